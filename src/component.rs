@@ -1,0 +1,568 @@
+//! What a component is: the traits of receivers, processors, exporters, connectors and extensions,
+//! and what each is given. A component knows its configuration and its data, nothing of threads,
+//! queues or sockets of others; those belong to the engine.
+//!
+//! A component is one file: docs with a YAML example, `Config`, build, behaviour, tests. Its
+//! `Config` implements the `*Config` trait of its kind and stands as one [`Entry`] in the list of
+//! its folder's `mod.rs`.
+
+use std::{
+    fmt,
+    future::Future,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use crate::{
+    config::{Node, Problems},
+    otlp::{
+        Payload, Signal,
+        payload::{Body, Context, Outcome, Permit, Reason},
+    },
+    telemetry::Telemetry,
+};
+
+/// A future on the heap: once per request or per connection, never per item.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// One kind of component. Kinds are separate namespaces of ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// Brings data in.
+    Receiver,
+    /// Changes, drops or holds data.
+    Processor,
+    /// Sends data out.
+    Exporter,
+    /// Exporter of one pipeline and receiver of another.
+    Connector,
+    /// Serves the process rather than the data.
+    Extension,
+}
+
+impl Kind {
+    /// `receiver`, `processor`, ...
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kind::Receiver => "receiver",
+            Kind::Processor => "processor",
+            Kind::Exporter => "exporter",
+            Kind::Connector => "connector",
+            Kind::Extension => "extension",
+        }
+    }
+
+    /// The top-level key in YAML: `receivers`, `processors`, ...
+    pub const fn section(self) -> &'static str {
+        match self {
+            Kind::Receiver => "receivers",
+            Kind::Processor => "processors",
+            Kind::Exporter => "exporters",
+            Kind::Connector => "connectors",
+            Kind::Extension => "extensions",
+        }
+    }
+}
+
+/// `type` or `type/name` as it stands in the file.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ComponentId {
+    /// Before the slash, as the user wrote it (an alias stays an alias).
+    pub kind_name: String,
+    /// After the slash.
+    pub name: Option<String>,
+}
+
+impl fmt::Display for ComponentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "{}/{name}", self.kind_name),
+            None => f.write_str(&self.kind_name),
+        }
+    }
+}
+
+/// One line of a registry: how a component type is found, described and decoded.
+///
+/// `C` is the boxed configuration trait of the kind, for instance `dyn ProcessorConfig`.
+pub struct Entry<C: ?Sized + 'static> {
+    /// Canonical type name.
+    pub name: &'static str,
+    /// Other accepted spellings; they work with a warning that names the canonical one.
+    pub aliases: &'static [&'static str],
+    /// Signals it works with.
+    pub signals: &'static [Signal],
+    /// Source text of its file; documentation is generated from the `//!` header.
+    pub source: &'static str,
+    /// Decodes the body under the id. Problems are recorded with their places; `None` if there
+    /// is nothing to go on with.
+    pub decode: fn(&Node, &mut Problems) -> Option<Box<C>>,
+    /// JSON schema of the body.
+    pub schema: fn(&mut schemars::SchemaGenerator) -> schemars::Schema,
+}
+
+/// What a component is given when it is built.
+#[derive(Clone)]
+pub struct BuildContext {
+    /// Its id in the file.
+    pub id: ComponentId,
+    /// Pipeline it works in, for processors: `traces/backend`.
+    pub pipeline: String,
+    /// Signal it is built for; extensions ignore it.
+    pub signal: Signal,
+    /// Whether the process runs in a container: decides the default bind address.
+    pub in_container: bool,
+    /// Counters of the whole process.
+    pub telemetry: Arc<Telemetry>,
+}
+
+/// A component that cannot be built or started: says what and the remedy.
+#[derive(Debug, thiserror::Error)]
+#[error("{component}: {message}")]
+pub struct StartError {
+    /// Kind and id, for instance `receiver "otlp"`.
+    pub component: String,
+    /// Lower case, no full stop, with the remedy.
+    pub message: String,
+}
+
+// ---- processors ----------------------------------------------------------------------------
+
+/// Where a processor may run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Partition {
+    /// Stateless: a replica on each worker, run wherever the payload is.
+    Any,
+    /// Split by trace id; each trace has one owning worker.
+    ByTrace,
+    /// One instance per pipeline on one owning worker.
+    Single,
+}
+
+/// Configuration of a processor, decoded.
+pub trait ProcessorConfig: fmt::Debug + Send + Sync {
+    /// Where replicas run.
+    fn partition(&self) -> Partition;
+
+    /// Checks beyond types. `at` is the body, so that a problem can point at its key.
+    fn validate(&self, _at: &Node, _problems: &mut Problems) {}
+
+    /// Whether payloads must carry their request's [`Context`] up to here.
+    fn needs_context(&self) -> bool {
+        false
+    }
+
+    /// Builds one replica.
+    fn build(&self, cx: &BuildContext) -> Result<Box<dyn Processor>, StartError>;
+}
+
+/// One replica of a processor, owned by a worker: plain synchronous Rust, no locks.
+pub trait Processor: Send {
+    /// Takes a payload and emits none, one or several through `out`.
+    fn process(&mut self, payload: Payload, out: &mut Output);
+
+    /// When [`Processor::tick`] wants to be called next; none: no timer is due.
+    fn next_tick(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Called once `next_tick` has passed. `out.now` is the time.
+    fn tick(&mut self, _out: &mut Output) {}
+
+    /// Emits everything that is still held; the last call.
+    fn drain(&mut self, _out: &mut Output) {}
+}
+
+/// What a processor hands on.
+#[derive(Debug)]
+pub struct Output {
+    /// Monotonic time of this call.
+    pub now: Instant,
+    emitted: SmallVec<[Payload; 2]>,
+    /// Items left out by decision since the last call.
+    filtered: u64,
+    /// Items refused since the last call.
+    refused: u64,
+}
+
+impl Output {
+    /// An empty output at a time.
+    pub fn at(now: Instant) -> Self {
+        Output { now, emitted: SmallVec::new(), filtered: 0, refused: 0 }
+    }
+
+    /// Hands a payload on to the next stage.
+    pub fn emit(&mut self, payload: Payload) {
+        self.emitted.push(payload);
+    }
+
+    /// Ends a payload by a decision of the configuration.
+    pub fn filter(&mut self, payload: Payload) {
+        self.filtered += payload.items;
+        payload.finish(Outcome::Filtered);
+    }
+
+    /// Counts items that were left out of a payload that itself went on.
+    pub fn count_filtered(&mut self, items: u64) {
+        self.filtered += items;
+    }
+
+    /// Ends a payload that cannot go on.
+    pub fn refuse(&mut self, payload: Payload, reason: Reason) {
+        self.refused += payload.items;
+        payload.finish(Outcome::Failed(reason));
+    }
+
+    /// Takes what was emitted, in order.
+    pub fn take(&mut self) -> SmallVec<[Payload; 2]> {
+        std::mem::take(&mut self.emitted)
+    }
+
+    /// Takes the counts of filtered and refused items.
+    pub fn take_counts(&mut self) -> (u64, u64) {
+        (std::mem::take(&mut self.filtered), std::mem::take(&mut self.refused))
+    }
+}
+
+// ---- connectors ----------------------------------------------------------------------------
+
+/// Configuration of a connector. A connector is a processor whose output enters other pipelines.
+pub trait ConnectorConfig: fmt::Debug + Send + Sync {
+    /// Output signal for an input signal; none where the pair is not supported.
+    fn output(&self, input: Signal) -> Option<Signal>;
+
+    /// See [`ProcessorConfig::validate`].
+    fn validate(&self, _at: &Node, _problems: &mut Problems) {}
+
+    /// Builds one replica for one pair of signals.
+    fn build(&self, cx: &BuildContext) -> Result<Box<dyn Processor>, StartError>;
+}
+
+// ---- receivers -----------------------------------------------------------------------------
+
+/// Configuration of a receiver.
+pub trait ReceiverConfig: fmt::Debug + Send + Sync {
+    /// See [`ProcessorConfig::validate`].
+    fn validate(&self, _at: &Node, _problems: &mut Problems) {}
+
+    /// Builds the one instance that serves all `signals` whose pipelines list it. Opens nothing.
+    fn build(&self, cx: &BuildContext, signals: &[Signal])
+    -> Result<Box<dyn Receiver>, StartError>;
+}
+
+/// A listener that is open, for the start-up report: `otlp grpc 127.0.0.1:4317`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listening {
+    /// Protocol in words: `grpc`, `http`.
+    pub protocol: &'static str,
+    /// Address, or path of a unix socket.
+    pub address: String,
+    /// Whether TLS is on.
+    pub tls: bool,
+}
+
+/// Brings data in. Bound first, so that a port in use ends start-up; run later.
+pub trait Receiver: Send {
+    /// Opens the sockets (in a tokio context). Nothing is accepted yet.
+    fn bind(&mut self) -> Result<Vec<Listening>, StartError>;
+
+    /// Serves until `stop` is raised, then stops accepting, finishes requests in flight and ends.
+    fn run(self: Box<Self>, ingress: Ingress, stop: Stop) -> BoxFuture<()>;
+}
+
+/// How a body is encoded when it arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// Binary protobuf.
+    Protobuf,
+    /// OTLP/JSON.
+    Json,
+}
+
+/// How a body is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Compression {
+    /// Not at all.
+    Identity,
+    /// RFC 1952.
+    Gzip,
+    /// RFC 1950; HTTP calls it `deflate`, the Collector also `zlib`.
+    Zlib,
+    /// RFC 8878.
+    Zstd,
+    /// Raw snappy block, or the framed format, told apart by the framed format's magic.
+    Snappy,
+    /// Snappy framed format.
+    SnappyFramed,
+    /// LZ4 frame.
+    Lz4,
+}
+
+/// A request body as a receiver read it from its socket: maybe compressed, not yet checked.
+#[derive(Debug)]
+pub struct Arrival {
+    /// What the path or method said.
+    pub signal: Signal,
+    /// What the content type said.
+    pub encoding: Encoding,
+    /// What the content encoding or the gRPC flag said.
+    pub compression: Compression,
+    /// The body in the pieces in which it came.
+    pub body: SmallVec<[Bytes; 4]>,
+    /// Charged for `body` before it was read.
+    pub permit: Permit,
+    /// Largest body in bytes after inflating.
+    pub max_inflated: usize,
+    /// The request, where [`Ingress::wants_context`] says so.
+    pub context: Option<Arc<Context>>,
+}
+
+/// Why an arrival was not taken. Small and copyable: this is the hot path of an overload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rejection {
+    /// The bytes are wrong; sending them again is useless. The text says what is wrong where.
+    Malformed(String),
+    /// Larger than a limit, after inflating.
+    TooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// Not now; the reason says why, the duration when to come back.
+    Unavailable(Reason, Option<Duration>),
+    /// Refused for good by the pipeline.
+    Failed(Reason),
+}
+
+/// What the sender is told.
+pub type Reply = Result<(), Rejection>;
+
+/// The door of the engine, as one receiver sees it. Cheap to clone.
+#[derive(Clone)]
+pub struct Ingress {
+    /// Implemented by the engine.
+    pub door: Arc<dyn Door>,
+}
+
+/// What the engine offers to receivers.
+pub trait Door: Send + Sync {
+    /// Bytes for a body whose length is known, if they are free now.
+    fn try_permit(&self, bytes: usize) -> Option<Permit>;
+    /// Waits for bytes, at most as long as the configuration says (`Unavailable` afterwards).
+    /// Acquire once per request before any byte is held; grow only with `Permit::try_more`.
+    fn permit(&self, bytes: usize) -> BoxFuture<Result<Permit, Rejection>>;
+    /// Hands a body to the workers; the future ends when somebody answers for the data, or, with
+    /// `wait_for_export`, when the backends have it.
+    fn submit(&self, arrival: Arrival) -> BoxFuture<Reply>;
+    /// Whether a component downstream wants the request's [`Context`] for this signal.
+    fn wants_context(&self, signal: Signal) -> bool;
+    /// Whether any pipeline takes this signal from this receiver.
+    fn accepts(&self, signal: Signal) -> bool;
+}
+
+/// Raised once when a component has to stop.
+#[derive(Debug, Clone)]
+pub struct Stop(tokio::sync::watch::Receiver<bool>);
+
+impl Stop {
+    /// A stop and the handle that raises it.
+    pub fn pair() -> (tokio::sync::watch::Sender<bool>, Stop) {
+        let (tx, rx) = tokio::sync::watch::channel(false);
+        (tx, Stop(rx))
+    }
+
+    /// Ends when the stop is raised, or its handle is gone.
+    pub async fn raised(&mut self) {
+        let _ = self.0.wait_for(|raised| *raised).await;
+    }
+
+    /// Whether it is raised already.
+    pub fn is_raised(&self) -> bool {
+        *self.0.borrow()
+    }
+}
+
+// ---- exporters -----------------------------------------------------------------------------
+
+/// Configuration of an exporter.
+pub trait ExporterConfig: fmt::Debug + Send + Sync {
+    /// See [`ProcessorConfig::validate`].
+    fn validate(&self, _at: &Node, _problems: &mut Problems) {}
+
+    /// Queue, retry and timeout, which the engine puts around the exporter.
+    fn delivery(&self) -> Delivery;
+
+    /// Where data goes, for the start-up report: `https://api.honeycomb.io (dataset app)`.
+    fn destination(&self) -> String;
+
+    /// Builds the one instance for a signal. Opens nothing.
+    fn build(&self, cx: &BuildContext) -> Result<Arc<dyn Exporter>, StartError>;
+}
+
+/// What the engine does around an exporter.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Delivery {
+    /// None: synchronous export, one attempt, the caller gets the outcome.
+    pub queue: Option<Queue>,
+    /// None: one attempt.
+    pub retry: Option<Backoff>,
+    /// Per attempt; none: no limit.
+    pub timeout: Option<Duration>,
+}
+
+/// `sending_queue`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Queue {
+    /// Requests sent at the same time.
+    pub consumers: usize,
+    /// In units of `sizer`; what is in flight counts.
+    pub size: u64,
+    /// What `size` counts.
+    pub sizer: Sizer,
+    /// Wait for room instead of refusing.
+    pub block_on_overflow: bool,
+    /// The caller waits for the outcome.
+    pub wait_for_result: bool,
+    /// Batching in the queue.
+    pub batch: Option<QueueBatch>,
+}
+
+/// `sending_queue.batch`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QueueBatch {
+    /// Longest time in the making.
+    pub flush_timeout: Duration,
+    /// Sent as soon as it has so many.
+    pub min_size: u64,
+    /// Split above; 0: no limit.
+    pub max_size: u64,
+    /// Items or bytes.
+    pub sizer: Sizer,
+    /// Separate batches per values of these metadata keys.
+    pub metadata_keys: Vec<String>,
+}
+
+/// What a size counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sizer {
+    /// Payloads.
+    Requests,
+    /// Spans, data points, log records.
+    Items,
+    /// Bytes before compression.
+    Bytes,
+}
+
+/// `retry_on_failure`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Backoff {
+    /// First pause.
+    pub initial_interval: Duration,
+    /// Each pause is drawn from `interval * (1 +- factor)`.
+    pub randomization_factor: f64,
+    /// Growth from pause to pause.
+    pub multiplier: f64,
+    /// Longest pause before jitter.
+    pub max_interval: Duration,
+    /// Give up after; zero: never.
+    pub max_elapsed_time: Duration,
+}
+
+/// A request ready to be sent: what `Exporter::encode` made of a payload.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Signal of the items.
+    pub signal: Signal,
+    /// Items in it.
+    pub items: u64,
+    /// Bytes to send, in pieces.
+    pub body: Body,
+    /// Context of the payload, where the exporter works by metadata.
+    pub context: Option<Arc<Context>>,
+}
+
+/// Sends data out. The engine calls `encode` on a worker and `send` on tokio, with queue, retry,
+/// timeout, concurrency and metrics around them.
+pub trait Exporter: Send + Sync {
+    /// Turns a payload into what goes on the wire. Expensive work (compression, translation)
+    /// belongs here. Called again for each part when a payload is split.
+    fn encode(&self, payload: &Payload) -> Result<Request, ExportError>;
+
+    /// Whether `encode` is cheap enough to run on an io thread (only pushes pointers).
+    fn encodes_inline(&self) -> bool {
+        true
+    }
+
+    /// One attempt.
+    fn send(&self, request: Request) -> BoxFuture<Result<Sent, ExportError>>;
+
+    /// Called once after the last `send`: flush and close.
+    fn shutdown(&self) -> BoxFuture<()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+/// What the backend said of a request that it took.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Items that the backend did not take (partial success); never sent again.
+    pub rejected: u64,
+    /// Its words.
+    pub message: Option<String>,
+}
+
+/// Whether an attempt may be made again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// The backend refuses this data for good; the engine bisects a batch of several segments.
+    Never,
+    /// The request was too large; the engine splits it.
+    Split,
+    /// Yes, not before this pause if there is one.
+    After(Option<Duration>),
+    /// Nothing will be taken until the configuration changes (401, 403): not retried, not bisected.
+    Denied,
+}
+
+/// A failed attempt.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct ExportError {
+    /// What the engine may do about it.
+    pub retry: Retry,
+    /// One sentence with the cause and the remedy, the backend's words included; no secrets.
+    pub message: String,
+}
+
+// ---- extensions ----------------------------------------------------------------------------
+
+/// Configuration of an extension.
+pub trait ExtensionConfig: fmt::Debug + Send + Sync {
+    /// See [`ProcessorConfig::validate`].
+    fn validate(&self, _at: &Node, _problems: &mut Problems) {}
+
+    /// Builds the instance. Opens nothing.
+    fn build(&self, cx: &BuildContext) -> Result<Box<dyn Extension>, StartError>;
+}
+
+/// Serves the process: health checks, pages, profiles.
+pub trait Extension: Send {
+    /// Opens the sockets (in a tokio context).
+    fn bind(&mut self) -> Result<Vec<Listening>, StartError>;
+
+    /// Serves until `stop` is raised; extensions stop after the exporters.
+    fn run(self: Box<Self>, stop: Stop) -> BoxFuture<()>;
+}
+
+/// An address that a listener may have by default: all interfaces in a container, else loopback.
+pub fn default_address(in_container: bool, port: u16) -> SocketAddr {
+    if in_container {
+        SocketAddr::from(([0, 0, 0, 0], port))
+    } else {
+        SocketAddr::from(([127, 0, 0, 1], port))
+    }
+}

@@ -1,0 +1,84 @@
+//! A YAML document as a tree in which every key and value knows its place.
+
+use std::sync::Arc;
+
+/// Where something stands: a source (file, variable, flag) and a byte range in its text.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Place {
+    /// Index into the sources that were read; see `source`.
+    pub source: usize,
+    /// Byte range in the text of the source.
+    pub range: std::ops::Range<usize>,
+}
+
+/// One node.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// What it is.
+    pub value: Value,
+    /// Where its value stands.
+    pub place: Place,
+    /// Path from the root: `receivers::otlp::protocols`.
+    pub path: Arc<str>,
+}
+
+/// One entry of a map.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Member {
+    /// The key.
+    pub key: String,
+    /// Where the key stands.
+    pub key_place: Place,
+    /// Its value.
+    pub value: Node,
+}
+
+/// What a node holds.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// Absent after a key, `~` or `null`.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// An integer.
+    Int(i128),
+    /// A floating point number.
+    Float(f64),
+    /// Text.
+    String(String),
+    /// A scalar that came whole from `${...}`: `text` for string fields, `parsed` for others.
+    Substituted {
+        /// The original text.
+        text: String,
+        /// What YAML makes of it.
+        parsed: Box<Value>,
+    },
+    /// A list.
+    List(Vec<Node>),
+    /// A map, in the order of the file.
+    Map(Vec<Member>),
+}
+
+impl Node {
+    /// The value under `key`, where this is a map that has it.
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        match &self.value {
+            Value::Map(members) => members.iter().find(|m| m.key == key).map(|m| &m.value),
+            _ => None,
+        }
+    }
+
+    /// The deepest node that exists along `a::b::c`; this node if there is none.
+    pub fn at(&self, path: &str) -> &Node {
+        let mut node = self;
+        for key in path.split("::") {
+            let next = match &node.value {
+                Value::List(nodes) => key.parse::<usize>().ok().and_then(|i| nodes.get(i)),
+                _ => node.get(key),
+            };
+            let Some(next) = next else { return node };
+            node = next;
+        }
+        node
+    }
+}

@@ -1,0 +1,6 @@
+//! The connectors: one file each, one [`Entry`] each in [`ALL`].
+
+use crate::component::{ConnectorConfig, Entry};
+
+/// Every connector type, by canonical name.
+pub const ALL: &[Entry<dyn ConnectorConfig>] = &[];

@@ -1,0 +1,6 @@
+//! The exporters: one file each, one [`Entry`] each in [`ALL`].
+
+use crate::component::{Entry, ExporterConfig};
+
+/// Every exporter type, by canonical name.
+pub const ALL: &[Entry<dyn ExporterConfig>] = &[];

@@ -1,0 +1,30 @@
+//! skep: a telemetry pipeline. OTLP comes in, is processed as bytes, and goes out, as an
+//! OpenTelemetry Collector YAML file says.
+//!
+//! ```text
+//!  receivers ──▶ engine: permit, queue, workers ──▶ processors ──▶ exporter queues ──▶ backends
+//!   (tokio)        (checks, inflates, edits: plain synchronous Rust)        (tokio)
+//! ```
+//!
+//! Layers, each using only those above it in this list:
+//! - [`otlp`]: the bytes. Checks, views, splices, splits; knows nothing else of ours.
+//! - [`config`]: the YAML tree with positions, units, problems.
+//! - [`net`]: sockets, HTTP, gRPC framing, TLS, compression.
+//! - [`telemetry`]: counters and state that pages and probes read.
+//! - [`component`]: the traits that components implement.
+//! - [`receivers`], [`processors`], [`exporters`], [`connectors`], [`extensions`]: one file each.
+//! - [`document`]: a whole configuration file, decoded against the registries.
+//! - [`engine`]: plan, workers, budget, queues: the only place that spawns.
+//! - [`admin`]: the control plane and the metrics page.
+//! - [`cli`]: arguments to exit code.
+
+pub mod component;
+pub mod config;
+pub mod connectors;
+pub mod exporters;
+pub mod extensions;
+pub mod net;
+pub mod otlp;
+pub mod processors;
+pub mod receivers;
+pub mod telemetry;

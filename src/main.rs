@@ -1,0 +1,3 @@
+//! The `skep` program: arguments to configuration to a running engine to an exit code.
+
+fn main() {}

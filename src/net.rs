@@ -1,0 +1,1 @@
+//! Sockets and what travels on them: HTTP, gRPC framing, TLS, compression. Nothing of pipelines.

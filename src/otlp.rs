@@ -1,0 +1,7 @@
+//! What OTLP is to skep: bytes that are checked once at the door and from then on read through
+//! views and edited by splicing. Nothing in here knows pipelines, sockets or configuration.
+
+pub mod custody;
+pub mod payload;
+
+pub use payload::{Payload, Signal};

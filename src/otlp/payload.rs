@@ -1,0 +1,175 @@
+//! The unit of work: one valid `Export*ServiceRequest` as a list of byte segments, with what it
+//! costs (permits) and who waits for its outcome (receipts).
+//!
+//! Invariants:
+//! - The concatenation of the segments, and each segment alone, is a valid request of `signal`:
+//!   the only top-level field of a request is repeated, so protobuf joins requests by
+//!   concatenation, and a batch is a longer list.
+//! - Every byte is paid for by a permit and given back when the last clone is dropped.
+//! - A receipt that is dropped reports; nothing has to remember to answer.
+
+use std::{fmt, net::SocketAddr, sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+pub use super::custody::{Ledger, Outcome, Permit, Reason, Receipt, Wait};
+
+/// One of the three OTLP signals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Signal {
+    /// Spans in `ExportTraceServiceRequest`.
+    Traces,
+    /// Data points in `ExportMetricsServiceRequest`.
+    Metrics,
+    /// Log records in `ExportLogsServiceRequest`.
+    Logs,
+}
+
+impl Signal {
+    /// Every signal, in the order of the Collector's documents.
+    pub const ALL: [Signal; 3] = [Signal::Traces, Signal::Metrics, Signal::Logs];
+
+    /// Name in pipeline ids and labels: `traces`, `metrics`, `logs`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Signal::Traces => "traces",
+            Signal::Metrics => "metrics",
+            Signal::Logs => "logs",
+        }
+    }
+
+    /// What one item is called in metric names: `spans`, `metric_points`, `log_records`.
+    pub const fn items_name(self) -> &'static str {
+        match self {
+            Signal::Traces => "spans",
+            Signal::Metrics => "metric_points",
+            Signal::Logs => "log_records",
+        }
+    }
+
+    /// Position in arrays that hold one value per signal.
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The segments of a payload.
+pub type Body = SmallVec<[Bytes; 1]>;
+
+/// What is known of the request that brought a payload; kept only where a component asks for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Context {
+    /// Lower-case header names with their values in order of arrival; empty unless the receiver
+    /// has `include_metadata: true`. The HTTP host stands under `host`.
+    pub metadata: Vec<(String, String)>,
+    /// Address of the sender; none on unix sockets.
+    pub peer: Option<SocketAddr>,
+    /// When the request was complete, on the monotonic clock.
+    pub arrived: Instant,
+}
+
+impl Context {
+    /// All values of `key` (any case), in order.
+    pub fn values<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
+        self.metadata.iter().filter(move |(k, _)| k.eq_ignore_ascii_case(key)).map(|(_, v)| &**v)
+    }
+}
+
+/// Bytes of one or more requests of one signal, with their custody.
+#[derive(Debug, Clone)]
+pub struct Payload {
+    /// What the items are.
+    pub signal: Signal,
+    /// See [`Body`]; change it with [`Payload::replace_body`], which keeps the accounts.
+    pub body: Body,
+    /// Spans, data points or log records in `body`, counted at the door.
+    pub items: u64,
+    /// What pays for `body`.
+    pub permits: SmallVec<[Permit; 1]>,
+    /// Who waits for the outcome.
+    pub receipts: SmallVec<[Receipt; 1]>,
+    /// The request's context, where somebody asked for it.
+    pub context: Option<Arc<Context>>,
+}
+
+impl Payload {
+    /// A payload of one segment that nobody pays for and nobody waits for: tests, own telemetry.
+    pub fn unaccounted(signal: Signal, body: Bytes, items: u64) -> Self {
+        Payload {
+            signal,
+            body: smallvec::smallvec![body],
+            items,
+            permits: SmallVec::new(),
+            receipts: SmallVec::new(),
+            context: None,
+        }
+    }
+
+    /// Bytes of all segments.
+    pub fn len(&self) -> usize {
+        self.body.iter().map(Bytes::len).sum()
+    }
+
+    /// Whether there is no byte at all.
+    pub fn is_empty(&self) -> bool {
+        self.body.iter().all(Bytes::is_empty)
+    }
+
+    /// Records `outcome` with everybody who waits, then lets go of the payload.
+    pub fn finish(self, outcome: Outcome) {
+        for receipt in &self.receipts {
+            receipt.record(outcome);
+        }
+    }
+
+    /// Tells those who wait only for acceptance that somebody answers for the payload now: a
+    /// queue or a processor that holds it. Those who wait for delivery stay.
+    pub fn accept(&mut self) {
+        self.receipts.retain(|receipt| receipt.waits_for() == Wait::Delivery);
+    }
+
+    /// Takes over another payload of the same signal: segments, permits and receipts. Nothing is
+    /// copied. The context of `self` stays.
+    pub fn absorb(&mut self, other: Payload) {
+        debug_assert_eq!(self.signal, other.signal);
+        self.body.extend(other.body);
+        self.items += other.items;
+        self.permits.extend(other.permits);
+        self.receipts.extend(other.receipts);
+    }
+
+    /// Puts an edited body in the place of the old one and settles the difference. The sole owner
+    /// of its permits may always grow by what an edit adds (the old buffer goes as the new one
+    /// comes); a payload that shares them with a sibling needs new bytes and may be refused.
+    pub fn replace_body(&mut self, body: Body) -> Result<(), Reason> {
+        let new_len: usize = body.iter().map(Bytes::len).sum();
+        let old_len = self.len();
+        Permit::settle(&mut self.permits, old_len, new_len)?;
+        self.body = body;
+        Ok(())
+    }
+
+    /// A payload with part of this one's content: `body` and `items` are new, receipts and context
+    /// are shared. Permits are shared too, so the whole stays paid for until the last part is gone.
+    pub fn part(&self, body: Body, items: u64) -> Payload {
+        Payload { body, items, ..self.share() }
+    }
+
+    fn share(&self) -> Payload {
+        Payload {
+            signal: self.signal,
+            body: Body::new(),
+            items: 0,
+            permits: self.permits.clone(),
+            receipts: self.receipts.clone(),
+            context: self.context.clone(),
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! The receivers: one file each, one [`Entry`] each in [`ALL`].
+
+use crate::component::{Entry, ReceiverConfig};
+
+/// Every receiver type, by canonical name.
+pub const ALL: &[Entry<dyn ReceiverConfig>] = &[];

@@ -1,0 +1,283 @@
+//! What skep knows of itself: one counter block per component, shared by everything that shows
+//! state (metrics page, health, zpages, control plane). Counters are added to once per payload,
+//! never per item.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::SystemTime,
+};
+
+use crate::otlp::{Signal, payload::Reason};
+
+/// A number that only grows, or a gauge; relaxed, since nobody orders anything by it.
+#[derive(Debug, Default)]
+pub struct Number(AtomicU64);
+
+impl Number {
+    /// Adds to a counter.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+    /// Takes from a gauge.
+    pub fn sub(&self, n: u64) {
+        self.0.fetch_sub(n, Ordering::Relaxed);
+    }
+    /// Sets a gauge.
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+    /// Reads it.
+    pub fn read(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Counters of one receiver, signal and transport.
+#[derive(Debug)]
+pub struct ReceiverStats {
+    /// Component id.
+    pub id: String,
+    /// Signal of the items.
+    pub signal: Signal,
+    /// `grpc` or `http`.
+    pub transport: &'static str,
+    /// Items taken.
+    pub accepted: Number,
+    /// Items refused by the pipeline.
+    pub refused: Number,
+    /// Requests turned away before their items were known (malformed, too large, over budget).
+    pub rejected_requests: Number,
+}
+
+/// Counters of one processor in one pipeline, all workers together.
+#[derive(Debug)]
+pub struct ProcessorStats {
+    /// Component id.
+    pub id: String,
+    /// Pipeline id.
+    pub pipeline: String,
+    /// Signal of the items.
+    pub signal: Signal,
+    /// Items in.
+    pub incoming: Number,
+    /// Items out.
+    pub outgoing: Number,
+    /// Left out by decision.
+    pub filtered: Number,
+    /// Refused.
+    pub refused: Number,
+    /// Batches sent because of their size, where the processor batches.
+    pub size_triggers: Number,
+    /// Batches sent because of their age.
+    pub timeout_triggers: Number,
+    /// Distinct metadata combinations, where the processor batches.
+    pub metadata_cardinality: Number,
+}
+
+/// Counters and state of one exporter and signal.
+#[derive(Debug)]
+pub struct ExporterStats {
+    /// Component id.
+    pub id: String,
+    /// Signal of the items.
+    pub signal: Signal,
+    /// Where it sends to, in words.
+    pub destination: String,
+    /// Items that the backend took.
+    pub sent: Number,
+    /// Items lost after retries, or refused for good.
+    pub failed: Number,
+    /// Items of partial successes that the backend did not take.
+    pub rejected: Number,
+    /// Items that found the queue full.
+    pub enqueue_failed: Number,
+    /// Attempts that will be made again.
+    pub retries: Number,
+    /// Requests being sent or waiting for their next attempt.
+    pub in_flight: Number,
+    /// Queue fill in the units of its sizer.
+    pub queue_size: Number,
+    /// Its limit in the same units.
+    pub queue_capacity: Number,
+    /// Bytes in the queue.
+    pub queue_bytes: Number,
+    /// Unix milliseconds of the last success; 0: none yet.
+    pub last_success: Number,
+    /// Last failure and its words, until the next success.
+    last_error: Mutex<Option<(SystemTime, String)>>,
+}
+
+impl ExporterStats {
+    /// Notes a success.
+    pub fn succeeded(&self, now: SystemTime) {
+        let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.last_success.set(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Notes a failure.
+    pub fn erred(&self, now: SystemTime, message: &str) {
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((now, message.to_owned()));
+    }
+
+    /// The last failure since the last success.
+    pub fn last_error(&self) -> Option<(SystemTime, String)> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Traffic from one component to the next within a pipeline.
+#[derive(Debug)]
+pub struct EdgeStats {
+    /// Pipeline id.
+    pub pipeline: String,
+    /// Kind and id: `receiver otlp`.
+    pub from: String,
+    /// Kind and id: `processor batch`.
+    pub to: String,
+    /// Payloads.
+    pub payloads: Number,
+    /// Items.
+    pub items: Number,
+    /// Bytes.
+    pub bytes: Number,
+}
+
+/// The whole process.
+#[derive(Debug, Default)]
+pub struct Telemetry {
+    receivers: Mutex<Vec<Arc<ReceiverStats>>>,
+    processors: Mutex<Vec<Arc<ProcessorStats>>>,
+    exporters: Mutex<Vec<Arc<ExporterStats>>>,
+    edges: Mutex<Vec<Arc<EdgeStats>>>,
+    /// Byte budget: limit.
+    pub budget_limit: Number,
+    /// Byte budget: in use.
+    pub budget_used: Number,
+    /// Byte budget: requests waiting.
+    pub budget_waiting: Number,
+    /// Items dropped by reason, indexed by `Reason as usize`.
+    pub dropped: [Number; 10],
+    /// 1 once the pipelines run, 0 before and from the start of the drain.
+    pub ready: Number,
+}
+
+impl Telemetry {
+    /// Counts items that were dropped.
+    pub fn drop_items(&self, reason: Reason, items: u64) {
+        self.dropped[reason as usize].add(items);
+    }
+
+    /// The block of a receiver; made at the first call.
+    pub fn receiver(
+        &self,
+        id: &str,
+        signal: Signal,
+        transport: &'static str,
+    ) -> Arc<ReceiverStats> {
+        let mut all = self.receivers.lock().unwrap_or_else(PoisonError::into_inner);
+        let known =
+            |s: &&Arc<ReceiverStats>| s.id == id && s.signal == signal && s.transport == transport;
+        if let Some(stats) = all.iter().find(known) {
+            return Arc::clone(stats);
+        }
+        let stats = Arc::new(ReceiverStats {
+            id: id.to_owned(),
+            signal,
+            transport,
+            accepted: Number::default(),
+            refused: Number::default(),
+            rejected_requests: Number::default(),
+        });
+        all.push(Arc::clone(&stats));
+        stats
+    }
+
+    /// The block of a processor; made at the first call.
+    pub fn processor(&self, id: &str, pipeline: &str, signal: Signal) -> Arc<ProcessorStats> {
+        let mut all = self.processors.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(stats) = all.iter().find(|s| s.id == id && s.pipeline == pipeline) {
+            return Arc::clone(stats);
+        }
+        let stats = Arc::new(ProcessorStats {
+            id: id.to_owned(),
+            pipeline: pipeline.to_owned(),
+            signal,
+            incoming: Number::default(),
+            outgoing: Number::default(),
+            filtered: Number::default(),
+            refused: Number::default(),
+            size_triggers: Number::default(),
+            timeout_triggers: Number::default(),
+            metadata_cardinality: Number::default(),
+        });
+        all.push(Arc::clone(&stats));
+        stats
+    }
+
+    /// The block of an exporter; made at the first call.
+    pub fn exporter(&self, id: &str, signal: Signal, destination: &str) -> Arc<ExporterStats> {
+        let mut all = self.exporters.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(stats) = all.iter().find(|s| s.id == id && s.signal == signal) {
+            return Arc::clone(stats);
+        }
+        let stats = Arc::new(ExporterStats {
+            id: id.to_owned(),
+            signal,
+            destination: destination.to_owned(),
+            sent: Number::default(),
+            failed: Number::default(),
+            rejected: Number::default(),
+            enqueue_failed: Number::default(),
+            retries: Number::default(),
+            in_flight: Number::default(),
+            queue_size: Number::default(),
+            queue_capacity: Number::default(),
+            queue_bytes: Number::default(),
+            last_success: Number::default(),
+            last_error: Mutex::new(None),
+        });
+        all.push(Arc::clone(&stats));
+        stats
+    }
+
+    /// The block of an edge; made at the first call.
+    pub fn edge(&self, pipeline: &str, from: &str, to: &str) -> Arc<EdgeStats> {
+        let mut all = self.edges.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = |s: &&Arc<EdgeStats>| s.pipeline == pipeline && s.from == from && s.to == to;
+        if let Some(stats) = all.iter().find(known) {
+            return Arc::clone(stats);
+        }
+        let stats = Arc::new(EdgeStats {
+            pipeline: pipeline.to_owned(),
+            from: from.to_owned(),
+            to: to.to_owned(),
+            payloads: Number::default(),
+            items: Number::default(),
+            bytes: Number::default(),
+        });
+        all.push(Arc::clone(&stats));
+        stats
+    }
+
+    /// All receivers.
+    pub fn receivers(&self) -> Vec<Arc<ReceiverStats>> {
+        self.receivers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+    /// All processors.
+    pub fn processors(&self) -> Vec<Arc<ProcessorStats>> {
+        self.processors.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+    /// All exporters.
+    pub fn exporters(&self) -> Vec<Arc<ExporterStats>> {
+        self.exporters.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+    /// All edges.
+    pub fn edges(&self) -> Vec<Arc<EdgeStats>> {
+        self.edges.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
