@@ -22,7 +22,7 @@ use crate::{
     config::{Node, Problems},
     otlp::{
         Payload, Signal,
-        payload::{Body, Context, Outcome, Permit, Reason},
+        payload::{Body, Context, Outcome, Permit, Reason, Wait},
     },
     telemetry::Telemetry,
 };
@@ -318,8 +318,12 @@ pub struct Arrival {
     pub permit: Permit,
     /// Largest body in bytes after inflating.
     pub max_inflated: usize,
-    /// The request, where [`Ingress::wants_context`] says so.
+    /// The request, where [`Door::wants_context`] says so.
     pub context: Option<Arc<Context>>,
+    /// When the sender is answered: `Delivery` where the receiver has `wait_for_export: true`.
+    pub wait: Wait,
+    /// `grpc` or `http`: a label of the receiver's metrics, which the engine counts.
+    pub transport: &'static str,
 }
 
 /// Why an arrival was not taken. Small and copyable: this is the hot path of an overload.
@@ -356,7 +360,7 @@ pub trait Door: Send + Sync {
     /// Acquire once per request before any byte is held; grow only with `Permit::try_more`.
     fn permit(&self, bytes: usize) -> BoxFuture<Result<Permit, Rejection>>;
     /// Hands a body to the workers; the future ends when somebody answers for the data, or, with
-    /// `wait_for_export`, when the backends have it.
+    /// [`Wait::Delivery`], when the backends have it.
     fn submit(&self, arrival: Arrival) -> BoxFuture<Reply>;
     /// Whether a component downstream wants the request's [`Context`] for this signal.
     fn wants_context(&self, signal: Signal) -> bool;

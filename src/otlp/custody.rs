@@ -7,7 +7,6 @@ use std::{
         Arc,
         atomic::{AtomicU16, Ordering},
     },
-    time::Duration,
 };
 
 use smallvec::SmallVec;
@@ -201,22 +200,19 @@ pub struct Receipt {
     claim: Arc<Claim>,
 }
 
-/// Told once how the claim ended.
-pub trait Answer: Send + Sync {
-    /// The worst outcome of all parts, with the longest pause that a backend asked for.
-    fn settled(&self, outcome: Outcome, retry_after: Option<Duration>);
-}
+/// Told once how the claim ended: the worst outcome of all parts.
+pub type Answer = Box<dyn FnOnce(Outcome) + Send + Sync>;
 
 struct Claim {
     worst: AtomicU16,
     wait: Wait,
-    answer: Box<dyn Answer>,
+    answer: Option<Answer>,
 }
 
 impl Receipt {
     /// A claim whose end is told to `answer`.
-    pub fn new(wait: Wait, answer: Box<dyn Answer>) -> Self {
-        Receipt { claim: Arc::new(Claim { worst: AtomicU16::new(0), wait, answer }) }
+    pub fn new(wait: Wait, answer: Answer) -> Self {
+        Receipt { claim: Arc::new(Claim { worst: AtomicU16::new(0), wait, answer: Some(answer) }) }
     }
 
     /// Notes an outcome of one part; the worst one is reported.
@@ -241,7 +237,9 @@ impl Drop for Receipt {
 impl Drop for Claim {
     fn drop(&mut self) {
         let worst = Outcome::from_severity(*self.worst.get_mut());
-        self.answer.settled(worst, None);
+        if let Some(answer) = self.answer.take() {
+            answer(worst);
+        }
     }
 }
 
