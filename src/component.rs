@@ -284,24 +284,7 @@ pub enum Encoding {
     Json,
 }
 
-/// How a body is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Compression {
-    /// Not at all.
-    Identity,
-    /// RFC 1952.
-    Gzip,
-    /// RFC 1950; HTTP calls it `deflate`, the Collector also `zlib`.
-    Zlib,
-    /// RFC 8878.
-    Zstd,
-    /// Raw snappy block, or the framed format, told apart by the framed format's magic.
-    Snappy,
-    /// Snappy framed format.
-    SnappyFramed,
-    /// LZ4 frame.
-    Lz4,
-}
+pub use crate::net::codec::Compression;
 
 /// A request body as a receiver read it from its socket: maybe compressed, not yet checked.
 #[derive(Debug)]

@@ -21,6 +21,7 @@
 pub mod component;
 pub mod config;
 pub mod connectors;
+pub mod engine;
 pub mod exporters;
 pub mod extensions;
 pub mod net;

@@ -1,1 +1,3 @@
 //! Sockets and what travels on them: HTTP, gRPC framing, TLS, compression. Nothing of pipelines.
+pub mod codec;
+pub mod grpc;

@@ -1,7 +1,10 @@
 //! What OTLP is to skep: bytes that are checked once at the door and from then on read through
 //! views and edited by splicing. Nothing in here knows pipelines, sockets or configuration.
 
+pub mod check;
 pub mod custody;
 pub mod payload;
+pub mod split;
+pub mod wire;
 
 pub use payload::{Payload, Signal};

@@ -136,6 +136,7 @@ impl Reason {
         )
     }
 
+    /// From the mildest to the worst; see [`Outcome`].
     const ALL: [Reason; 10] = [
         Reason::BackendRefused,
         Reason::Malformed,
@@ -169,7 +170,8 @@ impl Outcome {
             Outcome::Delivered => 0,
             Outcome::Filtered => 1,
             Outcome::Failed(reason) => {
-                2 + Reason::ALL.iter().position(|r| *r == reason).unwrap_or(0) as u16
+                let worse_than = Reason::ALL.iter().take_while(|other| **other != reason).count();
+                2 + u16::try_from(worse_than).unwrap_or(u16::MAX)
             }
         }
     }

@@ -158,6 +158,7 @@ impl Payload {
 
     /// A payload with part of this one's content: `body` and `items` are new, receipts and context
     /// are shared. Permits are shared too, so the whole stays paid for until the last part is gone.
+    #[must_use]
     pub fn part(&self, body: Body, items: u64) -> Payload {
         Payload { body, items, ..self.share() }
     }

@@ -1,0 +1,89 @@
+//! What happens to a body at the door: inflate, check, count. Runs on a worker.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use smallvec::SmallVec;
+
+use crate::{
+    component::{Arrival, Compression, Encoding, Rejection},
+    net::codec::{self, InflateError},
+    otlp::{
+        Payload,
+        check::{self, Utf8},
+        payload::{Permit, Reason},
+    },
+    telemetry::{EdgeStats, ReceiverStats},
+};
+
+/// Where the payloads of one receiver and signal go.
+pub struct Route {
+    /// Index of each pipeline with the traffic into its first processor; where it has none, the
+    /// traffic is counted at its exporters.
+    pub pipelines: Vec<(usize, Option<Arc<EdgeStats>>)>,
+    /// Counters of the receiver for this signal and transport.
+    pub stats: Arc<ReceiverStats>,
+}
+
+/// Turns an arrival into a payload whose bytes are valid, or says what is wrong with them.
+pub fn admit(arrival: Arrival) -> Result<Payload, Rejection> {
+    let mut permits: SmallVec<[Permit; 1]> = SmallVec::new();
+    let body = match arrival.compression {
+        Compression::Identity => {
+            permits.push(arrival.permit);
+            join(arrival.body)
+        }
+        compression => {
+            let compressed = arrival.permit;
+            let mut grow = |bytes: usize| {
+                let more = compressed.try_more(bytes as u64);
+                more.is_some_and(|permit| {
+                    permits.push(permit);
+                    true
+                })
+            };
+            codec::inflate(compression, &arrival.body, arrival.max_inflated, &mut grow)
+                .map_err(|error| not_inflated(error, arrival.max_inflated))?
+        }
+    };
+    if body.len() > arrival.max_inflated {
+        return Err(Rejection::TooLarge { limit: arrival.max_inflated });
+    }
+    if arrival.encoding == Encoding::Json {
+        return Err(Rejection::Malformed(
+            "OTLP/JSON is not read by this version; send `application/x-protobuf` \
+             (OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf)"
+                .to_owned(),
+        ));
+    }
+    let checked = check::check(arrival.signal, &body, Utf8::Strict)
+        .map_err(|error| Rejection::Malformed(error.to_string()))?;
+    Ok(Payload {
+        signal: arrival.signal,
+        body: smallvec::smallvec![body],
+        items: checked.items,
+        permits,
+        receipts: SmallVec::new(),
+        context: arrival.context,
+    })
+}
+
+/// One contiguous body. The common case, a message in one DATA frame, copies nothing.
+fn join(mut pieces: SmallVec<[Bytes; 4]>) -> Bytes {
+    if pieces.len() == 1 {
+        return pieces.swap_remove(0);
+    }
+    let mut whole = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
+    for piece in &pieces {
+        whole.extend_from_slice(piece);
+    }
+    whole.freeze()
+}
+
+fn not_inflated(error: InflateError, limit: usize) -> Rejection {
+    match error {
+        InflateError::TooLarge => Rejection::TooLarge { limit },
+        InflateError::OverBudget => Rejection::Unavailable(Reason::OverBudget, None),
+        other => Rejection::Malformed(other.to_string()),
+    }
+}

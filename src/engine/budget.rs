@@ -1,0 +1,167 @@
+//! The byte budget: every body in the process is paid for out of one account.
+//!
+//! A receiver acquires the whole body once, before it reads it; from then on growth may only try
+//! (`Ledger::try_charge`) and refuse, so nobody waits for bytes while holding bytes. Waiters are
+//! served in order of arrival: while somebody waits, newcomers wait behind, so that a large body
+//! is not starved by small ones; the time limit of each waiter bounds how long a large one can
+//! hold up the rest.
+//!
+//! Invariants: `used` is the sum of all live permits. It exceeds `limit` only by debts
+//! (`Ledger::charge`): what an edit in place adds to a body that was already paid for.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::oneshot;
+
+use crate::{
+    otlp::payload::{Ledger, Permit, Reason},
+    telemetry::Telemetry,
+};
+
+/// Tiny requests cost more than their bytes: a task, a stream, headers.
+const LEAST_CHARGE: u64 = 1024;
+
+/// The account. Shared by all receivers.
+pub struct Budget {
+    limit: u64,
+    used: AtomicU64,
+    /// Length of `waiters`, readable without the lock.
+    waiting: AtomicUsize,
+    waiters: Mutex<VecDeque<Waiter>>,
+    telemetry: Arc<Telemetry>,
+    /// Whoever gives bytes back serves the line, and permits hold the account.
+    itself: Weak<Budget>,
+}
+
+struct Waiter {
+    bytes: u64,
+    granted: oneshot::Sender<Permit>,
+}
+
+impl Budget {
+    /// An account of `limit` bytes; its state is shown by `telemetry`.
+    pub fn new(limit: u64, telemetry: Arc<Telemetry>) -> Arc<Self> {
+        telemetry.budget_limit.set(limit);
+        Arc::new_cyclic(|itself| Budget {
+            itself: Weak::clone(itself),
+            limit,
+            used: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
+            waiters: Mutex::new(VecDeque::new()),
+            telemetry,
+        })
+    }
+
+    /// Bytes of the whole account.
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// Bytes charged now.
+    pub fn used(&self) -> u64 {
+        self.used.load(Ordering::SeqCst)
+    }
+
+    /// Takes `bytes` if they are free and nobody waits before.
+    pub fn try_acquire(self: &Arc<Self>, bytes: usize) -> Option<Permit> {
+        let bytes = (bytes as u64).max(LEAST_CHARGE);
+        let is_first = self.waiting.load(Ordering::SeqCst) == 0;
+        (is_first && self.try_charge(bytes)).then(|| self.permit(bytes))
+    }
+
+    /// Takes `bytes`, waiting at most `patience`. A body larger than the whole account is
+    /// refused at once.
+    pub async fn acquire(
+        self: &Arc<Self>,
+        bytes: usize,
+        patience: Duration,
+    ) -> Result<Permit, Reason> {
+        if let Some(permit) = self.try_acquire(bytes) {
+            return Ok(permit);
+        }
+        let charge = (bytes as u64).max(LEAST_CHARGE);
+        if charge > self.limit {
+            return Err(Reason::TooLarge);
+        }
+        let (granted, waits) = oneshot::channel();
+        self.enqueue(Waiter { bytes: charge, granted });
+        self.serve();
+        if let Ok(Ok(permit)) = tokio::time::timeout(patience, waits).await {
+            return Ok(permit);
+        }
+        // Those behind must not wait for one who has left the line.
+        self.serve();
+        Err(Reason::OverBudget)
+    }
+
+    fn permit(self: &Arc<Self>, bytes: u64) -> Permit {
+        let ledger: Arc<dyn Ledger> = Arc::clone(self) as Arc<dyn Ledger>;
+        Permit::charged(bytes, ledger)
+    }
+
+    fn enqueue(&self, waiter: Waiter) {
+        let mut waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
+        waiters.push_back(waiter);
+        self.waiting.store(waiters.len(), Ordering::SeqCst);
+        self.telemetry.budget_waiting.set(waiters.len() as u64);
+    }
+
+    /// Grants to the head of the line as long as there is room.
+    fn serve(self: &Arc<Self>) {
+        while let Some(head) = self.next_granted() {
+            // Outside the lock: a receiver that went meanwhile drops the permit, which serves
+            // the next in the line.
+            let _ = head.granted.send(self.permit(head.bytes));
+        }
+    }
+
+    /// Takes the first waiter that is still there out of the line and charges for it.
+    fn next_granted(&self) -> Option<Waiter> {
+        let mut waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
+        while waiters.front().is_some_and(|head| head.granted.is_closed()) {
+            waiters.pop_front();
+        }
+        let affordable = waiters.front().is_some_and(|head| self.try_charge(head.bytes));
+        let head = if affordable { waiters.pop_front() } else { None };
+        self.waiting.store(waiters.len(), Ordering::SeqCst);
+        self.telemetry.budget_waiting.set(waiters.len() as u64);
+        head
+    }
+}
+
+impl Ledger for Budget {
+    fn try_charge(&self, bytes: u64) -> bool {
+        let charged = self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |used| {
+            used.checked_add(bytes).filter(|sum| *sum <= self.limit)
+        });
+        if charged.is_ok() {
+            self.telemetry.budget_used.add(bytes);
+        }
+        charged.is_ok()
+    }
+
+    fn charge(&self, bytes: u64) {
+        self.used.fetch_add(bytes, Ordering::SeqCst);
+        self.telemetry.budget_used.add(bytes);
+    }
+
+    fn give_back(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Ordering::SeqCst);
+        self.telemetry.budget_used.sub(bytes);
+        if self.waiting.load(Ordering::SeqCst) > 0
+            && let Some(budget) = self.itself.upgrade()
+        {
+            budget.serve();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

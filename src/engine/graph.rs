@@ -1,0 +1,88 @@
+//! The graph that workers run: pipelines as chains of stages, and where each chain ends. Built
+//! once by `plan`, shared read-only by everybody, so there is no lock in it.
+
+use std::sync::Arc;
+
+use crate::{
+    component::{Partition, Processor, StartError},
+    otlp::Signal,
+    telemetry::{EdgeStats, ProcessorStats},
+};
+
+use super::queue::ExportQueue;
+
+/// Everything between the door and the exporter queues.
+pub struct Graph {
+    /// Pipelines in the order of the file.
+    pub pipelines: Vec<Pipeline>,
+    /// Connector instances: one per id and pair of signals.
+    pub connectors: Vec<Connector>,
+    /// One queue per exporter and signal.
+    pub queues: Vec<Arc<ExportQueue>>,
+    /// Pipelines in an order in which each stands before those it feeds through connectors.
+    pub downstream_order: Vec<usize>,
+}
+
+/// One pipeline.
+pub struct Pipeline {
+    /// `traces/backend`.
+    pub id: String,
+    /// Signal of its payloads.
+    pub signal: Signal,
+    /// Processors in order.
+    pub stages: Vec<Stage>,
+    /// Where its payloads go after the last stage.
+    pub ends: Vec<End>,
+}
+
+/// One processor of a pipeline.
+pub struct Stage {
+    /// Where replicas run.
+    pub partition: Partition,
+    /// Worker that owns the one instance, where the partition wants one.
+    pub owner: usize,
+    /// Counters.
+    pub stats: Arc<ProcessorStats>,
+    /// Traffic into it from the stage before; the first stage's is counted where it comes from.
+    pub edge: Option<Arc<EdgeStats>>,
+    /// Builds one replica.
+    pub build: BuildProcessor,
+}
+
+/// Builds a replica for one worker.
+pub type BuildProcessor = Box<dyn Fn() -> Result<Box<dyn Processor>, StartError> + Send + Sync>;
+
+/// One connector instance.
+pub struct Connector {
+    /// Component id.
+    pub id: String,
+    /// Builds one replica.
+    pub build: BuildProcessor,
+    /// Pipelines that it feeds, with the traffic into each.
+    pub targets: Vec<(usize, Option<Arc<EdgeStats>>)>,
+}
+
+/// What a pipeline ends in.
+pub struct End {
+    /// Where.
+    pub target: Target,
+    /// Traffic into it.
+    pub edge: Arc<EdgeStats>,
+}
+
+/// An exporter's queue or a connector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// Index into [`Graph::queues`].
+    Queue(usize),
+    /// Index into [`Graph::connectors`].
+    Connector(usize),
+}
+
+impl Stage {
+    /// Whether every worker has a replica. `ByTrace` runs on one owner until a processor exists
+    /// that needs its traces spread; its contract (a trace has one owner) holds either way.
+    pub fn is_replicated(&self) -> bool {
+        self.partition == Partition::Any
+    }
+}

@@ -1,0 +1,372 @@
+//! From a document to a graph: which processors run in which pipeline, where each chain ends,
+//! which receiver feeds what. Building opens no socket, so `validate` builds the same graph.
+
+use std::{collections::HashMap, sync::Arc};
+
+use crate::{
+    component::{
+        BuildContext, ComponentId, ConnectorConfig, ExporterConfig, Kind, ProcessorConfig,
+        Receiver, ReceiverConfig, StartError,
+    },
+    otlp::Signal,
+    telemetry::{EdgeStats, Telemetry},
+};
+
+use super::{
+    admission::Route,
+    door::SignalRoutes,
+    graph::{BuildProcessor, Connector, End, Graph, Pipeline, Stage, Target},
+    pool::Ways,
+    queue::{Dispatcher, ExportQueue, Surroundings},
+};
+
+/// Labels under which receivers are counted; a receiver that speaks only one uses only one.
+const TRANSPORTS: [&str; 2] = ["grpc", "http"];
+
+/// Share of the byte budget that all exporter queues may hold together; the rest is for requests
+/// on their way in and for batches in the making.
+const QUEUES_SHARE: f64 = 0.8;
+
+/// Components and pipelines as the document names them, configurations decoded.
+#[derive(Default, Clone)]
+pub struct Blueprint {
+    /// By id.
+    pub receivers: HashMap<ComponentId, Arc<dyn ReceiverConfig>>,
+    /// By id.
+    pub processors: HashMap<ComponentId, Arc<dyn ProcessorConfig>>,
+    /// By id.
+    pub exporters: HashMap<ComponentId, Arc<dyn ExporterConfig>>,
+    /// By id.
+    pub connectors: HashMap<ComponentId, Arc<dyn ConnectorConfig>>,
+    /// In the order of the file.
+    pub pipelines: Vec<PipelineBlueprint>,
+}
+
+/// One pipeline of the document. Every id is known to be defined.
+#[derive(Debug, Clone)]
+pub struct PipelineBlueprint {
+    /// `traces/backend`.
+    pub id: String,
+    /// Before the slash.
+    pub signal: Signal,
+    /// Receivers, and connectors used as receivers.
+    pub receivers: Vec<ComponentId>,
+    /// In order.
+    pub processors: Vec<ComponentId>,
+    /// Exporters, and connectors used as exporters.
+    pub exporters: Vec<ComponentId>,
+}
+
+/// What building needs to know of the process.
+#[derive(Clone)]
+pub struct Site {
+    /// Workers that replicas are spread over.
+    pub workers: usize,
+    /// Bytes of the budget.
+    pub budget: u64,
+    /// Whether the process runs in a container.
+    pub in_container: bool,
+    /// Counters.
+    pub telemetry: Arc<Telemetry>,
+}
+
+/// Everything built and connected, nothing running.
+pub struct Plan {
+    /// What the workers run.
+    pub graph: Arc<Graph>,
+    /// What empties the exporter queues.
+    pub dispatchers: Vec<Dispatcher>,
+    /// Receivers with the routes of their signals.
+    pub receivers: Vec<PlannedReceiver>,
+    /// Queues of the workers, not yet taken.
+    pub ways: Ways,
+}
+
+/// A receiver that is built and knows where its payloads go.
+pub struct PlannedReceiver {
+    /// Component id.
+    pub id: String,
+    /// The receiver.
+    pub receiver: Box<dyn Receiver>,
+    /// By signal.
+    pub routes: [Option<SignalRoutes>; 3],
+}
+
+/// Builds the plan, or says which component cannot be built.
+pub fn plan(blueprint: &Blueprint, site: &Site) -> Result<Plan, StartError> {
+    let ways = Ways::new(site.workers);
+    let mut planner = Planner {
+        blueprint,
+        site,
+        ways: &ways,
+        queues: Vec::new(),
+        queue_index: HashMap::new(),
+        dispatchers: Vec::new(),
+        connectors: Vec::new(),
+        connector_index: HashMap::new(),
+    };
+    let mut pipelines = Vec::with_capacity(blueprint.pipelines.len());
+    for (index, pipeline) in blueprint.pipelines.iter().enumerate() {
+        pipelines.push(planner.pipeline(index, pipeline)?);
+    }
+    let receivers = planner.receivers()?;
+    let Planner { queues, dispatchers, connectors, .. } = planner;
+    let downstream_order = downstream_order(&pipelines, &connectors);
+    let graph = Arc::new(Graph { pipelines, connectors, queues, downstream_order });
+    Ok(Plan { graph, dispatchers, receivers, ways })
+}
+
+struct Planner<'a> {
+    blueprint: &'a Blueprint,
+    site: &'a Site,
+    ways: &'a Ways,
+    queues: Vec<Arc<ExportQueue>>,
+    queue_index: HashMap<(ComponentId, Signal), usize>,
+    dispatchers: Vec<Dispatcher>,
+    connectors: Vec<Connector>,
+    connector_index: HashMap<(ComponentId, Signal), Vec<usize>>,
+}
+
+impl Planner<'_> {
+    fn context(&self, id: &ComponentId, pipeline: &str, signal: Signal) -> BuildContext {
+        BuildContext {
+            id: id.clone(),
+            pipeline: pipeline.to_owned(),
+            signal,
+            in_container: self.site.in_container,
+            telemetry: Arc::clone(&self.site.telemetry),
+        }
+    }
+
+    fn pipeline(
+        &mut self,
+        index: usize,
+        blueprint: &PipelineBlueprint,
+    ) -> Result<Pipeline, StartError> {
+        let mut stages = Vec::with_capacity(blueprint.processors.len());
+        let mut before = entry_name(blueprint);
+        for (position, id) in blueprint.processors.iter().enumerate() {
+            let mut stage = self.stage(index, blueprint, id)?;
+            let name = node_name(Kind::Processor, id);
+            let telemetry = &self.site.telemetry;
+            stage.edge = (position > 0).then(|| telemetry.edge(&blueprint.id, &before, &name));
+            stages.push(stage);
+            before = name;
+        }
+        let mut ends = Vec::with_capacity(blueprint.exporters.len());
+        for id in &blueprint.exporters {
+            ends.extend(self.ends(blueprint, id, &before)?);
+        }
+        Ok(Pipeline { id: blueprint.id.clone(), signal: blueprint.signal, stages, ends })
+    }
+
+    fn stage(
+        &self,
+        index: usize,
+        pipeline: &PipelineBlueprint,
+        id: &ComponentId,
+    ) -> Result<Stage, StartError> {
+        let config =
+            self.blueprint.processors.get(id).ok_or_else(|| missing(Kind::Processor, id))?;
+        let telemetry = &self.site.telemetry;
+        let config = Arc::clone(config);
+        let cx = self.context(id, &pipeline.id, pipeline.signal);
+        Ok(Stage {
+            partition: config.partition(),
+            owner: index % self.site.workers,
+            stats: telemetry.processor(&id.to_string(), &pipeline.id, pipeline.signal),
+            edge: None,
+            build: Box::new(move || config.build(&cx)) as BuildProcessor,
+        })
+    }
+
+    fn ends(
+        &mut self,
+        pipeline: &PipelineBlueprint,
+        id: &ComponentId,
+        before: &str,
+    ) -> Result<Vec<End>, StartError> {
+        let telemetry = Arc::clone(&self.site.telemetry);
+        if self.blueprint.connectors.contains_key(id) {
+            let edge = telemetry.edge(&pipeline.id, before, &node_name(Kind::Connector, id));
+            let instances = self.connector(id, pipeline.signal)?;
+            return Ok(instances
+                .into_iter()
+                .map(|index| End { target: Target::Connector(index), edge: Arc::clone(&edge) })
+                .collect());
+        }
+        let edge = telemetry.edge(&pipeline.id, before, &node_name(Kind::Exporter, id));
+        let queue = self.queue(id, pipeline.signal)?;
+        Ok(vec![End { target: Target::Queue(queue), edge }])
+    }
+
+    /// The queue of an exporter and signal: one, however many pipelines end in it.
+    fn queue(&mut self, id: &ComponentId, signal: Signal) -> Result<usize, StartError> {
+        if let Some(index) = self.queue_index.get(&(id.clone(), signal)) {
+            return Ok(*index);
+        }
+        let config = self.blueprint.exporters.get(id).ok_or_else(|| missing(Kind::Exporter, id))?;
+        let exporter = config.build(&self.context(id, "", signal))?;
+        let stats = self.site.telemetry.exporter(&id.to_string(), signal, &config.destination());
+        let around = Surroundings {
+            stats,
+            telemetry: Arc::clone(&self.site.telemetry),
+            offload: self.ways.offload(),
+        };
+        let (queue, dispatcher) =
+            ExportQueue::new(exporter, config.delivery(), self.queue_share(), around);
+        self.queues.push(queue);
+        self.dispatchers.push(dispatcher);
+        self.queue_index.insert((id.clone(), signal), self.queues.len() - 1);
+        Ok(self.queues.len() - 1)
+    }
+
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a share of a byte count needs no exactness"
+    )]
+    fn queue_share(&self) -> u64 {
+        let mut ends = std::collections::HashSet::new();
+        for pipeline in &self.blueprint.pipelines {
+            for id in &pipeline.exporters {
+                ends.insert((id, pipeline.signal));
+            }
+        }
+        (self.site.budget as f64 * QUEUES_SHARE / ends.len().max(1) as f64) as u64
+    }
+
+    /// Instances of a connector for an input signal: one per output signal that is used.
+    fn connector(&mut self, id: &ComponentId, input: Signal) -> Result<Vec<usize>, StartError> {
+        if let Some(instances) = self.connector_index.get(&(id.clone(), input)) {
+            return Ok(instances.clone());
+        }
+        let config =
+            self.blueprint.connectors.get(id).ok_or_else(|| missing(Kind::Connector, id))?;
+        let mut instances = Vec::new();
+        if let Some(output) = config.output(input) {
+            let mut targets = Vec::new();
+            for (index, pipeline) in self.blueprint.pipelines.iter().enumerate() {
+                if pipeline.signal == output && pipeline.receivers.contains(id) {
+                    let from = node_name(Kind::Connector, id);
+                    targets.push((index, self.edge_into(pipeline, &from)));
+                }
+            }
+            let config = Arc::clone(config);
+            let cx = self.context(id, "", input);
+            let build: BuildProcessor = Box::new(move || config.build(&cx));
+            self.connectors.push(Connector { id: id.to_string(), build, targets });
+            instances.push(self.connectors.len() - 1);
+        }
+        self.connector_index.insert((id.clone(), input), instances.clone());
+        Ok(instances)
+    }
+
+    fn receivers(&self) -> Result<Vec<PlannedReceiver>, StartError> {
+        let mut order: Vec<&ComponentId> = Vec::new();
+        for pipeline in &self.blueprint.pipelines {
+            for id in &pipeline.receivers {
+                if self.blueprint.receivers.contains_key(id) && !order.contains(&id) {
+                    order.push(id);
+                }
+            }
+        }
+        order.into_iter().map(|id| self.receiver(id)).collect()
+    }
+
+    fn receiver(&self, id: &ComponentId) -> Result<PlannedReceiver, StartError> {
+        let config = self.blueprint.receivers.get(id).ok_or_else(|| missing(Kind::Receiver, id))?;
+        let routes = Signal::ALL.map(|signal| self.routes(id, signal));
+        let signals: Vec<Signal> =
+            Signal::ALL.into_iter().filter(|signal| routes[signal.index()].is_some()).collect();
+        let cx = self.context(id, "", signals.first().copied().unwrap_or(Signal::Traces));
+        let receiver = config.build(&cx, &signals)?;
+        Ok(PlannedReceiver { id: id.to_string(), receiver, routes })
+    }
+
+    fn routes(&self, id: &ComponentId, signal: Signal) -> Option<SignalRoutes> {
+        let telemetry = &self.site.telemetry;
+        let from = node_name(Kind::Receiver, id);
+        let mut pipelines = Vec::new();
+        let mut wants_context = false;
+        for (index, pipeline) in self.blueprint.pipelines.iter().enumerate() {
+            if pipeline.signal == signal && pipeline.receivers.contains(id) {
+                pipelines.push((index, self.edge_into(pipeline, &from)));
+                wants_context |= self.wants_context(pipeline);
+            }
+        }
+        if pipelines.is_empty() {
+            return None;
+        }
+        let by_transport = TRANSPORTS.map(|transport| {
+            let stats = telemetry.receiver(&id.to_string(), signal, transport);
+            (transport, Arc::new(Route { pipelines: pipelines.clone(), stats }))
+        });
+        Some(SignalRoutes { by_transport: by_transport.into(), wants_context })
+    }
+
+    /// The edge into the first processor of a pipeline.
+    fn edge_into(&self, pipeline: &PipelineBlueprint, from: &str) -> Option<Arc<EdgeStats>> {
+        let first = node_name(Kind::Processor, pipeline.processors.first()?);
+        Some(self.site.telemetry.edge(&pipeline.id, from, &first))
+    }
+
+    /// Whether a processor of the pipeline, or of one that it feeds, asks for the context.
+    fn wants_context(&self, pipeline: &PipelineBlueprint) -> bool {
+        let processors = pipeline.processors.iter();
+        let is_connected =
+            pipeline.exporters.iter().any(|id| self.blueprint.connectors.contains_key(id));
+        let asks = |id: &ComponentId| {
+            self.blueprint.processors.get(id).is_some_and(|config| config.needs_context())
+        };
+        processors.clone().any(asks) || (is_connected && self.blueprint.processors.keys().any(asks))
+    }
+}
+
+/// The pipelines, each before those that its connectors feed. The document has no cycles.
+fn downstream_order(pipelines: &[Pipeline], connectors: &[Connector]) -> Vec<usize> {
+    fn visit(
+        index: usize,
+        pipelines: &[Pipeline],
+        connectors: &[Connector],
+        seen: &mut [bool],
+        order: &mut Vec<usize>,
+    ) {
+        if std::mem::replace(&mut seen[index], true) {
+            return;
+        }
+        for end in &pipelines[index].ends {
+            if let Target::Connector(connector) = end.target {
+                for (target, _) in &connectors[connector].targets {
+                    visit(*target, pipelines, connectors, seen, order);
+                }
+            }
+        }
+        order.push(index);
+    }
+    let mut seen = vec![false; pipelines.len()];
+    let mut order = Vec::with_capacity(pipelines.len());
+    for index in 0..pipelines.len() {
+        visit(index, pipelines, connectors, &mut seen, &mut order);
+    }
+    order.reverse();
+    order
+}
+
+fn node_name(kind: Kind, id: &ComponentId) -> String {
+    format!("{} {id}", kind.name())
+}
+
+/// What stands before the first processor; with several receivers, all of them together.
+fn entry_name(pipeline: &PipelineBlueprint) -> String {
+    let ids: Vec<String> = pipeline.receivers.iter().map(ToString::to_string).collect();
+    format!("{} {}", Kind::Receiver.name(), ids.join("+"))
+}
+
+fn missing(kind: Kind, id: &ComponentId) -> StartError {
+    StartError {
+        component: format!("{} `{id}`", kind.name()),
+        message: format!("a pipeline refers to it, but `{}` does not define it", kind.section()),
+    }
+}

@@ -1,0 +1,417 @@
+//! The queue in front of one exporter, and what stands around its `send`: concurrency, timeout,
+//! retry, splitting, and the accounts of what became of the items.
+//!
+//! ```text
+//! worker -- enqueue (room? accept) --> channel --> dispatcher -- one task per payload, at most
+//!                                                  `consumers` --> encode, attempt, pause, ...
+//! ```
+//!
+//! A queue refuses when it is full by its own measure or when it would hold more than its share
+//! of the byte budget: a dead backend fills its own queue and nobody else's. The channel itself
+//! needs no bound, since `enqueue` is the only way in.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use tokio::{
+    sync::{Semaphore, mpsc, watch},
+    task::JoinSet,
+};
+
+use crate::{
+    component::{BoxFuture, Delivery, ExportError, Exporter, Queue, Retry, Sizer},
+    otlp::{
+        Payload,
+        payload::{Outcome, Reason},
+        split,
+    },
+    telemetry::{ExporterStats, Telemetry},
+};
+
+use super::{pool::Offload, retry::Retries};
+
+/// Requests in flight where there is no queue to say how many.
+const SYNCHRONOUS_CONSUMERS: usize = 64;
+
+/// The queue of one exporter and signal. Workers put payloads in; its [`Dispatcher`] sends them.
+pub struct ExportQueue {
+    settings: Option<Queue>,
+    /// Bytes that this queue may hold.
+    share: u64,
+    size: AtomicU64,
+    bytes: AtomicU64,
+    closed: AtomicBool,
+    tx: mpsc::UnboundedSender<Message>,
+    stats: Arc<ExporterStats>,
+    telemetry: Arc<Telemetry>,
+}
+
+enum Message {
+    Payload(Queued),
+    /// Nothing comes after this.
+    Close,
+}
+
+/// A payload in the queue, with what it takes up there.
+struct Queued {
+    payload: Payload,
+    size: u64,
+    bytes: u64,
+}
+
+impl ExportQueue {
+    /// A queue that may hold `share` bytes, and the dispatcher that empties it.
+    pub fn new(
+        exporter: Arc<dyn Exporter>,
+        delivery: Delivery,
+        share: u64,
+        around: Surroundings,
+    ) -> (Arc<Self>, Dispatcher) {
+        let Surroundings { stats, telemetry, offload } = around;
+        let (tx, rx) = mpsc::unbounded_channel();
+        stats.queue_capacity.set(delivery.queue.as_ref().map_or(0, |queue| queue.size));
+        let queue = Arc::new(ExportQueue {
+            settings: delivery.queue.clone(),
+            share,
+            size: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+            tx,
+            stats: Arc::clone(&stats),
+            telemetry: Arc::clone(&telemetry),
+        });
+        let is_failing = AtomicBool::new(false);
+        let sender = Sender { exporter, delivery, stats, telemetry, offload, is_failing };
+        (Arc::clone(&queue), Dispatcher { queue, rx, sender: Arc::new(sender) })
+    }
+
+    /// Takes a payload, or refuses it. Called by workers; never waits.
+    pub fn enqueue(&self, mut payload: Payload) {
+        let (size, bytes) = (self.measure(&payload), payload.len() as u64);
+        if self.closed.load(Ordering::SeqCst) {
+            return self.refuse(payload, Reason::ShuttingDown);
+        }
+        let has_room = self.reserve(size, bytes);
+        let Some(settings) = &self.settings else {
+            // Synchronous: the caller waits for the outcome, so nothing is accepted here.
+            return self.push(payload, size, bytes);
+        };
+        match (has_room, settings.block_on_overflow) {
+            (false, false) => {
+                self.release(size, bytes);
+                return self.refuse(payload, Reason::QueueFull);
+            }
+            // Taken, but not answered for: senders wait, and what they may hold is bounded by
+            // the byte budget. The dispatcher accepts it when its turn comes.
+            (false, true) => {}
+            (true, _) if settings.wait_for_result => {}
+            (true, _) => payload.accept(),
+        }
+        self.push(payload, size, bytes);
+    }
+
+    /// Refuses everything from now on; the dispatcher ends when the queue is empty.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        // Fails where the dispatcher has ended already, which is what closing is for.
+        let _ = self.tx.send(Message::Close);
+    }
+
+    /// The exporter's counters.
+    pub fn stats(&self) -> &Arc<ExporterStats> {
+        &self.stats
+    }
+
+    fn measure(&self, payload: &Payload) -> u64 {
+        match self.settings.as_ref().map(|queue| queue.sizer) {
+            None | Some(Sizer::Requests) => 1,
+            Some(Sizer::Items) => payload.items,
+            Some(Sizer::Bytes) => payload.len() as u64,
+        }
+    }
+
+    /// Adds to the fill in any case and says whether it was within the limits.
+    fn reserve(&self, size: u64, bytes: u64) -> bool {
+        let size_before = self.size.fetch_add(size, Ordering::SeqCst);
+        let bytes_before = self.bytes.fetch_add(bytes, Ordering::SeqCst);
+        self.stats.queue_size.add(size);
+        self.stats.queue_bytes.add(bytes);
+        let limit = self.settings.as_ref().map_or(u64::MAX, |queue| queue.size);
+        // The first payload is always taken: a limit below one payload must not refuse for ever.
+        let fits_share = bytes_before == 0 || bytes_before + bytes <= self.share;
+        size_before + size <= limit && fits_share
+    }
+
+    fn release(&self, size: u64, bytes: u64) {
+        self.size.fetch_sub(size, Ordering::SeqCst);
+        self.bytes.fetch_sub(bytes, Ordering::SeqCst);
+        self.stats.queue_size.sub(size);
+        self.stats.queue_bytes.sub(bytes);
+    }
+
+    fn push(&self, payload: Payload, size: u64, bytes: u64) {
+        let message = Message::Payload(Queued { payload, size, bytes });
+        if let Err(mpsc::error::SendError(Message::Payload(queued))) = self.tx.send(message) {
+            self.release(size, bytes);
+            self.refuse(queued.payload, Reason::ShuttingDown);
+        }
+    }
+
+    fn refuse(&self, payload: Payload, reason: Reason) {
+        self.stats.enqueue_failed.add(payload.items);
+        self.telemetry.drop_items(reason, payload.items);
+        payload.finish(Outcome::Failed(reason));
+    }
+}
+
+/// What a queue is connected to.
+pub struct Surroundings {
+    /// Counters of the exporter.
+    pub stats: Arc<ExporterStats>,
+    /// Counters of the process.
+    pub telemetry: Arc<Telemetry>,
+    /// Where encoding runs.
+    pub offload: Offload,
+}
+
+/// Takes payloads out of the queue and sends them, so many at a time.
+pub struct Dispatcher {
+    queue: Arc<ExportQueue>,
+    rx: mpsc::UnboundedReceiver<Message>,
+    sender: Arc<Sender>,
+}
+
+impl Dispatcher {
+    /// Runs until the queue is closed and empty, or until `abandon` is raised: then what is left
+    /// is given up and counted. Returns the items given up.
+    pub async fn run(mut self, mut abandon: watch::Receiver<bool>) -> u64 {
+        let consumers =
+            self.queue.settings.as_ref().map_or(SYNCHRONOUS_CONSUMERS, |queue| queue.consumers);
+        let places = Arc::new(Semaphore::new(consumers));
+        let mut sending = JoinSet::new();
+        let mut lost = 0;
+        loop {
+            let next = tokio::select! {
+                next = self.rx.recv() => next,
+                Some(done) = sending.join_next() => { lost += done.unwrap_or(0); continue; }
+                _ = abandon.wait_for(|raised| *raised) => break,
+            };
+            let Some(Message::Payload(queued)) = next else { break };
+            let place = tokio::select! {
+                place = Arc::clone(&places).acquire_owned() => place,
+                _ = abandon.wait_for(|raised| *raised) => {
+                    lost += self.give_up(queued);
+                    break;
+                }
+            };
+            let delivery = self.deliver(queued, abandon.clone());
+            sending.spawn(async move {
+                let lost = delivery.await;
+                drop(place);
+                lost
+            });
+            while let Some(done) = sending.try_join_next() {
+                lost += done.unwrap_or(0);
+            }
+        }
+        while let Some(done) = sending.join_next().await {
+            lost += done.unwrap_or(0);
+        }
+        while let Ok(message) = self.rx.try_recv() {
+            if let Message::Payload(queued) = message {
+                lost += self.give_up(queued);
+            }
+        }
+        self.sender.exporter.shutdown().await;
+        lost
+    }
+
+    fn deliver(
+        &self,
+        mut queued: Queued,
+        abandon: watch::Receiver<bool>,
+    ) -> impl Future<Output = u64> + Send + 'static {
+        let (queue, sender) = (Arc::clone(&self.queue), Arc::clone(&self.sender));
+        async move {
+            let is_accepted_now =
+                queue.settings.as_ref().is_some_and(|settings| !settings.wait_for_result);
+            if is_accepted_now {
+                queued.payload.accept();
+            }
+            let stats = Arc::clone(&sender.stats);
+            stats.in_flight.add(1);
+            let lost = sender.deliver(queued.payload, abandon).await;
+            stats.in_flight.sub(1);
+            queue.release(queued.size, queued.bytes);
+            lost
+        }
+    }
+
+    fn give_up(&self, queued: Queued) -> u64 {
+        let items = queued.payload.items;
+        self.queue.release(queued.size, queued.bytes);
+        self.sender.fail(queued.payload, Reason::ShuttingDown);
+        items
+    }
+}
+
+/// Delivers one payload at a time, however many attempts and parts that takes.
+struct Sender {
+    exporter: Arc<dyn Exporter>,
+    delivery: Delivery,
+    stats: Arc<ExporterStats>,
+    telemetry: Arc<Telemetry>,
+    offload: Offload,
+    /// Whether the last attempt failed: state changes are logged, not attempts.
+    is_failing: AtomicBool,
+}
+
+/// How the attempts on one payload ended.
+enum End {
+    Done,
+    /// Refused for good; worth trying in parts.
+    Refused(ExportError),
+    /// Too large; worth trying in parts.
+    TooLarge(ExportError),
+    Lost(Reason, ExportError),
+}
+
+impl Sender {
+    /// Sends `payload`; on a refusal for good tries its parts, so that one poisoned sender costs
+    /// only its own data. Returns the items that were given up because skep is ending.
+    fn deliver(
+        self: Arc<Self>,
+        payload: Payload,
+        abandon: watch::Receiver<bool>,
+    ) -> BoxFuture<u64> {
+        Box::pin(async move {
+            let end = self.attempts(&payload, abandon.clone()).await;
+            let (parts, reason, error) = match end {
+                End::Done => {
+                    payload.finish(Outcome::Delivered);
+                    return 0;
+                }
+                End::Lost(reason, error) => (None, reason, error),
+                // A request of one sender was refused as it came; only a merged one is bisected.
+                End::Refused(error) if payload.body.len() > 1 => {
+                    (split::halve(&payload), Reason::BackendRefused, error)
+                }
+                End::Refused(error) => (None, Reason::BackendRefused, error),
+                End::TooLarge(error) => (split::halve(&payload), Reason::TooLarge, error),
+            };
+            let Some((first, second)) = parts else {
+                tracing::error!(
+                    exporter = %self.stats.id,
+                    error = %error,
+                    dropped_items = payload.items,
+                    "Exporting failed. Dropping data."
+                );
+                let lost = if reason == Reason::ShuttingDown { payload.items } else { 0 };
+                self.fail(payload, reason);
+                return lost;
+            };
+            drop(payload);
+            let lost = Arc::clone(&self).deliver(first, abandon.clone()).await;
+            lost + self.deliver(second, abandon).await
+        })
+    }
+
+    async fn attempts(&self, payload: &Payload, mut abandon: watch::Receiver<bool>) -> End {
+        let mut retries = self.delivery.retry.as_ref().map(|r| Retries::new(r, now()));
+        loop {
+            let error = match self.attempt(payload, &mut abandon).await {
+                Ok(()) => return End::Done,
+                Err(error) => error,
+            };
+            self.stats.erred(SystemTime::now(), &error.message);
+            let asked = match error.retry {
+                Retry::After(asked) => asked,
+                Retry::Split => return End::TooLarge(error),
+                Retry::Never => return End::Refused(error),
+                Retry::Denied => return End::Lost(Reason::BackendRefused, error),
+            };
+            if *abandon.borrow() {
+                return End::Lost(Reason::ShuttingDown, error);
+            }
+            let pause = retries.as_mut().and_then(|r| r.pause(now(), asked, fastrand::f64()));
+            let Some(pause) = pause else {
+                return End::Lost(Reason::RetriesExhausted, error);
+            };
+            self.stats.retries.add(1);
+            if !self.is_failing.swap(true, Ordering::Relaxed) {
+                tracing::warn!(
+                    exporter = %self.stats.id,
+                    error = %error,
+                    interval = ?pause,
+                    "Exporting failed. Will retry the request after interval."
+                );
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                _ = abandon.wait_for(|raised| *raised) => {
+                    return End::Lost(Reason::ShuttingDown, error);
+                }
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        payload: &Payload,
+        abandon: &mut watch::Receiver<bool>,
+    ) -> Result<(), ExportError> {
+        let request = if self.exporter.encodes_inline() {
+            self.exporter.encode(payload)
+        } else {
+            let (exporter, copy) = (Arc::clone(&self.exporter), payload.clone());
+            let encoded = self.offload.run(move || exporter.encode(&copy)).await;
+            encoded.unwrap_or_else(|| {
+                let message = "the worker that encoded the request is gone".to_owned();
+                Err(ExportError { retry: Retry::Never, message })
+            })
+        }?;
+        let timeout = self.delivery.timeout.unwrap_or(Duration::MAX);
+        let answer = tokio::select! {
+            answer = tokio::time::timeout(timeout, self.exporter.send(request)) => answer,
+            _ = abandon.wait_for(|raised| *raised) => {
+                let message = "the request was cut off by the end of the shutdown".to_owned();
+                return Err(ExportError { retry: Retry::After(None), message });
+            }
+        };
+        let sent = answer.unwrap_or_else(|_| {
+            let message = format!("no answer from {} within {timeout:?}", self.stats.destination);
+            Err(ExportError { retry: Retry::After(None), message })
+        })?;
+        self.stats.succeeded(SystemTime::now());
+        if self.is_failing.swap(false, Ordering::Relaxed) {
+            tracing::info!(exporter = %self.stats.id, "Exporting works again.");
+        }
+        self.stats.sent.add(payload.items.saturating_sub(sent.rejected));
+        if sent.rejected > 0 || sent.message.is_some() {
+            self.stats.rejected.add(sent.rejected);
+            tracing::warn!(
+                exporter = %self.stats.id,
+                rejected_items = sent.rejected,
+                message = sent.message.as_deref().unwrap_or_default(),
+                "Partial success response"
+            );
+        }
+        Ok(())
+    }
+
+    fn fail(&self, payload: Payload, reason: Reason) {
+        self.stats.failed.add(payload.items);
+        self.telemetry.drop_items(reason, payload.items);
+        payload.finish(Outcome::Failed(reason));
+    }
+}
+
+/// Tokio's clock, so that tests can pause it.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}

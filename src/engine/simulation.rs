@@ -1,0 +1,518 @@
+//! The engine against backends of every mood, in virtual time with seeded schedules: every
+//! request is answered exactly once, the budget is never exceeded and returns to zero, nothing
+//! that was accepted vanishes, the drain ends.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::ExportTraceServiceRequest,
+    trace::v1::{ResourceSpans, ScopeSpans, Span},
+};
+use prost::Message as _;
+use smallvec::smallvec;
+use tokio::sync::mpsc;
+
+use super::{
+    admission::Route,
+    budget::Budget,
+    door::{EngineDoor, Inside, SignalRoutes},
+    graph::{End, Graph, Pipeline, Stage, Target},
+    pool::{Pool, Ways},
+    queue::{Dispatcher, ExportQueue, Surroundings},
+};
+use crate::{
+    component::{
+        Arrival, Backoff, BoxFuture, Compression, Delivery, Door, Encoding, ExportError, Exporter,
+        Output, Partition, Processor, Queue, Rejection, Reply, Request, Retry, Sent, Sizer,
+    },
+    otlp::{
+        Payload, Signal,
+        payload::{Reason, Wait},
+    },
+    telemetry::Telemetry,
+};
+
+/// A request of `spans` spans whose names are `name`.
+fn request(name: &str, spans: usize) -> Vec<u8> {
+    let span = Span {
+        trace_id: vec![7; 16],
+        span_id: vec![7; 8],
+        name: name.to_owned(),
+        ..Span::default()
+    };
+    ExportTraceServiceRequest {
+        resource_spans: vec![ResourceSpans {
+            scope_spans: vec![ScopeSpans { spans: vec![span; spans], ..ScopeSpans::default() }],
+            ..ResourceSpans::default()
+        }],
+    }
+    .encode_to_vec()
+}
+
+/// What a backend does with a request.
+type Mood = Box<dyn Fn(&Request) -> (Duration, Result<Sent, ExportError>) + Send + Sync>;
+
+struct Backend {
+    mood: Mood,
+    /// Spans taken, by name.
+    taken: Mutex<HashMap<String, u64>>,
+    attempts: AtomicU64,
+}
+
+impl Backend {
+    fn new(mood: Mood) -> Arc<Self> {
+        Arc::new(Backend { mood, taken: Mutex::default(), attempts: AtomicU64::new(0) })
+    }
+
+    fn taken(&self) -> u64 {
+        self.taken.lock().unwrap().values().sum()
+    }
+}
+
+struct BackendExporter(Arc<Backend>);
+
+impl Exporter for BackendExporter {
+    fn encode(&self, payload: &Payload) -> Result<Request, ExportError> {
+        Ok(Request {
+            signal: payload.signal,
+            items: payload.items,
+            body: payload.body.clone(),
+            context: None,
+        })
+    }
+
+    fn send(&self, request: Request) -> BoxFuture<Result<Sent, ExportError>> {
+        let backend = Arc::clone(&self.0);
+        Box::pin(async move {
+            backend.attempts.fetch_add(1, Ordering::SeqCst);
+            let (takes, result) = (backend.mood)(&request);
+            tokio::time::sleep(takes).await;
+            if result.is_ok() {
+                let mut taken = backend.taken.lock().unwrap();
+                for segment in &request.body {
+                    let decoded = ExportTraceServiceRequest::decode(segment.clone()).unwrap();
+                    for span in decoded
+                        .resource_spans
+                        .iter()
+                        .flat_map(|r| &r.scope_spans)
+                        .flat_map(|s| &s.spans)
+                    {
+                        *taken.entry(span.name.clone()).or_default() += 1;
+                    }
+                }
+            }
+            result
+        })
+    }
+}
+
+/// Joins payloads until it has so many items, or its age is up.
+struct Joiner {
+    limit: u64,
+    held: Option<(Payload, std::time::Instant)>,
+}
+
+impl Processor for Joiner {
+    fn process(&mut self, mut payload: Payload, out: &mut Output) {
+        payload.accept();
+        match &mut self.held {
+            None => self.held = Some((payload, out.now + Duration::from_millis(200))),
+            Some((held, _)) => held.absorb(payload),
+        }
+        if self.held.as_ref().is_some_and(|(held, _)| held.items >= self.limit) {
+            self.drain(out);
+        }
+    }
+
+    fn next_tick(&self) -> Option<std::time::Instant> {
+        self.held.as_ref().map(|(_, due)| *due)
+    }
+
+    fn tick(&mut self, out: &mut Output) {
+        self.drain(out);
+    }
+
+    fn drain(&mut self, out: &mut Output) {
+        if let Some((held, _)) = self.held.take() {
+            out.emit(held);
+        }
+    }
+}
+
+struct Panics;
+
+impl Processor for Panics {
+    fn process(&mut self, _payload: Payload, _out: &mut Output) {
+        panic!("a processor that always panics");
+    }
+}
+
+fn delivery() -> Delivery {
+    Delivery {
+        queue: Some(Queue {
+            consumers: 4,
+            size: 1000,
+            sizer: Sizer::Requests,
+            block_on_overflow: false,
+            wait_for_result: false,
+            batch: None,
+        }),
+        retry: Some(Backoff {
+            initial_interval: Duration::from_millis(100),
+            randomization_factor: 0.5,
+            multiplier: 1.5,
+            max_interval: Duration::from_secs(1),
+            max_elapsed_time: Duration::from_secs(20),
+        }),
+        timeout: Some(Duration::from_secs(5)),
+    }
+}
+
+/// A running engine with one pipeline into some backends.
+struct World {
+    telemetry: Arc<Telemetry>,
+    budget: Arc<Budget>,
+    pool: Arc<Pool>,
+    door: Arc<EngineDoor>,
+    graph: Arc<Graph>,
+    dispatchers: tokio::task::JoinSet<u64>,
+    abandon: tokio::sync::watch::Sender<bool>,
+    panics: mpsc::UnboundedReceiver<usize>,
+}
+
+impl World {
+    fn new(
+        limit: u64,
+        stage: Option<fn() -> Box<dyn Processor>>,
+        backends: &[(Arc<Backend>, Delivery)],
+    ) -> Self {
+        let telemetry = Arc::new(Telemetry::default());
+        let ways = Ways::new(1);
+        let (mut queues, mut ends) = (Vec::new(), Vec::new());
+        let (abandon, abandoned) = tokio::sync::watch::channel(false);
+        let mut dispatchers = tokio::task::JoinSet::new();
+        for (index, (backend, delivery)) in backends.iter().enumerate() {
+            let around = Surroundings {
+                stats: telemetry.exporter(&index.to_string(), Signal::Traces, "nowhere"),
+                telemetry: Arc::clone(&telemetry),
+                offload: ways.offload(),
+            };
+            let exporter = Arc::new(BackendExporter(Arc::clone(backend)));
+            let share = limit / backends.len() as u64;
+            let (queue, dispatcher): (_, Dispatcher) =
+                ExportQueue::new(exporter, delivery.clone(), share, around);
+            queues.push(queue);
+            dispatchers.spawn(dispatcher.run(abandoned.clone()));
+            let edge = telemetry.edge("traces", "x", &index.to_string());
+            ends.push(End { target: Target::Queue(index), edge });
+        }
+        let stages = stage.map(|make| Stage {
+            partition: Partition::Single,
+            owner: 0,
+            stats: telemetry.processor("joiner", "traces", Signal::Traces),
+            edge: None,
+            build: Box::new(move || Ok(make())),
+        });
+        let pipeline = Pipeline {
+            id: "traces".to_owned(),
+            signal: Signal::Traces,
+            stages: stages.into_iter().collect(),
+            ends,
+        };
+        let graph = Arc::new(Graph {
+            pipelines: vec![pipeline],
+            connectors: Vec::new(),
+            queues,
+            downstream_order: vec![0],
+        });
+        let (panic_tx, panics) = mpsc::unbounded_channel();
+        let pool = Pool::start(ways, Arc::clone(&graph), panic_tx).unwrap();
+        tokio::spawn({
+            let pool = Arc::clone(&pool);
+            async move { pool.tick().await }
+        });
+        let budget = Budget::new(limit, Arc::clone(&telemetry));
+        let stats = telemetry.receiver("otlp", Signal::Traces, "grpc");
+        let route = Arc::new(Route { pipelines: vec![(0, None)], stats });
+        let routes = SignalRoutes { by_transport: vec![("grpc", route)], wants_context: false };
+        let door = Arc::new(EngineDoor::new(
+            Arc::clone(&budget),
+            Arc::clone(&pool),
+            [Some(routes), None, None],
+            Arc::new(Inside::default()),
+        ));
+        World { telemetry, budget, pool, door, graph, dispatchers, abandon, panics }
+    }
+
+    async fn send(door: &EngineDoor, name: &str, spans: usize, wait: Wait) -> Reply {
+        let body = request(name, spans);
+        let permit = match door.try_permit(body.len()) {
+            Some(permit) => permit,
+            None => door.permit(body.len()).await?,
+        };
+        let arrival = Arrival {
+            signal: Signal::Traces,
+            encoding: Encoding::Protobuf,
+            compression: Compression::Identity,
+            body: smallvec![body.into()],
+            permit,
+            max_inflated: 1 << 20,
+            context: None,
+            wait,
+            transport: "grpc",
+        };
+        door.submit(arrival).await
+    }
+
+    /// Drains and returns the items that were given up.
+    async fn drain(mut self, patience: Duration) -> u64 {
+        self.pool.drain().await;
+        for queue in &self.graph.queues {
+            queue.close();
+        }
+        let mut lost = 0;
+        let dispatchers = &mut self.dispatchers;
+        let until = async {
+            while let Some(done) = dispatchers.join_next().await {
+                lost += done.unwrap();
+            }
+        };
+        if tokio::time::timeout(patience, until).await.is_err() {
+            self.abandon.send(true).unwrap();
+            while let Some(done) = self.dispatchers.join_next().await {
+                lost += done.unwrap();
+            }
+        }
+        assert_eq!(self.budget.used(), 0, "every byte was given back");
+        lost
+    }
+}
+
+fn healthy() -> Mood {
+    Box::new(|_| (Duration::from_millis(5), Ok(Sent::default())))
+}
+
+fn refuses(retry: Retry) -> Mood {
+    Box::new(move |_| {
+        let message = "no".to_owned();
+        (Duration::from_millis(1), Err(ExportError { retry, message }))
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_is_answered_when_the_queue_has_it() {
+    let backend = Backend::new(healthy());
+    let world = World::new(1 << 20, None, &[(Arc::clone(&backend), delivery())]);
+    assert_eq!(World::send(&world.door, "a", 3, Wait::Acceptance).await, Ok(()));
+    assert_eq!(backend.taken(), 0);
+    assert_eq!(world.drain(Duration::from_secs(1)).await, 0);
+    assert_eq!(backend.taken(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_wait_for_export_it_is_answered_when_the_backend_has_it() {
+    let backend = Backend::new(healthy());
+    let joiner: fn() -> Box<dyn Processor> = || Box::new(Joiner { limit: 100, held: None });
+    let world = World::new(1 << 20, Some(joiner), &[(Arc::clone(&backend), delivery())]);
+    assert_eq!(World::send(&world.door, "a", 3, Wait::Delivery).await, Ok(()));
+    assert_eq!(backend.taken(), 3);
+    world.drain(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_for_good_reaches_the_sender_who_waits_for_it() {
+    let backend = Backend::new(refuses(Retry::Never));
+    let world = World::new(1 << 20, None, &[(backend, delivery())]);
+    let reply = World::send(&world.door, "a", 3, Wait::Delivery).await;
+    assert_eq!(reply, Err(Rejection::Failed(Reason::BackendRefused)));
+    world.drain(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_refuses_and_its_sibling_goes_on() {
+    let dead = Backend::new(refuses(Retry::After(None)));
+    let alive = Backend::new(healthy());
+    let mut small = delivery();
+    if let Some(queue) = &mut small.queue {
+        queue.size = 5;
+    }
+    let world = World::new(1 << 20, None, &[(dead, small), (Arc::clone(&alive), delivery())]);
+    let mut refused = 0;
+    for _ in 0..20 {
+        match World::send(&world.door, "a", 1, Wait::Acceptance).await {
+            Ok(()) => {}
+            Err(Rejection::Unavailable(Reason::QueueFull, _)) => refused += 1,
+            Err(other) => panic!("{other:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(refused, 15);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(alive.taken(), 20);
+    assert_eq!(world.drain(Duration::from_secs(1)).await, 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn retries_until_the_backend_is_back() {
+    let start = tokio::time::Instant::now();
+    let mood: Mood = Box::new(move |_| {
+        let is_down = start.elapsed() < Duration::from_secs(10);
+        let error = ExportError { retry: Retry::After(None), message: "down".to_owned() };
+        (Duration::from_millis(1), if is_down { Err(error) } else { Ok(Sent::default()) })
+    });
+    let backend = Backend::new(mood);
+    let world = World::new(1 << 20, None, &[(Arc::clone(&backend), delivery())]);
+    assert_eq!(World::send(&world.door, "a", 4, Wait::Delivery).await, Ok(()));
+    assert!(start.elapsed() >= Duration::from_secs(10));
+    let attempts = backend.attempts.load(Ordering::SeqCst);
+    assert!((8..40).contains(&attempts), "{attempts} attempts in ten seconds");
+    world.drain(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_poisoned_sender_costs_only_its_own_data() {
+    let mood: Mood = Box::new(|request| {
+        let is_poisoned = request.body.iter().any(|s| s.windows(6).any(|w| w == b"poison"));
+        let error = ExportError { retry: Retry::Never, message: "bad span".to_owned() };
+        (Duration::ZERO, if is_poisoned { Err(error) } else { Ok(Sent::default()) })
+    });
+    let backend = Backend::new(mood);
+    let joiner: fn() -> Box<dyn Processor> = || Box::new(Joiner { limit: 1000, held: None });
+    let world = World::new(1 << 20, Some(joiner), &[(Arc::clone(&backend), delivery())]);
+    for sender in 0..16 {
+        let name = if sender == 11 { "poison" } else { "good" };
+        World::send(&world.door, name, 2, Wait::Acceptance).await.unwrap();
+    }
+    let telemetry = Arc::clone(&world.telemetry);
+    assert_eq!(world.drain(Duration::from_secs(1)).await, 0);
+    assert_eq!(backend.taken.lock().unwrap().get("good"), Some(&30));
+    assert_eq!(telemetry.exporters()[0].failed.read(), 2);
+    assert_eq!(telemetry.exporters()[0].sent.read(), 30);
+}
+
+#[tokio::test(start_paused = true)]
+async fn partial_success_is_counted_and_never_sent_again() {
+    let mood: Mood = Box::new(|_| {
+        (Duration::ZERO, Ok(Sent { rejected: 2, message: Some("too old".to_owned()) }))
+    });
+    let backend = Backend::new(mood);
+    let world = World::new(1 << 20, None, &[(Arc::clone(&backend), delivery())]);
+    assert_eq!(World::send(&world.door, "a", 5, Wait::Delivery).await, Ok(()));
+    let stats = Arc::clone(&world.telemetry.exporters()[0]);
+    assert_eq!((stats.sent.read(), stats.rejected.read()), (3, 2));
+    assert_eq!(backend.attempts.load(Ordering::SeqCst), 1);
+    world.drain(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hanging_backend_holds_up_neither_the_drain_nor_the_accounts() {
+    let mood: Mood = Box::new(|_| (Duration::from_secs(1 << 20), Ok(Sent::default())));
+    let world = World::new(1 << 20, None, &[(Backend::new(mood), delivery())]);
+    for _ in 0..10 {
+        World::send(&world.door, "a", 2, Wait::Acceptance).await.unwrap();
+    }
+    let start = tokio::time::Instant::now();
+    assert_eq!(world.drain(Duration::from_secs(2)).await, 20);
+    assert!(start.elapsed() < Duration::from_secs(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_answers_the_sender_and_is_reported() {
+    let panics: fn() -> Box<dyn Processor> = || Box::new(Panics);
+    let mut world = World::new(1 << 20, Some(panics), &[(Backend::new(healthy()), delivery())]);
+    let reply = World::send(&world.door, "a", 1, Wait::Acceptance).await;
+    assert_eq!(reply, Err(Rejection::Unavailable(Reason::Panicked, None)));
+    assert_eq!(world.panics.recv().await, Some(0));
+    assert_eq!(world.budget.used(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn overflow_with_blocking_makes_senders_wait_instead_of_refusing_them() {
+    let backend = Backend::new(healthy());
+    let mut blocking = delivery();
+    if let Some(queue) = &mut blocking.queue {
+        (queue.size, queue.consumers, queue.block_on_overflow) = (2, 1, true);
+    }
+    let world = World::new(1 << 20, None, &[(Arc::clone(&backend), blocking)]);
+    let mut senders = tokio::task::JoinSet::new();
+    let start = tokio::time::Instant::now();
+    for _ in 0..20 {
+        let door = Arc::clone(&world.door);
+        senders.spawn(async move { World::send(&door, "a", 1, Wait::Acceptance).await });
+    }
+    assert!(senders.join_all().await.iter().all(Result::is_ok));
+    assert!(start.elapsed() >= Duration::from_millis(80), "they waited for their turn");
+    world.drain(Duration::from_secs(1)).await;
+    assert_eq!(backend.taken(), 20);
+}
+
+/// Many senders, a budget that holds a few of their bodies, backends that fail at random: what is
+/// answered with success is either delivered or counted as lost, and each request has one answer.
+#[test]
+fn conservation_under_random_schedules() {
+    for seed in 0..40 {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(conserve(seed));
+    }
+}
+
+async fn conserve(seed: u64) {
+    let random = Mutex::new(fastrand::Rng::with_seed(seed));
+    let mood: Mood = Box::new(move |_| {
+        let mut random = random.lock().unwrap();
+        let takes = Duration::from_millis(random.u64(0..300));
+        let retry = match random.u8(0..10) {
+            0..=4 => return (takes, Ok(Sent::default())),
+            5..=7 => Retry::After(None),
+            8 => Retry::After(Some(Duration::from_millis(700))),
+            _ => Retry::Never,
+        };
+        (takes, Err(ExportError { retry, message: "mood".to_owned() }))
+    });
+    let backend = Backend::new(mood);
+    let mut settings = delivery();
+    if let Some(queue) = &mut settings.queue {
+        queue.size = 20;
+    }
+    let joiner: fn() -> Box<dyn Processor> = || Box::new(Joiner { limit: 12, held: None });
+    let world = World::new(16 * 1024, Some(joiner), &[(Arc::clone(&backend), settings)]);
+    let mut random = fastrand::Rng::with_seed(seed ^ 0xA5);
+    let mut senders = tokio::task::JoinSet::new();
+    for _ in 0..150 {
+        let (door, spans) = (Arc::clone(&world.door), random.usize(1..6));
+        let pause = Duration::from_millis(random.u64(0..2000));
+        senders.spawn(async move {
+            tokio::time::sleep(pause).await;
+            (spans as u64, World::send(&door, "s", spans, Wait::Acceptance).await)
+        });
+    }
+    let replies = senders.join_all().await;
+    assert_eq!(replies.len(), 150);
+    let accepted: u64 = replies.iter().filter(|(_, r)| r.is_ok()).map(|(n, _)| n).sum();
+    let telemetry = Arc::clone(&world.telemetry);
+    world.drain(Duration::from_secs(60)).await;
+    let stats = &telemetry.exporters()[0];
+    let (sent, failed) = (stats.sent.read(), stats.failed.read() + stats.enqueue_failed.read());
+    eprintln!(
+        "sent {sent} taken {} failed {} enq {} incoming {} outgoing {}",
+        backend.taken(),
+        stats.failed.read(),
+        stats.enqueue_failed.read(),
+        telemetry.processors()[0].incoming.read(),
+        telemetry.processors()[0].outgoing.read()
+    );
+    assert_eq!(sent, backend.taken(), "seed {seed}");
+    assert_eq!(accepted, sent + failed, "seed {seed}");
+    assert!(sent > 0 && accepted > 0, "seed {seed}");
+}

@@ -1,0 +1,305 @@
+//! A worker: the synchronous loop body that inflates, checks and runs processors. It owns `&mut`
+//! replicas of the processors, so there is no lock between a payload and an edit.
+//!
+//! Time is an argument of every call, so tests run a worker in virtual time.
+
+use std::{sync::Arc, time::Instant};
+
+use smallvec::SmallVec;
+use tokio::sync::oneshot;
+
+use crate::{
+    component::{Arrival, Output, Processor, Rejection, Reply, StartError},
+    otlp::{
+        Payload,
+        payload::{Outcome, Reason, Receipt},
+    },
+    telemetry::EdgeStats,
+};
+
+use super::{
+    admission::{self, Route},
+    graph::{Graph, Pipeline, Target},
+    pool::Router,
+};
+
+/// What a worker is asked to do.
+pub enum Job {
+    /// A body from a receiver: inflate, check, run.
+    Arrival(Box<Arriving>),
+    /// A payload that goes on at a stage of a pipeline.
+    Payload {
+        /// Index into the graph's pipelines.
+        pipeline: usize,
+        /// Index into its stages.
+        stage: usize,
+        /// The payload.
+        payload: Payload,
+    },
+    /// Work for an exporter: encoding and compressing.
+    Run(Box<dyn FnOnce() + Send>),
+    /// Emit what a stage still holds.
+    Drain {
+        /// Index into the graph's pipelines.
+        pipeline: usize,
+        /// Index into its stages.
+        stage: usize,
+    },
+    /// Emit what a connector still holds.
+    DrainConnector(usize),
+    /// End the worker's thread.
+    Stop,
+}
+
+/// An arrival with the way it goes and whom to answer.
+pub struct Arriving {
+    /// The body.
+    pub arrival: Arrival,
+    /// Pipelines that take it, and the receiver's counters.
+    pub route: Arc<Route>,
+    /// Told the outcome.
+    pub reply: oneshot::Sender<Reply>,
+}
+
+type Work = SmallVec<[(usize, usize, Payload); 4]>;
+
+/// One worker's replicas and its way to the others.
+pub struct Worker {
+    index: usize,
+    graph: Arc<Graph>,
+    /// `[pipeline][stage]`; none where another worker owns the stage.
+    replicas: Vec<Vec<Option<Box<dyn Processor>>>>,
+    connectors: Vec<Box<dyn Processor>>,
+    router: Router,
+}
+
+impl Worker {
+    /// Builds the replicas of worker `index`.
+    pub fn new(index: usize, graph: Arc<Graph>, router: Router) -> Result<Self, StartError> {
+        let mut replicas = Vec::with_capacity(graph.pipelines.len());
+        for pipeline in &graph.pipelines {
+            let mut chain = Vec::with_capacity(pipeline.stages.len());
+            for stage in &pipeline.stages {
+                let is_here = stage.is_replicated() || stage.owner == index;
+                chain.push(is_here.then(|| (stage.build)()).transpose()?);
+            }
+            replicas.push(chain);
+        }
+        let connectors =
+            graph.connectors.iter().map(|c| (c.build)()).collect::<Result<Vec<_>, _>>()?;
+        Ok(Worker { index, graph, replicas, connectors, router })
+    }
+
+    /// Does one job.
+    pub fn run(&mut self, job: Job, now: Instant) {
+        match job {
+            Job::Arrival(arriving) => self.arrive(*arriving, now),
+            Job::Payload { pipeline, stage, payload } => {
+                self.advance(smallvec::smallvec![(pipeline, stage, payload)], now);
+            }
+            Job::Run(work) => work(),
+            Job::Stop => {}
+            Job::Drain { pipeline, stage } => {
+                self.call(pipeline, stage, now, |processor, out| processor.drain(out));
+            }
+            Job::DrainConnector(index) => {
+                let mut out = Output::at(now);
+                self.connectors[index].drain(&mut out);
+                let work = self.distribute(index, &mut out);
+                self.advance(work, now);
+            }
+        }
+    }
+
+    /// When `tick` is due; none: no processor holds anything.
+    pub fn next_tick(&self) -> Option<Instant> {
+        let chains = self.replicas.iter().flatten().flatten();
+        chains.chain(&self.connectors).filter_map(|processor| processor.next_tick()).min()
+    }
+
+    /// Calls every processor whose time has come.
+    pub fn tick(&mut self, now: Instant) {
+        let graph = Arc::clone(&self.graph);
+        for (p, pipeline) in graph.pipelines.iter().enumerate() {
+            for s in 0..pipeline.stages.len() {
+                let is_due = self.replicas[p][s]
+                    .as_ref()
+                    .and_then(|processor| processor.next_tick())
+                    .is_some_and(|due| due <= now);
+                if is_due {
+                    self.call(p, s, now, |processor, out| processor.tick(out));
+                }
+            }
+        }
+        for index in 0..self.connectors.len() {
+            if self.connectors[index].next_tick().is_some_and(|due| due <= now) {
+                let mut out = Output::at(now);
+                self.connectors[index].tick(&mut out);
+                let work = self.distribute(index, &mut out);
+                self.advance(work, now);
+            }
+        }
+    }
+
+    fn arrive(&mut self, arriving: Arriving, now: Instant) {
+        let Arriving { arrival, route, reply } = arriving;
+        let (wait, permit) = (arrival.wait, arrival.permit.clone());
+        let payload = match admission::admit(arrival) {
+            Ok(payload) => payload,
+            Err(rejection) => {
+                drop(permit);
+                route.stats.rejected_requests.add(1);
+                let _ = reply.send(Err(rejection));
+                return;
+            }
+        };
+        drop(permit);
+        if payload.items == 0 {
+            let _ = reply.send(Ok(()));
+            return;
+        }
+        let mut payload = payload;
+        let (items, stats) = (payload.items, Arc::clone(&route.stats));
+        payload.receipts.push(Receipt::new(
+            wait,
+            Box::new(move |outcome| {
+                let answer = match outcome {
+                    Outcome::Delivered | Outcome::Filtered => Ok(()),
+                    Outcome::Failed(reason) => Err(reason),
+                };
+                let counter = if answer.is_ok() { &stats.accepted } else { &stats.refused };
+                counter.add(items);
+                // A sender that hung up meanwhile needs no answer.
+                let _ = reply.send(answer.map_err(rejection));
+            }),
+        ));
+        let mut work = Work::new();
+        let last = route.pipelines.len().saturating_sub(1);
+        let mut payload = Some(payload);
+        for (i, (pipeline, edge)) in route.pipelines.iter().enumerate() {
+            let copy = if i == last { payload.take() } else { payload.clone() };
+            if let Some(copy) = copy {
+                count(edge.as_deref(), &copy);
+                work.push((*pipeline, 0, copy));
+            }
+        }
+        self.advance(work, now);
+    }
+
+    /// Runs payloads until each is held, handed over, queued or ended.
+    fn advance(&mut self, mut work: Work, now: Instant) {
+        while let Some((p, s, payload)) = work.pop() {
+            let graph = Arc::clone(&self.graph);
+            let pipeline = &graph.pipelines[p];
+            let Some(stage) = pipeline.stages.get(s) else {
+                self.end(pipeline, payload, &mut work, now);
+                continue;
+            };
+            if self.replicas[p][s].is_none() {
+                self.router.to_worker(stage.owner, Job::Payload { pipeline: p, stage: s, payload });
+                continue;
+            }
+            count(stage.edge.as_deref(), &payload);
+            stage.stats.incoming.add(payload.items);
+            let mut out = Output::at(now);
+            if let Some(processor) = &mut self.replicas[p][s] {
+                processor.process(payload, &mut out);
+            }
+            self.collect(p, s, &mut out, &mut work);
+        }
+    }
+
+    /// Calls one processor outside the flow of a payload, then lets what it emits go on.
+    fn call(
+        &mut self,
+        p: usize,
+        s: usize,
+        now: Instant,
+        action: impl FnOnce(&mut Box<dyn Processor>, &mut Output),
+    ) {
+        let Some(processor) = &mut self.replicas[p][s] else { return };
+        let mut out = Output::at(now);
+        action(processor, &mut out);
+        let mut work = Work::new();
+        self.collect(p, s, &mut out, &mut work);
+        self.advance(work, now);
+    }
+
+    fn collect(&mut self, p: usize, s: usize, out: &mut Output, work: &mut Work) {
+        let pipeline = &self.graph.pipelines[p];
+        let stats = &pipeline.stages[s].stats;
+        let (filtered, refused) = out.take_counts();
+        if filtered > 0 {
+            stats.filtered.add(filtered);
+        }
+        if refused > 0 {
+            stats.refused.add(refused);
+        }
+        // An owner hands what comes after it back to everybody: splitting and editing a batch is
+        // work for any worker. With nothing but queues after it there is no work to share.
+        let is_shared = !pipeline.stages[s].is_replicated()
+            && pipeline.stages.len() > s + 1
+            && self.router.workers() > 1;
+        for payload in out.take() {
+            stats.outgoing.add(payload.items);
+            if is_shared {
+                self.router.to_any(Job::Payload { pipeline: p, stage: s + 1, payload });
+            } else {
+                work.push((p, s + 1, payload));
+            }
+        }
+    }
+
+    /// Gives a payload to everything at the end of its pipeline. Siblings share the bytes; none
+    /// waits for another.
+    fn end(&mut self, pipeline: &Pipeline, payload: Payload, work: &mut Work, now: Instant) {
+        let last = pipeline.ends.len().saturating_sub(1);
+        let mut payload = Some(payload);
+        for (i, end) in pipeline.ends.iter().enumerate() {
+            let copy = if i == last { payload.take() } else { payload.clone() };
+            let Some(copy) = copy else { return };
+            count(Some(&end.edge), &copy);
+            match end.target {
+                Target::Queue(queue) => self.graph.queues[queue].enqueue(copy),
+                Target::Connector(index) => {
+                    let mut out = Output::at(now);
+                    self.connectors[index].process(copy, &mut out);
+                    work.extend(self.distribute(index, &mut out));
+                }
+            }
+        }
+    }
+
+    /// Distributes what a connector emitted over the pipelines that it feeds.
+    fn distribute(&self, index: usize, out: &mut Output) -> Work {
+        let targets = &self.graph.connectors[index].targets;
+        let mut work = Work::new();
+        for payload in out.take() {
+            for (pipeline, edge) in targets {
+                count(edge.as_deref(), &payload);
+                work.push((*pipeline, 0, payload.clone()));
+            }
+        }
+        work
+    }
+
+    /// Which worker this is.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+}
+
+fn rejection(reason: Reason) -> Rejection {
+    if reason.is_retryable() {
+        Rejection::Unavailable(reason, None)
+    } else {
+        Rejection::Failed(reason)
+    }
+}
+
+fn count(edge: Option<&EdgeStats>, payload: &Payload) {
+    let Some(edge) = edge else { return };
+    edge.payloads.add(1);
+    edge.items.add(payload.items);
+    edge.bytes.add(payload.len() as u64);
+}

@@ -1,0 +1,93 @@
+//! Compression of whole bodies: gzip, zlib, zstd, snappy, lz4, over lists of segments.
+//!
+//! Contexts are pooled per thread: making one costs more than compressing a small body. Output
+//! of `inflate` grows in steps, each of which the caller pays for before it is allocated, up to
+//! an absolute limit; a decompression bomb therefore costs its sender's share of the budget and
+//! nobody else's.
+
+mod deflate;
+mod inflate;
+
+use bytes::Bytes;
+
+pub use deflate::deflate;
+
+/// How a body is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Compression {
+    /// Not at all.
+    Identity,
+    /// RFC 1952.
+    Gzip,
+    /// RFC 1950; HTTP calls it `deflate`, the Collector also `zlib`. Bare RFC 1951 is read too,
+    /// since some clients send it under the same name.
+    Zlib,
+    /// RFC 8878.
+    Zstd,
+    /// Raw snappy block; the framed format is recognised by its magic when reading.
+    Snappy,
+    /// Snappy framed format.
+    SnappyFramed,
+    /// LZ4 frame.
+    Lz4,
+}
+
+impl Compression {
+    /// The algorithm of a `content-encoding` or `grpc-encoding` value.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "" | "identity" | "none" => Compression::Identity,
+            "gzip" => Compression::Gzip,
+            "zlib" | "deflate" => Compression::Zlib,
+            "zstd" => Compression::Zstd,
+            "snappy" => Compression::Snappy,
+            "x-snappy-framed" => Compression::SnappyFramed,
+            "lz4" => Compression::Lz4,
+            _ => return None,
+        })
+    }
+
+    /// Its value in a `content-encoding` or `grpc-encoding` header.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Compression::Identity => "identity",
+            Compression::Gzip => "gzip",
+            Compression::Zlib => "deflate",
+            Compression::Zstd => "zstd",
+            Compression::Snappy => "snappy",
+            Compression::SnappyFramed => "x-snappy-framed",
+            Compression::Lz4 => "lz4",
+        }
+    }
+}
+
+/// Why a body could not be inflated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InflateError {
+    /// More bytes than the limit allows.
+    #[error("the body inflates to more than the limit")]
+    TooLarge,
+    /// The caller did not pay for more.
+    #[error("no memory is left to inflate the body")]
+    OverBudget,
+    /// The body ends in the middle of its stream.
+    #[error("the {} body is cut off", .0.name())]
+    Truncated(Compression),
+    /// The body is not what it is called.
+    #[error("the body is not valid {}", .0.name())]
+    Corrupt(Compression),
+}
+
+/// Inflates `pieces`, at most `max` bytes. `grow` is asked before each allocation and says
+/// whether it is paid for.
+pub fn inflate(
+    compression: Compression,
+    pieces: &[Bytes],
+    max: usize,
+    grow: &mut dyn FnMut(usize) -> bool,
+) -> Result<Bytes, InflateError> {
+    inflate::inflate(compression, pieces, max, grow)
+}
+
+#[cfg(test)]
+mod tests;
