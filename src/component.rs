@@ -367,6 +367,11 @@ impl Stop {
         let _ = self.0.wait_for(|raised| *raised).await;
     }
 
+    /// The same stop for code that knows nothing of components.
+    pub fn subscribe(&self) -> tokio::sync::watch::Receiver<bool> {
+        self.0.clone()
+    }
+
     /// Whether it is raised already.
     pub fn is_raised(&self) -> bool {
         *self.0.borrow()

@@ -1,3 +1,4 @@
 //! Sockets and what travels on them: HTTP, gRPC framing, TLS, compression. Nothing of pipelines.
 pub mod codec;
 pub mod grpc;
+pub mod server;

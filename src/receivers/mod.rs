@@ -1,6 +1,8 @@
 //! The receivers: one file each, one [`Entry`] each in [`ALL`].
 
+pub mod otlp;
+
 use crate::component::{Entry, ReceiverConfig};
 
 /// Every receiver type, by canonical name.
-pub const ALL: &[Entry<dyn ReceiverConfig>] = &[];
+pub const ALL: &[Entry<dyn ReceiverConfig>] = &[otlp::ENTRY];
