@@ -1,0 +1,165 @@
+//! `sending_queue`, `retry_on_failure` and `timeout`: what every exporter's configuration shares,
+//! with the Collector's keys, defaults and checks.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::{
+    component::{Backoff, Delivery, Queue, Sizer},
+    config::{Interval, Node, Problems},
+};
+
+/// `retry_on_failure`.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetryOnFailure {
+    /// Whether failed requests are sent again.
+    pub enabled: bool,
+    /// First pause.
+    pub initial_interval: Interval,
+    /// Each pause is drawn from `interval * (1 +- factor)`; 0 to 1.
+    pub randomization_factor: f64,
+    /// Growth from pause to pause.
+    pub multiplier: f64,
+    /// Longest pause before jitter.
+    pub max_interval: Interval,
+    /// Give up after; 0: never.
+    pub max_elapsed_time: Interval,
+}
+
+impl Default for RetryOnFailure {
+    fn default() -> Self {
+        RetryOnFailure {
+            enabled: true,
+            initial_interval: Interval(Duration::from_secs(5)),
+            randomization_factor: 0.5,
+            multiplier: 1.5,
+            max_interval: Interval(Duration::from_secs(30)),
+            max_elapsed_time: Interval(Duration::from_secs(300)),
+        }
+    }
+}
+
+impl RetryOnFailure {
+    /// What the engine does with it.
+    pub fn backoff(&self) -> Option<Backoff> {
+        self.enabled.then_some(Backoff {
+            initial_interval: self.initial_interval.0,
+            randomization_factor: self.randomization_factor,
+            multiplier: self.multiplier,
+            max_interval: self.max_interval.0,
+            max_elapsed_time: self.max_elapsed_time.0,
+        })
+    }
+
+    /// Checks beyond types; `at` is the exporter's body.
+    pub fn validate(&self, at: &Node, problems: &mut Problems) {
+        if !(0.0..=1.0).contains(&self.randomization_factor) {
+            let at = at.at("retry_on_failure::randomization_factor");
+            problems.error(at, "'randomization_factor' must be within [0, 1]");
+        }
+        if self.multiplier < 0.0 {
+            let at = at.at("retry_on_failure::multiplier");
+            problems.error(at, "'multiplier' must be non-negative");
+        }
+        let elapsed = self.max_elapsed_time.0;
+        if elapsed.is_zero() {
+            return;
+        }
+        if elapsed < self.initial_interval.0 {
+            let at = at.at("retry_on_failure::max_elapsed_time");
+            problems.error(at, "'max_elapsed_time' must not be less than 'initial_interval'");
+        }
+        if elapsed < self.max_interval.0 {
+            let at = at.at("retry_on_failure::max_elapsed_time");
+            problems.error(at, "'max_elapsed_time' must not be less than 'max_interval'");
+        }
+    }
+}
+
+/// `sending_queue`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SendingQueue {
+    /// Off: the sender waits for the backend's answer.
+    pub enabled: bool,
+    /// Requests sent at the same time.
+    pub num_consumers: usize,
+    /// Capacity in units of `sizer`; what is in flight counts.
+    pub queue_size: u64,
+    /// What `queue_size` counts.
+    pub sizer: QueueSizer,
+    /// Let senders wait for room instead of refusing them.
+    pub block_on_overflow: bool,
+    /// The sender waits for the backend's answer.
+    pub wait_for_result: bool,
+}
+
+/// Units of a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum QueueSizer {
+    /// Batches as they arrive.
+    #[default]
+    Requests,
+    /// Spans, data points, log records.
+    Items,
+    /// Bytes before compression.
+    Bytes,
+}
+
+impl Default for SendingQueue {
+    fn default() -> Self {
+        SendingQueue {
+            enabled: true,
+            num_consumers: 10,
+            queue_size: 1000,
+            sizer: QueueSizer::Requests,
+            block_on_overflow: false,
+            wait_for_result: false,
+        }
+    }
+}
+
+impl SendingQueue {
+    /// What the engine does with it.
+    pub fn queue(&self) -> Option<Queue> {
+        self.enabled.then_some(Queue {
+            consumers: self.num_consumers,
+            size: self.queue_size,
+            sizer: match self.sizer {
+                QueueSizer::Requests => Sizer::Requests,
+                QueueSizer::Items => Sizer::Items,
+                QueueSizer::Bytes => Sizer::Bytes,
+            },
+            block_on_overflow: self.block_on_overflow,
+            wait_for_result: self.wait_for_result,
+            batch: None,
+        })
+    }
+
+    /// Checks beyond types; `at` is the exporter's body.
+    pub fn validate(&self, at: &Node, problems: &mut Problems) {
+        if !self.enabled {
+            return;
+        }
+        if self.num_consumers == 0 {
+            let at = at.at("sending_queue::num_consumers");
+            problems.error(at, "`num_consumers` must be positive");
+        }
+        if self.queue_size == 0 {
+            problems.error(at.at("sending_queue::queue_size"), "`queue_size` must be positive");
+        }
+    }
+}
+
+/// The three together.
+pub fn delivery(queue: &SendingQueue, retry: &RetryOnFailure, timeout: Interval) -> Delivery {
+    Delivery {
+        queue: queue.queue(),
+        retry: retry.backoff(),
+        timeout: Some(timeout.0).filter(|timeout| !timeout.is_zero()),
+    }
+}

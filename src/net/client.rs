@@ -1,0 +1,337 @@
+//! The client side: connections to one backend, kept open, several if asked for. HTTP/2 for gRPC
+//! and where ALPN says so, HTTP/1.1 with keep-alive otherwise. Bodies go out as their segments.
+
+use std::{
+    convert::Infallible,
+    io,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Request, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use hyper::{
+    body::Incoming,
+    client::conn::{http1, http2},
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+/// Longest answer that is read: what a backend says, not what it may send.
+const ANSWER_LIMIT: usize = 64 * 1024;
+/// Segments below are copied together: each HTTP/2 frame costs a write.
+const COALESCE: usize = 16 * 1024;
+/// Longest time to connect, TLS included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where a client connects to.
+#[derive(Clone)]
+pub struct Target {
+    /// Host name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// None: plaintext.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// Name in the certificate, where it is not `host`.
+    pub server_name: Option<String>,
+    /// Speak HTTP/2 without asking: gRPC.
+    pub http2_only: bool,
+}
+
+/// Connections to one backend. Shared by all requests of an exporter.
+pub struct Client {
+    target: Target,
+    slots: Vec<tokio::sync::Mutex<Option<http2::SendRequest<Segments>>>>,
+    next: AtomicUsize,
+    /// HTTP/1.1 connections that wait for a request.
+    idle: Mutex<Vec<http1::SendRequest<Segments>>>,
+}
+
+/// What a backend answered.
+#[derive(Debug)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: StatusCode,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// The first 64 KiB of the body.
+    pub body: Bytes,
+    /// Trailers, where there are any.
+    pub trailers: Option<HeaderMap>,
+}
+
+/// Why there is no answer: a sentence with the address, the cause and the remedy.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct CallError(String);
+
+enum Connected {
+    Http1(http1::SendRequest<Segments>),
+    Http2(http2::SendRequest<Segments>),
+}
+
+impl Client {
+    /// A client of `connections` HTTP/2 connections at most; none is opened yet.
+    pub fn new(target: Target, connections: usize) -> Self {
+        let slots = (0..connections.max(1)).map(|_| tokio::sync::Mutex::new(None)).collect();
+        Client { target, slots, next: AtomicUsize::new(0), idle: Mutex::new(Vec::new()) }
+    }
+
+    /// Sends one request and reads the whole answer.
+    pub async fn call(&self, request: Request<Segments>) -> Result<Answer, CallError> {
+        if !self.target.http2_only {
+            while let Some(mut idle) = self.take_idle() {
+                if idle.ready().await.is_ok() {
+                    return self.call_http1(idle, request).await;
+                }
+            }
+        }
+        let slot = self.next.fetch_add(1, Ordering::Relaxed) % self.slots.len();
+        let mut kept = self.slots[slot].lock().await;
+        if let Some(open) = kept.as_ref().filter(|open| !open.is_closed()) {
+            let open = open.clone();
+            drop(kept);
+            return self.call_http2(open, request).await;
+        }
+        match self.connect().await? {
+            Connected::Http2(open) => {
+                *kept = Some(open.clone());
+                drop(kept);
+                self.call_http2(open, request).await
+            }
+            Connected::Http1(open) => {
+                drop(kept);
+                self.call_http1(open, request).await
+            }
+        }
+    }
+
+    async fn call_http2(
+        &self,
+        mut open: http2::SendRequest<Segments>,
+        request: Request<Segments>,
+    ) -> Result<Answer, CallError> {
+        open.ready().await.map_err(|error| self.broken(&error))?;
+        let response = open.send_request(request).await.map_err(|error| self.broken(&error))?;
+        self.read(response).await
+    }
+
+    async fn call_http1(
+        &self,
+        mut open: http1::SendRequest<Segments>,
+        request: Request<Segments>,
+    ) -> Result<Answer, CallError> {
+        let response = open.send_request(request).await.map_err(|error| self.broken(&error))?;
+        let answer = self.read(response).await?;
+        if !open.is_closed() {
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(open);
+        }
+        Ok(answer)
+    }
+
+    fn take_idle(&self) -> Option<http1::SendRequest<Segments>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    async fn read(&self, response: http::Response<Incoming>) -> Result<Answer, CallError> {
+        let (parts, mut incoming) = response.into_parts();
+        let (mut body, mut trailers) = (BytesMut::new(), None);
+        while let Some(frame) = incoming.frame().await {
+            match frame.map_err(|error| self.broken(&error))?.into_data() {
+                Ok(data) => {
+                    let room = ANSWER_LIMIT.saturating_sub(body.len());
+                    body.extend_from_slice(&data[..data.len().min(room)]);
+                }
+                Err(frame) => trailers = frame.into_trailers().ok(),
+            }
+        }
+        Ok(Answer { status: parts.status, headers: parts.headers, body: body.freeze(), trailers })
+    }
+
+    async fn connect(&self) -> Result<Connected, CallError> {
+        match tokio::time::timeout(CONNECT_TIMEOUT, self.open()).await {
+            Ok(connected) => connected,
+            Err(_) => Err(self.unreachable("no connection within 10 s; is it behind a firewall?")),
+        }
+    }
+
+    async fn open(&self) -> Result<Connected, CallError> {
+        let Target { host, port, .. } = &self.target;
+        let tcp = TcpStream::connect((host.as_str(), *port))
+            .await
+            .map_err(|error| self.unreachable(explain_connect(&error)))?;
+        let _ = tcp.set_nodelay(true);
+        let Some(tls) = &self.target.tls else {
+            let io = TokioIo::new(tcp);
+            return self.handshake(io, self.target.http2_only).await;
+        };
+        let name = self.target.server_name.as_deref().unwrap_or(host).to_owned();
+        let server = ServerName::try_from(name.clone())
+            .map_err(|_| self.unreachable(&format!("`{name}` is not a server name")))?;
+        let stream = TlsConnector::from(Arc::clone(tls))
+            .connect(server, tcp)
+            .await
+            .map_err(|error| self.unreachable(&explain_tls(&error)))?;
+        let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        self.handshake(TokioIo::new(stream), is_h2 || self.target.http2_only).await
+    }
+
+    async fn handshake<T>(&self, io: T, is_h2: bool) -> Result<Connected, CallError>
+    where
+        T: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    {
+        // A connection ends with its last handle or with the peer; the task ends with it.
+        if is_h2 {
+            let (open, connection) = http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .initial_stream_window_size(1 << 20)
+                .initial_connection_window_size(4 << 20)
+                .max_frame_size(1 << 20)
+                .max_send_buf_size(4 << 20)
+                .keep_alive_interval(Some(Duration::from_secs(60)))
+                .handshake(io)
+                .await
+                .map_err(|error| self.broken(&error))?;
+            tokio::spawn(connection);
+            return Ok(Connected::Http2(open));
+        }
+        let (open, connection) = http1::handshake(io).await.map_err(|error| self.broken(&error))?;
+        tokio::spawn(connection);
+        Ok(Connected::Http1(open))
+    }
+
+    fn unreachable(&self, cause: &str) -> CallError {
+        CallError(format!("cannot connect to {}:{}: {cause}", self.target.host, self.target.port))
+    }
+
+    fn broken(&self, error: &hyper::Error) -> CallError {
+        use std::error::Error as _;
+        let Target { host, port, tls, http2_only, .. } = &self.target;
+        let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+        let hint = if tls.is_none() && *http2_only {
+            "; if the server speaks TLS remove `tls.insecure: true`, if it speaks HTTP/1.1 use \
+             otlp_http"
+        } else {
+            ""
+        };
+        CallError(format!("the connection to {host}:{port} broke: {cause}{hint}"))
+    }
+}
+
+fn explain_connect(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused; does the server listen there?",
+        io::ErrorKind::TimedOut => "timed out; is it behind a firewall?",
+        io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => {
+            "there is no way to the network"
+        }
+        _ if error.to_string().contains("lookup") => {
+            "the name does not resolve; check `endpoint` for a typo"
+        }
+        _ => "the system refused the connection",
+    }
+}
+
+fn explain_tls(error: &io::Error) -> String {
+    let text = error.to_string();
+    let remedy = if text.contains("UnknownIssuer") {
+        "; the certificate's authority is not trusted, name it in `tls.ca_file`"
+    } else if text.contains("NotValidForName") {
+        "; the certificate is for another name, set `tls.server_name_override`"
+    } else if text.contains("InvalidContentType") || text.contains("corrupt message") {
+        "; the server does not speak TLS there, set `tls.insecure: true` or use another port"
+    } else {
+        ""
+    };
+    format!("the TLS handshake failed: {text}{remedy}")
+}
+
+/// A request body: segments that go out one after the other, none copied but the small ones.
+#[derive(Debug, Default)]
+pub struct Segments {
+    rest: std::collections::VecDeque<Bytes>,
+    len: u64,
+}
+
+impl Segments {
+    /// The pieces in order. Neighbours below 16 KiB are joined.
+    pub fn new(pieces: impl IntoIterator<Item = Bytes>) -> Self {
+        let mut segments = Segments::default();
+        let mut small = BytesMut::new();
+        for piece in pieces {
+            segments.len += piece.len() as u64;
+            if small.len() + piece.len() < COALESCE {
+                small.extend_from_slice(&piece);
+                continue;
+            }
+            if !small.is_empty() {
+                segments.rest.push_back(small.split().freeze());
+            }
+            if piece.len() < COALESCE {
+                small.extend_from_slice(&piece);
+            } else {
+                segments.rest.push_back(piece);
+            }
+        }
+        if !small.is_empty() {
+            segments.rest.push_back(small.freeze());
+        }
+        segments
+    }
+}
+
+impl Body for Segments {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let piece = self.rest.pop_front();
+        Poll::Ready(piece.map(|piece| {
+            self.len -= piece.len() as u64;
+            Ok(Frame::data(piece))
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_segments_are_not_copied_and_small_ones_are_joined() {
+        let large = Bytes::from(vec![1; COALESCE]);
+        let pieces = [
+            Bytes::from_static(b"ab"),
+            Bytes::from_static(b"cd"),
+            large.clone(),
+            Bytes::from_static(b"e"),
+        ];
+        let segments = Segments::new(pieces);
+        let rest: Vec<&Bytes> = segments.rest.iter().collect();
+        assert_eq!(rest.len(), 3);
+        assert_eq!(&rest[0][..], b"abcd");
+        assert_eq!(rest[1].as_ptr(), large.as_ptr());
+        assert_eq!(segments.len, COALESCE as u64 + 5);
+    }
+}
