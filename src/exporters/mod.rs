@@ -1,8 +1,15 @@
 //! The exporters: one file each, one [`Entry`] each in [`ALL`].
 
 pub mod delivery;
+mod endpoint;
+pub mod honeycomb;
+pub mod nop;
+pub mod otlp_grpc;
+pub mod otlp_http;
+mod outcome;
 
 use crate::component::{Entry, ExporterConfig};
 
 /// Every exporter type, by canonical name.
-pub const ALL: &[Entry<dyn ExporterConfig>] = &[];
+pub const ALL: &[Entry<dyn ExporterConfig>] =
+    &[honeycomb::ENTRY, nop::ENTRY, otlp_grpc::ENTRY, otlp_http::ENTRY];

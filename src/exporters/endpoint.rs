@@ -1,0 +1,110 @@
+//! Where an exporter sends to: endpoints and headers as the Collector writes them.
+
+use std::collections::BTreeMap;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::config::Secret;
+
+/// An endpoint taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Endpoint {
+    /// Whether its scheme says TLS; none: no scheme.
+    pub(super) tls: Option<bool>,
+    /// Host name or address, without brackets.
+    pub(super) host: String,
+    /// Port.
+    pub(super) port: u16,
+    /// From the first slash, maybe empty.
+    pub(super) path: String,
+}
+
+impl Endpoint {
+    /// Reads `host:port`, `http://host`, `https://host:port/path`, `dns:///host:port`.
+    pub(super) fn parse(text: &str, default_port: Option<u16>) -> Result<Self, String> {
+        let (scheme, rest) = match text.split_once("://") {
+            Some((scheme, rest)) => (Some(scheme), rest.trim_start_matches('/')),
+            None => (None, text),
+        };
+        let (tls, scheme_port) = match scheme {
+            None | Some("dns" | "passthrough") => (None, default_port),
+            Some("http") => (Some(false), default_port.or(Some(80))),
+            Some("https") => (Some(true), default_port.or(Some(443))),
+            Some(other) => return Err(format!("scheme `{other}` is not supported")),
+        };
+        let slash = rest.find('/').unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(slash);
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !host.ends_with(':') && !port.ends_with(']') => {
+                let port = port.parse().map_err(|_| format!("`{port}` is not a port"))?;
+                (host, Some(port))
+            }
+            _ => (authority, None),
+        };
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        if host.is_empty() {
+            return Err(format!("`{text}` has no host"));
+        }
+        let port = port.or(scheme_port).ok_or_else(|| format!("`{text}` has no port"))?;
+        Ok(Endpoint { tls, host: host.to_owned(), port, path: path.to_owned() })
+    }
+
+    /// `host:port` for the request's authority.
+    pub(super) fn authority(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// The headers of every request. Values are marked sensitive, so no log shows them.
+pub(super) fn headers(configured: &BTreeMap<String, Secret>) -> Result<HeaderMap, String> {
+    let mut headers = HeaderMap::with_capacity(configured.len() + 4);
+    for (name, value) in configured {
+        let parsed = HeaderName::try_from(name.as_str())
+            .map_err(|_| format!("`{name}` is not a header name"))?;
+        let mut value = HeaderValue::try_from(value.expose()).map_err(|_| {
+            format!("the value of header `{name}` has characters that no header may have")
+        })?;
+        value.set_sensitive(true);
+        headers.insert(parsed, value);
+    }
+    Ok(headers)
+}
+
+/// `User-Agent` of every request.
+pub(super) const USER_AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("skep/", env!("CARGO_PKG_VERSION")));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(tls: Option<bool>, host: &str, port: u16, path: &str) -> Endpoint {
+        Endpoint { tls, host: host.to_owned(), port, path: path.to_owned() }
+    }
+
+    #[test]
+    fn endpoints_are_read_in_every_form() {
+        let parse = |text| Endpoint::parse(text, None);
+        assert_eq!(parse("localhost:4317"), Ok(endpoint(None, "localhost", 4317, "")));
+        assert_eq!(parse("dns:///a.b:1"), Ok(endpoint(None, "a.b", 1, "")));
+        assert_eq!(parse("http://a"), Ok(endpoint(Some(false), "a", 80, "")));
+        assert_eq!(parse("https://a/otlp"), Ok(endpoint(Some(true), "a", 443, "/otlp")));
+        assert_eq!(parse("[::1]:4317"), Ok(endpoint(None, "::1", 4317, "")));
+        assert_eq!(parse("https://[::1]/x"), Ok(endpoint(Some(true), "::1", 443, "/x")));
+        assert!(parse("localhost").unwrap_err().contains("no port"));
+        assert!(parse("ftp://a:1").is_err());
+        assert!(parse(":4317").unwrap_err().contains("no host"));
+        assert!(parse("a:b").unwrap_err().contains("not a port"));
+    }
+
+    #[test]
+    fn header_errors_do_not_show_the_value() {
+        let configured = BTreeMap::from([("x-key".to_owned(), Secret::new("se\ncret"))]);
+        let text = headers(&configured).unwrap_err();
+        assert!(!text.contains("cret"), "{text}");
+    }
+}

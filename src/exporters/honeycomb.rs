@@ -1,0 +1,271 @@
+//! Sends traces, metrics and logs to Honeycomb, with the headers that each needs.
+//!
+//! ```yaml
+//! honeycomb:
+//!   api_key: ${env:HONEYCOMB_API_KEY}
+//! ```
+//!
+//! Traces and logs go to the dataset of their `service.name`; metrics to `dataset`. A classic key
+//! (32 hexadecimal digits) needs `dataset` for everything.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use http::{HeaderMap, HeaderValue};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{
+    delivery::{RetryOnFailure, SendingQueue, delivery},
+    endpoint::{Endpoint, headers},
+    otlp_grpc::CompressionParams,
+    otlp_http::{HttpCompression, Post},
+};
+use crate::{
+    component::{
+        BoxFuture, BuildContext, Delivery, Entry, ExportError, Exporter, ExporterConfig, Request,
+        Retry, Sent, StartError,
+    },
+    config::{Interval, Node, Problems, Secret},
+    net::tls::ClientTls,
+    otlp::{Payload, Signal},
+};
+
+/// Sends to Honeycomb.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Ingest key of the environment. Required.
+    pub api_key: Secret,
+    /// Where the team lives: `us` or `eu`.
+    pub region: Region,
+    /// Base URL instead of the region's, for a proxy or Refinery.
+    pub endpoint: Option<String>,
+    /// Dataset of metrics; with a classic key of everything.
+    pub dataset: String,
+    /// Further headers of every request.
+    pub headers: BTreeMap<String, Secret>,
+    /// TLS of the connection.
+    pub tls: ClientTls,
+    /// Longest time for one attempt.
+    pub timeout: Interval,
+    /// Compression of requests.
+    pub compression: HttpCompression,
+    /// Level of the compression.
+    pub compression_params: CompressionParams,
+    /// Queue in front of Honeycomb.
+    pub sending_queue: SendingQueue,
+    /// Sending again after a failure.
+    pub retry_on_failure: RetryOnFailure,
+}
+
+/// Honeycomb's regions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Region {
+    /// `api.honeycomb.io`.
+    #[default]
+    Us,
+    /// `api.eu1.honeycomb.io`.
+    Eu,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            api_key: Secret::default(),
+            region: Region::Us,
+            endpoint: None,
+            dataset: String::new(),
+            headers: BTreeMap::new(),
+            tls: ClientTls::default(),
+            timeout: Interval(Duration::from_secs(30)),
+            compression: HttpCompression::Zstd,
+            compression_params: CompressionParams::default(),
+            sending_queue: SendingQueue::default(),
+            retry_on_failure: RetryOnFailure::default(),
+        }
+    }
+}
+
+impl Config {
+    fn base(&self) -> &str {
+        match (&self.endpoint, self.region) {
+            (Some(endpoint), _) => endpoint.trim_end_matches('/'),
+            (None, Region::Us) => "https://api.honeycomb.io",
+            (None, Region::Eu) => "https://api.eu1.honeycomb.io",
+        }
+    }
+
+    /// Keys of Honeycomb Classic are 32 hexadecimal digits; they have no environment.
+    fn is_classic(&self) -> bool {
+        let key = self.api_key.expose();
+        key.len() == 32 && key.bytes().all(|byte| byte.is_ascii_hexdigit())
+    }
+}
+
+pub(super) const ENTRY: Entry<dyn ExporterConfig> = Entry {
+    name: "honeycomb",
+    aliases: &[],
+    signals: &Signal::ALL,
+    source: include_str!("honeycomb.rs"),
+    decode: |node, problems| {
+        crate::config::decode::<Config>(node, problems)
+            .map(|config| Box::new(config) as Box<dyn ExporterConfig>)
+    },
+    schema: |generator| generator.subschema_for::<Config>(),
+};
+
+impl ExporterConfig for Config {
+    fn validate(&self, at: &Node, problems: &mut Problems) {
+        let key = self.api_key.expose();
+        if key.is_empty() {
+            problems
+                .error(at.at("api_key"), "the API key is empty, so Honeycomb would answer 401")
+                .help("set HONEYCOMB_API_KEY where skep runs and write `api_key: ${env:HONEYCOMB_API_KEY}`");
+        } else if key.trim() != key || key.starts_with(['"', '\'']) {
+            problems
+                .error(at.at("api_key"), "the API key has blanks or quotes around it")
+                .help("remove them where the variable is set");
+        }
+        if self.is_classic() && self.dataset.is_empty() {
+            problems
+                .error(at, "a classic API key needs a `dataset`")
+                .help("add `dataset: name`, or create a key in an environment");
+        }
+        if let Some(endpoint) = &self.endpoint
+            && !matches!(Endpoint::parse(endpoint, None), Ok(Endpoint { tls: Some(_), .. }))
+        {
+            problems
+                .error(at.at("endpoint"), format!("`{endpoint}` is not a URL"))
+                .help("write `https://host`, or leave it out and set `region`");
+        }
+        if let Err(message) = headers(&self.headers) {
+            problems.error(at.at("headers"), message);
+        }
+        self.sending_queue.validate(at, problems);
+        self.retry_on_failure.validate(at, problems);
+    }
+
+    fn delivery(&self) -> Delivery {
+        delivery(&self.sending_queue, &self.retry_on_failure, self.timeout)
+    }
+
+    fn destination(&self) -> String {
+        if self.dataset.is_empty() {
+            self.base().to_owned()
+        } else {
+            format!("{} (dataset {})", self.base(), self.dataset)
+        }
+    }
+
+    fn build(&self, cx: &BuildContext) -> Result<Arc<dyn Exporter>, StartError> {
+        let fail = |message| StartError { component: format!("exporter `{}`", cx.id), message };
+        let headers = self.request_headers(cx.signal).map_err(fail)?;
+        let post = Post {
+            url: format!("{}/v1/{}", self.base(), cx.signal),
+            headers,
+            tls: self.tls.clone(),
+            compression: self.compression.codec(),
+            level: self.compression_params.level,
+            connections: 1,
+        };
+        let other = match self.region {
+            Region::Us => "eu",
+            Region::Eu => "us",
+        };
+        Ok(Arc::new(Honeycomb { inner: post.build(cx)?, other_region: other }))
+    }
+}
+
+impl Config {
+    fn request_headers(&self, signal: Signal) -> Result<HeaderMap, String> {
+        let mut headers = headers(&self.headers)?;
+        let mut key = HeaderValue::try_from(self.api_key.expose())
+            .map_err(|_| "the API key has characters that no header may have".to_owned())?;
+        key.set_sensitive(true);
+        headers.insert("x-honeycomb-team", key);
+        // Environments take the dataset of traces and logs from `service.name` and ignore it here.
+        if !self.dataset.is_empty() && (signal == Signal::Metrics || self.is_classic()) {
+            let dataset = HeaderValue::try_from(&self.dataset)
+                .map_err(|_| format!("`{}` cannot be a dataset", self.dataset))?;
+            headers.insert("x-honeycomb-dataset", dataset);
+        }
+        Ok(headers)
+    }
+}
+
+/// OTLP/HTTP with Honeycomb's refusals explained.
+struct Honeycomb {
+    inner: Arc<dyn Exporter>,
+    other_region: &'static str,
+}
+
+impl Exporter for Honeycomb {
+    fn encode(&self, payload: &Payload) -> Result<Request, ExportError> {
+        self.inner.encode(payload)
+    }
+
+    fn encodes_inline(&self) -> bool {
+        self.inner.encodes_inline()
+    }
+
+    fn send(&self, request: Request) -> BoxFuture<Result<Sent, ExportError>> {
+        let send = self.inner.send(request);
+        let other = self.other_region;
+        Box::pin(async move { send.await.map_err(|error| explain(error, other)) })
+    }
+}
+
+fn explain(error: ExportError, other_region: &str) -> ExportError {
+    if error.retry != Retry::Denied {
+        return error;
+    }
+    let said = error.message.split(';').next().unwrap_or_default();
+    let message = format!(
+        "Honeycomb refused the API key ({said}): it is mistyped, deleted, lacks the permission to \
+         send events, or belongs to the other region (set `region: {other_region}`)"
+    );
+    ExportError { message, ..error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(key: &str, dataset: &str) -> Config {
+        Config { api_key: Secret::new(key), dataset: dataset.to_owned(), ..Config::default() }
+    }
+
+    #[test]
+    fn the_dataset_header_goes_with_metrics_only() {
+        let config = config("hcaik_x", "app-metrics");
+        let dataset =
+            |signal| config.request_headers(signal).unwrap().get("x-honeycomb-dataset").cloned();
+        assert_eq!(dataset(Signal::Metrics).unwrap(), "app-metrics");
+        assert_eq!(dataset(Signal::Traces), None);
+        assert_eq!(dataset(Signal::Logs), None);
+    }
+
+    #[test]
+    fn a_classic_key_names_its_dataset_everywhere() {
+        let config = config(&"a1".repeat(16), "app");
+        for signal in Signal::ALL {
+            assert!(config.request_headers(signal).unwrap().contains_key("x-honeycomb-dataset"));
+        }
+    }
+
+    #[test]
+    fn the_key_prints_nowhere() {
+        let config = config("very-secret", "");
+        assert!(!format!("{config:?}").contains("very-secret"));
+        let headers = config.request_headers(Signal::Traces).unwrap();
+        assert!(!format!("{headers:?}").contains("very-secret"));
+    }
+
+    #[test]
+    fn a_refused_key_is_explained_with_the_other_region() {
+        let denied = ExportError { retry: Retry::Denied, message: "HTTP 401; x".to_owned() };
+        let message = explain(denied, "eu").message;
+        assert!(message.contains("(HTTP 401)") && message.contains("`region: eu`"), "{message}");
+    }
+}

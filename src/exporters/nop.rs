@@ -1,0 +1,66 @@
+//! Takes data and throws it away.
+//!
+//! ```yaml
+//! nop:
+//! ```
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::{
+    component::{
+        BoxFuture, BuildContext, Delivery, Entry, ExportError, Exporter, ExporterConfig, Request,
+        Sent, StartError,
+    },
+    otlp::{Payload, Signal},
+};
+
+/// No keys.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {}
+
+pub(super) const ENTRY: Entry<dyn ExporterConfig> = Entry {
+    name: "nop",
+    aliases: &[],
+    signals: &Signal::ALL,
+    source: include_str!("nop.rs"),
+    decode: |node, problems| {
+        crate::config::decode::<Config>(node, problems)
+            .map(|config| Box::new(config) as Box<dyn ExporterConfig>)
+    },
+    schema: |generator| generator.subschema_for::<Config>(),
+};
+
+impl ExporterConfig for Config {
+    fn delivery(&self) -> Delivery {
+        Delivery { queue: None, retry: None, timeout: None }
+    }
+
+    fn destination(&self) -> String {
+        "nowhere".to_owned()
+    }
+
+    fn build(&self, _cx: &BuildContext) -> Result<Arc<dyn Exporter>, StartError> {
+        Ok(Arc::new(Nop))
+    }
+}
+
+struct Nop;
+
+impl Exporter for Nop {
+    fn encode(&self, payload: &Payload) -> Result<Request, ExportError> {
+        Ok(Request {
+            signal: payload.signal,
+            items: payload.items,
+            body: payload.body.clone(),
+            context: None,
+        })
+    }
+
+    fn send(&self, _request: Request) -> BoxFuture<Result<Sent, ExportError>> {
+        Box::pin(std::future::ready(Ok(Sent::default())))
+    }
+}

@@ -1,0 +1,221 @@
+//! Sends OTLP over gRPC: to another Collector, to skep, to any backend that speaks it.
+//!
+//! ```yaml
+//! otlp_grpc:
+//!   endpoint: collector.example.com:4317
+//! ```
+//!
+//! TLS is on unless `tls.insecure: true` (or an `http://` endpoint) turns it off. `otlp` is the
+//! older name of this exporter.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request as HttpRequest, Uri, Version, header};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{
+    delivery::{RetryOnFailure, SendingQueue, delivery},
+    endpoint::{Endpoint, USER_AGENT, headers},
+    outcome,
+};
+use crate::{
+    component::{
+        BoxFuture, BuildContext, Compression, Delivery, Entry, ExportError, Exporter,
+        ExporterConfig, Request, Retry, Sent, StartError,
+    },
+    config::{Interval, Node, Problems, Secret},
+    net::{
+        client::{Client, Segments, Target},
+        codec,
+        grpc::{self, Prefix},
+        tls::ClientTls,
+    },
+    otlp::{Payload, Signal, payload::Body},
+};
+
+/// Sends OTLP over gRPC.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// `host:port`, with or without a scheme. Required.
+    pub endpoint: String,
+    /// TLS of the connection.
+    pub tls: ClientTls,
+    /// Longest time for one attempt.
+    pub timeout: Interval,
+    /// Compression of requests.
+    pub compression: GrpcCompression,
+    /// Level and other parameters of the compression.
+    pub compression_params: CompressionParams,
+    /// Headers of every request.
+    pub headers: BTreeMap<String, Secret>,
+    /// Connections to the backend; one is enough for a core.
+    pub connections: usize,
+    /// Queue in front of the backend.
+    pub sending_queue: SendingQueue,
+    /// Sending again after a failure.
+    pub retry_on_failure: RetryOnFailure,
+}
+
+/// Compression of gRPC requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum GrpcCompression {
+    /// RFC 1952.
+    #[default]
+    Gzip,
+    /// RFC 8878.
+    Zstd,
+    /// Snappy block.
+    Snappy,
+    /// None at all.
+    None,
+}
+
+/// `compression_params`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CompressionParams {
+    /// gzip: 1 to 9, -1 for the library's 6; zstd: 1 to 22. Default: 1.
+    pub level: Option<i32>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            endpoint: String::new(),
+            tls: ClientTls::default(),
+            timeout: Interval(Duration::from_secs(5)),
+            compression: GrpcCompression::Gzip,
+            compression_params: CompressionParams::default(),
+            headers: BTreeMap::new(),
+            connections: 1,
+            sending_queue: SendingQueue::default(),
+            retry_on_failure: RetryOnFailure::default(),
+        }
+    }
+}
+
+pub(super) const ENTRY: Entry<dyn ExporterConfig> = Entry {
+    name: "otlp_grpc",
+    aliases: &["otlp"],
+    signals: &Signal::ALL,
+    source: include_str!("otlp_grpc.rs"),
+    decode: |node, problems| {
+        crate::config::decode::<Config>(node, problems)
+            .map(|config| Box::new(config) as Box<dyn ExporterConfig>)
+    },
+    schema: |generator| generator.subschema_for::<Config>(),
+};
+
+impl ExporterConfig for Config {
+    fn validate(&self, at: &Node, problems: &mut Problems) {
+        if self.endpoint.is_empty() {
+            problems
+                .error(at, "requires a non-empty \"endpoint\"")
+                .help("add `endpoint: host:4317`");
+        } else if let Err(message) = Endpoint::parse(&self.endpoint, None) {
+            problems.error(at.at("endpoint"), message).help("write `host:port`");
+        }
+        if let Err(message) = headers(&self.headers) {
+            problems.error(at.at("headers"), message);
+        }
+        self.sending_queue.validate(at, problems);
+        self.retry_on_failure.validate(at, problems);
+    }
+
+    fn delivery(&self) -> Delivery {
+        delivery(&self.sending_queue, &self.retry_on_failure, self.timeout)
+    }
+
+    fn destination(&self) -> String {
+        self.endpoint.clone()
+    }
+
+    fn build(&self, cx: &BuildContext) -> Result<Arc<dyn Exporter>, StartError> {
+        let fail = |message| StartError { component: format!("exporter `{}`", cx.id), message };
+        let endpoint = Endpoint::parse(&self.endpoint, None).map_err(fail)?;
+        let is_plain = endpoint.tls == Some(false) || (endpoint.tls.is_none() && self.tls.insecure);
+        let tls = if is_plain { None } else { Some(self.tls.build(&[b"h2"]).map_err(fail)?) };
+        let compression = match self.compression {
+            GrpcCompression::Gzip => Compression::Gzip,
+            GrpcCompression::Zstd => Compression::Zstd,
+            GrpcCompression::Snappy => Compression::Snappy,
+            GrpcCompression::None => Compression::Identity,
+        };
+        let scheme = if is_plain { "http" } else { "https" };
+        let uri = format!("{scheme}://{}{}", endpoint.authority(), grpc::method(cx.signal));
+        let uri: Uri =
+            uri.parse().map_err(|_| fail(format!("`{}` is no endpoint", self.endpoint)))?;
+        let mut headers = headers(&self.headers).map_err(fail)?;
+        headers.insert(header::CONTENT_TYPE, grpc::CONTENT_TYPE);
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        headers.insert(header::USER_AGENT, USER_AGENT);
+        if compression != Compression::Identity {
+            headers.insert(grpc::ENCODING, HeaderValue::from_static(compression.name()));
+        }
+        let target = Target {
+            host: endpoint.host,
+            port: endpoint.port,
+            tls,
+            server_name: self.tls.server_name_override.clone(),
+            http2_only: true,
+        };
+        let client = Arc::new(Client::new(target, self.connections));
+        let level = self.compression_params.level;
+        Ok(Arc::new(OtlpGrpc { client, uri, headers, compression, level }))
+    }
+}
+
+struct OtlpGrpc {
+    client: Arc<Client>,
+    uri: Uri,
+    headers: HeaderMap,
+    compression: Compression,
+    level: Option<i32>,
+}
+
+impl Exporter for OtlpGrpc {
+    fn encode(&self, payload: &Payload) -> Result<Request, ExportError> {
+        let is_compressed = self.compression != Compression::Identity;
+        let message: Body = if is_compressed {
+            let fail = |error: std::io::Error| ExportError {
+                retry: Retry::Never,
+                message: format!("the request could not be compressed: {error}"),
+            };
+            let bytes =
+                codec::deflate(self.compression, self.level, &payload.body).map_err(fail)?;
+            smallvec::smallvec![Bytes::from(bytes)]
+        } else {
+            payload.body.clone()
+        };
+        let len = message.iter().map(Bytes::len).sum();
+        let prefix = Prefix { is_compressed, len }.write().ok_or_else(|| ExportError {
+            retry: Retry::Split,
+            message: "the request is larger than a gRPC message can be".to_owned(),
+        })?;
+        let mut body = Body::with_capacity(message.len() + 1);
+        body.push(prefix);
+        body.extend(message);
+        Ok(Request { signal: payload.signal, items: payload.items, body, context: None })
+    }
+
+    fn encodes_inline(&self) -> bool {
+        self.compression == Compression::Identity
+    }
+
+    fn send(&self, request: Request) -> BoxFuture<Result<Sent, ExportError>> {
+        let client = Arc::clone(&self.client);
+        let mut http = HttpRequest::new(Segments::new(request.body));
+        *http.method_mut() = Method::POST;
+        *http.uri_mut() = self.uri.clone();
+        *http.version_mut() = Version::HTTP_2;
+        *http.headers_mut() = self.headers.clone();
+        Box::pin(async move {
+            let answer = client.call(http).await.map_err(|error| outcome::of_failure(&error))?;
+            outcome::of_grpc(&answer)
+        })
+    }
+}

@@ -1,0 +1,183 @@
+//! What an OTLP backend's answer means: delivered, delivered in part, to be sent again, refused.
+//! Rules of the OTLP specification ("Failures", "OTLP/HTTP Response") and of the Collector's
+//! exporters.
+
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, header};
+
+use crate::{
+    component::{ExportError, Retry, Sent},
+    net::{
+        client::Answer,
+        grpc::{self, Code, Status},
+    },
+};
+
+/// The outcome of a gRPC call.
+pub(super) fn of_grpc(answer: &Answer) -> Result<Sent, ExportError> {
+    let status = answer
+        .trailers
+        .as_ref()
+        .and_then(Status::from_headers)
+        .or_else(|| Status::from_headers(&answer.headers))
+        .unwrap_or_else(|| {
+            let http = answer.status.as_u16();
+            Status::new(Code::from_http(http), format!("HTTP {http} without a gRPC status"))
+        });
+    if status.code == Code::Ok {
+        let message = answer.body.get(grpc::PREFIX..).unwrap_or_default();
+        let (rejected, message) = grpc::partial_success(message);
+        return Ok(Sent { rejected, message });
+    }
+    let retry = match status.code {
+        code if code.is_retryable() => Retry::After(status.retry_after),
+        Code::ResourceExhausted if status.retry_after.is_some() => Retry::After(status.retry_after),
+        Code::ResourceExhausted if status.message.contains("larger than") => Retry::Split,
+        Code::Unauthenticated | Code::PermissionDenied => Retry::Denied,
+        _ => Retry::Never,
+    };
+    let remedy = remedy(matches!(retry, Retry::Denied), status.code == Code::Unimplemented);
+    let message = format!("{}: {}{remedy}", status.code.name(), status.message);
+    Err(ExportError { retry, message })
+}
+
+/// The outcome of an OTLP/HTTP request.
+pub(super) fn of_http(answer: &Answer) -> Result<Sent, ExportError> {
+    let code = answer.status.as_u16();
+    if answer.status.is_success() {
+        let is_protobuf = is_protobuf(&answer.headers);
+        let (rejected, message) =
+            if is_protobuf { grpc::partial_success(&answer.body) } else { (0, None) };
+        return Ok(Sent { rejected, message });
+    }
+    let retry = match code {
+        429 | 503 => Retry::After(retry_after(&answer.headers, SystemTime::now())),
+        502 | 504 => Retry::After(None),
+        413 => Retry::Split,
+        401 | 403 => Retry::Denied,
+        _ => Retry::Never,
+    };
+    let said = said(answer);
+    let remedy = remedy(matches!(retry, Retry::Denied), code == 404);
+    Err(ExportError { retry, message: format!("HTTP {code}{said}{remedy}") })
+}
+
+/// Nothing came back: the connection failed. Always worth another attempt.
+pub(super) fn of_failure(error: &crate::net::client::CallError) -> ExportError {
+    ExportError { retry: Retry::After(None), message: error.to_string() }
+}
+
+fn remedy(is_denied: bool, is_unknown: bool) -> &'static str {
+    match (is_denied, is_unknown) {
+        (true, _) => {
+            "; the credentials are missing, wrong or not for this backend: check `headers`"
+        }
+        (_, true) => "; the server does not take OTLP there: check the endpoint's port and path",
+        _ => "",
+    }
+}
+
+/// The words of an answer: a status message, or the beginning of a text.
+fn said(answer: &Answer) -> String {
+    let text = if is_protobuf(&answer.headers) {
+        Status::from_bytes(&answer.body).message
+    } else {
+        String::from_utf8_lossy(&answer.body[..answer.body.len().min(1024)]).into_owned()
+    };
+    let text = text.trim();
+    if text.is_empty() { String::new() } else { format!(": {}", text.escape_debug()) }
+}
+
+fn is_protobuf(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/x-protobuf"))
+}
+
+/// `Retry-After` in seconds or as a date.
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse::<u32>() {
+        return Some(Duration::from_secs(u64::from(seconds)));
+    }
+    httpdate::parse_http_date(text).ok().map(|date| date.duration_since(now).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::{HeaderValue, StatusCode};
+
+    use super::*;
+
+    fn http(code: u16, retry_after: Option<&'static str>, body: &'static str) -> Answer {
+        let mut headers = HeaderMap::new();
+        if let Some(text) = retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(text));
+        }
+        let status = StatusCode::from_u16(code).unwrap();
+        Answer { status, headers, body: Bytes::from_static(body.as_bytes()), trailers: None }
+    }
+
+    fn grpc(status: &Status) -> Answer {
+        let trailers = Some(status.to_headers());
+        Answer { trailers, ..http(200, None, "") }
+    }
+
+    #[test]
+    fn http_statuses_are_sent_again_as_otlp_says() {
+        let retry = |code, after| of_http(&http(code, after, "")).unwrap_err().retry;
+        assert_eq!(retry(429, Some("7")), Retry::After(Some(Duration::from_secs(7))));
+        assert_eq!(retry(503, None), Retry::After(None));
+        assert_eq!(retry(502, Some("7")), Retry::After(None));
+        assert_eq!(retry(504, None), Retry::After(None));
+        assert_eq!(retry(400, None), Retry::Never);
+        assert_eq!(retry(500, None), Retry::Never);
+        assert_eq!(retry(413, None), Retry::Split);
+        assert_eq!(retry(401, None), Retry::Denied);
+    }
+
+    #[test]
+    fn retry_after_may_be_a_date() {
+        let mut headers = HeaderMap::new();
+        let value = HeaderValue::from_static("Sun, 06 Nov 1994 08:49:37 GMT");
+        headers.insert(header::RETRY_AFTER, value);
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_767);
+        assert_eq!(retry_after(&headers, now), Some(Duration::from_secs(10)));
+        let later = now + Duration::from_secs(60);
+        assert_eq!(retry_after(&headers, later), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_401_says_what_to_do() {
+        let error =
+            of_http(&http(401, None, "unknown API key - check your credentials")).unwrap_err();
+        assert_eq!(
+            error.message,
+            "HTTP 401: unknown API key - check your credentials; the credentials are missing, \
+             wrong or not for this backend: check `headers`"
+        );
+    }
+
+    #[test]
+    fn grpc_statuses_are_sent_again_as_otlp_says() {
+        let retry = |status: &Status| of_grpc(&grpc(status)).unwrap_err().retry;
+        assert_eq!(retry(&Status::new(Code::Unavailable, "")), Retry::After(None));
+        let pause = Some(Duration::from_secs(2));
+        let throttled = Status { retry_after: pause, ..Status::new(Code::ResourceExhausted, "") };
+        assert_eq!(retry(&throttled), Retry::After(pause));
+        assert_eq!(retry(&Status::new(Code::ResourceExhausted, "quota")), Retry::Never);
+        let large = "grpc: received message larger than max (5 vs. 4)";
+        assert_eq!(retry(&Status::new(Code::ResourceExhausted, large)), Retry::Split);
+        assert_eq!(retry(&Status::new(Code::InvalidArgument, "")), Retry::Never);
+        assert_eq!(retry(&Status::new(Code::Unauthenticated, "")), Retry::Denied);
+        assert_eq!(of_grpc(&grpc(&Status::new(Code::Ok, ""))), Ok(Sent::default()));
+    }
+
+    impl PartialEq for ExportError {
+        fn eq(&self, other: &Self) -> bool {
+            self.retry == other.retry && self.message == other.message
+        }
+    }
+}
