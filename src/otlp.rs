@@ -3,7 +3,10 @@
 
 pub mod check;
 pub mod custody;
+pub mod json;
 pub mod payload;
+pub mod record;
+pub mod schema;
 pub mod split;
 pub mod wire;
 

@@ -1,0 +1,264 @@
+//! Scalars: what JSON spells in several ways becomes one protobuf value.
+
+use std::fmt;
+
+use base64::{
+    Engine as _, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use serde::de::{DeserializeSeed, Deserializer, Error, Unexpected, Visitor};
+
+use crate::otlp::{
+    schema::Kind,
+    wire::{WireType, put_bytes, put_varint, tag},
+};
+
+const LENIENT: GeneralPurposeConfig =
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+/// Base64 with `+` and `/`, padded or not.
+const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
+/// Base64 with `-` and `_`, which the JSON mapping of protobuf allows too.
+const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
+
+/// Reads one scalar and appends it.
+pub(super) struct Scalar<'r> {
+    pub(super) out: &'r mut Vec<u8>,
+    pub(super) kind: Kind,
+    /// None within packed numbers, which have no tags.
+    pub(super) number: Option<u32>,
+    /// Whether a zero is written.
+    pub(super) keeps_zero: bool,
+}
+
+impl Scalar<'_> {
+    fn put_number(self, wire: WireType, bits: u64) {
+        if bits == 0 && !self.keeps_zero {
+            return;
+        }
+        if let Some(number) = self.number {
+            put_varint(self.out, tag(number, wire));
+        }
+        match wire {
+            WireType::Fixed64 => self.out.extend_from_slice(&bits.to_le_bytes()),
+            WireType::Fixed32 => self.out.extend_from_slice(&bits.to_le_bytes()[..4]),
+            WireType::Varint | WireType::Len => put_varint(self.out, bits),
+        }
+    }
+
+    fn put_text(self, bytes: &[u8]) {
+        if (!bytes.is_empty() || self.keeps_zero)
+            && let Some(number) = self.number
+        {
+            put_bytes(self.out, number, bytes);
+        }
+    }
+
+    fn put_integer<E: Error>(self, value: i128) -> Result<(), E> {
+        let range: (i128, i128) = match self.kind {
+            Kind::Int32 | Kind::Sint32 | Kind::Enum(_) => (i32::MIN.into(), i32::MAX.into()),
+            Kind::Uint32 | Kind::Fixed32 => (0, u32::MAX.into()),
+            Kind::Int64 | Kind::Sfixed64 => (i64::MIN.into(), i64::MAX.into()),
+            _ => (0, u64::MAX.into()),
+        };
+        if !(range.0..=range.1).contains(&value) {
+            let (min, max) = range;
+            return Err(E::custom(format_args!("`{value}` is not within {min} and {max}")));
+        }
+        let bits = truncate(value);
+        match self.kind {
+            Kind::Sint32 => self.put_number(WireType::Varint, zigzag(value)),
+            Kind::Fixed32 => self.put_number(WireType::Fixed32, bits),
+            Kind::Fixed64 | Kind::Sfixed64 => self.put_number(WireType::Fixed64, bits),
+            _ => self.put_number(WireType::Varint, bits),
+        }
+        Ok(())
+    }
+
+    fn integer_text<E: Error>(self, text: &str) -> Result<(), E> {
+        let text = text.trim();
+        if let Ok(value) = text.parse() {
+            return self.put_integer(value);
+        }
+        match text.parse::<f64>() {
+            Ok(value) => self.whole(value),
+            Err(_) => Err(E::invalid_value(Unexpected::Str(text), &self)),
+        }
+    }
+
+    /// An integer that is spelled as a floating point number: `1e3`, `5.0`.
+    #[expect(clippy::cast_possible_truncation, reason = "whole and in range of 128 bits")]
+    fn whole<E: Error>(self, value: f64) -> Result<(), E> {
+        if value.fract() == 0.0 && value.abs() < 1e20 {
+            self.put_integer(value as i128)
+        } else {
+            Err(E::invalid_value(Unexpected::Float(value), &self))
+        }
+    }
+
+    fn put_id<E: Error>(self, text: &str, len: usize) -> Result<(), E> {
+        if text.is_empty() {
+            self.put_text(&[]);
+            return Ok(());
+        }
+        let (digits, wanted) = (text.len(), 2 * len);
+        if digits != wanted {
+            return Err(E::custom(format_args!(
+                "an id of {digits} characters instead of {wanted} hexadecimal digits"
+            )));
+        }
+        let mut id = [0; 16];
+        for (byte, pair) in id.iter_mut().zip(text.as_bytes().as_chunks::<2>().0) {
+            let (Some(high), Some(low)) = (digit(pair[0]), digit(pair[1])) else {
+                return Err(E::custom(format_args!("`{text}` is not hexadecimal")));
+            };
+            *byte = high << 4 | low;
+        }
+        self.put_text(&id[..len]);
+        Ok(())
+    }
+
+    fn put_base64<E: Error>(self, text: &str) -> Result<(), E> {
+        let engine = if text.contains(['-', '_']) { &URL_SAFE } else { &STANDARD };
+        let bytes =
+            engine.decode(text).map_err(|_| E::custom(format_args!("`{text}` is not base64")))?;
+        self.put_text(&bytes);
+        Ok(())
+    }
+
+    fn double_text<E: Error>(self, text: &str) -> Result<(), E> {
+        let value = match text {
+            "NaN" => f64::NAN,
+            "Infinity" => f64::INFINITY,
+            "-Infinity" => f64::NEG_INFINITY,
+            // Rust also parses `inf` and `nan` of any case, which JSON has no such spelling for.
+            _ if text.bytes().all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b)) => {
+                text.parse().map_err(|_| E::invalid_value(Unexpected::Str(text), &self))?
+            }
+            _ => return Err(E::invalid_value(Unexpected::Str(text), &self)),
+        };
+        self.put_number(WireType::Fixed64, value.to_bits());
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Scalar<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        match self.kind {
+            // As bytes, because a lone surrogate (`"\ud800"`, which JavaScript writes for a text
+            // that was cut) must not cost a whole request; it becomes U+FFFD.
+            Kind::String => deserializer.deserialize_bytes(self),
+            _ => deserializer.deserialize_any(self),
+        }
+    }
+}
+
+impl Visitor<'_> for Scalar<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            Kind::String => "a string",
+            Kind::Bytes => "a string in base64",
+            Kind::Id(_) => "a string of hexadecimal digits",
+            Kind::Bool => "true or false",
+            Kind::Double => "a number, `NaN`, `Infinity` or `-Infinity`",
+            Kind::Enum(_) => "the number or the name of an enum value",
+            Kind::Message(_) => "an object",
+            _ => "an integer, or a string with one",
+        })
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
+        match self.kind {
+            Kind::Bool => {
+                self.put_number(WireType::Varint, u64::from(value));
+                Ok(())
+            }
+            _ => Err(E::invalid_type(Unexpected::Bool(value), &self)),
+        }
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<(), E> {
+        match self.kind {
+            #[expect(clippy::cast_precision_loss, reason = "the field is a double")]
+            Kind::Double => self.visit_f64(value as f64),
+            _ if is_integer(self.kind) => self.put_integer(value.into()),
+            _ => Err(E::invalid_type(Unexpected::Unsigned(value), &self)),
+        }
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<(), E> {
+        match self.kind {
+            #[expect(clippy::cast_precision_loss, reason = "the field is a double")]
+            Kind::Double => self.visit_f64(value as f64),
+            _ if is_integer(self.kind) => self.put_integer(value.into()),
+            _ => Err(E::invalid_type(Unexpected::Signed(value), &self)),
+        }
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
+        match self.kind {
+            Kind::Double => {
+                self.put_number(WireType::Fixed64, value.to_bits());
+                Ok(())
+            }
+            _ if is_integer(self.kind) => self.whole(value),
+            _ => Err(E::invalid_type(Unexpected::Float(value), &self)),
+        }
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
+        match self.kind {
+            Kind::String => {
+                self.put_text(text.as_bytes());
+                Ok(())
+            }
+            Kind::Bytes => self.put_base64(text),
+            Kind::Id(len) => self.put_id(text, len),
+            Kind::Double => self.double_text(text),
+            Kind::Enum(names) => match names.number(text) {
+                Some(number) => self.put_integer(number.into()),
+                None if text.parse::<i32>().is_ok() => self.integer_text(text),
+                None => Err(E::custom(format_args!(
+                    "unknown enum value `{text}`, expected a number or `{}...`",
+                    names.prefix
+                ))),
+            },
+            _ if is_integer(self.kind) => self.integer_text(text),
+            _ => Err(E::invalid_type(Unexpected::Str(text), &self)),
+        }
+    }
+
+    fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<(), E> {
+        self.put_text(String::from_utf8_lossy(bytes).as_bytes());
+        Ok(())
+    }
+}
+
+fn is_integer(kind: Kind) -> bool {
+    !matches!(
+        kind,
+        Kind::String | Kind::Bytes | Kind::Id(_) | Kind::Bool | Kind::Double | Kind::Message(_)
+    )
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "two's complement of a value in range")]
+#[expect(clippy::cast_sign_loss, reason = "two's complement of a value in range")]
+fn truncate(value: i128) -> u64 {
+    value as u64
+}
+
+fn zigzag(value: i128) -> u64 {
+    truncate(if value < 0 { -2 * value - 1 } else { 2 * value })
+}
+
+fn digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
+}
