@@ -18,6 +18,7 @@
 //! - [`admin`]: the control plane and the metrics page.
 //! - [`cli`]: arguments to exit code.
 
+pub mod admin;
 pub mod component;
 pub mod config;
 pub mod connectors;
