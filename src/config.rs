@@ -9,8 +9,10 @@
 
 pub mod decode;
 pub mod diagnostics;
+pub mod source;
 pub mod tree;
 pub mod units;
+pub mod yaml;
 
 pub use decode::decode;
 pub use diagnostics::{Problem, Problems, Severity};

@@ -1,13 +1,482 @@
 //! From a tree to a struct by serde, with the Collector's typing rules and every problem at its
 //! place.
+//!
+//! serde stops at the first problem. To report all of them, the key that has one is left out and
+//! the body is decoded again, until nothing is wrong or nothing can be left out.
 
-use serde::de::DeserializeOwned;
+use std::fmt;
 
-use super::{diagnostics::Problems, tree::Node};
+use serde::de::{
+    self, DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess,
+    Unexpected, Visitor,
+};
+
+use super::{
+    diagnostics::{Problem, Problems, Severity, closest},
+    tree::{Member, Node, Place, Value},
+};
+
+/// Most problems of one body.
+const PROBLEM_LIMIT: usize = 50;
+
+/// Marks a [`super::Section`]: a null turns it on.
+pub(super) const SECTION: &str = "$section";
 
 /// Decodes `node` as a `T`. Problems are recorded, each at its own line; a key with a problem
 /// keeps its default so that the others are still looked at.
 pub fn decode<T: DeserializeOwned>(node: &Node, problems: &mut Problems) -> Option<T> {
-    problems.error(node, "decoding has no implementation in this build");
+    let mut tree = node.clone();
+    for _ in 0..PROBLEM_LIMIT {
+        let error = match T::deserialize(Cursor { node: &tree }) {
+            Ok(decoded) => return Some(decoded),
+            Err(error) => *error,
+        };
+        let is_removed = remove(&mut tree, &error.steps);
+        if !error.is_null {
+            problems.0.push(Problem {
+                severity: Severity::Error,
+                place: Some(error.place.unwrap_or_else(|| node.place.clone())),
+                path: error
+                    .steps
+                    .iter()
+                    .rev()
+                    .fold(node.path.to_string(), |path, step| super::yaml::join(&path, step)),
+                message: error.message,
+                help: error.help,
+            });
+        }
+        if !is_removed {
+            return None;
+        }
+    }
     None
 }
+
+/// Removes the member or element at the end of `steps` (innermost first).
+fn remove(node: &mut Node, steps: &[String]) -> bool {
+    let Some((step, inner)) = steps.split_last() else { return false };
+    match &mut node.value {
+        Value::Map(members) => {
+            let Some(at) = members.iter().position(|m| m.key == *step) else { return false };
+            if inner.is_empty() || !remove(&mut members[at].value, inner) {
+                members.remove(at);
+            }
+            true
+        }
+        Value::List(nodes) => {
+            let Some(at) = step.parse().ok().filter(|at| *at < nodes.len()) else { return false };
+            if inner.is_empty() || !remove(&mut nodes[at], inner) {
+                nodes.remove(at);
+            }
+            true
+        }
+        _ => false,
+    }
+}
+
+/// An error on its way out: it learns its place at the first level that knows one.
+#[derive(Debug)]
+struct Error {
+    message: String,
+    help: Option<String>,
+    place: Option<Place>,
+    /// Keys from the innermost out.
+    steps: Vec<String>,
+    /// A null where a value stands by default: not a problem.
+    is_null: bool,
+}
+
+type Boxed = Box<Error>;
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+fn error(message: String, help: Option<String>) -> Boxed {
+    Box::new(Error { message, help, place: None, steps: Vec::new(), is_null: false })
+}
+
+fn at(mut error: Boxed, place: &Place, step: &str) -> Boxed {
+    error.place.get_or_insert_with(|| place.clone());
+    error.steps.push(step.to_owned());
+    error
+}
+
+fn choices(wrong: &str, valid: &[&str]) -> String {
+    let list = valid.join(", ");
+    match closest(wrong, valid.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`? valid: {list}"),
+        None => format!("valid: {list}"),
+    }
+}
+
+impl de::Error for Boxed {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        error(message.to_string(), None)
+    }
+
+    fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
+        let help = if expected.is_empty() {
+            "there are no keys here".into()
+        } else {
+            choices(field, expected)
+        };
+        error(format!("unknown key `{field}`"), Some(help))
+    }
+
+    fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
+        error(format!("unknown value `{variant}`"), Some(choices(variant, expected)))
+    }
+
+    fn missing_field(field: &'static str) -> Self {
+        error(format!("the key `{field}` is missing"), None)
+    }
+
+    fn invalid_type(unexpected: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        let message = format!("expected {expected}, got {}", in_words(&unexpected));
+        let mut error = error(message, None);
+        error.is_null = unexpected == Unexpected::Unit;
+        error
+    }
+
+    fn invalid_value(unexpected: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        error(format!("expected {expected}, got {}", in_words(&unexpected)), None)
+    }
+}
+
+fn in_words(unexpected: &Unexpected<'_>) -> String {
+    match unexpected {
+        Unexpected::Bool(value) => format!("the boolean `{value}`"),
+        Unexpected::Unsigned(value) => format!("the number `{value}`"),
+        Unexpected::Signed(value) => format!("the number `{value}`"),
+        Unexpected::Float(value) => format!("the number `{value}`"),
+        Unexpected::Str(_) => "a string".to_owned(),
+        Unexpected::Map => "a map".to_owned(),
+        Unexpected::Seq => "a list".to_owned(),
+        Unexpected::Unit | Unexpected::Option => "nothing".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Cursor<'a> {
+    node: &'a Node,
+}
+
+impl<'a> Cursor<'a> {
+    /// The value, looking through a substitution at what YAML makes of its text.
+    fn value(self) -> &'a Value {
+        match &self.node.value {
+            Value::Substituted { parsed, .. } => parsed,
+            value => value,
+        }
+    }
+
+    fn unexpected(self, visitor: &dyn de::Expected) -> Boxed {
+        let unexpected = match self.value() {
+            Value::Null => {
+                let mut null = error("nothing stands here".to_owned(), None);
+                null.is_null = true;
+                return null;
+            }
+            Value::Bool(value) => Unexpected::Bool(*value),
+            Value::Int(value) => Unexpected::Signed(i64::try_from(*value).unwrap_or(i64::MAX)),
+            Value::Float(value) => Unexpected::Float(*value),
+            Value::String(_) | Value::Substituted { .. } => Unexpected::Str(""),
+            Value::List(_) => Unexpected::Seq,
+            Value::Map(_) => Unexpected::Map,
+        };
+        de::Error::invalid_type(unexpected, visitor)
+    }
+
+    fn number<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Boxed> {
+        match self.value() {
+            Value::Int(value) => match (u64::try_from(*value), i64::try_from(*value)) {
+                (Ok(value), _) => visitor.visit_u64(value),
+                (_, Ok(value)) => visitor.visit_i64(value),
+                _ => Err(error(format!("the number `{value}` is too large"), None)),
+            },
+            _ => Err(self.unexpected(&visitor)),
+        }
+    }
+
+    fn text<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Boxed> {
+        match &self.node.value {
+            Value::String(text) | Value::Substituted { text, .. } => {
+                visitor.visit_borrowed_str(text)
+            }
+            _ => Err(self.unexpected(&visitor)),
+        }
+    }
+}
+
+macro_rules! numbers {
+    ($($method:ident)*) => {
+        $(fn $method<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Boxed> {
+            self.number(visitor)
+        })*
+    };
+}
+
+impl<'a> Deserializer<'a> for Cursor<'a> {
+    type Error = Boxed;
+
+    fn deserialize_any<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Boxed> {
+        match self.value() {
+            Value::Null => visitor.visit_unit(),
+            Value::Bool(value) => visitor.visit_bool(*value),
+            Value::Int(_) => self.number(visitor),
+            Value::Float(value) => visitor.visit_f64(*value),
+            Value::String(text) => visitor.visit_borrowed_str(text),
+            Value::Substituted { text, .. } => visitor.visit_borrowed_str(text),
+            Value::List(_) => self.deserialize_seq(visitor),
+            Value::Map(_) => self.deserialize_map(visitor),
+        }
+    }
+
+    fn deserialize_bool<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Boxed> {
+        match self.value() {
+            Value::Bool(value) => visitor.visit_bool(*value),
+            _ => Err(self.unexpected(&visitor)),
+        }
+    }
+
+    numbers! {
+        deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64
+        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64
+        deserialize_i128 deserialize_u128
+    }
+
+    fn deserialize_f32<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Boxed> {
+        self.deserialize_f64(visitor)
+    }
+
+    fn deserialize_f64<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Boxed> {
+        match self.value() {
+            Value::Float(value) => visitor.visit_f64(*value),
+            _ => self.number(visitor),
+        }
+    }
+
+    fn deserialize_char<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Boxed> {
+        self.text(visitor)
+    }
+
+    fn deserialize_str<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Boxed> {
+        self.text(visitor)
+    }
+
+    fn deserialize_string<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Boxed> {
+        self.text(visitor)
+    }
+
+    fn deserialize_bytes<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Boxed> {
+        self.text(visitor)
+    }
+
+    fn deserialize_byte_buf<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Boxed> {
+        self.text(visitor)
+    }
+
+    fn deserialize_option<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Boxed> {
+        match self.value() {
+            Value::Null => visitor.visit_none(),
+            _ => visitor.visit_some(self),
+        }
+    }
+
+    fn deserialize_unit<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Boxed> {
+        match self.value() {
+            Value::Null => visitor.visit_unit(),
+            _ => Err(self.unexpected(&visitor)),
+        }
+    }
+
+    fn deserialize_unit_struct<V: Visitor<'a>>(
+        self,
+        _name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Boxed> {
+        self.deserialize_unit(visitor)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'a>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Boxed> {
+        if name != SECTION {
+            return visitor.visit_newtype_struct(self);
+        }
+        // `enabled` is not a key of the settings themselves.
+        let enabled = self.node.get("enabled").map(|node| Cursor { node }.value());
+        match (enabled, self.value()) {
+            (Some(Value::Bool(false)), _) => visitor.visit_none(),
+            (_, Value::Map(members)) => {
+                let settings = Settings { members };
+                visitor.visit_some(settings)
+            }
+            _ => visitor.visit_some(self),
+        }
+    }
+
+    fn deserialize_seq<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Boxed> {
+        match (self.value(), &self.node.value) {
+            (Value::List(nodes), _) => visitor.visit_seq(Elements { nodes, next: 0 }),
+            (_, Value::String(text) | Value::Substituted { text, .. }) => {
+                let parts: Vec<&str> = text.split(',').map(str::trim).collect();
+                visitor.visit_seq(de::value::SeqDeserializer::new(parts.into_iter()))
+            }
+            _ => Err(self.unexpected(&visitor)),
+        }
+    }
+
+    fn deserialize_tuple<V: Visitor<'a>>(self, _len: usize, visitor: V) -> Result<V::Value, Boxed> {
+        self.deserialize_seq(visitor)
+    }
+
+    fn deserialize_tuple_struct<V: Visitor<'a>>(
+        self,
+        _name: &'static str,
+        _len: usize,
+        visitor: V,
+    ) -> Result<V::Value, Boxed> {
+        self.deserialize_seq(visitor)
+    }
+
+    fn deserialize_map<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Boxed> {
+        match self.value() {
+            Value::Map(members) => visitor.visit_map(Members { members, next: 0 }),
+            Value::Null => visitor.visit_map(Members { members: &[], next: 0 }),
+            _ => Err(self.unexpected(&visitor)),
+        }
+    }
+
+    fn deserialize_struct<V: Visitor<'a>>(
+        self,
+        _name: &'static str,
+        _fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Boxed> {
+        self.deserialize_map(visitor)
+    }
+
+    fn deserialize_enum<V: Visitor<'a>>(
+        self,
+        _name: &'static str,
+        _variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Boxed> {
+        match &self.node.value {
+            Value::String(text) | Value::Substituted { text, .. } => {
+                let lower = text.to_lowercase();
+                visitor.visit_enum(IntoDeserializer::<Boxed>::into_deserializer(lower))
+            }
+            _ => Err(self.unexpected(&visitor)),
+        }
+    }
+
+    fn deserialize_identifier<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Boxed> {
+        self.text(visitor)
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Boxed> {
+        visitor.visit_unit()
+    }
+}
+
+/// The settings of a section: its map without the switch.
+struct Settings<'a> {
+    members: &'a [Member],
+}
+
+impl<'de> Deserializer<'de> for Settings<'de> {
+    type Error = Boxed;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Boxed> {
+        visitor.visit_map(SectionMembers(Members { members: self.members, next: 0 }))
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+        unit unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier
+        ignored_any
+    }
+}
+
+struct SectionMembers<'a>(Members<'a>);
+
+impl<'a> MapAccess<'a> for SectionMembers<'a> {
+    type Error = Boxed;
+
+    fn next_key_seed<K: DeserializeSeed<'a>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Boxed> {
+        let is_switch = |member: &Member| {
+            member.key == "enabled" && matches!(member.value.value, Value::Bool(_))
+        };
+        while self.0.members.get(self.0.next).is_some_and(is_switch) {
+            self.0.next += 1;
+        }
+        self.0.next_key_seed(seed)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'a>>(&mut self, seed: V) -> Result<V::Value, Boxed> {
+        self.0.next_value_seed(seed)
+    }
+}
+
+struct Elements<'a> {
+    nodes: &'a [Node],
+    next: usize,
+}
+
+impl<'a> SeqAccess<'a> for Elements<'a> {
+    type Error = Boxed;
+
+    fn next_element_seed<T: DeserializeSeed<'a>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Boxed> {
+        let Some(node) = self.nodes.get(self.next) else { return Ok(None) };
+        let step = self.next.to_string();
+        self.next += 1;
+        seed.deserialize(Cursor { node }).map(Some).map_err(|error| at(error, &node.place, &step))
+    }
+}
+
+struct Members<'a> {
+    members: &'a [Member],
+    next: usize,
+}
+
+impl<'a> MapAccess<'a> for Members<'a> {
+    type Error = Boxed;
+
+    fn next_key_seed<K: DeserializeSeed<'a>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Boxed> {
+        let Some(member) = self.members.get(self.next) else { return Ok(None) };
+        let key: de::value::BorrowedStrDeserializer<'a, Boxed> =
+            de::value::BorrowedStrDeserializer::new(&member.key);
+        seed.deserialize(key).map(Some).map_err(|error| at(error, &member.key_place, &member.key))
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'a>>(&mut self, seed: V) -> Result<V::Value, Boxed> {
+        let Some(member) = self.members.get(self.next) else {
+            return Err(error("a key without a value".to_owned(), None));
+        };
+        self.next += 1;
+        seed.deserialize(Cursor { node: &member.value })
+            .map_err(|error| at(error, &member.value.place, &member.key))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! Problems of a configuration: each with its place, its words and its remedy.
 
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+
 use super::tree::{Node, Place};
 
 /// How bad a problem is.
@@ -63,5 +65,90 @@ impl Problem {
     pub fn help(&mut self, text: impl Into<String>) -> &mut Self {
         self.help = Some(text.into());
         self
+    }
+}
+
+/// The candidate that `wrong` was most likely meant to be: few edits away for its length.
+pub fn closest<'a>(wrong: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let limit = 1 + wrong.len() / 4;
+    candidates
+        .into_iter()
+        .map(|candidate| (distance(wrong, candidate), candidate))
+        .filter(|(edits, _)| *edits <= limit)
+        .min_by_key(|(edits, _)| *edits)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Edits (insert, delete, replace, swap neighbours) from one text to another, any case.
+fn distance(a: &str, b: &str) -> usize {
+    let a: Vec<char> = a.to_lowercase().chars().collect();
+    let b: Vec<char> = b.to_lowercase().chars().collect();
+    let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let replaced = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut best = replaced.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(best);
+        }
+        rows.push(row);
+    }
+    rows[a.len()][b.len()]
+}
+
+/// A text that was read, for excerpts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// File name, or `env:NAME`, `--set key`.
+    pub name: String,
+    /// What was read.
+    pub text: String,
+}
+
+/// Renders problems for people: message, `file:line:column`, the line with a caret, the remedy.
+pub fn render(problems: &Problems, sources: &[Source], with_color: bool) -> String {
+    let renderer = if with_color { Renderer::styled() } else { Renderer::plain() };
+    let mut out = String::new();
+    for problem in &problems.0 {
+        let level = match problem.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+        };
+        let mut group = Group::with_title(level.primary_title(&*problem.message));
+        let source = problem.place.as_ref().and_then(|p| Some((p, sources.get(p.source)?)));
+        if let Some((place, source)) = source {
+            let len = source.text.len();
+            let (start, end) = (place.range.start.min(len), place.range.end.min(len));
+            // A caret under the first line says enough; a whole map would be repeated.
+            let end = source.text[start..end].find('\n').map_or(end, |at| start + at);
+            let annotation = AnnotationKind::Primary.span(start..end.max(start));
+            let annotation =
+                if problem.path.is_empty() { annotation } else { annotation.label(&*problem.path) };
+            group = group
+                .element(Snippet::source(&*source.text).path(&*source.name).annotation(annotation));
+        }
+        if let Some(help) = &problem.help {
+            group = group.element(Level::HELP.message(&**help));
+        }
+        out.push_str(&renderer.render(&[group]));
+        out.push_str("\n\n");
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_closest_name_is_within_a_few_edits() {
+        let names = ["timeout", "send_batch_size", "send_batch_max_size"];
+        assert_eq!(closest("timout", names), Some("timeout"));
+        assert_eq!(closest("send_batchsize", names), Some("send_batch_size"));
+        assert_eq!(closest("TIMEOUT", names), Some("timeout"));
+        assert_eq!(closest("endpoint", names), None);
     }
 }

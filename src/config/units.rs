@@ -1,9 +1,9 @@
 //! Values with units or with manners: durations, secrets, optional sections.
 
-use std::{borrow::Cow, fmt, time::Duration};
+use std::{borrow::Cow, fmt, marker::PhantomData, time::Duration};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, de};
 
 /// A duration in Go's grammar: `300ms`, `1h30m`, bare `0`; a bare integer counts nanoseconds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -16,9 +16,84 @@ impl fmt::Debug for Interval {
 }
 
 impl<'de> Deserialize<'de> for Interval {
-    fn deserialize<D: Deserializer<'de>>(_deserializer: D) -> Result<Self, D::Error> {
-        Err(serde::de::Error::custom("durations have no implementation in this build"))
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(IntervalVisitor)
     }
+}
+
+struct IntervalVisitor;
+
+impl de::Visitor<'_> for IntervalVisitor {
+    type Value = Interval;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a duration such as `200ms`, `5s` or `1h30m`")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Interval, E> {
+        parse_duration(text).map(Interval).map_err(E::custom)
+    }
+
+    fn visit_u64<E: de::Error>(self, nanos: u64) -> Result<Interval, E> {
+        Ok(Interval(Duration::from_nanos(nanos)))
+    }
+
+    fn visit_i64<E: de::Error>(self, nanos: i64) -> Result<Interval, E> {
+        Err(E::custom(format!("a duration cannot be negative: `{nanos}`")))
+    }
+}
+
+/// Go's grammar: decimal numbers with units, added up. Negative durations are refused: nothing
+/// here lasts less than no time.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || {
+        let hint = if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {
+            format!("; write a unit, for instance `{text}s`")
+        } else {
+            String::new()
+        };
+        format!("`{text}` is not a duration such as `200ms`, `5s` or `1h30m`{hint}")
+    };
+    if text.starts_with('-') {
+        return Err(format!("a duration cannot be negative: `{text}`"));
+    }
+    let mut rest = text.strip_prefix('+').unwrap_or(text);
+    if rest == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let mut seconds = 0.0;
+    let mut whole = Duration::ZERO;
+    if rest.is_empty() {
+        return Err(wrong());
+    }
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
+        let (number, after) = rest.split_at(end);
+        let end = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
+        let (unit, after) = after.split_at(end);
+        let nanos: u64 = match unit {
+            "ns" => 1,
+            "us" | "\u{b5}s" | "\u{3bc}s" => 1_000,
+            "ms" => 1_000_000,
+            "s" => 1_000_000_000,
+            "m" => 60_000_000_000,
+            "h" => 3_600_000_000_000,
+            _ => return Err(wrong()),
+        };
+        match number.parse::<u64>() {
+            Ok(count) => {
+                let part = count.checked_mul(nanos).ok_or_else(wrong)?;
+                whole = whole.checked_add(Duration::from_nanos(part)).ok_or_else(wrong)?;
+            }
+            Err(_) => {
+                let count: f64 = number.parse().map_err(|_| wrong())?;
+                seconds += count * Duration::from_nanos(nanos).as_secs_f64();
+            }
+        }
+        rest = after;
+    }
+    let fraction = Duration::try_from_secs_f64(seconds).map_err(|_| wrong())?;
+    whole.checked_add(fraction).ok_or_else(wrong)
 }
 
 impl JsonSchema for Interval {
@@ -90,10 +165,32 @@ impl<T> Section<T> {
 
 impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Section<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(match Option::<T>::deserialize(deserializer)? {
-            Some(settings) => Section::On(settings),
-            None => Section::On(T::default()),
-        })
+        deserializer.deserialize_newtype_struct(super::decode::SECTION, SectionVisitor(PhantomData))
+    }
+}
+
+struct SectionVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de> + Default> de::Visitor<'de> for SectionVisitor<T> {
+    type Value = Section<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map of settings")
+    }
+
+    fn visit_none<E>(self) -> Result<Section<T>, E> {
+        Ok(Section::Off)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Section<T>, D::Error> {
+        T::deserialize(deserializer).map(Section::On)
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(
+        self,
+        deserializer: D,
+    ) -> Result<Section<T>, D::Error> {
+        T::deserialize(deserializer).map(Section::On)
     }
 }
 
@@ -103,5 +200,29 @@ impl<T: JsonSchema> JsonSchema for Section<T> {
     }
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         T::json_schema(generator)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_go_reads_them() {
+        let millis = |text| parse_duration(text).map(|duration| duration.as_millis());
+        assert_eq!(millis("200ms"), Ok(200));
+        assert_eq!(millis("1h30m"), Ok(5_400_000));
+        assert_eq!(millis("1.5s"), Ok(1500));
+        assert_eq!(millis("0"), Ok(0));
+        assert_eq!(millis("1s500ms"), Ok(1500));
+        for wrong in ["", "5", "s", "5 s", "5x", "-1s", "1..2s", "1e3s", "99999999999h"] {
+            assert!(millis(wrong).is_err(), "{wrong}");
+        }
+        assert!(parse_duration("5").unwrap_err().ends_with("for instance `5s`"));
+    }
+
+    #[test]
+    fn secrets_do_not_print() {
+        assert_eq!(format!("{:?}", Secret::new("key")), "[REDACTED]");
     }
 }

@@ -1,0 +1,343 @@
+//! YAML text to a tree. Scalars are resolved as the Collector's YAML library does (YAML 1.2 core
+//! schema, and `0123` as octal); `a::b: 1` means `a: {b: 1}`; `<<` merges a map that was anchored.
+
+use std::{collections::HashMap, sync::Arc};
+
+use granit_parser::{Event, Parser, ScalarStyle, Span};
+
+use super::{
+    diagnostics::{Problem, Severity},
+    tree::{Member, Node, Place, Value},
+};
+
+/// Deepest nesting; configuration files have six or so.
+const DEPTH_LIMIT: usize = 64;
+/// Most nodes of a document, aliases included: anchors that refer to anchors grow exponentially.
+const NODE_LIMIT: usize = 200_000;
+
+/// Reads one document. `source` is what places refer to.
+pub fn parse(source: usize, text: &str) -> Result<Node, Problem> {
+    let starts: Vec<usize> = text.char_indices().map(|(i, _)| i).chain([text.len()]).collect();
+    let events = Parser::new_from_str(text);
+    let mut reader = Reader { source, starts, events, anchors: HashMap::new(), nodes: 0 };
+    let mut document = None;
+    while let Some((event, span)) = reader.next()? {
+        match event {
+            Event::StreamStart | Event::DocumentStart(..) | Event::DocumentEnd => {}
+            Event::StreamEnd => break,
+            _ if document.is_some() => {
+                let place = reader.place(span);
+                return Err(problem(place, "", "more than one YAML document in the file"));
+            }
+            event => document = Some(reader.node(event, span, "", 0)?),
+        }
+    }
+    Ok(document.unwrap_or(Node {
+        value: Value::Null,
+        place: Place { source, range: 0..0 },
+        path: Arc::from(""),
+    }))
+}
+
+struct Reader<'t> {
+    source: usize,
+    /// Byte offset of each character: the parser counts characters.
+    starts: Vec<usize>,
+    events: Parser<'t, granit_parser::StrInput<'t>>,
+    anchors: HashMap<usize, Node>,
+    nodes: usize,
+}
+
+impl<'t> Reader<'t> {
+    fn next(&mut self) -> Result<Option<(Event<'t>, Span)>, Problem> {
+        loop {
+            match self.events.next_event() {
+                None => return Ok(None),
+                Some(Ok((Event::Comment(..), _))) => {}
+                Some(Ok(event)) => return Ok(Some(event)),
+                Some(Err(error)) => {
+                    let start = self.byte(error.marker().index());
+                    let place = Place { source: self.source, range: start..start };
+                    let mut problem = problem(place, "", error.info());
+                    if problem.message.contains("tab") {
+                        problem.help("YAML is indented with blanks; replace the tab");
+                    }
+                    return Err(problem);
+                }
+            }
+        }
+    }
+
+    fn byte(&self, index: usize) -> usize {
+        self.starts.get(index).or(self.starts.last()).copied().unwrap_or(0)
+    }
+
+    fn place(&self, span: Span) -> Place {
+        let range = self.byte(span.start.index())..self.byte(span.end.index());
+        Place { source: self.source, range }
+    }
+
+    fn node(
+        &mut self,
+        event: Event<'t>,
+        span: Span,
+        path: &str,
+        depth: usize,
+    ) -> Result<Node, Problem> {
+        let place = self.place(span);
+        self.nodes += 1;
+        if depth > DEPTH_LIMIT || self.nodes > NODE_LIMIT {
+            return Err(problem(
+                place,
+                path,
+                "the document is nested too deep, or grows too large by its anchors",
+            ));
+        }
+        let (value, anchor) = match event {
+            Event::Scalar(text, style, anchor, _) => {
+                let value = match style {
+                    ScalarStyle::Plain => resolve(&text),
+                    _ => Value::String(text.into_owned()),
+                };
+                (value, anchor)
+            }
+            Event::SequenceStart(_, anchor, _) => (self.list(path, depth)?, anchor),
+            Event::MappingStart(_, anchor, _) => (self.map(path, depth)?, anchor),
+            Event::Alias(anchor) => {
+                let target = self.anchors.get(&anchor).cloned();
+                let node = target.ok_or_else(|| problem(place, path, "unknown anchor"))?;
+                self.nodes += weigh(&node.value);
+                return Ok(Node { path: path.into(), ..node });
+            }
+            _ => return Err(problem(place, path, "unexpected YAML")),
+        };
+        let node = Node { value, place, path: path.into() };
+        if anchor != 0 {
+            self.anchors.insert(anchor, node.clone());
+        }
+        Ok(node)
+    }
+
+    fn list(&mut self, path: &str, depth: usize) -> Result<Value, Problem> {
+        let mut nodes = Vec::new();
+        while let Some((event, span)) = self.next()? {
+            if event == Event::SequenceEnd {
+                break;
+            }
+            let path = format!("{path}::{}", nodes.len());
+            nodes.push(self.node(event, span, &path, depth + 1)?);
+        }
+        Ok(Value::List(nodes))
+    }
+
+    fn map(&mut self, path: &str, depth: usize) -> Result<Value, Problem> {
+        let (mut members, mut inherited): (Vec<Member>, _) = (Vec::new(), Vec::new());
+        while let Some((event, span)) = self.next()? {
+            if event == Event::MappingEnd {
+                break;
+            }
+            let key_place = self.place(span);
+            let Event::Scalar(key, ..) = event else {
+                return Err(problem(key_place, path, "a key must be text"));
+            };
+            let inner = join(path, &key);
+            let Some((event, span)) = self.next()? else { break };
+            let value = self.node(event, span, &inner, depth + 1)?;
+            if key == "<<" {
+                inherited.push(value);
+                continue;
+            }
+            insert(&mut members, &key, key_place, value, path)?;
+        }
+        for value in inherited {
+            merge_anchor(&mut members, value);
+        }
+        Ok(Value::Map(members))
+    }
+}
+
+/// Puts a value under `a::b::c`, making the maps on the way.
+fn insert(
+    members: &mut Vec<Member>,
+    key: &str,
+    key_place: Place,
+    value: Node,
+    path: &str,
+) -> Result<(), Problem> {
+    let (first, rest) = match key.split_once("::") {
+        Some((first, rest)) => (first, Some(rest)),
+        None => (key, None),
+    };
+    let existing = members.iter_mut().find(|member| member.key == first);
+    match (existing, rest) {
+        (Some(_), None) => {
+            let message = format!("the key `{first}` stands here a second time");
+            let mut problem = problem(key_place, &join(path, first), message);
+            problem.help("remove one of the two");
+            Err(problem)
+        }
+        (Some(Member { value: Node { value: Value::Map(inner), .. }, .. }), Some(rest)) => {
+            insert(inner, rest, key_place, value, &join(path, first))
+        }
+        (Some(_), Some(_)) => {
+            Err(problem(key_place, path, format!("`{first}` has a value and cannot have keys")))
+        }
+        (None, None) => {
+            members.push(Member { key: first.to_owned(), key_place, value });
+            Ok(())
+        }
+        (None, Some(rest)) => {
+            let mut inner = Vec::new();
+            let inner_path = join(path, first);
+            let place = value.place.clone();
+            insert(&mut inner, rest, key_place.clone(), value, &inner_path)?;
+            let value = Node { value: Value::Map(inner), place, path: inner_path.into() };
+            members.push(Member { key: first.to_owned(), key_place, value });
+            Ok(())
+        }
+    }
+}
+
+fn merge_anchor(members: &mut Vec<Member>, value: Node) {
+    let maps = match value.value {
+        Value::List(nodes) => nodes,
+        other => vec![Node { value: other, ..value }],
+    };
+    for map in maps {
+        if let Value::Map(inherited) = map.value {
+            for member in inherited {
+                if members.iter().all(|own| own.key != member.key) {
+                    members.push(member);
+                }
+            }
+        }
+    }
+}
+
+fn weigh(value: &Value) -> usize {
+    match value {
+        Value::List(nodes) => nodes.iter().map(|node| 1 + weigh(&node.value)).sum(),
+        Value::Map(members) => members.iter().map(|member| 1 + weigh(&member.value.value)).sum(),
+        _ => 0,
+    }
+}
+
+pub(super) fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}::{key}") }
+}
+
+fn problem(place: Place, path: &str, message: impl Into<String>) -> Problem {
+    Problem {
+        severity: Severity::Error,
+        place: Some(place),
+        path: path.to_owned(),
+        message: message.into(),
+        help: None,
+    }
+}
+
+/// What a plain scalar means.
+pub fn resolve(text: &str) -> Value {
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
+        "true" | "True" | "TRUE" => return Value::Bool(true),
+        "false" | "False" | "FALSE" => return Value::Bool(false),
+        ".inf" | ".Inf" | ".INF" | "+.inf" => return Value::Float(f64::INFINITY),
+        "-.inf" | "-.Inf" | "-.INF" => return Value::Float(f64::NEG_INFINITY),
+        ".nan" | ".NaN" | ".NAN" => return Value::Float(f64::NAN),
+        _ => {}
+    }
+    if !text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.')) {
+        return Value::String(text.to_owned());
+    }
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(rest) => (-1, rest),
+        None => (1, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let radix = |prefix: &str, radix| {
+        digits.strip_prefix(prefix).and_then(|rest| i128::from_str_radix(rest, radix).ok())
+    };
+    let is_octal = digits.len() > 1 && digits.starts_with('0');
+    let whole = radix("0x", 16)
+        .or_else(|| radix("0o", 8))
+        .or_else(|| radix("0b", 2))
+        .or_else(|| if is_octal { radix("0", 8) } else { None })
+        .or_else(|| {
+            let is_decimal = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+            if is_decimal { digits.parse::<i128>().ok() } else { None }
+        });
+    if let Some(whole) = whole {
+        return Value::Int(sign * whole);
+    }
+    let is_number = digits.bytes().all(|b| b.is_ascii_digit() || b".eE+-".contains(&b))
+        && digits.bytes().any(|b| b.is_ascii_digit());
+    match text.parse::<f64>() {
+        Ok(number) if is_number => Value::Float(number),
+        _ => Value::String(text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scalars_are_what_the_collector_takes_them_for() {
+        assert_eq!(resolve("0123"), Value::Int(83));
+        assert_eq!(resolve("0xdeadbeef"), Value::Int(3_735_928_559));
+        assert_eq!(resolve("-5"), Value::Int(-5));
+        assert_eq!(resolve("1.5"), Value::Float(1.5));
+        assert_eq!(resolve("1e3"), Value::Float(1000.0));
+        for text in ["yes", "no", "on", "1.2.3", "10s", "-", ".", "127.0.0.1", "1-2"] {
+            assert_eq!(resolve(text), Value::String(text.to_owned()));
+        }
+        assert_eq!(resolve("~"), Value::Null);
+    }
+
+    #[test]
+    fn places_are_bytes_even_after_other_characters() {
+        let text = "a: \"\u{e9}\u{20ac}\"\nkey: value\n";
+        let root = parse(3, text).unwrap();
+        let node = root.get("key").unwrap();
+        assert_eq!(&text[node.place.range.clone()], "value");
+        assert_eq!((node.place.source, &*node.path), (3, "key"));
+    }
+
+    #[test]
+    fn double_colons_make_maps() {
+        let root = parse(0, "a::b: 1\na::c: 2\n").unwrap();
+        assert_eq!(root.at("a::b").value, Value::Int(1));
+        assert_eq!(root.at("a::c").value, Value::Int(2));
+    }
+
+    #[test]
+    fn a_key_that_stands_twice_is_an_error_at_the_second() {
+        let problem = parse(0, "a: 1\nb: 2\na: 3\n").unwrap_err();
+        assert_eq!(problem.place.unwrap().range, 10..11);
+    }
+
+    #[test]
+    fn anchors_and_merge_keys_work_and_bombs_do_not() {
+        let root = parse(0, "x: &x {p: 1, q: 2}\ny:\n  <<: *x\n  q: 3\n").unwrap();
+        assert_eq!(root.at("y::p").value, Value::Int(1));
+        assert_eq!(root.at("y::q").value, Value::Int(3));
+        let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for i in 1..12 {
+            let before = format!("*a{}", i - 1);
+            bomb.push_str(&format!("a{i}: &a{i} [{}]\n", vec![before; 10].join(", ")));
+        }
+        assert!(parse(0, &bomb).is_err());
+    }
+
+    #[test]
+    fn an_empty_file_is_null() {
+        assert_eq!(parse(0, "# nothing\n").unwrap().value, Value::Null);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn random_text_never_panics(text in "[ -~\n\t\u{e9}]{0,80}") {
+            let _ = parse(0, &text);
+        }
+    }
+}
