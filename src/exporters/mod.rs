@@ -1,5 +1,6 @@
 //! The exporters: one file each, one [`Entry`] each in [`ALL`].
 
+pub mod debug;
 pub mod delivery;
 mod endpoint;
 pub mod honeycomb;
@@ -12,4 +13,4 @@ use crate::component::{Entry, ExporterConfig};
 
 /// Every exporter type, by canonical name.
 pub const ALL: &[Entry<dyn ExporterConfig>] =
-    &[honeycomb::ENTRY, nop::ENTRY, otlp_grpc::ENTRY, otlp_http::ENTRY];
+    &[debug::ENTRY, honeycomb::ENTRY, nop::ENTRY, otlp_grpc::ENTRY, otlp_http::ENTRY];

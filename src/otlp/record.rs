@@ -3,7 +3,8 @@
 //! oneof clears the others, packed and unpacked numbers are the same. For whoever shows data
 //! rather than edits it: JSON and the debug exporter.
 //!
-//! Nothing is copied; a record borrows from the payload. Bytes that are not what the table says
+//! Fields are asked for by name, since nothing here is on the way of forwarded data. Nothing is
+//! copied; a record borrows from the payload. Bytes that are not what the table says
 //! (another wire type, a field cut off) are passed over as unknown fields are: the door check has
 //! refused such requests long before.
 
@@ -69,32 +70,32 @@ impl<'a> Record<'a> {
         self.set.iter().filter(move |(p, _)| *p == position).map(|(_, value)| *value)
     }
 
-    fn last(&self, number: u32) -> Option<FieldValue<'a>> {
-        let position = self.message.position(number)?;
+    fn last(&self, name: &str) -> Option<FieldValue<'a>> {
+        let position = self.message.position_of_name(name)?;
         self.set.iter().rev().find(|(p, _)| *p == position).map(|(_, value)| *value)
     }
 
     /// Whether a field is set, be it to zero.
-    pub fn has(&self, number: u32) -> bool {
-        self.last(number).is_some()
+    pub fn has(&self, name: &str) -> bool {
+        self.last(name).is_some()
     }
 
     /// Bytes of a field, empty if it is not set.
-    pub fn bytes(&self, number: u32) -> &'a [u8] {
-        match self.last(number) {
+    pub fn bytes(&self, name: &str) -> &'a [u8] {
+        match self.last(name) {
             Some(FieldValue::Len(bytes)) => bytes,
             _ => &[],
         }
     }
 
     /// Text of a field; what is not UTF-8 in it is shown as U+FFFD.
-    pub fn text(&self, number: u32) -> Cow<'a, str> {
-        String::from_utf8_lossy(self.bytes(number))
+    pub fn text(&self, name: &str) -> Cow<'a, str> {
+        String::from_utf8_lossy(self.bytes(name))
     }
 
     /// Number of a field as it stands on the wire, 0 if it is not set.
-    pub fn bits(&self, number: u32) -> u64 {
-        match self.last(number) {
+    pub fn bits(&self, name: &str) -> u64 {
+        match self.last(name) {
             Some(FieldValue::Varint(bits) | FieldValue::Fixed64(bits)) => bits,
             Some(FieldValue::Fixed32(bits)) => u64::from(bits),
             _ => 0,
@@ -102,23 +103,23 @@ impl<'a> Record<'a> {
     }
 
     /// A `double` field.
-    pub fn double(&self, number: u32) -> f64 {
-        f64::from_bits(self.bits(number))
+    pub fn double(&self, name: &str) -> f64 {
+        f64::from_bits(self.bits(name))
     }
 
     /// An `int64`, `sfixed64`, `int32` or enum field.
-    pub fn int(&self, number: u32) -> i64 {
-        self.bits(number).cast_signed()
+    pub fn int(&self, name: &str) -> i64 {
+        self.bits(name).cast_signed()
     }
 
     /// A `sint32` field.
-    pub fn zigzag(&self, number: u32) -> i32 {
-        unzigzag(self.bits(number))
+    pub fn zigzag(&self, name: &str) -> i32 {
+        unzigzag(self.bits(name))
     }
 
     /// The message in a field, its parts merged; none if it is not set.
-    pub fn child(&self, number: u32) -> Option<Record<'a>> {
-        let position = self.message.position(number)?;
+    pub fn child(&self, name: &str) -> Option<Record<'a>> {
+        let position = self.message.position_of_name(name)?;
         self.child_at(position)
     }
 
@@ -130,9 +131,9 @@ impl<'a> Record<'a> {
         Some(Record::read(of, parts))
     }
 
-    /// The messages of a repeated field; none where the number is of no repeated message.
-    pub fn children(&self, number: u32) -> impl Iterator<Item = Record<'a>> {
-        let position = self.message.position(number).unwrap_or(usize::MAX);
+    /// The messages of a repeated field; none where the name is of no repeated message.
+    pub fn children(&self, name: &str) -> impl Iterator<Item = Record<'a>> {
+        let position = self.message.position_of_name(name).unwrap_or(usize::MAX);
         self.children_at(position)
     }
 
@@ -148,8 +149,8 @@ impl<'a> Record<'a> {
     }
 
     /// The numbers of a repeated field, packed or not, as they stand on the wire.
-    pub fn numbers(&self, number: u32) -> Vec<u64> {
-        self.message.position(number).map(|p| self.numbers_at(p)).unwrap_or_default()
+    pub fn numbers(&self, name: &str) -> Vec<u64> {
+        self.message.position_of_name(name).map(|p| self.numbers_at(p)).unwrap_or_default()
     }
 
     /// As [`Record::numbers`], by position in the table.
@@ -217,8 +218,8 @@ mod tests {
     #[test]
     fn a_later_member_of_a_oneof_clears_the_earlier_ones() {
         let value = Record::read(&ANY_VALUE, [&[0x0A, 1, b'a', 0x18, 5][..]]);
-        assert!(!value.has(1));
-        assert_eq!(value.int(3), 5);
+        assert!(!value.has("string_value"));
+        assert_eq!(value.int("int_value"), 5);
     }
 
     #[test]
@@ -226,8 +227,8 @@ mod tests {
         let array = [0x2A, 2, 0x0A, 0];
         let bytes = [&array[..], &[0x10, 1], &array[..], &array[..]].concat();
         let value = Record::read(&ANY_VALUE, [&bytes[..]]);
-        assert!(!value.has(2));
-        assert_eq!(value.child(5).unwrap().children(1).count(), 2);
+        assert!(!value.has("bool_value"));
+        assert_eq!(value.child("array_value").unwrap().children("values").count(), 2);
     }
 
     #[test]
@@ -235,14 +236,14 @@ mod tests {
         let parts =
             [&[0x2A, 1, b'a', 0x7A, 3, 0x12, 1, b'm'][..], &[0x2A, 1, b'b', 0x7A, 2, 0x18, 2]];
         let span = Record::read(&SPAN, parts);
-        assert_eq!(span.text(5), "b");
-        let status = span.child(15).unwrap();
-        assert_eq!((&*status.text(2), status.bits(3)), ("m", 2));
+        assert_eq!(span.text("name"), "b");
+        let status = span.child("status").unwrap();
+        assert_eq!((&*status.text("message"), status.bits("code")), ("m", 2));
     }
 
     #[test]
     fn a_value_of_another_wire_type_is_not_the_field() {
-        assert!(!Record::read(&SPAN, [&[0x28, 1][..]]).has(5));
+        assert!(!Record::read(&SPAN, [&[0x28, 1][..]]).has("name"));
     }
 
     #[test]

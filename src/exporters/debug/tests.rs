@@ -1,0 +1,129 @@
+use std::{
+    io::{self, Write},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+
+use super::*;
+use crate::otlp::json;
+
+/// A writer whose text the test can read.
+#[derive(Clone, Default)]
+struct Paper(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Paper {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+const TRACES: &str = r#"{"resourceSpans":[{"resource":{"attributes":[
+  {"key":"service.name","value":{"stringValue":"shop"}},
+  {"key":"list","value":{"arrayValue":{"values":[{"intValue":1},{"stringValue":"b"},{"boolValue":true},{}]}}},
+  {"key":"map","value":{"kvlistValue":{"values":[{"key":"x","value":{"doubleValue":1.5}}]}}}]},
+  "schemaUrl":"https://example.com/1",
+  "scopeSpans":[{"scope":{"name":"lib","version":"1.2","attributes":[{"key":"a","value":{"intValue":-7}}]},
+   "spans":[{"traceId":"0af7651916cd43dd8448eb211c80319c","spanId":"b7ad6b7169203331","parentSpanId":"00f067aa0ba902b7",
+    "traceState":"k=v","name":"GET /","kind":2,"startTimeUnixNano":"1581452772000000321","endTimeUnixNano":"1581452773000000789",
+    "attributes":[{"key":"bytes","value":{"bytesValue":"AQI="}},{"key":"none","value":{}}],"droppedAttributesCount":1,
+    "events":[{"timeUnixNano":"1581452772500000000","name":"retry","attributes":[{"key":"n","value":{"intValue":2}}],"droppedAttributesCount":3}],
+    "links":[{"traceId":"0af7651916cd43dd8448eb211c80319c","spanId":"00f067aa0ba902b7","attributes":[{"key":"why","value":{"stringValue":"batch"}}]}],
+    "status":{"code":2,"message":"boom"}},{"name":"bare"}]}]}]}"#;
+
+const METRICS: &str = r#"{"resourceMetrics":[{"scopeMetrics":[{"scope":{"name":"lib"},"metrics":[
+  {"name":"up","description":"whether it is up","unit":"1","gauge":{"dataPoints":[{"asInt":1,"timeUnixNano":5,"attributes":[{"key":"host","value":{"stringValue":"a"}},{"key":"port","value":{"intValue":80}}]}]}},
+  {"name":"bytes","sum":{"isMonotonic":true,"aggregationTemporality":2,"dataPoints":[{"asDouble":1.5,"exemplars":[{"asInt":4,"spanId":"b7ad6b7169203331","filteredAttributes":[{"key":"f","value":{"intValue":1}}]}]}]}},
+  {"name":"latency","histogram":{"aggregationTemporality":1,"dataPoints":[{"count":3,"sum":6.5,"min":0.5,"max":4,"bucketCounts":[1,1,1],"explicitBounds":[1,2.5]}]}},
+  {"name":"size","exponentialHistogram":{"aggregationTemporality":2,"dataPoints":[{"count":6,"sum":1,"scale":0,"zeroCount":2,"positive":{"offset":-1,"bucketCounts":[1,2]},"negative":{"offset":1,"bucketCounts":[1,3]}}]}},
+  {"name":"old","summary":{"dataPoints":[{"count":2,"sum":3,"quantileValues":[{"quantile":0.5,"value":1},{"quantile":0.99,"value":2}]}]}},
+  {"name":"empty"}]}]}]}"#;
+
+const LOGS: &str = r#"{"resourceLogs":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"shop"}}]},
+  "scopeLogs":[{"schemaUrl":"https://example.com/2","logRecords":[
+   {"timeUnixNano":"1581452772000000321","observedTimeUnixNano":"1581452773000000000","severityNumber":9,"severityText":"Information","body":{"stringValue":"sold"},
+    "attributes":[{"key":"item","value":{"stringValue":"tea"}}],"traceId":"0af7651916cd43dd8448eb211c80319c","spanId":"b7ad6b7169203331","flags":1},
+   {"severityNumber":14,"eventName":"restock","body":{"kvlistValue":{"values":[{"key":"count","value":{"intValue":3}}]}}}]}]}]}"#;
+
+fn request(signal: Signal, document: &str) -> Request {
+    let body = json::to_protobuf(signal, document.as_bytes(), json::DEPTH_LIMIT).unwrap();
+    Request { signal, items: 1, body: smallvec::smallvec![Bytes::from(body)], context: None }
+}
+
+fn printed(verbosity: Verbosity, signal: Signal) -> String {
+    let document = match signal {
+        Signal::Traces => TRACES,
+        Signal::Metrics => METRICS,
+        Signal::Logs => LOGS,
+    };
+    let paper = Paper::default();
+    let config = Config { verbosity: Some(verbosity), ..Config::default() };
+    let exporter = config.with_sink(Sink::writer(paper.clone()));
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_600_000_000);
+    exporter.print(&request(signal, document), Instant::now(), time).unwrap();
+    String::from_utf8(paper.0.lock().unwrap().clone()).unwrap()
+}
+
+#[test]
+fn basic_prints_counts() {
+    insta::assert_snapshot!(Signal::ALL.map(|s| printed(Verbosity::Basic, s)).concat(), @r#"
+    2020-09-13 12:26:40 +0000 UTC	info	Traces	{"resource spans": 1, "spans": 2}
+    2020-09-13 12:26:40 +0000 UTC	info	Metrics	{"resource metrics": 1, "metrics": 6, "data points": 5}
+    2020-09-13 12:26:40 +0000 UTC	info	Logs	{"resource logs": 1, "log records": 2}
+    "#);
+}
+
+#[test]
+fn normal_prints_a_line_per_item() {
+    insta::assert_snapshot!(Signal::ALL.map(|s| printed(Verbosity::Normal, s)).concat());
+}
+
+#[test]
+fn detailed_prints_every_field_of_spans() {
+    insta::assert_snapshot!(printed(Verbosity::Detailed, Signal::Traces));
+}
+
+#[test]
+fn detailed_prints_every_field_of_metrics() {
+    insta::assert_snapshot!(printed(Verbosity::Detailed, Signal::Metrics));
+}
+
+#[test]
+fn detailed_prints_every_field_of_log_records() {
+    insta::assert_snapshot!(printed(Verbosity::Detailed, Signal::Logs));
+}
+
+#[test]
+fn files_are_appended_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out.txt").to_string_lossy().into_owned();
+    for _ in 0..2 {
+        let sink = Sink::paths(std::slice::from_ref(&path));
+        let exporter = Config::default().with_sink(sink);
+        let request = request(Signal::Logs, LOGS);
+        exporter.print(&request, Instant::now(), SystemTime::now()).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(path).unwrap().lines().count(), 2);
+}
+
+#[test]
+fn a_target_that_cannot_be_opened_is_named() {
+    let exporter = Config::default().with_sink(Sink::paths(&["/nowhere/at/all".to_owned()]));
+    let request = request(Signal::Logs, LOGS);
+    let error = exporter.print(&request, Instant::now(), SystemTime::now()).unwrap_err();
+    assert!(error.message.starts_with("cannot print to `/nowhere/at/all`"), "{error}");
+}
+
+#[test]
+fn the_old_levels_mean_verbosities() {
+    for (level, verbosity) in
+        [("debug", Verbosity::Detailed), ("INFO", Verbosity::Normal), ("warn", Verbosity::Basic)]
+    {
+        let config = Config { loglevel: Some(level.to_owned()), ..Config::default() };
+        assert_eq!(config.verbosity(), verbosity);
+    }
+}
