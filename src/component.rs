@@ -157,6 +157,11 @@ pub trait ProcessorConfig: fmt::Debug + Send + Sync {
         false
     }
 
+    /// The byte budget that it asks for, given the memory there is; the smallest one counts.
+    fn memory_limit(&self, _total: u64) -> Option<u64> {
+        None
+    }
+
     /// Builds one replica.
     fn build(&self, cx: &BuildContext) -> Result<Box<dyn Processor>, StartError>;
 }

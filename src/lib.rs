@@ -19,9 +19,11 @@
 //! - [`cli`]: arguments to exit code.
 
 pub mod admin;
+pub mod cli;
 pub mod component;
 pub mod config;
 pub mod connectors;
+pub mod document;
 pub mod engine;
 pub mod exporters;
 pub mod extensions;

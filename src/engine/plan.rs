@@ -8,6 +8,7 @@ use crate::{
         BuildContext, ComponentId, ConnectorConfig, ExporterConfig, Kind, ProcessorConfig,
         Receiver, ReceiverConfig, StartError,
     },
+    document::{Component, Document},
     otlp::Signal,
     telemetry::{EdgeStats, Telemetry},
 };
@@ -40,6 +41,31 @@ pub struct Blueprint {
     pub connectors: HashMap<ComponentId, Arc<dyn ConnectorConfig>>,
     /// In the order of the file.
     pub pipelines: Vec<PipelineBlueprint>,
+}
+
+impl From<Document> for Blueprint {
+    fn from(document: Document) -> Self {
+        let pipelines = document.pipelines.into_iter().map(|pipeline| PipelineBlueprint {
+            id: pipeline.id,
+            signal: pipeline.signal,
+            receivers: pipeline.receivers,
+            processors: pipeline.processors,
+            exporters: pipeline.exporters,
+        });
+        Blueprint {
+            receivers: configs(document.receivers),
+            processors: configs(document.processors),
+            exporters: configs(document.exporters),
+            connectors: configs(document.connectors),
+            pipelines: pipelines.collect(),
+        }
+    }
+}
+
+fn configs<C: ?Sized>(
+    components: HashMap<ComponentId, Component<C>>,
+) -> HashMap<ComponentId, Arc<C>> {
+    components.into_iter().map(|(id, component)| (id, component.config)).collect()
 }
 
 /// One pipeline of the document. Every id is known to be defined.
@@ -80,6 +106,19 @@ pub struct Plan {
     pub receivers: Vec<PlannedReceiver>,
     /// Queues of the workers, not yet taken.
     pub ways: Ways,
+}
+
+impl Plan {
+    /// Builds every replica once and throws it away: what `validate` does instead of running.
+    pub fn build_replicas(&self) -> Result<(), StartError> {
+        for stage in self.graph.pipelines.iter().flat_map(|pipeline| &pipeline.stages) {
+            (stage.build)()?;
+        }
+        for connector in &self.graph.connectors {
+            (connector.build)()?;
+        }
+        Ok(())
+    }
 }
 
 /// A receiver that is built and knows where its payloads go.

@@ -1,6 +1,9 @@
 //! The processors: one file each, one [`Entry`] each in [`ALL`].
 
+pub mod batch;
+pub mod memory_limiter;
+
 use crate::component::{Entry, ProcessorConfig};
 
 /// Every processor type, by canonical name.
-pub const ALL: &[Entry<dyn ProcessorConfig>] = &[];
+pub const ALL: &[Entry<dyn ProcessorConfig>] = &[batch::ENTRY, memory_limiter::ENTRY];

@@ -1,0 +1,113 @@
+//! `skep run`: configuration to a running engine to an exit code.
+
+use std::{io::IsTerminal as _, sync::Arc, time::Duration};
+
+use super::{CONFIG, Configuration, IO, Origin, SOFTWARE, UNAVAILABLE, load, show};
+use crate::{
+    config::Problems,
+    document,
+    engine::{self, Ended, Options, Started, memory, plan::Blueprint, plan::Site},
+    telemetry::Telemetry,
+};
+
+/// Longest drain; containers are killed ten seconds after SIGTERM by default.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// Runs until a signal.
+pub(super) fn run(configuration: &Configuration) -> u8 {
+    let mut problems = Problems::default();
+    let (origin, loaded) = load(configuration, &mut problems);
+    let document = loaded.root.as_ref().map(|root| document::load(root, &mut problems));
+    show(&problems, &loaded.sources);
+    let Some(document) = document.filter(|_| !problems.has_errors()) else { return CONFIG };
+    start_logs();
+    let telemetry = Arc::new(Telemetry::default());
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let available = memory::available();
+    let budget = document
+        .processors
+        .values()
+        .filter_map(|processor| processor.config.memory_limit(available.bytes))
+        .min()
+        .unwrap_or_else(|| memory::default_budget(available));
+    let in_container = in_container();
+    let source = match &origin {
+        Origin::Given(uris) => uris.join(", "),
+        Origin::BuiltIn => "built in".to_owned(),
+    };
+    tracing::info!(
+        source,
+        version = env!("CARGO_PKG_VERSION"),
+        workers,
+        budget_mib = budget >> 20,
+        default_bind = if in_container { "all interfaces (in a container)" } else { "loopback" },
+        "Starting skep"
+    );
+    let options = Options {
+        site: Site { workers, budget, in_container, telemetry },
+        drain_timeout: DRAIN_TIMEOUT,
+    };
+    let blueprint = Blueprint::from(document);
+    let is_built_in = matches!(origin, Origin::BuiltIn);
+    match engine::run(&blueprint, Vec::new(), &options, |started| report(started, is_built_in)) {
+        Ok(Ended::Clean) => 0,
+        Ok(Ended::Lost(_) | Ended::Interrupted) => IO,
+        Ok(Ended::Panicked) => SOFTWARE,
+        Err(error) => {
+            tracing::error!(%error, "cannot start");
+            UNAVAILABLE
+        }
+    }
+}
+
+/// People read lines, machines read JSON.
+fn start_logs() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() {
+        builder.with_target(false).with_ansi(std::env::var_os("NO_COLOR").is_none()).init();
+    } else {
+        builder.json().flatten_event(true).init();
+    }
+}
+
+/// What listens, what is sent where, and what an application has to be told.
+fn report(started: &Started, is_built_in: bool) {
+    for (component, listening) in &started.listening {
+        tracing::info!(
+            component,
+            protocol = listening.protocol,
+            address = listening.address,
+            tls = listening.tls,
+            "Listening"
+        );
+    }
+    for (exporter, destination) in &started.exporting {
+        tracing::info!(exporter, destination, "Exporting");
+    }
+    if is_built_in {
+        print_environment(started);
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the first thing that a new user reads")]
+fn print_environment(started: &Started) {
+    let http = started.listening.iter().find(|(_, listening)| listening.protocol == "http");
+    let Some((_, listening)) = http else { return };
+    let port = listening.address.rsplit(':').next().unwrap_or("4318");
+    eprintln!(
+        "\nNo configuration was given, so skep runs its built-in one. Tell your application:\n"
+    );
+    eprintln!("  export OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:{port}");
+    eprintln!("  export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf");
+    eprintln!("  export OTEL_SERVICE_NAME=my-service\n");
+}
+
+/// Docker and Podman leave a file; ECS and Kubernetes set variables.
+fn in_container() -> bool {
+    let files = ["/.dockerenv", "/run/.containerenv"];
+    let variables = ["ECS_CONTAINER_METADATA_URI_V4", "KUBERNETES_SERVICE_HOST", "container"];
+    files.into_iter().any(|file| std::path::Path::new(file).exists())
+        || variables.into_iter().any(|name| std::env::var_os(name).is_some())
+}

@@ -1,0 +1,239 @@
+//! A whole configuration file, decoded against the registries and checked across its parts.
+//!
+//! Every problem is recorded at its place and the rest is still looked at; only what cannot be
+//! understood is left out of the result.
+
+mod ids;
+mod pipelines;
+
+use std::{collections::HashMap, sync::Arc};
+
+use crate::{
+    component::{
+        ComponentId, ConnectorConfig, Entry, ExporterConfig, ExtensionConfig, Kind,
+        ProcessorConfig, ReceiverConfig,
+    },
+    config::{Node, Place, Problem, Problems, Severity, Value, diagnostics::closest},
+    connectors, exporters, extensions,
+    otlp::Signal,
+    processors, receivers,
+};
+
+pub use pipelines::Pipeline;
+
+/// A component as it stands in the file.
+#[derive(Debug)]
+pub struct Component<C: ?Sized> {
+    /// Its id.
+    pub id: ComponentId,
+    /// Where its id stands.
+    pub place: Place,
+    /// Signals its type works with.
+    pub signals: &'static [Signal],
+    /// Its decoded body.
+    pub config: Arc<C>,
+}
+
+/// A configuration that can be built.
+#[derive(Debug, Default)]
+pub struct Document {
+    /// By id.
+    pub receivers: HashMap<ComponentId, Component<dyn ReceiverConfig>>,
+    /// By id.
+    pub processors: HashMap<ComponentId, Component<dyn ProcessorConfig>>,
+    /// By id.
+    pub exporters: HashMap<ComponentId, Component<dyn ExporterConfig>>,
+    /// By id.
+    pub connectors: HashMap<ComponentId, Component<dyn ConnectorConfig>>,
+    /// By id.
+    pub extensions: HashMap<ComponentId, Component<dyn ExtensionConfig>>,
+    /// In the order of the file.
+    pub pipelines: Vec<Pipeline>,
+    /// Extensions that run, in order.
+    pub enabled_extensions: Vec<ComponentId>,
+}
+
+const SECTIONS: [&str; 6] =
+    ["receivers", "processors", "exporters", "connectors", "extensions", "service"];
+
+/// Decodes and checks a document. The result is only complete where `problems` has no error.
+pub fn load(root: &Node, problems: &mut Problems) -> Document {
+    let mut document = Document::default();
+    let Value::Map(sections) = &root.value else {
+        problems
+            .error(root, "empty configuration file")
+            .help("a configuration needs `receivers`, `exporters` and `service`");
+        return document;
+    };
+    for section in sections {
+        if !SECTIONS.contains(&&*section.key) {
+            let mut problem = at(&section.key_place, &section.key);
+            problem.message = format!("unknown key `{}`", section.key);
+            problem.help = Some(match closest(&section.key, SECTIONS) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("valid: {}", SECTIONS.join(", ")),
+            });
+            problems.0.push(problem);
+        }
+    }
+    let mut unknown = Unknown::default();
+    document.receivers = components(root, Kind::Receiver, receivers::ALL, &mut unknown, problems);
+    document.processors =
+        components(root, Kind::Processor, processors::ALL, &mut unknown, problems);
+    document.exporters = components(root, Kind::Exporter, exporters::ALL, &mut unknown, problems);
+    document.connectors =
+        components(root, Kind::Connector, connectors::ALL, &mut unknown, problems);
+    document.extensions =
+        components(root, Kind::Extension, extensions::ALL, &mut unknown, problems);
+    unknown.report(problems);
+    validate(root, &document, problems);
+    pipelines::load(root, &mut document, &unknown.ids, problems);
+    document
+}
+
+/// Component types that skep does not have: one error for all of them.
+#[derive(Default)]
+struct Unknown {
+    found: Vec<(Kind, String, Place, Vec<&'static str>)>,
+    /// Ids that exist in the file but not here; references to them are not reported again.
+    ids: Vec<(Kind, ComponentId)>,
+}
+
+impl Unknown {
+    fn report(&self, problems: &mut Problems) {
+        let Some((kind, name, place, valid)) = self.found.first() else { return };
+        let mut problem = at(place, kind.section());
+        let all: Vec<String> =
+            self.found.iter().map(|(kind, name, ..)| format!("{} `{name}`", kind.name())).collect();
+        if let [_] = all[..] {
+            problem.message = format!("unknown {} type `{name}`", kind.name());
+        } else {
+            problem.message = format!("skep does not have these components: {}", all.join(", "));
+        }
+        let mut help: Vec<String> = Vec::new();
+        for (_, name, _, valid) in &self.found {
+            if name == "logging" {
+                help.push("`logging` is now called `debug`".to_owned());
+            } else if let Some(near) = closest(name, valid.iter().copied()) {
+                help.push(format!("did you mean `{near}` instead of `{name}`?"));
+            }
+        }
+        if help.is_empty() {
+            help.push(format!("{} that it has: {}", kind.section(), valid.join(", ")));
+        }
+        problem.help = Some(help.join("; "));
+        problems.0.push(problem);
+    }
+}
+
+fn at(place: &Place, path: &str) -> Problem {
+    Problem {
+        severity: Severity::Error,
+        place: Some(place.clone()),
+        path: path.to_owned(),
+        message: String::new(),
+        help: None,
+    }
+}
+
+fn components<C: ?Sized>(
+    root: &Node,
+    kind: Kind,
+    registry: &'static [Entry<C>],
+    unknown: &mut Unknown,
+    problems: &mut Problems,
+) -> HashMap<ComponentId, Component<C>> {
+    let mut all = HashMap::new();
+    let Some(section) = root.get(kind.section()) else { return all };
+    let members = match &section.value {
+        Value::Map(members) => members,
+        Value::Null => return all,
+        _ => {
+            let message = format!("`{}` must be a map of components", kind.section());
+            problems.error(section, message);
+            return all;
+        }
+    };
+    for member in members {
+        let id = match ids::component(&member.key) {
+            Ok(id) => id,
+            Err(message) => {
+                let mut problem = at(&member.key_place, &member.value.path);
+                problem.message = message;
+                problems.0.push(problem);
+                continue;
+            }
+        };
+        let entry = registry
+            .iter()
+            .find(|entry| entry.name == id.kind_name || entry.aliases.contains(&&*id.kind_name));
+        let Some(entry) = entry else {
+            let valid = registry.iter().map(|entry| entry.name).collect();
+            unknown.found.push((kind, id.kind_name.clone(), member.key_place.clone(), valid));
+            unknown.ids.push((kind, id));
+            continue;
+        };
+        if entry.name != id.kind_name {
+            let mut problem = at(&member.key_place, &member.value.path);
+            problem.severity = Severity::Warning;
+            problem.message = format!("`{}` is now called `{}`", id.kind_name, entry.name);
+            problem.help = Some("both names work".to_owned());
+            problems.0.push(problem);
+        }
+        let config = (entry.decode)(&member.value, problems);
+        let place = member.key_place.clone();
+        if let Some(config) = config {
+            let component =
+                Component { id: id.clone(), place, signals: entry.signals, config: config.into() };
+            if all.insert(id.clone(), component).is_some() {
+                let mut problem = at(&member.key_place, &member.value.path);
+                problem.message = format!("duplicate name `{id}`");
+                problems.0.push(problem);
+            }
+        } else {
+            unknown.ids.push((kind, id));
+        }
+    }
+    all
+}
+
+/// Lets each configuration check itself, unless it has problems already.
+fn validate(root: &Node, document: &Document, problems: &mut Problems) {
+    fn body<'a>(root: &'a Node, kind: Kind, id: &ComponentId) -> Option<&'a Node> {
+        let Some(Node { value: Value::Map(members), .. }) = root.get(kind.section()) else {
+            return None;
+        };
+        members
+            .iter()
+            .find(|member| ids::component(&member.key).as_ref() == Ok(id))
+            .map(|member| &member.value)
+    }
+    macro_rules! each {
+        ($components:expr, $kind:expr) => {
+            for component in $components.values() {
+                if let Some(at) = body(root, $kind, &component.id) {
+                    let prefix = &*at.path;
+                    let is_broken = problems.0.iter().any(|problem| {
+                        problem.severity == Severity::Error && problem.path.starts_with(prefix)
+                    });
+                    if !is_broken {
+                        component.config.validate(at, problems);
+                    }
+                }
+            }
+        };
+    }
+    let before = problems.0.len();
+    each!(document.receivers, Kind::Receiver);
+    each!(document.processors, Kind::Processor);
+    each!(document.exporters, Kind::Exporter);
+    each!(document.connectors, Kind::Connector);
+    each!(document.extensions, Kind::Extension);
+    // Maps have no order; problems are shown in the order of the file.
+    problems.0[before..].sort_by_key(|problem| {
+        problem.place.as_ref().map(|place| (place.source, place.range.start))
+    });
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,351 @@
+//! The `service` section: pipelines, what they refer to, and what is defined but not used.
+
+use std::collections::HashSet;
+
+use super::{Document, at, ids};
+use crate::{
+    component::{ComponentId, Kind},
+    config::{Node, Place, Problems, Severity, Value, diagnostics::closest},
+    otlp::Signal,
+};
+
+/// One pipeline.
+#[derive(Debug, Clone)]
+pub struct Pipeline {
+    /// `traces/backend`.
+    pub id: String,
+    /// Before the slash.
+    pub signal: Signal,
+    /// Receivers, and connectors used as receivers.
+    pub receivers: Vec<ComponentId>,
+    /// In order.
+    pub processors: Vec<ComponentId>,
+    /// Exporters, and connectors used as exporters.
+    pub exporters: Vec<ComponentId>,
+    /// Where its id stands.
+    pub place: Place,
+}
+
+const KEYS: [&str; 3] = ["receivers", "processors", "exporters"];
+
+/// Reads `service` into the document. `ignored` are ids whose own definition has an error.
+pub(super) fn load(
+    root: &Node,
+    document: &mut Document,
+    ignored: &[(Kind, ComponentId)],
+    problems: &mut Problems,
+) {
+    let Some(service) = root.get("service") else {
+        problems.error(root, "the section `service` is missing").help("add `service: pipelines:`");
+        return;
+    };
+    if let Value::Map(members) = &service.value {
+        for member in members {
+            if !["extensions", "pipelines", "telemetry"].contains(&&*member.key) {
+                let mut problem = at(&member.key_place, &member.value.path);
+                problem.message = format!("unknown key `{}`", member.key);
+                problem.help = Some("valid: extensions, pipelines, telemetry".to_owned());
+                problems.0.push(problem);
+            }
+        }
+    }
+    extensions(service, document, ignored, problems);
+    let pipelines = service.get("pipelines");
+    let Some(Node { value: Value::Map(members), .. }) = pipelines else {
+        problems
+            .error(pipelines.unwrap_or(service), "service must have at least one pipeline")
+            .help("add `traces:` with `receivers` and `exporters` under `service: pipelines:`");
+        return;
+    };
+    for member in members {
+        let signal = match ids::pipeline(&member.key) {
+            Ok(signal) => signal,
+            Err(message) => {
+                let mut problem = at(&member.key_place, &member.value.path);
+                problem.message = message;
+                problems.0.push(problem);
+                continue;
+            }
+        };
+        unknown_keys(&member.value, problems);
+        let mut list = |key| references(&member.value, key, problems);
+        let (receivers, processors, exporters) =
+            (list("receivers"), list("processors"), list("exporters"));
+        let pipeline = Pipeline {
+            id: member.key.trim().to_owned(),
+            signal,
+            receivers: receivers.into_iter().map(|(id, _)| id).collect(),
+            processors: processors.into_iter().map(|(id, _)| id).collect(),
+            exporters: exporters.into_iter().map(|(id, _)| id).collect(),
+            place: member.key_place.clone(),
+        };
+        check(&member.value, &pipeline, document, ignored, problems);
+        document.pipelines.push(pipeline);
+    }
+    connectors(document, problems);
+    cycles(document, problems);
+    // With an error in a pipeline, what it would have used only looks unused.
+    if !problems.has_errors() {
+        unused(document, problems);
+    }
+}
+
+fn extensions(
+    service: &Node,
+    document: &mut Document,
+    ignored: &[(Kind, ComponentId)],
+    problems: &mut Problems,
+) {
+    for (id, node) in references(service, "extensions", problems) {
+        if document.extensions.contains_key(&id) {
+            document.enabled_extensions.push(id);
+        } else if !ignored.contains(&(Kind::Extension, id.clone())) {
+            let message = format!("references extension `{id}` which is not configured");
+            problems.error(&node, message).help(format!("add `{id}:` under `extensions`"));
+        }
+    }
+}
+
+fn unknown_keys(pipeline: &Node, problems: &mut Problems) {
+    let Value::Map(members) = &pipeline.value else { return };
+    for member in members {
+        if !KEYS.contains(&&*member.key) {
+            let mut problem = at(&member.key_place, &member.value.path);
+            problem.message = format!("unknown key `{}`", member.key);
+            problem.help = Some(match closest(&member.key, KEYS) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("valid: {}", KEYS.join(", ")),
+            });
+            problems.0.push(problem);
+        }
+    }
+}
+
+/// The ids of a list, each with its node.
+fn references(parent: &Node, key: &str, problems: &mut Problems) -> Vec<(ComponentId, Node)> {
+    let Some(list) = parent.get(key) else { return Vec::new() };
+    let nodes = match &list.value {
+        Value::List(nodes) => nodes.clone(),
+        Value::Null => return Vec::new(),
+        Value::String(text) => text
+            .split(',')
+            .map(|part| Node { value: Value::String(part.trim().to_owned()), ..list.clone() })
+            .collect(),
+        _ => {
+            problems.error(list, format!("`{key}` must be a list of ids"));
+            return Vec::new();
+        }
+    };
+    let mut ids = Vec::with_capacity(nodes.len());
+    for node in nodes {
+        let text = match &node.value {
+            Value::String(text) | Value::Substituted { text, .. } => text,
+            _ => {
+                problems.error(&node, "an id must be text");
+                continue;
+            }
+        };
+        match ids::component(text) {
+            Ok(id) => ids.push((id, node)),
+            Err(message) => {
+                problems.error(&node, message);
+            }
+        }
+    }
+    ids
+}
+
+fn check(
+    node: &Node,
+    pipeline: &Pipeline,
+    document: &Document,
+    ignored: &[(Kind, ComponentId)],
+    problems: &mut Problems,
+) {
+    for (key, ids) in [("receiver", &pipeline.receivers), ("exporter", &pipeline.exporters)] {
+        if ids.is_empty() {
+            problems
+                .error(node, format!("must have at least one {key}"))
+                .help(format!("add `{key}s: [...]` to `{}`", pipeline.id));
+        }
+    }
+    let position = |key: &str, index: usize| node.at(&format!("{key}::{index}"));
+    let connector_signals = |id: &ComponentId, is_output: bool| {
+        document.connectors.get(id).map(|connector| {
+            Signal::ALL.into_iter().any(|other| {
+                let pair =
+                    if is_output { (other, pipeline.signal) } else { (pipeline.signal, other) };
+                connector.config.output(pair.0) == Some(pair.1)
+            })
+        })
+    };
+    for (i, id) in pipeline.receivers.iter().enumerate() {
+        let supported = document
+            .receivers
+            .get(id)
+            .map(|receiver| receiver.signals.contains(&pipeline.signal))
+            .or_else(|| connector_signals(id, true));
+        reference(
+            position("receivers", i),
+            Kind::Receiver,
+            id,
+            supported,
+            pipeline,
+            ignored,
+            problems,
+        );
+    }
+    for (i, id) in pipeline.processors.iter().enumerate() {
+        let at = position("processors", i);
+        let supported = document
+            .processors
+            .get(id)
+            .map(|processor| processor.signals.contains(&pipeline.signal));
+        reference(at, Kind::Processor, id, supported, pipeline, ignored, problems);
+        if pipeline.processors[..i].contains(id) {
+            problems.error(at, format!("references processor `{id}` multiple times"));
+        }
+    }
+    for (i, id) in pipeline.exporters.iter().enumerate() {
+        let supported = document
+            .exporters
+            .get(id)
+            .map(|exporter| exporter.signals.contains(&pipeline.signal))
+            .or_else(|| connector_signals(id, false));
+        reference(
+            position("exporters", i),
+            Kind::Exporter,
+            id,
+            supported,
+            pipeline,
+            ignored,
+            problems,
+        );
+    }
+}
+
+/// One reference: `supported` is none where the id is not defined.
+fn reference(
+    at: &Node,
+    kind: Kind,
+    id: &ComponentId,
+    supported: Option<bool>,
+    pipeline: &Pipeline,
+    ignored: &[(Kind, ComponentId)],
+    problems: &mut Problems,
+) {
+    match supported {
+        Some(true) => {}
+        Some(false) => {
+            let message = format!("{} `{id}` does not support {}", kind.name(), pipeline.signal);
+            problems.error(at, message).help(format!("remove it from `{}`", pipeline.id));
+        }
+        None => {
+            let is_broken = ignored
+                .iter()
+                .any(|(k, known)| known == id && (*k == kind || *k == Kind::Connector));
+            if !is_broken {
+                let message = format!("references {} `{id}` which is not configured", kind.name());
+                problems.error(at, message).help(format!("add `{id}:` under `{}`", kind.section()));
+            }
+        }
+    }
+}
+
+/// A connector must not share its id, and must be used on both sides.
+fn connectors(document: &Document, problems: &mut Problems) {
+    for (id, connector) in &document.connectors {
+        for (kind, is_taken) in [
+            (Kind::Receiver, document.receivers.contains_key(id)),
+            (Kind::Exporter, document.exporters.contains_key(id)),
+        ] {
+            if is_taken {
+                let mut problem = at(&connector.place, &format!("connectors::{id}"));
+                problem.message =
+                    format!("ambiguous ID: found both `{id}` {} and `{id}` connector", kind.name());
+                problem.help = Some("change one of the ids".to_owned());
+                problems.0.push(problem);
+            }
+        }
+        let users = |side: fn(&Pipeline) -> &Vec<ComponentId>| {
+            let all = document.pipelines.iter().filter(move |p| side(p).contains(id));
+            all.map(|p| p.id.clone()).collect::<Vec<_>>()
+        };
+        let (fed, feeding) = (users(|p| &p.receivers), users(|p| &p.exporters));
+        let (used, other, in_pipelines) = match (fed.is_empty(), feeding.is_empty()) {
+            (true, false) => ("exporter", "receiver", feeding),
+            (false, true) => ("receiver", "exporter", fed),
+            _ => continue,
+        };
+        let mut problem = at(&connector.place, &format!("connectors::{id}"));
+        problem.message = format!(
+            "connector `{id}` used as {used} in [{}] pipeline but not used in any supported {other} \
+             pipeline",
+            in_pipelines.join(" ")
+        );
+        problem.help = Some(format!("list it among the {other}s of another pipeline"));
+        problems.0.push(problem);
+    }
+}
+
+/// Pipelines must not feed themselves through connectors.
+fn cycles(document: &Document, problems: &mut Problems) {
+    let pipelines = &document.pipelines;
+    let feeds = |from: usize| {
+        let connectors = pipelines[from].exporters.iter();
+        connectors.filter(|id| document.connectors.contains_key(*id)).flat_map(move |id| {
+            let targets = pipelines.iter().enumerate();
+            targets.filter(move |(_, p)| p.receivers.contains(id)).map(move |(to, _)| (id, to))
+        })
+    };
+    for start in 0..pipelines.len() {
+        let mut stack = vec![(start, pipelines[start].id.clone())];
+        let mut seen = HashSet::new();
+        while let Some((from, trail)) = stack.pop() {
+            for (connector, to) in feeds(from) {
+                let trail = format!("{trail} -> connector `{connector}` -> {}", pipelines[to].id);
+                if to == start {
+                    let mut problem = at(&pipelines[start].place, "service::pipelines");
+                    problem.message = format!("cycle detected: {trail}");
+                    problem.help =
+                        Some("take the connector out of one of the pipelines".to_owned());
+                    problems.0.push(problem);
+                    return;
+                }
+                if seen.insert(to) {
+                    stack.push((to, trail));
+                }
+            }
+        }
+    }
+}
+
+/// Warns of what is defined and never used.
+fn unused(document: &Document, problems: &mut Problems) {
+    let mut warn = |place: &Place, kind: Kind, id: &ComponentId, remedy: &str| {
+        let mut problem = at(place, &format!("{}::{id}", kind.section()));
+        problem.severity = Severity::Warning;
+        problem.message = format!("{} `{id}` is defined but not used", kind.name());
+        problem.help = Some(remedy.to_owned());
+        problems.0.push(problem);
+    };
+    let used = |side: fn(&Pipeline) -> &Vec<ComponentId>, id: &ComponentId| {
+        document.pipelines.iter().any(|pipeline| side(pipeline).contains(id))
+    };
+    let remedy = "list it in a pipeline under `service: pipelines:`, or remove it";
+    for component in document.receivers.values().filter(|c| !used(|p| &p.receivers, &c.id)) {
+        warn(&component.place, Kind::Receiver, &component.id, remedy);
+    }
+    for component in document.processors.values().filter(|c| !used(|p| &p.processors, &c.id)) {
+        warn(&component.place, Kind::Processor, &component.id, remedy);
+    }
+    for component in document.exporters.values().filter(|c| !used(|p| &p.exporters, &c.id)) {
+        warn(&component.place, Kind::Exporter, &component.id, remedy);
+    }
+    for component in document.extensions.values() {
+        if !document.enabled_extensions.contains(&component.id) {
+            let remedy = "list it under `service: extensions:`, or remove it";
+            warn(&component.place, Kind::Extension, &component.id, remedy);
+        }
+    }
+}

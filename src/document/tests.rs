@@ -1,0 +1,91 @@
+//! Cross-checks, each with its words.
+
+use super::*;
+use crate::config::yaml;
+
+fn problems(text: &str) -> Vec<String> {
+    let root = yaml::parse(0, text).unwrap();
+    let mut problems = Problems::default();
+    load(&root, &mut problems);
+    let show = |p: &Problem| {
+        let start = p.place.as_ref().map_or(0, |place| place.range.start);
+        let line = text[..start].matches('\n').count() + 1;
+        let kind = if p.severity == Severity::Error { "error" } else { "warning" };
+        format!("{line} {kind}: {}", p.message)
+    };
+    problems.0.iter().map(show).collect()
+}
+
+const GOOD: &str = "
+receivers:
+  otlp:
+    protocols:
+      grpc:
+exporters:
+  otlp_grpc:
+    endpoint: localhost:4317
+service:
+  pipelines:
+    traces:
+      receivers: [otlp]
+      exporters: [otlp_grpc]
+";
+
+#[test]
+fn a_good_file_has_no_problems() {
+    assert_eq!(problems(GOOD), Vec::<String>::new());
+}
+
+#[test]
+fn old_names_work_with_a_warning() {
+    let text = GOOD.replace("otlp_grpc", "otlp");
+    assert_eq!(problems(&text), ["7 warning: `otlp` is now called `otlp_grpc`"]);
+}
+
+#[test]
+fn undefined_references_are_errors_at_their_place() {
+    let text = GOOD.replace("receivers: [otlp]", "receivers: [otlp, jaeger]");
+    assert_eq!(problems(&text), ["12 error: references receiver `jaeger` which is not configured"]);
+}
+
+#[test]
+fn unknown_components_are_one_error_and_their_references_none() {
+    let text = GOOD
+        .replace("exporters: [otlp_grpc]", "exporters: [otlp_grpc, kafka]")
+        .replace("service:", "  kafka:\nprocessors:\n  nosuch:\nservice:");
+    assert_eq!(
+        problems(&text),
+        ["11 error: skep does not have these components: processor `nosuch`, exporter `kafka`"]
+    );
+}
+
+#[test]
+fn what_is_not_used_is_a_warning() {
+    let text = GOOD.replace("service:", "  nop:\nservice:");
+    assert_eq!(problems(&text), ["9 warning: exporter `nop` is defined but not used"]);
+}
+
+#[test]
+fn empty_pipelines_and_sections_are_errors() {
+    assert_eq!(problems("service:\n"), ["1 error: service must have at least one pipeline"]);
+    let text = GOOD.replace("      exporters: [otlp_grpc]\n", "");
+    let all = problems(&text);
+    assert!(all.contains(&"12 error: must have at least one exporter".to_owned()), "{all:?}");
+}
+
+#[test]
+fn misspelt_sections_and_signals_are_errors() {
+    assert!(
+        problems(&GOOD.replace("exporters:\n", "exporter:\n"))[0]
+            .contains("unknown key `exporter`")
+    );
+    assert!(problems(&GOOD.replace("traces:", "trace:"))[0].contains("unknown signal `trace`"));
+}
+
+#[test]
+fn validation_of_components_is_reported_with_the_rest() {
+    let text = GOOD.replace("    endpoint: localhost:4317\n", "").replace("traces:", "tracs:");
+    let all = problems(&text);
+    assert_eq!(all.len(), 2, "{all:?}");
+    assert!(all[0].contains("requires a non-empty \"endpoint\""), "{all:?}");
+}

@@ -1,0 +1,349 @@
+//! Joins small payloads into large ones: fewer requests to the backend, better compression.
+//!
+//! ```yaml
+//! batch:
+//!   send_batch_size: 8192
+//!   timeout: 200ms
+//! ```
+//!
+//! A batch is sent when it has `send_batch_size` items or when its first item is `timeout` old.
+//! Joining copies nothing: a batch is a longer list of the same bytes. `send_batch_max_size`
+//! splits what is larger; `send_batch_max_bytes` does so by bytes, for backends that limit
+//! requests (gRPC servers take 4 MiB by default).
+//!
+//! With `metadata_keys` there is one batch per combination of these request headers, and it keeps
+//! them. Otherwise a batch has no request context.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::{
+    component::{BuildContext, Entry, Output, Partition, Processor, ProcessorConfig, StartError},
+    config::{Interval, Node, Problems},
+    otlp::{
+        Payload, Signal,
+        payload::{Context, Reason},
+        split,
+    },
+    telemetry::ProcessorStats,
+};
+
+/// Joins payloads.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Items (spans, data points, log records) that send a batch; 0: each payload at once.
+    pub send_batch_size: u64,
+    /// Longest time in the making; 0: each payload at once.
+    pub timeout: Interval,
+    /// Most items of a batch; 0: no limit.
+    pub send_batch_max_size: u64,
+    /// Most bytes of a batch before compression; 0: no limit. Not known to the Collector.
+    pub send_batch_max_bytes: u64,
+    /// Separate batches per values of these request headers.
+    pub metadata_keys: Vec<String>,
+    /// Most combinations of their values; 0: no limit.
+    pub metadata_cardinality_limit: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            send_batch_size: 8192,
+            timeout: Interval(Duration::from_millis(200)),
+            send_batch_max_size: 0,
+            send_batch_max_bytes: 0,
+            metadata_keys: Vec::new(),
+            metadata_cardinality_limit: 1000,
+        }
+    }
+}
+
+pub(super) const ENTRY: Entry<dyn ProcessorConfig> = Entry {
+    name: "batch",
+    aliases: &[],
+    signals: &Signal::ALL,
+    source: include_str!("batch.rs"),
+    decode: |node, problems| {
+        crate::config::decode::<Config>(node, problems)
+            .map(|config| Box::new(config) as Box<dyn ProcessorConfig>)
+    },
+    schema: |generator| generator.subschema_for::<Config>(),
+};
+
+impl ProcessorConfig for Config {
+    fn partition(&self) -> Partition {
+        Partition::Single
+    }
+
+    fn validate(&self, at: &Node, problems: &mut Problems) {
+        if self.send_batch_max_size > 0 && self.send_batch_max_size < self.send_batch_size {
+            let message = "send_batch_max_size must be greater or equal to send_batch_size";
+            problems.error(at.at("send_batch_max_size"), message);
+        }
+        for (i, key) in self.metadata_keys.iter().enumerate() {
+            let is_known = self.metadata_keys[..i].iter().any(|k| k.eq_ignore_ascii_case(key));
+            if is_known {
+                let message = format!("duplicate entry in metadata_keys: `{key}`");
+                problems.error(at.at(&format!("metadata_keys::{i}")), message);
+            }
+        }
+    }
+
+    fn needs_context(&self) -> bool {
+        !self.metadata_keys.is_empty()
+    }
+
+    fn build(&self, cx: &BuildContext) -> Result<Box<dyn Processor>, StartError> {
+        let stats = cx.telemetry.processor(&cx.id.to_string(), &cx.pipeline, cx.signal);
+        Ok(Box::new(Batch { config: self.clone(), batches: HashMap::new(), stats }))
+    }
+}
+
+/// Values of the metadata keys; a missing key differs from an empty value.
+type Key = Vec<Option<Vec<String>>>;
+
+struct Batch {
+    config: Config,
+    batches: HashMap<Key, Making>,
+    stats: Arc<ProcessorStats>,
+}
+
+/// A batch in the making.
+struct Making {
+    /// None between two batches.
+    payload: Option<Payload>,
+    bytes: u64,
+    /// When it is sent however small it is.
+    due: Instant,
+}
+
+#[derive(Clone, Copy)]
+enum Trigger {
+    Size,
+    Timeout,
+}
+
+impl Batch {
+    fn key(&self, context: Option<&Context>) -> Key {
+        let values = |key: &String| {
+            let all: Vec<String> =
+                context.iter().flat_map(|c| c.values(key)).map(ToOwned::to_owned).collect();
+            (!all.is_empty()).then_some(all)
+        };
+        self.config.metadata_keys.iter().map(values).collect()
+    }
+
+    /// The context of a batch: the headers that it is batched by.
+    fn context(&self, key: &Key, now: Instant) -> Option<Arc<Context>> {
+        if self.config.metadata_keys.is_empty() {
+            return None;
+        }
+        let mut metadata = Vec::new();
+        for (name, values) in self.config.metadata_keys.iter().zip(key) {
+            for value in values.iter().flatten() {
+                metadata.push((name.to_lowercase(), value.clone()));
+            }
+        }
+        Some(Arc::new(Context { metadata, peer: None, arrived: now }))
+    }
+
+    fn is_full(&self, making: &Making) -> bool {
+        let items = making.payload.as_ref().map_or(0, |payload| payload.items);
+        let max_bytes = self.config.send_batch_max_bytes;
+        items >= self.config.send_batch_size
+            || self.config.timeout.0.is_zero()
+            || (max_bytes > 0 && making.bytes >= max_bytes)
+    }
+
+    fn send(&self, payload: Payload, trigger: Trigger, out: &mut Output) {
+        let counter = match trigger {
+            Trigger::Size => &self.stats.size_triggers,
+            Trigger::Timeout => &self.stats.timeout_triggers,
+        };
+        let Config { send_batch_max_size: max_items, send_batch_max_bytes: max_bytes, .. } =
+            self.config;
+        let parts = if max_items > 0 { split::by_items(payload, max_items) } else { vec![payload] };
+        for part in parts {
+            let parts = if max_bytes > 0 { split::by_bytes(part, max_bytes) } else { vec![part] };
+            for part in parts {
+                counter.add(1);
+                out.emit(part);
+            }
+        }
+    }
+}
+
+impl Processor for Batch {
+    fn process(&mut self, mut payload: Payload, out: &mut Output) {
+        let key = self.key(payload.context.as_deref());
+        let limit = self.config.metadata_cardinality_limit;
+        let is_new = !self.batches.contains_key(&key);
+        if is_new && limit > 0 && self.batches.len() >= limit {
+            return out.refuse(payload, Reason::TooManyMetadataValues);
+        }
+        payload.accept();
+        payload.context = self.context(&key, out.now);
+        let bytes = payload.len() as u64;
+        let due = out.now + self.config.timeout.0;
+        let mut making =
+            self.batches.remove(&key).unwrap_or(Making { payload: None, bytes: 0, due });
+        match &mut making.payload {
+            None => (making.payload, making.bytes, making.due) = (Some(payload), bytes, due),
+            Some(held) => {
+                held.absorb(payload);
+                making.bytes += bytes;
+            }
+        }
+        if self.is_full(&making) {
+            if let Some(full) = making.payload.take() {
+                self.send(full, Trigger::Size, out);
+            }
+            making.bytes = 0;
+        }
+        self.batches.insert(key, making);
+        if is_new {
+            self.stats.metadata_cardinality.set(self.batches.len() as u64);
+        }
+    }
+
+    fn next_tick(&self) -> Option<Instant> {
+        self.batches.values().filter(|making| making.payload.is_some()).map(|m| m.due).min()
+    }
+
+    fn tick(&mut self, out: &mut Output) {
+        let now = out.now;
+        let due: Vec<Payload> = self
+            .batches
+            .values_mut()
+            .filter(|making| making.due <= now)
+            .filter_map(|making| making.payload.take())
+            .collect();
+        for payload in due {
+            self.send(payload, Trigger::Timeout, out);
+        }
+    }
+
+    fn drain(&mut self, out: &mut Output) {
+        let all: Vec<Payload> =
+            self.batches.values_mut().filter_map(|making| making.payload.take()).collect();
+        for payload in all {
+            self.send(payload, Trigger::Timeout, out);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{component::ComponentId, otlp::wire::put_bytes, telemetry::Telemetry};
+
+    fn spans(count: u64) -> Payload {
+        let mut scope = Vec::new();
+        for _ in 0..count {
+            put_bytes(&mut scope, 2, &[]);
+        }
+        let mut entry = Vec::new();
+        put_bytes(&mut entry, 2, &scope);
+        let mut body = Vec::new();
+        put_bytes(&mut body, 1, &entry);
+        Payload::unaccounted(Signal::Traces, body.into(), count)
+    }
+
+    fn from(tenant: &str, count: u64) -> Payload {
+        let metadata = vec![("x-tenant".to_owned(), tenant.to_owned())];
+        let context = Context { metadata, peer: None, arrived: Instant::now() };
+        Payload { context: Some(Arc::new(context)), ..spans(count) }
+    }
+
+    fn build(config: &Config) -> Box<dyn Processor> {
+        let cx = BuildContext {
+            id: ComponentId { kind_name: "batch".to_owned(), name: None },
+            pipeline: "traces".to_owned(),
+            signal: Signal::Traces,
+            in_container: false,
+            telemetry: Arc::new(Telemetry::default()),
+        };
+        config.build(&cx).unwrap()
+    }
+
+    fn push(batch: &mut dyn Processor, payload: Payload, now: Instant) -> Vec<u64> {
+        let mut out = Output::at(now);
+        batch.process(payload, &mut out);
+        out.take().iter().map(|payload| payload.items).collect()
+    }
+
+    fn tick(batch: &mut dyn Processor, now: Instant) -> Vec<u64> {
+        let mut out = Output::at(now);
+        batch.tick(&mut out);
+        out.take().iter().map(|payload| payload.items).collect()
+    }
+
+    #[test]
+    fn a_batch_goes_when_it_is_large_enough() {
+        let mut batch = build(&Config { send_batch_size: 10, ..Config::default() });
+        let now = Instant::now();
+        assert_eq!(push(&mut *batch, spans(4), now), []);
+        assert_eq!(push(&mut *batch, spans(4), now), []);
+        assert_eq!(push(&mut *batch, spans(4), now), [12]);
+        assert_eq!(batch.next_tick(), None);
+    }
+
+    #[test]
+    fn a_batch_goes_when_it_is_old_enough_and_the_timer_starts_anew() {
+        let mut batch = build(&Config::default());
+        let now = Instant::now();
+        push(&mut *batch, spans(1), now);
+        let due = batch.next_tick().unwrap();
+        assert_eq!(due, now + Duration::from_millis(200));
+        assert_eq!(tick(&mut *batch, due - Duration::from_millis(1)), []);
+        assert_eq!(tick(&mut *batch, due), [1]);
+        push(&mut *batch, spans(1), due);
+        assert_eq!(batch.next_tick().unwrap(), due + Duration::from_millis(200));
+    }
+
+    #[test]
+    fn what_is_larger_than_the_maximum_is_split_and_nothing_is_dropped() {
+        let config = Config { send_batch_size: 4, send_batch_max_size: 5, ..Config::default() };
+        let mut batch = build(&config);
+        assert_eq!(push(&mut *batch, spans(23), Instant::now()), [5, 5, 5, 5, 3]);
+    }
+
+    #[test]
+    fn no_timeout_and_no_size_send_at_once() {
+        let now = Instant::now();
+        let mut batch = build(&Config { timeout: Interval::default(), ..Config::default() });
+        assert_eq!(push(&mut *batch, spans(1), now), [1]);
+        let mut batch = build(&Config { send_batch_size: 0, ..Config::default() });
+        assert_eq!(push(&mut *batch, spans(1), now), [1]);
+    }
+
+    #[test]
+    fn tenants_are_batched_apart_up_to_the_limit() {
+        let config = Config {
+            send_batch_size: 4,
+            metadata_keys: vec!["X-Tenant".to_owned()],
+            metadata_cardinality_limit: 2,
+            ..Config::default()
+        };
+        let mut batch = build(&config);
+        let now = Instant::now();
+        assert_eq!(push(&mut *batch, from("a", 3), now), []);
+        assert_eq!(push(&mut *batch, from("b", 3), now), []);
+        let mut out = Output::at(now);
+        batch.process(from("a", 1), &mut out);
+        let sent = out.take();
+        let context = sent[0].context.as_ref().unwrap();
+        assert_eq!((sent[0].items, context.values("x-tenant").next()), (4, Some("a")));
+        batch.process(from("c", 1), &mut out);
+        assert_eq!(out.take_counts(), (0, 1));
+        batch.drain(&mut out);
+        assert_eq!(out.take()[0].items, 3);
+    }
+}

@@ -1,0 +1,192 @@
+//! Bounds the memory that data may take: the Collector's settings, mapped onto the byte budget.
+//!
+//! ```yaml
+//! memory_limiter:
+//!   check_interval: 1s
+//!   limit_mib: 512
+//! ```
+//!
+//! skep acquires bytes before it reads a body, so nothing is sampled and nothing is forced: the
+//! budget of the process is `limit_mib` (or `limit_percentage` of the memory there is), and above
+//! `limit - spike_limit` this processor refuses what arrives, as the Collector's does. The keys
+//! that steer a garbage collector are accepted and have no effect.
+
+use std::{sync::Arc, time::Duration};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::{
+    component::{BuildContext, Entry, Output, Partition, Processor, ProcessorConfig, StartError},
+    config::{Interval, Node, Problems},
+    otlp::{Payload, Signal, payload::Reason},
+    telemetry::Telemetry,
+};
+
+/// Limits memory.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Required by the Collector; skep accounts for every request and checks at no interval.
+    pub check_interval: Interval,
+    /// Limit in MiB; wins over the percentage.
+    pub limit_mib: u64,
+    /// Distance from the limit above which data is refused, in MiB; 0: a fifth of the limit.
+    pub spike_limit_mib: u64,
+    /// Limit in percent of the memory of the container, or of the host.
+    pub limit_percentage: u64,
+    /// The same distance in percent; 0: a fifth of the limit.
+    pub spike_limit_percentage: u64,
+    /// Accepted without effect: there is no garbage collector.
+    pub min_gc_interval_when_soft_limited: Option<Interval>,
+    /// Accepted without effect: there is no garbage collector.
+    pub min_gc_interval_when_hard_limited: Option<Interval>,
+    /// Accepted without effect: there is no garbage collector.
+    pub max_gc_interval_when_soft_limited: Option<Interval>,
+    /// Accepted without effect: there is no garbage collector.
+    pub max_gc_interval_when_hard_limited: Option<Interval>,
+}
+
+pub(super) const ENTRY: Entry<dyn ProcessorConfig> = Entry {
+    name: "memory_limiter",
+    aliases: &[],
+    signals: &Signal::ALL,
+    source: include_str!("memory_limiter.rs"),
+    decode: |node, problems| {
+        crate::config::decode::<Config>(node, problems)
+            .map(|config| Box::new(config) as Box<dyn ProcessorConfig>)
+    },
+    schema: |generator| generator.subschema_for::<Config>(),
+};
+
+impl Config {
+    /// Limit and the part of it above which data is refused, given the memory there is.
+    fn limits(&self, total: u64) -> (u64, u64) {
+        let percent = |share: u64| total / 100 * share;
+        let (limit, spike) = if self.limit_mib > 0 {
+            (self.limit_mib << 20, self.spike_limit_mib << 20)
+        } else {
+            (percent(self.limit_percentage), percent(self.spike_limit_percentage))
+        };
+        let spike = if spike == 0 { limit / 5 } else { spike };
+        (limit, limit.saturating_sub(spike))
+    }
+}
+
+impl ProcessorConfig for Config {
+    fn partition(&self) -> Partition {
+        Partition::Any
+    }
+
+    fn memory_limit(&self, total: u64) -> Option<u64> {
+        Some(self.limits(total).0).filter(|limit| *limit > 0)
+    }
+
+    fn validate(&self, at: &Node, problems: &mut Problems) {
+        if self.check_interval.0 == Duration::ZERO {
+            problems
+                .error(at.at("check_interval"), "'check_interval' must be greater than zero")
+                .help("add `check_interval: 1s`");
+        }
+        if self.limit_mib == 0 && self.limit_percentage == 0 {
+            let message = "'limit_mib' or 'limit_percentage' must be greater than zero";
+            problems.error(at, message).help("add `limit_mib: 512`");
+        }
+        if self.limit_mib > 0 && self.spike_limit_mib >= self.limit_mib {
+            let message = "'spike_limit_mib' must be smaller than 'limit_mib'";
+            problems.error(at.at("spike_limit_mib"), message);
+        }
+        if self.limit_percentage > 100 || self.spike_limit_percentage > 100 {
+            let message = "'limit_percentage' and 'spike_limit_percentage' must be greater than \
+                           zero and less than or equal to hundred";
+            problems.error(at.at("limit_percentage"), message);
+        } else if self.limit_percentage > 0 && self.spike_limit_percentage >= self.limit_percentage
+        {
+            let message = "'spike_limit_percentage' must be smaller than 'limit_percentage'";
+            problems.error(at.at("spike_limit_percentage"), message);
+        }
+    }
+
+    fn build(&self, cx: &BuildContext) -> Result<Box<dyn Processor>, StartError> {
+        Ok(Box::new(MemoryLimiter { config: self.clone(), telemetry: Arc::clone(&cx.telemetry) }))
+    }
+}
+
+struct MemoryLimiter {
+    config: Config,
+    telemetry: Arc<Telemetry>,
+}
+
+impl MemoryLimiter {
+    /// Whether more is in use than the limit less the spike. The budget is the smallest limit of
+    /// all limiters, so a percentage is taken of what it makes of the budget.
+    fn is_above(&self) -> bool {
+        let budget = self.telemetry.budget_limit.read();
+        let Config { limit_mib, limit_percentage, spike_limit_percentage, .. } = self.config;
+        let refuse_above = if limit_mib > 0 {
+            self.config.limits(0).1.min(budget)
+        } else if spike_limit_percentage > 0 {
+            let share = limit_percentage.saturating_sub(spike_limit_percentage);
+            budget / limit_percentage.max(1) * share
+        } else {
+            budget / 5 * 4
+        };
+        self.telemetry.budget_used.read() > refuse_above
+    }
+}
+
+impl Processor for MemoryLimiter {
+    fn process(&mut self, payload: Payload, out: &mut Output) {
+        if self.is_above() {
+            out.refuse(payload, Reason::Limited);
+        } else {
+            out.emit(payload);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::component::ComponentId;
+
+    const MIB: u64 = 1 << 20;
+
+    fn refuses(config: &Config, budget: u64, used: u64) -> bool {
+        let telemetry = Arc::new(Telemetry::default());
+        telemetry.budget_limit.set(budget);
+        telemetry.budget_used.set(used);
+        let cx = BuildContext {
+            id: ComponentId { kind_name: "memory_limiter".to_owned(), name: None },
+            pipeline: "traces".to_owned(),
+            signal: Signal::Traces,
+            in_container: false,
+            telemetry,
+        };
+        let mut limiter = config.build(&cx).unwrap();
+        let mut out = Output::at(std::time::Instant::now());
+        limiter.process(Payload::unaccounted(Signal::Traces, bytes::Bytes::new(), 3), &mut out);
+        let is_emitted = !out.take().is_empty();
+        assert_eq!(out.take_counts().1, if is_emitted { 0 } else { 3 });
+        !is_emitted
+    }
+
+    #[test]
+    fn refuses_above_the_limit_less_the_spike() {
+        let config = Config { limit_mib: 100, spike_limit_mib: 30, ..Config::default() };
+        assert!(!refuses(&config, 100 * MIB, 70 * MIB));
+        assert!(refuses(&config, 100 * MIB, 70 * MIB + 1));
+        let config = Config { limit_mib: 100, ..Config::default() };
+        assert!(!refuses(&config, 100 * MIB, 80 * MIB));
+        assert!(refuses(&config, 100 * MIB, 81 * MIB));
+    }
+
+    #[test]
+    fn percentages_are_of_the_memory_there_is() {
+        let config =
+            Config { limit_percentage: 50, spike_limit_percentage: 10, ..Config::default() };
+        assert_eq!(config.memory_limit(1000 * MIB), Some(1000 * MIB / 100 * 50));
+        assert!(!refuses(&config, 500 * MIB, 400 * MIB));
+        assert!(refuses(&config, 500 * MIB, 401 * MIB));
+    }
+}
