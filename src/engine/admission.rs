@@ -1,4 +1,4 @@
-//! What happens to a body at the door: inflate, check, count. Runs on a worker.
+//! What happens to a body at the door: inflate, transcode JSON, check, count. Runs on a worker.
 
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use crate::{
     otlp::{
         Payload,
         check::{self, Utf8},
+        json,
         payload::{Permit, Reason},
     },
     telemetry::{EdgeStats, ReceiverStats},
@@ -49,13 +50,14 @@ pub fn admit(arrival: Arrival) -> Result<Payload, Rejection> {
     if body.len() > arrival.max_inflated {
         return Err(Rejection::TooLarge { limit: arrival.max_inflated });
     }
-    if arrival.encoding == Encoding::Json {
-        return Err(Rejection::Malformed(
-            "OTLP/JSON is not read by this version; send `application/x-protobuf` \
-             (OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf)"
-                .to_owned(),
-        ));
-    }
+    let body = match arrival.encoding {
+        Encoding::Protobuf => body,
+        Encoding::Json => {
+            let bytes = json::to_protobuf(arrival.signal, &body, json::DEPTH_LIMIT)
+                .map_err(|error| Rejection::Malformed(error.to_string()))?;
+            Bytes::from(bytes)
+        }
+    };
     let checked = check::check(arrival.signal, &body, Utf8::Strict)
         .map_err(|error| Rejection::Malformed(error.to_string()))?;
     Ok(Payload {
