@@ -244,6 +244,8 @@ mod tests {
     use super::*;
     use crate::{component::ComponentId, otlp::wire::put_bytes, telemetry::Telemetry};
 
+    const NOTHING: [u64; 0] = [];
+
     fn spans(count: u64) -> Payload {
         let mut scope = Vec::new();
         for _ in 0..count {
@@ -289,8 +291,8 @@ mod tests {
     fn a_batch_goes_when_it_is_large_enough() {
         let mut batch = build(&Config { send_batch_size: 10, ..Config::default() });
         let now = Instant::now();
-        assert_eq!(push(&mut *batch, spans(4), now), []);
-        assert_eq!(push(&mut *batch, spans(4), now), []);
+        assert_eq!(push(&mut *batch, spans(4), now), NOTHING);
+        assert_eq!(push(&mut *batch, spans(4), now), NOTHING);
         assert_eq!(push(&mut *batch, spans(4), now), [12]);
         assert_eq!(batch.next_tick(), None);
     }
@@ -302,7 +304,7 @@ mod tests {
         push(&mut *batch, spans(1), now);
         let due = batch.next_tick().unwrap();
         assert_eq!(due, now + Duration::from_millis(200));
-        assert_eq!(tick(&mut *batch, due - Duration::from_millis(1)), []);
+        assert_eq!(tick(&mut *batch, due - Duration::from_millis(1)), NOTHING);
         assert_eq!(tick(&mut *batch, due), [1]);
         push(&mut *batch, spans(1), due);
         assert_eq!(batch.next_tick().unwrap(), due + Duration::from_millis(200));
@@ -334,8 +336,8 @@ mod tests {
         };
         let mut batch = build(&config);
         let now = Instant::now();
-        assert_eq!(push(&mut *batch, from("a", 3), now), []);
-        assert_eq!(push(&mut *batch, from("b", 3), now), []);
+        assert_eq!(push(&mut *batch, from("a", 3), now), NOTHING);
+        assert_eq!(push(&mut *batch, from("b", 3), now), NOTHING);
         let mut out = Output::at(now);
         batch.process(from("a", 1), &mut out);
         let sent = out.take();
