@@ -2,6 +2,5 @@
 pub mod client;
 pub mod codec;
 pub mod grpc;
-pub mod pages;
 pub mod server;
 pub mod tls;

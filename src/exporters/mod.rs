@@ -1,8 +1,10 @@
 //! The exporters: one file each, one [`Entry`] each in [`ALL`].
 
+mod calendar;
 pub mod debug;
 pub mod delivery;
 mod endpoint;
+pub mod file;
 pub mod honeycomb;
 pub mod nop;
 pub mod otlp_grpc;
@@ -13,4 +15,4 @@ use crate::component::{Entry, ExporterConfig};
 
 /// Every exporter type, by canonical name.
 pub const ALL: &[Entry<dyn ExporterConfig>] =
-    &[debug::ENTRY, honeycomb::ENTRY, nop::ENTRY, otlp_grpc::ENTRY, otlp_http::ENTRY];
+    &[debug::ENTRY, file::ENTRY, honeycomb::ENTRY, nop::ENTRY, otlp_grpc::ENTRY, otlp_http::ENTRY];

@@ -1,8 +1,9 @@
 //! The receivers: one file each, one [`Entry`] each in [`ALL`].
 
+pub mod nop;
 pub mod otlp;
 
 use crate::component::{Entry, ReceiverConfig};
 
 /// Every receiver type, by canonical name.
-pub const ALL: &[Entry<dyn ReceiverConfig>] = &[otlp::ENTRY];
+pub const ALL: &[Entry<dyn ReceiverConfig>] = &[nop::ENTRY, otlp::ENTRY];

@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, fmt::Write as _};
 
+pub(super) use crate::exporters::calendar::go_time as time_of;
 use crate::otlp::{json, record::Record};
 
 /// A value as text without its type: what `AsString` gives in the Collector.
@@ -101,47 +102,4 @@ pub(super) fn attributes<'a>(
     field: &str,
 ) -> impl Iterator<Item = (Cow<'a, str>, Option<Record<'a>>)> {
     of.children(field).map(|attribute| (attribute.text("key"), attribute.child("value")))
-}
-
-/// Nanoseconds since 1970 as Go prints a time: trailing zeros of the fraction are left out.
-pub(super) fn time_of(nanos: u64) -> String {
-    const DAY: u64 = 86_400;
-    let (seconds, fraction) = (nanos / 1_000_000_000, nanos % 1_000_000_000);
-    let (year, month, day) = date(seconds / DAY);
-    let second = seconds % DAY;
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    let mut out = format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}");
-    if fraction > 0 {
-        let digits = format!(".{fraction:09}");
-        out.push_str(digits.trim_end_matches('0'));
-    }
-    out.push_str(" +0000 UTC");
-    out
-}
-
-/// Year, month and day of a day since 1970: years are counted from March, so that the leap day
-/// is the last of its year, in eras of 400 years.
-fn date(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let leap_days = day_of_era / 1460 - day_of_era / 36_524 + day_of_era / 146_096;
-    let year_of_era = (day_of_era - leap_days) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_printed_as_go_prints_them() {
-        assert_eq!(time_of(1_581_452_772_000_000_321), "2020-02-11 20:26:12.000000321 +0000 UTC");
-        assert_eq!(time_of(0), "1970-01-01 00:00:00 +0000 UTC");
-        assert_eq!(time_of(951_782_400_500_000_000), "2000-02-29 00:00:00.5 +0000 UTC");
-        assert_eq!(time_of(u64::MAX), "2554-07-21 23:34:33.709551615 +0000 UTC");
-    }
 }

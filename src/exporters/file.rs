@@ -1,0 +1,355 @@
+//! Writes payloads to files: a JSON document per line, or protobuf with a length in front.
+//!
+//! ```yaml
+//! file:
+//!   path: /var/lib/skep/telemetry.json
+//!   rotation:
+//!     max_megabytes: 100
+//!     max_backups: 10
+//! ```
+//!
+//! With `format: proto`, or with a `compression`, each message is preceded by its length: four
+//! bytes, most significant first. With `group_by` the `*` in the path is replaced by a resource
+//! attribute, so that each service has its own file. Signals of one exporter share their files.
+//!
+//! A request is written whole and at once, or, if the disk is full, taken back whole: a file never
+//! ends in half a message, and nothing waits in memory to be flushed. At the end files are synced.
+
+mod group;
+mod writer;
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
+};
+
+use bytes::Bytes;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::{
+    component::{
+        BoxFuture, BuildContext, Delivery, Entry, ExportError, Exporter, ExporterConfig, Request,
+        Retry, Sent, StartError,
+    },
+    config::{Interval, Node, Problems, Section},
+    otlp::{Payload, Signal, json, payload::Body},
+};
+use writer::Files;
+
+/// How a message is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// OTLP/JSON, a document per line.
+    #[default]
+    Json,
+    /// Protobuf, preceded by its length.
+    Proto,
+}
+
+/// How a message is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// Not at all.
+    #[default]
+    None,
+    /// A zstd frame per message, preceded by its length.
+    Zstd,
+}
+
+/// How hard to compress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CompressionParams {
+    /// zstd level, 1 to 22; 0: the default of zstd, 3.
+    pub level: i32,
+}
+
+/// When a file is put aside and a new one begun.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rotation {
+    /// Largest size of a file in MiB.
+    pub max_megabytes: u64,
+    /// Backups that are older are deleted; 0: never.
+    pub max_days: u64,
+    /// Number of backups that are kept; 0: all.
+    pub max_backups: usize,
+    /// Accepted with a warning: the times in names of backups are UTC.
+    pub localtime: bool,
+}
+
+impl Default for Rotation {
+    fn default() -> Self {
+        Rotation { max_megabytes: 100, max_days: 0, max_backups: 100, localtime: false }
+    }
+}
+
+/// A file per value of a resource attribute.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct GroupBy {
+    /// Whether it is on.
+    pub enabled: bool,
+    /// The attribute whose value stands for the `*` in the path.
+    pub resource_attribute: String,
+    /// Files that are open at the same time; the one that was unused for longest is closed.
+    pub max_open_files: usize,
+}
+
+impl Default for GroupBy {
+    fn default() -> Self {
+        GroupBy {
+            enabled: false,
+            resource_attribute: "fileexporter.path_segment".to_owned(),
+            max_open_files: 100,
+        }
+    }
+}
+
+/// Where and how to write.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The file. Without `append` or `rotation` it is emptied at the first write.
+    pub path: String,
+    /// `json` or `proto`.
+    pub format: Format,
+    /// Keep what is in the file; not together with `rotation` or `compression`.
+    pub append: bool,
+    /// Put full files aside; off unless this section is there.
+    pub rotation: Section<Rotation>,
+    /// `none` or `zstd`.
+    pub compression: Compression,
+    /// How hard to compress.
+    pub compression_params: CompressionParams,
+    /// Accepted for existing files; each request is written at once.
+    pub flush_interval: Interval,
+    /// Not supported: use `format`.
+    pub encoding: Option<String>,
+    /// A file per value of a resource attribute.
+    pub group_by: GroupBy,
+    /// Make the directory of the file if it is missing.
+    pub create_directory: bool,
+    /// Permissions of directories that are made, in octal.
+    pub directory_permissions: String,
+    /// Files are shared by the signals of one exporter.
+    #[serde(skip)]
+    #[schemars(skip)]
+    files: Shared,
+}
+
+/// The open files of one exporter. Not part of what a configuration says: all are equal.
+#[derive(Clone, Default)]
+struct Shared(Arc<Mutex<Option<Files>>>);
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Shared")
+    }
+}
+
+impl PartialEq for Shared {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            path: String::new(),
+            format: Format::Json,
+            append: false,
+            rotation: Section::Off,
+            compression: Compression::None,
+            compression_params: CompressionParams::default(),
+            flush_interval: Interval(std::time::Duration::from_secs(1)),
+            encoding: None,
+            group_by: GroupBy::default(),
+            create_directory: false,
+            directory_permissions: "0755".to_owned(),
+            files: Shared::default(),
+        }
+    }
+}
+
+pub(super) const ENTRY: Entry<dyn ExporterConfig> = Entry {
+    name: "file",
+    aliases: &[],
+    signals: &Signal::ALL,
+    source: include_str!("file.rs"),
+    decode: |node, problems| {
+        crate::config::decode::<Config>(node, problems)
+            .map(|config| Box::new(config) as Box<dyn ExporterConfig>)
+    },
+    schema: |generator| generator.subschema_for::<Config>(),
+};
+
+impl ExporterConfig for Config {
+    fn validate(&self, at: &Node, problems: &mut Problems) {
+        if self.path.is_empty() {
+            problems.error(at.at("path"), "`path` is required: the file to write to");
+        }
+        if self.append && (self.rotation.on().is_some() || self.compression != Compression::None) {
+            let text = "`append` cannot be used together with `rotation` or `compression`";
+            problems.error(at.at("append"), text);
+        }
+        if self.encoding.is_some() {
+            problems
+                .error(at.at("encoding"), "encoding extensions are not supported")
+                .help("remove `encoding` and set `format: json` or `format: proto`");
+        }
+        if !(0..=22).contains(&self.compression_params.level) {
+            problems.error(at.at("compression_params::level"), "`level` must be within 0 and 22");
+        }
+        if self.permissions().is_none() {
+            let text = "`directory_permissions` must be octal digits in quotes, such as \"0755\"";
+            problems.error(at.at("directory_permissions"), text);
+        }
+        if let Some(rotation) = self.rotation.on() {
+            if rotation.max_megabytes == 0 {
+                let at = at.at("rotation::max_megabytes");
+                problems.error(at, "`max_megabytes` must be positive");
+            }
+            if rotation.localtime {
+                let at = at.at("rotation::localtime");
+                problems.warning(at, "`localtime` has no effect: names of backups have UTC times");
+            }
+        }
+        self.validate_groups(at, problems);
+    }
+
+    fn delivery(&self) -> Delivery {
+        Delivery { queue: None, retry: None, timeout: None }
+    }
+
+    fn destination(&self) -> String {
+        self.path.clone()
+    }
+
+    fn build(&self, _cx: &BuildContext) -> Result<Arc<dyn Exporter>, StartError> {
+        let mut files = self.files.0.lock().unwrap_or_else(PoisonError::into_inner);
+        files.get_or_insert_with(|| Files::new(self.clone()));
+        Ok(Arc::new(File { config: self.clone() }))
+    }
+}
+
+impl Config {
+    fn validate_groups(&self, at: &Node, problems: &mut Problems) {
+        if !self.group_by.enabled {
+            return;
+        }
+        if self.path.matches('*').count() != 1 || self.path.starts_with('*') {
+            problems.error(
+                at.at("path"),
+                "with `group_by` the path must contain exactly one `*`, not at its beginning",
+            );
+        }
+        if self.group_by.resource_attribute.is_empty() {
+            let at = at.at("group_by::resource_attribute");
+            problems.error(at, "`resource_attribute` must not be empty");
+        }
+        if self.group_by.max_open_files == 0 {
+            let at = at.at("group_by::max_open_files");
+            problems.error(at, "`max_open_files` must be positive");
+        }
+    }
+
+    fn permissions(&self) -> Option<u32> {
+        u32::from_str_radix(&self.directory_permissions, 8).ok().filter(|mode| *mode <= 0o7777)
+    }
+
+    /// A message as it stands in the file.
+    fn frame(&self, signal: Signal, body: &[Bytes]) -> Result<Bytes, ExportError> {
+        let mut message = match self.format {
+            Format::Json => {
+                let mut out = Vec::new();
+                json::write(signal, body, &mut out);
+                out
+            }
+            Format::Proto => body.concat(),
+        };
+        if self.compression == Compression::Zstd {
+            message = zstd::bulk::compress(&message, self.compression_params.level)
+                .map_err(|error| permanent(format!("cannot compress: {error}")))?;
+        } else if self.format == Format::Json {
+            message.push(b'\n');
+            return Ok(message.into());
+        }
+        let len = u32::try_from(message.len())
+            .map_err(|_| permanent("a message is larger than 4 GiB".to_owned()))?;
+        Ok([&len.to_be_bytes()[..], &message].concat().into())
+    }
+}
+
+fn permanent(message: String) -> ExportError {
+    ExportError { retry: Retry::Never, message }
+}
+
+/// Writes payloads of one signal.
+struct File {
+    config: Config,
+}
+
+impl Exporter for File {
+    /// The body is pairs: what stands for the `*` in the path, and the framed message.
+    fn encode(&self, payload: &Payload) -> Result<Request, ExportError> {
+        let mut request = Request {
+            signal: payload.signal,
+            items: payload.items,
+            body: Body::new(),
+            context: None,
+        };
+        if self.config.group_by.enabled {
+            let attribute = &self.config.group_by.resource_attribute;
+            for (segment, part) in group::by_attribute(payload.signal, &payload.body, attribute) {
+                let frame = self.config.frame(payload.signal, &part)?;
+                request.body.extend([Bytes::from(segment), frame]);
+            }
+        } else {
+            let frame = self.config.frame(payload.signal, &payload.body)?;
+            request.body.extend([Bytes::new(), frame]);
+        }
+        Ok(request)
+    }
+
+    fn encodes_inline(&self) -> bool {
+        false
+    }
+
+    fn send(&self, request: Request) -> BoxFuture<Result<Sent, ExportError>> {
+        let written = self.write(&request, SystemTime::now());
+        Box::pin(std::future::ready(written))
+    }
+
+    fn shutdown(&self) -> BoxFuture<()> {
+        let mut files = self.config.files.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(files) = files.as_mut() {
+            files.sync();
+        }
+        Box::pin(std::future::ready(()))
+    }
+}
+
+impl File {
+    fn write(&self, request: &Request, now: SystemTime) -> Result<Sent, ExportError> {
+        let mut files = self.config.files.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(files) = files.as_mut() else { return Ok(Sent::default()) };
+        for pair in request.body.chunks_exact(2) {
+            let segment = String::from_utf8_lossy(&pair[0]);
+            let path = self.config.path.replacen('*', &segment, usize::from(!segment.is_empty()));
+            files.write(Path::new(&path), &pair[1], now).map_err(|error| ExportError {
+                retry: Retry::After(None),
+                message: format!("cannot write to `{path}`: {error}"),
+            })?;
+        }
+        Ok(Sent::default())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,174 @@
+use std::{fs, time::Duration};
+
+use super::*;
+
+fn exporter(folder: &tempfile::TempDir, config: Config) -> File {
+    let path = folder.path().join(&config.path).to_string_lossy().into_owned();
+    let config = Config { path, ..config };
+    *config.files.0.lock().unwrap() = Some(Files::new(config.clone()));
+    File { config }
+}
+
+fn at(millis: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(1_600_000_000_000 + millis)
+}
+
+/// A payload of one resource entry of a service.
+fn payload(service: &str) -> Payload {
+    let document = format!(
+        r#"{{"resourceLogs":[{{"resource":{{"attributes":[{{"key":"service.name","value":{{"stringValue":"{service}"}}}}]}},"scopeLogs":[]}}]}}"#
+    );
+    let body = json::to_protobuf(Signal::Logs, document.as_bytes(), 64).unwrap();
+    Payload::unaccounted(Signal::Logs, body.into(), 0)
+}
+
+fn write(exporter: &File, payload: &Payload, millis: u64) {
+    let request = exporter.encode(payload).unwrap();
+    exporter.write(&request, at(millis)).unwrap();
+}
+
+fn names(folder: &tempfile::TempDir) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+fn config(path: &str) -> Config {
+    Config { path: path.to_owned(), ..Config::default() }
+}
+
+#[test]
+fn json_is_a_document_per_line_and_the_file_begins_empty() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("out.json"), "old").unwrap();
+    let exporter = exporter(&folder, config("out.json"));
+    write(&exporter, &payload("a"), 0);
+    write(&exporter, &payload("b"), 0);
+    let text = fs::read_to_string(folder.path().join("out.json")).unwrap();
+    assert_eq!(text.lines().count(), 2);
+    assert!(text.lines().all(|line| line.starts_with(r#"{"resourceLogs":[{"resource":"#)));
+}
+
+#[test]
+fn append_keeps_what_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("out.json"), "old\n").unwrap();
+    let exporter = exporter(&folder, Config { append: true, ..config("out.json") });
+    write(&exporter, &payload("a"), 0);
+    let text = fs::read_to_string(folder.path().join("out.json")).unwrap();
+    assert!(text.starts_with("old\n{"));
+}
+
+/// Reads messages that are preceded by their lengths.
+fn framed(mut bytes: &[u8]) -> Vec<Vec<u8>> {
+    let mut messages = Vec::new();
+    while let Some((len, rest)) = bytes.split_first_chunk() {
+        let (message, rest) = rest.split_at(u32::from_be_bytes(*len) as usize);
+        messages.push(message.to_vec());
+        bytes = rest;
+    }
+    messages
+}
+
+#[test]
+fn proto_has_lengths_and_zstd_frames_unpack_to_the_message() {
+    let folder = tempfile::tempdir().unwrap();
+    for compression in [Compression::None, Compression::Zstd] {
+        let config = Config { format: Format::Proto, compression, ..config("out.pb") };
+        let exporter = exporter(&folder, config);
+        let payload = payload("a");
+        write(&exporter, &payload, 0);
+        write(&exporter, &payload, 0);
+        let messages = framed(&fs::read(folder.path().join("out.pb")).unwrap());
+        assert_eq!(messages.len(), 2);
+        for message in messages {
+            let message = match compression {
+                Compression::None => message,
+                Compression::Zstd => zstd::decode_all(&message[..]).unwrap(),
+            };
+            assert_eq!(message, payload.body[0]);
+        }
+    }
+}
+
+#[test]
+fn full_files_are_put_aside_and_old_backups_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("out-notes.json"), "mine").unwrap();
+    let rotation = Rotation { max_megabytes: 1, max_backups: 2, ..Rotation::default() };
+    let config = Config { rotation: Section::On(rotation), ..config("out.json") };
+    let exporter = exporter(&folder, config);
+    let large = payload(&"x".repeat(700 * 1024));
+    for i in 0..5 {
+        write(&exporter, &large, i * 1000);
+    }
+    assert_eq!(
+        names(&folder),
+        [
+            "out-2020-09-13T12-26-43.000.json",
+            "out-2020-09-13T12-26-44.000.json",
+            "out-notes.json",
+            "out.json"
+        ]
+    );
+}
+
+#[test]
+fn backups_are_deleted_by_age() {
+    let folder = tempfile::tempdir().unwrap();
+    let rotation = Rotation { max_megabytes: 1, max_days: 1, ..Rotation::default() };
+    let config = Config { rotation: Section::On(rotation), ..config("out.json") };
+    let exporter = exporter(&folder, config);
+    let large = payload(&"x".repeat(700 * 1024));
+    for i in 0..4 {
+        write(&exporter, &large, i * 50_000_000);
+    }
+    assert_eq!(
+        names(&folder),
+        ["out-2020-09-14T16-13-20.000.json", "out-2020-09-15T06-06-40.000.json", "out.json"]
+    );
+}
+
+#[test]
+fn groups_have_their_own_files_and_reopened_ones_keep_their_content() {
+    let folder = tempfile::tempdir().unwrap();
+    let group_by =
+        GroupBy { enabled: true, resource_attribute: "service.name".to_owned(), max_open_files: 1 };
+    let exporter = exporter(&folder, Config { group_by, ..config("logs-*.json") });
+    let mut both = payload("shop");
+    both.absorb(payload("cart"));
+    both.absorb(payload("../../evil"));
+    write(&exporter, &both, 0);
+    write(&exporter, &both, 0);
+    assert_eq!(names(&folder), ["logs-_.json", "logs-cart.json", "logs-shop.json"]);
+    let text = fs::read_to_string(folder.path().join("logs-cart.json")).unwrap();
+    assert_eq!(text.lines().count(), 2);
+    assert!(text.contains("cart") && !text.contains("shop"));
+}
+
+#[test]
+fn a_missing_directory_is_an_error_with_the_remedy_or_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let closed = exporter(&folder, config("a/b/out.json"));
+    let request = closed.encode(&payload("a")).unwrap();
+    let error = closed.write(&request, at(0)).unwrap_err();
+    assert!(error.message.ends_with("set `create_directory: true`"), "{error}");
+    let open = exporter(&folder, Config { create_directory: true, ..config("a/b/out.json") });
+    write(&open, &payload("a"), 0);
+    assert!(folder.path().join("a/b/out.json").exists());
+}
+
+#[test]
+fn a_file_that_is_opened_again_after_a_failure_is_not_emptied() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out.json");
+    let mut files = Files::new(config("out.json"));
+    files.write(&path, b"one\n", at(0)).unwrap();
+    // Another path makes room by closing the first one.
+    files.write(&folder.path().join("other.json"), b"x\n", at(0)).unwrap();
+    files.write(&path, b"two\n", at(0)).unwrap();
+    assert_eq!(fs::read_to_string(path).unwrap(), "one\ntwo\n");
+}

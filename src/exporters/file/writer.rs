@@ -1,0 +1,178 @@
+//! The open files of one exporter: opened at the first write, put aside when full, closed when
+//! there are too many.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use super::{Config, Rotation};
+use crate::exporters::calendar::file_stamp;
+
+/// Open files, the one that was used last at the end.
+pub(super) struct Files {
+    config: Config,
+    open: Vec<Open>,
+    /// Whether a file was opened before: what was written since is never emptied.
+    is_begun: bool,
+}
+
+struct Open {
+    path: PathBuf,
+    file: File,
+    size: u64,
+}
+
+impl Files {
+    pub(super) fn new(config: Config) -> Self {
+        // The shared handle stays outside: files that hold themselves would never be closed.
+        let config = Config { files: super::Shared::default(), ..config };
+        Files { config, open: Vec::new(), is_begun: false }
+    }
+
+    /// Appends one framed message, whole or not at all.
+    pub(super) fn write(&mut self, path: &Path, frame: &[u8], now: SystemTime) -> io::Result<()> {
+        let mut open = self.take(path)?;
+        if let Some(rotation) = self.config.rotation.on() {
+            let limit = rotation.max_megabytes.saturating_mul(1024 * 1024);
+            if open.size > 0 && open.size + frame.len() as u64 > limit {
+                open.file.sync_all()?;
+                drop(open.file);
+                put_aside(path, rotation, now)?;
+                open = self.open(path)?;
+            }
+        }
+        let written = open.file.write_all(frame);
+        match &written {
+            Ok(()) => open.size += frame.len() as u64,
+            // Half a message would spoil what comes after it.
+            Err(_) => open.file.set_len(open.size)?,
+        }
+        self.open.push(open);
+        written
+    }
+
+    /// Makes everything durable. Files stay open: another signal may still write.
+    pub(super) fn sync(&mut self) {
+        for open in &self.open {
+            if let Err(error) = open.file.sync_all() {
+                tracing::error!(path = %open.path.display(), %error, "file may be incomplete");
+            }
+        }
+    }
+
+    /// The file at a path, taken out of the list.
+    fn take(&mut self, path: &Path) -> io::Result<Open> {
+        if let Some(position) = self.open.iter().position(|open| open.path == path) {
+            return Ok(self.open.remove(position));
+        }
+        let most =
+            if self.config.group_by.enabled { self.config.group_by.max_open_files } else { 1 };
+        while self.open.len() >= most {
+            self.open.remove(0).file.sync_all()?;
+        }
+        self.open(path)
+    }
+
+    fn open(&mut self, path: &Path) -> io::Result<Open> {
+        let config = &self.config;
+        if let Some(directory) = path.parent()
+            && (config.create_directory || config.group_by.enabled)
+        {
+            make_directory(directory, config.permissions().unwrap_or(0o755))?;
+        }
+        // A file of a group may have been closed to make room, so it is never emptied.
+        let keeps = config.append || config.rotation.on().is_some() || config.group_by.enabled;
+        let file = OpenOptions::new().create(true).append(true).open(path).map_err(|error| {
+            if error.kind() == io::ErrorKind::NotFound {
+                let text = "its directory does not exist; make it or set `create_directory: true`";
+                io::Error::new(error.kind(), text)
+            } else {
+                error
+            }
+        })?;
+        if !keeps && !self.is_begun {
+            file.set_len(0)?;
+        }
+        self.is_begun = true;
+        let size = file.metadata()?.len();
+        Ok(Open { path: path.to_owned(), file, size })
+    }
+}
+
+#[cfg(unix)]
+fn make_directory(directory: &Path, mode: u32) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new().recursive(true).mode(mode).create(directory)
+}
+
+#[cfg(not(unix))]
+fn make_directory(directory: &Path, _mode: u32) -> io::Result<()> {
+    fs::create_dir_all(directory)
+}
+
+/// `traces.json` becomes `traces-2020-02-11T20-26-12.000.json`; old backups are deleted.
+fn put_aside(path: &Path, rotation: &Rotation, now: SystemTime) -> io::Result<()> {
+    let mut since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let mut backup = backup_name(path, since);
+    while backup.exists() {
+        since += Duration::from_millis(1);
+        backup = backup_name(path, since);
+    }
+    fs::rename(path, backup)?;
+    let backups = backups_of(path)?;
+    let kept = if rotation.max_backups == 0 { usize::MAX } else { rotation.max_backups };
+    let surplus = backups.len().saturating_sub(kept);
+    let oldest = since.saturating_sub(Duration::from_secs(86_400 * rotation.max_days));
+    let oldest = backup_name(path, oldest);
+    for (i, backup) in backups.iter().enumerate() {
+        if i < surplus || (rotation.max_days > 0 && *backup < oldest) {
+            fs::remove_file(backup)?;
+        }
+    }
+    Ok(())
+}
+
+/// Stem and extension with the dot.
+fn name_parts(path: &Path) -> (String, String) {
+    let text = |part: Option<&std::ffi::OsStr>| part.map(|p| p.to_string_lossy().into_owned());
+    let extension = text(path.extension()).map(|extension| format!(".{extension}"));
+    (text(path.file_stem()).unwrap_or_default(), extension.unwrap_or_default())
+}
+
+fn backup_name(path: &Path, since: Duration) -> PathBuf {
+    let (stem, extension) = name_parts(path);
+    let stamp = file_stamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+    path.with_file_name(format!("{stem}-{stamp}{extension}"))
+}
+
+/// Backups of a file, the oldest first: their names sort as their times do.
+fn backups_of(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let (stem, extension) = name_parts(path);
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let mut backups = Vec::new();
+    for entry in fs::read_dir(directory.unwrap_or(Path::new(".")))? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let stamp = name
+            .strip_prefix(&stem)
+            .and_then(|rest| rest.strip_prefix('-'))
+            .and_then(|rest| rest.strip_suffix(&extension));
+        if stamp.is_some_and(is_stamp) {
+            backups.push(path.with_file_name(name));
+        }
+    }
+    backups.sort();
+    Ok(backups)
+}
+
+/// Whether text has the form of [`file_stamp`], so that no other file is taken for a backup.
+fn is_stamp(text: &str) -> bool {
+    let form = b"0000-00-00T00-00-00.000";
+    text.len() == form.len()
+        && text.bytes().zip(form).all(|(byte, wanted)| match wanted {
+            b'0' => byte.is_ascii_digit(),
+            other => byte == *other,
+        })
+}
