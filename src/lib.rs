@@ -2,7 +2,7 @@
 //! OpenTelemetry Collector YAML file says.
 //!
 //! ```text
-//!  receivers ──▶ engine: permit, queue, workers ──▶ processors ──▶ exporter queues ──▶ backends
+//!  receivers --> engine: permit, queue, workers --> processors --> exporter queues --> backends
 //!   (tokio)        (checks, inflates, edits: plain synchronous Rust)        (tokio)
 //! ```
 //!

@@ -1,3 +1,5 @@
+//! Output of every verbosity, for each signal.
+
 use std::{
     io::{self, Write},
     sync::{Arc, Mutex},

@@ -1,0 +1,187 @@
+//! What neither the compiler nor clippy checks: the layers, the size of files, that every
+//! component is registered, that every dependency says why it is there.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Longest file, tests included.
+const FILE_LIMIT: usize = 650;
+
+/// Each module and what it may use of ours.
+const LAYERS: &[(&str, &[&str])] = &[
+    ("otlp", &["otlp"]),
+    ("config", &["config"]),
+    ("net", &["net", "otlp", "config"]),
+    ("telemetry", &["telemetry", "otlp"]),
+    ("component", &["component", "config", "net", "otlp", "telemetry"]),
+    ("receivers", &["receivers", "component", "config", "net", "otlp", "telemetry"]),
+    ("processors", &["processors", "component", "config", "net", "otlp", "telemetry"]),
+    ("exporters", &["exporters", "component", "config", "net", "otlp", "telemetry"]),
+    ("connectors", &["connectors", "component", "config", "net", "otlp", "telemetry"]),
+    ("extensions", &["extensions", "component", "config", "net", "otlp", "telemetry"]),
+    (
+        "document",
+        &[
+            "document",
+            "receivers",
+            "processors",
+            "exporters",
+            "connectors",
+            "extensions",
+            "component",
+            "config",
+            "otlp",
+        ],
+    ),
+    ("engine", &["engine", "document", "component", "config", "net", "otlp", "telemetry"]),
+    ("admin", &["admin", "component", "config", "net", "otlp", "telemetry"]),
+];
+
+fn sources() -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![PathBuf::from("src"), PathBuf::from("tests"), PathBuf::from("benches")];
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        for entry in entries {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with("target") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                found.push((path, text));
+            }
+        }
+    }
+    assert!(found.len() > 30, "the sources were found");
+    found
+}
+
+/// `src/otlp/wire.rs` -> `otlp`.
+fn module(path: &Path) -> Option<String> {
+    let rest = path.strip_prefix("src").ok()?;
+    let first = rest.components().next()?.as_os_str().to_str()?;
+    Some(first.trim_end_matches(".rs").to_owned())
+}
+
+/// The modules named in `use crate::...`, also in braces, and in `crate::x::` paths.
+fn used(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (at, _) in text.match_indices("crate::") {
+        let rest = &text[at + "crate::".len()..];
+        if let Some(group) = rest.strip_prefix('{') {
+            let mut depth = 0;
+            let mut name = String::new();
+            let mut is_first = true;
+            for c in group.chars() {
+                match c {
+                    '{' => depth += 1,
+                    '}' if depth == 0 => break,
+                    '}' => depth -= 1,
+                    ',' if depth == 0 => is_first = true,
+                    c if depth == 0 && is_first && (c.is_alphanumeric() || c == '_') => {
+                        name.push(c)
+                    }
+                    _ => {}
+                }
+                if depth == 0 && !name.is_empty() && matches!(c, ':' | ',' | '}') {
+                    found.push(std::mem::take(&mut name));
+                    is_first = c == ',';
+                }
+            }
+            if !name.is_empty() {
+                found.push(name);
+            }
+        } else {
+            let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+            found.push(rest[..end].to_owned());
+        }
+    }
+    found
+}
+
+#[test]
+fn imports_go_downwards_only() {
+    let names: Vec<&str> = LAYERS.iter().map(|(name, _)| *name).collect();
+    for (path, text) in sources() {
+        let Some(module) = module(&path) else { continue };
+        let Some((_, allowed)) = LAYERS.iter().find(|(name, _)| *name == module) else { continue };
+        for name in used(&text) {
+            let is_layer = names.contains(&&*name) || name == "cli";
+            assert!(
+                !is_layer || allowed.contains(&&*name),
+                "{} uses crate::{name}, which stands above it",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn the_reader_of_imports_sees_groups_and_paths() {
+    let text =
+        "use crate::{\n    component::{A, B},\n    otlp::Signal,\n};\nlet x = crate::net::y();";
+    assert_eq!(used(text), ["component", "otlp", "net"]);
+}
+
+#[test]
+fn files_tell_one_story() {
+    for (path, text) in sources() {
+        let lines = text.lines().count();
+        assert!(lines <= FILE_LIMIT, "{} has {lines} lines", path.display());
+        let is_generated = path.ends_with("proto.rs");
+        assert!(
+            is_generated || text.starts_with("//!"),
+            "{} does not say what it is for",
+            path.display()
+        );
+    }
+}
+
+#[test]
+fn sources_are_ascii_and_without_loose_ends() {
+    for (path, text) in sources() {
+        assert!(text.is_ascii(), "{} is not ASCII", path.display());
+        for word in ["TODO", "FIXME", "todo!(", "unimplemented!("] {
+            let is_here = path.ends_with("tidy.rs");
+            assert!(is_here || !text.contains(word), "{} has a {word}", path.display());
+        }
+    }
+}
+
+#[test]
+fn every_component_file_is_registered() {
+    for folder in ["receivers", "processors", "exporters", "connectors", "extensions"] {
+        let list = fs::read_to_string(format!("src/{folder}/mod.rs")).unwrap();
+        for entry in fs::read_dir(format!("src/{folder}")).unwrap() {
+            let path = entry.unwrap().path();
+            let Some(name) = path.file_stem().and_then(|stem| stem.to_str()) else { continue };
+            if path.is_dir() || name == "mod" {
+                continue;
+            }
+            let text = fs::read_to_string(&path).unwrap();
+            if text.contains("const ENTRY") {
+                assert!(list.contains(&format!("{name}::ENTRY")), "{name} is not in {folder}");
+            } else {
+                assert!(list.contains(&format!("mod {name};")), "{name} is not in {folder}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_dependency_says_why() {
+    let manifest = fs::read_to_string("Cargo.toml").unwrap();
+    let mut is_list = false;
+    let mut count = 0;
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            is_list = line.ends_with("dependencies]");
+        } else if is_list && line.contains('=') {
+            count += 1;
+            assert!(line.contains(" # "), "no reason: {line}");
+        }
+    }
+    assert!(count > 20, "the dependencies were found");
+}
