@@ -129,3 +129,32 @@ fn the_old_levels_mean_verbosities() {
         assert_eq!(config.verbosity(), verbosity);
     }
 }
+
+/// Decodes and validates a body; what is left is the messages of the problems.
+fn problems(yaml: &str) -> (Option<Config>, Vec<String>) {
+    let node = crate::config::yaml::parse(0, yaml).unwrap();
+    let mut problems = Problems::default();
+    let config = crate::config::decode::<Config>(&node, &mut problems);
+    if let Some(config) = &config {
+        config.validate(&node, &mut problems);
+    }
+    (config, problems.0.into_iter().map(|problem| problem.message).collect())
+}
+
+#[test]
+fn bodies_are_decoded_with_old_and_new_keys() {
+    let (config, found) = problems("verbosity: Detailed\nsending_queue:\nsampling_thereafter: 0\n");
+    assert_eq!(found, [""; 0]);
+    let config = config.unwrap();
+    assert_eq!((config.verbosity(), config.sampling_thereafter), (Verbosity::Detailed, 0));
+    assert!(config.delivery().queue.is_some());
+
+    let (config, found) = problems("logLevel: debug\n");
+    assert_eq!(found, ["`logLevel` is the old form of `verbosity`"]);
+    assert_eq!(config.unwrap().verbosity(), Verbosity::Detailed);
+
+    let (_, found) = problems("loglevel: debug\nverbosity: basic\n");
+    assert_eq!(found, ["`loglevel` and `verbosity` cannot be used together"]);
+    let (_, found) = problems("output_paths: [stderr]\n");
+    assert_eq!(found, ["`output_paths` has no effect while `use_internal_logger` is true"]);
+}

@@ -172,3 +172,23 @@ fn a_file_that_is_opened_again_after_a_failure_is_not_emptied() {
     files.write(&path, b"two\n", at(0)).unwrap();
     assert_eq!(fs::read_to_string(path).unwrap(), "one\ntwo\n");
 }
+
+#[test]
+fn bodies_are_checked() {
+    let check = |yaml: &str| {
+        let node = crate::config::yaml::parse(0, yaml).unwrap();
+        let mut problems = Problems::default();
+        if let Some(config) = crate::config::decode::<Config>(&node, &mut problems) {
+            config.validate(&node, &mut problems);
+        }
+        problems.0.into_iter().map(|problem| problem.message).collect::<Vec<_>>().join("; ")
+    };
+    let good = "path: /t/*.json\nrotation:\ncompression: zstd\ngroup_by: {enabled: true}\n";
+    assert_eq!(check(good), "");
+    assert_eq!(check("format: proto\n"), "`path` is required: the file to write to");
+    assert_eq!(check("path: a\nencoding: x\n"), "encoding extensions are not supported");
+    let both = "path: a\nappend: true\nrotation: {max_days: 3}\n";
+    assert!(check(both).contains("cannot be used together"));
+    assert!(check("path: a\ngroup_by: {enabled: true}\n").contains("exactly one `*`"));
+    assert!(check("path: a\ndirectory_permissions: \"9\"\n").contains("octal"));
+}
