@@ -1,4 +1,130 @@
 //! The control plane: what a running process does, for programs, over gRPC.
+//!
+//! `skep.control.v1.ControlService` (see `proto/`), `grpc.health.v1` and reflection on one
+//! listener, by default [`DEFAULT_ENDPOINT`]. Everything is read-only. It listens on other than
+//! loopback addresses only where the configuration names one.
+
+mod service;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::net::TcpListener;
+use tonic::transport::server::TcpIncoming;
+use tonic_health::{ServingStatus, server::HealthReporter};
+
+use crate::{
+    component::{BoxFuture, Listening, Stop},
+    net::server,
+    telemetry::{Telemetry, verdict},
+};
+use proto::control_service_server::ControlServiceServer;
+
+/// Where the control plane listens by default.
+pub const DEFAULT_ENDPOINT: &str = "127.0.0.1:8687";
+
+/// How often the health service looks at the state of the process.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// The control plane, open but not answering yet.
+#[derive(Debug)]
+pub struct Admin {
+    listener: TcpListener,
+    address: SocketAddr,
+    telemetry: Arc<Telemetry>,
+}
+
+impl Admin {
+    /// Opens the listener; the error has the remedy in it. Call within a tokio runtime.
+    pub fn bind(endpoint: &str, telemetry: Arc<Telemetry>) -> Result<Self, String> {
+        let explain = |error| server::explain_bind(&error, endpoint);
+        let listener = server::resolve(endpoint).and_then(server::listen).map_err(explain)?;
+        let address = listener.local_addr().map_err(explain)?;
+        Ok(Admin { listener, address, telemetry })
+    }
+
+    /// The address that was opened.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The same for the start-up report.
+    pub fn listening(&self) -> Listening {
+        Listening { protocol: "grpc", address: self.address.to_string(), tls: false }
+    }
+
+    /// Serves until `stop` is raised.
+    pub fn run(self, stop: Stop) -> BoxFuture<()> {
+        Box::pin(self.serve(stop))
+    }
+
+    async fn serve(self, mut stop: Stop) {
+        let (reporter, health) = tonic_health::server::health_reporter();
+        let reflection = match tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .build_v1()
+        {
+            Ok(reflection) => Some(reflection),
+            Err(error) => {
+                tracing::error!(%error, "the control plane has no reflection");
+                None
+            }
+        };
+        let control =
+            service::Control { telemetry: Arc::clone(&self.telemetry), stop: stop.clone() };
+        let serving = tonic::transport::Server::builder()
+            .concurrency_limit_per_connection(16)
+            .max_concurrent_streams(Some(32))
+            .add_service(ControlServiceServer::new(control))
+            .add_service(health)
+            .add_optional_service(reflection)
+            .serve_with_incoming_shutdown(TcpIncoming::from(self.listener), {
+                let mut stop = stop.clone();
+                async move { stop.raised().await }
+            });
+        let reporting = report(reporter, self.telemetry);
+        tokio::select! {
+            result = serving => {
+                if let Err(error) = result {
+                    tracing::error!(%error, "the control plane has ended");
+                }
+            }
+            () = reporting => {}
+            // Watchers of the health service never hang up on their own.
+            () = async { stop.raised().await; tokio::time::sleep(GRACE).await } => {}
+        }
+    }
+}
+
+/// How long open calls may go on after the stop.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Serves the control plane on an endpoint: [`Admin::bind`] and [`Admin::run`] in one.
+pub fn serve(
+    endpoint: &str,
+    telemetry: Arc<Telemetry>,
+    stop: Stop,
+) -> Result<BoxFuture<()>, String> {
+    Ok(Admin::bind(endpoint, telemetry)?.run(stop))
+}
+
+/// Keeps `grpc.health.v1` at the state of the process, for the process (empty name) and the
+/// control service.
+async fn report(reporter: HealthReporter, telemetry: Arc<Telemetry>) {
+    let mut ticks = tokio::time::interval(LOOK);
+    let mut before = None;
+    loop {
+        ticks.tick().await;
+        let is_ready = verdict::is_ready(&telemetry);
+        if before == Some(is_ready) {
+            continue;
+        }
+        before = Some(is_ready);
+        let status = if is_ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+        reporter.set_service_status("", status).await;
+        reporter.set_service_status("skep.control.v1.ControlService", status).await;
+    }
+}
 
 /// Messages and services of `proto/skep/control/v1/control.proto`.
 #[expect(
@@ -14,3 +140,6 @@ pub mod proto {
     /// The compiled `.proto` files, for reflection.
     pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/control.bin"));
 }
+
+#[cfg(test)]
+mod tests;

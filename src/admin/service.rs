@@ -1,0 +1,215 @@
+//! `skep.control.v1.ControlService` over [`Telemetry`]: reads, never changes anything.
+
+use std::{
+    collections::BTreeSet,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, SystemTime},
+};
+
+use tokio::sync::mpsc;
+use tonic::{Request, Response, Status};
+
+use super::proto::{
+    Budget, Component, Dropped, Edge, HealthRequest, HealthResponse, Node, State, TopologyRequest,
+    TopologyResponse, WatchTopologyRequest, control_service_server::ControlService,
+};
+use crate::{
+    component::{BoxFuture, Stop},
+    otlp::payload::Reason,
+    telemetry::{Telemetry, process::VERSION, verdict},
+};
+
+/// Shortest interval of [`WatchTopologyRequest`].
+const MIN_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The service. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Control {
+    pub(super) telemetry: Arc<Telemetry>,
+    pub(super) stop: Stop,
+}
+
+#[tonic::async_trait]
+impl ControlService for Control {
+    async fn health(&self, _: Request<HealthRequest>) -> Result<Response<HealthResponse>, Status> {
+        Ok(Response::new(health(&self.telemetry, SystemTime::now())))
+    }
+
+    async fn topology(
+        &self,
+        request: Request<TopologyRequest>,
+    ) -> Result<Response<TopologyResponse>, Status> {
+        let pipeline = request.into_inner().pipeline;
+        Ok(Response::new(topology(&self.telemetry, &pipeline, SystemTime::now())))
+    }
+
+    type WatchTopologyStream = Watch;
+
+    async fn watch_topology(
+        &self,
+        request: Request<WatchTopologyRequest>,
+    ) -> Result<Response<Watch>, Status> {
+        let request = request.into_inner();
+        let interval = match request.interval_ms {
+            0 => Duration::from_secs(1),
+            millis => Duration::from_millis(millis.into()).max(MIN_INTERVAL),
+        };
+        let (sender, receiver) = mpsc::channel(1);
+        let feeding = feed(self.clone(), request.pipeline, interval, sender);
+        Ok(Response::new(Watch { receiver, feeding: Some(Box::pin(feeding)) }))
+    }
+}
+
+/// Sends a reading at once and at every interval until the reader is gone or the process stops.
+/// A slow reader gets fewer readings, not a backlog.
+async fn feed(
+    mut control: Control,
+    pipeline: String,
+    interval: Duration,
+    sender: mpsc::Sender<TopologyResponse>,
+) {
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = control.stop.raised() => return,
+        }
+        let reading = topology(&control.telemetry, &pipeline, SystemTime::now());
+        if sender.send(reading).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The stream of `WatchTopology`. It drives its own feeder, so that no task outlives it.
+pub(super) struct Watch {
+    receiver: mpsc::Receiver<TopologyResponse>,
+    feeding: Option<BoxFuture<()>>,
+}
+
+impl tonic::codegen::tokio_stream::Stream for Watch {
+    type Item = Result<TopologyResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(feeding) = &mut self.feeding
+            && feeding.as_mut().poll(cx).is_ready()
+        {
+            self.feeding = None;
+        }
+        self.receiver.poll_recv(cx).map(|reading| reading.map(Ok))
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The answer to `Health`.
+fn health(telemetry: &Telemetry, now: SystemTime) -> HealthResponse {
+    let is_ready = verdict::is_ready(telemetry);
+    let dropped = Reason::ALL.into_iter().filter_map(|reason| {
+        let items = telemetry.dropped[reason as usize].read();
+        (items > 0).then(|| Dropped { reason: reason.name().to_owned(), items })
+    });
+    HealthResponse {
+        ready: is_ready,
+        version: VERSION.to_owned(),
+        uptime_ms: millis(telemetry.process.uptime()),
+        components: components(telemetry, is_ready, now),
+        budget: Some(Budget {
+            limit_bytes: telemetry.budget_limit.read(),
+            used_bytes: telemetry.budget_used.read(),
+            waiting_requests: telemetry.budget_waiting.read(),
+        }),
+        dropped: dropped.collect(),
+    }
+}
+
+fn components(telemetry: &Telemetry, is_ready: bool, now: SystemTime) -> Vec<Component> {
+    let running = |state: State| (if is_ready { state } else { State::Stopped }).into();
+    let by_use = |items: u64| running(if items > 0 { State::Ok } else { State::Idle });
+    let mut all: Vec<Component> = Vec::new();
+    for stats in telemetry.receivers() {
+        // One component, whatever number of transports it counts.
+        let same = |c: &&mut Component| c.id == stats.id && c.signal == stats.signal.name();
+        let state = by_use(stats.accepted.read());
+        match all.iter_mut().find(same) {
+            Some(component) => component.state = component.state.max(state),
+            None => all.push(Component {
+                kind: "receiver".to_owned(),
+                id: stats.id.clone(),
+                signal: stats.signal.name().to_owned(),
+                state,
+                ..Component::default()
+            }),
+        }
+    }
+    all.extend(telemetry.processors().iter().map(|stats| Component {
+        kind: "processor".to_owned(),
+        id: stats.id.clone(),
+        signal: stats.signal.name().to_owned(),
+        state: by_use(stats.incoming.read()),
+        pipeline: stats.pipeline.clone(),
+        ..Component::default()
+    }));
+    all.extend(verdict::exporters(telemetry, now).into_iter().map(|exporter| {
+        let (age, words) = exporter.error.unzip();
+        Component {
+            kind: "exporter".to_owned(),
+            id: exporter.id,
+            signal: exporter.signal.to_owned(),
+            state: running(match exporter.state {
+                verdict::State::Idle => State::Idle,
+                verdict::State::Ok => State::Ok,
+                verdict::State::Failing | verdict::State::Denied => State::Error,
+            }),
+            last_success_age_ms: exporter.success_age.map(millis),
+            last_error: words.unwrap_or_default(),
+            last_error_age_ms: age.map(millis),
+            destination: exporter.destination,
+            ..Component::default()
+        }
+    }));
+    all.extend(telemetry.inventory().extensions.iter().map(|id| Component {
+        kind: "extension".to_owned(),
+        id: id.clone(),
+        state: running(State::Ok),
+        ..Component::default()
+    }));
+    all.sort_by(|a, b| {
+        (&a.kind, &a.id, &a.signal, &a.pipeline).cmp(&(&b.kind, &b.id, &b.signal, &b.pipeline))
+    });
+    all
+}
+
+/// The answer to `Topology`; `pipeline` empty means all.
+fn topology(telemetry: &Telemetry, pipeline: &str, now: SystemTime) -> TopologyResponse {
+    let mut nodes = BTreeSet::new();
+    let mut edges = Vec::new();
+    for edge in telemetry.edges() {
+        if !pipeline.is_empty() && edge.pipeline != pipeline {
+            continue;
+        }
+        for end in [&edge.from, &edge.to] {
+            let (kind, id) = end.split_once(' ').unwrap_or(("", end));
+            nodes.insert((edge.pipeline.clone(), kind.to_owned(), id.to_owned()));
+        }
+        edges.push(Edge {
+            pipeline: edge.pipeline.clone(),
+            from: edge.from.clone(),
+            to: edge.to.clone(),
+            payloads: edge.payloads.read(),
+            items: edge.items.read(),
+            bytes: edge.bytes.read(),
+        });
+    }
+    let nodes = nodes.into_iter().map(|(pipeline, kind, id)| Node { pipeline, kind, id });
+    TopologyResponse {
+        read_at_unix_ms: millis(now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()),
+        nodes: nodes.collect(),
+        edges,
+    }
+}

@@ -1,0 +1,75 @@
+use super::{
+    proto::{
+        HealthRequest, State, TopologyRequest, WatchTopologyRequest,
+        control_service_client::ControlServiceClient,
+    },
+    *,
+};
+use crate::otlp::Signal;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn programs_read_health_and_topology() {
+    let telemetry = Arc::new(Telemetry::default());
+    telemetry.ready.set(1);
+    telemetry.receiver("otlp", Signal::Traces, "grpc").accepted.add(1);
+    let exporter = telemetry.exporter("otlp/b", Signal::Traces, "b:4317");
+    exporter.erred(std::time::SystemTime::now(), "connection refused");
+    let edge = telemetry.edge("traces", "receiver otlp", "exporter otlp/b");
+    edge.items.add(5);
+    let admin = Admin::bind("127.0.0.1:0", Arc::clone(&telemetry)).unwrap();
+    let address = format!("http://{}", admin.address());
+    let (stop, stopped) = Stop::pair();
+    let serving = tokio::spawn(admin.run(stopped));
+
+    let mut client = ControlServiceClient::connect(address.clone()).await.unwrap();
+    let health = client.health(HealthRequest {}).await.unwrap().into_inner();
+    assert!(health.ready);
+    let failing = &health.components[0];
+    assert_eq!((failing.kind.as_str(), failing.state()), ("exporter", State::Error));
+    assert_eq!(failing.last_error, "connection refused");
+    assert_eq!(health.components[1].state(), State::Ok);
+
+    let all = client.topology(TopologyRequest::default()).await.unwrap().into_inner();
+    assert_eq!((all.nodes.len(), all.edges[0].items), (2, 5));
+    let none = TopologyRequest { pipeline: "logs".to_owned() };
+    assert!(client.topology(none).await.unwrap().into_inner().edges.is_empty());
+
+    let request = WatchTopologyRequest { interval_ms: 100, ..Default::default() };
+    let mut watch = client.watch_topology(request).await.unwrap().into_inner();
+    assert_eq!(watch.message().await.unwrap().unwrap().edges[0].items, 5);
+    edge.items.add(1);
+    let next = tokio::time::timeout(PATIENCE, watch.message()).await.unwrap();
+    assert_eq!(next.unwrap().unwrap().edges[0].items, 6);
+
+    stop.send(true).unwrap();
+    tokio::time::timeout(PATIENCE, serving).await.unwrap().unwrap();
+    let end = tokio::time::timeout(PATIENCE, watch.message()).await.unwrap();
+    assert!(!matches!(end, Ok(Some(_))), "the stream ends with the process");
+}
+
+#[tokio::test]
+async fn the_health_service_follows_readiness() {
+    use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+    let telemetry = Arc::new(Telemetry::default());
+    let admin = Admin::bind("127.0.0.1:0", Arc::clone(&telemetry)).unwrap();
+    let address = format!("http://{}", admin.address());
+    let (stop, stopped) = Stop::pair();
+    let serving = tokio::spawn(admin.run(stopped));
+    let channel = tonic::transport::Endpoint::new(address).unwrap().connect().await.unwrap();
+    let mut client = HealthClient::new(channel);
+    let mut watch = client.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    let mut until = async |wanted: ServingStatus| {
+        let wanted = match wanted {
+            ServingStatus::Serving => 1,
+            _ => 2,
+        };
+        while watch.message().await.unwrap().unwrap().status != wanted {}
+    };
+    tokio::time::timeout(PATIENCE, until(ServingStatus::NotServing)).await.unwrap();
+    telemetry.ready.set(1);
+    tokio::time::timeout(PATIENCE, until(ServingStatus::Serving)).await.unwrap();
+    stop.send(true).unwrap();
+    tokio::time::timeout(PATIENCE, serving).await.unwrap().unwrap();
+}

@@ -1,0 +1,394 @@
+//! Tells probes whether the process takes data.
+//!
+//! ```yaml
+//! health_check:
+//!   endpoint: localhost:13133
+//!   path: /
+//! ```
+//!
+//! `path` answers 200 once the pipelines run, and 503 before that and from the start of the drain,
+//! as the Collector does. Two more paths tell liveness and readiness apart: `/livez` answers 200 as
+//! long as the process answers at all, `/readyz` as `path`. `?verbose` shows every exporter with the
+//! age of its last success and the backend's own words for its last failure.
+//!
+//! A backend that is down makes the process no less able to take data, so it does not change the
+//! answer unless `component_health` asks for that. `use_v2: true`, or the type `healthcheckv2`,
+//! takes the keys `http` and `grpc` of the newer extension; its path is `/status`.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use http::StatusCode;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::pages;
+use crate::{
+    component::{
+        BoxFuture, BuildContext, Entry, Extension, ExtensionConfig, Listening, StartError, Stop,
+        default_address,
+    },
+    config::{Interval, Node, Problems, Section},
+    net::pages::{Ask, Page, Pages, Site},
+    otlp::Signal,
+    telemetry::{
+        Telemetry,
+        process::timestamp,
+        verdict::{self, ExporterVerdict, State},
+    },
+};
+
+/// Settings of both generations of the extension.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Take the keys of the newer extension: `http`, `grpc`, `component_health`.
+    pub use_v2: bool,
+    /// Address; default `localhost:13133`, in a container `0.0.0.0:13133`.
+    pub endpoint: Option<String>,
+    /// Path of the probe.
+    pub path: String,
+    /// Bodies to answer with instead of JSON.
+    pub response_body: Option<ResponseBody>,
+    /// Accepted without effect, as in the Collector.
+    pub check_collector_pipeline: Option<CheckPipeline>,
+    /// When a failing exporter makes the probe fail.
+    pub component_health: Option<ComponentHealth>,
+    /// HTTP, with `use_v2`.
+    pub http: Section<HttpV2>,
+    /// gRPC health service: not offered here, since the control plane serves it.
+    pub grpc: Section<GrpcV2>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            use_v2: false,
+            endpoint: None,
+            path: "/".to_owned(),
+            response_body: None,
+            check_collector_pipeline: None,
+            component_health: None,
+            http: Section::Off,
+            grpc: Section::Off,
+        }
+    }
+}
+
+/// Bodies of the answers.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ResponseBody {
+    /// With 200.
+    pub healthy: String,
+    /// With 503.
+    pub unhealthy: String,
+}
+
+/// Has had no effect in the Collector for years.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CheckPipeline {
+    /// Without effect.
+    pub enabled: bool,
+    /// Without effect.
+    pub interval: Option<Interval>,
+    /// Without effect.
+    pub exporter_failure_threshold: u32,
+}
+
+/// When a failing exporter makes the probe fail with 500.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ComponentHealth {
+    /// At once, where no retry can mend the failure.
+    pub include_permanent_errors: bool,
+    /// After `recovery_duration` without a success, where a retry may mend it.
+    pub include_recoverable_errors: bool,
+    /// See `include_recoverable_errors`.
+    pub recovery_duration: Interval,
+}
+
+impl Default for ComponentHealth {
+    fn default() -> Self {
+        ComponentHealth {
+            include_permanent_errors: false,
+            include_recoverable_errors: false,
+            recovery_duration: Interval(Duration::from_mins(5)),
+        }
+    }
+}
+
+/// HTTP part of the newer extension.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpV2 {
+    /// Address; default as above.
+    pub endpoint: Option<String>,
+    /// The probe.
+    pub status: StatusPath,
+    /// The running configuration: not offered, since it may hold secrets.
+    pub config: ConfigPath,
+}
+
+/// Path of the probe.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct StatusPath {
+    /// Whether it is there.
+    pub enabled: bool,
+    /// Where.
+    pub path: String,
+}
+
+impl Default for StatusPath {
+    fn default() -> Self {
+        StatusPath { enabled: true, path: "/status".to_owned() }
+    }
+}
+
+/// Path of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ConfigPath {
+    /// Refused.
+    pub enabled: bool,
+    /// Where.
+    pub path: String,
+}
+
+impl Default for ConfigPath {
+    fn default() -> Self {
+        ConfigPath { enabled: false, path: "/config".to_owned() }
+    }
+}
+
+/// gRPC part of the newer extension.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct GrpcV2 {
+    /// Refused.
+    pub endpoint: Option<String>,
+    /// Refused.
+    pub transport: Option<String>,
+}
+
+fn decode(node: &Node, problems: &mut Problems) -> Option<Config> {
+    let body = pages::without_server_keys(node, problems);
+    crate::config::decode::<Config>(&body, problems)
+}
+
+pub(super) const ENTRY: Entry<dyn ExtensionConfig> = Entry {
+    name: "health_check",
+    aliases: &[],
+    signals: &Signal::ALL,
+    source: include_str!("health_check.rs"),
+    decode: |node, problems| {
+        decode(node, problems).map(|config| Box::new(config) as Box<dyn ExtensionConfig>)
+    },
+    schema: |generator| generator.subschema_for::<Config>(),
+};
+
+pub(super) const ENTRY_V2: Entry<dyn ExtensionConfig> = Entry {
+    name: "healthcheckv2",
+    aliases: &["healthcheck_v2"],
+    signals: &Signal::ALL,
+    source: include_str!("health_check.rs"),
+    decode: |node, problems| {
+        decode(node, problems)
+            .map(|config| Box::new(Config { use_v2: true, ..config }) as Box<dyn ExtensionConfig>)
+    },
+    schema: |generator| generator.subschema_for::<Config>(),
+};
+
+impl ExtensionConfig for Config {
+    fn validate(&self, at: &Node, problems: &mut Problems) {
+        if self.grpc.on().is_some() {
+            problems
+                .error(at.at("grpc"), "`grpc` is not supported for this extension")
+                .help("the control plane serves grpc.health.v1; point the probe there");
+        }
+        let http = self.http.on();
+        if http.is_some() && !self.use_v2 {
+            problems.error(at.at("http"), "`http` needs `use_v2: true`");
+        }
+        if http.is_some_and(|http| http.config.enabled) {
+            problems
+                .error(at.at("http::config::enabled"), "the configuration is not served")
+                .help("it may hold secrets; remove the key");
+        }
+        if !self.path.starts_with('/') {
+            problems.error(at.at("path"), "`path` must begin with `/`");
+        }
+        if http.is_some_and(|http| !http.status.path.starts_with('/')) {
+            problems.error(at.at("http::status::path"), "`path` must begin with `/`");
+        }
+        if self.check_collector_pipeline.is_some() {
+            let words = "`check_collector_pipeline` has no effect";
+            let place = at.at("check_collector_pipeline");
+            problems.warning(place, words).help("use `component_health` with `use_v2: true`");
+        }
+    }
+
+    fn build(&self, cx: &BuildContext) -> Result<Box<dyn Extension>, StartError> {
+        let http = self.http.on().cloned().unwrap_or_default();
+        let endpoint = if self.use_v2 && self.http.on().is_some() {
+            http.endpoint
+        } else {
+            self.endpoint.clone()
+        };
+        let path = match (self.use_v2, http.status.enabled) {
+            (true, true) => Some(http.status.path),
+            (true, false) => None,
+            (false, _) => Some(self.path.clone()),
+        };
+        Ok(Box::new(HealthCheck {
+            component: format!("extension \"{}\"", cx.id),
+            endpoint: endpoint
+                .unwrap_or_else(|| default_address(cx.in_container, 13133).to_string()),
+            probe: Probe {
+                path,
+                bodies: self.response_body.clone(),
+                health: self.component_health.unwrap_or_default(),
+                telemetry: Arc::clone(&cx.telemetry),
+            },
+            pages: None,
+        }))
+    }
+}
+
+struct HealthCheck {
+    component: String,
+    endpoint: String,
+    probe: Probe,
+    pages: Option<Pages>,
+}
+
+impl Extension for HealthCheck {
+    fn bind(&mut self) -> Result<Vec<Listening>, StartError> {
+        let (pages, listening) = pages::open(&self.component, &self.endpoint)?;
+        self.pages = Some(pages);
+        Ok(vec![listening])
+    }
+
+    fn run(self: Box<Self>, stop: Stop) -> BoxFuture<()> {
+        Box::pin(async move {
+            if let Some(pages) = self.pages {
+                pages.run(self.probe, stop.subscribe()).await;
+            }
+        })
+    }
+}
+
+struct Probe {
+    /// Path of the Collector's probe; none where it is turned off.
+    path: Option<String>,
+    bodies: Option<ResponseBody>,
+    health: ComponentHealth,
+    telemetry: Arc<Telemetry>,
+}
+
+impl Site for Probe {
+    async fn answer(&self, ask: Ask) -> Page {
+        self.page(&ask, SystemTime::now())
+    }
+}
+
+impl Probe {
+    fn page(&self, ask: &Ask, now: SystemTime) -> Page {
+        match ask.path.as_str() {
+            "/livez" => return Page::json(StatusCode::OK, "{\"status\":\"alive\"}\n"),
+            "/readyz" => {}
+            path => {
+                let matches = self.path.as_deref().is_some_and(|own| own == "/" || own == path);
+                if !matches {
+                    return Page::missing("/livez, /readyz and the path that is configured");
+                }
+            }
+        }
+        let exporters = verdict::exporters(&self.telemetry, now);
+        let status = self.status(&exporters, ask.parameter("pipeline").as_deref());
+        let bodies = self.bodies.as_ref().filter(|_| !ask.has("verbose"));
+        if let Some(bodies) = bodies {
+            let is_healthy = status == StatusCode::OK;
+            let body = if is_healthy { &bodies.healthy } else { &bodies.unhealthy };
+            return Page::text(status, body.clone());
+        }
+        let mut body = self.summary(status);
+        if ask.has("verbose") {
+            body["exporters"] = exporters.iter().map(describe).collect();
+        }
+        Page::json(status, format!("{body}\n"))
+    }
+
+    fn status(&self, exporters: &[ExporterVerdict], pipeline: Option<&str>) -> StatusCode {
+        if !verdict::is_ready(&self.telemetry) {
+            return StatusCode::SERVICE_UNAVAILABLE;
+        }
+        let inventory = self.telemetry.inventory();
+        let wanted = match pipeline {
+            None => None,
+            Some(id) => match inventory.pipelines.iter().find(|p| p.id == id) {
+                Some(pipeline) => Some(pipeline),
+                None => return StatusCode::NOT_FOUND,
+            },
+        };
+        let fails = exporters
+            .iter()
+            .filter(|e| {
+                wanted.is_none_or(|p| {
+                    p.exporters.contains(&e.id) && p.id.split('/').next() == Some(e.signal)
+                })
+            })
+            .any(|e| self.counts_as_failed(e));
+        if fails { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK }
+    }
+
+    fn counts_as_failed(&self, exporter: &ExporterVerdict) -> bool {
+        match exporter.state {
+            State::Idle | State::Ok => false,
+            State::Denied => self.health.include_permanent_errors,
+            State::Failing => {
+                let uptime = self.telemetry.process.uptime();
+                let since_success = exporter.success_age.unwrap_or(uptime);
+                self.health.include_recoverable_errors
+                    && since_success >= self.health.recovery_duration.0
+            }
+        }
+    }
+
+    fn summary(&self, status: StatusCode) -> serde_json::Value {
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            return serde_json::json!({ "status": "Server not available" });
+        }
+        let process = &self.telemetry.process;
+        let words = match status {
+            StatusCode::OK => "Server available",
+            StatusCode::NOT_FOUND => "no such pipeline",
+            _ => "an exporter fails",
+        };
+        serde_json::json!({
+            "status": words,
+            "upSince": timestamp(process.started),
+            "uptime": format!("{}s", process.uptime().as_secs()),
+        })
+    }
+}
+
+fn describe(exporter: &ExporterVerdict) -> serde_json::Value {
+    let error = exporter.error.as_ref();
+    serde_json::json!({
+        "id": exporter.id,
+        "signal": exporter.signal,
+        "destination": exporter.destination,
+        "state": exporter.state.name(),
+        "lastSuccessAgeSeconds": exporter.success_age.map(|age| age.as_secs()),
+        "lastError": error.map(|(_, words)| words),
+        "lastErrorAgeSeconds": error.map(|(age, _)| age.as_secs()),
+    })
+}
+
+#[cfg(test)]
+mod tests;

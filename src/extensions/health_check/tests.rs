@@ -1,0 +1,104 @@
+use super::*;
+use crate::{component::ComponentId, net::pages::tests::get, telemetry::PipelineInfo};
+
+fn context(telemetry: &Arc<Telemetry>) -> BuildContext {
+    BuildContext {
+        id: ComponentId { kind_name: "health_check".to_owned(), name: None },
+        pipeline: String::new(),
+        signal: Signal::Traces,
+        in_container: false,
+        telemetry: Arc::clone(telemetry),
+    }
+}
+
+struct World {
+    telemetry: Arc<Telemetry>,
+    address: std::net::SocketAddr,
+    stop: tokio::sync::watch::Sender<bool>,
+    serving: tokio::task::JoinHandle<()>,
+}
+
+impl World {
+    fn start(config: Config) -> Self {
+        let telemetry = Arc::new(Telemetry::default());
+        let config = Config { endpoint: Some("127.0.0.1:0".to_owned()), ..config };
+        let mut extension = config.build(&context(&telemetry)).unwrap();
+        let address = extension.bind().unwrap()[0].address.parse().unwrap();
+        let (stop, stopped) = Stop::pair();
+        let serving = tokio::spawn(extension.run(stopped));
+        World { telemetry, address, stop, serving }
+    }
+
+    async fn status(&self, path: &str) -> u16 {
+        get(self.address, path).await[9..12].parse().unwrap()
+    }
+
+    async fn end(self) {
+        self.stop.send(true).unwrap();
+        self.serving.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn readiness_follows_the_pipelines_and_liveness_does_not() {
+    let world = World::start(Config::default());
+    assert_eq!((world.status("/").await, world.status("/readyz").await), (503, 503));
+    assert_eq!(world.status("/livez").await, 200);
+    world.telemetry.ready.set(1);
+    let page = get(world.address, "/").await;
+    assert!(page.starts_with("HTTP/1.1 200") && page.contains("\"Server available\""), "{page}");
+    world.telemetry.ready.set(0);
+    assert_eq!(world.status("/readyz").await, 503);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn verbose_shows_the_words_of_the_backend() {
+    let world = World::start(Config::default());
+    world.telemetry.ready.set(1);
+    let exporter = world.telemetry.exporter("otlp/hny", Signal::Traces, "api.honeycomb.io");
+    exporter.denied(SystemTime::now(), "401 unknown API key \"x\"");
+    let page = get(world.address, "/readyz?verbose").await;
+    assert!(page.starts_with("HTTP/1.1 200"), "a backend that is down is no reason: {page}");
+    assert!(page.contains(r#""lastError":"401 unknown API key \"x\"""#), "{page}");
+    assert!(page.contains(r#""state":"denied""#), "{page}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn component_health_lets_a_backend_fail_the_probe() {
+    let health = ComponentHealth { include_permanent_errors: true, ..ComponentHealth::default() };
+    let config = Config { use_v2: true, component_health: Some(health), ..Config::default() };
+    let world = World::start(config);
+    world.telemetry.ready.set(1);
+    let pipeline = |id: &str, exporter: &str| PipelineInfo {
+        id: id.to_owned(),
+        exporters: vec![exporter.to_owned()],
+        ..PipelineInfo::default()
+    };
+    let pipelines = vec![pipeline("traces", "a"), pipeline("traces/2", "b")];
+    world.telemetry.set_inventory(crate::telemetry::Inventory { pipelines, extensions: vec![] });
+    let exporter = world.telemetry.exporter("a", Signal::Traces, "backend");
+    assert_eq!(world.status("/status").await, 200);
+    exporter.erred(SystemTime::now(), "503");
+    assert_eq!(world.status("/status").await, 200, "a retry may mend it");
+    exporter.denied(SystemTime::now(), "401");
+    assert_eq!(world.status("/status").await, 500);
+    assert_eq!(world.status("/status?pipeline=traces").await, 500);
+    assert_eq!(world.status("/status?pipeline=traces/2").await, 200);
+    assert_eq!(world.status("/status?pipeline=logs").await, 404);
+    assert_eq!(world.status("/other").await, 404);
+    exporter.succeeded(SystemTime::now());
+    assert_eq!(world.status("/status").await, 200);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn the_bodies_are_yours() {
+    let bodies = ResponseBody { healthy: "fine".to_owned(), unhealthy: "ill".to_owned() };
+    let world = World::start(Config { response_body: Some(bodies), ..Config::default() });
+    assert!(get(world.address, "/").await.ends_with("\r\n\r\nill"));
+    world.telemetry.ready.set(1);
+    assert!(get(world.address, "/any").await.ends_with("\r\n\r\nfine"));
+    world.end().await;
+}

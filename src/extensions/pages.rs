@@ -1,0 +1,50 @@
+//! What the extensions that serve pages have in common: opening the listener, and the refusal of
+//! server keys that such a page does not have.
+
+use crate::{
+    component::{Listening, StartError},
+    config::{Node, Problems, Value},
+    net::pages::Pages,
+};
+
+/// The Collector's server keys that have no meaning here, with the remedy.
+const REFUSED: &[(&str, &str)] = &[
+    ("tls", "the page is served without TLS; keep it on loopback or put a proxy in front"),
+    ("auth", "the page knows no users; keep it on loopback or put a proxy in front"),
+    ("cors", "the page answers no other site; remove the key"),
+    ("middlewares", "the page has no middleware; remove the key"),
+    ("response_headers", "the headers of the page are fixed; remove the key"),
+    ("include_metadata", "nothing reads request headers here; remove the key"),
+    ("compression_algorithms", "no body is read here; remove the key"),
+    ("max_request_body_size", "no body is read here; remove the key"),
+    ("read_timeout", "headers have 10 seconds; remove the key"),
+    ("read_header_timeout", "headers have 10 seconds; remove the key"),
+    ("write_timeout", "the time to write is not limited; remove the key"),
+    ("idle_timeout", "an idle connection has 10 seconds; remove the key"),
+    ("keep_alives_enabled", "connections are kept alive; remove the key"),
+    ("transport", "the page is served over TCP; remove the key"),
+];
+
+/// The body without the keys that are refused, each of which becomes an error of its own words.
+pub(super) fn without_server_keys(body: &Node, problems: &mut Problems) -> Node {
+    let mut body = body.clone();
+    if let Value::Map(members) = &mut body.value {
+        members.retain(|member| {
+            let refused = REFUSED.iter().find(|(key, _)| *key == member.key);
+            if let Some((key, remedy)) = refused {
+                let message = format!("`{key}` is not supported for this extension");
+                problems.error(&member.value, message).help(*remedy);
+            }
+            refused.is_none()
+        });
+    }
+    body
+}
+
+/// Opens the listener of an extension.
+pub(super) fn open(component: &str, endpoint: &str) -> Result<(Pages, Listening), StartError> {
+    let pages = Pages::bind(endpoint)
+        .map_err(|message| StartError { component: component.to_owned(), message })?;
+    let address = pages.address().to_string();
+    Ok((pages, Listening { protocol: "http", address, tls: false }))
+}

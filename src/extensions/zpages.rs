@@ -1,0 +1,264 @@
+//! Pages for people who want to see what the process does.
+//!
+//! ```yaml
+//! zpages:
+//!   endpoint: localhost:55679
+//! ```
+//!
+//! `/debug/servicez` shows the process, `/debug/pipelinez` the pipelines and the traffic on every
+//! edge, `/debug/extensionz` the extensions, `/debug/featurez` what this build can do,
+//! `/debug/tracez` the last warnings and errors with the state of every exporter.
+
+use std::{
+    fmt::Write as _,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::pages;
+use crate::{
+    component::{
+        BoxFuture, BuildContext, Entry, Extension, ExtensionConfig, Listening, StartError, Stop,
+    },
+    config::{Node, Problems},
+    net::pages::{Ask, Page, Pages, Site, escape_html},
+    otlp::{Signal, payload::Reason},
+    telemetry::{
+        Telemetry, logs,
+        process::{VERSION, timestamp, usage},
+        verdict,
+    },
+};
+
+/// Where the pages are.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Address. Keep it on loopback: the pages ask for no password.
+    pub endpoint: String,
+    /// Go's exported variables: not offered.
+    pub expvar: Expvar,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config { endpoint: "localhost:55679".to_owned(), expvar: Expvar::default() }
+    }
+}
+
+/// Go's exported variables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Expvar {
+    /// Accepted with a warning; there is no such page.
+    pub enabled: bool,
+}
+
+pub(super) const ENTRY: Entry<dyn ExtensionConfig> = Entry {
+    name: "zpages",
+    aliases: &[],
+    signals: &Signal::ALL,
+    source: include_str!("zpages.rs"),
+    decode: |node, problems| {
+        let body = pages::without_server_keys(node, problems);
+        crate::config::decode::<Config>(&body, problems)
+            .map(|config| Box::new(config) as Box<dyn ExtensionConfig>)
+    },
+    schema: |generator| generator.subschema_for::<Config>(),
+};
+
+impl ExtensionConfig for Config {
+    fn validate(&self, at: &Node, problems: &mut Problems) {
+        if self.expvar.enabled {
+            problems
+                .warning(at.at("expvar::enabled"), "there is no page of Go variables")
+                .help("the metrics page has the same numbers");
+        }
+    }
+
+    fn build(&self, cx: &BuildContext) -> Result<Box<dyn Extension>, StartError> {
+        Ok(Box::new(Zpages {
+            component: format!("extension \"{}\"", cx.id),
+            endpoint: self.endpoint.clone(),
+            views: Views(Arc::clone(&cx.telemetry)),
+            pages: None,
+        }))
+    }
+}
+
+struct Zpages {
+    component: String,
+    endpoint: String,
+    views: Views,
+    pages: Option<Pages>,
+}
+
+impl Extension for Zpages {
+    fn bind(&mut self) -> Result<Vec<Listening>, StartError> {
+        let (pages, listening) = pages::open(&self.component, &self.endpoint)?;
+        self.pages = Some(pages);
+        Ok(vec![listening])
+    }
+
+    fn run(self: Box<Self>, stop: Stop) -> BoxFuture<()> {
+        Box::pin(async move {
+            if let Some(pages) = self.pages {
+                pages.run(self.views, stop.subscribe()).await;
+            }
+        })
+    }
+}
+
+const PATHS: &str = "/debug/servicez, /debug/pipelinez, /debug/extensionz, /debug/featurez and \
+                     /debug/tracez";
+
+struct Views(Arc<Telemetry>);
+
+impl Site for Views {
+    async fn answer(&self, ask: Ask) -> Page {
+        let (title, body) = match ask.path.as_str() {
+            "/" | "/debug/servicez" => ("Service", service(&self.0)),
+            "/debug/pipelinez" => ("Pipelines", pipelines(&self.0)),
+            "/debug/extensionz" => ("Extensions", extensions(&self.0)),
+            "/debug/featurez" => ("Features", features()),
+            "/debug/tracez" => ("Recent errors", errors(&self.0)),
+            _ => return Page::missing(PATHS),
+        };
+        Page::html(frame(title, &body))
+    }
+}
+
+fn frame(title: &str, body: &str) -> String {
+    let mut links = String::new();
+    for page in ["servicez", "pipelinez", "extensionz", "featurez", "tracez"] {
+        let _ = write!(links, "<a href=\"/debug/{page}\">{page}</a> ");
+    }
+    format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{title} - skep</title>\
+         <style>body{{font:14px/1.5 system-ui,sans-serif;margin:2em;max-width:75em}}\
+         table{{border-collapse:collapse;margin:1em 0}}td,th{{border:1px solid #bbb;\
+         padding:.2em .6em;text-align:left;vertical-align:top}}</style>\
+         <nav>{links}</nav><h1>{title}</h1>{body}</html>\n"
+    )
+}
+
+/// A table; every cell is escaped here.
+fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut html = "<table><tr>".to_owned();
+    for cell in head {
+        let _ = write!(html, "<th>{}</th>", escape_html(cell));
+    }
+    for row in rows {
+        html.push_str("</tr>\n<tr>");
+        for cell in row {
+            let _ = write!(html, "<td>{}</td>", escape_html(&cell));
+        }
+    }
+    html + "</tr></table>\n"
+}
+
+fn service(telemetry: &Telemetry) -> String {
+    let usage = usage();
+    let mebibytes = |bytes: u64| format!("{} MiB", bytes >> 20);
+    let mut rows = vec![
+        vec!["version".to_owned(), VERSION.to_owned()],
+        vec!["started".to_owned(), timestamp(telemetry.process.started)],
+        vec!["uptime".to_owned(), seconds(telemetry.process.uptime())],
+        vec!["takes data".to_owned(), verdict::is_ready(telemetry).to_string()],
+        vec!["budget in use".to_owned(), mebibytes(telemetry.budget_used.read())],
+        vec!["budget".to_owned(), mebibytes(telemetry.budget_limit.read())],
+        vec!["requests waiting".to_owned(), telemetry.budget_waiting.read().to_string()],
+    ];
+    if let Some(bytes) = usage.resident_bytes {
+        rows.push(vec!["resident memory".to_owned(), mebibytes(bytes)]);
+    }
+    let dropped = Reason::ALL.into_iter().map(|reason| {
+        vec![reason.name().to_owned(), telemetry.dropped[reason as usize].read().to_string()]
+    });
+    table(&["", ""], rows) + &table(&["dropped because of", "items"], dropped)
+}
+
+fn pipelines(telemetry: &Telemetry) -> String {
+    let inventory = telemetry.inventory();
+    let pipelines = inventory.pipelines.iter().map(|p| {
+        let (receivers, processors) = (p.receivers.join(", "), p.processors.join(" > "));
+        vec![p.id.clone(), receivers, processors, p.exporters.join(", ")]
+    });
+    let edges = telemetry.edges();
+    let traffic = edges.iter().map(|edge| {
+        let numbers = [&edge.payloads, &edge.items, &edge.bytes].map(|n| n.read().to_string());
+        let mut row = vec![edge.pipeline.clone(), edge.from.clone(), edge.to.clone()];
+        row.extend(numbers);
+        row
+    });
+    table(&["pipeline", "receivers", "processors", "exporters"], pipelines)
+        + &table(&["pipeline", "from", "to", "payloads", "items", "bytes"], traffic)
+}
+
+fn extensions(telemetry: &Telemetry) -> String {
+    let inventory = telemetry.inventory();
+    table(&["extension"], inventory.extensions.iter().map(|id| vec![id.clone()]))
+}
+
+fn features() -> String {
+    "<p>This build has no feature gates: every feature is on or off by the configuration.</p>"
+        .to_owned()
+}
+
+fn errors(telemetry: &Telemetry) -> String {
+    let exporters = verdict::exporters(telemetry, SystemTime::now()).into_iter().map(|e| {
+        let age = e.success_age.map_or_else(|| "never".to_owned(), seconds);
+        let error = e.error.map(|(age, words)| format!("{words} ({} ago)", seconds(age)));
+        vec![e.id, e.signal.to_owned(), e.state.name().to_owned(), age, error.unwrap_or_default()]
+    });
+    let recent = logs::recent();
+    let recent = recent.into_iter().map(|r| vec![timestamp(r.time), r.level.to_owned(), r.text]);
+    table(&["exporter", "signal", "state", "last success", "last error"], exporters)
+        + &table(&["time", "level", "message"], recent)
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{}s", duration.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{component::ComponentId, net::pages::tests::get};
+
+    #[tokio::test]
+    async fn pages_show_state_and_escape_it() {
+        let telemetry = Arc::new(Telemetry::default());
+        let exporter = telemetry.exporter("otlp", Signal::Logs, "x");
+        exporter.erred(SystemTime::now(), "<script>alert(1)</script>");
+        telemetry.edge("logs", "receiver otlp", "exporter otlp").items.add(42);
+        let cx = BuildContext {
+            id: ComponentId { kind_name: "zpages".to_owned(), name: None },
+            pipeline: String::new(),
+            signal: Signal::Logs,
+            in_container: false,
+            telemetry,
+        };
+        let config = Config { endpoint: "127.0.0.1:0".to_owned(), ..Config::default() };
+        let mut extension = config.build(&cx).unwrap();
+        let address = extension.bind().unwrap()[0].address.parse().unwrap();
+        let (stop, stopped) = Stop::pair();
+        let serving = tokio::spawn(extension.run(stopped));
+
+        for page in ["servicez", "pipelinez", "extensionz", "featurez", "tracez"] {
+            let answer = get(address, &format!("/debug/{page}")).await;
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        }
+        let errors = get(address, "/debug/tracez").await;
+        assert!(errors.contains("&lt;script&gt;") && !errors.contains("<script>"), "{errors}");
+        let traffic = get(address, "/debug/pipelinez").await;
+        assert!(traffic.contains("<td>42</td>"), "{traffic}");
+        assert!(get(address, "/debug/expvarz").await.starts_with("HTTP/1.1 404"));
+
+        stop.send(true).unwrap();
+        serving.await.unwrap();
+    }
+}
