@@ -2,5 +2,6 @@
 pub mod client;
 pub mod codec;
 pub mod grpc;
+pub mod pages;
 pub mod server;
 pub mod tls;

@@ -2,6 +2,11 @@
 //! state (metrics page, health, zpages, control plane). Counters are added to once per payload,
 //! never per item.
 
+pub mod logs;
+pub mod process;
+pub mod prometheus;
+pub mod verdict;
+
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
@@ -106,6 +111,8 @@ pub struct ExporterStats {
     pub queue_bytes: Number,
     /// Unix milliseconds of the last success; 0: none yet.
     pub last_success: Number,
+    /// 1 while the last failure is one that no retry can mend; see [`ExporterStats::denied`].
+    pub permanent: Number,
     /// Last failure and its words, until the next success.
     last_error: Mutex<Option<(SystemTime, String)>>,
 }
@@ -115,11 +122,19 @@ impl ExporterStats {
     pub fn succeeded(&self, now: SystemTime) {
         let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         self.last_success.set(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+        self.permanent.set(0);
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Notes a failure that no retry can mend: the backend denies us or refuses the data.
+    pub fn denied(&self, now: SystemTime, message: &str) {
+        self.erred(now, message);
+        self.permanent.set(1);
     }
 
     /// Notes a failure.
     pub fn erred(&self, now: SystemTime, message: &str) {
+        self.permanent.set(0);
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) =
             Some((now, message.to_owned()));
     }
@@ -147,6 +162,28 @@ pub struct EdgeStats {
     pub bytes: Number,
 }
 
+/// One pipeline, in the words of the configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PipelineInfo {
+    /// `traces/backend`.
+    pub id: String,
+    /// Ids of its receivers and of connectors in their place.
+    pub receivers: Vec<String>,
+    /// Ids of its processors, in order.
+    pub processors: Vec<String>,
+    /// Ids of its exporters and of connectors in their place.
+    pub exporters: Vec<String>,
+}
+
+/// What runs, in the words of the configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inventory {
+    /// All pipelines.
+    pub pipelines: Vec<PipelineInfo>,
+    /// Ids of the extensions.
+    pub extensions: Vec<String>,
+}
+
 /// The whole process.
 #[derive(Debug, Default)]
 pub struct Telemetry {
@@ -162,11 +199,25 @@ pub struct Telemetry {
     pub budget_waiting: Number,
     /// Items dropped by reason, indexed by `Reason as usize`.
     pub dropped: [Number; 10],
+    /// When and as what this process started.
+    pub process: process::Identity,
+    /// What runs, for pages; the engine writes it at start and at reload.
+    inventory: Mutex<Arc<Inventory>>,
     /// 1 once the pipelines run, 0 before and from the start of the drain.
     pub ready: Number,
 }
 
 impl Telemetry {
+    /// Notes what runs now.
+    pub fn set_inventory(&self, inventory: Inventory) {
+        *self.inventory.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(inventory);
+    }
+
+    /// What runs now; empty before the engine has noted it.
+    pub fn inventory(&self) -> Arc<Inventory> {
+        Arc::clone(&self.inventory.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Counts items that were dropped.
     pub fn drop_items(&self, reason: Reason, items: u64) {
         self.dropped[reason as usize].add(items);
@@ -239,6 +290,7 @@ impl Telemetry {
             queue_capacity: Number::default(),
             queue_bytes: Number::default(),
             last_success: Number::default(),
+            permanent: Number::default(),
             last_error: Mutex::new(None),
         });
         all.push(Arc::clone(&stats));

@@ -328,7 +328,14 @@ impl Sender {
                 Ok(()) => return End::Done,
                 Err(error) => error,
             };
-            self.stats.erred(SystemTime::now(), &error.message);
+            match error.retry {
+                Retry::Never | Retry::Denied => {
+                    self.stats.denied(SystemTime::now(), &error.message);
+                }
+                Retry::Split | Retry::After(_) => {
+                    self.stats.erred(SystemTime::now(), &error.message);
+                }
+            }
             let asked = match error.retry {
                 Retry::After(asked) => asked,
                 Retry::Split => return End::TooLarge(error),

@@ -150,7 +150,7 @@ impl Reason {
     }
 
     /// From the mildest to the worst; see [`Outcome`].
-    const ALL: [Reason; 10] = [
+    pub const ALL: [Reason; 10] = [
         Reason::BackendRefused,
         Reason::Malformed,
         Reason::TooLarge,

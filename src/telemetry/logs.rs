@@ -1,0 +1,296 @@
+//! skep's own log: lines for people on a terminal, JSON lines otherwise, on stderr.
+//!
+//! Identical messages are sampled as the Collector samples them: within each tick the first few
+//! pass, then every n-th, so that a backend that is down does not fill a disk. Warnings and errors
+//! are also kept in a small ring, which zpages show.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt::{self, Write as _},
+    io::{self, IsTerminal as _},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant, SystemTime},
+};
+
+use tracing::{
+    Event, Level, Metadata, Subscriber,
+    field::{Field, Visit},
+    level_filters::LevelFilter,
+};
+use tracing_subscriber::{
+    Layer, Registry,
+    layer::{Context, Filter, SubscriberExt as _},
+    util::SubscriberInitExt as _,
+};
+
+/// How lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// For people on a terminal, JSON otherwise.
+    #[default]
+    Auto,
+    /// For people (`encoding: console`).
+    Console,
+    /// One JSON object a line (`encoding: json`).
+    Json,
+}
+
+/// Sampling of identical messages: `service.telemetry.logs.sampling`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sampling {
+    /// Length of a round.
+    pub tick: Duration,
+    /// Messages that pass at the beginning of each.
+    pub initial: u64,
+    /// Then each n-th passes; 0: none.
+    pub thereafter: u64,
+}
+
+impl Default for Sampling {
+    /// Those of the Collector.
+    fn default() -> Self {
+        Sampling { tick: Duration::from_secs(10), initial: 10, thereafter: 100 }
+    }
+}
+
+/// Settings of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Least severe level that is written.
+    pub level: LevelFilter,
+    /// How lines look.
+    pub format: Format,
+    /// None: every message is written.
+    pub sampling: Option<Sampling>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            level: LevelFilter::INFO,
+            format: Format::Auto,
+            sampling: Some(Sampling::default()),
+        }
+    }
+}
+
+/// The level of a Collector name, in any case. Its three levels above `ERROR` are `ERROR` here.
+pub fn level(name: &str) -> Option<LevelFilter> {
+    match name.to_ascii_uppercase().as_str() {
+        "TRACE" => Some(LevelFilter::TRACE),
+        "DEBUG" => Some(LevelFilter::DEBUG),
+        "INFO" => Some(LevelFilter::INFO),
+        "WARN" => Some(LevelFilter::WARN),
+        "ERROR" | "DPANIC" | "PANIC" | "FATAL" => Some(LevelFilter::ERROR),
+        _ => None,
+    }
+}
+
+/// Starts logging for the process. A second call changes nothing and says so.
+pub fn install(settings: &Settings) -> Result<(), String> {
+    let is_terminal = io::stderr().is_terminal();
+    let is_json = match settings.format {
+        Format::Auto => !is_terminal,
+        Format::Console => false,
+        Format::Json => true,
+    };
+    let wants_color = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let lines: Box<dyn Layer<Registry> + Send + Sync> = if is_json {
+        Box::new(
+            tracing_subscriber::fmt::layer()
+                .json()
+                .flatten_event(true)
+                .with_current_span(false)
+                .with_span_list(false)
+                .with_timer(Clock)
+                .with_writer(io::stderr),
+        )
+    } else {
+        Box::new(
+            tracing_subscriber::fmt::layer()
+                .with_ansi(is_terminal && wants_color)
+                .with_target(false)
+                .with_timer(Clock)
+                .with_writer(io::stderr),
+        )
+    };
+    let sampler = Sampler::new(settings.sampling);
+    tracing_subscriber::registry()
+        .with(lines.with_filter(sampler).with_filter(settings.level))
+        .with(Keep(&RECENT).with_filter(LevelFilter::WARN))
+        .try_init()
+        .map_err(|error| format!("logging is set up already: {error}"))
+}
+
+struct Clock;
+
+impl tracing_subscriber::fmt::time::FormatTime for Clock {
+    fn format_time(&self, w: &mut tracing_subscriber::fmt::format::Writer<'_>) -> fmt::Result {
+        w.write_str(&super::process::timestamp(SystemTime::now()))
+    }
+}
+
+/// Lets pass what a [`Sampling`] lets pass, counted by level, place and message.
+struct Sampler {
+    sampling: Option<Sampling>,
+    rounds: Mutex<Rounds>,
+}
+
+struct Rounds {
+    began: Instant,
+    seen: HashMap<(Level, String), u64>,
+}
+
+/// Distinct messages counted in a round; what comes after these passes unsampled. Messages are
+/// constant texts, so a round has a few dozen.
+const MAX_MESSAGES: usize = 1024;
+
+impl Sampler {
+    fn new(sampling: Option<Sampling>) -> Self {
+        let rounds = Rounds { began: Instant::now(), seen: HashMap::new() };
+        Sampler { sampling, rounds: Mutex::new(rounds) }
+    }
+
+    fn passes(&self, level: Level, message: String, now: Instant) -> bool {
+        let Some(sampling) = self.sampling else { return true };
+        let mut rounds = self.rounds.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.saturating_duration_since(rounds.began) >= sampling.tick {
+            rounds.began = now;
+            rounds.seen.clear();
+        }
+        if rounds.seen.len() >= MAX_MESSAGES {
+            return true;
+        }
+        let count = rounds.seen.entry((level, message)).or_default();
+        *count += 1;
+        let beyond = count.saturating_sub(sampling.initial);
+        beyond == 0 || (sampling.thereafter > 0 && beyond.is_multiple_of(sampling.thereafter))
+    }
+}
+
+impl<S> Filter<S> for Sampler {
+    fn enabled(&self, _metadata: &Metadata<'_>, _cx: &Context<'_, S>) -> bool {
+        true
+    }
+
+    fn event_enabled(&self, event: &Event<'_>, _cx: &Context<'_, S>) -> bool {
+        let mut words = Words::default();
+        event.record(&mut words);
+        self.passes(*event.metadata().level(), words.message, Instant::now())
+    }
+}
+
+/// A warning or an error of the recent past.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recent {
+    /// When it was logged.
+    pub time: SystemTime,
+    /// `WARN` or `ERROR`.
+    pub level: &'static str,
+    /// Message and fields in one line.
+    pub text: String,
+}
+
+/// The last warnings and errors. One per process, as the log is.
+static RECENT: Ring = Ring(Mutex::new(VecDeque::new()));
+
+const MAX_RECENT: usize = 200;
+const MAX_TEXT: usize = 2000;
+
+struct Ring(Mutex<VecDeque<Recent>>);
+
+impl Ring {
+    fn push(&self, recent: Recent) {
+        let mut ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if ring.len() == MAX_RECENT {
+            ring.pop_front();
+        }
+        ring.push_back(recent);
+    }
+}
+
+/// The last warnings and errors, newest first.
+pub fn recent() -> Vec<Recent> {
+    let ring = RECENT.0.lock().unwrap_or_else(PoisonError::into_inner);
+    ring.iter().rev().cloned().collect()
+}
+
+struct Keep(&'static Ring);
+
+impl<S: Subscriber> Layer<S> for Keep {
+    fn on_event(&self, event: &Event<'_>, _cx: Context<'_, S>) {
+        let mut words = Words::default();
+        event.record(&mut words);
+        let mut text = words.message + &words.fields;
+        text.truncate(text.floor_char_boundary(MAX_TEXT));
+        let level = event.metadata().level().as_str();
+        self.0.push(Recent { time: SystemTime::now(), level, text });
+    }
+}
+
+/// Message and other fields of an event, as text.
+#[derive(Default)]
+struct Words {
+    message: String,
+    fields: String,
+}
+
+impl Visit for Words {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let _ = if field.name() == "message" {
+            write!(self.message, "{value:?}")
+        } else {
+            write!(self.fields, " {}={value:?}", field.name())
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identical_messages_are_sampled_within_a_tick() {
+        let sampling = Sampling { tick: Duration::from_secs(10), initial: 3, thereafter: 10 };
+        let sampler = Sampler::new(Some(sampling));
+        let start = Instant::now();
+        let pass = |text: &str, now| sampler.passes(Level::WARN, text.to_owned(), now);
+        let passed = (0..33).filter(|_| pass("down", start)).count();
+        assert_eq!(passed, 3 + 3);
+        assert!(pass("other", start), "messages are counted apart");
+        let passed = (0..3).filter(|_| pass("down", start + Duration::from_secs(10))).count();
+        assert_eq!(passed, 3, "a new tick begins anew");
+    }
+
+    #[test]
+    fn without_thereafter_nothing_more_passes() {
+        let sampling = Sampling { tick: Duration::from_secs(1), initial: 1, thereafter: 0 };
+        let sampler = Sampler::new(Some(sampling));
+        let now = Instant::now();
+        let passed = (0..50).filter(|_| sampler.passes(Level::INFO, "x".into(), now)).count();
+        assert_eq!(passed, 1);
+    }
+
+    #[test]
+    fn levels_are_the_collectors() {
+        assert_eq!(level("info"), Some(LevelFilter::INFO));
+        assert_eq!(level("DPanic"), Some(LevelFilter::ERROR));
+        assert_eq!(level("loud"), None);
+    }
+
+    #[test]
+    fn warnings_are_kept_with_their_fields() {
+        static RING: Ring = Ring(Mutex::new(VecDeque::new()));
+        let subscriber =
+            tracing_subscriber::registry().with(Keep(&RING).with_filter(LevelFilter::WARN));
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!("not kept");
+            for round in 0..=MAX_RECENT {
+                tracing::warn!(round, "kept");
+            }
+        });
+        let ring = RING.0.lock().unwrap();
+        assert_eq!(ring.len(), MAX_RECENT);
+        assert_eq!(ring.back().unwrap().text, format!("kept round={MAX_RECENT}"));
+    }
+}

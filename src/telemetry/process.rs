@@ -1,0 +1,146 @@
+//! The process as such: since when, as what, and what it uses of the machine. Usage is read from
+//! `/proc`; where that is missing a reading is absent, never zero.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    time::{Duration, Instant, SystemTime},
+};
+
+/// Clock ticks a second in `/proc/self/stat`: `USER_HZ`, 100 on every Linux that Rust supports.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// When and as what the process started.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Wall clock at start.
+    pub started: SystemTime,
+    /// Monotonic clock at start.
+    clock: Instant,
+    /// Random id of this start, in the form of a UUID of version 4.
+    pub instance: String,
+}
+
+impl Default for Identity {
+    fn default() -> Self {
+        Identity { started: SystemTime::now(), clock: Instant::now(), instance: random_uuid() }
+    }
+}
+
+impl Identity {
+    /// Time since the start.
+    pub fn uptime(&self) -> Duration {
+        self.clock.elapsed()
+    }
+}
+
+/// Version of skep.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What the process has used so far.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Usage {
+    /// User and system time in seconds.
+    pub cpu_seconds: Option<f64>,
+    /// Resident memory in bytes.
+    pub resident_bytes: Option<u64>,
+}
+
+/// Reads the usage now.
+pub fn usage() -> Usage {
+    Usage {
+        cpu_seconds: fs::read_to_string("/proc/self/stat").ok().and_then(|s| cpu_seconds(&s)),
+        resident_bytes: fs::read_to_string("/proc/self/status").ok().and_then(|s| resident(&s)),
+    }
+}
+
+/// Fields 14 and 15; counted after the name, which may hold spaces and parentheses.
+fn cpu_seconds(stat: &str) -> Option<f64> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_ascii_whitespace().skip(11);
+    let user: u32 = fields.next()?.parse().ok()?;
+    let system: u32 = fields.next()?.parse().ok()?;
+    Some((f64::from(user) + f64::from(system)) / TICKS_PER_SECOND)
+}
+
+fn resident(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
+fn random_uuid() -> String {
+    let mut bytes = [0; 16];
+    fastrand::fill(&mut bytes);
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let mut text = String::with_capacity(36);
+    for (index, byte) in bytes.iter().enumerate() {
+        if matches!(index, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+/// A wall clock time as RFC 3339 in UTC with milliseconds: `2026-01-02T03:04:05.678Z`.
+pub fn timestamp(time: SystemTime) -> String {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let (seconds, millis) = (since.as_secs(), since.subsec_millis());
+    let (year, month, day) = civil(seconds / 86_400);
+    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+}
+
+/// Year, month and day of a day number since 1970 in the Gregorian calendar. The year is taken to
+/// begin in March, which puts the leap day last.
+fn civil(days: u64) -> (u64, u64, u64) {
+    const DAYS_PER_ERA: u64 = 146_097;
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / DAYS_PER_ERA, shifted % DAYS_PER_ERA);
+    let leap_days = day_of_era / 1460 + day_of_era / (DAYS_PER_ERA - 1);
+    let year_of_era = (day_of_era + day_of_era / 36_524 - leap_days) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    (year, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_time_is_found_behind_a_hostile_name() {
+        let stat = "7 (a) b (c) R 1 1 1 0 -1 4194304 100 0 0 0 250 50 0 0 20 0 1 0 0";
+        assert_eq!(cpu_seconds(stat), Some(3.0));
+        assert_eq!(cpu_seconds("7 (a"), None);
+    }
+
+    #[test]
+    fn resident_memory_is_in_bytes() {
+        assert_eq!(resident("Name:\tx\nVmRSS:\t    2048 kB\n"), Some(2 * 1024 * 1024));
+        assert_eq!(resident("Name:\tx\n"), None);
+    }
+
+    #[test]
+    fn times_are_civil() {
+        let at = |seconds| timestamp(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(at(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(at(951_782_400), "2000-02-29T00:00:00.000Z");
+        assert_eq!(at(1_709_251_199), "2024-02-29T23:59:59.000Z");
+        assert_eq!(at(1_735_689_599), "2024-12-31T23:59:59.000Z");
+        assert_eq!(at(1_735_689_600), "2025-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn instances_are_uuids() {
+        let id = Identity::default().instance;
+        assert_eq!(id.len(), 36);
+        assert_eq!(&id[14..15], "4");
+        assert_ne!(id, Identity::default().instance);
+    }
+}

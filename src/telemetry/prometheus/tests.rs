@@ -1,0 +1,125 @@
+//! The page is read back by a strict parser of the text format.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::net::pages::tests::{get, raw};
+
+fn sample() -> Telemetry {
+    let telemetry = Telemetry::default();
+    telemetry.receiver("otlp", Signal::Traces, "grpc").accepted.add(10);
+    telemetry.receiver("otlp", Signal::Logs, "http").refused.add(3);
+    telemetry.processor("batch", "traces", Signal::Traces).incoming.add(10);
+    telemetry.processor("batch", "traces/2", Signal::Traces).incoming.add(5);
+    telemetry.processor("memory_limiter", "logs", Signal::Logs).refused.add(3);
+    telemetry.processor("filter/a", "logs", Signal::Logs).filtered.add(4);
+    let exporter = telemetry.exporter("otlp/\"odd\\name\n\"", Signal::Traces, "backend");
+    exporter.sent.add(9);
+    exporter.queue_capacity.set(1000);
+    telemetry.edge("traces", "receiver otlp", "processor batch").bytes.add(77);
+    telemetry.drop_items(Reason::QueueFull, 2);
+    telemetry.budget_limit.set(1 << 20);
+    telemetry
+}
+
+/// Reads the format strictly: every sample belongs to the family announced just before it, no
+/// family and no series occurs twice, names and escapes are legal, values are numbers.
+fn parse(page: &str) -> BTreeMap<String, f64> {
+    assert!(page.ends_with('\n'), "the last line must end");
+    let (mut families, mut series) = (BTreeSet::new(), BTreeMap::new());
+    let mut current = String::new();
+    let mut lines = page.lines();
+    while let Some(line) = lines.next() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            let (name, words) = help.split_once(' ').expect("help has words");
+            assert!(!words.is_empty() && is_name(name), "{line}");
+            assert!(families.insert(name.to_owned()), "{name} occurs twice");
+            let kind = lines.next().and_then(|l| l.strip_prefix("# TYPE ")).expect("a type");
+            assert!(kind == format!("{name} counter") || kind == format!("{name} gauge"), "{kind}");
+            name.clone_into(&mut current);
+            continue;
+        }
+        let (key, value) = line.rsplit_once(' ').expect("a value");
+        let name = key.split('{').next().unwrap();
+        assert_eq!(name, current, "{line}");
+        if key.len() > name.len() {
+            labels(&key[name.len()..]);
+        }
+        let number: f64 = value.parse().expect("a number");
+        assert!(series.insert(key.to_owned(), number).is_none(), "{key} occurs twice");
+    }
+    series
+}
+
+fn is_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+        && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+fn labels(text: &str) {
+    let mut rest = text.strip_prefix('{').and_then(|t| t.strip_suffix('}')).expect("braces");
+    loop {
+        let (name, after) = rest.split_once("=\"").expect("a label");
+        assert!(is_name(name), "{name}");
+        let mut characters = after.char_indices();
+        let end = loop {
+            match characters.next().expect("a closing quote") {
+                (_, '\\') => {
+                    let (_, escape) = characters.next().unwrap();
+                    assert!(matches!(escape, '\\' | '"' | 'n'), "{text}");
+                }
+                (index, '"') => break index,
+                _ => {}
+            }
+        };
+        rest = &after[end + 1..];
+        if rest.is_empty() {
+            return;
+        }
+        rest = rest.strip_prefix(',').expect("a comma");
+    }
+}
+
+#[test]
+fn a_strict_parser_reads_the_page() {
+    let series = parse(&render(&sample()));
+    let at = |key: &str| series.get(key).copied().unwrap_or_else(|| panic!("no {key}"));
+    assert!(
+        (at("otelcol_receiver_accepted_spans{receiver=\"otlp\",transport=\"grpc\"}") - 10.0).abs()
+            < 1e-9
+    );
+    let both = "otelcol_processor_incoming_items{processor=\"batch\",otel_signal=\"traces\"}";
+    assert!((at(both) - 15.0).abs() < 1e-9, "one processor in two pipelines is one series");
+    assert!(at("otelcol_process_memory_rss") > 1e6);
+    assert!(at("otelcol_process_uptime") >= 0.0);
+    parse(&render(&Telemetry::default()));
+}
+
+#[test]
+fn the_page_looks_like_this() {
+    let page = render(&sample());
+    let stable: Vec<_> = page
+        .lines()
+        .filter(|l| l.starts_with('#') || !(l.contains("_process_") || l.contains("target_info")))
+        .collect();
+    insta::assert_snapshot!(stable.join("\n"));
+}
+
+#[tokio::test]
+async fn the_page_is_served() {
+    let (stop, stopped) = watch::channel(false);
+    let page = MetricsPage::bind("localhost:0", Arc::new(sample())).unwrap();
+    let address = page.address();
+    assert!(address.ip().is_loopback());
+    let serving = tokio::spawn(page.run(stopped));
+
+    let metrics = get(address, "/metrics").await;
+    assert!(metrics.contains("content-type: text/plain; version=0.0.4"), "{metrics}");
+    parse(metrics.split_once("\r\n\r\n").unwrap().1);
+    assert!(get(address, "/").await.starts_with("HTTP/1.1 404"));
+    assert!(raw(address, "GET /metrics HTTP/1.1\r\nHost: x").await.starts_with("HTTP/1.1 421"));
+
+    stop.send(true).unwrap();
+    serving.await.unwrap();
+}

@@ -1,0 +1,111 @@
+//! What probes are told: whether the process takes data, and how each exporter fares.
+
+use std::time::{Duration, SystemTime};
+
+use super::{ExporterStats, Telemetry};
+
+/// How an exporter fares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Nothing has been tried.
+    Idle,
+    /// The last attempt succeeded.
+    Ok,
+    /// The last attempt failed and may succeed later.
+    Failing,
+    /// The last attempt failed in a way that no retry mends.
+    Denied,
+}
+
+impl State {
+    /// In words, for JSON and pages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            State::Idle => "idle",
+            State::Ok => "ok",
+            State::Failing => "failing",
+            State::Denied => "denied",
+        }
+    }
+}
+
+/// One exporter for one signal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExporterVerdict {
+    /// Component id.
+    pub id: String,
+    /// `traces`, `metrics` or `logs`.
+    pub signal: &'static str,
+    /// Where it sends to.
+    pub destination: String,
+    /// How it fares.
+    pub state: State,
+    /// Time since the backend last took data.
+    pub success_age: Option<Duration>,
+    /// Words of the last failure since then, and its age.
+    pub error: Option<(Duration, String)>,
+}
+
+impl ExporterVerdict {
+    fn read(exporter: &ExporterStats, now: SystemTime) -> Self {
+        let error = exporter.last_error();
+        let state = match &error {
+            Some(_) if exporter.permanent.read() == 1 => State::Denied,
+            Some(_) => State::Failing,
+            None if exporter.last_success.read() > 0 => State::Ok,
+            None => State::Idle,
+        };
+        let success = match exporter.last_success.read() {
+            0 => None,
+            millis => Some(SystemTime::UNIX_EPOCH + Duration::from_millis(millis)),
+        };
+        let age = |then: SystemTime| now.duration_since(then).unwrap_or_default();
+        ExporterVerdict {
+            id: exporter.id.clone(),
+            signal: exporter.signal.name(),
+            destination: exporter.destination.clone(),
+            state,
+            success_age: success.map(age),
+            error: error.map(|(then, words)| (age(then), words)),
+        }
+    }
+}
+
+/// Whether pipelines run and have not begun to drain.
+pub fn is_ready(telemetry: &Telemetry) -> bool {
+    telemetry.ready.read() == 1
+}
+
+/// Every exporter, sorted by id and signal.
+pub fn exporters(telemetry: &Telemetry, now: SystemTime) -> Vec<ExporterVerdict> {
+    let mut all: Vec<_> =
+        telemetry.exporters().iter().map(|stats| ExporterVerdict::read(stats, now)).collect();
+    all.sort_by(|a, b| (&a.id, a.signal).cmp(&(&b.id, b.signal)));
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::otlp::Signal;
+
+    #[test]
+    fn an_exporter_goes_through_its_states() {
+        let telemetry = Telemetry::default();
+        let stats = telemetry.exporter("otlp", Signal::Traces, "backend");
+        let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let state = |seconds| exporters(&telemetry, at(seconds)).remove(0);
+
+        assert_eq!(state(0).state, State::Idle);
+        stats.erred(at(1), "connection refused");
+        assert_eq!(state(3).state, State::Failing);
+        assert_eq!(state(3).error, Some((Duration::from_secs(2), "connection refused".into())));
+        stats.denied(at(4), "401 bad key");
+        assert_eq!(state(4).state, State::Denied);
+        stats.succeeded(at(5));
+        let healed = state(7);
+        assert_eq!((healed.state, healed.error), (State::Ok, None));
+        assert_eq!(healed.success_age, Some(Duration::from_secs(2)));
+    }
+}
