@@ -1,0 +1,49 @@
+//! Broken configuration files and what a person is told about each: every file under
+//! `tests/config_errors/` must fail to load, and its rendered problems are held as a snapshot.
+
+use std::{fs, path::Path};
+
+use skep::{
+    config::{Problems, diagnostics::render, source},
+    document,
+};
+
+/// The environment that the files may refer to.
+fn env(name: &str) -> Option<String> {
+    match name {
+        "WORD" => Some("many".to_owned()),
+        "SELF" => Some("${env:SELF}".to_owned()),
+        _ => None,
+    }
+}
+
+#[test]
+fn every_broken_file_is_explained() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config_errors");
+    let mut files: Vec<_> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .collect();
+    files.sort();
+    assert!(!files.is_empty(), "no files in {}", folder.display());
+    let mut accepted = Vec::new();
+    for file in files {
+        let name = file.file_stem().unwrap().to_str().unwrap().to_owned();
+        let mut problems = Problems::default();
+        let uri = format!("file:{}", file.display());
+        let mut loaded = source::load(&[uri], &[], &env, &mut problems);
+        if let Some(root) = &loaded.root {
+            document::load(root, &mut problems);
+        }
+        for source in &mut loaded.sources {
+            source.name = format!("{name}.yaml");
+        }
+        if !problems.has_errors() {
+            accepted.push(name);
+            continue;
+        }
+        insta::assert_snapshot!(name, render(&problems, &loaded.sources, false));
+    }
+    assert_eq!(accepted, Vec::<String>::new(), "these files load without an error");
+}
