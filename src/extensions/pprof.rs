@@ -211,3 +211,6 @@ impl OnDemand {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
