@@ -92,18 +92,18 @@ mod tests {
     #[test]
     fn an_exporter_goes_through_its_states() {
         let telemetry = Telemetry::default();
-        let stats = telemetry.exporter("otlp", Signal::Traces, "backend");
+        let exporter = telemetry.exporter("otlp", Signal::Traces, "backend");
         let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
         let at = |seconds| start + Duration::from_secs(seconds);
         let state = |seconds| exporters(&telemetry, at(seconds)).remove(0);
 
         assert_eq!(state(0).state, State::Idle);
-        stats.erred(at(1), "connection refused");
+        exporter.erred(at(1), "connection refused");
         assert_eq!(state(3).state, State::Failing);
         assert_eq!(state(3).error, Some((Duration::from_secs(2), "connection refused".into())));
-        stats.denied(at(4), "401 bad key");
+        exporter.denied(at(4), "401 bad key");
         assert_eq!(state(4).state, State::Denied);
-        stats.succeeded(at(5));
+        exporter.succeeded(at(5));
         let healed = state(7);
         assert_eq!((healed.state, healed.error), (State::Ok, None));
         assert_eq!(healed.success_age, Some(Duration::from_secs(2)));
