@@ -96,10 +96,12 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+#[expect(clippy::unnecessary_box_returns, reason = "results stay small on the way out")]
 fn error(message: String, help: Option<String>) -> Boxed {
     Box::new(Error { message, help, place: None, steps: Vec::new(), is_null: false })
 }
 
+#[expect(clippy::unnecessary_box_returns, reason = "results stay small on the way out")]
 fn at(mut error: Boxed, place: &Place, step: &str) -> Boxed {
     error.place.get_or_insert_with(|| place.clone());
     error.steps.push(step.to_owned());
@@ -176,6 +178,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    #[expect(clippy::unnecessary_box_returns, reason = "results stay small on the way out")]
     fn unexpected(self, visitor: &dyn de::Expected) -> Boxed {
         let unexpected = match self.value() {
             Value::Null => {
@@ -231,8 +234,9 @@ impl<'a> Deserializer<'a> for Cursor<'a> {
             Value::Bool(value) => visitor.visit_bool(*value),
             Value::Int(_) => self.number(visitor),
             Value::Float(value) => visitor.visit_f64(*value),
-            Value::String(text) => visitor.visit_borrowed_str(text),
-            Value::Substituted { text, .. } => visitor.visit_borrowed_str(text),
+            Value::String(text) | Value::Substituted { text, .. } => {
+                visitor.visit_borrowed_str(text)
+            }
             Value::List(_) => self.deserialize_seq(visitor),
             Value::Map(_) => self.deserialize_map(visitor),
         }

@@ -153,7 +153,9 @@ fn substitute(node: &mut Node, env: Environment<'_>, problems: &mut Problems) {
     match &mut node.value {
         Value::List(nodes) => nodes.iter_mut().for_each(|node| substitute(node, env, problems)),
         Value::Map(members) => {
-            members.iter_mut().for_each(|Member { value, .. }| substitute(value, env, problems))
+            for Member { value, .. } in members {
+                substitute(value, env, problems);
+            }
         }
         Value::String(text) if text.contains('$') => {
             let place = node.place.clone();
@@ -179,10 +181,7 @@ fn substitute(node: &mut Node, env: Environment<'_>, problems: &mut Problems) {
 
 /// The value of a scalar that was one reference and nothing else.
 fn whole(text: String, place: &Place, path: &str) -> Value {
-    let parsed = match yaml::parse(place.source, &text) {
-        Ok(node) => node,
-        Err(_) => return Value::String(text),
-    };
+    let Ok(parsed) = yaml::parse(place.source, &text) else { return Value::String(text) };
     match parsed.value {
         Value::Map(_) | Value::List(_) => {
             let mut node = Node { value: parsed.value, place: place.clone(), path: path.into() };

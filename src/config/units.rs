@@ -80,15 +80,12 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
             "h" => 3_600_000_000_000,
             _ => return Err(wrong()),
         };
-        match number.parse::<u64>() {
-            Ok(count) => {
-                let part = count.checked_mul(nanos).ok_or_else(wrong)?;
-                whole = whole.checked_add(Duration::from_nanos(part)).ok_or_else(wrong)?;
-            }
-            Err(_) => {
-                let count: f64 = number.parse().map_err(|_| wrong())?;
-                seconds += count * Duration::from_nanos(nanos).as_secs_f64();
-            }
+        if let Ok(count) = number.parse::<u64>() {
+            let part = count.checked_mul(nanos).ok_or_else(wrong)?;
+            whole = whole.checked_add(Duration::from_nanos(part)).ok_or_else(wrong)?;
+        } else {
+            let count: f64 = number.parse().map_err(|_| wrong())?;
+            seconds += count * Duration::from_nanos(nanos).as_secs_f64();
         }
         rest = after;
     }

@@ -324,7 +324,7 @@ mod tests {
         let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for i in 1..12 {
             let before = format!("*a{}", i - 1);
-            bomb.push_str(&format!("a{i}: &a{i} [{}]\n", vec![before; 10].join(", ")));
+            bomb += &format!("a{i}: &a{i} [{}]\n", vec![before; 10].join(", "));
         }
         assert!(parse(0, &bomb).is_err());
     }

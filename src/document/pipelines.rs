@@ -138,12 +138,9 @@ fn references(parent: &Node, key: &str, problems: &mut Problems) -> Vec<(Compone
     };
     let mut ids = Vec::with_capacity(nodes.len());
     for node in nodes {
-        let text = match &node.value {
-            Value::String(text) | Value::Substituted { text, .. } => text,
-            _ => {
-                problems.error(&node, "an id must be text");
-                continue;
-            }
+        let (Value::String(text) | Value::Substituted { text, .. }) = &node.value else {
+            problems.error(&node, "an id must be text");
+            continue;
         };
         match ids::component(text) {
             Ok(id) => ids.push((id, node)),

@@ -53,7 +53,7 @@ mod tests {
             randomization_factor: 0.5,
             multiplier: 1.5,
             max_interval: Duration::from_secs(30),
-            max_elapsed_time: Duration::from_secs(300),
+            max_elapsed_time: Duration::from_mins(5),
         }
     }
 
@@ -74,7 +74,7 @@ mod tests {
         let backoff = backoff();
         let start = Instant::now();
         let mut retries = Retries::new(&backoff, start);
-        let asked = Some(Duration::from_secs(60));
+        let asked = Some(Duration::from_mins(1));
         assert_eq!(retries.pause(start, asked, 0.5), asked);
     }
 

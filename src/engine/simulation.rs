@@ -92,8 +92,8 @@ impl Exporter for BackendExporter {
         let backend = Arc::clone(&self.0);
         Box::pin(async move {
             backend.attempts.fetch_add(1, Ordering::SeqCst);
-            let (takes, result) = (backend.mood)(&request);
-            tokio::time::sleep(takes).await;
+            let (pause, result) = (backend.mood)(&request);
+            tokio::time::sleep(pause).await;
             if result.is_ok() {
                 let mut taken = backend.taken.lock().unwrap();
                 for segment in &request.body {
@@ -501,7 +501,7 @@ async fn conserve(seed: u64) {
     assert_eq!(replies.len(), 150);
     let accepted: u64 = replies.iter().filter(|(_, r)| r.is_ok()).map(|(n, _)| n).sum();
     let telemetry = Arc::clone(&world.telemetry);
-    world.drain(Duration::from_secs(60)).await;
+    world.drain(Duration::from_mins(1)).await;
     let stats = &telemetry.exporters()[0];
     let (sent, failed) = (stats.sent.read(), stats.failed.read() + stats.enqueue_failed.read());
     eprintln!(

@@ -37,7 +37,7 @@ impl Default for RetryOnFailure {
             randomization_factor: 0.5,
             multiplier: 1.5,
             max_interval: Interval(Duration::from_secs(30)),
-            max_elapsed_time: Interval(Duration::from_secs(300)),
+            max_elapsed_time: Interval(Duration::from_mins(5)),
         }
     }
 }

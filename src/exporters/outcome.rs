@@ -145,7 +145,7 @@ mod tests {
         headers.insert(header::RETRY_AFTER, value);
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_767);
         assert_eq!(retry_after(&headers, now), Some(Duration::from_secs(10)));
-        let later = now + Duration::from_secs(60);
+        let later = now + Duration::from_mins(1);
         assert_eq!(retry_after(&headers, later), Some(Duration::ZERO));
     }
 

@@ -198,7 +198,7 @@ impl Client {
                 .initial_connection_window_size(4 << 20)
                 .max_frame_size(1 << 20)
                 .max_send_buf_size(4 << 20)
-                .keep_alive_interval(Some(Duration::from_secs(60)))
+                .keep_alive_interval(Some(Duration::from_mins(1)))
                 .handshake(io)
                 .await
                 .map_err(|error| self.broken(&error))?;

@@ -51,9 +51,9 @@ impl Default for Tuning {
             connection_window: 4 << 20,
             max_frame_size: 1 << 20,
             max_concurrent_streams: None,
-            keepalive_time: Some(Duration::from_secs(7200)),
+            keepalive_time: Some(Duration::from_hours(2)),
             keepalive_timeout: Duration::from_secs(20),
-            header_timeout: Duration::from_secs(60),
+            header_timeout: Duration::from_mins(1),
         }
     }
 }

@@ -140,15 +140,13 @@ fn walk<const UTF8: bool>(
 
 #[inline]
 fn read_tag(bytes: &[u8]) -> Result<(u32, u8, &[u8]), WireError> {
-    match bytes {
-        // Field numbers 1 to 15: one byte.
-        [first @ 0x08..0x80, rest @ ..] => Ok((u32::from(*first >> 3), *first & 7, rest)),
-        _ => {
-            let (tag, rest) = varint(bytes)?;
-            let (number, wire_type) = split_tag(tag)?;
-            Ok((number, wire_type, rest))
-        }
+    // Field numbers 1 to 15: one byte.
+    if let [first @ 0x08..0x80, rest @ ..] = bytes {
+        return Ok((u32::from(*first >> 3), *first & 7, rest));
     }
+    let (tag, rest) = varint(bytes)?;
+    let (number, wire_type) = split_tag(tag)?;
+    Ok((number, wire_type, rest))
 }
 
 #[inline]
@@ -255,12 +253,14 @@ fn expect(is_right: bool, rest: &[u8], found: u8) -> Result<&[u8], Trace> {
 }
 
 #[cold]
+#[expect(clippy::unnecessary_box_returns, reason = "the happy path carries one pointer")]
 fn fault(fault: Fault) -> Trace {
     Box::new(CheckError { fault, path: Vec::new() })
 }
 
 /// Adds the step of one level to the path of an error that passes through it.
 #[cold]
+#[expect(clippy::unnecessary_box_returns, reason = "the happy path carries one pointer")]
 fn step_out(
     mut trace: Trace,
     message: &'static Message,

@@ -84,7 +84,7 @@ impl<'a> Field<'a> {
 }
 
 /// A cursor over the fields of one message. Ends after the last field or the first error.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Fields<'a> {
     rest: &'a [u8],
 }

@@ -304,7 +304,7 @@ mod tests {
         push(&mut *batch, spans(1), now);
         let due = batch.next_tick().unwrap();
         assert_eq!(due, now + Duration::from_millis(200));
-        assert_eq!(tick(&mut *batch, due - Duration::from_millis(1)), NOTHING);
+        assert_eq!(tick(&mut *batch, due.checked_sub(Duration::from_millis(1)).unwrap()), NOTHING);
         assert_eq!(tick(&mut *batch, due), [1]);
         push(&mut *batch, spans(1), due);
         assert_eq!(batch.next_tick().unwrap(), due + Duration::from_millis(200));

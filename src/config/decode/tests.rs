@@ -39,7 +39,10 @@ enum Mode {
     Detailed,
 }
 
-fn decoded(text: &str) -> (Option<Example>, Vec<(String, String, Option<String>)>) {
+/// Line, path and message; the text that it points at; the remedy.
+type Seen = (String, String, Option<String>);
+
+fn decoded(text: &str) -> (Option<Example>, Vec<Seen>) {
     let root = yaml::parse(0, text).unwrap();
     let mut problems = Problems::default();
     let example = decode(&root, &mut problems);
@@ -76,7 +79,7 @@ fn every_type_is_read() {
     let read = example(
         "name: n\ncount: 3\nshare: 1\non: true\nwait: 5s\nkey: k\nlist: [a, b]\nmode: DETAILED\n",
     );
-    assert_eq!(read.share, 1.0);
+    assert!((read.share - 1.0).abs() < f64::EPSILON);
     assert_eq!(read.wait.0.as_secs(), 5);
     assert_eq!(read.mode, Mode::Detailed);
     assert_eq!(read.list, ["a", "b"]);

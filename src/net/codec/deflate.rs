@@ -38,7 +38,9 @@ pub fn deflate(
             out.extend([0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 255]);
             raw_deflate(flate_level(level), pieces, &mut out)?;
             let mut crc = Crc::new();
-            pieces.iter().for_each(|piece| crc.update(piece));
+            for piece in pieces {
+                crc.update(piece);
+            }
             out.extend(crc.sum().to_le_bytes());
             out.extend(crc.amount().to_le_bytes());
         }
@@ -110,7 +112,7 @@ fn zstd(level: i32, pieces: &[Bytes], out: &mut Vec<u8>) -> io::Result<()> {
             std::collections::hash_map::Entry::Vacant(entry) => entry.insert(Encoder::new(level)?),
         };
         encoder.reinit()?;
-        let mut scratch = [0u8; 32 * 1024];
+        let mut scratch = [0u8; 16 * 1024];
         for piece in pieces {
             let mut source = InBuffer::around(piece);
             while source.pos < piece.len() {

@@ -214,7 +214,7 @@ fn zstd(input: &[u8], out: &mut Growing<'_>) -> Result<(), InflateError> {
         };
         decoder.reinit().map_err(|_| CORRUPT)?;
         let mut source = InBuffer::around(input);
-        let mut scratch = [0u8; 32 * 1024];
+        let mut scratch = [0u8; 16 * 1024];
         loop {
             let mut target = OutBuffer::around(&mut scratch[..]);
             let hint = decoder.run(&mut source, &mut target).map_err(|_| CORRUPT)?;

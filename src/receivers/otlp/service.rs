@@ -26,6 +26,10 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Steps in which a body of unknown length is paid for.
 const STEP: usize = 64 * 1024;
 
+/// What gRPC clients may send.
+const GRPC_CODECS: [Compression; 4] =
+    [Compression::Identity, Compression::Gzip, Compression::Snappy, Compression::Zstd];
+
 /// The service of one receiver.
 pub(super) struct OtlpService {
     ingress: Ingress,
@@ -74,17 +78,10 @@ impl OtlpService {
         };
         let encoding = request.headers().get(grpc::ENCODING).map(HeaderValue::as_bytes);
         let name = encoding.map_or(Ok("identity"), std::str::from_utf8).unwrap_or("?");
-        let compression = match Compression::from_name(name) {
-            Some(
-                known @ (Compression::Identity
-                | Compression::Gzip
-                | Compression::Snappy
-                | Compression::Zstd),
-            ) => known,
-            _ => {
-                let message = format!("grpc-encoding `{name}` is not supported");
-                return Err(Status::new(Code::Unimplemented, message));
-            }
+        let known = Compression::from_name(name).filter(|known| GRPC_CODECS.contains(known));
+        let Some(compression) = known else {
+            let message = format!("grpc-encoding `{name}` is not supported");
+            return Err(Status::new(Code::Unimplemented, message));
         };
         let context = self.context(signal, &request, peer);
         let read = self.message(request.into_body(), compression);
