@@ -324,7 +324,8 @@ mod tests {
         let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for i in 1..12 {
             let before = format!("*a{}", i - 1);
-            bomb += &format!("a{i}: &a{i} [{}]\n", vec![before; 10].join(", "));
+            let level = format!("a{i}: &a{i} [{}]\n", vec![before; 10].join(", "));
+            bomb.push_str(&level);
         }
         assert!(parse(0, &bomb).is_err());
     }
