@@ -6,6 +6,7 @@
 mod components;
 mod health;
 mod run;
+mod services;
 mod validate;
 
 use std::{io::IsTerminal as _, process::ExitCode};

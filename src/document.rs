@@ -5,6 +5,7 @@
 
 mod ids;
 mod pipelines;
+pub mod telemetry;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -51,6 +52,8 @@ pub struct Document {
     pub pipelines: Vec<Pipeline>,
     /// Extensions that run, in order.
     pub enabled_extensions: Vec<ComponentId>,
+    /// What skep says of itself.
+    pub telemetry: telemetry::Telemetry,
 }
 
 const SECTIONS: [&str; 6] =

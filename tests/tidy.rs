@@ -14,7 +14,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("otlp", &["otlp"]),
     ("config", &["config"]),
     ("net", &["net", "otlp", "config"]),
-    ("telemetry", &["telemetry", "otlp"]),
+    ("telemetry", &["telemetry", "net", "otlp"]),
     ("component", &["component", "config", "net", "otlp", "telemetry"]),
     ("receivers", &["receivers", "component", "config", "net", "otlp", "telemetry"]),
     ("processors", &["processors", "component", "config", "net", "otlp", "telemetry"]),

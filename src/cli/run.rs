@@ -1,13 +1,16 @@
 //! `skep run`: configuration to a running engine to an exit code.
 
-use std::{io::IsTerminal as _, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use super::{CONFIG, Configuration, IO, Origin, SOFTWARE, UNAVAILABLE, load, show};
+use super::{CONFIG, Configuration, IO, Origin, SOFTWARE, UNAVAILABLE, load, services, show};
 use crate::{
     config::Problems,
-    document,
+    document::{self, telemetry::Logs},
     engine::{self, Ended, Options, Started, memory, plan::Blueprint, plan::Site},
-    telemetry::Telemetry,
+    telemetry::{
+        Telemetry,
+        logs::{self, Format, Sampling, Settings},
+    },
 };
 
 /// Longest drain; containers are killed ten seconds after SIGTERM by default.
@@ -20,7 +23,7 @@ pub(super) fn run(configuration: &Configuration) -> u8 {
     let document = loaded.root.as_ref().map(|root| document::load(root, &mut problems));
     show(&problems, &loaded.sources);
     let Some(document) = document.filter(|_| !problems.has_errors()) else { return CONFIG };
-    start_logs();
+    start_logs(&document.telemetry.logs);
     let telemetry = Arc::new(Telemetry::default());
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let available = memory::available();
@@ -43,13 +46,21 @@ pub(super) fn run(configuration: &Configuration) -> u8 {
         default_bind = if in_container { "all interfaces (in a container)" } else { "loopback" },
         "Starting skep"
     );
+    telemetry.set_inventory(services::inventory(&document));
+    let services = match services::build(&document, in_container, &telemetry) {
+        Ok(services) => services,
+        Err(error) => {
+            tracing::error!(%error, "cannot start");
+            return UNAVAILABLE;
+        }
+    };
     let options = Options {
         site: Site { workers, budget, in_container, telemetry },
         drain_timeout: DRAIN_TIMEOUT,
     };
     let blueprint = Blueprint::from(document);
     let is_built_in = matches!(origin, Origin::BuiltIn);
-    match engine::run(&blueprint, Vec::new(), &options, |started| report(started, is_built_in)) {
+    match engine::run(&blueprint, services, &options, |started| report(started, is_built_in)) {
         Ok(Ended::Clean) => 0,
         Ok(Ended::Lost(_) | Ended::Interrupted) => IO,
         Ok(Ended::Panicked) => SOFTWARE,
@@ -60,16 +71,26 @@ pub(super) fn run(configuration: &Configuration) -> u8 {
     }
 }
 
-/// People read lines, machines read JSON.
-fn start_logs() {
-    use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if std::io::stderr().is_terminal() {
-        builder.with_target(false).with_ansi(std::env::var_os("NO_COLOR").is_none()).init();
-    } else {
-        builder.json().flatten_event(true).init();
+/// The log as `service.telemetry.logs` says.
+fn start_logs(logs: &Logs) {
+    let mut settings = Settings::default();
+    if let Some(level) = logs.level.as_deref().and_then(logs::level) {
+        settings.level = level;
     }
+    settings.format = match logs.encoding.as_deref() {
+        Some(json) if json.eq_ignore_ascii_case("json") => Format::Json,
+        Some(_) => Format::Console,
+        None => Format::Auto,
+    };
+    if let Some(sampling) = &logs.sampling {
+        settings.sampling = sampling.enabled.then_some(Sampling {
+            tick: sampling.tick.0,
+            initial: sampling.initial,
+            thereafter: sampling.thereafter,
+        });
+    }
+    // Fails only where a log runs already.
+    let _ = logs::install(&settings);
 }
 
 /// What listens, what is sent where, and what an application has to be told.

@@ -49,6 +49,7 @@ pub(super) fn load(
             }
         }
     }
+    document.telemetry = super::telemetry::load(service, problems);
     extensions(service, document, ignored, problems);
     let pipelines = service.get("pipelines");
     let Some(Node { value: Value::Map(members), .. }) = pipelines else {

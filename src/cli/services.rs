@@ -1,0 +1,112 @@
+//! What runs beside the pipelines: extensions, the metrics page, the control plane.
+
+use std::sync::Arc;
+
+use crate::{
+    admin::{self, Admin},
+    component::{BoxFuture, BuildContext, Extension, Listening, StartError, Stop},
+    document::Document,
+    engine::Service,
+    otlp::Signal,
+    telemetry::{Inventory, PipelineInfo, Telemetry, prometheus::MetricsPage},
+};
+
+/// Builds all of them; nothing is opened yet.
+pub(super) fn build(
+    document: &Document,
+    in_container: bool,
+    telemetry: &Arc<Telemetry>,
+) -> Result<Vec<Service>, StartError> {
+    let mut services: Vec<Service> = Vec::new();
+    for id in &document.enabled_extensions {
+        let Some(extension) = document.extensions.get(id) else { continue };
+        let cx = BuildContext {
+            id: id.clone(),
+            pipeline: String::new(),
+            signal: Signal::Traces,
+            in_container,
+            telemetry: Arc::clone(telemetry),
+        };
+        services.push((id.to_string(), extension.config.build(&cx)?));
+    }
+    if let Some(endpoint) = document.telemetry.metrics.endpoint() {
+        let page = Metrics { endpoint, telemetry: Arc::clone(telemetry), page: None };
+        services.push(("metrics".to_owned(), Box::new(page)));
+    }
+    let control = Control { telemetry: Arc::clone(telemetry), admin: None };
+    services.push(("control".to_owned(), Box::new(control)));
+    Ok(services)
+}
+
+/// What the pages show of the document.
+pub(super) fn inventory(document: &Document) -> Inventory {
+    let names =
+        |ids: &[crate::component::ComponentId]| ids.iter().map(ToString::to_string).collect();
+    let pipelines = document.pipelines.iter().map(|pipeline| PipelineInfo {
+        id: pipeline.id.clone(),
+        receivers: names(&pipeline.receivers),
+        processors: names(&pipeline.processors),
+        exporters: names(&pipeline.exporters),
+    });
+    Inventory { pipelines: pipelines.collect(), extensions: names(&document.enabled_extensions) }
+}
+
+/// The metrics page. Its port is taken by any Collector on the same host, and data matters more
+/// than its numbers: where it cannot be opened, skep says so and goes on.
+struct Metrics {
+    endpoint: String,
+    telemetry: Arc<Telemetry>,
+    page: Option<MetricsPage>,
+}
+
+impl Extension for Metrics {
+    fn bind(&mut self) -> Result<Vec<Listening>, StartError> {
+        match MetricsPage::bind(&self.endpoint, Arc::clone(&self.telemetry)) {
+            Ok(page) => {
+                let address = page.address().to_string();
+                self.page = Some(page);
+                Ok(vec![Listening { protocol: "prometheus", address, tls: false }])
+            }
+            Err(message) => {
+                tracing::warn!(message, "The metrics page is not served");
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    fn run(self: Box<Self>, stop: Stop) -> BoxFuture<()> {
+        match self.page {
+            Some(page) => Box::pin(page.run(stop.subscribe())),
+            None => Box::pin(std::future::ready(())),
+        }
+    }
+}
+
+/// The control plane, likewise.
+struct Control {
+    telemetry: Arc<Telemetry>,
+    admin: Option<Admin>,
+}
+
+impl Extension for Control {
+    fn bind(&mut self) -> Result<Vec<Listening>, StartError> {
+        match Admin::bind(admin::DEFAULT_ENDPOINT, Arc::clone(&self.telemetry)) {
+            Ok(admin) => {
+                let listening = admin.listening();
+                self.admin = Some(admin);
+                Ok(vec![listening])
+            }
+            Err(message) => {
+                tracing::warn!(message, "The control plane is not served");
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    fn run(self: Box<Self>, stop: Stop) -> BoxFuture<()> {
+        match self.admin {
+            Some(admin) => admin.run(stop),
+            None => Box::pin(std::future::ready(())),
+        }
+    }
+}
