@@ -32,7 +32,7 @@ pub fn admit(arrival: Arrival) -> Result<Payload, Rejection> {
     let body = match arrival.compression {
         Compression::Identity => {
             permits.push(arrival.permit);
-            join(arrival.body)
+            join(arrival.body, arrival.transport)
         }
         compression => {
             let compressed = arrival.permit;
@@ -70,9 +70,12 @@ pub fn admit(arrival: Arrival) -> Result<Payload, Rejection> {
     })
 }
 
-/// One contiguous body. The common case, a message in one DATA frame, copies nothing.
-fn join(mut pieces: SmallVec<[Bytes; 4]>) -> Bytes {
-    if pieces.len() == 1 {
+/// One contiguous body. A gRPC message in one DATA frame is taken as it is. An HTTP body is a
+/// slice of the connection's read buffer, which may be several times as large and would be held
+/// as long as the body, unpaid: at overload the process used half as much again as its budget. So
+/// it is copied.
+fn join(mut pieces: SmallVec<[Bytes; 4]>, transport: &str) -> Bytes {
+    if pieces.len() == 1 && transport != "http" {
         return pieces.swap_remove(0);
     }
     let mut whole = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
