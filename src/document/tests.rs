@@ -89,3 +89,50 @@ fn validation_of_components_is_reported_with_the_rest() {
     assert_eq!(all.len(), 2, "{all:?}");
     assert!(all[0].contains("requires a non-empty \"endpoint\""), "{all:?}");
 }
+
+const CONNECTED: &str = "
+receivers:
+  otlp:
+    protocols:
+      grpc:
+exporters:
+  nop:
+connectors:
+  forward:
+service:
+  pipelines:
+    traces/in:
+      receivers: [otlp]
+      exporters: [forward]
+    traces/out:
+      receivers: [forward]
+      exporters: [nop]
+";
+
+#[test]
+fn connectors_join_pipelines() {
+    assert_eq!(problems(CONNECTED), Vec::<String>::new());
+}
+
+#[test]
+fn a_connector_used_on_one_side_only_is_an_error() {
+    let text = CONNECTED.replace("receivers: [forward]", "receivers: [otlp]");
+    assert_eq!(
+        problems(&text),
+        [
+            "9 error: connector `forward` used as exporter in [traces/in] pipeline but not used in any \
+          supported receiver pipeline"
+        ]
+    );
+}
+
+#[test]
+fn a_cycle_is_shown_whole() {
+    let text = CONNECTED.replace("exporters: [nop]", "exporters: [nop, forward]");
+    let all = problems(&text);
+    assert!(
+        all.iter()
+            .any(|m| m.contains("cycle detected: traces/out -> connector `forward` -> traces/out")),
+        "{all:?}"
+    );
+}

@@ -23,6 +23,9 @@ use crate::{
     telemetry::Telemetry,
 };
 
+/// A pebibyte: what is above was meant in bytes.
+const MIB_LIMIT: u64 = 1 << 30;
+
 /// Limits memory.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -91,6 +94,10 @@ impl ProcessorConfig for Config {
         if self.limit_mib == 0 && self.limit_percentage == 0 {
             let message = "'limit_mib' or 'limit_percentage' must be greater than zero";
             problems.error(at, message).help("add `limit_mib: 512`");
+        }
+        if self.limit_mib > MIB_LIMIT {
+            let message = format!("'limit_mib' is larger than any machine: {}", self.limit_mib);
+            problems.error(at.at("limit_mib"), message).help("it counts MiB, not bytes");
         }
         if self.limit_mib > 0 && self.spike_limit_mib >= self.limit_mib {
             let message = "'spike_limit_mib' must be smaller than 'limit_mib'";
