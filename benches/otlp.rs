@@ -1,0 +1,105 @@
+//! What the work on bytes costs: the door check, counting, splitting, and prost's decode beside
+//! them. `cargo bench --bench otlp`; figures are per request of 100 spans of about 740 bytes, with
+//! the allocations of each call.
+
+use std::hint::black_box;
+
+use bytes::Bytes;
+use divan::{AllocProfiler, Bencher, counter::ItemsCount};
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::ExportTraceServiceRequest,
+    common::v1::{AnyValue, KeyValue, any_value::Value},
+    resource::v1::Resource,
+    trace::v1::{ResourceSpans, ScopeSpans, Span},
+};
+use prost::Message as _;
+use skep::otlp::{
+    Payload, Signal,
+    check::{self, Utf8},
+    split,
+};
+
+#[global_allocator]
+static ALLOCATOR: AllocProfiler = AllocProfiler::system();
+
+const SPANS: usize = 100;
+
+fn main() {
+    divan::main();
+}
+
+fn attribute(key: &str, value: &str) -> KeyValue {
+    let value = AnyValue { value: Some(Value::StringValue(value.to_owned())) };
+    KeyValue { key: key.to_owned(), value: Some(value), ..KeyValue::default() }
+}
+
+/// One resource of 8 attributes, one scope, spans of 12 string attributes.
+fn request() -> Bytes {
+    let attributes = |count: usize| {
+        let one =
+            |i| attribute(&format!("http.request.header.{i}"), "a value of some twenty bytes");
+        (0..count).map(one).collect::<Vec<_>>()
+    };
+    let span = |i: usize| Span {
+        trace_id: (i as u128).to_be_bytes().to_vec(),
+        span_id: (i as u64).to_be_bytes().to_vec(),
+        name: "GET /api/activities/home".to_owned(),
+        kind: 2,
+        start_time_unix_nano: 1_700_000_000_000_000_000,
+        end_time_unix_nano: 1_700_000_000_050_000_000,
+        attributes: attributes(12),
+        ..Span::default()
+    };
+    ExportTraceServiceRequest {
+        resource_spans: vec![ResourceSpans {
+            resource: Some(Resource { attributes: attributes(8), ..Resource::default() }),
+            scope_spans: vec![ScopeSpans {
+                spans: (0..SPANS).map(span).collect(),
+                ..ScopeSpans::default()
+            }],
+            ..ResourceSpans::default()
+        }],
+    }
+    .encode_to_vec()
+    .into()
+}
+
+#[divan::bench]
+fn check_strict(bencher: Bencher) {
+    let body = request();
+    bencher
+        .counter(ItemsCount::new(SPANS))
+        .bench(|| check::check(Signal::Traces, black_box(&body), Utf8::Strict));
+}
+
+#[divan::bench]
+fn check_framing_only(bencher: Bencher) {
+    let body = request();
+    bencher
+        .counter(ItemsCount::new(SPANS))
+        .bench(|| check::check(Signal::Traces, black_box(&body), Utf8::Off));
+}
+
+#[divan::bench]
+fn count_items(bencher: Bencher) {
+    let body = request();
+    bencher
+        .counter(ItemsCount::new(SPANS))
+        .bench(|| split::count_items(Signal::Traces, black_box(&body)));
+}
+
+#[divan::bench]
+fn split_in_ten(bencher: Bencher) {
+    let payload = Payload::unaccounted(Signal::Traces, request(), SPANS as u64);
+    bencher
+        .counter(ItemsCount::new(SPANS))
+        .bench(|| split::by_items(black_box(payload.clone()), 10));
+}
+
+#[divan::bench]
+fn prost_decode(bencher: Bencher) {
+    let body = request();
+    bencher
+        .counter(ItemsCount::new(SPANS))
+        .bench(|| ExportTraceServiceRequest::decode(black_box(&*body)));
+}
