@@ -76,7 +76,7 @@ pub enum Fault {
         /// 16 or 8.
         wanted: usize,
     },
-    /// Messages in messages beyond [`DEPTH_LIMIT`].
+    /// Messages in messages beyond the limit of 64.
     #[error("values are nested more than 64 deep")]
     TooDeep,
     /// Packed numbers whose bytes are not a whole number of them.

@@ -6,7 +6,7 @@
 //! its wrappers in order, so schema URLs and unknown fields survive.
 //!
 //! Invariants: the parts hold every item once, in order; a part exceeds the limit only where a
-//! single item does; what repeating headers adds is bounded by [`AMPLIFICATION`], beyond which an
+//! single item does; what repeating headers adds is bounded by `AMPLIFICATION`, beyond which an
 //! entry stays whole.
 
 use bytes::Bytes;
