@@ -144,7 +144,11 @@ async fn connection<S: Service>(
     stop: watch::Receiver<bool>,
 ) {
     let _ = stream.set_nodelay(true);
-    let first = tokio::time::timeout(tuning.header_timeout, first_bytes(&mut stream)).await;
+    let first = tokio::select! {
+        first = tokio::time::timeout(tuning.header_timeout, first_bytes(&mut stream)) => first,
+        // A client that has said nothing yet is owed nothing.
+        () = raised(stop.clone()) => return,
+    };
     let Ok(Ok(first)) = first else { return };
     let is_h2 = first.starts_with(b"PRI");
     let io = TokioIo::new(Sniffed { first, inner: stream });

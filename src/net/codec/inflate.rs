@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use flate2::{Crc, Decompress, FlushDecompress, Status};
-use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
+use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
 
 use super::{Compression, InflateError};
 
@@ -205,12 +205,22 @@ pub(super) fn adler32(bytes: &[u8]) -> u32 {
     b << 16 | a
 }
 
+/// Largest window of a zstd frame: 8 MiB, as RFC 8878 recommends for HTTP. The library would
+/// allocate up to 128 MiB for a body of a few bytes that asks for it, outside the budget.
+const ZSTD_WINDOW_LOG: u32 = 23;
+
+fn decoder() -> io::Result<Decoder<'static>> {
+    let mut decoder = Decoder::new()?;
+    decoder.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG))?;
+    Ok(decoder)
+}
+
 fn zstd(input: &[u8], out: &mut Growing<'_>) -> Result<(), InflateError> {
     const CORRUPT: InflateError = InflateError::Corrupt(Compression::Zstd);
     ZSTD.with_borrow_mut(|pooled| {
         let decoder = match pooled {
             Some(decoder) => decoder,
-            None => pooled.insert(Decoder::new().map_err(|_| CORRUPT)?),
+            None => pooled.insert(decoder().map_err(|_| CORRUPT)?),
         };
         decoder.reinit().map_err(|_| CORRUPT)?;
         let mut source = InBuffer::around(input);

@@ -133,6 +133,16 @@ fn framed_snappy_is_recognised_under_the_plain_name() {
 }
 
 #[test]
+fn a_zstd_frame_that_asks_for_a_huge_window_is_refused() {
+    // Magic, a frame header without content size, a window of 2^27 bytes, one empty last block.
+    let frame = [0x28, 0xB5, 0x2F, 0xFD, 0x00, (27 - 10) << 3, 0x01, 0x00, 0x00];
+    let error = inflate_all(Compression::Zstd, &frame, 1 << 20).unwrap_err();
+    assert_eq!(error, InflateError::Corrupt(Compression::Zstd));
+    let small = [0x28, 0xB5, 0x2F, 0xFD, 0x00, (20 - 10) << 3, 0x01, 0x00, 0x00];
+    assert_eq!(inflate_all(Compression::Zstd, &small, 1 << 20).unwrap(), "");
+}
+
+#[test]
 fn flate2_reads_what_we_write() {
     use std::io::Read as _;
     let body = deflate(Compression::Gzip, None, &[text(70_000).into()]).unwrap();

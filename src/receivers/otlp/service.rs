@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use bytes::{Buf as _, Bytes};
+use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
@@ -142,7 +142,7 @@ impl OtlpService {
                 return Err(Status::new(Code::Internal, "the body ends within its message"));
             };
             have += data.len();
-            pieces.push(data);
+            gather(&mut pieces, data);
         }
         if have > prefix.len {
             return Err(Status::new(Code::Internal, "more than one message in a unary call"));
@@ -212,7 +212,10 @@ impl OtlpService {
         let (body, permit) = match tokio::time::timeout(BODY_TIMEOUT, read).await {
             Ok(read) => read?,
             Err(_) => {
-                return Err(Status::new(Code::InvalidArgument, "the body came too slowly"));
+                return Err(Status {
+                    retry_after: Some(Duration::from_secs(1)),
+                    ..Status::new(Code::Unavailable, "the body came too slowly")
+                });
             }
         };
         let arrival = Arrival {
@@ -261,7 +264,7 @@ impl OtlpService {
                 more.push(step);
                 paid += STEP;
             }
-            pieces.push(data);
+            gather(&mut pieces, data);
         }
         let permit = Permit::joined(permit, more);
         Ok((pieces, permit))
@@ -375,6 +378,30 @@ async fn next(body: &mut Incoming) -> Result<Option<Bytes>, Status> {
             }
         }
     }
+}
+
+/// Adds a piece to a body. Small ones are copied together, in blocks: a body of four million
+/// pieces of one byte would otherwise take thirty times what was paid for it.
+fn gather(pieces: &mut Pieces, data: Bytes) {
+    const SMALL: usize = 1024;
+    const BLOCK: usize = 16 * 1024;
+    if data.len() < SMALL
+        && let Some(last) = pieces.last_mut()
+        && last.len() < BLOCK
+    {
+        let mut joined = match std::mem::take(last).try_into_mut() {
+            Ok(own) => own,
+            Err(shared) => {
+                let mut own = BytesMut::with_capacity(BLOCK);
+                own.extend_from_slice(&shared);
+                own
+            }
+        };
+        joined.extend_from_slice(&data);
+        *last = joined.freeze();
+        return;
+    }
+    pieces.push(data);
 }
 
 /// Takes the five bytes of the prefix off the front.
@@ -511,6 +538,17 @@ mod tests {
         assert!(!matches("https://*.example.com", "https://example.org"));
         assert!(matches("http://localhost:*", "http://localhost:3000"));
         assert!(!matches("http://localhost", "http://localhost:3000"));
+    }
+
+    #[test]
+    fn many_tiny_pieces_become_few() {
+        let mut pieces = Pieces::new();
+        let whole: Vec<u8> = (0..100_000u32).map(|i| i.to_le_bytes()[0]).collect();
+        for byte in &whole {
+            gather(&mut pieces, Bytes::copy_from_slice(&[*byte]));
+        }
+        assert!(pieces.len() < 10, "{} pieces", pieces.len());
+        assert_eq!(pieces.concat(), whole);
     }
 
     #[test]
