@@ -7,6 +7,7 @@ pub mod json;
 pub mod payload;
 pub mod record;
 pub mod schema;
+pub mod splice;
 pub mod split;
 pub mod wire;
 

@@ -2,8 +2,10 @@
 
 pub mod batch;
 pub mod memory_limiter;
+pub mod resource;
 
 use crate::component::{Entry, ProcessorConfig};
 
 /// Every processor type, by canonical name.
-pub const ALL: &[Entry<dyn ProcessorConfig>] = &[batch::ENTRY, memory_limiter::ENTRY];
+pub const ALL: &[Entry<dyn ProcessorConfig>] =
+    &[batch::ENTRY, memory_limiter::ENTRY, resource::ENTRY];
