@@ -143,6 +143,7 @@ fn answer(
         head.push(byte[0]);
     }
     let head = String::from_utf8_lossy(&head).to_lowercase();
+    assert!(head.starts_with("post /v1/traces http/1.1"), "{head}");
     let length = head.lines().find_map(|line| line.strip_prefix("content-length: "))?;
     let mut body = vec![0; length.trim().parse().ok()?];
     stream.read_exact(&mut body).ok()?;

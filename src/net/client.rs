@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, Request, StatusCode, Uri};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::{
@@ -129,8 +129,12 @@ impl Client {
     async fn call_http1(
         &self,
         mut open: http1::SendRequest<Segments>,
-        request: Request<Segments>,
+        mut request: Request<Segments>,
     ) -> Result<Answer, CallError> {
+        // Origin form: only a proxy is sent the whole URL.
+        if let Some(path) = request.uri().path_and_query() {
+            *request.uri_mut() = Uri::from(path.clone());
+        }
         let response = open.send_request(request).await.map_err(|error| self.broken(&error))?;
         let answer = self.read(response).await?;
         if !open.is_closed() {

@@ -120,9 +120,10 @@ impl Receiver for OtlpReceiver {
             for port in self.ports {
                 let tuning = self.config.tuning();
                 let service = Arc::clone(&service);
+                let open = port.listener.local_addr().map(|open| open.to_string());
                 tracing::info!(
                     receiver = %self.id,
-                    endpoint = ?port.listener.local_addr().ok(),
+                    endpoint = open.unwrap_or_default(),
                     "Starting {} server",
                     port.protocol.to_uppercase()
                 );
