@@ -126,7 +126,8 @@ pub(crate) enum Origin {
 pub(crate) fn load(configuration: &Configuration, problems: &mut Problems) -> (Origin, Loaded) {
     let env = |name: &str| std::env::var(name).ok();
     let mut uris = configuration.uris.clone();
-    if uris.is_empty() && std::env::var_os("SKEP_CONFIG").is_some() {
+    // Empty is unset: compose writes it so for a variable that nobody set.
+    if uris.is_empty() && env("SKEP_CONFIG").is_some_and(|text| !text.is_empty()) {
         uris.push("env:SKEP_CONFIG".to_owned());
     }
     if uris.is_empty() {
