@@ -235,10 +235,13 @@ impl Cutter {
                 field.whole.len(),
                 items + child_items,
             );
-            if filled > self.max && items > 0 {
-                self.pay(piece.len())?;
-                pieces.push((std::mem::replace(&mut piece, header.clone()), items));
-                items = 0;
+            if filled > self.max {
+                // Wrappers without items that fill a piece are not worth a piece of their own.
+                let full = std::mem::replace(&mut piece, header.clone());
+                if items > 0 {
+                    self.pay(full.len())?;
+                    pieces.push((full, std::mem::take(&mut items)));
+                }
             }
             match level.below {
                 Some(below) if size > self.max => {
