@@ -1,8 +1,8 @@
-//! What the work on bytes costs: the door check, counting, splitting, and prost's decode beside
-//! them. `cargo bench --bench otlp`; figures are per request of 100 spans of about 740 bytes, with
+//! What the work on bytes costs: the door check, counting, splitting, editing attributes, and
+//! prost's decode beside them. `cargo bench --bench otlp`; figures are per request of 100 spans of about 740 bytes, with
 //! the allocations of each call.
 
-use std::hint::black_box;
+use std::{hint::black_box, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use divan::{AllocProfiler, Bencher, counter::ItemsCount};
@@ -13,10 +13,16 @@ use opentelemetry_proto::tonic::{
     trace::v1::{ResourceSpans, ScopeSpans, Span},
 };
 use prost::Message as _;
-use skep::otlp::{
-    Payload, Signal,
-    check::{self, Utf8},
-    split,
+use skep::{
+    component::{BuildContext, ComponentId, Output, Processor},
+    config::{Problems, yaml},
+    otlp::{
+        Payload, Signal,
+        check::{self, Utf8},
+        split,
+    },
+    processors,
+    telemetry::Telemetry,
 };
 
 #[global_allocator]
@@ -94,6 +100,82 @@ fn split_in_ten(bencher: Bencher) {
     bencher
         .counter(ItemsCount::new(SPANS))
         .bench(|| split::by_items(black_box(payload.clone()), 10));
+}
+
+/// The `attributes` processor with one action.
+fn attributes(yaml: &str) -> Box<dyn Processor> {
+    let node = yaml::parse(0, yaml).expect("the actions are YAML");
+    let entry = processors::ALL.iter().find(|entry| entry.name == "attributes");
+    let mut problems = Problems::default();
+    let config = (entry.expect("it is registered").decode)(&node, &mut problems);
+    let context = BuildContext {
+        id: ComponentId { kind_name: "attributes".to_owned(), name: None },
+        pipeline: "traces".to_owned(),
+        signal: Signal::Traces,
+        in_container: false,
+        telemetry: Arc::new(Telemetry::default()),
+    };
+    config.and_then(|config| config.build(&context).ok()).expect("the actions are right")
+}
+
+const UPSERT: &str =
+    "actions: [{ key: deployment.environment, value: production, action: upsert }]";
+
+fn process(processor: &mut dyn Processor, body: Bytes) -> Output {
+    let mut out = Output::at(Instant::now());
+    processor.process(Payload::unaccounted(Signal::Traces, body, SPANS as u64), &mut out);
+    out
+}
+
+#[divan::bench]
+fn upsert_absent(bencher: Bencher) {
+    let (body, mut processor) = (request(), attributes(UPSERT));
+    bencher
+        .counter(ItemsCount::new(SPANS))
+        .bench_local(|| process(&mut *processor, black_box(&body).clone()));
+}
+
+#[divan::bench]
+fn check_and_upsert_absent(bencher: Bencher) {
+    let (body, mut processor) = (request(), attributes(UPSERT));
+    bencher.counter(ItemsCount::new(SPANS)).bench_local(|| {
+        let checked = check::check(Signal::Traces, black_box(&body), Utf8::Strict);
+        (checked, process(&mut *processor, body.clone()))
+    });
+}
+
+#[divan::bench]
+fn insert_where_present_changes_nothing(bencher: Bencher) {
+    let action = "actions: [{ key: http.request.header.3, value: x, action: insert }]";
+    let (body, mut processor) = (request(), attributes(action));
+    bencher
+        .counter(ItemsCount::new(SPANS))
+        .bench_local(|| process(&mut *processor, black_box(&body).clone()));
+}
+
+#[divan::bench]
+fn delete_by_pattern(bencher: Bencher) {
+    let action = "actions: [{ pattern: \"header[.]1\", action: delete }]";
+    let (body, mut processor) = (request(), attributes(action));
+    bencher
+        .counter(ItemsCount::new(SPANS))
+        .bench_local(|| process(&mut *processor, black_box(&body).clone()));
+}
+
+#[divan::bench]
+fn prost_decode_upsert_encode(bencher: Bencher) {
+    let body = request();
+    bencher.counter(ItemsCount::new(SPANS)).bench(|| {
+        let mut request =
+            ExportTraceServiceRequest::decode(black_box(&*body)).expect("it was encoded here");
+        let scopes = request.resource_spans.iter_mut().flat_map(|entry| &mut entry.scope_spans);
+        for span in scopes.flat_map(|scope| &mut scope.spans) {
+            if span.attributes.iter().all(|a| a.key != "deployment.environment") {
+                span.attributes.push(attribute("deployment.environment", "production"));
+            }
+        }
+        request.encode_to_vec()
+    });
 }
 
 #[divan::bench]

@@ -9,6 +9,7 @@ pub mod record;
 pub mod schema;
 pub mod splice;
 pub mod split;
+pub mod text;
 pub mod wire;
 
 pub use payload::{Payload, Signal};

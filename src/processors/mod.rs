@@ -1,5 +1,6 @@
 //! The processors: one file each, one [`Entry`] each in [`ALL`].
 
+pub mod attributes;
 pub mod batch;
 pub mod memory_limiter;
 pub mod resource;
@@ -8,4 +9,4 @@ use crate::component::{Entry, ProcessorConfig};
 
 /// Every processor type, by canonical name.
 pub const ALL: &[Entry<dyn ProcessorConfig>] =
-    &[batch::ENTRY, memory_limiter::ENTRY, resource::ENTRY];
+    &[attributes::ENTRY, batch::ENTRY, memory_limiter::ENTRY, resource::ENTRY];

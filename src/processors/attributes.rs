@@ -1,0 +1,222 @@
+//! Adds, changes or removes attributes of spans, log records and data points.
+//!
+//! ```yaml
+//! attributes:
+//!   actions:
+//!     - { key: deployment.environment, value: production, action: upsert }
+//!     - { key: user.id, from_context: metadata.x-user-id, action: insert }
+//!     - { key: http.request.header.authorization, action: delete }
+//!     - { key: user.email, action: hash }
+//!     - { key: http.url, pattern: "^(?P<url_scheme>[a-z]+)://(?P<url_host>[^/]+)", action: extract }
+//!     - { key: http.status_code, converted_type: int, action: convert }
+//!   exclude:
+//!     match_type: strict
+//!     span_names: [GET /health]
+//! ```
+//!
+//! Actions run in order on every item: `insert` adds where the key is absent, `update` changes
+//! where it is present, `upsert` does either, `delete` removes, `hash` replaces the value by its
+//! SHA-256, `extract` puts what named groups match into attributes of their own, `convert` changes
+//! the type. New values are constants (`value`), come from another attribute of the item
+//! (`from_attribute`) or from the request (`from_context`). `include` and `exclude` select items.
+//!
+//! Requests are edited as bytes: an item that no action changes keeps its bytes, and a request in
+//! which nothing changes keeps its allocation. Regular expressions are those of the `regex` crate,
+//! which reads the syntax of RE2 but takes `\d` and `\w` for Unicode classes.
+
+pub(crate) mod action;
+pub(crate) mod edit;
+pub mod select;
+pub mod value;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use self::{edit::Editor, select::Selector};
+use crate::{
+    component::{BuildContext, Entry, Output, Partition, Processor, ProcessorConfig, StartError},
+    config::{Node, Problems},
+    otlp::{
+        Payload, Signal,
+        payload::Reason,
+        splice::{self, EditItems, Splicer},
+    },
+};
+
+pub use self::{
+    action::{Action, Type, Verb},
+    select::Match,
+};
+
+/// Edits attributes of items.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// What to do, in order; at least one.
+    pub actions: Vec<Action>,
+    /// Only items that match are edited.
+    pub include: Option<Match>,
+    /// Items that match stay as they are, even where `include` matches too.
+    pub exclude: Option<Match>,
+}
+
+pub(super) const ENTRY: Entry<dyn ProcessorConfig> = Entry {
+    name: "attributes",
+    aliases: &[],
+    signals: &Signal::ALL,
+    source: include_str!("attributes.rs"),
+    decode: |node, problems| {
+        crate::config::decode::<Config>(node, problems)
+            .map(|config| Box::new(config) as Box<dyn ProcessorConfig>)
+    },
+    schema: |generator| generator.subschema_for::<Config>(),
+};
+
+impl ProcessorConfig for Config {
+    fn partition(&self) -> Partition {
+        Partition::Any
+    }
+
+    fn validate(&self, at: &Node, problems: &mut Problems) {
+        action::validate(&self.actions, at, "actions", problems);
+        for (name, section) in [("include", &self.include), ("exclude", &self.exclude)] {
+            if let Some(section) = section {
+                section.validate(at, name, problems);
+            }
+        }
+    }
+
+    fn needs_context(&self) -> bool {
+        action::Plan::needs_context(&self.actions)
+    }
+
+    fn build(&self, cx: &BuildContext) -> Result<Box<dyn Processor>, StartError> {
+        let error = |message| StartError { component: format!("processor `{}`", cx.id), message };
+        for (name, section) in [("include", &self.include), ("exclude", &self.exclude)] {
+            let foreign = section.as_ref().map(|section| section.foreign(cx.signal));
+            if let Some([key, ..]) = foreign.as_deref() {
+                return Err(error(format!(
+                    "`{name}::{key}` does not apply to {signal}, and the pipeline `{}` carries \
+                     {signal}; use another instance of the processor for it",
+                    cx.pipeline,
+                    signal = cx.signal,
+                )));
+            }
+        }
+        let selector = |section: &Option<Match>| match section {
+            Some(section) => Selector::new(section, cx.signal).map(Some).ok_or_else(|| {
+                error("a section of `include` or `exclude` is not valid".to_owned())
+            }),
+            None => Ok(None),
+        };
+        Ok(Box::new(Attributes {
+            editor: Editor::new(action::Plan::new(&self.actions)),
+            include: selector(&self.include)?,
+            exclude: selector(&self.exclude)?,
+            excluded: Excluded::default(),
+        }))
+    }
+}
+
+struct Attributes {
+    editor: Editor,
+    include: Option<Selector>,
+    exclude: Option<Selector>,
+    excluded: Excluded,
+}
+
+/// What around the current item matches `exclude`.
+#[derive(Debug, Default)]
+struct Excluded {
+    resource: bool,
+    scope: bool,
+    metric: bool,
+}
+
+impl Processor for Attributes {
+    fn process(&mut self, payload: Payload, out: &mut Output) {
+        self.editor.begin(payload.context.as_deref());
+        let signal = payload.signal;
+        let growth = self.editor.growth().saturating_mul(to_usize(payload.items));
+        edit_segments(payload, growth, out, |segment, growth| {
+            splice::edit_items(signal, segment, growth, self)
+        });
+    }
+}
+
+/// Edits each segment of a payload, which may grow by `growth` bytes as a whole: `edit` is given a
+/// segment and its share of the growth.
+///
+/// A payload that may grow to more than twice its size is paid for before it does: a sender could
+/// otherwise turn a megabyte of empty items into any amount of memory.
+pub(crate) fn edit_segments(
+    mut payload: Payload,
+    growth: usize,
+    out: &mut Output,
+    mut edit: impl FnMut(&[u8], usize) -> Option<Vec<u8>>,
+) {
+    let total = payload.len();
+    let advance = match payload.permits.first() {
+        Some(permit) if growth > total + 4096 => match permit.try_more(growth as u64) {
+            None => return out.refuse(payload, Reason::OverBudget),
+            paid => paid,
+        },
+        _ => None,
+    };
+    let mut body = payload.body.clone();
+    let mut is_changed = false;
+    for segment in &mut body {
+        let share = growth.saturating_mul(segment.len()) / total.max(1);
+        if let Some(mut new) = edit(segment, share) {
+            if new.capacity() > new.len() + new.len() / 4 + 4096 {
+                new.shrink_to_fit();
+            }
+            *segment = new.into();
+            is_changed = true;
+        }
+    }
+    if !is_changed {
+        return out.emit(payload);
+    }
+    let settled = payload.replace_body(body);
+    drop(advance);
+    match settled {
+        Ok(()) => out.emit(payload),
+        Err(reason) => out.refuse(payload, reason),
+    }
+}
+
+fn to_usize(items: u64) -> usize {
+    usize::try_from(items).unwrap_or(usize::MAX)
+}
+
+impl EditItems for Attributes {
+    fn enter_resource(&mut self, resource: &[u8]) -> bool {
+        self.excluded.resource = self.exclude.as_ref().is_some_and(|s| s.takes_resource(resource));
+        self.include.as_ref().is_none_or(|selector| selector.takes_resource(resource))
+    }
+
+    fn enter_scope(&mut self, scope: &[u8]) -> bool {
+        self.excluded.scope = self.exclude.as_ref().is_some_and(|s| s.takes_scope(scope));
+        self.excluded.metric = true;
+        self.include.as_ref().is_none_or(|selector| selector.takes_scope(scope))
+    }
+
+    fn enter_metric(&mut self, metric: &[u8]) -> bool {
+        self.excluded.metric = self.exclude.as_ref().is_some_and(|s| s.takes_metric(metric));
+        self.include.as_ref().is_none_or(|selector| selector.takes_metric(metric))
+    }
+
+    #[inline]
+    fn edit<'a>(&mut self, item: &'a [u8], attributes: u32, out: &mut Splicer<'a>) {
+        let takes = |selector: &Selector| selector.takes_item(item, attributes);
+        let Excluded { resource, scope, metric } = self.excluded;
+        let is_excluded = resource && scope && metric && self.exclude.as_ref().is_some_and(takes);
+        if !is_excluded && self.include.as_ref().is_none_or(takes) {
+            self.editor.edit(item, attributes, out);
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,631 @@
+//! The edits on bytes against the same edits on decoded messages.
+
+use std::{sync::Arc, time::Instant};
+
+use opentelemetry_proto::tonic::{
+    collector::{
+        logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest,
+        trace::v1::ExportTraceServiceRequest,
+    },
+    common::v1::{AnyValue, ArrayValue, InstrumentationScope, KeyValue, any_value::Value},
+    logs::v1::{LogRecord, ResourceLogs, ScopeLogs},
+    metrics::v1::{
+        ExponentialHistogram, ExponentialHistogramDataPoint, Gauge, Histogram, HistogramDataPoint,
+        Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, Summary, SummaryDataPoint,
+        metric::Data,
+    },
+    resource::v1::Resource,
+    trace::v1::{ResourceSpans, ScopeSpans, Span},
+};
+use proptest::prelude::*;
+use prost::Message as _;
+
+use super::{value::AttributeValue, *};
+use crate::{
+    component::ComponentId,
+    config::{self, yaml},
+    otlp::{payload::Context, wire::put_bytes},
+    telemetry::Telemetry,
+};
+
+pub(crate) fn context(signal: Signal) -> BuildContext {
+    BuildContext {
+        id: ComponentId { kind_name: "attributes".to_owned(), name: None },
+        pipeline: format!("{signal}/test"),
+        signal,
+        in_container: false,
+        telemetry: Arc::new(Telemetry::default()),
+    }
+}
+
+pub(crate) fn attribute(key: &str, value: Value) -> KeyValue {
+    KeyValue {
+        key: key.to_owned(),
+        value: Some(AnyValue { value: Some(value) }),
+        ..KeyValue::default()
+    }
+}
+
+pub(crate) fn text(key: &str, value: &str) -> KeyValue {
+    attribute(key, Value::StringValue(value.to_owned()))
+}
+
+pub(crate) fn run(
+    processor: &mut dyn Processor,
+    signal: Signal,
+    body: Vec<u8>,
+    items: u64,
+) -> (Payload, Payload) {
+    let mut before = Payload::unaccounted(signal, body.into(), items);
+    before.context = Some(Arc::new(Context {
+        metadata: vec![("x-user".to_owned(), "ann".to_owned()), ("x-user".into(), "bob".into())],
+        peer: Some("192.0.2.7:4000".parse().unwrap()),
+        arrived: Instant::now(),
+    }));
+    let mut out = Output::at(Instant::now());
+    processor.process(before.clone(), &mut out);
+    (before, out.take().pop().unwrap())
+}
+
+fn value(value: &AttributeValue) -> Value {
+    match value.clone() {
+        AttributeValue::Bool(value) => Value::BoolValue(value),
+        AttributeValue::Int(value) => Value::IntValue(value),
+        AttributeValue::Double(value) => Value::DoubleValue(value),
+        AttributeValue::Text(value) => Value::StringValue(value),
+        AttributeValue::List(values) => {
+            let values = values.iter().map(|v| AnyValue { value: Some(self::value(v)) });
+            Value::ArrayValue(ArrayValue { values: values.collect() })
+        }
+        AttributeValue::Map(_) => unreachable!("no test makes maps"),
+    }
+}
+
+/// The Collector's rules on decoded attributes.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "what a conversion between numbers is"
+)]
+pub(crate) fn model(actions: &[Action], attributes: &mut Vec<KeyValue>) {
+    for action in actions {
+        let is_target = |a: &KeyValue| {
+            let selects = |p: &str| !p.is_empty() && regex::Regex::new(p).unwrap().is_match(&a.key);
+            a.key == action.key && !action.key.is_empty() || selects(&action.pattern)
+        };
+        match action.action.unwrap() {
+            verb @ (Verb::Insert | Verb::Update | Verb::Upsert) => {
+                let new = match (&action.value, action.from_context.as_str()) {
+                    (Some(new), _) => Some(AnyValue { value: Some(value(new)) }),
+                    (None, "") => attributes
+                        .iter()
+                        .find(|a| a.key == action.from_attribute)
+                        .map(|a| a.value.clone().unwrap_or_default()),
+                    (None, "x-user" | "metadata.x-user") => {
+                        Some(AnyValue { value: Some(Value::StringValue("ann;bob".to_owned())) })
+                    }
+                    (None, "client.address") => {
+                        Some(AnyValue { value: Some(Value::StringValue("192.0.2.7".to_owned())) })
+                    }
+                    (None, _) => None,
+                };
+                let Some(new) = new else { continue };
+                set(attributes, &action.key, new, verb != Verb::Update, verb != Verb::Insert);
+            }
+            Verb::Delete => attributes.retain(|a| !is_target(a)),
+            Verb::Hash => {
+                for attribute in attributes.iter_mut().filter(|a| is_target(a)) {
+                    let bytes = match attribute.value.clone().and_then(|v| v.value) {
+                        Some(Value::StringValue(text)) => text.into_bytes(),
+                        Some(Value::BoolValue(value)) => vec![u8::from(value)],
+                        Some(Value::IntValue(value)) => value.to_le_bytes().to_vec(),
+                        Some(Value::DoubleValue(value)) => value.to_le_bytes().to_vec(),
+                        _ => Vec::new(),
+                    };
+                    let digest = ring::digest::digest(&ring::digest::SHA256, &bytes);
+                    let hex = |b: &u8| format!("{b:02x}");
+                    let text = match bytes.as_slice() {
+                        [] => String::new(),
+                        _ => digest.as_ref().iter().map(hex).collect(),
+                    };
+                    attribute.value = Some(AnyValue { value: Some(Value::StringValue(text)) });
+                }
+            }
+            Verb::Extract => {
+                let of = attributes.iter().find(|a| a.key == action.key).cloned();
+                let Some(Value::StringValue(of)) = of.and_then(|a| a.value?.value) else {
+                    continue;
+                };
+                let regex = regex::Regex::new(&action.pattern).unwrap();
+                let Some(captures) = regex.captures(&of) else { continue };
+                for name in regex.capture_names().flatten() {
+                    let matched = captures.name(name).map_or("", |m| m.as_str()).to_owned();
+                    let new = AnyValue { value: Some(Value::StringValue(matched)) };
+                    set(attributes, name, new, true, true);
+                }
+            }
+            Verb::Convert => {
+                for attribute in attributes.iter_mut().filter(|a| a.key == action.key) {
+                    let old = attribute.value.clone().and_then(|v| v.value);
+                    let new = match (action.converted_type.unwrap(), old) {
+                        (Type::Int, Some(Value::StringValue(t))) => {
+                            t.parse().ok().map(Value::IntValue)
+                        }
+                        (Type::Int, Some(Value::DoubleValue(d))) => Some(Value::IntValue(d as i64)),
+                        (Type::Double, Some(Value::StringValue(t))) => {
+                            t.parse().ok().map(Value::DoubleValue)
+                        }
+                        (Type::Double, Some(Value::IntValue(i))) => {
+                            Some(Value::DoubleValue(i as f64))
+                        }
+                        (Type::String, Some(Value::IntValue(i))) => {
+                            Some(Value::StringValue(i.to_string()))
+                        }
+                        (Type::String, Some(Value::BoolValue(b))) => {
+                            Some(Value::StringValue(b.to_string()))
+                        }
+                        (Type::String, None) => Some(Value::StringValue(String::new())),
+                        // The only list and the only doubles that these tests make.
+                        (Type::String, Some(Value::ArrayValue(_))) => {
+                            Some(Value::StringValue("[1,\"x\"]".to_owned()))
+                        }
+                        (Type::String, Some(Value::DoubleValue(d))) => {
+                            Some(Value::StringValue((d as i64).to_string()))
+                        }
+                        _ => None,
+                    };
+                    if let Some(new) = new {
+                        attribute.value = Some(AnyValue { value: Some(new) });
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn set(attributes: &mut Vec<KeyValue>, key: &str, new: AnyValue, inserts: bool, updates: bool) {
+    let mut is_present = false;
+    for attribute in attributes.iter_mut().filter(|a| a.key == key) {
+        is_present = true;
+        // A value that is not there and one with nothing in it are the same bytes.
+        if updates && attribute.value.clone().unwrap_or_default() != new {
+            attribute.value = Some(new.clone());
+        }
+    }
+    if !is_present && inserts {
+        let key = key.to_owned();
+        attributes.push(KeyValue { key, value: Some(new), ..KeyValue::default() });
+    }
+}
+
+fn any_value() -> impl Strategy<Value = AttributeValue> {
+    prop_oneof![
+        any::<bool>().prop_map(AttributeValue::Bool),
+        (-9i64..999).prop_map(AttributeValue::Int),
+        "[a-d0-9]{0,9}".prop_map(AttributeValue::Text),
+        "[a-z0-9 ]{100,200}".prop_map(AttributeValue::Text),
+        Just(AttributeValue::List(vec![AttributeValue::Int(1), AttributeValue::Text("x".into())])),
+    ]
+}
+
+pub(crate) fn actions() -> impl Strategy<Value = Vec<Action>> {
+    let key = "[a-d]";
+    let setting =
+        (key, 0..3usize, any_value(), 0..5usize).prop_map(|(key, verb, value, source)| {
+            let action = [Verb::Insert, Verb::Update, Verb::Upsert][verb];
+            let mut made = Action { key, action: Some(action), ..Action::default() };
+            match source {
+                0 => "b".clone_into(&mut made.from_attribute),
+                1 => "metadata.x-user".clone_into(&mut made.from_context),
+                2 => "client.address".clone_into(&mut made.from_context),
+                _ => made.value = Some(value),
+            }
+            made
+        });
+    let selecting = (key, any::<bool>(), 0..3usize).prop_map(|(key, deletes, pattern)| {
+        let action = Some(if deletes { Verb::Delete } else { Verb::Hash });
+        let pattern = ["", "^[cx]", "."][pattern].to_owned();
+        Action { key, action, pattern, ..Action::default() }
+    });
+    let converting = (key, 0..3usize).prop_map(|(key, to)| Action {
+        key,
+        action: Some(Verb::Convert),
+        converted_type: Some([Type::Int, Type::Double, Type::String][to]),
+        ..Action::default()
+    });
+    let extracting = key.prop_map(|key| Action {
+        key,
+        action: Some(Verb::Extract),
+        pattern: "^(?P<a>[a-z]*)(?P<new>[0-9]+)?".to_owned(),
+        ..Action::default()
+    });
+    let one = prop_oneof![4 => setting, 2 => selecting, 1 => converting, 1 => extracting];
+    proptest::collection::vec(one, 1..5)
+}
+
+pub(crate) fn attributes() -> impl Strategy<Value = Vec<KeyValue>> {
+    let one =
+        ("[a-dx]", proptest::option::weighted(0.9, any_value())).prop_map(|(key, v)| KeyValue {
+            key,
+            value: v.map(|v| AnyValue { value: Some(value(&v)) }),
+            ..KeyValue::default()
+        });
+    proptest::collection::vec(one, 0..6)
+}
+
+fn scope(name: &str, version: &str) -> InstrumentationScope {
+    let (name, version) = (name.to_owned(), version.to_owned());
+    InstrumentationScope { name, version, ..InstrumentationScope::default() }
+}
+
+fn traces(spans: Vec<Vec<KeyValue>>) -> ExportTraceServiceRequest {
+    let span = |attributes| Span {
+        name: "GET /".to_owned(),
+        attributes,
+        end_time_unix_nano: 7,
+        ..Span::default()
+    };
+    ExportTraceServiceRequest {
+        resource_spans: vec![ResourceSpans {
+            resource: Some(Resource {
+                attributes: vec![text("a", "of it")],
+                ..Resource::default()
+            }),
+            scope_spans: vec![ScopeSpans {
+                scope: Some(scope("lib", "1")),
+                spans: spans.into_iter().map(span).collect(),
+                ..ScopeSpans::default()
+            }],
+            schema_url: "url".to_owned(),
+        }],
+    }
+}
+
+fn logs(records: Vec<Vec<KeyValue>>) -> ExportLogsServiceRequest {
+    let record = |attributes| LogRecord {
+        severity_text: "INFO".to_owned(),
+        attributes,
+        flags: 1,
+        ..LogRecord::default()
+    };
+    ExportLogsServiceRequest {
+        resource_logs: vec![ResourceLogs {
+            scope_logs: vec![ScopeLogs {
+                log_records: records.into_iter().map(record).collect(),
+                ..ScopeLogs::default()
+            }],
+            ..ResourceLogs::default()
+        }],
+    }
+}
+
+/// One metric of each kind.
+fn metrics(points: &[Vec<KeyValue>]) -> ExportMetricsServiceRequest {
+    let numbers = || {
+        let point = |attributes: &Vec<KeyValue>| NumberDataPoint {
+            attributes: attributes.clone(),
+            flags: 1,
+            ..NumberDataPoint::default()
+        };
+        points.iter().map(point).collect()
+    };
+    let exponential = |attributes: &Vec<KeyValue>| ExponentialHistogramDataPoint {
+        attributes: attributes.clone(),
+        count: 3,
+        ..ExponentialHistogramDataPoint::default()
+    };
+    let histogram = |attributes: &Vec<KeyValue>| HistogramDataPoint {
+        attributes: attributes.clone(),
+        bucket_counts: vec![1, 2],
+        ..HistogramDataPoint::default()
+    };
+    let summary = |attributes: &Vec<KeyValue>| SummaryDataPoint {
+        attributes: attributes.clone(),
+        sum: 1.5,
+        ..SummaryDataPoint::default()
+    };
+    let data = [
+        Data::Gauge(Gauge { data_points: numbers() }),
+        Data::Sum(Sum { data_points: numbers(), is_monotonic: true, ..Sum::default() }),
+        Data::Histogram(Histogram {
+            data_points: points.iter().map(histogram).collect(),
+            ..Histogram::default()
+        }),
+        Data::ExponentialHistogram(ExponentialHistogram {
+            data_points: points.iter().map(exponential).collect(),
+            ..ExponentialHistogram::default()
+        }),
+        Data::Summary(Summary { data_points: points.iter().map(summary).collect() }),
+    ];
+    let metric = |data| Metric { name: "m".to_owned(), data: Some(data), ..Metric::default() };
+    ExportMetricsServiceRequest {
+        resource_metrics: vec![ResourceMetrics {
+            scope_metrics: vec![ScopeMetrics {
+                metrics: data.into_iter().map(metric).collect(),
+                ..ScopeMetrics::default()
+            }],
+            ..ResourceMetrics::default()
+        }],
+    }
+}
+
+fn edited(
+    config: &Config,
+    signal: Signal,
+    request: &impl prost::Message,
+    items: usize,
+) -> (Payload, Vec<u8>) {
+    let mut processor = config.build(&context(signal)).unwrap();
+    let (before, after) = run(&mut *processor, signal, request.encode_to_vec(), items as u64);
+    let bytes = after.body.concat();
+    assert_eq!(after.items, items as u64);
+    (before, bytes)
+}
+
+proptest! {
+    #[test]
+    fn edits_on_bytes_are_edits_on_messages(
+        actions in actions(),
+        items in proptest::collection::vec(attributes(), 0..5),
+    ) {
+        let config = Config { actions: actions.clone(), ..Config::default() };
+        let mut expected = items.clone();
+        for attributes in &mut expected {
+            model(&actions, attributes);
+        }
+
+        let (_, bytes) = edited(&config, Signal::Traces, &traces(items.clone()), items.len());
+        let got = ExportTraceServiceRequest::decode(&*bytes).unwrap();
+        prop_assert_eq!(bytes.len(), got.encoded_len(), "lengths are minimal");
+        prop_assert_eq!(got, traces(expected.clone()));
+
+        let (_, bytes) = edited(&config, Signal::Logs, &logs(items.clone()), items.len());
+        prop_assert_eq!(ExportLogsServiceRequest::decode(&*bytes).unwrap(), logs(expected.clone()));
+
+        let (_, bytes) = edited(&config, Signal::Metrics, &metrics(&items), items.len() * 5);
+        prop_assert_eq!(ExportMetricsServiceRequest::decode(&*bytes).unwrap(), metrics(&expected));
+    }
+
+    #[test]
+    fn random_bytes_never_panic(actions in actions(), bytes: Vec<u8>) {
+        for signal in Signal::ALL {
+            let config = Config { actions: actions.clone(), ..Config::default() };
+            let mut processor = config.build(&context(signal)).unwrap();
+            run(&mut *processor, signal, bytes.clone(), 1);
+        }
+    }
+}
+
+fn config(yaml: &str) -> Config {
+    let tree = yaml::parse(0, yaml).unwrap();
+    let mut problems = Problems::default();
+    let config = config::decode::<Config>(&tree, &mut problems).expect("decodes");
+    config.validate(&tree, &mut problems);
+    assert!(problems.0.is_empty(), "{problems:?}");
+    config
+}
+
+/// Names of the spans that got the attribute `seen`.
+fn seen(yaml: &str, request: &ExportTraceServiceRequest) -> Vec<String> {
+    let yaml = format!("actions: [{{key: seen, value: yes, action: insert}}]\n{yaml}");
+    let (_, bytes) = edited(&config(&yaml), Signal::Traces, request, 3);
+    let got = ExportTraceServiceRequest::decode(&*bytes).unwrap();
+    let scopes = got.resource_spans.into_iter().flat_map(|entry| entry.scope_spans);
+    let spans = scopes.flat_map(|scope| scope.spans);
+    let is_seen = |span: &Span| span.attributes.iter().any(|a| a.key == "seen");
+    spans.filter(is_seen).map(|span| span.name).collect()
+}
+
+fn three_services() -> ExportTraceServiceRequest {
+    let entry = |service: &str, name: &str, kind| ResourceSpans {
+        resource: Some(Resource {
+            attributes: vec![text("service.name", service)],
+            ..Resource::default()
+        }),
+        scope_spans: vec![ScopeSpans {
+            scope: Some(scope(&format!("lib.{service}"), "1.0")),
+            spans: vec![Span {
+                name: name.to_owned(),
+                kind,
+                attributes: vec![attribute("code", Value::IntValue(200 + i64::from(kind)))],
+                ..Span::default()
+            }],
+            ..ScopeSpans::default()
+        }],
+        ..ResourceSpans::default()
+    };
+    let resource_spans =
+        vec![entry("auth", "login", 2), entry("shop", "buy", 3), entry("shop2", "login", 1)];
+    ExportTraceServiceRequest { resource_spans }
+}
+
+#[test]
+fn include_and_exclude_select_by_every_property() {
+    let request = three_services();
+    let seen = |yaml: &str| seen(yaml, &request).join(",");
+    assert_eq!(seen(""), "login,buy,login");
+    assert_eq!(seen("include: {match_type: strict, services: [shop]}"), "buy");
+    assert_eq!(seen("include: {match_type: regexp, services: [shop]}"), "buy,login");
+    assert_eq!(seen("include: {match_type: regexp, services: [^shop$]}"), "buy");
+    assert_eq!(seen("include: {match_type: strict, span_names: [login]}"), "login,login");
+    assert_eq!(
+        seen("include: {match_type: strict, span_names: [login], services: [auth, shop]}"),
+        "login"
+    );
+    assert_eq!(seen("include: {match_type: strict, span_kinds: [SPAN_KIND_CLIENT]}"), "buy");
+    assert_eq!(seen("include: {match_type: strict, libraries: [{name: lib.auth}]}"), "login");
+    assert_eq!(
+        seen("include: {match_type: strict, libraries: [{name: lib.auth, version: '2'}]}"),
+        ""
+    );
+    assert_eq!(seen("include: {match_type: strict, attributes: [{key: code, value: 203}]}"), "buy");
+    assert_eq!(seen("include: {match_type: strict, attributes: [{key: code, value: '203'}]}"), "");
+    assert_eq!(
+        seen("include: {match_type: regexp, attributes: [{key: code, value: '20[12]'}]}"),
+        "login,login"
+    );
+    assert_eq!(seen("include: {match_type: strict, attributes: [{key: none}]}"), "");
+    assert_eq!(
+        seen("include: {match_type: strict, resources: [{key: service.name, value: auth}]}"),
+        "login"
+    );
+    assert_eq!(seen("exclude: {match_type: strict, services: [shop]}"), "login,login");
+    assert_eq!(
+        seen("exclude: {match_type: strict, services: [auth, shop], span_names: [login]}"),
+        "buy,login"
+    );
+    assert_eq!(
+        seen(
+            "include: {match_type: strict, span_names: [login]}\n\
+             exclude: {match_type: regexp, libraries: [{name: shop}]}"
+        ),
+        "login"
+    );
+}
+
+#[test]
+fn log_records_are_selected_by_severity_and_body() {
+    let record = |number, text: &str, body: &str| LogRecord {
+        severity_number: number,
+        severity_text: text.to_owned(),
+        body: Some(AnyValue { value: Some(Value::StringValue(body.to_owned())) }),
+        ..LogRecord::default()
+    };
+    let mut request = logs(Vec::new());
+    request.resource_logs[0].scope_logs[0].log_records =
+        vec![record(0, "", "none"), record(9, "Info", "started"), record(17, "Error", "failed")];
+    let seen = |selection: &str| {
+        let yaml =
+            format!("actions: [{{key: seen, value: 1, action: insert}}]\ninclude: {selection}");
+        let (_, bytes) = edited(&config(&yaml), Signal::Logs, &request, 3);
+        let got = ExportLogsServiceRequest::decode(&*bytes).unwrap();
+        let records = &got.resource_logs[0].scope_logs[0].log_records;
+        records.iter().map(|record| u8::from(!record.attributes.is_empty())).collect::<Vec<_>>()
+    };
+    let severity = "{match_type: strict, log_severity_number: {min: warn}}";
+    assert_eq!(seen(severity), [0, 0, 1]);
+    let undefined = "{match_type: strict, log_severity_number: {min: INFO, match_undefined: true}}";
+    assert_eq!(seen(undefined), [1, 1, 1]);
+    assert_eq!(seen("{match_type: strict, log_severity_texts: [Info]}"), [0, 1, 0]);
+    assert_eq!(seen("{match_type: regexp, log_bodies: [ed$]}"), [0, 1, 1]);
+}
+
+#[test]
+fn properties_of_another_signal_are_refused() {
+    let yaml = "actions: [{key: a, value: 1, action: insert}]\n\
+                include: {match_type: strict, span_names: [x]}";
+    let config = config(yaml);
+    assert!(config.build(&context(Signal::Traces)).is_ok());
+    let error = config.build(&context(Signal::Logs)).err().unwrap().to_string();
+    assert!(error.contains("`include::span_names` does not apply to logs"), "{error}");
+}
+
+#[test]
+fn what_does_not_change_is_the_same_allocation() {
+    let config = config(
+        "actions:
+  - { key: a, value: 2, action: insert }
+  - { key: a, value: 1, action: upsert }
+  - { key: b, value: 2, action: UPDATE }
+  - { key: b, pattern: ^nothing, action: delete }
+  - { key: z, from_attribute: none, action: upsert }
+  - { key: z, from_context: metadata.absent, action: upsert }
+  - { key: a, converted_type: int, action: convert }",
+    );
+    let request = traces(vec![vec![attribute("a", Value::IntValue(1))]; 3]);
+    let mut processor = config.build(&context(Signal::Traces)).unwrap();
+    let (before, after) = run(&mut *processor, Signal::Traces, request.encode_to_vec(), 3);
+    assert_eq!(before.body[0].as_ptr(), after.body[0].as_ptr());
+}
+
+#[test]
+fn only_the_item_that_changes_is_written_anew() {
+    let config = config("actions: [{ key: a, value: 2, action: update }]");
+    let items = vec![vec![text("b", "x")], vec![text("a", "y")], vec![text("c", "z")]];
+    let (_, bytes) = edited(&config, Signal::Traces, &traces(items), 3);
+    let got = ExportTraceServiceRequest::decode(&*bytes).unwrap();
+    let spans = &got.resource_spans[0].scope_spans[0].spans;
+    assert_eq!(spans[0].attributes, [text("b", "x")]);
+    assert_eq!(spans[1].attributes, [attribute("a", Value::IntValue(2))]);
+    assert_eq!(spans[2].attributes, [text("c", "z")]);
+    assert_eq!(got.resource_spans[0].schema_url, "url");
+}
+
+#[test]
+fn unknown_fields_and_split_values_survive() {
+    // A span of an unknown field, and an attribute whose value stands in two parts.
+    let config = config("actions: [{ key: copy, from_attribute: a, action: insert }]");
+    let (mut kv, mut part) = (Vec::new(), Vec::new());
+    put_bytes(&mut kv, 1, b"a");
+    put_bytes(&mut kv, 2, &[]);
+    put_bytes(&mut part, 1, b"late");
+    put_bytes(&mut kv, 2, &part);
+    let (mut span, mut scope, mut entry, mut body) = (vec![], vec![], vec![], vec![]);
+    put_bytes(&mut span, 99, b"unknown");
+    put_bytes(&mut span, 9, &kv);
+    put_bytes(&mut scope, 2, &span);
+    put_bytes(&mut entry, 2, &scope);
+    put_bytes(&mut body, 1, &entry);
+    let mut processor = config.build(&context(Signal::Traces)).unwrap();
+    let (_, after) = run(&mut *processor, Signal::Traces, body, 1);
+    let bytes = after.body.concat();
+    assert!(bytes.windows(7).any(|window| window == b"unknown"));
+    let got = ExportTraceServiceRequest::decode(&*bytes).unwrap();
+    let attributes = &got.resource_spans[0].scope_spans[0].spans[0].attributes;
+    assert_eq!(attributes[..], [text("a", "late"), text("copy", "late")]);
+}
+
+#[test]
+fn doubles_and_lists_become_text() {
+    let config = config("actions: [{ key: a, converted_type: string, action: convert }]");
+    let list = value(&AttributeValue::List(vec![
+        AttributeValue::Int(1),
+        AttributeValue::Text("x".to_owned()),
+    ]));
+    let items = vec![
+        vec![attribute("a", Value::DoubleValue(1.5))],
+        vec![attribute("a", list)],
+        vec![attribute("a", Value::BytesValue(vec![1, 2]))],
+    ];
+    let (_, bytes) = edited(&config, Signal::Traces, &traces(items), 3);
+    let got = ExportTraceServiceRequest::decode(&*bytes).unwrap();
+    let spans = &got.resource_spans[0].scope_spans[0].spans;
+    let texts: Vec<_> = spans.iter().map(|span| span.attributes[0].clone()).collect();
+    assert_eq!(texts, [text("a", "1.5"), text("a", "[1,\"x\"]"), text("a", "AQI=")]);
+}
+
+#[test]
+fn wrong_actions_are_shown_at_their_place() {
+    let yaml = "actions:
+  - { key: a, action: insert }
+  - { key: a, action: upsert, value: 1, from_attribute: b }
+  - { action: delete }
+  - { key: a, action: extract, pattern: (x) }
+  - { key: a, action: hash, pattern: '(' }
+  - { key: a, action: convert }
+  - { key: a, action: delete, value: 1 }
+  - { key: a, action: insert, from_context: auth.sub }
+  - { key: a }
+include: { match_type: strict }
+exclude: { services: [a] }";
+    let tree = yaml::parse(0, yaml).unwrap();
+    let mut problems = Problems::default();
+    let config = config::decode::<Config>(&tree, &mut problems).unwrap();
+    config.validate(&tree, &mut problems);
+    let messages: Vec<_> =
+        problems.0.iter().map(|p| format!("{}: {}", p.path, p.message)).collect();
+    let expected = [
+        "actions::0: `insert` needs a value",
+        "actions::1: several sources of one value: `value`, `from_attribute`",
+        "actions::2: missing required field \"key\" at the 2-th actions",
+        "actions::3::pattern: every group of an `extract` pattern needs a name",
+        "actions::4::pattern: not a regular expression: unclosed group",
+        "actions::5: `convert` needs a `converted_type`",
+        "actions::6: `delete` takes no `value`",
+        "actions::7::from_context: `auth.` attributes come from authenticators, and there is none here",
+        "actions::8: the action has no `action`",
+        "include: `include` names no property to match",
+        "exclude: the key `match_type` is missing",
+    ];
+    assert_eq!(messages, expected);
+}
