@@ -130,8 +130,8 @@ impl Editor {
         self.found = found;
     }
 
-    /// Most attributes are none of the plan's: they are passed over by the length of their key. A
-    /// span of 12 attributes takes 60 ns so, and 170 ns field by field.
+    /// Most attributes are none of the plan's: they are passed over by the length of their key. An
+    /// upsert into a span of 12 attributes takes 160 ns so, and 210 ns field by field.
     fn find(&self, item: &[u8], number: u32, found: &mut Found) {
         found.attributes.clear();
         found.made.clear();
