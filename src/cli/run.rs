@@ -35,7 +35,14 @@ pub(super) fn run(configuration: &Configuration) -> u8 {
         .unwrap_or_else(|| memory::default_budget(available));
     let in_container = in_container();
     let source = match &origin {
-        Origin::Given(uris) => uris.join(", "),
+        // Text that stands in the argument itself would fill the log, with its secrets.
+        Origin::Given(uris) => {
+            let name = |uri: &String| match uri.strip_prefix("yaml:") {
+                Some(text) => format!("yaml: ({} bytes)", text.len()),
+                None => uri.clone(),
+            };
+            uris.iter().map(name).collect::<Vec<_>>().join(", ")
+        }
         Origin::BuiltIn => "built in".to_owned(),
     };
     tracing::info!(

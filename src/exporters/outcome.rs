@@ -37,7 +37,11 @@ pub(super) fn of_grpc(answer: &Answer) -> Result<Sent, ExportError> {
         Code::Unauthenticated | Code::PermissionDenied => Retry::Denied,
         _ => Retry::Never,
     };
-    let remedy = remedy(matches!(retry, Retry::Denied), status.code == Code::Unimplemented);
+    let said = status.message.to_ascii_lowercase();
+    let remedy = match status.code {
+        Code::Unimplemented if said.contains("compress") || said.contains("encoding") => CODEC,
+        code => remedy(matches!(retry, Retry::Denied), code == Code::Unimplemented),
+    };
     let message = format!("{}: {}{remedy}", status.code.name(), status.message);
     Err(ExportError { retry, message })
 }
@@ -59,7 +63,10 @@ pub(super) fn of_http(answer: &Answer) -> Result<Sent, ExportError> {
         _ => Retry::Never,
     };
     let said = said(answer);
-    let remedy = remedy(matches!(retry, Retry::Denied), code == 404);
+    let remedy = match code {
+        415 => CODEC,
+        code => remedy(matches!(retry, Retry::Denied), code == 404),
+    };
     Err(ExportError { retry, message: format!("HTTP {code}{said}{remedy}") })
 }
 
@@ -67,6 +74,9 @@ pub(super) fn of_http(answer: &Answer) -> Result<Sent, ExportError> {
 pub(super) fn of_failure(error: &crate::net::client::CallError) -> ExportError {
     ExportError { retry: Retry::After(None), message: error.to_string() }
 }
+
+/// What a server without our codec says, it says in words of its own.
+const CODEC: &str = "; the server does not take this encoding: set `compression: none`";
 
 fn remedy(is_denied: bool, is_unknown: bool) -> &'static str {
     match (is_denied, is_unknown) {
