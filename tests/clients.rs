@@ -36,7 +36,7 @@ use opentelemetry_proto::tonic::{
 use prost::Message;
 use tonic::{Request, Response, Status, codec::CompressionEncoding::Gzip};
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Everything that arrived, or was sent.
 #[derive(Default, Debug)]
@@ -176,7 +176,7 @@ impl Telemetry {
         for metric in metrics.flat_map(|scope| &mut scope.metrics) {
             match metric.data.as_mut().unwrap() {
                 Data::Gauge(data) => {
-                    data.data_points.iter_mut().for_each(|p| see(&mut p.attributes))
+                    data.data_points.iter_mut().for_each(|p| see(&mut p.attributes));
                 }
                 Data::Sum(data) => data.data_points.iter_mut().for_each(|p| see(&mut p.attributes)),
                 Data::Histogram(data) => {
@@ -207,23 +207,23 @@ impl Items {
 }
 
 fn points(metric: &Metric) -> Vec<String> {
-    fn all<T: std::fmt::Debug>(points: &[T], around: String) -> Vec<String> {
+    fn all<T: std::fmt::Debug>(points: &[T], around: &str) -> Vec<String> {
         points.iter().map(|point| format!("{around}\n{point:?}")).collect()
     }
     let about = format!("{} {}", metric.description, metric.unit);
     match metric.data.as_ref().unwrap() {
-        Data::Gauge(data) => all(&data.data_points, about),
+        Data::Gauge(data) => all(&data.data_points, &about),
         Data::Sum(data) => all(
             &data.data_points,
-            format!("{about} {} {}", data.is_monotonic, data.aggregation_temporality),
+            &format!("{about} {} {}", data.is_monotonic, data.aggregation_temporality),
         ),
         Data::Histogram(data) => {
-            all(&data.data_points, format!("{about} {}", data.aggregation_temporality))
+            all(&data.data_points, &format!("{about} {}", data.aggregation_temporality))
         }
         Data::ExponentialHistogram(data) => {
-            all(&data.data_points, format!("{about} {}", data.aggregation_temporality))
+            all(&data.data_points, &format!("{about} {}", data.aggregation_temporality))
         }
-        Data::Summary(data) => all(&data.data_points, about),
+        Data::Summary(data) => all(&data.data_points, &about),
     }
 }
 
