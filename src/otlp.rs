@@ -10,6 +10,8 @@ pub mod schema;
 pub mod splice;
 pub mod split;
 pub mod text;
+#[cfg(test)]
+mod wild;
 pub mod wire;
 
 pub use payload::{Payload, Signal};

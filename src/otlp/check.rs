@@ -122,10 +122,11 @@ fn walk<const UTF8: bool>(
         let checked = match wire_type {
             2 => length_delimited::<UTF8>(kind, after_tag, depth, items),
             0 => varint(after_tag).map_err(|e| fault(e.into())).and_then(|(_, rest)| {
-                expect(matches!(kind, Kind::Varint | Kind::Unknown), rest, 0)
+                expect(matches!(kind, Kind::Varint | Kind::Varints | Kind::Unknown), rest, 0)
             }),
-            1 => fixed(after_tag, 8)
-                .and_then(|rest| expect(matches!(kind, Kind::Fixed64 | Kind::Unknown), rest, 1)),
+            1 => fixed(after_tag, 8).and_then(|rest| {
+                expect(matches!(kind, Kind::Fixed64 | Kind::Fixed64s | Kind::Unknown), rest, 1)
+            }),
             5 => fixed(after_tag, 4)
                 .and_then(|rest| expect(matches!(kind, Kind::Fixed32 | Kind::Unknown), rest, 5)),
             other => Err(fault(WireError::WireType(other).into())),
@@ -177,9 +178,11 @@ fn length_delimited<'a, const UTF8: bool>(
             }
         }
         Kind::Bytes | Kind::Unknown => {}
-        Kind::Varint => packed_varints(value)?,
-        Kind::Fixed64 => packed(value, 8)?,
-        Kind::Fixed32 => packed(value, 4)?,
+        Kind::Varints => packed_varints(value)?,
+        Kind::Fixed64s => packed(value)?,
+        Kind::Varint | Kind::Fixed64 | Kind::Fixed32 => {
+            return Err(fault(Fault::WrongWireType { found: 2 }));
+        }
     }
     Ok(rest)
 }
@@ -235,8 +238,8 @@ fn packed_varints(mut value: &[u8]) -> Result<(), Trace> {
     Ok(())
 }
 
-fn packed(value: &[u8], size: usize) -> Result<(), Trace> {
-    if value.len().is_multiple_of(size) { Ok(()) } else { Err(fault(Fault::PackedLength)) }
+fn packed(value: &[u8]) -> Result<(), Trace> {
+    if value.len().is_multiple_of(8) { Ok(()) } else { Err(fault(Fault::PackedLength)) }
 }
 
 #[inline]

@@ -34,14 +34,22 @@ enum Unit {
 struct Level {
     children: &'static [u32],
     below: Option<&'static Level>,
+    /// Whether the children are members of a oneof: of several the last counts, and where it stands
+    /// in parts they are one.
+    is_one_of: bool,
 }
 
-static SCOPES: Level = Level { children: &[2], below: None };
-static RESOURCES: Level = Level { children: &[2], below: Some(&SCOPES) };
-static POINTS: Level = Level { children: &[1], below: None };
-static METRICS: Level = Level { children: &[5, 7, 9, 10, 11], below: Some(&POINTS) };
-static METRIC_SCOPES: Level = Level { children: &[2], below: Some(&METRICS) };
-static METRIC_RESOURCES: Level = Level { children: &[2], below: Some(&METRIC_SCOPES) };
+const fn level(below: Option<&'static Level>) -> Level {
+    Level { children: &[2], below, is_one_of: false }
+}
+
+static SCOPES: Level = level(None);
+static RESOURCES: Level = level(Some(&SCOPES));
+static POINTS: Level = Level { children: &[1], below: None, is_one_of: false };
+static METRICS: Level =
+    Level { children: &[5, 7, 9, 10, 11], below: Some(&POINTS), is_one_of: true };
+static METRIC_SCOPES: Level = level(Some(&METRICS));
+static METRIC_RESOURCES: Level = level(Some(&METRIC_SCOPES));
 
 fn entry_level(signal: Signal) -> &'static Level {
     match signal {
@@ -50,7 +58,8 @@ fn entry_level(signal: Signal) -> &'static Level {
     }
 }
 
-/// Items in one segment of a signal; framing only, about 4 ns an item.
+/// Items in one segment of a signal; framing only, about 4 ns an item. As at the door, a metric
+/// that sets its oneof to several kinds of data has the points of all, though the last kind wins.
 pub fn count_items(signal: Signal, segment: &[u8]) -> u64 {
     children(segment, &[1]).map(|entry| count(Some(entry_level(signal)), entry)).sum()
 }
@@ -215,6 +224,8 @@ impl Cutter {
     /// Pieces of `message`, each with its items; none if writing them would amplify too much.
     /// `around` is what the wrappers outside add to each piece.
     fn cut(&mut self, level: &Level, message: &[u8], around: usize) -> Option<Pieces> {
+        let united = united(level, message);
+        let message = united.as_deref().unwrap_or(message);
         let mut header = Vec::new();
         for field in Fields::new(message).flatten() {
             if !level.children.contains(&field.number) {
@@ -276,6 +287,29 @@ impl Cutter {
         self.left = self.left.checked_sub(bytes)?;
         Some(())
     }
+}
+
+/// A message whose oneof is set several times, with the last member alone and in one part; none
+/// where it is set once. Cut apart, the pieces would each have their own member.
+fn united(level: &Level, message: &[u8]) -> Option<Vec<u8>> {
+    let is_child = |number| level.children.contains(&number);
+    let fields = || Fields::new(message).flatten();
+    if !level.is_one_of || fields().filter(|f| is_child(f.number)).count() < 2 {
+        return None;
+    }
+    let (mut number, mut member, mut united) = (0, Vec::new(), Vec::new());
+    for field in fields() {
+        if !is_child(field.number) {
+            united.extend_from_slice(field.whole);
+            continue;
+        }
+        if number != field.number {
+            (number, member) = (field.number, Vec::new());
+        }
+        member.extend_from_slice(field.bytes());
+    }
+    put_bytes(&mut united, number, &member);
+    Some(united)
 }
 
 #[cfg(test)]

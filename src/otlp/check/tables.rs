@@ -1,5 +1,5 @@
 //! What the check knows of each OTLP message: for each field its number, its name and its kind.
-//! From opentelemetry-proto 1.9 (`trace.proto`, `metrics.proto`, `logs.proto`, `common.proto`,
+//! From opentelemetry-proto (`trace.proto`, `metrics.proto`, `logs.proto`, `common.proto`,
 //! `resource.proto`); the tests compare them with the generated types.
 
 /// How the value of a field is checked.
@@ -7,11 +7,15 @@
 pub(super) enum Kind {
     /// Not in the table: framing only.
     Unknown,
-    /// Integers, booleans, enums; packed or not.
+    /// Integers, booleans, enums.
     Varint,
-    /// `fixed64`, `sfixed64`, `double`; packed or not.
+    /// Any number of them, packed or not.
+    Varints,
+    /// `fixed64`, `sfixed64`, `double`.
     Fixed64,
-    /// `fixed32`; packed or not.
+    /// Any number of them, packed or not.
+    Fixed64s,
+    /// `fixed32`.
     Fixed32,
     /// UTF-8.
     String,
@@ -146,8 +150,11 @@ static SCOPE: Message = Message::new(&[
     (3, ATTRIBUTES),
     (4, DROPPED),
 ]);
-pub(super) static KEY_VALUE: Message =
-    Message::new(&[(1, one("key", Kind::String)), (2, message("value", &ANY_VALUE))]);
+pub(super) static KEY_VALUE: Message = Message::new(&[
+    (1, one("key", Kind::String)),
+    (2, message("value", &ANY_VALUE)),
+    (3, one("key_strindex", Kind::Varint)),
+]);
 static ANY_VALUE: Message = Message::new(&[
     (1, one("string_value", Kind::String)),
     (2, one("bool_value", Kind::Varint)),
@@ -156,6 +163,7 @@ static ANY_VALUE: Message = Message::new(&[
     (5, message("array_value", &ARRAY_VALUE)),
     (6, message("kvlist_value", &KEY_VALUE_LIST)),
     (7, one("bytes_value", Kind::Bytes)),
+    (8, one("string_value_strindex", Kind::Varint)),
 ]);
 static ARRAY_VALUE: Message = Message::new(&[(1, messages("values", &ANY_VALUE))]);
 static KEY_VALUE_LIST: Message = Message::new(&[(1, many("values", Kind::KeyValue))]);
@@ -249,8 +257,8 @@ static HISTOGRAM_POINT: Message = Message::item(&[
     (3, TIME),
     (4, one("count", Kind::Fixed64)),
     (5, one("sum", Kind::Fixed64)),
-    (6, many("bucket_counts", Kind::Fixed64)),
-    (7, many("explicit_bounds", Kind::Fixed64)),
+    (6, many("bucket_counts", Kind::Fixed64s)),
+    (7, many("explicit_bounds", Kind::Fixed64s)),
     (8, messages("exemplars", &EXEMPLAR)),
     (9, ATTRIBUTES),
     (10, one("flags", Kind::Varint)),
@@ -274,7 +282,7 @@ static EXPONENTIAL_POINT: Message = Message::item(&[
     (14, one("zero_threshold", Kind::Fixed64)),
 ]);
 static BUCKETS: Message =
-    Message::new(&[(1, one("offset", Kind::Varint)), (2, many("bucket_counts", Kind::Varint))]);
+    Message::new(&[(1, one("offset", Kind::Varint)), (2, many("bucket_counts", Kind::Varints))]);
 static SUMMARY_POINT: Message = Message::item(&[
     (2, START),
     (3, TIME),

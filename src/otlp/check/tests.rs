@@ -112,6 +112,84 @@ fn packed_and_unpacked_numbers_both_pass() {
 }
 
 #[test]
+fn a_list_of_numbers_where_one_belongs_is_refused() {
+    for (number, content) in [(6, &[1][..]), (7, &[0; 8]), (16, &[0; 4])] {
+        let error = verdict(Signal::Traces, &span(&nested(&[number], content))).unwrap_err();
+        assert!(error.contains("wire type 2"), "{error}");
+    }
+}
+
+/// The two tables of OTLP, the one of the check and the one of JSON, are of one opinion.
+#[test]
+fn the_tables_of_the_check_are_those_of_the_schema() {
+    use crate::otlp::schema;
+    let roots = [&tables::TRACES, &tables::METRICS, &tables::LOGS];
+    let mut known = Vec::new();
+    for (signal, root) in Signal::ALL.into_iter().zip(roots) {
+        compare(root, schema::request(signal), &mut known);
+    }
+    assert_eq!(known.len(), 34);
+}
+
+fn compare(
+    ours: &'static Message,
+    theirs: &'static crate::otlp::schema::Message,
+    known: &mut Vec<&'static str>,
+) {
+    use crate::otlp::schema::{Kind as Theirs, Presence};
+    if known.contains(&theirs.name) {
+        return;
+    }
+    known.push(theirs.name);
+    let items = ["Span", "LogRecord"].contains(&theirs.name) || theirs.name.ends_with("DataPoint");
+    assert_eq!(ours.is_item, items, "{}", theirs.name);
+    for number in 0..64 {
+        let place = format!("{} field {number}", theirs.name);
+        let Some(position) = theirs.position(number) else {
+            assert!(ours.field(number).is_none(), "{place} is only in the check");
+            continue;
+        };
+        let field = &theirs.fields[position];
+        let Some(found) = ours.field(number) else { panic!("{place} is not in the check") };
+        assert_eq!(found.name, field.name, "{place}");
+        assert_eq!(found.is_repeated, field.presence == Presence::Repeated, "{place}");
+        let is_right = match (found.kind, field.kind) {
+            (Kind::Message(ours), Theirs::Message(theirs)) => {
+                compare(ours, theirs, known);
+                true
+            }
+            (Kind::KeyValue, Theirs::Message(theirs)) => {
+                compare(&tables::KEY_VALUE, theirs, known);
+                theirs.name == "KeyValue"
+            }
+            (Kind::String, Theirs::String)
+            | (Kind::Bytes, Theirs::Bytes)
+            | (Kind::Fixed32, Theirs::Fixed32) => true,
+            (Kind::Id(ours), Theirs::Id(theirs)) => ours == theirs,
+            (kind @ (Kind::Fixed64 | Kind::Fixed64s), theirs) => {
+                matches!(theirs, Theirs::Fixed64 | Theirs::Sfixed64 | Theirs::Double)
+                    && matches!(kind, Kind::Fixed64s) == found.is_repeated
+            }
+            (kind @ (Kind::Varint | Kind::Varints), theirs) => {
+                let is_varint = matches!(
+                    theirs,
+                    Theirs::Bool
+                        | Theirs::Int32
+                        | Theirs::Sint32
+                        | Theirs::Uint32
+                        | Theirs::Int64
+                        | Theirs::Uint64
+                        | Theirs::Enum(_)
+                );
+                is_varint && matches!(kind, Kind::Varints) == found.is_repeated
+            }
+            _ => false,
+        };
+        assert!(is_right, "{place}: {:?} and {:?}", found.kind, field.kind);
+    }
+}
+
+#[test]
 fn values_nested_too_deep_are_refused_without_a_stack_overflow() {
     let mut value = vec![0x0A, 0x00];
     for _ in 0..10_000 {
