@@ -5,14 +5,15 @@
 //! The SDKs are installed once under `target/clients`, at the versions of `tests/clients/`.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod support;
+
 use std::{
     fs::{self, File},
     net::TcpListener,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::Command,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
-    time::{Duration, Instant},
 };
 
 use opentelemetry_proto::tonic::{
@@ -34,9 +35,8 @@ use opentelemetry_proto::tonic::{
     metrics::v1::{Metric, metric::Data},
 };
 use prost::Message;
+use support::{Skep, free_port};
 use tonic::{Request, Response, Status, codec::CompressionEncoding::Gzip};
-
-const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Everything that arrived, or was sent.
 #[derive(Default, Debug)]
@@ -227,33 +227,14 @@ fn points(metric: &Metric) -> Vec<String> {
     }
 }
 
-/// The program under test, ended with the test.
-struct Skep {
-    process: Child,
+/// The program under test with its two ports.
+struct Piped {
+    skep: Skep,
     grpc: u16,
     http: u16,
 }
 
-impl Drop for Skep {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-fn wait_for(what: &str, mut happened: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !happened() {
-        assert!(start.elapsed() < DEADLINE, "{what} did not happen in time");
-        thread::sleep(Duration::from_millis(10));
-    }
-}
-
-impl Skep {
+impl Piped {
     /// A batch on the way to `backend`, with `processors` before it.
     fn start(backend: u16, processors: &str, names: &str) -> Self {
         let (grpc, http) = (free_port(), free_port());
@@ -275,26 +256,7 @@ service:
   pipelines: {{traces: {pipeline}, metrics: {pipeline}, logs: {pipeline}}}
 "
         );
-        let process = Command::new(env!("CARGO_BIN_EXE_skep"))
-            .args(["--config", &format!("yaml:{config}")])
-            .env_remove("SKEP_CONFIG")
-            .stdout(Stdio::null())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .unwrap();
-        wait_for("the start of skep", || {
-            [grpc, http]
-                .iter()
-                .all(|port| std::net::TcpStream::connect(("127.0.0.1", *port)).is_ok())
-        });
-        Skep { process, grpc, http }
-    }
-
-    /// SIGTERM, and everything that it holds goes out.
-    fn stop(mut self) {
-        let pid = self.process.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-        assert!(self.process.wait().unwrap().success(), "skep lost nothing");
+        Piped { skep: Skep::start(&config, &[grpc, http]), grpc, http }
     }
 }
 
@@ -351,10 +313,10 @@ fn node() -> PathBuf {
 
 /// Runs a client and compares what it sent with what arrived. `expected` are the least spans, data
 /// points and log records that it makes.
-fn check(skep: Skep, backend: &Backend, client: &mut Command, expected: [usize; 3]) {
+fn check(skep: Piped, backend: &Backend, client: &mut Command, expected: [usize; 3]) {
     let folder = tempfile::tempdir().unwrap();
     run(client.arg(folder.path()), "the client could not send");
-    skep.stop();
+    assert!(skep.skep.stop(), "nothing was lost");
     let sent = Telemetry::read(folder.path()).items();
     let counts = sent.counts();
     assert!(counts.iter().zip(expected).all(|(sent, least)| *sent >= least), "sent {counts:?}");
@@ -373,7 +335,7 @@ fn check(skep: Skep, backend: &Backend, client: &mut Command, expected: [usize; 
 
 fn flask(protocol: &str, compression: &str) {
     let (backend, port) = Backend::start();
-    let skep = Skep::start(port, "", "");
+    let skep = Piped::start(port, "", "");
     let endpoint = match protocol {
         "grpc" => format!("127.0.0.1:{}", skep.grpc),
         _ => format!("http://127.0.0.1:{}", skep.http),
@@ -385,7 +347,7 @@ fn flask(protocol: &str, compression: &str) {
 
 fn javascript(encoding: &str, compression: &str) {
     let (backend, port) = Backend::start();
-    let skep = Skep::start(port, "", "");
+    let skep = Piped::start(port, "", "");
     let endpoint = format!("http://127.0.0.1:{}", skep.http);
     let mut client = Command::new("node");
     client.current_dir(node()).arg(sources().join("js_app.mjs"));
@@ -434,13 +396,13 @@ fn a_request_header_becomes_the_user_id() {
     let (backend, port) = Backend::start();
     let processors = "  attributes: {actions: [{key: user.id, from_context: metadata.x-user-id, \
                       action: insert}]}";
-    let skep = Skep::start(port, processors, "attributes, ");
+    let skep = Piped::start(port, processors, "attributes, ");
     let endpoint = format!("http://127.0.0.1:{}", skep.http);
     let folder = tempfile::tempdir().unwrap();
     let mut client = Command::new(python());
     client.arg(sources().join("flask_app.py")).args(["http", "none", &endpoint]);
     run(client.arg(folder.path()), "the client could not send");
-    skep.stop();
+    assert!(skep.skep.stop(), "nothing was lost");
     let mut arrived = backend.taken();
     let mut seen = 0;
     arrived.each_attributes(|attributes| {

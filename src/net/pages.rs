@@ -18,7 +18,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, h
 use hyper::body::Incoming;
 use tokio::{net::TcpListener, sync::watch};
 
-use super::server::{self, Reply, Service, Tuning};
+use super::server::{self, Listener, Reply, Service, Tuning};
 
 /// What a page is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,7 +123,8 @@ impl Pages {
             header_timeout: Duration::from_secs(10),
             ..Tuning::default()
         };
-        server::run(self.listener, Arc::new(guarded), tuning, stop).await;
+        let listener = Listener::Tcp(self.listener);
+        server::run(listener, None, Arc::new(guarded), tuning, stop).await;
     }
 }
 
@@ -136,7 +137,7 @@ impl<S: Site> Service for Guarded<S> {
     async fn serve(
         self: Arc<Self>,
         request: Request<Incoming>,
-        _peer: SocketAddr,
+        _peer: Option<SocketAddr>,
     ) -> Response<Reply> {
         let method = request.method().clone();
         if method != Method::GET && method != Method::HEAD {

@@ -1,13 +1,19 @@
-//! Listeners that serve HTTP/1.1 and HTTP/2 on one port, told apart by the first bytes of a
-//! connection, and the response body that both OTLP transports need.
+//! Serves HTTP/1.1 and HTTP/2 on one port, told apart by the first bytes of a connection, with TLS
+//! or without, and the response body that both OTLP transports need.
+
+mod hints;
+mod listener;
 
 use std::{
     convert::Infallible,
     future::Future,
     io,
-    net::{SocketAddr, ToSocketAddrs as _},
+    net::SocketAddr,
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -19,14 +25,22 @@ use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpSocket, TcpStream},
     sync::watch,
     task::JoinSet,
+    time::Instant,
 };
+
+use super::tls::Acceptor;
+use hints::{Hint, Hints};
+use listener::Accepted;
+pub use listener::{Listener, explain_bind, listen, resolve};
 
 /// Read buffer of an HTTP/1.1 connection. The library's 400 KiB would be 40 MiB for a hundred
 /// busy connections, outside the byte budget.
 const READ_BUFFER: usize = 64 * 1024;
+
+/// First byte of a TLS record that opens a handshake.
+const TLS_HANDSHAKE: u8 = 22;
 
 /// How HTTP/2 and HTTP/1.1 connections are served.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,8 +58,16 @@ pub struct Tuning {
     pub keepalive_time: Option<Duration>,
     /// Close it when the ping is not answered in so long.
     pub keepalive_timeout: Duration,
-    /// Longest time for the headers of an HTTP/1.1 request.
+    /// Longest time for the headers of an HTTP/1.1 request, and for a TLS handshake.
     pub header_timeout: Duration,
+    /// Whether an HTTP/1.1 connection serves more than one request.
+    pub keep_alive: bool,
+    /// Close a connection that has had no request for so long.
+    pub max_idle: Option<Duration>,
+    /// Close a connection that is so old, give or take a tenth, once its requests are answered.
+    pub max_age: Option<Duration>,
+    /// Longest wait for those requests; none: as long as they take.
+    pub max_age_grace: Option<Duration>,
 }
 
 impl Default for Tuning {
@@ -58,61 +80,43 @@ impl Default for Tuning {
             keepalive_time: Some(Duration::from_hours(2)),
             keepalive_timeout: Duration::from_secs(20),
             header_timeout: Duration::from_mins(1),
+            keep_alive: true,
+            max_idle: None,
+            max_age: None,
+            max_age_grace: None,
         }
-    }
-}
-
-/// The addresses of an endpoint as the Collector writes it: `localhost:4317`, `0.0.0.0:4317`,
-/// `[::]:4317`, `:4317` (all interfaces).
-pub fn resolve(endpoint: &str) -> io::Result<SocketAddr> {
-    let full =
-        if endpoint.starts_with(':') { format!("0.0.0.0{endpoint}") } else { endpoint.into() };
-    full.to_socket_addrs()?
-        .next()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address"))
-}
-
-/// Opens a listener. Call within a tokio runtime.
-pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(1024)
-}
-
-/// Why a listener could not be opened, with the remedy.
-pub fn explain_bind(error: &io::Error, endpoint: &str) -> String {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            format!("`{endpoint}` is in use by another process; stop it, or set another `endpoint`")
-        }
-        io::ErrorKind::PermissionDenied => {
-            format!("no permission to listen on `{endpoint}`; ports below 1024 need a privilege")
-        }
-        io::ErrorKind::AddrNotAvailable => format!(
-            "`{endpoint}` is not an address of this machine; use `0.0.0.0` for all interfaces"
-        ),
-        _ => format!("cannot listen on `{endpoint}`: {error}"),
     }
 }
 
 /// Answers the requests of a listener.
 pub trait Service: Send + Sync + 'static {
-    /// One request. `peer` is the sender's address.
+    /// One request. `peer` is the sender's address; none on a unix socket.
     fn serve(
         self: Arc<Self>,
         request: Request<Incoming>,
-        peer: SocketAddr,
+        peer: Option<SocketAddr>,
     ) -> impl Future<Output = Response<Reply>> + Send;
+}
+
+/// What the connections of a listener share.
+struct Shared<S> {
+    service: Arc<S>,
+    tuning: Tuning,
+    tls: Option<Arc<Acceptor>>,
+    stop: watch::Receiver<bool>,
+    hints: Hints,
 }
 
 /// Accepts until `stop` is raised, then lets open connections finish what they have begun.
 pub async fn run<S: Service>(
-    listener: TcpListener,
+    listener: Listener,
+    tls: Option<Arc<Acceptor>>,
     service: Arc<S>,
     tuning: Tuning,
     mut stop: watch::Receiver<bool>,
 ) {
+    let shared = Shared { service, tuning, tls, stop: stop.clone(), hints: Hints::default() };
+    let shared = Arc::new(shared);
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -121,13 +125,16 @@ pub async fn run<S: Service>(
             _ = stop.wait_for(|raised| *raised) => break,
         };
         match accepted {
-            Ok((stream, peer)) => {
-                let (service, tuning, stop) = (Arc::clone(&service), tuning.clone(), stop.clone());
-                connections.spawn(connection(stream, peer, service, tuning, stop));
+            Ok(Accepted::Tcp(stream, peer)) => {
+                let _ = stream.set_nodelay(true);
+                connections.spawn(connection(stream, Some(peer), Arc::clone(&shared)));
+            }
+            Ok(Accepted::Unix(stream)) => {
+                connections.spawn(connection(stream, None, Arc::clone(&shared)));
             }
             Err(error) => {
                 // Out of descriptors or memory: the next attempt would fail as well.
-                tracing::warn!(%error, "accepting a connection failed");
+                shared.hints.give(Hint::Accept(&error));
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
@@ -136,27 +143,55 @@ pub async fn run<S: Service>(
     while connections.join_next().await.is_some() {}
 }
 
-async fn connection<S: Service>(
-    mut stream: TcpStream,
-    peer: SocketAddr,
-    service: Arc<S>,
-    tuning: Tuning,
-    stop: watch::Receiver<bool>,
-) {
-    let _ = stream.set_nodelay(true);
-    let first = tokio::select! {
-        first = tokio::time::timeout(tuning.header_timeout, first_bytes(&mut stream)) => first,
-        // A client that has said nothing yet is owed nothing.
-        () = raised(stop.clone()) => return,
-    };
-    let Ok(Ok(first)) = first else { return };
-    let is_h2 = first.starts_with(b"PRI");
-    let io = TokioIo::new(Sniffed { first, inner: stream });
-    let service = service_fn(move |request| {
-        let service = Arc::clone(&service);
-        async move { Ok::<_, Infallible>(service.serve(request, peer).await) }
+/// A connection that nothing has been read of yet.
+async fn connection<T, S>(mut stream: T, peer: Option<SocketAddr>, shared: Arc<Shared<S>>)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service,
+{
+    let timeout = shared.tuning.header_timeout;
+    let Some(first) = first_bytes(&mut stream, timeout, shared.stop.clone()).await else { return };
+    let says_tls = first.starts_with(&[TLS_HANDSHAKE]);
+    let stream = Sniffed { first, inner: stream };
+    match (&shared.tls, says_tls) {
+        (None, false) => serve(stream, peer, &shared).await,
+        (None, true) => shared.hints.give(Hint::TlsOnPlain(peer)),
+        (Some(_), false) => shared.hints.give(Hint::PlainOnTls(peer)),
+        (Some(acceptor), true) => {
+            let handshake = acceptor.current().accept(stream);
+            let mut stream = match tokio::time::timeout(timeout, handshake).await {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(error)) => return shared.hints.give(Hint::Handshake(peer, &error)),
+                Err(_) => return,
+            };
+            let stop = shared.stop.clone();
+            let Some(first) = first_bytes(&mut stream, timeout, stop).await else { return };
+            serve(Sniffed { first, inner: stream }, peer, &shared).await;
+        }
+    }
+}
+
+/// Serves one connection until it ends, the process stops, or its time is over.
+async fn serve<T, S>(stream: Sniffed<T>, peer: Option<SocketAddr>, shared: &Shared<S>)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service,
+{
+    let tuning = &shared.tuning;
+    let is_h2 = stream.first.starts_with(b"PRI");
+    let activity = tuning.max_idle.map(|_| Arc::new(Activity::default()));
+    let io = TokioIo::new(stream);
+    let service = service_fn(|request| {
+        let service = Arc::clone(&shared.service);
+        let busy = activity.as_ref().map(Activity::begin);
+        async move {
+            let response = service.serve(request, peer).await;
+            drop(busy);
+            Ok::<_, Infallible>(response)
+        }
     });
     // Errors here are the client's: resets, garbage, time-outs. They end the connection only.
+    let ends = ended(shared.stop.clone(), tuning, activity.clone());
     if is_h2 {
         let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
         builder
@@ -171,37 +206,119 @@ async fn connection<S: Service>(
             builder.max_concurrent_streams(streams);
         }
         let mut serving = pin!(builder.serve_connection(io, service));
-        let mut stop = pin!(raised(stop));
-        tokio::select! {
+        let grace = tokio::select! {
             _ = serving.as_mut() => return,
-            () = stop.as_mut() => serving.as_mut().graceful_shutdown(),
-        }
-        let _ = serving.await;
+            grace = ends => grace,
+        };
+        serving.as_mut().graceful_shutdown();
+        within(grace, serving).await;
     } else {
         let mut builder = hyper::server::conn::http1::Builder::new();
         builder
             .timer(TokioTimer::new())
             .header_read_timeout(tuning.header_timeout)
+            .keep_alive(tuning.keep_alive)
             .max_buf_size(READ_BUFFER);
         let mut serving = pin!(builder.serve_connection(io, service));
-        let mut stop = pin!(raised(stop));
-        tokio::select! {
+        let grace = tokio::select! {
             _ = serving.as_mut() => return,
-            () = stop.as_mut() => serving.as_mut().graceful_shutdown(),
-        }
-        let _ = serving.await;
+            grace = ends => grace,
+        };
+        serving.as_mut().graceful_shutdown();
+        within(grace, serving).await;
     }
 }
 
-async fn raised(mut stop: watch::Receiver<bool>) {
-    let _ = stop.wait_for(|raised| *raised).await;
+async fn within<T>(grace: Option<Duration>, rest: impl Future<Output = T>) {
+    match grace {
+        Some(grace) => drop(tokio::time::timeout(grace, rest).await),
+        None => drop(rest.await),
+    }
 }
 
-/// The first three bytes: no HTTP/1.1 method is called PRI.
-async fn first_bytes(stream: &mut TcpStream) -> io::Result<Bytes> {
+/// Requests of a connection that are being answered, and when the last one was.
+#[derive(Debug)]
+struct Activity {
+    open: AtomicUsize,
+    quiet_since: Mutex<Instant>,
+}
+
+impl Default for Activity {
+    fn default() -> Self {
+        Activity { open: AtomicUsize::new(0), quiet_since: Mutex::new(Instant::now()) }
+    }
+}
+
+impl Activity {
+    fn begin(self: &Arc<Self>) -> Busy {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Busy(Arc::clone(self))
+    }
+
+    /// Since when there has been no request; none while there is one.
+    fn quiet_since(&self) -> Option<Instant> {
+        let since = *self.quiet_since.lock().unwrap_or_else(PoisonError::into_inner);
+        (self.open.load(Ordering::Relaxed) == 0).then_some(since)
+    }
+}
+
+struct Busy(Arc<Activity>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        *self.0.quiet_since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Ends when a connection has to: the process stops, or it is too old or was idle for too long.
+/// Gives how long what is being answered may still take.
+async fn ended(
+    mut stop: watch::Receiver<bool>,
+    tuning: &Tuning,
+    activity: Option<Arc<Activity>>,
+) -> Option<Duration> {
+    let aged = async {
+        match tuning.max_age {
+            // A tenth more or less, so that connections opened together do not close together.
+            Some(age) => tokio::time::sleep(age.mul_f64(0.9 + fastrand::f64() / 5.0)).await,
+            None => std::future::pending().await,
+        }
+    };
+    let idle = async {
+        let (Some(limit), Some(activity)) = (tuning.max_idle, activity) else {
+            return std::future::pending().await;
+        };
+        loop {
+            let quiet = activity.quiet_since().unwrap_or_else(Instant::now);
+            if quiet.elapsed() >= limit {
+                return;
+            }
+            tokio::time::sleep_until(quiet + limit).await;
+        }
+    };
+    tokio::select! {
+        _ = stop.wait_for(|raised| *raised) => None,
+        () = aged => tuning.max_age_grace,
+        () = idle => None,
+    }
+}
+
+/// The first three bytes: no HTTP/1.1 method is called PRI, and a TLS handshake begins with 22. A
+/// client that says nothing is owed nothing.
+async fn first_bytes<T: AsyncRead + Unpin>(
+    stream: &mut T,
+    timeout: Duration,
+    mut stop: watch::Receiver<bool>,
+) -> Option<Bytes> {
     let mut first = [0; 3];
-    stream.read_exact(&mut first).await?;
-    Ok(Bytes::copy_from_slice(&first))
+    tokio::select! {
+        read = tokio::time::timeout(timeout, stream.read_exact(&mut first)) => {
+            read.ok()?.ok()?;
+            Some(Bytes::copy_from_slice(&first))
+        }
+        _ = stop.wait_for(|raised| *raised) => None,
+    }
 }
 
 /// A stream whose first bytes have been read already.

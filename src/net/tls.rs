@@ -1,4 +1,6 @@
-//! TLS of clients, on rustls with ring.
+//! TLS on rustls with ring: clients here, servers in [`server`].
+
+mod server;
 
 use std::{
     fs, io,
@@ -13,6 +15,8 @@ use rustls::{
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
+
+pub use server::{Acceptor, ServerTls};
 
 /// `tls` of an exporter.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
@@ -57,7 +61,8 @@ impl ClientTls {
     }
 
     fn roots(&self) -> Result<Arc<RootCertStore>, String> {
-        let Some(file) = &self.ca_file else { return Ok(system_roots()) };
+        let named = self.ca_file.as_deref().filter(|file| !file.is_empty());
+        let Some(file) = named else { return Ok(system_roots()) };
         let mut roots = RootCertStore::empty();
         if self.include_system_ca_certs_pool {
             roots.roots.extend(system_roots().roots.iter().cloned());
@@ -85,12 +90,15 @@ fn system_roots() -> Arc<RootCertStore> {
 }
 
 fn certificates(file: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    let pem = read(file)?;
-    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    certificates_of(file, &read(file)?)
+}
+
+fn certificates_of(name: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match all {
         Ok(all) if !all.is_empty() => Ok(all),
-        Ok(_) => Err(format!("`{file}` holds no PEM certificate")),
-        Err(error) => Err(format!("`{file}` is not PEM: {error}")),
+        Ok(_) => Err(format!("`{name}` holds no PEM certificate")),
+        Err(error) => Err(format!("`{name}` is not PEM: {error}")),
     }
 }
 

@@ -10,19 +10,21 @@
 //! ```
 //!
 //! Both protocols are accepted on either port: a client that is pointed at the wrong one works.
-//! Without an `endpoint` the receiver listens on loopback, in a container on all interfaces.
+//! Without an `endpoint` the receiver listens on loopback, in a container on all interfaces. With
+//! `transport: unix` the endpoint is the path of a unix socket. `tls` turns on TLS, and with
+//! `client_ca_file` clients need a certificate, too; certificates are read again while running.
 //!
 //! A request is answered when every exporter queue, or a batch, has taken its data; with
 //! `wait_for_export: true` when the backends have it. While the byte budget is exhausted, requests
 //! wait up to three seconds before their body is read, then are told to come back
 //! (`UNAVAILABLE` with `RetryInfo`, HTTP 503 with `Retry-After`).
 
+mod answer;
+mod cors;
 mod service;
 mod settings;
 
-use std::sync::Arc;
-
-use tokio::net::TcpListener;
+use std::{path::Path, sync::Arc};
 
 use crate::{
     component::{
@@ -30,10 +32,14 @@ use crate::{
         Stop,
     },
     config::{Node, Problems},
-    net::server,
+    net::{
+        server::{self, Listener, Tuning},
+        tls::{Acceptor, ServerTls},
+    },
     otlp::Signal,
 };
-use service::OtlpService;
+use service::{OtlpService, Refusals};
+use settings::Transport;
 pub use settings::{Config, GrpcSettings, HttpSettings, Protocols};
 
 pub(super) const ENTRY: Entry<dyn ReceiverConfig> = Entry {
@@ -58,76 +64,132 @@ impl ReceiverConfig for Config {
         cx: &BuildContext,
         signals: &[Signal],
     ) -> Result<Box<dyn Receiver>, StartError> {
-        Ok(Box::new(OtlpReceiver {
-            id: cx.id.to_string(),
-            config: self.clone(),
-            signals: signals.to_vec(),
-            in_container: cx.in_container,
-            ports: Vec::new(),
-        }))
+        let id = cx.id.to_string();
+        let planned = self.plan(cx)?;
+        let refusals = ["grpc", "http"].map(|transport| {
+            Signal::ALL.map(|signal| cx.telemetry.receiver(&id, signal, transport))
+        });
+        let (config, signals) = (self.clone(), signals.to_vec());
+        Ok(Box::new(OtlpReceiver { id, config, signals, refusals, planned, ports: Vec::new() }))
     }
 }
 
 /// One open port.
 struct Port {
     protocol: &'static str,
-    listener: TcpListener,
+    listener: Listener,
+    tls: Option<Arc<Acceptor>>,
+    tuning: Tuning,
+}
+
+/// A port before it is opened.
+struct Planned {
+    protocol: &'static str,
+    endpoint: String,
+    transport: Transport,
+    tls: Option<Arc<Acceptor>>,
+    tuning: Tuning,
 }
 
 struct OtlpReceiver {
     id: String,
     config: Config,
     signals: Vec<Signal>,
-    in_container: bool,
+    /// Requests turned away before the engine knows of them, by transport and signal.
+    refusals: Refusals,
+    planned: Vec<Planned>,
     ports: Vec<Port>,
 }
 
-impl OtlpReceiver {
-    fn open(&mut self, protocol: &'static str, endpoint: &str) -> Result<Listening, StartError> {
-        let listener =
-            server::resolve(endpoint).and_then(server::listen).map_err(|error| StartError {
-                component: format!("receiver `{}`", self.id),
-                message: server::explain_bind(&error, endpoint),
-            })?;
-        let address =
-            listener.local_addr().map_or_else(|_| endpoint.to_owned(), |open| open.to_string());
-        self.ports.push(Port { protocol, listener });
-        Ok(Listening { protocol, address, tls: false })
+impl Config {
+    fn plan(&self, cx: &BuildContext) -> Result<Vec<Planned>, StartError> {
+        let acceptor = |protocol: &str, tls: &Option<ServerTls>| match tls {
+            None => Ok(None),
+            Some(tls) => {
+                Acceptor::new(tls.clone()).map(|tls| Some(Arc::new(tls))).map_err(|text| {
+                    let component = format!("receiver `{}`", cx.id);
+                    StartError {
+                        component,
+                        message: format!("`protocols::{protocol}::tls`: {text}"),
+                    }
+                })
+            }
+        };
+        let endpoint = |configured: &Option<String>, port| {
+            let default = || crate::component::default_address(cx.in_container, port).to_string();
+            configured.clone().unwrap_or_else(default)
+        };
+        let mut planned = Vec::new();
+        if let Some(grpc) = self.protocols.grpc.on() {
+            planned.push(Planned {
+                protocol: "grpc",
+                endpoint: endpoint(&grpc.endpoint, 4317),
+                transport: grpc.transport,
+                tls: acceptor("grpc", &grpc.tls)?,
+                tuning: self.grpc_tuning(),
+            });
+        }
+        if let Some(http) = self.protocols.http.on() {
+            planned.push(Planned {
+                protocol: "http",
+                endpoint: endpoint(&http.endpoint, 4318),
+                transport: http.transport,
+                tls: acceptor("http", &http.tls)?,
+                tuning: self.http_tuning(),
+            });
+        }
+        Ok(planned)
+    }
+}
+
+impl Planned {
+    fn open(self) -> std::io::Result<Port> {
+        let listener = match self.transport {
+            Transport::Unix => {
+                let path = self.endpoint.strip_prefix("unix://").unwrap_or(&self.endpoint);
+                Listener::unix(Path::new(path))?
+            }
+            Transport::Tcp | Transport::Tcp4 | Transport::Tcp6 => {
+                Listener::Tcp(server::listen(server::resolve(&self.endpoint)?)?)
+            }
+        };
+        let Planned { protocol, tls, tuning, .. } = self;
+        Ok(Port { protocol, listener, tls, tuning })
     }
 }
 
 impl Receiver for OtlpReceiver {
     fn bind(&mut self) -> Result<Vec<Listening>, StartError> {
         let mut open = Vec::new();
-        let endpoints = [
-            ("grpc", self.config.protocols.grpc.on().map(|grpc| (grpc.endpoint.clone(), 4317))),
-            ("http", self.config.protocols.http.on().map(|http| (http.endpoint.clone(), 4318))),
-        ];
-        for (protocol, endpoint) in endpoints {
-            if let Some((endpoint, port)) = endpoint {
-                let default = crate::component::default_address(self.in_container, port);
-                let endpoint = endpoint.unwrap_or_else(|| default.to_string());
-                open.push(self.open(protocol, &endpoint)?);
-            }
+        for planned in self.planned.drain(..) {
+            let endpoint = planned.endpoint.clone();
+            let port = planned.open().map_err(|error| StartError {
+                component: format!("receiver `{}`", self.id),
+                message: server::explain_bind(&error, &endpoint),
+            })?;
+            let (protocol, tls) = (port.protocol, port.tls.is_some());
+            open.push(Listening { protocol, address: port.listener.address(), tls });
+            self.ports.push(port);
         }
         Ok(open)
     }
 
     fn run(self: Box<Self>, ingress: Ingress, stop: Stop) -> BoxFuture<()> {
-        let service = Arc::new(OtlpService::new(&self.config, &self.signals, ingress));
+        let OtlpReceiver { id, config, signals, refusals, ports, .. } = *self;
+        let service = Arc::new(OtlpService::new(&config, &signals, refusals, ingress));
         Box::pin(async move {
             let mut serving = tokio::task::JoinSet::new();
-            for port in self.ports {
-                let tuning = self.config.tuning();
+            for port in ports {
                 let service = Arc::clone(&service);
-                let open = port.listener.local_addr().map(|open| open.to_string());
                 tracing::info!(
-                    receiver = %self.id,
-                    endpoint = open.unwrap_or_default(),
+                    receiver = %id,
+                    endpoint = port.listener.address(),
+                    tls = port.tls.is_some(),
                     "Starting {} server",
                     port.protocol.to_uppercase()
                 );
-                serving.spawn(server::run(port.listener, service, tuning, stop.subscribe()));
+                let stop = stop.subscribe();
+                serving.spawn(server::run(port.listener, port.tls, service, port.tuning, stop));
             }
             while serving.join_next().await.is_some() {}
         })

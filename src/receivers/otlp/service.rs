@@ -3,14 +3,18 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use smallvec::SmallVec;
 
-use super::settings::{Config, Cors, HttpSettings};
+use super::{
+    answer::{failure, grpc_response, plain, status, success},
+    settings::{Config, Cors, HttpSettings},
+};
 use crate::{
     component::{Arrival, Compression, Encoding, Ingress, Rejection},
+    config::Secret,
     net::{
         grpc::{self, Code, Prefix, Status},
         server::{Reply, Service},
@@ -19,6 +23,7 @@ use crate::{
         Signal,
         payload::{Context, Permit, Wait},
     },
+    telemetry::ReceiverStats,
 };
 
 /// Longest time for a whole body: a slow sender holds a permit.
@@ -38,14 +43,32 @@ pub(super) struct OtlpService {
     max_message: usize,
     max_body: usize,
     wait: Wait,
-    include_metadata: bool,
+    /// Of gRPC and of HTTP requests; a protocol that has no section of its own follows the other.
+    include_metadata: [bool; 2],
     cors: Option<Cors>,
+    response_headers: Vec<(HeaderName, HeaderValue)>,
+    /// Content encodings that HTTP requests may have; none: all.
+    codecs: Option<Vec<Compression>>,
+    /// Longest time for the body of an HTTP request.
+    body_timeout: Duration,
+    refusals: Refusals,
 }
+
+/// Counters of gRPC and of HTTP, by signal.
+pub(super) type Refusals = [[Arc<ReceiverStats>; 3]; 2];
+
+const GRPC: usize = 0;
+const HTTP: usize = 1;
 
 type Pieces = SmallVec<[Bytes; 4]>;
 
 impl OtlpService {
-    pub(super) fn new(config: &Config, signals: &[Signal], ingress: Ingress) -> Self {
+    pub(super) fn new(
+        config: &Config,
+        signals: &[Signal],
+        refusals: Refusals,
+        ingress: Ingress,
+    ) -> Self {
         let defaults = HttpSettings::default();
         let http = config.protocols.http.on().unwrap_or(&defaults);
         let path = |path: &String| {
@@ -62,20 +85,52 @@ impl OtlpService {
             max_message: config.max_message(),
             max_body: config.max_body(),
             wait: if config.wait_for_export { Wait::Delivery } else { Wait::Acceptance },
-            include_metadata: http.include_metadata
-                || config.protocols.grpc.on().is_some_and(|grpc| grpc.include_metadata),
+            include_metadata: {
+                let grpc = config.protocols.grpc.on().map(|grpc| grpc.include_metadata);
+                let of_http = config.protocols.http.on().map(|http| http.include_metadata);
+                [grpc.or(of_http) == Some(true), of_http.or(grpc) == Some(true)]
+            },
             cors: http.cors.clone(),
+            response_headers: http.response_headers.iter().filter_map(header_of).collect(),
+            codecs: http.compression_algorithms.as_ref().map(|names| {
+                names.iter().filter_map(|name| Compression::from_name(name)).collect()
+            }),
+            body_timeout: match http.read_timeout.0 {
+                Duration::ZERO => BODY_TIMEOUT,
+                timeout => timeout,
+            },
+            refusals,
         }
     }
 
     // ---- gRPC ----------------------------------------------------------------------------
 
-    async fn grpc(&self, request: Request<Incoming>, peer: SocketAddr) -> Result<(), Status> {
+    async fn grpc(
+        &self,
+        request: Request<Incoming>,
+        peer: Option<SocketAddr>,
+    ) -> Result<(), Status> {
         let path = request.uri().path();
         let signal = grpc::signal_of(path).filter(|signal| self.signals.contains(signal));
         let Some(signal) = signal else {
             return Err(Status::new(Code::Unimplemented, format!("unknown method {path}")));
         };
+        let Some(limit) = grpc_timeout(request.headers()) else {
+            return self.grpc_message(signal, request, peer).await;
+        };
+        match tokio::time::timeout(limit, self.grpc_message(signal, request, peer)).await {
+            Ok(result) => result,
+            Err(_) => Err(Status::new(Code::DeadlineExceeded, "the caller's grpc-timeout is over")),
+        }
+    }
+
+    async fn grpc_message(
+        &self,
+        signal: Signal,
+        request: Request<Incoming>,
+        peer: Option<SocketAddr>,
+    ) -> Result<(), Status> {
+        let refused = Refusal::new(&self.refusals[GRPC][signal.index()]);
         let encoding = request.headers().get(grpc::ENCODING).map(HeaderValue::as_bytes);
         let name = encoding.map_or(Ok("identity"), std::str::from_utf8).unwrap_or("?");
         let known = Compression::from_name(name).filter(|known| GRPC_CODECS.contains(known));
@@ -83,7 +138,7 @@ impl OtlpService {
             let message = format!("grpc-encoding `{name}` is not supported");
             return Err(Status::new(Code::Unimplemented, message));
         };
-        let context = self.context(signal, &request, peer);
+        let context = self.context(signal, &request, peer, GRPC);
         let read = self.message(request.into_body(), compression);
         let (body, compression, permit) = match tokio::time::timeout(BODY_TIMEOUT, read).await {
             Ok(read) => read?,
@@ -100,6 +155,7 @@ impl OtlpService {
             wait: self.wait,
             transport: "grpc",
         };
+        refused.not();
         self.ingress.door.submit(arrival).await.map_err(|rejection| status(&rejection))
     }
 
@@ -159,7 +215,7 @@ impl OtlpService {
 
     // ---- HTTP ----------------------------------------------------------------------------
 
-    async fn http(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Reply> {
+    async fn http(&self, request: Request<Incoming>, peer: Option<SocketAddr>) -> Response<Reply> {
         let path = request.uri().path();
         let signal = Signal::ALL
             .into_iter()
@@ -199,17 +255,20 @@ impl OtlpService {
         signal: Signal,
         encoding: Encoding,
         request: Request<Incoming>,
-        peer: SocketAddr,
+        peer: Option<SocketAddr>,
     ) -> Result<(), Status> {
+        let refused = Refusal::new(&self.refusals[HTTP][signal.index()]);
         let name = request.headers().get(header::CONTENT_ENCODING);
         let name = name.map_or("", |value| value.to_str().unwrap_or("?"));
-        let Some(compression) = Compression::from_name(name) else {
+        let known = Compression::from_name(name);
+        let is_taken = |codec: &Compression| self.codecs.as_ref().is_none_or(|c| c.contains(codec));
+        let Some(compression) = known.filter(is_taken) else {
             let message = format!("content-encoding `{name}` is not supported");
             return Err(Status::new(Code::InvalidArgument, message));
         };
-        let context = self.context(signal, &request, peer);
+        let context = self.context(signal, &request, peer, HTTP);
         let read = self.body(request.into_body());
-        let (body, permit) = match tokio::time::timeout(BODY_TIMEOUT, read).await {
+        let (body, permit) = match tokio::time::timeout(self.body_timeout, read).await {
             Ok(read) => read?,
             Err(_) => {
                 return Err(Status {
@@ -229,6 +288,7 @@ impl OtlpService {
             wait: self.wait,
             transport: "http",
         };
+        refused.not();
         self.ingress.door.submit(arrival).await.map_err(|rejection| status(&rejection))
     }
 
@@ -274,13 +334,14 @@ impl OtlpService {
         &self,
         signal: Signal,
         request: &Request<B>,
-        peer: SocketAddr,
+        peer: Option<SocketAddr>,
+        protocol: usize,
     ) -> Option<Arc<Context>> {
         if !self.ingress.door.wants_context(signal) {
             return None;
         }
         let mut metadata = Vec::new();
-        if self.include_metadata {
+        if self.include_metadata[protocol] {
             for (name, value) in request.headers() {
                 let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
                 metadata.push((name.as_str().to_owned(), text));
@@ -290,52 +351,7 @@ impl OtlpService {
             }
         }
         let arrived = tokio::time::Instant::now().into_std();
-        Some(Arc::new(Context { metadata, peer: Some(peer), arrived }))
-    }
-
-    /// The answer to a browser that asks whether it may send.
-    fn preflight(&self, request: &Request<Incoming>) -> Option<Response<Reply>> {
-        let cors = self.cors.as_ref()?;
-        let is_preflight = request.method() == Method::OPTIONS
-            && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-        if !is_preflight {
-            return None;
-        }
-        let mut response = Response::new(Reply::default());
-        *response.status_mut() = StatusCode::NO_CONTENT;
-        let headers = response.headers_mut();
-        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST"));
-        let mut allowed = "content-type, content-encoding, x-requested-with".to_owned();
-        for name in &cors.allowed_headers {
-            allowed.push_str(", ");
-            allowed.push_str(name);
-        }
-        if cors.allowed_headers.iter().any(|name| name == "*") {
-            let asked = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS);
-            if let Some(asked) = asked.and_then(|value| value.to_str().ok()) {
-                asked.clone_into(&mut allowed);
-            }
-        }
-        if let Ok(value) = HeaderValue::try_from(allowed) {
-            headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, value);
-        }
-        if cors.max_age > 0 {
-            headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from(cors.max_age));
-        }
-        Some(response)
-    }
-
-    /// Tells the browser that the page may read the answer, where its origin is allowed.
-    fn allow_origin(&self, origin: Option<&HeaderValue>, response: &mut Response<Reply>) {
-        let (Some(cors), Some(origin)) = (&self.cors, origin) else { return };
-        let Ok(text) = origin.to_str() else { return };
-        if cors.allowed_origins.iter().any(|pattern| matches(pattern, text)) {
-            let headers = response.headers_mut();
-            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-            headers
-                .insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
-            headers.insert(header::VARY, HeaderValue::from_static("origin"));
-        }
+        Some(Arc::new(Context { metadata, peer, arrived }))
     }
 }
 
@@ -343,20 +359,79 @@ impl Service for OtlpService {
     async fn serve(
         self: Arc<Self>,
         request: Request<Incoming>,
-        peer: SocketAddr,
+        peer: Option<SocketAddr>,
     ) -> Response<Reply> {
         let content_type = request.headers().get(header::CONTENT_TYPE);
-        if content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc")) {
+        if content_type.is_some_and(is_grpc) {
             return grpc_response(self.grpc(request, peer).await);
         }
         let origin = request.headers().get(header::ORIGIN).cloned();
-        let mut response = match self.preflight(&request) {
+        let mut response = match self.cors.as_ref().and_then(|cors| cors.preflight(&request)) {
             Some(response) => response,
             None => self.http(request, peer).await,
         };
-        self.allow_origin(origin.as_ref(), &mut response);
+        if let (Some(cors), Some(origin)) = (&self.cors, origin) {
+            cors.allow_origin(&origin, &mut response);
+        }
+        for (name, value) in &self.response_headers {
+            response.headers_mut().insert(name.clone(), value.clone());
+        }
         response
     }
+}
+
+/// Counts a request as rejected unless it is said not to be: also one whose client goes away.
+struct Refusal<'a> {
+    stats: &'a ReceiverStats,
+    is_rejected: bool,
+}
+
+impl<'a> Refusal<'a> {
+    fn new(stats: &'a ReceiverStats) -> Self {
+        Refusal { stats, is_rejected: true }
+    }
+
+    /// The engine answers for it, and counts.
+    fn not(mut self) {
+        self.is_rejected = false;
+    }
+}
+
+impl Drop for Refusal<'_> {
+    fn drop(&mut self) {
+        if self.is_rejected {
+            self.stats.rejected_requests.add(1);
+        }
+    }
+}
+
+fn header_of((name, value): (&String, &Secret)) -> Option<(HeaderName, HeaderValue)> {
+    let name = HeaderName::try_from(name.as_str()).ok()?;
+    Some((name, HeaderValue::try_from(value.expose()).ok()?))
+}
+
+/// `application/grpc`, which means protobuf, and `application/grpc+proto`; others, such as
+/// `application/grpc-web`, are not spoken.
+fn is_grpc(content_type: &HeaderValue) -> bool {
+    let media_type = content_type.as_bytes().split(|byte| *byte == b';').next();
+    let media_type = media_type.unwrap_or_default().trim_ascii();
+    media_type == b"application/grpc" || media_type == b"application/grpc+proto"
+}
+
+/// The caller's deadline: up to eight digits and a unit (gRPC over HTTP/2, `Timeout`).
+fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let count: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;
+    Some(match unit {
+        "H" => Duration::from_secs(count * 3600),
+        "M" => Duration::from_secs(count * 60),
+        "S" => Duration::from_secs(count),
+        "m" => Duration::from_millis(count),
+        "u" => Duration::from_micros(count),
+        "n" => Duration::from_nanos(count),
+        _ => return None,
+    })
 }
 
 /// The next data of a body; trailers are passed over.
@@ -420,159 +495,5 @@ fn take_prefix(pieces: &mut Pieces) -> Option<Prefix> {
     Prefix::read(bytes)
 }
 
-/// What a rejection is in gRPC's terms.
-fn status(rejection: &Rejection) -> Status {
-    match rejection {
-        Rejection::Malformed(message) => Status::new(Code::InvalidArgument, message.clone()),
-        Rejection::TooLarge { limit } => Status::new(
-            Code::ResourceExhausted,
-            format!("the message inflates to more than the limit of {limit} bytes"),
-        ),
-        Rejection::Unavailable(reason, pause) => Status {
-            code: Code::Unavailable,
-            message: reason.name().replace('_', " "),
-            retry_after: Some(pause.unwrap_or(Duration::from_secs(1))),
-        },
-        Rejection::Failed(reason) => Status::new(Code::Internal, reason.name().replace('_', " ")),
-    }
-}
-
-fn grpc_response(result: Result<(), Status>) -> Response<Reply> {
-    let mut response = match result {
-        Ok(()) => {
-            let mut trailers = HeaderMap::with_capacity(1);
-            trailers.insert(grpc::STATUS, HeaderValue::from_static("0"));
-            Response::new(Reply::with_trailers(Bytes::from_static(&[0; grpc::PREFIX]), trailers))
-        }
-        Err(status) => {
-            let mut response = Response::new(Reply::default());
-            *response.headers_mut() = status.to_headers();
-            if status.code == Code::Unimplemented {
-                let accepted = HeaderValue::from_static("identity, gzip, snappy, zstd");
-                response.headers_mut().insert(grpc::ACCEPT_ENCODING, accepted);
-            }
-            response
-        }
-    };
-    response.headers_mut().insert(header::CONTENT_TYPE, grpc::CONTENT_TYPE);
-    response
-}
-
-fn success(encoding: Encoding) -> Response<Reply> {
-    let body: &'static [u8] = match encoding {
-        Encoding::Protobuf => &[0x0A, 0x00],
-        Encoding::Json => br#"{"partialSuccess":{}}"#,
-    };
-    respond(StatusCode::OK, media_type(encoding), Bytes::from_static(body))
-}
-
-fn failure(status: &Status, encoding: Encoding) -> Response<Reply> {
-    let body = match encoding {
-        Encoding::Protobuf => status.to_bytes(),
-        Encoding::Json => {
-            let document =
-                serde_json::json!({ "code": status.code as u8, "message": status.message });
-            document.to_string().into_bytes()
-        }
-    };
-    let code = match status.code {
-        // The Collector answers 400 for what is too large, too.
-        Code::ResourceExhausted if status.retry_after.is_none() => 400,
-        code => code.to_http(),
-    };
-    let code = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = respond(code, media_type(encoding), body.into());
-    if let Some(pause) = status.retry_after {
-        let seconds = pause.as_secs().max(1);
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    response
-}
-
-const fn media_type(encoding: Encoding) -> &'static str {
-    match encoding {
-        Encoding::Protobuf => "application/x-protobuf",
-        Encoding::Json => "application/json",
-    }
-}
-
-fn plain(code: StatusCode, text: impl Into<Bytes>) -> Response<Reply> {
-    respond(code, "text/plain", text.into())
-}
-
-fn respond(code: StatusCode, media_type: &'static str, body: Bytes) -> Response<Reply> {
-    let mut response = Response::new(Reply::new(body));
-    *response.status_mut() = code;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
-    response
-}
-
-/// Whether `text` is `pattern`, in which `*` stands for any characters. Case-insensitive.
-fn matches(pattern: &str, text: &str) -> bool {
-    let text = text.to_ascii_lowercase();
-    let pattern = pattern.to_ascii_lowercase();
-    let mut parts = pattern.split('*');
-    let Some(mut rest) = text.strip_prefix(parts.next().unwrap_or_default()) else { return false };
-    let mut parts = parts.peekable();
-    if parts.peek().is_none() {
-        return rest.is_empty();
-    }
-    while let Some(part) = parts.next() {
-        if parts.peek().is_none() {
-            return rest.ends_with(part);
-        }
-        let Some(at) = rest.find(part) else { return false };
-        rest = &rest[at + part.len()..];
-    }
-    true
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn origins_match_with_wildcards() {
-        assert!(matches("*", "https://a.example"));
-        assert!(matches("https://*.example.com", "https://App.example.com"));
-        assert!(!matches("https://*.example.com", "https://example.org"));
-        assert!(matches("http://localhost:*", "http://localhost:3000"));
-        assert!(!matches("http://localhost", "http://localhost:3000"));
-    }
-
-    #[test]
-    fn many_tiny_pieces_become_few() {
-        let mut pieces = Pieces::new();
-        let whole: Vec<u8> = (0..100_000u32).map(|i| i.to_le_bytes()[0]).collect();
-        for byte in &whole {
-            gather(&mut pieces, Bytes::copy_from_slice(&[*byte]));
-        }
-        assert!(pieces.len() < 10, "{} pieces", pieces.len());
-        assert_eq!(pieces.concat(), whole);
-    }
-
-    #[test]
-    fn a_prefix_may_be_spread_over_pieces() {
-        let mut pieces: Pieces = [&[0u8, 0][..], &[0], &[0, 2, 7], &[8]]
-            .into_iter()
-            .map(Bytes::copy_from_slice)
-            .collect();
-        let prefix = take_prefix(&mut pieces).unwrap();
-        assert_eq!(prefix, Prefix { is_compressed: false, len: 2 });
-        assert_eq!(pieces.concat(), [7, 8]);
-    }
-
-    #[test]
-    fn an_unavailable_engine_asks_for_a_pause() {
-        let rejection = Rejection::Unavailable(crate::otlp::payload::Reason::QueueFull, None);
-        let response = failure(&status(&rejection), Encoding::Protobuf);
-        assert_eq!(response.status(), 503);
-        assert_eq!(response.headers()[header::RETRY_AFTER], "1");
-        let response = grpc_response(Err(status(&rejection)));
-        let status = Status::from_headers(response.headers()).unwrap();
-        assert_eq!(
-            (status.code, status.retry_after),
-            (Code::Unavailable, Some(Duration::from_secs(1)))
-        );
-    }
-}
+mod tests;

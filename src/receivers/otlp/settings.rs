@@ -1,13 +1,15 @@
 //! What can be configured, with the Collector's keys and defaults.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
+use http::{HeaderName, HeaderValue};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 
 use crate::{
-    config::{Interval, Node, Problems, Section},
-    net::server::Tuning,
+    component::Compression,
+    config::{Interval, Node, Problems, Secret, Section},
+    net::{server::Tuning, tls::ServerTls},
 };
 
 /// Receives OTLP over gRPC and HTTP.
@@ -34,8 +36,13 @@ pub struct Protocols {
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GrpcSettings {
-    /// `host:port`; port 4317 on loopback, in a container on all interfaces.
+    /// `host:port`, or the path of a unix socket; port 4317 on loopback, in a container on all
+    /// interfaces.
     pub endpoint: Option<String>,
+    /// Kind of socket.
+    pub transport: Transport,
+    /// TLS; plaintext without it.
+    pub tls: Option<ServerTls>,
     /// Largest message in MiB, before and after inflating; 0: 4 MiB.
     pub max_recv_msg_size_mib: u64,
     /// Streams at a time on a connection; 0: the library's limit.
@@ -48,6 +55,27 @@ pub struct GrpcSettings {
     pub keepalive: Keepalive,
     /// Keep the request's headers for processors that ask for them.
     pub include_metadata: bool,
+    /// Authenticators are not supported.
+    #[schemars(with = "serde_json::Value")]
+    pub auth: Option<IgnoredAny>,
+    /// Middlewares are not supported.
+    #[schemars(with = "serde_json::Value")]
+    pub middlewares: Option<Vec<IgnoredAny>>,
+}
+
+/// `transport`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// IPv4 or IPv6, as the endpoint says.
+    #[default]
+    Tcp,
+    /// The same.
+    Tcp4,
+    /// The same.
+    Tcp6,
+    /// A unix socket; the endpoint is its path.
+    Unix,
 }
 
 /// `keepalive`.
@@ -56,12 +84,30 @@ pub struct GrpcSettings {
 pub struct Keepalive {
     /// What the server does.
     pub server_parameters: ServerParameters,
+    /// What clients may do.
+    pub enforcement_policy: Option<EnforcementPolicy>,
+}
+
+/// `keepalive.enforcement_policy`. The HTTP/2 library answers pings without counting them.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct EnforcementPolicy {
+    /// No effect.
+    pub min_time: Option<Interval>,
+    /// No effect.
+    pub permit_without_stream: bool,
 }
 
 /// `keepalive.server_parameters`.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerParameters {
+    /// Close a connection that has had no request for so long; never.
+    pub max_connection_idle: Option<Interval>,
+    /// Close a connection that is so old, give or take a tenth; never.
+    pub max_connection_age: Option<Interval>,
+    /// Longest wait for the requests of a connection that is too old; as long as they take.
+    pub max_connection_age_grace: Option<Interval>,
     /// Ping an idle connection after so long; 2h.
     pub time: Option<Interval>,
     /// Close it when the ping is not answered in so long; 20s.
@@ -72,8 +118,13 @@ pub struct ServerParameters {
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpSettings {
-    /// `host:port`; port 4318 on loopback, in a container on all interfaces.
+    /// `host:port`, or the path of a unix socket; port 4318 on loopback, in a container on all
+    /// interfaces.
     pub endpoint: Option<String>,
+    /// Kind of socket.
+    pub transport: Transport,
+    /// TLS; plaintext without it.
+    pub tls: Option<ServerTls>,
     /// Path of traces.
     pub traces_url_path: String,
     /// Path of metrics.
@@ -86,6 +137,26 @@ pub struct HttpSettings {
     pub include_metadata: bool,
     /// Web pages that may send from a browser.
     pub cors: Option<Cors>,
+    /// Headers of every answer.
+    pub response_headers: BTreeMap<String, Secret>,
+    /// Content encodings that are taken, `""` for none; all that are known where it is not given.
+    pub compression_algorithms: Option<Vec<String>>,
+    /// Longest time for a whole request; 0: 30s for the body.
+    pub read_timeout: Interval,
+    /// Longest time for the headers of a request; 0: 1m.
+    pub read_header_timeout: Interval,
+    /// Accepted for compatibility: an answer is one packet, which nothing waits for.
+    pub write_timeout: Interval,
+    /// Close a connection that has had no request for so long; 0: never.
+    pub idle_timeout: Interval,
+    /// Whether a connection serves more than one request.
+    pub keep_alives_enabled: bool,
+    /// Authenticators are not supported.
+    #[schemars(with = "serde_json::Value")]
+    pub auth: Option<IgnoredAny>,
+    /// Middlewares are not supported.
+    #[schemars(with = "serde_json::Value")]
+    pub middlewares: Option<Vec<IgnoredAny>>,
 }
 
 /// `cors`.
@@ -96,6 +167,8 @@ pub struct Cors {
     pub allowed_origins: Vec<String>,
     /// Request headers that a page may set, besides those that are always allowed.
     pub allowed_headers: Vec<String>,
+    /// Response headers that a page may read.
+    pub exposed_headers: Vec<String>,
     /// Seconds for which a browser may remember the answer.
     pub max_age: u32,
 }
@@ -104,31 +177,56 @@ impl Default for HttpSettings {
     fn default() -> Self {
         HttpSettings {
             endpoint: None,
+            transport: Transport::Tcp,
+            tls: None,
             traces_url_path: "/v1/traces".to_owned(),
             metrics_url_path: "/v1/metrics".to_owned(),
             logs_url_path: "/v1/logs".to_owned(),
             max_request_body_size: 20 << 20,
             include_metadata: false,
             cors: None,
+            response_headers: BTreeMap::new(),
+            compression_algorithms: None,
+            read_timeout: Interval::default(),
+            read_header_timeout: Interval::default(),
+            write_timeout: Interval::default(),
+            idle_timeout: Interval::default(),
+            keep_alives_enabled: true,
+            auth: None,
+            middlewares: None,
         }
     }
 }
 
 impl Config {
-    pub(super) fn tuning(&self) -> Tuning {
+    /// How the port of gRPC is served.
+    pub(super) fn grpc_tuning(&self) -> Tuning {
         let mut tuning = Tuning::default();
-        if let Some(grpc) = self.protocols.grpc.on() {
-            let keepalive = &grpc.keepalive.server_parameters;
-            if grpc.max_concurrent_streams > 0 {
-                tuning.max_concurrent_streams = Some(grpc.max_concurrent_streams);
-            }
-            if let Some(time) = keepalive.time {
-                tuning.keepalive_time = Some(time.0).filter(|time| *time > Duration::ZERO);
-            }
-            if let Some(timeout) = keepalive.timeout {
-                tuning.keepalive_timeout = timeout.0;
-            }
+        let Some(grpc) = self.protocols.grpc.on() else { return tuning };
+        let keepalive = &grpc.keepalive.server_parameters;
+        if grpc.max_concurrent_streams > 0 {
+            tuning.max_concurrent_streams = Some(grpc.max_concurrent_streams);
         }
+        if let Some(time) = keepalive.time {
+            tuning.keepalive_time = positive(time);
+        }
+        if let Some(timeout) = keepalive.timeout {
+            tuning.keepalive_timeout = timeout.0;
+        }
+        tuning.max_idle = keepalive.max_connection_idle.and_then(positive);
+        tuning.max_age = keepalive.max_connection_age.and_then(positive);
+        tuning.max_age_grace = keepalive.max_connection_age_grace.and_then(positive);
+        tuning
+    }
+
+    /// How the port of HTTP is served.
+    pub(super) fn http_tuning(&self) -> Tuning {
+        let mut tuning = Tuning::default();
+        let Some(http) = self.protocols.http.on() else { return tuning };
+        let of_request = positive(http.read_header_timeout).or(positive(http.read_timeout));
+        tuning.header_timeout = of_request.unwrap_or(tuning.header_timeout);
+        tuning.max_idle = positive(http.idle_timeout);
+        tuning.keep_alive = http.keep_alives_enabled;
         tuning
     }
 
@@ -156,20 +254,99 @@ pub(super) fn validate(config: &Config, at: &Node, problems: &mut Problems) {
             )
             .help("add `grpc:` or `http:` under `protocols`");
     }
-    let endpoints = [
-        ("grpc", grpc.on().and_then(|grpc| grpc.endpoint.as_deref())),
-        ("http", http.on().and_then(|http| http.endpoint.as_deref())),
-    ];
-    for (protocol, endpoint) in endpoints {
-        let Some(endpoint) = endpoint else { continue };
-        let port = endpoint.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
-        if !matches!(port, Some(Ok(_))) {
-            problems
-                .error(
-                    at.at(&format!("protocols::{protocol}::endpoint")),
-                    format!("`{endpoint}` has no port"),
-                )
-                .help("write `host:port`, for instance `0.0.0.0:4317`");
+    if let Some(grpc) = grpc.on() {
+        let place = |key: &str| at.at(&format!("protocols::grpc::{key}"));
+        endpoint(grpc.endpoint.as_deref(), grpc.transport, place("endpoint"), problems);
+        refused(
+            grpc.auth.is_some(),
+            place("auth"),
+            grpc.middlewares.is_some(),
+            place("middlewares"),
+            problems,
+        );
+        if let Some(tls) = &grpc.tls {
+            tls.validate(place("tls"), problems);
+        }
+        if grpc.keepalive.enforcement_policy.is_some() {
+            problems.warning(
+                place("keepalive::enforcement_policy"),
+                "`enforcement_policy` has no effect: pings are answered and not counted",
+            );
         }
     }
+    if let Some(http) = http.on() {
+        let place = |key: &str| at.at(&format!("protocols::http::{key}"));
+        endpoint(http.endpoint.as_deref(), http.transport, place("endpoint"), problems);
+        refused(
+            http.auth.is_some(),
+            place("auth"),
+            http.middlewares.is_some(),
+            place("middlewares"),
+            problems,
+        );
+        if let Some(tls) = &http.tls {
+            tls.validate(place("tls"), problems);
+        }
+        for (i, name) in http.compression_algorithms.iter().flatten().enumerate() {
+            if Compression::from_name(name).is_none() {
+                problems
+                    .error(
+                        place(&format!("compression_algorithms::{i}")),
+                        format!("`{name}` is not a content encoding that is known"),
+                    )
+                    .help("valid: \"\", gzip, zstd, zlib, snappy, deflate, lz4");
+            }
+        }
+        for (name, value) in &http.response_headers {
+            let is_valid = HeaderName::try_from(name.as_str()).is_ok()
+                && HeaderValue::try_from(value.expose()).is_ok();
+            if !is_valid {
+                let message = format!("`{name}` is not a header that HTTP can carry");
+                problems.error(place(&format!("response_headers::{name}")), message);
+            }
+        }
+    }
+}
+
+fn endpoint(endpoint: Option<&str>, transport: Transport, at: &Node, problems: &mut Problems) {
+    if transport == Transport::Unix {
+        if endpoint.is_none_or(|path| !path.contains('/')) {
+            problems
+                .error(at, "a unix socket needs a path")
+                .help("for instance `endpoint: /run/skep/otlp.sock`");
+        }
+        return;
+    }
+    let Some(endpoint) = endpoint else { return };
+    let port = endpoint.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+    if !matches!(port, Some(Ok(_))) {
+        problems
+            .error(at, format!("`{endpoint}` has no port"))
+            .help("write `host:port`, for instance `0.0.0.0:4317`");
+    }
+}
+
+/// What needs extensions that skep does not have.
+fn refused(
+    auth: bool,
+    auth_at: &Node,
+    middlewares: bool,
+    middlewares_at: &Node,
+    problems: &mut Problems,
+) {
+    if auth {
+        problems.error(auth_at, "receivers have no authenticators here").help(
+            "let clients prove themselves by certificates (`tls::client_ca_file`), or put a proxy \
+             that authenticates in front",
+        );
+    }
+    if middlewares {
+        problems
+            .error(middlewares_at, "receivers have no middlewares here")
+            .help("for `memory_limiter` remove it: the byte budget refuses before a body is read");
+    }
+}
+
+fn positive(interval: Interval) -> Option<Duration> {
+    Some(interval.0).filter(|duration| !duration.is_zero())
 }

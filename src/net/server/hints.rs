@@ -1,0 +1,69 @@
+//! What a listener says of clients that cannot be served: one line a minute for each kind, with
+//! the remedy.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+const PAUSE: Duration = Duration::from_mins(1);
+
+/// When each kind was last given.
+#[derive(Debug, Default)]
+pub(super) struct Hints(Mutex<[Option<Instant>; 4]>);
+
+/// One kind of trouble.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Hint<'a> {
+    Accept(&'a io::Error),
+    TlsOnPlain(Option<SocketAddr>),
+    PlainOnTls(Option<SocketAddr>),
+    Handshake(Option<SocketAddr>, &'a io::Error),
+}
+
+impl Hint<'_> {
+    const fn kind(&self) -> usize {
+        match self {
+            Hint::Accept(_) => 0,
+            Hint::TlsOnPlain(_) => 1,
+            Hint::PlainOnTls(_) => 2,
+            Hint::Handshake(..) => 3,
+        }
+    }
+}
+
+impl Hints {
+    pub(super) fn give(&self, hint: Hint<'_>) {
+        let mut given = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = &mut given[hint.kind()];
+        if last.is_some_and(|last| last.elapsed() < PAUSE) {
+            return;
+        }
+        *last = Some(Instant::now());
+        drop(given);
+        let peer = |peer: Option<SocketAddr>| peer.map(|peer| peer.to_string()).unwrap_or_default();
+        match hint {
+            Hint::Accept(error) => {
+                tracing::warn!(%error, "accepting a connection failed; too few file descriptors?");
+            }
+            Hint::TlsOnPlain(client) => tracing::warn!(
+                client = peer(client),
+                "a client speaks TLS to a plaintext port; let it use http:// (insecure), or \
+                 configure `tls` on the receiver"
+            ),
+            Hint::PlainOnTls(client) => tracing::warn!(
+                client = peer(client),
+                "a client speaks plaintext to a TLS port; let it use https://"
+            ),
+            Hint::Handshake(client, error) => tracing::warn!(
+                client = peer(client),
+                %error,
+                "a TLS handshake failed; does the client trust the certificate's authority?"
+            ),
+        }
+    }
+}

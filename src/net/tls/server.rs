@@ -1,0 +1,296 @@
+//! TLS of servers: certificates from files or text, client certificates, reload while running.
+
+use std::{
+    fs,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant, SystemTime},
+};
+
+use rustls::{
+    RootCertStore, ServerConfig, SupportedProtocolVersion,
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    server::WebPkiClientVerifier,
+    version::{TLS12, TLS13},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, de::IgnoredAny};
+use tokio_rustls::TlsAcceptor;
+
+use crate::config::{Interval, Node, Problems, Secret};
+
+/// `tls` of a receiver.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerTls {
+    /// PEM file of the server's certificate, followed by those of its authorities.
+    pub cert_file: Option<String>,
+    /// The same as text.
+    pub cert_pem: Option<String>,
+    /// PEM file of its private key.
+    pub key_file: Option<String>,
+    /// The same as text.
+    pub key_pem: Option<Secret>,
+    /// PEM file of the authorities whose clients are let in; with it every client needs a
+    /// certificate.
+    pub client_ca_file: Option<String>,
+    /// Read `client_ca_file` again when it changes.
+    pub client_ca_file_reload: bool,
+    /// Read certificate and key again when they are older than this and have changed; 0: never.
+    pub reload_interval: Interval,
+    /// Lowest version: `1.2` or `1.3`.
+    pub min_version: Option<String>,
+    /// Highest version: `1.2` or `1.3`.
+    pub max_version: Option<String>,
+    /// Cipher suites of TLS 1.2 by name; all that the library offers where it is empty.
+    pub cipher_suites: Vec<String>,
+    /// Key exchange groups, preferred first: `X25519`, `P256`, `P384`.
+    pub curve_preferences: Vec<String>,
+    /// Authorities of this server's own certificate; has a meaning for clients only.
+    pub ca_file: Option<String>,
+    /// The same as text.
+    pub ca_pem: Option<String>,
+    /// Has a meaning for clients only.
+    pub include_system_ca_certs_pool: bool,
+    /// There are no insecure suites to include.
+    pub include_insecure_cipher_suites: bool,
+    /// Keys in a TPM are not supported.
+    #[schemars(with = "serde_json::Value")]
+    pub tpm: Option<IgnoredAny>,
+}
+
+impl ServerTls {
+    /// Checks what can be checked without reading files. `at` is the section.
+    pub fn validate(&self, at: &Node, problems: &mut Problems) {
+        for (file, pem, has_file, has_pem) in [
+            ("cert_file", "cert_pem", self.cert_file.is_some(), self.cert_pem.is_some()),
+            ("key_file", "key_pem", self.key_file.is_some(), self.key_pem.is_some()),
+        ] {
+            if has_file && has_pem {
+                problems.error(at.at(pem), format!("`{file}` and `{pem}` exclude each other"));
+            } else if !has_file && !has_pem {
+                problems
+                    .error(at, format!("a TLS server needs `{file}` or `{pem}`"))
+                    .help("add `cert_file` and `key_file`, or remove `tls` for plaintext");
+            }
+        }
+        for (key, version) in
+            [("min_version", &self.min_version), ("max_version", &self.max_version)]
+        {
+            match version.as_deref() {
+                None | Some("1.2" | "1.3") => {}
+                Some("1.0" | "1.1") if key == "min_version" => {
+                    problems
+                        .warning(at.at(key), "TLS 1.0 and 1.1 are not spoken; the lowest is 1.2")
+                        .help("write `min_version: \"1.2\"`");
+                }
+                Some(other) => {
+                    problems
+                        .error(at.at(key), format!("`{other}` is not a version that is spoken"))
+                        .help("valid: \"1.2\", \"1.3\"");
+                }
+            }
+        }
+        if let Err(message) = self.provider() {
+            let key = if message.contains("group") { "curve_preferences" } else { "cipher_suites" };
+            problems.error(at.at(key), message);
+        }
+        if self.tpm.is_some() {
+            problems
+                .error(at.at("tpm"), "keys in a TPM are not supported")
+                .help("put the key into a file and name it in `key_file`");
+        }
+        if self.include_insecure_cipher_suites {
+            problems.warning(
+                at.at("include_insecure_cipher_suites"),
+                "there are no insecure cipher suites here; the key has no effect",
+            );
+        }
+        for (key, is_set) in [
+            ("ca_file", self.ca_file.is_some()),
+            ("ca_pem", self.ca_pem.is_some()),
+            ("include_system_ca_certs_pool", self.include_system_ca_certs_pool),
+        ] {
+            if is_set {
+                problems
+                    .warning(at.at(key), format!("`{key}` has no effect on a server"))
+                    .help("name the authorities of clients in `client_ca_file`");
+            }
+        }
+    }
+
+    /// The library's provider, reduced to the suites and groups that are wanted.
+    fn provider(&self) -> Result<Arc<CryptoProvider>, String> {
+        let all = super::provider();
+        if self.cipher_suites.is_empty() && self.curve_preferences.is_empty() {
+            return Ok(all);
+        }
+        let mut provider = (*all).clone();
+        if !self.cipher_suites.is_empty() {
+            // Go has no say in the suites of TLS 1.3; they stay.
+            let name = |suite: &rustls::SupportedCipherSuite| format!("{:?}", suite.suite());
+            let of_12 = |suite: &rustls::SupportedCipherSuite| suite.version() == &TLS12;
+            for wanted in &self.cipher_suites {
+                let is_13 = wanted.starts_with("TLS_AES") || wanted.starts_with("TLS_CHACHA20");
+                if !is_13 && !provider.cipher_suites.iter().any(|suite| name(suite) == *wanted) {
+                    let valid: Vec<_> =
+                        provider.cipher_suites.iter().filter(|s| of_12(s)).map(name).collect();
+                    let valid = valid.join(", ");
+                    return Err(format!("`{wanted}` is not a cipher suite; valid: {valid}"));
+                }
+            }
+            provider
+                .cipher_suites
+                .retain(|suite| !of_12(suite) || self.cipher_suites.contains(&name(suite)));
+        }
+        if !self.curve_preferences.is_empty() {
+            let mut groups = Vec::new();
+            for wanted in &self.curve_preferences {
+                let library = match wanted.as_str() {
+                    "P256" => "secp256r1",
+                    "P384" => "secp384r1",
+                    other => other,
+                };
+                let found = provider
+                    .kx_groups
+                    .iter()
+                    .find(|group| format!("{:?}", group.name()).eq_ignore_ascii_case(library));
+                let unknown = || format!("`{wanted}` is not a group; valid: X25519, P256, P384");
+                groups.push(*found.ok_or_else(unknown)?);
+            }
+            provider.kx_groups = groups;
+        }
+        Ok(Arc::new(provider))
+    }
+
+    fn versions(&self) -> Vec<&'static SupportedProtocolVersion> {
+        let mut versions = Vec::new();
+        if self.min_version.as_deref() != Some("1.3") {
+            versions.push(&TLS12);
+        }
+        if self.max_version.as_deref() != Some("1.2") {
+            versions.push(&TLS13);
+        }
+        versions
+    }
+
+    fn build(&self) -> Result<Arc<ServerConfig>, String> {
+        let provider = self.provider()?;
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&self.versions())
+            .map_err(|error| format!("`min_version` is above `max_version`: {error}"))?;
+        let builder = match self.client_authorities() {
+            None => builder.with_no_client_auth(),
+            Some(file) => {
+                let mut roots = RootCertStore::empty();
+                for certificate in super::certificates(file)? {
+                    let refused = |error| format!("`{file}` is no authority: {error}");
+                    roots.add(certificate).map_err(refused)?;
+                }
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                        .build()
+                        .map_err(|error| format!("`{file}` is no authority: {error}"))?;
+                builder.with_client_cert_verifier(verifier)
+            }
+        };
+        let (certificates, key) = (self.certificates()?, self.key()?);
+        let mut config = builder.with_single_cert(certificates, key).map_err(|error| {
+            format!("certificate and key of the server do not fit together: {error}")
+        })?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
+    }
+
+    /// The file of the clients' authorities; an empty name is none, as a variable's default is.
+    fn client_authorities(&self) -> Option<&str> {
+        self.client_ca_file.as_deref().filter(|file| !file.is_empty())
+    }
+
+    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, String> {
+        match (&self.cert_file, &self.cert_pem) {
+            (Some(file), _) => super::certificates(file),
+            (None, pem) => {
+                super::certificates_of("cert_pem", pem.as_deref().unwrap_or_default().as_bytes())
+            }
+        }
+    }
+
+    fn key(&self) -> Result<PrivateKeyDer<'static>, String> {
+        match (&self.key_file, &self.key_pem) {
+            (Some(file), _) => super::private_key(file),
+            (None, pem) => {
+                let pem = pem.as_ref().map(Secret::expose).unwrap_or_default();
+                PrivateKeyDer::from_pem_slice(pem.as_bytes())
+                    .map_err(|error| format!("`key_pem` holds no PEM private key: {error}"))
+            }
+        }
+    }
+
+    /// How often the files are looked at; none: never.
+    fn interval(&self) -> Option<Duration> {
+        let watch = self.client_ca_file_reload.then_some(Duration::from_secs(1));
+        let reload = Some(self.reload_interval.0).filter(|interval| !interval.is_zero());
+        watch.into_iter().chain(reload).min()
+    }
+
+    /// When the files were written last.
+    fn written(&self) -> Vec<Option<SystemTime>> {
+        let files = [&self.cert_file, &self.key_file, &self.client_ca_file];
+        let time = |file: &Option<String>| fs::metadata(file.as_ref()?).ok()?.modified().ok();
+        files.into_iter().map(time).collect()
+    }
+}
+
+/// Gives each handshake the settings of the day. The files are looked at by the handshakes
+/// themselves, at most once an interval, so that an idle process sleeps.
+#[derive(Debug)]
+pub struct Acceptor {
+    settings: ServerTls,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    config: Arc<ServerConfig>,
+    looked: Instant,
+    written: Vec<Option<SystemTime>>,
+}
+
+impl Acceptor {
+    /// Reads the files; the error says which one is wrong.
+    pub fn new(settings: ServerTls) -> Result<Self, String> {
+        let written = settings.written();
+        let config = settings.build()?;
+        let state = Mutex::new(State { config, looked: Instant::now(), written });
+        Ok(Acceptor { settings, state })
+    }
+
+    /// An acceptor for one handshake.
+    pub fn current(&self) -> TlsAcceptor {
+        self.at(Instant::now())
+    }
+
+    fn at(&self, now: Instant) -> TlsAcceptor {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = |interval| now.duration_since(state.looked) >= interval;
+        if self.settings.interval().is_some_and(is_due) {
+            state.looked = now;
+            let written = self.settings.written();
+            if written != state.written {
+                match self.settings.build() {
+                    Ok(config) => {
+                        state.config = config;
+                        tracing::info!("the TLS certificate was read again");
+                    }
+                    Err(error) => tracing::warn!(
+                        %error,
+                        "the new TLS certificate is unusable; the old one stays"
+                    ),
+                }
+                state.written = written;
+            }
+        }
+        TlsAcceptor::from(Arc::clone(&state.config))
+    }
+}

@@ -1,0 +1,61 @@
+//! What several tests of the whole program need: the program itself, free ports, waiting.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::{
+    net::{TcpListener, TcpStream},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+const DEADLINE: Duration = Duration::from_mins(1);
+
+/// A port that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Waits until something has happened.
+pub(crate) fn wait_for(what: &str, mut happened: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !happened() {
+        assert!(start.elapsed() < DEADLINE, "{what} did not happen in time");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The program, ended with the test.
+pub(crate) struct Skep(pub(crate) Child);
+
+impl Drop for Skep {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Skep {
+    /// Starts it and waits until it listens on `ports`.
+    pub(crate) fn start(config: &str, ports: &[u16]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
+        command.args(["--config", &format!("yaml:{config}")]);
+        Self::run(command, ports)
+    }
+
+    /// The same with arguments and environment of one's own.
+    pub(crate) fn run(mut command: Command, ports: &[u16]) -> Self {
+        command.env_remove("SKEP_CONFIG");
+        let skep = Skep(command.stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().unwrap());
+        wait_for("the start of skep", || {
+            ports.iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok())
+        });
+        skep
+    }
+
+    /// SIGTERM; whether it ended without loss.
+    pub(crate) fn stop(mut self) -> bool {
+        let pid = self.0.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.0.wait().unwrap().success()
+    }
+}
