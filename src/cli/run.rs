@@ -121,7 +121,8 @@ fn report(started: &Started, is_built_in: bool) {
 
 #[expect(clippy::print_stderr, reason = "the first thing that a new user reads")]
 fn print_environment(started: &Started) {
-    let http = started.listening.iter().find(|(_, listening)| listening.protocol == "http");
+    let mut listening = started.listening.iter();
+    let http = listening.find(|(id, listening)| id == "otlp" && listening.protocol == "http");
     let Some((_, listening)) = http else { return };
     let port = listening.address.rsplit(':').next().unwrap_or("4318");
     eprintln!(

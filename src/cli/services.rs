@@ -68,7 +68,7 @@ impl Extension for Metrics {
                 Ok(vec![Listening { protocol: "prometheus", address, tls: false }])
             }
             Err(message) => {
-                tracing::warn!(message, "The metrics page is not served");
+                tracing::warn!(reason = message, "The metrics page is not served");
                 Ok(Vec::new())
             }
         }
@@ -97,7 +97,7 @@ impl Extension for Control {
                 Ok(vec![listening])
             }
             Err(message) => {
-                tracing::warn!(message, "The control plane is not served");
+                tracing::warn!(reason = message, "The control plane is not served");
                 Ok(Vec::new())
             }
         }
