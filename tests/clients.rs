@@ -5,112 +5,25 @@
 //! The SDKs are installed once under `target/clients`, at the versions of `tests/clients/`.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "support/backend.rs"]
+mod backend;
 mod support;
 
 use std::{
     fs::{self, File},
-    net::TcpListener,
+    io::{Read as _, Write as _},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::Command,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    thread,
 };
 
+use backend::{Backend, Telemetry};
 use opentelemetry_proto::tonic::{
-    collector::{
-        logs::v1::{
-            ExportLogsServiceRequest, ExportLogsServiceResponse,
-            logs_service_server::{LogsService, LogsServiceServer},
-        },
-        metrics::v1::{
-            ExportMetricsServiceRequest, ExportMetricsServiceResponse,
-            metrics_service_server::{MetricsService, MetricsServiceServer},
-        },
-        trace::v1::{
-            ExportTraceServiceRequest, ExportTraceServiceResponse,
-            trace_service_server::{TraceService, TraceServiceServer},
-        },
-    },
     common::v1::{KeyValue, any_value::Value},
     metrics::v1::{Metric, metric::Data},
 };
 use prost::Message;
 use support::{Skep, free_port};
-use tonic::{Request, Response, Status, codec::CompressionEncoding::Gzip};
-
-/// Everything that arrived, or was sent.
-#[derive(Default, Debug)]
-struct Telemetry {
-    traces: Vec<ExportTraceServiceRequest>,
-    metrics: Vec<ExportMetricsServiceRequest>,
-    logs: Vec<ExportLogsServiceRequest>,
-}
-
-#[derive(Clone, Default)]
-struct Backend(Arc<Mutex<Telemetry>>);
-
-impl Backend {
-    fn taken(&self) -> MutexGuard<'_, Telemetry> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Serves until the test process ends.
-    fn start() -> (Self, u16) {
-        let backend = Backend::default();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        listener.set_nonblocking(true).unwrap();
-        let served = backend.clone();
-        thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.unwrap().block_on(async move {
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                let incoming = tonic::transport::server::TcpIncoming::from(listener);
-                tonic::transport::Server::builder()
-                    .add_service(TraceServiceServer::new(served.clone()).accept_compressed(Gzip))
-                    .add_service(MetricsServiceServer::new(served.clone()).accept_compressed(Gzip))
-                    .add_service(LogsServiceServer::new(served).accept_compressed(Gzip))
-                    .serve_with_incoming(incoming)
-                    .await
-                    .unwrap();
-            });
-        });
-        (backend, port)
-    }
-}
-
-#[tonic::async_trait]
-impl TraceService for Backend {
-    async fn export(
-        &self,
-        request: Request<ExportTraceServiceRequest>,
-    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        self.taken().traces.push(request.into_inner());
-        Ok(Response::new(ExportTraceServiceResponse::default()))
-    }
-}
-
-#[tonic::async_trait]
-impl MetricsService for Backend {
-    async fn export(
-        &self,
-        request: Request<ExportMetricsServiceRequest>,
-    ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
-        self.taken().metrics.push(request.into_inner());
-        Ok(Response::new(ExportMetricsServiceResponse::default()))
-    }
-}
-
-#[tonic::async_trait]
-impl LogsService for Backend {
-    async fn export(
-        &self,
-        request: Request<ExportLogsServiceRequest>,
-    ) -> Result<Response<ExportLogsServiceResponse>, Status> {
-        self.taken().logs.push(request.into_inner());
-        Ok(Response::new(ExportLogsServiceResponse::default()))
-    }
-}
 
 impl Telemetry {
     /// What a client recorded: one request per file, the signal as the extension.
@@ -266,14 +179,14 @@ fn run(command: &mut Command, remedy: &str) {
     assert!(output.status.success(), "{command:?} failed; {remedy}\n{errors}");
 }
 
-/// Runs `install` in `target/clients/NAME` unless that has been done for this content of `list`.
-fn installed(name: &str, list: &str, install: impl FnOnce(&Path)) -> PathBuf {
+/// Runs `install` in `target/clients/NAME` unless that has been done for this content of `lists`.
+fn installed(name: &str, lists: &[PathBuf], install: impl FnOnce(&Path)) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("clients");
     fs::create_dir_all(&folder).unwrap();
     let lock = File::create(folder.join(format!("{name}.lock"))).unwrap();
     lock.lock().unwrap();
     let (home, done) = (folder.join(name), folder.join(format!("{name}.installed")));
-    let wanted = fs::read_to_string(sources().join(list)).unwrap();
+    let wanted: String = lists.iter().map(|list| fs::read_to_string(list).unwrap()).collect();
     if fs::read_to_string(&done).ok().as_deref() != Some(&wanted) {
         let _ = fs::remove_dir_all(&home);
         fs::create_dir_all(&home).unwrap();
@@ -287,21 +200,30 @@ fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
 }
 
-/// The interpreter of a virtual environment with the SDK.
+/// The Flask application of the compose file.
+fn example() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("docker/app")
+}
+
+/// The programs of a virtual environment with the SDK.
 fn python() -> PathBuf {
-    let home = installed("python", "requirements.txt", |home| {
+    let lists = [sources(), example()].map(|folder| folder.join("requirements.txt"));
+    let home = installed("python", &lists, |home| {
         let remedy = "install Python 3.9 or later with venv (Debian: python3-venv)";
         run(Command::new("python3").args(["-m", "venv"]).arg(home), remedy);
         let mut pip = Command::new(home.join("bin/python"));
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]);
-        run(pip.arg(sources().join("requirements.txt")), "pip needs a package index");
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+        for list in &lists {
+            pip.arg("-r").arg(list);
+        }
+        run(&mut pip, "pip needs a package index");
     });
-    home.join("bin/python")
+    home.join("bin")
 }
 
 /// A folder with the SDK for JavaScript in it.
 fn node() -> PathBuf {
-    installed("node", "package-lock.json", |home| {
+    installed("node", &[sources().join("package-lock.json")], |home| {
         for file in ["package.json", "package-lock.json"] {
             fs::copy(sources().join(file), home.join(file)).unwrap();
         }
@@ -334,19 +256,19 @@ fn check(skep: Piped, backend: &Backend, client: &mut Command, expected: [usize;
 }
 
 fn flask(protocol: &str, compression: &str) {
-    let (backend, port) = Backend::start();
+    let (backend, port) = Backend::start(None);
     let skep = Piped::start(port, "", "");
     let endpoint = match protocol {
         "grpc" => format!("127.0.0.1:{}", skep.grpc),
         _ => format!("http://127.0.0.1:{}", skep.http),
     };
-    let mut client = Command::new(python());
+    let mut client = Command::new(python().join("python"));
     client.arg(sources().join("flask_app.py")).args([protocol, compression, &endpoint]);
     check(skep, &backend, &mut client, [51, 5, 30]);
 }
 
 fn javascript(encoding: &str, compression: &str) {
-    let (backend, port) = Backend::start();
+    let (backend, port) = Backend::start(None);
     let skep = Piped::start(port, "", "");
     let endpoint = format!("http://127.0.0.1:{}", skep.http);
     let mut client = Command::new("node");
@@ -393,13 +315,13 @@ fn javascript_over_http_as_protobuf() {
 /// The header that an application sets becomes an attribute of everything that it sends.
 #[test]
 fn a_request_header_becomes_the_user_id() {
-    let (backend, port) = Backend::start();
+    let (backend, port) = Backend::start(None);
     let processors = "  attributes: {actions: [{key: user.id, from_context: metadata.x-user-id, \
                       action: insert}]}";
     let skep = Piped::start(port, processors, "attributes, ");
     let endpoint = format!("http://127.0.0.1:{}", skep.http);
     let folder = tempfile::tempdir().unwrap();
-    let mut client = Command::new(python());
+    let mut client = Command::new(python().join("python"));
     client.arg(sources().join("flask_app.py")).args(["http", "none", &endpoint]);
     run(client.arg(folder.path()), "the client could not send");
     assert!(skep.skep.stop(), "nothing was lost");
@@ -415,4 +337,52 @@ fn a_request_header_becomes_the_user_id() {
     // Without it everything is as it was sent.
     assert_eq!(arrived.items(), Telemetry::read(folder.path()).items());
     assert!(seen > 80, "{seen}");
+}
+
+/// The answer to a GET.
+fn get(port: u16, path: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// The application of the compose file, started and stopped as its image does it: it has no line of
+/// the SDK's set-up, yet its traces, metrics and logs arrive.
+#[test]
+fn the_example_application() {
+    let (backend, backend_port) = Backend::start(None);
+    let skep = Piped::start(backend_port, "", "");
+    let (port, programs) = (free_port(), python());
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    let mut command = Command::new(programs.join("opentelemetry-instrument"));
+    command.args(["flask", "run", "--port", &port.to_string()]).current_dir(example());
+    command.env("PATH", path).env("PYTHONDONTWRITEBYTECODE", "1");
+    command.env("OTEL_SERVICE_NAME", "backend-flask");
+    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://127.0.0.1:{}", skep.http));
+    command.env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf");
+    let mut app = Skep::run(command, &[port]);
+    assert!(get(port, "/api/activities/home").contains("Cloud is fun"));
+    assert!(get(port, "/api/activities/broken").starts_with("HTTP/1.1 500"));
+    let pid = app.0.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    app.0.wait().unwrap();
+    assert!(skep.skep.stop(), "nothing was lost");
+    let arrived = backend.taken().items();
+    let find = |items: &[String], part: &str| {
+        let found = items.iter().find(|item| item.contains(part));
+        found.unwrap_or_else(|| panic!("no {part} in {items:#?}")).clone()
+    };
+    let span = find(&arrived.spans, "name: \"home-activities\"");
+    assert!(span.contains("backend-flask"), "{span}");
+    find(&arrived.spans, "name: \"GET /api/activities/broken\"");
+    find(&arrived.points, "http.server");
+    let log = find(&arrived.logs, "1 activities shown");
+    let trace_id = |item: &str| {
+        let from = item.find("trace_id: ").unwrap();
+        item[from..].split(']').next().unwrap().to_owned()
+    };
+    assert_eq!(trace_id(&span), trace_id(&log), "the log record knows its trace");
+    find(&arrived.logs, "this always fails");
 }

@@ -1,58 +1,108 @@
-//! Every file in `pipelines/` runs, and a span goes through it to a backend: another skep that
-//! writes into a file.
+//! Every file in `pipelines/`, and the built-in configuration, run by the program with only its
+//! addresses changed: traces, metrics and logs go in and have to come out at backends that share no
+//! code with skep.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "support/backend.rs"]
+mod backend;
+#[expect(dead_code, reason = "these configurations come from files")]
 mod support;
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs::{self, File},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+};
 
+use backend::Backend;
 use opentelemetry_proto::tonic::{
-    collector::trace::v1::{ExportTraceServiceRequest, trace_service_client::TraceServiceClient},
+    collector::{
+        logs::v1::{ExportLogsServiceRequest, logs_service_client::LogsServiceClient},
+        metrics::v1::{ExportMetricsServiceRequest, metrics_service_client::MetricsServiceClient},
+        trace::v1::{ExportTraceServiceRequest, trace_service_client::TraceServiceClient},
+    },
     common::v1::{AnyValue, KeyValue, any_value::Value},
+    logs::v1::{LogRecord, ResourceLogs, ScopeLogs},
+    metrics::v1::{Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, metric::Data},
     trace::v1::{ResourceSpans, ScopeSpans, Span},
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use support::{Skep, free_port};
+use support::{Skep, free_port, wait_for};
 use tonic::{
     Request,
-    transport::{Certificate, ClientTlsConfig, Endpoint},
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
 
-/// A skep that writes what it takes into a file.
-struct Backend {
-    skep: Skep,
-    grpc: u16,
-    http: u16,
-    folder: tempfile::TempDir,
+/// An ingest key, and the headers in which Honeycomb wants it.
+const KEY: &str = "hcaik_for_a_test";
+const KEY_HEADERS: &[&str] = &["x-honeycomb-team: hcaik_for_a_test"];
+
+/// A backend for OTLP/HTTP that refuses what has not all of `headers`.
+fn http_backend(headers: &'static [&'static str]) -> (Backend, u16) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let backend = Backend::default();
+    let served = backend.clone();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let served = served.clone();
+            thread::spawn(move || {
+                let mut reader = BufReader::new(&stream);
+                while take(&mut reader, &served, headers).is_some() {}
+            });
+        }
+    });
+    (backend, port)
 }
 
-impl Backend {
-    fn start(tls: &str) -> Self {
-        let (grpc, http) = (free_port(), free_port());
-        let folder = tempfile::tempdir().unwrap();
-        let config = format!(
-            "receivers:
-  otlp:
-    protocols:
-      grpc: {{endpoint: \"127.0.0.1:{grpc}\"{tls}}}
-      http: {{endpoint: \"127.0.0.1:{http}\"}}
-exporters: {{file: {{path: {}/out.json}}}}
-service:
-  telemetry: {{metrics: {{level: none}}, logs: {{level: error}}}}
-  pipelines: {{traces: {{receivers: [otlp], exporters: [file]}}}}
-",
-            folder.path().display()
-        );
-        Backend { skep: Skep::start(&config, &[grpc, http]), grpc, http, folder }
+/// Reads one request and answers it; none when the connection has ended.
+fn take(reader: &mut BufReader<&TcpStream>, backend: &Backend, headers: &[&str]) -> Option<()> {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if reader.read_line(&mut head).ok()? == 0 {
+            return None;
+        }
     }
-
-    fn stop(self) -> String {
-        assert!(self.skep.stop());
-        fs::read_to_string(self.folder.path().join("out.json")).unwrap_or_default()
+    let head = head.to_lowercase();
+    let value = |name: &str| head.lines().find_map(|line| line.strip_prefix(name));
+    let mut body = vec![0; value("content-length: ")?.parse().ok()?];
+    reader.read_exact(&mut body).ok()?;
+    let body = match value("content-encoding: ") {
+        Some("zstd") => zstd::decode_all(&*body).ok()?,
+        Some("gzip") => {
+            let mut plain = Vec::new();
+            flate2::read::MultiGzDecoder::new(&*body).read_to_end(&mut plain).ok()?;
+            plain
+        }
+        _ => body,
+    };
+    let is_known = headers.iter().all(|header| head.lines().any(|line| line == *header));
+    let mut taken = backend.taken();
+    match head.split(' ').nth(1)? {
+        "/v1/traces" if is_known => taken.traces.push(prost::Message::decode(&*body).ok()?),
+        "/v1/metrics" if is_known => taken.metrics.push(prost::Message::decode(&*body).ok()?),
+        "/v1/logs" if is_known => taken.logs.push(prost::Message::decode(&*body).ok()?),
+        _ => {
+            let refusal = b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n";
+            return reader.get_mut().write_all(refusal).ok();
+        }
     }
+    reader.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").ok()
 }
 
-/// A file of the folder, its ports moved to free ones.
+/// What arrived, as text, after a check that each signal is there once.
+fn arrived(backend: &Backend) -> String {
+    let text = format!("{:?}", backend.taken());
+    for item in ["a-span", "a-metric", "a-log-record"] {
+        assert_eq!(text.matches(item).count(), 1, "{item}: {text}");
+    }
+    text
+}
+
+/// A file of the folder, or the built-in configuration, its ports moved to free ones.
 struct Scenario {
     command: Command,
     grpc: u16,
@@ -62,20 +112,21 @@ struct Scenario {
 
 impl Scenario {
     fn new(file: &str) -> Self {
+        let mut scenario = Self::built_in();
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines").join(file);
+        scenario.command.arg("--config").arg(path);
+        scenario
+    }
+
+    fn built_in() -> Self {
         let (grpc, http, health) = (free_port(), free_port(), free_port());
         let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
-        command.arg("--config").arg(path);
-        for set in [
-            format!("receivers::otlp::protocols::grpc::endpoint=127.0.0.1:{grpc}"),
-            format!("receivers::otlp::protocols::http::endpoint=127.0.0.1:{http}"),
-            format!("extensions::health_check::endpoint=127.0.0.1:{health}"),
-            "service::telemetry::metrics::level=none".to_owned(),
-            "service::telemetry::logs::level=warn".to_owned(),
-        ] {
-            command.args(["--set", &set]);
-        }
+        command.env_remove("HONEYCOMB_API_KEY");
         Scenario { command, grpc, http, health }
+            .set("receivers::otlp::protocols::grpc::endpoint", &format!("127.0.0.1:{grpc}"))
+            .set("receivers::otlp::protocols::http::endpoint", &format!("127.0.0.1:{http}"))
+            .set("extensions::health_check::endpoint", &format!("127.0.0.1:{health}"))
+            .set("service::telemetry::metrics::level", "none")
     }
 
     fn set(mut self, key: &str, value: &str) -> Self {
@@ -88,87 +139,170 @@ impl Scenario {
         self
     }
 
-    fn run(self) -> (Skep, u16) {
-        let Scenario { command, grpc, http, health } = self;
+    /// Starts it, asks it for its health and sends it one item of each signal.
+    async fn run(self, tls: Option<ClientTlsConfig>) -> Skep {
+        let Scenario { mut command, grpc, http, health } = self.quiet();
+        command.env("NO_COLOR", "1");
         let skep = Skep::run(command, &[grpc, http, health]);
-        let ask = Command::new(env!("CARGO_BIN_EXE_skep"))
-            .args(["health", "--url", &format!("http://127.0.0.1:{health}/")])
-            .output()
-            .unwrap();
-        assert!(ask.status.success(), "{ask:?}");
-        (skep, grpc)
+        let mut ask = Command::new(env!("CARGO_BIN_EXE_skep"));
+        ask.args(["health", "--url", &format!("http://127.0.0.1:{health}/")]);
+        wait_for("health", || ask.output().unwrap().status.success());
+        send(grpc, tls).await;
+        skep
+    }
+
+    fn quiet(self) -> Self {
+        self.set("service::telemetry::logs::level", "warn")
     }
 }
 
-fn request() -> Request<ExportTraceServiceRequest> {
-    let text = |text: &str| Some(AnyValue { value: Some(Value::StringValue(text.to_owned())) });
-    let attribute = |key: &str, value: &str| KeyValue {
-        key: key.to_owned(),
-        value: text(value),
-        ..KeyValue::default()
+async fn send(port: u16, tls: Option<ClientTlsConfig>) {
+    let endpoint = match tls {
+        Some(tls) => {
+            Endpoint::try_from(format!("https://localhost:{port}")).unwrap().tls_config(tls)
+        }
+        None => Endpoint::try_from(format!("http://127.0.0.1:{port}")),
     };
-    let span = Span {
-        name: "through it all".to_owned(),
-        attributes: vec![attribute("user.email", "ann@example.com"), attribute("x.token", "t0p")],
-        ..Span::default()
-    };
-    let scope_spans = vec![ScopeSpans { spans: vec![span], ..ScopeSpans::default() }];
-    let resource_spans = vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }];
-    let mut request = Request::new(ExportTraceServiceRequest { resource_spans });
+    let channel: Channel = endpoint.unwrap().connect().await.unwrap();
+    TraceServiceClient::new(channel.clone()).export(with_user(traces())).await.unwrap();
+    MetricsServiceClient::new(channel.clone()).export(with_user(metrics())).await.unwrap();
+    LogsServiceClient::new(channel).export(with_user(logs())).await.unwrap();
+}
+
+fn with_user<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
     request.metadata_mut().insert("x-user-id", "user-42".parse().unwrap());
     request
 }
 
-async fn send(port: u16) {
-    let endpoint = Endpoint::try_from(format!("http://127.0.0.1:{port}")).unwrap();
-    TraceServiceClient::new(endpoint.connect().await.unwrap()).export(request()).await.unwrap();
+fn text(text: &str) -> AnyValue {
+    AnyValue { value: Some(Value::StringValue(text.to_owned())) }
+}
+
+fn personal() -> Vec<KeyValue> {
+    [("user.email", "ann@example.com"), ("x.token", "t0p")]
+        .map(|(key, value)| KeyValue {
+            key: key.to_owned(),
+            value: Some(text(value)),
+            ..KeyValue::default()
+        })
+        .to_vec()
+}
+
+fn traces() -> ExportTraceServiceRequest {
+    let span = Span { name: "a-span".to_owned(), attributes: personal(), ..Span::default() };
+    let scope_spans = vec![ScopeSpans { spans: vec![span], ..ScopeSpans::default() }];
+    let resource_spans = vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }];
+    ExportTraceServiceRequest { resource_spans }
+}
+
+fn metrics() -> ExportMetricsServiceRequest {
+    let data = Data::Gauge(Gauge { data_points: vec![NumberDataPoint::default()] });
+    let metric = Metric { name: "a-metric".to_owned(), data: Some(data), ..Metric::default() };
+    let scope_metrics = vec![ScopeMetrics { metrics: vec![metric], ..ScopeMetrics::default() }];
+    let resource_metrics = vec![ResourceMetrics { scope_metrics, ..ResourceMetrics::default() }];
+    ExportMetricsServiceRequest { resource_metrics }
+}
+
+fn logs() -> ExportLogsServiceRequest {
+    let record = LogRecord {
+        body: Some(text("a-log-record")),
+        attributes: personal(),
+        ..LogRecord::default()
+    };
+    let scope_logs = vec![ScopeLogs { log_records: vec![record], ..ScopeLogs::default() }];
+    let resource_logs = vec![ResourceLogs { scope_logs, ..ResourceLogs::default() }];
+    ExportLogsServiceRequest { resource_logs }
+}
+
+/// The debug exporter writes everything into a file instead of the log.
+async fn shows_items(scenario: Scenario) {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let skep = scenario
+        .set("exporters::debug::verbosity", "detailed")
+        .set("exporters::debug::use_internal_logger", "false")
+        .set("exporters::debug::output_paths", &format!("[{}]", out.display()))
+        .run(None)
+        .await;
+    assert!(skep.stop());
+    let out = fs::read_to_string(out).unwrap();
+    for item in ["a-span", "a-metric", "a-log-record", "ann@example.com"] {
+        assert!(out.contains(item), "{item} is missing in {out}");
+    }
+}
+
+async fn reaches_honeycomb(scenario: Scenario) {
+    let (backend, port) = http_backend(KEY_HEADERS);
+    let skep = scenario
+        .env("HONEYCOMB_API_KEY", KEY)
+        .set("exporters::honeycomb::endpoint", &format!("http://127.0.0.1:{port}"))
+        .run(None)
+        .await;
+    assert!(skep.stop());
+    assert!(arrived(&backend).contains("ann@example.com"), "nothing is changed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn default() {
-    let (skep, port) = Scenario::new("default.yaml").run();
-    send(port).await;
-    assert!(skep.stop());
+    shows_items(Scenario::new("default.yaml")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sidecar() {
-    let backend = Backend::start("");
-    let address = format!("127.0.0.1:{}", backend.grpc);
-    let (skep, port) = Scenario::new("sidecar.yaml").env("SKEP_BACKEND", &address).run();
-    send(port).await;
+async fn built_in() {
+    shows_items(Scenario::built_in()).await;
+}
+
+#[test]
+fn built_in_tells_applications_the_port_of_otlp() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let Scenario { mut command, http, health, .. } = Scenario::built_in();
+    command.env_remove("SKEP_CONFIG").stderr(File::create(&log).unwrap());
+    let skep = Skep(command.spawn().unwrap());
+    let line = format!("OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:{http}\n");
+    wait_for("the advice", || fs::read_to_string(&log).unwrap().contains(&line));
+    wait_for("the start", || TcpStream::connect(("127.0.0.1", health)).is_ok());
     assert!(skep.stop());
-    assert!(backend.stop().contains("through it all"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn honeycomb() {
-    let backend = Backend::start("");
-    let address = format!("http://127.0.0.1:{}", backend.http);
-    let (skep, port) = Scenario::new("honeycomb.yaml")
-        .env("HONEYCOMB_API_KEY", "hcaik_01234567890123456789012345678901234567890123456789012345")
-        .set("exporters::honeycomb::endpoint", &address)
-        .run();
-    send(port).await;
+    reaches_honeycomb(Scenario::new("honeycomb.yaml")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn built_in_with_a_key() {
+    reaches_honeycomb(Scenario::built_in()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sidecar() {
+    let (backend, port) = Backend::start(None);
+    let address = format!("127.0.0.1:{port}");
+    let skep = Scenario::new("sidecar.yaml").env("SKEP_BACKEND", &address).run(None).await;
     assert!(skep.stop());
-    assert!(backend.stop().contains("through it all"));
+    arrived(&backend);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fan_out() {
-    let (first, second) = (Backend::start(""), Backend::start(""));
+    let (first, first_port) = Backend::start(None);
+    let (second, second_port) = http_backend(&[]);
     let folder = tempfile::tempdir().unwrap();
     let archive = folder.path().join("archive.jsonl");
-    let (skep, port) = Scenario::new("fan-out.yaml")
-        .env("FIRST_BACKEND", &format!("127.0.0.1:{}", first.grpc))
-        .env("SECOND_BACKEND", &format!("http://127.0.0.1:{}", second.http))
+    let skep = Scenario::new("fan-out.yaml")
+        .env("FIRST_BACKEND", &format!("127.0.0.1:{first_port}"))
+        .env("SECOND_BACKEND", &format!("http://127.0.0.1:{second_port}"))
         .env("ARCHIVE", archive.to_str().unwrap())
         .env("ENVIRONMENT", "staging")
-        .run();
-    send(port).await;
+        .run(None)
+        .await;
     assert!(skep.stop());
-    for out in [first.stop(), second.stop(), fs::read_to_string(archive).unwrap()] {
-        for wanted in ["through it all", "user.id", "user-42", "staging", "user.email"] {
+    let archived = fs::read_to_string(archive).unwrap();
+    assert!(archived.contains("a-span"), "{archived}");
+    for out in [arrived(&first), arrived(&second), archived] {
+        for wanted in ["user.id", "user-42", "staging", "user.email"] {
             assert!(out.contains(wanted), "{wanted} is missing in {out}");
         }
         for unwanted in ["ann@example.com", "t0p", "x.token"] {
@@ -186,25 +320,32 @@ async fn gateway() {
     let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
     let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let write = |name: &str, text: String| {
-        let path = folder.path().join(name);
+    let file = |name: &str, text: &str| -> String {
+        let path: PathBuf = folder.path().join(name);
         fs::write(&path, text).unwrap();
         path.display().to_string()
     };
-    let cert = write("cert.pem", certificate.pem());
-    let key = write("key.pem", key.serialize_pem());
-    let ca = write("ca.pem", issuer.pem());
-    let backend = Backend::start(&format!(", tls: {{cert_file: {cert}, key_file: {key}}}"));
-    let (skep, port) = Scenario::new("gateway.yaml")
-        .env("GATEWAY_CERT", &cert)
-        .env("GATEWAY_KEY", &key)
-        .env("GATEWAY_BACKEND", &format!("localhost:{}", backend.grpc))
-        .env("GATEWAY_BACKEND_CA", &ca)
-        .run();
-    let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(issuer.pem()));
-    let endpoint = Endpoint::try_from(format!("https://localhost:{port}")).unwrap();
-    let channel = endpoint.tls_config(tls).unwrap().connect().await.unwrap();
-    TraceServiceClient::new(channel).export(request()).await.unwrap();
+    let identity = Identity::from_pem(certificate.pem(), key.serialize_pem());
+    let (backend, port) = Backend::start(Some(identity));
+    let authority = Certificate::from_pem(issuer.pem());
+    let skep = Scenario::new("gateway.yaml")
+        .env("GATEWAY_CERT", &file("cert.pem", &certificate.pem()))
+        .env("GATEWAY_KEY", &file("key.pem", &key.serialize_pem()))
+        .env("GATEWAY_BACKEND", &format!("localhost:{port}"))
+        .env("GATEWAY_BACKEND_CA", &file("ca.pem", &issuer.pem()))
+        .run(Some(ClientTlsConfig::new().ca_certificate(authority)))
+        .await;
     assert!(skep.stop());
-    assert!(backend.stop().contains("through it all"));
+    arrived(&backend);
+}
+
+/// A file without a test above would not be run by anybody.
+#[test]
+fn every_file_of_the_folder_is_run() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines");
+    for entry in fs::read_dir(folder).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let call = format!("Scenario::new(\"{name}\")");
+        assert!(include_str!("scenarios.rs").contains(&call), "{name}");
+    }
 }
