@@ -5,6 +5,7 @@
 
 mod components;
 mod health;
+mod print;
 mod run;
 mod services;
 mod validate;
@@ -13,10 +14,12 @@ use std::{io::IsTerminal as _, process::ExitCode};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::config::{
-    Problems,
-    diagnostics::{self, Source},
-    source::{self, Loaded},
+use crate::{
+    config::{
+        Problems, diagnostics,
+        source::{self, Loaded},
+    },
+    document,
 };
 
 /// The arguments are wrong.
@@ -62,6 +65,9 @@ pub(crate) struct Configuration {
     /// Sets one value after all files, for instance `exporters.otlp_grpc.endpoint=host:4317`.
     #[arg(long = "set", value_name = "KEY=VALUE", global = true)]
     sets: Vec<String>,
+    /// Accepted because the Collector has it; skep has no gates.
+    #[arg(long, value_name = "GATES", global = true)]
+    feature_gates: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -74,6 +80,18 @@ enum Command {
         #[arg(long)]
         deny_warnings: bool,
     },
+    /// Prints the configuration as it is used: merged, references replaced, defaults filled in.
+    #[command(alias = "print-initial-config")]
+    PrintConfig {
+        /// YAML, or JSON in the same order.
+        #[arg(long, value_enum, default_value = "yaml")]
+        format: print::Format,
+        /// Whether secrets are printed.
+        #[arg(long, value_enum, default_value = "redacted")]
+        mode: print::Mode,
+    },
+    /// Prints the JSON schema of a configuration file, for editors.
+    Schema,
     /// Lists the components as YAML.
     Components,
     /// Asks a running skep whether it is healthy; for container health checks.
@@ -90,6 +108,7 @@ enum Command {
 }
 
 /// Runs the program.
+#[expect(clippy::print_stderr, reason = "this is the command line")]
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
@@ -98,17 +117,25 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { USAGE.into() } else { ExitCode::SUCCESS };
         }
     };
+    if !arguments.configuration.feature_gates.is_empty() {
+        eprintln!("note: skep has no feature gates, so `--feature-gates` has no effect");
+    }
     let code = match arguments.command.unwrap_or(Command::Run) {
         Command::Run => run::run(&arguments.configuration),
         Command::Validate { deny_warnings } => {
             validate::run(&arguments.configuration, deny_warnings)
         }
+        Command::PrintConfig { format, mode } => {
+            print::config(&arguments.configuration, format, mode)
+        }
+        Command::Schema => print::schema(),
         Command::Components => components::run(),
         Command::Health { url } => health::run(&url),
         Command::Completions { shell } => {
             let mut command = Arguments::command();
-            clap_complete::generate(shell, &mut command, "skep", &mut std::io::stdout());
-            0
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut command, "skep", &mut text);
+            print::output(&String::from_utf8_lossy(&text))
         }
     };
     code.into()
@@ -144,9 +171,13 @@ pub(crate) fn load(configuration: &Configuration, problems: &mut Problems) -> (O
     (Origin::BuiltIn, source::load(&uris, &configuration.sets, &env, problems))
 }
 
-/// Shows problems on standard error.
+/// Shows problems on standard error; secrets in the lines that they quote are masked.
 #[expect(clippy::print_stderr, reason = "this is the command line")]
-pub(crate) fn show(problems: &Problems, sources: &[Source]) {
+pub(crate) fn show(problems: &Problems, loaded: &Loaded) {
+    if problems.0.is_empty() {
+        return;
+    }
     let is_plain = std::env::var_os("NO_COLOR").is_some() || !std::io::stderr().is_terminal();
-    eprint!("{}", diagnostics::render(problems, sources, !is_plain));
+    let sources = document::masked_sources(loaded);
+    eprint!("{}", diagnostics::render(problems, &sources, !is_plain));
 }

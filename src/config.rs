@@ -12,6 +12,7 @@ pub mod diagnostics;
 pub mod source;
 pub mod tree;
 pub mod units;
+pub mod write;
 pub mod yaml;
 
 pub use decode::decode;

@@ -3,8 +3,10 @@
 //! Every problem is recorded at its place and the rest is still looked at; only what cannot be
 //! understood is left out of the result.
 
+pub mod effective;
 mod ids;
 mod pipelines;
+pub mod schema;
 pub mod telemetry;
 
 use std::{collections::HashMap, sync::Arc};
@@ -14,7 +16,11 @@ use crate::{
         ComponentId, ConnectorConfig, Entry, ExporterConfig, ExtensionConfig, Kind,
         ProcessorConfig, ReceiverConfig,
     },
-    config::{Node, Place, Problem, Problems, Severity, Value, diagnostics::closest},
+    config::{
+        Node, Place, Problem, Problems, Severity, Value,
+        diagnostics::{Source, closest},
+        source::Loaded,
+    },
     connectors, exporters, extensions,
     otlp::Signal,
     processors, receivers,
@@ -236,6 +242,26 @@ fn validate(root: &Node, document: &Document, problems: &mut Problems) {
     problems.0[before..].sort_by_key(|problem| {
         problem.place.as_ref().map(|place| (place.source, place.range.start))
     });
+}
+
+/// The sources with their secrets covered, for excerpts: what a secret key holds, and, in a text
+/// that could not be read as YAML, what follows a key that sounds like one.
+pub fn masked_sources(loaded: &Loaded) -> Vec<Source> {
+    let mut sources = loaded.sources.clone();
+    let mut is_read = vec![false; sources.len()];
+    let schemas = schema::Schemas::default();
+    for (index, tree) in &loaded.trees {
+        is_read[*index] = true;
+        for place in effective::secret_places(tree, &schemas) {
+            sources[place.source].mask(place.range);
+        }
+    }
+    for (source, is_read) in sources.iter_mut().zip(is_read) {
+        if !is_read {
+            source.mask_lines(&effective::SECRET_WORDS);
+        }
+    }
+    sources
 }
 
 #[cfg(test)]

@@ -8,10 +8,8 @@ use crate::{
 };
 
 /// Prints YAML.
-#[expect(clippy::print_stdout, reason = "this is the command line")]
 pub(super) fn run() -> u8 {
-    print!("{}", render());
-    0
+    super::print::output(&render())
 }
 
 fn render() -> String {

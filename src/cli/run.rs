@@ -21,7 +21,7 @@ pub(super) fn run(configuration: &Configuration) -> u8 {
     let mut problems = Problems::default();
     let (origin, loaded) = load(configuration, &mut problems);
     let document = loaded.root.as_ref().map(|root| document::load(root, &mut problems));
-    show(&problems, &loaded.sources);
+    show(&problems, &loaded);
     let Some(document) = document.filter(|_| !problems.has_errors()) else { return CONFIG };
     start_logs(&document.telemetry.logs);
     let telemetry = Arc::new(Telemetry::default());

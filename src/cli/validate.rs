@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use super::{CONFIG, Configuration, load, show};
 use crate::{
-    config::{Problem, Problems, Severity},
-    document,
+    component::{BuildContext, ComponentId, Kind, StartError},
+    config::{Place, Problem, Problems, Severity},
+    document::{self, Document},
     engine::plan::{self, Blueprint, Site},
+    otlp::Signal,
     telemetry::Telemetry,
 };
 
@@ -17,15 +19,19 @@ pub(super) fn run(configuration: &Configuration, deny_warnings: bool) -> u8 {
     if let Some(root) = &loaded.root {
         let document = document::load(root, &mut problems);
         if !problems.has_errors() {
-            build(&Blueprint::from(document), &mut problems);
+            Builder { document: &document, problems: &mut problems }.each();
+        }
+        if !problems.has_errors() {
+            whole(&Blueprint::from(document), &mut problems);
         }
     }
-    show(&problems, &loaded.sources);
+    show(&problems, &loaded);
     let is_denied = deny_warnings && !problems.0.is_empty();
     if problems.has_errors() || is_denied { CONFIG } else { 0 }
 }
 
-fn build(blueprint: &Blueprint, problems: &mut Problems) {
+/// The graph as `run` builds it, for what no component sees alone.
+fn whole(blueprint: &Blueprint, problems: &mut Problems) {
     let site = Site {
         workers: 1,
         budget: 1 << 30,
@@ -41,5 +47,71 @@ fn build(blueprint: &Blueprint, problems: &mut Problems) {
             message: error.to_string(),
             help: None,
         });
+    }
+}
+
+/// Builds each component by itself, so that one that cannot be built hides no other.
+struct Builder<'a> {
+    document: &'a Document,
+    problems: &'a mut Problems,
+}
+
+impl Builder<'_> {
+    fn each(&mut self) {
+        let document = self.document;
+        for pipeline in &document.pipelines {
+            for id in &pipeline.receivers {
+                let Some(receiver) = document.receivers.get(id) else { continue };
+                let built = receiver.config.build(&context(id, pipeline), &[pipeline.signal]);
+                self.note(Kind::Receiver, id, &receiver.place, built.err());
+            }
+            for id in &pipeline.processors {
+                let Some(processor) = document.processors.get(id) else { continue };
+                let built = processor.config.build(&context(id, pipeline));
+                self.note(Kind::Processor, id, &processor.place, built.err());
+            }
+            for id in &pipeline.exporters {
+                let Some(exporter) = document.exporters.get(id) else { continue };
+                let built = exporter.config.build(&context(id, pipeline));
+                self.note(Kind::Exporter, id, &exporter.place, built.err());
+            }
+        }
+        for id in &document.enabled_extensions {
+            let Some(extension) = document.extensions.get(id) else { continue };
+            let cx = BuildContext {
+                id: id.clone(),
+                pipeline: String::new(),
+                signal: Signal::Traces,
+                in_container: false,
+                telemetry: Arc::new(Telemetry::default()),
+            };
+            let built = extension.config.build(&cx);
+            self.note(Kind::Extension, id, &extension.place, built.err());
+        }
+    }
+
+    /// Once, although a component is built for each of its signals.
+    fn note(&mut self, kind: Kind, id: &ComponentId, place: &Place, error: Option<StartError>) {
+        let Some(error) = error else { return };
+        let problem = Problem {
+            severity: Severity::Error,
+            place: Some(place.clone()),
+            path: format!("{}::{id}", kind.section()),
+            message: error.message,
+            help: None,
+        };
+        if !self.problems.0.contains(&problem) {
+            self.problems.0.push(problem);
+        }
+    }
+}
+
+fn context(id: &ComponentId, pipeline: &document::Pipeline) -> BuildContext {
+    BuildContext {
+        id: id.clone(),
+        pipeline: pipeline.id.clone(),
+        signal: pipeline.signal,
+        in_container: false,
+        telemetry: Arc::new(Telemetry::default()),
     }
 }

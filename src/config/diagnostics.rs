@@ -108,6 +108,55 @@ pub struct Source {
     pub text: String,
 }
 
+impl Source {
+    /// Covers a range; what is a reference in it stays, since it is no secret. Nothing moves.
+    pub fn mask(&mut self, range: std::ops::Range<usize>) {
+        let Some(text) = self.text.get(range.clone()) else { return };
+        let mut covered = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(c) = rest.chars().next() {
+            let name = rest.strip_prefix("${").and_then(|inner| Some(&inner[..inner.find('}')?]));
+            let length = match name {
+                Some(name) if !name.contains([':', '$']) || is_variable(name) => name.len() + 3,
+                _ => 0,
+            };
+            if length > 0 {
+                covered.push_str(&rest[..length]);
+                rest = &rest[length..];
+            } else {
+                let stays = c == '\n' || c == '"' || c == '\'';
+                covered.extend(std::iter::repeat_n(if stays { c } else { '*' }, c.len_utf8()));
+                rest = &rest[c.len_utf8()..];
+            }
+        }
+        self.text.replace_range(range, &covered);
+    }
+
+    /// Covers what follows the colon of every line whose key contains one of `words`.
+    pub fn mask_lines(&mut self, words: &[&str]) {
+        let mut start = 0;
+        while start < self.text.len() {
+            let end = self.text[start..].find('\n').map_or(self.text.len(), |at| start + at);
+            let line = &self.text[start..end];
+            let colon = line.match_indices(':').find(|(at, _)| {
+                let key = line[..*at].to_lowercase();
+                words.iter().any(|word| key.contains(word))
+            });
+            if let Some((at, _)) = colon {
+                let value = &line[at + 1..];
+                let blanks = value.len() - value.trim_start().len();
+                self.mask(start + at + 1 + blanks..end);
+            }
+            start = end + 1;
+        }
+    }
+}
+
+/// Whether a reference names a variable and has no default, which might be a secret itself.
+fn is_variable(reference: &str) -> bool {
+    reference.strip_prefix("env:").is_some_and(|name| !name.contains([':', '$']))
+}
+
 /// Renders problems for people: message, `file:line:column`, the line with a caret, the remedy.
 pub fn render(problems: &Problems, sources: &[Source], with_color: bool) -> String {
     let renderer = if with_color { Renderer::styled() } else { Renderer::plain() };

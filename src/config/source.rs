@@ -24,6 +24,8 @@ pub struct Loaded {
     pub sources: Vec<Source>,
     /// The merged tree; none where a source could not be read.
     pub root: Option<Node>,
+    /// The tree of each source that is YAML, by the index of the source.
+    pub trees: Vec<(usize, Node)>,
 }
 
 /// Reads `uris` in order, later ones win, then applies `sets` (`a.b=value`).
@@ -50,16 +52,44 @@ pub fn load(
             problems.0.push(without_place(format!("--set `{set}`: missing equal sign")));
             continue;
         };
-        let text = format!("{}: {value}", key.replace('.', "::"));
         let index = loaded.sources.len();
-        let parsed = yaml::parse(index, &text);
-        loaded.sources.push(Source { name: format!("--set {key}"), text });
+        let parsed = flag(index, key, value);
+        loaded.sources.push(Source { name: "--set".to_owned(), text: set.clone() });
         loaded.add(parsed, env, problems);
     }
     if problems.has_errors() {
         loaded.root = None;
     }
     loaded
+}
+
+/// The tree of `a.b=value`. Dots and double colons separate keys; the value is YAML. Places are
+/// those in the flag as it was written.
+fn flag(source: usize, key: &str, value: &str) -> Result<Node, Problem> {
+    let keys: Vec<(usize, &str)> = split_keys(key);
+    let path = keys.iter().fold(String::new(), |path, (_, key)| yaml::join(&path, key));
+    let mut node = yaml::parse_at(source, value, key.len() + 1, &path)?;
+    let mut path = &*path;
+    for (at, key) in keys.into_iter().rev() {
+        path = path.strip_suffix(key).unwrap_or(path).trim_end_matches(':');
+        let key_place = Place { source, range: at..at + key.len() };
+        let member = Member { key: key.to_owned(), key_place: key_place.clone(), value: node };
+        node = Node { value: Value::Map(vec![member]), place: key_place, path: path.into() };
+    }
+    Ok(node)
+}
+
+/// Keys with their places.
+fn split_keys(text: &str) -> Vec<(usize, &str)> {
+    let mut keys = Vec::new();
+    let mut start = 0;
+    while let Some(length) = text[start..].find(['.', ':']) {
+        let end = start + length;
+        keys.push((start, &text[start..end]));
+        start = end + if text[end..].starts_with("::") { 2 } else { 1 };
+    }
+    keys.push((start, &text[start..]));
+    keys
 }
 
 impl Loaded {
@@ -80,6 +110,7 @@ impl Loaded {
             );
             return;
         }
+        self.trees.push((node.place.source, node.clone()));
         substitute(&mut node, env, problems);
         match &mut self.root {
             None => self.root = Some(node),
@@ -423,6 +454,20 @@ mod tests {
         assert_eq!(root.at("b::c").value, Value::Bool(true));
         assert_eq!(root.at("n").value, Value::Null);
         assert!(matches!(&root.at("l").value, Value::List(nodes) if nodes.len() == 1));
+    }
+
+    #[test]
+    fn flags_are_shown_as_they_were_written() {
+        let (loaded, _) = loaded(&["a: 1"], &["b.c-d::e={f: [x]}"]);
+        assert_eq!(loaded.sources[1].text, "b.c-d::e={f: [x]}");
+        let root = loaded.root.unwrap();
+        let node = root.at("b::c-d::e::f::0");
+        assert_eq!(
+            (&*node.path, node.value.clone()),
+            ("b::c-d::e::f::0", Value::String("x".into()))
+        );
+        assert_eq!(&loaded.sources[1].text[node.place.range.clone()], "x");
+        assert_eq!(&*root.at("b::c-d").path, "b::c-d");
     }
 
     #[test]

@@ -60,9 +60,17 @@ pub enum Value {
 }
 
 impl Node {
+    /// The value, looking through a substitution at what YAML makes of its text.
+    pub fn plain(&self) -> &Value {
+        match &self.value {
+            Value::Substituted { parsed, .. } => parsed,
+            value => value,
+        }
+    }
+
     /// The value under `key`, where this is a map that has it.
     pub fn get(&self, key: &str) -> Option<&Node> {
-        match &self.value {
+        match self.plain() {
             Value::Map(members) => members.iter().find(|m| m.key == key).map(|m| &m.value),
             _ => None,
         }
@@ -72,7 +80,7 @@ impl Node {
     pub fn at(&self, path: &str) -> &Node {
         let mut node = self;
         for key in path.split("::") {
-            let next = match &node.value {
+            let next = match node.plain() {
                 Value::List(nodes) => key.parse::<usize>().ok().and_then(|i| nodes.get(i)),
                 _ => node.get(key),
             };

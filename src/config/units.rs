@@ -3,7 +3,7 @@
 use std::{borrow::Cow, fmt, marker::PhantomData, time::Duration};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A duration in Go's grammar: `300ms`, `1h30m`, bare `0`; a bare integer counts nanoseconds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -12,6 +12,36 @@ pub struct Interval(pub Duration);
 impl fmt::Debug for Interval {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// In the grammar in which it is read: `1h30m`, `200ms`.
+impl fmt::Display for Interval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nanos = self.0.as_nanos();
+        if nanos == 0 {
+            return f.write_str("0s");
+        }
+        if !nanos.is_multiple_of(1_000_000_000) {
+            let units = [(1_000_000, "ms"), (1_000, "us"), (1, "ns")];
+            let fits = |unit: &&(u128, &str)| nanos.is_multiple_of(unit.0);
+            let (unit, name) = units.iter().find(fits).unwrap_or(&(1, "ns"));
+            return write!(f, "{}{name}", nanos / unit);
+        }
+        let seconds = self.0.as_secs();
+        for (count, name) in [(seconds / 3600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")]
+        {
+            if count > 0 {
+                write!(f, "{count}{name}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for Interval {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -98,9 +128,18 @@ impl JsonSchema for Interval {
         "duration".into()
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": ["string", "integer"] })
+        // As `parse_duration` reads it; the letters before `s` are the two micro signs.
+        let pattern = "^\\+?(0|([0-9]*\\.?[0-9]*(ns|us|\u{b5}s|\u{3bc}s|ms|s|m|h))+)$";
+        json_schema!({
+            "description": "A duration such as `200ms`, `5s` or `1h30m`.",
+            "type": ["string", "integer"],
+            "pattern": pattern,
+        })
     }
 }
+
+/// What stands for a secret wherever it would be shown.
+pub const REDACTED: &str = "[REDACTED]";
 
 /// Text that never prints: `Debug` and serialization show `[REDACTED]`.
 #[derive(Clone, PartialEq, Eq, Default)]
@@ -120,7 +159,7 @@ impl Secret {
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[REDACTED]")
+        f.write_str(REDACTED)
     }
 }
 
@@ -130,12 +169,19 @@ impl<'de> Deserialize<'de> for Secret {
     }
 }
 
+/// Shows whether there is one, and no more.
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(if self.0.is_empty() { "" } else { REDACTED })
+    }
+}
+
 impl JsonSchema for Secret {
     fn schema_name() -> Cow<'static, str> {
         "secret".into()
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string" })
+        json_schema!({ "type": "string", "writeOnly": true })
     }
 }
 
@@ -193,12 +239,30 @@ impl<'de, T: Deserialize<'de> + Default> de::Visitor<'de> for SectionVisitor<T> 
 
 impl<T: JsonSchema> JsonSchema for Section<T> {
     fn schema_name() -> Cow<'static, str> {
-        T::schema_name()
+        format!("{}_section", T::schema_name()).into()
+    }
+    fn inline_schema() -> bool {
+        true
     }
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        T::json_schema(generator)
+        let mut schema = T::json_schema(generator);
+        let fields = schema.ensure_object();
+        fields.insert("type".to_owned(), serde_json::json!(["object", "null"]));
+        fields.insert(SECTION_MARK.to_owned(), true.into());
+        let properties = fields.entry("properties").or_insert_with(|| serde_json::json!({}));
+        if let Some(properties) = properties.as_object_mut() {
+            let switch = serde_json::json!({
+                "description": "`false` turns the section off although it is mentioned.",
+                "type": "boolean",
+            });
+            properties.entry("enabled").or_insert(switch);
+        }
+        schema
     }
 }
+
+/// Marks the schema of a [`Section`]: its mention, even with nothing under it, has a meaning.
+pub const SECTION_MARK: &str = "x-section";
 
 #[cfg(test)]
 mod tests {
@@ -216,6 +280,13 @@ mod tests {
             assert!(millis(wrong).is_err(), "{wrong}");
         }
         assert!(parse_duration("5").unwrap_err().ends_with("for instance `5s`"));
+    }
+
+    #[test]
+    fn durations_are_written_as_they_are_read() {
+        for text in ["0s", "200ms", "1h30m", "5m", "1500us", "1ns", "25h1s"] {
+            assert_eq!(Interval(parse_duration(text).unwrap()).to_string(), text);
+        }
     }
 
     #[test]

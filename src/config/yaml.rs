@@ -17,7 +17,13 @@ const NODE_LIMIT: usize = 200_000;
 
 /// Reads one document. `source` is what places refer to.
 pub fn parse(source: usize, text: &str) -> Result<Node, Problem> {
-    let starts: Vec<usize> = text.char_indices().map(|(i, _)| i).chain([text.len()]).collect();
+    parse_at(source, text, 0, "")
+}
+
+/// Reads one document that stands `base` bytes into its source, under `path`.
+pub fn parse_at(source: usize, text: &str, base: usize, path: &str) -> Result<Node, Problem> {
+    let ends = text.char_indices().map(|(i, _)| i).chain([text.len()]);
+    let starts: Vec<usize> = ends.map(|i| base + i).collect();
     let events = Parser::new_from_str(text);
     let mut reader = Reader { source, starts, events, anchors: HashMap::new(), nodes: 0 };
     let mut document = None;
@@ -27,15 +33,15 @@ pub fn parse(source: usize, text: &str) -> Result<Node, Problem> {
             Event::StreamEnd => break,
             _ if document.is_some() => {
                 let place = reader.place(span);
-                return Err(problem(place, "", "more than one YAML document in the file"));
+                return Err(problem(place, path, "more than one YAML document in the file"));
             }
-            event => document = Some(reader.node(event, span, "", 0)?),
+            event => document = Some(reader.node(event, span, path, 0)?),
         }
     }
     Ok(document.unwrap_or(Node {
         value: Value::Null,
-        place: Place { source, range: 0..0 },
-        path: Arc::from(""),
+        place: Place { source, range: base..base },
+        path: Arc::from(path),
     }))
 }
 
@@ -222,7 +228,8 @@ fn weigh(value: &Value) -> usize {
     }
 }
 
-pub(super) fn join(path: &str, key: &str) -> String {
+/// A path and one more key.
+pub fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}::{key}") }
 }
 

@@ -5,12 +5,13 @@
 
 use std::collections::BTreeMap;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 
 use crate::config::{Interval, Node, Problems, Value, decode};
 
 /// `service.telemetry`.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Telemetry {
     /// Logs of the process.
@@ -24,7 +25,7 @@ pub struct Telemetry {
 }
 
 /// `service.telemetry.logs`.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Logs {
     /// Least severe level: debug, info, warn, error.
@@ -33,18 +34,26 @@ pub struct Logs {
     pub encoding: Option<String>,
     /// Of identical messages.
     pub sampling: Option<LogSampling>,
+    /// Accepted without effect.
     development: Option<Anything>,
+    /// Accepted without effect.
     disable_caller: Option<Anything>,
+    /// Accepted without effect.
     disable_stacktrace: Option<Anything>,
+    /// Accepted without effect.
     output_paths: Option<Anything>,
+    /// Accepted without effect.
     error_output_paths: Option<Anything>,
+    /// Accepted without effect.
     initial_fields: Option<Anything>,
+    /// Accepted without effect.
     processors: Option<Anything>,
+    /// Accepted without effect.
     disable_zap_resource: Option<Anything>,
 }
 
 /// `service.telemetry.logs.sampling`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogSampling {
     /// Whether identical messages are thinned out.
@@ -65,7 +74,7 @@ impl Default for LogSampling {
 }
 
 /// `service.telemetry.metrics`.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Metrics {
     /// none, basic, normal, detailed; `none` turns the page off.
@@ -74,36 +83,47 @@ pub struct Metrics {
     address: Option<String>,
     /// Where metrics are read; the first Prometheus reader counts.
     readers: Option<Vec<Reader>>,
+    /// Accepted without effect.
     views: Option<Anything>,
 }
 
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Reader {
+    /// A page that others read.
     pull: Option<Pull>,
+    /// Accepted without effect.
     periodic: Option<Anything>,
 }
 
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Pull {
+    /// Of which kind.
     exporter: PullExporter,
 }
 
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct PullExporter {
+    /// Prometheus' text format.
     prometheus: Option<Prometheus>,
 }
 
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Prometheus {
+    /// Default `localhost`.
     host: Option<String>,
+    /// Default 8888.
     port: Option<u16>,
+    /// Accepted without effect.
     without_scope_info: Option<bool>,
+    /// Accepted without effect.
     without_units: Option<bool>,
+    /// Accepted without effect.
     without_type_suffix: Option<bool>,
+    /// Accepted without effect.
     with_resource_constant_labels: Option<Anything>,
 }
 
@@ -114,6 +134,15 @@ struct Anything;
 impl<'de> Deserialize<'de> for Anything {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         serde::de::IgnoredAny::deserialize(deserializer).map(|_| Anything)
+    }
+}
+
+impl JsonSchema for Anything {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "anything".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        Schema::default()
     }
 }
 

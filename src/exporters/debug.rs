@@ -159,6 +159,7 @@ impl ExporterConfig for Config {
             );
         }
         if self.use_internal_logger
+            && self.output_paths != Config::default().output_paths
             && let Some(paths) = at.get("output_paths")
         {
             problems

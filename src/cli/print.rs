@@ -1,0 +1,65 @@
+//! `skep print-config` and `skep schema`, and text on standard output.
+
+use std::io::Write as _;
+
+use super::{CONFIG, Configuration, IO, load, show};
+use crate::{
+    config::{Problems, write},
+    document::{
+        self,
+        effective::{Secrets, effective},
+        schema::Schemas,
+    },
+};
+
+/// How a configuration is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Format {
+    /// As it would stand in a file.
+    Yaml,
+    /// In the same order.
+    Json,
+}
+
+/// Whether secrets are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Mode {
+    /// As `[REDACTED]`.
+    Redacted,
+    /// As they are.
+    Unredacted,
+}
+
+/// Prints the configuration as it is used: sources merged, references replaced, defaults filled in.
+pub(super) fn config(configuration: &Configuration, format: Format, mode: Mode) -> u8 {
+    let mut problems = Problems::default();
+    let (_, loaded) = load(configuration, &mut problems);
+    if let Some(root) = &loaded.root {
+        document::load(root, &mut problems);
+    }
+    show(&problems, &loaded);
+    let Some(root) = loaded.root.filter(|_| !problems.has_errors()) else { return CONFIG };
+    let secrets = match mode {
+        Mode::Redacted => Secrets::Hidden,
+        Mode::Unredacted => Secrets::Shown,
+    };
+    let root = effective(&root, &Schemas::default(), secrets);
+    output(&match format {
+        Format::Yaml => write::yaml(&root),
+        Format::Json => write::json(&root),
+    })
+}
+
+/// Prints the JSON schema of a whole file.
+pub(super) fn schema() -> u8 {
+    output(&format!("{:#}\n", Schemas::default().whole()))
+}
+
+/// Text to standard output. A reader that has seen enough, such as `head`, is no fault.
+pub(super) fn output(text: &str) -> u8 {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => IO,
+        _ => 0,
+    }
+}

@@ -1,0 +1,87 @@
+//! The commands that print something, and what the flags do.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::process::{Command, Output, Stdio};
+
+fn skep() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
+    command.env_remove("HONEYCOMB_API_KEY").env_remove("SKEP_CONFIG").env("NO_COLOR", "1");
+    command
+}
+
+fn run(arguments: &[&str]) -> (Output, String, String) {
+    let output = skep().args(arguments).output().unwrap();
+    let out = String::from_utf8(output.stdout.clone()).unwrap();
+    let errors = String::from_utf8(output.stderr.clone()).unwrap();
+    (output, out, errors)
+}
+
+const SMALL: &str = "yaml:{receivers: {otlp: {protocols: {grpc: }}}, exporters: {otlp_http: \
+    {endpoint: 'http://a', headers: {x-key: very-secret}}}, service: {pipelines: {traces: \
+    {receivers: [otlp], exporters: [otlp_http]}}}}";
+
+#[test]
+fn the_configuration_is_printed_without_its_secrets() {
+    let (output, out, errors) = run(&["print-config", "--config", SMALL]);
+    assert!(output.status.success(), "{errors}");
+    assert!(out.contains("x-key: \"[REDACTED]\"\n") && !out.contains("very-secret"), "{out}");
+    assert!(out.contains("timeout: 30s\n"), "{out}");
+    let (_, out, _) = run(&["print-config", "--mode", "unredacted", "--config", SMALL]);
+    assert!(out.contains("x-key: very-secret\n"), "{out}");
+    let (_, out, _) = run(&["print-config", "--format", "json", "--config", SMALL]);
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(json["exporters"]["otlp_http"]["headers"]["x-key"], "[REDACTED]");
+}
+
+#[test]
+fn the_schema_is_printed() {
+    let (output, out, _) = run(&["schema"]);
+    assert!(output.status.success());
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert!(json["properties"]["receivers"].is_object());
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_fault() {
+    for command in ["components", "schema", "print-config"] {
+        let mut child =
+            skep().arg(command).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && !errors.contains("panicked"), "{command}: {errors}");
+    }
+}
+
+#[test]
+fn feature_gates_are_taken_with_a_note() {
+    let (output, _, errors) = run(&["--feature-gates=a,-b", "validate", "--config", SMALL]);
+    assert!(output.status.success(), "{errors}");
+    assert!(errors.contains("no feature gates"), "{errors}");
+}
+
+#[test]
+fn flags_are_quoted_as_they_were_written() {
+    let set = "exporters.otlp_http.tiemout=1s";
+    let (output, _, errors) = run(&["validate", "--config", SMALL, "--set", set]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(errors.contains(set) && errors.contains("did you mean `timeout`?"), "{errors}");
+}
+
+#[test]
+fn everything_that_cannot_be_built_is_reported_at_once() {
+    let text = "yaml:{receivers: {otlp: {protocols: {grpc: }}}, exporters: {otlp_http: {endpoint: \
+        'https://a', tls: {ca_file: /no/one.pem}}, otlp_http/2: {endpoint: 'https://a', tls: \
+        {ca_file: /no/two.pem}}}, service: {pipelines: {traces: {receivers: [otlp], exporters: \
+        [otlp_http, otlp_http/2]}}}}";
+    let (output, _, errors) = run(&["validate", "--config", text]);
+    assert_eq!(output.status.code(), Some(78), "{errors}");
+    assert!(errors.contains("/no/one.pem") && errors.contains("/no/two.pem"), "{errors}");
+}
+
+#[test]
+fn secrets_are_covered_in_excerpts() {
+    let text = "yaml:exporters:\n  otlp_http: {headers: {x-key: very-secret}, tiemout: 1s}\n";
+    let (_, _, errors) = run(&["validate", "--config", text]);
+    assert!(errors.contains("tiemout") && !errors.contains("very-secret"), "{errors}");
+}
