@@ -217,6 +217,10 @@ fn substituted(node: &mut Node, all: &[&Json]) {
         kind == "string" || *kind == serde_json::json!(["string", "null"])
     });
     match &mut node.value {
+        // An empty variable leaves a key that may be absent as it is.
+        Value::Substituted { parsed, .. } if **parsed == Value::Null && may_be_absent(all) => {
+            node.value = Value::Null;
+        }
         Value::Substituted { text, .. } if is_text => {
             node.value = Value::String(std::mem::take(text));
         }

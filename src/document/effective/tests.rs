@@ -14,6 +14,7 @@ fn env(name: &str) -> Option<String> {
         "HONEYCOMB_API_KEY" => Some("hcaik_very_secret".to_owned()),
         "TOKEN" => Some("0123".to_owned()),
         "LIMIT" => Some("64".to_owned()),
+        "GATEWAY_BACKEND" => Some("localhost:1".to_owned()),
         _ => None,
     }
 }
