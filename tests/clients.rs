@@ -312,13 +312,14 @@ fn javascript_over_http_as_protobuf() {
     javascript("protobuf", "none");
 }
 
+const USER_ID: &str = "  attributes: {actions: [{key: user.id, action: insert, from_context: \
+                       metadata.x-user-id}]}";
+
 /// The header that an application sets becomes an attribute of everything that it sends.
 #[test]
 fn a_request_header_becomes_the_user_id() {
     let (backend, port) = Backend::start(None);
-    let processors = "  attributes: {actions: [{key: user.id, from_context: metadata.x-user-id, \
-                      action: insert}]}";
-    let skep = Piped::start(port, processors, "attributes, ");
+    let skep = Piped::start(port, USER_ID, "attributes, ");
     let endpoint = format!("http://127.0.0.1:{}", skep.http);
     let folder = tempfile::tempdir().unwrap();
     let mut client = Command::new(python().join("python"));
@@ -349,11 +350,11 @@ fn get(port: u16, path: &str) -> String {
 }
 
 /// The application of the compose file, started and stopped as its image does it: it has no line of
-/// the SDK's set-up, yet its traces, metrics and logs arrive.
+/// the SDK's set-up, yet its traces, metrics and logs arrive, with the user of its environment.
 #[test]
 fn the_example_application() {
     let (backend, backend_port) = Backend::start(None);
-    let skep = Piped::start(backend_port, "", "");
+    let skep = Piped::start(backend_port, USER_ID, "attributes, ");
     let (port, programs) = (free_port(), python());
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
     let mut command = Command::new(programs.join("opentelemetry-instrument"));
@@ -362,6 +363,7 @@ fn the_example_application() {
     command.env("OTEL_SERVICE_NAME", "backend-flask");
     command.env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://127.0.0.1:{}", skep.http));
     command.env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf");
+    command.env("OTEL_EXPORTER_OTLP_HEADERS", "x-user-id=user-7");
     let mut app = Skep::run(command, &[port]);
     assert!(get(port, "/api/activities/home").contains("Cloud is fun"));
     assert!(get(port, "/api/activities/broken").starts_with("HTTP/1.1 500"));
@@ -376,6 +378,9 @@ fn the_example_application() {
     };
     let span = find(&arrived.spans, "name: \"home-activities\"");
     assert!(span.contains("backend-flask"), "{span}");
+    for item in arrived.spans.iter().chain(&arrived.logs).chain(&arrived.points) {
+        assert!(item.contains("user.id") && item.contains("user-7"), "{item}");
+    }
     find(&arrived.spans, "name: \"GET /api/activities/broken\"");
     find(&arrived.points, "http.server");
     let log = find(&arrived.logs, "1 activities shown");
