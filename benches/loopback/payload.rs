@@ -1,0 +1,253 @@
+//! Requests of about 740 bytes an item, encoded once; each sending gives every item an id of its
+//! own by writing eight bytes in place.
+
+use std::io::Write as _;
+
+use bytes::Bytes;
+use opentelemetry_proto::tonic::{
+    collector::{
+        logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest,
+        trace::v1::ExportTraceServiceRequest,
+    },
+    common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value},
+    logs::v1::{LogRecord, ResourceLogs, ScopeLogs},
+    metrics::v1::{
+        Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, metric::Data,
+        number_data_point,
+    },
+    resource::v1::Resource,
+    trace::v1::{ResourceSpans, ScopeSpans, Span, span::Event},
+};
+use prost::Message as _;
+use skep::otlp::{
+    Signal,
+    wire::{FieldValue, Fields},
+};
+
+/// A request with the places of its ids.
+pub(crate) struct Template {
+    body: Vec<u8>,
+    ids: Vec<usize>,
+}
+
+/// Encodings that the generator sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Codec {
+    None,
+    Gzip,
+    Zstd,
+}
+
+impl Codec {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Codec::None => "none",
+            Codec::Gzip => "gzip",
+            Codec::Zstd => "zstd",
+        }
+    }
+
+    pub(crate) fn encode(self, body: &[u8]) -> Vec<u8> {
+        match self {
+            Codec::None => body.to_vec(),
+            Codec::Gzip => {
+                let level = flate2::Compression::new(6);
+                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), level);
+                encoder.write_all(body).unwrap();
+                encoder.finish().unwrap()
+            }
+            Codec::Zstd => zstd::encode_all(body, 3).unwrap(),
+        }
+    }
+}
+
+fn attribute(key: &str, value: &str) -> KeyValue {
+    let value = AnyValue { value: Some(Value::StringValue(value.to_owned())) };
+    KeyValue { key: key.to_owned(), value: Some(value), ..KeyValue::default() }
+}
+
+fn attributes(count: usize) -> Vec<KeyValue> {
+    const KEYS: [&str; 12] = [
+        "http.request.method",
+        "url.path",
+        "server.address",
+        "network.protocol.version",
+        "user_agent.original",
+        "client.address",
+        "http.route",
+        "db.system.name",
+        "db.namespace",
+        "messaging.system",
+        "enduser.id",
+        "session.id",
+    ];
+    let one = |i: usize| attribute(KEYS[i % 12], "a value of a typical length");
+    (0..count).map(one).collect()
+}
+
+/// What stands in the place of the id of item `i` before it is known.
+fn marker(i: usize) -> [u8; 8] {
+    (0xA55A_C33C_0000_0000 + i as u64).to_le_bytes()
+}
+
+impl Template {
+    pub(crate) fn new(signal: Signal, items: usize) -> Self {
+        let resource = Some(Resource { attributes: attributes(8), ..Resource::default() });
+        let scope = Some(InstrumentationScope {
+            name: "loopback".to_owned(),
+            ..InstrumentationScope::default()
+        });
+        let body = match signal {
+            Signal::Traces => {
+                let spans = (0..items).map(span).collect();
+                let scope_spans = vec![ScopeSpans { scope, spans, ..ScopeSpans::default() }];
+                let entry = ResourceSpans { resource, scope_spans, ..ResourceSpans::default() };
+                ExportTraceServiceRequest { resource_spans: vec![entry] }.encode_to_vec()
+            }
+            Signal::Logs => {
+                let log_records = (0..items).map(record).collect();
+                let scope_logs = vec![ScopeLogs { scope, log_records, ..ScopeLogs::default() }];
+                let entry = ResourceLogs { resource, scope_logs, ..ResourceLogs::default() };
+                ExportLogsServiceRequest { resource_logs: vec![entry] }.encode_to_vec()
+            }
+            Signal::Metrics => {
+                let metrics = vec![metric(items)];
+                let scope_metrics =
+                    vec![ScopeMetrics { scope, metrics, ..ScopeMetrics::default() }];
+                let entry =
+                    ResourceMetrics { resource, scope_metrics, ..ResourceMetrics::default() };
+                ExportMetricsServiceRequest { resource_metrics: vec![entry] }.encode_to_vec()
+            }
+        };
+        let mut ids = Vec::with_capacity(items);
+        let mut from = 0;
+        for i in 0..items {
+            let wanted = marker(i);
+            let at = body[from..].windows(8).position(|eight| eight == wanted);
+            from += at.expect("every item has an id");
+            ids.push(from);
+        }
+        Template { body, ids }
+    }
+
+    pub(crate) fn items(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// The request with the ids `first`, `first + 1`, ... and the sum of them.
+    pub(crate) fn fill(&self, first: u64) -> (Vec<u8>, u64) {
+        let mut body = self.body.clone();
+        let mut sum = 0u64;
+        for (id, at) in (first..).zip(&self.ids) {
+            body[*at..at + 8].copy_from_slice(&id.to_le_bytes());
+            sum = sum.wrapping_add(id);
+        }
+        (body, sum)
+    }
+}
+
+fn span(i: usize) -> Span {
+    let event = Event { name: "exception".to_owned(), time_unix_nano: 1, ..Event::default() };
+    Span {
+        trace_id: vec![7; 16],
+        span_id: marker(i).to_vec(),
+        parent_span_id: vec![1; 8],
+        name: "GET /api/activities/home".to_owned(),
+        kind: 2,
+        start_time_unix_nano: 1_700_000_000_000_000_000,
+        end_time_unix_nano: 1_700_000_000_050_000_000,
+        attributes: attributes(12),
+        events: if i.is_multiple_of(10) { vec![event] } else { Vec::new() },
+        ..Span::default()
+    }
+}
+
+fn record(i: usize) -> LogRecord {
+    let body = "GET /api/activities/home answered 200 in 12 ms for a user of a typical length";
+    LogRecord {
+        time_unix_nano: 1_700_000_000_000_000_000,
+        severity_number: 9,
+        severity_text: "INFO".to_owned(),
+        body: Some(AnyValue { value: Some(Value::StringValue(body.to_owned())) }),
+        attributes: attributes(11),
+        trace_id: vec![7; 16],
+        span_id: marker(i).to_vec(),
+        ..LogRecord::default()
+    }
+}
+
+fn metric(points: usize) -> Metric {
+    let point = |i| NumberDataPoint {
+        attributes: attributes(12),
+        start_time_unix_nano: 1_700_000_000_000_000_000,
+        time_unix_nano: u64::from_le_bytes(marker(i)),
+        value: Some(number_data_point::Value::AsInt(1)),
+        ..NumberDataPoint::default()
+    };
+    let sum = Sum {
+        data_points: (0..points).map(point).collect(),
+        aggregation_temporality: 2,
+        is_monotonic: true,
+    };
+    Metric { name: "http.requests".to_owned(), data: Some(Data::Sum(sum)), ..Metric::default() }
+}
+
+/// Items of a request and the sum of their ids, as the backend sees them.
+pub(crate) fn count(signal: Signal, body: &[u8]) -> (u64, u64) {
+    let (mut items, mut sum) = (0, 0u64);
+    let mut see = |id: u64| {
+        items += 1;
+        sum = sum.wrapping_add(id);
+    };
+    for scopes in fields(body, 1).flat_map(|entry| fields(entry, 2)) {
+        for item in fields(scopes, 2) {
+            match signal {
+                Signal::Traces => see(id(item, 2)),
+                Signal::Logs => see(id(item, 10)),
+                Signal::Metrics => {
+                    for point in fields(item, 7).flat_map(|sum| fields(sum, 1)) {
+                        see(id(point, 3));
+                    }
+                }
+            }
+        }
+    }
+    (items, sum)
+}
+
+fn fields(message: &[u8], number: u32) -> impl Iterator<Item = &[u8]> {
+    Fields::new(message).flatten().filter(move |f| f.number == number).map(|f| f.bytes())
+}
+
+fn id(item: &[u8], number: u32) -> u64 {
+    let of = Fields::new(item).flatten().find(|field| field.number == number);
+    match of.map(|field| field.value) {
+        Some(FieldValue::Fixed64(id)) => id,
+        Some(FieldValue::Len(bytes)) => bytes.try_into().map_or(0, u64::from_le_bytes),
+        _ => 0,
+    }
+}
+
+/// A body without its encoding.
+pub(crate) fn decode(encoding: &str, body: Bytes) -> Bytes {
+    use std::io::Read as _;
+    let mut out = Vec::new();
+    match encoding {
+        "gzip" => drop(flate2::read::MultiGzDecoder::new(&*body).read_to_end(&mut out).unwrap()),
+        "zstd" => out = zstd::decode_all(&*body).unwrap(),
+        _ => return body,
+    }
+    out.into()
+}
+
+/// Self-check: run by each generator, since a bench that miscounts measures nothing.
+pub(crate) fn verify(signal: Signal, template: &Template) {
+    for first in [0, 12_345] {
+        let (body, sum) = template.fill(first);
+        assert_eq!(count(signal, &body), (template.items() as u64, sum), "the bench miscounts");
+        for codec in [Codec::Gzip, Codec::Zstd] {
+            let encoded = codec.encode(&body);
+            assert_eq!(decode(codec.name(), encoded.into()), body, "the bench garbles");
+        }
+    }
+}

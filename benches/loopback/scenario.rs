@@ -1,0 +1,153 @@
+//! What is measured: loads, and the configuration that skep runs under each.
+
+use skep::otlp::Signal;
+
+use crate::payload::Codec;
+
+/// One load and one configuration.
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    /// For the report.
+    pub(crate) about: &'static str,
+    pub(crate) signal: Signal,
+    pub(crate) http: bool,
+    /// Items a request.
+    pub(crate) items: usize,
+    pub(crate) in_flight: usize,
+    /// Items a second; 0: saturated.
+    pub(crate) rate: u64,
+    /// What comes in, and what goes out.
+    pub(crate) codec: Codec,
+    pub(crate) out: Codec,
+    /// In flow style, in order.
+    pub(crate) processors: &'static [(&'static str, &'static str)],
+    pub(crate) exporters: usize,
+    /// Milliseconds that the backend takes to answer.
+    pub(crate) delay_ms: u64,
+    /// Instead of the common length.
+    pub(crate) seconds: Option<u64>,
+}
+
+const BATCH: (&str, &str) = ("batch", "{}");
+const UPSERT: (&str, &str) =
+    ("attributes", "{actions: [{key: deployment.environment, value: production, action: upsert}]}");
+const LIMIT: (&str, &str) = ("memory_limiter", "{check_interval: 1s, limit_mib: 64}");
+
+const PLAIN: Scenario = Scenario {
+    name: "pass",
+    about: "forwarded request by request",
+    signal: Signal::Traces,
+    http: false,
+    items: 100,
+    in_flight: 8,
+    rate: 0,
+    codec: Codec::None,
+    out: Codec::None,
+    processors: &[],
+    exporters: 1,
+    delay_ms: 0,
+    seconds: None,
+};
+
+const BATCHED: Scenario = Scenario { name: "batch", about: "batch", processors: &[BATCH], ..PLAIN };
+
+const ENRICHED: Scenario = Scenario {
+    name: "upsert",
+    about: "batch, one attribute upserted into every span",
+    processors: &[UPSERT, BATCH],
+    ..PLAIN
+};
+
+const OVERLOAD: Scenario = Scenario {
+    name: "overload",
+    about: "budget of 64 MiB, slow backend, gRPC",
+    processors: &[LIMIT, BATCH],
+    in_flight: 32,
+    delay_ms: 400,
+    ..PLAIN
+};
+
+/// All scenarios, in the order of the report.
+pub(crate) static ALL: &[Scenario] = &[
+    PLAIN,
+    BATCHED,
+    ENRICHED,
+    Scenario { name: "batch-http", about: "batch, in over HTTP", http: true, ..BATCHED },
+    Scenario { name: "batch-gzip-out", about: "batch, gzip out", out: Codec::Gzip, ..BATCHED },
+    Scenario {
+        name: "upsert-gzip",
+        about: "upsert, gzip in and out",
+        codec: Codec::Gzip,
+        out: Codec::Gzip,
+        ..ENRICHED
+    },
+    Scenario {
+        name: "upsert-zstd",
+        about: "upsert, zstd in and out",
+        codec: Codec::Zstd,
+        out: Codec::Zstd,
+        ..ENRICHED
+    },
+    Scenario { name: "batch-logs", about: "batch, logs", signal: Signal::Logs, ..BATCHED },
+    Scenario { name: "batch-metrics", about: "batch, metrics", signal: Signal::Metrics, ..BATCHED },
+    Scenario { name: "batch-small", about: "batch, 10 spans a request", items: 10, ..BATCHED },
+    Scenario {
+        name: "batch-large",
+        about: "batch, 1000 spans a request",
+        items: 1000,
+        in_flight: 4,
+        ..BATCHED
+    },
+    Scenario { name: "fan-out", about: "batch, three exporters", exporters: 3, ..BATCHED },
+    Scenario { name: "steady", about: "batch, at 40 000 spans a second", rate: 40_000, ..BATCHED },
+    OVERLOAD,
+    Scenario {
+        name: "overload-http",
+        about: "budget of 64 MiB, slow backend, HTTP",
+        http: true,
+        ..OVERLOAD
+    },
+];
+
+impl Scenario {
+    /// Whether the bare relay can run it.
+    pub(crate) fn has_floor(&self) -> bool {
+        let is_plain = self.signal == Signal::Traces && !self.http && self.delay_ms == 0;
+        is_plain && self.codec == Codec::None && self.out == Codec::None && self.exporters == 1
+    }
+
+    /// Requests that the relay joins.
+    pub(crate) fn joined(&self) -> usize {
+        if self.processors.is_empty() { 1 } else { 8192_usize.div_ceil(self.items) }
+    }
+
+    /// skep's configuration.
+    pub(crate) fn config(&self, grpc: u16, http: u16, sink: u16) -> String {
+        let names: Vec<&str> = self.processors.iter().map(|(name, _)| *name).collect();
+        let bodies: Vec<String> =
+            self.processors.iter().map(|(name, body)| format!("  {name}: {body}\n")).collect();
+        let ids: Vec<String> = (1..=self.exporters).map(|i| format!("otlp_grpc/{i}")).collect();
+        let exporters: Vec<String> = ids
+            .iter()
+            .map(|id| {
+                format!(
+                    "  {id}: {{endpoint: \"127.0.0.1:{sink}\", compression: {}, timeout: 30s, \
+                     tls: {{insecure: true}}}}\n",
+                    self.out.name()
+                )
+            })
+            .collect();
+        format!(
+            "receivers:\n  otlp:\n    protocols:\n      grpc: {{endpoint: 127.0.0.1:{grpc}}}\n      \
+             http: {{endpoint: 127.0.0.1:{http}}}\n{}{}exporters:\n{}service:\n  \
+             telemetry: {{metrics: {{level: none}}, logs: {{level: error}}}}\n  pipelines:\n    \
+             {}: {{receivers: [otlp], processors: [{}], exporters: [{}]}}\n",
+            if names.is_empty() { "" } else { "processors:\n" },
+            bodies.concat(),
+            exporters.concat(),
+            self.signal,
+            names.join(", "),
+            ids.join(", "),
+        )
+    }
+}
