@@ -10,6 +10,7 @@ pub mod schema;
 pub mod splice;
 pub mod split;
 pub mod text;
+pub mod view;
 #[cfg(test)]
 mod wild;
 pub mod wire;

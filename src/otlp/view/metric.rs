@@ -1,0 +1,154 @@
+//! Metrics and their kinds of data.
+
+use super::{
+    message::Message,
+    point::{ExponentialHistogramPoint, HistogramPoint, NumberPoint, SummaryPoint},
+    value::{KeyValue, Text, int32},
+};
+use crate::otlp::wire::FieldValue;
+
+/// A metric.
+#[derive(Debug, Clone, Copy)]
+pub struct Metric<'a> {
+    message: Message<'a>,
+    /// Its name.
+    pub name: Text<'a>,
+    /// For people.
+    pub description: Text<'a>,
+    /// UCUM unit: `By`, `ms`, `1`.
+    pub unit: Text<'a>,
+    /// Its points; none where no member of the oneof is set.
+    pub data: Option<Data<'a>>,
+}
+
+/// Over which time the values of a metric count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Temporality(
+    /// 1 delta, 2 cumulative, 0 unspecified.
+    pub i32,
+);
+
+/// The data of a metric.
+#[derive(Debug, Clone, Copy)]
+pub enum Data<'a> {
+    /// Values of a moment.
+    Gauge(Points<'a>),
+    /// Values that add up.
+    Sum {
+        /// Its points.
+        points: Points<'a>,
+        /// Since when they count.
+        temporality: Temporality,
+        /// Whether it only grows.
+        is_monotonic: bool,
+    },
+    /// Distributions with explicit bounds.
+    Histogram {
+        /// Its points.
+        points: HistogramPoints<'a>,
+        /// Since when they count.
+        temporality: Temporality,
+    },
+    /// Distributions with exponential bounds.
+    ExponentialHistogram {
+        /// Its points.
+        points: ExponentialHistogramPoints<'a>,
+        /// Since when they count.
+        temporality: Temporality,
+    },
+    /// Quantiles made by the sender.
+    Summary(SummaryPoints<'a>),
+}
+
+/// The points of a gauge or sum.
+#[derive(Debug, Clone, Copy)]
+pub struct Points<'a>(Message<'a>);
+
+impl<'a> Points<'a> {
+    /// Them in order.
+    pub fn iter(self) -> impl Iterator<Item = NumberPoint<'a>> + use<'a> {
+        self.0.all(1)
+    }
+}
+
+/// The points of a histogram.
+#[derive(Debug, Clone, Copy)]
+pub struct HistogramPoints<'a>(Message<'a>);
+
+impl<'a> HistogramPoints<'a> {
+    /// Them in order.
+    pub fn iter(self) -> impl Iterator<Item = HistogramPoint<'a>> + use<'a> {
+        self.0.all(1)
+    }
+}
+
+/// The points of an exponential histogram.
+#[derive(Debug, Clone, Copy)]
+pub struct ExponentialHistogramPoints<'a>(Message<'a>);
+
+impl<'a> ExponentialHistogramPoints<'a> {
+    /// Them in order.
+    pub fn iter(self) -> impl Iterator<Item = ExponentialHistogramPoint<'a>> + use<'a> {
+        self.0.all(1)
+    }
+}
+
+/// The points of a summary.
+#[derive(Debug, Clone, Copy)]
+pub struct SummaryPoints<'a>(Message<'a>);
+
+impl<'a> SummaryPoints<'a> {
+    /// Them in order.
+    pub fn iter(self) -> impl Iterator<Item = SummaryPoint<'a>> + use<'a> {
+        self.0.all(1)
+    }
+}
+
+const KINDS: [u32; 5] = [5, 7, 9, 10, 11];
+
+impl<'a> From<Message<'a>> for Metric<'a> {
+    fn from(message: Message<'a>) -> Self {
+        let (name, description, unit) = (Text::default(), Text::default(), Text::default());
+        let mut view = Metric { message, name, description, unit, data: None };
+        let mut kind = 0;
+        message.fields().for_each(|field| {
+            let FieldValue::Len(content) = field.value else { return };
+            match field.number {
+                1 => view.name = Text(content),
+                2 => view.description = Text(content),
+                3 => view.unit = Text(content),
+                number if KINDS.contains(&number) => kind = number,
+                _ => {}
+            }
+        });
+        if kind != 0 {
+            view.data = Some(data(kind, message.member(kind, &KINDS)));
+        }
+        view
+    }
+}
+
+fn data(kind: u32, data: Message<'_>) -> Data<'_> {
+    let (mut temporality, mut is_monotonic) = (Temporality(0), false);
+    if matches!(kind, 7 | 9 | 10) {
+        data.fields().for_each(|field| match (field.number, field.value) {
+            (2, FieldValue::Varint(bits)) => temporality = Temporality(int32(bits)),
+            (3, FieldValue::Varint(bits)) => is_monotonic = bits != 0,
+            _ => {}
+        });
+    }
+    match kind {
+        5 => Data::Gauge(Points(data)),
+        7 => Data::Sum { points: Points(data), temporality, is_monotonic },
+        9 => Data::Histogram { points: HistogramPoints(data), temporality },
+        10 => Data::ExponentialHistogram { points: ExponentialHistogramPoints(data), temporality },
+        _ => Data::Summary(SummaryPoints(data)),
+    }
+}
+
+impl<'a> Metric<'a> {
+    /// What is known of the metric beyond its points.
+    pub fn metadata(&self) -> impl Iterator<Item = KeyValue<'a>> + use<'a> {
+        self.message.all(12)
+    }
+}
