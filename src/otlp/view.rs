@@ -69,3 +69,6 @@ pub enum Metrics {}
 /// Marks entries that hold log records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Logs {}
+
+#[cfg(test)]
+mod tests;
