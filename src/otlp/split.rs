@@ -178,7 +178,13 @@ impl Packer<'_> {
                 }
                 (start, run_items) = (end, 0);
                 if self.measure(field.whole.len(), items) > self.max {
-                    self.entry(segment.slice(end..end + field.whole.len()), field.bytes(), items);
+                    let whole = segment.slice(end..end + field.whole.len());
+                    match field.value {
+                        FieldValue::Len(entry) if field.number == 1 => {
+                            self.entry(whole, entry, items);
+                        }
+                        _ => self.add(whole, 0),
+                    }
                     end += field.whole.len();
                     start = end;
                     continue;

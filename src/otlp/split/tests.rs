@@ -143,6 +143,15 @@ fn unknown_fields_of_wrappers_survive_in_every_piece() {
 }
 
 #[test]
+fn a_huge_unknown_field_of_the_request_stays_what_it_is() {
+    let mut body = Vec::new();
+    put_bytes(&mut body, 1, &[]);
+    put_bytes(&mut body, 6, &[0x19; 300]);
+    let parts = by_bytes(Payload::unaccounted(Signal::Logs, body.clone().into(), 0), 100);
+    assert_eq!(parts.iter().flat_map(|part| part.body.concat()).collect::<Vec<_>>(), body);
+}
+
+#[test]
 fn one_metric_with_many_points_is_cut_by_points() {
     let points = vec![NumberDataPoint::default(); 10];
     let metric = Metric {

@@ -4,7 +4,7 @@ use super::{
     message::{Child, Message},
     value::{KeyValue, uint32},
 };
-use crate::otlp::wire::FieldValue;
+use crate::otlp::{record::unzigzag, wire::FieldValue};
 
 /// The value of a point or exemplar.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -42,7 +42,7 @@ impl<'a> From<Message<'a>> for NumberPoint<'a> {
             (2, FieldValue::Fixed64(bits)) => view.start_time_unix_nano = bits,
             (3, FieldValue::Fixed64(bits)) => view.time_unix_nano = bits,
             (4, FieldValue::Fixed64(bits)) => {
-                view.value = Some(Number::Double(f64::from_bits(bits)))
+                view.value = Some(Number::Double(f64::from_bits(bits)));
             }
             (6, FieldValue::Fixed64(bits)) => view.value = Some(Number::Int(bits.cast_signed())),
             (8, FieldValue::Varint(bits)) => view.flags = uint32(bits),
@@ -225,9 +225,10 @@ pub struct Buckets<'a> {
 impl<'a> From<Message<'a>> for Buckets<'a> {
     fn from(message: Message<'a>) -> Self {
         let mut view = Buckets { message, offset: 0 };
-        message.fields().for_each(|field| match (field.number, field.value) {
-            (1, FieldValue::Varint(bits)) => view.offset = unzigzag(bits),
-            _ => {}
+        message.fields().for_each(|field| {
+            if let (1, FieldValue::Varint(bits)) = (field.number, field.value) {
+                view.offset = unzigzag(bits);
+            }
         });
         view
     }
@@ -332,7 +333,7 @@ impl<'a> From<Message<'a>> for Exemplar<'a> {
         message.fields().for_each(|field| match (field.number, field.value) {
             (2, FieldValue::Fixed64(bits)) => view.time_unix_nano = bits,
             (3, FieldValue::Fixed64(bits)) => {
-                view.value = Some(Number::Double(f64::from_bits(bits)))
+                view.value = Some(Number::Double(f64::from_bits(bits)));
             }
             (4, FieldValue::Len(bytes)) => view.span_id = bytes,
             (5, FieldValue::Len(bytes)) => view.trace_id = bytes,
@@ -348,10 +349,4 @@ impl<'a> Exemplar<'a> {
     pub fn filtered_attributes(&self) -> impl Iterator<Item = KeyValue<'a>> + use<'a> {
         self.message.all(7)
     }
-}
-
-/// A zigzag number of 32 bits.
-fn unzigzag(bits: u64) -> i32 {
-    let bits = uint32(bits);
-    (bits >> 1).cast_signed() ^ -(bits & 1).cast_signed()
 }
