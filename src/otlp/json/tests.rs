@@ -360,3 +360,15 @@ fn what_is_written_is_what_the_collector_writes() {
     let bytes = to_protobuf(Signal::Metrics, json.as_bytes(), DEPTH_LIMIT).unwrap();
     assert_eq!(to_json(Signal::Metrics, bytes), json);
 }
+
+proptest! {
+    /// A reader that takes the fast way is off by one in the last bit for one double in some.
+    #[test]
+    fn doubles_survive_to_the_last_bit(value in prop::num::f64::NORMAL) {
+        let mut text = br#"{"attributes":[{"value":{"doubleValue":"#.to_vec();
+        write_double(value, &mut text);
+        let json = [br#"{"resourceLogs":[{"resource":"#, &text[..], b"}}]}}]}"].concat();
+        let bytes = to_protobuf(Signal::Logs, &json, DEPTH_LIMIT).unwrap();
+        prop_assert!(bytes.windows(8).any(|window| window == value.to_le_bytes()));
+    }
+}

@@ -1,0 +1,196 @@
+//! What the fuzz targets assert of arbitrary bytes. Each panics where something does not hold. The
+//! first byte chooses the signal, where there is one.
+
+use bytes::Bytes;
+use skep::{
+    config::{Problems, diagnostics, source},
+    document,
+    otlp::{
+        Payload, Signal,
+        check::{self as door, Utf8},
+        json as otlp_json,
+        splice::{self as editor, EditItems, Splicer},
+        split as cutter, view,
+        wire::put_bytes,
+    },
+};
+
+/// `KeyValue { key: "k" }`.
+const ATTRIBUTE: &[u8] = &[0x0A, 1, b'k'];
+
+fn signal(data: &[u8]) -> Option<(Signal, &[u8])> {
+    let (first, rest) = data.split_first()?;
+    Some((Signal::ALL[usize::from(*first) % 3], rest))
+}
+
+/// Signal, body and items of a request that passes the door check.
+fn valid(data: &[u8]) -> Option<(Signal, &[u8], u64)> {
+    let (signal, body) = signal(data)?;
+    let checked = door::check(signal, body, Utf8::Strict).ok()?;
+    Some((signal, body, checked.items))
+}
+
+fn items(signal: Signal, body: &[u8]) -> u64 {
+    match door::check(signal, body, Utf8::Strict) {
+        Ok(checked) => checked.items,
+        Err(error) => panic!("what was made of a valid request is not valid: {error}"),
+    }
+}
+
+/// Without the check of strings more passes, never less; counting needs no check.
+pub(crate) fn check(data: &[u8]) {
+    let Some((signal, body)) = signal(data) else { return };
+    let counted = cutter::count_items(signal, body);
+    if let Ok(checked) = door::check(signal, body, Utf8::Strict) {
+        assert_eq!(checked.items, counted);
+        assert_eq!(door::check(signal, body, Utf8::Off), Ok(checked));
+    }
+}
+
+/// Parts are valid, know their items and hold all of them. The byte after the signal is the limit.
+pub(crate) fn split(data: &[u8]) {
+    let Some((limit, data)) = data.split_last() else { return };
+    let Some((signal, body, total)) = valid(data) else { return };
+    let limit = u64::from(*limit).max(1);
+    let payload = Payload::unaccounted(signal, Bytes::copy_from_slice(body), total);
+    for parts in
+        [cutter::by_items(payload.clone(), limit), cutter::by_bytes(payload.clone(), limit * 8)]
+    {
+        let mut sum = 0;
+        for part in parts {
+            assert_eq!(items(signal, &part.body.concat()), part.items);
+            sum += part.items;
+        }
+        // A metric that sets several kinds of data keeps the last where it is cut.
+        assert!(sum == total || (signal == Signal::Metrics && sum < total));
+    }
+    if let Some((left, right)) = cutter::halve(&payload) {
+        assert!(left.items > 0 && left.items + right.items <= total);
+    }
+}
+
+struct Append;
+
+impl EditItems for Append {
+    fn enter_resource(&mut self, _: &[u8]) -> bool {
+        true
+    }
+
+    fn enter_scope(&mut self, _: &[u8]) -> bool {
+        true
+    }
+
+    fn enter_metric(&mut self, _: &[u8]) -> bool {
+        true
+    }
+
+    fn edit<'a>(&mut self, _: &'a [u8], attributes: u32, out: &mut Splicer<'a>) {
+        out.append(|out| put_bytes(out, attributes, ATTRIBUTE));
+    }
+}
+
+/// Views of a valid request see the items that the door check counts; views of anything else do
+/// not panic.
+pub(crate) fn views(data: &[u8]) {
+    let Some((signal, body)) = signal(data) else { return };
+    let seen = match signal {
+        Signal::Traces => {
+            view::traces(body).flat_map(|entry| entry.scopes()).map(|s| s.spans().count()).sum()
+        }
+        Signal::Logs => {
+            view::logs(body).flat_map(|entry| entry.scopes()).map(|s| s.log_records().count()).sum()
+        }
+        Signal::Metrics => view::metrics(body)
+            .flat_map(|entry| entry.scopes())
+            .flat_map(|scope| scope.metrics())
+            .map(|metric| points(&metric))
+            .sum::<usize>(),
+    } as u64;
+    if let Ok(checked) = door::check(signal, body, Utf8::Strict) {
+        // A metric that sets several kinds of data keeps the last.
+        assert!(seen == checked.items || (signal == Signal::Metrics && seen < checked.items));
+    }
+}
+
+fn points(metric: &view::Metric<'_>) -> usize {
+    match metric.data {
+        None => 0,
+        Some(view::Data::Gauge(points) | view::Data::Sum { points, .. }) => {
+            points.iter().inspect(|point| assert!(point.attributes().count() < 10_000)).count()
+        }
+        Some(view::Data::Histogram { points, .. }) => {
+            points.iter().inspect(|p| assert!(p.bucket_counts().count() < 10_000)).count()
+        }
+        Some(view::Data::ExponentialHistogram { points, .. }) => points
+            .iter()
+            .inspect(|point| {
+                let counts = point.positive.map_or(0, |buckets| buckets.bucket_counts().count());
+                assert!(counts < 10_000);
+            })
+            .count(),
+        Some(view::Data::Summary(points)) => points.iter().count(),
+    }
+}
+
+/// Edited requests are valid and have the same items; each item grew.
+pub(crate) fn splice(data: &[u8]) {
+    let Some((signal, body, total)) = valid(data) else { return };
+    let edited = editor::edit_resources(body, 0, |_, out| {
+        out.append(|out| put_bytes(out, 1, ATTRIBUTE));
+    });
+    if let Some(edited) = edited {
+        assert_eq!(items(signal, &edited), total);
+    }
+    let edited = editor::edit_items(signal, body, 0, &mut Append);
+    assert_eq!(edited.is_some(), total > 0);
+    if let Some(edited) = edited {
+        assert_eq!(items(signal, &edited), total);
+    }
+}
+
+/// JSON becomes valid protobuf, and that JSON which means the same; so does any valid protobuf.
+pub(crate) fn json(data: &[u8]) {
+    let Some((signal, body)) = signal(data) else { return };
+    if let Ok(protobuf) = otlp_json::to_protobuf(signal, body, otlp_json::DEPTH_LIMIT) {
+        items(signal, &protobuf);
+        round_trip(signal, &protobuf);
+    }
+    if door::check(signal, body, Utf8::Strict).is_ok() {
+        round_trip(signal, body);
+    }
+}
+
+fn round_trip(signal: Signal, protobuf: &[u8]) {
+    let text = to_json(signal, protobuf);
+    let back = match otlp_json::to_protobuf(signal, &text, otlp_json::DEPTH_LIMIT) {
+        Ok(back) => back,
+        Err(error) => panic!("own JSON is not read: {error}: {}", String::from_utf8_lossy(&text)),
+    };
+    assert_eq!(
+        String::from_utf8_lossy(&to_json(signal, &back)),
+        String::from_utf8_lossy(&text),
+        "JSON changes on a round trip"
+    );
+}
+
+fn to_json(signal: Signal, protobuf: &[u8]) -> Vec<u8> {
+    let mut text = Vec::new();
+    otlp_json::write(signal, &[Bytes::copy_from_slice(protobuf)], &mut text);
+    text
+}
+
+/// Any text is a configuration or has problems, which can be shown.
+pub(crate) fn config(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    // Whatever a reference to a file names would be read.
+    if text.contains("file:") {
+        return;
+    }
+    let mut problems = Problems::default();
+    let loaded = source::load(&[format!("yaml:{text}")], &[], &|_| None, &mut problems);
+    if let Some(root) = &loaded.root {
+        document::load(root, &mut problems);
+    }
+    let shown = diagnostics::render(&problems, &loaded.sources, false);
+    assert!(loaded.root.is_some() || !shown.is_empty());
+}
