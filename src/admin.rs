@@ -37,7 +37,9 @@ impl Admin {
     /// Opens the listener; the error has the remedy in it. Call within a tokio runtime.
     pub fn bind(endpoint: &str, telemetry: Arc<Telemetry>) -> Result<Self, String> {
         let explain = |error| server::explain_bind(&error, endpoint);
-        let listener = server::resolve(endpoint).and_then(server::listen).map_err(explain)?;
+        let listener = server::resolve(endpoint, server::Family::Any)
+            .and_then(server::listen)
+            .map_err(explain)?;
         let address = listener.local_addr().map_err(explain)?;
         Ok(Admin { listener, address, telemetry })
     }

@@ -10,9 +10,12 @@ use std::{
     net::TcpStream,
     os::unix::net::UnixStream,
     path::Path,
+    pin::Pin,
+    task::{Context, Poll},
     time::Duration,
 };
 
+use http::uri::PathAndQuery;
 use opentelemetry_proto::tonic::{
     collector::{
         logs::v1::{ExportLogsServiceRequest, logs_service_client::LogsServiceClient},
@@ -185,7 +188,7 @@ async fn unknown_methods_are_unimplemented() {
     let server = Server::start("", "");
     let mut grpc = tonic::client::Grpc::new(channel(server.grpc).await);
     grpc.ready().await.unwrap();
-    let path = http::uri::PathAndQuery::from_static("/opentelemetry.Nothing/Export");
+    let path = PathAndQuery::from_static("/opentelemetry.Nothing/Export");
     let codec =
         tonic_prost::ProstCodec::<ExportTraceServiceRequest, ExportTraceServiceResponse>::default();
     let status = grpc.unary(Request::new(traces("x")), path, codec).await.unwrap_err();
@@ -214,6 +217,77 @@ async fn bytes_that_are_no_request_are_invalid_with_their_place() {
     assert_eq!(server.stop(), "");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_are_no_request_are_an_invalid_argument_of_grpc() {
+    let server = Server::start("", "");
+    let mut grpc = tonic::client::Grpc::new(channel(server.grpc).await);
+    grpc.ready().await.unwrap();
+    // Field 1 is a number here and a message in a request.
+    let record = LogRecord { time_unix_nano: 7, ..LogRecord::default() };
+    let codec = tonic_prost::ProstCodec::<LogRecord, ExportTraceServiceResponse>::default();
+    let path = PathAndQuery::from_static(EXPORT_TRACES);
+    let status = grpc.unary(Request::new(record), path, codec).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    assert_eq!(server.stop(), "");
+}
+
+const EXPORT_TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+
+/// Sends one request over HTTP/2 without TLS and without an upgrade.
+async fn h2<B>(port: u16, request: http::Request<B>) -> http::Response<hyper::body::Incoming>
+where
+    B: http_body::Body<Data = bytes::Bytes, Error = std::convert::Infallible>,
+    B: Send + Unpin + 'static,
+{
+    let stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(executor, io).await.unwrap();
+    tokio::spawn(connection);
+    sender.send_request(request).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http_may_come_over_http2_with_prior_knowledge() {
+    let server = Server::start("", "");
+    let body = http_body_util::Full::new(bytes::Bytes::from(traces("by h2").encode_to_vec()));
+    let request = http::Request::post(format!("http://localhost:{}/v1/traces", server.http))
+        .header("content-type", "application/x-protobuf")
+        .body(body)
+        .unwrap();
+    assert_eq!(h2(server.http, request).await.status(), 200);
+    assert!(server.stop().contains("by h2"));
+}
+
+/// A body that never comes.
+struct Never;
+
+impl http_body::Body for Never {
+    type Data = bytes::Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
+        Poll::Pending
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_ends_at_its_own_deadline() {
+    let server = Server::start("", "");
+    let request = http::Request::post(format!("http://localhost:{}{EXPORT_TRACES}", server.grpc))
+        .header("content-type", "application/grpc")
+        .header("grpc-timeout", "50m")
+        .body(Never)
+        .unwrap();
+    let response = h2(server.grpc, request).await;
+    assert_eq!(response.headers()["grpc-status"], "4", "DEADLINE_EXCEEDED");
+    server.stop();
+}
+
 #[test]
 fn http_statuses_are_those_of_the_specification() {
     let server = Server::start("", ", max_request_body_size: 1000, response_headers: {x-by: skep}");
@@ -228,6 +302,8 @@ fn http_statuses_are_those_of_the_specification() {
     assert_eq!(status(&format!("{POST_TRACES}; charset=utf-8"), &body), 200);
     assert_eq!(status(POST_TRACES, b""), 200, "an empty request is one without items");
     assert_eq!(status(&format!("GET /v1/traces HTTP/1.1\r\n{kind}"), b""), 405);
+    let (head, _) = http(server.http, "GET /v1/traces HTTP/1.1", b"");
+    assert!(head.contains("allow: post"), "{head}");
     assert_eq!(status(&format!("POST /v1/nothing HTTP/1.1\r\n{kind}"), &body), 404);
     assert_eq!(status("POST /v1/traces HTTP/1.1\r\ncontent-type: text/plain", &body), 415);
     assert_eq!(status("POST /v1/traces HTTP/1.1", &body), 415);
@@ -242,6 +318,18 @@ fn http_statuses_are_those_of_the_specification() {
     let post = "POST /v1/traces HTTP/1.1\r\ncontent-type: application/json";
     let (_, answer) = http(server.http, post, b"{\"resourceSpans\":[]}");
     assert_eq!(answer, br#"{"partialSuccess":{}}"#);
+    server.stop();
+}
+
+#[test]
+fn a_client_that_sends_all_of_a_refused_body_gets_its_answer() {
+    let server = Server::start("", ", max_request_body_size: 1000");
+    // More than socket buffers take: the client is still writing when it is refused.
+    let body = vec![0; 16 << 20];
+    let (head, _) = http(server.http, POST_TRACES, &body);
+    assert!(head.starts_with("http/1.1 400"), "{head}");
+    let (head, _) = http(server.http, "POST /v1/nothing HTTP/1.1", &body);
+    assert!(head.starts_with("http/1.1 404"), "{head}");
     server.stop();
 }
 

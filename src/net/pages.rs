@@ -100,7 +100,7 @@ impl Pages {
     /// Call within a tokio runtime.
     pub fn bind(endpoint: &str) -> Result<Self, String> {
         let open = |endpoint: &str| -> io::Result<Pages> {
-            let listener = server::listen(server::resolve(endpoint)?)?;
+            let listener = server::listen(server::resolve(endpoint, server::Family::Any)?)?;
             let address = listener.local_addr()?;
             Ok(Pages { listener, address })
         };

@@ -3,6 +3,7 @@
 
 mod hints;
 mod listener;
+mod unread;
 
 use std::{
     convert::Infallible,
@@ -33,7 +34,8 @@ use tokio::{
 use super::tls::Acceptor;
 use hints::{Hint, Hints};
 use listener::Accepted;
-pub use listener::{Listener, explain_bind, listen, resolve};
+pub use listener::{Family, Listener, explain_bind, listen, resolve};
+pub use unread::{discard, is_sent_anyway};
 
 /// Read buffer of an HTTP/1.1 connection. The library's 400 KiB would be 40 MiB for a hundred
 /// busy connections, outside the byte budget.
@@ -132,6 +134,8 @@ pub async fn run<S: Service>(
             Ok(Accepted::Unix(stream)) => {
                 connections.spawn(connection(stream, None, Arc::clone(&shared)));
             }
+            // The client gave up before its turn came.
+            Err(error) if is_of_client(&error) => {}
             Err(error) => {
                 // Out of descriptors or memory: the next attempt would fail as well.
                 shared.hints.give(Hint::Accept(&error));
@@ -141,6 +145,12 @@ pub async fn run<S: Service>(
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
+}
+
+/// Whether accepting failed for one connection, and may go well for the next.
+fn is_of_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }
 
 /// A connection that nothing has been read of yet.

@@ -33,7 +33,7 @@ use crate::{
     },
     config::{Node, Problems},
     net::{
-        server::{self, Listener, Tuning},
+        server::{self, Family, Listener, Tuning},
         tls::{Acceptor, ServerTls},
     },
     otlp::Signal,
@@ -149,12 +149,16 @@ impl Planned {
                 let path = self.endpoint.strip_prefix("unix://").unwrap_or(&self.endpoint);
                 Listener::unix(Path::new(path))?
             }
-            Transport::Tcp | Transport::Tcp4 | Transport::Tcp6 => {
-                Listener::Tcp(server::listen(server::resolve(&self.endpoint)?)?)
-            }
+            Transport::Tcp => self.tcp(Family::Any)?,
+            Transport::Tcp4 => self.tcp(Family::V4)?,
+            Transport::Tcp6 => self.tcp(Family::V6)?,
         };
         let Planned { protocol, tls, tuning, .. } = self;
         Ok(Port { protocol, listener, tls, tuning })
+    }
+
+    fn tcp(&self, family: Family) -> std::io::Result<Listener> {
+        Ok(Listener::Tcp(server::listen(server::resolve(&self.endpoint, family)?)?))
     }
 }
 

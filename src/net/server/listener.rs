@@ -71,20 +71,37 @@ impl Listener {
     }
 }
 
-/// The addresses of an endpoint as the Collector writes it: `localhost:4317`, `0.0.0.0:4317`,
+/// Which addresses a listener may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// Either; of a name that has both kinds the IPv4 one, as Go does: clients that are told
+    /// `127.0.0.1` find a receiver on `localhost`, whatever order the hosts file has.
+    Any,
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// The address of an endpoint as the Collector writes it: `localhost:4317`, `0.0.0.0:4317`,
 /// `[::]:4317`; `:4317` is all interfaces, IPv6 and IPv4 where there is IPv6.
-pub fn resolve(endpoint: &str) -> io::Result<SocketAddr> {
+pub fn resolve(endpoint: &str, family: Family) -> io::Result<SocketAddr> {
     if let Some(port) = endpoint.strip_prefix(':') {
         let invalid = |_| io::Error::new(io::ErrorKind::InvalidInput, "the port is not a number");
         let port: u16 = port.parse().map_err(invalid)?;
         let all = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
-        let has_ipv6 = std::net::TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok();
-        return Ok(if has_ipv6 { all } else { (Ipv4Addr::UNSPECIFIED, port).into() });
+        let has_ipv6 = || std::net::TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok();
+        let is_ipv6 = family == Family::V6 || (family == Family::Any && has_ipv6());
+        return Ok(if is_ipv6 { all } else { (Ipv4Addr::UNSPECIFIED, port).into() });
     }
-    endpoint
-        .to_socket_addrs()?
-        .next()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address"))
+    let addresses: Vec<_> = endpoint.to_socket_addrs()?.collect();
+    let first = |is_ipv4| addresses.iter().copied().find(|address| address.is_ipv4() == is_ipv4);
+    match family {
+        Family::Any => first(true).or(first(false)),
+        Family::V4 => first(true),
+        Family::V6 => first(false),
+    }
+    .ok_or_else(|| io::Error::other("the name has no address of the kind that `transport` says"))
 }
 
 /// Opens a listener. Call within a tokio runtime.
@@ -108,5 +125,22 @@ pub fn explain_bind(error: &io::Error, endpoint: &str) -> String {
             "`{endpoint}` is not an address of this machine; use `0.0.0.0` for all interfaces"
         ),
         _ => format!("cannot listen on `{endpoint}`: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_are_resolved_as_go_does() {
+        let at = |endpoint, family| resolve(endpoint, family).map(|a| a.to_string()).ok();
+        assert_eq!(at("localhost:1", Family::Any).as_deref(), Some("127.0.0.1:1"));
+        assert_eq!(at("[::1]:1", Family::Any).as_deref(), Some("[::1]:1"));
+        assert_eq!(at("[::1]:1", Family::V4), None);
+        assert_eq!(at("127.0.0.1:1", Family::V6), None);
+        assert_eq!(at(":1", Family::V4).as_deref(), Some("0.0.0.0:1"));
+        assert_eq!(at(":1", Family::V6).as_deref(), Some("[::]:1"));
+        assert_eq!(at(":none", Family::Any), None);
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     config::Secret,
     net::{
         grpc::{self, Code, Prefix, Status},
-        server::{Reply, Service},
+        server::{self, Reply, Service},
     },
     otlp::{
         Signal,
@@ -215,7 +215,11 @@ impl OtlpService {
 
     // ---- HTTP ----------------------------------------------------------------------------
 
-    async fn http(&self, request: Request<Incoming>, peer: Option<SocketAddr>) -> Response<Reply> {
+    async fn http(
+        &self,
+        request: Request<&mut Incoming>,
+        peer: Option<SocketAddr>,
+    ) -> Response<Reply> {
         let path = request.uri().path();
         let signal = Signal::ALL
             .into_iter()
@@ -230,7 +234,9 @@ impl OtlpService {
         };
         if request.method() != Method::POST {
             let text = "405 method not allowed, supported: [POST]";
-            return plain(StatusCode::METHOD_NOT_ALLOWED, text);
+            let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, text);
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+            return response;
         }
         let content_type = request.headers().get(header::CONTENT_TYPE);
         let media_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -254,7 +260,7 @@ impl OtlpService {
         &self,
         signal: Signal,
         encoding: Encoding,
-        request: Request<Incoming>,
+        request: Request<&mut Incoming>,
         peer: Option<SocketAddr>,
     ) -> Result<(), Status> {
         let refused = Refusal::new(&self.refusals[HTTP][signal.index()]);
@@ -294,7 +300,7 @@ impl OtlpService {
 
     /// Reads a whole body. With a content length it is paid for at once; without one in steps,
     /// which may only try, since bytes are held already.
-    async fn body(&self, mut body: Incoming) -> Result<(Pieces, Permit), Status> {
+    async fn body(&self, body: &mut Incoming) -> Result<(Pieces, Permit), Status> {
         let too_large = || {
             let message = format!(
                 "the body is larger than the limit of {} bytes (max_request_body_size)",
@@ -311,7 +317,7 @@ impl OtlpService {
         let permit = self.permit(first).await.map_err(|rejection| status(&rejection))?;
         let (mut paid, mut have, mut more) = (first, 0, Vec::new());
         let mut pieces = Pieces::new();
-        while let Some(data) = next(&mut body).await? {
+        while let Some(data) = next(body).await? {
             have += data.len();
             if have > self.max_body {
                 return Err(too_large());
@@ -366,9 +372,17 @@ impl Service for OtlpService {
             return grpc_response(self.grpc(request, peer).await);
         }
         let origin = request.headers().get(header::ORIGIN).cloned();
-        let mut response = match self.cors.as_ref().and_then(|cors| cors.preflight(&request)) {
-            Some(response) => response,
-            None => self.http(request, peer).await,
+        let preflight = self.cors.as_ref().and_then(|cors| cors.preflight(&request));
+        let mut response = if let Some(response) = preflight {
+            response
+        } else {
+            let is_sent_anyway = server::is_sent_anyway(&request);
+            let (parts, mut body) = request.into_parts();
+            let response = self.http(Request::from_parts(parts, &mut body), peer).await;
+            if is_sent_anyway && !response.status().is_success() {
+                server::discard(body);
+            }
+            response
         };
         if let (Some(cors), Some(origin)) = (&self.cors, origin) {
             cors.allow_origin(&origin, &mut response);

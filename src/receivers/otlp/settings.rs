@@ -67,12 +67,12 @@ pub struct GrpcSettings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Transport {
-    /// IPv4 or IPv6, as the endpoint says.
+    /// IPv4 or IPv6, as the endpoint says; IPv4 for a name that has both.
     #[default]
     Tcp,
-    /// The same.
+    /// IPv4 only.
     Tcp4,
-    /// The same.
+    /// IPv6 only.
     Tcp6,
     /// A unix socket; the endpoint is its path.
     Unix,
@@ -318,6 +318,15 @@ fn endpoint(endpoint: Option<&str>, transport: Transport, at: &Node, problems: &
         return;
     }
     let Some(endpoint) = endpoint else { return };
+    if let Some((scheme, address)) = endpoint.split_once("://") {
+        problems
+            .error(at, format!("a receiver listens on `host:port`, without `{scheme}://`"))
+            .help(format!(
+                "write `{}`; `tls` says whether it speaks TLS",
+                address.trim_end_matches('/')
+            ));
+        return;
+    }
     let port = endpoint.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
     if !matches!(port, Some(Ok(_))) {
         problems
