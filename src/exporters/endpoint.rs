@@ -1,10 +1,8 @@
 //! Where an exporter sends to: endpoints and headers as the Collector writes them.
 
-use std::collections::BTreeMap;
-
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::config::Secret;
+use super::connection::Headers;
 
 /// An endpoint taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +20,13 @@ pub(super) struct Endpoint {
 impl Endpoint {
     /// Reads `host:port`, `http://host`, `https://host:port/path`, `dns:///host:port`.
     pub(super) fn parse(text: &str, default_port: Option<u16>) -> Result<Self, String> {
+        // Checked first: no other message may show what stands there.
+        if text.split_once("://").map_or(text, |(_, rest)| rest).split('/').any(|p| p.contains('@'))
+        {
+            return Err("user and password do not belong into the endpoint; write \
+                        `headers: {authorization: Basic ${env:CREDENTIALS}}`"
+                .to_owned());
+        }
         let (scheme, rest) = match text.split_once("://") {
             Some((scheme, rest)) => (Some(scheme), rest.trim_start_matches('/')),
             None => (None, text),
@@ -60,9 +65,9 @@ impl Endpoint {
 }
 
 /// The headers of every request. Values are marked sensitive, so no log shows them.
-pub(super) fn headers(configured: &BTreeMap<String, Secret>) -> Result<HeaderMap, String> {
-    let mut headers = HeaderMap::with_capacity(configured.len() + 4);
-    for (name, value) in configured {
+pub(super) fn headers(configured: &Headers) -> Result<HeaderMap, String> {
+    let mut headers = HeaderMap::with_capacity(configured.0.len() + 4);
+    for (name, value) in &configured.0 {
         let parsed = HeaderName::try_from(name.as_str())
             .map_err(|_| format!("`{name}` is not a header name"))?;
         let mut value = HeaderValue::try_from(value.expose()).map_err(|_| {
@@ -74,13 +79,20 @@ pub(super) fn headers(configured: &BTreeMap<String, Secret>) -> Result<HeaderMap
     Ok(headers)
 }
 
-/// `User-Agent` of every request.
-pub(super) const USER_AGENT: HeaderValue =
-    HeaderValue::from_static(concat!("skep/", env!("CARGO_PKG_VERSION")));
+/// `User-Agent` of every request; skep's own where none is configured.
+pub(super) fn user_agent(configured: &str) -> Result<HeaderValue, String> {
+    if configured.is_empty() {
+        return Ok(HeaderValue::from_static(concat!("skep/", env!("CARGO_PKG_VERSION"))));
+    }
+    HeaderValue::try_from(configured).map_err(|_| format!("`{configured}` is no `user_agent`"))
+}
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::config::Secret;
 
     fn endpoint(tls: Option<bool>, host: &str, port: u16, path: &str) -> Endpoint {
         Endpoint { tls, host: host.to_owned(), port, path: path.to_owned() }
@@ -95,6 +107,8 @@ mod tests {
         assert_eq!(parse("https://a/otlp"), Ok(endpoint(Some(true), "a", 443, "/otlp")));
         assert_eq!(parse("[::1]:4317"), Ok(endpoint(None, "::1", 4317, "")));
         assert_eq!(parse("https://[::1]/x"), Ok(endpoint(Some(true), "::1", 443, "/x")));
+        let text = parse("https://ann:pa55@host/x").unwrap_err();
+        assert!(!text.contains("pa55") && text.contains("authorization"), "{text}");
         assert!(parse("localhost").unwrap_err().contains("no port"));
         assert!(parse("ftp://a:1").is_err());
         assert!(parse(":4317").unwrap_err().contains("no host"));
@@ -103,7 +117,8 @@ mod tests {
 
     #[test]
     fn header_errors_do_not_show_the_value() {
-        let configured = BTreeMap::from([("x-key".to_owned(), Secret::new("se\ncret"))]);
+        let pairs = [("x-key".to_owned(), Secret::new("se\ncret"))];
+        let configured = Headers(BTreeMap::from(pairs));
         let text = headers(&configured).unwrap_err();
         assert!(!text.contains("cret"), "{text}");
     }

@@ -5,20 +5,22 @@
 //!   api_key: ${env:HONEYCOMB_API_KEY}
 //! ```
 //!
-//! Traces and logs go to the dataset of their `service.name`; metrics to `dataset`. A classic key
-//! (32 hexadecimal digits) needs `dataset` for everything.
+//! Traces and logs go to the dataset of their `service.name`; metrics, and logs without a service,
+//! to `dataset`. A classic key (32 hexadecimal digits, or `hc?ic_...`) needs `dataset` for
+//! everything.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    connection::{Headers, validate_level},
     delivery::{RetryOnFailure, SendingQueue, delivery},
     endpoint::{Endpoint, headers},
     otlp_grpc::CompressionParams,
-    otlp_http::{HttpCompression, Post},
+    otlp_http::{BodyEncoding, HttpCompression, Post},
 };
 use crate::{
     component::{
@@ -26,7 +28,7 @@ use crate::{
         Retry, Sent, StartError,
     },
     config::{Interval, Node, Problems, Secret},
-    net::tls::ClientTls,
+    net::{client::Tuning, tls::ClientTls},
     otlp::{Payload, Signal},
 };
 
@@ -43,7 +45,7 @@ pub struct Config {
     /// Dataset of metrics; with a classic key of everything.
     pub dataset: String,
     /// Further headers of every request.
-    pub headers: BTreeMap<String, Secret>,
+    pub headers: Headers,
     /// TLS of the connection.
     pub tls: ClientTls,
     /// Longest time for one attempt.
@@ -76,7 +78,7 @@ impl Default for Config {
             region: Region::Us,
             endpoint: None,
             dataset: String::new(),
-            headers: BTreeMap::new(),
+            headers: Headers::default(),
             tls: ClientTls::default(),
             timeout: Interval(Duration::from_secs(30)),
             compression: HttpCompression::Zstd,
@@ -96,10 +98,13 @@ impl Config {
         }
     }
 
-    /// Keys of Honeycomb Classic are 32 hexadecimal digits; they have no environment.
+    /// Keys of Honeycomb Classic have no environment: 32 hexadecimal digits, or ingest keys of 64
+    /// characters that begin with `hc`, a letter for the region, and `ic_`.
     fn is_classic(&self) -> bool {
         let key = self.api_key.expose();
-        key.len() == 32 && key.bytes().all(|byte| byte.is_ascii_hexdigit())
+        let is_old = key.len() == 32 && key.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_ingest = key.len() == 64 && key.starts_with("hc") && key.get(3..6) == Some("ic_");
+        is_old || is_ingest
     }
 }
 
@@ -139,6 +144,16 @@ impl ExporterConfig for Config {
                 .error(at.at("endpoint"), format!("`{endpoint}` is not a URL"))
                 .help("write `https://host`, or leave it out and set `region`");
         }
+        if !matches!(
+            self.compression,
+            HttpCompression::Gzip | HttpCompression::Zstd | HttpCompression::None
+        ) {
+            problems
+                .error(at.at("compression"), "Honeycomb does not take this compression")
+                .help("valid: gzip, zstd, none");
+        }
+        validate_level(self.compression.codec(), self.compression_params.level, at, problems);
+        self.tls.validate(at.at("tls"), problems);
         if let Err(message) = headers(&self.headers) {
             problems.error(at.at("headers"), message);
         }
@@ -168,6 +183,8 @@ impl ExporterConfig for Config {
             compression: self.compression.codec(),
             level: self.compression_params.level,
             connections: 1,
+            encoding: BodyEncoding::Proto,
+            tuning: Tuning::default(),
         };
         let other = match self.region {
             Region::Us => "eu",
@@ -184,8 +201,9 @@ impl Config {
             .map_err(|_| "the API key has characters that no header may have".to_owned())?;
         key.set_sensitive(true);
         headers.insert("x-honeycomb-team", key);
-        // Environments take the dataset of traces and logs from `service.name` and ignore it here.
-        if !self.dataset.is_empty() && (signal == Signal::Metrics || self.is_classic()) {
+        // Environments take the dataset of traces from `service.name` and ignore it here; logs
+        // without a service go to it.
+        if !self.dataset.is_empty() && (signal != Signal::Traces || self.is_classic()) {
             let dataset = HeaderValue::try_from(&self.dataset)
                 .map_err(|_| format!("`{}` cannot be a dataset", self.dataset))?;
             headers.insert("x-honeycomb-dataset", dataset);
@@ -217,8 +235,20 @@ impl Exporter for Honeycomb {
 }
 
 fn explain(error: ExportError, other_region: &str) -> ExportError {
+    let status = error.message.split([':', ';']).next().unwrap_or_default().trim();
+    let hint = match status {
+        _ if error.retry == Retry::Denied => "",
+        "HTTP 429" => {
+            "; the team's event quota or rate limit is used up: send less (sampling), or raise the \
+             limit in Honeycomb's usage settings"
+        }
+        "HTTP 404" => "; does `endpoint` point at Honeycomb, and does the dataset exist?",
+        "HTTP 413" => "; Honeycomb takes requests of 15 MB: lower `send_batch_size` of `batch`",
+        _ => return error,
+    };
     if error.retry != Retry::Denied {
-        return error;
+        let message = format!("{}{hint}", error.message);
+        return ExportError { message, ..error };
     }
     let said = error.message.split(';').next().unwrap_or_default();
     let message = format!(
@@ -237,13 +267,13 @@ mod tests {
     }
 
     #[test]
-    fn the_dataset_header_goes_with_metrics_only() {
+    fn the_dataset_header_goes_with_metrics_and_logs() {
         let config = config("hcaik_x", "app-metrics");
         let dataset =
             |signal| config.request_headers(signal).unwrap().get("x-honeycomb-dataset").cloned();
         assert_eq!(dataset(Signal::Metrics).unwrap(), "app-metrics");
         assert_eq!(dataset(Signal::Traces), None);
-        assert_eq!(dataset(Signal::Logs), None);
+        assert_eq!(dataset(Signal::Logs).unwrap(), "app-metrics");
     }
 
     #[test]
@@ -252,6 +282,21 @@ mod tests {
         for signal in Signal::ALL {
             assert!(config.request_headers(signal).unwrap().contains_key("x-honeycomb-dataset"));
         }
+    }
+
+    #[test]
+    fn classic_ingest_keys_are_known_by_their_form() {
+        assert!(config(&format!("hcaic_{}", "0".repeat(58)), "").is_classic());
+        assert!(!config(&format!("hcaik_{}", "0".repeat(58)), "").is_classic());
+    }
+
+    #[test]
+    fn a_used_up_quota_is_explained() {
+        let error = ExportError {
+            retry: Retry::After(None),
+            message: "HTTP 429: request dropped".to_owned(),
+        };
+        assert!(explain(error, "eu").message.contains("quota"), "429");
     }
 
     #[test]

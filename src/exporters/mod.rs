@@ -1,6 +1,7 @@
 //! The exporters: one file each, one [`Entry`] each in [`ALL`].
 
 mod calendar;
+pub mod connection;
 pub mod debug;
 pub mod delivery;
 mod endpoint;

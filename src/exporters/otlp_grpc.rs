@@ -8,16 +8,19 @@
 //! TLS is on unless `tls.insecure: true` (or an `http://` endpoint) turns it off. `otlp` is the
 //! older name of this exporter.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request as HttpRequest, Uri, Version, header};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use super::{
+    connection::{
+        AUTH, AUTH_REMEDY, Headers, Keepalive, MIDDLEWARES, REMOVE, refuse, validate_level,
+    },
     delivery::{RetryOnFailure, SendingQueue, delivery},
-    endpoint::{Endpoint, USER_AGENT, headers},
+    endpoint::{Endpoint, headers, user_agent},
     outcome,
 };
 use crate::{
@@ -25,7 +28,7 @@ use crate::{
         BoxFuture, BuildContext, Compression, Delivery, Entry, ExportError, Exporter,
         ExporterConfig, Request, Retry, Sent, StartError,
     },
-    config::{Interval, Node, Problems, Secret},
+    config::{Interval, Node, Problems},
     net::{
         client::{Client, Segments, Target},
         codec,
@@ -50,13 +53,44 @@ pub struct Config {
     /// Level and other parameters of the compression.
     pub compression_params: CompressionParams,
     /// Headers of every request.
-    pub headers: BTreeMap<String, Secret>,
+    pub headers: Headers,
     /// Connections to the backend; one is enough for a core.
     pub connections: usize,
+    /// Pings of quiet connections; without it after a minute.
+    pub keepalive: Option<Keepalive>,
+    /// `:authority` of requests instead of the endpoint's.
+    pub authority: String,
+    /// `user-agent` of requests instead of skep's.
+    pub user_agent: String,
+    /// `round_robin` or `pick_first`; the connections to the endpoint are always used in turn.
+    pub balancer_name: Balancer,
+    /// No effect: requests wait in the queue, and are sent again.
+    pub wait_for_ready: bool,
+    /// No effect: sizes are the HTTP/2 library's.
+    pub read_buffer_size: Option<u64>,
+    /// No effect: sizes are the HTTP/2 library's.
+    pub write_buffer_size: Option<u64>,
+    /// Authenticators are not supported.
+    #[schemars(with = "serde_json::Value")]
+    pub auth: Option<IgnoredAny>,
+    /// Middlewares are not supported.
+    #[schemars(with = "serde_json::Value")]
+    pub middlewares: Option<Vec<IgnoredAny>>,
     /// Queue in front of the backend.
     pub sending_queue: SendingQueue,
     /// Sending again after a failure.
     pub retry_on_failure: RetryOnFailure,
+}
+
+/// How addresses are chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Balancer {
+    /// In turn.
+    #[default]
+    RoundRobin,
+    /// The first that answers.
+    PickFirst,
 }
 
 /// Compression of gRPC requests.
@@ -90,8 +124,17 @@ impl Default for Config {
             timeout: Interval(Duration::from_secs(5)),
             compression: GrpcCompression::Gzip,
             compression_params: CompressionParams::default(),
-            headers: BTreeMap::new(),
+            headers: Headers::default(),
             connections: 1,
+            keepalive: None,
+            authority: String::new(),
+            user_agent: String::new(),
+            balancer_name: Balancer::RoundRobin,
+            wait_for_ready: false,
+            read_buffer_size: None,
+            write_buffer_size: None,
+            auth: None,
+            middlewares: None,
             sending_queue: SendingQueue::default(),
             retry_on_failure: RetryOnFailure::default(),
         }
@@ -122,6 +165,13 @@ impl ExporterConfig for Config {
         if let Err(message) = headers(&self.headers) {
             problems.error(at.at("headers"), message);
         }
+        let keys = [
+            (self.auth.is_some(), "auth", AUTH, AUTH_REMEDY),
+            (self.middlewares.is_some(), "middlewares", MIDDLEWARES, REMOVE),
+        ];
+        refuse(&keys, at, problems);
+        validate_level(self.codec(), self.compression_params.level, at, problems);
+        self.tls.validate(at.at("tls"), problems);
         self.sending_queue.validate(at, problems);
         self.retry_on_failure.validate(at, problems);
     }
@@ -139,20 +189,19 @@ impl ExporterConfig for Config {
         let endpoint = Endpoint::parse(&self.endpoint, None).map_err(fail)?;
         let is_plain = endpoint.tls == Some(false) || (endpoint.tls.is_none() && self.tls.insecure);
         let tls = if is_plain { None } else { Some(self.tls.build(&[b"h2"]).map_err(fail)?) };
-        let compression = match self.compression {
-            GrpcCompression::Gzip => Compression::Gzip,
-            GrpcCompression::Zstd => Compression::Zstd,
-            GrpcCompression::Snappy => Compression::Snappy,
-            GrpcCompression::None => Compression::Identity,
-        };
+        let compression = self.codec();
         let scheme = if is_plain { "http" } else { "https" };
-        let uri = format!("{scheme}://{}{}", endpoint.authority(), grpc::method(cx.signal));
+        let authority = match self.authority.as_str() {
+            "" => endpoint.authority(),
+            own => own.to_owned(),
+        };
+        let uri = format!("{scheme}://{authority}{}", grpc::method(cx.signal));
         let uri: Uri =
             uri.parse().map_err(|_| fail(format!("`{}` is no endpoint", self.endpoint)))?;
         let mut headers = headers(&self.headers).map_err(fail)?;
         headers.insert(header::CONTENT_TYPE, grpc::CONTENT_TYPE);
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
-        headers.insert(header::USER_AGENT, USER_AGENT);
+        headers.insert(header::USER_AGENT, user_agent(&self.user_agent).map_err(fail)?);
         if compression != Compression::Identity {
             headers.insert(grpc::ENCODING, HeaderValue::from_static(compression.name()));
         }
@@ -162,10 +211,22 @@ impl ExporterConfig for Config {
             tls,
             server_name: self.tls.server_name_override.clone(),
             http2_only: true,
+            tuning: self.keepalive.as_ref().map(Keepalive::tuning).unwrap_or_default(),
         };
         let client = Arc::new(Client::new(target, self.connections));
         let level = self.compression_params.level;
         Ok(Arc::new(OtlpGrpc { client, uri, headers, compression, level }))
+    }
+}
+
+impl Config {
+    fn codec(&self) -> Compression {
+        match self.compression {
+            GrpcCompression::Gzip => Compression::Gzip,
+            GrpcCompression::Zstd => Compression::Zstd,
+            GrpcCompression::Snappy => Compression::Snappy,
+            GrpcCompression::None => Compression::Identity,
+        }
     }
 }
 

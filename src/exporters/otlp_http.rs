@@ -10,16 +10,17 @@
 //! `/v1/traces`, `/v1/metrics` or `/v1/logs` is appended to `endpoint`; `traces_endpoint` and its
 //! siblings are used as they are. `otlphttp` is the older name of this exporter.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request as HttpRequest, Uri, Version, header};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use super::{
+    connection::{AUTH, AUTH_REMEDY, Headers, MIDDLEWARES, REMOVE, refuse, validate_level},
     delivery::{RetryOnFailure, SendingQueue, delivery},
-    endpoint::{Endpoint, USER_AGENT, headers},
+    endpoint::{Endpoint, headers, user_agent},
     otlp_grpc::CompressionParams,
     outcome,
 };
@@ -28,13 +29,13 @@ use crate::{
         BoxFuture, BuildContext, Compression, Delivery, Entry, ExportError, Exporter,
         ExporterConfig, Request, Retry, Sent, StartError,
     },
-    config::{Interval, Node, Problems, Secret},
+    config::{Interval, Node, Problems},
     net::{
-        client::{Client, Segments, Target},
+        client::{Client, Segments, Target, Tuning},
         codec,
         tls::ClientTls,
     },
-    otlp::{Payload, Signal},
+    otlp::{Payload, Signal, payload::Body},
 };
 
 /// Sends OTLP over HTTP.
@@ -58,13 +59,64 @@ pub struct Config {
     /// Level of the compression.
     pub compression_params: CompressionParams,
     /// Headers of every request.
-    pub headers: BTreeMap<String, Secret>,
+    pub headers: Headers,
     /// HTTP/2 connections to the backend, where it speaks HTTP/2.
     pub connections: usize,
+    /// Form of the bodies: `proto` or `json`.
+    pub encoding: BodyEncoding,
+    /// HTTP/1.1 connections that may wait for a request; 0: 100.
+    pub max_idle_conns: usize,
+    /// The same: all connections go to one host.
+    pub max_idle_conns_per_host: usize,
+    /// No effect: as many as requests are sent at the same time (`sending_queue.num_consumers`).
+    pub max_conns_per_host: usize,
+    /// How long they wait; 0: until the backend closes them.
+    pub idle_conn_timeout: Interval,
+    /// A new HTTP/1.1 connection for every request.
+    pub disable_keep_alives: bool,
+    /// No effect: HTTP/2 is spoken where the backend offers it.
+    pub force_attempt_http2: bool,
+    /// Ping a quiet HTTP/2 connection after so long; 0: after a minute.
+    pub http2_read_idle_timeout: Interval,
+    /// Close it when the ping is not answered in so long.
+    pub http2_ping_timeout: Interval,
+    /// No effect: sizes are the HTTP library's.
+    pub read_buffer_size: Option<u64>,
+    /// No effect: sizes are the HTTP library's.
+    pub write_buffer_size: Option<u64>,
+    /// Proxies are not supported.
+    pub proxy_url: String,
+    /// Cookies are not supported.
+    pub cookies: Option<Cookies>,
+    /// Authenticators are not supported.
+    #[schemars(with = "serde_json::Value")]
+    pub auth: Option<IgnoredAny>,
+    /// Middlewares are not supported.
+    #[schemars(with = "serde_json::Value")]
+    pub middlewares: Option<Vec<IgnoredAny>>,
     /// Queue in front of the backend.
     pub sending_queue: SendingQueue,
     /// Sending again after a failure.
     pub retry_on_failure: RetryOnFailure,
+}
+
+/// `cookies`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cookies {
+    /// Whether the backend's cookies are kept; only `false` is supported.
+    pub enabled: bool,
+}
+
+/// Form of the bodies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BodyEncoding {
+    /// Binary protobuf, forwarded as it is.
+    #[default]
+    Proto,
+    /// OTLP/JSON, written from it: some thirty times the CPU.
+    Json,
 }
 
 /// Compression of HTTP requests.
@@ -116,15 +168,46 @@ impl Default for Config {
             timeout: Interval(Duration::from_secs(30)),
             compression: HttpCompression::Gzip,
             compression_params: CompressionParams::default(),
-            headers: BTreeMap::new(),
+            headers: Headers::default(),
             connections: 1,
+            encoding: BodyEncoding::Proto,
+            max_idle_conns: 0,
+            max_idle_conns_per_host: 0,
+            max_conns_per_host: 0,
+            idle_conn_timeout: Interval(Duration::from_secs(90)),
+            disable_keep_alives: false,
+            force_attempt_http2: true,
+            http2_read_idle_timeout: Interval::default(),
+            http2_ping_timeout: Interval(Duration::from_secs(15)),
+            read_buffer_size: None,
+            write_buffer_size: None,
+            proxy_url: String::new(),
+            cookies: None,
+            auth: None,
+            middlewares: None,
             sending_queue: SendingQueue::default(),
             retry_on_failure: RetryOnFailure::default(),
         }
     }
 }
 
+const PROXY: &str = "skep connects to the backend itself";
+
 impl Config {
+    fn tuning(&self) -> Tuning {
+        let default = Tuning::default();
+        let limit = [self.max_idle_conns, self.max_idle_conns_per_host].into_iter();
+        let max_idle = limit.filter(|limit| *limit > 0).min().unwrap_or(default.max_idle);
+        let positive = |interval: Interval| Some(interval.0).filter(|time| !time.is_zero());
+        Tuning {
+            ping_after: positive(self.http2_read_idle_timeout).or(default.ping_after),
+            ping_timeout: self.http2_ping_timeout.0,
+            max_idle: if self.disable_keep_alives { 0 } else { max_idle },
+            idle_timeout: positive(self.idle_conn_timeout),
+            ..default
+        }
+    }
+
     /// The URL of a signal.
     fn url(&self, signal: Signal) -> String {
         let own = match signal {
@@ -180,6 +263,16 @@ impl ExporterConfig for Config {
         if let Err(message) = headers(&self.headers) {
             problems.error(at.at("headers"), message);
         }
+        let keeps_cookies = self.cookies.is_some_and(|cookies| cookies.enabled);
+        let keys = [
+            (self.auth.is_some(), "auth", AUTH, AUTH_REMEDY),
+            (self.middlewares.is_some(), "middlewares", MIDDLEWARES, REMOVE),
+            (!self.proxy_url.is_empty(), "proxy_url", PROXY, "let the proxy forward a port"),
+            (keeps_cookies, "cookies", "an OTLP backend needs no session", REMOVE),
+        ];
+        refuse(&keys, at, problems);
+        validate_level(self.compression.codec(), self.compression_params.level, at, problems);
+        self.tls.validate(at.at("tls"), problems);
         self.sending_queue.validate(at, problems);
         self.retry_on_failure.validate(at, problems);
     }
@@ -203,6 +296,8 @@ impl ExporterConfig for Config {
             compression: self.compression.codec(),
             level: self.compression_params.level,
             connections: self.connections,
+            encoding: self.encoding,
+            tuning: self.tuning(),
         };
         post.build(cx)
     }
@@ -216,6 +311,8 @@ pub(super) struct Post {
     pub(super) compression: Compression,
     pub(super) level: Option<i32>,
     pub(super) connections: usize,
+    pub(super) encoding: BodyEncoding,
+    pub(super) tuning: Tuning,
 }
 
 impl Post {
@@ -226,23 +323,39 @@ impl Post {
             Some(true) => Some(self.tls.build(&[b"h2", b"http/1.1"]).map_err(fail)?),
             _ => None,
         };
-        let uri = self.url.parse().map_err(|_| fail(format!("`{}` is not a URL", self.url)))?;
         let mut headers = self.headers;
-        let protobuf = HeaderValue::from_static("application/x-protobuf");
-        headers.insert(header::CONTENT_TYPE, protobuf);
-        headers.insert(header::USER_AGENT, USER_AGENT);
+        let media_type = match self.encoding {
+            BodyEncoding::Proto => "application/x-protobuf",
+            BodyEncoding::Json => "application/json",
+        };
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+        if !headers.contains_key(header::USER_AGENT) {
+            headers.insert(header::USER_AGENT, user_agent("").map_err(fail)?);
+        }
         if self.compression != Compression::Identity {
             let name = HeaderValue::from_static(self.compression.name());
             headers.insert(header::CONTENT_ENCODING, name);
         }
-        let authority = HeaderValue::try_from(endpoint.authority())
-            .map_err(|_| fail(format!("`{}` is not a host", endpoint.host)))?;
+        // A configured host is what the backend is told, in either version of HTTP.
+        let authority = match headers.remove(header::HOST) {
+            Some(host) => host,
+            None => HeaderValue::try_from(endpoint.authority())
+                .map_err(|_| fail(format!("`{}` is not a host", endpoint.host)))?,
+        };
+        let scheme = if endpoint.tls == Some(true) { "https" } else { "http" };
+        let uri = Uri::builder()
+            .scheme(scheme)
+            .authority(authority.as_bytes())
+            .path_and_query(if endpoint.path.is_empty() { "/" } else { &endpoint.path })
+            .build()
+            .map_err(|_| fail(format!("`{}` is not a URL", self.url)))?;
         let target = Target {
             host: endpoint.host,
             port: endpoint.port,
             tls,
             server_name: self.tls.server_name_override.clone(),
             http2_only: false,
+            tuning: self.tuning,
         };
         Ok(Arc::new(OtlpHttp {
             client: Arc::new(Client::new(target, self.connections)),
@@ -251,6 +364,7 @@ impl Post {
             headers,
             compression: self.compression,
             level: self.level,
+            encoding: self.encoding,
         }))
     }
 }
@@ -262,26 +376,38 @@ struct OtlpHttp {
     headers: HeaderMap,
     compression: Compression,
     level: Option<i32>,
+    encoding: BodyEncoding,
+}
+
+impl OtlpHttp {
+    fn body(&self, payload: &Payload) -> Body {
+        if self.encoding == BodyEncoding::Proto {
+            return payload.body.clone();
+        }
+        let mut json = Vec::with_capacity(payload.len() * 2);
+        crate::otlp::json::write(payload.signal, &payload.body, &mut json);
+        smallvec::smallvec![Bytes::from(json)]
+    }
 }
 
 impl Exporter for OtlpHttp {
     fn encode(&self, payload: &Payload) -> Result<Request, ExportError> {
+        let body = self.body(payload);
         let body = if self.compression == Compression::Identity {
-            payload.body.clone()
+            body
         } else {
             let fail = |error: std::io::Error| ExportError {
                 retry: Retry::Never,
                 message: format!("the request could not be compressed: {error}"),
             };
-            let bytes =
-                codec::deflate(self.compression, self.level, &payload.body).map_err(fail)?;
+            let bytes = codec::deflate(self.compression, self.level, &body).map_err(fail)?;
             smallvec::smallvec![Bytes::from(bytes)]
         };
         Ok(Request { signal: payload.signal, items: payload.items, body, context: None })
     }
 
     fn encodes_inline(&self) -> bool {
-        self.compression == Compression::Identity
+        self.compression == Compression::Identity && self.encoding == BodyEncoding::Proto
     }
 
     fn send(&self, request: Request) -> BoxFuture<Result<Sent, ExportError>> {

@@ -50,9 +50,11 @@ pub(super) fn of_grpc(answer: &Answer) -> Result<Sent, ExportError> {
 pub(super) fn of_http(answer: &Answer) -> Result<Sent, ExportError> {
     let code = answer.status.as_u16();
     if answer.status.is_success() {
-        let is_protobuf = is_protobuf(&answer.headers);
-        let (rejected, message) =
-            if is_protobuf { grpc::partial_success(&answer.body) } else { (0, None) };
+        let (rejected, message) = if is_protobuf(&answer.headers) {
+            grpc::partial_success(&answer.body)
+        } else {
+            json_partial_success(&answer.body)
+        };
         return Ok(Sent { rejected, message });
     }
     let retry = match code {
@@ -68,6 +70,20 @@ pub(super) fn of_http(answer: &Answer) -> Result<Sent, ExportError> {
         code => remedy(matches!(retry, Retry::Denied), code == 404),
     };
     Err(ExportError { retry, message: format!("HTTP {code}{said}{remedy}") })
+}
+
+/// What a backend left out, by its answer in JSON. An answer that cannot be read says nothing: the
+/// status was a success, and sending the data again would double it.
+fn json_partial_success(body: &[u8]) -> (u64, Option<String>) {
+    let Ok(answer) = serde_json::from_slice::<serde_json::Value>(body) else { return (0, None) };
+    let partial = &answer["partialSuccess"];
+    let mut rejected = ["rejectedSpans", "rejectedDataPoints", "rejectedLogRecords"].into_iter();
+    let rejected = rejected.find_map(|key| match &partial[key] {
+        serde_json::Value::String(text) => text.parse().ok(),
+        number => number.as_u64(),
+    });
+    let message = partial["errorMessage"].as_str().filter(|text| !text.is_empty());
+    (rejected.unwrap_or_default(), message.map(str::to_owned))
 }
 
 /// Nothing came back: the connection failed. Always worth another attempt.
@@ -133,6 +149,17 @@ mod tests {
     fn grpc(status: &Status) -> Answer {
         let trailers = Some(status.to_headers());
         Answer { trailers, ..http(200, None, "") }
+    }
+
+    #[test]
+    fn partial_success_is_read_from_json_and_garbage_is_none() {
+        let body = r#"{"partialSuccess":{"rejectedSpans":"3","errorMessage":"too old"}}"#;
+        assert_eq!(json_partial_success(body.as_bytes()), (3, Some("too old".to_owned())));
+        let body = br#"{"partialSuccess":{"rejectedLogRecords":2}}"#;
+        assert_eq!(json_partial_success(body), (2, None));
+        for body in ["", "{}", "ok", r#"{"partialSuccess":{}}"#, "[1]"] {
+            assert_eq!(json_partial_success(body.as_bytes()), (0, None), "{body}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -23,7 +23,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::Instant};
 use tokio_rustls::TlsConnector;
 
 /// Longest answer that is read: what a backend says, not what it may send.
@@ -46,15 +46,83 @@ pub struct Target {
     pub server_name: Option<String>,
     /// Speak HTTP/2 without asking: gRPC.
     pub http2_only: bool,
+    /// How connections are kept.
+    pub tuning: Tuning,
+}
+
+/// How connections are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tuning {
+    /// Ping a quiet HTTP/2 connection after so long.
+    pub ping_after: Option<Duration>,
+    /// Close it when the ping is not answered in so long.
+    pub ping_timeout: Duration,
+    /// Ping also while no request is on its way.
+    pub pings_idle: bool,
+    /// HTTP/1.1 connections that may wait for a request; 0: none is kept.
+    pub max_idle: usize,
+    /// How long they wait; none: until the backend closes them.
+    pub idle_timeout: Option<Duration>,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Tuning {
+            ping_after: Some(Duration::from_mins(1)),
+            ping_timeout: Duration::from_secs(20),
+            pings_idle: false,
+            max_idle: 100,
+            idle_timeout: Some(Duration::from_secs(90)),
+        }
+    }
 }
 
 /// Connections to one backend. Shared by all requests of an exporter.
 pub struct Client {
     target: Target,
-    slots: Vec<tokio::sync::Mutex<Option<http2::SendRequest<Segments>>>>,
+    slots: Vec<Slot>,
     next: AtomicUsize,
-    /// HTTP/1.1 connections that wait for a request.
-    idle: Mutex<Vec<http1::SendRequest<Segments>>>,
+    /// Whether the backend is known to speak HTTP/1.1 only: then no request waits for another
+    /// one's connection.
+    is_http1: AtomicBool,
+    /// HTTP/1.1 connections that wait for a request, the latest last.
+    idle: Mutex<Vec<(http1::SendRequest<Segments>, Instant)>>,
+}
+
+/// One HTTP/2 connection. Whoever opens it holds the lock, and others wait: they would have to
+/// connect as well.
+#[derive(Default)]
+struct Slot {
+    open: tokio::sync::Mutex<Option<http2::SendRequest<Segments>>>,
+    /// Requests given up in a row, none of which was answered.
+    stalled: AtomicUsize,
+}
+
+/// So many requests given up in a row, and a connection is taken for dead: a peer that vanished
+/// without a word would hold every request until its time-out.
+const STALLED: usize = 3;
+
+/// Counts a request that is dropped before it was answered.
+struct OnItsWay<'a>(&'a Slot);
+
+impl Drop for OnItsWay<'_> {
+    fn drop(&mut self) {
+        self.0.stalled.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl OnItsWay<'_> {
+    fn answered(self) {
+        self.0.stalled.store(0, Ordering::Relaxed);
+        std::mem::forget(self);
+    }
+}
+
+/// Why a request was not answered.
+enum Failed {
+    /// It did not leave: the connection was closing.
+    Unsent(Box<Request<Segments>>),
+    Broken(CallError),
 }
 
 /// What a backend answered.
@@ -83,68 +151,137 @@ enum Connected {
 impl Client {
     /// A client of `connections` HTTP/2 connections at most; none is opened yet.
     pub fn new(target: Target, connections: usize) -> Self {
-        let slots = (0..connections.max(1)).map(|_| tokio::sync::Mutex::new(None)).collect();
-        Client { target, slots, next: AtomicUsize::new(0), idle: Mutex::new(Vec::new()) }
+        let slots = (0..connections.max(1)).map(|_| Slot::default()).collect();
+        let is_http1 = AtomicBool::new(target.tls.is_none() && !target.http2_only);
+        Client { target, slots, next: AtomicUsize::new(0), is_http1, idle: Mutex::default() }
     }
 
-    /// Sends one request and reads the whole answer.
+    /// Sends one request and reads the whole answer. A request that meets a connection as the
+    /// backend closes it goes out once more on another one.
     pub async fn call(&self, request: Request<Segments>) -> Result<Answer, CallError> {
+        let mut request = request;
+        loop {
+            request = match self.attempt(request).await {
+                Ok(answer) => return Ok(answer),
+                Err(Failed::Unsent(unsent)) => *unsent,
+                Err(Failed::Broken(error)) => return Err(error),
+            };
+        }
+    }
+
+    /// On a connection that is kept, or on a new one, which cannot be closing.
+    async fn attempt(&self, request: Request<Segments>) -> Result<Answer, Failed> {
         if !self.target.http2_only {
             while let Some(mut idle) = self.take_idle() {
                 if idle.ready().await.is_ok() {
-                    return self.call_http1(idle, request).await;
+                    return self.call_http1(idle, request, false).await;
                 }
             }
         }
-        let slot = self.next.fetch_add(1, Ordering::Relaxed) % self.slots.len();
-        let mut kept = self.slots[slot].lock().await;
+        if self.is_http1.load(Ordering::Relaxed) {
+            return match self.connect().await.map_err(Failed::Broken)? {
+                Connected::Http1(open) => self.call_http1(open, request, true).await,
+                Connected::Http2(open) => {
+                    self.call_http2(&Slot::default(), open, request, true).await
+                }
+            };
+        }
+        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.slots.len();
+        let slot = &self.slots[turn];
+        let mut kept = slot.open.lock().await;
+        if slot.stalled.swap(0, Ordering::Relaxed) >= STALLED {
+            *kept = None;
+        }
         if let Some(open) = kept.as_ref().filter(|open| !open.is_closed()) {
             let open = open.clone();
             drop(kept);
-            return self.call_http2(open, request).await;
+            return self.call_http2(slot, open, request, false).await;
         }
-        match self.connect().await? {
+        match self.connect().await.map_err(Failed::Broken)? {
             Connected::Http2(open) => {
                 *kept = Some(open.clone());
                 drop(kept);
-                self.call_http2(open, request).await
+                self.call_http2(slot, open, request, true).await
             }
             Connected::Http1(open) => {
+                self.is_http1.store(true, Ordering::Relaxed);
                 drop(kept);
-                self.call_http1(open, request).await
+                self.call_http1(open, request, true).await
             }
         }
     }
 
     async fn call_http2(
         &self,
+        slot: &Slot,
         mut open: http2::SendRequest<Segments>,
         request: Request<Segments>,
-    ) -> Result<Answer, CallError> {
-        open.ready().await.map_err(|error| self.broken(&error))?;
-        let response = open.send_request(request).await.map_err(|error| self.broken(&error))?;
-        self.read(response).await
+        is_new: bool,
+    ) -> Result<Answer, Failed> {
+        let on_its_way = OnItsWay(slot);
+        if let Err(error) = open.ready().await {
+            on_its_way.answered();
+            return Err(self.unsent(&error, Some(request), is_new));
+        }
+        let response = match open.try_send_request(request).await {
+            Ok(response) => response,
+            Err(mut error) => {
+                on_its_way.answered();
+                let unsent = error.take_message();
+                return Err(self.unsent(error.error(), unsent, is_new));
+            }
+        };
+        let answer = self.read(response).await;
+        on_its_way.answered();
+        answer.map_err(Failed::Broken)
     }
 
     async fn call_http1(
         &self,
         mut open: http1::SendRequest<Segments>,
         mut request: Request<Segments>,
-    ) -> Result<Answer, CallError> {
+        is_new: bool,
+    ) -> Result<Answer, Failed> {
         // Origin form: only a proxy is sent the whole URL.
         if let Some(path) = request.uri().path_and_query() {
             *request.uri_mut() = Uri::from(path.clone());
         }
-        let response = open.send_request(request).await.map_err(|error| self.broken(&error))?;
-        let answer = self.read(response).await?;
+        let response = match open.try_send_request(request).await {
+            Ok(response) => response,
+            Err(mut error) => {
+                let unsent = error.take_message();
+                return Err(self.unsent(error.error(), unsent, is_new));
+            }
+        };
+        let answer = self.read(response).await.map_err(Failed::Broken)?;
         if !open.is_closed() {
-            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(open);
+            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            if idle.len() < self.target.tuning.max_idle {
+                idle.push((open, Instant::now()));
+            }
         }
         Ok(answer)
     }
 
+    /// A request comes back to be sent again where it has not left on a connection that was kept.
+    fn unsent(
+        &self,
+        error: &hyper::Error,
+        request: Option<Request<Segments>>,
+        is_new: bool,
+    ) -> Failed {
+        match request {
+            Some(request) if !is_new => Failed::Unsent(Box::new(request)),
+            _ => Failed::Broken(self.broken(error)),
+        }
+    }
+
     fn take_idle(&self) -> Option<http1::SendRequest<Segments>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(limit) = self.target.tuning.idle_timeout {
+            idle.retain(|(_, since)| since.elapsed() < limit);
+        }
+        idle.pop().map(|(open, _)| open)
     }
 
     async fn read(&self, response: http::Response<Incoming>) -> Result<Answer, CallError> {
@@ -196,13 +333,16 @@ impl Client {
     {
         // A connection ends with its last handle or with the peer; the task ends with it.
         if is_h2 {
+            let tuning = &self.target.tuning;
             let (open, connection) = http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
                 .initial_stream_window_size(1 << 20)
                 .initial_connection_window_size(4 << 20)
                 .max_frame_size(1 << 20)
                 .max_send_buf_size(4 << 20)
-                .keep_alive_interval(Some(Duration::from_mins(1)))
+                .keep_alive_interval(tuning.ping_after)
+                .keep_alive_timeout(tuning.ping_timeout)
+                .keep_alive_while_idle(tuning.pings_idle)
                 .handshake(io)
                 .await
                 .map_err(|error| self.broken(&error))?;

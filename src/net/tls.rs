@@ -8,19 +8,23 @@ use std::{
 };
 
 use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedProtocolVersion,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::CryptoProvider,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
+    version::{TLS12, TLS13},
 };
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
+
+use crate::config::{Interval, Node, Problems, Secret};
 
 pub use server::{Acceptor, ServerTls};
 
 /// `tls` of an exporter.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "the Collector's keys")]
 pub struct ClientTls {
     /// Speak plaintext. Has no meaning for an `https://` endpoint.
     pub insecure: bool,
@@ -36,25 +40,103 @@ pub struct ClientTls {
     pub key_file: Option<String>,
     /// Name that the server's certificate must bear, where it is not the endpoint's host.
     pub server_name_override: Option<String>,
+    /// The authorities as text, instead of `ca_file`.
+    pub ca_pem: Option<String>,
+    /// The client's certificate as text, instead of `cert_file`.
+    pub cert_pem: Option<String>,
+    /// Its key as text, instead of `key_file`.
+    pub key_pem: Option<Secret>,
+    /// Lowest version: `1.2` or `1.3`.
+    pub min_version: Option<String>,
+    /// Highest version: `1.2` or `1.3`.
+    pub max_version: Option<String>,
+    /// Certificates of clients are read when skep starts; only 0 is supported.
+    pub reload_interval: Interval,
+    /// The library's suites are used.
+    pub cipher_suites: Vec<String>,
+    /// The library's groups are used.
+    pub curve_preferences: Vec<String>,
+    /// There are no insecure suites to include.
+    pub include_insecure_cipher_suites: bool,
+    /// Keys in a TPM are not supported.
+    #[schemars(with = "serde_json::Value")]
+    pub tpm: Option<IgnoredAny>,
 }
 
 impl ClientTls {
+    /// Checks what can be checked without reading files. `at` is the section.
+    pub fn validate(&self, at: &Node, problems: &mut Problems) {
+        for (file, pem, has_both) in [
+            ("ca_file", "ca_pem", self.ca_file.is_some() && self.ca_pem.is_some()),
+            ("cert_file", "cert_pem", self.cert_file.is_some() && self.cert_pem.is_some()),
+            ("key_file", "key_pem", self.key_file.is_some() && self.key_pem.is_some()),
+        ] {
+            if has_both {
+                problems.error(at.at(pem), format!("`{file}` and `{pem}` exclude each other"));
+            }
+        }
+        let has_certificate = self.cert_file.is_some() || self.cert_pem.is_some();
+        let has_key = self.key_file.is_some() || self.key_pem.is_some();
+        if has_certificate != has_key {
+            problems
+                .error(at, "a client certificate and its key go together")
+                .help("set both `cert_file` and `key_file`, or neither");
+        }
+        for (key, version) in
+            [("min_version", &self.min_version), ("max_version", &self.max_version)]
+        {
+            validate_version(key, version.as_deref(), at, problems);
+        }
+        for (is_set, key, why) in [
+            (!self.reload_interval.0.is_zero(), "reload_interval", "files are read at the start"),
+            (!self.cipher_suites.is_empty(), "cipher_suites", "the library's are used"),
+            (!self.curve_preferences.is_empty(), "curve_preferences", "the library's are used"),
+            (
+                self.include_insecure_cipher_suites,
+                "include_insecure_cipher_suites",
+                "there are none",
+            ),
+        ] {
+            if is_set {
+                problems.warning(at.at(key), format!("`{key}` has no effect: {why}"));
+            }
+        }
+        if self.tpm.is_some() {
+            problems
+                .error(at.at("tpm"), "keys in a TPM are not supported")
+                .help("put the key into a file and name it in `key_file`");
+        }
+    }
+
     /// Reads the files and builds the settings of a connection. `protocols` go into ALPN.
     pub fn build(&self, protocols: &[&[u8]]) -> Result<Arc<ClientConfig>, String> {
         let builder = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?;
+            .with_protocol_versions(&versions(
+                self.min_version.as_deref(),
+                self.max_version.as_deref(),
+            ))
+            .map_err(|error| format!("`min_version` is above `max_version`: {error}"))?;
         let builder = if self.insecure_skip_verify {
             builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer(provider())))
         } else {
             builder.with_root_certificates(self.roots()?)
         };
-        let mut config = match (&self.cert_file, &self.key_file) {
-            (Some(cert), Some(key)) => builder
-                .with_client_auth_cert(certificates(cert)?, private_key(key)?)
-                .map_err(|error| format!("the client certificate `{cert}` is unusable: {error}"))?,
+        let certificate = match (&self.cert_file, &self.cert_pem) {
+            (Some(file), _) => Some(certificates(file)?),
+            (None, Some(pem)) => Some(certificates_of("cert_pem", pem.as_bytes())?),
+            (None, None) => None,
+        };
+        let key = match (&self.key_file, &self.key_pem) {
+            (Some(file), _) => Some(private_key(file)?),
+            (None, Some(pem)) => Some(private_key_of("key_pem", pem.expose().as_bytes())?),
+            (None, None) => None,
+        };
+        let mut config = match (certificate, key) {
+            (Some(certificate), Some(key)) => builder
+                .with_client_auth_cert(certificate, key)
+                .map_err(|error| format!("the client certificate is unusable: {error}"))?,
             (None, None) => builder.with_no_client_auth(),
-            _ => return Err("`cert_file` and `key_file` go together".to_owned()),
+            _ => return Err("a client certificate and its key go together".to_owned()),
         };
         config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         Ok(Arc::new(config))
@@ -62,13 +144,18 @@ impl ClientTls {
 
     fn roots(&self) -> Result<Arc<RootCertStore>, String> {
         let named = self.ca_file.as_deref().filter(|file| !file.is_empty());
-        let Some(file) = named else { return Ok(system_roots()) };
+        let authorities = match (named, &self.ca_pem) {
+            (Some(file), _) => certificates(file)?,
+            (None, Some(pem)) => certificates_of("ca_pem", pem.as_bytes())?,
+            (None, None) => return Ok(system_roots()),
+        };
         let mut roots = RootCertStore::empty();
         if self.include_system_ca_certs_pool {
             roots.roots.extend(system_roots().roots.iter().cloned());
         }
-        for certificate in certificates(file)? {
-            roots.add(certificate).map_err(|error| format!("`{file}` is no authority: {error}"))?;
+        for certificate in authorities {
+            let name = named.unwrap_or("ca_pem");
+            roots.add(certificate).map_err(|error| format!("`{name}` is no authority: {error}"))?;
         }
         Ok(Arc::new(roots))
     }
@@ -103,8 +190,40 @@ fn certificates_of(name: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>
 }
 
 fn private_key(file: &str) -> Result<PrivateKeyDer<'static>, String> {
-    PrivateKeyDer::from_pem_slice(&read(file)?)
-        .map_err(|error| format!("`{file}` holds no PEM private key: {error}"))
+    private_key_of(file, &read(file)?)
+}
+
+fn private_key_of(name: &str, pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
+    PrivateKeyDer::from_pem_slice(pem)
+        .map_err(|error| format!("`{name}` holds no PEM private key: {error}"))
+}
+
+/// Versions from lowest to highest, as configured.
+fn versions(min: Option<&str>, max: Option<&str>) -> Vec<&'static SupportedProtocolVersion> {
+    let mut versions = Vec::new();
+    if min != Some("1.3") {
+        versions.push(&TLS12);
+    }
+    if max != Some("1.2") {
+        versions.push(&TLS13);
+    }
+    versions
+}
+
+fn validate_version(key: &str, version: Option<&str>, at: &Node, problems: &mut Problems) {
+    match version {
+        None | Some("1.2" | "1.3") => {}
+        Some("1.0" | "1.1") if key == "min_version" => {
+            problems
+                .warning(at.at(key), "TLS 1.0 and 1.1 are not spoken; the lowest is 1.2")
+                .help("write `min_version: \"1.2\"`");
+        }
+        Some(other) => {
+            problems
+                .error(at.at(key), format!("`{other}` is not a version that is spoken"))
+                .help("valid: \"1.2\", \"1.3\"");
+        }
+    }
 }
 
 fn read(file: &str) -> Result<Vec<u8>, String> {

@@ -7,11 +7,11 @@ use std::{
 };
 
 use rustls::{
-    RootCertStore, ServerConfig, SupportedProtocolVersion,
+    RootCertStore, ServerConfig,
     crypto::CryptoProvider,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    pki_types::{CertificateDer, PrivateKeyDer},
     server::WebPkiClientVerifier,
-    version::{TLS12, TLS13},
+    version::TLS12,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, de::IgnoredAny};
@@ -77,19 +77,7 @@ impl ServerTls {
         for (key, version) in
             [("min_version", &self.min_version), ("max_version", &self.max_version)]
         {
-            match version.as_deref() {
-                None | Some("1.2" | "1.3") => {}
-                Some("1.0" | "1.1") if key == "min_version" => {
-                    problems
-                        .warning(at.at(key), "TLS 1.0 and 1.1 are not spoken; the lowest is 1.2")
-                        .help("write `min_version: \"1.2\"`");
-                }
-                Some(other) => {
-                    problems
-                        .error(at.at(key), format!("`{other}` is not a version that is spoken"))
-                        .help("valid: \"1.2\", \"1.3\"");
-                }
-            }
+            super::validate_version(key, version.as_deref(), at, problems);
         }
         if let Err(message) = self.provider() {
             let key = if message.contains("group") { "curve_preferences" } else { "cipher_suites" };
@@ -163,21 +151,13 @@ impl ServerTls {
         Ok(Arc::new(provider))
     }
 
-    fn versions(&self) -> Vec<&'static SupportedProtocolVersion> {
-        let mut versions = Vec::new();
-        if self.min_version.as_deref() != Some("1.3") {
-            versions.push(&TLS12);
-        }
-        if self.max_version.as_deref() != Some("1.2") {
-            versions.push(&TLS13);
-        }
-        versions
-    }
-
     fn build(&self) -> Result<Arc<ServerConfig>, String> {
         let provider = self.provider()?;
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_protocol_versions(&self.versions())
+            .with_protocol_versions(&super::versions(
+                self.min_version.as_deref(),
+                self.max_version.as_deref(),
+            ))
             .map_err(|error| format!("`min_version` is above `max_version`: {error}"))?;
         let builder = match self.client_authorities() {
             None => builder.with_no_client_auth(),
@@ -221,8 +201,7 @@ impl ServerTls {
             (Some(file), _) => super::private_key(file),
             (None, pem) => {
                 let pem = pem.as_ref().map(Secret::expose).unwrap_or_default();
-                PrivateKeyDer::from_pem_slice(pem.as_bytes())
-                    .map_err(|error| format!("`key_pem` holds no PEM private key: {error}"))
+                super::private_key_of("key_pem", pem.as_bytes())
             }
         }
     }

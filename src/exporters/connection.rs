@@ -1,0 +1,149 @@
+//! What exporters' configuration says of headers and connections, with the Collector's keys.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, SeqAccess, Visitor},
+};
+
+use crate::{
+    component::Compression,
+    config::{Interval, Node, Problems, Secret},
+    net::client::Tuning,
+};
+
+/// Headers of every request: a map, or a list of `{ name, value }`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Headers(pub BTreeMap<String, Secret>);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pair {
+    name: String,
+    #[serde(default)]
+    value: Secret,
+}
+
+impl<'de> Deserialize<'de> for Headers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(HeadersVisitor)
+    }
+}
+
+struct HeadersVisitor;
+
+impl<'de> Visitor<'de> for HeadersVisitor {
+    type Value = Headers;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map of headers, or a list of `{name, value}`")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Headers, A::Error> {
+        let mut headers = BTreeMap::new();
+        while let Some((name, value)) = map.next_entry()? {
+            headers.insert(name, value);
+        }
+        Ok(Headers(headers))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Headers, A::Error> {
+        let mut headers = BTreeMap::new();
+        while let Some(Pair { name, value }) = list.next_element()? {
+            headers.insert(name, value);
+        }
+        Ok(Headers(headers))
+    }
+}
+
+impl JsonSchema for Headers {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "headers".into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let secret = generator.subschema_for::<Secret>();
+        json_schema!({ "anyOf": [
+            { "type": "object", "additionalProperties": secret },
+            { "type": "array", "items": {
+                "type": "object",
+                "properties": { "name": { "type": "string" }, "value": secret },
+                "required": ["name"],
+                "additionalProperties": false,
+            } },
+        ] })
+    }
+}
+
+/// `keepalive` of a gRPC exporter.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Keepalive {
+    /// Ping a quiet connection after so long.
+    pub time: Interval,
+    /// Close it when the ping is not answered in so long.
+    pub timeout: Interval,
+    /// Ping also while no request is on its way.
+    pub permit_without_stream: bool,
+}
+
+impl Default for Keepalive {
+    fn default() -> Self {
+        Keepalive {
+            time: Interval(Duration::from_secs(10)),
+            timeout: Interval(Duration::from_secs(10)),
+            permit_without_stream: false,
+        }
+    }
+}
+
+impl Keepalive {
+    pub(super) fn tuning(&self) -> Tuning {
+        Tuning {
+            ping_after: Some(self.time.0).filter(|time| !time.is_zero()),
+            ping_timeout: self.timeout.0,
+            pings_idle: self.permit_without_stream,
+            ..Tuning::default()
+        }
+    }
+}
+
+/// A key that is known and not supported: whether it is set, its name, why, and what to do instead.
+pub(super) type Unsupported = (bool, &'static str, &'static str, &'static str);
+
+pub(super) const AUTH: &str = "authenticators are extensions that skep does not have";
+pub(super) const AUTH_REMEDY: &str =
+    "put the credentials into `headers`, for instance `authorization: Bearer ${env:TOKEN}`";
+pub(super) const MIDDLEWARES: &str = "middlewares are extensions that skep does not have";
+pub(super) const REMOVE: &str = "remove the key";
+
+/// Says which of the keys are set that cannot have their effect.
+pub(super) fn refuse(keys: &[Unsupported], at: &Node, problems: &mut Problems) {
+    for (is_set, key, why, remedy) in keys {
+        if *is_set {
+            problems.error(at.at(key), format!("`{key}` is not supported: {why}")).help(*remedy);
+        }
+    }
+}
+
+/// Checks `compression_params.level` for a codec.
+pub(super) fn validate_level(
+    compression: Compression,
+    level: Option<i32>,
+    at: &Node,
+    problems: &mut Problems,
+) {
+    let Some(level) = level else { return };
+    let (is_valid, valid) = match compression {
+        Compression::Gzip | Compression::Zlib => (matches!(level, -1 | 1..=9), "-1, 1 to 9"),
+        Compression::Zstd => (matches!(level, 1..=22), "1 to 22"),
+        _ => (false, "none: this compression has no levels"),
+    };
+    if !is_valid {
+        let name = compression.name();
+        problems
+            .error(at.at("compression_params::level"), format!("{level} is no level of `{name}`"))
+            .help(format!("valid: {valid}"));
+    }
+}
