@@ -19,7 +19,7 @@ use skep::{
     otlp::{
         Payload, Signal,
         check::{self, Utf8},
-        split,
+        merge, split,
     },
     processors,
     telemetry::Telemetry,
@@ -100,6 +100,13 @@ fn split_in_ten(bencher: Bencher) {
     bencher
         .counter(ItemsCount::new(SPANS))
         .bench(|| split::by_items(black_box(payload.clone()), 10));
+}
+
+/// Twenty requests of one sender.
+#[divan::bench]
+fn merge_twenty_equal_resources(bencher: Bencher) {
+    let segments = vec![request(); 20];
+    bencher.counter(ItemsCount::new(20 * SPANS)).bench(|| merge::merge_equal(black_box(&segments)));
 }
 
 /// The `attributes` processor with one action.

@@ -4,6 +4,7 @@
 pub mod check;
 pub mod custody;
 pub mod json;
+pub mod merge;
 pub mod payload;
 pub mod record;
 pub mod schema;

@@ -11,6 +11,10 @@
 //! splits what is larger; `send_batch_max_bytes` does so by bytes, for backends that limit
 //! requests (gRPC servers take 4 MiB by default).
 //!
+//! With `merge_equal_resources` a batch holds each resource once, whichever requests its items came
+//! in: smaller requests where senders send often, for one copy of the batch. Not known to the
+//! Collector.
+//!
 //! With `metadata_keys` there is one batch per combination of these request headers, and it keeps
 //! them. Otherwise a batch has no request context.
 
@@ -27,7 +31,7 @@ use crate::{
     component::{BuildContext, Entry, Output, Partition, Processor, ProcessorConfig, StartError},
     config::{Interval, Node, Problems},
     otlp::{
-        Payload, Signal,
+        Payload, Signal, merge,
         payload::{Context, Reason},
         split,
     },
@@ -46,6 +50,9 @@ pub struct Config {
     pub send_batch_max_size: u64,
     /// Most bytes of a batch before compression; 0: no limit. Not known to the Collector.
     pub send_batch_max_bytes: u64,
+    /// Joins resource entries whose resource and schema URL are the same bytes, and in them scopes
+    /// likewise; the first of them says the order. Not known to the Collector.
+    pub merge_equal_resources: bool,
     /// Separate batches per values of these request headers.
     pub metadata_keys: Vec<String>,
     /// Most combinations of their values; 0: no limit.
@@ -59,6 +66,7 @@ impl Default for Config {
             timeout: Interval(Duration::from_millis(200)),
             send_batch_max_size: 0,
             send_batch_max_bytes: 0,
+            merge_equal_resources: false,
             metadata_keys: Vec::new(),
             metadata_cardinality_limit: 1000,
         }
@@ -162,7 +170,13 @@ impl Batch {
             || (max_bytes > 0 && making.bytes >= max_bytes)
     }
 
-    fn send(&self, payload: Payload, trigger: Trigger, out: &mut Output) {
+    fn send(&self, mut payload: Payload, trigger: Trigger, out: &mut Output) {
+        if self.config.merge_equal_resources
+            && let Some(merged) = merge::merge_equal(&payload.body)
+        {
+            // Where there is no room for the copy the batch goes as it is.
+            let _ = payload.replace_body(std::iter::once(merged).collect());
+        }
         let counter = match trigger {
             Trigger::Size => &self.stats.size_triggers,
             Trigger::Timeout => &self.stats.timeout_triggers,
@@ -324,6 +338,22 @@ mod tests {
         assert_eq!(push(&mut *batch, spans(1), now), [1]);
         let mut batch = build(&Config { send_batch_size: 0, ..Config::default() });
         assert_eq!(push(&mut *batch, spans(1), now), [1]);
+    }
+
+    #[test]
+    fn equal_resources_are_joined_where_that_is_asked_for() {
+        for (merge_equal_resources, entries) in [(false, 2), (true, 1)] {
+            let config = Config { send_batch_size: 6, merge_equal_resources, ..Config::default() };
+            let mut batch = build(&config);
+            let mut out = Output::at(Instant::now());
+            batch.process(spans(3), &mut out);
+            batch.process(spans(4), &mut out);
+            let sent = out.take();
+            let bytes = sent[0].body.concat();
+            let found = crate::otlp::view::traces(&bytes);
+            assert_eq!((sent.len(), sent[0].items, found.count()), (1, 7, entries));
+            assert_eq!(split::count_items(Signal::Traces, &bytes), 7);
+        }
     }
 
     #[test]

@@ -174,6 +174,30 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn joining_equal_entries_keeps_every_item_with_its_headers(
+        signal in signals(), seed: u64, other: u64,
+    ) {
+        let bodies = [seed, other, seed].map(|seed| request(signal, seed, OneOfs::Mixed));
+        let segments = bodies.clone().map(Bytes::from);
+        let merged = merge::merge_equal(&segments);
+        prop_assert_eq!(merged.is_some(), !bodies[0].is_empty() && has_entries(&bodies[0]));
+        let Some(merged) = merged else { return Ok(()) };
+        prop_assert!(check(signal, &merged).is_ok());
+        prop_assert!(merged.len() <= bodies.concat().len());
+        let [mut found, mut expected] = [&merged[..], &bodies.concat()].map(|b| oracle::items(signal, b));
+        found.sort();
+        expected.sort();
+        prop_assert_eq!(difference(&found, &expected), None);
+        prop_assert_eq!(merge::merge_equal(&[merged]), None, "once is enough");
+    }
+}
+
+fn has_entries(body: &[u8]) -> bool {
+    Fields::new(body).flatten().any(|field| field.number == 1)
+}
+
 /// Adds one attribute to every item.
 struct Adder(Vec<u8>);
 
