@@ -22,9 +22,6 @@ use proto::control_service_server::ControlServiceServer;
 /// Where the control plane listens by default.
 pub const DEFAULT_ENDPOINT: &str = "127.0.0.1:8687";
 
-/// How often the health service looks at the state of the process.
-const LOOK: Duration = Duration::from_millis(200);
-
 /// The control plane, open but not answering yet.
 #[derive(Debug)]
 pub struct Admin {
@@ -113,18 +110,16 @@ pub fn serve(
 /// Keeps `grpc.health.v1` at the state of the process, for the process (empty name) and the
 /// control service.
 async fn report(reporter: HealthReporter, telemetry: Arc<Telemetry>) {
-    let mut ticks = tokio::time::interval(LOOK);
-    let mut before = None;
     loop {
-        ticks.tick().await;
+        // Made before the state is read, so that no change falls between the two.
+        let changed = telemetry.ready_changed.notified();
+        let mut changed = std::pin::pin!(changed);
+        changed.as_mut().enable();
         let is_ready = verdict::is_ready(&telemetry);
-        if before == Some(is_ready) {
-            continue;
-        }
-        before = Some(is_ready);
         let status = if is_ready { ServingStatus::Serving } else { ServingStatus::NotServing };
         reporter.set_service_status("", status).await;
         reporter.set_service_status("skep.control.v1.ControlService", status).await;
+        changed.await;
     }
 }
 

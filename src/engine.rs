@@ -12,6 +12,7 @@
 pub mod admission;
 pub mod budget;
 pub mod door;
+mod gather;
 pub mod graph;
 pub mod memory;
 pub mod plan;
@@ -225,7 +226,7 @@ impl Running {
             started.exporting.push((stats.id.clone(), stats.destination.clone()));
         }
         started.exporting.dedup();
-        telemetry.ready.set(1);
+        telemetry.set_ready(true);
         on_started(&started);
         tracing::info!("Everything is ready. Begin running and processing data.");
         Ok(Running {
@@ -249,7 +250,7 @@ impl Running {
         tokio::select! {
             () = signals.ended() => Cause::Signal,
             Some(worker) = self.panics.recv() => {
-                self.telemetry.ready.set(0);
+                self.telemetry.set_ready(false);
                 tracing::error!(worker, "a worker panicked; the process ends");
                 Cause::Panic
             }
@@ -260,7 +261,7 @@ impl Running {
     async fn drain(mut self, timeout: Duration) -> Ended {
         let started = Instant::now();
         let left = || timeout.saturating_sub(started.elapsed());
-        self.telemetry.ready.set(0);
+        self.telemetry.set_ready(false);
         tracing::info!(timeout = ?timeout, "Starting shutdown...");
         let _ = self.stop_receivers.send(true);
         // Senders that do not finish get a third of the time; the rest belongs to what is here.

@@ -205,9 +205,17 @@ pub struct Telemetry {
     inventory: Mutex<Arc<Inventory>>,
     /// 1 once the pipelines run, 0 before and from the start of the drain.
     pub ready: Number,
+    /// Told of every change of `ready`.
+    pub ready_changed: tokio::sync::Notify,
 }
 
 impl Telemetry {
+    /// Says that the pipelines run, or that the drain begins.
+    pub fn set_ready(&self, is_ready: bool) {
+        self.ready.set(is_ready.into());
+        self.ready_changed.notify_waiters();
+    }
+
     /// Notes what runs now.
     pub fn set_inventory(&self, inventory: Inventory) {
         *self.inventory.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(inventory);

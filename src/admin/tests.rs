@@ -12,7 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[tokio::test]
 async fn programs_read_health_and_topology() {
     let telemetry = Arc::new(Telemetry::default());
-    telemetry.ready.set(1);
+    telemetry.set_ready(true);
     telemetry.receiver("otlp", Signal::Traces, "grpc").accepted.add(1);
     let exporter = telemetry.exporter("otlp/b", Signal::Traces, "b:4317");
     exporter.erred(std::time::SystemTime::now(), "connection refused");
@@ -68,7 +68,7 @@ async fn the_health_service_follows_readiness() {
         while watch.message().await.unwrap().unwrap().status != wanted {}
     };
     tokio::time::timeout(PATIENCE, until(ServingStatus::NotServing)).await.unwrap();
-    telemetry.ready.set(1);
+    telemetry.set_ready(true);
     tokio::time::timeout(PATIENCE, until(ServingStatus::Serving)).await.unwrap();
     stop.send(true).unwrap();
     tokio::time::timeout(PATIENCE, serving).await.unwrap().unwrap();

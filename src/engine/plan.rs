@@ -359,6 +359,13 @@ impl Planner<'_> {
         let asks = |id: &ComponentId| {
             self.blueprint.processors.get(id).is_some_and(|config| config.needs_context())
         };
+        let batches_by_it = |id: &ComponentId| {
+            let queue = self.blueprint.exporters.get(id).and_then(|config| config.delivery().queue);
+            queue.and_then(|queue| queue.batch).is_some_and(|batch| !batch.metadata_keys.is_empty())
+        };
+        if pipeline.exporters.iter().any(batches_by_it) {
+            return true;
+        }
         processors.clone().any(asks) || (is_connected && self.blueprint.processors.keys().any(asks))
     }
 }

@@ -33,7 +33,11 @@ use crate::{
     telemetry::{ExporterStats, Telemetry},
 };
 
-use super::{pool::Offload, retry::Retries};
+use super::{
+    gather::{self, Gather, Queued},
+    pool::Offload,
+    retry::Retries,
+};
 
 /// Requests in flight where there is no queue to say how many.
 const SYNCHRONOUS_CONSUMERS: usize = 64;
@@ -55,13 +59,6 @@ enum Message {
     Payload(Queued),
     /// Nothing comes after this.
     Close,
-}
-
-/// A payload in the queue, with what it takes up there.
-struct Queued {
-    payload: Payload,
-    size: u64,
-    bytes: u64,
 }
 
 impl ExportQueue {
@@ -193,31 +190,48 @@ impl Dispatcher {
         let consumers =
             self.queue.settings.as_ref().map_or(SYNCHRONOUS_CONSUMERS, |queue| queue.consumers);
         let places = Arc::new(Semaphore::new(consumers));
+        let batch = self.queue.settings.as_ref().and_then(|queue| queue.batch.clone());
+        let mut gather = batch.map(Gather::new);
         let mut sending = JoinSet::new();
-        let mut lost = 0;
-        loop {
-            let next = tokio::select! {
-                next = self.rx.recv() => next,
+        let (mut lost, mut is_open) = (0, true);
+        while is_open {
+            let due = gather.as_ref().and_then(Gather::due);
+            let ready = tokio::select! {
+                next = self.rx.recv() => match (next, &mut gather) {
+                    (Some(Message::Payload(queued)), None) => vec![queued],
+                    (Some(Message::Payload(queued)), Some(gather)) => gather.push(queued),
+                    (Some(Message::Close) | None, gather) => {
+                        is_open = false;
+                        gather.as_mut().map(Gather::take_all).unwrap_or_default()
+                    }
+                },
+                () = gather::until(due) => {
+                    gather.as_mut().map(Gather::take_due).unwrap_or_default()
+                }
                 Some(done) = sending.join_next() => { lost += done.unwrap_or(0); continue; }
                 _ = abandon.wait_for(|raised| *raised) => break,
             };
-            let Some(Message::Payload(queued)) = next else { break };
-            let place = tokio::select! {
-                place = Arc::clone(&places).acquire_owned() => place,
-                _ = abandon.wait_for(|raised| *raised) => {
-                    lost += self.give_up(queued);
-                    break;
-                }
-            };
-            let delivery = self.deliver(queued, abandon.clone());
-            sending.spawn(async move {
-                let lost = delivery.await;
-                drop(place);
-                lost
-            });
+            for queued in ready {
+                let place = tokio::select! {
+                    place = Arc::clone(&places).acquire_owned() => place,
+                    _ = abandon.wait_for(|raised| *raised) => {
+                        lost += self.give_up(queued);
+                        continue;
+                    }
+                };
+                let delivery = self.deliver(queued, abandon.clone());
+                sending.spawn(async move {
+                    let lost = delivery.await;
+                    drop(place);
+                    lost
+                });
+            }
             while let Some(done) = sending.try_join_next() {
                 lost += done.unwrap_or(0);
             }
+        }
+        for queued in gather.as_mut().map(Gather::take_all).unwrap_or_default() {
+            lost += self.give_up(queued);
         }
         while let Some(done) = sending.join_next().await {
             lost += done.unwrap_or(0);

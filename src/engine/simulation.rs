@@ -30,7 +30,8 @@ use super::{
 use crate::{
     component::{
         Arrival, Backoff, BoxFuture, Compression, Delivery, Door, Encoding, ExportError, Exporter,
-        Output, Partition, Processor, Queue, Rejection, Reply, Request, Retry, Sent, Sizer,
+        Output, Partition, Processor, Queue, QueueBatch, Rejection, Reply, Request, Retry, Sent,
+        Sizer,
     },
     otlp::{
         Payload, Signal,
@@ -484,6 +485,14 @@ async fn conserve(seed: u64) {
     let mut settings = delivery();
     if let Some(queue) = &mut settings.queue {
         queue.size = 20;
+        // Every other world batches in its queue, some of them in parts.
+        queue.batch = (seed % 2 == 1).then(|| QueueBatch {
+            flush_timeout: Duration::from_millis(150),
+            min_size: 25,
+            max_size: if seed % 4 == 1 { 30 } else { 0 },
+            sizer: Sizer::Items,
+            metadata_keys: Vec::new(),
+        });
     }
     let joiner: fn() -> Box<dyn Processor> = || Box::new(Joiner { limit: 12, held: None });
     let world = World::new(16 * 1024, Some(joiner), &[(Arc::clone(&backend), settings)]);

@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    component::{Backoff, Delivery, Queue, Sizer},
-    config::{Interval, Node, Problems},
+    component::{Backoff, Delivery, Queue, QueueBatch, Sizer},
+    config::{Interval, Node, Problems, Section},
 };
 
 /// `retry_on_failure`.
@@ -80,7 +80,7 @@ impl RetryOnFailure {
 }
 
 /// `sending_queue`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SendingQueue {
     /// Off: the sender waits for the backend's answer.
@@ -95,6 +95,46 @@ pub struct SendingQueue {
     pub block_on_overflow: bool,
     /// The sender waits for the backend's answer.
     pub wait_for_result: bool,
+    /// Join what is in the queue; the mention alone turns it on.
+    pub batch: Section<BatchSettings>,
+    /// Queues on disk are not supported yet.
+    pub storage: Option<String>,
+}
+
+/// `sending_queue.batch`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct BatchSettings {
+    /// Longest time in the making.
+    pub flush_timeout: Interval,
+    /// Sent as soon as it has so many units of `sizer`.
+    pub min_size: u64,
+    /// Split above; 0: no limit.
+    pub max_size: u64,
+    /// `items` or `bytes`; that of the queue where it is not given, unless that is `requests`.
+    pub sizer: Option<QueueSizer>,
+    /// Batches of their own.
+    pub partition: PartitionSettings,
+}
+
+/// `sending_queue.batch.partition`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PartitionSettings {
+    /// Request headers; there is a batch for each combination of their values.
+    pub metadata_keys: Vec<String>,
+}
+
+impl Default for BatchSettings {
+    fn default() -> Self {
+        BatchSettings {
+            flush_timeout: Interval(Duration::from_millis(200)),
+            min_size: 8192,
+            max_size: 0,
+            sizer: None,
+            partition: PartitionSettings::default(),
+        }
+    }
 }
 
 /// Units of a queue.
@@ -119,6 +159,8 @@ impl Default for SendingQueue {
             sizer: QueueSizer::Requests,
             block_on_overflow: false,
             wait_for_result: false,
+            batch: Section::Off,
+            storage: None,
         }
     }
 }
@@ -136,14 +178,71 @@ impl SendingQueue {
             },
             block_on_overflow: self.block_on_overflow,
             wait_for_result: self.wait_for_result,
-            batch: None,
+            batch: self.batch.on().map(|batch| self.queue_batch(batch)),
         })
+    }
+
+    fn batch_sizer(&self, batch: &BatchSettings) -> QueueSizer {
+        match (batch.sizer, self.sizer) {
+            (Some(own), _) => own,
+            (None, QueueSizer::Requests) => QueueSizer::Items,
+            (None, of_queue) => of_queue,
+        }
+    }
+
+    fn queue_batch(&self, batch: &BatchSettings) -> QueueBatch {
+        QueueBatch {
+            flush_timeout: batch.flush_timeout.0,
+            min_size: batch.min_size,
+            max_size: batch.max_size,
+            sizer: match self.batch_sizer(batch) {
+                QueueSizer::Bytes => Sizer::Bytes,
+                QueueSizer::Items | QueueSizer::Requests => Sizer::Items,
+            },
+            metadata_keys: batch.partition.metadata_keys.clone(),
+        }
+    }
+
+    fn validate_batch(&self, batch: &BatchSettings, at: &Node, problems: &mut Problems) {
+        let place = |key: &str| at.at(&format!("sending_queue::batch::{key}"));
+        if batch.sizer == Some(QueueSizer::Requests) {
+            problems.error(place("sizer"), "`batch` supports only `items` or `bytes` sizer");
+        }
+        if batch.flush_timeout.0.is_zero() {
+            problems.error(place("flush_timeout"), "`flush_timeout` must be positive");
+        }
+        let BatchSettings { min_size, max_size, .. } = *batch;
+        if max_size > 0 && max_size < min_size {
+            let message = format!(
+                "`max_size` ({max_size}) must be greater or equal to `min_size` ({min_size})"
+            );
+            problems.error(place("max_size"), message);
+        }
+        if self.batch_sizer(batch) == self.sizer && min_size > self.queue_size {
+            let message = "`min_size` must be less than or equal to `queue_size`";
+            problems.error(place("min_size"), message);
+        }
+        let keys = &batch.partition.metadata_keys;
+        for (i, key) in keys.iter().enumerate() {
+            if keys[..i].iter().any(|known| known.eq_ignore_ascii_case(key)) {
+                let message = format!("duplicate entry in metadata_keys: `{key}`");
+                problems.error(place(&format!("partition::metadata_keys::{i}")), message);
+            }
+        }
     }
 
     /// Checks beyond types; `at` is the exporter's body.
     pub fn validate(&self, at: &Node, problems: &mut Problems) {
         if !self.enabled {
             return;
+        }
+        if self.storage.is_some() {
+            problems
+                .error(at.at("sending_queue::storage"), "queues on disk are not supported yet")
+                .help("remove `storage`: the queue is in memory and is drained at a shutdown");
+        }
+        if let Some(batch) = self.batch.on() {
+            self.validate_batch(batch, at, problems);
         }
         if self.num_consumers == 0 {
             let at = at.at("sending_queue::num_consumers");

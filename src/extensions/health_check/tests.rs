@@ -44,10 +44,10 @@ async fn readiness_follows_the_pipelines_and_liveness_does_not() {
     let world = World::start(Config::default());
     assert_eq!((world.status("/").await, world.status("/readyz").await), (503, 503));
     assert_eq!(world.status("/livez").await, 200);
-    world.telemetry.ready.set(1);
+    world.telemetry.set_ready(true);
     let page = get(world.address, "/").await;
     assert!(page.starts_with("HTTP/1.1 200") && page.contains("\"Server available\""), "{page}");
-    world.telemetry.ready.set(0);
+    world.telemetry.set_ready(false);
     assert_eq!(world.status("/readyz").await, 503);
     world.end().await;
 }
@@ -55,7 +55,7 @@ async fn readiness_follows_the_pipelines_and_liveness_does_not() {
 #[tokio::test]
 async fn verbose_shows_the_words_of_the_backend() {
     let world = World::start(Config::default());
-    world.telemetry.ready.set(1);
+    world.telemetry.set_ready(true);
     let exporter = world.telemetry.exporter("otlp/hny", Signal::Traces, "api.honeycomb.io");
     exporter.denied(SystemTime::now(), "401 unknown API key \"x\"");
     let page = get(world.address, "/readyz?verbose").await;
@@ -70,7 +70,7 @@ async fn component_health_lets_a_backend_fail_the_probe() {
     let health = ComponentHealth { include_permanent_errors: true, ..ComponentHealth::default() };
     let config = Config { use_v2: true, component_health: Some(health), ..Config::default() };
     let world = World::start(config);
-    world.telemetry.ready.set(1);
+    world.telemetry.set_ready(true);
     let pipeline = |id: &str, exporter: &str| PipelineInfo {
         id: id.to_owned(),
         exporters: vec![exporter.to_owned()],
@@ -98,7 +98,7 @@ async fn the_bodies_are_yours() {
     let bodies = ResponseBody { healthy: "fine".to_owned(), unhealthy: "ill".to_owned() };
     let world = World::start(Config { response_body: Some(bodies), ..Config::default() });
     assert!(get(world.address, "/").await.ends_with("\r\n\r\nill"));
-    world.telemetry.ready.set(1);
+    world.telemetry.set_ready(true);
     assert!(get(world.address, "/any").await.ends_with("\r\n\r\nfine"));
     world.end().await;
 }
