@@ -20,6 +20,7 @@
 //! (`UNAVAILABLE` with `RetryInfo`, HTTP 503 with `Retry-After`).
 
 mod answer;
+mod astray;
 mod cors;
 mod service;
 mod settings;

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 
 use super::{
     answer::{failure, grpc_response, plain, status, success},
+    astray::{self, Astray},
     settings::{Config, Cors, HttpSettings},
 };
 use crate::{
@@ -52,6 +53,7 @@ pub(super) struct OtlpService {
     /// Longest time for the body of an HTTP request.
     body_timeout: Duration,
     refusals: Refusals,
+    astray: Astray,
 }
 
 /// Counters of gRPC and of HTTP, by signal.
@@ -100,6 +102,7 @@ impl OtlpService {
                 timeout => timeout,
             },
             refusals,
+            astray: Astray::default(),
         }
     }
 
@@ -111,9 +114,11 @@ impl OtlpService {
         peer: Option<SocketAddr>,
     ) -> Result<(), Status> {
         let path = request.uri().path();
-        let signal = grpc::signal_of(path).filter(|signal| self.signals.contains(signal));
-        let Some(signal) = signal else {
-            return Err(Status::new(Code::Unimplemented, format!("unknown method {path}")));
+        let known = grpc::signal_of(path);
+        let Some(signal) = known.filter(|signal| self.signals.contains(signal)) else {
+            let text = known.map_or_else(|| format!("unknown method {path}"), astray::unused);
+            self.astray.tell(peer, &text);
+            return Err(Status::new(Code::Unimplemented, text));
         };
         let Some(limit) = grpc_timeout(request.headers()) else {
             return self.grpc_message(signal, request, peer).await;
@@ -226,10 +231,11 @@ impl OtlpService {
             .find(|signal| self.paths[signal.index()] == path)
             .filter(|signal| self.signals.contains(signal));
         let Some(signal) = signal else {
-            let text = format!(
-                "no pipeline takes OTLP at {path}; the paths are {}",
-                self.paths.join(", ")
-            );
+            let text = astray::wrong_path(path, &self.paths);
+            // Health checks of load balancers and passing browsers GET; they are no senders.
+            if request.method() == Method::POST {
+                self.astray.tell(peer, &text);
+            }
             return plain(StatusCode::NOT_FOUND, text);
         };
         if request.method() != Method::POST {
@@ -247,6 +253,7 @@ impl OtlpService {
             _ => {
                 let text = "415 unsupported media type, supported: \
                             [application/json, application/x-protobuf]";
+                self.astray.tell(peer, text);
                 return plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);
             }
         };

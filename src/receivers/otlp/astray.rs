@@ -1,0 +1,87 @@
+//! What senders and the log are told of requests that nothing takes: SDKs tend to keep quiet about
+//! them, so a line a minute says it here, with the remedy.
+
+use std::{
+    net::SocketAddr,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::otlp::Signal;
+
+const PAUSE: Duration = Duration::from_mins(1);
+
+/// When the log was last told.
+#[derive(Debug, Default)]
+pub(super) struct Astray(Mutex<Option<Instant>>);
+
+impl Astray {
+    /// Tells the log of a request that was answered with `text`.
+    pub(super) fn tell(&self, peer: Option<SocketAddr>, text: &str) {
+        if self.is_due(Instant::now()) {
+            let client = peer.map(|peer| peer.to_string()).unwrap_or_default();
+            tracing::warn!(client, "a request was refused: {text:.400}");
+        }
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = last.is_none_or(|last| now.duration_since(last) >= PAUSE);
+        if is_due {
+            *last = Some(now);
+        }
+        is_due
+    }
+}
+
+/// Why a signal that this receiver knows is not taken.
+pub(super) fn unused(signal: Signal) -> String {
+    format!("no pipeline takes {signal} from this receiver; add it to `receivers` of one")
+}
+
+/// Why a path of OTLP/HTTP is not served.
+pub(super) fn wrong_path(path: &str, paths: &[String; 3]) -> String {
+    if let Some(signal) = Signal::ALL.into_iter().find(|signal| paths[signal.index()] == path) {
+        return unused(signal);
+    }
+    let start: String = path.chars().take(100).collect();
+    let mut text = format!("nothing takes OTLP at {start}; the paths are {}", paths.join(", "));
+    let is_doubled = paths.iter().any(|known| path.len() > known.len() && path.contains(known));
+    if path == "/" || is_doubled {
+        text.push_str(
+            "; OTEL_EXPORTER_OTLP_ENDPOINT takes the address alone, and \
+             OTEL_EXPORTER_OTLP_TRACES_ENDPOINT and its like the whole path",
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_is_told_once_a_minute() {
+        let (astray, start) = (Astray::default(), Instant::now());
+        assert!(astray.is_due(start));
+        assert!(!astray.is_due(start + PAUSE / 2));
+        assert!(astray.is_due(start + PAUSE));
+        assert!(!astray.is_due(start + PAUSE));
+    }
+
+    #[test]
+    fn wrong_paths_are_explained() {
+        let paths = ["/v1/traces", "/v1/metrics", "/v1/logs"].map(str::to_owned);
+        let about = |path| wrong_path(path, &paths);
+        assert!(about("/v1/logs").contains("no pipeline takes logs"));
+        assert!(about("/v1/traces/v1/traces").contains("OTEL_EXPORTER_OTLP_ENDPOINT"));
+        assert!(about("/").contains("OTEL_EXPORTER_OTLP_ENDPOINT"));
+        assert_eq!(
+            about("/api/v2/spans"),
+            "nothing takes OTLP at /api/v2/spans; the paths are /v1/traces, /v1/metrics, /v1/logs"
+        );
+        assert!(about(&"/x".repeat(9000)).len() < 200);
+    }
+}
