@@ -182,7 +182,8 @@ proptest! {
         let bodies = [seed, other, seed].map(|seed| request(signal, seed, OneOfs::Mixed));
         let segments = bodies.clone().map(Bytes::from);
         let merged = merge::merge_equal(&segments);
-        prop_assert_eq!(merged.is_some(), !bodies[0].is_empty() && has_entries(&bodies[0]));
+        // The first body stands there twice; the other may have equal entries of its own.
+        prop_assert!(merged.is_some() || !has_entries(&bodies[0]));
         let Some(merged) = merged else { return Ok(()) };
         prop_assert!(check(signal, &merged).is_ok());
         prop_assert!(merged.len() <= bodies.concat().len());
