@@ -74,18 +74,13 @@ pub fn load(root: &Node, problems: &mut Problems) -> Document {
             .help("a configuration needs `receivers`, `exporters` and `service`");
         return document;
     };
+    let mut unknown = Unknown::default();
     for section in sections {
         if !SECTIONS.contains(&&*section.key) {
-            let mut problem = at(&section.key_place, &section.key);
-            problem.message = format!("unknown key `{}`", section.key);
-            problem.help = Some(match closest(&section.key, SECTIONS) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("valid: {}", SECTIONS.join(", ")),
-            });
-            problems.0.push(problem);
+            unknown.sections.extend(closest(&section.key, SECTIONS));
+            unknown_key(&section.key_place, &section.key, &section.key, &SECTIONS, problems);
         }
     }
-    let mut unknown = Unknown::default();
     document.receivers = components(root, Kind::Receiver, receivers::ALL, &mut unknown, problems);
     document.processors =
         components(root, Kind::Processor, processors::ALL, &mut unknown, problems);
@@ -96,8 +91,20 @@ pub fn load(root: &Node, problems: &mut Problems) -> Document {
         components(root, Kind::Extension, extensions::ALL, &mut unknown, problems);
     unknown.report(problems);
     validate(root, &document, problems);
-    pipelines::load(root, &mut document, &unknown.ids, problems);
+    pipelines::load(root, &mut document, &unknown, problems);
     document
+}
+
+/// A key that is not one of `valid`.
+fn unknown_key(place: &Place, path: &str, key: &str, valid: &[&str], problems: &mut Problems) {
+    let mut problem = at(place, path);
+    problem.message = format!("unknown key `{key}`");
+    let list = valid.join(", ");
+    problem.help = Some(match closest(key, valid.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`? valid: {list}"),
+        None => format!("valid: {list}"),
+    });
+    problems.0.push(problem);
 }
 
 /// Component types that skep does not have: one error for all of them.
@@ -106,9 +113,24 @@ struct Unknown {
     found: Vec<(Kind, String, Place, Vec<&'static str>)>,
     /// Ids that exist in the file but not here; references to them are not reported again.
     ids: Vec<(Kind, ComponentId)>,
+    /// Sections that cannot be read, or whose name is misspelt.
+    sections: Vec<&'static str>,
 }
 
 impl Unknown {
+    /// Whether an id may be defined where it cannot be seen, so that a reference to it is no
+    /// further problem.
+    fn may_define(&self, kind: Kind, id: &ComponentId) -> bool {
+        let kinds: &[Kind] = match kind {
+            Kind::Receiver | Kind::Exporter => &[kind, Kind::Connector],
+            _ => &[kind],
+        };
+        kinds.iter().any(|kind| {
+            self.sections.contains(&kind.section())
+                || self.ids.iter().any(|(known, other)| known == kind && other == id)
+        })
+    }
+
     fn report(&self, problems: &mut Problems) {
         let Some((kind, name, place, valid)) = self.found.first() else { return };
         let mut problem = at(place, kind.section());
@@ -142,6 +164,7 @@ fn at(place: &Place, path: &str) -> Problem {
         path: path.to_owned(),
         message: String::new(),
         help: None,
+        related: None,
     }
 }
 
@@ -154,12 +177,16 @@ fn components<C: ?Sized>(
 ) -> HashMap<ComponentId, Component<C>> {
     let mut all = HashMap::new();
     let Some(section) = root.get(kind.section()) else { return all };
-    let members = match &section.value {
+    let members = match section.plain() {
         Value::Map(members) => members,
         Value::Null => return all,
         _ => {
             let message = format!("`{}` must be a map of components", kind.section());
-            problems.error(section, message);
+            let example = registry.first().map_or("type", |entry| entry.name);
+            problems
+                .error(section, message)
+                .help(format!("write `{}:` and under it, indented, `{example}:`", kind.section()));
+            unknown.sections.push(kind.section());
             return all;
         }
     };
@@ -170,6 +197,7 @@ fn components<C: ?Sized>(
                 let mut problem = at(&member.key_place, &member.value.path);
                 problem.message = message;
                 problems.0.push(problem);
+                unknown.sections.push(kind.section());
                 continue;
             }
         };
@@ -177,7 +205,12 @@ fn components<C: ?Sized>(
             .iter()
             .find(|entry| entry.name == id.kind_name || entry.aliases.contains(&&*id.kind_name));
         let Some(entry) = entry else {
-            let valid = registry.iter().map(|entry| entry.name).collect();
+            let valid: Vec<&str> = registry.iter().map(|entry| entry.name).collect();
+            // References most likely have the right name.
+            if let Some(near) = closest(&id.kind_name, valid.iter().copied()) {
+                let meant = ComponentId { kind_name: near.to_owned(), name: id.name.clone() };
+                unknown.ids.push((kind, meant));
+            }
             unknown.found.push((kind, id.kind_name.clone(), member.key_place.clone(), valid));
             unknown.ids.push((kind, id));
             continue;
@@ -194,9 +227,10 @@ fn components<C: ?Sized>(
         if let Some(config) = config {
             let component =
                 Component { id: id.clone(), place, signals: entry.signals, config: config.into() };
-            if all.insert(id.clone(), component).is_some() {
+            if let Some(first) = all.insert(id.clone(), component) {
                 let mut problem = at(&member.key_place, &member.value.path);
                 problem.message = format!("duplicate name `{id}`");
+                problem.help("remove or rename one of the two").relate(&first.place, "here first");
                 problems.0.push(problem);
             }
         } else {
@@ -209,7 +243,7 @@ fn components<C: ?Sized>(
 /// Lets each configuration check itself, unless it has problems already.
 fn validate(root: &Node, document: &Document, problems: &mut Problems) {
     fn body<'a>(root: &'a Node, kind: Kind, id: &ComponentId) -> Option<&'a Node> {
-        let Some(Node { value: Value::Map(members), .. }) = root.get(kind.section()) else {
+        let Some(Value::Map(members)) = root.get(kind.section()).map(Node::plain) else {
             return None;
         };
         members

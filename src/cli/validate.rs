@@ -46,6 +46,7 @@ fn whole(blueprint: &Blueprint, problems: &mut Problems) {
             path: String::new(),
             message: error.to_string(),
             help: None,
+            related: None,
         });
     }
 }
@@ -99,6 +100,7 @@ impl Builder<'_> {
             path: format!("{}::{id}", kind.section()),
             message: error.message,
             help: None,
+            related: None,
         };
         if !self.problems.0.contains(&problem) {
             self.problems.0.push(problem);

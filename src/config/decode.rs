@@ -43,6 +43,7 @@ pub fn decode<T: DeserializeOwned>(node: &Node, problems: &mut Problems) -> Opti
                     .fold(node.path.to_string(), |path, step| super::yaml::join(&path, step)),
                 message: error.message,
                 help: error.help,
+                related: None,
             });
         }
         if !is_removed {
@@ -101,6 +102,20 @@ fn error(message: String, help: Option<String>) -> Boxed {
     Box::new(Error { message, help, place: None, steps: Vec::new(), is_null: false })
 }
 
+/// Takes what came out of a reference out of the words: it may be a secret in the wrong place.
+#[expect(clippy::unnecessary_box_returns, reason = "results stay small on the way out")]
+fn without_value(mut error: Boxed, node: &Node) -> Boxed {
+    if let (None, Value::Substituted { text, .. }) = (&error.place, &node.value) {
+        for text in [text.clone(), text.to_lowercase()] {
+            let quoted = format!("`{text}`");
+            if error.message.contains(&quoted) {
+                error.message = error.message.replace(&quoted, "what the reference stands for");
+            }
+        }
+    }
+    error
+}
+
 #[expect(clippy::unnecessary_box_returns, reason = "results stay small on the way out")]
 fn at(mut error: Boxed, place: &Place, step: &str) -> Boxed {
     error.place.get_or_insert_with(|| place.clone());
@@ -118,7 +133,11 @@ fn choices(wrong: &str, valid: &[&str]) -> String {
 
 impl de::Error for Boxed {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        error(message.to_string(), None)
+        let message = message.to_string();
+        if message.starts_with("data did not match any variant") {
+            return error("this has none of the forms that are allowed here".to_owned(), None);
+        }
+        error(message, None)
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
@@ -139,15 +158,42 @@ impl de::Error for Boxed {
     }
 
     fn invalid_type(unexpected: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        let message = format!("expected {expected}, got {}", in_words(&unexpected));
+        let message =
+            format!("expected {}, got {}", wanted(&expected.to_string()), in_words(&unexpected));
         let mut error = error(message, None);
         error.is_null = unexpected == Unexpected::Unit;
         error
     }
 
     fn invalid_value(unexpected: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        error(format!("expected {expected}, got {}", in_words(&unexpected)), None)
+        let wanted = wanted(&expected.to_string());
+        error(format!("expected {wanted}, got {}", in_words(&unexpected)), None)
     }
+}
+
+/// `timeout:1s`, which YAML takes for one word.
+fn is_key_and_value(text: &str) -> bool {
+    text.split_once(':').is_some_and(|(key, value)| {
+        !value.starts_with("//") && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+    })
+}
+
+/// What was expected, without names of Rust.
+fn wanted(expected: &str) -> String {
+    let words = match expected {
+        "u8" => "a whole number from 0 to 255",
+        "u16" => "a whole number from 0 to 65535",
+        "u32" | "u64" | "u128" | "usize" => "a whole number, 0 or more",
+        "i8" | "i16" | "i32" | "i64" | "i128" | "isize" => "a whole number",
+        "f32" | "f64" => "a number",
+        "a boolean" => "`true` or `false`",
+        "a sequence" => "a list",
+        "unit" => "nothing",
+        _ if expected.starts_with("struct ") => "a map of settings",
+        _ if expected.contains("enum ") => "one of a few words",
+        _ => expected,
+    };
+    words.to_owned()
 }
 
 fn in_words(unexpected: &Unexpected<'_>) -> String {
@@ -170,12 +216,8 @@ struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    /// The value, looking through a substitution at what YAML makes of its text.
     fn value(self) -> &'a Value {
-        match &self.node.value {
-            Value::Substituted { parsed, .. } => parsed,
-            value => value,
-        }
+        self.node.plain()
     }
 
     #[expect(clippy::unnecessary_box_returns, reason = "results stay small on the way out")]
@@ -193,7 +235,41 @@ impl<'a> Cursor<'a> {
             Value::List(_) => Unexpected::Seq,
             Value::Map(_) => Unexpected::Map,
         };
-        de::Error::invalid_type(unexpected, visitor)
+        let mut error: Boxed = de::Error::invalid_type(unexpected, visitor);
+        error.help = self.remedy(&visitor.to_string());
+        error
+    }
+
+    /// How the value would have the expected type, where quotes make the difference.
+    fn remedy(self, expected: &str) -> Option<String> {
+        match &self.node.value {
+            Value::String(text) if !text.is_empty() => {
+                let fits = match super::yaml::resolve(text) {
+                    Value::Bool(_) => expected == "a boolean",
+                    Value::Int(_) => expected.starts_with(['u', 'i']) || expected == "f64",
+                    Value::Float(_) => expected == "f64",
+                    _ => false,
+                };
+                if fits {
+                    return Some(format!("remove the quotes: `{text}`"));
+                }
+                let is_map = expected.starts_with("struct ") || expected == "a map";
+                match (expected, &*text.to_lowercase()) {
+                    ("a boolean", "yes" | "on" | "y" | "t") => Some("write `true`".to_owned()),
+                    ("a boolean", "no" | "off" | "n" | "f") => Some("write `false`".to_owned()),
+                    (_, text) if is_map && is_key_and_value(text) => {
+                        Some("put a blank after the colon".to_owned())
+                    }
+                    _ if is_map => Some("write its keys under it, indented".to_owned()),
+                    _ => None,
+                }
+            }
+            Value::Bool(_) | Value::Int(_) | Value::Float(_) if expected == "a string" => {
+                Some("put quotes around it".to_owned())
+            }
+            Value::Substituted { .. } => Some("look at what the reference stands for".to_owned()),
+            _ => None,
+        }
     }
 
     fn number<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Boxed> {
@@ -450,7 +526,9 @@ impl<'a> SeqAccess<'a> for Elements<'a> {
         let Some(node) = self.nodes.get(self.next) else { return Ok(None) };
         let step = self.next.to_string();
         self.next += 1;
-        seed.deserialize(Cursor { node }).map(Some).map_err(|error| at(error, &node.place, &step))
+        seed.deserialize(Cursor { node })
+            .map(Some)
+            .map_err(|error| at(without_value(error, node), &node.place, &step))
     }
 }
 
@@ -477,8 +555,9 @@ impl<'a> MapAccess<'a> for Members<'a> {
             return Err(error("a key without a value".to_owned(), None));
         };
         self.next += 1;
-        seed.deserialize(Cursor { node: &member.value })
-            .map_err(|error| at(error, &member.value.place, &member.key))
+        seed.deserialize(Cursor { node: &member.value }).map_err(|error| {
+            at(without_value(error, &member.value), &member.value.place, &member.key)
+        })
     }
 }
 

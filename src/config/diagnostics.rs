@@ -26,6 +26,8 @@ pub struct Problem {
     pub message: String,
     /// What to do: did-you-mean, valid keys, the new form.
     pub help: Option<String>,
+    /// Another place that matters, with its words. Boxed, since few problems have one.
+    pub related: Option<Box<(Place, String)>>,
 }
 
 /// All problems found so far.
@@ -55,12 +57,19 @@ impl Problems {
             path: at.path.to_string(),
             message,
             help: None,
+            related: None,
         });
         self.0.last_mut().expect("a problem was pushed on the line above")
     }
 }
 
 impl Problem {
+    /// Adds another place that matters.
+    pub fn relate(&mut self, place: &Place, words: impl Into<String>) -> &mut Self {
+        self.related = Some(Box::new((place.clone(), words.into())));
+        self
+    }
+
     /// Adds the remedy.
     pub fn help(&mut self, text: impl Into<String>) -> &mut Self {
         self.help = Some(text.into());
@@ -176,8 +185,16 @@ pub fn render(problems: &Problems, sources: &[Source], with_color: bool) -> Stri
             let annotation = AnnotationKind::Primary.span(start..end.max(start));
             let annotation =
                 if problem.path.is_empty() { annotation } else { annotation.label(&*problem.path) };
-            group = group
-                .element(Snippet::source(&*source.text).path(&*source.name).annotation(annotation));
+            let mut snippet =
+                Snippet::source(&*source.text).path(&*source.name).annotation(annotation);
+            if let Some((other, words)) = problem.related.as_deref()
+                && other.source == place.source
+                && other.range.end <= len
+            {
+                let span = AnnotationKind::Context.span(other.range.clone());
+                snippet = snippet.annotation(span.label(&**words));
+            }
+            group = group.element(snippet);
         }
         if let Some(help) = &problem.help {
             group = group.element(Level::HELP.message(&**help));

@@ -120,7 +120,14 @@ impl Loaded {
 }
 
 fn without_place(message: String) -> Problem {
-    Problem { severity: Severity::Error, place: None, path: String::new(), message, help: None }
+    Problem {
+        severity: Severity::Error,
+        place: None,
+        path: String::new(),
+        message,
+        help: None,
+        related: None,
+    }
 }
 
 /// Reads one `--config` value.
@@ -159,7 +166,14 @@ fn read(uri: &str, env: Environment<'_>) -> Result<Source, String> {
 }
 
 /// Later wins: maps merge, everything else is replaced whole, null included.
-fn merge(base: &mut Node, over: Node) {
+fn merge(base: &mut Node, mut over: Node) {
+    for node in [&mut *base, &mut over] {
+        if let Value::Substituted { parsed, .. } = &mut node.value
+            && matches!(**parsed, Value::Map(_))
+        {
+            node.value = std::mem::replace(parsed, Value::Null);
+        }
+    }
     match (&mut base.value, over.value) {
         (Value::Map(base), Value::Map(over)) => {
             for member in over {
@@ -190,9 +204,10 @@ fn substitute(node: &mut Node, env: Environment<'_>, problems: &mut Problems) {
         }
         Value::String(text) if text.contains('$') => {
             let place = node.place.clone();
+            let bare = bare_reference(text).map(ToOwned::to_owned);
             match expand(text, env, 0) {
                 Ok(Expanded::Text(text)) => {
-                    if let Some(name) = bare_reference(&text) {
+                    if let Some(name) = bare {
                         let message = format!("`${name}` is not replaced");
                         problems.warning(node, message).help(format!(
                             "write `${{env:{name}}}`, or `$${name}` for the text itself"
@@ -217,11 +232,8 @@ fn whole(text: String, place: &Place, path: &str) -> Value {
         Value::Map(_) | Value::List(_) => {
             let mut node = Node { value: parsed.value, place: place.clone(), path: path.into() };
             relocate(&mut node, place, path);
-            match node.value {
-                // A string field still gets the text.
-                list @ Value::List(_) => Value::Substituted { text, parsed: Box::new(list) },
-                map => map,
-            }
+            // A string field still gets the text.
+            Value::Substituted { text, parsed: Box::new(node.value) }
         }
         scalar => Value::Substituted { text, parsed: Box::new(scalar) },
     }
@@ -333,7 +345,14 @@ fn variable(reference: &str, env: Environment<'_>) -> Result<String, Wrong> {
     let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     if !is_name {
-        let message = format!("environment variable `{name}` has an invalid name");
+        let wrong = name.chars().find(|c| !c.is_ascii_alphanumeric() && *c != '_');
+        let message = match wrong {
+            Some(wrong) => {
+                format!("environment variable `{name}` has an invalid name: `{wrong}` is in it")
+            }
+            None if name.is_empty() => "a reference without a name".to_owned(),
+            None => format!("environment variable `{name}` has an invalid name"),
+        };
         return Err((
             message,
             "names are letters, digits and `_`, not starting with a digit".into(),
@@ -349,11 +368,18 @@ fn variable(reference: &str, env: Environment<'_>) -> Result<String, Wrong> {
     }
 }
 
-/// The name in `$NAME`, which older Collectors replaced.
+/// The name in `$NAME`, which older Collectors replaced; `$$NAME` is the text on purpose.
 fn bare_reference(text: &str) -> Option<&str> {
-    let after = &text[text.find('$')? + 1..];
-    let end = after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(after.len());
-    (end > 0 && after.starts_with(|c: char| c.is_ascii_uppercase())).then(|| &after[..end])
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        let after = &rest[at + 1..];
+        if after.starts_with(|c: char| c.is_ascii_uppercase()) {
+            let is_end = |c: char| !c.is_ascii_alphanumeric() && c != '_';
+            return Some(&after[..after.find(is_end).unwrap_or(after.len())]);
+        }
+        rest = after.strip_prefix('$').unwrap_or(after);
+    }
+    None
 }
 
 #[cfg(test)]
@@ -439,6 +465,16 @@ mod tests {
         let (loaded, problems) = loaded(&["k: $KEY"], &[]);
         assert_eq!(loaded.root.unwrap().at("k").value, Value::String("$KEY".to_owned()));
         assert_eq!(problems.0[0].severity, Severity::Warning);
+        for on_purpose in ["$$KEY", "a$$KEY", "$lower", "5$"] {
+            let (_, problems) = loaded_once(on_purpose);
+            assert_eq!(problems, Problems::default(), "{on_purpose}");
+        }
+        let (_, problems) = loaded_once("$$A $B");
+        assert_eq!(problems.0[0].message, "`$B` is not replaced");
+    }
+
+    fn loaded_once(text: &str) -> (Loaded, Problems) {
+        loaded(&[&format!("k: {text}")], &[])
     }
 
     #[test]

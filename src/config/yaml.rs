@@ -33,7 +33,9 @@ pub fn parse_at(source: usize, text: &str, base: usize, path: &str) -> Result<No
             Event::StreamEnd => break,
             _ if document.is_some() => {
                 let place = reader.place(span);
-                return Err(problem(place, path, "more than one YAML document in the file"));
+                let mut problem = problem(place, path, "more than one YAML document in the file");
+                problem.help("remove the line `---`, or give each document its own `--config`");
+                return Err(problem);
             }
             event => document = Some(reader.node(event, span, path, 0)?),
         }
@@ -65,8 +67,8 @@ impl<'t> Reader<'t> {
                     let start = self.byte(error.marker().index());
                     let place = Place { source: self.source, range: start..start };
                     let mut problem = problem(place, "", error.info());
-                    if problem.message.contains("tab") {
-                        problem.help("YAML is indented with blanks; replace the tab");
+                    if let Some(remedy) = remedy(&problem.message) {
+                        problem.help(remedy);
                     }
                     return Err(problem);
                 }
@@ -162,6 +164,31 @@ impl<'t> Reader<'t> {
     }
 }
 
+/// What is most likely wrong where the parser says `message`.
+fn remedy(message: &str) -> Option<&'static str> {
+    const REMEDIES: [(&str, &str); 8] = [
+        ("tab", "YAML is indented with blanks; replace the tab"),
+        (
+            "mapping values are not allowed",
+            "check the indentation of this line and the one above; a value with `: ` in it needs quotes",
+        ),
+        ("placement of ':'", "a bracket or brace above is not closed"),
+        (
+            "flow",
+            "a bracket or brace is not closed, or a comma is missing; a value with one of \
+             `[]{},` in it needs quotes",
+        ),
+        ("quoted scalar", "a quote above is not closed"),
+        (
+            "anchor",
+            "`*name` stands for what `&name` marks above; put quotes around text that starts with `*`",
+        ),
+        ("character", "put quotes around a value that starts with it"),
+        ("block", "check the indentation: keys of one map begin in the same column"),
+    ];
+    REMEDIES.iter().find(|(words, _)| message.contains(words)).map(|(_, remedy)| *remedy)
+}
+
 /// Puts a value under `a::b::c`, making the maps on the way.
 fn insert(
     members: &mut Vec<Member>,
@@ -176,10 +203,11 @@ fn insert(
     };
     let existing = members.iter_mut().find(|member| member.key == first);
     match (existing, rest) {
-        (Some(_), None) => {
+        (Some(known), None) => {
+            let first_place = known.key_place.clone();
             let message = format!("the key `{first}` stands here a second time");
             let mut problem = problem(key_place, &join(path, first), message);
-            problem.help("remove one of the two");
+            problem.help("remove one of the two").relate(&first_place, "here first");
             Err(problem)
         }
         (Some(Member { value: Node { value: Value::Map(inner), .. }, .. }), Some(rest)) => {
@@ -240,6 +268,7 @@ fn problem(place: Place, path: &str, message: impl Into<String>) -> Problem {
         path: path.to_owned(),
         message: message.into(),
         help: None,
+        related: None,
     }
 }
 

@@ -9,6 +9,7 @@ use crate::{
     component::Kind,
     config::{
         Node, Place, Value,
+        diagnostics::closest,
         tree::Member,
         units::{REDACTED, SECTION_MARK},
         yaml,
@@ -73,8 +74,7 @@ fn find(node: &Node, schema: Option<&Json>, schemas: &Schemas, places: &mut Vec<
             for member in members {
                 let inner = schema.and_then(|schema| schemas.inner(schema, &member.key));
                 let name = member.key.to_lowercase();
-                let is_guess =
-                    inner.is_none() && SECRET_WORDS.iter().any(|word| name.contains(word));
+                let is_guess = inner.is_none() && sounds_secret(&name, schema, schemas);
                 let is_text = !matches!(member.value.plain(), Value::Map(_) | Value::List(_));
                 if is_guess && is_text {
                     places.push(member.value.place.clone());
@@ -94,6 +94,16 @@ fn find(node: &Node, schema: Option<&Json>, schemas: &Schemas, places: &mut Vec<
         }
         _ => {}
     }
+}
+
+/// Whether a key that no schema knows most likely holds a secret.
+fn sounds_secret(key: &str, schema: Option<&Json>, schemas: &Schemas) -> bool {
+    let all = schema.map(|schema| schemas.alternatives(schema)).unwrap_or_default();
+    let known = all.iter().filter_map(|schema| schema["properties"].as_object());
+    let near = closest(key, known.flat_map(|fields| fields.keys()).map(|name| &**name));
+    let meant = near.and_then(|near| schemas.inner(schema?, near));
+    meant.is_some_and(|meant| schemas.is_secret(meant))
+        || SECRET_WORDS.iter().any(|word| key.contains(word))
 }
 
 fn members_of<'a>(root: &'a mut Node, section: &str) -> &'a mut [Member] {

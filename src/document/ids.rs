@@ -1,6 +1,6 @@
 //! Ids of components and pipelines, with the Collector's rules and texts.
 
-use crate::{component::ComponentId, otlp::Signal};
+use crate::{component::ComponentId, config::diagnostics::closest, otlp::Signal};
 
 /// Longest name after the slash, in bytes.
 const NAME_LIMIT: usize = 1024;
@@ -22,7 +22,16 @@ pub(super) fn component(text: &str) -> Result<ComponentId, String> {
         && kind.len() <= 63
         && kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     if !is_type {
-        return Err(format!("invalid character(s) in type `{kind}`"));
+        let hint = match kind.replace('-', "_") {
+            snake
+                if snake != kind
+                    && snake.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') =>
+            {
+                format!("; did you mean `{snake}`?")
+            }
+            _ => "; a type is letters, digits and `_`, first a letter".to_owned(),
+        };
+        return Err(format!("invalid character(s) in type `{kind}`{hint}"));
     }
     if let Some(name) = name {
         if name.is_empty() {
@@ -46,7 +55,12 @@ pub(super) fn pipeline(text: &str) -> Result<Signal, String> {
         return Err("profiles are not supported; remove the pipeline".to_owned());
     }
     Signal::ALL.into_iter().find(|signal| signal.name() == id.kind_name).ok_or_else(|| {
-        format!("unknown signal `{}`; pipelines are traces, metrics or logs", id.kind_name)
+        let names = Signal::ALL.map(Signal::name);
+        let near = match closest(&id.kind_name, names) {
+            Some(near) => format!("; did you mean `{near}`?"),
+            None => ";".to_owned(),
+        };
+        format!("unknown signal `{}`{near} pipelines are of traces, metrics or logs", id.kind_name)
     })
 }
 

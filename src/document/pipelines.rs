@@ -1,11 +1,11 @@
 //! The `service` section: pipelines, what they refer to, and what is defined but not used.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use super::{Document, at, ids};
+use super::{Document, Unknown, at, ids, unknown_key};
 use crate::{
     component::{ComponentId, Kind},
-    config::{Node, Place, Problems, Severity, Value, diagnostics::closest},
+    config::{Node, Place, Problems, Severity, Value, diagnostics::closest, tree::Member},
     otlp::Signal,
 };
 
@@ -28,36 +28,48 @@ pub struct Pipeline {
 
 const KEYS: [&str; 3] = ["receivers", "processors", "exporters"];
 
-/// Reads `service` into the document. `ignored` are ids whose own definition has an error.
+const SERVICE_KEYS: [&str; 3] = ["extensions", "pipelines", "telemetry"];
+
+/// Reads `service` into the document. `ignored` is what cannot be seen because of other errors.
 pub(super) fn load(
     root: &Node,
     document: &mut Document,
-    ignored: &[(Kind, ComponentId)],
+    ignored: &Unknown,
     problems: &mut Problems,
 ) {
     let Some(service) = root.get("service") else {
-        problems.error(root, "the section `service` is missing").help("add `service: pipelines:`");
+        if !ignored.sections.contains(&"service") {
+            problems
+                .error(root, "the section `service` is missing")
+                .help("add `service: pipelines:`");
+        }
         return;
     };
-    if let Value::Map(members) = &service.value {
-        for member in members {
-            if !["extensions", "pipelines", "telemetry"].contains(&&*member.key) {
-                let mut problem = at(&member.key_place, &member.value.path);
-                problem.message = format!("unknown key `{}`", member.key);
-                problem.help = Some("valid: extensions, pipelines, telemetry".to_owned());
-                problems.0.push(problem);
+    let mut has_misspelt_pipelines = false;
+    if let Value::Map(members) = service.plain() {
+        for Member { key, key_place, value } in members {
+            if !SERVICE_KEYS.contains(&&**key) {
+                has_misspelt_pipelines |= closest(key, SERVICE_KEYS) == Some("pipelines");
+                unknown_key(key_place, &value.path, key, &SERVICE_KEYS, problems);
             }
         }
     }
     document.telemetry = super::telemetry::load(service, problems);
     extensions(service, document, ignored, problems);
     let pipelines = service.get("pipelines");
-    let Some(Node { value: Value::Map(members), .. }) = pipelines else {
+    let Some(Value::Map(members)) = pipelines.map(Node::plain) else {
+        if !has_misspelt_pipelines {
+            problems
+                .error(pipelines.unwrap_or(service), "service must have at least one pipeline")
+                .help("add `traces:` with `receivers` and `exporters` under `service: pipelines:`");
+        }
+        return;
+    };
+    if members.is_empty() {
         problems
             .error(pipelines.unwrap_or(service), "service must have at least one pipeline")
             .help("add `traces:` with `receivers` and `exporters` under `service: pipelines:`");
-        return;
-    };
+    }
     for member in members {
         let signal = match ids::pipeline(&member.key) {
             Ok(signal) => signal,
@@ -68,7 +80,7 @@ pub(super) fn load(
                 continue;
             }
         };
-        unknown_keys(&member.value, problems);
+        let misspelt = unknown_keys(&member.value, problems);
         let mut list = |key| references(&member.value, key, problems);
         let (receivers, processors, exporters) =
             (list("receivers"), list("processors"), list("exporters"));
@@ -80,7 +92,13 @@ pub(super) fn load(
             exporters: exporters.into_iter().map(|(id, _)| id).collect(),
             place: member.key_place.clone(),
         };
-        check(&member.value, &pipeline, document, ignored, problems);
+        if !matches!(member.value.plain(), Value::Map(_) | Value::Null) {
+            problems
+                .error(&member.value, format!("the pipeline `{}` must be a map", pipeline.id))
+                .help("write `receivers: [...]` and `exporters: [...]` under it");
+            continue;
+        }
+        check(&member.value, &pipeline, &misspelt, Scope { document, ignored }, problems);
         document.pipelines.push(pipeline);
     }
     connectors(document, problems);
@@ -91,33 +109,70 @@ pub(super) fn load(
     }
 }
 
-fn extensions(
-    service: &Node,
-    document: &mut Document,
-    ignored: &[(Kind, ComponentId)],
-    problems: &mut Problems,
-) {
+fn extensions(service: &Node, document: &mut Document, ignored: &Unknown, problems: &mut Problems) {
     for (id, node) in references(service, "extensions", problems) {
         if document.extensions.contains_key(&id) {
             document.enabled_extensions.push(id);
-        } else if !ignored.contains(&(Kind::Extension, id.clone())) {
+        } else if !ignored.may_define(Kind::Extension, &id) {
             let message = format!("references extension `{id}` which is not configured");
-            problems.error(&node, message).help(format!("add `{id}:` under `extensions`"));
+            let help = Scope { document, ignored }.remedy(Kind::Extension, &id);
+            problems.error(&node, message).help(help);
         }
     }
 }
 
-fn unknown_keys(pipeline: &Node, problems: &mut Problems) {
-    let Value::Map(members) = &pipeline.value else { return };
-    for member in members {
-        if !KEYS.contains(&&*member.key) {
-            let mut problem = at(&member.key_place, &member.value.path);
-            problem.message = format!("unknown key `{}`", member.key);
-            problem.help = Some(match closest(&member.key, KEYS) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("valid: {}", KEYS.join(", ")),
-            });
-            problems.0.push(problem);
+/// Reports them, and returns the keys that were most likely meant.
+fn unknown_keys(pipeline: &Node, problems: &mut Problems) -> Vec<&'static str> {
+    let Value::Map(members) = pipeline.plain() else { return Vec::new() };
+    let mut meant = Vec::new();
+    for Member { key, key_place, value } in members {
+        if !KEYS.contains(&&**key) {
+            meant.extend(closest(key, KEYS));
+            unknown_key(key_place, &value.path, key, &KEYS, problems);
+        }
+    }
+    meant
+}
+
+/// What references are looked up in.
+#[derive(Clone, Copy)]
+struct Scope<'a> {
+    document: &'a Document,
+    ignored: &'a Unknown,
+}
+
+impl Scope<'_> {
+    /// What to do about an id that is not defined.
+    fn remedy(self, kind: Kind, id: &ComponentId) -> String {
+        fn ids<C: ?Sized>(
+            components: &HashMap<ComponentId, super::Component<C>>,
+        ) -> Vec<&ComponentId> {
+            components.keys().collect()
+        }
+        let document = self.document;
+        let all = [
+            (Kind::Receiver, ids(&document.receivers)),
+            (Kind::Processor, ids(&document.processors)),
+            (Kind::Exporter, ids(&document.exporters)),
+            (Kind::Connector, ids(&document.connectors)),
+            (Kind::Extension, ids(&document.extensions)),
+        ];
+        let own = all.iter().filter(|(other, _)| *other == kind);
+        let mut names: Vec<String> =
+            own.flat_map(|(_, ids)| ids.iter().map(ToString::to_string)).collect();
+        names.sort();
+        let section = kind.section();
+        if let Some(near) = closest(&id.to_string(), names.iter().map(|name| &**name)) {
+            return format!("did you mean `{near}`? otherwise add `{id}:` under `{section}`");
+        }
+        match all.iter().find(|(_, ids)| ids.contains(&id)) {
+            Some((Kind::Extension, _)) => {
+                format!("`{id}` is an extension: list it under `service: extensions:`")
+            }
+            Some((other, _)) => {
+                format!("`{id}` is defined under `{}`, which is not the same", other.section())
+            }
+            None => format!("add `{id}:` under `{section}`"),
         }
     }
 }
@@ -125,7 +180,7 @@ fn unknown_keys(pipeline: &Node, problems: &mut Problems) {
 /// The ids of a list, each with its node.
 fn references(parent: &Node, key: &str, problems: &mut Problems) -> Vec<(ComponentId, Node)> {
     let Some(list) = parent.get(key) else { return Vec::new() };
-    let nodes = match &list.value {
+    let nodes = match list.plain() {
         Value::List(nodes) => nodes.clone(),
         Value::Null => return Vec::new(),
         Value::String(text) => text
@@ -133,14 +188,16 @@ fn references(parent: &Node, key: &str, problems: &mut Problems) -> Vec<(Compone
             .map(|part| Node { value: Value::String(part.trim().to_owned()), ..list.clone() })
             .collect(),
         _ => {
-            problems.error(list, format!("`{key}` must be a list of ids"));
+            problems
+                .error(list, format!("`{key}` must be a list of ids"))
+                .help(format!("write `{key}: [first, second]`"));
             return Vec::new();
         }
     };
     let mut ids = Vec::with_capacity(nodes.len());
     for node in nodes {
         let (Value::String(text) | Value::Substituted { text, .. }) = &node.value else {
-            problems.error(&node, "an id must be text");
+            problems.error(&node, "an id must be text, such as `otlp` or `otlp/second`");
             continue;
         };
         match ids::component(text) {
@@ -156,12 +213,22 @@ fn references(parent: &Node, key: &str, problems: &mut Problems) -> Vec<(Compone
 fn check(
     node: &Node,
     pipeline: &Pipeline,
-    document: &Document,
-    ignored: &[(Kind, ComponentId)],
+    misspelt: &[&str],
+    scope: Scope<'_>,
     problems: &mut Problems,
 ) {
+    let document = scope.document;
     for (key, ids) in [("receiver", &pipeline.receivers), ("exporter", &pipeline.exporters)] {
-        if ids.is_empty() {
+        let is_misspelt = misspelt.iter().any(|meant| meant.starts_with(key));
+        let is_wrong = !matches!(
+            node.get(&format!("{key}s")).map(Node::plain),
+            None | Some(Value::Null | Value::List(_) | Value::String(_))
+        );
+        let has_elements = matches!(
+            node.get(&format!("{key}s")).map(Node::plain),
+            Some(Value::List(nodes)) if !nodes.is_empty()
+        );
+        if ids.is_empty() && !is_misspelt && !is_wrong && !has_elements {
             problems
                 .error(node, format!("must have at least one {key}"))
                 .help(format!("add `{key}s: [...]` to `{}`", pipeline.id));
@@ -189,7 +256,7 @@ fn check(
             id,
             supported,
             pipeline,
-            ignored,
+            scope,
             problems,
         );
     }
@@ -199,9 +266,12 @@ fn check(
             .processors
             .get(id)
             .map(|processor| processor.signals.contains(&pipeline.signal));
-        reference(at, Kind::Processor, id, supported, pipeline, ignored, problems);
+        reference(at, Kind::Processor, id, supported, pipeline, scope, problems);
         if pipeline.processors[..i].contains(id) {
-            problems.error(at, format!("references processor `{id}` multiple times"));
+            let message = format!("references processor `{id}` multiple times");
+            problems
+                .error(at, message)
+                .help(format!("remove one, or define a second one as `{}/2`", id.kind_name));
         }
     }
     for (i, id) in pipeline.exporters.iter().enumerate() {
@@ -216,7 +286,7 @@ fn check(
             id,
             supported,
             pipeline,
-            ignored,
+            scope,
             problems,
         );
     }
@@ -229,7 +299,7 @@ fn reference(
     id: &ComponentId,
     supported: Option<bool>,
     pipeline: &Pipeline,
-    ignored: &[(Kind, ComponentId)],
+    scope: Scope<'_>,
     problems: &mut Problems,
 ) {
     match supported {
@@ -239,12 +309,9 @@ fn reference(
             problems.error(at, message).help(format!("remove it from `{}`", pipeline.id));
         }
         None => {
-            let is_broken = ignored
-                .iter()
-                .any(|(k, known)| known == id && (*k == kind || *k == Kind::Connector));
-            if !is_broken {
+            if !scope.ignored.may_define(kind, id) {
                 let message = format!("references {} `{id}` which is not configured", kind.name());
-                problems.error(at, message).help(format!("add `{id}:` under `{}`", kind.section()));
+                problems.error(at, message).help(scope.remedy(kind, id));
             }
         }
     }

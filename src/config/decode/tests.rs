@@ -115,9 +115,9 @@ fn all_problems_of_a_body_are_reported() {
         all,
         [
             "1: nam unknown key `nam`",
-            "2: count expected u32, got a string",
-            "4: on expected a boolean, got a string",
-            "5: inner::size expected u64, got a list",
+            "2: count expected a whole number, 0 or more, got a string",
+            "4: on expected `true` or `false`, got a string",
+            "5: inner::size expected a whole number, 0 or more, got a list",
             "6: mode unknown value `loud`",
         ]
     );
@@ -126,10 +126,36 @@ fn all_problems_of_a_body_are_reported() {
 #[test]
 fn types_are_not_converted() {
     assert_eq!(messages("name: 5\n"), ["1: name expected a string, got the number `5`"]);
-    assert_eq!(messages("count: \"5\"\n"), ["1: count expected u32, got a string"]);
-    assert_eq!(messages("on: 1\n"), ["1: on expected a boolean, got the number `1`"]);
+    assert_eq!(
+        messages("count: \"5\"\n"),
+        ["1: count expected a whole number, 0 or more, got a string"]
+    );
+    assert_eq!(messages("on: 1\n"), ["1: on expected `true` or `false`, got the number `1`"]);
     assert_eq!(messages("count: -1\n").len(), 1);
     assert_eq!(messages("inner: text\n").len(), 1);
+}
+
+#[test]
+fn what_a_variable_holds_is_not_repeated() {
+    for (key, text) in [("wait", "very-secret"), ("mode", "Very-Secret")] {
+        let mut root = yaml::parse(0, &format!("{key}: x\n")).unwrap();
+        let Value::Map(members) = &mut root.value else { panic!() };
+        let parsed = Box::new(yaml::resolve(text));
+        members[0].value.value = Value::Substituted { text: text.to_owned(), parsed };
+        let mut problems = Problems::default();
+        let _: Option<Example> = decode(&root, &mut problems);
+        let message = problems.0[0].message.to_lowercase();
+        assert!(!message.contains("very-secret"), "{message}");
+    }
+}
+
+#[test]
+fn quotes_that_make_the_difference_are_named() {
+    let help = |text: &str| decoded(text).1.remove(0).2.unwrap_or_default();
+    assert_eq!(help("count: \"5\"\n"), "remove the quotes: `5`");
+    assert_eq!(help("on: 'true'\n"), "remove the quotes: `true`");
+    assert_eq!(help("name: 5\n"), "put quotes around it");
+    assert_eq!(help("count: five\n"), "");
 }
 
 #[test]
