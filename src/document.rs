@@ -299,4 +299,6 @@ pub fn masked_sources(loaded: &Loaded) -> Vec<Source> {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

@@ -66,7 +66,7 @@ pub fn secret_places(root: &Node, schemas: &Schemas) -> Vec<Place> {
 /// Words in the names of keys that most likely hold a secret, where no schema says so because the
 /// key or the component is misspelt.
 pub(super) const SECRET_WORDS: [&str; 6] =
-    ["key", "token", "secret", "password", "auth", "credential"];
+    ["key", "token", "secret", "password", "authorization", "credential"];
 
 fn find(node: &Node, schema: Option<&Json>, schemas: &Schemas, places: &mut Vec<Place>) {
     match node.plain() {
