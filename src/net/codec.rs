@@ -78,15 +78,15 @@ pub enum InflateError {
     Corrupt(Compression),
 }
 
-/// Inflates `pieces`, at most `max` bytes. `grow` is asked before each allocation and says
+/// Inflates `input`, at most `max` bytes. `grow` is asked before each allocation and says
 /// whether it is paid for.
 pub fn inflate(
     compression: Compression,
-    pieces: &[Bytes],
+    input: &[u8],
     max: usize,
     grow: &mut dyn FnMut(usize) -> bool,
 ) -> Result<Bytes, InflateError> {
-    inflate::inflate(compression, pieces, max, grow)
+    inflate::inflate(compression, input, max, grow)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@
 //! skep acquires bytes before it reads a body, so nothing is sampled and nothing is forced: the
 //! budget of the process is `limit_mib` (or `limit_percentage` of the memory there is), and above
 //! `limit - spike_limit` this processor refuses what arrives, as the Collector's does. The keys
-//! that steer a garbage collector are accepted and have no effect.
+//! that steer a garbage collector are accepted with a warning and have no effect.
 
 use std::{sync::Arc, time::Duration};
 
@@ -76,6 +76,32 @@ impl Config {
     }
 }
 
+impl Config {
+    fn warn_of_keys_without_effect(&self, at: &Node, problems: &mut Problems) {
+        let intervals = [
+            ("min_gc_interval_when_soft_limited", self.min_gc_interval_when_soft_limited),
+            ("min_gc_interval_when_hard_limited", self.min_gc_interval_when_hard_limited),
+            ("max_gc_interval_when_soft_limited", self.max_gc_interval_when_soft_limited),
+            ("max_gc_interval_when_hard_limited", self.max_gc_interval_when_hard_limited),
+        ];
+        for (key, _) in intervals.iter().filter(|(_, interval)| interval.is_some()) {
+            let message = format!("`{key}` has no effect: there is no garbage collector");
+            problems.warning(at.at(key), message).help(format!("remove `{key}`"));
+        }
+        if self.limit_mib == 0 {
+            return;
+        }
+        let shares = [
+            ("limit_percentage", self.limit_percentage),
+            ("spike_limit_percentage", self.spike_limit_percentage),
+        ];
+        for (key, _) in shares.iter().filter(|(_, share)| *share > 0) {
+            let message = format!("`{key}` has no effect: `limit_mib` is there and wins");
+            problems.warning(at.at(key), message).help(format!("remove `{key}` or `limit_mib`"));
+        }
+    }
+}
+
 impl ProcessorConfig for Config {
     fn partition(&self) -> Partition {
         Partition::Any
@@ -112,6 +138,7 @@ impl ProcessorConfig for Config {
             let message = "'spike_limit_percentage' must be smaller than 'limit_percentage'";
             problems.error(at.at("spike_limit_percentage"), message);
         }
+        self.warn_of_keys_without_effect(at, problems);
     }
 
     fn build(&self, cx: &BuildContext) -> Result<Box<dyn Processor>, StartError> {
@@ -195,5 +222,21 @@ mod tests {
         assert_eq!(config.memory_limit(1000 * MIB), Some(1000 * MIB / 100 * 50));
         assert!(!refuses(&config, 500 * MIB, 400 * MIB));
         assert!(refuses(&config, 500 * MIB, 401 * MIB));
+    }
+
+    #[test]
+    fn keys_without_effect_are_named() {
+        let warnings = |yaml: &str| {
+            let node = crate::config::yaml::parse(0, yaml).unwrap();
+            let mut problems = Problems::default();
+            let config = crate::config::decode::<Config>(&node, &mut problems).unwrap();
+            config.validate(&node, &mut problems);
+            assert!(!problems.has_errors(), "{problems:?}");
+            problems.0.into_iter().map(|problem| problem.path).collect::<Vec<_>>()
+        };
+        assert!(warnings("{check_interval: 1s, limit_percentage: 50}").is_empty());
+        let collector = "{check_interval: 1s, limit_mib: 512, limit_percentage: 50, \
+                         min_gc_interval_when_hard_limited: 0s}";
+        assert_eq!(warnings(collector), ["min_gc_interval_when_hard_limited", "limit_percentage"]);
     }
 }

@@ -23,20 +23,12 @@ thread_local! {
 
 pub(super) fn inflate(
     compression: Compression,
-    pieces: &[Bytes],
+    input: &[u8],
     max: usize,
     grow: &mut dyn FnMut(usize) -> bool,
 ) -> Result<Bytes, InflateError> {
-    let compressed: usize = pieces.iter().map(Bytes::len).sum();
-    let mut out = Growing { bytes: Vec::new(), max, grow, guess: compressed.saturating_mul(GUESS) };
-    let joined;
-    let input: &[u8] = match pieces {
-        [one] => one,
-        several => {
-            joined = several.concat();
-            &joined
-        }
-    };
+    let guess = input.len().saturating_mul(GUESS);
+    let mut out = Growing { bytes: Vec::new(), max, grow, guess };
     match compression {
         Compression::Identity => out.append(input)?,
         Compression::Gzip => gzip(input, &mut out)?,

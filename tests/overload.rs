@@ -1,0 +1,285 @@
+//! Overload: senders push far more than the byte budget holds at a backend that takes its time.
+//! The process stays within its budget and a bound for everything else, tells the senders when to
+//! come back, and loses nothing that it accepted.
+#![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod support;
+
+use std::{
+    collections::HashSet,
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::{
+        ExportTraceServiceRequest, ExportTraceServiceResponse,
+        trace_service_client::TraceServiceClient,
+        trace_service_server::{TraceService, TraceServiceServer},
+    },
+    common::v1::{AnyValue, KeyValue, any_value::Value},
+    trace::v1::{ResourceSpans, ScopeSpans, Span},
+};
+use prost::Message as _;
+use support::{Skep, free_port};
+use tonic::{
+    Code, Request, Response, Status,
+    transport::{Channel, Endpoint, Server, server::TcpIncoming},
+};
+
+/// The byte budget, and what the process may need beside it.
+const BUDGET_MIB: u64 = 64;
+const BESIDE_MIB: u64 = 30;
+/// Room over HTTP for builds without optimisation, one connection per request: 52 MiB beside the
+/// budget were measured where 30 are allowed otherwise.
+const HTTP_DEBUG_MIB: u64 = 40;
+/// The backend takes so long over each answer.
+const DELAY: Duration = Duration::from_millis(400);
+/// Requests in flight at any time, and how many each sender has to get rid of: together several
+/// times the budget.
+const SENDERS: usize = 128;
+const REQUESTS_EACH: usize = 16;
+/// A request has 128 KiB.
+const SPANS: usize = 64;
+const SPAN_BYTES: usize = 2048;
+const CONNECTIONS: usize = 4;
+/// A sender gives up after this.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// The n-th request of a sender: its spans have its name, and are as large as a span can get.
+fn request(name: &str) -> ExportTraceServiceRequest {
+    let attribute = KeyValue {
+        key: "payload".to_owned(),
+        value: Some(AnyValue { value: Some(Value::StringValue("x".repeat(SPAN_BYTES))) }),
+        ..KeyValue::default()
+    };
+    let span = Span {
+        trace_id: vec![7; 16],
+        span_id: vec![7; 8],
+        name: name.to_owned(),
+        attributes: vec![attribute],
+        ..Span::default()
+    };
+    ExportTraceServiceRequest {
+        resource_spans: vec![ResourceSpans {
+            scope_spans: vec![ScopeSpans { spans: vec![span; SPANS], ..ScopeSpans::default() }],
+            ..ResourceSpans::default()
+        }],
+    }
+}
+
+/// Answers each request late, and keeps the names of the spans.
+#[derive(Clone, Default)]
+struct SlowBackend(Arc<Mutex<Vec<String>>>);
+
+impl SlowBackend {
+    fn start() -> (Self, u16) {
+        let backend = SlowBackend::default();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        listener.set_nonblocking(true).unwrap();
+        let service =
+            TraceServiceServer::new(backend.clone()).max_decoding_message_size(usize::MAX);
+        thread::spawn(move || {
+            runtime().block_on(async move {
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                let serving = Server::builder().add_service(service);
+                serving.serve_with_incoming(TcpIncoming::from(listener)).await.unwrap();
+            });
+        });
+        (backend, port)
+    }
+}
+
+#[tonic::async_trait]
+impl TraceService for SlowBackend {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        tokio::time::sleep(DELAY).await;
+        let resources = request.into_inner().resource_spans;
+        let spans = resources.into_iter().flat_map(|r| r.scope_spans).flat_map(|s| s.spans);
+        self.0.lock().unwrap().extend(spans.map(|span| span.name));
+        Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// What came of the requests.
+#[derive(Default)]
+struct Outcome {
+    accepted: Mutex<Vec<String>>,
+    /// Refusals that said when to come back.
+    put_off: AtomicU64,
+}
+
+/// The highest resident memory of the process so far, in MiB. The code of a build without
+/// optimisation is many times as large as it is in use: there, mapped files are left out.
+fn peak_mib(skep: &Skep) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", skep.0.id())).unwrap();
+    let kib = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+    };
+    let files = if cfg!(debug_assertions) { kib("RssFile:") } else { 0 };
+    (kib("VmHWM:") - files) / 1024
+}
+
+/// The tests take turns, so that each has the machine for itself.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Starts the program between `send` and a slow backend and checks what came of it. `send` gets
+/// the port of the receiver and sends every request until it is accepted.
+fn overload(protocol: &str, send: impl FnOnce(u16, &Arc<Outcome>)) {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let (backend, backend_port) = SlowBackend::start();
+    let port = free_port();
+    let config = format!(
+        "receivers: {{otlp: {{protocols: {{{protocol}: {{endpoint: '127.0.0.1:{port}'}}}}}}}}
+processors:
+  memory_limiter: {{check_interval: 1s, limit_mib: {BUDGET_MIB}}}
+  batch:
+exporters:
+  otlp_grpc:
+    endpoint: 127.0.0.1:{backend_port}
+    compression: none
+    tls: {{insecure: true}}
+    timeout: 30s
+service:
+  telemetry: {{metrics: {{level: none}}}}
+  pipelines:
+    traces: {{receivers: [otlp], processors: [memory_limiter, batch], exporters: [otlp_grpc]}}
+"
+    );
+    let skep = Skep::start(&config, &[port]);
+    let outcome = Arc::new(Outcome::default());
+    send(port, &outcome);
+    let peak = peak_mib(&skep);
+    assert!(skep.stop(), "it drained without loss");
+
+    let accepted = outcome.accepted.lock().unwrap();
+    assert_eq!(accepted.len(), SENDERS * REQUESTS_EACH);
+    let taken = backend.0.lock().unwrap();
+    assert_eq!(taken.len(), accepted.len() * SPANS, "each span arrived once");
+    let names: HashSet<&String> = taken.iter().collect();
+    assert_eq!(names, accepted.iter().collect::<HashSet<_>>());
+    assert!(outcome.put_off.load(Ordering::SeqCst) > 0, "nobody was told to come back");
+    let is_slow = cfg!(debug_assertions) && protocol == "http";
+    let bound = BUDGET_MIB + BESIDE_MIB + if is_slow { HTTP_DEBUG_MIB } else { 0 };
+    assert!(peak <= bound, "{peak} MiB at most where {bound} are allowed");
+    assert!(peak > BUDGET_MIB / 2, "{peak} MiB at most: that was no overload");
+}
+
+/// Sends one request until it is accepted. A sender that comes back at once is harder to bear than
+/// one that waits as it was told.
+async fn send_by_grpc(client: &mut TraceServiceClient<Channel>, name: &str, outcome: &Outcome) {
+    let start = Instant::now();
+    loop {
+        match client.export(request(name)).await {
+            Ok(_) => break outcome.accepted.lock().unwrap().push(name.to_owned()),
+            Err(status) => {
+                assert_eq!(status.code(), Code::Unavailable, "{status}");
+                let text = String::from_utf8_lossy(status.details()).into_owned();
+                assert!(text.contains("google.rpc.RetryInfo"), "{status}");
+                outcome.put_off.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        assert!(start.elapsed() < PATIENCE, "{name} was never accepted");
+    }
+}
+
+#[test]
+fn memory_stays_within_its_bound_over_grpc() {
+    overload("grpc", |port, outcome| {
+        runtime().block_on(async {
+            let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{port}")).unwrap();
+            let mut channels = Vec::new();
+            for _ in 0..CONNECTIONS {
+                channels.push(endpoint.connect().await.unwrap());
+            }
+            let mut senders = tokio::task::JoinSet::new();
+            for sender in 0..SENDERS {
+                let mut client = TraceServiceClient::new(channels[sender % CONNECTIONS].clone());
+                let outcome = Arc::clone(outcome);
+                senders.spawn(async move {
+                    for turn in 0..REQUESTS_EACH {
+                        send_by_grpc(&mut client, &format!("{sender}/{turn}"), &outcome).await;
+                    }
+                });
+            }
+            while let Some(done) = senders.join_next().await {
+                done.unwrap();
+            }
+        });
+    });
+}
+
+/// The status and the header lines of an answer, in lower case; its body is read and dropped.
+fn answer(reader: &mut BufReader<&TcpStream>) -> Option<(u16, String)> {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if reader.read_line(&mut head).ok()? == 0 {
+            return None;
+        }
+    }
+    let head = head.to_lowercase();
+    let len = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let mut body = vec![0; len.unwrap_or("0").parse().ok()?];
+    reader.read_exact(&mut body).ok()?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, head))
+}
+
+/// Sends one request over connections of its own until it is accepted. Whoever is refused before
+/// his body is read may find the connection closed while he writes; the answer then is what he
+/// reads, or he tries again.
+fn send_by_http(port: u16, name: &str, outcome: &Outcome) {
+    let body = request(name).encode_to_vec();
+    let head = format!(
+        "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-protobuf\r\n\
+         content-length: {}\r\n\r\n",
+        body.len()
+    );
+    let start = Instant::now();
+    loop {
+        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let written =
+            (&stream).write_all(head.as_bytes()).and_then(|()| (&stream).write_all(&body));
+        match answer(&mut BufReader::new(&stream)) {
+            Some((200, _)) => break outcome.accepted.lock().unwrap().push(name.to_owned()),
+            Some((status, head)) => {
+                assert_eq!(status, 503, "{head}");
+                assert!(head.contains("\r\nretry-after: "), "{head}");
+                outcome.put_off.fetch_add(1, Ordering::SeqCst);
+            }
+            None => assert!(written.is_err(), "{name} was read whole and never answered"),
+        }
+        assert!(start.elapsed() < PATIENCE, "{name} was never accepted");
+    }
+}
+
+#[test]
+fn memory_stays_within_its_bound_over_http() {
+    overload("http", |port, outcome| {
+        thread::scope(|scope| {
+            for sender in 0..SENDERS {
+                scope.spawn(move || {
+                    for turn in 0..REQUESTS_EACH {
+                        send_by_http(port, &format!("{sender}/{turn}"), outcome);
+                    }
+                });
+            }
+        });
+    });
+}
