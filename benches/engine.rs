@@ -1,0 +1,125 @@
+//! What the engine itself costs per payload, beside the work on its bytes: paying for them,
+//! answering for them, the hop to a worker, batching. `cargo bench --bench engine`; figures are per
+//! payload of 100 spans of about 740 bytes, with the allocations of each call.
+
+use std::{
+    sync::{Arc, mpsc},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use divan::{AllocProfiler, Bencher, black_box, counter::ItemsCount};
+use skep::{
+    component::{BuildContext, ComponentId, Output, Processor},
+    config::{Problems, yaml},
+    engine::{
+        budget::Budget,
+        graph::Graph,
+        pool::{Pool, Ways},
+        worker::Job,
+    },
+    otlp::{
+        Payload, Signal,
+        payload::{Outcome, Receipt, Wait},
+    },
+    processors,
+    telemetry::Telemetry,
+};
+
+#[global_allocator]
+static ALLOCATOR: AllocProfiler = AllocProfiler::system();
+
+const BODY: usize = 74_000;
+const SPANS: u64 = 100;
+/// Payloads of [`SPANS`] that fill one batch of the default size, 8192.
+const BATCH: usize = 82;
+
+fn main() {
+    divan::main();
+}
+
+/// Charges a body and gives its bytes back, on one thread and on two that share the budget.
+#[divan::bench(threads = [1, 2])]
+fn budget_acquire_release(bencher: Bencher) {
+    let budget = Budget::new(64 << 20, Arc::new(Telemetry::default()));
+    bencher.bench(|| drop(budget.try_acquire(black_box(BODY)).expect("it has room")));
+}
+
+/// A receipt that is cloned for so many parts and answers when the last one ends.
+#[divan::bench(args = [1, 3, BATCH])]
+fn receipt(bencher: Bencher, parts: usize) {
+    bencher.counter(ItemsCount::new(parts)).bench(|| {
+        let answer = |outcome| {
+            black_box(outcome);
+        };
+        let receipt = Receipt::new(Wait::Delivery, Box::new(answer));
+        for part in vec![receipt; parts] {
+            part.record(Outcome::Delivered);
+        }
+    });
+}
+
+/// So many jobs to the workers and back, waiting for each or for the last of [`BATCH`]. One worker
+/// runs on the calling thread, two have threads of their own.
+#[divan::bench(args = [(1, 1), (2, 1), (1, BATCH), (2, BATCH)])]
+fn hop(bencher: Bencher, (workers, jobs): (usize, usize)) {
+    let graph = Graph {
+        pipelines: Vec::new(),
+        connectors: Vec::new(),
+        queues: Vec::new(),
+        downstream_order: Vec::new(),
+    };
+    let (panic_tx, _panics) = tokio::sync::mpsc::unbounded_channel();
+    let pool = Pool::start(Ways::new(workers), Arc::new(graph), panic_tx).expect("threads");
+    let (done_tx, done) = mpsc::channel();
+    bencher.counter(ItemsCount::new(jobs)).bench_local(|| {
+        for job in 0..jobs {
+            let done_tx = done_tx.clone();
+            pool.submit(Job::Run(Box::new(move || {
+                let _ = done_tx.send(job);
+            })));
+        }
+        done.iter().take(jobs).sum::<usize>()
+    });
+    pool.stop();
+}
+
+/// The `batch` processor with its defaults.
+fn batch() -> Box<dyn Processor> {
+    let node = yaml::parse(0, "{}").expect("it is YAML");
+    let entry = processors::ALL.iter().find(|entry| entry.name == "batch");
+    let mut problems = Problems::default();
+    let config = (entry.expect("it is registered").decode)(&node, &mut problems);
+    let context = BuildContext {
+        id: ComponentId { kind_name: "batch".to_owned(), name: None },
+        pipeline: "traces".to_owned(),
+        signal: Signal::Traces,
+        in_container: false,
+        telemetry: Arc::new(Telemetry::default()),
+    };
+    config.and_then(|config| config.build(&context).ok()).expect("the defaults are right")
+}
+
+/// [`BATCH`] payloads, each paid for and answered for, into one batch. The processor joins bodies
+/// without a look inside, so theirs are zeros.
+#[divan::bench]
+fn batch_of_82_payloads(bencher: Bencher) {
+    let budget = Budget::new(64 << 20, Arc::new(Telemetry::default()));
+    let body = Bytes::from(vec![0; BODY]);
+    let mut processor = batch();
+    let payload = || {
+        let mut payload = Payload::unaccounted(Signal::Traces, body.clone(), SPANS);
+        payload.permits.push(budget.try_acquire(BODY).expect("it has room"));
+        payload.receipts.push(Receipt::new(Wait::Acceptance, Box::new(|_| ())));
+        payload
+    };
+    bencher.counter(ItemsCount::new(BATCH)).bench_local(|| {
+        let mut out = Output::at(Instant::now());
+        for _ in 0..BATCH {
+            processor.process(payload(), &mut out);
+        }
+        let emitted = out.take();
+        assert_eq!(emitted.len(), 1, "all payloads make one batch");
+        emitted
+    });
+}
