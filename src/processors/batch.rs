@@ -55,7 +55,8 @@ pub struct Config {
     pub merge_equal_resources: bool,
     /// Separate batches per values of these request headers.
     pub metadata_keys: Vec<String>,
-    /// Most combinations of their values; 0: no limit.
+    /// Most combinations of their values with a batch in the making; 0: no limit. What arrives with
+    /// another one is refused. (The Collector counts all that were ever seen.)
     pub metadata_cardinality_limit: usize,
 }
 
@@ -199,6 +200,10 @@ impl Processor for Batch {
         let key = self.key(payload.context.as_deref());
         let limit = self.config.metadata_cardinality_limit;
         let is_new = !self.batches.contains_key(&key);
+        if is_new && limit > 0 && self.batches.len() >= limit {
+            // Only combinations with a batch in the making count; the others make room.
+            self.batches.retain(|_, making| making.payload.is_some());
+        }
         if is_new && limit > 0 && self.batches.len() >= limit {
             return out.refuse(payload, Reason::TooManyMetadataValues);
         }
@@ -373,9 +378,15 @@ mod tests {
         let sent = out.take();
         let context = sent[0].context.as_ref().unwrap();
         assert_eq!((sent[0].items, context.values("x-tenant").next()), (4, Some("a")));
+        batch.process(from("a", 1), &mut out);
         batch.process(from("c", 1), &mut out);
-        assert_eq!(out.take_counts(), (0, 1));
+        assert_eq!(out.take_counts(), (0, 1), "two are in the making");
+        batch.process(from("a", 3), &mut out);
+        assert_eq!(out.take()[0].items, 4);
+        // The batch of `a` has gone, so that there is room for another tenant.
+        batch.process(from("d", 1), &mut out);
+        assert_eq!(out.take_counts(), (0, 0));
         batch.drain(&mut out);
-        assert_eq!(out.take()[0].items, 3);
+        assert_eq!(out.take().iter().map(|payload| payload.items).sum::<u64>(), 4);
     }
 }
