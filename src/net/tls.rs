@@ -1,4 +1,4 @@
-//! TLS on rustls with ring: clients here, servers in [`server`].
+//! TLS on rustls with ring: clients here, servers in `tls/server.rs`.
 
 mod server;
 
