@@ -412,12 +412,14 @@ impl Sender {
         if self.is_failing.swap(false, Ordering::Relaxed) {
             tracing::info!(exporter = %self.stats.id, "Exporting works again.");
         }
-        self.stats.sent.add(payload.items.saturating_sub(sent.rejected));
-        if sent.rejected > 0 || sent.message.is_some() {
-            self.stats.rejected.add(sent.rejected);
+        // A backend may claim any number; the accounts have to add up to what was sent.
+        let rejected = sent.rejected.min(payload.items);
+        self.stats.sent.add(payload.items - rejected);
+        if rejected > 0 || sent.message.is_some() {
+            self.stats.rejected.add(rejected);
             tracing::warn!(
                 exporter = %self.stats.id,
-                rejected_items = sent.rejected,
+                rejected_items = rejected,
                 message = sent.message.as_deref().unwrap_or_default(),
                 "Partial success response"
             );

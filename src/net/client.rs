@@ -26,8 +26,13 @@ use rustls::pki_types::ServerName;
 use tokio::{net::TcpStream, time::Instant};
 use tokio_rustls::TlsConnector;
 
-/// Longest answer that is read: what a backend says, not what it may send.
+/// What is kept of an answer: what a backend says, not what it may send.
 const ANSWER_LIMIT: usize = 64 * 1024;
+/// How much more of an answer of gRPC is read, because its status stands at the end.
+const GRPC_ANSWER_LIMIT: usize = 4 * 1024 * 1024;
+/// How long a kept HTTP/1.1 connection may need to be ready. One that was answered before the
+/// backend had read its request may never be.
+const SETTLE: Duration = Duration::from_millis(100);
 /// Segments below are copied together: each HTTP/2 frame costs a write.
 const COALESCE: usize = 16 * 1024;
 /// Longest time to connect, TLS included.
@@ -92,10 +97,25 @@ pub struct Client {
 /// One HTTP/2 connection. Whoever opens it holds the lock, and others wait: they would have to
 /// connect as well.
 #[derive(Default)]
-struct Slot {
-    open: tokio::sync::Mutex<Option<http2::SendRequest<Segments>>>,
-    /// Requests given up in a row, none of which was answered.
-    stalled: AtomicUsize,
+struct Slot(tokio::sync::Mutex<Option<Shared>>);
+
+/// An HTTP/2 connection that many requests share.
+#[derive(Clone)]
+struct Shared {
+    open: http2::SendRequest<Segments>,
+    /// Requests given up in a row, none of which was answered. Counted by connection: those that
+    /// were on the way on a dead one say nothing of its successor.
+    stalled: Arc<AtomicUsize>,
+}
+
+impl Shared {
+    fn new(open: http2::SendRequest<Segments>) -> Self {
+        Shared { open, stalled: Arc::default() }
+    }
+
+    fn is_usable(&self) -> bool {
+        !self.open.is_closed() && self.stalled.load(Ordering::Relaxed) < STALLED
+    }
 }
 
 /// So many requests given up in a row, and a connection is taken for dead: a peer that vanished
@@ -103,17 +123,17 @@ struct Slot {
 const STALLED: usize = 3;
 
 /// Counts a request that is dropped before it was answered.
-struct OnItsWay<'a>(&'a Slot);
+struct OnItsWay<'a>(&'a AtomicUsize);
 
 impl Drop for OnItsWay<'_> {
     fn drop(&mut self) {
-        self.0.stalled.fetch_add(1, Ordering::Relaxed);
+        self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 impl OnItsWay<'_> {
     fn answered(self) {
-        self.0.stalled.store(0, Ordering::Relaxed);
+        self.0.store(0, Ordering::Relaxed);
         std::mem::forget(self);
     }
 }
@@ -173,7 +193,7 @@ impl Client {
     async fn attempt(&self, request: Request<Segments>) -> Result<Answer, Failed> {
         if !self.target.http2_only {
             while let Some(mut idle) = self.take_idle() {
-                if idle.ready().await.is_ok() {
+                if let Ok(Ok(())) = tokio::time::timeout(SETTLE, idle.ready()).await {
                     return self.call_http1(idle, request, false).await;
                 }
             }
@@ -181,27 +201,22 @@ impl Client {
         if self.is_http1.load(Ordering::Relaxed) {
             return match self.connect().await.map_err(Failed::Broken)? {
                 Connected::Http1(open) => self.call_http1(open, request, true).await,
-                Connected::Http2(open) => {
-                    self.call_http2(&Slot::default(), open, request, true).await
-                }
+                Connected::Http2(open) => self.call_http2(Shared::new(open), request, true).await,
             };
         }
         let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.slots.len();
-        let slot = &self.slots[turn];
-        let mut kept = slot.open.lock().await;
-        if slot.stalled.swap(0, Ordering::Relaxed) >= STALLED {
-            *kept = None;
-        }
-        if let Some(open) = kept.as_ref().filter(|open| !open.is_closed()) {
-            let open = open.clone();
+        let mut kept = self.slots[turn].0.lock().await;
+        if let Some(shared) = kept.as_ref().filter(|shared| shared.is_usable()) {
+            let shared = shared.clone();
             drop(kept);
-            return self.call_http2(slot, open, request, false).await;
+            return self.call_http2(shared, request, false).await;
         }
         match self.connect().await.map_err(Failed::Broken)? {
             Connected::Http2(open) => {
-                *kept = Some(open.clone());
+                let shared = Shared::new(open);
+                *kept = Some(shared.clone());
                 drop(kept);
-                self.call_http2(slot, open, request, true).await
+                self.call_http2(shared, request, true).await
             }
             Connected::Http1(open) => {
                 self.is_http1.store(true, Ordering::Relaxed);
@@ -213,12 +228,12 @@ impl Client {
 
     async fn call_http2(
         &self,
-        slot: &Slot,
-        mut open: http2::SendRequest<Segments>,
+        shared: Shared,
         request: Request<Segments>,
         is_new: bool,
     ) -> Result<Answer, Failed> {
-        let on_its_way = OnItsWay(slot);
+        let Shared { mut open, stalled } = shared;
+        let on_its_way = OnItsWay(&stalled);
         if let Err(error) = open.ready().await {
             on_its_way.answered();
             return Err(self.unsent(&error, Some(request), is_new));
@@ -284,14 +299,22 @@ impl Client {
         idle.pop().map(|(open, _)| open)
     }
 
+    /// The whole answer, or as much as is read of a huge one: the rest of it costs the HTTP/1.1
+    /// connection, where waiting for its end would cost the time-out and send the data again.
     async fn read(&self, response: http::Response<Incoming>) -> Result<Answer, CallError> {
         let (parts, mut incoming) = response.into_parts();
         let (mut body, mut trailers) = (BytesMut::new(), None);
+        let limit = if self.target.http2_only { GRPC_ANSWER_LIMIT } else { ANSWER_LIMIT };
+        let mut len = 0;
         while let Some(frame) = incoming.frame().await {
             match frame.map_err(|error| self.broken(&error))?.into_data() {
                 Ok(data) => {
                     let room = ANSWER_LIMIT.saturating_sub(body.len());
                     body.extend_from_slice(&data[..data.len().min(room)]);
+                    len += data.len();
+                    if len > limit {
+                        break;
+                    }
                 }
                 Err(frame) => trailers = frame.into_trailers().ok(),
             }

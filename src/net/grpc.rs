@@ -83,15 +83,15 @@ impl Code {
         Code::ALL.get(index).copied().unwrap_or(Code::Unknown)
     }
 
-    /// What a gRPC client makes of an HTTP status without `grpc-status`.
+    /// What a gRPC client makes of an HTTP status without `grpc-status`: the table of the gRPC
+    /// documentation ("HTTP to gRPC Status Code Mapping").
     pub const fn from_http(status: u16) -> Self {
         match status {
-            400 => Code::InvalidArgument,
+            400 => Code::Internal,
             401 => Code::Unauthenticated,
             403 => Code::PermissionDenied,
             404 => Code::Unimplemented,
-            429 => Code::ResourceExhausted,
-            502..=504 => Code::Unavailable,
+            429 | 502..=504 => Code::Unavailable,
             _ => Code::Unknown,
         }
     }
