@@ -3,5 +3,6 @@ pub mod client;
 pub mod codec;
 pub mod grpc;
 pub mod pages;
+pub mod seldom;
 pub mod server;
 pub mod tls;

@@ -1,13 +1,14 @@
 //! The program as people run it: exit codes, data from end to end.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod support;
+
 use std::{
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Output},
     sync::{Arc, Mutex},
     thread,
-    time::{Duration, Instant},
 };
 
 use opentelemetry_proto::tonic::{
@@ -15,8 +16,7 @@ use opentelemetry_proto::tonic::{
     trace::v1::{ResourceSpans, ScopeSpans, Span},
 };
 use prost::Message as _;
-
-const DEADLINE: Duration = Duration::from_secs(20);
+use support::{Skep, free_port, wait_for};
 
 fn skep() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
@@ -26,22 +26,6 @@ fn skep() -> Command {
 
 fn validate(text: &str) -> Output {
     skep().args(["validate", "--config", &format!("yaml:{text}")]).output().unwrap()
-}
-
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(start.elapsed() < DEADLINE, "{what} did not happen in time");
-        thread::sleep(Duration::from_millis(10));
-    }
 }
 
 #[test]
@@ -161,79 +145,55 @@ fn post(port: u16, media_type: &str, body: &[u8]) -> Option<String> {
     Some(String::from_utf8_lossy(&answer).into_owned())
 }
 
-/// A running skep that is killed with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Running {
-    fn start(port: u16, backend: u16) -> Self {
-        let config = config(&format!("127.0.0.1:{port}"), &format!("http://127.0.0.1:{backend}"));
-        let child = skep()
-            .args(["--config", &format!("yaml:{config}")])
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        wait_for("listening", || TcpStream::connect(("127.0.0.1", port)).ok());
-        Running(child)
-    }
-
-    fn terminate(&mut self) -> Option<i32> {
-        let pid = self.0.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-        wait_for("the end", || self.0.try_wait().unwrap()).code()
-    }
+fn start(port: u16, backend: u16) -> Skep {
+    let config = config(&format!("127.0.0.1:{port}"), &format!("http://127.0.0.1:{backend}"));
+    Skep::start(&config, &[port])
 }
 
 #[test]
 fn spans_go_through_and_a_busy_backend_gets_them_again() {
     let (backend_port, names) = backend(2);
     let port = free_port();
-    let mut running = Running::start(port, backend_port);
+    let running = start(port, backend_port);
     let answer = post(port, "application/x-protobuf", &request("one")).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     let json = br#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"two"}]}]}]}"#;
     let answer = post(port, "application/json", json).unwrap();
     assert!(answer.ends_with(r#"{"partialSuccess":{}}"#), "{answer}");
-    wait_for("both spans", || (names.lock().unwrap().len() == 2).then_some(()));
+    wait_for("both spans", || names.lock().unwrap().len() == 2);
     let mut seen = names.lock().unwrap().clone();
     seen.sort();
     assert_eq!(seen, ["one", "two"]);
-    assert_eq!(running.terminate(), Some(0));
+    assert!(running.stop());
 }
 
 #[test]
 fn what_is_in_a_batch_is_delivered_by_the_drain() {
     let (backend_port, names) = backend(0);
     let port = free_port();
-    let mut running = Running::start(port, backend_port);
+    let running = start(port, backend_port);
     for i in 0..20 {
         let answer = post(port, "application/x-protobuf", &request(&i.to_string())).unwrap();
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
-    assert_eq!(running.terminate(), Some(0));
+    assert!(running.stop());
     assert_eq!(names.lock().unwrap().len(), 20);
 }
 
 #[test]
 fn what_cannot_be_delivered_ends_with_74() {
     let port = free_port();
-    let mut running = Running::start(port, free_port());
+    let running = start(port, free_port());
     let answer = post(port, "application/x-protobuf", &request("lost")).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    assert_eq!(running.terminate(), Some(74));
+    assert_eq!(running.end(), Some(74));
 }
 
 #[test]
 fn wrong_bodies_are_refused_with_their_place() {
     let (backend_port, _) = backend(0);
     let port = free_port();
-    let _running = Running::start(port, backend_port);
+    let _running = start(port, backend_port);
     let answer = post(port, "application/x-protobuf", &[0x0A, 0x7F]).unwrap();
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
     assert!(answer.contains("resource_spans[0]"), "{answer}");

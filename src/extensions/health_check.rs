@@ -24,14 +24,11 @@ use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::pages;
+use super::pages::{self, SiteServer};
 use crate::{
-    component::{
-        BoxFuture, BuildContext, Entry, Extension, ExtensionConfig, Listening, StartError, Stop,
-        default_address,
-    },
+    component::{BuildContext, Entry, Extension, ExtensionConfig, StartError, default_address},
     config::{Interval, Node, Problems, Section},
-    net::pages::{Ask, Page, Pages, Site},
+    net::pages::{Ask, Page, Site},
     otlp::Signal,
     telemetry::{
         Telemetry,
@@ -244,41 +241,15 @@ impl ExtensionConfig for Config {
             (true, false) => None,
             (false, _) => Some(self.path.clone()),
         };
-        Ok(Box::new(HealthCheck {
-            component: format!("extension \"{}\"", cx.id),
-            endpoint: endpoint
-                .unwrap_or_else(|| default_address(cx.in_container, 13133).to_string()),
-            probe: Probe {
-                path,
-                bodies: self.response_body.clone(),
-                health: self.component_health.unwrap_or_default(),
-                telemetry: Arc::clone(&cx.telemetry),
-            },
-            pages: None,
-        }))
-    }
-}
-
-struct HealthCheck {
-    component: String,
-    endpoint: String,
-    probe: Probe,
-    pages: Option<Pages>,
-}
-
-impl Extension for HealthCheck {
-    fn bind(&mut self) -> Result<Vec<Listening>, StartError> {
-        let (pages, listening) = pages::open(&self.component, &self.endpoint)?;
-        self.pages = Some(pages);
-        Ok(vec![listening])
-    }
-
-    fn run(self: Box<Self>, stop: Stop) -> BoxFuture<()> {
-        Box::pin(async move {
-            if let Some(pages) = self.pages {
-                pages.run(self.probe, stop.subscribe()).await;
-            }
-        })
+        let endpoint =
+            endpoint.unwrap_or_else(|| default_address(cx.in_container, 13133).to_string());
+        let probe = Probe {
+            path,
+            bodies: self.response_body.clone(),
+            health: self.component_health.unwrap_or_default(),
+            telemetry: Arc::clone(&cx.telemetry),
+        };
+        Ok(Box::new(SiteServer::new(cx, endpoint, probe)))
     }
 }
 

@@ -1,10 +1,13 @@
-//! What the extensions that serve pages have in common: opening the listener, and the refusal of
-//! server keys that such a page does not have.
+//! What the extensions that serve pages have in common: opening the listener, serving a site, and
+//! the refusal of server keys that such a page does not have.
 
 use crate::{
-    component::{Listening, StartError},
+    component::{BoxFuture, BuildContext, Extension, Listening, StartError, Stop},
     config::{Node, Problems, Value},
-    net::pages::Pages,
+    net::{
+        pages::{Pages, Site},
+        server,
+    },
 };
 
 /// The Collector's server keys that have no meaning here, with the remedy.
@@ -39,6 +42,44 @@ pub(super) fn without_server_keys(body: &Node, problems: &mut Problems) -> Node 
         });
     }
     body
+}
+
+/// Checks the key `endpoint` of the body `at`.
+pub(super) fn validate(endpoint: &str, at: &Node, problems: &mut Problems) {
+    if let Err((message, remedy)) = server::check(endpoint) {
+        problems.error(at.at("endpoint"), message).help(remedy);
+    }
+}
+
+/// An extension that does nothing but serve one site.
+pub(super) struct SiteServer<S> {
+    component: String,
+    endpoint: String,
+    site: S,
+    pages: Option<Pages>,
+}
+
+impl<S> SiteServer<S> {
+    pub(super) fn new(cx: &BuildContext, endpoint: String, site: S) -> Self {
+        let component = format!("extension \"{}\"", cx.id);
+        SiteServer { component, endpoint, site, pages: None }
+    }
+}
+
+impl<S: Site> Extension for SiteServer<S> {
+    fn bind(&mut self) -> Result<Vec<Listening>, StartError> {
+        let (pages, listening) = open(&self.component, &self.endpoint)?;
+        self.pages = Some(pages);
+        Ok(vec![listening])
+    }
+
+    fn run(self: Box<Self>, stop: Stop) -> BoxFuture<()> {
+        Box::pin(async move {
+            if let Some(pages) = self.pages {
+                pages.run(self.site, stop.subscribe()).await;
+            }
+        })
+    }
 }
 
 /// Opens the listener of an extension.

@@ -78,6 +78,7 @@ pub(super) const ENTRY: Entry<dyn ExtensionConfig> = Entry {
 
 impl ExtensionConfig for Config {
     fn validate(&self, at: &Node, problems: &mut Problems) {
+        pages::validate(&self.endpoint, at, problems);
         for (key, fraction) in [
             ("block_profile_fraction", self.block_profile_fraction),
             ("mutex_profile_fraction", self.mutex_profile_fraction),

@@ -18,13 +18,11 @@ use std::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::pages;
+use super::pages::{self, SiteServer};
 use crate::{
-    component::{
-        BoxFuture, BuildContext, Entry, Extension, ExtensionConfig, Listening, StartError, Stop,
-    },
+    component::{BuildContext, Entry, Extension, ExtensionConfig, StartError},
     config::{Node, Problems},
-    net::pages::{Ask, Page, Pages, Site, escape_html},
+    net::pages::{Ask, Page, Site, escape_html},
     otlp::{Signal, payload::Reason},
     telemetry::{
         Telemetry, logs,
@@ -72,6 +70,7 @@ pub(super) const ENTRY: Entry<dyn ExtensionConfig> = Entry {
 
 impl ExtensionConfig for Config {
     fn validate(&self, at: &Node, problems: &mut Problems) {
+        pages::validate(&self.endpoint, at, problems);
         if self.expvar.enabled {
             problems
                 .warning(at.at("expvar::enabled"), "there is no page of Go variables")
@@ -80,35 +79,8 @@ impl ExtensionConfig for Config {
     }
 
     fn build(&self, cx: &BuildContext) -> Result<Box<dyn Extension>, StartError> {
-        Ok(Box::new(Zpages {
-            component: format!("extension \"{}\"", cx.id),
-            endpoint: self.endpoint.clone(),
-            views: Views(Arc::clone(&cx.telemetry)),
-            pages: None,
-        }))
-    }
-}
-
-struct Zpages {
-    component: String,
-    endpoint: String,
-    views: Views,
-    pages: Option<Pages>,
-}
-
-impl Extension for Zpages {
-    fn bind(&mut self) -> Result<Vec<Listening>, StartError> {
-        let (pages, listening) = pages::open(&self.component, &self.endpoint)?;
-        self.pages = Some(pages);
-        Ok(vec![listening])
-    }
-
-    fn run(self: Box<Self>, stop: Stop) -> BoxFuture<()> {
-        Box::pin(async move {
-            if let Some(pages) = self.pages {
-                pages.run(self.views, stop.subscribe()).await;
-            }
-        })
+        let views = Views(Arc::clone(&cx.telemetry));
+        Ok(Box::new(SiteServer::new(cx, self.endpoint.clone(), views)))
     }
 }
 
@@ -227,7 +199,10 @@ fn seconds(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{component::ComponentId, net::pages::tests::get};
+    use crate::{
+        component::{ComponentId, Stop},
+        net::pages::tests::get,
+    };
 
     #[tokio::test]
     async fn pages_show_state_and_escape_it() {

@@ -34,7 +34,7 @@ use tokio::{
 use super::tls::Acceptor;
 use hints::{Hint, Hints};
 use listener::Accepted;
-pub use listener::{Family, Listener, explain_bind, listen, resolve};
+pub use listener::{Family, Listener, check, explain_bind, listen, resolve};
 pub use unread::{discard, is_sent_anyway};
 
 /// Read buffer of an HTTP/1.1 connection. The library's 400 KiB would be 40 MiB for a hundred

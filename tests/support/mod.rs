@@ -17,8 +17,16 @@ pub(crate) fn free_port() -> u16 {
 
 /// Waits until something has happened.
 pub(crate) fn wait_for(what: &str, mut happened: impl FnMut() -> bool) {
+    wait_for_some(what, || happened().then_some(()));
+}
+
+/// Waits until something is there.
+fn wait_for_some<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
-    while !happened() {
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
         assert!(start.elapsed() < DEADLINE, "{what} did not happen in time");
         thread::sleep(Duration::from_millis(10));
     }
@@ -53,9 +61,14 @@ impl Skep {
     }
 
     /// SIGTERM; whether it ended without loss.
-    pub(crate) fn stop(mut self) -> bool {
+    pub(crate) fn stop(self) -> bool {
+        self.end() == Some(0)
+    }
+
+    /// SIGTERM; the exit code.
+    pub(crate) fn end(mut self) -> Option<i32> {
         let pid = self.0.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-        self.0.wait().unwrap().success()
+        wait_for_some("the end of skep", || self.0.try_wait().unwrap()).code()
     }
 }

@@ -1,5 +1,9 @@
 use super::*;
-use crate::{component::ComponentId, net::pages::tests::get, telemetry::PipelineInfo};
+use crate::{
+    component::{ComponentId, Stop},
+    net::pages::tests::get,
+    telemetry::PipelineInfo,
+};
 
 fn context(telemetry: &Arc<Telemetry>) -> BuildContext {
     BuildContext {

@@ -1,20 +1,13 @@
 //! What a listener says of clients that cannot be served: one line a minute for each kind, with
 //! the remedy.
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{io, net::SocketAddr};
 
-use tokio::time::Instant;
-
-const PAUSE: Duration = Duration::from_mins(1);
+use crate::net::seldom::Seldom;
 
 /// When each kind was last given.
 #[derive(Debug, Default)]
-pub(super) struct Hints(Mutex<[Option<Instant>; 4]>);
+pub(super) struct Hints([Seldom; 4]);
 
 /// One kind of trouble.
 #[derive(Debug, Clone, Copy)]
@@ -38,13 +31,9 @@ impl Hint<'_> {
 
 impl Hints {
     pub(super) fn give(&self, hint: Hint<'_>) {
-        let mut given = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = &mut given[hint.kind()];
-        if last.is_some_and(|last| last.elapsed() < PAUSE) {
+        if !self.0[hint.kind()].is_due() {
             return;
         }
-        *last = Some(Instant::now());
-        drop(given);
         let peer = |peer: Option<SocketAddr>| peer.map(|peer| peer.to_string()).unwrap_or_default();
         match hint {
             Hint::Accept(error) => {

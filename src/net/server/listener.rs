@@ -104,6 +104,27 @@ pub fn resolve(endpoint: &str, family: Family) -> io::Result<SocketAddr> {
     .ok_or_else(|| io::Error::other("the name has no address of the kind that `transport` says"))
 }
 
+/// Whether an endpoint can be one: what is wrong, and the remedy.
+pub fn check(endpoint: &str) -> Result<(), (String, String)> {
+    const FORM: &str = "write `host:port`, for instance `0.0.0.0:4317`";
+    if let Some((scheme, address)) = endpoint.split_once("://") {
+        let address = address.trim_end_matches('/');
+        return Err((
+            format!("a listener has an address `host:port`, without `{scheme}://`"),
+            format!("write `{address}`"),
+        ));
+    }
+    let Some((_, port)) = endpoint.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')) else {
+        return Err((format!("`{endpoint}` has no port"), FORM.to_owned()));
+    };
+    match port.parse::<u16>() {
+        Ok(_) => Ok(()),
+        Err(_) => {
+            Err((format!("`{port}` is not a port: they go from 0 to 65535"), FORM.to_owned()))
+        }
+    }
+}
+
 /// Opens a listener. Call within a tokio runtime.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };

@@ -440,16 +440,4 @@ fn any<'a>(patterns: &[Pattern], text: impl FnOnce() -> &'a [u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn severities_have_the_numbers_of_the_specification() {
-        assert_eq!(severity("TRACE"), Some(1));
-        assert_eq!(severity("info"), Some(9));
-        assert_eq!(severity("Warn3"), Some(15));
-        assert_eq!(severity("SEVERITY_NUMBER_FATAL4"), Some(24));
-        assert_eq!(severity("loud"), None);
-        assert_eq!(severity("5"), None);
-    }
-}
+mod tests;

@@ -253,7 +253,7 @@ pub(crate) fn attributes() -> impl Strategy<Value = Vec<KeyValue>> {
     proptest::collection::vec(one, 0..6)
 }
 
-fn scope(name: &str, version: &str) -> InstrumentationScope {
+pub(super) fn scope(name: &str, version: &str) -> InstrumentationScope {
     let (name, version) = (name.to_owned(), version.to_owned());
     InstrumentationScope { name, version, ..InstrumentationScope::default() }
 }
@@ -281,7 +281,7 @@ fn traces(spans: Vec<Vec<KeyValue>>) -> ExportTraceServiceRequest {
     }
 }
 
-fn logs(records: Vec<Vec<KeyValue>>) -> ExportLogsServiceRequest {
+pub(super) fn logs(records: Vec<Vec<KeyValue>>) -> ExportLogsServiceRequest {
     let record = |attributes| LogRecord {
         severity_text: "INFO".to_owned(),
         attributes,
@@ -349,7 +349,7 @@ fn metrics(points: &[Vec<KeyValue>]) -> ExportMetricsServiceRequest {
     }
 }
 
-fn edited(
+pub(super) fn edited(
     config: &Config,
     signal: Signal,
     request: &impl prost::Message,
@@ -396,128 +396,13 @@ proptest! {
     }
 }
 
-fn config(yaml: &str) -> Config {
+pub(super) fn config(yaml: &str) -> Config {
     let tree = yaml::parse(0, yaml).unwrap();
     let mut problems = Problems::default();
     let config = config::decode::<Config>(&tree, &mut problems).expect("decodes");
     config.validate(&tree, &mut problems);
     assert!(problems.0.is_empty(), "{problems:?}");
     config
-}
-
-/// Names of the spans that got the attribute `seen`.
-fn seen(yaml: &str, request: &ExportTraceServiceRequest) -> Vec<String> {
-    let yaml = format!("actions: [{{key: seen, value: yes, action: insert}}]\n{yaml}");
-    let (_, bytes) = edited(&config(&yaml), Signal::Traces, request, 3);
-    let got = ExportTraceServiceRequest::decode(&*bytes).unwrap();
-    let scopes = got.resource_spans.into_iter().flat_map(|entry| entry.scope_spans);
-    let spans = scopes.flat_map(|scope| scope.spans);
-    let is_seen = |span: &Span| span.attributes.iter().any(|a| a.key == "seen");
-    spans.filter(is_seen).map(|span| span.name).collect()
-}
-
-fn three_services() -> ExportTraceServiceRequest {
-    let entry = |service: &str, name: &str, kind| ResourceSpans {
-        resource: Some(Resource {
-            attributes: vec![text("service.name", service)],
-            ..Resource::default()
-        }),
-        scope_spans: vec![ScopeSpans {
-            scope: Some(scope(&format!("lib.{service}"), "1.0")),
-            spans: vec![Span {
-                name: name.to_owned(),
-                kind,
-                attributes: vec![attribute("code", Value::IntValue(200 + i64::from(kind)))],
-                ..Span::default()
-            }],
-            ..ScopeSpans::default()
-        }],
-        ..ResourceSpans::default()
-    };
-    let resource_spans =
-        vec![entry("auth", "login", 2), entry("shop", "buy", 3), entry("shop2", "login", 1)];
-    ExportTraceServiceRequest { resource_spans }
-}
-
-#[test]
-fn include_and_exclude_select_by_every_property() {
-    let request = three_services();
-    let seen = |yaml: &str| seen(yaml, &request).join(",");
-    assert_eq!(seen(""), "login,buy,login");
-    assert_eq!(seen("include: {match_type: strict, services: [shop]}"), "buy");
-    assert_eq!(seen("include: {match_type: regexp, services: [shop]}"), "buy,login");
-    assert_eq!(seen("include: {match_type: regexp, services: [^shop$]}"), "buy");
-    assert_eq!(seen("include: {match_type: strict, span_names: [login]}"), "login,login");
-    assert_eq!(
-        seen("include: {match_type: strict, span_names: [login], services: [auth, shop]}"),
-        "login"
-    );
-    assert_eq!(seen("include: {match_type: strict, span_kinds: [SPAN_KIND_CLIENT]}"), "buy");
-    assert_eq!(seen("include: {match_type: strict, libraries: [{name: lib.auth}]}"), "login");
-    assert_eq!(
-        seen("include: {match_type: strict, libraries: [{name: lib.auth, version: '2'}]}"),
-        ""
-    );
-    assert_eq!(seen("include: {match_type: strict, attributes: [{key: code, value: 203}]}"), "buy");
-    assert_eq!(seen("include: {match_type: strict, attributes: [{key: code, value: '203'}]}"), "");
-    assert_eq!(
-        seen("include: {match_type: regexp, attributes: [{key: code, value: '20[12]'}]}"),
-        "login,login"
-    );
-    assert_eq!(seen("include: {match_type: strict, attributes: [{key: none}]}"), "");
-    assert_eq!(
-        seen("include: {match_type: strict, resources: [{key: service.name, value: auth}]}"),
-        "login"
-    );
-    assert_eq!(seen("exclude: {match_type: strict, services: [shop]}"), "login,login");
-    assert_eq!(
-        seen("exclude: {match_type: strict, services: [auth, shop], span_names: [login]}"),
-        "buy,login"
-    );
-    assert_eq!(
-        seen(
-            "include: {match_type: strict, span_names: [login]}\n\
-             exclude: {match_type: regexp, libraries: [{name: shop}]}"
-        ),
-        "login"
-    );
-}
-
-#[test]
-fn log_records_are_selected_by_severity_and_body() {
-    let record = |number, text: &str, body: &str| LogRecord {
-        severity_number: number,
-        severity_text: text.to_owned(),
-        body: Some(AnyValue { value: Some(Value::StringValue(body.to_owned())) }),
-        ..LogRecord::default()
-    };
-    let mut request = logs(Vec::new());
-    request.resource_logs[0].scope_logs[0].log_records =
-        vec![record(0, "", "none"), record(9, "Info", "started"), record(17, "Error", "failed")];
-    let seen = |selection: &str| {
-        let yaml =
-            format!("actions: [{{key: seen, value: 1, action: insert}}]\ninclude: {selection}");
-        let (_, bytes) = edited(&config(&yaml), Signal::Logs, &request, 3);
-        let got = ExportLogsServiceRequest::decode(&*bytes).unwrap();
-        let records = &got.resource_logs[0].scope_logs[0].log_records;
-        records.iter().map(|record| u8::from(!record.attributes.is_empty())).collect::<Vec<_>>()
-    };
-    let severity = "{match_type: strict, log_severity_number: {min: warn}}";
-    assert_eq!(seen(severity), [0, 0, 1]);
-    let undefined = "{match_type: strict, log_severity_number: {min: INFO, match_undefined: true}}";
-    assert_eq!(seen(undefined), [1, 1, 1]);
-    assert_eq!(seen("{match_type: strict, log_severity_texts: [Info]}"), [0, 1, 0]);
-    assert_eq!(seen("{match_type: regexp, log_bodies: [ed$]}"), [0, 1, 1]);
-}
-
-#[test]
-fn properties_of_another_signal_are_refused() {
-    let yaml = "actions: [{key: a, value: 1, action: insert}]\n\
-                include: {match_type: strict, span_names: [x]}";
-    let config = config(yaml);
-    assert!(config.build(&context(Signal::Traces)).is_ok());
-    let error = config.build(&context(Signal::Logs)).err().unwrap().to_string();
-    assert!(error.contains("`include::span_names` does not apply to logs"), "{error}");
 }
 
 #[test]

@@ -1,38 +1,21 @@
 //! What senders and the log are told of requests that nothing takes: SDKs tend to keep quiet about
 //! them, so a line a minute says it here, with the remedy.
 
-use std::{
-    net::SocketAddr,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::net::SocketAddr;
 
-use tokio::time::Instant;
-
-use crate::otlp::Signal;
-
-const PAUSE: Duration = Duration::from_mins(1);
+use crate::{net::seldom::Seldom, otlp::Signal};
 
 /// When the log was last told.
 #[derive(Debug, Default)]
-pub(super) struct Astray(Mutex<Option<Instant>>);
+pub(super) struct Astray(Seldom);
 
 impl Astray {
     /// Tells the log of a request that was answered with `text`.
     pub(super) fn tell(&self, peer: Option<SocketAddr>, text: &str) {
-        if self.is_due(Instant::now()) {
+        if self.0.is_due() {
             let client = peer.map(|peer| peer.to_string()).unwrap_or_default();
             tracing::warn!(client, "a request was refused: {text:.400}");
         }
-    }
-
-    fn is_due(&self, now: Instant) -> bool {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = last.is_none_or(|last| now.duration_since(last) >= PAUSE);
-        if is_due {
-            *last = Some(now);
-        }
-        is_due
     }
 }
 
@@ -61,15 +44,6 @@ pub(super) fn wrong_path(path: &str, paths: &[String; 3]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_log_is_told_once_a_minute() {
-        let (astray, start) = (Astray::default(), Instant::now());
-        assert!(astray.is_due(start));
-        assert!(!astray.is_due(start + PAUSE / 2));
-        assert!(astray.is_due(start + PAUSE));
-        assert!(!astray.is_due(start + PAUSE));
-    }
 
     #[test]
     fn wrong_paths_are_explained() {

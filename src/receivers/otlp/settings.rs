@@ -9,7 +9,10 @@ use serde::{Deserialize, de::IgnoredAny};
 use crate::{
     component::Compression,
     config::{Interval, Node, Problems, Secret, Section},
-    net::{server::Tuning, tls::ServerTls},
+    net::{
+        server::{self, Tuning},
+        tls::ServerTls,
+    },
 };
 
 /// Receives OTLP over gRPC and HTTP.
@@ -318,20 +321,9 @@ fn endpoint(endpoint: Option<&str>, transport: Transport, at: &Node, problems: &
         return;
     }
     let Some(endpoint) = endpoint else { return };
-    if let Some((scheme, address)) = endpoint.split_once("://") {
-        problems
-            .error(at, format!("a receiver listens on `host:port`, without `{scheme}://`"))
-            .help(format!(
-                "write `{}`; `tls` says whether it speaks TLS",
-                address.trim_end_matches('/')
-            ));
-        return;
-    }
-    let port = endpoint.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
-    if !matches!(port, Some(Ok(_))) {
-        problems
-            .error(at, format!("`{endpoint}` has no port"))
-            .help("write `host:port`, for instance `0.0.0.0:4317`");
+    if let Err((message, remedy)) = server::check(endpoint) {
+        let tls = if endpoint.contains("://") { "; `tls` says whether it speaks TLS" } else { "" };
+        problems.error(at, message).help(format!("{remedy}{tls}"));
     }
 }
 
