@@ -162,6 +162,12 @@ pub trait ProcessorConfig: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Bytes of a `budget` in use above which it refuses everything. Where it is the first of a
+    /// pipeline, receivers refuse in its place, before they read a body.
+    fn refuses_above(&self, _budget: u64) -> Option<u64> {
+        None
+    }
+
     /// Builds one replica.
     fn build(&self, cx: &BuildContext) -> Result<Box<dyn Processor>, StartError>;
 }
@@ -300,8 +306,8 @@ pub struct Arrival {
     pub encoding: Encoding,
     /// What the content encoding or the gRPC flag said.
     pub compression: Compression,
-    /// The body in the pieces in which it came.
-    pub body: SmallVec<[Bytes; 4]>,
+    /// As it came.
+    pub body: Bytes,
     /// Charged for `body` before it was read.
     pub permit: Permit,
     /// Largest body in bytes after inflating.
@@ -342,10 +348,10 @@ pub struct Ingress {
 
 /// What the engine offers to receivers.
 pub trait Door: Send + Sync {
-    /// Bytes for a body whose length is known, if they are free now.
-    fn try_permit(&self, bytes: usize) -> Option<Permit>;
-    /// Waits for bytes, at most as long as the configuration says (`Unavailable` afterwards).
+    /// Bytes for a body whose length is known, if they are free now. None: waiting may help.
     /// Acquire once per request before any byte is held; grow only with `Permit::try_more`.
+    fn try_permit(&self, signal: Signal, bytes: usize) -> Result<Option<Permit>, Rejection>;
+    /// Waits for the bytes, at most a few seconds (`Unavailable` afterwards).
     fn permit(&self, bytes: usize) -> BoxFuture<Result<Permit, Rejection>>;
     /// Hands a body to the workers; the future ends when somebody answers for the data, or, with
     /// [`Wait::Delivery`], when the backends have it.

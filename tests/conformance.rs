@@ -334,6 +334,35 @@ fn a_client_that_sends_all_of_a_refused_body_gets_its_answer() {
 }
 
 #[test]
+fn the_first_memory_limiter_of_a_pipeline_refuses_before_a_body_is_sent() {
+    for (processors, status) in [("memory_limiter, batch", "400"), ("batch, memory_limiter", "100")]
+    {
+        let port = free_port();
+        let config = format!(
+            "receivers: {{otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:{port}'}}}}}}}}
+processors: {{memory_limiter: {{check_interval: 1s, limit_mib: 10}}, batch: {{}}}}
+exporters: {{nop: {{}}}}
+service:
+  telemetry: {{metrics: {{level: none}}, logs: {{level: error}}}}
+  pipelines: {{traces: {{receivers: [otlp], processors: [{processors}], exporters: [nop]}}}}
+"
+        );
+        let skep = Skep::start(&config, &[port]);
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        // More than `limit - spike_limit`, less than the limit.
+        let head = format!(
+            "{POST_TRACES}\r\nhost: x\r\ncontent-length: 8500000\r\nexpect: 100-continue\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer), format!("HTTP/1.1 {status}"), "{processors}");
+        drop(stream);
+        assert!(skep.stop());
+    }
+}
+
+#[test]
 fn a_body_may_come_in_chunks() {
     let server = Server::start("", "");
     let body = traces("in chunks").encode_to_vec();

@@ -38,9 +38,6 @@ use tonic::{
 /// The byte budget, and what the process may need beside it.
 const BUDGET_MIB: u64 = 64;
 const BESIDE_MIB: u64 = 30;
-/// Room over HTTP for builds without optimisation, one connection per request: 52 MiB beside the
-/// budget were measured where 30 are allowed otherwise.
-const HTTP_DEBUG_MIB: u64 = 40;
 /// The backend takes so long over each answer.
 const DELAY: Duration = Duration::from_millis(400);
 /// Requests in flight at any time, and how many each sender has to get rid of: together several
@@ -176,8 +173,7 @@ service:
     let names: HashSet<&String> = taken.iter().collect();
     assert_eq!(names, accepted.iter().collect::<HashSet<_>>());
     assert!(outcome.put_off.load(Ordering::SeqCst) > 0, "nobody was told to come back");
-    let is_slow = cfg!(debug_assertions) && protocol == "http";
-    let bound = BUDGET_MIB + BESIDE_MIB + if is_slow { HTTP_DEBUG_MIB } else { 0 };
+    let bound = BUDGET_MIB + BESIDE_MIB;
     assert!(peak <= bound, "{peak} MiB at most where {bound} are allowed");
     assert!(peak > BUDGET_MIB / 2, "{peak} MiB at most: that was no overload");
 }

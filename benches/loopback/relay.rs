@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use skep::{
-    net::server::{self, Listener, Reply, Service, Tuning},
+    net::server::{self, Connection, Listener, Reply, Service, Tuning},
     otlp::Signal,
 };
 use tokio::sync::mpsc;
@@ -71,7 +71,7 @@ impl Service for Relay {
     async fn serve(
         self: Arc<Self>,
         request: Request<Incoming>,
-        _peer: Option<SocketAddr>,
+        _connection: Arc<Connection>,
     ) -> Response<Reply> {
         let mut body = request.into_body().collect().await.unwrap().to_bytes();
         body.advance(5);

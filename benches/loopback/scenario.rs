@@ -107,6 +107,19 @@ pub(crate) static ALL: &[Scenario] = &[
         http: true,
         ..OVERLOAD
     },
+    Scenario {
+        name: "overload-large",
+        about: "budget of 64 MiB, slow backend, gRPC, 1000 spans a request",
+        items: 1000,
+        ..OVERLOAD
+    },
+    Scenario {
+        name: "overload-large-http",
+        about: "budget of 64 MiB, slow backend, HTTP, 1000 spans a request",
+        items: 1000,
+        http: true,
+        ..OVERLOAD
+    },
 ];
 
 impl Scenario {

@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use skep::{
-    net::server::{self, Listener, Reply, Service, Tuning},
+    net::server::{self, Connection, Listener, Reply, Service, Tuning},
     otlp::Signal,
 };
 
@@ -62,7 +62,7 @@ impl Service for Sink {
     async fn serve(
         self: Arc<Self>,
         request: Request<Incoming>,
-        _peer: Option<SocketAddr>,
+        _connection: Arc<Connection>,
     ) -> Response<Reply> {
         let path = request.uri().path().to_ascii_lowercase();
         if path == "/stats" {

@@ -71,9 +71,25 @@ impl Budget {
 
     /// Takes `bytes` if they are free and nobody waits before.
     pub fn try_acquire(self: &Arc<Self>, bytes: usize) -> Option<Permit> {
+        self.try_acquire_below(self.limit, bytes)
+    }
+
+    /// Takes `bytes` if `ceiling` is not exceeded with them and nobody waits before.
+    pub fn try_acquire_below(self: &Arc<Self>, ceiling: u64, bytes: usize) -> Option<Permit> {
         let bytes = (bytes as u64).max(LEAST_CHARGE);
         let is_first = self.waiting.load(Ordering::SeqCst) == 0;
-        (is_first && self.try_charge(bytes)).then(|| self.permit(bytes))
+        let ceiling = ceiling.min(self.limit);
+        (is_first && self.charge_below(ceiling, bytes)).then(|| self.permit(bytes))
+    }
+
+    fn charge_below(&self, ceiling: u64, bytes: u64) -> bool {
+        let charged = self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |used| {
+            used.checked_add(bytes).filter(|sum| *sum <= ceiling)
+        });
+        if charged.is_ok() {
+            self.telemetry.budget_used.add(bytes);
+        }
+        charged.is_ok()
     }
 
     /// Takes `bytes`, waiting at most `patience`. A body larger than the whole account is
@@ -138,13 +154,7 @@ impl Budget {
 
 impl Ledger for Budget {
     fn try_charge(&self, bytes: u64) -> bool {
-        let charged = self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |used| {
-            used.checked_add(bytes).filter(|sum| *sum <= self.limit)
-        });
-        if charged.is_ok() {
-            self.telemetry.budget_used.add(bytes);
-        }
-        charged.is_ok()
+        self.charge_below(self.limit, bytes)
     }
 
     fn charge(&self, bytes: u64) {

@@ -329,10 +329,13 @@ impl Planner<'_> {
         let from = node_name(Kind::Receiver, id);
         let mut pipelines = Vec::new();
         let mut wants_context = false;
+        let mut refuses_above: Option<u64> = None;
         for (index, pipeline) in self.blueprint.pipelines.iter().enumerate() {
             if pipeline.signal == signal && pipeline.receivers.contains(id) {
                 pipelines.push((index, self.edge_into(pipeline, &from)));
                 wants_context |= self.wants_context(pipeline);
+                let ceiling = self.refuses_above(pipeline);
+                refuses_above = [refuses_above, ceiling].into_iter().flatten().min();
             }
         }
         if pipelines.is_empty() {
@@ -342,7 +345,14 @@ impl Planner<'_> {
             let stats = telemetry.receiver(&id.to_string(), signal, transport);
             (transport, Arc::new(Route { pipelines: pipelines.clone(), stats }))
         });
-        Some(SignalRoutes { by_transport: by_transport.into(), wants_context })
+        Some(SignalRoutes { by_transport: by_transport.into(), wants_context, refuses_above })
+    }
+
+    /// Bytes in use above which the first processor of a pipeline refuses everything. With several
+    /// pipelines the lowest counts: what one of them refuses the sender has to send again to all.
+    fn refuses_above(&self, pipeline: &PipelineBlueprint) -> Option<u64> {
+        let first = self.blueprint.processors.get(pipeline.processors.first()?)?;
+        first.refuses_above(self.site.budget)
     }
 
     /// The edge into the first processor of a pipeline.

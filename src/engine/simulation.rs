@@ -16,7 +16,6 @@ use opentelemetry_proto::tonic::{
     trace::v1::{ResourceSpans, ScopeSpans, Span},
 };
 use prost::Message as _;
-use smallvec::smallvec;
 use tokio::sync::mpsc;
 
 use super::{
@@ -242,7 +241,11 @@ impl World {
         let budget = Budget::new(limit, Arc::clone(&telemetry));
         let stats = telemetry.receiver("otlp", Signal::Traces, "grpc");
         let route = Arc::new(Route { pipelines: vec![(0, None)], stats });
-        let routes = SignalRoutes { by_transport: vec![("grpc", route)], wants_context: false };
+        let routes = SignalRoutes {
+            by_transport: vec![("grpc", route)],
+            wants_context: false,
+            refuses_above: None,
+        };
         let door = Arc::new(EngineDoor::new(
             Arc::clone(&budget),
             Arc::clone(&pool),
@@ -254,7 +257,7 @@ impl World {
 
     async fn send(door: &EngineDoor, name: &str, spans: usize, wait: Wait) -> Reply {
         let body = request(name, spans);
-        let permit = match door.try_permit(body.len()) {
+        let permit = match door.try_permit(Signal::Traces, body.len())? {
             Some(permit) => permit,
             None => door.permit(body.len()).await?,
         };
@@ -262,7 +265,7 @@ impl World {
             signal: Signal::Traces,
             encoding: Encoding::Protobuf,
             compression: Compression::Identity,
-            body: smallvec![body.into()],
+            body: body.into(),
             permit,
             max_inflated: 1 << 20,
             context: None,

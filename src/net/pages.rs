@@ -18,7 +18,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, h
 use hyper::body::Incoming;
 use tokio::{net::TcpListener, sync::watch};
 
-use super::server::{self, Listener, Reply, Service, Tuning};
+use super::server::{self, Connection, Listener, Reply, Service, Tuning};
 
 /// What a page is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,7 +137,7 @@ impl<S: Site> Service for Guarded<S> {
     async fn serve(
         self: Arc<Self>,
         request: Request<Incoming>,
-        _peer: Option<SocketAddr>,
+        _connection: Arc<Connection>,
     ) -> Response<Reply> {
         let method = request.method().clone();
         if method != Method::GET && method != Method::HEAD {

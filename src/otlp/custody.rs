@@ -28,8 +28,6 @@ pub struct Permit(Arc<Charge>);
 struct Charge {
     bytes: u64,
     ledger: Arc<dyn Ledger>,
-    /// Charges that live and end with this one.
-    more: Vec<Permit>,
 }
 
 impl Drop for Charge {
@@ -41,23 +39,12 @@ impl Drop for Charge {
 impl Permit {
     /// Wraps `bytes` that have already been charged to `ledger`.
     pub fn charged(bytes: u64, ledger: Arc<dyn Ledger>) -> Self {
-        Permit(Arc::new(Charge { bytes, ledger, more: Vec::new() }))
-    }
-
-    /// One permit for what several pay for: a body that was paid for as it came.
-    #[must_use]
-    pub fn joined(first: Permit, more: Vec<Permit>) -> Self {
-        if more.is_empty() {
-            return first;
-        }
-        let ledger = Arc::clone(&first.0.ledger);
-        let more = more.into_iter().chain([first]).collect();
-        Permit(Arc::new(Charge { bytes: 0, ledger, more }))
+        Permit(Arc::new(Charge { bytes, ledger }))
     }
 
     /// Bytes of this permit.
     pub fn bytes(&self) -> u64 {
-        self.0.bytes + self.0.more.iter().map(Permit::bytes).sum::<u64>()
+        self.0.bytes
     }
 
     /// Takes more bytes from the same ledger, or none: growth never waits (no hold-and-wait).
@@ -120,7 +107,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Label value in metrics and text in answers.
+    /// Label value in metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Reason::OverBudget => "over_budget",

@@ -8,8 +8,9 @@
 //!
 //! skep acquires bytes before it reads a body, so nothing is sampled and nothing is forced: the
 //! budget of the process is `limit_mib` (or `limit_percentage` of the memory there is), and above
-//! `limit - spike_limit` this processor refuses what arrives, as the Collector's does. The keys
-//! that steer a garbage collector are accepted with a warning and have no effect.
+//! `limit - spike_limit` this processor refuses what arrives, as the Collector's does. As the first
+//! of a pipeline it costs nothing: receivers refuse at their door, before they read a body. The
+//! keys that steer a garbage collector are accepted with a warning and have no effect.
 
 use std::{sync::Arc, time::Duration};
 
@@ -111,6 +112,20 @@ impl ProcessorConfig for Config {
         Some(self.limits(total).0).filter(|limit| *limit > 0)
     }
 
+    /// The budget is the smallest limit of all limiters, so a percentage is taken of what it makes
+    /// of the budget.
+    fn refuses_above(&self, budget: u64) -> Option<u64> {
+        let Config { limit_mib, limit_percentage, spike_limit_percentage, .. } = *self;
+        Some(if limit_mib > 0 {
+            self.limits(0).1.min(budget)
+        } else if spike_limit_percentage > 0 {
+            let share = limit_percentage.saturating_sub(spike_limit_percentage);
+            budget / limit_percentage.max(1) * share
+        } else {
+            budget / 5 * 4
+        })
+    }
+
     fn validate(&self, at: &Node, problems: &mut Problems) {
         if self.check_interval.0 == Duration::ZERO {
             problems
@@ -152,20 +167,10 @@ struct MemoryLimiter {
 }
 
 impl MemoryLimiter {
-    /// Whether more is in use than the limit less the spike. The budget is the smallest limit of
-    /// all limiters, so a percentage is taken of what it makes of the budget.
+    /// Whether more is in use than the limit less the spike.
     fn is_above(&self) -> bool {
-        let budget = self.telemetry.budget_limit.read();
-        let Config { limit_mib, limit_percentage, spike_limit_percentage, .. } = self.config;
-        let refuse_above = if limit_mib > 0 {
-            self.config.limits(0).1.min(budget)
-        } else if spike_limit_percentage > 0 {
-            let share = limit_percentage.saturating_sub(spike_limit_percentage);
-            budget / limit_percentage.max(1) * share
-        } else {
-            budget / 5 * 4
-        };
-        self.telemetry.budget_used.read() > refuse_above
+        let refuses_above = self.config.refuses_above(self.telemetry.budget_limit.read());
+        refuses_above.is_some_and(|bytes| self.telemetry.budget_used.read() > bytes)
     }
 }
 

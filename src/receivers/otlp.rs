@@ -21,6 +21,7 @@
 
 mod answer;
 mod astray;
+mod body;
 mod cors;
 mod service;
 mod settings;

@@ -11,6 +11,7 @@ use crate::{
         grpc::{self, Code, Status},
         server::Reply,
     },
+    otlp::payload::Reason,
 };
 
 /// What a rejection is in gRPC's terms.
@@ -19,14 +20,32 @@ pub(super) fn status(rejection: &Rejection) -> Status {
         Rejection::Malformed(message) => Status::new(Code::InvalidArgument, message.clone()),
         Rejection::TooLarge { limit } => Status::new(
             Code::ResourceExhausted,
-            format!("the message inflates to more than the limit of {limit} bytes"),
+            format!("the message is larger than the limit of {limit} bytes"),
         ),
         Rejection::Unavailable(reason, pause) => Status {
             code: Code::Unavailable,
-            message: reason.name().replace('_', " "),
+            message: sentence(*reason).to_owned(),
             retry_after: Some(pause.unwrap_or(Duration::from_secs(1))),
         },
-        Rejection::Failed(reason) => Status::new(Code::Internal, reason.name().replace('_', " ")),
+        Rejection::Failed(reason) => Status::new(Code::Internal, sentence(*reason)),
+    }
+}
+
+/// What a sender's log shows.
+const fn sentence(reason: Reason) -> &'static str {
+    match reason {
+        Reason::OverBudget => "no memory was free for this request in time; send it again later",
+        Reason::Limited => "data refused due to high memory usage; send it again later",
+        Reason::QueueFull => "the sending queue of an exporter is full; send it again later",
+        Reason::ShuttingDown => "skep is shutting down; send it again later",
+        Reason::RetriesExhausted => "the backend took no data in time; send it again later",
+        Reason::Panicked => "an internal error ended this request; send it again",
+        Reason::BackendRefused => "the backend refused the data for good",
+        Reason::Malformed => "the bytes are not what they claim to be",
+        Reason::TooLarge => "an item is larger than a limit allows",
+        Reason::TooManyMetadataValues => {
+            "too many combinations of metadata values (metadata_cardinality_limit of batch)"
+        }
     }
 }
 

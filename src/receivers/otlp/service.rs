@@ -1,36 +1,32 @@
 //! Answers OTLP requests: gRPC and HTTP, told apart by their content type, on any port.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Incoming};
-use smallvec::SmallVec;
+use hyper::body::Incoming;
 
 use super::{
     answer::{failure, grpc_response, plain, status, success},
     astray::{self, Astray},
+    body::{self, Payer},
     settings::{Config, Cors, HttpSettings},
 };
 use crate::{
-    component::{Arrival, Compression, Encoding, Ingress, Rejection},
+    component::{Arrival, Compression, Encoding, Ingress},
     config::Secret,
     net::{
-        grpc::{self, Code, Prefix, Status},
-        server::{self, Reply, Service},
+        grpc::{self, Code, Status},
+        server::{self, Connection, Reply, Service},
     },
     otlp::{
         Signal,
-        payload::{Context, Permit, Wait},
+        payload::{Context, Wait},
     },
     telemetry::ReceiverStats,
 };
 
 /// Longest time for a whole body: a slow sender holds a permit.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// Steps in which a body of unknown length is paid for.
-const STEP: usize = 64 * 1024;
 
 /// What gRPC clients may send.
 const GRPC_CODECS: [Compression; 4] =
@@ -61,8 +57,6 @@ pub(super) type Refusals = [[Arc<ReceiverStats>; 3]; 2];
 
 const GRPC: usize = 0;
 const HTTP: usize = 1;
-
-type Pieces = SmallVec<[Bytes; 4]>;
 
 impl OtlpService {
     pub(super) fn new(
@@ -111,19 +105,19 @@ impl OtlpService {
     async fn grpc(
         &self,
         request: Request<Incoming>,
-        peer: Option<SocketAddr>,
+        connection: &Arc<Connection>,
     ) -> Result<(), Status> {
         let path = request.uri().path();
         let known = grpc::signal_of(path);
         let Some(signal) = known.filter(|signal| self.signals.contains(signal)) else {
             let text = known.map_or_else(|| format!("unknown method {path}"), astray::unused);
-            self.astray.tell(peer, &text);
+            self.astray.tell(connection.peer, &text);
             return Err(Status::new(Code::Unimplemented, text));
         };
         let Some(limit) = grpc_timeout(request.headers()) else {
-            return self.grpc_message(signal, request, peer).await;
+            return self.grpc_message(signal, request, connection).await;
         };
-        match tokio::time::timeout(limit, self.grpc_message(signal, request, peer)).await {
+        match tokio::time::timeout(limit, self.grpc_message(signal, request, connection)).await {
             Ok(result) => result,
             Err(_) => Err(Status::new(Code::DeadlineExceeded, "the caller's grpc-timeout is over")),
         }
@@ -133,7 +127,7 @@ impl OtlpService {
         &self,
         signal: Signal,
         request: Request<Incoming>,
-        peer: Option<SocketAddr>,
+        connection: &Arc<Connection>,
     ) -> Result<(), Status> {
         let refused = Refusal::new(&self.refusals[GRPC][signal.index()]);
         let encoding = request.headers().get(grpc::ENCODING).map(HeaderValue::as_bytes);
@@ -143,11 +137,20 @@ impl OtlpService {
             let message = format!("grpc-encoding `{name}` is not supported");
             return Err(Status::new(Code::Unimplemented, message));
         };
-        let context = self.context(signal, &request, peer, GRPC);
-        let read = self.message(request.into_body(), compression);
-        let (body, compression, permit) = match tokio::time::timeout(BODY_TIMEOUT, read).await {
+        let context = self.context(signal, &request, connection, GRPC);
+        let payer = self.payer(signal, connection);
+        let read = body::message(request.into_body(), self.max_message, payer);
+        let (prefix, body, permit) = match tokio::time::timeout(BODY_TIMEOUT, read).await {
             Ok(read) => read?,
             Err(_) => return Err(Status::new(Code::DeadlineExceeded, "the body came too slowly")),
+        };
+        let compression = match (prefix.is_compressed, compression) {
+            (false, _) => Compression::Identity,
+            (true, Compression::Identity) => {
+                let message = "the message is compressed, but there is no grpc-encoding";
+                return Err(Status::new(Code::Internal, message));
+            }
+            (true, compression) => compression,
         };
         let arrival = Arrival {
             signal,
@@ -164,58 +167,8 @@ impl OtlpService {
         self.ingress.door.submit(arrival).await.map_err(|rejection| status(&rejection))
     }
 
-    /// Reads one message: its prefix, then a permit for its length, then the rest.
-    async fn message(
-        &self,
-        mut body: Incoming,
-        compression: Compression,
-    ) -> Result<(Pieces, Compression, Permit), Status> {
-        let mut pieces = Pieces::new();
-        let mut have = 0;
-        while have < grpc::PREFIX {
-            let Some(data) = next(&mut body).await? else {
-                return Err(Status::new(Code::Internal, "the body ends within its prefix"));
-            };
-            have += data.len();
-            pieces.push(data);
-        }
-        let prefix = take_prefix(&mut pieces)
-            .ok_or_else(|| Status::new(Code::Internal, "the message has an invalid flag"))?;
-        if prefix.len > self.max_message {
-            let message = format!(
-                "message of {} bytes is larger than the limit of {} (max_recv_msg_size_mib)",
-                prefix.len, self.max_message
-            );
-            return Err(Status::new(Code::ResourceExhausted, message));
-        }
-        let compression = match (prefix.is_compressed, compression) {
-            (false, _) => Compression::Identity,
-            (true, Compression::Identity) => {
-                let message = "the message is compressed, but there is no grpc-encoding";
-                return Err(Status::new(Code::Internal, message));
-            }
-            (true, compression) => compression,
-        };
-        let permit = self.permit(prefix.len).await.map_err(|rejection| status(&rejection))?;
-        have -= grpc::PREFIX;
-        while have < prefix.len {
-            let Some(data) = next(&mut body).await? else {
-                return Err(Status::new(Code::Internal, "the body ends within its message"));
-            };
-            have += data.len();
-            gather(&mut pieces, data);
-        }
-        if have > prefix.len {
-            return Err(Status::new(Code::Internal, "more than one message in a unary call"));
-        }
-        Ok((pieces, compression, permit))
-    }
-
-    async fn permit(&self, bytes: usize) -> Result<Permit, Rejection> {
-        match self.ingress.door.try_permit(bytes) {
-            Some(permit) => Ok(permit),
-            None => self.ingress.door.permit(bytes).await,
-        }
+    fn payer<'a>(&'a self, signal: Signal, connection: &'a Arc<Connection>) -> Payer<'a> {
+        Payer { door: &*self.ingress.door, signal, connection }
     }
 
     // ---- HTTP ----------------------------------------------------------------------------
@@ -223,7 +176,7 @@ impl OtlpService {
     async fn http(
         &self,
         request: Request<&mut Incoming>,
-        peer: Option<SocketAddr>,
+        connection: &Arc<Connection>,
     ) -> Response<Reply> {
         let path = request.uri().path();
         let signal = Signal::ALL
@@ -234,7 +187,7 @@ impl OtlpService {
             let text = astray::wrong_path(path, &self.paths);
             // Health checks of load balancers and passing browsers GET; they are no senders.
             if request.method() == Method::POST {
-                self.astray.tell(peer, &text);
+                self.astray.tell(connection.peer, &text);
             }
             return plain(StatusCode::NOT_FOUND, text);
         };
@@ -253,11 +206,11 @@ impl OtlpService {
             _ => {
                 let text = "415 unsupported media type, supported: \
                             [application/json, application/x-protobuf]";
-                self.astray.tell(peer, text);
+                self.astray.tell(connection.peer, text);
                 return plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);
             }
         };
-        match self.submit(signal, encoding, request, peer).await {
+        match self.submit(signal, encoding, request, connection).await {
             Ok(()) => success(encoding),
             Err(status) => failure(&status, encoding),
         }
@@ -268,7 +221,7 @@ impl OtlpService {
         signal: Signal,
         encoding: Encoding,
         request: Request<&mut Incoming>,
-        peer: Option<SocketAddr>,
+        connection: &Arc<Connection>,
     ) -> Result<(), Status> {
         let refused = Refusal::new(&self.refusals[HTTP][signal.index()]);
         let name = request.headers().get(header::CONTENT_ENCODING);
@@ -279,8 +232,8 @@ impl OtlpService {
             let message = format!("content-encoding `{name}` is not supported");
             return Err(Status::new(Code::InvalidArgument, message));
         };
-        let context = self.context(signal, &request, peer, HTTP);
-        let read = self.body(request.into_body());
+        let context = self.context(signal, &request, connection, HTTP);
+        let read = body::whole(request.into_body(), self.max_body, self.payer(signal, connection));
         let (body, permit) = match tokio::time::timeout(self.body_timeout, read).await {
             Ok(read) => read?,
             Err(_) => {
@@ -305,49 +258,11 @@ impl OtlpService {
         self.ingress.door.submit(arrival).await.map_err(|rejection| status(&rejection))
     }
 
-    /// Reads a whole body. With a content length it is paid for at once; without one in steps,
-    /// which may only try, since bytes are held already.
-    async fn body(&self, body: &mut Incoming) -> Result<(Pieces, Permit), Status> {
-        let too_large = || {
-            let message = format!(
-                "the body is larger than the limit of {} bytes (max_request_body_size)",
-                self.max_body
-            );
-            Status::new(Code::InvalidArgument, message)
-        };
-        let announced = body.size_hint().exact().map(usize::try_from);
-        let announced = announced.transpose().map_err(|_| too_large())?;
-        if announced.is_some_and(|len| len > self.max_body) {
-            return Err(too_large());
-        }
-        let first = announced.unwrap_or(STEP);
-        let permit = self.permit(first).await.map_err(|rejection| status(&rejection))?;
-        let (mut paid, mut have, mut more) = (first, 0, Vec::new());
-        let mut pieces = Pieces::new();
-        while let Some(data) = next(body).await? {
-            have += data.len();
-            if have > self.max_body {
-                return Err(too_large());
-            }
-            while have > paid {
-                let step = permit.try_more(STEP as u64).ok_or_else(|| Status {
-                    retry_after: Some(Duration::from_secs(1)),
-                    ..Status::new(Code::Unavailable, "no memory is left to read the body")
-                })?;
-                more.push(step);
-                paid += STEP;
-            }
-            gather(&mut pieces, data);
-        }
-        let permit = Permit::joined(permit, more);
-        Ok((pieces, permit))
-    }
-
     fn context<B>(
         &self,
         signal: Signal,
         request: &Request<B>,
-        peer: Option<SocketAddr>,
+        connection: &Arc<Connection>,
         protocol: usize,
     ) -> Option<Arc<Context>> {
         if !self.ingress.door.wants_context(signal) {
@@ -364,7 +279,7 @@ impl OtlpService {
             }
         }
         let arrived = tokio::time::Instant::now().into_std();
-        Some(Arc::new(Context { metadata, peer, arrived }))
+        Some(Arc::new(Context { metadata, peer: connection.peer, arrived }))
     }
 }
 
@@ -372,11 +287,11 @@ impl Service for OtlpService {
     async fn serve(
         self: Arc<Self>,
         request: Request<Incoming>,
-        peer: Option<SocketAddr>,
+        connection: Arc<Connection>,
     ) -> Response<Reply> {
         let content_type = request.headers().get(header::CONTENT_TYPE);
         if content_type.is_some_and(is_grpc) {
-            return grpc_response(self.grpc(request, peer).await);
+            return grpc_response(self.grpc(request, &connection).await);
         }
         let origin = request.headers().get(header::ORIGIN).cloned();
         let preflight = self.cors.as_ref().and_then(|cors| cors.preflight(&request));
@@ -385,7 +300,7 @@ impl Service for OtlpService {
         } else {
             let is_sent_anyway = server::is_sent_anyway(&request);
             let (parts, mut body) = request.into_parts();
-            let response = self.http(Request::from_parts(parts, &mut body), peer).await;
+            let response = self.http(Request::from_parts(parts, &mut body), &connection).await;
             if is_sent_anyway && !response.status().is_success() {
                 server::discard(body);
             }
@@ -453,67 +368,6 @@ fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
         "n" => Duration::from_nanos(count),
         _ => return None,
     })
-}
-
-/// The next data of a body; trailers are passed over.
-async fn next(body: &mut Incoming) -> Result<Option<Bytes>, Status> {
-    loop {
-        match body.frame().await {
-            None => return Ok(None),
-            Some(Ok(frame)) => {
-                if let Ok(data) = frame.into_data() {
-                    if data.is_empty() {
-                        continue;
-                    }
-                    return Ok(Some(data));
-                }
-            }
-            Some(Err(error)) => {
-                let message = format!("the body could not be read: {error}");
-                return Err(Status::new(Code::InvalidArgument, message));
-            }
-        }
-    }
-}
-
-/// Adds a piece to a body. Small ones are copied together, in blocks: a body of four million
-/// pieces of one byte would otherwise take thirty times what was paid for it.
-fn gather(pieces: &mut Pieces, data: Bytes) {
-    const SMALL: usize = 1024;
-    const BLOCK: usize = 16 * 1024;
-    if data.len() < SMALL
-        && let Some(last) = pieces.last_mut()
-        && last.len() < BLOCK
-    {
-        let mut joined = match std::mem::take(last).try_into_mut() {
-            Ok(own) => own,
-            Err(shared) => {
-                let mut own = BytesMut::with_capacity(BLOCK);
-                own.extend_from_slice(&shared);
-                own
-            }
-        };
-        joined.extend_from_slice(&data);
-        *last = joined.freeze();
-        return;
-    }
-    pieces.push(data);
-}
-
-/// Takes the five bytes of the prefix off the front.
-fn take_prefix(pieces: &mut Pieces) -> Option<Prefix> {
-    let mut bytes = [0; grpc::PREFIX];
-    let mut filled = 0;
-    while filled < grpc::PREFIX {
-        let first = pieces.first_mut()?;
-        let len = first.len().min(grpc::PREFIX - filled);
-        first.copy_to_slice(&mut bytes[filled..filled + len]);
-        filled += len;
-        if first.is_empty() {
-            pieces.remove(0);
-        }
-    }
-    Prefix::read(bytes)
 }
 
 #[cfg(test)]

@@ -1,0 +1,232 @@
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    pin::Pin,
+    sync::atomic::{AtomicU64, Ordering},
+    task::{Context, Poll},
+};
+
+use hyper::body::{Frame, SizeHint};
+
+use super::*;
+use crate::{
+    component::{Arrival, BoxFuture, Reply},
+    otlp::payload::Ledger,
+};
+
+/// Pieces, with the content length where there is one.
+struct Pieces(VecDeque<Bytes>, Option<u64>);
+
+impl Pieces {
+    fn new(pieces: &[&[u8]]) -> Self {
+        Pieces(pieces.iter().map(|piece| Bytes::copy_from_slice(piece)).collect(), None)
+    }
+
+    fn announced(self) -> Self {
+        let len = self.0.iter().map(|piece| piece.len() as u64).sum();
+        Pieces(self.0, Some(len))
+    }
+}
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.pop_front().map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.1.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+/// A door with so many bytes behind it, that nobody can wait at.
+struct Purse(Arc<Account>);
+
+struct Account {
+    limit: u64,
+    used: AtomicU64,
+    most: AtomicU64,
+}
+
+impl Ledger for Account {
+    fn try_charge(&self, bytes: u64) -> bool {
+        let is_free = self.used.load(Ordering::SeqCst) + bytes <= self.limit;
+        if is_free {
+            self.charge(bytes);
+        }
+        is_free
+    }
+
+    fn charge(&self, bytes: u64) {
+        let used = self.used.fetch_add(bytes, Ordering::SeqCst) + bytes;
+        self.most.fetch_max(used, Ordering::SeqCst);
+    }
+
+    fn give_back(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Ordering::SeqCst);
+    }
+}
+
+impl Purse {
+    fn new(limit: u64) -> Self {
+        let (used, most) = (AtomicU64::new(0), AtomicU64::new(0));
+        Purse(Arc::new(Account { limit, used, most }))
+    }
+
+    fn used(&self) -> u64 {
+        self.0.used.load(Ordering::SeqCst)
+    }
+}
+
+impl Door for Purse {
+    fn try_permit(&self, _signal: Signal, bytes: usize) -> Result<Option<Permit>, Rejection> {
+        let bytes = bytes as u64;
+        let ledger: Arc<dyn Ledger> = Arc::<Account>::clone(&self.0);
+        Ok(self.0.try_charge(bytes).then(|| Permit::charged(bytes, ledger)))
+    }
+
+    fn permit(&self, _bytes: usize) -> BoxFuture<Result<Permit, Rejection>> {
+        Box::pin(std::future::ready(Err(Rejection::Unavailable(Reason::OverBudget, None))))
+    }
+
+    fn submit(&self, _arrival: Arrival) -> BoxFuture<Reply> {
+        unreachable!("bodies are only read")
+    }
+
+    fn wants_context(&self, _signal: Signal) -> bool {
+        false
+    }
+
+    fn accepts(&self, _signal: Signal) -> bool {
+        true
+    }
+}
+
+const MAX: usize = 1 << 20;
+
+async fn read_message(pieces: Pieces, purse: &Purse) -> Result<(bool, Vec<u8>, u64), Status> {
+    let connection = Arc::new(Connection::new(None));
+    let payer = Payer { door: purse, signal: Signal::Traces, connection: &connection };
+    let (prefix, body, permit) = message(pieces, MAX, payer).await?;
+    Ok((prefix.is_compressed, body.to_vec(), permit.bytes()))
+}
+
+async fn read_whole(mut pieces: Pieces, purse: &Purse) -> Result<(Bytes, Permit), Status> {
+    let connection = Arc::new(Connection::new(None));
+    let payer = Payer { door: purse, signal: Signal::Traces, connection: &connection };
+    whole(&mut pieces, MAX, payer).await
+}
+
+#[tokio::test]
+async fn a_message_may_come_in_any_pieces() {
+    let whole: &[u8] = &[1, 0, 0, 0, 4, 5, 6, 7, 8];
+    for first in 0..whole.len() {
+        for second in first..whole.len() {
+            let pieces = [&whole[..first], &whole[first..second], &whole[second..]];
+            let purse = Purse::new(4);
+            let read = read_message(Pieces::new(&pieces), &purse).await.unwrap();
+            assert_eq!(read, (true, vec![5, 6, 7, 8], 4), "{pieces:?}");
+            assert_eq!(purse.used(), 0);
+        }
+    }
+    let empty = read_message(Pieces::new(&[&[0; 5]]), &Purse::new(0)).await.unwrap();
+    assert_eq!(empty, (false, vec![], 0));
+}
+
+#[tokio::test]
+async fn a_message_in_one_frame_is_not_copied() {
+    let frame = Bytes::from_static(&[0, 0, 0, 0, 3, 1, 2, 3]);
+    let connection = Arc::new(Connection::new(None));
+    let purse = Purse::new(3);
+    let payer = Payer { door: &purse, signal: Signal::Logs, connection: &connection };
+    let pieces = Pieces([frame.clone()].into(), None);
+    let (_, body, _) = message(pieces, MAX, payer).await.unwrap();
+    assert_eq!(body.as_ptr(), frame[5..].as_ptr());
+}
+
+#[tokio::test]
+async fn a_wrong_message_is_refused_in_words() {
+    let cases: [(&[&[u8]], Code, &str); 6] = [
+        (&[&[0, 0, 0]], Code::Internal, "the body ends within its prefix"),
+        (&[&[7, 0, 0, 0, 1, 1]], Code::Internal, "the message has an invalid flag"),
+        (&[&[0, 0, 0, 0, 2, 1]], Code::Internal, "the body ends within its message"),
+        (&[&[0, 0, 0, 0, 2]], Code::Internal, "the body ends within its message"),
+        (&[&[0, 0, 0, 0, 1, 1], &[2]], Code::Internal, ""),
+        (&[&[0, 0, 0, 0, 1, 1, 2]], Code::Internal, "more than one message in a unary call"),
+    ];
+    for (pieces, code, text) in cases {
+        let purse = Purse::new(100);
+        match read_message(Pieces::new(pieces), &purse).await {
+            Err(status) => assert_eq!((status.code, status.message.as_str()), (code, text)),
+            // What follows in a frame of its own is not looked at.
+            Ok(read) => assert_eq!((read.1, text), (vec![1], "")),
+        }
+        assert_eq!(purse.used(), 0, "{pieces:?}");
+    }
+    let huge = read_message(Pieces::new(&[&[0, 1, 0, 0, 0]]), &Purse::new(1 << 30)).await;
+    let status = huge.unwrap_err();
+    assert_eq!(status.code, Code::ResourceExhausted);
+    assert!(status.message.contains("max_recv_msg_size_mib"), "{}", status.message);
+}
+
+#[tokio::test]
+async fn what_cannot_be_paid_for_is_refused_unread() {
+    let status =
+        read_message(Pieces::new(&[&[0, 0, 0, 0, 9, 1]]), &Purse::new(8)).await.unwrap_err();
+    assert_eq!(status.code, Code::Unavailable);
+    assert!(status.retry_after.is_some());
+    let body = Pieces::new(&[&[1; 9]]).announced();
+    assert_eq!(read_whole(body, &Purse::new(8)).await.unwrap_err().code, Code::Unavailable);
+}
+
+#[tokio::test]
+async fn a_body_of_known_length_costs_its_length() {
+    let purse = Purse::new(6);
+    let (body, permit) =
+        read_whole(Pieces::new(&[&[1, 2], &[], &[3, 4, 5, 6]]).announced(), &purse).await.unwrap();
+    assert_eq!((body.as_ref(), permit.bytes()), (&[1, 2, 3, 4, 5, 6][..], 6));
+    assert_eq!(purse.0.most.load(Ordering::SeqCst), 6);
+}
+
+#[tokio::test]
+async fn a_body_of_unknown_length_pays_for_each_larger_buffer() {
+    let bytes: Vec<u8> = (0..300_000_u32).map(|i| i.to_le_bytes()[0]).collect();
+    let pieces = || Pieces::new(&bytes.chunks(10_000).collect::<Vec<_>>());
+    let purse = Purse::new(1 << 20);
+    let (body, permit) = read_whole(pieces(), &purse).await.unwrap();
+    assert_eq!(body, bytes);
+    assert_eq!((permit.bytes(), purse.used()), (512 * 1024, 512 * 1024));
+    assert_eq!(purse.0.most.load(Ordering::SeqCst), 768 * 1024, "two buffers while one is copied");
+    drop(permit);
+    let tight = Purse::new(700 * 1024);
+    let status = read_whole(pieces(), &tight).await.unwrap_err();
+    assert_eq!((status.code, tight.used()), (Code::Unavailable, 0));
+}
+
+#[tokio::test]
+async fn a_body_above_the_limit_is_refused() {
+    let purse = Purse::new(1 << 30);
+    let announced = Pieces(VecDeque::new(), Some(MAX as u64 + 1));
+    let found_out = Pieces::new(&[&vec![0; MAX], &[0]]);
+    for body in [announced, found_out] {
+        let status = read_whole(body, &purse).await.unwrap_err();
+        assert_eq!((status.code, purse.used()), (Code::InvalidArgument, 0));
+        assert!(status.message.contains("max_request_body_size"), "{}", status.message);
+    }
+    let (body, permit) = read_whole(Pieces::new(&[&vec![0; MAX]]), &purse).await.unwrap();
+    assert_eq!((body.len(), permit.bytes()), (MAX, MAX as u64));
+}
+
+#[tokio::test]
+async fn one_request_of_a_connection_waits() {
+    let connection = Arc::new(Connection::new(None));
+    let waiting = connection.wait().unwrap();
+    assert!(connection.wait().is_none());
+    drop(waiting);
+    assert!(connection.wait().is_some());
+}
