@@ -10,16 +10,19 @@ mod run;
 mod services;
 mod validate;
 
-use std::{io::IsTerminal as _, process::ExitCode};
+use std::{io::IsTerminal as _, process::ExitCode, time::Duration};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::{
+    admin,
     config::{
         Problems, diagnostics,
         source::{self, Loaded},
+        units::parse_duration,
     },
     document,
+    net::server,
 };
 
 /// The arguments are wrong.
@@ -52,6 +55,8 @@ const BUILT_IN_HONEYCOMB: &str = include_str!("../pipelines/honeycomb.yaml");
 struct Arguments {
     #[command(flatten)]
     configuration: Configuration,
+    #[command(flatten)]
+    process: Process,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -68,6 +73,51 @@ pub(crate) struct Configuration {
     /// Accepted because the Collector has it; skep has no gates.
     #[arg(long, value_name = "GATES", global = true)]
     feature_gates: Vec<String>,
+}
+
+/// How the process behaves; what is not about pipelines and so has no place in their file.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Process {
+    /// Where the control plane listens; `off` for nowhere.
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "SKEP_CONTROL_ENDPOINT",
+        default_value = admin::DEFAULT_ENDPOINT,
+        value_parser = control_endpoint,
+        global = true
+    )]
+    control_endpoint: String,
+    /// Longest time between the first SIGTERM or SIGINT and the end, in which everything that was
+    /// accepted goes out. Containers are killed after 10 s (compose) or 30 s (ECS) by default.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "SKEP_DRAIN_TIMEOUT",
+        default_value = DRAIN_TIMEOUT,
+        value_parser = drain_timeout,
+        global = true
+    )]
+    drain_timeout: Duration,
+}
+
+/// How `--control-endpoint` turns the control plane off.
+const OFF: &str = "off";
+
+const DRAIN_TIMEOUT: &str = "8s";
+
+// Empty is unset: compose writes it so for a variable that nobody set.
+
+fn drain_timeout(text: &str) -> Result<Duration, String> {
+    parse_duration(if text.is_empty() { DRAIN_TIMEOUT } else { text })
+}
+
+fn control_endpoint(text: &str) -> Result<String, String> {
+    let text = if text.is_empty() { admin::DEFAULT_ENDPOINT } else { text };
+    if text != OFF {
+        server::check(text).map_err(|(message, remedy)| format!("{message}: {remedy}"))?;
+    }
+    Ok(text.to_owned())
 }
 
 #[derive(Debug, Subcommand)]
@@ -121,7 +171,7 @@ pub fn main() -> ExitCode {
         eprintln!("note: skep has no feature gates, so `--feature-gates` has no effect");
     }
     let code = match arguments.command.unwrap_or(Command::Run) {
-        Command::Run => run::run(&arguments.configuration),
+        Command::Run => run::run(&arguments.configuration, &arguments.process),
         Command::Validate { deny_warnings } => {
             validate::run(&arguments.configuration, deny_warnings)
         }

@@ -1,7 +1,14 @@
 //! The commands that print something, and what the flags do.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::process::{Command, Output, Stdio};
+mod support;
+
+use std::{
+    net::TcpStream,
+    process::{Command, Output, Stdio},
+};
+
+use support::{Skep, free_port};
 
 fn skep() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
@@ -84,4 +91,35 @@ fn secrets_are_covered_in_excerpts() {
     let text = "yaml:exporters:\n  otlp_http: {headers: {x-key: very-secret}, tiemout: 1s}\n";
     let (_, _, errors) = run(&["validate", "--config", text]);
     assert!(errors.contains("tiemout") && !errors.contains("very-secret"), "{errors}");
+}
+
+#[test]
+fn the_control_plane_goes_where_it_is_told() {
+    let (port, otlp) = (free_port(), free_port());
+    let config = format!(
+        "{{receivers: {{otlp: {{protocols: {{grpc: {{endpoint: '127.0.0.1:{otlp}'}}}}}}}}, exporters: \
+         {{nop: }}, service: {{telemetry: {{metrics: {{level: none}}}}, pipelines: {{traces: \
+         {{receivers: [otlp], exporters: [nop]}}}}}}}}"
+    );
+    let mut command = skep();
+    command.args(["--config", &format!("yaml:{config}"), "--drain-timeout", "20s"]);
+    command.env("SKEP_CONTROL_ENDPOINT", format!("127.0.0.1:{port}"));
+    assert!(Skep::run(command, &[otlp, port]).stop());
+    // `off`.
+    let skep = Skep::start(&config, &[otlp]);
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
+    assert!(skep.stop());
+}
+
+#[test]
+fn wrong_settings_of_the_process_are_wrong_usage() {
+    for (flag, value, words) in [
+        ("--control-endpoint", "8687", "host"),
+        ("--control-endpoint", "localhost:99999", "is not a port"),
+        ("--drain-timeout", "10", "write a unit, for instance `10s`"),
+    ] {
+        let (output, _, errors) = run(&["validate", flag, value, "--config", SMALL]);
+        assert_eq!(output.status.code(), Some(64), "{errors}");
+        assert!(errors.contains(words), "{errors}");
+    }
 }

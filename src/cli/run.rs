@@ -1,8 +1,10 @@
 //! `skep run`: configuration to a running engine to an exit code.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use super::{CONFIG, Configuration, IO, Origin, SOFTWARE, UNAVAILABLE, load, services, show};
+use super::{
+    CONFIG, Configuration, IO, Origin, Process, SOFTWARE, UNAVAILABLE, load, services, show,
+};
 use crate::{
     config::Problems,
     document::{self, telemetry::Logs},
@@ -13,11 +15,8 @@ use crate::{
     },
 };
 
-/// Longest drain; containers are killed ten seconds after SIGTERM by default.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
-
 /// Runs until a signal.
-pub(super) fn run(configuration: &Configuration) -> u8 {
+pub(super) fn run(configuration: &Configuration, process: &Process) -> u8 {
     let mut problems = Problems::default();
     let (origin, loaded) = load(configuration, &mut problems);
     let document = loaded.root.as_ref().map(|root| document::load(root, &mut problems));
@@ -54,16 +53,17 @@ pub(super) fn run(configuration: &Configuration) -> u8 {
         "Starting skep"
     );
     telemetry.set_inventory(services::inventory(&document));
-    let services = match services::build(&document, in_container, &telemetry) {
-        Ok(services) => services,
-        Err(error) => {
-            tracing::error!(%error, "cannot start");
-            return UNAVAILABLE;
-        }
-    };
+    let services =
+        match services::build(&document, &process.control_endpoint, in_container, &telemetry) {
+            Ok(services) => services,
+            Err(error) => {
+                tracing::error!(%error, "cannot start");
+                return UNAVAILABLE;
+            }
+        };
     let options = Options {
         site: Site { workers, budget, in_container, telemetry },
-        drain_timeout: DRAIN_TIMEOUT,
+        drain_timeout: process.drain_timeout,
     };
     let blueprint = Blueprint::from(document);
     let is_built_in = matches!(origin, Origin::BuiltIn);

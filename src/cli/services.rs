@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::OFF;
 use crate::{
-    admin::{self, Admin},
+    admin::Admin,
     component::{BoxFuture, BuildContext, Extension, Listening, StartError, Stop},
     document::Document,
     engine::Service,
@@ -14,6 +15,7 @@ use crate::{
 /// Builds all of them; nothing is opened yet.
 pub(super) fn build(
     document: &Document,
+    control_endpoint: &str,
     in_container: bool,
     telemetry: &Arc<Telemetry>,
 ) -> Result<Vec<Service>, StartError> {
@@ -33,8 +35,11 @@ pub(super) fn build(
         let page = Metrics { endpoint, telemetry: Arc::clone(telemetry), page: None };
         services.push(("metrics".to_owned(), Box::new(page)));
     }
-    let control = Control { telemetry: Arc::clone(telemetry), admin: None };
-    services.push(("control".to_owned(), Box::new(control)));
+    if control_endpoint != OFF {
+        let endpoint = control_endpoint.to_owned();
+        let control = Control { endpoint, telemetry: Arc::clone(telemetry), admin: None };
+        services.push(("control".to_owned(), Box::new(control)));
+    }
     Ok(services)
 }
 
@@ -84,13 +89,14 @@ impl Extension for Metrics {
 
 /// The control plane, likewise.
 struct Control {
+    endpoint: String,
     telemetry: Arc<Telemetry>,
     admin: Option<Admin>,
 }
 
 impl Extension for Control {
     fn bind(&mut self) -> Result<Vec<Listening>, StartError> {
-        match Admin::bind(admin::DEFAULT_ENDPOINT, Arc::clone(&self.telemetry)) {
+        match Admin::bind(&self.endpoint, Arc::clone(&self.telemetry)) {
             Ok(admin) => {
                 let listening = admin.listening();
                 self.admin = Some(admin);

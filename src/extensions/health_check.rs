@@ -13,7 +13,10 @@
 //!
 //! A backend that is down makes the process no less able to take data, so it does not change the
 //! answer unless `component_health` asks for that. `use_v2: true`, or the type `healthcheckv2`,
-//! takes the keys `http` and `grpc` of the newer extension; its path is `/status`.
+//! takes the keys `http` and `grpc` of the newer extension: the path of the one is `/status`, the
+//! other serves `grpc.health.v1`, whose services are the pipelines and, without a name, the process.
+
+mod grpc;
 
 use std::{
     sync::Arc,
@@ -24,9 +27,13 @@ use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use self::grpc::GrpcServer;
 use super::pages::{self, SiteServer};
 use crate::{
-    component::{BuildContext, Entry, Extension, ExtensionConfig, StartError, default_address},
+    component::{
+        BoxFuture, BuildContext, Entry, Extension, ExtensionConfig, Listening, StartError, Stop,
+        default_address,
+    },
     config::{Interval, Node, Problems, Section},
     net::pages::{Ask, Page, Site},
     otlp::Signal,
@@ -55,7 +62,7 @@ pub struct Config {
     pub component_health: Option<ComponentHealth>,
     /// HTTP, with `use_v2`.
     pub http: Section<HttpV2>,
-    /// gRPC health service: not offered here, since the control plane serves it.
+    /// gRPC, with `use_v2`.
     pub grpc: Section<GrpcV2>,
 }
 
@@ -166,9 +173,9 @@ impl Default for ConfigPath {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GrpcV2 {
-    /// Refused.
+    /// Address; default `localhost:13132`, in a container `0.0.0.0:13132`.
     pub endpoint: Option<String>,
-    /// Refused.
+    /// `tcp`.
     pub transport: Option<String>,
 }
 
@@ -202,14 +209,29 @@ pub(super) const ENTRY_V2: Entry<dyn ExtensionConfig> = Entry {
 
 impl ExtensionConfig for Config {
     fn validate(&self, at: &Node, problems: &mut Problems) {
-        if self.grpc.on().is_some() {
-            problems
-                .error(at.at("grpc"), "`grpc` is not supported for this extension")
-                .help("the control plane serves grpc.health.v1; point the probe there");
-        }
         let http = self.http.on();
-        if http.is_some() && !self.use_v2 {
-            problems.error(at.at("http"), "`http` needs `use_v2: true`");
+        for (key, is_on) in [("http", http.is_some()), ("grpc", self.grpc.on().is_some())] {
+            if is_on && !self.use_v2 {
+                problems
+                    .error(at.at(key), format!("`{key}` needs `use_v2: true`"))
+                    .help("add `use_v2: true`");
+            }
+        }
+        let endpoints = [
+            (at, self.endpoint.as_deref()),
+            (at.at("http"), http.and_then(|http| http.endpoint.as_deref())),
+            (at.at("grpc"), self.grpc.on().and_then(|grpc| grpc.endpoint.as_deref())),
+        ];
+        for (at, endpoint) in endpoints {
+            if let Some(endpoint) = endpoint {
+                pages::validate(endpoint, at, problems);
+            }
+        }
+        let transport = self.grpc.on().and_then(|grpc| grpc.transport.as_deref());
+        if transport.is_some_and(|transport| transport != "tcp") {
+            problems
+                .error(at.at("grpc::transport"), "the health check is served over TCP only")
+                .help("remove `transport`");
         }
         if http.is_some_and(|http| http.config.enabled) {
             problems
@@ -230,7 +252,18 @@ impl ExtensionConfig for Config {
     }
 
     fn build(&self, cx: &BuildContext) -> Result<Box<dyn Extension>, StartError> {
+        let judge = Arc::new(Judge {
+            health: self.component_health.unwrap_or_default(),
+            telemetry: Arc::clone(&cx.telemetry),
+        });
+        let grpc = self.grpc.on().filter(|_| self.use_v2).map(|grpc| {
+            let component = format!("extension \"{}\"", cx.id);
+            let default = || default_address(cx.in_container, 13132).to_string();
+            let endpoint = grpc.endpoint.clone().unwrap_or_else(default);
+            GrpcServer::new(component, endpoint, Arc::clone(&judge))
+        });
         let http = self.http.on().cloned().unwrap_or_default();
+        let has_http = !self.use_v2 || self.http.on().is_some() || grpc.is_none();
         let endpoint = if self.use_v2 && self.http.on().is_some() {
             http.endpoint
         } else {
@@ -243,13 +276,41 @@ impl ExtensionConfig for Config {
         };
         let endpoint =
             endpoint.unwrap_or_else(|| default_address(cx.in_container, 13133).to_string());
-        let probe = Probe {
-            path,
-            bodies: self.response_body.clone(),
-            health: self.component_health.unwrap_or_default(),
-            telemetry: Arc::clone(&cx.telemetry),
-        };
-        Ok(Box::new(SiteServer::new(cx, endpoint, probe)))
+        let probe = Probe { path, bodies: self.response_body.clone(), judge };
+        let http = has_http.then(|| SiteServer::new(cx, endpoint, probe));
+        Ok(Box::new(Servers { http, grpc }))
+    }
+}
+
+/// What the configuration asks for: one of them, or both.
+struct Servers {
+    http: Option<SiteServer<Probe>>,
+    grpc: Option<GrpcServer>,
+}
+
+impl Extension for Servers {
+    fn bind(&mut self) -> Result<Vec<Listening>, StartError> {
+        let mut open = Vec::new();
+        if let Some(http) = &mut self.http {
+            open.extend(http.bind()?);
+        }
+        if let Some(grpc) = &mut self.grpc {
+            open.extend(grpc.bind()?);
+        }
+        Ok(open)
+    }
+
+    fn run(self: Box<Self>, stop: Stop) -> BoxFuture<()> {
+        Box::pin(async move {
+            let http = self.http.map(|http| Box::new(http).run(stop.clone()));
+            let grpc = self.grpc.map(|grpc| Box::new(grpc).run(stop));
+            let end = |server: Option<BoxFuture<()>>| async move {
+                if let Some(server) = server {
+                    server.await;
+                }
+            };
+            tokio::join!(end(http), end(grpc));
+        })
     }
 }
 
@@ -257,8 +318,7 @@ struct Probe {
     /// Path of the Collector's probe; none where it is turned off.
     path: Option<String>,
     bodies: Option<ResponseBody>,
-    health: ComponentHealth,
-    telemetry: Arc<Telemetry>,
+    judge: Arc<Judge>,
 }
 
 impl Site for Probe {
@@ -279,8 +339,8 @@ impl Probe {
                 }
             }
         }
-        let exporters = verdict::exporters(&self.telemetry, now);
-        let status = self.status(&exporters, ask.parameter("pipeline").as_deref());
+        let exporters = verdict::exporters(&self.judge.telemetry, now);
+        let status = self.judge.status(&exporters, ask.parameter("pipeline").as_deref());
         let bodies = self.bodies.as_ref().filter(|_| !ask.has("verbose"));
         if let Some(bodies) = bodies {
             let is_healthy = status == StatusCode::OK;
@@ -292,6 +352,36 @@ impl Probe {
             body["exporters"] = exporters.iter().map(describe).collect();
         }
         Page::json(status, format!("{body}\n"))
+    }
+
+    fn summary(&self, status: StatusCode) -> serde_json::Value {
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            return serde_json::json!({ "status": "Server not available" });
+        }
+        let process = &self.judge.telemetry.process;
+        let words = match status {
+            StatusCode::OK => "Server available",
+            StatusCode::NOT_FOUND => "no such pipeline",
+            _ => "an exporter fails",
+        };
+        serde_json::json!({
+            "status": words,
+            "upSince": timestamp(process.started),
+            "uptime": format!("{}s", process.uptime().as_secs()),
+        })
+    }
+}
+
+/// Says how the process or a pipeline is, in HTTP statuses: 200, 503 before the start and from the
+/// drain on, 500 where a failing exporter counts, 404 for no such pipeline.
+struct Judge {
+    health: ComponentHealth,
+    telemetry: Arc<Telemetry>,
+}
+
+impl Judge {
+    fn now(&self, now: SystemTime, pipeline: Option<&str>) -> StatusCode {
+        self.status(&verdict::exporters(&self.telemetry, now), pipeline)
     }
 
     fn status(&self, exporters: &[ExporterVerdict], pipeline: Option<&str>) -> StatusCode {
@@ -328,23 +418,6 @@ impl Probe {
                     && since_success >= self.health.recovery_duration.0
             }
         }
-    }
-
-    fn summary(&self, status: StatusCode) -> serde_json::Value {
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            return serde_json::json!({ "status": "Server not available" });
-        }
-        let process = &self.telemetry.process;
-        let words = match status {
-            StatusCode::OK => "Server available",
-            StatusCode::NOT_FOUND => "no such pipeline",
-            _ => "an exporter fails",
-        };
-        serde_json::json!({
-            "status": words,
-            "upSince": timestamp(process.started),
-            "uptime": format!("{}s", process.uptime().as_secs()),
-        })
     }
 }
 

@@ -46,7 +46,7 @@ impl Skep {
     /// Starts it and waits until it listens on `ports`.
     pub(crate) fn start(config: &str, ports: &[u16]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
-        command.args(["--config", &format!("yaml:{config}")]);
+        command.args(["--control-endpoint", "off", "--config", &format!("yaml:{config}")]);
         Self::run(command, ports)
     }
 

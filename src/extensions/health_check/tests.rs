@@ -98,6 +98,46 @@ async fn component_health_lets_a_backend_fail_the_probe() {
 }
 
 #[tokio::test]
+async fn grpc_serves_the_process_and_each_pipeline() {
+    use tonic_health::pb::{
+        HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+    };
+    let telemetry = Arc::new(Telemetry::default());
+    let pipelines = vec![PipelineInfo { id: "traces".to_owned(), ..PipelineInfo::default() }];
+    telemetry.set_inventory(crate::telemetry::Inventory { pipelines, extensions: vec![] });
+    let grpc = GrpcV2 { endpoint: Some("127.0.0.1:0".to_owned()), transport: None };
+    let config = Config { use_v2: true, grpc: Section::On(grpc), ..Config::default() };
+    let mut extension = config.build(&context(&telemetry)).unwrap();
+    let listening = extension.bind().unwrap();
+    assert_eq!(listening.len(), 1, "only gRPC where only gRPC is configured: {listening:?}");
+    let (stop, stopped) = Stop::pair();
+    let running = tokio::spawn(extension.run(stopped));
+    let endpoint = format!("http://{}", listening[0].address);
+    let channel = tonic::transport::Endpoint::new(endpoint).unwrap().connect().await.unwrap();
+    let mut client = HealthClient::new(channel);
+    let ask = |service: &str| HealthCheckRequest { service: service.to_owned() };
+
+    let mut watch = client.watch(ask("")).await.unwrap().into_inner();
+    let first = watch.message().await.unwrap().unwrap();
+    assert_eq!(first.status(), ServingStatus::NotServing);
+    telemetry.set_ready(true);
+    let next = watch.message().await.unwrap().unwrap();
+    assert_eq!(next.status(), ServingStatus::Serving);
+    let pipeline = client.check(ask("traces")).await.unwrap().into_inner();
+    assert_eq!(pipeline.status(), ServingStatus::Serving);
+    let unknown = client.check(ask("logs")).await.unwrap_err();
+    assert_eq!(unknown.code(), tonic::Code::NotFound);
+    let mut unknown = client.watch(ask("logs")).await.unwrap().into_inner();
+    let first = unknown.message().await.unwrap().unwrap();
+    assert_eq!(first.status(), ServingStatus::ServiceUnknown);
+
+    stop.send(true).unwrap();
+    assert!(watch.message().await.unwrap().is_none(), "watchers are let go");
+    drop((client, watch, unknown));
+    running.await.unwrap();
+}
+
+#[tokio::test]
 async fn the_bodies_are_yours() {
     let bodies = ResponseBody { healthy: "fine".to_owned(), unhealthy: "ill".to_owned() };
     let world = World::start(Config { response_body: Some(bodies), ..Config::default() });

@@ -191,6 +191,7 @@ impl OtlpService {
             }
             return plain(StatusCode::NOT_FOUND, text);
         };
+        let refused = Refusal::new(&self.refusals[HTTP][signal.index()]);
         if request.method() != Method::POST {
             let text = "405 method not allowed, supported: [POST]";
             let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, text);
@@ -210,7 +211,7 @@ impl OtlpService {
                 return plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);
             }
         };
-        match self.submit(signal, encoding, request, connection).await {
+        match self.submit(signal, encoding, request, connection, refused).await {
             Ok(()) => success(encoding),
             Err(status) => failure(&status, encoding),
         }
@@ -222,8 +223,8 @@ impl OtlpService {
         encoding: Encoding,
         request: Request<&mut Incoming>,
         connection: &Arc<Connection>,
+        refused: Refusal<'_>,
     ) -> Result<(), Status> {
-        let refused = Refusal::new(&self.refusals[HTTP][signal.index()]);
         let name = request.headers().get(header::CONTENT_ENCODING);
         let name = name.map_or("", |value| value.to_str().unwrap_or("?"));
         let known = Compression::from_name(name);
