@@ -2,6 +2,7 @@
 //! state (metrics page, health, zpages, control plane). Counters are added to once per payload,
 //! never per item.
 
+pub mod histogram;
 pub mod logs;
 pub mod process;
 pub mod prometheus;
@@ -15,6 +16,7 @@ use std::{
     time::SystemTime,
 };
 
+use self::histogram::Histogram;
 use crate::otlp::{Signal, payload::Reason};
 
 /// A number that only grows, or a gauge; relaxed, since nobody orders anything by it.
@@ -80,6 +82,10 @@ pub struct ProcessorStats {
     pub timeout_triggers: Number,
     /// Distinct metadata combinations, where the processor batches.
     pub metadata_cardinality: Number,
+    /// Items of each batch.
+    pub batch_items: Histogram,
+    /// Bytes of each batch.
+    pub batch_bytes: Histogram,
 }
 
 /// Counters and state of one exporter and signal.
@@ -109,6 +115,16 @@ pub struct ExporterStats {
     pub queue_capacity: Number,
     /// Bytes in the queue.
     pub queue_bytes: Number,
+    /// Items of each payload that came into the queue.
+    pub enqueued_items: Histogram,
+    /// Its bytes.
+    pub enqueued_bytes: Histogram,
+    /// Items of each request that went out, attempts after the first not counted.
+    pub sent_items: Histogram,
+    /// Its bytes before compression.
+    pub sent_bytes: Histogram,
+    /// Milliseconds of each attempt, failed ones included.
+    pub attempt_millis: Histogram,
     /// Unix milliseconds of the last success; 0: none yet.
     pub last_success: Number,
     /// 1 while the last failure is one that no retry can mend; see [`ExporterStats::denied`].
@@ -273,6 +289,8 @@ impl Telemetry {
             size_triggers: Number::default(),
             timeout_triggers: Number::default(),
             metadata_cardinality: Number::default(),
+            batch_items: Histogram::new(histogram::ITEMS),
+            batch_bytes: Histogram::new(histogram::BYTES),
         });
         all.push(Arc::clone(&stats));
         stats
@@ -297,6 +315,11 @@ impl Telemetry {
             queue_size: Number::default(),
             queue_capacity: Number::default(),
             queue_bytes: Number::default(),
+            enqueued_items: Histogram::new(histogram::ITEMS),
+            enqueued_bytes: Histogram::new(histogram::BYTES),
+            sent_items: Histogram::new(histogram::ITEMS),
+            sent_bytes: Histogram::new(histogram::BYTES),
+            attempt_millis: Histogram::new(histogram::MILLISECONDS),
             last_success: Number::default(),
             permanent: Number::default(),
             last_error: Mutex::new(None),

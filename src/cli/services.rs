@@ -9,7 +9,10 @@ use crate::{
     document::Document,
     engine::Service,
     otlp::Signal,
-    telemetry::{Inventory, PipelineInfo, Telemetry, prometheus::MetricsPage},
+    telemetry::{
+        Inventory, PipelineInfo, Telemetry,
+        prometheus::{Detail, MetricsPage},
+    },
 };
 
 /// Builds all of them; nothing is opened yet.
@@ -32,7 +35,9 @@ pub(super) fn build(
         services.push((id.to_string(), extension.config.build(&cx)?));
     }
     if let Some(endpoint) = document.telemetry.metrics.endpoint() {
-        let page = Metrics { endpoint, telemetry: Arc::clone(telemetry), page: None };
+        let level = document.telemetry.metrics.level.as_deref();
+        let detail = level.map(Detail::named).unwrap_or_default();
+        let page = Metrics { endpoint, detail, telemetry: Arc::clone(telemetry), page: None };
         services.push(("metrics".to_owned(), Box::new(page)));
     }
     if control_endpoint != OFF {
@@ -60,13 +65,14 @@ pub(super) fn inventory(document: &Document) -> Inventory {
 /// than its numbers: where it cannot be opened, skep says so and goes on.
 struct Metrics {
     endpoint: String,
+    detail: Detail,
     telemetry: Arc<Telemetry>,
     page: Option<MetricsPage>,
 }
 
 impl Extension for Metrics {
     fn bind(&mut self) -> Result<Vec<Listening>, StartError> {
-        match MetricsPage::bind(&self.endpoint, Arc::clone(&self.telemetry)) {
+        match MetricsPage::bind(&self.endpoint, Arc::clone(&self.telemetry), self.detail) {
             Ok(page) => {
                 let address = page.address().to_string();
                 self.page = Some(page);

@@ -152,6 +152,8 @@ impl ExportQueue {
     }
 
     fn push(&self, payload: Payload, size: u64, bytes: u64) {
+        self.stats.enqueued_items.record(payload.items);
+        self.stats.enqueued_bytes.record(bytes);
         let message = Message::Payload(Queued { payload, size, bytes });
         if let Err(mpsc::error::SendError(Message::Payload(queued))) = self.tx.send(message) {
             self.release(size, bytes);
@@ -337,8 +339,14 @@ impl Sender {
 
     async fn attempts(&self, payload: &Payload, mut abandon: watch::Receiver<bool>) -> End {
         let mut retries = self.delivery.retry.as_ref().map(|r| Retries::new(r, now()));
+        self.stats.sent_items.record(payload.items);
+        self.stats.sent_bytes.record(payload.len() as u64);
         loop {
-            let error = match self.attempt(payload, &mut abandon).await {
+            let begin = now();
+            let attempt = self.attempt(payload, &mut abandon).await;
+            let millis = now().duration_since(begin).as_millis();
+            self.stats.attempt_millis.record(u64::try_from(millis).unwrap_or(u64::MAX));
+            let error = match attempt {
                 Ok(()) => return End::Done,
                 Err(error) => error,
             };

@@ -189,6 +189,8 @@ impl Batch {
             let parts = if max_bytes > 0 { split::by_bytes(part, max_bytes) } else { vec![part] };
             for part in parts {
                 counter.add(1);
+                self.stats.batch_items.record(part.items);
+                self.stats.batch_bytes.record(part.len() as u64);
                 out.emit(part);
             }
         }

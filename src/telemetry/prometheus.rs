@@ -5,13 +5,18 @@
 //! knows begins with `skep_`. A series exists from the moment its component is built, so that rates
 //! begin at zero.
 
-use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    fmt::Write as _,
+    sync::Arc,
+};
 
 use http::StatusCode;
 use tokio::sync::watch;
 
 use super::{
     ExporterStats, Number, ProcessorStats, ReceiverStats, Telemetry,
+    histogram::{Distribution, Histogram},
     process::{self, VERSION},
 };
 use crate::{
@@ -22,17 +27,41 @@ use crate::{
 /// Content type of the text format.
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// How much the page shows: `service.telemetry.metrics.level`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Detail {
+    /// No distributions.
+    Basic,
+    /// Distributions of batches and of the time that backends take.
+    #[default]
+    Normal,
+    /// Those of queues, requests and bytes, too.
+    Detailed,
+}
+
+impl Detail {
+    /// By its name in any case; the default for one that is not known.
+    pub fn named(name: &str) -> Self {
+        match name.to_ascii_lowercase().as_str() {
+            "basic" => Detail::Basic,
+            "detailed" => Detail::Detailed,
+            _ => Detail::Normal,
+        }
+    }
+}
+
 /// The page as a listener that is open but does not answer yet.
 #[derive(Debug)]
 pub struct MetricsPage {
     pages: Pages,
     telemetry: Arc<Telemetry>,
+    detail: Detail,
 }
 
 impl MetricsPage {
     /// Opens the listener, by default of the Collector `localhost:8888`.
-    pub fn bind(endpoint: &str, telemetry: Arc<Telemetry>) -> Result<Self, String> {
-        Ok(MetricsPage { pages: Pages::bind(endpoint)?, telemetry })
+    pub fn bind(endpoint: &str, telemetry: Arc<Telemetry>, detail: Detail) -> Result<Self, String> {
+        Ok(MetricsPage { pages: Pages::bind(endpoint)?, telemetry, detail })
     }
 
     /// The address that was opened.
@@ -42,29 +71,30 @@ impl MetricsPage {
 
     /// Serves `/metrics` until `stop` is raised.
     pub async fn run(self, stop: watch::Receiver<bool>) {
-        self.pages.run(Metrics(self.telemetry), stop).await;
+        self.pages.run(Metrics(self.telemetry, self.detail), stop).await;
     }
 }
 
-struct Metrics(Arc<Telemetry>);
+struct Metrics(Arc<Telemetry>, Detail);
 
 impl Site for Metrics {
     async fn answer(&self, ask: Ask) -> Page {
         if ask.path != "/metrics" {
             return Page::missing("/metrics");
         }
-        let body = render(&self.0).into();
+        let body = render(&self.0, self.1).into();
         Page { status: StatusCode::OK, content_type: CONTENT_TYPE, body }
     }
 }
 
 /// All metrics now.
-pub fn render(telemetry: &Telemetry) -> String {
+pub fn render(telemetry: &Telemetry, detail: Detail) -> String {
     let mut page = Writer(String::with_capacity(8 * 1024));
     target(&mut page, telemetry);
     receivers(&mut page, &telemetry.receivers());
     processors(&mut page, &telemetry.processors());
     exporters(&mut page, &telemetry.exporters());
+    distributions(&mut page, telemetry, detail);
     edges(&mut page, telemetry);
     budget(&mut page, telemetry);
     usage(&mut page, telemetry);
@@ -222,9 +252,6 @@ fn exporters(page: &mut Writer, all: &[Arc<ExporterStats>]) {
     for (prefix, help, number) in families {
         by_signal(page, (prefix, help), all, |s| s.signal, number, labels);
     }
-    let with_type = |s: &ExporterStats| {
-        vec![("data_type", s.signal.name().to_owned()), ("exporter", s.id.clone())]
-    };
     let gauges: [(&str, &str, Type, Read); 7] = [
         ("otelcol_exporter_queue_size", "Fill of the queue in its unit", Type::Gauge, |s| {
             s.queue_size.read()
@@ -254,6 +281,57 @@ fn exporters(page: &mut Writer, all: &[Arc<ExporterStats>]) {
         let sums = all.iter().map(|s| (with_type(s), number(s))).collect();
         page.numbers(name, kind, help, sums);
     }
+}
+
+type Distributions<S> = (Detail, &'static str, &'static str, fn(&S) -> &Histogram);
+
+const OF_BATCHES: [Distributions<ProcessorStats>; 2] = [
+    (Detail::Normal, "otelcol_processor_batch_batch_send_size", "Items of the batches", |s| {
+        &s.batch_items
+    }),
+    (Detail::Detailed, "otelcol_processor_batch_batch_send_size_bytes", "Their bytes", |s| {
+        &s.batch_bytes
+    }),
+];
+
+const OF_EXPORTERS: [Distributions<ExporterStats>; 5] = [
+    (
+        Detail::Normal,
+        "skep_exporter_attempt_duration_milliseconds",
+        "Time until a backend answered, or until it was too late",
+        |s| &s.attempt_millis,
+    ),
+    (Detail::Detailed, "otelcol_exporter_enqueue_size", "Items of what was queued", |s| {
+        &s.enqueued_items
+    }),
+    (Detail::Detailed, "otelcol_exporter_enqueue_size_bytes", "Its bytes", |s| &s.enqueued_bytes),
+    (Detail::Detailed, "otelcol_exporter_queue_batch_send_size", "Items of the requests", |s| {
+        &s.sent_items
+    }),
+    (
+        Detail::Detailed,
+        "otelcol_exporter_queue_batch_send_size_bytes",
+        "Their bytes before compression",
+        |s| &s.sent_bytes,
+    ),
+];
+
+fn distributions(page: &mut Writer, telemetry: &Telemetry, detail: Detail) {
+    let processors = telemetry.processors();
+    for (_, name, help, read) in OF_BATCHES.iter().filter(|family| family.0 <= detail) {
+        let batches = of_type(&processors, "batch");
+        let of_batches = batches.map(|s| (vec![("processor", s.id.clone())], read(s).read()));
+        page.histograms(name, help, of_batches);
+    }
+    let exporters = telemetry.exporters();
+    for (_, name, help, read) in OF_EXPORTERS.iter().filter(|family| family.0 <= detail) {
+        let of_exporters = exporters.iter().map(|s| (with_type(s), read(s).read()));
+        page.histograms(name, help, of_exporters);
+    }
+}
+
+fn with_type(stats: &ExporterStats) -> Labels {
+    vec![("data_type", stats.signal.name().to_owned()), ("exporter", stats.id.clone())]
 }
 
 fn edges(page: &mut Writer, telemetry: &Telemetry) {
@@ -324,6 +402,7 @@ type Sums = BTreeMap<Labels, u64>;
 enum Type {
     Counter,
     Gauge,
+    Histogram,
 }
 
 struct Writer(String);
@@ -333,6 +412,7 @@ impl Writer {
         let kind = match kind {
             Type::Counter => "counter",
             Type::Gauge => "gauge",
+            Type::Histogram => "histogram",
         };
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
@@ -350,6 +430,39 @@ impl Writer {
         for (labels, value) in sums {
             let labels: Vec<_> = labels.iter().map(|(key, value)| (*key, &**value)).collect();
             self.sample(name, &labels, value);
+        }
+    }
+
+    /// A family of distributions; those with the same labels are added up.
+    fn histograms(
+        &mut self,
+        name: &str,
+        help: &str,
+        all: impl Iterator<Item = (Labels, Distribution)>,
+    ) {
+        let mut sums: BTreeMap<Labels, Distribution> = BTreeMap::new();
+        for (labels, distribution) in all {
+            match sums.entry(labels) {
+                Entry::Vacant(entry) => drop(entry.insert(distribution)),
+                Entry::Occupied(mut entry) => entry.get_mut().add(&distribution),
+            }
+        }
+        if sums.is_empty() {
+            return;
+        }
+        self.family(name, Type::Histogram, help);
+        for (labels, Distribution { bounds, counts, sum }) in sums {
+            let labels: Vec<_> = labels.iter().map(|(key, value)| (*key, &**value)).collect();
+            let mut total = 0;
+            for (index, count) in counts.iter().enumerate() {
+                total += count;
+                let bound = bounds.get(index).map_or("+Inf".to_owned(), u64::to_string);
+                let mut labels = labels.clone();
+                labels.push(("le", &bound));
+                self.sample(&format!("{name}_bucket"), &labels, total);
+            }
+            self.sample(&format!("{name}_sum"), &labels, sum);
+            self.sample(&format!("{name}_count"), &labels, total);
         }
     }
 

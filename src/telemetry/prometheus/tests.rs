@@ -11,6 +11,8 @@ fn sample() -> Telemetry {
     telemetry.receiver("otlp", Signal::Logs, "http").refused.add(3);
     telemetry.processor("batch", "traces", Signal::Traces).incoming.add(10);
     telemetry.processor("batch", "traces/2", Signal::Traces).incoming.add(5);
+    telemetry.processor("batch", "traces", Signal::Traces).batch_items.record(100);
+    telemetry.processor("batch", "traces/2", Signal::Traces).batch_items.record(200_000);
     telemetry.processor("memory_limiter", "logs", Signal::Logs).refused.add(3);
     telemetry.processor("filter/a", "logs", Signal::Logs).filtered.add(4);
     let exporter = telemetry.exporter("otlp/\"odd\\name\n\"", Signal::Traces, "backend");
@@ -27,7 +29,7 @@ fn sample() -> Telemetry {
 fn parse(page: &str) -> BTreeMap<String, f64> {
     assert!(page.ends_with('\n'), "the last line must end");
     let (mut families, mut series) = (BTreeSet::new(), BTreeMap::new());
-    let mut current = String::new();
+    let (mut current, mut is_histogram) = (String::new(), false);
     let mut lines = page.lines();
     while let Some(line) = lines.next() {
         if let Some(help) = line.strip_prefix("# HELP ") {
@@ -35,13 +37,20 @@ fn parse(page: &str) -> BTreeMap<String, f64> {
             assert!(!words.is_empty() && is_name(name), "{line}");
             assert!(families.insert(name.to_owned()), "{name} occurs twice");
             let kind = lines.next().and_then(|l| l.strip_prefix("# TYPE ")).expect("a type");
-            assert!(kind == format!("{name} counter") || kind == format!("{name} gauge"), "{kind}");
+            let kind = kind.strip_prefix(name).expect("the same name").trim_start();
+            assert!(matches!(kind, "counter" | "gauge" | "histogram"), "{kind}");
             name.clone_into(&mut current);
+            is_histogram = kind == "histogram";
             continue;
         }
         let (key, value) = line.rsplit_once(' ').expect("a value");
         let name = key.split('{').next().unwrap();
-        assert_eq!(name, current, "{line}");
+        let own = if is_histogram {
+            ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end))
+        } else {
+            Some(name)
+        };
+        assert_eq!(own, Some(&*current), "{line}");
         if key.len() > name.len() {
             labels(&key[name.len()..]);
         }
@@ -83,7 +92,7 @@ fn labels(text: &str) {
 
 #[test]
 fn a_strict_parser_reads_the_page() {
-    let series = parse(&render(&sample()));
+    let series = parse(&render(&sample(), Detail::Detailed));
     let at = |key: &str| series.get(key).copied().unwrap_or_else(|| panic!("no {key}"));
     assert!(
         (at("otelcol_receiver_accepted_spans{receiver=\"otlp\",transport=\"grpc\"}") - 10.0).abs()
@@ -91,14 +100,20 @@ fn a_strict_parser_reads_the_page() {
     );
     let both = "otelcol_processor_incoming_items{processor=\"batch\",otel_signal=\"traces\"}";
     assert!((at(both) - 15.0).abs() < 1e-9, "one processor in two pipelines is one series");
+    let sizes = "otelcol_processor_batch_batch_send_size";
+    let bucket = |le: &str| at(&format!("{sizes}_bucket{{processor=\"batch\",le=\"{le}\"}}"));
+    assert_eq!((bucket("75"), bucket("100"), bucket("+Inf")), (0.0, 1.0, 2.0));
+    assert!((at(&format!("{sizes}_sum{{processor=\"batch\"}}")) - 200_100.0).abs() < 1e-9);
     assert!(at("otelcol_process_memory_rss") > 1e6);
     assert!(at("otelcol_process_uptime") >= 0.0);
-    parse(&render(&Telemetry::default()));
+    parse(&render(&Telemetry::default(), Detail::Detailed));
+    let basic = render(&sample(), Detail::Basic);
+    assert!(!basic.contains(" histogram"), "{basic}");
 }
 
 #[test]
 fn the_page_looks_like_this() {
-    let page = render(&sample());
+    let page = render(&sample(), Detail::Normal);
     let stable: Vec<_> = page
         .lines()
         .filter(|l| l.starts_with('#') || !(l.contains("_process_") || l.contains("target_info")))
@@ -109,7 +124,7 @@ fn the_page_looks_like_this() {
 #[tokio::test]
 async fn the_page_is_served() {
     let (stop, stopped) = watch::channel(false);
-    let page = MetricsPage::bind("localhost:0", Arc::new(sample())).unwrap();
+    let page = MetricsPage::bind("localhost:0", Arc::new(sample()), Detail::Normal).unwrap();
     let address = page.address();
     assert!(address.ip().is_loopback());
     let serving = tokio::spawn(page.run(stopped));
