@@ -527,7 +527,8 @@ pub enum Retry {
     Split,
     /// Yes, not before this pause if there is one.
     After(Option<Duration>),
-    /// Nothing will be taken until the configuration changes (401, 403): not retried, not bisected.
+    /// Nothing will be taken until the configuration changes (401, 404, 415): not retried, not
+    /// bisected.
     Denied,
 }
 

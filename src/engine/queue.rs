@@ -25,6 +25,7 @@ use tokio::{
 
 use crate::{
     component::{BoxFuture, Delivery, ExportError, Exporter, Queue, Retry, Sizer},
+    net::seldom::Seldom,
     otlp::{
         Payload,
         payload::{Outcome, Reason},
@@ -82,8 +83,15 @@ impl ExportQueue {
             stats: Arc::clone(&stats),
             telemetry: Arc::clone(&telemetry),
         });
-        let is_failing = AtomicBool::new(false);
-        let sender = Sender { exporter, delivery, stats, telemetry, offload, is_failing };
+        let sender = Sender {
+            exporter,
+            delivery,
+            stats,
+            telemetry,
+            offload,
+            is_failing: AtomicBool::new(false),
+            partial_success: Seldom::default(),
+        };
         (Arc::clone(&queue), Dispatcher { queue, rx, sender: Arc::new(sender) })
     }
 
@@ -285,6 +293,8 @@ struct Sender {
     offload: Offload,
     /// Whether the last attempt failed: state changes are logged, not attempts.
     is_failing: AtomicBool,
+    /// Told once a minute; the counters have them all.
+    partial_success: Seldom,
 }
 
 /// How the attempts on one payload ended.
@@ -423,8 +433,8 @@ impl Sender {
         // A backend may claim any number; the accounts have to add up to what was sent.
         let rejected = sent.rejected.min(payload.items);
         self.stats.sent.add(payload.items - rejected);
-        if rejected > 0 || sent.message.is_some() {
-            self.stats.rejected.add(rejected);
+        self.stats.rejected.add(rejected);
+        if (rejected > 0 || sent.message.is_some()) && self.partial_success.is_due() {
             tracing::warn!(
                 exporter = %self.stats.id,
                 rejected_items = rejected,

@@ -33,7 +33,7 @@ use crate::{
         client::{Client, Segments, Target},
         codec,
         grpc::{self, Prefix},
-        tls::ClientTls,
+        tls::{ClientTls, Connector},
     },
     otlp::{Payload, Signal, payload::Body},
 };
@@ -188,7 +188,8 @@ impl ExporterConfig for Config {
         let fail = |message| StartError { component: format!("exporter `{}`", cx.id), message };
         let endpoint = Endpoint::parse(&self.endpoint, None).map_err(fail)?;
         let is_plain = endpoint.tls == Some(false) || (endpoint.tls.is_none() && self.tls.insecure);
-        let tls = if is_plain { None } else { Some(self.tls.build(&[b"h2"]).map_err(fail)?) };
+        let tls = (!is_plain).then(|| Connector::new(self.tls.clone(), &[b"h2"]));
+        let tls = tls.transpose().map_err(fail)?;
         let compression = self.codec();
         let scheme = if is_plain { "http" } else { "https" };
         let authority = match self.authority.as_str() {

@@ -33,7 +33,7 @@ use crate::{
     net::{
         client::{Client, Segments, Target, Tuning},
         codec,
-        tls::ClientTls,
+        tls::{ClientTls, Connector},
     },
     otlp::{Payload, Signal, payload::Body},
 };
@@ -319,10 +319,9 @@ impl Post {
     pub(super) fn build(self, cx: &BuildContext) -> Result<Arc<dyn Exporter>, StartError> {
         let fail = |message| StartError { component: format!("exporter `{}`", cx.id), message };
         let endpoint = Endpoint::parse(&self.url, None).map_err(fail)?;
-        let tls = match endpoint.tls {
-            Some(true) => Some(self.tls.build(&[b"h2", b"http/1.1"]).map_err(fail)?),
-            _ => None,
-        };
+        let has_tls = endpoint.tls == Some(true);
+        let tls = has_tls.then(|| Connector::new(self.tls.clone(), &[b"h2", b"http/1.1"]));
+        let tls = tls.transpose().map_err(fail)?;
         let mut headers = self.headers;
         let media_type = match self.encoding {
             BodyEncoding::Proto => "application/x-protobuf",

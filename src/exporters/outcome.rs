@@ -23,7 +23,10 @@ pub(super) fn of_grpc(answer: &Answer) -> Result<Sent, ExportError> {
         .or_else(|| Status::from_headers(&answer.headers))
         .unwrap_or_else(|| {
             let http = answer.status.as_u16();
-            Status::new(Code::from_http(http), format!("HTTP {http} without a gRPC status"))
+            // A proxy in between speaks HTTP only.
+            let retry_after = retry_after(&answer.headers, SystemTime::now());
+            let message = format!("HTTP {http} without a gRPC status");
+            Status { retry_after, ..Status::new(Code::from_http(http), message) }
         });
     if status.code == Code::Ok {
         let message = answer.body.get(grpc::PREFIX..).unwrap_or_default();
@@ -34,13 +37,14 @@ pub(super) fn of_grpc(answer: &Answer) -> Result<Sent, ExportError> {
         code if code.is_retryable() => Retry::After(status.retry_after),
         Code::ResourceExhausted if status.retry_after.is_some() => Retry::After(status.retry_after),
         Code::ResourceExhausted if status.message.contains("larger than") => Retry::Split,
-        Code::Unauthenticated | Code::PermissionDenied => Retry::Denied,
+        Code::Unauthenticated | Code::PermissionDenied | Code::Unimplemented => Retry::Denied,
         _ => Retry::Never,
     };
+    let is_unauthorised = matches!(status.code, Code::Unauthenticated | Code::PermissionDenied);
     let said = status.message.to_ascii_lowercase();
     let remedy = match status.code {
         Code::Unimplemented if said.contains("compress") || said.contains("encoding") => CODEC,
-        code => remedy(matches!(retry, Retry::Denied), code == Code::Unimplemented),
+        code => remedy(is_unauthorised, code == Code::Unimplemented),
     };
     let message = format!("{}: {}{remedy}", status.code.name(), status.message);
     Err(ExportError { retry, message })
@@ -55,21 +59,46 @@ pub(super) fn of_http(answer: &Answer) -> Result<Sent, ExportError> {
         } else {
             json_partial_success(&answer.body)
         };
+        let message = message.or_else(|| is_page(answer).then(|| PAGE.to_owned()));
         return Ok(Sent { rejected, message });
     }
     let retry = match code {
         429 | 503 => Retry::After(retry_after(&answer.headers, SystemTime::now())),
         502 | 504 => Retry::After(None),
         413 => Retry::Split,
-        401 | 403 => Retry::Denied,
+        // Whatever is sent: another URL, another encoding or other credentials are needed.
+        300..=399 | 401 | 403 | 404 | 405 | 415 => Retry::Denied,
         _ => Retry::Never,
     };
+    if answer.status.is_redirection() {
+        let message = format!("HTTP {code}: {}", redirection(&answer.headers));
+        return Err(ExportError { retry, message });
+    }
     let said = said(answer);
     let remedy = match code {
         415 => CODEC,
-        code => remedy(matches!(retry, Retry::Denied), code == 404),
+        code => remedy(matches!(code, 401 | 403), matches!(code, 404 | 405)),
     };
     Err(ExportError { retry, message: format!("HTTP {code}{said}{remedy}") })
+}
+
+/// What a success looks like where the endpoint is some other server.
+const PAGE: &str = "the answer is a web page: this may be no OTLP receiver, check the endpoint's \
+                    port and path";
+
+fn is_page(answer: &Answer) -> bool {
+    let media_type = answer.headers.get(header::CONTENT_TYPE);
+    media_type.is_some_and(|value| value.as_bytes().starts_with(b"text/html"))
+        && !answer.body.is_empty()
+}
+
+/// Redirections are not followed: they would take the credentials elsewhere.
+fn redirection(headers: &HeaderMap) -> String {
+    let location = headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
+    match location {
+        Some(to) => format!("the server sends us on to `{to}`; set `endpoint` to where that leads"),
+        None => "the server sends us on; check the endpoint's scheme, host and path".to_owned(),
+    }
 }
 
 /// What a backend left out, by its answer in JSON. An answer that cannot be read says nothing: the
@@ -172,7 +201,38 @@ mod tests {
         assert_eq!(retry(400, None), Retry::Never);
         assert_eq!(retry(500, None), Retry::Never);
         assert_eq!(retry(413, None), Retry::Split);
-        assert_eq!(retry(401, None), Retry::Denied);
+        for code in [301, 308, 401, 403, 404, 405, 415] {
+            assert_eq!(retry(code, None), Retry::Denied, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_redirection_names_its_goal() {
+        let mut answer = http(308, None, "<html>moved</html>");
+        let location = HeaderValue::from_static("https://b/v1/traces");
+        answer.headers.insert(header::LOCATION, location);
+        assert_eq!(
+            of_http(&answer).unwrap_err().message,
+            "HTTP 308: the server sends us on to `https://b/v1/traces`; set `endpoint` to where \
+             that leads"
+        );
+    }
+
+    #[test]
+    fn a_web_page_is_no_answer_of_a_backend() {
+        let mut answer = http(200, None, "<!doctype html>");
+        assert_eq!(of_http(&answer).unwrap().message, None);
+        let html = HeaderValue::from_static("text/html; charset=utf-8");
+        answer.headers.insert(header::CONTENT_TYPE, html);
+        assert_eq!(of_http(&answer).unwrap().message.as_deref(), Some(PAGE));
+    }
+
+    #[test]
+    fn the_pause_of_a_proxy_counts_for_grpc_too() {
+        let error = of_grpc(&http(503, Some("7"), "")).unwrap_err();
+        assert_eq!(error.retry, Retry::After(Some(Duration::from_secs(7))));
+        let error = of_grpc(&http(404, None, "")).unwrap_err();
+        assert_eq!(error.retry, Retry::Denied);
     }
 
     #[test]

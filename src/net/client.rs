@@ -24,7 +24,8 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::pki_types::ServerName;
 use tokio::{net::TcpStream, time::Instant};
-use tokio_rustls::TlsConnector;
+
+use super::tls::Connector;
 
 /// What is kept of an answer: what a backend says, not what it may send.
 const ANSWER_LIMIT: usize = 64 * 1024;
@@ -46,7 +47,7 @@ pub struct Target {
     /// Port.
     pub port: u16,
     /// None: plaintext.
-    pub tls: Option<Arc<rustls::ClientConfig>>,
+    pub tls: Option<Arc<Connector>>,
     /// Name in the certificate, where it is not `host`.
     pub server_name: Option<String>,
     /// Speak HTTP/2 without asking: gRPC.
@@ -342,7 +343,8 @@ impl Client {
         let name = self.target.server_name.as_deref().unwrap_or(host).to_owned();
         let server = ServerName::try_from(name.clone())
             .map_err(|_| self.unreachable(&format!("`{name}` is not a server name")))?;
-        let stream = TlsConnector::from(Arc::clone(tls))
+        let stream = tls
+            .current()
             .connect(server, tcp)
             .await
             .map_err(|error| self.unreachable(&explain_tls(&error)))?;

@@ -1,10 +1,12 @@
 //! TLS on rustls with ring: clients here, servers in `tls/server.rs`.
 
+mod reload;
 mod server;
 
 use std::{
     fs, io,
     sync::{Arc, OnceLock},
+    time::Instant,
 };
 
 use rustls::{
@@ -17,6 +19,9 @@ use rustls::{
 use schemars::JsonSchema;
 use serde::{Deserialize, de::IgnoredAny};
 
+use tokio_rustls::TlsConnector;
+
+use self::reload::Reloading;
 use crate::config::{Interval, Node, Problems, Secret};
 
 pub use server::{Acceptor, ServerTls};
@@ -50,7 +55,7 @@ pub struct ClientTls {
     pub min_version: Option<String>,
     /// Highest version: `1.2` or `1.3`.
     pub max_version: Option<String>,
-    /// Certificates of clients are read when skep starts; only 0 is supported.
+    /// How often the files are looked at; 0: they are read when skep starts.
     pub reload_interval: Interval,
     /// The library's suites are used.
     pub cipher_suites: Vec<String>,
@@ -88,7 +93,6 @@ impl ClientTls {
             validate_version(key, version.as_deref(), at, problems);
         }
         for (is_set, key, why) in [
-            (!self.reload_interval.0.is_zero(), "reload_interval", "files are read at the start"),
             (!self.cipher_suites.is_empty(), "cipher_suites", "the library's are used"),
             (!self.curve_preferences.is_empty(), "curve_preferences", "the library's are used"),
             (
@@ -108,8 +112,7 @@ impl ClientTls {
         }
     }
 
-    /// Reads the files and builds the settings of a connection. `protocols` go into ALPN.
-    pub fn build(&self, protocols: &[&[u8]]) -> Result<Arc<ClientConfig>, String> {
+    fn build(&self, protocols: &[&[u8]]) -> Result<Arc<ClientConfig>, String> {
         let builder = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&versions(
                 self.min_version.as_deref(),
@@ -158,6 +161,33 @@ impl ClientTls {
             roots.add(certificate).map_err(|error| format!("`{name}` is no authority: {error}"))?;
         }
         Ok(Arc::new(roots))
+    }
+}
+
+/// Gives each connection the settings of the day.
+#[derive(Debug)]
+pub struct Connector {
+    settings: ClientTls,
+    protocols: &'static [&'static [u8]],
+    config: Reloading<ClientConfig>,
+}
+
+impl Connector {
+    /// Reads the files; the error says which one is wrong. `protocols` go into ALPN.
+    pub fn new(
+        settings: ClientTls,
+        protocols: &'static [&'static [u8]],
+    ) -> Result<Arc<Self>, String> {
+        let interval = Some(settings.reload_interval.0).filter(|interval| !interval.is_zero());
+        let files = [&settings.ca_file, &settings.cert_file, &settings.key_file];
+        let config = Reloading::new(interval, files, || settings.build(protocols))?;
+        Ok(Arc::new(Connector { settings, protocols, config }))
+    }
+
+    /// A connector for one connection.
+    pub fn current(&self) -> TlsConnector {
+        let config = self.config.at(Instant::now(), || self.settings.build(self.protocols));
+        TlsConnector::from(config)
     }
 }
 

@@ -1,9 +1,8 @@
 //! TLS of servers: certificates from files or text, client certificates, reload while running.
 
 use std::{
-    fs,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant, SystemTime},
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 use rustls::{
@@ -17,6 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, de::IgnoredAny};
 use tokio_rustls::TlsAcceptor;
 
+use super::reload::Reloading;
 use crate::config::{Interval, Node, Problems, Secret};
 
 /// `tls` of a receiver.
@@ -212,37 +212,21 @@ impl ServerTls {
         let reload = Some(self.reload_interval.0).filter(|interval| !interval.is_zero());
         watch.into_iter().chain(reload).min()
     }
-
-    /// When the files were written last.
-    fn written(&self) -> Vec<Option<SystemTime>> {
-        let files = [&self.cert_file, &self.key_file, &self.client_ca_file];
-        let time = |file: &Option<String>| fs::metadata(file.as_ref()?).ok()?.modified().ok();
-        files.into_iter().map(time).collect()
-    }
 }
 
-/// Gives each handshake the settings of the day. The files are looked at by the handshakes
-/// themselves, at most once an interval, so that an idle process sleeps.
+/// Gives each handshake the settings of the day.
 #[derive(Debug)]
 pub struct Acceptor {
     settings: ServerTls,
-    state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    config: Arc<ServerConfig>,
-    looked: Instant,
-    written: Vec<Option<SystemTime>>,
+    config: Reloading<ServerConfig>,
 }
 
 impl Acceptor {
     /// Reads the files; the error says which one is wrong.
     pub fn new(settings: ServerTls) -> Result<Self, String> {
-        let written = settings.written();
-        let config = settings.build()?;
-        let state = Mutex::new(State { config, looked: Instant::now(), written });
-        Ok(Acceptor { settings, state })
+        let files = [&settings.cert_file, &settings.key_file, &settings.client_ca_file];
+        let config = Reloading::new(settings.interval(), files, || settings.build())?;
+        Ok(Acceptor { settings, config })
     }
 
     /// An acceptor for one handshake.
@@ -251,25 +235,6 @@ impl Acceptor {
     }
 
     fn at(&self, now: Instant) -> TlsAcceptor {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = |interval| now.duration_since(state.looked) >= interval;
-        if self.settings.interval().is_some_and(is_due) {
-            state.looked = now;
-            let written = self.settings.written();
-            if written != state.written {
-                match self.settings.build() {
-                    Ok(config) => {
-                        state.config = config;
-                        tracing::info!("the TLS certificate was read again");
-                    }
-                    Err(error) => tracing::warn!(
-                        %error,
-                        "the new TLS certificate is unusable; the old one stays"
-                    ),
-                }
-                state.written = written;
-            }
-        }
-        TlsAcceptor::from(Arc::clone(&state.config))
+        TlsAcceptor::from(self.config.at(now, || self.settings.build()))
     }
 }
