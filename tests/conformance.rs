@@ -2,6 +2,8 @@
 //! written by hand: encodings, limits, statuses, both protocols on either port, TLS, unix sockets.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "support/authority.rs"]
+mod authority;
 mod support;
 
 use std::{
@@ -9,12 +11,12 @@ use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
     os::unix::net::UnixStream,
-    path::Path,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
 };
 
+use authority::Authority;
 use http::uri::PathAndQuery;
 use opentelemetry_proto::tonic::{
     collector::{
@@ -33,7 +35,6 @@ use opentelemetry_proto::tonic::{
     trace::v1::{ResourceSpans, ScopeSpans, Span},
 };
 use prost::Message as _;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use support::{Skep, free_port, wait_for};
 use tonic::{
     Code, Request,
@@ -423,35 +424,6 @@ fn a_connection_that_is_idle_for_too_long_is_closed() {
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     server.stop();
-}
-
-/// An authority and what it signs, as PEM.
-struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        Authority { issuer }
-    }
-
-    /// Certificate and key for `localhost`.
-    fn sign(&self) -> (String, String) {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        (certificate.pem(), key.serialize_pem())
-    }
-
-    fn write(&self, folder: &Path) {
-        let (certificate, key) = self.sign();
-        fs::write(folder.join("cert.pem"), certificate).unwrap();
-        fs::write(folder.join("key.pem"), key).unwrap();
-        fs::write(folder.join("ca.pem"), self.issuer.pem()).unwrap();
-    }
 }
 
 async fn export_tls(
