@@ -157,6 +157,16 @@ pub trait ProcessorConfig: fmt::Debug + Send + Sync {
         false
     }
 
+    /// Whether it looks at request headers, which a receiver has to keep for it.
+    fn reads_metadata(&self) -> bool {
+        false
+    }
+
+    /// Whether payloads that it emits have the headers of the requests that came in.
+    fn keeps_metadata(&self) -> bool {
+        true
+    }
+
     /// The byte budget that it asks for, given the memory there is; the smallest one counts.
     fn memory_limit(&self, _total: u64) -> Option<u64> {
         None
@@ -260,6 +270,11 @@ pub trait ConnectorConfig: fmt::Debug + Send + Sync {
 pub trait ReceiverConfig: fmt::Debug + Send + Sync {
     /// See [`ProcessorConfig::validate`].
     fn validate(&self, _at: &Node, _problems: &mut Problems) {}
+
+    /// Whether payloads carry the headers of their requests.
+    fn gives_metadata(&self) -> bool {
+        false
+    }
 
     /// Builds the one instance that serves all `signals` whose pipelines list it. Opens nothing.
     fn build(&self, cx: &BuildContext, signals: &[Signal])

@@ -73,6 +73,13 @@ impl de::Visitor<'_> for IntervalVisitor {
     }
 }
 
+/// Text that may be missing: empty is missing, as a variable's empty default is
+/// (`cert_file: ${env:CERT:-}`).
+pub fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    Ok(text.filter(|text| !text.is_empty()))
+}
+
 /// Go's grammar: decimal numbers with units, added up. Negative durations are refused: nothing
 /// here lasts less than no time.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {

@@ -106,6 +106,7 @@ pub(super) fn load(
     // With an error in a pipeline, what it would have used only looks unused.
     if !problems.has_errors() {
         unused(document, problems);
+        metadata(document, problems);
     }
 }
 
@@ -380,6 +381,48 @@ fn cycles(document: &Document, problems: &mut Problems) {
                 if seen.insert(to) {
                     stack.push((to, trail));
                 }
+            }
+        }
+    }
+}
+
+/// Warns of processors that look at request headers which nobody kept for them.
+fn metadata(document: &Document, problems: &mut Problems) {
+    for pipeline in &document.pipelines {
+        let given = |id: &ComponentId| match document.receivers.get(id) {
+            Some(receiver) => receiver.config.gives_metadata(),
+            // What comes through a connector is seen in the pipelines before it.
+            None => true,
+        };
+        let is_given = pipeline.receivers.iter().any(given);
+        let mut dropped_by = None;
+        for id in &pipeline.processors {
+            let Some(processor) = document.processors.get(id) else { continue };
+            if processor.config.reads_metadata() {
+                let why = match (is_given, dropped_by) {
+                    (false, _) => Some((
+                        "no receiver keeps them".to_owned(),
+                        "add `include_metadata: true` to the protocol of the receiver".to_owned(),
+                    )),
+                    (true, Some(batch)) => Some((
+                        format!("`{batch}` before it does not keep them"),
+                        format!("list it before `{batch}`, or the headers in its `metadata_keys`"),
+                    )),
+                    (true, None) => None,
+                };
+                if let Some((why, remedy)) = why {
+                    let mut problem = at(&processor.place, &format!("processors::{id}"));
+                    problem.severity = Severity::Warning;
+                    problem.message = format!(
+                        "processor `{id}` looks at request headers, but in the pipeline `{}` {why}",
+                        pipeline.id
+                    );
+                    problem.help = Some(remedy);
+                    problems.0.push(problem);
+                }
+            }
+            if !processor.config.keeps_metadata() {
+                dropped_by = Some(id);
             }
         }
     }

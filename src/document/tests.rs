@@ -136,3 +136,37 @@ fn a_cycle_is_shown_whole() {
         "{all:?}"
     );
 }
+
+#[test]
+fn headers_that_nobody_keeps_are_a_warning() {
+    let text = r#"
+receivers:
+  otlp:
+    protocols: {http: }
+  otlp/keeps:
+    protocols: {http: {endpoint: "localhost:5318", include_metadata: true}}
+processors:
+  attributes:
+    actions: [{key: user.id, from_context: metadata.x-user-id, action: upsert}]
+  attributes/late:
+    actions: [{key: user.id, from_context: metadata.x-user-id, action: upsert}]
+  attributes/address:
+    actions: [{key: client.address, from_context: client.address, action: upsert}]
+  batch:
+exporters:
+  debug:
+service:
+  pipelines:
+    traces: {receivers: [otlp], processors: [attributes/address, attributes], exporters: [debug]}
+    logs: {receivers: [otlp/keeps], processors: [attributes, batch, attributes/late], exporters: [debug]}
+"#;
+    assert_eq!(
+        problems(text),
+        [
+            "8 warning: processor `attributes` looks at request headers, but in the pipeline \
+             `traces` no receiver keeps them",
+            "10 warning: processor `attributes/late` looks at request headers, but in the pipeline \
+             `logs` `batch` before it does not keep them",
+        ]
+    );
+}

@@ -58,11 +58,15 @@ impl RetryOnFailure {
     pub fn validate(&self, at: &Node, problems: &mut Problems) {
         if !(0.0..=1.0).contains(&self.randomization_factor) {
             let at = at.at("retry_on_failure::randomization_factor");
-            problems.error(at, "'randomization_factor' must be within [0, 1]");
+            problems
+                .error(at, "'randomization_factor' must be within [0, 1]")
+                .help("write 0.5 for pauses between half and one and a half times the interval");
         }
-        if self.multiplier < 0.0 {
+        if !self.multiplier.is_finite() || self.multiplier < 0.0 {
             let at = at.at("retry_on_failure::multiplier");
-            problems.error(at, "'multiplier' must be non-negative");
+            problems
+                .error(at, "'multiplier' must be non-negative")
+                .help("write 1.5: each pause is half as long again as the one before");
         }
         let elapsed = self.max_elapsed_time.0;
         if elapsed.is_zero() {
@@ -70,11 +74,15 @@ impl RetryOnFailure {
         }
         if elapsed < self.initial_interval.0 {
             let at = at.at("retry_on_failure::max_elapsed_time");
-            problems.error(at, "'max_elapsed_time' must not be less than 'initial_interval'");
+            problems
+                .error(at, "'max_elapsed_time' must not be less than 'initial_interval'")
+                .help("no second attempt would be made; write 0 to retry for ever");
         }
         if elapsed < self.max_interval.0 {
             let at = at.at("retry_on_failure::max_elapsed_time");
-            problems.error(at, "'max_elapsed_time' must not be less than 'max_interval'");
+            problems
+                .error(at, "'max_elapsed_time' must not be less than 'max_interval'")
+                .help("lower `max_interval` (30s by default), or write 0 to retry for ever");
         }
     }
 }
@@ -206,27 +214,34 @@ impl SendingQueue {
     fn validate_batch(&self, batch: &BatchSettings, at: &Node, problems: &mut Problems) {
         let place = |key: &str| at.at(&format!("sending_queue::batch::{key}"));
         if batch.sizer == Some(QueueSizer::Requests) {
-            problems.error(place("sizer"), "`batch` supports only `items` or `bytes` sizer");
+            problems
+                .error(place("sizer"), "`batch` supports only `items` or `bytes` sizer")
+                .help("write `items` to batch by spans, data points and log records");
         }
         if batch.flush_timeout.0.is_zero() {
-            problems.error(place("flush_timeout"), "`flush_timeout` must be positive");
+            problems
+                .error(place("flush_timeout"), "`flush_timeout` must be positive")
+                .help("write 200ms, or remove `batch` to send requests as they come");
         }
         let BatchSettings { min_size, max_size, .. } = *batch;
         if max_size > 0 && max_size < min_size {
             let message = format!(
                 "`max_size` ({max_size}) must be greater or equal to `min_size` ({min_size})"
             );
-            problems.error(place("max_size"), message);
+            problems.error(place("max_size"), message).help("raise `max_size` or lower `min_size`");
         }
         if self.batch_sizer(batch) == self.sizer && min_size > self.queue_size {
             let message = "`min_size` must be less than or equal to `queue_size`";
-            problems.error(place("min_size"), message);
+            problems
+                .error(place("min_size"), message)
+                .help("such a batch would never fill; lower `min_size` or raise `queue_size`");
         }
         let keys = &batch.partition.metadata_keys;
         for (i, key) in keys.iter().enumerate() {
             if keys[..i].iter().any(|known| known.eq_ignore_ascii_case(key)) {
                 let message = format!("duplicate entry in metadata_keys: `{key}`");
-                problems.error(place(&format!("partition::metadata_keys::{i}")), message);
+                let place = place(&format!("partition::metadata_keys::{i}"));
+                problems.error(place, message).help("remove one; case makes no difference");
             }
         }
     }
@@ -246,10 +261,14 @@ impl SendingQueue {
         }
         if self.num_consumers == 0 {
             let at = at.at("sending_queue::num_consumers");
-            problems.error(at, "`num_consumers` must be positive");
+            problems
+                .error(at, "`num_consumers` must be positive")
+                .help("write 10, or `enabled: false` to send without a queue");
         }
         if self.queue_size == 0 {
-            problems.error(at.at("sending_queue::queue_size"), "`queue_size` must be positive");
+            problems
+                .error(at.at("sending_queue::queue_size"), "`queue_size` must be positive")
+                .help("write 1000, or `enabled: false` to send without a queue");
         }
     }
 }

@@ -22,7 +22,7 @@ use serde::{Deserialize, de::IgnoredAny};
 use tokio_rustls::TlsConnector;
 
 use self::reload::Reloading;
-use crate::config::{Interval, Node, Problems, Secret};
+use crate::config::{Interval, Node, Problems, Secret, given};
 
 pub use server::{Acceptor, ServerTls};
 
@@ -36,18 +36,30 @@ pub struct ClientTls {
     /// Speak TLS, but accept any certificate.
     pub insecure_skip_verify: bool,
     /// PEM file of the authorities to trust instead of the system's.
+    #[serde(deserialize_with = "given")]
+    #[schemars(with = "Option<String>")]
     pub ca_file: Option<String>,
     /// Trust the system's authorities besides `ca_file`.
     pub include_system_ca_certs_pool: bool,
     /// PEM file of the client's certificate, for mutual TLS.
+    #[serde(deserialize_with = "given")]
+    #[schemars(with = "Option<String>")]
     pub cert_file: Option<String>,
     /// PEM file of its key.
+    #[serde(deserialize_with = "given")]
+    #[schemars(with = "Option<String>")]
     pub key_file: Option<String>,
     /// Name that the server's certificate must bear, where it is not the endpoint's host.
+    #[serde(deserialize_with = "given")]
+    #[schemars(with = "Option<String>")]
     pub server_name_override: Option<String>,
     /// The authorities as text, instead of `ca_file`.
+    #[serde(deserialize_with = "given")]
+    #[schemars(with = "Option<String>")]
     pub ca_pem: Option<String>,
     /// The client's certificate as text, instead of `cert_file`.
+    #[serde(deserialize_with = "given")]
+    #[schemars(with = "Option<String>")]
     pub cert_pem: Option<String>,
     /// Its key as text, instead of `key_file`.
     pub key_pem: Option<Secret>,
@@ -92,6 +104,7 @@ impl ClientTls {
         {
             validate_version(key, version.as_deref(), at, problems);
         }
+        validate_order(self.min_version.as_deref(), self.max_version.as_deref(), at, problems);
         for (is_set, key, why) in [
             (!self.cipher_suites.is_empty(), "cipher_suites", "the library's are used"),
             (!self.curve_preferences.is_empty(), "curve_preferences", "the library's are used"),
@@ -146,7 +159,7 @@ impl ClientTls {
     }
 
     fn roots(&self) -> Result<Arc<RootCertStore>, String> {
-        let named = self.ca_file.as_deref().filter(|file| !file.is_empty());
+        let named = self.ca_file.as_deref();
         let authorities = match (named, &self.ca_pem) {
             (Some(file), _) => certificates(file)?,
             (None, Some(pem)) => certificates_of("ca_pem", pem.as_bytes())?,
@@ -253,6 +266,14 @@ fn validate_version(key: &str, version: Option<&str>, at: &Node, problems: &mut 
                 .error(at.at(key), format!("`{other}` is not a version that is spoken"))
                 .help("valid: \"1.2\", \"1.3\"");
         }
+    }
+}
+
+fn validate_order(min: Option<&str>, max: Option<&str>, at: &Node, problems: &mut Problems) {
+    if (min, max) == (Some("1.3"), Some("1.2")) {
+        problems
+            .error(at.at("max_version"), "`max_version` is below `min_version`")
+            .help("remove `max_version`: the newest version that both sides speak is used");
     }
 }
 

@@ -90,6 +90,10 @@ impl ProcessorConfig for Config {
         action::Plan::needs_context(&self.actions)
     }
 
+    fn reads_metadata(&self) -> bool {
+        action::Plan::reads_metadata(&self.actions)
+    }
+
     fn build(&self, cx: &BuildContext) -> Result<Box<dyn Processor>, StartError> {
         let error = |message| StartError { component: format!("processor `{}`", cx.id), message };
         for (name, section) in [("include", &self.include), ("exclude", &self.exclude)] {

@@ -94,18 +94,30 @@ impl ProcessorConfig for Config {
     fn validate(&self, at: &Node, problems: &mut Problems) {
         if self.send_batch_max_size > 0 && self.send_batch_max_size < self.send_batch_size {
             let message = "send_batch_max_size must be greater or equal to send_batch_size";
-            problems.error(at.at("send_batch_max_size"), message);
+            problems
+                .error(at.at("send_batch_max_size"), message)
+                .help("lower `send_batch_size` (8192 by default) too, or raise this");
         }
         for (i, key) in self.metadata_keys.iter().enumerate() {
             let is_known = self.metadata_keys[..i].iter().any(|k| k.eq_ignore_ascii_case(key));
             if is_known {
                 let message = format!("duplicate entry in metadata_keys: `{key}`");
-                problems.error(at.at(&format!("metadata_keys::{i}")), message);
+                problems
+                    .error(at.at(&format!("metadata_keys::{i}")), message)
+                    .help("remove one; case makes no difference");
             }
         }
     }
 
     fn needs_context(&self) -> bool {
+        !self.metadata_keys.is_empty()
+    }
+
+    fn reads_metadata(&self) -> bool {
+        !self.metadata_keys.is_empty()
+    }
+
+    fn keeps_metadata(&self) -> bool {
         !self.metadata_keys.is_empty()
     }
 

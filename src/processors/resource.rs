@@ -59,6 +59,10 @@ impl ProcessorConfig for Config {
         Plan::needs_context(&self.attributes)
     }
 
+    fn reads_metadata(&self) -> bool {
+        Plan::reads_metadata(&self.attributes)
+    }
+
     fn build(&self, _cx: &BuildContext) -> Result<Box<dyn Processor>, StartError> {
         Ok(Box::new(ResourceEditor { editor: Editor::new(Plan::new(&self.attributes)) }))
     }

@@ -61,6 +61,12 @@ impl ReceiverConfig for Config {
         settings::validate(self, at, problems);
     }
 
+    fn gives_metadata(&self) -> bool {
+        let grpc = self.protocols.grpc.on().map(|grpc| grpc.include_metadata);
+        let http = self.protocols.http.on().map(|http| http.include_metadata);
+        [grpc, http].contains(&Some(true))
+    }
+
     fn build(
         &self,
         cx: &BuildContext,

@@ -17,22 +17,30 @@ use serde::{Deserialize, de::IgnoredAny};
 use tokio_rustls::TlsAcceptor;
 
 use super::reload::Reloading;
-use crate::config::{Interval, Node, Problems, Secret};
+use crate::config::{Interval, Node, Problems, Secret, given};
 
 /// `tls` of a receiver.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerTls {
     /// PEM file of the server's certificate, followed by those of its authorities.
+    #[serde(deserialize_with = "given")]
+    #[schemars(with = "Option<String>")]
     pub cert_file: Option<String>,
     /// The same as text.
+    #[serde(deserialize_with = "given")]
+    #[schemars(with = "Option<String>")]
     pub cert_pem: Option<String>,
     /// PEM file of its private key.
+    #[serde(deserialize_with = "given")]
+    #[schemars(with = "Option<String>")]
     pub key_file: Option<String>,
     /// The same as text.
     pub key_pem: Option<Secret>,
     /// PEM file of the authorities whose clients are let in; with it every client needs a
     /// certificate.
+    #[serde(deserialize_with = "given")]
+    #[schemars(with = "Option<String>")]
     pub client_ca_file: Option<String>,
     /// Read `client_ca_file` again when it changes.
     pub client_ca_file_reload: bool,
@@ -47,8 +55,12 @@ pub struct ServerTls {
     /// Key exchange groups, preferred first: `X25519`, `P256`, `P384`.
     pub curve_preferences: Vec<String>,
     /// Authorities of this server's own certificate; has a meaning for clients only.
+    #[serde(deserialize_with = "given")]
+    #[schemars(with = "Option<String>")]
     pub ca_file: Option<String>,
     /// The same as text.
+    #[serde(deserialize_with = "given")]
+    #[schemars(with = "Option<String>")]
     pub ca_pem: Option<String>,
     /// Has a meaning for clients only.
     pub include_system_ca_certs_pool: bool,
@@ -79,6 +91,8 @@ impl ServerTls {
         {
             super::validate_version(key, version.as_deref(), at, problems);
         }
+        let (min, max) = (self.min_version.as_deref(), self.max_version.as_deref());
+        super::validate_order(min, max, at, problems);
         if let Err(message) = self.provider() {
             let key = if message.contains("group") { "curve_preferences" } else { "cipher_suites" };
             problems.error(at.at(key), message);
@@ -159,7 +173,7 @@ impl ServerTls {
                 self.max_version.as_deref(),
             ))
             .map_err(|error| format!("`min_version` is above `max_version`: {error}"))?;
-        let builder = match self.client_authorities() {
+        let builder = match self.client_ca_file.as_deref() {
             None => builder.with_no_client_auth(),
             Some(file) => {
                 let mut roots = RootCertStore::empty();
@@ -180,11 +194,6 @@ impl ServerTls {
         })?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Arc::new(config))
-    }
-
-    /// The file of the clients' authorities; an empty name is none, as a variable's default is.
-    fn client_authorities(&self) -> Option<&str> {
-        self.client_ca_file.as_deref().filter(|file| !file.is_empty())
     }
 
     fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, String> {

@@ -260,6 +260,11 @@ impl Plan {
         actions.iter().any(|action| !action.from_context.is_empty())
     }
 
+    /// Whether any value is a request header.
+    pub(crate) fn reads_metadata(actions: &[Action]) -> bool {
+        actions.iter().any(|action| action.from_context.starts_with("metadata."))
+    }
+
     fn key(&mut self, key: &str) -> usize {
         let known = self.keys.iter().position(|known| known == key.as_bytes());
         known.unwrap_or_else(|| {
