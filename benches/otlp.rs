@@ -19,7 +19,7 @@ use skep::{
     otlp::{
         Payload, Signal,
         check::{self, Utf8},
-        merge, split,
+        merge, split, view,
     },
     processors,
     telemetry::Telemetry,
@@ -92,6 +92,23 @@ fn count_items(bencher: Bencher) {
     bencher
         .counter(ItemsCount::new(SPANS))
         .bench(|| split::count_items(Signal::Traces, black_box(&body)));
+}
+
+/// What a condition on spans reads: the duration of each and one attribute.
+#[divan::bench]
+fn view_durations_and_one_attribute(bencher: Bencher) {
+    let body = request();
+    bencher.counter(ItemsCount::new(SPANS)).bench(|| {
+        let mut seen = (0, 0);
+        let entries = view::traces(black_box(&body));
+        for span in entries.flat_map(|entry| entry.scopes()).flat_map(|scope| scope.spans()) {
+            seen.0 += span.end_time_unix_nano - span.start_time_unix_nano;
+            let wanted = |one: &view::KeyValue<'_>| one.key.0 == b"http.request.header.9";
+            seen.1 += usize::from(span.attributes().any(|one| wanted(&one)));
+        }
+        assert_eq!(seen.1, SPANS);
+        seen
+    });
 }
 
 #[divan::bench]

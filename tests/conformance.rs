@@ -289,6 +289,70 @@ async fn a_call_ends_at_its_own_deadline() {
     server.stop();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_flag_of_a_message_says_whether_it_is_compressed() {
+    use http_body_util::BodyExt as _;
+    let server = Server::start("", "");
+    let body = traces("a flag").encode_to_vec();
+    // Flag, encoding that is announced, status.
+    let cases = [
+        (0, None, "0"),
+        (0, Some("gzip"), "0"),
+        (1, None, "13"),
+        (1, Some("gzip"), "3"),
+        (2, None, "13"),
+        (0, Some("br"), "12"),
+    ];
+    for (flag, encoding, expected) in cases {
+        let len = u32::try_from(body.len()).unwrap().to_be_bytes();
+        let message = [&[flag][..], &len, &body].concat();
+        let uri = format!("http://localhost:{}{EXPORT_TRACES}", server.grpc);
+        let mut request = http::Request::post(uri).header("content-type", "application/grpc");
+        if let Some(encoding) = encoding {
+            request = request.header("grpc-encoding", encoding);
+        }
+        let request = request.body(http_body_util::Full::new(bytes::Bytes::from(message)));
+        let (head, rest) = h2(server.grpc, request.unwrap()).await.into_parts();
+        let rest = rest.collect().await.unwrap();
+        let trailers = rest.trailers().cloned().unwrap_or_default();
+        let status = head.headers.get("grpc-status").or(trailers.get("grpc-status"));
+        assert_eq!(status.unwrap(), expected, "flag {flag}, {encoding:?}");
+        if expected == "12" {
+            assert_eq!(head.headers["grpc-accept-encoding"], "identity, gzip, snappy, zstd");
+        }
+    }
+    assert_eq!(server.stop().matches("a flag").count(), 2);
+}
+
+#[test]
+fn a_body_that_does_not_come_gives_its_memory_back() {
+    let (port, out) = (free_port(), tempfile::tempdir().unwrap());
+    let config = format!(
+        "receivers:
+  otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:{port}', read_timeout: 100ms}}}}}}
+processors: {{memory_limiter: {{check_interval: 1s, limit_mib: 10}}}}
+exporters: {{file: {{path: {}}}}}
+service:
+  telemetry: {{metrics: {{level: none}}, logs: {{level: error}}}}
+  pipelines: {{traces: {{receivers: [otlp], processors: [memory_limiter], exporters: [file]}}}}
+",
+        out.path().join("out.json").display()
+    );
+    let skep = Skep::start(&config, &[port]);
+    // Each announces as much as there is, so that the second has to come after the first's end.
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let head = format!("{POST_TRACES}\r\nhost: x\r\ncontent-length: 7000000\r\n\r\nbegun");
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 503");
+    }
+    let (head, _) = http(port, POST_TRACES, &traces("after them").encode_to_vec());
+    assert!(head.starts_with("http/1.1 200"), "{head}");
+    assert!(skep.stop());
+}
+
 #[test]
 fn http_statuses_are_those_of_the_specification() {
     let server = Server::start("", ", max_request_body_size: 1000, response_headers: {x-by: skep}");

@@ -127,6 +127,11 @@ const TABLE: &[(&str, &str, &[&str])] = &[
         &["large_segments_are_not_copied_and_small_ones_are_joined"],
     ),
     (
+        "a slice that pins the read buffer of its connection",
+        "src/receivers/otlp/body/tests.rs",
+        &["a_message_may_come_in_any_pieces", "a_message_in_one_frame_is_not_copied"],
+    ),
+    (
         "bytes counted by length where buffers have capacity",
         "src/engine/budget/tests.rs",
         &["a_tiny_body_is_charged_a_kibibyte", "clones_share_one_charge"],
@@ -197,6 +202,54 @@ const TABLE: &[(&str, &str, &[&str])] = &[
         "batches that only time sends",
         "src/processors/batch.rs",
         &["a_batch_goes_when_it_is_old_enough_and_the_timer_starts_anew"],
+    ),
+    // The transports.
+    (
+        "streams that wait for memory and fill the window of those that hold it",
+        "src/receivers/otlp/body/tests.rs",
+        &["one_request_of_a_connection_waits"],
+    ),
+    (
+        "GOAWAY, resets, peers that vanish without a word",
+        "tests/export_client.rs",
+        &[
+            "a_goaway_costs_no_attempt",
+            "goaway_after_every_answer_loses_and_doubles_nothing",
+            "a_reset_stream_is_sent_again_on_its_connection",
+            "a_connection_that_answers_nothing_is_given_up",
+            "a_peer_that_vanished_is_found_out_by_pings",
+        ],
+    ),
+    (
+        "statuses of gRPC in headers, in trailers, or not at all",
+        "tests/export_client.rs",
+        &[
+            "statuses_of_grpc_end_or_repeat_a_request_as_otlp_says",
+            "a_proxy_that_answers_without_grpc_is_understood_by_its_http_status",
+        ],
+    ),
+    (
+        "an encoding that is announced and not used, used and not announced, or unknown",
+        "tests/conformance.rs",
+        &["the_flag_of_a_message_says_whether_it_is_compressed"],
+    ),
+    (
+        "bodies without a length, senders that wait for `100 Continue`",
+        "tests/conformance.rs",
+        &[
+            "a_body_may_come_in_chunks",
+            "the_first_memory_limiter_of_a_pipeline_refuses_before_a_body_is_sent",
+        ],
+    ),
+    (
+        "slow senders that hold memory",
+        "tests/conformance.rs",
+        &["a_body_that_does_not_come_gives_its_memory_back", "a_call_ends_at_its_own_deadline"],
+    ),
+    (
+        "an answer that is lost because the sender still sends",
+        "tests/conformance.rs",
+        &["a_client_that_sends_all_of_a_refused_body_gets_its_answer"],
     ),
 ];
 

@@ -53,10 +53,14 @@ pub(crate) struct Sent {
     pub(crate) p99_ms: f64,
 }
 
+/// Different requests.
+const TEMPLATES: u64 = 16;
+
 struct Shared {
     load: Load,
     signal: Signal,
-    template: Template,
+    /// Several, so that no compressor finds a batch to be one request many times over.
+    templates: Vec<Template>,
     /// Ready bodies with their sums, where compressing each would be most of the work. Their ids
     /// repeat; sums still tell whether all arrived.
     ready: Vec<(Bytes, u64)>,
@@ -70,12 +74,14 @@ pub(crate) fn signal_of(name: &str) -> Signal {
 
 pub(crate) fn main(load: Load) {
     let signal = signal_of(&load.signal);
-    let template = Template::new(signal, load.items);
-    verify(signal, &template);
+    let templates: Vec<_> =
+        (0..TEMPLATES).map(|seed| Template::new(signal, load.items, seed)).collect();
+    verify(signal, &templates[0]);
     let ready = match load.codec {
         Codec::None => Vec::new(),
         codec => (0..32)
             .map(|i| {
+                let template = &templates[usize::try_from(i % TEMPLATES).unwrap()];
                 let (body, sum) = template.fill(i * 1_000_003);
                 (Bytes::from(codec.encode(&body)), sum)
             })
@@ -84,7 +90,7 @@ pub(crate) fn main(load: Load) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let sent = runtime.block_on(async move {
         let (turn, begin) = (AtomicU64::new(0), Instant::now());
-        let shared = Arc::new(Shared { load, signal, template, ready, turn, begin });
+        let shared = Arc::new(Shared { load, signal, templates, ready, turn, begin });
         let mut senders = tokio::task::JoinSet::new();
         for _ in 0..shared.load.connections {
             if shared.load.http {
@@ -129,7 +135,8 @@ impl Shared {
     /// The next body, when it is due; none when the time is over.
     async fn next(&self) -> Option<(Bytes, u64)> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let items = self.template.items() as u64;
+        let template = &self.templates[usize::try_from(turn % TEMPLATES).unwrap()];
+        let items = template.items() as u64;
         let end = Duration::from_millis(self.load.millis);
         if self.load.rate > 0 {
             let due = Duration::from_secs_f64((turn * items) as f64 / self.load.rate as f64);
@@ -144,14 +151,14 @@ impl Shared {
         if !self.ready.is_empty() {
             return Some(self.ready[usize::try_from(turn).unwrap() % self.ready.len()].clone());
         }
-        let (body, sum) = self.template.fill(turn * items);
+        let (body, sum) = template.fill(turn * items);
         Some((body.into(), sum))
     }
 
     fn saw(&self, one: &mut One, sum: u64, begin: Instant, is_taken: bool) {
         let micros = begin.elapsed().as_micros();
         if is_taken {
-            one.items += self.template.items() as u64;
+            one.items += self.load.items as u64;
             one.sum = one.sum.wrapping_add(sum);
             one.times.push(u32::try_from(micros).unwrap_or(u32::MAX));
         } else {

@@ -1,9 +1,10 @@
-//! Requests of about 740 bytes an item, encoded once; each sending gives every item an id of its
+//! Requests of about 740 bytes an item, encoded once with values that vary; each sending gives every item an id of its
 //! own by writing eight bytes in place.
 
 use std::io::Write as _;
 
 use bytes::Bytes;
+use fastrand::Rng;
 use opentelemetry_proto::tonic::{
     collector::{
         logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest,
@@ -66,23 +67,52 @@ fn attribute(key: &str, value: &str) -> KeyValue {
     KeyValue { key: key.to_owned(), value: Some(value), ..KeyValue::default() }
 }
 
-fn attributes(count: usize) -> Vec<KeyValue> {
-    const KEYS: [&str; 12] = [
-        "http.request.method",
-        "url.path",
-        "server.address",
-        "network.protocol.version",
-        "user_agent.original",
-        "client.address",
-        "http.route",
-        "db.system.name",
-        "db.namespace",
-        "messaging.system",
-        "enduser.id",
-        "session.id",
+/// What an instrumented web application says of a request: some values come again and again,
+/// some never do, so that compression has the work that it has in the field.
+fn attributes(random: &mut Rng) -> Vec<KeyValue> {
+    const ROUTES: [&str; 5] = ["/api/activities/home", "/api/messages", "/cart", "/search", "/"];
+    const AGENTS: [&str; 3] = [
+        "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+        "python-requests/2.32.3",
+        "okhttp/5.1.0",
     ];
-    let one = |i: usize| attribute(KEYS[i % 12], "a value of a typical length");
-    (0..count).map(one).collect()
+    let route = random.choice(ROUTES).unwrap();
+    let user = hex(random, 32);
+    let path = format!("{route}/{}?page={}", &user[..8], random.u8(..40));
+    let pairs = [
+        ("http.request.method", random.choice(["GET", "GET", "GET", "POST"]).unwrap().to_owned()),
+        ("http.route", (*route).to_owned()),
+        ("url.path", path),
+        ("server.address", format!("api-{}.example.com", random.u8(..4))),
+        ("network.protocol.version", "1.1".to_owned()),
+        ("user_agent.original", (*random.choice(AGENTS).unwrap()).to_owned()),
+        ("client.address", format!("10.{}.{}.{}", random.u8(..), random.u8(..), random.u8(..))),
+        ("db.system.name", "postgresql".to_owned()),
+        ("db.query.text", format!("SELECT * FROM activities WHERE handle = '{}'", &user[8..20])),
+        ("enduser.id", user),
+        ("session.id", hex(random, 32)),
+        ("thread.name", format!("worker-{}", random.u8(..32))),
+    ];
+    pairs.into_iter().map(|(key, value)| attribute(key, &value)).collect()
+}
+
+fn resource(random: &mut Rng) -> Resource {
+    let pairs = [
+        ("service.name", "backend-flask".to_owned()),
+        ("service.version", "1.4.2".to_owned()),
+        ("service.instance.id", hex(random, 32)),
+        ("deployment.environment.name", "staging".to_owned()),
+        ("cloud.region", "ca-central-1".to_owned()),
+        ("aws.ecs.task.id", hex(random, 32)),
+        ("telemetry.sdk.language", "python".to_owned()),
+        ("telemetry.sdk.version", "1.36.0".to_owned()),
+    ];
+    let attributes = pairs.into_iter().map(|(key, value)| attribute(key, &value)).collect();
+    Resource { attributes, ..Resource::default() }
+}
+
+fn hex(random: &mut Rng, len: usize) -> String {
+    (0..len).map(|_| random.digit(16)).collect()
 }
 
 /// What stands in the place of the id of item `i` before it is known.
@@ -91,27 +121,29 @@ fn marker(i: usize) -> [u8; 8] {
 }
 
 impl Template {
-    pub(crate) fn new(signal: Signal, items: usize) -> Self {
-        let resource = Some(Resource { attributes: attributes(8), ..Resource::default() });
+    /// The `seed` makes the values.
+    pub(crate) fn new(signal: Signal, items: usize, seed: u64) -> Self {
+        let random = &mut Rng::with_seed(seed);
+        let resource = Some(resource(random));
         let scope = Some(InstrumentationScope {
             name: "loopback".to_owned(),
             ..InstrumentationScope::default()
         });
         let body = match signal {
             Signal::Traces => {
-                let spans = (0..items).map(span).collect();
+                let spans = (0..items).map(|i| span(i, random)).collect();
                 let scope_spans = vec![ScopeSpans { scope, spans, ..ScopeSpans::default() }];
                 let entry = ResourceSpans { resource, scope_spans, ..ResourceSpans::default() };
                 ExportTraceServiceRequest { resource_spans: vec![entry] }.encode_to_vec()
             }
             Signal::Logs => {
-                let log_records = (0..items).map(record).collect();
+                let log_records = (0..items).map(|i| record(i, random)).collect();
                 let scope_logs = vec![ScopeLogs { scope, log_records, ..ScopeLogs::default() }];
                 let entry = ResourceLogs { resource, scope_logs, ..ResourceLogs::default() };
                 ExportLogsServiceRequest { resource_logs: vec![entry] }.encode_to_vec()
             }
             Signal::Metrics => {
-                let metrics = vec![metric(items)];
+                let metrics = vec![metric(items, random)];
                 let scope_metrics =
                     vec![ScopeMetrics { scope, metrics, ..ScopeMetrics::default() }];
                 let entry =
@@ -146,46 +178,48 @@ impl Template {
     }
 }
 
-fn span(i: usize) -> Span {
+fn span(i: usize, random: &mut Rng) -> Span {
+    let start = 1_700_000_000_000_000_000 + random.u64(..1_000_000_000_000);
     let event = Event { name: "exception".to_owned(), time_unix_nano: 1, ..Event::default() };
     Span {
-        trace_id: vec![7; 16],
+        trace_id: random.u128(..).to_le_bytes().to_vec(),
         span_id: marker(i).to_vec(),
-        parent_span_id: vec![1; 8],
+        parent_span_id: random.u64(..).to_le_bytes().to_vec(),
         name: "GET /api/activities/home".to_owned(),
         kind: 2,
-        start_time_unix_nano: 1_700_000_000_000_000_000,
-        end_time_unix_nano: 1_700_000_000_050_000_000,
-        attributes: attributes(12),
+        start_time_unix_nano: start,
+        end_time_unix_nano: start + random.u64(50_000..250_000_000),
+        attributes: attributes(random),
         events: if i.is_multiple_of(10) { vec![event] } else { Vec::new() },
         ..Span::default()
     }
 }
 
-fn record(i: usize) -> LogRecord {
-    let body = "GET /api/activities/home answered 200 in 12 ms for a user of a typical length";
+fn record(i: usize, random: &mut Rng) -> LogRecord {
+    let millis = random.u16(..900);
+    let body = format!("GET /api/activities/home answered 200 in {millis} ms: {}", hex(random, 12));
     LogRecord {
         time_unix_nano: 1_700_000_000_000_000_000,
         severity_number: 9,
         severity_text: "INFO".to_owned(),
-        body: Some(AnyValue { value: Some(Value::StringValue(body.to_owned())) }),
-        attributes: attributes(11),
-        trace_id: vec![7; 16],
+        body: Some(AnyValue { value: Some(Value::StringValue(body)) }),
+        attributes: attributes(random),
+        trace_id: random.u128(..).to_le_bytes().to_vec(),
         span_id: marker(i).to_vec(),
         ..LogRecord::default()
     }
 }
 
-fn metric(points: usize) -> Metric {
-    let point = |i| NumberDataPoint {
-        attributes: attributes(12),
+fn metric(points: usize, random: &mut Rng) -> Metric {
+    let mut point = |i| NumberDataPoint {
+        attributes: attributes(random),
         start_time_unix_nano: 1_700_000_000_000_000_000,
         time_unix_nano: u64::from_le_bytes(marker(i)),
-        value: Some(number_data_point::Value::AsInt(1)),
+        value: Some(number_data_point::Value::AsInt(random.i64(0..1_000_000))),
         ..NumberDataPoint::default()
     };
     let sum = Sum {
-        data_points: (0..points).map(point).collect(),
+        data_points: (0..points).map(&mut point).collect(),
         aggregation_temporality: 2,
         is_monotonic: true,
     };
