@@ -22,6 +22,7 @@ use crate::{
     config::{Node, Problems},
     otlp::{
         Payload, Signal,
+        check::Utf8,
         payload::{Body, Context, Outcome, Permit, Reason, Wait},
     },
     telemetry::Telemetry,
@@ -327,6 +328,8 @@ pub struct Arrival {
     pub permit: Permit,
     /// Largest body in bytes after inflating.
     pub max_inflated: usize,
+    /// Whether strings must be UTF-8.
+    pub utf8: Utf8,
     /// The request, where [`Door::wants_context`] says so.
     pub context: Option<Arc<Context>>,
     /// When the sender is answered: `Delivery` where the receiver has `wait_for_export: true`.

@@ -449,6 +449,30 @@ fn a_body_may_come_in_chunks() {
 }
 
 #[test]
+fn text_that_is_not_utf8_passes_where_it_is_not_checked() {
+    let mut body = traces("cut off X").encode_to_vec();
+    let at = body.iter().position(|byte| *byte == b'X').unwrap();
+    // The first byte of a character of three.
+    body[at] = 0xE2;
+    for (check, status) in [("", "400"), (", utf8: unchecked", "200")] {
+        let port = free_port();
+        let config = format!(
+            "receivers: {{otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:{port}'}}}}{check}}}}}
+processors: {{batch: {{}}}}
+exporters: {{nop: {{}}}}
+service:
+  telemetry: {{metrics: {{level: none}}, logs: {{level: error}}}}
+  pipelines: {{traces: {{receivers: [otlp], processors: [batch], exporters: [nop]}}}}
+"
+        );
+        let skep = Skep::start(&config, &[port]);
+        let (head, answer) = http(port, POST_TRACES, &body);
+        assert_eq!(&head[9..12], status, "{}", String::from_utf8_lossy(&answer));
+        assert!(skep.stop());
+    }
+}
+
+#[test]
 fn only_the_listed_encodings_are_taken() {
     let server = Server::start("", ", compression_algorithms: [gzip]");
     let body = traces("x").encode_to_vec();

@@ -9,9 +9,7 @@ use crate::{
     component::{Arrival, Compression, Encoding, Rejection},
     net::codec::{self, InflateError},
     otlp::{
-        Payload,
-        check::{self, Utf8},
-        json,
+        Payload, check, json,
         payload::{Permit, Reason},
     },
     telemetry::{EdgeStats, ReceiverStats},
@@ -58,7 +56,7 @@ pub fn admit(arrival: Arrival) -> Result<Payload, Rejection> {
             Bytes::from(bytes)
         }
     };
-    let checked = check::check(arrival.signal, &body, Utf8::Strict)
+    let checked = check::check(arrival.signal, &body, arrival.utf8)
         .map_err(|error| Rejection::Malformed(error.to_string()))?;
     Ok(Payload {
         signal: arrival.signal,

@@ -34,6 +34,7 @@ use crate::{
     },
     otlp::{
         Payload, Signal,
+        check::Utf8,
         payload::{Reason, Wait},
     },
     telemetry::Telemetry,
@@ -268,6 +269,7 @@ impl World {
             body: body.into(),
             permit,
             max_inflated: 1 << 20,
+            utf8: Utf8::Strict,
             context: None,
             wait,
             transport: "grpc",

@@ -9,7 +9,7 @@ use super::{
     answer::{failure, grpc_response, plain, status, success},
     astray::{self, Astray},
     body::{self, Payer},
-    settings::{Config, Cors, HttpSettings},
+    settings::{Config, Cors, HttpSettings, Utf8Check},
 };
 use crate::{
     component::{Arrival, Compression, Encoding, Ingress},
@@ -20,6 +20,7 @@ use crate::{
     },
     otlp::{
         Signal,
+        check::Utf8,
         payload::{Context, Wait},
     },
     telemetry::ReceiverStats,
@@ -40,6 +41,7 @@ pub(super) struct OtlpService {
     max_message: usize,
     max_body: usize,
     wait: Wait,
+    utf8: Utf8,
     /// Of gRPC and of HTTP requests; a protocol that has no section of its own follows the other.
     include_metadata: [bool; 2],
     cors: Option<Cors>,
@@ -81,6 +83,10 @@ impl OtlpService {
             max_message: config.max_message(),
             max_body: config.max_body(),
             wait: if config.wait_for_export { Wait::Delivery } else { Wait::Acceptance },
+            utf8: match config.utf8 {
+                Utf8Check::Strict => Utf8::Strict,
+                Utf8Check::Unchecked => Utf8::Off,
+            },
             include_metadata: {
                 let grpc = config.protocols.grpc.on().map(|grpc| grpc.include_metadata);
                 let of_http = config.protocols.http.on().map(|http| http.include_metadata);
@@ -159,6 +165,7 @@ impl OtlpService {
             body,
             permit,
             max_inflated: self.max_message,
+            utf8: self.utf8,
             context,
             wait: self.wait,
             transport: "grpc",
@@ -251,6 +258,7 @@ impl OtlpService {
             body,
             permit,
             max_inflated: self.max_body,
+            utf8: self.utf8,
             context,
             wait: self.wait,
             transport: "http",

@@ -23,6 +23,21 @@ pub struct Config {
     pub protocols: Protocols,
     /// Answer a request only after the backends have its data.
     pub wait_for_export: bool,
+    /// What becomes of text that is not UTF-8.
+    pub utf8: Utf8Check,
+}
+
+/// `utf8`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Utf8Check {
+    /// The request is refused with the place, as protobuf demands: a backend would refuse the whole
+    /// batch for it.
+    #[default]
+    Strict,
+    /// It goes on as it is, for senders that cut texts within a character; the check at the door
+    /// costs half as much.
+    Unchecked,
 }
 
 /// The two transports.
