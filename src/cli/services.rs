@@ -109,7 +109,7 @@ impl Extension for Control {
                 Ok(vec![listening])
             }
             Err(message) => {
-                tracing::warn!(reason = message, "The control plane is not served");
+                tracing::warn!(reason = message, "The control plane is not served; `--control-endpoint` puts it elsewhere");
                 Ok(Vec::new())
             }
         }

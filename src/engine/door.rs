@@ -23,6 +23,7 @@ use super::{
     admission::Route,
     budget::Budget,
     pool::Pool,
+    queue::ExportQueue,
     worker::{Arriving, Job},
 };
 
@@ -50,6 +51,22 @@ pub struct SignalRoutes {
     pub wants_context: bool,
     /// Bytes in use above which a pipeline would refuse whatever comes; none: no pipeline would.
     pub refuses_above: Option<u64>,
+    /// Where the data may end.
+    pub queues: Vec<Arc<ExportQueue>>,
+}
+
+impl SignalRoutes {
+    /// Whether data that is taken now would be lost for want of room in a queue. A queue whose
+    /// backend fails is left to itself, or it would stop its siblings; with all of them full nobody
+    /// would get anything.
+    fn is_congested(&self) -> bool {
+        let mut full = self.queues.iter().filter(|queue| queue.is_nearly_full()).peekable();
+        if full.peek().is_none() {
+            return false;
+        }
+        let (failing, alive): (Vec<_>, Vec<_>) = full.partition(|queue| queue.is_failing());
+        !alive.is_empty() || failing.len() == self.queues.len()
+    }
 }
 
 /// Requests that have been submitted and not yet answered; the drain waits for them.
@@ -119,6 +136,9 @@ fn too_large(limit: u64) -> Rejection {
 impl Door for EngineDoor {
     fn try_permit(&self, signal: Signal, bytes: usize) -> Result<Option<Permit>, Rejection> {
         let routes = self.routes[signal.index()].as_ref();
+        if routes.is_some_and(SignalRoutes::is_congested) {
+            return Err(Rejection::Unavailable(Reason::QueueFull, Some(PAUSE)));
+        }
         let cost = cost(bytes);
         let Some(ceiling) = routes.and_then(|routes| routes.refuses_above) else {
             return Ok(self.budget.try_acquire(cost));
@@ -184,7 +204,12 @@ mod tests {
         };
         let (panics, _) = tokio::sync::mpsc::unbounded_channel();
         let pool = Pool::start(Ways::new(1), Arc::new(graph), panics).unwrap();
-        let routes = SignalRoutes { by_transport: Vec::new(), wants_context: false, refuses_above };
+        let routes = SignalRoutes {
+            by_transport: Vec::new(),
+            wants_context: false,
+            refuses_above,
+            queues: Vec::new(),
+        };
         EngineDoor::new(budget, pool, [Some(routes), None, None], Arc::default())
     }
 

@@ -345,7 +345,29 @@ impl Planner<'_> {
             let stats = telemetry.receiver(&id.to_string(), signal, transport);
             (transport, Arc::new(Route { pipelines: pipelines.clone(), stats }))
         });
-        Some(SignalRoutes { by_transport: by_transport.into(), wants_context, refuses_above })
+        let mut queues = Vec::new();
+        for (pipeline, _) in &pipelines {
+            self.ends_of(&self.blueprint.pipelines[*pipeline], &mut queues);
+        }
+        let queues = queues.into_iter().map(|queue| Arc::clone(&self.queues[queue])).collect();
+        let by_transport = by_transport.into();
+        Some(SignalRoutes { by_transport, wants_context, refuses_above, queues })
+    }
+
+    /// Adds the queues that the data of a pipeline may end in. The document has no cycles.
+    fn ends_of(&self, pipeline: &PipelineBlueprint, queues: &mut Vec<usize>) {
+        for id in &pipeline.exporters {
+            match self.queue_index.get(&(id.clone(), pipeline.signal)) {
+                Some(queue) if !queues.contains(queue) => queues.push(*queue),
+                Some(_) => {}
+                None => {
+                    let fed = self.blueprint.pipelines.iter();
+                    for next in fed.filter(|next| next.receivers.contains(id)) {
+                        self.ends_of(next, queues);
+                    }
+                }
+            }
+        }
     }
 
     /// Bytes in use above which the first processor of a pipeline refuses everything. With several

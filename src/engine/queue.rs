@@ -120,6 +120,23 @@ impl ExportQueue {
         self.push(payload, size, bytes);
     }
 
+    /// Whether what comes next may find no room: at seven eighths or one below the limit, since requests on their way and
+    /// batches in the making come before it. Never where senders are answered later than that.
+    pub fn is_nearly_full(&self) -> bool {
+        let answers_later = |queue: &&Queue| queue.block_on_overflow || queue.wait_for_result;
+        let Some(queue) = self.settings.as_ref().filter(|queue| !answers_later(queue)) else {
+            return false;
+        };
+        let most = |limit: u64| (limit - (limit / 8).max(1).min(limit)).max(1);
+        self.bytes.load(Ordering::Relaxed) >= most(self.share)
+            || self.size.load(Ordering::Relaxed) >= most(queue.size)
+    }
+
+    /// Whether the last attempt failed.
+    pub fn is_failing(&self) -> bool {
+        self.stats.last_error().is_some()
+    }
+
     /// Refuses everything from now on; the dispatcher ends when the queue is empty.
     pub fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);

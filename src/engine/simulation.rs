@@ -246,6 +246,7 @@ impl World {
             by_transport: vec![("grpc", route)],
             wants_context: false,
             refuses_above: None,
+            queues: graph.queues.clone(),
         };
         let door = Arc::new(EngineDoor::new(
             Arc::clone(&budget),
@@ -363,6 +364,31 @@ async fn a_full_queue_refuses_and_its_sibling_goes_on() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(alive.taken(), 20);
     assert_eq!(world.drain(Duration::from_secs(1)).await, 5);
+}
+
+/// What a batch has taken is answered for, so a slow backend has to be felt at the door.
+#[tokio::test(start_paused = true)]
+async fn a_backend_that_is_too_slow_costs_nothing_that_was_taken() {
+    let slow: Mood = Box::new(|_| (Duration::from_millis(200), Ok(Sent::default())));
+    let backend = Backend::new(slow);
+    let mut small = delivery();
+    if let Some(queue) = &mut small.queue {
+        queue.size = 16;
+    }
+    let joiner: fn() -> Box<dyn Processor> = || Box::new(Joiner { limit: 5, held: None });
+    let world = World::new(1 << 20, Some(joiner), &[(Arc::clone(&backend), small)]);
+    let (mut taken, mut refused) = (0, 0);
+    for _ in 0..2000 {
+        match World::send(&world.door, "a", 1, Wait::Acceptance).await {
+            Ok(()) => taken += 1,
+            Err(Rejection::Unavailable(Reason::QueueFull, Some(_))) => refused += 1,
+            Err(other) => panic!("{other:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(taken > 100 && refused > 100, "{taken} taken, {refused} refused");
+    assert_eq!(world.drain(Duration::from_mins(1)).await, 0);
+    assert_eq!(backend.taken(), taken);
 }
 
 #[tokio::test(start_paused = true)]
