@@ -215,7 +215,7 @@ fn each<'a>(
 }
 
 #[inline]
-fn messages<'a>(message: &'a [u8], numbers: &[u32]) -> impl Iterator<Item = Field<'a>> {
+pub(super) fn messages<'a>(message: &'a [u8], numbers: &[u32]) -> impl Iterator<Item = Field<'a>> {
     let is_message = |field: &Field<'_>| matches!(field.value, FieldValue::Len(_));
     Fields::new(message).flatten().filter(move |f| numbers.contains(&f.number) && is_message(f))
 }

@@ -221,5 +221,5 @@ fn wire_type(kind: Kind) -> WireType {
     }
 }
 
-mod oracle;
+pub(in crate::otlp) mod oracle;
 mod tests;

@@ -3,10 +3,17 @@
 pub mod attributes;
 pub mod batch;
 pub mod memory_limiter;
+pub mod probabilistic_sampler;
 pub mod resource;
+mod sampling;
 
 use crate::component::{Entry, ProcessorConfig};
 
 /// Every processor type, by canonical name.
-pub const ALL: &[Entry<dyn ProcessorConfig>] =
-    &[attributes::ENTRY, batch::ENTRY, memory_limiter::ENTRY, resource::ENTRY];
+pub const ALL: &[Entry<dyn ProcessorConfig>] = &[
+    attributes::ENTRY,
+    batch::ENTRY,
+    memory_limiter::ENTRY,
+    probabilistic_sampler::ENTRY,
+    resource::ENTRY,
+];

@@ -1,0 +1,197 @@
+//! Keeps a share of the spans or log records, chosen so that a trace stays whole.
+//!
+//! ```yaml
+//! probabilistic_sampler:
+//!   sampling_percentage: 15
+//! ```
+//!
+//! `mode: proportional` (the default) keeps the percentage of what comes in, `equalizing` the
+//! percentage of what there was before anybody sampled: both compare 56 random bits of the trace
+//! (`rv` of `tracestate`, else the last seven bytes of the trace id) with a threshold, and write it as
+//! `ot=th:...` into `tracestate`, or into `sampling.threshold` of log records, so that a backend knows
+//! how many each kept item stands for. `hash_seed` compares a hash of the trace id with 16 384
+//! buckets, as older samplers do; collectors with one seed keep the same traces.
+//!
+//! A span whose attribute `sampling.priority` is 0 is dropped, one above 0 is kept. Of log records
+//! `sampling_priority` names an attribute with a percentage of their own.
+//!
+//! Items without randomness, with a `tracestate` that is wrong, or with a threshold by which they
+//! should not be here, are dropped with `fail_closed: true`, and kept without a threshold otherwise.
+
+mod sampler;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use self::sampler::{Marker, Sampler};
+use crate::{
+    component::{BuildContext, Entry, Output, Partition, Processor, ProcessorConfig, StartError},
+    config::{Node, Problems},
+    otlp::{
+        Payload, Signal,
+        filter::{self, Left},
+        payload::Body,
+        splice,
+    },
+};
+
+/// Samples by probability.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Share of items that are kept, in percent; 100 and above keep all.
+    pub sampling_percentage: f32,
+    /// How it is decided; `hash_seed` where a seed is given or records are hashed, else
+    /// `proportional`.
+    pub mode: Option<Mode>,
+    /// Seed of the hash; collectors that sample one after another need different ones.
+    pub hash_seed: u32,
+    /// Drop items that cannot be decided upon, instead of keeping them.
+    pub fail_closed: bool,
+    /// Hexadecimal digits of thresholds, 1 to 14.
+    pub sampling_precision: u32,
+    /// What of log records is hashed.
+    pub attribute_source: Source,
+    /// Attribute of log records that is hashed, with `attribute_source: record` or where a record
+    /// has no trace id.
+    pub from_attribute: String,
+    /// Attribute of log records with the percentage that is to be kept of them.
+    pub sampling_priority: String,
+}
+
+/// `mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// By a hash of the trace id, in 16 384 steps.
+    HashSeed,
+    /// The percentage of what there was at first.
+    Equalizing,
+    /// The percentage of what comes in.
+    Proportional,
+}
+
+/// `attribute_source`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+pub enum Source {
+    /// The trace id.
+    #[default]
+    #[serde(rename = "traceID")]
+    TraceId,
+    /// The attribute `from_attribute`.
+    #[serde(rename = "record")]
+    Record,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            sampling_percentage: 0.0,
+            mode: None,
+            hash_seed: 0,
+            fail_closed: true,
+            sampling_precision: 4,
+            attribute_source: Source::TraceId,
+            from_attribute: String::new(),
+            sampling_priority: String::new(),
+        }
+    }
+}
+
+pub(super) const ENTRY: Entry<dyn ProcessorConfig> = Entry {
+    name: "probabilistic_sampler",
+    aliases: &[],
+    signals: &[Signal::Traces, Signal::Logs],
+    source: include_str!("probabilistic_sampler.rs"),
+    decode: |node, problems| {
+        crate::config::decode::<Config>(node, problems)
+            .map(|config| Box::new(config) as Box<dyn ProcessorConfig>)
+    },
+    schema: |generator| generator.subschema_for::<Config>(),
+};
+
+impl Config {
+    fn mode(&self, signal: Signal) -> Mode {
+        let hashes_records = signal == Signal::Logs && self.attribute_source == Source::Record;
+        self.mode.unwrap_or(if self.hash_seed != 0 || hashes_records {
+            Mode::HashSeed
+        } else {
+            Mode::Proportional
+        })
+    }
+}
+
+impl ProcessorConfig for Config {
+    fn partition(&self) -> Partition {
+        Partition::Any
+    }
+
+    fn validate(&self, at: &Node, problems: &mut Problems) {
+        let percentage = self.sampling_percentage;
+        if !percentage.is_finite() || percentage < 0.0 {
+            problems
+                .error(at.at("sampling_percentage"), "sampling percentage cannot be negative")
+                .help("write a number from 0 (nothing) to 100 (everything)");
+        } else if percentage == 0.0 {
+            problems
+                .warning(at.at("sampling_percentage"), "0 percent: everything is dropped")
+                .help("write how many of a hundred traces are to be kept");
+        }
+        if !(1..=14).contains(&self.sampling_precision) {
+            problems
+                .error(at.at("sampling_precision"), "sampling precision must be from 1 to 14")
+                .help("write 4: that many hexadecimal digits are within a ten-thousandth");
+        }
+        if self.attribute_source == Source::Record && self.from_attribute.is_empty() {
+            problems
+                .error(at.at("attribute_source"), "`record` needs the attribute to look at")
+                .help("add `from_attribute: <key>`");
+        }
+    }
+
+    fn build(&self, cx: &BuildContext) -> Result<Box<dyn Processor>, StartError> {
+        let sampler = Sampler::new(self, self.mode(cx.signal), cx.signal);
+        Ok(Box::new(Probabilistic { sampler }))
+    }
+}
+
+struct Probabilistic {
+    sampler: Sampler,
+}
+
+impl Processor for Probabilistic {
+    fn process(&mut self, mut payload: Payload, out: &mut Output) {
+        let mut body = Body::new();
+        let mut items = 0;
+        for segment in &payload.body {
+            let left = filter::retain_items(segment, |item| self.sampler.decide(item).is_kept);
+            let kept = match left {
+                Left::Nothing => continue,
+                Left::All(all) => {
+                    items += all;
+                    segment.clone()
+                }
+                Left::Some { body, items: some } => {
+                    items += some;
+                    body.into()
+                }
+            };
+            let growth = Sampler::GROWTH.min(kept.len() / 4) + kept.len() / 16;
+            let mut edit = Marker(&self.sampler);
+            let marked = splice::edit_items(payload.signal, &kept, growth, &mut edit);
+            body.push(marked.map_or(kept, Into::into));
+        }
+        if items == 0 && payload.items > 0 {
+            return out.filter(payload);
+        }
+        if let Err(reason) = payload.replace_body(body) {
+            return out.refuse(payload, reason);
+        }
+        out.count_filtered(payload.items.saturating_sub(items));
+        payload.items = items;
+        out.emit(payload);
+    }
+}
+
+#[cfg(test)]
+mod tests;

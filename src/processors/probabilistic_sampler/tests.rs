@@ -1,0 +1,296 @@
+use opentelemetry_proto::tonic::{
+    collector::{logs::v1::ExportLogsServiceRequest, trace::v1::ExportTraceServiceRequest},
+    common::v1::{AnyValue, KeyValue, any_value},
+    logs::v1::{LogRecord, ResourceLogs, ScopeLogs},
+    trace::v1::{ResourceSpans, ScopeSpans, Span},
+};
+use prost::Message as _;
+
+use super::*;
+use crate::{
+    component::ComponentId,
+    config::{Problems, yaml},
+    processors::sampling::{Randomness, Threshold, TraceState},
+};
+
+fn processor(signal: Signal, settings: &str) -> Box<dyn Processor> {
+    let node = yaml::parse(0, settings).unwrap();
+    let mut problems = Problems::default();
+    let config = crate::config::decode::<Config>(&node, &mut problems).unwrap();
+    config.validate(&node, &mut problems);
+    assert!(!problems.has_errors(), "{problems:?}");
+    let cx = BuildContext {
+        id: ComponentId { kind_name: "probabilistic_sampler".to_owned(), name: None },
+        pipeline: signal.name().to_owned(),
+        signal,
+        in_container: false,
+        telemetry: std::sync::Arc::default(),
+    };
+    config.build(&cx).unwrap()
+}
+
+/// What comes out; items in = kept + left out, always.
+fn run(signal: Signal, settings: &str, body: Vec<u8>, items: u64) -> Option<Payload> {
+    let mut out = Output::at(std::time::Instant::now());
+    let payload = Payload::unaccounted(signal, body.into(), items);
+    processor(signal, settings).process(payload, &mut out);
+    let (filtered, refused) = out.take_counts();
+    let emitted = out.take().into_iter().next();
+    assert_eq!(emitted.as_ref().map_or(0, |payload| payload.items) + filtered, items);
+    assert_eq!(refused, 0);
+    emitted
+}
+
+fn sample_spans(settings: &str, spans: Vec<Span>) -> Vec<Span> {
+    let items = spans.len() as u64;
+    let scope_spans = vec![ScopeSpans { spans, ..ScopeSpans::default() }];
+    let entry = ResourceSpans { scope_spans, ..ResourceSpans::default() };
+    let body = ExportTraceServiceRequest { resource_spans: vec![entry] }.encode_to_vec();
+    let Some(payload) = run(Signal::Traces, settings, body, items) else { return Vec::new() };
+    let request = ExportTraceServiceRequest::decode(&*payload.body.concat()).unwrap();
+    let scopes = request.resource_spans.into_iter().flat_map(|entry| entry.scope_spans);
+    let spans: Vec<_> = scopes.flat_map(|scope| scope.spans).collect();
+    assert_eq!(payload.items, spans.len() as u64);
+    spans
+}
+
+fn sample_records(settings: &str, log_records: Vec<LogRecord>) -> Vec<LogRecord> {
+    let items = log_records.len() as u64;
+    let scope_logs = vec![ScopeLogs { log_records, ..ScopeLogs::default() }];
+    let entry = ResourceLogs { scope_logs, ..ResourceLogs::default() };
+    let body = ExportLogsServiceRequest { resource_logs: vec![entry] }.encode_to_vec();
+    let Some(payload) = run(Signal::Logs, settings, body, items) else { return Vec::new() };
+    let request = ExportLogsServiceRequest::decode(&*payload.body.concat()).unwrap();
+    let scopes = request.resource_logs.into_iter().flat_map(|entry| entry.scope_logs);
+    scopes.flat_map(|scope| scope.log_records).collect()
+}
+
+fn attribute(key: &str, value: any_value::Value) -> KeyValue {
+    let value = Some(AnyValue { value: Some(value) });
+    KeyValue { key: key.to_owned(), value, ..KeyValue::default() }
+}
+
+fn text(value: &str) -> any_value::Value {
+    any_value::Value::StringValue(value.to_owned())
+}
+
+/// The last seven bytes decide, so `end` is what is compared with thresholds.
+fn span(end: u64, state: &str) -> Span {
+    let id = 0x000a_f765_1916_cd43_dd84_u128 << 56 | u128::from(end);
+    Span { trace_id: id.to_be_bytes().to_vec(), trace_state: state.to_owned(), ..Span::default() }
+}
+
+const HALF: u64 = 1 << 55;
+
+/// The states of what is kept of two spans, the one just below a half, the other just above.
+fn states(settings: &str, state: &str) -> Vec<String> {
+    let spans = vec![span(HALF - 1, state), span(HALF, state)];
+    sample_spans(settings, spans).into_iter().map(|span| span.trace_state).collect()
+}
+
+#[test]
+fn the_threshold_is_compared_and_written() {
+    assert_eq!(states("{sampling_percentage: 50}", ""), ["ot=th:8"]);
+    assert_eq!(states("{sampling_percentage: 100}", "a=b"), ["ot=th:0,a=b", "ot=th:0,a=b"]);
+    assert_eq!(states("{sampling_percentage: 300}", ""), ["ot=th:0", "ot=th:0"]);
+    assert_eq!(states("{sampling_percentage: 0}", ""), [""; 0]);
+    // Explicit randomness wins over the trace id.
+    let state = "ot=rv:ffffffffffffff";
+    assert_eq!(states("{sampling_percentage: 50}", state), ["ot=th:8;rv:ffffffffffffff"; 2]);
+}
+
+#[test]
+fn what_others_have_sampled_is_sampled_further() {
+    // A half of a half.
+    let kept = |settings: &str, end, state: &str| {
+        sample_spans(settings, vec![span(end, state)]).pop().map(|span| span.trace_state)
+    };
+    let quarter = 3 << 54;
+    let state = |text: &str| Some(text.to_owned());
+    let proportional = "{sampling_percentage: 50, mode: proportional}";
+    assert_eq!(kept(proportional, quarter, "ot=th:8"), state("ot=th:c"));
+    assert_eq!(kept(proportional, quarter - 1, "ot=th:8"), None);
+    // Half of what there was at first is all that is there.
+    let equalizing = "{sampling_percentage: 50, mode: equalizing}";
+    assert_eq!(kept(equalizing, quarter - 1, "ot=th:8"), state("ot=th:8"));
+    assert_eq!(kept(equalizing, quarter, "ot=th:c"), state("ot=th:c"), "never lowered");
+}
+
+#[test]
+fn what_cannot_be_decided_upon_is_closed_or_open() {
+    let anonymous = Span { trace_state: "a=b".to_owned(), ..Span::default() };
+    for (span, opened) in [
+        (anonymous, "a=b"),
+        // By its threshold it should have been dropped before.
+        (span(HALF, "ot=th:c,a=b"), "a=b"),
+        (span(HALF, "ot=th:nonsense"), "ot=th:nonsense"),
+    ] {
+        let settings = "{sampling_percentage: 90}";
+        assert_eq!(sample_spans(settings, vec![span.clone()]), []);
+        let kept = sample_spans("{sampling_percentage: 90, fail_closed: false}", vec![span]);
+        assert_eq!(kept[0].trace_state, opened);
+    }
+}
+
+#[test]
+fn the_priority_of_a_span_decides_for_it() {
+    use any_value::Value::{BoolValue, DoubleValue, IntValue};
+    for (value, kept) in [
+        (IntValue(0), vec![]),
+        (DoubleValue(0.0), vec![]),
+        (text("0"), vec![]),
+        (IntValue(1), vec!["ot=th:0"; 2]),
+        (DoubleValue(0.5), vec!["ot=th:0"; 2]),
+        (text("2"), vec!["ot=th:0"; 2]),
+        (IntValue(-1), vec!["ot=th:8"]),
+        (text("high"), vec!["ot=th:8"]),
+        (BoolValue(true), vec!["ot=th:8"]),
+    ] {
+        let mut spans = vec![span(HALF - 1, ""), span(HALF, "")];
+        for span in &mut spans {
+            span.attributes = vec![attribute("sampling.priority", value.clone())];
+        }
+        let states: Vec<_> = sample_spans("{sampling_percentage: 50}", spans)
+            .into_iter()
+            .map(|span| span.trace_state)
+            .collect();
+        assert_eq!(states, kept, "{value:?}");
+    }
+}
+
+/// Ids that differ in all of their bytes.
+fn ids(count: usize) -> Vec<Vec<u8>> {
+    let mut random = fastrand::Rng::with_seed(7);
+    (0..count).map(|_| random.u128(1..).to_be_bytes().to_vec()).collect()
+}
+
+#[test]
+fn a_hash_keeps_the_buckets_below_the_rate_and_says_so() {
+    let spans = |seed: u32| {
+        let of = |trace_id| Span { trace_id, ..Span::default() };
+        let settings = format!("{{sampling_percentage: 25, hash_seed: {seed}}}");
+        sample_spans(&settings, ids(4000).into_iter().map(of).collect())
+    };
+    let kept = spans(22);
+    assert!((850..1150).contains(&kept.len()), "{}", kept.len());
+    for span in &kept {
+        let randomness = Randomness::of_hash(&span.trace_id, 22);
+        assert_eq!(span.trace_state, format!("ot=th:c;rv:{randomness}"));
+        // The next sampler, of the newer kind, finds the same bits.
+        assert!(Threshold::parse(b"c").unwrap().keeps(randomness));
+    }
+    assert_ne!(spans(23), kept, "another seed keeps others");
+    // Who was sampled by others is none of its business.
+    let settings = |open| format!("{{sampling_percentage: 99, hash_seed: 1, fail_closed: {open}}}");
+    assert_eq!(sample_spans(&settings(true), vec![span(HALF, "ot=th:8")]), []);
+    let kept = sample_spans(&settings(false), vec![span(HALF, "ot=th:8")]);
+    assert_eq!(kept[0].trace_state, "ot=th:8");
+}
+
+/// What the kept spans stand for, by their thresholds, is what came in.
+#[test]
+fn weighted_totals_are_those_of_what_came_in() {
+    const COUNT: u16 = 20_000;
+    for settings in [
+        ["{sampling_percentage: 10}", "{sampling_percentage: 50}"],
+        ["{sampling_percentage: 10}", "{sampling_percentage: 5, mode: equalizing}"],
+        ["{sampling_percentage: 25, hash_seed: 3}", "{sampling_percentage: 40}"],
+    ] {
+        let mut spans: Vec<Span> = ids(COUNT.into())
+            .into_iter()
+            .map(|id| Span { trace_id: id, ..Span::default() })
+            .collect();
+        for settings in settings {
+            spans = sample_spans(settings, spans);
+        }
+        let weight = |span: &Span| {
+            let state = TraceState::parse(span.trace_state.as_bytes()).unwrap();
+            1.0 / state.threshold.unwrap().probability()
+        };
+        let total: f64 = spans.iter().map(weight).sum();
+        // Of n items, each kept with p: the estimate has the variance n (1 - p) / p.
+        let (n, p) = (f64::from(COUNT), 1.0 / weight(&spans[0]));
+        let sigma = (n * (1.0 - p) / p).sqrt();
+        assert!((total - n).abs() < 3.0 * sigma, "{settings:?}: {total}, sigma {sigma}");
+    }
+}
+
+#[test]
+fn records_bear_their_threshold_as_an_attribute() {
+    let record = |end, attributes: &[(&str, &str)]| LogRecord {
+        trace_id: span(end, "").trace_id,
+        attributes: attributes.iter().map(|(key, value)| attribute(key, text(value))).collect(),
+        ..LogRecord::default()
+    };
+    let kept = |settings: &str, record: LogRecord| {
+        let record = sample_records(settings, vec![record]).pop()?;
+        let pair = |one: KeyValue| match one.value.unwrap().value.unwrap() {
+            any_value::Value::StringValue(text) => format!("{}={text}", one.key),
+            other => panic!("{other:?}"),
+        };
+        Some(record.attributes.into_iter().map(pair).collect::<Vec<_>>().join(" "))
+    };
+    let half = "{sampling_percentage: 50}";
+    assert_eq!(kept(half, record(HALF - 1, &[])), None);
+    let new = record(HALF, &[("a", "b")]);
+    assert_eq!(kept(half, new).unwrap(), "a=b sampling.threshold=8");
+    let again = record(7 << 53, &[("sampling.threshold", "8"), ("a", "b")]);
+    assert_eq!(kept(half, again).unwrap(), "a=b sampling.threshold=c");
+    let explicit = record(0, &[("sampling.randomness", "ffffffffffffff")]);
+    assert!(kept(half, explicit).unwrap().ends_with("sampling.threshold=8"));
+    assert_eq!(kept(half, record(HALF, &[("sampling.threshold", "?")])), None);
+}
+
+#[test]
+fn records_without_a_trace_are_hashed_by_an_attribute() {
+    let record = |key: &str, value| LogRecord {
+        attributes: vec![attribute(key, value)],
+        ..LogRecord::default()
+    };
+    let records = || (0..4000).map(|i| record("user", text(&format!("user {i}")))).collect();
+    let settings = "{sampling_percentage: 25, attribute_source: record, from_attribute: user}";
+    let kept = sample_records(settings, records());
+    assert!((850..1150).contains(&kept.len()), "{}", kept.len());
+    let keys: Vec<_> = kept[0].attributes.iter().map(|one| one.key.as_str()).collect();
+    assert_eq!(keys, ["user", "sampling.threshold", "sampling.randomness"]);
+    // The same by the newer rule, where there is no trace id.
+    let settings = "{sampling_percentage: 25, from_attribute: user}";
+    let newer = sample_records(settings, records());
+    assert_eq!(newer.len(), kept.len());
+    assert_eq!(sample_records("{sampling_percentage: 25}", records()), []);
+}
+
+#[test]
+fn a_record_may_ask_for_a_percentage_of_its_own() {
+    let settings = "{sampling_percentage: 10, sampling_priority: priority}";
+    let record = |value| LogRecord {
+        trace_id: span(HALF, "").trace_id,
+        attributes: vec![attribute("priority", value)],
+        ..LogRecord::default()
+    };
+    let kept = |value| sample_records(settings, vec![record(value)]).len();
+    assert_eq!(kept(any_value::Value::IntValue(50)), 1);
+    assert_eq!(kept(any_value::Value::DoubleValue(49.0)), 0);
+    assert_eq!(kept(any_value::Value::IntValue(0)), 0);
+    assert_eq!(kept(text("100")), 0);
+}
+
+#[test]
+fn settings_that_keep_nothing_by_mistake_are_explained() {
+    let problems = |settings: &str| {
+        let node = yaml::parse(0, settings).unwrap();
+        let mut problems = Problems::default();
+        if let Some(config) = crate::config::decode::<Config>(&node, &mut problems) {
+            config.validate(&node, &mut problems);
+        }
+        problems.0.into_iter().map(|problem| problem.message).collect::<Vec<_>>()
+    };
+    assert_eq!(problems("{sampling_percentage: 15}"), Vec::<String>::new());
+    assert_eq!(problems("{sampling_percentage: -1}"), ["sampling percentage cannot be negative"]);
+    assert_eq!(problems("{}"), ["0 percent: everything is dropped"]);
+    assert_eq!(
+        problems("{sampling_percentage: 1, sampling_precision: 15, attribute_source: record}"),
+        ["sampling precision must be from 1 to 14", "`record` needs the attribute to look at"]
+    );
+    assert_eq!(problems("{sampling_percentage: 1, mode: hash}").len(), 1);
+}

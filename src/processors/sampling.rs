@@ -1,0 +1,9 @@
+//! What samplers share: thresholds and randomness of consistent probability sampling, and where
+//! they stand in `tracestate` (the chapter on probability sampling of the OpenTelemetry
+//! specification).
+
+mod threshold;
+mod tracestate;
+
+pub(super) use threshold::{Randomness, Threshold};
+pub(super) use tracestate::TraceState;

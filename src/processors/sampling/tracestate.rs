@@ -1,0 +1,81 @@
+//! The member `ot` of a W3C `tracestate`: `ot=th:c;rv:d29d6a7215ced0,vendor=value`.
+
+use std::fmt::Write as _;
+
+use super::{Randomness, Threshold};
+
+/// A `tracestate`, its member `ot` taken apart.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(in crate::processors) struct TraceState<'a> {
+    /// `th`.
+    pub(in crate::processors) threshold: Option<Threshold>,
+    /// `rv`.
+    pub(in crate::processors) randomness: Option<Randomness>,
+    /// Other fields of `ot`, in order.
+    fields: Vec<&'a str>,
+    /// Other members, in order.
+    members: Vec<&'a str>,
+}
+
+impl<'a> TraceState<'a> {
+    /// Takes it apart; none where `ot` has a `th` or `rv` that is no such number, or a form that
+    /// it may not have. Other vendors' members are theirs, whatever is in them.
+    pub(in crate::processors) fn parse(text: &'a [u8]) -> Option<Self> {
+        let text = std::str::from_utf8(text).ok()?;
+        let mut state = TraceState::default();
+        for member in text.split(',').map(str::trim).filter(|member| !member.is_empty()) {
+            let Some(own) = member.strip_prefix("ot=") else {
+                state.members.push(member);
+                continue;
+            };
+            for field in own.split(';').filter(|field| !field.is_empty()) {
+                match field.split_once(':')? {
+                    ("th", value) => state.threshold = Some(Threshold::parse(value.as_bytes())?),
+                    ("rv", value) => state.randomness = Some(Randomness::parse(value.as_bytes())?),
+                    _ => state.fields.push(field),
+                }
+            }
+        }
+        Some(state)
+    }
+
+    /// Puts it together: `ot` comes first, as W3C asks of a member that was changed.
+    pub(in crate::processors) fn write(&self) -> String {
+        let mut own = String::new();
+        if let Some(threshold) = self.threshold {
+            let _ = write!(own, ";th:{threshold}");
+        }
+        if let Some(randomness) = self.randomness {
+            let _ = write!(own, ";rv:{randomness}");
+        }
+        for field in &self.fields {
+            let _ = write!(own, ";{field}");
+        }
+        let own = (!own.is_empty()).then(|| format!("ot={}", &own[1..]));
+        let members = self.members.iter().map(|member| (*member).to_owned());
+        own.into_iter().chain(members).collect::<Vec<_>>().join(",")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_member_is_read_and_the_others_stay() {
+        let state = TraceState::parse(b"a=1, ot=rv:d29d6a7215ced0;x:y;th:c ,b=2").unwrap();
+        assert_eq!(state.threshold, Threshold::parse(b"c"));
+        assert_eq!(state.randomness, Randomness::parse(b"d29d6a7215ced0"));
+        assert_eq!(state.write(), "ot=th:c;rv:d29d6a7215ced0;x:y,a=1,b=2");
+        assert_eq!(TraceState::parse(b"").unwrap().write(), "");
+        assert_eq!(TraceState::parse(b"a=1").unwrap().write(), "a=1");
+    }
+
+    #[test]
+    fn wrong_numbers_are_none() {
+        for text in ["ot=th:", "ot=th:xyz", "ot=rv:12", "ot=th", "ot=th:123456789abcdef"] {
+            assert_eq!(TraceState::parse(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(TraceState::parse(b"ot=th:\xFF"), None);
+    }
+}
