@@ -109,7 +109,10 @@ impl Extension for Control {
                 Ok(vec![listening])
             }
             Err(message) => {
-                tracing::warn!(reason = message, "The control plane is not served; `--control-endpoint` puts it elsewhere");
+                tracing::warn!(
+                    reason = message,
+                    "The control plane is not served; `--control-endpoint` puts it elsewhere"
+                );
                 Ok(Vec::new())
             }
         }
