@@ -128,18 +128,22 @@ fn merge_twenty_equal_resources(bencher: Bencher) {
 
 /// The `attributes` processor with one action.
 fn attributes(yaml: &str) -> Box<dyn Processor> {
-    let node = yaml::parse(0, yaml).expect("the actions are YAML");
-    let entry = processors::ALL.iter().find(|entry| entry.name == "attributes");
+    processor("attributes", yaml)
+}
+
+fn processor(name: &str, yaml: &str) -> Box<dyn Processor> {
+    let node = yaml::parse(0, yaml).expect("the settings are YAML");
+    let entry = processors::ALL.iter().find(|entry| entry.name == name);
     let mut problems = Problems::default();
     let config = (entry.expect("it is registered").decode)(&node, &mut problems);
     let context = BuildContext {
-        id: ComponentId { kind_name: "attributes".to_owned(), name: None },
+        id: ComponentId { kind_name: name.to_owned(), name: None },
         pipeline: "traces".to_owned(),
         signal: Signal::Traces,
         in_container: false,
         telemetry: Arc::new(Telemetry::default()),
     };
-    config.and_then(|config| config.build(&context).ok()).expect("the actions are right")
+    config.and_then(|config| config.build(&context).ok()).expect("the settings are right")
 }
 
 const UPSERT: &str =
@@ -181,6 +185,16 @@ fn insert_where_present_changes_nothing(bencher: Bencher) {
 fn delete_by_pattern(bencher: Bencher) {
     let action = "actions: [{ pattern: \"header[.]1\", action: delete }]";
     let (body, mut processor) = (request(), attributes(action));
+    bencher
+        .counter(ItemsCount::new(SPANS))
+        .bench_local(|| process(&mut *processor, black_box(&body).clone()));
+}
+
+/// Ten in a hundred stay, and bear their threshold.
+#[divan::bench]
+fn sample_one_in_ten(bencher: Bencher) {
+    let settings = "{sampling_percentage: 10, hash_seed: 1}";
+    let (body, mut processor) = (request(), processor("probabilistic_sampler", settings));
     bencher
         .counter(ItemsCount::new(SPANS))
         .bench_local(|| process(&mut *processor, black_box(&body).clone()));
