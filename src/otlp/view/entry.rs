@@ -35,7 +35,7 @@ impl<'a, K> From<Message<'a>> for Entry<'a, K> {
 /// Fields 1 and 3 of an entry.
 fn header(message: Message<'_>) -> (Option<Message<'_>>, Text<'_>) {
     let (mut owner, mut schema_url) = (Child::default(), Text::default());
-    message.fields().for_each(|field| match (field.number, field.value) {
+    message.each(|field| match (field.number, field.value) {
         (1, FieldValue::Len(part)) => owner.add(part),
         (3, FieldValue::Len(text)) => schema_url = Text(text),
         _ => {}
@@ -100,7 +100,7 @@ pub struct Resource<'a> {
 impl<'a> From<Message<'a>> for Resource<'a> {
     fn from(message: Message<'a>) -> Self {
         let mut view = Resource { message, dropped_attributes_count: 0 };
-        message.fields().for_each(|field| {
+        message.each(|field| {
             if let (2, FieldValue::Varint(bits)) = (field.number, field.value) {
                 view.dropped_attributes_count = uint32(bits);
             }
@@ -134,7 +134,7 @@ pub struct EntityRef<'a> {
 impl<'a> From<Message<'a>> for EntityRef<'a> {
     fn from(message: Message<'a>) -> Self {
         let mut view = EntityRef { message, schema_url: Text::default(), kind: Text::default() };
-        message.fields().for_each(|field| match (field.number, field.value) {
+        message.each(|field| match (field.number, field.value) {
             (1, FieldValue::Len(text)) => view.schema_url = Text(text),
             (2, FieldValue::Len(text)) => view.kind = Text(text),
             _ => {}
@@ -171,7 +171,7 @@ impl<'a> From<Message<'a>> for Scope<'a> {
     fn from(message: Message<'a>) -> Self {
         let (name, version) = (Text::default(), Text::default());
         let mut view = Scope { message, name, version, dropped_attributes_count: 0 };
-        message.fields().for_each(|field| match (field.number, field.value) {
+        message.each(|field| match (field.number, field.value) {
             (1, FieldValue::Len(text)) => view.name = Text(text),
             (2, FieldValue::Len(text)) => view.version = Text(text),
             (4, FieldValue::Varint(bits)) => view.dropped_attributes_count = uint32(bits),

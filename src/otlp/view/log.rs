@@ -48,7 +48,7 @@ impl<'a> From<Message<'a>> for LogRecord<'a> {
             event_name: Text::default(),
         };
         let mut body = Child::default();
-        message.fields().for_each(|field| match (field.number, field.value) {
+        message.each(|field| match (field.number, field.value) {
             (1, FieldValue::Fixed64(bits)) => view.time_unix_nano = bits,
             (11, FieldValue::Fixed64(bits)) => view.observed_time_unix_nano = bits,
             (2, FieldValue::Varint(bits)) => view.severity_number = int32(bits),

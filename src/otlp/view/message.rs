@@ -39,6 +39,17 @@ impl<'a> Message<'a> {
         parts.flat_map(|part| Fields::new(part).map_while(Result::ok))
     }
 
+    /// Shows each of its fields in order. Nearly every message is in one part; without a way of its
+    /// own for that, looking for one attribute of a span takes a fifth longer (`benches/otlp.rs`).
+    #[inline]
+    pub fn each(self, mut show: impl FnMut(Field<'a>)) {
+        if self.path[0] == 0 {
+            Fields::new(self.bytes).map_while(Result::ok).for_each(show);
+        } else {
+            self.fields().for_each(&mut show);
+        }
+    }
+
     /// The messages of a repeated field.
     #[inline]
     pub(super) fn all<T: From<Message<'a>>>(

@@ -111,7 +111,7 @@ impl<'a> From<Message<'a>> for Metric<'a> {
         let (name, description, unit) = (Text::default(), Text::default(), Text::default());
         let mut view = Metric { message, name, description, unit, data: None };
         let mut kind = 0;
-        message.fields().for_each(|field| {
+        message.each(|field| {
             let FieldValue::Len(content) = field.value else { return };
             match field.number {
                 1 => view.name = Text(content),
@@ -131,7 +131,7 @@ impl<'a> From<Message<'a>> for Metric<'a> {
 fn data(kind: u32, data: Message<'_>) -> Data<'_> {
     let (mut temporality, mut is_monotonic) = (Temporality(0), false);
     if matches!(kind, 7 | 9 | 10) {
-        data.fields().for_each(|field| match (field.number, field.value) {
+        data.each(|field| match (field.number, field.value) {
             (2, FieldValue::Varint(bits)) => temporality = Temporality(int32(bits)),
             (3, FieldValue::Varint(bits)) => is_monotonic = bits != 0,
             _ => {}

@@ -38,7 +38,7 @@ impl<'a> From<Message<'a>> for NumberPoint<'a> {
             value: None,
             flags: 0,
         };
-        message.fields().for_each(|field| match (field.number, field.value) {
+        message.each(|field| match (field.number, field.value) {
             (2, FieldValue::Fixed64(bits)) => view.start_time_unix_nano = bits,
             (3, FieldValue::Fixed64(bits)) => view.time_unix_nano = bits,
             (4, FieldValue::Fixed64(bits)) => {
@@ -96,7 +96,7 @@ impl<'a> From<Message<'a>> for HistogramPoint<'a> {
             min: None,
             max: None,
         };
-        message.fields().for_each(|field| match (field.number, field.value) {
+        message.each(|field| match (field.number, field.value) {
             (2, FieldValue::Fixed64(bits)) => view.start_time_unix_nano = bits,
             (3, FieldValue::Fixed64(bits)) => view.time_unix_nano = bits,
             (4, FieldValue::Fixed64(bits)) => view.count = bits,
@@ -181,7 +181,7 @@ impl<'a> From<Message<'a>> for ExponentialHistogramPoint<'a> {
         };
         let mut positive = Child::default();
         let mut negative = Child::default();
-        message.fields().for_each(|field| match (field.number, field.value) {
+        message.each(|field| match (field.number, field.value) {
             (2, FieldValue::Fixed64(bits)) => view.start_time_unix_nano = bits,
             (3, FieldValue::Fixed64(bits)) => view.time_unix_nano = bits,
             (4, FieldValue::Fixed64(bits)) => view.count = bits,
@@ -225,7 +225,7 @@ pub struct Buckets<'a> {
 impl<'a> From<Message<'a>> for Buckets<'a> {
     fn from(message: Message<'a>) -> Self {
         let mut view = Buckets { message, offset: 0 };
-        message.fields().for_each(|field| {
+        message.each(|field| {
             if let (1, FieldValue::Varint(bits)) = (field.number, field.value) {
                 view.offset = unzigzag(bits);
             }
@@ -267,7 +267,7 @@ impl<'a> From<Message<'a>> for SummaryPoint<'a> {
             sum: 0.0,
             flags: 0,
         };
-        message.fields().for_each(|field| match (field.number, field.value) {
+        message.each(|field| match (field.number, field.value) {
             (2, FieldValue::Fixed64(bits)) => view.start_time_unix_nano = bits,
             (3, FieldValue::Fixed64(bits)) => view.time_unix_nano = bits,
             (4, FieldValue::Fixed64(bits)) => view.count = bits,
@@ -303,7 +303,7 @@ pub struct Quantile {
 impl<'a> From<Message<'a>> for Quantile {
     fn from(message: Message<'a>) -> Self {
         let mut view = Quantile { quantile: 0.0, value: 0.0 };
-        message.fields().for_each(|field| match (field.number, field.value) {
+        message.each(|field| match (field.number, field.value) {
             (1, FieldValue::Fixed64(bits)) => view.quantile = f64::from_bits(bits),
             (2, FieldValue::Fixed64(bits)) => view.value = f64::from_bits(bits),
             _ => {}
@@ -330,7 +330,7 @@ impl<'a> From<Message<'a>> for Exemplar<'a> {
     fn from(message: Message<'a>) -> Self {
         let mut view =
             Exemplar { message, time_unix_nano: 0, value: None, span_id: &[], trace_id: &[] };
-        message.fields().for_each(|field| match (field.number, field.value) {
+        message.each(|field| match (field.number, field.value) {
             (2, FieldValue::Fixed64(bits)) => view.time_unix_nano = bits,
             (3, FieldValue::Fixed64(bits)) => {
                 view.value = Some(Number::Double(f64::from_bits(bits)));

@@ -57,7 +57,7 @@ impl<'a> From<Message<'a>> for Span<'a> {
             flags: 0,
         };
         let mut status = Child::default();
-        message.fields().for_each(|field| match (field.number, field.value) {
+        message.each(|field| match (field.number, field.value) {
             (1, FieldValue::Len(bytes)) => view.trace_id = bytes,
             (2, FieldValue::Len(bytes)) => view.span_id = bytes,
             (3, FieldValue::Len(text)) => view.trace_state = Text(text),
@@ -115,7 +115,7 @@ impl<'a> From<Message<'a>> for Event<'a> {
             name: Text::default(),
             dropped_attributes_count: 0,
         };
-        message.fields().for_each(|field| match (field.number, field.value) {
+        message.each(|field| match (field.number, field.value) {
             (1, FieldValue::Fixed64(bits)) => view.time_unix_nano = bits,
             (2, FieldValue::Len(text)) => view.name = Text(text),
             (4, FieldValue::Varint(bits)) => view.dropped_attributes_count = uint32(bits),
@@ -158,7 +158,7 @@ impl<'a> From<Message<'a>> for Link<'a> {
             dropped_attributes_count: 0,
             flags: 0,
         };
-        message.fields().for_each(|field| match (field.number, field.value) {
+        message.each(|field| match (field.number, field.value) {
             (1, FieldValue::Len(bytes)) => view.trace_id = bytes,
             (2, FieldValue::Len(bytes)) => view.span_id = bytes,
             (3, FieldValue::Len(text)) => view.trace_state = Text(text),
@@ -189,7 +189,7 @@ pub struct Status<'a> {
 impl<'a> From<Message<'a>> for Status<'a> {
     fn from(message: Message<'a>) -> Self {
         let mut view = Status { text: Text::default(), code: 0 };
-        message.fields().for_each(|field| match (field.number, field.value) {
+        message.each(|field| match (field.number, field.value) {
             (2, FieldValue::Len(text)) => view.text = Text(text),
             (3, FieldValue::Varint(bits)) => view.code = int32(bits),
             _ => {}

@@ -51,7 +51,7 @@ impl<'a> From<Message<'a>> for KeyValue<'a> {
     fn from(message: Message<'a>) -> Self {
         let mut view = KeyValue { key: Text::default(), value: None, key_strindex: 0 };
         let mut value = Child::default();
-        message.fields().for_each(|field| match (field.number, field.value) {
+        message.each(|field| match (field.number, field.value) {
             (1, FieldValue::Len(bytes)) => view.key = Text(bytes),
             (2, FieldValue::Len(part)) => value.add(part),
             (3, FieldValue::Varint(bits)) => view.key_strindex = int32(bits),
@@ -93,7 +93,7 @@ impl<'a> From<Message<'a>> for Value<'a> {
     fn from(message: Message<'a>) -> Self {
         let mut value = Value::Empty;
         let mut nested = 0;
-        message.fields().for_each(|field| {
+        message.each(|field| {
             let member = match (field.number, field.value) {
                 (1, FieldValue::Len(text)) => Value::String(Text(text)),
                 (2, FieldValue::Varint(bits)) => Value::Bool(bits != 0),
