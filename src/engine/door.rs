@@ -122,8 +122,8 @@ impl EngineDoor {
     }
 }
 
-/// What a body is charged: an eighth more than its bytes. The allocator rounds up by 6 % on
-/// average and keeps some of what is freed, so that a process with 51 MiB of bodies had 96 MiB.
+/// What a body is charged: an eighth more than its bytes. The allocator rounds up and keeps some of
+/// what is freed: a process with 51 MiB of bodies had 96 MiB.
 const fn cost(bytes: usize) -> usize {
     bytes.saturating_add(bytes / 8)
 }

@@ -24,6 +24,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::sampler::{Marker, Sampler};
+use super::attributes::edit_segments;
 use crate::{
     component::{BuildContext, Entry, Output, Partition, Processor, ProcessorConfig, StartError},
     config::{Node, Problems},
@@ -164,22 +165,17 @@ impl Processor for Probabilistic {
         let mut body = Body::new();
         let mut items = 0;
         for segment in &payload.body {
-            let left = filter::retain_items(segment, |item| self.sampler.decide(item).is_kept);
-            let kept = match left {
-                Left::Nothing => continue,
+            match filter::retain_items(segment, |item| self.sampler.decide(item).is_kept) {
+                Left::Nothing => {}
                 Left::All(all) => {
                     items += all;
-                    segment.clone()
+                    body.push(segment.clone());
                 }
-                Left::Some { body, items: some } => {
-                    items += some;
-                    body.into()
+                Left::Some { body: some, items: kept } => {
+                    items += kept;
+                    body.push(some.into());
                 }
-            };
-            let growth = Sampler::GROWTH.min(kept.len() / 4) + kept.len() / 16;
-            let mut edit = Marker(&self.sampler);
-            let marked = splice::edit_items(payload.signal, &kept, growth, &mut edit);
-            body.push(marked.map_or(kept, Into::into));
+            }
         }
         if items == 0 && payload.items > 0 {
             return out.filter(payload);
@@ -189,7 +185,12 @@ impl Processor for Probabilistic {
         }
         out.count_filtered(payload.items.saturating_sub(items));
         payload.items = items;
-        out.emit(payload);
+        let growth = usize::try_from(items).unwrap_or(usize::MAX);
+        let growth = growth.saturating_mul(self.sampler.growth());
+        let signal = payload.signal;
+        edit_segments(payload, growth, out, |segment, growth| {
+            splice::edit_items(signal, segment, growth, &mut Marker(&self.sampler))
+        });
     }
 }
 

@@ -17,8 +17,9 @@
 //! A request is answered when every exporter queue, or a batch, has taken its data; with
 //! `wait_for_export: true` when the backends have it. While the byte budget is exhausted, requests
 //! wait up to three seconds before their body is read, then are told to come back
-//! (`UNAVAILABLE` with `RetryInfo`, HTTP 503 with `Retry-After`), and at once while the queue of an
-//! exporter whose backend answers, only too slowly, is nearly full.
+//! (`UNAVAILABLE` with `RetryInfo`, HTTP 503 with `Retry-After`), and at once where the pipeline begins
+//! with a `memory_limiter`, and while the queue of an exporter whose backend answers, only too
+//! slowly, is nearly full.
 
 mod answer;
 mod astray;

@@ -8,6 +8,7 @@ use skep::{
     otlp::{
         Payload, Signal,
         check::{self as door, Utf8},
+        filter::{self, Left},
         json as otlp_json,
         splice::{self as editor, EditItems, Splicer},
         split as cutter, view,
@@ -47,7 +48,7 @@ pub(crate) fn check(data: &[u8]) {
     }
 }
 
-/// Parts are valid, know their items and hold all of them. The byte after the signal is the limit.
+/// Parts are valid, know their items and hold all of them; so does what is left of a request. The byte after the signal is the limit.
 pub(crate) fn split(data: &[u8]) {
     let Some((limit, data)) = data.split_last() else { return };
     let Some((signal, body, total)) = valid(data) else { return };
@@ -63,6 +64,21 @@ pub(crate) fn split(data: &[u8]) {
         }
         // A metric that sets several kinds of data keeps the last where it is cut.
         assert!(sum == total || (signal == Signal::Metrics && sum < total));
+    }
+    if signal != Signal::Metrics {
+        let mut at = 0;
+        let left = filter::retain_items(body, |_| {
+            at += 1;
+            at % limit != 0
+        });
+        assert_eq!(at, total);
+        match left {
+            Left::All(left) => assert!(left == total && total < limit),
+            Left::Nothing => assert!(limit == 1 && total > 0),
+            Left::Some { body, items: left } => {
+                assert_eq!((items(signal, &body), left), (left, total - total / limit));
+            }
+        }
     }
     if let Some((left, right)) = cutter::halve(&payload) {
         assert!(left.items > 0 && left.items + right.items <= total);

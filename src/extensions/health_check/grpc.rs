@@ -78,9 +78,12 @@ impl Extension for GrpcServer {
                 tokio::time::sleep(GRACE).await;
             };
             tokio::select! {
-                Err(error) = serving => tracing::error!(%error, "the health check has ended"),
+                ended = serving => {
+                    if let Err(error) = ended {
+                        tracing::error!(%error, "the health check has ended");
+                    }
+                }
                 () = late => {}
-                else => {}
             }
         })
     }

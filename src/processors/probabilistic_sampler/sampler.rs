@@ -76,9 +76,6 @@ enum Asks {
 }
 
 impl Sampler {
-    /// What a request is likely to grow by.
-    pub(super) const GROWTH: usize = 4096;
-
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -106,6 +103,16 @@ impl Sampler {
             source: config.attribute_source,
             from_attribute: config.from_attribute.clone(),
             priority: config.sampling_priority.clone(),
+        }
+    }
+
+    /// Most bytes that a mark adds to an item: `ot=` with `th` and `rv`, or two attributes.
+    pub(super) const fn growth(&self) -> usize {
+        match (self.signal, self.rule) {
+            (Signal::Logs, Rule::Hash(_)) => 88,
+            (Signal::Logs, _) => 44,
+            (_, Rule::Hash(_)) => 42,
+            _ => 24,
         }
     }
 

@@ -10,6 +10,7 @@ use super::*;
 use crate::{
     component::ComponentId,
     config::{Problems, yaml},
+    otlp::payload::{Ledger, Permit},
     processors::sampling::{Randomness, Threshold, TraceState},
 };
 
@@ -185,6 +186,50 @@ fn a_hash_keeps_the_buckets_below_the_rate_and_says_so() {
     assert_eq!(sample_spans(&settings(true), vec![span(HALF, "ot=th:8")]), []);
     let kept = sample_spans(&settings(false), vec![span(HALF, "ot=th:8")]);
     assert_eq!(kept[0].trace_state, "ot=th:8");
+}
+
+/// An account that is empty.
+struct Broke;
+
+impl Ledger for Broke {
+    fn try_charge(&self, _bytes: u64) -> bool {
+        false
+    }
+
+    fn charge(&self, _bytes: u64) {}
+
+    fn give_back(&self, _bytes: u64) {}
+}
+
+#[test]
+fn a_sender_of_empty_items_pays_for_what_is_written_into_them() {
+    let scope_spans =
+        vec![ScopeSpans { spans: vec![Span::default(); 10_000], ..ScopeSpans::default() }];
+    let entry = ResourceSpans { scope_spans, ..ResourceSpans::default() };
+    let body = ExportTraceServiceRequest { resource_spans: vec![entry] }.encode_to_vec();
+    let mut payload = Payload::unaccounted(Signal::Traces, body.into(), 10_000);
+    payload.permits.push(Permit::charged(payload.len() as u64, std::sync::Arc::new(Broke)));
+    let mut out = Output::at(std::time::Instant::now());
+    processor(Signal::Traces, "{sampling_percentage: 100, hash_seed: 1}")
+        .process(payload, &mut out);
+    assert!(out.take().is_empty());
+    assert_eq!(out.take_counts(), (0, 10_000), "refused, since nobody can pay");
+}
+
+#[test]
+fn a_mark_is_no_longer_than_what_is_paid_for() {
+    for (settings, end) in [
+        ("{sampling_percentage: 33.3, sampling_precision: 14}", u64::MAX >> 8),
+        ("{sampling_percentage: 99.9, hash_seed: 1}", 1),
+    ] {
+        let (before, after) = (span(end, ""), sample_spans(settings, vec![span(end, "")]));
+        let most = if settings.contains("seed") { 42 } else { 24 };
+        assert!(after[0].encoded_len() - before.encoded_len() <= most, "{:?}", after[0]);
+        let record = LogRecord { trace_id: before.trace_id, ..LogRecord::default() };
+        let after = sample_records(settings, vec![record.clone()]);
+        let most = if settings.contains("seed") { 88 } else { 44 };
+        assert!(after[0].encoded_len() - record.encoded_len() <= most, "{:?}", after[0]);
+    }
 }
 
 /// What the kept spans stand for, by their thresholds, is what came in.

@@ -47,9 +47,9 @@ impl Threshold {
         Threshold((exact + half) >> shift << shift)
     }
 
-    /// Above all that many of the 16 384 buckets of the first 14 bits.
-    pub(in crate::processors) const fn of_buckets(kept: u32) -> Self {
-        Threshold(((0x4000 - kept as u64) & 0x7FFF) << 42)
+    /// Above all but so many of the 16 384 buckets of the first 14 bits, which are kept.
+    pub(in crate::processors) fn of_buckets(kept: u32) -> Self {
+        Threshold(0x4000_u64.saturating_sub(kept.into()) << 42)
     }
 
     /// From 1 to 14 lower-case hexadecimal digits; those at the end that are missing are zeros.

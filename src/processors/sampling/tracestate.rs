@@ -28,7 +28,7 @@ impl<'a> TraceState<'a> {
                 state.members.push(member);
                 continue;
             };
-            for field in own.split(';').filter(|field| !field.is_empty()) {
+            for field in own.split(';').map(str::trim).filter(|field| !field.is_empty()) {
                 match field.split_once(':')? {
                     ("th", value) => state.threshold = Some(Threshold::parse(value.as_bytes())?),
                     ("rv", value) => state.randomness = Some(Randomness::parse(value.as_bytes())?),
@@ -59,6 +59,8 @@ impl<'a> TraceState<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -69,6 +71,19 @@ mod tests {
         assert_eq!(state.write(), "ot=th:c;rv:d29d6a7215ced0;x:y,a=1,b=2");
         assert_eq!(TraceState::parse(b"").unwrap().write(), "");
         assert_eq!(TraceState::parse(b"a=1").unwrap().write(), "a=1");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused_and_what_is_written_reads_the_same(
+            text in "(ot=|th:|rv:|[0-9a-f]{1,15}|[a-z]=|[;:,= ]|.){0,12}",
+        ) {
+            if let Some(state) = TraceState::parse(text.as_bytes()) {
+                let written = state.write();
+                let again = TraceState::parse(written.as_bytes());
+                prop_assert_eq!(again.as_ref(), Some(&state), "{}", written);
+            }
+        }
     }
 
     #[test]
