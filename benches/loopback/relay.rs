@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use skep::{
@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use crate::{
     generate::{connect, frame, grpc_request},
     payload::Codec,
+    sink::taken,
 };
 
 #[derive(Debug, Clone, clap::Args)]
@@ -76,12 +77,6 @@ impl Service for Relay {
         let mut body = request.into_body().collect().await.unwrap().to_bytes();
         body.advance(5);
         self.0.send(body).await.unwrap();
-        let mut trailers = HeaderMap::new();
-        trailers.insert("grpc-status", HeaderValue::from_static("0"));
-        let message = Bytes::from_static(&[0; 5]);
-        let mut response = Response::new(Reply::with_trailers(message, trailers));
-        let kind = HeaderValue::from_static("application/grpc");
-        response.headers_mut().insert(header::CONTENT_TYPE, kind);
-        response
+        taken()
     }
 }

@@ -98,14 +98,19 @@ impl Service for Sink {
         if !is_grpc {
             return Response::new(Reply::default());
         }
-        let mut trailers = HeaderMap::new();
-        trailers.insert("grpc-status", HeaderValue::from_static("0"));
-        let message = Bytes::from_static(&[0; 5]);
-        let mut response = Response::new(Reply::with_trailers(message, trailers));
-        let kind = HeaderValue::from_static("application/grpc");
-        response.headers_mut().insert(header::CONTENT_TYPE, kind);
-        response
+        taken()
     }
+}
+
+/// What gRPC answers where all went well.
+pub(crate) fn taken() -> Response<Reply> {
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", HeaderValue::from_static("0"));
+    let message = Bytes::from_static(&[0; 5]);
+    let mut response = Response::new(Reply::with_trailers(message, trailers));
+    let kind = HeaderValue::from_static("application/grpc");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
 }
 
 impl Sink {
