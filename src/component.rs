@@ -116,6 +116,10 @@ pub struct BuildContext {
     pub pipeline: String,
     /// Signal it is built for; extensions ignore it.
     pub signal: Signal,
+    /// Types of the exporters that its data may end in, for processors.
+    pub ends_in: Vec<String>,
+    /// Bytes of the budget of the process.
+    pub budget: u64,
     /// Whether the process runs in a container: decides the default bind address.
     pub in_container: bool,
     /// Counters of the whole process.
@@ -181,6 +185,16 @@ pub trait ProcessorConfig: fmt::Debug + Send + Sync {
 
     /// Builds one replica.
     fn build(&self, cx: &BuildContext) -> Result<Box<dyn Processor>, StartError>;
+
+    /// Builds one replica for each worker that runs it. With [`Partition::ByTrace`] every payload is
+    /// shown to all of them; each takes the spans of the traces that it owns and passes over the rest.
+    fn replicas(
+        &self,
+        cx: &BuildContext,
+        count: usize,
+    ) -> Result<Vec<Box<dyn Processor>>, StartError> {
+        (0..count).map(|_| self.build(cx)).collect()
+    }
 }
 
 /// One replica of a processor, owned by a worker: plain synchronous Rust, no locks.

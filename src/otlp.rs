@@ -3,6 +3,7 @@
 
 pub mod check;
 pub mod custody;
+pub mod digest;
 pub mod filter;
 pub mod json;
 pub mod merge;

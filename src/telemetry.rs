@@ -2,10 +2,12 @@
 //! state (metrics page, health, zpages, control plane). Counters are added to once per payload,
 //! never per item.
 
+pub mod decisions;
 pub mod histogram;
 pub mod logs;
 pub mod process;
 pub mod prometheus;
+pub mod tail_sampling;
 pub mod verdict;
 
 use std::{
@@ -16,7 +18,7 @@ use std::{
     time::SystemTime,
 };
 
-use self::histogram::Histogram;
+use self::{decisions::Decisions, histogram::Histogram, tail_sampling::TailSamplingStats};
 use crate::otlp::{Signal, payload::Reason};
 
 /// A number that only grows, or a gauge; relaxed, since nobody orders anything by it.
@@ -207,6 +209,8 @@ pub struct Telemetry {
     processors: Mutex<Vec<Arc<ProcessorStats>>>,
     exporters: Mutex<Vec<Arc<ExporterStats>>>,
     edges: Mutex<Vec<Arc<EdgeStats>>>,
+    tail_samplers: Mutex<Vec<Arc<TailSamplingStats>>>,
+    decisions: Mutex<Vec<Arc<Decisions>>>,
     /// Byte budget: limit.
     pub budget_limit: Number,
     /// Byte budget: in use.
@@ -347,6 +351,37 @@ impl Telemetry {
         stats
     }
 
+    /// The block of a tail sampler; made at the first call.
+    pub fn tail_sampler(
+        &self,
+        id: &str,
+        pipeline: &str,
+        policies: &[String],
+    ) -> Arc<TailSamplingStats> {
+        let mut all = self.tail_samplers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(stats) = all.iter().find(|s| s.id == id && s.pipeline == pipeline) {
+            return Arc::clone(stats);
+        }
+        let stats = Arc::new(TailSamplingStats::new(id, pipeline, policies));
+        all.push(Arc::clone(&stats));
+        stats
+    }
+
+    /// Puts the ring of a tail sampler where it is found, in the place of one with the same names.
+    pub fn add_decisions(&self, decisions: Arc<Decisions>) {
+        let mut all = self.decisions.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|one| one.id != decisions.id || one.pipeline != decisions.pipeline);
+        all.push(decisions);
+    }
+
+    /// All tail samplers.
+    pub fn tail_samplers(&self) -> Vec<Arc<TailSamplingStats>> {
+        self.tail_samplers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+    /// The decisions of all tail samplers that keep them.
+    pub fn decisions(&self) -> Vec<Arc<Decisions>> {
+        self.decisions.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
     /// All receivers.
     pub fn receivers(&self) -> Vec<Arc<ReceiverStats>> {
         self.receivers.lock().unwrap_or_else(PoisonError::into_inner).clone()

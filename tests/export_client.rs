@@ -80,6 +80,8 @@ impl Exporting {
             id: ComponentId { kind_name: kind.to_owned(), name: None },
             pipeline: "traces".to_owned(),
             signal: Signal::Traces,
+            ends_in: Vec::new(),
+            budget: 0,
             in_container: false,
             telemetry: Arc::clone(&telemetry),
         };

@@ -29,6 +29,8 @@ pub(super) fn build(
             id: id.clone(),
             pipeline: String::new(),
             signal: Signal::Traces,
+            ends_in: Vec::new(),
+            budget: 0,
             in_container,
             telemetry: Arc::clone(telemetry),
         };

@@ -83,6 +83,8 @@ impl Builder<'_> {
                 id: id.clone(),
                 pipeline: String::new(),
                 signal: Signal::Traces,
+                ends_in: Vec::new(),
+                budget: 0,
                 in_container: false,
                 telemetry: Arc::new(Telemetry::default()),
             };
@@ -113,6 +115,8 @@ fn context(id: &ComponentId, pipeline: &document::Pipeline) -> BuildContext {
         id: id.clone(),
         pipeline: pipeline.id.clone(),
         signal: pipeline.signal,
+        ends_in: Vec::new(),
+        budget: 0,
         in_container: false,
         telemetry: Arc::new(Telemetry::default()),
     }

@@ -45,19 +45,20 @@ pub struct Stage {
     pub stats: Arc<ProcessorStats>,
     /// Traffic into it from the stage before; the first stage's is counted where it comes from.
     pub edge: Option<Arc<EdgeStats>>,
-    /// Builds one replica.
-    pub build: BuildProcessor,
+    /// Builds so many replicas.
+    pub build: BuildReplicas,
 }
 
-/// Builds a replica for one worker.
-pub type BuildProcessor = Box<dyn Fn() -> Result<Box<dyn Processor>, StartError> + Send + Sync>;
+/// Builds replicas, one for each worker that runs the stage.
+pub type BuildReplicas =
+    Box<dyn Fn(usize) -> Result<Vec<Box<dyn Processor>>, StartError> + Send + Sync>;
 
 /// One connector instance.
 pub struct Connector {
     /// Component id.
     pub id: String,
-    /// Builds one replica.
-    pub build: BuildProcessor,
+    /// Builds so many replicas.
+    pub build: BuildReplicas,
     /// Pipelines that it feeds, with the traffic into each.
     pub targets: Vec<(usize, Option<Arc<EdgeStats>>)>,
 }
@@ -80,9 +81,13 @@ pub enum Target {
 }
 
 impl Stage {
-    /// Whether every worker has a replica. `ByTrace` runs on one owner until a processor exists
-    /// that needs its traces spread; its contract (a trace has one owner) holds either way.
+    /// Whether every worker has a replica.
     pub fn is_replicated(&self) -> bool {
-        self.partition == Partition::Any
+        self.partition != Partition::Single
+    }
+
+    /// Whether a payload is shown to every worker, which takes its share of it.
+    pub fn is_shared_out(&self) -> bool {
+        self.partition == Partition::ByTrace
     }
 }

@@ -16,7 +16,7 @@ use crate::{
 use super::{
     admission::Route,
     door::SignalRoutes,
-    graph::{BuildProcessor, Connector, End, Graph, Pipeline, Stage, Target},
+    graph::{BuildReplicas, Connector, End, Graph, Pipeline, Stage, Target},
     pool::Ways,
     queue::{Dispatcher, ExportQueue, Surroundings},
 };
@@ -112,10 +112,10 @@ impl Plan {
     /// Builds every replica once and throws it away: what `validate` does instead of running.
     pub fn build_replicas(&self) -> Result<(), StartError> {
         for stage in self.graph.pipelines.iter().flat_map(|pipeline| &pipeline.stages) {
-            (stage.build)()?;
+            (stage.build)(1)?;
         }
         for connector in &self.graph.connectors {
-            (connector.build)()?;
+            (connector.build)(1)?;
         }
         Ok(())
     }
@@ -172,6 +172,8 @@ impl Planner<'_> {
             id: id.clone(),
             pipeline: pipeline.to_owned(),
             signal,
+            ends_in: Vec::new(),
+            budget: self.site.budget,
             in_container: self.site.in_container,
             telemetry: Arc::clone(&self.site.telemetry),
         }
@@ -209,13 +211,14 @@ impl Planner<'_> {
             self.blueprint.processors.get(id).ok_or_else(|| missing(Kind::Processor, id))?;
         let telemetry = &self.site.telemetry;
         let config = Arc::clone(config);
-        let cx = self.context(id, &pipeline.id, pipeline.signal);
+        let mut cx = self.context(id, &pipeline.id, pipeline.signal);
+        self.exporters_of(pipeline, &mut cx.ends_in);
         Ok(Stage {
             partition: config.partition(),
             owner: index % self.site.workers,
             stats: telemetry.processor(&id.to_string(), &pipeline.id, pipeline.signal),
             edge: None,
-            build: Box::new(move || config.build(&cx)) as BuildProcessor,
+            build: Box::new(move |count| config.replicas(&cx, count)) as BuildReplicas,
         })
     }
 
@@ -294,7 +297,8 @@ impl Planner<'_> {
             }
             let config = Arc::clone(config);
             let cx = self.context(id, "", input);
-            let build: BuildProcessor = Box::new(move || config.build(&cx));
+            let build: BuildReplicas =
+                Box::new(move |count| (0..count).map(|_| config.build(&cx)).collect());
             self.connectors.push(Connector { id: id.to_string(), build, targets });
             instances.push(self.connectors.len() - 1);
         }
@@ -366,6 +370,19 @@ impl Planner<'_> {
                         self.ends_of(next, queues);
                     }
                 }
+            }
+        }
+    }
+
+    /// Adds the types of the exporters that the data of a pipeline may end in.
+    fn exporters_of(&self, pipeline: &PipelineBlueprint, types: &mut Vec<String>) {
+        for id in &pipeline.exporters {
+            if self.blueprint.exporters.contains_key(id) {
+                types.push(id.kind_name.clone());
+                continue;
+            }
+            for next in self.blueprint.pipelines.iter().filter(|next| next.receivers.contains(id)) {
+                self.exporters_of(next, types);
             }
         }
     }

@@ -173,9 +173,7 @@ impl Pool {
         panics: mpsc::UnboundedSender<usize>,
     ) -> Result<Arc<Self>, StartError> {
         let Ways { router, any, own } = ways;
-        let mut workers = (0..router.workers())
-            .map(|index| Worker::new(index, Arc::clone(&graph), router.clone()))
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut workers = Worker::build_all(router.workers(), &graph, &router)?;
         let mode = if workers.len() == 1 {
             let worker = Mutex::new(workers.swap_remove(0));
             Mode::Inline { worker, ticker: Ticker::default(), panics }

@@ -219,7 +219,7 @@ impl World {
             owner: 0,
             stats: telemetry.processor("joiner", "traces", Signal::Traces),
             edge: None,
-            build: Box::new(move || Ok(make())),
+            build: Box::new(move |_| Ok(vec![make()])),
         });
         let pipeline = Pipeline {
             id: "traces".to_owned(),

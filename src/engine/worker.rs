@@ -36,6 +36,16 @@ pub enum Job {
         /// The payload.
         payload: Payload,
     },
+    /// A payload of which this worker takes its share, at a stage that is split by trace. It was
+    /// counted by the worker that shares it out.
+    Share {
+        /// Index into the graph's pipelines.
+        pipeline: usize,
+        /// Index into its stages.
+        stage: usize,
+        /// The whole payload.
+        payload: Payload,
+    },
     /// Work for an exporter: encoding and compressing.
     Run(Box<dyn FnOnce() + Send>),
     /// Emit what a stage still holds.
@@ -74,20 +84,43 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Builds the replicas of worker `index`.
-    pub fn new(index: usize, graph: Arc<Graph>, router: Router) -> Result<Self, StartError> {
-        let mut replicas = Vec::with_capacity(graph.pipelines.len());
+    /// Builds all workers with their replicas.
+    pub fn build_all(
+        count: usize,
+        graph: &Arc<Graph>,
+        router: &Router,
+    ) -> Result<Vec<Self>, StartError> {
+        let new = |index| Worker {
+            index,
+            graph: Arc::clone(graph),
+            replicas: Vec::new(),
+            connectors: Vec::new(),
+            router: router.clone(),
+        };
+        let mut workers: Vec<Worker> = (0..count).map(new).collect();
         for pipeline in &graph.pipelines {
-            let mut chain = Vec::with_capacity(pipeline.stages.len());
-            for stage in &pipeline.stages {
-                let is_here = stage.is_replicated() || stage.owner == index;
-                chain.push(is_here.then(|| (stage.build)()).transpose()?);
+            for worker in &mut workers {
+                worker.replicas.push(Vec::new());
             }
-            replicas.push(chain);
+            for stage in &pipeline.stages {
+                let wanted = if stage.is_replicated() { count } else { 1 };
+                let mut replicas = (stage.build)(wanted)?.into_iter();
+                for worker in &mut workers {
+                    let is_here = stage.is_replicated() || stage.owner == worker.index;
+                    let replica = if is_here { replicas.next() } else { None };
+                    if let Some(chain) = worker.replicas.last_mut() {
+                        chain.push(replica);
+                    }
+                }
+            }
         }
-        let connectors =
-            graph.connectors.iter().map(|c| (c.build)()).collect::<Result<Vec<_>, _>>()?;
-        Ok(Worker { index, graph, replicas, connectors, router })
+        for connector in &graph.connectors {
+            let replicas = (connector.build)(count)?;
+            for (worker, replica) in workers.iter_mut().zip(replicas) {
+                worker.connectors.push(replica);
+            }
+        }
+        Ok(workers)
     }
 
     /// Does one job.
@@ -96,6 +129,9 @@ impl Worker {
             Job::Arrival(arriving) => self.arrive(*arriving, now),
             Job::Payload { pipeline, stage, payload } => {
                 self.advance(smallvec::smallvec![(pipeline, stage, payload)], now);
+            }
+            Job::Share { pipeline, stage, payload } => {
+                self.call(pipeline, stage, now, |processor, out| processor.process(payload, out));
             }
             Job::Run(work) => work(),
             Job::Stop => {}
@@ -201,6 +237,12 @@ impl Worker {
             }
             count(stage.edge.as_deref(), &payload);
             stage.stats.incoming.add(payload.items);
+            if stage.is_shared_out() {
+                for other in (0..self.router.workers()).filter(|other| *other != self.index) {
+                    let payload = payload.clone();
+                    self.router.to_worker(other, Job::Share { pipeline: p, stage: s, payload });
+                }
+            }
             let mut out = Output::at(now);
             if let Some(processor) = &mut self.replicas[p][s] {
                 processor.process(payload, &mut out);

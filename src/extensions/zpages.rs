@@ -214,6 +214,8 @@ mod tests {
             id: ComponentId { kind_name: "zpages".to_owned(), name: None },
             pipeline: String::new(),
             signal: Signal::Logs,
+            ends_in: Vec::new(),
+            budget: 0,
             in_container: false,
             telemetry,
         };

@@ -53,6 +53,14 @@ impl Permit {
         ledger.try_charge(bytes).then(|| Permit::charged(bytes, Arc::clone(ledger)))
     }
 
+    /// Takes more bytes from the same ledger in any case, which the next acquirer waits for. For what
+    /// replaces bytes that are given back in the same breath.
+    #[must_use]
+    pub fn more(&self, bytes: u64) -> Permit {
+        self.0.ledger.charge(bytes);
+        Permit::charged(bytes, Arc::clone(&self.0.ledger))
+    }
+
     /// Accounts for a body that went from `old` to `new` bytes. See `Payload::replace_body`.
     pub(super) fn settle(
         permits: &mut SmallVec<[Permit; 1]>,

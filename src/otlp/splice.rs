@@ -214,8 +214,9 @@ fn each<'a>(
     }
 }
 
+/// The message fields of a message that have one of these numbers, in order.
 #[inline]
-pub(super) fn messages<'a>(message: &'a [u8], numbers: &[u32]) -> impl Iterator<Item = Field<'a>> {
+pub fn messages<'a>(message: &'a [u8], numbers: &[u32]) -> impl Iterator<Item = Field<'a>> {
     let is_message = |field: &Field<'_>| matches!(field.value, FieldValue::Len(_));
     Fields::new(message).flatten().filter(move |f| numbers.contains(&f.number) && is_message(f))
 }

@@ -6,6 +6,7 @@ pub mod memory_limiter;
 pub mod probabilistic_sampler;
 pub mod resource;
 mod sampling;
+pub mod tail_sampling;
 
 use crate::component::{Entry, ProcessorConfig};
 
@@ -16,4 +17,5 @@ pub const ALL: &[Entry<dyn ProcessorConfig>] = &[
     memory_limiter::ENTRY,
     probabilistic_sampler::ENTRY,
     resource::ENTRY,
+    tail_sampling::ENTRY,
 ];

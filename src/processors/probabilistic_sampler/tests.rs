@@ -24,6 +24,8 @@ fn processor(signal: Signal, settings: &str) -> Box<dyn Processor> {
         id: ComponentId { kind_name: "probabilistic_sampler".to_owned(), name: None },
         pipeline: signal.name().to_owned(),
         signal,
+        ends_in: Vec::new(),
+        budget: 0,
         in_container: false,
         telemetry: std::sync::Arc::default(),
     };

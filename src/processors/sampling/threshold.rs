@@ -58,6 +58,26 @@ impl Threshold {
         hex(text).map(|bits| Threshold(bits << (4 * (DIGITS - digits))))
     }
 
+    /// Of the share of what is not rejected, all digits; at least 2^-56, since who was kept had a chance.
+    pub(in crate::processors) fn exact(probability: f64) -> Self {
+        Threshold::of(probability.max(LEAST_PROBABILITY), DIGITS)
+    }
+
+    /// That keeps so many of 2^56.
+    pub(in crate::processors) const fn keeping(units: u64) -> Self {
+        Threshold(END.saturating_sub(units))
+    }
+
+    /// As a number of 56 bits, or 2^56.
+    pub(in crate::processors) const fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// The lowest threshold that rejects these bits; of the largest, one that rejects all.
+    pub(in crate::processors) const fn above(randomness: Randomness) -> Self {
+        Threshold(randomness.0 + 1)
+    }
+
     /// Whether an item with such bits is kept.
     pub(in crate::processors) const fn keeps(self, randomness: Randomness) -> bool {
         randomness.0 >= self.0
@@ -100,6 +120,13 @@ impl Randomness {
         let bucket = u64::from(hash & 0x3FFF);
         let rest = u64::from(hash >> 18);
         Randomness((0x3FFF - bucket) << 42 | (rest ^ rest << 10) << 14 | bucket)
+    }
+
+    /// Bits that a threshold keeps, as evenly spread as `random` is.
+    pub(in crate::processors) fn kept_by(threshold: Threshold, random: u64) -> Self {
+        let room = END - threshold.0.min(END - 1);
+        let above = (u128::from(random) * u128::from(room)) >> 64;
+        Randomness(END - room + u64::try_from(above).unwrap_or(0))
     }
 
     /// From 14 lower-case hexadecimal digits.

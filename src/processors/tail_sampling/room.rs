@@ -1,0 +1,224 @@
+//! Room for one more span. What the arena, the tables and the memory of decisions take together stays
+//! below the limit, and chunks and tables are paid for out of the budget of the process. At the limit,
+//! or where the budget has nothing left, the oldest traces are decided early, with what has come of
+//! them.
+//!
+//! Chunks are given back in order. A trace that outlives its neighbours, since its root came late, would
+//! hold them up: it is copied to the end when more than half of the arena waits for such traces, so the
+//! arena is never more than twice what is alive.
+
+use super::{
+    arena::Position,
+    shard::{Due, Shard},
+};
+use crate::{component::Output, otlp::payload::Permit, telemetry::decisions::Trigger};
+
+/// Of traces at a limit, the part that is decided at once.
+const EARLY_PART: usize = 64;
+
+impl Shard {
+    /// Makes sure that there is room for a span of `len` bytes, and for its trace if it is new. True:
+    /// traces were decided for it.
+    #[inline]
+    pub(super) fn make_room(&mut self, is_new: bool, len: usize, out: &mut Output) -> bool {
+        let limit = self.settings.num_traces;
+        let is_crowded = is_new && limit > 0 && self.traces.len() >= limit && !self.settings.blocks;
+        if is_crowded {
+            self.decide_oldest((limit / EARLY_PART).max(1), Trigger::TooManyTraces, out);
+        } else if is_new {
+            while self.tables_grow() && self.traces.len() > 0 && self.is_at_limit() {
+                self.decide_oldest_chunk(out);
+            }
+        }
+        if self.arena.missing(len) == 0 {
+            return is_crowded;
+        }
+        self.grow(len, out);
+        true
+    }
+
+    /// Whether one more trace makes a table larger.
+    fn tables_grow(&self) -> bool {
+        self.traces.grows() || self.waiting.len() == self.waiting.capacity()
+    }
+
+    fn is_at_limit(&self) -> bool {
+        let queues = self.waiting.capacity() * (size_of::<Due>() + size_of::<(u32, u32)>());
+        self.reserved() + self.traces.growth() + queues > self.settings.max_memory
+    }
+
+    /// Bytes that are held, or will be when the memory of decisions is full.
+    fn reserved(&self) -> usize {
+        let remembered = self.kept.memory() + self.dropped.memory();
+        self.memory() - remembered + self.settings.remembered_bytes.max(remembered)
+    }
+
+    #[cold]
+    fn grow(&mut self, len: usize, out: &mut Output) {
+        loop {
+            let missing = self.arena.missing(len);
+            if missing == 0 {
+                return;
+            }
+            let charge = missing + self.tables().saturating_sub(self.paid);
+            if self.reserved() + missing <= self.settings.max_memory
+                && let Ok(permit) = self.draw(charge)
+            {
+                return self.add_chunk(missing, permit);
+            }
+            if self.compact(out) {
+                continue;
+            }
+            if self.traces.len() == 0 {
+                self.release(out);
+                if self.arena.missing(len) > 0 {
+                    // A span has to have a place; what it overdraws is paid back before others pay.
+                    let permit = self.account().map(|permit| permit.more(charge as u64));
+                    self.add_chunk(missing, permit);
+                }
+                return;
+            }
+            self.decide_oldest_chunk(out);
+        }
+    }
+
+    /// Who pays: the account that the request at hand, or what is held, was paid from.
+    pub(super) fn account(&self) -> Option<&Permit> {
+        self.payer.as_ref().or_else(|| self.arena.permit())
+    }
+
+    /// Bytes from the account, if it has so many. Nothing where nobody keeps accounts.
+    fn draw(&self, bytes: usize) -> Result<Option<Permit>, OutOfBytes> {
+        match self.account() {
+            None => Ok(None),
+            Some(account) => account.try_more(bytes as u64).map(Some).ok_or(OutOfBytes),
+        }
+    }
+
+    fn add_chunk(&mut self, bytes: usize, permit: Option<Permit>) {
+        self.paid = self.paid.max(self.tables());
+        self.arena.grow(bytes, permit);
+    }
+
+    /// Gives back chunks of which no trace waits.
+    pub(super) fn release(&mut self, out: &mut Output) {
+        // What is on its way out may stand in chunks that go.
+        self.flush(out);
+        while let Some((number, generation)) = self.order.front() {
+            if let Some(trace) = self.traces.current(*number, *generation) {
+                let oldest = trace.oldest;
+                let contexts = &mut self.contexts;
+                self.arena.release(Some(oldest), |chunk, used| contexts.forget(chunk, used));
+                return;
+            }
+            self.order.pop_front();
+        }
+        let contexts = &mut self.contexts;
+        self.arena.release(None, |chunk, used| contexts.forget(chunk, used));
+    }
+
+    /// Copies the traces that hold the oldest chunk to the end, where that frees more than it costs.
+    pub(super) fn compact(&mut self, out: &mut Output) -> bool {
+        let in_use = self.arena.capacity() as u64;
+        if self.live * 2 > in_use || self.arena.chunks() < 4 {
+            return false;
+        }
+        let Some(first) = self.front().map(|number| self.traces.entry(number).oldest.chunk())
+        else {
+            return false;
+        };
+        while let Some(number) = self.front() {
+            if self.traces.entry(number).oldest.chunk() != first {
+                break;
+            }
+            self.relocate(number);
+        }
+        self.release(out);
+        true
+    }
+
+    /// The trace with the oldest record.
+    pub(super) fn front(&mut self) -> Option<u32> {
+        while let Some((number, generation)) = self.order.front() {
+            if self.traces.current(*number, *generation).is_some() {
+                return Some(*number);
+            }
+            self.order.pop_front();
+        }
+        None
+    }
+
+    /// Copies the spans of a trace to the end of the arena.
+    fn relocate(&mut self, number: u32) {
+        let trace = self.traces.entry(number);
+        let (generation, root) = (trace.generation, trace.root);
+        let mut records = Vec::new();
+        let mut at = trace.newest;
+        while let Some(record) = self.arena.record(at) {
+            records.push((at, record.context, record.field.to_vec()));
+            at = record.before;
+        }
+        let mut before = Position::NONE;
+        let mut oldest = Position::NONE;
+        let mut new_root = Position::NONE;
+        for (old, context, field) in records.into_iter().rev() {
+            if self.arena.missing(field.len()) > 0 {
+                // A new chunk for now; at least one is given back for it when this is over.
+                let missing = self.arena.missing(field.len());
+                let permit = self.arena.permit().map(|permit| permit.more(missing as u64));
+                self.arena.grow(missing, permit);
+            }
+            before = self.arena.push(before, context, &field);
+            self.contexts.hold(context, before.chunk(), &mut self.arena);
+            if oldest == Position::NONE {
+                oldest = before;
+            }
+            if old == root {
+                new_root = before;
+            }
+        }
+        let trace = self.traces.entry_mut(number);
+        (trace.newest, trace.oldest, trace.root) = (before, oldest, new_root);
+        self.order.pop_front();
+        self.order.push_back((number, generation));
+    }
+
+    /// Decides the traces that hold the oldest chunk.
+    fn decide_oldest_chunk(&mut self, out: &mut Output) {
+        let Some(first) = self.front().map(|number| self.traces.entry(number).oldest.chunk())
+        else {
+            return;
+        };
+        let mut batch = Vec::new();
+        while let Some(number) = self.front() {
+            if self.traces.entry(number).oldest.chunk() != first {
+                break;
+            }
+            batch.push((number, Trigger::OutOfMemory));
+            self.order.pop_front();
+        }
+        self.decide(&batch, out);
+    }
+
+    fn decide_oldest(&mut self, count: usize, trigger: Trigger, out: &mut Output) {
+        let mut batch = Vec::with_capacity(count);
+        while batch.len() < count
+            && let Some(number) = self.front()
+        {
+            batch.push((number, trigger));
+            self.order.pop_front();
+        }
+        self.decide(&batch, out);
+    }
+
+    /// Whether a payload of so many bytes would lead to early decisions.
+    pub(super) fn is_full(&self, bytes: usize) -> bool {
+        let many = self.settings.num_traces;
+        let is_crowded = many > 0 && self.traces.len() >= many;
+        let needed = self.reserved() + bytes + bytes / 8;
+        self.traces.len() > 0 && (is_crowded || needed > self.settings.max_memory)
+    }
+}
+
+/// The account is empty.
+struct OutOfBytes;

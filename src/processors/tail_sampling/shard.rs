@@ -1,0 +1,440 @@
+//! One worker's share of the traces: spans in, decisions at their time, kept spans out.
+//!
+//! ```text
+//! span -> digest, bits -> table: trace known?  -> arena, facts folded        tick -> votes -> kept: emitted
+//!                             \-> remembered?  -> late: goes on, or is left out        \-> dropped: forgotten
+//!                              \-> new trace, deadline in a queue
+//! ```
+//!
+//! The wait is constant, so deadlines are a queue, and so are traces by their first record: the chunks
+//! before the first record of the oldest undecided trace are free.
+//!
+//! Memory stays within its limit: see `room`.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    arena::{Arena, Position},
+    context::{Contexts, Found},
+    decide::Deciding,
+    emit::Emitter,
+    matcher::Matcher,
+    remembered::{DroppedTraces, KeptTraces},
+    settings::{Local, Settings},
+    traces::{Says, Seed, Traces},
+};
+use crate::{
+    component::{Output, Processor},
+    otlp::{
+        Payload, digest,
+        payload::{Permit, Reason},
+        splice::messages,
+        wire::Field,
+    },
+    processors::sampling::TraceState,
+    telemetry::decisions::Trigger,
+};
+
+/// Deadlines are rounded up to these.
+pub(super) const TICK: Duration = Duration::from_millis(100);
+
+/// Spans that are looked at together: their searches in the table overlap, and so do the waits for
+/// memory.
+const BATCH: usize = 32;
+
+/// A trace whose time comes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Due {
+    number: u32,
+    generation: u32,
+    tick: u32,
+}
+
+/// The traces of one worker.
+pub(super) struct Shard {
+    pub(super) settings: Arc<Settings>,
+    /// Which of how many workers this is.
+    index: u32,
+    of: u32,
+    seed: Seed,
+    matcher: Matcher,
+    pub(super) traces: Traces,
+    pub(super) arena: Arena,
+    pub(super) contexts: Contexts,
+    pub(super) kept: KeptTraces,
+    pub(super) dropped: DroppedTraces,
+    pub(super) emitter: Emitter,
+    pub(super) deciding: Deciding,
+    pub(super) local: Local,
+    /// By `decision_wait`.
+    pub(super) waiting: VecDeque<Due>,
+    /// By `decision_wait_after_root_received`.
+    pub(super) rooted: VecDeque<Due>,
+    /// By their oldest record: number and generation.
+    pub(super) order: VecDeque<(u32, u32)>,
+    /// Bytes of the spans of all that wait.
+    pub(super) live: u64,
+    /// Of the request at hand.
+    pub(super) payer: Option<Permit>,
+    /// Bytes of tables that chunks have paid for.
+    pub(super) paid: usize,
+    /// What the gauges have of this shard.
+    shown: (u64, u64),
+}
+
+/// A span of the request at hand.
+struct Arrived<'a> {
+    id: u128,
+    hash: u64,
+    bits: u128,
+    start: u64,
+    end: u64,
+    is_root: bool,
+    says: Option<Says>,
+    field: Field<'a>,
+}
+
+impl Shard {
+    pub(super) fn new(settings: Arc<Settings>, matcher: Matcher, index: usize, of: usize) -> Self {
+        let (index, of) =
+            (u32::try_from(index).unwrap_or(0), u32::try_from(of).unwrap_or(1).max(1));
+        let share = |size: usize| size.div_ceil(of as usize);
+        let seed = Seed::of_process();
+        Shard {
+            index,
+            of,
+            seed,
+            matcher,
+            traces: Traces::new(),
+            arena: Arena::new(settings.max_memory),
+            contexts: Contexts::new(),
+            kept: KeptTraces::new(share(settings.kept_remembered)),
+            dropped: DroppedTraces::new(share(settings.dropped_remembered)),
+            emitter: Emitter::default(),
+            deciding: Deciding::new(&settings),
+            local: Local::new(&settings),
+            waiting: VecDeque::new(),
+            rooted: VecDeque::new(),
+            order: VecDeque::new(),
+            live: 0,
+            payer: None,
+            paid: 0,
+            shown: (0, 0),
+            settings,
+        }
+    }
+
+    #[inline]
+    fn owns(&self, hash: u64) -> bool {
+        // The low half; the table goes by the high one.
+        self.of == 1 || ((hash & 0xFFFF_FFFF) * u64::from(self.of)) >> 32 == u64::from(self.index)
+    }
+
+    /// The hash of a trace id by which everything here goes.
+    pub(super) fn hash(&self, id: u128) -> u64 {
+        self.seed.hash(id)
+    }
+
+    /// Ticks since the epoch of the processor, rounded up.
+    fn tick_of(&self, at: Instant) -> u32 {
+        let since = at.saturating_duration_since(self.settings.epoch);
+        u32::try_from(since.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(u32::MAX)
+    }
+
+    /// Bytes that are held.
+    pub(super) fn memory(&self) -> usize {
+        self.arena.capacity() + self.tables()
+    }
+
+    pub(super) fn tables(&self) -> usize {
+        self.traces.memory()
+            + self.contexts.memory()
+            + self.kept.memory()
+            + self.dropped.memory()
+            + (self.waiting.capacity() + self.rooted.capacity()) * size_of::<Due>()
+            + self.order.capacity() * size_of::<(u32, u32)>()
+    }
+
+    // ---- spans in --------------------------------------------------------------------------
+
+    fn ingest(&mut self, body: &[u8], out: &mut Output) {
+        let mut arrived: Vec<Arrived<'_>> = Vec::with_capacity(BATCH);
+        for entry in messages(body, &[1]) {
+            let mut resource = None;
+            for scope in messages(entry.bytes(), &[2]) {
+                let mut place = Place { entry: entry.bytes(), scope: scope.bytes(), found: None };
+                for field in messages(scope.bytes(), &[2]) {
+                    if let Some(span) = self.look_at(field) {
+                        arrived.push(span);
+                    }
+                    if arrived.len() == BATCH {
+                        self.store(&mut arrived, &mut place, &mut resource, out);
+                    }
+                }
+                self.store(&mut arrived, &mut place, &mut resource, out);
+            }
+        }
+    }
+
+    #[inline]
+    fn look_at<'a>(&mut self, field: Field<'a>) -> Option<Arrived<'a>> {
+        let span = field.bytes();
+        if self.of > 1 && !self.owns(self.seed.hash(number(digest::trace_id(span)))) {
+            return None;
+        }
+        let (digest, bits) = self.matcher.span(span);
+        let id = number(digest.trace_id);
+        let says = if digest.trace_state.is_empty() { None } else { says(digest.trace_state) };
+        Some(Arrived {
+            id,
+            hash: self.seed.hash(id),
+            bits,
+            start: digest.start_time_unix_nano,
+            end: digest.end_time_unix_nano,
+            is_root: digest.parent_span_id.is_empty(),
+            says,
+            field,
+        })
+    }
+
+    /// Puts spans where they belong.
+    fn store(
+        &mut self,
+        arrived: &mut Vec<Arrived<'_>>,
+        place: &mut Place<'_>,
+        resource: &mut Option<(Found, u64)>,
+        out: &mut Output,
+    ) {
+        // The searches begin before the first one ends.
+        let touched = arrived.iter().fold(0, |all, span| all ^ self.traces.touch(upper(span.hash)));
+        std::hint::black_box(touched);
+        let mut last: Option<(u128, u32, u32)> = None;
+        for span in arrived.drain(..) {
+            let mut known = match last {
+                Some((id, number, generation))
+                    if id == span.id && self.traces.current(number, generation).is_some() =>
+                {
+                    Some(number)
+                }
+                _ => self.traces.find(span.id, upper(span.hash)),
+            };
+            if self.make_room(known.is_none(), span.field.whole.len(), out) {
+                // To make room the trace itself may have been decided.
+                known = self.traces.find(span.id, upper(span.hash));
+            }
+            let number = match known {
+                Some(number) => number,
+                None if self.dropped.contains(span.hash) => {
+                    self.local.late_dropped += 1;
+                    out.count_filtered(1);
+                    continue;
+                }
+                None => match self.kept.find(span.id) {
+                    Some(kept) => {
+                        let scope = self.scope(place, resource);
+                        self.late(span.id, span.field, kept, scope.number);
+                        continue;
+                    }
+                    None => self.begin(&span, out),
+                },
+            };
+            let scope = self.scope(place, resource);
+            last = Some((span.id, number, self.traces.entry(number).generation));
+            self.append(number, &span, scope, out);
+        }
+    }
+
+    /// The context of the spans at hand. What was found before may have been given back meanwhile, and
+    /// its number given to another.
+    fn scope(&mut self, place: &mut Place<'_>, resource: &mut Option<(Found, u64)>) -> Found {
+        if let Some((found, version)) = place.found
+            && version == self.contexts.version()
+        {
+            return found;
+        }
+        let parent = match *resource {
+            Some((found, version)) if version == self.contexts.version() => found,
+            _ => self.contexts.resource(place.entry, &mut self.matcher),
+        };
+        let version = self.contexts.version();
+        *resource = Some((parent, version));
+        let found = self.contexts.scope(parent, place.scope);
+        place.found = Some((found, version));
+        found
+    }
+
+    /// A trace begins.
+    fn begin(&mut self, span: &Arrived<'_>, out: &mut Output) -> u32 {
+        self.local.new_traces += 1;
+        let due = self.tick_of(out.now + self.settings.decision_wait);
+        let number = self.traces.insert(span.id, upper(span.hash), due);
+        let generation = self.traces.entry(number).generation;
+        self.waiting.push_back(Due { number, generation, tick: due });
+        self.order.push_back((number, generation));
+        number
+    }
+
+    #[inline]
+    fn append(&mut self, number: u32, span: &Arrived<'_>, scope: Found, out: &mut Output) {
+        let field = span.field.whole;
+        let trace = self.traces.entry_mut(number);
+        let at = self.arena.push(trace.newest, scope.number, field);
+        self.contexts.hold(scope.number, at.chunk(), &mut self.arena);
+        if trace.newest == Position::NONE {
+            trace.oldest = at;
+        }
+        trace.newest = at;
+        let facts = &mut trace.facts;
+        facts.bits |= span.bits | scope.bits;
+        facts.start = facts.start.min(span.start);
+        facts.end = facts.end.max(span.end);
+        facts.spans += 1;
+        facts.bytes += field.len() as u64;
+        self.live += field.len() as u64;
+        let (bytes, generation) = (facts.bytes, trace.generation);
+        if let Some(says) = span.says {
+            // Of several spans the first counts that says something.
+            trace.says.get_or_insert(says);
+        }
+        if span.is_root {
+            trace.root = at;
+            if let Some(wait) = self.settings.after_root {
+                let due = trace.due;
+                let tick = self.tick_of(out.now + wait);
+                if tick < due {
+                    self.rooted.push_back(Due { number, generation, tick });
+                }
+            }
+        }
+        if self.settings.max_trace_bytes > 0 && bytes > self.settings.max_trace_bytes {
+            self.decide(&[(number, Trigger::TooLarge)], out);
+        } else if self.settings.is_span_ingest && self.is_certain(number) {
+            self.decide(&[(number, Trigger::Certain)], out);
+        }
+    }
+
+    // ---- decisions -------------------------------------------------------------------------
+
+    pub(super) fn decide(&mut self, batch: &[(u32, Trigger)], out: &mut Output) {
+        if batch.is_empty() {
+            return;
+        }
+        self.live -= batch.iter().map(|(n, _)| self.traces.entry(*n).facts.bytes).sum::<u64>();
+        self.decide_all(batch, out);
+        self.release(out);
+    }
+
+    /// Takes those whose time has come.
+    fn take_due(&mut self, tick: u32) -> Vec<(u32, Trigger)> {
+        let mut batch: Vec<(u32, Trigger)> = Vec::new();
+        let Shard { rooted, waiting, traces, .. } = self;
+        for (queue, trigger) in [(rooted, Trigger::RootReceived), (waiting, Trigger::WaitElapsed)] {
+            while let Some(due) = queue.front() {
+                let is_there = traces.current(due.number, due.generation).is_some();
+                if is_there && due.tick > tick {
+                    break;
+                }
+                // A trace that stands in both queues is taken once.
+                let is_new = is_there && traces.entry(due.number).due != u32::MAX;
+                if is_new && due.tick <= tick {
+                    traces.entry_mut(due.number).due = u32::MAX;
+                    batch.push((due.number, trigger));
+                }
+                queue.pop_front();
+            }
+        }
+        batch
+    }
+
+    /// Writes what was counted into what everybody sees.
+    fn show(&mut self) {
+        let now = (self.traces.len() as u64, self.memory() as u64);
+        self.local.flush(&self.settings.stats, self.shown, now);
+        self.shown = now;
+    }
+}
+
+/// Where the spans at hand stand.
+struct Place<'a> {
+    entry: &'a [u8],
+    scope: &'a [u8],
+    found: Option<(Found, u64)>,
+}
+
+impl Processor for Shard {
+    fn process(&mut self, mut payload: Payload, out: &mut Output) {
+        if self.settings.blocks && self.is_full(payload.len()) {
+            return out.refuse(payload, Reason::Limited);
+        }
+        // From here on skep answers for the spans; nobody is made to wait for a decision.
+        payload.receipts.clear();
+        self.payer = payload.permits.first().cloned();
+        for segment in &payload.body {
+            self.ingest(segment, out);
+        }
+        self.flush(out);
+        self.payer = None;
+        self.contexts.forget_unused();
+        self.show();
+    }
+
+    fn next_tick(&self) -> Option<Instant> {
+        let due = [self.waiting.front(), self.rooted.front()].into_iter().flatten();
+        let tick = due.map(|due| due.tick).min()?;
+        Some(self.settings.epoch + TICK * tick)
+    }
+
+    fn tick(&mut self, out: &mut Output) {
+        let since = out.now.saturating_duration_since(self.settings.epoch);
+        let tick = u32::try_from(since.as_nanos() / TICK.as_nanos()).unwrap_or(u32::MAX);
+        let began = Instant::now();
+        let batch = self.take_due(tick);
+        if !batch.is_empty() {
+            self.decide(&batch, out);
+            self.settings.stats.tick_millis.record(millis(began));
+        }
+        // A few chunks each time, so that nobody waits long.
+        let _ = (0..8).all(|_| self.compact(out));
+        if self.traces.len() == 0 {
+            self.arena.release_spare();
+        }
+        self.show();
+    }
+
+    fn drain(&mut self, out: &mut Output) {
+        let mut batch = Vec::new();
+        while let Some(number) = self.front() {
+            batch.push((number, Trigger::Shutdown));
+            self.order.pop_front();
+        }
+        self.decide(&batch, out);
+        self.show();
+    }
+}
+
+fn millis(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A trace id as a number; what is none, or of another length, is 0.
+#[inline]
+fn number(id: &[u8]) -> u128 {
+    id.try_into().map_or(0, u128::from_be_bytes)
+}
+
+#[inline]
+fn upper(hash: u64) -> u32 {
+    (hash >> 32) as u32
+}
+
+/// What a `tracestate` says of sampling, if anything.
+#[cold]
+fn says(trace_state: &[u8]) -> Option<Says> {
+    let state = TraceState::parse(trace_state)?;
+    let says = Says { threshold: state.threshold, randomness: state.randomness };
+    (says.threshold.is_some() || says.randomness.is_some()).then_some(says)
+}

@@ -1,0 +1,271 @@
+//! The traces that wait for their decision: a slab of entries, and an open-addressing index on the
+//! trace id into it.
+//!
+//! The index holds a number and 32 bits of the hash in eight bytes, so that it is probed and moved
+//! without looking at entries; a removal shifts back what follows, so there are no tombstones. The
+//! hash is keyed per process: nobody outside can make ids that collide.
+
+use std::sync::OnceLock;
+
+use super::{arena::Position, program::Facts};
+use crate::processors::sampling::{Randomness, Threshold};
+
+/// A trace that waits.
+#[derive(Debug, Clone)]
+pub(super) struct Trace {
+    pub(super) id: u128,
+    pub(super) facts: Facts,
+    /// Newest record.
+    pub(super) newest: Position,
+    /// No record of it is in an older chunk.
+    pub(super) oldest: Position,
+    /// Its root, or none.
+    pub(super) root: Position,
+    /// Tells this trace from others that had or will have the same number.
+    pub(super) generation: u32,
+    /// Tick of its decision.
+    pub(super) due: u32,
+    hash: u32,
+    /// Whether a span of it was sampled by its bits before, and what it says.
+    pub(super) says: Option<Says>,
+}
+
+/// What `ot` of `tracestate` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Says {
+    pub(super) threshold: Option<Threshold>,
+    pub(super) randomness: Option<Randomness>,
+}
+
+/// Keys of the hash.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seed([u64; 2]);
+
+impl Seed {
+    /// The one of this process, so that a trace has the same owner in whatever is built.
+    pub(super) fn of_process() -> Self {
+        static SEED: OnceLock<[u64; 2]> = OnceLock::new();
+        Seed(*SEED.get_or_init(|| [fastrand::u64(..), fastrand::u64(..)]))
+    }
+
+    /// Ids are random as a rule, so one multiplication is enough to mix them (2 ns).
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "halves are what is mixed")]
+    pub(super) fn hash(self, id: u128) -> u64 {
+        let low = u128::from(id as u64 ^ self.0[0]);
+        let high = u128::from((id >> 64) as u64 ^ self.0[1]);
+        let product = low.wrapping_mul(high | 1);
+        let folded = product as u64 ^ (product >> 64) as u64;
+        folded.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ folded >> 29
+    }
+}
+
+/// A slot of the index: number of the entry plus one below, 32 bits of the hash above.
+type Slot = u64;
+
+/// The table.
+#[derive(Debug)]
+pub(super) struct Traces {
+    index: Vec<Slot>,
+    /// In pages, so that growing copies nothing.
+    pages: Vec<Vec<Trace>>,
+    count: usize,
+    free: Vec<u32>,
+    generation: u32,
+}
+
+/// Entries of a page.
+const PAGE: usize = 1 << 8;
+
+#[expect(clippy::cast_possible_truncation, reason = "a slot is two halves")]
+impl Traces {
+    pub(super) fn new() -> Self {
+        let (index, pages, free) = (vec![0; 64], Vec::new(), Vec::new());
+        Traces { index, pages, count: 0, free, generation: 0 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.count - self.free.len()
+    }
+
+    /// Bytes that it takes.
+    pub(super) fn memory(&self) -> usize {
+        let entries = self.pages.len() * PAGE * size_of::<Trace>();
+        self.index.capacity() * 8 + entries + self.free.capacity() * 4
+    }
+
+    /// Whether one more trace takes more memory.
+    pub(super) fn grows(&self) -> bool {
+        self.free.is_empty() && self.count.is_multiple_of(PAGE) || self.is_dense()
+    }
+
+    /// How much more.
+    pub(super) fn growth(&self) -> usize {
+        let index = if self.is_dense() { self.index.len() * 16 } else { 0 };
+        index + PAGE * size_of::<Trace>()
+    }
+
+    fn is_dense(&self) -> bool {
+        (self.len() + 1) * 4 > self.index.len() * 3
+    }
+
+    fn mask(&self) -> usize {
+        self.index.len() - 1
+    }
+
+    /// The slot where a search begins, to have it in the cache when it does.
+    #[inline]
+    pub(super) fn touch(&self, hash: u32) -> u64 {
+        self.index[hash as usize & self.mask()]
+    }
+
+    /// The number of a trace.
+    #[inline]
+    pub(super) fn find(&self, id: u128, hash: u32) -> Option<u32> {
+        let mask = self.mask();
+        let mut at = hash as usize & mask;
+        loop {
+            let slot = self.index[at];
+            if slot == 0 {
+                return None;
+            }
+            let number = (slot as u32) - 1;
+            if (slot >> 32) as u32 == hash && self.entry(number).id == id {
+                return Some(number);
+            }
+            at = (at + 1) & mask;
+        }
+    }
+
+    /// Adds a trace that is not there yet.
+    pub(super) fn insert(&mut self, id: u128, hash: u32, due: u32) -> u32 {
+        if self.is_dense() {
+            self.grow();
+        }
+        self.generation = self.generation.wrapping_add(1);
+        let trace = Trace {
+            id,
+            facts: Facts { start: u64::MAX, ..Facts::default() },
+            newest: Position::NONE,
+            oldest: Position::NONE,
+            root: Position::NONE,
+            generation: self.generation,
+            due,
+            hash,
+            says: None,
+        };
+        let number = if let Some(number) = self.free.pop() {
+            *self.entry_mut(number) = trace;
+            number
+        } else {
+            if self.count.is_multiple_of(PAGE) {
+                self.pages.push(Vec::with_capacity(PAGE));
+            }
+            self.pages[self.count / PAGE].push(trace);
+            self.count += 1;
+            self.count as u32 - 1
+        };
+        self.put(u64::from(hash) << 32 | u64::from(number + 1));
+        number
+    }
+
+    fn put(&mut self, slot: Slot) {
+        let mask = self.mask();
+        let mut at = (slot >> 32) as usize & mask;
+        while self.index[at] != 0 {
+            at = (at + 1) & mask;
+        }
+        self.index[at] = slot;
+    }
+
+    fn grow(&mut self) {
+        let larger = vec![0; self.index.len() * 2];
+        let old = std::mem::replace(&mut self.index, larger);
+        for slot in old.into_iter().filter(|slot| *slot != 0) {
+            self.put(slot);
+        }
+    }
+
+    /// Removes a trace; its number will be another's.
+    pub(super) fn remove(&mut self, number: u32) {
+        let hash = self.entry(number).hash;
+        let mask = self.mask();
+        let wanted = u64::from(hash) << 32 | u64::from(number + 1);
+        let mut hole = hash as usize & mask;
+        while self.index[hole] != wanted {
+            hole = (hole + 1) & mask;
+        }
+        let mut at = hole;
+        loop {
+            at = (at + 1) & mask;
+            let slot = self.index[at];
+            if slot == 0 {
+                break;
+            }
+            let first = (slot >> 32) as usize & mask;
+            // What may stand in the hole: where its search begins is not between the hole and where it stands.
+            if (at.wrapping_sub(first) & mask) >= (at.wrapping_sub(hole) & mask) {
+                self.index[hole] = slot;
+                hole = at;
+            }
+        }
+        self.index[hole] = 0;
+        self.entry_mut(number).generation = 0;
+        self.free.push(number);
+    }
+
+    /// The trace of this number, if it is still the one of that generation.
+    #[inline]
+    pub(super) fn current(&self, number: u32, generation: u32) -> Option<&Trace> {
+        let trace = self.entry(number);
+        (trace.generation == generation && generation != 0).then_some(trace)
+    }
+
+    #[inline]
+    pub(super) fn entry(&self, number: u32) -> &Trace {
+        &self.pages[number as usize / PAGE][number as usize % PAGE]
+    }
+
+    #[inline]
+    pub(super) fn entry_mut(&mut self, number: u32) -> &mut Trace {
+        &mut self.pages[number as usize / PAGE][number as usize % PAGE]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Half of the ids have one hash, so that searches are long.
+        #[test]
+        fn the_table_is_a_map(steps in prop::collection::vec((any::<bool>(), 0..300_u128), 0..2000)) {
+            let (seed, mut table) = (Seed([1, 2]), Traces::new());
+            let hash = |id: u128| if id & 1 == 0 { 7 } else { (seed.hash(id) >> 32) as u32 };
+            let mut model = HashMap::new();
+            for (is_insert, id) in steps {
+                prop_assert_eq!(table.find(id, hash(id)), model.get(&id).copied());
+                match (is_insert, model.get(&id).copied()) {
+                    (true, None) => {
+                        model.insert(id, table.insert(id, hash(id), 0));
+                    }
+                    (false, Some(number)) => {
+                        let generation = table.entry(number).generation;
+                        table.remove(number);
+                        prop_assert!(table.current(number, generation).is_none());
+                        model.remove(&id);
+                    }
+                    _ => {}
+                }
+                prop_assert_eq!(table.len(), model.len());
+            }
+            for (id, number) in &model {
+                prop_assert_eq!(table.find(*id, hash(*id)), Some(*number));
+            }
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! The last decisions of a tail sampler, and why: what `skep explain` and `skep sample` show.
+//!
+//! A ring of a fixed number of decisions, written once per tick and worker, read by whoever asks.
+//! Watchers have no queue of their own: they remember the number of the last decision that they saw,
+//! and one that is too slow is told how many it missed.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use tokio::sync::Notify;
+
+/// How a policy voted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Vote {
+    /// It was not asked, since the decision was made before.
+    #[default]
+    NotAsked,
+    /// For keeping the trace.
+    Sampled,
+    /// Not for it.
+    NotSampled,
+    /// Against it, whatever others say.
+    Dropped,
+    /// Its evaluation went wrong.
+    Error,
+}
+
+impl Vote {
+    /// As metrics and pages have it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Vote::NotAsked => "not_asked",
+            Vote::Sampled => "sampled",
+            Vote::NotSampled => "not_sampled",
+            Vote::Dropped => "dropped",
+            Vote::Error => "error",
+        }
+    }
+}
+
+/// Why a decision was made when it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trigger {
+    /// `decision_wait` was over.
+    WaitElapsed,
+    /// The root had come, and `decision_wait_after_root_received` was over.
+    RootReceived,
+    /// No later span could have changed it (`span-ingest`).
+    Certain,
+    /// The trace was larger than `maximum_trace_size_bytes`.
+    TooLarge,
+    /// More than `num_traces` waited.
+    TooManyTraces,
+    /// `max_memory` or the budget of the process was used up.
+    OutOfMemory,
+    /// skep ended.
+    Shutdown,
+}
+
+impl Trigger {
+    /// All of them.
+    pub const ALL: [Trigger; 7] = [
+        Trigger::WaitElapsed,
+        Trigger::RootReceived,
+        Trigger::Certain,
+        Trigger::TooLarge,
+        Trigger::TooManyTraces,
+        Trigger::OutOfMemory,
+        Trigger::Shutdown,
+    ];
+
+    /// As metrics and pages have it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Trigger::WaitElapsed => "wait_elapsed",
+            Trigger::RootReceived => "root_received",
+            Trigger::Certain => "certain",
+            Trigger::TooLarge => "too_large",
+            Trigger::TooManyTraces => "too_many_traces",
+            Trigger::OutOfMemory => "out_of_memory",
+            Trigger::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// One decision.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision {
+    /// Counts up from 1.
+    pub number: u64,
+    /// When.
+    pub at: SystemTime,
+    /// Of the trace.
+    pub trace_id: [u8; 16],
+    /// Name of the root span; empty where none has come.
+    pub root: String,
+    /// `service.name` of the root, or of any span.
+    pub service: String,
+    /// Spans that had come.
+    pub spans: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// From the first start to the last end.
+    pub duration: Duration,
+    /// Whether its spans went on; in a dry run: would have.
+    pub is_kept: bool,
+    /// Number of the policy that decided.
+    pub policy: Option<usize>,
+    /// One for each policy.
+    pub votes: Vec<Vote>,
+    /// How many traces it stands for; 0 for one that was not kept.
+    pub rate: f64,
+    /// Why then.
+    pub trigger: Trigger,
+}
+
+/// The ring of one processor in one pipeline.
+#[derive(Debug)]
+pub struct Decisions {
+    /// Component id.
+    pub id: String,
+    /// Pipeline id.
+    pub pipeline: String,
+    /// Names of the policies, in the order in which they are asked.
+    pub policies: Vec<String>,
+    /// Whether everything is kept, and the decisions are what would have been.
+    pub is_dry_run: bool,
+    size: usize,
+    ring: Mutex<Ring>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Ring {
+    last: VecDeque<Decision>,
+    /// Number of the next one.
+    next: u64,
+}
+
+/// What a watcher gets.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct News {
+    /// In order.
+    pub decisions: Vec<Decision>,
+    /// Those that came and went since the watcher last looked.
+    pub missed: u64,
+}
+
+impl Decisions {
+    /// A ring that holds `size` decisions.
+    pub fn new(
+        id: &str,
+        pipeline: &str,
+        policies: Vec<String>,
+        is_dry_run: bool,
+        size: usize,
+    ) -> Self {
+        Decisions {
+            id: id.to_owned(),
+            pipeline: pipeline.to_owned(),
+            policies,
+            is_dry_run,
+            size,
+            ring: Mutex::new(Ring { last: VecDeque::new(), next: 1 }),
+            changed: Notify::new(),
+        }
+    }
+
+    /// How many it holds at most.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Adds decisions; `unseen` are those before them that are not worth their place, since more come
+    /// than the ring holds.
+    pub fn add(&self, unseen: u64, decisions: impl IntoIterator<Item = Decision>) {
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        ring.next += unseen;
+        for mut decision in decisions {
+            decision.number = ring.next;
+            ring.next += 1;
+            if ring.last.len() >= self.size {
+                ring.last.pop_front();
+            }
+            ring.last.push_back(decision);
+        }
+        drop(ring);
+        self.changed.notify_waiters();
+    }
+
+    /// Those on a trace that are still remembered, the newest first.
+    pub fn find(&self, trace_id: [u8; 16]) -> Vec<Decision> {
+        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        ring.last.iter().rev().filter(|one| one.trace_id == trace_id).cloned().collect()
+    }
+
+    /// The number of the last decision but `back`.
+    pub fn before_last(&self, back: u64) -> u64 {
+        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        (ring.next - 1).saturating_sub(back)
+    }
+
+    /// Those after number `seen`, at most `limit`.
+    pub fn after(&self, seen: u64, limit: usize) -> News {
+        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = |one: &&Decision| one.number > seen;
+        let from = ring.last.partition_point(|one| !is_new(&one));
+        let decisions: Vec<Decision> = ring.last.iter().skip(from).take(limit).cloned().collect();
+        let first = decisions.first().map_or(ring.next, |one| one.number);
+        News { missed: first.saturating_sub(seen + 1), decisions }
+    }
+
+    /// Ends when there may be new ones; make it before looking, so that none is missed.
+    pub fn changed(&self) -> impl Future<Output = ()> {
+        self.changed.notified()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decision(id: u8) -> Decision {
+        Decision {
+            number: 0,
+            at: SystemTime::UNIX_EPOCH,
+            trace_id: [id; 16],
+            root: String::new(),
+            service: String::new(),
+            spans: 1,
+            bytes: 100,
+            duration: Duration::ZERO,
+            is_kept: true,
+            policy: None,
+            votes: Vec::new(),
+            rate: 1.0,
+            trigger: Trigger::WaitElapsed,
+        }
+    }
+
+    #[test]
+    fn the_last_ones_are_there_and_a_slow_watcher_knows_what_it_missed() {
+        let ring = Decisions::new("tail_sampling", "traces", Vec::new(), false, 3);
+        assert_eq!(ring.after(0, 10), News::default());
+        ring.add(0, (1..=2).map(decision));
+        let news = ring.after(0, 10);
+        assert_eq!((news.decisions.len(), news.missed), (2, 0));
+        ring.add(4, (3..=5).map(decision));
+        assert_eq!(ring.find([2; 16]), []);
+        assert_eq!(ring.find([4; 16]).len(), 1);
+        let news = ring.after(2, 2);
+        assert_eq!((news.decisions[0].number, news.decisions.len(), news.missed), (7, 2, 4));
+        assert_eq!(ring.after(8, 2).decisions[0].trace_id, [5; 16]);
+        assert_eq!(ring.before_last(1), 8);
+        assert_eq!(ring.after(9, 2), News::default());
+    }
+}
