@@ -186,8 +186,7 @@ pub trait ProcessorConfig: fmt::Debug + Send + Sync {
     /// Builds one replica.
     fn build(&self, cx: &BuildContext) -> Result<Box<dyn Processor>, StartError>;
 
-    /// Builds one replica for each worker that runs it. With [`Partition::ByTrace`] every payload is
-    /// shown to all of them; each takes the spans of the traces that it owns and passes over the rest.
+    /// Builds one replica for each worker that runs it.
     fn replicas(
         &self,
         cx: &BuildContext,

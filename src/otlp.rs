@@ -10,6 +10,7 @@ pub mod merge;
 pub mod payload;
 pub mod record;
 pub mod schema;
+pub mod share;
 pub mod splice;
 pub mod split;
 pub mod text;

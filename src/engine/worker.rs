@@ -13,6 +13,7 @@ use crate::{
     otlp::{
         Payload,
         payload::{Outcome, Reason, Receipt},
+        share::{self, TraceHash},
     },
     telemetry::EdgeStats,
 };
@@ -36,14 +37,14 @@ pub enum Job {
         /// The payload.
         payload: Payload,
     },
-    /// A payload of which this worker takes its share, at a stage that is split by trace. It was
-    /// counted by the worker that shares it out.
+    /// What this worker owns of a payload, at a stage that is split by trace. It was counted by the
+    /// worker that cut it.
     Share {
         /// Index into the graph's pipelines.
         pipeline: usize,
         /// Index into its stages.
         stage: usize,
-        /// The whole payload.
+        /// The part.
         payload: Payload,
     },
     /// Work for an exporter: encoding and compressing.
@@ -237,11 +238,9 @@ impl Worker {
             }
             count(stage.edge.as_deref(), &payload);
             stage.stats.incoming.add(payload.items);
-            if stage.is_shared_out() {
-                for other in (0..self.router.workers()).filter(|other| *other != self.index) {
-                    let payload = payload.clone();
-                    self.router.to_worker(other, Job::Share { pipeline: p, stage: s, payload });
-                }
+            if stage.is_shared_out() && self.router.workers() > 1 {
+                self.share_out(p, s, payload, now, &mut work);
+                continue;
             }
             let mut out = Output::at(now);
             if let Some(processor) = &mut self.replicas[p][s] {
@@ -249,6 +248,22 @@ impl Worker {
             }
             self.collect(p, s, &mut out, &mut work);
         }
+    }
+
+    /// Gives each worker its share of a payload, this one too.
+    fn share_out(&mut self, p: usize, s: usize, payload: Payload, now: Instant, work: &mut Work) {
+        let parts = share::by_trace(&payload, self.router.workers(), TraceHash::of_process());
+        drop(payload);
+        let mut out = Output::at(now);
+        for (worker, part) in parts.into_iter().enumerate() {
+            let Some(payload) = part else { continue };
+            if worker != self.index {
+                self.router.to_worker(worker, Job::Share { pipeline: p, stage: s, payload });
+            } else if let Some(processor) = &mut self.replicas[p][s] {
+                processor.process(payload, &mut out);
+            }
+        }
+        self.collect(p, s, &mut out, work);
     }
 
     /// Calls one processor outside the flow of a payload, then lets what it emits go on.

@@ -5,7 +5,10 @@
 //! passed over by its length, which leaves 40 ns for a span of 740 bytes (`benches/tail_sampling`).
 //! For spans that passed the door check; of others it tells what stands before the first fault.
 
-use super::wire::{FieldValue, Fields};
+use super::{
+    view::{Text, Value},
+    wire::{FieldValue, Fields},
+};
 
 /// A span in short. Of a field that is set twice the last one counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -36,39 +39,80 @@ impl<'a> Digest<'a> {
         let mut digest = Digest::default();
         let mut rest = span;
         loop {
-            // Attributes stand in a row, are most of a span, and have short lengths.
+            // Fields as every encoder writes them; field by field the walk takes twice the time.
             match rest {
+                // Attributes stand in a row and are most of a span.
                 [ATTRIBUTES, len @ 0..0x80, tail @ ..] => {
                     let Some((one, tail)) = tail.split_at_checked(usize::from(*len)) else { break };
                     attribute(one);
                     rest = tail;
-                    continue;
                 }
                 [ATTRIBUTES, low, high @ 0..0x80, tail @ ..] => {
                     let len = usize::from(*low & 0x7F) | usize::from(*high) << 7;
                     let Some((one, tail)) = tail.split_at_checked(len) else { break };
                     attribute(one);
                     rest = tail;
-                    continue;
                 }
-                _ => {}
-            }
-            let mut fields = Fields::new(rest);
-            let Some(Ok(field)) = fields.next() else { break };
-            rest = fields.rest();
-            match (field.number, field.value) {
-                (1, FieldValue::Len(id)) => digest.trace_id = id,
-                (3, FieldValue::Len(text)) => digest.trace_state = text,
-                (4, FieldValue::Len(id)) => digest.parent_span_id = id,
-                (7, FieldValue::Fixed64(time)) => digest.start_time_unix_nano = time,
-                (8, FieldValue::Fixed64(time)) => digest.end_time_unix_nano = time,
-                (9, FieldValue::Len(one)) => attribute(one),
-                (15, FieldValue::Len(status)) => digest.read_status(status),
-                (16, FieldValue::Fixed32(flags)) => digest.flags = flags,
-                _ => {}
+                [tag @ (0x0A | 0x12 | 0x1A | 0x22 | 0x2A | 0x7A), len @ 0..0x80, tail @ ..] => {
+                    let Some((value, tail)) = tail.split_at_checked(usize::from(*len)) else {
+                        break;
+                    };
+                    match tag {
+                        0x0A => digest.trace_id = value,
+                        0x1A => digest.trace_state = value,
+                        0x22 => digest.parent_span_id = value,
+                        0x7A => digest.read_status(value),
+                        _ => {}
+                    }
+                    rest = tail;
+                }
+                [tag @ (0x39 | 0x41), tail @ ..] => {
+                    let Some((time, tail)) = tail.split_first_chunk() else { break };
+                    let time = u64::from_le_bytes(*time);
+                    if *tag == 0x39 {
+                        digest.start_time_unix_nano = time;
+                    } else {
+                        digest.end_time_unix_nano = time;
+                    }
+                    rest = tail;
+                }
+                [0x30, 0..0x80, tail @ ..] => rest = tail,
+                [0x85, 0x01, tail @ ..] => {
+                    let Some((flags, tail)) = tail.split_first_chunk() else { break };
+                    digest.flags = u32::from_le_bytes(*flags);
+                    rest = tail;
+                }
+                [] => break,
+                _ => match digest.read_any(rest, &mut attribute) {
+                    Some(tail) => rest = tail,
+                    None => break,
+                },
             }
         }
         digest
+    }
+
+    /// Reads a field in any form, and gives what comes after it.
+    #[cold]
+    fn read_any(
+        &mut self,
+        rest: &'a [u8],
+        attribute: &mut impl FnMut(&'a [u8]),
+    ) -> Option<&'a [u8]> {
+        let mut fields = Fields::new(rest);
+        let field = fields.next()?.ok()?;
+        match (field.number, field.value) {
+            (1, FieldValue::Len(id)) => self.trace_id = id,
+            (3, FieldValue::Len(text)) => self.trace_state = text,
+            (4, FieldValue::Len(id)) => self.parent_span_id = id,
+            (7, FieldValue::Fixed64(time)) => self.start_time_unix_nano = time,
+            (8, FieldValue::Fixed64(time)) => self.end_time_unix_nano = time,
+            (9, FieldValue::Len(one)) => attribute(one),
+            (15, FieldValue::Len(status)) => self.read_status(status),
+            (16, FieldValue::Fixed32(flags)) => self.flags = flags,
+            _ => {}
+        }
+        Some(fields.rest())
     }
 
     /// Several parts of a status are one: a code that is not in a later part stays.
@@ -97,6 +141,92 @@ pub fn trace_id(span: &[u8]) -> &[u8] {
     let is_id = |number, value| number == 1 && matches!(value, FieldValue::Len(_));
     let mut fields = Fields::new(span).map_while(Result::ok);
     fields.find(|field| is_id(field.number, field.value)).map_or(&[], |field| field.bytes())
+}
+
+/// A span in a scope entry, or a scope entry in a resource entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InnerField<'a> {
+    /// The whole field, tag and length included.
+    pub whole: &'a [u8],
+    /// The message in it.
+    pub inner: &'a [u8],
+}
+
+/// A field of a scope or resource entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part<'a> {
+    /// A span, or a scope entry.
+    Inner(InnerField<'a>),
+    /// Any other, whole.
+    Other(&'a [u8]),
+}
+
+/// The fields of a scope or resource entry: both have what they hold in field 2.
+#[inline]
+pub fn parts(entry: &[u8]) -> impl Iterator<Item = Part<'_>> {
+    let mut rest = entry;
+    std::iter::from_fn(move || {
+        if let Some((field, tail)) = inner_field(rest) {
+            rest = tail;
+            return Some(Part::Inner(field));
+        }
+        let mut fields = Fields::new(rest);
+        let field = fields.next()?.ok()?;
+        rest = fields.rest();
+        Some(match field.value {
+            FieldValue::Len(inner) if field.number == 2 => {
+                Part::Inner(InnerField { whole: field.whole, inner })
+            }
+            _ => Part::Other(field.whole),
+        })
+    })
+}
+
+/// The spans of a scope entry, a `ScopeSpans` message, in order.
+#[inline]
+pub fn spans(scope: &[u8]) -> impl Iterator<Item = InnerField<'_>> {
+    parts(scope).filter_map(|part| match part {
+        Part::Inner(field) => Some(field),
+        Part::Other(_) => None,
+    })
+}
+
+/// What encoders write of 128 to 16 383 bytes in field 2, at the begin of `bytes`, and what comes after it.
+#[inline]
+fn inner_field(bytes: &[u8]) -> Option<(InnerField<'_>, &[u8])> {
+    let [0x12, low @ 0x80..=0xFF, high @ 0..0x80, ..] = bytes else { return None };
+    let len = usize::from(*low & 0x7F) | usize::from(*high) << 7;
+    let (whole, tail) = bytes.split_at_checked(3 + len)?;
+    Some((InnerField { whole, inner: &whole[3..] }, tail))
+}
+
+/// The span in a whole field of a scope entry; nothing where it is none.
+#[inline]
+pub fn span_in(whole: &[u8]) -> &[u8] {
+    match inner_field(whole) {
+        Some((field, [])) => field.inner,
+        _ => spans(whole).next().map_or(&[], |field| field.inner),
+    }
+}
+
+/// An `AnyValue` that is a text, a number or a truth as encoders write it; none for any other.
+#[inline]
+pub fn scalar(any: &[u8]) -> Option<Value<'_>> {
+    match any {
+        [0x0A, len @ 0..0x80, text @ ..] if text.len() == usize::from(*len) => {
+            Some(Value::String(Text(text)))
+        }
+        [0x10, truth @ 0..0x80] => Some(Value::Bool(*truth != 0)),
+        [0x18, number @ 0..0x80] => Some(Value::Int(i64::from(*number))),
+        [0x18, low, high @ 0..0x80] => {
+            Some(Value::Int(i64::from(*low & 0x7F) | i64::from(*high) << 7))
+        }
+        [0x21, double @ ..] => {
+            let bits = u64::from_le_bytes(double.try_into().ok()?);
+            Some(Value::Double(f64::from_bits(bits)))
+        }
+        _ => None,
+    }
 }
 
 /// Key and `AnyValue` of a `KeyValue` that has both once, in this order, as encoders write it. Others
@@ -129,18 +259,18 @@ mod tests {
         wild::{self, OneOfs},
     };
 
-    fn spans(request: &[u8]) -> impl Iterator<Item = &[u8]> {
-        messages(request, &[1])
-            .flat_map(|entry| messages(entry.bytes(), &[2]))
-            .flat_map(|scope| messages(scope.bytes(), &[2]))
-            .map(|span| span.bytes())
+    fn scopes(request: &[u8]) -> impl Iterator<Item = &[u8]> {
+        let entries = messages(request, &[1]);
+        entries.flat_map(|entry| messages(entry.bytes(), &[2])).map(|scope| scope.bytes())
     }
 
     proptest! {
         #[test]
         fn a_digest_says_what_the_view_says(seed: u64) {
             let request = wild::request(Signal::Traces, seed, OneOfs::Mixed);
-            for bytes in spans(&request) {
+            for field in scopes(&request).flat_map(spans) {
+                let bytes = field.inner;
+                prop_assert_eq!(span_in(field.whole), bytes);
                 let mut attributes = Vec::new();
                 let digest = Digest::read(bytes, |one| attributes.push(one));
                 let span = Span::from(Message::new(bytes));
@@ -158,7 +288,10 @@ mod tests {
                 for (own, view) in attributes.iter().zip(span.attributes()) {
                     if let Some((key, any)) = key_value(own) {
                         prop_assert_eq!(key, view.key.0);
-                        let value = crate::otlp::view::Value::from(Message::new(any));
+                        let value = Value::from(Message::new(any));
+                        if let Some(scalar) = scalar(any) {
+                            prop_assert_eq!(format!("{scalar:?}"), format!("{value:?}"));
+                        }
                         prop_assert_eq!(
                             format!("{value:?}"),
                             format!("{:?}", view.value.unwrap_or_default())
@@ -171,10 +304,23 @@ mod tests {
         }
 
         #[test]
+        fn spans_are_those_of_the_message(seed: u64) {
+            let request = wild::request(Signal::Traces, seed, OneOfs::Mixed);
+            for scope in scopes(&request) {
+                let all: Vec<_> = spans(scope).map(|field| (field.whole, field.inner)).collect();
+                let expected: Vec<_> =
+                    messages(scope, &[2]).map(|field| (field.whole, field.bytes())).collect();
+                prop_assert_eq!(all, expected);
+            }
+        }
+
+        #[test]
         fn any_bytes_are_read_without_a_panic(bytes: Vec<u8>) {
             let mut shown = 0;
             Digest::read(&bytes, |one| shown += one.len() + usize::from(key_value(one).is_some()));
             prop_assert!(shown <= bytes.len() && trace_id(&bytes).len() <= bytes.len());
+            let all: usize = spans(&bytes).map(|field| span_in(field.whole).len()).sum();
+            prop_assert!(all <= bytes.len() && scalar(&bytes).is_none_or(|_| bytes.len() > 1));
         }
     }
 

@@ -221,6 +221,13 @@ pub fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
+/// Appends the tag and the length of a length-delimited field, whose `len` bytes are to follow.
+#[inline]
+pub fn put_header(out: &mut Vec<u8>, number: u32, len: usize) {
+    put_varint(out, tag(number, WireType::Len));
+    put_varint(out, len as u64);
+}
+
 /// Bytes that [`put_bytes`] appends for a value of `len` bytes.
 #[inline]
 pub const fn bytes_field_len(number: u32, len: usize) -> usize {

@@ -323,9 +323,10 @@ impl ProcessorConfig for Config {
         count: usize,
     ) -> Result<Vec<Box<dyn Processor>>, StartError> {
         let settings = Arc::new(self.settings(cx, count));
-        let shard = |index| {
-            let matcher = settings.program.matcher.clone();
-            Box::new(Shard::new(Arc::clone(&settings), matcher, index, count)) as Box<dyn Processor>
+        let shard = |_| {
+            // Of its own: clones of an expression share scratch space, which workers would fight for.
+            let matcher = compile(&self.policies).matcher;
+            Box::new(Shard::new(Arc::clone(&settings), matcher, count)) as Box<dyn Processor>
         };
         Ok((0..count).map(shard).collect())
     }

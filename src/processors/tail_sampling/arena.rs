@@ -56,7 +56,9 @@ pub(super) struct Arena {
     chunks: VecDeque<Chunk>,
     /// Number of the first one.
     first: u32,
-    spare: Option<Chunk>,
+    /// Emptied ones for the next time: fresh memory costs a page fault for each 4 KiB, which is more
+    /// than copying what goes into it.
+    spare: Vec<Chunk>,
     chunk_size: usize,
     /// Bytes of all chunks.
     capacity: usize,
@@ -65,7 +67,7 @@ pub(super) struct Arena {
 impl Arena {
     pub(super) fn new(limit: usize) -> Self {
         let chunk_size = (limit / 16).clamp(4 << 10, CHUNK);
-        Arena { chunks: VecDeque::new(), first: 0, spare: None, chunk_size, capacity: 0 }
+        Arena { chunks: VecDeque::new(), first: 0, spare: Vec::new(), chunk_size, capacity: 0 }
     }
 
     /// Bytes that it has, whether they are in use or not.
@@ -81,7 +83,7 @@ impl Arena {
         if self.chunks.back().is_some_and(has_room) {
             return 0;
         }
-        if self.spare.as_ref().is_some_and(has_room) {
+        if self.spare.last().is_some_and(has_room) {
             return 0;
         }
         needed.max(self.chunk_size)
@@ -89,7 +91,6 @@ impl Arena {
 
     /// Adds a chunk of so many bytes, which `permit` pays for.
     pub(super) fn grow(&mut self, bytes: usize, permit: Option<Permit>) {
-        self.release_spare();
         let bytes = Vec::with_capacity(bytes);
         self.capacity += bytes.capacity();
         self.chunks.push_back(Chunk { bytes, permit, contexts: Vec::new() });
@@ -102,7 +103,7 @@ impl Arena {
         let needed = HEADER + field.len();
         let is_full = |chunk: &Chunk| chunk.bytes.capacity() - chunk.bytes.len() < needed;
         if self.chunks.back().is_none_or(is_full)
-            && let Some(spare) = self.spare.take()
+            && let Some(spare) = self.spare.pop()
         {
             self.chunks.push_back(spare);
         }
@@ -152,20 +153,21 @@ impl Arena {
         }
     }
 
-    /// Keeps one chunk for the next time; others go.
+    /// Keeps an eighth of the chunks for the next time; others go.
     fn recycle(&mut self, mut chunk: Chunk) {
-        if self.spare.is_none() && chunk.bytes.capacity() == self.chunk_size {
+        let is_usual = chunk.bytes.capacity() == self.chunk_size;
+        if is_usual && self.spare.len() <= self.chunks.len() / 8 {
             chunk.bytes.clear();
             chunk.contexts.clear();
-            self.spare = Some(chunk);
+            self.spare.push(chunk);
         } else {
             self.capacity -= chunk.bytes.capacity();
         }
     }
 
-    /// Gives back the chunk that is kept for the next time.
-    pub(super) fn release_spare(&mut self) {
-        if let Some(spare) = self.spare.take() {
+    /// Gives back chunks that are kept for the next time, but so many.
+    pub(super) fn release_spare(&mut self, but: usize) {
+        for spare in self.spare.drain(but.min(self.spare.len())..) {
             self.capacity -= spare.bytes.capacity();
         }
     }
@@ -177,6 +179,6 @@ impl Arena {
 
     /// Any permit, to draw on the same account.
     pub(super) fn permit(&self) -> Option<&Permit> {
-        self.chunks.back().or(self.spare.as_ref()).and_then(|chunk| chunk.permit.as_ref())
+        self.chunks.back().or(self.spare.last()).and_then(|chunk| chunk.permit.as_ref())
     }
 }

@@ -23,8 +23,8 @@ use super::{
 use crate::{
     component::Output,
     otlp::{
+        digest,
         view::{Message, Span},
-        wire::{Field, Fields},
     },
     processors::sampling::{Randomness, Threshold},
     telemetry::decisions::{Decision, Trigger, Vote},
@@ -81,7 +81,7 @@ fn unrelated_bits(id: u128) -> u64 {
 /// The bits that a trace is sampled by, and whether somebody said so.
 fn bits_of(trace: &Trace) -> (Randomness, bool) {
     let own = || Randomness::of_trace(&trace.id.to_be_bytes()).unwrap_or(Randomness::LEAST);
-    let said = trace.says.and_then(|says| says.randomness);
+    let said = trace.says.as_ref().and_then(|says| says.randomness);
     (said.unwrap_or_else(own), trace.says.is_some())
 }
 
@@ -250,7 +250,7 @@ impl Shard {
         let trace = self.traces.entry(one.number);
         let (id, facts, newest) = (trace.id, trace.facts, trace.newest);
         let (upstream, by_bits) =
-            (trace.says.and_then(|says| says.threshold), trace.says.is_some());
+            (trace.says.as_ref().and_then(|says| says.threshold), trace.says.is_some());
         let always = Answer { probability: 1.0, threshold: Threshold::ALWAYS, is_salted: false };
         let Outcome { is_kept, is_dropped, policy } = one.outcome;
         let counter = match (is_kept, is_dropped) {
@@ -261,7 +261,7 @@ impl Shard {
         *counter += 1;
         if !is_kept && !settings.is_dry_run {
             out.count_filtered(facts.spans);
-            self.dropped.insert(self.hash(id));
+            self.dropped.insert(self.hash_of(id));
             return always;
         }
         let policy = policy.unwrap_or(usize::from(u16::MAX));
@@ -305,7 +305,7 @@ impl Shard {
                     weigher.weigh(&settings.program, &facts, by_bits, said, cuts)
                 };
                 let from = self.emitter.written.len();
-                let span = content(record.field);
+                let span = digest::span_in(record.field);
                 if !mark::write(span, &mark, weigh, &mut self.emitter.written) {
                     self.local.unparseable += 1;
                 }
@@ -328,7 +328,7 @@ impl Shard {
     }
 
     /// A span of a trace that was kept before goes on at once, as its trace did.
-    pub(super) fn late(&mut self, id: u128, field: Field<'_>, kept: Kept, scope: u32) {
+    pub(super) fn late(&mut self, id: u128, field: &[u8], kept: Kept, scope: u32) {
         let settings = Arc::clone(&self.settings);
         self.local.late_kept += 1;
         let reasons = self.deciding.reasons.get(usize::from(kept.policy));
@@ -352,7 +352,7 @@ impl Shard {
             Answer { probability: threshold.probability(), threshold, is_salted: false }
         };
         let from = self.emitter.written.len();
-        if !mark::write(field.bytes(), &mark, weigh, &mut self.emitter.written) {
+        if !mark::write(digest::span_in(field), &mark, weigh, &mut self.emitter.written) {
             self.local.unparseable += 1;
         }
         self.emitter.take_written((self.contexts.parent(scope), scope), from);
@@ -369,7 +369,7 @@ impl Shard {
         let Facts { start, end, spans, bytes, .. } = trace.facts;
         let seen = self.arena.record(trace.root).or_else(|| self.arena.record(trace.newest));
         let root = self.arena.record(trace.root).map(|record| {
-            let span = Span::from(Message::new(content(record.field)));
+            let span = Span::from(Message::new(digest::span_in(record.field)));
             span.name.to_str().into_owned()
         });
         let service = seen.map(|record| self.contexts.service(record.context).to_owned());
@@ -389,9 +389,4 @@ impl Shard {
             trigger: one.trigger,
         }
     }
-}
-
-/// The span in a field of a scope entry.
-fn content(field: &[u8]) -> &[u8] {
-    Fields::new(field).next().and_then(Result::ok).map_or(&[], |field| field.bytes())
 }

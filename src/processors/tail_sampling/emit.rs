@@ -12,7 +12,7 @@ use crate::{
     otlp::{
         Payload, Signal,
         payload::Permit,
-        wire::{WireType, bytes_field_len, put_varint, tag},
+        wire::{bytes_field_len, put_header},
     },
 };
 
@@ -134,9 +134,4 @@ impl Emitter {
         debug_assert_eq!(out.len(), total);
         out
     }
-}
-
-fn put_header(out: &mut Vec<u8>, number: u32, len: usize) {
-    put_varint(out, tag(number, WireType::Len));
-    put_varint(out, len as u64);
 }

@@ -169,7 +169,8 @@ impl Matcher {
         let Some((_, tests)) = self.keys.iter_mut().find(|(known, _)| known == key) else {
             return 0;
         };
-        verdicts(tests, Value::from(Message::new(any)))
+        let value = digest::scalar(any).unwrap_or_else(|| Value::from(Message::new(any)));
+        verdicts(tests, value)
     }
 
     #[cold]

@@ -101,6 +101,12 @@ impl DroppedTraces {
         self.young.insert(hash);
     }
 
+    /// Looks at where it would stand, to have that in the cache later.
+    #[inline]
+    pub(super) fn touch(&self, hash: u64) -> u64 {
+        self.young.touch(hash) ^ self.old.touch(hash)
+    }
+
     #[inline]
     pub(super) fn contains(&mut self, hash: u64) -> bool {
         if self.young.contains(hash) {
@@ -137,6 +143,11 @@ impl Fingerprints {
             at = (at + 1) & mask;
         }
         at
+    }
+
+    #[inline]
+    fn touch(&self, hash: u64) -> u64 {
+        self.slots.get(hash as usize & self.slots.len().wrapping_sub(1)).copied().unwrap_or(0)
     }
 
     #[inline]

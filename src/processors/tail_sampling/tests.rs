@@ -17,7 +17,11 @@ use super::{Config, ENTRY};
 use crate::{
     component::{BuildContext, ComponentId, Output, Processor, ProcessorConfig},
     config::{Problems, yaml},
-    otlp::{Payload, Signal, check::Utf8},
+    otlp::{
+        Payload, Signal,
+        check::Utf8,
+        share::{TraceHash, by_trace},
+    },
     telemetry::{
         Telemetry,
         decisions::{Decision, Trigger, Vote},
@@ -87,8 +91,15 @@ impl Sampler {
 
     pub(super) fn send_payload(&mut self, payload: &Payload) -> Vec<ResourceSpans> {
         let mut out = Output::at(self.now);
-        for shard in &mut self.shards {
-            shard.process(payload.clone(), &mut out);
+        if let [only] = &mut self.shards[..] {
+            only.process(payload.clone(), &mut out);
+        } else {
+            let parts = by_trace(payload, self.shards.len(), TraceHash::of_process());
+            for (shard, part) in self.shards.iter_mut().zip(parts) {
+                if let Some(part) = part {
+                    shard.process(part, &mut out);
+                }
+            }
         }
         self.collect(out)
     }

@@ -5,8 +5,6 @@
 //! without looking at entries; a removal shifts back what follows, so there are no tombstones. The
 //! hash is keyed per process: nobody outside can make ids that collide.
 
-use std::sync::OnceLock;
-
 use super::{arena::Position, program::Facts};
 use crate::processors::sampling::{Randomness, Threshold};
 
@@ -27,7 +25,7 @@ pub(super) struct Trace {
     pub(super) due: u32,
     hash: u32,
     /// Whether a span of it was sampled by its bits before, and what it says.
-    pub(super) says: Option<Says>,
+    pub(super) says: Option<Box<Says>>,
 }
 
 /// What `ot` of `tracestate` says.
@@ -35,29 +33,6 @@ pub(super) struct Trace {
 pub(super) struct Says {
     pub(super) threshold: Option<Threshold>,
     pub(super) randomness: Option<Randomness>,
-}
-
-/// Keys of the hash.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Seed([u64; 2]);
-
-impl Seed {
-    /// The one of this process, so that a trace has the same owner in whatever is built.
-    pub(super) fn of_process() -> Self {
-        static SEED: OnceLock<[u64; 2]> = OnceLock::new();
-        Seed(*SEED.get_or_init(|| [fastrand::u64(..), fastrand::u64(..)]))
-    }
-
-    /// Ids are random as a rule, so one multiplication is enough to mix them (2 ns).
-    #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "halves are what is mixed")]
-    pub(super) fn hash(self, id: u128) -> u64 {
-        let low = u128::from(id as u64 ^ self.0[0]);
-        let high = u128::from((id >> 64) as u64 ^ self.0[1]);
-        let product = low.wrapping_mul(high | 1);
-        let folded = product as u64 ^ (product >> 64) as u64;
-        folded.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ folded >> 29
-    }
 }
 
 /// A slot of the index: number of the entry plus one below, 32 bits of the hash above.
@@ -117,6 +92,13 @@ impl Traces {
     #[inline]
     pub(super) fn touch(&self, hash: u32) -> u64 {
         self.index[hash as usize & self.mask()]
+    }
+
+    /// The entry in that slot, likewise.
+    #[inline]
+    pub(super) fn touch_entry(&self, slot: u64) -> u64 {
+        let number = slot as u32;
+        if number == 0 { 0 } else { self.entry(number - 1).facts.end }
     }
 
     /// The number of a trace.
@@ -239,13 +221,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::otlp::share::TraceHash;
 
     proptest! {
         /// Half of the ids have one hash, so that searches are long.
         #[test]
         fn the_table_is_a_map(steps in prop::collection::vec((any::<bool>(), 0..300_u128), 0..2000)) {
-            let (seed, mut table) = (Seed([1, 2]), Traces::new());
-            let hash = |id: u128| if id & 1 == 0 { 7 } else { (seed.hash(id) >> 32) as u32 };
+            let (hashes, mut table) = (TraceHash::of_process(), Traces::new());
+            let hash = |id: u128| if id & 1 == 0 { 7 } else { (hashes.hash(id) >> 32) as u32 };
             let mut model = HashMap::new();
             for (is_insert, id) in steps {
                 prop_assert_eq!(table.find(id, hash(id)), model.get(&id).copied());
