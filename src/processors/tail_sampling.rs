@@ -403,3 +403,5 @@ fn to_usize(bytes: u64) -> usize {
 mod simulation;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod weighing;

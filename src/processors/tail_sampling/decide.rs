@@ -251,7 +251,7 @@ impl Shard {
         let (id, facts, newest) = (trace.id, trace.facts, trace.newest);
         let (upstream, by_bits) =
             (trace.says.as_ref().and_then(|says| says.threshold), trace.says.is_some());
-        let always = Answer { probability: 1.0, threshold: Threshold::ALWAYS, is_salted: false };
+        let always = Answer { probability: 1.0, threshold: Threshold::ALWAYS, is_detached: false };
         let Outcome { is_kept, is_dropped, policy } = one.outcome;
         let counter = match (is_kept, is_dropped) {
             (true, _) => &mut self.local.sampled,
@@ -280,7 +280,7 @@ impl Shard {
             Kept {
                 policy: u16::try_from(policy).unwrap_or(u16::MAX),
                 threshold: own.threshold,
-                is_salted: own.is_salted,
+                is_detached: own.is_detached,
                 is_dry: !is_kept,
             },
         );
@@ -343,13 +343,13 @@ impl Shard {
         let mark = Mark { attributes: &attributes, weights, random: unrelated_bits(id) };
         let weigh = |said: Option<Threshold>| {
             let before = said.unwrap_or(Threshold::ALWAYS);
-            if kept.is_salted {
+            if kept.is_detached {
                 let probability = kept.threshold.probability() * before.probability();
                 let threshold = Threshold::exact(probability);
-                return Answer { probability, threshold, is_salted: true };
+                return Answer { probability, threshold, is_detached: true };
             }
             let threshold = before.max(kept.threshold);
-            Answer { probability: threshold.probability(), threshold, is_salted: false }
+            Answer { probability: threshold.probability(), threshold, is_detached: false }
         };
         let from = self.emitter.written.len();
         if !mark::write(digest::span_in(field), &mark, weigh, &mut self.emitter.written) {

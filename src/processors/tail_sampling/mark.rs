@@ -98,7 +98,7 @@ fn weighted(
     let text = state.as_ref().filter(|_| mark.weights.tracestate).map(|state| {
         let mut state = state.clone();
         state.threshold = Some(before.map_or(answer.threshold, |own| own.max(answer.threshold)));
-        if answer.is_salted && state.randomness.is_none() {
+        if answer.is_detached && state.randomness.is_none() {
             // A later sampler has to find bits that agree with the threshold; which is all that is
             // known of them.
             state.randomness = Some(Randomness::kept_by(answer.threshold, mark.random));

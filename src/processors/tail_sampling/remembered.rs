@@ -19,7 +19,7 @@ pub(super) struct Kept {
     /// The share that the tail sampler kept of traces like it, as a threshold.
     pub(super) threshold: Threshold,
     /// See [`super::weight::Answer`].
-    pub(super) is_salted: bool,
+    pub(super) is_detached: bool,
     /// Whether a dry run kept it.
     pub(super) is_dry: bool,
 }
@@ -200,8 +200,12 @@ mod tests {
     #[test]
     fn kept_traces_are_remembered_as_long_as_there_is_room() {
         let mut kept = KeptTraces::new(100);
-        let one =
-            |policy| Kept { policy, threshold: Threshold::ALWAYS, is_salted: false, is_dry: false };
+        let one = |policy| Kept {
+            policy,
+            threshold: Threshold::ALWAYS,
+            is_detached: false,
+            is_dry: false,
+        };
         for i in 0..1000_u16 {
             kept.insert(i.into(), one(i));
             assert_eq!(kept.find(0), Some(one(0)), "{i}");

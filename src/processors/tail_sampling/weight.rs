@@ -45,8 +45,9 @@ pub(super) struct Answer {
     pub(super) probability: f64,
     /// The same as a threshold.
     pub(super) threshold: Threshold,
-    /// Whether salts have a part in it, so that the bits of the trace may be below the threshold.
-    pub(super) is_salted: bool,
+    /// Whether the bits of the trace may be below the threshold: where salts have a part in it, or
+    /// where a `not` keeps what has small bits.
+    pub(super) is_detached: bool,
 }
 
 impl Weigher {
@@ -88,7 +89,7 @@ impl Weigher {
         let certain = is_kept(&program.rules, facts, &mut Unknown);
         let answer = if certain == Some(true) {
             let probability = before.probability();
-            Answer { probability, threshold: before, is_salted: false }
+            Answer { probability, threshold: before, is_detached: false }
         } else {
             self.sum(program, facts, by_bits, before, limits)
         };
@@ -122,13 +123,15 @@ impl Weigher {
         let mut sums = Sums { kept: 0.0, of_bits_alone: Vec::new() };
         let mut cell = Cell { at: vec![0; ranges.len()], by_bits, limits, program };
         add(program, facts, &ranges, &mut cell, before, 0, 1.0, &mut sums);
-        // Salts have a part where the same bits lead to different ends; else whole numbers do.
+        // Salts have a part where the same bits lead to different ends. Else whole numbers do.
         let intervals = &sums.of_bits_alone;
-        let is_salted = intervals.iter().any(|one| one.kept > 0.0 && one.kept < one.all);
+        let is_mixed = intervals.iter().any(|one| one.kept > 0.0 && one.kept < one.all);
+        let from = intervals.iter().position(|one| one.kept > 0.0).unwrap_or(0);
+        let is_detached = is_mixed || intervals[from..].iter().any(|one| one.kept <= 0.0);
         let units = intervals.iter().filter(|one| one.kept > 0.0).map(|one| one.units).sum();
         let threshold =
-            if is_salted { Threshold::exact(sums.kept) } else { Threshold::keeping(units) };
-        Answer { probability: sums.kept, threshold, is_salted }
+            if is_detached { Threshold::exact(sums.kept) } else { Threshold::keeping(units) };
+        Answer { probability: sums.kept, threshold, is_detached }
     }
 }
 
