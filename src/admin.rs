@@ -4,6 +4,7 @@
 //! listener, by default [`DEFAULT_ENDPOINT`]. Everything is read-only. It listens on other than
 //! loopback addresses only where the configuration names one.
 
+mod decisions;
 mod service;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};

@@ -4,6 +4,7 @@
 //! be had, 70 a panic, 74 data that could not be delivered, 78 a wrong configuration.
 
 mod components;
+mod decisions;
 mod health;
 mod print;
 mod run;
@@ -150,6 +151,20 @@ enum Command {
         #[arg(long, default_value = "http://127.0.0.1:13133/")]
         url: String,
     },
+    /// Tells why a running skep's tail sampler kept a trace or not, and how each policy voted.
+    Explain {
+        /// 32 hexadecimal digits; the short and the X-Ray form are taken too.
+        trace_id: String,
+    },
+    /// Shows the last decisions of a running skep's tail samplers.
+    Sample {
+        /// Go on with those that follow.
+        #[arg(long)]
+        watch: bool,
+        /// How many of the last ones.
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        last: u32,
+    },
     /// Prints the completions of a shell.
     Completions {
         /// bash, zsh, fish, elvish or powershell.
@@ -181,6 +196,12 @@ pub fn main() -> ExitCode {
         Command::Schema => print::schema(),
         Command::Components => components::run(),
         Command::Health { url } => health::run(&url),
+        Command::Explain { trace_id } => {
+            decisions::explain(&arguments.process.control_endpoint, &trace_id)
+        }
+        Command::Sample { watch, last } => {
+            decisions::sample(&arguments.process.control_endpoint, last, watch)
+        }
         Command::Completions { shell } => {
             let mut command = Arguments::command();
             let mut text = Vec::new();

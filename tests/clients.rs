@@ -7,9 +7,12 @@
 
 #[path = "support/backend.rs"]
 mod backend;
+#[path = "support/http_backend.rs"]
+mod http_backend;
 mod support;
 
 use std::{
+    collections::HashMap,
     fs::{self, File},
     io::{Read as _, Write as _},
     net::TcpStream,
@@ -18,12 +21,13 @@ use std::{
 };
 
 use backend::{Backend, Telemetry};
+use http_backend::http_backend;
 use opentelemetry_proto::tonic::{
     common::v1::{KeyValue, any_value::Value},
     metrics::v1::{Metric, metric::Data},
 };
 use prost::Message;
-use support::{Skep, free_port};
+use support::{Skep, free_port, wait_for};
 
 impl Telemetry {
     /// What a client recorded: one request per file, the signal as the extension.
@@ -390,4 +394,78 @@ fn the_example_application() {
     };
     assert_eq!(trace_id(&span), trace_id(&log), "the log record knows its trace");
     find(&arrived.logs, "this always fails");
+}
+
+/// `pipelines/tail-sampling.yaml` as it is, under a known mix: errors and slow traces are there, health
+/// checks are not, of the others some, whose weights say how many there were; and skep tells why.
+#[test]
+fn a_known_mix_is_sampled_as_the_pipeline_says() {
+    let (backend, backend_port) = http_backend(&["x-honeycomb-team: hcaik_for_a_test"]);
+    let (http, control) = (free_port(), free_port());
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/tail-sampling.yaml");
+    let control = format!("127.0.0.1:{control}");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
+    command.args(["--control-endpoint", &control, "--config"]).arg(file);
+    command.env("HONEYCOMB_API_KEY", "hcaik_for_a_test").env("DECISION_WAIT", "2s");
+    command.env("DECISION_WAIT_AFTER_ROOT", "500ms");
+    for (key, value) in [
+        ("receivers::otlp::protocols::http::endpoint", format!("127.0.0.1:{http}")),
+        ("receivers::otlp::protocols::grpc::endpoint", format!("127.0.0.1:{}", free_port())),
+        ("extensions::health_check::endpoint", format!("127.0.0.1:{}", free_port())),
+        ("exporters::honeycomb::endpoint", format!("http://127.0.0.1:{backend_port}")),
+        ("service::telemetry::metrics::level", "none".to_owned()),
+        ("service::telemetry::logs::level", "warn".to_owned()),
+    ] {
+        command.args(["--set", &format!("{key}={value}")]);
+    }
+    let skep = Skep::run(command, &[http]);
+    let mut client = Command::new(python().join("python"));
+    client.arg(sources().join("sampled.py")).arg(format!("http://127.0.0.1:{http}"));
+    let output = client.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mix = String::from_utf8(output.stdout).unwrap();
+    let of = |kind: &str| -> Vec<&str> {
+        mix.lines().filter_map(|line| line.strip_prefix(kind)).map(str::trim).collect()
+    };
+
+    let ask = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
+        let output = command.args(["--control-endpoint", &control]).args(arguments).output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    };
+    wait_for("all decisions", || ask(&["sample", "--last", "1000"]).lines().count() == 661);
+    let story = ask(&["explain", of("error")[0]]);
+    assert!(story.contains("kept, by policy errors") && story.contains("shop"), "{story}");
+    let story = ask(&["explain", of("health")[0]]);
+    assert!(story.contains("not kept, by policy health-checks"), "{story}");
+    assert!(story.contains("health-checks  dropped") && story.contains("not asked"), "{story}");
+    assert!(skep.stop(), "nothing was lost");
+
+    let taken = backend.taken();
+    let spans = taken.traces.iter().flat_map(|request| &request.resource_spans);
+    let spans = spans.flat_map(|entry| &entry.scope_spans).flat_map(|scope| &scope.spans);
+    let mut by_trace: HashMap<String, Vec<_>> = HashMap::new();
+    for span in spans {
+        let id = u128::from_be_bytes(span.trace_id.as_slice().try_into().unwrap());
+        let id = format!("{id:032x}");
+        by_trace.entry(id).or_default().push(span);
+    }
+    assert!(by_trace.values().all(|spans| spans.len() == 3), "traces are whole");
+    let kept = |kind| of(kind).into_iter().filter(|id| by_trace.contains_key(*id)).count();
+    assert_eq!((kept("error"), kept("slow"), kept("health")), (20, 10, 0));
+    let others = kept("other");
+    let value = |id: &str, key: &str| {
+        let found = by_trace[id][0].attributes.iter().find(|one| one.key == key);
+        found.and_then(|one| one.value.clone()).and_then(|value| value.value)
+    };
+    for id in of("error") {
+        assert_eq!(value(id, "SampleRate"), None, "it stands for itself");
+        assert_eq!(value(id, "tailsampling.policy"), Some(Value::StringValue("errors".to_owned())));
+    }
+    for id in of("other").into_iter().filter(|id| by_trace.contains_key(*id)) {
+        assert_eq!(value(id, "SampleRate"), Some(Value::IntValue(20)));
+        assert!(by_trace[id][0].trace_state.starts_with("ot=th:f3333333333333"));
+    }
+    // 600 of which 5 in 100 are kept: 30, give or take three times 5.3.
+    assert!((14..=46).contains(&others), "{others}");
 }

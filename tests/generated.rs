@@ -94,7 +94,7 @@ fn reference() -> String {
         }
         let schema = schemas.component(component.kind, component.name).unwrap();
         let mut rows = String::new();
-        fields(&mut rows, &schemas, schema, "", 0);
+        fields(&mut rows, &schemas, schema, "", &mut Vec::new());
         if !rows.is_empty() {
             write!(out, "\n| Key | Type | Default | Meaning |\n|---|---|---|---|\n{rows}").unwrap();
         }
@@ -102,13 +102,24 @@ fn reference() -> String {
     out
 }
 
-/// A row for each key of a map, and below it those of the maps in it.
-fn fields(rows: &mut String, schemas: &Schemas, schema: &Value, path: &str, depth: usize) {
+/// A row for each key of a map, and below it those of the maps in it. A map that stands within itself is
+/// told once.
+fn fields<'a>(
+    rows: &mut String,
+    schemas: &'a Schemas,
+    schema: &'a Value,
+    path: &str,
+    above: &mut Vec<&'a Value>,
+) {
     let all = schemas.alternatives(schema);
-    if depth > DEPTH_LIMIT {
+    let maps: Vec<&Value> = all.into_iter().filter(|one| one["properties"].is_object()).collect();
+    let is_told = |map: &Value| above.iter().any(|one| std::ptr::eq(*one, map));
+    if above.len() > DEPTH_LIMIT || maps.iter().any(|map| is_told(map)) {
         return;
     }
-    for (key, field) in all.iter().filter_map(|schema| schema["properties"].as_object()).flatten() {
+    let depth = above.len();
+    above.extend(&maps);
+    for (key, field) in maps.iter().filter_map(|map| map["properties"].as_object()).flatten() {
         let inner = schemas.alternatives(field);
         if inner.iter().any(|schema| schema["$ref"] == "#/$defs/anything") {
             continue;
@@ -124,10 +135,11 @@ fn fields(rows: &mut String, schemas: &Schemas, schema: &Value, path: &str, dept
         writeln!(rows, "| `{path}` | {kind} | {default} | {meaning} |").unwrap();
         let items = inner.iter().find_map(|schema| schema.get("items"));
         match items {
-            Some(items) => fields(rows, schemas, items, &format!("{path}[]"), depth + 1),
-            None => fields(rows, schemas, field, &path, depth + 1),
+            Some(items) => fields(rows, schemas, items, &format!("{path}[]"), above),
+            None => fields(rows, schemas, field, &path, above),
         }
     }
+    above.truncate(depth);
 }
 
 /// What a value is, in a word or by its choices.

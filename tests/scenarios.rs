@@ -5,19 +5,20 @@
 
 #[path = "support/backend.rs"]
 mod backend;
+#[path = "support/http_backend.rs"]
+mod http_backend;
 #[expect(dead_code, reason = "these configurations come from files")]
 mod support;
 
 use std::{
     fs::{self, File},
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::Command,
-    thread,
 };
 
 use backend::Backend;
+use http_backend::http_backend;
 use opentelemetry_proto::tonic::{
     collector::{
         logs::v1::{ExportLogsServiceRequest, logs_service_client::LogsServiceClient},
@@ -39,59 +40,6 @@ use tonic::{
 /// An ingest key, and the headers in which Honeycomb wants it.
 const KEY: &str = "hcaik_for_a_test";
 const KEY_HEADERS: &[&str] = &["x-honeycomb-team: hcaik_for_a_test"];
-
-/// A backend for OTLP/HTTP that refuses what has not all of `headers`.
-fn http_backend(headers: &'static [&'static str]) -> (Backend, u16) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let backend = Backend::default();
-    let served = backend.clone();
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let served = served.clone();
-            thread::spawn(move || {
-                let mut reader = BufReader::new(&stream);
-                while take(&mut reader, &served, headers).is_some() {}
-            });
-        }
-    });
-    (backend, port)
-}
-
-/// Reads one request and answers it; none when the connection has ended.
-fn take(reader: &mut BufReader<&TcpStream>, backend: &Backend, headers: &[&str]) -> Option<()> {
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        if reader.read_line(&mut head).ok()? == 0 {
-            return None;
-        }
-    }
-    let head = head.to_lowercase();
-    let value = |name: &str| head.lines().find_map(|line| line.strip_prefix(name));
-    let mut body = vec![0; value("content-length: ")?.parse().ok()?];
-    reader.read_exact(&mut body).ok()?;
-    let body = match value("content-encoding: ") {
-        Some("zstd") => zstd::decode_all(&*body).ok()?,
-        Some("gzip") => {
-            let mut plain = Vec::new();
-            flate2::read::MultiGzDecoder::new(&*body).read_to_end(&mut plain).ok()?;
-            plain
-        }
-        _ => body,
-    };
-    let is_known = headers.iter().all(|header| head.lines().any(|line| line == *header));
-    let mut taken = backend.taken();
-    match head.split(' ').nth(1)? {
-        "/v1/traces" if is_known => taken.traces.push(prost::Message::decode(&*body).ok()?),
-        "/v1/metrics" if is_known => taken.metrics.push(prost::Message::decode(&*body).ok()?),
-        "/v1/logs" if is_known => taken.logs.push(prost::Message::decode(&*body).ok()?),
-        _ => {
-            let refusal = b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n";
-            return reader.get_mut().write_all(refusal).ok();
-        }
-    }
-    reader.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").ok()
-}
 
 /// What arrived, as text, after a check that each signal is there once.
 fn arrived(backend: &Backend) -> String {
@@ -269,6 +217,20 @@ fn built_in_tells_applications_the_port_of_otlp() {
 #[tokio::test(flavor = "multi_thread")]
 async fn honeycomb() {
     reaches_honeycomb(Scenario::new("honeycomb.yaml")).await;
+}
+
+/// Which traces are kept is tested with a real client; here everything goes on, marked.
+#[tokio::test(flavor = "multi_thread")]
+async fn tail_sampling() {
+    let (backend, port) = http_backend(KEY_HEADERS);
+    let skep = Scenario::new("tail-sampling.yaml")
+        .env("HONEYCOMB_API_KEY", KEY)
+        .set("exporters::honeycomb::endpoint", &format!("http://127.0.0.1:{port}"))
+        .set("processors::tail_sampling::dry_run", "true")
+        .run(None)
+        .await;
+    assert!(skep.stop());
+    assert!(arrived(&backend).contains("tailsampling.dry_run.kept"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,9 +11,13 @@ use std::{
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status};
 
-use super::proto::{
-    Budget, Component, Dropped, Edge, HealthRequest, HealthResponse, Node, State, TopologyRequest,
-    TopologyResponse, WatchTopologyRequest, control_service_server::ControlService,
+use super::{
+    decisions,
+    proto::{
+        Budget, Component, Dropped, Edge, ExplainRequest, ExplainResponse, HealthRequest,
+        HealthResponse, Node, State, TopologyRequest, TopologyResponse, WatchDecisionsRequest,
+        WatchDecisionsResponse, WatchTopologyRequest, control_service_server::ControlService,
+    },
 };
 use crate::{
     component::{BoxFuture, Stop},
@@ -45,12 +49,12 @@ impl ControlService for Control {
         Ok(Response::new(topology(&self.telemetry, &pipeline, SystemTime::now())))
     }
 
-    type WatchTopologyStream = Watch;
+    type WatchTopologyStream = Watch<TopologyResponse>;
 
     async fn watch_topology(
         &self,
         request: Request<WatchTopologyRequest>,
-    ) -> Result<Response<Watch>, Status> {
+    ) -> Result<Response<Watch<TopologyResponse>>, Status> {
         let request = request.into_inner();
         let interval = match request.interval_ms {
             0 => Duration::from_secs(1),
@@ -58,6 +62,24 @@ impl ControlService for Control {
         };
         let (sender, receiver) = mpsc::channel(1);
         let feeding = feed(self.clone(), request.pipeline, interval, sender);
+        Ok(Response::new(Watch { receiver, feeding: Some(Box::pin(feeding)) }))
+    }
+
+    async fn explain(
+        &self,
+        request: Request<ExplainRequest>,
+    ) -> Result<Response<ExplainResponse>, Status> {
+        decisions::explain(&self.telemetry, &request.into_inner().trace_id).map(Response::new)
+    }
+
+    type WatchDecisionsStream = Watch<WatchDecisionsResponse>;
+
+    async fn watch_decisions(
+        &self,
+        request: Request<WatchDecisionsRequest>,
+    ) -> Result<Response<Watch<WatchDecisionsResponse>>, Status> {
+        let (sender, receiver) = mpsc::channel(1);
+        let feeding = decisions::feed(self.clone(), request.into_inner(), sender);
         Ok(Response::new(Watch { receiver, feeding: Some(Box::pin(feeding)) }))
     }
 }
@@ -84,14 +106,14 @@ async fn feed(
     }
 }
 
-/// The stream of `WatchTopology`. It drives its own feeder, so that no task outlives it.
-pub(super) struct Watch {
-    receiver: mpsc::Receiver<TopologyResponse>,
+/// A stream that drives its own feeder, so that no task outlives it.
+pub(super) struct Watch<T> {
+    receiver: mpsc::Receiver<T>,
     feeding: Option<BoxFuture<()>>,
 }
 
-impl tonic::codegen::tokio_stream::Stream for Watch {
-    type Item = Result<TopologyResponse, Status>;
+impl<T> tonic::codegen::tokio_stream::Stream for Watch<T> {
+    type Item = Result<T, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if let Some(feeding) = &mut self.feeding

@@ -1,7 +1,7 @@
 use super::{
     proto::{
-        HealthRequest, State, TopologyRequest, WatchTopologyRequest,
-        control_service_client::ControlServiceClient,
+        ExplainRequest, HealthRequest, State, TopologyRequest, WatchDecisionsRequest,
+        WatchTopologyRequest, control_service_client::ControlServiceClient,
     },
     *,
 };
@@ -70,6 +70,62 @@ async fn the_health_service_follows_readiness() {
     tokio::time::timeout(PATIENCE, until(ServingStatus::NotServing)).await.unwrap();
     telemetry.set_ready(true);
     tokio::time::timeout(PATIENCE, until(ServingStatus::Serving)).await.unwrap();
+    stop.send(true).unwrap();
+    tokio::time::timeout(PATIENCE, serving).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn decisions_are_explained_and_watched() {
+    use crate::telemetry::decisions::{Decision, Decisions, Trigger, Vote};
+    let telemetry = Arc::new(Telemetry::default());
+    let admin = Admin::bind("127.0.0.1:0", Arc::clone(&telemetry)).unwrap();
+    let address = format!("http://{}", admin.address());
+    let (stop, stopped) = Stop::pair();
+    let serving = tokio::spawn(admin.run(stopped));
+    let mut client = ControlServiceClient::connect(address).await.unwrap();
+    let explain = |trace_id: &str| ExplainRequest { trace_id: trace_id.to_owned() };
+    let id = "0b".repeat(16);
+    let status = client.explain(explain(&id)).await.unwrap_err();
+    assert!(status.message().contains("no tail_sampling processor"), "{status}");
+
+    let policies = vec!["errors".to_owned(), "rest".to_owned()];
+    let ring = Arc::new(Decisions::new("tail_sampling", "traces", policies, false, 100));
+    telemetry.add_decisions(Arc::clone(&ring));
+    let decision = |byte: u8| Decision {
+        number: 0,
+        at: std::time::SystemTime::now(),
+        trace_id: [byte; 16],
+        root: "GET /".to_owned(),
+        service: "app".to_owned(),
+        spans: 3,
+        bytes: 100,
+        duration: Duration::from_millis(2),
+        is_kept: true,
+        policy: Some(1),
+        votes: vec![Vote::NotSampled, Vote::Sampled],
+        rate: 20.0,
+        trigger: Trigger::RootReceived,
+    };
+    ring.add(0, [decision(10), decision(11)]);
+    let found = client.explain(explain(&id)).await.unwrap().into_inner().decisions;
+    assert_eq!((found.len(), &*found[0].policy, found[0].rate), (1, "rest", 20.0));
+    assert_eq!((&*found[0].votes[0].vote, &*found[0].reason), ("not_sampled", "root_received"));
+    let status = client.explain(explain(&"0c".repeat(16))).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::NotFound);
+    let status = client.explain(explain("nonsense")).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::InvalidArgument);
+
+    let request = WatchDecisionsRequest { last: 1, follow: false };
+    let mut once = client.watch_decisions(request).await.unwrap().into_inner();
+    assert_eq!(once.message().await.unwrap().unwrap().decisions[0].trace_id, id);
+    assert_eq!(once.message().await.unwrap(), None, "it ends");
+    let request = WatchDecisionsRequest { last: 0, follow: true };
+    let mut watch = client.watch_decisions(request).await.unwrap().into_inner();
+    ring.add(5, [decision(12)]);
+    let news = tokio::time::timeout(PATIENCE, watch.message()).await.unwrap().unwrap().unwrap();
+    // A watcher that has not begun to look yet begins with this one.
+    assert!(news.missed == 5 || news.missed == 0);
+    assert_eq!(news.decisions[0].trace_id, "0c".repeat(16));
     stop.send(true).unwrap();
     tokio::time::timeout(PATIENCE, serving).await.unwrap().unwrap();
 }

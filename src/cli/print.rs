@@ -57,9 +57,15 @@ pub(super) fn schema() -> u8 {
 
 /// Text to standard output. A reader that has seen enough, such as `head`, is no fault.
 pub(super) fn output(text: &str) -> u8 {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match write(text) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => IO,
         _ => 0,
     }
+}
+
+/// Text to standard output, at once.
+pub(super) fn write(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
 }

@@ -5,6 +5,8 @@
 //! knows begins with `skep_`. A series exists from the moment its component is built, so that rates
 //! begin at zero.
 
+mod tail_sampling;
+
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     fmt::Write as _,
@@ -94,6 +96,7 @@ pub fn render(telemetry: &Telemetry, detail: Detail) -> String {
     receivers(&mut page, &telemetry.receivers());
     processors(&mut page, &telemetry.processors());
     exporters(&mut page, &telemetry.exporters());
+    tail_sampling::families(&mut page, telemetry, detail);
     distributions(&mut page, telemetry, detail);
     edges(&mut page, telemetry);
     budget(&mut page, telemetry);
@@ -173,6 +176,7 @@ fn processors(page: &mut Writer, all: &[Arc<ProcessorStats>]) {
     batches(page, all);
     limiters(page, all);
     filters(page, all);
+    samplers(page, all);
 }
 
 fn of_type<'a>(
@@ -232,6 +236,22 @@ fn filters(page: &mut Writer, all: &[Arc<ProcessorStats>]) {
         }
         let name = format!("otelcol_processor_filter_{items}_filtered");
         page.counters(&name, "Items dropped by the filter processor", sums);
+    }
+}
+
+/// The probabilistic sampler counts items, of traces under a name that says traces.
+fn samplers(page: &mut Writer, all: &[Arc<ProcessorStats>]) {
+    for (signal, items) in [(Signal::Traces, "traces"), (Signal::Logs, "logs")] {
+        let mut sums = Sums::new();
+        for stats in of_type(all, "probabilistic_sampler").filter(|s| s.signal == signal) {
+            for (is_sampled, number) in [("true", &stats.outgoing), ("false", &stats.filtered)] {
+                let labels =
+                    vec![("processor", stats.id.clone()), ("sampled", is_sampled.to_owned())];
+                *sums.entry(labels).or_default() += number.read();
+            }
+        }
+        let name = format!("otelcol_processor_probabilistic_sampler_count_{items}_sampled");
+        page.counters(&name, "Items kept and left out", sums);
     }
 }
 
