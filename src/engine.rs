@@ -309,4 +309,6 @@ impl Running {
 }
 
 #[cfg(test)]
+mod sharing;
+#[cfg(test)]
 mod simulation;

@@ -47,3 +47,8 @@ fn json() {
 fn config() {
     replay("config", targets::config);
 }
+
+#[test]
+fn tail_sampling() {
+    replay("tail_sampling", targets::tail_sampling);
+}

@@ -40,12 +40,17 @@ pub(crate) struct Load {
     pub(crate) rate: u64,
     #[arg(long, value_enum)]
     pub(crate) codec: Codec,
+    /// Expect only the traces that are marked to be kept.
+    #[arg(long)]
+    pub(crate) kept_only: bool,
 }
 
 /// What was taken, as JSON on a line.
 #[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Sent {
     pub(crate) items: u64,
+    /// Of them those that have to arrive.
+    pub(crate) expected: u64,
     pub(crate) sum: u64,
     pub(crate) refused: u64,
     pub(crate) seconds: f64,
@@ -56,6 +61,9 @@ pub(crate) struct Sent {
 /// Different requests.
 const TEMPLATES: u64 = 16;
 
+/// A request, its items that have to arrive, and the sum of their ids.
+type Body = (Bytes, u64, u64);
+
 struct Shared {
     load: Load,
     signal: Signal,
@@ -63,7 +71,7 @@ struct Shared {
     templates: Vec<Template>,
     /// Ready bodies with their sums, where compressing each would be most of the work. Their ids
     /// repeat; sums still tell whether all arrived.
-    ready: Vec<(Bytes, u64)>,
+    ready: Vec<Body>,
     turn: AtomicU64,
     begin: Instant,
 }
@@ -82,8 +90,8 @@ pub(crate) fn main(load: Load) {
         codec => (0..32)
             .map(|i| {
                 let template = &templates[usize::try_from(i % TEMPLATES).unwrap()];
-                let (body, sum) = template.fill(i * 1_000_003);
-                (Bytes::from(codec.encode(&body)), sum)
+                let (body, sum) = template.fill(i * 1_000_003, false);
+                (Bytes::from(codec.encode(&body)), template.items() as u64, sum)
             })
             .collect(),
     };
@@ -108,6 +116,7 @@ pub(crate) fn main(load: Load) {
         while let Some(one) = senders.join_next().await {
             let one: One = one.unwrap();
             sent.items += one.items;
+            sent.expected += one.expected;
             sent.sum = sent.sum.wrapping_add(one.sum);
             sent.refused += one.refused;
             times.extend(one.times);
@@ -125,6 +134,7 @@ pub(crate) fn main(load: Load) {
 #[derive(Default)]
 struct One {
     items: u64,
+    expected: u64,
     sum: u64,
     refused: u64,
     /// Microseconds of each request.
@@ -133,7 +143,7 @@ struct One {
 
 impl Shared {
     /// The next body, when it is due; none when the time is over.
-    async fn next(&self) -> Option<(Bytes, u64)> {
+    async fn next(&self) -> Option<Body> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let template = &self.templates[usize::try_from(turn % TEMPLATES).unwrap()];
         let items = template.items() as u64;
@@ -151,14 +161,16 @@ impl Shared {
         if !self.ready.is_empty() {
             return Some(self.ready[usize::try_from(turn).unwrap() % self.ready.len()].clone());
         }
-        let (body, sum) = template.fill(turn * items);
-        Some((body.into(), sum))
+        let kept_only = self.load.kept_only;
+        let (body, sum) = template.fill(turn * items, kept_only);
+        Some((body.into(), if kept_only { template.kept() } else { items }, sum))
     }
 
-    fn saw(&self, one: &mut One, sum: u64, begin: Instant, is_taken: bool) {
+    fn saw(&self, one: &mut One, (expected, sum): (u64, u64), begin: Instant, is_taken: bool) {
         let micros = begin.elapsed().as_micros();
         if is_taken {
             one.items += self.load.items as u64;
+            one.expected += expected;
             one.sum = one.sum.wrapping_add(sum);
             one.times.push(u32::try_from(micros).unwrap_or(u32::MAX));
         } else {
@@ -182,7 +194,7 @@ pub(crate) async fn connect(port: u16) -> http2::SendRequest<Full<Bytes>> {
 
 async fn over_grpc(shared: Arc<Shared>, mut sender: http2::SendRequest<Full<Bytes>>) -> One {
     let mut one = One::default();
-    while let Some((body, sum)) = shared.next().await {
+    while let Some((body, expected, sum)) = shared.next().await {
         let begin = Instant::now();
         let framed = frame(&body, shared.load.codec != Codec::None);
         let request = grpc_request(shared.load.port, shared.signal, shared.load.codec, framed);
@@ -196,7 +208,7 @@ async fn over_grpc(shared: Arc<Shared>, mut sender: http2::SendRequest<Full<Byte
             }
             Err(_) => false,
         };
-        shared.saw(&mut one, sum, begin, is_taken);
+        shared.saw(&mut one, (expected, sum), begin, is_taken);
         if !is_taken {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -241,7 +253,7 @@ async fn over_http(shared: Arc<Shared>) -> One {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
     let mut one = One::default();
-    while let Some((body, sum)) = shared.next().await {
+    while let Some((body, expected, sum)) = shared.next().await {
         let begin = Instant::now();
         let mut request = Request::post(format!("/v1/{}", shared.signal))
             .header("host", format!("127.0.0.1:{port}"))
@@ -257,7 +269,7 @@ async fn over_http(shared: Arc<Shared>) -> One {
             }
             Err(_) => return one,
         };
-        shared.saw(&mut one, sum, begin, is_taken);
+        shared.saw(&mut one, (expected, sum), begin, is_taken);
         if !is_taken {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

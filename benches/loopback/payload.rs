@@ -29,7 +29,16 @@ use skep::otlp::{
 pub(crate) struct Template {
     body: Vec<u8>,
     ids: Vec<usize>,
+    /// Whether trace ids stand before the ids.
+    has_traces: bool,
+    /// Items of traces that bear [`KEPT`].
+    kept: Vec<bool>,
 }
+
+/// Spans of a trace.
+const TRACE: usize = 8;
+/// An attribute of a span in one of ten traces, for samplers that look for it.
+const KEPT: &str = "bench.kept";
 
 /// Encodings that the generator sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -131,7 +140,12 @@ impl Template {
         });
         let body = match signal {
             Signal::Traces => {
-                let spans = (0..items).map(|i| span(i, random)).collect();
+                let mut spans: Vec<Span> = (0..items).map(|i| span(i, random)).collect();
+                for (i, span) in spans.iter_mut().enumerate().step_by(TRACE) {
+                    if is_kept(seed, i) {
+                        span.attributes.push(attribute(KEPT, "yes"));
+                    }
+                }
                 let scope_spans = vec![ScopeSpans { scope, spans, ..ScopeSpans::default() }];
                 let entry = ResourceSpans { resource, scope_spans, ..ResourceSpans::default() };
                 ExportTraceServiceRequest { resource_spans: vec![entry] }.encode_to_vec()
@@ -159,23 +173,42 @@ impl Template {
             from += at.expect("every item has an id");
             ids.push(from);
         }
-        Template { body, ids }
+        let kept = (0..items).map(|i| is_kept(seed, i)).collect();
+        Template { body, ids, has_traces: signal == Signal::Traces, kept }
     }
 
     pub(crate) fn items(&self) -> usize {
         self.ids.len()
     }
 
-    /// The request with the ids `first`, `first + 1`, ... and the sum of them.
-    pub(crate) fn fill(&self, first: u64) -> (Vec<u8>, u64) {
+    /// Items of traces that are kept.
+    pub(crate) fn kept(&self) -> u64 {
+        self.kept.iter().filter(|is_kept| **is_kept).count() as u64
+    }
+
+    /// The request with the ids `first`, `first + 1`, ... and the sum of them, or of those that are
+    /// kept.
+    pub(crate) fn fill(&self, first: u64, kept_only: bool) -> (Vec<u8>, u64) {
         let mut body = self.body.clone();
         let mut sum = 0u64;
-        for (id, at) in (first..).zip(&self.ids) {
+        for (i, (id, at)) in (first..).zip(&self.ids).enumerate() {
             body[*at..at + 8].copy_from_slice(&id.to_le_bytes());
-            sum = sum.wrapping_add(id);
+            if self.has_traces {
+                // Between the two are the tag and the length of the span's id.
+                let trace = u128::from(first) + (i / TRACE) as u128;
+                let trace = (trace + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835);
+                body[at - 18..at - 2].copy_from_slice(&trace.to_be_bytes());
+            }
+            if !kept_only || self.kept[i] {
+                sum = sum.wrapping_add(id);
+            }
         }
         (body, sum)
     }
+}
+
+fn is_kept(seed: u64, item: usize) -> bool {
+    (seed * 13 + (item / TRACE) as u64).is_multiple_of(10)
 }
 
 fn span(i: usize, random: &mut Rng) -> Span {
@@ -277,7 +310,7 @@ pub(crate) fn decode(encoding: &str, body: Bytes) -> Bytes {
 /// Self-check: run by each generator, since a bench that miscounts measures nothing.
 pub(crate) fn verify(signal: Signal, template: &Template) {
     for first in [0, 12_345] {
-        let (body, sum) = template.fill(first);
+        let (body, sum) = template.fill(first, false);
         assert_eq!(count(signal, &body), (template.items() as u64, sum), "the bench miscounts");
         for codec in [Codec::Gzip, Codec::Zstd] {
             let encoded = codec.encode(&body);

@@ -95,7 +95,7 @@ impl Program {
         wait_for_port(target);
         let before = cpu(running.0.id());
         let sent = generate(&bench, scenario, target, load);
-        let arrived = drained(sink_port, sent.items * scenario.exporters as u64);
+        let arrived = drained(sink_port, sent.expected * scenario.exporters as u64);
         let used = cpu(running.0.id()) - before;
         let exporters = scenario.exporters as u64;
         Measured {
@@ -103,7 +103,7 @@ impl Program {
             items_per_second: sent.items as f64 / sent.seconds,
             peak_rss_mib: status(running.0.id(), "VmHWM:") / 1024.0,
             taken: sent.items,
-            lost: (sent.items * exporters).saturating_sub(arrived.items),
+            lost: (sent.expected * exporters).abs_diff(arrived.items),
             is_sum_right: arrived.sum == sent.sum.wrapping_mul(exporters),
             refused: sent.refused,
             p50_ms: sent.p50_ms,
@@ -120,6 +120,9 @@ fn generate(bench: &Path, scenario: &Scenario, port: u16, load: Duration) -> Sen
     generate.args(["--millis", &load.as_millis().to_string(), "--codec", scenario.codec.name()]);
     if scenario.http {
         generate.arg("--http");
+    }
+    if scenario.samples {
+        generate.arg("--kept-only");
     }
     let output = generate.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -24,6 +24,8 @@ pub(crate) struct Scenario {
     pub(crate) exporters: usize,
     /// Milliseconds that the backend takes to answer.
     pub(crate) delay_ms: u64,
+    /// Whether only traces go on that bear a mark, one in ten.
+    pub(crate) samples: bool,
     /// Instead of the common length.
     pub(crate) seconds: Option<u64>,
 }
@@ -31,6 +33,13 @@ pub(crate) struct Scenario {
 const BATCH: (&str, &str) = ("batch", "{}");
 const UPSERT: (&str, &str) =
     ("attributes", "{actions: [{key: deployment.environment, value: production, action: upsert}]}");
+const SAMPLE: (&str, &str) = (
+    "tail_sampling",
+    "{decision_wait: 1s, policies: [\
+     {name: errors, type: status_code, status_code: {status_codes: [ERROR]}}, \
+     {name: slow, type: latency, latency: {threshold_ms: 100000000}}, \
+     {name: kept, type: string_attribute, string_attribute: {key: bench.kept, values: ['yes']}}]}",
+);
 const LIMIT: (&str, &str) = ("memory_limiter", "{check_interval: 1s, limit_mib: 64}");
 
 const PLAIN: Scenario = Scenario {
@@ -46,6 +55,7 @@ const PLAIN: Scenario = Scenario {
     processors: &[],
     exporters: 1,
     delay_ms: 0,
+    samples: false,
     seconds: None,
 };
 
@@ -98,6 +108,13 @@ pub(crate) static ALL: &[Scenario] = &[
         in_flight: 4,
         ..BATCHED
     },
+    Scenario {
+        name: "tail-sampling",
+        about: "tail sampling, 1 s, three policies, one trace in ten kept",
+        processors: &[SAMPLE],
+        samples: true,
+        ..PLAIN
+    },
     Scenario { name: "fan-out", about: "batch, three exporters", exporters: 3, ..BATCHED },
     Scenario { name: "steady", about: "batch, at 40 000 spans a second", rate: 40_000, ..BATCHED },
     OVERLOAD,
@@ -126,6 +143,7 @@ impl Scenario {
     /// Whether the bare relay can run it.
     pub(crate) fn has_floor(&self) -> bool {
         let is_plain = self.signal == Signal::Traces && !self.http && self.delay_ms == 0;
+        let is_plain = is_plain && !self.samples;
         is_plain && self.codec == Codec::None && self.out == Codec::None && self.exporters == 1
     }
 

@@ -76,7 +76,7 @@ async fn the_health_service_follows_readiness() {
 
 #[tokio::test]
 async fn decisions_are_explained_and_watched() {
-    use crate::telemetry::decisions::{Decision, Decisions, Trigger, Vote};
+    use crate::telemetry::decisions::{Decision, Decisions, Name, Trigger, Vote};
     let telemetry = Arc::new(Telemetry::default());
     let admin = Admin::bind("127.0.0.1:0", Arc::clone(&telemetry)).unwrap();
     let address = format!("http://{}", admin.address());
@@ -95,14 +95,14 @@ async fn decisions_are_explained_and_watched() {
         number: 0,
         at: std::time::SystemTime::now(),
         trace_id: [byte; 16],
-        root: "GET /".to_owned(),
-        service: "app".to_owned(),
+        root: Name::new(b"GET /"),
+        service: "app".into(),
         spans: 3,
         bytes: 100,
         duration: Duration::from_millis(2),
         is_kept: true,
         policy: Some(1),
-        votes: vec![Vote::NotSampled, Vote::Sampled],
+        votes: [Vote::NotSampled, Vote::Sampled].into_iter().collect(),
         rate: 20.0,
         trigger: Trigger::RootReceived,
     };

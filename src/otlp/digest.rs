@@ -143,6 +143,13 @@ pub fn trace_id(span: &[u8]) -> &[u8] {
     fields.find(|field| is_id(field.number, field.value)).map_or(&[], |field| field.bytes())
 }
 
+/// The name of a span alone.
+pub fn name(span: &[u8]) -> &[u8] {
+    let is_name = |number, value| number == 5 && matches!(value, FieldValue::Len(_));
+    let mut fields = Fields::new(span).map_while(Result::ok);
+    fields.find(|field| is_name(field.number, field.value)).map_or(&[], |field| field.bytes())
+}
+
 /// A span in a scope entry, or a scope entry in a resource entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InnerField<'a> {

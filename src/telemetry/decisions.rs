@@ -6,10 +6,11 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
+use smallvec::SmallVec;
 use tokio::sync::Notify;
 
 /// How a policy voted.
@@ -86,6 +87,35 @@ impl Trigger {
     }
 }
 
+/// The first bytes of a name. A decision is made of a few hundred bytes and no allocation, since a
+/// hundred thousand of them may be made in a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Name {
+    bytes: [u8; Name::MAX],
+    len: u8,
+}
+
+impl Name {
+    /// Bytes that are kept.
+    const MAX: usize = 63;
+
+    /// Of the text, as far as it fits.
+    pub fn new(text: &[u8]) -> Self {
+        let mut bytes = [0; Name::MAX];
+        let len = text.len().min(Name::MAX);
+        bytes[..len].copy_from_slice(&text[..len]);
+        Name { bytes, len: u8::try_from(len).unwrap_or(0) }
+    }
+
+    /// As text; a character that was cut is left out.
+    pub fn to_text(&self) -> String {
+        let bytes = &self.bytes[..usize::from(self.len)];
+        let text = String::from_utf8_lossy(bytes);
+        let is_cut = bytes.len() == Name::MAX;
+        if is_cut { text.trim_end_matches('\u{FFFD}').to_owned() } else { text.into_owned() }
+    }
+}
+
 /// One decision.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decision {
@@ -95,10 +125,10 @@ pub struct Decision {
     pub at: SystemTime,
     /// Of the trace.
     pub trace_id: [u8; 16],
-    /// Name of the root span; empty where none has come.
-    pub root: String,
+    /// Name of the root span, its first bytes; empty where none has come.
+    pub root: Name,
     /// `service.name` of the root, or of any span.
-    pub service: String,
+    pub service: Arc<str>,
     /// Spans that had come.
     pub spans: u64,
     /// Their bytes.
@@ -110,7 +140,7 @@ pub struct Decision {
     /// Number of the policy that decided.
     pub policy: Option<usize>,
     /// One for each policy.
-    pub votes: Vec<Vote>,
+    pub votes: SmallVec<[Vote; 16]>,
     /// How many traces it stands for; 0 for one that was not kept.
     pub rate: f64,
     /// Why then.
@@ -228,17 +258,24 @@ mod tests {
             number: 0,
             at: SystemTime::UNIX_EPOCH,
             trace_id: [id; 16],
-            root: String::new(),
-            service: String::new(),
+            root: Name::new(b""),
+            service: "".into(),
             spans: 1,
             bytes: 100,
             duration: Duration::ZERO,
             is_kept: true,
             policy: None,
-            votes: Vec::new(),
+            votes: SmallVec::new(),
             rate: 1.0,
             trigger: Trigger::WaitElapsed,
         }
+    }
+
+    #[test]
+    fn long_names_are_cut_between_characters() {
+        assert_eq!(Name::new(b"GET /").to_text(), "GET /");
+        let long = "ä".repeat(40);
+        assert_eq!(Name::new(long.as_bytes()).to_text(), "ä".repeat(31));
     }
 
     #[test]

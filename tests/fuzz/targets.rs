@@ -1,19 +1,25 @@
 //! What the fuzz targets assert of arbitrary bytes. Each panics where something does not hold. The
 //! first byte chooses the signal, where there is one.
 
+use std::{sync::Arc, time::Instant};
+
 use bytes::Bytes;
 use skep::{
-    config::{Problems, diagnostics, source},
+    component::{BuildContext, ComponentId, Output, Processor},
+    config::{Problems, diagnostics, source, yaml},
     document,
     otlp::{
         Payload, Signal,
         check::{self as door, Utf8},
         filter::{self, Left},
         json as otlp_json,
+        share::{self, TraceHash},
         splice::{self as editor, EditItems, Splicer},
         split as cutter, view,
         wire::put_bytes,
     },
+    processors,
+    telemetry::Telemetry,
 };
 
 /// `KeyValue { key: "k" }`.
@@ -126,6 +132,61 @@ pub(crate) fn views(data: &[u8]) {
         // A metric that sets several kinds of data keeps the last.
         assert!(seen == checked.items || (signal == Signal::Metrics && seen < checked.items));
     }
+}
+
+/// Policies of every kind that looks at spans.
+const POLICIES: &str = "{decision_wait: 1s, record_policy: true, weights: {sample_rate: true, tracestate: true}, \
+    max_memory: 300000, policies: [\
+    {name: d, type: drop, drop: {drop_sub_policy: [{type: boolean_attribute, boolean_attribute: {key: k, value: true}}]}},\
+    {name: e, type: status_code, status_code: {status_codes: [ERROR]}},\
+    {name: l, type: latency, latency: {threshold_ms: 5, upper_threshold_ms: 500}},\
+    {name: n, type: numeric_attribute, numeric_attribute: {key: k, min_value: 1, max_value: 99}},\
+    {name: s, type: string_attribute, string_attribute: {key: k, values: [a+b], enabled_regex_matching: true}},\
+    {name: t, type: trace_state, trace_state: {key: k, values: [v]}},\
+    {name: f, type: trace_flags},\
+    {name: p, type: probabilistic, probabilistic: {sampling_percentage: 30}},\
+    {name: r, type: rate_limiting, rate_limiting: {spans_per_second: 2}}]}";
+
+/// The tail sampler on one worker and on two: what comes in goes out or is counted, and what goes out is a
+/// valid request.
+pub(crate) fn tail_sampling(data: &[u8]) {
+    let Ok(checked) = door::check(Signal::Traces, data, Utf8::Strict) else { return };
+    for workers in [1, 2] {
+        let mut shards = tail_samplers(workers);
+        let payload = Payload::unaccounted(Signal::Traces, data.to_vec().into(), checked.items);
+        let mut out = Output::at(Instant::now());
+        let parts = if workers == 1 {
+            vec![Some(payload)]
+        } else {
+            share::by_trace(&payload, workers, TraceHash::of_process())
+        };
+        for (shard, part) in shards.iter_mut().zip(parts) {
+            if let Some(part) = part {
+                shard.process(part, &mut out);
+            }
+            shard.drain(&mut out);
+        }
+        let kept: u64 = out.take().iter().map(|p| items(Signal::Traces, &p.body.concat())).sum();
+        assert_eq!(kept + out.take_counts().0, checked.items);
+    }
+}
+
+fn tail_samplers(workers: usize) -> Vec<Box<dyn Processor>> {
+    let node = yaml::parse(0, POLICIES).unwrap_or_else(|_| panic!("the settings are YAML"));
+    let entry = processors::ALL.iter().find(|entry| entry.name == "tail_sampling");
+    let mut problems = Problems::default();
+    let config = entry.and_then(|entry| (entry.decode)(&node, &mut problems));
+    let context = BuildContext {
+        id: ComponentId { kind_name: "tail_sampling".to_owned(), name: None },
+        pipeline: "traces".to_owned(),
+        signal: Signal::Traces,
+        ends_in: Vec::new(),
+        budget: 1 << 20,
+        in_container: false,
+        telemetry: Arc::new(Telemetry::default()),
+    };
+    let built = config.and_then(|config| config.replicas(&context, workers).ok());
+    built.unwrap_or_else(|| panic!("the settings are right"))
 }
 
 fn points(metric: &view::Metric<'_>) -> usize {

@@ -139,6 +139,14 @@ impl Arena {
         Some(Record { before, context, field: rest.get(..len)? })
     }
 
+    /// Looks at where a record begins, to have that in the cache later.
+    #[inline]
+    pub(super) fn touch(&self, at: Position) -> u8 {
+        let chunk = self.chunks.get(at.chunk().wrapping_sub(self.first) as usize);
+        #[expect(clippy::cast_possible_truncation, reason = "an offset has 32 bits")]
+        chunk.and_then(|chunk| chunk.bytes.get(at.0 as u32 as usize)).copied().unwrap_or(0)
+    }
+
     /// Gives chunks back up to, and without, the one that `until` lies in; all of them where it is
     /// none. Shows the contexts of each.
     pub(super) fn release(&mut self, until: Option<Position>, mut forget: impl FnMut(u32, &[u32])) {

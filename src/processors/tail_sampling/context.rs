@@ -4,7 +4,7 @@
 //! A context is held by the newest chunk with a span in it, and goes with that chunk: no counting per
 //! span.
 
-use std::{collections::HashMap, hash::BuildHasher as _};
+use std::{collections::HashMap, hash::BuildHasher as _, sync::Arc};
 
 use foldhash::fast::RandomState;
 
@@ -29,7 +29,7 @@ struct Context {
     /// Conditions that the resource meets.
     bits: u128,
     /// `service.name` of a resource.
-    service: String,
+    service: Arc<str>,
     /// Newest chunk with a span in it.
     chunk: Option<u32>,
     hash: u64,
@@ -121,8 +121,9 @@ impl Contexts {
         let wrapper = self.scratch.as_slice().to_vec();
         self.bytes += wrapper.capacity();
         let bits = bits(&wrapper);
-        let service = if parent == NONE { service_name(&wrapper) } else { String::new() };
-        self.bytes += service.capacity();
+        let service: Arc<str> =
+            if parent == NONE { service_name(&wrapper).into() } else { Arc::default() };
+        self.bytes += service.len();
         let context = Context { parent, bits, service, wrapper, chunk: None, hash };
         let number = if let Some(number) = self.free.pop() {
             self.all[number as usize] = context;
@@ -162,7 +163,7 @@ impl Contexts {
             if context.chunk != Some(chunk) {
                 continue;
             }
-            self.bytes -= context.wrapper.capacity() + context.service.capacity();
+            self.bytes -= context.wrapper.capacity() + context.service.len();
             if self.by_hash.get(&context.hash) == Some(number) {
                 self.by_hash.remove(&context.hash);
             }
@@ -189,8 +190,8 @@ impl Contexts {
     }
 
     /// `service.name` of the resource of a scope.
-    pub(super) fn service(&self, scope: u32) -> &str {
-        &self.all[self.parent(scope) as usize].service
+    pub(super) fn service(&self, scope: u32) -> Arc<str> {
+        Arc::clone(&self.all[self.parent(scope) as usize].service)
     }
 
     /// Fields of the entry but the inner ones.

@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::{
+    arena::Position,
     compile::Program,
     limit::{Answer as Granted, try_spend},
     mark::{self, Mark},
@@ -22,12 +23,9 @@ use super::{
 };
 use crate::{
     component::Output,
-    otlp::{
-        digest,
-        view::{Message, Span},
-    },
+    otlp::digest,
     processors::sampling::{Randomness, Threshold},
-    telemetry::decisions::{Decision, Trigger, Vote},
+    telemetry::decisions::{Decision, Name, Trigger, Vote},
 };
 
 /// What decisions need besides the traces.
@@ -66,6 +64,9 @@ impl Fnv {
         Fnv(hash)
     }
 }
+
+/// Traces whose memory is looked at together.
+const TOGETHER: usize = 64;
 
 const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
 
@@ -183,14 +184,18 @@ impl Shard {
         // More than the ring holds would only push each other out.
         let seen = settings.decisions.as_ref().map_or(0, |decisions| decisions.size());
         let unseen = decided.len().saturating_sub(seen);
+        let now = SystemTime::now();
         let mut explained = Vec::with_capacity(decided.len() - unseen);
         for (i, one) in decided.iter().enumerate() {
+            if i.is_multiple_of(TOGETHER) {
+                self.touch_decided(&decided[i..decided.len().min(i + TOGETHER)]);
+            }
             let row = &votes[i * program.rules.len()..(i + 1) * program.rules.len()];
             self.local.count_votes(row);
             self.local.triggers[one.trigger as usize] += 1;
             let answer = self.conclude(&settings, one, out);
             if i >= unseen && settings.decisions.is_some() {
-                explained.push(self.explain(one, row, answer));
+                explained.push(self.explain(one, row, answer, now));
             }
             self.traces.remove(one.number);
         }
@@ -199,6 +204,16 @@ impl Shard {
         }
         (self.deciding.decided, self.deciding.votes) = (decided, votes);
         self.flush(out);
+    }
+
+    /// Looks at what the conclusions on these traces will look at, so that all wait for memory together.
+    fn touch_decided(&self, decided: &[Decided]) {
+        let touched = decided.iter().fold(0, |all, one| {
+            let trace = self.traces.entry(one.number);
+            let first = if trace.root == Position::NONE { trace.newest } else { trace.root };
+            all ^ self.traces.touch_slot(one.number) ^ u64::from(self.arena.touch(first))
+        });
+        std::hint::black_box(touched);
     }
 
     /// Asks the policies about each trace.
@@ -364,27 +379,25 @@ impl Shard {
         self.emitter.flush(&self.arena, &self.contexts, account.as_ref(), out);
     }
 
-    fn explain(&self, one: &Decided, votes: &[Vote], answer: Answer) -> Decision {
+    fn explain(&self, one: &Decided, votes: &[Vote], answer: Answer, now: SystemTime) -> Decision {
         let trace = self.traces.entry(one.number);
         let Facts { start, end, spans, bytes, .. } = trace.facts;
-        let seen = self.arena.record(trace.root).or_else(|| self.arena.record(trace.newest));
-        let root = self.arena.record(trace.root).map(|record| {
-            let span = Span::from(Message::new(digest::span_in(record.field)));
-            span.name.to_str().into_owned()
-        });
-        let service = seen.map(|record| self.contexts.service(record.context).to_owned());
+        let root = self.arena.record(trace.root);
+        let seen = root.or_else(|| self.arena.record(trace.newest));
+        let name = root.map_or(&[][..], |record| digest::name(digest::span_in(record.field)));
+        let service = seen.map(|record| self.contexts.service(record.context));
         Decision {
             number: 0,
-            at: SystemTime::now(),
+            at: now,
             trace_id: trace.id.to_be_bytes(),
-            root: root.unwrap_or_default(),
+            root: Name::new(name),
             service: service.unwrap_or_default(),
             spans,
             bytes,
             duration: Duration::from_nanos(end.saturating_sub(start)),
             is_kept: one.outcome.is_kept,
             policy: one.outcome.policy,
-            votes: votes.to_vec(),
+            votes: votes.into(),
             rate: if one.outcome.is_kept { 1.0 / answer.probability } else { 0.0 },
             trigger: one.trigger,
         }

@@ -1,5 +1,5 @@
 //! Conditions on spans and resources, folded into one bit each while spans arrive. A span is looked
-//! through once for the keys of all conditions; keys are told apart by their lengths first.
+//! through once for the keys of all conditions; keys are told apart by a few bits first.
 
 use foldhash::fast::RandomState;
 use regex::bytes::Regex;
@@ -78,8 +78,9 @@ type Wish = (u128, Wanted);
 /// All conditions.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Matcher {
-    /// Lengths of the keys, one bit each.
-    lengths: u128,
+    /// One bit for each key, by its length and last byte: most attributes are told apart by it from
+    /// those that matter, without looking at their keys.
+    filter: u64,
     keys: Vec<(Vec<u8>, Vec<Wish>)>,
     /// Bits for spans of each status.
     status: [u128; 3],
@@ -88,8 +89,10 @@ pub(super) struct Matcher {
     count: usize,
 }
 
-fn length_bit(len: usize) -> u128 {
-    1 << len.min(127)
+#[inline]
+fn key_bit(key: &[u8]) -> u64 {
+    let last = key.last().copied().unwrap_or(0);
+    1 << ((key.len() + usize::from(last) * 5) & 63)
 }
 
 impl Matcher {
@@ -110,7 +113,7 @@ impl Matcher {
             Condition::Flags => self.flags |= bit,
             Condition::TraceState { key, values } => self.trace_state.push((bit, key, values)),
             Condition::Attribute { key, wanted } => {
-                self.lengths |= length_bit(key.len());
+                self.filter |= key_bit(&key);
                 match self.keys.iter_mut().find(|(known, _)| *known == key) {
                     Some((_, tests)) => tests.push((bit, wanted)),
                     None => self.keys.push((key, vec![(bit, wanted)])),
@@ -122,7 +125,7 @@ impl Matcher {
 
     /// Whether attributes matter.
     pub(super) fn reads_attributes(&self) -> bool {
-        self.lengths != 0
+        self.filter != 0
     }
 
     /// Reads a span, and gives the conditions that it meets.
@@ -158,14 +161,20 @@ impl Matcher {
         })
     }
 
-    #[inline]
+    /// Within the loop over attributes, since nearly all end here.
+    #[inline(always)]
     fn attribute(&mut self, attribute: &[u8]) -> u128 {
         let Some((key, any)) = digest::key_value(attribute) else {
             return self.odd_attribute(attribute);
         };
-        if self.lengths & length_bit(key.len()) == 0 {
+        if self.filter & key_bit(key) == 0 {
             return 0;
         }
+        self.known_attribute(key, any)
+    }
+
+    #[inline(never)]
+    fn known_attribute(&mut self, key: &[u8], any: &[u8]) -> u128 {
         let Some((_, tests)) = self.keys.iter_mut().find(|(known, _)| known == key) else {
             return 0;
         };
@@ -174,6 +183,7 @@ impl Matcher {
     }
 
     #[cold]
+    #[inline(never)]
     fn odd_attribute(&mut self, attribute: &[u8]) -> u128 {
         let attribute = KeyValue::from(Message::new(attribute));
         let tests = self.keys.iter_mut().find(|(known, _)| known == attribute.key.0);

@@ -247,12 +247,16 @@ impl Shard {
 
     /// The context of the spans at hand. What was found before may have been given back meanwhile, and
     /// its number given to another.
+    #[inline]
     fn scope(&mut self, place: &mut Place<'_>) -> Found {
-        if let Some((found, version)) = place.found
-            && version == self.contexts.version()
-        {
-            return found;
+        match place.found {
+            Some((found, version)) if version == self.contexts.version() => found,
+            _ => self.find_scope(place),
         }
+    }
+
+    #[inline(never)]
+    fn find_scope(&mut self, place: &mut Place<'_>) -> Found {
         let resource = self.contexts.resource(place.entry, &mut self.matcher);
         let found = self.contexts.scope(resource, place.scope);
         place.found = Some((found, self.contexts.version()));

@@ -386,9 +386,9 @@ fn the_first_policy_that_sampled_it_gets_the_credit_and_all_votes_are_known() {
     let decision = sampler.decision(A);
     assert_eq!(sampler.telemetry.decisions()[0].policies, ["d", "e", "p1", "p2"]);
     let votes = [Vote::NotSampled, Vote::NotSampled, Vote::Sampled, Vote::Sampled];
-    assert_eq!(decision.votes, votes);
+    assert_eq!(decision.votes[..], votes);
     assert_eq!((decision.policy, decision.is_kept, decision.spans), (Some(2), true, 2));
-    assert_eq!((&*decision.root, &*decision.service), ("root", "app"));
+    assert_eq!((&*decision.root.to_text(), &*decision.service), ("root", "app"));
     assert_eq!((decision.duration, decision.rate), (Duration::from_millis(5), 1.0));
     assert_eq!(decision.trigger, Trigger::WaitElapsed);
     // Late spans are marked as such.

@@ -101,6 +101,12 @@ impl Traces {
         if number == 0 { 0 } else { self.entry(number - 1).facts.end }
     }
 
+    /// Where its slot is, for one that is removed soon.
+    #[inline]
+    pub(super) fn touch_slot(&self, number: u32) -> u64 {
+        self.touch(self.entry(number).hash)
+    }
+
     /// The number of a trace.
     #[inline]
     pub(super) fn find(&self, id: u128, hash: u32) -> Option<u32> {
