@@ -274,8 +274,8 @@ mod tests {
     #[test]
     fn long_names_are_cut_between_characters() {
         assert_eq!(Name::new(b"GET /").to_text(), "GET /");
-        let long = "ä".repeat(40);
-        assert_eq!(Name::new(long.as_bytes()).to_text(), "ä".repeat(31));
+        let long = "\u{E4}".repeat(40);
+        assert_eq!(Name::new(long.as_bytes()).to_text(), "\u{E4}".repeat(31));
     }
 
     #[test]
