@@ -99,7 +99,8 @@ fn story(one: &Decision) -> String {
     };
     row("outcome", format!("{outcome}, {by}"));
     if one.kept {
-        row("stands for", format!("{} traces", rounded(one.rate)));
+        let rate = rounded(one.rate);
+        row("stands for", if rate == "1" { "itself".to_owned() } else { format!("{rate} traces") });
     }
     let root = if one.root.is_empty() { "(no root span came)" } else { &one.root };
     row("root", root.to_owned());

@@ -116,7 +116,7 @@ fn context(id: &ComponentId, pipeline: &document::Pipeline) -> BuildContext {
         pipeline: pipeline.id.clone(),
         signal: pipeline.signal,
         ends_in: Vec::new(),
-        budget: 0,
+        budget: u64::MAX,
         in_container: false,
         telemetry: Arc::new(Telemetry::default()),
     }

@@ -75,7 +75,8 @@
 //!
 //! **Memory.** Spans and tables take at most `max_memory`, which counts in the budget of the process. At
 //! that limit, or where more than `num_traces` wait, the oldest traces are decided at once by what has
-//! come of them; with `block_on_overflow` senders are told to come back later instead.
+//! come of them; with `block_on_overflow` senders are told to come back later instead. Senders are answered
+//! when their spans have been taken in, also with `wait_for_export`: nobody waits for a decision.
 //!
 //! Differs from the Collector:
 //!
@@ -281,7 +282,10 @@ impl ProcessorConfig for Config {
         }
         if self.decision_wait.0.is_zero() {
             problems
-                .warning(at.at("decision_wait"), "with no wait traces are decided span by span")
+                .warning(
+                    at.at("decision_wait"),
+                    "with no wait a trace is decided by its first spans",
+                )
                 .help("wait as long as a trace takes: `decision_wait: 10s`");
         }
         if (1..LEAST_MEMORY).contains(&self.max_memory) {
@@ -362,6 +366,14 @@ impl Config {
             0 => cx.budget / 2,
             bytes => bytes.min(cx.budget),
         };
+        if self.max_memory > max_memory {
+            tracing::warn!(
+                processor = %cx.id,
+                max_memory = self.max_memory,
+                budget = cx.budget,
+                "max_memory is more than the budget of the process, which counts"
+            );
+        }
         let max_memory = to_usize(max_memory);
         let share = (max_memory / count).max(to_usize(LEAST_MEMORY));
         stats.memory_limit.set((share * count) as u64);
