@@ -1,7 +1,8 @@
 //! The command line: which subcommand, which configuration, which exit code.
 //!
 //! Exit codes are those of `sysexits.h`: 0 success, 64 wrong usage, 69 a port or file that cannot
-//! be had, 70 a panic, 74 data that could not be delivered, 78 a wrong configuration.
+//! be had, 70 a panic, 74 data that could not be delivered, 78 a wrong configuration; and 1 where
+//! `explain` knows nothing of a trace.
 
 mod components;
 mod decisions;

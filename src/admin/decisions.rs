@@ -20,11 +20,7 @@ pub(super) fn explain(telemetry: &Telemetry, trace_id: &str) -> Result<ExplainRe
         let message = format!("`{trace_id}` is no trace id: it has 32 hexadecimal digits");
         return Err(Status::invalid_argument(message));
     };
-    let rings = telemetry.decisions();
-    if rings.is_empty() {
-        let message = "no tail_sampling processor runs, or its `explain` is 0";
-        return Err(Status::not_found(message));
-    }
+    let rings = some_rings(telemetry)?;
     let found = rings.iter().flat_map(|ring| {
         ring.find(id).into_iter().map(|decision| message_of(ring, &decision)).collect::<Vec<_>>()
     });
@@ -38,6 +34,16 @@ pub(super) fn explain(telemetry: &Telemetry, trace_id: &str) -> Result<ExplainRe
         return Err(Status::not_found(message));
     }
     Ok(ExplainResponse { decisions })
+}
+
+/// The decisions that are remembered, of one processor at least.
+pub(super) fn some_rings(telemetry: &Telemetry) -> Result<Vec<Arc<decisions::Decisions>>, Status> {
+    let rings = telemetry.decisions();
+    if rings.is_empty() {
+        let message = "no tail_sampling processor runs, or its `explain` is 0";
+        return Err(Status::not_found(message));
+    }
+    Ok(rings)
 }
 
 /// 16 bytes of a trace id in any of the forms in which it is shown.

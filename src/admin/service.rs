@@ -78,6 +78,7 @@ impl ControlService for Control {
         &self,
         request: Request<WatchDecisionsRequest>,
     ) -> Result<Response<Watch<WatchDecisionsResponse>>, Status> {
+        decisions::some_rings(&self.telemetry)?;
         let (sender, receiver) = mpsc::channel(1);
         let feeding = decisions::feed(self.clone(), request.into_inner(), sender);
         Ok(Response::new(Watch { receiver, feeding: Some(Box::pin(feeding)) }))

@@ -87,6 +87,8 @@ async fn decisions_are_explained_and_watched() {
     let id = "0b".repeat(16);
     let status = client.explain(explain(&id)).await.unwrap_err();
     assert!(status.message().contains("no tail_sampling processor"), "{status}");
+    let request = WatchDecisionsRequest { last: 1, follow: true };
+    assert!(client.watch_decisions(request).await.is_err(), "nobody would ever answer");
 
     let policies = vec!["errors".to_owned(), "rest".to_owned()];
     let ring = Arc::new(Decisions::new("tail_sampling", "traces", policies, false, 100));

@@ -103,8 +103,8 @@ fn story(one: &Decision) -> String {
         row("stands for", if rate == "1" { "itself".to_owned() } else { format!("{rate} traces") });
     }
     let root = if one.root.is_empty() { "(no root span came)" } else { &one.root };
-    row("root", root.to_owned());
-    row("service", one.service.clone());
+    row("root", printable(root));
+    row("service", printable(&one.service));
     row("size", format!("{} spans, {} bytes, {}", one.spans, one.bytes, duration(one)));
     row("decided", format!("{} UTC, {}", time(one), reason(one)));
     row("where", format!("{} in pipeline {}", one.processor, one.pipeline));
@@ -158,11 +158,16 @@ fn lines(message: &WatchDecisionsResponse) -> String {
             one.trace_id,
             one.spans,
             duration(one),
-            one.service,
-            one.root,
+            printable(&one.service),
+            printable(&one.root),
         );
     }
     text
+}
+
+/// Names come from applications: what would steer a terminal is left out.
+fn printable(name: &str) -> String {
+    name.chars().filter(|character| !character.is_control()).collect()
 }
 
 fn time(one: &Decision) -> String {
@@ -238,6 +243,7 @@ mod tests {
             policy: String::new(),
             rate: 0.0,
             reason: "out_of_memory".to_owned(),
+            root: "GET \u{1b}[2J/cart\n".to_owned(),
             ..decision()
         };
         let message = WatchDecisionsResponse { decisions: vec![decision(), dropped], missed: 3 };
@@ -245,7 +251,7 @@ mod tests {
         time (UTC)    kept  policy                  rate  trace                             spans    duration  service: root
         ... 3 more, which came too fast to be shown
         12:00:01.234  yes   rest                      20  5b8efff798038103d269b633813fc60c      8   1203.4 ms  shop: GET /cart
-        12:00:01.234  no    -                          0  5b8efff798038103d269b633813fc60c      8   1203.4 ms  shop: GET /cart (out_of_memory)
+        12:00:01.234  no    -                          0  5b8efff798038103d269b633813fc60c      8   1203.4 ms  shop: GET [2J/cart (out_of_memory)
         ");
     }
 }
