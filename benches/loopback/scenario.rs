@@ -115,6 +115,13 @@ pub(crate) static ALL: &[Scenario] = &[
         samples: true,
         ..PLAIN
     },
+    Scenario {
+        name: "tail-sampling-64",
+        about: "the same, budget of 64 MiB",
+        processors: &[LIMIT, SAMPLE],
+        samples: true,
+        ..PLAIN
+    },
     Scenario { name: "fan-out", about: "batch, three exporters", exporters: 3, ..BATCHED },
     Scenario { name: "steady", about: "batch, at 40 000 spans a second", rate: 40_000, ..BATCHED },
     OVERLOAD,
