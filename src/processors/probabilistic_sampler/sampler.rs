@@ -8,7 +8,7 @@ use crate::{
         view::{KeyValue, LogRecord, Message, Span, Value},
         wire::{FieldValue, Fields, put_bytes},
     },
-    processors::sampling::{Randomness, Threshold, TraceState},
+    processors::sampling::{Randomness, Threshold, TraceState, put_text},
 };
 
 /// Attribute of spans that decides for them.
@@ -276,7 +276,7 @@ impl Sampler {
         if !new.is_empty() {
             out.append(|out| {
                 for (key, text) in new {
-                    put_attribute(out, LOG_ATTRIBUTES, key, &text);
+                    put_text(out, LOG_ATTRIBUTES, key, &text);
                 }
             });
         }
@@ -315,14 +315,6 @@ impl EditItems for Marker<'_> {
             _ => Sampler::mark_span(item, mark, out),
         }
     }
-}
-
-fn put_attribute(out: &mut Vec<u8>, number: u32, key: &str, text: &str) {
-    let (mut value, mut pair) = (Vec::new(), Vec::new());
-    put_bytes(&mut value, 1, text.as_bytes());
-    put_bytes(&mut pair, 1, key.as_bytes());
-    put_bytes(&mut pair, 2, &value);
-    put_bytes(out, number, &pair);
 }
 
 /// A span without an id is hashed as one of zeros.

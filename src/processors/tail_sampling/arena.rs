@@ -17,7 +17,7 @@ use crate::otlp::payload::Permit;
 pub(super) const CHUNK: usize = 1 << 20;
 
 /// Bytes before a span: place of the record before, context, length.
-const HEADER: usize = 16;
+pub(super) const HEADER: usize = 16;
 
 /// A place in the arena: number of the chunk, then offset in it, 32 bits each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

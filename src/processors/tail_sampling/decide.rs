@@ -13,7 +13,7 @@ use super::{
     arena::Position,
     compile::Program,
     limit::{Answer as Granted, try_spend},
-    mark::{self, Mark},
+    mark::{self, ATTRIBUTES, Mark},
     program::{self, Chance, Facts, Oracle, Outcome},
     remembered::Kept,
     settings::Settings,
@@ -24,7 +24,7 @@ use super::{
 use crate::{
     component::Output,
     otlp::digest,
-    processors::sampling::{Randomness, Threshold},
+    processors::sampling::{Randomness, Threshold, put_text, put_truth},
     telemetry::decisions::{Decision, Name, Trigger, Vote},
 };
 
@@ -38,7 +38,7 @@ pub(super) struct Deciding {
     decided: Vec<Decided>,
     /// Attributes that say why, by policy.
     reasons: Vec<Vec<u8>>,
-    has_limits: bool,
+    pub(super) has_limits: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -66,7 +66,7 @@ impl Fnv {
 }
 
 /// Traces whose memory is looked at together.
-const TOGETHER: usize = 64;
+const TOUCHED: usize = 64;
 
 const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
 
@@ -150,7 +150,7 @@ impl Deciding {
         let reason = |name: &str| {
             let mut attributes = Vec::new();
             if settings.records_policy {
-                mark::put_text(&mut attributes, "tailsampling.policy", name);
+                put_text(&mut attributes, ATTRIBUTES, "tailsampling.policy", name);
             }
             attributes
         };
@@ -174,21 +174,19 @@ impl Shard {
     }
 
     /// Decides, remembers and forgets traces, and hands on the spans of those that are kept.
-    pub(super) fn decide_all(&mut self, batch: &[(u32, Trigger)], out: &mut Output) {
+    /// The first `unseen` are not explained.
+    pub(super) fn decide_all(&mut self, batch: &[(u32, Trigger)], unseen: usize, out: &mut Output) {
         let settings = Arc::clone(&self.settings);
         let program = &settings.program;
         self.vote(&settings, batch, out);
         let decided = std::mem::take(&mut self.deciding.decided);
         let votes = std::mem::take(&mut self.deciding.votes);
         self.deciding.weigher.begin();
-        // More than the ring holds would only push each other out.
-        let seen = settings.decisions.as_ref().map_or(0, |decisions| decisions.size());
-        let unseen = decided.len().saturating_sub(seen);
         let now = SystemTime::now();
         let mut explained = Vec::with_capacity(decided.len() - unseen);
         for (i, one) in decided.iter().enumerate() {
-            if i.is_multiple_of(TOGETHER) {
-                self.touch_decided(&decided[i..decided.len().min(i + TOGETHER)]);
+            if i.is_multiple_of(TOUCHED) {
+                self.touch_decided(&decided[i..decided.len().min(i + TOUCHED)]);
             }
             let row = &votes[i * program.rules.len()..(i + 1) * program.rules.len()];
             self.local.count_votes(row);
@@ -203,7 +201,6 @@ impl Shard {
             decisions.add(unseen as u64, explained);
         }
         (self.deciding.decided, self.deciding.votes) = (decided, votes);
-        self.flush(out);
     }
 
     /// Looks at what the conclusions on these traces will look at, so that all wait for memory together.
@@ -301,14 +298,14 @@ impl Shard {
         );
         let mut attributes = self.deciding.reasons.get(policy).cloned().unwrap_or_default();
         if let Some(member) = &one.member {
-            mark::put_text(&mut attributes, "tailsampling.composite_policy", member);
+            put_text(&mut attributes, ATTRIBUTES, "tailsampling.composite_policy", member);
         }
         if settings.is_dry_run {
-            mark::put_truth(&mut attributes, "tailsampling.dry_run.kept", is_kept);
+            put_truth(&mut attributes, ATTRIBUTES, "tailsampling.dry_run.kept", is_kept);
         }
         let weights = if settings.is_dry_run { mark::Weights::default() } else { settings.weights };
         let mark = Mark { attributes: &attributes, weights, random: unrelated_bits(id) };
-        let first = self.emitter.len();
+        let mut first = self.emitter.len();
         let mut at = newest;
         while let Some(record) = self.arena.record(at) {
             let context = (self.contexts.parent(record.context), record.context);
@@ -327,11 +324,14 @@ impl Shard {
                 self.emitter.take_written(context, from);
             }
             at = record.before;
+            // A giant trace goes out in parts, too.
+            if self.emitter.is_full() {
+                self.emitter.reverse_from(first);
+                self.flush(out);
+                first = 0;
+            }
         }
         self.emitter.reverse_from(first);
-        if self.emitter.is_full() {
-            self.flush(out);
-        }
         match upstream {
             None => own,
             Some(_) if is_kept && wants_weight => {
@@ -349,10 +349,10 @@ impl Shard {
         let reasons = self.deciding.reasons.get(usize::from(kept.policy));
         let mut attributes = reasons.cloned().unwrap_or_default();
         if settings.records_policy {
-            mark::put_truth(&mut attributes, "tailsampling.cached_decision", true);
+            put_truth(&mut attributes, ATTRIBUTES, "tailsampling.cached_decision", true);
         }
         if settings.is_dry_run {
-            mark::put_truth(&mut attributes, "tailsampling.dry_run.kept", !kept.is_dry);
+            put_truth(&mut attributes, ATTRIBUTES, "tailsampling.dry_run.kept", !kept.is_dry);
         }
         let weights = if settings.is_dry_run { mark::Weights::default() } else { settings.weights };
         let mark = Mark { attributes: &attributes, weights, random: unrelated_bits(id) };

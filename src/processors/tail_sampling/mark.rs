@@ -11,7 +11,7 @@ use crate::{
         view::{KeyValue, Message, Value},
         wire::{FieldValue, Fields, WireType, put_bytes, put_varint, tag, varint_len},
     },
-    processors::sampling::{Randomness, Threshold, TraceState},
+    processors::sampling::{Randomness, Threshold, TraceState, put_attribute},
 };
 
 /// Attributes in which Honeycomb looks for a rate, in this order.
@@ -20,7 +20,8 @@ const RATES: [&[u8]; 2] = [b"sampleRate", b"SampleRate"];
 const RATE_LIMIT: f64 = 2_147_483_647.0;
 
 const TRACE_STATE: u32 = 3;
-const ATTRIBUTES: u32 = 9;
+/// Field of attributes in `Span`.
+pub(super) const ATTRIBUTES: u32 = 9;
 
 /// Which weights are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -126,7 +127,7 @@ fn weighted(
         put_bytes(out, TRACE_STATE, text.as_bytes());
     }
     if writes_rate {
-        put_attribute(out, "SampleRate", |value| {
+        put_attribute(out, ATTRIBUTES, "SampleRate", |value| {
             put_varint(value, tag(3, WireType::Varint));
             put_varint(value, rate);
         });
@@ -173,23 +174,4 @@ pub(super) fn whole_rate(rate: f64, random: u64) -> u64 {
     }
     let chance = random as f64 / u64::MAX as f64;
     rate.floor() as u64 + u64::from(chance < rate.fract())
-}
-
-/// Appends an attribute of a span, its `AnyValue` written by `value`.
-pub(super) fn put_attribute(out: &mut Vec<u8>, key: &str, value: impl FnOnce(&mut Vec<u8>)) {
-    let (mut any, mut pair) = (Vec::new(), Vec::new());
-    value(&mut any);
-    put_bytes(&mut pair, 1, key.as_bytes());
-    put_bytes(&mut pair, 2, &any);
-    put_bytes(out, ATTRIBUTES, &pair);
-}
-
-/// The same for a text.
-pub(super) fn put_text(out: &mut Vec<u8>, key: &str, text: &str) {
-    put_attribute(out, key, |value| put_bytes(value, 1, text.as_bytes()));
-}
-
-/// The same for a truth.
-pub(super) fn put_truth(out: &mut Vec<u8>, key: &str, is_so: bool) {
-    put_attribute(out, key, |value| value.extend([0x10, u8::from(is_so)]));
 }

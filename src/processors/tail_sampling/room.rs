@@ -13,6 +13,9 @@ use super::{
 };
 use crate::{component::Output, otlp::payload::Permit, telemetry::decisions::Trigger};
 
+/// Bytes by which tables grow or shrink before that is paid for.
+const TABLE_STEP: usize = 64 << 10;
+
 /// Of traces at a limit, the part that is decided at once.
 const EARLY_PART: usize = 64;
 
@@ -53,18 +56,31 @@ impl Shard {
         self.memory() - remembered + self.settings.remembered_bytes.max(remembered)
     }
 
+    /// Contexts grow without a chunk: a resource may be as large as a request.
+    #[inline]
+    pub(super) fn keep_within_limit(&mut self, out: &mut Output) {
+        while self.reserved() > self.settings.max_memory && self.traces.len() > 0 {
+            self.decide_oldest_chunk(out);
+            self.arena.release_spare(0);
+        }
+        self.settle_tables();
+    }
+
     #[cold]
     fn grow(&mut self, len: usize, out: &mut Output) {
         loop {
+            // What a compaction took for its time is given back first.
+            if self.reserved() > self.settings.max_memory {
+                self.arena.release_spare(0);
+            }
             let missing = self.arena.missing(len);
             if missing == 0 {
                 return;
             }
-            let charge = missing + self.tables().saturating_sub(self.paid);
             if self.reserved() + missing <= self.settings.max_memory
-                && let Ok(permit) = self.draw(charge)
+                && let Ok(permit) = self.draw(missing)
             {
-                return self.add_chunk(missing, permit);
+                return self.arena.grow(missing, permit);
             }
             if self.compact(out) {
                 continue;
@@ -73,8 +89,8 @@ impl Shard {
                 self.release(out);
                 if self.arena.missing(len) > 0 {
                     // A span has to have a place; what it overdraws is paid back before others pay.
-                    let permit = self.account().map(|permit| permit.more(charge as u64));
-                    self.add_chunk(missing, permit);
+                    let permit = self.account().map(|permit| permit.more(missing as u64));
+                    self.arena.grow(missing, permit);
                 }
                 return;
             }
@@ -84,7 +100,8 @@ impl Shard {
 
     /// Who pays: the account that the request at hand, or what is held, was paid from.
     pub(super) fn account(&self) -> Option<&Permit> {
-        self.payer.as_ref().or_else(|| self.arena.permit())
+        let held = self.arena.permit().or(self.tables_permit.as_ref());
+        self.payer.as_ref().or(held)
     }
 
     /// Bytes from the account, if it has so many. Nothing where nobody keeps accounts.
@@ -95,9 +112,15 @@ impl Shard {
         }
     }
 
-    fn add_chunk(&mut self, bytes: usize, permit: Option<Permit>) {
-        self.paid = self.paid.max(self.tables());
-        self.arena.grow(bytes, permit);
+    /// Pays for the tables as they are now, in steps. They exist already, so the account may be
+    /// overdrawn by a step.
+    pub(super) fn settle_tables(&mut self) {
+        let now = self.tables();
+        if now.abs_diff(self.paid) < TABLE_STEP {
+            return;
+        }
+        self.tables_permit = self.account().map(|account| account.more(now as u64));
+        self.paid = now;
     }
 
     /// Gives back chunks of which no trace waits.

@@ -18,7 +18,7 @@ use std::{
 };
 
 use super::{
-    arena::{Arena, Position},
+    arena::{Arena, HEADER, Position},
     context::{Contexts, Found},
     decide::Deciding,
     emit::Emitter,
@@ -45,6 +45,9 @@ pub(super) const TICK: Duration = Duration::from_millis(100);
 /// Spans that are looked at together: their searches in the table overlap, and so do the waits for
 /// memory.
 const BATCH: usize = 64;
+
+/// Traces that are decided together where no limit chooses among them.
+const TOGETHER: usize = 1024;
 
 /// A trace whose time comes.
 #[derive(Debug, Clone, Copy)]
@@ -73,11 +76,14 @@ pub(super) struct Shard {
     pub(super) rooted: VecDeque<Due>,
     /// By their oldest record: number and generation.
     pub(super) order: VecDeque<(u32, u32)>,
-    /// Bytes of the spans of all that wait.
+    /// Bytes of the records of all that wait.
     pub(super) live: u64,
     /// Of the request at hand.
     pub(super) payer: Option<Permit>,
-    /// Bytes of tables that chunks have paid for.
+    /// Traces whose decision the request at hand made certain: number and generation.
+    certain: Vec<(u32, u32)>,
+    /// Pays for the tables, and for how many bytes of them.
+    pub(super) tables_permit: Option<Permit>,
     pub(super) paid: usize,
     /// What the gauges have of this shard.
     shown: (u64, u64),
@@ -116,6 +122,8 @@ impl Shard {
             order: VecDeque::new(),
             live: 0,
             payer: None,
+            certain: Vec::new(),
+            tables_permit: None,
             paid: 0,
             shown: (0, 0),
             settings,
@@ -208,6 +216,7 @@ impl Shard {
 
     /// Puts spans where they belong.
     fn store(&mut self, arrived: &mut Vec<Arrived<'_>>, place: &mut Place<'_>, out: &mut Output) {
+        self.keep_within_limit(out);
         self.touch(arrived);
         let mut last: Option<(u128, u32, u32)> = None;
         for span in arrived.drain(..) {
@@ -290,7 +299,7 @@ impl Shard {
         facts.end = facts.end.max(span.end);
         facts.spans += 1;
         facts.bytes += field.len() as u64;
-        self.live += field.len() as u64;
+        self.live += (HEADER + field.len()) as u64;
         let (bytes, generation) = (facts.bytes, trace.generation);
         if let Some(says) = span.says {
             // Of several spans the first counts that says something.
@@ -309,7 +318,7 @@ impl Shard {
         if self.settings.max_trace_bytes > 0 && bytes > self.settings.max_trace_bytes {
             self.decide(&[(number, Trigger::TooLarge)], out);
         } else if self.settings.is_span_ingest && self.is_certain(number) {
-            self.decide(&[(number, Trigger::Certain)], out);
+            self.certain.push((number, generation));
         }
     }
 
@@ -319,9 +328,36 @@ impl Shard {
         if batch.is_empty() {
             return;
         }
-        self.live -= batch.iter().map(|(n, _)| self.traces.entry(*n).facts.bytes).sum::<u64>();
-        self.decide_all(batch, out);
+        for (number, _) in batch {
+            let facts = &self.traces.entry(*number).facts;
+            self.live -= facts.bytes + facts.spans * HEADER as u64;
+        }
+        // Limits choose among all that are decided at one moment; without them what is looked at twice
+        // stays in the cache in between.
+        let together = if self.deciding.has_limits { batch.len() } else { TOGETHER };
+        // More than are remembered would only push each other out.
+        let remembered = self.settings.decisions.as_ref().map_or(0, |decisions| decisions.size());
+        let mut unseen = batch.len().saturating_sub(remembered);
+        for part in batch.chunks(together) {
+            self.decide_all(part, unseen.min(part.len()), out);
+            unseen = unseen.saturating_sub(part.len());
+        }
         self.release(out);
+    }
+
+    /// Decides what the request has made certain, all together: one payload goes on.
+    fn decide_certain(&mut self, out: &mut Output) {
+        let mut certain = std::mem::take(&mut self.certain);
+        certain.sort_unstable();
+        certain.dedup();
+        let is_there = |(number, generation): &&(u32, u32)| {
+            self.traces.current(*number, *generation).is_some()
+        };
+        let batch: Vec<_> =
+            certain.iter().filter(is_there).map(|(n, _)| (*n, Trigger::Certain)).collect();
+        self.decide(&batch, out);
+        certain.clear();
+        self.certain = certain;
     }
 
     /// Takes those whose time has come.
@@ -380,9 +416,11 @@ impl Processor for Shard {
         for segment in &payload.body {
             self.ingest(segment, &mut arrived, out);
         }
+        self.decide_certain(out);
         self.flush(out);
-        self.payer = None;
         self.contexts.forget_unused();
+        self.settle_tables();
+        self.payer = None;
         self.show();
     }
 
@@ -406,6 +444,7 @@ impl Processor for Shard {
         if self.traces.len() == 0 {
             self.arena.release_spare(0);
         }
+        self.settle_tables();
         self.show();
     }
 

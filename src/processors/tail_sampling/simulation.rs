@@ -237,6 +237,98 @@ fn the_decision_is_the_same_whatever_the_interleaving_and_the_workers() {
     }
 }
 
+fn paid(account: &Arc<Account>, mut payload: Payload) -> Payload {
+    let bytes = payload.len() as u64;
+    account.charge(bytes);
+    payload.permits.push(Permit::charged(bytes, Arc::clone(account) as Arc<dyn Ledger>));
+    payload
+}
+
+/// What is held, which has to be within the limit, and paid for but for a step of the tables.
+fn check_memory(sampler: &Sampler, account: &Account, slack: u64) {
+    let stats = &sampler.telemetry.tail_samplers()[0];
+    let (memory, limit) = (stats.memory.read(), stats.memory_limit.read());
+    assert!(memory <= limit + slack, "{memory} of {limit}");
+    let used = account.used();
+    assert!(used + (64 << 10) >= memory, "{used} are paid for {memory}");
+}
+
+/// Each request has a resource of its own, much larger than its span.
+#[test]
+fn resources_count_in_the_limit_of_memory() {
+    let mut sampler = Sampler::new(
+        "{decision_wait: 10s, max_memory: 2000000, policies: [{name: all, type: always_sample}]}",
+    );
+    let account = Account::of(1 << 30);
+    let mut kept = 0;
+    for i in 0..300_u128 {
+        let one = entry(&format!("{i} {}", "x".repeat(100_000)), vec![span(i + 1, 1)]);
+        kept += spans_of(sampler.send_payload(&paid(&account, payload(vec![one])))).len();
+        check_memory(&sampler, &account, 300_000);
+    }
+    kept += sampler.drain().len();
+    assert_eq!(kept, 300);
+    drop(sampler);
+    assert_eq!(account.used(), 0);
+}
+
+/// Records that are little more than their header, and old traces between them that do not end: there
+/// is nothing to be gained by compacting the first, and much by compacting the second.
+#[test]
+fn neither_tiny_spans_nor_stragglers_break_the_limit() {
+    let mut sampler = Sampler::new(
+        "{decision_wait: 60s, decision_wait_after_root_received: 200ms, max_memory: 2000000, \
+         policies: [{name: all, type: always_sample}]}",
+    );
+    let account = Account::of(1 << 30);
+    let tiny = |id: u128| Span { trace_id: id.to_be_bytes().to_vec(), ..Span::default() };
+    let mut rng = Rng::with_seed(9);
+    let (mut kept, mut sent) = (0, 0);
+    for round in 0..400_u64 {
+        let mut spans = vec![Span::default(); 2000];
+        for _ in 0..200 {
+            let id = rng.u128(..);
+            // One in ten never has a root.
+            let one = tiny(id);
+            let parent = if rng.u8(..10) == 0 { vec![8; 8] } else { Vec::new() };
+            spans.push(Span { parent_span_id: parent, ..one });
+        }
+        sent += spans.len();
+        let payload = paid(&account, payload(vec![entry("app", spans)]));
+        kept += spans_of(sampler.send_payload(&payload)).len();
+        drop(payload);
+        check_memory(&sampler, &account, 300_000);
+        kept += sampler.wait(Duration::from_millis(round % 7 * 10)).len();
+    }
+    let stats = Arc::clone(&sampler.telemetry.tail_samplers()[0]);
+    assert!(stats.pending.read() > 0);
+    kept += sampler.drain().len();
+    assert_eq!(kept, sent);
+}
+
+/// What goes out at once is cut, be it of one trace.
+#[test]
+fn a_giant_trace_goes_out_in_parts() {
+    let mut sampler = Sampler::new("{policies: [{name: all, type: always_sample}]}");
+    let wide = |i: u64| Span {
+        span_id: i.to_be_bytes().to_vec(),
+        attributes: vec![attribute("k", text(&"x".repeat(10_000)))],
+        ..span(7, 1)
+    };
+    for i in 0..500 {
+        assert!(sampler.send(vec![wide(i)]).is_empty());
+    }
+    let entries = {
+        let mut out = crate::component::Output::at(sampler.now);
+        sampler.shards[0].drain(&mut out);
+        let payloads = out.take();
+        assert!(payloads.len() >= 4);
+        assert!(payloads.iter().all(|payload| payload.len() < 1_200_000));
+        payloads.iter().map(|payload| payload.items).sum::<u64>()
+    };
+    assert_eq!(entries, 500);
+}
+
 #[test]
 fn a_giant_trace_disturbs_nobody() {
     let mut sampler = Sampler::new(
