@@ -33,7 +33,6 @@ use skep::{
     otlp::{
         Payload, Signal,
         check::{self, Utf8},
-        share::{self, TraceHash},
     },
     processors,
     telemetry::Telemetry,
@@ -76,38 +75,30 @@ struct Scenario {
     /// Requests that bring spans of one trace.
     visits: usize,
     attributes: usize,
-    workers: usize,
     /// Requests that are there before the first one is taken. One: as the door leaves it, in the cache.
     /// Several: they are checked first, as the door does it.
     ahead: usize,
 }
 
+/// One worker and two in turn, see [`scaling`].
+const WORKERS: Scenario = Scenario {
+    name: "workers",
+    policies: EIGHT,
+    live: 100_000,
+    visits: 2,
+    attributes: 12,
+    ahead: 400,
+};
+
 const SCENARIOS: &[Scenario] = &[
-    Scenario {
-        name: "plain",
-        policies: PLAIN,
-        live: 500_000,
-        visits: 2,
-        attributes: 12,
-        workers: 1,
-        ahead: 1,
-    },
-    Scenario {
-        name: "eight",
-        policies: EIGHT,
-        live: 500_000,
-        visits: 2,
-        attributes: 12,
-        workers: 1,
-        ahead: 1,
-    },
+    Scenario { name: "plain", policies: PLAIN, live: 500_000, visits: 2, attributes: 12, ahead: 1 },
+    Scenario { name: "eight", policies: EIGHT, live: 500_000, visits: 2, attributes: 12, ahead: 1 },
     Scenario {
         name: "small-10k",
         policies: PLAIN,
         live: 10_000,
         visits: 1,
         attributes: 3,
-        workers: 1,
         ahead: 1,
     },
     Scenario {
@@ -116,26 +107,7 @@ const SCENARIOS: &[Scenario] = &[
         live: 5_000_000,
         visits: 1,
         attributes: 3,
-        workers: 1,
         ahead: 1,
-    },
-    Scenario {
-        name: "one-worker",
-        policies: EIGHT,
-        live: 100_000,
-        visits: 2,
-        attributes: 12,
-        workers: 1,
-        ahead: 400,
-    },
-    Scenario {
-        name: "two-workers",
-        policies: EIGHT,
-        live: 100_000,
-        visits: 2,
-        attributes: 12,
-        workers: 2,
-        ahead: 400,
     },
 ];
 
@@ -209,7 +181,7 @@ fn template(random: &mut Rng, count: usize) -> Template {
     Template { body, ids }
 }
 
-fn replicas(scenario: &Scenario) -> Vec<Box<dyn Processor>> {
+fn replicas(scenario: &Scenario, workers: usize) -> Vec<Box<dyn Processor>> {
     let settings = format!(
         "decision_wait: 10s\nmax_memory: {}\nexplain: 1000\npolicies:{}",
         8_u64 << 30,
@@ -229,7 +201,7 @@ fn replicas(scenario: &Scenario) -> Vec<Box<dyn Processor>> {
         telemetry: Arc::new(Telemetry::default()),
     };
     let config = config.expect("the settings are right");
-    config.replicas(&context, scenario.workers).expect("it can be built")
+    config.replicas(&context, workers).expect("it can be built")
 }
 
 fn resident() -> usize {
@@ -258,6 +230,23 @@ struct Traffic {
 }
 
 impl Traffic {
+    /// And how many requests come in a wait.
+    fn new(scenario: &Scenario) -> (Self, usize) {
+        let mut random = Rng::with_seed(7);
+        let templates =
+            (0..TEMPLATES).map(|_| template(&mut random, scenario.attributes)).collect();
+        let per_wait = scenario.live / (REQUEST / TOGETHER) * scenario.visits;
+        let traffic = Traffic {
+            templates,
+            random,
+            waiting: std::collections::VecDeque::new(),
+            at: 0,
+            later: (per_wait as f64 * LATER) as u64,
+            visits: scenario.visits,
+        };
+        (traffic, per_wait)
+    }
+
     fn next(&mut self) -> Payload {
         self.at += 1;
         let is_due = self.waiting.front().is_some_and(|(at, _)| *at <= self.at);
@@ -283,21 +272,11 @@ impl Traffic {
 }
 
 fn run(scenario: &Scenario) {
-    let mut random = Rng::with_seed(7);
-    let templates = (0..TEMPLATES).map(|_| template(&mut random, scenario.attributes)).collect();
-    let per_wait = scenario.live / (REQUEST / TOGETHER) * scenario.visits;
-    let mut traffic = Traffic {
-        templates,
-        random,
-        waiting: std::collections::VecDeque::new(),
-        at: 0,
-        later: (per_wait as f64 * LATER) as u64,
-        visits: scenario.visits,
-    };
+    let (mut traffic, per_wait) = Traffic::new(scenario);
     let wait = Duration::from_secs(10);
     let step = wait / u32::try_from(per_wait).unwrap_or(u32::MAX);
     let before = resident();
-    let mut shards = replicas(scenario);
+    let mut shards = replicas(scenario, 1);
     let mut now = Instant::now();
     // One wait to fill it, one for the maps to have their size, then what is measured.
     let mut rounds = Vec::new();
@@ -309,7 +288,7 @@ fn run(scenario: &Scenario) {
             queue.push(traffic.next());
             now += step;
             if queue.len() == scenario.ahead || i + 1 == per_wait {
-                let one = process(&mut shards, &queue, now);
+                let one = process(&mut shards, &queue, false, now);
                 spent.spans += one.spans;
                 spent.bytes += one.bytes;
                 spent.ingest += one.ingest;
@@ -348,6 +327,50 @@ fn run(scenario: &Scenario) {
     );
 }
 
+/// How much more two workers do than one in the same time; and two that have nothing to do with each
+/// other, which is what the machine allows. All have the same traffic, in turn, so that a noisy machine
+/// disturbs all.
+fn scaling(scenario: &Scenario) {
+    let mut worlds: Vec<_> = [vec![1], vec![2], vec![1, 1]]
+        .into_iter()
+        .map(|workers| {
+            let (traffic, per_wait) = Traffic::new(scenario);
+            let apart = workers.len() > 1;
+            let shards: Vec<_> =
+                workers.into_iter().flat_map(|workers| replicas(scenario, workers)).collect();
+            (traffic, per_wait, shards, apart, Instant::now())
+        })
+        .collect();
+    let mut ratios = [Vec::new(), Vec::new()];
+    let mut nanos = [Vec::new(), Vec::new(), Vec::new()];
+    let turns = worlds[0].1 / scenario.ahead * 6;
+    for turn in 0..turns {
+        for (at, (traffic, per_wait, shards, apart, now)) in worlds.iter_mut().enumerate() {
+            let queue: Vec<_> = (0..scenario.ahead).map(|_| traffic.next()).collect();
+            let many = u32::try_from(scenario.ahead).unwrap_or(u32::MAX);
+            *now += Duration::from_secs(10) / u32::try_from(*per_wait).unwrap_or(u32::MAX) * many;
+            let spent = process(shards, &queue, *apart, *now);
+            nanos[at].push((spent.ingest + spent.decide).as_nanos() as f64 / spent.spans as f64);
+        }
+        // What comes first fills it.
+        if turn >= turns / 3 {
+            ratios[0].push(nanos[0][turn] / nanos[1][turn]);
+            ratios[1].push(nanos[0][turn] / nanos[2][turn]);
+        }
+    }
+    let median = |all: &mut [f64]| {
+        all.sort_by(f64::total_cmp);
+        all[all.len() / 2]
+    };
+    let [one, two, _] = nanos.each_mut().map(|all| median(&mut all[turns / 3..]));
+    let [together, apart] = ratios.each_mut().map(|all| median(all));
+    println!(
+        "{:<12} one {one:.0} ns a span, two {two:.0} ns: {together:.2} times the throughput; \
+         two that share nothing: {apart:.2}",
+        scenario.name,
+    );
+}
+
 /// What a worker does with a request before the pipeline has it: it leaves the bytes in its cache.
 fn check(payload: &Payload) {
     for segment in &payload.body {
@@ -356,8 +379,13 @@ fn check(payload: &Payload) {
 }
 
 /// Runs requests through the workers. With several each has a thread; requests come to them in turn, and
-/// whoever gets one finds out whose spans it has, as the engine does it.
-fn process(shards: &mut [Box<dyn Processor>], queue: &[Payload], now: Instant) -> Spent {
+/// whoever gets one reads it, as the engine does it; `apart`: and keeps it.
+fn process(
+    shards: &mut [Box<dyn Processor>],
+    queue: &[Payload],
+    apart: bool,
+    now: Instant,
+) -> Spent {
     let workers = shards.len();
     let spans = queue.len() * REQUEST;
     let (senders, receivers): (Vec<_>, Vec<_>) =
@@ -366,8 +394,8 @@ fn process(shards: &mut [Box<dyn Processor>], queue: &[Payload], now: Instant) -
         let mut spent = Spent::default();
         let mut out = Output::at(now);
         let began = Instant::now();
-        if workers == 1 {
-            for payload in queue {
+        if workers == 1 || apart {
+            for payload in queue.iter().skip(worker).step_by(workers) {
                 spent.bytes += payload.len() as u64;
                 if queue.len() > 1 {
                     check(payload);
@@ -380,15 +408,22 @@ fn process(shards: &mut [Box<dyn Processor>], queue: &[Payload], now: Instant) -
             while left > 0 {
                 if let Ok(part) = receivers[worker].try_recv() {
                     left -= 1;
-                    if let Some(part) = part {
-                        shard.process(part, &mut out);
+                    if let Some(share) = part {
+                        shard.take(share, &mut out);
                     }
                 } else if let Some(payload) = own.next() {
                     spent.bytes += payload.len() as u64;
                     check(payload);
-                    let parts = share::by_trace(payload, workers, TraceHash::of_process());
-                    for (sender, part) in senders.iter().zip(parts) {
-                        sender.send(part).expect("everybody is there");
+                    let parts = shard.share(payload.clone(), workers, &mut out);
+                    for (owner, share) in parts.into_iter().enumerate() {
+                        if owner != worker {
+                            senders[owner].send(share).expect("everybody is there");
+                            continue;
+                        }
+                        left -= 1;
+                        if let Some(share) = share {
+                            shard.take(share, &mut out);
+                        }
                     }
                 }
             }
@@ -432,14 +467,18 @@ fn main() {
             "scenario", "traces", "spans", "in ns", "out ns", "both ns", "kept %", "MiB", "of live"
         );
     }
-    for scenario in SCENARIOS {
+    for scenario in SCENARIOS.iter().chain([&WORKERS]) {
         // Each in a process of its own: what one allocated would be there for the next.
         if wanted.is_empty() {
             let own = std::env::current_exe().expect("a program knows its file");
             let status = std::process::Command::new(own).arg(scenario.name).status();
             assert!(status.is_ok_and(|status| status.success()), "{} failed", scenario.name);
         } else if wanted.iter().any(|name| name == scenario.name) {
-            run(scenario);
+            if scenario.name == WORKERS.name {
+                scaling(scenario);
+            } else {
+                run(scenario);
+            }
         }
     }
 }

@@ -7,6 +7,7 @@
 //! its folder's `mod.rs`.
 
 use std::{
+    any::Any,
     fmt,
     future::Future,
     net::SocketAddr,
@@ -196,10 +197,30 @@ pub trait ProcessorConfig: fmt::Debug + Send + Sync {
     }
 }
 
+/// What one worker owns of a payload, at a processor that is split by trace.
+pub struct Share {
+    /// The body of all owners; items, receipts and permits for this one.
+    pub payload: Payload,
+    /// What the processor has read of it, in its own form.
+    pub reading: Box<dyn Any + Send>,
+}
+
 /// One replica of a processor, owned by a worker: plain synchronous Rust, no locks.
 pub trait Processor: Send {
     /// Takes a payload and emits none, one or several through `out`.
     fn process(&mut self, payload: Payload, out: &mut Output);
+
+    /// Of a processor that is split by trace: reads a payload where it came in, and gives each of
+    /// `owners` its share. None for those that own nothing of it; nothing at all where it was refused.
+    fn share(&mut self, payload: Payload, owners: usize, _out: &mut Output) -> Vec<Option<Share>> {
+        let whole = Share { payload, reading: Box::new(()) };
+        std::iter::once(Some(whole)).chain((1..owners).map(|_| None)).collect()
+    }
+
+    /// Takes a share that a worker has read, maybe another one.
+    fn take(&mut self, share: Share, out: &mut Output) {
+        self.process(share.payload, out);
+    }
 
     /// When [`Processor::tick`] wants to be called next; none: no timer is due.
     fn next_tick(&self) -> Option<Instant> {

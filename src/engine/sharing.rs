@@ -19,7 +19,7 @@ use super::{
     worker::Job,
 };
 use crate::{
-    component::{Output, Partition, Processor},
+    component::{Output, Partition, Processor, Share},
     otlp::{Payload, Signal},
     telemetry::Telemetry,
 };
@@ -41,6 +41,20 @@ impl Processor for Owner {
         }
         drop(seen);
         out.filter(payload);
+    }
+
+    fn share(&mut self, payload: Payload, owners: usize, _: &mut Output) -> Vec<Option<Share>> {
+        let request = ExportTraceServiceRequest::decode(&*payload.body.concat()).unwrap();
+        let part = |owner| {
+            let mut entries = request.resource_spans.clone();
+            let spans = &mut entries[0].scope_spans[0].spans;
+            spans.retain(|span| usize::from(span.trace_id[7]) % owners == owner);
+            let items = spans.len() as u64;
+            let body = ExportTraceServiceRequest { resource_spans: entries }.encode_to_vec();
+            let payload = payload.part(smallvec::smallvec![body.into()], items);
+            (items > 0).then(|| Share { payload, reading: Box::new(()) })
+        };
+        (0..owners).map(part).collect()
     }
 }
 

@@ -9,11 +9,10 @@ use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use crate::{
-    component::{Arrival, Output, Processor, Rejection, Reply, StartError},
+    component::{Arrival, Output, Processor, Rejection, Reply, Share, StartError},
     otlp::{
         Payload,
         payload::{Outcome, Reason, Receipt},
-        share::{self, TraceHash},
     },
     telemetry::EdgeStats,
 };
@@ -45,7 +44,7 @@ pub enum Job {
         /// Index into its stages.
         stage: usize,
         /// The part.
-        payload: Payload,
+        share: Share,
     },
     /// Work for an exporter: encoding and compressing.
     Run(Box<dyn FnOnce() + Send>),
@@ -131,8 +130,8 @@ impl Worker {
             Job::Payload { pipeline, stage, payload } => {
                 self.advance(smallvec::smallvec![(pipeline, stage, payload)], now);
             }
-            Job::Share { pipeline, stage, payload } => {
-                self.call(pipeline, stage, now, |processor, out| processor.process(payload, out));
+            Job::Share { pipeline, stage, share } => {
+                self.call(pipeline, stage, now, |processor, out| processor.take(share, out));
             }
             Job::Run(work) => work(),
             Job::Stop => {}
@@ -252,15 +251,15 @@ impl Worker {
 
     /// Gives each worker its share of a payload, this one too.
     fn share_out(&mut self, p: usize, s: usize, payload: Payload, now: Instant, work: &mut Work) {
-        let parts = share::by_trace(&payload, self.router.workers(), TraceHash::of_process());
-        drop(payload);
+        let Some(processor) = &mut self.replicas[p][s] else { return };
         let mut out = Output::at(now);
-        for (worker, part) in parts.into_iter().enumerate() {
-            let Some(payload) = part else { continue };
-            if worker != self.index {
-                self.router.to_worker(worker, Job::Share { pipeline: p, stage: s, payload });
-            } else if let Some(processor) = &mut self.replicas[p][s] {
-                processor.process(payload, &mut out);
+        let shares = processor.share(payload, self.router.workers(), &mut out);
+        for (worker, share) in shares.into_iter().enumerate() {
+            let Some(share) = share else { continue };
+            if worker == self.index {
+                processor.take(share, &mut out);
+            } else {
+                self.router.to_worker(worker, Job::Share { pipeline: p, stage: s, share });
             }
         }
         self.collect(p, s, &mut out, work);

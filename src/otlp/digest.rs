@@ -207,13 +207,10 @@ fn inner_field(bytes: &[u8]) -> Option<(InnerField<'_>, &[u8])> {
     Some((InnerField { whole, inner: &whole[3..] }, tail))
 }
 
-/// The span in a whole field of a scope entry; nothing where it is none.
+/// The first span in fields of a scope entry; nothing where there is none.
 #[inline]
-pub fn span_in(whole: &[u8]) -> &[u8] {
-    match inner_field(whole) {
-        Some((field, [])) => field.inner,
-        _ => spans(whole).next().map_or(&[], |field| field.inner),
-    }
+pub fn first_span(fields: &[u8]) -> &[u8] {
+    spans(fields).next().map_or(&[], |field| field.inner)
 }
 
 /// An `AnyValue` that is a text, a number or a truth as encoders write it; none for any other.
@@ -277,7 +274,7 @@ mod tests {
             let request = wild::request(Signal::Traces, seed, OneOfs::Mixed);
             for field in scopes(&request).flat_map(spans) {
                 let bytes = field.inner;
-                prop_assert_eq!(span_in(field.whole), bytes);
+                prop_assert_eq!(first_span(field.whole), bytes);
                 let mut attributes = Vec::new();
                 let digest = Digest::read(bytes, |one| attributes.push(one));
                 let span = Span::from(Message::new(bytes));
@@ -326,7 +323,7 @@ mod tests {
             let mut shown = 0;
             Digest::read(&bytes, |one| shown += one.len() + usize::from(key_value(one).is_some()));
             prop_assert!(shown <= bytes.len() && trace_id(&bytes).len() <= bytes.len());
-            let all: usize = spans(&bytes).map(|field| span_in(field.whole).len()).sum();
+            let all: usize = spans(&bytes).map(|field| first_span(field.whole).len()).sum();
             prop_assert!(all <= bytes.len() && scalar(&bytes).is_none_or(|_| bytes.len() > 1));
         }
     }

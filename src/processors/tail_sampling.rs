@@ -73,8 +73,8 @@
 //! `record_policy` kept spans carry `tailsampling.policy`. With `dry_run` everything goes on, and carries
 //! `tailsampling.dry_run.kept`.
 //!
-//! **Memory.** Spans and tables take at most `max_memory`, which counts in the budget of the process. At
-//! that limit, or where more than `num_traces` wait, the oldest traces are decided at once by what has
+//! **Memory.** Spans and tables take at most `max_memory`, which counts in the budget of the process. Large
+//! requests are kept as they came in for as long as a trace of theirs waits, small ones are copied. At that limit, or where more than `num_traces` wait, the oldest traces are decided at once by what has
 //! come of them; with `block_on_overflow` senders are told to come back later instead. Senders are answered
 //! when their spans have been taken in, also with `wait_for_export`: nobody waits for a decision.
 //!
@@ -105,6 +105,7 @@ mod mark;
 mod matcher;
 pub mod policy;
 mod program;
+mod read;
 mod remembered;
 mod room;
 mod settings;
@@ -387,6 +388,8 @@ impl Config {
                 .filter(|wait| !wait.is_zero()),
             num_traces: self.num_traces.div_ceil(count),
             max_memory: share,
+            lent: Arc::default(),
+            max_lent: max_memory as u64,
             max_trace_bytes: self.maximum_trace_size_bytes,
             stops_at_first: self.sample_on_first_match,
             is_span_ingest: self.sampling_strategy == Strategy::SpanIngest,

@@ -32,6 +32,9 @@ pub const BYTES: &[u64] = &[
 pub const MILLISECONDS: &[u64] =
     &[1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000];
 
+/// Upper bounds of durations in seconds.
+pub const SECONDS: &[u64] = &[1, 2, 5, 10, 30, 60, 120, 300, 600, 1_800, 3_600, 7_200];
+
 /// How often which values were seen.
 #[derive(Debug)]
 pub struct Histogram {

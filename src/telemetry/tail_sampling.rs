@@ -37,6 +37,8 @@ pub struct TailSamplingStats {
     pub late_dropped: Number,
     /// Spans whose `tracestate` cannot be read.
     pub unparseable: Number,
+    /// Seconds between a decision and the spans that came after it; one value for each run of spans.
+    pub late_seconds: Histogram,
     /// Milliseconds that a tick took.
     pub tick_millis: Histogram,
 }
@@ -82,6 +84,7 @@ impl TailSamplingStats {
             late_kept: Number::default(),
             late_dropped: Number::default(),
             unparseable: Number::default(),
+            late_seconds: Histogram::new(histogram::SECONDS),
             tick_millis: Histogram::new(histogram::MILLISECONDS),
         }
     }

@@ -13,7 +13,6 @@ use skep::{
         check::{self as door, Utf8},
         filter::{self, Left},
         json as otlp_json,
-        share::{self, TraceHash},
         splice::{self as editor, EditItems, Splicer},
         split as cutter, view,
         wire::put_bytes,
@@ -155,15 +154,17 @@ pub(crate) fn tail_sampling(data: &[u8]) {
         let mut shards = tail_samplers(workers);
         let payload = Payload::unaccounted(Signal::Traces, data.to_vec().into(), checked.items);
         let mut out = Output::at(Instant::now());
-        let parts = if workers == 1 {
-            vec![Some(payload)]
+        if let [only] = &mut shards[..] {
+            only.process(payload, &mut out);
         } else {
-            share::by_trace(&payload, workers, TraceHash::of_process())
-        };
-        for (shard, part) in shards.iter_mut().zip(parts) {
-            if let Some(part) = part {
-                shard.process(part, &mut out);
+            let parts = shards[0].share(payload, workers, &mut out);
+            for (shard, share) in shards.iter_mut().zip(parts) {
+                if let Some(share) = share {
+                    shard.take(share, &mut out);
+                }
             }
+        }
+        for shard in &mut shards {
             shard.drain(&mut out);
         }
         let kept: u64 = out.take().iter().map(|p| items(Signal::Traces, &p.body.concat())).sum();

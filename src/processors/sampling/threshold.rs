@@ -9,8 +9,8 @@ const END: u64 = 1 << 56;
 /// 2^-56: less cannot be told apart from nothing.
 const LEAST_PROBABILITY: f64 = f64::EPSILON / 16.0;
 
-/// A rejection threshold: what is below it is dropped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// A rejection threshold: what is below it is dropped. By default nothing is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(in crate::processors) struct Threshold(u64);
 
 /// 56 random bits of a trace.

@@ -8,17 +8,15 @@ use std::{collections::HashMap, hash::BuildHasher as _, sync::Arc};
 
 use foldhash::fast::RandomState;
 
-use super::{arena::Arena, matcher::Matcher};
+use super::{arena::Arena, mark, matcher::Matcher};
 use crate::otlp::{
+    splice::messages,
     view::{Message, Resource, Value},
-    wire::{FieldValue, Fields},
+    wire::Fields,
 };
 
 /// Parent of resources.
 const NONE: u32 = u32::MAX;
-
-/// The field of spans in a scope entry, and of scope entries in a resource entry.
-const INNER: u32 = 2;
 
 #[derive(Debug, Default)]
 struct Context {
@@ -30,6 +28,8 @@ struct Context {
     bits: u128,
     /// `service.name` of a resource.
     service: Arc<str>,
+    /// `SampleRate` of a resource.
+    rate: Option<f64>,
     /// Newest chunk with a span in it.
     chunk: Option<u32>,
     hash: u64,
@@ -42,7 +42,6 @@ pub(super) struct Contexts {
     free: Vec<u32>,
     by_hash: HashMap<u64, u32, RandomState>,
     hasher: RandomState,
-    scratch: Vec<u8>,
     /// Named for the first time since the last request.
     fresh: Vec<u32>,
     /// Found last: spans come with the same contexts again and again.
@@ -67,7 +66,6 @@ impl Contexts {
             free: Vec::new(),
             by_hash: HashMap::default(),
             hasher: RandomState::default(),
-            scratch: Vec::new(),
             fresh: Vec::new(),
             last: [NONE; 2],
             bytes: 0,
@@ -75,10 +73,9 @@ impl Contexts {
         }
     }
 
-    /// The number of a resource entry.
-    pub(super) fn resource(&mut self, entry: &[u8], matcher: &mut Matcher) -> Found {
-        self.gather(entry);
-        let number = self.intern(NONE, 0, |wrapper| {
+    /// The number of a resource entry, by its fields but scope entries.
+    pub(super) fn resource(&mut self, wrapper: &[u8], matcher: &mut Matcher) -> Found {
+        let number = self.intern(NONE, 0, wrapper, |wrapper| {
             let resources = Fields::new(wrapper).flatten().filter(|field| field.number == 1);
             // Several resources of one entry are one.
             resources.fold(0, |bits, resource| bits | matcher.resource(resource.bytes()))
@@ -86,45 +83,42 @@ impl Contexts {
         Found { number, bits: self.all[number as usize].bits }
     }
 
-    /// The number of a scope entry of a resource.
-    pub(super) fn scope(&mut self, resource: Found, entry: &[u8]) -> Found {
-        self.gather(entry);
-        let number = self.intern(resource.number, 1, |_| resource.bits);
+    /// The number of a scope entry of a resource, by its fields but spans.
+    pub(super) fn scope(&mut self, resource: Found, wrapper: &[u8]) -> Found {
+        let number = self.intern(resource.number, 1, wrapper, |_| resource.bits);
         Found { number, bits: resource.bits }
     }
 
-    fn gather(&mut self, entry: &[u8]) {
-        self.scratch.clear();
-        for field in Fields::new(entry).map_while(Result::ok) {
-            if field.number != INNER || !matches!(field.value, FieldValue::Len(_)) {
-                self.scratch.extend_from_slice(field.whole);
-            }
-        }
-    }
-
-    fn intern(&mut self, parent: u32, level: usize, bits: impl FnOnce(&[u8]) -> u128) -> u32 {
-        let is_it = |context: &Context, wrapper: &[u8]| {
+    fn intern(
+        &mut self,
+        parent: u32,
+        level: usize,
+        wrapper: &[u8],
+        bits: impl FnOnce(&[u8]) -> u128,
+    ) -> u32 {
+        let is_it = |context: &Context| {
             context.parent == parent && context.wrapper == wrapper && context.hash != 0
         };
         let last = self.all.get(self.last[level] as usize);
-        if last.is_some_and(|context| is_it(context, &self.scratch)) {
+        if last.is_some_and(is_it) {
             return self.last[level];
         }
-        let hash = self.hasher.hash_one((parent, &*self.scratch)).max(1);
+        let hash = self.hasher.hash_one((parent, wrapper)).max(1);
         let known = self.by_hash.get(&hash).copied();
         if let Some(known) = known
-            && is_it(&self.all[known as usize], &self.scratch)
+            && is_it(&self.all[known as usize])
         {
             self.last[level] = known;
             return known;
         }
-        let wrapper = self.scratch.as_slice().to_vec();
+        let wrapper = wrapper.to_vec();
         self.bytes += wrapper.capacity();
         let bits = bits(&wrapper);
         let service: Arc<str> =
             if parent == NONE { service_name(&wrapper).into() } else { Arc::default() };
         self.bytes += service.len();
-        let context = Context { parent, bits, service, wrapper, chunk: None, hash };
+        let rate = if parent == NONE { mark::rate(attributes(&wrapper)) } else { None };
+        let context = Context { parent, bits, service, rate, wrapper, chunk: None, hash };
         let number = if let Some(number) = self.free.pop() {
             self.all[number as usize] = context;
             number
@@ -194,6 +188,11 @@ impl Contexts {
         Arc::clone(&self.all[self.parent(scope) as usize].service)
     }
 
+    /// `SampleRate` of the resource of a scope.
+    pub(super) fn rate(&self, scope: u32) -> Option<f64> {
+        self.all[self.parent(scope) as usize].rate
+    }
+
     /// Fields of the entry but the inner ones.
     pub(super) fn wrapper(&self, number: u32) -> &[u8] {
         &self.all[number as usize].wrapper
@@ -209,6 +208,12 @@ impl Contexts {
         let each = size_of::<Context>() + 24;
         self.bytes + self.all.capacity() * each
     }
+}
+
+/// Attributes of a resource, each a `KeyValue`.
+fn attributes(wrapper: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let resources = messages(wrapper, &[1]);
+    resources.flat_map(|one| messages(one.bytes(), &[1])).map(|attribute| attribute.bytes())
 }
 
 fn service_name(wrapper: &[u8]) -> String {

@@ -10,7 +10,6 @@ use std::{
 };
 
 use super::{
-    arena::Position,
     compile::Program,
     limit::{Answer as Granted, try_spend},
     mark::{self, ATTRIBUTES, Mark},
@@ -39,6 +38,8 @@ pub(super) struct Deciding {
     /// Attributes that say why, by policy.
     reasons: Vec<Vec<u8>>,
     pub(super) has_limits: bool,
+    /// Of this moment.
+    tick: u32,
 }
 
 #[derive(Debug, Clone)]
@@ -160,6 +161,7 @@ impl Deciding {
             votes: Vec::new(),
             decided: Vec::new(),
             reasons: program.rules.iter().map(|rule| reason(&rule.name)).collect(),
+            tick: 0,
             has_limits: program.rules.iter().any(|rule| rule.test.has_limit()),
         }
     }
@@ -178,6 +180,7 @@ impl Shard {
     pub(super) fn decide_all(&mut self, batch: &[(u32, Trigger)], unseen: usize, out: &mut Output) {
         let settings = Arc::clone(&self.settings);
         let program = &settings.program;
+        self.deciding.tick = self.tick_of(out.now);
         self.vote(&settings, batch, out);
         let decided = std::mem::take(&mut self.deciding.decided);
         let votes = std::mem::take(&mut self.deciding.votes);
@@ -207,8 +210,11 @@ impl Shard {
     fn touch_decided(&self, decided: &[Decided]) {
         let touched = decided.iter().fold(0, |all, one| {
             let trace = self.traces.entry(one.number);
-            let first = if trace.root == Position::NONE { trace.newest } else { trace.root };
-            all ^ self.traces.touch_slot(one.number) ^ u64::from(self.arena.touch(first))
+            all ^ self.traces.touch_slot(one.number) ^ u64::from(self.arena.touch(trace.seen()))
+        });
+        // Names of roots are shown.
+        let touched = decided.iter().fold(touched, |all, one| {
+            all ^ u64::from(self.arena.touch_spans(self.traces.entry(one.number).seen()))
         });
         std::hint::black_box(touched);
     }
@@ -273,7 +279,7 @@ impl Shard {
         *counter += 1;
         if !is_kept && !settings.is_dry_run {
             out.count_filtered(facts.spans);
-            self.dropped.insert(self.hash_of(id));
+            self.dropped.insert(self.hash_of(id), (), self.deciding.tick);
             return always;
         }
         let policy = policy.unwrap_or(usize::from(u16::MAX));
@@ -288,13 +294,14 @@ impl Shard {
             always
         };
         self.kept.insert(
-            id,
+            self.hash_of(id),
             Kept {
                 policy: u16::try_from(policy).unwrap_or(u16::MAX),
                 threshold: own.threshold,
                 is_detached: own.is_detached,
                 is_dry: !is_kept,
             },
+            self.deciding.tick,
         );
         let mut attributes = self.deciding.reasons.get(policy).cloned().unwrap_or_default();
         if let Some(member) = &one.member {
@@ -304,24 +311,28 @@ impl Shard {
             put_truth(&mut attributes, ATTRIBUTES, "tailsampling.dry_run.kept", is_kept);
         }
         let weights = if settings.is_dry_run { mark::Weights::default() } else { settings.weights };
-        let mark = Mark { attributes: &attributes, weights, random: unrelated_bits(id) };
+        let random = unrelated_bits(id);
         let mut first = self.emitter.len();
         let mut at = newest;
         while let Some(record) = self.arena.record(at) {
             let context = (self.contexts.parent(record.context), record.context);
+            let count = u64::from(record.count);
             if !weights.any() && attributes.is_empty() {
-                self.emitter.take(context, at, record.field.len());
+                self.emitter.take(context, at, record.spans.len(), count);
             } else {
                 let Deciding { weigher, cuts, .. } = &mut self.deciding;
-                let weigh = |said: Option<Threshold>| {
+                let mut weigh = |said: Option<Threshold>| {
                     weigher.weigh(&settings.program, &facts, by_bits, said, cuts)
                 };
+                let rate = self.contexts.rate(record.context);
+                let mark = Mark { attributes: &attributes, weights, random, rate };
                 let from = self.emitter.written.len();
-                let span = digest::span_in(record.field);
-                if !mark::write(span, &mark, weigh, &mut self.emitter.written) {
-                    self.local.unparseable += 1;
+                for span in digest::spans(record.spans) {
+                    if !mark::write(span.inner, &mark, &mut weigh, &mut self.emitter.written) {
+                        self.local.unparseable += 1;
+                    }
                 }
-                self.emitter.take_written(context, from);
+                self.emitter.take_written(context, from, count);
             }
             at = record.before;
             // A giant trace goes out in parts, too.
@@ -342,10 +353,9 @@ impl Shard {
         }
     }
 
-    /// A span of a trace that was kept before goes on at once, as its trace did.
-    pub(super) fn late(&mut self, id: u128, field: &[u8], kept: Kept, scope: u32) {
+    /// Spans of a trace that was kept before go on at once, as their trace did.
+    pub(super) fn late(&mut self, id: u128, spans: &[u8], kept: Kept, scope: u32) {
         let settings = Arc::clone(&self.settings);
-        self.local.late_kept += 1;
         let reasons = self.deciding.reasons.get(usize::from(kept.policy));
         let mut attributes = reasons.cloned().unwrap_or_default();
         if settings.records_policy {
@@ -355,7 +365,8 @@ impl Shard {
             put_truth(&mut attributes, ATTRIBUTES, "tailsampling.dry_run.kept", !kept.is_dry);
         }
         let weights = if settings.is_dry_run { mark::Weights::default() } else { settings.weights };
-        let mark = Mark { attributes: &attributes, weights, random: unrelated_bits(id) };
+        let rate = self.contexts.rate(scope);
+        let mark = Mark { attributes: &attributes, weights, random: unrelated_bits(id), rate };
         let weigh = |said: Option<Threshold>| {
             let before = said.unwrap_or(Threshold::ALWAYS);
             if kept.is_detached {
@@ -367,10 +378,15 @@ impl Shard {
             Answer { probability: threshold.probability(), threshold, is_detached: false }
         };
         let from = self.emitter.written.len();
-        if !mark::write(digest::span_in(field), &mark, weigh, &mut self.emitter.written) {
-            self.local.unparseable += 1;
+        let mut count = 0;
+        for span in digest::spans(spans) {
+            count += 1;
+            if !mark::write(span.inner, &mark, weigh, &mut self.emitter.written) {
+                self.local.unparseable += 1;
+            }
         }
-        self.emitter.take_written((self.contexts.parent(scope), scope), from);
+        self.local.late_kept += count;
+        self.emitter.take_written((self.contexts.parent(scope), scope), from, count);
     }
 
     /// Sends what is on its way.
@@ -383,8 +399,9 @@ impl Shard {
         let trace = self.traces.entry(one.number);
         let Facts { start, end, spans, bytes, .. } = trace.facts;
         let root = self.arena.record(trace.root);
-        let seen = root.or_else(|| self.arena.record(trace.newest));
-        let name = root.map_or(&[][..], |record| digest::name(digest::span_in(record.field)));
+        let seen = self.arena.record(trace.seen());
+        let name = root.and_then(|record| record.spans.get(trace.root_at as usize..));
+        let name = name.map_or(&[][..], |spans| digest::name(digest::first_span(spans)));
         let service = seen.map(|record| self.contexts.service(record.context));
         Decision {
             number: 0,

@@ -26,6 +26,7 @@ pub(super) struct Emitter {
     /// Spans that are not, or not unchanged, in the arena.
     pub(super) written: Vec<u8>,
     bytes: usize,
+    spans: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -44,17 +45,19 @@ enum Source {
 }
 
 impl Emitter {
-    /// Takes a span as it is in the arena.
-    pub(super) fn take(&mut self, context: (u32, u32), at: Position, len: usize) {
+    /// Takes so many spans as they are in a record of the arena, of `len` bytes.
+    pub(super) fn take(&mut self, context: (u32, u32), at: Position, len: usize, spans: u64) {
         self.pieces.push(Piece { context, source: Source::Arena(at), len });
         self.bytes += len;
+        self.spans += spans;
     }
 
-    /// Takes what was appended to `written` since it had `from` bytes.
-    pub(super) fn take_written(&mut self, context: (u32, u32), from: usize) {
+    /// Takes so many spans that were appended to `written` since it had `from` bytes.
+    pub(super) fn take_written(&mut self, context: (u32, u32), from: usize, spans: u64) {
         let len = self.written.len() - from;
         self.pieces.push(Piece { context, source: Source::Written(from), len });
         self.bytes += len;
+        self.spans += spans;
     }
 
     /// Turns round the order of the last pieces, which a walk back through a trace has taken.
@@ -84,8 +87,7 @@ impl Emitter {
         }
         self.pieces.sort_by_key(|piece| piece.context);
         let body = self.body(arena, contexts);
-        let items = self.pieces.len() as u64;
-        let mut payload = Payload::unaccounted(Signal::Traces, Bytes::new(), items);
+        let mut payload = Payload::unaccounted(Signal::Traces, Bytes::new(), self.spans);
         // These bytes are a copy of what the arena gives back after this tick, so the account may be
         // overdrawn by them.
         payload.permits.extend(account.map(|permit| permit.more(body.len() as u64)));
@@ -94,7 +96,7 @@ impl Emitter {
         self.pieces.clear();
         self.written.clear();
         self.written.shrink_to(PAYLOAD_BYTES);
-        self.bytes = 0;
+        (self.bytes, self.spans) = (0, 0);
     }
 
     fn body(&self, arena: &Arena, contexts: &Contexts) -> Vec<u8> {
@@ -125,7 +127,7 @@ impl Emitter {
                         }
                         Source::Arena(at) => {
                             let record = arena.record(at);
-                            out.extend_from_slice(record.map_or(&[], |record| record.field));
+                            out.extend_from_slice(record.map_or(&[], |record| record.spans));
                         }
                     }
                 }

@@ -14,7 +14,8 @@ use crate::{
     processors::sampling::{Randomness, Threshold, TraceState, put_attribute},
 };
 
-/// Attributes in which Honeycomb looks for a rate, in this order.
+/// Attributes in which Honeycomb looks for a rate, in this order; those of a span before those of its
+/// resource.
 const RATES: [&[u8]; 2] = [b"sampleRate", b"SampleRate"];
 /// Largest rate that Honeycomb takes.
 const RATE_LIMIT: f64 = 2_147_483_647.0;
@@ -45,6 +46,8 @@ pub(super) struct Mark<'m> {
     pub(super) weights: Weights,
     /// Evenly spread bits that have nothing to do with the decision.
     pub(super) random: u64,
+    /// The rate that their resource came with.
+    pub(super) rate: Option<f64>,
 }
 
 /// Appends a copy of `span` with its marks, as a field of a scope entry. `weigh` gives the
@@ -106,7 +109,7 @@ fn weighted(
         }
         state.write()
     });
-    let said = rates[0].or(rates[1]);
+    let said = rates[0].or(rates[1]).or(mark.rate);
     let rate = said.unwrap_or_else(|| 1.0 / before.unwrap_or(Threshold::ALWAYS).probability());
     let conditional = answer.probability / before.unwrap_or(Threshold::ALWAYS).probability();
     let rate = whole_rate(rate / conditional, mark.random.rotate_left(32));
@@ -133,6 +136,17 @@ fn weighted(
         });
     }
     state.is_some()
+}
+
+/// The rate that these attributes of a resource say.
+pub(super) fn rate<'a>(attributes: impl Iterator<Item = &'a [u8]>) -> Option<f64> {
+    let mut rates = [None; 2];
+    for attribute in attributes {
+        if let Some(at) = rate_key(attribute) {
+            rates[at] = Some(rate_value(attribute));
+        }
+    }
+    rates[0].or(rates[1])
 }
 
 fn rate_key(attribute: &[u8]) -> Option<usize> {

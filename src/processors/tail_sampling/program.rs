@@ -25,6 +25,16 @@ pub(super) struct Facts {
 }
 
 impl Facts {
+    /// Takes in those of more spans.
+    #[inline]
+    pub(super) fn add(&mut self, more: &Facts) {
+        self.bits |= more.bits;
+        self.start = self.start.min(more.start);
+        self.end = self.end.max(more.end);
+        self.spans += more.spans;
+        self.bytes += more.bytes;
+    }
+
     fn millis(&self) -> u64 {
         self.end.saturating_sub(self.start) / 1_000_000
     }

@@ -1,18 +1,15 @@
 //! Decisions that are remembered, for spans that come late: of kept traces what their spans have to
-//! bear, of dropped ones only that they were, eight bytes each.
+//! bear, of dropped ones only that they were; of both when.
 //!
-//! Both stand in two generations. What is looked up moves into the younger one; when that is half of
-//! the size the older one is forgotten as a whole. So the least recently used go first, in halves,
-//! without a list to keep in order.
-
-use std::collections::HashMap;
-
-use foldhash::fast::RandomState;
+//! Both go by a keyed hash of the trace id, 40 bits of it beside those that choose a place: of a million
+//! remembered, one new trace in 10^12 is taken for one of them. Both stand in two generations. What is
+//! looked up moves into the younger one; when that is half of the size the older one is forgotten as a
+//! whole. So the least recently used go first, in halves, without a list to keep in order.
 
 use crate::processors::sampling::Threshold;
 
 /// A kept trace.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(super) struct Kept {
     /// Number of the policy.
     pub(super) policy: u16,
@@ -24,73 +21,47 @@ pub(super) struct Kept {
     pub(super) is_dry: bool,
 }
 
-/// What one takes, with the room that a map leaves free.
-const KEPT_BYTES: usize = (size_of::<(u128, Kept)>() + 1) * 8 / 7;
+/// Most bytes of so many traces with a value of `value` bytes: a table is filled to three quarters, and
+/// doubled.
+const fn most_bytes(size: usize, value: usize) -> usize {
+    size * (8 + value) * 8 / 3
+}
 
-/// Most bytes of so many kept traces. A map has twice the room that it needs at worst, and of two that
-/// are half as large as all.
+/// Most bytes of so many kept traces.
 pub(super) const fn most_kept_bytes(size: usize) -> usize {
-    size * 2 * KEPT_BYTES
+    most_bytes(size, size_of::<Kept>())
 }
 
-/// Most bytes of so many dropped traces: a table is filled to three quarters, and doubled.
+/// Most bytes of so many dropped traces.
 pub(super) const fn most_dropped_bytes(size: usize) -> usize {
-    size * 8 * 8 / 3
+    most_bytes(size, 0)
 }
 
-/// The kept ones, by trace id.
+/// The kept ones.
+pub(super) type KeptTraces = Remembered<Kept>;
+
+/// The dropped ones.
+pub(super) type DroppedTraces = Remembered<()>;
+
+/// Traces of one kind, by the hash of their id.
 #[derive(Debug)]
-pub(super) struct KeptTraces {
+pub(super) struct Remembered<T> {
     size: usize,
-    young: HashMap<u128, Kept, RandomState>,
-    old: HashMap<u128, Kept, RandomState>,
+    young: Table<T>,
+    old: Table<T>,
 }
 
-impl KeptTraces {
+impl<T: Copy + Default> Remembered<T> {
     pub(super) fn new(size: usize) -> Self {
-        KeptTraces { size, young: HashMap::default(), old: HashMap::default() }
+        Remembered { size, young: Table::default(), old: Table::default() }
     }
 
-    pub(super) fn insert(&mut self, id: u128, kept: Kept) {
-        if self.size == 0 {
-            return;
-        }
-        if self.young.len() >= self.size.div_ceil(2) {
-            std::mem::swap(&mut self.young, &mut self.old);
-            self.young.clear();
-        }
-        self.young.insert(id, kept);
+    /// Remembers a decision that was made at a tick.
+    pub(super) fn insert(&mut self, hash: u64, value: T, tick: u32) {
+        self.put(slot(hash, tick), value);
     }
 
-    pub(super) fn find(&mut self, id: u128) -> Option<Kept> {
-        if let Some(kept) = self.young.get(&id) {
-            return Some(*kept);
-        }
-        let kept = self.old.remove(&id)?;
-        self.insert(id, kept);
-        Some(kept)
-    }
-
-    pub(super) fn memory(&self) -> usize {
-        (self.young.capacity() + self.old.capacity()) * KEPT_BYTES
-    }
-}
-
-/// The dropped ones, by 64 bits of a hash of the id: of a million remembered, one new trace in 10^13
-/// is taken for one of them.
-#[derive(Debug)]
-pub(super) struct DroppedTraces {
-    size: usize,
-    young: Fingerprints,
-    old: Fingerprints,
-}
-
-impl DroppedTraces {
-    pub(super) fn new(size: usize) -> Self {
-        DroppedTraces { size, young: Fingerprints::default(), old: Fingerprints::default() }
-    }
-
-    pub(super) fn insert(&mut self, hash: u64) {
+    fn put(&mut self, slot: u64, value: T) {
         if self.size == 0 {
             return;
         }
@@ -98,75 +69,102 @@ impl DroppedTraces {
             std::mem::swap(&mut self.young, &mut self.old);
             self.young.clear();
         }
-        self.young.insert(hash);
+        self.young.insert(slot, value);
     }
 
     /// Looks at where it would stand, to have that in the cache later.
     #[inline]
     pub(super) fn touch(&self, hash: u64) -> u64 {
-        self.young.touch(hash) ^ self.old.touch(hash)
+        let slot = slot(hash, 0);
+        self.young.touch(slot) ^ self.old.touch(slot)
     }
 
+    /// What is remembered, and how many ticks it is old at this one.
     #[inline]
-    pub(super) fn contains(&mut self, hash: u64) -> bool {
-        if self.young.contains(hash) {
-            return true;
+    pub(super) fn find(&mut self, hash: u64, tick: u32) -> Option<(T, u32)> {
+        let wanted = slot(hash, 0);
+        let young = self.young.find(wanted);
+        let (slot, value) = young.or_else(|| self.old.find(wanted))?;
+        if young.is_none() {
+            self.put(slot, value);
         }
-        if !self.old.contains(hash) {
-            return false;
-        }
-        self.insert(hash);
-        true
+        #[expect(clippy::cast_possible_truncation, reason = "the low bits are a tick")]
+        let age = tick.wrapping_sub(slot as u32) & TICK_MASK;
+        Some((value, age))
     }
 
     pub(super) fn memory(&self) -> usize {
-        (self.young.slots.capacity() + self.old.slots.capacity()) * 8
+        let slots = self.young.slots.capacity() + self.old.slots.capacity();
+        slots * (8 + size_of::<T>())
     }
 }
 
-/// A set of hashes.
+/// Ticks are remembered in 24 bits: 19 days.
+const TICK_BITS: u32 = 24;
+const TICK_MASK: u32 = (1 << TICK_BITS) - 1;
+
+/// A hash without its low bits, which are a tick. Never zero.
+#[inline]
+fn slot(hash: u64, tick: u32) -> u64 {
+    (hash >> TICK_BITS).max(1) << TICK_BITS | u64::from(tick & TICK_MASK)
+}
+
+/// Slots with their values.
 #[derive(Debug, Default)]
-struct Fingerprints {
-    /// Zero is no hash.
+struct Table<T> {
+    /// Zero is none.
     slots: Vec<u64>,
+    values: Vec<T>,
     len: usize,
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the low bits of a hash choose its place")]
-impl Fingerprints {
+impl<T: Copy + Default> Table<T> {
+    /// Where a search begins: some bits of the hash.
+    fn first(&self, slot: u64) -> usize {
+        (slot >> TICK_BITS) as usize & self.slots.len().wrapping_sub(1)
+    }
+
     /// Its place, or the empty one where it would stand.
     #[inline]
-    fn place(&self, hash: u64) -> usize {
-        let mask = self.slots.len() - 1;
-        let mut at = hash as usize & mask;
-        while self.slots[at] != 0 && self.slots[at] != hash {
-            at = (at + 1) & mask;
+    fn place(&self, slot: u64) -> usize {
+        let mut at = self.first(slot);
+        while self.slots[at] != 0 && (self.slots[at] ^ slot) >> TICK_BITS != 0 {
+            at = (at + 1) & (self.slots.len() - 1);
         }
         at
     }
 
     #[inline]
-    fn touch(&self, hash: u64) -> u64 {
-        self.slots.get(hash as usize & self.slots.len().wrapping_sub(1)).copied().unwrap_or(0)
+    fn touch(&self, slot: u64) -> u64 {
+        self.slots.get(self.first(slot)).copied().unwrap_or(0)
     }
 
     #[inline]
-    fn contains(&self, hash: u64) -> bool {
-        self.len > 0 && self.slots[self.place(hash.max(1))] != 0
+    fn find(&self, slot: u64) -> Option<(u64, T)> {
+        if self.len == 0 {
+            return None;
+        }
+        let at = self.place(slot);
+        (self.slots[at] != 0).then(|| (self.slots[at], self.values[at]))
     }
 
-    fn insert(&mut self, hash: u64) {
+    fn insert(&mut self, slot: u64, value: T) {
         if (self.len + 1) * 4 > self.slots.len() * 3 {
-            let larger = vec![0; (self.slots.len() * 2).max(64)];
-            let old = std::mem::replace(&mut self.slots, larger);
-            for hash in old.into_iter().filter(|hash| *hash != 0) {
-                let at = self.place(hash);
-                self.slots[at] = hash;
-            }
+            self.grow();
         }
-        let at = self.place(hash.max(1));
+        let at = self.place(slot);
         self.len += usize::from(self.slots[at] == 0);
-        self.slots[at] = hash.max(1);
+        (self.slots[at], self.values[at]) = (slot, value);
+    }
+
+    fn grow(&mut self) {
+        let size = (self.slots.len() * 2).max(64);
+        let slots = std::mem::replace(&mut self.slots, vec![0; size]);
+        let values = std::mem::replace(&mut self.values, vec![T::default(); size]);
+        for (slot, value) in slots.into_iter().zip(values).filter(|(slot, _)| *slot != 0) {
+            let at = self.place(slot);
+            (self.slots[at], self.values[at]) = (slot, value);
+        }
     }
 
     fn clear(&mut self) {
@@ -182,35 +180,30 @@ mod tests {
     #[test]
     fn dropped_traces_are_remembered_as_long_as_there_is_room() {
         let mut dropped = DroppedTraces::new(1000);
-        let hash = |i: u64| i.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let hash = |i: u32| u64::from(i).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         for i in 0..10_000 {
-            dropped.insert(hash(i));
-            assert!(dropped.contains(hash(i)));
-            // What is asked for stays.
-            assert!(dropped.contains(hash(0)), "{i}");
-            assert!(dropped.contains(hash(i.saturating_sub(200))), "{i}");
+            dropped.insert(hash(i), (), i);
+            assert_eq!(dropped.find(hash(i), i + 3), Some(((), 3)));
+            // What is asked for stays, and is as old as it is.
+            assert_eq!(dropped.find(hash(0), i), Some(((), i)));
+            assert_eq!(dropped.find(hash(i.saturating_sub(200)), i), Some(((), i.min(200))));
         }
-        assert!(!dropped.contains(hash(5000)) && !dropped.contains(hash(10_000)));
+        assert_eq!(dropped.find(hash(5000), 0).or(dropped.find(hash(10_000), 0)), None);
         assert!(dropped.memory() <= 2 * 8 * 1024);
         let mut none = DroppedTraces::new(0);
-        none.insert(7);
-        assert!(!none.contains(7));
+        none.insert(7, (), 0);
+        assert_eq!(none.find(7, 0), None);
     }
 
     #[test]
     fn kept_traces_are_remembered_as_long_as_there_is_room() {
         let mut kept = KeptTraces::new(100);
-        let one = |policy| Kept {
-            policy,
-            threshold: Threshold::ALWAYS,
-            is_detached: false,
-            is_dry: false,
-        };
-        for i in 0..1000_u16 {
-            kept.insert(i.into(), one(i));
-            assert_eq!(kept.find(0), Some(one(0)), "{i}");
-            assert_eq!(kept.find(i.into()), Some(one(i)));
+        let one = |policy| Kept { policy, ..Kept::default() };
+        for i in 1..1000_u16 {
+            kept.insert(u64::from(i) << 32, one(i), 0);
+            assert_eq!(kept.find(u64::from(i) << 32, 1), Some((one(i), 1)));
+            assert_eq!(kept.find(1 << 32, 0), Some((one(1), 0)), "{i}");
         }
-        assert_eq!(kept.find(500), None);
+        assert_eq!(kept.find(500 << 32, 0), None);
     }
 }

@@ -7,20 +7,29 @@
 //! hold them up: it is copied to the end when more than half of the arena waits for such traces, so the
 //! arena is never more than twice what is alive.
 
+use std::sync::atomic::Ordering;
+
 use super::{
     arena::Position,
     shard::{Due, Shard},
 };
-use crate::{component::Output, otlp::payload::Permit, telemetry::decisions::Trigger};
+use crate::{
+    component::Output,
+    otlp::{Payload, payload::Permit},
+    telemetry::decisions::Trigger,
+};
 
 /// Bytes by which tables grow or shrink before that is paid for.
 const TABLE_STEP: usize = 64 << 10;
+
+/// Bytes of chunks whose traces are decided at once where memory is needed.
+const EARLY_BYTES: usize = 1 << 20;
 
 /// Of traces at a limit, the part that is decided at once.
 const EARLY_PART: usize = 64;
 
 impl Shard {
-    /// Makes sure that there is room for a span of `len` bytes, and for its trace if it is new. True:
+    /// Makes sure that there is room for `len` bytes of spans, and for their trace if it is new. True:
     /// traces were decided for it.
     #[inline]
     pub(super) fn make_room(&mut self, is_new: bool, len: usize, out: &mut Output) -> bool {
@@ -30,14 +39,51 @@ impl Shard {
             self.decide_oldest((limit / EARLY_PART).max(1), Trigger::TooManyTraces, out);
         } else if is_new {
             while self.tables_grow() && self.traces.len() > 0 && self.is_at_limit() {
-                self.decide_oldest_chunk(out);
+                self.decide_oldest_chunks(out);
             }
         }
-        if self.arena.missing(len) == 0 {
+        if self.arena.is_lending() || self.arena.missing(len) == 0 {
             return is_crowded;
         }
         self.grow(len, out);
         true
+    }
+
+    /// What a request counts for if it is kept as it is; none where copying is better: small ones, and
+    /// such as keep alive, and paid for, much more than their bytes.
+    pub(super) fn lent_size(&self, payload: &Payload) -> Option<usize> {
+        let len = payload.len();
+        let paid: u64 = payload.permits.iter().map(Permit::bytes).sum();
+        let size = usize::try_from(paid).unwrap_or(usize::MAX).max(len);
+        let is_worth_it = payload.body.iter().all(|one| one.len() >= self.arena.lent_from());
+        (is_worth_it && size <= len / 2 * 3).then_some(size)
+    }
+
+    /// Makes room for a request, or a part of one, of so many bytes that is kept as it is.
+    pub(super) fn make_room_for(&mut self, size: usize, out: &mut Output) {
+        loop {
+            // The request is paid for; the next one may have to wait for what is held here.
+            let fits =
+                self.reserved() + size <= self.settings.max_memory && self.draw(size).is_ok();
+            if fits || self.arena.capacity() == 0 {
+                break;
+            }
+            self.arena.release_spare();
+            if self.compact(out).is_some() {
+                continue;
+            }
+            if self.traces.len() == 0 {
+                self.release(out);
+                break;
+            }
+            self.decide_oldest_chunks(out);
+        }
+        // Requests that another worker holds, too, are there until both let them go. All workers help
+        // where that is too much.
+        let lent = self.settings.lent.load(Ordering::Relaxed);
+        if lent > self.settings.max_lent {
+            self.decide_oldest_chunks(out);
+        }
     }
 
     /// Whether one more trace makes a table larger.
@@ -60,8 +106,8 @@ impl Shard {
     #[inline]
     pub(super) fn keep_within_limit(&mut self, out: &mut Output) {
         while self.reserved() > self.settings.max_memory && self.traces.len() > 0 {
-            self.decide_oldest_chunk(out);
-            self.arena.release_spare(0);
+            self.decide_oldest_chunks(out);
+            self.arena.release_spare();
         }
         self.settle_tables();
     }
@@ -71,7 +117,7 @@ impl Shard {
         loop {
             // What a compaction took for its time is given back first.
             if self.reserved() > self.settings.max_memory {
-                self.arena.release_spare(0);
+                self.arena.release_spare();
             }
             let missing = self.arena.missing(len);
             if missing == 0 {
@@ -82,7 +128,7 @@ impl Shard {
             {
                 return self.arena.grow(missing, permit);
             }
-            if self.compact(out) {
+            if self.compact(out).is_some() {
                 continue;
             }
             if self.traces.len() == 0 {
@@ -94,7 +140,7 @@ impl Shard {
                 }
                 return;
             }
-            self.decide_oldest_chunk(out);
+            self.decide_oldest_chunks(out);
         }
     }
 
@@ -141,23 +187,22 @@ impl Shard {
     }
 
     /// Copies the traces that hold the oldest chunk to the end, where that frees more than it costs.
-    pub(super) fn compact(&mut self, out: &mut Output) -> bool {
-        let in_use = self.arena.capacity() as u64;
-        if self.live * 2 > in_use || self.arena.chunks() < 4 {
-            return false;
+    /// Gives the bytes that were copied.
+    pub(super) fn compact(&mut self, out: &mut Output) -> Option<usize> {
+        let in_use = self.arena.capacity();
+        if self.live * 2 > in_use as u64 || in_use < 4 * self.arena.chunk_size() {
+            return None;
         }
-        let Some(first) = self.front().map(|number| self.traces.entry(number).oldest.chunk())
-        else {
-            return false;
-        };
+        let first = self.front().map(|number| self.traces.entry(number).oldest)?;
+        let mut copied = 0;
         while let Some(number) = self.front() {
-            if self.traces.entry(number).oldest.chunk() != first {
+            if self.traces.entry(number).oldest != first {
                 break;
             }
-            self.relocate(number);
+            copied += self.relocate(number);
         }
         self.release(out);
-        true
+        Some(copied)
     }
 
     /// The trace with the oldest record.
@@ -171,50 +216,51 @@ impl Shard {
         None
     }
 
-    /// Copies the spans of a trace to the end of the arena.
-    fn relocate(&mut self, number: u32) {
+    /// Copies the spans of a trace to the end of the arena. Gives their bytes.
+    fn relocate(&mut self, number: u32) -> usize {
         let trace = self.traces.entry(number);
         let (generation, root) = (trace.generation, trace.root);
+        let mut copied = 0;
         let mut records = Vec::new();
         let mut at = trace.newest;
         while let Some(record) = self.arena.record(at) {
-            records.push((at, record.context, record.field.to_vec()));
+            records.push((at, record.context, record.spans.to_vec(), record.count));
             at = record.before;
         }
         let mut before = Position::NONE;
-        let mut oldest = Position::NONE;
+        let mut oldest = None;
         let mut new_root = Position::NONE;
-        for (old, context, field) in records.into_iter().rev() {
-            if self.arena.missing(field.len()) > 0 {
+        for (old, context, spans, count) in records.into_iter().rev() {
+            if self.arena.missing(spans.len()) > 0 {
                 // A new chunk for now; at least one is given back for it when this is over.
-                let missing = self.arena.missing(field.len());
+                let missing = self.arena.missing(spans.len());
                 let permit = self.arena.permit().map(|permit| permit.more(missing as u64));
                 self.arena.grow(missing, permit);
             }
-            before = self.arena.push(before, context, &field);
+            copied += spans.len();
+            before = self.arena.push(before, context, &spans, count);
             self.contexts.hold(context, before.chunk(), &mut self.arena);
-            if oldest == Position::NONE {
-                oldest = before;
-            }
+            oldest.get_or_insert(before.chunk());
             if old == root {
                 new_root = before;
             }
         }
         let trace = self.traces.entry_mut(number);
-        (trace.newest, trace.oldest, trace.root) = (before, oldest, new_root);
+        (trace.newest, trace.root) = (before, new_root);
+        trace.oldest = oldest.unwrap_or_default();
         self.order.pop_front();
         self.order.push_back((number, generation));
+        copied
     }
 
-    /// Decides the traces that hold the oldest chunk.
-    fn decide_oldest_chunk(&mut self, out: &mut Output) {
-        let Some(first) = self.front().map(|number| self.traces.entry(number).oldest.chunk())
-        else {
-            return;
-        };
+    /// Decides the traces that hold the oldest chunks: so many that what is kept of them is worth a
+    /// request, since each decision hands on its own.
+    fn decide_oldest_chunks(&mut self, out: &mut Output) {
+        let chunks = self.arena.chunks_with((self.settings.max_memory / 16).min(EARLY_BYTES));
         let mut batch = Vec::new();
         while let Some(number) = self.front() {
-            if self.traces.entry(number).oldest.chunk() != first {
+            let age = self.arena.age(self.traces.entry(number).oldest);
+            if age >= chunks && !batch.is_empty() {
                 break;
             }
             batch.push((number, Trigger::OutOfMemory));

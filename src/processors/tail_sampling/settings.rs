@@ -1,7 +1,7 @@
 //! What all workers of one processor share, and what each counts by itself between two looks.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
     time::{Duration, Instant},
 };
 
@@ -24,6 +24,9 @@ pub(super) struct Settings {
     pub(super) num_traces: usize,
     /// Bytes of one worker.
     pub(super) max_memory: usize,
+    /// Bytes of all requests that are kept as they came in, and what they may be.
+    pub(super) lent: Arc<AtomicU64>,
+    pub(super) max_lent: u64,
     /// Bytes of a trace; 0: no limit.
     pub(super) max_trace_bytes: u64,
     pub(super) stops_at_first: bool,

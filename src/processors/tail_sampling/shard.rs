@@ -1,9 +1,9 @@
 //! One worker's share of the traces: spans in, decisions at their time, kept spans out.
 //!
 //! ```text
-//! span -> digest, bits -> table: trace known?  -> arena, facts folded        tick -> votes -> kept: emitted
-//!                             \-> remembered?  -> late: goes on, or is left out        \-> dropped: forgotten
-//!                              \-> new trace, deadline in a queue
+//! request -> read: runs of spans -> table: trace known?  -> arena, facts folded      tick -> votes -> kept: emitted
+//!            (by any worker)     \-> remembered?  -> late: goes on, or is left out            \-> dropped: forgotten
+//!                                 \-> new trace, deadline in a queue
 //! ```
 //!
 //! The wait is constant, so deadlines are a queue, and so are traces by their first record: the chunks
@@ -18,33 +18,35 @@ use std::{
 };
 
 use super::{
-    arena::{Arena, HEADER, Position},
+    arena::{Arena, Position},
     context::{Contexts, Found},
     decide::Deciding,
     emit::Emitter,
     matcher::Matcher,
+    read::{Loan, Places, Reader, Reading, Run},
     remembered::{DroppedTraces, KeptTraces},
     settings::{Local, Settings},
-    traces::{Says, Traces},
+    traces::Traces,
 };
 use crate::{
-    component::{Output, Processor},
+    component::{Output, Processor, Share},
     otlp::{
-        Payload, digest,
+        Payload,
         payload::{Permit, Reason},
-        share::{TraceHash, id_number},
-        splice::messages,
+        share::TraceHash,
     },
-    processors::sampling::TraceState,
     telemetry::decisions::Trigger,
 };
 
 /// Deadlines are rounded up to these.
 pub(super) const TICK: Duration = Duration::from_millis(100);
 
-/// Spans that are looked at together: their searches in the table overlap, and so do the waits for
-/// memory.
+/// Runs of spans that are looked at together: their searches in the table overlap, and so do the waits
+/// for memory.
 const BATCH: usize = 64;
+
+/// Bytes that are copied in a tick for the sake of chunks that a few traces hold.
+const COMPACTED: usize = 4 << 20;
 
 /// Traces that are decided together where no limit chooses among them.
 const TOGETHER: usize = 1024;
@@ -60,8 +62,7 @@ pub(super) struct Due {
 /// The traces of one worker.
 pub(super) struct Shard {
     pub(super) settings: Arc<Settings>,
-    hash: TraceHash,
-    matcher: Matcher,
+    reader: Reader,
     pub(super) traces: Traces,
     pub(super) arena: Arena,
     pub(super) contexts: Contexts,
@@ -76,7 +77,7 @@ pub(super) struct Shard {
     pub(super) rooted: VecDeque<Due>,
     /// By their oldest record: number and generation.
     pub(super) order: VecDeque<(u32, u32)>,
-    /// Bytes of the records of all that wait.
+    /// Bytes of the spans of all that wait.
     pub(super) live: u64,
     /// Of the request at hand.
     pub(super) payer: Option<Permit>,
@@ -89,28 +90,16 @@ pub(super) struct Shard {
     shown: (u64, u64),
 }
 
-/// A span of the request at hand.
-struct Arrived<'a> {
-    id: u128,
-    hash: u64,
-    bits: u128,
-    start: u64,
-    end: u64,
-    is_root: bool,
-    says: Option<Box<Says>>,
-    /// Tag included.
-    field: &'a [u8],
-}
-
 impl Shard {
     /// One of so many.
     pub(super) fn new(settings: Arc<Settings>, matcher: Matcher, of: usize) -> Self {
         let share = |size: usize| size.div_ceil(of);
+        let arena = Arena::new(settings.max_memory);
+        let hash = TraceHash::of_process();
         Shard {
-            hash: TraceHash::of_process(),
-            matcher,
+            reader: Reader { hash, matcher, run_limit: arena.run_limit() },
             traces: Traces::new(),
-            arena: Arena::new(settings.max_memory),
+            arena,
             contexts: Contexts::new(),
             kept: KeptTraces::new(share(settings.kept_remembered)),
             dropped: DroppedTraces::new(share(settings.dropped_remembered)),
@@ -132,11 +121,11 @@ impl Shard {
 
     /// The hash of a trace id by which everything here goes.
     pub(super) fn hash_of(&self, id: u128) -> u64 {
-        self.hash.hash(id)
+        self.reader.hash.hash(id)
     }
 
     /// Ticks since the epoch of the processor, rounded up.
-    fn tick_of(&self, at: Instant) -> u32 {
+    pub(super) fn tick_of(&self, at: Instant) -> u32 {
         let since = at.saturating_duration_since(self.settings.epoch);
         u32::try_from(since.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(u32::MAX)
     }
@@ -148,6 +137,7 @@ impl Shard {
 
     pub(super) fn tables(&self) -> usize {
         self.traces.memory()
+            + self.arena.overhead()
             + self.contexts.memory()
             + self.kept.memory()
             + self.dropped.memory()
@@ -157,126 +147,129 @@ impl Shard {
 
     // ---- spans in --------------------------------------------------------------------------
 
-    /// All spans of a segment.
-    fn ingest<'a>(&mut self, body: &'a [u8], arrived: &mut Vec<Arrived<'a>>, out: &mut Output) {
-        for entry in messages(body, &[1]) {
-            for scope in messages(entry.bytes(), &[2]) {
-                let mut place = Place::new(entry.bytes(), scope.bytes());
-                for field in digest::spans(scope.bytes()) {
-                    self.take(field.whole, field.inner, arrived, &mut place, out);
-                }
-                self.store(arrived, &mut place, out);
-            }
-        }
+    /// What each worker has of a request.
+    fn read(&mut self, payload: &Payload, owners: usize) -> Vec<Reading> {
+        let size = self.lent_size(payload);
+        let loan =
+            size.map(|size| (Loan::new(size, payload.permits.clone(), &self.settings.lent), size));
+        self.reader.read(payload, owners, loan.as_ref())
     }
 
-    #[inline]
-    fn take<'a>(
-        &mut self,
-        field: &'a [u8],
-        span: &'a [u8],
-        arrived: &mut Vec<Arrived<'a>>,
-        place: &mut Place<'a>,
-        out: &mut Output,
-    ) {
-        let (digest, bits) = self.matcher.span(span);
-        let id = id_number(digest.trace_id);
-        arrived.push(Arrived {
-            id,
-            hash: self.hash.hash(id),
-            bits,
-            start: digest.start_time_unix_nano,
-            end: digest.end_time_unix_nano,
-            is_root: digest.parent_span_id.is_empty(),
-            says: if digest.trace_state.is_empty() { None } else { says(digest.trace_state) },
-            field,
-        });
-        if arrived.len() == BATCH {
-            self.store(arrived, place, out);
+    /// Takes spans in.
+    fn ingest(&mut self, mut payload: Payload, reading: Reading, out: &mut Output) {
+        // From here on skep answers for the spans; nobody is made to wait for a decision.
+        payload.receipts.clear();
+        self.payer = payload.permits.first().cloned();
+        let Reading { places, mut runs, loan, .. } = reading;
+        let segment_of = |run: &Run| places.all[run.place].segment;
+        let bytes = runs.iter().map(|run| run.to - run.from).sum::<usize>().max(1);
+        for runs in runs.chunk_by_mut(|a, b| segment_of(a) == segment_of(b)) {
+            let Some(body) = runs.first().map(|run| &payload.body[segment_of(run)]) else {
+                continue;
+            };
+            if let Some((loan, size)) = &loan {
+                let own = runs.iter().map(|run| run.to - run.from).sum::<usize>();
+                let size = size * own / bytes;
+                self.make_room_for(size, out);
+                self.arena.lend(body.clone(), size, runs.len(), Arc::clone(loan));
+            }
+            let mut spot = Spot { places: &places, body, last: None };
+            for runs in runs.chunks_mut(BATCH) {
+                self.store(runs, &mut spot, out);
+            }
+            self.arena.end_lending();
         }
+        self.decide_certain(out);
+        self.flush(out);
+        self.contexts.forget_unused();
+        self.settle_tables();
+        self.payer = None;
+        self.show();
     }
 
     /// Looks at what the searches for these spans will look at: all of them wait for memory together,
     /// and not one after the other (70 ns a span with 500 000 traces).
     #[inline]
-    fn touch(&self, arrived: &[Arrived<'_>]) {
-        let mut places = [(0, 0); BATCH];
-        let mut count = 0;
-        let mut last = None;
-        for span in arrived.iter().filter(|span| last.replace(span.hash) != Some(span.hash)) {
-            places[count] = (self.traces.touch(upper(span.hash)), span.hash);
-            count += 1;
+    fn touch(&self, runs: &[Run]) {
+        let mut slots = [0; BATCH];
+        for (slot, run) in slots.iter_mut().zip(runs) {
+            *slot = self.traces.touch(upper(run.hash));
         }
-        let touched = places[..count].iter().fold(0, |all, (slot, hash)| match slot {
-            0 => all ^ self.dropped.touch(*hash),
-            slot => all ^ self.traces.touch_entry(*slot),
+        let touched = slots.iter().zip(runs).fold(0, |all, (slot, run)| {
+            if upper(*slot) == upper(run.hash) {
+                all ^ self.traces.touch_entry(*slot)
+            } else {
+                all ^ self.dropped.touch(run.hash) ^ self.kept.touch(run.hash)
+            }
         });
         std::hint::black_box(touched);
     }
 
     /// Puts spans where they belong.
-    fn store(&mut self, arrived: &mut Vec<Arrived<'_>>, place: &mut Place<'_>, out: &mut Output) {
+    fn store(&mut self, runs: &mut [Run], spot: &mut Spot<'_>, out: &mut Output) {
         self.keep_within_limit(out);
-        self.touch(arrived);
-        let mut last: Option<(u128, u32, u32)> = None;
-        for span in arrived.drain(..) {
-            let mut known = match last {
-                Some((id, number, generation))
-                    if id == span.id && self.traces.current(number, generation).is_some() =>
-                {
-                    Some(number)
-                }
-                _ => self.traces.find(span.id, upper(span.hash)),
-            };
-            if self.make_room(known.is_none(), span.field.len(), out) {
+        self.touch(runs);
+        let now = self.tick_of(out.now);
+        for run in runs {
+            let mut known = self.traces.find(run.id, upper(run.hash));
+            if self.make_room(known.is_none(), run.to - run.from, out) {
                 // To make room the trace itself may have been decided.
-                known = self.traces.find(span.id, upper(span.hash));
+                known = self.traces.find(run.id, upper(run.hash));
             }
-            let number = match known {
-                Some(number) => number,
-                None if self.dropped.contains(span.hash) => {
-                    self.local.late_dropped += 1;
-                    out.count_filtered(1);
-                    continue;
-                }
-                None => match self.kept.find(span.id) {
-                    Some(kept) => {
-                        let scope = self.scope(place);
-                        self.late(span.id, span.field, kept, scope.number);
-                        continue;
-                    }
-                    None => self.begin(&span, out),
-                },
-            };
-            let scope = self.scope(place);
-            last = Some((span.id, number, self.traces.entry(number).generation));
-            self.append(number, span, scope, out);
+            if known.is_none()
+                && let Some(((), age)) = self.dropped.find(run.hash, now)
+            {
+                self.note_age(age);
+                self.local.late_dropped += run.facts.spans;
+                out.count_filtered(run.facts.spans);
+                continue;
+            }
+            if known.is_none()
+                && let Some((kept, age)) = self.kept.find(run.hash, now)
+            {
+                self.note_age(age);
+                let scope = self.scope(spot, run.place);
+                self.late(run.id, &spot.body[run.from..run.to], kept, scope.number);
+                continue;
+            }
+            let number = known.unwrap_or_else(|| self.begin(run, out));
+            let scope = self.scope(spot, run.place);
+            self.append(number, run, spot.body, scope, out);
         }
     }
 
     /// The context of the spans at hand. What was found before may have been given back meanwhile, and
     /// its number given to another.
     #[inline]
-    fn scope(&mut self, place: &mut Place<'_>) -> Found {
-        match place.found {
-            Some((found, version)) if version == self.contexts.version() => found,
-            _ => self.find_scope(place),
+    fn scope(&mut self, spot: &mut Spot<'_>, place: usize) -> Found {
+        match spot.last {
+            Some((last, found, version)) if last == place && version == self.contexts.version() => {
+                found
+            }
+            _ => self.find_scope(spot, place),
         }
     }
 
     #[inline(never)]
-    fn find_scope(&mut self, place: &mut Place<'_>) -> Found {
-        let resource = self.contexts.resource(place.entry, &mut self.matcher);
-        let found = self.contexts.scope(resource, place.scope);
-        place.found = Some((found, self.contexts.version()));
+    fn find_scope(&mut self, spot: &mut Spot<'_>, number: usize) -> Found {
+        let place = &spot.places.all[number];
+        let resource = spot.places.resource(place);
+        let resource = self.contexts.resource(resource, &mut self.reader.matcher);
+        let found = self.contexts.scope(resource, spot.places.scope(place));
+        spot.last = Some((number, found, self.contexts.version()));
         found
     }
 
+    /// Notes that spans came so many ticks after the decision on their trace.
+    fn note_age(&self, ticks: u32) {
+        self.settings.stats.late_seconds.record((TICK * ticks).as_secs());
+    }
+
     /// A trace begins.
-    fn begin(&mut self, span: &Arrived<'_>, out: &mut Output) -> u32 {
+    fn begin(&mut self, run: &Run, out: &mut Output) -> u32 {
         self.local.new_traces += 1;
         let due = self.tick_of(out.now + self.settings.decision_wait);
-        let number = self.traces.insert(span.id, upper(span.hash), due);
+        let number = self.traces.insert(run.id, upper(run.hash), due);
         let generation = self.traces.entry(number).generation;
         self.waiting.push_back(Due { number, generation, tick: due });
         self.order.push_back((number, generation));
@@ -284,29 +277,30 @@ impl Shard {
     }
 
     #[inline]
-    fn append(&mut self, number: u32, span: Arrived<'_>, scope: Found, out: &mut Output) {
-        let field = span.field;
+    fn append(&mut self, number: u32, run: &mut Run, body: &[u8], scope: Found, out: &mut Output) {
+        let place = run.from..run.to;
         let trace = self.traces.entry_mut(number);
-        let at = self.arena.push(trace.newest, scope.number, field);
+        let count = u32::try_from(run.facts.spans).unwrap_or(u32::MAX);
+        let at = if self.arena.is_lending() {
+            self.arena.note(trace.newest, scope.number, place, count)
+        } else {
+            self.arena.push(trace.newest, scope.number, &body[place], count)
+        };
         self.contexts.hold(scope.number, at.chunk(), &mut self.arena);
         if trace.newest == Position::NONE {
-            trace.oldest = at;
+            trace.oldest = at.chunk();
         }
         trace.newest = at;
-        let facts = &mut trace.facts;
-        facts.bits |= span.bits | scope.bits;
-        facts.start = facts.start.min(span.start);
-        facts.end = facts.end.max(span.end);
-        facts.spans += 1;
-        facts.bytes += field.len() as u64;
-        self.live += (HEADER + field.len()) as u64;
-        let (bytes, generation) = (facts.bytes, trace.generation);
-        if let Some(says) = span.says {
+        trace.facts.add(&run.facts);
+        trace.facts.bits |= scope.bits;
+        self.live += run.facts.bytes;
+        let (bytes, generation) = (trace.facts.bytes, trace.generation);
+        if let Some(says) = run.says.take() {
             // Of several spans the first counts that says something.
             trace.says.get_or_insert(says);
         }
-        if span.is_root {
-            trace.root = at;
+        if let Some(root_at) = run.root_at {
+            (trace.root, trace.root_at) = (at, root_at);
             if let Some(wait) = self.settings.after_root {
                 let due = trace.due;
                 let tick = self.tick_of(out.now + wait);
@@ -329,8 +323,7 @@ impl Shard {
             return;
         }
         for (number, _) in batch {
-            let facts = &self.traces.entry(*number).facts;
-            self.live -= facts.bytes + facts.spans * HEADER as u64;
+            self.live -= self.traces.entry(*number).facts.bytes;
         }
         // Limits choose among all that are decided at one moment; without them what is looked at twice
         // stays in the cache in between.
@@ -391,37 +384,40 @@ impl Shard {
 }
 
 /// Where the spans at hand stand.
-struct Place<'a> {
-    entry: &'a [u8],
-    scope: &'a [u8],
-    /// Their context, and the version of the contexts then.
-    found: Option<(Found, u64)>,
-}
-
-impl<'a> Place<'a> {
-    fn new(entry: &'a [u8], scope: &'a [u8]) -> Self {
-        Place { entry, scope, found: None }
-    }
+struct Spot<'a> {
+    places: &'a Places,
+    /// The segment.
+    body: &'a [u8],
+    /// The last place, its context, and the version of the contexts then.
+    last: Option<(usize, Found, u64)>,
 }
 
 impl Processor for Shard {
-    fn process(&mut self, mut payload: Payload, out: &mut Output) {
+    fn process(&mut self, payload: Payload, out: &mut Output) {
         if self.settings.blocks && self.is_full(payload.len()) {
             return out.refuse(payload, Reason::Limited);
         }
-        // From here on skep answers for the spans; nobody is made to wait for a decision.
-        payload.receipts.clear();
-        self.payer = payload.permits.first().cloned();
-        let mut arrived = Vec::with_capacity(BATCH);
-        for segment in &payload.body {
-            self.ingest(segment, &mut arrived, out);
+        for reading in self.read(&payload, 1) {
+            self.ingest(payload.clone(), reading, out);
         }
-        self.decide_certain(out);
-        self.flush(out);
-        self.contexts.forget_unused();
-        self.settle_tables();
-        self.payer = None;
-        self.show();
+    }
+
+    fn share(&mut self, payload: Payload, owners: usize, out: &mut Output) -> Vec<Option<Share>> {
+        if self.settings.blocks && self.is_full(payload.len() / owners) {
+            out.refuse(payload, Reason::Limited);
+            return Vec::new();
+        }
+        let share = |reading: Reading| {
+            let payload = payload.part(payload.body.clone(), reading.items);
+            (reading.items > 0).then(|| Share { payload, reading: Box::new(reading) })
+        };
+        self.read(&payload, owners).into_iter().map(share).collect()
+    }
+
+    fn take(&mut self, share: Share, out: &mut Output) {
+        if let Ok(reading) = share.reading.downcast::<Reading>() {
+            self.ingest(share.payload, *reading, out);
+        }
     }
 
     fn next_tick(&self) -> Option<Instant> {
@@ -439,10 +435,15 @@ impl Processor for Shard {
             self.decide(&batch, out);
             self.settings.stats.tick_millis.record(millis(began));
         }
-        // A few chunks each time, so that nobody waits long.
-        let _ = (0..8).all(|_| self.compact(out));
+        // So much each time that nobody waits long.
+        let mut copied = 0;
+        while copied < COMPACTED
+            && let Some(bytes) = self.compact(out)
+        {
+            copied += bytes + COMPACTED / 1024;
+        }
         if self.traces.len() == 0 {
-            self.arena.release_spare(0);
+            self.arena.release_spare();
         }
         self.settle_tables();
         self.show();
@@ -466,12 +467,4 @@ fn millis(since: Instant) -> u64 {
 #[inline]
 fn upper(hash: u64) -> u32 {
     (hash >> 32) as u32
-}
-
-/// What a `tracestate` says of sampling, if anything.
-#[cold]
-fn says(trace_state: &[u8]) -> Option<Box<Says>> {
-    let state = TraceState::parse(trace_state)?;
-    let says = Says { threshold: state.threshold, randomness: state.randomness };
-    (says.threshold.is_some() || says.randomness.is_some()).then(|| Box::new(says))
 }

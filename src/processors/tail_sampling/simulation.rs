@@ -306,6 +306,43 @@ fn neither_tiny_spans_nor_stragglers_break_the_limit() {
     assert_eq!(kept, sent);
 }
 
+/// A large request is kept as it came in, and what it paid at the door pays for it until its last trace is
+/// decided, be they on several workers; a small one is copied and lets go of what it paid at once.
+#[test]
+fn large_requests_are_kept_and_small_ones_copied() {
+    for workers in [1, 2, 3] {
+        let mut sampler = Sampler::on(
+            workers,
+            "{decision_wait: 10s, policies: [{name: all, type: always_sample}]}",
+            &[],
+        );
+        let account = Account::of(1 << 30);
+        let chunk = 256 << 10;
+        let spans = |size: usize| {
+            let attributes = vec![attribute("k", text(&"x".repeat(size)))];
+            (1..50).map(move |i| Span { attributes: attributes.clone(), ..span(i << 64 | i, 1) })
+        };
+        let small = paid(&account, payload(vec![entry("app", spans(10).collect())]));
+        assert_eq!(sampler.send_payload(&small).len(), 0);
+        drop(small);
+        let copies = account.used();
+        assert!(copies > 0 && copies <= chunk * workers as u64, "{copies}");
+        let large = paid(&account, payload(vec![entry("app", spans(1000).collect())]));
+        let bytes = large.len() as u64;
+        assert_eq!(sampler.send_payload(&large).len(), 0);
+        drop(large);
+        let held = account.used();
+        // Chunks of copies give back what they did not need, when one comes after them.
+        assert!((bytes..bytes + 64_000).contains(&held), "{held} for {bytes}");
+        let stats = Arc::clone(&sampler.telemetry.tail_samplers()[0]);
+        assert!(stats.memory.read() >= bytes, "{}", stats.memory.read());
+        assert_eq!(sampler.wait(Duration::from_secs(11)).len(), 98);
+        assert!(account.used() < 64_000 && stats.memory.read() < 64_000 * workers as u64);
+        drop(sampler);
+        assert_eq!(account.used(), 0);
+    }
+}
+
 /// What goes out at once is cut, be it of one trace.
 #[test]
 fn a_giant_trace_goes_out_in_parts() {

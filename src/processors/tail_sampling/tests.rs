@@ -17,11 +17,7 @@ use super::{Config, ENTRY};
 use crate::{
     component::{BuildContext, ComponentId, Output, Processor, ProcessorConfig},
     config::{Problems, yaml},
-    otlp::{
-        Payload, Signal,
-        check::Utf8,
-        share::{TraceHash, by_trace},
-    },
+    otlp::{Payload, Signal, check::Utf8},
     telemetry::{
         Telemetry,
         decisions::{Decision, Trigger, Vote},
@@ -51,6 +47,7 @@ pub(super) struct Sampler {
     pub(super) telemetry: Arc<Telemetry>,
     pub(super) filtered: u64,
     pub(super) refused: u64,
+    readers: usize,
 }
 
 impl Sampler {
@@ -72,7 +69,7 @@ impl Sampler {
             telemetry: Arc::clone(&telemetry),
         };
         let shards = config.replicas(&cx, workers).unwrap();
-        Sampler { shards, now: Instant::now(), telemetry, filtered: 0, refused: 0 }
+        Sampler { shards, now: Instant::now(), telemetry, filtered: 0, refused: 0, readers: 0 }
     }
 
     fn collect(&mut self, mut out: Output) -> Vec<ResourceSpans> {
@@ -94,10 +91,13 @@ impl Sampler {
         if let [only] = &mut self.shards[..] {
             only.process(payload.clone(), &mut out);
         } else {
-            let parts = by_trace(payload, self.shards.len(), TraceHash::of_process());
-            for (shard, part) in self.shards.iter_mut().zip(parts) {
-                if let Some(part) = part {
-                    shard.process(part, &mut out);
+            // Workers read in turn.
+            self.readers += 1;
+            let (owners, reader) = (self.shards.len(), self.readers % self.shards.len());
+            let shares = self.shards[reader].share(payload.clone(), owners, &mut out);
+            for (shard, share) in self.shards.iter_mut().zip(shares) {
+                if let Some(share) = share {
+                    shard.take(share, &mut out);
                 }
             }
         }
@@ -461,6 +461,7 @@ fn late_spans_follow_the_decision() {
     assert_eq!(sampler.wait(Duration::from_mins(1)), []);
     let stats = &sampler.telemetry.tail_samplers()[0];
     assert_eq!((stats.late_kept.read(), stats.late_dropped.read()), (1, 1));
+    assert_eq!(stats.late_seconds.read().counts.iter().sum::<u64>(), 2);
     assert_eq!((stats.sampled.read(), stats.not_sampled.read(), stats.pending.read()), (1, 1, 0));
 }
 

@@ -15,10 +15,11 @@ pub(super) struct Trace {
     pub(super) facts: Facts,
     /// Newest record.
     pub(super) newest: Position,
-    /// No record of it is in an older chunk.
-    pub(super) oldest: Position,
-    /// Its root, or none.
+    /// Number of the chunk of its oldest record.
+    pub(super) oldest: u32,
+    /// The record with its root, or none, and where in its spans.
     pub(super) root: Position,
+    pub(super) root_at: u32,
     /// Tells this trace from others that had or will have the same number.
     pub(super) generation: u32,
     /// Tick of its decision.
@@ -26,6 +27,14 @@ pub(super) struct Trace {
     hash: u32,
     /// Whether a span of it was sampled by its bits before, and what it says.
     pub(super) says: Option<Box<Says>>,
+}
+
+impl Trace {
+    /// The record that says most of it.
+    #[inline]
+    pub(super) fn seen(&self) -> Position {
+        if self.root == Position::NONE { self.newest } else { self.root }
+    }
 }
 
 /// What `ot` of `tracestate` says.
@@ -135,8 +144,9 @@ impl Traces {
             id,
             facts: Facts { start: u64::MAX, ..Facts::default() },
             newest: Position::NONE,
-            oldest: Position::NONE,
+            oldest: 0,
             root: Position::NONE,
+            root_at: 0,
             generation: self.generation,
             due,
             hash,

@@ -8,7 +8,7 @@ use opentelemetry_proto::tonic::{
     trace::v1::{Span, Status},
 };
 
-use super::tests::{A, C, Sampler, attribute, policies, span, text};
+use super::tests::{A, C, Sampler, attribute, entry, policies, span, text};
 use crate::processors::sampling::{Randomness, TraceState};
 
 fn weighed(settings: &str) -> Sampler {
@@ -93,6 +93,19 @@ fn a_rate_that_a_span_came_with_is_composed() {
         let others = kept[0].attributes.iter().filter(|one| one.key != "SampleRate");
         assert_eq!(others.count(), usize::from(key == "samplerate"));
     }
+}
+
+#[test]
+fn a_rate_of_the_resource_counts_where_a_span_says_nothing() {
+    let mut sampler = weighed(&policies(&chance(50.0)));
+    let five = || attribute("SampleRate", any_value::Value::IntValue(5));
+    let said = Span { attributes: vec![five()], ..span(C, 1) };
+    let mut all = entry("app", vec![span(C, 1), said]);
+    let resource = all.resource.as_mut().unwrap();
+    resource.attributes.push(attribute("SampleRate", any_value::Value::IntValue(3)));
+    sampler.send_entries(vec![all]);
+    let kept = sampler.wait(Duration::from_secs(2));
+    assert_eq!(kept.iter().map(rate).collect::<Vec<_>>(), [6, 10]);
 }
 
 #[test]

@@ -62,6 +62,9 @@ pub(super) fn families(page: &mut Writer, telemetry: &Telemetry, detail: Detail)
         let name = format!("{PREFIX}sampling_decision_timer_latency");
         let one = |s: &Arc<TailSamplingStats>| (labels(s), s.tick_millis.read());
         page.histograms(&name, "Milliseconds that ticks took", all.iter().map(one));
+        let name = format!("{PREFIX}sampling_late_span_age");
+        let one = |s: &Arc<TailSamplingStats>| (labels(s), s.late_seconds.read());
+        page.histograms(&name, "Seconds from a decision to late spans", all.iter().map(one));
     }
 }
 
