@@ -16,7 +16,7 @@ pub mod split;
 pub mod text;
 pub mod view;
 #[cfg(test)]
-mod wild;
+pub(crate) mod wild;
 pub mod wire;
 
 pub use payload::{Payload, Signal};

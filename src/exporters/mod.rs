@@ -1,5 +1,9 @@
 //! The exporters: one file each, one [`Entry`] each in [`ALL`].
 
+#[cfg(feature = "aws")]
+mod aws;
+#[cfg(feature = "aws")]
+pub mod awsxray;
 mod calendar;
 pub mod connection;
 pub mod debug;
@@ -15,5 +19,13 @@ mod outcome;
 use crate::component::{Entry, ExporterConfig};
 
 /// Every exporter type, by canonical name.
-pub const ALL: &[Entry<dyn ExporterConfig>] =
-    &[debug::ENTRY, file::ENTRY, honeycomb::ENTRY, nop::ENTRY, otlp_grpc::ENTRY, otlp_http::ENTRY];
+pub const ALL: &[Entry<dyn ExporterConfig>] = &[
+    #[cfg(feature = "aws")]
+    awsxray::ENTRY,
+    debug::ENTRY,
+    file::ENTRY,
+    honeycomb::ENTRY,
+    nop::ENTRY,
+    otlp_grpc::ENTRY,
+    otlp_http::ENTRY,
+];

@@ -1,0 +1,429 @@
+//! Sends traces to AWS X-Ray as segment documents (`PutTraceSegments`).
+//!
+//! ```yaml
+//! awsxray:
+//!   region: ca-central-1                       # else AWS_REGION or AWS_DEFAULT_REGION
+//!   indexed_attributes: [user.id, http.route]  # searchable; all others are metadata
+//! ```
+//!
+//! The role or user of skep needs the action `xray:PutTraceSegments`. Credentials come from where every
+//! AWS program finds them: environment, profile, the role of the task, pod or instance.
+//!
+//! A server or consumer span, and a span without a parent, is a segment; others are subsegments. Both old
+//! and new semantic conventions fill `http`, `sql` and `aws`; stack traces of Python, Java, JavaScript,
+//! .NET, Go and PHP become frames. What a field has not taken is metadata. A document above 64 kB loses,
+//! in this order: metadata values above 1 kB, stack frames but the innermost ten, statements, all metadata.
+//!
+//! Differs from the Collector:
+//!
+//! - There is a queue, and throttling, timeouts and errors of the server are retried. A segment that X-Ray
+//!   does not take is counted, and the log names it with the reason.
+//! - Names are made of what X-Ray takes whatever they come from; `server.address` and others name a call
+//!   where the older attributes are not there.
+//! - A link with an id that cannot be one is left out, not the whole span. Lists are metadata, never lost.
+//! - Ids of exceptions follow from that of their span, so that a document that is sent twice is one.
+//! - Attributes of AWS stay as metadata where `cloud.provider` is another. Telemetry of the daemon is not sent.
+
+mod attributes;
+mod cause;
+mod http;
+mod ids;
+mod json;
+mod name;
+mod resource;
+mod segment;
+mod settings;
+mod stack;
+mod trim;
+
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Duration};
+
+use aws_sdk_xray::Client;
+use bytes::Bytes;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tokio::{
+    sync::{OnceCell, Semaphore},
+    task::JoinSet,
+};
+
+use self::{
+    resource::Facts,
+    segment::{Fault, documents},
+    settings::Settings,
+};
+use super::{
+    aws::{Access, explain},
+    delivery::{RetryOnFailure, SendingQueue, delivery},
+};
+use crate::{
+    component::{
+        BoxFuture, BuildContext, Delivery, Entry, ExportError, Exporter, ExporterConfig, Request,
+        Retry, Sent, StartError,
+    },
+    config::{Interval, Node, Problems},
+    otlp::{Payload, Signal, payload::Body, view},
+};
+
+/// Most documents of a request (X-Ray API).
+const DOCUMENTS: usize = 50;
+/// Most bytes of a request.
+const REQUEST_LIMIT: usize = 1 << 20;
+
+/// Sends to X-Ray.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Region; else `AWS_REGION`, `AWS_DEFAULT_REGION`, the profile, the instance.
+    pub region: String,
+    /// Base URL instead of the region's.
+    pub endpoint: String,
+    /// Role to assume for sending.
+    pub role_arn: String,
+    /// External id that the role asks for.
+    pub external_id: String,
+    /// Requests of one batch that are under way at the same time.
+    pub num_workers: usize,
+    /// Longest time for one request, in seconds.
+    pub request_timeout_seconds: u64,
+    /// How often a request is repeated at once, before `retry_on_failure` waits.
+    pub max_retries: u32,
+    /// Refused: certificates are always checked.
+    pub no_verify_ssl: bool,
+    /// Refused: set `HTTPS_PROXY` of the network, not of the exporter.
+    pub proxy_address: String,
+    /// Has no effect: the metadata of the instance is asked only where nothing else says the region.
+    pub local_mode: bool,
+    /// ARN of the resource that runs the application.
+    pub resource_arn: String,
+    /// Attributes that become annotations; those of resources as `otel.resource.<key>`.
+    pub indexed_attributes: Vec<String>,
+    /// All attributes become annotations; X-Ray indexes 50 of a trace.
+    pub index_all_attributes: bool,
+    /// Log groups that the console links to, where the resource names none.
+    pub aws_log_groups: Vec<String>,
+    /// Telemetry that the daemon sent of itself.
+    pub telemetry: DaemonTelemetry,
+    /// Longest time for one attempt with all of its requests.
+    pub timeout: Interval,
+    /// Queue in front of X-Ray.
+    pub sending_queue: SendingQueue,
+    /// Sending again after a failure.
+    pub retry_on_failure: RetryOnFailure,
+}
+
+/// `telemetry`, of the Collector's configurations: not sent.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DaemonTelemetry {
+    /// Has no effect.
+    pub enabled: bool,
+    /// Has no effect.
+    pub include_metadata: bool,
+    /// Has no effect.
+    pub contributors: Vec<String>,
+    /// Has no effect.
+    pub hostname: String,
+    /// Has no effect.
+    pub instance_id: String,
+    /// Has no effect.
+    pub resource_arn: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            region: String::new(),
+            endpoint: String::new(),
+            role_arn: String::new(),
+            external_id: String::new(),
+            num_workers: 8,
+            request_timeout_seconds: 30,
+            max_retries: 2,
+            no_verify_ssl: false,
+            proxy_address: String::new(),
+            local_mode: false,
+            resource_arn: String::new(),
+            indexed_attributes: Vec::new(),
+            index_all_attributes: false,
+            aws_log_groups: Vec::new(),
+            telemetry: DaemonTelemetry::default(),
+            timeout: Interval(Duration::from_mins(2)),
+            sending_queue: SendingQueue::default(),
+            retry_on_failure: RetryOnFailure::default(),
+        }
+    }
+}
+
+pub(super) const ENTRY: Entry<dyn ExporterConfig> = Entry {
+    name: "awsxray",
+    aliases: &[],
+    signals: &[Signal::Traces],
+    source: include_str!("awsxray.rs"),
+    decode: |node, problems| {
+        crate::config::decode::<Config>(node, problems)
+            .map(|config| Box::new(config) as Box<dyn ExporterConfig>)
+    },
+    schema: |generator| generator.subschema_for::<Config>(),
+};
+
+impl ExporterConfig for Config {
+    fn validate(&self, at: &Node, problems: &mut Problems) {
+        if self.no_verify_ssl {
+            problems
+                .error(at.at("no_verify_ssl"), "certificates of AWS are always checked")
+                .help("remove it; for an own endpoint let SSL_CERT_FILE name its certificate");
+        }
+        if !self.proxy_address.is_empty() {
+            problems
+                .error(
+                    at.at("proxy_address"),
+                    "requests to AWS cannot go through a proxy of their own",
+                )
+                .help("remove it, and give the service a route or a VPC endpoint");
+        }
+        if self.num_workers == 0 {
+            problems
+                .error(at.at("num_workers"), "nothing can be sent with no worker")
+                .help("write 8, or leave it out");
+        }
+        if self.request_timeout_seconds == 0 {
+            problems
+                .error(at.at("request_timeout_seconds"), "no request can be done in no time")
+                .help("write 30, or leave it out");
+        }
+        let is_url = self.endpoint.starts_with("http://") || self.endpoint.starts_with("https://");
+        if !self.endpoint.is_empty() && !is_url {
+            problems
+                .error(at.at("endpoint"), format!("`{}` is not a URL", self.endpoint))
+                .help("write `https://host`, or leave it out and set `region`");
+        }
+        if self.telemetry.enabled {
+            problems
+                .warning(at.at("telemetry::enabled"), "telemetry of the X-Ray daemon is not sent")
+                .help("remove it; skep's own metrics say more, see `service::telemetry::metrics`");
+        }
+        self.sending_queue.validate(at, problems);
+        self.retry_on_failure.validate(at, problems);
+    }
+
+    fn delivery(&self) -> Delivery {
+        delivery(&self.sending_queue, &self.retry_on_failure, self.timeout)
+    }
+
+    fn destination(&self) -> String {
+        match (&*self.endpoint, &*self.region) {
+            ("", "") => "AWS X-Ray".to_owned(),
+            ("", region) => format!("AWS X-Ray in {region}"),
+            (endpoint, _) => endpoint.to_owned(),
+        }
+    }
+
+    fn build(&self, cx: &BuildContext) -> Result<Arc<dyn Exporter>, StartError> {
+        let keys = self.indexed_attributes.iter();
+        let settings = Settings {
+            indexed: keys.map(|key| key.as_bytes().to_vec()).collect(),
+            index_all_attributes: self.index_all_attributes,
+            log_groups: self.aws_log_groups.clone(),
+            resource_arn: Some(self.resource_arn.clone()).filter(|arn| !arn.is_empty()),
+        };
+        let access = Access {
+            region: self.region.clone(),
+            endpoint: self.endpoint.clone(),
+            role_arn: self.role_arn.clone(),
+            external_id: self.external_id.clone(),
+            attempts: self.max_retries + 1,
+            timeout: Duration::from_secs(self.request_timeout_seconds),
+        };
+        let sender = Sender {
+            id: cx.id.to_string(),
+            access,
+            client: OnceCell::new(),
+            under_way: Semaphore::new(self.num_workers),
+        };
+        Ok(Arc::new(XRay { settings, sender: Arc::new(sender) }))
+    }
+}
+
+/// Translates on a worker, sends on tokio.
+struct XRay {
+    settings: Settings,
+    sender: Arc<Sender>,
+}
+
+impl Exporter for XRay {
+    /// Each piece of the request is a document; the first one says what has none.
+    fn encode(&self, payload: &Payload) -> Result<Request, ExportError> {
+        let (all, left_out) = translate(payload, &self.settings);
+        let note = std::iter::once(Bytes::from(left_out.to_string()));
+        let body: Body = note.chain(all.into_iter().map(Bytes::from)).collect();
+        Ok(Request {
+            signal: payload.signal,
+            items: payload.items,
+            body,
+            context: payload.context.clone(),
+        })
+    }
+
+    fn encodes_inline(&self) -> bool {
+        false
+    }
+
+    fn send(&self, request: Request) -> BoxFuture<Result<Sent, ExportError>> {
+        let sender = Arc::clone(&self.sender);
+        Box::pin(sender.send(request.body))
+    }
+}
+
+/// Spans without a document, by reason.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct LeftOut([u64; Fault::ALL.len()]);
+
+impl LeftOut {
+    fn count(self) -> u64 {
+        self.0.iter().sum()
+    }
+}
+
+/// As it stands before the documents of a request.
+impl std::fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [trace, span, size] = self.0;
+        write!(f, "{trace} {span} {size}")
+    }
+}
+
+impl LeftOut {
+    fn read(text: &[u8]) -> Self {
+        let mut own = LeftOut::default();
+        let text = String::from_utf8_lossy(text);
+        for (count, word) in own.0.iter_mut().zip(text.split(' ')) {
+            *count = word.parse().unwrap_or(0);
+        }
+        own
+    }
+}
+
+/// The documents of all spans of a payload.
+fn translate(payload: &Payload, settings: &Settings) -> (Vec<Vec<u8>>, LeftOut) {
+    let mut all = Vec::with_capacity(usize::try_from(payload.items).unwrap_or(0));
+    let mut left_out = LeftOut::default();
+    for entry in payload.body.iter().flat_map(|segment| view::traces(segment)) {
+        let facts = Facts::of(entry.resource.as_ref(), &settings.log_groups);
+        for scope in entry.scopes() {
+            for span in scope.spans() {
+                let before = all.len();
+                if let Err(fault) = documents(&span, &facts, settings, &mut all) {
+                    all.truncate(before);
+                    left_out.0[fault as usize] += 1;
+                }
+            }
+        }
+    }
+    (all, left_out)
+}
+
+/// Cuts documents into requests.
+fn requests(documents: &[Bytes]) -> Vec<&[Bytes]> {
+    let mut all = Vec::new();
+    let (mut from, mut bytes) = (0, 0);
+    for (at, document) in documents.iter().enumerate() {
+        // As a JSON string a document is longer by its quotes, a tenth as a rule.
+        let len = document.len() + document.len() / 8 + 4;
+        if at - from == DOCUMENTS || at > from && bytes + len > REQUEST_LIMIT {
+            all.push(&documents[from..at]);
+            (from, bytes) = (at, 0);
+        }
+        bytes += len;
+    }
+    if from < documents.len() {
+        all.push(&documents[from..]);
+    }
+    all
+}
+
+/// Sends documents.
+struct Sender {
+    id: String,
+    access: Access,
+    client: OnceCell<Client>,
+    under_way: Semaphore,
+}
+
+impl Sender {
+    async fn client(&self) -> Result<&Client, ExportError> {
+        let connect = || async {
+            let config = self.access.load(&self.id).await?;
+            Ok(Client::new(&config))
+        };
+        self.client.get_or_try_init(connect).await
+    }
+
+    async fn send(self: Arc<Self>, body: Body) -> Result<Sent, ExportError> {
+        let Some((note, documents)) = body.split_first() else { return Ok(Sent::default()) };
+        let left_out = LeftOut::read(note);
+        let mut sent = Sent { rejected: left_out.count(), message: None };
+        for (fault, count) in Fault::ALL.iter().zip(left_out.0).filter(|(_, count)| *count > 0) {
+            sent.message = Some(format!("{count} spans have no segment: {}", fault.reason()));
+        }
+        if documents.is_empty() {
+            return Ok(sent);
+        }
+        let client = self.client().await?.clone();
+        let mut calls = JoinSet::new();
+        for part in requests(documents) {
+            calls.spawn(Arc::clone(&self).put(client.clone(), part.to_vec()));
+        }
+        let mut failed = None;
+        while let Some(outcome) = calls.join_next().await {
+            match outcome {
+                Ok(Ok(one)) => {
+                    sent.rejected += one.rejected;
+                    sent.message = one.message.or(sent.message);
+                }
+                // What can be sent again is; documents that X-Ray has already are the same there.
+                Ok(Err(error)) => failed = Some(worse(failed, error)),
+                Err(_) => {
+                    let message = "a request to X-Ray was broken off".to_owned();
+                    failed = Some(ExportError { retry: Retry::After(None), message });
+                }
+            }
+        }
+        failed.map_or(Ok(sent), Err)
+    }
+
+    async fn put(
+        self: Arc<Self>,
+        client: Client,
+        documents: Vec<Bytes>,
+    ) -> Result<Sent, ExportError> {
+        let _permit = self.under_way.acquire().await;
+        let texts = documents.iter().map(|one| String::from_utf8_lossy(one).into_owned());
+        let call = client.put_trace_segments().set_trace_segment_documents(Some(texts.collect()));
+        let answer = call.send().await;
+        let answer = answer.map_err(|error| explain("xray:PutTraceSegments", &error))?;
+        let refused = answer.unprocessed_trace_segments();
+        let first = refused.first().map(|one| {
+            format!(
+                "X-Ray did not take {} of {} segments; {}: {} ({})",
+                refused.len(),
+                documents.len(),
+                one.id().unwrap_or("one without an id"),
+                one.message().unwrap_or("no reason"),
+                one.error_code().unwrap_or("no code"),
+            )
+        });
+        Ok(Sent { rejected: refused.len() as u64, message: first })
+    }
+}
+
+/// Of two errors the one that lets the data be sent again.
+fn worse(first: Option<ExportError>, second: ExportError) -> ExportError {
+    match first {
+        Some(first) if matches!(first.retry, Retry::After(_)) => first,
+        _ => second,
+    }
+}

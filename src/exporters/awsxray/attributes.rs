@@ -1,0 +1,289 @@
+//! The attributes of a span: those that segments have fields for are found by their number, and what a
+//! field has taken is not written again as metadata.
+
+use smallvec::SmallVec;
+
+use crate::otlp::view::{KeyValue, Text, Value};
+
+/// An attribute that a segment has a field for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Known {
+    HttpMethod,
+    HttpRequestMethod,
+    HttpUserAgent,
+    UserAgentOriginal,
+    HttpStatusCode,
+    HttpResponseStatusCode,
+    HttpStatusText,
+    HttpClientIp,
+    ClientAddress,
+    NetPeerIp,
+    NetworkPeerAddress,
+    NetworkPeerPort,
+    HttpUrl,
+    UrlFull,
+    HttpScheme,
+    UrlScheme,
+    HttpHost,
+    HttpServerName,
+    NetHostName,
+    HostName,
+    ServerAddress,
+    NetHostPort,
+    ServerPort,
+    NetPeerName,
+    NetPeerPort,
+    HttpTarget,
+    UrlPath,
+    UrlQuery,
+    MessageType,
+    PayloadSize,
+    AwsOperation,
+    RpcMethod,
+    RpcSystem,
+    RpcService,
+    AwsAccountId,
+    AwsRegion,
+    CloudRegion,
+    AwsRequestIdOld,
+    AwsRequestId,
+    AwsRequestIdNew,
+    AwsQueueUrlOld,
+    AwsQueueUrl,
+    MessagingUrl,
+    AwsTableNameOld,
+    AwsTableName,
+    AwsTableNames,
+    AwsService,
+    AwsLocalService,
+    AwsRemoteService,
+    AwsRemoteOperation,
+    AwsSpanKind,
+    PeerService,
+    DbConnectionString,
+    DbSystem,
+    DbSystemName,
+    DbName,
+    DbNamespace,
+    DbStatement,
+    DbQueryText,
+    DbUser,
+    MessagingDestination,
+    EnduserId,
+    UserId,
+    InProgress,
+    Annotations,
+    RemoteTarget,
+    RemoteNamespace,
+}
+
+/// Every one with its key, in the order of the enum.
+const KEYS: [(&str, Known); 67] = [
+    ("http.method", Known::HttpMethod),
+    ("http.request.method", Known::HttpRequestMethod),
+    ("http.user_agent", Known::HttpUserAgent),
+    ("user_agent.original", Known::UserAgentOriginal),
+    ("http.status_code", Known::HttpStatusCode),
+    ("http.response.status_code", Known::HttpResponseStatusCode),
+    ("http.status_text", Known::HttpStatusText),
+    ("http.client_ip", Known::HttpClientIp),
+    ("client.address", Known::ClientAddress),
+    ("net.peer.ip", Known::NetPeerIp),
+    ("network.peer.address", Known::NetworkPeerAddress),
+    ("network.peer.port", Known::NetworkPeerPort),
+    ("http.url", Known::HttpUrl),
+    ("url.full", Known::UrlFull),
+    ("http.scheme", Known::HttpScheme),
+    ("url.scheme", Known::UrlScheme),
+    ("http.host", Known::HttpHost),
+    ("http.server_name", Known::HttpServerName),
+    ("net.host.name", Known::NetHostName),
+    ("host.name", Known::HostName),
+    ("server.address", Known::ServerAddress),
+    ("net.host.port", Known::NetHostPort),
+    ("server.port", Known::ServerPort),
+    ("net.peer.name", Known::NetPeerName),
+    ("net.peer.port", Known::NetPeerPort),
+    ("http.target", Known::HttpTarget),
+    ("url.path", Known::UrlPath),
+    ("url.query", Known::UrlQuery),
+    ("message.type", Known::MessageType),
+    ("messaging.message_payload_size_bytes", Known::PayloadSize),
+    ("aws.operation", Known::AwsOperation),
+    ("rpc.method", Known::RpcMethod),
+    ("rpc.system", Known::RpcSystem),
+    ("rpc.service", Known::RpcService),
+    ("aws.account_id", Known::AwsAccountId),
+    ("aws.region", Known::AwsRegion),
+    ("cloud.region", Known::CloudRegion),
+    ("aws.requestId", Known::AwsRequestIdOld),
+    ("aws.request_id", Known::AwsRequestId),
+    ("aws.request.id", Known::AwsRequestIdNew),
+    ("aws.queue_url", Known::AwsQueueUrlOld),
+    ("aws.queue.url", Known::AwsQueueUrl),
+    ("messaging.url", Known::MessagingUrl),
+    ("aws.table_name", Known::AwsTableNameOld),
+    ("aws.table.name", Known::AwsTableName),
+    ("aws.dynamodb.table_names", Known::AwsTableNames),
+    ("aws.service", Known::AwsService),
+    ("aws.local.service", Known::AwsLocalService),
+    ("aws.remote.service", Known::AwsRemoteService),
+    ("aws.remote.operation", Known::AwsRemoteOperation),
+    ("aws.span.kind", Known::AwsSpanKind),
+    ("peer.service", Known::PeerService),
+    ("db.connection_string", Known::DbConnectionString),
+    ("db.system", Known::DbSystem),
+    ("db.system.name", Known::DbSystemName),
+    ("db.name", Known::DbName),
+    ("db.namespace", Known::DbNamespace),
+    ("db.statement", Known::DbStatement),
+    ("db.query.text", Known::DbQueryText),
+    ("db.user", Known::DbUser),
+    ("messaging.destination.name", Known::MessagingDestination),
+    ("enduser.id", Known::EnduserId),
+    ("user.id", Known::UserId),
+    ("aws.xray.inprogress", Known::InProgress),
+    ("aws.xray.annotations", Known::Annotations),
+    ("remoteTarget", Known::RemoteTarget),
+    ("K8s.RemoteNamespace", Known::RemoteNamespace),
+];
+
+/// Longest key.
+const LONGEST: usize = 40;
+
+/// The numbers of the keys of each length, as masks.
+const BY_LENGTH: [u128; LONGEST] = {
+    let mut masks = [0; LONGEST];
+    let mut at = 0;
+    while at < KEYS.len() {
+        masks[KEYS[at].0.len()] |= 1 << at;
+        at += 1;
+    }
+    masks
+};
+
+fn known(key: &[u8]) -> Option<Known> {
+    let mut left = *BY_LENGTH.get(key.len())?;
+    while left != 0 {
+        let (text, known) = KEYS[left.trailing_zeros() as usize];
+        if text.as_bytes() == key {
+            return Some(known);
+        }
+        left &= left - 1;
+    }
+    None
+}
+
+/// An attribute.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Attribute<'a> {
+    pub(super) key: Text<'a>,
+    pub(super) value: Value<'a>,
+    /// Whether a field of the segment has it.
+    pub(super) is_taken: bool,
+}
+
+/// All of a span.
+#[derive(Debug)]
+pub(super) struct Attributes<'a> {
+    pub(super) all: SmallVec<[Attribute<'a>; 24]>,
+    /// Place in `all`, plus one, by [`Known`].
+    places: [u16; KEYS.len()],
+}
+
+impl<'a> Attributes<'a> {
+    pub(super) fn new(attributes: impl Iterator<Item = KeyValue<'a>>) -> Self {
+        let mut own = Attributes { all: SmallVec::new(), places: [0; KEYS.len()] };
+        for KeyValue { key, value, .. } in attributes {
+            let value = value.unwrap_or_default();
+            own.all.push(Attribute { key, value, is_taken: false });
+            if let Some(known) = known(key.0) {
+                own.places[known as usize] = u16::try_from(own.all.len()).unwrap_or(0);
+            }
+        }
+        own
+    }
+
+    /// Its value, left where it is.
+    pub(super) fn get(&self, known: Known) -> Option<Value<'a>> {
+        let place = usize::from(self.places[known as usize]).checked_sub(1)?;
+        self.all.get(place).map(|attribute| attribute.value)
+    }
+
+    /// Its value, which a field of the segment has from now on.
+    pub(super) fn take(&mut self, known: Known) -> Option<Value<'a>> {
+        let place = usize::from(self.places[known as usize]).checked_sub(1)?;
+        let attribute = self.all.get_mut(place)?;
+        attribute.is_taken = true;
+        Some(attribute.value)
+    }
+
+    /// Text that is not empty, left where it is.
+    pub(super) fn text(&self, known: Known) -> Option<&'a [u8]> {
+        self.get(known).and_then(text)
+    }
+
+    /// Text that is not empty, which a field has from now on. A value of another type stays.
+    pub(super) fn take_text(&mut self, known: Known) -> Option<&'a [u8]> {
+        let found = self.text(known)?;
+        self.take(known);
+        Some(found)
+    }
+
+    /// The first of these that is a text; all of them are taken.
+    pub(super) fn take_first(&mut self, all: &[Known]) -> Option<&'a [u8]> {
+        all.iter().fold(None, |found, known| {
+            let own = self.take_text(*known);
+            found.or(own)
+        })
+    }
+
+    /// A whole number, or a text of one.
+    pub(super) fn take_int(&mut self, known: Known) -> Option<i64> {
+        let number = self.get(known).and_then(int)?;
+        self.take(known);
+        Some(number)
+    }
+}
+
+pub(super) fn text(value: Value<'_>) -> Option<&[u8]> {
+    match value {
+        Value::String(Text(text)) if !text.is_empty() => Some(text),
+        _ => None,
+    }
+}
+
+pub(super) fn int(value: Value<'_>) -> Option<i64> {
+    match value {
+        Value::Int(number) => Some(number),
+        Value::String(text) => text.to_str().trim().parse().ok(),
+        #[expect(clippy::cast_possible_truncation, reason = "a port or code is a small number")]
+        Value::Double(number) if number.fract() == 0.0 => Some(number as i64),
+        _ => None,
+    }
+}
+
+/// The texts of a list, or one text.
+pub(super) fn texts(value: Value<'_>) -> SmallVec<[&[u8]; 4]> {
+    match value {
+        Value::Array(array) => array.values().filter_map(text).collect(),
+        value => text(value).into_iter().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_is_found_at_its_number() {
+        for (at, (key, known)) in KEYS.iter().enumerate() {
+            assert_eq!(
+                (*known as usize, super::known(key.as_bytes())),
+                (at, Some(*known)),
+                "{key}"
+            );
+        }
+        assert_eq!((known(b"other"), known(&[b'x'; 100])), (None, None));
+    }
+}

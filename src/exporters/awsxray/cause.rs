@@ -1,0 +1,156 @@
+//! `error`, `fault`, `throttle` and `cause` of a segment.
+
+use std::borrow::Cow;
+
+use super::{
+    attributes::{Attributes, Known, int},
+    json::Json,
+    stack::{self, Exception},
+    trim::Trim,
+};
+use crate::otlp::view::{Event, Span, Text, Value};
+
+/// Frames of an exception where a document is too large with all of them.
+const FEW_FRAMES: usize = 10;
+
+/// Client error, server error, throttled: the HTTP code wins over the status of the span.
+pub(super) fn flags(status: Option<i64>, is_error: bool) -> (bool, bool, bool) {
+    match status {
+        Some(429) => (true, false, true),
+        Some(400..=499) => (true, false, false),
+        Some(500..=599) => (false, true, false),
+        _ => (false, is_error, false),
+    }
+}
+
+/// What is known of what went wrong.
+#[derive(Debug, Default)]
+pub(super) struct Cause<'a> {
+    /// Chains of exceptions: each the cause of the one before.
+    chains: Vec<Vec<Exception<'a>>>,
+    is_remote: bool,
+}
+
+impl<'a> Cause<'a> {
+    /// Reads the events of a span, else its status.
+    pub(super) fn of(span: &Span<'a>, attributes: &Attributes<'a>, language: &str) -> Option<Self> {
+        let mut cause = Cause { is_remote: matches!(span.kind, 3 | 4), ..Cause::default() };
+        let is_aws = attributes.text(Known::RpcSystem) == Some(b"aws-api");
+        for event in span.events() {
+            if event.name == "exception" {
+                cause.chains.push(exception(&event, language));
+            } else if is_aws && event.name == "HTTP request failure" {
+                cause.chains.extend(failure(&event).map(|one| vec![one]));
+                cause.is_remote = true;
+            }
+        }
+        if !cause.chains.is_empty() {
+            return Some(cause);
+        }
+        let status = span.status.filter(|status| status.code == 2)?;
+        let said = Some(status.text.0).filter(|said| !said.is_empty());
+        let message = String::from_utf8_lossy(said.or(attributes.text(Known::HttpStatusText))?);
+        cause.chains.push(vec![Exception { message, ..Exception::default() }]);
+        cause.is_remote = false;
+        Some(cause)
+    }
+
+    /// Ids are made of that of the span, so that a document is the same whenever it is made.
+    pub(super) fn write(&self, json: &mut Json, span_id: &[u8], trim: Trim) {
+        json.begin_at("cause");
+        json.key(b"exceptions");
+        json.begin_list();
+        let mut number = 0;
+        for chain in &self.chains {
+            for (at, exception) in chain.iter().enumerate() {
+                json.begin();
+                json.text_at("id", &id(span_id, number));
+                if !exception.kind.is_empty() {
+                    json.text_at("type", exception.kind.as_bytes());
+                }
+                json.text_at("message", exception.message.as_bytes());
+                if self.is_remote {
+                    json.truth_at("remote", true);
+                }
+                write_frames(json, exception, trim);
+                if at + 1 < chain.len() {
+                    json.text_at("cause", &id(span_id, number + 1));
+                }
+                json.end();
+                number += 1;
+            }
+        }
+        json.end_list();
+        json.end();
+    }
+}
+
+fn write_frames(json: &mut Json, exception: &Exception<'_>, trim: Trim) {
+    let all = exception.frames.len();
+    let kept = if trim.cuts_stacks() { all.min(FEW_FRAMES) } else { all };
+    if all > kept {
+        json.int_at("truncated", i64::try_from(all - kept).unwrap_or(i64::MAX));
+    }
+    if kept == 0 {
+        return;
+    }
+    json.key(b"stack");
+    json.begin_list();
+    for frame in &exception.frames[..kept] {
+        json.begin();
+        json.text_at("path", frame.path.as_bytes());
+        json.int_at("line", frame.line);
+        json.text_at("label", frame.label.as_bytes());
+        json.end();
+    }
+    json.end_list();
+}
+
+/// 16 hexadecimal digits: FNV-1a of the span's id and a number.
+fn id(span_id: &[u8], number: u64) -> [u8; 16] {
+    let bytes = span_id.iter().copied().chain(number.to_be_bytes());
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    super::ids::hex(hash.max(1).to_be_bytes())
+}
+
+fn exception<'a>(event: &Event<'a>, language: &str) -> Vec<Exception<'a>> {
+    let mut found = [""; 3];
+    let keys = ["exception.type", "exception.message", "exception.stacktrace"];
+    for attribute in event.attributes() {
+        if let (Some(at), Some(Value::String(Text(text)))) =
+            (keys.iter().position(|key| attribute.key == *key), attribute.value)
+        {
+            found[at] = str_of(text);
+        }
+    }
+    stack::read(language, found[0], found[1], found[2])
+}
+
+/// The door lets UTF-8 in only, unless it is told not to look.
+fn str_of(text: &[u8]) -> &str {
+    match std::str::from_utf8(text) {
+        Ok(text) => text,
+        Err(error) => std::str::from_utf8(&text[..error.valid_up_to()]).unwrap_or_default(),
+    }
+}
+
+/// What AWS SDKs say of a failed attempt.
+fn failure<'a>(event: &Event<'a>) -> Option<Exception<'a>> {
+    let (mut code, mut said) = (None, None);
+    for attribute in event.attributes() {
+        match attribute.value {
+            Some(value) if attribute.key == "http.response.status_code" => code = int(value),
+            Some(Value::String(text)) if attribute.key == "aws.http.error_message" => {
+                said = Some(text.to_str());
+            }
+            _ => {}
+        }
+    }
+    let (seconds, nanos) =
+        (event.time_unix_nano / 1_000_000_000, event.time_unix_nano % 1_000_000_000);
+    let message = format!("{}@{seconds}.{:06}@{}", code?, nanos / 1000, said?);
+    let kind = Cow::Borrowed("aws.http.error.event");
+    Some(Exception { kind, message: message.into(), frames: Vec::new() })
+}

@@ -1,0 +1,204 @@
+//! JSON straight into a buffer: no tree in between, commas by themselves.
+
+use crate::otlp::view::{KeyValue, Text, Value};
+
+/// A document in the making.
+#[derive(Debug, Default)]
+pub(super) struct Json {
+    pub(super) out: Vec<u8>,
+    /// Whether something stands before in the same object or list.
+    follows: bool,
+}
+
+/// Depth of nested values; what is deeper is left out. Senders choose it.
+const DEPTH: usize = 16;
+
+impl Json {
+    pub(super) fn with_capacity(bytes: usize) -> Self {
+        Json { out: Vec::with_capacity(bytes), follows: false }
+    }
+
+    fn separate(&mut self) {
+        if self.follows {
+            self.out.push(b',');
+        }
+        self.follows = true;
+    }
+
+    pub(super) fn begin(&mut self) {
+        self.separate();
+        self.out.push(b'{');
+        self.follows = false;
+    }
+
+    pub(super) fn end(&mut self) {
+        self.out.push(b'}');
+        self.follows = true;
+    }
+
+    pub(super) fn begin_list(&mut self) {
+        self.separate();
+        self.out.push(b'[');
+        self.follows = false;
+    }
+
+    pub(super) fn end_list(&mut self) {
+        self.out.push(b']');
+        self.follows = true;
+    }
+
+    /// What comes next is its value.
+    pub(super) fn key(&mut self, key: &[u8]) {
+        self.text(key);
+        self.out.push(b':');
+        self.follows = false;
+    }
+
+    /// An object as the value of a key.
+    pub(super) fn begin_at(&mut self, key: &str) {
+        self.key(key.as_bytes());
+        self.begin();
+    }
+
+    pub(super) fn text_at(&mut self, key: &str, text: &[u8]) {
+        self.key(key.as_bytes());
+        self.text(text);
+    }
+
+    pub(super) fn truth_at(&mut self, key: &str, truth: bool) {
+        self.key(key.as_bytes());
+        self.raw(if truth { b"true" } else { b"false" });
+    }
+
+    pub(super) fn int_at(&mut self, key: &str, number: i64) {
+        self.key(key.as_bytes());
+        self.int(number);
+    }
+
+    /// JSON as it is.
+    pub(super) fn raw(&mut self, json: &[u8]) {
+        self.separate();
+        self.out.extend_from_slice(json);
+    }
+
+    pub(super) fn int(&mut self, number: i64) {
+        self.raw(itoa::Buffer::new().format(number).as_bytes());
+    }
+
+    /// Nanoseconds since 1970 as seconds, exact.
+    pub(super) fn seconds_at(&mut self, key: &str, nanos: u64) {
+        self.key(key.as_bytes());
+        self.int((nanos / 1_000_000_000).cast_signed());
+        let mut digits = [b'0'; 9];
+        let mut rest = nanos % 1_000_000_000;
+        for digit in digits.iter_mut().rev() {
+            *digit += (rest % 10).to_le_bytes()[0];
+            rest /= 10;
+        }
+        let end = digits.iter().rposition(|digit| *digit != b'0').map_or(0, |last| last + 1);
+        if end > 0 {
+            self.out.push(b'.');
+            self.out.extend_from_slice(&digits[..end]);
+        }
+    }
+
+    /// A text; what is not UTF-8 in it becomes U+FFFD.
+    pub(super) fn text(&mut self, text: &[u8]) {
+        self.separate();
+        self.out.push(b'"');
+        self.escaped(text);
+        self.out.push(b'"');
+    }
+
+    fn escaped(&mut self, text: &[u8]) {
+        if simdutf8::basic::from_utf8(text).is_err() {
+            let lossy = String::from_utf8_lossy(text).into_owned();
+            return self.escaped(lossy.as_bytes());
+        }
+        let mut from = 0;
+        for (at, byte) in text.iter().enumerate() {
+            if *byte >= 0x20 && *byte != b'"' && *byte != b'\\' {
+                continue;
+            }
+            self.out.extend_from_slice(&text[from..at]);
+            from = at + 1;
+            match byte {
+                b'"' => self.out.extend_from_slice(b"\\\""),
+                b'\\' => self.out.extend_from_slice(b"\\\\"),
+                b'\n' => self.out.extend_from_slice(b"\\n"),
+                b'\r' => self.out.extend_from_slice(b"\\r"),
+                b'\t' => self.out.extend_from_slice(b"\\t"),
+                _ => {
+                    let hex = b"0123456789abcdef";
+                    let (high, low) = (usize::from(byte >> 4), usize::from(byte & 15));
+                    self.out.extend_from_slice(&[b'\\', b'u', b'0', b'0', hex[high], hex[low]]);
+                }
+            }
+        }
+        self.out.extend_from_slice(&text[from..]);
+    }
+
+    /// Any value. Numbers that JSON has not are null, bytes are base64.
+    pub(super) fn value(&mut self, value: Value<'_>) {
+        self.nested(value, DEPTH);
+    }
+
+    fn nested(&mut self, value: Value<'_>, depth: usize) {
+        match value {
+            Value::String(Text(text)) => self.text(text),
+            Value::Bool(truth) => self.raw(if truth { b"true" } else { b"false" }),
+            Value::Int(number) => self.int(number),
+            Value::Double(number) if number.is_finite() => {
+                self.raw(ryu::Buffer::new().format_finite(number).as_bytes());
+            }
+            Value::Bytes(bytes) => {
+                use base64::Engine as _;
+                self.text(base64::engine::general_purpose::STANDARD.encode(bytes).as_bytes());
+            }
+            Value::Array(array) if depth > 0 => {
+                self.begin_list();
+                array.values().for_each(|value| self.nested(value, depth - 1));
+                self.end_list();
+            }
+            Value::KeyValues(map) if depth > 0 => {
+                self.begin();
+                for KeyValue { key, value, .. } in map.entries() {
+                    self.key(key.0);
+                    self.nested(value.unwrap_or_default(), depth - 1);
+                }
+                self.end();
+            }
+            _ => self.raw(b"null"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_back(bytes: Vec<u8>) {
+            let mut json = Json::default();
+            json.text(&bytes);
+            let text: String = serde_json::from_slice(&json.out).unwrap();
+            prop_assert_eq!(text, String::from_utf8_lossy(&bytes));
+        }
+
+        #[test]
+        fn times_are_exact(nanos in 0_u64..1 << 62) {
+            let mut json = Json::default();
+            json.begin();
+            json.seconds_at("t", nanos);
+            json.end();
+            let text = String::from_utf8(json.out).unwrap();
+            let text = text.trim_start_matches("{\"t\":").trim_end_matches('}');
+            let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+            let part = format!("{part:0<9}");
+            prop_assert_eq!(format!("{whole}{part}").parse::<u64>().unwrap(), nanos);
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! What the resource of a span says in its segment: origin, `aws`, `service`, metadata. Read once for
+//! all spans of a resource entry.
+
+use smallvec::SmallVec;
+
+use super::{
+    attributes::{text, texts},
+    json::Json,
+};
+use crate::otlp::view::{Resource, Text, Value};
+
+/// Name and ARN of a log group.
+type Group<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
+
+/// A resource, with the parts of segments that are the same for all of its spans.
+#[derive(Debug, Default)]
+pub(super) struct Facts<'a> {
+    pub(super) attributes: SmallVec<[(Text<'a>, Value<'a>); 16]>,
+    pub(super) service: Option<&'a [u8]>,
+    pub(super) language: String,
+    pub(super) origin: Option<&'static str>,
+    /// Nothing of AWS is said of spans that ran at another provider.
+    pub(super) is_aws: bool,
+    pub(super) account: Option<&'a [u8]>,
+    /// Members of the object `aws`, as JSON.
+    pub(super) aws: Vec<u8>,
+    /// `service.version`, else the tag of the image.
+    pub(super) version: Option<Vec<u8>>,
+}
+
+impl<'a> Facts<'a> {
+    pub(super) fn of(resource: Option<&Resource<'a>>, log_groups: &[String]) -> Self {
+        let attributes = resource.into_iter().flat_map(Resource::attributes);
+        let mut facts = Facts {
+            attributes: attributes.map(|one| (one.key, one.value.unwrap_or_default())).collect(),
+            ..Facts::default()
+        };
+        let provider = facts.text("cloud.provider");
+        facts.is_aws = provider.is_none_or(|provider| provider == b"aws");
+        facts.service = facts.text("service.name");
+        facts.account = facts.text("cloud.account.id");
+        let language = facts.text("telemetry.sdk.language").unwrap_or_default();
+        facts.language = String::from_utf8_lossy(language).into_owned();
+        facts.origin = facts.origin();
+        facts.version = facts.version();
+        let mut json = Json::default();
+        facts.write_aws(&mut json, log_groups);
+        facts.aws = json.out;
+        facts
+    }
+
+    fn get(&self, key: &str) -> Option<Value<'a>> {
+        self.attributes.iter().rev().find(|(own, _)| *own == key).map(|(_, value)| *value)
+    }
+
+    fn text(&self, key: &str) -> Option<&'a [u8]> {
+        self.get(key).and_then(text)
+    }
+
+    fn platform(&self) -> &'a [u8] {
+        self.text("cloud.platform").unwrap_or_default()
+    }
+
+    fn origin(&self) -> Option<&'static str> {
+        let launch = self.text("aws.ecs.launchtype").unwrap_or_default();
+        match self.platform() {
+            _ if !self.is_aws => None,
+            b"aws_app_runner" => Some("AWS::AppRunner::Service"),
+            b"aws_eks" => Some("AWS::EKS::Container"),
+            b"aws_elastic_beanstalk" => Some("AWS::ElasticBeanstalk::Environment"),
+            // The metadata endpoint of ECS says it in capitals.
+            b"aws_ecs" if launch.eq_ignore_ascii_case(b"ec2") => Some("AWS::ECS::EC2"),
+            b"aws_ecs" if launch.eq_ignore_ascii_case(b"fargate") => Some("AWS::ECS::Fargate"),
+            b"aws_ecs" => Some("AWS::ECS::Container"),
+            b"aws_ec2" => Some("AWS::EC2::Instance"),
+            _ => None,
+        }
+    }
+
+    fn version(&self) -> Option<Vec<u8>> {
+        let tags = self.get("container.image.tags").map(texts).unwrap_or_default();
+        let first = self.text("service.version").or(tags.first().copied());
+        first.or(self.text("container.image.tag")).map(<[u8]>::to_vec)
+    }
+
+    fn write_aws(&self, json: &mut Json, log_groups: &[String]) {
+        let platform = self.platform();
+        if platform == b"aws_ec2" || self.text("host.id").is_some() {
+            self.write_block(
+                json,
+                "ec2",
+                &[
+                    ("instance_id", "host.id"),
+                    ("availability_zone", "cloud.availability_zone"),
+                    ("instance_size", "host.type"),
+                    ("ami_id", "host.image.id"),
+                ],
+            );
+        }
+        if platform == b"aws_ecs" {
+            self.write_block(
+                json,
+                "ecs",
+                &[
+                    ("container", "container.name"),
+                    ("container_id", "container.id"),
+                    ("container_arn", "aws.ecs.container.arn"),
+                    ("cluster_arn", "aws.ecs.cluster.arn"),
+                    ("task_arn", "aws.ecs.task.arn"),
+                    ("task_family", "aws.ecs.task.family"),
+                    ("launch_type", "aws.ecs.launchtype"),
+                    ("availability_zone", "cloud.availability_zone"),
+                ],
+            );
+        }
+        if let (b"aws_elastic_beanstalk", Some(deployment)) =
+            (platform, self.text("service.instance.id"))
+        {
+            json.begin_at("elastic_beanstalk");
+            let deployment = String::from_utf8_lossy(deployment);
+            json.int_at("deployment_id", deployment.parse().unwrap_or(0));
+            self.write_texts(
+                json,
+                &[("environment_name", "service.namespace"), ("version_label", "service.version")],
+            );
+            json.end();
+        }
+        if platform == b"aws_eks" || self.text("k8s.cluster.name").is_some() {
+            self.write_block(
+                json,
+                "eks",
+                &[
+                    ("cluster_name", "k8s.cluster.name"),
+                    ("pod", "k8s.pod.name"),
+                    ("container_id", "container.id"),
+                ],
+            );
+        }
+        self.write_log_groups(json, log_groups);
+        self.write_sdk(json);
+    }
+
+    fn write_texts(&self, json: &mut Json, members: &[(&str, &str)]) {
+        for (member, key) in members {
+            if let Some(text) = self.text(key) {
+                json.text_at(member, text);
+            }
+        }
+    }
+
+    fn write_block(&self, json: &mut Json, name: &str, members: &[(&str, &str)]) {
+        json.begin_at(name);
+        self.write_texts(json, members);
+        json.end();
+    }
+
+    /// Names in ARNs win over names, and these over the configured ones. One text may have several,
+    /// with `&` between.
+    fn write_log_groups(&self, json: &mut Json, configured: &[String]) {
+        let split = |key: &str| -> Vec<&'a [u8]> {
+            let all = self.get(key).map(texts).unwrap_or_default();
+            let parts = all.into_iter().flat_map(|text| text.split(|byte| *byte == b'&'));
+            parts.filter(|part| !part.is_empty()).collect()
+        };
+        let arns = split("aws.log.group.arns");
+        let names = split("aws.log.group.names");
+        let own = configured.iter().map(String::as_bytes);
+        let groups: Vec<Group<'_>> = if !arns.is_empty() {
+            let name = |arn: &'a [u8]| arn.split(|byte| *byte == b':').nth(6);
+            arns.into_iter().map(|arn| (name(arn), Some(arn))).collect()
+        } else if !names.is_empty() {
+            names.into_iter().map(|name| (Some(name), None)).collect()
+        } else {
+            own.map(|name| (Some(name), None)).collect()
+        };
+        if groups.is_empty() {
+            return;
+        }
+        json.key(b"cloudwatch_logs");
+        json.begin_list();
+        for (name, arn) in groups {
+            json.begin();
+            if let Some(name) = name {
+                json.text_at("log_group", name);
+            }
+            if let Some(arn) = arn {
+                json.text_at("arn", arn);
+            }
+            json.end();
+        }
+        json.end_list();
+    }
+
+    fn write_sdk(&self, json: &mut Json) {
+        json.begin_at("xray");
+        if let Some(name) = self.text("telemetry.sdk.name") {
+            let suffix = format!(" for {}", self.language);
+            let is_whole = self.language.is_empty() || name.ends_with(suffix.as_bytes());
+            let suffix = if is_whole { "" } else { &*suffix };
+            json.text_at("sdk", &[name, suffix.as_bytes()].concat());
+        }
+        self.write_texts(json, &[("sdk_version", "telemetry.sdk.version")]);
+        let agents = ["telemetry.auto.version", "telemetry.distro.version"];
+        let is_auto = agents.iter().any(|key| self.text(key).is_some());
+        json.truth_at("auto_instrumentation", is_auto);
+        json.end();
+    }
+}

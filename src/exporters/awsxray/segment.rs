@@ -1,0 +1,562 @@
+//! A span as a segment document: what it says is taken out of its attributes in a fixed order, since what
+//! a field has is not written again as metadata, and then written as often as it takes to fit.
+
+use smallvec::SmallVec;
+
+use super::{
+    attributes::{Attributes, Known, text, texts},
+    cause::{self, Cause},
+    http::Http,
+    ids,
+    json::Json,
+    name::{self, CONSUMER, INTERNAL, SERVER},
+    resource::Facts,
+    settings::Settings,
+    trim::{DOCUMENT_LIMIT, LARGE_VALUE, Trim},
+};
+use crate::otlp::view::{Span, Value};
+
+/// Annotations that X-Ray indexes of a trace (service limits).
+const ANNOTATIONS: usize = 50;
+/// Most characters of an annotation's value.
+const ANNOTATION_LIMIT: usize = 1000;
+/// Before keys of resources.
+const OF_RESOURCE: &str = "otel.resource.";
+/// Before namespaces of metadata that are given as JSON.
+const METADATA: &[u8] = b"aws.xray.metadata.";
+
+/// Systems whose statements are SQL.
+const SQL: [&[u8]; 12] = [
+    b"db2",
+    b"derby",
+    b"hive",
+    b"mariadb",
+    b"mssql",
+    b"mysql",
+    b"oracle",
+    b"postgresql",
+    b"sqlite",
+    b"teradata",
+    b"other_sql",
+    b"microsoft.sql_server",
+];
+
+/// Why a span has no document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    TraceId,
+    SpanId,
+    TooLarge,
+}
+
+impl Fault {
+    pub(super) const ALL: [Fault; 3] = [Fault::TraceId, Fault::SpanId, Fault::TooLarge];
+
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Fault::TraceId => "the trace id is not 16 bytes, or zero",
+            Fault::SpanId => "the span id is not 8 bytes, or zero",
+            Fault::TooLarge => {
+                "the document is above 64 kB, also without metadata, statements and most frames"
+            }
+        }
+    }
+}
+
+/// Which document of a span.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// The only one.
+    Whole,
+    /// The call to another service, of a span that begins the work of its own.
+    Dependency,
+    /// The work of the service itself, around that call.
+    Service,
+}
+
+/// The documents of a span: two for a local root that calls another service, else one.
+pub(super) fn documents<'a>(
+    span: &Span<'a>,
+    facts: &Facts<'a>,
+    settings: &Settings,
+    out: &mut Vec<Vec<u8>>,
+) -> Result<(), Fault> {
+    let segment = Segment::of(span, facts, settings)?;
+    let is_split =
+        name::is_local_root(&segment.attributes) && !matches!(span.kind, SERVER | INTERNAL);
+    let parts: &[Part] = if is_split { &[Part::Dependency, Part::Service] } else { &[Part::Whole] };
+    for part in parts {
+        let fits = |trim: &Trim| {
+            let document = segment.write(*part, *trim);
+            (document.len() <= DOCUMENT_LIMIT).then_some(document)
+        };
+        out.push(Trim::ALL.iter().find_map(fits).ok_or(Fault::TooLarge)?);
+    }
+    Ok(())
+}
+
+/// `aws` of a segment, what spans say of it.
+#[derive(Debug, Default)]
+struct Aws<'a> {
+    operation: Option<&'a [u8]>,
+    account: Option<&'a [u8]>,
+    region: Option<&'a [u8]>,
+    request: Option<&'a [u8]>,
+    queue: Option<&'a [u8]>,
+    tables: SmallVec<[&'a [u8]; 4]>,
+}
+
+impl<'a> Aws<'a> {
+    fn take(attributes: &mut Attributes<'a>) -> Self {
+        use Known as K;
+        let method = attributes.text(K::RpcMethod);
+        // The method of another system's call stays where it is.
+        let is_aws = attributes.text(K::RpcSystem) == Some(b"aws-api");
+        let operation = attributes.take_text(K::AwsOperation).or(method.filter(|_| is_aws));
+        if is_aws {
+            attributes.take(K::RpcMethod);
+        }
+        let request =
+            attributes.take_first(&[K::AwsRequestId, K::AwsRequestIdOld, K::AwsRequestIdNew]);
+        let queue = attributes.take_first(&[K::AwsQueueUrlOld, K::AwsQueueUrl]);
+        let table = attributes.take_first(&[K::AwsTableNameOld, K::AwsTableName]);
+        let tables = attributes.get(K::AwsTableNames).map(texts).unwrap_or_default();
+        Aws {
+            operation,
+            account: attributes.take_text(K::AwsAccountId),
+            region: attributes.take_first(&[K::AwsRegion, K::CloudRegion]),
+            request,
+            queue: attributes.text(K::MessagingUrl).or(queue),
+            tables: if tables.is_empty() { table.into_iter().collect() } else { tables },
+        }
+    }
+
+    fn write(&self, json: &mut Json, facts: &Facts<'_>, part: Part) {
+        json.begin_at("aws");
+        if let Some(account) = self.account.or(facts.account) {
+            json.text_at("account_id", account);
+        }
+        // Of the call that the dependency shows.
+        if part != Part::Service {
+            let members = [
+                ("operation", self.operation),
+                ("region", self.region),
+                ("request_id", self.request),
+                ("queue_url", self.queue),
+            ];
+            for (key, value) in members {
+                if let Some(text) = value {
+                    json.text_at(key, text);
+                }
+            }
+            match &self.tables[..] {
+                [] => {}
+                [only] => json.text_at("table_name", only),
+                all => {
+                    json.key(b"table_names");
+                    json.begin_list();
+                    for table in all {
+                        json.text(table);
+                    }
+                    json.end_list();
+                }
+            }
+        }
+        if !facts.aws.is_empty() {
+            json.raw(&facts.aws);
+        }
+        json.end();
+    }
+}
+
+/// `sql` of a segment.
+#[derive(Debug)]
+struct Sql<'a> {
+    system: &'a [u8],
+    connection: Option<&'a [u8]>,
+    database: Option<&'a [u8]>,
+    statement: Option<&'a [u8]>,
+    user: Option<&'a [u8]>,
+}
+
+impl<'a> Sql<'a> {
+    fn take(attributes: &mut Attributes<'a>) -> Option<Self> {
+        use Known as K;
+        let (old, new) = (attributes.text(K::DbSystem), attributes.text(K::DbSystemName));
+        let system = old.or(new).filter(|system| SQL.contains(system))?;
+        attributes.take(K::DbSystem);
+        attributes.take(K::DbSystemName);
+        Some(Sql {
+            system,
+            connection: attributes.take_text(K::DbConnectionString),
+            database: attributes.take_first(&[K::DbName, K::DbNamespace]),
+            statement: attributes.take_first(&[K::DbStatement, K::DbQueryText]),
+            user: attributes.take_text(K::DbUser),
+        })
+    }
+
+    fn write(&self, json: &mut Json, name: &[u8], trim: Trim) {
+        json.begin_at("sql");
+        json.text_at("url", name);
+        let mut connection = self.connection.unwrap_or(b"localhost").to_vec();
+        connection.push(b'/');
+        connection.extend_from_slice(self.database.unwrap_or_default());
+        json.text_at("connection_string", &connection);
+        json.text_at("database_type", self.system);
+        if let Some(user) = self.user {
+            json.text_at("user", user);
+        }
+        if let Some(statement) = self.statement.filter(|_| !trim.cuts_sql()) {
+            json.text_at("sanitized_query", statement);
+        }
+        json.end();
+    }
+}
+
+/// What the documents of a span are written from.
+struct Segment<'s, 'a> {
+    span: &'s Span<'a>,
+    facts: &'s Facts<'a>,
+    settings: &'s Settings,
+    id: [u8; 16],
+    trace: [u8; 35],
+    parent: Option<[u8; 16]>,
+    name: String,
+    namespace: Option<&'static str>,
+    is_in_progress: bool,
+    /// A segment of its own, not a part of another.
+    is_own: bool,
+    http: Option<Http<'a>>,
+    cause: Option<Cause<'a>>,
+    aws: Option<Aws<'a>>,
+    sql: Option<Sql<'a>>,
+    user: Option<&'a [u8]>,
+    /// Keys that the span itself wants indexed.
+    indexed: SmallVec<[&'a [u8]; 4]>,
+    attributes: Attributes<'a>,
+}
+
+impl<'s, 'a> Segment<'s, 'a> {
+    fn of(span: &'s Span<'a>, facts: &'s Facts<'a>, settings: &'s Settings) -> Result<Self, Fault> {
+        let trace = ids::trace(span.trace_id).ok_or(Fault::TraceId)?;
+        let id = ids::span(span.span_id).ok_or(Fault::SpanId)?;
+        let mut attributes = Attributes::new(span.attributes());
+        // Before anything is taken.
+        let name = name::of(span, &attributes, facts.service);
+        let namespace = name::namespace(span, &attributes);
+        let cause = Cause::of(span, &attributes, &facts.language);
+        let is_in_progress = matches!(attributes.take(Known::InProgress), Some(Value::Bool(true)));
+        let http = Http::take(&mut attributes, span.kind == SERVER);
+        // Where nothing of AWS is written its attributes are metadata.
+        let aws = facts.is_aws.then(|| Aws::take(&mut attributes));
+        let sql = Sql::take(&mut attributes);
+        let user = attributes.take_first(&[Known::EnduserId, Known::UserId]);
+        let indexed = attributes.take(Known::Annotations).map(texts).unwrap_or_default();
+        let parent = ids::span(span.parent_span_id);
+        let is_own = parent.is_none()
+            || matches!(span.kind, SERVER | CONSUMER)
+            || name::is_local_root(&attributes);
+        Ok(Segment {
+            span,
+            facts,
+            settings,
+            id,
+            trace,
+            parent,
+            name,
+            namespace,
+            is_in_progress,
+            is_own,
+            http,
+            cause,
+            aws,
+            sql,
+            user,
+            indexed,
+            attributes,
+        })
+    }
+
+    /// Of the segment around a call: made of the id of the span, so that it is the same each time.
+    fn service_id(&self) -> [u8; 16] {
+        let mixed = self.id.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        ids::hex(mixed.max(1).to_be_bytes())
+    }
+
+    fn write(&self, part: Part, trim: Trim) -> Vec<u8> {
+        let mut json = Json::with_capacity(1024);
+        json.begin();
+        self.write_head(&mut json, part);
+        if let Some(http) = self.http.as_ref().filter(|_| part != Part::Service) {
+            http.write(&mut json);
+        }
+        self.write_flags(&mut json, trim);
+        if let Some(aws) = &self.aws {
+            aws.write(&mut json, self.facts, part);
+        }
+        if let Some(sql) = self.sql.as_ref().filter(|_| part != Part::Service) {
+            sql.write(&mut json, self.span.name.0, trim);
+        }
+        if let Some(user) = self.user {
+            json.text_at("user", user);
+        }
+        if let Some(origin) = self.facts.origin {
+            json.text_at("origin", origin.as_bytes());
+        }
+        if let Some(version) = &self.facts.version {
+            json.begin_at("service");
+            json.text_at("version", version);
+            json.end();
+        }
+        if let Some(arn) = &self.settings.resource_arn
+            && part != Part::Dependency
+            && self.is_own
+        {
+            json.text_at("resource_arn", arn.as_bytes());
+        }
+        self.write_attributes(&mut json, part, trim);
+        let has_links = match part {
+            Part::Whole => true,
+            Part::Dependency => self.span.kind != CONSUMER,
+            Part::Service => self.span.kind == CONSUMER,
+        };
+        if has_links {
+            self.write_links(&mut json);
+        }
+        json.end();
+        json.out
+    }
+
+    fn write_head(&self, json: &mut Json, part: Part) {
+        let service = (part != Part::Whole).then(|| self.service_id());
+        let own = self.attributes.text(Known::AwsLocalService).or(self.facts.service);
+        let remote = name::remote_service(&self.attributes).map(name::clean);
+        let (id, parent, name, is_segment, namespace) = match part {
+            Part::Whole => (
+                self.id,
+                self.parent,
+                self.name.clone(),
+                self.is_own,
+                self.namespace.filter(|_| !name::is_local_root(&self.attributes)),
+            ),
+            Part::Dependency => (
+                self.id,
+                service,
+                remote.unwrap_or_else(|| self.name.clone()),
+                false,
+                self.namespace.or(Some("remote")),
+            ),
+            Part::Service => {
+                let name = own.map_or_else(|| self.name.clone(), name::clean);
+                (service.unwrap_or(self.id), self.parent, name, true, None)
+            }
+        };
+        json.text_at("name", name.as_bytes());
+        json.text_at("id", &id);
+        json.text_at("trace_id", &self.trace);
+        json.seconds_at("start_time", self.span.start_time_unix_nano);
+        if self.is_in_progress {
+            json.truth_at("in_progress", true);
+        } else {
+            // A clock that was set back in between would be refused.
+            let end = self.span.end_time_unix_nano.max(self.span.start_time_unix_nano);
+            json.seconds_at("end_time", end);
+        }
+        if let Some(parent) = parent {
+            json.text_at("parent_id", &parent);
+        }
+        if !is_segment {
+            json.text_at("type", b"subsegment");
+        }
+        if let Some(namespace) = namespace {
+            json.text_at("namespace", namespace.as_bytes());
+        }
+    }
+
+    fn write_flags(&self, json: &mut Json, trim: Trim) {
+        let status = self.http.as_ref().and_then(|http| http.status);
+        let is_error = self.span.status.is_some_and(|status| status.code == 2);
+        let (error, fault, throttle) = cause::flags(status, is_error);
+        json.truth_at("error", error);
+        json.truth_at("fault", fault);
+        json.truth_at("throttle", throttle);
+        if let Some(cause) = &self.cause {
+            cause.write(json, self.span.span_id, trim);
+        }
+    }
+
+    // ---- annotations and metadata ------------------------------------------------------------
+
+    fn is_indexed(&self, key: &[u8]) -> bool {
+        self.indexed.contains(&key) || self.settings.is_indexed(key)
+    }
+
+    fn write_attributes(&self, json: &mut Json, part: Part, trim: Trim) {
+        let with_resource = match part {
+            Part::Whole => self.is_own,
+            Part::Dependency => false,
+            Part::Service => true,
+        };
+        let of_resource = |key: &[u8]| [OF_RESOURCE.as_bytes(), key].concat();
+        let all = self.settings.index_all_attributes;
+        let mut annotations: Vec<(Vec<u8>, Value<'a>)> = Vec::new();
+        let mut others: Vec<(Vec<u8>, Value<'a>)> = Vec::new();
+        if with_resource {
+            for (key, value) in &self.facts.attributes {
+                let key = of_resource(key.0);
+                let is_indexed = (all || self.is_indexed(&key)) && is_scalar(*value);
+                (if is_indexed { &mut annotations } else { &mut others }).push((key, *value));
+            }
+        }
+        let mut namespaces: Vec<(&[u8], &[u8])> = Vec::new();
+        for attribute in &self.attributes.all {
+            let (key, value) = (attribute.key.0, attribute.value);
+            if let (Some(namespace), Some(json)) = (key.strip_prefix(METADATA), text(value)) {
+                namespaces.push((namespace, json));
+                continue;
+            }
+            let is_listed = self.is_indexed(key);
+            if (is_listed || all && !attribute.is_taken) && is_scalar(value) {
+                // Those that are listed come first where there are too many.
+                let at = if is_listed { 0 } else { annotations.len() };
+                annotations.insert(at, (key.to_vec(), value));
+            } else if !attribute.is_taken && part != Part::Service {
+                others.push((key.to_vec(), value));
+            }
+        }
+        let too_many = annotations.split_off(annotations.len().min(ANNOTATIONS));
+        others.extend(too_many);
+        write_annotations(json, &annotations);
+        if !trim.cuts_metadata() {
+            write_metadata(json, &others, &namespaces, trim);
+        }
+    }
+
+    fn write_links(&self, json: &mut Json) {
+        let mut links = self
+            .span
+            .links()
+            .filter_map(|link| Some((ids::trace(link.trace_id)?, ids::span(link.span_id)?, link)))
+            .peekable();
+        if links.peek().is_none() {
+            return;
+        }
+        json.key(b"links");
+        json.begin_list();
+        for (trace, id, link) in links {
+            json.begin();
+            json.text_at("trace_id", &trace);
+            json.text_at("id", &id);
+            let mut attributes = link.attributes().peekable();
+            if attributes.peek().is_some() {
+                json.begin_at("attributes");
+                for attribute in attributes {
+                    json.key(attribute.key.0);
+                    json.value(attribute.value.unwrap_or_default());
+                }
+                json.end();
+            }
+            json.end();
+        }
+        json.end_list();
+    }
+}
+
+/// Whether JSON, and an annotation, can have it.
+fn is_scalar(value: Value<'_>) -> bool {
+    match value {
+        Value::String(_) | Value::Bool(_) | Value::Int(_) => true,
+        Value::Double(number) => number.is_finite(),
+        _ => false,
+    }
+}
+
+fn write_annotations(json: &mut Json, annotations: &[(Vec<u8>, Value<'_>)]) {
+    if annotations.is_empty() {
+        return;
+    }
+    json.begin_at("annotations");
+    let mut written: Vec<Vec<u8>> = Vec::new();
+    for (key, value) in annotations {
+        let is_taken = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'.';
+        let key: Vec<u8> =
+            key.iter().map(|byte| if is_taken(byte) { *byte } else { b'_' }).collect();
+        // Two keys may be one now; the first one counts.
+        if written.contains(&key) {
+            continue;
+        }
+        json.key(&key);
+        match value {
+            Value::String(text) => {
+                let short: String = text.to_str().chars().take(ANNOTATION_LIMIT).collect();
+                json.text(short.as_bytes());
+            }
+            value => json.value(*value),
+        }
+        written.push(key);
+    }
+    json.end();
+}
+
+fn write_metadata(
+    json: &mut Json,
+    others: &[(Vec<u8>, Value<'_>)],
+    namespaces: &[(&[u8], &[u8])],
+    trim: Trim,
+) {
+    let read = |text: &[u8]| {
+        serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(text).ok()
+    };
+    let is_default = |name: &[u8]| name.eq_ignore_ascii_case(b"default");
+    let mut own = Vec::new();
+    let mut defaults: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    for (name, text) in namespaces {
+        match read(text) {
+            Some(map) if is_default(name) => {
+                let member = |(key, value): (String, serde_json::Value)| {
+                    (key.into_bytes(), value.to_string().into_bytes())
+                };
+                defaults.extend(map.into_iter().map(member));
+            }
+            Some(map) => own.push((*name, serde_json::Value::Object(map).to_string())),
+            None => {
+                let mut text_json = Json::default();
+                text_json.text(text);
+                defaults.push(([METADATA, name].concat(), text_json.out));
+            }
+        }
+    }
+    if others.is_empty() && defaults.is_empty() && own.is_empty() {
+        return;
+    }
+    json.begin_at("metadata");
+    if !others.is_empty() || !defaults.is_empty() {
+        json.begin_at("default");
+        for (key, value) in others {
+            let is_nothing = matches!(value, Value::Double(number) if !number.is_finite());
+            let mut value_json = Json::default();
+            value_json.value(*value);
+            if is_nothing || trim.cuts_values() && value_json.out.len() > LARGE_VALUE {
+                continue;
+            }
+            json.key(key);
+            json.raw(&value_json.out);
+        }
+        for (key, value) in &defaults {
+            if !trim.cuts_values() || value.len() <= LARGE_VALUE {
+                json.key(key);
+                json.raw(value);
+            }
+        }
+        json.end();
+    }
+    for (name, map) in own {
+        if !trim.cuts_values() || map.len() <= LARGE_VALUE {
+            json.key(name);
+            json.raw(map.as_bytes());
+        }
+    }
+    json.end();
+}
