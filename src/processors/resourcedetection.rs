@@ -14,7 +14,11 @@
 //!
 //! Detectors: `env` (`OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME`), `system`, `docker`,
 //! `lambda`, `elasticbeanstalk`, `eks`, `ecs` and `ec2`. The first one that finds an attribute wins,
-//! so the more special platform comes first: EC2 answers inside of the others, too.
+//! so the more special platform comes first: EC2 answers inside of the others, too. What they find
+//! by default is what the Collector's do; the rest is switched on by its name, as above. Of `ecs`
+//! that are also `container.id`, `container.name`, `container.image.name` and
+//! `aws.ecs.container.arn`, which are those of skep's own container. `eks` takes `k8s.cluster.name`
+//! from the config map `cluster-info` of CloudWatch's agent.
 //!
 //! Detection runs once, when skep starts, and nothing waits for it but the data of its pipelines:
 //! what comes before it is over is held, at most for `timeout`. After that it goes on with what was
@@ -102,10 +106,10 @@ pub type Switches = BTreeMap<String, Switch>;
 
 /// One attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct Switch {
-    /// Whether it is added.
-    pub enabled: bool,
+    /// Whether it is added; as in the Collector where it is not said.
+    pub enabled: Option<bool>,
 }
 
 /// Settings of a detector that has no others.
@@ -242,10 +246,10 @@ impl Config {
         if !self.attributes.is_empty() && !self.attributes.iter().any(|wanted| wanted == name) {
             return false;
         }
-        match self.switches(detector).and_then(|switches| switches.get(name)) {
-            Some(switch) => switch.enabled,
-            None => detector.gives(name).unwrap_or(true),
-        }
+        let switch = self.switches(detector).and_then(|switches| switches.get(name));
+        switch
+            .and_then(|switch| switch.enabled)
+            .unwrap_or_else(|| detector.gives(name).unwrap_or(true))
     }
 
     fn validate_detectors(&self, at: &Node, problems: &mut Problems) {

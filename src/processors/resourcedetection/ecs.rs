@@ -16,8 +16,8 @@ const REMEDY: &str = "look whether the ECS agent runs, or Fargate's platform ver
                       newer; or raise `timeout`";
 
 pub(super) async fn detect(probe: &Probe) {
-    let variables = VARIABLES.into_iter();
-    let found = variables.filter_map(|name| Some((name, probe.environment.var(name)?))).next();
+    let mut variables = VARIABLES.into_iter();
+    let found = variables.find_map(|name| Some((name, probe.environment.var(name)?)));
     let Some((variable, url)) = found else {
         return probe.absent(format!("{} is not set", VARIABLES[0]));
     };
@@ -249,6 +249,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
         #[test]
         fn any_document_is_read(task in json_value(), own in json_value()) {
             let probe = probe("detectors: [ecs]", variables(&[]));

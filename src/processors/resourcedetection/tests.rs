@@ -229,6 +229,8 @@ fn found() -> impl Strategy<Value = Vec<(String, String)>> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn edits_on_bytes_are_edits_on_messages(
         found in found(),
