@@ -13,8 +13,9 @@ use crate::net::metadata::{Answer, Failure, Service};
 const ADDRESS: &str = "http://169.254.169.254";
 /// Its address where the mode is `IPv6`.
 const ADDRESS_IPV6: &str = "http://[fd00:ec2::254]";
-/// How long one answer may take, as in the SDKs: it comes from the same machine.
-const ANSWER: Duration = Duration::from_secs(1);
+/// How long one answer may take: it comes from the same machine. Longer than connecting may take, or
+/// nobody at the address would look like somebody who is silent.
+const ANSWER: Duration = Duration::from_secs(2);
 /// First pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -22,6 +23,11 @@ const PAUSE: Duration = Duration::from_millis(50);
 const HOPS: &str = "in a container its answers need two hops: `aws ec2 \
                     modify-instance-metadata-options --http-put-response-hop-limit 2`; or remove \
                     the detector";
+
+/// What helps where the service refuses.
+const REFUSED: &str = "the metadata are turned off or refused to skep's user; turn them on with `aws \
+                       ec2 modify-instance-metadata-options --http-endpoint enabled`, or remove the \
+                       detector";
 
 /// A text member of a JSON object that is not empty.
 pub(super) fn member<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
@@ -77,7 +83,7 @@ impl<'a> Instance<'a> {
                 ..
             }) => Some(instance),
             Asked::Answered(answer) => {
-                probe.failed(&format!("the answer is {}", answer.status));
+                probe.failed_for(&format!("the answer is {}", answer.status), REFUSED);
                 None
             }
             Asked::Nobody => {
@@ -98,7 +104,7 @@ impl<'a> Instance<'a> {
             Asked::Answered(answer) if answer.status == StatusCode::OK => return Some(answer),
             Asked::Answered(answer) if answer.status == StatusCode::NOT_FOUND => {}
             Asked::Answered(answer) => {
-                self.probe.failed(&format!("the answer is {}", answer.status));
+                self.probe.failed_for(&format!("the answer is {}", answer.status), REFUSED);
             }
             Asked::Nobody => self.probe.failed("there is nobody any more"),
             Asked::Failed(why) => self.probe.failed(&why),

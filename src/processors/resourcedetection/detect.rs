@@ -27,7 +27,9 @@ pub(super) type Attributes = Vec<(String, AttributeValue)>;
 /// Longest file that is read, in bytes.
 const FILE_LIMIT: u64 = 1 << 20;
 
-/// How long it may take to connect to a service of the platform: they are all on the same machine.
+/// How long it may take to connect to a service of the platform: they are all on the same machine. At
+/// most half of the time there is, so that an address where nobody is can be told from one where
+/// somebody is silent.
 const CONNECT: Duration = Duration::from_secs(1);
 
 /// Looks up a variable.
@@ -194,14 +196,20 @@ impl Probe {
         remedy: &'static str,
     ) -> Result<Answer, Failure> {
         self.asking(format!("{method} {}", service.show(path)), remedy);
-        metadata::ask(service, method, path, headers, CONNECT).await
+        let patience = CONNECT.min(self.config.timeout.0 / 2);
+        metadata::ask(service, method, path, headers, patience).await
     }
 
     /// Takes note of an answer that helps nobody.
     pub(super) fn failed(&self, why: &str) {
-        let mut notes = self.notes();
-        let text = format!("{}: {why}; {}", notes.asked, notes.remedy);
-        notes.warning.get_or_insert(text);
+        let remedy = self.notes().remedy;
+        self.failed_for(why, remedy);
+    }
+
+    /// The same with another remedy than that of silence.
+    pub(super) fn failed_for(&self, why: &str, remedy: &str) {
+        let text = format!("{}: {why}; {remedy}", self.notes().asked);
+        self.warn(text);
     }
 
     /// Asks a service for a JSON document; what goes wrong is noted.

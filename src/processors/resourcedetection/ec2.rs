@@ -146,6 +146,9 @@ mod tests {
             let notes = outcome(config, at(&faulty.url));
             assert!(notes.attributes.is_empty(), "{status} {body}");
             assert_eq!(notes.warning.is_some(), body != "[1]", "{status} {body}");
+            let is_refused =
+                notes.warning.is_some_and(|warning| warning.contains("--http-endpoint enabled"));
+            assert_eq!(is_refused, status == 403, "{status} {body}");
         }
         for wrong in ["https://127.0.0.1", "nonsense", "http://"] {
             assert!(outcome(config, at(wrong)).warning.is_some(), "{wrong}");

@@ -188,6 +188,21 @@ mod tests {
     }
 
     #[test]
+    fn the_token_goes_to_nobody_without_tls() {
+        let server = Server::new(|head| panic!("asked in plain text: {head}"));
+        for authority in
+            ["nonsense", "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----"]
+        {
+            let mut place = place(&server, "t0ken");
+            std::fs::write(place.path(&format!("{ACCOUNT}/ca.crt")), authority).unwrap();
+            place.kubernetes_tls = true;
+            let notes = outcome("{detectors: [eks], timeout: 500ms}", place);
+            assert!(notes.attributes.is_empty());
+            assert!(notes.warning.unwrap().contains("ca.crt"), "{authority}");
+        }
+    }
+
+    #[test]
     fn other_clusters_and_broken_ones_are_told_apart() {
         let other = Server::new(|_| Some((200, r#"{"gitVersion":"v1.33.1"}"#.to_owned())));
         let notes = outcome("detectors: [eks]", place(&other, "a\nb"));

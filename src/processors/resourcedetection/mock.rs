@@ -27,6 +27,7 @@ use crate::{
 
 /// An environment in the making.
 pub(super) struct Place {
+    pub(super) kubernetes_tls: bool,
     variables: BTreeMap<String, String>,
     folder: TempDir,
 }
@@ -52,12 +53,16 @@ impl Place {
 
     pub(super) fn environment(&self) -> Environment {
         let variables = self.variables.clone();
-        Environment::of(move |name| variables.get(name).cloned(), self.folder.path())
+        let variables = move |name: &str| variables.get(name).cloned();
+        let mut environment = Environment::of(variables, self.folder.path());
+        environment.kubernetes_tls = self.kubernetes_tls;
+        environment
     }
 }
 
 pub(super) fn variables(pairs: &[(&str, &str)]) -> Place {
-    let mut place = Place { variables: BTreeMap::new(), folder: TempDir::new().unwrap() };
+    let folder = TempDir::new().unwrap();
+    let mut place = Place { kubernetes_tls: false, variables: BTreeMap::new(), folder };
     for (name, value) in pairs {
         place.set(name, value);
     }
