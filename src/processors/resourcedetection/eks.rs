@@ -157,7 +157,7 @@ mod tests {
 
     fn place(server: &Server, token: &str) -> Place {
         let mut place = Place::with(&[(&format!("{ACCOUNT}/token"), token)]);
-        let (host, port) = server.url.trim_start_matches("http://").split_once(':').unwrap();
+        let (host, port) = server.url.split_once("//").unwrap().1.split_once(':').unwrap();
         place.set("KUBERNETES_SERVICE_HOST", host);
         place.set("KUBERNETES_SERVICE_PORT", port);
         place.set("AWS_EC2_METADATA_SERVICE_ENDPOINT", &server.url);
@@ -185,6 +185,21 @@ mod tests {
         let refused = outcome(ALL, place(&server, "other"));
         assert_eq!(refused.attributes[2..], expected[1..]);
         assert!(refused.warning.unwrap().contains("OTEL_RESOURCE_ATTRIBUTES"));
+    }
+
+    #[test]
+    fn the_api_is_asked_with_tls_and_its_certificate_judged() {
+        let (server, trusted) = Server::with_tls(cluster);
+        let (_, other) = Server::with_tls(cluster);
+        let config = "{detectors: [eks], timeout: 2s, attributes: [cloud.platform]}";
+        for (authority, is_known) in [(trusted, true), (other, false)] {
+            let mut place = place(&server, "t0ken");
+            std::fs::write(place.path(&format!("{ACCOUNT}/ca.crt")), authority).unwrap();
+            place.kubernetes_tls = true;
+            let notes = outcome(config, place);
+            assert_eq!(!notes.attributes.is_empty(), is_known, "{:?}", notes.warning);
+            assert_eq!(notes.warning.is_none(), is_known, "{:?}", notes.warning);
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::{
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{
     Config,
@@ -21,7 +22,8 @@ use super::{
     detectors::Detector,
 };
 use crate::{
-    config::{self, Problems, yaml},
+    config::{self, Problems, Secret, yaml},
+    net::tls::{Acceptor, ServerTls},
     processors::attributes::value::AttributeValue,
 };
 
@@ -139,6 +141,40 @@ impl Server {
         Server { url }
     }
 
+    /// One with TLS, and the certificate to trust.
+    pub(super) fn with_tls(
+        answer: impl Fn(&str) -> Option<(u16, String)> + Send + Sync + 'static,
+    ) -> (Self, String) {
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        let trusted = made.cert.pem();
+        let acceptor = Acceptor::new(ServerTls {
+            cert_pem: Some(trusted.clone()),
+            key_pem: Some(Secret::new(made.signing_key.serialize_pem())),
+            ..ServerTls::default()
+        });
+        let acceptor = acceptor.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("https://{}", listener.local_addr().unwrap());
+        listener.set_nonblocking(true).unwrap();
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                while let Ok((stream, _)) = listener.accept().await {
+                    let Ok(mut stream) = acceptor.current().accept(stream).await else { continue };
+                    let mut head = vec![0; 4096];
+                    let len = stream.read(&mut head).await.unwrap_or_default();
+                    let head = String::from_utf8_lossy(&head[..len]);
+                    if let Some((status, body)) = answer(&head) {
+                        let _ = stream.write_all(response(status, &body).as_bytes()).await;
+                        let _ = stream.shutdown().await;
+                    }
+                }
+            });
+        });
+        (Server { url }, trusted)
+    }
+
     #[cfg(unix)]
     pub(super) fn on_socket(
         path: &Path,
@@ -156,6 +192,11 @@ impl Server {
     }
 }
 
+fn response(status: u16, body: &str) -> String {
+    let len = body.len();
+    format!("HTTP/1.1 {status} x\r\nconnection: close\r\ncontent-length: {len}\r\n\r\n{body}")
+}
+
 fn serve(mut stream: impl Read + Write, answer: &Answering) {
     let mut head = Vec::new();
     let mut byte = [0];
@@ -167,11 +208,7 @@ fn serve(mut stream: impl Read + Write, answer: &Answering) {
     }
     match answer(&String::from_utf8_lossy(&head)) {
         Some((status, body)) => {
-            let len = body.len();
-            let _ = write!(
-                stream,
-                "HTTP/1.1 {status} x\r\nconnection: close\r\ncontent-length: {len}\r\n\r\n{body}"
-            );
+            let _ = stream.write_all(response(status, &body).as_bytes());
         }
         // Until the client goes away.
         None => while stream.read(&mut byte).is_ok_and(|read| read > 0) {},
