@@ -257,7 +257,9 @@ fn validate(root: &Node, document: &Document, problems: &mut Problems) {
                 if let Some(at) = body(root, $kind, &component.id) {
                     let prefix = &*at.path;
                     let is_broken = problems.0.iter().any(|problem| {
-                        problem.severity == Severity::Error && problem.path.starts_with(prefix)
+                        let inside = problem.path.strip_prefix(prefix);
+                        problem.severity == Severity::Error
+                            && inside.is_some_and(|path| path.is_empty() || path.starts_with("::"))
                     });
                     if !is_broken {
                         component.config.validate(at, problems);

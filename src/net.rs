@@ -2,6 +2,7 @@
 pub mod client;
 pub mod codec;
 pub mod grpc;
+pub mod metadata;
 pub mod pages;
 pub mod seldom;
 pub mod server;

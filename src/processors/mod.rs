@@ -5,6 +5,7 @@ pub mod batch;
 pub mod memory_limiter;
 pub mod probabilistic_sampler;
 pub mod resource;
+pub mod resourcedetection;
 mod sampling;
 pub mod tail_sampling;
 
@@ -17,5 +18,6 @@ pub const ALL: &[Entry<dyn ProcessorConfig>] = &[
     memory_limiter::ENTRY,
     probabilistic_sampler::ENTRY,
     resource::ENTRY,
+    resourcedetection::ENTRY,
     tail_sampling::ENTRY,
 ];
