@@ -25,19 +25,28 @@
 //! `service.name` is its own name. Documents that are not quite JSON are mended; only a document without a name, an
 //! id, a trace id or a start is dropped.
 //!
+//! With `rules`, `rules_file` or `mode: local` SDKs are told these rules, and their reservoirs are shared
+//! among the clients that ask; no AWS account is needed. Nothing is forwarded to AWS yet: without rules
+//! SDKs are answered 501, and go by their own local rules (one request a second and 5 % of the rest).
+//!
 //! Senders get no answer. What is lost is counted on the metrics page in `skep_receiver_dropped_datagrams`: by the
 //! kernel, for want of memory, for want of room in a queue, or because it is no segment.
 
 mod attributes;
 mod document;
 mod json;
+mod proxy;
 mod resource;
+mod sampling;
 mod segment;
 mod settings;
 mod span;
 mod udp;
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use crate::{
     component::{
@@ -45,11 +54,16 @@ use crate::{
         Stop,
     },
     config::{Node, Problems},
-    net::server::{self, Family},
+    net::{
+        seldom::Seldom,
+        server::{self, Family, Listener, Tuning},
+    },
     otlp::Signal,
     telemetry::datagrams::DatagramStats,
 };
 pub use document::{Refused, Translated};
+use proxy::{Proxy, Source};
+use sampling::Sampling;
 pub use segment::{datagram, document};
 pub use settings::{Config, Mode, ProxyServer, ProxyTls, Rule, Transport};
 use udp::{Counters, Datagrams};
@@ -85,14 +99,26 @@ impl ReceiverConfig for Config {
     ) -> Result<Box<dyn Receiver>, StartError> {
         let id = cx.id.to_string();
         let default = || crate::component::default_address(cx.in_container, PORT).to_string();
-        let datagrams = Arc::new(DatagramStats { id: id.clone(), ..DatagramStats::default() });
+        let proxy = &self.proxy_server;
+        let rules = if proxy.is_local() { Some(sampling::rules(proxy)) } else { None };
+        let rules = rules
+            .transpose()
+            .map_err(|message| StartError { component: format!("receiver `{id}`"), message })?;
+        let datagrams = Arc::new(DatagramStats {
+            id: id.clone(),
+            rules: rules.as_deref().map(sampling::stats).unwrap_or_default(),
+            ..DatagramStats::default()
+        });
         cx.telemetry.add_datagrams(Arc::clone(&datagrams));
         let counters =
             Counters { requests: cx.telemetry.receiver(&id, Signal::Traces, "udp"), datagrams };
+        let endpoint = self.endpoint.clone().unwrap_or_else(default);
         Ok(Box::new(XRayReceiver {
-            endpoint: self.endpoint.clone().unwrap_or_else(default),
+            proxy_endpoint: proxy.endpoint.clone(),
+            endpoint,
             config: self.clone(),
             id,
+            rules,
             counters,
             open: None,
         }))
@@ -103,8 +129,12 @@ struct XRayReceiver {
     id: String,
     config: Config,
     endpoint: String,
+    /// Of the proxy; none: as that of the datagrams.
+    proxy_endpoint: Option<String>,
+    /// None: nobody gives out rules here.
+    rules: Option<Vec<Rule>>,
     counters: Counters,
-    open: Option<Datagrams>,
+    open: Option<(Datagrams, Listener)>,
 }
 
 impl XRayReceiver {
@@ -122,33 +152,67 @@ impl Receiver for XRayReceiver {
         let address = server::resolve(&self.endpoint, Family::Any).map_err(explain)?;
         let buffer = usize::try_from(self.config.receive_buffer).unwrap_or(usize::MAX);
         let datagrams = Datagrams::open(address, buffer).map_err(explain)?;
-        let address = datagrams.address().map_err(explain)?.to_string();
-        self.open = Some(datagrams);
-        Ok(vec![Listening { protocol: "udp", address, tls: false }])
+        let address = datagrams.address().map_err(explain)?;
+        let endpoint = self.proxy_endpoint.clone().unwrap_or_else(|| address.to_string());
+        let explain = |error: std::io::Error| self.explain(&error, &endpoint);
+        let proxy = server::resolve(&endpoint, Family::Any).map_err(explain)?;
+        let proxy = Listener::Tcp(server::listen(proxy).map_err(explain)?);
+        let open = vec![
+            Listening { protocol: "udp", address: address.to_string(), tls: false },
+            Listening { protocol: "http", address: proxy.address(), tls: false },
+        ];
+        self.open = Some((datagrams, proxy));
+        Ok(open)
     }
 
     fn run(self: Box<Self>, ingress: Ingress, stop: Stop) -> BoxFuture<()> {
-        let XRayReceiver { id, config, counters, open, .. } = *self;
+        let XRayReceiver { id, config, rules, counters, open, .. } = *self;
         Box::pin(async move {
+            let Some((datagrams, listener)) = open else { return };
             let mut serving = tokio::task::JoinSet::new();
-            if let Some(datagrams) = open {
-                counters.datagrams.socket_buffer.set(datagrams.buffer as u64);
-                tracing::info!(
-                    receiver = %id,
-                    endpoint = datagrams.address().map_or_else(|_| String::new(), |a| a.to_string()),
-                    receive_buffer = datagrams.buffer,
-                    asked_for = config.receive_buffer,
-                    "Starting UDP server"
-                );
-                let room = usize::try_from(config.queue_size).unwrap_or(usize::MAX).max(1);
-                let (queue, waiting) = tokio::sync::mpsc::channel(room);
-                let door = Arc::clone(&ingress.door);
-                let read = datagrams.read(door, counters.clone(), queue, stop.clone());
-                serving.spawn(read);
-                serving.spawn(udp::translate(waiting, ingress.door, counters));
-            }
+            counters.datagrams.socket_buffer.set(datagrams.buffer as u64);
+            tracing::info!(
+                receiver = %id,
+                endpoint = datagrams.address().map_or_else(|_| String::new(), |a| a.to_string()),
+                receive_buffer = datagrams.buffer,
+                asked_for = config.receive_buffer,
+                "Starting UDP server"
+            );
+            tracing::info!(
+                receiver = %id,
+                endpoint = listener.address(),
+                rules = rules.as_ref().map_or(0, Vec::len),
+                "Starting sampling server"
+            );
+            let source = rules.map_or_else(
+                || Source::Nowhere(Seldom::default()),
+                |rules| {
+                    let stats = Arc::clone(&counters.datagrams);
+                    Source::Local(Sampling::new(rules, stats, SystemTime::now()))
+                },
+            );
+            let proxy = Arc::new(Proxy { source, ingress: ingress.clone() });
+            serving.spawn(server::run(listener, None, proxy, tuning(), stop.subscribe()));
+            let room = usize::try_from(config.queue_size).unwrap_or(usize::MAX).max(1);
+            let (queue, waiting) = tokio::sync::mpsc::channel(room);
+            let door = Arc::clone(&ingress.door);
+            serving.spawn(datagrams.read(door, counters.clone(), queue, stop));
+            serving.spawn(udp::translate(waiting, ingress.door, counters));
             while serving.join_next().await.is_some() {}
         })
+    }
+}
+
+/// How the port of the proxy is served: small questions, one every few seconds.
+fn tuning() -> Tuning {
+    Tuning {
+        stream_window: 64 * 1024,
+        connection_window: 64 * 1024,
+        max_frame_size: 16 * 1024,
+        max_concurrent_streams: Some(8),
+        header_timeout: Duration::from_secs(20),
+        max_idle: Some(Duration::from_mins(5)),
+        ..Tuning::default()
     }
 }
 

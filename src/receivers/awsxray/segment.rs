@@ -51,13 +51,13 @@ pub fn document(bytes: &[u8], out: &mut Vec<u8>) -> Result<Translated, Refused> 
     resource::write(&root, core.name, &notes, &mut Attributes::new(&mut attributes, 1));
     put_bytes(&mut entry, 1, &attributes);
 
-    let mut spans = Spans { trace_id, notes: &notes, scope: Vec::new(), spans: 0, skipped: 0 };
+    let mut spans = Spans { trace_id, notes: &notes, scope: Vec::new(), count: 0, skipped: 0 };
     spans.add(&root, &core, parent, span::Place::Root);
     spans.children(&root, core.id);
-    let Spans { scope, spans, skipped, .. } = spans;
+    let Spans { scope, count, skipped, .. } = spans;
     put_bytes(&mut entry, 2, &scope);
     put_bytes(out, 1, &entry);
-    Ok(Translated { spans, repairs: notes.repairs(), skipped })
+    Ok(Translated { spans: count, repairs: notes.repairs(), skipped })
 }
 
 /// The `ScopeSpans` in the making.
@@ -65,7 +65,7 @@ struct Spans<'n> {
     trace_id: [u8; 16],
     notes: &'n Notes,
     scope: Vec<u8>,
-    spans: u64,
+    count: u64,
     skipped: u64,
 }
 
@@ -78,15 +78,12 @@ impl Spans<'_> {
                 self.skipped += 1;
                 continue;
             };
-            match Core::read(child, self.notes) {
-                Ok(core) => {
-                    self.add(child, &core, Some(parent), span::Place::Nested);
-                    self.children(child, core.id);
-                }
-                Err(_) => {
-                    self.skipped += 1;
-                    self.children(child, parent);
-                }
+            if let Ok(core) = Core::read(child, self.notes) {
+                self.add(child, &core, Some(parent), span::Place::Nested);
+                self.children(child, core.id);
+            } else {
+                self.skipped += 1;
+                self.children(child, parent);
             }
         }
     }
@@ -106,7 +103,7 @@ impl Spans<'_> {
         }
         span::write(members, core, place, self.notes, &mut bytes);
         put_bytes(&mut self.scope, 2, &bytes);
-        self.spans += 1;
+        self.count += 1;
     }
 }
 

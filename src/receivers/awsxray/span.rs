@@ -94,7 +94,7 @@ pub(super) fn write(
     if namespace == Some("aws") {
         attributes.text("aws.service", core.name);
     }
-    let code = http.and_then(|http| of_http(http, notes, &mut attributes));
+    let status_code = http.and_then(|http| of_http(http, notes, &mut attributes));
     let has_failed = flags(members, notes, &mut attributes);
     if let Some(flag) = traced(members, http, notes) {
         attributes.flag("aws.xray.traced", flag);
@@ -119,7 +119,7 @@ pub(super) fn write(
     let time = end.unwrap_or(core.start);
     let (message, has_cause) = of_cause(cause, time, notes, out);
     links(members, notes, out);
-    if has_failed || has_cause || code.is_some_and(|code| !(100..400).contains(&code)) {
+    if has_failed || has_cause || status_code.is_some_and(|code| !(100..400).contains(&code)) {
         let mut status = Vec::new();
         if let Some(message) = message {
             put_bytes(&mut status, 2, message.as_bytes());

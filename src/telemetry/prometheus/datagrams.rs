@@ -3,14 +3,15 @@
 use super::{Labels, Sums, Type, Writer};
 use crate::telemetry::{Telemetry, datagrams::DatagramStats};
 
+type Read = fn(&DatagramStats) -> u64;
+
 /// Appends them; nothing where there is no such receiver.
 pub(super) fn families(page: &mut Writer, telemetry: &Telemetry) {
     let all = telemetry.datagrams();
     let label = |stats: &DatagramStats| vec![("receiver", stats.id.clone())];
-    let sums = |read: fn(&DatagramStats) -> u64| -> Sums {
-        all.iter().map(|stats| (label(stats), read(stats))).collect()
-    };
-    let counters: [(&str, &str, fn(&DatagramStats) -> u64); 3] = [
+    let sums =
+        |read: Read| -> Sums { all.iter().map(|stats| (label(stats), read(stats))).collect() };
+    let counters: [(&str, &str, Read); 3] = [
         ("skep_receiver_datagrams", "Datagrams that were read", |s| s.received.read()),
         ("skep_receiver_repaired_fields", "Fields that were mended or left out", |s| {
             s.repaired.read()
