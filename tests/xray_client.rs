@@ -23,7 +23,7 @@ use opentelemetry_proto::tonic::{
 use support::{Skep, free_port, wait_for};
 
 const RULES: &str = "{mode: local, rules: [\
-    {rule_name: api, priority: 10, url_path: /api/*, reservoir_size: 0, fixed_rate: 1}, \
+    {rule_name: api, priority: 10, url_path: /api/*, reservoir_size: 3, fixed_rate: 1}, \
     {rule_name: health, priority: 20, url_path: /health, reservoir_size: 0, fixed_rate: 0}]}";
 
 fn start(backend: u16, port: u16, metrics: u16, proxy: &str) -> Skep {
@@ -89,7 +89,14 @@ fn the_sdk_for_python_is_sampled_and_understood() {
     let said = String::from_utf8(output.stdout).unwrap();
     let said: BTreeMap<_, _> = said.lines().filter_map(|line| line.split_once(' ')).collect();
     let text = |key| metric(metrics, &format!("skep_receiver_{key}{{receiver=\"awsxray\"}}"));
-    assert_eq!(said["rule"], "api");
+    assert_eq!((said["rule"], said["share"]), ("api", "3"));
+    let sampled = |rule: &str, kind: &str| {
+        let name = "skep_receiver_sampling_requests";
+        let labels = format!("receiver=\"awsxray\",rule=\"{rule}\",kind=\"{kind}\"");
+        metric(metrics, &format!("{name}{{{labels}}}"))
+    };
+    assert!(sampled("api", "sampled") > 0 && sampled("health", "matched") >= 20);
+    assert_eq!(sampled("health", "sampled"), 0);
     assert!(text("socket_buffer_bytes") > 0);
     assert!(text("repaired_fields") > 0, "the SDK wrote NaN");
     for reason in ["budget", "kernel", "malformed", "queue"] {

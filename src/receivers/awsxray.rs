@@ -22,15 +22,18 @@
 //! annotations as attributes (their names in `aws.xray.annotations`), metadata as JSON in
 //! `aws.xray.metadata.<namespace>`, exceptions as events, and what OTLP has no name for under
 //! `aws.xray.document`. A subsegment that an SDK sent alone does not say whose it is: its
-//! `service.name` is its own name. Documents that are not quite JSON are mended; only a document without a name, an
-//! id, a trace id or a start is dropped.
+//! `service.name` is its own name. Documents that are not quite JSON are mended; only one without a
+//! name, an id, a trace id or a start is dropped.
 //!
-//! With `rules`, `rules_file` or `mode: local` SDKs are told these rules, and their reservoirs are shared
-//! among the clients that ask; no AWS account is needed. Nothing is forwarded to AWS yet: without rules
-//! SDKs are answered 501, and go by their own local rules (one request a second and 5 % of the rest).
+//! With `rules`, `rules_file` or `mode: local` SDKs are told these rules, and their reservoirs are
+//! shared among the clients that ask; no AWS account is needed. Nothing is forwarded to AWS yet:
+//! without rules SDKs are answered 501, and go by their own local rules (one request a second and
+//! 5 % of the rest).
 //!
-//! Senders get no answer. What is lost is counted on the metrics page in `skep_receiver_dropped_datagrams`: by the
-//! kernel, for want of memory, for want of room in a queue, or because it is no segment.
+//! Senders get no answer. What is lost is counted on the metrics page in
+//! `skep_receiver_dropped_datagrams`: by the kernel, for want of memory, for want of room in a
+//! queue, or because it is no segment. The start-up log shows how large a buffer the kernel allows;
+//! where it drops datagrams, raise `net.core.rmem_max`.
 
 mod attributes;
 mod document;

@@ -38,7 +38,7 @@ def work():
 
 
 # The first decision starts the pollers; until rules have come the SDK goes by its own.
-deadline = time.monotonic() + 20
+deadline = time.monotonic() + 40
 while decide("/api/warm") != "api":
     if time.monotonic() > deadline:
         sys.exit("no rules came")
@@ -47,6 +47,14 @@ print("rule", decide("/api/warm"))
 for _ in range(20):
     if decide("/health"):
         sys.exit("a rule with rate 0 was not followed")
+
+# The first report is answered with a share of the reservoir.
+rule = next(one for one in xray_recorder.sampler._cache.rules if one.name == "api")
+while not rule.reservoir.quota:
+    if time.monotonic() > deadline:
+        sys.exit("no share came")
+    time.sleep(0.1)
+print("share", rule.reservoir.quota)
 
 current = segment(decide("/api/activities"))
 print("trace", current.trace_id[2:].replace("-", ""))

@@ -410,6 +410,26 @@ mod tests {
     }
 
     #[test]
+    fn rules_of_a_file_join_those_of_the_configuration() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text = r#"{"version": 2, "default": {"fixed_target": 2, "rate": 0.5}}"#;
+        std::fs::write(file.path(), text).unwrap();
+        let path = file.path().to_str().unwrap().to_owned();
+        let mut proxy = ProxyServer {
+            rules: vec![rule("a", 5, 1)],
+            rules_file: Some(path),
+            ..ProxyServer::default()
+        };
+        let found = rules(&proxy).unwrap();
+        let last = Rule { reservoir_size: 2, fixed_rate: 0.5, ..Rule::last() };
+        assert_eq!(found, [rule("a", 5, 1), last]);
+        proxy.rules.push(rule(DEFAULT, 1, 1));
+        assert!(rules(&proxy).unwrap_err().contains("two sampling rules `Default`"));
+        proxy.rules_file = Some("/nowhere/rules.json".to_owned());
+        assert!(rules(&proxy).unwrap_err().contains("/nowhere/rules.json cannot be read"));
+    }
+
+    #[test]
     fn files_of_rules_have_three_forms() {
         let local = r#"{"version": 2, "rules": [{"description": "Player moves.", "host": "*", "http_method": "*", "url_path": "/api/move/*", "fixed_target": 0, "rate": 0.05}], "default": {"fixed_target": 2, "rate": 0.1}}"#;
         let found = from_json(local).unwrap();

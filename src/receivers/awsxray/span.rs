@@ -301,6 +301,11 @@ fn of_cause<'m>(
                     notes.repaired();
                     continue;
                 };
+                // Nothing to keep, and 21 000 of them fit into a datagram.
+                if exception.is_empty() {
+                    notes.repaired();
+                    continue;
+                }
                 let mut event = Vec::new();
                 of_exception(exception, time, notes, &mut event);
                 put_bytes(out, 11, &event);

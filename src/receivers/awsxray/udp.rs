@@ -268,7 +268,17 @@ fn drops(table: &str, inode: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    };
+
     use super::*;
+    use crate::{
+        component::{BoxFuture, Reply},
+        otlp::{check, payload::Ledger},
+        telemetry::Telemetry,
+    };
 
     #[test]
     fn the_line_of_a_socket_is_found_by_its_inode() {
@@ -277,6 +287,94 @@ mod tests {
 ";
         assert_eq!(drops(table, "31415"), Some(27));
         assert_eq!(drops(table, "2"), None);
+    }
+
+    /// A budget, and what was handed in.
+    #[derive(Debug, Default)]
+    struct Engine {
+        free: AtomicU64,
+        arrivals: Mutex<Vec<(Bytes, u64)>>,
+    }
+
+    impl Ledger for Engine {
+        fn try_charge(&self, bytes: u64) -> bool {
+            let left = |free: u64| free.checked_sub(bytes);
+            self.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok()
+        }
+
+        fn charge(&self, bytes: u64) {
+            self.free.fetch_sub(bytes, Ordering::Relaxed);
+        }
+
+        fn give_back(&self, bytes: u64) {
+            self.free.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    struct FakeDoor(Arc<Engine>);
+
+    impl Door for FakeDoor {
+        fn try_permit(&self, _: Signal, bytes: usize) -> Result<Option<Permit>, Rejection> {
+            let engine: Arc<Engine> = Arc::clone(&self.0);
+            let is_free = engine.try_charge(bytes as u64);
+            Ok(is_free.then(|| Permit::charged(bytes as u64, engine)))
+        }
+
+        fn permit(&self, _: usize) -> BoxFuture<Result<Permit, Rejection>> {
+            unreachable!("nothing waits")
+        }
+
+        fn submit(&self, arrival: Arrival) -> BoxFuture<Reply> {
+            assert_eq!(arrival.transport, "udp");
+            let paid = arrival.permit.bytes();
+            self.0.arrivals.lock().unwrap().push((arrival.body, paid));
+            Box::pin(std::future::ready(Ok(())))
+        }
+
+        fn wants_context(&self, _: Signal) -> bool {
+            false
+        }
+
+        fn accepts(&self, _: Signal) -> bool {
+            true
+        }
+    }
+
+    #[tokio::test]
+    async fn what_waits_becomes_one_payload_and_what_is_lost_is_counted() {
+        let engine = Arc::new(Engine { free: 10_000.into(), ..Engine::default() });
+        let door: Arc<dyn Door> = Arc::new(FakeDoor(Arc::clone(&engine)));
+        let datagrams = Arc::new(DatagramStats::default());
+        let requests = Telemetry::default().receiver("awsxray", Signal::Traces, "udp");
+        let counters = Counters { requests, datagrams: Arc::clone(&datagrams) };
+        let (queue, waiting) = tokio::sync::mpsc::channel(4);
+        let inlet = Inlet { door: Arc::clone(&door), counters: counters.clone(), queue };
+        let peer = ([127, 0, 0, 1], 1).into();
+        let segment = "{\"format\":\"json\",\"version\":1}\n{\"name\":\"n\",\"id\":\"1111111111111111\",\
+            \"trace_id\":\"1-68f0a1b2-c3d4e5f60718293a4b5c6d7e\",\"start_time\":1}";
+        inlet.take(&[b'x'; 6000], peer);
+        for _ in 0..3 {
+            inlet.take(segment.as_bytes(), peer);
+        }
+        inlet.take(b"no segment", peer);
+        inlet.take(b"", peer);
+        inlet.take(b"no room", peer);
+        let lost = |stats: &DatagramStats| {
+            [&stats.received, &stats.over_budget, &stats.queue_full, &stats.malformed]
+                .map(crate::telemetry::Number::read)
+        };
+        assert_eq!(lost(&datagrams), [6, 1, 1, 0]);
+        let requests = Arc::clone(&inlet.counters.requests);
+        drop(inlet);
+        translate(waiting, door, counters).await;
+        assert_eq!(lost(&datagrams), [6, 1, 1, 1]);
+        assert_eq!(requests.rejected_requests.read(), 3);
+        let arrivals = engine.arrivals.lock().unwrap();
+        let [(body, paid)] = &arrivals[..] else { panic!("one payload") };
+        let checked = check::check(Signal::Traces, body, Utf8::Strict).unwrap();
+        assert_eq!(checked.items, 3);
+        assert!(*paid >= body.len() as u64);
+        assert_eq!(engine.free.load(Ordering::Relaxed), 10_000, "all is given back");
     }
 
     #[tokio::test]
