@@ -311,6 +311,11 @@ pub trait ReceiverConfig: fmt::Debug + Send + Sync {
         false
     }
 
+    /// Labels under which its data is counted; one that speaks only one uses only one.
+    fn transports(&self) -> &'static [&'static str] {
+        &["grpc", "http"]
+    }
+
     /// Builds the one instance that serves all `signals` whose pipelines list it. Opens nothing.
     fn build(&self, cx: &BuildContext, signals: &[Signal])
     -> Result<Box<dyn Receiver>, StartError>;
@@ -368,7 +373,7 @@ pub struct Arrival {
     pub context: Option<Arc<Context>>,
     /// When the sender is answered: `Delivery` where the receiver has `wait_for_export: true`.
     pub wait: Wait,
-    /// `grpc` or `http`: a label of the receiver's metrics, which the engine counts.
+    /// `grpc`, `http` or `udp`: a label of the receiver's metrics, which the engine counts.
     pub transport: &'static str,
 }
 

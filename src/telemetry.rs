@@ -2,6 +2,7 @@
 //! state (metrics page, health, zpages, control plane). Counters are added to once per payload,
 //! never per item.
 
+pub mod datagrams;
 pub mod decisions;
 pub mod histogram;
 pub mod logs;
@@ -18,7 +19,10 @@ use std::{
     time::SystemTime,
 };
 
-use self::{decisions::Decisions, histogram::Histogram, tail_sampling::TailSamplingStats};
+use self::{
+    datagrams::DatagramStats, decisions::Decisions, histogram::Histogram,
+    tail_sampling::TailSamplingStats,
+};
 use crate::otlp::{Signal, payload::Reason};
 
 /// A number that only grows, or a gauge; relaxed, since nobody orders anything by it.
@@ -51,7 +55,7 @@ pub struct ReceiverStats {
     pub id: String,
     /// Signal of the items.
     pub signal: Signal,
-    /// `grpc` or `http`.
+    /// `grpc`, `http` or `udp`.
     pub transport: &'static str,
     /// Items taken.
     pub accepted: Number,
@@ -211,6 +215,7 @@ pub struct Telemetry {
     edges: Mutex<Vec<Arc<EdgeStats>>>,
     tail_samplers: Mutex<Vec<Arc<TailSamplingStats>>>,
     decisions: Mutex<Vec<Arc<Decisions>>>,
+    datagrams: Mutex<Vec<Arc<DatagramStats>>>,
     /// Byte budget: limit.
     pub budget_limit: Number,
     /// Byte budget: in use.

@@ -9,11 +9,13 @@
 mod backend;
 #[path = "support/http_backend.rs"]
 mod http_backend;
+#[path = "support/python.rs"]
+mod python;
 mod support;
 
 use std::{
     collections::HashMap,
-    fs::{self, File},
+    fs,
     io::{Read as _, Write as _},
     net::TcpStream,
     path::{Path, PathBuf},
@@ -27,6 +29,7 @@ use opentelemetry_proto::tonic::{
     metrics::v1::{Metric, metric::Data},
 };
 use prost::Message;
+use python::{example, installed, programs as python, run, sources};
 use support::{Skep, free_port, wait_for};
 
 impl Telemetry {
@@ -175,54 +178,6 @@ service:
         );
         Piped { skep: Skep::start(&config, &[grpc, http]), grpc, http }
     }
-}
-
-fn run(command: &mut Command, remedy: &str) {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}; {remedy}"));
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?} failed; {remedy}\n{errors}");
-}
-
-/// Runs `install` in `target/clients/NAME` unless that has been done for this content of `lists`.
-fn installed(name: &str, lists: &[PathBuf], install: impl FnOnce(&Path)) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("clients");
-    fs::create_dir_all(&folder).unwrap();
-    let lock = File::create(folder.join(format!("{name}.lock"))).unwrap();
-    lock.lock().unwrap();
-    let (home, done) = (folder.join(name), folder.join(format!("{name}.installed")));
-    let wanted: String = lists.iter().map(|list| fs::read_to_string(list).unwrap()).collect();
-    if fs::read_to_string(&done).ok().as_deref() != Some(&wanted) {
-        let _ = fs::remove_dir_all(&home);
-        fs::create_dir_all(&home).unwrap();
-        install(&home);
-        fs::write(&done, wanted).unwrap();
-    }
-    home
-}
-
-fn sources() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
-}
-
-/// The Flask application of the compose file.
-fn example() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("docker/app")
-}
-
-/// The programs of a virtual environment with the SDK.
-fn python() -> PathBuf {
-    let lists = [sources(), example()].map(|folder| folder.join("requirements.txt"));
-    let home = installed("python", &lists, |home| {
-        let remedy = "install Python 3.9 or later with venv (Debian: python3-venv)";
-        run(Command::new("python3").args(["-m", "venv"]).arg(home), remedy);
-        let mut pip = Command::new(home.join("bin/python"));
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
-        for list in &lists {
-            pip.arg("-r").arg(list);
-        }
-        run(&mut pip, "pip needs a package index");
-    });
-    home.join("bin")
 }
 
 /// A folder with the SDK for JavaScript in it.

@@ -49,6 +49,11 @@ fn config() {
 }
 
 #[test]
+fn xray_segments() {
+    replay("xray_segments", targets::xray_segments);
+}
+
+#[test]
 fn tail_sampling() {
     replay("tail_sampling", targets::tail_sampling);
 }

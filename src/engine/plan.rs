@@ -21,9 +21,6 @@ use super::{
     queue::{Dispatcher, ExportQueue, Surroundings},
 };
 
-/// Labels under which receivers are counted; a receiver that speaks only one uses only one.
-const TRANSPORTS: [&str; 2] = ["grpc", "http"];
-
 /// Share of the byte budget that all exporter queues may hold together; the rest is for requests
 /// on their way in and for batches in the making.
 const QUEUES_SHARE: f64 = 0.8;
@@ -320,7 +317,7 @@ impl Planner<'_> {
 
     fn receiver(&self, id: &ComponentId) -> Result<PlannedReceiver, StartError> {
         let config = self.blueprint.receivers.get(id).ok_or_else(|| missing(Kind::Receiver, id))?;
-        let routes = Signal::ALL.map(|signal| self.routes(id, signal));
+        let routes = Signal::ALL.map(|signal| self.routes(id, config.transports(), signal));
         let signals: Vec<Signal> =
             Signal::ALL.into_iter().filter(|signal| routes[signal.index()].is_some()).collect();
         let cx = self.context(id, "", signals.first().copied().unwrap_or(Signal::Traces));
@@ -328,7 +325,12 @@ impl Planner<'_> {
         Ok(PlannedReceiver { id: id.to_string(), receiver, routes })
     }
 
-    fn routes(&self, id: &ComponentId, signal: Signal) -> Option<SignalRoutes> {
+    fn routes(
+        &self,
+        id: &ComponentId,
+        transports: &[&'static str],
+        signal: Signal,
+    ) -> Option<SignalRoutes> {
         let telemetry = &self.site.telemetry;
         let from = node_name(Kind::Receiver, id);
         let mut pipelines = Vec::new();
@@ -345,16 +347,16 @@ impl Planner<'_> {
         if pipelines.is_empty() {
             return None;
         }
-        let by_transport = TRANSPORTS.map(|transport| {
+        let by_transport = transports.iter().map(|transport| {
             let stats = telemetry.receiver(&id.to_string(), signal, transport);
-            (transport, Arc::new(Route { pipelines: pipelines.clone(), stats }))
+            (*transport, Arc::new(Route { pipelines: pipelines.clone(), stats }))
         });
         let mut queues = Vec::new();
         for (pipeline, _) in &pipelines {
             self.ends_of(&self.blueprint.pipelines[*pipeline], &mut queues);
         }
         let queues = queues.into_iter().map(|queue| Arc::clone(&self.queues[queue])).collect();
-        let by_transport = by_transport.into();
+        let by_transport = by_transport.collect();
         Some(SignalRoutes { by_transport, wants_context, refuses_above, queues })
     }
 

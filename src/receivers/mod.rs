@@ -1,9 +1,10 @@
 //! The receivers: one file each, one [`Entry`] each in [`ALL`].
 
+pub mod awsxray;
 pub mod nop;
 pub mod otlp;
 
 use crate::component::{Entry, ReceiverConfig};
 
 /// Every receiver type, by canonical name.
-pub const ALL: &[Entry<dyn ReceiverConfig>] = &[nop::ENTRY, otlp::ENTRY];
+pub const ALL: &[Entry<dyn ReceiverConfig>] = &[awsxray::ENTRY, nop::ENTRY, otlp::ENTRY];

@@ -5,6 +5,7 @@
 //! knows begins with `skep_`. A series exists from the moment its component is built, so that rates
 //! begin at zero.
 
+mod datagrams;
 mod tail_sampling;
 
 use std::{
@@ -94,6 +95,7 @@ pub fn render(telemetry: &Telemetry, detail: Detail) -> String {
     let mut page = Writer(String::with_capacity(8 * 1024));
     target(&mut page, telemetry);
     receivers(&mut page, &telemetry.receivers());
+    datagrams::families(&mut page, telemetry);
     processors(&mut page, &telemetry.processors());
     exporters(&mut page, &telemetry.exporters());
     tail_sampling::families(&mut page, telemetry, detail);

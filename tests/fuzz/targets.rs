@@ -17,7 +17,7 @@ use skep::{
         split as cutter, view,
         wire::put_bytes,
     },
-    processors,
+    processors, receivers,
     telemetry::Telemetry,
 };
 
@@ -255,6 +255,17 @@ fn to_json(signal: Signal, protobuf: &[u8]) -> Vec<u8> {
     let mut text = Vec::new();
     otlp_json::write(signal, &[Bytes::copy_from_slice(protobuf)], &mut text);
     text
+}
+
+/// A datagram becomes a valid request with as many spans as it says, or nothing.
+pub(crate) fn xray_segments(data: &[u8]) {
+    for translate in [receivers::awsxray::datagram, receivers::awsxray::document] {
+        let mut body = Vec::new();
+        match translate(data, &mut body) {
+            Ok(translated) => assert_eq!(items(Signal::Traces, &body), translated.spans),
+            Err(_) => assert!(body.is_empty()),
+        }
+    }
 }
 
 /// Any text is a configuration or has problems, which can be shown.

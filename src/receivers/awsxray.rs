@@ -1,0 +1,223 @@
+//! Takes segments from AWS X-Ray SDKs in the place of the X-Ray daemon, and tells the SDKs what to
+//! sample.
+//!
+//! ```yaml
+//! awsxray:
+//!   endpoint: 0.0.0.0:2000
+//!   proxy_server:
+//!     mode: local
+//!     rules:
+//!       - rule_name: api
+//!         priority: 10
+//!         url_path: /api/*
+//!         reservoir_size: 5
+//!         fixed_rate: 0.1
+//! ```
+//!
+//! SDKs find it by `AWS_XRAY_DAEMON_ADDRESS=host:2000`, which means both ports: datagrams with
+//! segments over UDP, and questions for sampling rules over TCP. A container has to publish both
+//! (`2000:2000` and `2000:2000/udp`).
+//!
+//! Each segment becomes a span, as does each subsegment in it. Everything in a document is kept:
+//! annotations as attributes (their names in `aws.xray.annotations`), metadata as JSON in
+//! `aws.xray.metadata.<namespace>`, exceptions as events, and what OTLP has no name for under
+//! `aws.xray.document`. A subsegment that an SDK sent alone does not say whose it is: its
+//! `service.name` is its own name. Documents that are not quite JSON are mended; only one without a
+//! name, an id, a trace id or a start is dropped.
+//!
+//! With `rules`, `rules_file` or `mode: local` SDKs are told these rules, and their reservoirs are
+//! shared among the clients that ask; no AWS account is needed. Nothing is forwarded to AWS yet:
+//! without rules SDKs are answered 501, and go by their own local rules (one request a second and
+//! 5 % of the rest).
+//!
+//! Senders get no answer. What is lost is counted on the metrics page in
+//! `skep_receiver_dropped_datagrams`: by the kernel, for want of memory, for want of room in a
+//! queue, or because it is no segment. The start-up log shows how large a buffer the kernel allows;
+//! where it drops datagrams, raise `net.core.rmem_max`.
+
+mod attributes;
+mod document;
+mod json;
+mod proxy;
+mod resource;
+mod sampling;
+mod segment;
+mod settings;
+mod span;
+mod udp;
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use crate::{
+    component::{
+        BoxFuture, BuildContext, Entry, Ingress, Listening, Receiver, ReceiverConfig, StartError,
+        Stop,
+    },
+    config::{Node, Problems},
+    net::{
+        seldom::Seldom,
+        server::{self, Family, Listener, Tuning},
+    },
+    otlp::Signal,
+    telemetry::datagrams::DatagramStats,
+};
+pub use document::{Refused, Translated};
+use proxy::{Proxy, Source};
+use sampling::Sampling;
+pub use segment::{datagram, document};
+pub use settings::{Config, Mode, ProxyServer, ProxyTls, Rule, Transport};
+use udp::{Counters, Datagrams};
+
+/// Port of the X-Ray daemon.
+const PORT: u16 = 2000;
+
+pub(super) const ENTRY: Entry<dyn ReceiverConfig> = Entry {
+    name: "awsxray",
+    aliases: &[],
+    signals: &[Signal::Traces],
+    source: include_str!("awsxray.rs"),
+    decode: |node, problems| {
+        crate::config::decode::<Config>(node, problems)
+            .map(|config| Box::new(config) as Box<dyn ReceiverConfig>)
+    },
+    schema: |generator| generator.subschema_for::<Config>(),
+};
+
+impl ReceiverConfig for Config {
+    fn validate(&self, at: &Node, problems: &mut Problems) {
+        settings::validate(self, at, problems);
+    }
+
+    fn transports(&self) -> &'static [&'static str] {
+        &["udp"]
+    }
+
+    fn build(
+        &self,
+        cx: &BuildContext,
+        _signals: &[Signal],
+    ) -> Result<Box<dyn Receiver>, StartError> {
+        let id = cx.id.to_string();
+        let default = || crate::component::default_address(cx.in_container, PORT).to_string();
+        let proxy = &self.proxy_server;
+        let rules = if proxy.is_local() { Some(sampling::rules(proxy)) } else { None };
+        let rules = rules
+            .transpose()
+            .map_err(|message| StartError { component: format!("receiver `{id}`"), message })?;
+        let datagrams = Arc::new(DatagramStats {
+            id: id.clone(),
+            rules: rules.as_deref().map(sampling::stats).unwrap_or_default(),
+            ..DatagramStats::default()
+        });
+        cx.telemetry.add_datagrams(Arc::clone(&datagrams));
+        let counters =
+            Counters { requests: cx.telemetry.receiver(&id, Signal::Traces, "udp"), datagrams };
+        let endpoint = self.endpoint.clone().unwrap_or_else(default);
+        Ok(Box::new(XRayReceiver {
+            proxy_endpoint: proxy.endpoint.clone(),
+            endpoint,
+            config: self.clone(),
+            id,
+            rules,
+            counters,
+            open: None,
+        }))
+    }
+}
+
+struct XRayReceiver {
+    id: String,
+    config: Config,
+    endpoint: String,
+    /// Of the proxy; none: as that of the datagrams.
+    proxy_endpoint: Option<String>,
+    /// None: nobody gives out rules here.
+    rules: Option<Vec<Rule>>,
+    counters: Counters,
+    open: Option<(Datagrams, Listener)>,
+}
+
+impl XRayReceiver {
+    fn explain(&self, error: &std::io::Error, endpoint: &str) -> StartError {
+        StartError {
+            component: format!("receiver `{}`", self.id),
+            message: server::explain_bind(error, endpoint),
+        }
+    }
+}
+
+impl Receiver for XRayReceiver {
+    fn bind(&mut self) -> Result<Vec<Listening>, StartError> {
+        let explain = |error: std::io::Error| self.explain(&error, &self.endpoint);
+        let address = server::resolve(&self.endpoint, Family::Any).map_err(explain)?;
+        let buffer = usize::try_from(self.config.receive_buffer).unwrap_or(usize::MAX);
+        let datagrams = Datagrams::open(address, buffer).map_err(explain)?;
+        let address = datagrams.address().map_err(explain)?;
+        let endpoint = self.proxy_endpoint.clone().unwrap_or_else(|| address.to_string());
+        let explain = |error: std::io::Error| self.explain(&error, &endpoint);
+        let proxy = server::resolve(&endpoint, Family::Any).map_err(explain)?;
+        let proxy = Listener::Tcp(server::listen(proxy).map_err(explain)?);
+        let open = vec![
+            Listening { protocol: "udp", address: address.to_string(), tls: false },
+            Listening { protocol: "http", address: proxy.address(), tls: false },
+        ];
+        self.open = Some((datagrams, proxy));
+        Ok(open)
+    }
+
+    fn run(self: Box<Self>, ingress: Ingress, stop: Stop) -> BoxFuture<()> {
+        let XRayReceiver { id, config, rules, counters, open, .. } = *self;
+        Box::pin(async move {
+            let Some((datagrams, listener)) = open else { return };
+            let mut serving = tokio::task::JoinSet::new();
+            counters.datagrams.socket_buffer.set(datagrams.buffer as u64);
+            tracing::info!(
+                receiver = %id,
+                endpoint = datagrams.address().map_or_else(|_| String::new(), |a| a.to_string()),
+                receive_buffer = datagrams.buffer,
+                asked_for = config.receive_buffer,
+                "Starting UDP server"
+            );
+            tracing::info!(
+                receiver = %id,
+                endpoint = listener.address(),
+                rules = rules.as_ref().map_or(0, Vec::len),
+                "Starting sampling server"
+            );
+            let source = rules.map_or_else(
+                || Source::Nowhere(Seldom::default()),
+                |rules| {
+                    let stats = Arc::clone(&counters.datagrams);
+                    Source::Local(Sampling::new(rules, stats, SystemTime::now()))
+                },
+            );
+            let proxy = Arc::new(Proxy { source, ingress: ingress.clone() });
+            serving.spawn(server::run(listener, None, proxy, tuning(), stop.subscribe()));
+            let room = usize::try_from(config.queue_size).unwrap_or(usize::MAX).max(1);
+            let (queue, waiting) = tokio::sync::mpsc::channel(room);
+            let door = Arc::clone(&ingress.door);
+            serving.spawn(datagrams.read(door, counters.clone(), queue, stop));
+            serving.spawn(udp::translate(waiting, ingress.door, counters));
+            while serving.join_next().await.is_some() {}
+        })
+    }
+}
+
+/// How the port of the proxy is served: small questions, one every few seconds.
+fn tuning() -> Tuning {
+    Tuning {
+        stream_window: 64 * 1024,
+        connection_window: 64 * 1024,
+        max_frame_size: 16 * 1024,
+        max_concurrent_streams: Some(8),
+        header_timeout: Duration::from_secs(20),
+        max_idle: Some(Duration::from_mins(5)),
+        ..Tuning::default()
+    }
+}
+
+#[cfg(test)]
+mod tests;

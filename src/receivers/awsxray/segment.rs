@@ -1,0 +1,132 @@
+//! Turns a segment document into OTLP: one resource, one scope, and a span for the (sub)segment and
+//! for each of the subsegments in it.
+//!
+//! What has no attribute of its own is kept as `aws.xray.document.<path>`, so that nothing is lost
+//! that an SDK said, and the document can be written again.
+
+use super::{
+    attributes::Attributes,
+    document::{Notes, Refused, Translated, as_text, trace_id, unframe},
+    json::{Json, Members, find},
+    resource, span,
+};
+use crate::otlp::wire::put_bytes;
+
+/// What every span needs; a segment that lacks it is refused, a subsegment left out.
+pub(super) struct Core<'m> {
+    pub(super) name: &'m str,
+    pub(super) id: [u8; 8],
+    pub(super) start: u64,
+}
+
+impl<'m> Core<'m> {
+    fn read(members: &'m Members<'_>, notes: &Notes) -> Result<Self, Refused> {
+        let name = notes.text(members, "name").filter(|name| !name.is_empty());
+        Ok(Core {
+            name: name.ok_or(Refused::Missing("name"))?,
+            id: notes.span_id(members, "id").ok_or(Refused::Missing("id"))?,
+            start: notes.time(members, "start_time").ok_or(Refused::Missing("start_time"))?,
+        })
+    }
+}
+
+/// Appends the document of a datagram to an `ExportTraceServiceRequest`.
+pub fn datagram(datagram: &[u8], out: &mut Vec<u8>) -> Result<Translated, Refused> {
+    document(unframe(datagram)?, out)
+}
+
+/// Appends a segment, or a subsegment that was sent alone, to an `ExportTraceServiceRequest`.
+/// Nothing is appended where it is refused.
+pub fn document(bytes: &[u8], out: &mut Vec<u8>) -> Result<Translated, Refused> {
+    let notes = Notes::default();
+    let text = as_text(bytes, &notes);
+    let root = notes.object(&text)?;
+    let core = Core::read(&root, &notes)?;
+    let trace_id = notes.text(&root, "trace_id").and_then(trace_id);
+    let trace_id = trace_id.ok_or(Refused::Missing("trace_id"))?;
+    let parent = notes.span_id(&root, "parent_id");
+
+    let mut entry = Vec::with_capacity(bytes.len() * 2);
+    let mut attributes = Vec::new();
+    resource::write(&root, core.name, &notes, &mut Attributes::new(&mut attributes, 1));
+    put_bytes(&mut entry, 1, &attributes);
+
+    let mut spans = Spans { trace_id, notes: &notes, scope: Vec::new(), count: 0, skipped: 0 };
+    spans.add(&root, &core, parent, span::Place::Root);
+    spans.children(&root, core.id);
+    let Spans { scope, count, skipped, .. } = spans;
+    put_bytes(&mut entry, 2, &scope);
+    put_bytes(out, 1, &entry);
+    Ok(Translated { spans: count, repairs: notes.repairs(), skipped })
+}
+
+/// The `ScopeSpans` in the making.
+struct Spans<'n> {
+    trace_id: [u8; 16],
+    notes: &'n Notes,
+    scope: Vec<u8>,
+    count: u64,
+    skipped: u64,
+}
+
+impl Spans<'_> {
+    /// Adds the subsegments of `members`, and theirs. Those of one that has to be left out move up.
+    /// As deep as the reader of JSON goes, which is bounded.
+    fn children(&mut self, members: &Members<'_>, parent: [u8; 8]) {
+        for child in self.notes.list(members, "subsegments") {
+            let Json::Map(child) = child else {
+                self.skipped += 1;
+                continue;
+            };
+            if let Ok(core) = Core::read(child, self.notes) {
+                self.add(child, &core, Some(parent), span::Place::Nested);
+                self.children(child, core.id);
+            } else {
+                self.skipped += 1;
+                self.children(child, parent);
+            }
+        }
+    }
+
+    fn add(
+        &mut self,
+        members: &Members<'_>,
+        core: &Core<'_>,
+        parent: Option<[u8; 8]>,
+        place: span::Place,
+    ) {
+        let mut bytes = Vec::with_capacity(512);
+        put_bytes(&mut bytes, 1, &self.trace_id);
+        put_bytes(&mut bytes, 2, &core.id);
+        if let Some(parent) = parent {
+            put_bytes(&mut bytes, 4, &parent);
+        }
+        span::write(members, core, place, self.notes, &mut bytes);
+        put_bytes(&mut self.scope, 2, &bytes);
+        self.count += 1;
+    }
+}
+
+/// Keeps the members that are not `known`, each under `aws.xray.document.<path><name>`.
+pub(super) fn keep_others(
+    members: &Members<'_>,
+    known: &[&str],
+    path: &str,
+    attributes: &mut Attributes<'_, '_>,
+) {
+    for (name, value) in members {
+        if !known.contains(&&**name) {
+            attributes.typed(&format!("aws.xray.document.{path}{name}"), value);
+        }
+    }
+}
+
+/// Keeps one member so, where it is there.
+pub(super) fn keep(
+    members: &Members<'_>,
+    name: &str,
+    path: &str,
+    attributes: &mut Attributes<'_, '_>,
+) {
+    attributes.typed(&format!("aws.xray.document.{path}{name}"), find(members, name));
+}

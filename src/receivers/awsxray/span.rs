@@ -1,0 +1,400 @@
+//! What a segment or a subsegment says of itself: the fields of its span.
+
+use super::{
+    attributes::Attributes,
+    document::{Notes, span_id, trace_id},
+    json::{Json, Members, find},
+    resource,
+    segment::{Core, keep, keep_others},
+};
+use crate::otlp::wire::{WireType, put_bytes, put_varint, tag};
+
+/// Where a (sub)segment stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// The document itself.
+    Root,
+    /// In `subsegments`.
+    Nested,
+}
+
+/// `SpanKind`.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Internal = 1,
+    Server = 2,
+    Client = 3,
+}
+
+/// Field of attributes in `Span`.
+const ATTRIBUTES: u32 = 9;
+
+/// Fields that have a place of their own.
+const KNOWN: &[&str] = &[
+    "name",
+    "id",
+    "trace_id",
+    "parent_id",
+    "start_time",
+    "end_time",
+    "in_progress",
+    "type",
+    "namespace",
+    "user",
+    "http",
+    "aws",
+    "sql",
+    "error",
+    "fault",
+    "throttle",
+    "cause",
+    "annotations",
+    "metadata",
+    "subsegments",
+    "traced",
+    "links",
+];
+
+/// Fields of a document that the resource has.
+const OF_RESOURCE: &[&str] = &["service", "origin", "resource_arn"];
+
+/// Whether a document is a subsegment that was sent alone.
+pub(super) fn is_subsegment(root: &Members<'_>) -> bool {
+    let is_type = matches!(find(root, "type"), Json::Text(name) if name == "subsegment");
+    let has_parent = matches!(find(root, "parent_id"), Json::Text(id) if span_id(id).is_some());
+    is_type && has_parent
+}
+
+/// Appends everything but the ids.
+pub(super) fn write(
+    members: &Members<'_>,
+    core: &Core<'_>,
+    place: Place,
+    notes: &Notes,
+    out: &mut Vec<u8>,
+) {
+    let is_segment = place == Place::Root && !is_subsegment(members);
+    let in_progress = notes.flag(members, "in_progress");
+    let end = if in_progress == Some(true) { None } else { notes.time(members, "end_time") };
+    let http = notes.map(members, "http");
+    let namespace = notes.text(members, "namespace");
+    put_bytes(out, 5, core.name.as_bytes());
+    number(out, 6, kind(is_segment, http, namespace) as u64);
+    fixed(out, 7, core.start);
+    fixed(out, 8, end.unwrap_or(0));
+
+    let none = Members::new();
+    let annotations = notes.map(members, "annotations").unwrap_or(&none);
+    let mut attributes = Attributes::except(out, ATTRIBUTES, annotations);
+    if let Some(flag) = in_progress {
+        attributes.flag("aws.xray.inprogress", flag);
+    }
+    attributes.maybe("enduser.id", notes.text(members, "user"));
+    attributes.maybe("aws.xray.namespace", namespace);
+    if namespace == Some("aws") {
+        attributes.text("aws.service", core.name);
+    }
+    let status_code = http.and_then(|http| of_http(http, notes, &mut attributes));
+    let has_failed = flags(members, notes, &mut attributes);
+    if let Some(flag) = traced(members, http, notes) {
+        attributes.flag("aws.xray.traced", flag);
+    }
+    if let Some(aws) = notes.map(members, "aws") {
+        of_aws(aws, is_segment, place, notes, &mut attributes);
+    }
+    if let Some(sql) = notes.map(members, "sql") {
+        of_sql(sql, notes, &mut attributes);
+    }
+    for (namespace, value) in notes.map(members, "metadata").unwrap_or(&none) {
+        attributes.json(&format!("aws.xray.metadata.{namespace}"), value);
+    }
+    let mut known = KNOWN.to_vec();
+    if place == Place::Root {
+        known.extend(OF_RESOURCE);
+    }
+    keep_others(members, &known, "", &mut attributes);
+    of_annotations(annotations, notes, out);
+
+    let cause = find(members, "cause");
+    let time = end.unwrap_or(core.start);
+    let (message, has_cause) = of_cause(cause, time, notes, out);
+    links(members, notes, out);
+    if has_failed || has_cause || status_code.is_some_and(|code| !(100..400).contains(&code)) {
+        let mut status = Vec::new();
+        if let Some(message) = message {
+            put_bytes(&mut status, 2, message.as_bytes());
+        }
+        number(&mut status, 3, 2);
+        put_bytes(out, 15, &status);
+    }
+}
+
+fn kind(is_segment: bool, http: Option<&Members<'_>>, namespace: Option<&str>) -> Kind {
+    let has_client = matches!(
+        http.map(|http| find(http, "request")),
+        Some(Json::Map(request)) if matches!(find(request, "client_ip"), Json::Text(_))
+    );
+    match namespace {
+        _ if is_segment || has_client => Kind::Server,
+        Some("aws" | "remote") => Kind::Client,
+        _ => Kind::Internal,
+    }
+}
+
+/// Writes the HTTP request and response; gives the status code.
+fn of_http(http: &Members<'_>, notes: &Notes, attributes: &mut Attributes<'_, '_>) -> Option<i64> {
+    const REQUEST: [(&str, &str); 4] = [
+        ("method", "http.method"),
+        ("client_ip", "http.client_ip"),
+        ("user_agent", "http.user_agent"),
+        ("url", "http.url"),
+    ];
+    keep_others(http, &["request", "response"], "http.", attributes);
+    if let Some(request) = notes.map(http, "request") {
+        for (field, attribute) in REQUEST {
+            attributes.maybe(attribute, notes.text(request, field));
+        }
+        if let Some(flag) = notes.flag(request, "x_forwarded_for") {
+            attributes.flag("aws.xray.x_forwarded_for", flag);
+        }
+        let known = ["method", "client_ip", "user_agent", "url", "x_forwarded_for", "traced"];
+        keep_others(request, &known, "http.request.", attributes);
+    }
+    let response = notes.map(http, "response")?;
+    let code = notes.int(response, "status");
+    if let Some(code) = code {
+        attributes.int("http.status_code", code);
+    }
+    match find(response, "content_length") {
+        Json::List(_) | Json::Map(_) | Json::Bool(_) => notes.repaired(),
+        length => attributes.typed("http.response_content_length", length),
+    }
+    keep_others(response, &["status", "content_length"], "http.response.", attributes);
+    code
+}
+
+/// Whether the other side sends a segment of its own.
+fn traced(members: &Members<'_>, http: Option<&Members<'_>>, notes: &Notes) -> Option<bool> {
+    let request = http.and_then(|http| notes.map(http, "request"));
+    notes
+        .flag(members, "traced")
+        .or_else(|| request.and_then(|request| notes.flag(request, "traced")))
+}
+
+/// Writes the three kinds of failure; whether it is one that makes a span fail.
+fn flags(members: &Members<'_>, notes: &Notes, attributes: &mut Attributes<'_, '_>) -> bool {
+    let mut has_failed = false;
+    for (field, attribute) in [
+        ("error", "aws.xray.error"),
+        ("fault", "aws.xray.fault"),
+        ("throttle", "aws.xray.throttle"),
+    ] {
+        if let Some(flag) = notes.flag(members, field) {
+            attributes.flag(attribute, flag);
+            has_failed |= flag && field != "throttle";
+        }
+    }
+    has_failed
+}
+
+fn of_aws(
+    aws: &Members<'_>,
+    is_segment: bool,
+    place: Place,
+    notes: &Notes,
+    attributes: &mut Attributes<'_, '_>,
+) {
+    const CALL: [(&str, &str); 5] = [
+        ("operation", "aws.operation"),
+        ("region", "aws.region"),
+        ("request_id", "aws.request_id"),
+        ("queue_url", "aws.queue_url"),
+        ("table_name", "aws.table_name"),
+    ];
+    for (field, attribute) in CALL {
+        attributes.maybe(attribute, notes.text(aws, field));
+    }
+    // The account of a segment is its resource's.
+    if !is_segment {
+        attributes.maybe("aws.account_id", notes.text(aws, "account_id"));
+    }
+    if let Some(retries) = notes.int(aws, "retries") {
+        attributes.int("aws.xray.retries", retries);
+    }
+    let tables = notes.texts(aws, "table_names");
+    if !tables.is_empty() {
+        attributes.texts("aws.dynamodb.table_names", tables);
+    }
+    let mut known: Vec<&str> = CALL.iter().map(|(field, _)| *field).collect();
+    known.extend(["account_id", "retries", "table_names"]);
+    if place == Place::Root {
+        known.extend(resource::OF_AWS);
+    }
+    keep_others(aws, &known, "aws.", attributes);
+}
+
+fn of_sql(sql: &Members<'_>, notes: &Notes, attributes: &mut Attributes<'_, '_>) {
+    let url = notes.text(sql, "url");
+    let connection = notes.text(sql, "connection_string");
+    match url.map(|url| (url, split_url(url))) {
+        Some((url, Some((server, name)))) => {
+            attributes.text("db.connection_string", server);
+            attributes.text("db.name", name);
+            if url.len() > server.len() + 1 + name.len() {
+                keep(sql, "url", "sql.", attributes);
+            }
+        }
+        Some((url, None)) => attributes.text("db.connection_string", url),
+        None => attributes.maybe("db.connection_string", connection),
+    }
+    if url.is_some() && connection.is_some() {
+        keep(sql, "connection_string", "sql.", attributes);
+    }
+    attributes.maybe("db.system", notes.text(sql, "database_type"));
+    attributes.maybe("db.statement", notes.text(sql, "sanitized_query"));
+    attributes.maybe("db.user", notes.text(sql, "user"));
+    let known = ["url", "connection_string", "database_type", "sanitized_query", "user"];
+    keep_others(sql, &known, "sql.", attributes);
+}
+
+/// `scheme://host:port/name?options`: what stands before the name, and the name.
+fn split_url(url: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = url.split_once("://")?;
+    let host = rest.find('/').filter(|len| *len > 0)?;
+    let name = rest[host + 1..].split('?').next().filter(|name| !name.is_empty())?;
+    Some((&url[..scheme.len() + 3 + host], name))
+}
+
+/// Writes the annotations in their own types, and the list of their names.
+fn of_annotations(annotations: &Members<'_>, notes: &Notes, out: &mut Vec<u8>) {
+    let mut attributes = Attributes::new(out, ATTRIBUTES);
+    let mut names = Vec::new();
+    for (name, value) in annotations {
+        if name.is_empty() || *value == Json::Null || *name == LIST {
+            notes.repaired();
+            continue;
+        }
+        attributes.typed(name, value);
+        names.push(&**name);
+    }
+    if !names.is_empty() {
+        attributes.texts(LIST, names);
+    }
+}
+
+/// Attribute with the names of those that are annotations.
+const LIST: &str = "aws.xray.annotations";
+
+/// Writes the exceptions; gives the message of the status, and whether there is a cause at all.
+fn of_cause<'m>(
+    cause: &'m Json<'_>,
+    time: u64,
+    notes: &Notes,
+    out: &mut Vec<u8>,
+) -> (Option<&'m str>, bool) {
+    match cause {
+        Json::Null => (None, false),
+        Json::Text(id) => (Some(id), true),
+        Json::Map(cause) => {
+            for exception in notes.list(cause, "exceptions") {
+                let Json::Map(exception) = exception else {
+                    notes.repaired();
+                    continue;
+                };
+                // Nothing to keep, and 21 000 of them fit into a datagram.
+                if exception.is_empty() {
+                    notes.repaired();
+                    continue;
+                }
+                let mut event = Vec::new();
+                of_exception(exception, time, notes, &mut event);
+                put_bytes(out, 11, &event);
+            }
+            let mut attributes = Attributes::new(out, ATTRIBUTES);
+            keep_others(cause, &["exceptions"], "cause.", &mut attributes);
+            (None, true)
+        }
+        _ => {
+            notes.repaired();
+            (None, false)
+        }
+    }
+}
+
+fn of_exception(exception: &Members<'_>, time: u64, notes: &Notes, out: &mut Vec<u8>) {
+    fixed(out, 1, time);
+    put_bytes(out, 2, b"exception");
+    let mut attributes = Attributes::new(out, 3);
+    let id = notes.text(exception, "id");
+    if let Some(id) = id {
+        attributes.text("aws.xray.exception.id", id);
+    } else {
+        notes.repaired();
+        attributes.text("aws.xray.exception.id", &format!("{:016x}", fastrand::u64(1..)));
+    }
+    let message = notes.text(exception, "message");
+    let kind = notes.text(exception, "type");
+    attributes.maybe("exception.message", message);
+    attributes.maybe("exception.type", kind);
+    if let Some(flag) = notes.flag(exception, "remote") {
+        attributes.flag("aws.xray.exception.remote", flag);
+    }
+    for (field, attribute) in
+        [("truncated", "aws.xray.exception.truncated"), ("skipped", "aws.xray.exception.skipped")]
+    {
+        if let Some(count) = notes.int(exception, field) {
+            attributes.int(attribute, count);
+        }
+    }
+    attributes.maybe("aws.xray.exception.cause", notes.text(exception, "cause"));
+    let mut trace = format!("{}: {}", kind.unwrap_or_default(), message.unwrap_or_default());
+    for frame in notes.list(exception, "stack") {
+        let Json::Map(frame) = frame else {
+            notes.repaired();
+            continue;
+        };
+        let text = |field| notes.text(frame, field).filter(|text| !text.is_empty());
+        let (label, path) = (text("label").unwrap_or_default(), text("path").unwrap_or_default());
+        let line = text("line").unwrap_or("<unknown>");
+        for part in ["\n\tat ", label, "(", path, ": ", line, ")"] {
+            trace.push_str(part);
+        }
+    }
+    attributes.text("exception.stacktrace", &trace);
+    let known = ["id", "message", "type", "remote", "truncated", "skipped", "cause", "stack"];
+    keep_others(exception, &known, "exception.", &mut attributes);
+}
+
+fn links(members: &Members<'_>, notes: &Notes, out: &mut Vec<u8>) {
+    for link in notes.list(members, "links") {
+        let ids = match link {
+            Json::Map(link) => notes
+                .text(link, "trace_id")
+                .and_then(trace_id)
+                .zip(notes.text(link, "id").and_then(span_id)),
+            _ => None,
+        };
+        let (Json::Map(link), Some((trace_id, id))) = (link, ids) else {
+            notes.repaired();
+            continue;
+        };
+        let mut message = Vec::new();
+        put_bytes(&mut message, 1, &trace_id);
+        put_bytes(&mut message, 2, &id);
+        let mut attributes = Attributes::new(&mut message, 4);
+        for (name, value) in notes.map(link, "attributes").unwrap_or(&Members::new()) {
+            attributes.typed(name, value);
+        }
+        put_bytes(out, 13, &message);
+    }
+}
+
+fn number(out: &mut Vec<u8>, field: u32, value: u64) {
+    put_varint(out, tag(field, WireType::Varint));
+    put_varint(out, value);
+}
+
+fn fixed(out: &mut Vec<u8>, field: u32, value: u64) {
+    put_varint(out, tag(field, WireType::Fixed64));
+    out.extend_from_slice(&value.to_le_bytes());
+}

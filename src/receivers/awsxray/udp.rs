@@ -1,0 +1,399 @@
+//! The socket of the datagrams, and their way to the workers.
+//!
+//! ```text
+//! socket -> read: permit or drop -> bounded queue -> translate: all that wait -> one payload
+//! ```
+//!
+//! Reading does nothing else, so that the kernel has to drop as little as possible. Senders never
+//! get an answer, so whatever is lost is counted: by the kernel in `/proc/net/udp`, by us for want
+//! of bytes, of room, or of sense.
+
+use std::{
+    fs, io,
+    net::SocketAddr,
+    os::fd::{AsRawFd as _, RawFd},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{
+    net::UdpSocket,
+    sync::mpsc::{Receiver, Sender},
+    task::JoinSet,
+    time::MissedTickBehavior,
+};
+
+use super::segment;
+use crate::{
+    component::{Arrival, Compression, Door, Encoding, Rejection, Stop},
+    net::seldom::Seldom,
+    otlp::{
+        Signal,
+        check::Utf8,
+        payload::{Context, Permit, Reason, Wait},
+    },
+    telemetry::{ReceiverStats, datagrams::DatagramStats},
+};
+
+/// Largest datagram, and a byte more than IPv4 can carry.
+const BUFFER: usize = 64 * 1024;
+
+/// A payload is sent on when it has so many bytes, or when nothing waits.
+const ENOUGH: usize = 1 << 20;
+
+/// Payloads on their way to a queue at a time.
+const IN_FLIGHT: usize = 4;
+
+/// How often the kernel is asked what it dropped.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// A datagram that waits to be translated.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    bytes: Bytes,
+    peer: SocketAddr,
+    permit: Permit,
+}
+
+/// What the parts of a receiver count.
+#[derive(Debug, Clone)]
+pub(super) struct Counters {
+    pub(super) requests: Arc<ReceiverStats>,
+    pub(super) datagrams: Arc<DatagramStats>,
+}
+
+/// An open socket.
+#[derive(Debug)]
+pub(super) struct Datagrams {
+    socket: UdpSocket,
+    /// Bytes of its buffer, as the kernel counts them: twice what was asked for.
+    pub(super) buffer: usize,
+}
+
+impl Datagrams {
+    /// Opens a socket whose buffer has `buffer` bytes, or as many as the system allows. Call within a
+    /// tokio runtime.
+    pub(super) fn open(address: SocketAddr, buffer: usize) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+        socket.set_nonblocking(true)?;
+        socket.set_recv_buffer_size(buffer)?;
+        let buffer = socket.recv_buffer_size()?;
+        socket.bind(&address.into())?;
+        Ok(Datagrams { socket: UdpSocket::from_std(socket.into())?, buffer })
+    }
+
+    /// The address that is open.
+    pub(super) fn address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Reads until `stop` is raised, and then what has already come.
+    pub(super) async fn read(
+        self,
+        door: Arc<dyn Door>,
+        counters: Counters,
+        queue: Sender<Waiting>,
+        mut stop: Stop,
+    ) {
+        let kernel = KernelDrops::of(self.socket.as_raw_fd());
+        let mut buffer = vec![0; BUFFER];
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let inlet = Inlet { door, counters, queue };
+        loop {
+            tokio::select! {
+                received = self.socket.recv_from(&mut buffer) => match received {
+                    Ok((len, peer)) => inlet.take(&buffer[..len], peer),
+                    // The kernel reports an ICMP message or a want of memory; the socket stays.
+                    Err(error) => {
+                        tracing::debug!(%error, "a datagram could not be read");
+                        tokio::task::yield_now().await;
+                    }
+                },
+                _ = look.tick() => kernel.count(&inlet.counters.datagrams),
+                () = stop.raised() => break,
+            }
+        }
+        // By the socket itself, since tokio may not have heard of the last datagrams.
+        kernel.count(&inlet.counters.datagrams);
+        let Ok(socket) = self.socket.into_std() else { return };
+        while let Ok((len, peer)) = socket.recv_from(&mut buffer) {
+            inlet.take(&buffer[..len], peer);
+        }
+        kernel.count(&inlet.counters.datagrams);
+    }
+}
+
+/// Where datagrams go that have been read.
+struct Inlet {
+    door: Arc<dyn Door>,
+    counters: Counters,
+    queue: Sender<Waiting>,
+}
+
+impl Inlet {
+    fn take(&self, bytes: &[u8], peer: SocketAddr) {
+        if bytes.is_empty() {
+            return;
+        }
+        let stats = &self.counters.datagrams;
+        stats.received.add(1);
+        // Twice, since its spans are there before it goes.
+        let lost = match self.door.try_permit(Signal::Traces, bytes.len() * 2) {
+            Ok(Some(permit)) => {
+                let bytes = Bytes::copy_from_slice(bytes);
+                let sent = self.queue.try_send(Waiting { bytes, peer, permit });
+                sent.is_err().then_some(&stats.queue_full)
+            }
+            Err(Rejection::Unavailable(Reason::QueueFull, _)) => Some(&stats.queue_full),
+            Ok(None) | Err(_) => Some(&stats.over_budget),
+        };
+        if let Some(number) = lost {
+            number.add(1);
+            self.counters.requests.rejected_requests.add(1);
+        }
+    }
+}
+
+/// Turns what waits into payloads, until nobody reads any more.
+pub(super) async fn translate(
+    mut queue: Receiver<Waiting>,
+    door: Arc<dyn Door>,
+    counters: Counters,
+) {
+    let mut on_their_way = JoinSet::new();
+    let wrong = Seldom::default();
+    while let Some(first) = queue.recv().await {
+        let arrival = gather(first, &mut queue, &*door, &counters, &wrong);
+        let Some(arrival) = arrival else { continue };
+        if on_their_way.len() >= IN_FLIGHT {
+            on_their_way.join_next().await;
+        }
+        // The engine counts what it refuses.
+        on_their_way.spawn(door.submit(arrival));
+    }
+    while on_their_way.join_next().await.is_some() {}
+}
+
+/// One payload of the first datagram and of those that wait behind it.
+fn gather(
+    first: Waiting,
+    queue: &mut Receiver<Waiting>,
+    door: &dyn Door,
+    counters: &Counters,
+    wrong: &Seldom,
+) -> Option<Arrival> {
+    let peer = first.peer;
+    let paid = first.permit.clone();
+    let mut permits = Vec::new();
+    let mut body = Vec::new();
+    let mut next = Some(first);
+    while let Some(Waiting { bytes, peer, permit }) = next {
+        permits.push(permit);
+        let stats = &counters.datagrams;
+        match segment::datagram(&bytes, &mut body) {
+            Ok(translated) => {
+                stats.repaired.add(translated.repairs);
+                stats.skipped.add(translated.skipped);
+            }
+            Err(error) => {
+                stats.malformed.add(1);
+                counters.requests.rejected_requests.add(1);
+                if wrong.is_due() {
+                    tracing::warn!(
+                        receiver = %stats.id, %peer, %error,
+                        "a datagram is not a segment; more of them are only counted for a minute"
+                    );
+                }
+            }
+        }
+        next = if body.len() < ENOUGH { queue.try_recv().ok() } else { None };
+    }
+    if body.is_empty() {
+        return None;
+    }
+    body.shrink_to_fit();
+    // The datagrams go as this is there, so it need not wait. An eighth more, as the door has it.
+    let permit = paid.more((body.len() + body.len() / 8) as u64);
+    drop((paid, permits));
+    let context = door.wants_context(Signal::Traces).then(|| {
+        let arrived = tokio::time::Instant::now().into_std();
+        Arc::new(Context { metadata: Vec::new(), peer: Some(peer), arrived })
+    });
+    Some(Arrival {
+        signal: Signal::Traces,
+        encoding: Encoding::Protobuf,
+        compression: Compression::Identity,
+        max_inflated: body.len(),
+        body: body.into(),
+        permit,
+        utf8: Utf8::Strict,
+        context,
+        wait: Wait::Acceptance,
+        transport: "udp",
+    })
+}
+
+/// What the kernel says of a socket.
+struct KernelDrops {
+    /// The socket's inode; none where there is no `/proc`.
+    inode: Option<String>,
+}
+
+impl KernelDrops {
+    fn of(socket: RawFd) -> Self {
+        let link = fs::read_link(format!("/proc/self/fd/{socket}")).ok();
+        let name = link.as_ref().and_then(|link| link.to_str());
+        let inode = name.and_then(|name| name.strip_prefix("socket:[")?.strip_suffix(']'));
+        KernelDrops { inode: inode.map(str::to_owned) }
+    }
+
+    fn count(&self, stats: &DatagramStats) {
+        let Some(inode) = &self.inode else { return };
+        let tables = ["/proc/self/net/udp", "/proc/self/net/udp6"];
+        let mut tables = tables.iter().filter_map(|table| fs::read_to_string(table).ok());
+        if let Some(drops) = tables.find_map(|table| drops(&table, inode)) {
+            stats.kernel.set(drops);
+        }
+    }
+}
+
+/// The last column of a socket's line: datagrams that found its buffer full (Linux, `udp4_format_sock`).
+fn drops(table: &str, inode: &str) -> Option<u64> {
+    let line = table.lines().find(|line| line.split_whitespace().nth(9) == Some(inode))?;
+    line.split_whitespace().nth(12)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    };
+
+    use super::*;
+    use crate::{
+        component::{BoxFuture, Reply},
+        otlp::{check, payload::Ledger},
+        telemetry::Telemetry,
+    };
+
+    #[test]
+    fn the_line_of_a_socket_is_found_by_its_inode() {
+        let table = "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops
+ 1041: 0100007F:07D0 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 31415 2 0000000000000000 27
+";
+        assert_eq!(drops(table, "31415"), Some(27));
+        assert_eq!(drops(table, "2"), None);
+    }
+
+    /// A budget, and what was handed in.
+    #[derive(Debug, Default)]
+    struct Engine {
+        free: AtomicU64,
+        arrivals: Mutex<Vec<(Bytes, u64)>>,
+    }
+
+    impl Ledger for Engine {
+        fn try_charge(&self, bytes: u64) -> bool {
+            let left = |free: u64| free.checked_sub(bytes);
+            self.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok()
+        }
+
+        fn charge(&self, bytes: u64) {
+            self.free.fetch_sub(bytes, Ordering::Relaxed);
+        }
+
+        fn give_back(&self, bytes: u64) {
+            self.free.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    struct FakeDoor(Arc<Engine>);
+
+    impl Door for FakeDoor {
+        fn try_permit(&self, _: Signal, bytes: usize) -> Result<Option<Permit>, Rejection> {
+            let engine: Arc<Engine> = Arc::clone(&self.0);
+            let is_free = engine.try_charge(bytes as u64);
+            Ok(is_free.then(|| Permit::charged(bytes as u64, engine)))
+        }
+
+        fn permit(&self, _: usize) -> BoxFuture<Result<Permit, Rejection>> {
+            unreachable!("nothing waits")
+        }
+
+        fn submit(&self, arrival: Arrival) -> BoxFuture<Reply> {
+            assert_eq!(arrival.transport, "udp");
+            let paid = arrival.permit.bytes();
+            self.0.arrivals.lock().unwrap().push((arrival.body, paid));
+            Box::pin(std::future::ready(Ok(())))
+        }
+
+        fn wants_context(&self, _: Signal) -> bool {
+            false
+        }
+
+        fn accepts(&self, _: Signal) -> bool {
+            true
+        }
+    }
+
+    #[tokio::test]
+    async fn what_waits_becomes_one_payload_and_what_is_lost_is_counted() {
+        let engine = Arc::new(Engine { free: 10_000.into(), ..Engine::default() });
+        let door: Arc<dyn Door> = Arc::new(FakeDoor(Arc::clone(&engine)));
+        let datagrams = Arc::new(DatagramStats::default());
+        let requests = Telemetry::default().receiver("awsxray", Signal::Traces, "udp");
+        let counters = Counters { requests, datagrams: Arc::clone(&datagrams) };
+        let (queue, waiting) = tokio::sync::mpsc::channel(4);
+        let inlet = Inlet { door: Arc::clone(&door), counters: counters.clone(), queue };
+        let peer = ([127, 0, 0, 1], 1).into();
+        let segment = "{\"format\":\"json\",\"version\":1}\n{\"name\":\"n\",\"id\":\"1111111111111111\",\
+            \"trace_id\":\"1-68f0a1b2-c3d4e5f60718293a4b5c6d7e\",\"start_time\":1}";
+        inlet.take(&[b'x'; 6000], peer);
+        for _ in 0..3 {
+            inlet.take(segment.as_bytes(), peer);
+        }
+        inlet.take(b"no segment", peer);
+        inlet.take(b"", peer);
+        inlet.take(b"no room", peer);
+        let lost = |stats: &DatagramStats| {
+            [&stats.received, &stats.over_budget, &stats.queue_full, &stats.malformed]
+                .map(crate::telemetry::Number::read)
+        };
+        assert_eq!(lost(&datagrams), [6, 1, 1, 0]);
+        let requests = Arc::clone(&inlet.counters.requests);
+        drop(inlet);
+        translate(waiting, door, counters).await;
+        assert_eq!(lost(&datagrams), [6, 1, 1, 1]);
+        assert_eq!(requests.rejected_requests.read(), 3);
+        let arrivals = engine.arrivals.lock().unwrap();
+        let [(body, paid)] = &arrivals[..] else { panic!("one payload") };
+        let checked = check::check(Signal::Traces, body, Utf8::Strict).unwrap();
+        assert_eq!(checked.items, 3);
+        assert!(*paid >= body.len() as u64);
+        assert_eq!(engine.free.load(Ordering::Relaxed), 10_000, "all is given back");
+    }
+
+    #[tokio::test]
+    async fn what_the_kernel_drops_is_counted() {
+        let datagrams = Datagrams::open(([127, 0, 0, 1], 0).into(), 4096).unwrap();
+        let kernel = KernelDrops::of(datagrams.socket.as_raw_fd());
+        let sender = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = datagrams.address().unwrap();
+        for _ in 0..100 {
+            sender.send_to(&[0; 2000], address).await.unwrap();
+        }
+        let mut read = 0;
+        let socket = datagrams.socket.into_std().unwrap();
+        while socket.recv(&mut [0; 2000]).is_ok() {
+            read += 1;
+        }
+        let stats = DatagramStats::default();
+        kernel.count(&stats);
+        assert_eq!(stats.kernel.read() + read, 100);
+        assert!(read < 100, "the buffer is small");
+    }
+}
