@@ -107,7 +107,7 @@ fn main() {
     let exporter = config.expect("the settings are right").build(&context).expect("it is built");
     let payload = payload();
     let bytes: usize =
-        exporter.encode(&payload).expect("it is valid").body.iter().map(|d| d.len()).sum();
+        exporter.encode(&payload).expect("it is valid").body.iter().map(bytes::Bytes::len).sum();
     let mut nanos: Vec<f64> = (0..ROUNDS)
         .map(|_| {
             let began = Instant::now();
