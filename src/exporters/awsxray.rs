@@ -312,7 +312,7 @@ fn translate(payload: &Payload, settings: &Settings) -> (Vec<Vec<u8>>, LeftOut) 
     let mut all = Vec::with_capacity(usize::try_from(payload.items).unwrap_or(0));
     let mut left_out = LeftOut::default();
     for entry in payload.body.iter().flat_map(|segment| view::traces(segment)) {
-        let facts = Facts::of(entry.resource.as_ref(), &settings.log_groups);
+        let facts = Facts::of(entry.resource.as_ref(), settings);
         for scope in entry.scopes() {
             for span in scope.spans() {
                 let before = all.len();

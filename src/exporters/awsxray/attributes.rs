@@ -246,6 +246,20 @@ impl<'a> Attributes<'a> {
     }
 }
 
+/// Whether an annotation can have it.
+pub(super) fn is_scalar(value: Value<'_>) -> bool {
+    match value {
+        Value::String(_) | Value::Bool(_) | Value::Int(_) => true,
+        Value::Double(number) => number.is_finite(),
+        _ => false,
+    }
+}
+
+/// Whether it is a number that JSON has not.
+pub(super) fn is_nothing(value: Value<'_>) -> bool {
+    matches!(value, Value::Double(number) if !number.is_finite())
+}
+
 pub(super) fn text(value: Value<'_>) -> Option<&[u8]> {
     match value {
         Value::String(Text(text)) if !text.is_empty() => Some(text),

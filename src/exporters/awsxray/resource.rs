@@ -4,10 +4,15 @@
 use smallvec::SmallVec;
 
 use super::{
-    attributes::{text, texts},
+    attributes::{is_nothing, is_scalar, text, texts},
     json::Json,
+    settings::Settings,
+    trim::LARGE_VALUE,
 };
 use crate::otlp::view::{Resource, Text, Value};
+
+/// Before keys of resources.
+const OF_RESOURCE: &[u8] = b"otel.resource.";
 
 /// Name and ARN of a log group.
 type Group<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
@@ -24,12 +29,16 @@ pub(super) struct Facts<'a> {
     pub(super) account: Option<&'a [u8]>,
     /// Members of the object `aws`, as JSON.
     pub(super) aws: Vec<u8>,
+    /// Attributes that become annotations: `otel.resource.<key>`.
+    pub(super) annotations: Vec<(Vec<u8>, Value<'a>)>,
+    /// The others as members of metadata, JSON; all of them, and those of no more than 1 kB.
+    pub(super) metadata: [Vec<u8>; 2],
     /// `service.version`, else the tag of the image.
     pub(super) version: Option<Vec<u8>>,
 }
 
 impl<'a> Facts<'a> {
-    pub(super) fn of(resource: Option<&Resource<'a>>, log_groups: &[String]) -> Self {
+    pub(super) fn of(resource: Option<&Resource<'a>>, settings: &Settings) -> Self {
         let attributes = resource.into_iter().flat_map(Resource::attributes);
         let mut facts = Facts {
             attributes: attributes.map(|one| (one.key, one.value.unwrap_or_default())).collect(),
@@ -44,9 +53,30 @@ impl<'a> Facts<'a> {
         facts.origin = facts.origin();
         facts.version = facts.version();
         let mut json = Json::default();
-        facts.write_aws(&mut json, log_groups);
+        facts.write_aws(&mut json, &settings.log_groups);
         facts.aws = json.out;
+        facts.divide(settings);
         facts
+    }
+
+    /// Makes annotations and metadata of the attributes.
+    fn divide(&mut self, settings: &Settings) {
+        let mut metadata = [Json::default(), Json::default()];
+        for (key, value) in &self.attributes {
+            let key = [OF_RESOURCE, key.0].concat();
+            let is_indexed = settings.index_all_attributes || settings.is_indexed(&key);
+            if is_indexed && is_scalar(*value) {
+                self.annotations.push((key, *value));
+                continue;
+            }
+            if is_nothing(*value) {
+                continue;
+            }
+            for (json, most) in metadata.iter_mut().zip([usize::MAX, LARGE_VALUE]) {
+                json.member(&key, *value, most);
+            }
+        }
+        self.metadata = metadata.map(|json| json.out);
     }
 
     fn get(&self, key: &str) -> Option<Value<'a>> {

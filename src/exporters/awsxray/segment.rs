@@ -4,7 +4,7 @@
 use smallvec::SmallVec;
 
 use super::{
-    attributes::{Attributes, Known, text, texts},
+    attributes::{Attributes, Known, is_nothing, is_scalar, text, texts},
     cause::{self, Cause},
     http::Http,
     ids,
@@ -20,8 +20,6 @@ use crate::otlp::view::{Span, Value};
 const ANNOTATIONS: usize = 50;
 /// Most characters of an annotation's value.
 const ANNOTATION_LIMIT: usize = 1000;
-/// Before keys of resources.
-const OF_RESOURCE: &str = "otel.resource.";
 /// Before namespaces of metadata that are given as JSON.
 const METADATA: &[u8] = b"aws.xray.metadata.";
 
@@ -399,16 +397,11 @@ impl<'s, 'a> Segment<'s, 'a> {
             Part::Dependency => false,
             Part::Service => true,
         };
-        let of_resource = |key: &[u8]| [OF_RESOURCE.as_bytes(), key].concat();
         let all = self.settings.index_all_attributes;
-        let mut annotations: Vec<(Vec<u8>, Value<'a>)> = Vec::new();
-        let mut others: Vec<(Vec<u8>, Value<'a>)> = Vec::new();
+        let mut annotations: Vec<(&[u8], Value<'a>)> = Vec::new();
+        let mut others: SmallVec<[(&[u8], Value<'a>); 24]> = SmallVec::new();
         if with_resource {
-            for (key, value) in &self.facts.attributes {
-                let key = of_resource(key.0);
-                let is_indexed = (all || self.is_indexed(&key)) && is_scalar(*value);
-                (if is_indexed { &mut annotations } else { &mut others }).push((key, *value));
-            }
+            annotations.extend(self.facts.annotations.iter().map(|(key, value)| (&**key, *value)));
         }
         let mut namespaces: Vec<(&[u8], &[u8])> = Vec::new();
         for attribute in &self.attributes.all {
@@ -421,16 +414,17 @@ impl<'s, 'a> Segment<'s, 'a> {
             if (is_listed || all && !attribute.is_taken) && is_scalar(value) {
                 // Those that are listed come first where there are too many.
                 let at = if is_listed { 0 } else { annotations.len() };
-                annotations.insert(at, (key.to_vec(), value));
+                annotations.insert(at, (key, value));
             } else if !attribute.is_taken && part != Part::Service {
-                others.push((key.to_vec(), value));
+                others.push((key, value));
             }
         }
-        let too_many = annotations.split_off(annotations.len().min(ANNOTATIONS));
-        others.extend(too_many);
+        others.extend(annotations.split_off(annotations.len().min(ANNOTATIONS)));
         write_annotations(json, &annotations);
         if !trim.cuts_metadata() {
-            write_metadata(json, &others, &namespaces, trim);
+            let resource = &self.facts.metadata[usize::from(trim.cuts_values())];
+            let resource = if with_resource { &resource[..] } else { &[] };
+            write_metadata(json, resource, &others, &namespaces, trim);
         }
     }
 
@@ -464,21 +458,12 @@ impl<'s, 'a> Segment<'s, 'a> {
     }
 }
 
-/// Whether JSON, and an annotation, can have it.
-fn is_scalar(value: Value<'_>) -> bool {
-    match value {
-        Value::String(_) | Value::Bool(_) | Value::Int(_) => true,
-        Value::Double(number) => number.is_finite(),
-        _ => false,
-    }
-}
-
-fn write_annotations(json: &mut Json, annotations: &[(Vec<u8>, Value<'_>)]) {
+fn write_annotations(json: &mut Json, annotations: &[(&[u8], Value<'_>)]) {
     if annotations.is_empty() {
         return;
     }
     json.begin_at("annotations");
-    let mut written: Vec<Vec<u8>> = Vec::new();
+    let mut written: SmallVec<[Vec<u8>; 4]> = SmallVec::new();
     for (key, value) in annotations {
         let is_taken = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'.';
         let key: Vec<u8> =
@@ -500,63 +485,59 @@ fn write_annotations(json: &mut Json, annotations: &[(Vec<u8>, Value<'_>)]) {
     json.end();
 }
 
+/// `resource`: members that are JSON already.
 fn write_metadata(
     json: &mut Json,
-    others: &[(Vec<u8>, Value<'_>)],
+    resource: &[u8],
+    others: &[(&[u8], Value<'_>)],
     namespaces: &[(&[u8], &[u8])],
     trim: Trim,
 ) {
-    let read = |text: &[u8]| {
-        serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(text).ok()
-    };
-    let is_default = |name: &[u8]| name.eq_ignore_ascii_case(b"default");
-    let mut own = Vec::new();
-    let mut defaults: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-    for (name, text) in namespaces {
-        match read(text) {
-            Some(map) if is_default(name) => {
-                let member = |(key, value): (String, serde_json::Value)| {
-                    (key.into_bytes(), value.to_string().into_bytes())
-                };
-                defaults.extend(map.into_iter().map(member));
-            }
-            Some(map) => own.push((*name, serde_json::Value::Object(map).to_string())),
-            None => {
-                let mut text_json = Json::default();
-                text_json.text(text);
-                defaults.push(([METADATA, name].concat(), text_json.out));
-            }
-        }
-    }
-    if others.is_empty() && defaults.is_empty() && own.is_empty() {
+    let most = if trim.cuts_values() { LARGE_VALUE } else { usize::MAX };
+    let (defaults, own) = read_namespaces(namespaces);
+    if resource.is_empty() && others.is_empty() && defaults.is_empty() && own.is_empty() {
         return;
     }
     json.begin_at("metadata");
-    if !others.is_empty() || !defaults.is_empty() {
+    if !resource.is_empty() || !others.is_empty() || !defaults.is_empty() {
         json.begin_at("default");
-        for (key, value) in others {
-            let is_nothing = matches!(value, Value::Double(number) if !number.is_finite());
-            let mut value_json = Json::default();
-            value_json.value(*value);
-            if is_nothing || trim.cuts_values() && value_json.out.len() > LARGE_VALUE {
-                continue;
-            }
-            json.key(key);
-            json.raw(&value_json.out);
+        if !resource.is_empty() {
+            json.raw(resource);
         }
-        for (key, value) in &defaults {
-            if !trim.cuts_values() || value.len() <= LARGE_VALUE {
-                json.key(key);
-                json.raw(value);
-            }
+        for (key, value) in others.iter().filter(|(_, value)| !is_nothing(*value)) {
+            json.member(key, *value, most);
+        }
+        for (key, value) in defaults.iter().filter(|(_, value)| value.len() <= most) {
+            json.key(key.as_bytes());
+            json.raw(value.as_bytes());
         }
         json.end();
     }
-    for (name, map) in own {
-        if !trim.cuts_values() || map.len() <= LARGE_VALUE {
-            json.key(name);
-            json.raw(map.as_bytes());
-        }
+    for (name, map) in own.iter().filter(|(_, map)| map.len() <= most) {
+        json.key(name);
+        json.raw(map.as_bytes());
     }
     json.end();
+}
+
+/// Members of the default namespace, and other namespaces with their JSON.
+type Namespaces<'a> = (Vec<(String, String)>, Vec<(&'a [u8], String)>);
+
+/// Reads namespaces that are given as JSON; what is none is a text of the default one.
+fn read_namespaces<'a>(namespaces: &[(&'a [u8], &[u8])]) -> Namespaces<'a> {
+    let (mut defaults, mut own) = (Vec::new(), Vec::new());
+    for (name, text) in namespaces {
+        match serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(text) {
+            Ok(map) if name.eq_ignore_ascii_case(b"default") => {
+                defaults.extend(map.into_iter().map(|(key, value)| (key, value.to_string())));
+            }
+            Ok(map) => own.push((*name, serde_json::Value::Object(map).to_string())),
+            Err(_) => {
+                let key = String::from_utf8_lossy(&[METADATA, name].concat()).into_owned();
+                let text = serde_json::Value::String(String::from_utf8_lossy(text).into_owned());
+                defaults.push((key, text.to_string()));
+            }
+        }
+    }
+    (defaults, own)
 }

@@ -2,10 +2,12 @@
 
 use std::collections::HashSet;
 
+use foldhash::fast::RandomState;
+
 /// See [`super::Config`].
 #[derive(Debug, Clone, Default)]
 pub(super) struct Settings {
-    pub(super) indexed: HashSet<Vec<u8>>,
+    pub(super) indexed: HashSet<Vec<u8>, RandomState>,
     pub(super) index_all_attributes: bool,
     pub(super) log_groups: Vec<String>,
     pub(super) resource_arn: Option<String>,
