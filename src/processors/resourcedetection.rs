@@ -12,15 +12,15 @@
 //!       host.arch: { enabled: true }
 //! ```
 //!
-//! Detectors: `env` (`OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME`), `system`, `docker`,
-//! `lambda`, `elasticbeanstalk`, `eks`, `ecs` and `ec2`. The first one that finds an attribute wins,
+//! Detectors: `env` (`OTEL_RESOURCE_ATTRIBUTES`), `system`, `docker`, `lambda`,
+//! `elasticbeanstalk`, `eks`, `ecs` and `ec2`. The first one that finds an attribute wins,
 //! so the more special platform comes first: EC2 answers inside of the others, too. What they find
 //! by default is what the Collector's do; the rest is switched on by its name, as above. Of `ecs`
 //! that are also `container.id`, `container.name`, `container.image.name` and
 //! `aws.ecs.container.arn`, which are those of skep's own container. `eks` takes `k8s.cluster.name`
 //! from the config map `cluster-info` of CloudWatch's agent. With `override: true`, the default, what
-//! `env` reads from skep's own environment replaces what senders say of themselves, `service.name`
-//! included: give a sidecar `override: false`, or no such variables.
+//! `env` reads from skep's own environment replaces what senders say of themselves: give a sidecar
+//! `override: false`, or no such variable.
 //!
 //! Detection runs once, when skep starts, and nothing waits for it but the data of its pipelines:
 //! what comes before it is over is held, at most for `timeout`. After that it goes on with what was

@@ -1,6 +1,8 @@
 //! `env`: attributes that somebody wrote into the environment, in the form of
 //! <https://opentelemetry.io/docs/specs/otel/resource/sdk/#specifying-resource-information-via-an-environment-variable>.
 //!
+//! `OTEL_SERVICE_NAME` is not read, as in the Collector: it is the name of a service, and here are many.
+//!
 //! Unlike the Collector a `+` stays a `+`: the specification asks for percent-encoding, not for that
 //! of forms.
 
@@ -14,8 +16,6 @@ const VARIABLES: [&str; 2] = ["OTEL_RESOURCE_ATTRIBUTES", "OTEL_RESOURCE"];
 
 pub(super) fn detect(probe: &Probe) {
     let environment = &probe.environment;
-    // It wins over `service.name` among the attributes, says the specification.
-    probe.text("service.name", environment.var("OTEL_SERVICE_NAME").as_deref());
     let Some((variable, text)) =
         VARIABLES.into_iter().find_map(|name| Some((name, environment.var(name)?)))
     else {
@@ -81,8 +81,8 @@ mod tests {
         let read = |pairs: &[(&str, &str)]| outcome("detectors: [env]", variables(pairs));
         let notes = read(&[("OTEL_RESOURCE_ATTRIBUTES", " a=1, b.c = x%2Cy%3Dz=+ ,d=,")]);
         assert_eq!(notes.attributes, [text("a", "1"), text("b.c", "x,y=z=+"), text("d", "")]);
-        let named = read(&[("OTEL_SERVICE_NAME", "cart"), ("OTEL_RESOURCE", "service.name=old")]);
-        assert_eq!(named.attributes[0], text("service.name", "cart"));
+        let old = read(&[("OTEL_SERVICE_NAME", "cart"), ("OTEL_RESOURCE", "team=shop")]);
+        assert_eq!(old.attributes, [text("team", "shop")]);
         let nothing = read(&[("OTEL_RESOURCE_ATTRIBUTES", " ")]);
         assert!(nothing.attributes.is_empty() && nothing.warning.is_none());
     }
