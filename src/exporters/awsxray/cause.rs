@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::{
     attributes::{Attributes, Known, int},
+    ids,
     json::Json,
     stack::{self, Exception},
     trim::Trim,
@@ -55,7 +56,6 @@ impl<'a> Cause<'a> {
         Some(cause)
     }
 
-    /// Ids are made of that of the span, so that a document is the same whenever it is made.
     pub(super) fn write(&self, json: &mut Json, span_id: &[u8], trim: Trim) {
         json.begin_at("cause");
         json.key(b"exceptions");
@@ -64,7 +64,7 @@ impl<'a> Cause<'a> {
         for chain in &self.chains {
             for (at, exception) in chain.iter().enumerate() {
                 json.begin();
-                json.text_at("id", &id(span_id, number));
+                json.text_at("id", &ids::derived(span_id, number));
                 if !exception.kind.is_empty() {
                     json.text_at("type", exception.kind.as_bytes());
                 }
@@ -74,7 +74,7 @@ impl<'a> Cause<'a> {
                 }
                 write_frames(json, exception, trim);
                 if at + 1 < chain.len() {
-                    json.text_at("cause", &id(span_id, number + 1));
+                    json.text_at("cause", &ids::derived(span_id, number + 1));
                 }
                 json.end();
                 number += 1;
@@ -104,15 +104,6 @@ fn write_frames(json: &mut Json, exception: &Exception<'_>, trim: Trim) {
         json.end();
     }
     json.end_list();
-}
-
-/// 16 hexadecimal digits: FNV-1a of the span's id and a number.
-fn id(span_id: &[u8], number: u64) -> [u8; 16] {
-    let bytes = span_id.iter().copied().chain(number.to_be_bytes());
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    super::ids::hex(hash.max(1).to_be_bytes())
 }
 
 fn exception<'a>(event: &Event<'a>, language: &str) -> Vec<Exception<'a>> {

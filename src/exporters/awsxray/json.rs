@@ -1,6 +1,9 @@
 //! JSON straight into a buffer: no tree in between, commas by themselves.
 
-use crate::otlp::view::{KeyValue, Text, Value};
+use crate::otlp::{
+    json,
+    view::{KeyValue, Text, Value},
+};
 
 /// A document in the making.
 #[derive(Debug, Default)]
@@ -8,17 +11,6 @@ pub(super) struct Json {
     pub(super) out: Vec<u8>,
     /// Whether something stands before in the same object or list.
     follows: bool,
-}
-
-/// Whether these bytes are ASCII without anything that JSON escapes.
-#[inline]
-fn is_plain(bytes: &[u8]) -> bool {
-    // Without branches, so that it is done for many bytes at a time.
-    let odd = |byte: u8| {
-        let is_escaped = u8::from(byte == b'"') | u8::from(byte == b'\\');
-        is_escaped | u8::from(byte < 0x20) | byte >> 7
-    };
-    bytes.iter().fold(0, |all, byte| all | odd(*byte)) == 0
 }
 
 /// Depth of nested values; what is deeper is left out. Senders choose it.
@@ -137,41 +129,10 @@ impl Json {
     /// A text; what is not UTF-8 in it becomes U+FFFD.
     pub(super) fn text(&mut self, text: &[u8]) {
         self.separate();
-        self.out.push(b'"');
-        self.escaped(text);
-        self.out.push(b'"');
-    }
-
-    fn escaped(&mut self, text: &[u8]) {
-        // Nearly all texts are plain.
-        if text.chunks(32).all(is_plain) {
-            return self.out.extend_from_slice(text);
+        match simdutf8::basic::from_utf8(text) {
+            Ok(text) => json::write_text(text, &mut self.out),
+            Err(_) => json::write_text(&String::from_utf8_lossy(text), &mut self.out),
         }
-        if simdutf8::basic::from_utf8(text).is_err() {
-            let lossy = String::from_utf8_lossy(text).into_owned();
-            return self.escaped(lossy.as_bytes());
-        }
-        let mut from = 0;
-        for (at, byte) in text.iter().enumerate() {
-            if *byte >= 0x20 && *byte != b'"' && *byte != b'\\' {
-                continue;
-            }
-            self.out.extend_from_slice(&text[from..at]);
-            from = at + 1;
-            match byte {
-                b'"' => self.out.extend_from_slice(b"\\\""),
-                b'\\' => self.out.extend_from_slice(b"\\\\"),
-                b'\n' => self.out.extend_from_slice(b"\\n"),
-                b'\r' => self.out.extend_from_slice(b"\\r"),
-                b'\t' => self.out.extend_from_slice(b"\\t"),
-                _ => {
-                    let hex = b"0123456789abcdef";
-                    let (high, low) = (usize::from(byte >> 4), usize::from(byte & 15));
-                    self.out.extend_from_slice(&[b'\\', b'u', b'0', b'0', hex[high], hex[low]]);
-                }
-            }
-        }
-        self.out.extend_from_slice(&text[from..]);
     }
 
     /// Any value. Numbers that JSON has not are null, bytes are base64.
@@ -185,7 +146,8 @@ impl Json {
             Value::Bool(truth) => self.raw(if truth { b"true" } else { b"false" }),
             Value::Int(number) => self.int(number),
             Value::Double(number) if number.is_finite() => {
-                self.raw(ryu::Buffer::new().format_finite(number).as_bytes());
+                self.separate();
+                json::write_double(number, &mut self.out);
             }
             Value::Bytes(bytes) => {
                 use base64::Engine as _;

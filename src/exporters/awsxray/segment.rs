@@ -275,14 +275,6 @@ impl<'s, 'a> Segment<'s, 'a> {
         })
     }
 
-    /// Of the segment around a call: made of the id of the span, so that it is the same each time.
-    fn service_id(&self) -> [u8; 16] {
-        let mixed = self.id.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-        ids::hex(mixed.max(1).to_be_bytes())
-    }
-
     fn write(&self, part: Part, trim: Trim) -> Vec<u8> {
         let mut json = Json::with_capacity(1024);
         json.begin();
@@ -328,7 +320,7 @@ impl<'s, 'a> Segment<'s, 'a> {
     }
 
     fn write_head(&self, json: &mut Json, part: Part) {
-        let service = (part != Part::Whole).then(|| self.service_id());
+        let service = (part != Part::Whole).then(|| ids::derived(self.span.span_id, ids::SERVICE));
         let own = self.attributes.text(Known::AwsLocalService).or(self.facts.service);
         let remote = name::remote_service(&self.attributes).map(name::clean);
         let (id, parent, name, is_segment, namespace) = match part {

@@ -163,6 +163,12 @@ fn hex(bytes: &[u8], out: &mut Vec<u8>) {
 pub(super) fn string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let mut rest = text.as_bytes();
+    // Nearly all texts are plain.
+    if rest.chunks(32).all(is_plain) {
+        out.extend_from_slice(rest);
+        out.push(b'"');
+        return;
+    }
     while let Some(at) = rest.iter().position(|byte| matches!(byte, 0..0x20 | b'"' | b'\\')) {
         out.extend_from_slice(&rest[..at]);
         escape(rest[at], out);
@@ -170,6 +176,12 @@ pub(super) fn string(text: &str, out: &mut Vec<u8>) {
     }
     out.extend_from_slice(rest);
     out.push(b'"');
+}
+
+/// Whether nothing in these bytes is escaped: without branches, so that many are looked at at a time.
+fn is_plain(bytes: &[u8]) -> bool {
+    let odd = |byte: u8| u8::from(byte == b'"') | u8::from(byte == b'\\') | u8::from(byte < 0x20);
+    bytes.iter().fold(0, |all, byte| all | odd(*byte)) == 0
 }
 
 fn escape(byte: u8, out: &mut Vec<u8>) {

@@ -49,14 +49,16 @@ impl Shard {
         true
     }
 
-    /// What a request counts for if it is kept as it is; none where copying is better: small ones, and
-    /// such as keep alive, and paid for, much more than their bytes.
+    /// What a request counts for if it is kept as it is; none where copying is better: small ones, such as
+    /// would take much of the memory at once, and such as keep alive, and paid for, much more than their
+    /// bytes.
     pub(super) fn lent_size(&self, payload: &Payload) -> Option<usize> {
         let len = payload.len();
         let paid: u64 = payload.permits.iter().map(Permit::bytes).sum();
         let size = usize::try_from(paid).unwrap_or(usize::MAX).max(len);
         let is_worth_it = payload.body.iter().all(|one| one.len() >= self.arena.lent_from());
-        (is_worth_it && size <= len / 2 * 3).then_some(size)
+        let is_small_part = size <= self.settings.max_memory / 4;
+        (is_worth_it && is_small_part && size <= len / 2 * 3).then_some(size)
     }
 
     /// Makes room for a request, or a part of one, of so many bytes that is kept as it is.

@@ -180,7 +180,8 @@ impl Shard {
             self.arena.end_lending();
         }
         self.decide_certain(out);
-        self.flush(out);
+        // A request all of whose traces were decided while it was read can go.
+        self.release(out);
         self.contexts.forget_unused();
         self.settle_tables();
         self.payer = None;

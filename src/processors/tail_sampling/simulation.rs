@@ -343,6 +343,36 @@ fn large_requests_are_kept_and_small_ones_copied() {
     }
 }
 
+/// A trace that is decided while its request is read, for its size, does not hold the request; a request
+/// that is much of the memory is copied, so that the limit holds.
+#[test]
+fn a_large_request_is_held_for_nothing_but_waiting_traces() {
+    let wide = |id: u128| {
+        let attributes = vec![attribute("k", text(&"x".repeat(1000)))];
+        vec![Span { attributes, ..span(id, 1) }; 400]
+    };
+    let mut sampler = Sampler::new(
+        "{decision_wait: 10s, maximum_trace_size_bytes: 100000, \
+         policies: [{name: all, type: always_sample}]}",
+    );
+    let account = Account::of(1 << 30);
+    let large = paid(&account, payload(vec![entry("app", wide(7))]));
+    assert_eq!(sampler.send_payload(&large).len(), 0);
+    drop(large);
+    assert!(account.used() < 64_000, "{}", account.used());
+    let mut sampler = Sampler::new(
+        "{decision_wait: 10s, max_memory: 600000, policies: [{name: all, type: always_sample}]}",
+    );
+    let mut kept = 0;
+    for id in 1..20 {
+        let request = paid(&account, payload(vec![entry("app", wide(id))]));
+        kept += spans_of(sampler.send_payload(&request)).len();
+        drop(request);
+        check_memory(&sampler, &account, 64_000);
+    }
+    assert_eq!(kept + sampler.drain().len(), 19 * 400);
+}
+
 /// What goes out at once is cut, be it of one trace.
 #[test]
 fn a_giant_trace_goes_out_in_parts() {
