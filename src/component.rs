@@ -557,6 +557,17 @@ pub trait Exporter: Send + Sync {
         true
     }
 
+    /// Called once at the start, beside everything else: finds what it needs before the first request,
+    /// and says in the log what it found.
+    fn prepare(&self) -> BoxFuture<()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    /// One harmless call that tells whether data would be taken; the answer is what was found.
+    fn probe(&self) -> BoxFuture<Result<String, ExportError>> {
+        Box::pin(std::future::ready(Ok("nothing to ask".to_owned())))
+    }
+
     /// One attempt.
     fn send(&self, request: Request) -> BoxFuture<Result<Sent, ExportError>>;
 

@@ -1,4 +1,6 @@
 //! Sockets and what travels on them: HTTP, gRPC framing, TLS, compression. Nothing of pipelines.
+#[cfg(feature = "aws")]
+pub mod aws;
 pub mod client;
 pub mod codec;
 pub mod grpc;

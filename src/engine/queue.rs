@@ -220,6 +220,9 @@ impl Dispatcher {
         let batch = self.queue.settings.as_ref().and_then(|queue| queue.batch.clone());
         let mut gather = batch.map(Gather::new);
         let mut sending = JoinSet::new();
+        // Ends with this function, however far it has come.
+        let mut preparing = JoinSet::new();
+        preparing.spawn(self.sender.exporter.prepare());
         let (mut lost, mut is_open) = (0, true);
         while is_open {
             let due = gather.as_ref().and_then(Gather::due);

@@ -1,95 +1,50 @@
-//! What all AWS exporters share: where credentials and the region come from, and what AWS's errors mean.
-//!
-//! Credentials are looked for as in every AWS program: environment, profile files, web identity, the role
-//! of the ECS task or EKS pod, the role of the EC2 instance. The region is `region`, else `AWS_REGION`,
-//! `AWS_DEFAULT_REGION`, the profile, the instance.
+//! What all AWS exporters share: the report of what was found at the start, and what AWS's errors mean.
 
-use std::time::Duration;
-
-use aws_config::{
-    BehaviorVersion, Region, SdkConfig, retry::RetryConfig, sts::AssumeRoleProvider,
-    timeout::TimeoutConfig,
-};
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_config::SdkConfig;
 use aws_smithy_runtime_api::{
     client::{orchestrator::HttpResponse, result::SdkError},
     http::StatusCode,
 };
 use aws_smithy_types::error::{display::DisplayErrorContext, metadata::ProvideErrorMetadata};
 
-use crate::component::{ExportError, Retry};
+use crate::{
+    component::{ExportError, Retry},
+    net::aws::{Access, Role},
+};
 
-/// How a service is reached.
-#[derive(Debug, Clone)]
-pub(super) struct Access {
-    /// Empty: found out.
-    pub(super) region: String,
-    /// Empty: that of the region.
-    pub(super) endpoint: String,
-    /// Role to assume; empty: none.
-    pub(super) role_arn: String,
-    pub(super) external_id: String,
-    /// Attempts of the SDK itself for one request.
-    pub(super) attempts: u32,
-    pub(super) timeout: Duration,
+/// `role_arn` and `external_id` of an exporter.
+pub(super) fn role(arn: &str, external_id: &str) -> Option<Role> {
+    let (arn, external_id) = (arn.to_owned(), external_id.to_owned());
+    Some(Role { arn, external_id, ..Role::default() }).filter(|role| !role.arn.is_empty())
 }
 
-impl Access {
-    /// Finds credentials and region, and says which region it is. `exporter` is for the log.
-    pub(super) async fn load(&self, exporter: &str) -> Result<SdkConfig, ExportError> {
-        let http = aws_smithy_http_client::Builder::new()
-            .tls_provider(Provider::Rustls(CryptoMode::Ring))
-            .build_https();
-        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
-            .http_client(http)
-            .retry_config(RetryConfig::standard().with_max_attempts(self.attempts))
-            .timeout_config(TimeoutConfig::builder().operation_timeout(self.timeout).build());
-        if !self.region.is_empty() {
-            loader = loader.region(Region::new(self.region.clone()));
-        }
-        if !self.endpoint.is_empty() {
-            loader = loader.endpoint_url(&self.endpoint);
-        }
-        let mut config = loader.load().await;
-        let Some(region) = config.region().map(ToString::to_string) else {
-            return Err(ExportError {
-                retry: Retry::After(None),
-                message: "no AWS region is known: set `region`, or AWS_REGION where skep runs"
-                    .to_owned(),
-            });
-        };
-        if !self.role_arn.is_empty() {
-            let mut role =
-                AssumeRoleProvider::builder(&self.role_arn).configure(&config).session_name("skep");
-            if !self.external_id.is_empty() {
-                role = role.external_id(&self.external_id);
-            }
-            let role = aws_config::meta::credentials::CredentialsProviderChain::first_try(
-                "AssumeRole",
-                role.build().await,
-            );
-            let provider = aws_credential_types::provider::SharedCredentialsProvider::new(role);
-            config = config.into_builder().credentials_provider(provider).build();
-        }
-        tracing::info!(
+/// Finds region and credentials and reports them, never the keys. `exporter` is for the log.
+pub(super) async fn connect(access: &Access, exporter: &str) -> Result<SdkConfig, ExportError> {
+    let fail = |message| ExportError { retry: Retry::After(None), message };
+    let found = access.find().await.map_err(fail)?;
+    let region_source = found.region_source;
+    match found.credentials().await {
+        Ok((_, source)) => tracing::info!(
             exporter,
-            region,
-            region_from = self.region_source(),
-            role = self.role_arn,
-            endpoint = config.endpoint_url().unwrap_or("of the region"),
+            region = found.region,
+            region_from = region_source,
+            credentials_from = source,
+            role = access.role.as_ref().map(|role| role.arn.as_str()),
+            endpoint = found.config.endpoint_url().unwrap_or("of the region"),
             "AWS is set up"
-        );
-        Ok(config)
-    }
-
-    fn region_source(&self) -> &'static str {
-        let is_set = |name| std::env::var(name).is_ok_and(|value| !value.is_empty());
-        match () {
-            () if !self.region.is_empty() => "region",
-            () if is_set("AWS_REGION") => "AWS_REGION",
-            () if is_set("AWS_DEFAULT_REGION") => "AWS_DEFAULT_REGION",
-            () => "profile or instance",
+        ),
+        Err(message) => {
+            let message = format!("region {} (from {region_source}): {message}", found.region);
+            return Err(fail(message));
         }
+    }
+    Ok(found.config)
+}
+
+/// Says at the start what is missing.
+pub(super) fn report<T>(exporter: &str, found: Result<T, ExportError>) {
+    if let Err(error) = found {
+        tracing::warn!(exporter, error = %error, "AWS is not set up; what comes waits in the queue");
     }
 }
 

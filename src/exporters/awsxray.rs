@@ -56,7 +56,7 @@ use self::{
     settings::Settings,
 };
 use super::{
-    aws::{Access, explain},
+    aws::{connect, explain, report, role},
     delivery::{RetryOnFailure, SendingQueue, delivery},
 };
 use crate::{
@@ -65,6 +65,7 @@ use crate::{
         Retry, Sent, StartError,
     },
     config::{Interval, Node, Problems},
+    net::aws::Access,
     otlp::{Payload, Signal, payload::Body, view},
 };
 
@@ -233,10 +234,9 @@ impl ExporterConfig for Config {
         let access = Access {
             region: self.region.clone(),
             endpoint: self.endpoint.clone(),
-            role_arn: self.role_arn.clone(),
-            external_id: self.external_id.clone(),
+            role: role(&self.role_arn, &self.external_id),
             attempts: self.max_retries + 1,
-            timeout: Duration::from_secs(self.request_timeout_seconds),
+            timeout: Some(Duration::from_secs(self.request_timeout_seconds)),
         };
         let sender = Sender {
             id: cx.id.to_string(),
@@ -270,6 +270,11 @@ impl Exporter for XRay {
 
     fn encodes_inline(&self) -> bool {
         false
+    }
+
+    fn prepare(&self) -> BoxFuture<()> {
+        let sender = Arc::clone(&self.sender);
+        Box::pin(async move { report(&sender.id, sender.client().await) })
     }
 
     fn send(&self, request: Request) -> BoxFuture<Result<Sent, ExportError>> {
@@ -355,11 +360,11 @@ struct Sender {
 
 impl Sender {
     async fn client(&self) -> Result<&Client, ExportError> {
-        let connect = || async {
-            let config = self.access.load(&self.id).await?;
+        let open = || async {
+            let config = connect(&self.access, &self.id).await?;
             Ok(Client::new(&config))
         };
-        self.client.get_or_try_init(connect).await
+        self.client.get_or_try_init(open).await
     }
 
     async fn send(self: Arc<Self>, body: Body) -> Result<Sent, ExportError> {

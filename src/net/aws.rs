@@ -1,0 +1,333 @@
+//! How AWS is reached: the region, the credentials, and signatures of requests that other clients
+//! than the SDK's send.
+//!
+//! Everything here that talks to AWS goes by one order. Region: the configuration, `AWS_REGION`,
+//! `AWS_DEFAULT_REGION`, the profile, the task of ECS, the EC2 instance. Credentials: environment,
+//! profile files, web identity, the role of the ECS task or EKS pod, the role of the EC2 instance; on top of
+//! them a role to assume.
+
+use std::time::{Duration, SystemTime};
+
+use aws_config::{
+    BehaviorVersion, ConfigLoader, Region, SdkConfig, imds::region::ImdsRegionProvider,
+    meta::region::ProvideRegion as _, profile::ProfileFileRegionProvider,
+    provider_config::ProviderConfig, retry::RetryConfig, sts::AssumeRoleProvider,
+    timeout::TimeoutConfig,
+};
+use aws_credential_types::{
+    Credentials,
+    credential_feature::AwsCredentialFeature as Feature,
+    provider::{ProvideCredentials as _, SharedCredentialsProvider},
+};
+use aws_sigv4::{
+    http_request::{SignableBody, SignableRequest, SigningSettings, sign},
+    sign::v4,
+};
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use tokio::sync::Mutex;
+
+use super::metadata::{self, Service};
+
+/// Credentials without an end are asked for again after this, in case a file has changed.
+const ASK_AGAIN: Duration = Duration::from_mins(15);
+/// New ones are asked for so long before the old ones end.
+const BEFORE_END: Duration = Duration::from_mins(1);
+/// Most time for the agent of a task to say the region.
+const AGENT: Duration = Duration::from_secs(2);
+
+/// No credentials, and what to do about it.
+const NO_CREDENTIALS: &str = "no AWS credentials were found: set AWS_ACCESS_KEY_ID and \
+                              AWS_SECRET_ACCESS_KEY, mount ~/.aws, or give the task a role";
+
+/// How a service is reached.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    /// Empty: found out.
+    pub region: String,
+    /// Base URL; empty: that of the region.
+    pub endpoint: String,
+    /// Role to assume.
+    pub role: Option<Role>,
+    /// Attempts of the SDK itself for one request; 0: its own number.
+    pub attempts: u32,
+    /// Longest time for one operation with all of its attempts; none: no limit.
+    pub timeout: Option<Duration>,
+}
+
+/// A role to assume.
+#[derive(Debug, Clone, Default)]
+pub struct Role {
+    /// `arn:aws:iam::...:role/...`.
+    pub arn: String,
+    /// What the role asks for, where it does.
+    pub external_id: String,
+    /// Name of the session in the logs of AWS; empty: `skep`.
+    pub session_name: String,
+    /// Region whose STS is asked; empty: that of the service.
+    pub sts_region: String,
+}
+
+/// What was found.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// For the clients of the SDK.
+    pub config: SdkConfig,
+    /// `ca-central-1`.
+    pub region: String,
+    /// Where the region stood: `region`, `AWS_REGION`, ...
+    pub region_source: &'static str,
+}
+
+fn http_client() -> SharedHttpClient {
+    aws_smithy_http_client::Builder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .build_https()
+}
+
+impl Access {
+    fn loader(&self, http: SharedHttpClient) -> ConfigLoader {
+        let mut timeout = TimeoutConfig::builder();
+        if let Some(limit) = self.timeout {
+            timeout = timeout.operation_timeout(limit);
+        }
+        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            .http_client(http)
+            .timeout_config(timeout.build());
+        if self.attempts > 0 {
+            loader = loader.retry_config(RetryConfig::standard().with_max_attempts(self.attempts));
+        }
+        if !self.endpoint.is_empty() {
+            loader = loader.endpoint_url(&self.endpoint);
+        }
+        loader
+    }
+
+    /// Finds the region and who knows credentials; no credentials are asked for yet. The error says
+    /// what to do.
+    pub async fn find(&self) -> Result<Found, String> {
+        let http = http_client();
+        let (region, region_source) = self
+            .region(&http)
+            .await
+            .ok_or("no AWS region is known: set `region`, or AWS_REGION where skep runs")?;
+        let loader = self.loader(http).region(Region::new(region.clone()));
+        let mut config = loader.load().await;
+        if let Some(role) = &self.role {
+            let credentials = role.provider(&config).await;
+            config = config.into_builder().credentials_provider(credentials).build();
+        }
+        Ok(Found { config, region, region_source })
+    }
+
+    async fn region(&self, http: &SharedHttpClient) -> Option<(String, &'static str)> {
+        if !self.region.is_empty() {
+            return Some((self.region.clone(), "region"));
+        }
+        for name in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
+            if let Some(region) = std::env::var(name).ok().filter(|text| !text.is_empty()) {
+                return Some((region, name));
+            }
+        }
+        let provider = ProviderConfig::default().with_http_client(http.clone());
+        let profile = ProfileFileRegionProvider::builder().configure(&provider).build();
+        if let Some(region) = profile.region().await {
+            return Some((region.to_string(), "profile"));
+        }
+        if let Some(region) = region_of_task().await {
+            return Some((region, "ECS task"));
+        }
+        let instance = ImdsRegionProvider::builder().configure(&provider).build();
+        Some((instance.region().await?.to_string(), "EC2 instance"))
+    }
+}
+
+impl Role {
+    async fn provider(&self, config: &SdkConfig) -> SharedCredentialsProvider {
+        let session = if self.session_name.is_empty() { "skep" } else { &self.session_name };
+        let mut role =
+            AssumeRoleProvider::builder(&self.arn).configure(config).session_name(session);
+        if !self.external_id.is_empty() {
+            role = role.external_id(&self.external_id);
+        }
+        if !self.sts_region.is_empty() {
+            role = role.region(Region::new(self.sts_region.clone()));
+        }
+        SharedCredentialsProvider::new(role.build().await)
+    }
+}
+
+/// What the agent of ECS says of the task that skep runs in.
+async fn region_of_task() -> Option<String> {
+    let url = std::env::var("ECS_CONTAINER_METADATA_URI_V4").ok()?;
+    let service = Service::parse(&url).ok()?;
+    let question = metadata::ask(&service, Method::GET, "/task", &[], AGENT);
+    let answer = tokio::time::timeout(AGENT, question).await.ok()?.ok()?;
+    let task: serde_json::Value = serde_json::from_slice(&answer.body).ok()?;
+    region_of_arn(task.get("TaskARN")?.as_str()?)
+}
+
+/// `arn:partition:service:region:account:resource`.
+fn region_of_arn(arn: &str) -> Option<String> {
+    let mut parts = arn.split(':');
+    let is_arn = parts.next() == Some("arn");
+    parts.nth(2).filter(|region| is_arn && !region.is_empty()).map(str::to_owned)
+}
+
+impl Found {
+    /// Credentials as they are now, and where they came from in words; the error says what to do.
+    pub async fn credentials(&self) -> Result<(Credentials, String), String> {
+        let provider = self.config.credentials_provider().ok_or(NO_CREDENTIALS)?;
+        let credentials = provider.provide_credentials().await.map_err(|error| {
+            let said = aws_smithy_types::error::display::DisplayErrorContext(&error).to_string();
+            match error {
+                aws_credential_types::provider::error::CredentialsError::CredentialsNotLoaded(
+                    _,
+                ) => NO_CREDENTIALS.to_owned(),
+                _ => format!("AWS credentials cannot be had: {said}"),
+            }
+        })?;
+        let source = source(&credentials);
+        Ok((credentials, source))
+    }
+
+    /// A signer of requests to `service` (`xray`, `logs`, ...).
+    pub fn signer(self, service: &str) -> Signer {
+        Signer { found: self, service: service.to_owned(), kept: Mutex::new(None) }
+    }
+}
+
+/// Where credentials came from; never what they are.
+fn source(credentials: &Credentials) -> String {
+    let features: &[Feature] =
+        credentials.get_property::<Vec<Feature>>().map(Vec::as_slice).unwrap_or_default();
+    let words = features.iter().filter_map(|feature| match feature {
+        Feature::CredentialsEnvVars => Some("environment"),
+        Feature::CredentialsProfile
+        | Feature::CredentialsProfileSourceProfile
+        | Feature::CredentialsProfileNamedProvider => Some("profile"),
+        Feature::CredentialsEnvVarsStsWebIdToken
+        | Feature::CredentialsProfileStsWebIdToken
+        | Feature::CredentialsStsAssumeRoleWebId => Some("web identity"),
+        Feature::CredentialsStsAssumeRole => Some("assumed role"),
+        Feature::CredentialsHttp => Some("role of the task or pod"),
+        Feature::CredentialsImds => Some("role of the instance"),
+        _ => None,
+    });
+    let mut words: Vec<&str> = words.collect();
+    words.dedup();
+    if words.is_empty() { "unknown".to_owned() } else { words.join(", ") }
+}
+
+/// Signs requests (Signature Version 4, in headers).
+#[derive(Debug)]
+pub struct Signer {
+    found: Found,
+    service: String,
+    /// Credentials, and when to ask for others.
+    kept: Mutex<Option<(Credentials, SystemTime)>>,
+}
+
+impl Signer {
+    /// What requests are signed with.
+    pub fn found(&self) -> &Found {
+        &self.found
+    }
+
+    async fn credentials(&self, now: SystemTime) -> Result<Credentials, String> {
+        let mut kept = self.kept.lock().await;
+        if let Some((credentials, until)) = &*kept
+            && now < *until
+        {
+            return Ok(credentials.clone());
+        }
+        let (credentials, _) = self.found.credentials().await?;
+        let end = credentials.expiry().map(|end| end.checked_sub(BEFORE_END).unwrap_or(end));
+        *kept = Some((credentials.clone(), end.unwrap_or(now + ASK_AGAIN)));
+        Ok(credentials)
+    }
+
+    /// Asks for new credentials at the next request: the service said that these have ended.
+    pub async fn forget(&self) {
+        *self.kept.lock().await = None;
+    }
+
+    /// Adds the headers of a signature over the method, the URL, `headers` and `body`. `Host` is
+    /// taken from the URL where it is not among the headers. `now` is the time that the service has.
+    pub async fn sign(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        headers: &mut HeaderMap,
+        body: &[u8],
+        now: SystemTime,
+    ) -> Result<(), String> {
+        let identity = self.credentials(now).await?.into();
+        let params = v4::SigningParams::builder()
+            .identity(&identity)
+            .region(&self.found.region)
+            .name(&self.service)
+            .time(now)
+            .settings(SigningSettings::default())
+            .build()
+            .map_err(|error| error.to_string())?;
+        let signed = [header::HOST, header::CONTENT_TYPE];
+        let texts = signed
+            .iter()
+            .filter_map(|name| Some((name.as_str(), headers.get(name)?.to_str().ok()?)));
+        let url = uri.to_string();
+        let request = SignableRequest::new(method.as_str(), url, texts, SignableBody::Bytes(body))
+            .map_err(|error| error.to_string())?;
+        let (instructions, _) =
+            sign(request, &params.into()).map_err(|error| error.to_string())?.into_parts();
+        let (added, _) = instructions.into_parts();
+        for one in added {
+            let name = HeaderName::from_static(one.name());
+            let value = HeaderValue::from_str(one.value()).map_err(|error| error.to_string())?;
+            headers.insert(name, value);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_region_of_a_task_stands_in_its_arn() {
+        let arn = "arn:aws-cn:ecs:cn-north-1:111122223333:task/default/158d1c8083dd49d6";
+        assert_eq!(region_of_arn(arn).as_deref(), Some("cn-north-1"));
+        for wrong in ["", "arn", "arn:aws:iam::111122223333:role/x", "urn:a:b:c:d"] {
+            assert_eq!(region_of_arn(wrong), None, "{wrong}");
+        }
+    }
+
+    /// `get-vanilla` of AWS's test suite for Signature Version 4, with the region and service there.
+    #[tokio::test]
+    async fn a_request_is_signed_as_the_suite_of_aws_says() {
+        let keys = Credentials::new(
+            "AKIDEXAMPLE",
+            "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
+            None,
+            None,
+            "test",
+        );
+        let config =
+            SdkConfig::builder().credentials_provider(SharedCredentialsProvider::new(keys)).build();
+        let found = Found { config, region: "us-east-1".to_owned(), region_source: "region" };
+        let signer = found.signer("service");
+        let mut headers = HeaderMap::new();
+        let uri = Uri::from_static("https://example.amazonaws.com/");
+        let now = SystemTime::UNIX_EPOCH + Duration::from_mins(24_015_636);
+        signer.sign(&Method::GET, &uri, &mut headers, b"", now).await.unwrap();
+        assert_eq!(headers["x-amz-date"], "20150830T123600Z");
+        assert_eq!(
+            headers["authorization"],
+            "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, \
+             SignedHeaders=host;x-amz-date, Signature=\
+             5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31"
+        );
+    }
+}
