@@ -6,6 +6,8 @@
 //! `Config` implements the `*Config` trait of its kind and stands as one [`Entry`] in the list of
 //! its folder's `mod.rs`.
 
+mod progress;
+
 use std::{
     any::Any,
     fmt,
@@ -28,6 +30,8 @@ use crate::{
     },
     telemetry::Telemetry,
 };
+
+pub use progress::Progress;
 
 /// A future on the heap: once per request or per connection, never per item.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -543,6 +547,8 @@ pub struct Request {
     pub body: Body,
     /// Context of the payload, where the exporter works by metadata.
     pub context: Option<Arc<Context>>,
+    /// Kept from one attempt to the next.
+    pub progress: Arc<Progress>,
 }
 
 /// Sends data out. The engine calls `encode` on a worker and `send` on tokio, with queue, retry,

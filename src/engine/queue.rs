@@ -24,7 +24,7 @@ use tokio::{
 };
 
 use crate::{
-    component::{BoxFuture, Delivery, ExportError, Exporter, Queue, Retry, Sizer},
+    component::{BoxFuture, Delivery, ExportError, Exporter, Progress, Queue, Retry, Sizer},
     net::seldom::Seldom,
     otlp::{
         Payload,
@@ -371,9 +371,10 @@ impl Sender {
         let mut retries = self.delivery.retry.as_ref().map(|r| Retries::new(r, now()));
         self.stats.sent_items.record(payload.items);
         self.stats.sent_bytes.record(payload.len() as u64);
+        let progress = Arc::default();
         loop {
             let begin = now();
-            let attempt = self.attempt(payload, &mut abandon).await;
+            let attempt = self.attempt(payload, &progress, &mut abandon).await;
             let millis = now().duration_since(begin).as_millis();
             self.stats.attempt_millis.record(u64::try_from(millis).unwrap_or(u64::MAX));
             let error = match attempt {
@@ -422,9 +423,10 @@ impl Sender {
     async fn attempt(
         &self,
         payload: &Payload,
+        progress: &Arc<Progress>,
         abandon: &mut watch::Receiver<bool>,
     ) -> Result<(), ExportError> {
-        let request = if self.exporter.encodes_inline() {
+        let mut request = if self.exporter.encodes_inline() {
             self.exporter.encode(payload)
         } else {
             let (exporter, copy) = (Arc::clone(&self.exporter), payload.clone());
@@ -434,6 +436,7 @@ impl Sender {
                 Err(ExportError { retry: Retry::Never, message })
             })
         }?;
+        request.progress = Arc::clone(progress);
         let timeout = self.delivery.timeout.unwrap_or(Duration::MAX);
         let answer = tokio::select! {
             answer = tokio::time::timeout(timeout, self.exporter.send(request)) => answer,

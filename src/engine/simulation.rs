@@ -86,6 +86,7 @@ impl Exporter for BackendExporter {
             items: payload.items,
             body: payload.body.clone(),
             context: None,
+            progress: Arc::default(),
         })
     }
 

@@ -9,8 +9,57 @@ use aws_smithy_types::error::{display::DisplayErrorContext, metadata::ProvideErr
 
 use crate::{
     component::{ExportError, Retry},
+    config::{Node, Problems},
     net::aws::{Access, Role},
 };
+
+/// Keys that all of them have.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Common<'c> {
+    pub(super) endpoint: &'c str,
+    pub(super) no_verify_ssl: bool,
+    pub(super) proxy_address: &'c str,
+    pub(super) request_timeout_seconds: u64,
+}
+
+impl Common<'_> {
+    /// Checks beyond types; `at` is the exporter's body.
+    pub(super) fn validate(self, at: &Node, problems: &mut Problems) {
+        if self.no_verify_ssl {
+            problems
+                .error(at.at("no_verify_ssl"), "certificates of AWS are always checked")
+                .help("remove it; for an own endpoint let SSL_CERT_FILE name its certificate");
+        }
+        if !self.proxy_address.is_empty() {
+            problems
+                .error(
+                    at.at("proxy_address"),
+                    "requests to AWS cannot go through a proxy of their own",
+                )
+                .help("remove it, and give the service a route or a VPC endpoint");
+        }
+        if self.request_timeout_seconds == 0 {
+            problems
+                .error(at.at("request_timeout_seconds"), "no request can be done in no time")
+                .help("write 30, or leave it out");
+        }
+        let is_url = self.endpoint.starts_with("http://") || self.endpoint.starts_with("https://");
+        if !self.endpoint.is_empty() && !is_url {
+            problems
+                .error(at.at("endpoint"), format!("`{}` is not a URL", self.endpoint))
+                .help("write `https://host`, or leave it out and set `region`");
+        }
+    }
+}
+
+/// Where an exporter sends, in words.
+pub(super) fn destination(service: &str, endpoint: &str, region: &str) -> String {
+    match (endpoint, region) {
+        ("", "") => service.to_owned(),
+        ("", region) => format!("{service} in {region}"),
+        (endpoint, _) => endpoint.to_owned(),
+    }
+}
 
 /// `role_arn` and `external_id` of an exporter.
 pub(super) fn role(arn: &str, external_id: &str) -> Option<Role> {
@@ -82,6 +131,11 @@ fn verdict(action: &str, status: Option<u16>, code: &str, said: &str) -> (Retry,
         ("InvalidSignatureException" | "SignatureDoesNotMatch" | "RequestExpired", _) => (
             Retry::Denied,
             "; the secret key is wrong, or the clock of this machine by more than 5 minutes".to_owned(),
+        ),
+        ("OperationAbortedException", _) => (again, String::new()),
+        ("LimitExceededException", _) => (
+            again,
+            "; a quota of the account is used up: raise it, or delete what is not needed".to_owned(),
         ),
         (code, status) if status == Some(429) || code.contains("Thrott") => (again, String::new()),
         (_, Some(408 | 500..)) => (again, String::new()),

@@ -27,8 +27,6 @@
 mod attributes;
 mod cause;
 mod http;
-mod ids;
-mod json;
 mod name;
 mod resource;
 mod segment;
@@ -56,8 +54,9 @@ use self::{
     settings::Settings,
 };
 use super::{
-    aws::{connect, explain, report, role},
+    aws::{Common, connect, destination, explain, report, role},
     delivery::{RetryOnFailure, SendingQueue, delivery},
+    ids, json,
 };
 use crate::{
     component::{
@@ -173,34 +172,17 @@ pub(super) const ENTRY: Entry<dyn ExporterConfig> = Entry {
 
 impl ExporterConfig for Config {
     fn validate(&self, at: &Node, problems: &mut Problems) {
-        if self.no_verify_ssl {
-            problems
-                .error(at.at("no_verify_ssl"), "certificates of AWS are always checked")
-                .help("remove it; for an own endpoint let SSL_CERT_FILE name its certificate");
-        }
-        if !self.proxy_address.is_empty() {
-            problems
-                .error(
-                    at.at("proxy_address"),
-                    "requests to AWS cannot go through a proxy of their own",
-                )
-                .help("remove it, and give the service a route or a VPC endpoint");
-        }
+        let common = Common {
+            endpoint: &self.endpoint,
+            no_verify_ssl: self.no_verify_ssl,
+            proxy_address: &self.proxy_address,
+            request_timeout_seconds: self.request_timeout_seconds,
+        };
+        common.validate(at, problems);
         if self.num_workers == 0 {
             problems
                 .error(at.at("num_workers"), "nothing can be sent with no worker")
                 .help("write 8, or leave it out");
-        }
-        if self.request_timeout_seconds == 0 {
-            problems
-                .error(at.at("request_timeout_seconds"), "no request can be done in no time")
-                .help("write 30, or leave it out");
-        }
-        let is_url = self.endpoint.starts_with("http://") || self.endpoint.starts_with("https://");
-        if !self.endpoint.is_empty() && !is_url {
-            problems
-                .error(at.at("endpoint"), format!("`{}` is not a URL", self.endpoint))
-                .help("write `https://host`, or leave it out and set `region`");
         }
         if self.telemetry.enabled {
             problems
@@ -216,11 +198,7 @@ impl ExporterConfig for Config {
     }
 
     fn destination(&self) -> String {
-        match (&*self.endpoint, &*self.region) {
-            ("", "") => "AWS X-Ray".to_owned(),
-            ("", region) => format!("AWS X-Ray in {region}"),
-            (endpoint, _) => endpoint.to_owned(),
-        }
+        destination("AWS X-Ray", &self.endpoint, &self.region)
     }
 
     fn build(&self, cx: &BuildContext) -> Result<Arc<dyn Exporter>, StartError> {
@@ -265,6 +243,7 @@ impl Exporter for XRay {
             items: payload.items,
             body,
             context: payload.context.clone(),
+            progress: Arc::default(),
         })
     }
 

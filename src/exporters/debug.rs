@@ -211,6 +211,7 @@ impl Exporter for Debug {
             items: payload.items,
             body: payload.body.clone(),
             context: None,
+            progress: Arc::default(),
         })
     }
 

@@ -303,6 +303,7 @@ impl Exporter for File {
             items: payload.items,
             body: Body::new(),
             context: None,
+            progress: Arc::default(),
         };
         if self.config.group_by.enabled {
             let attribute = &self.config.group_by.resource_attribute;

@@ -3,14 +3,22 @@
 #[cfg(feature = "aws")]
 mod aws;
 #[cfg(feature = "aws")]
+pub mod awscloudwatchlogs;
+#[cfg(feature = "aws")]
 pub mod awsxray;
 mod calendar;
+#[cfg(feature = "aws")]
+mod cloudwatch;
 pub mod connection;
 pub mod debug;
 pub mod delivery;
 mod endpoint;
 pub mod file;
 pub mod honeycomb;
+#[cfg(feature = "aws")]
+mod ids;
+#[cfg(feature = "aws")]
+mod json;
 pub mod nop;
 pub mod otlp_grpc;
 pub mod otlp_http;
@@ -20,6 +28,8 @@ use crate::component::{Entry, ExporterConfig};
 
 /// Every exporter type, by canonical name.
 pub const ALL: &[Entry<dyn ExporterConfig>] = &[
+    #[cfg(feature = "aws")]
+    awscloudwatchlogs::ENTRY,
     #[cfg(feature = "aws")]
     awsxray::ENTRY,
     debug::ENTRY,

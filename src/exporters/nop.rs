@@ -57,6 +57,7 @@ impl Exporter for Nop {
             items: payload.items,
             body: payload.body.clone(),
             context: None,
+            progress: Arc::default(),
         })
     }
 

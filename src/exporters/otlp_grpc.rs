@@ -261,7 +261,13 @@ impl Exporter for OtlpGrpc {
         let mut body = Body::with_capacity(message.len() + 1);
         body.push(prefix);
         body.extend(message);
-        Ok(Request { signal: payload.signal, items: payload.items, body, context: None })
+        Ok(Request {
+            signal: payload.signal,
+            items: payload.items,
+            body,
+            context: None,
+            progress: Arc::default(),
+        })
     }
 
     fn encodes_inline(&self) -> bool {

@@ -402,7 +402,13 @@ impl Exporter for OtlpHttp {
             let bytes = codec::deflate(self.compression, self.level, &body).map_err(fail)?;
             smallvec::smallvec![Bytes::from(bytes)]
         };
-        Ok(Request { signal: payload.signal, items: payload.items, body, context: None })
+        Ok(Request {
+            signal: payload.signal,
+            items: payload.items,
+            body,
+            context: None,
+            progress: Arc::default(),
+        })
     }
 
     fn encodes_inline(&self) -> bool {

@@ -53,7 +53,13 @@ const LOGS: &str = r#"{"resourceLogs":[{"resource":{"attributes":[{"key":"servic
 
 fn request(signal: Signal, document: &str) -> Request {
     let body = json::to_protobuf(signal, document.as_bytes(), json::DEPTH_LIMIT).unwrap();
-    Request { signal, items: 1, body: smallvec::smallvec![Bytes::from(body)], context: None }
+    Request {
+        signal,
+        items: 1,
+        body: smallvec::smallvec![Bytes::from(body)],
+        context: None,
+        progress: Arc::default(),
+    }
 }
 
 fn printed(verbosity: Verbosity, signal: Signal) -> String {

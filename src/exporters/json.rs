@@ -21,6 +21,11 @@ impl Json {
         Json { out: Vec::with_capacity(bytes), follows: false }
     }
 
+    /// Writes behind what `out` has.
+    pub(super) fn appending(out: Vec<u8>) -> Self {
+        Json { out, follows: false }
+    }
+
     fn separate(&mut self) {
         if self.follows {
             self.out.push(b',');
@@ -75,6 +80,28 @@ impl Json {
     pub(super) fn text_at(&mut self, key: &str, text: &[u8]) {
         self.own_key(key);
         self.text(text);
+    }
+
+    /// JSON as the value of a key.
+    pub(super) fn raw_at(&mut self, key: &str, json: &[u8]) {
+        self.own_key(key);
+        self.raw(json);
+    }
+
+    pub(super) fn value_at(&mut self, key: &str, value: Value<'_>) {
+        self.own_key(key);
+        self.value(value);
+    }
+
+    /// A text that the caller appends to `out`, in which nothing is to be escaped.
+    pub(super) fn begin_text_at(&mut self, key: &str) {
+        self.own_key(key);
+        self.separate();
+        self.out.push(b'"');
+    }
+
+    pub(super) fn end_text(&mut self) {
+        self.out.push(b'"');
     }
 
     pub(super) fn truth_at(&mut self, key: &str, truth: bool) {

@@ -1,0 +1,449 @@
+//! Sends log records to CloudWatch Logs (`PutLogEvents`).
+//!
+//! ```yaml
+//! awscloudwatchlogs:
+//!   log_group_name: /app/{ServiceName}         # attributes of the resource
+//!   log_stream_name: "{TaskId:-local}"
+//!   log_retention: 30                          # days; CloudWatch keeps events for ever by default
+//! ```
+//!
+//! Groups and streams are created when they are missing. The role or user of skep needs
+//! `logs:PutLogEvents`, and for those that are missing `logs:CreateLogStream`, `logs:CreateLogGroup`
+//! and `logs:PutRetentionPolicy`. Credentials and region are found as for every AWS program.
+//!
+//! A record is a JSON object: `body`, `severity_text`, `trace_id`, `attributes`, `resource` and what else it
+//! has; with `raw_log` it is the body alone. `xray_trace_id` is the trace id as X-Ray writes it: with it the
+//! console shows a trace's logs beside it. Names are filled in from the resource: `{ClusterName}`,
+//! `{ContainerInstanceId}`, `{FaasName}`, `{FaasVersion}`, `{InstanceId}`, `{NodeName}`, `{PodName}`,
+//! `{ServiceName}`, `{TaskDefinitionFamily}`, `{TaskId}`, any attribute as `{service.name}` or
+//! `{resource.env}`, and of the record `{attributes.tenant}`; `{ServiceName:-app}` has a default.
+//!
+//! Streams are written side by side, each in order: one request is sent at a time, made of all that has
+//! come in 200 ms (`sending_queue.batch`). A batch that was taken is not sent again when another
+//! is throttled. Events older than 14 days or more than 2 hours ahead are left out and counted.
+//!
+//! Differs from the Collector:
+//!
+//! - Batches have the 1 MiB of the service instead of a quarter of it, and events are cut at its limit, between
+//!   characters and within the body, so that they stay JSON. Throttling repeats a batch, not the request.
+//! - A record without a time has that of its observation. One bad event costs no other.
+//! - Streams are written first and created when they are missing, so a start needs no other permission.
+//! - `num_consumers` has no effect.
+
+mod record;
+
+#[cfg(test)]
+mod tests;
+
+use std::{borrow::Cow, collections::BTreeMap, collections::HashSet, sync::Arc, time::Duration};
+
+use aws_sdk_cloudwatchlogs::types::LogGroupClass as Class;
+use foldhash::fast::RandomState;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use self::record::Around;
+use super::{
+    aws::{Common, destination, report, role},
+    cloudwatch::{
+        batch::{CUT, Gather, LONGEST_MESSAGE, Target},
+        group::{NewGroup, check_retention, check_tags},
+        name::{Named, Of, Template},
+        put::Writer,
+    },
+    delivery::{RetryOnFailure, SendingQueue, delivery},
+};
+use crate::{
+    component::{
+        BoxFuture, BuildContext, Delivery, Entry, ExportError, Exporter, ExporterConfig,
+        QueueBatch, Request, Sent, Sizer, StartError,
+    },
+    config::{Interval, Node, Problems},
+    net::{aws::Access, seldom::Seldom},
+    otlp::{
+        Payload, Signal,
+        view::{self, KeyValue, LogRecord, Text, Value},
+    },
+};
+
+/// Requests are joined for so long where the configuration says nothing.
+const JOIN: Duration = Duration::from_millis(200);
+/// Or until there are so many records.
+const JOINED: u64 = 8192;
+/// Where events go that would make too many streams.
+const OVERFLOW: &str = "overflow";
+
+/// Sends to CloudWatch Logs.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Name of the log group, with places such as `{ServiceName}`.
+    pub log_group_name: String,
+    /// Name of the log stream, with places.
+    pub log_stream_name: String,
+    /// Days that a group made by skep keeps its events; 0: for ever.
+    pub log_retention: i64,
+    /// Tags of a group made by skep.
+    pub tags: BTreeMap<String, String>,
+    /// Class of a group made by skep: `STANDARD` or `INFREQUENT_ACCESS`, half the price for less
+    /// functions.
+    pub log_group_class: LogGroupClass,
+    /// The message is the body alone.
+    pub raw_log: bool,
+    /// Field with the trace id in the form of X-Ray; empty: none.
+    pub xray_trace_id_field: String,
+    /// Longest message in bytes, a mark at its end included; 262118 in regions of China.
+    pub max_event_size: usize,
+    /// Streams that are written in the life of the process; events of others go to the stream `overflow`.
+    pub max_streams: usize,
+    /// Region; else `AWS_REGION`, `AWS_DEFAULT_REGION`, the profile, the task, the instance.
+    pub region: String,
+    /// Base URL instead of the region's.
+    pub endpoint: String,
+    /// Role to assume for sending.
+    pub role_arn: String,
+    /// External id that the role asks for.
+    pub external_id: String,
+    /// Longest time for one request, in seconds.
+    pub request_timeout_seconds: u64,
+    /// How often a request is repeated at once, before `retry_on_failure` waits.
+    pub max_retries: u32,
+    /// Refused: certificates are always checked.
+    pub no_verify_ssl: bool,
+    /// Refused: set `HTTPS_PROXY` of the network, not of the exporter.
+    pub proxy_address: String,
+    /// Has no effect: the metadata of the instance is asked only where nothing else says the region.
+    pub local_mode: bool,
+    /// Longest time for one attempt with all of its requests.
+    pub timeout: Interval,
+    /// Queue in front of CloudWatch; one request at a time.
+    pub sending_queue: SendingQueue,
+    /// Sending again after a failure.
+    pub retry_on_failure: RetryOnFailure,
+}
+
+/// Class of a log group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+pub enum LogGroupClass {
+    /// That of the account.
+    #[default]
+    #[serde(rename = "")]
+    Default,
+    /// All functions.
+    #[serde(rename = "STANDARD")]
+    Standard,
+    /// No live tail, no metric filters.
+    #[serde(rename = "INFREQUENT_ACCESS")]
+    InfrequentAccess,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            log_group_name: String::new(),
+            log_stream_name: String::new(),
+            log_retention: 0,
+            tags: BTreeMap::new(),
+            log_group_class: LogGroupClass::default(),
+            raw_log: false,
+            xray_trace_id_field: "xray_trace_id".to_owned(),
+            max_event_size: LONGEST_MESSAGE,
+            max_streams: 1000,
+            region: String::new(),
+            endpoint: String::new(),
+            role_arn: String::new(),
+            external_id: String::new(),
+            request_timeout_seconds: 30,
+            max_retries: 2,
+            no_verify_ssl: false,
+            proxy_address: String::new(),
+            local_mode: false,
+            timeout: Interval(Duration::from_mins(2)),
+            sending_queue: SendingQueue::default(),
+            retry_on_failure: RetryOnFailure::default(),
+        }
+    }
+}
+
+pub(super) const ENTRY: Entry<dyn ExporterConfig> = Entry {
+    name: "awscloudwatchlogs",
+    aliases: &[],
+    signals: &[Signal::Logs],
+    source: include_str!("awscloudwatchlogs.rs"),
+    decode: |node, problems| {
+        crate::config::decode::<Config>(node, problems)
+            .map(|config| Box::new(config) as Box<dyn ExporterConfig>)
+    },
+    schema: |generator| generator.subschema_for::<Config>(),
+};
+
+impl ExporterConfig for Config {
+    fn validate(&self, at: &Node, problems: &mut Problems) {
+        let names = [
+            ("log_group_name", &self.log_group_name, Named::Group, "/app/{ServiceName}"),
+            ("log_stream_name", &self.log_stream_name, Named::Stream, "{TaskId:-local}"),
+        ];
+        for (key, name, named, example) in names {
+            if name.is_empty() {
+                problems
+                    .error(at, format!("'{key}' must be set"))
+                    .help(format!("add `{key}: \"{example}\"`"));
+            } else if let Err(message) = Template::parse(named, name) {
+                problems.error(at.at(key), message);
+            }
+        }
+        if let Err(remedy) = check_retention(self.log_retention) {
+            let message = format!("CloudWatch cannot keep events for {} days", self.log_retention);
+            problems.error(at.at("log_retention"), message).help(remedy);
+        }
+        if let Err(message) = check_tags(&self.tags) {
+            problems.error(at.at("tags"), message);
+        }
+        if !(CUT.len() + 1..=LONGEST_MESSAGE).contains(&self.max_event_size) {
+            problems
+                .error(at.at("max_event_size"), "no event can have this size")
+                .help(format!("write {LONGEST_MESSAGE} or less, or leave it out"));
+        }
+        if self.max_streams == 0 {
+            problems
+                .error(at.at("max_streams"), "nothing can be written to no stream")
+                .help("write 1000, or leave it out");
+        }
+        let is_name = |letter: char| letter.is_ascii_alphanumeric() || "._-@".contains(letter);
+        if !self.xray_trace_id_field.chars().all(is_name) {
+            problems
+                .error(at.at("xray_trace_id_field"), "this is not the name of a field")
+                .help("use letters, digits and `._-@`; write \"\" for no such field");
+        }
+        let common = Common {
+            endpoint: &self.endpoint,
+            no_verify_ssl: self.no_verify_ssl,
+            proxy_address: &self.proxy_address,
+            request_timeout_seconds: self.request_timeout_seconds,
+        };
+        common.validate(at, problems);
+        self.sending_queue.validate(at, problems);
+        self.retry_on_failure.validate(at, problems);
+    }
+
+    /// One request at a time, since streams are in order, and joined, since each is a call.
+    fn delivery(&self) -> Delivery {
+        let mut delivery = delivery(&self.sending_queue, &self.retry_on_failure, self.timeout);
+        if let Some(queue) = &mut delivery.queue {
+            queue.consumers = 1;
+            queue.batch.get_or_insert_with(|| QueueBatch {
+                flush_timeout: JOIN,
+                min_size: JOINED,
+                max_size: 0,
+                sizer: Sizer::Items,
+                metadata_keys: Vec::new(),
+            });
+        }
+        delivery
+    }
+
+    fn destination(&self) -> String {
+        destination("CloudWatch Logs", &self.endpoint, &self.region)
+    }
+
+    fn build(&self, cx: &BuildContext) -> Result<Arc<dyn Exporter>, StartError> {
+        let fail = |message| StartError { component: format!("exporter `{}`", cx.id), message };
+        let access = Access {
+            region: self.region.clone(),
+            endpoint: self.endpoint.clone(),
+            role: role(&self.role_arn, &self.external_id),
+            attempts: self.max_retries + 1,
+            timeout: Some(Duration::from_secs(self.request_timeout_seconds)),
+        };
+        let new_group = NewGroup {
+            retention: check_retention(self.log_retention).map_err(fail)?,
+            tags: self.tags.clone(),
+            class: match self.log_group_class {
+                LogGroupClass::Default => None,
+                LogGroupClass::Standard => Some(Class::Standard),
+                LogGroupClass::InfrequentAccess => Some(Class::InfrequentAccess),
+            },
+        };
+        let writer = Writer::new(cx.id.to_string(), access, new_group, self.raw_log);
+        let layout = Layout {
+            group: Template::parse(Named::Group, &self.log_group_name).map_err(fail)?,
+            stream: Template::parse(Named::Stream, &self.log_stream_name).map_err(fail)?,
+            is_raw: self.raw_log,
+            trace_field: self.xray_trace_id_field.clone(),
+            longest: self.max_event_size,
+            streams: Streams::new(self.max_streams),
+        };
+        Ok(Arc::new(CloudWatchLogs { layout, writer: Arc::new(writer) }))
+    }
+}
+
+/// Translates on a worker, writes on tokio.
+struct CloudWatchLogs {
+    layout: Layout,
+    writer: Arc<Writer>,
+}
+
+impl Exporter for CloudWatchLogs {
+    fn encode(&self, payload: &Payload) -> Result<Request, ExportError> {
+        Ok(Request {
+            signal: payload.signal,
+            items: payload.items,
+            body: self.layout.events(payload).pieces().collect(),
+            context: None,
+            progress: Arc::default(),
+        })
+    }
+
+    fn encodes_inline(&self) -> bool {
+        false
+    }
+
+    fn prepare(&self) -> BoxFuture<()> {
+        let writer = Arc::clone(&self.writer);
+        Box::pin(async move { report(writer.id(), writer.client().await) })
+    }
+
+    fn probe(&self) -> BoxFuture<Result<String, ExportError>> {
+        let writer = Arc::clone(&self.writer);
+        Box::pin(async move { writer.probe().await })
+    }
+
+    fn send(&self, request: Request) -> BoxFuture<Result<Sent, ExportError>> {
+        Box::pin(Arc::clone(&self.writer).send(request))
+    }
+}
+
+/// How records become events.
+struct Layout {
+    group: Template,
+    stream: Template,
+    is_raw: bool,
+    trace_field: String,
+    longest: usize,
+    streams: Streams,
+}
+
+impl Layout {
+    /// The events of a payload by stream.
+    fn events(&self, payload: &Payload) -> Gather {
+        let mut gather = Gather::default();
+        for entry in payload.body.iter().flat_map(|segment| view::logs(segment)) {
+            let resource: Vec<KeyValue<'_>> =
+                entry.resource.iter().flat_map(view::Resource::attributes).collect();
+            let asks_items = self.group.asks_items() || self.stream.asks_items();
+            let common = (!asks_items).then(|| self.target(&mut gather, &resource, None));
+            let mut around = if self.is_raw {
+                Around::default()
+            } else {
+                Around::of_resource(entry.resource.as_ref())
+            };
+            for scope in entry.scopes() {
+                if !self.is_raw {
+                    around.set_scope(scope.scope.as_ref());
+                }
+                for record in scope.log_records() {
+                    let own = if self.is_raw { record::own_names(&record) } else { None };
+                    let target = match (own, common) {
+                        (Some(names), _) => self.own_target(&mut gather, &resource, &record, names),
+                        (None, Some(common)) => common,
+                        (None, None) => self.target(&mut gather, &resource, Some(&record)),
+                    };
+                    self.push(&mut gather, target, &record, &around);
+                }
+            }
+        }
+        gather
+    }
+
+    fn push(&self, gather: &mut Gather, target: usize, record: &LogRecord<'_>, around: &Around) {
+        let nanos = match record.time_unix_nano {
+            0 => record.observed_time_unix_nano,
+            nanos => nanos,
+        };
+        gather.push(target, nanos, self.longest, |out| {
+            if self.is_raw {
+                record::write_body(record, out);
+            } else {
+                record::write(record, around, &self.trace_field, self.longest, out);
+            }
+        });
+    }
+
+    fn target(
+        &self,
+        gather: &mut Gather,
+        resource: &[KeyValue<'_>],
+        record: Option<&LogRecord<'_>>,
+    ) -> usize {
+        let value = |of: Of, key: &str| match of {
+            Of::Resource => find(resource.iter().copied(), key),
+            Of::Item => record.and_then(|record| find(record.attributes(), key)),
+        };
+        let (group, stream) = (self.group.fill(value), self.stream.fill(value));
+        gather.target(self.streams.admit(Target { group, stream }))
+    }
+
+    /// Where an event goes that names its group, and maybe its stream.
+    fn own_target(
+        &self,
+        gather: &mut Gather,
+        resource: &[KeyValue<'_>],
+        record: &LogRecord<'_>,
+        (group, stream): (String, Option<String>),
+    ) -> usize {
+        let value = |of: Of, key: &str| match of {
+            Of::Resource => find(resource.iter().copied(), key),
+            Of::Item => find(record.attributes(), key),
+        };
+        let stream = stream.unwrap_or_else(|| self.stream.fill(value));
+        let target =
+            Target { group: Named::Group.clean(&group), stream: Named::Stream.clean(&stream) };
+        gather.target(self.streams.admit(target))
+    }
+}
+
+/// The value of an attribute as text.
+fn find<'a>(mut attributes: impl Iterator<Item = KeyValue<'a>>, key: &str) -> Option<Cow<'a, str>> {
+    let found = attributes.find(|attribute| attribute.key.0 == key.as_bytes())?;
+    match found.value? {
+        Value::String(Text(text)) => Some(String::from_utf8_lossy(text)),
+        Value::Bool(truth) => Some(truth.to_string().into()),
+        Value::Int(number) => Some(number.to_string().into()),
+        Value::Double(number) => Some(number.to_string().into()),
+        _ => None,
+    }
+}
+
+/// The streams that were written to: each new one is a call of AWS and costs in the console, and a name made
+/// of an attribute with endless values would make endless many.
+struct Streams {
+    most: usize,
+    known: std::sync::Mutex<HashSet<Target, RandomState>>,
+    told: Seldom,
+}
+
+impl Streams {
+    fn new(most: usize) -> Self {
+        Streams { most, known: std::sync::Mutex::default(), told: Seldom::default() }
+    }
+
+    fn admit(&self, target: Target) -> Target {
+        let mut known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if known.contains(&target) {
+            return target;
+        }
+        if known.len() < self.most {
+            known.insert(target.clone());
+            return target;
+        }
+        if self.told.is_due() {
+            tracing::warn!(
+                stream = target.stream,
+                max_streams = self.most,
+                "too many log streams; events of new ones go to the stream `overflow`. Name streams after \
+                 something with fewer values, or raise `max_streams`"
+            );
+        }
+        Target { stream: OVERFLOW.to_owned(), ..target }
+    }
+}

@@ -1,0 +1,213 @@
+//! Records as events: the cases of the reference's 5.8, and what any record may be.
+
+use opentelemetry_proto::tonic::{
+    collector::logs::v1::ExportLogsServiceRequest,
+    common::v1::{AnyValue, InstrumentationScope, KeyValue, KeyValueList, any_value::Value as Any},
+    logs::v1::{LogRecord, ResourceLogs, ScopeLogs},
+    resource::v1::Resource,
+};
+use proptest::prelude::*;
+use prost::Message as _;
+use serde_json::{Value as Json, json};
+
+use super::{super::cloudwatch::batch::Batch, *};
+use crate::otlp::wild::{self, OneOfs};
+
+const TRACE: [u8; 16] = 0x68f0_a1b2_c3d4_e5f6_0718_293a_4b5c_6d7e_u128.to_be_bytes();
+
+fn text(text: &str) -> Option<AnyValue> {
+    Some(AnyValue { value: Some(Any::StringValue(text.to_owned())) })
+}
+
+fn attribute(key: &str, value: Any) -> KeyValue {
+    let value = Some(AnyValue { value: Some(value) });
+    KeyValue { key: key.to_owned(), value, ..KeyValue::default() }
+}
+
+fn named(key: &str, value: &str) -> KeyValue {
+    attribute(key, Any::StringValue(value.to_owned()))
+}
+
+fn request(resource: Vec<KeyValue>, log_records: Vec<LogRecord>) -> Payload {
+    let scope = InstrumentationScope { name: "app.views".to_owned(), ..Default::default() };
+    let scope_logs = vec![ScopeLogs { scope: Some(scope), log_records, ..ScopeLogs::default() }];
+    let resource = Some(Resource { attributes: resource, ..Resource::default() });
+    let entry = ResourceLogs { resource, scope_logs, ..ResourceLogs::default() };
+    payload(ExportLogsServiceRequest { resource_logs: vec![entry] }.encode_to_vec())
+}
+
+fn payload(body: Vec<u8>) -> Payload {
+    Payload::unaccounted(Signal::Logs, body.into(), 1)
+}
+
+fn layout(config: &Config) -> Layout {
+    Layout {
+        group: Template::parse(Named::Group, &config.log_group_name).unwrap(),
+        stream: Template::parse(Named::Stream, &config.log_stream_name).unwrap(),
+        is_raw: config.raw_log,
+        trace_field: config.xray_trace_id_field.clone(),
+        longest: config.max_event_size,
+        streams: Streams::new(config.max_streams),
+    }
+}
+
+fn config() -> Config {
+    Config {
+        log_group_name: "/app/{ServiceName}".to_owned(),
+        log_stream_name: "{attributes.tenant:-all}".to_owned(),
+        ..Config::default()
+    }
+}
+
+/// Group, stream, milliseconds and message of all events.
+fn events(config: &Config, payload: &Payload) -> Vec<(String, String, i64, String)> {
+    let pieces: Vec<_> = layout(config).events(payload).pieces().collect();
+    let mut all = Vec::new();
+    for piece in &pieces[1..] {
+        let batch = Batch::read(piece, 7).unwrap();
+        for (millis, message) in batch.events {
+            let message = String::from_utf8(message.to_vec()).unwrap();
+            all.push((batch.group.to_owned(), batch.stream.to_owned(), millis, message));
+        }
+    }
+    all
+}
+
+/// L07.
+#[test]
+fn a_record_has_the_layout_of_the_collector_and_the_trace_id_of_x_ray() {
+    let record = LogRecord {
+        time_unix_nano: 1_760_600_498_250_000_000,
+        severity_number: 17,
+        severity_text: "ERROR".to_owned(),
+        body: text("it \"broke\"\n"),
+        trace_id: TRACE.to_vec(),
+        span_id: vec![0xAB; 8],
+        attributes: vec![attribute("a", Any::IntValue(1))],
+        flags: 1,
+        ..LogRecord::default()
+    };
+    let payload = request(vec![named("service.name", "web")], vec![record]);
+    let [(group, stream, millis, message)] = &events(&config(), &payload)[..] else { panic!() };
+    assert_eq!((&**group, &**stream, *millis), ("/app/web", "all", 1_760_600_498_250));
+    let expected = json!({
+        "body": "it \"broke\"\n",
+        "severity_number": 17,
+        "severity_text": "ERROR",
+        "flags": 1,
+        "trace_id": "68f0a1b2c3d4e5f60718293a4b5c6d7e",
+        "xray_trace_id": "1-68f0a1b2-c3d4e5f60718293a4b5c6d7e",
+        "span_id": "abababababababab",
+        "attributes": {"a": 1},
+        "scope": {"name": "app.views"},
+        "resource": {"service.name": "web"},
+    });
+    assert_eq!(serde_json::from_str::<Json>(message).unwrap(), expected);
+    assert!(message.starts_with(r#"{"body":"it"#), "{message}");
+    let plain = Config { xray_trace_id_field: String::new(), ..config() };
+    let [(.., message)] = &events(&plain, &payload)[..] else { panic!() };
+    assert!(!message.contains("xray"), "{message}");
+}
+
+#[test]
+fn empty_parts_are_left_out_and_lists_and_maps_stay_what_they_are() {
+    let map = KeyValueList { values: vec![named("k", "v")] };
+    let body = Some(AnyValue { value: Some(Any::KvlistValue(map)) });
+    let record = LogRecord { observed_time_unix_nano: 5_000_000, body, ..LogRecord::default() };
+    let all = events(&config(), &request(Vec::new(), vec![record, LogRecord::default()]));
+    let messages: Vec<&str> = all.iter().map(|(.., message)| &**message).collect();
+    // The one without any time comes in a batch of its own.
+    assert_eq!(
+        messages,
+        [r#"{"scope":{"name":"app.views"}}"#, r#"{"body":{"k":"v"},"scope":{"name":"app.views"}}"#]
+    );
+    assert_eq!(all[0].0, "/app/undefined");
+    assert_eq!((all[0].2, all[1].2), (7, 5), "now, and when it was observed");
+}
+
+/// L15, and that the stream counts only with the group.
+#[test]
+fn a_raw_body_goes_where_it_says_itself() {
+    let config = Config { raw_log: true, ..config() };
+    let bodies = [
+        "plain \"text\"",
+        r#"{"_aws":{"LogGroupName":"g","LogStreamName":"s"},"m":1}"#,
+        r#"{"_aws":{"LogStreamName":"s"}}"#,
+        r#"{"log_group_name":"old","log_stream_name":"so"}"#,
+        r#"{"_aws":{"logGroupName":"a:b"}}"#,
+        r#"{"_aws": broken"#,
+        "",
+    ];
+    let record = |body: &&str| LogRecord { body: text(body), ..LogRecord::default() };
+    let all = events(&config, &request(Vec::new(), bodies.iter().map(record).collect()));
+    let mut targets: Vec<(&str, &str, &str)> =
+        all.iter().map(|(group, stream, _, message)| (&**group, &**stream, &**message)).collect();
+    targets.sort_by_key(|(.., message)| bodies.iter().position(|body| body == message));
+    assert_eq!(
+        targets,
+        [
+            ("/app/undefined", "all", bodies[0]),
+            ("g", "s", bodies[1]),
+            ("/app/undefined", "all", bodies[2]),
+            ("old", "so", bodies[3]),
+            ("a_b", "all", bodies[4]),
+            ("/app/undefined", "all", bodies[5]),
+        ]
+    );
+}
+
+#[test]
+fn streams_by_an_attribute_of_the_record_are_bounded() {
+    let record = |tenant: &str| LogRecord {
+        time_unix_nano: 1_000_000,
+        body: text(tenant),
+        attributes: vec![named("tenant", tenant)],
+        ..LogRecord::default()
+    };
+    let payload = request(Vec::new(), ["a", "b", "c", "a", "d"].map(record).to_vec());
+    let config = Config { max_streams: 2, raw_log: true, ..config() };
+    let all = events(&config, &payload);
+    let targets: Vec<(&str, &str)> =
+        all.iter().map(|(_, stream, _, message)| (&**stream, &**message)).collect();
+    assert_eq!(targets, [("a", "a"), ("a", "a"), ("b", "b"), ("overflow", "c"), ("overflow", "d")]);
+}
+
+#[test]
+fn a_body_that_is_too_long_is_cut_and_the_event_stays_json() {
+    let record = LogRecord {
+        body: text(&"\u{20ac}\n".repeat(400)),
+        severity_text: "WARN".to_owned(),
+        ..LogRecord::default()
+    };
+    let config = Config { max_event_size: 500, ..config() };
+    let all = events(&config, &request(Vec::new(), vec![record]));
+    let message = &all[0].3;
+    assert!((495..=500).contains(&message.len()), "{}", message.len());
+    let json: Json = serde_json::from_str(message).unwrap();
+    assert_eq!(json["severity_text"], "WARN");
+    assert!(json["body"].as_str().unwrap().ends_with(CUT), "{json}");
+}
+
+proptest! {
+    #[test]
+    fn any_record_is_one_event_within_its_size(
+        seed: u64, is_raw: bool, longest in 40..2000_usize
+    ) {
+        let config = Config { raw_log: is_raw, max_event_size: longest, ..config() };
+        let body = wild::request(Signal::Logs, seed, OneOfs::Mixed);
+        let decoded = ExportLogsServiceRequest::decode(&body[..]).unwrap();
+        let records = decoded.resource_logs.iter().flat_map(|entry| &entry.scope_logs);
+        let count: usize = records.map(|scope| scope.log_records.len()).sum();
+        let payload = payload(body.clone());
+        let pieces: Vec<_> = layout(&config).events(&payload).pieces().collect();
+        let left_out = super::super::cloudwatch::batch::left_out(&pieces[0]);
+        let all = events(&config, &payload);
+        prop_assert_eq!(all.len() as u64 + left_out, count as u64);
+        for (.., message) in all {
+            prop_assert!(message.len() <= longest, "{}", message.len());
+            if !is_raw && !message.ends_with(CUT) {
+                prop_assert!(serde_json::from_str::<Json>(&message).is_ok(), "{message}");
+            }
+        }
+    }
+}

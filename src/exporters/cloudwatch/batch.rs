@@ -1,0 +1,317 @@
+//! Events packed into requests by the limits of `PutLogEvents`: at most 10 000 events and 1 MiB with 26
+//! bytes more for each, in order of time, at most 24 hours from first to last.
+//!
+//! Each batch is one piece of a request: names and events one after the other, so that it can wait in a
+//! queue and be read back without a search.
+
+use std::collections::HashMap;
+
+use bytes::{BufMut as _, Bytes};
+use foldhash::fast::RandomState;
+
+/// What each event counts for besides its message.
+const OVERHEAD: usize = 26;
+/// Most bytes of a batch.
+const BATCH_BYTES: usize = 1 << 20;
+/// Most events of a batch.
+const BATCH_EVENTS: usize = 10_000;
+/// Most milliseconds from the first event of a batch to its last.
+const SPAN: i64 = 24 * 60 * 60 * 1000;
+/// Most bytes of a message that a batch can have.
+pub(in super::super) const LONGEST_MESSAGE: usize = BATCH_BYTES - OVERHEAD;
+/// What an event that was cut ends with.
+pub(in super::super) const CUT: &str = "[Truncated...]";
+
+/// In the place of the time of an event that has none: that of its request.
+const UNTIMED: i64 = i64::MIN;
+
+/// Where an event goes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(in super::super) struct Target {
+    pub(in super::super) group: String,
+    pub(in super::super) stream: String,
+}
+
+/// Events of a payload by where they go.
+#[derive(Debug, Default)]
+pub(in super::super) struct Gather {
+    targets: Vec<(Target, Events)>,
+    places: HashMap<Target, usize, RandomState>,
+    /// Events that have no message, and were left out.
+    empty: u64,
+}
+
+/// The events of one stream.
+#[derive(Debug, Default)]
+struct Events {
+    text: Vec<u8>,
+    all: Vec<Event>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Event {
+    millis: i64,
+    from: usize,
+    to: usize,
+}
+
+impl Event {
+    fn cost(&self) -> usize {
+        self.to - self.from + OVERHEAD
+    }
+}
+
+impl Gather {
+    /// The number of a stream, for [`Gather::push`].
+    pub(in super::super) fn target(&mut self, target: Target) -> usize {
+        if let Some(place) = self.places.get(&target) {
+            return *place;
+        }
+        let place = self.targets.len();
+        self.places.insert(target.clone(), place);
+        self.targets.push((target, Events::default()));
+        place
+    }
+
+    /// Adds the message that `write` appends; `nanos` since 1970 is its time, 0: it has none. A message
+    /// above `longest` bytes is cut on a character's boundary.
+    pub(in super::super) fn push(
+        &mut self,
+        target: usize,
+        nanos: u64,
+        longest: usize,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let Events { text, all } = &mut self.targets[target].1;
+        let from = text.len();
+        write(text);
+        if text.len() - from > longest {
+            cut(text, from, longest);
+        }
+        if text.len() == from {
+            self.empty += 1;
+            return;
+        }
+        let millis = (nanos / 1_000_000).cast_signed();
+        let millis = if nanos == 0 { UNTIMED } else { millis };
+        all.push(Event { millis, from, to: text.len() });
+    }
+
+    /// The pieces of a request: what was left out, then one for each batch.
+    pub(in super::super) fn pieces(mut self) -> impl Iterator<Item = Bytes> {
+        let note = Bytes::from(self.empty.to_string());
+        let batches = std::mem::take(&mut self.targets).into_iter().flat_map(|(target, events)| {
+            events.batches().into_iter().map(move |(text, all)| piece(&target, &text, &all))
+        });
+        std::iter::once(note).chain(batches)
+    }
+}
+
+/// The number of events that were left out, of the first piece.
+pub(in super::super) fn left_out(note: &[u8]) -> u64 {
+    std::str::from_utf8(note).ok().and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
+fn cut(text: &mut Vec<u8>, from: usize, longest: usize) {
+    let mut end = from + longest.saturating_sub(CUT.len());
+    // A byte in the middle of a character begins with the bits 10.
+    while end > from && text[end] & 0xC0 == 0x80 {
+        end -= 1;
+    }
+    text.truncate(end);
+    text.extend_from_slice(CUT.as_bytes());
+}
+
+impl Events {
+    /// Cuts them into batches, in order.
+    fn batches(mut self) -> Vec<(Bytes, Vec<Event>)> {
+        // Stable: what is of the same time stays as it came.
+        self.all.sort_by_key(|event| event.millis);
+        let text = Bytes::from(self.text);
+        let mut batches = Vec::new();
+        let mut batch: Vec<Event> = Vec::new();
+        let mut bytes = 0;
+        for event in self.all {
+            let is_within = batch.first().is_none_or(|first| {
+                batch.len() < BATCH_EVENTS
+                    && bytes + event.cost() <= BATCH_BYTES
+                    && (first.millis == UNTIMED) == (event.millis == UNTIMED)
+                    && event.millis.saturating_sub(first.millis) <= SPAN
+            });
+            if !is_within {
+                batches.push((text.clone(), std::mem::take(&mut batch)));
+                bytes = 0;
+            }
+            bytes += event.cost();
+            batch.push(event);
+        }
+        if !batch.is_empty() {
+            batches.push((text, batch));
+        }
+        batches
+    }
+}
+
+fn piece(target: &Target, text: &[u8], events: &[Event]) -> Bytes {
+    let names = target.group.len() + target.stream.len();
+    let bytes: usize = events.iter().map(Event::cost).sum();
+    let mut piece = Vec::with_capacity(names + bytes + 8);
+    put(&mut piece, target.group.as_bytes());
+    put(&mut piece, target.stream.as_bytes());
+    for event in events {
+        piece.put_i64(event.millis);
+        put(&mut piece, &text[event.from..event.to]);
+    }
+    piece.into()
+}
+
+fn put(piece: &mut Vec<u8>, text: &[u8]) {
+    // No message is longer than a batch.
+    piece.put_u32(u32::try_from(text.len()).unwrap_or(u32::MAX));
+    piece.extend_from_slice(text);
+}
+
+/// A piece that was read back.
+#[derive(Debug, PartialEq, Eq)]
+pub(in super::super) struct Batch<'p> {
+    pub(in super::super) group: &'p str,
+    pub(in super::super) stream: &'p str,
+    /// Milliseconds since 1970, and messages.
+    pub(in super::super) events: Vec<(i64, &'p [u8])>,
+}
+
+impl<'p> Batch<'p> {
+    /// Reads a piece; events without a time have that of `now`, in milliseconds.
+    pub(in super::super) fn read(mut piece: &'p [u8], now: i64) -> Option<Self> {
+        let group = std::str::from_utf8(take(&mut piece)?).ok()?;
+        let stream = std::str::from_utf8(take(&mut piece)?).ok()?;
+        let mut events = Vec::new();
+        while let Some((millis, rest)) = piece.split_first_chunk() {
+            piece = rest;
+            let millis = i64::from_be_bytes(*millis);
+            let millis = if millis == UNTIMED { now } else { millis };
+            events.push((millis, take(&mut piece)?));
+        }
+        Some(Batch { group, stream, events })
+    }
+}
+
+/// The names in a piece.
+pub(super) fn names(mut piece: &[u8]) -> Option<(&[u8], &[u8])> {
+    Some((take(&mut piece)?, take(&mut piece)?))
+}
+
+fn take<'p>(piece: &mut &'p [u8]) -> Option<&'p [u8]> {
+    let (len, rest) = piece.split_first_chunk()?;
+    let (text, rest) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*len)).ok()?)?;
+    *piece = rest;
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MILLI: u64 = 1_000_000;
+    const HOUR: u64 = 60 * 60 * 1000;
+
+    fn target(stream: &str) -> Target {
+        Target { group: "g".to_owned(), stream: stream.to_owned() }
+    }
+
+    fn gathered(events: &[(u64, &str)]) -> Vec<Bytes> {
+        let mut gather = Gather::default();
+        let place = gather.target(target("s"));
+        for (millis, text) in events {
+            let write = |out: &mut Vec<u8>| out.extend_from_slice(text.as_bytes());
+            gather.push(place, millis * MILLI, LONGEST_MESSAGE, write);
+        }
+        gather.pieces().collect()
+    }
+
+    fn sizes(pieces: &[Bytes]) -> Vec<usize> {
+        pieces[1..].iter().map(|piece| Batch::read(piece, 7).unwrap().events.len()).collect()
+    }
+
+    /// L01.
+    #[test]
+    fn a_batch_has_ten_thousand_events() {
+        assert_eq!(sizes(&gathered(&[(1, "x"); 10_001])), [10_000, 1]);
+    }
+
+    /// L03.
+    #[test]
+    fn a_batch_spans_a_day_to_the_millisecond() {
+        assert_eq!(sizes(&gathered(&[(1, "a"), (1 + 24 * HOUR, "b")])), [2]);
+        assert_eq!(sizes(&gathered(&[(1, "a"), (2 + 24 * HOUR, "b")])), [1, 1]);
+    }
+
+    #[test]
+    fn a_batch_is_full_to_the_byte() {
+        let half = "x".repeat(BATCH_BYTES / 2 - OVERHEAD);
+        assert_eq!(sizes(&gathered(&[(1, &half), (1, &half)])), [2]);
+        assert_eq!(sizes(&gathered(&[(1, &half), (1, &half), (1, "x")])), [2, 1]);
+    }
+
+    #[test]
+    fn a_message_is_cut_between_characters() {
+        let mut gather = Gather::default();
+        let place = gather.target(target("s"));
+        let text = "\u{20ac}".repeat(20);
+        gather.push(place, MILLI, 40, |out| out.extend_from_slice(text.as_bytes()));
+        let pieces: Vec<Bytes> = gather.pieces().collect();
+        let batch = Batch::read(&pieces[1], 7).unwrap();
+        let cut = std::str::from_utf8(batch.events[0].1).unwrap();
+        assert_eq!(cut, format!("{}{CUT}", "\u{20ac}".repeat(8)));
+    }
+
+    #[test]
+    fn events_without_a_time_have_a_batch_of_their_own_and_without_a_text_none() {
+        let pieces = gathered(&[(5, "b"), (0, "x"), (3, "a"), (4, "")]);
+        assert_eq!(left_out(&pieces[0]), 1);
+        let batches: Vec<Batch<'_>> =
+            pieces[1..].iter().map(|piece| Batch::read(piece, 7).unwrap()).collect();
+        assert_eq!(batches[0].events, [(7, &b"x"[..])]);
+        assert_eq!(batches[1].events, [(3, &b"a"[..]), (5, &b"b"[..])]);
+    }
+
+    proptest! {
+        #[test]
+        fn all_that_was_pushed_is_read_back_within_the_limits(
+            events in prop::collection::vec((0..200 * HOUR, "[a-z]{0,20}", 0..3_usize), 0..300)
+        ) {
+            let mut gather = Gather::default();
+            for (millis, text, stream) in &events {
+                let place = gather.target(target(&stream.to_string()));
+                let write = |out: &mut Vec<u8>| out.extend_from_slice(text.as_bytes());
+                gather.push(place, millis * MILLI, LONGEST_MESSAGE, write);
+            }
+            let pieces: Vec<Bytes> = gather.pieces().collect();
+            let mut back = Vec::new();
+            for piece in &pieces[1..] {
+                let batch = Batch::read(piece, 0).unwrap();
+                let times: Vec<i64> = batch.events.iter().map(|(millis, _)| *millis).collect();
+                prop_assert!(times.is_sorted());
+                prop_assert!(times[times.len() - 1] - times[0] <= SPAN);
+                for (millis, text) in batch.events {
+                    let text = String::from_utf8(text.to_vec()).unwrap();
+                    back.push((millis.unsigned_abs(), text, batch.stream.parse().unwrap()));
+                }
+            }
+            let mut sent: Vec<(u64, String, usize)> = events;
+            let empty = sent.iter().filter(|(_, text, _)| text.is_empty()).count() as u64;
+            sent.retain(|(_, text, _)| !text.is_empty());
+            prop_assert_eq!(left_out(&pieces[0]), empty);
+            back.sort();
+            sent.sort();
+            prop_assert_eq!(back, sent);
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
+            let _ = Batch::read(&bytes, 0);
+        }
+    }
+}
