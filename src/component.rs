@@ -563,6 +563,12 @@ pub trait Exporter: Send + Sync {
         true
     }
 
+    /// Whether a payload is encoded once, however many attempts it takes: what comes out of it depends on what
+    /// was encoded before.
+    fn encodes_once(&self) -> bool {
+        false
+    }
+
     /// Called once at the start, beside everything else: finds what it needs before the first request,
     /// and says in the log what it found.
     fn prepare(&self) -> BoxFuture<()> {

@@ -224,6 +224,8 @@ fn file(component: &Component, example: &str) -> String {
     let (mut receiver, mut exporter, mut processors) = ("nop/other", "nop/other", "");
     let mut second = String::new();
     let mut extension = "";
+    let first = component.signals.split(", ").next().unwrap();
+    let signal = if first.is_empty() { "traces" } else { first };
     match component.kind {
         Kind::Receiver => receiver = id,
         Kind::Processor => processors = id,
@@ -236,7 +238,7 @@ fn file(component: &Component, example: &str) -> String {
     }
     write!(
         text,
-        "service:\n  extensions: [{extension}]\n  pipelines:\n    traces: {{receivers: \
+        "service:\n  extensions: [{extension}]\n  pipelines:\n    {signal}: {{receivers: \
          [{receiver}], processors: [{processors}], exporters: [{exporter}]}}\n{second}"
     )
     .unwrap();

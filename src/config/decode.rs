@@ -448,13 +448,14 @@ impl<'a> Deserializer<'a> for Cursor<'a> {
     fn deserialize_enum<V: Visitor<'a>>(
         self,
         _name: &'static str,
-        _variants: &'static [&'static str],
+        variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Boxed> {
         match &self.node.value {
             Value::String(text) | Value::Substituted { text, .. } => {
-                let lower = text.to_lowercase();
-                visitor.visit_enum(IntoDeserializer::<Boxed>::into_deserializer(lower))
+                let known = variants.iter().find(|known| known.eq_ignore_ascii_case(text));
+                let name = known.map_or_else(|| text.to_lowercase(), |known| (*known).to_owned());
+                visitor.visit_enum(IntoDeserializer::<Boxed>::into_deserializer(name))
             }
             _ => Err(self.unexpected(&visitor)),
         }

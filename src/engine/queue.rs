@@ -24,7 +24,9 @@ use tokio::{
 };
 
 use crate::{
-    component::{BoxFuture, Delivery, ExportError, Exporter, Progress, Queue, Retry, Sizer},
+    component::{
+        BoxFuture, Delivery, ExportError, Exporter, Progress, Queue, Request, Retry, Sizer,
+    },
     net::seldom::Seldom,
     otlp::{
         Payload,
@@ -317,6 +319,14 @@ struct Sender {
     partial_success: Seldom,
 }
 
+/// What one attempt leaves to the next.
+#[derive(Default)]
+struct Kept {
+    progress: Arc<Progress>,
+    /// Where the exporter encodes once.
+    request: Option<Request>,
+}
+
 /// How the attempts on one payload ended.
 enum End {
     Done,
@@ -371,10 +381,10 @@ impl Sender {
         let mut retries = self.delivery.retry.as_ref().map(|r| Retries::new(r, now()));
         self.stats.sent_items.record(payload.items);
         self.stats.sent_bytes.record(payload.len() as u64);
-        let progress = Arc::default();
+        let mut kept = Kept::default();
         loop {
             let begin = now();
-            let attempt = self.attempt(payload, &progress, &mut abandon).await;
+            let attempt = self.attempt(payload, &mut kept, &mut abandon).await;
             let millis = now().duration_since(begin).as_millis();
             self.stats.attempt_millis.record(u64::try_from(millis).unwrap_or(u64::MAX));
             let error = match attempt {
@@ -423,10 +433,12 @@ impl Sender {
     async fn attempt(
         &self,
         payload: &Payload,
-        progress: &Arc<Progress>,
+        kept: &mut Kept,
         abandon: &mut watch::Receiver<bool>,
     ) -> Result<(), ExportError> {
-        let mut request = if self.exporter.encodes_inline() {
+        let mut request = if let Some(request) = kept.request.clone() {
+            Ok(request)
+        } else if self.exporter.encodes_inline() {
             self.exporter.encode(payload)
         } else {
             let (exporter, copy) = (Arc::clone(&self.exporter), payload.clone());
@@ -436,7 +448,10 @@ impl Sender {
                 Err(ExportError { retry: Retry::Never, message })
             })
         }?;
-        request.progress = Arc::clone(progress);
+        request.progress = Arc::clone(&kept.progress);
+        if self.exporter.encodes_once() {
+            kept.request = Some(request.clone());
+        }
         let timeout = self.delivery.timeout.unwrap_or(Duration::MAX);
         let answer = tokio::select! {
             answer = tokio::time::timeout(timeout, self.exporter.send(request)) => answer,

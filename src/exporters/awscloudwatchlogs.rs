@@ -35,10 +35,9 @@ mod record;
 #[cfg(test)]
 mod tests;
 
-use std::{borrow::Cow, collections::BTreeMap, collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use aws_sdk_cloudwatchlogs::types::LogGroupClass as Class;
-use foldhash::fast::RandomState;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +49,7 @@ use super::{
         group::{NewGroup, check_retention, check_tags},
         name::{Named, Of, Template},
         put::Writer,
+        streams::{Streams, find},
     },
     delivery::{RetryOnFailure, SendingQueue, delivery},
 };
@@ -59,10 +59,10 @@ use crate::{
         QueueBatch, Request, Sent, Sizer, StartError,
     },
     config::{Interval, Node, Problems},
-    net::{aws::Access, seldom::Seldom},
+    net::aws::Access,
     otlp::{
         Payload, Signal,
-        view::{self, KeyValue, LogRecord, Text, Value},
+        view::{self, KeyValue, LogRecord},
     },
 };
 
@@ -70,8 +70,6 @@ use crate::{
 const JOIN: Duration = Duration::from_millis(200);
 /// Or until there are so many records.
 const JOINED: u64 = 8192;
-/// Where events go that would make too many streams.
-const OVERFLOW: &str = "overflow";
 
 /// Sends to CloudWatch Logs.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -85,9 +83,8 @@ pub struct Config {
     pub log_retention: i64,
     /// Tags of a group made by skep.
     pub tags: BTreeMap<String, String>,
-    /// Class of a group made by skep: `STANDARD` or `INFREQUENT_ACCESS`, half the price for less
-    /// functions.
-    pub log_group_class: LogGroupClass,
+    /// Class of a group made by skep: `INFREQUENT_ACCESS` has half the price and less functions.
+    pub log_group_class: Option<LogGroupClass>,
     /// The message is the body alone.
     pub raw_log: bool,
     /// Field with the trace id in the form of X-Ray; empty: none.
@@ -123,17 +120,12 @@ pub struct Config {
 }
 
 /// Class of a log group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum LogGroupClass {
-    /// That of the account.
-    #[default]
-    #[serde(rename = "")]
-    Default,
     /// All functions.
-    #[serde(rename = "STANDARD")]
     Standard,
-    /// No live tail, no metric filters.
-    #[serde(rename = "INFREQUENT_ACCESS")]
+    /// No live tail, no metric filters, no metrics out of events.
     InfrequentAccess,
 }
 
@@ -144,7 +136,7 @@ impl Default for Config {
             log_stream_name: String::new(),
             log_retention: 0,
             tags: BTreeMap::new(),
-            log_group_class: LogGroupClass::default(),
+            log_group_class: None,
             raw_log: false,
             xray_trace_id_field: "xray_trace_id".to_owned(),
             max_event_size: LONGEST_MESSAGE,
@@ -258,11 +250,10 @@ impl ExporterConfig for Config {
         let new_group = NewGroup {
             retention: check_retention(self.log_retention).map_err(fail)?,
             tags: self.tags.clone(),
-            class: match self.log_group_class {
-                LogGroupClass::Default => None,
-                LogGroupClass::Standard => Some(Class::Standard),
-                LogGroupClass::InfrequentAccess => Some(Class::InfrequentAccess),
-            },
+            class: self.log_group_class.map(|class| match class {
+                LogGroupClass::Standard => Class::Standard,
+                LogGroupClass::InfrequentAccess => Class::InfrequentAccess,
+            }),
         };
         let writer = Writer::new(cx.id.to_string(), access, new_group, self.raw_log);
         let layout = Layout {
@@ -399,51 +390,5 @@ impl Layout {
         let target =
             Target { group: Named::Group.clean(&group), stream: Named::Stream.clean(&stream) };
         gather.target(self.streams.admit(target))
-    }
-}
-
-/// The value of an attribute as text.
-fn find<'a>(mut attributes: impl Iterator<Item = KeyValue<'a>>, key: &str) -> Option<Cow<'a, str>> {
-    let found = attributes.find(|attribute| attribute.key.0 == key.as_bytes())?;
-    match found.value? {
-        Value::String(Text(text)) => Some(String::from_utf8_lossy(text)),
-        Value::Bool(truth) => Some(truth.to_string().into()),
-        Value::Int(number) => Some(number.to_string().into()),
-        Value::Double(number) => Some(number.to_string().into()),
-        _ => None,
-    }
-}
-
-/// The streams that were written to: each new one is a call of AWS and costs in the console, and a name made
-/// of an attribute with endless values would make endless many.
-struct Streams {
-    most: usize,
-    known: std::sync::Mutex<HashSet<Target, RandomState>>,
-    told: Seldom,
-}
-
-impl Streams {
-    fn new(most: usize) -> Self {
-        Streams { most, known: std::sync::Mutex::default(), told: Seldom::default() }
-    }
-
-    fn admit(&self, target: Target) -> Target {
-        let mut known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if known.contains(&target) {
-            return target;
-        }
-        if known.len() < self.most {
-            known.insert(target.clone());
-            return target;
-        }
-        if self.told.is_due() {
-            tracing::warn!(
-                stream = target.stream,
-                max_streams = self.most,
-                "too many log streams; events of new ones go to the stream `overflow`. Name streams after \
-                 something with fewer values, or raise `max_streams`"
-            );
-        }
-        Target { stream: OVERFLOW.to_owned(), ..target }
     }
 }

@@ -10,3 +10,4 @@ pub(super) mod batch;
 pub(super) mod group;
 pub(super) mod name;
 pub(super) mod put;
+pub(super) mod streams;

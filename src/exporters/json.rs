@@ -136,6 +136,26 @@ impl Json {
         self.raw(itoa::Buffer::new().format(number).as_bytes());
     }
 
+    /// A number that is finite.
+    pub(super) fn double(&mut self, number: f64) {
+        self.separate();
+        json::write_double(number, &mut self.out);
+    }
+
+    pub(super) fn double_at(&mut self, key: &str, number: f64) {
+        self.own_key(key);
+        self.double(number);
+    }
+
+    pub(super) fn count(&mut self, number: u64) {
+        self.raw(itoa::Buffer::new().format(number).as_bytes());
+    }
+
+    pub(super) fn count_at(&mut self, key: &str, number: u64) {
+        self.own_key(key);
+        self.count(number);
+    }
+
     /// Nanoseconds since 1970 as seconds, exact.
     pub(super) fn seconds_at(&mut self, key: &str, nanos: u64) {
         self.own_key(key);
@@ -172,10 +192,7 @@ impl Json {
             Value::String(Text(text)) => self.text(text),
             Value::Bool(truth) => self.raw(if truth { b"true" } else { b"false" }),
             Value::Int(number) => self.int(number),
-            Value::Double(number) if number.is_finite() => {
-                self.separate();
-                json::write_double(number, &mut self.out);
-            }
+            Value::Double(number) if number.is_finite() => self.double(number),
             Value::Bytes(bytes) => {
                 use base64::Engine as _;
                 self.text(base64::engine::general_purpose::STANDARD.encode(bytes).as_bytes());

@@ -5,6 +5,8 @@ mod aws;
 #[cfg(feature = "aws")]
 pub mod awscloudwatchlogs;
 #[cfg(feature = "aws")]
+pub mod awsemf;
+#[cfg(feature = "aws")]
 pub mod awsxray;
 mod calendar;
 #[cfg(feature = "aws")]
@@ -30,6 +32,8 @@ use crate::component::{Entry, ExporterConfig};
 pub const ALL: &[Entry<dyn ExporterConfig>] = &[
     #[cfg(feature = "aws")]
     awscloudwatchlogs::ENTRY,
+    #[cfg(feature = "aws")]
+    awsemf::ENTRY,
     #[cfg(feature = "aws")]
     awsxray::ENTRY,
     debug::ENTRY,

@@ -93,10 +93,9 @@ fn boundary(text: &[u8], most: usize) -> usize {
     loop {
         let len = match &text[end..] {
             [b'\\', b'u', ..] => 6,
-            [b'\\', ..] => 2,
             [0xF0..=0xFF, ..] => 4,
             [0xE0..=0xEF, ..] => 3,
-            [0xC0..=0xDF, ..] => 2,
+            [b'\\' | 0xC0..=0xDF, ..] => 2,
             _ => 1,
         };
         if end + len > most {

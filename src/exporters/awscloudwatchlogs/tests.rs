@@ -15,8 +15,8 @@ use crate::otlp::wild::{self, OneOfs};
 
 const TRACE: [u8; 16] = 0x68f0_a1b2_c3d4_e5f6_0718_293a_4b5c_6d7e_u128.to_be_bytes();
 
-fn text(text: &str) -> Option<AnyValue> {
-    Some(AnyValue { value: Some(Any::StringValue(text.to_owned())) })
+fn text(text: &str) -> AnyValue {
+    AnyValue { value: Some(Any::StringValue(text.to_owned())) }
 }
 
 fn attribute(key: &str, value: Any) -> KeyValue {
@@ -80,7 +80,7 @@ fn a_record_has_the_layout_of_the_collector_and_the_trace_id_of_x_ray() {
         time_unix_nano: 1_760_600_498_250_000_000,
         severity_number: 17,
         severity_text: "ERROR".to_owned(),
-        body: text("it \"broke\"\n"),
+        body: Some(text("it \"broke\"\n")),
         trace_id: TRACE.to_vec(),
         span_id: vec![0xAB; 8],
         attributes: vec![attribute("a", Any::IntValue(1))],
@@ -138,7 +138,7 @@ fn a_raw_body_goes_where_it_says_itself() {
         r#"{"_aws": broken"#,
         "",
     ];
-    let record = |body: &&str| LogRecord { body: text(body), ..LogRecord::default() };
+    let record = |body: &&str| LogRecord { body: Some(text(body)), ..LogRecord::default() };
     let all = events(&config, &request(Vec::new(), bodies.iter().map(record).collect()));
     let mut targets: Vec<(&str, &str, &str)> =
         all.iter().map(|(group, stream, _, message)| (&**group, &**stream, &**message)).collect();
@@ -160,7 +160,7 @@ fn a_raw_body_goes_where_it_says_itself() {
 fn streams_by_an_attribute_of_the_record_are_bounded() {
     let record = |tenant: &str| LogRecord {
         time_unix_nano: 1_000_000,
-        body: text(tenant),
+        body: Some(text(tenant)),
         attributes: vec![named("tenant", tenant)],
         ..LogRecord::default()
     };
@@ -175,7 +175,7 @@ fn streams_by_an_attribute_of_the_record_are_bounded() {
 #[test]
 fn a_body_that_is_too_long_is_cut_and_the_event_stays_json() {
     let record = LogRecord {
-        body: text(&"\u{20ac}\n".repeat(400)),
+        body: Some(text(&"\u{20ac}\n".repeat(400))),
         severity_text: "WARN".to_owned(),
         ..LogRecord::default()
     };
@@ -198,7 +198,7 @@ proptest! {
         let decoded = ExportLogsServiceRequest::decode(&body[..]).unwrap();
         let records = decoded.resource_logs.iter().flat_map(|entry| &entry.scope_logs);
         let count: usize = records.map(|scope| scope.log_records.len()).sum();
-        let payload = payload(body.clone());
+        let payload = payload(body);
         let pieces: Vec<_> = layout(&config).events(&payload).pieces().collect();
         let left_out = super::super::cloudwatch::batch::left_out(&pieces[0]);
         let all = events(&config, &payload);

@@ -37,8 +37,8 @@ pub(in super::super) struct Target {
 pub(in super::super) struct Gather {
     targets: Vec<(Target, Events)>,
     places: HashMap<Target, usize, RandomState>,
-    /// Events that have no message, and were left out.
-    empty: u64,
+    /// Items that became no event.
+    left_out: u64,
 }
 
 /// The events of one stream.
@@ -89,7 +89,7 @@ impl Gather {
             cut(text, from, longest);
         }
         if text.len() == from {
-            self.empty += 1;
+            self.left_out += 1;
             return;
         }
         let millis = (nanos / 1_000_000).cast_signed();
@@ -97,9 +97,14 @@ impl Gather {
         all.push(Event { millis, from, to: text.len() });
     }
 
+    /// Counts items that become no event.
+    pub(in super::super) fn leave_out(&mut self, items: u64) {
+        self.left_out += items;
+    }
+
     /// The pieces of a request: what was left out, then one for each batch.
     pub(in super::super) fn pieces(mut self) -> impl Iterator<Item = Bytes> {
-        let note = Bytes::from(self.empty.to_string());
+        let note = Bytes::from(self.left_out.to_string());
         let batches = std::mem::take(&mut self.targets).into_iter().flat_map(|(target, events)| {
             events.batches().into_iter().map(move |(text, all)| piece(&target, &text, &all))
         });
@@ -107,7 +112,7 @@ impl Gather {
     }
 }
 
-/// The number of events that were left out, of the first piece.
+/// The number of items that became no event, of the first piece.
 pub(in super::super) fn left_out(note: &[u8]) -> u64 {
     std::str::from_utf8(note).ok().and_then(|text| text.parse().ok()).unwrap_or_default()
 }
@@ -238,7 +243,7 @@ mod tests {
     /// L01.
     #[test]
     fn a_batch_has_ten_thousand_events() {
-        assert_eq!(sizes(&gathered(&[(1, "x"); 10_001])), [10_000, 1]);
+        assert_eq!(sizes(&gathered(&vec![(1, "x"); 10_001])), [10_000, 1]);
     }
 
     /// L03.

@@ -162,17 +162,15 @@ fn place(inside: &str) -> Result<Part, String> {
         return Ok(Part::Place { of, keys: vec![key.to_owned()], default });
     }
     let known = KEYS.iter().find(|(name, _)| name.eq_ignore_ascii_case(key));
-    Err(match known {
-        Some((name, _)) => format!("there is no `{{{key}}}`; it is written `{{{name}}}`"),
-        None => {
-            let names: Vec<&str> = KEYS.iter().map(|(name, _)| *name).collect();
-            format!(
-                "there is no `{{{key}}}`; write one of {}, or an attribute as `{{resource.{key}}}` or \
-                 `{{attributes.{key}}}`",
-                names.join(", ")
-            )
-        }
-    })
+    if let Some((name, _)) = known {
+        return Err(format!("there is no `{{{key}}}`; it is written `{{{name}}}`"));
+    }
+    let names: Vec<&str> = KEYS.iter().map(|(name, _)| *name).collect();
+    Err(format!(
+        "there is no `{{{key}}}`; write one of {}, or an attribute as `{{resource.{key}}}` or \
+         `{{attributes.{key}}}`",
+        names.join(", ")
+    ))
 }
 
 #[cfg(test)]

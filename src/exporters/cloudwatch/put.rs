@@ -104,7 +104,7 @@ impl Writer {
             request.body.iter().enumerate().filter(|(at, _)| !progress.is_done(*at))
         {
             if place == 0 {
-                progress.finish(0, rejected(left_out(piece), "no message"));
+                progress.finish(0, rejected(left_out(piece), "they have nothing that can be sent"));
                 continue;
             }
             // Batches of one stream stand side by side.

@@ -1,0 +1,540 @@
+//! Sends metrics to CloudWatch as log events in the embedded metric format, of which CloudWatch makes
+//! metrics.
+//!
+//! ```yaml
+//! awsemf:
+//!   namespace: Shop
+//!   log_group_name: /metrics/{ServiceName}
+//!   log_retention: 7                            # the metrics themselves are kept for 15 months
+//!   metric_declarations:                        # each set of dimensions is billed as a metric
+//!     - dimensions: [[http.route], []]
+//!       metric_name_selectors: ["^http\\.server\\."]
+//! ```
+//!
+//! The role or user of skep needs what `awscloudwatchlogs` needs; names are written as there, and what a
+//! resource has not is looked for among the labels. Points of the same time and labels stand in one
+//! document. Labels are dimensions; the name of the scope is the dimension `OTelLib`.
+//!
+//! Counters and histograms that count since the start of a process are sent as what was added to them. The
+//! first point of a series is left out, since nobody knows since when it counts; a series that is
+//! not heard of for five minutes begins anew. An exponential histogram is sent as the middles of its
+//! buckets, any other distribution as count, sum, least and greatest. Units become those of CloudWatch.
+//!
+//! Differs from the Collector:
+//!
+//! - `dimension_rollup_option` is `NoDimensionRollup`: each further set of dimensions costs money.
+//! - Histograms that count since the start are sent as what was added too, and sums that go up and down as
+//!   they stand. Least and greatest come from the buckets where a sender does not say them.
+//! - More than 100 metrics of the same labels are several documents; a set has up to 30 dimensions; a label
+//!   that is empty or too long is no dimension. Otherwise CloudWatch would keep the document and make no metric.
+//! - A unit that CloudWatch has not is left out.
+
+mod declare;
+mod delta;
+mod document;
+mod point;
+mod translate;
+mod unit;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    io::Write as _,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use regex::Regex;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use self::{
+    declare::{DIMENSIONS, Declaration, LabelMatcher as Matcher, Rollup},
+    delta::Totals,
+    document::Form,
+    translate::Translation,
+};
+use super::{
+    aws::{Common, destination, report, role},
+    cloudwatch::{
+        batch::Batch,
+        group::{NewGroup, check_retention, check_tags},
+        name::{Named, Template},
+        put::Writer,
+        streams::Streams,
+    },
+    delivery::{RetryOnFailure, SendingQueue, delivery},
+};
+use crate::{
+    component::{
+        BoxFuture, BuildContext, Delivery, Entry, ExportError, Exporter, ExporterConfig, Request,
+        Retry, Sent, StartError,
+    },
+    config::{Interval, Node, Problems},
+    net::aws::Access,
+    otlp::{Payload, Signal},
+};
+
+/// Sends metrics as documents of the embedded metric format.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "keys of the Collector")]
+pub struct Config {
+    /// Namespace of the metrics; else `service.namespace`/`service.name`, or one of them, or `default`.
+    pub namespace: String,
+    /// Name of the log group, with places such as `{ServiceName}`; else `/metrics/` and the namespace.
+    pub log_group_name: String,
+    /// Name of the log stream, with places; else `otel-stream-` and an id of this process.
+    pub log_stream_name: String,
+    /// Days that a group made by skep keeps its events; 0: for ever.
+    pub log_retention: i64,
+    /// Tags of a group made by skep.
+    pub tags: BTreeMap<String, String>,
+    /// Sets of dimensions beside that of all labels, or beside the declared ones.
+    pub dimension_rollup_option: RollupOption,
+    /// Attributes of the resource are labels too.
+    pub resource_to_telemetry_conversion: ResourceConversion,
+    /// Which metrics are made, with which dimensions; none: all, with all labels.
+    pub metric_declarations: Vec<MetricDeclaration>,
+    /// Units of metrics that have none, or the wrong one.
+    pub metric_descriptors: Vec<MetricDescriptor>,
+    /// Version of the format: `1` or `0`.
+    pub version: String,
+    /// Where documents go: `cloudwatch`, or `stdout` as lines, for what reads those (AWS Lambda).
+    pub output_destination: Output,
+    /// Summaries as sum, count and quantiles instead of one statistic set.
+    pub detailed_metrics: bool,
+    /// Sends the first point of a series that counts since its start.
+    pub retain_initial_value_of_delta_metric: bool,
+    /// Labels whose values are JSON, and stand so in the document.
+    pub parse_json_encoded_attr_values: Vec<String>,
+    /// Has no effect: there is no receiver of Container Insights.
+    pub eks_fargate_container_insights_enabled: bool,
+    /// Streams that are written in the life of the process; events of others go to the stream `overflow`.
+    pub max_streams: usize,
+    /// Region; else `AWS_REGION`, `AWS_DEFAULT_REGION`, the profile, the task, the instance.
+    pub region: String,
+    /// Base URL instead of the region's.
+    pub endpoint: String,
+    /// Role to assume for sending.
+    pub role_arn: String,
+    /// External id that the role asks for.
+    pub external_id: String,
+    /// Longest time for one request, in seconds.
+    pub request_timeout_seconds: u64,
+    /// How often a request is repeated at once, before `retry_on_failure` waits.
+    pub max_retries: u32,
+    /// Refused: certificates are always checked.
+    pub no_verify_ssl: bool,
+    /// Refused: set `HTTPS_PROXY` of the network, not of the exporter.
+    pub proxy_address: String,
+    /// Has no effect: the metadata of the instance is asked only where nothing else says the region.
+    pub local_mode: bool,
+    /// Longest time for one attempt with all of its requests.
+    pub timeout: Interval,
+    /// Queue in front of CloudWatch; one request at a time.
+    pub sending_queue: SendingQueue,
+    /// Sending again after a failure.
+    pub retry_on_failure: RetryOnFailure,
+}
+
+/// `dimension_rollup_option`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+pub enum RollupOption {
+    /// None.
+    #[default]
+    NoDimensionRollup,
+    /// One set for each label.
+    SingleDimensionRollupOnly,
+    /// One for each label, and one without labels.
+    ZeroAndSingleDimensionRollup,
+}
+
+/// `output_destination`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Output {
+    /// `PutLogEvents`.
+    #[default]
+    CloudWatch,
+    /// A line for each document.
+    Stdout,
+}
+
+/// `resource_to_telemetry_conversion`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ResourceConversion {
+    /// Whether attributes of the resource are labels.
+    pub enabled: bool,
+}
+
+/// One of `metric_declarations`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct MetricDeclaration {
+    /// Sets of labels that become dimensions; a set counts where the point has all of its labels.
+    pub dimensions: Vec<Vec<String>>,
+    /// Regular expressions, one of which the name matches.
+    pub metric_name_selectors: Vec<String>,
+    /// One of which the labels match; none: any labels.
+    pub label_matchers: Vec<LabelMatcher>,
+}
+
+/// One of `label_matchers`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LabelMatcher {
+    /// Labels whose values are joined.
+    pub label_names: Vec<String>,
+    /// What stands between them.
+    pub separator: String,
+    /// What the joined values match.
+    pub regex: String,
+}
+
+impl Default for LabelMatcher {
+    fn default() -> Self {
+        LabelMatcher { label_names: Vec::new(), separator: ";".to_owned(), regex: String::new() }
+    }
+}
+
+/// One of `metric_descriptors`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct MetricDescriptor {
+    /// The metric.
+    pub metric_name: String,
+    /// A unit of CloudWatch.
+    pub unit: String,
+    /// Also where the metric has a unit.
+    pub overwrite: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            namespace: String::new(),
+            log_group_name: String::new(),
+            log_stream_name: String::new(),
+            log_retention: 0,
+            tags: BTreeMap::new(),
+            dimension_rollup_option: RollupOption::default(),
+            resource_to_telemetry_conversion: ResourceConversion::default(),
+            metric_declarations: Vec::new(),
+            metric_descriptors: Vec::new(),
+            version: "1".to_owned(),
+            output_destination: Output::default(),
+            detailed_metrics: false,
+            retain_initial_value_of_delta_metric: false,
+            parse_json_encoded_attr_values: Vec::new(),
+            eks_fargate_container_insights_enabled: false,
+            max_streams: 1000,
+            region: String::new(),
+            endpoint: String::new(),
+            role_arn: String::new(),
+            external_id: String::new(),
+            request_timeout_seconds: 30,
+            max_retries: 2,
+            no_verify_ssl: false,
+            proxy_address: String::new(),
+            local_mode: false,
+            timeout: Interval(Duration::from_mins(2)),
+            sending_queue: SendingQueue::default(),
+            retry_on_failure: RetryOnFailure::default(),
+        }
+    }
+}
+
+pub(super) const ENTRY: Entry<dyn ExporterConfig> = Entry {
+    name: "awsemf",
+    aliases: &[],
+    signals: &[Signal::Metrics],
+    source: include_str!("awsemf.rs"),
+    decode: |node, problems| {
+        crate::config::decode::<Config>(node, problems)
+            .map(|config| Box::new(config) as Box<dyn ExporterConfig>)
+    },
+    schema: |generator| generator.subschema_for::<Config>(),
+};
+
+impl Config {
+    fn validate_names(&self, at: &Node, problems: &mut Problems) {
+        let names = [
+            ("log_group_name", &self.log_group_name, Named::Group),
+            ("log_stream_name", &self.log_stream_name, Named::Stream),
+        ];
+        for (key, name, named) in names {
+            if let Err(message) = Template::parse(named, name) {
+                problems.error(at.at(key), message);
+            }
+        }
+        let takes = |letter: char| letter.is_ascii_alphanumeric() || ".-_/#: ".contains(letter);
+        let is_namespace = self.namespace.len() <= 255
+            && self.namespace.chars().all(takes)
+            && !self.namespace.starts_with([':', ' '])
+            && !self.namespace.starts_with("AWS/");
+        if !is_namespace {
+            problems.error(at.at("namespace"), "CloudWatch takes no such namespace").help(
+                "use at most 255 letters, digits and `.-_/#: `; `AWS/` and `:` cannot be first",
+            );
+        }
+        if let Err(remedy) = check_retention(self.log_retention) {
+            let message = format!("CloudWatch cannot keep events for {} days", self.log_retention);
+            problems.error(at.at("log_retention"), message).help(remedy);
+        }
+        if let Err(message) = check_tags(&self.tags) {
+            problems.error(at.at("tags"), message);
+        }
+        if self.max_streams == 0 {
+            problems
+                .error(at.at("max_streams"), "nothing can be written to no stream")
+                .help("write 1000, or leave it out");
+        }
+    }
+
+    fn validate_metrics(&self, at: &Node, problems: &mut Problems) {
+        for (i, one) in self.metric_declarations.iter().enumerate() {
+            let at = at.at(&format!("metric_declarations::{i}"));
+            if one.metric_name_selectors.is_empty() {
+                problems
+                    .error(at, "no metric is chosen")
+                    .help("add `metric_name_selectors: [\".*\"]` for all of them");
+            }
+            for (set, names) in one.dimensions.iter().enumerate() {
+                if names.len() > DIMENSIONS {
+                    let at = at.at(&format!("dimensions::{set}"));
+                    problems
+                        .error(at, format!("a metric has at most {DIMENSIONS} dimensions"))
+                        .help("leave out those that nobody asks for");
+                }
+            }
+            let names = one.metric_name_selectors.iter().enumerate();
+            let names = names.map(|(i, text)| (format!("metric_name_selectors::{i}"), text));
+            let labels = one.label_matchers.iter().enumerate();
+            let labels = labels.map(|(i, one)| (format!("label_matchers::{i}::regex"), &one.regex));
+            for (key, text) in names.chain(labels) {
+                if let Err(error) = Regex::new(text) {
+                    let what = error.to_string();
+                    let last = what.lines().last().unwrap_or_default().to_owned();
+                    problems
+                        .error(at.at(&key), format!("`{text}` is no regular expression: {last}"));
+                }
+            }
+            for (i, matcher) in one.label_matchers.iter().enumerate() {
+                if matcher.label_names.is_empty() || matcher.regex.is_empty() {
+                    problems
+                        .error(at.at(&format!("label_matchers::{i}")), "nothing is matched")
+                        .help("give both `label_names` and `regex`");
+                }
+            }
+        }
+        for (i, one) in self.metric_descriptors.iter().enumerate() {
+            let at = at.at(&format!("metric_descriptors::{i}"));
+            if one.metric_name.is_empty() {
+                problems.error(at, "'metric_name' must be set").help("name the metric");
+            }
+            if unit::known(&one.unit).is_none() {
+                problems
+                    .error(at.at("unit"), format!("CloudWatch has no unit `{}`", one.unit))
+                    .help(format!("write one of {}", unit::all()));
+            }
+        }
+    }
+
+    fn translation(&self) -> Result<Translation, String> {
+        let regex = |text: &String| Regex::new(text).map_err(|error| error.to_string());
+        let matcher = |one: &LabelMatcher| {
+            Ok(Matcher {
+                names: one.label_names.clone(),
+                separator: one.separator.clone(),
+                regex: regex(&one.regex)?,
+            })
+        };
+        let declaration = |one: &MetricDeclaration| {
+            Ok(Declaration {
+                dimensions: one.dimensions.clone(),
+                names: one
+                    .metric_name_selectors
+                    .iter()
+                    .map(regex)
+                    .collect::<Result<_, String>>()?,
+                labels: one.label_matchers.iter().map(matcher).collect::<Result<_, String>>()?,
+            })
+        };
+        let stream = if self.log_stream_name.is_empty() {
+            format!("otel-stream-{:016x}", fastrand::u64(..))
+        } else {
+            self.log_stream_name.clone()
+        };
+        let group = (!self.log_group_name.is_empty())
+            .then(|| Template::parse(Named::Group, &self.log_group_name));
+        let unit = |one: &MetricDescriptor| {
+            Some((one.metric_name.clone(), (unit::known(&one.unit)?, one.overwrite)))
+        };
+        let declarations = self.metric_declarations.iter().map(declaration);
+        Ok(Translation {
+            namespace: self.namespace.clone(),
+            group: group.transpose()?,
+            stream: Template::parse(Named::Stream, &stream)?,
+            with_resource: self.resource_to_telemetry_conversion.enabled,
+            is_detailed: self.detailed_metrics,
+            keeps_first: self.retain_initial_value_of_delta_metric,
+            units: self.metric_descriptors.iter().filter_map(unit).collect(),
+            form: Form {
+                is_version_0: self.version == "0",
+                rollup: match self.dimension_rollup_option {
+                    RollupOption::NoDimensionRollup => Rollup::None,
+                    RollupOption::SingleDimensionRollupOnly => Rollup::Single,
+                    RollupOption::ZeroAndSingleDimensionRollup => Rollup::ZeroAndSingle,
+                },
+                declarations: declarations.collect::<Result<_, String>>()?,
+                parsed: self.parse_json_encoded_attr_values.iter().cloned().collect(),
+            },
+            streams: Streams::new(self.max_streams),
+        })
+    }
+}
+
+impl ExporterConfig for Config {
+    fn validate(&self, at: &Node, problems: &mut Problems) {
+        self.validate_names(at, problems);
+        self.validate_metrics(at, problems);
+        if !matches!(&*self.version, "0" | "1") {
+            problems
+                .error(at.at("version"), format!("there is no version `{}`", self.version))
+                .help("write \"1\", or leave it out");
+        }
+        if self.eks_fargate_container_insights_enabled {
+            problems
+                .warning(
+                    at.at("eks_fargate_container_insights_enabled"),
+                    "there is no receiver of Container Insights",
+                )
+                .help("remove it");
+        }
+        let common = Common {
+            endpoint: &self.endpoint,
+            no_verify_ssl: self.no_verify_ssl,
+            proxy_address: &self.proxy_address,
+            request_timeout_seconds: self.request_timeout_seconds,
+        };
+        common.validate(at, problems);
+        self.sending_queue.validate(at, problems);
+        self.retry_on_failure.validate(at, problems);
+    }
+
+    /// One request at a time: what was added follows from the request before.
+    fn delivery(&self) -> Delivery {
+        let mut delivery = delivery(&self.sending_queue, &self.retry_on_failure, self.timeout);
+        if let Some(queue) = &mut delivery.queue {
+            queue.consumers = 1;
+        }
+        delivery
+    }
+
+    fn destination(&self) -> String {
+        match self.output_destination {
+            Output::CloudWatch => destination("CloudWatch metrics", &self.endpoint, &self.region),
+            Output::Stdout => "standard output".to_owned(),
+        }
+    }
+
+    fn build(&self, cx: &BuildContext) -> Result<Arc<dyn Exporter>, StartError> {
+        let fail = |message| StartError { component: format!("exporter `{}`", cx.id), message };
+        let access = Access {
+            region: self.region.clone(),
+            endpoint: self.endpoint.clone(),
+            role: role(&self.role_arn, &self.external_id),
+            attempts: self.max_retries + 1,
+            timeout: Some(Duration::from_secs(self.request_timeout_seconds)),
+        };
+        let new_group = NewGroup {
+            retention: check_retention(self.log_retention).map_err(fail)?,
+            tags: self.tags.clone(),
+            // The other class makes no metrics out of events.
+            class: None,
+        };
+        Ok(Arc::new(Emf {
+            translation: self.translation().map_err(fail)?,
+            totals: Mutex::default(),
+            output: self.output_destination,
+            writer: Arc::new(Writer::new(cx.id.to_string(), access, new_group, true)),
+        }))
+    }
+}
+
+/// Translates on a worker, writes on tokio.
+struct Emf {
+    translation: Translation,
+    /// Of one payload after the other, see [`ExporterConfig::delivery`]; the lock is never waited for.
+    totals: Mutex<Totals>,
+    output: Output,
+    writer: Arc<Writer>,
+}
+
+impl Exporter for Emf {
+    fn encode(&self, payload: &Payload) -> Result<Request, ExportError> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Request {
+            signal: payload.signal,
+            items: payload.items,
+            body: self.translation.events(payload, &mut totals, now).pieces().collect(),
+            context: None,
+            progress: Arc::default(),
+        })
+    }
+
+    fn encodes_inline(&self) -> bool {
+        false
+    }
+
+    /// A second time nothing would have been added.
+    fn encodes_once(&self) -> bool {
+        true
+    }
+
+    fn prepare(&self) -> BoxFuture<()> {
+        if self.output == Output::Stdout {
+            return Box::pin(std::future::ready(()));
+        }
+        let writer = Arc::clone(&self.writer);
+        Box::pin(async move { report(writer.id(), writer.client().await) })
+    }
+
+    fn probe(&self) -> BoxFuture<Result<String, ExportError>> {
+        if self.output == Output::Stdout {
+            return Box::pin(std::future::ready(Ok("written to standard output".to_owned())));
+        }
+        let writer = Arc::clone(&self.writer);
+        Box::pin(async move { writer.probe().await })
+    }
+
+    fn send(&self, request: Request) -> BoxFuture<Result<Sent, ExportError>> {
+        match self.output {
+            Output::CloudWatch => Box::pin(Arc::clone(&self.writer).send(request)),
+            Output::Stdout => Box::pin(std::future::ready(print(&request))),
+        }
+    }
+}
+
+/// A line for each document.
+fn print(request: &Request) -> Result<Sent, ExportError> {
+    let mut out = std::io::stdout().lock();
+    for piece in request.body.iter().skip(1) {
+        let Some(batch) = Batch::read(piece, 0) else { continue };
+        for (_, document) in batch.events {
+            out.write_all(&[document, b"\n"].concat()).map_err(|error| ExportError {
+                retry: Retry::After(None),
+                message: format!("standard output cannot be written: {error}"),
+            })?;
+        }
+    }
+    let rejected = request.body.first().map_or(0, |note| super::cloudwatch::batch::left_out(note));
+    let message = (rejected > 0).then(|| format!("{rejected} points have no finite value"));
+    Ok(Sent { rejected, message })
+}

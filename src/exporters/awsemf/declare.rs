@@ -1,0 +1,165 @@
+//! Which sets of dimensions a metric is declared with: each set is a metric of its own in CloudWatch, and
+//! is billed as one.
+
+use std::collections::BTreeSet;
+
+use regex::Regex;
+
+/// Most dimensions of a set (CloudWatch).
+pub(super) const DIMENSIONS: usize = 30;
+/// The dimension with the name of the scope.
+pub(super) const SCOPE: &str = "OTelLib";
+
+/// Sets beside that of all labels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rollup {
+    None,
+    /// One for each label.
+    Single,
+    /// The same, and one without labels.
+    ZeroAndSingle,
+}
+
+/// One of `metric_declarations`, read.
+#[derive(Debug, Clone)]
+pub(super) struct Declaration {
+    pub(super) dimensions: Vec<Vec<String>>,
+    pub(super) names: Vec<Regex>,
+    pub(super) labels: Vec<LabelMatcher>,
+}
+
+/// One of `label_matchers`, read.
+#[derive(Debug, Clone)]
+pub(super) struct LabelMatcher {
+    pub(super) names: Vec<String>,
+    pub(super) separator: String,
+    pub(super) regex: Regex,
+}
+
+/// Labels of a group of points, sorted by name.
+pub(super) type Labels = [(String, String)];
+
+fn value<'l>(labels: &'l Labels, name: &str) -> Option<&'l str> {
+    labels.iter().find(|(own, _)| own == name).map(|(_, value)| &**value)
+}
+
+impl LabelMatcher {
+    fn matches(&self, labels: &Labels) -> bool {
+        let values = self.names.iter().map(|name| value(labels, name).unwrap_or_default());
+        self.regex.is_match(&values.collect::<Vec<_>>().join(&self.separator))
+    }
+}
+
+impl Declaration {
+    fn matches(&self, name: &str, labels: &Labels) -> bool {
+        self.names.iter().any(|regex| regex.is_match(name))
+            && (self.labels.is_empty() || self.labels.iter().any(|one| one.matches(labels)))
+    }
+}
+
+/// Sets of dimensions, each sorted.
+pub(super) type Sets = BTreeSet<Vec<String>>;
+
+/// The sets that a metric is declared with; none: it is in the log, and is no metric.
+pub(super) fn sets(
+    name: &str,
+    labels: &Labels,
+    declarations: &[Declaration],
+    rollup: Rollup,
+) -> Sets {
+    let mut sets = Sets::new();
+    if declarations.is_empty() {
+        // Those that can be dimensions, by name where there are too many.
+        let all = labels.iter().filter(|(name, value)| is_dimension(name, value));
+        sets.insert(all.map(|(name, _)| name.clone()).take(DIMENSIONS).collect());
+    }
+    for declaration in declarations.iter().filter(|one| one.matches(name, labels)) {
+        for set in &declaration.dimensions {
+            let has_all = set
+                .iter()
+                .all(|name| value(labels, name).is_some_and(|value| is_dimension(name, value)));
+            if has_all {
+                let set: BTreeSet<&String> = set.iter().collect();
+                sets.insert(set.into_iter().cloned().collect());
+            }
+        }
+    }
+    if sets.is_empty() || rollup == Rollup::None {
+        return sets;
+    }
+    let scope: Vec<String> =
+        labels.iter().map(|(name, _)| name).filter(|name| *name == SCOPE).cloned().collect();
+    let others = labels.iter().filter(|(name, value)| name != SCOPE && is_dimension(name, value));
+    for (name, _) in others {
+        let mut set = scope.clone();
+        set.push(name.clone());
+        set.sort();
+        sets.insert(set);
+    }
+    if rollup == Rollup::ZeroAndSingle {
+        sets.insert(scope);
+    }
+    sets
+}
+
+/// Whether CloudWatch takes it: a name of 250 and a value of 1 to 1024 characters. It takes no metric of a
+/// document with one that is not.
+fn is_dimension(name: &str, value: &str) -> bool {
+    (1..=250).contains(&name.chars().count())
+        && !name.starts_with(':')
+        && (1..=1024).contains(&value.chars().count())
+        && !value.trim().is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(all: &[(&str, &str)]) -> Vec<(String, String)> {
+        all.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn shown(sets: &Sets) -> Vec<String> {
+        sets.iter().map(|set| set.join(",")).collect()
+    }
+
+    /// M01 and M03.
+    #[test]
+    fn labels_are_one_set_and_with_a_rollup_more() {
+        let own = labels(&[("OTelLib", "lib"), ("a", "1"), ("b", "2")]);
+        let all = |rollup| shown(&sets("m", &own, &[], rollup));
+        assert_eq!(all(Rollup::None), ["OTelLib,a,b"]);
+        assert_eq!(
+            all(Rollup::ZeroAndSingle),
+            ["OTelLib", "OTelLib,a", "OTelLib,a,b", "OTelLib,b"]
+        );
+        assert_eq!(all(Rollup::Single), ["OTelLib,a", "OTelLib,a,b", "OTelLib,b"]);
+        let bare = labels(&[("a", "1"), ("b", " ")]);
+        assert_eq!(shown(&sets("m", &bare, &[], Rollup::ZeroAndSingle)), ["", "a"]);
+        let many: Vec<(String, String)> =
+            (0..40).map(|n| (format!("l{n:02}"), "v".to_owned())).collect();
+        assert_eq!(sets("m", &many, &[], Rollup::None).first().unwrap().len(), DIMENSIONS);
+    }
+
+    #[test]
+    fn declarations_choose_metrics_and_sets() {
+        let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let twelve: Vec<String> = (0..12).map(|n| format!("l{n:02}")).collect();
+        let declaration = Declaration {
+            dimensions: vec![set(&["b", "a"]), set(&["missing"]), twelve.clone()],
+            names: vec![Regex::new("^http_").unwrap()],
+            labels: vec![LabelMatcher {
+                names: set(&["a", "b"]),
+                separator: ";".to_owned(),
+                regex: Regex::new("^1;2$").unwrap(),
+            }],
+        };
+        let mut own = labels(&[("a", "1"), ("b", "2")]);
+        own.extend(twelve.iter().map(|name| (name.clone(), "v".to_owned())));
+        let declared = sets("http_time", &own, std::slice::from_ref(&declaration), Rollup::None);
+        assert_eq!(shown(&declared), ["a,b".to_owned(), twelve.join(",")]);
+        assert!(sets("cpu", &own, std::slice::from_ref(&declaration), Rollup::None).is_empty());
+        own[0].1 = "other".to_owned();
+        assert!(sets("http_time", &own, &[declaration], Rollup::ZeroAndSingle).is_empty());
+    }
+}

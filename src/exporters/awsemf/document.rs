@@ -1,0 +1,177 @@
+//! Documents in the embedded metric format: points of the same time and labels side by side, at most a
+//! hundred metrics in each, since CloudWatch makes no metric of a document with more.
+//! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    super::json::Json,
+    declare::{Declaration, Rollup, Sets, sets},
+    point::Worth,
+};
+
+/// Most metrics of a document.
+const METRICS: usize = 100;
+
+/// A value with its name.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Metric {
+    pub(super) name: String,
+    pub(super) unit: Option<&'static str>,
+    /// 1: by the second; else by the minute.
+    pub(super) is_high_resolution: bool,
+    pub(super) worth: Worth,
+}
+
+/// Points of the same time and labels.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) namespace: String,
+    /// Milliseconds since 1970.
+    pub(super) millis: u64,
+    /// Sorted by name, each once.
+    pub(super) labels: Vec<(String, String)>,
+    pub(super) metrics: Vec<Metric>,
+}
+
+/// What of the configuration matters to documents.
+#[derive(Debug)]
+pub(super) struct Form {
+    pub(super) is_version_0: bool,
+    pub(super) rollup: Rollup,
+    pub(super) declarations: Vec<Declaration>,
+    /// Labels whose values are JSON.
+    pub(super) parsed: BTreeSet<String>,
+}
+
+impl Group {
+    /// The documents, each as JSON without line breaks.
+    pub(super) fn documents(&self, form: &Form) -> Vec<Vec<u8>> {
+        let mut all = Vec::new();
+        let mut part: Vec<&Metric> = Vec::new();
+        for metric in &self.metrics {
+            let has_name = part.iter().any(|other| other.name == metric.name);
+            if part.len() == METRICS || has_name {
+                all.push(self.document(&part, form));
+                part.clear();
+            }
+            part.push(metric);
+        }
+        if !part.is_empty() {
+            all.push(self.document(&part, form));
+        }
+        all
+    }
+
+    fn document(&self, metrics: &[&Metric], form: &Form) -> Vec<u8> {
+        let mut json = Json::with_capacity(512);
+        json.begin();
+        if form.is_version_0 {
+            json.text_at("Version", b"0");
+            json.text_at("Timestamp", self.millis.to_string().as_bytes());
+            self.write_directives(&mut json, metrics, form);
+        } else {
+            json.text_at("Version", b"1");
+            json.begin_at("_aws");
+            json.int_at("Timestamp", self.millis.cast_signed());
+            self.write_directives(&mut json, metrics, form);
+            json.end();
+        }
+        for (name, value) in &self.labels {
+            // A metric of the same name is what CloudWatch is to find there.
+            if metrics.iter().any(|metric| metric.name == *name) {
+                continue;
+            }
+            json.key(name.as_bytes());
+            let tree = form.parsed.contains(name).then(|| serde_json::from_str(value));
+            match tree {
+                Some(Ok::<serde_json::Value, _>(tree)) => json.raw(tree.to_string().as_bytes()),
+                _ => json.text(value.as_bytes()),
+            }
+        }
+        for metric in metrics {
+            json.key(metric.name.as_bytes());
+            write_worth(&mut json, &metric.worth);
+        }
+        json.end();
+        json.out
+    }
+
+    fn write_directives(&self, json: &mut Json, metrics: &[&Metric], form: &Form) {
+        // Metrics that are declared alike stand in one directive.
+        let mut directives: BTreeMap<Sets, Vec<&Metric>> = BTreeMap::new();
+        for metric in metrics {
+            let sets = sets(&metric.name, &self.labels, &form.declarations, form.rollup);
+            if !sets.is_empty() {
+                directives.entry(sets).or_default().push(metric);
+            }
+        }
+        json.key(b"CloudWatchMetrics");
+        json.begin_list();
+        for (sets, metrics) in directives {
+            json.begin();
+            json.text_at("Namespace", self.namespace.as_bytes());
+            json.key(b"Dimensions");
+            json.begin_list();
+            for set in sets {
+                json.begin_list();
+                for name in set {
+                    json.text(name.as_bytes());
+                }
+                json.end_list();
+            }
+            json.end_list();
+            json.key(b"Metrics");
+            json.begin_list();
+            for metric in metrics {
+                json.begin();
+                json.text_at("Name", metric.name.as_bytes());
+                if let Some(unit) = metric.unit {
+                    json.text_at("Unit", unit.as_bytes());
+                }
+                if metric.is_high_resolution {
+                    json.int_at("StorageResolution", 1);
+                }
+                json.end();
+            }
+            json.end_list();
+            json.end();
+        }
+        json.end_list();
+    }
+}
+
+fn write_worth(json: &mut Json, worth: &Worth) {
+    let statistics = |json: &mut Json, min: f64, max: f64, count: u64, sum: f64| {
+        json.double_at("Max", max);
+        json.double_at("Min", min);
+        json.count_at("Count", count);
+        json.double_at("Sum", sum);
+    };
+    match worth {
+        Worth::Int(number) => json.int(*number),
+        Worth::Double(number) => json.double(*number),
+        Worth::Statistics { min, max, count, sum } => {
+            json.begin();
+            statistics(json, *min, *max, *count, *sum);
+            json.end();
+        }
+        Worth::Values { min, max, count, sum, values } => {
+            json.begin();
+            json.key(b"Values");
+            json.begin_list();
+            for (value, _) in values {
+                json.double(*value);
+            }
+            json.end_list();
+            json.key(b"Counts");
+            json.begin_list();
+            for (_, count) in values {
+                json.count(*count);
+            }
+            json.end_list();
+            statistics(json, *min, *max, *count, *sum);
+            json.end();
+        }
+    }
+}

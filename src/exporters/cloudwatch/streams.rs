@@ -1,0 +1,68 @@
+//! Which streams there are, and the attributes that name them.
+
+use std::{
+    borrow::Cow,
+    collections::HashSet,
+    sync::{Mutex, PoisonError},
+};
+
+use foldhash::fast::RandomState;
+
+use super::batch::Target;
+use crate::{
+    net::seldom::Seldom,
+    otlp::view::{KeyValue, Text, Value},
+};
+
+/// Where events go that would make too many streams.
+const OVERFLOW: &str = "overflow";
+
+/// The value of an attribute as text.
+pub(in super::super) fn find<'a>(
+    mut attributes: impl Iterator<Item = KeyValue<'a>>,
+    key: &str,
+) -> Option<Cow<'a, str>> {
+    let found = attributes.find(|attribute| attribute.key.0 == key.as_bytes())?;
+    match found.value? {
+        Value::String(Text(text)) => Some(String::from_utf8_lossy(text)),
+        Value::Bool(truth) => Some(truth.to_string().into()),
+        Value::Int(number) => Some(number.to_string().into()),
+        Value::Double(number) => Some(number.to_string().into()),
+        _ => None,
+    }
+}
+
+/// The streams that were written to: each new one is a call of AWS and costs in the console, and a name made
+/// of an attribute with endless values would make endless many.
+#[derive(Debug)]
+pub(in super::super) struct Streams {
+    most: usize,
+    known: Mutex<HashSet<Target, RandomState>>,
+    told: Seldom,
+}
+
+impl Streams {
+    pub(in super::super) fn new(most: usize) -> Self {
+        Streams { most, known: Mutex::default(), told: Seldom::default() }
+    }
+
+    pub(in super::super) fn admit(&self, target: Target) -> Target {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.contains(&target) {
+            return target;
+        }
+        if known.len() < self.most {
+            known.insert(target.clone());
+            return target;
+        }
+        if self.told.is_due() {
+            tracing::warn!(
+                stream = target.stream,
+                max_streams = self.most,
+                "too many log streams; events of new ones go to the stream `overflow`. Name streams after \
+                 something with fewer values, or raise `max_streams`"
+            );
+        }
+        Target { stream: OVERFLOW.to_owned(), ..target }
+    }
+}
