@@ -6,6 +6,9 @@
 //! `Config` implements the `*Config` trait of its kind and stands as one [`Entry`] in the list of
 //! its folder's `mod.rs`.
 
+mod auth;
+mod extension;
+
 use std::{
     any::Any,
     fmt,
@@ -28,6 +31,11 @@ use crate::{
     },
     telemetry::Telemetry,
 };
+
+pub use auth::{
+    Asked, Auth, AuthUse, Authenticator, ClientAuth, Outgoing, Protocol, Refusal, Unusable,
+};
+pub use extension::{Extension, ExtensionConfig, Passive};
 
 /// A future on the heap: once per request or per connection, never per item.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -125,6 +133,8 @@ pub struct BuildContext {
     pub in_container: bool,
     /// Counters of the whole process.
     pub telemetry: Arc<Telemetry>,
+    /// What the exporter's `auth` names.
+    pub auth: Option<Arc<dyn ClientAuth>>,
 }
 
 /// A component that cannot be built or started: says what and the remedy.
@@ -453,6 +463,11 @@ pub trait ExporterConfig: fmt::Debug + Send + Sync {
     /// See [`ProcessorConfig::validate`].
     fn validate(&self, _at: &Node, _problems: &mut Problems) {}
 
+    /// The authenticator that it asks for, and what it is to authenticate.
+    fn auth(&self) -> Option<AuthUse> {
+        None
+    }
+
     /// Queue, retry and timeout, which the engine puts around the exporter.
     fn delivery(&self) -> Delivery;
 
@@ -608,26 +623,6 @@ pub struct ExportError {
     pub retry: Retry,
     /// One sentence with the cause and the remedy, the backend's words included; no secrets.
     pub message: String,
-}
-
-// ---- extensions ----------------------------------------------------------------------------
-
-/// Configuration of an extension.
-pub trait ExtensionConfig: fmt::Debug + Send + Sync {
-    /// See [`ProcessorConfig::validate`].
-    fn validate(&self, _at: &Node, _problems: &mut Problems) {}
-
-    /// Builds the instance. Opens nothing.
-    fn build(&self, cx: &BuildContext) -> Result<Box<dyn Extension>, StartError>;
-}
-
-/// Serves the process: health checks, pages, profiles.
-pub trait Extension: Send {
-    /// Opens the sockets (in a tokio context).
-    fn bind(&mut self) -> Result<Vec<Listening>, StartError>;
-
-    /// Serves until `stop` is raised; extensions stop after the exporters.
-    fn run(self: Box<Self>, stop: Stop) -> BoxFuture<()>;
 }
 
 /// An address that a listener may have by default: all interfaces in a container, else loopback.
