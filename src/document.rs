@@ -260,13 +260,7 @@ fn validate(root: &Node, document: &Document, problems: &mut Problems) {
         ($components:expr, $kind:expr) => {
             for component in $components.values() {
                 if let Some(at) = body(root, $kind, &component.id) {
-                    let prefix = &*at.path;
-                    let is_broken = problems.0.iter().any(|problem| {
-                        let inside = problem.path.strip_prefix(prefix);
-                        problem.severity == Severity::Error
-                            && inside.is_some_and(|path| path.is_empty() || path.starts_with("::"))
-                    });
-                    if !is_broken {
+                    if !is_broken(at, problems) {
                         component.config.validate(at, problems);
                     }
                 }
@@ -280,6 +274,15 @@ fn validate(root: &Node, document: &Document, problems: &mut Problems) {
     each!(document.connectors, Kind::Connector);
     each!(document.extensions, Kind::Extension);
     in_file_order(problems, before);
+}
+
+/// Whether there is an error at a node or within it.
+fn is_broken(at: &Node, problems: &Problems) -> bool {
+    problems.0.iter().any(|problem| {
+        let inside = problem.path.strip_prefix(&*at.path);
+        problem.severity == Severity::Error
+            && inside.is_some_and(|path| path.is_empty() || path.starts_with("::"))
+    })
 }
 
 /// Maps have no order; problems are shown in the order of the file.

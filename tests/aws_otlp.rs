@@ -10,7 +10,7 @@ mod support;
 
 use std::{
     io::{Read as _, Write as _},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     process::Command,
     sync::{Arc, Mutex},
 };
@@ -26,6 +26,7 @@ use opentelemetry_proto::tonic::{
     trace::v1::{ResourceSpans, ScopeSpans, Span},
 };
 use prost::Message as _;
+use rustls::pki_types::PrivatePkcs8KeyDer;
 use support::{Skep, free_port, wait_for};
 
 /// skep with an endpoint of AWS for each signal. `role` is added to each authenticator.
@@ -52,8 +53,15 @@ fn start(role: &str, variables: &[(&str, &str)]) -> (Skep, u16, Arc<Mutex<Aws>>)
                traces: {receivers: [otlp], exporters: [otlp_http/xray]}\n    \
                logs: {receivers: [otlp], exporters: [otlp_http/logs]}\n    \
                metrics: {receivers: [otlp], exporters: [otlp_http/monitoring]}\n";
+    let sts = format!("http://127.0.0.1:{backend}");
+    let variables = [variables, &[("AWS_ENDPOINT_URL_STS", &*sts)]].concat();
+    (Skep::run(command(&config, &variables), &[port]), port, aws)
+}
+
+/// skep with nothing of AWS in its environment but these.
+fn command(config: &str, variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
-    command.args(["--control-endpoint", "off", "--config", &config]);
+    command.args(["--control-endpoint", "off", "--config", config]);
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AWS_")) {
         command.env_remove(name);
     }
@@ -62,9 +70,8 @@ fn start(role: &str, variables: &[(&str, &str)]) -> (Skep, u16, Arc<Mutex<Aws>>)
         .env("AWS_CONFIG_FILE", "/dev/null")
         .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
         .env("AWS_REGION", "ca-central-1")
-        .env("AWS_ENDPOINT_URL_STS", format!("http://127.0.0.1:{backend}"))
         .envs(variables.iter().copied());
-    (Skep::run(command, &[port]), port, aws)
+    command
 }
 
 const USER: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", KEY), ("AWS_SECRET_ACCESS_KEY", SECRET)];
@@ -195,4 +202,52 @@ fn a_request_that_a_wrong_secret_signs_is_not_sent_twice() {
     skep.stop();
     let aws = aws.lock().unwrap();
     assert_eq!((aws.faults.len(), aws.taken.len()), (2, 0));
+}
+
+/// Takes a connection with TLS, offers both versions of HTTP, and says which one is spoken.
+fn spoken() -> (u16, std::sync::mpsc::Receiver<Option<Vec<u8>>>) {
+    let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = PrivatePkcs8KeyDer::from(own.signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![own.cert.der().clone()], key.into())
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (tx, rx) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let (mut tcp, _) = listener.accept().unwrap();
+        let mut tls = rustls::ServerConnection::new(Arc::new(config)).unwrap();
+        while tls.is_handshaking() {
+            tls.complete_io(&mut tcp).unwrap();
+        }
+        tx.send(tls.alpn_protocol().map(<[u8]>::to_vec)).unwrap();
+    });
+    (port, rx)
+}
+
+#[test]
+fn signed_requests_go_over_http_1_whatever_the_server_offers() {
+    let signs = "    auth: {authenticator: sigv4auth}\n";
+    for (auth, expected) in [(signs, "http/1.1"), ("", "h2")] {
+        let (backend, spoken) = spoken();
+        let port = free_port();
+        let config = format!(
+            "yaml:receivers:\n  otlp:\n    protocols:\n      http: {{endpoint: 127.0.0.1:{port}}}\n\
+             exporters:\n  otlp_http:\n    endpoint: https://localhost:{backend}\n    \
+             tls: {{insecure_skip_verify: true}}\n{auth}extensions:\n  \
+             sigv4auth: {{service: xray}}\nservice:\n  telemetry: {{metrics: {{level: none}}}}\n  \
+             extensions: [sigv4auth]\n  pipelines:\n    \
+             traces: {{receivers: [otlp], exporters: [otlp_http]}}\n"
+        );
+        let skep = Skep::run(command(&config, &USER), &[port]);
+        post(port, "/v1/traces", &traces("op"));
+        let spoken = spoken.recv_timeout(std::time::Duration::from_mins(1)).unwrap();
+        assert_eq!(spoken.as_deref(), Some(expected.as_bytes()));
+        drop(skep);
+    }
 }

@@ -22,6 +22,9 @@ pub(super) fn load(
     for exporter in document.exporters.values() {
         let Some(wanted) = exporter.config.auth() else { continue };
         let Some(at) = body(root, Kind::Exporter, &exporter.id) else { continue };
+        if super::is_broken(at.at("auth"), problems) {
+            continue;
+        }
         let at = at.at("auth::authenticator");
         if let Some(auth) = resolve(&wanted, at, Scope { document, ignored }, problems) {
             auths.push((exporter.id.clone(), auth));

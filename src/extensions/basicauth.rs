@@ -17,7 +17,7 @@ use std::sync::Arc;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{Uri, header};
 use schemars::JsonSchema;
-use serde::{Deserialize, de::IgnoredAny};
+use serde::Deserialize;
 
 use super::secret_header::{SecretHeader, Source};
 use crate::{
@@ -36,8 +36,17 @@ pub struct Config {
     /// Who sends.
     pub client_auth: ClientPair,
     /// Users whom a receiver takes are not supported.
-    #[schemars(with = "serde_json::Value")]
-    pub htpasswd: Option<IgnoredAny>,
+    pub htpasswd: Option<Htpasswd>,
+}
+
+/// `htpasswd`, which is refused.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Htpasswd {
+    /// Names and passwords.
+    pub inline: Secret,
+    /// File with them.
+    pub file: String,
 }
 
 /// `client_auth`.

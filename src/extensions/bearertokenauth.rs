@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, Uri};
 use schemars::JsonSchema;
-use serde::{Deserialize, de::IgnoredAny};
+use serde::Deserialize;
 
 use super::secret_header::{SecretHeader, Source};
 use crate::{
@@ -39,8 +39,7 @@ pub struct Config {
     /// File with the token, instead of `token`.
     pub filename: String,
     /// Tokens that a receiver takes are not supported.
-    #[schemars(with = "serde_json::Value")]
-    pub tokens: Option<IgnoredAny>,
+    pub tokens: Vec<Secret>,
 }
 
 impl Default for Config {
@@ -50,7 +49,7 @@ impl Default for Config {
             scheme: "Bearer".to_owned(),
             token: Secret::default(),
             filename: String::new(),
-            tokens: None,
+            tokens: Vec::new(),
         }
     }
 }
@@ -69,7 +68,7 @@ pub(super) const ENTRY: Entry<dyn ExtensionConfig> = Entry {
 
 impl ExtensionConfig for Config {
     fn validate(&self, at: &Node, problems: &mut Problems) {
-        if self.tokens.is_some() {
+        if !self.tokens.is_empty() {
             problems
                 .error(
                     at.at("tokens"),
