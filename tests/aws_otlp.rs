@@ -36,18 +36,19 @@ fn start(role: &str, variables: &[(&str, &str)]) -> (Skep, u16, Arc<Mutex<Aws>>)
     let mut config = format!(
         "yaml:receivers:\n  otlp:\n    protocols:\n      http: {{endpoint: 127.0.0.1:{port}}}\nexporters:\n"
     );
-    for service in ["xray", "logs", "monitoring"] {
-        config += &format!(
+    let services = ["xray", "logs", "monitoring"];
+    let exporter = |service| {
+        format!(
             "  otlp_http/{service}:\n    endpoint: http://127.0.0.1:{backend}\n    \
              auth: {{authenticator: sigv4auth/{service}}}\n    \
              headers: {{x-aws-log-group: app, x-aws-log-stream: web}}\n    \
              retry_on_failure: {{initial_interval: 20ms}}\n"
-        );
-    }
+        )
+    };
+    config += &services.map(exporter).concat();
     config += "extensions:\n";
-    for service in ["xray", "logs", "monitoring"] {
-        config += &format!("  sigv4auth/{service}:\n    service: {service}\n{role}");
-    }
+    let extension = |service| format!("  sigv4auth/{service}:\n    service: {service}\n{role}");
+    config += &services.map(extension).concat();
     config += "service:\n  telemetry: {metrics: {level: none}}\n  \
                extensions: [sigv4auth/xray, sigv4auth/logs, sigv4auth/monitoring]\n  pipelines:\n    \
                traces: {receivers: [otlp], exporters: [otlp_http/xray]}\n    \

@@ -88,7 +88,9 @@ pub(super) fn check_signal(url: &str, signal: Signal) -> Result<(), String> {
 
 /// Adds what a refusal of X-Ray without words most likely means.
 pub(super) fn explain(error: ExportError, answer: &Answer) -> ExportError {
-    let is_wordless = outcome::said(answer).split_whitespace().count() < SAYS_SOMETHING;
+    let said = outcome::said(answer);
+    let words = said.split_whitespace().filter(|word| word.contains(char::is_alphabetic));
+    let is_wordless = words.count() < SAYS_SOMETHING;
     if answer.status.as_u16() != 400 || !is_wordless {
         return error;
     }
