@@ -103,6 +103,7 @@ fn main() {
         budget: 1 << 30,
         in_container: false,
         telemetry: Arc::new(Telemetry::default()),
+        auth: None,
     };
     let exporter = config.expect("the settings are right").build(&context).expect("it is built");
     let payload = payload();

@@ -144,6 +144,7 @@ fn processor(name: &str, yaml: &str) -> Box<dyn Processor> {
         budget: 0,
         in_container: false,
         telemetry: Arc::new(Telemetry::default()),
+        auth: None,
     };
     config.and_then(|config| config.build(&context).ok()).expect("the settings are right")
 }

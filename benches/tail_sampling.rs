@@ -199,6 +199,7 @@ fn replicas(scenario: &Scenario, workers: usize) -> Vec<Box<dyn Processor>> {
         budget: 8 << 30,
         in_container: false,
         telemetry: Arc::new(Telemetry::default()),
+        auth: None,
     };
     let config = config.expect("the settings are right");
     config.replicas(&context, workers).expect("it can be built")

@@ -3,6 +3,7 @@
 //! Every problem is recorded at its place and the rest is still looked at; only what cannot be
 //! understood is left out of the result.
 
+mod auth;
 pub mod effective;
 mod ids;
 mod pipelines;
@@ -13,7 +14,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use crate::{
     component::{
-        ComponentId, ConnectorConfig, Entry, ExporterConfig, ExtensionConfig, Kind,
+        ClientAuth, ComponentId, ConnectorConfig, Entry, ExporterConfig, ExtensionConfig, Kind,
         ProcessorConfig, ReceiverConfig,
     },
     config::{
@@ -58,6 +59,8 @@ pub struct Document {
     pub pipelines: Vec<Pipeline>,
     /// Extensions that run, in order.
     pub enabled_extensions: Vec<ComponentId>,
+    /// What exporters' `auth` names, by the exporter's id.
+    pub auths: HashMap<ComponentId, Arc<dyn ClientAuth>>,
     /// What skep says of itself.
     pub telemetry: telemetry::Telemetry,
 }
@@ -240,28 +243,24 @@ fn components<C: ?Sized>(
     all
 }
 
+/// The body of a component in the file.
+fn body<'a>(root: &'a Node, kind: Kind, id: &ComponentId) -> Option<&'a Node> {
+    let Some(Value::Map(members)) = root.get(kind.section()).map(Node::plain) else {
+        return None;
+    };
+    members
+        .iter()
+        .find(|member| ids::component(&member.key).as_ref() == Ok(id))
+        .map(|member| &member.value)
+}
+
 /// Lets each configuration check itself, unless it has problems already.
 fn validate(root: &Node, document: &Document, problems: &mut Problems) {
-    fn body<'a>(root: &'a Node, kind: Kind, id: &ComponentId) -> Option<&'a Node> {
-        let Some(Value::Map(members)) = root.get(kind.section()).map(Node::plain) else {
-            return None;
-        };
-        members
-            .iter()
-            .find(|member| ids::component(&member.key).as_ref() == Ok(id))
-            .map(|member| &member.value)
-    }
     macro_rules! each {
         ($components:expr, $kind:expr) => {
             for component in $components.values() {
                 if let Some(at) = body(root, $kind, &component.id) {
-                    let prefix = &*at.path;
-                    let is_broken = problems.0.iter().any(|problem| {
-                        let inside = problem.path.strip_prefix(prefix);
-                        problem.severity == Severity::Error
-                            && inside.is_some_and(|path| path.is_empty() || path.starts_with("::"))
-                    });
-                    if !is_broken {
+                    if !is_broken(at, problems) {
                         component.config.validate(at, problems);
                     }
                 }
@@ -274,8 +273,21 @@ fn validate(root: &Node, document: &Document, problems: &mut Problems) {
     each!(document.exporters, Kind::Exporter);
     each!(document.connectors, Kind::Connector);
     each!(document.extensions, Kind::Extension);
-    // Maps have no order; problems are shown in the order of the file.
-    problems.0[before..].sort_by_key(|problem| {
+    in_file_order(problems, before);
+}
+
+/// Whether there is an error at a node or within it.
+fn is_broken(at: &Node, problems: &Problems) -> bool {
+    problems.0.iter().any(|problem| {
+        let inside = problem.path.strip_prefix(&*at.path);
+        problem.severity == Severity::Error
+            && inside.is_some_and(|path| path.is_empty() || path.starts_with("::"))
+    })
+}
+
+/// Maps have no order; problems are shown in the order of the file.
+fn in_file_order(problems: &mut Problems, from: usize) {
+    problems.0[from..].sort_by_key(|problem| {
         problem.place.as_ref().map(|place| (place.source, place.range.start))
     });
 }

@@ -1,6 +1,7 @@
 //! Sockets and what travels on them: HTTP, gRPC framing, TLS, compression. Nothing of pipelines.
 #[cfg(feature = "aws")]
 pub mod aws;
+pub mod aws_host;
 pub mod client;
 pub mod codec;
 pub mod grpc;

@@ -25,13 +25,13 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message as _;
 use skep::{
-    component::{BuildContext, ComponentId},
+    component::{BuildContext, ClientAuth, ComponentId},
     config::{Problems, yaml},
     engine::{
         pool::Offload,
         queue::{ExportQueue, Surroundings},
     },
-    exporters,
+    exporters, extensions,
     otlp::{
         Payload, Signal,
         payload::{Outcome, Reason, Receipt, Wait},
@@ -63,6 +63,10 @@ const DEFAULTS: [&str; 4] = [
 impl Exporting {
     /// `keys` are lines of YAML; they win over [`DEFAULTS`].
     fn start(kind: &str, port: u16, keys: &[&str]) -> Self {
+        Self::with_auth(kind, port, keys, None)
+    }
+
+    fn with_auth(kind: &str, port: u16, keys: &[&str], auth: Option<Arc<dyn ClientAuth>>) -> Self {
         let key = |line: &str| line.split(':').next().map(str::to_owned);
         let mut text = format!("endpoint: http://127.0.0.1:{port}\n");
         let rest = DEFAULTS.iter().filter(|line| !keys.iter().any(|own| key(own) == key(line)));
@@ -84,6 +88,7 @@ impl Exporting {
             budget: 0,
             in_container: false,
             telemetry: Arc::clone(&telemetry),
+            auth,
         };
         let stats = telemetry.exporter(kind, Signal::Traces, "a hostile backend");
         let around =
@@ -534,4 +539,48 @@ async fn a_backend_of_the_other_protocol_is_named_as_such() {
     assert_eq!(exporting.send("one").await, Outcome::Failed(Reason::RetriesExhausted));
     assert!(backend.seen()[0].head.starts_with("pri * http/2.0"));
     assert!(exporting.last_error().contains("otlp_http"), "{}", exporting.last_error());
+}
+
+/// An authenticator by its settings in YAML.
+fn authenticator(kind: &str, settings: &str) -> Option<Arc<dyn ClientAuth>> {
+    let node = yaml::parse(0, settings).unwrap();
+    let mut problems = Problems::default();
+    let entry = extensions::ALL.iter().find(|entry| entry.name == kind).unwrap();
+    let config = (entry.decode)(&node, &mut problems).unwrap();
+    config.validate(&node, &mut problems);
+    assert!(!problems.has_errors(), "{problems:?}");
+    config.client_auth()
+}
+
+#[tokio::test]
+async fn an_authenticator_adds_its_header_in_both_protocols() {
+    let basic = "client_auth: {username: Aladdin, password: open sesame}";
+    for (kind, settings, header) in [
+        ("bearertokenauth", "token: word", "authorization: bearer word"),
+        ("bearertokenauth", "{token: word, scheme: '', header: X-Key}", "x-key: word"),
+        ("basicauth", basic, "authorization: basic qwxhzgrpbjpvcgvuihnlc2ftzq=="),
+    ] {
+        let backend = Hostile::http(vec![Act::Say(ok())]).await;
+        let auth = authenticator(kind, settings);
+        let exporting = Exporting::with_auth("otlp_http", backend.port, &[], auth);
+        assert_eq!(exporting.send("one").await, DELIVERED);
+        let head = backend.seen()[0].head.clone();
+        assert!(head.lines().any(|line| line == header), "{head}");
+    }
+    let backend = Hostile::grpc(vec![took()]).await;
+    let auth = authenticator("bearertokenauth", "token: word");
+    let exporting = Exporting::with_auth("otlp_grpc", backend.port, &[], auth);
+    assert_eq!(exporting.send("one").await, DELIVERED);
+    assert!(backend.seen()[0].head.contains("\"authorization\""), "{}", backend.seen()[0].head);
+}
+
+#[tokio::test]
+async fn a_secret_that_is_refused_is_told_without_the_secret() {
+    let backend = Hostile::http(vec![Act::Say(answer(401, "", b"no"))]).await;
+    let auth = authenticator("bearertokenauth", "token: word");
+    let exporting = Exporting::with_auth("otlp_http", backend.port, &[], auth);
+    assert_eq!(exporting.send("one").await, REFUSED);
+    assert_eq!(exporting.counts(), [0, 0, 1, 0]);
+    let error = exporting.last_error();
+    assert!(error.contains("secret of the authenticator") && !error.contains("word"), "{error}");
 }

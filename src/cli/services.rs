@@ -33,6 +33,7 @@ pub(super) fn build(
             budget: 0,
             in_container,
             telemetry: Arc::clone(telemetry),
+            auth: None,
         };
         services.push((id.to_string(), extension.config.build(&cx)?));
     }

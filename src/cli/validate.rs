@@ -73,7 +73,9 @@ impl Builder<'_> {
             }
             for id in &pipeline.exporters {
                 let Some(exporter) = document.exporters.get(id) else { continue };
-                let built = exporter.config.build(&context(id, pipeline));
+                let mut cx = context(id, pipeline);
+                cx.auth = document.auths.get(id).cloned();
+                let built = exporter.config.build(&cx);
                 self.note(Kind::Exporter, id, &exporter.place, built.err());
             }
         }
@@ -87,6 +89,7 @@ impl Builder<'_> {
                 budget: 0,
                 in_container: false,
                 telemetry: Arc::new(Telemetry::default()),
+                auth: None,
             };
             let built = extension.config.build(&cx);
             self.note(Kind::Extension, id, &extension.place, built.err());
@@ -119,5 +122,6 @@ fn context(id: &ComponentId, pipeline: &document::Pipeline) -> BuildContext {
         budget: u64::MAX,
         in_container: false,
         telemetry: Arc::new(Telemetry::default()),
+        auth: None,
     }
 }

@@ -103,6 +103,7 @@ pub(super) fn load(
     }
     connectors(document, problems);
     cycles(document, problems);
+    super::auth::load(root, document, ignored, problems);
     // With an error in a pipeline, what it would have used only looks unused.
     if !problems.has_errors() {
         unused(document, problems);
@@ -137,9 +138,9 @@ fn unknown_keys(pipeline: &Node, problems: &mut Problems) -> Vec<&'static str> {
 
 /// What references are looked up in.
 #[derive(Clone, Copy)]
-struct Scope<'a> {
-    document: &'a Document,
-    ignored: &'a Unknown,
+pub(super) struct Scope<'a> {
+    pub(super) document: &'a Document,
+    pub(super) ignored: &'a Unknown,
 }
 
 impl Scope<'_> {

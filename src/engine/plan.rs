@@ -5,8 +5,8 @@ use std::{collections::HashMap, sync::Arc};
 
 use crate::{
     component::{
-        BuildContext, ComponentId, ConnectorConfig, ExporterConfig, Kind, ProcessorConfig,
-        Receiver, ReceiverConfig, StartError,
+        BuildContext, ClientAuth, ComponentId, ConnectorConfig, ExporterConfig, Kind,
+        ProcessorConfig, Receiver, ReceiverConfig, StartError,
     },
     document::{Component, Document},
     otlp::Signal,
@@ -36,6 +36,8 @@ pub struct Blueprint {
     pub exporters: HashMap<ComponentId, Arc<dyn ExporterConfig>>,
     /// By id.
     pub connectors: HashMap<ComponentId, Arc<dyn ConnectorConfig>>,
+    /// What exporters' `auth` names, by the exporter's id.
+    pub auths: HashMap<ComponentId, Arc<dyn ClientAuth>>,
     /// In the order of the file.
     pub pipelines: Vec<PipelineBlueprint>,
 }
@@ -54,6 +56,7 @@ impl From<Document> for Blueprint {
             processors: configs(document.processors),
             exporters: configs(document.exporters),
             connectors: configs(document.connectors),
+            auths: document.auths,
             pipelines: pipelines.collect(),
         }
     }
@@ -173,6 +176,7 @@ impl Planner<'_> {
             budget: self.site.budget,
             in_container: self.site.in_container,
             telemetry: Arc::clone(&self.site.telemetry),
+            auth: None,
         }
     }
 
@@ -245,7 +249,9 @@ impl Planner<'_> {
             return Ok(*index);
         }
         let config = self.blueprint.exporters.get(id).ok_or_else(|| missing(Kind::Exporter, id))?;
-        let exporter = config.build(&self.context(id, "", signal))?;
+        let mut cx = self.context(id, "", signal);
+        cx.auth = self.blueprint.auths.get(id).cloned();
+        let exporter = config.build(&cx)?;
         let stats = self.site.telemetry.exporter(&id.to_string(), signal, &config.destination());
         let around = Surroundings {
             stats,

@@ -112,9 +112,6 @@ impl Keepalive {
 /// A key that is known and not supported: whether it is set, its name, why, and what to do instead.
 pub(super) type Unsupported = (bool, &'static str, &'static str, &'static str);
 
-pub(super) const AUTH: &str = "authenticators are extensions that skep does not have";
-pub(super) const AUTH_REMEDY: &str =
-    "put the credentials into `headers`, for instance `authorization: Bearer ${env:TOKEN}`";
 pub(super) const MIDDLEWARES: &str = "middlewares are extensions that skep does not have";
 pub(super) const REMOVE: &str = "remove the key";
 

@@ -54,6 +54,17 @@ impl Endpoint {
         Ok(Endpoint { tls, host: host.to_owned(), port, path: path.to_owned() })
     }
 
+    /// The value of `Host`: without the port that the scheme has anyway, as signatures expect it.
+    pub(super) fn host_header(&self) -> String {
+        let authority = self.authority();
+        let port = match self.tls {
+            Some(true) => ":443",
+            Some(false) => ":80",
+            None => return authority,
+        };
+        authority.strip_suffix(port).map(str::to_owned).unwrap_or(authority)
+    }
+
     /// `host:port` for the request's authority.
     pub(super) fn authority(&self) -> String {
         if self.host.contains(':') {
@@ -113,6 +124,16 @@ mod tests {
         assert!(parse("ftp://a:1").is_err());
         assert!(parse(":4317").unwrap_err().contains("no host"));
         assert!(parse("a:b").unwrap_err().contains("not a port"));
+    }
+
+    #[test]
+    fn the_port_of_the_scheme_is_not_told() {
+        let host = |text| Endpoint::parse(text, None).unwrap().host_header();
+        assert_eq!(host("https://a/x"), "a");
+        assert_eq!(host("https://[::1]:443"), "[::1]");
+        assert_eq!(host("https://a:4318"), "a:4318");
+        assert_eq!(host("http://a:443"), "a:443");
+        assert_eq!(host("http://a"), "a");
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! The exporters: one file each, one [`Entry`] each in [`ALL`].
 
+mod authenticated;
 #[cfg(feature = "aws")]
 mod aws;
+mod aws_otlp;
 #[cfg(feature = "aws")]
 pub mod awscloudwatchlogs;
 #[cfg(feature = "aws")]

@@ -6,27 +6,27 @@
 //! ```
 //!
 //! TLS is on unless `tls.insecure: true` (or an `http://` endpoint) turns it off. `otlp` is the
-//! older name of this exporter.
+//! older name of this exporter. `auth` names an extension that authenticates the requests:
+//! `bearertokenauth` or `basicauth`.
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request as HttpRequest, Uri, Version, header};
+use http::{HeaderValue, Method, Request as HttpRequest, Uri, Version, header};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use super::{
-    connection::{
-        AUTH, AUTH_REMEDY, Headers, Keepalive, MIDDLEWARES, REMOVE, refuse, validate_level,
-    },
+    authenticated::{self, Head},
+    connection::{Headers, Keepalive, MIDDLEWARES, REMOVE, refuse, validate_level},
     delivery::{RetryOnFailure, SendingQueue, delivery},
     endpoint::{Endpoint, headers, user_agent},
     outcome,
 };
 use crate::{
     component::{
-        BoxFuture, BuildContext, Compression, Delivery, Entry, ExportError, Exporter,
-        ExporterConfig, Request, Retry, Sent, StartError,
+        Auth, AuthUse, Authenticator, BoxFuture, BuildContext, Compression, Delivery, Entry,
+        ExportError, Exporter, ExporterConfig, Protocol, Request, Retry, Sent, StartError,
     },
     config::{Interval, Node, Problems},
     net::{
@@ -70,9 +70,8 @@ pub struct Config {
     pub read_buffer_size: Option<u64>,
     /// No effect: sizes are the HTTP/2 library's.
     pub write_buffer_size: Option<u64>,
-    /// Authenticators are not supported.
-    #[schemars(with = "serde_json::Value")]
-    pub auth: Option<IgnoredAny>,
+    /// Extension that authenticates the requests.
+    pub auth: Option<Auth>,
     /// Middlewares are not supported.
     #[schemars(with = "serde_json::Value")]
     pub middlewares: Option<Vec<IgnoredAny>>,
@@ -165,15 +164,16 @@ impl ExporterConfig for Config {
         if let Err(message) = headers(&self.headers) {
             problems.error(at.at("headers"), message);
         }
-        let keys = [
-            (self.auth.is_some(), "auth", AUTH, AUTH_REMEDY),
-            (self.middlewares.is_some(), "middlewares", MIDDLEWARES, REMOVE),
-        ];
+        let keys = [(self.middlewares.is_some(), "middlewares", MIDDLEWARES, REMOVE)];
         refuse(&keys, at, problems);
         validate_level(self.codec(), self.compression_params.level, at, problems);
         self.tls.validate(at.at("tls"), problems);
         self.sending_queue.validate(at, problems);
         self.retry_on_failure.validate(at, problems);
+    }
+
+    fn auth(&self) -> Option<AuthUse> {
+        Some(AuthUse::new(self.auth.as_ref()?, Protocol::Grpc, [&self.endpoint]))
     }
 
     fn delivery(&self) -> Delivery {
@@ -216,7 +216,9 @@ impl ExporterConfig for Config {
         };
         let client = Arc::new(Client::new(target, self.connections));
         let level = self.compression_params.level;
-        Ok(Arc::new(OtlpGrpc { client, uri, headers, compression, level }))
+        let auth = authenticated::open(cx, &uri).map_err(fail)?;
+        let head = Arc::new(Head { uri, version: Version::HTTP_2, headers });
+        Ok(Arc::new(OtlpGrpc { client, head, auth, compression, level }))
     }
 }
 
@@ -233,8 +235,8 @@ impl Config {
 
 struct OtlpGrpc {
     client: Arc<Client>,
-    uri: Uri,
-    headers: HeaderMap,
+    head: Arc<Head>,
+    auth: Option<Arc<dyn Authenticator>>,
     compression: Compression,
     level: Option<i32>,
 }
@@ -274,13 +276,27 @@ impl Exporter for OtlpGrpc {
         self.compression == Compression::Identity
     }
 
+    fn prepare(&self) -> BoxFuture<()> {
+        match &self.auth {
+            Some(auth) => Arc::clone(auth).prepare(),
+            None => Box::pin(std::future::ready(())),
+        }
+    }
+
     fn send(&self, request: Request) -> BoxFuture<Result<Sent, ExportError>> {
         let client = Arc::clone(&self.client);
+        if let Some(auth) = &self.auth {
+            let (auth, head) = (Arc::clone(auth), Arc::clone(&self.head));
+            return Box::pin(async move {
+                let (answer, _) = authenticated::call(&client, &*auth, &head, request.body).await?;
+                outcome::of_grpc(&answer)
+            });
+        }
         let mut http = HttpRequest::new(Segments::new(request.body));
         *http.method_mut() = Method::POST;
-        *http.uri_mut() = self.uri.clone();
-        *http.version_mut() = Version::HTTP_2;
-        *http.headers_mut() = self.headers.clone();
+        *http.uri_mut() = self.head.uri.clone();
+        *http.version_mut() = self.head.version;
+        *http.headers_mut() = self.head.headers.clone();
         Box::pin(async move {
             let answer = client.call(http).await.map_err(|error| outcome::of_failure(&error))?;
             outcome::of_grpc(&answer)

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! `/v1/traces`, `/v1/metrics` or `/v1/logs` is appended to `endpoint`; `traces_endpoint` and its
-//! siblings are used as they are. `otlphttp` is the older name of this exporter.
+//! siblings are used as they are. `otlphttp` is the older name of this exporter. `auth` names an extension
+//! that authenticates the requests: `sigv4auth` to AWS's own OTLP endpoints, `bearertokenauth`, `basicauth`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,7 +19,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use super::{
-    connection::{AUTH, AUTH_REMEDY, Headers, MIDDLEWARES, REMOVE, refuse, validate_level},
+    authenticated::{self, Head},
+    aws_otlp,
+    connection::{Headers, MIDDLEWARES, REMOVE, refuse, validate_level},
     delivery::{RetryOnFailure, SendingQueue, delivery},
     endpoint::{Endpoint, headers, user_agent},
     otlp_grpc::CompressionParams,
@@ -26,12 +29,12 @@ use super::{
 };
 use crate::{
     component::{
-        BoxFuture, BuildContext, Compression, Delivery, Entry, ExportError, Exporter,
-        ExporterConfig, Request, Retry, Sent, StartError,
+        Auth, AuthUse, Authenticator, BoxFuture, BuildContext, Compression, Delivery, Entry,
+        ExportError, Exporter, ExporterConfig, Protocol, Request, Retry, Sent, StartError,
     },
     config::{Interval, Node, Problems},
     net::{
-        client::{Client, Segments, Target, Tuning},
+        client::{Answer, Client, Segments, Target, Tuning},
         codec,
         tls::{ClientTls, Connector},
     },
@@ -88,9 +91,8 @@ pub struct Config {
     pub proxy_url: String,
     /// Cookies are not supported.
     pub cookies: Option<Cookies>,
-    /// Authenticators are not supported.
-    #[schemars(with = "serde_json::Value")]
-    pub auth: Option<IgnoredAny>,
+    /// Extension that authenticates the requests.
+    pub auth: Option<Auth>,
     /// Middlewares are not supported.
     #[schemars(with = "serde_json::Value")]
     pub middlewares: Option<Vec<IgnoredAny>>,
@@ -248,7 +250,13 @@ impl ExporterConfig for Config {
                 .error(at, "at least one endpoint must be specified")
                 .help("add `endpoint: https://host`");
         }
+        let sending = aws_otlp::Sending {
+            headers: &self.headers,
+            has_auth: self.auth.is_some(),
+            compression: self.compression.codec(),
+        };
         for (key, url) in urls.into_iter().filter(|(_, url)| !url.is_empty()) {
+            aws_otlp::validate(key, url, &sending, at, problems);
             match Endpoint::parse(url, None) {
                 Ok(endpoint) if endpoint.tls.is_some() => {}
                 Ok(_) => {
@@ -265,7 +273,6 @@ impl ExporterConfig for Config {
         }
         let keeps_cookies = self.cookies.is_some_and(|cookies| cookies.enabled);
         let keys = [
-            (self.auth.is_some(), "auth", AUTH, AUTH_REMEDY),
             (self.middlewares.is_some(), "middlewares", MIDDLEWARES, REMOVE),
             (!self.proxy_url.is_empty(), "proxy_url", PROXY, "let the proxy forward a port"),
             (keeps_cookies, "cookies", "an OTLP backend needs no session", REMOVE),
@@ -275,6 +282,13 @@ impl ExporterConfig for Config {
         self.tls.validate(at.at("tls"), problems);
         self.sending_queue.validate(at, problems);
         self.retry_on_failure.validate(at, problems);
+    }
+
+    fn auth(&self) -> Option<AuthUse> {
+        let auth = self.auth.as_ref()?;
+        let urls =
+            [&self.endpoint, &self.traces_endpoint, &self.metrics_endpoint, &self.logs_endpoint];
+        Some(AuthUse::new(auth, Protocol::Http, urls))
     }
 
     fn delivery(&self) -> Delivery {
@@ -288,8 +302,13 @@ impl ExporterConfig for Config {
     }
 
     fn build(&self, cx: &BuildContext) -> Result<Arc<dyn Exporter>, StartError> {
+        let url = self.url(cx.signal);
+        aws_otlp::check_signal(&url, cx.signal).map_err(|message| StartError {
+            component: format!("exporter `{}`", cx.id),
+            message,
+        })?;
         let post = Post {
-            url: self.url(cx.signal),
+            url,
             headers: headers(&self.headers)
                 .map_err(|message| StartError { component: cx.id.to_string(), message })?,
             tls: self.tls.clone(),
@@ -320,7 +339,9 @@ impl Post {
         let fail = |message| StartError { component: format!("exporter `{}`", cx.id), message };
         let endpoint = Endpoint::parse(&self.url, None).map_err(fail)?;
         let has_tls = endpoint.tls == Some(true);
-        let tls = has_tls.then(|| Connector::new(self.tls.clone(), &[b"h2", b"http/1.1"]));
+        let needs_http1 = cx.auth.as_ref().is_some_and(|auth| auth.needs_http1());
+        let protocols: &[&[u8]] = if needs_http1 { &[b"http/1.1"] } else { &[b"h2", b"http/1.1"] };
+        let tls = has_tls.then(|| Connector::new(self.tls.clone(), protocols));
         let tls = tls.transpose().map_err(fail)?;
         let mut headers = self.headers;
         let media_type = match self.encoding {
@@ -338,7 +359,7 @@ impl Post {
         // A configured host is what the backend is told, in either version of HTTP.
         let authority = match headers.remove(header::HOST) {
             Some(host) => host,
-            None => HeaderValue::try_from(endpoint.authority())
+            None => HeaderValue::try_from(endpoint.host_header())
                 .map_err(|_| fail(format!("`{}` is not a host", endpoint.host)))?,
         };
         let scheme = if endpoint.tls == Some(true) { "https" } else { "http" };
@@ -356,11 +377,14 @@ impl Post {
             http2_only: false,
             tuning: self.tuning,
         };
+        let auth = authenticated::open(cx, &uri).map_err(fail)?;
+        let is_xray = aws_otlp::is_xray(&self.url);
+        headers.insert(header::HOST, authority);
         Ok(Arc::new(OtlpHttp {
             client: Arc::new(Client::new(target, self.connections)),
-            uri,
-            authority,
-            headers,
+            head: Arc::new(Head { uri, version: Version::HTTP_11, headers }),
+            auth,
+            is_xray,
             compression: self.compression,
             level: self.level,
             encoding: self.encoding,
@@ -370,9 +394,9 @@ impl Post {
 
 struct OtlpHttp {
     client: Arc<Client>,
-    uri: Uri,
-    authority: HeaderValue,
-    headers: HeaderMap,
+    head: Arc<Head>,
+    auth: Option<Arc<dyn Authenticator>>,
+    is_xray: bool,
     compression: Compression,
     level: Option<i32>,
     encoding: BodyEncoding,
@@ -415,17 +439,35 @@ impl Exporter for OtlpHttp {
         self.compression == Compression::Identity && self.encoding == BodyEncoding::Proto
     }
 
+    fn prepare(&self) -> BoxFuture<()> {
+        match &self.auth {
+            Some(auth) => Arc::clone(auth).prepare(),
+            None => Box::pin(std::future::ready(())),
+        }
+    }
+
     fn send(&self, request: Request) -> BoxFuture<Result<Sent, ExportError>> {
         let client = Arc::clone(&self.client);
+        let is_xray = self.is_xray;
+        let explain = move |error, answer: &Answer| {
+            if is_xray { aws_otlp::explain(error, answer) } else { error }
+        };
+        if let Some(auth) = &self.auth {
+            let (auth, head) = (Arc::clone(auth), Arc::clone(&self.head));
+            return Box::pin(async move {
+                let (answer, refusal) =
+                    authenticated::call(&client, &*auth, &head, request.body).await?;
+                outcome::of_authenticated(&answer, refusal).map_err(|error| explain(error, &answer))
+            });
+        }
         let mut http = HttpRequest::new(Segments::new(request.body));
         *http.method_mut() = Method::POST;
-        *http.uri_mut() = self.uri.clone();
-        *http.version_mut() = Version::HTTP_11;
-        *http.headers_mut() = self.headers.clone();
-        http.headers_mut().insert(header::HOST, self.authority.clone());
+        *http.uri_mut() = self.head.uri.clone();
+        *http.version_mut() = self.head.version;
+        *http.headers_mut() = self.head.headers.clone();
         Box::pin(async move {
             let answer = client.call(http).await.map_err(|error| outcome::of_failure(&error))?;
-            outcome::of_http(&answer)
+            outcome::of_http(&answer).map_err(|error| explain(error, &answer))
         })
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, header};
 
 use crate::{
-    component::{ExportError, Retry, Sent},
+    component::{ExportError, Refusal, Retry, Sent},
     net::{
         client::Answer,
         grpc::{self, Code, Status},
@@ -82,6 +82,24 @@ pub(super) fn of_http(answer: &Answer) -> Result<Sent, ExportError> {
     Err(ExportError { retry, message: format!("HTTP {code}{said}{remedy}") })
 }
 
+/// Whether a backend took the request, in either protocol.
+pub(super) fn is_success(answer: &Answer) -> bool {
+    let all = [answer.trailers.as_ref(), Some(&answer.headers)];
+    let status = all.into_iter().flatten().find_map(Status::from_headers);
+    answer.status.is_success() && status.is_none_or(|status| status.code == Code::Ok)
+}
+
+/// The outcome of an OTLP/HTTP request that an authenticator has looked at.
+pub(super) fn of_authenticated(answer: &Answer, refusal: Refusal) -> Result<Sent, ExportError> {
+    let (retry, words) = match refusal {
+        Refusal::Other => return of_http(answer),
+        Refusal::Again(words) => (Retry::After(None), words),
+        Refusal::Denied(words) => (Retry::Denied, words),
+    };
+    let message = format!("HTTP {}{}{words}", answer.status.as_u16(), said(answer));
+    Err(ExportError { retry, message })
+}
+
 /// What a success looks like where the endpoint is some other server.
 const PAGE: &str = "the answer is a web page: this may be no OTLP receiver, check the endpoint's \
                     port and path";
@@ -134,7 +152,7 @@ fn remedy(is_denied: bool, is_unknown: bool) -> &'static str {
 }
 
 /// The words of an answer: a status message, or the beginning of a text.
-fn said(answer: &Answer) -> String {
+pub(super) fn said(answer: &Answer) -> String {
     let text = if is_protobuf(&answer.headers) {
         Status::from_bytes(&answer.body).message
     } else {

@@ -1,12 +1,33 @@
 //! The extensions: one file each, one [`Entry`] each in [`ALL`].
 
+pub mod basicauth;
+pub mod bearertokenauth;
 pub mod health_check;
 mod pages;
 pub mod pprof;
+mod secret_header;
+#[cfg(feature = "aws")]
+pub mod sigv4auth;
 pub mod zpages;
 
 use crate::component::{Entry, ExtensionConfig};
 
 /// Every extension type, by canonical name.
-pub const ALL: &[Entry<dyn ExtensionConfig>] =
-    &[health_check::ENTRY, health_check::ENTRY_V2, pprof::ENTRY, zpages::ENTRY];
+pub const ALL: &[Entry<dyn ExtensionConfig>] = &[
+    basicauth::ENTRY,
+    bearertokenauth::ENTRY,
+    health_check::ENTRY,
+    health_check::ENTRY_V2,
+    pprof::ENTRY,
+    #[cfg(feature = "aws")]
+    sigv4auth::ENTRY,
+    zpages::ENTRY,
+];
+
+/// Those that exporters may name in `auth`.
+pub const AUTHENTICATORS: &[&str] = &[
+    "basicauth",
+    "bearertokenauth",
+    #[cfg(feature = "aws")]
+    "sigv4auth",
+];

@@ -218,6 +218,7 @@ mod tests {
             budget: 0,
             in_container: false,
             telemetry,
+            auth: None,
         };
         let config = Config { endpoint: "127.0.0.1:0".to_owned(), ..Config::default() };
         let mut extension = config.build(&cx).unwrap();

@@ -9,10 +9,15 @@
 use std::time::{Duration, SystemTime};
 
 use aws_config::{
-    BehaviorVersion, ConfigLoader, Region, SdkConfig, imds::region::ImdsRegionProvider,
-    meta::region::ProvideRegion as _, profile::ProfileFileRegionProvider,
-    provider_config::ProviderConfig, retry::RetryConfig, sts::AssumeRoleProvider,
+    BehaviorVersion, ConfigLoader, Region, SdkConfig,
+    imds::region::ImdsRegionProvider,
+    meta::region::ProvideRegion as _,
+    profile::ProfileFileRegionProvider,
+    provider_config::ProviderConfig,
+    retry::RetryConfig,
+    sts::AssumeRoleProvider,
     timeout::TimeoutConfig,
+    web_identity_token::{StaticConfiguration, WebIdentityTokenCredentialsProvider},
 };
 use aws_credential_types::{
     Credentials,
@@ -25,7 +30,9 @@ use aws_sigv4::{
 };
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use ring::digest;
 use tokio::sync::Mutex;
 
 use super::metadata::{self, Service};
@@ -67,6 +74,8 @@ pub struct Role {
     pub session_name: String,
     /// Region whose STS is asked; empty: that of the service.
     pub sts_region: String,
+    /// File with the token of a web identity, which then takes the place of other credentials.
+    pub token_file: String,
 }
 
 /// What was found.
@@ -112,10 +121,13 @@ impl Access {
             .region(&http)
             .await
             .ok_or("no AWS region is known: set `region`, or AWS_REGION where skep runs")?;
-        let loader = self.loader(http).region(Region::new(region.clone()));
+        let loader = self.loader(http.clone()).region(Region::new(region.clone()));
         let mut config = loader.load().await;
         if let Some(role) = &self.role {
-            let credentials = role.provider(&config).await;
+            // The endpoint is that of the service, not of STS.
+            let access = Access { endpoint: String::new(), ..self.clone() };
+            let loader = access.loader(http.clone()).region(Region::new(region.clone()));
+            let credentials = role.provider(&loader.load().await, http).await;
             config = config.into_builder().credentials_provider(credentials).build();
         }
         Ok(Found { config, region, region_source })
@@ -144,8 +156,28 @@ impl Access {
 }
 
 impl Role {
-    async fn provider(&self, config: &SdkConfig) -> SharedCredentialsProvider {
+    async fn provider(
+        &self,
+        config: &SdkConfig,
+        http: SharedHttpClient,
+    ) -> SharedCredentialsProvider {
         let session = if self.session_name.is_empty() { "skep" } else { &self.session_name };
+        if !self.token_file.is_empty() {
+            let region = match self.sts_region.as_str() {
+                "" => config.region().cloned(),
+                own => Some(Region::new(own.to_owned())),
+            };
+            let settings = ProviderConfig::default().with_http_client(http).with_region(region);
+            let role = StaticConfiguration {
+                web_identity_token_file: self.token_file.clone().into(),
+                role_arn: self.arn.clone(),
+                session_name: session.to_owned(),
+            };
+            let provider = WebIdentityTokenCredentialsProvider::builder()
+                .configure(&settings)
+                .static_configuration(role);
+            return SharedCredentialsProvider::new(provider.build());
+        }
         let mut role =
             AssumeRoleProvider::builder(&self.arn).configure(config).session_name(session);
         if !self.external_id.is_empty() {
@@ -248,6 +280,11 @@ impl Signer {
         Ok(credentials)
     }
 
+    /// Asks for credentials where there are none, and says where they came from.
+    pub async fn credentials_source(&self, now: SystemTime) -> Result<String, String> {
+        Ok(source(&self.credentials(now).await?))
+    }
+
     /// Asks for new credentials at the next request: the service said that these have ended.
     pub async fn forget(&self) {
         *self.kept.lock().await = None;
@@ -261,6 +298,34 @@ impl Signer {
         uri: &Uri,
         headers: &mut HeaderMap,
         body: &[u8],
+        now: SystemTime,
+    ) -> Result<(), String> {
+        self.sign_body(method, uri, headers, SignableBody::Bytes(body), now).await
+    }
+
+    /// The same for a body in pieces, which are not joined.
+    pub async fn sign_pieces(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        headers: &mut HeaderMap,
+        body: &[Bytes],
+        now: SystemTime,
+    ) -> Result<(), String> {
+        let mut hash = digest::Context::new(&digest::SHA256);
+        for piece in body {
+            hash.update(piece);
+        }
+        let hash = hex(hash.finish().as_ref());
+        self.sign_body(method, uri, headers, SignableBody::Precomputed(hash), now).await
+    }
+
+    async fn sign_body(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        headers: &mut HeaderMap,
+        body: SignableBody<'_>,
         now: SystemTime,
     ) -> Result<(), String> {
         let identity = self.credentials(now).await?.into();
@@ -277,7 +342,7 @@ impl Signer {
             .iter()
             .filter_map(|name| Some((name.as_str(), headers.get(name)?.to_str().ok()?)));
         let url = uri.to_string();
-        let request = SignableRequest::new(method.as_str(), url, texts, SignableBody::Bytes(body))
+        let request = SignableRequest::new(method.as_str(), url, texts, body)
             .map_err(|error| error.to_string())?;
         let (instructions, _) =
             sign(request, &params.into()).map_err(|error| error.to_string())?.into_parts();
@@ -289,6 +354,14 @@ impl Signer {
         }
         Ok(())
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or('0');
+        text.extend([digit(byte >> 4), digit(byte & 15)]);
+        text
+    })
 }
 
 #[cfg(test)]
@@ -329,5 +402,10 @@ mod tests {
              SignedHeaders=host;x-amz-date, Signature=\
              5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31"
         );
+        let mut in_pieces = HeaderMap::new();
+        let pieces = [Bytes::from_static(b"one "), Bytes::new(), Bytes::from_static(b"body")];
+        signer.sign_pieces(&Method::POST, &uri, &mut in_pieces, &pieces, now).await.unwrap();
+        signer.sign(&Method::POST, &uri, &mut headers, b"one body", now).await.unwrap();
+        assert_eq!(in_pieces, headers);
     }
 }

@@ -306,6 +306,7 @@ mod tests {
             budget: 0,
             in_container: false,
             telemetry: Arc::new(Telemetry::default()),
+            auth: None,
         };
         config.build(&cx).unwrap()
     }

@@ -203,6 +203,7 @@ mod tests {
             budget: 0,
             in_container: false,
             telemetry,
+            auth: None,
         };
         let mut limiter = config.build(&cx).unwrap();
         let mut out = Output::at(std::time::Instant::now());

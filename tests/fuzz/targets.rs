@@ -185,6 +185,7 @@ fn tail_samplers(workers: usize) -> Vec<Box<dyn Processor>> {
         budget: 1 << 20,
         in_container: false,
         telemetry: Arc::new(Telemetry::default()),
+        auth: None,
     };
     let built = config.and_then(|config| config.replicas(&context, workers).ok());
     built.unwrap_or_else(|| panic!("the settings are right"))

@@ -2,6 +2,9 @@
 //! the limits of `PutTraceSegments`. It shares no code with skep.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "signature.rs"]
+mod signature;
+
 use std::{
     collections::VecDeque,
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -10,8 +13,9 @@ use std::{
     thread,
 };
 
-use ring::{digest, hmac};
 use serde_json::{Value, json};
+
+use self::signature::{Keys, header};
 
 /// The keys that it knows.
 pub(crate) const KEY: &str = "AKIDEXAMPLE";
@@ -98,10 +102,13 @@ impl Aws {
     }
 }
 
-fn header<'h>(head: &'h str, name: &str) -> Option<&'h str> {
-    let of =
-        |line: &'h str| line.split_once(": ").filter(|(own, _)| own.eq_ignore_ascii_case(name));
-    head.lines().find_map(|line| of(line).map(|(_, value)| value.trim()))
+fn check_signature(head: &str, body: &[u8]) -> Result<(), String> {
+    let keys = Keys { id: KEY.to_owned(), secret: SECRET.to_owned(), token: None };
+    let (service, region) = signature::check(head, body, &keys)?;
+    if (&*service, &*region) != ("xray", "ca-central-1") {
+        return Err(format!("signed for {service} in {region}"));
+    }
+    Ok(())
 }
 
 /// Documents, each within the limits of the API.
@@ -132,47 +139,4 @@ fn documents(head: &str, body: &[u8]) -> Result<Vec<Value>, String> {
             Ok(document)
         })
         .collect()
-}
-
-/// Signature Version 4, computed again.
-fn check_signature(head: &str, body: &[u8]) -> Result<(), String> {
-    let said = header(head, "authorization").ok_or("no signature")?;
-    let part = |name: &str| {
-        let from =
-            said.find(name).map(|at| at + name.len()).ok_or(format!("no {name} in {said}"))?;
-        Ok::<_, String>(said[from..].split(',').next().unwrap_or_default().trim())
-    };
-    let (credential, signed, signature) =
-        (part("Credential=")?, part("SignedHeaders=")?, part("Signature=")?);
-    let scope = credential.strip_prefix(&format!("{KEY}/")).ok_or("another key")?;
-    let fields: Vec<&str> = scope.split('/').collect();
-    let [date, region, service, "aws4_request"] = fields[..] else { return Err(scope.to_owned()) };
-    let mut line = head.lines().next().unwrap_or_default().split(' ');
-    let (method, path) = (line.next().unwrap_or_default(), line.next().unwrap_or_default());
-    let names = signed.split(';');
-    let headers: Vec<String> =
-        names.map(|name| format!("{name}:{}\n", header(head, name).unwrap_or_default())).collect();
-    let headers = headers.concat();
-    let hash = |bytes: &[u8]| hex(digest::digest(&digest::SHA256, bytes).as_ref());
-    let request = format!("{method}\n{path}\n\n{headers}\n{signed}\n{}", hash(body));
-    let time = header(head, "x-amz-date").ok_or("no x-amz-date")?;
-    let text = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", hash(request.as_bytes()));
-    let mac = |key: &[u8], text: &str| {
-        hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes()).as_ref().to_vec()
-    };
-    let key = [date, region, service, "aws4_request"]
-        .iter()
-        .fold(format!("AWS4{SECRET}").into_bytes(), |key, part| mac(&key, part));
-    if (service, region) != ("xray", "ca-central-1") {
-        return Err(format!("signed for {service} in {region}"));
-    }
-    if hex(&mac(&key, &text)) == signature { Ok(()) } else { Err(format!("bad signature: {said}")) }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").unwrap();
-        text
-    })
 }

@@ -14,6 +14,7 @@ fn context(telemetry: &Arc<Telemetry>) -> BuildContext {
         budget: 0,
         in_container: false,
         telemetry: Arc::clone(telemetry),
+        auth: None,
     }
 }
 

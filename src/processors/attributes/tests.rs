@@ -37,6 +37,7 @@ pub(crate) fn context(signal: Signal) -> BuildContext {
         budget: 0,
         in_container: false,
         telemetry: Arc::new(Telemetry::default()),
+        auth: None,
     }
 }
 

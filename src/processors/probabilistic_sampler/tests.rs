@@ -28,6 +28,7 @@ fn processor(signal: Signal, settings: &str) -> Box<dyn Processor> {
         budget: 0,
         in_container: false,
         telemetry: std::sync::Arc::default(),
+        auth: None,
     };
     config.build(&cx).unwrap()
 }

@@ -67,6 +67,7 @@ impl Sampler {
             budget: 1 << 30,
             in_container: false,
             telemetry: Arc::clone(&telemetry),
+            auth: None,
         };
         let shards = config.replicas(&cx, workers).unwrap();
         Sampler { shards, now: Instant::now(), telemetry, filtered: 0, refused: 0, readers: 0 }

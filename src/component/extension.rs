@@ -1,0 +1,43 @@
+//! Extensions: what serves the process rather than the data.
+
+use std::{fmt, sync::Arc};
+
+use super::{BoxFuture, BuildContext, ClientAuth, Listening, StartError, Stop};
+use crate::config::{Node, Problems};
+
+/// Configuration of an extension.
+pub trait ExtensionConfig: fmt::Debug + Send + Sync {
+    /// See [`super::ProcessorConfig::validate`].
+    fn validate(&self, _at: &Node, _problems: &mut Problems) {}
+
+    /// What exporters may name in `auth`; none: this is no authenticator.
+    fn client_auth(&self) -> Option<Arc<dyn ClientAuth>> {
+        None
+    }
+
+    /// Builds the instance. Opens nothing.
+    fn build(&self, cx: &BuildContext) -> Result<Box<dyn Extension>, StartError>;
+}
+
+/// Serves the process: health checks, pages, profiles.
+pub trait Extension: Send {
+    /// Opens the sockets (in a tokio context).
+    fn bind(&mut self) -> Result<Vec<Listening>, StartError>;
+
+    /// Serves until `stop` is raised; extensions stop after the exporters.
+    fn run(self: Box<Self>, stop: Stop) -> BoxFuture<()>;
+}
+
+/// An extension that has nothing to serve: exporters use it.
+#[derive(Debug)]
+pub struct Passive;
+
+impl Extension for Passive {
+    fn bind(&mut self) -> Result<Vec<Listening>, StartError> {
+        Ok(Vec::new())
+    }
+
+    fn run(self: Box<Self>, mut stop: Stop) -> BoxFuture<()> {
+        Box::pin(async move { stop.raised().await })
+    }
+}
