@@ -119,7 +119,7 @@ fn send(port: u16, rate: u64, time: Duration) -> u64 {
         if elapsed >= time {
             break;
         }
-        let due = elapsed.as_millis() as u64 * rate / 1000;
+        let due = u64::try_from(elapsed.as_millis()).unwrap() * rate / 1000;
         if rate > 0 && sent >= due {
             thread::sleep(Duration::from_micros(500));
             continue;

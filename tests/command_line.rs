@@ -187,7 +187,12 @@ fn the_flags_of_the_x_ray_daemon_are_explained() {
         assert_eq!(output.status.code(), Some(64), "{errors}");
         assert!(errors.contains(words), "{errors}");
     }
+    // As the image has it, under the name of the daemon.
     let folder = tempfile::tempdir().unwrap();
+    let daemon = folder.path().join("xray");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_skep"), &daemon).unwrap();
+    let output = Command::new(daemon).args(["-t", "0.0.0.0:2000", "xray", "-version"]).output();
+    assert!(String::from_utf8(output.unwrap().stdout).unwrap().starts_with("skep xray 0."));
     let file = folder.path().join("cfg.yaml");
     std::fs::write(&file, "Version: 2\nSocket:\n  UDPAdress: \"127.0.0.1:2000\"\n").unwrap();
     let (output, _, errors) = run(&["xray", "-c", file.to_str().unwrap()]);

@@ -20,8 +20,8 @@ use std::{
     thread,
 };
 
-use aws_backend::{Aws, KEY, SECRET, aws_backend, rule};
-use serde_json::Value;
+use aws_backend::{Aws, KEY, SECRET, aws_backend};
+use serde_json::{Value, json};
 use support::{Skep, free_port, wait_for};
 
 /// A command whose only AWS is the one it is told of.
@@ -82,6 +82,16 @@ fn ask(port: u16, request: &str, body: &str) -> (u16, Value) {
     (status, serde_json::from_str(body).unwrap())
 }
 
+/// A rule as the API has it.
+fn rule(name: &str, priority: u32, path: &str, reservoir: u32, rate: f64) -> Value {
+    json!({
+        "RuleName": name, "ResourceARN": "*", "Priority": priority, "FixedRate": rate,
+        "ReservoirSize": reservoir, "ServiceName": "*", "ServiceType": "*", "Host": "*",
+        "HTTPMethod": "*", "URLPath": path, "Version": 1, "Attributes": {},
+        "RuleARN": format!("arn:aws:xray:ca-central-1:111122223333:sampling-rule/{name}"),
+    })
+}
+
 fn names(answer: &Value) -> Vec<&str> {
     let records = answer["SamplingRuleRecords"].as_array().unwrap();
     records.iter().map(|one| one["SamplingRule"]["RuleName"].as_str().unwrap()).collect()
@@ -117,7 +127,7 @@ fn sampling_calls_are_signed_and_others_are_refused() {
     let [rules, targets, summaries] =
         ["/GetSamplingRules", "/SamplingTargets", "/SamplingStatisticSummaries"];
     assert_eq!(asked, [rules, rules, targets, summaries, targets]);
-    assert_eq!(aws.asked.swap_remove(0).1, serde_json::json!({}));
+    assert_eq!(aws.asked.swap_remove(0).1, json!({}));
     drop(aws);
     assert!(skep.stop());
 }
@@ -218,7 +228,7 @@ fn agent() -> (u16, Arc<Mutex<u32>>) {
             }
             let mut count = count.lock().unwrap();
             *count += 1;
-            let body = serde_json::json!({
+            let body = json!({
                 "AccessKeyId": KEY, "SecretAccessKey": SECRET, "Token": format!("session {count}"),
                 "Expiration": "2099-01-01T00:00:00Z",
             })

@@ -68,6 +68,9 @@ What the daemon does and skep does not:
 
 Applications find it by AWS_XRAY_DAEMON_ADDRESS=host:2000, which means UDP and TCP: publish both.";
 
+const REGION: &str =
+    "Region [default: AWS_REGION, AWS_DEFAULT_REGION, the profile, the ECS task, the EC2 instance]";
+
 #[derive(Debug, Parser)]
 #[command(
     name = "skep xray",
@@ -85,8 +88,7 @@ struct Flags {
     /// Address for sampling calls over TCP [default: 127.0.0.1:2000, in a container 0.0.0.0:2000]
     #[arg(short = 't', long, value_name = "HOST:PORT", value_parser = address)]
     bind_tcp: Option<String>,
-    /// Region [default: AWS_REGION, AWS_DEFAULT_REGION, the profile, the ECS task, the EC2 instance]
-    #[arg(short = 'n', long, value_name = "REGION")]
+    #[arg(short = 'n', long, value_name = "REGION", help = REGION)]
     region: Option<String>,
     /// Role to assume, maybe of another account
     #[arg(short, long, value_name = "ARN")]

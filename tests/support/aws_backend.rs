@@ -177,16 +177,6 @@ impl Aws {
     }
 }
 
-/// A rule as the API has it.
-pub(crate) fn rule(name: &str, priority: u32, path: &str, reservoir: u32, rate: f64) -> Value {
-    json!({
-        "RuleName": name, "ResourceARN": "*", "Priority": priority, "FixedRate": rate,
-        "ReservoirSize": reservoir, "ServiceName": "*", "ServiceType": "*", "Host": "*",
-        "HTTPMethod": "*", "URLPath": path, "Version": 1, "Attributes": {},
-        "RuleARN": format!("arn:aws:xray:ca-central-1:111122223333:sampling-rule/{name}"),
-    })
-}
-
 fn seconds() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     i64::try_from(since.as_secs()).unwrap()

@@ -238,9 +238,8 @@ impl Forward {
     async fn ready(&self) -> Result<Arc<Open>, Failure> {
         let mut state = self.state.subscribe();
         let known = state.wait_for(|state| !matches!(state, State::Looking));
-        let known = match tokio::time::timeout(FIRST, known).await {
-            Ok(Ok(known)) => known,
-            _ => return Err(not_ready("AWS credentials are still looked for")),
+        let Ok(Ok(known)) = tokio::time::timeout(FIRST, known).await else {
+            return Err(not_ready("AWS credentials are still looked for"));
         };
         match &*known {
             State::Ready(open) => Ok(Arc::clone(open)),
