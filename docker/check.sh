@@ -46,6 +46,7 @@ step "the image"
 # What the first stage leaves behind; it stands in for that stage, whose base cannot be pulled here.
 mkdir -p "$work/stage/image"/{etc/ssl/certs,etc/skep,var/lib/skep}
 cp "$binary" "$work/stage/image/skep"
+ln -s skep "$work/stage/image/xray"
 cp /etc/ssl/certs/ca-certificates.crt "$work/stage/image/etc/ssl/certs/"
 buildah_ build --quiet --format docker --isolation chroot --build-context "build=$work/stage" \
   --file docker/Dockerfile --tag skep . >/dev/null
@@ -55,7 +56,7 @@ skipped "docker/app/Dockerfile: likewise; tests/clients.rs runs the application 
 step "what the image says"
 config="$(buildah_ inspect --type image skep | tr -d '[:space:]')"
 for wanted in '"User":"10001:10001"' '"StopSignal":"SIGTERM"' '"4317/tcp":{}' '"4318/tcp":{}' \
-  '"13133/tcp":{}' '"Entrypoint":["/skep"]' '"Test":["CMD","/skep","health"]' '"container=oci"'; do
+  '"13133/tcp":{}' '"2000/tcp":{}' '"2000/udp":{}' '"Entrypoint":["/skep"]' '"Test":["CMD","/skep","health"]' '"container=oci"'; do
   case "$config" in *"$wanted"*) echo "$wanted" ;; *) fail "$wanted is not in the image's configuration" ;; esac
 done
 
@@ -71,6 +72,8 @@ step "commands"
 in_image "${enter[@]}" --version
 in_image "${enter[@]}" validate --deny-warnings
 in_image HONEYCOMB_API_KEY=hcaik_for_a_check "${enter[@]}" validate --deny-warnings
+in_image "${enter[@]}" xray --version
+in_image "$(command -v chroot)" --userspec=10001:10001 "$root" /xray -t 0.0.0.0:2000 xray --version
 if in_image "${enter[@]}" health --url http://127.0.0.1:1/ 2>/dev/null; then
   fail "health finds something healthy on a port that nobody has"
 fi

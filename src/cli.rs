@@ -11,15 +11,20 @@ mod print;
 mod run;
 mod services;
 mod validate;
+#[cfg(feature = "aws")]
+mod xray;
+#[cfg(not(feature = "aws"))]
+#[path = "cli/xray_absent.rs"]
+mod xray;
 
-use std::{io::IsTerminal as _, process::ExitCode, time::Duration};
+use std::{ffi::OsString, io::IsTerminal as _, path::Path, process::ExitCode, time::Duration};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::{
     admin,
     config::{
-        Problems, diagnostics,
+        Problem, Problems, Severity, diagnostics,
         source::{self, Loaded},
         units::parse_duration,
     },
@@ -166,6 +171,13 @@ enum Command {
         #[arg(long, value_name = "N", default_value_t = 20)]
         last: u32,
     },
+    /// Takes the place of the AWS X-Ray daemon, with its flags; see `skep xray --help`.
+    #[command(disable_help_flag = true)]
+    Xray {
+        /// Flags of the daemon.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "FLAGS")]
+        flags: Vec<OsString>,
+    },
     /// Prints the completions of a shell.
     Completions {
         /// bash, zsh, fish, elvish or powershell.
@@ -176,6 +188,9 @@ enum Command {
 /// Runs the program.
 #[expect(clippy::print_stderr, reason = "this is the command line")]
 pub fn main() -> ExitCode {
+    if let Some(flags) = flags_of_daemon(std::env::args_os()) {
+        return xray::main(flags).into();
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -203,6 +218,10 @@ pub fn main() -> ExitCode {
         Command::Sample { watch, last } => {
             decisions::sample(&arguments.process.control_endpoint, last, watch)
         }
+        Command::Xray { .. } => {
+            eprintln!("error: `skep xray` has flags of its own; write `xray` first");
+            USAGE
+        }
         Command::Completions { shell } => {
             let mut command = Arguments::command();
             let mut text = Vec::new();
@@ -213,24 +232,57 @@ pub fn main() -> ExitCode {
     code.into()
 }
 
+/// The arguments after `skep xray`, or after the name `xray`, which the image has too.
+fn flags_of_daemon(
+    mut arguments: impl Iterator<Item = OsString>,
+) -> Option<impl Iterator<Item = OsString>> {
+    let name = arguments.next()?;
+    let is_daemon = Path::new(&name).file_name().is_some_and(|name| name == "xray");
+    let mut arguments = arguments.peekable();
+    if !is_daemon {
+        arguments.next_if(|first| first == "xray")?;
+    }
+    Some(arguments)
+}
+
 /// How the configuration was found.
 pub(crate) enum Origin {
     /// Named on the command line, or in one of the default places.
     Given(Vec<String>),
     /// None was found: the built-in one.
     BuiltIn,
+    /// The flags of the X-Ray daemon, and its file where there is one.
+    #[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "there is no such daemon"))]
+    Daemon(Option<String>),
 }
+
+/// The variable that holds the whole configuration in the Collector's distribution of AWS. It wins
+/// over files, since the images of that distribution always name one.
+const AOT_CONFIG: &str = "AOT_CONFIG_CONTENT";
 
 /// Reads the configuration that the arguments name, or the default one.
 pub(crate) fn load(configuration: &Configuration, problems: &mut Problems) -> (Origin, Loaded) {
     let env = |name: &str| std::env::var(name).ok();
     let mut uris = configuration.uris.clone();
+    if env(AOT_CONFIG).is_some_and(|text| !text.is_empty()) {
+        if !uris.is_empty() {
+            problems.0.push(Problem {
+                severity: Severity::Warning,
+                place: None,
+                path: String::new(),
+                message: format!("`--config` is not read: {AOT_CONFIG} holds the configuration"),
+                help: Some(format!("remove `--config`, or unset {AOT_CONFIG} to read it")),
+                related: None,
+            });
+        }
+        uris = vec![format!("env:{AOT_CONFIG}")];
+    }
     // Empty is unset: compose writes it so for a variable that nobody set.
     if uris.is_empty() && env("SKEP_CONFIG").is_some_and(|text| !text.is_empty()) {
         uris.push("env:SKEP_CONFIG".to_owned());
     }
     if uris.is_empty() {
-        let found = DEFAULT_FILES.into_iter().find(|file| std::path::Path::new(file).exists());
+        let found = DEFAULT_FILES.into_iter().find(|file| Path::new(file).exists());
         uris.extend(found.map(ToOwned::to_owned));
     }
     if !uris.is_empty() {

@@ -29,7 +29,7 @@ use crate::{
     otlp::{
         Payload, Signal,
         check::Utf8,
-        payload::{Body, Context, Outcome, Permit, Reason, Wait},
+        payload::{Context, Outcome, Permit, Reason, Wait},
     },
     telemetry::Telemetry,
 };

@@ -5,6 +5,7 @@
 pub mod datagrams;
 pub mod decisions;
 pub mod histogram;
+mod log_file;
 pub mod logs;
 pub mod process;
 pub mod prometheus;

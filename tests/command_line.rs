@@ -13,6 +13,7 @@ use support::{Skep, free_port};
 fn skep() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
     command.env_remove("HONEYCOMB_API_KEY").env_remove("SKEP_CONFIG").env("NO_COLOR", "1");
+    command.env_remove("AOT_CONFIG_CONTENT");
     command
 }
 
@@ -122,4 +123,82 @@ fn wrong_settings_of_the_process_are_wrong_usage() {
         assert_eq!(output.status.code(), Some(64), "{errors}");
         assert!(errors.contains(words), "{errors}");
     }
+}
+
+/// As the Collector's distribution of AWS: the variable holds the whole file and wins.
+#[test]
+fn the_variable_of_adot_wins_over_files_and_says_so() {
+    let whole = SMALL.strip_prefix("yaml:").unwrap();
+    let with = |content: &str, arguments: &[&str]| {
+        let mut command = skep();
+        let output = command.env("AOT_CONFIG_CONTENT", content).args(arguments).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(with(whole, &["validate"]), (Some(0), String::new()));
+    let (code, errors) = with(whole, &["validate", "--config", "/no/such/file"]);
+    assert_eq!(code, Some(0));
+    assert!(errors.contains("`--config` is not read: AOT_CONFIG_CONTENT"), "{errors}");
+    let (code, errors) = with("receivers: {otlpp: }", &["validate"]);
+    assert_eq!(code, Some(78));
+    assert!(errors.contains("env:AOT_CONFIG_CONTENT:1"), "{errors}");
+    // Empty is unset.
+    let (code, errors) = with("", &["validate", "--config", "/no/such/file"]);
+    assert_eq!(code, Some(78), "{errors}");
+}
+
+#[test]
+fn the_log_says_where_the_configuration_came_from() {
+    let otlp = free_port();
+    let config = format!(
+        "{{receivers: {{otlp: {{protocols: {{grpc: {{endpoint: '127.0.0.1:{otlp}'}}}}}}}}, exporters: \
+         {{nop: }}, service: {{telemetry: {{logs: {{encoding: json}}, metrics: {{level: none}}}}, \
+         pipelines: {{traces: {{receivers: [otlp], exporters: [nop]}}}}}}}}"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let mut command = skep();
+    command.env("AOT_CONFIG_CONTENT", config).args(["--control-endpoint", "off"]);
+    command.stdout(Stdio::null()).stderr(std::fs::File::create(&log).unwrap());
+    let skep = Skep(command.spawn().unwrap());
+    support::wait_for("the start", || TcpStream::connect(("127.0.0.1", otlp)).is_ok());
+    assert!(skep.stop());
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(log.contains("\"source\":\"env:AOT_CONFIG_CONTENT\""), "{log}");
+}
+
+#[cfg(feature = "aws")]
+#[test]
+fn the_flags_of_the_x_ray_daemon_are_explained() {
+    let (output, out, errors) = run(&["xray", "--help"]);
+    assert!(output.status.success(), "{errors}");
+    for words in ["-b, --bind <HOST:PORT>", "-n, --region", "-o, --local-mode", "NoVerifySSL"] {
+        assert!(out.contains(words), "{words}: {out}");
+    }
+    assert!(out.lines().all(|line| line.len() <= 110), "{out}");
+    let (output, out, _) = run(&["xray", "xray", "-v"]);
+    assert_eq!((output.status.code(), out.starts_with("skep xray 0.")), (Some(0), true), "{out}");
+    for (flags, words) in [
+        (&["-bind", "localhost"][..], "has no port"),
+        (&["-m", "1"], "at least 3 MB"),
+        (&["--proxy-address=http://a"], "VPC endpoint"),
+        (&["-bindd", "a:1"], "'--bind'"),
+    ] {
+        let (output, _, errors) = run(&[&["xray"], flags].concat());
+        assert_eq!(output.status.code(), Some(64), "{errors}");
+        assert!(errors.contains(words), "{errors}");
+    }
+    // As the image has it, under the name of the daemon.
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = folder.path().join("xray");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_skep"), &daemon).unwrap();
+    let output = Command::new(daemon).args(["-t", "0.0.0.0:2000", "xray", "-version"]).output();
+    assert!(String::from_utf8(output.unwrap().stdout).unwrap().starts_with("skep xray 0."));
+    let file = folder.path().join("cfg.yaml");
+    std::fs::write(&file, "Version: 2\nSocket:\n  UDPAdress: \"127.0.0.1:2000\"\n").unwrap();
+    let (output, _, errors) = run(&["xray", "-c", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(78), "{errors}");
+    assert!(
+        errors.contains("cfg.yaml:3:3") && errors.contains("did you mean `UDPAddress`?"),
+        "{errors}"
+    );
 }

@@ -144,7 +144,7 @@ fn the_image_is_one_binary_that_asks_itself_for_its_health() {
         assert!(options.contains(option), "{option}");
     }
     assert_eq!(one("STOPSIGNAL"), "SIGTERM");
-    assert_eq!(one("EXPOSE"), "4317 4318 13133");
+    assert_eq!(one("EXPOSE"), "4317 4318 13133 2000/tcp 2000/udp");
     assert!(read("docker/Dockerfile").contains("cp /etc/ssl/certs/ca-certificates.crt"));
 }
 

@@ -6,12 +6,12 @@ use super::{
     CONFIG, Configuration, IO, Origin, Process, SOFTWARE, UNAVAILABLE, load, services, show,
 };
 use crate::{
-    config::Problems,
+    config::{Problems, source::Loaded},
     document::{self, telemetry::Logs},
     engine::{self, Ended, Options, Started, memory, plan::Blueprint, plan::Site},
     telemetry::{
         Telemetry,
-        logs::{self, Format, Sampling, Settings},
+        logs::{self, Format, LogFile, Sampling, Settings},
     },
 };
 
@@ -19,10 +19,24 @@ use crate::{
 pub(super) fn run(configuration: &Configuration, process: &Process) -> u8 {
     let mut problems = Problems::default();
     let (origin, loaded) = load(configuration, &mut problems);
+    start(&origin, &loaded, problems, process, None)
+}
+
+/// Runs what was loaded until a signal; the log goes into a file where one is given.
+pub(super) fn start(
+    origin: &Origin,
+    loaded: &Loaded,
+    mut problems: Problems,
+    process: &Process,
+    log_file: Option<LogFile>,
+) -> u8 {
     let document = loaded.root.as_ref().map(|root| document::load(root, &mut problems));
-    show(&problems, &loaded);
+    show(&problems, loaded);
     let Some(document) = document.filter(|_| !problems.has_errors()) else { return CONFIG };
-    start_logs(&document.telemetry.logs);
+    let is_daemon = matches!(origin, Origin::Daemon(_));
+    if let Err(message) = start_logs(&document.telemetry.logs, log_file, is_daemon) {
+        return complain(&message);
+    }
     let telemetry = Arc::new(Telemetry::default());
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let available = memory::available();
@@ -33,7 +47,7 @@ pub(super) fn run(configuration: &Configuration, process: &Process) -> u8 {
         .min()
         .unwrap_or_else(|| memory::default_budget(available));
     let in_container = in_container();
-    let source = match &origin {
+    let source = match origin {
         // Text that stands in the argument itself would fill the log, with its secrets.
         Origin::Given(uris) => {
             let name = |uri: &String| match uri.strip_prefix("yaml:") {
@@ -43,6 +57,8 @@ pub(super) fn run(configuration: &Configuration, process: &Process) -> u8 {
             uris.iter().map(name).collect::<Vec<_>>().join(", ")
         }
         Origin::BuiltIn => "built in".to_owned(),
+        Origin::Daemon(None) => "flags of the X-Ray daemon".to_owned(),
+        Origin::Daemon(Some(file)) => format!("flags of the X-Ray daemon, {file}"),
     };
     tracing::info!(
         source,
@@ -52,6 +68,11 @@ pub(super) fn run(configuration: &Configuration, process: &Process) -> u8 {
         default_bind = if in_container { "all interfaces (in a container)" } else { "loopback" },
         "Starting skep"
     );
+    let proxies = ["HTTPS_PROXY", "https_proxy"];
+    if is_daemon && proxies.iter().any(|name| std::env::var(name).is_ok_and(|url| !url.is_empty()))
+    {
+        tracing::warn!("HTTPS_PROXY has no effect: requests to AWS do not go through a proxy");
+    }
     telemetry.set_inventory(services::inventory(&document));
     let services =
         match services::build(&document, &process.control_endpoint, in_container, &telemetry) {
@@ -78,9 +99,16 @@ pub(super) fn run(configuration: &Configuration, process: &Process) -> u8 {
     }
 }
 
+#[expect(clippy::print_stderr, reason = "there is no log to say it in")]
+fn complain(message: &str) -> u8 {
+    eprintln!("error: {message}");
+    UNAVAILABLE
+}
+
 /// The log as `service.telemetry.logs` says.
-fn start_logs(logs: &Logs) {
-    let mut settings = Settings::default();
+fn start_logs(logs: &Logs, file: Option<LogFile>, tells_batches: bool) -> Result<(), String> {
+    let has_file = file.is_some();
+    let mut settings = Settings { file, tells_batches, ..Settings::default() };
     if let Some(level) = logs.level.as_deref().and_then(logs::level) {
         settings.level = level;
     }
@@ -96,8 +124,8 @@ fn start_logs(logs: &Logs) {
             thereafter: sampling.thereafter,
         });
     }
-    // Fails only where a log runs already.
-    let _ = logs::install(&settings);
+    // Without a file it fails only where a log runs already.
+    logs::install(&settings).or_else(|error| if has_file { Err(error) } else { Ok(()) })
 }
 
 /// What listens, what is sent where, and what an application has to be told.
@@ -134,7 +162,7 @@ fn print_environment(started: &Started) {
 }
 
 /// Docker and Podman leave a file; ECS and Kubernetes set variables.
-fn in_container() -> bool {
+pub(super) fn in_container() -> bool {
     let files = ["/.dockerenv", "/run/.containerenv"];
     let variables = ["ECS_CONTAINER_METADATA_URI_V4", "KUBERNETES_SERVICE_HOST", "container"];
     files.into_iter().any(|file| std::path::Path::new(file).exists())

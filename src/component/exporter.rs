@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{BoxFuture, BuildContext, Progress, StartError};
+use super::{AuthUse, BoxFuture, BuildContext, Progress, StartError};
 use crate::{
     config::{Node, Problems},
     otlp::{

@@ -66,6 +66,7 @@ use crate::{
     config::{Interval, Node, Problems},
     net::aws::Access,
     otlp::{Payload, Signal, payload::Body, view},
+    telemetry::logs::BATCHES,
 };
 
 /// Most documents of a request (X-Ray API).
@@ -387,9 +388,17 @@ impl Sender {
         let _permit = self.under_way.acquire().await;
         let texts = documents.iter().map(|one| String::from_utf8_lossy(one).into_owned());
         let call = client.put_trace_segments().set_trace_segment_documents(Some(texts.collect()));
+        let began = tokio::time::Instant::now();
         let answer = call.send().await;
         let answer = answer.map_err(|error| explain("xray:PutTraceSegments", &error))?;
         let refused = answer.unprocessed_trace_segments();
+        // In the words of the X-Ray daemon, whose users look for them.
+        tracing::info!(
+            target: BATCHES,
+            "Successfully sent batch of {} segments ({:.3} seconds)",
+            documents.len() - refused.len().min(documents.len()),
+            began.elapsed().as_secs_f64()
+        );
         let first = refused.first().map(|one| {
             format!(
                 "X-Ray did not take {} of {} segments; {}: {} ({})",

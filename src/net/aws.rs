@@ -116,9 +116,18 @@ impl Access {
     /// Finds the region and who knows credentials; no credentials are asked for yet. The error says
     /// what to do.
     pub async fn find(&self) -> Result<Found, String> {
+        self.look(true).await
+    }
+
+    /// The same, but the metadata of an EC2 instance is not asked for the region.
+    pub async fn find_without_instance(&self) -> Result<Found, String> {
+        self.look(false).await
+    }
+
+    async fn look(&self, asks_instance: bool) -> Result<Found, String> {
         let http = http_client();
         let (region, region_source) = self
-            .region(&http)
+            .region(&http, asks_instance)
             .await
             .ok_or("no AWS region is known: set `region`, or AWS_REGION where skep runs")?;
         let loader = self.loader(http.clone()).region(Region::new(region.clone()));
@@ -133,7 +142,11 @@ impl Access {
         Ok(Found { config, region, region_source })
     }
 
-    async fn region(&self, http: &SharedHttpClient) -> Option<(String, &'static str)> {
+    async fn region(
+        &self,
+        http: &SharedHttpClient,
+        asks_instance: bool,
+    ) -> Option<(String, &'static str)> {
         if !self.region.is_empty() {
             return Some((self.region.clone(), "region"));
         }
@@ -149,6 +162,9 @@ impl Access {
         }
         if let Some(region) = region_of_task().await {
             return Some((region, "ECS task"));
+        }
+        if !asks_instance {
+            return None;
         }
         let instance = ImdsRegionProvider::builder().configure(&provider).build();
         Some((instance.region().await?.to_string(), "EC2 instance"))

@@ -93,6 +93,8 @@ pub struct Client {
     is_http1: AtomicBool,
     /// HTTP/1.1 connections that wait for a request, the latest last.
     idle: Mutex<Vec<(http1::SendRequest<Segments>, Instant)>>,
+    /// Bytes that are kept of an answer.
+    answer_limit: usize,
 }
 
 /// One HTTP/2 connection. Whoever opens it holds the lock, and others wait: they would have to
@@ -153,7 +155,7 @@ pub struct Answer {
     pub status: StatusCode,
     /// Headers.
     pub headers: HeaderMap,
-    /// The first 64 KiB of the body.
+    /// The first 64 KiB of the body, or what [`Client::keeping`] says.
     pub body: Bytes,
     /// Trailers, where there are any.
     pub trailers: Option<HeaderMap>,
@@ -174,7 +176,14 @@ impl Client {
     pub fn new(target: Target, connections: usize) -> Self {
         let slots = (0..connections.max(1)).map(|_| Slot::default()).collect();
         let is_http1 = AtomicBool::new(target.tls.is_none() && !target.http2_only);
-        Client { target, slots, next: AtomicUsize::new(0), is_http1, idle: Mutex::default() }
+        let (next, idle) = (AtomicUsize::new(0), Mutex::default());
+        Client { target, slots, next, is_http1, idle, answer_limit: ANSWER_LIMIT }
+    }
+
+    /// Keeps so many bytes of an answer instead of 64 KiB.
+    #[must_use]
+    pub fn keeping(self, answer_limit: usize) -> Self {
+        Client { answer_limit, ..self }
     }
 
     /// Sends one request and reads the whole answer. A request that meets a connection as the
@@ -305,12 +314,12 @@ impl Client {
     async fn read(&self, response: http::Response<Incoming>) -> Result<Answer, CallError> {
         let (parts, mut incoming) = response.into_parts();
         let (mut body, mut trailers) = (BytesMut::new(), None);
-        let limit = if self.target.http2_only { GRPC_ANSWER_LIMIT } else { ANSWER_LIMIT };
+        let limit = if self.target.http2_only { GRPC_ANSWER_LIMIT } else { self.answer_limit };
         let mut len = 0;
         while let Some(frame) = incoming.frame().await {
             match frame.map_err(|error| self.broken(&error))?.into_data() {
                 Ok(data) => {
-                    let room = ANSWER_LIMIT.saturating_sub(body.len());
+                    let room = self.answer_limit.saturating_sub(body.len());
                     body.extend_from_slice(&data[..data.len().min(room)]);
                     len += data.len();
                     if len > limit {

@@ -25,18 +25,44 @@
 //! `service.name` is its own name. Documents that are not quite JSON are mended; only one without a
 //! name, an id, a trace id or a start is dropped.
 //!
-//! With `rules`, `rules_file` or `mode: local` SDKs are told these rules, and their reservoirs are
-//! shared among the clients that ask; no AWS account is needed. Nothing is forwarded to AWS yet:
-//! without rules SDKs are answered 501, and go by their own local rules (one request a second and
-//! 5 % of the rest).
+//! What SDKs are told to sample comes from one of three places (`proxy_server.mode`):
+//!
+//! - `proxy`: from AWS. The calls of SDKs are signed with the credentials of skep and forwarded;
+//!   these three and no others, unless `allow_all_paths` is set. While AWS cannot be asked, the rules
+//!   that it gave last are given again, and reports on them are answered here. Before it has given
+//!   any, clients are answered 503 or 502 with the reason, and go by their own local rules (one
+//!   request a second and 5 % of the rest). This is the mode where there are no rules below.
+//! - `local`: from `rules` and `rules_file`, and no AWS account is needed; reservoirs are shared
+//!   among the clients that ask. This is the mode where there are rules and no `mode`.
+//! - `merge`: from AWS; while it cannot be asked, the rules that it gave last; before it has given
+//!   any, `rules` and `rules_file`. Rules of AWS and of the configuration are never mixed.
+//!
+//! Region and credentials are looked for beside the rest, so that datagrams are taken without them;
+//! the log says what was found and where, never the secret. The role needs `xray:GetSamplingRules`,
+//! `xray:GetSamplingTargets` and `xray:GetSamplingStatisticSummaries`. `AWS_ENDPOINT_URL_XRAY` and
+//! `AWS_ENDPOINT_URL` are obeyed.
 //!
 //! Senders get no answer. What is lost is counted on the metrics page in
 //! `skep_receiver_dropped_datagrams`: by the kernel, for want of memory, for want of room in a
 //! queue, or because it is no segment. The start-up log shows how large a buffer the kernel allows;
 //! where it drops datagrams, raise `net.core.rmem_max`.
+//!
+//! Differs from the Collector:
+//!
+//! - Without credentials calls are answered 503 with the reason, not forwarded unsigned.
+//! - Only the calls of SDKs are forwarded. Rules of several pages are given as one.
+//! - A session that has ended is renewed and a clock that is wrong is corrected, with one more call.
+//! - The region is found as all of skep finds it (`AWS_REGION` before `AWS_DEFAULT_REGION`); without
+//!   one the receiver starts all the same.
 
+mod answer;
 mod attributes;
 mod document;
+#[cfg(feature = "aws")]
+mod forward;
+#[cfg(not(feature = "aws"))]
+#[path = "awsxray/forward_absent.rs"]
+mod forward;
 mod json;
 mod proxy;
 mod resource;
@@ -45,6 +71,7 @@ mod segment;
 mod settings;
 mod span;
 mod udp;
+mod upstream;
 
 use std::{
     sync::Arc,
@@ -57,19 +84,18 @@ use crate::{
         Stop,
     },
     config::{Node, Problems},
-    net::{
-        seldom::Seldom,
-        server::{self, Family, Listener, Tuning},
-    },
+    net::server::{self, Family, Listener, Tuning},
     otlp::Signal,
     telemetry::datagrams::DatagramStats,
 };
 pub use document::{Refused, Translated};
+use forward::Forward;
 use proxy::{Proxy, Source};
 use sampling::Sampling;
 pub use segment::{datagram, document};
 pub use settings::{Config, Mode, ProxyServer, ProxyTls, Rule, Transport};
 use udp::{Counters, Datagrams};
+use upstream::Upstream;
 
 /// Port of the X-Ray daemon.
 const PORT: u16 = 2000;
@@ -103,7 +129,7 @@ impl ReceiverConfig for Config {
         let id = cx.id.to_string();
         let default = || crate::component::default_address(cx.in_container, PORT).to_string();
         let proxy = &self.proxy_server;
-        let rules = if proxy.is_local() { Some(sampling::rules(proxy)) } else { None };
+        let rules = (proxy.mode() != Mode::Proxy).then(|| sampling::rules(proxy));
         let rules = rules
             .transpose()
             .map_err(|message| StartError { component: format!("receiver `{id}`"), message })?;
@@ -134,7 +160,7 @@ struct XRayReceiver {
     endpoint: String,
     /// Of the proxy; none: as that of the datagrams.
     proxy_endpoint: Option<String>,
-    /// None: nobody gives out rules here.
+    /// Of the configuration; none with `mode: proxy`.
     rules: Option<Vec<Rule>>,
     counters: Counters,
     open: Option<(Datagrams, Listener)>,
@@ -181,20 +207,28 @@ impl Receiver for XRayReceiver {
                 asked_for = config.receive_buffer,
                 "Starting UDP server"
             );
+            let mode = config.proxy_server.mode();
             tracing::info!(
                 receiver = %id,
                 endpoint = listener.address(),
+                mode = mode.name(),
                 rules = rules.as_ref().map_or(0, Vec::len),
                 "Starting sampling server"
             );
-            let source = rules.map_or_else(
-                || Source::Nowhere(Seldom::default()),
-                |rules| {
-                    let stats = Arc::clone(&counters.datagrams);
-                    Source::Local(Sampling::new(rules, stats, SystemTime::now()))
-                },
-            );
-            let proxy = Arc::new(Proxy { source, ingress: ingress.clone() });
+            let own = rules.map(|rules| {
+                let stats = Arc::clone(&counters.datagrams);
+                Sampling::new(rules, stats, SystemTime::now())
+            });
+            let source = match (mode, own) {
+                (Mode::Local, Some(own)) => Source::Local(own),
+                (_, own) => {
+                    let forward = Arc::new(Forward::new(&config.proxy_server, &id));
+                    serving.spawn(Arc::clone(&forward).prepare(stop.subscribe()));
+                    Source::Aws(Box::new(Upstream::new(forward, own)))
+                }
+            };
+            let allows_all = config.proxy_server.allow_all_paths && mode != Mode::Local;
+            let proxy = Arc::new(Proxy { source, allows_all, ingress: ingress.clone() });
             serving.spawn(server::run(listener, None, proxy, tuning(), stop.subscribe()));
             let room = usize::try_from(config.queue_size).unwrap_or(usize::MAX).max(1);
             let (queue, waiting) = tokio::sync::mpsc::channel(room);

@@ -19,9 +19,12 @@ use tracing::{
 };
 use tracing_subscriber::{
     Layer, Registry,
+    fmt::writer::BoxMakeWriter,
     layer::{Context, Filter, SubscriberExt as _},
     util::SubscriberInitExt as _,
 };
+
+use super::log_file::Rotating;
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -62,7 +65,23 @@ pub struct Settings {
     pub format: Format,
     /// None: every message is written.
     pub sampling: Option<Sampling>,
+    /// None: standard error.
+    pub file: Option<LogFile>,
+    /// Whether [`BATCHES`] are told at their level, and not only when `debug` is written.
+    pub tells_batches: bool,
 }
+
+/// A file that the log goes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogFile {
+    /// Where it is, or is to be.
+    pub path: String,
+    /// Whether it is put away at 50 MB, with one old file kept.
+    pub rotates: bool,
+}
+
+/// Target of events about single batches, which the X-Ray daemon tells and a pipeline does not.
+pub const BATCHES: &str = "skep::batches";
 
 impl Default for Settings {
     fn default() -> Self {
@@ -70,6 +89,8 @@ impl Default for Settings {
             level: LevelFilter::INFO,
             format: Format::Auto,
             sampling: Some(Sampling::default()),
+            file: None,
+            tells_batches: false,
         }
     }
 }
@@ -86,13 +107,22 @@ pub fn level(name: &str) -> Option<LevelFilter> {
     }
 }
 
-/// Starts logging for the process. A second call changes nothing and says so.
+/// Starts logging for the process. A second call changes nothing and says so, as does one whose
+/// file cannot be written.
 pub fn install(settings: &Settings) -> Result<(), String> {
-    let is_terminal = io::stderr().is_terminal();
+    let is_terminal = settings.file.is_none() && io::stderr().is_terminal();
     let is_json = match settings.format {
         Format::Auto => !is_terminal,
         Format::Console => false,
         Format::Json => true,
+    };
+    let writer = match &settings.file {
+        None => BoxMakeWriter::new(io::stderr),
+        Some(LogFile { path, rotates }) => {
+            let file = Rotating::open(path, *rotates)
+                .map_err(|error| format!("the log file `{path}` cannot be written: {error}"))?;
+            BoxMakeWriter::new(Mutex::new(file))
+        }
     };
     let wants_color = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let lines: Box<dyn Layer<Registry> + Send + Sync> = if is_json {
@@ -103,7 +133,7 @@ pub fn install(settings: &Settings) -> Result<(), String> {
                 .with_current_span(false)
                 .with_span_list(false)
                 .with_timer(Clock)
-                .with_writer(io::stderr),
+                .with_writer(writer),
         )
     } else {
         Box::new(
@@ -111,10 +141,11 @@ pub fn install(settings: &Settings) -> Result<(), String> {
                 .with_ansi(is_terminal && wants_color)
                 .with_target(false)
                 .with_timer(Clock)
-                .with_writer(io::stderr),
+                .with_writer(writer),
         )
     };
-    let sampler = Sampler::new(settings.sampling);
+    let tells_batches = settings.tells_batches || settings.level >= LevelFilter::DEBUG;
+    let sampler = Sampler { tells_batches, ..Sampler::new(settings.sampling) };
     tracing_subscriber::registry()
         .with(lines.with_filter(sampler).with_filter(settings.level))
         .with(Keep(&RECENT).with_filter(LevelFilter::WARN))
@@ -130,9 +161,11 @@ impl tracing_subscriber::fmt::time::FormatTime for Clock {
     }
 }
 
-/// Lets pass what a [`Sampling`] lets pass, counted by level, place and message.
+/// Lets pass what a [`Sampling`] lets pass, counted by level and message; messages that differ in
+/// digits only are the same.
 struct Sampler {
     sampling: Option<Sampling>,
+    tells_batches: bool,
     rounds: Mutex<Rounds>,
 }
 
@@ -148,11 +181,12 @@ const MAX_MESSAGES: usize = 1024;
 impl Sampler {
     fn new(sampling: Option<Sampling>) -> Self {
         let rounds = Rounds { began: Instant::now(), seen: HashMap::new() };
-        Sampler { sampling, rounds: Mutex::new(rounds) }
+        Sampler { sampling, tells_batches: true, rounds: Mutex::new(rounds) }
     }
 
-    fn passes(&self, level: Level, message: String, now: Instant) -> bool {
+    fn passes(&self, level: Level, mut message: String, now: Instant) -> bool {
         let Some(sampling) = self.sampling else { return true };
+        message.retain(|c| !c.is_ascii_digit());
         let mut rounds = self.rounds.lock().unwrap_or_else(PoisonError::into_inner);
         if now.saturating_duration_since(rounds.began) >= sampling.tick {
             rounds.began = now;
@@ -174,6 +208,9 @@ impl<S> Filter<S> for Sampler {
     }
 
     fn event_enabled(&self, event: &Event<'_>, _cx: &Context<'_, S>) -> bool {
+        if !self.tells_batches && event.metadata().target() == BATCHES {
+            return false;
+        }
         let mut words = Words::default();
         event.record(&mut words);
         self.passes(*event.metadata().level(), words.message, Instant::now())
@@ -258,6 +295,8 @@ mod tests {
         let passed = (0..33).filter(|_| pass("down", start)).count();
         assert_eq!(passed, 3 + 3);
         assert!(pass("other", start), "messages are counted apart");
+        let passed = (0..33).filter(|n| pass(&format!("sent {n}"), start)).count();
+        assert_eq!(passed, 3 + 3, "numbers make no difference");
         let passed = (0..3).filter(|_| pass("down", start + Duration::from_secs(10))).count();
         assert_eq!(passed, 3, "a new tick begins anew");
     }

@@ -11,6 +11,7 @@ use std::{
     net::{TcpListener, TcpStream},
     sync::{Arc, Mutex},
     thread,
+    time::{Duration, SystemTime},
 };
 
 use serde_json::{Value, json};
@@ -30,6 +31,14 @@ pub(crate) struct Aws {
     pub(crate) faults: Vec<String>,
     /// Statuses of the next answers instead of 200.
     pub(crate) refuse: VecDeque<u16>,
+    /// Pages of sampling rules; none: sampling is not known.
+    pub(crate) rules: Vec<Vec<Value>>,
+    /// Sampling calls that were answered: path and body.
+    pub(crate) asked: Vec<(String, Value)>,
+    /// Session tokens that have ended.
+    pub(crate) ended: Vec<String>,
+    /// Seconds that its clock is ahead; none: it does not look at the time.
+    pub(crate) ahead: Option<i64>,
 }
 
 /// Starts it; gives its port.
@@ -63,11 +72,13 @@ fn serve(reader: &mut BufReader<&TcpStream>, aws: &Mutex<Aws>) -> Option<()> {
     reader.read_exact(&mut body).ok()?;
     let mut aws = aws.lock().unwrap();
     let (status, answer) = aws.answer(&head, &body);
+    let code = answer["__type"].as_str().map(|code| format!("x-amzn-errortype: {code}\r\n"));
+    let date = aws.ahead.map(|ahead| format!("date: {}\r\n", date(ahead)));
     let answer = answer.to_string();
-    let code = answer.contains("Exception").then_some("x-amzn-errortype: ThrottledException\r\n");
     let text = format!(
-        "HTTP/1.1 {status} x\r\ncontent-type: application/json\r\n{}content-length: {}\r\n\r\n{answer}",
+        "HTTP/1.1 {status} x\r\ncontent-type: application/json\r\n{}{}content-length: {}\r\n\r\n{answer}",
         code.unwrap_or_default(),
+        date.unwrap_or_default(),
         answer.len()
     );
     reader.get_mut().write_all(text.as_bytes()).ok()
@@ -79,8 +90,19 @@ impl Aws {
             self.faults.push(fault);
             return (403, json!({"message": "The request signature does not match"}));
         }
+        let token = header(head, "x-amz-security-token");
+        if token.is_some_and(|token| self.ended.iter().any(|ended| ended == token)) {
+            return (403, json!({"__type": "ExpiredTokenException", "message": "it has ended"}));
+        }
+        if self.ahead.is_some_and(|ahead| !is_of_now(head, ahead)) {
+            let message = "Signature expired";
+            return (403, json!({"__type": "InvalidSignatureException", "message": message}));
+        }
         if let Some(status) = self.refuse.pop_front() {
             return (status, json!({"__type": "ThrottledException", "message": "Rate exceeded"}));
+        }
+        if !self.rules.is_empty() && !head.starts_with("POST /TraceSegments ") {
+            return self.sampling(head, body);
         }
         match documents(head, body) {
             Err(fault) => {
@@ -109,6 +131,87 @@ fn check_signature(head: &str, body: &[u8]) -> Result<(), String> {
         return Err(format!("signed for {service} in {region}"));
     }
     Ok(())
+}
+
+impl Aws {
+    /// The three calls about sampling, as strictly as SDKs need them.
+    fn sampling(&mut self, head: &str, body: &[u8]) -> (u16, Value) {
+        let wrong = |aws: &mut Aws, fault: String| {
+            aws.faults.push(fault.clone());
+            (400, json!({"__type": "InvalidRequestException", "message": fault}))
+        };
+        let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+        let Ok(body @ Value::Object(_)) = serde_json::from_slice::<Value>(body) else {
+            return wrong(self, format!("{path}: not an object"));
+        };
+        self.asked.push((path.clone(), body.clone()));
+        match (&*path, head.starts_with("POST ")) {
+            ("/GetSamplingRules", true) => {
+                let page = match body.get("NextToken").and_then(Value::as_str) {
+                    None => 0,
+                    Some(token) => token.parse().unwrap_or(usize::MAX),
+                };
+                let Some(rules) = self.rules.get(page) else {
+                    return wrong(self, format!("no page {page}"));
+                };
+                let next = (page + 1 < self.rules.len()).then(|| (page + 1).to_string());
+                let record = |rule: &Value| json!({"SamplingRule": rule, "CreatedAt": 1.5e9, "ModifiedAt": 1.5e9});
+                let records: Vec<Value> = rules.iter().map(record).collect();
+                (200, json!({"SamplingRuleRecords": records, "NextToken": next}))
+            }
+            ("/SamplingTargets", true) => {
+                let Some(all) = body["SamplingStatisticsDocuments"].as_array() else {
+                    return wrong(self, "no statistics".to_owned());
+                };
+                let mut targets = Vec::new();
+                for one in all {
+                    let client = one["ClientID"].as_str().unwrap_or_default();
+                    let counts = ["RequestCount", "SampledCount", "BorrowCount", "Timestamp"];
+                    if all.len() > 25
+                        || client.len() != 24
+                        || counts.iter().any(|count| !one[count].is_number())
+                    {
+                        return wrong(self, format!("not a report: {one}"));
+                    }
+                    targets.push(json!({
+                        "RuleName": one["RuleName"], "FixedRate": 1.0, "ReservoirQuota": 7,
+                        "ReservoirQuotaTTL": seconds() + 60, "Interval": 10,
+                    }));
+                }
+                let answer = json!({"SamplingTargetDocuments": targets,
+                    "LastRuleModification": 1.5e9, "UnprocessedStatistics": []});
+                (200, answer)
+            }
+            ("/SamplingStatisticSummaries", true) => {
+                (200, json!({"SamplingStatisticSummaries": [], "NextToken": null}))
+            }
+            _ => (404, json!({"__type": "UnknownOperationException", "message": path})),
+        }
+    }
+}
+
+fn seconds() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    i64::try_from(since.as_secs()).unwrap()
+}
+
+/// A time so many seconds from now, as HTTP has it.
+fn date(ahead: i64) -> String {
+    let now = u64::try_from(seconds() + ahead).unwrap();
+    httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(now))
+}
+
+/// Whether a request was signed within five minutes of the clock here.
+fn is_of_now(head: &str, ahead: i64) -> bool {
+    let signed = header(head, "x-amz-date").unwrap();
+    (-300..=300).any(|by| {
+        let date = date(ahead + by);
+        let fields: Vec<&str> = date.split([' ', ':']).collect();
+        let [_, day, month, year, hour, minute, second, _] = fields[..] else { return false };
+        let months = "JanFebMarAprMayJunJulAugSepOctNovDec";
+        let month = months.find(month).unwrap() / 3 + 1;
+        signed == format!("{year}{month:02}{day}T{hour}{minute}{second}Z")
+    })
 }
 
 /// Documents, each within the limits of the API.

@@ -1,33 +1,33 @@
 //! The TCP port that SDKs ask for sampling rules, as the X-Ray daemon's proxy.
 //!
 //! Only the calls that SDKs make are known: the daemon signs whatever comes with its own role,
-//! which lets anybody who reaches it act for it. [`Source`] is where answers come from; forwarding
-//! to AWS would be one more of them.
+//! which lets anybody who reaches it act for it. `allow_all_paths` asks for just that. [`Source`]
+//! is where answers come from.
 
 use std::{sync::Arc, time::SystemTime};
 
-use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::sampling::Sampling;
+use super::{
+    answer::Answer,
+    sampling::Sampling,
+    upstream::{Asked, Upstream},
+};
 use crate::{
     component::Ingress,
-    net::{
-        seldom::Seldom,
-        server::{self, Connection, Reply, Service},
-    },
+    net::server::{self, Connection, Reply, Service},
     otlp::Signal,
 };
 
-/// Largest request: reports on 25 rules have 4 KiB.
-const MAX_BODY: usize = 256 * 1024;
+/// Largest request: reports on 25 rules have 4 KiB, fifty segments hardly more than this.
+const MAX_BODY: usize = 1 << 20;
 
 /// A call that SDKs make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Call {
+pub(super) enum Call {
     Rules,
     Targets,
     Summaries,
@@ -44,86 +44,90 @@ impl Call {
     }
 }
 
-/// Where answers come from.
-pub(super) enum Source {
-    /// Rules of the configuration.
-    Local(Sampling),
-    /// Nowhere: there are no rules, and nothing is forwarded to AWS.
-    Nowhere(Seldom),
-}
-
-/// An answer: its status and its JSON.
-type Answer = (StatusCode, Value);
-
-impl Source {
-    fn answer(&self, call: Call, body: &[u8]) -> Answer {
-        let sampling = match self {
-            Source::Local(sampling) => sampling,
-            Source::Nowhere(told) => {
-                if told.is_due() {
-                    tracing::warn!(
-                        "an X-Ray SDK asks for sampling rules, and there are none; it goes by its \
-                         own. Give `rules` under `proxy_server` to set them here"
-                    );
-                }
-                // Not 503: SDKs would try again at once, several times each ten seconds.
-                return failure(
-                    StatusCode::NOT_IMPLEMENTED,
-                    "NotForwardedException",
-                    "skep does not forward to AWS; set `rules`, `rules_file` or `mode: local` \
-                     under `proxy_server` of the receiver `awsxray`",
-                );
-            }
-        };
-        let answer = match call {
+impl Call {
+    /// What these rules answer.
+    pub(super) fn answer(self, sampling: &Sampling, body: &[u8]) -> Answer {
+        let answer = match self {
             Call::Rules => Some(sampling.records()),
             Call::Targets => sampling.targets(body, SystemTime::now()),
             Call::Summaries => Some(json!({"SamplingStatisticSummaries": [], "NextToken": null})),
         };
         let malformed = "the body is not what the X-Ray API says";
         answer.map_or_else(
-            || failure(StatusCode::BAD_REQUEST, "InvalidRequestException", malformed),
-            |answer| (StatusCode::OK, answer),
+            || Answer::error(StatusCode::BAD_REQUEST, "InvalidRequestException", malformed),
+            |answer| Answer::json(&answer),
         )
     }
 }
 
-fn failure(status: StatusCode, name: &str, message: &str) -> Answer {
-    (status, json!({"__type": name, "message": message}))
+/// Where answers come from.
+pub(super) enum Source {
+    /// Rules of the configuration.
+    Local(Sampling),
+    /// AWS.
+    Aws(Box<Upstream>),
+}
+
+impl Source {
+    async fn answer(&self, call: Option<Call>, asked: Asked) -> Answer {
+        match (self, call) {
+            (Source::Local(sampling), Some(call)) => call.answer(sampling, &asked.body),
+            (Source::Local(_), None) => refused(),
+            (Source::Aws(upstream), call) => upstream.answer(call, asked).await,
+        }
+    }
+}
+
+fn refused() -> Answer {
+    let message = "only /GetSamplingRules, /SamplingTargets and /SamplingStatisticSummaries are \
+                   answered; segments come over UDP";
+    Answer::error(StatusCode::FORBIDDEN, "AccessDeniedException", message)
 }
 
 /// Answers on the port.
 pub(super) struct Proxy {
     pub(super) source: Source,
+    pub(super) allows_all: bool,
     pub(super) ingress: Ingress,
 }
 
 impl Proxy {
     async fn answer(&self, request: Request<&mut Incoming>) -> Answer {
-        let Some(call) = Call::at(request.uri().path()) else {
-            let message = "only /GetSamplingRules, /SamplingTargets and \
-                           /SamplingStatisticSummaries are answered; segments come over UDP";
-            return failure(StatusCode::FORBIDDEN, "AccessDeniedException", message);
-        };
-        if request.method() != Method::POST {
+        let call = Call::at(request.uri().path());
+        if call.is_none() && !self.allows_all {
+            return refused();
+        }
+        if call.is_some() && request.method() != Method::POST {
             let message = "calls of the X-Ray API are POST";
-            return failure(StatusCode::METHOD_NOT_ALLOWED, "InvalidRequestException", message);
+            let status = StatusCode::METHOD_NOT_ALLOWED;
+            return Answer::error(status, "InvalidRequestException", message);
         }
         let announced = hyper::body::Body::size_hint(&**request.body()).exact();
         let size = announced.and_then(|size| usize::try_from(size).ok()).unwrap_or(MAX_BODY);
         if size > MAX_BODY {
             let message = format!("a body may have {MAX_BODY} bytes");
-            return failure(StatusCode::PAYLOAD_TOO_LARGE, "InvalidRequestException", &message);
+            let status = StatusCode::PAYLOAD_TOO_LARGE;
+            return Answer::error(status, "InvalidRequestException", &message);
         }
         let Ok(Some(_permit)) = self.ingress.door.try_permit(Signal::Traces, size) else {
             let message = "no memory is free for this request";
-            return failure(StatusCode::SERVICE_UNAVAILABLE, "ThrottledException", message);
+            return Answer::error(StatusCode::SERVICE_UNAVAILABLE, "ThrottledException", message);
         };
-        match Limited::new(request.into_body(), MAX_BODY).collect().await {
-            Ok(body) => self.source.answer(call, &body.to_bytes()),
+        let (parts, body) = request.into_parts();
+        match Limited::new(body, MAX_BODY).collect().await {
+            Ok(body) => {
+                let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+                let asked = Asked {
+                    path: path.to_owned(),
+                    content_type: parts.headers.get(header::CONTENT_TYPE).cloned(),
+                    method: parts.method,
+                    body: body.to_bytes(),
+                };
+                self.source.answer(call, asked).await
+            }
             Err(error) => {
                 let message = format!("the body could not be read: {error}");
-                failure(StatusCode::BAD_REQUEST, "InvalidRequestException", &message)
+                Answer::error(StatusCode::BAD_REQUEST, "InvalidRequestException", &message)
             }
         }
     }
@@ -137,23 +141,12 @@ impl Service for Proxy {
     ) -> Response<Reply> {
         let is_sent_anyway = server::is_sent_anyway(&request);
         let (parts, mut body) = request.into_parts();
-        let (status, answer) = self.answer(Request::from_parts(parts, &mut body)).await;
-        if is_sent_anyway && !status.is_success() {
+        let answer = self.answer(Request::from_parts(parts, &mut body)).await;
+        if is_sent_anyway && !answer.status.is_success() {
             server::discard(body);
         }
-        respond(status, &answer)
+        answer.respond()
     }
-}
-
-fn respond(status: StatusCode, answer: &Value) -> Response<Reply> {
-    let text = answer.to_string();
-    let length = text.len();
-    let mut response = Response::new(Reply::new(Bytes::from(text)));
-    *response.status_mut() = status;
-    let json = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, json);
-    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    response
 }
 
 #[cfg(test)]
@@ -178,15 +171,21 @@ mod tests {
         }
     }
 
-    #[test]
-    fn local_rules_are_answered_and_without_them_there_is_a_clear_error() {
-        let (status, answer) = source().answer(Call::Rules, b"{}");
+    #[tokio::test]
+    async fn local_rules_are_answered() {
+        let ask = async |source: Source, call, body: &'static [u8]| {
+            let body = body.into();
+            let (method, path) = (Method::POST, String::new());
+            let answer =
+                source.answer(call, Asked { method, path, content_type: None, body }).await;
+            let value: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+            (answer.status, value)
+        };
+        let (status, answer) = ask(source(), Some(Call::Rules), b"{}").await;
         assert_eq!(status, StatusCode::OK);
         assert_eq!(answer["SamplingRuleRecords"][0]["SamplingRule"]["RuleName"], "Default");
-        assert_eq!(source().answer(Call::Targets, b"").0, StatusCode::BAD_REQUEST);
-        assert_eq!(source().answer(Call::Summaries, b"").0, StatusCode::OK);
-        let (status, answer) = Source::Nowhere(Seldom::default()).answer(Call::Rules, b"{}");
-        assert_eq!(status, StatusCode::NOT_IMPLEMENTED);
-        assert!(answer["message"].as_str().unwrap().contains("mode: local"), "{answer}");
+        assert_eq!(ask(source(), Some(Call::Targets), b"").await.0, StatusCode::BAD_REQUEST);
+        assert_eq!(ask(source(), Some(Call::Summaries), b"").await.0, StatusCode::OK);
+        assert_eq!(ask(source(), None, b"").await.0, StatusCode::FORBIDDEN);
     }
 }

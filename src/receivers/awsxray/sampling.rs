@@ -72,6 +72,12 @@ pub(super) fn rules(proxy: &ProxyServer) -> Result<Vec<Rule>, String> {
     Ok(rules)
 }
 
+/// Rules of AWS as they are given out again; what is no rule is left out.
+pub(super) fn of_records(records: &[Value]) -> Vec<Rule> {
+    let read = |record: &Value| Record::deserialize(record).ok();
+    records.iter().filter_map(read).map(|record| record.rule.into()).collect()
+}
+
 /// Counters of the rules.
 pub(super) fn stats(rules: &[Rule]) -> Vec<RuleStats> {
     let of = |rule: &Rule| RuleStats { rule: rule.rule_name.clone(), ..RuleStats::default() };
@@ -257,6 +263,22 @@ struct ApiRule {
     url_path: String,
 }
 
+impl From<ApiRule> for Rule {
+    fn from(rule: ApiRule) -> Self {
+        Rule {
+            rule_name: rule.name,
+            priority: rule.priority,
+            fixed_rate: rule.rate,
+            reservoir_size: rule.reservoir,
+            host: rule.host,
+            service_name: rule.service_name,
+            service_type: rule.service_type,
+            http_method: rule.http_method,
+            url_path: rule.url_path,
+        }
+    }
+}
+
 fn any() -> String {
     "*".to_owned()
 }
@@ -272,17 +294,7 @@ fn from_json(text: &str) -> Result<Vec<Rule>, String> {
         rules.push(Rule { rule_name: DEFAULT.to_owned(), ..local(last, 0) });
     }
     for rule in file.records.into_iter().map(|record| record.rule).chain(file.rule) {
-        rules.push(Rule {
-            rule_name: rule.name,
-            priority: rule.priority,
-            fixed_rate: rule.rate,
-            reservoir_size: rule.reservoir,
-            host: rule.host,
-            service_name: rule.service_name,
-            service_type: rule.service_type,
-            http_method: rule.http_method,
-            url_path: rule.url_path,
-        });
+        rules.push(rule.into());
     }
     if rules.is_empty() && file.version.is_none() {
         return Err(

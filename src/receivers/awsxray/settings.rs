@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::forward;
 use crate::{
     config::{Node, Problems},
     net::server,
@@ -33,56 +34,69 @@ pub enum Transport {
     Udp,
 }
 
-/// `proxy_server`: a TCP port that answers two calls of the X-Ray API.
+/// `proxy_server`: a TCP port that answers the sampling calls of the X-Ray API.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProxyServer {
     /// `host:port`; that of the datagrams, since SDKs are told one address for both.
     pub endpoint: Option<String>,
-    /// Whether rules are those below.
-    pub mode: Mode,
+    /// Where rules come from: `proxy`, and `local` where there are `rules` or a `rules_file`.
+    pub mode: Option<Mode>,
     /// Rules that SDKs are given; a rule `Default` takes what no other takes (1 a second and 5 %
     /// unless it is given here).
     pub rules: Vec<Rule>,
     /// A JSON file with rules: local rules of an SDK (`"version": 2`), or what `GetSamplingRules`
     /// answers (`SamplingRuleRecords`), or what `create-sampling-rule` is given (`SamplingRule`).
     pub rules_file: Option<String>,
-    /// Answer without an AWS account, as `mode: local`.
+    /// Do not ask the metadata of an EC2 instance for the region.
     pub local_mode: bool,
-    /// No effect: nothing is forwarded to AWS.
-    pub proxy_address: Option<String>,
-    /// No effect: nothing is forwarded to AWS.
-    pub tls: Option<ProxyTls>,
-    /// No effect: nothing is forwarded to AWS.
+    /// Region; else `AWS_REGION`, `AWS_DEFAULT_REGION`, the profile, the ECS task, the instance.
     pub region: Option<String>,
-    /// No effect: nothing is forwarded to AWS.
+    /// Role to assume for the calls.
     pub role_arn: Option<String>,
-    /// No effect: nothing is forwarded to AWS.
+    /// Base URL of X-Ray instead of the region's.
     pub aws_endpoint: Option<String>,
-    /// No effect: nothing is forwarded to AWS.
+    /// Name of the service in the URL and in signatures; `xray`.
     pub service_name: Option<String>,
+    /// Forward every path and method, signed, and not the three sampling calls only: whoever
+    /// reaches the port then acts with the role of skep.
+    pub allow_all_paths: bool,
+    /// TLS of the connection to AWS.
+    pub tls: Option<ProxyTls>,
+    /// Refused: calls to AWS cannot go through a proxy of their own.
+    pub proxy_address: Option<String>,
 }
 
 /// `proxy_server.tls`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProxyTls {
-    /// No effect: nothing is forwarded to AWS.
+    /// Accept any certificate.
     pub insecure: bool,
-    /// No effect: nothing is forwarded to AWS.
+    /// Name that the certificate must bear, where it is not the host of the URL.
     pub server_name_override: Option<String>,
 }
 
 /// `proxy_server.mode`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// From AWS. This is not there yet: unless there are rules here, SDKs are told so, and use
-    /// their own local rules.
-    #[default]
+    /// From AWS; while it cannot be asked, those that it gave last.
     Proxy,
     /// From `rules` and `rules_file`, without an AWS account.
     Local,
+    /// As `proxy`; before AWS has given any, from `rules` and `rules_file`.
+    Merge,
+}
+
+impl Mode {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Mode::Proxy => "proxy",
+            Mode::Local => "local",
+            Mode::Merge => "merge",
+        }
+    }
 }
 
 /// A sampling rule. Of those that match a request, the one with the smallest priority counts;
@@ -181,10 +195,69 @@ impl Rule {
 }
 
 impl ProxyServer {
-    /// Whether rules are given out here.
-    pub(super) fn is_local(&self) -> bool {
+    /// The mode that is meant where none is given.
+    pub(super) fn mode(&self) -> Mode {
         let has_rules = !self.rules.is_empty() || self.rules_file.is_some();
-        self.mode == Mode::Local || self.local_mode || has_rules
+        self.mode.unwrap_or(if has_rules { Mode::Local } else { Mode::Proxy })
+    }
+
+    /// Checks what concerns AWS. `at` is the receiver.
+    fn validate_aws(&self, at: &Node, problems: &mut Problems) {
+        let at = |key: &str| at.at(&format!("proxy_server::{key}"));
+        let given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+        if self.mode() == Mode::Local {
+            for (key, is_set) in [
+                ("region", given(&self.region)),
+                ("role_arn", given(&self.role_arn)),
+                ("aws_endpoint", given(&self.aws_endpoint)),
+                ("service_name", given(&self.service_name)),
+                ("allow_all_paths", self.allow_all_paths),
+                ("tls", self.tls.is_some()),
+                ("proxy_address", given(&self.proxy_address)),
+            ] {
+                if is_set {
+                    let message = format!("`{key}` has no effect: rules are given out here");
+                    problems
+                        .warning(at(key), message)
+                        .help("write `mode: merge` to ask AWS first, or remove it");
+                }
+            }
+            return;
+        }
+        if self.mode.is_some() && !forward::IS_BUILT_IN {
+            problems.error(at("mode"), "this skep is built without AWS, so it cannot ask it").help(
+                "build it with the feature `aws`, which is on by default, or write `mode: local`",
+            );
+        }
+        for (key, is_set) in
+            [("rules", !self.rules.is_empty()), ("rules_file", self.rules_file.is_some())]
+        {
+            if is_set && self.mode() == Mode::Proxy {
+                problems.error(at(key), format!("`{key}` has no effect with `mode: proxy`")).help(
+                    "write `mode: merge` to use it where AWS cannot be asked, or `mode: local`",
+                );
+            }
+        }
+        if let Some(url) = self.aws_endpoint.as_ref().filter(|url| !url.is_empty())
+            && let Err(message) = forward::check_url(url)
+        {
+            problems
+                .error(at("aws_endpoint"), message)
+                .help("write `https://host`, or leave it out and set `region`");
+        }
+        if given(&self.proxy_address) {
+            problems
+                .error(at("proxy_address"), "calls to AWS cannot go through a proxy of their own")
+                .help("remove it, and give the service a route or a VPC endpoint");
+        }
+        if self.tls.as_ref().is_some_and(|tls| tls.insecure) {
+            problems
+                .warning(
+                    at("tls::insecure"),
+                    "any certificate is accepted in the place of that of AWS",
+                )
+                .help("remove it; for an own endpoint let SSL_CERT_FILE name its certificate");
+        }
     }
 }
 
@@ -212,17 +285,5 @@ pub(super) fn validate(config: &Config, at: &Node, problems: &mut Problems) {
         }
         names.push(&rule.rule_name);
     }
-    for (key, is_set) in [
-        ("proxy_address", proxy.proxy_address.is_some()),
-        ("tls", proxy.tls.is_some()),
-        ("region", proxy.region.is_some()),
-        ("role_arn", proxy.role_arn.is_some()),
-        ("aws_endpoint", proxy.aws_endpoint.is_some()),
-        ("service_name", proxy.service_name.is_some()),
-    ] {
-        if is_set {
-            let message = format!("`{key}` has no effect: nothing is forwarded to AWS yet");
-            problems.warning(at.at(&format!("proxy_server::{key}")), message);
-        }
-    }
+    proxy.validate_aws(at, problems);
 }
