@@ -6,6 +6,7 @@
 
 mod components;
 mod decisions;
+mod doctor;
 mod health;
 mod print;
 mod run;
@@ -137,6 +138,8 @@ enum Command {
         #[arg(long)]
         deny_warnings: bool,
     },
+    /// Asks each backend harmlessly whether it would take data, and says what to do where not.
+    Doctor,
     /// Prints the configuration as it is used: merged, references replaced, defaults filled in.
     #[command(alias = "print-initial-config")]
     PrintConfig {
@@ -206,6 +209,7 @@ pub fn main() -> ExitCode {
         Command::Validate { deny_warnings } => {
             validate::run(&arguments.configuration, deny_warnings)
         }
+        Command::Doctor => doctor::run(&arguments.configuration),
         Command::PrintConfig { format, mode } => {
             print::config(&arguments.configuration, format, mode)
         }

@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use bytes::Bytes;
+
 use super::{AuthUse, BoxFuture, BuildContext, Progress, StartError};
 use crate::{
     config::{Node, Problems},
@@ -139,9 +141,18 @@ pub trait Exporter: Send + Sync {
         Box::pin(std::future::ready(()))
     }
 
-    /// One harmless call that tells whether data would be taken; the answer is what was found.
-    fn probe(&self) -> BoxFuture<Result<String, ExportError>> {
-        Box::pin(std::future::ready(Ok("nothing to ask".to_owned())))
+    /// One harmless call that tells whether data would be taken; the answer is what was found. By itself
+    /// a request without items.
+    fn probe(&self, signal: Signal) -> BoxFuture<Result<String, ExportError>> {
+        let nothing = Payload::unaccounted(signal, Bytes::new(), 0);
+        match self.encode(&nothing).map(|request| self.send(request)) {
+            Ok(sending) => {
+                Box::pin(
+                    async move { sending.await.map(|_| "an empty request was taken".to_owned()) },
+                )
+            }
+            Err(error) => Box::pin(std::future::ready(Err(error))),
+        }
     }
 
     /// One attempt.

@@ -67,27 +67,51 @@ pub(super) fn role(arn: &str, external_id: &str) -> Option<Role> {
     Some(Role { arn, external_id, ..Role::default() }).filter(|role| !role.arn.is_empty())
 }
 
+/// What was found, and how it reads.
+#[derive(Debug)]
+pub(super) struct Connected<C> {
+    pub(super) client: C,
+    /// `region ca-central-1 (AWS_REGION), credentials from environment`.
+    pub(super) words: String,
+}
+
 /// Finds region and credentials and reports them, never the keys. `exporter` is for the log.
-pub(super) async fn connect(access: &Access, exporter: &str) -> Result<SdkConfig, ExportError> {
+pub(super) async fn connect<C>(
+    access: &Access,
+    exporter: &str,
+    client: impl FnOnce(&SdkConfig) -> C,
+) -> Result<Connected<C>, ExportError> {
     let fail = |message| ExportError { retry: Retry::After(None), message };
     let found = access.find().await.map_err(fail)?;
-    let region_source = found.region_source;
-    match found.credentials().await {
-        Ok((_, source)) => tracing::info!(
-            exporter,
-            region = found.region,
-            region_from = region_source,
-            credentials_from = source,
-            role = access.role.as_ref().map(|role| role.arn.as_str()),
-            endpoint = found.config.endpoint_url().unwrap_or("of the region"),
-            "AWS is set up"
-        ),
-        Err(message) => {
-            let message = format!("region {} (from {region_source}): {message}", found.region);
-            return Err(fail(message));
+    let place = format!("region {} ({})", found.region, found.region_source);
+    let source = match found.credentials().await {
+        Ok((_, source)) => source,
+        Err(message) => return Err(fail(format!("{place}: {message}"))),
+    };
+    tracing::info!(
+        exporter,
+        region = found.region,
+        region_from = found.region_source,
+        credentials_from = source,
+        role = access.role.as_ref().map(|role| role.arn.as_str()),
+        endpoint = found.config.endpoint_url().unwrap_or("of the region"),
+        "AWS is set up"
+    );
+    let words = format!("{place}, credentials from {source}");
+    Ok(Connected { client: client(&found.config), words })
+}
+
+impl<C> Connected<C> {
+    /// What a harmless call says, with what it was made with.
+    pub(super) fn told(&self, answer: Result<&str, ExportError>) -> Result<String, ExportError> {
+        match answer {
+            Ok(answer) => Ok(format!("{answer}; {}", self.words)),
+            Err(error) => {
+                let message = format!("{}; {}", error.message, self.words);
+                Err(ExportError { message, ..error })
+            }
         }
     }
-    Ok(found.config)
 }
 
 /// Says at the start what is missing.

@@ -291,10 +291,10 @@ impl Exporter for CloudWatchLogs {
 
     fn prepare(&self) -> BoxFuture<()> {
         let writer = Arc::clone(&self.writer);
-        Box::pin(async move { report(writer.id(), writer.client().await) })
+        Box::pin(async move { report(writer.id(), writer.connected().await) })
     }
 
-    fn probe(&self) -> BoxFuture<Result<String, ExportError>> {
+    fn probe(&self, _signal: Signal) -> BoxFuture<Result<String, ExportError>> {
         let writer = Arc::clone(&self.writer);
         Box::pin(async move { writer.probe().await })
     }

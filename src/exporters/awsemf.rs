@@ -503,10 +503,10 @@ impl Exporter for Emf {
             return Box::pin(std::future::ready(()));
         }
         let writer = Arc::clone(&self.writer);
-        Box::pin(async move { report(writer.id(), writer.client().await) })
+        Box::pin(async move { report(writer.id(), writer.connected().await) })
     }
 
-    fn probe(&self) -> BoxFuture<Result<String, ExportError>> {
+    fn probe(&self, _signal: Signal) -> BoxFuture<Result<String, ExportError>> {
         if self.output == Output::Stdout {
             return Box::pin(std::future::ready(Ok("written to standard output".to_owned())));
         }

@@ -54,7 +54,7 @@ use self::{
     settings::Settings,
 };
 use super::{
-    aws::{Common, connect, destination, explain, report, role},
+    aws::{Common, Connected, connect, destination, explain, report, role},
     delivery::{RetryOnFailure, SendingQueue, delivery},
     ids, json,
 };
@@ -254,7 +254,11 @@ impl Exporter for XRay {
 
     fn prepare(&self) -> BoxFuture<()> {
         let sender = Arc::clone(&self.sender);
-        Box::pin(async move { report(&sender.id, sender.client().await) })
+        Box::pin(async move { report(&sender.id, sender.connected().await) })
+    }
+
+    fn probe(&self, _signal: Signal) -> BoxFuture<Result<String, ExportError>> {
+        Box::pin(Arc::clone(&self.sender).probe())
     }
 
     fn send(&self, request: Request) -> BoxFuture<Result<Sent, ExportError>> {
@@ -334,17 +338,26 @@ fn requests(documents: &[Bytes]) -> Vec<&[Bytes]> {
 struct Sender {
     id: String,
     access: Access,
-    client: OnceCell<Client>,
+    client: OnceCell<Connected<Client>>,
     under_way: Semaphore,
 }
 
 impl Sender {
-    async fn client(&self) -> Result<&Client, ExportError> {
-        let open = || async {
-            let config = connect(&self.access, &self.id).await?;
-            Ok(Client::new(&config))
-        };
+    async fn connected(&self) -> Result<&Connected<Client>, ExportError> {
+        let open = || connect(&self.access, &self.id, Client::new);
         self.client.get_or_try_init(open).await
+    }
+
+    /// Sends a document that says nothing: it is refused by itself, after X-Ray has looked whether skep may
+    /// send at all.
+    async fn probe(self: Arc<Self>) -> Result<String, ExportError> {
+        let connected = self.connected().await?;
+        let call = connected.client.put_trace_segments().trace_segment_documents("{}");
+        let answer = call.send().await;
+        connected.told(match answer {
+            Ok(_) => Ok("X-Ray takes segments"),
+            Err(error) => Err(explain("xray:PutTraceSegments", &error)),
+        })
     }
 
     async fn send(self: Arc<Self>, body: Body) -> Result<Sent, ExportError> {
@@ -357,7 +370,7 @@ impl Sender {
         if documents.is_empty() {
             return Ok(sent);
         }
-        let client = self.client().await?.clone();
+        let client = self.connected().await?.client.clone();
         let mut calls = JoinSet::new();
         for part in requests(documents) {
             calls.spawn(Arc::clone(&self).put(client.clone(), part.to_vec()));

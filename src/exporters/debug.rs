@@ -215,6 +215,10 @@ impl Exporter for Debug {
         })
     }
 
+    fn probe(&self, _signal: Signal) -> BoxFuture<Result<String, ExportError>> {
+        Box::pin(std::future::ready(Ok("data is printed".to_owned())))
+    }
+
     fn send(&self, request: Request) -> BoxFuture<Result<Sent, ExportError>> {
         let printed = self.print(&request, Instant::now(), SystemTime::now());
         Box::pin(std::future::ready(printed))

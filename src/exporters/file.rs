@@ -322,6 +322,10 @@ impl Exporter for File {
         false
     }
 
+    fn probe(&self, _signal: Signal) -> BoxFuture<Result<String, ExportError>> {
+        Box::pin(std::future::ready(Ok("files are written here".to_owned())))
+    }
+
     fn send(&self, request: Request) -> BoxFuture<Result<Sent, ExportError>> {
         let written = self.write(&request, SystemTime::now());
         Box::pin(std::future::ready(written))

@@ -61,6 +61,10 @@ impl Exporter for Nop {
         })
     }
 
+    fn probe(&self, _signal: Signal) -> BoxFuture<Result<String, ExportError>> {
+        Box::pin(std::future::ready(Ok("data is thrown away".to_owned())))
+    }
+
     fn send(&self, _request: Request) -> BoxFuture<Result<Sent, ExportError>> {
         Box::pin(std::future::ready(Ok(Sent::default())))
     }

@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use super::{
-    super::aws::{connect, explain},
+    super::aws::{Connected, connect, explain},
     batch::{Batch, left_out, names},
     group::NewGroup,
 };
@@ -44,7 +44,7 @@ pub(in super::super) struct Writer {
     new_group: NewGroup,
     /// Whether CloudWatch is told that events may be metrics.
     is_emf: bool,
-    client: OnceCell<Client>,
+    client: OnceCell<Connected<Client>>,
     /// One group or stream is created at a time: AWS allows 5 to 50 a second.
     creating: Mutex<()>,
     under_way: Semaphore,
@@ -72,25 +72,23 @@ impl Writer {
         &self.id
     }
 
-    pub(in super::super) async fn client(&self) -> Result<&Client, ExportError> {
-        let open = || async {
-            let config = connect(&self.access, &self.id).await?;
-            Ok(Client::new(&config))
-        };
+    pub(in super::super) async fn connected(&self) -> Result<&Connected<Client>, ExportError> {
+        let open = || connect(&self.access, &self.id, Client::new);
         self.client.get_or_try_init(open).await
     }
 
     /// Asks for a log group, any one: nothing is written.
     pub(in super::super) async fn probe(&self) -> Result<String, ExportError> {
-        let client = self.client().await?;
-        match client.describe_log_groups().limit(1).send().await {
-            Ok(_) => Ok("CloudWatch Logs answers".to_owned()),
-            Err(error) if error.code() == Some("AccessDeniedException") => Ok(
-                "CloudWatch Logs knows the credentials; whether they may write cannot be seen                  without `logs:DescribeLogGroups`"
-                    .to_owned(),
-            ),
+        let connected = self.connected().await?;
+        let answer = connected.client.describe_log_groups().limit(1).send().await;
+        connected.told(match answer {
+            Ok(_) => Ok("CloudWatch Logs answers"),
+            Err(error) if error.code() == Some("AccessDeniedException") => {
+                Ok("CloudWatch Logs knows the credentials; whether they may write cannot be seen \
+                    without `logs:DescribeLogGroups`")
+            }
             Err(error) => Err(explain("logs:DescribeLogGroups", &error)),
-        }
+        })
     }
 
     /// Sends all pieces that earlier attempts have not.
@@ -162,7 +160,7 @@ impl Writer {
     }
 
     async fn put(&self, mut batch: Batch<'_>, now: i64) -> Result<Sent, ExportError> {
-        let client = self.client().await?;
+        let client = &self.connected().await?.client;
         let all = batch.events.len();
         batch.events.retain(|(millis, _)| (now - BEHIND..=now + AHEAD).contains(millis));
         let count = batch.events.len();

@@ -1,0 +1,129 @@
+//! `skep doctor`: asks each backend, once and harmlessly, whether it would take data.
+//!
+//! Backends of OTLP are sent an export request without items; those of AWS a call that stores nothing.
+//! Nothing is received or written, so it can run beside a skep that works.
+
+use std::{fmt::Write as _, sync::Arc, time::Duration};
+
+use tokio::{runtime, task::JoinSet};
+
+use super::{CONFIG, Configuration, IO, UNAVAILABLE, load, print, show};
+use crate::{
+    component::{BuildContext, ComponentId, Exporter},
+    config::Problems,
+    document::{self, Document},
+    otlp::Signal,
+    telemetry::Telemetry,
+};
+
+/// Longest time for one answer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What is asked, and what came of it.
+struct Finding {
+    /// `honeycomb (traces)`.
+    who: String,
+    destination: String,
+    answer: Result<String, String>,
+}
+
+/// Asks all of them at the same time; fails where one would not take data.
+pub(super) fn run(configuration: &Configuration) -> u8 {
+    let mut problems = Problems::default();
+    let (_, loaded) = load(configuration, &mut problems);
+    let document = loaded.root.as_ref().map(|root| document::load(root, &mut problems));
+    show(&problems, &loaded);
+    let Some(document) = document.filter(|_| !problems.has_errors()) else { return CONFIG };
+    let Ok(runtime) = runtime::Builder::new_current_thread().enable_all().build() else {
+        return UNAVAILABLE;
+    };
+    let findings = runtime.block_on(examine(&document));
+    let code = print::output(&report(&findings));
+    let is_well = findings.iter().all(|finding| finding.answer.is_ok());
+    if code == 0 && !is_well { IO } else { code }
+}
+
+async fn examine(document: &Document) -> Vec<Finding> {
+    let mut asking = JoinSet::new();
+    let mut findings: Vec<Finding> = Vec::new();
+    for (id, signal) in exporters(document) {
+        let Some(exporter) = document.exporters.get(&id) else { continue };
+        let finding = Finding {
+            who: format!("{id} ({signal})"),
+            destination: exporter.config.destination(),
+            answer: Err("it did not answer".to_owned()),
+        };
+        let mut cx = context(&id, signal);
+        cx.auth = document.auths.get(&id).cloned();
+        let place = findings.len();
+        findings.push(finding);
+        match exporter.config.build(&cx) {
+            Ok(built) => drop(asking.spawn(async move { (place, ask(built, signal).await) })),
+            Err(error) => findings[place].answer = Err(error.message),
+        }
+    }
+    while let Some(answer) = asking.join_next().await {
+        if let Ok((place, answer)) = answer {
+            findings[place].answer = answer;
+        }
+    }
+    findings
+}
+
+async fn ask(exporter: Arc<dyn Exporter>, signal: Signal) -> Result<String, String> {
+    let answer = tokio::time::timeout(PATIENCE, exporter.probe(signal)).await;
+    exporter.shutdown().await;
+    match answer {
+        Ok(answer) => answer.map_err(|error| error.message),
+        Err(_) => Err(format!(
+            "no answer in {} s: is there a way to it from here, or does a firewall swallow it?",
+            PATIENCE.as_secs()
+        )),
+    }
+}
+
+/// Each exporter with each signal that it gets, in the order of the file.
+fn exporters(document: &Document) -> Vec<(ComponentId, Signal)> {
+    let mut all = Vec::new();
+    for pipeline in &document.pipelines {
+        for id in &pipeline.exporters {
+            let one = (id.clone(), pipeline.signal);
+            if !all.contains(&one) {
+                all.push(one);
+            }
+        }
+    }
+    all
+}
+
+fn context(id: &ComponentId, signal: Signal) -> BuildContext {
+    BuildContext {
+        id: id.clone(),
+        pipeline: String::new(),
+        signal,
+        ends_in: Vec::new(),
+        budget: u64::MAX,
+        in_container: false,
+        telemetry: Arc::new(Telemetry::default()),
+        auth: None,
+    }
+}
+
+fn report(findings: &[Finding]) -> String {
+    let mut text = String::new();
+    for Finding { who, destination, answer } in findings {
+        let (mark, words) = match answer {
+            Ok(words) => ("ok  ", words),
+            Err(words) => ("FAIL", words),
+        };
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{mark}  {who} -> {destination}\n      {words}");
+    }
+    let ill = findings.iter().filter(|finding| finding.answer.is_err()).count();
+    let all = findings.len();
+    let _ = match ill {
+        0 => writeln!(text, "all {all} would take data"),
+        ill => writeln!(text, "{ill} of {all} would not take data"),
+    };
+    text
+}
