@@ -182,7 +182,9 @@ fn peak(pid: u32) -> u64 {
 /// The first number of a series on the metrics page.
 fn metric(port: u16, series: &str) -> u64 {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").unwrap();
+    stream
+        .write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+        .unwrap();
     let mut page = String::new();
     stream.read_to_string(&mut page).unwrap();
     let line = page.lines().find(|line| line.starts_with(series));
