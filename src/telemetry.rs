@@ -4,6 +4,7 @@
 
 pub mod datagrams;
 pub mod decisions;
+pub mod events;
 pub mod histogram;
 mod log_file;
 pub mod logs;
@@ -21,7 +22,7 @@ use std::{
 };
 
 use self::{
-    datagrams::DatagramStats, decisions::Decisions, histogram::Histogram,
+    datagrams::DatagramStats, decisions::Decisions, events::EventStats, histogram::Histogram,
     tail_sampling::TailSamplingStats,
 };
 use crate::otlp::{Signal, payload::Reason};
@@ -217,6 +218,7 @@ pub struct Telemetry {
     tail_samplers: Mutex<Vec<Arc<TailSamplingStats>>>,
     decisions: Mutex<Vec<Arc<Decisions>>>,
     datagrams: Mutex<Vec<Arc<DatagramStats>>>,
+    events: Mutex<Vec<Arc<EventStats>>>,
     /// Byte budget: limit.
     pub budget_limit: Number,
     /// Byte budget: in use.

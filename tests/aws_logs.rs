@@ -23,9 +23,13 @@ use std::{
 use logs_backend::{Logs, logs_backend};
 use moto::{Moto, alone};
 use opentelemetry_proto::tonic::{
-    collector::logs::v1::ExportLogsServiceRequest,
+    collector::{logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest},
     common::v1::{AnyValue, KeyValue, any_value::Value as Any},
     logs::v1::{LogRecord, ResourceLogs, ScopeLogs},
+    metrics::v1::{
+        Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, metric::Data,
+        number_data_point::Value as Number,
+    },
     resource::v1::Resource,
 };
 use prost::Message as _;
@@ -79,15 +83,22 @@ fn send(port: u16, log_records: Vec<LogRecord>) {
     let resource =
         Resource { attributes: vec![text("service.name", "web")], ..Resource::default() };
     let entry = ResourceLogs { resource: Some(resource), scope_logs, ..ResourceLogs::default() };
-    let body = ExportLogsServiceRequest { resource_logs: vec![entry] }.encode_to_vec();
+    post(
+        port,
+        "/v1/logs",
+        &ExportLogsServiceRequest { resource_logs: vec![entry] }.encode_to_vec(),
+    );
+}
+
+fn post(port: u16, path: &str, body: &[u8]) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     let head = format!(
-        "POST /v1/logs HTTP/1.1\r\nhost: skep\r\nconnection: close\r\n\
+        "POST {path} HTTP/1.1\r\nhost: skep\r\nconnection: close\r\n\
          content-type: application/x-protobuf\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
     stream.write_all(head.as_bytes()).unwrap();
-    stream.write_all(&body).unwrap();
+    stream.write_all(body).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
@@ -230,4 +241,55 @@ fn what_python_logs_is_read_back_by_the_sdk_of_aws() {
     assert_eq!(traced["xray_trace_id"], x_ray.as_str());
     let groups = moto.call("logs", "describe_log_groups", &json!({}));
     assert_eq!(groups["logGroups"][0]["retentionInDays"], 7);
+}
+
+/// Throttling in between: what was added since the last point is sent, and sent once.
+#[test]
+fn counters_become_metrics_that_are_added_once() {
+    let (logs, backend) = logs_backend();
+    logs.lock().unwrap().refuse.push_back(("s".to_owned(), 400, "ThrottlingException"));
+    let port = free_port();
+    let config = format!(
+        "yaml:receivers:\n  otlp:\n    protocols:\n      http: {{endpoint: 127.0.0.1:{port}}}\n\
+         exporters:\n  awsemf:\n    endpoint: http://127.0.0.1:{backend}\n    \
+         log_stream_name: s\n    retain_initial_value_of_delta_metric: true\n    \
+         max_retries: 0\n    retry_on_failure: {{initial_interval: 20ms}}\n\
+         service:\n  telemetry: {{metrics: {{level: none}}}}\n  pipelines:\n    \
+         metrics: {{receivers: [otlp], exporters: [awsemf]}}\n"
+    );
+    let mut command = alone(Command::new(env!("CARGO_BIN_EXE_skep")));
+    command.env("AWS_REGION", "ca-central-1");
+    command.args(["--control-endpoint", "off", "--config", &config]);
+    let skep = Skep::run(command, &[port]);
+    logs.lock().unwrap().groups.insert("/metrics/web".to_owned(), Value::Null);
+    for (number, value) in [(1, 10.0), (2, 25.0), (3, 31.0)] {
+        post(port, "/v1/metrics", &counter(value));
+        wait_for("the document", || {
+            logs.lock().unwrap().messages("/metrics/web", "s").len() == number
+        });
+    }
+    assert!(skep.stop());
+    let logs = logs.lock().unwrap();
+    let documents = logs.messages("/metrics/web", "s").into_iter();
+    let documents: Vec<Value> = documents.map(|text| serde_json::from_str(text).unwrap()).collect();
+    let values: Vec<&Value> = documents.iter().map(|document| &document["requests"]).collect();
+    assert_eq!(values, [&json!(10), &json!(15), &json!(6)]);
+    assert!(logs.formats.iter().all(|format| format == "json/emf") && !logs.formats.is_empty());
+}
+
+fn counter(value: f64) -> Vec<u8> {
+    let point = NumberDataPoint {
+        time_unix_nano: now(),
+        value: Some(Number::AsDouble(value)),
+        ..NumberDataPoint::default()
+    };
+    let sum = Sum { data_points: vec![point], aggregation_temporality: 2, is_monotonic: true };
+    let metric =
+        Metric { name: "requests".to_owned(), data: Some(Data::Sum(sum)), ..Metric::default() };
+    let scope_metrics = vec![ScopeMetrics { metrics: vec![metric], ..ScopeMetrics::default() }];
+    let resource =
+        Resource { attributes: vec![text("service.name", "web")], ..Resource::default() };
+    let entry =
+        ResourceMetrics { resource: Some(resource), scope_metrics, ..ResourceMetrics::default() };
+    ExportMetricsServiceRequest { resource_metrics: vec![entry] }.encode_to_vec()
 }

@@ -255,7 +255,7 @@ impl ExporterConfig for Config {
                 LogGroupClass::InfrequentAccess => Class::InfrequentAccess,
             }),
         };
-        let writer = Writer::new(cx.id.to_string(), access, new_group, self.raw_log);
+        let writer = Writer::new(cx.id.to_string(), access, new_group, self.raw_log, &cx.telemetry);
         let layout = Layout {
             group: Template::parse(Named::Group, &self.log_group_name).map_err(fail)?,
             stream: Template::parse(Named::Stream, &self.log_stream_name).map_err(fail)?,

@@ -461,7 +461,13 @@ impl ExporterConfig for Config {
             translation: self.translation().map_err(fail)?,
             totals: Mutex::default(),
             output: self.output_destination,
-            writer: Arc::new(Writer::new(cx.id.to_string(), access, new_group, true)),
+            writer: Arc::new(Writer::new(
+                cx.id.to_string(),
+                access,
+                new_group,
+                true,
+                &cx.telemetry,
+            )),
         }))
     }
 }

@@ -6,6 +6,7 @@
 //! begin at zero.
 
 mod datagrams;
+mod events;
 mod tail_sampling;
 
 use std::{
@@ -96,6 +97,7 @@ pub fn render(telemetry: &Telemetry, detail: Detail) -> String {
     target(&mut page, telemetry);
     receivers(&mut page, &telemetry.receivers());
     datagrams::families(&mut page, telemetry);
+    events::families(&mut page, telemetry);
     processors(&mut page, &telemetry.processors());
     exporters(&mut page, &telemetry.exporters());
     tail_sampling::families(&mut page, telemetry, detail);

@@ -10,7 +10,10 @@ use std::{
 };
 
 use aws_sdk_cloudwatchlogs::{
-    Client, error::SdkError, operation::put_log_events::PutLogEventsOutput, types::InputLogEvent,
+    Client,
+    error::SdkError,
+    operation::put_log_events::PutLogEventsOutput,
+    types::{InputLogEvent, RejectedLogEventsInfo},
 };
 use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
 use bytes::Bytes;
@@ -27,6 +30,10 @@ use super::{
 use crate::{
     component::{ExportError, Progress, Request, Retry, Sent},
     net::aws::Access,
+    telemetry::{
+        Telemetry,
+        events::{EventStats, LeftOut},
+    },
 };
 
 /// Streams that are written at the same time.
@@ -48,6 +55,7 @@ pub(in super::super) struct Writer {
     /// One group or stream is created at a time: AWS allows 5 to 50 a second.
     creating: Mutex<()>,
     under_way: Semaphore,
+    stats: Arc<EventStats>,
 }
 
 impl Writer {
@@ -56,7 +64,10 @@ impl Writer {
         access: Access,
         new_group: NewGroup,
         is_emf: bool,
+        telemetry: &Telemetry,
     ) -> Self {
+        let stats = Arc::new(EventStats::new(&id));
+        telemetry.add_events(Arc::clone(&stats));
         Writer {
             id,
             access,
@@ -65,6 +76,7 @@ impl Writer {
             client: OnceCell::new(),
             creating: Mutex::new(()),
             under_way: Semaphore::new(SIDE_BY_SIDE),
+            stats,
         }
     }
 
@@ -102,7 +114,7 @@ impl Writer {
             request.body.iter().enumerate().filter(|(at, _)| !progress.is_done(*at))
         {
             if place == 0 {
-                progress.finish(0, rejected(left_out(piece), "they have nothing that can be sent"));
+                progress.finish(0, self.left_out(&[(LeftOut::Empty, left_out(piece))]));
                 continue;
             }
             // Batches of one stream stand side by side.
@@ -135,6 +147,19 @@ impl Writer {
         failed.map_or_else(|| Ok(progress.sent()), Err)
     }
 
+    /// Counts what is left out, and says it.
+    fn left_out(&self, all: &[(LeftOut, u64)]) -> Sent {
+        let mut sent = Sent::default();
+        for (reason, count) in all.iter().filter(|(_, count)| *count > 0) {
+            self.stats.leave_out(*reason, *count);
+            sent.rejected += count;
+            let words = format!("{count} events were left out, {}", reason.words());
+            sent.message =
+                Some(sent.message.map_or(words.clone(), |all| format!("{all}; {words}")));
+        }
+        sent
+    }
+
     /// The batches of one stream, in order.
     async fn write(
         self: Arc<Self>,
@@ -150,8 +175,8 @@ impl Writer {
             match self.put(batch, now).await {
                 Ok(sent) => progress.finish(place, sent),
                 Err(error) if error.retry == Retry::Never => {
-                    let message = Some(error.message);
-                    progress.finish(place, Sent { rejected: events, message });
+                    let sent = self.left_out(&[(LeftOut::Refused, events)]);
+                    progress.finish(place, Sent { message: Some(error.message), ..sent });
                 }
                 Err(error) => return Err(error),
             }
@@ -161,18 +186,22 @@ impl Writer {
 
     async fn put(&self, mut batch: Batch<'_>, now: i64) -> Result<Sent, ExportError> {
         let client = &self.connected().await?.client;
-        let all = batch.events.len();
+        let count = |is_out: &dyn Fn(i64) -> bool| {
+            batch.events.iter().filter(|(millis, _)| is_out(*millis)).count() as u64
+        };
+        let mut sent = self.left_out(&[
+            (LeftOut::TooOld, count(&|millis| millis < now - BEHIND)),
+            (LeftOut::TooNew, count(&|millis| millis > now + AHEAD)),
+        ]);
         batch.events.retain(|(millis, _)| (now - BEHIND..=now + AHEAD).contains(millis));
-        let count = batch.events.len();
-        let out_of_time = (all - count) as u64;
-        let mut sent = rejected(out_of_time, "older than 14 days or more than 2 hours ahead");
-        if count == 0 {
+        if batch.events.is_empty() {
             return Ok(sent);
         }
         let answer = match self.call(client, &batch).await {
             Err(error) if error.code() == Some("ResourceNotFoundException") => {
                 let _one = self.creating.lock().await;
                 self.new_group.create(client, batch.group, batch.stream).await?;
+                self.stats.created_streams.add(1);
                 self.call(client, &batch).await
             }
             answer => answer,
@@ -183,7 +212,7 @@ impl Writer {
             Err(error) if error.code() == Some("DataAlreadyAcceptedException") => return Ok(sent),
             Err(error) => return Err(explain("logs:PutLogEvents", &error)),
         };
-        let refused = refused(&answer, count);
+        let refused = self.left_out(&refused(&answer, batch.events.len()));
         sent.rejected += refused.rejected;
         sent.message = refused.message.or(sent.message);
         Ok(sent)
@@ -216,37 +245,24 @@ impl Writer {
     }
 }
 
-fn rejected(count: u64, reason: &str) -> Sent {
-    let message = (count > 0).then(|| format!("{count} events were left out: {reason}"));
-    Sent { rejected: count, message }
-}
-
 /// What CloudWatch says that it left out of `count` events: those before an index, and from one on.
-fn refused(answer: &PutLogEventsOutput, count: usize) -> Sent {
-    let Some(info) = answer.rejected_log_events_info() else { return Sent::default() };
+fn refused(answer: &PutLogEventsOutput, count: usize) -> [(LeftOut, u64); 3] {
+    let info = answer.rejected_log_events_info();
     let index = |index: Option<i32>| index.and_then(|index| usize::try_from(index).ok());
-    let old = index(info.too_old_log_event_end_index()).unwrap_or(0);
-    let expired = index(info.expired_log_event_end_index()).unwrap_or(0);
-    let before = old.max(expired).min(count);
-    let from = index(info.too_new_log_event_start_index()).unwrap_or(count).clamp(before, count);
-    let reasons = [
-        (before, if expired > old { "older than the group keeps them" } else { "too old" }),
-        (count - from, "too far ahead of CloudWatch's clock"),
-    ];
-    let words: Vec<String> = reasons
-        .iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, reason)| format!("{count} {reason}"))
-        .collect();
-    let message = (!words.is_empty())
-        .then(|| format!("CloudWatch did not take events: {}", words.join(", ")));
-    Sent { rejected: (before + count - from) as u64, message }
+    let end = |found: Option<i32>| index(found).unwrap_or(0).min(count);
+    let old = end(info.and_then(RejectedLogEventsInfo::too_old_log_event_end_index));
+    let expired = end(info.and_then(RejectedLogEventsInfo::expired_log_event_end_index)).max(old);
+    let new = info.and_then(RejectedLogEventsInfo::too_new_log_event_start_index);
+    let new = count - index(new).unwrap_or(count).clamp(expired, count);
+    [
+        (LeftOut::TooOld, old as u64),
+        (LeftOut::Expired, (expired - old) as u64),
+        (LeftOut::TooNew, new as u64),
+    ]
 }
 
 #[cfg(test)]
 mod tests {
-    use aws_sdk_cloudwatchlogs::types::RejectedLogEventsInfo;
-
     use super::*;
 
     #[test]
@@ -258,13 +274,13 @@ mod tests {
                 .set_too_new_log_event_start_index(new)
                 .build();
             let answer = PutLogEventsOutput::builder().rejected_log_events_info(info).build();
-            refused(&answer, 10).rejected
+            refused(&answer, 10).map(|(_, count)| count)
         };
-        assert_eq!(of(None, None, None), 0);
-        assert_eq!(of(Some(3), None, Some(8)), 5);
-        assert_eq!(of(Some(3), Some(5), None), 5);
+        assert_eq!(of(None, None, None), [0, 0, 0]);
+        assert_eq!(of(Some(3), None, Some(8)), [3, 0, 2]);
+        assert_eq!(of(Some(3), Some(5), None), [3, 2, 0]);
         // Whatever a server says, no more than there were.
-        assert_eq!(of(Some(99), None, Some(-1)), 10);
-        assert_eq!(of(Some(6), None, Some(2)), 10);
+        assert_eq!(of(Some(99), None, Some(-1)), [10, 0, 0]);
+        assert_eq!(of(Some(6), None, Some(2)), [6, 0, 4]);
     }
 }
