@@ -26,10 +26,13 @@
 
 mod attributes;
 mod cause;
+mod events;
 mod http;
 mod ids;
 mod json;
+mod metadata;
 mod name;
+mod native;
 mod resource;
 mod segment;
 mod settings;
@@ -51,8 +54,9 @@ use tokio::{
 };
 
 use self::{
+    native::Machine,
     resource::Facts,
-    segment::{Fault, documents},
+    segment::{Documents, Fault, documents},
     settings::Settings,
 };
 use super::{
@@ -259,7 +263,7 @@ impl Exporter for XRay {
     fn encode(&self, payload: &Payload) -> Result<Request, ExportError> {
         let (all, left_out) = translate(payload, &self.settings);
         let note = std::iter::once(Bytes::from(left_out.to_string()));
-        let body: Body = note.chain(all.into_iter().map(Bytes::from)).collect();
+        let body: Body = note.chain(all).collect();
         Ok(Request {
             signal: payload.signal,
             items: payload.items,
@@ -313,22 +317,28 @@ impl LeftOut {
 }
 
 /// The documents of all spans of a payload.
-fn translate(payload: &Payload, settings: &Settings) -> (Vec<Vec<u8>>, LeftOut) {
-    let mut all = Vec::with_capacity(usize::try_from(payload.items).unwrap_or(0));
+fn translate(payload: &Payload, settings: &Settings) -> (Vec<Bytes>, LeftOut) {
+    let mut all = Documents::default();
     let mut left_out = LeftOut::default();
     for entry in payload.body.iter().flat_map(|segment| view::traces(segment)) {
-        let facts = Facts::of(entry.resource.as_ref(), settings);
+        let (mut facts, mut machine) = (None, None);
         for scope in entry.scopes() {
+            let was_segment = scope.scope.is_some_and(|scope| scope.name == native::SCOPE);
             for span in scope.spans() {
-                let before = all.len();
-                if let Err(fault) = documents(&span, &facts, settings, &mut all) {
-                    all.truncate(before);
+                let outcome = if was_segment {
+                    let of = || Machine::of(entry.resource.as_ref(), settings);
+                    native::document(&span, machine.get_or_insert_with(of), settings, &mut all)
+                } else {
+                    let of = || Facts::of(entry.resource.as_ref(), settings);
+                    documents(&span, facts.get_or_insert_with(of), settings, &mut all)
+                };
+                if let Err(fault) = outcome {
                     left_out.0[fault as usize] += 1;
                 }
             }
         }
     }
-    (all, left_out)
+    (all.pieces(), left_out)
 }
 
 /// Cuts documents into requests.

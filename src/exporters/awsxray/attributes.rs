@@ -75,10 +75,18 @@ pub(super) enum Known {
     Annotations,
     RemoteTarget,
     RemoteNamespace,
+    Namespace,
+    Traced,
+    XForwardedFor,
+    Error,
+    Fault,
+    Throttle,
+    Retries,
+    ContentLength,
 }
 
 /// Every one with its key, in the order of the enum.
-const KEYS: [(&str, Known); 67] = [
+const KEYS: [(&str, Known); 75] = [
     ("http.method", Known::HttpMethod),
     ("http.request.method", Known::HttpRequestMethod),
     ("http.user_agent", Known::HttpUserAgent),
@@ -146,6 +154,14 @@ const KEYS: [(&str, Known); 67] = [
     ("aws.xray.annotations", Known::Annotations),
     ("remoteTarget", Known::RemoteTarget),
     ("K8s.RemoteNamespace", Known::RemoteNamespace),
+    ("aws.xray.namespace", Known::Namespace),
+    ("aws.xray.traced", Known::Traced),
+    ("aws.xray.x_forwarded_for", Known::XForwardedFor),
+    ("aws.xray.error", Known::Error),
+    ("aws.xray.fault", Known::Fault),
+    ("aws.xray.throttle", Known::Throttle),
+    ("aws.xray.retries", Known::Retries),
+    ("http.response_content_length", Known::ContentLength),
 ];
 
 /// Longest key.
@@ -216,6 +232,29 @@ impl<'a> Attributes<'a> {
         let attribute = self.all.get_mut(place)?;
         attribute.is_taken = true;
         Some(attribute.value)
+    }
+
+    /// Passes over those of the fields of a segment that have one of these keys: they are something else.
+    pub(super) fn set_aside(&mut self, keys: &[&[u8]]) {
+        for key in keys {
+            if let Some(known) = known(key) {
+                self.places[known as usize] = 0;
+            }
+        }
+    }
+
+    /// Any text, which a field has from now on.
+    pub(super) fn take_any_text(&mut self, known: Known) -> Option<&'a [u8]> {
+        let Some(Value::String(Text(text))) = self.get(known) else { return None };
+        self.take(known);
+        Some(text)
+    }
+
+    /// True or false, which a field has from now on.
+    pub(super) fn take_truth(&mut self, known: Known) -> Option<bool> {
+        let Some(Value::Bool(truth)) = self.get(known) else { return None };
+        self.take(known);
+        Some(truth)
     }
 
     /// Text that is not empty, left where it is.

@@ -128,7 +128,7 @@ fn str_of(text: &[u8]) -> &str {
 }
 
 /// What AWS SDKs say of a failed attempt.
-fn failure<'a>(event: &Event<'a>) -> Option<Exception<'a>> {
+pub(super) fn failure<'a>(event: &Event<'a>) -> Option<Exception<'a>> {
     let (mut code, mut said) = (None, None);
     for attribute in event.attributes() {
         match attribute.value {

@@ -17,8 +17,27 @@ pub(super) struct Json {
 const DEPTH: usize = 16;
 
 impl Json {
+    /// With room for documents of so many bytes.
     pub(super) fn with_capacity(bytes: usize) -> Self {
         Json { out: Vec::with_capacity(bytes), follows: false }
+    }
+
+    /// Begins again with a document at this length.
+    pub(super) fn restart(&mut self, at: usize) {
+        self.out.truncate(at);
+        self.follows = false;
+    }
+
+    /// Writes something if all is no longer than `most` with it; whether it was written.
+    pub(super) fn within(&mut self, most: usize, write: impl FnOnce(&mut Self)) -> bool {
+        let (len, follows) = (self.out.len(), self.follows);
+        write(self);
+        let fits = self.out.len() <= most;
+        if !fits {
+            self.out.truncate(len);
+            self.follows = follows;
+        }
+        fits
     }
 
     fn separate(&mut self) {
@@ -70,6 +89,20 @@ impl Json {
     pub(super) fn begin_at(&mut self, key: &str) {
         self.own_key(key);
         self.begin();
+    }
+
+    /// An object as the value of a key, if anything comes to stand in it.
+    pub(super) fn object_at(&mut self, key: &str, fill: impl FnOnce(&mut Self)) {
+        let (len, follows) = (self.out.len(), self.follows);
+        self.begin_at(key);
+        let from = self.out.len();
+        fill(self);
+        if self.out.len() == from {
+            self.out.truncate(len);
+            self.follows = follows;
+        } else {
+            self.end();
+        }
     }
 
     pub(super) fn text_at(&mut self, key: &str, text: &[u8]) {
