@@ -8,6 +8,7 @@ pub mod histogram;
 pub mod logs;
 pub mod process;
 pub mod prometheus;
+pub mod segments;
 pub mod tail_sampling;
 pub mod verdict;
 
@@ -20,7 +21,7 @@ use std::{
 };
 
 use self::{
-    datagrams::DatagramStats, decisions::Decisions, histogram::Histogram,
+    datagrams::DatagramStats, decisions::Decisions, histogram::Histogram, segments::SegmentStats,
     tail_sampling::TailSamplingStats,
 };
 use crate::otlp::{Signal, payload::Reason};
@@ -216,6 +217,7 @@ pub struct Telemetry {
     tail_samplers: Mutex<Vec<Arc<TailSamplingStats>>>,
     decisions: Mutex<Vec<Arc<Decisions>>>,
     datagrams: Mutex<Vec<Arc<DatagramStats>>>,
+    segments: Mutex<Vec<Arc<SegmentStats>>>,
     /// Byte budget: limit.
     pub budget_limit: Number,
     /// Byte budget: in use.

@@ -1,19 +1,18 @@
 //! A segment document that comes in by the receiver `awsxray` and goes out by the exporter `awsxray` is what
 //! it was.
 //!
-//! Equal are two documents after this: each subsegment stands alone, with `trace_id`, `parent_id` and
-//! `type: subsegment`; `null`, empty objects and empty lists are absent; numbers are doubles. Everything
-//! else, above all what is not there, counts.
+//! What counts as the same says `support/segments.rs`.
 #![cfg(feature = "aws")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, OnceLock},
-};
+#[path = "support/segments.rs"]
+mod segments;
+
+use std::sync::{Arc, OnceLock};
 
 use proptest::{prelude::*, sample::select};
-use serde_json::{Map, Value, json};
+use segments::{all_flat, pruned};
+use serde_json::{Value, json};
 use skep::{
     component::{BuildContext, ComponentId, Exporter},
     config::{Problems, yaml},
@@ -51,44 +50,6 @@ fn through(text: &str) -> Vec<Value> {
     let payload = Payload::unaccounted(Signal::Traces, body.into(), noted.spans);
     let request = exporter().encode(&payload).unwrap();
     request.body[1..].iter().map(|one| serde_json::from_slice(one).unwrap()).collect()
-}
-
-/// Doubles for numbers, without what is empty.
-fn pruned(value: &Value) -> Option<Value> {
-    match value {
-        Value::Null => None,
-        Value::Number(number) => Some(json!(number.as_f64().unwrap())),
-        Value::Array(all) => {
-            let all: Vec<_> = all.iter().filter_map(pruned).collect();
-            (!all.is_empty()).then_some(Value::Array(all))
-        }
-        Value::Object(all) => {
-            let all: Map<_, _> =
-                all.iter().filter_map(|(key, own)| Some((key.clone(), pruned(own)?))).collect();
-            (!all.is_empty()).then_some(Value::Object(all))
-        }
-        other => Some(other.clone()),
-    }
-}
-
-/// Each (sub)segment by its id.
-fn flat(document: &Value, found: &mut BTreeMap<String, Value>) {
-    let mut own = document.clone();
-    let below = own.as_object_mut().unwrap().remove("subsegments").unwrap_or_default();
-    for child in below.as_array().into_iter().flatten() {
-        let mut child = child.clone();
-        child["parent_id"] = own["id"].clone();
-        child["trace_id"] = own["trace_id"].clone();
-        child["type"] = json!("subsegment");
-        flat(&child, found);
-    }
-    found.insert(own["id"].as_str().unwrap().to_owned(), pruned(&own).unwrap());
-}
-
-fn all_flat(documents: &[Value]) -> BTreeMap<String, Value> {
-    let mut found = BTreeMap::new();
-    documents.iter().for_each(|one| flat(one, &mut found));
-    found
 }
 
 // ---- documents --------------------------------------------------------------------------------

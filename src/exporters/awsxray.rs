@@ -11,8 +11,15 @@
 //!
 //! A server or consumer span, and a span without a parent, is a segment; others are subsegments. Both old
 //! and new semantic conventions fill `http`, `sql` and `aws`; stack traces of Python, Java, JavaScript,
-//! .NET, Go and PHP become frames. What a field has not taken is metadata. A document above 64 kB loses,
-//! in this order: metadata values above 1 kB, stack frames but the innermost ten, statements, all metadata.
+//! .NET, Go and PHP become frames. What a field has not taken is metadata, and so are events that are no
+//! exceptions (`otel.events`). A document above 64 kB loses, in this order: events, metadata values above
+//! 1 kB, stack frames but the innermost ten, statements, all metadata.
+//!
+//! Segments of X-Ray SDKs that came by the receiver `awsxray` leave as they came, each subsegment as a
+//! document of its own; `native.rs` says what cannot be kept.
+//!
+//! `otelcol_exporter_awsxray_unprocessed_segments` counts what X-Ray did not take, by its code, and
+//! `otelcol_exporter_awsxray_untranslated_spans` what no segment could be made of, by reason.
 //!
 //! Differs from the Collector:
 //!
@@ -51,9 +58,11 @@ use serde::Deserialize;
 use tokio::{
     sync::{OnceCell, Semaphore},
     task::JoinSet,
+    time::Instant,
 };
 
 use self::{
+    attributes::Attributes,
     native::Machine,
     resource::Facts,
     segment::{Documents, Fault, documents},
@@ -69,8 +78,9 @@ use crate::{
         Retry, Sent, StartError,
     },
     config::{Interval, Node, Problems},
-    net::aws::Access,
+    net::{aws::Access, seldom::Seldom},
     otlp::{Payload, Signal, payload::Body, view},
+    telemetry::segments::SegmentStats,
 };
 
 /// Most documents of a request (X-Ray API).
@@ -228,13 +238,13 @@ impl ExporterConfig for Config {
     }
 
     fn build(&self, cx: &BuildContext) -> Result<Arc<dyn Exporter>, StartError> {
-        let keys = self.indexed_attributes.iter();
-        let settings = Settings {
-            indexed: keys.map(|key| key.as_bytes().to_vec()).collect(),
+        let mut settings = Settings {
             index_all_attributes: self.index_all_attributes,
             log_groups: self.aws_log_groups.clone(),
             resource_arn: Some(self.resource_arn.clone()).filter(|arn| !arn.is_empty()),
+            ..Settings::default()
         };
+        settings.index(self.indexed_attributes.iter().map(String::as_str));
         let access = Access {
             region: self.region.clone(),
             endpoint: self.endpoint.clone(),
@@ -242,8 +252,12 @@ impl ExporterConfig for Config {
             attempts: self.max_retries + 1,
             timeout: Some(Duration::from_secs(self.request_timeout_seconds)),
         };
+        let stats = Arc::new(SegmentStats::new(&cx.id.to_string()));
+        cx.telemetry.add_segments(Arc::clone(&stats));
         let sender = Sender {
             id: cx.id.to_string(),
+            stats,
+            success: Seldom::default(),
             access,
             client: OnceCell::new(),
             under_way: Semaphore::new(self.num_workers),
@@ -318,7 +332,8 @@ impl LeftOut {
 
 /// The documents of all spans of a payload.
 fn translate(payload: &Payload, settings: &Settings) -> (Vec<Bytes>, LeftOut) {
-    let mut all = Documents::default();
+    let mut all = Documents::with_room(payload.body.iter().map(Bytes::len).sum());
+    let mut attributes = Attributes::default();
     let mut left_out = LeftOut::default();
     for entry in payload.body.iter().flat_map(|segment| view::traces(segment)) {
         let (mut facts, mut machine) = (None, None);
@@ -330,7 +345,8 @@ fn translate(payload: &Payload, settings: &Settings) -> (Vec<Bytes>, LeftOut) {
                     native::document(&span, machine.get_or_insert_with(of), settings, &mut all)
                 } else {
                     let of = || Facts::of(entry.resource.as_ref(), settings);
-                    documents(&span, facts.get_or_insert_with(of), settings, &mut all)
+                    let facts = facts.get_or_insert_with(of);
+                    documents(&span, facts, settings, &mut attributes, &mut all)
                 };
                 if let Err(fault) = outcome {
                     left_out.0[fault as usize] += 1;
@@ -363,6 +379,8 @@ fn requests(documents: &[Bytes]) -> Vec<&[Bytes]> {
 /// Sends documents.
 struct Sender {
     id: String,
+    stats: Arc<SegmentStats>,
+    success: Seldom,
     access: Access,
     client: OnceCell<Client>,
     under_way: Semaphore,
@@ -385,6 +403,7 @@ impl Sender {
             sent.message = Some(format!("{count} spans have no segment: {}", fault.reason()));
         }
         if documents.is_empty() {
+            self.count(&left_out, &[]);
             return Ok(sent);
         }
         let client = self.client().await?.clone();
@@ -392,12 +411,13 @@ impl Sender {
         for part in requests(documents) {
             calls.spawn(Arc::clone(&self).put(client.clone(), part.to_vec()));
         }
-        let mut failed = None;
+        let (mut failed, mut codes) = (None, Vec::new());
         while let Some(outcome) = calls.join_next().await {
             match outcome {
                 Ok(Ok(one)) => {
-                    sent.rejected += one.rejected;
+                    sent.rejected += one.codes.len() as u64;
                     sent.message = one.message.or(sent.message);
+                    codes.extend(one.codes);
                 }
                 // What can be sent again is; documents that X-Ray has already are the same there.
                 Ok(Err(error)) => failed = Some(worse(failed, error)),
@@ -407,20 +427,51 @@ impl Sender {
                 }
             }
         }
-        failed.map_or(Ok(sent), Err)
+        if let Some(error) = failed {
+            // What is sent again is answered again.
+            return Err(error);
+        }
+        self.count(&left_out, &codes);
+        Ok(sent)
+    }
+
+    fn count(&self, left_out: &LeftOut, codes: &[String]) {
+        for (number, count) in self.stats.untranslated.iter().zip(left_out.0) {
+            number.add(count);
+        }
+        codes.iter().for_each(|code| self.stats.add_unprocessed(code, 1));
+    }
+
+    /// Says it in the words of the X-Ray daemon, which people look for: once a minute, else for debugging.
+    fn say_success(&self, segments: usize, took: Duration) {
+        let seconds = took.as_secs_f64();
+        if self.success.is_due() {
+            tracing::info!(
+                exporter = self.id,
+                "Successfully sent batch of {segments} segments ({seconds:.3} seconds)"
+            );
+        } else {
+            tracing::debug!(
+                exporter = self.id,
+                "Successfully sent batch of {segments} segments ({seconds:.3} seconds)"
+            );
+        }
     }
 
     async fn put(
         self: Arc<Self>,
         client: Client,
         documents: Vec<Bytes>,
-    ) -> Result<Sent, ExportError> {
+    ) -> Result<Answer, ExportError> {
         let _permit = self.under_way.acquire().await;
         let texts = documents.iter().map(|one| String::from_utf8_lossy(one).into_owned());
         let call = client.put_trace_segments().set_trace_segment_documents(Some(texts.collect()));
+        let began = Instant::now();
         let answer = call.send().await;
         let answer = answer.map_err(|error| explain("xray:PutTraceSegments", &error))?;
         let refused = answer.unprocessed_trace_segments();
+        self.say_success(documents.len() - refused.len().min(documents.len()), began.elapsed());
+        let codes = refused.iter().map(|one| one.error_code().unwrap_or("none").to_owned());
         let first = refused.first().map(|one| {
             format!(
                 "X-Ray did not take {} of {} segments; {}: {} ({})",
@@ -431,8 +482,17 @@ impl Sender {
                 one.error_code().unwrap_or("no code"),
             )
         });
-        Ok(Sent { rejected: refused.len() as u64, message: first })
+        Ok(Answer { codes: codes.collect(), message: first })
     }
+}
+
+/// What X-Ray said of one request.
+#[derive(Debug)]
+struct Answer {
+    /// Of each segment that it did not take.
+    codes: Vec<String>,
+    /// Of the first of them.
+    message: Option<String>,
 }
 
 /// Of two errors the one that lets the data be sent again.

@@ -6,6 +6,7 @@
 //! begin at zero.
 
 mod datagrams;
+mod segments;
 mod tail_sampling;
 
 use std::{
@@ -98,6 +99,7 @@ pub fn render(telemetry: &Telemetry, detail: Detail) -> String {
     datagrams::families(&mut page, telemetry);
     processors(&mut page, &telemetry.processors());
     exporters(&mut page, &telemetry.exporters());
+    segments::families(&mut page, telemetry);
     tail_sampling::families(&mut page, telemetry, detail);
     distributions(&mut page, telemetry, detail);
     edges(&mut page, telemetry);

@@ -3,7 +3,7 @@
 
 use smallvec::SmallVec;
 
-use crate::otlp::view::{KeyValue, Text, Value};
+use crate::otlp::view::{KeyValue, Span, Text, Value};
 
 /// An attribute that a segment has a field for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,8 +178,21 @@ const BY_LENGTH: [u128; LONGEST] = {
     masks
 };
 
+/// The same by the last byte of the key: hardly ever more than one is left to compare.
+const BY_LAST: [u128; 128] = {
+    let mut masks = [0; 128];
+    let mut at = 0;
+    while at < KEYS.len() {
+        let text = KEYS[at].0.as_bytes();
+        masks[text[text.len() - 1] as usize] |= 1 << at;
+        at += 1;
+    }
+    masks
+};
+
 fn known(key: &[u8]) -> Option<Known> {
-    let mut left = *BY_LENGTH.get(key.len())?;
+    let last = BY_LAST.get(usize::from(*key.last()?))?;
+    let mut left = BY_LENGTH.get(key.len())? & last;
     while left != 0 {
         let (text, known) = KEYS[left.trailing_zeros() as usize];
         if text.as_bytes() == key {
@@ -202,22 +215,35 @@ pub(super) struct Attribute<'a> {
 /// All of a span.
 #[derive(Debug)]
 pub(super) struct Attributes<'a> {
-    pub(super) all: SmallVec<[Attribute<'a>; 24]>,
+    pub(super) all: Vec<Attribute<'a>>,
     /// Place in `all`, plus one, by [`Known`].
     places: [u16; KEYS.len()],
+    /// Whether the span has events.
+    pub(super) has_events: bool,
+    /// Whether it has links.
+    pub(super) has_links: bool,
+}
+
+impl Default for Attributes<'_> {
+    fn default() -> Self {
+        let places = [0; KEYS.len()];
+        Attributes { all: Vec::new(), places, has_events: false, has_links: false }
+    }
 }
 
 impl<'a> Attributes<'a> {
-    pub(super) fn new(attributes: impl Iterator<Item = KeyValue<'a>>) -> Self {
-        let mut own = Attributes { all: SmallVec::new(), places: [0; KEYS.len()] };
-        for KeyValue { key, value, .. } in attributes {
-            let value = value.unwrap_or_default();
-            own.all.push(Attribute { key, value, is_taken: false });
-            if let Some(known) = known(key.0) {
-                own.places[known as usize] = u16::try_from(own.all.len()).unwrap_or(0);
-            }
-        }
-        own
+    /// Those of another span, in the same memory: they are too large to be moved about.
+    pub(super) fn fill(&mut self, span: &Span<'a>) {
+        self.all.clear();
+        self.places.fill(0);
+        let (all, places) = (&mut self.all, &mut self.places);
+        (self.has_events, self.has_links) =
+            span.each_attribute(|KeyValue { key, value, .. }| {
+                all.push(Attribute { key, value: value.unwrap_or_default(), is_taken: false });
+                if let Some(known) = known(key.0) {
+                    places[known as usize] = u16::try_from(all.len()).unwrap_or(0);
+                }
+            });
     }
 
     /// Its value, left where it is.

@@ -2,7 +2,7 @@
 //! `otel.events` in the default namespace. The first 16 kB of them are kept; how many there were beyond
 //! says `otel.events.left_out`.
 
-use super::{cause, json::Json};
+use super::{attributes::Attributes, cause, json::Json};
 use crate::otlp::view::{Event, Span};
 
 /// Most bytes of the list.
@@ -10,7 +10,10 @@ const LIMIT: usize = 16 << 10;
 
 /// Members of metadata, as JSON; nothing where there are no such events. `is_aws`: of a call of an AWS SDK,
 /// whose failed attempts are causes.
-pub(super) fn of(span: &Span<'_>, is_aws: bool) -> Vec<u8> {
+pub(super) fn of(span: &Span<'_>, attributes: &Attributes<'_>, is_aws: bool) -> Vec<u8> {
+    if !attributes.has_events {
+        return Vec::new();
+    }
     let is_other = |event: &Event<'_>| {
         event.name != "exception" && !(is_aws && cause::failure(event).is_some())
     };

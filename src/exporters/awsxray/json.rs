@@ -146,22 +146,26 @@ impl Json {
     pub(super) fn seconds_at(&mut self, key: &str, nanos: u64) {
         self.own_key(key);
         self.int((nanos / 1_000_000_000).cast_signed());
-        let mut digits = [b'0'; 9];
-        let mut rest = nanos % 1_000_000_000;
-        for digit in digits.iter_mut().rev() {
-            *digit += (rest % 10).to_le_bytes()[0];
-            rest /= 10;
-        }
-        let end = digits.iter().rposition(|digit| *digit != b'0').map_or(0, |last| last + 1);
-        if end > 0 {
+        let rest = nanos % 1_000_000_000;
+        if rest > 0 {
+            // A digit in front keeps the zeros.
+            let mut buffer = itoa::Buffer::new();
+            let digits = buffer.format(1_000_000_000 + rest).as_bytes();
+            let end = digits.iter().rposition(|digit| *digit != b'0').map_or(0, |last| last + 1);
             self.out.push(b'.');
-            self.out.extend_from_slice(&digits[..end]);
+            self.out.extend_from_slice(&digits[1..end]);
         }
     }
 
     /// A text; what is not UTF-8 in it becomes U+FFFD.
     pub(super) fn text(&mut self, text: &[u8]) {
         self.separate();
+        if is_plain(text) {
+            self.out.push(b'"');
+            self.out.extend_from_slice(text);
+            self.out.push(b'"');
+            return;
+        }
         match simdutf8::basic::from_utf8(text) {
             Ok(text) => json::write_text(text, &mut self.out),
             Err(_) => json::write_text(&String::from_utf8_lossy(text), &mut self.out),
@@ -202,6 +206,15 @@ impl Json {
             _ => self.raw(b"null"),
         }
     }
+}
+
+/// Whether it is ASCII of which nothing is escaped; nearly all texts are, and need no look at their UTF-8.
+/// Without branches, so that many bytes are looked at at a time.
+fn is_plain(text: &[u8]) -> bool {
+    let is_odd = |byte: u8| {
+        u8::from(byte == b'"') | u8::from(byte == b'\\') | u8::from(byte.wrapping_sub(0x20) >= 0x60)
+    };
+    text.chunks(32).all(|some| some.iter().fold(0, |all, byte| all | is_odd(*byte)) == 0)
 }
 
 #[cfg(test)]

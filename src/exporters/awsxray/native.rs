@@ -244,7 +244,8 @@ impl<'s, 'a> Segment<'s, 'a> {
         let trace = ids::trace(span.trace_id).ok_or(Fault::TraceId)?;
         let id = ids::span(span.span_id).ok_or(Fault::SpanId)?;
         let parent = ids::span(span.parent_span_id);
-        let mut attributes = Attributes::new(span.attributes());
+        let mut attributes = Attributes::default();
+        attributes.fill(span);
         let mut annotations: SmallVec<[&[u8]; 8]> = attributes
             .take(Known::Annotations)
             .map(texts)
@@ -287,8 +288,8 @@ impl<'s, 'a> Segment<'s, 'a> {
             is_subsegment,
             annotations,
             kept,
-            exceptions: Exceptions::of(span),
-            events: events::of(span, false),
+            exceptions: Exceptions::of(span, &attributes),
+            events: events::of(span, &attributes, false),
             fields,
             attributes,
         })
@@ -306,7 +307,9 @@ impl<'s, 'a> Segment<'s, 'a> {
         }
         Fields::new(json, &self.kept, "").rest();
         self.write_attributes(json, trim);
-        write_links(json, self.span, write_kept);
+        if self.attributes.has_links {
+            write_links(json, self.span, write_kept);
+        }
         json.end();
     }
 

@@ -1,6 +1,8 @@
 //! A span as a segment document: what it says is taken out of its attributes in a fixed order, since what
 //! a field has is not written again as metadata, and then written as often as it takes to fit.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use smallvec::SmallVec;
 
@@ -87,12 +89,13 @@ pub(super) fn documents<'a>(
     span: &Span<'a>,
     facts: &Facts<'a>,
     settings: &Settings,
+    attributes: &mut Attributes<'a>,
     out: &mut Documents,
 ) -> Result<(), Fault> {
     let before = out.ends.len();
-    let segment = Segment::of(span, facts, settings)?;
+    let segment = Segment::of(span, facts, settings, attributes)?;
     let is_split =
-        name::is_local_root(&segment.attributes) && !matches!(span.kind, SERVER | INTERNAL);
+        name::is_local_root(segment.attributes) && !matches!(span.kind, SERVER | INTERNAL);
     let parts: &[Part] = if is_split { &[Part::Dependency, Part::Service] } else { &[Part::Whole] };
     for part in parts {
         if let Err(fault) = out.add(|json, trim| segment.write(json, *part, trim)) {
@@ -104,6 +107,11 @@ pub(super) fn documents<'a>(
 }
 
 impl Documents {
+    /// With room for the documents of so many bytes of OTLP: keys and resources make them longer.
+    pub(super) fn with_room(bytes: usize) -> Self {
+        Documents { json: Json::with_capacity(bytes * 2), ends: Vec::new() }
+    }
+
     /// Appends one that `write` writes, if it fits.
     pub(super) fn add(&mut self, write: impl Fn(&mut Json, Trim)) -> Result<(), Fault> {
         if !trim::fit(&mut self.json, write) {
@@ -253,7 +261,7 @@ struct Segment<'s, 'a> {
     id: [u8; 16],
     trace: [u8; 35],
     parent: Option<[u8; 16]>,
-    name: String,
+    name: Cow<'a, str>,
     namespace: Option<&'static str>,
     is_in_progress: bool,
     /// A segment of its own, not a part of another.
@@ -267,30 +275,35 @@ struct Segment<'s, 'a> {
     user: Option<&'a [u8]>,
     /// Keys that the span itself wants indexed.
     indexed: SmallVec<[&'a [u8]; 4]>,
-    attributes: Attributes<'a>,
+    attributes: &'s Attributes<'a>,
 }
 
 impl<'s, 'a> Segment<'s, 'a> {
-    fn of(span: &'s Span<'a>, facts: &'s Facts<'a>, settings: &'s Settings) -> Result<Self, Fault> {
+    fn of(
+        span: &'s Span<'a>,
+        facts: &'s Facts<'a>,
+        settings: &'s Settings,
+        attributes: &'s mut Attributes<'a>,
+    ) -> Result<Self, Fault> {
         let trace = ids::trace(span.trace_id).ok_or(Fault::TraceId)?;
         let id = ids::span(span.span_id).ok_or(Fault::SpanId)?;
-        let mut attributes = Attributes::new(span.attributes());
+        attributes.fill(span);
         // Before anything is taken.
-        let name = name::of(span, &attributes, facts.service);
-        let namespace = name::namespace(span, &attributes);
-        let cause = Cause::of(span, &attributes, &facts.language);
+        let name = name::of(span, attributes, facts.service);
+        let namespace = name::namespace(span, attributes);
+        let cause = Cause::of(span, attributes, &facts.language);
         let is_aws_call = attributes.text(Known::RpcSystem) == Some(b"aws-api");
         let is_in_progress = matches!(attributes.take(Known::InProgress), Some(Value::Bool(true)));
-        let http = Http::take(&mut attributes, span.kind == SERVER);
+        let http = Http::take(attributes, span.kind == SERVER);
         // Where nothing of AWS is written its attributes are metadata.
-        let aws = facts.is_aws.then(|| Aws::take(&mut attributes));
-        let sql = Sql::take(&mut attributes);
+        let aws = facts.is_aws.then(|| Aws::take(attributes));
+        let sql = Sql::take(attributes);
         let user = attributes.take_first(&[Known::EnduserId, Known::UserId]);
         let indexed = attributes.take(Known::Annotations).map(texts).unwrap_or_default();
         let parent = ids::span(span.parent_span_id);
         let is_own = parent.is_none()
             || matches!(span.kind, SERVER | CONSUMER)
-            || name::is_local_root(&attributes);
+            || name::is_local_root(attributes);
         Ok(Segment {
             span,
             facts,
@@ -304,7 +317,7 @@ impl<'s, 'a> Segment<'s, 'a> {
             is_own,
             http,
             cause,
-            events: events::of(span, is_aws_call),
+            events: events::of(span, attributes, is_aws_call),
             aws,
             sql,
             user,
@@ -349,7 +362,7 @@ impl<'s, 'a> Segment<'s, 'a> {
             Part::Dependency => self.span.kind != CONSUMER,
             Part::Service => self.span.kind == CONSUMER,
         };
-        if has_links {
+        if has_links && self.attributes.has_links {
             write_links(json, self.span, Json::value);
         }
         json.end();
@@ -357,25 +370,25 @@ impl<'s, 'a> Segment<'s, 'a> {
 
     fn write_head(&self, json: &mut Json, part: Part) {
         let service = (part != Part::Whole).then(|| ids::derived(self.span.span_id, ids::SERVICE));
-        let own = self.attributes.text(Known::AwsLocalService).or(self.facts.service);
-        let remote = name::remote_service(&self.attributes).map(name::clean);
+        let own = || self.attributes.text(Known::AwsLocalService).or(self.facts.service);
+        let remote = || name::remote_service(self.attributes).map(name::clean);
         let (id, parent, name, is_segment, namespace) = match part {
             Part::Whole => (
                 self.id,
                 self.parent,
                 self.name.clone(),
                 self.is_own,
-                self.namespace.filter(|_| !name::is_local_root(&self.attributes)),
+                self.namespace.filter(|_| !name::is_local_root(self.attributes)),
             ),
             Part::Dependency => (
                 self.id,
                 service,
-                remote.unwrap_or_else(|| self.name.clone()),
+                remote().unwrap_or_else(|| self.name.clone()),
                 false,
                 self.namespace.or(Some("remote")),
             ),
             Part::Service => {
-                let name = own.map_or_else(|| self.name.clone(), name::clean);
+                let name = own().map_or_else(|| self.name.clone(), name::clean);
                 (service.unwrap_or(self.id), self.parent, name, true, None)
             }
         };

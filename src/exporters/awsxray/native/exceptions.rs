@@ -5,7 +5,12 @@ use smallvec::SmallVec;
 
 use super::{Fields, Kept};
 use crate::{
-    exporters::awsxray::{attributes::int, ids, json::Json, trim::Trim},
+    exporters::awsxray::{
+        attributes::{Attributes, int},
+        ids,
+        json::Json,
+        trim::Trim,
+    },
     otlp::view::{Event, Span, Text, Value},
 };
 
@@ -34,7 +39,10 @@ struct Exception<'a> {
 pub(super) struct Exceptions<'a>(SmallVec<[Exception<'a>; 1]>);
 
 impl<'a> Exceptions<'a> {
-    pub(super) fn of(span: &Span<'a>) -> Self {
+    pub(super) fn of(span: &Span<'a>, attributes: &Attributes<'a>) -> Self {
+        if !attributes.has_events {
+            return Exceptions(SmallVec::new());
+        }
         let events = span.events().filter(|event| event.name == "exception");
         Exceptions(events.map(|event| Exception::of(&event)).collect())
     }
