@@ -439,7 +439,9 @@ impl Sender {
         for (number, count) in self.stats.untranslated.iter().zip(left_out.0) {
             number.add(count);
         }
-        codes.iter().for_each(|code| self.stats.add_unprocessed(code, 1));
+        for code in codes {
+            self.stats.add_unprocessed(code, 1);
+        }
     }
 
     /// Says it in the words of the X-Ray daemon, which people look for: once a minute, else for debugging.

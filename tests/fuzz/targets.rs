@@ -293,7 +293,9 @@ pub(crate) fn xray_documents(data: &[u8]) {
 fn failed_span(language: &str, trace: &[u8]) -> Vec<u8> {
     let message = |fields: &[(u32, &[u8])]| {
         let mut out = Vec::new();
-        fields.iter().for_each(|(number, content)| put_bytes(&mut out, *number, content));
+        for (number, content) in fields {
+            put_bytes(&mut out, *number, content);
+        }
         out
     };
     let attribute =

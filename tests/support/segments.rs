@@ -46,6 +46,8 @@ fn flat(document: &Value, found: &mut BTreeMap<String, Value>) {
 
 pub(crate) fn all_flat(documents: &[Value]) -> BTreeMap<String, Value> {
     let mut found = BTreeMap::new();
-    documents.iter().for_each(|one| flat(one, &mut found));
+    for one in documents {
+        flat(one, &mut found);
+    }
     found
 }

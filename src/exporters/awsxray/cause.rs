@@ -35,7 +35,7 @@ pub(super) struct Cause<'a> {
 impl<'a> Cause<'a> {
     /// Reads the events of a span, else its status.
     pub(super) fn of(span: &Span<'a>, attributes: &Attributes<'a>, language: &str) -> Option<Self> {
-        if !attributes.has_events && !span.status.is_some_and(|status| status.code == 2) {
+        if !attributes.has_events && span.status.is_none_or(|status| status.code != 2) {
             return None;
         }
         let mut cause = Cause { is_remote: matches!(span.kind, 3 | 4), ..Cause::default() };

@@ -99,8 +99,9 @@ fn write_members(json: &mut Json, text: &[u8], most: usize) {
         }
         return;
     }
-    type Map = serde_json::Map<String, serde_json::Value>;
-    for (key, value) in serde_json::from_slice::<Map>(text).unwrap_or_default() {
+    let members: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(text).unwrap_or_default();
+    for (key, value) in members {
         let value = value.to_string();
         if value.len() <= most {
             json.key(key.as_bytes());

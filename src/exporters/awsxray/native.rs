@@ -382,7 +382,9 @@ impl<'s, 'a> Segment<'s, 'a> {
             if !own.tables.is_empty() {
                 fields.json.key(b"table_names");
                 fields.json.begin_list();
-                own.tables.iter().for_each(|table| fields.json.text(table));
+                for table in &own.tables {
+                    fields.json.text(table);
+                }
                 fields.json.end_list();
             }
             fields.rest();

@@ -25,7 +25,7 @@ impl Settings {
     }
 
     pub(super) fn is_indexed(&self, key: &[u8]) -> bool {
-        // One look at a mask says no of most keys (2 % of a span, benches/aws.rs).
+        // A look at a mask says no of most keys; hashing each was 2.6 % of a span (perf, benches/aws.rs).
         self.indexed_lengths >> (key.len() % 64) & 1 == 1 && self.indexed.contains(key)
     }
 }

@@ -85,7 +85,7 @@ impl<'a> Span<'a> {
     }
 
     /// Shows its attributes in order, and says whether it has events and links: one walk for what
-    /// takes three (`benches/aws.rs`: 0.3 us of a span).
+    /// takes three.
     pub fn each_attribute(&self, mut show: impl FnMut(KeyValue<'a>)) -> (bool, bool) {
         let (mut events, mut links) = (false, false);
         self.message.each(|field| match (field.number, field.value) {

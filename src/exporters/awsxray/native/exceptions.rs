@@ -124,7 +124,9 @@ impl<'a> Exception<'a> {
         if !fields.has("stack") && !frames.is_empty() {
             fields.json.key(b"stack");
             fields.json.begin_list();
-            frames.iter().for_each(|frame| write_frame(fields.json, frame));
+            for frame in frames {
+                write_frame(fields.json, frame);
+            }
             fields.json.end_list();
         }
         fields.rest();
