@@ -48,6 +48,7 @@ pub struct KeyValue<'a> {
 }
 
 /// Key and text of an attribute in its usual form: two short fields, the second one a text.
+/// Without it a span takes 4.4 us to X-Ray instead of 3.3 (`benches/aws.rs`, medians in turn).
 #[inline]
 fn usual(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (&[0x0A, len @ ..0x80], rest) = bytes.split_first_chunk()? else { return None };
