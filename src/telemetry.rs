@@ -10,6 +10,7 @@ mod log_file;
 pub mod logs;
 pub mod process;
 pub mod prometheus;
+pub mod segments;
 pub mod tail_sampling;
 pub mod verdict;
 
@@ -23,7 +24,7 @@ use std::{
 
 use self::{
     datagrams::DatagramStats, decisions::Decisions, events::EventStats, histogram::Histogram,
-    tail_sampling::TailSamplingStats,
+    segments::SegmentStats, tail_sampling::TailSamplingStats,
 };
 use crate::otlp::{Signal, payload::Reason};
 
@@ -219,6 +220,7 @@ pub struct Telemetry {
     decisions: Mutex<Vec<Arc<Decisions>>>,
     datagrams: Mutex<Vec<Arc<DatagramStats>>>,
     events: Mutex<Vec<Arc<EventStats>>>,
+    segments: Mutex<Vec<Arc<SegmentStats>>>,
     /// Byte budget: limit.
     pub budget_limit: Number,
     /// Byte budget: in use.

@@ -25,13 +25,17 @@ use support::{Skep, free_port, wait_for};
 
 /// skep with X-Ray behind it, in a region that only the environment says.
 fn start(extra: &str) -> (Skep, u16, Arc<Mutex<Aws>>) {
+    start_with(extra, "level: none")
+}
+
+fn start_with(extra: &str, metrics: &str) -> (Skep, u16, Arc<Mutex<Aws>>) {
     let (aws, backend) = aws_backend();
     let port = free_port();
     let config = format!(
         "yaml:receivers:\n  otlp:\n    protocols:\n      http: {{endpoint: 127.0.0.1:{port}}}\n\
          exporters:\n  awsxray:\n    endpoint: http://127.0.0.1:{backend}\n    max_retries: 0\n    \
          retry_on_failure: {{initial_interval: 20ms}}\n{extra}\
-         service:\n  telemetry: {{metrics: {{level: none}}}}\n  pipelines:\n    \
+         service:\n  telemetry: {{metrics: {{{metrics}}}}}\n  pipelines:\n    \
          traces: {{receivers: [otlp], exporters: [awsxray]}}\n"
     );
     let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
@@ -105,12 +109,31 @@ fn what_was_throttled_is_sent_again() {
 
 #[test]
 fn a_segment_that_is_refused_does_not_hold_up_the_others() {
-    let (skep, port, aws) = start("    num_workers: 1\n");
+    let page = free_port();
+    let metrics = format!(
+        "readers: [{{pull: {{exporter: {{prometheus: {{host: 127.0.0.1, port: {page}}}}}}}}}]"
+    );
+    let (skep, port, aws) = start_with("    num_workers: 1\n", &metrics);
     send(port, &["op", "refused", "op"]);
     send(port, &["next"]);
     wait_for("the next request", || {
         aws.lock().unwrap().taken.iter().flatten().any(|one| one["name"] == "next")
     });
     assert_eq!(aws.lock().unwrap().taken.iter().flatten().count(), 4, "nothing is sent twice");
+    let counted = |series: &str| {
+        let mut stream = TcpStream::connect(("127.0.0.1", page)).unwrap();
+        stream
+            .write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let mut lines = answer.lines();
+        lines.find_map(|line| line.strip_prefix(series)?.trim().parse::<u64>().ok())
+    };
+    let refused = "otelcol_exporter_awsxray_unprocessed_segments{exporter=\"awsxray\",error_code=\"InvalidName\"}";
+    wait_for("the count of refused segments", || counted(refused) == Some(1));
+    let left_out =
+        "otelcol_exporter_awsxray_untranslated_spans{exporter=\"awsxray\",reason=\"too_large\"}";
+    assert_eq!(counted(left_out), Some(0));
     skep.stop();
 }

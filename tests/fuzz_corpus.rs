@@ -54,6 +54,11 @@ fn xray_segments() {
 }
 
 #[test]
+fn xray_documents() {
+    replay("xray_documents", targets::xray_documents);
+}
+
+#[test]
 fn tail_sampling() {
     replay("tail_sampling", targets::tail_sampling);
 }

@@ -6,13 +6,17 @@
 mod moto;
 #[path = "support/python.rs"]
 mod python;
+#[path = "support/segments.rs"]
+mod segments;
 #[expect(dead_code, reason = "these tests need an environment of their own")]
 mod support;
 
 use std::{
     io::{Read as _, Write as _},
-    net::TcpStream,
+    net::{TcpStream, UdpSocket},
     process::Command,
+    sync::{Arc, Mutex},
+    thread,
 };
 
 use moto::{Moto, alone};
@@ -23,6 +27,7 @@ use opentelemetry_proto::tonic::{
     trace::v1::{ResourceSpans, ScopeSpans, Span},
 };
 use prost::Message as _;
+use segments::all_flat;
 use serde_json::{Value, json};
 use support::{Skep, free_port, wait_for};
 
@@ -132,5 +137,54 @@ fn spans_of_otlp_are_read_back_as_segments() {
     let summary = json!({"StartTime": 1_615_999_000, "EndTime": 1_616_001_000});
     let summaries = moto.call("xray", "get_trace_summaries", &summary);
     assert_eq!(summaries["TraceSummaries"][0]["Id"], "1-60616263-6465666768696a6b6c6d6e6f");
+    assert!(skep.stop(), "nothing was lost");
+}
+
+/// Hands each datagram on to skep and keeps its document; gives its port.
+fn listen_in(port: u16) -> (Arc<Mutex<Vec<Value>>>, u16) {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let own_port = socket.local_addr().unwrap().port();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&heard);
+    thread::spawn(move || {
+        let mut buffer = vec![0; 65_536];
+        while let Ok(len) = socket.recv(&mut buffer) {
+            let text = String::from_utf8_lossy(&buffer[..len]);
+            let (_, document) = text.split_once('\n').unwrap();
+            // What is no number to JSON is null.
+            let document = serde_json::from_str(&document.replace("NaN", "null")).unwrap();
+            kept.lock().unwrap().push(document);
+            socket.send_to(&buffer[..len], ("127.0.0.1", port)).unwrap();
+        }
+    });
+    (heard, own_port)
+}
+
+#[test]
+fn segments_of_the_x_ray_sdk_are_read_back_as_they_were_sent() {
+    let moto = Moto::start();
+    let port = free_port();
+    let rules = "{mode: local, rules: [\
+        {rule_name: api, priority: 10, url_path: /api/*, reservoir_size: 3, fixed_rate: 1}, \
+        {rule_name: health, priority: 20, url_path: /health, reservoir_size: 0, fixed_rate: 0}]}";
+    let receiver = format!("awsxray: {{endpoint: \"127.0.0.1:{port}\", proxy_server: {rules}}}");
+    let skep = start(&moto, &receiver, "awsxray", port);
+    let (heard, udp) = listen_in(port);
+    let mut client = Command::new(python::programs().join("python"));
+    client.arg(python::sources().join("xray_app.py"));
+    client.arg(format!("tcp:127.0.0.1:{port} udp:127.0.0.1:{udp}"));
+    let output = client.env_remove("AWS_XRAY_DAEMON_ADDRESS").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8(output.stdout).unwrap();
+    let many = said.lines().find_map(|line| line.strip_prefix("many ")).unwrap();
+    let first = said.lines().find_map(|line| line.strip_prefix("trace ")).unwrap();
+    for (trace, count) in [(first, 4), (many, 151)] {
+        let trace = format!("1-{}-{}", &trace[..8], &trace[8..]);
+        let found = all_flat(&documents(&moto, &trace, count));
+        let sent = heard.lock().unwrap();
+        let sent: Vec<Value> =
+            sent.iter().filter(|one| one["trace_id"] == *trace).cloned().collect();
+        assert_eq!(found, all_flat(&sent));
+    }
     assert!(skep.stop(), "nothing was lost");
 }

@@ -11,8 +11,15 @@
 //!
 //! A server or consumer span, and a span without a parent, is a segment; others are subsegments. Both old
 //! and new semantic conventions fill `http`, `sql` and `aws`; stack traces of Python, Java, JavaScript,
-//! .NET, Go and PHP become frames. What a field has not taken is metadata. A document above 64 kB loses,
-//! in this order: metadata values above 1 kB, stack frames but the innermost ten, statements, all metadata.
+//! .NET, Go and PHP become frames. What a field has not taken is metadata, and so are events that are no
+//! exceptions (`otel.events`). A document above 64 kB loses, in this order: events, metadata values above
+//! 1 kB, stack frames but the innermost ten, statements, all metadata.
+//!
+//! Segments of X-Ray SDKs that came by the receiver `awsxray` leave as they came, each subsegment as a
+//! document of its own; `native.rs` says what cannot be kept.
+//!
+//! `otelcol_exporter_awsxray_unprocessed_segments` counts what X-Ray did not take, by its code, and
+//! `otelcol_exporter_awsxray_untranslated_spans` what no segment could be made of, by reason.
 //!
 //! Differs from the Collector:
 //!
@@ -26,8 +33,11 @@
 
 mod attributes;
 mod cause;
+mod events;
 mod http;
+mod metadata;
 mod name;
+mod native;
 mod resource;
 mod segment;
 mod settings;
@@ -46,11 +56,14 @@ use serde::Deserialize;
 use tokio::{
     sync::{OnceCell, Semaphore},
     task::JoinSet,
+    time::Instant,
 };
 
 use self::{
+    attributes::Attributes,
+    native::Machine,
     resource::Facts,
-    segment::{Fault, documents},
+    segment::{Documents, Fault, documents},
     settings::Settings,
 };
 use super::{
@@ -66,7 +79,7 @@ use crate::{
     config::{Interval, Node, Problems},
     net::aws::Access,
     otlp::{Payload, Signal, payload::Body, view},
-    telemetry::logs::BATCHES,
+    telemetry::{logs::BATCHES, segments::SegmentStats},
 };
 
 /// Most documents of a request (X-Ray API).
@@ -203,13 +216,13 @@ impl ExporterConfig for Config {
     }
 
     fn build(&self, cx: &BuildContext) -> Result<Arc<dyn Exporter>, StartError> {
-        let keys = self.indexed_attributes.iter();
-        let settings = Settings {
-            indexed: keys.map(|key| key.as_bytes().to_vec()).collect(),
+        let mut settings = Settings {
             index_all_attributes: self.index_all_attributes,
             log_groups: self.aws_log_groups.clone(),
             resource_arn: Some(self.resource_arn.clone()).filter(|arn| !arn.is_empty()),
+            ..Settings::default()
         };
+        settings.index(self.indexed_attributes.iter().map(String::as_str));
         let access = Access {
             region: self.region.clone(),
             endpoint: self.endpoint.clone(),
@@ -217,8 +230,11 @@ impl ExporterConfig for Config {
             attempts: self.max_retries + 1,
             timeout: Some(Duration::from_secs(self.request_timeout_seconds)),
         };
+        let stats = Arc::new(SegmentStats::new(&cx.id.to_string()));
+        cx.telemetry.add_segments(Arc::clone(&stats));
         let sender = Sender {
             id: cx.id.to_string(),
+            stats,
             access,
             client: OnceCell::new(),
             under_way: Semaphore::new(self.num_workers),
@@ -238,7 +254,7 @@ impl Exporter for XRay {
     fn encode(&self, payload: &Payload) -> Result<Request, ExportError> {
         let (all, left_out) = translate(payload, &self.settings);
         let note = std::iter::once(Bytes::from(left_out.to_string()));
-        let body: Body = note.chain(all.into_iter().map(Bytes::from)).collect();
+        let body: Body = note.chain(all).collect();
         Ok(Request {
             signal: payload.signal,
             items: payload.items,
@@ -297,22 +313,30 @@ impl LeftOut {
 }
 
 /// The documents of all spans of a payload.
-fn translate(payload: &Payload, settings: &Settings) -> (Vec<Vec<u8>>, LeftOut) {
-    let mut all = Vec::with_capacity(usize::try_from(payload.items).unwrap_or(0));
+fn translate(payload: &Payload, settings: &Settings) -> (Vec<Bytes>, LeftOut) {
+    let mut all = Documents::with_room(payload.body.iter().map(Bytes::len).sum());
+    let mut attributes = Attributes::default();
     let mut left_out = LeftOut::default();
     for entry in payload.body.iter().flat_map(|segment| view::traces(segment)) {
-        let facts = Facts::of(entry.resource.as_ref(), settings);
+        let (mut facts, mut machine) = (None, None);
         for scope in entry.scopes() {
+            let was_segment = scope.scope.is_some_and(|scope| scope.name == native::SCOPE);
             for span in scope.spans() {
-                let before = all.len();
-                if let Err(fault) = documents(&span, &facts, settings, &mut all) {
-                    all.truncate(before);
+                let outcome = if was_segment {
+                    let of = || Machine::of(entry.resource.as_ref(), settings);
+                    native::document(&span, machine.get_or_insert_with(of), settings, &mut all)
+                } else {
+                    let of = || Facts::of(entry.resource.as_ref(), settings);
+                    let facts = facts.get_or_insert_with(of);
+                    documents(&span, facts, settings, &mut attributes, &mut all)
+                };
+                if let Err(fault) = outcome {
                     left_out.0[fault as usize] += 1;
                 }
             }
         }
     }
-    (all, left_out)
+    (all.pieces(), left_out)
 }
 
 /// Cuts documents into requests.
@@ -337,6 +361,7 @@ fn requests(documents: &[Bytes]) -> Vec<&[Bytes]> {
 /// Sends documents.
 struct Sender {
     id: String,
+    stats: Arc<SegmentStats>,
     access: Access,
     client: OnceCell<Connected<Client>>,
     under_way: Semaphore,
@@ -368,6 +393,7 @@ impl Sender {
             sent.message = Some(format!("{count} spans have no segment: {}", fault.reason()));
         }
         if documents.is_empty() {
+            self.count(&left_out, &[]);
             return Ok(sent);
         }
         let client = self.connected().await?.client.clone();
@@ -375,12 +401,13 @@ impl Sender {
         for part in requests(documents) {
             calls.spawn(Arc::clone(&self).put(client.clone(), part.to_vec()));
         }
-        let mut failed = None;
+        let (mut failed, mut codes) = (None, Vec::new());
         while let Some(outcome) = calls.join_next().await {
             match outcome {
                 Ok(Ok(one)) => {
-                    sent.rejected += one.rejected;
+                    sent.rejected += one.codes.len() as u64;
                     sent.message = one.message.or(sent.message);
+                    codes.extend(one.codes);
                 }
                 // What can be sent again is; documents that X-Ray has already are the same there.
                 Ok(Err(error)) => failed = Some(worse(failed, error)),
@@ -390,18 +417,32 @@ impl Sender {
                 }
             }
         }
-        failed.map_or(Ok(sent), Err)
+        if let Some(error) = failed {
+            // What is sent again is answered again.
+            return Err(error);
+        }
+        self.count(&left_out, &codes);
+        Ok(sent)
+    }
+
+    fn count(&self, left_out: &LeftOut, codes: &[String]) {
+        for (number, count) in self.stats.untranslated.iter().zip(left_out.0) {
+            number.add(count);
+        }
+        for code in codes {
+            self.stats.add_unprocessed(code, 1);
+        }
     }
 
     async fn put(
         self: Arc<Self>,
         client: Client,
         documents: Vec<Bytes>,
-    ) -> Result<Sent, ExportError> {
+    ) -> Result<Answer, ExportError> {
         let _permit = self.under_way.acquire().await;
         let texts = documents.iter().map(|one| String::from_utf8_lossy(one).into_owned());
         let call = client.put_trace_segments().set_trace_segment_documents(Some(texts.collect()));
-        let began = tokio::time::Instant::now();
+        let began = Instant::now();
         let answer = call.send().await;
         let answer = answer.map_err(|error| explain("xray:PutTraceSegments", &error))?;
         let refused = answer.unprocessed_trace_segments();
@@ -412,6 +453,7 @@ impl Sender {
             documents.len() - refused.len().min(documents.len()),
             began.elapsed().as_secs_f64()
         );
+        let codes = refused.iter().map(|one| one.error_code().unwrap_or("none").to_owned());
         let first = refused.first().map(|one| {
             format!(
                 "X-Ray did not take {} of {} segments; {}: {} ({})",
@@ -422,8 +464,17 @@ impl Sender {
                 one.error_code().unwrap_or("no code"),
             )
         });
-        Ok(Sent { rejected: refused.len() as u64, message: first })
+        Ok(Answer { codes: codes.collect(), message: first })
     }
+}
+
+/// What X-Ray said of one request.
+#[derive(Debug)]
+struct Answer {
+    /// Of each segment that it did not take.
+    codes: Vec<String>,
+    /// Of the first of them.
+    message: Option<String>,
 }
 
 /// Of two errors the one that lets the data be sent again.

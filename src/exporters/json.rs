@@ -17,6 +17,7 @@ pub(super) struct Json {
 const DEPTH: usize = 16;
 
 impl Json {
+    /// With room for documents of so many bytes.
     pub(super) fn with_capacity(bytes: usize) -> Self {
         Json { out: Vec::with_capacity(bytes), follows: false }
     }
@@ -24,6 +25,24 @@ impl Json {
     /// Writes behind what `out` has.
     pub(super) fn appending(out: Vec<u8>) -> Self {
         Json { out, follows: false }
+    }
+
+    /// Begins again with a document at this length.
+    pub(super) fn restart(&mut self, at: usize) {
+        self.out.truncate(at);
+        self.follows = false;
+    }
+
+    /// Writes something if all is no longer than `most` with it; whether it was written.
+    pub(super) fn within(&mut self, most: usize, write: impl FnOnce(&mut Self)) -> bool {
+        let (len, follows) = (self.out.len(), self.follows);
+        write(self);
+        let fits = self.out.len() <= most;
+        if !fits {
+            self.out.truncate(len);
+            self.follows = follows;
+        }
+        fits
     }
 
     fn separate(&mut self) {
@@ -75,6 +94,20 @@ impl Json {
     pub(super) fn begin_at(&mut self, key: &str) {
         self.own_key(key);
         self.begin();
+    }
+
+    /// An object as the value of a key, if anything comes to stand in it.
+    pub(super) fn object_at(&mut self, key: &str, fill: impl FnOnce(&mut Self)) {
+        let (len, follows) = (self.out.len(), self.follows);
+        self.begin_at(key);
+        let from = self.out.len();
+        fill(self);
+        if self.out.len() == from {
+            self.out.truncate(len);
+            self.follows = follows;
+        } else {
+            self.end();
+        }
     }
 
     pub(super) fn text_at(&mut self, key: &str, text: &[u8]) {
@@ -160,22 +193,26 @@ impl Json {
     pub(super) fn seconds_at(&mut self, key: &str, nanos: u64) {
         self.own_key(key);
         self.int((nanos / 1_000_000_000).cast_signed());
-        let mut digits = [b'0'; 9];
-        let mut rest = nanos % 1_000_000_000;
-        for digit in digits.iter_mut().rev() {
-            *digit += (rest % 10).to_le_bytes()[0];
-            rest /= 10;
-        }
-        let end = digits.iter().rposition(|digit| *digit != b'0').map_or(0, |last| last + 1);
-        if end > 0 {
+        let rest = nanos % 1_000_000_000;
+        if rest > 0 {
+            // A digit in front keeps the zeros.
+            let mut buffer = itoa::Buffer::new();
+            let digits = buffer.format(1_000_000_000 + rest).as_bytes();
+            let end = digits.iter().rposition(|digit| *digit != b'0').map_or(0, |last| last + 1);
             self.out.push(b'.');
-            self.out.extend_from_slice(&digits[..end]);
+            self.out.extend_from_slice(&digits[1..end]);
         }
     }
 
     /// A text; what is not UTF-8 in it becomes U+FFFD.
     pub(super) fn text(&mut self, text: &[u8]) {
         self.separate();
+        if is_plain(text) {
+            self.out.push(b'"');
+            self.out.extend_from_slice(text);
+            self.out.push(b'"');
+            return;
+        }
         match simdutf8::basic::from_utf8(text) {
             Ok(text) => json::write_text(text, &mut self.out),
             Err(_) => json::write_text(&String::from_utf8_lossy(text), &mut self.out),
@@ -213,6 +250,15 @@ impl Json {
             _ => self.raw(b"null"),
         }
     }
+}
+
+/// Whether it is ASCII of which nothing is escaped; nearly all texts are, and need no look at their UTF-8.
+/// Without branches, so that many bytes are looked at at a time.
+fn is_plain(text: &[u8]) -> bool {
+    let is_odd = |byte: u8| {
+        u8::from(byte == b'"') | u8::from(byte == b'\\') | u8::from(byte.wrapping_sub(0x20) >= 0x60)
+    };
+    text.chunks(32).all(|some| some.iter().fold(0, |all, byte| all | is_odd(*byte)) == 0)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 
 mod datagrams;
 mod events;
+mod segments;
 mod tail_sampling;
 
 use std::{
@@ -100,6 +101,7 @@ pub fn render(telemetry: &Telemetry, detail: Detail) -> String {
     events::families(&mut page, telemetry);
     processors(&mut page, &telemetry.processors());
     exporters(&mut page, &telemetry.exporters());
+    segments::families(&mut page, telemetry);
     tail_sampling::families(&mut page, telemetry, detail);
     distributions(&mut page, telemetry, detail);
     edges(&mut page, telemetry);

@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use skep::{
-    component::{BuildContext, ComponentId, Output, Processor},
+    component::{BuildContext, ComponentId, Exporter, Output, Processor},
     config::{Problems, diagnostics, source, yaml},
-    document,
+    document, exporters,
     otlp::{
         Payload, Signal,
         check::{self as door, Utf8},
@@ -177,16 +177,7 @@ fn tail_samplers(workers: usize) -> Vec<Box<dyn Processor>> {
     let entry = processors::ALL.iter().find(|entry| entry.name == "tail_sampling");
     let mut problems = Problems::default();
     let config = entry.and_then(|entry| (entry.decode)(&node, &mut problems));
-    let context = BuildContext {
-        id: ComponentId { kind_name: "tail_sampling".to_owned(), name: None },
-        pipeline: "traces".to_owned(),
-        signal: Signal::Traces,
-        ends_in: Vec::new(),
-        budget: 1 << 20,
-        in_container: false,
-        telemetry: Arc::new(Telemetry::default()),
-        auth: None,
-    };
+    let context = context("tail_sampling", 1 << 20);
     let built = config.and_then(|config| config.replicas(&context, workers).ok());
     built.unwrap_or_else(|| panic!("the settings are right"))
 }
@@ -266,6 +257,75 @@ pub(crate) fn xray_segments(data: &[u8]) {
             Ok(translated) => assert_eq!(items(Signal::Traces, &body), translated.spans),
             Err(_) => assert!(body.is_empty()),
         }
+    }
+}
+
+/// `telemetry.sdk.language` of those whose stack traces are read, and of one that is not known.
+const LANGUAGES: [&str; 9] =
+    ["java", "php", "python", "javascript", "nodejs", "webjs", "dotnet", "go", "rust"];
+
+/// A stack trace in the language that the first byte chooses, and the same bytes as a document of an X-Ray
+/// SDK, leave as documents that are text, one for each span but those that have none for a reason.
+pub(crate) fn xray_documents(data: &[u8]) {
+    let Some((language, trace)) = data.split_first() else { return };
+    let language = LANGUAGES[usize::from(*language) % LANGUAGES.len()];
+    let mut segments = Vec::new();
+    let _ = receivers::awsxray::document(data, &mut segments);
+    for body in [failed_span(language, trace), segments] {
+        let spans = cutter::count_items(Signal::Traces, &body);
+        let payload = Payload::unaccounted(Signal::Traces, body.into(), spans);
+        // Without the feature `aws` there is none.
+        let Some(exporter) = xray_exporter() else { return };
+        let request = exporter.encode(&payload);
+        let request = request.unwrap_or_else(|error| panic!("{}", error.message));
+        let (left_out, documents) = request.body.split_first().unwrap_or_else(|| panic!("no note"));
+        let left_out = String::from_utf8_lossy(left_out);
+        let left_out: u64 = left_out.split(' ').filter_map(|count| count.parse::<u64>().ok()).sum();
+        assert_eq!(documents.len() as u64 + left_out, spans);
+        for document in documents {
+            let text = String::from_utf8_lossy(document);
+            assert!(text.starts_with("{\"name\":\"") && text.ends_with('}'), "{text}");
+        }
+    }
+}
+
+/// A request with one span that has an exception with this trace.
+fn failed_span(language: &str, trace: &[u8]) -> Vec<u8> {
+    let message = |fields: &[(u32, &[u8])]| {
+        let mut out = Vec::new();
+        for (number, content) in fields {
+            put_bytes(&mut out, *number, content);
+        }
+        out
+    };
+    let attribute =
+        |key: &str, text: &[u8]| message(&[(1, key.as_bytes()), (2, &message(&[(1, text)]))]);
+    let stack = attribute("exception.stacktrace", trace);
+    let kind = attribute("exception.type", b"E");
+    let event = message(&[(2, b"exception"), (3, &kind), (3, &stack)]);
+    let span = message(&[(1, &[1; 16]), (2, &[2; 8]), (5, b"op"), (11, &event)]);
+    let resource = message(&[(1, &attribute("telemetry.sdk.language", language.as_bytes()))]);
+    message(&[(1, &message(&[(1, &resource), (2, &message(&[(2, &span)]))]))])
+}
+
+fn xray_exporter() -> Option<Arc<dyn Exporter>> {
+    let node = yaml::parse(0, "region: r").unwrap_or_else(|_| panic!("the settings are YAML"));
+    let entry = exporters::ALL.iter().find(|entry| entry.name == "awsxray")?;
+    let config = (entry.decode)(&node, &mut Problems::default());
+    let built = config.and_then(|config| config.build(&context("awsxray", 1 << 20)).ok());
+    Some(built.unwrap_or_else(|| panic!("the settings are right")))
+}
+
+fn context(name: &str, budget: u64) -> BuildContext {
+    BuildContext {
+        id: ComponentId { kind_name: name.to_owned(), name: None },
+        pipeline: "traces".to_owned(),
+        signal: Signal::Traces,
+        ends_in: Vec::new(),
+        budget,
+        in_container: false,
+        telemetry: Arc::new(Telemetry::default()),
+        auth: None,
     }
 }
 

@@ -3,7 +3,7 @@
 
 use smallvec::SmallVec;
 
-use crate::otlp::view::{KeyValue, Text, Value};
+use crate::otlp::view::{KeyValue, Span, Text, Value};
 
 /// An attribute that a segment has a field for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,10 +75,18 @@ pub(super) enum Known {
     Annotations,
     RemoteTarget,
     RemoteNamespace,
+    Namespace,
+    Traced,
+    XForwardedFor,
+    Error,
+    Fault,
+    Throttle,
+    Retries,
+    ContentLength,
 }
 
 /// Every one with its key, in the order of the enum.
-const KEYS: [(&str, Known); 67] = [
+const KEYS: [(&str, Known); 75] = [
     ("http.method", Known::HttpMethod),
     ("http.request.method", Known::HttpRequestMethod),
     ("http.user_agent", Known::HttpUserAgent),
@@ -146,6 +154,14 @@ const KEYS: [(&str, Known); 67] = [
     ("aws.xray.annotations", Known::Annotations),
     ("remoteTarget", Known::RemoteTarget),
     ("K8s.RemoteNamespace", Known::RemoteNamespace),
+    ("aws.xray.namespace", Known::Namespace),
+    ("aws.xray.traced", Known::Traced),
+    ("aws.xray.x_forwarded_for", Known::XForwardedFor),
+    ("aws.xray.error", Known::Error),
+    ("aws.xray.fault", Known::Fault),
+    ("aws.xray.throttle", Known::Throttle),
+    ("aws.xray.retries", Known::Retries),
+    ("http.response_content_length", Known::ContentLength),
 ];
 
 /// Longest key.
@@ -162,8 +178,21 @@ const BY_LENGTH: [u128; LONGEST] = {
     masks
 };
 
+/// The same by the last byte of the key: hardly ever more than one is left to compare.
+const BY_LAST: [u128; 128] = {
+    let mut masks = [0; 128];
+    let mut at = 0;
+    while at < KEYS.len() {
+        let text = KEYS[at].0.as_bytes();
+        masks[text[text.len() - 1] as usize] |= 1 << at;
+        at += 1;
+    }
+    masks
+};
+
 fn known(key: &[u8]) -> Option<Known> {
-    let mut left = *BY_LENGTH.get(key.len())?;
+    let last = BY_LAST.get(usize::from(*key.last()?))?;
+    let mut left = BY_LENGTH.get(key.len())? & last;
     while left != 0 {
         let (text, known) = KEYS[left.trailing_zeros() as usize];
         if text.as_bytes() == key {
@@ -186,22 +215,35 @@ pub(super) struct Attribute<'a> {
 /// All of a span.
 #[derive(Debug)]
 pub(super) struct Attributes<'a> {
-    pub(super) all: SmallVec<[Attribute<'a>; 24]>,
+    pub(super) all: Vec<Attribute<'a>>,
     /// Place in `all`, plus one, by [`Known`].
     places: [u16; KEYS.len()],
+    /// Whether the span has events.
+    pub(super) has_events: bool,
+    /// Whether it has links.
+    pub(super) has_links: bool,
+}
+
+impl Default for Attributes<'_> {
+    fn default() -> Self {
+        let places = [0; KEYS.len()];
+        Attributes { all: Vec::new(), places, has_events: false, has_links: false }
+    }
 }
 
 impl<'a> Attributes<'a> {
-    pub(super) fn new(attributes: impl Iterator<Item = KeyValue<'a>>) -> Self {
-        let mut own = Attributes { all: SmallVec::new(), places: [0; KEYS.len()] };
-        for KeyValue { key, value, .. } in attributes {
-            let value = value.unwrap_or_default();
-            own.all.push(Attribute { key, value, is_taken: false });
-            if let Some(known) = known(key.0) {
-                own.places[known as usize] = u16::try_from(own.all.len()).unwrap_or(0);
-            }
-        }
-        own
+    /// Those of another span, in the same memory: they are too large to be moved about.
+    pub(super) fn fill(&mut self, span: &Span<'a>) {
+        self.all.clear();
+        self.places.fill(0);
+        let (all, places) = (&mut self.all, &mut self.places);
+        (self.has_events, self.has_links) =
+            span.each_attribute(|KeyValue { key, value, .. }| {
+                all.push(Attribute { key, value: value.unwrap_or_default(), is_taken: false });
+                if let Some(known) = known(key.0) {
+                    places[known as usize] = u16::try_from(all.len()).unwrap_or(0);
+                }
+            });
     }
 
     /// Its value, left where it is.
@@ -216,6 +258,29 @@ impl<'a> Attributes<'a> {
         let attribute = self.all.get_mut(place)?;
         attribute.is_taken = true;
         Some(attribute.value)
+    }
+
+    /// Passes over those of the fields of a segment that have one of these keys: they are something else.
+    pub(super) fn set_aside(&mut self, keys: &[&[u8]]) {
+        for key in keys {
+            if let Some(known) = known(key) {
+                self.places[known as usize] = 0;
+            }
+        }
+    }
+
+    /// Any text, which a field has from now on.
+    pub(super) fn take_any_text(&mut self, known: Known) -> Option<&'a [u8]> {
+        let Some(Value::String(Text(text))) = self.get(known) else { return None };
+        self.take(known);
+        Some(text)
+    }
+
+    /// True or false, which a field has from now on.
+    pub(super) fn take_truth(&mut self, known: Known) -> Option<bool> {
+        let Some(Value::Bool(truth)) = self.get(known) else { return None };
+        self.take(known);
+        Some(truth)
     }
 
     /// Text that is not empty, left where it is.

@@ -35,6 +35,9 @@ pub(super) struct Cause<'a> {
 impl<'a> Cause<'a> {
     /// Reads the events of a span, else its status.
     pub(super) fn of(span: &Span<'a>, attributes: &Attributes<'a>, language: &str) -> Option<Self> {
+        if !attributes.has_events && span.status.is_none_or(|status| status.code != 2) {
+            return None;
+        }
         let mut cause = Cause { is_remote: matches!(span.kind, 3 | 4), ..Cause::default() };
         let is_aws = attributes.text(Known::RpcSystem) == Some(b"aws-api");
         for event in span.events() {
@@ -128,7 +131,7 @@ fn str_of(text: &[u8]) -> &str {
 }
 
 /// What AWS SDKs say of a failed attempt.
-fn failure<'a>(event: &Event<'a>) -> Option<Exception<'a>> {
+pub(super) fn failure<'a>(event: &Event<'a>) -> Option<Exception<'a>> {
     let (mut code, mut said) = (None, None);
     for attribute in event.attributes() {
         match attribute.value {

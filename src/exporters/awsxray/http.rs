@@ -1,6 +1,6 @@
 //! `http` of a segment, from the old and the new semantic conventions.
 
-use std::net::IpAddr;
+use std::{borrow::Cow, net::IpAddr};
 
 use super::{
     attributes::{Attributes, Known},
@@ -11,7 +11,7 @@ use super::{
 #[derive(Debug, Default)]
 pub(super) struct Http<'a> {
     method: Option<&'a [u8]>,
-    url: Option<Vec<u8>>,
+    url: Option<Cow<'a, [u8]>>,
     user_agent: Option<&'a [u8]>,
     client_ip: Option<&'a [u8]>,
     is_forwarded: bool,
@@ -52,7 +52,7 @@ impl<'a> Http<'a> {
         http.client_ip = said_ip.or(client).or(peer.ip);
         http.is_forwarded = http.client_ip.is_some() && peer.ip.is_none();
         let parts = Parts::take(attributes, scheme, is_server);
-        http.url = whole_url.map(<[u8]>::to_vec).or_else(|| parts.url(&peer));
+        http.url = whole_url.map(Cow::Borrowed).or_else(|| parts.url(&peer).map(Cow::Owned));
         is_http.then_some(http)
     }
 
@@ -155,7 +155,9 @@ impl<'a> Parts<'a> {
             (peer.name.or(self.server).or(peer.ip), peer.port.or(self.port))
         };
         let name = self.host.or(name)?;
-        let mut url = [self.scheme, b"://"].concat();
+        let mut url = Vec::with_capacity(128);
+        url.extend_from_slice(self.scheme);
+        url.extend_from_slice(b"://");
         let is_ipv6 = name.contains(&b':') && is_ip(name);
         if is_ipv6 {
             url.push(b'[');

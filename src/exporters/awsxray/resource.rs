@@ -12,7 +12,7 @@ use super::{
 use crate::otlp::view::{Resource, Text, Value};
 
 /// Before keys of resources.
-const OF_RESOURCE: &[u8] = b"otel.resource.";
+pub(super) const OF_RESOURCE: &[u8] = b"otel.resource.";
 
 /// Name and ARN of a log group.
 type Group<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
@@ -50,7 +50,8 @@ impl<'a> Facts<'a> {
         facts.account = facts.text("cloud.account.id");
         let language = facts.text("telemetry.sdk.language").unwrap_or_default();
         facts.language = String::from_utf8_lossy(language).into_owned();
-        facts.origin = facts.origin();
+        let launch = facts.text("aws.ecs.launchtype").unwrap_or_default();
+        facts.origin = origin(facts.platform(), launch).filter(|_| facts.is_aws);
         facts.version = facts.version();
         let mut json = Json::default();
         facts.write_aws(&mut json, &settings.log_groups);
@@ -89,22 +90,6 @@ impl<'a> Facts<'a> {
 
     fn platform(&self) -> &'a [u8] {
         self.text("cloud.platform").unwrap_or_default()
-    }
-
-    fn origin(&self) -> Option<&'static str> {
-        let launch = self.text("aws.ecs.launchtype").unwrap_or_default();
-        match self.platform() {
-            _ if !self.is_aws => None,
-            b"aws_app_runner" => Some("AWS::AppRunner::Service"),
-            b"aws_eks" => Some("AWS::EKS::Container"),
-            b"aws_elastic_beanstalk" => Some("AWS::ElasticBeanstalk::Environment"),
-            // The metadata endpoint of ECS says it in capitals.
-            b"aws_ecs" if launch.eq_ignore_ascii_case(b"ec2") => Some("AWS::ECS::EC2"),
-            b"aws_ecs" if launch.eq_ignore_ascii_case(b"fargate") => Some("AWS::ECS::Fargate"),
-            b"aws_ecs" => Some("AWS::ECS::Container"),
-            b"aws_ec2" => Some("AWS::EC2::Instance"),
-            _ => None,
-        }
     }
 
     fn version(&self) -> Option<Vec<u8>> {
@@ -234,5 +219,20 @@ impl<'a> Facts<'a> {
         let is_auto = agents.iter().any(|key| self.text(key).is_some());
         json.truth_at("auto_instrumentation", is_auto);
         json.end();
+    }
+}
+
+/// `origin` by `cloud.platform` and `aws.ecs.launchtype`.
+pub(super) fn origin(platform: &[u8], launch: &[u8]) -> Option<&'static str> {
+    match platform {
+        b"aws_app_runner" => Some("AWS::AppRunner::Service"),
+        b"aws_eks" => Some("AWS::EKS::Container"),
+        b"aws_elastic_beanstalk" => Some("AWS::ElasticBeanstalk::Environment"),
+        // The metadata endpoint of ECS says it in capitals.
+        b"aws_ecs" if launch.eq_ignore_ascii_case(b"ec2") => Some("AWS::ECS::EC2"),
+        b"aws_ecs" if launch.eq_ignore_ascii_case(b"fargate") => Some("AWS::ECS::Fargate"),
+        b"aws_ecs" => Some("AWS::ECS::Container"),
+        b"aws_ec2" => Some("AWS::EC2::Instance"),
+        _ => None,
     }
 }

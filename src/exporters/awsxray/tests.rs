@@ -287,10 +287,10 @@ fn exceptions_are_causes() {
 
 #[test]
 fn what_is_asked_for_is_indexed() {
-    let indexed = |keys: &[&str], all| Settings {
-        indexed: keys.iter().map(|key| key.as_bytes().to_vec()).collect(),
-        index_all_attributes: all,
-        ..Settings::default()
+    let indexed = |keys: &[&str], all| {
+        let mut settings = Settings { index_all_attributes: all, ..Settings::default() };
+        settings.index(keys.iter().copied());
+        settings
     };
     let settings =
         indexed(&["user.handle", "otel.resource.deployment.environment", "http.method"], false);
@@ -437,6 +437,79 @@ fn large_documents_are_trimmed_in_order() {
     let (documents, left_out) =
         translate(&payload(&json!({}), vec![span(CLIENT, true, &own)]), &Settings::default());
     assert_eq!((documents.len(), left_out), (0, LeftOut([0, 0, 1])));
+}
+
+#[test]
+fn other_events_are_metadata() {
+    let events = vec![
+        event("cache.miss", &json!({"key": "a"})),
+        event("exception", &json!({})),
+        event("retry", &json!({})),
+    ];
+    let document = one(Span { events, ..span(SERVER, false, &json!({})) });
+    assert_has(
+        &document,
+        &json!({"metadata > default > otel.events": [
+            {"name": "cache.miss", "time": 1_760_600_498.3, "attributes": {"key": "a"}},
+            {"name": "retry", "time": 1_760_600_498.3}],
+            "metadata > default > otel.events.left_out": null}),
+    );
+    assert_eq!(document["cause"]["exceptions"].as_array().unwrap().len(), 1);
+    // An attempt of an AWS SDK without what makes it a cause is an event.
+    let failed = event("HTTP request failure", &json!({"x": 1}));
+    let document =
+        one(Span { events: vec![failed], ..span(CLIENT, true, &json!({"rpc.system": "aws-api"})) });
+    assert_has(&document, &json!({"metadata > default > otel.events > 0 > attributes": {"x": 1}}));
+    let large = vec![event("e", &json!({"k": "v".repeat(3000)})); 20];
+    let of = Span { events: large.clone(), ..span(SERVER, false, &json!({})) };
+    assert_has(
+        &one(of),
+        &json!({"metadata > default > otel.events > 4 > name": "e", "metadata > default > otel.events > 5": null,
+            "metadata > default > otel.events.left_out": 15}),
+    );
+    let own = json!({"small": 1, "s": "v".repeat(60_000)});
+    let document = one(Span { events: large, ..span(1, true, &own) });
+    assert_has(
+        &document,
+        &json!({"metadata > default > otel.events": null, "metadata > default > small": 1}),
+    );
+    assert_eq!(
+        document["metadata"]["default"]["s"].as_str().unwrap().len(),
+        60_000,
+        "events go first"
+    );
+}
+
+/// E23, E35 and E39 of the cases that the reference gives.
+#[test]
+fn causes_names_and_launch_types() {
+    let trace = "java.lang.IllegalStateException: state\n\tat a//com.ex.A.run(A.java:10)\n\tat com.ex.Main.main(Main.java)\n\
+        Caused by: java.io.IOException: disk\nfull\n\tat com.ex.B.read(B.java:77)\n\t... 2 more\n";
+    let thrown = event(
+        "exception",
+        &json!({"exception.type": "java.lang.IllegalStateException", "exception.message": "state", "exception.stacktrace": trace}),
+    );
+    let document = one_of(
+        &json!({"telemetry.sdk.language": "java"}),
+        Span { events: vec![thrown], ..span(CLIENT, true, &json!({})) },
+    );
+    assert_has(
+        &document,
+        &json!({"cause > exceptions > 0 > remote": true, "cause > exceptions > 0 > stack": [
+                {"path": "A.java", "line": 10, "label": "com.ex.A.run"}, {"path": "Main.java", "line": 0, "label": "com.ex.Main.main"}],
+            "cause > exceptions > 1 > type": "java.io.IOException", "cause > exceptions > 1 > message": "disk\nfull",
+            "cause > exceptions > 1 > stack": [{"path": "B.java", "line": 77, "label": "com.ex.B.read"}]}),
+    );
+    let exceptions = &document["cause"]["exceptions"];
+    assert_eq!(exceptions[0]["cause"], exceptions[1]["id"]);
+    let named = Span { name: "GET /a,b?x=\u{1F600}|z".to_owned(), ..span(1, true, &json!({})) };
+    assert_has(&one(named), &json!({"name": "GET /abx=z"}));
+    for (launch, origin) in
+        [("fargate", "AWS::ECS::Fargate"), ("EC2", "AWS::ECS::EC2"), ("", "AWS::ECS::Container")]
+    {
+        let resource = json!({"cloud.provider": "aws", "cloud.platform": "aws_ecs", "aws.ecs.launchtype": launch});
+        assert_has(&one_of(&resource, span(SERVER, false, &json!({}))), &json!({"origin": origin}));
+    }
 }
 
 #[test]

@@ -1,8 +1,10 @@
-//! What is left out of a document that is too large, in this order: metadata values above 1 kB, stack
+//! What is left out of a document that is too large, in this order: events, metadata values above 1 kB, stack
 //! frames but the innermost ten of each exception, the text of SQL statements, all metadata.
 
+use super::json::Json;
+
 /// Most bytes of a document (X-Ray API, `PutTraceSegments`).
-pub(super) const DOCUMENT_LIMIT: usize = 64 << 10;
+const DOCUMENT_LIMIT: usize = 64 << 10;
 
 /// Metadata values above this go first.
 pub(super) const LARGE_VALUE: usize = 1024;
@@ -11,6 +13,7 @@ pub(super) const LARGE_VALUE: usize = 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Trim {
     Nothing,
+    Events,
     LargeValues,
     Stacks,
     Sql,
@@ -18,11 +21,20 @@ pub(super) enum Trim {
 }
 
 impl Trim {
-    pub(super) const ALL: [Trim; 5] =
-        [Trim::Nothing, Trim::LargeValues, Trim::Stacks, Trim::Sql, Trim::Metadata];
+    const ALL: [Trim; 6] =
+        [Trim::Nothing, Trim::Events, Trim::LargeValues, Trim::Stacks, Trim::Sql, Trim::Metadata];
+
+    pub(super) fn cuts_events(self) -> bool {
+        self >= Trim::Events
+    }
 
     pub(super) fn cuts_values(self) -> bool {
         self >= Trim::LargeValues
+    }
+
+    /// Most bytes of a value of metadata.
+    pub(super) fn most_of_value(self) -> usize {
+        if self.cuts_values() { LARGE_VALUE } else { usize::MAX }
     }
 
     pub(super) fn cuts_stacks(self) -> bool {
@@ -36,4 +48,19 @@ impl Trim {
     pub(super) fn cuts_metadata(self) -> bool {
         self >= Trim::Metadata
     }
+}
+
+/// Writes a document at the end of `json`, as often as it takes to fit; whether it does. Where not, nothing
+/// is written.
+pub(super) fn fit(json: &mut Json, write: impl Fn(&mut Json, Trim)) -> bool {
+    let from = json.out.len();
+    for trim in Trim::ALL {
+        json.restart(from);
+        write(json, trim);
+        if json.out.len() - from <= DOCUMENT_LIMIT {
+            return true;
+        }
+    }
+    json.restart(from);
+    false
 }

@@ -50,6 +50,12 @@ impl<'a> Message<'a> {
         }
     }
 
+    /// Its bytes where it is in one part.
+    #[inline]
+    pub(super) fn whole(self) -> Option<&'a [u8]> {
+        (self.path[0] == 0).then_some(self.bytes)
+    }
+
     /// The messages of a repeated field.
     #[inline]
     pub(super) fn all<T: From<Message<'a>>>(

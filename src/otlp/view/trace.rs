@@ -84,6 +84,19 @@ impl<'a> Span<'a> {
         self.message.all(9)
     }
 
+    /// Shows its attributes in order, and says whether it has events and links: one walk for what
+    /// takes three.
+    pub fn each_attribute(&self, mut show: impl FnMut(KeyValue<'a>)) -> (bool, bool) {
+        let (mut events, mut links) = (false, false);
+        self.message.each(|field| match (field.number, field.value) {
+            (9, FieldValue::Len(content)) => show(KeyValue::from(Message::new(content))),
+            (11, _) => events = true,
+            (13, _) => links = true,
+            _ => {}
+        });
+        (events, links)
+    }
+
     /// Its events in order.
     pub fn events(&self) -> impl Iterator<Item = Event<'a>> + use<'a> {
         self.message.all(11)

@@ -47,8 +47,25 @@ pub struct KeyValue<'a> {
     pub key_strindex: i32,
 }
 
+/// Key and text of an attribute in its usual form: two short fields, the second one a text.
+/// Without it a span takes 4.4 us to X-Ray instead of 3.3 (`benches/aws.rs`, medians in turn).
+#[inline]
+fn usual(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (&[0x0A, len @ ..0x80], rest) = bytes.split_first_chunk()? else { return None };
+    let (key, rest) = rest.split_at_checked(len.into())?;
+    let (&[0x12, len @ ..0x80], value) = rest.split_first_chunk()? else { return None };
+    let (&[0x0A, text_len @ ..0x80], text) = value.split_first_chunk()? else { return None };
+    let is_whole = value.len() == usize::from(len) && text.len() == usize::from(text_len);
+    is_whole.then_some((key, text))
+}
+
 impl<'a> From<Message<'a>> for KeyValue<'a> {
+    #[inline]
     fn from(message: Message<'a>) -> Self {
+        if let Some((key, text)) = message.whole().and_then(usual) {
+            let value = Some(Value::String(Text(text)));
+            return KeyValue { key: Text(key), value, key_strindex: 0 };
+        }
         let mut view = KeyValue { key: Text::default(), value: None, key_strindex: 0 };
         let mut value = Child::default();
         message.each(|field| match (field.number, field.value) {

@@ -96,6 +96,15 @@ impl<'o, 'k> Attributes<'o, 'k> {
         self.with(key, |value| put_bytes(value, STRING, &text));
     }
 
+    /// Like [`Attributes::typed`], but to be written as JSON again: a text that looks like the JSON text
+    /// of something else is quoted.
+    pub(super) fn kept(&mut self, key: &str, json: &Json<'_>) {
+        match json {
+            Json::Text(text) if text.starts_with(['[', '{', '"']) => self.json(key, json),
+            _ => self.typed(key, json),
+        }
+    }
+
     /// A value in its own type; lists and objects as their JSON text. Nothing for `null`.
     pub(super) fn typed(&mut self, key: &str, json: &Json<'_>) {
         match json {

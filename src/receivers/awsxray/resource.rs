@@ -3,8 +3,8 @@
 use super::{
     attributes::Attributes,
     document::Notes,
-    json::{Json, Members},
-    segment::keep_others,
+    json::{Json, Members, find},
+    segment::{keep, keep_others},
 };
 
 /// A field of an object and the attribute that it becomes.
@@ -73,6 +73,9 @@ pub(super) fn write(
         once.text("process.runtime.version", notes.text(service, "runtime_version"));
         let known = ["version", "runtime", "runtime_version"];
         keep_others(service, &known, "service.", once.attributes);
+        if aws.is_some_and(|aws| says(aws, "elastic_beanstalk", "version_label")) {
+            keep(service, "version", "service.", once.attributes);
+        }
     }
     once.text("aws.xray.origin", notes.text(root, "origin"));
     once.text("aws.xray.resource_arn", notes.text(root, "resource_arn"));
@@ -85,7 +88,8 @@ pub(super) fn write(
         let mut known = Vec::new();
         for (field, attribute) in names {
             let text = notes.text(members, field);
-            if once.text(attribute, text) || text.is_none() {
+            let is_written = once.text(attribute, text) || text.is_none();
+            if is_written && !is_of_several(aws, place, attribute) {
                 known.push(*field);
             }
         }
@@ -95,6 +99,22 @@ pub(super) fn write(
         sdk(xray, notes, &mut once);
     }
     logs(aws, notes, attributes);
+}
+
+fn says(aws: &Members<'_>, place: &str, field: &str) -> bool {
+    let is_text = |value: &Json<'_>| matches!(value, Json::Text(_) | Json::Number(_));
+    matches!(find(aws, place), Json::Map(members) if is_text(find(members, field)))
+}
+
+/// Whether the attribute alone does not say which place it came from. Without more said, an availability
+/// zone is of `ec2` and the id of a container of `ecs`; those of Elastic Beanstalk have their names from
+/// services of any kind.
+fn is_of_several(aws: &Members<'_>, place: &str, attribute: &str) -> bool {
+    match attribute {
+        "cloud.availability_zone" => says(aws, "ecs", "availability_zone"),
+        "container.id" => says(aws, "eks", "container_id"),
+        _ => place == "elastic_beanstalk",
+    }
 }
 
 fn sdk(xray: &Members<'_>, notes: &Notes, once: &mut Once<'_, '_, '_>) {
@@ -117,13 +137,22 @@ fn sdk(xray: &Members<'_>, notes: &Notes, once: &mut Once<'_, '_, '_>) {
 /// One entry per log group in two lists.
 fn logs(aws: &Members<'_>, notes: &Notes, attributes: &mut Attributes<'_, '_>) {
     let (mut names, mut arns) = (Vec::new(), Vec::new());
+    let mut shapes = Vec::new();
     for group in notes.list(aws, "cloudwatch_logs") {
         let Json::Map(group) = group else {
             notes.repaired();
             continue;
         };
-        names.extend(notes.text(group, "log_group"));
-        arns.extend(notes.text(group, "arn"));
+        let (name, arn) = (notes.text(group, "log_group"), notes.text(group, "arn"));
+        let fields = usize::from(name.is_some()) + usize::from(arn.is_some());
+        shapes.push((name.is_some(), arn.is_some(), fields == group.len()));
+        names.extend(name);
+        arns.extend(arn);
+    }
+    let first = shapes.first().copied().unwrap_or_default();
+    if shapes.iter().any(|shape| *shape != first || !shape.2) {
+        // Two lists do not say which name goes with which ARN.
+        keep(aws, "cloudwatch_logs", "aws.", attributes);
     }
     if !names.is_empty() {
         attributes.texts("aws.log.group.names", names);

@@ -1,8 +1,9 @@
 //! Turns a segment document into OTLP: one resource, one scope, and a span for the (sub)segment and
 //! for each of the subsegments in it.
 //!
-//! What has no attribute of its own is kept as `aws.xray.document.<path>`, so that nothing is lost
-//! that an SDK said, and the document can be written again.
+//! What has no attribute of its own is kept as `aws.xray.document.<path>`, and so is what its attribute
+//! alone does not tell from something else: nothing is lost that an SDK said. The name of the scope says
+//! that the spans were segments, so that the exporter `awsxray` writes the documents again.
 
 use super::{
     attributes::Attributes,
@@ -11,6 +12,9 @@ use super::{
     resource, span,
 };
 use crate::otlp::wire::put_bytes;
+
+/// Name of the scope; the exporter knows it.
+const SCOPE: &[u8] = b"aws.xray";
 
 /// What every span needs; a segment that lacks it is refused, a subsegment left out.
 pub(super) struct Core<'m> {
@@ -51,7 +55,10 @@ pub fn document(bytes: &[u8], out: &mut Vec<u8>) -> Result<Translated, Refused> 
     resource::write(&root, core.name, &notes, &mut Attributes::new(&mut attributes, 1));
     put_bytes(&mut entry, 1, &attributes);
 
-    let mut spans = Spans { trace_id, notes: &notes, scope: Vec::new(), count: 0, skipped: 0 };
+    let (mut scope, mut name) = (Vec::new(), Vec::new());
+    put_bytes(&mut name, 1, SCOPE);
+    put_bytes(&mut scope, 1, &name);
+    let mut spans = Spans { trace_id, notes: &notes, scope, count: 0, skipped: 0 };
     spans.add(&root, &core, parent, span::Place::Root);
     spans.children(&root, core.id);
     let Spans { scope, count, skipped, .. } = spans;
@@ -116,7 +123,7 @@ pub(super) fn keep_others(
 ) {
     for (name, value) in members {
         if !known.contains(&&**name) {
-            attributes.typed(&format!("aws.xray.document.{path}{name}"), value);
+            attributes.kept(&format!("aws.xray.document.{path}{name}"), value);
         }
     }
 }
@@ -128,5 +135,5 @@ pub(super) fn keep(
     path: &str,
     attributes: &mut Attributes<'_, '_>,
 ) {
-    attributes.typed(&format!("aws.xray.document.{path}{name}"), find(members, name));
+    attributes.kept(&format!("aws.xray.document.{path}{name}"), find(members, name));
 }

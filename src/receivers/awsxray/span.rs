@@ -79,7 +79,8 @@ pub(super) fn write(
     let http = notes.map(members, "http");
     let namespace = notes.text(members, "namespace");
     put_bytes(out, 5, core.name.as_bytes());
-    number(out, 6, kind(is_segment, http, namespace) as u64);
+    let kind = kind(is_segment, http, namespace);
+    number(out, 6, kind as u64);
     fixed(out, 7, core.start);
     fixed(out, 8, end.unwrap_or(0));
 
@@ -89,6 +90,9 @@ pub(super) fn write(
     if let Some(flag) = in_progress {
         attributes.flag("aws.xray.inprogress", flag);
     }
+    if matches!(kind, Kind::Server) && !is_segment {
+        attributes.text("aws.xray.document.type", "subsegment");
+    }
     attributes.maybe("enduser.id", notes.text(members, "user"));
     attributes.maybe("aws.xray.namespace", namespace);
     if namespace == Some("aws") {
@@ -96,11 +100,9 @@ pub(super) fn write(
     }
     let status_code = http.and_then(|http| of_http(http, notes, &mut attributes));
     let has_failed = flags(members, notes, &mut attributes);
-    if let Some(flag) = traced(members, http, notes) {
-        attributes.flag("aws.xray.traced", flag);
-    }
+    traced(members, http, notes, &mut attributes);
     if let Some(aws) = notes.map(members, "aws") {
-        of_aws(aws, is_segment, place, notes, &mut attributes);
+        of_aws(aws, is_segment, notes, &mut attributes);
     }
     if let Some(sql) = notes.map(members, "sql") {
         of_sql(sql, notes, &mut attributes);
@@ -109,7 +111,8 @@ pub(super) fn write(
         attributes.json(&format!("aws.xray.metadata.{namespace}"), value);
     }
     let mut known = KNOWN.to_vec();
-    if place == Place::Root {
+    // One document may tell of a subsegment and others below it: its machine is its own.
+    if is_segment {
         known.extend(OF_RESOURCE);
     }
     keep_others(members, &known, "", &mut attributes);
@@ -173,12 +176,26 @@ fn of_http(http: &Members<'_>, notes: &Notes, attributes: &mut Attributes<'_, '_
     code
 }
 
-/// Whether the other side sends a segment of its own.
-fn traced(members: &Members<'_>, http: Option<&Members<'_>>, notes: &Notes) -> Option<bool> {
+/// Whether the other side sends a segment of its own. It is said of the request as a rule; where not, the
+/// path is kept, too.
+fn traced(
+    members: &Members<'_>,
+    http: Option<&Members<'_>>,
+    notes: &Notes,
+    attributes: &mut Attributes<'_, '_>,
+) {
     let request = http.and_then(|http| notes.map(http, "request"));
-    notes
-        .flag(members, "traced")
-        .or_else(|| request.and_then(|request| notes.flag(request, "traced")))
+    let of_request = request.and_then(|request| notes.flag(request, "traced"));
+    let own = notes.flag(members, "traced");
+    if let Some(flag) = own.or(of_request) {
+        attributes.flag("aws.xray.traced", flag);
+    }
+    if let Some(flag) = own {
+        attributes.flag("aws.xray.document.traced", flag);
+        if let Some(flag) = of_request {
+            attributes.flag("aws.xray.document.http.request.traced", flag);
+        }
+    }
 }
 
 /// Writes the three kinds of failure; whether it is one that makes a span fail.
@@ -197,13 +214,7 @@ fn flags(members: &Members<'_>, notes: &Notes, attributes: &mut Attributes<'_, '
     has_failed
 }
 
-fn of_aws(
-    aws: &Members<'_>,
-    is_segment: bool,
-    place: Place,
-    notes: &Notes,
-    attributes: &mut Attributes<'_, '_>,
-) {
+fn of_aws(aws: &Members<'_>, is_segment: bool, notes: &Notes, attributes: &mut Attributes<'_, '_>) {
     const CALL: [(&str, &str); 5] = [
         ("operation", "aws.operation"),
         ("region", "aws.region"),
@@ -227,7 +238,7 @@ fn of_aws(
     }
     let mut known: Vec<&str> = CALL.iter().map(|(field, _)| *field).collect();
     known.extend(["account_id", "retries", "table_names"]);
-    if place == Place::Root {
+    if is_segment {
         known.extend(resource::OF_AWS);
     }
     keep_others(aws, &known, "aws.", attributes);
@@ -240,14 +251,19 @@ fn of_sql(sql: &Members<'_>, notes: &Notes, attributes: &mut Attributes<'_, '_>)
         Some((url, Some((server, name)))) => {
             attributes.text("db.connection_string", server);
             attributes.text("db.name", name);
-            if url.len() > server.len() + 1 + name.len() {
+            if url.len() > server.len() + 1 + name.len() || connection.is_some() {
                 keep(sql, "url", "sql.", attributes);
             }
         }
-        Some((url, None)) => attributes.text("db.connection_string", url),
+        Some((url, None)) => {
+            attributes.text("db.connection_string", url);
+            if connection.is_some() {
+                keep(sql, "url", "sql.", attributes);
+            }
+        }
         None => attributes.maybe("db.connection_string", connection),
     }
-    if url.is_some() && connection.is_some() {
+    if connection.is_some() {
         keep(sql, "connection_string", "sql.", attributes);
     }
     attributes.maybe("db.system", notes.text(sql, "database_type"));
@@ -361,8 +377,23 @@ fn of_exception(exception: &Members<'_>, time: u64, notes: &Notes, out: &mut Vec
         }
     }
     attributes.text("exception.stacktrace", &trace);
+    if !notes.list(exception, "stack").iter().all(is_plain) {
+        let stack = find(exception, "stack");
+        attributes.json("aws.xray.document.exception.stack", stack);
+    }
     let known = ["id", "message", "type", "remote", "truncated", "skipped", "cause", "stack"];
     keep_others(exception, &known, "exception.", &mut attributes);
+}
+
+/// Whether a frame can be read out of the text of the stack again.
+fn is_plain(frame: &Json<'_>) -> bool {
+    let Json::Map(frame) = frame else { return true };
+    frame.iter().all(|(name, value)| match (&**name, value) {
+        ("label", Json::Text(text)) => !text.is_empty() && !text.contains(['\n', '(']),
+        ("path", Json::Text(text)) => !text.is_empty() && !text.contains('\n'),
+        ("line", Json::Number(text)) => text.parse::<i64>().is_ok(),
+        _ => false,
+    })
 }
 
 fn links(members: &Members<'_>, notes: &Notes, out: &mut Vec<u8>) {
@@ -383,7 +414,7 @@ fn links(members: &Members<'_>, notes: &Notes, out: &mut Vec<u8>) {
         put_bytes(&mut message, 2, &id);
         let mut attributes = Attributes::new(&mut message, 4);
         for (name, value) in notes.map(link, "attributes").unwrap_or(&Members::new()) {
-            attributes.typed(name, value);
+            attributes.kept(name, value);
         }
         put_bytes(out, 13, &message);
     }

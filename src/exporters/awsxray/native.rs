@@ -1,0 +1,459 @@
+//! Segments that came from an X-Ray SDK through the receiver `awsxray`, written again as they were: what the
+//! receiver made an attribute goes back to its field, and nothing is added that the document did not have
+//! (`error: false`, `content_length`, names of SDKs). The receiver names the scope of such spans [`SCOPE`].
+//!
+//! A subsegment leaves as a document of its own, with `trace_id`, `parent_id` and `type`, which is the same
+//! to X-Ray. What somebody added on the way (attributes of a processor, of its resource in segments) is
+//! metadata as of any other span, and the limits of documents hold.
+//!
+//! What does not come back: `null`, empty objects and lists outside of metadata; times to less than a
+//! microsecond, digits of numbers beyond 64 bits, the end of what is in progress; characters that no name
+//! may have; annotations that are lists or objects (they are their JSON text) or have the name of an
+//! attribute of the receiver (`http.method`: then the field is left out); unknown fields of links; exceptions
+//! without an id get one. Fields of a wrong type are mended or left out by the receiver, which counts them.
+
+mod exceptions;
+mod machine;
+
+use smallvec::SmallVec;
+
+use self::exceptions::Exceptions;
+pub(super) use self::machine::Machine;
+use super::{
+    attributes::{Attributes, Known, is_nothing, is_scalar, texts},
+    events, ids,
+    json::Json,
+    metadata::{Metadata, PREFIX, is_json},
+    name,
+    segment::{Documents, Fault, annotation_key, write_links},
+    settings::Settings,
+    trim::Trim,
+};
+use crate::otlp::view::{Span, Text, Value};
+
+/// Name of the scope of spans that were segments; the receiver writes it.
+pub(super) const SCOPE: &str = "aws.xray";
+
+/// Before what is kept by its path.
+const KEPT: &[u8] = b"aws.xray.document.";
+
+/// The objects of a span in which fields are kept, the inner ones first.
+const OBJECTS: [&str; 7] =
+    ["http.request.", "http.response.", "http.", "aws.", "sql.", "cause.", ""];
+
+/// Fields that have a writer of their own, or are none.
+const OWN: [&str; 14] = [
+    "name",
+    "id",
+    "trace_id",
+    "parent_id",
+    "start_time",
+    "end_time",
+    "in_progress",
+    "http",
+    "aws",
+    "sql",
+    "cause",
+    "annotations",
+    "metadata",
+    "links",
+];
+
+/// Fields that a segment has from its resource.
+const OF_MACHINE: [&str; 3] = ["origin", "service", "resource_arn"];
+
+/// A field that is kept: the object that it is of, its name, its value.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kept<'a> {
+    object: &'static str,
+    name: &'a [u8],
+    value: Value<'a>,
+}
+
+impl<'a> Kept<'a> {
+    /// The path after `prefix`, in the first of `objects` that it begins with.
+    fn of(key: &'a [u8], value: Value<'a>, objects: &[&'static str]) -> Option<Self> {
+        let path = key.strip_prefix(KEPT)?;
+        objects.iter().find_map(|object| {
+            let name = path.strip_prefix(object.as_bytes())?;
+            Some(Kept { object, name, value })
+        })
+    }
+}
+
+/// Writes the kept fields of one object, and others of it that are not kept.
+struct Fields<'j, 'k> {
+    json: &'j mut Json,
+    kept: &'k [Kept<'k>],
+    object: &'static str,
+}
+
+impl<'j, 'k> Fields<'j, 'k> {
+    fn new(json: &'j mut Json, kept: &'k [Kept<'k>], object: &'static str) -> Self {
+        Fields { json, kept, object }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.kept.iter().any(|one| one.object == self.object && one.name == name.as_bytes())
+    }
+
+    fn text(&mut self, name: &str, text: Option<&[u8]>) {
+        if let Some(text) = text.filter(|_| !self.has(name)) {
+            self.json.text_at(name, text);
+        }
+    }
+
+    fn int(&mut self, name: &str, number: Option<i64>) {
+        if let Some(number) = number.filter(|_| !self.has(name)) {
+            self.json.int_at(name, number);
+        }
+    }
+
+    fn truth(&mut self, name: &str, truth: Option<bool>) {
+        if let Some(truth) = truth.filter(|_| !self.has(name)) {
+            self.json.truth_at(name, truth);
+        }
+    }
+
+    /// What is kept of it.
+    fn rest(self) {
+        for one in self.kept.iter().filter(|one| one.object == self.object) {
+            if !is_nothing(one.value) {
+                self.json.key(one.name);
+                write_kept(self.json, one.value);
+            }
+        }
+    }
+}
+
+/// A value as it was in the document: lists, objects and what looks like them are JSON in a text.
+pub(super) fn write_kept(json: &mut Json, value: Value<'_>) {
+    match value {
+        Value::String(Text(text))
+            if text.starts_with(b"[") || text.starts_with(b"{") || text.starts_with(b"\"") =>
+        {
+            if is_json(text) {
+                json.raw(text);
+            } else {
+                json.text(text);
+            }
+        }
+        value => json.value(value),
+    }
+}
+
+/// Appends the document of a span.
+pub(super) fn document<'a>(
+    span: &Span<'a>,
+    machine: &Machine<'a>,
+    settings: &Settings,
+    out: &mut Documents,
+) -> Result<(), Fault> {
+    let segment = Segment::of(span, machine, settings)?;
+    out.add(|json, trim| segment.write(json, trim))
+}
+
+/// What the document of a span is written from.
+struct Segment<'s, 'a> {
+    span: &'s Span<'a>,
+    machine: &'s Machine<'a>,
+    settings: &'s Settings,
+    id: [u8; 16],
+    trace: [u8; 35],
+    parent: Option<[u8; 16]>,
+    is_subsegment: bool,
+    annotations: SmallVec<[&'a [u8]; 8]>,
+    kept: SmallVec<[Kept<'a>; 8]>,
+    exceptions: Exceptions<'a>,
+    events: Vec<u8>,
+    fields: Taken<'a>,
+    attributes: Attributes<'a>,
+}
+
+/// The attributes that the receiver has names for.
+#[derive(Debug, Default)]
+struct Taken<'a> {
+    in_progress: Option<bool>,
+    namespace: Option<&'a [u8]>,
+    user: Option<&'a [u8]>,
+    flags: [Option<bool>; 3],
+    traced: Option<bool>,
+    is_forwarded: Option<bool>,
+    /// `method`, `url`, `user_agent`, `client_ip`.
+    request: [Option<&'a [u8]>; 4],
+    status: Option<i64>,
+    content_length: Option<Value<'a>>,
+    /// `operation`, `region`, `request_id`, `queue_url`, `table_name`, `account_id`.
+    aws: [Option<&'a [u8]>; 6],
+    tables: SmallVec<[&'a [u8]; 4]>,
+    retries: Option<i64>,
+    /// `database_type`, `user`, `sanitized_query`.
+    sql: [Option<&'a [u8]>; 3],
+    connection: Option<&'a [u8]>,
+    database: Option<&'a [u8]>,
+}
+
+impl<'a> Taken<'a> {
+    fn of(attributes: &mut Attributes<'a>) -> Self {
+        use Known as K;
+        let namespace = attributes.take_any_text(K::Namespace);
+        if namespace == Some(b"aws") {
+            attributes.take(K::AwsService);
+        }
+        let content_length = attributes.take(K::ContentLength);
+        let mut text = |known| attributes.take_any_text(known);
+        let request = [K::HttpMethod, K::HttpUrl, K::HttpUserAgent, K::HttpClientIp].map(&mut text);
+        let aws = [
+            K::AwsOperation,
+            K::AwsRegion,
+            K::AwsRequestId,
+            K::AwsQueueUrlOld,
+            K::AwsTableNameOld,
+            K::AwsAccountId,
+        ]
+        .map(&mut text);
+        let sql = [K::DbSystem, K::DbUser, K::DbStatement].map(&mut text);
+        let [user, connection, database] =
+            [K::EnduserId, K::DbConnectionString, K::DbName].map(&mut text);
+        Taken {
+            in_progress: attributes.take_truth(K::InProgress),
+            namespace,
+            user,
+            flags: [K::Error, K::Fault, K::Throttle].map(|known| attributes.take_truth(known)),
+            traced: attributes.take_truth(K::Traced),
+            is_forwarded: attributes.take_truth(K::XForwardedFor),
+            request,
+            status: attributes.take_int(K::HttpStatusCode),
+            content_length,
+            aws,
+            tables: attributes.take(K::AwsTableNames).map(texts).unwrap_or_default(),
+            retries: attributes.take_int(K::Retries),
+            sql,
+            connection,
+            database,
+        }
+    }
+}
+
+impl<'s, 'a> Segment<'s, 'a> {
+    fn of(
+        span: &'s Span<'a>,
+        machine: &'s Machine<'a>,
+        settings: &'s Settings,
+    ) -> Result<Self, Fault> {
+        let trace = ids::trace(span.trace_id).ok_or(Fault::TraceId)?;
+        let id = ids::span(span.span_id).ok_or(Fault::SpanId)?;
+        let parent = ids::span(span.parent_span_id);
+        let mut attributes = Attributes::default();
+        attributes.fill(span);
+        let mut annotations: SmallVec<[&[u8]; 8]> = attributes
+            .take(Known::Annotations)
+            .map(texts)
+            .unwrap_or_default()
+            .into_iter()
+            .collect();
+        annotations.sort_unstable();
+        attributes.set_aside(&annotations);
+        let mut kept = SmallVec::new();
+        let mut is_subsegment = parent.is_some() && span.kind != name::SERVER;
+        for attribute in &mut attributes.all {
+            let key = attribute.key.0;
+            if !key.starts_with(KEPT) || annotations.binary_search(&key).is_ok() {
+                continue;
+            }
+            let Some(one) = Kept::of(key, attribute.value, &OBJECTS) else { continue };
+            if key == b"aws.xray.document.type" {
+                is_subsegment |= parent.is_some();
+            } else if one.object.is_empty() && OWN.iter().any(|own| own.as_bytes() == one.name) {
+                continue;
+            } else {
+                kept.push(one);
+            }
+            attribute.is_taken = true;
+        }
+        if !is_subsegment {
+            let of_machine = |one: &Kept<'_>| {
+                one.object.is_empty() && OF_MACHINE.iter().any(|own| own.as_bytes() == one.name)
+            };
+            kept.retain(|one| !of_machine(one));
+        }
+        let fields = Taken::of(&mut attributes);
+        Ok(Segment {
+            span,
+            machine,
+            settings,
+            id,
+            trace,
+            parent,
+            is_subsegment,
+            annotations,
+            kept,
+            exceptions: Exceptions::of(span, &attributes),
+            events: events::of(span, &attributes, false),
+            fields,
+            attributes,
+        })
+    }
+
+    fn write(&self, json: &mut Json, trim: Trim) {
+        json.begin();
+        self.write_head(json);
+        self.write_http(json);
+        self.write_aws(json);
+        json.object_at("sql", |json| self.write_sql(json, trim));
+        self.exceptions.write(json, self.span, &self.kept, trim);
+        if !self.is_subsegment {
+            self.machine.write(json);
+        }
+        Fields::new(json, &self.kept, "").rest();
+        self.write_attributes(json, trim);
+        if self.attributes.has_links {
+            write_links(json, self.span, write_kept);
+        }
+        json.end();
+    }
+
+    fn write_head(&self, json: &mut Json) {
+        let said = self.machine.service.filter(|_| !self.is_subsegment);
+        let name = name::clean(said.unwrap_or(self.span.name.0));
+        json.text_at("name", name.as_bytes());
+        json.text_at("id", &self.id);
+        json.text_at("trace_id", &self.trace);
+        json.seconds_at("start_time", self.span.start_time_unix_nano);
+        if let Some(truth) = self.fields.in_progress {
+            json.truth_at("in_progress", truth);
+        }
+        if self.fields.in_progress != Some(true) {
+            let end = self.span.end_time_unix_nano.max(self.span.start_time_unix_nano);
+            json.seconds_at("end_time", end);
+        }
+        if let Some(parent) = self.parent {
+            json.text_at("parent_id", &parent);
+        }
+        if self.is_subsegment {
+            json.text_at("type", b"subsegment");
+        }
+        let mut fields = Fields::new(json, &self.kept, "");
+        fields.text("namespace", self.fields.namespace);
+        fields.text("user", self.fields.user);
+        for (name, flag) in ["error", "fault", "throttle"].into_iter().zip(self.fields.flags) {
+            fields.truth(name, flag);
+        }
+    }
+
+    fn write_http(&self, json: &mut Json) {
+        let (own, kept) = (&self.fields, &self.kept);
+        json.object_at("http", |json| {
+            json.object_at("request", |json| {
+                let mut fields = Fields::new(json, kept, "http.request.");
+                let names = ["method", "url", "user_agent", "client_ip"];
+                for (name, text) in names.into_iter().zip(own.request) {
+                    fields.text(name, text);
+                }
+                fields.truth("x_forwarded_for", own.is_forwarded);
+                let is_elsewhere =
+                    kept.iter().any(|one| one.object.is_empty() && one.name == b"traced");
+                fields.truth("traced", own.traced.filter(|_| !is_elsewhere));
+                fields.rest();
+            });
+            json.object_at("response", |json| {
+                let mut fields = Fields::new(json, kept, "http.response.");
+                fields.int("status", own.status);
+                if let Some(length) = own.content_length.filter(|length| !is_nothing(*length)) {
+                    fields.json.key(b"content_length");
+                    fields.json.value(length);
+                }
+                fields.rest();
+            });
+            Fields::new(json, kept, "http.").rest();
+        });
+    }
+
+    fn write_aws(&self, json: &mut Json) {
+        let own = &self.fields;
+        json.object_at("aws", |json| {
+            let mut fields = Fields::new(json, &self.kept, "aws.");
+            let names =
+                ["operation", "region", "request_id", "queue_url", "table_name", "account_id"];
+            for (name, text) in names.into_iter().zip(own.aws) {
+                fields.text(name, text);
+            }
+            fields.int("retries", own.retries);
+            if !own.tables.is_empty() {
+                fields.json.key(b"table_names");
+                fields.json.begin_list();
+                for table in &own.tables {
+                    fields.json.text(table);
+                }
+                fields.json.end_list();
+            }
+            fields.rest();
+            if !self.is_subsegment {
+                self.machine.write_aws(json, own.aws[5].is_none());
+            }
+        });
+    }
+
+    fn write_sql(&self, json: &mut Json, trim: Trim) {
+        let mut fields = Fields::new(json, &self.kept, "sql.");
+        let has_connection = fields.has("connection_string");
+        let [kind, user, statement] = self.fields.sql;
+        let url = self.fields.connection.filter(|_| !has_connection).map(|server| {
+            let name = self.fields.database.map(|name| [b"/", name].concat());
+            [server, &name.unwrap_or_default()].concat()
+        });
+        fields.text("url", url.as_deref());
+        fields.text("database_type", kind);
+        fields.text("user", user);
+        fields.text("sanitized_query", statement.filter(|_| !trim.cuts_sql()));
+        fields.rest();
+    }
+
+    fn write_attributes(&self, json: &mut Json, trim: Trim) {
+        let mut own: SmallVec<[(&[u8], Value<'a>); 16]> = SmallVec::new();
+        let mut indexed: SmallVec<[(&[u8], Value<'a>); 4]> = SmallVec::new();
+        let mut metadata = Metadata::default();
+        let all = self.settings.index_all_attributes;
+        for attribute in &self.attributes.all {
+            let (key, value) = (attribute.key.0, attribute.value);
+            let namespace = || match value {
+                Value::String(Text(text)) => Some((key.strip_prefix(PREFIX)?, text)),
+                _ => None,
+            };
+            if self.annotations.binary_search(&key).is_ok() && is_scalar(value) {
+                own.push((key, value));
+            } else if let Some((namespace, text)) = namespace() {
+                metadata.namespaces.push((namespace, text));
+            } else if (all && !attribute.is_taken || self.settings.is_indexed(key))
+                && is_scalar(value)
+            {
+                indexed.push((key, value));
+            } else if !attribute.is_taken {
+                metadata.others.push((key, value));
+            }
+        }
+        if !self.is_subsegment {
+            indexed.extend(self.machine.annotations.iter().map(|(key, value)| (&**key, *value)));
+            metadata.resource = &self.machine.metadata[usize::from(trim.cuts_values())];
+        }
+        json.object_at("annotations", |json| {
+            for (key, value) in &own {
+                json.key(key);
+                json.value(*value);
+            }
+            for (key, value) in &indexed {
+                let key = annotation_key(key);
+                if !own.iter().any(|(own, _)| *own == &*key) {
+                    json.key(&key);
+                    json.value(*value);
+                }
+            }
+        });
+        if !trim.cuts_metadata() {
+            if !trim.cuts_events() {
+                metadata.events = &self.events;
+            }
+            metadata.write(json, trim, true);
+        }
+    }
+}
