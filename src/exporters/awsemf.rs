@@ -318,7 +318,8 @@ impl Config {
             for (key, text) in names.chain(labels) {
                 if let Err(error) = Regex::new(text) {
                     let what = error.to_string();
-                    let last = what.lines().last().unwrap_or_default().to_owned();
+                    let last = what.lines().last().unwrap_or_default();
+                    let last = last.trim_start_matches("error: ");
                     problems
                         .error(at.at(&key), format!("`{text}` is no regular expression: {last}"));
                 }
