@@ -36,9 +36,16 @@ pub(super) struct Totals {
 #[derive(Debug)]
 struct Total {
     last: Last,
-    /// Since when it counts, in nanoseconds since 1970; 0: not known.
-    since: u64,
+    times: Times,
     heard: Instant,
+}
+
+/// Times of a point, in nanoseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Times {
+    /// Since when it counts; 0: not known.
+    pub(super) since: u64,
+    pub(super) at: u64,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -56,8 +63,8 @@ pub(super) enum Step<T> {
     Added(T),
     /// The first one, of which nobody knows since when it counts.
     First(T),
-    /// There are too many series to remember this one.
-    TooMany,
+    /// Nothing can be said: there are too many series to remember this one, or a later point came before.
+    Unknown,
 }
 
 impl Default for Totals {
@@ -68,12 +75,12 @@ impl Default for Totals {
 
 impl Totals {
     /// What a total has grown by. One that is less than before has begun anew, and is all new.
-    pub(super) fn number(&mut self, series: Series, since: u64, total: f64) -> Step<f64> {
-        match self.replace(series, since, Last::Number(total)) {
+    pub(super) fn number(&mut self, series: Series, times: Times, total: f64) -> Step<f64> {
+        match self.replace(series, times, Last::Number(total)) {
             Step::Added(Last::Number(before)) if total >= before => Step::Added(total - before),
             Step::Added(_) => Step::Added(total),
             Step::First(_) => Step::First(total),
-            Step::TooMany => Step::TooMany,
+            Step::Unknown => Step::Unknown,
         }
     }
 
@@ -81,21 +88,21 @@ impl Totals {
     pub(super) fn distribution(
         &mut self,
         series: Series,
-        since: u64,
+        times: Times,
         total: Distribution,
     ) -> Step<Distribution> {
-        match self.replace(series, since, Last::Distribution(Box::new(total.clone()))) {
+        match self.replace(series, times, Last::Distribution(Box::new(total.clone()))) {
             Step::Added(Last::Distribution(before)) => {
                 Step::Added(total.since(&before).unwrap_or(total))
             }
             Step::Added(Last::Number(_) | Last::Anew) => Step::Added(total),
             Step::First(_) => Step::First(total),
-            Step::TooMany => Step::TooMany,
+            Step::Unknown => Step::Unknown,
         }
     }
 
     /// Remembers a total; gives the one before.
-    fn replace(&mut self, series: Series, since: u64, last: Last) -> Step<Last> {
+    fn replace(&mut self, series: Series, times: Times, last: Last) -> Step<Last> {
         let now = Instant::now();
         if now.duration_since(self.swept) >= FORGET / 5 {
             self.series.retain(|_, total| now.duration_since(total.heard) < FORGET);
@@ -103,14 +110,17 @@ impl Totals {
         }
         if let Some(total) = self.series.get_mut(&series) {
             total.heard = now;
+            if times.at < total.times.at {
+                return Step::Unknown;
+            }
             let before = std::mem::replace(&mut total.last, last);
-            let began = std::mem::replace(&mut total.since, since);
-            return Step::Added(if began == since { before } else { Last::Anew });
+            let began = std::mem::replace(&mut total.times, times).since;
+            return Step::Added(if began == times.since { before } else { Last::Anew });
         }
         if self.series.len() >= MOST {
-            return Step::TooMany;
+            return Step::Unknown;
         }
-        self.series.insert(series, Total { last: last.clone(), since, heard: now });
+        self.series.insert(series, Total { last: last.clone(), times, heard: now });
         Step::First(last)
     }
 }
@@ -162,24 +172,37 @@ impl Bucket {
 mod tests {
     use super::*;
 
+    fn at(since: u64) -> Times {
+        Times { since, at: 5 }
+    }
+
     /// M05.
     #[test]
     fn totals_become_what_was_added_and_a_new_start_counts_whole() {
         let mut totals = Totals::default();
         let series = Series::of(b"a");
-        assert_eq!(totals.number(series, 0, 10.0), Step::First(10.0));
-        assert_eq!(totals.number(series, 0, 25.0), Step::Added(15.0));
-        assert_eq!(totals.number(series, 0, 5.0), Step::Added(5.0));
-        assert_eq!(totals.number(Series::of(b"b"), 0, 7.0), Step::First(7.0));
+        assert_eq!(totals.number(series, at(0), 10.0), Step::First(10.0));
+        assert_eq!(totals.number(series, at(0), 25.0), Step::Added(15.0));
+        assert_eq!(totals.number(series, at(0), 5.0), Step::Added(5.0));
+        assert_eq!(totals.number(Series::of(b"b"), at(0), 7.0), Step::First(7.0));
+    }
+
+    #[test]
+    fn a_point_that_comes_late_says_nothing() {
+        let mut totals = Totals::default();
+        let series = Series::of(b"a");
+        totals.number(series, at(0), 10.0);
+        assert_eq!(totals.number(series, Times { since: 0, at: 4 }, 7.0), Step::Unknown);
+        assert_eq!(totals.number(series, Times { since: 0, at: 6 }, 12.0), Step::Added(2.0));
     }
 
     #[test]
     fn a_start_that_is_another_counts_whole() {
         let mut totals = Totals::default();
         let series = Series::of(b"a");
-        totals.number(series, 1, 10.0);
-        assert_eq!(totals.number(series, 2, 12.0), Step::Added(12.0));
-        assert_eq!(totals.number(series, 2, 13.0), Step::Added(1.0));
+        totals.number(series, at(1), 10.0);
+        assert_eq!(totals.number(series, at(2), 12.0), Step::Added(12.0));
+        assert_eq!(totals.number(series, at(2), 13.0), Step::Added(1.0));
     }
 
     #[test]
@@ -205,12 +228,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn series_are_forgotten_after_five_minutes() {
         let mut totals = Totals::default();
-        totals.number(Series::of(b"a"), 0, 1.0);
+        totals.number(Series::of(b"a"), at(0), 1.0);
         for _ in 0..4 {
             tokio::time::advance(FORGET / 2).await;
-            totals.number(Series::of(b"b"), 0, 1.0);
+            totals.number(Series::of(b"b"), at(0), 1.0);
         }
         assert_eq!(totals.series.len(), 1);
-        assert_eq!(totals.number(Series::of(b"a"), 0, 3.0), Step::First(3.0));
+        assert_eq!(totals.number(Series::of(b"a"), at(0), 3.0), Step::First(3.0));
     }
 }

@@ -14,7 +14,7 @@ use super::{
         streams::{Streams, find},
     },
     declare::SCOPE,
-    delta::{Series, Step, Totals},
+    delta::{Series, Step, Times, Totals},
     document::{Form, Group, Metric},
     point::{self, Distribution, Worth},
     unit,
@@ -74,6 +74,12 @@ struct Point<'p, 'a> {
     since: u64,
     labels: Vec<(String, String)>,
     is_high_resolution: bool,
+}
+
+impl Point<'_, '_> {
+    fn times(&self) -> Times {
+        Times { since: self.since, at: self.time }
+    }
 }
 
 impl Translation {
@@ -256,11 +262,11 @@ impl<'a> One<'_, 'a> {
     /// A total as what was added to it.
     fn add_number(&mut self, point: &Point<'_, 'a>, ending: &str, total: &Worth) {
         let series = self.series(point, ending);
-        match self.totals.number(series, point.since, point::double(total)) {
+        match self.totals.number(series, point.times(), point::double(total)) {
             Step::Added(added) => self.add(point, ending, Some(whole(total, added))),
             Step::First(_) if self.own.keeps_first => self.add(point, ending, Some(total.clone())),
             Step::First(_) => {}
-            Step::TooMany => self.groups.left_out += 1,
+            Step::Unknown => self.groups.left_out += 1,
         }
     }
 
@@ -279,11 +285,11 @@ impl<'a> One<'_, 'a> {
         if !is_total {
             return Some(own);
         }
-        match self.totals.distribution(self.series(point, ""), point.since, own) {
+        match self.totals.distribution(self.series(point, ""), point.times(), own) {
             // A statistic set of nothing is none.
             Step::Added(added) => Some(added).filter(|added| added.count > 0),
             Step::First(first) => Some(first).filter(|_| self.own.keeps_first),
-            Step::TooMany => {
+            Step::Unknown => {
                 self.groups.left_out += 1;
                 None
             }
