@@ -44,7 +44,7 @@ fn start(moto: &Moto, receivers: &str, receiver: &str, port: u16) -> Skep {
     Skep::run(command, &[port])
 }
 
-/// The documents of a trace, once there are `count`, by id.
+/// The documents of a trace, by id, once they have `count` segments and subsegments.
 fn documents(moto: &Moto, trace: &str, count: usize) -> Vec<Value> {
     let mut found = Vec::new();
     wait_for("all segments at moto", || {
@@ -52,10 +52,10 @@ fn documents(moto: &Moto, trace: &str, count: usize) -> Vec<Value> {
         let segments = answer["Traces"][0]["Segments"].as_array().cloned().unwrap_or_default();
         let text = |segment: &Value| segment["Document"].as_str().unwrap().to_owned();
         found = segments.iter().map(|one| serde_json::from_str(&text(one)).unwrap()).collect();
-        found.len() >= count
+        all_flat(&found).len() >= count
     });
     found.sort_by_key(|document: &Value| document["id"].to_string());
-    assert_eq!(found.len(), count, "{found:#?}");
+    assert_eq!(all_flat(&found).len(), count, "{found:#?}");
     found
 }
 

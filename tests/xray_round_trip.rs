@@ -363,3 +363,19 @@ fn what_is_odd_is_kept() {
         assert_eq!(pruned(&found), pruned(&expected), "{text}: {found}");
     }
 }
+
+#[test]
+fn a_document_with_subsegments_leaves_as_one() {
+    let part = |id: &str, parts: Value| json!({"id": id, "name": id, "start_time": 1.0, "end_time": 2.0, "subsegments": parts});
+    let inner = part("00000000000000cc", json!([]));
+    let mut document = part(
+        "00000000000000aa",
+        json!([part("00000000000000bb", json!([inner])), part("00000000000000dd", json!([]))]),
+    );
+    document["trace_id"] = json!(TRACE);
+    let left = through(&document.to_string());
+    assert_eq!(left.len(), 1, "{left:#?}");
+    assert_eq!(left[0]["subsegments"][0]["subsegments"][0]["id"], "00000000000000cc");
+    assert_eq!(left[0]["subsegments"][1]["id"], "00000000000000dd");
+    assert_eq!(all_flat(&left), all_flat(&[document]));
+}

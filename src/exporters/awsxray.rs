@@ -38,6 +38,7 @@ mod http;
 mod metadata;
 mod name;
 mod native;
+mod nest;
 mod resource;
 mod segment;
 mod settings;
@@ -62,6 +63,7 @@ use tokio::{
 use self::{
     attributes::Attributes,
     native::Machine,
+    nest::Link,
     resource::Facts,
     segment::{Documents, Fault, documents},
     settings::Settings,
@@ -321,10 +323,16 @@ fn translate(payload: &Payload, settings: &Settings) -> (Vec<Bytes>, LeftOut) {
         let (mut facts, mut machine) = (None, None);
         for scope in entry.scopes() {
             let was_segment = scope.scope.is_some_and(|scope| scope.name == native::SCOPE);
+            let before = all.count();
+            let mut links = Vec::new();
             for span in scope.spans() {
                 let outcome = if was_segment {
                     let of = || Machine::of(entry.resource.as_ref(), settings);
-                    native::document(&span, machine.get_or_insert_with(of), settings, &mut all)
+                    let machine = machine.get_or_insert_with(of);
+                    native::document(&span, machine, settings, &mut all).map(|is_part| {
+                        let parent = if is_part { span.parent_span_id } else { &[] };
+                        links.push(Link { trace: span.trace_id, id: span.span_id, parent });
+                    })
                 } else {
                     let of = || Facts::of(entry.resource.as_ref(), settings);
                     let facts = facts.get_or_insert_with(of);
@@ -333,6 +341,9 @@ fn translate(payload: &Payload, settings: &Settings) -> (Vec<Bytes>, LeftOut) {
                 if let Err(fault) = outcome {
                     left_out.0[fault as usize] += 1;
                 }
+            }
+            if links.len() > 1 {
+                all.nest(before, &links);
             }
         }
     }

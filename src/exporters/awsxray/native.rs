@@ -2,8 +2,8 @@
 //! receiver made an attribute goes back to its field, and nothing is added that the document did not have
 //! (`error: false`, `content_length`, names of SDKs). The receiver names the scope of such spans [`SCOPE`].
 //!
-//! A subsegment leaves as a document of its own, with `trace_id`, `parent_id` and `type`, which is the same
-//! to X-Ray. What somebody added on the way (attributes of a processor, of its resource in segments) is
+//! A subsegment stands in its parent again where both are still together ([`nest`](super::nest)), with
+//! `trace_id`, `parent_id` and `type`, as SDKs write it. What somebody added on the way (attributes of a processor, of its resource in segments) is
 //! metadata as of any other span, and the limits of documents hold.
 //!
 //! What does not come back: `null`, empty objects and lists outside of metadata; times to less than a
@@ -142,15 +142,16 @@ pub(super) fn write_kept(json: &mut Json, value: Value<'_>) {
     }
 }
 
-/// Appends the document of a span.
+/// Appends the document of a span; whether it is a subsegment.
 pub(super) fn document<'a>(
     span: &Span<'a>,
     machine: &Machine<'a>,
     settings: &Settings,
     out: &mut Documents,
-) -> Result<(), Fault> {
+) -> Result<bool, Fault> {
     let segment = Segment::of(span, machine, settings)?;
-    out.add(|json, trim| segment.write(json, trim))
+    out.add(|json, trim| segment.write(json, trim))?;
+    Ok(segment.is_subsegment)
 }
 
 /// What the document of a span is written from.

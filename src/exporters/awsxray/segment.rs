@@ -15,6 +15,7 @@ use super::{
     json::Json,
     metadata::{Metadata, PREFIX},
     name::{self, CONSUMER, INTERNAL, SERVER},
+    nest::{Link, nest},
     resource::Facts,
     settings::Settings,
     trim::{self, Trim},
@@ -128,6 +129,25 @@ impl Documents {
         let all = Bytes::from(self.json.out);
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         starts.zip(&self.ends).map(|(from, to)| all.slice(from..*to)).collect()
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Puts those after the first `before` into each other; a link for each of them.
+    pub(super) fn nest(&mut self, before: usize, links: &[Link<'_>]) {
+        let from = before.checked_sub(1).map_or(0, |last| self.ends[last]);
+        let starts = std::iter::once(from).chain(self.ends[before..].iter().copied());
+        let places = starts.zip(self.ends[before..].iter().copied());
+        let all: Vec<&[u8]> = places.map(|(from, to)| &self.json.out[from..to]).collect();
+        let (mut nested, mut ends) = (Vec::with_capacity(self.json.out.len() - from), Vec::new());
+        if nest(all, links, &mut nested, &mut ends) {
+            self.back_to(before);
+            self.json.out.extend_from_slice(&nested);
+            self.ends.extend(ends.iter().map(|end| from + end));
+        }
     }
 
     /// Takes away all but the first ones.

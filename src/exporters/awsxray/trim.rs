@@ -4,7 +4,7 @@
 use super::json::Json;
 
 /// Most bytes of a document (X-Ray API, `PutTraceSegments`).
-const DOCUMENT_LIMIT: usize = 64 << 10;
+pub(super) const DOCUMENT_LIMIT: usize = 64 << 10;
 
 /// Metadata values above this go first.
 pub(super) const LARGE_VALUE: usize = 1024;
