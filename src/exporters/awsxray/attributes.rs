@@ -38,6 +38,7 @@ pub(super) enum Known {
     UrlQuery,
     MessageType,
     PayloadSize,
+    HttpResponseContentLength,
     AwsOperation,
     RpcMethod,
     RpcSystem,
@@ -78,7 +79,7 @@ pub(super) enum Known {
 }
 
 /// Every one with its key, in the order of the enum.
-const KEYS: [(&str, Known); 67] = [
+const KEYS: [(&str, Known); 68] = [
     ("http.method", Known::HttpMethod),
     ("http.request.method", Known::HttpRequestMethod),
     ("http.user_agent", Known::HttpUserAgent),
@@ -109,6 +110,7 @@ const KEYS: [(&str, Known); 67] = [
     ("url.query", Known::UrlQuery),
     ("message.type", Known::MessageType),
     ("messaging.message_payload_size_bytes", Known::PayloadSize),
+    ("http.response_content_length", Known::HttpResponseContentLength),
     ("aws.operation", Known::AwsOperation),
     ("rpc.method", Known::RpcMethod),
     ("rpc.system", Known::RpcSystem),
