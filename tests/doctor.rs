@@ -134,12 +134,16 @@ fn without_credentials_it_says_where_they_are_looked_for() {
         let environment = [given, &[("AWS_DEFAULT_REGION", "us-east-1")]].concat();
         let (report, code) = doctor((port, "hcaik_for_a_test"), backend, &environment);
         let words = ["AWS_ACCESS_KEY_ID", "~/.aws", "role", "us-east-1 by AWS_DEFAULT_REGION"];
-        AWS.iter().for_each(|exporter| fails(&report, exporter, &words));
+        for exporter in AWS {
+            fails(&report, exporter, &words);
+        }
         assert_eq!(of(&report, "honeycomb").0, "ok", "{report}");
         assert_eq!(code, 74);
     }
     let (report, _) = doctor((port, "hcaik_for_a_test"), backend, &KEYS[..2]);
-    AWS.iter().for_each(|exporter| fails(&report, exporter, &["no AWS region", "AWS_REGION"]));
+    for exporter in AWS {
+        fails(&report, exporter, &["no AWS region", "AWS_REGION"]);
+    }
 }
 
 #[test]
@@ -173,7 +177,9 @@ fn a_session_that_has_ended_and_a_key_that_is_not_known_are_told_apart() {
     ] {
         let refusing = aws(400, code, message);
         let (report, _) = doctor((port, "hcaik_for_a_test"), refusing, &session);
-        AWS.iter().for_each(|exporter| fails(&report, exporter, &[code, message, remedy]));
+        for exporter in AWS {
+            fails(&report, exporter, &[code, message, remedy]);
+        }
         assert!(report.ends_with("\n3 of 4 would not take data\n"), "{report}");
     }
 }
@@ -183,7 +189,9 @@ fn where_nobody_listens_the_way_there_is_asked_for() {
     let (report, code) = doctor((free_port(), "hcaik_for_a_test"), free_port(), &KEYS);
     fails(&report, "honeycomb (traces)", &["cannot connect", "connection refused"]);
     let words = ["AWS cannot be reached", "Connection refused", "VPC endpoint"];
-    AWS.iter().for_each(|exporter| fails(&report, exporter, &words));
+    for exporter in AWS {
+        fails(&report, exporter, &words);
+    }
     assert!(report.ends_with("\n4 of 4 would not take data\n"), "{report}");
     assert_eq!(code, 74);
 }

@@ -365,16 +365,16 @@ fn the_resource_says_where_it_ran() {
         &json!({"aws": null, "origin": null, "metadata > default > aws.region": "r"}),
     );
     let log_groups = ["mine", "/app/{ServiceName:-none}", "/{resource.replica}"];
-    let log_groups = log_groups.map(|name| super::log_group(name).unwrap()).to_vec();
+    let log_groups = log_groups.map(|name| log_group(name).unwrap()).to_vec();
     let settings = Settings { log_groups, ..Settings::default() };
     let of = |resource| all(&settings, &resource, span(SERVER, false, &json!({}))).remove(0);
     assert_has(
-        &of(json!({"host.id": "i-1", "service.name": "shop", "replica": 2})),
+        &of(json!({"host.id": "i-1", "replica": 2})),
         &json!({"aws > ec2": {"instance_id": "i-1"}, "aws > cloudwatch_logs":
-            [{"log_group": "mine"}, {"log_group": "/app/shop"}, {"log_group": "/2"}]}),
+            [{"log_group": "mine"}, {"log_group": "/app/backend-flask"}, {"log_group": "/2"}]}),
     );
     assert_has(
-        &of(json!({"service.name": "shop", "aws.log.group.names": "/ecs/shop"})),
+        &of(json!({"aws.log.group.names": "/ecs/shop"})),
         &json!({"aws > cloudwatch_logs": [{"log_group": "/ecs/shop"}]}),
     );
 }
