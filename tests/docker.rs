@@ -2,10 +2,17 @@
 //! the ECS task definition. `docker/check.sh` builds the image for real.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::{fs, path::Path, process::Command};
+#[cfg(feature = "aws")]
+use std::{collections::BTreeSet, process::Command};
+use std::{fs, path::Path};
 
 use serde_json::Value;
 use skep::config::{self, Problems, yaml};
+#[cfg(feature = "aws")]
+use skep::{exporters, receivers};
+
+/// What runs beside an application on ECS.
+const SIDECAR: &str = "pipelines/aws-sidecar.yaml";
 
 const DOCKERFILES: [&str; 2] = ["docker/Dockerfile", "docker/app/Dockerfile"];
 
@@ -175,7 +182,9 @@ fn the_application_of_the_compose_file_waits_for_skep_and_knows_no_vendor() {
             assert!(SERVICE_KEYS.contains(&&**key), "{name}: {key}");
         }
         for port in service["ports"].as_array().unwrap() {
-            let ports: Vec<&str> = port.as_str().unwrap().rsplit(':').take(2).collect();
+            let port = port.as_str().unwrap();
+            let port = port.strip_suffix("/tcp").or(port.strip_suffix("/udp")).unwrap_or(port);
+            let ports: Vec<&str> = port.rsplit(':').take(2).collect();
             assert!(ports.iter().all(|port| port.parse::<u16>().is_ok()), "{port}");
         }
         for other in service["depends_on"].as_object().into_iter().flatten() {
@@ -186,7 +195,9 @@ fn the_application_of_the_compose_file_waits_for_skep_and_knows_no_vendor() {
     assert_eq!(app["depends_on"]["skep"]["condition"], "service_healthy");
     let environment = app["environment"].as_object().unwrap();
     assert_eq!(environment["OTEL_EXPORTER_OTLP_ENDPOINT"], "http://skep:4318");
-    assert!(environment.keys().all(|key| key.starts_with("OTEL_")), "{environment:?}");
+    assert_eq!(environment["AWS_XRAY_DAEMON_ADDRESS"], "skep:2000");
+    let is_address = |key: &String| key.starts_with("OTEL_") || key == "AWS_XRAY_DAEMON_ADDRESS";
+    assert!(environment.keys().all(is_address), "no secret: {environment:?}");
     let source = read("docker/app/app.py").to_lowercase();
     for vendor in ["honeycomb", "rollbar", "xray", "watchtower", "api_key"] {
         assert!(!source.contains(vendor), "{vendor}");
@@ -201,6 +212,15 @@ fn the_application_of_the_compose_file_waits_for_skep_and_knows_no_vendor() {
         let value = value.as_str().unwrap();
         assert!(value.starts_with(&format!("${{{name}:-")), "{name} comes from outside: {value}");
     }
+    let names = ["ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN", "REGION", "DEFAULT_REGION"];
+    for name in names.map(|name| format!("AWS_{name}")) {
+        assert!(skep["environment"][&name].is_string(), "{name}");
+    }
+    let ports = skep["ports"].as_array().unwrap();
+    for protocol in ["tcp", "udp"] {
+        let port = format!("127.0.0.1:2000:2000/{protocol}");
+        assert!(ports.iter().any(|one| *one == port), "{port}");
+    }
     let grace = skep["stop_grace_period"].as_str().unwrap().trim_end_matches('s');
     assert!(grace.parse::<u32>().unwrap() > 8, "longer than the drain");
 }
@@ -208,7 +228,7 @@ fn the_application_of_the_compose_file_waits_for_skep_and_knows_no_vendor() {
 /// The image's health check asks the extension.
 #[test]
 fn configurations_without_a_file_are_healthy() {
-    for path in ["pipelines/default.yaml", "pipelines/honeycomb.yaml"] {
+    for path in ["pipelines/default.yaml", "pipelines/honeycomb.yaml", SIDECAR] {
         let config = yaml_file(path);
         assert!(config["extensions"].as_object().unwrap().contains_key("health_check"), "{path}");
         let enabled = config["service"]["extensions"].as_array().unwrap();
@@ -248,10 +268,11 @@ fn the_task_definition_is_what_fargate_takes() {
         for key in ["name", "image"] {
             assert!(!container[key].as_str().unwrap().is_empty());
         }
-        assert_eq!(container["essential"], true);
+        // What becomes of telemetry does not end the application.
+        assert_eq!(container["essential"], container["name"] != "skep");
         let stop = container["stopTimeout"].as_u64().unwrap();
         assert!((9..=120).contains(&stop), "longer than the drain, at most Fargate's limit");
-        for variable in container["environment"].as_array().unwrap() {
+        for variable in container["environment"].as_array().into_iter().flatten() {
             assert!(variable["name"].is_string() && variable["value"].is_string(), "{variable}");
         }
         for port in container["portMappings"].as_array().into_iter().flatten() {
@@ -269,11 +290,19 @@ fn the_task_definition_is_what_fargate_takes() {
 fn the_sidecar_starts_first_and_stops_last() {
     let task = task();
     let app = container(&task, "backend-flask");
-    // Containers stop in the reverse order of this.
-    let depends = serde_json::json!([{ "containerName": "skep", "condition": "HEALTHY" }]);
+    // Containers stop in the reverse order of this. With `HEALTHY` the application would not start where
+    // skep does not.
+    let depends = serde_json::json!([{ "containerName": "skep", "condition": "START" }]);
     assert_eq!(app["dependsOn"], depends);
     assert_eq!(variable(app, "OTEL_EXPORTER_OTLP_ENDPOINT"), "http://localhost:4318");
+    assert_eq!(variable(app, "AWS_XRAY_DAEMON_ADDRESS"), "localhost:2000");
     assert!(app["secrets"].is_null(), "the vendors' keys are the sidecar's");
+    let ports = container(&task, "skep")["portMappings"].as_array().unwrap().iter();
+    let ports: Vec<_> =
+        ports.map(|one| (one["containerPort"].as_u64(), &one["protocol"])).collect();
+    for (port, protocol) in [(4317, "tcp"), (4318, "tcp"), (2000, "tcp"), (2000, "udp")] {
+        assert!(ports.contains(&(Some(port), &protocol.into())), "{port}/{protocol}");
+    }
     let health = &container(&task, "skep")["healthCheck"];
     assert_eq!(health["command"], serde_json::json!(["CMD", "/skep", "health"]));
     let within = |key: &str, low: u64, high: u64| {
@@ -286,18 +315,73 @@ fn the_sidecar_starts_first_and_stops_last() {
     within("startPeriod", 0, 300);
 }
 
+/// The configuration is a parameter, which has at most 4096 characters.
+#[cfg(feature = "aws")]
 #[test]
 fn the_configuration_of_the_sidecar_is_valid() {
     let task = task();
-    let skep = container(&task, "skep");
-    let secret = &skep["secrets"][0];
-    assert_eq!(secret["name"], "HONEYCOMB_API_KEY");
-    assert!(secret["valueFrom"].as_str().unwrap().starts_with("arn:aws:secretsmanager:"));
+    let secrets = container(&task, "skep")["secrets"].as_array().unwrap();
+    let from = |name: &str| {
+        let found = secrets.iter().find(|secret| secret["name"] == name);
+        found.unwrap_or_else(|| panic!("no {name}"))["valueFrom"].as_str().unwrap()
+    };
+    assert!(from("HONEYCOMB_API_KEY").starts_with("arn:aws:secretsmanager:"));
+    assert!(from("AOT_CONFIG_CONTENT").starts_with("arn:aws:ssm:"));
+    assert_eq!(secrets.len(), 2, "AWS is reached by the role of the task");
+    let config = read(SIDECAR);
+    assert!(config.len() <= 4096, "{}", config.len());
     let output = Command::new(env!("CARGO_BIN_EXE_skep"))
         .args(["validate", "--deny-warnings"])
-        .env("SKEP_CONFIG", variable(skep, "SKEP_CONFIG"))
+        .env("AOT_CONFIG_CONTENT", config)
         .env("HONEYCOMB_API_KEY", "hcaik_for_a_test")
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Actions of AWS that a text names.
+#[cfg(feature = "aws")]
+fn actions(text: &str) -> BTreeSet<String> {
+    let action = regex::Regex::new("`((?:xray|logs):[A-Z][A-Za-z]+)`").unwrap();
+    action.captures_iter(text).map(|found| found[1].to_owned()).collect()
+}
+
+/// Not one action more than the components of the pipeline say that they need, and not one less.
+#[cfg(feature = "aws")]
+#[test]
+fn the_role_of_the_task_may_do_what_is_needed() {
+    let policy: Value = serde_json::from_str(&read("docker/ecs-task-role-policy.json")).unwrap();
+    assert_eq!(policy["Version"], "2012-10-17");
+    let statements = policy["Statement"].as_array().unwrap();
+    assert!(statements.iter().all(|statement| statement["Effect"] == "Allow"));
+    let texts = |value: &Value| -> Vec<String> {
+        let one = value.as_str().map(|text| vec![text.to_owned()]);
+        one.unwrap_or_else(|| serde_json::from_value(value.clone()).unwrap())
+    };
+    let allowed: BTreeSet<String> =
+        statements.iter().flat_map(|statement| texts(&statement["Action"])).collect();
+    let config = yaml_file(SIDECAR);
+    let is_used = |section: &str, name: &str| config[section].get(name).is_some();
+    let header = |source: &str| -> String {
+        let lines = source.lines().take_while(|line| line.starts_with("//!"));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let mut needed = BTreeSet::new();
+    for entry in receivers::ALL.iter().filter(|entry| is_used("receivers", entry.name)) {
+        needed.extend(actions(&header(entry.source)));
+    }
+    for entry in exporters::ALL.iter().filter(|entry| is_used("exporters", entry.name)) {
+        needed.extend(actions(&header(entry.source)));
+    }
+    assert_eq!(allowed, needed);
+    // What is written stays within the groups of the configuration.
+    let write =
+        statements.iter().find(|one| texts(&one["Action"]).contains(&"logs:PutLogEvents".into()));
+    let resources = texts(&write.unwrap()["Resource"]);
+    for exporter in ["awscloudwatchlogs", "awsemf"] {
+        let group = config["exporters"][exporter]["log_group_name"].as_str().unwrap();
+        let prefix = group.split('{').next().unwrap();
+        let resource = format!("arn:aws:logs:*:123456789012:log-group:{prefix}*");
+        assert!(resources.contains(&resource), "{resource}");
+    }
 }

@@ -8,7 +8,7 @@ use std::{fmt::Write as _, fs};
 use serde_json::Value;
 use skep::{
     component::{Entry, Kind},
-    config::{Problems, source},
+    config::{self, Problems, source, yaml},
     connectors,
     document::{self, schema::Schemas},
     exporters, extensions, processors, receivers,
@@ -258,5 +258,32 @@ fn every_example_is_valid() {
             document::load(root.unwrap(), &mut problems);
             assert!(!problems.has_errors(), "{problems:?}\n{text}");
         }
+    }
+}
+
+/// Components of the README's configurations, in pipelines of nothing else.
+#[test]
+fn the_configurations_of_the_readme_are_valid() {
+    let env = |name: &str| Some(format!("value-of-{}", name.to_lowercase()));
+    let blocks = examples(&fs::read_to_string("README.md").unwrap());
+    assert!(blocks.len() > 1, "{blocks:?}");
+    for block in blocks {
+        let mut problems = Problems::default();
+        let node = yaml::parse(0, &block).unwrap_or_else(|problem| panic!("{problem:?}\n{block}"));
+        let value: Value = config::decode(&node, &mut problems).unwrap();
+        let mut frame = "receivers: {nop: }\nservice:\n  pipelines:\n".to_owned();
+        for id in value["exporters"].as_object().unwrap().keys() {
+            let (name, about) = id.split_once('/').unwrap_or((id, ""));
+            let entry = exporters::ALL.iter().find(|entry| entry.name == name).unwrap();
+            let signal = match about {
+                "logs" | "metrics" => about,
+                _ => entry.signals[0].name(),
+            };
+            writeln!(frame, "    {signal}: {{receivers: [nop], exporters: [{id}]}}").unwrap();
+        }
+        let uris = [format!("yaml:{block}"), format!("yaml:{frame}")];
+        let loaded = source::load(&uris, &[], &env, &mut problems);
+        document::load(loaded.root.as_ref().unwrap(), &mut problems);
+        assert!(problems.0.is_empty(), "{problems:?}\n{block}");
     }
 }

@@ -3,10 +3,17 @@
 //! code with skep.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[cfg(feature = "aws")]
+#[path = "support/aws_backend.rs"]
+mod aws_backend;
 #[path = "support/backend.rs"]
 mod backend;
 #[path = "support/http_backend.rs"]
 mod http_backend;
+#[cfg(feature = "aws")]
+#[path = "support/logs_backend.rs"]
+#[expect(dead_code, reason = "nothing is refused")]
+mod logs_backend;
 #[expect(dead_code, reason = "these configurations come from files")]
 mod support;
 
@@ -15,6 +22,7 @@ use std::{
     net::TcpStream,
     path::{Path, PathBuf},
     process::Command,
+    time::SystemTime,
 };
 
 use backend::Backend;
@@ -27,7 +35,10 @@ use opentelemetry_proto::tonic::{
     },
     common::v1::{AnyValue, KeyValue, any_value::Value},
     logs::v1::{LogRecord, ResourceLogs, ScopeLogs},
-    metrics::v1::{Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, metric::Data},
+    metrics::v1::{
+        Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, metric::Data,
+        number_data_point,
+    },
     trace::v1::{ResourceSpans, ScopeSpans, Span},
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -82,6 +93,15 @@ impl Scenario {
         self
     }
 
+    /// Without the AWS settings of whoever runs the tests, and without a search for an instance.
+    #[cfg(feature = "aws")]
+    fn without_aws(mut self) -> Self {
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AWS_")) {
+            self.command.env_remove(name);
+        }
+        self.env("AWS_EC2_METADATA_DISABLED", "true")
+    }
+
     fn env(mut self, key: &str, value: &str) -> Self {
         self.command.env(key, value);
         self
@@ -123,6 +143,11 @@ fn with_user<T>(message: T) -> Request<T> {
     request
 }
 
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    u64::try_from(since.as_nanos()).unwrap()
+}
+
 fn text(text: &str) -> AnyValue {
     AnyValue { value: Some(Value::StringValue(text.to_owned())) }
 }
@@ -138,14 +163,27 @@ fn personal() -> Vec<KeyValue> {
 }
 
 fn traces() -> ExportTraceServiceRequest {
-    let span = Span { name: "a-span".to_owned(), attributes: personal(), ..Span::default() };
+    let span = Span {
+        trace_id: vec![7; 16],
+        span_id: vec![9; 8],
+        name: "a-span".to_owned(),
+        start_time_unix_nano: now(),
+        end_time_unix_nano: now(),
+        attributes: personal(),
+        ..Span::default()
+    };
     let scope_spans = vec![ScopeSpans { spans: vec![span], ..ScopeSpans::default() }];
     let resource_spans = vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }];
     ExportTraceServiceRequest { resource_spans }
 }
 
 fn metrics() -> ExportMetricsServiceRequest {
-    let data = Data::Gauge(Gauge { data_points: vec![NumberDataPoint::default()] });
+    let point = NumberDataPoint {
+        time_unix_nano: now(),
+        value: Some(number_data_point::Value::AsInt(1)),
+        ..NumberDataPoint::default()
+    };
+    let data = Data::Gauge(Gauge { data_points: vec![point] });
     let metric = Metric { name: "a-metric".to_owned(), data: Some(data), ..Metric::default() };
     let scope_metrics = vec![ScopeMetrics { metrics: vec![metric], ..ScopeMetrics::default() }];
     let resource_metrics = vec![ResourceMetrics { scope_metrics, ..ResourceMetrics::default() }];
@@ -245,6 +283,43 @@ async fn sidecar() {
     let skep = Scenario::new("sidecar.yaml").env("SKEP_BACKEND", &address).run(None).await;
     assert!(skep.stop());
     arrived(&backend);
+}
+
+/// With real SDKs it is run in `seed.rs`.
+#[cfg(feature = "aws")]
+#[tokio::test(flavor = "multi_thread")]
+async fn aws_sidecar() {
+    let (honeycomb, honeycomb_port) = http_backend(KEY_HEADERS);
+    let (aws, xray) = aws_backend::aws_backend();
+    let (logs, cloudwatch) = logs_backend::logs_backend();
+    let receiver = format!("127.0.0.1:{}", free_port());
+    let skep = Scenario::new("aws-sidecar.yaml")
+        .without_aws()
+        .env("HONEYCOMB_API_KEY", KEY)
+        .env("AWS_REGION", "ca-central-1")
+        .env("AWS_ACCESS_KEY_ID", aws_backend::KEY)
+        .env("AWS_SECRET_ACCESS_KEY", aws_backend::SECRET)
+        .env("OTEL_RESOURCE_ATTRIBUTES", "service.name=web,aws.ecs.task.id=7")
+        .set("receivers::awsxray::endpoint", &receiver)
+        .set("exporters::honeycomb::endpoint", &format!("http://127.0.0.1:{honeycomb_port}"))
+        .set("exporters::awsxray::endpoint", &format!("http://127.0.0.1:{xray}"))
+        .set("exporters::awscloudwatchlogs::endpoint", &format!("http://127.0.0.1:{cloudwatch}"))
+        .set("exporters::awsemf::endpoint", &format!("http://127.0.0.1:{cloudwatch}"))
+        .run(None)
+        .await;
+    assert!(skep.stop());
+    assert!(format!("{:?}", honeycomb.taken()).contains("a-span"));
+    let aws = aws.lock().unwrap();
+    assert!(aws.faults.is_empty(), "{:?}", aws.faults);
+    let segment = &aws.taken[0][0];
+    assert_eq!((&segment["name"], &segment["id"]), (&"a-span".into(), &"0909090909090909".into()));
+    assert_eq!(segment["aws"]["cloudwatch_logs"][0]["log_group"], "/app/web");
+    let logs = logs.lock().unwrap();
+    let [record] = &logs.messages("/app/web", "7")[..] else { panic!("{:?}", logs.calls) };
+    assert!(record.contains("a-log-record"), "{record}");
+    let [document] = &logs.messages("/metrics/web", "7")[..] else { panic!("{:?}", logs.calls) };
+    assert!(document.contains("a-metric"), "{document}");
+    assert_eq!(logs.groups["/app/web"]["retentionInDays"], 7);
 }
 
 #[tokio::test(flavor = "multi_thread")]

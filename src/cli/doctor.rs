@@ -122,7 +122,8 @@ fn report(findings: &[Finding]) -> String {
     let ill = findings.iter().filter(|finding| finding.answer.is_err()).count();
     let all = findings.len();
     let _ = match ill {
-        0 => writeln!(text, "all {all} would take data"),
+        0 if all == 0 => writeln!(text, "there is nothing to ask: no pipeline has an exporter"),
+        0 => writeln!(text, "all {all} would take data, as far as can be seen without sending any"),
         ill => writeln!(text, "{ill} of {all} would not take data"),
     };
     text

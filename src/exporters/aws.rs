@@ -5,12 +5,12 @@ use aws_smithy_runtime_api::{
     client::{orchestrator::HttpResponse, result::SdkError},
     http::StatusCode,
 };
-use aws_smithy_types::error::{display::DisplayErrorContext, metadata::ProvideErrorMetadata};
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use crate::{
     component::{ExportError, Retry},
     config::{Node, Problems},
-    net::aws::{Access, Role},
+    net::aws::{Access, Role, in_words},
 };
 
 /// Keys that all of them have.
@@ -71,7 +71,7 @@ pub(super) fn role(arn: &str, external_id: &str) -> Option<Role> {
 #[derive(Debug)]
 pub(super) struct Connected<C> {
     pub(super) client: C,
-    /// `region ca-central-1 (AWS_REGION), credentials from environment`.
+    /// `region ca-central-1 by AWS_REGION, credentials from environment`.
     pub(super) words: String,
 }
 
@@ -83,10 +83,13 @@ pub(super) async fn connect<C>(
 ) -> Result<Connected<C>, ExportError> {
     let fail = |message| ExportError { retry: Retry::After(None), message };
     let found = access.find().await.map_err(fail)?;
-    let place = format!("region {} ({})", found.region, found.region_source);
+    let place = match found.region_source {
+        "region" => format!("region {}", found.region),
+        source => format!("region {} by {source}", found.region),
+    };
     let source = match found.credentials().await {
         Ok((_, source)) => source,
-        Err(message) => return Err(fail(format!("{place}: {message}"))),
+        Err(message) => return Err(fail(format!("{message} ({place})"))),
     };
     tracing::info!(
         exporter,
@@ -105,9 +108,9 @@ impl<C> Connected<C> {
     /// What a harmless call says, with what it was made with.
     pub(super) fn told(&self, answer: Result<&str, ExportError>) -> Result<String, ExportError> {
         match answer {
-            Ok(answer) => Ok(format!("{answer}; {}", self.words)),
+            Ok(answer) => Ok(format!("{answer} ({})", self.words)),
             Err(error) => {
-                let message = format!("{}; {}", error.message, self.words);
+                let message = format!("{} ({})", error.message, self.words);
                 Err(ExportError { message, ..error })
             }
         }
@@ -133,11 +136,26 @@ where
         }
         _ => ("", ""),
     };
-    let said =
-        if said.is_empty() { DisplayErrorContext(error).to_string() } else { said.to_owned() };
+    let said = match error {
+        _ if !said.is_empty() => said.to_owned(),
+        SdkError::DispatchFailure(failure) if failure.is_io() || failure.is_timeout() => {
+            let cause = failure.as_connector_error().and_then(std::error::Error::source);
+            unreached(&cause.map(in_words).unwrap_or_default())
+        }
+        SdkError::TimeoutError(_) => unreached("no answer within `request_timeout_seconds`"),
+        _ => in_words(error),
+    };
     let (retry, hint) = verdict(action, status, code, &said);
     let code = if code.is_empty() { String::new() } else { format!("{code}: ") };
     ExportError { retry, message: format!("{code}{said}{hint}") }
+}
+
+fn unreached(cause: &str) -> String {
+    let cause = cause.trim_start_matches("client error (Connect): ");
+    format!(
+        "AWS cannot be reached: {cause}; is there a way to it from here (a NAT gateway, a VPC \
+         endpoint, or the `endpoint` that is configured)?"
+    )
 }
 
 fn verdict(action: &str, status: Option<u16>, code: &str, said: &str) -> (Retry, String) {
@@ -147,7 +165,9 @@ fn verdict(action: &str, status: Option<u16>, code: &str, said: &str) -> (Retry,
             (Retry::Denied, format!("; allow the action `{action}` to the role or user of skep"))
         }
         ("ExpiredTokenException" | "ExpiredToken", _) => {
-            (again, "; the session has ended: give new credentials, or a role".to_owned())
+            let hint = "; the session has ended: give new credentials (AWS_SESSION_TOKEN with its keys), \
+                        or a role, whose sessions are renewed";
+            (again, hint.to_owned())
         }
         ("UnrecognizedClientException" | "InvalidClientTokenId", _) => {
             (Retry::Denied, "; AWS does not know this access key: it is mistyped or deleted".to_owned())

@@ -4,6 +4,7 @@
 //! awsxray:
 //!   region: ca-central-1                       # else AWS_REGION or AWS_DEFAULT_REGION
 //!   indexed_attributes: [user.id, http.route]  # searchable; all others are metadata
+//!   aws_log_groups: ["/app/{ServiceName}"]     # whose logs the console shows beside a trace
 //! ```
 //!
 //! The role or user of skep needs the action `xray:PutTraceSegments`. Credentials come from where every
@@ -15,11 +16,14 @@
 //! exceptions (`otel.events`). A document above 64 kB loses, in this order: events, metadata values above
 //! 1 kB, stack frames but the innermost ten, statements, all metadata.
 //!
-//! Segments of X-Ray SDKs that came by the receiver `awsxray` leave as they came, each subsegment as a
-//! document of its own; `native.rs` says what cannot be kept.
+//! Segments of X-Ray SDKs that came by the receiver `awsxray` leave as they came; `native.rs` says what
+//! cannot be kept.
 //!
 //! `otelcol_exporter_awsxray_unprocessed_segments` counts what X-Ray did not take, by its code, and
 //! `otelcol_exporter_awsxray_untranslated_spans` what no segment could be made of, by reason.
+//!
+//! `aws_log_groups` are written as the names of `awscloudwatchlogs`, with attributes of the resource: the same
+//! text in both makes the console find the records of a trace by their `xray_trace_id`.
 //!
 //! Differs from the Collector:
 //!
@@ -70,6 +74,7 @@ use self::{
 };
 use super::{
     aws::{Common, Connected, connect, destination, explain, report, role},
+    cloudwatch::name::{Named, Template},
     delivery::{RetryOnFailure, SendingQueue, delivery},
     ids, json,
 };
@@ -119,7 +124,8 @@ pub struct Config {
     pub indexed_attributes: Vec<String>,
     /// All attributes become annotations; X-Ray indexes 50 of a trace.
     pub index_all_attributes: bool,
-    /// Log groups that the console links to, where the resource names none.
+    /// Log groups that the console links to, where the resource names none, with places such as
+    /// `{ServiceName}`.
     pub aws_log_groups: Vec<String>,
     /// Telemetry that the daemon sent of itself.
     pub telemetry: DaemonTelemetry,
@@ -205,6 +211,11 @@ impl ExporterConfig for Config {
                 .warning(at.at("telemetry::enabled"), "telemetry of the X-Ray daemon is not sent")
                 .help("remove it; skep's own metrics say more, see `service::telemetry::metrics`");
         }
+        for (i, name) in self.aws_log_groups.iter().enumerate() {
+            if let Err(message) = log_group(name) {
+                problems.error(at.at(&format!("aws_log_groups::{i}")), message);
+            }
+        }
         self.sending_queue.validate(at, problems);
         self.retry_on_failure.validate(at, problems);
     }
@@ -218,9 +229,12 @@ impl ExporterConfig for Config {
     }
 
     fn build(&self, cx: &BuildContext) -> Result<Arc<dyn Exporter>, StartError> {
+        let fail = |message| StartError { component: format!("exporter `{}`", cx.id), message };
+        let log_groups: Result<Vec<_>, _> =
+            self.aws_log_groups.iter().map(|name| log_group(name)).collect();
         let mut settings = Settings {
             index_all_attributes: self.index_all_attributes,
-            log_groups: self.aws_log_groups.clone(),
+            log_groups: log_groups.map_err(fail)?,
             resource_arn: Some(self.resource_arn.clone()).filter(|arn| !arn.is_empty()),
             ..Settings::default()
         };
@@ -243,6 +257,17 @@ impl ExporterConfig for Config {
         };
         Ok(Arc::new(XRay { settings, sender: Arc::new(sender) }))
     }
+}
+
+/// A name of `aws_log_groups`: what stands in a segment is said of its resource.
+fn log_group(name: &str) -> Result<Template, String> {
+    let template = Template::parse(Named::Group, name)?;
+    if template.asks_items() {
+        return Err("a segment names the log groups of its resource: records are not known here, \
+                    use an attribute of the resource"
+            .to_owned());
+    }
+    Ok(template)
 }
 
 /// Translates on a worker, sends on tokio.

@@ -158,8 +158,17 @@ pub(super) fn said(answer: &Answer) -> String {
     } else {
         String::from_utf8_lossy(&answer.body[..answer.body.len().min(1024)]).into_owned()
     };
-    let text = text.trim();
-    if text.is_empty() { String::new() } else { format!(": {}", text.escape_debug()) }
+    let text = message(&text).unwrap_or(text);
+    let text = text.trim().chars().map(|one| if one.is_control() { ' ' } else { one });
+    let text: String = text.collect();
+    if text.is_empty() { String::new() } else { format!(": {text}") }
+}
+
+/// What an answer in JSON says of the error.
+fn message(text: &str) -> Option<String> {
+    let value: serde_json::Value = serde_json::from_str(text).ok()?;
+    let said = ["message", "error"].into_iter().find_map(|key| value.get(key)?.as_str());
+    said.map(str::to_owned)
 }
 
 fn is_protobuf(headers: &HeaderMap) -> bool {

@@ -6,7 +6,10 @@
 //! profile files, web identity, the role of the ECS task or EKS pod, the role of the EC2 instance; on top of
 //! them a role to assume.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    error::Error,
+    time::{Duration, SystemTime},
+};
 
 use aws_config::{
     BehaviorVersion, ConfigLoader, Region, SdkConfig,
@@ -228,7 +231,7 @@ impl Found {
     pub async fn credentials(&self) -> Result<(Credentials, String), String> {
         let provider = self.config.credentials_provider().ok_or(NO_CREDENTIALS)?;
         let credentials = provider.provide_credentials().await.map_err(|error| {
-            let said = aws_smithy_types::error::display::DisplayErrorContext(&error).to_string();
+            let said = in_words(&error);
             match error {
                 aws_credential_types::provider::error::CredentialsError::CredentialsNotLoaded(
                     _,
@@ -244,6 +247,20 @@ impl Found {
     pub fn signer(self, service: &str) -> Signer {
         Signer { found: self, service: service.to_owned(), kept: Mutex::new(None) }
     }
+}
+
+/// What an error says, and what caused it, once each.
+pub fn in_words(error: &dyn Error) -> String {
+    let mut said: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let text = error.to_string();
+        if !said.last().is_some_and(|before| before.contains(&text)) {
+            said.push(text);
+        }
+        next = error.source();
+    }
+    said.join(": ")
 }
 
 /// Where credentials came from; never what they are.

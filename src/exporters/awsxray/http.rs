@@ -83,7 +83,11 @@ impl<'a> Http<'a> {
     }
 }
 
-fn content_length(attributes: &Attributes<'_>) -> i64 {
+/// As the Collector has it, or as an SDK of X-Ray said it.
+fn content_length(attributes: &mut Attributes<'_>) -> i64 {
+    if let Some(said) = attributes.take_int(Known::ContentLength) {
+        return said;
+    }
     let is_received = attributes.text(Known::MessageType) == Some(b"RECEIVED");
     let size = attributes.get(Known::PayloadSize).and_then(super::attributes::int);
     size.filter(|_| is_received).unwrap_or(0)

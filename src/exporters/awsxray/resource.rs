@@ -1,15 +1,18 @@
 //! What the resource of a span says in its segment: origin, `aws`, `service`, metadata. Read once for
 //! all spans of a resource entry.
 
+use std::borrow::Cow;
+
 use smallvec::SmallVec;
 
 use super::{
+    super::cloudwatch::{name::Template, streams::find},
     attributes::{is_nothing, is_scalar, text, texts},
     json::Json,
     settings::Settings,
     trim::LARGE_VALUE,
 };
-use crate::otlp::view::{Resource, Text, Value};
+use crate::otlp::view::{KeyValue, Resource, Text, Value};
 
 /// Before keys of resources.
 pub(super) const OF_RESOURCE: &[u8] = b"otel.resource.";
@@ -98,7 +101,7 @@ impl<'a> Facts<'a> {
         first.or(self.text("container.image.tag")).map(<[u8]>::to_vec)
     }
 
-    fn write_aws(&self, json: &mut Json, log_groups: &[String]) {
+    fn write_aws(&self, json: &mut Json, log_groups: &[Template]) {
         let platform = self.platform();
         if platform == b"aws_ec2" || self.text("host.id").is_some() {
             self.write_block(
@@ -171,7 +174,7 @@ impl<'a> Facts<'a> {
 
     /// Names in ARNs win over names, and these over the configured ones. One text may have several,
     /// with `&` between.
-    fn write_log_groups(&self, json: &mut Json, configured: &[String]) {
+    fn write_log_groups(&self, json: &mut Json, configured: &[Template]) {
         let split = |key: &str| -> Vec<&'a [u8]> {
             let all = self.get(key).map(texts).unwrap_or_default();
             let parts = all.into_iter().flat_map(|text| text.split(|byte| *byte == b'&'));
@@ -179,14 +182,18 @@ impl<'a> Facts<'a> {
         };
         let arns = split("aws.log.group.arns");
         let names = split("aws.log.group.names");
-        let own = configured.iter().map(String::as_bytes);
+        let own: Vec<String> = if arns.is_empty() && names.is_empty() {
+            configured.iter().map(|name| name.fill(|_, key| self.name_of(key))).collect()
+        } else {
+            Vec::new()
+        };
         let groups: Vec<Group<'_>> = if !arns.is_empty() {
             let name = |arn: &'a [u8]| arn.split(|byte| *byte == b':').nth(6);
             arns.into_iter().map(|arn| (name(arn), Some(arn))).collect()
         } else if !names.is_empty() {
             names.into_iter().map(|name| (Some(name), None)).collect()
         } else {
-            own.map(|name| (Some(name), None)).collect()
+            own.iter().map(|name| (Some(name.as_bytes()), None)).collect()
         };
         if groups.is_empty() {
             return;
@@ -206,15 +213,32 @@ impl<'a> Facts<'a> {
         json.end_list();
     }
 
+    /// What an attribute makes of its place in a name.
+    fn name_of(&self, key: &str) -> Option<Cow<'a, str>> {
+        let all = self.attributes.iter();
+        find(
+            all.map(|(key, value)| KeyValue { key: *key, value: Some(*value), key_strindex: 0 }),
+            key,
+        )
+    }
+
     fn write_sdk(&self, json: &mut Json) {
         json.begin_at("xray");
         if let Some(name) = self.text("telemetry.sdk.name") {
             let suffix = format!(" for {}", self.language);
-            let is_whole = self.language.is_empty() || name.ends_with(suffix.as_bytes());
+            // SDKs of X-Ray have it in their names: `X-Ray for Node.js`.
+            let is_said = name.windows(5).any(|part| part == b" for ");
+            let is_whole = self.language.is_empty() || is_said;
             let suffix = if is_whole { "" } else { &*suffix };
             json.text_at("sdk", &[name, suffix.as_bytes()].concat());
         }
-        self.write_texts(json, &[("sdk_version", "telemetry.sdk.version")]);
+        self.write_texts(
+            json,
+            &[
+                ("sdk_version", "telemetry.sdk.version"),
+                ("sampling_rule_name", "aws.xray.sampling_rule"),
+            ],
+        );
         let agents = ["telemetry.auto.version", "telemetry.distro.version"];
         let is_auto = agents.iter().any(|key| self.text(key).is_some());
         json.truth_at("auto_instrumentation", is_auto);

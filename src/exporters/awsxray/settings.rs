@@ -4,6 +4,8 @@ use std::collections::HashSet;
 
 use foldhash::fast::RandomState;
 
+use super::super::cloudwatch::name::Template;
+
 /// See [`super::Config`].
 #[derive(Debug, Clone, Default)]
 pub(super) struct Settings {
@@ -11,7 +13,7 @@ pub(super) struct Settings {
     /// A bit for each length of a key, modulo 64.
     pub(super) indexed_lengths: u64,
     pub(super) index_all_attributes: bool,
-    pub(super) log_groups: Vec<String>,
+    pub(super) log_groups: Vec<Template>,
     pub(super) resource_arn: Option<String>,
 }
 

@@ -349,16 +349,33 @@ fn the_resource_says_where_it_ran() {
             "aws > cloudwatch_logs": [{"log_group": "cruddur", "arn": arn}, {"log_group": "/ecs/web", "arn": other}],
             "aws > xray": {"sdk": "opentelemetry for python", "auto_instrumentation": true}}),
     );
+    let of_sdk = json!({"telemetry.sdk.name": "X-Ray for Node.js", "telemetry.sdk.language": "nodejs",
+        "aws.xray.sampling_rule": "api"});
+    assert_has(
+        &one_of(
+            &of_sdk,
+            span(SERVER, false, &json!({"http.url": "u", "http.response_content_length": "12"})),
+        ),
+        &json!({"aws > xray > sdk": "X-Ray for Node.js", "aws > xray > sampling_rule_name": "api",
+            "http > response > content_length": 12}),
+    );
     let elsewhere = json!({"cloud.provider": "gcp", "host.id": "h"});
     assert_has(
         &one_of(&elsewhere, span(CLIENT, true, &json!({"aws.region": "r"}))),
         &json!({"aws": null, "origin": null, "metadata > default > aws.region": "r"}),
     );
-    let settings = Settings { log_groups: vec!["mine".to_owned()], ..Settings::default() };
-    let document = &all(&settings, &json!({"host.id": "i-1"}), span(SERVER, false, &json!({})))[0];
+    let log_groups = ["mine", "/app/{ServiceName:-none}", "/{resource.replica}"];
+    let log_groups = log_groups.map(|name| log_group(name).unwrap()).to_vec();
+    let settings = Settings { log_groups, ..Settings::default() };
+    let of = |resource| all(&settings, &resource, span(SERVER, false, &json!({}))).remove(0);
     assert_has(
-        document,
-        &json!({"aws > ec2": {"instance_id": "i-1"}, "aws > cloudwatch_logs": [{"log_group": "mine"}]}),
+        &of(json!({"host.id": "i-1", "replica": 2})),
+        &json!({"aws > ec2": {"instance_id": "i-1"}, "aws > cloudwatch_logs":
+            [{"log_group": "mine"}, {"log_group": "/app/backend-flask"}, {"log_group": "/2"}]}),
+    );
+    assert_has(
+        &of(json!({"aws.log.group.names": "/ecs/shop"})),
+        &json!({"aws > cloudwatch_logs": [{"log_group": "/ecs/shop"}]}),
     );
 }
 

@@ -94,10 +94,11 @@ impl Writer {
         let connected = self.connected().await?;
         let answer = connected.client.describe_log_groups().limit(1).send().await;
         connected.told(match answer {
-            Ok(_) => Ok("CloudWatch Logs answers"),
+            Ok(_) => Ok("CloudWatch Logs answers; nothing was written"),
             Err(error) if error.code() == Some("AccessDeniedException") => {
-                Ok("CloudWatch Logs knows the credentials; whether they may write cannot be seen \
-                    without `logs:DescribeLogGroups`")
+                Ok("CloudWatch Logs knows the credentials, but does not let them look \
+                    (`logs:DescribeLogGroups`); that they may write (`logs:PutLogEvents`, \
+                    `logs:CreateLogStream`, `logs:CreateLogGroup`) is not known")
             }
             Err(error) => Err(explain("logs:DescribeLogGroups", &error)),
         })

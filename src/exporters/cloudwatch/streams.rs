@@ -23,7 +23,12 @@ pub(in super::super) fn find<'a>(
     key: &str,
 ) -> Option<Cow<'a, str>> {
     let found = attributes.find(|attribute| attribute.key.0 == key.as_bytes())?;
-    match found.value? {
+    as_text(found.value?)
+}
+
+/// A text, truth or number as text.
+pub(in super::super) fn as_text(value: Value<'_>) -> Option<Cow<'_, str>> {
+    match value {
         Value::String(Text(text)) => Some(String::from_utf8_lossy(text)),
         Value::Bool(truth) => Some(truth.to_string().into()),
         Value::Int(number) => Some(number.to_string().into()),

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Method};
+use http::{HeaderValue, Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
@@ -63,7 +63,11 @@ impl Upstream {
             _ => self.pass(asked).await,
         };
         let (said, reason) = match answered {
-            Ok(answer) if answer.status.is_success() || answer.blames_client() => return answer,
+            Ok(answer) if answer.status.is_success() => return answer,
+            // The path of a sampling call is right: what does not know it is no AWS, but a stand-in.
+            Ok(answer) if answer.blames_client() && !(call.is_some() && is_unknown(&answer)) => {
+                return answer;
+            }
             Ok(answer) => {
                 let reason = explain(&answer);
                 (answer, reason)
@@ -143,6 +147,11 @@ fn page(body: &[u8]) -> Option<(Vec<Value>, Option<Value>)> {
     Some((records, next.filter(|token| !token.is_null())))
 }
 
+/// Whether nothing is known of the path.
+fn is_unknown(answer: &Answer) -> bool {
+    answer.status == StatusCode::NOT_FOUND
+}
+
 /// An answer in words, with what to do about it.
 fn explain(answer: &Answer) -> String {
     let (code, message) = answer.said();
@@ -158,9 +167,12 @@ fn explain(answer: &Answer) -> String {
             "; the session has ended: give new credentials, or a role"
         }
         _ if answer.doubts_signature() => "; the secret key is wrong",
+        _ if is_unknown(answer) => "; whatever answers at this endpoint knows no sampling rules",
         _ => "",
     };
-    format!("AWS answers {} {code}: {message}{hint}", answer.status.as_u16())
+    let code = if code.is_empty() { code } else { format!(" {code}") };
+    let message = if message.is_empty() { message } else { format!(": {message}") };
+    format!("AWS answers {}{code}{message}{hint}", answer.status.as_u16())
 }
 
 #[cfg(test)]

@@ -5,12 +5,18 @@ use smallvec::SmallVec;
 
 use super::{Fields, KEPT, Kept};
 use crate::{
-    exporters::awsxray::{
-        attributes::{is_nothing, is_scalar, texts},
-        json::Json,
-        resource::{OF_RESOURCE, origin},
-        settings::Settings,
-        trim::LARGE_VALUE,
+    exporters::{
+        awsxray::{
+            attributes::{is_nothing, is_scalar, texts},
+            json::Json,
+            resource::{OF_RESOURCE, origin},
+            settings::Settings,
+            trim::LARGE_VALUE,
+        },
+        cloudwatch::{
+            name::{Of, Template},
+            streams::as_text,
+        },
     },
     otlp::view::{Resource, Text, Value},
 };
@@ -175,7 +181,7 @@ impl<'a> Machine<'a> {
         self.write_place(json, PLACES[0]);
     }
 
-    fn write_places(&self, json: &mut Json, configured: &[String]) {
+    fn write_places(&self, json: &mut Json, configured: &[Template]) {
         for place in &PLACES[1..] {
             self.write_place(json, *place);
         }
@@ -185,13 +191,19 @@ impl<'a> Machine<'a> {
         Fields::new(json, &self.kept, "aws.").rest();
     }
 
-    fn write_log_groups(&self, json: &mut Json, configured: &[String]) {
+    fn write_log_groups(&self, json: &mut Json, configured: &[Template]) {
         let list = |key: &str| self.get(key).map(texts).unwrap_or_default();
         let (names, arns) = (list("aws.log.group.names"), list("aws.log.group.arns"));
-        let names: Vec<&[u8]> = if names.is_empty() && arns.is_empty() {
-            configured.iter().map(String::as_bytes).collect()
+        let value = |_: Of, key: &str| as_text(self.get(key)?);
+        let own: Vec<String> = if names.is_empty() && arns.is_empty() {
+            configured.iter().map(|name| name.fill(value)).collect()
         } else {
+            Vec::new()
+        };
+        let names: Vec<&[u8]> = if own.is_empty() {
             names.to_vec()
+        } else {
+            own.iter().map(String::as_bytes).collect()
         };
         if names.is_empty() && arns.is_empty() {
             return;
