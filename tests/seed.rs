@@ -68,7 +68,15 @@ fn segments(moto: &Moto, trace: &str) -> BTreeMap<String, Value> {
     let all = answer["Traces"][0]["Segments"].as_array().cloned().unwrap_or_default();
     let read =
         |one: &Value| -> Value { serde_json::from_str(one["Document"].as_str().unwrap()).unwrap() };
-    all.iter().map(|one| (one["Id"].as_str().unwrap().to_owned(), read(one))).collect()
+    let documents: Vec<Value> = all.iter().map(read).collect();
+    let id = |one: &Value| one["id"].as_str().unwrap().to_owned();
+    documents.iter().flat_map(each).map(|one| (id(one), one.clone())).collect()
+}
+
+/// A document and the subsegments in it.
+fn each(document: &Value) -> Vec<&Value> {
+    let parts = document["subsegments"].as_array().into_iter().flatten();
+    std::iter::once(document).chain(parts.flat_map(each)).collect()
 }
 
 /// The events of a log stream, each of which is a JSON object.

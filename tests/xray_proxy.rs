@@ -302,6 +302,12 @@ fn node() -> PathBuf {
 }
 
 /// S05 and S07 with the SDKs as they are, and `skep xray` in the place of the daemon from end to end.
+/// A document and the subsegments in it.
+fn each(document: &Value) -> Vec<&Value> {
+    let parts = document["subsegments"].as_array().into_iter().flatten();
+    std::iter::once(document).chain(parts.flat_map(each)).collect()
+}
+
 #[test]
 fn skep_xray_takes_the_place_of_the_daemon() {
     let (aws, backend) = aws_backend();
@@ -352,7 +358,7 @@ fn skep_xray_takes_the_place_of_the_daemon() {
     let find = |id: &str| {
         let aws = aws.lock().unwrap();
         assert!(aws.faults.is_empty(), "{:?}", aws.faults);
-        aws.taken.iter().flatten().find(|one| one["id"] == id).cloned()
+        aws.taken.iter().flatten().flat_map(each).find(|one| one["id"] == id).cloned()
     };
     let all = [&said["root"], &said["child"], &node["root"], &node["child"]];
     wait_for("the segments", || all.iter().all(|id| find(id).is_some()));
