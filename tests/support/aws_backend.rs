@@ -125,7 +125,9 @@ impl Aws {
 }
 
 fn check_signature(head: &str, body: &[u8]) -> Result<(), String> {
-    let keys = Keys { id: KEY.to_owned(), secret: SECRET.to_owned(), token: None };
+    // Any session is one of these keys; whether it has ended is asked apart.
+    let token = header(head, "x-amz-security-token").map(str::to_owned);
+    let keys = Keys { id: KEY.to_owned(), secret: SECRET.to_owned(), token };
     let (service, region) = signature::check(head, body, &keys)?;
     if (&*service, &*region) != ("xray", "ca-central-1") {
         return Err(format!("signed for {service} in {region}"));
