@@ -88,8 +88,9 @@ pub fn run(
     let runtime = build_runtime(options.site.workers).map_err(|error| start_error(&error))?;
     let ended = runtime.block_on(async {
         let plan = plan::plan(blueprint, &options.site)?;
-        let mut running = Running::start(plan, services, options, on_started)?;
+        // Before a port is open: who sees it may send a signal at once.
         let mut signals = Signals::new().map_err(|error| start_error(&error))?;
+        let mut running = Running::start(plan, services, options, on_started)?;
         let cause = running.wait(&mut signals).await;
         Ok(match cause {
             Cause::Panic => Ended::Panicked,

@@ -303,6 +303,11 @@ fn the_sidecar_starts_first_and_stops_last() {
     for (port, protocol) in [(4317, "tcp"), (4318, "tcp"), (2000, "tcp"), (2000, "udp")] {
         assert!(ports.contains(&(Some(port), &protocol.into())), "{port}/{protocol}");
     }
+    let restart = &container(&task, "skep")["restartPolicy"];
+    assert_eq!(restart["enabled"], true);
+    // Not after its end, and not with a configuration that is wrong.
+    assert_eq!(restart["ignoredExitCodes"], serde_json::json!([0, 78]));
+    assert!((60..=1800).contains(&restart["restartAttemptPeriod"].as_u64().unwrap()));
     let health = &container(&task, "skep")["healthCheck"];
     assert_eq!(health["command"], serde_json::json!(["CMD", "/skep", "health"]));
     let within = |key: &str, low: u64, high: u64| {
@@ -315,7 +320,7 @@ fn the_sidecar_starts_first_and_stops_last() {
     within("startPeriod", 0, 300);
 }
 
-/// The configuration is a parameter, which has at most 4096 characters.
+/// The configuration is a parameter, which has at most 4096 characters and no `{{`.
 #[cfg(feature = "aws")]
 #[test]
 fn the_configuration_of_the_sidecar_is_valid() {
@@ -329,7 +334,7 @@ fn the_configuration_of_the_sidecar_is_valid() {
     assert!(from("AOT_CONFIG_CONTENT").starts_with("arn:aws:ssm:"));
     assert_eq!(secrets.len(), 2, "AWS is reached by the role of the task");
     let config = read(SIDECAR);
-    assert!(config.len() <= 4096, "{}", config.len());
+    assert!(config.len() <= 4096 && !config.contains("{{"), "{}", config.len());
     let output = Command::new(env!("CARGO_BIN_EXE_skep"))
         .args(["validate", "--deny-warnings"])
         .env("AOT_CONFIG_CONTENT", config)
