@@ -9,8 +9,7 @@
 //!
 //! Groups and streams are created when they are missing. The role or user of skep needs
 //! `logs:PutLogEvents`, and for those that are missing `logs:CreateLogStream`, `logs:CreateLogGroup`
-//! and `logs:PutRetentionPolicy`; `skep doctor` asks with `logs:DescribeLogGroups`. Credentials and region are
-//! found as for every AWS program.
+//! and `logs:PutRetentionPolicy`. Credentials and region are found as for every AWS program.
 //!
 //! A record is a JSON object: `body`, `severity_text`, `trace_id`, `attributes`, `resource` and what else it
 //! has; with `raw_log` it is the body alone. `xray_trace_id` is the trace id as X-Ray writes it: with it the
@@ -297,7 +296,8 @@ impl Exporter for CloudWatchLogs {
 
     fn probe(&self, _signal: Signal) -> BoxFuture<Result<String, ExportError>> {
         let writer = Arc::clone(&self.writer);
-        Box::pin(async move { writer.probe().await })
+        let group = self.layout.group.fill(|_, _| None);
+        Box::pin(async move { writer.probe(&group).await })
     }
 
     fn send(&self, request: Request) -> BoxFuture<Result<Sent, ExportError>> {

@@ -518,7 +518,8 @@ impl Exporter for Emf {
             return Box::pin(std::future::ready(Ok("written to standard output".to_owned())));
         }
         let writer = Arc::clone(&self.writer);
-        Box::pin(async move { writer.probe().await })
+        let group = self.translation.group_of_nobody();
+        Box::pin(async move { writer.probe(&group).await })
     }
 
     fn send(&self, request: Request) -> BoxFuture<Result<Sent, ExportError>> {

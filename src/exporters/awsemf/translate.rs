@@ -119,6 +119,14 @@ impl Translation {
         gather
     }
 
+    /// The group of points that say nothing of where they come from.
+    pub(super) fn group_of_nobody(&self) -> String {
+        match &self.group {
+            Some(group) => group.fill(|_, _| None),
+            None => Named::Group.clean(&format!("/metrics/{}", self.namespace(&[]))),
+        }
+    }
+
     fn namespace(&self, resource: &[KeyValue<'_>]) -> String {
         if !self.namespace.is_empty() {
             return self.namespace.clone();

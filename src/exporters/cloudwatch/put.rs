@@ -36,6 +36,8 @@ use crate::{
     },
 };
 
+/// A stream that is not there.
+const NOBODY: &str = "skep doctor asks, and is no stream";
 /// Streams that are written at the same time.
 const SIDE_BY_SIDE: usize = 8;
 /// Most milliseconds that an event may be ahead of CloudWatch's clock: 2 hours.
@@ -89,18 +91,20 @@ impl Writer {
         self.client.get_or_try_init(open).await
     }
 
-    /// Asks for a log group, any one: nothing is written.
-    pub(in super::super) async fn probe(&self) -> Result<String, ExportError> {
+    /// Writes to a stream of `group` that nobody has made: AWS looks whether skep may write before it looks
+    /// for the stream, and keeps nothing.
+    pub(in super::super) async fn probe(&self, group: &str) -> Result<String, ExportError> {
         let connected = self.connected().await?;
-        let answer = connected.client.describe_log_groups().limit(1).send().await;
-        connected.told(match answer {
-            Ok(_) => Ok("CloudWatch Logs answers; nothing was written"),
-            Err(error) if error.code() == Some("AccessDeniedException") => {
-                Ok("CloudWatch Logs knows the credentials, but does not let them look \
-                    (`logs:DescribeLogGroups`); that they may write (`logs:PutLogEvents`, \
-                    `logs:CreateLogStream`, `logs:CreateLogGroup`) is not known")
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
+        let events = vec![(now, &b"may skep write?"[..])];
+        let batch = Batch { group, stream: NOBODY, events };
+        connected.told(match self.call(&connected.client, &batch).await {
+            Ok(_) => Ok("CloudWatch Logs takes events"),
+            Err(error) if error.code() == Some("ResourceNotFoundException") => {
+                Ok("CloudWatch Logs lets it write; nothing was written")
             }
-            Err(error) => Err(explain("logs:DescribeLogGroups", &error)),
+            Err(error) => Err(explain("logs:PutLogEvents", &error)),
         })
     }
 
