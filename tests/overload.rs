@@ -13,7 +13,7 @@ use std::{
     net::{TcpListener, TcpStream},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -122,16 +122,42 @@ struct Outcome {
     put_off: AtomicU64,
 }
 
-/// The highest resident memory of the process so far, in MiB. The code of a build without
-/// optimisation is many times as large as it is in use: there, mapped files are left out.
-fn peak_mib(skep: &Skep) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", skep.0.id())).unwrap();
-    let kib = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
-    };
-    let files = if cfg!(debug_assertions) { kib("RssFile:") } else { 0 };
-    (kib("VmHWM:") - files) / 1024
+/// Looks at the resident memory of a process until it is told to stop.
+struct Watch {
+    pid: u32,
+    stop: Arc<AtomicBool>,
+    seen: thread::JoinHandle<u64>,
+}
+
+fn kib(pid: u32, name: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+impl Watch {
+    fn start(skep: &Skep) -> Self {
+        let (pid, stop) = (skep.0.id(), Arc::new(AtomicBool::new(false)));
+        let stopped = Arc::clone(&stop);
+        let seen = thread::spawn(move || {
+            let mut most = 0;
+            while !stopped.load(Ordering::SeqCst) {
+                most = most.max(kib(pid, "RssAnon:"));
+                thread::sleep(Duration::from_millis(2));
+            }
+            most
+        });
+        Watch { pid, stop, seen }
+    }
+
+    /// The highest resident memory in MiB. The code of a build without optimisation is many times as large
+    /// as it is in use, and the kernel takes it away and brings it back: there only what is no file counts.
+    fn peak_mib(self) -> u64 {
+        self.stop.store(true, Ordering::SeqCst);
+        let anonymous = self.seen.join().unwrap();
+        let peak = if cfg!(debug_assertions) { anonymous } else { kib(self.pid, "VmHWM:") };
+        peak / 1024
+    }
 }
 
 /// The tests take turns, so that each has the machine for itself.
@@ -162,8 +188,9 @@ service:
     );
     let skep = Skep::start(&config, &[port]);
     let outcome = Arc::new(Outcome::default());
+    let watch = Watch::start(&skep);
     send(port, &outcome);
-    let peak = peak_mib(&skep);
+    let peak = watch.peak_mib();
     assert!(skep.stop(), "it drained without loss");
 
     let accepted = outcome.accepted.lock().unwrap();
