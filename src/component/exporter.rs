@@ -15,7 +15,7 @@ use crate::{
 
 /// Configuration of an exporter.
 pub trait ExporterConfig: fmt::Debug + Send + Sync {
-    /// See [`ProcessorConfig::validate`].
+    /// See [`super::ProcessorConfig::validate`].
     fn validate(&self, _at: &Node, _problems: &mut Problems) {}
 
     /// The authenticator that it asks for, and what it is to authenticate.
