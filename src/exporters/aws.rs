@@ -1,5 +1,7 @@
 //! What all AWS exporters share: the report of what was found at the start, and what AWS's errors mean.
 
+use std::time::Duration;
+
 use aws_config::SdkConfig;
 use aws_smithy_runtime_api::{
     client::{orchestrator::HttpResponse, result::SdkError},
@@ -16,13 +18,39 @@ use crate::{
 /// Keys that all of them have.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Common<'c> {
+    pub(super) region: &'c str,
     pub(super) endpoint: &'c str,
+    pub(super) role_arn: &'c str,
+    pub(super) external_id: &'c str,
+    pub(super) request_timeout_seconds: u64,
+    pub(super) max_retries: u32,
     pub(super) no_verify_ssl: bool,
     pub(super) proxy_address: &'c str,
-    pub(super) request_timeout_seconds: u64,
 }
 
 impl Common<'_> {
+    /// How the service is reached.
+    pub(super) fn access(self) -> Access {
+        let (arn, external_id) = (self.role_arn.to_owned(), self.external_id.to_owned());
+        let role = Role { arn, external_id, ..Role::default() };
+        Access {
+            region: self.region.to_owned(),
+            endpoint: self.endpoint.to_owned(),
+            role: Some(role).filter(|role| !role.arn.is_empty()),
+            attempts: self.max_retries + 1,
+            timeout: Some(Duration::from_secs(self.request_timeout_seconds)),
+        }
+    }
+
+    /// Where an exporter sends, in words.
+    pub(super) fn destination(self, service: &str) -> String {
+        match (self.endpoint, self.region) {
+            ("", "") => service.to_owned(),
+            ("", region) => format!("{service} in {region}"),
+            (endpoint, _) => endpoint.to_owned(),
+        }
+    }
+
     /// Checks beyond types; `at` is the exporter's body.
     pub(super) fn validate(self, at: &Node, problems: &mut Problems) {
         if self.no_verify_ssl {
@@ -50,21 +78,6 @@ impl Common<'_> {
                 .help("write `https://host`, or leave it out and set `region`");
         }
     }
-}
-
-/// Where an exporter sends, in words.
-pub(super) fn destination(service: &str, endpoint: &str, region: &str) -> String {
-    match (endpoint, region) {
-        ("", "") => service.to_owned(),
-        ("", region) => format!("{service} in {region}"),
-        (endpoint, _) => endpoint.to_owned(),
-    }
-}
-
-/// `role_arn` and `external_id` of an exporter.
-pub(super) fn role(arn: &str, external_id: &str) -> Option<Role> {
-    let (arn, external_id) = (arn.to_owned(), external_id.to_owned());
-    Some(Role { arn, external_id, ..Role::default() }).filter(|role| !role.arn.is_empty())
 }
 
 /// What was found, and how it reads.

@@ -43,7 +43,7 @@ use serde::{Deserialize, Serialize};
 
 use self::record::Around;
 use super::{
-    aws::{Common, destination, report, role},
+    aws::{Common, report},
     cloudwatch::{
         batch::{CUT, Gather, LONGEST_MESSAGE, Target},
         group::{NewGroup, check_retention, check_tags},
@@ -59,7 +59,6 @@ use crate::{
         QueueBatch, Request, Sent, Sizer, StartError,
     },
     config::{Interval, Node, Problems},
-    net::aws::Access,
     otlp::{
         Payload, Signal,
         view::{self, KeyValue, LogRecord},
@@ -169,6 +168,21 @@ pub(super) const ENTRY: Entry<dyn ExporterConfig> = Entry {
     schema: |generator| generator.subschema_for::<Config>(),
 };
 
+impl Config {
+    fn common(&self) -> Common<'_> {
+        Common {
+            region: &self.region,
+            endpoint: &self.endpoint,
+            role_arn: &self.role_arn,
+            external_id: &self.external_id,
+            request_timeout_seconds: self.request_timeout_seconds,
+            max_retries: self.max_retries,
+            no_verify_ssl: self.no_verify_ssl,
+            proxy_address: &self.proxy_address,
+        }
+    }
+}
+
 impl ExporterConfig for Config {
     fn validate(&self, at: &Node, problems: &mut Problems) {
         let names = [
@@ -207,13 +221,7 @@ impl ExporterConfig for Config {
                 .error(at.at("xray_trace_id_field"), "this is not the name of a field")
                 .help("use letters, digits and `._-@`; write \"\" for no such field");
         }
-        let common = Common {
-            endpoint: &self.endpoint,
-            no_verify_ssl: self.no_verify_ssl,
-            proxy_address: &self.proxy_address,
-            request_timeout_seconds: self.request_timeout_seconds,
-        };
-        common.validate(at, problems);
+        self.common().validate(at, problems);
         self.sending_queue.validate(at, problems);
         self.retry_on_failure.validate(at, problems);
     }
@@ -235,18 +243,12 @@ impl ExporterConfig for Config {
     }
 
     fn destination(&self) -> String {
-        destination("CloudWatch Logs", &self.endpoint, &self.region)
+        self.common().destination("CloudWatch Logs")
     }
 
     fn build(&self, cx: &BuildContext) -> Result<Arc<dyn Exporter>, StartError> {
         let fail = |message| StartError { component: format!("exporter `{}`", cx.id), message };
-        let access = Access {
-            region: self.region.clone(),
-            endpoint: self.endpoint.clone(),
-            role: role(&self.role_arn, &self.external_id),
-            attempts: self.max_retries + 1,
-            timeout: Some(Duration::from_secs(self.request_timeout_seconds)),
-        };
+        let access = self.common().access();
         let new_group = NewGroup {
             retention: check_retention(self.log_retention).map_err(fail)?,
             tags: self.tags.clone(),

@@ -57,7 +57,7 @@ use self::{
     translate::Translation,
 };
 use super::{
-    aws::{Common, destination, report, role},
+    aws::{Common, report},
     cloudwatch::{
         batch::Batch,
         group::{NewGroup, check_retention, check_tags},
@@ -73,7 +73,6 @@ use crate::{
         Retry, Sent, StartError,
     },
     config::{Interval, Node, Problems},
-    net::aws::Access,
     otlp::{Payload, Signal},
 };
 
@@ -399,6 +398,21 @@ impl Config {
     }
 }
 
+impl Config {
+    fn common(&self) -> Common<'_> {
+        Common {
+            region: &self.region,
+            endpoint: &self.endpoint,
+            role_arn: &self.role_arn,
+            external_id: &self.external_id,
+            request_timeout_seconds: self.request_timeout_seconds,
+            max_retries: self.max_retries,
+            no_verify_ssl: self.no_verify_ssl,
+            proxy_address: &self.proxy_address,
+        }
+    }
+}
+
 impl ExporterConfig for Config {
     fn validate(&self, at: &Node, problems: &mut Problems) {
         self.validate_names(at, problems);
@@ -416,13 +430,7 @@ impl ExporterConfig for Config {
                 )
                 .help("remove it");
         }
-        let common = Common {
-            endpoint: &self.endpoint,
-            no_verify_ssl: self.no_verify_ssl,
-            proxy_address: &self.proxy_address,
-            request_timeout_seconds: self.request_timeout_seconds,
-        };
-        common.validate(at, problems);
+        self.common().validate(at, problems);
         self.sending_queue.validate(at, problems);
         self.retry_on_failure.validate(at, problems);
     }
@@ -438,20 +446,14 @@ impl ExporterConfig for Config {
 
     fn destination(&self) -> String {
         match self.output_destination {
-            Output::CloudWatch => destination("CloudWatch metrics", &self.endpoint, &self.region),
+            Output::CloudWatch => self.common().destination("CloudWatch metrics"),
             Output::Stdout => "standard output".to_owned(),
         }
     }
 
     fn build(&self, cx: &BuildContext) -> Result<Arc<dyn Exporter>, StartError> {
         let fail = |message| StartError { component: format!("exporter `{}`", cx.id), message };
-        let access = Access {
-            region: self.region.clone(),
-            endpoint: self.endpoint.clone(),
-            role: role(&self.role_arn, &self.external_id),
-            attempts: self.max_retries + 1,
-            timeout: Some(Duration::from_secs(self.request_timeout_seconds)),
-        };
+        let access = self.common().access();
         let new_group = NewGroup {
             retention: check_retention(self.log_retention).map_err(fail)?,
             tags: self.tags.clone(),

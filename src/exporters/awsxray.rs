@@ -73,7 +73,7 @@ use self::{
     settings::Settings,
 };
 use super::{
-    aws::{Common, Connected, connect, destination, explain, report, role},
+    aws::{Common, Connected, connect, explain, report},
     cloudwatch::name::{Named, Template},
     delivery::{RetryOnFailure, SendingQueue, delivery},
     ids, json,
@@ -192,15 +192,24 @@ pub(super) const ENTRY: Entry<dyn ExporterConfig> = Entry {
     schema: |generator| generator.subschema_for::<Config>(),
 };
 
-impl ExporterConfig for Config {
-    fn validate(&self, at: &Node, problems: &mut Problems) {
-        let common = Common {
+impl Config {
+    fn common(&self) -> Common<'_> {
+        Common {
+            region: &self.region,
             endpoint: &self.endpoint,
+            role_arn: &self.role_arn,
+            external_id: &self.external_id,
+            request_timeout_seconds: self.request_timeout_seconds,
+            max_retries: self.max_retries,
             no_verify_ssl: self.no_verify_ssl,
             proxy_address: &self.proxy_address,
-            request_timeout_seconds: self.request_timeout_seconds,
-        };
-        common.validate(at, problems);
+        }
+    }
+}
+
+impl ExporterConfig for Config {
+    fn validate(&self, at: &Node, problems: &mut Problems) {
+        self.common().validate(at, problems);
         if self.num_workers == 0 {
             problems
                 .error(at.at("num_workers"), "nothing can be sent with no worker")
@@ -225,7 +234,7 @@ impl ExporterConfig for Config {
     }
 
     fn destination(&self) -> String {
-        destination("AWS X-Ray", &self.endpoint, &self.region)
+        self.common().destination("AWS X-Ray")
     }
 
     fn build(&self, cx: &BuildContext) -> Result<Arc<dyn Exporter>, StartError> {
@@ -239,13 +248,7 @@ impl ExporterConfig for Config {
             ..Settings::default()
         };
         settings.index(self.indexed_attributes.iter().map(String::as_str));
-        let access = Access {
-            region: self.region.clone(),
-            endpoint: self.endpoint.clone(),
-            role: role(&self.role_arn, &self.external_id),
-            attempts: self.max_retries + 1,
-            timeout: Some(Duration::from_secs(self.request_timeout_seconds)),
-        };
+        let access = self.common().access();
         let stats = Arc::new(SegmentStats::new(&cx.id.to_string()));
         cx.telemetry.add_segments(Arc::clone(&stats));
         let sender = Sender {

@@ -73,6 +73,7 @@ struct Point<'p, 'a> {
     time: u64,
     since: u64,
     labels: Vec<(String, String)>,
+    target: Target,
     is_high_resolution: bool,
 }
 
@@ -250,11 +251,13 @@ impl<'a> One<'_, 'a> {
             labels.insert(name, value);
         }
         let time = if time == 0 { self.now } else { time };
-        Point { metric, time, since, labels: labels.into_iter().collect(), is_high_resolution }
+        let labels: Vec<(String, String)> = labels.into_iter().collect();
+        let target = self.own.target(self.around, &labels);
+        Point { metric, time, since, labels, target, is_high_resolution }
     }
 
     fn series(&self, point: &Point<'_, '_>, ending: &str) -> Series {
-        let target = self.own.target(self.around, &point.labels);
+        let target = &point.target;
         let mut key = Vec::new();
         let names = [point.metric.name.0, ending.as_bytes(), self.around.namespace.as_bytes()];
         let places = [target.group.as_bytes(), target.stream.as_bytes()];
@@ -325,7 +328,7 @@ impl<'a> One<'_, 'a> {
             let mut labels = point.labels.clone();
             labels.push(("quantile".to_owned(), quantile.quantile.to_string()));
             labels.sort();
-            let one = Point { labels, ..*point };
+            let one = Point { labels, target: point.target.clone(), ..*point };
             self.add(&one, "", Some(Worth::Double(quantile.value)));
         }
     }
@@ -343,7 +346,7 @@ impl<'a> One<'_, 'a> {
         };
         let is_high_resolution = point.is_high_resolution;
         let metric = Metric { name, unit, is_high_resolution, worth };
-        let target = self.gather.target(self.own.target(self.around, &point.labels));
+        let target = self.gather.target(point.target.clone());
         let (namespace, millis) = (self.around.namespace.clone(), point.time / 1_000_000);
         let key = (target, namespace.clone(), millis, point.labels.clone());
         let groups = &mut *self.groups;
