@@ -10,6 +10,7 @@ mod auth;
 mod exporter;
 mod extension;
 mod progress;
+mod storage;
 
 use std::{
     any::Any,
@@ -43,6 +44,7 @@ pub use exporter::{
 };
 pub use extension::{Extension, ExtensionConfig, Passive};
 pub use progress::Progress;
+pub use storage::{JournalUse, Storage};
 
 /// A future on the heap: once per request or per connection, never per item.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -326,6 +328,11 @@ pub trait ReceiverConfig: fmt::Debug + Send + Sync {
     /// Whether payloads carry the headers of their requests.
     fn gives_metadata(&self) -> bool {
         false
+    }
+
+    /// Where requests are written down before they are answered; none: nowhere.
+    fn journal(&self) -> Option<JournalUse> {
+        None
     }
 
     /// Labels under which its data is counted; one that speaks only one uses only one.

@@ -14,11 +14,15 @@ pub mod budget;
 pub mod door;
 mod gather;
 pub mod graph;
+pub mod journal;
 pub mod memory;
 pub mod plan;
 pub mod pool;
 pub mod queue;
 pub mod retry;
+pub mod spool;
+pub mod storages;
+pub mod stored;
 pub mod worker;
 
 use std::{
@@ -37,7 +41,6 @@ use tokio::{
 use crate::component::{Extension, Ingress, Listening, StartError, Stop};
 
 use self::{
-    budget::Budget,
     door::{EngineDoor, Inside},
     plan::{Blueprint, Plan, Site},
     pool::Pool,
@@ -100,6 +103,8 @@ pub fn run(
             },
         })
     });
+    // Before anything that is still held is dropped: that would look like its end.
+    runtime.block_on(options.site.storages.close());
     // Nothing may hold up the exit: not an exporter in `send`, not a client that reads slowly.
     runtime.shutdown_background();
     ended
@@ -182,7 +187,7 @@ impl Running {
     ) -> Result<Self, StartError> {
         let Plan { graph, dispatchers, mut receivers, ways } = plan;
         let telemetry = Arc::clone(&options.site.telemetry);
-        let budget = Budget::new(options.site.budget, Arc::clone(&telemetry));
+        let budget = Arc::clone(&options.site.budget);
         let mut started = Started::default();
         for (id, service) in &mut services {
             let open = service.bind()?;
@@ -213,13 +218,17 @@ impl Running {
         let inside = Arc::new(Inside::default());
         let mut receiving = JoinSet::new();
         for planned in receivers {
-            let door = EngineDoor::new(
+            let door = Arc::new(EngineDoor::new(
                 Arc::clone(&budget),
                 Arc::clone(&pool),
                 planned.routes,
                 Arc::clone(&inside),
-            );
-            let ingress = Ingress { door: Arc::new(door) };
+            ));
+            if let Some(journal) = planned.journal {
+                let stop = receivers_stop.clone();
+                receiving.spawn(journal::replay(journal, Arc::clone(&door), stop));
+            }
+            let ingress = Ingress { door };
             receiving.spawn(planned.receiver.run(ingress, receivers_stop.clone()));
         }
         for queue in &graph.queues {

@@ -8,7 +8,10 @@ use super::{
 use crate::{
     config::{Problems, source::Loaded},
     document::{self, telemetry::Logs},
-    engine::{self, Ended, Options, Started, memory, plan::Blueprint, plan::Site},
+    engine::{
+        self, Ended, Options, Started, budget::Budget, memory, plan::Blueprint, plan::Site,
+        storages::Storages,
+    },
     telemetry::{
         Telemetry,
         logs::{self, Format, LogFile, Sampling, Settings},
@@ -83,7 +86,13 @@ pub(super) fn start(
             }
         };
     let options = Options {
-        site: Site { workers, budget, in_container, telemetry },
+        site: Site {
+            workers,
+            budget: Budget::new(budget, Arc::clone(&telemetry)),
+            storages: Arc::new(Storages::live(Arc::clone(&telemetry))),
+            in_container,
+            telemetry,
+        },
         drain_timeout: process.drain_timeout,
     };
     let blueprint = Blueprint::from(document);

@@ -14,14 +14,15 @@ use tokio::sync::{Notify, oneshot};
 use crate::{
     component::{Arrival, BoxFuture, Door, Rejection, Reply},
     otlp::{
-        Signal,
-        payload::{Permit, Reason},
+        Payload, Signal,
+        payload::{Outcome, Permit, Reason},
     },
 };
 
 use super::{
     admission::Route,
     budget::Budget,
+    journal::Journal,
     pool::Pool,
     queue::ExportQueue,
     worker::{Arriving, Job},
@@ -56,6 +57,10 @@ pub struct SignalRoutes {
 }
 
 impl SignalRoutes {
+    fn journal(&self) -> Option<&Arc<Journal>> {
+        self.by_transport.first().and_then(|(_, route)| route.journal.as_ref())
+    }
+
     /// Whether data that is taken now would be lost for want of room in a queue. A queue whose
     /// backend fails is left to itself, or it would stop its siblings; with all of them full nobody
     /// would get anything.
@@ -115,6 +120,44 @@ impl EngineDoor {
         EngineDoor { budget, pool, routes, inside }
     }
 
+    /// Whether a request has to wait in the journal, where there is one.
+    fn waits(&self, signal: Signal) -> bool {
+        let Some(routes) = self.routes[signal.index()].as_ref() else { return false };
+        let Some(journal) = routes.journal() else { return false };
+        let limit = self.budget.limit();
+        let most = (limit - limit / 4).min(routes.refuses_above.unwrap_or(limit));
+        self.budget.used() > most || journal.store.has_waiting() || routes.is_congested()
+    }
+
+    /// Whether what waits in the journal may come back: there is clearly room, so that it does not go
+    /// to and fro.
+    pub(super) fn has_room_for_replay(&self) -> bool {
+        let limit = self.budget.limit();
+        self.routes.iter().flatten().all(|routes| {
+            let most = (limit / 2).min(routes.refuses_above.unwrap_or(limit));
+            self.budget.used() <= most && !routes.is_congested()
+        })
+    }
+
+    /// Pays for bytes that are here already.
+    pub(super) fn owe(&self, bytes: u64) -> Permit {
+        self.budget.owe(bytes)
+    }
+
+    /// A payload of the journal goes on.
+    pub(super) fn replay(&self, mut payload: Payload) {
+        let routes = self.routes[payload.signal.index()].as_ref();
+        let Some((_, route)) = routes.and_then(|routes| routes.by_transport.first()) else {
+            // No pipeline takes this signal any more; it stays for one that does.
+            payload.receipts.retain(|receipt| {
+                receipt.record(Outcome::Failed(Reason::ShuttingDown));
+                false
+            });
+            return;
+        };
+        self.pool.submit(Job::Admitted { route: Arc::clone(route), payload });
+    }
+
     fn route(&self, arrival: &Arrival) -> Option<Arc<Route>> {
         let routes = self.routes[arrival.signal.index()].as_ref()?;
         let same = routes.by_transport.iter().find(|(label, _)| *label == arrival.transport);
@@ -136,6 +179,10 @@ fn too_large(limit: u64) -> Rejection {
 impl Door for EngineDoor {
     fn try_permit(&self, signal: Signal, bytes: usize) -> Result<Option<Permit>, Rejection> {
         let routes = self.routes[signal.index()].as_ref();
+        if routes.is_some_and(|routes| routes.journal().is_some()) {
+            // What finds no room inside waits in the journal.
+            return Ok(self.budget.try_acquire(cost(bytes)));
+        }
         if routes.is_some_and(SignalRoutes::is_congested) {
             return Err(Rejection::Unavailable(Reason::QueueFull, Some(PAUSE)));
         }
@@ -170,7 +217,8 @@ impl Door for EngineDoor {
         };
         let (reply, answer) = oneshot::channel();
         let guest = self.inside.enter();
-        self.pool.submit(Job::Arrival(Box::new(Arriving { arrival, route, reply })));
+        let waits = self.waits(arrival.signal);
+        self.pool.submit(Job::Arrival(Box::new(Arriving { arrival, route, reply, waits })));
         Box::pin(async move {
             let reply = answer.await;
             drop(guest);

@@ -1,12 +1,14 @@
 //! From a document to a graph: which processors run in which pipeline, where each chain ends,
 //! which receiver feeds what. Building opens no socket, so `validate` builds the same graph.
 
+mod storage;
+
 use std::{collections::HashMap, sync::Arc};
 
 use crate::{
     component::{
         BuildContext, ClientAuth, ComponentId, ConnectorConfig, ExporterConfig, Kind,
-        ProcessorConfig, Receiver, ReceiverConfig, StartError,
+        ProcessorConfig, Receiver, ReceiverConfig, StartError, Storage,
     },
     document::{Component, Document},
     otlp::Signal,
@@ -15,10 +17,13 @@ use crate::{
 
 use super::{
     admission::Route,
+    budget::Budget,
     door::SignalRoutes,
     graph::{BuildReplicas, Connector, End, Graph, Pipeline, Stage, Target},
+    journal::Journal,
     pool::Ways,
     queue::{Dispatcher, ExportQueue, Surroundings},
+    storages::Storages,
 };
 
 /// Share of the byte budget that all exporter queues may hold together; the rest is for requests
@@ -38,6 +43,8 @@ pub struct Blueprint {
     pub connectors: HashMap<ComponentId, Arc<dyn ConnectorConfig>>,
     /// What exporters' `auth` names, by the exporter's id.
     pub auths: HashMap<ComponentId, Arc<dyn ClientAuth>>,
+    /// What queues and journals name as their storage.
+    pub storages: HashMap<String, Storage>,
     /// In the order of the file.
     pub pipelines: Vec<PipelineBlueprint>,
 }
@@ -57,6 +64,7 @@ impl From<Document> for Blueprint {
             exporters: configs(document.exporters),
             connectors: configs(document.connectors),
             auths: document.auths,
+            storages: document.storages,
             pipelines: pipelines.collect(),
         }
     }
@@ -88,8 +96,10 @@ pub struct PipelineBlueprint {
 pub struct Site {
     /// Workers that replicas are spread over.
     pub workers: usize,
-    /// Bytes of the budget.
-    pub budget: u64,
+    /// The byte budget.
+    pub budget: Arc<Budget>,
+    /// What is on disk.
+    pub storages: Arc<Storages>,
     /// Whether the process runs in a container.
     pub in_container: bool,
     /// Counters.
@@ -129,6 +139,8 @@ pub struct PlannedReceiver {
     pub receiver: Box<dyn Receiver>,
     /// By signal.
     pub routes: [Option<SignalRoutes>; 3],
+    /// Where its requests are written down.
+    pub journal: Option<Arc<Journal>>,
 }
 
 /// Builds the plan, or says which component cannot be built.
@@ -173,7 +185,7 @@ impl Planner<'_> {
             pipeline: pipeline.to_owned(),
             signal,
             ends_in: Vec::new(),
-            budget: self.site.budget,
+            budget: self.site.budget.limit(),
             in_container: self.site.in_container,
             telemetry: Arc::clone(&self.site.telemetry),
             auth: None,
@@ -253,13 +265,16 @@ impl Planner<'_> {
         cx.auth = self.blueprint.auths.get(id).cloned();
         let exporter = config.build(&cx)?;
         let stats = self.site.telemetry.exporter(&id.to_string(), signal, &config.destination());
+        let delivery = config.delivery();
+        let (spool, is_guarded) = self.spool(id, signal, &delivery)?;
         let around = Surroundings {
             stats,
             telemetry: Arc::clone(&self.site.telemetry),
             offload: self.ways.offload(),
+            spool,
+            is_guarded,
         };
-        let (queue, dispatcher) =
-            ExportQueue::new(exporter, config.delivery(), self.queue_share(), around);
+        let (queue, dispatcher) = ExportQueue::new(exporter, delivery, self.queue_share(), around);
         self.queues.push(queue);
         self.dispatchers.push(dispatcher);
         self.queue_index.insert((id.clone(), signal), self.queues.len() - 1);
@@ -279,7 +294,7 @@ impl Planner<'_> {
                 ends.insert((id, pipeline.signal));
             }
         }
-        (self.site.budget as f64 * QUEUES_SHARE / ends.len().max(1) as f64) as u64
+        (self.site.budget.limit() as f64 * QUEUES_SHARE / ends.len().max(1) as f64) as u64
     }
 
     /// Instances of a connector for an input signal: one per output signal that is used.
@@ -323,12 +338,15 @@ impl Planner<'_> {
 
     fn receiver(&self, id: &ComponentId) -> Result<PlannedReceiver, StartError> {
         let config = self.blueprint.receivers.get(id).ok_or_else(|| missing(Kind::Receiver, id))?;
-        let routes = Signal::ALL.map(|signal| self.routes(id, config.transports(), signal));
+        let journal = self.journal(id, &**config)?;
+        let transports = config.transports();
+        let routes =
+            Signal::ALL.map(|signal| self.routes(id, transports, signal, journal.as_ref()));
         let signals: Vec<Signal> =
             Signal::ALL.into_iter().filter(|signal| routes[signal.index()].is_some()).collect();
         let cx = self.context(id, "", signals.first().copied().unwrap_or(Signal::Traces));
         let receiver = config.build(&cx, &signals)?;
-        Ok(PlannedReceiver { id: id.to_string(), receiver, routes })
+        Ok(PlannedReceiver { id: id.to_string(), receiver, routes, journal })
     }
 
     fn routes(
@@ -336,6 +354,7 @@ impl Planner<'_> {
         id: &ComponentId,
         transports: &[&'static str],
         signal: Signal,
+        journal: Option<&Arc<Journal>>,
     ) -> Option<SignalRoutes> {
         let telemetry = &self.site.telemetry;
         let from = node_name(Kind::Receiver, id);
@@ -355,7 +374,8 @@ impl Planner<'_> {
         }
         let by_transport = transports.iter().map(|transport| {
             let stats = telemetry.receiver(&id.to_string(), signal, transport);
-            (*transport, Arc::new(Route { pipelines: pipelines.clone(), stats }))
+            let journal = journal.cloned();
+            (*transport, Arc::new(Route { pipelines: pipelines.clone(), stats, journal }))
         });
         let mut queues = Vec::new();
         for (pipeline, _) in &pipelines {
@@ -399,7 +419,7 @@ impl Planner<'_> {
     /// pipelines the lowest counts: what one of them refuses the sender has to send again to all.
     fn refuses_above(&self, pipeline: &PipelineBlueprint) -> Option<u64> {
         let first = self.blueprint.processors.get(pipeline.processors.first()?)?;
-        first.refuses_above(self.site.budget)
+        first.refuses_above(self.site.budget.limit())
     }
 
     /// The edge into the first processor of a pipeline.

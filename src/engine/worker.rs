@@ -27,6 +27,13 @@ use super::{
 pub enum Job {
     /// A body from a receiver: inflate, check, run.
     Arrival(Box<Arriving>),
+    /// A payload of the journal, at the beginning of its pipelines.
+    Admitted {
+        /// Pipelines that take it.
+        route: Arc<Route>,
+        /// The payload.
+        payload: Payload,
+    },
     /// A payload that goes on at a stage of a pipeline.
     Payload {
         /// Index into the graph's pipelines.
@@ -69,6 +76,8 @@ pub struct Arriving {
     pub route: Arc<Route>,
     /// Told the outcome.
     pub reply: oneshot::Sender<Reply>,
+    /// Whether it goes no further than the journal for now.
+    pub waits: bool,
 }
 
 type Work = SmallVec<[(usize, usize, Payload); 4]>;
@@ -127,6 +136,7 @@ impl Worker {
     pub fn run(&mut self, job: Job, now: Instant) {
         match job {
             Job::Arrival(arriving) => self.arrive(*arriving, now),
+            Job::Admitted { route, payload } => self.enter(&route, payload, now),
             Job::Payload { pipeline, stage, payload } => {
                 self.advance(smallvec::smallvec![(pipeline, stage, payload)], now);
             }
@@ -178,7 +188,7 @@ impl Worker {
     }
 
     fn arrive(&mut self, arriving: Arriving, now: Instant) {
-        let Arriving { arrival, route, reply } = arriving;
+        let Arriving { arrival, route, reply, waits } = arriving;
         let (wait, permit) = (arrival.wait, arrival.permit.clone());
         let payload = match admission::admit(arrival) {
             Ok(payload) => payload,
@@ -194,9 +204,8 @@ impl Worker {
             let _ = reply.send(Ok(()));
             return;
         }
-        let mut payload = payload;
         let (items, stats) = (payload.items, Arc::clone(&route.stats));
-        payload.receipts.push(Receipt::new(
+        let sender = Receipt::new(
             wait,
             Box::new(move |outcome| {
                 let answer = match outcome {
@@ -208,7 +217,22 @@ impl Worker {
                 // A sender that hung up meanwhile needs no answer.
                 let _ = reply.send(answer.map_err(rejection));
             }),
-        ));
+        );
+        let mut payload = payload;
+        let entered = match &route.journal {
+            Some(journal) => journal.enter(payload, sender, waits),
+            None => {
+                payload.receipts.push(sender);
+                Some(payload)
+            }
+        };
+        if let Some(payload) = entered {
+            self.enter(&route, payload, now);
+        }
+    }
+
+    /// Shows a payload to every pipeline of its route.
+    fn enter(&mut self, route: &Route, payload: Payload, now: Instant) {
         let mut work = Work::new();
         let last = route.pipelines.len().saturating_sub(1);
         let mut payload = Some(payload);
