@@ -89,6 +89,8 @@ impl ExportQueue {
             // What is on disk can wait until its backend comes back.
             retry.max_elapsed_time = retry.max_elapsed_time.or(Some(Duration::ZERO));
         }
+        // With a disk at hand it need not fill memory up to where senders are refused.
+        let share = if spool.is_some() { share / 2 } else { share };
         let queue = Arc::new(ExportQueue {
             settings: delivery.queue.clone(),
             spool,

@@ -219,12 +219,11 @@ impl Worker {
             }),
         );
         let mut payload = payload;
-        let entered = match &route.journal {
-            Some(journal) => journal.enter(payload, sender, waits),
-            None => {
-                payload.receipts.push(sender);
-                Some(payload)
-            }
+        let entered = if let Some(journal) = &route.journal {
+            journal.enter(payload, sender, waits)
+        } else {
+            payload.receipts.push(sender);
+            Some(payload)
         };
         if let Some(payload) = entered {
             self.enter(&route, payload, now);

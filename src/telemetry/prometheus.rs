@@ -8,6 +8,7 @@
 mod datagrams;
 mod events;
 mod segments;
+mod storage;
 mod tail_sampling;
 
 use std::{
@@ -102,6 +103,7 @@ pub fn render(telemetry: &Telemetry, detail: Detail) -> String {
     processors(&mut page, &telemetry.processors());
     exporters(&mut page, &telemetry.exporters());
     segments::families(&mut page, telemetry);
+    storage::families(&mut page, telemetry);
     tail_sampling::families(&mut page, telemetry, detail);
     distributions(&mut page, telemetry, detail);
     edges(&mut page, telemetry);
