@@ -7,7 +7,8 @@
 //! hold up the rest.
 //!
 //! Invariants: `used` is the sum of all live permits. It exceeds `limit` only by debts
-//! (`Ledger::charge`): what an edit in place adds to a body that was already paid for.
+//! (`Ledger::charge`): what an edit in place adds to a body that was already paid for, and what
+//! connections cost, whose number is limited.
 
 use std::{
     collections::VecDeque,
@@ -80,6 +81,12 @@ impl Budget {
         let is_first = self.waiting.load(Ordering::SeqCst) == 0;
         let ceiling = ceiling.min(self.limit);
         (is_first && self.charge_below(ceiling, bytes)).then(|| self.permit(bytes))
+    }
+
+    /// Takes `bytes` whether they are free or not; the next one who comes waits for the debt.
+    pub fn owe(self: &Arc<Self>, bytes: usize) -> Permit {
+        self.charge(bytes as u64);
+        self.permit(bytes as u64)
     }
 
     fn charge_below(&self, ceiling: u64, bytes: u64) -> bool {

@@ -124,7 +124,7 @@ impl EngineDoor {
 
 /// What a body is charged: an eighth more than its bytes. The allocator rounds up and keeps some of
 /// what is freed: a process with 51 MiB of bodies had 96 MiB.
-const fn cost(bytes: usize) -> usize {
+pub(super) const fn cost(bytes: usize) -> usize {
     bytes.saturating_add(bytes / 8)
 }
 
@@ -148,6 +148,10 @@ impl Door for EngineDoor {
             None if cost as u64 > ceiling => Err(too_large(ceiling)),
             None => Err(Rejection::Unavailable(Reason::Limited, Some(PAUSE))),
         }
+    }
+
+    fn charge(&self, bytes: usize) -> Option<Permit> {
+        Some(self.budget.owe(bytes))
     }
 
     fn permit(&self, bytes: usize) -> BoxFuture<Result<Permit, Rejection>> {
