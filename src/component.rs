@@ -432,6 +432,10 @@ pub trait Door: Send + Sync {
     /// Bytes for a body whose length is known, if they are free now. None: waiting may help.
     /// Acquire once per request before any byte is held; grow only with `Permit::try_more`.
     fn try_permit(&self, signal: Signal, bytes: usize) -> Result<Option<Permit>, Rejection>;
+    /// Charges bytes in any case, for what is no body and has a limit of its own: a connection.
+    fn charge(&self, _bytes: usize) -> Option<Permit> {
+        None
+    }
     /// Waits for the bytes, at most a few seconds (`Unavailable` afterwards).
     fn permit(&self, bytes: usize) -> BoxFuture<Result<Permit, Rejection>>;
     /// Hands a body to the workers; the future ends when somebody answers for the data, or, with

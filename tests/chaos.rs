@@ -4,6 +4,7 @@
 //! outlive skep and count what arrives. What arrives twice was not settled when skep was killed: no more spans than
 //! the next start has found on disk. `SKEP_CHAOS_ROUNDS` says how often each pipeline is killed.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::print_stdout, reason = "the figures of a run are to be seen")]
 
 #[path = "support/sink.rs"]
 #[expect(dead_code, reason = "its backends are up from the beginning")]
@@ -94,10 +95,11 @@ impl Scenario {
         for index in 0..exporters {
             let (sink, sink_port) = Sink::start();
             sinks.push(sink);
-            sections += &format!(
+            let section = format!(
                 "  otlp_http/{index}: {{endpoint: 'http://127.0.0.1:{sink_port}', compression: none, \
                  retry_on_failure: {{initial_interval: 50ms, max_interval: 200ms}}, sending_queue: {{{queue}}}}}\n"
             );
+            sections += &section;
             names.push(format!("otlp_http/{index}"));
         }
         let used: Vec<&str> =

@@ -140,8 +140,8 @@ impl EngineDoor {
     }
 
     /// Pays for bytes that are here already.
-    pub(super) fn owe(&self, bytes: u64) -> Permit {
-        self.budget.owe(bytes)
+    pub(super) fn owe(&self, bytes: usize) -> Permit {
+        self.budget.owe(cost(bytes))
     }
 
     /// A payload of the journal goes on.
@@ -167,7 +167,7 @@ impl EngineDoor {
 
 /// What a body is charged: an eighth more than its bytes. The allocator rounds up and keeps some of
 /// what is freed: a process with 51 MiB of bodies had 96 MiB.
-const fn cost(bytes: usize) -> usize {
+pub(super) const fn cost(bytes: usize) -> usize {
     bytes.saturating_add(bytes / 8)
 }
 
@@ -195,6 +195,10 @@ impl Door for EngineDoor {
             None if cost as u64 > ceiling => Err(too_large(ceiling)),
             None => Err(Rejection::Unavailable(Reason::Limited, Some(PAUSE))),
         }
+    }
+
+    fn charge(&self, bytes: usize) -> Option<Permit> {
+        Some(self.budget.owe(bytes))
     }
 
     fn permit(&self, bytes: usize) -> BoxFuture<Result<Permit, Rejection>> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::{budget::Budget, stored::Store};
+use super::{budget::Budget, door::cost, stored::Store};
 use crate::{
     otlp::{
         Payload,
@@ -121,7 +121,7 @@ impl Spool {
 
     /// A payload of what was read. Its bytes are here already, so they are charged in any case.
     pub(super) fn payload(&self, stored: Stored) -> Payload {
-        let permit = self.budget.owe(stored.ticket.bytes);
+        let permit = self.budget.owe(cost(stored.body.len()));
         self.store.payload(stored, Some(permit), Wait::Delivery)
     }
 }
