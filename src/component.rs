@@ -10,6 +10,7 @@ mod auth;
 mod exporter;
 mod extension;
 mod progress;
+pub mod reload;
 
 use std::{
     any::Any,
@@ -351,8 +352,8 @@ pub struct Listening {
 
 /// Brings data in. Bound first, so that a port in use ends start-up; run later.
 pub trait Receiver: Send {
-    /// Opens the sockets (in a tokio context). Nothing is accepted yet.
-    fn bind(&mut self) -> Result<Vec<Listening>, StartError>;
+    /// Opens the sockets (in a tokio context), out of `sockets`. Nothing is accepted yet.
+    fn bind(&mut self, sockets: &mut Sockets) -> Result<Vec<Listening>, StartError>;
 
     /// Serves until `stop` is raised, then stops accepting, finishes requests in flight and ends.
     fn run(self: Box<Self>, ingress: Ingress, stop: Stop) -> BoxFuture<()>;
@@ -367,7 +368,7 @@ pub enum Encoding {
     Json,
 }
 
-pub use crate::net::codec::Compression;
+pub use crate::net::{codec::Compression, server::Sockets};
 
 /// A request body as a receiver read it from its socket: maybe compressed, not yet checked.
 #[derive(Debug)]

@@ -24,6 +24,7 @@ use super::{
     budget::Budget,
     pool::Pool,
     queue::ExportQueue,
+    routes::Routes,
     worker::{Arriving, Job},
 };
 
@@ -38,8 +39,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub struct EngineDoor {
     budget: Arc<Budget>,
     pool: Arc<Pool>,
-    /// By signal: none where no pipeline of that signal lists the receiver.
-    routes: [Option<SignalRoutes>; 3],
+    routes: Arc<Routes>,
     inside: Arc<Inside>,
 }
 
@@ -109,16 +109,18 @@ impl EngineDoor {
     pub fn new(
         budget: Arc<Budget>,
         pool: Arc<Pool>,
-        routes: [Option<SignalRoutes>; 3],
+        routes: Arc<Routes>,
         inside: Arc<Inside>,
     ) -> Self {
         EngineDoor { budget, pool, routes, inside }
     }
 
-    fn route(&self, arrival: &Arrival) -> Option<Arc<Route>> {
-        let routes = self.routes[arrival.signal.index()].as_ref()?;
-        let same = routes.by_transport.iter().find(|(label, _)| *label == arrival.transport);
-        same.or(routes.by_transport.first()).map(|(_, route)| Arc::clone(route))
+    fn no_route(&self, signal: Signal) -> Rejection {
+        if self.routes.were_exchanged() {
+            // There was one when the request began.
+            return Rejection::Unavailable(Reason::ShuttingDown, Some(PAUSE));
+        }
+        Rejection::Malformed(format!("no pipeline takes {signal} from this receiver"))
     }
 }
 
@@ -135,7 +137,8 @@ fn too_large(limit: u64) -> Rejection {
 
 impl Door for EngineDoor {
     fn try_permit(&self, signal: Signal, bytes: usize) -> Result<Option<Permit>, Rejection> {
-        let routes = self.routes[signal.index()].as_ref();
+        let all = self.routes.now();
+        let routes = all[signal.index()].as_ref();
         if routes.is_some_and(SignalRoutes::is_congested) {
             return Err(Rejection::Unavailable(Reason::QueueFull, Some(PAUSE)));
         }
@@ -161,16 +164,13 @@ impl Door for EngineDoor {
     }
 
     fn submit(&self, arrival: Arrival) -> BoxFuture<Reply> {
-        let Some(route) = self.route(&arrival) else {
-            let reply = Err(Rejection::Malformed(format!(
-                "no pipeline takes {} from this receiver",
-                arrival.signal
-            )));
-            return Box::pin(std::future::ready(reply));
-        };
+        if self.routes.now()[arrival.signal.index()].is_none() {
+            return Box::pin(std::future::ready(Err(self.no_route(arrival.signal))));
+        }
         let (reply, answer) = oneshot::channel();
         let guest = self.inside.enter();
-        self.pool.submit(Job::Arrival(Box::new(Arriving { arrival, route, reply })));
+        let routes = Arc::clone(&self.routes);
+        self.pool.submit(Job::Arrival(Box::new(Arriving { arrival, routes, reply })));
         Box::pin(async move {
             let reply = answer.await;
             drop(guest);
@@ -179,11 +179,12 @@ impl Door for EngineDoor {
     }
 
     fn wants_context(&self, signal: Signal) -> bool {
-        self.routes[signal.index()].as_ref().is_some_and(|routes| routes.wants_context)
+        let all = self.routes.now();
+        all[signal.index()].as_ref().is_some_and(|routes| routes.wants_context)
     }
 
     fn accepts(&self, signal: Signal) -> bool {
-        self.routes[signal.index()].is_some()
+        self.routes.now()[signal.index()].is_some()
     }
 }
 
@@ -210,7 +211,8 @@ mod tests {
             refuses_above,
             queues: Vec::new(),
         };
-        EngineDoor::new(budget, pool, [Some(routes), None, None], Arc::default())
+        let routes = Routes::new([Some(routes), None, None]);
+        EngineDoor::new(budget, pool, routes, Arc::default())
     }
 
     #[tokio::test(start_paused = true)]

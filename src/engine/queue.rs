@@ -49,7 +49,7 @@ const SYNCHRONOUS_CONSUMERS: usize = 64;
 pub struct ExportQueue {
     settings: Option<Queue>,
     /// Bytes that this queue may hold.
-    share: u64,
+    share: AtomicU64,
     size: AtomicU64,
     bytes: AtomicU64,
     closed: AtomicBool,
@@ -77,7 +77,7 @@ impl ExportQueue {
         stats.queue_capacity.set(delivery.queue.as_ref().map_or(0, |queue| queue.size));
         let queue = Arc::new(ExportQueue {
             settings: delivery.queue.clone(),
-            share,
+            share: AtomicU64::new(share),
             size: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             closed: AtomicBool::new(false),
@@ -130,13 +130,18 @@ impl ExportQueue {
             return false;
         };
         let most = |limit: u64| (limit - (limit / 8).max(1).min(limit)).max(1);
-        self.bytes.load(Ordering::Relaxed) >= most(self.share)
+        self.bytes.load(Ordering::Relaxed) >= most(self.share.load(Ordering::Relaxed))
             || self.size.load(Ordering::Relaxed) >= most(queue.size)
     }
 
     /// Whether the last attempt failed.
     pub fn is_failing(&self) -> bool {
         self.stats.last_error().is_some()
+    }
+
+    /// Sets how many bytes it may hold: a reload divides the budget anew.
+    pub fn set_share(&self, share: u64) {
+        self.share.store(share, Ordering::Relaxed);
     }
 
     /// Refuses everything from now on; the dispatcher ends when the queue is empty.
@@ -167,7 +172,8 @@ impl ExportQueue {
         self.stats.queue_bytes.add(bytes);
         let limit = self.settings.as_ref().map_or(u64::MAX, |queue| queue.size);
         // The first payload is always taken: a limit below one payload must not refuse for ever.
-        let fits_share = bytes_before == 0 || bytes_before + bytes <= self.share;
+        let share = self.share.load(Ordering::Relaxed);
+        let fits_share = bytes_before == 0 || bytes_before + bytes <= share;
         size_before + size <= limit && fits_share
     }
 

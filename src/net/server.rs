@@ -1,8 +1,13 @@
 //! Serves HTTP/1.1 and HTTP/2 on one port, told apart by the first bytes of a connection, with TLS
 //! or without, and the response body that both OTLP transports need.
+//!
+//! A listener that stops lets what has begun end. Where somebody else listens on the same socket by
+//! then ([`Sockets`]), it also waits for clients to ask once more: connections of which nothing was
+//! read yet are served, and HTTP/1.1 clients are told to close with their next answer.
 
 mod hints;
 mod listener;
+mod sockets;
 mod unread;
 
 use std::{
@@ -26,7 +31,7 @@ use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
-    sync::watch,
+    sync::{Notify, watch},
     task::JoinSet,
     time::Instant,
 };
@@ -35,12 +40,17 @@ use super::tls::Acceptor;
 use hints::{Hint, Hints};
 use listener::Accepted;
 pub use listener::{Family, Listener, check, explain_bind, listen, resolve};
+use sockets::Heir;
+pub use sockets::{Held, Sockets};
 pub use unread::{discard, is_sent_anyway};
 
 /// Read buffer of an HTTP/1.1 connection. The library's 400 KiB would be 40 MiB for a hundred busy
 /// connections, outside the byte budget. With 64 KiB 128 connections took up to 30 MiB more at
 /// overload; requests of 74 KB cost the same CPU, refused ones of 740 KB twice as much.
 const READ_BUFFER: usize = 16 * 1024;
+
+/// How long an HTTP/1.1 connection may stay without a request after its listener has a successor.
+const LINGER: Duration = Duration::from_secs(10);
 
 /// First byte of a TLS record that opens a handshake.
 const TLS_HANDSHAKE: u8 = 22;
@@ -107,11 +117,26 @@ pub struct Connection {
     /// Address of the sender; none on a unix socket.
     pub peer: Option<SocketAddr>,
     has_waiting: AtomicBool,
+    /// Requests being answered.
+    open: AtomicUsize,
+    /// Told of each that begins.
+    begun: Notify,
 }
 
 impl Connection {
     pub(crate) fn new(peer: Option<SocketAddr>) -> Self {
-        Connection { peer, has_waiting: AtomicBool::new(false) }
+        let (open, begun) = (AtomicUsize::new(0), Notify::new());
+        Connection { peer, has_waiting: AtomicBool::new(false), open, begun }
+    }
+
+    /// Ends when a request is being answered, at once where one is.
+    async fn asked(&self) {
+        let begun = self.begun.notified();
+        let mut begun = pin!(begun);
+        begun.as_mut().enable();
+        if self.open.load(Ordering::SeqCst) == 0 {
+            begun.await;
+        }
     }
 
     /// Leave for a request to wait while nobody reads its body; one at a time has it. HTTP/2 streams
@@ -139,7 +164,16 @@ struct Shared<S> {
     tuning: Tuning,
     tls: Option<Arc<Acceptor>>,
     stop: watch::Receiver<bool>,
+    heir: Heir,
     hints: Hints,
+}
+
+impl<S> Shared<S> {
+    /// Ends when a connection on which nothing has been asked has to go.
+    async fn cut_off(&self) {
+        let _ = self.stop.clone().wait_for(|raised| *raised).await;
+        self.heir.clone().gone().await;
+    }
 }
 
 /// Accepts until `stop` is raised, then lets open connections finish what they have begun.
@@ -150,7 +184,9 @@ pub async fn run<S: Service>(
     tuning: Tuning,
     mut stop: watch::Receiver<bool>,
 ) {
-    let shared = Shared { service, tuning, tls, stop: stop.clone(), hints: Hints::default() };
+    let heir = listener.heir();
+    let hints = Hints::default();
+    let shared = Shared { service, tuning, tls, stop: stop.clone(), heir, hints };
     let shared = Arc::new(shared);
     let mut connections = JoinSet::new();
     loop {
@@ -193,7 +229,7 @@ where
     S: Service,
 {
     let timeout = shared.tuning.header_timeout;
-    let Some(first) = first_bytes(&mut stream, timeout, shared.stop.clone()).await else { return };
+    let Some(first) = first_bytes(&mut stream, timeout, shared.cut_off()).await else { return };
     let says_tls = first.starts_with(&[TLS_HANDSHAKE]);
     let stream = Sniffed { first, inner: stream };
     match (&shared.tls, says_tls) {
@@ -207,8 +243,8 @@ where
                 Ok(Err(error)) => return shared.hints.give(Hint::Handshake(peer, &error)),
                 Err(_) => return,
             };
-            let stop = shared.stop.clone();
-            let Some(first) = first_bytes(&mut stream, timeout, stop).await else { return };
+            let end = shared.cut_off();
+            let Some(first) = first_bytes(&mut stream, timeout, end).await else { return };
             serve(Sniffed { first, inner: stream }, peer, &shared).await;
         }
     }
@@ -229,8 +265,11 @@ where
         let service = Arc::clone(&shared.service);
         let connection = Arc::clone(&connection);
         let busy = activity.as_ref().map(Activity::begin);
+        connection.open.fetch_add(1, Ordering::SeqCst);
+        connection.begun.notify_waiters();
         async move {
-            let response = service.serve(request, connection).await;
+            let response = service.serve(request, Arc::clone(&connection)).await;
+            connection.open.fetch_sub(1, Ordering::SeqCst);
             drop(busy);
             Ok::<_, Infallible>(response)
         }
@@ -269,6 +308,17 @@ where
             _ = serving.as_mut() => return,
             grace = ends => grace,
         };
+        // A client may be sending its next request just now. Where there is a successor, it is answered
+        // and told to close.
+        let mut heir = shared.heir.clone();
+        if heir.is_there() && *shared.stop.borrow() {
+            tokio::select! {
+                _ = serving.as_mut() => return,
+                () = connection.asked() => {}
+                () = heir.gone() => {}
+                () = tokio::time::sleep(LINGER) => {}
+            }
+        }
         serving.as_mut().graceful_shutdown();
         within(grace, serving).await;
     }
@@ -354,7 +404,7 @@ async fn ended(
 async fn first_bytes<T: AsyncRead + Unpin>(
     stream: &mut T,
     timeout: Duration,
-    mut stop: watch::Receiver<bool>,
+    end: impl Future<Output = ()>,
 ) -> Option<Bytes> {
     let mut first = [0; 3];
     tokio::select! {
@@ -362,7 +412,7 @@ async fn first_bytes<T: AsyncRead + Unpin>(
             read.ok()?.ok()?;
             Some(Bytes::copy_from_slice(&first))
         }
-        _ = stop.wait_for(|raised| *raised) => None,
+        () = end => None,
     }
 }
 

@@ -25,7 +25,10 @@ use super::{
     process::{self, VERSION},
 };
 use crate::{
-    net::pages::{Ask, Page, Pages, Site},
+    net::{
+        pages::{Ask, Page, Pages, Site},
+        server::Sockets,
+    },
     otlp::{Signal, payload::Reason},
 };
 
@@ -65,8 +68,13 @@ pub struct MetricsPage {
 
 impl MetricsPage {
     /// Opens the listener, by default of the Collector `localhost:8888`.
-    pub fn bind(endpoint: &str, telemetry: Arc<Telemetry>, detail: Detail) -> Result<Self, String> {
-        Ok(MetricsPage { pages: Pages::bind(endpoint)?, telemetry, detail })
+    pub fn bind(
+        endpoint: &str,
+        telemetry: Arc<Telemetry>,
+        detail: Detail,
+        sockets: &mut Sockets,
+    ) -> Result<Self, String> {
+        Ok(MetricsPage { pages: Pages::bind(endpoint, sockets)?, telemetry, detail })
     }
 
     /// The address that was opened.
