@@ -372,6 +372,7 @@ fn receiver((grpc, http): (u16, u16), settings: &str, backend: u16, more: &str) 
       grpc: {{endpoint: '127.0.0.1:{grpc}', {settings}}}
       http: {{endpoint: '127.0.0.1:{http}', {settings}}}
 {more}
+processors: {{batch: {{timeout: 20ms}}}}
 exporters: {{otlp_grpc: {{endpoint: '127.0.0.1:{backend}', tls: {{insecure: true}}}}}}
 "
     )
@@ -388,7 +389,7 @@ async fn a_changed_receiver_takes_over_its_ports_and_refuses_nobody() {
 service:
   telemetry: {{metrics: {{level: none}}}}
   extensions: [health_check]
-  pipelines: {{traces: {{receivers: [otlp], exporters: [otlp_grpc]}}}}"
+  pipelines: {{traces: {{receivers: [otlp], processors: [batch], exporters: [otlp_grpc]}}}}"
         )
     };
     let config = |settings: &str, path: &str| receiver(ports, settings, port, "") + &rest(path);

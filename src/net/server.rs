@@ -25,7 +25,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response, header::CONNECTION};
 use http_body::{Body, Frame, SizeHint};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -261,14 +261,20 @@ where
     let activity = tuning.max_idle.map(|_| Arc::new(Activity::default()));
     let io = TokioIo::new(stream);
     let connection = Arc::new(Connection::new(peer));
+    // HTTP/2 says by itself that it closes.
+    let stop_of_h1 = (!is_h2).then(|| shared.stop.clone());
     let service = service_fn(|request| {
         let service = Arc::clone(&shared.service);
         let connection = Arc::clone(&connection);
         let busy = activity.as_ref().map(Activity::begin);
+        let stop = stop_of_h1.clone();
         connection.open.fetch_add(1, Ordering::SeqCst);
         connection.begun.notify_waiters();
         async move {
-            let response = service.serve(request, Arc::clone(&connection)).await;
+            let mut response = service.serve(request, Arc::clone(&connection)).await;
+            if stop.is_some_and(|stop| *stop.borrow()) {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             connection.open.fetch_sub(1, Ordering::SeqCst);
             drop(busy);
             Ok::<_, Infallible>(response)
@@ -507,3 +513,6 @@ impl Body for Reply {
         SizeHint::with_exact(self.data.as_ref().map_or(0, Bytes::len) as u64)
     }
 }
+
+#[cfg(test)]
+mod handover_tests;

@@ -65,14 +65,14 @@ impl Grpc {
         stream.send_data(framed.freeze(), true).unwrap();
         let response = response.await.expect("an answer");
         let status = response.headers().get("grpc-status").cloned();
-        let mut body = response.into_body();
+        let (parts, mut body) = response.into_parts();
         while let Some(data) = body.data().await {
             let len = data.unwrap().len();
             body.flow_control().release_capacity(len).unwrap();
         }
         let trailers = body.trailers().await.unwrap().unwrap_or_default();
         let status = status.or(trailers.get("grpc-status").cloned()).expect("a status");
-        assert_eq!(status, "0", "{trailers:?}");
+        assert_eq!(status, "0", "{parts:?} {trailers:?}");
         Some(names)
     }
 }
@@ -104,10 +104,11 @@ impl Http {
             assert!(self.reader.read_line(&mut head).unwrap() > 0, "a connection ended in silence");
         }
         let head = head.to_lowercase();
-        assert!(head.starts_with("http/1.1 200"), "{head}");
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
         let mut body = vec![0; length.unwrap_or("0").parse().unwrap()];
         self.reader.read_exact(&mut body).unwrap();
+        let words = String::from_utf8_lossy(&body);
+        assert!(head.starts_with("http/1.1 200"), "{head}{words}");
         self.is_closed = head.contains("connection: close");
         names
     }
