@@ -329,6 +329,11 @@ pub trait ReceiverConfig: fmt::Debug + Send + Sync {
         false
     }
 
+    /// Files that it reads when it is built: a reload builds it again where one has changed.
+    fn files(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Labels under which its data is counted; one that speaks only one uses only one.
     fn transports(&self) -> &'static [&'static str] {
         &["grpc", "http"]

@@ -16,6 +16,7 @@ use crate::{
         plan::Blueprint,
         reload::{Candidate, Source},
     },
+    net::tls,
     telemetry::logs,
 };
 
@@ -72,6 +73,7 @@ impl Source for Files {
         let on_applied = move || {
             telemetry.set_inventory(inventory);
             logs::change(&logs);
+            tls::look_again();
         };
         Ok(Candidate {
             blueprint: Blueprint { texts, ..Blueprint::from(document) },

@@ -4,7 +4,7 @@
 //! A reload plans with what runs ([`Kept`]): an exporter or receiver that is the same is not built
 //! again, its place in the graph is taken by the one that runs.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
 use crate::{
     component::{
@@ -435,7 +435,8 @@ impl Planner<'_> {
         let signals: Vec<Signal> =
             Signal::ALL.into_iter().filter(|signal| routes[signal.index()].is_some()).collect();
         let text = self.blueprint.texts.get(&(Kind::Receiver, id.clone()));
-        let identity = text.map(|text| format!("{signals:?}\n{text}"));
+        let files: Vec<_> = config.files().iter().map(|file| version(file)).collect();
+        let identity = text.map(|text| format!("{signals:?}\n{files:?}\n{text}"));
         let runs = self.kept.receivers.get(&name);
         let is_kept = identity.is_some() && runs.is_some_and(|runs| runs.identity == identity);
         let receiver = if is_kept {
@@ -603,6 +604,12 @@ fn downstream_order(pipelines: &[Pipeline], connectors: &[Connector]) -> Vec<usi
     }
     order.reverse();
     order
+}
+
+/// When a file was written last, and how long it is.
+fn version(file: &str) -> Option<(SystemTime, u64)> {
+    let about = std::fs::metadata(file).ok()?;
+    Some((about.modified().ok()?, about.len()))
 }
 
 fn node_name(kind: Kind, id: &ComponentId) -> String {

@@ -117,6 +117,10 @@ impl ReceiverConfig for Config {
         settings::validate(self, at, problems);
     }
 
+    fn files(&self) -> Vec<String> {
+        self.proxy_server.rules_file.iter().cloned().collect()
+    }
+
     fn transports(&self) -> &'static [&'static str] {
         &["udp"]
     }

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read, Write},
     net::TcpStream,
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -77,28 +77,44 @@ impl Grpc {
     }
 }
 
+/// What HTTP is spoken on.
+pub(crate) trait Wire: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Wire for T {}
+
 /// OTLP/HTTP on one HTTP/1.1 connection.
 pub(crate) struct Http {
-    reader: BufReader<TcpStream>,
+    reader: BufReader<Box<dyn Wire>>,
     /// Whether the server said that it closes the connection.
     pub(crate) is_closed: bool,
 }
 
 impl Http {
     pub(crate) fn connect(port: u16) -> Self {
-        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        Http { reader: BufReader::new(stream), is_closed: false }
+        Self::on(TcpStream::connect(("127.0.0.1", port)).unwrap())
+    }
+
+    pub(crate) fn on(stream: impl Wire + 'static) -> Self {
+        Http { reader: BufReader::new(Box::new(stream)), is_closed: false }
     }
 
     /// Sends spans; their names once they are accepted.
     pub(crate) fn export(&mut self, spans: usize) -> Vec<String> {
+        self.export_slowly(spans, || {})
+    }
+
+    /// The same, with something to do when half of it is sent.
+    pub(crate) fn export_slowly(&mut self, spans: usize, meanwhile: impl FnOnce()) -> Vec<String> {
         assert!(!self.is_closed, "who is told to close does not send");
         let (body, names) = request(spans);
         let head = "POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-protobuf";
         let stream = self.reader.get_mut();
         let mut message = format!("{head}\r\ncontent-length: {}\r\n\r\n", body.len()).into_bytes();
         message.extend(body);
-        stream.write_all(&message).unwrap();
+        let half = message.len() - 20;
+        stream.write_all(&message[..half]).unwrap();
+        meanwhile();
+        stream.write_all(&message[half..]).unwrap();
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
             assert!(self.reader.read_line(&mut head).unwrap() > 0, "a connection ended in silence");
