@@ -233,6 +233,8 @@ pub struct Telemetry {
     pub process: process::Identity,
     /// What runs, for pages; the engine writes it at start and at reload.
     inventory: Mutex<Arc<Inventory>>,
+    /// Reloads of the configuration that were applied, and those that were refused.
+    pub reloads: [Number; 2],
     /// 1 once the pipelines run, 0 before and from the start of the drain.
     pub ready: Number,
     /// Told of every change of `ready`.

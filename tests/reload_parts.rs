@@ -8,6 +8,7 @@ mod authority;
 #[path = "support/backend.rs"]
 mod backend;
 #[path = "support/reloading.rs"]
+#[expect(dead_code, reason = "nothing is refused here")]
 mod reloading;
 #[path = "support/steady.rs"]
 #[expect(dead_code, reason = "one connection after the other, over HTTP")]

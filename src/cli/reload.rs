@@ -124,8 +124,7 @@ fn story(answer: &ReloadResponse) -> String {
         text.push_str("not applied: nothing has changed\n");
         return text;
     }
-    let millis = std::time::Duration::from_micros(answer.pause_us);
-    let _ = writeln!(text, "applied; the pipelines stood still for {millis:?}");
+    let _ = writeln!(text, "applied; the pipelines stood still for {} us", answer.pause_us);
     for (title, parts) in [
         ("changed", &answer.changed),
         ("added", &answer.added),
@@ -186,7 +185,7 @@ mod tests {
             ..ReloadResponse::default()
         };
         insta::assert_snapshot!(story(&applied), @r"
-        applied; the pipelines stood still for 1.5ms
+        applied; the pipelines stood still for 1500 us
           removed  processor batch in traces
           kept     receiver otlp
                    exporter otlp of traces

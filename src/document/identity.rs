@@ -36,7 +36,9 @@ fn sort(node: &mut Node) {
     match &mut node.value {
         Value::Map(members) => {
             members.sort_by(|a, b| a.key.cmp(&b.key));
-            members.iter_mut().for_each(|member| sort(&mut member.value));
+            for member in members {
+                sort(&mut member.value);
+            }
         }
         Value::List(nodes) => nodes.iter_mut().for_each(sort),
         _ => {}

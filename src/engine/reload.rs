@@ -17,8 +17,10 @@
 //!
 //! Everything that can fail is done first. An error changes nothing, and is told like at the start.
 //!
-//! Measured: the workers stand still for 20 to 60 us with processors that are kept (two threads, under
-//! full load in a release build); processors that go add the time in which they emit what they hold.
+//! Measured (`tests/reload.rs`: 500 reloads in a build without optimisation, senders at full speed on the
+//! same two cores): the workers stand still for 0.2 ms with two threads (99 of 100: 6 ms, until the other
+//! one has ended its job) and for 0.1 ms with one. Processors that go add the time in which they emit what
+//! they hold.
 
 use std::{
     collections::HashMap,
@@ -28,7 +30,7 @@ use std::{
 
 use crate::{
     component::{
-        Sockets, StartError,
+        Listening, Sockets, StartError,
         reload::{Changes, Finding, Outcome},
     },
     config::Severity,
@@ -65,16 +67,32 @@ pub struct Candidate {
     pub on_applied: Box<dyn FnOnce() + Send>,
 }
 
+/// A receiver that is to run.
+struct Bound {
+    planned: PlannedReceiver,
+    routes: Arc<Routes>,
+    /// None where it runs already.
+    sockets: Vec<Arc<Held>>,
+}
+
 /// Built and open, nothing of it running.
 struct Prepared {
     next: Next,
-    /// Those that do not run yet have their sockets.
-    receivers: Vec<(PlannedReceiver, Arc<Routes>, Vec<Arc<Held>>)>,
+    receivers: Vec<Bound>,
     services: Vec<(Service, Vec<Arc<Held>>)>,
     exporters: Vec<plan::PlannedExporter>,
     /// Bytes that each queue may hold.
     share: u64,
     changes: Changes,
+    listening: Vec<(String, Listening)>,
+}
+
+/// What was opened, each with its sockets.
+#[derive(Default)]
+struct Opened {
+    services: Vec<(Service, Vec<Arc<Held>>)>,
+    receivers: Vec<(PlannedReceiver, Vec<Arc<Held>>)>,
+    listening: Vec<(String, Listening)>,
 }
 
 impl Running {
@@ -112,6 +130,7 @@ impl Running {
             return (self.refuse(findings), has_ended);
         };
         on_applied();
+        self.site.telemetry.reloads[0].add(1);
         self.site.telemetry.forget_unused();
         tell(&findings);
         tracing::info!(
@@ -144,6 +163,7 @@ impl Running {
         // Counters of what was built and is gone.
         self.site.telemetry.forget_unused();
         tell(&findings);
+        self.site.telemetry.reloads[1].add(1);
         tracing::error!("The configuration was not reloaded; the one that runs goes on.");
         Outcome { findings, ..Outcome::default() }
     }
@@ -194,9 +214,10 @@ impl Running {
         self.compare_listeners(&receivers, &services, &mut changes);
         self.compare_exporters(&exporters, &mut changes);
         compare_graphs(&old, &next, &mut changes);
-        let (services, receivers) = self.open(services, receivers)?;
+        let Opened { services, receivers, listening } = self.open(services, receivers)?;
         let receivers = receivers.into_iter().zip(routes);
-        let receivers = receivers.map(|((planned, held), routes)| (planned, routes, held));
+        let receivers =
+            receivers.map(|((planned, sockets), routes)| Bound { planned, routes, sockets });
         Ok(Prepared {
             next,
             receivers: receivers.collect(),
@@ -204,17 +225,16 @@ impl Running {
             exporters,
             share: plan::queue_share(blueprint, &self.site),
             changes,
+            listening,
         })
     }
 
     /// Opens the sockets of what does not run yet, on copies of what will go.
-    #[expect(clippy::type_complexity, reason = "two lists, each with its sockets")]
     fn open(
         &self,
         services: Vec<Service>,
         receivers: Vec<PlannedReceiver>,
-    ) -> Result<(Vec<(Service, Vec<Arc<Held>>)>, Vec<(PlannedReceiver, Vec<Arc<Held>>)>), StartError>
-    {
+    ) -> Result<Opened, StartError> {
         let stays = |one: &&RunningService| services.iter().any(|new| is_same(one, new));
         let leaving = self.services.iter().filter(|one| !stays(one));
         let mut heritage: Vec<Arc<Held>> =
@@ -225,27 +245,28 @@ impl Running {
                 heritage.extend(running.serving.sockets.iter().cloned());
             }
         }
-        let mut opened = Vec::new();
+        let mut opened = Opened::default();
         for mut service in services {
             let mut held = Vec::new();
             if !self.services.iter().any(|one| is_same(one, &service)) {
                 let mut sockets = Sockets::with(heritage);
-                service.extension.bind(&mut sockets)?;
+                let open = service.extension.bind(&mut sockets)?;
+                opened.listening.extend(open.into_iter().map(|open| (service.id.clone(), open)));
                 (held, heritage) = sockets.finish();
             }
-            opened.push((service, held));
+            opened.services.push((service, held));
         }
-        let mut bound = Vec::new();
         for mut planned in receivers {
             let mut held = Vec::new();
             if let Some(receiver) = &mut planned.receiver {
                 let mut sockets = Sockets::with(heritage);
-                receiver.bind(&mut sockets)?;
+                let open = receiver.bind(&mut sockets)?;
+                opened.listening.extend(open.into_iter().map(|open| (planned.id.clone(), open)));
                 (held, heritage) = sockets.finish();
             }
-            bound.push((planned, held));
+            opened.receivers.push((planned, held));
         }
-        Ok((opened, bound))
+        Ok(opened)
     }
 
     /// Puts it in the place of what runs. How long the workers stood still; none if one of them has
@@ -255,10 +276,10 @@ impl Running {
         prepared: Prepared,
         signals: &mut Signals,
     ) -> (Changes, bool, Option<Duration>) {
-        let Prepared { next, receivers, services, exporters, share, changes } = prepared;
+        let Prepared { next, receivers, services, exporters, share, changes, listening } = prepared;
         let new_sockets: Vec<Arc<Held>> = receivers
             .iter()
-            .flat_map(|(_, _, held)| held)
+            .flat_map(|bound| &bound.sockets)
             .chain(services.iter().flat_map(|(_, held)| held))
             .cloned()
             .collect();
@@ -266,6 +287,10 @@ impl Running {
         let Some(pause) = self.pool.exchange(next).await else { return (changes, has_ended, None) };
         for held in &new_sockets {
             held.take_over();
+        }
+        for (component, open) in listening {
+            let Listening { protocol, address, tls } = open;
+            tracing::info!(component, protocol, address, tls, "Listening");
         }
         self.exchange_exporters(exporters, share);
         self.exchange_receivers(receivers);
@@ -277,14 +302,14 @@ impl Running {
     /// that ends the process came meanwhile.
     async fn stop_removed(
         &mut self,
-        planned: &[(PlannedReceiver, Arc<Routes>, Vec<Arc<Held>>)],
+        planned: &[Bound],
         new_sockets: &[Arc<Held>],
         signals: &mut Signals,
     ) -> bool {
         let mut stay = Vec::new();
         let mut last = Vec::new();
         for running in self.receivers.drain(..) {
-            let is_planned = planned.iter().any(|(new, ..)| new.id == running.id);
+            let is_planned = planned.iter().any(|new| new.planned.id == running.id);
             let held = &running.serving.sockets;
             let has_heir = held.iter().any(|old| new_sockets.iter().any(|new| new.succeeds(old)));
             if is_planned || has_heir {
@@ -325,10 +350,10 @@ impl Running {
         }
     }
 
-    fn exchange_receivers(&mut self, planned: Vec<(PlannedReceiver, Arc<Routes>, Vec<Arc<Held>>)>) {
+    fn exchange_receivers(&mut self, planned: Vec<Bound>) {
         let around = Surroundings { budget: &self.budget, pool: &self.pool, inside: &self.inside };
         let mut running = Vec::with_capacity(planned.len());
-        for (planned, routes, held) in planned {
+        for Bound { planned, routes, sockets } in planned {
             let is_it = |one: &RunningReceiver| one.id == planned.id;
             let index = self.receivers.iter().position(is_it);
             match index.filter(|_| planned.receiver.is_none()) {
@@ -337,7 +362,7 @@ impl Running {
                     kept.feeds = planned.feeds;
                     running.push(kept);
                 }
-                None => running.extend(RunningReceiver::start(planned, held, routes, &around)),
+                None => running.extend(RunningReceiver::start(planned, sockets, routes, &around)),
             }
         }
         for gone in std::mem::replace(&mut self.receivers, running) {

@@ -403,6 +403,10 @@ fn budget(page: &mut Writer, telemetry: &Telemetry) {
         page.family(name, Type::Gauge, help);
         page.sample(name, &[], number.read());
     }
+    page.family("skep_reloads", Type::Counter, "Reloads of the configuration, by outcome");
+    for (outcome, number) in ["applied", "refused"].into_iter().zip(&telemetry.reloads) {
+        page.sample("skep_reloads", &[("outcome", outcome)], number.read());
+    }
     page.family("skep_dropped_items", Type::Counter, "Items dropped, by reason");
     for reason in Reason::ALL {
         let count = telemetry.dropped[reason as usize].read();
