@@ -20,6 +20,7 @@ use std::{
     io::{Read as _, Write as _},
     net::{TcpStream, UdpSocket},
     os::unix::net::UnixStream,
+    process::Command,
     thread,
     time::Duration,
 };
@@ -84,6 +85,40 @@ service:
     assert!(!path.exists() && TcpStream::connect(("127.0.0.1", grpc)).is_err());
     accepted.extend(Http::connect(other).export(1));
     world.stop();
+    assert_arrived(&backend, &accepted);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signal_during_a_reload_ends_it_and_the_process() {
+    let (backend, port) = Backend::start(None);
+    let (first, second) = (free_port(), free_port());
+    let config = |receiver: u16| {
+        format!(
+            "receivers: {{otlp/{receiver}: {{protocols: {{http: {{endpoint: '127.0.0.1:{receiver}'}}}}}}}}
+exporters: {{otlp_grpc: {{endpoint: '127.0.0.1:{port}', tls: {{insecure: true}}}}}}
+service:
+  telemetry: {{metrics: {{level: none}}}}
+  pipelines: {{traces: {{receivers: [otlp/{receiver}], exporters: [otlp_grpc]}}}}"
+        )
+    };
+    let world = World::start(&config(first), &[first]);
+    let mut sender = Http::connect(first);
+    let mut accepted = sender.export(1);
+    let pid = world.pid().to_string();
+    let kill = |signal: &str| {
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    };
+    accepted.extend(sender.export_slowly(1, || {
+        world.write(&config(second));
+        kill("-HUP");
+        wait_for("the end of the port", || TcpStream::connect(("127.0.0.1", first)).is_err());
+        assert_eq!(world.log().matches(APPLIED).count(), 0, "it waits for the request");
+        kill("-TERM");
+        wait_for("the shutdown", || world.log().contains("Starting shutdown..."));
+    }));
+    assert_eq!(world.log().matches(APPLIED).count(), 1);
+    let World { mut skep, .. } = world;
+    assert_eq!(skep.0.wait().unwrap().code(), Some(0));
     assert_arrived(&backend, &accepted);
 }
 

@@ -45,6 +45,11 @@ pub(super) struct Serving {
 }
 
 impl Serving {
+    /// Whether it has ended by itself: a page whose port was taken, or a panic.
+    pub(super) fn has_ended(&self) -> bool {
+        self.task.is_finished()
+    }
+
     /// Closes its ports, unless somebody else has them, and tells it to finish.
     fn leave(self) -> Leaving {
         let heirs = self.sockets.iter().map(|held| held.heir()).collect();

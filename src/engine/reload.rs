@@ -13,7 +13,9 @@
 //! What is another one is opened beside the old one, on a copy of its socket where the address is the
 //! same ([`Sockets`]), and what the old one has begun it finishes. A receiver that is only removed stops
 //! before the exchange, so that its last requests go where they were meant to go; what it reads later
-//! goes into those of its pipelines that are left.
+//! goes into those of its pipelines that are left, or is refused for now where none is.
+//!
+//! What has ended by itself, such as a page whose port was taken, is opened again.
 //!
 //! Everything that can fail is done first. An error changes nothing, and is told like at the start.
 //!
@@ -104,6 +106,7 @@ impl Running {
         signals: &mut Signals,
     ) -> (Outcome, bool) {
         let began = Instant::now();
+        tracing::info!("Reloading the configuration...");
         self.reap().await;
         let source = Arc::clone(source);
         let read = tokio::task::spawn_blocking(move || source.read()).await;
@@ -174,7 +177,7 @@ impl Running {
             ((one.id.clone(), one.signal), (one.identity.clone(), Arc::clone(&one.queue)))
         });
         let receivers = self.receivers.iter().map(|one| {
-            let identity = one.identity.clone();
+            let identity = one.identity.clone().filter(|_| !one.serving.has_ended());
             let feeds = one.feeds.clone();
             (one.id.clone(), KeptReceiver { identity, feeds, transports: one.transports })
         });
@@ -420,7 +423,8 @@ fn install(all: Vec<(Arc<Routes>, BySignal)>) {
 }
 
 fn is_same(running: &RunningService, new: &Service) -> bool {
-    running.words == new.words && running.identity.is_some() && running.identity == new.identity
+    let has_same_text = running.identity.is_some() && running.identity == new.identity;
+    running.words == new.words && has_same_text && !running.serving.has_ended()
 }
 
 fn compare_graphs(old: &Graph, next: &Next, changes: &mut Changes) {

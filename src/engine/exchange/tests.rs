@@ -270,6 +270,24 @@ service: {{pipelines: {{{pipeline}: {{receivers: [{receiver}], exporters: [otlp_
 }
 
 #[tokio::test]
+async fn another_secret_of_its_authenticator_makes_another_exporter() {
+    let with = |token: &str| {
+        blueprint(&format!(
+            "receivers: {{nop: {{}}}}
+extensions: {{bearertokenauth: {{token: {token}}}}}
+exporters: {{otlp_http: {{endpoint: 'http://127.0.0.1:1', auth: {{authenticator: bearertokenauth}}}}}}
+service: {{extensions: [bearertokenauth], pipelines: {{traces: {{receivers: [nop], exporters: [otlp_http]}}}}}}"
+        ))
+    };
+    let mut world = World::new(1, &with("one"));
+    let queue = Arc::clone(&world.queue);
+    world.reload(&with("one")).await;
+    assert!(Arc::ptr_eq(&queue, &world.queue));
+    world.reload(&with("two")).await;
+    assert!(!Arc::ptr_eq(&queue, &world.queue));
+}
+
+#[tokio::test]
 async fn what_is_the_same_is_not_built_again() {
     let mut world = World::new(1, &pipelines("1", "1h", ""));
     let queue = Arc::clone(&world.queue);
