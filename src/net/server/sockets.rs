@@ -66,7 +66,7 @@ impl Held {
         self.predecessor.as_ref().is_some_and(|heir| Arc::ptr_eq(heir, &other.has_heir))
     }
 
-    /// By which the owner's haste is governed, see [`Heir`].
+    /// By which the haste of its owner is governed: true while somebody else listens, too.
     pub fn heir(&self) -> Arc<watch::Sender<bool>> {
         Arc::clone(&self.has_heir)
     }
