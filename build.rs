@@ -1,19 +1,22 @@
-//! Compiles the control plane's `.proto` files, without `protoc`, into Rust and into the file
-//! descriptor set that reflection serves.
+//! Compiles our `.proto` files, without `protoc`: the control plane's into Rust and into the file
+//! descriptor set that reflection serves, the storage's into Rust.
 
 use std::{env, error::Error, fs, path::PathBuf};
 
-const PROTO: &str = "proto/skep/control/v1/control.proto";
+const CONTROL: &str = "skep/control/v1/control.proto";
+const STORAGE: &str = "skep/storage/v1/note.proto";
 
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("cargo::rerun-if-changed={PROTO}");
-    let descriptors = protox::Compiler::new(["proto"])?
-        .include_source_info(true)
-        .include_imports(true)
-        .open_file("skep/control/v1/control.proto")?
-        .file_descriptor_set();
+    let descriptors = |file: &str| {
+        println!("cargo::rerun-if-changed=proto/{file}");
+        let mut compiler = protox::Compiler::new(["proto"])?;
+        compiler.include_source_info(true).include_imports(true).open_file(file)?;
+        Ok::<_, Box<dyn Error>>(compiler.file_descriptor_set())
+    };
+    let control = descriptors(CONTROL)?;
     let out = PathBuf::from(env::var("OUT_DIR")?).join("control.bin");
-    fs::write(out, prost::Message::encode_to_vec(&descriptors))?;
-    tonic_prost_build::configure().build_client(true).compile_fds(descriptors)?;
+    fs::write(out, prost::Message::encode_to_vec(&control))?;
+    tonic_prost_build::configure().build_client(true).compile_fds(control)?;
+    tonic_prost_build::configure().build_client(false).compile_fds(descriptors(STORAGE)?)?;
     Ok(())
 }

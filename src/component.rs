@@ -11,6 +11,7 @@ mod exporter;
 mod extension;
 mod progress;
 pub mod reload;
+mod storage;
 
 use std::{
     any::Any,
@@ -44,6 +45,7 @@ pub use exporter::{
 };
 pub use extension::{Extension, ExtensionConfig, Passive};
 pub use progress::Progress;
+pub use storage::{JournalUse, Storage};
 
 /// A future on the heap: once per request or per connection, never per item.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -332,6 +334,11 @@ pub trait ReceiverConfig: fmt::Debug + Send + Sync {
     /// Files that it reads when it is built: a reload builds it again where one has changed.
     fn files(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    /// Where requests are written down before they are answered; none: nowhere.
+    fn journal(&self) -> Option<JournalUse> {
+        None
     }
 
     /// Labels under which its data is counted; one that speaks only one uses only one.

@@ -9,6 +9,7 @@ pub mod identity;
 mod ids;
 mod pipelines;
 pub mod schema;
+mod storage;
 pub mod telemetry;
 
 use std::{collections::HashMap, sync::Arc};
@@ -16,7 +17,7 @@ use std::{collections::HashMap, sync::Arc};
 use crate::{
     component::{
         ClientAuth, ComponentId, ConnectorConfig, Entry, ExporterConfig, ExtensionConfig, Kind,
-        ProcessorConfig, ReceiverConfig,
+        ProcessorConfig, ReceiverConfig, Storage,
     },
     config::{
         Node, Place, Problem, Problems, Severity, Value,
@@ -62,6 +63,8 @@ pub struct Document {
     pub enabled_extensions: Vec<ComponentId>,
     /// What exporters' `auth` names, by the exporter's id.
     pub auths: HashMap<ComponentId, Arc<dyn ClientAuth>>,
+    /// What queues and journals name as their storage.
+    pub storages: HashMap<String, Storage>,
     /// What skep says of itself.
     pub telemetry: telemetry::Telemetry,
 }

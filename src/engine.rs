@@ -16,6 +16,7 @@ pub mod door;
 pub mod exchange;
 mod gather;
 pub mod graph;
+pub mod journal;
 pub mod memory;
 mod parts;
 pub mod plan;
@@ -24,6 +25,9 @@ pub mod queue;
 pub mod reload;
 pub mod retry;
 pub mod routes;
+pub mod spool;
+pub mod storages;
+pub mod stored;
 pub mod worker;
 
 use std::{
@@ -45,7 +49,6 @@ use crate::component::{
 };
 
 use self::{
-    budget::Budget,
     door::Inside,
     parts::{Departing, Leaving, RunningExporter, RunningReceiver, RunningService, Surroundings},
     plan::{Blueprint, Plan, Site},
@@ -130,6 +133,8 @@ pub fn run(
             },
         })
     });
+    // Before anything that is still held is dropped: that would look like its end.
+    runtime.block_on(options.site.storages.close());
     // Nothing may hold up the exit: not an exporter in `send`, not a client that reads slowly.
     runtime.shutdown_background();
     ended
@@ -211,7 +216,6 @@ impl Signals {
 struct Running {
     site: Site,
     drain_timeout: Duration,
-    budget: Arc<Budget>,
     pool: Arc<Pool>,
     inside: Arc<Inside>,
     panics: mpsc::UnboundedReceiver<usize>,
@@ -236,7 +240,6 @@ impl Running {
     ) -> Result<Self, StartError> {
         let Plan { draft, ways } = plan;
         let site = options.site.clone();
-        let budget = Budget::new(site.budget, Arc::clone(&site.telemetry));
         let mut started = Started::default();
         let mut opened = Vec::new();
         for mut service in services {
@@ -268,7 +271,7 @@ impl Running {
             opened.into_iter().map(|(service, held)| RunningService::start(service, held));
         let services = services.collect();
         let inside = Arc::new(Inside::default());
-        let around = Surroundings { budget: &budget, pool: &pool, inside: &inside };
+        let around = Surroundings { budget: &site.budget, pool: &pool, inside: &inside };
         let receivers = bound.into_iter().filter_map(|(mut planned, held)| {
             let routes = routes::Routes::new(std::mem::take(&mut planned.routes));
             RunningReceiver::start(planned, held, routes, &around)
@@ -285,7 +288,6 @@ impl Running {
         Ok(Running {
             drain_timeout: options.drain_timeout,
             site,
-            budget,
             pool,
             inside,
             panics,

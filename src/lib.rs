@@ -11,6 +11,7 @@
 //! - [`config`]: the YAML tree with positions, units, problems.
 //! - [`net`]: sockets, HTTP, gRPC framing, TLS, compression.
 //! - [`telemetry`]: counters and state that pages and probes read.
+//! - [`storage`]: logs of OTLP bytes on disk.
 //! - [`component`]: the traits that components implement.
 //! - [`receivers`], [`processors`], [`exporters`], [`connectors`], [`extensions`]: one file each.
 //! - [`document`]: a whole configuration file, decoded against the registries.
@@ -31,4 +32,5 @@ pub mod net;
 pub mod otlp;
 pub mod processors;
 pub mod receivers;
+pub mod storage;
 pub mod telemetry;

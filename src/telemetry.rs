@@ -11,6 +11,7 @@ pub mod logs;
 pub mod process;
 pub mod prometheus;
 pub mod segments;
+pub mod storage;
 pub mod tail_sampling;
 pub mod verdict;
 
@@ -24,7 +25,7 @@ use std::{
 
 use self::{
     datagrams::DatagramStats, decisions::Decisions, events::EventStats, histogram::Histogram,
-    segments::SegmentStats, tail_sampling::TailSamplingStats,
+    segments::SegmentStats, storage::LogStats, tail_sampling::TailSamplingStats,
 };
 use crate::otlp::{Signal, payload::Reason};
 
@@ -221,6 +222,7 @@ pub struct Telemetry {
     datagrams: Mutex<Vec<Arc<DatagramStats>>>,
     events: Mutex<Vec<Arc<EventStats>>>,
     segments: Mutex<Vec<Arc<SegmentStats>>>,
+    logs: Mutex<Vec<Arc<LogStats>>>,
     /// Byte budget: limit.
     pub budget_limit: Number,
     /// Byte budget: in use.
@@ -228,7 +230,7 @@ pub struct Telemetry {
     /// Byte budget: requests waiting.
     pub budget_waiting: Number,
     /// Items dropped by reason, indexed by `Reason as usize`.
-    pub dropped: [Number; 10],
+    pub dropped: [Number; 12],
     /// When and as what this process started.
     pub process: process::Identity,
     /// What runs, for pages; the engine writes it at start and at reload.
@@ -409,6 +411,15 @@ impl Telemetry {
         all.push(decisions);
     }
 
+    /// Puts the counters of a log where they are found.
+    pub fn add_log(&self, log: Arc<LogStats>) {
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner).push(log);
+    }
+
+    /// All logs on disk.
+    pub fn logs(&self) -> Vec<Arc<LogStats>> {
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
     /// All tail samplers.
     pub fn tail_samplers(&self) -> Vec<Arc<TailSamplingStats>> {
         self.tail_samplers.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -91,8 +91,13 @@ impl Exporting {
             auth,
         };
         let stats = telemetry.exporter(kind, Signal::Traces, "a hostile backend");
-        let around =
-            Surroundings { stats: Arc::clone(&stats), telemetry, offload: Offload::Inline };
+        let around = Surroundings {
+            stats: Arc::clone(&stats),
+            telemetry,
+            offload: Offload::Inline,
+            spool: None,
+            is_guarded: false,
+        };
         let exporter = config.build(&context).unwrap();
         let (queue, dispatcher) = ExportQueue::new(exporter, config.delivery(), 1 << 30, around);
         let (abandon, abandoned) = watch::channel(false);

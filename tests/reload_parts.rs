@@ -196,6 +196,39 @@ service:
     assert_arrived(&backend, &accepted);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_on_disk_goes_to_the_exporter_that_takes_its_place() {
+    let (backend, port) = Backend::start(None);
+    let (http, nobody) = (free_port(), free_port());
+    let folder = tempfile::tempdir().unwrap();
+    let config = |backend: u16, journal: &str| {
+        format!(
+            "receivers: {{otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:{http}'}}}}{journal}}}}}
+exporters: {{otlp_grpc: {{endpoint: '127.0.0.1:{backend}', tls: {{insecure: true}}, sending_queue: {{storage: file_storage}}}}}}
+extensions: {{file_storage: {{directory: {}, create_directory: true}}}}
+service:
+  extensions: [file_storage]
+  telemetry: {{metrics: {{level: none}}}}
+  pipelines: {{traces: {{receivers: [otlp], exporters: [otlp_grpc]}}}}",
+            folder.path().join("storage").display()
+        )
+    };
+    let arguments = ["--drain-timeout", "2s"];
+    let world = World::start_with(&arguments, &config(nobody, ""), &[http]);
+    let mut client = world.client().await;
+    let mut accepted = Http::connect(http).export(5);
+    world.write(&config(port, ", journal: {storage: file_storage}"));
+    let answer = reload(&mut client).await;
+    assert!(
+        answer.applied && answer.kept.contains(&"extension file_storage".to_owned()),
+        "{answer:?}"
+    );
+    accepted.extend(Http::connect(http).export(5));
+    wait_for("all of it", || names(&backend).len() == accepted.len());
+    world.stop();
+    assert_arrived(&backend, &accepted);
+}
+
 /// The body of a page.
 fn page(port: u16) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();

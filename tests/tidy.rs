@@ -15,12 +15,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("config", &["config"]),
     ("net", &["net", "otlp", "config"]),
     ("telemetry", &["telemetry", "net", "otlp"]),
-    ("component", &["component", "config", "net", "otlp", "telemetry"]),
-    ("receivers", &["receivers", "component", "config", "net", "otlp", "telemetry"]),
-    ("processors", &["processors", "component", "config", "net", "otlp", "telemetry"]),
-    ("exporters", &["exporters", "component", "config", "net", "otlp", "telemetry"]),
-    ("connectors", &["connectors", "component", "config", "net", "otlp", "telemetry"]),
-    ("extensions", &["extensions", "component", "config", "net", "otlp", "telemetry"]),
+    ("storage", &["storage", "otlp", "telemetry"]),
+    ("component", &["component", "config", "net", "otlp", "storage", "telemetry"]),
+    ("receivers", &["receivers", "component", "config", "net", "otlp", "storage", "telemetry"]),
+    ("processors", &["processors", "component", "config", "net", "otlp", "storage", "telemetry"]),
+    ("exporters", &["exporters", "component", "config", "net", "otlp", "storage", "telemetry"]),
+    ("connectors", &["connectors", "component", "config", "net", "otlp", "storage", "telemetry"]),
+    ("extensions", &["extensions", "component", "config", "net", "otlp", "storage", "telemetry"]),
     (
         "document",
         &[
@@ -33,10 +34,14 @@ const LAYERS: &[(&str, &[&str])] = &[
             "component",
             "config",
             "otlp",
+            "storage",
         ],
     ),
-    ("engine", &["engine", "document", "component", "config", "net", "otlp", "telemetry"]),
-    ("admin", &["admin", "component", "config", "net", "otlp", "telemetry"]),
+    (
+        "engine",
+        &["engine", "document", "component", "config", "net", "otlp", "storage", "telemetry"],
+    ),
+    ("admin", &["admin", "component", "config", "net", "otlp", "storage", "telemetry"]),
 ];
 
 fn sources() -> Vec<(PathBuf, String)> {

@@ -12,7 +12,10 @@ use crate::{
     component::reload::Reloads,
     config::{Problems, source::Loaded},
     document::{self, Document, identity},
-    engine::{self, Ended, Options, Reloading, Started, memory, plan::Blueprint, plan::Site},
+    engine::{
+        self, Ended, Options, Reloading, Started, budget::Budget, memory, plan::Blueprint,
+        plan::Site, storages::Storages,
+    },
     telemetry::{
         Telemetry,
         logs::{self, Format, LogFile, Sampling, Settings as LogSettings},
@@ -111,7 +114,13 @@ pub(super) fn start(
     let reloading =
         again.map(|again| Reloading { source: reload::source(again, around, budget), asks });
     let options = Options {
-        site: Site { workers, budget, in_container, telemetry },
+        site: Site {
+            workers,
+            budget: Budget::new(budget, Arc::clone(&telemetry)),
+            storages: Arc::new(Storages::live(Arc::clone(&telemetry))),
+            in_container,
+            telemetry,
+        },
         drain_timeout: process.drain_timeout,
         reloading,
     };

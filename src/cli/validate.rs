@@ -7,7 +7,11 @@ use crate::{
     component::{BuildContext, ComponentId, Kind, StartError},
     config::{Place, Problem, Problems, Severity},
     document::{self, Document},
-    engine::plan::{self, Blueprint, Site},
+    engine::{
+        budget::Budget,
+        plan::{self, Blueprint, Site},
+        storages::Storages,
+    },
     otlp::Signal,
     telemetry::Telemetry,
 };
@@ -32,11 +36,13 @@ pub(super) fn run(configuration: &Configuration, deny_warnings: bool) -> u8 {
 
 /// The graph as `run` builds it, for what no component sees alone.
 fn whole(blueprint: &Blueprint, problems: &mut Problems) {
+    let telemetry = Arc::new(Telemetry::default());
     let site = Site {
         workers: 1,
-        budget: 1 << 30,
+        budget: Budget::new(1 << 30, Arc::clone(&telemetry)),
+        storages: Arc::new(Storages::dry(Arc::clone(&telemetry))),
         in_container: false,
-        telemetry: Arc::new(Telemetry::default()),
+        telemetry,
     };
     let built = plan::plan(blueprint, &site).and_then(|plan| plan.build_replicas());
     if let Err(error) = built {

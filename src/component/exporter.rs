@@ -49,8 +49,8 @@ pub struct Delivery {
 pub struct Queue {
     /// Requests sent at the same time.
     pub consumers: usize,
-    /// In units of `sizer`; what is in flight counts.
-    pub size: u64,
+    /// In units of `sizer`; what is in flight counts. None: the storage's limit alone counts.
+    pub size: Option<u64>,
     /// What `size` counts.
     pub sizer: Sizer,
     /// Wait for room instead of refusing.
@@ -59,6 +59,10 @@ pub struct Queue {
     pub wait_for_result: bool,
     /// Batching in the queue.
     pub batch: Option<QueueBatch>,
+    /// Id of the storage extension that keeps the queue; none: it is in memory.
+    pub storage: Option<String>,
+    /// Id of the storage extension that keeps what is given up; none: it is counted and gone.
+    pub dead_letters: Option<String>,
 }
 
 /// `sending_queue.batch`.
@@ -98,8 +102,8 @@ pub struct Backoff {
     pub multiplier: f64,
     /// Longest pause before jitter.
     pub max_interval: Duration,
-    /// Give up after; zero: never.
-    pub max_elapsed_time: Duration,
+    /// Give up after; zero: never. None: after five minutes, and never where the data is on disk.
+    pub max_elapsed_time: Option<Duration>,
 }
 
 /// A request ready to be sent: what `Exporter::encode` made of a payload.

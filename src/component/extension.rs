@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{BoxFuture, BuildContext, ClientAuth, Listening, Sockets, StartError, Stop};
+use super::{BoxFuture, BuildContext, ClientAuth, Listening, Sockets, StartError, Stop, Storage};
 use crate::config::{Node, Problems};
 
 /// Configuration of an extension.
@@ -12,6 +12,11 @@ pub trait ExtensionConfig: fmt::Debug + Send + Sync {
 
     /// What exporters may name in `auth`; none: this is no authenticator.
     fn client_auth(&self) -> Option<Arc<dyn ClientAuth>> {
+        None
+    }
+
+    /// What queues and journals may name as their storage; none: this is no storage.
+    fn storage(&self) -> Option<Storage> {
         None
     }
 

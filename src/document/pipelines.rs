@@ -104,6 +104,7 @@ pub(super) fn load(
     connectors(document, problems);
     cycles(document, problems);
     super::auth::load(root, document, ignored, problems);
+    super::storage::load(root, document, ignored, problems);
     // With an error in a pipeline, what it would have used only looks unused.
     if !problems.has_errors() {
         unused(document, problems);

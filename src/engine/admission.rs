@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::journal::Journal;
 use crate::{
     component::{Arrival, Compression, Encoding, Rejection},
     net::codec::{self, InflateError},
@@ -22,6 +23,8 @@ pub struct Route {
     pub pipelines: Vec<(usize, Option<Arc<EdgeStats>>)>,
     /// Counters of the receiver for this signal and transport.
     pub stats: Arc<ReceiverStats>,
+    /// Where requests are written down before they are answered.
+    pub journal: Option<Arc<Journal>>,
 }
 
 /// Turns an arrival into a payload whose bytes are valid, or says what is wrong with them.

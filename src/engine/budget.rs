@@ -117,6 +117,13 @@ impl Budget {
         Err(Reason::OverBudget)
     }
 
+    /// Takes `bytes` in any case, for what is here already; the next acquirer waits for the debt.
+    pub fn owe(self: &Arc<Self>, bytes: u64) -> Permit {
+        let bytes = bytes.max(LEAST_CHARGE);
+        self.charge(bytes);
+        self.permit(bytes)
+    }
+
     fn permit(self: &Arc<Self>, bytes: u64) -> Permit {
         let ledger: Arc<dyn Ledger> = Arc::clone(self) as Arc<dyn Ledger>;
         Permit::charged(bytes, ledger)

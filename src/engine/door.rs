@@ -14,7 +14,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::{
     component::{Arrival, BoxFuture, Door, Rejection, Reply},
     otlp::{
-        Signal,
+        Payload, Signal,
         payload::{Permit, Reason},
     },
 };
@@ -22,6 +22,7 @@ use crate::{
 use super::{
     admission::Route,
     budget::Budget,
+    journal::Journal,
     pool::Pool,
     queue::ExportQueue,
     routes::Routes,
@@ -56,6 +57,10 @@ pub struct SignalRoutes {
 }
 
 impl SignalRoutes {
+    fn journal(&self) -> Option<&Arc<Journal>> {
+        self.by_transport.first().and_then(|(_, route)| route.journal.as_ref())
+    }
+
     /// Whether data that is taken now would be lost for want of room in a queue. A queue whose
     /// backend fails is left to itself, or it would stop its siblings; with all of them full nobody
     /// would get anything.
@@ -122,6 +127,36 @@ impl EngineDoor {
         }
         Rejection::Malformed(format!("no pipeline takes {signal} from this receiver"))
     }
+
+    /// Whether a request has to wait in the journal, where there is one.
+    fn waits(&self, signal: Signal) -> bool {
+        let all = self.routes.now();
+        let Some(routes) = all[signal.index()].as_ref() else { return false };
+        let Some(journal) = routes.journal() else { return false };
+        let limit = self.budget.limit();
+        let most = (limit - limit / 4).min(routes.refuses_above.unwrap_or(limit));
+        self.budget.used() > most || journal.store.has_waiting() || routes.is_congested()
+    }
+
+    /// Whether what waits in the journal may come back: there is clearly room, so that it does not go
+    /// to and fro.
+    pub(super) fn has_room_for_replay(&self) -> bool {
+        let limit = self.budget.limit();
+        self.routes.now().iter().flatten().all(|routes| {
+            let most = (limit / 2).min(routes.refuses_above.unwrap_or(limit));
+            self.budget.used() <= most && !routes.is_congested()
+        })
+    }
+
+    /// Pays for bytes that are here already.
+    pub(super) fn owe(&self, bytes: u64) -> Permit {
+        self.budget.owe(bytes)
+    }
+
+    /// A payload of the journal goes on.
+    pub(super) fn replay(&self, payload: Payload) {
+        self.pool.submit(Job::Admitted { routes: Arc::clone(&self.routes), payload });
+    }
 }
 
 /// What a body is charged: an eighth more than its bytes. The allocator rounds up and keeps some of
@@ -139,6 +174,10 @@ impl Door for EngineDoor {
     fn try_permit(&self, signal: Signal, bytes: usize) -> Result<Option<Permit>, Rejection> {
         let all = self.routes.now();
         let routes = all[signal.index()].as_ref();
+        if routes.is_some_and(|routes| routes.journal().is_some()) {
+            // What finds no room inside waits in the journal.
+            return Ok(self.budget.try_acquire(cost(bytes)));
+        }
         if routes.is_some_and(SignalRoutes::is_congested) {
             return Err(Rejection::Unavailable(Reason::QueueFull, Some(PAUSE)));
         }
@@ -169,8 +208,9 @@ impl Door for EngineDoor {
         }
         let (reply, answer) = oneshot::channel();
         let guest = self.inside.enter();
+        let waits = self.waits(arrival.signal);
         let routes = Arc::clone(&self.routes);
-        self.pool.submit(Job::Arrival(Box::new(Arriving { arrival, routes, reply })));
+        self.pool.submit(Job::Arrival(Box::new(Arriving { arrival, routes, reply, waits })));
         Box::pin(async move {
             let reply = answer.await;
             drop(guest);

@@ -19,6 +19,7 @@ use super::{
     Service,
     budget::Budget,
     door::{EngineDoor, Inside},
+    journal::{self, Journal},
     plan::PlannedExporter,
     plan::PlannedReceiver,
     pool::Pool,
@@ -112,6 +113,7 @@ pub(super) struct RunningReceiver {
     pub(super) identity: Option<String>,
     pub(super) feeds: Vec<String>,
     pub(super) transports: &'static [&'static str],
+    pub(super) journal: Option<Arc<Journal>>,
     pub(super) routes: Arc<Routes>,
     pub(super) serving: Serving,
 }
@@ -124,17 +126,29 @@ impl RunningReceiver {
         routes: Arc<Routes>,
         around: &Surroundings<'_>,
     ) -> Option<Self> {
-        let PlannedReceiver { id, identity, feeds, transports, receiver, .. } = planned;
+        let PlannedReceiver { id, identity, feeds, transports, receiver, journal, .. } = planned;
+        let receiver = receiver?;
         let (stop, stopped) = Stop::pair();
-        let door = EngineDoor::new(
+        let door = Arc::new(EngineDoor::new(
             Arc::clone(around.budget),
             Arc::clone(around.pool),
             Arc::clone(&routes),
             Arc::clone(around.inside),
-        );
-        let task = tokio::spawn(receiver?.run(Ingress { door: Arc::new(door) }, stopped));
+        ));
+        let replay = journal
+            .clone()
+            .map(|journal| journal::replay(journal, Arc::clone(&door), stopped.clone()));
+        let running = receiver.run(Ingress { door }, stopped);
+        let task = tokio::spawn(async move {
+            let replay = async move {
+                if let Some(replay) = replay {
+                    replay.await;
+                }
+            };
+            tokio::join!(running, replay);
+        });
         let serving = Serving { stop, sockets, task };
-        Some(RunningReceiver { id, identity, feeds, transports, routes, serving })
+        Some(RunningReceiver { id, identity, feeds, transports, journal, routes, serving })
     }
 
     /// Tells it to stop.

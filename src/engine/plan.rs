@@ -4,12 +4,15 @@
 //! A reload plans with what runs ([`Kept`]): an exporter or receiver that is the same is not built
 //! again, its place in the graph is taken by the one that runs.
 
-use std::{collections::HashMap, sync::Arc, time::SystemTime};
+mod kept;
+mod storage;
+
+use std::{collections::HashMap, sync::Arc};
 
 use crate::{
     component::{
         BuildContext, ClientAuth, ComponentId, ConnectorConfig, ExporterConfig, Kind,
-        ProcessorConfig, Receiver, ReceiverConfig, StartError,
+        ProcessorConfig, Receiver, ReceiverConfig, StartError, Storage,
     },
     document::{Component, Document},
     otlp::Signal,
@@ -18,12 +21,18 @@ use crate::{
 
 use super::{
     admission::Route,
+    budget::Budget,
     door::SignalRoutes,
     graph::{BuildReplicas, Connector, End, Graph, Pipeline, Stage, Target},
+    journal::Journal,
     pool::{Offload, Ways},
     queue::{Dispatcher, ExportQueue, Surroundings},
     routes::BySignal,
+    storages::Storages,
 };
+
+use kept::version;
+pub use kept::{Kept, KeptReceiver};
 
 /// Share of the byte budget that all exporter queues may hold together; the rest is for requests
 /// on their way in and for batches in the making.
@@ -45,6 +54,8 @@ pub struct Blueprint {
     pub connectors: HashMap<ComponentId, Arc<dyn ConnectorConfig>>,
     /// What exporters' `auth` names, by the exporter's id.
     pub auths: HashMap<ComponentId, Arc<dyn ClientAuth>>,
+    /// What queues and journals name as their storage.
+    pub storages: HashMap<String, Storage>,
     /// In the order of the file.
     pub pipelines: Vec<PipelineBlueprint>,
     /// Each component's configuration as one text, by which a reload finds what has changed; where
@@ -67,6 +78,7 @@ impl From<Document> for Blueprint {
             exporters: configs(document.exporters),
             connectors: configs(document.connectors),
             auths: document.auths,
+            storages: document.storages,
             pipelines: pipelines.collect(),
             texts: Texts::default(),
         }
@@ -99,8 +111,10 @@ pub struct PipelineBlueprint {
 pub struct Site {
     /// Workers that replicas are spread over.
     pub workers: usize,
-    /// Bytes of the budget.
-    pub budget: u64,
+    /// The byte budget.
+    pub budget: Arc<Budget>,
+    /// What is on disk.
+    pub storages: Arc<Storages>,
     /// Whether the process runs in a container.
     pub in_container: bool,
     /// Counters.
@@ -125,25 +139,6 @@ pub struct Draft {
     pub receivers: Vec<PlannedReceiver>,
     /// Where what still comes from receivers goes that run, and are not to run.
     pub stragglers: Vec<(String, BySignal)>,
-}
-
-/// What runs, for a plan that keeps what is the same.
-#[derive(Default)]
-pub struct Kept {
-    /// Queues with the identity of their exporters.
-    pub exporters: HashMap<(ComponentId, Signal), (Option<String>, Arc<ExportQueue>)>,
-    /// Receivers by id.
-    pub receivers: HashMap<String, KeptReceiver>,
-}
-
-/// A receiver that runs.
-pub struct KeptReceiver {
-    /// What makes it another one.
-    pub identity: Option<String>,
-    /// Pipelines that it feeds.
-    pub feeds: Vec<String>,
-    /// Labels of its data.
-    pub transports: &'static [&'static str],
 }
 
 /// An exporter of one signal with its queue.
@@ -188,6 +183,8 @@ pub struct PlannedReceiver {
     pub receiver: Option<Box<dyn Receiver>>,
     /// Its ways.
     pub routes: BySignal,
+    /// Where its requests are written down.
+    pub journal: Option<Arc<Journal>>,
 }
 
 /// Builds the plan, or says which component cannot be built.
@@ -246,7 +243,7 @@ impl Planner<'_> {
             pipeline: pipeline.to_owned(),
             signal,
             ends_in: Vec::new(),
-            budget: self.site.budget,
+            budget: self.site.budget.limit(),
             in_container: self.site.in_container,
             telemetry: Arc::clone(&self.site.telemetry),
             auth: None,
@@ -325,7 +322,11 @@ impl Planner<'_> {
             return Ok(*index);
         }
         let config = self.blueprint.exporters.get(id).ok_or_else(|| missing(Kind::Exporter, id))?;
+        let delivery = config.delivery();
+        let (spool, is_guarded) = self.spool(id, signal, &delivery)?;
+        let on_disk = spool.as_ref().map(|spool| (&spool.store.stats().storage, spool.spooling));
         let identity = self.exporter_identity(id, config.as_ref());
+        let identity = identity.map(|text| format!("{text}\n{on_disk:?} {is_guarded}"));
         let key = (id.clone(), signal);
         let running = self
             .kept
@@ -350,13 +351,11 @@ impl Planner<'_> {
             stats,
             telemetry: Arc::clone(&self.site.telemetry),
             offload: self.offload.clone(),
+            spool,
+            is_guarded,
         };
-        let (queue, dispatcher) = ExportQueue::new(
-            exporter,
-            config.delivery(),
-            queue_share(self.blueprint, self.site),
-            around,
-        );
+        let share = queue_share(self.blueprint, self.site);
+        let (queue, dispatcher) = ExportQueue::new(exporter, delivery, share, around);
         let dispatcher = Some(dispatcher);
         let id = id.clone();
         Ok(self.add_queue(PlannedExporter { id, signal, identity, queue, dispatcher }))
@@ -367,20 +366,6 @@ impl Planner<'_> {
         self.exporters.push(exporter);
         self.queue_index.insert(key, self.exporters.len() - 1);
         self.exporters.len() - 1
-    }
-
-    /// Its own configuration and that of its authenticator.
-    fn exporter_identity(&self, id: &ComponentId, config: &dyn ExporterConfig) -> Option<String> {
-        let texts = &self.blueprint.texts;
-        let mut identity = texts.get(&(Kind::Exporter, id.clone()))?.clone();
-        if let Some(auth) = config.auth() {
-            let is_it = |(kind, id): &&(Kind, ComponentId)| {
-                *kind == Kind::Extension && id.to_string() == auth.authenticator
-            };
-            let extension = texts.keys().find(is_it)?;
-            identity.push_str(&texts[extension]);
-        }
-        Some(identity)
     }
 
     /// Instances of a connector for an input signal: one per output signal that is used.
@@ -429,7 +414,9 @@ impl Planner<'_> {
         let lists_it = |pipeline: &PipelineBlueprint| pipeline.receivers.contains(id);
         let transports = config.transports();
         let name = id.to_string();
-        let routes = Signal::ALL.map(|signal| self.routes(&name, transports, signal, &lists_it));
+        let journal = self.journal(id, &**config)?;
+        let way = |signal| self.routes(&name, transports, signal, &lists_it, journal.as_ref());
+        let routes = Signal::ALL.map(way);
         let fed = self.blueprint.pipelines.iter().filter(|pipeline| lists_it(pipeline));
         let feeds = fed.map(|pipeline| pipeline.id.clone()).collect();
         let signals: Vec<Signal> =
@@ -445,20 +432,7 @@ impl Planner<'_> {
             let signal = signals.first().copied().unwrap_or(Signal::Traces);
             Some(config.build(&self.context(id, "", signal), &signals)?)
         };
-        Ok(PlannedReceiver { id: name, identity, feeds, transports, receiver, routes })
-    }
-
-    /// The ways of receivers that are not to run any more into the pipelines that are left: what they have
-    /// begun to read is not lost.
-    fn stragglers(&self, receivers: &[PlannedReceiver]) -> Vec<(String, BySignal)> {
-        let gone = self.kept.receivers.iter();
-        let gone = gone.filter(|(id, _)| receivers.iter().all(|planned| planned.id != **id));
-        gone.map(|(id, runs)| {
-            let feeds = |pipeline: &PipelineBlueprint| runs.feeds.contains(&pipeline.id);
-            let routes = |signal| self.routes(id, runs.transports, signal, &feeds);
-            (id.clone(), Signal::ALL.map(routes))
-        })
-        .collect()
+        Ok(PlannedReceiver { id: name, identity, feeds, transports, receiver, routes, journal })
     }
 
     fn routes(
@@ -467,6 +441,7 @@ impl Planner<'_> {
         transports: &[&'static str],
         signal: Signal,
         feeds: &dyn Fn(&PipelineBlueprint) -> bool,
+        journal: Option<&Arc<Journal>>,
     ) -> Option<SignalRoutes> {
         let telemetry = &self.site.telemetry;
         let from = format!("{} {id}", Kind::Receiver.name());
@@ -486,7 +461,8 @@ impl Planner<'_> {
         }
         let by_transport = transports.iter().map(|transport| {
             let stats = telemetry.receiver(id, signal, transport);
-            (*transport, Arc::new(Route { pipelines: pipelines.clone(), stats }))
+            let journal = journal.cloned();
+            (*transport, Arc::new(Route { pipelines: pipelines.clone(), stats, journal }))
         });
         let mut queues = Vec::new();
         for (pipeline, _) in &pipelines {
@@ -531,7 +507,7 @@ impl Planner<'_> {
     /// pipelines the lowest counts: what one of them refuses the sender has to send again to all.
     fn refuses_above(&self, pipeline: &PipelineBlueprint) -> Option<u64> {
         let first = self.blueprint.processors.get(pipeline.processors.first()?)?;
-        first.refuses_above(self.site.budget)
+        first.refuses_above(self.site.budget.limit())
     }
 
     /// The edge into the first processor of a pipeline.
@@ -573,7 +549,7 @@ pub fn queue_share(blueprint: &Blueprint, site: &Site) -> u64 {
             ends.insert((id, pipeline.signal));
         }
     }
-    (site.budget as f64 * QUEUES_SHARE / ends.len().max(1) as f64) as u64
+    (site.budget.limit() as f64 * QUEUES_SHARE / ends.len().max(1) as f64) as u64
 }
 
 /// The pipelines, each before those that its connectors feed. The document has no cycles.
@@ -604,12 +580,6 @@ fn downstream_order(pipelines: &[Pipeline], connectors: &[Connector]) -> Vec<usi
     }
     order.reverse();
     order
-}
-
-/// When a file was written last, and how long it is.
-fn version(file: &str) -> Option<(SystemTime, u64)> {
-    let about = std::fs::metadata(file).ok()?;
-    Some((about.modified().ok()?, about.len()))
 }
 
 fn node_name(kind: Kind, id: &ComponentId) -> String {

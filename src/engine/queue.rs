@@ -8,7 +8,7 @@
 //!
 //! A queue refuses when it is full by its own measure or when it would hold more than its share
 //! of the byte budget: a dead backend fills its own queue and nobody else's. The channel itself
-//! needs no bound, since `enqueue` is the only way in.
+//! needs no bound, since `enqueue` is the only way in. A queue may have a part on disk, see `spool`.
 
 use std::{
     sync::{
@@ -33,6 +33,7 @@ use crate::{
         payload::{Outcome, Reason},
         split,
     },
+    storage::{Place, Stored},
     telemetry::{ExporterStats, Telemetry},
 };
 
@@ -40,6 +41,7 @@ use super::{
     gather::{self, Gather, Queued},
     pool::Offload,
     retry::Retries,
+    spool::{self, Spool, Spooled},
 };
 
 /// Requests in flight where there is no queue to say how many.
@@ -48,11 +50,14 @@ const SYNCHRONOUS_CONSUMERS: usize = 64;
 /// The queue of one exporter and signal. Workers put payloads in; its [`Dispatcher`] sends them.
 pub struct ExportQueue {
     settings: Option<Queue>,
-    /// Bytes that this queue may hold.
+    spool: Option<Spool>,
+    /// Bytes that this queue may hold in memory.
     share: AtomicU64,
     size: AtomicU64,
     bytes: AtomicU64,
     closed: AtomicBool,
+    /// Whether another queue reads what is on disk.
+    has_successor: AtomicBool,
     tx: mpsc::UnboundedSender<Message>,
     stats: Arc<ExporterStats>,
     telemetry: Arc<Telemetry>,
@@ -72,12 +77,20 @@ impl ExportQueue {
         share: u64,
         around: Surroundings,
     ) -> (Arc<Self>, Dispatcher) {
-        let Surroundings { stats, telemetry, offload } = around;
+        let Surroundings { stats, telemetry, offload, spool, is_guarded } = around;
         let (tx, rx) = mpsc::unbounded_channel();
-        stats.queue_capacity.set(delivery.queue.as_ref().map_or(0, |queue| queue.size));
+        let capacity = delivery.queue.as_ref().and_then(|queue| queue.size);
+        stats.queue_capacity.set(capacity.unwrap_or(0));
+        let mut delivery = delivery;
+        if let Some(retry) = delivery.retry.as_mut().filter(|_| is_guarded) {
+            // What is on disk can wait until its backend comes back.
+            retry.max_elapsed_time = retry.max_elapsed_time.or(Some(Duration::ZERO));
+        }
         let queue = Arc::new(ExportQueue {
             settings: delivery.queue.clone(),
+            spool,
             share: AtomicU64::new(share),
+            has_successor: AtomicBool::new(false),
             size: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             closed: AtomicBool::new(false),
@@ -85,12 +98,14 @@ impl ExportQueue {
             stats: Arc::clone(&stats),
             telemetry: Arc::clone(&telemetry),
         });
+        queue.count_stored();
         let sender = Sender {
             exporter,
             delivery,
             stats,
             telemetry,
             offload,
+            is_guarded,
             is_failing: AtomicBool::new(false),
             partial_success: Seldom::default(),
         };
@@ -103,11 +118,24 @@ impl ExportQueue {
         if self.closed.load(Ordering::SeqCst) {
             return self.refuse(payload, Reason::ShuttingDown);
         }
+        if let Some(spool) = self.spool.as_ref().filter(|spool| spool.takes_all()) {
+            return self.write_down(spool, payload, size, bytes);
+        }
         let has_room = self.reserve(size, bytes);
         let Some(settings) = &self.settings else {
             // Synchronous: the caller waits for the outcome, so nothing is accepted here.
             return self.push(payload, size, bytes);
         };
+        if let Some(spool) = self.spool.as_ref().filter(|_| !has_room) {
+            self.release(0, bytes);
+            return match spool.write(payload, Place::Waiting) {
+                Spooled::Refused(payload, reason) => {
+                    self.release(size, 0);
+                    self.refuse(payload, reason);
+                }
+                Spooled::InHand(_) | Spooled::Waiting => {}
+            };
+        }
         match (has_room, settings.block_on_overflow) {
             (false, false) => {
                 self.release(size, bytes);
@@ -122,6 +150,46 @@ impl ExportQueue {
         self.push(payload, size, bytes);
     }
 
+    /// Takes a payload that has to be on disk before it is answered for.
+    fn write_down(&self, spool: &Spool, payload: Payload, size: u64, bytes: u64) {
+        let fits = self.reserve_size(size);
+        if !fits && self.settings.as_ref().is_some_and(|settings| settings.block_on_overflow) {
+            // Its sender waits, so there is nothing to write down yet.
+            self.reserve_bytes(bytes);
+            return self.push(payload, size, bytes);
+        }
+        if !fits {
+            self.release(size, 0);
+            return self.refuse(payload, Reason::QueueFull);
+        }
+        let fits_memory = self.reserve_bytes(bytes) && !spool.store.has_waiting();
+        if !fits_memory {
+            self.release(0, bytes);
+        }
+        let place = if fits_memory { Place::InHand } else { Place::Waiting };
+        match spool.write(payload, place) {
+            Spooled::InHand(payload) => self.push(payload, size, bytes),
+            Spooled::Waiting => {}
+            Spooled::Refused(payload, reason) => {
+                self.release(size, if fits_memory { bytes } else { 0 });
+                self.refuse(payload, reason);
+            }
+        }
+    }
+
+    /// Counts what an earlier process has left on disk.
+    fn count_stored(&self) {
+        let Some(spool) = &self.spool else { return };
+        let stored = spool.store.stats();
+        let size = match self.settings.as_ref().map(|queue| queue.sizer) {
+            None | Some(Sizer::Requests) => stored.records.read(),
+            Some(Sizer::Items) => stored.items.read(),
+            Some(Sizer::Bytes) => stored.bytes.read(),
+        };
+        self.size.fetch_add(size, Ordering::SeqCst);
+        self.stats.queue_size.add(size);
+    }
+
     /// Whether what comes next may find no room: at seven eighths or one below the limit, since requests on their way and
     /// batches in the making come before it. Never where senders are answered later than that.
     pub fn is_nearly_full(&self) -> bool {
@@ -130,8 +198,10 @@ impl ExportQueue {
             return false;
         };
         let most = |limit: u64| (limit - (limit / 8).max(1).min(limit)).max(1);
-        self.bytes.load(Ordering::Relaxed) >= most(self.share.load(Ordering::Relaxed))
-            || self.size.load(Ordering::Relaxed) >= most(queue.size)
+        let takes_all = self.spool.as_ref().is_some_and(Spool::takes_all);
+        let share = self.share.load(Ordering::Relaxed);
+        (!takes_all && self.bytes.load(Ordering::Relaxed) >= most(share))
+            || queue.size.is_some_and(|limit| self.size.load(Ordering::Relaxed) >= most(limit))
     }
 
     /// Whether the last attempt failed.
@@ -142,6 +212,11 @@ impl ExportQueue {
     /// Sets how many bytes it may hold: a reload divides the budget anew.
     pub fn set_share(&self, share: u64) {
         self.share.store(share, Ordering::Relaxed);
+    }
+
+    /// Leaves what is on disk to a queue that takes its place.
+    pub fn leave_disk(&self) {
+        self.has_successor.store(true, Ordering::SeqCst);
     }
 
     /// Refuses everything from now on; the dispatcher ends when the queue is empty.
@@ -166,15 +241,22 @@ impl ExportQueue {
 
     /// Adds to the fill in any case and says whether it was within the limits.
     fn reserve(&self, size: u64, bytes: u64) -> bool {
-        let size_before = self.size.fetch_add(size, Ordering::SeqCst);
-        let bytes_before = self.bytes.fetch_add(bytes, Ordering::SeqCst);
+        let (fits, fits_share) = (self.reserve_size(size), self.reserve_bytes(bytes));
+        fits && fits_share
+    }
+
+    fn reserve_size(&self, size: u64) -> bool {
+        let before = self.size.fetch_add(size, Ordering::SeqCst);
         self.stats.queue_size.add(size);
+        let limit = self.settings.as_ref().and_then(|queue| queue.size);
+        before.saturating_add(size) <= limit.unwrap_or(u64::MAX)
+    }
+
+    /// The first payload is always taken: a limit below one payload must not refuse for ever.
+    fn reserve_bytes(&self, bytes: u64) -> bool {
+        let before = self.bytes.fetch_add(bytes, Ordering::SeqCst);
         self.stats.queue_bytes.add(bytes);
-        let limit = self.settings.as_ref().map_or(u64::MAX, |queue| queue.size);
-        // The first payload is always taken: a limit below one payload must not refuse for ever.
-        let share = self.share.load(Ordering::Relaxed);
-        let fits_share = bytes_before == 0 || bytes_before + bytes <= share;
-        size_before + size <= limit && fits_share
+        before == 0 || before + bytes <= self.share.load(Ordering::Relaxed)
     }
 
     fn release(&self, size: u64, bytes: u64) {
@@ -209,6 +291,10 @@ pub struct Surroundings {
     pub telemetry: Arc<Telemetry>,
     /// Where encoding runs.
     pub offload: Offload,
+    /// The part on disk.
+    pub spool: Option<Spool>,
+    /// Whether all that comes is on disk, here or in a journal.
+    pub is_guarded: bool,
 }
 
 /// Takes payloads out of the queue and sends them, so many at a time.
@@ -231,9 +317,21 @@ impl Dispatcher {
         // Ends with this function, however far it has come.
         let mut preparing = JoinSet::new();
         preparing.spawn(self.sender.exporter.prepare());
+        let spool = self.queue.spool.clone();
+        // At most one part at a time is read from disk.
+        let mut reading = JoinSet::new();
         let (mut lost, mut is_open) = (0, true);
-        while is_open {
+        loop {
             let due = gather.as_ref().and_then(Gather::due);
+            if reading.is_empty()
+                && let Some(spool) = spool.as_ref().filter(|spool| self.reads(spool, is_open))
+            {
+                reading.spawn(spool.clone().read());
+            }
+            let waits = spool.as_ref().is_some_and(|spool| self.wants_more(spool, is_open));
+            if !is_open && reading.is_empty() && !waits {
+                break;
+            }
             let ready = tokio::select! {
                 next = self.rx.recv() => match (next, &mut gather) {
                     (Some(Message::Payload(queued)), None) => vec![queued],
@@ -246,6 +344,16 @@ impl Dispatcher {
                 () = gather::until(due) => {
                     gather.as_mut().map(Gather::take_due).unwrap_or_default()
                 }
+                Some(read) = reading.join_next() => {
+                    let payloads = self.read_back(read.unwrap_or_default());
+                    match &mut gather {
+                        None => payloads,
+                        Some(gather) => {
+                            payloads.into_iter().flat_map(|queued| gather.push(queued)).collect()
+                        }
+                    }
+                }
+                () = spool::look_again(spool.as_ref()), if reading.is_empty() => continue,
                 Some(done) = sending.join_next() => { lost += done.unwrap_or(0); continue; }
                 _ = abandon.wait_for(|raised| *raised) => break,
             };
@@ -280,7 +388,38 @@ impl Dispatcher {
             }
         }
         self.sender.exporter.shutdown().await;
+        let is_followed = self.queue.has_successor.load(Ordering::SeqCst);
+        if let Some(spool) = self.queue.spool.as_ref().filter(|_| is_followed) {
+            // Its successor counts what is on disk, and reads it.
+            self.queue.stats.queue_size.sub(self.queue.size.swap(0, Ordering::SeqCst));
+            spool.store.waiting.notify_one();
+        }
         lost
+    }
+
+    /// Whether to read from disk now.
+    fn reads(&self, spool: &Spool, is_open: bool) -> bool {
+        let in_memory = self.queue.bytes.load(Ordering::SeqCst);
+        let share = self.queue.share.load(Ordering::Relaxed);
+        self.wants_more(spool, is_open) && spool.has_room(in_memory, share)
+    }
+
+    /// Whether there is something to read. At the end only as long as the backend takes it.
+    fn wants_more(&self, spool: &Spool, is_open: bool) -> bool {
+        let is_ours = !self.queue.has_successor.load(Ordering::SeqCst);
+        is_ours && spool.is_readable() && (is_open || !self.queue.is_failing())
+    }
+
+    /// What was read from disk, in memory again. Its size was counted when it was written.
+    fn read_back(&self, read: Vec<Stored>) -> Vec<Queued> {
+        let Some(spool) = &self.queue.spool else { return Vec::new() };
+        let queued = |stored: Stored| {
+            let payload = spool.payload(stored);
+            let (size, bytes) = (self.queue.measure(&payload), payload.len() as u64);
+            self.queue.reserve_bytes(bytes);
+            Queued { payload, size, bytes }
+        };
+        read.into_iter().map(queued).collect()
     }
 
     fn deliver(
@@ -308,7 +447,7 @@ impl Dispatcher {
         let items = queued.payload.items;
         self.queue.release(queued.size, queued.bytes);
         self.sender.fail(queued.payload, Reason::ShuttingDown);
-        items
+        if self.sender.is_guarded { 0 } else { items }
     }
 }
 
@@ -319,6 +458,8 @@ struct Sender {
     stats: Arc<ExporterStats>,
     telemetry: Arc<Telemetry>,
     offload: Offload,
+    /// Whether all that comes is on disk somewhere, so that nothing is lost when it is given up.
+    is_guarded: bool,
     /// Whether the last attempt failed: state changes are logged, not attempts.
     is_failing: AtomicBool,
     /// Told once a minute; the counters have them all.
@@ -366,6 +507,10 @@ impl Sender {
                 End::Refused(error) => (None, Reason::BackendRefused, error),
                 End::TooLarge(error) => (split::halve(&payload), Reason::TooLarge, error),
             };
+            if reason == Reason::ShuttingDown && self.is_guarded {
+                self.fail(payload, reason);
+                return 0;
+            }
             let Some((first, second)) = parts else {
                 tracing::error!(
                     exporter = %self.stats.id,
@@ -490,8 +635,10 @@ impl Sender {
     }
 
     fn fail(&self, payload: Payload, reason: Reason) {
-        self.stats.failed.add(payload.items);
-        self.telemetry.drop_items(reason, payload.items);
+        if reason != Reason::ShuttingDown || !self.is_guarded {
+            self.stats.failed.add(payload.items);
+            self.telemetry.drop_items(reason, payload.items);
+        }
         payload.finish(Outcome::Failed(reason));
     }
 }

@@ -178,8 +178,9 @@ impl Running {
         });
         let receivers = self.receivers.iter().map(|one| {
             let identity = one.identity.clone().filter(|_| !one.serving.has_ended());
-            let feeds = one.feeds.clone();
-            (one.id.clone(), KeptReceiver { identity, feeds, transports: one.transports })
+            let (feeds, journal) = (one.feeds.clone(), one.journal.clone());
+            let transports = one.transports;
+            (one.id.clone(), KeptReceiver { identity, feeds, transports, journal })
         });
         Kept { exporters: exporters.collect(), receivers: receivers.collect() }
     }
@@ -347,14 +348,20 @@ impl Running {
                 None => running.extend(RunningExporter::start(exporter)),
             }
         }
-        for gone in std::mem::replace(&mut self.exporters, running) {
+        let gone = std::mem::replace(&mut self.exporters, running);
+        for gone in gone {
+            let is_it = |one: &RunningExporter| one.id == gone.id && one.signal == gone.signal;
+            if self.exporters.iter().any(is_it) {
+                gone.queue.leave_disk();
+            }
             let telemetry = Arc::clone(&self.site.telemetry);
             self.departing.push(gone.depart(self.drain_timeout, telemetry));
         }
     }
 
     fn exchange_receivers(&mut self, planned: Vec<Bound>) {
-        let around = Surroundings { budget: &self.budget, pool: &self.pool, inside: &self.inside };
+        let around =
+            Surroundings { budget: &self.site.budget, pool: &self.pool, inside: &self.inside };
         let mut running = Vec::with_capacity(planned.len());
         for Bound { planned, routes, sockets } in planned {
             let is_it = |one: &RunningReceiver| one.id == planned.id;

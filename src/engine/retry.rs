@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 
 use crate::component::Backoff;
 
+/// The limit where none is given.
+const MAX_ELAPSED_TIME: Duration = Duration::from_mins(5);
+
 /// The state of one request between its attempts.
 #[derive(Debug)]
 pub struct Retries<'a> {
@@ -37,7 +40,7 @@ impl<'a> Retries<'a> {
         let grown = self.interval.as_secs_f64() * self.backoff.multiplier;
         let longest = self.backoff.max_interval;
         self.interval = Duration::try_from_secs_f64(grown).unwrap_or(longest).min(longest);
-        let limit = self.backoff.max_elapsed_time;
+        let limit = self.backoff.max_elapsed_time.unwrap_or(MAX_ELAPSED_TIME);
         let ends = now.saturating_duration_since(self.started).saturating_add(pause);
         (limit.is_zero() || ends <= limit).then_some(pause)
     }
@@ -53,7 +56,7 @@ mod tests {
             randomization_factor: 0.5,
             multiplier: 1.5,
             max_interval: Duration::from_secs(30),
-            max_elapsed_time: Duration::from_mins(5),
+            max_elapsed_time: None,
         }
     }
 
@@ -89,7 +92,7 @@ mod tests {
 
     #[test]
     fn zero_elapsed_time_means_for_ever() {
-        let backoff = Backoff { max_elapsed_time: Duration::ZERO, ..backoff() };
+        let backoff = Backoff { max_elapsed_time: Some(Duration::ZERO), ..backoff() };
         let start = Instant::now();
         let mut retries = Retries::new(&backoff, start);
         assert!(retries.pause(start + Duration::from_secs(1 << 20), None, 0.5).is_some());

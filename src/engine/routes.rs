@@ -42,6 +42,11 @@ impl Routes {
         self.was_exchanged.load(Ordering::SeqCst)
     }
 
+    /// The way of what has no transport any more.
+    pub fn first(&self, signal: Signal) -> Option<Arc<Route>> {
+        self.route(signal, "")
+    }
+
     /// The way of a body.
     pub fn route(&self, signal: Signal, transport: &str) -> Option<Arc<Route>> {
         let all = self.now();

@@ -161,18 +161,20 @@ fn delivery() -> Delivery {
     Delivery {
         queue: Some(Queue {
             consumers: 4,
-            size: 1000,
+            size: Some(1000),
             sizer: Sizer::Requests,
             block_on_overflow: false,
             wait_for_result: false,
             batch: None,
+            storage: None,
+            dead_letters: None,
         }),
         retry: Some(Backoff {
             initial_interval: Duration::from_millis(100),
             randomization_factor: 0.5,
             multiplier: 1.5,
             max_interval: Duration::from_secs(1),
-            max_elapsed_time: Duration::from_secs(20),
+            max_elapsed_time: Some(Duration::from_secs(20)),
         }),
         timeout: Some(Duration::from_secs(5)),
     }
@@ -206,6 +208,8 @@ impl World {
                 stats: telemetry.exporter(&index.to_string(), Signal::Traces, "nowhere"),
                 telemetry: Arc::clone(&telemetry),
                 offload: ways.offload(),
+                spool: None,
+                is_guarded: false,
             };
             let exporter = Arc::new(BackendExporter(Arc::clone(backend)));
             let share = limit / backends.len() as u64;
@@ -244,7 +248,7 @@ impl World {
         });
         let budget = Budget::new(limit, Arc::clone(&telemetry));
         let stats = telemetry.receiver("otlp", Signal::Traces, "grpc");
-        let route = Arc::new(Route { pipelines: vec![(0, None)], stats });
+        let route = Arc::new(Route { pipelines: vec![(0, None)], stats, journal: None });
         let routes = SignalRoutes {
             by_transport: vec![("grpc", route)],
             wants_context: false,
@@ -351,7 +355,7 @@ async fn a_full_queue_refuses_and_its_sibling_goes_on() {
     let alive = Backend::new(healthy());
     let mut small = delivery();
     if let Some(queue) = &mut small.queue {
-        queue.size = 5;
+        queue.size = Some(5);
     }
     let world = World::new(1 << 20, None, &[(dead, small), (Arc::clone(&alive), delivery())]);
     let mut refused = 0;
@@ -376,7 +380,7 @@ async fn a_backend_that_is_too_slow_costs_nothing_that_was_taken() {
     let backend = Backend::new(slow);
     let mut small = delivery();
     if let Some(queue) = &mut small.queue {
-        queue.size = 16;
+        queue.size = Some(16);
     }
     let joiner: fn() -> Box<dyn Processor> = || Box::new(Joiner { limit: 5, held: None });
     let world = World::new(1 << 20, Some(joiner), &[(Arc::clone(&backend), small)]);
@@ -473,7 +477,7 @@ async fn overflow_with_blocking_makes_senders_wait_instead_of_refusing_them() {
     let backend = Backend::new(healthy());
     let mut blocking = delivery();
     if let Some(queue) = &mut blocking.queue {
-        (queue.size, queue.consumers, queue.block_on_overflow) = (2, 1, true);
+        (queue.size, queue.consumers, queue.block_on_overflow) = (Some(2), 1, true);
     }
     let world = World::new(1 << 20, None, &[(Arc::clone(&backend), blocking)]);
     let mut senders = tokio::task::JoinSet::new();
@@ -518,7 +522,7 @@ async fn conserve(seed: u64) {
     let backend = Backend::new(mood);
     let mut settings = delivery();
     if let Some(queue) = &mut settings.queue {
-        queue.size = 20;
+        queue.size = Some(20);
         // Every other world batches in its queue, some of them in parts.
         queue.batch = (seed % 2 == 1).then(|| QueueBatch {
             flush_timeout: Duration::from_millis(150),

@@ -19,7 +19,7 @@ use crate::{
 };
 
 use super::{
-    admission,
+    admission::{self, Route},
     exchange::Standing,
     graph::{Graph, Pipeline, Target},
     pool::Router,
@@ -30,6 +30,13 @@ use super::{
 pub enum Job {
     /// A body from a receiver: inflate, check, run.
     Arrival(Box<Arriving>),
+    /// A payload of the journal, at the beginning of its pipelines.
+    Admitted {
+        /// Pipelines that take it; looked up when its turn comes.
+        routes: Arc<Routes>,
+        /// The payload.
+        payload: Payload,
+    },
     /// A payload that goes on at a stage of a pipeline.
     Payload {
         /// Index into the graph's pipelines.
@@ -74,6 +81,8 @@ pub struct Arriving {
     pub routes: Arc<Routes>,
     /// Told the outcome.
     pub reply: oneshot::Sender<Reply>,
+    /// Whether it goes no further than the journal for now.
+    pub waits: bool,
 }
 
 impl Job {
@@ -84,7 +93,9 @@ impl Job {
             | Job::Share { .. }
             | Job::Drain { .. }
             | Job::DrainConnector(_) => true,
-            Job::Arrival(_) | Job::Run(_) | Job::Exchange(_) | Job::Stop => false,
+            Job::Arrival(_) | Job::Admitted { .. } | Job::Run(_) | Job::Exchange(_) | Job::Stop => {
+                false
+            }
         }
     }
 }
@@ -148,6 +159,7 @@ impl Worker {
     pub fn run(&mut self, job: Job, now: Instant) {
         match job {
             Job::Arrival(arriving) => self.arrive(*arriving, now),
+            Job::Admitted { routes, payload } => self.replay(&routes, payload, now),
             Job::Payload { pipeline, stage, payload } => {
                 self.advance(smallvec::smallvec![(pipeline, stage, payload)], now);
             }
@@ -199,7 +211,7 @@ impl Worker {
     }
 
     fn arrive(&mut self, arriving: Arriving, now: Instant) {
-        let Arriving { arrival, routes, reply } = arriving;
+        let Arriving { arrival, routes, reply, waits } = arriving;
         let Some(route) = routes.route(arrival.signal, arrival.transport) else {
             let _ = reply.send(Err(Rejection::Unavailable(Reason::ShuttingDown, None)));
             return;
@@ -219,9 +231,8 @@ impl Worker {
             let _ = reply.send(Ok(()));
             return;
         }
-        let mut payload = payload;
         let (items, stats) = (payload.items, Arc::clone(&route.stats));
-        payload.receipts.push(Receipt::new(
+        let sender = Receipt::new(
             wait,
             Box::new(move |outcome| {
                 let answer = match outcome {
@@ -233,7 +244,34 @@ impl Worker {
                 // A sender that hung up meanwhile needs no answer.
                 let _ = reply.send(answer.map_err(rejection));
             }),
-        ));
+        );
+        let mut payload = payload;
+        let entered = if let Some(journal) = &route.journal {
+            journal.enter(payload, sender, waits)
+        } else {
+            payload.receipts.push(sender);
+            Some(payload)
+        };
+        if let Some(payload) = entered {
+            self.enter(&route, payload, now);
+        }
+    }
+
+    /// A payload of the journal goes on.
+    fn replay(&mut self, routes: &Routes, mut payload: Payload, now: Instant) {
+        if let Some(route) = routes.first(payload.signal) {
+            return self.enter(&route, payload, now);
+        }
+        // No pipeline takes this signal any more. As after a panic it stays for the next process: here it
+        // would be read again and again.
+        payload.receipts.retain(|receipt| {
+            receipt.record(Outcome::Failed(Reason::Panicked));
+            false
+        });
+    }
+
+    /// Shows a payload to every pipeline of its route.
+    fn enter(&mut self, route: &Route, payload: Payload, now: Instant) {
         let mut work = Work::new();
         let last = route.pipelines.len().saturating_sub(1);
         let mut payload = Some(payload);

@@ -25,8 +25,8 @@ pub struct RetryOnFailure {
     pub multiplier: f64,
     /// Longest pause before jitter.
     pub max_interval: Interval,
-    /// Give up after; 0: never.
-    pub max_elapsed_time: Interval,
+    /// Give up after; 0: never. `5m` where it is not given, and never where the data is on disk.
+    pub max_elapsed_time: Option<Interval>,
 }
 
 impl Default for RetryOnFailure {
@@ -37,7 +37,7 @@ impl Default for RetryOnFailure {
             randomization_factor: 0.5,
             multiplier: 1.5,
             max_interval: Interval(Duration::from_secs(30)),
-            max_elapsed_time: Interval(Duration::from_mins(5)),
+            max_elapsed_time: None,
         }
     }
 }
@@ -50,7 +50,7 @@ impl RetryOnFailure {
             randomization_factor: self.randomization_factor,
             multiplier: self.multiplier,
             max_interval: self.max_interval.0,
-            max_elapsed_time: self.max_elapsed_time.0,
+            max_elapsed_time: self.max_elapsed_time.map(|time| time.0),
         })
     }
 
@@ -68,7 +68,7 @@ impl RetryOnFailure {
                 .error(at, "'multiplier' must be non-negative")
                 .help("write 1.5: each pause is half as long again as the one before");
         }
-        let elapsed = self.max_elapsed_time.0;
+        let elapsed = self.max_elapsed_time.map_or(Duration::from_mins(5), |time| time.0);
         if elapsed.is_zero() {
             return;
         }
@@ -95,8 +95,9 @@ pub struct SendingQueue {
     pub enabled: bool,
     /// Requests sent at the same time.
     pub num_consumers: usize,
-    /// Capacity in units of `sizer`; what is in flight counts.
-    pub queue_size: u64,
+    /// Capacity in units of `sizer`; what is in flight counts. 1000 where it is not given; with `storage` then
+    /// only the limit of the storage counts.
+    pub queue_size: Option<u64>,
     /// What `queue_size` counts.
     pub sizer: QueueSizer,
     /// Let senders wait for room instead of refusing them.
@@ -105,8 +106,10 @@ pub struct SendingQueue {
     pub wait_for_result: bool,
     /// Join what is in the queue; the mention alone turns it on.
     pub batch: Section<BatchSettings>,
-    /// Queues on disk are not supported yet.
+    /// Id of an extension such as `file_storage`: the queue is on disk, and survives a crash.
     pub storage: Option<String>,
+    /// Id of an extension such as `file_storage`: what is given up is kept there, see `skep dlq`.
+    pub dead_letters: Option<String>,
 }
 
 /// `sending_queue.batch`.
@@ -163,12 +166,13 @@ impl Default for SendingQueue {
         SendingQueue {
             enabled: true,
             num_consumers: 10,
-            queue_size: 1000,
+            queue_size: None,
             sizer: QueueSizer::Requests,
             block_on_overflow: false,
             wait_for_result: false,
             batch: Section::Off,
             storage: None,
+            dead_letters: None,
         }
     }
 }
@@ -178,7 +182,7 @@ impl SendingQueue {
     pub fn queue(&self) -> Option<Queue> {
         self.enabled.then_some(Queue {
             consumers: self.num_consumers,
-            size: self.queue_size,
+            size: self.capacity(),
             sizer: match self.sizer {
                 QueueSizer::Requests => Sizer::Requests,
                 QueueSizer::Items => Sizer::Items,
@@ -187,7 +191,14 @@ impl SendingQueue {
             block_on_overflow: self.block_on_overflow,
             wait_for_result: self.wait_for_result,
             batch: self.batch.on().map(|batch| self.queue_batch(batch)),
+            storage: self.storage.clone(),
+            dead_letters: self.dead_letters.clone(),
         })
+    }
+
+    fn capacity(&self) -> Option<u64> {
+        let default = self.storage.is_none().then_some(QUEUE_SIZE);
+        self.queue_size.or(default)
     }
 
     fn batch_sizer(&self, batch: &BatchSettings) -> QueueSizer {
@@ -230,7 +241,9 @@ impl SendingQueue {
             );
             problems.error(place("max_size"), message).help("raise `max_size` or lower `min_size`");
         }
-        if self.batch_sizer(batch) == self.sizer && min_size > self.queue_size {
+        if self.batch_sizer(batch) == self.sizer
+            && self.capacity().is_some_and(|size| min_size > size)
+        {
             let message = "`min_size` must be less than or equal to `queue_size`";
             problems
                 .error(place("min_size"), message)
@@ -251,10 +264,11 @@ impl SendingQueue {
         if !self.enabled {
             return;
         }
-        if self.storage.is_some() {
+        if self.storage.is_some() && self.wait_for_result {
+            let message = "`wait_for_result` is not supported with a persistent queue";
             problems
-                .error(at.at("sending_queue::storage"), "queues on disk are not supported yet")
-                .help("remove `storage`: the queue is in memory and is drained at a shutdown");
+                .error(at.at("sending_queue::wait_for_result"), message)
+                .help("remove it: what is on disk is answered for");
         }
         if let Some(batch) = self.batch.on() {
             self.validate_batch(batch, at, problems);
@@ -265,13 +279,16 @@ impl SendingQueue {
                 .error(at, "`num_consumers` must be positive")
                 .help("write 10, or `enabled: false` to send without a queue");
         }
-        if self.queue_size == 0 {
+        if self.queue_size == Some(0) {
             problems
                 .error(at.at("sending_queue::queue_size"), "`queue_size` must be positive")
                 .help("write 1000, or `enabled: false` to send without a queue");
         }
     }
 }
+
+/// Capacity of a queue in memory that is not told another one.
+const QUEUE_SIZE: u64 = 1000;
 
 /// The three together.
 pub fn delivery(queue: &SendingQueue, retry: &RetryOnFailure, timeout: Interval) -> Delivery {

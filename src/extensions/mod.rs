@@ -2,6 +2,7 @@
 
 pub mod basicauth;
 pub mod bearertokenauth;
+pub mod file_storage;
 pub mod health_check;
 mod pages;
 pub mod pprof;
@@ -16,6 +17,7 @@ use crate::component::{Entry, ExtensionConfig};
 pub const ALL: &[Entry<dyn ExtensionConfig>] = &[
     basicauth::ENTRY,
     bearertokenauth::ENTRY,
+    file_storage::ENTRY,
     health_check::ENTRY,
     health_check::ENTRY_V2,
     pprof::ENTRY,
@@ -23,6 +25,9 @@ pub const ALL: &[Entry<dyn ExtensionConfig>] = &[
     sigv4auth::ENTRY,
     zpages::ENTRY,
 ];
+
+/// Those that queues and journals may name.
+pub const STORAGES: &[&str] = &["file_storage"];
 
 /// Those that exporters may name in `auth`.
 pub const AUTHENTICATORS: &[&str] = &[

@@ -112,6 +112,10 @@ pub enum Reason {
     Limited,
     /// A worker panicked while it held the data.
     Panicked,
+    /// The storage has reached its limit.
+    StorageFull,
+    /// The disk of the storage failed.
+    StorageFailed,
 }
 
 impl Reason {
@@ -128,6 +132,8 @@ impl Reason {
             Reason::TooManyMetadataValues => "too_many_metadata_values",
             Reason::Limited => "limited",
             Reason::Panicked => "panicked",
+            Reason::StorageFull => "storage_full",
+            Reason::StorageFailed => "storage_failed",
         }
     }
 
@@ -141,20 +147,25 @@ impl Reason {
                 | Reason::RetriesExhausted
                 | Reason::Limited
                 | Reason::Panicked
+                | Reason::StorageFull
+                | Reason::StorageFailed
         )
     }
 
-    /// From the mildest to the worst; see [`Outcome`].
-    pub const ALL: [Reason; 10] = [
+    /// From the mildest to the worst; see [`Outcome`]. What is lost by a decision is milder than what skep
+    /// itself had no room for, so that the latter is tried again where it stands in a journal.
+    pub const ALL: [Reason; 12] = [
         Reason::BackendRefused,
         Reason::Malformed,
         Reason::TooLarge,
         Reason::TooManyMetadataValues,
+        Reason::RetriesExhausted,
         Reason::Limited,
         Reason::QueueFull,
         Reason::OverBudget,
+        Reason::StorageFull,
+        Reason::StorageFailed,
         Reason::ShuttingDown,
-        Reason::RetriesExhausted,
         Reason::Panicked,
     ];
 }
@@ -198,7 +209,9 @@ impl Outcome {
 pub enum Wait {
     /// Until a queue or a holding processor answers for the data (the default).
     Acceptance,
-    /// Until the backends have it (`wait_for_export`).
+    /// Until the backends have it, or a queue on disk: a journal, whose record ends then.
+    Durable,
+    /// Until the backends have it: `wait_for_export`, and the record of a queue on disk.
     Delivery,
 }
 

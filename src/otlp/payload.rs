@@ -130,9 +130,9 @@ impl Payload {
     }
 
     /// Tells those who wait only for acceptance that somebody answers for the payload now: a
-    /// queue or a processor that holds it. Those who wait for delivery stay.
+    /// queue or a processor that holds it. Those who wait for more stay.
     pub fn accept(&mut self) {
-        self.receipts.retain(|receipt| receipt.waits_for() == Wait::Delivery);
+        self.receipts.retain(|receipt| receipt.waits_for() != Wait::Acceptance);
     }
 
     /// Takes over another payload of the same signal: segments, permits and receipts. Nothing is

@@ -76,7 +76,8 @@
 //! **Memory.** Spans and tables take at most `max_memory`, which counts in the budget of the process. Large
 //! requests are kept as they came in for as long as a trace of theirs waits, small ones are copied. At that limit, or where more than `num_traces` wait, the oldest traces are decided at once by what has
 //! come of them; with `block_on_overflow` senders are told to come back later instead. Senders are answered
-//! when their spans have been taken in, also with `wait_for_export`: nobody waits for a decision.
+//! when their spans have been taken in; with `wait_for_export` when the kept ones among them are delivered, which is later
+//! than most senders wait unless `decision_wait` is short.
 //!
 //! Differs from the Collector:
 //!
@@ -96,6 +97,7 @@
 //!   `num_shards` has no effect.
 
 mod arena;
+mod claims;
 mod compile;
 mod context;
 mod decide;

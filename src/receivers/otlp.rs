@@ -32,8 +32,8 @@ use std::{path::Path, sync::Arc};
 
 use crate::{
     component::{
-        BoxFuture, BuildContext, Entry, Ingress, Listening, Receiver, ReceiverConfig, StartError,
-        Stop,
+        BoxFuture, BuildContext, Entry, Ingress, JournalUse, Listening, Receiver, ReceiverConfig,
+        StartError, Stop,
     },
     config::{Node, Problems},
     net::{
@@ -43,8 +43,8 @@ use crate::{
     otlp::Signal,
 };
 use service::{OtlpService, Refusals};
-use settings::Transport;
 pub use settings::{Config, GrpcSettings, HttpSettings, Protocols};
+use settings::{Fsync, Transport};
 
 pub(super) const ENTRY: Entry<dyn ReceiverConfig> = Entry {
     name: "otlp",
@@ -61,6 +61,12 @@ pub(super) const ENTRY: Entry<dyn ReceiverConfig> = Entry {
 impl ReceiverConfig for Config {
     fn validate(&self, at: &Node, problems: &mut Problems) {
         settings::validate(self, at, problems);
+    }
+
+    fn journal(&self) -> Option<JournalUse> {
+        let journal = self.journal.as_ref()?;
+        let fsync = journal.fsync == Fsync::Always;
+        Some(JournalUse { storage: journal.storage.clone(), fsync })
     }
 
     fn gives_metadata(&self) -> bool {

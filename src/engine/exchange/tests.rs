@@ -28,6 +28,7 @@ use crate::{
         pool::Pool,
         queue::ExportQueue,
         routes::Routes,
+        storages::Storages,
     },
     otlp::{
         Signal,
@@ -80,14 +81,15 @@ struct World {
 impl World {
     fn new(workers: usize, blueprint: &Blueprint) -> Self {
         let telemetry = Arc::new(Telemetry::default());
-        let budget = 256 << 20;
-        let site = Site { workers, budget, in_container: false, telemetry };
+        let budget = Budget::new(256 << 20, Arc::clone(&telemetry));
+        let storages = Arc::new(Storages::dry(Arc::clone(&telemetry)));
+        let site = Site { workers, budget, storages, in_container: false, telemetry };
         let Plan { draft, ways } = plan::plan(blueprint, &site).unwrap();
         let (panic_tx, panics) = mpsc::unbounded_channel();
         let pool = Pool::start(ways, Arc::clone(&draft.graph), panic_tx).unwrap();
         let Draft { exporters, mut receivers, .. } = draft;
         let routes = Routes::new(std::mem::take(&mut receivers[0].routes));
-        let budget = Budget::new(site.budget, Arc::clone(&site.telemetry));
+        let budget = Arc::clone(&site.budget);
         let door = EngineDoor::new(budget, Arc::clone(&pool), Arc::clone(&routes), Arc::default());
         let queue = Arc::clone(&exporters[0].queue);
         let mut world = World {
@@ -110,7 +112,8 @@ impl World {
         let exporters = exporters
             .map(|one| ((one.id.clone(), one.signal), (one.identity.clone(), one.queue.clone())));
         let (identity, feeds) = (receiver.identity.clone(), receiver.feeds.clone());
-        let runs = KeptReceiver { identity, feeds, transports: receiver.transports };
+        let transports = receiver.transports;
+        let runs = KeptReceiver { identity, feeds, transports, journal: None };
         let receivers = [(receiver.id.clone(), runs)].into();
         self.kept = Kept { exporters: exporters.collect(), receivers };
     }

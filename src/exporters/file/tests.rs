@@ -90,12 +90,13 @@ fn framed(mut bytes: &[u8]) -> Vec<Vec<u8>> {
 fn proto_has_lengths_and_zstd_frames_unpack_to_the_message() {
     let folder = tempfile::tempdir().unwrap();
     for compression in [Compression::None, Compression::Zstd] {
-        let config = Config { format: Format::Proto, compression, ..config("out.pb") };
+        let name = format!("{compression:?}.pb");
+        let config = Config { format: Format::Proto, compression, ..config(&name) };
         let exporter = exporter(&folder, config);
         let payload = payload("a");
         write(&exporter, &payload, 0);
         write(&exporter, &payload, 0);
-        let messages = framed(&fs::read(folder.path().join("out.pb")).unwrap());
+        let messages = framed(&fs::read(folder.path().join(&name)).unwrap());
         assert_eq!(messages.len(), 2);
         for message in messages {
             let message = match compression {

@@ -16,8 +16,8 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::read::Loan;
-use crate::otlp::payload::Permit;
+use super::{claims::Group, read::Loan};
+use crate::otlp::payload::{Permit, Receipt};
 use bytes::Bytes;
 
 /// Size of a chunk of copies, unless a record is larger or the arena very small.
@@ -73,9 +73,18 @@ struct Chunk {
     records: Vec<Entry>,
     /// Contexts that were first used here since the chunk before.
     contexts: Vec<u32>,
+    /// Who waits for what is here.
+    claims: Group,
+    /// Number of the request whose claims came last.
+    claimed_by: u64,
 }
 
 impl Chunk {
+    fn new(storage: Storage, size: usize) -> Self {
+        let (records, contexts, claims) = (Vec::new(), Vec::new(), Group::default());
+        Chunk { storage, size, records, contexts, claims, claimed_by: 0 }
+    }
+
     /// Bytes that may still be copied to it.
     fn room(&self) -> usize {
         match &self.storage {
@@ -158,8 +167,9 @@ impl Arena {
     /// Takes the body of a request with so many records, until [`Arena::end_lending`] as one at hand.
     pub(super) fn lend(&mut self, body: Bytes, size: usize, records: usize, loan: Arc<Loan>) {
         self.capacity += size;
-        let (records, contexts) = (Vec::with_capacity(records), Vec::new());
-        self.add(Chunk { storage: Storage::Lent(body, loan), size, records, contexts });
+        let mut chunk = Chunk::new(Storage::Lent(body, loan), size);
+        chunk.records.reserve_exact(records);
+        self.add(chunk);
         self.is_lending = true;
     }
 
@@ -196,12 +206,7 @@ impl Arena {
         let bytes = Vec::with_capacity(bytes);
         let size = bytes.capacity();
         self.capacity += size;
-        self.add(Chunk {
-            storage: Storage::Own(bytes, permit),
-            size,
-            records: Vec::new(),
-            contexts: Vec::new(),
-        });
+        self.add(Chunk::new(Storage::Own(bytes, permit), size));
     }
 
     fn add(&mut self, chunk: Chunk) {
@@ -266,6 +271,36 @@ impl Arena {
         at
     }
 
+    // ---- who waits -------------------------------------------------------------------------
+
+    /// Notes that those of a request wait for what is in the newest chunk.
+    #[inline]
+    pub(super) fn claim(&mut self, request: u64, claims: &[Receipt]) {
+        if claims.is_empty() {
+            return;
+        }
+        if let Some(chunk) = self.chunks.back_mut().filter(|chunk| chunk.claimed_by != request) {
+            chunk.claimed_by = request;
+            chunk.claims.join(claims);
+        }
+    }
+
+    /// Those who wait for what was in the chunk at `from` wait for the newest one, too.
+    pub(super) fn inherit(&mut self, from: Position) {
+        let Some(claims) = self.claims(from.chunk()).filter(|claims| !claims.is_empty()) else {
+            return;
+        };
+        let claims: Vec<Receipt> = claims.receipts().collect();
+        if let Some(chunk) = self.chunks.back_mut() {
+            chunk.claims.join(&claims);
+        }
+    }
+
+    /// Who waits for what is in a chunk.
+    pub(super) fn claims(&self, chunk: u32) -> Option<&Group> {
+        self.chunks.get(chunk.wrapping_sub(self.first) as usize).map(|chunk| &chunk.claims)
+    }
+
     // ---- what is there -----------------------------------------------------------------------
 
     /// Notes that a context is used in the newest chunk for the first time.
@@ -325,6 +360,7 @@ impl Arena {
             bytes.clear();
             chunk.records.clear();
             chunk.contexts.clear();
+            (chunk.claims, chunk.claimed_by) = (Group::default(), 0);
             self.spare.push(chunk);
         } else {
             self.capacity -= chunk.size;

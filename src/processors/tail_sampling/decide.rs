@@ -333,6 +333,7 @@ impl Shard {
                     }
                 }
                 self.emitter.take_written(context, from, count);
+                self.emitter.is_of(at);
             }
             at = record.before;
             // A giant trace goes out in parts, too.
@@ -387,6 +388,7 @@ impl Shard {
         }
         self.local.late_kept += count;
         self.emitter.take_written((self.contexts.parent(scope), scope), from, count);
+        self.emitter.is_late(self.request, &self.claims);
     }
 
     /// Sends what is on its way.

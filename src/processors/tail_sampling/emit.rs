@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use super::{
     arena::{Arena, Position},
+    claims::{Claims, Group},
     context::Contexts,
 };
 use crate::{
@@ -27,6 +28,11 @@ pub(super) struct Emitter {
     pub(super) written: Vec<u8>,
     bytes: usize,
     spans: u64,
+    /// Chunks that the pieces are of.
+    chunks: Vec<u32>,
+    /// Who waits for late spans among them, and the last request that had some.
+    late: Claims,
+    late_of: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +54,7 @@ impl Emitter {
     /// Takes so many spans as they are in a record of the arena, of `len` bytes.
     pub(super) fn take(&mut self, context: (u32, u32), at: Position, len: usize, spans: u64) {
         self.pieces.push(Piece { context, source: Source::Arena(at), len });
+        self.is_of(at);
         self.bytes += len;
         self.spans += spans;
     }
@@ -58,6 +65,21 @@ impl Emitter {
         self.pieces.push(Piece { context, source: Source::Written(from), len });
         self.bytes += len;
         self.spans += spans;
+    }
+
+    /// What was taken last is of the chunk of this record.
+    pub(super) fn is_of(&mut self, at: Position) {
+        if self.chunks.last() != Some(&at.chunk()) {
+            self.chunks.push(at.chunk());
+        }
+    }
+
+    /// What was taken last is of the request at hand.
+    pub(super) fn is_late(&mut self, request: u64, claims: &Claims) {
+        if self.late_of != request {
+            self.late_of = request;
+            self.late.extend(claims.iter().cloned());
+        }
     }
 
     /// Turns round the order of the last pieces, which a walk back through a trace has taken.
@@ -92,6 +114,12 @@ impl Emitter {
         // overdrawn by them.
         payload.permits.extend(account.map(|permit| permit.more(body.len() as u64)));
         payload.body = std::iter::once(Bytes::from(body)).collect();
+        self.chunks.sort_unstable();
+        self.chunks.dedup();
+        let groups = self.chunks.drain(..).filter_map(|chunk| arena.claims(chunk));
+        payload.receipts.extend(groups.flat_map(Group::receipts));
+        payload.receipts.extend(self.late.drain(..));
+        self.late_of = 0;
         out.emit(payload);
         self.pieces.clear();
         self.written.clear();

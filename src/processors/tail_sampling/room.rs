@@ -230,6 +230,7 @@ impl Shard {
             at = record.before;
         }
         let mut before = Position::NONE;
+        let mut inherited = (before.chunk(), before.chunk());
         let mut oldest = None;
         let mut new_root = Position::NONE;
         for (old, context, spans, count) in records.into_iter().rev() {
@@ -241,6 +242,10 @@ impl Shard {
             }
             copied += spans.len();
             before = self.arena.push(before, context, &spans, count);
+            if inherited != (old.chunk(), before.chunk()) {
+                inherited = (old.chunk(), before.chunk());
+                self.arena.inherit(old);
+            }
             self.contexts.hold(context, before.chunk(), &mut self.arena);
             oldest.get_or_insert(before.chunk());
             if old == root {

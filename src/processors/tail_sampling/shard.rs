@@ -19,6 +19,7 @@ use std::{
 
 use super::{
     arena::{Arena, Position},
+    claims::Claims,
     context::{Contexts, Found},
     decide::Deciding,
     emit::Emitter,
@@ -81,6 +82,9 @@ pub(super) struct Shard {
     pub(super) live: u64,
     /// Of the request at hand.
     pub(super) payer: Option<Permit>,
+    /// Who waits for what becomes of the request at hand, and its number.
+    pub(super) claims: Claims,
+    pub(super) request: u64,
     /// Traces whose decision the request at hand made certain: number and generation.
     certain: Vec<(u32, u32)>,
     /// Pays for the tables, and for how many bytes of them.
@@ -111,6 +115,8 @@ impl Shard {
             order: VecDeque::new(),
             live: 0,
             payer: None,
+            claims: Claims::new(),
+            request: 0,
             certain: Vec::new(),
             tables_permit: None,
             paid: 0,
@@ -157,8 +163,10 @@ impl Shard {
 
     /// Takes spans in.
     fn ingest(&mut self, mut payload: Payload, reading: Reading, out: &mut Output) {
-        // From here on skep answers for the spans; nobody is made to wait for a decision.
-        payload.receipts.clear();
+        // From here on skep answers for the spans; only who wants to know what becomes of them waits.
+        payload.accept();
+        self.claims = std::mem::take(&mut payload.receipts);
+        self.request += 1;
         self.payer = payload.permits.first().cloned();
         let Reading { places, mut runs, loan, .. } = reading;
         let segment_of = |run: &Run| places.all[run.place].segment;
@@ -185,6 +193,7 @@ impl Shard {
         self.contexts.forget_unused();
         self.settle_tables();
         self.payer = None;
+        self.claims.clear();
         self.show();
     }
 
@@ -287,6 +296,7 @@ impl Shard {
         } else {
             self.arena.push(trace.newest, scope.number, &body[place], count)
         };
+        self.arena.claim(self.request, &self.claims);
         self.contexts.hold(scope.number, at.chunk(), &mut self.arena);
         if trace.newest == Position::NONE {
             trace.oldest = at.chunk();

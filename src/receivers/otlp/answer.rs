@@ -39,6 +39,8 @@ const fn sentence(reason: Reason) -> &'static str {
         Reason::QueueFull => "the sending queue of an exporter is full; send it again later",
         Reason::ShuttingDown => "skep is shutting down; send it again later",
         Reason::RetriesExhausted => "the backend took no data in time; send it again later",
+        Reason::StorageFull => "the storage of skep is full; send it again later",
+        Reason::StorageFailed => "skep could not write the data down; send it again later",
         Reason::Panicked => "an internal error ended this request; send it again",
         Reason::BackendRefused => "the backend refused the data for good",
         Reason::Malformed => "the bytes are not what they claim to be",

@@ -1,0 +1,88 @@
+//! Which queues and receivers have a log on disk.
+
+use std::{collections::HashSet, sync::Arc};
+
+use super::Planner;
+use crate::{
+    component::{ComponentId, Delivery, Kind, ReceiverConfig, StartError},
+    engine::{
+        journal::Journal,
+        spool::{Spool, Spooling},
+        storages::Owner,
+        stored::Store,
+    },
+    otlp::Signal,
+};
+
+impl Planner<'_> {
+    /// The part of a queue on disk, and whether all that comes to the queue is on some disk.
+    pub(super) fn spool(
+        &self,
+        id: &ComponentId,
+        signal: Signal,
+        delivery: &Delivery,
+    ) -> Result<(Option<Spool>, bool), StartError> {
+        let mut senders = HashSet::new();
+        self.receivers_of(id, signal, &mut senders);
+        let journals: Vec<String> = senders.iter().filter_map(|id| self.journal_of(id)).collect();
+        let is_journaled = !senders.is_empty() && journals.len() == senders.len();
+        let Some(queue) = &delivery.queue else { return Ok((None, is_journaled)) };
+        let (name, spools_all) = match (&queue.storage, journals.iter().min()) {
+            (Some(name), _) => (name, true),
+            (None, Some(name)) => (name, false),
+            (None, None) => return Ok((None, false)),
+        };
+        let owner = Owner { kind: Kind::Exporter, id, part: signal.name() };
+        let Some(store) = self.store(name, owner)? else { return Ok((None, true)) };
+        let fsync = self.blueprint.storages.get(name).is_some_and(|storage| storage.fsync);
+        let spooling = if spools_all { Spooling::All { fsync } } else { Spooling::Overflow };
+        let spool = Spool { store, spooling, budget: Arc::clone(&self.site.budget) };
+        Ok((Some(spool), spools_all || is_journaled))
+    }
+
+    /// The journal of a receiver.
+    pub(super) fn journal(
+        &self,
+        id: &ComponentId,
+        config: &dyn ReceiverConfig,
+    ) -> Result<Option<Arc<Journal>>, StartError> {
+        let Some(asked) = config.journal() else { return Ok(None) };
+        let owner = Owner { kind: Kind::Receiver, id, part: "journal" };
+        let store = self.store(&asked.storage, owner)?;
+        Ok(store.map(|store| Arc::new(Journal { store, fsync: asked.fsync })))
+    }
+
+    /// The log of an owner; none where nothing is opened.
+    fn store(&self, name: &str, owner: Owner<'_>) -> Result<Option<Arc<Store>>, StartError> {
+        let Some(settings) = self.blueprint.storages.get(name) else {
+            return Err(StartError {
+                component: format!("extension `{name}`"),
+                message: "a queue or a journal refers to it, but it is no storage".to_owned(),
+            });
+        };
+        self.site.storages.store(name, settings, owner)
+    }
+
+    fn journal_of(&self, id: &ComponentId) -> Option<String> {
+        let journal = self.blueprint.receivers.get(id)?.journal()?;
+        Some(journal.storage)
+    }
+
+    /// Adds the receivers whose data may come to an exporter or connector. The document has no cycles.
+    fn receivers_of(&self, id: &ComponentId, signal: Signal, found: &mut HashSet<ComponentId>) {
+        let pipelines = self.blueprint.pipelines.iter();
+        for pipeline in pipelines.filter(|p| p.signal == signal && p.exporters.contains(id)) {
+            for sender in &pipeline.receivers {
+                if self.blueprint.receivers.contains_key(sender) {
+                    found.insert(sender.clone());
+                } else if let Some(connector) = self.blueprint.connectors.get(sender) {
+                    for input in Signal::ALL {
+                        if connector.output(input) == Some(signal) {
+                            self.receivers_of(sender, input, found);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

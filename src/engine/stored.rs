@@ -1,0 +1,321 @@
+//! Payloads in a log on disk: how they get there, how they come back, and what their end does.
+//!
+//! A record is either *in hand* (its payload is in memory, with a claim among its receipts) or *waiting* to be read.
+//! The claim settles the record when the payload ends as it should, and lets it wait again when it
+//! does not. Receipts of those who wait for the delivery of a waiting record are kept here meanwhile.
+//!
+//! One task a store makes durable what was written (every half second, or at once where somebody waits for it:
+//! all who came meanwhile share one sync) and writes down what is settled, every tenth of a second. An
+//! idle store sleeps.
+
+use std::{
+    collections::HashMap,
+    io,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use prost::Message as _;
+use smallvec::SmallVec;
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
+
+use crate::{
+    otlp::{
+        Payload,
+        payload::{Context, Outcome, Permit, Reason, Receipt, Wait},
+    },
+    storage::{
+        AppendError, Log, NewRecord, Place, Stored, Ticket,
+        proto::{Header, Note},
+    },
+    telemetry::storage::LogStats,
+};
+
+/// How long written bytes may stay undurable, and settled records be forgotten by a crash.
+const SYNC_INTERVAL: Duration = Duration::from_millis(500);
+const SAVE_INTERVAL: Duration = Duration::from_millis(100);
+/// How long a record waits after the engine could not take it.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Told whether what was appended before is durable now.
+type Synced = Box<dyn FnOnce(bool) + Send>;
+
+/// One log and what goes on around it.
+pub struct Store {
+    log: Arc<Log>,
+    after_sync: Mutex<Vec<Synced>>,
+    /// Who waits for the delivery of records that wait to be read.
+    receipts: Mutex<HashMap<u64, SmallVec<[Receipt; 1]>>>,
+    /// Nothing is read before.
+    pause: Mutex<Option<Instant>>,
+    /// Nothing is settled any more: the process ends, and drops what it holds.
+    is_closed: AtomicBool,
+    is_touched: AtomicBool,
+    touched: Notify,
+    sync_wanted: Notify,
+    /// Told when a record begins to wait.
+    pub(super) waiting: Notify,
+}
+
+impl Store {
+    /// Around a log.
+    pub fn new(log: Arc<Log>) -> Arc<Self> {
+        Arc::new(Store {
+            log,
+            after_sync: Mutex::default(),
+            receipts: Mutex::default(),
+            pause: Mutex::default(),
+            is_closed: AtomicBool::new(false),
+            is_touched: AtomicBool::new(true),
+            touched: Notify::new(),
+            sync_wanted: Notify::new(),
+            waiting: Notify::new(),
+        })
+    }
+
+    /// The counters of the log.
+    pub fn stats(&self) -> &Arc<LogStats> {
+        self.log.stats()
+    }
+
+    /// Writes a payload down. It survives the process from here on.
+    pub fn append(&self, payload: &Payload, place: Place) -> Result<Ticket, Reason> {
+        let note = payload.context.as_deref().map(note_of).unwrap_or_default();
+        self.append_with(payload, place, &note)
+    }
+
+    /// The same with a note of one's own.
+    pub(super) fn append_with(
+        &self,
+        payload: &Payload,
+        place: Place,
+        note: &Note,
+    ) -> Result<Ticket, Reason> {
+        let record = NewRecord {
+            signal: payload.signal,
+            items: payload.items,
+            note: &note.encode_to_vec(),
+            body: &payload.body,
+            time: SystemTime::now(),
+        };
+        let appended = self.log.append(&record, place).map_err(|error| match error {
+            AppendError::Full { .. } => Reason::StorageFull,
+            AppendError::TooLarge(_) => Reason::TooLarge,
+            AppendError::Io(_) => Reason::StorageFailed,
+        });
+        self.touch();
+        appended
+    }
+
+    /// Says that the payload of a record is in nobody's memory any more; `receipts` end with its delivery.
+    pub fn park(&self, ticket: &Ticket, mut receipts: SmallVec<[Receipt; 1]>) {
+        receipts.retain(|receipt| receipt.waits_for() == Wait::Delivery);
+        if !receipts.is_empty() {
+            lock(&self.receipts).insert(ticket.number, receipts);
+        }
+        self.waiting.notify_one();
+    }
+
+    /// Whether a record waits to be read.
+    pub fn has_waiting(&self) -> bool {
+        self.log.has_waiting()
+    }
+
+    /// Until when nothing is to be read.
+    pub(super) fn paused_until(&self) -> Option<Instant> {
+        lock(&self.pause).filter(|until| *until > Instant::now())
+    }
+
+    /// Reads records that wait, in order, until they have so many bytes. Blocks.
+    pub(super) fn read(&self, bytes: u64) -> Vec<Stored> {
+        let (mut found, mut sum) = (Vec::new(), 0);
+        while sum < bytes {
+            match self.log.take() {
+                Ok(Some(stored)) => {
+                    sum += stored.ticket.bytes;
+                    found.push(stored);
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    self.stats().read_errors.add(1);
+                    tracing::error!(log = %self.stats().id, %error, "cannot read the storage");
+                    self.pause();
+                    break;
+                }
+            }
+        }
+        found
+    }
+
+    /// A payload again, paid for by `permit`, with its claim and those who wait for it.
+    pub(super) fn payload(
+        self: &Arc<Self>,
+        stored: Stored,
+        permit: Option<Permit>,
+        wait: Wait,
+    ) -> Payload {
+        let Stored { ticket, signal, note, body, .. } = stored;
+        let mut receipts = lock(&self.receipts).remove(&ticket.number).unwrap_or_default();
+        receipts.push(self.claim(ticket, wait));
+        Payload {
+            signal,
+            body: smallvec::smallvec![body],
+            items: ticket.items,
+            permits: permit.into_iter().collect(),
+            receipts,
+            context: context_of(&note),
+        }
+    }
+
+    /// A receipt whose end is the record's: settled after delivery and after a decision, waiting again
+    /// where skep itself had no room.
+    pub fn claim(self: &Arc<Self>, ticket: Ticket, wait: Wait) -> Receipt {
+        let store = Arc::clone(self);
+        Receipt::new(wait, Box::new(move |outcome| store.ended(&ticket, outcome)))
+    }
+
+    fn ended(&self, ticket: &Ticket, outcome: Outcome) {
+        if self.is_closed.load(Ordering::SeqCst) {
+            return;
+        }
+        match outcome {
+            // It stays for the next process.
+            Outcome::Failed(Reason::Panicked) => {}
+            // Or for whoever a reload has put in the place of the one that has given it up.
+            Outcome::Failed(Reason::ShuttingDown) => {
+                self.log.put_back(ticket);
+                self.waiting.notify_one();
+            }
+            Outcome::Failed(
+                Reason::QueueFull
+                | Reason::OverBudget
+                | Reason::Limited
+                | Reason::StorageFull
+                | Reason::StorageFailed,
+            ) => {
+                self.pause();
+                self.log.put_back(ticket);
+                self.waiting.notify_one();
+            }
+            Outcome::Delivered | Outcome::Filtered | Outcome::Failed(_) => {
+                self.log.settle(ticket);
+                self.touch();
+            }
+        }
+    }
+
+    fn pause(&self) {
+        *lock(&self.pause) = Some(Instant::now() + PAUSE);
+    }
+
+    // ---- durability ------------------------------------------------------------------------
+
+    /// Calls back once everything that was appended before is durable, or cannot be made so; `is_urgent`
+    /// does not wait for the next half second.
+    pub fn after_sync(&self, is_urgent: bool, synced: Synced) {
+        lock(&self.after_sync).push(synced);
+        if is_urgent {
+            self.sync_wanted.notify_one();
+        }
+        self.touch();
+    }
+
+    fn touch(&self) {
+        if !self.is_touched.swap(true, Ordering::SeqCst) {
+            self.touched.notify_one();
+        }
+    }
+
+    /// Keeps the log until `closed` is raised; then once more.
+    pub(super) async fn keep(self: Arc<Self>, mut closed: watch::Receiver<bool>) {
+        let mut next_sync = Instant::now() + SYNC_INTERVAL;
+        while !*closed.borrow() {
+            let is_idle = !self.is_touched.swap(false, Ordering::SeqCst);
+            if is_idle && self.stats().records.read() == 0 {
+                tokio::select! {
+                    () = self.touched.notified() => {}
+                    _ = closed.changed() => break,
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(SAVE_INTERVAL) => {}
+                () = self.sync_wanted.notified() => next_sync = Instant::now(),
+                _ = closed.changed() => break,
+            }
+            let is_due = next_sync <= Instant::now();
+            if is_due {
+                next_sync = Instant::now() + SYNC_INTERVAL;
+            }
+            self.work(is_due).await;
+        }
+        self.work(true).await;
+    }
+
+    async fn work(self: &Arc<Self>, syncs: bool) {
+        let store = Arc::clone(self);
+        // A panic of the log is told by its counters staying where they are; nothing to mend here.
+        let _ = tokio::task::spawn_blocking(move || store.write_out(syncs)).await;
+    }
+
+    fn write_out(&self, syncs: bool) {
+        if syncs {
+            let waiting = std::mem::take(&mut *lock(&self.after_sync));
+            let result = self.log.sync();
+            if let Err(error) = &result {
+                tracing::error!(log = %self.stats().id, %error, "cannot sync the storage");
+            }
+            for synced in waiting {
+                synced(result.is_ok());
+            }
+        }
+        if let Err(error) = self.log.save() {
+            self.stats().write_errors.add(1);
+            tracing::warn!(
+                log = %self.stats().id,
+                %error,
+                "What was delivered cannot be noted; after a crash it is delivered again."
+            );
+        }
+        self.stats().oldest_age.set(self.log.oldest(SystemTime::now()).unwrap_or(0));
+    }
+
+    /// From here on claims say nothing: the process ends and drops what it holds.
+    pub(super) fn close(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(super) fn note_of(context: &Context) -> Note {
+    let header =
+        |(name, value): &(String, String)| Header { name: name.clone(), value: value.clone() };
+    Note {
+        metadata: context.metadata.iter().map(header).collect(),
+        peer: context.peer.map(|peer| peer.to_string()).unwrap_or_default(),
+        ..Note::default()
+    }
+}
+
+/// None where there was none, or where it cannot be read: the data goes on without.
+fn context_of(note: &[u8]) -> Option<Arc<Context>> {
+    let note = Note::decode(note).ok().filter(|note| *note != Note::default())?;
+    Some(Arc::new(Context {
+        metadata: note.metadata.into_iter().map(|header| (header.name, header.value)).collect(),
+        peer: note.peer.parse().ok(),
+        arrived: Instant::now().into_std(),
+    }))
+}
+
+/// Reads a part of what waits, off the io threads.
+pub(super) async fn read(store: Arc<Store>, bytes: u64) -> io::Result<Vec<Stored>> {
+    tokio::task::spawn_blocking(move || store.read(bytes)).await.map_err(io::Error::other)
+}

@@ -1,0 +1,70 @@
+//! Who waits for what becomes of spans: senders with `wait_for_export`, and records of a journal. A chunk
+//! of the arena has one group of them, so that a kept trace takes one receipt for each chunk that it has spans in,
+//! however many requests those came in. When the group's last receipt ends, so do those of its members,
+//! with the worst outcome of all: at most some are delivered twice.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use smallvec::SmallVec;
+
+use crate::otlp::payload::{Receipt, Wait};
+
+/// Receipts of one request.
+pub(super) type Claims = SmallVec<[Receipt; 1]>;
+
+/// Those of one chunk, by what they wait for.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    durable: Option<Members>,
+    delivery: Option<Members>,
+}
+
+#[derive(Debug)]
+struct Members {
+    receipt: Receipt,
+    receipts: Arc<Mutex<Vec<Receipt>>>,
+}
+
+impl Members {
+    fn new(wait: Wait) -> Self {
+        let receipts: Arc<Mutex<Vec<Receipt>>> = Arc::default();
+        let members = Arc::clone(&receipts);
+        let answer = move |outcome| {
+            let receipts =
+                std::mem::take(&mut *members.lock().unwrap_or_else(PoisonError::into_inner));
+            for receipt in receipts {
+                receipt.record(outcome);
+            }
+        };
+        Members { receipt: Receipt::new(wait, Box::new(answer)), receipts }
+    }
+}
+
+impl Group {
+    /// Takes in those of a request.
+    pub(super) fn join(&mut self, claims: &[Receipt]) {
+        for claim in claims {
+            let wait = claim.waits_for();
+            let members = match wait {
+                Wait::Acceptance => continue,
+                Wait::Durable => &mut self.durable,
+                Wait::Delivery => &mut self.delivery,
+            };
+            let members = members.get_or_insert_with(|| Members::new(wait));
+            let mut receipts = members.receipts.lock().unwrap_or_else(PoisonError::into_inner);
+            receipts.push(claim.clone());
+        }
+    }
+
+    /// What a payload with spans of the chunk carries.
+    pub(super) fn receipts(&self) -> impl Iterator<Item = Receipt> + '_ {
+        self.durable.iter().chain(&self.delivery).map(|members| members.receipt.clone())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.durable.is_none() && self.delivery.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests;

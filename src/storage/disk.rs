@@ -1,0 +1,137 @@
+//! A folder and the files in it, as far as a log needs them: the border at which tests put a disk that
+//! tears writes, loses what was not synced, and fails.
+
+use std::{
+    fs, io,
+    io::{IoSlice, Write as _},
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// One folder.
+pub trait Disk: Send + Sync {
+    /// Names of the files in it, in no order.
+    fn list(&self) -> io::Result<Vec<String>>;
+    /// Makes a file that is not there yet.
+    fn create(&self, name: &str) -> io::Result<Arc<dyn File>>;
+    /// Opens a file for reading.
+    fn open(&self, name: &str) -> io::Result<Arc<dyn File>>;
+    /// Gives a file another name, in the place of the one that had it.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, name: &str) -> io::Result<()>;
+    /// Makes names durable: files that were made, renamed and removed.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// One file. Nobody but its log writes to it.
+pub trait File: Send + Sync {
+    /// Writes at the end; how many bytes, maybe fewer than there are.
+    fn append(&self, bytes: &[IoSlice<'_>]) -> io::Result<usize>;
+    /// Reads at a place; how many bytes, none at the end.
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Makes what was written durable.
+    fn sync(&self) -> io::Result<()>;
+    /// Cuts the file to a length.
+    fn cut(&self, len: u64) -> io::Result<()>;
+    /// Bytes in it.
+    fn size(&self) -> io::Result<u64>;
+}
+
+/// Writes all of `bytes` at the end of a file.
+pub(super) fn append_all(file: &dyn File, bytes: &mut [IoSlice<'_>]) -> io::Result<()> {
+    let mut left = bytes;
+    // Empty slices at the front would look like a write of nothing.
+    IoSlice::advance_slices(&mut left, 0);
+    while !left.is_empty() {
+        match file.append(left) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut left, written),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Fills `bytes` from a place; how many were there.
+pub(super) fn read_full(file: &dyn File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut done = 0;
+    while done < bytes.len() {
+        match file.read_at(&mut bytes[done..], offset + done as u64) {
+            Ok(0) => break,
+            Ok(read) => done += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
+}
+
+/// A folder of the file system.
+#[derive(Debug)]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// Opens a folder, and makes it where it is not there.
+    pub fn open(path: &Path, mode: u32) -> io::Result<Self> {
+        fs::DirBuilder::new().recursive(true).mode(mode).create(path)?;
+        Ok(Folder(path.to_owned()))
+    }
+}
+
+impl Disk for Folder {
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.0)? {
+            names.extend(entry?.file_name().into_string().ok());
+        }
+        Ok(names)
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        let mut options = fs::OpenOptions::new();
+        options.create_new(true).append(true).read(true);
+        Ok(Arc::new(options.open(self.0.join(name))?))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(fs::File::open(self.0.join(name))?))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.0.join(from), self.0.join(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.0.join(name))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        fs::File::open(&self.0)?.sync_all()
+    }
+}
+
+impl File for fs::File {
+    fn append(&self, bytes: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut file = self;
+        file.write_vectored(bytes)
+    }
+
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        std::os::unix::fs::FileExt::read_at(self, bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn cut(&self, len: u64) -> io::Result<()> {
+        self.set_len(len)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+}

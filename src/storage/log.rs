@@ -1,0 +1,510 @@
+//! One log: appending, reading what waits, settling, opening. The form on disk is told in the parent.
+//!
+//! Three locks, always taken in this order: the reader's, the writer's, the state's. Whoever appends holds
+//! the writer's for one write; whoever settles only the state's; syncing holds none while the disk works.
+
+mod open;
+
+use std::{
+    collections::BTreeMap,
+    io::{self, IoSlice},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
+};
+
+use super::{
+    AppendError, NewRecord, Overflow, Place, Room, Settings, Stored, Ticket,
+    disk::{Disk, File, append_all},
+    ranges::Ranges,
+    reader::{Reader, Step},
+    record::{self, Marker, RECORD_HEADER, RecordHeader, SEGMENT_HEADER, SegmentHeader},
+    segment::Segment,
+    settled::{self, OfSegment},
+};
+use crate::telemetry::storage::LogStats;
+
+/// Largest part of damaged bytes that is kept for a look, and how many such files.
+const DAMAGED_BYTES: u64 = 4 << 20;
+const DAMAGED_FILES: usize = 16;
+
+/// An append-only log in one folder. Shared; all calls block for as long as the disk does.
+pub struct Log {
+    disk: Arc<dyn Disk>,
+    settings: Settings,
+    room: Arc<Room>,
+    stats: Arc<LogStats>,
+    reader: Mutex<Option<Reader>>,
+    writer: Mutex<Writer>,
+    state: Mutex<State>,
+}
+
+/// What appends.
+#[derive(Default)]
+struct Writer {
+    active: Option<Active>,
+    /// Number of the next record.
+    next: u64,
+    /// Items and bytes of all records so far.
+    items: u64,
+    bytes: u64,
+    /// Files that have bytes which may not be durable.
+    unsynced: Vec<Arc<dyn File>>,
+    /// The same of an earlier process.
+    inherited: Vec<u64>,
+    /// Whether names of files may not be durable.
+    has_new_names: bool,
+}
+
+/// The segment at the end.
+struct Active {
+    file: Arc<dyn File>,
+    marker: Marker,
+    base: u64,
+    size: u64,
+    is_synced: bool,
+}
+
+/// What is where.
+#[derive(Default)]
+struct State {
+    segments: BTreeMap<u64, Segment>,
+    /// Records that wait for [`Log::take`].
+    waiting: Ranges,
+    /// Whether `settled` is older than this.
+    is_changed: bool,
+    damaged_files: usize,
+}
+
+impl State {
+    fn segment_of(&mut self, number: u64) -> Option<&mut Segment> {
+        let (_, segment) = self.segments.range_mut(..=number).next_back()?;
+        (number < segment.end).then_some(segment)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn segment_name(base: u64) -> String {
+    format!("{base:020}.seg")
+}
+
+impl Log {
+    // ---- appending -------------------------------------------------------------------------
+
+    /// Appends a record. It survives the process from here on, and the machine after [`Log::sync`].
+    pub fn append(&self, new: &NewRecord<'_>, place: Place) -> Result<Ticket, AppendError> {
+        let body: u64 = new.body.iter().map(|part| part.len() as u64).sum();
+        let too_large = || AppendError::TooLarge(body);
+        let note_len = u32::try_from(new.note.len()).map_err(|_| too_large())?;
+        let body_len = u32::try_from(body).map_err(|_| too_large())?;
+        let crc = record::checksum(
+            std::iter::once(new.note).chain(new.body.iter().map(|part| &part[..])),
+        );
+        let time = millis(new.time);
+        let size = RECORD_HEADER as u64 + u64::from(note_len) + body;
+        let mut writer = lock(&self.writer);
+        self.make_room(&mut writer, size + SEGMENT_HEADER as u64)?;
+        let appended = self.begin_segment(&mut writer, size, time).and_then(|(file, marker)| {
+            let header = RecordHeader {
+                crc,
+                number: writer.next,
+                time,
+                signal: new.signal,
+                items: u32::try_from(new.items).unwrap_or(u32::MAX),
+                body: body_len,
+                note: note_len,
+            };
+            let header = header.encode(marker);
+            let mut slices = vec![IoSlice::new(&header), IoSlice::new(new.note)];
+            slices.extend(new.body.iter().map(|part| IoSlice::new(part)));
+            append_all(&*file, &mut slices)
+        });
+        self.room.give_back(SEGMENT_HEADER as u64);
+        if let Err(error) = appended {
+            self.room.give_back(size);
+            self.stats.write_errors.add(1);
+            self.take_back(&mut writer);
+            return Err(error.into());
+        }
+        let ticket = Ticket { number: writer.next, items: new.items, bytes: body };
+        writer.next += 1;
+        writer.items += new.items;
+        writer.bytes += body;
+        let base = writer.active.as_mut().map(|active| {
+            active.size += size;
+            active.is_synced = false;
+            active.base
+        });
+        let mut state = lock(&self.state);
+        if let Some(segment) = base.and_then(|base| state.segments.get_mut(&base)) {
+            segment.grow(size, new.items, body, time);
+        }
+        if place == Place::Waiting {
+            state.waiting.insert(ticket.number..ticket.number + 1);
+        }
+        self.stats.appended_bytes.add(size);
+        self.stats.disk_bytes.add(size);
+        self.stats.records.add(1);
+        self.stats.items.add(new.items);
+        self.stats.bytes.add(body);
+        Ok(ticket)
+    }
+
+    /// Takes room for `size` bytes, by the policy of the log.
+    fn make_room(&self, writer: &mut Writer, size: u64) -> Result<(), AppendError> {
+        while !self.room.try_take(size) {
+            let is_dropped =
+                self.settings.overflow == Overflow::DropOldest && self.drop_oldest(writer);
+            if !is_dropped {
+                self.stats.full.add(1);
+                return Err(AppendError::Full { used: self.room.used(), limit: self.room.limit() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the oldest segment with what nobody has read of it; false where there is none.
+    fn drop_oldest(&self, writer: &mut Writer) -> bool {
+        let mut state = lock(&self.state);
+        let Some(base) = state.segments.keys().next().copied() else { return false };
+        if writer.active.as_ref().is_some_and(|active| active.base == base) {
+            writer.active = None;
+        }
+        let Some(segment) = state.segments.remove(&base) else { return false };
+        state.is_changed = true;
+        let unread = state.waiting.remove(segment.base..segment.end);
+        let (items, bytes) =
+            (segment.items - segment.settled_items, segment.bytes - segment.settled_bytes);
+        self.stats.records.sub(segment.left());
+        self.stats.items.sub(items);
+        self.stats.bytes.sub(bytes);
+        self.stats.dropped_records.add(unread);
+        if unread > 0 {
+            self.stats.dropped_items.add(items);
+            tracing::warn!(
+                log = %self.stats.id,
+                dropped_items = items,
+                "The storage is full. Dropping the oldest data."
+            );
+        }
+        drop(state);
+        self.remove_file(&segment);
+        true
+    }
+
+    /// The file to append to: a new one where the last one is large enough.
+    fn begin_segment(
+        &self,
+        writer: &mut Writer,
+        size: u64,
+        time: u64,
+    ) -> io::Result<(Arc<dyn File>, Marker)> {
+        let is_large = |active: &Active| active.size + size > self.settings.segment_size;
+        if writer.active.as_ref().is_some_and(is_large) {
+            self.seal(writer);
+        }
+        if let Some(active) = &writer.active {
+            return Ok((Arc::clone(&active.file), active.marker));
+        }
+        let header = SegmentHeader {
+            marker: fastrand::u64(1..).to_le_bytes(),
+            base: writer.next,
+            items_before: writer.items,
+            bytes_before: writer.bytes,
+            made: time,
+        };
+        let name = segment_name(header.base);
+        let file = self.disk.create(&name)?;
+        let bytes = header.encode();
+        if let Err(error) = append_all(&*file, &mut [IoSlice::new(&bytes)]) {
+            // A file without a record is of no use to anybody.
+            let _ = self.disk.remove(&name);
+            return Err(error);
+        }
+        writer.has_new_names = true;
+        let size = SEGMENT_HEADER as u64;
+        self.room.take(size);
+        self.stats.disk_bytes.add(size);
+        writer.active = Some(Active {
+            file: Arc::clone(&file),
+            marker: header.marker,
+            base: header.base,
+            size,
+            is_synced: false,
+        });
+        let mut segment = Segment::new(header.marker, header.base, time);
+        segment.size = size;
+        lock(&self.state).segments.insert(header.base, segment);
+        Ok((file, header.marker))
+    }
+
+    /// Nothing is appended to the last segment any more.
+    fn seal(&self, writer: &mut Writer) {
+        let Some(active) = writer.active.take() else { return };
+        if !active.is_synced {
+            writer.unsynced.push(active.file);
+        }
+        let mut state = lock(&self.state);
+        let Some(segment) = state.segments.get_mut(&active.base) else { return };
+        segment.is_sealed = true;
+        self.remove_if_done(state, active.base);
+    }
+
+    /// After a write that failed half-way: what came of it is cut off, and the segment ends there, since
+    /// somebody may have seen the bytes. Where they cannot be cut off they have no valid number.
+    fn take_back(&self, writer: &mut Writer) {
+        if let Some(active) = &writer.active {
+            let _ = active.file.cut(active.size);
+        }
+        self.seal(writer);
+    }
+
+    // ---- durability ------------------------------------------------------------------------
+
+    /// Makes everything durable that was appended before; the number after it. After an error what was
+    /// appended since the last success may be lost with the machine, and a new segment is begun: the
+    /// system may have thrown away what it could not write.
+    pub fn sync(&self) -> io::Result<u64> {
+        let (files, has_new_names, upto) = {
+            let mut writer = lock(&self.writer);
+            let inherited = std::mem::take(&mut writer.inherited);
+            let mut files = std::mem::take(&mut writer.unsynced);
+            // One that is gone has nothing that anybody needs.
+            files.extend(
+                inherited.into_iter().filter_map(|base| self.disk.open(&segment_name(base)).ok()),
+            );
+            if let Some(active) = writer.active.as_mut().filter(|active| !active.is_synced) {
+                active.is_synced = true;
+                files.push(Arc::clone(&active.file));
+            }
+            (files, std::mem::take(&mut writer.has_new_names), writer.next)
+        };
+        let names = if has_new_names { self.disk.sync() } else { Ok(()) };
+        let synced = files.iter().try_for_each(|file| file.sync()).and(names);
+        if let Err(error) = synced {
+            self.stats.sync_errors.add(1);
+            let mut writer = lock(&self.writer);
+            writer.has_new_names |= has_new_names;
+            self.seal(&mut writer);
+            return Err(error);
+        }
+        if !files.is_empty() {
+            self.stats.syncs.add(1);
+        }
+        Ok(upto)
+    }
+
+    /// Writes down what is settled, if anything was since the last time.
+    pub fn save(&self) -> io::Result<()> {
+        let segments: Vec<OfSegment> = {
+            let mut state = lock(&self.state);
+            if !std::mem::take(&mut state.is_changed) {
+                return Ok(());
+            }
+            let of_segment = |segment: &Segment| OfSegment {
+                base: segment.base,
+                marker: segment.marker,
+                items: segment.settled_items,
+                bytes: segment.settled_bytes,
+                runs: segment.runs(),
+            };
+            state.segments.values().map(of_segment).filter(|s| !s.runs.is_empty()).collect()
+        };
+        let written = self.write_settled(&segments);
+        if written.is_err() {
+            lock(&self.state).is_changed = true;
+        }
+        written
+    }
+
+    fn write_settled(&self, segments: &[OfSegment]) -> io::Result<()> {
+        // What an earlier attempt has left behind.
+        let _ = self.disk.remove(NEW_SETTLED);
+        let file = self.disk.create(NEW_SETTLED)?;
+        append_all(&*file, &mut [IoSlice::new(&settled::encode(segments))])?;
+        self.disk.rename(NEW_SETTLED, SETTLED)
+    }
+
+    // ---- reading and settling --------------------------------------------------------------
+
+    /// Whether a record waits to be taken.
+    pub fn has_waiting(&self) -> bool {
+        !lock(&self.state).waiting.is_empty()
+    }
+
+    /// Bytes of the segments that are not settled, and the age of the oldest record in milliseconds.
+    pub fn oldest(&self, now: SystemTime) -> Option<u64> {
+        let state = lock(&self.state);
+        let oldest = state.segments.values().find_map(Segment::oldest)?;
+        Some(millis(now).saturating_sub(oldest))
+    }
+
+    /// Takes the first record that waits; none: none does. What cannot be read is left out and counted. After an
+    /// error of the disk the record still waits.
+    pub fn take(&self) -> io::Result<Option<Stored>> {
+        let mut reader = lock(&self.reader);
+        loop {
+            let (number, segment) = {
+                let mut state = lock(&self.state);
+                let Some(number) = state.waiting.first() else { return Ok(None) };
+                let segment = state.segment_of(number).map(|s| (s.base, s.marker, s.end));
+                let Some(segment) = segment else {
+                    // Its segment is gone: it was dropped meanwhile.
+                    state.waiting.remove(number..number + 1);
+                    continue;
+                };
+                (number, segment)
+            };
+            let (base, marker, end) = segment;
+            if reader.as_ref().is_none_or(|reader| reader.base != base || reader.next > number) {
+                let file = self.disk.open(&segment_name(base))?;
+                *reader = Some(Reader::new(file, marker, base));
+            }
+            let Some(place) = reader.as_mut() else { continue };
+            let step = place.step(end)?;
+            let Step { skipped, record } = step;
+            let Some((header, at)) = record else {
+                self.damaged(base, skipped, number..end);
+                *reader = None;
+                continue;
+            };
+            // What should have stood before it does not, whether or not there are other bytes.
+            if !skipped.is_empty() || header.number > number {
+                self.damaged(base, skipped, number..header.number.max(number));
+            }
+            if header.number < number {
+                continue;
+            }
+            match place.contents(&header, at)? {
+                Some((note, body)) if self.hand_out(header.number) => {
+                    let ticket = Ticket {
+                        number: header.number,
+                        items: u64::from(header.items),
+                        bytes: u64::from(header.body),
+                    };
+                    let (signal, time) = (header.signal, header.time);
+                    return Ok(Some(Stored { ticket, signal, note, body, time }));
+                }
+                Some(_) => {}
+                None => {
+                    let number = header.number;
+                    self.damaged(base, at..at + header.len(), number..number + 1);
+                }
+            }
+        }
+    }
+
+    /// From waiting into somebody's hands; false where it was dropped meanwhile, or does not wait.
+    fn hand_out(&self, number: u64) -> bool {
+        lock(&self.state).waiting.remove(number..number + 1) == 1
+    }
+
+    /// A record that was taken waits again.
+    pub fn put_back(&self, ticket: &Ticket) {
+        let mut state = lock(&self.state);
+        let is_there =
+            state.segment_of(ticket.number).is_some_and(|s| !s.is_settled(ticket.number));
+        if is_there {
+            state.waiting.insert(ticket.number..ticket.number + 1);
+        }
+    }
+
+    /// Nobody needs the record any more.
+    pub fn settle(&self, ticket: &Ticket) {
+        let mut state = lock(&self.state);
+        state.waiting.remove(ticket.number..ticket.number + 1);
+        let Some(segment) = state.segment_of(ticket.number) else { return };
+        if !segment.settle(ticket.number) {
+            return;
+        }
+        segment.settled_items += ticket.items;
+        segment.settled_bytes += ticket.bytes;
+        let base = segment.base;
+        state.is_changed = true;
+        self.stats.records.sub(1);
+        self.stats.items.sub(ticket.items);
+        self.stats.bytes.sub(ticket.bytes);
+        self.remove_if_done(state, base);
+    }
+
+    fn remove_if_done(&self, mut state: MutexGuard<'_, State>, base: u64) {
+        if !state.segments.get(&base).is_some_and(Segment::is_done) {
+            return;
+        }
+        state.is_changed = true;
+        let Some(segment) = state.segments.remove(&base) else { return };
+        drop(state);
+        self.remove_file(&segment);
+    }
+
+    fn remove_file(&self, segment: &Segment) {
+        if let Err(error) = self.disk.remove(&segment_name(segment.base)) {
+            // It is found again at the next opening; until then its bytes count.
+            tracing::warn!(log = %self.stats.id, %error, "A file of the storage cannot be removed");
+            return;
+        }
+        self.room.give_back(segment.size);
+        self.stats.disk_bytes.sub(segment.size);
+    }
+
+    /// Counts records that cannot be read, keeps their bytes for a look, and settles them.
+    fn damaged(&self, base: u64, bytes: std::ops::Range<u64>, numbers: std::ops::Range<u64>) {
+        let mut state = lock(&self.state);
+        let lost: Vec<u64> = numbers.filter(|n| state.waiting.remove(*n..*n + 1) == 1).collect();
+        let count = lost.len() as u64;
+        let Some(segment) = state.segments.get_mut(&base) else { return };
+        for number in &lost {
+            segment.settle(*number);
+        }
+        if segment.left() == 0 {
+            // What the lost ones had is known once nothing else is left.
+            self.stats.items.sub(segment.items - segment.settled_items);
+            self.stats.bytes.sub(segment.bytes - segment.settled_bytes);
+            segment.settled_items = segment.items;
+            segment.settled_bytes = segment.bytes;
+        }
+        state.is_changed = true;
+        let may_keep = state.damaged_files < DAMAGED_FILES;
+        state.damaged_files += usize::from(may_keep);
+        self.stats.records.sub(count);
+        self.stats.damaged_records.add(count);
+        self.stats.damaged_bytes.add(bytes.end - bytes.start);
+        let kept = may_keep.then(|| self.keep_damaged(base, &bytes)).transpose();
+        tracing::error!(
+            log = %self.stats.id,
+            lost_records = count,
+            damaged_bytes = bytes.end - bytes.start,
+            segment = segment_name(base),
+            kept_in = kept.ok().flatten().unwrap_or_default(),
+            "The storage is damaged. Going on after the damaged bytes."
+        );
+        self.remove_if_done(state, base);
+    }
+
+    fn keep_damaged(&self, base: u64, bytes: &std::ops::Range<u64>) -> io::Result<String> {
+        let name = format!("damaged-{base:020}-{}", bytes.start);
+        let len = (bytes.end - bytes.start).min(DAMAGED_BYTES);
+        let mut copy = vec![0; usize::try_from(len).unwrap_or(0)];
+        let file = self.disk.open(&segment_name(base))?;
+        let read = super::disk::read_full(&*file, &mut copy, bytes.start)?;
+        let kept = self.disk.create(&name)?;
+        append_all(&*kept, &mut [IoSlice::new(&copy[..read])])?;
+        Ok(name)
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> &Arc<LogStats> {
+        &self.stats
+    }
+}
+
+/// What is settled, and the file that it is written to first.
+const SETTLED: &str = "settled";
+const NEW_SETTLED: &str = "settled.new";

@@ -1,0 +1,257 @@
+//! A disk for tests: it forgets what was not synced, tears writes at a crash, and fails when told to.
+
+use std::{
+    collections::HashMap,
+    io::{self, IoSlice},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use super::disk::{Disk, File};
+
+/// What goes wrong with one operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// Half of the bytes are written, without an error.
+    ShortWrite,
+    /// Half of the bytes are written, then there is no space.
+    NoSpace,
+    /// A write fails with an error of the device.
+    WriteError,
+    /// A sync fails, and what was to be synced stays where it was.
+    SyncError,
+    /// A sync says that it has been done, and has not.
+    LostSync,
+    /// A read fails.
+    ReadError,
+}
+
+#[derive(Default)]
+struct Content {
+    bytes: Vec<u8>,
+    /// Bytes that survive a crash.
+    durable: Vec<u8>,
+}
+
+#[derive(Default)]
+struct Inner {
+    files: HashMap<String, Arc<Mutex<Content>>>,
+    /// Names that survive a crash.
+    names: HashMap<String, Arc<Mutex<Content>>>,
+    random: Option<fastrand::Rng>,
+    /// Share of the operations that go wrong, in percent, and how.
+    faults: Vec<(u8, Fault)>,
+}
+
+/// A folder in memory.
+#[derive(Clone, Default)]
+pub(super) struct SimulatedDisk(Arc<Mutex<Inner>>);
+
+struct SimulatedFile {
+    disk: SimulatedDisk,
+    content: Arc<Mutex<Content>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl SimulatedDisk {
+    pub(super) fn new(seed: u64) -> Self {
+        let disk = SimulatedDisk::default();
+        lock(&disk.0).random = Some(fastrand::Rng::with_seed(seed));
+        disk
+    }
+
+    /// From now on so many percent of the operations go wrong.
+    pub(super) fn fail(&self, faults: &[(u8, Fault)]) {
+        lock(&self.0).faults = faults.to_vec();
+    }
+
+    fn meets(&self, faults: &[Fault]) -> Option<Fault> {
+        let mut inner = lock(&self.0);
+        let likely: Vec<(u8, Fault)> =
+            inner.faults.iter().filter(|(_, fault)| faults.contains(fault)).copied().collect();
+        let random = inner.random.as_mut()?;
+        likely.into_iter().find(|(percent, _)| random.u8(..100) < *percent).map(|(_, fault)| fault)
+    }
+
+    /// The machine stops: of what was not synced any prefix, any hole and any page may survive.
+    pub(super) fn crash(&self) {
+        let mut inner = lock(&self.0);
+        let mut random = inner.random.take().unwrap_or_default();
+        // A name that was not synced may survive all the same.
+        let all: Vec<String> = inner.files.keys().chain(inner.names.keys()).cloned().collect();
+        let mut after = HashMap::new();
+        for name in all {
+            let (new, old) = (inner.files.get(&name), inner.names.get(&name));
+            let kept = match (new, old) {
+                (Some(new), Some(old)) if Arc::ptr_eq(new, old) => Some(new),
+                (new, old) => {
+                    if random.bool() {
+                        new
+                    } else {
+                        old
+                    }
+                }
+            };
+            if let Some(kept) = kept {
+                after.insert(name, Arc::clone(kept));
+            }
+        }
+        for content in after.values() {
+            let mut content = lock(content);
+            let Content { bytes, durable } = &mut *content;
+            let mut survived = durable.clone();
+            let upto = random.usize(durable.len().min(bytes.len())..=bytes.len());
+            survived.truncate(upto);
+            // What was appended survives in pieces, as the pages were written back.
+            while survived.len() < upto {
+                let page = random.usize(1..=4096).min(upto - survived.len());
+                let from = survived.len();
+                if random.u8(..4) == 0 {
+                    survived.resize(from + page, 0);
+                } else {
+                    survived.extend_from_slice(&bytes[from..from + page]);
+                }
+            }
+            *bytes = survived;
+            durable.clone_from(bytes);
+        }
+        inner.files.clone_from(&after);
+        inner.names = after;
+        inner.random = Some(random);
+    }
+
+    /// The process stops, and starts again: everything that was written is there.
+    pub(super) fn files(&self) -> Vec<String> {
+        let mut names: Vec<String> = lock(&self.0).files.keys().cloned().collect();
+        names.sort();
+        names
+    }
+
+    /// Changes the bytes of a file.
+    pub(super) fn edit(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+        let content = Arc::clone(&lock(&self.0).files[name]);
+        change(&mut lock(&content).bytes);
+    }
+
+    /// A copy that goes its own way.
+    pub(super) fn copy(&self) -> Self {
+        let inner = lock(&self.0);
+        let copied = |files: &HashMap<String, Arc<Mutex<Content>>>| {
+            let copy = |content: &Arc<Mutex<Content>>| {
+                let content = lock(content);
+                Arc::new(Mutex::new(Content {
+                    bytes: content.bytes.clone(),
+                    durable: content.durable.clone(),
+                }))
+            };
+            files.iter().map(|(name, content)| (name.clone(), copy(content))).collect()
+        };
+        let files: HashMap<String, Arc<Mutex<Content>>> = copied(&inner.files);
+        let names = files.clone();
+        let (random, faults) = (inner.random.clone(), inner.faults.clone());
+        SimulatedDisk(Arc::new(Mutex::new(Inner { files, names, random, faults })))
+    }
+}
+
+impl Disk for SimulatedDisk {
+    fn list(&self) -> io::Result<Vec<String>> {
+        Ok(self.files())
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        let mut inner = lock(&self.0);
+        if inner.files.contains_key(name) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let content = Arc::new(Mutex::new(Content::default()));
+        inner.files.insert(name.to_owned(), Arc::clone(&content));
+        Ok(Arc::new(SimulatedFile { disk: self.clone(), content }))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        let inner = lock(&self.0);
+        let content = inner.files.get(name).ok_or(io::ErrorKind::NotFound)?;
+        Ok(Arc::new(SimulatedFile { disk: self.clone(), content: Arc::clone(content) }))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut inner = lock(&self.0);
+        let content = inner.files.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        inner.files.insert(to.to_owned(), content);
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        let mut inner = lock(&self.0);
+        inner.files.remove(name).map(|_| ()).ok_or(io::ErrorKind::NotFound.into())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        match self.meets(&[Fault::SyncError, Fault::LostSync]) {
+            Some(Fault::LostSync) => return Ok(()),
+            Some(_) => return Err(io::Error::other("sync of the folder")),
+            None => {}
+        }
+        let mut inner = lock(&self.0);
+        inner.names = inner.files.clone();
+        Ok(())
+    }
+}
+
+impl File for SimulatedFile {
+    fn append(&self, bytes: &[IoSlice<'_>]) -> io::Result<usize> {
+        let all: Vec<u8> = bytes.iter().flat_map(|slice| slice.iter().copied()).collect();
+        let fault = self.disk.meets(&[Fault::ShortWrite, Fault::NoSpace, Fault::WriteError]);
+        let written = if fault.is_some() { all.len() / 2 } else { all.len() };
+        let mut content = lock(&self.content);
+        match fault {
+            Some(Fault::WriteError) => return Err(io::Error::other("write")),
+            Some(Fault::NoSpace) => {
+                content.bytes.extend_from_slice(&all[..written]);
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            _ => {}
+        }
+        let written = written.max(1).min(all.len());
+        content.bytes.extend_from_slice(&all[..written]);
+        Ok(written)
+    }
+
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        if self.disk.meets(&[Fault::ReadError]).is_some() {
+            return Err(io::Error::other("read"));
+        }
+        let content = lock(&self.content);
+        let offset = usize::try_from(offset).map_err(io::Error::other)?;
+        let there = content.bytes.get(offset..).unwrap_or_default();
+        let len = there.len().min(bytes.len());
+        bytes[..len].copy_from_slice(&there[..len]);
+        Ok(len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        match self.disk.meets(&[Fault::SyncError, Fault::LostSync]) {
+            Some(Fault::LostSync) => return Ok(()),
+            Some(_) => return Err(io::Error::other("sync")),
+            None => {}
+        }
+        let mut content = lock(&self.content);
+        let Content { bytes, durable } = &mut *content;
+        durable.clone_from(bytes);
+        Ok(())
+    }
+
+    fn cut(&self, len: u64) -> io::Result<()> {
+        if self.disk.meets(&[Fault::WriteError]).is_some() {
+            return Err(io::Error::other("cut"));
+        }
+        lock(&self.content).bytes.truncate(usize::try_from(len).map_err(io::Error::other)?);
+        Ok(())
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(lock(&self.content).bytes.len() as u64)
+    }
+}

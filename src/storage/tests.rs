@@ -1,0 +1,394 @@
+//! Logs on a disk that fails in every way that it can.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::{
+    simulated::{Fault, SimulatedDisk},
+    *,
+};
+use crate::telemetry::storage::LogStats;
+
+const SETTINGS: Settings = Settings { segment_size: 2000, overflow: Overflow::Block };
+
+fn open(disk: &SimulatedDisk, settings: Settings, limit: u64) -> Arc<Log> {
+    let stats = Arc::new(LogStats::new("file_storage", "test"));
+    Log::open(Arc::new(disk.clone()), settings, Arc::new(Room::new(limit)), stats).unwrap()
+}
+
+/// A record that tells which one it is: its length differs, and every byte follows from its name.
+fn body(name: u64) -> Vec<u8> {
+    let mut random = fastrand::Rng::with_seed(name);
+    let len = random.usize(8..300);
+    let mut body = name.to_le_bytes().to_vec();
+    body.extend(std::iter::repeat_with(|| random.u8(..)).take(len));
+    body
+}
+
+fn append(log: &Log, name: u64, place: Place) -> Result<Ticket, AppendError> {
+    let body = body(name);
+    let (first, second) = body.split_at(body.len() / 2);
+    let parts = [Bytes::copy_from_slice(first), Bytes::new(), Bytes::copy_from_slice(second)];
+    let note = name.to_string();
+    log.append(
+        &NewRecord {
+            signal: Signal::Logs,
+            items: name % 5,
+            note: note.as_bytes(),
+            body: &parts,
+            time: SystemTime::UNIX_EPOCH + Duration::from_secs(name),
+        },
+        place,
+    )
+}
+
+/// The name of a record; what it has must be what was written.
+fn name(stored: &Stored) -> u64 {
+    let name = u64::from_le_bytes(stored.body[..8].try_into().unwrap());
+    assert_eq!(stored.body, body(name));
+    assert_eq!(stored.note, name.to_string());
+    assert_eq!((stored.signal, stored.ticket.items), (Signal::Logs, name % 5));
+    assert_eq!(stored.time, name * 1000);
+    name
+}
+
+fn take_all(log: &Log) -> Vec<(u64, Ticket)> {
+    std::iter::from_fn(|| log.take().unwrap())
+        .map(|stored| (name(&stored), stored.ticket))
+        .collect()
+}
+
+fn names(log: &Log) -> Vec<u64> {
+    take_all(log).into_iter().map(|(name, _)| name).collect()
+}
+
+#[test]
+fn records_wait_in_order_and_a_settled_one_is_gone() {
+    let disk = SimulatedDisk::new(1);
+    let log = open(&disk, SETTINGS, u64::MAX);
+    for name in 0..30 {
+        append(&log, name, Place::Waiting).unwrap();
+    }
+    let all = take_all(&log);
+    assert_eq!(all.iter().map(|(name, _)| *name).collect::<Vec<_>>(), (0..30).collect::<Vec<_>>());
+    for (name, ticket) in &all {
+        if name % 3 > 0 {
+            log.settle(ticket);
+        }
+    }
+    log.put_back(&all[3].1);
+    log.put_back(&all[4].1);
+    assert_eq!(names(&log), [3], "what was put back, and not what was settled");
+    log.save().unwrap();
+    let again = open(&disk, SETTINGS, u64::MAX);
+    assert_eq!(names(&again), (0..30).step_by(3).collect::<Vec<_>>());
+    assert_eq!(again.stats().records.read(), 10);
+    assert_eq!(again.stats().items.read(), (0..30).step_by(3).map(|name| name % 5).sum::<u64>());
+}
+
+#[test]
+fn a_segment_goes_when_the_last_of_it_is_settled() {
+    let disk = SimulatedDisk::new(1);
+    let room = Arc::new(Room::new(1 << 20));
+    let stats = Arc::new(LogStats::default());
+    let log = Log::open(Arc::new(disk.clone()), SETTINGS, Arc::clone(&room), stats).unwrap();
+    let tickets: Vec<Ticket> =
+        (0..40).map(|name| append(&log, name, Place::InHand).unwrap()).collect();
+    let before = disk.files().len();
+    assert!(before > 3);
+    for ticket in tickets.iter().rev() {
+        log.settle(ticket);
+    }
+    assert_eq!(disk.files().len(), 1, "the one that is written to stays");
+    assert_eq!(room.used(), log.stats().disk_bytes.read());
+    assert_eq!((log.stats().records.read(), log.stats().bytes.read()), (0, 0));
+    log.save().unwrap();
+    let again = open(&disk, SETTINGS, u64::MAX);
+    assert!(!again.has_waiting());
+    assert_eq!(disk.files(), ["settled"]);
+}
+
+#[test]
+fn a_full_storage_refuses_or_drops_the_oldest_as_it_is_told() {
+    let disk = SimulatedDisk::new(1);
+    let log = open(&disk, SETTINGS, 6000);
+    let taken =
+        (0..99).take_while(|name| append(&log, *name, Place::Waiting).is_ok()).count() as u64;
+    let refused = append(&log, taken, Place::Waiting);
+    assert!(matches!(refused, Err(AppendError::Full { limit: 6000, .. })));
+    assert_eq!(names(&log), (0..taken).collect::<Vec<_>>());
+
+    let disk = SimulatedDisk::new(1);
+    let settings = Settings { overflow: Overflow::DropOldest, ..SETTINGS };
+    let log = open(&disk, settings, 6000);
+    for name in 0..100 {
+        append(&log, name, Place::Waiting).unwrap();
+    }
+    let left = names(&log);
+    assert_eq!(left, (100 - left.len() as u64..100).collect::<Vec<_>>());
+    let dropped = log.stats().dropped_records.read();
+    assert_eq!(dropped + left.len() as u64, 100);
+    assert_eq!(log.stats().dropped_items.read(), (0..dropped).map(|name| name % 5).sum::<u64>());
+    let too_large = NewRecord {
+        signal: Signal::Logs,
+        items: 1,
+        note: &[],
+        body: &[Bytes::from(vec![0; 7000])],
+        time: SystemTime::UNIX_EPOCH,
+    };
+    assert!(matches!(log.append(&too_large, Place::Waiting), Err(AppendError::Full { .. })));
+}
+
+#[test]
+fn the_age_is_that_of_the_oldest_record_that_is_left() {
+    let log = open(&SimulatedDisk::new(1), SETTINGS, u64::MAX);
+    let tickets: Vec<Ticket> =
+        (0..40).map(|name| append(&log, name, Place::InHand).unwrap()).collect();
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
+    assert_eq!(log.oldest(now), Some(100_000));
+    tickets[..25].iter().for_each(|ticket| log.settle(ticket));
+    assert_eq!(log.oldest(now), Some(75_000));
+    tickets[25..].iter().for_each(|ticket| log.settle(ticket));
+    assert_eq!(log.oldest(now), None);
+}
+
+#[test]
+fn a_number_that_is_given_again_is_not_taken_for_settled() {
+    let disk = SimulatedDisk::new(1);
+    let log = open(&disk, SETTINGS, u64::MAX);
+    let ticket = append(&log, 1, Place::InHand).unwrap();
+    append(&log, 2, Place::InHand).unwrap();
+    log.settle(&ticket);
+    log.save().unwrap();
+    let segment = disk.files().into_iter().find(|name| name != "settled").unwrap();
+    disk.remove(&segment).unwrap();
+    let log = open(&disk, SETTINGS, u64::MAX);
+    append(&log, 3, Place::Waiting).unwrap();
+    let log = open(&disk, SETTINGS, u64::MAX);
+    assert_eq!(names(&log), [3]);
+}
+
+proptest! {
+    /// A flipped bit in any byte of any file costs one record at most, and none is changed by it.
+    #[test]
+    fn a_flipped_bit_costs_one_record_at_most(seed in any::<u64>()) {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let disk = SimulatedDisk::new(seed);
+        let log = open(&disk, SETTINGS, u64::MAX);
+        for name in 0..40 {
+            let ticket = append(&log, name, Place::InHand).unwrap();
+            if random.u8(..4) == 0 {
+                log.settle(&ticket);
+            }
+        }
+        log.save().unwrap();
+        let expected: HashSet<u64> = names(&open(&disk.copy(), SETTINGS, u64::MAX)).into_iter().collect();
+        for _ in 0..12 {
+            let copy = disk.copy();
+            let files = copy.files();
+            let file = &files[random.usize(..files.len())];
+            copy.edit(file, |bytes| {
+                let at = random.usize(..bytes.len());
+                bytes[at] ^= 1 << random.u8(..8);
+            });
+            let found: HashSet<u64> = names(&open(&copy, SETTINGS, u64::MAX)).into_iter().collect();
+            let lost = expected.difference(&found).count();
+            prop_assert!(lost <= 1, "{lost} records lost by a flip in {file}");
+        }
+    }
+
+    /// Whatever is cut off or overwritten: no panic, no wrong record, and what comes next is kept.
+    #[test]
+    fn garbage_is_passed_over(seed in any::<u64>()) {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let disk = SimulatedDisk::new(seed);
+        let log = open(&disk, SETTINGS, u64::MAX);
+        for name in 0..40 {
+            append(&log, name, Place::Waiting).unwrap();
+        }
+        log.save().unwrap();
+        for file in disk.files() {
+            disk.edit(&file, |bytes| match random.u8(..4) {
+                0 => bytes.truncate(random.usize(..bytes.len())),
+                1 => bytes.extend(std::iter::repeat_with(|| random.u8(..)).take(700)),
+                2 => {
+                    let from = random.usize(..bytes.len());
+                    let to = random.usize(from..=bytes.len());
+                    bytes[from..to].iter_mut().for_each(|byte| *byte = random.u8(..));
+                }
+                _ => {
+                    // A copy of one part over another: whole records at wrong places.
+                    let len = random.usize(..bytes.len());
+                    let from = random.usize(..bytes.len() - len);
+                    let to = random.usize(..bytes.len() - len);
+                    bytes.copy_within(from..from + len, to);
+                }
+            });
+        }
+        let log = open(&disk, SETTINGS, u64::MAX);
+        for name in 40..60 {
+            append(&log, name, Place::Waiting).unwrap();
+        }
+        let log = open(&disk, SETTINGS, u64::MAX);
+        let found = names(&log);
+        prop_assert!((40..60).all(|name| found.contains(&name)), "{found:?}");
+    }
+}
+
+/// What a test knows of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// Appended: it survives the process.
+    Written,
+    /// The same, and a sync failed: whether it survives the machine is not known.
+    Doubtful,
+    /// Synced: it survives the machine.
+    Durable,
+    /// Nobody needs it; it may come again.
+    Settled,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Act {
+    Append(Place),
+    Take,
+    Settle,
+    PutBack,
+    Sync,
+    Save,
+    Restart,
+    Crash,
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let act = prop_oneof![
+        6 => Just(Act::Append(Place::InHand)),
+        6 => Just(Act::Append(Place::Waiting)),
+        5 => Just(Act::Take),
+        8 => Just(Act::Settle),
+        2 => Just(Act::PutBack),
+        3 => Just(Act::Sync),
+        2 => Just(Act::Save),
+        1 => Just(Act::Restart),
+        1 => Just(Act::Crash),
+    ];
+    prop::collection::vec(act, 1..250)
+}
+
+/// Runs acts on a disk that fails as it is told. After each start every record that has to be there is found.
+fn live(seed: u64, acts: &[Act], faults: &[(u8, Fault)]) {
+    let keeps_promises = !faults.iter().any(|(_, fault)| *fault == Fault::LostSync);
+    let disk = SimulatedDisk::new(seed);
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut log = open(&disk, SETTINGS, u64::MAX);
+    disk.fail(faults);
+    let mut known: HashMap<u64, Known> = HashMap::new();
+    let mut hands: Vec<(u64, Ticket)> = Vec::new();
+    let mut next = 0;
+    for act in acts.iter().chain(&[Act::Restart]) {
+        match act {
+            Act::Append(place) => {
+                next += 1;
+                if let Ok(ticket) = append(&log, next, *place) {
+                    known.insert(next, Known::Written);
+                    if *place == Place::InHand {
+                        hands.push((next, ticket));
+                    }
+                }
+            }
+            Act::Take => {
+                if let Ok(Some(stored)) = log.take() {
+                    hands.push((name(&stored), stored.ticket));
+                }
+            }
+            Act::Settle if !hands.is_empty() => {
+                let (name, ticket) = hands.swap_remove(random.usize(..hands.len()));
+                log.settle(&ticket);
+                known.insert(name, Known::Settled);
+            }
+            Act::PutBack if !hands.is_empty() => {
+                let (_, ticket) = hands.swap_remove(random.usize(..hands.len()));
+                log.put_back(&ticket);
+            }
+            Act::Settle | Act::PutBack => {}
+            Act::Sync => {
+                let after = if log.sync().is_ok() { Known::Durable } else { Known::Doubtful };
+                let written = known.values_mut().filter(|known| **known == Known::Written);
+                written.for_each(|known| *known = after);
+            }
+            Act::Save => {
+                let _ = log.save();
+            }
+            Act::Restart | Act::Crash => {
+                let is_crash = matches!(act, Act::Crash);
+                if is_crash {
+                    disk.crash();
+                }
+                disk.fail(&[]);
+                log = open(&disk, SETTINGS, u64::MAX);
+                hands = take_all(&log);
+                let found: HashSet<u64> = hands.iter().map(|(name, _)| *name).collect();
+                assert_eq!(found.len(), hands.len(), "a record is there twice");
+                for (name, known) in &known {
+                    let must_be_there = match known {
+                        Known::Written | Known::Doubtful => !is_crash,
+                        Known::Durable => keeps_promises || !is_crash,
+                        Known::Settled => false,
+                    };
+                    assert!(found.contains(name) || !must_be_there, "{name} {known:?} is lost");
+                }
+                known.retain(|name, _| found.contains(name));
+                disk.fail(faults);
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn nothing_written_is_lost_with_the_process_and_nothing_durable_with_the_machine(
+        seed in any::<u64>(), acts in acts()
+    ) {
+        live(seed, &acts, &[]);
+    }
+
+    #[test]
+    fn nor_when_the_disk_fails(seed in any::<u64>(), acts in acts()) {
+        let faults = [
+            (10, Fault::ShortWrite),
+            (10, Fault::NoSpace),
+            (10, Fault::WriteError),
+            (20, Fault::SyncError),
+            (5, Fault::ReadError),
+        ];
+        live(seed, &acts, &faults);
+    }
+
+    #[test]
+    fn a_disk_that_lies_about_syncs_makes_no_wrong_records(seed in any::<u64>(), acts in acts()) {
+        live(seed, &acts, &[(50, Fault::LostSync), (10, Fault::ShortWrite)]);
+    }
+}
+
+#[test]
+fn a_record_that_is_missing_altogether_is_not_waited_for() {
+    let disk = SimulatedDisk::new(1);
+    let log = open(&disk, Settings { segment_size: 1 << 20, ..SETTINGS }, u64::MAX);
+    let sizes: Vec<usize> = (0..5)
+        .map(|name| {
+            append(&log, name, Place::Waiting).unwrap();
+            RECORD_HEADER + 1 + body(name).len()
+        })
+        .collect();
+    let from = 64 + sizes[0] + sizes[1];
+    disk.edit("00000000000000000000.seg", |bytes| drop(bytes.drain(from..from + sizes[2])));
+    let log = open(&disk, SETTINGS, u64::MAX);
+    assert_eq!(names(&log), [0, 1, 3, 4]);
+    assert_eq!(log.stats().damaged_records.read(), 1);
+}

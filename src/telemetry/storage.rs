@@ -1,0 +1,49 @@
+//! Counters of logs on disk: queues of exporters, journals of receivers, dead letters.
+
+use super::Number;
+
+/// Counters of one log.
+#[derive(Debug, Default)]
+pub struct LogStats {
+    /// The component and what it is of it: `exporter_otlp_http_traces`.
+    pub id: String,
+    /// The storage extension.
+    pub storage: String,
+    /// Bytes of its files.
+    pub disk_bytes: Number,
+    /// Records that are not settled.
+    pub records: Number,
+    /// Items in them.
+    pub items: Number,
+    /// Bytes of their bodies.
+    pub bytes: Number,
+    /// Milliseconds since the oldest of them was taken; 0: there is none.
+    pub oldest_age: Number,
+    /// Bytes appended since the start.
+    pub appended_bytes: Number,
+    /// Times that the disk was told to make them durable.
+    pub syncs: Number,
+    /// Times that it could not.
+    pub sync_errors: Number,
+    /// Writes that failed.
+    pub write_errors: Number,
+    /// Reads that failed.
+    pub read_errors: Number,
+    /// Records that found no room.
+    pub full: Number,
+    /// Records that were not read before they had to make room.
+    pub dropped_records: Number,
+    /// Items in them.
+    pub dropped_items: Number,
+    /// Records that were lost to damage.
+    pub damaged_records: Number,
+    /// Bytes that were no record.
+    pub damaged_bytes: Number,
+}
+
+impl LogStats {
+    /// Counters of a log that is not open yet.
+    pub fn new(storage: &str, id: &str) -> Self {
+        LogStats { id: id.to_owned(), storage: storage.to_owned(), ..LogStats::default() }
+    }
+}
