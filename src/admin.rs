@@ -1,8 +1,9 @@
 //! The control plane: what a running process does, for programs, over gRPC.
 //!
 //! `skep.control.v1.ControlService` (see `proto/`), `grpc.health.v1` and reflection on one
-//! listener, by default [`DEFAULT_ENDPOINT`]. Everything is read-only. It listens on other than
-//! loopback addresses only where the configuration names one.
+//! listener, by default [`DEFAULT_ENDPOINT`]. Everything but `Reload` only reads, and that can do no more
+//! than whoever may change the configuration. It listens on other than loopback addresses only where
+//! `--control-endpoint` names one.
 
 mod decisions;
 mod service;
@@ -14,7 +15,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
-    component::{BoxFuture, Listening, Stop},
+    component::{BoxFuture, Listening, Stop, reload::Reloads},
     net::server,
     telemetry::{Telemetry, verdict},
 };
@@ -29,6 +30,7 @@ pub struct Admin {
     listener: TcpListener,
     address: SocketAddr,
     telemetry: Arc<Telemetry>,
+    reloads: Option<Reloads>,
 }
 
 impl Admin {
@@ -39,7 +41,13 @@ impl Admin {
             .and_then(server::listen)
             .map_err(explain)?;
         let address = listener.local_addr().map_err(explain)?;
-        Ok(Admin { listener, address, telemetry })
+        Ok(Admin { listener, address, telemetry, reloads: None })
+    }
+
+    /// The same with a way to ask for a reload.
+    #[must_use]
+    pub fn with_reloads(self, reloads: Option<Reloads>) -> Self {
+        Admin { reloads, ..self }
     }
 
     /// The address that was opened.
@@ -70,8 +78,11 @@ impl Admin {
                 None
             }
         };
-        let control =
-            service::Control { telemetry: Arc::clone(&self.telemetry), stop: stop.clone() };
+        let control = service::Control {
+            telemetry: Arc::clone(&self.telemetry),
+            reloads: self.reloads,
+            stop: stop.clone(),
+        };
         let serving = tonic::transport::Server::builder()
             .concurrency_limit_per_connection(16)
             .max_concurrent_streams(Some(32))

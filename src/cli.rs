@@ -5,10 +5,12 @@
 //! `explain` knows nothing of a trace.
 
 mod components;
+mod control;
 mod decisions;
 mod doctor;
 mod health;
 mod print;
+mod reload;
 mod run;
 mod services;
 mod validate;
@@ -70,7 +72,7 @@ struct Arguments {
 }
 
 /// Where the configuration comes from.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Configuration {
     /// File, `env:VARIABLE` or `yaml:TEXT`; repeated, later ones win.
     #[arg(long = "config", value_name = "URI", global = true)]
@@ -174,6 +176,9 @@ enum Command {
         #[arg(long, value_name = "N", default_value_t = 20)]
         last: u32,
     },
+    /// Has a running skep read its configuration again, without a restart, as SIGHUP does; says what has
+    /// changed, or why nothing has.
+    Reload,
     /// Takes the place of the AWS X-Ray daemon, with its flags; see `skep xray --help`.
     #[command(disable_help_flag = true)]
     Xray {
@@ -222,6 +227,7 @@ pub fn main() -> ExitCode {
         Command::Sample { watch, last } => {
             decisions::sample(&arguments.process.control_endpoint, last, watch)
         }
+        Command::Reload => reload::run(&arguments.process.control_endpoint),
         Command::Xray { .. } => {
             eprintln!("error: `skep xray` has flags of its own; write `xray` first");
             USAGE

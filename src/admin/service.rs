@@ -1,4 +1,4 @@
-//! `skep.control.v1.ControlService` over [`Telemetry`]: reads, never changes anything.
+//! `skep.control.v1.ControlService` over [`Telemetry`]: reads, and hands on who wants a reload.
 
 use std::{
     collections::BTreeSet,
@@ -15,12 +15,17 @@ use super::{
     decisions,
     proto::{
         Budget, Component, Dropped, Edge, ExplainRequest, ExplainResponse, HealthRequest,
-        HealthResponse, Node, State, TopologyRequest, TopologyResponse, WatchDecisionsRequest,
-        WatchDecisionsResponse, WatchTopologyRequest, control_service_server::ControlService,
+        HealthResponse, Node, Problem, ReloadRequest, ReloadResponse, State, TopologyRequest,
+        TopologyResponse, WatchDecisionsRequest, WatchDecisionsResponse, WatchTopologyRequest,
+        control_service_server::ControlService,
     },
 };
 use crate::{
-    component::{BoxFuture, Stop},
+    component::{
+        BoxFuture, Stop,
+        reload::{Finding, Outcome, Reloads},
+    },
+    config::Severity,
     otlp::payload::Reason,
     telemetry::{Telemetry, process::VERSION, verdict},
 };
@@ -32,6 +37,7 @@ const MIN_INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Clone)]
 pub(super) struct Control {
     pub(super) telemetry: Arc<Telemetry>,
+    pub(super) reloads: Option<Reloads>,
     pub(super) stop: Stop,
 }
 
@@ -82,6 +88,42 @@ impl ControlService for Control {
         let (sender, receiver) = mpsc::channel(1);
         let feeding = decisions::feed(self.clone(), request.into_inner(), sender);
         Ok(Response::new(Watch { receiver, feeding: Some(Box::pin(feeding)) }))
+    }
+
+    async fn reload(&self, _: Request<ReloadRequest>) -> Result<Response<ReloadResponse>, Status> {
+        let Some(reloads) = &self.reloads else {
+            let message = "this process has no configuration that could be read again";
+            return Err(Status::unimplemented(message));
+        };
+        let outcome = reloads.ask().await;
+        let outcome = outcome.ok_or_else(|| Status::unavailable("skep is ending"))?;
+        Ok(Response::new(reloaded(outcome)))
+    }
+}
+
+/// The answer to `Reload`.
+fn reloaded(outcome: Outcome) -> ReloadResponse {
+    let problem = |finding: Finding| {
+        let (source, line, column) = finding.place.unwrap_or_default();
+        let number = |place: usize| u32::try_from(place).unwrap_or(u32::MAX);
+        Problem {
+            error: finding.severity == Severity::Error,
+            source,
+            line: number(line),
+            column: number(column),
+            path: finding.path,
+            message: finding.message,
+            help: finding.help,
+        }
+    };
+    ReloadResponse {
+        applied: outcome.is_applied,
+        kept: outcome.changes.kept,
+        changed: outcome.changes.changed,
+        added: outcome.changes.added,
+        removed: outcome.changes.removed,
+        problems: outcome.findings.into_iter().map(problem).collect(),
+        pause_us: u64::try_from(outcome.pause.as_micros()).unwrap_or(u64::MAX),
     }
 }
 

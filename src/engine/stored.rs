@@ -186,7 +186,12 @@ impl Store {
         }
         match outcome {
             // It stays for the next process.
-            Outcome::Failed(Reason::ShuttingDown | Reason::Panicked) => {}
+            Outcome::Failed(Reason::Panicked) => {}
+            // Or for whoever a reload has put in the place of the one that has given it up.
+            Outcome::Failed(Reason::ShuttingDown) => {
+                self.log.put_back(ticket);
+                self.waiting.notify_one();
+            }
             Outcome::Failed(
                 Reason::QueueFull
                 | Reason::OverBudget

@@ -1,9 +1,14 @@
 //! Serves HTTP/1.1 and HTTP/2 on one port, told apart by the first bytes of a connection, with TLS
 //! or without, and the response body that both OTLP transports need.
+//!
+//! A listener that stops lets what has begun end. Where somebody else listens on the same socket by
+//! then ([`Sockets`]), it also waits for clients to ask once more: connections of which nothing was
+//! read yet are served, and HTTP/1.1 clients are told to close with their next answer.
 
 mod hints;
 mod listener;
 mod seats;
+mod sockets;
 mod unread;
 
 use std::{
@@ -14,20 +19,20 @@ use std::{
     pin::{Pin, pin},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response, header::CONNECTION};
 use http_body::{Body, Frame, SizeHint};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
-    sync::watch,
+    sync::{Notify, watch},
     task::JoinSet,
     time::Instant,
 };
@@ -38,12 +43,17 @@ use hints::{Hint, Hints};
 use listener::Accepted;
 pub use listener::{Family, Listener, check, explain_bind, listen, resolve};
 use seats::{Activity, Seat, Seats, Windows};
+use sockets::Heir;
+pub use sockets::{Held, Sockets};
 pub use unread::{discard, is_sent_anyway};
 
 /// Read buffer of an HTTP/1.1 connection. The library's 400 KiB would be 40 MiB for a hundred busy
 /// connections, outside the byte budget. With 64 KiB 128 connections took up to 30 MiB more at
 /// overload; requests of 74 KB cost the same CPU, refused ones of 740 KB twice as much.
 const READ_BUFFER: usize = 16 * 1024;
+
+/// How long an HTTP/1.1 connection may stay without a request after its listener has a successor.
+const LINGER: Duration = Duration::from_secs(10);
 
 /// First byte of a TLS record that opens a handshake.
 const TLS_HANDSHAKE: u8 = 22;
@@ -134,11 +144,26 @@ pub struct Connection {
     /// Address of the sender; none on a unix socket.
     pub peer: Option<SocketAddr>,
     has_waiting: AtomicBool,
+    /// Requests being answered.
+    open: AtomicUsize,
+    /// Told of each that begins.
+    begun: Notify,
 }
 
 impl Connection {
     pub(crate) fn new(peer: Option<SocketAddr>) -> Self {
-        Connection { peer, has_waiting: AtomicBool::new(false) }
+        let (open, begun) = (AtomicUsize::new(0), Notify::new());
+        Connection { peer, has_waiting: AtomicBool::new(false), open, begun }
+    }
+
+    /// Ends when a request is being answered, at once where one is.
+    async fn asked(&self) {
+        let begun = self.begun.notified();
+        let mut begun = pin!(begun);
+        begun.as_mut().enable();
+        if self.open.load(Ordering::SeqCst) == 0 {
+            begun.await;
+        }
     }
 
     /// Leave for a request to wait while nobody reads its body; one at a time has it. HTTP/2 streams
@@ -166,12 +191,21 @@ struct Shared<S> {
     tuning: Tuning,
     tls: Option<Arc<Acceptor>>,
     stop: watch::Receiver<bool>,
+    heir: Heir,
     hints: Hints,
     windows: Arc<Windows>,
 }
 
+impl<S> Shared<S> {
+    /// Ends when a connection on which nothing has been asked has to go.
+    async fn cut_off(&self) {
+        let _ = self.stop.clone().wait_for(|raised| *raised).await;
+        self.heir.clone().gone().await;
+    }
+}
+
 /// What a connection holds while it is open.
-struct Held {
+struct Place {
     peer: Option<SocketAddr>,
     seat: Seat,
     _charge: Option<Permit>,
@@ -187,8 +221,8 @@ pub async fn run<S: Service>(
 ) {
     let windows = Windows::new(tuning.all_windows);
     let seats = Seats::new(tuning.max_connections);
-    let hints = Hints::default();
-    let shared = Shared { service, tuning, tls, stop: stop.clone(), hints, windows };
+    let (heir, hints) = (listener.heir(), Hints::default());
+    let shared = Shared { service, tuning, tls, stop: stop.clone(), heir, hints, windows };
     let shared = Arc::new(shared);
     let mut connections = JoinSet::new();
     loop {
@@ -204,10 +238,10 @@ pub async fn run<S: Service>(
                 }
                 let seat = tokio::select! {
                     seat = seats.wait() => seat,
-                    _ = stop.wait_for(|raised| *raised) => break,
+                    () = shared.cut_off() => break,
                 };
                 let charge = shared.service.charge();
-                let held = |peer| Held { peer, seat, _charge: charge };
+                let held = |peer| Place { peer, seat, _charge: charge };
                 let shared = Arc::clone(&shared);
                 match accepted {
                     Accepted::Tcp(stream, peer) => {
@@ -248,7 +282,7 @@ fn is_of_client(error: &io::Error) -> bool {
 
 /// A connection that nothing has been read of yet. What comes then is on the heap, so that one that
 /// says nothing is small: it took 10 KiB otherwise.
-async fn connection<T, S>(mut stream: T, held: Held, shared: Arc<Shared<S>>)
+async fn connection<T, S>(mut stream: T, held: Place, shared: Arc<Shared<S>>)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service,
@@ -271,7 +305,7 @@ where
 async fn secure<T, S>(
     stream: Sniffed<T>,
     acceptor: Arc<Acceptor>,
-    held: Held,
+    held: Place,
     shared: Arc<Shared<S>>,
 ) where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -292,7 +326,7 @@ async fn secure<T, S>(
 }
 
 /// Serves one connection until it ends, the process stops, or its time is over.
-async fn serve<T, S>(stream: Sniffed<T>, held: Held, shared: Arc<Shared<S>>)
+async fn serve<T, S>(stream: Sniffed<T>, held: Place, shared: Arc<Shared<S>>)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service,
@@ -304,9 +338,11 @@ where
     }
 }
 
-/// Answers the requests of one connection.
+/// Answers the requests of one connection. `stop` is given where clients have to be told to close.
 fn answers<S: Service>(
-    held: &Held,
+    held: &Place,
+    connection: &Arc<Connection>,
+    stop: Option<watch::Receiver<bool>>,
     shared: &Shared<S>,
 ) -> impl hyper::service::Service<
     Request<Incoming>,
@@ -314,22 +350,29 @@ fn answers<S: Service>(
     Error = Infallible,
     Future = impl Future<Output = Result<Response<Reply>, Infallible>> + Send + use<S>,
 > + use<S> {
-    let connection = Arc::new(Connection::new(held.peer));
+    let connection = Arc::clone(connection);
     let activity = Arc::clone(&held.seat.activity);
     let service = Arc::clone(&shared.service);
     service_fn(move |request| {
         let service = Arc::clone(&service);
         let connection = Arc::clone(&connection);
         let busy = activity.begin();
+        let stop = stop.clone();
+        connection.open.fetch_add(1, Ordering::SeqCst);
+        connection.begun.notify_waiters();
         async move {
-            let response = service.serve(request, connection).await;
+            let mut response = service.serve(request, Arc::clone(&connection)).await;
+            if stop.is_some_and(|stop| *stop.borrow()) {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            connection.open.fetch_sub(1, Ordering::SeqCst);
             drop(busy);
             Ok::<_, Infallible>(response)
         }
     })
 }
 
-async fn serve_h2<T, S>(stream: Sniffed<T>, held: Held, shared: Arc<Shared<S>>)
+async fn serve_h2<T, S>(stream: Sniffed<T>, held: Place, shared: Arc<Shared<S>>)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service,
@@ -348,7 +391,10 @@ where
         .keep_alive_interval(tuning.keepalive_time)
         .keep_alive_timeout(tuning.keepalive_timeout);
     // Errors here are the client's: resets, garbage, time-outs. They end the connection only.
-    let serving = builder.serve_connection(TokioIo::new(stream), answers(&held, &shared));
+    let connection = Arc::new(Connection::new(held.peer));
+    // HTTP/2 says by itself that it closes.
+    let service = answers(&held, &connection, None, &shared);
+    let serving = builder.serve_connection(TokioIo::new(stream), service);
     let mut serving = pin!(serving);
     let grace = tokio::select! {
         _ = serving.as_mut() => return,
@@ -358,7 +404,7 @@ where
     within(grace, serving).await;
 }
 
-async fn serve_h1<T, S>(stream: Sniffed<T>, held: Held, shared: Arc<Shared<S>>)
+async fn serve_h1<T, S>(stream: Sniffed<T>, held: Place, shared: Arc<Shared<S>>)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service,
@@ -370,12 +416,26 @@ where
         .header_read_timeout(tuning.header_timeout)
         .keep_alive(tuning.keep_alive)
         .max_buf_size(READ_BUFFER);
-    let serving = builder.serve_connection(TokioIo::new(stream), answers(&held, &shared));
+    let connection = Arc::new(Connection::new(held.peer));
+    let service = answers(&held, &connection, Some(shared.stop.clone()), &shared);
+    let serving = builder.serve_connection(TokioIo::new(stream), service);
     let mut serving = pin!(serving);
     let grace = tokio::select! {
         _ = serving.as_mut() => return,
         grace = ended(&shared, &held.seat.activity, false) => grace,
     };
+    // A client may be sending its next request just now. Where there is a successor, it is answered
+    // and told to close.
+    let mut heir = shared.heir.clone();
+    if heir.is_there() && *shared.stop.borrow() {
+        tokio::select! {
+            _ = serving.as_mut() => return,
+            () = connection.asked() => {}
+            () = heir.gone() => {}
+            () = held.seat.activity.told_to_leave() => {}
+            () = tokio::time::sleep(LINGER) => {}
+        }
+    }
     serving.as_mut().graceful_shutdown();
     within(grace, serving).await;
 }
@@ -430,17 +490,17 @@ async fn ended<S>(shared: &Shared<S>, activity: &Activity, is_h2: bool) -> Optio
 /// client that says nothing is owed nothing.
 async fn first_bytes<T: AsyncRead + Unpin, S>(
     stream: &mut T,
-    held: &Held,
+    held: &Place,
     shared: &Shared<S>,
 ) -> Option<Bytes> {
-    let (mut first, mut stop) = ([0; 3], shared.stop.clone());
+    let mut first = [0; 3];
     tokio::select! {
         read = tokio::time::timeout(shared.tuning.header_timeout, stream.read_exact(&mut first)) => {
             read.ok()?.ok()?;
             Some(Bytes::copy_from_slice(&first))
         }
         () = held.seat.activity.told_to_leave() => None,
-        _ = stop.wait_for(|raised| *raised) => None,
+        () = shared.cut_off() => None,
     }
 }
 
@@ -535,3 +595,6 @@ impl Body for Reply {
         SizeHint::with_exact(self.data.as_ref().map_or(0, Bytes::len) as u64)
     }
 }
+
+#[cfg(test)]
+mod handover_tests;

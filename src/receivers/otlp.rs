@@ -48,7 +48,7 @@ use crate::{
     },
     config::{Node, Problems},
     net::{
-        server::{self, Family, Listener, Tuning},
+        server::{self, Family, Listener, Sockets, Tuning},
         tls::{Acceptor, ServerTls},
     },
     otlp::Signal,
@@ -170,31 +170,31 @@ impl Config {
 }
 
 impl Planned {
-    fn open(self) -> std::io::Result<Port> {
+    fn open(self, sockets: &mut Sockets) -> std::io::Result<Port> {
         let listener = match self.transport {
             Transport::Unix => {
                 let path = self.endpoint.strip_prefix("unix://").unwrap_or(&self.endpoint);
-                Listener::unix(Path::new(path))?
+                sockets.unix(Path::new(path))?
             }
-            Transport::Tcp => self.tcp(Family::Any)?,
-            Transport::Tcp4 => self.tcp(Family::V4)?,
-            Transport::Tcp6 => self.tcp(Family::V6)?,
+            Transport::Tcp => self.tcp(Family::Any, sockets)?,
+            Transport::Tcp4 => self.tcp(Family::V4, sockets)?,
+            Transport::Tcp6 => self.tcp(Family::V6, sockets)?,
         };
         let Planned { protocol, tls, tuning, .. } = self;
         Ok(Port { protocol, listener, tls, tuning })
     }
 
-    fn tcp(&self, family: Family) -> std::io::Result<Listener> {
-        Ok(Listener::Tcp(server::listen(server::resolve(&self.endpoint, family)?)?))
+    fn tcp(&self, family: Family, sockets: &mut Sockets) -> std::io::Result<Listener> {
+        sockets.tcp(server::resolve(&self.endpoint, family)?)
     }
 }
 
 impl Receiver for OtlpReceiver {
-    fn bind(&mut self) -> Result<Vec<Listening>, StartError> {
+    fn bind(&mut self, sockets: &mut Sockets) -> Result<Vec<Listening>, StartError> {
         let mut open = Vec::new();
         for planned in self.planned.drain(..) {
             let endpoint = planned.endpoint.clone();
-            let port = planned.open().map_err(|error| StartError {
+            let port = planned.open(sockets).map_err(|error| StartError {
                 component: format!("receiver `{}`", self.id),
                 message: server::explain_bind(&error, &endpoint),
             })?;

@@ -183,7 +183,7 @@ fn measure(disk: &dyn Disk, found: Vec<Found>) -> io::Result<(BTreeMap<u64, Segm
         let (base, before) = (pair[1].segment.base, pair[1].before);
         (base <= most).then_some((base, before))
     };
-    let nexts: Vec<Option<(u64, Option<(u64, u64)>)>> = found.windows(2).map(next).collect();
+    let nexts: Vec<_> = found.windows(2).map(next).collect();
     let mut segments = BTreeMap::new();
     let mut totals = (0, 0);
     for (index, Found { mut segment, size, before }) in found.into_iter().enumerate() {
