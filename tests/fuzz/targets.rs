@@ -432,7 +432,9 @@ impl Disk for Memory {
 impl File for Content {
     fn append(&self, bytes: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut content = lock(&self.0);
-        bytes.iter().for_each(|slice| content.extend_from_slice(slice));
+        for slice in bytes {
+            content.extend_from_slice(slice);
+        }
         Ok(bytes.iter().map(|slice| slice.len()).sum())
     }
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
