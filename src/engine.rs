@@ -20,6 +20,7 @@ pub mod plan;
 pub mod pool;
 pub mod queue;
 pub mod retry;
+mod sender;
 pub mod spool;
 pub mod storages;
 pub mod stored;
