@@ -11,6 +11,7 @@
 
 pub mod admission;
 pub mod budget;
+pub mod dead_letters;
 pub mod door;
 mod gather;
 pub mod graph;

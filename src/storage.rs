@@ -32,6 +32,7 @@
 //! Why not an embedded store: measured, see `benches/stores`.
 
 mod disk;
+pub mod letters;
 mod log;
 mod ranges;
 mod reader;
@@ -49,7 +50,7 @@ use bytes::Bytes;
 use crate::otlp::Signal;
 
 pub use disk::{Disk, File, Folder};
-pub use log::Log;
+pub use log::{Log, Scan};
 pub use record::RECORD_HEADER;
 pub use room::Room;
 

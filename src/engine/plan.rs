@@ -267,11 +267,13 @@ impl Planner<'_> {
         let stats = self.site.telemetry.exporter(&id.to_string(), signal, &config.destination());
         let delivery = config.delivery();
         let (spool, is_guarded) = self.spool(id, signal, &delivery)?;
+        let dead_letters = self.dead_letters(id, signal, &delivery, &stats)?;
         let around = Surroundings {
             stats,
             telemetry: Arc::clone(&self.site.telemetry),
             offload: self.ways.offload(),
             spool,
+            dead_letters,
             is_guarded,
         };
         let (queue, dispatcher) = ExportQueue::new(exporter, delivery, self.queue_share(), around);

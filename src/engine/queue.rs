@@ -37,6 +37,7 @@ use crate::{
 };
 
 use super::{
+    dead_letters::DeadLetters,
     gather::{self, Gather, Queued},
     pool::Offload,
     sender::Sender,
@@ -77,7 +78,7 @@ impl ExportQueue {
         share: u64,
         around: Surroundings,
     ) -> (Arc<Self>, Dispatcher) {
-        let Surroundings { stats, telemetry, offload, spool, is_guarded } = around;
+        let Surroundings { stats, telemetry, offload, spool, dead_letters, is_guarded } = around;
         let (tx, rx) = mpsc::unbounded_channel();
         let capacity = delivery.queue.as_ref().and_then(|queue| queue.size);
         stats.queue_capacity.set(capacity.unwrap_or(0));
@@ -104,6 +105,7 @@ impl ExportQueue {
             stats,
             telemetry,
             offload,
+            dead_letters,
             is_guarded,
             is_failing: AtomicBool::new(false),
             partial_success: Seldom::default(),
@@ -214,6 +216,11 @@ impl ExportQueue {
         let _ = self.tx.send(Message::Close);
     }
 
+    /// Whether it refuses everything.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
     /// The exporter's counters.
     pub fn stats(&self) -> &Arc<ExporterStats> {
         &self.stats
@@ -281,6 +288,8 @@ pub struct Surroundings {
     pub offload: Offload,
     /// The part on disk.
     pub spool: Option<Spool>,
+    /// Where goes what is given up for good.
+    pub dead_letters: Option<Arc<DeadLetters>>,
     /// Whether all that comes is on disk, here or in a journal.
     pub is_guarded: bool,
 }
@@ -302,6 +311,9 @@ impl Dispatcher {
         let batch = self.queue.settings.as_ref().and_then(|queue| queue.batch.clone());
         let mut gather = batch.map(Gather::new);
         let mut sending = JoinSet::new();
+        if let Some(letters) = &self.sender.dead_letters {
+            letters.open(&self.queue);
+        }
         // Ends with this function, however far it has come.
         let mut preparing = JoinSet::new();
         preparing.spawn(self.sender.exporter.prepare());

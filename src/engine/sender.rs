@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{pool::Offload, retry::Retries};
+use super::{dead_letters::DeadLetters, pool::Offload, retry::Retries};
 use crate::{
     component::{BoxFuture, Delivery, ExportError, Exporter, Progress, Request, Retry},
     net::seldom::Seldom,
@@ -30,6 +30,8 @@ pub(super) struct Sender {
     pub(super) stats: Arc<ExporterStats>,
     pub(super) telemetry: Arc<Telemetry>,
     pub(super) offload: Offload,
+    /// Where goes what is given up for good.
+    pub(super) dead_letters: Option<Arc<DeadLetters>>,
     /// Whether all that comes is on disk somewhere, so that nothing is lost when it is given up.
     pub(super) is_guarded: bool,
     /// Whether the last attempt failed: state changes are logged, not attempts.
@@ -84,12 +86,7 @@ impl Sender {
                 return 0;
             }
             let Some((first, second)) = parts else {
-                tracing::error!(
-                    exporter = %self.stats.id,
-                    error = %error,
-                    dropped_items = payload.items,
-                    "Exporting failed. Dropping data."
-                );
+                self.bury(&payload, reason, &error);
                 let lost = if reason == Reason::ShuttingDown { payload.items } else { 0 };
                 self.fail(payload, reason);
                 return lost;
@@ -98,6 +95,26 @@ impl Sender {
             let lost = Arc::clone(&self).deliver(first, abandon.clone()).await;
             lost + self.deliver(second, abandon).await
         })
+    }
+
+    /// Keeps what is given up as a dead letter where that is asked for, and says what became of it.
+    fn bury(&self, payload: &Payload, reason: Reason, error: &ExportError) {
+        let letters = self.dead_letters.as_ref().filter(|letters| letters.takes(reason));
+        if letters.is_some_and(|letters| letters.keep(payload, reason, &error.message)) {
+            tracing::error!(
+                exporter = %self.stats.id,
+                error = %error,
+                items = payload.items,
+                "Exporting failed. The data is kept as a dead letter; see `skep dlq`."
+            );
+        } else {
+            tracing::error!(
+                exporter = %self.stats.id,
+                error = %error,
+                dropped_items = payload.items,
+                "Exporting failed. Dropping data."
+            );
+        }
     }
 
     async fn attempts(&self, payload: &Payload, mut abandon: watch::Receiver<bool>) -> End {
