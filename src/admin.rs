@@ -1,13 +1,14 @@
 //! The control plane: what a running process does, for programs, over gRPC.
 //!
 //! `skep.control.v1.ControlService` (see `proto/`), `grpc.health.v1` and reflection on one
-//! listener, by default [`DEFAULT_ENDPOINT`]. Everything is read-only. It listens on other than
-//! loopback addresses only where the configuration names one.
+//! listener, by default [`DEFAULT_ENDPOINT`]. Everything is read-only but the dead letters, which can be sent
+//! again and dropped. It listens on other than loopback addresses only where it is told to.
 
+pub(crate) mod dead_letters;
 mod decisions;
 mod service;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::net::TcpListener;
 use tonic::transport::server::TcpIncoming;
@@ -16,6 +17,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use crate::{
     component::{BoxFuture, Listening, Stop},
     net::server,
+    storage::letters::Letterboxes,
     telemetry::{Telemetry, verdict},
 };
 use proto::control_service_server::ControlServiceServer;
@@ -24,11 +26,17 @@ use proto::control_service_server::ControlServiceServer;
 pub const DEFAULT_ENDPOINT: &str = "127.0.0.1:8687";
 
 /// The control plane, open but not answering yet.
-#[derive(Debug)]
 pub struct Admin {
     listener: TcpListener,
     address: SocketAddr,
     telemetry: Arc<Telemetry>,
+    letterboxes: Arc<Letterboxes>,
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Admin({})", self.address)
+    }
 }
 
 impl Admin {
@@ -39,7 +47,13 @@ impl Admin {
             .and_then(server::listen)
             .map_err(explain)?;
         let address = listener.local_addr().map_err(explain)?;
-        Ok(Admin { listener, address, telemetry })
+        Ok(Admin { listener, address, telemetry, letterboxes: Arc::default() })
+    }
+
+    /// The same with the dead letters of the process.
+    #[must_use]
+    pub fn with_letterboxes(self, letterboxes: Arc<Letterboxes>) -> Self {
+        Admin { letterboxes, ..self }
     }
 
     /// The address that was opened.
@@ -70,8 +84,11 @@ impl Admin {
                 None
             }
         };
-        let control =
-            service::Control { telemetry: Arc::clone(&self.telemetry), stop: stop.clone() };
+        let control = service::Control {
+            telemetry: Arc::clone(&self.telemetry),
+            letterboxes: self.letterboxes,
+            stop: stop.clone(),
+        };
         let serving = tonic::transport::Server::builder()
             .concurrency_limit_per_connection(16)
             .max_concurrent_streams(Some(32))

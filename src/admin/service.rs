@@ -1,4 +1,4 @@
-//! `skep.control.v1.ControlService` over [`Telemetry`]: reads, never changes anything.
+//! `skep.control.v1.ControlService` over [`Telemetry`], which it only reads, and over the dead letters.
 
 use std::{
     collections::BTreeSet,
@@ -12,16 +12,20 @@ use tokio::sync::mpsc;
 use tonic::{Request, Response, Status};
 
 use super::{
-    decisions,
+    dead_letters, decisions,
     proto::{
-        Budget, Component, Dropped, Edge, ExplainRequest, ExplainResponse, HealthRequest,
-        HealthResponse, Node, State, TopologyRequest, TopologyResponse, WatchDecisionsRequest,
-        WatchDecisionsResponse, WatchTopologyRequest, control_service_server::ControlService,
+        Budget, Component, DropDeadLettersRequest, DropDeadLettersResponse, Dropped, Edge,
+        ExplainRequest, ExplainResponse, HealthRequest, HealthResponse, ListDeadLettersRequest,
+        ListDeadLettersResponse, Node, ReplayDeadLettersRequest, ReplayDeadLettersResponse,
+        ShowDeadLetterRequest, ShowDeadLetterResponse, State, TopologyRequest, TopologyResponse,
+        WatchDecisionsRequest, WatchDecisionsResponse, WatchTopologyRequest,
+        control_service_server::ControlService,
     },
 };
 use crate::{
     component::{BoxFuture, Stop},
     otlp::payload::Reason,
+    storage::letters::Letterboxes,
     telemetry::{Telemetry, process::VERSION, verdict},
 };
 
@@ -32,6 +36,7 @@ const MIN_INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Clone)]
 pub(super) struct Control {
     pub(super) telemetry: Arc<Telemetry>,
+    pub(super) letterboxes: Arc<Letterboxes>,
     pub(super) stop: Stop,
 }
 
@@ -83,6 +88,44 @@ impl ControlService for Control {
         let feeding = decisions::feed(self.clone(), request.into_inner(), sender);
         Ok(Response::new(Watch { receiver, feeding: Some(Box::pin(feeding)) }))
     }
+
+    type ListDeadLettersStream = Watch<ListDeadLettersResponse>;
+
+    async fn list_dead_letters(
+        &self,
+        request: Request<ListDeadLettersRequest>,
+    ) -> Result<Response<Self::ListDeadLettersStream>, Status> {
+        let meant = dead_letters::listed(self, request.into_inner().selection)?;
+        let (sender, receiver) = mpsc::channel(1);
+        let feeding = dead_letters::list(self.clone(), meant, sender);
+        Ok(Response::new(Watch { receiver, feeding: Some(Box::pin(feeding)) }))
+    }
+
+    async fn show_dead_letter(
+        &self,
+        request: Request<ShowDeadLetterRequest>,
+    ) -> Result<Response<ShowDeadLetterResponse>, Status> {
+        dead_letters::show(self, &request.into_inner().id).await.map(Response::new)
+    }
+
+    type ReplayDeadLettersStream = Watch<ReplayDeadLettersResponse>;
+
+    async fn replay_dead_letters(
+        &self,
+        request: Request<ReplayDeadLettersRequest>,
+    ) -> Result<Response<Self::ReplayDeadLettersStream>, Status> {
+        let meant = dead_letters::replayed(self, request.into_inner().selection)?;
+        let (sender, receiver) = mpsc::channel(1);
+        let feeding = dead_letters::replay(self.clone(), meant, sender);
+        Ok(Response::new(Watch { receiver, feeding: Some(Box::pin(feeding)) }))
+    }
+
+    async fn drop_dead_letters(
+        &self,
+        request: Request<DropDeadLettersRequest>,
+    ) -> Result<Response<DropDeadLettersResponse>, Status> {
+        dead_letters::drop(self, request.into_inner().selection).await.map(Response::new)
+    }
 }
 
 /// Sends a reading at once and at every interval until the reader is gone or the process stops.
@@ -91,7 +134,7 @@ async fn feed(
     mut control: Control,
     pipeline: String,
     interval: Duration,
-    sender: mpsc::Sender<TopologyResponse>,
+    sender: mpsc::Sender<Result<TopologyResponse, Status>>,
 ) {
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -101,7 +144,7 @@ async fn feed(
             () = control.stop.raised() => return,
         }
         let reading = topology(&control.telemetry, &pipeline, SystemTime::now());
-        if sender.send(reading).await.is_err() {
+        if sender.send(Ok(reading)).await.is_err() {
             return;
         }
     }
@@ -109,7 +152,7 @@ async fn feed(
 
 /// A stream that drives its own feeder, so that no task outlives it.
 pub(super) struct Watch<T> {
-    receiver: mpsc::Receiver<T>,
+    receiver: mpsc::Receiver<Result<T, Status>>,
     feeding: Option<BoxFuture<()>>,
 }
 
@@ -122,7 +165,7 @@ impl<T> tonic::codegen::tokio_stream::Stream for Watch<T> {
         {
             self.feeding = None;
         }
-        self.receiver.poll_recv(cx).map(|reading| reading.map(Ok))
+        self.receiver.poll_recv(cx)
     }
 }
 

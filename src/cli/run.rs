@@ -77,19 +77,21 @@ pub(super) fn start(
         tracing::warn!("HTTPS_PROXY has no effect: requests to AWS do not go through a proxy");
     }
     telemetry.set_inventory(services::inventory(&document));
-    let services =
-        match services::build(&document, &process.control_endpoint, in_container, &telemetry) {
-            Ok(services) => services,
-            Err(error) => {
-                tracing::error!(%error, "cannot start");
-                return UNAVAILABLE;
-            }
-        };
+    let storages = Arc::new(Storages::live(Arc::clone(&telemetry)));
+    let (endpoint, letterboxes) = (&process.control_endpoint, &storages.letterboxes);
+    let built = services::build(&document, endpoint, in_container, &telemetry, letterboxes);
+    let services = match built {
+        Ok(services) => services,
+        Err(error) => {
+            tracing::error!(%error, "cannot start");
+            return UNAVAILABLE;
+        }
+    };
     let options = Options {
         site: Site {
             workers,
             budget: Budget::new(budget, Arc::clone(&telemetry)),
-            storages: Arc::new(Storages::live(Arc::clone(&telemetry))),
+            storages,
             in_container,
             telemetry,
         },

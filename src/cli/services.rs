@@ -9,6 +9,7 @@ use crate::{
     document::Document,
     engine::Service,
     otlp::Signal,
+    storage::letters::Letterboxes,
     telemetry::{
         Inventory, PipelineInfo, Telemetry,
         prometheus::{Detail, MetricsPage},
@@ -21,6 +22,7 @@ pub(super) fn build(
     control_endpoint: &str,
     in_container: bool,
     telemetry: &Arc<Telemetry>,
+    letterboxes: &Arc<Letterboxes>,
 ) -> Result<Vec<Service>, StartError> {
     let mut services: Vec<Service> = Vec::new();
     for id in &document.enabled_extensions {
@@ -45,7 +47,8 @@ pub(super) fn build(
     }
     if control_endpoint != OFF {
         let endpoint = control_endpoint.to_owned();
-        let control = Control { endpoint, telemetry: Arc::clone(telemetry), admin: None };
+        let (telemetry, letterboxes) = (Arc::clone(telemetry), Arc::clone(letterboxes));
+        let control = Control { endpoint, telemetry, letterboxes, admin: None };
         services.push(("control".to_owned(), Box::new(control)));
     }
     Ok(services)
@@ -100,6 +103,7 @@ impl Extension for Metrics {
 struct Control {
     endpoint: String,
     telemetry: Arc<Telemetry>,
+    letterboxes: Arc<Letterboxes>,
     admin: Option<Admin>,
 }
 
@@ -107,6 +111,7 @@ impl Extension for Control {
     fn bind(&mut self) -> Result<Vec<Listening>, StartError> {
         match Admin::bind(&self.endpoint, Arc::clone(&self.telemetry)) {
             Ok(admin) => {
+                let admin = admin.with_letterboxes(Arc::clone(&self.letterboxes));
                 let listening = admin.listening();
                 self.admin = Some(admin);
                 Ok(vec![listening])
