@@ -35,6 +35,7 @@ mod disk;
 pub mod letters;
 mod log;
 mod ranges;
+mod read_only;
 mod reader;
 mod record;
 mod room;
@@ -51,6 +52,7 @@ use crate::otlp::Signal;
 
 pub use disk::{Disk, File, Folder};
 pub use log::{Log, Scan};
+pub use read_only::ReadOnly;
 pub use record::RECORD_HEADER;
 pub use room::Room;
 

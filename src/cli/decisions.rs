@@ -11,8 +11,8 @@ use crate::admin::proto::{
     control_service_client::ControlServiceClient,
 };
 
-/// Nothing is known of the trace.
-const NOT_FOUND: u8 = 1;
+/// There is no such trace, or no such letter.
+pub(super) const NOT_FOUND: u8 = 1;
 
 /// Why a trace was kept or not.
 pub(super) fn explain(endpoint: &str, trace_id: &str) -> u8 {
@@ -43,8 +43,9 @@ pub(super) fn sample(endpoint: &str, last: u32, follow: bool) -> u8 {
     })
 }
 
+/// Asks the control plane at `endpoint`; complains where it cannot be asked, or knows no answer.
 #[expect(clippy::print_stderr, reason = "this is the command line")]
-fn ask(
+pub(super) fn ask(
     endpoint: &str,
     question: impl AsyncFnOnce(ControlServiceClient<Channel>) -> Result<u8, Status>,
 ) -> u8 {
@@ -166,7 +167,7 @@ fn lines(message: &WatchDecisionsResponse) -> String {
 }
 
 /// Names come from applications: what would steer a terminal is left out.
-fn printable(name: &str) -> String {
+pub(super) fn printable(name: &str) -> String {
     name.chars().filter(|character| !character.is_control()).collect()
 }
 
