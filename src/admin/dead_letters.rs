@@ -335,15 +335,15 @@ impl Replay {
                 }
                 let _ = started.send(Start::Sent);
                 let (tell, items) = (self.tell.clone(), letter.stored.ticket.items);
-                let told = Box::new(move |fate| drop_quietly(tell.send((fate, items, place))));
+                let told = Box::new(move |fate| {
+                    // Whether anybody listens makes no difference to a letter.
+                    let _ = tell.send((fate, items, place));
+                });
                 desk.resend(letter.stored, told);
             }
         }
     }
 }
-
-/// Whether anybody listens makes no difference to a letter.
-fn drop_quietly<T>(_: T) {}
 
 /// Who takes a letter now; waits while all that can is busy. None where nobody will.
 async fn free_desk(letterbox: &Letterbox) -> Option<Arc<dyn Desk>> {

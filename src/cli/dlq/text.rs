@@ -18,7 +18,7 @@ use crate::{
 
 /// Above the rows.
 pub(super) const HEADING: &str =
-    "time (UTC)           reason           items      bytes  id, answer of the backend\n";
+    "time (UTC)           reason     items      bytes  id, answer of the backend\n";
 
 /// Columns of a terminal that does not say how many it has.
 const COLUMNS: usize = 80;
@@ -48,7 +48,7 @@ fn reason(letter: &DeadLetter) -> &str {
     match &*letter.reason {
         "backend_refused" => "refused",
         "too_large" => "too large",
-        "retries_exhausted" => "retries ran out",
+        "retries_exhausted" => "gave up",
         "" => "(unknown)",
         other => other,
     }
@@ -59,7 +59,7 @@ pub(super) fn row(letter: &DeadLetter, width: usize) -> String {
     let time = time(letter);
     let time = time.get(..19).unwrap_or_default().replace('T', " ");
     let mut text = format!(
-        "{time}  {:<15}  {:>5}  {:>9}  {}\n",
+        "{time}  {:<9}  {:>5}  {:>9}  {}\n",
         reason(letter),
         letter.items,
         letter.bytes,
@@ -149,8 +149,12 @@ pub(super) fn whole(letter: &DeadLetter, request: &[u8], json: bool) -> Result<S
     row("reason", why(&letter.reason));
     row("answer", &letter.answer);
     row("sender", &letter.peer);
-    let items = signal.items_name().replace('_', " ");
-    row("data", &format!("{} {items}, {} bytes", letter.items, letter.bytes));
+    let item = match signal {
+        Signal::Traces => "span",
+        Signal::Metrics => "data point",
+        Signal::Logs => "log record",
+    };
+    row("data", &format!("{}, {} bytes", plural(letter.items, item), letter.bytes));
     text.push('\n');
     let data = debug::detailed_text(signal, request);
     // Values come from applications: what would steer a terminal is left out.
