@@ -61,7 +61,7 @@ service:
   extensions: [file_storage]
   telemetry:
     logs: {{level: error}}
-    metrics: {{address: '127.0.0.1:{metrics}'}}
+    metrics: {{readers: [{{pull: {{exporter: {{prometheus: {{host: 127.0.0.1, port: {metrics}}}}}}}}}]}}
   pipelines:
     traces: {{receivers: [otlp], exporters: [otlp_http/home]}}
     metrics: {{receivers: [otlp], exporters: [otlp_http/home]}}
@@ -282,7 +282,7 @@ fn files_are_read_without_a_process_and_changed_only_then() {
     let said = files(&["drop", "--all"]);
     assert_eq!(said.code, Some(69));
     assert!(said.errors.contains("leave `--directory` out"), "{}", said.errors);
-    assert_eq!(skep.stop(), true);
+    assert!(skep.stop());
 
     let said = rig.dlq(&["list"]);
     assert_eq!(said.code, Some(69));

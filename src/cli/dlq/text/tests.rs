@@ -52,7 +52,8 @@ fn a_letter_is_told_in_full() {
     ");
     assert!(text.contains("Span #0"), "{text}");
     let json = whole(&letter(), &request, true).unwrap();
-    assert_eq!(json, "{\"resourceSpans\":[{\"scopeSpans\":[{\"spans\":[{}]}]}]}\n");
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert!(json["resourceSpans"][0]["scopeSpans"][0]["spans"][0].is_object(), "{json}");
     let broken = whole(&letter(), &[0x0a, 99], false).unwrap_err();
     assert!(broken.contains("is no request"), "{broken}");
 }
