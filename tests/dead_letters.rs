@@ -271,12 +271,13 @@ fn only_what_is_too_large_in_itself_is_kept() {
 fn files_are_read_without_a_process_and_changed_only_then() {
     let (_backend, port) = MoodyBackend::start(Mood::Denying);
     let rig = Rig::new(port, "");
-    let skep = rig.start();
+    // It has no control plane that could be asked.
+    let skep = Skep::start(&rig.config, &[rig.http]);
     rig.spans(&["a"]);
     rig.spans(&["b"]);
-    rig.wait_for_letters(2);
     let here = ["--directory", rig.directory()];
     let files = |arguments: &[&str]| dlq(&[arguments, &here].concat());
+    wait_for("the dead letters", || files(&["list", "--json"]).out.lines().count() == 2);
     let said = files(&["list"]);
     assert!(said.out.ends_with("\n2 dead letters with 2 items, 74 bytes\n"), "{}", said.out);
     let said = files(&["drop", "--all"]);

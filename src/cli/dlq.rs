@@ -124,14 +124,14 @@ pub(super) fn run(endpoint: &str, command: Dlq) -> u8 {
             let listing = Listing::new(json);
             match files.directory {
                 Some(directory) => ended(files::list(&directory, &selection, listing)),
-                None => list(endpoint, selection, listing),
+                None => list(endpoint, &selection, listing),
             }
         }
         Dlq::Show { id, json, files } => match files.directory {
             Some(directory) => {
                 ended(files::show(&directory, id).map(|shown| show_one(&shown, json)))
             }
-            None => show(endpoint, id, json),
+            None => show(endpoint, &id, json),
         },
         Dlq::Replay { chosen, files } => replay(endpoint, chosen, &files),
         Dlq::Drop { chosen, older_than, files } => {
@@ -143,7 +143,7 @@ pub(super) fn run(endpoint: &str, command: Dlq) -> u8 {
             };
             match files.directory {
                 Some(directory) => ended(files::drop_letters(&directory, &selection).map(dropped)),
-                None => drop_letters(endpoint, selection),
+                None => drop_letters(endpoint, &selection),
             }
         }
     }
@@ -219,7 +219,7 @@ impl Listing {
     }
 }
 
-fn list(endpoint: &str, selection: DeadLetterSelection, mut listing: Listing) -> u8 {
+fn list(endpoint: &str, selection: &DeadLetterSelection, mut listing: Listing) -> u8 {
     with_hint(ask(endpoint, async |mut client| {
         let request = ListDeadLettersRequest { selection: Some(selection.clone()) };
         let mut stream = client.list_dead_letters(request).await?.into_inner();
@@ -235,9 +235,9 @@ fn list(endpoint: &str, selection: DeadLetterSelection, mut listing: Listing) ->
 
 // ---- show ----------------------------------------------------------------------------------
 
-fn show(endpoint: &str, id: String, json: bool) -> u8 {
+fn show(endpoint: &str, id: &str, json: bool) -> u8 {
     with_hint(ask(endpoint, async |client| {
-        let request = ShowDeadLetterRequest { id: id.clone() };
+        let request = ShowDeadLetterRequest { id: id.to_owned() };
         // A letter is as large as a request may be.
         let mut client = client.max_decoding_message_size(usize::MAX);
         Ok(show_one(&client.show_dead_letter(request).await?.into_inner(), json))
@@ -294,7 +294,7 @@ fn end_of_replay(end: &ReplayDeadLettersResponse) -> u8 {
 
 // ---- drop ----------------------------------------------------------------------------------
 
-fn drop_letters(endpoint: &str, selection: DeadLetterSelection) -> u8 {
+fn drop_letters(endpoint: &str, selection: &DeadLetterSelection) -> u8 {
     with_hint(ask(endpoint, async |mut client| {
         let request = DropDeadLettersRequest { selection: Some(selection.clone()) };
         Ok(dropped(client.drop_dead_letters(request).await?.into_inner()))

@@ -21,15 +21,21 @@ pub(crate) enum Mood {
     Narrow,
 }
 
-/// What it does, and what it took: path and body.
+/// A backend; clones are the same one.
 #[derive(Clone)]
-pub(crate) struct MoodyBackend(Arc<Mutex<(Mood, Vec<(String, Vec<u8>)>)>>);
+pub(crate) struct MoodyBackend(Arc<Mutex<State>>);
+
+struct State {
+    mood: Mood,
+    /// Bodies of the requests that it took.
+    taken: Vec<Vec<u8>>,
+}
 
 impl MoodyBackend {
     pub(crate) fn start(mood: Mood) -> (Self, u16) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let backend = MoodyBackend(Arc::new(Mutex::new((mood, Vec::new()))));
+        let backend = MoodyBackend(Arc::new(Mutex::new(State { mood, taken: Vec::new() })));
         let served = backend.clone();
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -44,12 +50,12 @@ impl MoodyBackend {
     }
 
     pub(crate) fn set(&self, mood: Mood) {
-        self.0.lock().unwrap().0 = mood;
+        self.0.lock().unwrap().mood = mood;
     }
 
     /// How many requests it took in which a word stands.
     pub(crate) fn count(&self, word: &str) -> usize {
-        self.0.lock().unwrap().1.iter().filter(|(_, body)| has(body, word)).count()
+        self.0.lock().unwrap().taken.iter().filter(|body| has(body, word)).count()
     }
 
     /// Reads one request and answers it; none when the connection has ended.
@@ -65,15 +71,14 @@ impl MoodyBackend {
         let mut body = vec![0; length.parse().ok()?];
         reader.read_exact(&mut body).ok()?;
         let mut state = self.0.lock().unwrap();
-        let refusal = match state.0 {
+        let refusal = match state.mood {
             Mood::Picky if has(&body, "poison") => Some("400 Bad Request"),
             Mood::Denying => Some("401 Unauthorized"),
             Mood::Narrow if body.len() > 4000 => Some("413 Payload Too Large"),
             _ => None,
         };
-        let path = head.split(' ').nth(1)?.to_owned();
         if refusal.is_none() {
-            state.1.push((path, body));
+            state.taken.push(body);
         }
         drop(state);
         let words = if refusal.is_some() { "this is not for me" } else { "" };

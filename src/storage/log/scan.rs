@@ -54,21 +54,18 @@ impl Scan {
                 continue;
             }
             let Some(reader) = &self.reader else { continue };
-            match reader.contents(&header, at)? {
-                Some((note, body)) => {
-                    let ticket = Ticket {
-                        number: header.number,
-                        items: u64::from(header.items),
-                        bytes: u64::from(header.body),
-                    };
-                    let (signal, time) = (header.signal, header.time);
-                    return Ok(Some(Stored { ticket, signal, note, body, time }));
-                }
-                None => {
-                    let number = header.number;
-                    self.log.damaged(base, at..at + header.len(), number..number + 1);
-                }
-            }
+            let Some((note, body)) = reader.contents(&header, at)? else {
+                let number = header.number;
+                self.log.damaged(base, at..at + header.len(), number..number + 1);
+                continue;
+            };
+            let ticket = Ticket {
+                number: header.number,
+                items: u64::from(header.items),
+                bytes: u64::from(header.body),
+            };
+            let (signal, time) = (header.signal, header.time);
+            return Ok(Some(Stored { ticket, signal, note, body, time }));
         }
         Ok(None)
     }
