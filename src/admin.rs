@@ -1,14 +1,15 @@
 //! The control plane: what a running process does, for programs, over gRPC.
 //!
 //! `skep.control.v1.ControlService` (see `proto/`), `grpc.health.v1` and reflection on one
-//! listener, by default [`DEFAULT_ENDPOINT`]. Everything but `Reload` only reads, and that can do no more
-//! than whoever may change the configuration. It listens on other than loopback addresses only where
-//! `--control-endpoint` names one.
+//! listener, by default [`DEFAULT_ENDPOINT`]. Everything only reads but `Reload`, which can do no more than
+//! whoever may change the configuration, and the dead letters, which can be sent again and dropped. It
+//! listens on other than loopback addresses only where `--control-endpoint` names one.
 
+pub(crate) mod dead_letters;
 mod decisions;
 mod service;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::net::TcpListener;
 use tonic::transport::server::TcpIncoming;
@@ -17,6 +18,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use crate::{
     component::{BoxFuture, Listening, Stop, reload::Reloads},
     net::server,
+    storage::letters::Letterboxes,
     telemetry::{Telemetry, verdict},
 };
 use proto::control_service_server::ControlServiceServer;
@@ -25,12 +27,18 @@ use proto::control_service_server::ControlServiceServer;
 pub const DEFAULT_ENDPOINT: &str = "127.0.0.1:8687";
 
 /// The control plane, open but not answering yet.
-#[derive(Debug)]
 pub struct Admin {
     listener: TcpListener,
     address: SocketAddr,
     telemetry: Arc<Telemetry>,
     reloads: Option<Reloads>,
+    letterboxes: Arc<Letterboxes>,
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Admin({})", self.address)
+    }
 }
 
 impl Admin {
@@ -41,13 +49,19 @@ impl Admin {
             .and_then(server::listen)
             .map_err(explain)?;
         let address = listener.local_addr().map_err(explain)?;
-        Ok(Admin { listener, address, telemetry, reloads: None })
+        Ok(Admin { listener, address, telemetry, reloads: None, letterboxes: Arc::default() })
     }
 
     /// The same with a way to ask for a reload.
     #[must_use]
     pub fn with_reloads(self, reloads: Option<Reloads>) -> Self {
         Admin { reloads, ..self }
+    }
+
+    /// The same with the dead letters of the process.
+    #[must_use]
+    pub fn with_letterboxes(self, letterboxes: Arc<Letterboxes>) -> Self {
+        Admin { letterboxes, ..self }
     }
 
     /// The address that was opened.
@@ -81,6 +95,7 @@ impl Admin {
         let control = service::Control {
             telemetry: Arc::clone(&self.telemetry),
             reloads: self.reloads,
+            letterboxes: self.letterboxes,
             stop: stop.clone(),
         };
         let serving = tonic::transport::Server::builder()

@@ -2,11 +2,12 @@
 //!
 //! Exit codes are those of `sysexits.h`: 0 success, 64 wrong usage, 69 a port or file that cannot
 //! be had, 70 a panic, 74 data that could not be delivered, 78 a wrong configuration; and 1 where
-//! `explain` knows nothing of a trace.
+//! `explain` knows nothing of a trace, or `dlq` of a dead letter.
 
 mod components;
 mod control;
 mod decisions;
+mod dlq;
 mod doctor;
 mod health;
 mod print;
@@ -179,6 +180,11 @@ enum Command {
     /// Has a running skep read its configuration again, without a restart, as SIGHUP does; says what has
     /// changed, or why nothing has.
     Reload,
+    /// What backends refused for good (`sending_queue: dead_letters:`): list, show, send again, drop.
+    Dlq {
+        #[command(subcommand)]
+        command: dlq::Dlq,
+    },
     /// Takes the place of the AWS X-Ray daemon, with its flags; see `skep xray --help`.
     #[command(disable_help_flag = true)]
     Xray {
@@ -228,6 +234,7 @@ pub fn main() -> ExitCode {
             decisions::sample(&arguments.process.control_endpoint, last, watch)
         }
         Command::Reload => reload::run(&arguments.process.control_endpoint),
+        Command::Dlq { command } => dlq::run(&arguments.process.control_endpoint, command),
         Command::Xray { .. } => {
             eprintln!("error: `skep xray` has flags of its own; write `xray` first");
             USAGE

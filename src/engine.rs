@@ -12,6 +12,7 @@
 
 pub mod admission;
 pub mod budget;
+pub mod dead_letters;
 pub mod door;
 pub mod exchange;
 mod gather;
@@ -25,6 +26,7 @@ pub mod queue;
 pub mod reload;
 pub mod retry;
 pub mod routes;
+mod sender;
 pub mod spool;
 pub mod storages;
 pub mod stored;

@@ -33,8 +33,10 @@
 //! 0.56) and write every byte twice (`benches/stores`). A queue needs neither their order nor their transactions.
 
 mod disk;
+pub mod letters;
 mod log;
 mod ranges;
+mod read_only;
 mod reader;
 mod record;
 mod room;
@@ -50,7 +52,8 @@ use bytes::Bytes;
 use crate::otlp::Signal;
 
 pub use disk::{Disk, File, Folder};
-pub use log::Log;
+pub use log::{Log, Scan};
+pub use read_only::ReadOnly;
 pub use record::RECORD_HEADER;
 pub use room::Room;
 

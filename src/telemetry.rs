@@ -111,6 +111,10 @@ pub struct ExporterStats {
     pub sent: Number,
     /// Items lost after retries, or refused for good.
     pub failed: Number,
+    /// Items of those that are kept as dead letters.
+    pub dead_lettered: Number,
+    /// Items that should have been kept so, and were not: the storage is full, or fails.
+    pub dead_letters_unkept: Number,
     /// Items of partial successes that the backend did not take.
     pub rejected: Number,
     /// Items that found the queue full.
@@ -346,6 +350,8 @@ impl Telemetry {
             destination: destination.to_owned(),
             sent: Number::default(),
             failed: Number::default(),
+            dead_lettered: Number::default(),
+            dead_letters_unkept: Number::default(),
             rejected: Number::default(),
             enqueue_failed: Number::default(),
             retries: Number::default(),

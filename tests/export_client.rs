@@ -96,6 +96,7 @@ impl Exporting {
             telemetry,
             offload: Offload::Inline,
             spool: None,
+            dead_letters: None,
             is_guarded: false,
         };
         let exporter = config.build(&context).unwrap();

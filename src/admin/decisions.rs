@@ -63,7 +63,7 @@ fn parse_trace_id(text: &str) -> Option<[u8; 16]> {
 pub(super) async fn feed(
     mut control: Control,
     request: WatchDecisionsRequest,
-    sender: mpsc::Sender<WatchDecisionsResponse>,
+    sender: mpsc::Sender<Result<WatchDecisionsResponse, Status>>,
 ) {
     let rings = control.telemetry.decisions();
     let last = u64::from(request.last);
@@ -86,7 +86,7 @@ pub(super) async fn feed(
                 is_new = true;
                 let decisions = news.decisions.iter().map(|one| message_of(ring, one)).collect();
                 let message = WatchDecisionsResponse { decisions, missed: news.missed };
-                if sender.send(message).await.is_err() {
+                if sender.send(Ok(message)).await.is_err() {
                     return;
                 }
             }

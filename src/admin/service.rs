@@ -1,4 +1,5 @@
-//! `skep.control.v1.ControlService` over [`Telemetry`]: reads, and hands on who wants a reload.
+//! `skep.control.v1.ControlService` over [`Telemetry`], which it only reads, and over the dead letters; and hands
+//! on who wants a reload.
 
 use std::{
     collections::BTreeSet,
@@ -12,12 +13,14 @@ use tokio::sync::mpsc;
 use tonic::{Request, Response, Status};
 
 use super::{
-    decisions,
+    dead_letters, decisions,
     proto::{
-        Budget, Component, Dropped, Edge, ExplainRequest, ExplainResponse, HealthRequest,
-        HealthResponse, Node, Problem, ReloadRequest, ReloadResponse, State, TopologyRequest,
-        TopologyResponse, WatchDecisionsRequest, WatchDecisionsResponse, WatchTopologyRequest,
-        control_service_server::ControlService,
+        Budget, Component, DropDeadLettersRequest, DropDeadLettersResponse, Dropped, Edge,
+        ExplainRequest, ExplainResponse, HealthRequest, HealthResponse, ListDeadLettersRequest,
+        ListDeadLettersResponse, Node, Problem, ReloadRequest, ReloadResponse,
+        ReplayDeadLettersRequest, ReplayDeadLettersResponse, ShowDeadLetterRequest,
+        ShowDeadLetterResponse, State, TopologyRequest, TopologyResponse, WatchDecisionsRequest,
+        WatchDecisionsResponse, WatchTopologyRequest, control_service_server::ControlService,
     },
 };
 use crate::{
@@ -27,6 +30,7 @@ use crate::{
     },
     config::Severity,
     otlp::payload::Reason,
+    storage::letters::Letterboxes,
     telemetry::{Telemetry, process::VERSION, verdict},
 };
 
@@ -38,6 +42,7 @@ const MIN_INTERVAL: Duration = Duration::from_millis(100);
 pub(super) struct Control {
     pub(super) telemetry: Arc<Telemetry>,
     pub(super) reloads: Option<Reloads>,
+    pub(super) letterboxes: Arc<Letterboxes>,
     pub(super) stop: Stop,
 }
 
@@ -99,6 +104,44 @@ impl ControlService for Control {
         let outcome = outcome.ok_or_else(|| Status::unavailable("skep is ending"))?;
         Ok(Response::new(reloaded(outcome)))
     }
+
+    type ListDeadLettersStream = Watch<ListDeadLettersResponse>;
+
+    async fn list_dead_letters(
+        &self,
+        request: Request<ListDeadLettersRequest>,
+    ) -> Result<Response<Self::ListDeadLettersStream>, Status> {
+        let meant = dead_letters::listed(self, request.into_inner().selection)?;
+        let (sender, receiver) = mpsc::channel(1);
+        let feeding = dead_letters::list(self.clone(), meant, sender);
+        Ok(Response::new(Watch { receiver, feeding: Some(Box::pin(feeding)) }))
+    }
+
+    async fn show_dead_letter(
+        &self,
+        request: Request<ShowDeadLetterRequest>,
+    ) -> Result<Response<ShowDeadLetterResponse>, Status> {
+        dead_letters::show(self, &request.into_inner().id).await.map(Response::new)
+    }
+
+    type ReplayDeadLettersStream = Watch<ReplayDeadLettersResponse>;
+
+    async fn replay_dead_letters(
+        &self,
+        request: Request<ReplayDeadLettersRequest>,
+    ) -> Result<Response<Self::ReplayDeadLettersStream>, Status> {
+        let meant = dead_letters::replayed(self, request.into_inner().selection)?;
+        let (sender, receiver) = mpsc::channel(1);
+        let feeding = dead_letters::replay(self.clone(), meant, sender);
+        Ok(Response::new(Watch { receiver, feeding: Some(Box::pin(feeding)) }))
+    }
+
+    async fn drop_dead_letters(
+        &self,
+        request: Request<DropDeadLettersRequest>,
+    ) -> Result<Response<DropDeadLettersResponse>, Status> {
+        dead_letters::drop(self, request.into_inner().selection).await.map(Response::new)
+    }
 }
 
 /// The answer to `Reload`.
@@ -133,7 +176,7 @@ async fn feed(
     mut control: Control,
     pipeline: String,
     interval: Duration,
-    sender: mpsc::Sender<TopologyResponse>,
+    sender: mpsc::Sender<Result<TopologyResponse, Status>>,
 ) {
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -143,7 +186,7 @@ async fn feed(
             () = control.stop.raised() => return,
         }
         let reading = topology(&control.telemetry, &pipeline, SystemTime::now());
-        if sender.send(reading).await.is_err() {
+        if sender.send(Ok(reading)).await.is_err() {
             return;
         }
     }
@@ -151,7 +194,7 @@ async fn feed(
 
 /// A stream that drives its own feeder, so that no task outlives it.
 pub(super) struct Watch<T> {
-    receiver: mpsc::Receiver<T>,
+    receiver: mpsc::Receiver<Result<T, Status>>,
     feeding: Option<BoxFuture<()>>,
 }
 
@@ -164,7 +207,7 @@ impl<T> tonic::codegen::tokio_stream::Stream for Watch<T> {
         {
             self.feeding = None;
         }
-        self.receiver.poll_recv(cx).map(|reading| reading.map(Ok))
+        self.receiver.poll_recv(cx)
     }
 }
 

@@ -176,3 +176,30 @@ async fn decisions_are_explained_and_watched() {
     stop.send(true).unwrap();
     tokio::time::timeout(PATIENCE, serving).await.unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn dead_letters_are_asked_for_where_there_are_none() {
+    let admin = Admin::bind("127.0.0.1:0", Arc::default()).unwrap();
+    let address = format!("http://{}", admin.address());
+    let (stop, stopped) = Stop::pair();
+    let serving = tokio::spawn(admin.run(stopped));
+    let mut client = ControlServiceClient::connect(address).await.unwrap();
+    let all = || Some(proto::DeadLetterSelection { all: true, ..Default::default() });
+    let request = proto::ListDeadLettersRequest::default();
+    let status = client.list_dead_letters(request).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::NotFound);
+    assert!(status.message().contains("no exporter keeps dead letters"), "{status}");
+    let request = proto::ReplayDeadLettersRequest { selection: all() };
+    assert_eq!(
+        client.replay_dead_letters(request).await.unwrap_err().code(),
+        tonic::Code::NotFound
+    );
+    let request = proto::DropDeadLettersRequest::default();
+    let status = client.drop_dead_letters(request).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::InvalidArgument, "nothing is chosen");
+    let request = proto::ShowDeadLetterRequest { id: "nonsense".to_owned() };
+    let status = client.show_dead_letter(request).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::InvalidArgument);
+    stop.send(true).unwrap();
+    tokio::time::timeout(PATIENCE, serving).await.unwrap().unwrap();
+}

@@ -6,7 +6,7 @@ use super::{OFF, UNAVAILABLE, USAGE};
 use crate::admin::proto::control_service_client::ControlServiceClient;
 
 /// Nothing is known of what was asked for.
-const NOT_FOUND: u8 = 1;
+pub(super) const NOT_FOUND: u8 = 1;
 
 /// Asks, and gives the exit code.
 #[expect(clippy::print_stderr, reason = "this is the command line")]

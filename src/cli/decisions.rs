@@ -123,7 +123,7 @@ fn lines(message: &WatchDecisionsResponse) -> String {
 }
 
 /// Names come from applications: what would steer a terminal is left out.
-fn printable(name: &str) -> String {
+pub(super) fn printable(name: &str) -> String {
     name.chars().filter(|character| !character.is_control()).collect()
 }
 

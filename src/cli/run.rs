@@ -97,11 +97,13 @@ pub(super) fn start(
     }
     telemetry.set_inventory(services::inventory(&document));
     let (reloads, asks) = Reloads::pair();
+    let storages = Arc::new(Storages::live(Arc::clone(&telemetry)));
     let around = Around {
         control_endpoint: process.control_endpoint.clone(),
         in_container,
         telemetry: Arc::clone(&telemetry),
         reloads: again.is_some().then_some(reloads),
+        letterboxes: Arc::clone(&storages.letterboxes),
     };
     let texts = identity::texts(root);
     let services = match services::build(&document, &texts, &around) {
@@ -117,7 +119,7 @@ pub(super) fn start(
         site: Site {
             workers,
             budget: Budget::new(budget, Arc::clone(&telemetry)),
-            storages: Arc::new(Storages::live(Arc::clone(&telemetry))),
+            storages,
             in_container,
             telemetry,
         },

@@ -13,6 +13,7 @@ use crate::{
     engine::{Service, plan::Texts},
     net::server::Sockets,
     otlp::Signal,
+    storage::letters::Letterboxes,
     telemetry::{
         Inventory, PipelineInfo, Telemetry,
         prometheus::{Detail, MetricsPage},
@@ -27,6 +28,8 @@ pub(super) struct Around {
     pub(super) telemetry: Arc<Telemetry>,
     /// Where the control plane hands on who wants a reload.
     pub(super) reloads: Option<Reloads>,
+    /// The dead letters of the process.
+    pub(super) letterboxes: Arc<Letterboxes>,
 }
 
 /// Builds all of them; nothing is opened yet. `texts` are the configurations of components.
@@ -35,7 +38,7 @@ pub(super) fn build(
     texts: &Texts,
     around: &Around,
 ) -> Result<Vec<Service>, StartError> {
-    let Around { control_endpoint, in_container, telemetry, reloads } = around;
+    let Around { control_endpoint, in_container, telemetry, reloads, letterboxes } = around;
     let mut services: Vec<Service> = Vec::new();
     for id in &document.enabled_extensions {
         let Some(extension) = document.extensions.get(id) else { continue };
@@ -70,8 +73,13 @@ pub(super) fn build(
     }
     if control_endpoint != OFF {
         let endpoint = control_endpoint.to_owned();
-        let (telemetry, reloads) = (Arc::clone(telemetry), reloads.clone());
-        let control = Control { endpoint, telemetry, reloads, admin: None };
+        let control = Control {
+            endpoint,
+            telemetry: Arc::clone(telemetry),
+            reloads: reloads.clone(),
+            letterboxes: Arc::clone(letterboxes),
+            admin: None,
+        };
         services.push(Service {
             id: "control".to_owned(),
             words: "control plane".to_owned(),
@@ -132,6 +140,7 @@ struct Control {
     endpoint: String,
     telemetry: Arc<Telemetry>,
     reloads: Option<Reloads>,
+    letterboxes: Arc<Letterboxes>,
     admin: Option<Admin>,
 }
 
@@ -139,6 +148,7 @@ impl Extension for Control {
     fn bind(&mut self, _: &mut Sockets) -> Result<Vec<Listening>, StartError> {
         match Admin::bind(&self.endpoint, Arc::clone(&self.telemetry)) {
             Ok(admin) => {
+                let admin = admin.with_letterboxes(Arc::clone(&self.letterboxes));
                 let listening = admin.listening();
                 self.admin = Some(admin.with_reloads(self.reloads.take()));
                 Ok(vec![listening])

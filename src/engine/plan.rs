@@ -347,11 +347,13 @@ impl Planner<'_> {
         cx.auth = self.blueprint.auths.get(id).cloned();
         let exporter = config.build(&cx)?;
         let stats = self.site.telemetry.exporter(&id.to_string(), signal, &config.destination());
+        let dead_letters = self.dead_letters(id, signal, &delivery, &stats)?;
         let around = Surroundings {
             stats,
             telemetry: Arc::clone(&self.site.telemetry),
             offload: self.offload.clone(),
             spool,
+            dead_letters,
             is_guarded,
         };
         let share = queue_share(self.blueprint, self.site);

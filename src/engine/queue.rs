@@ -1,5 +1,5 @@
-//! The queue in front of one exporter, and what stands around its `send`: concurrency, timeout,
-//! retry, splitting, and the accounts of what became of the items.
+//! The queue in front of one exporter: what it takes, what it refuses, and how many of its payloads are
+//! sent at the same time. How one is sent stands in `sender`.
 //!
 //! ```text
 //! worker -- enqueue (room? accept) --> channel --> dispatcher -- one task per payload, at most
@@ -15,7 +15,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, Instant, SystemTime},
+    time::Duration,
 };
 
 use tokio::{
@@ -24,23 +24,21 @@ use tokio::{
 };
 
 use crate::{
-    component::{
-        BoxFuture, Delivery, ExportError, Exporter, Progress, Queue, Request, Retry, Sizer,
-    },
+    component::{Delivery, Exporter, Queue, Sizer},
     net::seldom::Seldom,
     otlp::{
         Payload,
         payload::{Outcome, Reason},
-        split,
     },
     storage::{Place, Stored},
     telemetry::{ExporterStats, Telemetry},
 };
 
 use super::{
+    dead_letters::DeadLetters,
     gather::{self, Gather, Queued},
     pool::Offload,
-    retry::Retries,
+    sender::Sender,
     spool::{self, Spool, Spooled},
 };
 
@@ -77,7 +75,7 @@ impl ExportQueue {
         share: u64,
         around: Surroundings,
     ) -> (Arc<Self>, Dispatcher) {
-        let Surroundings { stats, telemetry, offload, spool, is_guarded } = around;
+        let Surroundings { stats, telemetry, offload, spool, dead_letters, is_guarded } = around;
         let (tx, rx) = mpsc::unbounded_channel();
         let capacity = delivery.queue.as_ref().and_then(|queue| queue.size);
         stats.queue_capacity.set(capacity.unwrap_or(0));
@@ -107,6 +105,7 @@ impl ExportQueue {
             stats,
             telemetry,
             offload,
+            dead_letters,
             is_guarded,
             is_failing: AtomicBool::new(false),
             partial_success: Seldom::default(),
@@ -213,6 +212,7 @@ impl ExportQueue {
 
     /// Sets how many bytes it may hold: a reload divides the budget anew.
     pub fn set_share(&self, share: u64) {
+        let share = if self.spool.is_some() { share / 2 } else { share };
         self.share.store(share, Ordering::Relaxed);
     }
 
@@ -226,6 +226,11 @@ impl ExportQueue {
         self.closed.store(true, Ordering::SeqCst);
         // Fails where the dispatcher has ended already, which is what closing is for.
         let _ = self.tx.send(Message::Close);
+    }
+
+    /// Whether it refuses everything.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
     }
 
     /// The exporter's counters.
@@ -295,6 +300,8 @@ pub struct Surroundings {
     pub offload: Offload,
     /// The part on disk.
     pub spool: Option<Spool>,
+    /// Where goes what is given up for good.
+    pub dead_letters: Option<Arc<DeadLetters>>,
     /// Whether all that comes is on disk, here or in a journal.
     pub is_guarded: bool,
 }
@@ -316,6 +323,9 @@ impl Dispatcher {
         let batch = self.queue.settings.as_ref().and_then(|queue| queue.batch.clone());
         let mut gather = batch.map(Gather::new);
         let mut sending = JoinSet::new();
+        if let Some(letters) = &self.sender.dead_letters {
+            letters.open(&self.queue);
+        }
         // Ends with this function, however far it has come.
         let mut preparing = JoinSet::new();
         preparing.spawn(self.sender.exporter.prepare());
@@ -451,201 +461,4 @@ impl Dispatcher {
         self.sender.fail(queued.payload, Reason::ShuttingDown);
         if self.sender.is_guarded { 0 } else { items }
     }
-}
-
-/// Delivers one payload at a time, however many attempts and parts that takes.
-struct Sender {
-    exporter: Arc<dyn Exporter>,
-    delivery: Delivery,
-    stats: Arc<ExporterStats>,
-    telemetry: Arc<Telemetry>,
-    offload: Offload,
-    /// Whether all that comes is on disk somewhere, so that nothing is lost when it is given up.
-    is_guarded: bool,
-    /// Whether the last attempt failed: state changes are logged, not attempts.
-    is_failing: AtomicBool,
-    /// Told once a minute; the counters have them all.
-    partial_success: Seldom,
-}
-
-/// What one attempt leaves to the next.
-#[derive(Default)]
-struct Kept {
-    progress: Arc<Progress>,
-    /// Where the exporter encodes once.
-    request: Option<Request>,
-}
-
-/// How the attempts on one payload ended.
-enum End {
-    Done,
-    /// Refused for good; worth trying in parts.
-    Refused(ExportError),
-    /// Too large; worth trying in parts.
-    TooLarge(ExportError),
-    Lost(Reason, ExportError),
-}
-
-impl Sender {
-    /// Sends `payload`; on a refusal for good tries its parts, so that one poisoned sender costs
-    /// only its own data. Returns the items that were given up because skep is ending.
-    fn deliver(
-        self: Arc<Self>,
-        payload: Payload,
-        abandon: watch::Receiver<bool>,
-    ) -> BoxFuture<u64> {
-        Box::pin(async move {
-            let end = self.attempts(&payload, abandon.clone()).await;
-            let (parts, reason, error) = match end {
-                End::Done => {
-                    payload.finish(Outcome::Delivered);
-                    return 0;
-                }
-                End::Lost(reason, error) => (None, reason, error),
-                // A request of one sender was refused as it came; only a merged one is bisected.
-                End::Refused(error) if payload.body.len() > 1 => {
-                    (split::halve(&payload), Reason::BackendRefused, error)
-                }
-                End::Refused(error) => (None, Reason::BackendRefused, error),
-                End::TooLarge(error) => (split::halve(&payload), Reason::TooLarge, error),
-            };
-            if reason == Reason::ShuttingDown && self.is_guarded {
-                self.fail(payload, reason);
-                return 0;
-            }
-            let Some((first, second)) = parts else {
-                tracing::error!(
-                    exporter = %self.stats.id,
-                    error = %error,
-                    dropped_items = payload.items,
-                    "Exporting failed. Dropping data."
-                );
-                let lost = if reason == Reason::ShuttingDown { payload.items } else { 0 };
-                self.fail(payload, reason);
-                return lost;
-            };
-            drop(payload);
-            let lost = Arc::clone(&self).deliver(first, abandon.clone()).await;
-            lost + self.deliver(second, abandon).await
-        })
-    }
-
-    async fn attempts(&self, payload: &Payload, mut abandon: watch::Receiver<bool>) -> End {
-        let mut retries = self.delivery.retry.as_ref().map(|r| Retries::new(r, now()));
-        self.stats.sent_items.record(payload.items);
-        self.stats.sent_bytes.record(payload.len() as u64);
-        let mut kept = Kept::default();
-        loop {
-            let begin = now();
-            let attempt = self.attempt(payload, &mut kept, &mut abandon).await;
-            let millis = now().duration_since(begin).as_millis();
-            self.stats.attempt_millis.record(u64::try_from(millis).unwrap_or(u64::MAX));
-            let error = match attempt {
-                Ok(()) => return End::Done,
-                Err(error) => error,
-            };
-            match error.retry {
-                Retry::Never | Retry::Denied => {
-                    self.stats.denied(SystemTime::now(), &error.message);
-                }
-                Retry::Split | Retry::After(_) => {
-                    self.stats.erred(SystemTime::now(), &error.message);
-                }
-            }
-            let asked = match error.retry {
-                Retry::After(asked) => asked,
-                Retry::Split => return End::TooLarge(error),
-                Retry::Never => return End::Refused(error),
-                Retry::Denied => return End::Lost(Reason::BackendRefused, error),
-            };
-            if *abandon.borrow() {
-                return End::Lost(Reason::ShuttingDown, error);
-            }
-            let pause = retries.as_mut().and_then(|r| r.pause(now(), asked, fastrand::f64()));
-            let Some(pause) = pause else {
-                return End::Lost(Reason::RetriesExhausted, error);
-            };
-            self.stats.retries.add(1);
-            if !self.is_failing.swap(true, Ordering::Relaxed) {
-                tracing::warn!(
-                    exporter = %self.stats.id,
-                    error = %error,
-                    interval = ?pause,
-                    "Exporting failed. Will retry the request after interval."
-                );
-            }
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                _ = abandon.wait_for(|raised| *raised) => {
-                    return End::Lost(Reason::ShuttingDown, error);
-                }
-            }
-        }
-    }
-
-    async fn attempt(
-        &self,
-        payload: &Payload,
-        kept: &mut Kept,
-        abandon: &mut watch::Receiver<bool>,
-    ) -> Result<(), ExportError> {
-        let mut request = if let Some(request) = kept.request.clone() {
-            Ok(request)
-        } else if self.exporter.encodes_inline() {
-            self.exporter.encode(payload)
-        } else {
-            let (exporter, copy) = (Arc::clone(&self.exporter), payload.clone());
-            let encoded = self.offload.run(move || exporter.encode(&copy)).await;
-            encoded.unwrap_or_else(|| {
-                let message = "the worker that encoded the request is gone".to_owned();
-                Err(ExportError { retry: Retry::Never, message })
-            })
-        }?;
-        request.progress = Arc::clone(&kept.progress);
-        if self.exporter.encodes_once() {
-            kept.request = Some(request.clone());
-        }
-        let timeout = self.delivery.timeout.unwrap_or(Duration::MAX);
-        let answer = tokio::select! {
-            answer = tokio::time::timeout(timeout, self.exporter.send(request)) => answer,
-            _ = abandon.wait_for(|raised| *raised) => {
-                let message = "the request was cut off by the end of the shutdown".to_owned();
-                return Err(ExportError { retry: Retry::After(None), message });
-            }
-        };
-        let sent = answer.unwrap_or_else(|_| {
-            let message = format!("no answer from {} within {timeout:?}", self.stats.destination);
-            Err(ExportError { retry: Retry::After(None), message })
-        })?;
-        self.stats.succeeded(SystemTime::now());
-        if self.is_failing.swap(false, Ordering::Relaxed) {
-            tracing::info!(exporter = %self.stats.id, "Exporting works again.");
-        }
-        // A backend may claim any number; the accounts have to add up to what was sent.
-        let rejected = sent.rejected.min(payload.items);
-        self.stats.sent.add(payload.items - rejected);
-        self.stats.rejected.add(rejected);
-        if (rejected > 0 || sent.message.is_some()) && self.partial_success.is_due() {
-            tracing::warn!(
-                exporter = %self.stats.id,
-                rejected_items = rejected,
-                message = sent.message.as_deref().unwrap_or_default(),
-                "Partial success response"
-            );
-        }
-        Ok(())
-    }
-
-    fn fail(&self, payload: Payload, reason: Reason) {
-        if reason != Reason::ShuttingDown || !self.is_guarded {
-            self.stats.failed.add(payload.items);
-            self.telemetry.drop_items(reason, payload.items);
-        }
-        payload.finish(Outcome::Failed(reason));
-    }
-}
-
-/// Tokio's clock, so that tests can pause it.
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }

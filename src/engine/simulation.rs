@@ -209,6 +209,7 @@ impl World {
                 telemetry: Arc::clone(&telemetry),
                 offload: ways.offload(),
                 spool: None,
+                dead_letters: None,
                 is_guarded: false,
             };
             let exporter = Arc::new(BackendExporter(Arc::clone(backend)));

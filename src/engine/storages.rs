@@ -16,7 +16,7 @@ use super::stored::Store;
 use crate::{
     component::{ComponentId, Kind, StartError, Storage},
     otlp::Signal,
-    storage::{Folder, Log, Room, Settings},
+    storage::{Folder, Log, Room, Settings, letters::Letterboxes},
     telemetry::{Telemetry, storage::LogStats},
 };
 
@@ -28,6 +28,8 @@ pub struct Storages {
     /// Whether anything is opened at all; `validate` opens nothing.
     is_live: bool,
     telemetry: Arc<Telemetry>,
+    /// The dead letters of all exporters that keep them.
+    pub letterboxes: Arc<Letterboxes>,
     open: Mutex<HashMap<String, Open>>,
     keepers: Mutex<JoinSet<()>>,
     closed: watch::Sender<bool>,
@@ -66,7 +68,8 @@ impl Storages {
     fn new(is_live: bool, telemetry: Arc<Telemetry>) -> Self {
         let (closed, _) = watch::channel(false);
         let (open, keepers) = (Mutex::default(), Mutex::default());
-        Storages { is_live, telemetry, open, keepers, closed }
+        let letterboxes = Arc::default();
+        Storages { is_live, telemetry, letterboxes, open, keepers, closed }
     }
 
     /// The log of an owner in the storage `name`; none where nothing is opened. Opened once.
@@ -116,7 +119,8 @@ impl Storages {
         let stats = Arc::new(LogStats::new(name, folder));
         let log = Log::open(Arc::new(disk), of_log, Arc::clone(room), Arc::clone(&stats))?;
         self.telemetry.add_log(Arc::clone(&stats));
-        if stats.records.read() > 0 {
+        let holds_letters = letters_of(folder).is_some();
+        if stats.records.read() > 0 && !holds_letters {
             tracing::info!(
                 log = folder,
                 storage = name,
@@ -125,6 +129,15 @@ impl Storages {
                 mib = stats.disk_bytes.read() >> 20,
                 took = ?began.elapsed(),
                 "Found data of an earlier process; it is delivered now."
+            );
+        }
+        if stats.records.read() > 0 && holds_letters {
+            tracing::info!(
+                log = folder,
+                storage = name,
+                letters = stats.records.read(),
+                items = stats.items.read(),
+                "There are dead letters; see `skep dlq list`."
             );
         }
         let store = Store::new(log);
@@ -178,6 +191,11 @@ fn lock_file(path: &Path, timeout: Duration) -> io::Result<fs::File> {
     }
 }
 
+/// Takes the directory of a storage away from other processes; the error has the remedy in it.
+pub fn lock_directory(directory: &Path) -> Result<fs::File, String> {
+    lock_file(&directory.join("lock"), Duration::ZERO).map_err(|error| explain(&error, directory))
+}
+
 fn explain(error: &io::Error, directory: &Path) -> String {
     let directory = directory.display();
     match error.kind() {
@@ -210,6 +228,28 @@ fn folder_name(owner: Owner<'_>) -> String {
     name
 }
 
+/// The part that an exporter's dead letters of a signal are.
+pub fn letters_part(signal: Signal) -> String {
+    format!("dead_letters_{signal}")
+}
+
+/// Whose dead letters a folder has: the id of the exporter, and the signal.
+pub fn letters_of(folder: &str) -> Option<(String, Signal)> {
+    let rest = folder.strip_prefix(Kind::Exporter.name())?.strip_prefix('_')?;
+    let (escaped, signal) = Signal::ALL.into_iter().find_map(|signal| {
+        let id = rest.strip_suffix(&*letters_part(signal))?.strip_suffix('_')?;
+        Some((id, signal))
+    })?;
+    let mut parts = escaped.split('~');
+    let mut id = parts.next()?.to_owned();
+    for part in parts {
+        let digits = part.get(..4)?;
+        id.push(char::from_u32(u32::from_str_radix(digits, 16).ok()?)?);
+        id.push_str(&part[4..]);
+    }
+    Some((id, signal))
+}
+
 /// The part of an exporter's queue for a signal.
 pub fn queue_part(signal: Signal) -> &'static str {
     signal.name()
@@ -228,6 +268,20 @@ mod tests {
         assert_eq!(name("b"), "exporter_otlp~002fb_traces");
         assert_eq!(name("../x"), "exporter_otlp~002f..~002fx_traces");
         assert_ne!(name("a b"), name("a_b"));
+    }
+
+    #[test]
+    fn folders_of_dead_letters_tell_whose_they_are() {
+        for name in ["b", "../x", "a b", "dead_letters_traces"] {
+            let id = ComponentId { kind_name: "otlp".to_owned(), name: Some(name.to_owned()) };
+            let part = letters_part(Signal::Logs);
+            let folder = folder_name(Owner { kind: Kind::Exporter, id: &id, part: &part });
+            assert_eq!(letters_of(&folder), Some((id.to_string(), Signal::Logs)));
+            let part = queue_part(Signal::Logs);
+            let queue = folder_name(Owner { kind: Kind::Exporter, id: &id, part });
+            assert_eq!(letters_of(&queue), None);
+        }
+        assert_eq!(letters_of("exporter_a~zz_dead_letters_logs"), None);
     }
 
     #[test]

@@ -285,6 +285,22 @@ impl Store {
         self.stats().oldest_age.set(self.log.oldest(SystemTime::now()).unwrap_or(0));
     }
 
+    /// The log.
+    pub(super) fn log(&self) -> &Arc<Log> {
+        &self.log
+    }
+
+    /// Nobody needs the record any more.
+    pub(super) fn settle(&self, ticket: &Ticket) {
+        self.log.settle(ticket);
+        self.touch();
+    }
+
+    /// Whether claims say nothing any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::SeqCst)
+    }
+
     /// From here on claims say nothing: the process ends and drops what it holds.
     pub(super) fn close(&self) {
         self.is_closed.store(true, Ordering::SeqCst);

@@ -254,6 +254,11 @@ impl Debug {
     }
 }
 
+/// A checked request as `verbosity: detailed` prints it.
+pub(crate) fn detailed_text(signal: Signal, request: &[u8]) -> String {
+    detailed::render(signal, &Record::read(schema::request(signal), [request]))
+}
+
 fn root(request: &Request) -> Record<'_> {
     Record::read(schema::request(request.signal), request.body.iter().map(|part| &part[..]))
 }

@@ -108,7 +108,8 @@ pub struct SendingQueue {
     pub batch: Section<BatchSettings>,
     /// Id of an extension such as `file_storage`: the queue is on disk, and survives a crash.
     pub storage: Option<String>,
-    /// Id of an extension such as `file_storage`: what is given up is kept there, see `skep dlq`.
+    /// Id of an extension such as `file_storage`: what is given up for good is kept there, see `skep dlq`. Not the items
+    /// that a partial success rejects: it does not say which.
     pub dead_letters: Option<String>,
 }
 
@@ -261,6 +262,12 @@ impl SendingQueue {
 
     /// Checks beyond types; `at` is the exporter's body.
     pub fn validate(&self, at: &Node, problems: &mut Problems) {
+        if !self.enabled && self.dead_letters.is_some() {
+            let message = "`dead_letters` has no effect without a queue";
+            problems
+                .error(at.at("sending_queue::dead_letters"), message)
+                .help("remove `enabled: false`, or remove `dead_letters`: the sender is told, and has the data");
+        }
         if !self.enabled {
             return;
         }

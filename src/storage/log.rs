@@ -4,6 +4,7 @@
 //! the writer's for one write; whoever settles only the state's; syncing holds none while the disk works.
 
 mod open;
+mod scan;
 
 use std::{
     collections::BTreeMap,
@@ -22,6 +23,8 @@ use super::{
     settled::{self, OfSegment},
 };
 use crate::telemetry::storage::LogStats;
+
+pub use scan::Scan;
 
 /// Largest part of damaged bytes that is kept for a look, and how many such files.
 const DAMAGED_BYTES: u64 = 4 << 20;

@@ -88,9 +88,14 @@ impl Segment {
         self.is_sealed && self.left() == 0
     }
 
+    /// The first record from `from` on that is not settled.
+    pub(super) fn first_left(&self, from: u64) -> Option<u64> {
+        self.next(from, false).filter(|first| *first < self.end)
+    }
+
     /// Unix milliseconds of the oldest record that is not settled, to a second.
     pub(super) fn oldest(&self) -> Option<u64> {
-        let first = self.next(self.base, false).filter(|first| *first < self.end)?;
+        let first = self.first_left(self.base)?;
         let (_, time) = self.times.iter().rev().find(|(number, _)| *number <= first)?;
         Some(*time)
     }

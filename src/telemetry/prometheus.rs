@@ -275,13 +275,19 @@ type Read = fn(&Arc<ExporterStats>) -> u64;
 
 fn exporters(page: &mut Writer, all: &[Arc<ExporterStats>]) {
     let labels = |s: &Arc<ExporterStats>| vec![("exporter", s.id.clone())];
-    let families: [(&str, &str, Read); 4] = [
+    let families: [(&str, &str, Read); 6] = [
         ("otelcol_exporter_sent", "Items that the backend took", |s| s.sent.read()),
         ("otelcol_exporter_send_failed", "Items lost after retries or refused for good", |s| {
             s.failed.read()
         }),
         ("otelcol_exporter_enqueue_failed", "Items that found the queue full", |s| {
             s.enqueue_failed.read()
+        }),
+        ("skep_exporter_dead_letters", "Items that failed and are kept as dead letters", |s| {
+            s.dead_lettered.read()
+        }),
+        ("skep_exporter_dead_letters_unkept", "Items that could not be kept so", |s| {
+            s.dead_letters_unkept.read()
         }),
         ("skep_exporter_rejected", "Items not taken in a partial success", |s| s.rejected.read()),
     ];

@@ -6,12 +6,14 @@ use super::Planner;
 use crate::{
     component::{ComponentId, Delivery, Kind, ReceiverConfig, StartError},
     engine::{
+        dead_letters::DeadLetters,
         journal::Journal,
         spool::{Spool, Spooling},
-        storages::Owner,
+        storages::{Owner, letters_part},
         stored::Store,
     },
     otlp::Signal,
+    telemetry::ExporterStats,
 };
 
 impl Planner<'_> {
@@ -38,6 +40,25 @@ impl Planner<'_> {
         let spooling = if spools_all { Spooling::All { fsync } } else { Spooling::Overflow };
         let spool = Spool { store, spooling, budget: Arc::clone(&self.site.budget) };
         Ok((Some(spool), spools_all || is_journaled))
+    }
+
+    /// Where an exporter keeps what it gives up; none where that is not asked for, or nothing is opened.
+    pub(super) fn dead_letters(
+        &self,
+        id: &ComponentId,
+        signal: Signal,
+        delivery: &Delivery,
+        stats: &Arc<ExporterStats>,
+    ) -> Result<Option<Arc<DeadLetters>>, StartError> {
+        let Some(queue) = &delivery.queue else { return Ok(None) };
+        let Some(name) = &queue.dead_letters else { return Ok(None) };
+        let part = letters_part(signal);
+        let owner = Owner { kind: Kind::Exporter, id, part: &part };
+        let Some(store) = self.store(name, owner)? else { return Ok(None) };
+        let letterboxes = &self.site.storages.letterboxes;
+        let letterbox = letterboxes.open(&id.to_string(), signal, store.log());
+        let (budget, stats) = (Arc::clone(&self.site.budget), Arc::clone(stats));
+        Ok(Some(DeadLetters::new(store, letterbox, budget, stats, queue.wait_for_result)))
     }
 
     /// The journal of a receiver.

@@ -1,0 +1,176 @@
+//! Dead letters as text: a table that fits a terminal, JSON, one letter in full.
+
+use std::{
+    fmt::Write as _,
+    io::IsTerminal as _,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+
+use crate::{
+    admin::proto::{DeadLetter, ReplayDeadLettersResponse},
+    cli::decisions::printable,
+    exporters::debug,
+    otlp::{Signal, check, json},
+    telemetry::process::timestamp,
+};
+
+/// Above the rows.
+pub(super) const HEADING: &str =
+    "time (UTC)           reason     items      bytes  id, answer of the backend\n";
+
+/// Columns of a terminal that does not say how many it has.
+const COLUMNS: usize = 80;
+
+/// How long a line may be; there is no limit where nobody looks at it.
+pub(super) fn width() -> usize {
+    if !std::io::stdout().is_terminal() {
+        return usize::MAX;
+    }
+    let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    columns.unwrap_or(COLUMNS).max(40)
+}
+
+/// Unix milliseconds.
+pub(super) fn millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// `2026-01-02T03:04:05.678Z`.
+fn time(letter: &DeadLetter) -> String {
+    let since = Duration::from_millis(letter.at_unix_ms);
+    timestamp(SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH))
+}
+
+fn reason(letter: &DeadLetter) -> &str {
+    match &*letter.reason {
+        "backend_refused" => "refused",
+        "too_large" => "too large",
+        "retries_exhausted" => "gave up",
+        "" => "(unknown)",
+        other => other,
+    }
+}
+
+/// Two lines: what it is, and what the backend said.
+pub(super) fn row(letter: &DeadLetter, width: usize) -> String {
+    let time = time(letter);
+    let time = time.get(..19).unwrap_or_default().replace('T', " ");
+    let mut text = format!(
+        "{time}  {:<9}  {:>5}  {:>9}  {}\n",
+        reason(letter),
+        letter.items,
+        letter.bytes,
+        printable(&letter.id)
+    );
+    let answer = printable(&letter.answer.replace('\n', " "));
+    if !answer.is_empty() {
+        let _ = writeln!(text, "    {}", cut(&answer, width.saturating_sub(4)));
+    }
+    text
+}
+
+/// At most so many characters.
+fn cut(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(most.saturating_sub(3)).collect();
+    format!("{}...", kept.trim_end())
+}
+
+/// An object on a line.
+pub(super) fn json(letter: &DeadLetter) -> String {
+    let object = serde_json::json!({
+        "id": letter.id,
+        "exporter": letter.exporter,
+        "signal": letter.signal,
+        "time": time(letter),
+        "items": letter.items,
+        "bytes": letter.bytes,
+        "reason": letter.reason,
+        "answer": letter.answer,
+        "peer": letter.peer,
+    });
+    format!("{object}\n")
+}
+
+/// `3 dead letters with 7 items, 1234 bytes`.
+pub(super) fn sum(letters: u64, items: u64, bytes: u64) -> String {
+    let (letter, item) = (plural(letters, "dead letter"), plural(items, "item"));
+    format!("{letter} with {item}, {bytes} bytes")
+}
+
+fn plural(count: u64, name: &str) -> String {
+    if count == 1 { format!("1 {name}") } else { format!("{count} {name}s") }
+}
+
+/// How far a replay is, or how it ended.
+pub(super) fn replayed(far: &ReplayDeadLettersResponse) -> String {
+    let ended = far.delivered + far.refused_again + far.stayed;
+    let mut text = format!(
+        "{} sent again: {} delivered with {}, {} refused again",
+        plural(far.sent, "dead letter"),
+        far.delivered,
+        plural(far.delivered_items, "item"),
+        far.refused_again
+    );
+    if far.stayed > 0 {
+        let _ = write!(text, ", {} not taken by the exporter", far.stayed);
+    }
+    if far.sent > ended {
+        let _ = write!(text, ", {} on their way", far.sent - ended);
+    }
+    text
+}
+
+/// A letter with its data: in the form of the debug exporter, or the request as OTLP/JSON alone.
+pub(super) fn whole(letter: &DeadLetter, request: &[u8], json: bool) -> Result<String, String> {
+    let signal = Signal::ALL.into_iter().find(|signal| signal.name() == letter.signal);
+    let signal = signal.ok_or_else(|| format!("`{}` is no signal", letter.signal))?;
+    check::check(signal, request, check::Utf8::Off)
+        .map_err(|error| format!("the data of the letter is no request: {error}"))?;
+    if json {
+        let mut text = Vec::new();
+        json::write(signal, &[Bytes::copy_from_slice(request)], &mut text);
+        text.push(b'\n');
+        return Ok(String::from_utf8_lossy(&text).into_owned());
+    }
+    let mut text = format!("dead letter {}\n", printable(&letter.id));
+    let mut row = |name: &str, words: &str| {
+        if !words.is_empty() {
+            let _ = writeln!(text, "  {name:<10}{}", printable(&words.replace('\n', " ")));
+        }
+    };
+    row("exporter", &letter.exporter);
+    row("given up", &time(letter));
+    row("reason", why(&letter.reason));
+    row("answer", &letter.answer);
+    row("sender", &letter.peer);
+    let item = match signal {
+        Signal::Traces => "span",
+        Signal::Metrics => "data point",
+        Signal::Logs => "log record",
+    };
+    row("data", &format!("{}, {} bytes", plural(letter.items, item), letter.bytes));
+    text.push('\n');
+    let data = debug::detailed_text(signal, request);
+    // Values come from applications: what would steer a terminal is left out.
+    text.extend(data.chars().filter(|one| !one.is_control() || *one == '\n' || *one == '\t'));
+    Ok(text)
+}
+
+fn why(reason: &str) -> &str {
+    match reason {
+        "backend_refused" => "the backend refused it for good",
+        "too_large" => "too large for the backend, even in the smallest part",
+        "retries_exhausted" => "the backend did not take it within `max_elapsed_time`",
+        "" => "not known: the note of the letter cannot be read",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests;

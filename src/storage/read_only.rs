@@ -1,0 +1,41 @@
+//! A folder that stays as it is, whatever a log would do to it: for looking at the files of another process.
+
+use std::{io, sync::Arc};
+
+use super::disk::{Disk, File, Folder};
+
+/// Reads a folder and writes nothing.
+#[derive(Debug)]
+pub struct ReadOnly(pub Folder);
+
+fn refuse<T>() -> io::Result<T> {
+    Err(io::ErrorKind::ReadOnlyFilesystem.into())
+}
+
+impl Disk for ReadOnly {
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.0.list()
+    }
+
+    fn create(&self, _: &str) -> io::Result<Arc<dyn File>> {
+        refuse()
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        self.0.open(name)
+    }
+
+    fn rename(&self, _: &str, _: &str) -> io::Result<()> {
+        refuse()
+    }
+
+    /// Does nothing, and says that it is done: opening a log clears away what holds no record, and goes on
+    /// without it.
+    fn remove(&self, _: &str) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        refuse()
+    }
+}
