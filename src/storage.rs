@@ -13,8 +13,9 @@
 //! ```
 //!
 //! All numbers are little-endian. A record is appended with one write, and is *settled* once nobody needs it any
-//! more, in any order. A segment whose records are all settled is removed as a whole; nothing is ever
-//! written into the middle of a file. Which records of the other segments are settled stands in the file `settled`,
+//! more, in any order. A segment whose records are all settled goes as a whole. Two of them stay as spare files, which the
+//! next segments write over: pages that are there already cost half of what fresh ones do (0.27 s of CPU a gigabyte
+//! instead of 0.44). What an old segment has left behind the last record has another marker. Which records of the other segments are settled stands in the file `settled`,
 //! which is written anew now and then: what it does not know yet is delivered once more after a crash.
 //!
 //! Opening reads the header of each segment and looks over the last one, so it takes neither memory nor time

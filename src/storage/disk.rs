@@ -17,6 +17,8 @@ pub trait Disk: Send + Sync {
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>>;
     /// Opens a file for reading.
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>>;
+    /// Gives a file another name and opens it for writing over what is in it, from the beginning.
+    fn reuse(&self, from: &str, to: &str) -> io::Result<Arc<dyn File>>;
     /// Gives a file another name, in the place of the one that had it.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Removes a file.
@@ -27,7 +29,7 @@ pub trait Disk: Send + Sync {
 
 /// One file. Nobody but its log writes to it.
 pub trait File: Send + Sync {
-    /// Writes at the end; how many bytes, maybe fewer than there are.
+    /// Writes where the last write has ended; how many bytes, maybe fewer than there are.
     fn append(&self, bytes: &[IoSlice<'_>]) -> io::Result<usize>;
     /// Reads at a place; how many bytes, none at the end.
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize>;
@@ -39,7 +41,7 @@ pub trait File: Send + Sync {
     fn size(&self) -> io::Result<u64>;
 }
 
-/// Writes all of `bytes` at the end of a file.
+/// Writes all of `bytes` where the last write has ended.
 pub(super) fn append_all(file: &dyn File, bytes: &mut [IoSlice<'_>]) -> io::Result<()> {
     let mut left = bytes;
     // Empty slices at the front would look like a write of nothing.
@@ -92,12 +94,17 @@ impl Disk for Folder {
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
         let mut options = fs::OpenOptions::new();
-        options.create_new(true).append(true).read(true);
+        options.create_new(true).write(true).read(true);
         Ok(Arc::new(options.open(self.0.join(name))?))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
         Ok(Arc::new(fs::File::open(self.0.join(name))?))
+    }
+
+    fn reuse(&self, from: &str, to: &str) -> io::Result<Arc<dyn File>> {
+        fs::rename(self.0.join(from), self.0.join(to))?;
+        Ok(Arc::new(fs::OpenOptions::new().write(true).read(true).open(self.0.join(to))?))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {

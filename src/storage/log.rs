@@ -30,6 +30,9 @@ pub use scan::Scan;
 const DAMAGED_BYTES: u64 = 4 << 20;
 const DAMAGED_FILES: usize = 16;
 
+/// Spare files of a log.
+const SPARES: usize = 2;
+
 /// An append-only log in one folder. Shared; all calls block for as long as the disk does.
 pub struct Log {
     disk: Arc<dyn Disk>,
@@ -75,6 +78,8 @@ struct State {
     waiting: Ranges,
     /// Whether `settled` is older than this.
     is_changed: bool,
+    /// Files to write over, with their sizes.
+    spares: Vec<(String, u64)>,
     damaged_files: usize,
 }
 
@@ -97,6 +102,13 @@ fn millis(time: SystemTime) -> u64 {
 fn segment_name(base: u64) -> String {
     format!("{base:020}.seg")
 }
+
+fn spare_name(base: u64) -> String {
+    format!("{SPARE}{base}")
+}
+
+/// How names of spare files begin.
+const SPARE: &str = "spare-";
 
 impl Log {
     // ---- appending -------------------------------------------------------------------------
@@ -163,6 +175,9 @@ impl Log {
     /// Takes room for `size` bytes, by the policy of the log.
     fn make_room(&self, writer: &mut Writer, size: u64) -> Result<(), AppendError> {
         while !self.room.try_take(size) {
+            if self.drop_spare() {
+                continue;
+            }
             let is_dropped =
                 self.settings.overflow == Overflow::DropOldest && self.drop_oldest(writer);
             if !is_dropped {
@@ -224,7 +239,7 @@ impl Log {
             made: time,
         };
         let name = segment_name(header.base);
-        let file = self.disk.create(&name)?;
+        let file = self.new_file(&name)?;
         let bytes = header.encode();
         if let Err(error) = append_all(&*file, &mut [IoSlice::new(&bytes)]) {
             // A file without a record is of no use to anybody.
@@ -246,6 +261,25 @@ impl Log {
         segment.size = size;
         lock(&self.state).segments.insert(header.base, segment);
         Ok((file, header.marker))
+    }
+
+    /// A file of this name, made of a spare one where there is one.
+    fn new_file(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        let spare = lock(&self.state).spares.pop();
+        let Some((spare, size)) = spare else { return self.disk.create(name) };
+        self.room.give_back(size);
+        self.stats.disk_bytes.sub(size);
+        self.disk.reuse(&spare, name).or_else(|_| self.disk.create(name))
+    }
+
+    /// Removes a spare file; false where there is none.
+    fn drop_spare(&self) -> bool {
+        let Some((name, size)) = lock(&self.state).spares.pop() else { return false };
+        if self.disk.remove(&name).is_ok() {
+            self.room.give_back(size);
+            self.stats.disk_bytes.sub(size);
+        }
+        true
     }
 
     /// Nothing is appended to the last segment any more.
@@ -448,6 +482,9 @@ impl Log {
     }
 
     fn remove_file(&self, segment: &Segment) {
+        if self.spare(segment) {
+            return;
+        }
         if let Err(error) = self.disk.remove(&segment_name(segment.base)) {
             // It is found again at the next opening; until then its bytes count.
             tracing::warn!(log = %self.stats.id, %error, "A file of the storage cannot be removed");
@@ -455,6 +492,21 @@ impl Log {
         }
         self.room.give_back(segment.size);
         self.stats.disk_bytes.sub(segment.size);
+    }
+
+    /// Keeps the file of a segment to write over it, where it is large and there are few.
+    fn spare(&self, segment: &Segment) -> bool {
+        let mut state = lock(&self.state);
+        let is_large = segment.size >= self.settings.segment_size / 2;
+        if !is_large || state.spares.len() >= SPARES {
+            return false;
+        }
+        let name = spare_name(segment.base);
+        let is_kept = self.disk.rename(&segment_name(segment.base), &name).is_ok();
+        if is_kept {
+            state.spares.push((name, segment.size));
+        }
+        is_kept
     }
 
     /// Counts records that cannot be read, keeps their bytes for a look, and settles them.

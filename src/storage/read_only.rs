@@ -25,6 +25,10 @@ impl Disk for ReadOnly {
         self.0.open(name)
     }
 
+    fn reuse(&self, _: &str, _: &str) -> io::Result<Arc<dyn File>> {
+        refuse()
+    }
+
     fn rename(&self, _: &str, _: &str) -> io::Result<()> {
         refuse()
     }

@@ -44,7 +44,7 @@ impl Reader {
     pub(super) fn step(&mut self, end: u64) -> io::Result<Step> {
         let size = self.file.size()?;
         let (from, least, marker) = (self.offset, self.next, self.marker);
-        let mut at = from;
+        let (mut at, mut is_new) = (from, false);
         loop {
             let bytes = self.window(at)?;
             let found = if at == from { Some(0) } else { record::find(bytes, marker) };
@@ -70,6 +70,11 @@ impl Reader {
                 self.offset = place + header.len();
                 self.next = header.number + 1;
                 return Ok(Step { skipped: from..place, record: Some((header, place)) });
+            }
+            if !std::mem::replace(&mut is_new, true) {
+                // What was seen here before may have been written over since.
+                self.window.clear();
+                continue;
             }
             at = place + 1;
         }

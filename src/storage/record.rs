@@ -128,8 +128,7 @@ pub(super) fn checksum<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> u32 {
 
 /// Where the marker stands in `bytes` at the earliest, or where its beginning does at the end of them.
 pub(super) fn find(bytes: &[u8], marker: Marker) -> Option<usize> {
-    let whole = bytes.windows(marker.len()).position(|window| window == marker);
-    whole.or_else(|| {
+    memchr::memmem::find(bytes, &marker).or_else(|| {
         let from = bytes.len().saturating_sub(marker.len() - 1);
         (from..bytes.len()).find(|at| marker.starts_with(&bytes[*at..]))
     })

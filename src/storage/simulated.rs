@@ -49,6 +49,26 @@ pub(super) struct SimulatedDisk(Arc<Mutex<Inner>>);
 struct SimulatedFile {
     disk: SimulatedDisk,
     content: Arc<Mutex<Content>>,
+    /// Where the next write goes.
+    at: Mutex<usize>,
+}
+
+impl SimulatedFile {
+    fn open(disk: &SimulatedDisk, content: &Arc<Mutex<Content>>) -> Arc<dyn File> {
+        let (disk, content) = (disk.clone(), Arc::clone(content));
+        Arc::new(SimulatedFile { disk, content, at: Mutex::new(0) })
+    }
+}
+
+impl Content {
+    fn write(&mut self, at: &mut usize, bytes: &[u8]) {
+        let end = *at + bytes.len();
+        if self.bytes.len() < end {
+            self.bytes.resize(end, 0);
+        }
+        self.bytes[*at..end].copy_from_slice(bytes);
+        *at = end;
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -101,18 +121,16 @@ impl SimulatedDisk {
         for content in after.values() {
             let mut content = lock(content);
             let Content { bytes, durable } = &mut *content;
-            let mut survived = durable.clone();
             let upto = random.usize(durable.len().min(bytes.len())..=bytes.len());
-            survived.truncate(upto);
-            // What was appended survives in pieces, as the pages were written back.
+            let mut survived = Vec::with_capacity(upto);
+            // What was written survives in pieces, as pages were written back; of the others the old ones.
             while survived.len() < upto {
-                let page = random.usize(1..=4096).min(upto - survived.len());
-                let from = survived.len();
-                if random.u8(..4) == 0 {
-                    survived.resize(from + page, 0);
-                } else {
-                    survived.extend_from_slice(&bytes[from..from + page]);
-                }
+                let (from, page) = (survived.len(), random.usize(1..=4096));
+                let to = (from + page).min(upto);
+                let source = if random.u8(..4) == 0 { &*durable } else { &*bytes };
+                survived
+                    .extend_from_slice(source.get(from..to.min(source.len())).unwrap_or_default());
+                survived.resize(to, 0);
             }
             *bytes = survived;
             durable.clone_from(bytes);
@@ -167,13 +185,18 @@ impl Disk for SimulatedDisk {
         }
         let content = Arc::new(Mutex::new(Content::default()));
         inner.files.insert(name.to_owned(), Arc::clone(&content));
-        Ok(Arc::new(SimulatedFile { disk: self.clone(), content }))
+        Ok(SimulatedFile::open(self, &content))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
         let inner = lock(&self.0);
         let content = inner.files.get(name).ok_or(io::ErrorKind::NotFound)?;
-        Ok(Arc::new(SimulatedFile { disk: self.clone(), content: Arc::clone(content) }))
+        Ok(SimulatedFile::open(self, content))
+    }
+
+    fn reuse(&self, from: &str, to: &str) -> io::Result<Arc<dyn File>> {
+        self.rename(from, to)?;
+        self.open(to)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -205,17 +228,17 @@ impl File for SimulatedFile {
         let all: Vec<u8> = bytes.iter().flat_map(|slice| slice.iter().copied()).collect();
         let fault = self.disk.meets(&[Fault::ShortWrite, Fault::NoSpace, Fault::WriteError]);
         let written = if fault.is_some() { all.len() / 2 } else { all.len() };
-        let mut content = lock(&self.content);
+        let (mut content, mut at) = (lock(&self.content), lock(&self.at));
         match fault {
             Some(Fault::WriteError) => return Err(io::Error::other("write")),
             Some(Fault::NoSpace) => {
-                content.bytes.extend_from_slice(&all[..written]);
+                content.write(&mut at, &all[..written]);
                 return Err(io::ErrorKind::StorageFull.into());
             }
             _ => {}
         }
         let written = written.max(1).min(all.len());
-        content.bytes.extend_from_slice(&all[..written]);
+        content.write(&mut at, &all[..written]);
         Ok(written)
     }
 

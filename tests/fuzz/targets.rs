@@ -393,6 +393,9 @@ struct Memory(Arc<Mutex<HashMap<String, Content>>>);
 #[derive(Clone, Default)]
 struct Content(Arc<Mutex<Vec<u8>>>);
 
+/// A file and where the next write goes.
+struct Open(Content, Mutex<usize>);
+
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -413,7 +416,11 @@ impl Disk for Memory {
     }
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
         let content = lock(&self.0).get(name).cloned().ok_or(io::ErrorKind::NotFound)?;
-        Ok(Arc::new(content))
+        Ok(Arc::new(Open(content, Mutex::new(0))))
+    }
+    fn reuse(&self, from: &str, to: &str) -> io::Result<Arc<dyn File>> {
+        self.rename(from, to)?;
+        self.open(to)
     }
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut files = lock(&self.0);
@@ -429,16 +436,21 @@ impl Disk for Memory {
     }
 }
 
-impl File for Content {
+impl File for Open {
     fn append(&self, bytes: &[IoSlice<'_>]) -> io::Result<usize> {
-        let mut content = lock(&self.0);
+        let (mut content, mut at) = (lock(&self.0.0), lock(&self.1));
+        let from = *at;
         for slice in bytes {
-            content.extend_from_slice(slice);
+            let end = *at + slice.len();
+            let len = content.len().max(end);
+            content.resize(len, 0);
+            content[*at..end].copy_from_slice(slice);
+            *at = end;
         }
-        Ok(bytes.iter().map(|slice| slice.len()).sum())
+        Ok(*at - from)
     }
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
-        let content = lock(&self.0);
+        let content = lock(&self.0.0);
         let from = usize::try_from(offset).map_err(io::Error::other)?;
         let there = content.get(from..).unwrap_or_default();
         let len = there.len().min(bytes.len());
@@ -449,10 +461,10 @@ impl File for Content {
         Ok(())
     }
     fn cut(&self, len: u64) -> io::Result<()> {
-        lock(&self.0).truncate(usize::try_from(len).map_err(io::Error::other)?);
+        lock(&self.0.0).truncate(usize::try_from(len).map_err(io::Error::other)?);
         Ok(())
     }
     fn size(&self) -> io::Result<u64> {
-        Ok(lock(&self.0).len() as u64)
+        Ok(lock(&self.0.0).len() as u64)
     }
 }

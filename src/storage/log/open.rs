@@ -6,12 +6,11 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use super::{Log, NEW_SETTLED, SETTLED, State, Writer, segment_name};
+use super::{Log, NEW_SETTLED, SETTLED, SPARE, State, Writer, segment_name};
 use crate::{
     storage::{
         Room, Settings,
         disk::{Disk, File, read_full},
-        ranges::Ranges,
         reader::Reader,
         record::{self, Marker, RECORD_HEADER, SEGMENT_HEADER, SegmentHeader},
         segment::Segment,
@@ -41,8 +40,10 @@ impl Log {
     ) -> io::Result<Arc<Self>> {
         let names = disk.list()?;
         let damaged_files = names.iter().filter(|name| name.starts_with("damaged-")).count();
-        if names.iter().any(|name| name == NEW_SETTLED) {
-            let _ = disk.remove(NEW_SETTLED);
+        // What nobody needs: a file that was not finished, and spare ones, since numbers may begin anew.
+        let is_left_over = |name: &&String| *name == NEW_SETTLED || name.starts_with(SPARE);
+        for name in names.iter().filter(is_left_over) {
+            let _ = disk.remove(name);
         }
         let mut bases: Vec<u64> = names.iter().filter_map(|name| base_of(name)).collect();
         bases.sort_unstable();
@@ -64,8 +65,7 @@ impl Log {
             has_new_names: true,
             ..Writer::default()
         };
-        let contents =
-            State { segments, waiting: Ranges::default(), is_changed: false, damaged_files };
+        let contents = State { segments, damaged_files, ..State::default() };
         let log = Log {
             disk,
             settings,
