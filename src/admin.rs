@@ -1,8 +1,9 @@
 //! The control plane: what a running process does, for programs, over gRPC.
 //!
 //! `skep.control.v1.ControlService` (see `proto/`), `grpc.health.v1` and reflection on one
-//! listener, by default [`DEFAULT_ENDPOINT`]. Everything is read-only but the dead letters, which can be sent
-//! again and dropped. It listens on other than loopback addresses only where it is told to.
+//! listener, by default [`DEFAULT_ENDPOINT`]. Everything only reads but `Reload`, which can do no more than
+//! whoever may change the configuration, and the dead letters, which can be sent again and dropped. It
+//! listens on other than loopback addresses only where `--control-endpoint` names one.
 
 pub(crate) mod dead_letters;
 mod decisions;
@@ -15,7 +16,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
-    component::{BoxFuture, Listening, Stop},
+    component::{BoxFuture, Listening, Stop, reload::Reloads},
     net::server,
     storage::letters::Letterboxes,
     telemetry::{Telemetry, verdict},
@@ -30,6 +31,7 @@ pub struct Admin {
     listener: TcpListener,
     address: SocketAddr,
     telemetry: Arc<Telemetry>,
+    reloads: Option<Reloads>,
     letterboxes: Arc<Letterboxes>,
 }
 
@@ -47,7 +49,13 @@ impl Admin {
             .and_then(server::listen)
             .map_err(explain)?;
         let address = listener.local_addr().map_err(explain)?;
-        Ok(Admin { listener, address, telemetry, letterboxes: Arc::default() })
+        Ok(Admin { listener, address, telemetry, reloads: None, letterboxes: Arc::default() })
+    }
+
+    /// The same with a way to ask for a reload.
+    #[must_use]
+    pub fn with_reloads(self, reloads: Option<Reloads>) -> Self {
+        Admin { reloads, ..self }
     }
 
     /// The same with the dead letters of the process.
@@ -86,6 +94,7 @@ impl Admin {
         };
         let control = service::Control {
             telemetry: Arc::clone(&self.telemetry),
+            reloads: self.reloads,
             letterboxes: self.letterboxes,
             stop: stop.clone(),
         };

@@ -5,11 +5,13 @@
 //! `explain` knows nothing of a trace, or `dlq` of a dead letter.
 
 mod components;
+mod control;
 mod decisions;
 mod dlq;
 mod doctor;
 mod health;
 mod print;
+mod reload;
 mod run;
 mod services;
 mod validate;
@@ -71,7 +73,7 @@ struct Arguments {
 }
 
 /// Where the configuration comes from.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Configuration {
     /// File, `env:VARIABLE` or `yaml:TEXT`; repeated, later ones win.
     #[arg(long = "config", value_name = "URI", global = true)]
@@ -175,6 +177,9 @@ enum Command {
         #[arg(long, value_name = "N", default_value_t = 20)]
         last: u32,
     },
+    /// Has a running skep read its configuration again, without a restart, as SIGHUP does; says what has
+    /// changed, or why nothing has.
+    Reload,
     /// What backends refused for good (`sending_queue: dead_letters:`): list, show, send again, drop.
     Dlq {
         #[command(subcommand)]
@@ -228,6 +233,7 @@ pub fn main() -> ExitCode {
         Command::Sample { watch, last } => {
             decisions::sample(&arguments.process.control_endpoint, last, watch)
         }
+        Command::Reload => reload::run(&arguments.process.control_endpoint),
         Command::Dlq { command } => dlq::run(&arguments.process.control_endpoint, command),
         Command::Xray { .. } => {
             eprintln!("error: `skep xray` has flags of its own; write `xray` first");

@@ -10,6 +10,7 @@ mod auth;
 mod exporter;
 mod extension;
 mod progress;
+pub mod reload;
 mod storage;
 
 use std::{
@@ -330,6 +331,11 @@ pub trait ReceiverConfig: fmt::Debug + Send + Sync {
         false
     }
 
+    /// Files that it reads when it is built: a reload builds it again where one has changed.
+    fn files(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Where requests are written down before they are answered; none: nowhere.
     fn journal(&self) -> Option<JournalUse> {
         None
@@ -358,8 +364,8 @@ pub struct Listening {
 
 /// Brings data in. Bound first, so that a port in use ends start-up; run later.
 pub trait Receiver: Send {
-    /// Opens the sockets (in a tokio context). Nothing is accepted yet.
-    fn bind(&mut self) -> Result<Vec<Listening>, StartError>;
+    /// Opens the sockets (in a tokio context), out of `sockets`. Nothing is accepted yet.
+    fn bind(&mut self, sockets: &mut Sockets) -> Result<Vec<Listening>, StartError>;
 
     /// Serves until `stop` is raised, then stops accepting, finishes requests in flight and ends.
     fn run(self: Box<Self>, ingress: Ingress, stop: Stop) -> BoxFuture<()>;
@@ -374,7 +380,7 @@ pub enum Encoding {
     Json,
 }
 
-pub use crate::net::codec::Compression;
+pub use crate::net::{codec::Compression, server::Sockets};
 
 /// A request body as a receiver read it from its socket: maybe compressed, not yet checked.
 #[derive(Debug)]
@@ -432,6 +438,10 @@ pub trait Door: Send + Sync {
     /// Bytes for a body whose length is known, if they are free now. None: waiting may help.
     /// Acquire once per request before any byte is held; grow only with `Permit::try_more`.
     fn try_permit(&self, signal: Signal, bytes: usize) -> Result<Option<Permit>, Rejection>;
+    /// Charges bytes in any case, for what is no body and has a limit of its own: a connection.
+    fn charge(&self, _bytes: usize) -> Option<Permit> {
+        None
+    }
     /// Waits for the bytes, at most a few seconds (`Unavailable` afterwards).
     fn permit(&self, bytes: usize) -> BoxFuture<Result<Permit, Rejection>>;
     /// Hands a body to the workers; the future ends when somebody answers for the data, or, with

@@ -5,6 +5,7 @@
 
 mod auth;
 pub mod effective;
+pub mod identity;
 mod ids;
 mod pipelines;
 pub mod schema;

@@ -7,20 +7,25 @@
 //!
 //! Start: everything is built, then every socket is opened, then workers, exporters and receivers
 //! run. End: receivers stop and finish what they have begun, processors emit what they hold,
-//! queues empty; what has not been delivered at the deadline is counted and named.
+//! queues empty; what has not been delivered at the deadline is counted and named. In between, SIGHUP
+//! and the control plane reload the configuration ([`reload`]).
 
 pub mod admission;
 pub mod budget;
 pub mod dead_letters;
 pub mod door;
+pub mod exchange;
 mod gather;
 pub mod graph;
 pub mod journal;
 pub mod memory;
+mod parts;
 pub mod plan;
 pub mod pool;
 pub mod queue;
+pub mod reload;
 pub mod retry;
+pub mod routes;
 mod sender;
 pub mod spool;
 pub mod storages;
@@ -40,21 +45,36 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::component::{Extension, Ingress, Listening, StartError, Stop};
+use crate::component::{
+    Extension, Listening, Sockets, StartError,
+    reload::{Ask, Outcome},
+};
 
 use self::{
-    door::{EngineDoor, Inside},
+    door::Inside,
+    parts::{Departing, Leaving, RunningExporter, RunningReceiver, RunningService, Surroundings},
     plan::{Blueprint, Plan, Site},
     pool::Pool,
+    reload::Source,
 };
 
 /// How to run.
 pub struct Options {
     /// What the plan is built for.
     pub site: Site,
-    /// Longest drain after the first SIGTERM or SIGINT. Containers are killed after 10 s (compose)
-    /// or 30 s (ECS) by default.
+    /// Longest drain after the first SIGTERM or SIGINT, and of what a reload has removed. Containers
+    /// are killed after 10 s (compose) or 30 s (ECS) by default.
     pub drain_timeout: Duration,
+    /// How the configuration is read again; none: it is not.
+    pub reloading: Option<Reloading>,
+}
+
+/// How the configuration is read again, besides by SIGHUP.
+pub struct Reloading {
+    /// Reads it.
+    pub source: Arc<dyn Source>,
+    /// Who asks for it.
+    pub asks: mpsc::Receiver<Ask>,
 }
 
 /// What runs, told once everything is open.
@@ -79,15 +99,23 @@ pub enum Ended {
     Panicked,
 }
 
-/// A named service that runs beside the pipelines: an extension, the metrics page, the control
-/// plane.
-pub type Service = (String, Box<dyn Extension>);
+/// What runs beside the pipelines: an extension, the metrics page, the control plane.
+pub struct Service {
+    /// `health_check`.
+    pub id: String,
+    /// `extension health_check`.
+    pub words: String,
+    /// What makes it another one for a reload; none: it never is the same.
+    pub identity: Option<String>,
+    /// The service itself.
+    pub extension: Box<dyn Extension>,
+}
 
 /// Builds, runs until a signal, drains. `on_started` is told when everything is open.
 pub fn run(
     blueprint: &Blueprint,
     services: Vec<Service>,
-    options: &Options,
+    mut options: Options,
     on_started: impl FnOnce(&Started),
 ) -> Result<Ended, StartError> {
     let runtime = build_runtime(options.site.workers).map_err(|error| start_error(&error))?;
@@ -95,13 +123,15 @@ pub fn run(
         let plan = plan::plan(blueprint, &options.site)?;
         // Before a port is open: who sees it may send a signal at once.
         let mut signals = Signals::new().map_err(|error| start_error(&error))?;
-        let mut running = Running::start(plan, services, options, on_started)?;
-        let cause = running.wait(&mut signals).await;
+        let reloading = options.reloading.take();
+        let mut running = Running::start(plan, services, &options, on_started)?;
+        // Who asks for a reload from the end of this on is told that it is too late.
+        let cause = Box::pin(running.wait(&mut signals, reloading)).await;
         Ok(match cause {
             Cause::Panic => Ended::Panicked,
             Cause::Signal => tokio::select! {
-                ended = running.drain(options.drain_timeout) => ended,
-                () = signals.ended() => Ended::Interrupted,
+                ended = running.drain() => ended,
+                () = signals.again() => Ended::Interrupted,
             },
         })
     });
@@ -134,7 +164,13 @@ enum Cause {
     Panic,
 }
 
-/// The signals that end a run.
+/// What a signal says.
+enum Told {
+    End,
+    Reload,
+}
+
+/// The signals that end a run, or reload the configuration.
 struct Signals {
     terminate: UnixSignal,
     interrupt: UnixSignal,
@@ -150,15 +186,29 @@ impl Signals {
         })
     }
 
+    async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.terminate.recv() => Told::End,
+            _ = self.interrupt.recv() => Told::End,
+            _ = self.hangup.recv() => Told::Reload,
+        }
+    }
+
     /// Ends at SIGTERM or SIGINT.
     async fn ended(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// The same during the drain.
+    async fn again(&mut self) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => tracing::warn!(
-                    "SIGHUP does not reload the configuration; restart skep to apply a new one"
-                ),
+                _ = self.hangup.recv() => tracing::warn!("skep is ending; SIGHUP has no effect"),
             }
         }
     }
@@ -166,157 +216,197 @@ impl Signals {
 
 /// Everything that runs.
 struct Running {
-    graph: Arc<graph::Graph>,
+    site: Site,
+    drain_timeout: Duration,
     pool: Arc<Pool>,
     inside: Arc<Inside>,
-    telemetry: Arc<crate::telemetry::Telemetry>,
     panics: mpsc::UnboundedReceiver<usize>,
-    stop_receivers: watch::Sender<bool>,
-    receivers: JoinSet<()>,
-    abandon: watch::Sender<bool>,
-    dispatchers: JoinSet<u64>,
-    stop_services: watch::Sender<bool>,
-    services: JoinSet<()>,
+    receivers: Vec<RunningReceiver>,
+    exporters: Vec<RunningExporter>,
+    services: Vec<RunningService>,
+    /// Receivers and services that a reload has told to stop.
+    leaving: Vec<Leaving>,
+    /// Exporters that a reload has removed, until their queues are empty.
+    departing: Vec<Departing>,
+    /// Items that such exporters could not deliver.
+    lost: u64,
     ticker: tokio::task::JoinHandle<()>,
 }
 
 impl Running {
     fn start(
         plan: Plan,
-        mut services: Vec<Service>,
+        services: Vec<Service>,
         options: &Options,
         on_started: impl FnOnce(&Started),
     ) -> Result<Self, StartError> {
-        let Plan { graph, dispatchers, mut receivers, ways } = plan;
-        let telemetry = Arc::clone(&options.site.telemetry);
-        let budget = Arc::clone(&options.site.budget);
+        let Plan { draft, ways } = plan;
+        let site = options.site.clone();
         let mut started = Started::default();
-        for (id, service) in &mut services {
-            let open = service.bind()?;
-            started.listening.extend(open.into_iter().map(|listening| (id.clone(), listening)));
+        let mut opened = Vec::new();
+        for mut service in services {
+            let mut sockets = Sockets::default();
+            let open = service.extension.bind(&mut sockets)?;
+            let named = open.into_iter().map(|listening| (service.id.clone(), listening));
+            started.listening.extend(named);
+            opened.push((service, sockets.finish().0));
         }
-        for planned in &mut receivers {
-            let open = planned.receiver.bind()?;
-            let id = &planned.id;
-            started.listening.extend(open.into_iter().map(|listening| (id.clone(), listening)));
+        let mut bound = Vec::new();
+        for mut planned in draft.receivers {
+            let mut sockets = Sockets::default();
+            if let Some(receiver) = &mut planned.receiver {
+                let open = receiver.bind(&mut sockets)?;
+                let named = open.into_iter().map(|listening| (planned.id.clone(), listening));
+                started.listening.extend(named);
+            }
+            bound.push((planned, sockets.finish().0));
         }
         let (panic_tx, panics) = mpsc::unbounded_channel();
-        let pool = Pool::start(ways, Arc::clone(&graph), panic_tx)?;
+        let pool = Pool::start(ways, Arc::clone(&draft.graph), panic_tx)?;
         let ticker = tokio::spawn({
             let pool = Arc::clone(&pool);
             async move { pool.tick().await }
         });
-        let (abandon, abandoned) = watch::channel(false);
-        let mut sending = JoinSet::new();
-        for dispatcher in dispatchers {
-            sending.spawn(dispatcher.run(abandoned.clone()));
-        }
-        let (stop_services, services_stop) = Stop::pair();
-        let mut serving = JoinSet::new();
-        for (_, service) in services {
-            serving.spawn(service.run(services_stop.clone()));
-        }
-        let (stop_receivers, receivers_stop) = Stop::pair();
+        let exporters: Vec<_> =
+            draft.exporters.into_iter().filter_map(RunningExporter::start).collect();
+        let services =
+            opened.into_iter().map(|(service, held)| RunningService::start(service, held));
+        let services = services.collect();
         let inside = Arc::new(Inside::default());
-        let mut receiving = JoinSet::new();
-        for planned in receivers {
-            let door = Arc::new(EngineDoor::new(
-                Arc::clone(&budget),
-                Arc::clone(&pool),
-                planned.routes,
-                Arc::clone(&inside),
-            ));
-            if let Some(journal) = planned.journal {
-                let stop = receivers_stop.clone();
-                receiving.spawn(journal::replay(journal, Arc::clone(&door), stop));
-            }
-            let ingress = Ingress { door };
-            receiving.spawn(planned.receiver.run(ingress, receivers_stop.clone()));
-        }
-        for queue in &graph.queues {
-            let stats = queue.stats();
+        let around = Surroundings { budget: &site.budget, pool: &pool, inside: &inside };
+        let receivers = bound.into_iter().filter_map(|(mut planned, held)| {
+            let routes = routes::Routes::new(std::mem::take(&mut planned.routes));
+            RunningReceiver::start(planned, held, routes, &around)
+        });
+        let receivers = receivers.collect();
+        for exporter in &exporters {
+            let stats = exporter.queue.stats();
             started.exporting.push((stats.id.clone(), stats.destination.clone()));
         }
         started.exporting.dedup();
-        telemetry.set_ready(true);
+        site.telemetry.set_ready(true);
         on_started(&started);
         tracing::info!("Everything is ready. Begin running and processing data.");
         Ok(Running {
-            graph,
+            drain_timeout: options.drain_timeout,
+            site,
             pool,
             inside,
-            telemetry,
             panics,
-            stop_receivers,
-            receivers: receiving,
-            abandon,
-            dispatchers: sending,
-            stop_services,
-            services: serving,
+            receivers,
+            exporters,
+            services,
+            leaving: Vec::new(),
+            departing: Vec::new(),
+            lost: 0,
             ticker,
         })
     }
 
-    /// Runs until a signal or a panic of a worker.
-    async fn wait(&mut self, signals: &mut Signals) -> Cause {
-        tokio::select! {
-            () = signals.ended() => Cause::Signal,
-            Some(worker) = self.panics.recv() => {
-                self.telemetry.set_ready(false);
-                tracing::error!(worker, "a worker panicked; the process ends");
-                Cause::Panic
+    /// Runs until a signal or a panic of a worker, and reloads when it is asked to.
+    async fn wait(&mut self, signals: &mut Signals, mut reloading: Option<Reloading>) -> Cause {
+        loop {
+            let ask = tokio::select! {
+                told = signals.next() => match told {
+                    Told::End => return Cause::Signal,
+                    Told::Reload => None,
+                },
+                Some(worker) = self.panics.recv() => {
+                    self.site.telemetry.set_ready(false);
+                    tracing::error!(worker, "a worker panicked; the process ends");
+                    return Cause::Panic;
+                }
+                ask = next_ask(reloading.as_mut()) => Some(ask),
+            };
+            let Some(Reloading { source, .. }) = &reloading else {
+                tracing::warn!("SIGHUP reloads nothing here; restart to apply other settings");
+                continue;
+            };
+            let (outcome, has_ended): (Outcome, bool) = self.reload(source, signals).await;
+            if let Some(ask) = ask {
+                // Who hung up meanwhile finds it in the log.
+                let _ = ask.send(outcome);
+            }
+            if has_ended {
+                return Cause::Signal;
             }
         }
     }
 
-    /// Stops in the order in which data flows, within `timeout`.
-    async fn drain(mut self, timeout: Duration) -> Ended {
+    /// Stops in the order in which data flows, within the time-out.
+    async fn drain(mut self) -> Ended {
         let started = Instant::now();
+        let timeout = self.drain_timeout;
         let left = || timeout.saturating_sub(started.elapsed());
-        self.telemetry.set_ready(false);
+        self.site.telemetry.set_ready(false);
         tracing::info!(timeout = ?timeout, "Starting shutdown...");
-        let _ = self.stop_receivers.send(true);
+        let mut receiving: Vec<Leaving> = std::mem::take(&mut self.leaving);
+        for leaving in &receiving {
+            leaving.hurry();
+        }
+        receiving.extend(self.receivers.drain(..).map(RunningReceiver::leave));
         // Senders that do not finish get a third of the time; the rest belongs to what is here.
         let receivers = async {
-            while self.receivers.join_next().await.is_some() {}
+            for leaving in &mut receiving {
+                leaving.ended().await;
+            }
             self.inside.wait_until_empty().await;
         };
         if tokio::time::timeout(timeout / 3, receivers).await.is_err() {
             tracing::warn!("some senders did not finish their requests in time");
-            self.receivers.abort_all();
+            for leaving in &receiving {
+                leaving.abort();
+            }
         }
         let emptied = tokio::time::timeout(left(), self.pool.drain()).await.is_ok();
-        for queue in &self.graph.queues {
-            queue.close();
+        let mut departing = std::mem::take(&mut self.departing);
+        departing.extend(self.exporters.drain(..).map(RunningExporter::close));
+        let abandon: Vec<Arc<watch::Sender<bool>>> =
+            departing.iter().map(|one| Arc::clone(&one.abandon)).collect();
+        let mut sending = JoinSet::new();
+        for one in departing {
+            sending.spawn(async move { one.task.await.unwrap_or(0) });
         }
-        let mut lost = 0;
+        let mut lost = self.lost;
         let until_deadline = async {
-            while let Some(done) = self.dispatchers.join_next().await {
+            while let Some(done) = sending.join_next().await {
                 lost += done.unwrap_or(0);
             }
         };
         if tokio::time::timeout(left(), until_deadline).await.is_err() {
-            let _ = self.abandon.send(true);
-            while let Some(done) = self.dispatchers.join_next().await {
+            for one in abandon {
+                one.send_replace(true);
+            }
+            while let Some(done) = sending.join_next().await {
                 lost += done.unwrap_or(0);
             }
         }
         self.ticker.abort();
-        let _ = self.stop_services.send(true);
-        let services = async { while self.services.join_next().await.is_some() {} };
+        let mut serving: Vec<Leaving> =
+            self.services.drain(..).map(RunningService::leave).collect();
+        let services = async {
+            for leaving in &mut serving {
+                leaving.ended().await;
+            }
+        };
         let _ = tokio::time::timeout(Duration::from_millis(500), services).await;
         if emptied {
             self.pool.stop();
         }
-        for queue in &self.graph.queues {
-            let stats = queue.stats();
-            let left = stats.queue_size.read();
-            if left > 0 {
-                tracing::error!(exporter = %stats.id, left, "not everything was delivered");
-            }
-        }
         tracing::info!(lost_items = lost, took = ?started.elapsed(), "Shutdown complete.");
         if lost > 0 { Ended::Lost(lost) } else { Ended::Clean }
+    }
+}
+
+/// Who asks next; never where nobody can.
+async fn next_ask(reloading: Option<&mut Reloading>) -> Ask {
+    let asked = match reloading {
+        Some(reloading) => reloading.asks.recv().await,
+        None => None,
+    };
+    match asked {
+        Some(ask) => ask,
+        None => std::future::pending().await,
     }
 }
 

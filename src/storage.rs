@@ -29,7 +29,8 @@
 //! - A segment is removed only when all of its records are settled, or by the policy `drop_oldest`, which counts.
 //! - What [`Log::sync`] has returned for survives the machine; what [`Log::append`] has, the process.
 //!
-//! Why not an embedded store: measured, see `benches/stores`.
+//! Why not an embedded store: measured, fjall and redb take four times the CPU to append (2.3 and 2.5 s a gigabyte instead of
+//! 0.56) and write every byte twice (`benches/stores`). A queue needs neither their order nor their transactions.
 
 mod disk;
 pub mod letters;

@@ -239,6 +239,8 @@ pub struct Telemetry {
     pub process: process::Identity,
     /// What runs, for pages; the engine writes it at start and at reload.
     inventory: Mutex<Arc<Inventory>>,
+    /// Reloads of the configuration that were applied, and those that were refused.
+    pub reloads: [Number; 2],
     /// 1 once the pipelines run, 0 before and from the start of the drain.
     pub ready: Number,
     /// Told of every change of `ready`.
@@ -246,6 +248,23 @@ pub struct Telemetry {
 }
 
 impl Telemetry {
+    /// Forgets the counters that nobody adds to any more: their components have gone.
+    pub fn forget_unused(&self) {
+        fn sweep<T>(all: &Mutex<Vec<Arc<T>>>) {
+            let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+            all.retain(|one| Arc::strong_count(one) > 1);
+        }
+        sweep(&self.receivers);
+        sweep(&self.processors);
+        sweep(&self.exporters);
+        sweep(&self.edges);
+        sweep(&self.tail_samplers);
+        sweep(&self.decisions);
+        sweep(&self.datagrams);
+        sweep(&self.events);
+        sweep(&self.segments);
+    }
+
     /// Says that the pipelines run, or that the drain begins.
     pub fn set_ready(&self, is_ready: bool) {
         self.ready.set(is_ready.into());
@@ -316,10 +335,13 @@ impl Telemetry {
         stats
     }
 
-    /// The block of an exporter; made at the first call.
+    /// The block of an exporter; made at the first call, and for another destination.
     pub fn exporter(&self, id: &str, signal: Signal, destination: &str) -> Arc<ExporterStats> {
         let mut all = self.exporters.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(stats) = all.iter().find(|s| s.id == id && s.signal == signal) {
+        let known = |s: &&Arc<ExporterStats>| {
+            s.id == id && s.signal == signal && s.destination == destination
+        };
+        if let Some(stats) = all.iter().find(known) {
             return Arc::clone(stats);
         }
         let stats = Arc::new(ExporterStats {
@@ -369,7 +391,7 @@ impl Telemetry {
         stats
     }
 
-    /// The block of a tail sampler; made at the first call.
+    /// The block of a tail sampler; made at the first call, and for other policies.
     pub fn tail_sampler(
         &self,
         id: &str,
@@ -377,7 +399,11 @@ impl Telemetry {
         policies: &[String],
     ) -> Arc<TailSamplingStats> {
         let mut all = self.tail_samplers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(stats) = all.iter().find(|s| s.id == id && s.pipeline == pipeline) {
+        let known = |s: &&Arc<TailSamplingStats>| {
+            let names = s.policies.iter().map(|policy| &policy.name);
+            s.id == id && s.pipeline == pipeline && names.eq(policies)
+        };
+        if let Some(stats) = all.iter().find(known) {
             return Arc::clone(stats);
         }
         let stats = Arc::new(TailSamplingStats::new(id, pipeline, policies));
@@ -385,10 +411,9 @@ impl Telemetry {
         stats
     }
 
-    /// Puts the ring of a tail sampler where it is found, in the place of one with the same names.
+    /// Puts the ring of a tail sampler where it is found, until nobody holds it any more.
     pub fn add_decisions(&self, decisions: Arc<Decisions>) {
         let mut all = self.decisions.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|one| one.id != decisions.id || one.pipeline != decisions.pipeline);
         all.push(decisions);
     }
 

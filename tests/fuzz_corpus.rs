@@ -62,3 +62,8 @@ fn xray_documents() {
 fn tail_sampling() {
     replay("tail_sampling", targets::tail_sampling);
 }
+
+#[test]
+fn storage() {
+    replay("storage", targets::storage);
+}

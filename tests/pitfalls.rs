@@ -142,8 +142,21 @@ const TABLE: &[(&str, &str, &[&str])] = &[
         &[
             "a_bomb_stops_at_the_limit_and_pays_for_what_it_grew",
             "growth_that_is_not_paid_for_ends_it",
+            "a_large_body_is_counted_before_it_is_allocated",
+            "a_trailer_that_lies_about_the_length_is_found_out",
+            "gzip_members_have_a_limit",
             "gzip_members_are_joined_and_headers_with_names_are_read",
             "deflate_is_read_with_and_without_its_wrapper",
+        ],
+    ),
+    (
+        "connections, slow senders and bombs that take memory which no body pays for",
+        "tests/hostile_clients.rs",
+        &[
+            "thousands_of_idle_connections_cost_little",
+            "bodies_that_come_byte_by_byte_do_not_hold_what_they_announced",
+            "bombs_of_every_codec_are_paid_for",
+            "bombs_of_json_are_paid_for",
         ],
     ),
     (

@@ -285,6 +285,29 @@ async fn sidecar() {
     arrived(&backend);
 }
 
+/// Killed before its backend is there; what it had acknowledged arrives all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn durable() {
+    let (backend, port) = Backend::start(None);
+    let storage = tempfile::tempdir().unwrap();
+    let scenario = |backend: u16| {
+        Scenario::new("durable.yaml")
+            .env("SKEP_BACKEND", &format!("127.0.0.1:{backend}"))
+            .env("SKEP_STORAGE", &storage.path().display().to_string())
+    };
+    let nobody = free_port();
+    drop(scenario(nobody).run(None).await);
+    let again = scenario(port).quiet();
+    let ports = [again.grpc, again.http, again.health];
+    let skep = Skep::run(again.command, &ports);
+    wait_for("the delivery of what was found", || {
+        let taken = backend.taken();
+        taken.traces.len() * taken.metrics.len() * taken.logs.len() > 0
+    });
+    assert!(skep.stop());
+    arrived(&backend);
+}
+
 /// With real SDKs it is run in `seed.rs`.
 #[cfg(feature = "aws")]
 #[tokio::test(flavor = "multi_thread")]

@@ -97,6 +97,8 @@ impl Program {
         let sent = generate(&bench, scenario, target, load);
         let arrived = drained(sink_port, sent.expected * scenario.exporters as u64);
         let used = cpu(running.0.id()) - before;
+        // The files stay open until the program ends.
+        let _ = fs::remove_dir_all(Scenario::directory(grpc));
         let exporters = scenario.exporters as u64;
         Measured {
             cpu_per_million: used / (sent.items.max(1) as f64 / 1e6),

@@ -39,7 +39,7 @@ pub(crate) fn main(settings: Settings) {
         let (sender, received) = mpsc::channel(1024);
         tokio::spawn(forward(received, settings.clone()));
         let (_keep, stop) = tokio::sync::watch::channel(false);
-        let (listener, relay) = (Listener::Tcp(listener), Arc::new(Relay(sender)));
+        let (listener, relay) = (Listener::from(listener), Arc::new(Relay(sender)));
         server::run(listener, None, relay, Tuning::default(), stop).await;
     });
 }

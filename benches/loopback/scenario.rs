@@ -1,5 +1,7 @@
 //! What is measured: loads, and the configuration that skep runs under each.
 
+use std::path::PathBuf;
+
 use skep::otlp::Signal;
 
 use crate::payload::Codec;
@@ -26,6 +28,10 @@ pub(crate) struct Scenario {
     pub(crate) delay_ms: u64,
     /// Whether only traces go on that bear a mark, one in ten.
     pub(crate) samples: bool,
+    /// `fsync` of a journal at the door.
+    pub(crate) journal: Option<&'static str>,
+    /// Whether the queue is on disk.
+    pub(crate) spools: bool,
     /// Instead of the common length.
     pub(crate) seconds: Option<u64>,
 }
@@ -56,6 +62,8 @@ const PLAIN: Scenario = Scenario {
     exporters: 1,
     delay_ms: 0,
     samples: false,
+    journal: None,
+    spools: false,
     seconds: None,
 };
 
@@ -122,6 +130,19 @@ pub(crate) static ALL: &[Scenario] = &[
         samples: true,
         ..PLAIN
     },
+    Scenario {
+        name: "journal",
+        about: "batch, a journal that is synced twice a second",
+        journal: Some("interval"),
+        ..BATCHED
+    },
+    Scenario {
+        name: "journal-always",
+        about: "batch, a journal that is synced before each answer",
+        journal: Some("always"),
+        ..BATCHED
+    },
+    Scenario { name: "spool", about: "batch, the queue on disk", spools: true, ..BATCHED },
     Scenario { name: "fan-out", about: "batch, three exporters", exporters: 3, ..BATCHED },
     Scenario { name: "steady", about: "batch, at 40 000 spans a second", rate: 40_000, ..BATCHED },
     OVERLOAD,
@@ -151,12 +172,18 @@ impl Scenario {
     pub(crate) fn has_floor(&self) -> bool {
         let is_plain = self.signal == Signal::Traces && !self.http && self.delay_ms == 0;
         let is_plain = is_plain && !self.samples;
+        let is_plain = is_plain && self.journal.is_none() && !self.spools;
         is_plain && self.codec == Codec::None && self.out == Codec::None && self.exporters == 1
     }
 
     /// Requests that the relay joins.
     pub(crate) fn joined(&self) -> usize {
         if self.processors.is_empty() { 1 } else { 8192_usize.div_ceil(self.items) }
+    }
+
+    /// Where skep keeps what it has on disk.
+    pub(crate) fn directory(grpc: u16) -> PathBuf {
+        std::env::temp_dir().join(format!("skep-loopback-{grpc}"))
     }
 
     /// skep's configuration.
@@ -170,14 +197,28 @@ impl Scenario {
             .map(|id| {
                 format!(
                     "  {id}: {{endpoint: \"127.0.0.1:{sink}\", compression: {}, timeout: 30s, \
-                     tls: {{insecure: true}}}}\n",
-                    self.out.name()
+                     tls: {{insecure: true}}{}}}\n",
+                    self.out.name(),
+                    if self.spools { ", sending_queue: {storage: file_storage}" } else { "" },
                 )
             })
             .collect();
+        let journal = self.journal.map_or(String::new(), |fsync| {
+            format!("    journal: {{storage: file_storage, fsync: {fsync}}}\n")
+        });
+        let (storage, extensions) = if self.journal.is_some() || self.spools {
+            let directory = Self::directory(grpc);
+            let directory = directory.display();
+            let storage = format!(
+                "extensions:\n  file_storage: {{directory: {directory}, create_directory: true}}\n"
+            );
+            (storage, "extensions: [file_storage]\n  ")
+        } else {
+            (String::new(), "")
+        };
         format!(
             "receivers:\n  otlp:\n    protocols:\n      grpc: {{endpoint: 127.0.0.1:{grpc}}}\n      \
-             http: {{endpoint: 127.0.0.1:{http}}}\n{}{}exporters:\n{}service:\n  \
+             http: {{endpoint: 127.0.0.1:{http}}}\n{journal}{}{}exporters:\n{}{storage}service:\n  {extensions}\
              telemetry: {{metrics: {{level: none}}, logs: {{level: error}}}}\n  pipelines:\n    \
              {}: {{receivers: [otlp], processors: [{}], exporters: [{}]}}\n",
             if names.is_empty() { "" } else { "processors:\n" },

@@ -54,7 +54,7 @@ pub(crate) fn main(settings: Settings) {
         let tuning =
             Tuning { stream_window: 8 << 20, connection_window: 24 << 20, ..Tuning::default() };
         let (_keep, stop) = tokio::sync::watch::channel(false);
-        server::run(Listener::Tcp(listener), None, Arc::new(sink), tuning, stop).await;
+        server::run(Listener::from(listener), None, Arc::new(sink), tuning, stop).await;
     });
 }
 

@@ -1,4 +1,5 @@
-//! `skep.control.v1.ControlService` over [`Telemetry`], which it only reads, and over the dead letters.
+//! `skep.control.v1.ControlService` over [`Telemetry`], which it only reads, and over the dead letters; and hands
+//! on who wants a reload.
 
 use std::{
     collections::BTreeSet,
@@ -16,14 +17,18 @@ use super::{
     proto::{
         Budget, Component, DropDeadLettersRequest, DropDeadLettersResponse, Dropped, Edge,
         ExplainRequest, ExplainResponse, HealthRequest, HealthResponse, ListDeadLettersRequest,
-        ListDeadLettersResponse, Node, ReplayDeadLettersRequest, ReplayDeadLettersResponse,
-        ShowDeadLetterRequest, ShowDeadLetterResponse, State, TopologyRequest, TopologyResponse,
-        WatchDecisionsRequest, WatchDecisionsResponse, WatchTopologyRequest,
-        control_service_server::ControlService,
+        ListDeadLettersResponse, Node, Problem, ReloadRequest, ReloadResponse,
+        ReplayDeadLettersRequest, ReplayDeadLettersResponse, ShowDeadLetterRequest,
+        ShowDeadLetterResponse, State, TopologyRequest, TopologyResponse, WatchDecisionsRequest,
+        WatchDecisionsResponse, WatchTopologyRequest, control_service_server::ControlService,
     },
 };
 use crate::{
-    component::{BoxFuture, Stop},
+    component::{
+        BoxFuture, Stop,
+        reload::{Finding, Outcome, Reloads},
+    },
+    config::Severity,
     otlp::payload::Reason,
     storage::letters::Letterboxes,
     telemetry::{Telemetry, process::VERSION, verdict},
@@ -36,6 +41,7 @@ const MIN_INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Clone)]
 pub(super) struct Control {
     pub(super) telemetry: Arc<Telemetry>,
+    pub(super) reloads: Option<Reloads>,
     pub(super) letterboxes: Arc<Letterboxes>,
     pub(super) stop: Stop,
 }
@@ -89,6 +95,16 @@ impl ControlService for Control {
         Ok(Response::new(Watch { receiver, feeding: Some(Box::pin(feeding)) }))
     }
 
+    async fn reload(&self, _: Request<ReloadRequest>) -> Result<Response<ReloadResponse>, Status> {
+        let Some(reloads) = &self.reloads else {
+            let message = "this process has no configuration that could be read again";
+            return Err(Status::unimplemented(message));
+        };
+        let outcome = reloads.ask().await;
+        let outcome = outcome.ok_or_else(|| Status::unavailable("skep is ending"))?;
+        Ok(Response::new(reloaded(outcome)))
+    }
+
     type ListDeadLettersStream = Watch<ListDeadLettersResponse>;
 
     async fn list_dead_letters(
@@ -125,6 +141,32 @@ impl ControlService for Control {
         request: Request<DropDeadLettersRequest>,
     ) -> Result<Response<DropDeadLettersResponse>, Status> {
         dead_letters::drop(self, request.into_inner().selection).await.map(Response::new)
+    }
+}
+
+/// The answer to `Reload`.
+fn reloaded(outcome: Outcome) -> ReloadResponse {
+    let problem = |finding: Finding| {
+        let (source, line, column) = finding.place.unwrap_or_default();
+        let number = |place: usize| u32::try_from(place).unwrap_or(u32::MAX);
+        Problem {
+            error: finding.severity == Severity::Error,
+            source,
+            line: number(line),
+            column: number(column),
+            path: finding.path,
+            message: finding.message,
+            help: finding.help,
+        }
+    };
+    ReloadResponse {
+        applied: outcome.is_applied,
+        kept: outcome.changes.kept,
+        changed: outcome.changes.changed,
+        added: outcome.changes.added,
+        removed: outcome.changes.removed,
+        problems: outcome.findings.into_iter().map(problem).collect(),
+        pause_us: u64::try_from(outcome.pause.as_micros()).unwrap_or(u64::MAX),
     }
 }
 

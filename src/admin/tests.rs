@@ -1,11 +1,15 @@
 use super::{
     proto::{
-        ExplainRequest, HealthRequest, State, TopologyRequest, WatchDecisionsRequest,
-        WatchTopologyRequest, control_service_client::ControlServiceClient,
+        ExplainRequest, HealthRequest, ReloadRequest, State, TopologyRequest,
+        WatchDecisionsRequest, WatchTopologyRequest, control_service_client::ControlServiceClient,
     },
     *,
 };
-use crate::otlp::Signal;
+use crate::{
+    component::reload::{Finding, Outcome},
+    config::Severity,
+    otlp::Signal,
+};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -47,6 +51,47 @@ async fn programs_read_health_and_topology() {
     tokio::time::timeout(PATIENCE, serving).await.unwrap().unwrap();
     let end = tokio::time::timeout(PATIENCE, watch.message()).await.unwrap();
     assert!(!matches!(end, Ok(Some(_))), "the stream ends with the process");
+}
+
+#[tokio::test]
+async fn a_reload_is_handed_on_and_its_outcome_told() {
+    let (reloads, mut asks) = Reloads::pair();
+    let bind = || Admin::bind("127.0.0.1:0", Arc::default()).unwrap();
+    let (plain, admin) = (bind(), bind().with_reloads(Some(reloads)));
+    let of = |admin: &Admin| format!("http://{}", admin.address());
+    let (of_plain, of_admin) = (of(&plain), of(&admin));
+    let (_stop, stopped) = Stop::pair();
+    tokio::spawn(plain.run(stopped.clone()));
+    tokio::spawn(admin.run(stopped));
+
+    let mut client = ControlServiceClient::connect(of_plain).await.unwrap();
+    let refused = client.reload(ReloadRequest {}).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::Unimplemented);
+
+    let mut client = ControlServiceClient::connect(of_admin).await.unwrap();
+    let (mut second, mut last) = (client.clone(), client.clone());
+    let both = tokio::spawn(async move {
+        tokio::join!(client.reload(ReloadRequest {}), second.reload(ReloadRequest {}))
+    });
+    let mut finding = Finding::new(Severity::Error, "wrong".to_owned());
+    finding.place = Some(("skep.yaml".to_owned(), 3, 5));
+    let outcome = Outcome { findings: vec![finding], ..Outcome::default() };
+    asks.recv().await.unwrap().send(outcome).unwrap();
+    let outcome =
+        Outcome { is_applied: true, pause: Duration::from_millis(1), ..Outcome::default() };
+    asks.recv().await.unwrap().send(outcome).unwrap();
+    let (one, other) = both.await.unwrap();
+    let mut answers = [one.unwrap().into_inner(), other.unwrap().into_inner()];
+    answers.sort_by_key(|answer| answer.applied);
+    let [refused, applied] = answers;
+    assert_eq!((applied.applied, applied.pause_us), (true, 1000));
+    let problem = &refused.problems[0];
+    assert!(!refused.applied && problem.error && problem.message == "wrong");
+    assert_eq!((&*problem.source, problem.line, problem.column), ("skep.yaml", 3, 5));
+
+    drop(asks);
+    let ending = last.reload(ReloadRequest {}).await.unwrap_err();
+    assert_eq!((ending.code(), ending.message()), (tonic::Code::Unavailable, "skep is ending"));
 }
 
 #[tokio::test]

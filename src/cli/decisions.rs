@@ -3,16 +3,10 @@
 
 use std::fmt::Write as _;
 
-use tonic::{Code, Status, transport::Channel};
-
-use super::{OFF, UNAVAILABLE, USAGE, print};
+use super::{control::ask, print};
 use crate::admin::proto::{
     Decision, ExplainRequest, WatchDecisionsRequest, WatchDecisionsResponse,
-    control_service_client::ControlServiceClient,
 };
-
-/// There is no such trace, or no such letter.
-pub(super) const NOT_FOUND: u8 = 1;
 
 /// Why a trace was kept or not.
 pub(super) fn explain(endpoint: &str, trace_id: &str) -> u8 {
@@ -40,44 +34,6 @@ pub(super) fn sample(endpoint: &str, last: u32, follow: bool) -> u8 {
             }
         }
         Ok(0)
-    })
-}
-
-/// Asks the control plane at `endpoint`; complains where it cannot be asked, or knows no answer.
-#[expect(clippy::print_stderr, reason = "this is the command line")]
-pub(super) fn ask(
-    endpoint: &str,
-    question: impl AsyncFnOnce(ControlServiceClient<Channel>) -> Result<u8, Status>,
-) -> u8 {
-    if endpoint == OFF {
-        eprintln!("`--control-endpoint off` leaves nobody to ask");
-        return USAGE;
-    }
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("{error}");
-            return UNAVAILABLE;
-        }
-    };
-    runtime.block_on(async {
-        let Ok(client) = ControlServiceClient::connect(format!("http://{endpoint}")).await else {
-            eprintln!(
-                "no skep answers at {endpoint}; `--control-endpoint` says where its control plane is"
-            );
-            return UNAVAILABLE;
-        };
-        match question(client).await {
-            Ok(code) => code,
-            Err(status) => {
-                eprintln!("{}", status.message());
-                match status.code() {
-                    Code::InvalidArgument => USAGE,
-                    Code::NotFound => NOT_FOUND,
-                    _ => UNAVAILABLE,
-                }
-            }
-        }
     })
 }
 

@@ -16,7 +16,7 @@ use clap::Subcommand;
 
 use super::{
     IO, UNAVAILABLE, USAGE,
-    decisions::{NOT_FOUND, ask},
+    control::{NOT_FOUND, ask},
     print,
 };
 use crate::{

@@ -3,18 +3,22 @@
 use std::sync::Arc;
 
 use super::{
-    CONFIG, Configuration, IO, Origin, Process, SOFTWARE, UNAVAILABLE, load, services, show,
+    CONFIG, Configuration, IO, Origin, Process, SOFTWARE, UNAVAILABLE, load,
+    reload::{self, Again},
+    services::{self, Around},
+    show,
 };
 use crate::{
+    component::reload::Reloads,
     config::{Problems, source::Loaded},
-    document::{self, telemetry::Logs},
+    document::{self, Document, identity},
     engine::{
-        self, Ended, Options, Started, budget::Budget, memory, plan::Blueprint, plan::Site,
-        storages::Storages,
+        self, Ended, Options, Reloading, Started, budget::Budget, memory, plan::Blueprint,
+        plan::Site, storages::Storages,
     },
     telemetry::{
         Telemetry,
-        logs::{self, Format, LogFile, Sampling, Settings},
+        logs::{self, Format, LogFile, Sampling, Settings as LogSettings},
     },
 };
 
@@ -22,33 +26,48 @@ use crate::{
 pub(super) fn run(configuration: &Configuration, process: &Process) -> u8 {
     let mut problems = Problems::default();
     let (origin, loaded) = load(configuration, &mut problems);
-    start(&origin, &loaded, problems, process, None)
+    let configuration = configuration.clone();
+    let again: Again = Box::new(move |problems| load(&configuration, problems).1);
+    start(&origin, &loaded, problems, process, Mode::Pipelines(again))
 }
 
-/// Runs what was loaded until a signal; the log goes into a file where one is given.
+/// What is peculiar to a way of running.
+pub(super) enum Mode {
+    /// Pipelines, with the way to their configuration.
+    Pipelines(Again),
+    /// In the place of the X-Ray daemon; the log goes into a file where one is given.
+    #[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "there is no such daemon"))]
+    Daemon(Option<LogFile>),
+}
+
+/// Runs what was loaded until a signal.
 pub(super) fn start(
     origin: &Origin,
     loaded: &Loaded,
     mut problems: Problems,
     process: &Process,
-    log_file: Option<LogFile>,
+    mode: Mode,
 ) -> u8 {
     let document = loaded.root.as_ref().map(|root| document::load(root, &mut problems));
     show(&problems, loaded);
-    let Some(document) = document.filter(|_| !problems.has_errors()) else { return CONFIG };
+    let (Some(document), Some(root)) = (document, &loaded.root) else { return CONFIG };
+    if problems.has_errors() {
+        return CONFIG;
+    }
     let is_daemon = matches!(origin, Origin::Daemon(_));
-    if let Err(message) = start_logs(&document.telemetry.logs, log_file, is_daemon) {
+    let (again, log_file) = match mode {
+        Mode::Pipelines(again) => (Some(again), None),
+        Mode::Daemon(log_file) => (None, log_file),
+    };
+    let settings = LogSettings { file: log_file, ..log_settings(&document, is_daemon) };
+    let has_file = settings.file.is_some();
+    // Without a file it fails only where a log runs already.
+    if let (Err(message), true) = (logs::install(&settings), has_file) {
         return complain(&message);
     }
     let telemetry = Arc::new(Telemetry::default());
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    let available = memory::available();
-    let budget = document
-        .processors
-        .values()
-        .filter_map(|processor| processor.config.memory_limit(available.bytes))
-        .min()
-        .unwrap_or_else(|| memory::default_budget(available));
+    let budget = budget(&document);
     let in_container = in_container();
     let source = match origin {
         // Text that stands in the argument itself would fill the log, with its secrets.
@@ -77,16 +96,25 @@ pub(super) fn start(
         tracing::warn!("HTTPS_PROXY has no effect: requests to AWS do not go through a proxy");
     }
     telemetry.set_inventory(services::inventory(&document));
+    let (reloads, asks) = Reloads::pair();
     let storages = Arc::new(Storages::live(Arc::clone(&telemetry)));
-    let (endpoint, letterboxes) = (&process.control_endpoint, &storages.letterboxes);
-    let built = services::build(&document, endpoint, in_container, &telemetry, letterboxes);
-    let services = match built {
+    let around = Around {
+        control_endpoint: process.control_endpoint.clone(),
+        in_container,
+        telemetry: Arc::clone(&telemetry),
+        reloads: again.is_some().then_some(reloads),
+        letterboxes: Arc::clone(&storages.letterboxes),
+    };
+    let texts = identity::texts(root);
+    let services = match services::build(&document, &texts, &around) {
         Ok(services) => services,
         Err(error) => {
             tracing::error!(%error, "cannot start");
             return UNAVAILABLE;
         }
     };
+    let reloading =
+        again.map(|again| Reloading { source: reload::source(again, around, budget), asks });
     let options = Options {
         site: Site {
             workers,
@@ -96,10 +124,11 @@ pub(super) fn start(
             telemetry,
         },
         drain_timeout: process.drain_timeout,
+        reloading,
     };
-    let blueprint = Blueprint::from(document);
+    let blueprint = Blueprint { texts, ..Blueprint::from(document) };
     let is_built_in = matches!(origin, Origin::BuiltIn);
-    match engine::run(&blueprint, services, &options, |started| report(started, is_built_in)) {
+    match engine::run(&blueprint, services, options, |started| report(started, is_built_in)) {
         Ok(Ended::Clean) => 0,
         Ok(Ended::Lost(_) | Ended::Interrupted) => IO,
         Ok(Ended::Panicked) => SOFTWARE,
@@ -116,10 +145,20 @@ fn complain(message: &str) -> u8 {
     UNAVAILABLE
 }
 
+/// Bytes that payloads may hold: what a `memory_limiter` says, or by the memory there is.
+pub(super) fn budget(document: &Document) -> u64 {
+    let available = memory::available();
+    let processors = document.processors.values();
+    processors
+        .filter_map(|processor| processor.config.memory_limit(available.bytes))
+        .min()
+        .unwrap_or_else(|| memory::default_budget(available))
+}
+
 /// The log as `service.telemetry.logs` says.
-fn start_logs(logs: &Logs, file: Option<LogFile>, tells_batches: bool) -> Result<(), String> {
-    let has_file = file.is_some();
-    let mut settings = Settings { file, tells_batches, ..Settings::default() };
+pub(super) fn log_settings(document: &Document, tells_batches: bool) -> LogSettings {
+    let logs = &document.telemetry.logs;
+    let mut settings = LogSettings { tells_batches, ..LogSettings::default() };
     if let Some(level) = logs.level.as_deref().and_then(logs::level) {
         settings.level = level;
     }
@@ -135,8 +174,7 @@ fn start_logs(logs: &Logs, file: Option<LogFile>, tells_batches: bool) -> Result
             thereafter: sampling.thereafter,
         });
     }
-    // Without a file it fails only where a log runs already.
-    logs::install(&settings).or_else(|error| if has_file { Err(error) } else { Ok(()) })
+    settings
 }
 
 /// What listens, what is sent where, and what an application has to be told.

@@ -5,9 +5,13 @@ use std::sync::Arc;
 use super::OFF;
 use crate::{
     admin::Admin,
-    component::{BoxFuture, BuildContext, Extension, Listening, StartError, Stop},
+    component::{
+        BoxFuture, BuildContext, ComponentId, Extension, Kind, Listening, StartError, Stop,
+        reload::Reloads,
+    },
     document::Document,
-    engine::Service,
+    engine::{Service, plan::Texts},
+    net::server::Sockets,
     otlp::Signal,
     storage::letters::Letterboxes,
     telemetry::{
@@ -16,14 +20,25 @@ use crate::{
     },
 };
 
-/// Builds all of them; nothing is opened yet.
+/// What services are built with.
+#[derive(Clone)]
+pub(super) struct Around {
+    pub(super) control_endpoint: String,
+    pub(super) in_container: bool,
+    pub(super) telemetry: Arc<Telemetry>,
+    /// Where the control plane hands on who wants a reload.
+    pub(super) reloads: Option<Reloads>,
+    /// The dead letters of the process.
+    pub(super) letterboxes: Arc<Letterboxes>,
+}
+
+/// Builds all of them; nothing is opened yet. `texts` are the configurations of components.
 pub(super) fn build(
     document: &Document,
-    control_endpoint: &str,
-    in_container: bool,
-    telemetry: &Arc<Telemetry>,
-    letterboxes: &Arc<Letterboxes>,
+    texts: &Texts,
+    around: &Around,
 ) -> Result<Vec<Service>, StartError> {
+    let Around { control_endpoint, in_container, telemetry, reloads, letterboxes } = around;
     let mut services: Vec<Service> = Vec::new();
     for id in &document.enabled_extensions {
         let Some(extension) = document.extensions.get(id) else { continue };
@@ -33,31 +48,52 @@ pub(super) fn build(
             signal: Signal::Traces,
             ends_in: Vec::new(),
             budget: 0,
-            in_container,
+            in_container: *in_container,
             telemetry: Arc::clone(telemetry),
             auth: None,
         };
-        services.push((id.to_string(), extension.config.build(&cx)?));
+        services.push(Service {
+            id: id.to_string(),
+            words: format!("extension {id}"),
+            identity: texts.get(&(Kind::Extension, id.clone())).cloned(),
+            extension: extension.config.build(&cx)?,
+        });
     }
     if let Some(endpoint) = document.telemetry.metrics.endpoint() {
         let level = document.telemetry.metrics.level.as_deref();
         let detail = level.map(Detail::named).unwrap_or_default();
+        let identity = Some(format!("{endpoint} {detail:?}"));
         let page = Metrics { endpoint, detail, telemetry: Arc::clone(telemetry), page: None };
-        services.push(("metrics".to_owned(), Box::new(page)));
+        services.push(Service {
+            id: "metrics".to_owned(),
+            words: "metrics page".to_owned(),
+            identity,
+            extension: Box::new(page),
+        });
     }
     if control_endpoint != OFF {
         let endpoint = control_endpoint.to_owned();
-        let (telemetry, letterboxes) = (Arc::clone(telemetry), Arc::clone(letterboxes));
-        let control = Control { endpoint, telemetry, letterboxes, admin: None };
-        services.push(("control".to_owned(), Box::new(control)));
+        let control = Control {
+            endpoint,
+            telemetry: Arc::clone(telemetry),
+            reloads: reloads.clone(),
+            letterboxes: Arc::clone(letterboxes),
+            admin: None,
+        };
+        services.push(Service {
+            id: "control".to_owned(),
+            words: "control plane".to_owned(),
+            // Its address is an argument.
+            identity: Some(String::new()),
+            extension: Box::new(control),
+        });
     }
     Ok(services)
 }
 
 /// What the pages show of the document.
 pub(super) fn inventory(document: &Document) -> Inventory {
-    let names =
-        |ids: &[crate::component::ComponentId]| ids.iter().map(ToString::to_string).collect();
+    let names = |ids: &[ComponentId]| ids.iter().map(ToString::to_string).collect();
     let pipelines = document.pipelines.iter().map(|pipeline| PipelineInfo {
         id: pipeline.id.clone(),
         receivers: names(&pipeline.receivers),
@@ -77,8 +113,8 @@ struct Metrics {
 }
 
 impl Extension for Metrics {
-    fn bind(&mut self) -> Result<Vec<Listening>, StartError> {
-        match MetricsPage::bind(&self.endpoint, Arc::clone(&self.telemetry), self.detail) {
+    fn bind(&mut self, sockets: &mut Sockets) -> Result<Vec<Listening>, StartError> {
+        match MetricsPage::bind(&self.endpoint, Arc::clone(&self.telemetry), self.detail, sockets) {
             Ok(page) => {
                 let address = page.address().to_string();
                 self.page = Some(page);
@@ -103,17 +139,18 @@ impl Extension for Metrics {
 struct Control {
     endpoint: String,
     telemetry: Arc<Telemetry>,
+    reloads: Option<Reloads>,
     letterboxes: Arc<Letterboxes>,
     admin: Option<Admin>,
 }
 
 impl Extension for Control {
-    fn bind(&mut self) -> Result<Vec<Listening>, StartError> {
+    fn bind(&mut self, _: &mut Sockets) -> Result<Vec<Listening>, StartError> {
         match Admin::bind(&self.endpoint, Arc::clone(&self.telemetry)) {
             Ok(admin) => {
                 let admin = admin.with_letterboxes(Arc::clone(&self.letterboxes));
                 let listening = admin.listening();
-                self.admin = Some(admin);
+                self.admin = Some(admin.with_reloads(self.reloads.take()));
                 Ok(vec![listening])
             }
             Err(message) => {

@@ -168,7 +168,7 @@ pub(super) fn main(arguments: impl Iterator<Item = OsString>) -> u8 {
         return CONFIG;
     }
     let origin = Origin::Daemon(found);
-    run::start(&origin, &loaded, problems, &flags.process, settings.log_file)
+    run::start(&origin, &loaded, problems, &flags.process, run::Mode::Daemon(settings.log_file))
 }
 
 /// Flags over the file over what the daemon does without either.

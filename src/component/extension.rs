@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{BoxFuture, BuildContext, ClientAuth, Listening, StartError, Stop, Storage};
+use super::{BoxFuture, BuildContext, ClientAuth, Listening, Sockets, StartError, Stop, Storage};
 use crate::config::{Node, Problems};
 
 /// Configuration of an extension.
@@ -26,8 +26,8 @@ pub trait ExtensionConfig: fmt::Debug + Send + Sync {
 
 /// Serves the process: health checks, pages, profiles.
 pub trait Extension: Send {
-    /// Opens the sockets (in a tokio context).
-    fn bind(&mut self) -> Result<Vec<Listening>, StartError>;
+    /// Opens the sockets (in a tokio context), out of `sockets`.
+    fn bind(&mut self, sockets: &mut Sockets) -> Result<Vec<Listening>, StartError>;
 
     /// Serves until `stop` is raised; extensions stop after the exporters.
     fn run(self: Box<Self>, stop: Stop) -> BoxFuture<()>;
@@ -38,7 +38,7 @@ pub trait Extension: Send {
 pub struct Passive;
 
 impl Extension for Passive {
-    fn bind(&mut self) -> Result<Vec<Listening>, StartError> {
+    fn bind(&mut self, _: &mut Sockets) -> Result<Vec<Listening>, StartError> {
         Ok(Vec::new())
     }
 

@@ -7,7 +7,8 @@
 //! hold up the rest.
 //!
 //! Invariants: `used` is the sum of all live permits. It exceeds `limit` only by debts
-//! (`Ledger::charge`): what an edit in place adds to a body that was already paid for.
+//! (`Ledger::charge`): what an edit in place adds to a body that was already paid for, and what
+//! connections cost, whose number is limited.
 
 use std::{
     collections::VecDeque,
@@ -82,6 +83,12 @@ impl Budget {
         (is_first && self.charge_below(ceiling, bytes)).then(|| self.permit(bytes))
     }
 
+    /// Takes `bytes` whether they are free or not; the next one who comes waits for the debt.
+    pub fn owe(self: &Arc<Self>, bytes: usize) -> Permit {
+        self.charge(bytes as u64);
+        self.permit(bytes as u64)
+    }
+
     fn charge_below(&self, ceiling: u64, bytes: u64) -> bool {
         let charged = self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |used| {
             used.checked_add(bytes).filter(|sum| *sum <= ceiling)
@@ -115,13 +122,6 @@ impl Budget {
         // Those behind must not wait for one who has left the line.
         self.serve();
         Err(Reason::OverBudget)
-    }
-
-    /// Takes `bytes` in any case, for what is here already; the next acquirer waits for the debt.
-    pub fn owe(self: &Arc<Self>, bytes: u64) -> Permit {
-        let bytes = bytes.max(LEAST_CHARGE);
-        self.charge(bytes);
-        self.permit(bytes)
     }
 
     fn permit(self: &Arc<Self>, bytes: u64) -> Permit {

@@ -21,6 +21,7 @@ use prost::Message as _;
 
 use super::{
     budget::Budget,
+    door::cost,
     queue::ExportQueue,
     stored::{self, Store},
 };
@@ -165,7 +166,7 @@ impl Desk for QueueDesk {
         let unkept_before = letters.unkept.load(Ordering::SeqCst);
         let sent = Sent { ticket, unkept_before };
         // Its bytes are here already, so they are charged in any case.
-        let permit = letters.budget.owe(ticket.bytes);
+        let permit = letters.budget.owe(cost(body.len()));
         let claim = Receipt::new(
             Wait::Delivery,
             Box::new(move |outcome| told(letters.ended(&sent, outcome))),

@@ -15,7 +15,7 @@ use crate::{
     component::{Arrival, BoxFuture, Door, Rejection, Reply},
     otlp::{
         Payload, Signal,
-        payload::{Outcome, Permit, Reason},
+        payload::{Permit, Reason},
     },
 };
 
@@ -25,6 +25,7 @@ use super::{
     journal::Journal,
     pool::Pool,
     queue::ExportQueue,
+    routes::Routes,
     worker::{Arriving, Job},
 };
 
@@ -39,8 +40,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub struct EngineDoor {
     budget: Arc<Budget>,
     pool: Arc<Pool>,
-    /// By signal: none where no pipeline of that signal lists the receiver.
-    routes: [Option<SignalRoutes>; 3],
+    routes: Arc<Routes>,
     inside: Arc<Inside>,
 }
 
@@ -114,15 +114,24 @@ impl EngineDoor {
     pub fn new(
         budget: Arc<Budget>,
         pool: Arc<Pool>,
-        routes: [Option<SignalRoutes>; 3],
+        routes: Arc<Routes>,
         inside: Arc<Inside>,
     ) -> Self {
         EngineDoor { budget, pool, routes, inside }
     }
 
+    fn no_route(&self, signal: Signal) -> Rejection {
+        if self.routes.were_exchanged() {
+            // There was one when the request began.
+            return Rejection::Unavailable(Reason::ShuttingDown, Some(PAUSE));
+        }
+        Rejection::Malformed(format!("no pipeline takes {signal} from this receiver"))
+    }
+
     /// Whether a request has to wait in the journal, where there is one.
     fn waits(&self, signal: Signal) -> bool {
-        let Some(routes) = self.routes[signal.index()].as_ref() else { return false };
+        let all = self.routes.now();
+        let Some(routes) = all[signal.index()].as_ref() else { return false };
         let Some(journal) = routes.journal() else { return false };
         let limit = self.budget.limit();
         let most = (limit - limit / 4).min(routes.refuses_above.unwrap_or(limit));
@@ -133,41 +142,26 @@ impl EngineDoor {
     /// to and fro.
     pub(super) fn has_room_for_replay(&self) -> bool {
         let limit = self.budget.limit();
-        self.routes.iter().flatten().all(|routes| {
+        self.routes.now().iter().flatten().all(|routes| {
             let most = (limit / 2).min(routes.refuses_above.unwrap_or(limit));
             self.budget.used() <= most && !routes.is_congested()
         })
     }
 
     /// Pays for bytes that are here already.
-    pub(super) fn owe(&self, bytes: u64) -> Permit {
-        self.budget.owe(bytes)
+    pub(super) fn owe(&self, bytes: usize) -> Permit {
+        self.budget.owe(cost(bytes))
     }
 
     /// A payload of the journal goes on.
-    pub(super) fn replay(&self, mut payload: Payload) {
-        let routes = self.routes[payload.signal.index()].as_ref();
-        let Some((_, route)) = routes.and_then(|routes| routes.by_transport.first()) else {
-            // No pipeline takes this signal any more; it stays for one that does.
-            payload.receipts.retain(|receipt| {
-                receipt.record(Outcome::Failed(Reason::ShuttingDown));
-                false
-            });
-            return;
-        };
-        self.pool.submit(Job::Admitted { route: Arc::clone(route), payload });
-    }
-
-    fn route(&self, arrival: &Arrival) -> Option<Arc<Route>> {
-        let routes = self.routes[arrival.signal.index()].as_ref()?;
-        let same = routes.by_transport.iter().find(|(label, _)| *label == arrival.transport);
-        same.or(routes.by_transport.first()).map(|(_, route)| Arc::clone(route))
+    pub(super) fn replay(&self, payload: Payload) {
+        self.pool.submit(Job::Admitted { routes: Arc::clone(&self.routes), payload });
     }
 }
 
 /// What a body is charged: an eighth more than its bytes. The allocator rounds up and keeps some of
 /// what is freed: a process with 51 MiB of bodies had 96 MiB.
-const fn cost(bytes: usize) -> usize {
+pub(super) const fn cost(bytes: usize) -> usize {
     bytes.saturating_add(bytes / 8)
 }
 
@@ -178,7 +172,8 @@ fn too_large(limit: u64) -> Rejection {
 
 impl Door for EngineDoor {
     fn try_permit(&self, signal: Signal, bytes: usize) -> Result<Option<Permit>, Rejection> {
-        let routes = self.routes[signal.index()].as_ref();
+        let all = self.routes.now();
+        let routes = all[signal.index()].as_ref();
         if routes.is_some_and(|routes| routes.journal().is_some()) {
             // What finds no room inside waits in the journal.
             return Ok(self.budget.try_acquire(cost(bytes)));
@@ -197,6 +192,10 @@ impl Door for EngineDoor {
         }
     }
 
+    fn charge(&self, bytes: usize) -> Option<Permit> {
+        Some(self.budget.owe(bytes))
+    }
+
     fn permit(&self, bytes: usize) -> BoxFuture<Result<Permit, Rejection>> {
         let budget = Arc::clone(&self.budget);
         Box::pin(async move {
@@ -208,17 +207,14 @@ impl Door for EngineDoor {
     }
 
     fn submit(&self, arrival: Arrival) -> BoxFuture<Reply> {
-        let Some(route) = self.route(&arrival) else {
-            let reply = Err(Rejection::Malformed(format!(
-                "no pipeline takes {} from this receiver",
-                arrival.signal
-            )));
-            return Box::pin(std::future::ready(reply));
-        };
+        if self.routes.now()[arrival.signal.index()].is_none() {
+            return Box::pin(std::future::ready(Err(self.no_route(arrival.signal))));
+        }
         let (reply, answer) = oneshot::channel();
         let guest = self.inside.enter();
         let waits = self.waits(arrival.signal);
-        self.pool.submit(Job::Arrival(Box::new(Arriving { arrival, route, reply, waits })));
+        let routes = Arc::clone(&self.routes);
+        self.pool.submit(Job::Arrival(Box::new(Arriving { arrival, routes, reply, waits })));
         Box::pin(async move {
             let reply = answer.await;
             drop(guest);
@@ -227,11 +223,12 @@ impl Door for EngineDoor {
     }
 
     fn wants_context(&self, signal: Signal) -> bool {
-        self.routes[signal.index()].as_ref().is_some_and(|routes| routes.wants_context)
+        let all = self.routes.now();
+        all[signal.index()].as_ref().is_some_and(|routes| routes.wants_context)
     }
 
     fn accepts(&self, signal: Signal) -> bool {
-        self.routes[signal.index()].is_some()
+        self.routes.now()[signal.index()].is_some()
     }
 }
 
@@ -258,7 +255,8 @@ mod tests {
             refuses_above,
             queues: Vec::new(),
         };
-        EngineDoor::new(budget, pool, [Some(routes), None, None], Arc::default())
+        let routes = Routes::new([Some(routes), None, None]);
+        EngineDoor::new(budget, pool, routes, Arc::default())
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,5 +1,6 @@
 //! The graph that workers run: pipelines as chains of stages, and where each chain ends. Built
-//! once by `plan`, shared read-only by everybody, so there is no lock in it.
+//! by `plan`, shared read-only by everybody, so there is no lock in it; a reload puts another graph in
+//! its place.
 
 use std::sync::Arc;
 
@@ -47,6 +48,9 @@ pub struct Stage {
     pub edge: Option<Arc<EdgeStats>>,
     /// Builds so many replicas.
     pub build: BuildReplicas,
+    /// What makes it another one; a reload keeps the replicas of one that is the same. None: it is never
+    /// the same.
+    pub identity: Option<String>,
 }
 
 /// Builds replicas, one for each worker that runs the stage.
@@ -59,6 +63,8 @@ pub struct Connector {
     pub id: String,
     /// Builds so many replicas.
     pub build: BuildReplicas,
+    /// As of a [`Stage`].
+    pub identity: Option<String>,
     /// Pipelines that it feeds, with the traffic into each.
     pub targets: Vec<(usize, Option<Arc<EdgeStats>>)>,
 }

@@ -91,7 +91,7 @@ pub(super) async fn replay(journal: Arc<Journal>, door: Arc<EngineDoor>, mut sto
         }
         let read = stored::read(Arc::clone(store), READ).await.unwrap_or_default();
         for stored in read {
-            let permit = door.owe(stored.ticket.bytes);
+            let permit = door.owe(stored.body.len());
             door.replay(store.payload(stored, Some(permit), Wait::Durable));
         }
     }

@@ -1,6 +1,10 @@
 //! From a document to a graph: which processors run in which pipeline, where each chain ends,
 //! which receiver feeds what. Building opens no socket, so `validate` builds the same graph.
+//!
+//! A reload plans with what runs ([`Kept`]): an exporter or receiver that is the same is not built
+//! again, its place in the graph is taken by the one that runs.
 
+mod kept;
 mod storage;
 
 use std::{collections::HashMap, sync::Arc};
@@ -21,14 +25,21 @@ use super::{
     door::SignalRoutes,
     graph::{BuildReplicas, Connector, End, Graph, Pipeline, Stage, Target},
     journal::Journal,
-    pool::Ways,
+    pool::{Offload, Ways},
     queue::{Dispatcher, ExportQueue, Surroundings},
+    routes::BySignal,
     storages::Storages,
 };
+
+use kept::version;
+pub use kept::{Kept, KeptReceiver};
 
 /// Share of the byte budget that all exporter queues may hold together; the rest is for requests
 /// on their way in and for batches in the making.
 const QUEUES_SHARE: f64 = 0.8;
+
+/// Configurations of components as text.
+pub type Texts = HashMap<(Kind, ComponentId), String>;
 
 /// Components and pipelines as the document names them, configurations decoded.
 #[derive(Default, Clone)]
@@ -47,6 +58,9 @@ pub struct Blueprint {
     pub storages: HashMap<String, Storage>,
     /// In the order of the file.
     pub pipelines: Vec<PipelineBlueprint>,
+    /// Each component's configuration as one text, by which a reload finds what has changed; where
+    /// there is none it counts as changed.
+    pub texts: Texts,
 }
 
 impl From<Document> for Blueprint {
@@ -66,6 +80,7 @@ impl From<Document> for Blueprint {
             auths: document.auths,
             storages: document.storages,
             pipelines: pipelines.collect(),
+            texts: Texts::default(),
         }
     }
 }
@@ -108,23 +123,46 @@ pub struct Site {
 
 /// Everything built and connected, nothing running.
 pub struct Plan {
-    /// What the workers run.
-    pub graph: Arc<Graph>,
-    /// What empties the exporter queues.
-    pub dispatchers: Vec<Dispatcher>,
-    /// Receivers with the routes of their signals.
-    pub receivers: Vec<PlannedReceiver>,
+    /// What is to run.
+    pub draft: Draft,
     /// Queues of the workers, not yet taken.
     pub ways: Ways,
+}
+
+/// What is to run.
+pub struct Draft {
+    /// What the workers run.
+    pub graph: Arc<Graph>,
+    /// One for each queue of the graph, in its order.
+    pub exporters: Vec<PlannedExporter>,
+    /// Receivers with the routes of their signals.
+    pub receivers: Vec<PlannedReceiver>,
+    /// Where what still comes from receivers goes that run, and are not to run.
+    pub stragglers: Vec<(String, BySignal)>,
+}
+
+/// An exporter of one signal with its queue.
+pub struct PlannedExporter {
+    /// Component id.
+    pub id: ComponentId,
+    /// Signal of its data.
+    pub signal: Signal,
+    /// What makes it another one.
+    pub identity: Option<String>,
+    /// In front of it.
+    pub queue: Arc<ExportQueue>,
+    /// What empties the queue; none: it runs already.
+    pub dispatcher: Option<Dispatcher>,
 }
 
 impl Plan {
     /// Builds every replica once and throws it away: what `validate` does instead of running.
     pub fn build_replicas(&self) -> Result<(), StartError> {
-        for stage in self.graph.pipelines.iter().flat_map(|pipeline| &pipeline.stages) {
+        let graph = &self.draft.graph;
+        for stage in graph.pipelines.iter().flat_map(|pipeline| &pipeline.stages) {
             (stage.build)(1)?;
         }
-        for connector in &self.graph.connectors {
+        for connector in &graph.connectors {
             (connector.build)(1)?;
         }
         Ok(())
@@ -135,10 +173,16 @@ impl Plan {
 pub struct PlannedReceiver {
     /// Component id.
     pub id: String,
-    /// The receiver.
-    pub receiver: Box<dyn Receiver>,
-    /// By signal.
-    pub routes: [Option<SignalRoutes>; 3],
+    /// What makes it another one: its configuration and its signals.
+    pub identity: Option<String>,
+    /// Pipelines that it feeds.
+    pub feeds: Vec<String>,
+    /// Labels of its data.
+    pub transports: &'static [&'static str],
+    /// The receiver; none: it runs already.
+    pub receiver: Option<Box<dyn Receiver>>,
+    /// Its ways.
+    pub routes: BySignal,
     /// Where its requests are written down.
     pub journal: Option<Arc<Journal>>,
 }
@@ -146,13 +190,24 @@ pub struct PlannedReceiver {
 /// Builds the plan, or says which component cannot be built.
 pub fn plan(blueprint: &Blueprint, site: &Site) -> Result<Plan, StartError> {
     let ways = Ways::new(site.workers);
+    let draft = draft(blueprint, site, &ways.offload(), &Kept::default())?;
+    Ok(Plan { draft, ways })
+}
+
+/// The same beside what runs; nothing of that is touched.
+pub fn draft(
+    blueprint: &Blueprint,
+    site: &Site,
+    offload: &Offload,
+    kept: &Kept,
+) -> Result<Draft, StartError> {
     let mut planner = Planner {
         blueprint,
         site,
-        ways: &ways,
-        queues: Vec::new(),
+        offload,
+        kept,
+        exporters: Vec::new(),
         queue_index: HashMap::new(),
-        dispatchers: Vec::new(),
         connectors: Vec::new(),
         connector_index: HashMap::new(),
     };
@@ -161,19 +216,22 @@ pub fn plan(blueprint: &Blueprint, site: &Site) -> Result<Plan, StartError> {
         pipelines.push(planner.pipeline(index, pipeline)?);
     }
     let receivers = planner.receivers()?;
-    let Planner { queues, dispatchers, connectors, .. } = planner;
+    let stragglers = planner.stragglers(&receivers);
+    let Planner { exporters, connectors, .. } = planner;
     let downstream_order = downstream_order(&pipelines, &connectors);
+    let queues = exporters.iter().map(|exporter| Arc::clone(&exporter.queue)).collect();
     let graph = Arc::new(Graph { pipelines, connectors, queues, downstream_order });
-    Ok(Plan { graph, dispatchers, receivers, ways })
+    Ok(Draft { graph, exporters, receivers, stragglers })
 }
 
 struct Planner<'a> {
     blueprint: &'a Blueprint,
     site: &'a Site,
-    ways: &'a Ways,
-    queues: Vec<Arc<ExportQueue>>,
+    offload: &'a Offload,
+    kept: &'a Kept,
+    /// Their places are those of the queues in the graph.
+    exporters: Vec<PlannedExporter>,
     queue_index: HashMap<(ComponentId, Signal), usize>,
-    dispatchers: Vec<Dispatcher>,
     connectors: Vec<Connector>,
     connector_index: HashMap<(ComponentId, Signal), Vec<usize>>,
 }
@@ -226,7 +284,10 @@ impl Planner<'_> {
         let config = Arc::clone(config);
         let mut cx = self.context(id, &pipeline.id, pipeline.signal);
         self.exporters_of(pipeline, &mut cx.ends_in);
+        let text = self.blueprint.texts.get(&(Kind::Processor, id.clone()));
+        let identity = text.map(|text| format!("{id}\n{:?}\n{text}", cx.ends_in));
         Ok(Stage {
+            identity,
             partition: config.partition(),
             owner: index % self.site.workers,
             stats: telemetry.processor(&id.to_string(), &pipeline.id, pipeline.signal),
@@ -261,42 +322,52 @@ impl Planner<'_> {
             return Ok(*index);
         }
         let config = self.blueprint.exporters.get(id).ok_or_else(|| missing(Kind::Exporter, id))?;
+        let delivery = config.delivery();
+        let (spool, is_guarded) = self.spool(id, signal, &delivery)?;
+        let on_disk = spool.as_ref().map(|spool| (&spool.store.stats().storage, spool.spooling));
+        let identity = self.exporter_identity(id, config.as_ref());
+        let identity = identity.map(|text| format!("{text}\n{on_disk:?} {is_guarded}"));
+        let key = (id.clone(), signal);
+        let running = self
+            .kept
+            .exporters
+            .get(&key)
+            .filter(|(runs, _)| identity.is_some() && *runs == identity);
+        if let Some((_, queue)) = running {
+            let queue = Arc::clone(queue);
+            return Ok(self.add_queue(PlannedExporter {
+                id: id.clone(),
+                signal,
+                identity,
+                queue,
+                dispatcher: None,
+            }));
+        }
         let mut cx = self.context(id, "", signal);
         cx.auth = self.blueprint.auths.get(id).cloned();
         let exporter = config.build(&cx)?;
         let stats = self.site.telemetry.exporter(&id.to_string(), signal, &config.destination());
-        let delivery = config.delivery();
-        let (spool, is_guarded) = self.spool(id, signal, &delivery)?;
         let dead_letters = self.dead_letters(id, signal, &delivery, &stats)?;
         let around = Surroundings {
             stats,
             telemetry: Arc::clone(&self.site.telemetry),
-            offload: self.ways.offload(),
+            offload: self.offload.clone(),
             spool,
             dead_letters,
             is_guarded,
         };
-        let (queue, dispatcher) = ExportQueue::new(exporter, delivery, self.queue_share(), around);
-        self.queues.push(queue);
-        self.dispatchers.push(dispatcher);
-        self.queue_index.insert((id.clone(), signal), self.queues.len() - 1);
-        Ok(self.queues.len() - 1)
+        let share = queue_share(self.blueprint, self.site);
+        let (queue, dispatcher) = ExportQueue::new(exporter, delivery, share, around);
+        let dispatcher = Some(dispatcher);
+        let id = id.clone();
+        Ok(self.add_queue(PlannedExporter { id, signal, identity, queue, dispatcher }))
     }
 
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a share of a byte count needs no exactness"
-    )]
-    fn queue_share(&self) -> u64 {
-        let mut ends = std::collections::HashSet::new();
-        for pipeline in &self.blueprint.pipelines {
-            for id in &pipeline.exporters {
-                ends.insert((id, pipeline.signal));
-            }
-        }
-        (self.site.budget.limit() as f64 * QUEUES_SHARE / ends.len().max(1) as f64) as u64
+    fn add_queue(&mut self, exporter: PlannedExporter) -> usize {
+        let key = (exporter.id.clone(), exporter.signal);
+        self.exporters.push(exporter);
+        self.queue_index.insert(key, self.exporters.len() - 1);
+        self.exporters.len() - 1
     }
 
     /// Instances of a connector for an input signal: one per output signal that is used.
@@ -319,7 +390,9 @@ impl Planner<'_> {
             let cx = self.context(id, "", input);
             let build: BuildReplicas =
                 Box::new(move |count| (0..count).map(|_| config.build(&cx)).collect());
-            self.connectors.push(Connector { id: id.to_string(), build, targets });
+            let text = self.blueprint.texts.get(&(Kind::Connector, id.clone()));
+            let identity = text.map(|text| format!("{id}\n{input}\n{text}"));
+            self.connectors.push(Connector { id: id.to_string(), build, identity, targets });
             instances.push(self.connectors.len() - 1);
         }
         self.connector_index.insert((id.clone(), input), instances.clone());
@@ -340,31 +413,45 @@ impl Planner<'_> {
 
     fn receiver(&self, id: &ComponentId) -> Result<PlannedReceiver, StartError> {
         let config = self.blueprint.receivers.get(id).ok_or_else(|| missing(Kind::Receiver, id))?;
-        let journal = self.journal(id, &**config)?;
+        let lists_it = |pipeline: &PipelineBlueprint| pipeline.receivers.contains(id);
         let transports = config.transports();
-        let routes =
-            Signal::ALL.map(|signal| self.routes(id, transports, signal, journal.as_ref()));
+        let name = id.to_string();
+        let journal = self.journal(id, &**config)?;
+        let way = |signal| self.routes(&name, transports, signal, &lists_it, journal.as_ref());
+        let routes = Signal::ALL.map(way);
+        let fed = self.blueprint.pipelines.iter().filter(|pipeline| lists_it(pipeline));
+        let feeds = fed.map(|pipeline| pipeline.id.clone()).collect();
         let signals: Vec<Signal> =
             Signal::ALL.into_iter().filter(|signal| routes[signal.index()].is_some()).collect();
-        let cx = self.context(id, "", signals.first().copied().unwrap_or(Signal::Traces));
-        let receiver = config.build(&cx, &signals)?;
-        Ok(PlannedReceiver { id: id.to_string(), receiver, routes, journal })
+        let text = self.blueprint.texts.get(&(Kind::Receiver, id.clone()));
+        let files: Vec<_> = config.files().iter().map(|file| version(file)).collect();
+        let identity = text.map(|text| format!("{signals:?}\n{files:?}\n{text}"));
+        let runs = self.kept.receivers.get(&name);
+        let is_kept = identity.is_some() && runs.is_some_and(|runs| runs.identity == identity);
+        let receiver = if is_kept {
+            None
+        } else {
+            let signal = signals.first().copied().unwrap_or(Signal::Traces);
+            Some(config.build(&self.context(id, "", signal), &signals)?)
+        };
+        Ok(PlannedReceiver { id: name, identity, feeds, transports, receiver, routes, journal })
     }
 
     fn routes(
         &self,
-        id: &ComponentId,
+        id: &str,
         transports: &[&'static str],
         signal: Signal,
+        feeds: &dyn Fn(&PipelineBlueprint) -> bool,
         journal: Option<&Arc<Journal>>,
     ) -> Option<SignalRoutes> {
         let telemetry = &self.site.telemetry;
-        let from = node_name(Kind::Receiver, id);
+        let from = format!("{} {id}", Kind::Receiver.name());
         let mut pipelines = Vec::new();
         let mut wants_context = false;
         let mut refuses_above: Option<u64> = None;
         for (index, pipeline) in self.blueprint.pipelines.iter().enumerate() {
-            if pipeline.signal == signal && pipeline.receivers.contains(id) {
+            if pipeline.signal == signal && feeds(pipeline) {
                 pipelines.push((index, self.edge_into(pipeline, &from)));
                 wants_context |= self.wants_context(pipeline);
                 let ceiling = self.refuses_above(pipeline);
@@ -375,7 +462,7 @@ impl Planner<'_> {
             return None;
         }
         let by_transport = transports.iter().map(|transport| {
-            let stats = telemetry.receiver(&id.to_string(), signal, transport);
+            let stats = telemetry.receiver(id, signal, transport);
             let journal = journal.cloned();
             (*transport, Arc::new(Route { pipelines: pipelines.clone(), stats, journal }))
         });
@@ -383,7 +470,8 @@ impl Planner<'_> {
         for (pipeline, _) in &pipelines {
             self.ends_of(&self.blueprint.pipelines[*pipeline], &mut queues);
         }
-        let queues = queues.into_iter().map(|queue| Arc::clone(&self.queues[queue])).collect();
+        let queues =
+            queues.into_iter().map(|queue| Arc::clone(&self.exporters[queue].queue)).collect();
         let by_transport = by_transport.collect();
         Some(SignalRoutes { by_transport, wants_context, refuses_above, queues })
     }
@@ -447,6 +535,23 @@ impl Planner<'_> {
         }
         processors.clone().any(asks) || (is_connected && self.blueprint.processors.keys().any(asks))
     }
+}
+
+/// Bytes that each exporter queue may hold.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share of a byte count needs no exactness"
+)]
+pub fn queue_share(blueprint: &Blueprint, site: &Site) -> u64 {
+    let mut ends = std::collections::HashSet::new();
+    for pipeline in &blueprint.pipelines {
+        for id in &pipeline.exporters {
+            ends.insert((id, pipeline.signal));
+        }
+    }
+    (site.budget.limit() as f64 * QUEUES_SHARE / ends.len().max(1) as f64) as u64
 }
 
 /// The pipelines, each before those that its connectors feed. The document has no cycles.

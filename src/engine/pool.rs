@@ -14,15 +14,18 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, after, never, select_biased, unbounded};
+use crossbeam_channel::{
+    Receiver, Sender, TryRecvError, after, bounded, never, select_biased, unbounded,
+};
 use tokio::sync::{Notify, mpsc};
 
 use crate::component::StartError;
 
 use super::{
+    exchange::{self, Next},
     graph::Graph,
     worker::{Job, Worker},
 };
@@ -80,6 +83,18 @@ impl Router {
         if self.own[index].send(job).is_err() {
             self.backlog.done();
         }
+    }
+
+    /// Sends a job that is counted already.
+    pub(super) fn again(&self, job: Job) {
+        if self.any.send(job).is_err() {
+            self.backlog.done();
+        }
+    }
+
+    /// Counts a job as done.
+    pub(super) fn done(&self) {
+        self.backlog.done();
     }
 
     /// How many workers there are.
@@ -146,7 +161,7 @@ impl Offload {
 /// The workers.
 pub struct Pool {
     mode: Mode,
-    graph: Arc<Graph>,
+    graph: Mutex<Arc<Graph>>,
     router: Router,
 }
 
@@ -154,7 +169,7 @@ enum Mode {
     /// One worker, run by whoever submits.
     Inline { worker: Mutex<Worker>, ticker: Ticker, panics: mpsc::UnboundedSender<usize> },
     /// One thread each.
-    Threads(Mutex<Vec<thread::JoinHandle<()>>>),
+    Threads { threads: Mutex<Vec<thread::JoinHandle<()>>>, panics: mpsc::UnboundedSender<usize> },
 }
 
 /// Wakes the ticking task of the inline worker when a timer is due earlier than it thinks.
@@ -182,15 +197,16 @@ impl Pool {
                 let (any, backlog) = (any.clone(), Arc::clone(&router.backlog));
                 spawn(worker, own, any, backlog, panics.clone())
             });
-            Mode::Threads(Mutex::new(threads.collect::<Result<Vec<_>, _>>()?))
+            let threads = Mutex::new(threads.collect::<Result<Vec<_>, _>>()?);
+            Mode::Threads { threads, panics }
         };
-        Ok(Arc::new(Pool { mode, graph, router }))
+        Ok(Arc::new(Pool { mode, graph: Mutex::new(graph), router }))
     }
 
     /// Takes a job: done before this returns with one worker, queued with several.
     pub fn submit(&self, job: Job) {
         match &self.mode {
-            Mode::Threads(_) => self.router.to_any(job),
+            Mode::Threads { .. } => self.router.to_any(job),
             Mode::Inline { .. } => self.with_worker(|worker, now| worker.run(job, now)),
         }
     }
@@ -230,12 +246,69 @@ impl Pool {
         }
     }
 
+    /// The graph that runs.
+    pub fn graph(&self) -> Arc<Graph> {
+        Arc::clone(&self.graph.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A way for work that needs no replica, as [`Ways::offload`].
+    pub fn offload(&self) -> Offload {
+        match &self.mode {
+            Mode::Threads { .. } => Offload::Threads(self.router.clone()),
+            Mode::Inline { .. } => Offload::Inline,
+        }
+    }
+
+    /// Puts another graph in the place of the one that runs, see [`super::exchange`]. How long the
+    /// workers stood still; none where one of them has panicked.
+    pub async fn exchange(&self, next: Next) -> Option<Duration> {
+        let graph = Arc::clone(next.graph());
+        let stood = match &self.mode {
+            Mode::Inline { .. } => self.exchange_inline(next),
+            Mode::Threads { panics, .. } => {
+                let (asked, standing) = bounded(self.router.workers());
+                for worker in 0..self.router.workers() {
+                    self.router.to_worker(worker, Job::Exchange(asked.clone()));
+                }
+                drop(asked);
+                let (router, panics) = (self.router.clone(), panics.clone());
+                let exchange = move || {
+                    let run = || exchange::among_threads(&standing, &router, next);
+                    let ended = catch_unwind(AssertUnwindSafe(run));
+                    ended.unwrap_or_else(|_| {
+                        let _ = panics.send(0);
+                        None
+                    })
+                };
+                tokio::task::spawn_blocking(exchange).await.ok().flatten()
+            }
+        };
+        if stood.is_some() {
+            *self.graph.lock().unwrap_or_else(PoisonError::into_inner) = graph;
+        }
+        stood
+    }
+
+    fn exchange_inline(&self, next: Next) -> Option<Duration> {
+        let Mode::Inline { worker, ticker, panics } = &self.mode else { return None };
+        let mut worker = worker.lock().unwrap_or_else(PoisonError::into_inner);
+        let (began, now) = (Instant::now(), now());
+        let run = || exchange::inline(&mut worker, &self.router, next, now);
+        if catch_unwind(AssertUnwindSafe(run)).is_err() {
+            let _ = panics.send(0);
+            return None;
+        }
+        ticker.earlier.notify_one();
+        Some(Instant::now().saturating_duration_since(began))
+    }
+
     /// Lets every processor emit what it holds, upstream first, and waits until all of it has
     /// reached the exporter queues. Receivers must have stopped.
     pub async fn drain(&self) {
         self.router.backlog.wait_until_empty().await;
-        for &pipeline in &self.graph.downstream_order {
-            let plan = &self.graph.pipelines[pipeline];
+        let graph = self.graph();
+        for &pipeline in &graph.downstream_order {
+            let plan = &graph.pipelines[pipeline];
             for (stage, settings) in plan.stages.iter().enumerate() {
                 let replicas: Vec<usize> = if settings.is_replicated() {
                     (0..self.router.workers()).collect()
@@ -260,7 +333,7 @@ impl Pool {
 
     /// Ends the threads. What is still queued for them is dropped, and reported by its receipts.
     pub fn stop(&self) {
-        let Mode::Threads(threads) = &self.mode else { return };
+        let Mode::Threads { threads, .. } = &self.mode else { return };
         let threads = std::mem::take(&mut *threads.lock().unwrap_or_else(PoisonError::into_inner));
         for worker in 0..threads.len() {
             self.router.to_worker(worker, Job::Stop);
@@ -273,7 +346,7 @@ impl Pool {
 
     fn to_owner(&self, worker: usize, job: Job) {
         match &self.mode {
-            Mode::Threads(_) => self.router.to_worker(worker, job),
+            Mode::Threads { .. } => self.router.to_worker(worker, job),
             Mode::Inline { .. } => self.submit(job),
         }
     }
@@ -285,7 +358,7 @@ fn now() -> Instant {
 }
 
 fn spawn(
-    mut worker: Worker,
+    worker: Worker,
     own: Receiver<Job>,
     any: Receiver<Job>,
     backlog: Arc<Backlog>,
@@ -293,7 +366,7 @@ fn spawn(
 ) -> Result<thread::JoinHandle<()>, StartError> {
     let index = worker.index();
     let body = move || {
-        let run = AssertUnwindSafe(|| work(&mut worker, &own, &any, &backlog));
+        let run = AssertUnwindSafe(|| work(worker, &own, &any, &backlog));
         if catch_unwind(run).is_err() {
             let _ = panics.send(index);
         }
@@ -306,7 +379,7 @@ fn spawn(
 
 /// The loop of a worker thread: its own queue first (finish what is started), then the common
 /// one, then its timers. Parked while there is nothing, and woken by no timer that is not due.
-fn work(worker: &mut Worker, own: &Receiver<Job>, any: &Receiver<Job>, backlog: &Backlog) {
+fn work(mut worker: Worker, own: &Receiver<Job>, any: &Receiver<Job>, backlog: &Backlog) {
     loop {
         let job = match own.try_recv() {
             Ok(job) => Some(job),
@@ -319,10 +392,8 @@ fn work(worker: &mut Worker, own: &Receiver<Job>, any: &Receiver<Job>, backlog: 
             worker.tick(now);
         }
         if let Some(job) = job {
-            if matches!(job, Job::Stop) {
-                return;
-            }
-            worker.run(job, now);
+            let Some(after) = run(worker, job, now, (own, any)) else { return };
+            worker = after;
             backlog.done();
             continue;
         }
@@ -334,10 +405,24 @@ fn work(worker: &mut Worker, own: &Receiver<Job>, any: &Receiver<Job>, backlog: 
             recv(any) -> job => job,
             recv(timer) -> _ => continue,
         };
-        match job {
-            Ok(Job::Stop) | Err(_) => return,
-            Ok(job) => worker.run(job, Instant::now()),
-        }
+        let Ok(job) = job else { return };
+        let Some(after) = run(worker, job, Instant::now(), (own, any)) else { return };
+        worker = after;
         backlog.done();
     }
+}
+
+/// Does one job; the worker to go on with, none at the end.
+fn run(
+    mut worker: Worker,
+    job: Job,
+    now: Instant,
+    (own, any): (&Receiver<Job>, &Receiver<Job>),
+) -> Option<Worker> {
+    match job {
+        Job::Stop => return None,
+        Job::Exchange(asked) => return exchange::stand(worker, own, any, &asked),
+        job => worker.run(job, now),
+    }
+    Some(worker)
 }

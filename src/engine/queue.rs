@@ -6,11 +6,9 @@
 //!                                                  `consumers` --> encode, attempt, pause, ...
 //! ```
 //!
-//! A queue may have a part on disk, see `spool`.
-//!
 //! A queue refuses when it is full by its own measure or when it would hold more than its share
 //! of the byte budget: a dead backend fills its own queue and nobody else's. The channel itself
-//! needs no bound, since `enqueue` is the only way in.
+//! needs no bound, since `enqueue` is the only way in. A queue may have a part on disk, see `spool`.
 
 use std::{
     sync::{
@@ -41,11 +39,8 @@ use super::{
     gather::{self, Gather, Queued},
     pool::Offload,
     sender::Sender,
-    spool::{Spool, Spooled},
+    spool::{self, Spool, Spooled},
 };
-
-/// How often it is seen whether there is room again for what is on disk.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Requests in flight where there is no queue to say how many.
 const SYNCHRONOUS_CONSUMERS: usize = 64;
@@ -55,10 +50,12 @@ pub struct ExportQueue {
     settings: Option<Queue>,
     spool: Option<Spool>,
     /// Bytes that this queue may hold in memory.
-    share: u64,
+    share: AtomicU64,
     size: AtomicU64,
     bytes: AtomicU64,
     closed: AtomicBool,
+    /// Whether another queue reads what is on disk.
+    has_successor: AtomicBool,
     tx: mpsc::UnboundedSender<Message>,
     stats: Arc<ExporterStats>,
     telemetry: Arc<Telemetry>,
@@ -87,10 +84,13 @@ impl ExportQueue {
             // What is on disk can wait until its backend comes back.
             retry.max_elapsed_time = retry.max_elapsed_time.or(Some(Duration::ZERO));
         }
+        // With a disk at hand it need not fill memory up to where senders are refused.
+        let share = if spool.is_some() { share / 2 } else { share };
         let queue = Arc::new(ExportQueue {
             settings: delivery.queue.clone(),
             spool,
-            share,
+            share: AtomicU64::new(share),
+            has_successor: AtomicBool::new(false),
             size: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             closed: AtomicBool::new(false),
@@ -200,13 +200,25 @@ impl ExportQueue {
         };
         let most = |limit: u64| (limit - (limit / 8).max(1).min(limit)).max(1);
         let takes_all = self.spool.as_ref().is_some_and(Spool::takes_all);
-        (!takes_all && self.bytes.load(Ordering::Relaxed) >= most(self.share))
+        let share = self.share.load(Ordering::Relaxed);
+        (!takes_all && self.bytes.load(Ordering::Relaxed) >= most(share))
             || queue.size.is_some_and(|limit| self.size.load(Ordering::Relaxed) >= most(limit))
     }
 
     /// Whether the last attempt failed.
     pub fn is_failing(&self) -> bool {
         self.stats.last_error().is_some()
+    }
+
+    /// Sets how many bytes it may hold: a reload divides the budget anew.
+    pub fn set_share(&self, share: u64) {
+        let share = if self.spool.is_some() { share / 2 } else { share };
+        self.share.store(share, Ordering::Relaxed);
+    }
+
+    /// Leaves what is on disk to a queue that takes its place.
+    pub fn leave_disk(&self) {
+        self.has_successor.store(true, Ordering::SeqCst);
     }
 
     /// Refuses everything from now on; the dispatcher ends when the queue is empty.
@@ -251,7 +263,7 @@ impl ExportQueue {
     fn reserve_bytes(&self, bytes: u64) -> bool {
         let before = self.bytes.fetch_add(bytes, Ordering::SeqCst);
         self.stats.queue_bytes.add(bytes);
-        before == 0 || before + bytes <= self.share
+        before == 0 || before + bytes <= self.share.load(Ordering::Relaxed)
     }
 
     fn release(&self, size: u64, bytes: u64) {
@@ -353,7 +365,7 @@ impl Dispatcher {
                         }
                     }
                 }
-                () = look_again(spool.as_ref()), if reading.is_empty() => continue,
+                () = spool::look_again(spool.as_ref()), if reading.is_empty() => continue,
                 Some(done) = sending.join_next() => { lost += done.unwrap_or(0); continue; }
                 _ = abandon.wait_for(|raised| *raised) => break,
             };
@@ -388,18 +400,26 @@ impl Dispatcher {
             }
         }
         self.sender.exporter.shutdown().await;
+        let is_followed = self.queue.has_successor.load(Ordering::SeqCst);
+        if let Some(spool) = self.queue.spool.as_ref().filter(|_| is_followed) {
+            // Its successor counts what is on disk, and reads it.
+            self.queue.stats.queue_size.sub(self.queue.size.swap(0, Ordering::SeqCst));
+            spool.store.waiting.notify_one();
+        }
         lost
     }
 
     /// Whether to read from disk now.
     fn reads(&self, spool: &Spool, is_open: bool) -> bool {
         let in_memory = self.queue.bytes.load(Ordering::SeqCst);
-        self.wants_more(spool, is_open) && spool.has_room(in_memory, self.queue.share)
+        let share = self.queue.share.load(Ordering::Relaxed);
+        self.wants_more(spool, is_open) && spool.has_room(in_memory, share)
     }
 
     /// Whether there is something to read. At the end only as long as the backend takes it.
     fn wants_more(&self, spool: &Spool, is_open: bool) -> bool {
-        spool.is_readable() && (is_open || !self.queue.is_failing())
+        let is_ours = !self.queue.has_successor.load(Ordering::SeqCst);
+        is_ours && spool.is_readable() && (is_open || !self.queue.is_failing())
     }
 
     /// What was read from disk, in memory again. Its size was counted when it was written.
@@ -441,14 +461,4 @@ impl Dispatcher {
         self.sender.fail(queued.payload, Reason::ShuttingDown);
         if self.sender.is_guarded { 0 } else { items }
     }
-}
-
-/// Ends when it is worth while to look whether something can be read from disk.
-async fn look_again(spool: Option<&Spool>) {
-    let Some(spool) = spool else { return std::future::pending().await };
-    if spool.store.has_waiting() {
-        // There is no room for it yet, or the disk has failed.
-        return tokio::time::sleep(LOOK_AGAIN).await;
-    }
-    spool.store.waiting.notified().await;
 }

@@ -72,6 +72,7 @@ async fn each_trace_has_one_owner() {
             let owner = |worker| Owner { worker, seen: Arc::clone(&owners) };
             Ok((0..count).map(|worker| Box::new(owner(worker)) as Box<dyn Processor>).collect())
         }),
+        identity: None,
     };
     let pipeline = Pipeline {
         id: "traces".to_owned(),

@@ -25,6 +25,7 @@ use super::{
     graph::{End, Graph, Pipeline, Stage, Target},
     pool::{Pool, Ways},
     queue::{Dispatcher, ExportQueue, Surroundings},
+    routes::Routes,
 };
 use crate::{
     component::{
@@ -226,6 +227,7 @@ impl World {
             stats: telemetry.processor("joiner", "traces", Signal::Traces),
             edge: None,
             build: Box::new(move |_| Ok(vec![make()])),
+            identity: None,
         });
         let pipeline = Pipeline {
             id: "traces".to_owned(),
@@ -257,7 +259,7 @@ impl World {
         let door = Arc::new(EngineDoor::new(
             Arc::clone(&budget),
             Arc::clone(&pool),
-            [Some(routes), None, None],
+            Routes::new([Some(routes), None, None]),
             Arc::new(Inside::default()),
         ));
         World { telemetry, budget, pool, door, graph, dispatchers, abandon, panics }

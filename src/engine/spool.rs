@@ -5,11 +5,11 @@
 //! what finds no room there is written down, so that a backend that is away for hours costs disk, and holds
 //! up nobody else. Either way what is on disk is read back in order once half of the memory is free.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use smallvec::SmallVec;
 
-use super::{budget::Budget, stored::Store};
+use super::{budget::Budget, door::cost, stored::Store};
 use crate::{
     otlp::{
         Payload,
@@ -20,6 +20,9 @@ use crate::{
 
 /// Bytes that are read at once.
 const READ: u64 = 1 << 20;
+
+/// How often it is seen whether there is room again for what is on disk.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// When a queue writes payloads down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +124,17 @@ impl Spool {
 
     /// A payload of what was read. Its bytes are here already, so they are charged in any case.
     pub(super) fn payload(&self, stored: Stored) -> Payload {
-        let permit = self.budget.owe(stored.ticket.bytes);
+        let permit = self.budget.owe(cost(stored.body.len()));
         self.store.payload(stored, Some(permit), Wait::Delivery)
     }
+}
+
+/// Ends when it is worth while to look whether something can be read from disk.
+pub(super) async fn look_again(spool: Option<&Spool>) {
+    let Some(spool) = spool else { return std::future::pending().await };
+    if spool.store.has_waiting() {
+        // There is no room for it yet, or the disk has failed.
+        return tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    spool.store.waiting.notified().await;
 }

@@ -4,9 +4,9 @@
 //! The claim settles the record when the payload ends as it should, and lets it wait again when it
 //! does not. Receipts of those who wait for the delivery of a waiting record are kept here meanwhile.
 //!
-//! One task a store makes durable what was written (every half second, or at once where somebody waits for it:
-//! all who came meanwhile share one sync) and writes down what is settled, every tenth of a second. An
-//! idle store sleeps.
+//! One task a store makes durable what was written: every half second, at the next twentieth of one where a journal waits
+//! for it, at once where a sender does; all who came meanwhile share one sync. It writes down what is settled
+//! twenty times a second. An idle store sleeps.
 
 use std::{
     collections::HashMap,
@@ -39,7 +39,7 @@ use crate::{
 
 /// How long written bytes may stay undurable, and settled records be forgotten by a crash.
 const SYNC_INTERVAL: Duration = Duration::from_millis(500);
-const SAVE_INTERVAL: Duration = Duration::from_millis(100);
+const SAVE_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a record waits after the engine could not take it.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -186,7 +186,12 @@ impl Store {
         }
         match outcome {
             // It stays for the next process.
-            Outcome::Failed(Reason::ShuttingDown | Reason::Panicked) => {}
+            Outcome::Failed(Reason::Panicked) => {}
+            // Or for whoever a reload has put in the place of the one that has given it up.
+            Outcome::Failed(Reason::ShuttingDown) => {
+                self.log.put_back(ticket);
+                self.waiting.notify_one();
+            }
             Outcome::Failed(
                 Reason::QueueFull
                 | Reason::OverBudget
@@ -243,7 +248,7 @@ impl Store {
                 () = self.sync_wanted.notified() => next_sync = Instant::now(),
                 _ = closed.changed() => break,
             }
-            let is_due = next_sync <= Instant::now();
+            let is_due = next_sync <= Instant::now() || !lock(&self.after_sync).is_empty();
             if is_due {
                 next_sync = Instant::now() + SYNC_INTERVAL;
             }

@@ -5,6 +5,7 @@
 
 use std::{sync::Arc, time::Instant};
 
+use crossbeam_channel::Sender;
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
@@ -19,8 +20,10 @@ use crate::{
 
 use super::{
     admission::{self, Route},
+    exchange::Standing,
     graph::{Graph, Pipeline, Target},
     pool::Router,
+    routes::Routes,
 };
 
 /// What a worker is asked to do.
@@ -29,8 +32,8 @@ pub enum Job {
     Arrival(Box<Arriving>),
     /// A payload of the journal, at the beginning of its pipelines.
     Admitted {
-        /// Pipelines that take it.
-        route: Arc<Route>,
+        /// Pipelines that take it; looked up when its turn comes.
+        routes: Arc<Routes>,
         /// The payload.
         payload: Payload,
     },
@@ -64,6 +67,8 @@ pub enum Job {
     },
     /// Emit what a connector still holds.
     DrainConnector(usize),
+    /// Stand still until the graph has been exchanged. Of a thread, like `Stop`.
+    Exchange(Sender<Standing>),
     /// End the worker's thread.
     Stop,
 }
@@ -72,23 +77,41 @@ pub enum Job {
 pub struct Arriving {
     /// The body.
     pub arrival: Arrival,
-    /// Pipelines that take it, and the receiver's counters.
-    pub route: Arc<Route>,
+    /// Pipelines that take it, and the receiver's counters; looked up when its turn comes.
+    pub routes: Arc<Routes>,
     /// Told the outcome.
     pub reply: oneshot::Sender<Reply>,
     /// Whether it goes no further than the journal for now.
     pub waits: bool,
 }
 
+impl Job {
+    /// Whether it says places of the graph, so that it has to be done before the graph changes.
+    pub(super) fn is_of_graph(&self) -> bool {
+        match self {
+            Job::Payload { .. }
+            | Job::Share { .. }
+            | Job::Drain { .. }
+            | Job::DrainConnector(_) => true,
+            Job::Arrival(_) | Job::Admitted { .. } | Job::Run(_) | Job::Exchange(_) | Job::Stop => {
+                false
+            }
+        }
+    }
+}
+
+/// Of stages by pipeline, and of connectors.
+pub(super) type Replicas = (Vec<Vec<Option<Box<dyn Processor>>>>, Vec<Option<Box<dyn Processor>>>);
+
 type Work = SmallVec<[(usize, usize, Payload); 4]>;
 
 /// One worker's replicas and its way to the others.
 pub struct Worker {
     index: usize,
-    graph: Arc<Graph>,
+    pub(super) graph: Arc<Graph>,
     /// `[pipeline][stage]`; none where another worker owns the stage.
-    replicas: Vec<Vec<Option<Box<dyn Processor>>>>,
-    connectors: Vec<Box<dyn Processor>>,
+    pub(super) replicas: Vec<Vec<Option<Box<dyn Processor>>>>,
+    pub(super) connectors: Vec<Box<dyn Processor>>,
     router: Router,
 }
 
@@ -136,7 +159,7 @@ impl Worker {
     pub fn run(&mut self, job: Job, now: Instant) {
         match job {
             Job::Arrival(arriving) => self.arrive(*arriving, now),
-            Job::Admitted { route, payload } => self.enter(&route, payload, now),
+            Job::Admitted { routes, payload } => self.replay(&routes, payload, now),
             Job::Payload { pipeline, stage, payload } => {
                 self.advance(smallvec::smallvec![(pipeline, stage, payload)], now);
             }
@@ -144,7 +167,7 @@ impl Worker {
                 self.call(pipeline, stage, now, |processor, out| processor.take(share, out));
             }
             Job::Run(work) => work(),
-            Job::Stop => {}
+            Job::Exchange(_) | Job::Stop => {}
             Job::Drain { pipeline, stage } => {
                 self.call(pipeline, stage, now, |processor, out| processor.drain(out));
             }
@@ -188,7 +211,11 @@ impl Worker {
     }
 
     fn arrive(&mut self, arriving: Arriving, now: Instant) {
-        let Arriving { arrival, route, reply, waits } = arriving;
+        let Arriving { arrival, routes, reply, waits } = arriving;
+        let Some(route) = routes.route(arrival.signal, arrival.transport) else {
+            let _ = reply.send(Err(Rejection::Unavailable(Reason::ShuttingDown, None)));
+            return;
+        };
         let (wait, permit) = (arrival.wait, arrival.permit.clone());
         let payload = match admission::admit(arrival) {
             Ok(payload) => payload,
@@ -219,16 +246,28 @@ impl Worker {
             }),
         );
         let mut payload = payload;
-        let entered = match &route.journal {
-            Some(journal) => journal.enter(payload, sender, waits),
-            None => {
-                payload.receipts.push(sender);
-                Some(payload)
-            }
+        let entered = if let Some(journal) = &route.journal {
+            journal.enter(payload, sender, waits)
+        } else {
+            payload.receipts.push(sender);
+            Some(payload)
         };
         if let Some(payload) = entered {
             self.enter(&route, payload, now);
         }
+    }
+
+    /// A payload of the journal goes on.
+    fn replay(&mut self, routes: &Routes, mut payload: Payload, now: Instant) {
+        if let Some(route) = routes.first(payload.signal) {
+            return self.enter(&route, payload, now);
+        }
+        // No pipeline takes this signal any more. As after a panic it stays for the next process: here it
+        // would be read again and again.
+        payload.receipts.retain(|receipt| {
+            receipt.record(Outcome::Failed(Reason::Panicked));
+            false
+        });
     }
 
     /// Shows a payload to every pipeline of its route.
@@ -361,6 +400,12 @@ impl Worker {
             }
         }
         work
+    }
+
+    /// Takes all replicas out: of the stages and of the connectors.
+    pub(super) fn take_replicas(&mut self) -> Replicas {
+        let connectors = std::mem::take(&mut self.connectors).into_iter().map(Some).collect();
+        (std::mem::take(&mut self.replicas), connectors)
     }
 
     /// Which worker this is.

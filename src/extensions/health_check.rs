@@ -31,8 +31,8 @@ use self::grpc::GrpcServer;
 use super::pages::{self, SiteServer};
 use crate::{
     component::{
-        BoxFuture, BuildContext, Entry, Extension, ExtensionConfig, Listening, StartError, Stop,
-        default_address,
+        BoxFuture, BuildContext, Entry, Extension, ExtensionConfig, Listening, Sockets, StartError,
+        Stop, default_address,
     },
     config::{Interval, Node, Problems, Section},
     net::pages::{Ask, Page, Site},
@@ -289,13 +289,13 @@ struct Servers {
 }
 
 impl Extension for Servers {
-    fn bind(&mut self) -> Result<Vec<Listening>, StartError> {
+    fn bind(&mut self, sockets: &mut Sockets) -> Result<Vec<Listening>, StartError> {
         let mut open = Vec::new();
         if let Some(http) = &mut self.http {
-            open.extend(http.bind()?);
+            open.extend(http.bind(sockets)?);
         }
         if let Some(grpc) = &mut self.grpc {
-            open.extend(grpc.bind()?);
+            open.extend(grpc.bind(sockets)?);
         }
         Ok(open)
     }

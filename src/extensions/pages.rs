@@ -6,7 +6,7 @@ use crate::{
     config::{Node, Problems, Value},
     net::{
         pages::{Pages, Site},
-        server,
+        server::{self, Sockets},
     },
 };
 
@@ -67,8 +67,8 @@ impl<S> SiteServer<S> {
 }
 
 impl<S: Site> Extension for SiteServer<S> {
-    fn bind(&mut self) -> Result<Vec<Listening>, StartError> {
-        let (pages, listening) = open(&self.component, &self.endpoint)?;
+    fn bind(&mut self, sockets: &mut Sockets) -> Result<Vec<Listening>, StartError> {
+        let (pages, listening) = open(&self.component, &self.endpoint, sockets)?;
         self.pages = Some(pages);
         Ok(vec![listening])
     }
@@ -83,8 +83,12 @@ impl<S: Site> Extension for SiteServer<S> {
 }
 
 /// Opens the listener of an extension.
-pub(super) fn open(component: &str, endpoint: &str) -> Result<(Pages, Listening), StartError> {
-    let pages = Pages::bind(endpoint)
+pub(super) fn open(
+    component: &str,
+    endpoint: &str,
+    sockets: &mut Sockets,
+) -> Result<(Pages, Listening), StartError> {
+    let pages = Pages::bind(endpoint, sockets)
         .map_err(|message| StartError { component: component.to_owned(), message })?;
     let address = pages.address().to_string();
     Ok((pages, Listening { protocol: "http", address, tls: false }))

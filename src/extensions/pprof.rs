@@ -27,7 +27,8 @@ use tokio::sync::Mutex;
 use super::pages;
 use crate::{
     component::{
-        BoxFuture, BuildContext, Entry, Extension, ExtensionConfig, Listening, StartError, Stop,
+        BoxFuture, BuildContext, Entry, Extension, ExtensionConfig, Listening, Sockets, StartError,
+        Stop,
     },
     config::{Node, Problems},
     net::pages::{Ask, Page, Pages, Site},
@@ -107,8 +108,8 @@ struct Profiles {
 }
 
 impl Extension for Profiles {
-    fn bind(&mut self) -> Result<Vec<Listening>, StartError> {
-        let (pages, listening) = pages::open(&self.component, &self.endpoint)?;
+    fn bind(&mut self, sockets: &mut Sockets) -> Result<Vec<Listening>, StartError> {
+        let (pages, listening) = pages::open(&self.component, &self.endpoint, sockets)?;
         self.pages = Some(pages);
         Ok(vec![listening])
     }

@@ -201,7 +201,7 @@ mod tests {
     use super::*;
     use crate::{
         component::{ComponentId, Stop},
-        net::pages::tests::get,
+        net::{pages::tests::get, server::Sockets},
     };
 
     #[tokio::test]
@@ -222,7 +222,7 @@ mod tests {
         };
         let config = Config { endpoint: "127.0.0.1:0".to_owned(), ..Config::default() };
         let mut extension = config.build(&cx).unwrap();
-        let address = extension.bind().unwrap()[0].address.parse().unwrap();
+        let address = extension.bind(&mut Sockets::default()).unwrap()[0].address.parse().unwrap();
         let (stop, stopped) = Stop::pair();
         let serving = tokio::spawn(extension.run(stopped));
 

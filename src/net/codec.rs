@@ -2,8 +2,8 @@
 //!
 //! Contexts are pooled per thread: making one costs more than compressing a small body. Output
 //! of `inflate` grows in steps, each of which the caller pays for before it is allocated, up to
-//! an absolute limit; a decompression bomb therefore costs its sender's share of the budget and
-//! nobody else's.
+//! an absolute limit, together with what the codec needs beside it; a decompression bomb therefore
+//! costs its sender's share of the budget and nobody else's.
 
 mod deflate;
 mod inflate;
@@ -78,15 +78,33 @@ pub enum InflateError {
     Corrupt(Compression),
 }
 
-/// Inflates `input`, at most `max` bytes. `grow` is asked before each allocation and says
-/// whether it is paid for.
+/// Who pays for what a body grows to. Asked before each allocation.
+pub trait Funds {
+    /// So many bytes more for the body.
+    fn grow(&mut self, bytes: usize) -> bool;
+
+    /// So many bytes beside it until it is whole, in place of what was borrowed before.
+    fn borrow(&mut self, bytes: usize) -> bool;
+}
+
+impl<F: FnMut(usize) -> bool> Funds for F {
+    fn grow(&mut self, bytes: usize) -> bool {
+        self(bytes)
+    }
+
+    fn borrow(&mut self, _bytes: usize) -> bool {
+        true
+    }
+}
+
+/// Inflates `input`, at most `max` bytes, which `funds` pays for.
 pub fn inflate(
     compression: Compression,
     input: &[u8],
     max: usize,
-    grow: &mut dyn FnMut(usize) -> bool,
+    funds: &mut dyn Funds,
 ) -> Result<Bytes, InflateError> {
-    inflate::inflate(compression, input, max, grow)
+    inflate::inflate(compression, input, max, funds)
 }
 
 #[cfg(test)]

@@ -16,9 +16,9 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use hyper::body::Incoming;
-use tokio::{net::TcpListener, sync::watch};
+use tokio::sync::watch;
 
-use super::server::{self, Connection, Listener, Reply, Service, Tuning};
+use super::server::{self, Connection, Listener, Reply, Service, Sockets, Tuning};
 
 /// What a page is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,17 +91,17 @@ pub trait Site: Send + Sync + 'static {
 /// An open listener of pages.
 #[derive(Debug)]
 pub struct Pages {
-    listener: TcpListener,
+    listener: Listener,
     address: SocketAddr,
 }
 
 impl Pages {
     /// Opens the listener on an endpoint such as `localhost:8888`; the error has the remedy in it.
     /// Call within a tokio runtime.
-    pub fn bind(endpoint: &str) -> Result<Self, String> {
-        let open = |endpoint: &str| -> io::Result<Pages> {
-            let listener = server::listen(server::resolve(endpoint, server::Family::Any)?)?;
-            let address = listener.local_addr()?;
+    pub fn bind(endpoint: &str, sockets: &mut Sockets) -> Result<Self, String> {
+        let mut open = |endpoint: &str| -> io::Result<Pages> {
+            let listener = sockets.tcp(server::resolve(endpoint, server::Family::Any)?)?;
+            let address = listener.address().parse().map_err(io::Error::other)?;
             Ok(Pages { listener, address })
         };
         open(endpoint).map_err(|error| server::explain_bind(&error, endpoint))
@@ -123,8 +123,7 @@ impl Pages {
             header_timeout: Duration::from_secs(10),
             ..Tuning::default()
         };
-        let listener = Listener::Tcp(self.listener);
-        server::run(listener, None, Arc::new(guarded), tuning, stop).await;
+        server::run(self.listener, None, Arc::new(guarded), tuning, stop).await;
     }
 }
 
@@ -249,7 +248,7 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn pages_are_read_only_and_bound_to_their_host() {
         let (stop, stopped) = watch::channel(false);
-        let pages = Pages::bind("127.0.0.1:0").unwrap();
+        let pages = Pages::bind("127.0.0.1:0", &mut Sockets::default()).unwrap();
         let address = pages.address();
         let serving = tokio::spawn(pages.run(Echo, stopped));
 

@@ -1,8 +1,14 @@
 //! Serves HTTP/1.1 and HTTP/2 on one port, told apart by the first bytes of a connection, with TLS
 //! or without, and the response body that both OTLP transports need.
+//!
+//! A listener that stops lets what has begun end. Where somebody else listens on the same socket by
+//! then ([`Sockets`]), it also waits for clients to ask once more: connections of which nothing was
+//! read yet are served, and HTTP/1.1 clients are told to close with their next answer.
 
 mod hints;
 mod listener;
+mod seats;
+mod sockets;
 mod unread;
 
 use std::{
@@ -12,7 +18,7 @@ use std::{
     net::SocketAddr,
     pin::{Pin, pin},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
@@ -20,21 +26,25 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response, header::CONNECTION};
 use http_body::{Body, Frame, SizeHint};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
-    sync::watch,
+    sync::{Notify, watch},
     task::JoinSet,
     time::Instant,
 };
 
 use super::tls::Acceptor;
+use crate::otlp::payload::Permit;
 use hints::{Hint, Hints};
 use listener::Accepted;
 pub use listener::{Family, Listener, check, explain_bind, listen, resolve};
+use seats::{Activity, Seat, Seats, Windows};
+use sockets::Heir;
+pub use sockets::{Held, Sockets};
 pub use unread::{discard, is_sent_anyway};
 
 /// Read buffer of an HTTP/1.1 connection. The library's 400 KiB would be 40 MiB for a hundred busy
@@ -42,8 +52,22 @@ pub use unread::{discard, is_sent_anyway};
 /// overload; requests of 74 KB cost the same CPU, refused ones of 740 KB twice as much.
 const READ_BUFFER: usize = 16 * 1024;
 
+/// How long an HTTP/1.1 connection may stay without a request after its listener has a successor.
+const LINGER: Duration = Duration::from_secs(10);
+
 /// First byte of a TLS record that opens a handshake.
 const TLS_HANDSHAKE: u8 = 22;
+
+/// Largest headers of an HTTP/2 request, and most of an HTTP/1.1 one, whose limit is the read buffer.
+const MAX_HEADERS: u32 = 64 * 1024;
+
+/// After so long without a packet the kernel asks whether the other side is still there, as Go has it.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
+
+/// How long a connection that has to leave for another one may take: enough to say so.
+const LEAVE: Duration = Duration::from_millis(50);
+/// The same for one that never asked for anything in its time.
+const UNUSED: Duration = Duration::from_secs(5);
 
 /// How HTTP/2 and HTTP/1.1 connections are served.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,13 +79,19 @@ pub struct Tuning {
     pub connection_window: u32,
     /// Largest frame we let a client send. Large frames mean one slice and no join per request.
     pub max_frame_size: u32,
-    /// Streams at a time on a connection; none: the library's 200.
+    /// Bytes that the windows of all connections may have together, but for the least that HTTP/2
+    /// knows: from then on a connection gets 64 KiB.
+    pub all_windows: u64,
+    /// Connections at a time. One more, and the quietest one goes.
+    pub max_connections: usize,
+    /// Streams at a time on a connection; none: 128, and fewer where its window is small.
     pub max_concurrent_streams: Option<u32>,
     /// Ping an idle HTTP/2 connection after so long.
     pub keepalive_time: Option<Duration>,
     /// Close it when the ping is not answered in so long.
     pub keepalive_timeout: Duration,
-    /// Longest time for the headers of an HTTP/1.1 request, and for a TLS handshake.
+    /// Longest time for the headers of an HTTP/1.1 request, for a TLS handshake, and for the first
+    /// request of an HTTP/2 connection.
     pub header_timeout: Duration,
     /// Whether an HTTP/1.1 connection serves more than one request.
     pub keep_alive: bool,
@@ -79,6 +109,8 @@ impl Default for Tuning {
             stream_window: 1 << 20,
             connection_window: 2 << 20,
             max_frame_size: 1 << 20,
+            all_windows: 8 << 20,
+            max_connections: 1024,
             max_concurrent_streams: None,
             keepalive_time: Some(Duration::from_hours(2)),
             keepalive_timeout: Duration::from_secs(20),
@@ -99,6 +131,11 @@ pub trait Service: Send + Sync + 'static {
         request: Request<Incoming>,
         connection: Arc<Connection>,
     ) -> impl Future<Output = Response<Reply>> + Send;
+
+    /// What a connection is charged for as long as it is open, where somebody keeps an account.
+    fn charge(&self) -> Option<Permit> {
+        None
+    }
 }
 
 /// A connection, as the service sees it.
@@ -107,11 +144,26 @@ pub struct Connection {
     /// Address of the sender; none on a unix socket.
     pub peer: Option<SocketAddr>,
     has_waiting: AtomicBool,
+    /// Requests being answered.
+    open: AtomicUsize,
+    /// Told of each that begins.
+    begun: Notify,
 }
 
 impl Connection {
     pub(crate) fn new(peer: Option<SocketAddr>) -> Self {
-        Connection { peer, has_waiting: AtomicBool::new(false) }
+        let (open, begun) = (AtomicUsize::new(0), Notify::new());
+        Connection { peer, has_waiting: AtomicBool::new(false), open, begun }
+    }
+
+    /// Ends when a request is being answered, at once where one is.
+    async fn asked(&self) {
+        let begun = self.begun.notified();
+        let mut begun = pin!(begun);
+        begun.as_mut().enable();
+        if self.open.load(Ordering::SeqCst) == 0 {
+            begun.await;
+        }
     }
 
     /// Leave for a request to wait while nobody reads its body; one at a time has it. HTTP/2 streams
@@ -139,7 +191,24 @@ struct Shared<S> {
     tuning: Tuning,
     tls: Option<Arc<Acceptor>>,
     stop: watch::Receiver<bool>,
+    heir: Heir,
     hints: Hints,
+    windows: Arc<Windows>,
+}
+
+impl<S> Shared<S> {
+    /// Ends when a connection on which nothing has been asked has to go.
+    async fn cut_off(&self) {
+        let _ = self.stop.clone().wait_for(|raised| *raised).await;
+        self.heir.clone().gone().await;
+    }
+}
+
+/// What a connection holds while it is open.
+struct Place {
+    peer: Option<SocketAddr>,
+    seat: Seat,
+    _charge: Option<Permit>,
 }
 
 /// Accepts until `stop` is raised, then lets open connections finish what they have begun.
@@ -150,7 +219,10 @@ pub async fn run<S: Service>(
     tuning: Tuning,
     mut stop: watch::Receiver<bool>,
 ) {
-    let shared = Shared { service, tuning, tls, stop: stop.clone(), hints: Hints::default() };
+    let windows = Windows::new(tuning.all_windows);
+    let seats = Seats::new(tuning.max_connections);
+    let (heir, hints) = (listener.heir(), Hints::default());
+    let shared = Shared { service, tuning, tls, stop: stop.clone(), heir, hints, windows };
     let shared = Arc::new(shared);
     let mut connections = JoinSet::new();
     loop {
@@ -160,12 +232,26 @@ pub async fn run<S: Service>(
             _ = stop.wait_for(|raised| *raised) => break,
         };
         match accepted {
-            Ok(Accepted::Tcp(stream, peer)) => {
-                let _ = stream.set_nodelay(true);
-                connections.spawn(connection(stream, Some(peer), Arc::clone(&shared)));
-            }
-            Ok(Accepted::Unix(stream)) => {
-                connections.spawn(connection(stream, None, Arc::clone(&shared)));
+            Ok(accepted) => {
+                if seats.is_full() {
+                    shared.hints.give(Hint::Crowded(shared.tuning.max_connections));
+                }
+                let seat = tokio::select! {
+                    seat = seats.wait() => seat,
+                    () = shared.cut_off() => break,
+                };
+                let charge = shared.service.charge();
+                let held = |peer| Place { peer, seat, _charge: charge };
+                let shared = Arc::clone(&shared);
+                match accepted {
+                    Accepted::Tcp(stream, peer) => {
+                        set_options(&stream);
+                        connections.spawn(connection(stream, held(Some(peer)), shared));
+                    }
+                    Accepted::Unix(stream) => {
+                        connections.spawn(connection(stream, held(None), shared));
+                    }
+                }
             }
             // The client gave up before its turn came.
             Err(error) if is_of_client(&error) => {}
@@ -180,98 +266,178 @@ pub async fn run<S: Service>(
     while connections.join_next().await.is_some() {}
 }
 
+/// Neither failing costs more than its use.
+fn set_options(stream: &tokio::net::TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let keepalive = socket2::TcpKeepalive::new().with_time(TCP_KEEPALIVE);
+    let keepalive = keepalive.with_interval(TCP_KEEPALIVE);
+    let _ = socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive);
+}
+
 /// Whether accepting failed for one connection, and may go well for the next.
 fn is_of_client(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }
 
-/// A connection that nothing has been read of yet.
-async fn connection<T, S>(mut stream: T, peer: Option<SocketAddr>, shared: Arc<Shared<S>>)
+/// A connection that nothing has been read of yet. What comes then is on the heap, so that one that
+/// says nothing is small: it took 10 KiB otherwise.
+async fn connection<T, S>(mut stream: T, held: Place, shared: Arc<Shared<S>>)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service,
 {
-    let timeout = shared.tuning.header_timeout;
-    let Some(first) = first_bytes(&mut stream, timeout, shared.stop.clone()).await else { return };
+    let Some(first) = first_bytes(&mut stream, &held, &shared).await else { return };
     let says_tls = first.starts_with(&[TLS_HANDSHAKE]);
     let stream = Sniffed { first, inner: stream };
     match (&shared.tls, says_tls) {
-        (None, false) => serve(stream, peer, &shared).await,
-        (None, true) => shared.hints.give(Hint::TlsOnPlain(peer)),
-        (Some(_), false) => shared.hints.give(Hint::PlainOnTls(peer)),
+        (None, false) => serve(stream, held, shared).await,
+        (None, true) => shared.hints.give(Hint::TlsOnPlain(held.peer)),
+        (Some(_), false) => shared.hints.give(Hint::PlainOnTls(held.peer)),
         (Some(acceptor), true) => {
-            let handshake = acceptor.current().accept(stream);
-            let mut stream = match tokio::time::timeout(timeout, handshake).await {
-                Ok(Ok(stream)) => stream,
-                Ok(Err(error)) => return shared.hints.give(Hint::Handshake(peer, &error)),
-                Err(_) => return,
-            };
-            let stop = shared.stop.clone();
-            let Some(first) = first_bytes(&mut stream, timeout, stop).await else { return };
-            serve(Sniffed { first, inner: stream }, peer, &shared).await;
+            let acceptor = Arc::clone(acceptor);
+            Box::pin(secure(stream, acceptor, held, shared)).await;
         }
     }
 }
 
+/// A connection that begins with TLS.
+async fn secure<T, S>(
+    stream: Sniffed<T>,
+    acceptor: Arc<Acceptor>,
+    held: Place,
+    shared: Arc<Shared<S>>,
+) where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service,
+{
+    let handshake = acceptor.current().accept(stream);
+    let accepted = tokio::select! {
+        accepted = tokio::time::timeout(shared.tuning.header_timeout, handshake) => accepted,
+        () = held.seat.activity.told_to_leave() => return,
+    };
+    let mut stream = match accepted {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return shared.hints.give(Hint::Handshake(held.peer, &error)),
+        Err(_) => return,
+    };
+    let Some(first) = first_bytes(&mut stream, &held, &shared).await else { return };
+    serve(Sniffed { first, inner: stream }, held, shared).await;
+}
+
 /// Serves one connection until it ends, the process stops, or its time is over.
-async fn serve<T, S>(stream: Sniffed<T>, peer: Option<SocketAddr>, shared: &Shared<S>)
+async fn serve<T, S>(stream: Sniffed<T>, held: Place, shared: Arc<Shared<S>>)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service,
+{
+    if stream.first.starts_with(b"PRI") {
+        Box::pin(serve_h2(stream, held, shared)).await;
+    } else {
+        Box::pin(serve_h1(stream, held, shared)).await;
+    }
+}
+
+/// Answers the requests of one connection. `stop` is given where clients have to be told to close.
+fn answers<S: Service>(
+    held: &Place,
+    connection: &Arc<Connection>,
+    stop: Option<watch::Receiver<bool>>,
+    shared: &Shared<S>,
+) -> impl hyper::service::Service<
+    Request<Incoming>,
+    Response = Response<Reply>,
+    Error = Infallible,
+    Future = impl Future<Output = Result<Response<Reply>, Infallible>> + Send + use<S>,
+> + use<S> {
+    let connection = Arc::clone(connection);
+    let activity = Arc::clone(&held.seat.activity);
+    let service = Arc::clone(&shared.service);
+    service_fn(move |request| {
+        let service = Arc::clone(&service);
+        let connection = Arc::clone(&connection);
+        let busy = activity.begin();
+        let stop = stop.clone();
+        connection.open.fetch_add(1, Ordering::SeqCst);
+        connection.begun.notify_waiters();
+        async move {
+            let mut response = service.serve(request, Arc::clone(&connection)).await;
+            if stop.is_some_and(|stop| *stop.borrow()) {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            connection.open.fetch_sub(1, Ordering::SeqCst);
+            drop(busy);
+            Ok::<_, Infallible>(response)
+        }
+    })
+}
+
+async fn serve_h2<T, S>(stream: Sniffed<T>, held: Place, shared: Arc<Shared<S>>)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service,
 {
     let tuning = &shared.tuning;
-    let is_h2 = stream.first.starts_with(b"PRI");
-    let activity = tuning.max_idle.map(|_| Arc::new(Activity::default()));
-    let io = TokioIo::new(stream);
-    let connection = Arc::new(Connection::new(peer));
-    let service = service_fn(|request| {
-        let service = Arc::clone(&shared.service);
-        let connection = Arc::clone(&connection);
-        let busy = activity.as_ref().map(Activity::begin);
-        async move {
-            let response = service.serve(request, connection).await;
-            drop(busy);
-            Ok::<_, Infallible>(response)
-        }
-    });
+    let window = shared.windows.take(tuning.connection_window);
+    let stream_window = window.of_stream(tuning.stream_window);
+    let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(stream_window)
+        .initial_connection_window_size(window.bytes)
+        .max_frame_size(tuning.max_frame_size.min(stream_window).max(16 * 1024))
+        .max_header_list_size(MAX_HEADERS)
+        .max_concurrent_streams(tuning.max_concurrent_streams.unwrap_or(window.streams()))
+        .keep_alive_interval(tuning.keepalive_time)
+        .keep_alive_timeout(tuning.keepalive_timeout);
     // Errors here are the client's: resets, garbage, time-outs. They end the connection only.
-    let ends = ended(shared.stop.clone(), tuning, activity.clone());
-    if is_h2 {
-        let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-        builder
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(tuning.stream_window)
-            .initial_connection_window_size(tuning.connection_window)
-            .max_frame_size(tuning.max_frame_size)
-            .max_header_list_size(64 * 1024)
-            .keep_alive_interval(tuning.keepalive_time)
-            .keep_alive_timeout(tuning.keepalive_timeout);
-        if let Some(streams) = tuning.max_concurrent_streams {
-            builder.max_concurrent_streams(streams);
+    let connection = Arc::new(Connection::new(held.peer));
+    // HTTP/2 says by itself that it closes.
+    let service = answers(&held, &connection, None, &shared);
+    let serving = builder.serve_connection(TokioIo::new(stream), service);
+    let mut serving = pin!(serving);
+    let grace = tokio::select! {
+        _ = serving.as_mut() => return,
+        grace = ended(&shared, &held.seat.activity, true) => grace,
+    };
+    serving.as_mut().graceful_shutdown();
+    within(grace, serving).await;
+}
+
+async fn serve_h1<T, S>(stream: Sniffed<T>, held: Place, shared: Arc<Shared<S>>)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service,
+{
+    let tuning = &shared.tuning;
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(tuning.header_timeout)
+        .keep_alive(tuning.keep_alive)
+        .max_buf_size(READ_BUFFER);
+    let connection = Arc::new(Connection::new(held.peer));
+    let service = answers(&held, &connection, Some(shared.stop.clone()), &shared);
+    let serving = builder.serve_connection(TokioIo::new(stream), service);
+    let mut serving = pin!(serving);
+    let grace = tokio::select! {
+        _ = serving.as_mut() => return,
+        grace = ended(&shared, &held.seat.activity, false) => grace,
+    };
+    // A client may be sending its next request just now. Where there is a successor, it is answered
+    // and told to close.
+    let mut heir = shared.heir.clone();
+    if heir.is_there() && *shared.stop.borrow() {
+        tokio::select! {
+            _ = serving.as_mut() => return,
+            () = connection.asked() => {}
+            () = heir.gone() => {}
+            () = held.seat.activity.told_to_leave() => {}
+            () = tokio::time::sleep(LINGER) => {}
         }
-        let mut serving = pin!(builder.serve_connection(io, service));
-        let grace = tokio::select! {
-            _ = serving.as_mut() => return,
-            grace = ends => grace,
-        };
-        serving.as_mut().graceful_shutdown();
-        within(grace, serving).await;
-    } else {
-        let mut builder = hyper::server::conn::http1::Builder::new();
-        builder
-            .timer(TokioTimer::new())
-            .header_read_timeout(tuning.header_timeout)
-            .keep_alive(tuning.keep_alive)
-            .max_buf_size(READ_BUFFER);
-        let mut serving = pin!(builder.serve_connection(io, service));
-        let grace = tokio::select! {
-            _ = serving.as_mut() => return,
-            grace = ends => grace,
-        };
-        serving.as_mut().graceful_shutdown();
-        within(grace, serving).await;
     }
+    serving.as_mut().graceful_shutdown();
+    within(grace, serving).await;
 }
 
 async fn within<T>(grace: Option<Duration>, rest: impl Future<Output = T>) {
@@ -281,48 +447,11 @@ async fn within<T>(grace: Option<Duration>, rest: impl Future<Output = T>) {
     }
 }
 
-/// Requests of a connection that are being answered, and when the last one was.
-#[derive(Debug)]
-struct Activity {
-    open: AtomicUsize,
-    quiet_since: Mutex<Instant>,
-}
-
-impl Default for Activity {
-    fn default() -> Self {
-        Activity { open: AtomicUsize::new(0), quiet_since: Mutex::new(Instant::now()) }
-    }
-}
-
-impl Activity {
-    fn begin(self: &Arc<Self>) -> Busy {
-        self.open.fetch_add(1, Ordering::Relaxed);
-        Busy(Arc::clone(self))
-    }
-
-    /// Since when there has been no request; none while there is one.
-    fn quiet_since(&self) -> Option<Instant> {
-        let since = *self.quiet_since.lock().unwrap_or_else(PoisonError::into_inner);
-        (self.open.load(Ordering::Relaxed) == 0).then_some(since)
-    }
-}
-
-struct Busy(Arc<Activity>);
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        *self.0.quiet_since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Ends when a connection has to: the process stops, or it is too old or was idle for too long.
-/// Gives how long what is being answered may still take.
-async fn ended(
-    mut stop: watch::Receiver<bool>,
-    tuning: &Tuning,
-    activity: Option<Arc<Activity>>,
-) -> Option<Duration> {
+/// Ends when a connection has to: the process stops, it is too old, was idle for too long, never
+/// asked for anything in its time, or has to make room. Gives how long what is being answered may
+/// still take. HTTP/1.1 has a time limit of its own for the first request.
+async fn ended<S>(shared: &Shared<S>, activity: &Activity, is_h2: bool) -> Option<Duration> {
+    let (tuning, mut stop) = (&shared.tuning, shared.stop.clone());
     let aged = async {
         match tuning.max_age {
             // A tenth more or less, so that connections opened together do not close together.
@@ -331,9 +460,7 @@ async fn ended(
         }
     };
     let idle = async {
-        let (Some(limit), Some(activity)) = (tuning.max_idle, activity) else {
-            return std::future::pending().await;
-        };
+        let Some(limit) = tuning.max_idle else { return std::future::pending().await };
         loop {
             let quiet = activity.quiet_since().unwrap_or_else(Instant::now);
             if quiet.elapsed() >= limit {
@@ -342,27 +469,38 @@ async fn ended(
             tokio::time::sleep_until(quiet + limit).await;
         }
     };
+    let unused = async {
+        if is_h2 {
+            tokio::time::sleep(tuning.header_timeout).await;
+        }
+        if !is_h2 || activity.has_asked() {
+            std::future::pending::<()>().await;
+        }
+    };
     tokio::select! {
         _ = stop.wait_for(|raised| *raised) => None,
         () = aged => tuning.max_age_grace,
         () = idle => None,
+        () = unused => Some(UNUSED),
+        () = activity.told_to_leave() => Some(LEAVE),
     }
 }
 
 /// The first three bytes: no HTTP/1.1 method is called PRI, and a TLS handshake begins with 22. A
 /// client that says nothing is owed nothing.
-async fn first_bytes<T: AsyncRead + Unpin>(
+async fn first_bytes<T: AsyncRead + Unpin, S>(
     stream: &mut T,
-    timeout: Duration,
-    mut stop: watch::Receiver<bool>,
+    held: &Place,
+    shared: &Shared<S>,
 ) -> Option<Bytes> {
     let mut first = [0; 3];
     tokio::select! {
-        read = tokio::time::timeout(timeout, stream.read_exact(&mut first)) => {
+        read = tokio::time::timeout(shared.tuning.header_timeout, stream.read_exact(&mut first)) => {
             read.ok()?.ok()?;
             Some(Bytes::copy_from_slice(&first))
         }
-        _ = stop.wait_for(|raised| *raised) => None,
+        () = held.seat.activity.told_to_leave() => None,
+        () = shared.cut_off() => None,
     }
 }
 
@@ -457,3 +595,6 @@ impl Body for Reply {
         SizeHint::with_exact(self.data.as_ref().map_or(0, Bytes::len) as u64)
     }
 }
+
+#[cfg(test)]
+mod handover_tests;

@@ -1,4 +1,7 @@
 //! TLS on rustls with ring: clients here, servers in `tls/server.rs`.
+//!
+//! Differs from the Collector: files are looked at once a minute where nothing is said
+//! (`tls/reload.rs`); there they are read once.
 
 mod reload;
 mod server;
@@ -22,8 +25,9 @@ use serde::{Deserialize, de::IgnoredAny};
 use tokio_rustls::TlsConnector;
 
 use self::reload::Reloading;
-use crate::config::{Interval, Node, Problems, Secret, given};
+use crate::config::{Node, Problems, Secret, given};
 
+pub use reload::{Renewal, look_again};
 pub use server::{Acceptor, ServerTls};
 
 /// `tls` of an exporter.
@@ -67,8 +71,8 @@ pub struct ClientTls {
     pub min_version: Option<String>,
     /// Highest version: `1.2` or `1.3`.
     pub max_version: Option<String>,
-    /// How often the files are looked at; 0: they are read when skep starts.
-    pub reload_interval: Interval,
+    /// How often the files are looked at; 0: at a start and a reload only.
+    pub reload_interval: Renewal,
     /// The library's suites are used.
     pub cipher_suites: Vec<String>,
     /// The library's groups are used.
@@ -191,7 +195,7 @@ impl Connector {
         settings: ClientTls,
         protocols: &'static [&'static [u8]],
     ) -> Result<Arc<Self>, String> {
-        let interval = Some(settings.reload_interval.0).filter(|interval| !interval.is_zero());
+        let interval = settings.reload_interval.interval();
         let files = [&settings.ca_file, &settings.cert_file, &settings.key_file];
         let config = Reloading::new(interval, files, || settings.build(protocols))?;
         Ok(Arc::new(Connector { settings, protocols, config }))

@@ -53,7 +53,19 @@ impl std::error::Error for JsonError {}
 /// Turns an OTLP/JSON document into the protobuf bytes of a request. Messages may be nested at
 /// most `depth_limit` deep, see [`DEPTH_LIMIT`].
 pub fn to_protobuf(signal: Signal, json: &[u8], depth_limit: u32) -> Result<Vec<u8>, JsonError> {
-    read::document(schema::request(signal), json, depth_limit)
+    let read = read::document(schema::request(signal), json, depth_limit, usize::MAX)?;
+    Ok(read.unwrap_or_default())
+}
+
+/// The same of at most about `most` bytes; none where there would be more. Two characters may be a number
+/// of eight bytes.
+pub fn to_protobuf_within(
+    signal: Signal,
+    json: &[u8],
+    depth_limit: u32,
+    most: usize,
+) -> Result<Option<Vec<u8>>, JsonError> {
+    read::document(schema::request(signal), json, depth_limit, most)
 }
 
 /// Appends the request in `body` as one OTLP/JSON document without line breaks.

@@ -84,7 +84,7 @@ use crate::{
         Stop,
     },
     config::{Node, Problems},
-    net::server::{self, Family, Listener, Tuning},
+    net::server::{self, Family, Listener, Sockets, Tuning},
     otlp::Signal,
     telemetry::datagrams::DatagramStats,
 };
@@ -115,6 +115,10 @@ pub(super) const ENTRY: Entry<dyn ReceiverConfig> = Entry {
 impl ReceiverConfig for Config {
     fn validate(&self, at: &Node, problems: &mut Problems) {
         settings::validate(self, at, problems);
+    }
+
+    fn files(&self) -> Vec<String> {
+        self.proxy_server.rules_file.iter().cloned().collect()
     }
 
     fn transports(&self) -> &'static [&'static str] {
@@ -176,16 +180,16 @@ impl XRayReceiver {
 }
 
 impl Receiver for XRayReceiver {
-    fn bind(&mut self) -> Result<Vec<Listening>, StartError> {
+    fn bind(&mut self, sockets: &mut Sockets) -> Result<Vec<Listening>, StartError> {
         let explain = |error: std::io::Error| self.explain(&error, &self.endpoint);
         let address = server::resolve(&self.endpoint, Family::Any).map_err(explain)?;
         let buffer = usize::try_from(self.config.receive_buffer).unwrap_or(usize::MAX);
-        let datagrams = Datagrams::open(address, buffer).map_err(explain)?;
+        let datagrams = Datagrams::open(address, buffer, sockets).map_err(explain)?;
         let address = datagrams.address().map_err(explain)?;
         let endpoint = self.proxy_endpoint.clone().unwrap_or_else(|| address.to_string());
         let explain = |error: std::io::Error| self.explain(&error, &endpoint);
         let proxy = server::resolve(&endpoint, Family::Any).map_err(explain)?;
-        let proxy = Listener::Tcp(server::listen(proxy).map_err(explain)?);
+        let proxy = sockets.tcp(proxy).map_err(explain)?;
         let open = vec![
             Listening { protocol: "udp", address: address.to_string(), tls: false },
             Listening { protocol: "http", address: proxy.address(), tls: false },

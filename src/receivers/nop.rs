@@ -9,8 +9,8 @@ use serde::Deserialize;
 
 use crate::{
     component::{
-        BoxFuture, BuildContext, Entry, Ingress, Listening, Receiver, ReceiverConfig, StartError,
-        Stop,
+        BoxFuture, BuildContext, Entry, Ingress, Listening, Receiver, ReceiverConfig, Sockets,
+        StartError, Stop,
     },
     otlp::Signal,
 };
@@ -45,7 +45,7 @@ impl ReceiverConfig for Config {
 struct Nop;
 
 impl Receiver for Nop {
-    fn bind(&mut self) -> Result<Vec<Listening>, StartError> {
+    fn bind(&mut self, _: &mut Sockets) -> Result<Vec<Listening>, StartError> {
         Ok(Vec::new())
     }
 

@@ -20,6 +20,17 @@
 //! (`UNAVAILABLE` with `RetryInfo`, HTTP 503 with `Retry-After`), and at once where the pipeline begins
 //! with a `memory_limiter`, and while the queue of an exporter whose backend answers, only too
 //! slowly, is nearly full.
+//!
+//! Limits that hold whatever clients do: the headers of a request have 1 minute (`read_header_timeout`)
+//! and 16 KiB in HTTP/1.1 or 64 KiB in HTTP/2; a body has 30 seconds (`read_timeout`), and whoever
+//! announces much and sends little of it is cut off after a sixth of that. A connection of HTTP/2 that
+//! never asks for anything ends after the time for headers. A connection is charged 32 KiB of the byte
+//! budget, and the connections of a port have an eighth of it, at least 64 and with 64 MiB 256: when one
+//! more comes, one that was quiet for long goes, first of all one that never asked. A connection of HTTP/2
+//! has 128 streams at a time (`max_concurrent_streams`), and where there are many connections fewer, down
+//! to 8. What is inflated or read from JSON is paid for as it grows; a gzip body has at most 1024 members.
+//!
+//! Differs from the Collector: it has no limit for connections, nor for the pace of a body.
 
 mod answer;
 mod astray;
@@ -37,7 +48,7 @@ use crate::{
     },
     config::{Node, Problems},
     net::{
-        server::{self, Family, Listener, Tuning},
+        server::{self, Family, Listener, Sockets, Tuning},
         tls::{Acceptor, ServerTls},
     },
     otlp::Signal,
@@ -142,7 +153,7 @@ impl Config {
                 endpoint: endpoint(&grpc.endpoint, 4317),
                 transport: grpc.transport,
                 tls: acceptor("grpc", &grpc.tls)?,
-                tuning: self.grpc_tuning(),
+                tuning: self.grpc_tuning(cx.budget),
             });
         }
         if let Some(http) = self.protocols.http.on() {
@@ -151,7 +162,7 @@ impl Config {
                 endpoint: endpoint(&http.endpoint, 4318),
                 transport: http.transport,
                 tls: acceptor("http", &http.tls)?,
-                tuning: self.http_tuning(),
+                tuning: self.http_tuning(cx.budget),
             });
         }
         Ok(planned)
@@ -159,31 +170,31 @@ impl Config {
 }
 
 impl Planned {
-    fn open(self) -> std::io::Result<Port> {
+    fn open(self, sockets: &mut Sockets) -> std::io::Result<Port> {
         let listener = match self.transport {
             Transport::Unix => {
                 let path = self.endpoint.strip_prefix("unix://").unwrap_or(&self.endpoint);
-                Listener::unix(Path::new(path))?
+                sockets.unix(Path::new(path))?
             }
-            Transport::Tcp => self.tcp(Family::Any)?,
-            Transport::Tcp4 => self.tcp(Family::V4)?,
-            Transport::Tcp6 => self.tcp(Family::V6)?,
+            Transport::Tcp => self.tcp(Family::Any, sockets)?,
+            Transport::Tcp4 => self.tcp(Family::V4, sockets)?,
+            Transport::Tcp6 => self.tcp(Family::V6, sockets)?,
         };
         let Planned { protocol, tls, tuning, .. } = self;
         Ok(Port { protocol, listener, tls, tuning })
     }
 
-    fn tcp(&self, family: Family) -> std::io::Result<Listener> {
-        Ok(Listener::Tcp(server::listen(server::resolve(&self.endpoint, family)?)?))
+    fn tcp(&self, family: Family, sockets: &mut Sockets) -> std::io::Result<Listener> {
+        sockets.tcp(server::resolve(&self.endpoint, family)?)
     }
 }
 
 impl Receiver for OtlpReceiver {
-    fn bind(&mut self) -> Result<Vec<Listening>, StartError> {
+    fn bind(&mut self, sockets: &mut Sockets) -> Result<Vec<Listening>, StartError> {
         let mut open = Vec::new();
         for planned in self.planned.drain(..) {
             let endpoint = planned.endpoint.clone();
-            let port = planned.open().map_err(|error| StartError {
+            let port = planned.open(sockets).map_err(|error| StartError {
                 component: format!("receiver `{}`", self.id),
                 message: server::explain_bind(&error, &endpoint),
             })?;

@@ -58,8 +58,13 @@ impl Reader {
             };
             let place = at + found as u64;
             let header = RecordHeader::decode(self.window(place)?, marker);
+            // Numbers grow by one, so there is room for all those before it.
+            let before = (place - SEGMENT_HEADER as u64) / RECORD_HEADER as u64;
+            let most = self.base.saturating_add(before);
             let header = header.filter(|header| {
-                (least..end).contains(&header.number) && place + header.len() <= size
+                (least..end).contains(&header.number)
+                    && header.number <= most
+                    && place + header.len() <= size
             });
             if let Some(header) = header {
                 self.offset = place + header.len();

@@ -43,10 +43,10 @@ pub struct RuleStats {
 }
 
 impl Telemetry {
-    /// Shows the counters of a receiver, in the place of older ones of the same id.
+    /// Shows the counters of a receiver until nobody adds to them any more; of two of the same id the
+    /// newer ones.
     pub fn add_datagrams(&self, stats: Arc<DatagramStats>) {
         let mut all = self.datagrams.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|one| one.id != stats.id);
         all.push(stats);
     }
 

@@ -75,10 +75,10 @@ impl EventStats {
 }
 
 impl Telemetry {
-    /// Shows the counters of an exporter of events, in the place of older ones of the same id.
+    /// Shows the counters of an exporter of events until nobody adds to them any more; of two of the same id the
+    /// newer ones.
     pub fn add_events(&self, stats: Arc<EventStats>) {
         let mut all = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|one| one.id != stats.id);
         all.push(stats);
     }
 

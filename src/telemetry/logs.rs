@@ -8,7 +8,10 @@ use std::{
     collections::{HashMap, VecDeque},
     fmt::{self, Write as _},
     io::{self, IsTerminal as _},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant, SystemTime},
 };
 
@@ -21,6 +24,7 @@ use tracing_subscriber::{
     Layer, Registry,
     fmt::writer::BoxMakeWriter,
     layer::{Context, Filter, SubscriberExt as _},
+    reload,
     util::SubscriberInitExt as _,
 };
 
@@ -144,13 +148,48 @@ pub fn install(settings: &Settings) -> Result<(), String> {
                 .with_writer(writer),
         )
     };
-    let tells_batches = settings.tells_batches || settings.level >= LevelFilter::DEBUG;
-    let sampler = Sampler { tells_batches, ..Sampler::new(settings.sampling) };
+    let sampler = Arc::new(Sampler::new(settings.sampling));
+    sampler.tells_batches.store(settings.is_of_batches(), Ordering::Relaxed);
+    let (level, handle) = reload::Layer::new(settings.level);
     tracing_subscriber::registry()
-        .with(lines.with_filter(sampler).with_filter(settings.level))
+        .with(lines.with_filter(Shared(Arc::clone(&sampler))).with_filter(level))
         .with(Keep(&RECENT).with_filter(LevelFilter::WARN))
         .try_init()
-        .map_err(|error| format!("logging is set up already: {error}"))
+        .map_err(|error| format!("logging is set up already: {error}"))?;
+    let running = Running { level: handle, sampler, format: settings.format };
+    let _ = RUNNING.set(running);
+    Ok(())
+}
+
+/// What of the log can change while it runs.
+struct Running {
+    level: reload::Handle<LevelFilter, Registry>,
+    sampler: Arc<Sampler>,
+    format: Format,
+}
+
+/// One per process, as the log is.
+static RUNNING: OnceLock<Running> = OnceLock::new();
+
+impl Settings {
+    fn is_of_batches(&self) -> bool {
+        self.tells_batches || self.level >= LevelFilter::DEBUG
+    }
+
+    /// Whether lines would look another way than those of the log that runs, which cannot change.
+    pub fn has_other_format(&self) -> bool {
+        RUNNING.get().is_some_and(|running| running.format != self.format)
+    }
+}
+
+/// Changes level and sampling of the log that runs.
+pub fn change(settings: &Settings) {
+    let Some(Running { level, sampler, .. }) = RUNNING.get() else { return };
+    if let Err(error) = level.modify(|level| *level = settings.level) {
+        tracing::warn!(%error, "the level of the log stays as it is");
+    }
+    sampler.tells_batches.store(settings.is_of_batches(), Ordering::Relaxed);
+    sampler.change(settings.sampling);
 }
 
 struct Clock;
@@ -164,12 +203,14 @@ impl tracing_subscriber::fmt::time::FormatTime for Clock {
 /// Lets pass what a [`Sampling`] lets pass, counted by level and message; messages that differ in
 /// digits only are the same.
 struct Sampler {
-    sampling: Option<Sampling>,
-    tells_batches: bool,
+    tells_batches: AtomicBool,
     rounds: Mutex<Rounds>,
 }
 
+struct Shared(Arc<Sampler>);
+
 struct Rounds {
+    sampling: Option<Sampling>,
     began: Instant,
     seen: HashMap<(Level, String), u64>,
 }
@@ -180,14 +221,18 @@ const MAX_MESSAGES: usize = 1024;
 
 impl Sampler {
     fn new(sampling: Option<Sampling>) -> Self {
-        let rounds = Rounds { began: Instant::now(), seen: HashMap::new() };
-        Sampler { sampling, tells_batches: true, rounds: Mutex::new(rounds) }
+        let rounds = Rounds { sampling, began: Instant::now(), seen: HashMap::new() };
+        Sampler { tells_batches: AtomicBool::new(true), rounds: Mutex::new(rounds) }
+    }
+
+    fn change(&self, sampling: Option<Sampling>) {
+        self.rounds.lock().unwrap_or_else(PoisonError::into_inner).sampling = sampling;
     }
 
     fn passes(&self, level: Level, mut message: String, now: Instant) -> bool {
-        let Some(sampling) = self.sampling else { return true };
-        message.retain(|c| !c.is_ascii_digit());
         let mut rounds = self.rounds.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(sampling) = rounds.sampling else { return true };
+        message.retain(|c| !c.is_ascii_digit());
         if now.saturating_duration_since(rounds.began) >= sampling.tick {
             rounds.began = now;
             rounds.seen.clear();
@@ -202,18 +247,18 @@ impl Sampler {
     }
 }
 
-impl<S> Filter<S> for Sampler {
+impl<S> Filter<S> for Shared {
     fn enabled(&self, _metadata: &Metadata<'_>, _cx: &Context<'_, S>) -> bool {
         true
     }
 
     fn event_enabled(&self, event: &Event<'_>, _cx: &Context<'_, S>) -> bool {
-        if !self.tells_batches && event.metadata().target() == BATCHES {
+        if !self.0.tells_batches.load(Ordering::Relaxed) && event.metadata().target() == BATCHES {
             return false;
         }
         let mut words = Words::default();
         event.record(&mut words);
-        self.passes(*event.metadata().level(), words.message, Instant::now())
+        self.0.passes(*event.metadata().level(), words.message, Instant::now())
     }
 }
 

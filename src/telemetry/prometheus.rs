@@ -8,6 +8,7 @@
 mod datagrams;
 mod events;
 mod segments;
+mod storage;
 mod tail_sampling;
 
 use std::{
@@ -25,7 +26,10 @@ use super::{
     process::{self, VERSION},
 };
 use crate::{
-    net::pages::{Ask, Page, Pages, Site},
+    net::{
+        pages::{Ask, Page, Pages, Site},
+        server::Sockets,
+    },
     otlp::{Signal, payload::Reason},
 };
 
@@ -65,8 +69,13 @@ pub struct MetricsPage {
 
 impl MetricsPage {
     /// Opens the listener, by default of the Collector `localhost:8888`.
-    pub fn bind(endpoint: &str, telemetry: Arc<Telemetry>, detail: Detail) -> Result<Self, String> {
-        Ok(MetricsPage { pages: Pages::bind(endpoint)?, telemetry, detail })
+    pub fn bind(
+        endpoint: &str,
+        telemetry: Arc<Telemetry>,
+        detail: Detail,
+        sockets: &mut Sockets,
+    ) -> Result<Self, String> {
+        Ok(MetricsPage { pages: Pages::bind(endpoint, sockets)?, telemetry, detail })
     }
 
     /// The address that was opened.
@@ -102,6 +111,7 @@ pub fn render(telemetry: &Telemetry, detail: Detail) -> String {
     processors(&mut page, &telemetry.processors());
     exporters(&mut page, &telemetry.exporters());
     segments::families(&mut page, telemetry);
+    storage::families(&mut page, telemetry);
     tail_sampling::families(&mut page, telemetry, detail);
     distributions(&mut page, telemetry, detail);
     edges(&mut page, telemetry);
@@ -400,6 +410,10 @@ fn budget(page: &mut Writer, telemetry: &Telemetry) {
     ] {
         page.family(name, Type::Gauge, help);
         page.sample(name, &[], number.read());
+    }
+    page.family("skep_reloads", Type::Counter, "Reloads of the configuration, by outcome");
+    for (outcome, number) in ["applied", "refused"].into_iter().zip(&telemetry.reloads) {
+        page.sample("skep_reloads", &[("outcome", outcome)], number.read());
     }
     page.family("skep_dropped_items", Type::Counter, "Items dropped, by reason");
     for reason in Reason::ALL {

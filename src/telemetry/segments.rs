@@ -44,10 +44,10 @@ impl SegmentStats {
 }
 
 impl Telemetry {
-    /// Shows the counters of an exporter of segments, in the place of older ones of the same id.
+    /// Shows the counters of an exporter of segments until nobody adds to them any more; of two of the same id the
+    /// newer ones.
     pub fn add_segments(&self, stats: Arc<SegmentStats>) {
         let mut all = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|one| one.id != stats.id);
         all.push(stats);
     }
 

@@ -1,7 +1,12 @@
 //! What the fuzz targets assert of arbitrary bytes. Each panics where something does not hold. The
 //! first byte chooses the signal, where there is one.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    collections::HashMap,
+    io::{self, IoSlice},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Instant, SystemTime},
+};
 
 use bytes::Bytes;
 use skep::{
@@ -18,7 +23,8 @@ use skep::{
         wire::put_bytes,
     },
     processors, receivers,
-    telemetry::Telemetry,
+    storage::{Disk, File, Log, NewRecord, Overflow, Place, Room, Settings},
+    telemetry::{Telemetry, storage::LogStats},
 };
 
 /// `KeyValue { key: "k" }`.
@@ -347,4 +353,106 @@ pub(crate) fn config(data: &[u8]) {
     }
     let shown = diagnostics::render(&problems, &loaded.sources, false);
     assert!(loaded.root.is_some() || !shown.is_empty());
+}
+
+/// Any bytes may stand in the files of a log: opening it ends, reading it ends, and what is appended
+/// afterwards is found again. The first byte says where the file `settled` ends, the second where the first
+/// segment does.
+pub(crate) fn storage(data: &[u8]) {
+    let [first, second, rest @ ..] = data else { return };
+    let (settled, rest) = rest.split_at(rest.len().min(usize::from(*first)));
+    let (one, two) = rest.split_at(rest.len().min(usize::from(*second) * 8));
+    let disk = Memory::default();
+    disk.put("settled", settled);
+    disk.put("00000000000000000000.seg", one);
+    disk.put("00000000000000000002.seg", two);
+    let opened = |disk: &Memory| {
+        let settings = Settings { segment_size: 1000, overflow: Overflow::Block };
+        let (room, stats) = (Arc::new(Room::new(1 << 30)), Arc::new(LogStats::default()));
+        let log = Log::open(Arc::new(disk.clone()), settings, room, stats);
+        log.unwrap_or_else(|error| panic!("the disk is fine: {error}"))
+    };
+    let log = opened(&disk);
+    while let Ok(Some(stored)) = log.take() {
+        log.settle(&stored.ticket);
+    }
+    let body = [Bytes::from_static(b"what comes later")];
+    let (signal, time) = (Signal::Logs, SystemTime::UNIX_EPOCH);
+    let record = NewRecord { signal, items: 1, note: b"note", body: &body, time };
+    assert!(log.append(&record, Place::Waiting).is_ok());
+    assert!(log.save().is_ok());
+    let again = opened(&disk);
+    let found = std::iter::from_fn(|| again.take().ok().flatten());
+    assert!(found.into_iter().any(|stored| stored.body == body[0] && stored.note == b"note"[..]));
+}
+
+/// A folder in memory.
+#[derive(Clone, Default)]
+struct Memory(Arc<Mutex<HashMap<String, Content>>>);
+
+#[derive(Clone, Default)]
+struct Content(Arc<Mutex<Vec<u8>>>);
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Memory {
+    fn put(&self, name: &str, bytes: &[u8]) {
+        lock(&self.0).insert(name.to_owned(), Content(Arc::new(Mutex::new(bytes.to_vec()))));
+    }
+}
+
+impl Disk for Memory {
+    fn list(&self) -> io::Result<Vec<String>> {
+        Ok(lock(&self.0).keys().cloned().collect())
+    }
+    fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        self.put(name, &[]);
+        self.open(name)
+    }
+    fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        let content = lock(&self.0).get(name).cloned().ok_or(io::ErrorKind::NotFound)?;
+        Ok(Arc::new(content))
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut files = lock(&self.0);
+        let content = files.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        files.insert(to.to_owned(), content);
+        Ok(())
+    }
+    fn remove(&self, name: &str) -> io::Result<()> {
+        lock(&self.0).remove(name).map(|_| ()).ok_or(io::ErrorKind::NotFound.into())
+    }
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl File for Content {
+    fn append(&self, bytes: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut content = lock(&self.0);
+        for slice in bytes {
+            content.extend_from_slice(slice);
+        }
+        Ok(bytes.iter().map(|slice| slice.len()).sum())
+    }
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        let content = lock(&self.0);
+        let from = usize::try_from(offset).map_err(io::Error::other)?;
+        let there = content.get(from..).unwrap_or_default();
+        let len = there.len().min(bytes.len());
+        bytes[..len].copy_from_slice(&there[..len]);
+        Ok(len)
+    }
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+    fn cut(&self, len: u64) -> io::Result<()> {
+        lock(&self.0).truncate(usize::try_from(len).map_err(io::Error::other)?);
+        Ok(())
+    }
+    fn size(&self) -> io::Result<u64> {
+        Ok(lock(&self.0).len() as u64)
+    }
 }

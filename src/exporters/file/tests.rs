@@ -53,6 +53,19 @@ fn json_is_a_document_per_line_and_the_file_begins_empty() {
 }
 
 #[test]
+fn an_exporter_that_takes_the_place_of_another_one_keeps_what_that_has_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (exporter(&folder, config("out.json")), exporter(&folder, config("out.json")));
+    write(&old, &payload("one"), 0);
+    write(&new, &payload("two"), 0);
+    write(&old, &payload("three"), 0);
+    let text = fs::read_to_string(folder.path().join("out.json")).unwrap();
+    let found: Vec<&str> =
+        ["one", "two", "three"].into_iter().filter(|name| text.contains(name)).collect();
+    assert_eq!((found.len(), text.lines().count()), (3, 3), "{text}");
+}
+
+#[test]
 fn append_keeps_what_is_there() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("out.json"), "old\n").unwrap();
@@ -77,12 +90,13 @@ fn framed(mut bytes: &[u8]) -> Vec<Vec<u8>> {
 fn proto_has_lengths_and_zstd_frames_unpack_to_the_message() {
     let folder = tempfile::tempdir().unwrap();
     for compression in [Compression::None, Compression::Zstd] {
-        let config = Config { format: Format::Proto, compression, ..config("out.pb") };
+        let name = format!("{compression:?}.pb");
+        let config = Config { format: Format::Proto, compression, ..config(&name) };
         let exporter = exporter(&folder, config);
         let payload = payload("a");
         write(&exporter, &payload, 0);
         write(&exporter, &payload, 0);
-        let messages = framed(&fs::read(folder.path().join("out.pb")).unwrap());
+        let messages = framed(&fs::read(folder.path().join(&name)).unwrap());
         assert_eq!(messages.len(), 2);
         for message in messages {
             let message = match compression {

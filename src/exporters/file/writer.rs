@@ -2,9 +2,11 @@
 //! there are too many.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -15,8 +17,14 @@ use crate::exporters::calendar::file_stamp;
 pub(super) struct Files {
     config: Config,
     open: Vec<Open>,
-    /// Whether a file was opened before: what was written since is never emptied.
-    is_begun: bool,
+}
+
+/// Paths that this process has opened: what was written since is never emptied, also not after a reload
+/// that has put an exporter in the place of another one. As many as there are in configurations.
+static BEGUN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+fn begin(path: &Path) -> bool {
+    BEGUN.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned())
 }
 
 struct Open {
@@ -29,7 +37,7 @@ impl Files {
     pub(super) fn new(config: Config) -> Self {
         // The shared handle stays outside: files that hold themselves would never be closed.
         let config = Config { files: super::Shared::default(), ..config };
-        Files { config, open: Vec::new(), is_begun: false }
+        Files { config, open: Vec::new() }
     }
 
     /// Appends one framed message, whole or not at all.
@@ -93,10 +101,9 @@ impl Files {
                 error
             }
         })?;
-        if !keeps && !self.is_begun {
+        if !config.group_by.enabled && begin(path) && !keeps {
             file.set_len(0)?;
         }
-        self.is_begun = true;
         let size = file.metadata()?.len();
         Ok(Open { path: path.to_owned(), file, size })
     }

@@ -25,7 +25,7 @@ use tonic_health::pb::{
 use super::Judge;
 use crate::{
     component::{BoxFuture, Extension, Listening, StartError, Stop},
-    net::server,
+    net::server::{self, Sockets},
 };
 
 /// How often the state is looked at while somebody watches it.
@@ -48,9 +48,10 @@ impl GrpcServer {
 }
 
 impl Extension for GrpcServer {
-    fn bind(&mut self) -> Result<Vec<Listening>, StartError> {
-        let open = || {
-            let listener = server::listen(server::resolve(&self.endpoint, server::Family::Any)?)?;
+    fn bind(&mut self, sockets: &mut Sockets) -> Result<Vec<Listening>, StartError> {
+        let mut open = || {
+            let address = server::resolve(&self.endpoint, server::Family::Any)?;
+            let (listener, _) = sockets.tcp_listener(address)?;
             let address = listener.local_addr()?.to_string();
             Ok((listener, Listening { protocol: "grpc", address, tls: false }))
         };

@@ -30,7 +30,7 @@ impl World {
         let telemetry = Arc::new(Telemetry::default());
         let config = Config { endpoint: Some("127.0.0.1:0".to_owned()), ..config };
         let mut extension = config.build(&context(&telemetry)).unwrap();
-        let address = extension.bind().unwrap()[0].address.parse().unwrap();
+        let address = extension.bind(&mut Sockets::default()).unwrap()[0].address.parse().unwrap();
         let (stop, stopped) = Stop::pair();
         let serving = tokio::spawn(extension.run(stopped));
         World { telemetry, address, stop, serving }
@@ -111,7 +111,7 @@ async fn grpc_serves_the_process_and_each_pipeline() {
     let grpc = GrpcV2 { endpoint: Some("127.0.0.1:0".to_owned()), transport: None };
     let config = Config { use_v2: true, grpc: Section::On(grpc), ..Config::default() };
     let mut extension = config.build(&context(&telemetry)).unwrap();
-    let listening = extension.bind().unwrap();
+    let listening = extension.bind(&mut Sockets::default()).unwrap();
     assert_eq!(listening.len(), 1, "only gRPC where only gRPC is configured: {listening:?}");
     let (stop, stopped) = Stop::pair();
     let running = tokio::spawn(extension.run(stopped));

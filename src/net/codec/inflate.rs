@@ -9,71 +9,195 @@ use bytes::Bytes;
 use flate2::{Crc, Decompress, FlushDecompress, Status};
 use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
 
-use super::{Compression, InflateError};
+use super::{Compression, Funds, InflateError};
 
 /// First allocation, as a multiple of the compressed length: spans shrink to a fifth or so.
 const GUESS: usize = 6;
+/// Beyond this nothing is guessed.
+const COUNTED: usize = 1 << 20;
+/// What is inflated at a time while it is only counted.
+const COUNTING: usize = 64 * 1024;
+/// Most members of a gzip body: each costs the set-up of a stream, and may hold nothing.
+const MEMBERS: usize = 1024;
 /// Least allocation.
 const STEP: usize = 16 * 1024;
+/// What is needed beside the output is borrowed from here on; less is worth no account.
+const BORROWED: usize = 256 * 1024;
 
 thread_local! {
     static INFLATERS: RefCell<Decompress> = RefCell::new(Decompress::new(false));
     static ZSTD: RefCell<Option<Decoder<'static>>> = const { RefCell::new(None) };
 }
 
+/// Inflates into one allocation where its size can be known, and else into a few.
+///
+/// Above [`COUNTED`] a body that is not what its trailer or header says is inflated twice: first only to count its bytes.
+/// Growing by doubling and copying took 134 MiB for bombs within a budget of 64 MiB, since the allocator keeps
+/// what is freed for a while; and a bomb above the limit takes no memory at all.
 pub(super) fn inflate(
     compression: Compression,
     input: &[u8],
     max: usize,
-    grow: &mut dyn FnMut(usize) -> bool,
+    funds: &mut dyn Funds,
 ) -> Result<Bytes, InflateError> {
-    let guess = input.len().saturating_mul(GUESS);
-    let mut out = Growing { bytes: Vec::new(), max, grow, guess };
+    let guess = announced(compression, input).filter(|len| *len <= max);
+    let guess = guess.map_or(input.len().saturating_mul(GUESS).min(COUNTED), |len| len + 1);
+    let beside = Beside::of(compression, input);
+    let mut out = Growing::new(max, guess, beside, funds);
+    let mut result = run(compression, input, &mut out);
+    if out.has_to_count {
+        out.bytes = Vec::with_capacity(COUNTING);
+        (out.has_to_count, out.is_counting) = (false, true);
+        run(compression, input, &mut out)?;
+        // One more, so that a stream can say that it ends.
+        let len = out.counted + out.bytes.len() + 1;
+        (out.is_counting, out.counted, out.bytes) = (false, 0, Vec::new());
+        out.allocate(len)?;
+        result = run(compression, input, &mut out);
+    }
+    result.map(|()| out.bytes.into())
+}
+
+fn run(compression: Compression, input: &[u8], out: &mut Growing<'_>) -> Result<(), InflateError> {
     match compression {
-        Compression::Identity => out.append(input)?,
-        Compression::Gzip => gzip(input, &mut out)?,
-        Compression::Zlib => zlib(input, &mut out)?,
-        Compression::Zstd => zstd(input, &mut out)?,
-        Compression::Snappy if !is_framed(input) => snappy(input, &mut out)?,
+        Compression::Identity => out.append(input),
+        Compression::Gzip => gzip(input, out),
+        Compression::Zlib => zlib(input, out),
+        Compression::Zstd => zstd(input, out),
+        Compression::Snappy if !is_framed(input) => snappy(input, out),
         Compression::Snappy | Compression::SnappyFramed => {
-            read_all(snap::read::FrameDecoder::new(input), compression, &mut out)?;
+            read_all(snap::read::FrameDecoder::new(input), compression, out)
         }
-        Compression::Lz4 => {
-            read_all(lz4_flex::frame::FrameDecoder::new(input), compression, &mut out)?;
+        Compression::Lz4 => read_all(lz4_flex::frame::FrameDecoder::new(input), compression, out),
+    }
+}
+
+/// How long a body will be if what it says of itself is true: the last four bytes of gzip, the header of a
+/// zstd frame.
+fn announced(compression: Compression, input: &[u8]) -> Option<usize> {
+    match compression {
+        Compression::Gzip => {
+            let len = u32::from_le_bytes(*input.last_chunk::<4>()?);
+            usize::try_from(len).ok().filter(|len| *len >= input.len() / 2)
+        }
+        Compression::Zstd => {
+            let len = zstd::zstd_safe::get_frame_content_size(input).ok()??;
+            usize::try_from(len).ok()
+        }
+        _ => None,
+    }
+}
+
+/// What a codec holds beside its output.
+#[derive(Clone, Copy)]
+struct Beside {
+    /// In any case.
+    fixed: usize,
+    /// At most; as far as the output goes.
+    window: usize,
+}
+
+impl Beside {
+    fn of(compression: Compression, input: &[u8]) -> Self {
+        match compression {
+            Compression::Zstd => Beside { fixed: 0, window: 1 << ZSTD_WINDOW_LOG },
+            Compression::Lz4 => {
+                let block = lz4_block(input);
+                Beside { fixed: block, window: 2 * block }
+            }
+            _ => Beside { fixed: 0, window: 0 },
         }
     }
-    Ok(out.bytes.into())
+}
+
+/// Largest block of an LZ4 frame, by its header; frames of the old kind have 8 MiB.
+fn lz4_block(input: &[u8]) -> usize {
+    match input {
+        [0x04, 0x22, 0x4D, 0x18, _, sizes, ..] => match sizes >> 4 & 7 {
+            0..=4 => 64 << 10,
+            5 => 256 << 10,
+            6 => 1 << 20,
+            _ => 4 << 20,
+        },
+        [0x02, 0x21, 0x4C, 0x18, ..] => 8 << 20,
+        _ => 0,
+    }
 }
 
 /// The output, whose growth is paid for.
 struct Growing<'a> {
     bytes: Vec<u8>,
     max: usize,
-    grow: &'a mut dyn FnMut(usize) -> bool,
+    funds: &'a mut dyn Funds,
+    /// What `funds` has paid for.
+    paid: usize,
     guess: usize,
+    beside: Beside,
+    /// It got large, and nobody knows how large.
+    has_to_count: bool,
+    /// Bytes are only counted.
+    is_counting: bool,
+    counted: usize,
 }
 
-impl Growing<'_> {
+impl<'a> Growing<'a> {
+    fn new(max: usize, guess: usize, beside: Beside, funds: &'a mut dyn Funds) -> Self {
+        Growing {
+            bytes: Vec::new(),
+            max,
+            funds,
+            paid: 0,
+            guess,
+            beside,
+            has_to_count: false,
+            is_counting: false,
+            counted: 0,
+        }
+    }
+
     /// Makes room for at least one more byte, or says that there may be no more.
     fn make_room(&mut self) -> Result<(), InflateError> {
         let have = self.bytes.capacity();
         if self.bytes.len() < have {
             return Ok(());
         }
+        if self.is_counting {
+            self.counted += self.bytes.len();
+            self.bytes.clear();
+            return self.check();
+        }
         // One byte above the limit, so that a body of exactly `max` can end.
         let most = self.max.saturating_add(1);
         if have >= most {
             return Err(InflateError::TooLarge);
         }
-        let wanted = if have == 0 { self.guess.max(STEP) } else { have * 2 }.min(most);
-        if !(self.grow)(wanted - have) {
+        if have >= COUNTED {
+            self.has_to_count = true;
             return Err(InflateError::OverBudget);
         }
+        self.allocate(if have == 0 { self.guess.max(STEP) } else { have * 2 }.min(most))
+    }
+
+    /// Room for so many bytes in all.
+    fn allocate(&mut self, wanted: usize) -> Result<(), InflateError> {
+        let have = self.bytes.capacity();
+        // What is there stays until it is copied.
+        let beside = have + self.beside.fixed + self.beside.window.min(wanted);
+        let is_paid = beside < BORROWED || self.funds.borrow(beside);
+        let more = wanted.saturating_sub(self.paid);
+        if !is_paid || (more > 0 && !self.funds.grow(more)) {
+            return Err(InflateError::OverBudget);
+        }
+        self.paid += more;
         self.bytes.reserve_exact(wanted - self.bytes.len());
         Ok(())
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<(), InflateError> {
+        if self.is_counting {
+            self.counted += bytes.len();
+            return self.check();
+        }
         let mut rest = bytes;
         while !rest.is_empty() {
             self.make_room()?;
@@ -85,7 +209,8 @@ impl Growing<'_> {
     }
 
     fn check(&self) -> Result<(), InflateError> {
-        if self.bytes.len() > self.max { Err(InflateError::TooLarge) } else { Ok(()) }
+        let len = self.counted + self.bytes.len();
+        if len > self.max { Err(InflateError::TooLarge) } else { Ok(()) }
     }
 }
 
@@ -124,12 +249,21 @@ fn raw_deflate<'a>(
 /// Members one after the other, each with header, stream, CRC and length (RFC 1952).
 fn gzip(input: &[u8], out: &mut Growing<'_>) -> Result<(), InflateError> {
     let mut rest = input;
+    let mut members = 0;
     while !rest.is_empty() {
+        members += 1;
+        if members > MEMBERS {
+            return Err(InflateError::Corrupt(Compression::Gzip));
+        }
         let start = out.bytes.len();
         let stream = gzip_header(rest)?;
         let after = raw_deflate(stream, Compression::Gzip, out)?;
         let (trailer, next) =
             after.split_first_chunk::<8>().ok_or(InflateError::Truncated(Compression::Gzip))?;
+        rest = next;
+        if out.is_counting {
+            continue;
+        }
         let mut crc = Crc::new();
         crc.update(&out.bytes[start..]);
         let mut expected = crc.sum().to_le_bytes().to_vec();
@@ -137,7 +271,6 @@ fn gzip(input: &[u8], out: &mut Growing<'_>) -> Result<(), InflateError> {
         if trailer[..] != expected[..] {
             return Err(InflateError::Corrupt(Compression::Gzip));
         }
-        rest = next;
     }
     Ok(())
 }
@@ -177,7 +310,7 @@ fn zlib(input: &[u8], out: &mut Growing<'_>) -> Result<(), InflateError> {
     }
     let trailer = raw_deflate(stream, NAME, out)?;
     let sum = trailer.first_chunk::<4>().ok_or(InflateError::Truncated(NAME))?;
-    if u32::from_be_bytes(*sum) != adler32(&out.bytes) {
+    if !out.is_counting && u32::from_be_bytes(*sum) != adler32(&out.bytes) {
         return Err(InflateError::Corrupt(NAME));
     }
     Ok(())
@@ -207,7 +340,18 @@ fn decoder() -> io::Result<Decoder<'static>> {
     Ok(decoder)
 }
 
+/// A window that grew beyond this is not kept for the next body: each worker would hold 8 MiB.
+const ZSTD_KEPT: usize = 1 << 20;
+
 fn zstd(input: &[u8], out: &mut Growing<'_>) -> Result<(), InflateError> {
+    let result = zstd_pooled(input, out);
+    if out.bytes.len() > ZSTD_KEPT {
+        ZSTD.set(None);
+    }
+    result
+}
+
+fn zstd_pooled(input: &[u8], out: &mut Growing<'_>) -> Result<(), InflateError> {
     const CORRUPT: InflateError = InflateError::Corrupt(Compression::Zstd);
     ZSTD.with_borrow_mut(|pooled| {
         let decoder = match pooled {
@@ -244,7 +388,8 @@ fn snappy(input: &[u8], out: &mut Growing<'_>) -> Result<(), InflateError> {
     if len > out.max {
         return Err(InflateError::TooLarge);
     }
-    if !(out.grow)(len) {
+    out.paid += len;
+    if !out.funds.grow(len) {
         return Err(InflateError::OverBudget);
     }
     out.bytes = snap::raw::Decoder::new().decompress_vec(input).map_err(|_| CORRUPT)?;

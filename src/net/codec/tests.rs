@@ -63,6 +63,43 @@ fn a_bomb_stops_at_the_limit_and_pays_for_what_it_grew() {
 }
 
 #[test]
+fn a_large_body_is_counted_before_it_is_allocated() {
+    for compression in ALL.into_iter().skip(1) {
+        for len in [(1 << 20) - 1, 1 << 20, (1 << 20) + 1, 5_000_000] {
+            let whole = Bytes::from(vec![7; len]);
+            let compressed = deflate(compression, None, std::slice::from_ref(&whole)).unwrap();
+            let mut paid = 0;
+            let mut grow = |bytes: usize| {
+                paid += bytes;
+                true
+            };
+            let body = inflate(compression, &compressed, len, &mut grow).unwrap();
+            assert_eq!(body, whole, "{compression:?}");
+            assert!(paid <= len.max(1 << 20) + 1, "{compression:?} paid {paid} for {len}");
+        }
+    }
+}
+
+#[test]
+fn a_trailer_that_lies_about_the_length_is_found_out() {
+    let body = deflate(Compression::Gzip, None, &[Bytes::from(vec![7; 3 << 20])]).unwrap();
+    for lie in [0u32, 1 << 20, 3 << 20 | 1, u32::MAX] {
+        let at = body.len() - 4;
+        let body = [&body[..at], &lie.to_le_bytes()].concat();
+        let error = inflate_all(Compression::Gzip, &body, 10 << 20).unwrap_err();
+        assert_eq!(error, InflateError::Corrupt(Compression::Gzip), "{lie}");
+    }
+}
+
+#[test]
+fn gzip_members_have_a_limit() {
+    let member = deflate(Compression::Gzip, None, &[Bytes::from_static(b"x")]).unwrap();
+    assert_eq!(inflate_all(Compression::Gzip, &member.repeat(1024), 10_000).unwrap().len(), 1024);
+    let error = inflate_all(Compression::Gzip, &member.repeat(1025), 10_000).unwrap_err();
+    assert_eq!(error, InflateError::Corrupt(Compression::Gzip));
+}
+
+#[test]
 fn growth_that_is_not_paid_for_ends_it() {
     let whole = text(1 << 20);
     for compression in ALL.into_iter().skip(1) {

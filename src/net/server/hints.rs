@@ -7,7 +7,7 @@ use crate::net::seldom::Seldom;
 
 /// When each kind was last given.
 #[derive(Debug, Default)]
-pub(super) struct Hints([Seldom; 4]);
+pub(super) struct Hints([Seldom; 5]);
 
 /// One kind of trouble.
 #[derive(Debug, Clone, Copy)]
@@ -16,6 +16,8 @@ pub(super) enum Hint<'a> {
     TlsOnPlain(Option<SocketAddr>),
     PlainOnTls(Option<SocketAddr>),
     Handshake(Option<SocketAddr>, &'a io::Error),
+    /// So many connections, and one more.
+    Crowded(usize),
 }
 
 impl Hint<'_> {
@@ -25,6 +27,7 @@ impl Hint<'_> {
             Hint::TlsOnPlain(_) => 1,
             Hint::PlainOnTls(_) => 2,
             Hint::Handshake(..) => 3,
+            Hint::Crowded(_) => 4,
         }
     }
 }
@@ -52,6 +55,11 @@ impl Hints {
                 client = peer(client),
                 %error,
                 "a TLS handshake failed; does the client trust the certificate's authority?"
+            ),
+            Hint::Crowded(limit) => tracing::warn!(
+                limit,
+                "there are as many connections as the byte budget allows; those go that have been \
+                 quiet for longest, and `limit_mib` of `memory_limiter` sets the budget"
             ),
         }
     }

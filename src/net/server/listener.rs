@@ -5,30 +5,55 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _},
     os::unix::fs::FileTypeExt as _,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 
+use super::sockets::Heir;
+
 /// An open listener.
 #[derive(Debug)]
-pub enum Listener {
+pub struct Listener {
+    socket: Socket,
+    heir: Heir,
+}
+
+#[derive(Debug)]
+pub(super) enum Socket {
     /// An address.
     Tcp(TcpListener),
-    /// A path, which is removed when the listener goes.
+    /// A path.
     Unix(UnixSocket),
 }
 
 /// A unix socket and its file.
 #[derive(Debug)]
-pub struct UnixSocket {
-    listener: UnixListener,
-    path: PathBuf,
+pub(super) struct UnixSocket {
+    pub(super) listener: UnixListener,
+    pub(super) file: Arc<SocketFile>,
 }
 
-impl Drop for UnixSocket {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+/// A path that is removed when the last listener on it goes.
+#[derive(Debug)]
+pub(super) struct SocketFile(PathBuf);
+
+impl SocketFile {
+    pub(super) fn at(path: &Path) -> Arc<Self> {
+        Arc::new(SocketFile(path.to_owned()))
     }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Whether a socket was left behind on a path by a process that is gone.
+pub(super) fn is_stale(path: &Path) -> bool {
+    let is_socket = fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+    is_socket && std::os::unix::net::UnixStream::connect(path).is_err()
 }
 
 /// A new connection.
@@ -37,34 +62,38 @@ pub(super) enum Accepted {
     Unix(UnixStream),
 }
 
+impl From<TcpListener> for Listener {
+    fn from(listener: TcpListener) -> Self {
+        Listener::new(Socket::Tcp(listener), Heir::none())
+    }
+}
+
 impl Listener {
-    /// Opens a unix socket. A file that an earlier process left behind goes; one that somebody
-    /// listens on stays.
-    pub fn unix(path: &Path) -> io::Result<Self> {
-        let is_socket = fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
-        if is_socket && std::os::unix::net::UnixStream::connect(path).is_err() {
-            fs::remove_file(path)?;
-        }
-        let listener = UnixListener::bind(path)?;
-        Ok(Listener::Unix(UnixSocket { listener, path: path.to_owned() }))
+    pub(super) fn new(socket: Socket, heir: Heir) -> Self {
+        Listener { socket, heir }
     }
 
     /// The address or the path that is open.
     pub fn address(&self) -> String {
-        match self {
-            Listener::Tcp(listener) => {
+        match &self.socket {
+            Socket::Tcp(listener) => {
                 listener.local_addr().map_or_else(|_| String::new(), |address| address.to_string())
             }
-            Listener::Unix(socket) => socket.path.display().to_string(),
+            Socket::Unix(socket) => socket.file.0.display().to_string(),
         }
     }
 
+    /// Who listens on the same socket.
+    pub(super) fn heir(&self) -> Heir {
+        self.heir.clone()
+    }
+
     pub(super) async fn accept(&self) -> io::Result<Accepted> {
-        match self {
-            Listener::Tcp(listener) => {
+        match &self.socket {
+            Socket::Tcp(listener) => {
                 listener.accept().await.map(|(stream, peer)| Accepted::Tcp(stream, peer))
             }
-            Listener::Unix(socket) => {
+            Socket::Unix(socket) => {
                 socket.listener.accept().await.map(|(stream, _)| Accepted::Unix(stream))
             }
         }

@@ -1,13 +1,48 @@
 //! Settings made of certificate files, made again when the files change.
 //!
 //! The files are looked at by whoever needs the settings, at most once an interval, so that an
-//! idle process sleeps. New files that are of no use change nothing: the old settings stay.
+//! idle process sleeps, and once after the process was told to look ([`look_again`]). New files that are
+//! of no use change nothing: the old settings stay.
 
 use std::{
     fs,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant, SystemTime},
 };
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::config::Interval;
+
+/// How often certificates are looked at; 0: only after a reload of the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Renewal(pub Interval);
+
+impl Default for Renewal {
+    fn default() -> Self {
+        Renewal(Interval(Duration::from_mins(1)))
+    }
+}
+
+impl Renewal {
+    /// None: never.
+    pub(super) fn interval(self) -> Option<Duration> {
+        Some(self.0.0).filter(|interval| !interval.is_zero())
+    }
+}
+
+/// How often the process was told to look.
+static LOOKS: AtomicU64 = AtomicU64::new(0);
+
+/// Has all certificates looked at before they are used the next time, whatever their intervals are.
+pub fn look_again() {
+    LOOKS.fetch_add(1, Ordering::Relaxed);
+}
 
 /// Settings of one day.
 #[derive(Debug)]
@@ -22,6 +57,8 @@ pub(super) struct Reloading<C> {
 struct State<C> {
     config: Arc<C>,
     looked: Instant,
+    /// [`LOOKS`] at that time.
+    looks: u64,
     /// When the files were written last.
     written: Vec<Option<SystemTime>>,
 }
@@ -35,15 +72,19 @@ impl<C> Reloading<C> {
     ) -> Result<Self, String> {
         let files: Vec<String> = files.into_iter().flatten().cloned().collect();
         let written = written(&files);
-        let state = State { config: make()?, looked: Instant::now(), written };
+        let looks = LOOKS.load(Ordering::Relaxed);
+        let state = State { config: make()?, looked: Instant::now(), looks, written };
         Ok(Reloading { interval, files, state: Mutex::new(state) })
     }
 
     /// The settings at a time; `make` makes them again.
     pub(super) fn at(&self, now: Instant, make: impl FnOnce() -> Result<Arc<C>, String>) -> Arc<C> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.interval.is_some_and(|interval| now.duration_since(state.looked) >= interval) {
+        let looks = LOOKS.load(Ordering::Relaxed);
+        let is_old = self.interval.is_some_and(|limit| now.duration_since(state.looked) >= limit);
+        if is_old || state.looks != looks {
             state.looked = now;
+            state.looks = looks;
             let written = written(&self.files);
             if written != state.written {
                 let files = self.files.join(", ");
@@ -67,4 +108,36 @@ impl<C> Reloading<C> {
 
 fn written(files: &[String]) -> Vec<Option<SystemTime>> {
     files.iter().map(|file| fs::metadata(file).ok()?.modified().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_looked_at_after_the_interval_or_when_told() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let name = Some(file.path().display().to_string());
+        let touch = |seconds| {
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+            file.as_file().set_modified(time).unwrap();
+        };
+        touch(1);
+        let at_first = || Ok(Arc::new(1));
+        let minute = Renewal::default().interval();
+        let by_default = Reloading::new(minute, [&name], at_first).unwrap();
+        let never = Reloading::new(Renewal(Interval::default()).interval(), [&name], at_first);
+        let never = never.unwrap();
+        touch(2);
+        let (soon, later) = (Instant::now(), Instant::now() + Duration::from_mins(1));
+        let now = |one: &Reloading<i32>, at, new| *one.at(at, || Ok(Arc::new(new)));
+        assert_eq!((now(&by_default, soon, 2), now(&by_default, later, 2)), (1, 2));
+        assert_eq!(now(&never, later, 2), 1);
+        look_again();
+        assert_eq!(now(&never, later, 2), 2);
+        touch(3);
+        look_again();
+        assert_eq!(*never.at(later, || Err("of no use".to_owned())), 2);
+        assert_eq!(now(&never, later, 3), 2, "nothing has changed since");
+    }
 }

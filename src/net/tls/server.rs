@@ -16,8 +16,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, de::IgnoredAny};
 use tokio_rustls::TlsAcceptor;
 
-use super::reload::Reloading;
-use crate::config::{Interval, Node, Problems, Secret, given};
+use super::reload::{Reloading, Renewal};
+use crate::config::{Node, Problems, Secret, given};
 
 /// `tls` of a receiver.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
@@ -44,8 +44,9 @@ pub struct ServerTls {
     pub client_ca_file: Option<String>,
     /// Read `client_ca_file` again when it changes.
     pub client_ca_file_reload: bool,
-    /// Read certificate and key again when they are older than this and have changed; 0: never.
-    pub reload_interval: Interval,
+    /// How often certificate and key are looked at, and read again where they have changed; 0: at a start
+    /// and a reload only.
+    pub reload_interval: Renewal,
     /// Lowest version: `1.2` or `1.3`.
     pub min_version: Option<String>,
     /// Highest version: `1.2` or `1.3`.
@@ -218,8 +219,7 @@ impl ServerTls {
     /// How often the files are looked at; none: never.
     fn interval(&self) -> Option<Duration> {
         let watch = self.client_ca_file_reload.then_some(Duration::from_secs(1));
-        let reload = Some(self.reload_interval.0).filter(|interval| !interval.is_zero());
-        watch.into_iter().chain(reload).min()
+        watch.into_iter().chain(self.reload_interval.interval()).min()
     }
 }
 

@@ -18,20 +18,22 @@ mod scalar;
 
 use scalar::Scalar;
 
-/// Reads a whole document as a message.
+/// Reads a whole document as a message; none where it has more than `most` bytes.
 pub(super) fn document(
     message: &'static Message,
     json: &[u8],
     depth_limit: u32,
-) -> Result<Vec<u8>, JsonError> {
+    most: usize,
+) -> Result<Option<Vec<u8>>, JsonError> {
     let text = simdutf8::compat::from_utf8(json).map_err(|e| not_utf8(json, e.valid_up_to()))?;
-    let mut reader =
-        Reader { out: Vec::with_capacity(json.len() / 2), path: Vec::new(), depth: depth_limit };
+    let out = Vec::with_capacity(json.len() / 2);
+    let mut reader = Reader { out, most, path: Vec::new(), depth: depth_limit };
     let mut json = serde_json::Deserializer::from_str(text);
     let read =
         InMessage { reader: &mut reader, message }.deserialize(&mut json).and_then(|()| json.end());
     match read {
-        Ok(()) => Ok(reader.out),
+        _ if reader.out.len() > most => Ok(None),
+        Ok(()) => Ok(Some(reader.out)),
         Err(error) => Err(located(&error, &reader.path)),
     }
 }
@@ -72,6 +74,8 @@ fn located(error: &serde_json::Error, steps: &[Step]) -> JsonError {
 /// What the visitors share.
 struct Reader {
     out: Vec<u8>,
+    /// Bytes that it may have. Only lists make more of them than the text has.
+    most: usize,
     /// Where the reader is; left as it is by an error, which is thus located.
     path: Vec<Step>,
     /// Messages that may still be opened within each other.
@@ -281,6 +285,9 @@ fn elements<'de, A: SeqAccess<'de>>(
             step.index = Some(index);
         }
         let more = seq.next_element_seed(Element { reader, field, number })?;
+        if reader.out.len() > reader.most {
+            return Err(A::Error::custom("too many bytes"));
+        }
         if more.is_none() {
             break;
         }

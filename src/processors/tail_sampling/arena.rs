@@ -285,8 +285,12 @@ impl Arena {
         }
     }
 
-    /// Those who wait for what was in the chunk at `from` wait for the newest one, too.
+    /// Those who wait for what was in the chunk at `from` wait for the newest one, too. What was copied
+    /// within one chunk is waited for already; a group among its own members would never end.
     pub(super) fn inherit(&mut self, from: Position) {
+        if self.age(from.chunk()) as usize + 1 == self.chunks.len() {
+            return;
+        }
         let Some(claims) = self.claims(from.chunk()).filter(|claims| !claims.is_empty()) else {
             return;
         };

@@ -17,7 +17,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::{
     net::UdpSocket,
     sync::mpsc::{Receiver, Sender},
@@ -28,7 +28,7 @@ use tokio::{
 use super::segment;
 use crate::{
     component::{Arrival, Compression, Door, Encoding, Rejection, Stop},
-    net::seldom::Seldom,
+    net::{seldom::Seldom, server::Sockets},
     otlp::{
         Signal,
         check::Utf8,
@@ -75,13 +75,24 @@ pub(super) struct Datagrams {
 impl Datagrams {
     /// Opens a socket whose buffer has `buffer` bytes, or as many as the system allows. Call within a
     /// tokio runtime.
-    pub(super) fn open(address: SocketAddr, buffer: usize) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-        socket.set_nonblocking(true)?;
-        socket.set_recv_buffer_size(buffer)?;
-        let buffer = socket.recv_buffer_size()?;
-        socket.bind(&address.into())?;
-        Ok(Datagrams { socket: UdpSocket::from_std(socket.into())?, buffer })
+    pub(super) fn open(
+        address: SocketAddr,
+        buffer: usize,
+        sockets: &mut Sockets,
+    ) -> io::Result<Self> {
+        let socket = sockets.udp(address, || {
+            let domain = Domain::for_address(address);
+            let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
+            socket.set_nonblocking(true)?;
+            socket.set_recv_buffer_size(buffer)?;
+            socket.bind(&address.into())?;
+            Ok(socket.into())
+        })?;
+        // Of one that was open before it may be another.
+        let kernel = SockRef::from(&socket);
+        kernel.set_recv_buffer_size(buffer)?;
+        let buffer = kernel.recv_buffer_size()?;
+        Ok(Datagrams { socket, buffer })
     }
 
     /// The address that is open.
@@ -379,7 +390,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_the_kernel_drops_is_counted() {
-        let datagrams = Datagrams::open(([127, 0, 0, 1], 0).into(), 4096).unwrap();
+        let datagrams =
+            Datagrams::open(([127, 0, 0, 1], 0).into(), 4096, &mut Sockets::default()).unwrap();
         let kernel = KernelDrops::of(datagrams.socket.as_raw_fd());
         let sender = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = datagrams.address().unwrap();

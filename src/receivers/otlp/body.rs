@@ -3,12 +3,16 @@
 //! Only a message that came in one HTTP/2 frame is taken as it is. Everything else is copied as it
 //! comes in: a slice keeps the whole read buffer of its connection alive, which nobody paid for and
 //! which could not take the next bytes; at overload that was half as much again as the budget.
+//!
+//! What is paid for is held while the body comes in, so it has to come in at a pace: who announces
+//! much and sends a byte now and then is cut off after a sixth of the time that a body may take.
 
 use std::{fmt::Display, sync::Arc, time::Duration};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::Body;
+use tokio::time::Instant;
 
 use super::answer::status;
 use crate::{
@@ -31,6 +35,46 @@ pub(super) struct Payer<'a> {
     pub(super) door: &'a dyn Door,
     pub(super) signal: Signal,
     pub(super) connection: &'a Arc<Connection>,
+    /// Longest time for the body, once it is paid for and before.
+    pub(super) timeout: Duration,
+}
+
+/// How fast a body comes in.
+struct Pace {
+    begin: Instant,
+    timeout: Duration,
+}
+
+impl Pace {
+    fn new(timeout: Duration) -> Self {
+        Pace { begin: Instant::now(), timeout }
+    }
+
+    /// When to give up on a body of which `read` bytes of `len` are there: when the rest would take
+    /// twice as long as it may if it came in as the beginning did, but not before a sixth of the time
+    /// is over. Where nobody knows how much is to come it has all the time.
+    fn deadline(&self, read: usize, len: Option<usize>) -> Instant {
+        #[expect(clippy::cast_precision_loss, reason = "a part of a time needs no more digits")]
+        let part = len.filter(|len| *len > 0).map_or(1.0, |len| read as f64 / len as f64);
+        self.begin + self.timeout.mul_f64((2.0 * part).clamp(1.0 / 6.0, 1.0))
+    }
+
+    /// The next data, in time.
+    async fn next(
+        &self,
+        body: &mut impl Source,
+        read: usize,
+        len: Option<usize>,
+    ) -> Result<Option<Bytes>, Status> {
+        let deadline = self.deadline(read, len);
+        match tokio::time::timeout_at(deadline, next(body)).await {
+            Ok(data) => data,
+            Err(_) => Err(Status {
+                retry_after: Some(Duration::from_secs(1)),
+                ..Status::new(Code::Unavailable, "the body came too slowly")
+            }),
+        }
+    }
 }
 
 impl Payer<'_> {
@@ -59,9 +103,13 @@ pub(super) async fn message(
 ) -> Result<(Prefix, Bytes, Permit), Status> {
     let mut prefix = [0; grpc::PREFIX];
     let (mut filled, mut data) = (0, Bytes::new());
+    let before = Pace::new(payer.timeout);
     while filled < grpc::PREFIX {
         if data.is_empty() {
-            data = next(&mut body).await?.ok_or_else(|| ends_within("its prefix"))?;
+            data = before
+                .next(&mut body, filled, None)
+                .await?
+                .ok_or_else(|| ends_within("its prefix"))?;
         }
         let len = data.len().min(grpc::PREFIX - filled);
         data.copy_to_slice(&mut prefix[filled..filled + len]);
@@ -77,14 +125,19 @@ pub(super) async fn message(
         return Err(Status::new(Code::ResourceExhausted, message));
     }
     let permit = payer.pay(prefix.len).await?;
+    let pace = Pace::new(payer.timeout);
     if data.is_empty() && prefix.len > 0 {
-        data = next(&mut body).await?.ok_or_else(|| ends_within("its message"))?;
+        data = pace
+            .next(&mut body, 0, Some(prefix.len))
+            .await?
+            .ok_or_else(|| ends_within("its message"))?;
     }
     if data.len() < prefix.len {
         let mut whole = BytesMut::with_capacity(prefix.len);
         whole.extend_from_slice(&std::mem::take(&mut data));
         while whole.len() < prefix.len {
-            let more = next(&mut body).await?.ok_or_else(|| ends_within("its message"))?;
+            let more = pace.next(&mut body, whole.len(), Some(prefix.len)).await?;
+            let more = more.ok_or_else(|| ends_within("its message"))?;
             whole.extend_from_slice(&more);
         }
         data = whole.freeze();
@@ -118,8 +171,9 @@ pub(super) async fn whole(
     }
     let mut size = announced.unwrap_or(FIRST.min(max));
     let mut permit = payer.pay(size).await?;
+    let pace = Pace::new(payer.timeout);
     let mut whole = BytesMut::with_capacity(size);
-    while let Some(data) = next(body).await? {
+    while let Some(data) = pace.next(body, whole.len(), announced).await? {
         let len = whole.len() + data.len();
         if len > max {
             return Err(too_large());

@@ -9,7 +9,7 @@ use super::{
     answer::{failure, grpc_response, plain, status, success},
     astray::{self, Astray},
     body::{self, Payer},
-    settings::{Config, Cors, HttpSettings, Utf8Check},
+    settings::{CONNECTION, Config, Cors, HttpSettings, Utf8Check},
 };
 use crate::{
     component::{Arrival, Compression, Encoding, Ingress},
@@ -21,7 +21,7 @@ use crate::{
     otlp::{
         Signal,
         check::Utf8,
-        payload::{Context, Wait},
+        payload::{Context, Permit, Wait},
     },
     telemetry::ReceiverStats,
 };
@@ -144,12 +144,9 @@ impl OtlpService {
             return Err(Status::new(Code::Unimplemented, message));
         };
         let context = self.context(signal, &request, connection, GRPC);
-        let payer = self.payer(signal, connection);
-        let read = body::message(request.into_body(), self.max_message, payer);
-        let (prefix, body, permit) = match tokio::time::timeout(BODY_TIMEOUT, read).await {
-            Ok(read) => read?,
-            Err(_) => return Err(Status::new(Code::DeadlineExceeded, "the body came too slowly")),
-        };
+        let payer = self.payer(signal, connection, BODY_TIMEOUT);
+        let (prefix, body, permit) =
+            body::message(request.into_body(), self.max_message, payer).await?;
         let compression = match (prefix.is_compressed, compression) {
             (false, _) => Compression::Identity,
             (true, Compression::Identity) => {
@@ -174,8 +171,13 @@ impl OtlpService {
         self.ingress.door.submit(arrival).await.map_err(|rejection| status(&rejection))
     }
 
-    fn payer<'a>(&'a self, signal: Signal, connection: &'a Arc<Connection>) -> Payer<'a> {
-        Payer { door: &*self.ingress.door, signal, connection }
+    fn payer<'a>(
+        &'a self,
+        signal: Signal,
+        connection: &'a Arc<Connection>,
+        timeout: Duration,
+    ) -> Payer<'a> {
+        Payer { door: &*self.ingress.door, signal, connection, timeout }
     }
 
     // ---- HTTP ----------------------------------------------------------------------------
@@ -241,16 +243,8 @@ impl OtlpService {
             return Err(Status::new(Code::InvalidArgument, message));
         };
         let context = self.context(signal, &request, connection, HTTP);
-        let read = body::whole(request.into_body(), self.max_body, self.payer(signal, connection));
-        let (body, permit) = match tokio::time::timeout(self.body_timeout, read).await {
-            Ok(read) => read?,
-            Err(_) => {
-                return Err(Status {
-                    retry_after: Some(Duration::from_secs(1)),
-                    ..Status::new(Code::Unavailable, "the body came too slowly")
-                });
-            }
-        };
+        let payer = self.payer(signal, connection, self.body_timeout);
+        let (body, permit) = body::whole(request.into_body(), self.max_body, payer).await?;
         let arrival = Arrival {
             signal,
             encoding,
@@ -293,6 +287,10 @@ impl OtlpService {
 }
 
 impl Service for OtlpService {
+    fn charge(&self) -> Option<Permit> {
+        self.ingress.door.charge(CONNECTION)
+    }
+
     async fn serve(
         self: Arc<Self>,
         request: Request<Incoming>,

@@ -147,7 +147,9 @@ impl Log {
 }
 
 fn base_of(name: &str) -> Option<u64> {
-    name.strip_suffix(".seg").filter(|number| number.len() == 20)?.parse().ok()
+    let base = name.strip_suffix(".seg").filter(|number| number.len() == 20)?.parse().ok()?;
+    // Half of the numbers are left for what comes.
+    (base <= u64::MAX / 2).then_some(base)
 }
 
 /// Reads the header of a segment. Where it is damaged the first record tells the marker; where there is no
@@ -175,12 +177,17 @@ fn look(disk: &dyn Disk, base: u64) -> io::Result<Option<Found>> {
 
 /// Where each segment ends and what it has: by the header of the next one, else by looking it through.
 fn measure(disk: &dyn Disk, found: Vec<Found>) -> io::Result<(BTreeMap<u64, Segment>, (u64, u64))> {
-    let nexts: Vec<(u64, Option<(u64, u64)>)> =
-        found.iter().skip(1).map(|next| (next.segment.base, next.before)).collect();
+    // A next segment that is too far away follows on one that is gone.
+    let next = |pair: &[Found]| {
+        let most = pair[0].segment.base.saturating_add(pair[0].size / RECORD_HEADER as u64);
+        let (base, before) = (pair[1].segment.base, pair[1].before);
+        (base <= most).then_some((base, before))
+    };
+    let nexts: Vec<_> = found.windows(2).map(next).collect();
     let mut segments = BTreeMap::new();
     let mut totals = (0, 0);
     for (index, Found { mut segment, size, before }) in found.into_iter().enumerate() {
-        let next = nexts.get(index).copied();
+        let next = nexts.get(index).copied().flatten();
         let before = before.unwrap_or(totals);
         match next {
             Some((end, Some(after))) => {

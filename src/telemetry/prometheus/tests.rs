@@ -124,7 +124,13 @@ fn the_page_looks_like_this() {
 #[tokio::test]
 async fn the_page_is_served() {
     let (stop, stopped) = watch::channel(false);
-    let page = MetricsPage::bind("localhost:0", Arc::new(sample()), Detail::Normal).unwrap();
+    let page = MetricsPage::bind(
+        "localhost:0",
+        Arc::new(sample()),
+        Detail::Normal,
+        &mut Sockets::default(),
+    )
+    .unwrap();
     let address = page.address();
     assert!(address.ip().is_loopback());
     let serving = tokio::spawn(page.run(stopped));

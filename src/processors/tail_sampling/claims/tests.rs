@@ -116,3 +116,11 @@ proptest! {
         }
     }
 }
+
+/// A trace that is copied within the newest chunk is not among those who wait for itself.
+#[test]
+fn who_waits_is_told_where_a_trace_stays_in_its_chunk() {
+    let settings = "{decision_wait: 1s, max_memory: 262144, policies: \
+                    [{name: some, type: probabilistic, probabilistic: {sampling_percentage: 40}}]}";
+    live(14_530_439_977_333_320_088, 1, settings);
+}

@@ -108,17 +108,20 @@ impl Door for Purse {
 }
 
 const MAX: usize = 1 << 20;
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 async fn read_message(pieces: Pieces, purse: &Purse) -> Result<(bool, Vec<u8>, u64), Status> {
     let connection = Arc::new(Connection::new(None));
-    let payer = Payer { door: purse, signal: Signal::Traces, connection: &connection };
+    let payer =
+        Payer { door: purse, signal: Signal::Traces, connection: &connection, timeout: TIMEOUT };
     let (prefix, body, permit) = message(pieces, MAX, payer).await?;
     Ok((prefix.is_compressed, body.to_vec(), permit.bytes()))
 }
 
 async fn read_whole(mut pieces: Pieces, purse: &Purse) -> Result<(Bytes, Permit), Status> {
     let connection = Arc::new(Connection::new(None));
-    let payer = Payer { door: purse, signal: Signal::Traces, connection: &connection };
+    let payer =
+        Payer { door: purse, signal: Signal::Traces, connection: &connection, timeout: TIMEOUT };
     whole(&mut pieces, MAX, payer).await
 }
 
@@ -143,7 +146,8 @@ async fn a_message_in_one_frame_is_not_copied() {
     let frame = Bytes::from_static(&[0, 0, 0, 0, 3, 1, 2, 3]);
     let connection = Arc::new(Connection::new(None));
     let purse = Purse::new(3);
-    let payer = Payer { door: &purse, signal: Signal::Logs, connection: &connection };
+    let payer =
+        Payer { door: &purse, signal: Signal::Logs, connection: &connection, timeout: TIMEOUT };
     let pieces = Pieces([frame.clone()].into(), None);
     let (_, body, _) = message(pieces, MAX, payer).await.unwrap();
     assert_eq!(body.as_ptr(), frame[5..].as_ptr());
@@ -229,4 +233,45 @@ async fn one_request_of_a_connection_waits() {
     assert!(connection.wait().is_none());
     drop(waiting);
     assert!(connection.wait().is_some());
+}
+
+/// A body that begins, and then does not go on.
+struct Stalled(Option<Bytes>, u64);
+
+impl Body for Stalled {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.take().map_or(Poll::Pending, |data| Poll::Ready(Some(Ok(Frame::data(data)))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.1)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_sends_little_of_what_he_announced_is_cut_off_early() {
+    for (sent, seconds) in [(0, 5), (80, 5), (250, 15), (900, 30)] {
+        let (purse, begin) = (Purse::new(2000), Instant::now());
+        let connection = Arc::new(Connection::new(None));
+        let payer = Payer {
+            door: &purse,
+            signal: Signal::Traces,
+            connection: &connection,
+            timeout: TIMEOUT,
+        };
+        let first = (sent > 0).then(|| Bytes::from(vec![0; sent]));
+        let status = whole(&mut Stalled(first, 1000), MAX, payer).await.unwrap_err();
+        assert_eq!(
+            (status.code, begin.elapsed().as_secs()),
+            (Code::Unavailable, seconds),
+            "{sent}"
+        );
+        assert_eq!(purse.used(), 0);
+    }
 }

@@ -1,0 +1,71 @@
+//! What a reload keeps: what runs already, and by what it is told to be the same.
+
+use std::{collections::HashMap, sync::Arc, time::SystemTime};
+
+use super::{PipelineBlueprint, PlannedReceiver, Planner};
+use crate::{
+    component::{ComponentId, ExporterConfig, Kind},
+    engine::{journal::Journal, queue::ExportQueue, routes::BySignal},
+    otlp::Signal,
+};
+
+/// What runs, for a plan that keeps what is the same.
+#[derive(Default)]
+pub struct Kept {
+    /// Queues with the identity of their exporters.
+    pub exporters: HashMap<(ComponentId, Signal), (Option<String>, Arc<ExportQueue>)>,
+    /// Receivers by id.
+    pub receivers: HashMap<String, KeptReceiver>,
+}
+
+/// A receiver that runs.
+pub struct KeptReceiver {
+    /// What makes it another one.
+    pub identity: Option<String>,
+    /// Pipelines that it feeds.
+    pub feeds: Vec<String>,
+    /// Labels of its data.
+    pub transports: &'static [&'static str],
+    /// Where its requests are written down.
+    pub journal: Option<Arc<Journal>>,
+}
+
+impl Planner<'_> {
+    /// Its own configuration and that of its authenticator.
+    pub(super) fn exporter_identity(
+        &self,
+        id: &ComponentId,
+        config: &dyn ExporterConfig,
+    ) -> Option<String> {
+        let texts = &self.blueprint.texts;
+        let mut identity = texts.get(&(Kind::Exporter, id.clone()))?.clone();
+        if let Some(auth) = config.auth() {
+            let is_it = |(kind, id): &&(Kind, ComponentId)| {
+                *kind == Kind::Extension && id.to_string() == auth.authenticator
+            };
+            let extension = texts.keys().find(is_it)?;
+            identity.push_str(&texts[extension]);
+        }
+        Some(identity)
+    }
+
+    /// The ways of receivers that are not to run any more into the pipelines that are left: what they have
+    /// begun to read is not lost.
+    pub(super) fn stragglers(&self, receivers: &[PlannedReceiver]) -> Vec<(String, BySignal)> {
+        let gone = self.kept.receivers.iter();
+        let gone = gone.filter(|(id, _)| receivers.iter().all(|planned| planned.id != **id));
+        gone.map(|(id, runs)| {
+            let feeds = |pipeline: &PipelineBlueprint| runs.feeds.contains(&pipeline.id);
+            let journal = runs.journal.as_ref();
+            let routes = |signal| self.routes(id, runs.transports, signal, &feeds, journal);
+            (id.clone(), Signal::ALL.map(routes))
+        })
+        .collect()
+    }
+}
+
+/// When a file was written last, and how long it is.
+pub(super) fn version(file: &str) -> Option<(SystemTime, u64)> {
+    let about = std::fs::metadata(file).ok()?;
+    Some((about.modified().ok()?, about.len()))
+}

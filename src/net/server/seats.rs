@@ -1,0 +1,280 @@
+//! How many connections a listener holds at a time, and who goes when one more comes.
+//!
+//! A connection costs memory that no body pays for, so there is a limit. At the limit those go that
+//! have been quiet for longest, first of all those that never asked for anything: whoever opens
+//! connections and says nothing pushes out his own. A connection with a request under way stays, and
+//! so does one that was quiet for a moment only: where all are like that, the newcomer waits, and those
+//! behind him wait in the kernel.
+//!
+//! HTTP/2 may hold bytes that nobody has asked for, up to the window of each connection. The windows
+//! of a listener together have a limit, too: the first connections get large ones, and when there are
+//! many each gets the least that the protocol knows.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{sync::Notify, time::Instant};
+
+/// The least window of a connection in HTTP/2, but for one byte.
+const LEAST_WINDOW: u32 = 64 * 1024;
+/// A stream takes its share of the window; fewer bytes would not be worth a request.
+const BYTES_PER_STREAM: u32 = 16 * 1024;
+/// Streams at a time on a connection with a large window: the library's number.
+const MOST_STREAMS: u32 = 200;
+/// Streams at a time on any connection.
+const LEAST_STREAMS: u32 = 8;
+/// A connection that is quiet for less than this may be about to ask, or its end was not seen yet.
+const MOMENT: Duration = Duration::from_millis(500);
+/// How often those who wait look for somebody who has become quiet.
+const LOOK: Duration = Duration::from_millis(20);
+/// One out of so many goes at the limit, so that the list is not read for each newcomer.
+const LEAVING: usize = 32;
+
+/// The connections of a listener.
+#[derive(Debug)]
+pub(super) struct Seats {
+    most: usize,
+    next: AtomicU64,
+    taken: Mutex<HashMap<u64, Arc<Activity>>>,
+    freed: Notify,
+}
+
+impl Seats {
+    pub(super) fn new(most: usize) -> Arc<Self> {
+        let (next, taken) = (AtomicU64::new(0), Mutex::default());
+        Arc::new(Seats { most: most.max(1), next, taken, freed: Notify::new() })
+    }
+
+    fn taken(&self) -> MutexGuard<'_, HashMap<u64, Arc<Activity>>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the next one that comes makes another one go.
+    pub(super) fn is_full(&self) -> bool {
+        self.taken().len() >= self.most
+    }
+
+    /// A seat for a new connection, as soon as there is one.
+    pub(super) async fn wait(self: &Arc<Self>) -> Seat {
+        loop {
+            if let Some(seat) = self.take() {
+                return seat;
+            }
+            let _ = tokio::time::timeout(LOOK, self.freed.notified()).await;
+        }
+    }
+
+    /// A seat for a new connection; none where everybody who sits is, or just was, at work.
+    fn take(self: &Arc<Self>) -> Option<Seat> {
+        let activity = Arc::new(Activity::default());
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut taken = self.taken();
+        if taken.len() >= self.most {
+            self.clear_some(&mut taken);
+        }
+        if taken.len() >= self.most {
+            return None;
+        }
+        taken.insert(number, Arc::clone(&activity));
+        Some(Seat { number, activity, seats: Arc::clone(self) })
+    }
+
+    /// Tells those that have been quiet for longest to leave.
+    fn clear_some(&self, taken: &mut HashMap<u64, Arc<Activity>>) {
+        let quiet = taken.iter().filter_map(|(number, activity)| {
+            let since = activity.quiet_since().filter(|since| since.elapsed() >= MOMENT)?;
+            Some((activity.has_asked.load(Ordering::Relaxed), since, *number))
+        });
+        let mut quiet: Vec<_> = quiet.collect();
+        quiet.sort_unstable();
+        for (_, _, number) in quiet.into_iter().take((self.most / LEAVING).max(1)) {
+            if let Some(activity) = taken.remove(&number) {
+                activity.leave.notify_one();
+            }
+        }
+    }
+}
+
+/// One connection among [`Seats`]; free when it is dropped.
+#[derive(Debug)]
+pub(super) struct Seat {
+    number: u64,
+    pub(super) activity: Arc<Activity>,
+    seats: Arc<Seats>,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.seats.taken().remove(&self.number);
+        self.seats.freed.notify_one();
+    }
+}
+
+/// Requests of a connection that are being answered, and when the last one was.
+#[derive(Debug)]
+pub(super) struct Activity {
+    open: AtomicUsize,
+    has_asked: AtomicBool,
+    quiet_since: Mutex<Instant>,
+    leave: Notify,
+}
+
+impl Default for Activity {
+    fn default() -> Self {
+        Activity {
+            open: AtomicUsize::new(0),
+            has_asked: AtomicBool::new(false),
+            quiet_since: Mutex::new(Instant::now()),
+            leave: Notify::new(),
+        }
+    }
+}
+
+impl Activity {
+    pub(super) fn begin(self: &Arc<Self>) -> Busy {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        self.has_asked.store(true, Ordering::Relaxed);
+        Busy(Arc::clone(self))
+    }
+
+    /// Whether there was a request.
+    pub(super) fn has_asked(&self) -> bool {
+        self.has_asked.load(Ordering::Relaxed)
+    }
+
+    /// Since when there has been no request; none while there is one.
+    pub(super) fn quiet_since(&self) -> Option<Instant> {
+        let since = *self.quiet_since.lock().unwrap_or_else(PoisonError::into_inner);
+        (self.open.load(Ordering::Relaxed) == 0).then_some(since)
+    }
+
+    /// Ends when the connection has to leave for another one.
+    pub(super) async fn told_to_leave(&self) {
+        self.leave.notified().await;
+    }
+}
+
+/// A request under way.
+pub(super) struct Busy(Arc<Activity>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        *self.0.quiet_since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What is left for the windows of HTTP/2 connections.
+#[derive(Debug)]
+pub(super) struct Windows(AtomicU64);
+
+impl Windows {
+    pub(super) fn new(bytes: u64) -> Arc<Self> {
+        Arc::new(Windows(AtomicU64::new(bytes)))
+    }
+
+    /// The window of a new connection: a quarter of what is left, `most` at most.
+    pub(super) fn take(self: &Arc<Self>, most: u32) -> Window {
+        let least = LEAST_WINDOW.min(most);
+        let share = |left: u64| (left / 4).clamp(u64::from(least), u64::from(most));
+        let update = |left: u64| Some(left.saturating_sub(share(left)));
+        let left = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, update);
+        let left = left.unwrap_or_else(|left| left);
+        let bytes = u32::try_from(share(left)).unwrap_or(most);
+        Window { bytes, taken: share(left).min(left), windows: Arc::clone(self) }
+    }
+}
+
+/// See [`Windows::take`].
+#[derive(Debug)]
+pub(super) struct Window {
+    /// Bytes of the connection that may be on their way.
+    pub(super) bytes: u32,
+    /// What of them goes back.
+    taken: u64,
+    windows: Arc<Windows>,
+}
+
+impl Window {
+    /// The same of one stream: half of it, since one may wait unread.
+    pub(super) fn of_stream(&self, most: u32) -> u32 {
+        (self.bytes / 2).min(most)
+    }
+
+    /// Streams at a time.
+    pub(super) fn streams(&self) -> u32 {
+        (self.bytes / BYTES_PER_STREAM).clamp(LEAST_STREAMS, MOST_STREAMS)
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        self.windows.0.fetch_add(self.taken, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn later() {
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+
+    async fn has_to_leave(seat: &Seat) -> bool {
+        tokio::time::timeout(Duration::ZERO, seat.activity.told_to_leave()).await.is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_quietest_goes_and_first_of_all_who_never_asked() {
+        let seats = Seats::new(3);
+        let asked = seats.take().unwrap();
+        drop(asked.activity.begin());
+        later().await;
+        let silent = seats.take().unwrap();
+        later().await;
+        let newer = seats.take().unwrap();
+        assert!(seats.is_full());
+        let _first = seats.take().unwrap();
+        assert!(has_to_leave(&silent).await && !has_to_leave(&newer).await);
+        later().await;
+        let _second = seats.take().unwrap();
+        assert!(has_to_leave(&newer).await && !has_to_leave(&asked).await, "who asked goes last");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_all_are_busy_or_just_were_the_newcomer_waits() {
+        let seats = Seats::new(2);
+        let (one, two) = (seats.take().unwrap(), seats.take().unwrap());
+        let (busy, _busy) = (one.activity.begin(), two.activity.begin());
+        later().await;
+        assert!(seats.take().is_none());
+        drop(busy);
+        assert!(seats.take().is_none());
+        let begin = Instant::now();
+        drop(seats.wait().await);
+        assert!(begin.elapsed() >= MOMENT && begin.elapsed() < MOMENT + 2 * LOOK);
+        assert!(has_to_leave(&one).await && !has_to_leave(&two).await);
+        drop(two);
+        assert!(!seats.is_full());
+    }
+
+    #[test]
+    fn windows_shrink_with_the_number_of_connections_and_come_back() {
+        let windows = Windows::new(8 << 20);
+        let many: Vec<Window> = (0..100).map(|_| windows.take(2 << 20)).collect();
+        assert_eq!((many[0].bytes, many[0].of_stream(1 << 20)), (2 << 20, 1 << 20));
+        assert_eq!((many[0].streams(), many[99].streams()), (128, LEAST_STREAMS));
+        assert_eq!(many[99].bytes, LEAST_WINDOW);
+        let sum: u64 = many.iter().map(|window| u64::from(window.bytes)).sum();
+        assert!(sum <= (8 << 20) + 100 * u64::from(LEAST_WINDOW), "{sum}");
+        drop(many);
+        assert_eq!(windows.0.load(Ordering::Relaxed), 8 << 20);
+    }
+}

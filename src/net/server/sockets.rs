@@ -1,0 +1,301 @@
+//! Listening sockets that outlive whoever opened them.
+//!
+//! A reload puts a component in the place of another one that listens on the same address. The new one
+//! is given a copy of the open socket (`dup`), so the kernel's queue of connections goes on: nobody
+//! is refused, and nobody who waits to be accepted is reset, as would be with a socket of its own and
+//! `SO_REUSEPORT`. Both accept until the old one stops.
+//!
+//! [`Sockets`] opens sockets for one component, or copies those of its heritage. What it has opened
+//! is kept as [`Held`] beside the component: as long as that lives the port is open, so it goes
+//! before the component is told to stop.
+
+use std::{
+    fs, io,
+    net::SocketAddr,
+    os::fd::{AsFd as _, OwnedFd},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use tokio::{
+    net::{TcpListener, UdpSocket, UnixListener},
+    sync::watch,
+};
+
+use super::{
+    Listener,
+    listener::{self, Socket, SocketFile, UnixSocket},
+};
+
+/// What a socket is bound to, as it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Address {
+    Tcp(SocketAddr),
+    Udp(SocketAddr),
+    Unix(PathBuf),
+}
+
+/// An open socket, kept for a successor.
+#[derive(Debug)]
+pub struct Held {
+    address: Address,
+    socket: OwnedFd,
+    /// Goes with the last holder of the socket.
+    file: Option<Arc<SocketFile>>,
+    has_heir: Arc<watch::Sender<bool>>,
+    /// Of the socket that this one is a copy of.
+    predecessor: Option<Arc<watch::Sender<bool>>>,
+}
+
+impl Held {
+    /// Tells the predecessor, where there is one, that clients who come back find a successor: it
+    /// then lets them go without haste.
+    pub fn take_over(&self) {
+        if let Some(predecessor) = &self.predecessor {
+            predecessor.send_replace(true);
+        }
+    }
+
+    /// Whether this is a copy of a socket that was open before.
+    pub fn is_inherited(&self) -> bool {
+        self.predecessor.is_some()
+    }
+
+    /// Whether this is a copy of that one.
+    pub fn succeeds(&self, other: &Held) -> bool {
+        self.predecessor.as_ref().is_some_and(|heir| Arc::ptr_eq(heir, &other.has_heir))
+    }
+
+    /// By which the haste of its owner is governed: true while somebody else listens, too.
+    pub fn heir(&self) -> Arc<watch::Sender<bool>> {
+        Arc::clone(&self.has_heir)
+    }
+}
+
+/// Whether somebody else listens on the same socket. A listener that stops lets its connections end
+/// at their ease while that is so, since clients find another one.
+#[derive(Debug, Clone)]
+pub struct Heir(Option<watch::Receiver<bool>>);
+
+impl Heir {
+    /// Nobody, ever.
+    pub(super) fn none() -> Self {
+        Heir(None)
+    }
+
+    /// Whether there is one.
+    pub(super) fn is_there(&self) -> bool {
+        self.0.as_ref().is_some_and(|heir| *heir.borrow())
+    }
+
+    /// Ends at once where there is none, else when it goes or haste is asked for.
+    pub(super) async fn gone(&mut self) {
+        if let Some(heir) = &mut self.0 {
+            let _ = heir.wait_for(|is_there| !is_there).await;
+        }
+    }
+}
+
+/// Opens the sockets of one component. Call within a tokio runtime.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    heritage: Vec<Arc<Held>>,
+    opened: Vec<Arc<Held>>,
+}
+
+impl Sockets {
+    /// With sockets that may be copied, each once.
+    pub fn with(heritage: Vec<Arc<Held>>) -> Self {
+        Sockets { heritage, opened: Vec::new() }
+    }
+
+    /// What was opened, and what is left of the heritage.
+    pub fn finish(self) -> (Vec<Arc<Held>>, Vec<Arc<Held>>) {
+        (self.opened, self.heritage)
+    }
+
+    /// A listener on an address.
+    pub fn tcp(&mut self, address: SocketAddr) -> io::Result<Listener> {
+        let (listener, heir) = self.tcp_listener(address)?;
+        Ok(Listener::new(Socket::Tcp(listener), heir))
+    }
+
+    /// The same for other servers than ours.
+    pub fn tcp_listener(&mut self, address: SocketAddr) -> io::Result<(TcpListener, Heir)> {
+        let wanted = Address::Tcp(address);
+        if let Some(held) = self.inherited(&wanted) {
+            let std: std::net::TcpListener = held.socket.try_clone()?.into();
+            let heir = self.keep(wanted, std.as_fd().try_clone_to_owned()?, None, Some(&held));
+            return Ok((TcpListener::from_std(std)?, heir));
+        }
+        let listener = listener::listen(address).map_err(|error| self.explain(error, address))?;
+        let heir = self.keep(wanted, listener.as_fd().try_clone_to_owned()?, None, None);
+        Ok((listener, heir))
+    }
+
+    /// A socket for datagrams; `open` makes one where none can be copied.
+    pub fn udp(
+        &mut self,
+        address: SocketAddr,
+        open: impl FnOnce() -> io::Result<std::net::UdpSocket>,
+    ) -> io::Result<UdpSocket> {
+        let wanted = Address::Udp(address);
+        let held = self.inherited(&wanted);
+        let socket = match &held {
+            Some(held) => held.socket.try_clone()?.into(),
+            None => open().map_err(|error| self.explain(error, address))?,
+        };
+        self.keep(wanted, socket.as_fd().try_clone_to_owned()?, None, held.as_deref());
+        UdpSocket::from_std(socket)
+    }
+
+    /// A unix socket. A file that an earlier process left behind goes; one that somebody listens on
+    /// stays.
+    pub fn unix(&mut self, path: &Path) -> io::Result<Listener> {
+        let wanted = Address::Unix(path.to_owned());
+        if let Some(held) = self.inherited(&wanted) {
+            let std: std::os::unix::net::UnixListener = held.socket.try_clone()?.into();
+            let file = held.file.clone();
+            let copy = std.as_fd().try_clone_to_owned()?;
+            let heir = self.keep(wanted, copy, file.clone(), Some(&held));
+            let file = file.unwrap_or_else(|| SocketFile::at(path));
+            let socket = UnixSocket { listener: UnixListener::from_std(std)?, file };
+            return Ok(Listener::new(Socket::Unix(socket), heir));
+        }
+        if listener::is_stale(path) {
+            fs::remove_file(path)?;
+        }
+        let listener = UnixListener::bind(path)?;
+        let file = SocketFile::at(path);
+        let copy = listener.as_fd().try_clone_to_owned()?;
+        let heir = self.keep(wanted, copy, Some(Arc::clone(&file)), None);
+        Ok(Listener::new(Socket::Unix(UnixSocket { listener, file }), heir))
+    }
+
+    /// Takes a socket out of the heritage.
+    fn inherited(&mut self, wanted: &Address) -> Option<Arc<Held>> {
+        let index = self.heritage.iter().position(|held| held.address == *wanted)?;
+        Some(self.heritage.remove(index))
+    }
+
+    fn keep(
+        &mut self,
+        address: Address,
+        socket: OwnedFd,
+        file: Option<Arc<SocketFile>>,
+        predecessor: Option<&Held>,
+    ) -> Heir {
+        let (has_heir, heir) = watch::channel(false);
+        let predecessor = predecessor.map(Held::heir);
+        let has_heir = Arc::new(has_heir);
+        self.opened.push(Arc::new(Held { address, socket, file, has_heir, predecessor }));
+        Heir(Some(heir))
+    }
+
+    /// One address may be closed to us by another that goes only later: `0.0.0.0` takes every one.
+    fn explain(&self, error: io::Error, wanted: SocketAddr) -> io::Error {
+        if error.kind() != io::ErrorKind::AddrInUse {
+            return error;
+        }
+        let covers = |held: &&Arc<Held>| match held.address {
+            Address::Tcp(open) | Address::Udp(open) => {
+                open.port() == wanted.port() && open.ip() != wanted.ip()
+            }
+            Address::Unix(_) => false,
+        };
+        match self.heritage.iter().find(covers).map(|held| &held.address) {
+            Some(Address::Tcp(open) | Address::Udp(open)) => io::Error::other(format!(
+                "`{open}` is open until the part that has it has gone, and one excludes the other; \
+                 restart skep, or reload with another port in between"
+            )),
+            _ => error,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpStream, UnixStream};
+
+    use super::*;
+    use crate::net::server::listener::Accepted;
+
+    fn any() -> SocketAddr {
+        ([127, 0, 0, 1], 0).into()
+    }
+
+    async fn greet(listener: &Listener, word: &[u8]) {
+        match listener.accept().await.unwrap() {
+            Accepted::Tcp(mut stream, _) => stream.write_all(word).await.unwrap(),
+            Accepted::Unix(mut stream) => stream.write_all(word).await.unwrap(),
+        }
+    }
+
+    #[tokio::test]
+    async fn who_waits_to_be_accepted_is_accepted_by_the_successor() {
+        let mut sockets = Sockets::default();
+        let old = sockets.tcp(any()).unwrap();
+        let address = old.address();
+        let mut client = TcpStream::connect(&address).await.unwrap();
+        let (held, _) = sockets.finish();
+        let mut sockets = Sockets::with(held.clone());
+        let new = sockets.tcp(any()).unwrap();
+        assert_eq!(new.address(), address);
+        assert!(!old.heir().is_there());
+        let (successor, rest) = sockets.finish();
+        assert!(successor[0].is_inherited() && rest.is_empty());
+        successor[0].take_over();
+        assert!(old.heir().is_there());
+        drop((old, held));
+        greet(&new, b"new").await;
+        let mut word = String::new();
+        client.read_to_string(&mut word).await.unwrap();
+        assert_eq!(word, "new");
+    }
+
+    #[tokio::test]
+    async fn a_port_is_copied_once_and_closed_with_its_last_holder() {
+        let mut sockets = Sockets::default();
+        let first = sockets.tcp(any()).unwrap();
+        let open: SocketAddr = first.address().parse().unwrap();
+        let (held, _) = sockets.finish();
+        let mut sockets = Sockets::with(held.clone());
+        let second = sockets.tcp(any()).unwrap();
+        assert_ne!(sockets.tcp(any()).unwrap().address(), first.address());
+        drop((first, second, held, sockets));
+        assert!(TcpStream::connect(open).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn an_address_that_covers_another_is_named() {
+        let mut sockets = Sockets::default();
+        let all = sockets.tcp(([0, 0, 0, 0], 0).into()).unwrap();
+        let port = all.address().rsplit(':').next().unwrap().parse().unwrap();
+        let (mut held, _) = sockets.finish();
+        let of_all = Address::Tcp(([0, 0, 0, 0], port).into());
+        Arc::get_mut(&mut held[0]).unwrap().address = of_all;
+        let error = Sockets::with(held).tcp(([127, 0, 0, 1], port).into()).unwrap_err();
+        assert!(error.to_string().contains("restart skep"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn the_file_of_a_unix_socket_goes_with_its_last_holder() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.sock");
+        let mut sockets = Sockets::default();
+        let old = sockets.unix(&path).unwrap();
+        let (held, _) = sockets.finish();
+        let mut sockets = Sockets::with(held.clone());
+        let new = sockets.unix(&path).unwrap();
+        let (successor, _) = sockets.finish();
+        drop((old, held));
+        let mut client = UnixStream::connect(&path).await.unwrap();
+        greet(&new, b"hi").await;
+        let mut word = String::new();
+        client.read_to_string(&mut word).await.unwrap();
+        assert_eq!(word, "hi");
+        drop((new, successor));
+        assert!(!path.exists());
+    }
+}

@@ -1,0 +1,366 @@
+//! Four times as much as the backend can take: what is taken stays what it was at saturation, the rest
+//! is told to come back, the memory stays within the budget and a fixed bound, and nothing that was
+//! taken is lost. Over gRPC and HTTP, plain and compressed.
+//!
+//! `SKEP_OVERLOAD_SECONDS=60 cargo test --test goodput -- --test-threads=1` is the long form; without
+//! it each case has three seconds of saturation and three of overload.
+#![cfg(target_os = "linux")]
+#![expect(clippy::print_stdout, reason = "what was seen belongs to the result")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod support;
+#[path = "support/watch.rs"]
+mod watch;
+
+use std::{
+    net::TcpListener,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper::{body::Incoming, client::conn};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::{
+        ExportTraceServiceRequest, ExportTraceServiceResponse,
+        trace_service_server::{TraceService, TraceServiceServer},
+    },
+    trace::v1::{ResourceSpans, ScopeSpans, Span},
+};
+use prost::Message as _;
+use skep::net::codec::{Compression, deflate};
+use support::{Skep, free_port, wait_for};
+use tokio::{net::TcpStream, task::JoinSet, time::MissedTickBehavior};
+use tonic::{
+    Status,
+    transport::{Server, server::TcpIncoming},
+};
+use watch::Watch;
+
+/// The byte budget, and what the process may need beside it.
+const BUDGET_MIB: u64 = 16;
+const BESIDE_MIB: u64 = 30;
+/// A request has 128 KiB.
+const SPANS: u64 = 64;
+const SPAN_BYTES: usize = 2048;
+/// What the backend can take: [`CONSUMERS`] batches in [`DELAY`]. Little enough that a machine that is
+/// busy with other tests sends four times as much.
+const DELAY: Duration = Duration::from_millis(200);
+const CONSUMERS: u64 = 2;
+const BATCH: u64 = 192;
+/// So many senders saturate it, and four times as many share four times its rate.
+const SENDERS: usize = 12;
+const TIMES: usize = 4;
+/// Of the rate at saturation.
+const LEAST_GOODPUT: f64 = 0.9;
+
+static TURN: Mutex<()> = Mutex::new(());
+
+fn seconds() -> f64 {
+    std::env::var("SKEP_OVERLOAD_SECONDS").map_or(3.0, |text| text.parse().unwrap())
+}
+
+/// Takes its time over each request and counts its spans.
+#[derive(Clone, Default)]
+struct SlowBackend(Arc<AtomicU64>);
+
+#[tonic::async_trait]
+impl TraceService for SlowBackend {
+    async fn export(
+        &self,
+        request: tonic::Request<ExportTraceServiceRequest>,
+    ) -> Result<tonic::Response<ExportTraceServiceResponse>, Status> {
+        tokio::time::sleep(DELAY).await;
+        let resources = request.into_inner().resource_spans;
+        let scopes = resources.iter().flat_map(|resource| &resource.scope_spans);
+        let spans: usize = scopes.map(|scope| scope.spans.len()).sum();
+        self.0.fetch_add(spans as u64, Ordering::SeqCst);
+        Ok(tonic::Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+impl SlowBackend {
+    fn start() -> (Self, u16) {
+        let backend = SlowBackend::default();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        listener.set_nonblocking(true).unwrap();
+        let service = TraceServiceServer::new(backend.clone()).max_decoding_message_size(64 << 20);
+        thread::spawn(move || {
+            runtime().block_on(async move {
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                let serving = Server::builder().add_service(service);
+                serving.serve_with_incoming(TcpIncoming::from(listener)).await.unwrap();
+            });
+        });
+        (backend, port)
+    }
+
+    fn taken(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// How requests are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    Grpc,
+    Http,
+}
+
+/// A request that is ready to be sent.
+#[derive(Clone)]
+struct Load {
+    protocol: Protocol,
+    port: u16,
+    encoding: &'static str,
+    body: Bytes,
+}
+
+impl Load {
+    fn new(protocol: Protocol, port: u16, compression: Compression) -> Self {
+        let mut random = fastrand::Rng::with_seed(7);
+        let mut span = || Span {
+            trace_id: vec![7; 16],
+            span_id: vec![7; 8],
+            // Hexadecimal digits: gzip makes half of them.
+            name: (0..SPAN_BYTES).map(|_| random.digit(16)).collect(),
+            ..Span::default()
+        };
+        let spans = (0..SPANS).map(|_| span()).collect();
+        let scope_spans = vec![ScopeSpans { spans, ..ScopeSpans::default() }];
+        let resource_spans = vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }];
+        let plain = Bytes::from(ExportTraceServiceRequest { resource_spans }.encode_to_vec());
+        let body = deflate(compression, None, &[plain]).unwrap();
+        let body = match protocol {
+            Protocol::Http => body,
+            Protocol::Grpc => {
+                let flag = u8::from(compression != Compression::Identity);
+                let len = u32::try_from(body.len()).unwrap().to_be_bytes();
+                [&[flag][..], &len, &body].concat()
+            }
+        };
+        Load { protocol, port, encoding: compression.name(), body: body.into() }
+    }
+
+    fn request(&self) -> Request<Full<Bytes>> {
+        let host = format!("127.0.0.1:{}", self.port);
+        let (path, kind, encoding) = match self.protocol {
+            Protocol::Grpc => (
+                format!("http://{host}/opentelemetry.proto.collector.trace.v1.TraceService/Export"),
+                "application/grpc",
+                "grpc-encoding",
+            ),
+            Protocol::Http => {
+                ("/v1/traces".to_owned(), "application/x-protobuf", "content-encoding")
+            }
+        };
+        let mut request = Request::post(path).header("content-type", kind);
+        if self.protocol == Protocol::Http {
+            request = request.header("host", host);
+        }
+        if self.encoding != "identity" {
+            request = request.header(encoding, self.encoding);
+        }
+        request.body(Full::new(self.body.clone())).unwrap()
+    }
+}
+
+/// A connection, made again where it has ended.
+enum Line {
+    H1(conn::http1::SendRequest<Full<Bytes>>),
+    H2(conn::http2::SendRequest<Full<Bytes>>),
+}
+
+impl Line {
+    async fn open(load: &Load) -> Self {
+        let stream = TcpStream::connect(("127.0.0.1", load.port)).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let io = TokioIo::new(stream);
+        match load.protocol {
+            Protocol::Http => {
+                let (send, connection) = conn::http1::handshake(io).await.unwrap();
+                tokio::spawn(connection);
+                Line::H1(send)
+            }
+            Protocol::Grpc => {
+                let executor = TokioExecutor::new();
+                let (send, connection) = conn::http2::handshake(executor, io).await.unwrap();
+                tokio::spawn(connection);
+                Line::H2(send)
+            }
+        }
+    }
+
+    async fn send(&mut self, load: &Load) -> hyper::Result<Response<Incoming>> {
+        match self {
+            Line::H1(send) => {
+                send.ready().await?;
+                send.send_request(load.request()).await
+            }
+            Line::H2(send) => {
+                send.ready().await?;
+                send.send_request(load.request()).await
+            }
+        }
+    }
+}
+
+/// What senders were told.
+#[derive(Default)]
+struct Told {
+    accepted: AtomicU64,
+    put_off: AtomicU64,
+    /// Connections that ended instead of an answer: a client that writes on while it is refused.
+    cut: AtomicU64,
+}
+
+/// Sends one request; whether it was taken.
+async fn send(line: &mut Line, load: &Load, told: &Told) -> bool {
+    let Ok(response) = line.send(load).await else {
+        told.cut.fetch_add(1, Ordering::SeqCst);
+        *line = Line::open(load).await;
+        return false;
+    };
+    let (head, body) = response.into_parts();
+    let trailers = match body.collect().await {
+        Ok(body) => body.trailers().cloned().unwrap_or_default(),
+        Err(error) => panic!("an answer that does not end: {error}"),
+    };
+    let is_put_off = match load.protocol {
+        Protocol::Http if head.status == 200 => false,
+        Protocol::Http => {
+            assert_eq!(head.status, 503);
+            assert!(head.headers.contains_key("retry-after"), "{head:?}");
+            true
+        }
+        Protocol::Grpc => {
+            let status = head.headers.get("grpc-status").or(trailers.get("grpc-status")).unwrap();
+            assert!(status == "0" || status == "14", "{head:?} {trailers:?}");
+            status == "14"
+        }
+    };
+    let counter = if is_put_off { &told.put_off } else { &told.accepted };
+    counter.fetch_add(1, Ordering::SeqCst);
+    !is_put_off
+}
+
+/// Sends from so many senders for so long: at a rate, all together, or as soon as there is an answer.
+fn press(load: &Load, senders: usize, rate: Option<f64>, time: Duration, told: &Arc<Told>) {
+    runtime().block_on(async {
+        let end = Instant::now() + time;
+        let mut sending = JoinSet::new();
+        for i in 0..senders {
+            let (load, told) = (load.clone(), Arc::clone(told));
+            sending.spawn(async move {
+                let mut line = Line::open(&load).await;
+                #[expect(clippy::cast_precision_loss, reason = "some dozens")]
+                let every = rate.map(|rate| Duration::from_secs_f64(senders as f64 / rate));
+                let mut ticks = tokio::time::interval(every.unwrap_or(Duration::from_millis(1)));
+                ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+                // Not all at once.
+                tokio::time::sleep(Duration::from_millis(i as u64)).await;
+                while Instant::now() < end {
+                    if every.is_some() {
+                        ticks.tick().await;
+                    }
+                    let is_taken = send(&mut line, &load, &told).await;
+                    if !is_taken && every.is_none() {
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                }
+            });
+        }
+        while let Some(done) = sending.join_next().await {
+            done.unwrap();
+        }
+    });
+}
+
+fn overload(protocol: Protocol, compression: Compression) {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let (backend, backend_port) = SlowBackend::start();
+    let port = free_port();
+    let config = format!(
+        "receivers: {{otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:{port}'}}}}}}}}
+processors:
+  memory_limiter: {{check_interval: 1s, limit_mib: {BUDGET_MIB}}}
+  batch: {{send_batch_size: {BATCH}, send_batch_max_size: {BATCH}, timeout: 100ms}}
+exporters:
+  otlp_grpc:
+    endpoint: 127.0.0.1:{backend_port}
+    compression: none
+    tls: {{insecure: true}}
+    sending_queue: {{num_consumers: {CONSUMERS}}}
+service:
+  telemetry: {{metrics: {{level: none}}, logs: {{level: error}}}}
+  pipelines:
+    traces: {{receivers: [otlp], processors: [memory_limiter, batch], exporters: [otlp_grpc]}}
+"
+    );
+    let skep = Skep::start(&config, &[port]);
+    let watch = Watch::start(&skep);
+    let load = Load::new(protocol, port, compression);
+    let told = Arc::new(Told::default());
+    let time = Duration::from_secs_f64(seconds());
+    // Until there is no room.
+    while told.put_off.load(Ordering::SeqCst) == 0 {
+        press(&load, SENDERS, None, Duration::from_millis(200), &told);
+    }
+    let rate = |senders, offered| {
+        let (before, begin) = (backend.taken(), Instant::now());
+        press(&load, senders, offered, time, &told);
+        #[expect(clippy::cast_precision_loss, reason = "a rate needs no more digits")]
+        let taken = (backend.taken() - before) as f64;
+        taken / begin.elapsed().as_secs_f64()
+    };
+    let saturated = rate(SENDERS, None);
+    #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+    let offered = saturated * TIMES as f64 / SPANS as f64;
+    let goodput = rate(TIMES * SENDERS, Some(offered));
+    let accepted = told.accepted.load(Ordering::SeqCst) * SPANS;
+    wait_for("the backend to get everything", || backend.taken() >= accepted);
+    let peak = watch.peak_mib();
+    assert!(skep.stop(), "it drained without loss");
+    println!(
+        "{protocol:?} {compression:?}: {saturated:.0} spans/s at saturation, {goodput:.0} at {TIMES} times \
+         the load, {peak} MiB, put off {}, cut {}",
+        told.put_off.load(Ordering::SeqCst),
+        told.cut.load(Ordering::SeqCst)
+    );
+    assert_eq!(backend.taken(), accepted, "what was taken arrived, and nothing else");
+    assert!(goodput >= LEAST_GOODPUT * saturated, "{goodput} of {saturated} spans/s");
+    let bound = BUDGET_MIB + BESIDE_MIB;
+    assert!(peak <= bound, "{peak} MiB at most where {bound} are allowed");
+}
+
+#[test]
+fn goodput_stays_over_grpc() {
+    overload(Protocol::Grpc, Compression::Identity);
+}
+
+#[test]
+fn goodput_stays_over_grpc_with_gzip() {
+    overload(Protocol::Grpc, Compression::Gzip);
+}
+
+#[test]
+fn goodput_stays_over_http() {
+    overload(Protocol::Http, Compression::Identity);
+}
+
+#[test]
+fn goodput_stays_over_http_with_gzip() {
+    overload(Protocol::Http, Compression::Gzip);
+}
