@@ -7,6 +7,7 @@ mod moody_backend;
 mod support;
 
 use std::{
+    fs,
     io::{Read as _, Write as _},
     net::TcpStream,
     path::Path,
@@ -74,9 +75,12 @@ service:
     }
 
     fn start(&self) -> Skep {
+        self.start_with(&format!("yaml:{}", self.config))
+    }
+
+    fn start_with(&self, config: &str) -> Skep {
         let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
-        command.args(["--control-endpoint", &self.control]);
-        command.args(["--config", &format!("yaml:{}", self.config)]);
+        command.args(["--control-endpoint", &self.control, "--config", config]);
         let control = self.control.rsplit(':').next().unwrap().parse().unwrap();
         Skep::run(command, &[self.http, control])
     }
@@ -336,5 +340,31 @@ fn a_full_store_is_told_and_holds_up_nobody() {
     assert!(rig.dlq(&["drop", "--all"]).out.starts_with("dropped "));
     rig.spans(&["poison"]);
     rig.wait_for_letters(1);
+    assert!(skep.stop());
+}
+
+#[test]
+fn letters_go_where_a_reload_says() {
+    let (_denying, wrong) = MoodyBackend::start(Mood::Denying);
+    let (backend, right) = MoodyBackend::start(Mood::Open);
+    let rig = Rig::new(wrong, "");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.yaml");
+    fs::write(&file, &rig.config).unwrap();
+    let skep = rig.start_with(file.to_str().unwrap());
+    rig.spans(&["lost"]);
+    rig.wait_for_letters(1);
+    let mended = rig.config.replace(&format!(":{wrong}\n"), &format!(":{right}\n"));
+    assert_ne!(mended, rig.config);
+    fs::write(&file, mended).unwrap();
+    let pid = skep.0.id().to_string();
+    assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+    // Until then it is refused again, and stays one letter.
+    wait_for("the delivery", || {
+        assert_eq!(rig.ids().len(), 1);
+        rig.dlq(&["replay", "--all"]).code == Some(0)
+    });
+    assert_eq!(backend.count("lost"), 1);
+    assert!(rig.ids().is_empty());
     assert!(skep.stop());
 }

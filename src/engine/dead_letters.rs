@@ -6,6 +6,9 @@
 //! ends (it stays on disk where there is one), what finds a queue full (its sender is told), and the items of a partial
 //! success that the backend did not take: it says how many, not which.
 //!
+//! A letter is the whole payload. Where an exporter makes several requests of one (`awscloudwatchlogs` one for each
+//! stream) and only some were refused, sending the letter again repeats the others.
+//!
 //! Appending is one write into the page cache, on the io thread that learnt of the refusal. Where the store
 //! has no room, or fails, the data is dropped as without the option, and that is counted.
 

@@ -284,6 +284,17 @@ mod tests {
         assert_eq!(letters_of("exporter_a~zz_dead_letters_logs"), None);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_folder_is_somebodys_or_nobodys(middle in r"[a-z~0-9_\u{e4}]{0,20}", rest in ".{0,9}") {
+            letters_of(&rest);
+            let folder = format!("exporter_{middle}_dead_letters_traces");
+            let is_plain = !middle.contains('~');
+            let found = letters_of(&folder).map(|(id, _)| id);
+            proptest::prop_assert!(!is_plain || found == Some(middle));
+        }
+    }
+
     #[test]
     fn a_directory_belongs_to_one_process() {
         let dir = tempfile::tempdir().unwrap();

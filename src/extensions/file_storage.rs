@@ -7,8 +7,8 @@
 //!   max_size_mib: 8192
 //! ```
 //!
-//! An exporter names it with `sending_queue: {storage: file_storage}`, a receiver with
-//! `journal: {storage: file_storage}`. Each has a folder of its own in `directory`, with an append-only log in
+//! An exporter names it with `sending_queue: {storage: file_storage}` for its queue, and with `dead_letters: file_storage`
+//! for what its backend refuses (`skep dlq`); a receiver with `journal: {storage: file_storage}`. Each has a folder of its own in `directory`, with an append-only log in
 //! it. What was written survives the process at once, and the machine after half a second; with
 //! `fsync: true` a queue takes data only once it is safe from both.
 //!

@@ -155,6 +155,13 @@ fn damage_costs_its_letter_and_a_scan_says_so() {
 }
 
 proptest! {
+    #[test]
+    fn any_text_is_an_id_or_an_error(text in r"[a-z/: ]{0,9}:(traces|logs|x)?:[0-9+-]{0,22}") {
+        if let Ok(id) = text.parse::<LetterId>() {
+            prop_assert_eq!(id.to_string().parse(), Ok(id));
+        }
+    }
+
     /// A scan finds what is not settled, from wherever it begins, before and after a restart.
     #[test]
     fn a_scan_finds_what_is_left(
