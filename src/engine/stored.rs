@@ -6,7 +6,7 @@
 //!
 //! One task a store makes durable what was written: every half second, at the next twentieth of one where a journal waits
 //! for it, at once where a sender does; all who came meanwhile share one sync. It writes down what is settled
-//! twenty times a second. An idle store sleeps.
+//! twenty times a second. An idle store sleeps, but for a look a second at the age of what lies in it.
 
 use std::{
     collections::HashMap,
@@ -40,6 +40,8 @@ use crate::{
 /// How long written bytes may stay undurable, and settled records be forgotten by a crash.
 const SYNC_INTERVAL: Duration = Duration::from_millis(500);
 const SAVE_INTERVAL: Duration = Duration::from_millis(50);
+/// How often the age of what lies there is looked at.
+const SHOW_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a record waits after the engine could not take it.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -235,11 +237,17 @@ impl Store {
     /// Keeps the log until `closed` is raised; then once more.
     pub(super) async fn keep(self: Arc<Self>, mut closed: watch::Receiver<bool>) {
         let mut next_sync = Instant::now() + SYNC_INTERVAL;
+        let mut owes_sync = true;
         while !*closed.borrow() {
-            let is_idle = !self.is_touched.swap(false, Ordering::SeqCst);
-            if is_idle && self.stats().records.read() == 0 {
+            owes_sync |= self.is_touched.swap(false, Ordering::SeqCst);
+            if !owes_sync {
+                let has_records = self.stats().records.read() > 0;
                 tokio::select! {
                     () = self.touched.notified() => {}
+                    () = tokio::time::sleep(SHOW_INTERVAL), if has_records => {
+                        self.show_age();
+                        continue;
+                    }
                     _ = closed.changed() => break,
                 }
             }
@@ -251,6 +259,7 @@ impl Store {
             let is_due = next_sync <= Instant::now() || !lock(&self.after_sync).is_empty();
             if is_due {
                 next_sync = Instant::now() + SYNC_INTERVAL;
+                owes_sync = false;
             }
             self.work(is_due).await;
         }
@@ -282,6 +291,10 @@ impl Store {
                 "What was delivered cannot be noted; after a crash it is delivered again."
             );
         }
+        self.show_age();
+    }
+
+    fn show_age(&self) {
         self.stats().oldest_age.set(self.log.oldest(SystemTime::now()).unwrap_or(0));
     }
 
