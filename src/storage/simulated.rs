@@ -40,6 +40,8 @@ struct Inner {
     random: Option<fastrand::Rng>,
     /// Share of the operations that go wrong, in percent, and how.
     faults: Vec<(u8, Fault)>,
+    /// Bytes that were read so far.
+    read: usize,
 }
 
 /// A folder in memory.
@@ -80,6 +82,11 @@ impl SimulatedDisk {
         let disk = SimulatedDisk::default();
         lock(&disk.0).random = Some(fastrand::Rng::with_seed(seed));
         disk
+    }
+
+    /// Bytes that were read so far.
+    pub(super) fn read(&self) -> usize {
+        lock(&self.0).read
     }
 
     /// From now on so many percent of the operations go wrong.
@@ -169,7 +176,7 @@ impl SimulatedDisk {
         let files: HashMap<String, Arc<Mutex<Content>>> = copied(&inner.files);
         let names = files.clone();
         let (random, faults) = (inner.random.clone(), inner.faults.clone());
-        SimulatedDisk(Arc::new(Mutex::new(Inner { files, names, random, faults })))
+        SimulatedDisk(Arc::new(Mutex::new(Inner { files, names, random, faults, read: 0 })))
     }
 }
 
@@ -251,6 +258,7 @@ impl File for SimulatedFile {
         let there = content.bytes.get(offset..).unwrap_or_default();
         let len = there.len().min(bytes.len());
         bytes[..len].copy_from_slice(&there[..len]);
+        lock(&self.disk.0).read += len;
         Ok(len)
     }
 

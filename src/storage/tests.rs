@@ -397,3 +397,23 @@ fn a_record_that_is_missing_altogether_is_not_waited_for() {
     assert_eq!(names(&log), [0, 1, 3, 4]);
     assert_eq!(log.stats().damaged_records.read(), 1);
 }
+
+#[test]
+fn opening_reads_the_header_of_each_segment_and_the_last_one() {
+    let disk = SimulatedDisk::new(1);
+    let log = open(&disk, SETTINGS, u64::MAX);
+    for name in 0..2000 {
+        append(&log, name, Place::Waiting).unwrap();
+    }
+    let segments = disk.files().len();
+    assert!(segments > 150);
+    let before = disk.read();
+    let log = open(&disk, SETTINGS, u64::MAX);
+    let read = disk.read() - before;
+    assert!(
+        read <= segments * (64 + RECORD_HEADER) + 20_000,
+        "{read} bytes of {segments} segments"
+    );
+    assert_eq!(log.stats().records.read(), 2000);
+    assert_eq!(log.stats().items.read(), (0..2000).map(|name| name % 5).sum::<u64>());
+}
