@@ -1,7 +1,7 @@
 //! A disk for tests: it forgets what was not synced, tears writes at a crash, and fails when told to.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     io::{self, IoSlice},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -34,9 +34,9 @@ struct Content {
 
 #[derive(Default)]
 struct Inner {
-    files: HashMap<String, Arc<Mutex<Content>>>,
+    files: BTreeMap<String, Arc<Mutex<Content>>>,
     /// Names that survive a crash.
-    names: HashMap<String, Arc<Mutex<Content>>>,
+    names: BTreeMap<String, Arc<Mutex<Content>>>,
     random: Option<fastrand::Rng>,
     /// Share of the operations that go wrong, in percent, and how.
     faults: Vec<(u8, Fault)>,
@@ -106,23 +106,23 @@ impl SimulatedDisk {
     pub(super) fn crash(&self) {
         let mut inner = lock(&self.0);
         let mut random = inner.random.take().unwrap_or_default();
-        // A name that was not synced may survive all the same.
-        let all: Vec<String> = inner.files.keys().chain(inner.names.keys()).cloned().collect();
-        let mut after = HashMap::new();
-        for name in all {
-            let (new, old) = (inner.files.get(&name), inner.names.get(&name));
-            let kept = match (new, old) {
-                (Some(new), Some(old)) if Arc::ptr_eq(new, old) => Some(new),
-                (new, old) => {
-                    if random.bool() {
-                        new
-                    } else {
-                        old
-                    }
-                }
+        // A name that was not synced may survive all the same. A file has one name, the old or the new one.
+        let mut after: BTreeMap<String, Arc<Mutex<Content>>> = BTreeMap::new();
+        for (name, content) in &inner.files {
+            let old = inner.names.iter().find(|(_, old)| Arc::ptr_eq(old, content));
+            let kept = match old {
+                Some((old, _)) if old == name || random.bool() => Some(old),
+                Some(_) => Some(name),
+                None => random.bool().then_some(name),
             };
             if let Some(kept) = kept {
-                after.insert(name, Arc::clone(kept));
+                after.entry(kept.clone()).or_insert_with(|| Arc::clone(content));
+            }
+        }
+        for (name, content) in &inner.names {
+            let is_gone = !inner.files.values().any(|file| Arc::ptr_eq(file, content));
+            if is_gone && random.bool() {
+                after.entry(name.clone()).or_insert_with(|| Arc::clone(content));
             }
         }
         for content in after.values() {
@@ -163,7 +163,7 @@ impl SimulatedDisk {
     /// A copy that goes its own way.
     pub(super) fn copy(&self) -> Self {
         let inner = lock(&self.0);
-        let copied = |files: &HashMap<String, Arc<Mutex<Content>>>| {
+        let copied = |files: &BTreeMap<String, Arc<Mutex<Content>>>| {
             let copy = |content: &Arc<Mutex<Content>>| {
                 let content = lock(content);
                 Arc::new(Mutex::new(Content {
@@ -173,7 +173,7 @@ impl SimulatedDisk {
             };
             files.iter().map(|(name, content)| (name.clone(), copy(content))).collect()
         };
-        let files: HashMap<String, Arc<Mutex<Content>>> = copied(&inner.files);
+        let files: BTreeMap<String, Arc<Mutex<Content>>> = copied(&inner.files);
         let names = files.clone();
         let (random, faults) = (inner.random.clone(), inner.faults.clone());
         SimulatedDisk(Arc::new(Mutex::new(Inner { files, names, random, faults, read: 0 })))
