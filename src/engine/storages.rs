@@ -301,6 +301,40 @@ mod tests {
         assert_eq!(letters_of("exporter_a~zz_dead_letters_logs"), None);
     }
 
+    #[tokio::test]
+    async fn the_counters_of_a_log_know_whose_they_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let telemetry = Arc::new(Telemetry::default());
+        let storages = Storages::live(Arc::clone(&telemetry));
+        let settings = Storage {
+            directory: dir.path().to_owned(),
+            creates_directory: false,
+            mode: 0o750,
+            timeout: Duration::ZERO,
+            limit: 1 << 20,
+            segment_size: 1 << 16,
+            overflow: crate::storage::Overflow::Block,
+            fsync: false,
+        };
+        let id = ComponentId { kind_name: "otlp".to_owned(), name: Some("b".to_owned()) };
+        let queue =
+            Owner { kind: Kind::Exporter, id: &id, signal: Some(Signal::Logs), part: "logs" };
+        let journal = Owner { kind: Kind::Receiver, id: &id, signal: None, part: "journal" };
+        for owner in [queue, journal] {
+            assert!(storages.store("file_storage", &settings, owner).unwrap().is_some());
+        }
+        let logs = telemetry.logs();
+        let found = |kind, id, signal| -> Vec<&str> {
+            let its = logs.iter().filter(|log| log.is_of(kind, id, signal));
+            its.map(|log| &*log.owner.as_ref().unwrap().part).collect()
+        };
+        assert_eq!(found("exporter", "otlp/b", Signal::Logs), ["logs"]);
+        assert_eq!(found("exporter", "otlp/b", Signal::Traces), [""; 0]);
+        assert_eq!(found("receiver", "otlp/b", Signal::Traces), ["journal"], "it holds them all");
+        assert_eq!(found("receiver", "otlp", Signal::Logs), [""; 0]);
+        storages.close().await;
+    }
+
     #[test]
     fn a_directory_belongs_to_one_process() {
         let dir = tempfile::tempdir().unwrap();
