@@ -8,6 +8,7 @@ pub mod events;
 pub mod histogram;
 mod log_file;
 pub mod logs;
+pub mod oldest;
 pub mod process;
 pub mod prometheus;
 pub mod segments;
@@ -17,15 +18,15 @@ pub mod verdict;
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use self::{
     datagrams::DatagramStats, decisions::Decisions, events::EventStats, histogram::Histogram,
-    segments::SegmentStats, storage::LogStats, tail_sampling::TailSamplingStats,
+    oldest::Oldest, segments::SegmentStats, storage::LogStats, tail_sampling::TailSamplingStats,
 };
 use crate::otlp::{Signal, payload::Reason};
 
@@ -127,8 +128,10 @@ pub struct ExporterStats {
     pub queue_size: Number,
     /// Its limit in the same units.
     pub queue_capacity: Number,
-    /// Bytes in the queue.
+    /// Bytes that the queue holds in memory, requests in flight included.
     pub queue_bytes: Number,
+    /// Items of those payloads.
+    pub queue_items: Number,
     /// Items of each payload that came into the queue.
     pub enqueued_items: Histogram,
     /// Its bytes.
@@ -145,6 +148,10 @@ pub struct ExporterStats {
     pub permanent: Number,
     /// Last failure and its words, until the next success.
     last_error: Mutex<Option<(SystemTime, String)>>,
+    /// What `queue_size` counts.
+    queue_unit: Mutex<&'static str>,
+    /// One for each queue: around a reload there may be two.
+    oldest: Mutex<Vec<Weak<Oldest>>>,
 }
 
 impl ExporterStats {
@@ -167,6 +174,32 @@ impl ExporterStats {
         self.permanent.set(0);
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) =
             Some((now, message.to_owned()));
+    }
+
+    /// Notes the unit and the limit of its queue.
+    pub fn measure_queue(&self, unit: &'static str, capacity: u64) {
+        self.queue_capacity.set(capacity);
+        *self.queue_unit.lock().unwrap_or_else(PoisonError::into_inner) = unit;
+    }
+
+    /// `requests`, `items` or `bytes`; empty where no queue is built yet.
+    pub fn queue_unit(&self) -> &'static str {
+        *self.queue_unit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where a queue notes how old its payloads are; forgotten with the queue.
+    pub fn watch_queue(&self, consumers: usize) -> Arc<Oldest> {
+        let oldest = Arc::new(Oldest::new(consumers));
+        let mut all = self.oldest.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|one| one.strong_count() > 0);
+        all.push(Arc::downgrade(&oldest));
+        oldest
+    }
+
+    /// Time since the oldest payload came that is in memory; none where there is none.
+    pub fn oldest_age(&self) -> Option<Duration> {
+        let all = self.oldest.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().filter_map(Weak::upgrade).filter_map(|one| one.age()).max()
     }
 
     /// The last failure since the last success.
@@ -359,6 +392,7 @@ impl Telemetry {
             queue_size: Number::default(),
             queue_capacity: Number::default(),
             queue_bytes: Number::default(),
+            queue_items: Number::default(),
             enqueued_items: Histogram::new(histogram::ITEMS),
             enqueued_bytes: Histogram::new(histogram::BYTES),
             sent_items: Histogram::new(histogram::ITEMS),
@@ -367,6 +401,8 @@ impl Telemetry {
             last_success: Number::default(),
             permanent: Number::default(),
             last_error: Mutex::new(None),
+            queue_unit: Mutex::default(),
+            oldest: Mutex::default(),
         });
         all.push(Arc::clone(&stats));
         stats

@@ -16,11 +16,12 @@ use super::{
     dead_letters, decisions,
     proto::{
         Budget, Component, DropDeadLettersRequest, DropDeadLettersResponse, Dropped, Edge,
-        ExplainRequest, ExplainResponse, HealthRequest, HealthResponse, ListDeadLettersRequest,
-        ListDeadLettersResponse, Node, Problem, ReloadRequest, ReloadResponse,
-        ReplayDeadLettersRequest, ReplayDeadLettersResponse, ShowDeadLetterRequest,
-        ShowDeadLetterResponse, State, TopologyRequest, TopologyResponse, WatchDecisionsRequest,
-        WatchDecisionsResponse, WatchTopologyRequest, control_service_server::ControlService,
+        ExplainRequest, ExplainResponse, ExporterQueue, HealthRequest, HealthResponse,
+        ListDeadLettersRequest, ListDeadLettersResponse, Node, Problem, ReloadRequest,
+        ReloadResponse, ReplayDeadLettersRequest, ReplayDeadLettersResponse, ShowDeadLetterRequest,
+        ShowDeadLetterResponse, State, StoredLog, TopologyRequest, TopologyResponse,
+        WatchDecisionsRequest, WatchDecisionsResponse, WatchTopologyRequest,
+        control_service_server::ControlService,
     },
 };
 use crate::{
@@ -29,9 +30,9 @@ use crate::{
         reload::{Finding, Outcome, Reloads},
     },
     config::Severity,
-    otlp::payload::Reason,
+    otlp::{Signal, payload::Reason},
     storage::letters::Letterboxes,
-    telemetry::{Telemetry, process::VERSION, verdict},
+    telemetry::{ExporterStats, Telemetry, process::VERSION, storage::LogStats, verdict},
 };
 
 /// Shortest interval of [`WatchTopologyRequest`].
@@ -216,7 +217,7 @@ fn millis(duration: Duration) -> u64 {
 }
 
 /// The answer to `Health`.
-fn health(telemetry: &Telemetry, now: SystemTime) -> HealthResponse {
+pub(super) fn health(telemetry: &Telemetry, now: SystemTime) -> HealthResponse {
     let is_ready = verdict::is_ready(telemetry);
     let dropped = Reason::ALL.into_iter().filter_map(|reason| {
         let items = telemetry.dropped[reason as usize].read();
@@ -239,6 +240,11 @@ fn health(telemetry: &Telemetry, now: SystemTime) -> HealthResponse {
 fn components(telemetry: &Telemetry, is_ready: bool, now: SystemTime) -> Vec<Component> {
     let running = |state: State| (if is_ready { state } else { State::Stopped }).into();
     let by_use = |items: u64| running(if items > 0 { State::Ok } else { State::Idle });
+    let logs = telemetry.logs();
+    let storage = |kind: &str, id: &str, signal: Signal| {
+        let its = logs.iter().filter(|log| log.is_of(kind, id, signal));
+        its.map(|log| stored(log)).collect()
+    };
     let mut all: Vec<Component> = Vec::new();
     for stats in telemetry.receivers() {
         // One component, whatever number of transports it counts.
@@ -251,6 +257,7 @@ fn components(telemetry: &Telemetry, is_ready: bool, now: SystemTime) -> Vec<Com
                 id: stats.id.clone(),
                 signal: stats.signal.name().to_owned(),
                 state,
+                storage: storage("receiver", &stats.id, stats.signal),
                 ..Component::default()
             }),
         }
@@ -267,6 +274,8 @@ fn components(telemetry: &Telemetry, is_ready: bool, now: SystemTime) -> Vec<Com
         let (age, words) = exporter.error.unzip();
         Component {
             kind: "exporter".to_owned(),
+            storage: storage("exporter", &exporter.id, exporter.stats.signal),
+            queue: Some(queue(&exporter.stats)),
             id: exporter.id,
             signal: exporter.signal.to_owned(),
             state: running(match exporter.state {
@@ -291,6 +300,36 @@ fn components(telemetry: &Telemetry, is_ready: bool, now: SystemTime) -> Vec<Com
         (&a.kind, &a.id, &a.signal, &a.pipeline).cmp(&(&b.kind, &b.id, &b.signal, &b.pipeline))
     });
     all
+}
+
+fn queue(stats: &ExporterStats) -> ExporterQueue {
+    ExporterQueue {
+        size: stats.queue_size.read(),
+        capacity: stats.queue_capacity.read(),
+        unit: stats.queue_unit().to_owned(),
+        bytes: stats.queue_bytes.read(),
+        items: stats.queue_items.read(),
+        oldest_age_ms: stats.oldest_age().map(millis),
+        in_flight_requests: stats.in_flight.read(),
+        retries: stats.retries.read(),
+    }
+}
+
+fn stored(log: &LogStats) -> StoredLog {
+    let records = log.records.read();
+    StoredLog {
+        extension: log.storage.clone(),
+        part: log.owner.as_ref().map(|owner| owner.part.clone()).unwrap_or_default(),
+        size_bytes: log.disk_bytes.read(),
+        records,
+        items: log.items.read(),
+        oldest_age_ms: (records > 0).then(|| log.oldest_age.read()),
+        full: log.full.read(),
+        dropped_records: log.dropped_records.read(),
+        dropped_items: log.dropped_items.read(),
+        damaged_records: log.damaged_records.read(),
+        damaged_bytes: log.damaged_bytes.read(),
+    }
 }
 
 /// The answer to `Topology`; `pipeline` empty means all.

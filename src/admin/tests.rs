@@ -53,6 +53,60 @@ async fn programs_read_health_and_topology() {
     assert!(!matches!(end, Ok(Some(_))), "the stream ends with the process");
 }
 
+#[tokio::test(start_paused = true)]
+async fn health_shows_the_queue_of_an_exporter_and_what_is_on_disk() {
+    use crate::telemetry::storage::{LogOwner, LogStats};
+    let telemetry = Telemetry::default();
+    telemetry.receiver("otlp", Signal::Traces, "grpc").accepted.add(1);
+    telemetry.receiver("otlp/plain", Signal::Traces, "grpc").accepted.add(1);
+    let exporter = telemetry.exporter("otlp", Signal::Traces, "b:4317");
+    telemetry.exporter("otlp", Signal::Logs, "b:4317");
+    exporter.measure_queue("items", 100);
+    exporter.queue_size.add(7);
+    exporter.queue_items.add(5);
+    exporter.queue_bytes.add(500);
+    exporter.in_flight.add(1);
+    exporter.retries.add(3);
+    let log = |kind, signal: Option<Signal>, part: &str| {
+        let (id, part) = ("otlp".to_owned(), part.to_owned());
+        let stats = LogStats::new("file_storage/a", "folder");
+        let stats = Arc::new(stats.owned_by(LogOwner { kind, id, signal, part }));
+        telemetry.add_log(Arc::clone(&stats));
+        stats
+    };
+    log("exporter", Some(Signal::Traces), "traces");
+    let journal = log("receiver", None, "journal");
+    journal.records.add(2);
+    journal.oldest_age.set(1500);
+    journal.damaged_records.add(4);
+    let old = exporter.watch_queue(1);
+    let _sending = old.send(tokio::time::Instant::now());
+    tokio::time::advance(Duration::from_secs(9)).await;
+
+    let health = service::health(&telemetry, std::time::SystemTime::now());
+    let [logs, traces, receiver, plain] = &health.components[..] else { panic!("{health:?}") };
+    assert!(logs.storage.is_empty() && plain.storage.is_empty(), "not theirs");
+    assert_eq!(logs.queue, Some(proto::ExporterQueue::default()));
+    let queue = proto::ExporterQueue {
+        size: 7,
+        capacity: 100,
+        unit: "items".to_owned(),
+        bytes: 500,
+        items: 5,
+        oldest_age_ms: Some(9000),
+        in_flight_requests: 1,
+        retries: 3,
+    };
+    assert_eq!(traces.queue, Some(queue));
+    let spool = &traces.storage[0];
+    assert_eq!((&*spool.extension, &*spool.part), ("file_storage/a", "traces"));
+    assert_eq!(spool.oldest_age_ms, None, "nothing is in it");
+    let journal = &receiver.storage[0];
+    assert_eq!((receiver.storage.len(), &*journal.part), (1, "journal"));
+    assert_eq!((journal.oldest_age_ms, journal.damaged_records), (Some(1500), 4));
+    assert_eq!(receiver.queue, None);
+}
+
 #[tokio::test]
 async fn a_reload_is_handed_on_and_its_outcome_told() {
     let (reloads, mut asks) = Reloads::pair();

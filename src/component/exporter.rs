@@ -91,6 +91,17 @@ pub enum Sizer {
     Bytes,
 }
 
+impl Sizer {
+    /// As in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Sizer::Requests => "requests",
+            Sizer::Items => "items",
+            Sizer::Bytes => "bytes",
+        }
+    }
+}
+
 /// `retry_on_failure`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Backoff {

@@ -16,6 +16,8 @@ pub(super) struct Queued {
     pub(super) payload: Payload,
     pub(super) size: u64,
     pub(super) bytes: u64,
+    /// When it came into memory; of several that were joined, the first.
+    pub(super) arrived: Instant,
 }
 
 /// Values of the partition's metadata keys; a missing key differs from an empty value.
@@ -44,6 +46,7 @@ impl Gather {
                 held.payload.absorb(queued.payload);
                 held.size += queued.size;
                 held.bytes += queued.bytes;
+                held.arrived = held.arrived.min(queued.arrived);
                 (held, due)
             }
         };
@@ -61,6 +64,11 @@ impl Gather {
     /// When the oldest batch goes however small it is.
     pub(super) fn due(&self) -> Option<Instant> {
         self.making.values().map(|(_, due)| *due).min()
+    }
+
+    /// When the oldest payload came in that is held.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.making.values().map(|(queued, _)| queued.arrived).min()
     }
 
     /// Batches that are older than the time-out.
@@ -97,7 +105,7 @@ impl Gather {
         if max == 0 {
             return vec![queued];
         }
-        let Queued { payload, mut size, mut bytes } = queued;
+        let Queued { payload, mut size, mut bytes, arrived } = queued;
         let items = payload.items.max(1);
         let parts = match self.settings.sizer {
             Sizer::Bytes => split::by_bytes(payload, max),
@@ -114,7 +122,7 @@ impl Gather {
             let own_bytes = if is_last { bytes } else { share(all_bytes).min(bytes) };
             size -= own_size;
             bytes -= own_bytes;
-            Queued { payload, size: own_size, bytes: own_bytes }
+            Queued { payload, size: own_size, bytes: own_bytes, arrived }
         };
         parts.into_iter().enumerate().map(part).collect()
     }
@@ -159,7 +167,7 @@ mod tests {
         let metadata = vec![("x-tenant".to_owned(), tenant.to_owned())];
         let arrived = std::time::Instant::now();
         payload.context = Some(Arc::new(Context { metadata, peer: None, arrived }));
-        Queued { payload, size: count, bytes }
+        Queued { payload, size: count, bytes, arrived: Instant::now() }
     }
 
     fn items(all: &[Queued]) -> Vec<u64> {

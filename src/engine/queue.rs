@@ -21,6 +21,7 @@ use std::{
 use tokio::{
     sync::{Semaphore, mpsc, watch},
     task::JoinSet,
+    time::Instant,
 };
 
 use crate::{
@@ -31,7 +32,7 @@ use crate::{
         payload::{Outcome, Reason},
     },
     storage::{Place, Stored},
-    telemetry::{ExporterStats, Telemetry},
+    telemetry::{ExporterStats, Telemetry, oldest::Oldest},
 };
 
 use super::{
@@ -58,6 +59,8 @@ pub struct ExportQueue {
     has_successor: AtomicBool,
     tx: mpsc::UnboundedSender<Message>,
     stats: Arc<ExporterStats>,
+    /// How old its payloads are.
+    oldest: Arc<Oldest>,
     telemetry: Arc<Telemetry>,
 }
 
@@ -78,7 +81,9 @@ impl ExportQueue {
         let Surroundings { stats, telemetry, offload, spool, dead_letters, is_guarded } = around;
         let (tx, rx) = mpsc::unbounded_channel();
         let capacity = delivery.queue.as_ref().and_then(|queue| queue.size);
-        stats.queue_capacity.set(capacity.unwrap_or(0));
+        let unit = delivery.queue.as_ref().map_or(Sizer::Requests, |queue| queue.sizer);
+        stats.measure_queue(unit.name(), capacity.unwrap_or(0));
+        let oldest = stats.watch_queue(consumers(delivery.queue.as_ref()));
         let mut delivery = delivery;
         if let Some(retry) = delivery.retry.as_mut().filter(|_| is_guarded) {
             // What is on disk can wait until its backend comes back.
@@ -96,6 +101,7 @@ impl ExportQueue {
             closed: AtomicBool::new(false),
             tx,
             stats: Arc::clone(&stats),
+            oldest,
             telemetry: Arc::clone(&telemetry),
         });
         queue.count_stored();
@@ -276,11 +282,18 @@ impl ExportQueue {
     fn push(&self, payload: Payload, size: u64, bytes: u64) {
         self.stats.enqueued_items.record(payload.items);
         self.stats.enqueued_bytes.record(bytes);
-        let message = Message::Payload(Queued { payload, size, bytes });
+        let message = Message::Payload(self.hold(payload, size, bytes));
         if let Err(mpsc::error::SendError(Message::Payload(queued))) = self.tx.send(message) {
             self.release(size, bytes);
+            self.stats.queue_items.sub(queued.payload.items);
             self.refuse(queued.payload, Reason::ShuttingDown);
         }
+    }
+
+    /// A payload that came into memory just now.
+    fn hold(&self, payload: Payload, size: u64, bytes: u64) -> Queued {
+        self.stats.queue_items.add(payload.items);
+        Queued { payload, size, bytes, arrived: Instant::now() }
     }
 
     fn refuse(&self, payload: Payload, reason: Reason) {
@@ -288,6 +301,11 @@ impl ExportQueue {
         self.telemetry.drop_items(reason, payload.items);
         payload.finish(Outcome::Failed(reason));
     }
+}
+
+/// How many payloads are sent at the same time.
+fn consumers(settings: Option<&Queue>) -> usize {
+    settings.map_or(SYNCHRONOUS_CONSUMERS, |queue| queue.consumers)
 }
 
 /// What a queue is connected to.
@@ -317,9 +335,7 @@ impl Dispatcher {
     /// Runs until the queue is closed and empty, or until `abandon` is raised: then what is left
     /// is given up and counted. Returns the items given up.
     pub async fn run(mut self, mut abandon: watch::Receiver<bool>) -> u64 {
-        let consumers =
-            self.queue.settings.as_ref().map_or(SYNCHRONOUS_CONSUMERS, |queue| queue.consumers);
-        let places = Arc::new(Semaphore::new(consumers));
+        let places = Arc::new(Semaphore::new(consumers(self.queue.settings.as_ref())));
         let batch = self.queue.settings.as_ref().and_then(|queue| queue.batch.clone());
         let mut gather = batch.map(Gather::new);
         let mut sending = JoinSet::new();
@@ -344,7 +360,7 @@ impl Dispatcher {
             if !is_open && reading.is_empty() && !waits {
                 break;
             }
-            let ready = tokio::select! {
+            let mut ready = tokio::select! {
                 next = self.rx.recv() => match (next, &mut gather) {
                     (Some(Message::Payload(queued)), None) => vec![queued],
                     (Some(Message::Payload(queued)), Some(gather)) => gather.push(queued),
@@ -369,7 +385,12 @@ impl Dispatcher {
                 Some(done) = sending.join_next() => { lost += done.unwrap_or(0); continue; }
                 _ = abandon.wait_for(|raised| *raised) => break,
             };
+            // The first of those that are left is the oldest of them.
+            ready.sort_by_key(|queued| queued.arrived);
+            let gathered = gather.as_ref().and_then(Gather::oldest);
             for queued in ready {
+                let oldest = gathered.map_or(queued.arrived, |held| held.min(queued.arrived));
+                self.queue.oldest.wait(Some(oldest));
                 let place = tokio::select! {
                     place = Arc::clone(&places).acquire_owned() => place,
                     _ = abandon.wait_for(|raised| *raised) => {
@@ -384,6 +405,7 @@ impl Dispatcher {
                     lost
                 });
             }
+            self.queue.oldest.wait(gathered);
             while let Some(done) = sending.try_join_next() {
                 lost += done.unwrap_or(0);
             }
@@ -391,6 +413,7 @@ impl Dispatcher {
         for queued in gather.as_mut().map(Gather::take_all).unwrap_or_default() {
             lost += self.give_up(queued);
         }
+        self.queue.oldest.wait(None);
         while let Some(done) = sending.join_next().await {
             lost += done.unwrap_or(0);
         }
@@ -429,7 +452,7 @@ impl Dispatcher {
             let payload = spool.payload(stored);
             let (size, bytes) = (self.queue.measure(&payload), payload.len() as u64);
             self.queue.reserve_bytes(bytes);
-            Queued { payload, size, bytes }
+            self.queue.hold(payload, size, bytes)
         };
         read.into_iter().map(queued).collect()
     }
@@ -440,6 +463,7 @@ impl Dispatcher {
         abandon: watch::Receiver<bool>,
     ) -> impl Future<Output = u64> + Send + 'static {
         let (queue, sender) = (Arc::clone(&self.queue), Arc::clone(&self.sender));
+        let being_sent = queue.oldest.send(queued.arrived);
         async move {
             let is_accepted_now =
                 queue.settings.as_ref().is_some_and(|settings| !settings.wait_for_result);
@@ -448,8 +472,11 @@ impl Dispatcher {
             }
             let stats = Arc::clone(&sender.stats);
             stats.in_flight.add(1);
+            let items = queued.payload.items;
             let lost = sender.deliver(queued.payload, abandon).await;
             stats.in_flight.sub(1);
+            stats.queue_items.sub(items);
+            drop(being_sent);
             queue.release(queued.size, queued.bytes);
             lost
         }
@@ -458,7 +485,11 @@ impl Dispatcher {
     fn give_up(&self, queued: Queued) -> u64 {
         let items = queued.payload.items;
         self.queue.release(queued.size, queued.bytes);
+        self.queue.stats.queue_items.sub(items);
         self.sender.fail(queued.payload, Reason::ShuttingDown);
         if self.sender.is_guarded { 0 } else { items }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,7 +38,7 @@ use crate::{
         check::Utf8,
         payload::{Reason, Wait},
     },
-    telemetry::Telemetry,
+    telemetry::{Number, Telemetry},
 };
 
 /// A request of `spans` spans whose names are `name`.
@@ -306,6 +306,11 @@ impl World {
             }
         }
         assert_eq!(self.budget.used(), 0, "every byte was given back");
+        for stats in self.telemetry.exporters() {
+            let held = [&stats.queue_size, &stats.queue_bytes, &stats.queue_items];
+            assert_eq!(held.map(Number::read), [0; 3], "queues are empty");
+            assert_eq!(stats.oldest_age(), None, "nothing is left to age");
+        }
         lost
     }
 }

@@ -17,7 +17,10 @@ use crate::{
     component::{ComponentId, Kind, StartError, Storage},
     otlp::Signal,
     storage::{Folder, Log, Room, Settings, letters::Letterboxes},
-    telemetry::{Telemetry, storage::LogStats},
+    telemetry::{
+        Telemetry,
+        storage::{LogOwner, LogStats},
+    },
 };
 
 /// How often a directory is tried that another process has.
@@ -50,8 +53,21 @@ pub struct Owner<'a> {
     pub kind: Kind,
     /// Its id.
     pub id: &'a ComponentId,
+    /// Signal of the log; none where it holds all of them.
+    pub signal: Option<Signal>,
     /// What the log is of it: `traces`, `journal`, `dead_letters_traces`.
     pub part: &'a str,
+}
+
+impl From<Owner<'_>> for LogOwner {
+    fn from(owner: Owner<'_>) -> Self {
+        LogOwner {
+            kind: owner.kind.name(),
+            id: owner.id.to_string(),
+            signal: owner.signal,
+            part: owner.part.to_owned(),
+        }
+    }
 }
 
 impl Storages {
@@ -101,7 +117,7 @@ impl Storages {
         if let Some(store) = storage.stores.get(&folder) {
             return Ok(Some(Arc::clone(store)));
         }
-        let store = self.open_log(name, settings, &folder, &storage.room).map_err(failed)?;
+        let store = self.open_log(name, settings, owner, &storage.room).map_err(failed)?;
         storage.stores.insert(folder, Arc::clone(&store));
         Ok(Some(store))
     }
@@ -110,13 +126,14 @@ impl Storages {
         &self,
         name: &str,
         settings: &Storage,
-        folder: &str,
+        owner: Owner<'_>,
         room: &Arc<Room>,
     ) -> io::Result<Arc<Store>> {
+        let folder = &*folder_name(owner);
         let began = Instant::now();
         let disk = Folder::open(&settings.directory.join(folder), settings.mode)?;
         let of_log = Settings { segment_size: settings.segment_size, overflow: settings.overflow };
-        let stats = Arc::new(LogStats::new(name, folder));
+        let stats = Arc::new(LogStats::new(name, folder).owned_by(owner.into()));
         let log = Log::open(Arc::new(disk), of_log, Arc::clone(room), Arc::clone(&stats))?;
         self.telemetry.add_log(Arc::clone(&stats));
         let holds_letters = letters_of(folder).is_some();
@@ -263,7 +280,7 @@ mod tests {
     fn names_of_folders_are_safe_and_differ() {
         let name = |name: &str| {
             let id = ComponentId { kind_name: "otlp".to_owned(), name: Some(name.to_owned()) };
-            folder_name(Owner { kind: Kind::Exporter, id: &id, part: "traces" })
+            folder_name(Owner { kind: Kind::Exporter, id: &id, signal: None, part: "traces" })
         };
         assert_eq!(name("b"), "exporter_otlp~002fb_traces");
         assert_eq!(name("../x"), "exporter_otlp~002f..~002fx_traces");
@@ -275,10 +292,10 @@ mod tests {
         for name in ["b", "../x", "a b", "dead_letters_traces"] {
             let id = ComponentId { kind_name: "otlp".to_owned(), name: Some(name.to_owned()) };
             let part = letters_part(Signal::Logs);
-            let folder = folder_name(Owner { kind: Kind::Exporter, id: &id, part: &part });
+            let owner = |part| Owner { kind: Kind::Exporter, id: &id, signal: None, part };
+            let folder = folder_name(owner(&part));
             assert_eq!(letters_of(&folder), Some((id.to_string(), Signal::Logs)));
-            let part = queue_part(Signal::Logs);
-            let queue = folder_name(Owner { kind: Kind::Exporter, id: &id, part });
+            let queue = folder_name(owner(queue_part(Signal::Logs)));
             assert_eq!(letters_of(&queue), None);
         }
         assert_eq!(letters_of("exporter_a~zz_dead_letters_logs"), None);
@@ -293,6 +310,40 @@ mod tests {
             let found = letters_of(&folder).map(|(id, _)| id);
             proptest::prop_assert!(!is_plain || found == Some(middle));
         }
+    }
+
+    #[tokio::test]
+    async fn the_counters_of_a_log_know_whose_they_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let telemetry = Arc::new(Telemetry::default());
+        let storages = Storages::live(Arc::clone(&telemetry));
+        let settings = Storage {
+            directory: dir.path().to_owned(),
+            creates_directory: false,
+            mode: 0o750,
+            timeout: Duration::ZERO,
+            limit: 1 << 20,
+            segment_size: 1 << 16,
+            overflow: crate::storage::Overflow::Block,
+            fsync: false,
+        };
+        let id = ComponentId { kind_name: "otlp".to_owned(), name: Some("b".to_owned()) };
+        let queue =
+            Owner { kind: Kind::Exporter, id: &id, signal: Some(Signal::Logs), part: "logs" };
+        let journal = Owner { kind: Kind::Receiver, id: &id, signal: None, part: "journal" };
+        for owner in [queue, journal] {
+            assert!(storages.store("file_storage", &settings, owner).unwrap().is_some());
+        }
+        let logs = telemetry.logs();
+        let found = |kind, id, signal| -> Vec<&str> {
+            let its = logs.iter().filter(|log| log.is_of(kind, id, signal));
+            its.map(|log| &*log.owner.as_ref().unwrap().part).collect()
+        };
+        assert_eq!(found("exporter", "otlp/b", Signal::Logs), ["logs"]);
+        assert_eq!(found("exporter", "otlp/b", Signal::Traces), [""; 0]);
+        assert_eq!(found("receiver", "otlp/b", Signal::Traces), ["journal"], "it holds them all");
+        assert_eq!(found("receiver", "otlp", Signal::Logs), [""; 0]);
+        storages.close().await;
     }
 
     #[test]

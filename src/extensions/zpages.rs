@@ -7,7 +7,8 @@
 //!
 //! `/debug/servicez` shows the process, `/debug/pipelinez` the pipelines and the traffic on every
 //! edge, `/debug/extensionz` the extensions, `/debug/featurez` what this build can do,
-//! `/debug/tracez` the last warnings and errors with the state of every exporter.
+//! `/debug/tracez` the last warnings and errors with the state of every exporter, its queue, and what
+//! is on disk.
 
 use std::{
     fmt::Write as _,
@@ -25,7 +26,7 @@ use crate::{
     net::pages::{Ask, Page, Site, escape_html},
     otlp::{Signal, payload::Reason},
     telemetry::{
-        Telemetry, logs,
+        ExporterStats, Telemetry, logs,
         process::{VERSION, timestamp, usage},
         verdict,
     },
@@ -184,12 +185,55 @@ fn errors(telemetry: &Telemetry) -> String {
     let exporters = verdict::exporters(telemetry, SystemTime::now()).into_iter().map(|e| {
         let age = e.success_age.map_or_else(|| "never".to_owned(), seconds);
         let error = e.error.map(|(age, words)| format!("{words} ({} ago)", seconds(age)));
-        vec![e.id, e.signal.to_owned(), e.state.name().to_owned(), age, error.unwrap_or_default()]
+        let mut row = vec![e.id, e.signal.to_owned(), e.state.name().to_owned(), age];
+        row.extend(queue(&e.stats));
+        row.push(error.unwrap_or_default());
+        row
+    });
+    let logs_on_disk = telemetry.logs();
+    let on_disk = logs_on_disk.iter().filter_map(|log| {
+        let owner = log.owner.as_ref()?;
+        let oldest = (log.records.read() > 0).then(|| Duration::from_millis(log.oldest_age.read()));
+        let numbers = [&log.disk_bytes, &log.records, &log.items].map(|n| n.read().to_string());
+        let mut row = vec![format!("{} {}", owner.kind, owner.id), owner.part.clone()];
+        row.push(log.storage.clone());
+        row.extend(numbers);
+        row.push(oldest.map(seconds).unwrap_or_default());
+        Some(row)
     });
     let recent = logs::recent();
     let recent = recent.into_iter().map(|r| vec![timestamp(r.time), r.level.to_owned(), r.text]);
-    table(&["exporter", "signal", "state", "last success", "last error"], exporters)
-        + &table(&["time", "level", "message"], recent)
+    let head = [
+        "exporter",
+        "signal",
+        "state",
+        "last success",
+        "queue",
+        "bytes",
+        "items",
+        "oldest",
+        "in flight",
+        "retries",
+        "last error",
+    ];
+    let disk = ["component", "on disk", "storage", "bytes", "records", "items", "oldest"];
+    table(&head, exporters) + &table(&disk, on_disk) + &table(&["time", "level", "message"], recent)
+}
+
+/// Fill and limit, bytes and items in memory, age of the oldest, requests in flight, retries.
+fn queue(stats: &ExporterStats) -> [String; 6] {
+    let fill = match stats.queue_capacity.read() {
+        0 => format!("{} {}", stats.queue_size.read(), stats.queue_unit()),
+        limit => format!("{} of {limit} {}", stats.queue_size.read(), stats.queue_unit()),
+    };
+    [
+        fill,
+        stats.queue_bytes.read().to_string(),
+        stats.queue_items.read().to_string(),
+        stats.oldest_age().map(seconds).unwrap_or_default(),
+        stats.in_flight.read().to_string(),
+        stats.retries.read().to_string(),
+    ]
 }
 
 fn seconds(duration: Duration) -> String {
@@ -202,6 +246,7 @@ mod tests {
     use crate::{
         component::{ComponentId, Stop},
         net::{pages::tests::get, server::Sockets},
+        telemetry::storage::{LogOwner, LogStats},
     };
 
     #[tokio::test]
@@ -209,7 +254,16 @@ mod tests {
         let telemetry = Arc::new(Telemetry::default());
         let exporter = telemetry.exporter("otlp", Signal::Logs, "x");
         exporter.erred(SystemTime::now(), "<script>alert(1)</script>");
+        exporter.measure_queue("items", 1000);
+        exporter.queue_size.set(17);
         telemetry.edge("logs", "receiver otlp", "exporter otlp").items.add(42);
+        let owner = LogOwner {
+            kind: "receiver",
+            id: "otlp".to_owned(),
+            signal: None,
+            part: "journal".to_owned(),
+        };
+        telemetry.add_log(Arc::new(LogStats::new("file_storage", "x").owned_by(owner)));
         let cx = BuildContext {
             id: ComponentId { kind_name: "zpages".to_owned(), name: None },
             pipeline: String::new(),
@@ -232,6 +286,8 @@ mod tests {
         }
         let errors = get(address, "/debug/tracez").await;
         assert!(errors.contains("&lt;script&gt;") && !errors.contains("<script>"), "{errors}");
+        assert!(errors.contains("<td>17 of 1000 items</td>"), "{errors}");
+        assert!(errors.contains("<td>receiver otlp</td><td>journal</td>"), "{errors}");
         let traffic = get(address, "/debug/pipelinez").await;
         assert!(traffic.contains("<td>42</td>"), "{traffic}");
         assert!(get(address, "/debug/expvarz").await.starts_with("HTTP/1.1 404"));

@@ -294,7 +294,7 @@ fn exporters(page: &mut Writer, all: &[Arc<ExporterStats>]) {
     for (prefix, help, number) in families {
         by_signal(page, (prefix, help), all, |s| s.signal, number, labels);
     }
-    let gauges: [(&str, &str, Type, Read); 7] = [
+    let gauges: [(&str, &str, Type, Read); 9] = [
         ("otelcol_exporter_queue_size", "Fill of the queue in its unit", Type::Gauge, |s| {
             s.queue_size.read()
         }),
@@ -307,7 +307,18 @@ fn exporters(page: &mut Writer, all: &[Arc<ExporterStats>]) {
             Type::Gauge,
             |s| s.in_flight.read(),
         ),
-        ("skep_exporter_queue_bytes", "Bytes in the queue", Type::Gauge, |s| s.queue_bytes.read()),
+        ("skep_exporter_queue_bytes", "Bytes that the queue holds in memory", Type::Gauge, |s| {
+            s.queue_bytes.read()
+        }),
+        ("skep_exporter_queue_items", "Items that the queue holds in memory", Type::Gauge, |s| {
+            s.queue_items.read()
+        }),
+        (
+            "skep_exporter_queue_oldest_age_ms",
+            "Time since the oldest of them came into memory; 0: there are none",
+            Type::Gauge,
+            |s| u64::try_from(s.oldest_age().unwrap_or_default().as_millis()).unwrap_or(u64::MAX),
+        ),
         ("skep_exporter_retries", "Attempts to be made again", Type::Counter, |s| s.retries.read()),
         (
             "skep_exporter_last_success_timestamp_milliseconds",

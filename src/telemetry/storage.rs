@@ -1,6 +1,20 @@
 //! Counters of logs on disk: queues of exporters, journals of receivers, dead letters.
 
 use super::Number;
+use crate::otlp::Signal;
+
+/// Whose log it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogOwner {
+    /// `exporter` or `receiver`.
+    pub kind: &'static str,
+    /// Component id.
+    pub id: String,
+    /// Signal of all that is in it; none where it holds several.
+    pub signal: Option<Signal>,
+    /// What it is of the component: `traces`, `journal`, `dead_letters_traces`.
+    pub part: String,
+}
 
 /// Counters of one log.
 #[derive(Debug, Default)]
@@ -9,6 +23,8 @@ pub struct LogStats {
     pub id: String,
     /// The storage extension.
     pub storage: String,
+    /// Whose it is; none where it was opened without a configuration.
+    pub owner: Option<LogOwner>,
     /// Bytes of its files.
     pub disk_bytes: Number,
     /// Records that are not settled.
@@ -45,5 +61,19 @@ impl LogStats {
     /// Counters of a log that is not open yet.
     pub fn new(storage: &str, id: &str) -> Self {
         LogStats { id: id.to_owned(), storage: storage.to_owned(), ..LogStats::default() }
+    }
+
+    /// The same with its owner.
+    #[must_use]
+    pub fn owned_by(self, owner: LogOwner) -> Self {
+        LogStats { owner: Some(owner), ..self }
+    }
+
+    /// Whether it belongs to a component of this kind and id, and may hold this signal.
+    pub fn is_of(&self, kind: &str, id: &str, signal: Signal) -> bool {
+        let is_its = |owner: &LogOwner| {
+            owner.kind == kind && owner.id == id && owner.signal.is_none_or(|own| own == signal)
+        };
+        self.owner.as_ref().is_some_and(is_its)
     }
 }

@@ -1,6 +1,9 @@
 //! What probes are told: whether the process takes data, and how each exporter fares.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use super::{ExporterStats, Telemetry};
 
@@ -30,7 +33,7 @@ impl State {
 }
 
 /// One exporter for one signal.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ExporterVerdict {
     /// Component id.
     pub id: String,
@@ -44,10 +47,12 @@ pub struct ExporterVerdict {
     pub success_age: Option<Duration>,
     /// Words of the last failure since then, and its age.
     pub error: Option<(Duration, String)>,
+    /// Its counters.
+    pub stats: Arc<ExporterStats>,
 }
 
 impl ExporterVerdict {
-    fn read(exporter: &ExporterStats, now: SystemTime) -> Self {
+    fn read(exporter: &Arc<ExporterStats>, now: SystemTime) -> Self {
         let error = exporter.last_error();
         let state = match &error {
             Some(_) if exporter.permanent.read() == 1 => State::Denied,
@@ -67,6 +72,7 @@ impl ExporterVerdict {
             state,
             success_age: success.map(age),
             error: error.map(|(then, words)| (age(then), words)),
+            stats: Arc::clone(exporter),
         }
     }
 }

@@ -34,7 +34,7 @@ impl Planner<'_> {
             (None, Some(name)) => (name, false),
             (None, None) => return Ok((None, false)),
         };
-        let owner = Owner { kind: Kind::Exporter, id, part: signal.name() };
+        let owner = Owner { kind: Kind::Exporter, id, signal: Some(signal), part: signal.name() };
         let Some(store) = self.store(name, owner)? else { return Ok((None, true)) };
         let fsync = self.blueprint.storages.get(name).is_some_and(|storage| storage.fsync);
         let spooling = if spools_all { Spooling::All { fsync } } else { Spooling::Overflow };
@@ -53,7 +53,7 @@ impl Planner<'_> {
         let Some(queue) = &delivery.queue else { return Ok(None) };
         let Some(name) = &queue.dead_letters else { return Ok(None) };
         let part = letters_part(signal);
-        let owner = Owner { kind: Kind::Exporter, id, part: &part };
+        let owner = Owner { kind: Kind::Exporter, id, signal: Some(signal), part: &part };
         let Some(store) = self.store(name, owner)? else { return Ok(None) };
         let letterboxes = &self.site.storages.letterboxes;
         let letterbox = letterboxes.open(&id.to_string(), signal, store.log());
@@ -68,7 +68,7 @@ impl Planner<'_> {
         config: &dyn ReceiverConfig,
     ) -> Result<Option<Arc<Journal>>, StartError> {
         let Some(asked) = config.journal() else { return Ok(None) };
-        let owner = Owner { kind: Kind::Receiver, id, part: "journal" };
+        let owner = Owner { kind: Kind::Receiver, id, signal: None, part: "journal" };
         let store = self.store(&asked.storage, owner)?;
         Ok(store.map(|store| Arc::new(Journal { store, fsync: asked.fsync })))
     }

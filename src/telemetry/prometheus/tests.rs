@@ -17,7 +17,9 @@ fn sample() -> Telemetry {
     telemetry.processor("filter/a", "logs", Signal::Logs).filtered.add(4);
     let exporter = telemetry.exporter("otlp/\"odd\\name\n\"", Signal::Traces, "backend");
     exporter.sent.add(9);
-    exporter.queue_capacity.set(1000);
+    exporter.measure_queue("requests", 1000);
+    exporter.queue_items.add(30);
+    exporter.queue_bytes.add(700);
     telemetry.edge("traces", "receiver otlp", "processor batch").bytes.add(77);
     telemetry.drop_items(Reason::QueueFull, 2);
     telemetry.budget_limit.set(1 << 20);

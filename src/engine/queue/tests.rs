@@ -1,0 +1,155 @@
+//! What a queue tells of what it holds, with a backend that answers when it is told to.
+
+use tokio::time::sleep;
+
+use super::*;
+use crate::{
+    component::{BoxFuture, ExportError, QueueBatch, Request, Sent},
+    engine::pool::Ways,
+    otlp::Signal,
+};
+
+/// Answers one request for each permit.
+struct Backend(Arc<Semaphore>);
+
+impl Exporter for Backend {
+    fn encode(&self, payload: &Payload) -> Result<Request, ExportError> {
+        Ok(Request {
+            signal: payload.signal,
+            items: payload.items,
+            body: payload.body.clone(),
+            context: None,
+            progress: Arc::default(),
+        })
+    }
+
+    fn send(&self, _: Request) -> BoxFuture<Result<Sent, ExportError>> {
+        let answers = Arc::clone(&self.0);
+        Box::pin(async move {
+            answers.acquire_owned().await.unwrap().forget();
+            Ok(Sent::default())
+        })
+    }
+}
+
+struct Rig {
+    queue: Arc<ExportQueue>,
+    answers: Arc<Semaphore>,
+    abandon: watch::Sender<bool>,
+    running: JoinSet<u64>,
+}
+
+/// A request with one span that has no fields.
+const SPAN: &[u8] = &[0x0a, 4, 0x12, 2, 0x12, 0];
+
+impl Rig {
+    /// One request at a time.
+    fn new(batch: Option<QueueBatch>) -> Self {
+        let telemetry = Arc::new(Telemetry::default());
+        let around = Surroundings {
+            stats: telemetry.exporter("home", Signal::Traces, "nowhere"),
+            telemetry,
+            offload: Ways::new(1).offload(),
+            spool: None,
+            dead_letters: None,
+            is_guarded: false,
+        };
+        let settings = Queue {
+            consumers: 1,
+            size: Some(100),
+            sizer: Sizer::Items,
+            block_on_overflow: false,
+            wait_for_result: false,
+            batch,
+            storage: None,
+            dead_letters: None,
+        };
+        let delivery = Delivery { queue: Some(settings), retry: None, timeout: None };
+        let answers = Arc::new(Semaphore::new(0));
+        let exporter = Arc::new(Backend(Arc::clone(&answers)));
+        let (queue, dispatcher) = ExportQueue::new(exporter, delivery, 1 << 20, around);
+        let (abandon, abandoned) = watch::channel(false);
+        let mut running = JoinSet::new();
+        running.spawn(dispatcher.run(abandoned));
+        Rig { queue, answers, abandon, running }
+    }
+
+    fn send(&self) {
+        let body = bytes::Bytes::from_static(SPAN);
+        self.queue.enqueue(Payload::unaccounted(Signal::Traces, body, 1));
+    }
+
+    /// Lets the backend answer one request.
+    async fn answer(&self) {
+        self.answers.add_permits(1);
+        sleep(Duration::from_millis(1)).await;
+    }
+
+    /// Items, and the age of the oldest payload in seconds.
+    fn holds(&self) -> (u64, Option<u64>) {
+        let stats = self.queue.stats();
+        (stats.queue_items.read(), stats.oldest_age().map(|age| age.as_secs()))
+    }
+}
+
+async fn seconds(count: u64) {
+    sleep(Duration::from_secs(count)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_oldest_payload_ages_until_its_backend_has_it() {
+    let rig = Rig::new(None);
+    assert_eq!(rig.holds(), (0, None));
+    assert_eq!(
+        (rig.queue.stats().queue_unit(), rig.queue.stats().queue_capacity.read()),
+        ("items", 100)
+    );
+    for pause in [1, 2, 7] {
+        // At 0, 1 and 3 seconds: one is sent, one waits for its place, one has not been looked at.
+        rig.send();
+        seconds(pause).await;
+    }
+    assert_eq!(rig.holds(), (3, Some(10)));
+    rig.answer().await;
+    assert_eq!(rig.holds(), (2, Some(9)));
+    rig.answer().await;
+    assert_eq!(rig.holds(), (1, Some(7)));
+    rig.answer().await;
+    assert_eq!(rig.holds(), (0, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_is_as_old_as_its_first_payload() {
+    let batch = QueueBatch {
+        flush_timeout: Duration::from_secs(5),
+        min_size: 100,
+        max_size: 0,
+        sizer: Sizer::Items,
+        metadata_keys: Vec::new(),
+    };
+    let rig = Rig::new(Some(batch));
+    rig.send();
+    seconds(2).await;
+    rig.send();
+    seconds(2).await;
+    assert_eq!((rig.holds(), rig.queue.stats().in_flight.read()), ((2, Some(4)), 0));
+    seconds(4).await;
+    assert_eq!((rig.holds(), rig.queue.stats().in_flight.read()), ((2, Some(8)), 1));
+    rig.answer().await;
+    assert_eq!(rig.holds(), (0, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_given_up_is_not_held_any_more() {
+    let mut rig = Rig::new(None);
+    for _ in 0..3 {
+        rig.send();
+    }
+    seconds(1).await;
+    assert_eq!(rig.holds(), (3, Some(1)));
+    rig.abandon.send(true).unwrap();
+    assert_eq!(rig.running.join_next().await.unwrap().unwrap(), 3);
+    assert_eq!(rig.holds(), (0, None));
+    rig.send();
+    assert_eq!(rig.holds(), (0, None), "there is nobody to send it");
+}
