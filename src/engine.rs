@@ -127,15 +127,19 @@ pub fn run(
         let mut running = Running::start(plan, services, &options, on_started)?;
         // Who asks for a reload from the end of this on is told that it is too late.
         let cause = Box::pin(running.wait(&mut signals, reloading)).await;
+        // What is still held at the end is dropped, which would look as if it had been delivered.
+        let storages = Arc::clone(&options.site.storages);
         Ok(match cause {
-            Cause::Panic => Ended::Panicked,
+            Cause::Panic => {
+                storages.freeze();
+                Ended::Panicked
+            }
             Cause::Signal => tokio::select! {
                 ended = running.drain() => ended,
-                () = signals.again() => Ended::Interrupted,
+                () = async { signals.again().await; storages.freeze() } => Ended::Interrupted,
             },
         })
     });
-    // Before anything that is still held is dropped: that would look like its end.
     runtime.block_on(options.site.storages.close());
     // Nothing may hold up the exit: not an exporter in `send`, not a client that reads slowly.
     runtime.shutdown_background();
@@ -390,6 +394,7 @@ impl Running {
             }
         };
         let _ = tokio::time::timeout(Duration::from_millis(500), services).await;
+        self.site.storages.freeze();
         if emptied {
             self.pool.stop();
         }

@@ -199,6 +199,36 @@ fn what_cannot_be_sent_at_the_end_stays_in_the_storage() {
 }
 
 #[test]
+fn what_a_second_signal_cuts_off_is_not_taken_for_delivered() {
+    let directory = tempfile::tempdir().unwrap();
+    let (receiver, backend) = (free_port(), free_port());
+    let setup = Setup {
+        receiver,
+        directory: directory.path(),
+        journal: JOURNAL,
+        storage: SMALL,
+        processors: &["batch: {timeout: 10s}"],
+        exporters: &[(backend, "")],
+        metrics: None,
+    };
+    let mut skep = setup.start();
+    assert_eq!(send(receiver, 0..50, 5000).0, 50);
+    let signal = || {
+        let pid = skep.0.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    };
+    signal();
+    wait_for("the beginning of the end", || TcpStream::connect(("127.0.0.1", receiver)).is_err());
+    signal();
+    wait_for("the end", || skep.0.try_wait().unwrap().is_some());
+    let sink = Sink::default();
+    sink.listen(backend);
+    let skep = setup.start();
+    wait_for_all(&sink, 0..50);
+    assert!(skep.stop());
+}
+
+#[test]
 fn a_dead_backend_costs_disk_and_its_siblings_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let (receiver, dead) = (free_port(), free_port());

@@ -163,15 +163,17 @@ impl Storages {
         Ok(store)
     }
 
-    /// Makes everything durable, and ends the work on it: what ends from here on is not settled.
-    pub async fn close(&self) {
-        let stores: Vec<Arc<Store>> = {
-            let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            open.values().flat_map(|open| open.stores.values().cloned()).collect()
-        };
-        for store in &stores {
+    /// What ends from here on is not settled: nobody has delivered it, the process drops it.
+    pub fn freeze(&self) {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        for store in open.values().flat_map(|open| open.stores.values()) {
             store.close();
         }
+    }
+
+    /// Makes everything durable, writes down what is settled, and ends the work on it.
+    pub async fn close(&self) {
+        self.freeze();
         let _ = self.closed.send(true);
         let mut keepers =
             std::mem::take(&mut *self.keepers.lock().unwrap_or_else(PoisonError::into_inner));
