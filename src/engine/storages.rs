@@ -218,6 +218,9 @@ pub fn lock_directory(directory: &Path) -> Result<fs::File, String> {
 fn explain(error: &io::Error, directory: &Path) -> String {
     let directory = directory.display();
     match error.kind() {
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+            format!("`{directory}` is a file, or lies within one; set another `directory`")
+        }
         io::ErrorKind::NotFound => format!(
             "`directory` `{directory}` is not there; make it, or set `create_directory: true`"
         ),

@@ -266,10 +266,20 @@ impl Log {
     /// A file of this name, made of a spare one where there is one.
     fn new_file(&self, name: &str) -> io::Result<Arc<dyn File>> {
         let spare = lock(&self.state).spares.pop();
-        let Some((spare, size)) = spare else { return self.disk.create(name) };
-        self.room.give_back(size);
-        self.stats.disk_bytes.sub(size);
-        self.disk.reuse(&spare, name).or_else(|_| self.disk.create(name))
+        if let Some((spare, size)) = spare {
+            self.room.give_back(size);
+            self.stats.disk_bytes.sub(size);
+            if let Ok(file) = self.disk.reuse(&spare, name) {
+                return Ok(file);
+            }
+        }
+        let created = self.disk.create(name);
+        if !created.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
+            return created;
+        }
+        // Left behind by an attempt that failed half-way; no record has such a number yet.
+        self.disk.remove(name)?;
+        self.disk.create(name)
     }
 
     /// Removes a spare file; false where there is none.
@@ -376,7 +386,7 @@ impl Log {
         !lock(&self.state).waiting.is_empty()
     }
 
-    /// Bytes of the segments that are not settled, and the age of the oldest record in milliseconds.
+    /// Milliseconds since the oldest record was taken that is not settled, to a second; none: there is none.
     pub fn oldest(&self, now: SystemTime) -> Option<u64> {
         let state = lock(&self.state);
         let oldest = state.segments.values().find_map(Segment::oldest)?;

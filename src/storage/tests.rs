@@ -417,3 +417,12 @@ fn opening_reads_the_header_of_each_segment_and_the_last_one() {
     assert_eq!(log.stats().records.read(), 2000);
     assert_eq!(log.stats().items.read(), (0..2000).map(|name| name % 5).sum::<u64>());
 }
+
+#[test]
+fn a_file_that_a_failed_attempt_left_behind_is_in_nobodys_way() {
+    let disk = SimulatedDisk::new(1);
+    let log = open(&disk, SETTINGS, u64::MAX);
+    disk.create("00000000000000000000.seg").unwrap();
+    append(&log, 7, Place::Waiting).unwrap();
+    assert_eq!(names(&open(&disk, SETTINGS, u64::MAX)), [7]);
+}
