@@ -12,11 +12,12 @@
 //!                                        64 bytes                        body: one valid OTLP request
 //! ```
 //!
-//! All numbers are little-endian. A record is appended with one write, and is *settled* once nobody needs it any
-//! more, in any order. A segment whose records are all settled goes as a whole. Two of them stay as spare files, which the
-//! next segments write over: pages that are there already cost half of what fresh ones do (0.27 s of CPU a gigabyte
-//! instead of 0.44). What an old segment has left behind the last record has another marker. Which records of the other segments are settled stands in the file `settled`,
-//! which is written anew now and then: what it does not know yet is delivered once more after a crash.
+//! All numbers are little-endian. Records that come together are appended with one write. A record is *settled* once
+//! nobody needs it any more, in any order. A segment whose records are all settled goes as a whole. Two of them stay as
+//! spare files, which the next segments write over: pages that are there already cost half of what fresh ones do
+//! (0.27 s of CPU a gigabyte instead of 0.44). What an old segment has left behind the last record has another marker.
+//! Which records of the other segments are settled stands in the file `settled`, which is written anew now and
+//! then: what it does not know yet is delivered once more after a crash.
 //!
 //! Opening reads the header of each segment and looks over the last one, so it takes neither memory nor time
 //! in proportion to what is stored. A new process never appends to a segment of an old one.
@@ -95,6 +96,8 @@ pub struct NewRecord<'a> {
     pub body: &'a [Bytes],
     /// When it was taken.
     pub time: SystemTime,
+    /// Who has it.
+    pub place: Place,
 }
 
 /// One record of a log, with what settling needs to know.

@@ -124,9 +124,9 @@ pub struct ExporterStats {
     pub retries: Number,
     /// Requests being sent or waiting for their next attempt.
     pub in_flight: Number,
-    /// Queue fill in the units of its sizer.
-    pub queue_size: Number,
-    /// Its limit in the same units.
+    /// What the queue holds that is on no disk, in the units of its sizer; see [`ExporterStats::queue_size`].
+    pub queue_unwritten: Number,
+    /// Limit of the queue in the same units.
     pub queue_capacity: Number,
     /// Bytes that the queue holds in memory, requests in flight included.
     pub queue_bytes: Number,
@@ -148,8 +148,10 @@ pub struct ExporterStats {
     pub permanent: Number,
     /// Last failure and its words, until the next success.
     last_error: Mutex<Option<(SystemTime, String)>>,
-    /// What `queue_size` counts.
+    /// What the queue is measured in.
     queue_unit: Mutex<&'static str>,
+    /// The part of the queue that is on disk.
+    queue_log: Mutex<Option<Arc<LogStats>>>,
     /// One for each queue: around a reload there may be two.
     oldest: Mutex<Vec<Weak<Oldest>>>,
 }
@@ -176,10 +178,18 @@ impl ExporterStats {
             Some((now, message.to_owned()));
     }
 
-    /// Notes the unit and the limit of its queue.
-    pub fn measure_queue(&self, unit: &'static str, capacity: u64) {
+    /// Notes the unit and the limit of its queue, and its part on disk.
+    pub fn measure_queue(&self, unit: &'static str, capacity: u64, log: Option<Arc<LogStats>>) {
         self.queue_capacity.set(capacity);
         *self.queue_unit.lock().unwrap_or_else(PoisonError::into_inner) = unit;
+        *self.queue_log.lock().unwrap_or_else(PoisonError::into_inner) = log;
+    }
+
+    /// Fill of the queue in the units of its sizer, on disk and not.
+    pub fn queue_size(&self) -> u64 {
+        let log = self.queue_log.lock().unwrap_or_else(PoisonError::into_inner);
+        let on_disk = log.as_ref().map_or(0, |log| log.fill(self.queue_unit()));
+        self.queue_unwritten.read() + on_disk
     }
 
     /// `requests`, `items` or `bytes`; empty where no queue is built yet.
@@ -389,7 +399,8 @@ impl Telemetry {
             enqueue_failed: Number::default(),
             retries: Number::default(),
             in_flight: Number::default(),
-            queue_size: Number::default(),
+            queue_unwritten: Number::default(),
+            queue_log: Mutex::default(),
             queue_capacity: Number::default(),
             queue_bytes: Number::default(),
             queue_items: Number::default(),

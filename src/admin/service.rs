@@ -304,7 +304,7 @@ fn components(telemetry: &Telemetry, is_ready: bool, now: SystemTime) -> Vec<Com
 
 fn queue(stats: &ExporterStats) -> ExporterQueue {
     ExporterQueue {
-        size: stats.queue_size.read(),
+        size: stats.queue_size(),
         capacity: stats.queue_capacity.read(),
         unit: stats.queue_unit().to_owned(),
         bytes: stats.queue_bytes.read(),

@@ -61,8 +61,8 @@ async fn health_shows_the_queue_of_an_exporter_and_what_is_on_disk() {
     telemetry.receiver("otlp/plain", Signal::Traces, "grpc").accepted.add(1);
     let exporter = telemetry.exporter("otlp", Signal::Traces, "b:4317");
     telemetry.exporter("otlp", Signal::Logs, "b:4317");
-    exporter.measure_queue("items", 100);
-    exporter.queue_size.add(7);
+    exporter.measure_queue("items", 100, None);
+    exporter.queue_unwritten.add(7);
     exporter.queue_items.add(5);
     exporter.queue_bytes.add(500);
     exporter.in_flight.add(1);

@@ -17,8 +17,6 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use prost::Message as _;
-
 use super::{
     budget::Budget,
     door::cost,
@@ -29,7 +27,7 @@ use crate::{
     net::seldom::Seldom,
     otlp::{
         Payload,
-        payload::{Context, Outcome, Reason, Receipt, Wait},
+        payload::{Outcome, Reason, Receipt, Wait},
     },
     storage::{
         Place, Stored,
@@ -177,26 +175,13 @@ impl Desk for QueueDesk {
             items: ticket.items,
             permits: smallvec::smallvec![permit],
             receipts: smallvec::smallvec![claim],
-            context: context_of(&note),
+            context: stored::context_of(&note),
         };
         match self.queue.upgrade() {
             Some(queue) => queue.enqueue(payload),
             None => payload.finish(Outcome::Failed(Reason::ShuttingDown)),
         }
     }
-}
-
-/// The request that brought the data, as far as the letter knows it.
-fn context_of(note: &[u8]) -> Option<Arc<Context>> {
-    let note = Note::decode(note).ok()?;
-    if note.metadata.is_empty() && note.peer.is_empty() {
-        return None;
-    }
-    Some(Arc::new(Context {
-        metadata: note.metadata.into_iter().map(|header| (header.name, header.value)).collect(),
-        peer: note.peer.parse().ok(),
-        arrived: tokio::time::Instant::now().into_std(),
-    }))
 }
 
 /// At most `most` bytes of a text, whole characters.

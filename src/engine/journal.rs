@@ -7,14 +7,24 @@
 //!             +-- no room --> append, answer, let go of it     replay, in order, when there is room
 //! ```
 //!
+//! Requests that come together are written together: a worker puts the first of them into the *tray* and
+//! goes on with what else is there; the job that empties the tray stands behind it in the workers' queue, so nobody
+//! waits for longer than there is work. 256 KiB in the tray are written at once. In CPU seconds per million spans: 4.27
+//! without the tray and 3.78 with it for requests of 10 spans, 1.36 and 1.32 for requests of 100.
+//!
 //! *No room* means: three quarters of the byte budget are in use (the rest is for bodies on their way to the
 //! journal), a queue is congested so that the door would refuse, or older requests wait already. So
 //! an outage costs disk, not memory and not refusals. After a crash all that is not settled waits.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use super::{
+    admission::Route,
     door::EngineDoor,
+    routes::Routes,
     stored::{self, Store},
 };
 use crate::{
@@ -31,42 +41,122 @@ const READ: u64 = 1 << 20;
 /// How often it is seen whether there is room again.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
+/// Bytes in the tray that are written without waiting for more.
+const TRAY: usize = 256 << 10;
+
 /// One receiver's journal.
 pub struct Journal {
     /// Its log.
     pub store: Arc<Store>,
     /// Whether senders are answered only once their request survives the machine.
     pub fsync: bool,
+    tray: Mutex<Tray>,
+}
+
+/// Requests that are written next.
+#[derive(Default)]
+struct Tray {
+    requests: Vec<Entering>,
+    bytes: usize,
+}
+
+/// A request on its way into the journal.
+pub struct Entering {
+    /// What it brought.
+    pub payload: Payload,
+    /// Who waits for the answer.
+    pub sender: Receipt,
+    /// Whether it goes no further for now.
+    pub waits: bool,
+    /// Ways of its receiver, and how it came; looked up when it is written, since a reload may come before.
+    pub routes: Arc<Routes>,
+    /// See above.
+    pub transport: &'static str,
+}
+
+/// What is to be done after a request came into the tray.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// It is the first: a job that empties the tray has to be queued.
+    First,
+    /// Such a job stands in the queue.
+    Later,
+    /// The tray is full.
+    Full,
 }
 
 impl Journal {
-    /// Writes a payload down and answers its sender. Gives it back where it goes on now; where it `waits`,
-    /// or cannot be written down, none.
-    pub fn enter(&self, mut payload: Payload, sender: Receipt, waits: bool) -> Option<Payload> {
-        let place = if waits { Place::Waiting } else { Place::InHand };
-        let ticket = match self.store.append(&payload, place) {
-            Ok(ticket) => ticket,
-            Err(reason) => {
-                sender.record(Outcome::Failed(reason));
-                return None;
+    /// A journal in this store.
+    pub fn new(store: Arc<Store>, fsync: bool) -> Arc<Self> {
+        Arc::new(Journal { store, fsync, tray: Mutex::default() })
+    }
+
+    /// Puts a request into the tray.
+    pub fn collect(&self, entering: Entering) -> Turn {
+        let mut tray = self.tray();
+        tray.bytes += entering.payload.len();
+        tray.requests.push(entering);
+        match tray.requests.len() {
+            _ if tray.bytes >= TRAY => Turn::Full,
+            1 => Turn::First,
+            _ => Turn::Later,
+        }
+    }
+
+    /// Takes all requests out of the tray.
+    pub fn collected(&self) -> Vec<Entering> {
+        std::mem::take(&mut *self.tray()).requests
+    }
+
+    fn tray(&self) -> MutexGuard<'_, Tray> {
+        self.tray.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes requests down and answers their senders. Gives those back that go on now, with their way; not those that
+    /// wait, or could not be written down.
+    pub fn enter(&self, requests: Vec<Entering>) -> Vec<(Arc<Route>, Payload)> {
+        let mut found = Vec::with_capacity(requests.len());
+        for request in requests {
+            match request.routes.route(request.payload.signal, request.transport) {
+                Some(route) => found.push((request, route)),
+                // A reload has taken the receiver out of all pipelines of this signal.
+                None => request.sender.record(Outcome::Failed(Reason::ShuttingDown)),
             }
-        };
-        if sender.waits_for() == Wait::Delivery {
-            payload.receipts.push(sender);
-        } else if self.fsync {
+        }
+        let place = |waits| if waits { Place::Waiting } else { Place::InHand };
+        let payloads = found.iter().map(|(request, _)| (&request.payload, place(request.waits)));
+        let tickets = self.store.append_all(payloads);
+        let (mut entered, mut later) = (Vec::with_capacity(found.len()), Vec::new());
+        for ((request, route), ticket) in found.into_iter().zip(tickets) {
+            let Entering { mut payload, sender, waits, .. } = request;
+            let ticket = match ticket {
+                Ok(ticket) => ticket,
+                Err(reason) => {
+                    sender.record(Outcome::Failed(reason));
+                    continue;
+                }
+            };
+            if sender.waits_for() == Wait::Delivery {
+                payload.receipts.push(sender);
+            } else if self.fsync {
+                later.push(sender);
+            }
+            if waits {
+                self.store.park(&ticket, std::mem::take(&mut payload.receipts));
+            } else {
+                payload.receipts.push(self.store.claim(ticket, Wait::Durable));
+                entered.push((route, payload));
+            }
+        }
+        if !later.is_empty() {
             let answer = move |is_durable: bool| {
-                if !is_durable {
+                for sender in later.iter().filter(|_| !is_durable) {
                     sender.record(Outcome::Failed(Reason::StorageFailed));
                 }
             };
             self.store.after_sync(true, Box::new(answer));
         }
-        if waits {
-            self.store.park(&ticket, std::mem::take(&mut payload.receipts));
-            return None;
-        }
-        payload.receipts.push(self.store.claim(ticket, Wait::Durable));
-        Some(payload)
+        entered
     }
 }
 
@@ -89,10 +179,13 @@ pub(super) async fn replay(journal: Arc<Journal>, door: Arc<EngineDoor>, mut sto
             }
             continue;
         }
-        let read = stored::read(Arc::clone(store), READ).await.unwrap_or_default();
-        for stored in read {
+        let read = stored::read(Arc::clone(store), READ).await;
+        for stored in read.into_iter().flatten() {
             let permit = door.owe(stored.body.len());
             door.replay(store.payload(stored, Some(permit), Wait::Durable));
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

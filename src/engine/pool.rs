@@ -3,7 +3,8 @@
 //!
 //! With one worker there are no threads and no queues: whoever has a job runs it, under a lock
 //! that nobody else wants. On one core a hop to another thread and back costs two wake-ups (about
-//! 10 us in a virtual machine), several times the work on a request of 100 spans.
+//! 10 us in a virtual machine), several times the work on a request of 100 spans. What a job puts off is
+//! done by the task that keeps the timers, after all other tasks that are ready.
 //!
 //! The queues need no bound of their own: what is in them was admitted by the byte budget.
 
@@ -167,15 +168,23 @@ pub struct Pool {
 
 enum Mode {
     /// One worker, run by whoever submits.
-    Inline { worker: Mutex<Worker>, ticker: Ticker, panics: mpsc::UnboundedSender<usize> },
+    Inline {
+        worker: Mutex<Worker>,
+        /// Jobs that others have put off.
+        later: Receiver<Job>,
+        ticker: Ticker,
+        panics: mpsc::UnboundedSender<usize>,
+    },
     /// One thread each.
     Threads { threads: Mutex<Vec<thread::JoinHandle<()>>>, panics: mpsc::UnboundedSender<usize> },
 }
 
-/// Wakes the ticking task of the inline worker when a timer is due earlier than it thinks.
+/// Wakes the ticking task of the inline worker when a timer is due earlier than it thinks, or a job was
+/// put off.
 #[derive(Default)]
 struct Ticker {
     earlier: Notify,
+    later: Notify,
     scheduled: Mutex<Option<Instant>>,
 }
 
@@ -191,7 +200,7 @@ impl Pool {
         let mut workers = Worker::build_all(router.workers(), &graph, &router)?;
         let mode = if workers.len() == 1 {
             let worker = Mutex::new(workers.swap_remove(0));
-            Mode::Inline { worker, ticker: Ticker::default(), panics }
+            Mode::Inline { worker, later: any, ticker: Ticker::default(), panics }
         } else {
             let threads = workers.into_iter().zip(own).map(|(worker, own)| {
                 let (any, backlog) = (any.clone(), Arc::clone(&router.backlog));
@@ -211,19 +220,28 @@ impl Pool {
         }
     }
 
-    /// With one worker: calls the timers that are due, for ever. With threads each worker has
-    /// its own timers and this ends at once.
+    /// With one worker: calls the timers that are due and does what was put off, for ever. With threads
+    /// each worker has its own timers and this ends at once.
     pub async fn tick(&self) {
-        let Mode::Inline { worker, ticker, .. } = &self.mode else { return };
+        let Mode::Inline { worker, later, ticker, .. } = &self.mode else { return };
         loop {
             let due = worker.lock().unwrap_or_else(PoisonError::into_inner).next_tick();
             *ticker.scheduled.lock().unwrap_or_else(PoisonError::into_inner) = due;
-            match due {
-                None => ticker.earlier.notified().await,
-                Some(due) => {
-                    let wake = ticker.earlier.notified();
-                    if tokio::time::timeout_at(due.into(), wake).await.is_err() {
-                        self.with_worker(Worker::tick);
+            let due = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = ticker.earlier.notified() => {}
+                () = due => self.with_worker(Worker::tick),
+                () = ticker.later.notified() => {
+                    // Once more round: whoever has become ready meanwhile comes first.
+                    tokio::task::yield_now().await;
+                    while let Ok(job) = later.try_recv() {
+                        self.with_worker(|worker, now| worker.run(job, now));
+                        self.router.done();
                     }
                 }
             }
@@ -231,12 +249,15 @@ impl Pool {
     }
 
     fn with_worker(&self, action: impl FnOnce(&mut Worker, Instant)) {
-        let Mode::Inline { worker, ticker, panics } = &self.mode else { return };
+        let Mode::Inline { worker, later, ticker, panics } = &self.mode else { return };
         let now = now();
         let mut worker = worker.lock().unwrap_or_else(PoisonError::into_inner);
         if catch_unwind(AssertUnwindSafe(|| action(&mut worker, now))).is_err() {
             let _ = panics.send(0);
             return;
+        }
+        if !later.is_empty() {
+            ticker.later.notify_one();
         }
         if let Some(due) = worker.next_tick() {
             let scheduled = ticker.scheduled.lock().unwrap_or_else(PoisonError::into_inner);
@@ -290,7 +311,7 @@ impl Pool {
     }
 
     fn exchange_inline(&self, next: Next) -> Option<Duration> {
-        let Mode::Inline { worker, ticker, panics } = &self.mode else { return None };
+        let Mode::Inline { worker, ticker, panics, .. } = &self.mode else { return None };
         let mut worker = worker.lock().unwrap_or_else(PoisonError::into_inner);
         let (began, now) = (Instant::now(), now());
         let run = || exchange::inline(&mut worker, &self.router, next, now);

@@ -41,6 +41,7 @@ use super::{
     pool::Offload,
     sender::Sender,
     spool::{self, Spool, Spooled},
+    stored::Read,
 };
 
 /// Requests in flight where there is no queue to say how many.
@@ -52,7 +53,10 @@ pub struct ExportQueue {
     spool: Option<Spool>,
     /// Bytes that this queue may hold in memory.
     share: AtomicU64,
-    size: AtomicU64,
+    /// What it holds that is on no disk, in the unit of its limit. What is on disk the log counts: there it may
+    /// also be dropped, or be lost to damage.
+    unwritten: AtomicU64,
+    /// Bytes that it holds in memory.
     bytes: AtomicU64,
     closed: AtomicBool,
     /// Whether another queue reads what is on disk.
@@ -82,7 +86,8 @@ impl ExportQueue {
         let (tx, rx) = mpsc::unbounded_channel();
         let capacity = delivery.queue.as_ref().and_then(|queue| queue.size);
         let unit = delivery.queue.as_ref().map_or(Sizer::Requests, |queue| queue.sizer);
-        stats.measure_queue(unit.name(), capacity.unwrap_or(0));
+        let log = spool.as_ref().map(|spool| Arc::clone(spool.store.stats()));
+        stats.measure_queue(unit.name(), capacity.unwrap_or(0), log);
         let oldest = stats.watch_queue(consumers(delivery.queue.as_ref()));
         let mut delivery = delivery;
         if let Some(retry) = delivery.retry.as_mut().filter(|_| is_guarded) {
@@ -96,7 +101,7 @@ impl ExportQueue {
             spool,
             share: AtomicU64::new(share),
             has_successor: AtomicBool::new(false),
-            size: AtomicU64::new(0),
+            unwritten: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             tx,
@@ -104,7 +109,6 @@ impl ExportQueue {
             oldest,
             telemetry: Arc::clone(&telemetry),
         });
-        queue.count_stored();
         let sender = Sender {
             exporter,
             delivery,
@@ -135,13 +139,12 @@ impl ExportQueue {
         };
         if let Some(spool) = self.spool.as_ref().filter(|_| !has_room) {
             self.release(0, bytes);
-            return match spool.write(payload, Place::Waiting) {
-                Spooled::Refused(payload, reason) => {
-                    self.release(size, 0);
-                    self.refuse(payload, reason);
-                }
-                Spooled::InHand(_) | Spooled::Waiting => {}
-            };
+            let written = spool.write(payload, Place::Waiting);
+            self.release(size, 0);
+            if let Spooled::Refused(payload, reason) = written {
+                self.refuse(payload, reason);
+            }
+            return;
         }
         match (has_room, settings.block_on_overflow) {
             (false, false) => {
@@ -174,27 +177,17 @@ impl ExportQueue {
             self.release(0, bytes);
         }
         let place = if fits_memory { Place::InHand } else { Place::Waiting };
-        match spool.write(payload, place) {
-            Spooled::InHand(payload) => self.push(payload, size, bytes),
+        let written = spool.write(payload, place);
+        // For an instant it counts twice, so that no two find the same room.
+        self.release(size, 0);
+        match written {
+            Spooled::InHand(payload) => self.push(payload, 0, bytes),
             Spooled::Waiting => {}
             Spooled::Refused(payload, reason) => {
-                self.release(size, if fits_memory { bytes } else { 0 });
+                self.release(0, if fits_memory { bytes } else { 0 });
                 self.refuse(payload, reason);
             }
         }
-    }
-
-    /// Counts what an earlier process has left on disk.
-    fn count_stored(&self) {
-        let Some(spool) = &self.spool else { return };
-        let stored = spool.store.stats();
-        let size = match self.settings.as_ref().map(|queue| queue.sizer) {
-            None | Some(Sizer::Requests) => stored.records.read(),
-            Some(Sizer::Items) => stored.items.read(),
-            Some(Sizer::Bytes) => stored.bytes.read(),
-        };
-        self.size.fetch_add(size, Ordering::SeqCst);
-        self.stats.queue_size.add(size);
     }
 
     /// Whether what comes next may find no room: at seven eighths or one below the limit, since requests on their way and
@@ -208,7 +201,9 @@ impl ExportQueue {
         let takes_all = self.spool.as_ref().is_some_and(Spool::takes_all);
         let share = self.share.load(Ordering::Relaxed);
         (!takes_all && self.bytes.load(Ordering::Relaxed) >= most(share))
-            || queue.size.is_some_and(|limit| self.size.load(Ordering::Relaxed) >= most(limit))
+            || queue.size.is_some_and(|limit| {
+                self.unwritten.load(Ordering::Relaxed) + self.on_disk() >= most(limit)
+            })
     }
 
     /// Whether the last attempt failed.
@@ -259,10 +254,16 @@ impl ExportQueue {
     }
 
     fn reserve_size(&self, size: u64) -> bool {
-        let before = self.size.fetch_add(size, Ordering::SeqCst);
-        self.stats.queue_size.add(size);
+        let before = self.unwritten.fetch_add(size, Ordering::SeqCst);
+        self.stats.queue_unwritten.add(size);
         let limit = self.settings.as_ref().and_then(|queue| queue.size);
-        before.saturating_add(size) <= limit.unwrap_or(u64::MAX)
+        limit.is_none_or(|limit| before + size + self.on_disk() <= limit)
+    }
+
+    /// What it holds on disk, in the unit of its limit.
+    fn on_disk(&self) -> u64 {
+        let unit = self.settings.as_ref().map_or(Sizer::Requests, |queue| queue.sizer);
+        self.spool.as_ref().map_or(0, |spool| spool.store.stats().fill(unit.name()))
     }
 
     /// The first payload is always taken: a limit below one payload must not refuse for ever.
@@ -273,9 +274,9 @@ impl ExportQueue {
     }
 
     fn release(&self, size: u64, bytes: u64) {
-        self.size.fetch_sub(size, Ordering::SeqCst);
+        self.unwritten.fetch_sub(size, Ordering::SeqCst);
         self.bytes.fetch_sub(bytes, Ordering::SeqCst);
-        self.stats.queue_size.sub(size);
+        self.stats.queue_unwritten.sub(size);
         self.stats.queue_bytes.sub(bytes);
     }
 
@@ -373,7 +374,7 @@ impl Dispatcher {
                     gather.as_mut().map(Gather::take_due).unwrap_or_default()
                 }
                 Some(read) = reading.join_next() => {
-                    let payloads = self.read_back(read.unwrap_or_default());
+                    let payloads = self.read_back(read.ok().flatten());
                     match &mut gather {
                         None => payloads,
                         Some(gather) => {
@@ -425,8 +426,7 @@ impl Dispatcher {
         self.sender.exporter.shutdown().await;
         let is_followed = self.queue.has_successor.load(Ordering::SeqCst);
         if let Some(spool) = self.queue.spool.as_ref().filter(|_| is_followed) {
-            // Its successor counts what is on disk, and reads it.
-            self.queue.stats.queue_size.sub(self.queue.size.swap(0, Ordering::SeqCst));
+            // Its successor reads what is on disk.
             spool.store.waiting.notify_one();
         }
         lost
@@ -445,16 +445,16 @@ impl Dispatcher {
         is_ours && spool.is_readable() && (is_open || !self.queue.is_failing())
     }
 
-    /// What was read from disk, in memory again. Its size was counted when it was written.
-    fn read_back(&self, read: Vec<Stored>) -> Vec<Queued> {
+    /// What was read from disk, in memory again. The log goes on counting it.
+    fn read_back(&self, read: Option<Read>) -> Vec<Queued> {
         let Some(spool) = &self.queue.spool else { return Vec::new() };
         let queued = |stored: Stored| {
             let payload = spool.payload(stored);
-            let (size, bytes) = (self.queue.measure(&payload), payload.len() as u64);
+            let bytes = payload.len() as u64;
             self.queue.reserve_bytes(bytes);
-            self.queue.hold(payload, size, bytes)
+            self.queue.hold(payload, 0, bytes)
         };
-        read.into_iter().map(queued).collect()
+        read.into_iter().flatten().map(queued).collect()
     }
 
     fn deliver(

@@ -307,7 +307,7 @@ impl World {
         }
         assert_eq!(self.budget.used(), 0, "every byte was given back");
         for stats in self.telemetry.exporters() {
-            let held = [&stats.queue_size, &stats.queue_bytes, &stats.queue_items];
+            let held = [&stats.queue_unwritten, &stats.queue_bytes, &stats.queue_items];
             assert_eq!(held.map(Number::read), [0; 3], "queues are empty");
             assert_eq!(stats.oldest_age(), None, "nothing is left to age");
         }

@@ -9,7 +9,11 @@ use std::{sync::Arc, time::Duration};
 
 use smallvec::SmallVec;
 
-use super::{budget::Budget, door::cost, stored::Store};
+use super::{
+    budget::Budget,
+    door::cost,
+    stored::{Read, Store},
+};
 use crate::{
     otlp::{
         Payload,
@@ -118,8 +122,8 @@ impl Spool {
     }
 
     /// Reads some of it.
-    pub(super) async fn read(self) -> Vec<Stored> {
-        super::stored::read(self.store, READ).await.unwrap_or_default()
+    pub(super) async fn read(self) -> Option<Read> {
+        super::stored::read(self.store, READ).await
     }
 
     /// A payload of what was read. Its bytes are here already, so they are charged in any case.

@@ -9,8 +9,7 @@
 //! twenty times a second. An idle store sleeps, but for a look a second at the age of what lies in it.
 
 use std::{
-    collections::HashMap,
-    io,
+    collections::{HashMap, VecDeque},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -99,20 +98,58 @@ impl Store {
         place: Place,
         note: &Note,
     ) -> Result<Ticket, Reason> {
-        let record = NewRecord {
-            signal: payload.signal,
-            items: payload.items,
-            note: &note.encode_to_vec(),
-            body: &payload.body,
-            time: SystemTime::now(),
-        };
-        let appended = self.log.append(&record, place).map_err(|error| match error {
+        let appended = self.log.append(new_record(payload, place, &note.encode_to_vec()));
+        self.end_lost();
+        self.touch();
+        appended.map_err(|error| self.reason(&error))
+    }
+
+    /// The same with many payloads, a result each.
+    pub(super) fn append_all<'a>(
+        &self,
+        payloads: impl Iterator<Item = (&'a Payload, Place)> + Clone,
+    ) -> Vec<Result<Ticket, Reason>> {
+        let note = |payload: &Payload| payload.context.as_deref().map(note_of).unwrap_or_default();
+        let notes: Vec<Vec<u8>> =
+            payloads.clone().map(|(payload, _)| note(payload).encode_to_vec()).collect();
+        let records: Vec<NewRecord<'_>> = payloads
+            .zip(&notes)
+            .map(|((payload, place), note)| new_record(payload, place, note))
+            .collect();
+        let appended = self.log.append_all(&records);
+        self.end_lost();
+        self.touch();
+        appended.into_iter().map(|one| one.map_err(|error| self.reason(&error))).collect()
+    }
+
+    fn reason(&self, error: &AppendError) -> Reason {
+        match error {
             AppendError::Full { .. } => Reason::StorageFull,
             AppendError::TooLarge(_) => Reason::TooLarge,
-            AppendError::Io(_) => Reason::StorageFailed,
-        });
-        self.touch();
-        appended
+            AppendError::Io(error) => {
+                tracing::error!(log = %self.stats().id, %error, "cannot write to the storage");
+                Reason::StorageFailed
+            }
+        }
+    }
+
+    /// Tells those who wait for records that nobody will ever read.
+    fn end_lost(&self) {
+        let lost = self.log.lost();
+        if lost.is_empty() {
+            return;
+        }
+        let why = |number: &u64| {
+            let found = lost.iter().find(|(numbers, _)| numbers.contains(number));
+            found.map(|(_, reason)| *reason)
+        };
+        let ended: Vec<_> = lock(&self.receipts)
+            .extract_if(|number, _| why(number).is_some())
+            .filter_map(|(number, receipts)| Some((receipts, why(&number)?)))
+            .collect();
+        for (receipts, reason) in ended {
+            receipts.iter().for_each(|receipt| receipt.record(Outcome::Failed(reason)));
+        }
     }
 
     /// Says that the payload of a record is in nobody's memory any more; `receipts` end with its delivery.
@@ -135,13 +172,13 @@ impl Store {
     }
 
     /// Reads records that wait, in order, until they have so many bytes. Blocks.
-    pub(super) fn read(&self, bytes: u64) -> Vec<Stored> {
-        let (mut found, mut sum) = (Vec::new(), 0);
+    fn take(&self, bytes: u64) -> VecDeque<Stored> {
+        let (mut found, mut sum) = (VecDeque::new(), 0);
         while sum < bytes {
             match self.log.take() {
                 Ok(Some(stored)) => {
                     sum += stored.ticket.bytes;
-                    found.push(stored);
+                    found.push_back(stored);
                 }
                 Ok(None) => break,
                 Err(error) => {
@@ -152,6 +189,7 @@ impl Store {
                 }
             }
         }
+        self.end_lost();
         found
     }
 
@@ -334,9 +372,13 @@ pub(super) fn note_of(context: &Context) -> Note {
     }
 }
 
-/// None where there was none, or where it cannot be read: the data goes on without.
-fn context_of(note: &[u8]) -> Option<Arc<Context>> {
-    let note = Note::decode(note).ok().filter(|note| *note != Note::default())?;
+/// The request that brought the data. None where the record does not know it, or cannot be read: the data
+/// goes on without.
+pub(super) fn context_of(note: &[u8]) -> Option<Arc<Context>> {
+    let note = Note::decode(note).ok()?;
+    if note.metadata.is_empty() && note.peer.is_empty() {
+        return None;
+    }
     Some(Arc::new(Context {
         metadata: note.metadata.into_iter().map(|header| (header.name, header.value)).collect(),
         peer: note.peer.parse().ok(),
@@ -344,7 +386,51 @@ fn context_of(note: &[u8]) -> Option<Arc<Context>> {
     }))
 }
 
-/// Reads a part of what waits, off the io threads.
-pub(super) async fn read(store: Arc<Store>, bytes: u64) -> io::Result<Vec<Stored>> {
-    tokio::task::spawn_blocking(move || store.read(bytes)).await.map_err(io::Error::other)
+fn new_record<'a>(payload: &'a Payload, place: Place, note: &'a [u8]) -> NewRecord<'a> {
+    NewRecord {
+        signal: payload.signal,
+        items: payload.items,
+        note,
+        body: &payload.body,
+        time: SystemTime::now(),
+        place,
+    }
 }
+
+/// Records on their way from the disk to somebody's hands. Whoever wanted them may be gone when they
+/// come, or go before it has them all: what is left then waits again.
+pub(super) struct Read {
+    store: Arc<Store>,
+    records: VecDeque<Stored>,
+}
+
+impl Iterator for Read {
+    type Item = Stored;
+
+    fn next(&mut self) -> Option<Stored> {
+        self.records.pop_front()
+    }
+}
+
+impl Drop for Read {
+    fn drop(&mut self) {
+        if self.records.is_empty() {
+            return;
+        }
+        self.records.iter().for_each(|stored| self.store.log.put_back(&stored.ticket));
+        self.store.waiting.notify_one();
+    }
+}
+
+/// Reads a part of what waits, off the io threads.
+pub(super) async fn read(store: Arc<Store>, bytes: u64) -> Option<Read> {
+    let read = move || {
+        let records = store.take(bytes);
+        Read { store, records }
+    };
+    // After a panic of the log nothing was read.
+    tokio::task::spawn_blocking(read).await.ok()
+}
+
+#[cfg(test)]
+mod tests;

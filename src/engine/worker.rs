@@ -22,6 +22,7 @@ use super::{
     admission::{self, Route},
     exchange::Standing,
     graph::{Graph, Pipeline, Target},
+    journal::{Entering, Journal, Turn},
     pool::Router,
     routes::Routes,
 };
@@ -30,6 +31,8 @@ use super::{
 pub enum Job {
     /// A body from a receiver: inflate, check, run.
     Arrival(Box<Arriving>),
+    /// Write down what a journal has collected.
+    WriteDown(Arc<Journal>),
     /// A payload of the journal, at the beginning of its pipelines.
     Admitted {
         /// Pipelines that take it; looked up when its turn comes.
@@ -93,9 +96,12 @@ impl Job {
             | Job::Share { .. }
             | Job::Drain { .. }
             | Job::DrainConnector(_) => true,
-            Job::Arrival(_) | Job::Admitted { .. } | Job::Run(_) | Job::Exchange(_) | Job::Stop => {
-                false
-            }
+            Job::Arrival(_)
+            | Job::WriteDown(_)
+            | Job::Admitted { .. }
+            | Job::Run(_)
+            | Job::Exchange(_)
+            | Job::Stop => false,
         }
     }
 }
@@ -159,6 +165,7 @@ impl Worker {
     pub fn run(&mut self, job: Job, now: Instant) {
         match job {
             Job::Arrival(arriving) => self.arrive(*arriving, now),
+            Job::WriteDown(journal) => self.write_down(&journal, now),
             Job::Admitted { routes, payload } => self.replay(&routes, payload, now),
             Job::Payload { pipeline, stage, payload } => {
                 self.advance(smallvec::smallvec![(pipeline, stage, payload)], now);
@@ -212,7 +219,8 @@ impl Worker {
 
     fn arrive(&mut self, arriving: Arriving, now: Instant) {
         let Arriving { arrival, routes, reply, waits } = arriving;
-        let Some(route) = routes.route(arrival.signal, arrival.transport) else {
+        let transport = arrival.transport;
+        let Some(route) = routes.route(arrival.signal, transport) else {
             let _ = reply.send(Err(Rejection::Unavailable(Reason::ShuttingDown, None)));
             return;
         };
@@ -245,14 +253,21 @@ impl Worker {
                 let _ = reply.send(answer.map_err(rejection));
             }),
         );
-        let mut payload = payload;
-        let entered = if let Some(journal) = &route.journal {
-            journal.enter(payload, sender, waits)
-        } else {
+        let Some(journal) = &route.journal else {
+            let mut payload = payload;
             payload.receipts.push(sender);
-            Some(payload)
+            return self.enter(&route, payload, now);
         };
-        if let Some(payload) = entered {
+        match journal.collect(Entering { payload, sender, waits, routes, transport }) {
+            Turn::First => self.router.to_any(Job::WriteDown(Arc::clone(journal))),
+            Turn::Later => {}
+            Turn::Full => self.write_down(journal, now),
+        }
+    }
+
+    /// Writes down what a journal has collected, and lets it go on.
+    fn write_down(&mut self, journal: &Journal, now: Instant) {
+        for (route, payload) in journal.enter(journal.collected()) {
             self.enter(&route, payload, now);
         }
     }

@@ -223,8 +223,8 @@ fn errors(telemetry: &Telemetry) -> String {
 /// Fill and limit, bytes and items in memory, age of the oldest, requests in flight, retries.
 fn queue(stats: &ExporterStats) -> [String; 6] {
     let fill = match stats.queue_capacity.read() {
-        0 => format!("{} {}", stats.queue_size.read(), stats.queue_unit()),
-        limit => format!("{} of {limit} {}", stats.queue_size.read(), stats.queue_unit()),
+        0 => format!("{} {}", stats.queue_size(), stats.queue_unit()),
+        limit => format!("{} of {limit} {}", stats.queue_size(), stats.queue_unit()),
     };
     [
         fill,
@@ -254,8 +254,8 @@ mod tests {
         let telemetry = Arc::new(Telemetry::default());
         let exporter = telemetry.exporter("otlp", Signal::Logs, "x");
         exporter.erred(SystemTime::now(), "<script>alert(1)</script>");
-        exporter.measure_queue("items", 1000);
-        exporter.queue_size.set(17);
+        exporter.measure_queue("items", 1000, None);
+        exporter.queue_unwritten.set(17);
         telemetry.edge("logs", "receiver otlp", "exporter otlp").items.add(42);
         let owner = LogOwner {
             kind: "receiver",

@@ -3,26 +3,28 @@
 //! Three locks, always taken in this order: the reader's, the writer's, the state's. Whoever appends holds
 //! the writer's for one write; whoever settles only the state's; syncing holds none while the disk works.
 
+mod append;
 mod open;
 mod scan;
 
 use std::{
     collections::BTreeMap,
     io::{self, IoSlice},
+    ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::SystemTime,
 };
 
 use super::{
-    AppendError, NewRecord, Overflow, Place, Room, Settings, Stored, Ticket,
+    Room, Settings, Stored, Ticket,
     disk::{Disk, File, append_all},
     ranges::Ranges,
     reader::{Reader, Step},
-    record::{self, Marker, RECORD_HEADER, RecordHeader, SEGMENT_HEADER, SegmentHeader},
+    record::Marker,
     segment::Segment,
     settled::{self, OfSegment},
 };
-use crate::telemetry::storage::LogStats;
+use crate::{otlp::payload::Reason, telemetry::storage::LogStats};
 
 pub use scan::Scan;
 
@@ -76,6 +78,8 @@ struct State {
     segments: BTreeMap<u64, Segment>,
     /// Records that wait for [`Log::take`].
     waiting: Ranges,
+    /// See [`Log::lost`].
+    lost: Vec<(Range<u64>, Reason)>,
     /// Whether `settled` is older than this.
     is_changed: bool,
     /// Files to write over, with their sizes.
@@ -111,208 +115,6 @@ fn spare_name(base: u64) -> String {
 const SPARE: &str = "spare-";
 
 impl Log {
-    // ---- appending -------------------------------------------------------------------------
-
-    /// Appends a record. It survives the process from here on, and the machine after [`Log::sync`].
-    pub fn append(&self, new: &NewRecord<'_>, place: Place) -> Result<Ticket, AppendError> {
-        let body: u64 = new.body.iter().map(|part| part.len() as u64).sum();
-        let too_large = || AppendError::TooLarge(body);
-        let note_len = u32::try_from(new.note.len()).map_err(|_| too_large())?;
-        let body_len = u32::try_from(body).map_err(|_| too_large())?;
-        let crc = record::checksum(
-            std::iter::once(new.note).chain(new.body.iter().map(|part| &part[..])),
-        );
-        let time = millis(new.time);
-        let size = RECORD_HEADER as u64 + u64::from(note_len) + body;
-        let mut writer = lock(&self.writer);
-        self.make_room(&mut writer, size + SEGMENT_HEADER as u64)?;
-        let appended = self.begin_segment(&mut writer, size, time).and_then(|(file, marker)| {
-            let header = RecordHeader {
-                crc,
-                number: writer.next,
-                time,
-                signal: new.signal,
-                items: u32::try_from(new.items).unwrap_or(u32::MAX),
-                body: body_len,
-                note: note_len,
-            };
-            let header = header.encode(marker);
-            let mut slices = vec![IoSlice::new(&header), IoSlice::new(new.note)];
-            slices.extend(new.body.iter().map(|part| IoSlice::new(part)));
-            append_all(&*file, &mut slices)
-        });
-        self.room.give_back(SEGMENT_HEADER as u64);
-        if let Err(error) = appended {
-            self.room.give_back(size);
-            self.stats.write_errors.add(1);
-            self.take_back(&mut writer);
-            return Err(error.into());
-        }
-        let ticket = Ticket { number: writer.next, items: new.items, bytes: body };
-        writer.next += 1;
-        writer.items += new.items;
-        writer.bytes += body;
-        let base = writer.active.as_mut().map(|active| {
-            active.size += size;
-            active.is_synced = false;
-            active.base
-        });
-        let mut state = lock(&self.state);
-        if let Some(segment) = base.and_then(|base| state.segments.get_mut(&base)) {
-            segment.grow(size, new.items, body, time);
-        }
-        if place == Place::Waiting {
-            state.waiting.insert(ticket.number..ticket.number + 1);
-        }
-        self.stats.appended_bytes.add(size);
-        self.stats.disk_bytes.add(size);
-        self.stats.records.add(1);
-        self.stats.items.add(new.items);
-        self.stats.bytes.add(body);
-        Ok(ticket)
-    }
-
-    /// Takes room for `size` bytes, by the policy of the log.
-    fn make_room(&self, writer: &mut Writer, size: u64) -> Result<(), AppendError> {
-        while !self.room.try_take(size) {
-            if self.drop_spare() {
-                continue;
-            }
-            let is_dropped =
-                self.settings.overflow == Overflow::DropOldest && self.drop_oldest(writer);
-            if !is_dropped {
-                self.stats.full.add(1);
-                return Err(AppendError::Full { used: self.room.used(), limit: self.room.limit() });
-            }
-        }
-        Ok(())
-    }
-
-    /// Removes the oldest segment with what nobody has read of it; false where there is none.
-    fn drop_oldest(&self, writer: &mut Writer) -> bool {
-        let mut state = lock(&self.state);
-        let Some(base) = state.segments.keys().next().copied() else { return false };
-        if writer.active.as_ref().is_some_and(|active| active.base == base) {
-            writer.active = None;
-        }
-        let Some(segment) = state.segments.remove(&base) else { return false };
-        state.is_changed = true;
-        let unread = state.waiting.remove(segment.base..segment.end);
-        let (items, bytes) =
-            (segment.items - segment.settled_items, segment.bytes - segment.settled_bytes);
-        self.stats.records.sub(segment.left());
-        self.stats.items.sub(items);
-        self.stats.bytes.sub(bytes);
-        self.stats.dropped_records.add(unread);
-        if unread > 0 {
-            self.stats.dropped_items.add(items);
-            tracing::warn!(
-                log = %self.stats.id,
-                dropped_items = items,
-                "The storage is full. Dropping the oldest data."
-            );
-        }
-        drop(state);
-        self.remove_file(&segment);
-        true
-    }
-
-    /// The file to append to: a new one where the last one is large enough.
-    fn begin_segment(
-        &self,
-        writer: &mut Writer,
-        size: u64,
-        time: u64,
-    ) -> io::Result<(Arc<dyn File>, Marker)> {
-        let is_large = |active: &Active| active.size + size > self.settings.segment_size;
-        if writer.active.as_ref().is_some_and(is_large) {
-            self.seal(writer);
-        }
-        if let Some(active) = &writer.active {
-            return Ok((Arc::clone(&active.file), active.marker));
-        }
-        let header = SegmentHeader {
-            marker: fastrand::u64(1..).to_le_bytes(),
-            base: writer.next,
-            items_before: writer.items,
-            bytes_before: writer.bytes,
-            made: time,
-        };
-        let name = segment_name(header.base);
-        let file = self.new_file(&name)?;
-        let bytes = header.encode();
-        if let Err(error) = append_all(&*file, &mut [IoSlice::new(&bytes)]) {
-            // A file without a record is of no use to anybody.
-            let _ = self.disk.remove(&name);
-            return Err(error);
-        }
-        writer.has_new_names = true;
-        let size = SEGMENT_HEADER as u64;
-        self.room.take(size);
-        self.stats.disk_bytes.add(size);
-        writer.active = Some(Active {
-            file: Arc::clone(&file),
-            marker: header.marker,
-            base: header.base,
-            size,
-            is_synced: false,
-        });
-        let mut segment = Segment::new(header.marker, header.base, time);
-        segment.size = size;
-        lock(&self.state).segments.insert(header.base, segment);
-        Ok((file, header.marker))
-    }
-
-    /// A file of this name, made of a spare one where there is one.
-    fn new_file(&self, name: &str) -> io::Result<Arc<dyn File>> {
-        let spare = lock(&self.state).spares.pop();
-        if let Some((spare, size)) = spare {
-            self.room.give_back(size);
-            self.stats.disk_bytes.sub(size);
-            if let Ok(file) = self.disk.reuse(&spare, name) {
-                return Ok(file);
-            }
-        }
-        let created = self.disk.create(name);
-        if !created.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
-            return created;
-        }
-        // Left behind by an attempt that failed half-way; no record has such a number yet.
-        self.disk.remove(name)?;
-        self.disk.create(name)
-    }
-
-    /// Removes a spare file; false where there is none.
-    fn drop_spare(&self) -> bool {
-        let Some((name, size)) = lock(&self.state).spares.pop() else { return false };
-        if self.disk.remove(&name).is_ok() {
-            self.room.give_back(size);
-            self.stats.disk_bytes.sub(size);
-        }
-        true
-    }
-
-    /// Nothing is appended to the last segment any more.
-    fn seal(&self, writer: &mut Writer) {
-        let Some(active) = writer.active.take() else { return };
-        if !active.is_synced {
-            writer.unsynced.push(active.file);
-        }
-        let mut state = lock(&self.state);
-        let Some(segment) = state.segments.get_mut(&active.base) else { return };
-        segment.is_sealed = true;
-        self.remove_if_done(state, active.base);
-    }
-
-    /// After a write that failed half-way: what came of it is cut off, and the segment ends there, since
-    /// somebody may have seen the bytes. Where they cannot be cut off they have no valid number.
-    fn take_back(&self, writer: &mut Writer) {
-        if let Some(active) = &writer.active {
-            let _ = active.file.cut(active.size);
-        }
-        self.seal(writer);
-    }
-
     // ---- durability ------------------------------------------------------------------------
 
     /// Makes everything durable that was appended before; the number after it. After an error what was
@@ -463,6 +265,12 @@ impl Log {
         }
     }
 
+    /// Numbers of records that were to be read and cannot be any more, since the last call: dropped to make room,
+    /// or damaged. They are settled.
+    pub fn lost(&self) -> Vec<(Range<u64>, Reason)> {
+        std::mem::take(&mut lock(&self.state).lost)
+    }
+
     /// Nobody needs the record any more.
     pub fn settle(&self, ticket: &Ticket) {
         let mut state = lock(&self.state);
@@ -520,8 +328,9 @@ impl Log {
     }
 
     /// Counts records that cannot be read, keeps their bytes for a look, and settles them.
-    fn damaged(&self, base: u64, bytes: std::ops::Range<u64>, numbers: std::ops::Range<u64>) {
+    fn damaged(&self, base: u64, bytes: Range<u64>, numbers: Range<u64>) {
         let mut state = lock(&self.state);
+        state.lost.push((numbers.clone(), Reason::StorageFailed));
         let lost: Vec<u64> = numbers.filter(|n| state.waiting.remove(*n..*n + 1) == 1).collect();
         let count = lost.len() as u64;
         let Some(segment) = state.segments.get_mut(&base) else { return };
@@ -553,7 +362,7 @@ impl Log {
         self.remove_if_done(state, base);
     }
 
-    fn keep_damaged(&self, base: u64, bytes: &std::ops::Range<u64>) -> io::Result<String> {
+    fn keep_damaged(&self, base: u64, bytes: &Range<u64>) -> io::Result<String> {
         let name = format!("damaged-{base:020}-{}", bytes.start);
         let len = (bytes.end - bytes.start).min(DAMAGED_BYTES);
         let mut copy = vec![0; usize::try_from(len).unwrap_or(0)];

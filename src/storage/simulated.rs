@@ -42,6 +42,8 @@ struct Inner {
     faults: Vec<(u8, Fault)>,
     /// Bytes that were read so far.
     read: usize,
+    /// Writes so far.
+    writes: usize,
 }
 
 /// A folder in memory.
@@ -87,6 +89,11 @@ impl SimulatedDisk {
     /// Bytes that were read so far.
     pub(super) fn read(&self) -> usize {
         lock(&self.0).read
+    }
+
+    /// Writes so far.
+    pub(super) fn writes(&self) -> usize {
+        lock(&self.0).writes
     }
 
     /// From now on so many percent of the operations go wrong.
@@ -176,7 +183,8 @@ impl SimulatedDisk {
         let files: BTreeMap<String, Arc<Mutex<Content>>> = copied(&inner.files);
         let names = files.clone();
         let (random, faults) = (inner.random.clone(), inner.faults.clone());
-        SimulatedDisk(Arc::new(Mutex::new(Inner { files, names, random, faults, read: 0 })))
+        let inner = Inner { files, names, random, faults, ..Inner::default() };
+        SimulatedDisk(Arc::new(Mutex::new(inner)))
     }
 }
 
@@ -233,6 +241,7 @@ impl Disk for SimulatedDisk {
 impl File for SimulatedFile {
     fn append(&self, bytes: &[IoSlice<'_>]) -> io::Result<usize> {
         let all: Vec<u8> = bytes.iter().flat_map(|slice| slice.iter().copied()).collect();
+        lock(&self.disk.0).writes += 1;
         let fault = self.disk.meets(&[Fault::ShortWrite, Fault::NoSpace, Fault::WriteError]);
         let written = if fault.is_some() { all.len() / 2 } else { all.len() };
         let (mut content, mut at) = (lock(&self.content), lock(&self.at));

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    ops::Range,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -13,7 +14,7 @@ use super::{
     simulated::{Fault, SimulatedDisk},
     *,
 };
-use crate::telemetry::storage::LogStats;
+use crate::{otlp::payload::Reason, telemetry::storage::LogStats};
 
 const SETTINGS: Settings = Settings { segment_size: 2000, overflow: Overflow::Block };
 
@@ -32,20 +33,27 @@ fn body(name: u64) -> Vec<u8> {
 }
 
 fn append(log: &Log, name: u64, place: Place) -> Result<Ticket, AppendError> {
-    let body = body(name);
-    let (first, second) = body.split_at(body.len() / 2);
-    let parts = [Bytes::copy_from_slice(first), Bytes::new(), Bytes::copy_from_slice(second)];
-    let note = name.to_string();
-    log.append(
-        &NewRecord {
-            signal: Signal::Logs,
-            items: name % 5,
-            note: note.as_bytes(),
-            body: &parts,
-            time: SystemTime::UNIX_EPOCH + Duration::from_secs(name),
-        },
-        place,
-    )
+    append_all(log, name..name + 1, place).remove(0)
+}
+
+fn append_all(log: &Log, names: Range<u64>, place: Place) -> Vec<Result<Ticket, AppendError>> {
+    let names: Vec<u64> = names.collect();
+    let notes: Vec<String> = names.iter().map(u64::to_string).collect();
+    let bodies: Vec<[Bytes; 3]> = names
+        .iter()
+        .map(|name| {
+            let body = body(*name);
+            let (first, second) = body.split_at(body.len() / 2);
+            [Bytes::copy_from_slice(first), Bytes::new(), Bytes::copy_from_slice(second)]
+        })
+        .collect();
+    let mut records = Vec::new();
+    for ((name, note), body) in names.iter().zip(&notes).zip(&bodies) {
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(*name);
+        let (signal, note) = (Signal::Logs, note.as_bytes());
+        records.push(NewRecord { signal, items: name % 5, note, body, time, place });
+    }
+    log.append_all(&records)
 }
 
 /// The name of a record; what it has must be what was written.
@@ -146,8 +154,60 @@ fn a_full_storage_refuses_or_drops_the_oldest_as_it_is_told() {
         note: &[],
         body: &[Bytes::from(vec![0; 7000])],
         time: SystemTime::UNIX_EPOCH,
+        place: Place::Waiting,
     };
-    assert!(matches!(log.append(&too_large, Place::Waiting), Err(AppendError::Full { .. })));
+    assert!(matches!(log.append(too_large), Err(AppendError::Full { .. })));
+}
+
+#[test]
+fn records_that_come_together_are_one_write_a_segment() {
+    let disk = SimulatedDisk::new(1);
+    let log = open(&disk, SETTINGS, u64::MAX);
+    let tickets = append_all(&log, 0..60, Place::Waiting);
+    let numbers: Vec<u64> = tickets.into_iter().map(|ticket| ticket.unwrap().number).collect();
+    assert_eq!(numbers, (0..60).collect::<Vec<_>>());
+    let segments = disk.files().len();
+    assert!(segments > 4);
+    assert_eq!(disk.writes(), 2 * segments, "a header and a write each");
+    assert_eq!(names(&log), (0..60).collect::<Vec<_>>());
+    assert_eq!(names(&open(&disk, SETTINGS, u64::MAX)), (0..60).collect::<Vec<_>>());
+}
+
+#[test]
+fn of_records_that_come_together_those_are_refused_that_find_no_room() {
+    let disk = SimulatedDisk::new(1);
+    let log = open(&disk, SETTINGS, 4000);
+    let results = append_all(&log, 0..60, Place::Waiting);
+    let taken: Vec<u64> =
+        (0..60).zip(&results).filter(|(_, r)| r.is_ok()).map(|(n, _)| n).collect();
+    assert!(taken.len() > 10 && taken.len() < 40, "{taken:?}");
+    assert_eq!(names(&log), taken);
+    assert!(log.stats().disk_bytes.read() <= 4000);
+    disk.fail(&[(100, Fault::WriteError)]);
+    let refused = append_all(&open(&disk, SETTINGS, u64::MAX), 60..70, Place::Waiting);
+    assert!(refused.iter().all(|result| matches!(result, Err(AppendError::Io(_)))));
+}
+
+#[test]
+fn what_cannot_be_read_any_more_is_said_once() {
+    let disk = SimulatedDisk::new(1);
+    let settings = Settings { overflow: Overflow::DropOldest, ..SETTINGS };
+    let log = open(&disk, settings, 6000);
+    for name in 0..100 {
+        append(&log, name, Place::Waiting).unwrap();
+    }
+    let lost = log.lost();
+    assert!(lost.iter().all(|(_, reason)| *reason == Reason::StorageFull));
+    let lost: Vec<u64> = lost.into_iter().flat_map(|(numbers, _)| numbers).collect();
+    assert_eq!(lost.len() as u64, log.stats().dropped_records.read());
+    assert_eq!(lost, (0..lost.len() as u64).collect::<Vec<_>>());
+    let segment = disk.files().into_iter().find(|name| name != "settled").unwrap();
+    disk.edit(&segment, |bytes| bytes[64 + RECORD_HEADER + 3] ^= 1);
+    let left = names(&log);
+    let first = lost.len() as u64;
+    assert_eq!(left, (first + 1..100).collect::<Vec<_>>());
+    assert_eq!(log.lost(), [(first..first + 1, Reason::StorageFailed)]);
+    assert_eq!(log.lost(), []);
 }
 
 #[test]
@@ -261,7 +321,8 @@ enum Known {
 
 #[derive(Debug, Clone, Copy)]
 enum Act {
-    Append(Place),
+    /// So many at once.
+    Append(Place, u64),
     Take,
     Settle,
     PutBack,
@@ -273,8 +334,10 @@ enum Act {
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
     let act = prop_oneof![
-        6 => Just(Act::Append(Place::InHand)),
-        6 => Just(Act::Append(Place::Waiting)),
+        6 => Just(Act::Append(Place::InHand, 1)),
+        6 => Just(Act::Append(Place::Waiting, 1)),
+        3 => (2_u64..20).prop_map(|many| Act::Append(Place::InHand, many)),
+        3 => (2_u64..20).prop_map(|many| Act::Append(Place::Waiting, many)),
         5 => Just(Act::Take),
         8 => Just(Act::Settle),
         2 => Just(Act::PutBack),
@@ -298,13 +361,15 @@ fn live(seed: u64, acts: &[Act], faults: &[(u8, Fault)]) {
     let mut next = 0;
     for act in acts.iter().chain(&[Act::Restart]) {
         match act {
-            Act::Append(place) => {
-                next += 1;
-                if let Ok(ticket) = append(&log, next, *place) {
-                    known.insert(next, Known::Written);
-                    if *place == Place::InHand {
-                        hands.push((next, ticket));
+            Act::Append(place, many) => {
+                for ticket in append_all(&log, next..next + many, *place) {
+                    if let Ok(ticket) = ticket {
+                        known.insert(next, Known::Written);
+                        if *place == Place::InHand {
+                            hands.push((next, ticket));
+                        }
                     }
+                    next += 1;
                 }
             }
             Act::Take => {

@@ -296,7 +296,7 @@ fn exporters(page: &mut Writer, all: &[Arc<ExporterStats>]) {
     }
     let gauges: [(&str, &str, Type, Read); 9] = [
         ("otelcol_exporter_queue_size", "Fill of the queue in its unit", Type::Gauge, |s| {
-            s.queue_size.read()
+            s.queue_size()
         }),
         ("otelcol_exporter_queue_capacity", "Limit of the queue in its unit", Type::Gauge, |s| {
             s.queue_capacity.read()

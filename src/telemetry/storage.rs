@@ -69,6 +69,15 @@ impl LogStats {
         LogStats { owner: Some(owner), ..self }
     }
 
+    /// What is not settled, in a unit of queues: `requests`, `items` or `bytes`.
+    pub fn fill(&self, unit: &str) -> u64 {
+        match unit {
+            "items" => self.items.read(),
+            "bytes" => self.bytes.read(),
+            _ => self.records.read(),
+        }
+    }
+
     /// Whether it belongs to a component of this kind and id, and may hold this signal.
     pub fn is_of(&self, kind: &str, id: &str, signal: Signal) -> bool {
         let is_its = |owner: &LogOwner| {

@@ -378,8 +378,9 @@ pub(crate) fn storage(data: &[u8]) {
     }
     let body = [Bytes::from_static(b"what comes later")];
     let (signal, time) = (Signal::Logs, SystemTime::UNIX_EPOCH);
-    let record = NewRecord { signal, items: 1, note: b"note", body: &body, time };
-    assert!(log.append(&record, Place::Waiting).is_ok());
+    let place = Place::Waiting;
+    let record = NewRecord { signal, items: 1, note: b"note", body: &body, time, place };
+    assert!(log.append(record).is_ok());
     assert!(log.save().is_ok());
     let again = opened(&disk);
     let found = std::iter::from_fn(|| again.take().ok().flatten());

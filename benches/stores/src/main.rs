@@ -69,8 +69,9 @@ impl Queue for OurLog {
             note: &[],
             body: std::slice::from_ref(body),
             time: SystemTime::now(),
+            place: Place::Waiting,
         };
-        self.log.append(&record, Place::Waiting).expect("room");
+        self.log.append(record).expect("room");
     }
 
     fn sync(&mut self) {

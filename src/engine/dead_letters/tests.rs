@@ -15,7 +15,7 @@ use crate::{
         Sizer,
     },
     engine::{pool::Ways, queue::Surroundings},
-    otlp::Signal,
+    otlp::{Signal, payload::Context},
     storage::{
         Folder, Log, Overflow, Room, Settings,
         letters::{Letter, Selection},

@@ -142,7 +142,7 @@ impl World {
     }
 
     fn queued(&self) -> u64 {
-        self.queue.stats().queue_size.read()
+        self.queue.stats().queue_size()
     }
 }
 

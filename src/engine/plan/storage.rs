@@ -70,7 +70,7 @@ impl Planner<'_> {
         let Some(asked) = config.journal() else { return Ok(None) };
         let owner = Owner { kind: Kind::Receiver, id, signal: None, part: "journal" };
         let store = self.store(&asked.storage, owner)?;
-        Ok(store.map(|store| Arc::new(Journal { store, fsync: asked.fsync })))
+        Ok(store.map(|store| Journal::new(store, asked.fsync)))
     }
 
     /// The log of an owner; none where nothing is opened.

@@ -5,8 +5,9 @@ use tokio::time::sleep;
 use super::*;
 use crate::{
     component::{BoxFuture, ExportError, QueueBatch, Request, Sent},
-    engine::pool::Ways,
+    engine::{budget::Budget, pool::Ways, spool::Spooling, stored::Store},
     otlp::Signal,
+    storage::{Folder, Log, Overflow, Room, Settings},
 };
 
 /// Answers one request for each permit.
@@ -45,12 +46,16 @@ const SPAN: &[u8] = &[0x0a, 4, 0x12, 2, 0x12, 0];
 impl Rig {
     /// One request at a time.
     fn new(batch: Option<QueueBatch>) -> Self {
+        Rig::with(batch, None)
+    }
+
+    fn with(batch: Option<QueueBatch>, spool: Option<Spool>) -> Self {
         let telemetry = Arc::new(Telemetry::default());
         let around = Surroundings {
             stats: telemetry.exporter("home", Signal::Traces, "nowhere"),
             telemetry,
             offload: Ways::new(1).offload(),
-            spool: None,
+            spool,
             dead_letters: None,
             is_guarded: false,
         };
@@ -90,6 +95,15 @@ impl Rig {
         let stats = self.queue.stats();
         (stats.queue_items.read(), stats.oldest_age().map(|age| age.as_secs()))
     }
+}
+
+/// A log of 12 000 bytes that takes whatever comes.
+fn spool(directory: &std::path::Path, spooling: Spooling) -> Spool {
+    let folder = Folder::open(directory, 0o750).unwrap();
+    let settings = Settings { segment_size: 4000, overflow: Overflow::DropOldest };
+    let log = Log::open(Arc::new(folder), settings, Arc::new(Room::new(12_000)), Arc::default());
+    let budget = Budget::new(1 << 20, Arc::new(Telemetry::default()));
+    Spool { store: Store::new(log.unwrap()), spooling, budget }
 }
 
 async fn seconds(count: u64) {
@@ -152,4 +166,44 @@ async fn what_is_given_up_is_not_held_any_more() {
     assert_eq!(rig.holds(), (0, None));
     rig.send();
     assert_eq!(rig.holds(), (0, None), "there is nobody to send it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_dropped_from_disk_takes_no_room_in_the_queue() {
+    let directory = tempfile::tempdir().unwrap();
+    let rig = Rig::with(None, Some(spool(directory.path(), Spooling::All { fsync: false })));
+    let log = Arc::clone(rig.queue.spool.as_ref().unwrap().store.stats());
+    rig.queue.set_share(5000);
+    for _ in 0..30 {
+        // 5 items each, of a queue of 100; there is room for eleven of them on the disk.
+        let body = bytes::Bytes::from(vec![7; 1000]);
+        rig.queue.enqueue(Payload::unaccounted(Signal::Traces, body, 5));
+    }
+    let stats = Arc::clone(rig.queue.stats());
+    assert_eq!(stats.enqueue_failed.read(), 0, "the queue was never full");
+    assert_eq!((stats.queue_size(), stats.queue_unwritten.read()), (log.items.read(), 0));
+    assert!(stats.queue_size() <= 11 * 5 && log.dropped_records.read() > 15);
+    for _ in 0..40 {
+        rig.answer().await;
+        sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!((stats.queue_size(), rig.holds()), (0, (0, None)));
+    assert!(!rig.queue.is_nearly_full());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_counts_what_is_on_disk_and_what_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let rig = Rig::with(None, Some(spool(directory.path(), Spooling::Overflow)));
+    let stats = Arc::clone(rig.queue.stats());
+    rig.queue.set_share(2 * 3 * SPAN.len() as u64);
+    for _ in 0..5 {
+        rig.send();
+    }
+    assert_eq!((stats.queue_size(), stats.queue_unwritten.read()), (5, 3), "two are on disk");
+    for left in (0..5).rev() {
+        rig.answer().await;
+        sleep(Duration::from_millis(50)).await;
+        assert_eq!(stats.queue_size(), left);
+    }
 }

@@ -23,9 +23,9 @@ fn append(log: &Log, number: u64) -> Ticket {
     let note = Note { reason: "too_large".to_owned(), ..Note::default() }.encode_to_vec();
     let body = Bytes::from(vec![7; usize::try_from(number).unwrap()]);
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(number);
-    let record =
-        NewRecord { signal: Signal::Traces, items: number, note: &note, body: &[body], time };
-    log.append(&record, Place::Waiting).unwrap()
+    let (signal, place) = (Signal::Traces, Place::Waiting);
+    log.append(NewRecord { signal, items: number, note: &note, body: &[body], time, place })
+        .unwrap()
 }
 
 fn fill(log: &Log, numbers: std::ops::Range<u64>) {

@@ -17,7 +17,7 @@ fn sample() -> Telemetry {
     telemetry.processor("filter/a", "logs", Signal::Logs).filtered.add(4);
     let exporter = telemetry.exporter("otlp/\"odd\\name\n\"", Signal::Traces, "backend");
     exporter.sent.add(9);
-    exporter.measure_queue("requests", 1000);
+    exporter.measure_queue("requests", 1000, None);
     exporter.queue_items.add(30);
     exporter.queue_bytes.add(700);
     telemetry.edge("traces", "receiver otlp", "processor batch").bytes.add(77);

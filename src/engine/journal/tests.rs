@@ -1,0 +1,142 @@
+//! Requests through the door into a journal, with workers that have threads and with the one that has none.
+
+use bytes::Bytes;
+use tokio::task::JoinSet;
+
+use super::*;
+use crate::{
+    component::{Arrival, Compression, Door, Encoding, Rejection, Reply},
+    engine::{
+        budget::Budget,
+        door::{Inside, SignalRoutes},
+        graph::Graph,
+        pool::{Pool, Ways},
+    },
+    otlp::{Signal, check::Utf8},
+    storage::{Folder, Log, Overflow, Room, Settings},
+    telemetry::Telemetry,
+};
+
+/// A request with one span that has no fields.
+const SPAN: &[u8] = &[0x0a, 4, 0x12, 2, 0x12, 0];
+
+struct Rig {
+    door: Arc<EngineDoor>,
+    pool: Arc<Pool>,
+    routes: Arc<Routes>,
+    journal: Arc<Journal>,
+    _ticking: JoinSet<()>,
+    _directory: tempfile::TempDir,
+}
+
+impl Rig {
+    /// A journal of `limit` bytes before pipelines that end nowhere, so that all that enters is delivered.
+    fn new(workers: usize, limit: u64) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = Folder::open(directory.path(), 0o750).unwrap();
+        let settings = Settings { segment_size: 1 << 20, overflow: Overflow::Block };
+        let room = Arc::new(Room::new(limit));
+        let log = Log::open(Arc::new(folder), settings, room, Arc::default()).unwrap();
+        let journal = Journal::new(Store::new(log), false);
+        let telemetry = Arc::new(Telemetry::default());
+        let route = Route {
+            pipelines: Vec::new(),
+            stats: telemetry.receiver("otlp", Signal::Traces, "grpc"),
+            journal: Some(Arc::clone(&journal)),
+        };
+        let routes = SignalRoutes {
+            by_transport: vec![("grpc", Arc::new(route))],
+            wants_context: false,
+            refuses_above: None,
+            queues: Vec::new(),
+        };
+        let graph = Graph {
+            pipelines: Vec::new(),
+            connectors: Vec::new(),
+            queues: Vec::new(),
+            downstream_order: Vec::new(),
+        };
+        let (panics, _) = tokio::sync::mpsc::unbounded_channel();
+        let pool = Pool::start(Ways::new(workers), Arc::new(graph), panics).unwrap();
+        let mut ticking = JoinSet::new();
+        let ticked = Arc::clone(&pool);
+        ticking.spawn(async move { ticked.tick().await });
+        let routes = Routes::new([Some(routes), None, None]);
+        let door = Arc::new(EngineDoor::new(
+            Budget::new(16 << 20, telemetry),
+            Arc::clone(&pool),
+            Arc::clone(&routes),
+            Arc::new(Inside::default()),
+        ));
+        Rig { door, pool, routes, journal, _ticking: ticking, _directory: directory }
+    }
+
+    /// So many requests at once, each with as many spans as asked for.
+    async fn send(&self, requests: usize, spans: usize, wait: Wait) -> Vec<Reply> {
+        let mut replies = JoinSet::new();
+        for _ in 0..requests {
+            let body = Bytes::from(SPAN.repeat(spans));
+            let permit = self.door.try_permit(Signal::Traces, body.len()).unwrap().unwrap();
+            replies.spawn(self.door.submit(Arrival {
+                signal: Signal::Traces,
+                encoding: Encoding::Protobuf,
+                compression: Compression::Identity,
+                body,
+                permit,
+                max_inflated: 1 << 20,
+                utf8: Utf8::Strict,
+                context: None,
+                wait,
+                transport: "grpc",
+            }));
+        }
+        replies.join_all().await
+    }
+}
+
+#[tokio::test]
+async fn every_request_is_answered_once_it_is_written() {
+    for workers in [1, 2] {
+        for wait in [Wait::Acceptance, Wait::Delivery] {
+            let rig = Rig::new(workers, 1 << 20);
+            assert_eq!(rig.send(1, 1, wait).await, [Ok(())]);
+            assert_eq!(rig.send(50, 3, wait).await, vec![Ok(()); 50]);
+            rig.pool.drain().await;
+            let stats = rig.journal.store.stats();
+            assert!(stats.appended_bytes.read() > 51 * 48);
+            assert_eq!((stats.records.read(), stats.items.read()), (0, 0), "all of it has ended");
+            rig.pool.stop();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_full_tray_is_written_at_once_and_what_finds_no_room_is_refused() {
+    for workers in [1, 2] {
+        let rig = Rig::new(workers, 1 << 20);
+        // 300 kB each: larger than the tray, and three of them fill the journal if nothing ends.
+        let replies = rig.send(6, 50_000, Wait::Acceptance).await;
+        assert!(replies.iter().filter(|reply| reply.is_ok()).count() >= 3, "{replies:?}");
+        let full = Err(Rejection::Unavailable(Reason::StorageFull, None));
+        assert!(replies.iter().all(|reply| reply.is_ok() || *reply == full), "{replies:?}");
+        let tiny = Rig::new(workers, 100);
+        assert_eq!(tiny.send(1, 9, Wait::Acceptance).await, [full]);
+        rig.pool.stop();
+        tiny.pool.stop();
+    }
+}
+
+#[tokio::test]
+async fn a_request_whose_way_a_reload_takes_away_is_refused_before_it_is_written() {
+    let rig = Rig::new(1, 1 << 20);
+    let payload = Payload::unaccounted(Signal::Traces, Bytes::from_static(SPAN), 1);
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let sender = Receipt::new(Wait::Acceptance, Box::new(move |end| tell.send(end).unwrap()));
+    let routes = Arc::clone(&rig.routes);
+    let entering = Entering { payload, sender, waits: false, routes, transport: "grpc" };
+    assert_eq!(rig.journal.collect(entering), Turn::First);
+    rig.routes.exchange([None, None, None]);
+    assert_eq!(rig.journal.enter(rig.journal.collected()).len(), 0);
+    assert_eq!(told.await, Ok(Outcome::Failed(Reason::ShuttingDown)));
+    assert_eq!(rig.journal.store.stats().appended_bytes.read(), 0);
+}

@@ -1,0 +1,298 @@
+//! Appending to a log: room, segments, and one write for all records that come together.
+//!
+//! Why together: a write has a price of its own, and what is written at once gets large pages in the
+//! system's cache, which cost less to find, to mark and to write out. What a journal gains stands in
+//! `engine/journal.rs`.
+
+use std::{
+    io::{self, IoSlice},
+    sync::Arc,
+};
+
+use super::{Active, Log, Writer, lock, millis, segment_name};
+use crate::{
+    otlp::payload::Reason,
+    storage::{
+        AppendError, NewRecord, Overflow, Place, Ticket,
+        disk::{File, append_all},
+        record::{self, Marker, RecordHeader, SEGMENT_HEADER, SegmentHeader},
+        segment::Segment,
+    },
+};
+
+/// A record as far as it is known before it has a number.
+struct Ready<'a> {
+    new: NewRecord<'a>,
+    header: RecordHeader,
+    size: u64,
+}
+
+/// Records that go into one segment with one write; their room is taken.
+#[derive(Default)]
+struct Group<'a> {
+    records: Vec<Ready<'a>>,
+    size: u64,
+}
+
+impl<'a> Ready<'a> {
+    fn new(new: NewRecord<'a>) -> Result<Self, AppendError> {
+        let body: u64 = new.body.iter().map(|part| part.len() as u64).sum();
+        let too_large = |_| AppendError::TooLarge(body);
+        let header = RecordHeader {
+            crc: record::checksum(
+                std::iter::once(new.note).chain(new.body.iter().map(|part| &part[..])),
+            ),
+            number: 0,
+            time: millis(new.time),
+            signal: new.signal,
+            items: u32::try_from(new.items).unwrap_or(u32::MAX),
+            body: u32::try_from(body).map_err(too_large)?,
+            note: u32::try_from(new.note.len()).map_err(too_large)?,
+        };
+        Ok(Ready { new, header, size: header.len() })
+    }
+}
+
+impl Log {
+    /// Appends a record. It survives the process from here on, and the machine after [`Log::sync`].
+    pub fn append(&self, new: NewRecord<'_>) -> Result<Ticket, AppendError> {
+        let mut appended = self.append_all(&[new]);
+        appended.pop().unwrap_or(Err(AppendError::TooLarge(0)))
+    }
+
+    /// The same with many records: one result each, and one write for all that go into one segment.
+    pub fn append_all(&self, new: &[NewRecord<'_>]) -> Vec<Result<Ticket, AppendError>> {
+        // Checksums first: they take as long as the write, and need no lock.
+        let ready: Vec<_> = new.iter().map(|new| Ready::new(*new)).collect();
+        let mut results = Vec::with_capacity(new.len());
+        let mut writer = lock(&self.writer);
+        let mut group = Group::default();
+        for record in ready {
+            let record = record.and_then(|record| {
+                if !self.fits(&writer, group.size + record.size) {
+                    self.write(&mut writer, &mut group, &mut results);
+                    self.seal(&mut writer);
+                }
+                // The first of a group may have to begin a segment.
+                let header = if group.size == 0 { SEGMENT_HEADER as u64 } else { 0 };
+                self.make_room(&mut writer, record.size + header)?;
+                Ok(record)
+            });
+            match record {
+                Ok(record) => {
+                    group.size += record.size;
+                    group.records.push(record);
+                }
+                Err(error) => {
+                    self.write(&mut writer, &mut group, &mut results);
+                    results.push(Err(error));
+                }
+            }
+        }
+        self.write(&mut writer, &mut group, &mut results);
+        results
+    }
+
+    /// Writes a group, and empties it.
+    fn write(
+        &self,
+        writer: &mut Writer,
+        group: &mut Group<'_>,
+        results: &mut Vec<Result<Ticket, AppendError>>,
+    ) {
+        let Group { mut records, size } = std::mem::take(group);
+        let Some(first) = records.first() else { return };
+        let time = first.header.time;
+        for (number, record) in (writer.next..).zip(&mut records) {
+            record.header.number = number;
+        }
+        let written = self.begin_segment(writer, time).and_then(|(file, marker)| {
+            let headers: Vec<_> =
+                records.iter().map(|record| record.header.encode(marker)).collect();
+            let mut slices = Vec::with_capacity(3 * records.len());
+            for (header, record) in headers.iter().zip(&records) {
+                slices.extend([IoSlice::new(header), IoSlice::new(record.new.note)]);
+                slices.extend(record.new.body.iter().map(|part| IoSlice::new(part)));
+            }
+            append_all(&*file, &mut slices)
+        });
+        self.room.give_back(SEGMENT_HEADER as u64);
+        if let Err(error) = written {
+            self.room.give_back(size);
+            self.stats.write_errors.add(1);
+            self.take_back(writer);
+            results.extend(records.iter().map(|_| Err(same(&error).into())));
+            return;
+        }
+        let mut state = lock(&self.state);
+        for record in records {
+            let (number, time) = (record.header.number, record.header.time);
+            let (items, bytes) = (record.new.items, u64::from(record.header.body));
+            writer.next = number + 1;
+            writer.items += items;
+            writer.bytes += bytes;
+            let segment =
+                writer.active.as_ref().and_then(|active| state.segments.get_mut(&active.base));
+            if let Some(segment) = segment {
+                segment.grow(record.size, items, bytes, time);
+            }
+            if record.new.place == Place::Waiting {
+                state.waiting.insert(number..number + 1);
+            }
+            self.stats.records.add(1);
+            self.stats.items.add(items);
+            self.stats.bytes.add(bytes);
+            results.push(Ok(Ticket { number, items, bytes }));
+        }
+        if let Some(active) = &mut writer.active {
+            active.size += size;
+            active.is_synced = false;
+        }
+        self.stats.appended_bytes.add(size);
+        self.stats.disk_bytes.add(size);
+    }
+
+    /// Whether so many bytes go into one segment with what is there.
+    fn fits(&self, writer: &Writer, size: u64) -> bool {
+        let before = writer.active.as_ref().map_or(SEGMENT_HEADER as u64, |active| active.size);
+        before + size <= self.settings.segment_size
+    }
+
+    /// Takes room for `size` bytes, by the policy of the log.
+    fn make_room(&self, writer: &mut Writer, size: u64) -> Result<(), AppendError> {
+        while !self.room.try_take(size) {
+            if self.drop_spare() {
+                continue;
+            }
+            let is_dropped =
+                self.settings.overflow == Overflow::DropOldest && self.drop_oldest(writer);
+            if !is_dropped {
+                self.stats.full.add(1);
+                return Err(AppendError::Full { used: self.room.used(), limit: self.room.limit() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the oldest segment with what nobody has read of it; false where there is none.
+    fn drop_oldest(&self, writer: &mut Writer) -> bool {
+        let mut state = lock(&self.state);
+        let Some(base) = state.segments.keys().next().copied() else { return false };
+        if writer.active.as_ref().is_some_and(|active| active.base == base) {
+            writer.active = None;
+        }
+        let Some(segment) = state.segments.remove(&base) else { return false };
+        state.is_changed = true;
+        let unread = state.waiting.remove(segment.base..segment.end);
+        let (items, bytes) =
+            (segment.items - segment.settled_items, segment.bytes - segment.settled_bytes);
+        self.stats.records.sub(segment.left());
+        self.stats.items.sub(items);
+        self.stats.bytes.sub(bytes);
+        self.stats.dropped_records.add(unread);
+        if unread > 0 {
+            state.lost.push((segment.base..segment.end, Reason::StorageFull));
+            self.stats.dropped_items.add(items);
+            tracing::warn!(
+                log = %self.stats.id,
+                dropped_items = items,
+                "The storage is full. Dropping the oldest data."
+            );
+        }
+        drop(state);
+        self.remove_file(&segment);
+        true
+    }
+
+    /// The file to append to: a new one where the last one is sealed.
+    fn begin_segment(&self, writer: &mut Writer, time: u64) -> io::Result<(Arc<dyn File>, Marker)> {
+        if let Some(active) = &writer.active {
+            return Ok((Arc::clone(&active.file), active.marker));
+        }
+        let header = SegmentHeader {
+            marker: fastrand::u64(1..).to_le_bytes(),
+            base: writer.next,
+            items_before: writer.items,
+            bytes_before: writer.bytes,
+            made: time,
+        };
+        let name = segment_name(header.base);
+        let file = self.new_file(&name)?;
+        let bytes = header.encode();
+        if let Err(error) = append_all(&*file, &mut [IoSlice::new(&bytes)]) {
+            // A file without a record is of no use to anybody.
+            let _ = self.disk.remove(&name);
+            return Err(error);
+        }
+        writer.has_new_names = true;
+        let size = SEGMENT_HEADER as u64;
+        self.room.take(size);
+        self.stats.disk_bytes.add(size);
+        writer.active = Some(Active {
+            file: Arc::clone(&file),
+            marker: header.marker,
+            base: header.base,
+            size,
+            is_synced: false,
+        });
+        let mut segment = Segment::new(header.marker, header.base, time);
+        segment.size = size;
+        lock(&self.state).segments.insert(header.base, segment);
+        Ok((file, header.marker))
+    }
+
+    /// A file of this name, made of a spare one where there is one.
+    fn new_file(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        let spare = lock(&self.state).spares.pop();
+        if let Some((spare, size)) = spare {
+            self.room.give_back(size);
+            self.stats.disk_bytes.sub(size);
+            if let Ok(file) = self.disk.reuse(&spare, name) {
+                return Ok(file);
+            }
+        }
+        let created = self.disk.create(name);
+        if !created.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
+            return created;
+        }
+        // Left behind by an attempt that failed half-way; no record has such a number yet.
+        self.disk.remove(name)?;
+        self.disk.create(name)
+    }
+
+    /// Removes a spare file; false where there is none.
+    fn drop_spare(&self) -> bool {
+        let Some((name, size)) = lock(&self.state).spares.pop() else { return false };
+        if self.disk.remove(&name).is_ok() {
+            self.room.give_back(size);
+            self.stats.disk_bytes.sub(size);
+        }
+        true
+    }
+
+    /// Nothing is appended to the last segment any more.
+    pub(super) fn seal(&self, writer: &mut Writer) {
+        let Some(active) = writer.active.take() else { return };
+        if !active.is_synced {
+            writer.unsynced.push(active.file);
+        }
+        let mut state = lock(&self.state);
+        let Some(segment) = state.segments.get_mut(&active.base) else { return };
+        segment.is_sealed = true;
+        self.remove_if_done(state, active.base);
+    }
+
+    /// After a write that failed half-way: what came of it is cut off, and the segment ends there, since
+    /// somebody may have seen the bytes. Where they cannot be cut off they have no valid number.
+    fn take_back(&self, writer: &mut Writer) {
+        if let Some(active) = &writer.active {
+            let _ = active.file.cut(active.size);
+        }
+        self.seal(writer);
+    }
+}
+
+/// An error for each of those who wait for one write.
+fn same(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
+}
