@@ -5,6 +5,7 @@
 
 mod auth;
 pub mod effective;
+mod extension_of;
 pub mod identity;
 mod ids;
 mod pipelines;
