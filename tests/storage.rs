@@ -9,7 +9,7 @@ mod support;
 use std::{
     fs,
     io::{Read as _, Write as _},
-    net::TcpStream,
+    net::{TcpStream, UdpSocket},
     path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -170,6 +170,39 @@ fn a_queue_with_a_storage_survives_kill_9() {
     let skep = setup.start();
     assert!(skep.stop(), "and nothing is left to do");
     assert!(sink.counts().values().all(|count| *count == SPANS as u64), "nothing came twice");
+}
+
+#[test]
+fn segments_that_were_read_survive_kill_9_in_the_journal() {
+    let directory = tempfile::tempdir().unwrap();
+    let (receiver, backend, metrics) = (free_port(), free_port(), free_port());
+    let config = format!(
+        "receivers:\n  awsxray: {{endpoint: '127.0.0.1:{receiver}', journal: {{storage: file_storage}}, \
+         proxy_server: {{mode: local, rules: []}}}}\nprocessors: {{batch: {{timeout: 60s}}}}\nexporters:\n  \
+         otlp_http: {{endpoint: 'http://127.0.0.1:{backend}', compression: none}}\nextensions:\n  \
+         file_storage: {{directory: '{}', create_directory: true}}\nservice:\n  extensions: [file_storage]\n  \
+         telemetry: {{metrics: {{level: detailed, readers: [{{pull: {{exporter: {{prometheus: \
+         {{host: 127.0.0.1, port: {metrics}}}}}}}}}]}}}}\n  \
+         pipelines: {{traces: {{receivers: [awsxray], processors: [batch], exporters: [otlp_http]}}}}\n",
+        directory.path().display(),
+    );
+    let skep = Skep::start(&config, &[receiver]);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for id in 0..20 {
+        let segment = format!(
+            "{{\"format\": \"json\", \"version\": 1}}\n{{\"name\": \"{id}\", \"id\": \"{:016x}\", \
+             \"trace_id\": \"1-68000000-{id:024x}\", \"start_time\": 1.5, \"end_time\": 2.5}}",
+            id + 1
+        );
+        socket.send_to(segment.as_bytes(), ("127.0.0.1", receiver)).unwrap();
+    }
+    wait_for("the journal", || metric(metrics, "skep_storage_items") == 20);
+    drop(skep);
+    let sink = Sink::default();
+    sink.listen(backend);
+    assert!(Skep::start(&config, &[receiver]).stop(), "a drain delivers what was found");
+    let counts = sink.counts();
+    assert!((0..20).all(|id| counts.get(&id.to_string()) == Some(&1)), "{counts:?}");
 }
 
 #[test]

@@ -45,7 +45,9 @@
 //! Senders get no answer. What is lost is counted on the metrics page in
 //! `skep_receiver_dropped_datagrams`: by the kernel, for want of memory, for want of room in a
 //! queue, or because it is no segment. The start-up log shows how large a buffer the kernel allows;
-//! where it drops datagrams, raise `net.core.rmem_max`.
+//! where it drops datagrams, raise `net.core.rmem_max`. With `journal: {storage: file_storage}` what was
+//! read is written down, so that a crash and an outage of the backends lose no more than what was still in the
+//! socket.
 //!
 //! Differs from the Collector:
 //!
@@ -80,12 +82,13 @@ use std::{
 
 use crate::{
     component::{
-        BoxFuture, BuildContext, Entry, Ingress, Listening, Receiver, ReceiverConfig, StartError,
-        Stop,
+        BoxFuture, BuildContext, Entry, Ingress, JournalUse, Listening, Receiver, ReceiverConfig,
+        StartError, Stop,
     },
     config::{Node, Problems},
     net::server::{self, Family, Listener, Sockets, Tuning},
     otlp::Signal,
+    receivers::journal::Journal,
     telemetry::datagrams::DatagramStats,
 };
 pub use document::{Refused, Translated};
@@ -115,6 +118,10 @@ pub(super) const ENTRY: Entry<dyn ReceiverConfig> = Entry {
 impl ReceiverConfig for Config {
     fn validate(&self, at: &Node, problems: &mut Problems) {
         settings::validate(self, at, problems);
+    }
+
+    fn journal(&self) -> Option<JournalUse> {
+        self.journal.as_ref().map(Journal::wanted)
     }
 
     fn files(&self) -> Vec<String> {

@@ -1,6 +1,7 @@
 //! The receivers: one file each, one [`Entry`] each in [`ALL`].
 
 pub mod awsxray;
+pub mod journal;
 pub mod nop;
 pub mod otlp;
 

@@ -21,6 +21,10 @@
 //! with a `memory_limiter`, and while the queue of an exporter whose backend answers, only too
 //! slowly, is nearly full.
 //!
+//! With `journal: {storage: file_storage}` a request is answered once it is on disk, and stays there until all that
+//! came of it was delivered, or dropped by a decision: it survives a crash, and while the backends are away
+//! requests cost disk and are not refused.
+//!
 //! Limits that hold whatever clients do: the headers of a request have 1 minute (`read_header_timeout`)
 //! and 16 KiB in HTTP/1.1 or 64 KiB in HTTP/2; a body has 30 seconds (`read_timeout`), and whoever
 //! announces much and sends little of it is cut off after a sixth of that. A connection of HTTP/2 that
@@ -52,10 +56,11 @@ use crate::{
         tls::{Acceptor, ServerTls},
     },
     otlp::Signal,
+    receivers::journal::Journal,
 };
 use service::{OtlpService, Refusals};
+use settings::Transport;
 pub use settings::{Config, GrpcSettings, HttpSettings, Protocols};
-use settings::{Fsync, Transport};
 
 pub(super) const ENTRY: Entry<dyn ReceiverConfig> = Entry {
     name: "otlp",
@@ -75,9 +80,7 @@ impl ReceiverConfig for Config {
     }
 
     fn journal(&self) -> Option<JournalUse> {
-        let journal = self.journal.as_ref()?;
-        let fsync = journal.fsync == Fsync::Always;
-        Some(JournalUse { storage: journal.storage.clone(), fsync })
+        self.journal.as_ref().map(Journal::wanted)
     }
 
     fn gives_metadata(&self) -> bool {

@@ -7,6 +7,7 @@ use super::forward;
 use crate::{
     config::{Node, Problems},
     net::server,
+    receivers::journal::Journal,
 };
 
 /// Takes segments from AWS X-Ray SDKs.
@@ -21,6 +22,9 @@ pub struct Config {
     pub receive_buffer: u32,
     /// Datagrams that may wait to be translated; more are dropped.
     pub queue_size: u32,
+    /// Write segments down before they go on, so that they survive a crash and an outage of the backends costs
+    /// disk instead of memory.
+    pub journal: Option<Journal>,
     /// Where SDKs ask for sampling rules.
     pub proxy_server: ProxyServer,
 }
@@ -131,6 +135,7 @@ impl Default for Config {
             transport: Transport::Udp,
             receive_buffer: 4 << 20,
             queue_size: 4096,
+            journal: None,
             proxy_server: ProxyServer::default(),
         }
     }

@@ -13,6 +13,7 @@ use crate::{
         server::{self, Tuning},
         tls::ServerTls,
     },
+    receivers::journal::Journal,
 };
 
 /// What a connection is charged out of the byte budget: buffers, a task, a few streams. Measured with
@@ -35,28 +36,6 @@ pub struct Config {
     pub journal: Option<Journal>,
     /// What becomes of text that is not UTF-8.
     pub utf8: Utf8Check,
-}
-
-/// `journal`.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Journal {
-    /// Id of an extension such as `file_storage`.
-    pub storage: String,
-    /// When a request is answered.
-    pub fsync: Fsync,
-}
-
-/// `journal.fsync`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Fsync {
-    /// Once it is written: it survives a crash of the process at once, one of the machine after half a
-    /// second.
-    #[default]
-    Interval,
-    /// Once it survives the machine, too. Requests that come at the same time share the wait.
-    Always,
 }
 
 /// `utf8`.
