@@ -8,17 +8,17 @@
 #![expect(clippy::print_stdout, reason = "what was seen belongs to the result")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "support/slow_backend.rs"]
+mod slow_backend;
 mod support;
 #[path = "support/watch.rs"]
 mod watch;
 
 use std::{
-    net::TcpListener,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    thread,
     time::{Duration, Instant},
 };
 
@@ -28,20 +28,13 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, client::conn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use opentelemetry_proto::tonic::{
-    collector::trace::v1::{
-        ExportTraceServiceRequest, ExportTraceServiceResponse,
-        trace_service_server::{TraceService, TraceServiceServer},
-    },
+    collector::trace::v1::ExportTraceServiceRequest,
     trace::v1::{ResourceSpans, ScopeSpans, Span},
 };
 use prost::Message as _;
 use skep::net::codec::{Compression, deflate};
 use support::{Skep, free_port, wait_for};
 use tokio::{net::TcpStream, task::JoinSet, time::MissedTickBehavior};
-use tonic::{
-    Status,
-    transport::{Server, server::TcpIncoming},
-};
 use watch::Watch;
 
 /// The byte budget, and what the process may need beside it.
@@ -65,51 +58,6 @@ static TURN: Mutex<()> = Mutex::new(());
 
 fn seconds() -> f64 {
     std::env::var("SKEP_OVERLOAD_SECONDS").map_or(3.0, |text| text.parse().unwrap())
-}
-
-/// Takes its time over each request and counts its spans.
-#[derive(Clone, Default)]
-struct SlowBackend(Arc<AtomicU64>);
-
-#[tonic::async_trait]
-impl TraceService for SlowBackend {
-    async fn export(
-        &self,
-        request: tonic::Request<ExportTraceServiceRequest>,
-    ) -> Result<tonic::Response<ExportTraceServiceResponse>, Status> {
-        tokio::time::sleep(DELAY).await;
-        let resources = request.into_inner().resource_spans;
-        let scopes = resources.iter().flat_map(|resource| &resource.scope_spans);
-        let spans: usize = scopes.map(|scope| scope.spans.len()).sum();
-        self.0.fetch_add(spans as u64, Ordering::SeqCst);
-        Ok(tonic::Response::new(ExportTraceServiceResponse::default()))
-    }
-}
-
-impl SlowBackend {
-    fn start() -> (Self, u16) {
-        let backend = SlowBackend::default();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        listener.set_nonblocking(true).unwrap();
-        let service = TraceServiceServer::new(backend.clone()).max_decoding_message_size(64 << 20);
-        thread::spawn(move || {
-            runtime().block_on(async move {
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                let serving = Server::builder().add_service(service);
-                serving.serve_with_incoming(TcpIncoming::from(listener)).await.unwrap();
-            });
-        });
-        (backend, port)
-    }
-
-    fn taken(&self) -> u64 {
-        self.0.load(Ordering::SeqCst)
-    }
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
 /// How requests are sent.
@@ -258,7 +206,7 @@ async fn send(line: &mut Line, load: &Load, told: &Told) -> bool {
 
 /// Sends from so many senders for so long: at a rate, all together, or as soon as there is an answer.
 fn press(load: &Load, senders: usize, rate: Option<f64>, time: Duration, told: &Arc<Told>) {
-    runtime().block_on(async {
+    slow_backend::runtime().block_on(async {
         let end = Instant::now() + time;
         let mut sending = JoinSet::new();
         for i in 0..senders {
@@ -290,7 +238,15 @@ fn press(load: &Load, senders: usize, rate: Option<f64>, time: Duration, told: &
 
 fn overload(protocol: Protocol, compression: Compression) {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let (backend, backend_port) = SlowBackend::start();
+    let taken = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&taken);
+    let backend_port = slow_backend::start(
+        DELAY,
+        Arc::new(move |spans| {
+            count.fetch_add(spans.len() as u64, Ordering::SeqCst);
+        }),
+    );
+    let taken = || taken.load(Ordering::SeqCst);
     let port = free_port();
     let config = format!(
         "receivers: {{otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:{port}'}}}}}}}}
@@ -319,18 +275,18 @@ service:
         press(&load, SENDERS, None, Duration::from_millis(200), &told);
     }
     let rate = |senders, offered| {
-        let (before, begin) = (backend.taken(), Instant::now());
+        let (before, begin) = (taken(), Instant::now());
         press(&load, senders, offered, time, &told);
         #[expect(clippy::cast_precision_loss, reason = "a rate needs no more digits")]
-        let taken = (backend.taken() - before) as f64;
-        taken / begin.elapsed().as_secs_f64()
+        let taken_now = (taken() - before) as f64;
+        taken_now / begin.elapsed().as_secs_f64()
     };
     let saturated = rate(SENDERS, None);
     #[expect(clippy::cast_precision_loss, reason = "small numbers")]
     let offered = saturated * TIMES as f64 / SPANS as f64;
     let goodput = rate(TIMES * SENDERS, Some(offered));
     let accepted = told.accepted.load(Ordering::SeqCst) * SPANS;
-    wait_for("the backend to get everything", || backend.taken() >= accepted);
+    wait_for("the backend to get everything", || taken() >= accepted);
     let peak = watch.peak_mib();
     assert!(skep.stop(), "it drained without loss");
     println!(
@@ -339,7 +295,7 @@ service:
         told.put_off.load(Ordering::SeqCst),
         told.cut.load(Ordering::SeqCst)
     );
-    assert_eq!(backend.taken(), accepted, "what was taken arrived, and nothing else");
+    assert_eq!(taken(), accepted, "what was taken arrived, and nothing else");
     assert!(goodput >= LEAST_GOODPUT * saturated, "{goodput} of {saturated} spans/s");
     let bound = BUDGET_MIB + BESIDE_MIB;
     assert!(peak <= bound, "{peak} MiB at most where {bound} are allowed");

@@ -4,6 +4,8 @@
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "support/slow_backend.rs"]
+mod slow_backend;
 mod support;
 #[path = "support/watch.rs"]
 mod watch;
@@ -11,7 +13,7 @@ mod watch;
 use std::{
     collections::HashSet,
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -21,19 +23,15 @@ use std::{
 };
 
 use opentelemetry_proto::tonic::{
-    collector::trace::v1::{
-        ExportTraceServiceRequest, ExportTraceServiceResponse,
-        trace_service_client::TraceServiceClient,
-        trace_service_server::{TraceService, TraceServiceServer},
-    },
+    collector::trace::v1::{ExportTraceServiceRequest, trace_service_client::TraceServiceClient},
     common::v1::{AnyValue, KeyValue, any_value::Value},
     trace::v1::{ResourceSpans, ScopeSpans, Span},
 };
 use prost::Message as _;
 use support::{Skep, free_port};
 use tonic::{
-    Code, Request, Response, Status,
-    transport::{Channel, Endpoint, Server, server::TcpIncoming},
+    Code,
+    transport::{Channel, Endpoint},
 };
 use watch::Watch;
 
@@ -75,47 +73,6 @@ fn request(name: &str) -> ExportTraceServiceRequest {
     }
 }
 
-/// Answers each request late, and keeps the names of the spans.
-#[derive(Clone, Default)]
-struct SlowBackend(Arc<Mutex<Vec<String>>>);
-
-impl SlowBackend {
-    fn start() -> (Self, u16) {
-        let backend = SlowBackend::default();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        listener.set_nonblocking(true).unwrap();
-        let service =
-            TraceServiceServer::new(backend.clone()).max_decoding_message_size(usize::MAX);
-        thread::spawn(move || {
-            runtime().block_on(async move {
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                let serving = Server::builder().add_service(service);
-                serving.serve_with_incoming(TcpIncoming::from(listener)).await.unwrap();
-            });
-        });
-        (backend, port)
-    }
-}
-
-#[tonic::async_trait]
-impl TraceService for SlowBackend {
-    async fn export(
-        &self,
-        request: Request<ExportTraceServiceRequest>,
-    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        tokio::time::sleep(DELAY).await;
-        let resources = request.into_inner().resource_spans;
-        let spans = resources.into_iter().flat_map(|r| r.scope_spans).flat_map(|s| s.spans);
-        self.0.lock().unwrap().extend(spans.map(|span| span.name));
-        Ok(Response::new(ExportTraceServiceResponse::default()))
-    }
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
-}
-
 /// What came of the requests.
 #[derive(Default)]
 struct Outcome {
@@ -131,7 +88,12 @@ static TURN: Mutex<()> = Mutex::new(());
 /// the port of the receiver and sends every request until it is accepted.
 fn overload(protocol: &str, send: impl FnOnce(u16, &Arc<Outcome>)) {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let (backend, backend_port) = SlowBackend::start();
+    let taken: Arc<Mutex<Vec<String>>> = Arc::default();
+    let names = Arc::clone(&taken);
+    let backend_port = slow_backend::start(
+        DELAY,
+        Arc::new(move |spans| names.lock().unwrap().extend(spans.into_iter().map(|s| s.name))),
+    );
     let port = free_port();
     let config = format!(
         "receivers: {{otlp: {{protocols: {{{protocol}: {{endpoint: '127.0.0.1:{port}'}}}}}}}}
@@ -159,7 +121,7 @@ service:
 
     let accepted = outcome.accepted.lock().unwrap();
     assert_eq!(accepted.len(), SENDERS * REQUESTS_EACH);
-    let taken = backend.0.lock().unwrap();
+    let taken = taken.lock().unwrap();
     assert_eq!(taken.len(), accepted.len() * SPANS, "each span arrived once");
     let names: HashSet<&String> = taken.iter().collect();
     assert_eq!(names, accepted.iter().collect::<HashSet<_>>());
@@ -190,7 +152,7 @@ async fn send_by_grpc(client: &mut TraceServiceClient<Channel>, name: &str, outc
 #[test]
 fn memory_stays_within_its_bound_over_grpc() {
     overload("grpc", |port, outcome| {
-        runtime().block_on(async {
+        slow_backend::runtime().block_on(async {
             let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{port}")).unwrap();
             let mut channels = Vec::new();
             for _ in 0..CONNECTIONS {
