@@ -274,20 +274,44 @@ exporters: {{otlp_grpc: {{endpoint: '127.0.0.1:{backend}', tls: {{insecure: true
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_changed_receiver_takes_over_its_ports_and_refuses_nobody() {
+    change_receiver(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_changed_receiver_and_a_changed_queue_take_over_what_is_on_disk() {
+    change_receiver(true).await;
+}
+
+/// Under load; with a journal before and a queue on disk after the pipeline, where asked for.
+async fn change_receiver(is_stored: bool) {
     let (backend, port) = Backend::start(None);
     let ports = (free_port(), free_port());
     let health = free_port();
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().display();
     let rest = |path: &str| {
         format!(
-            "extensions: {{health_check: {{endpoint: '127.0.0.1:{health}', path: {path}}}}}
+            "extensions:
+  health_check: {{endpoint: '127.0.0.1:{health}', path: {path}}}
+  file_storage: {{directory: {directory}, create_directory: true}}
 service:
   telemetry: {{metrics: {{level: none}}}}
-  extensions: [health_check]
+  extensions: [health_check, file_storage]
   pipelines: {{traces: {{receivers: [otlp], processors: [batch], exporters: [otlp_grpc]}}}}"
         )
     };
-    let config = |settings: &str, path: &str| receiver(ports, settings, port, "") + &rest(path);
-    let world = World::start(&config("include_metadata: false", "/"), &[ports.0, ports.1, health]);
+    let config = |is_even: bool| {
+        let settings = format!("include_metadata: {is_even}");
+        let (fsync, timeout) = if is_even { ("always", "6s") } else { ("interval", "5s") };
+        let journal = format!("    journal: {{storage: file_storage, fsync: {fsync}}}");
+        let path = if is_even { "/x" } else { "/" };
+        if !is_stored {
+            return receiver(ports, &settings, port, "") + &rest(path);
+        }
+        let queue = format!("timeout: {timeout}, sending_queue: {{storage: file_storage}}, tls");
+        receiver(ports, &settings, port, &journal).replace("tls", &queue) + &rest(path)
+    };
+    let world = World::start(&config(false), &[ports.0, ports.1, health]);
     let is_over = Arc::new(AtomicBool::new(false));
     let mut senders = tokio::task::JoinSet::new();
     // Who is told to go opens another connection; nothing else may go wrong.
@@ -332,13 +356,13 @@ service:
     let mut idle = Http::connect(ports.1);
     let mut accepted = idle.export(1);
     for round in 0..40 {
-        let is_even = round % 2 == 0;
-        let path = if is_even { "/x" } else { "/" };
-        world.write(&config(&format!("include_metadata: {is_even}"), path));
+        world.write(&config(round % 2 == 0));
         let answer = world.ask();
         let words = String::from_utf8(answer.stdout).unwrap();
-        assert!(answer.status.success() && words.contains("changed"), "{words}");
-        assert!(words.contains("receiver otlp") && words.contains("extension health_check"));
+        let (changed, _) = words.split_once("kept").unwrap();
+        assert!(answer.status.success() && changed.contains("changed"), "{words}");
+        assert!(changed.contains("receiver otlp") && changed.contains("extension health_check"));
+        assert_eq!(changed.contains("exporter otlp_grpc"), is_stored, "{words}");
         if round == 0 {
             accepted.extend(idle.export(1));
             assert!(idle.is_closed, "it is told to close");
