@@ -257,6 +257,17 @@ async fn an_invalid_file_changes_nothing_and_says_why() {
     assert!(accepted.iter().all(|name| arrived.get(name) == Some(&2)));
 }
 
+/// Sockets that listen on a port.
+fn listening(port: u16) -> usize {
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    let local = format!("0100007F:{port:04X}");
+    let is_listening = |line: &&str| {
+        let mut fields = line.split_whitespace().skip(1);
+        fields.next() == Some(&local) && fields.nth(1) == Some("0A")
+    };
+    table.lines().filter(is_listening).count()
+}
+
 /// One receiver with settings that change, on TCP and on a unix socket.
 fn receiver((grpc, http): (u16, u16), settings: &str, backend: u16, more: &str) -> String {
     format!(
@@ -375,16 +386,7 @@ service:
         assert!(connections > 10, "{connections}");
     }
     // The last one listens, its predecessors are gone.
-    let of_skep = |port: u16| {
-        let table = fs::read_to_string("/proc/net/tcp").unwrap();
-        let local = format!("0100007F:{port:04X}");
-        let is_listening = |line: &&str| {
-            let mut fields = line.split_whitespace().skip(1);
-            fields.next() == Some(&local) && fields.nth(1) == Some("0A")
-        };
-        table.lines().filter(is_listening).count()
-    };
-    assert_eq!((of_skep(ports.0), of_skep(ports.1)), (1, 1));
+    assert_eq!((listening(ports.0), listening(ports.1)), (1, 1));
     world.stop();
     assert_arrived(&backend, &accepted);
 }

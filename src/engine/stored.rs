@@ -10,6 +10,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    io,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -25,6 +26,7 @@ use tokio::{
 };
 
 use crate::{
+    net::seldom::Seldom,
     otlp::{
         Payload,
         payload::{Context, Outcome, Permit, Reason, Receipt, Wait},
@@ -53,6 +55,7 @@ pub struct Store {
     after_sync: Mutex<Vec<Synced>>,
     /// Who waits for the delivery of records that wait to be read.
     receipts: Mutex<HashMap<u64, SmallVec<[Receipt; 1]>>>,
+    said: Seldom,
     /// Nothing is read before.
     pause: Mutex<Option<Instant>>,
     /// Nothing is settled any more: the process ends, and drops what it holds.
@@ -71,6 +74,7 @@ impl Store {
             log,
             after_sync: Mutex::default(),
             receipts: Mutex::default(),
+            said: Seldom::default(),
             pause: Mutex::default(),
             is_closed: AtomicBool::new(false),
             is_touched: AtomicBool::new(true),
@@ -122,15 +126,28 @@ impl Store {
         appended.into_iter().map(|one| one.map_err(|error| self.reason(&error))).collect()
     }
 
+    /// What senders are told, and once a minute the log.
     fn reason(&self, error: &AppendError) -> Reason {
-        match error {
-            AppendError::Full { .. } => Reason::StorageFull,
-            AppendError::TooLarge(_) => Reason::TooLarge,
-            AppendError::Io(error) => {
-                tracing::error!(log = %self.stats().id, %error, "cannot write to the storage");
-                Reason::StorageFailed
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        let (reason, remedy) = match error {
+            AppendError::TooLarge(_) => return Reason::TooLarge,
+            AppendError::Full { .. } => (
+                Reason::StorageFull,
+                "Data is refused until some is delivered. Raise `max_size_mib`, or set `overflow: drop_oldest`.",
+            ),
+            AppendError::Io(error) if matches!(error.kind(), StorageFull | QuotaExceeded) => (
+                Reason::StorageFull,
+                "Data is refused until some is delivered. Free some space; with a `max_size_mib` below what the \
+                 disk has it does not run full.",
+            ),
+            AppendError::Io(_) => {
+                (Reason::StorageFailed, "Data is refused for as long as the disk fails.")
             }
+        };
+        if self.said.is_due() {
+            tracing::error!(log = %self.stats().id, %error, "{remedy}");
         }
+        reason
     }
 
     /// Tells those who wait for records that nobody will ever read.

@@ -116,3 +116,13 @@ fn settling_what_is_gone_changes_nothing() {
     assert_eq!((store.stats().items.read(), store.stats().bytes.read()), (0, 0));
     assert!(!store.has_waiting());
 }
+
+#[test]
+fn a_disk_that_is_full_is_told_from_one_that_fails() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(&directory, Overflow::Block);
+    let reason = |kind: io::ErrorKind| store.reason(&AppendError::Io(kind.into()));
+    assert_eq!(reason(io::ErrorKind::StorageFull), Reason::StorageFull);
+    assert_eq!(reason(io::ErrorKind::QuotaExceeded), Reason::StorageFull);
+    assert_eq!(reason(io::ErrorKind::NotConnected), Reason::StorageFailed);
+}
