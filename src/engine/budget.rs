@@ -164,6 +164,10 @@ impl Ledger for Budget {
         self.charge_below(self.limit, bytes)
     }
 
+    fn try_charge_below(&self, ceiling: u64, bytes: u64) -> bool {
+        self.charge_below(ceiling.min(self.limit), bytes)
+    }
+
     fn charge(&self, bytes: u64) {
         self.used.fetch_add(bytes, Ordering::SeqCst);
         self.telemetry.budget_used.add(bytes);

@@ -129,9 +129,7 @@ impl EngineDoor {
     }
 
     /// Whether a request has to wait in the journal, where there is one.
-    fn waits(&self, signal: Signal) -> bool {
-        let all = self.routes.now();
-        let Some(routes) = all[signal.index()].as_ref() else { return false };
+    fn waits(&self, routes: &SignalRoutes) -> bool {
         let Some(journal) = routes.journal() else { return false };
         let limit = self.budget.limit();
         let most = (limit - limit / 4).min(routes.refuses_above.unwrap_or(limit));
@@ -166,7 +164,7 @@ pub(super) const fn cost(bytes: usize) -> usize {
 }
 
 /// A body that would not fit if it were alone; the largest that would is 8/9 of the `limit`.
-fn too_large(limit: u64) -> Rejection {
+pub(super) fn too_large(limit: u64) -> Rejection {
     Rejection::TooLarge { limit: usize::try_from(limit - limit / 9).unwrap_or(usize::MAX) }
 }
 
@@ -207,14 +205,18 @@ impl Door for EngineDoor {
     }
 
     fn submit(&self, arrival: Arrival) -> BoxFuture<Reply> {
-        if self.routes.now()[arrival.signal.index()].is_none() {
+        let all = self.routes.now();
+        let Some(ways) = all[arrival.signal.index()].as_ref() else {
             return Box::pin(std::future::ready(Err(self.no_route(arrival.signal))));
-        }
+        };
+        // With a journal nothing is refused: it waits there.
+        let ceiling = ways.refuses_above.filter(|_| ways.journal().is_none());
+        let waits = self.waits(ways);
         let (reply, answer) = oneshot::channel();
         let guest = self.inside.enter();
-        let waits = self.waits(arrival.signal);
         let routes = Arc::clone(&self.routes);
-        self.pool.submit(Job::Arrival(Box::new(Arriving { arrival, routes, reply, waits })));
+        let arriving = Arriving { arrival, routes, reply, waits, ceiling };
+        self.pool.submit(Job::Arrival(Box::new(arriving)));
         Box::pin(async move {
             let reply = answer.await;
             drop(guest);

@@ -86,6 +86,8 @@ pub struct Arriving {
     pub reply: oneshot::Sender<Reply>,
     /// Whether it goes no further than the journal for now.
     pub waits: bool,
+    /// Bytes in use above which the pipelines would refuse it; see [`admission::admit`].
+    pub ceiling: Option<u64>,
 }
 
 impl Job {
@@ -218,14 +220,14 @@ impl Worker {
     }
 
     fn arrive(&mut self, arriving: Arriving, now: Instant) {
-        let Arriving { arrival, routes, reply, waits } = arriving;
+        let Arriving { arrival, routes, reply, waits, ceiling } = arriving;
         let transport = arrival.transport;
         let Some(route) = routes.route(arrival.signal, transport) else {
             let _ = reply.send(Err(Rejection::Unavailable(Reason::ShuttingDown, None)));
             return;
         };
         let (wait, permit) = (arrival.wait, arrival.permit.clone());
-        let payload = match admission::admit(arrival) {
+        let payload = match admission::admit(arrival, ceiling) {
             Ok(payload) => payload,
             Err(rejection) => {
                 drop(permit);

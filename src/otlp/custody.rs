@@ -15,6 +15,11 @@ use smallvec::SmallVec;
 pub trait Ledger: Send + Sync {
     /// Charges `bytes` if they are free now.
     fn try_charge(&self, bytes: u64) -> bool;
+    /// The same, if no more than `ceiling` bytes are charged with them; for accounts that know how many are.
+    fn try_charge_below(&self, ceiling: u64, bytes: u64) -> bool {
+        let _ = ceiling;
+        self.try_charge(bytes)
+    }
     /// Charges `bytes` in any case: the next acquirer waits for the debt.
     fn charge(&self, bytes: u64);
     /// Gives `bytes` back.
@@ -51,6 +56,13 @@ impl Permit {
     pub fn try_more(&self, bytes: u64) -> Option<Permit> {
         let ledger = &self.0.ledger;
         ledger.try_charge(bytes).then(|| Permit::charged(bytes, Arc::clone(ledger)))
+    }
+
+    /// The same, if no more than `ceiling` bytes of the ledger are in use with them.
+    pub fn try_more_below(&self, ceiling: u64, bytes: u64) -> Option<Permit> {
+        let ledger = &self.0.ledger;
+        let is_charged = ledger.try_charge_below(ceiling, bytes);
+        is_charged.then(|| Permit::charged(bytes, Arc::clone(ledger)))
     }
 
     /// Takes more bytes from the same ledger in any case, which the next acquirer waits for. For what
