@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Generator and backend run in processes of their own on the second core, the measured program
-//! alone on the first. Rounds alternate between the programs, and medians are reported, since
-//! machines are noisy. In a peer's command `{grpc}`, `{http}` and `{sink}` stand for the ports it
+//! alone on the first. Rounds alternate between the programs and the scenarios, and medians are reported,
+//! since machines are noisy. In a peer's command `{grpc}`, `{http}` and `{sink}` stand for the ports it
 //! has to listen on and to send to. Items that the senders were told were taken are compared with
 //! those that arrived, by number and by the sum of their ids.
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on has failed")]
@@ -94,20 +94,25 @@ fn measure(arguments: &Arguments) {
     if wanted("start-up") {
         report.start_up = Some(program::start_up(&skep, arguments.rounds * 7));
     }
-    for scenario in scenario::ALL.iter().filter(|scenario| wanted(scenario.name)) {
-        let programs = programs(arguments, scenario, &skep);
-        let mut measured = vec![Vec::new(); programs.len()];
-        for round in 0..arguments.rounds {
-            for (program, rounds) in programs.iter().zip(&mut measured) {
-                let seconds = Duration::from_secs(scenario.seconds.unwrap_or(arguments.seconds));
-                let figures = program.measure(scenario, seconds);
-                println!("{:<22} {:<10} round {round}: {figures}", scenario.name, program.name);
-                rounds.push(figures);
-            }
+    let runs: Vec<_> = scenario::ALL
+        .iter()
+        .filter(|scenario| wanted(scenario.name))
+        .flat_map(|scenario| {
+            programs(arguments, scenario, &skep).into_iter().map(move |program| (scenario, program))
+        })
+        .collect();
+    let mut measured = vec![Vec::new(); runs.len()];
+    // Scenarios in turn, too: what is next to each other in a report was measured side by side.
+    for round in 0..arguments.rounds {
+        for ((scenario, program), rounds) in runs.iter().zip(&mut measured) {
+            let seconds = Duration::from_secs(scenario.seconds.unwrap_or(arguments.seconds));
+            let figures = program.measure(scenario, seconds);
+            println!("{:<22} {:<10} round {round}: {figures}", scenario.name, program.name);
+            rounds.push(figures);
         }
-        for (program, rounds) in programs.iter().zip(&measured) {
-            report.rows.push((scenario, program.name.clone(), Measured::median(rounds)));
-        }
+    }
+    for ((scenario, program), rounds) in runs.into_iter().zip(&measured) {
+        report.rows.push((scenario, program.name, Measured::median(rounds)));
     }
     println!("\n{report}");
     if let Some(path) = &arguments.json {

@@ -56,8 +56,9 @@ impl<'a> Ready<'a> {
 impl Log {
     /// Appends a record. It survives the process from here on, and the machine after [`Log::sync`].
     pub fn append(&self, new: NewRecord<'_>) -> Result<Ticket, AppendError> {
+        // One goes in, so one comes out.
         let mut appended = self.append_all(&[new]);
-        appended.pop().unwrap_or(Err(AppendError::TooLarge(0)))
+        appended.pop().unwrap_or_else(|| Err(io::Error::from(io::ErrorKind::Other).into()))
     }
 
     /// The same with many records: one result each, and one write for all that go into one segment.
