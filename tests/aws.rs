@@ -4,6 +4,8 @@
 
 #[path = "support/aws_backend.rs"]
 mod aws_backend;
+#[path = "support/stand_in.rs"]
+mod stand_in;
 #[expect(dead_code, reason = "these tests need an environment of their own")]
 mod support;
 

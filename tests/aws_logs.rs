@@ -9,6 +9,8 @@ mod logs_backend;
 mod moto;
 #[path = "support/python.rs"]
 mod python;
+#[path = "support/stand_in.rs"]
+mod stand_in;
 #[expect(dead_code, reason = "these tests need an environment of their own")]
 mod support;
 

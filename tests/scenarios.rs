@@ -14,6 +14,8 @@ mod http_backend;
 #[path = "support/logs_backend.rs"]
 #[expect(dead_code, reason = "nothing is refused")]
 mod logs_backend;
+#[path = "support/stand_in.rs"]
+mod stand_in;
 #[expect(dead_code, reason = "these configurations come from files")]
 mod support;
 

@@ -30,7 +30,13 @@ struct Setup<'a> {
     metrics: Option<u16>,
 }
 
-impl Setup<'_> {
+impl<'a> Setup<'a> {
+    /// In small segments; one more thing has to be said: who exports.
+    fn new(receiver: u16, directory: &'a Path) -> Self {
+        let (journal, storage, processors) = ("", SMALL, &[][..]);
+        Setup { receiver, directory, journal, storage, processors, exporters: &[], metrics: None }
+    }
+
     fn config(&self) -> String {
         let exporter = |(port, queue): &(u16, &str)| {
             format!(
@@ -114,16 +120,14 @@ fn an_outage_costs_disk_and_neither_memory_nor_refusals() {
     let directory = tempfile::tempdir().unwrap();
     let (receiver, backend, metrics) = (free_port(), free_port(), free_port());
     let setup = Setup {
-        receiver,
-        directory: directory.path(),
         journal: JOURNAL,
-        storage: SMALL,
         processors: &[
             "memory_limiter: {check_interval: 1s, limit_mib: 24}",
             "batch: {timeout: 50ms}",
         ],
         exporters: &[(backend, "")],
         metrics: Some(metrics),
+        ..Setup::new(receiver, directory.path())
     };
     let skep = setup.start();
     // Five times what may be in memory.
@@ -150,13 +154,9 @@ fn a_queue_with_a_storage_survives_kill_9() {
     let directory = tempfile::tempdir().unwrap();
     let (receiver, backend) = (free_port(), free_port());
     let setup = Setup {
-        receiver,
-        directory: directory.path(),
-        journal: "",
         storage: ", segment_size_mib: 1, fsync: true",
-        processors: &[],
         exporters: &[(backend, "storage: file_storage")],
-        metrics: None,
+        ..Setup::new(receiver, directory.path())
     };
     let skep = setup.start();
     assert_eq!(send(receiver, 0..100, 20_000).0, 100);
@@ -210,13 +210,10 @@ fn what_cannot_be_sent_at_the_end_stays_in_the_storage() {
     let directory = tempfile::tempdir().unwrap();
     let (receiver, backend) = (free_port(), free_port());
     let setup = Setup {
-        receiver,
-        directory: directory.path(),
         journal: ", journal: {storage: file_storage, fsync: always}",
-        storage: SMALL,
         processors: &["batch: {timeout: 10s}"],
         exporters: &[(backend, "")],
-        metrics: None,
+        ..Setup::new(receiver, directory.path())
     };
     let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
     command.args(["--control-endpoint", "off", "--drain-timeout", "1s"]);
@@ -236,13 +233,10 @@ fn what_a_second_signal_cuts_off_is_not_taken_for_delivered() {
     let directory = tempfile::tempdir().unwrap();
     let (receiver, backend) = (free_port(), free_port());
     let setup = Setup {
-        receiver,
-        directory: directory.path(),
         journal: JOURNAL,
-        storage: SMALL,
         processors: &["batch: {timeout: 10s}"],
         exporters: &[(backend, "")],
-        metrics: None,
+        ..Setup::new(receiver, directory.path())
     };
     let mut skep = setup.start();
     assert_eq!(send(receiver, 0..50, 5000).0, 50);
@@ -267,13 +261,10 @@ fn a_dead_backend_costs_disk_and_its_siblings_nothing() {
     let (receiver, dead) = (free_port(), free_port());
     let (sibling, port) = Sink::start();
     let setup = Setup {
-        receiver,
-        directory: directory.path(),
         journal: JOURNAL,
-        storage: SMALL,
         processors: &["memory_limiter: {check_interval: 1s, limit_mib: 24}"],
         exporters: &[(port, ""), (dead, "")],
-        metrics: None,
+        ..Setup::new(receiver, directory.path())
     };
     let skep = setup.start();
     let (taken, others) = send(receiver, 0..400, 100_000);
@@ -294,14 +285,12 @@ fn a_full_storage_refuses_or_drops_the_oldest_and_counts() {
         let (receiver, backend, metrics) = (free_port(), free_port(), free_port());
         let storage = format!(", segment_size_mib: 1, max_size_mib: 4, overflow: {overflow}");
         let setup = Setup {
-            receiver,
-            directory: directory.path(),
-            journal: "",
             storage: &storage,
             // What finds room in memory is delivered from there, whether or not its file goes.
             processors: &["memory_limiter: {check_interval: 1s, limit_mib: 16}"],
             exporters: &[(backend, "storage: file_storage, num_consumers: 1")],
             metrics: Some(metrics),
+            ..Setup::new(receiver, directory.path())
         };
         let skep = setup.start();
         let last = if refuses { 100 } else { 300 };
@@ -331,15 +320,12 @@ fn with_wait_for_export_a_sender_waits_for_what_the_journal_holds() {
     let directory = tempfile::tempdir().unwrap();
     let (receiver, backend) = (free_port(), free_port());
     let setup = Setup {
-        receiver,
-        directory: directory.path(),
         journal: ", wait_for_export: true, journal: {storage: file_storage}",
-        storage: SMALL,
         processors: &[
             "tail_sampling: {decision_wait: 200ms, policies: [{name: all, type: always_sample}]}",
         ],
         exporters: &[(backend, "storage: file_storage")],
-        metrics: None,
+        ..Setup::new(receiver, directory.path())
     };
     let skep = setup.start();
     let sink = Sink::default();
@@ -361,13 +347,10 @@ fn a_directory_that_cannot_be_used_is_named_with_the_remedy() {
     let directory = tempfile::tempdir().unwrap();
     let (receiver, backend) = (free_port(), free_port());
     let setup = Setup {
-        receiver,
-        directory: directory.path(),
         journal: JOURNAL,
         storage: "",
-        processors: &[],
         exporters: &[(backend, "")],
-        metrics: None,
+        ..Setup::new(receiver, directory.path())
     };
     let _skep = setup.start();
     let start = |config: &str| {

@@ -7,6 +7,8 @@
 mod aws_backend;
 #[path = "support/python.rs"]
 mod python;
+#[path = "support/stand_in.rs"]
+mod stand_in;
 #[expect(dead_code, reason = "these tests need an environment of their own")]
 mod support;
 

@@ -7,16 +7,14 @@ mod signature;
 
 use std::{
     collections::VecDeque,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{TcpListener, TcpStream},
     sync::{Arc, Mutex},
-    thread,
     time::{Duration, SystemTime},
 };
 
 use serde_json::{Value, json};
 
-use self::signature::{Keys, header};
+use self::signature::Keys;
+use crate::stand_in::{self, header};
 
 /// The keys that it knows.
 pub(crate) const KEY: &str = "AKIDEXAMPLE";
@@ -43,45 +41,13 @@ pub(crate) struct Aws {
 
 /// Starts it; gives its port.
 pub(crate) fn aws_backend() -> (Arc<Mutex<Aws>>, u16) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let aws = Arc::new(Mutex::new(Aws::default()));
-    let served = Arc::clone(&aws);
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let served = Arc::clone(&served);
-            thread::spawn(move || {
-                let mut reader = BufReader::new(&stream);
-                while serve(&mut reader, &served).is_some() {}
-            });
-        }
-    });
-    (aws, port)
-}
-
-/// Reads one request and answers it; none when the connection has ended.
-fn serve(reader: &mut BufReader<&TcpStream>, aws: &Mutex<Aws>) -> Option<()> {
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        if reader.read_line(&mut head).ok()? == 0 {
-            return None;
-        }
-    }
-    let len = header(&head, "content-length").unwrap_or("0").parse().ok()?;
-    let mut body = vec![0; len];
-    reader.read_exact(&mut body).ok()?;
-    let mut aws = aws.lock().unwrap();
-    let (status, answer) = aws.answer(&head, &body);
-    let code = answer["__type"].as_str().map(|code| format!("x-amzn-errortype: {code}\r\n"));
-    let date = aws.ahead.map(|ahead| format!("date: {}\r\n", date(ahead)));
-    let answer = answer.to_string();
-    let text = format!(
-        "HTTP/1.1 {status} x\r\ncontent-type: application/json\r\n{}{}content-length: {}\r\n\r\n{answer}",
-        code.unwrap_or_default(),
-        date.unwrap_or_default(),
-        answer.len()
-    );
-    reader.get_mut().write_all(text.as_bytes()).ok()
+    stand_in::start(|aws: &mut Aws, head, body| {
+        let (status, answer) = aws.answer(head, body);
+        let code = answer["__type"].as_str().map(|code| format!("x-amzn-errortype: {code}\r\n"));
+        let date = aws.ahead.map(|ahead| format!("date: {}\r\n", date(ahead)));
+        let (code, date) = (code.unwrap_or_default(), date.unwrap_or_default());
+        (status, format!("content-type: application/json\r\n{code}{date}"), answer.to_string())
+    })
 }
 
 impl Aws {

@@ -6,14 +6,13 @@
 mod signature;
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{TcpListener, TcpStream},
+    io::Read as _,
     sync::{Arc, Mutex},
-    thread,
     time::{Duration, SystemTime},
 };
 
-use self::signature::{Keys, header};
+use self::signature::Keys;
+use crate::stand_in::{self, header};
 
 /// The keys of the user.
 pub(crate) const KEY: &str = "AKIDEXAMPLE";
@@ -37,43 +36,13 @@ pub(crate) struct Aws {
 
 /// Starts it; gives its port.
 pub(crate) fn aws_otlp_backend() -> (Arc<Mutex<Aws>>, u16) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let aws = Arc::new(Mutex::new(Aws::default()));
-    let served = Arc::clone(&aws);
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let served = Arc::clone(&served);
-            thread::spawn(move || {
-                let mut reader = BufReader::new(&stream);
-                while serve(&mut reader, &served).is_some() {}
-            });
-        }
-    });
-    (aws, port)
-}
-
-/// Reads one request and answers it; none when the connection has ended.
-fn serve(reader: &mut BufReader<&TcpStream>, aws: &Mutex<Aws>) -> Option<()> {
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        if reader.read_line(&mut head).ok()? == 0 {
-            return None;
-        }
-    }
-    let len = header(&head, "content-length").unwrap_or("0").parse().ok()?;
-    let mut body = vec![0; len];
-    reader.read_exact(&mut body).ok()?;
-    let mut aws = aws.lock().unwrap();
-    let (status, kind, answer) = aws.answer(&head, &body);
-    let date = httpdate::fmt_http_date(aws.now());
-    let kind =
-        if kind.is_empty() { String::new() } else { format!("x-amzn-ErrorType: {kind}\r\n") };
-    let text = format!(
-        "HTTP/1.1 {status} x\r\ndate: {date}\r\n{kind}content-length: {}\r\n\r\n{answer}",
-        answer.len()
-    );
-    reader.get_mut().write_all(text.as_bytes()).ok()
+    stand_in::start(|aws: &mut Aws, head, body| {
+        let (status, kind, answer) = aws.answer(head, body);
+        let date = httpdate::fmt_http_date(aws.now());
+        let kind =
+            if kind.is_empty() { String::new() } else { format!("x-amzn-ErrorType: {kind}\r\n") };
+        (status, format!("date: {date}\r\n{kind}"), answer)
+    })
 }
 
 type Answer = (u16, &'static str, String);

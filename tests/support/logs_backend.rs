@@ -4,13 +4,12 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{TcpListener, TcpStream},
     sync::{Arc, Mutex},
-    thread,
 };
 
 use serde_json::{Value, json};
+
+use crate::stand_in::{self, header};
 
 /// What came, and what is answered.
 #[derive(Default)]
@@ -52,46 +51,10 @@ impl Logs {
 
 /// Starts it; gives its port.
 pub(crate) fn logs_backend() -> (Arc<Mutex<Logs>>, u16) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let logs = Arc::new(Mutex::new(Logs::default()));
-    let served = Arc::clone(&logs);
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let served = Arc::clone(&served);
-            thread::spawn(move || {
-                let mut reader = BufReader::new(&stream);
-                while serve(&mut reader, &served).is_some() {}
-            });
-        }
-    });
-    (logs, port)
-}
-
-/// Reads one request and answers it; none when the connection has ended.
-fn serve(reader: &mut BufReader<&TcpStream>, logs: &Mutex<Logs>) -> Option<()> {
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        if reader.read_line(&mut head).ok()? == 0 {
-            return None;
-        }
-    }
-    let len = header(&head, "content-length").unwrap_or("0").parse().ok()?;
-    let mut body = vec![0; len];
-    reader.read_exact(&mut body).ok()?;
-    let (status, answer) = logs.lock().unwrap().answer(&head, &body);
-    let answer = answer.to_string();
-    let text = format!(
-        "HTTP/1.1 {status} x\r\ncontent-type: application/x-amz-json-1.1\r\ncontent-length: {}\r\n\r\n{answer}",
-        answer.len()
-    );
-    reader.get_mut().write_all(text.as_bytes()).ok()
-}
-
-fn header<'h>(head: &'h str, name: &str) -> Option<&'h str> {
-    let of =
-        |line: &'h str| line.split_once(": ").filter(|(own, _)| own.eq_ignore_ascii_case(name));
-    head.lines().find_map(|line| of(line).map(|(_, value)| value.trim()))
+    stand_in::start(|logs: &mut Logs, head, body| {
+        let (status, answer) = logs.answer(head, body);
+        (status, "content-type: application/x-amz-json-1.1\r\n".to_owned(), answer.to_string())
+    })
 }
 
 type Answer = (u16, Value);

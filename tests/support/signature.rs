@@ -2,6 +2,8 @@
 
 use ring::{digest, hmac};
 
+use crate::stand_in::header;
+
 /// Keys of a sender.
 #[derive(Clone)]
 pub(crate) struct Keys {
@@ -9,13 +11,6 @@ pub(crate) struct Keys {
     pub(crate) secret: String,
     /// Of a session.
     pub(crate) token: Option<String>,
-}
-
-/// The value of a header.
-pub(crate) fn header<'h>(head: &'h str, name: &str) -> Option<&'h str> {
-    let of =
-        |line: &'h str| line.split_once(": ").filter(|(own, _)| own.eq_ignore_ascii_case(name));
-    head.lines().find_map(|line| of(line).map(|(_, value)| value.trim()))
 }
 
 /// Service and region that a request is signed for, where the signature is right.
