@@ -125,6 +125,8 @@ impl Journal {
         }
         let place = |waits| if waits { Place::Waiting } else { Place::InHand };
         let payloads = found.iter().map(|(request, _)| (&request.payload, place(request.waits)));
+        let has_waiting = found.iter().any(|(request, _)| request.waits);
+        let mut parking = has_waiting.then(|| self.store.parking());
         let tickets = self.store.append_all(payloads);
         let (mut entered, mut later) = (Vec::with_capacity(found.len()), Vec::new());
         for ((request, route), ticket) in found.into_iter().zip(tickets) {
@@ -141,13 +143,15 @@ impl Journal {
             } else if self.fsync {
                 later.push(sender);
             }
-            if waits {
-                self.store.park(&ticket, std::mem::take(&mut payload.receipts));
-            } else {
-                payload.receipts.push(self.store.claim(ticket, Wait::Durable));
-                entered.push((route, payload));
+            match &mut parking {
+                Some(parking) if waits => parking.park(&ticket, payload.receipts),
+                _ => {
+                    payload.receipts.push(self.store.claim(ticket, Wait::Durable));
+                    entered.push((route, payload));
+                }
             }
         }
+        drop(parking);
         if !later.is_empty() {
             let answer = move |is_durable: bool| {
                 for sender in later.iter().filter(|_| !is_durable) {

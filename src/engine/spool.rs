@@ -69,22 +69,18 @@ impl Spool {
 
     /// Writes a payload down and answers for it.
     pub(super) fn write(&self, mut payload: Payload, place: Place) -> Spooled {
+        let parking = (place == Place::Waiting).then(|| self.store.parking());
         let ticket = match self.store.append(&payload, place) {
             Ok(ticket) => ticket,
             Err(reason) => return Spooled::Refused(payload, reason),
         };
         self.answer(&mut payload);
-        match place {
-            Place::InHand => {
-                payload.receipts.push(self.store.claim(ticket, Wait::Delivery));
-                Spooled::InHand(payload)
-            }
-            Place::Waiting => {
-                let receipts = std::mem::take(&mut payload.receipts);
-                self.store.park(&ticket, receipts);
-                Spooled::Waiting
-            }
+        if let Some(mut parking) = parking {
+            parking.park(&ticket, std::mem::take(&mut payload.receipts));
+            return Spooled::Waiting;
         }
+        payload.receipts.push(self.store.claim(ticket, Wait::Delivery));
+        Spooled::InHand(payload)
     }
 
     /// Lets go of those who wait for no more than this: senders at once, or once it survives the

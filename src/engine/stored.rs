@@ -12,7 +12,7 @@ use std::{
     collections::{HashMap, VecDeque},
     io,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, SystemTime},
@@ -49,12 +49,14 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Told whether what was appended before is durable now.
 type Synced = Box<dyn FnOnce(bool) + Send>;
 
+/// Who waits for the delivery of records that wait to be read, by number.
+type Receipts = HashMap<u64, SmallVec<[Receipt; 1]>>;
+
 /// One log and what goes on around it.
 pub struct Store {
     log: Arc<Log>,
     after_sync: Mutex<Vec<Synced>>,
-    /// Who waits for the delivery of records that wait to be read.
-    receipts: Mutex<HashMap<u64, SmallVec<[Receipt; 1]>>>,
+    receipts: Mutex<Receipts>,
     said: Seldom,
     /// Nothing is read before.
     pause: Mutex<Option<Instant>>,
@@ -103,7 +105,6 @@ impl Store {
         note: &Note,
     ) -> Result<Ticket, Reason> {
         let appended = self.log.append(new_record(payload, place, &note.encode_to_vec()));
-        self.end_lost();
         self.touch();
         appended.map_err(|error| self.reason(&error))
     }
@@ -121,7 +122,6 @@ impl Store {
             .map(|((payload, place), note)| new_record(payload, place, note))
             .collect();
         let appended = self.log.append_all(&records);
-        self.end_lost();
         self.touch();
         appended.into_iter().map(|one| one.map_err(|error| self.reason(&error))).collect()
     }
@@ -169,13 +169,9 @@ impl Store {
         }
     }
 
-    /// Says that the payload of a record is in nobody's memory any more; `receipts` end with its delivery.
-    pub fn park(&self, ticket: &Ticket, mut receipts: SmallVec<[Receipt; 1]>) {
-        receipts.retain(|receipt| receipt.waits_for() == Wait::Delivery);
-        if !receipts.is_empty() {
-            lock(&self.receipts).insert(ticket.number, receipts);
-        }
-        self.waiting.notify_one();
+    /// To be held from before records are appended that wait, until they are parked.
+    pub(super) fn parking(&self) -> Parking<'_> {
+        Parking { receipts: lock(&self.receipts), waiting: &self.waiting }
     }
 
     /// Whether a record waits to be read.
@@ -328,6 +324,7 @@ impl Store {
     }
 
     fn write_out(&self, syncs: bool) {
+        self.end_lost();
         if syncs {
             let waiting = std::mem::take(&mut *lock(&self.after_sync));
             let result = self.log.sync();
@@ -375,7 +372,7 @@ impl Store {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -411,6 +408,23 @@ fn new_record<'a>(payload: &'a Payload, place: Place, note: &'a [u8]) -> NewReco
         body: &payload.body,
         time: SystemTime::now(),
         place,
+    }
+}
+
+/// Keeps readers from a record, and the news of its loss from those who wait for it, until it is known who does.
+pub(super) struct Parking<'a> {
+    receipts: MutexGuard<'a, Receipts>,
+    waiting: &'a Notify,
+}
+
+impl Parking<'_> {
+    /// Says that the payload of a record is in nobody's memory any more; `receipts` end with its delivery.
+    pub(super) fn park(&mut self, ticket: &Ticket, mut receipts: SmallVec<[Receipt; 1]>) {
+        receipts.retain(|receipt| receipt.waits_for() == Wait::Delivery);
+        if !receipts.is_empty() {
+            self.receipts.insert(ticket.number, receipts);
+        }
+        self.waiting.notify_one();
     }
 }
 

@@ -24,10 +24,11 @@ fn payload() -> Payload {
 
 /// Puts a payload on disk only, with somebody who waits for its delivery.
 fn park(store: &Store, told: &Arc<Mutex<Vec<(u64, Outcome)>>>) {
+    let mut parking = store.parking();
     let ticket = store.append(&payload(), Place::Waiting).unwrap();
     let (number, told) = (ticket.number, Arc::clone(told));
     let answer = Box::new(move |outcome| told.lock().unwrap().push((number, outcome)));
-    store.park(&ticket, smallvec::smallvec![Receipt::new(Wait::Delivery, answer)]);
+    parking.park(&ticket, smallvec::smallvec![Receipt::new(Wait::Delivery, answer)]);
 }
 
 #[test]
@@ -38,6 +39,7 @@ fn whoever_waits_for_a_record_that_is_dropped_or_damaged_is_told() {
     for _ in 0..15 {
         park(&store, &told);
     }
+    store.write_out(false);
     let dropped = store.stats().dropped_records.read();
     assert!(dropped > 3, "{dropped}");
     let mut ended = std::mem::take(&mut *told.lock().unwrap());
