@@ -54,7 +54,7 @@ fn receipt(bencher: Bencher, parts: usize) {
         };
         let receipt = Receipt::new(Wait::Delivery, Box::new(answer));
         for part in vec![receipt; parts] {
-            part.record(Outcome::Delivered);
+            part.settle(Outcome::Delivered);
         }
     });
 }
@@ -69,8 +69,7 @@ fn hop(bencher: Bencher, (workers, jobs): (usize, usize)) {
         queues: Vec::new(),
         downstream_order: Vec::new(),
     };
-    let (panic_tx, _panics) = tokio::sync::mpsc::unbounded_channel();
-    let pool = Pool::start(Ways::new(workers), Arc::new(graph), panic_tx).expect("threads");
+    let (pool, _panics) = Pool::start(Ways::new(workers), Arc::new(graph)).expect("threads");
     let (done_tx, done) = mpsc::channel();
     bencher.counter(ItemsCount::new(jobs)).bench_local(|| {
         for job in 0..jobs {

@@ -15,10 +15,12 @@ pub mod budget;
 pub mod dead_letters;
 pub mod door;
 pub mod exchange;
+mod fill;
 mod gather;
 pub mod graph;
 pub mod journal;
 pub mod memory;
+pub mod panics;
 mod parts;
 pub mod plan;
 pub mod pool;
@@ -45,9 +47,12 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::component::{
-    Extension, Listening, Sockets, StartError,
-    reload::{Ask, Outcome},
+use crate::{
+    component::{
+        Extension, Listening, Sockets, StartError,
+        reload::{Ask, Outcome},
+    },
+    otlp::payload::Reason,
 };
 
 use self::{
@@ -95,7 +100,8 @@ pub enum Ended {
     Lost(u64),
     /// A second signal ended the drain.
     Interrupted,
-    /// A worker panicked; the data that it held is lost.
+    /// A worker, an exporter or a receiver panicked. The data that it held was not acknowledged, or is
+    /// on disk, or is lost.
     Panicked,
 }
 
@@ -127,16 +133,12 @@ pub fn run(
         let mut running = Running::start(plan, services, &options, on_started)?;
         // Who asks for a reload from the end of this on is told that it is too late.
         let cause = Box::pin(running.wait(&mut signals, reloading)).await;
-        // What is still held at the end is dropped, which would look as if it had been delivered.
-        let storages = Arc::clone(&options.site.storages);
+        // What is still held at the end is dropped unsettled, and so stays on disk where it is there.
         Ok(match cause {
-            Cause::Panic => {
-                storages.freeze();
-                Ended::Panicked
-            }
+            Cause::Panic => Ended::Panicked,
             Cause::Signal => tokio::select! {
                 ended = running.drain() => ended,
-                () = async { signals.again().await; storages.freeze() } => Ended::Interrupted,
+                () = signals.again() => Ended::Interrupted,
             },
         })
     });
@@ -224,7 +226,7 @@ struct Running {
     drain_timeout: Duration,
     pool: Arc<Pool>,
     inside: Arc<Inside>,
-    panics: mpsc::UnboundedReceiver<usize>,
+    panics: mpsc::UnboundedReceiver<String>,
     receivers: Vec<RunningReceiver>,
     exporters: Vec<RunningExporter>,
     services: Vec<RunningService>,
@@ -265,14 +267,17 @@ impl Running {
             }
             bound.push((planned, sockets.finish().0));
         }
-        let (panic_tx, panics) = mpsc::unbounded_channel();
-        let pool = Pool::start(ways, Arc::clone(&draft.graph), panic_tx)?;
+        let (pool, panics) = Pool::start(ways, Arc::clone(&draft.graph))?;
         let ticker = tokio::spawn({
             let pool = Arc::clone(&pool);
-            async move { pool.tick().await }
+            let alarm = pool.panics().alarm("the timers of processors");
+            async move {
+                pool.tick().await;
+                drop(alarm);
+            }
         });
-        let exporters: Vec<_> =
-            draft.exporters.into_iter().filter_map(RunningExporter::start).collect();
+        let start = |planned| RunningExporter::start(planned, pool.panics());
+        let exporters: Vec<_> = draft.exporters.into_iter().filter_map(start).collect();
         let services =
             opened.into_iter().map(|(service, held)| RunningService::start(service, held));
         let services = services.collect();
@@ -315,9 +320,8 @@ impl Running {
                     Told::End => return Cause::Signal,
                     Told::Reload => None,
                 },
-                Some(worker) = self.panics.recv() => {
-                    self.site.telemetry.set_ready(false);
-                    tracing::error!(worker, "a worker panicked; the process ends");
+                Some(part) = self.panics.recv() => {
+                    self.has_panicked(&part);
                     return Cause::Panic;
                 }
                 ask = next_ask(reloading.as_mut()) => Some(ask),
@@ -335,6 +339,11 @@ impl Running {
                 return Cause::Signal;
             }
         }
+    }
+
+    fn has_panicked(&self, part: &str) {
+        self.site.telemetry.set_ready(false);
+        tracing::error!(part, "a part of skep panicked; the process ends");
     }
 
     /// Stops in the order in which data flows, within the time-out.
@@ -362,7 +371,13 @@ impl Running {
                 leaving.abort();
             }
         }
-        let emptied = tokio::time::timeout(left(), self.pool.drain()).await.is_ok();
+        let emptied = tokio::select! {
+            drained = tokio::time::timeout(left(), self.pool.drain()) => drained.is_ok(),
+            Some(part) = self.panics.recv() => {
+                self.has_panicked(&part);
+                return Ended::Panicked;
+            }
+        };
         let mut departing = std::mem::take(&mut self.departing);
         departing.extend(self.exporters.drain(..).map(RunningExporter::close));
         let abandon: Vec<Arc<watch::Sender<bool>>> =
@@ -394,9 +409,20 @@ impl Running {
             }
         };
         let _ = tokio::time::timeout(Duration::from_millis(500), services).await;
-        self.site.storages.freeze();
         if emptied {
             self.pool.stop();
+        }
+        if let Ok(part) = self.panics.try_recv() {
+            self.has_panicked(&part);
+            return Ended::Panicked;
+        }
+        let unaccounted = self.site.telemetry.dropped[Reason::Unaccounted as usize].read();
+        if unaccounted > 0 {
+            tracing::error!(
+                items = unaccounted,
+                "skep cannot say what became of some items; this is a defect, please report it"
+            );
+            lost += unaccounted;
         }
         tracing::info!(lost_items = lost, took = ?started.elapsed(), "Shutdown complete.");
         if lost > 0 { Ended::Lost(lost) } else { Ended::Clean }

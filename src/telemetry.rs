@@ -277,7 +277,7 @@ pub struct Telemetry {
     /// Byte budget: requests waiting.
     pub budget_waiting: Number,
     /// Items dropped by reason, indexed by `Reason as usize`.
-    pub dropped: [Number; 12],
+    pub dropped: [Number; Reason::ALL.len()],
     /// When and as what this process started.
     pub process: process::Identity,
     /// What runs, for pages; the engine writes it at start and at reload.

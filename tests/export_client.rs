@@ -28,7 +28,7 @@ use skep::{
     component::{BuildContext, ClientAuth, ComponentId},
     config::{Problems, yaml},
     engine::{
-        pool::Offload,
+        pool::Ways,
         queue::{ExportQueue, Surroundings},
     },
     exporters, extensions,
@@ -94,7 +94,7 @@ impl Exporting {
         let around = Surroundings {
             stats: Arc::clone(&stats),
             telemetry,
-            offload: Offload::Inline,
+            offload: Ways::new(1).offload(),
             spool: None,
             dead_letters: None,
             is_guarded: false,

@@ -62,14 +62,9 @@ pub fn admit(arrival: Arrival, ceiling: Option<u64>) -> Result<Payload, Rejectio
     drop(account);
     let checked = check::check(arrival.signal, &body, arrival.utf8)
         .map_err(|error| Rejection::Malformed(error.to_string()))?;
-    Ok(Payload {
-        signal: arrival.signal,
-        body: smallvec::smallvec![body],
-        items: checked.items,
-        permits,
-        receipts: SmallVec::new(),
-        context: arrival.context,
-    })
+    let mut payload = Payload::new(arrival.signal, body, checked.items, permits);
+    payload.context = arrival.context;
+    Ok(payload)
 }
 
 /// What pays for the growth of a body.

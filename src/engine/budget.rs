@@ -160,6 +160,14 @@ impl Budget {
 }
 
 impl Ledger for Budget {
+    fn used(&self) -> u64 {
+        Budget::used(self)
+    }
+
+    fn lost_account_of(&self, items: u64) {
+        self.telemetry.drop_items(Reason::Unaccounted, items);
+    }
+
     fn try_charge(&self, bytes: u64) -> bool {
         self.charge_below(self.limit, bytes)
     }

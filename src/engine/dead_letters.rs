@@ -114,10 +114,6 @@ impl DeadLetters {
     /// What becomes of the letter that `stored` was, after it was sent again.
     fn ended(&self, stored: &Sent, outcome: Outcome) -> Fate {
         let log = self.letterbox.log();
-        if self.store.is_closed() {
-            // The process drops what it holds; the letter is there for the next one.
-            return Fate::Stayed(Reason::ShuttingDown);
-        }
         let is_kept_anew = self.unkept.load(Ordering::SeqCst) == stored.unkept_before;
         let fate = match outcome {
             Outcome::Delivered | Outcome::Filtered => Fate::Delivered,
@@ -125,6 +121,7 @@ impl DeadLetters {
                 Fate::RefusedAgain(reason)
             }
             Outcome::Failed(reason) => Fate::Stayed(reason),
+            Outcome::LeftOnDisk => Fate::Stayed(Reason::ShuttingDown),
         };
         if matches!(fate, Fate::Stayed(_)) {
             log.put_back(&stored.ticket);
@@ -169,14 +166,9 @@ impl Desk for QueueDesk {
             Wait::Delivery,
             Box::new(move |outcome| told(letters.ended(&sent, outcome))),
         );
-        let payload = Payload {
-            signal,
-            body: smallvec::smallvec![body],
-            items: ticket.items,
-            permits: smallvec::smallvec![permit],
-            receipts: smallvec::smallvec![claim],
-            context: stored::context_of(&note),
-        };
+        let mut payload = Payload::new(signal, body, ticket.items, [permit]);
+        payload.receipts.push(claim);
+        payload.context = stored::context_of(&note);
         match self.queue.upgrade() {
             Some(queue) => queue.enqueue(payload),
             None => payload.finish(Outcome::Failed(Reason::ShuttingDown)),

@@ -249,8 +249,7 @@ mod tests {
             queues: Vec::new(),
             downstream_order: Vec::new(),
         };
-        let (panics, _) = tokio::sync::mpsc::unbounded_channel();
-        let pool = Pool::start(Ways::new(1), Arc::new(graph), panics).unwrap();
+        let (pool, _) = Pool::start(Ways::new(1), Arc::new(graph)).unwrap();
         let routes = SignalRoutes {
             by_transport: Vec::new(),
             wants_context: false,

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use tokio::time::Instant;
 
+use super::fill::Fill;
 use crate::{
     component::{QueueBatch, Sizer},
     otlp::{Payload, split},
@@ -14,10 +15,17 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Queued {
     pub(super) payload: Payload,
-    pub(super) size: u64,
-    pub(super) bytes: u64,
+    pub(super) fill: Fill,
     /// When it came into memory; of several that were joined, the first.
     pub(super) arrived: Instant,
+}
+
+impl Queued {
+    /// A payload that came into memory just now.
+    pub(super) fn new(payload: Payload, mut fill: Fill) -> Self {
+        fill.count(payload.items);
+        Queued { payload, fill, arrived: Instant::now() }
+    }
 }
 
 /// Values of the partition's metadata keys; a missing key differs from an empty value.
@@ -44,8 +52,7 @@ impl Gather {
             None => (queued, due),
             Some((mut held, due)) => {
                 held.payload.absorb(queued.payload);
-                held.size += queued.size;
-                held.bytes += queued.bytes;
+                held.fill.join(queued.fill);
                 held.arrived = held.arrived.min(queued.arrived);
                 (held, due)
             }
@@ -105,24 +112,24 @@ impl Gather {
         if max == 0 {
             return vec![queued];
         }
-        let Queued { payload, mut size, mut bytes, arrived } = queued;
-        let items = payload.items.max(1);
+        let Queued { payload, mut fill, arrived } = queued;
+        let all_items = payload.items.max(1);
         let parts = match self.settings.sizer {
             Sizer::Bytes => split::by_bytes(payload, max),
             Sizer::Items | Sizer::Requests => split::by_items(payload, max),
         };
-        let (all_size, all_bytes, count) = (size, bytes, parts.len());
+        let (size, bytes, _) = fill.parts();
+        let count = parts.len();
         let part = |(i, payload): (usize, Payload)| {
             let share = |of: u64| {
-                u64::try_from(u128::from(of) * u128::from(payload.items) / u128::from(items))
-                    .unwrap_or(of)
+                let share = u128::from(of) * u128::from(payload.items) / u128::from(all_items);
+                u64::try_from(share).unwrap_or(of)
             };
-            let is_last = i + 1 == count;
-            let own_size = if is_last { size } else { share(all_size).min(size) };
-            let own_bytes = if is_last { bytes } else { share(all_bytes).min(bytes) };
-            size -= own_size;
-            bytes -= own_bytes;
-            Queued { payload, size: own_size, bytes: own_bytes, arrived }
+            let (size, bytes, items) = match i + 1 == count {
+                true => fill.parts(),
+                false => (share(size), share(bytes), payload.items),
+            };
+            Queued { payload, fill: fill.split(size, bytes, items), arrived }
         };
         parts.into_iter().enumerate().map(part).collect()
     }
@@ -140,8 +147,11 @@ pub(super) async fn until(due: Option<Instant>) {
 mod tests {
     use std::{sync::Arc, time::Duration};
 
-    use super::*;
-    use crate::otlp::{Signal, payload::Context, wire::put_bytes};
+    use super::{super::fill::Gauge, *};
+    use crate::{
+        otlp::{Signal, payload::Context, wire::put_bytes},
+        telemetry::Telemetry,
+    };
 
     /// Settings for tests: ten items, two hundred milliseconds.
     fn settings() -> QueueBatch {
@@ -162,12 +172,13 @@ mod tests {
         let (mut entry, mut body) = (Vec::new(), Vec::new());
         put_bytes(&mut entry, 2, &scope);
         put_bytes(&mut body, 1, &entry);
-        let bytes = body.len() as u64;
+        let stats = Telemetry::default().exporter("otlp", Signal::Traces, "nowhere");
+        let (fill, ..) = Gauge::new(stats).hold(count, body.len() as u64);
         let mut payload = Payload::unaccounted(Signal::Traces, body.into(), count);
         let metadata = vec![("x-tenant".to_owned(), tenant.to_owned())];
         let arrived = std::time::Instant::now();
         payload.context = Some(Arc::new(Context { metadata, peer: None, arrived }));
-        Queued { payload, size: count, bytes, arrived: Instant::now() }
+        Queued::new(payload, fill)
     }
 
     fn items(all: &[Queued]) -> Vec<u64> {
@@ -201,7 +212,9 @@ mod tests {
         let mut gather = Gather::new(QueueBatch { max_size: 4, ..settings() });
         let parts = gather.push(spans(11, "a"));
         assert_eq!(items(&parts), [4, 4, 3]);
-        assert_eq!(parts.iter().map(|part| part.size).sum::<u64>(), 11);
-        assert_eq!(parts.iter().map(|part| part.bytes).sum::<u64>(), spans(11, "a").bytes);
+        let whole = spans(11, "a").fill.parts();
+        let fills = parts.iter().map(|part| part.fill.parts());
+        let sum = fills.reduce(|a, b| (a.0 + b.0, a.1 + b.1, a.2 + b.2));
+        assert_eq!(sum, Some(whole));
     }
 }

@@ -31,7 +31,7 @@ use crate::{
     component::Stop,
     otlp::{
         Payload,
-        payload::{Outcome, Reason, Receipt, Wait},
+        payload::{Outcome, Reason, Receipt, Wait, settle_all},
     },
     storage::Place,
 };
@@ -72,6 +72,13 @@ pub struct Entering {
     pub routes: Arc<Routes>,
     /// See above.
     pub transport: &'static str,
+}
+
+impl Entering {
+    fn refuse(self, reason: Reason) {
+        self.sender.settle(Outcome::Failed(reason));
+        self.payload.finish(Outcome::Failed(reason));
+    }
 }
 
 /// What is to be done after a request came into the tray.
@@ -120,7 +127,7 @@ impl Journal {
             match request.routes.route(request.payload.signal, request.transport) {
                 Some(route) => found.push((request, route)),
                 // A reload has taken the receiver out of all pipelines of this signal.
-                None => request.sender.record(Outcome::Failed(Reason::ShuttingDown)),
+                None => request.refuse(Reason::ShuttingDown),
             }
         }
         let place = |waits| if waits { Place::Waiting } else { Place::InHand };
@@ -130,21 +137,21 @@ impl Journal {
         let tickets = self.store.append_all(payloads);
         let (mut entered, mut later) = (Vec::with_capacity(found.len()), Vec::new());
         for ((request, route), ticket) in found.into_iter().zip(tickets) {
-            let Entering { mut payload, sender, waits, .. } = request;
             let ticket = match ticket {
                 Ok(ticket) => ticket,
                 Err(reason) => {
-                    sender.record(Outcome::Failed(reason));
+                    request.refuse(reason);
                     continue;
                 }
             };
-            if sender.waits_for() == Wait::Delivery {
-                payload.receipts.push(sender);
-            } else if self.fsync {
-                later.push(sender);
+            let Entering { mut payload, sender, waits, .. } = request;
+            match sender.waits_for() {
+                Wait::Delivery => payload.receipts.push(sender),
+                _ if self.fsync => later.push(sender),
+                _ => sender.settle(Outcome::Delivered),
             }
             match &mut parking {
-                Some(parking) if waits => parking.park(&ticket, payload.receipts),
+                Some(parking) if waits => parking.park(&ticket, payload.take_over()),
                 _ => {
                     payload.receipts.push(self.store.claim(ticket, Wait::Durable));
                     entered.push((route, payload));
@@ -153,11 +160,7 @@ impl Journal {
         }
         drop(parking);
         if !later.is_empty() {
-            let answer = move |is_durable: bool| {
-                for sender in later.iter().filter(|_| !is_durable) {
-                    sender.record(Outcome::Failed(Reason::StorageFailed));
-                }
-            };
+            let answer = move |is_durable: bool| settle_all(later, stored::durable(is_durable));
             self.store.after_sync(true, Box::new(answer));
         }
         entered

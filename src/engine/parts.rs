@@ -20,6 +20,7 @@ use super::{
     budget::Budget,
     door::{EngineDoor, Inside},
     journal::{self, Journal},
+    panics::Panics,
     plan::PlannedExporter,
     plan::PlannedReceiver,
     pool::Pool,
@@ -139,7 +140,9 @@ impl RunningReceiver {
             .clone()
             .map(|journal| journal::replay(journal, Arc::clone(&door), stopped.clone()));
         let running = receiver.run(Ingress { door }, stopped);
+        let alarm = around.pool.panics().alarm(format!("receiver {id}"));
         let task = tokio::spawn(async move {
+            let _alarm = alarm;
             let replay = async move {
                 if let Some(replay) = replay {
                     replay.await;
@@ -189,13 +192,15 @@ pub(super) struct RunningExporter {
 
 impl RunningExporter {
     /// Starts one that has a dispatcher. None: it runs already.
-    pub(super) fn start(planned: PlannedExporter) -> Option<Self> {
+    pub(super) fn start(planned: PlannedExporter, panics: &Panics) -> Option<Self> {
         let PlannedExporter { id, signal, identity, queue, dispatcher } = planned;
         let (abandon, abandoned) = watch::channel(false);
         let running = dispatcher?.run(abandoned);
         let name = id.to_string();
+        let alarm = panics.alarm(format!("exporter {id}"));
         let task = tokio::spawn(async move {
             let lost = running.await;
+            drop(alarm);
             if lost > 0 {
                 tracing::error!(
                     exporter = name,

@@ -21,13 +21,14 @@ use std::{
 use crossbeam_channel::{
     Receiver, Sender, TryRecvError, after, bounded, never, select_biased, unbounded,
 };
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::component::StartError;
 
 use super::{
     exchange::{self, Next},
     graph::Graph,
+    panics::Panics,
     worker::{Job, Worker},
 };
 
@@ -72,7 +73,8 @@ impl Router {
     /// Hands a job to whichever worker is free first.
     pub fn to_any(&self, job: Job) {
         self.backlog.add();
-        // Fails only after the workers have gone: the job's receipts report that by their drop.
+        // Fails only after the workers have gone. The job's payload is dropped unsettled, so it has
+        // failed.
         if self.any.send(job).is_err() {
             self.backlog.done();
         }
@@ -109,6 +111,7 @@ pub struct Ways {
     router: Router,
     any: Receiver<Job>,
     own: Vec<Receiver<Job>>,
+    panics: (Panics, mpsc::UnboundedReceiver<String>),
 }
 
 impl Ways {
@@ -118,44 +121,41 @@ impl Ways {
         let (own_tx, own): (Vec<_>, Vec<_>) = (0..workers).map(|_| unbounded()).unzip();
         let router =
             Router { any: any_tx, own: own_tx.into(), backlog: Arc::new(Backlog::default()) };
-        Ways { router, any, own }
+        Ways { router, any, own, panics: Panics::channel() }
     }
 
     /// A way for work that needs no replica: encoding.
     pub fn offload(&self) -> Offload {
-        if self.router.workers() == 1 {
-            Offload::Inline
-        } else {
-            Offload::Threads(self.router.clone())
-        }
+        let router = (self.router.workers() > 1).then(|| self.router.clone());
+        Offload { router, panics: self.panics.0.clone() }
     }
 }
 
-/// Runs encoding: on a worker thread where there are any.
+/// Runs encoding: on a worker thread where there are any, else here and now.
 #[derive(Clone)]
-pub enum Offload {
-    /// Here and now.
-    Inline,
-    /// On a worker.
-    Threads(Router),
+pub struct Offload {
+    router: Option<Router>,
+    panics: Panics,
 }
 
 impl Offload {
+    /// Who is told of a panic of an exporter.
+    pub(super) fn panics(&self) -> &Panics {
+        &self.panics
+    }
+
     /// Runs `work` and gives its result; none if the worker panicked.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
-        match self {
-            Offload::Inline => Some(work()),
-            Offload::Threads(router) => {
-                let (tx, rx) = tokio::sync::oneshot::channel();
-                router.to_any(Job::Run(Box::new(move || {
-                    let _ = tx.send(work());
-                })));
-                rx.await.ok()
-            }
-        }
+        let Some(router) = &self.router else { return Some(work()) };
+        let (tx, rx) = oneshot::channel();
+        router.to_any(Job::Run(Box::new(move || {
+            // Whoever asked may have given up.
+            let _ = tx.send(work());
+        })));
+        rx.await.ok()
     }
 }
 
@@ -164,6 +164,7 @@ pub struct Pool {
     mode: Mode,
     graph: Mutex<Arc<Graph>>,
     router: Router,
+    panics: Panics,
 }
 
 enum Mode {
@@ -173,10 +174,9 @@ enum Mode {
         /// Jobs that others have put off.
         later: Receiver<Job>,
         ticker: Ticker,
-        panics: mpsc::UnboundedSender<usize>,
     },
     /// One thread each.
-    Threads { threads: Mutex<Vec<thread::JoinHandle<()>>>, panics: mpsc::UnboundedSender<usize> },
+    Threads(Mutex<Vec<thread::JoinHandle<()>>>),
 }
 
 /// Wakes the ticking task of the inline worker when a timer is due earlier than it thinks, or a job was
@@ -189,33 +189,32 @@ struct Ticker {
 }
 
 impl Pool {
-    /// Builds all replicas, then starts the threads if there is more than one worker. The number
-    /// of a worker that panics is sent to `panics`.
+    /// Builds all replicas, then starts the threads if there is more than one worker. Also gives
+    /// the reports of panics: of workers, and of exporters that offload to them.
     pub fn start(
         ways: Ways,
         graph: Arc<Graph>,
-        panics: mpsc::UnboundedSender<usize>,
-    ) -> Result<Arc<Self>, StartError> {
-        let Ways { router, any, own } = ways;
+    ) -> Result<(Arc<Self>, mpsc::UnboundedReceiver<String>), StartError> {
+        let Ways { router, any, own, panics: (panics, reports) } = ways;
         let mut workers = Worker::build_all(router.workers(), &graph, &router)?;
         let mode = if workers.len() == 1 {
             let worker = Mutex::new(workers.swap_remove(0));
-            Mode::Inline { worker, later: any, ticker: Ticker::default(), panics }
+            Mode::Inline { worker, later: any, ticker: Ticker::default() }
         } else {
             let threads = workers.into_iter().zip(own).map(|(worker, own)| {
                 let (any, backlog) = (any.clone(), Arc::clone(&router.backlog));
                 spawn(worker, own, any, backlog, panics.clone())
             });
             let threads = Mutex::new(threads.collect::<Result<Vec<_>, _>>()?);
-            Mode::Threads { threads, panics }
+            Mode::Threads(threads)
         };
-        Ok(Arc::new(Pool { mode, graph: Mutex::new(graph), router }))
+        Ok((Arc::new(Pool { mode, graph: Mutex::new(graph), router, panics }), reports))
     }
 
     /// Takes a job: done before this returns with one worker, queued with several.
     pub fn submit(&self, job: Job) {
         match &self.mode {
-            Mode::Threads { .. } => self.router.to_any(job),
+            Mode::Threads(_) => self.router.to_any(job),
             Mode::Inline { .. } => self.with_worker(|worker, now| worker.run(job, now)),
         }
     }
@@ -249,12 +248,11 @@ impl Pool {
     }
 
     fn with_worker(&self, action: impl FnOnce(&mut Worker, Instant)) {
-        let Mode::Inline { worker, later, ticker, panics } = &self.mode else { return };
+        let Mode::Inline { worker, later, ticker } = &self.mode else { return };
         let now = now();
         let mut worker = worker.lock().unwrap_or_else(PoisonError::into_inner);
         if catch_unwind(AssertUnwindSafe(|| action(&mut worker, now))).is_err() {
-            let _ = panics.send(0);
-            return;
+            return self.panics.report(worker_name(0));
         }
         if !later.is_empty() {
             ticker.later.notify_one();
@@ -272,12 +270,15 @@ impl Pool {
         Arc::clone(&self.graph.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Who is told of panics.
+    pub(super) fn panics(&self) -> &Panics {
+        &self.panics
+    }
+
     /// A way for work that needs no replica, as [`Ways::offload`].
     pub fn offload(&self) -> Offload {
-        match &self.mode {
-            Mode::Threads { .. } => Offload::Threads(self.router.clone()),
-            Mode::Inline { .. } => Offload::Inline,
-        }
+        let router = matches!(self.mode, Mode::Threads(_)).then(|| self.router.clone());
+        Offload { router, panics: self.panics.clone() }
     }
 
     /// Puts another graph in the place of the one that runs, see [`super::exchange`]. How long the
@@ -286,18 +287,18 @@ impl Pool {
         let graph = Arc::clone(next.graph());
         let stood = match &self.mode {
             Mode::Inline { .. } => self.exchange_inline(next),
-            Mode::Threads { panics, .. } => {
+            Mode::Threads(_) => {
                 let (asked, standing) = bounded(self.router.workers());
                 for worker in 0..self.router.workers() {
                     self.router.to_worker(worker, Job::Exchange(asked.clone()));
                 }
                 drop(asked);
-                let (router, panics) = (self.router.clone(), panics.clone());
+                let (router, panics) = (self.router.clone(), self.panics.clone());
                 let exchange = move || {
                     let run = || exchange::among_threads(&standing, &router, next);
                     let ended = catch_unwind(AssertUnwindSafe(run));
                     ended.unwrap_or_else(|_| {
-                        let _ = panics.send(0);
+                        panics.report("a worker, while the configuration was exchanged");
                         None
                     })
                 };
@@ -311,12 +312,12 @@ impl Pool {
     }
 
     fn exchange_inline(&self, next: Next) -> Option<Duration> {
-        let Mode::Inline { worker, ticker, panics, .. } = &self.mode else { return None };
+        let Mode::Inline { worker, ticker, .. } = &self.mode else { return None };
         let mut worker = worker.lock().unwrap_or_else(PoisonError::into_inner);
         let (began, now) = (Instant::now(), now());
         let run = || exchange::inline(&mut worker, &self.router, next, now);
         if catch_unwind(AssertUnwindSafe(run)).is_err() {
-            let _ = panics.send(0);
+            self.panics.report(worker_name(0));
             return None;
         }
         ticker.earlier.notify_one();
@@ -352,9 +353,9 @@ impl Pool {
         }
     }
 
-    /// Ends the threads. What is still queued for them is dropped, and reported by its receipts.
+    /// Ends the threads. What is still queued for them is dropped unsettled, and so has failed.
     pub fn stop(&self) {
-        let Mode::Threads { threads, .. } = &self.mode else { return };
+        let Mode::Threads(threads) = &self.mode else { return };
         let threads = std::mem::take(&mut *threads.lock().unwrap_or_else(PoisonError::into_inner));
         for worker in 0..threads.len() {
             self.router.to_worker(worker, Job::Stop);
@@ -367,7 +368,7 @@ impl Pool {
 
     fn to_owner(&self, worker: usize, job: Job) {
         match &self.mode {
-            Mode::Threads { .. } => self.router.to_worker(worker, job),
+            Mode::Threads(_) => self.router.to_worker(worker, job),
             Mode::Inline { .. } => self.submit(job),
         }
     }
@@ -378,18 +379,22 @@ fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
+fn worker_name(index: usize) -> String {
+    format!("worker {index}")
+}
+
 fn spawn(
     worker: Worker,
     own: Receiver<Job>,
     any: Receiver<Job>,
     backlog: Arc<Backlog>,
-    panics: mpsc::UnboundedSender<usize>,
+    panics: Panics,
 ) -> Result<thread::JoinHandle<()>, StartError> {
     let index = worker.index();
     let body = move || {
         let run = AssertUnwindSafe(|| work(worker, &own, &any, &backlog));
         if catch_unwind(run).is_err() {
-            let _ = panics.send(index);
+            panics.report(worker_name(index));
         }
     };
     thread::Builder::new().name(format!("worker-{index}")).spawn(body).map_err(|error| StartError {

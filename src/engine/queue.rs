@@ -20,8 +20,7 @@ use std::{
 
 use tokio::{
     sync::{Semaphore, mpsc, watch},
-    task::JoinSet,
-    time::Instant,
+    task::{JoinError, JoinSet},
 };
 
 use crate::{
@@ -37,6 +36,7 @@ use crate::{
 
 use super::{
     dead_letters::DeadLetters,
+    fill::{Fill, Gauge},
     gather::{self, Gather, Queued},
     pool::Offload,
     sender::Sender,
@@ -53,11 +53,11 @@ pub struct ExportQueue {
     spool: Option<Spool>,
     /// Bytes that this queue may hold in memory.
     share: AtomicU64,
-    /// What it holds that is on no disk, in the unit of its limit. What is on disk the log counts: there it may
-    /// also be dropped, or be lost to damage.
-    unwritten: AtomicU64,
-    /// Bytes that it holds in memory.
-    bytes: AtomicU64,
+    /// What it holds in memory. What is on disk the log counts: there it may also be dropped, or be
+    /// lost to damage.
+    gauge: Arc<Gauge>,
+    /// Whether the last attempt failed.
+    is_failing: Arc<AtomicBool>,
     closed: AtomicBool,
     /// Whether another queue reads what is on disk.
     has_successor: AtomicBool,
@@ -96,13 +96,14 @@ impl ExportQueue {
         }
         // With a disk at hand it need not fill memory up to where senders are refused.
         let share = if spool.is_some() { share / 2 } else { share };
+        let is_failing = Arc::new(AtomicBool::new(false));
         let queue = Arc::new(ExportQueue {
             settings: delivery.queue.clone(),
             spool,
             share: AtomicU64::new(share),
             has_successor: AtomicBool::new(false),
-            unwritten: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
+            gauge: Gauge::new(Arc::clone(&stats)),
+            is_failing: Arc::clone(&is_failing),
             closed: AtomicBool::new(false),
             tx,
             stats: Arc::clone(&stats),
@@ -117,7 +118,8 @@ impl ExportQueue {
             offload,
             dead_letters,
             is_guarded,
-            is_failing: AtomicBool::new(false),
+            is_failing,
+            is_failure_logged: AtomicBool::new(false),
             partial_success: Seldom::default(),
         };
         (Arc::clone(&queue), Dispatcher { queue, rx, sender: Arc::new(sender) })
@@ -132,23 +134,21 @@ impl ExportQueue {
         if let Some(spool) = self.spool.as_ref().filter(|spool| spool.takes_all()) {
             return self.write_down(spool, payload, size, bytes);
         }
-        let has_room = self.reserve(size, bytes);
+        let (mut fill, has_room) = self.reserve(size, bytes);
         let Some(settings) = &self.settings else {
             // Synchronous: the caller waits for the outcome, so nothing is accepted here.
-            return self.push(payload, size, bytes);
+            return self.push(payload, fill);
         };
         if let Some(spool) = self.spool.as_ref().filter(|_| !has_room) {
-            self.release(0, bytes);
-            let written = spool.write(payload, Place::Waiting);
-            self.release(size, 0);
-            if let Spooled::Refused(payload, reason) = written {
+            fill.leaves_memory();
+            if let Spooled::Refused(payload, reason) = spool.write(payload, Place::Waiting) {
                 self.refuse(payload, reason);
             }
             return;
         }
         match (has_room, settings.block_on_overflow) {
             (false, false) => {
-                self.release(size, bytes);
+                drop(fill);
                 return self.refuse(payload, Reason::QueueFull);
             }
             // Taken, but not answered for: senders wait, and what they may hold is bounded by
@@ -157,34 +157,33 @@ impl ExportQueue {
             (true, _) if settings.wait_for_result => {}
             (true, _) => payload.accept(),
         }
-        self.push(payload, size, bytes);
+        self.push(payload, fill);
     }
 
     /// Takes a payload that has to be on disk before it is answered for.
     fn write_down(&self, spool: &Spool, payload: Payload, size: u64, bytes: u64) {
-        let fits = self.reserve_size(size);
-        if !fits && self.settings.as_ref().is_some_and(|settings| settings.block_on_overflow) {
-            // Its sender waits, so there is nothing to write down yet.
-            self.reserve_bytes(bytes);
-            return self.push(payload, size, bytes);
-        }
-        if !fits {
-            self.release(size, 0);
+        let (mut fill, size_before, bytes_before) = self.gauge.hold(size, bytes);
+        if !self.fits(size_before, size) {
+            if self.settings.as_ref().is_some_and(|settings| settings.block_on_overflow) {
+                // Its sender waits, so there is nothing to write down yet.
+                return self.push(payload, fill);
+            }
+            drop(fill);
             return self.refuse(payload, Reason::QueueFull);
         }
-        let fits_memory = self.reserve_bytes(bytes) && !spool.store.has_waiting();
+        let fits_memory = self.fits_share(bytes_before, bytes) && !spool.store.has_waiting();
         if !fits_memory {
-            self.release(0, bytes);
+            fill.leaves_memory();
         }
         let place = if fits_memory { Place::InHand } else { Place::Waiting };
         let written = spool.write(payload, place);
         // For an instant it counts twice, so that no two find the same room.
-        self.release(size, 0);
+        fill.is_written();
         match written {
-            Spooled::InHand(payload) => self.push(payload, 0, bytes),
+            Spooled::InHand(payload) => self.push(payload, fill),
             Spooled::Waiting => {}
             Spooled::Refused(payload, reason) => {
-                self.release(0, if fits_memory { bytes } else { 0 });
+                drop(fill);
                 self.refuse(payload, reason);
             }
         }
@@ -200,15 +199,13 @@ impl ExportQueue {
         let most = |limit: u64| (limit - (limit / 8).max(1).min(limit)).max(1);
         let takes_all = self.spool.as_ref().is_some_and(Spool::takes_all);
         let share = self.share.load(Ordering::Relaxed);
-        (!takes_all && self.bytes.load(Ordering::Relaxed) >= most(share))
-            || queue.size.is_some_and(|limit| {
-                self.unwritten.load(Ordering::Relaxed) + self.on_disk() >= most(limit)
-            })
+        (!takes_all && self.gauge.bytes() >= most(share))
+            || queue.size.is_some_and(|limit| self.gauge.size() + self.on_disk() >= most(limit))
     }
 
     /// Whether the last attempt failed.
     pub fn is_failing(&self) -> bool {
-        self.stats.last_error().is_some()
+        self.is_failing.load(Ordering::Relaxed)
     }
 
     /// Sets how many bytes it may hold: a reload divides the budget anew.
@@ -248,14 +245,12 @@ impl ExportQueue {
     }
 
     /// Adds to the fill in any case and says whether it was within the limits.
-    fn reserve(&self, size: u64, bytes: u64) -> bool {
-        let (fits, fits_share) = (self.reserve_size(size), self.reserve_bytes(bytes));
-        fits && fits_share
+    fn reserve(&self, size: u64, bytes: u64) -> (Fill, bool) {
+        let (fill, size_before, bytes_before) = self.gauge.hold(size, bytes);
+        (fill, self.fits(size_before, size) && self.fits_share(bytes_before, bytes))
     }
 
-    fn reserve_size(&self, size: u64) -> bool {
-        let before = self.unwritten.fetch_add(size, Ordering::SeqCst);
-        self.stats.queue_unwritten.add(size);
+    fn fits(&self, before: u64, size: u64) -> bool {
         let limit = self.settings.as_ref().and_then(|queue| queue.size);
         limit.is_none_or(|limit| before + size + self.on_disk() <= limit)
     }
@@ -267,34 +262,17 @@ impl ExportQueue {
     }
 
     /// The first payload is always taken: a limit below one payload must not refuse for ever.
-    fn reserve_bytes(&self, bytes: u64) -> bool {
-        let before = self.bytes.fetch_add(bytes, Ordering::SeqCst);
-        self.stats.queue_bytes.add(bytes);
+    fn fits_share(&self, before: u64, bytes: u64) -> bool {
         before == 0 || before + bytes <= self.share.load(Ordering::Relaxed)
     }
 
-    fn release(&self, size: u64, bytes: u64) {
-        self.unwritten.fetch_sub(size, Ordering::SeqCst);
-        self.bytes.fetch_sub(bytes, Ordering::SeqCst);
-        self.stats.queue_unwritten.sub(size);
-        self.stats.queue_bytes.sub(bytes);
-    }
-
-    fn push(&self, payload: Payload, size: u64, bytes: u64) {
+    fn push(&self, payload: Payload, fill: Fill) {
         self.stats.enqueued_items.record(payload.items);
-        self.stats.enqueued_bytes.record(bytes);
-        let message = Message::Payload(self.hold(payload, size, bytes));
+        self.stats.enqueued_bytes.record(payload.len() as u64);
+        let message = Message::Payload(Queued::new(payload, fill));
         if let Err(mpsc::error::SendError(Message::Payload(queued))) = self.tx.send(message) {
-            self.release(size, bytes);
-            self.stats.queue_items.sub(queued.payload.items);
             self.refuse(queued.payload, Reason::ShuttingDown);
         }
-    }
-
-    /// A payload that came into memory just now.
-    fn hold(&self, payload: Payload, size: u64, bytes: u64) -> Queued {
-        self.stats.queue_items.add(payload.items);
-        Queued { payload, size, bytes, arrived: Instant::now() }
     }
 
     fn refuse(&self, payload: Payload, reason: Reason) {
@@ -383,7 +361,7 @@ impl Dispatcher {
                     }
                 }
                 () = spool::look_again(spool.as_ref()), if reading.is_empty() => continue,
-                Some(done) = sending.join_next() => { lost += done.unwrap_or(0); continue; }
+                Some(done) = sending.join_next() => { lost += self.ended(done); continue; }
                 _ = abandon.wait_for(|raised| *raised) => break,
             };
             // The first of those that are left is the oldest of them.
@@ -408,7 +386,7 @@ impl Dispatcher {
             }
             self.queue.oldest.wait(gathered);
             while let Some(done) = sending.try_join_next() {
-                lost += done.unwrap_or(0);
+                lost += self.ended(done);
             }
         }
         for queued in gather.as_mut().map(Gather::take_all).unwrap_or_default() {
@@ -416,7 +394,7 @@ impl Dispatcher {
         }
         self.queue.oldest.wait(None);
         while let Some(done) = sending.join_next().await {
-            lost += done.unwrap_or(0);
+            lost += self.ended(done);
         }
         while let Ok(message) = self.rx.try_recv() {
             if let Message::Payload(queued) = message {
@@ -432,9 +410,18 @@ impl Dispatcher {
         lost
     }
 
+    /// The items that a delivery has given up. What a panic drops has failed already.
+    fn ended(&self, done: Result<u64, JoinError>) -> u64 {
+        done.unwrap_or_else(|error| {
+            let part = format!("exporter {}", self.sender.stats.id);
+            self.sender.offload.panics().check(&part, &error);
+            0
+        })
+    }
+
     /// Whether to read from disk now.
     fn reads(&self, spool: &Spool, is_open: bool) -> bool {
-        let in_memory = self.queue.bytes.load(Ordering::SeqCst);
+        let in_memory = self.queue.gauge.bytes();
         let share = self.queue.share.load(Ordering::Relaxed);
         self.wants_more(spool, is_open) && spool.has_room(in_memory, share)
     }
@@ -450,9 +437,8 @@ impl Dispatcher {
         let Some(spool) = &self.queue.spool else { return Vec::new() };
         let queued = |stored: Stored| {
             let payload = spool.payload(stored);
-            let bytes = payload.len() as u64;
-            self.queue.reserve_bytes(bytes);
-            self.queue.hold(payload, 0, bytes)
+            let (fill, ..) = self.queue.gauge.hold(0, payload.len() as u64);
+            Queued::new(payload, fill)
         };
         read.into_iter().flatten().map(queued).collect()
     }
@@ -470,24 +456,32 @@ impl Dispatcher {
             if is_accepted_now {
                 queued.payload.accept();
             }
-            let stats = Arc::clone(&sender.stats);
-            stats.in_flight.add(1);
-            let items = queued.payload.items;
-            let lost = sender.deliver(queued.payload, abandon).await;
-            stats.in_flight.sub(1);
-            stats.queue_items.sub(items);
-            drop(being_sent);
-            queue.release(queued.size, queued.bytes);
-            lost
+            let Queued { payload, fill, .. } = queued;
+            let _held = (fill, being_sent, InFlight::new(&sender.stats));
+            sender.deliver(payload, abandon).await
         }
     }
 
     fn give_up(&self, queued: Queued) -> u64 {
         let items = queued.payload.items;
-        self.queue.release(queued.size, queued.bytes);
-        self.queue.stats.queue_items.sub(items);
         self.sender.fail(queued.payload, Reason::ShuttingDown);
         if self.sender.is_guarded { 0 } else { items }
+    }
+}
+
+/// A payload on its way to the backend, for the metrics page.
+struct InFlight(Arc<ExporterStats>);
+
+impl InFlight {
+    fn new(stats: &Arc<ExporterStats>) -> Self {
+        stats.in_flight.add(1);
+        InFlight(Arc::clone(stats))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.sub(1);
     }
 }
 

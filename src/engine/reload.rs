@@ -345,7 +345,7 @@ impl Running {
             let same = |one: &RunningExporter| Arc::ptr_eq(&one.queue, &exporter.queue);
             match self.exporters.iter().position(same) {
                 Some(index) => running.push(self.exporters.swap_remove(index)),
-                None => running.extend(RunningExporter::start(exporter)),
+                None => running.extend(RunningExporter::start(exporter, self.pool.panics())),
             }
         }
         let gone = std::mem::replace(&mut self.exporters, running);

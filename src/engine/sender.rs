@@ -34,8 +34,10 @@ pub(super) struct Sender {
     pub(super) dead_letters: Option<Arc<DeadLetters>>,
     /// Whether all that comes is on disk somewhere, so that nothing is lost when it is given up.
     pub(super) is_guarded: bool,
-    /// Whether the last attempt failed: state changes are logged, not attempts.
-    pub(super) is_failing: AtomicBool,
+    /// Whether the last attempt failed.
+    pub(super) is_failing: Arc<AtomicBool>,
+    /// State changes are logged, not attempts.
+    pub(super) is_failure_logged: AtomicBool,
     /// Told once a minute; the counters have them all.
     pub(super) partial_success: Seldom,
 }
@@ -68,30 +70,32 @@ impl Sender {
     ) -> BoxFuture<u64> {
         Box::pin(async move {
             let end = self.attempts(&payload, abandon.clone()).await;
-            let (parts, reason, error) = match end {
+            let (halved, reason, error) = match end {
                 End::Done => {
                     payload.finish(Outcome::Delivered);
                     return 0;
                 }
-                End::Lost(reason, error) => (None, reason, error),
+                End::Lost(reason, error) => (Err(payload), reason, error),
                 // A request of one sender was refused as it came; only a merged one is bisected.
                 End::Refused(error) if payload.body.len() > 1 => {
-                    (split::halve(&payload), Reason::BackendRefused, error)
+                    (split::halve(payload), Reason::BackendRefused, error)
                 }
-                End::Refused(error) => (None, Reason::BackendRefused, error),
-                End::TooLarge(error) => (split::halve(&payload), Reason::TooLarge, error),
+                End::Refused(error) => (Err(payload), Reason::BackendRefused, error),
+                End::TooLarge(error) => (split::halve(payload), Reason::TooLarge, error),
             };
-            if reason == Reason::ShuttingDown && self.is_guarded {
-                self.fail(payload, reason);
-                return 0;
-            }
-            let Some((first, second)) = parts else {
-                self.bury(&payload, reason, &error);
-                let lost = if reason == Reason::ShuttingDown { payload.items } else { 0 };
-                self.fail(payload, reason);
-                return lost;
+            let [first, second] = match halved {
+                Ok(halves) => halves,
+                Err(payload) if reason == Reason::ShuttingDown && self.is_guarded => {
+                    self.fail(payload, reason);
+                    return 0;
+                }
+                Err(payload) => {
+                    self.bury(&payload, reason, &error);
+                    let lost = if reason == Reason::ShuttingDown { payload.items } else { 0 };
+                    self.fail(payload, reason);
+                    return lost;
+                }
             };
-            drop(payload);
             let lost = Arc::clone(&self).deliver(first, abandon.clone()).await;
             lost + self.deliver(second, abandon).await
         })
@@ -131,6 +135,7 @@ impl Sender {
                 Ok(()) => return End::Done,
                 Err(error) => error,
             };
+            self.is_failing.store(true, Ordering::Relaxed);
             match error.retry {
                 Retry::Never | Retry::Denied => {
                     self.stats.denied(SystemTime::now(), &error.message);
@@ -153,7 +158,7 @@ impl Sender {
                 return End::Lost(Reason::RetriesExhausted, error);
             };
             self.stats.retries.add(1);
-            if !self.is_failing.swap(true, Ordering::Relaxed) {
+            if !self.is_failure_logged.swap(true, Ordering::Relaxed) {
                 tracing::warn!(
                     exporter = %self.stats.id,
                     error = %error,
@@ -181,7 +186,7 @@ impl Sender {
         } else if self.exporter.encodes_inline() {
             self.exporter.encode(payload)
         } else {
-            let (exporter, copy) = (Arc::clone(&self.exporter), payload.clone());
+            let (exporter, copy) = (Arc::clone(&self.exporter), payload.for_reading());
             let encoded = self.offload.run(move || exporter.encode(&copy)).await;
             encoded.unwrap_or_else(|| {
                 let message = "the worker that encoded the request is gone".to_owned();
@@ -205,7 +210,8 @@ impl Sender {
             Err(ExportError { retry: Retry::After(None), message })
         })?;
         self.stats.succeeded(SystemTime::now());
-        if self.is_failing.swap(false, Ordering::Relaxed) {
+        self.is_failing.store(false, Ordering::Relaxed);
+        if self.is_failure_logged.swap(false, Ordering::Relaxed) {
             tracing::info!(exporter = %self.stats.id, "Exporting works again.");
         }
         // A backend may claim any number; the accounts have to add up to what was sent.

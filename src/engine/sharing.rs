@@ -11,7 +11,6 @@ use opentelemetry_proto::tonic::{
     trace::v1::{ResourceSpans, ScopeSpans, Span},
 };
 use prost::Message as _;
-use tokio::sync::mpsc;
 
 use super::{
     graph::{Graph, Pipeline, Stage},
@@ -20,7 +19,7 @@ use super::{
 };
 use crate::{
     component::{Output, Partition, Processor, Share},
-    otlp::{Payload, Signal},
+    otlp::{Payload, Signal, payload::Outcome},
     telemetry::Telemetry,
 };
 
@@ -45,16 +44,22 @@ impl Processor for Owner {
 
     fn share(&mut self, payload: Payload, owners: usize, _: &mut Output) -> Vec<Option<Share>> {
         let request = ExportTraceServiceRequest::decode(&*payload.body.concat()).unwrap();
-        let part = |owner| {
+        let bodies = (0..owners).map(|owner| {
             let mut entries = request.resource_spans.clone();
             let spans = &mut entries[0].scope_spans[0].spans;
             spans.retain(|span| usize::from(span.trace_id[7]) % owners == owner);
             let items = spans.len() as u64;
             let body = ExportTraceServiceRequest { resource_spans: entries }.encode_to_vec();
-            let payload = payload.part(smallvec::smallvec![body.into()], items);
-            (items > 0).then(|| Share { payload, reading: Box::new(()) })
+            (smallvec::smallvec![body.into()], items)
+        });
+        let share = |payload: Payload| {
+            if payload.items > 0 {
+                return Some(Share { payload, reading: Box::new(()) });
+            }
+            payload.finish(Outcome::Filtered);
+            None
         };
-        (0..owners).map(part).collect()
+        payload.divide(bodies.collect::<Vec<_>>()).into_iter().map(share).collect()
     }
 }
 
@@ -86,8 +91,7 @@ async fn each_trace_has_one_owner() {
         queues: Vec::new(),
         downstream_order: vec![0],
     });
-    let (panics, _) = mpsc::unbounded_channel();
-    let pool = Pool::start(Ways::new(3), graph, panics).unwrap();
+    let (pool, _) = Pool::start(Ways::new(3), graph).unwrap();
     for request in 0..200_u128 {
         let span = |i: u128| Span {
             trace_id: ((request / 4 * 10 + i % 10) << 64 | 7).to_be_bytes().to_vec(),

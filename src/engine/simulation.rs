@@ -2,6 +2,8 @@
 //! request is answered exactly once, the budget is never exceeded and returns to zero, nothing
 //! that was accepted vanishes, the drain ends.
 
+mod panics;
+
 use std::{
     collections::HashMap,
     sync::{
@@ -189,7 +191,7 @@ struct World {
     graph: Arc<Graph>,
     dispatchers: tokio::task::JoinSet<u64>,
     abandon: tokio::sync::watch::Sender<bool>,
-    panics: mpsc::UnboundedReceiver<usize>,
+    panics: mpsc::UnboundedReceiver<String>,
 }
 
 impl World {
@@ -241,8 +243,7 @@ impl World {
             queues,
             downstream_order: vec![0],
         });
-        let (panic_tx, panics) = mpsc::unbounded_channel();
-        let pool = Pool::start(ways, Arc::clone(&graph), panic_tx).unwrap();
+        let (pool, panics) = Pool::start(ways, Arc::clone(&graph)).unwrap();
         tokio::spawn({
             let pool = Arc::clone(&pool);
             async move { pool.tick().await }
@@ -306,6 +307,8 @@ impl World {
             }
         }
         assert_eq!(self.budget.used(), 0, "every byte was given back");
+        let unaccounted = &self.telemetry.dropped[Reason::Unaccounted as usize];
+        assert_eq!(unaccounted.read(), 0, "somebody says what became of each item");
         for stats in self.telemetry.exporters() {
             let held = [&stats.queue_unwritten, &stats.queue_bytes, &stats.queue_items];
             assert_eq!(held.map(Number::read), [0; 3], "queues are empty");
@@ -474,7 +477,7 @@ async fn a_panic_answers_the_sender_and_is_reported() {
     let mut world = World::new(1 << 20, Some(panics), &[(Backend::new(healthy()), delivery())]);
     let reply = World::send(&world.door, "a", 1, Wait::Acceptance).await;
     assert_eq!(reply, Err(Rejection::Unavailable(Reason::Panicked, None)));
-    assert_eq!(world.panics.recv().await, Some(0));
+    assert_eq!(world.panics.recv().await.as_deref(), Some("worker 0"));
     assert_eq!(world.budget.used(), 0);
 }
 

@@ -7,17 +7,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use smallvec::SmallVec;
-
 use super::{
     budget::Budget,
     door::cost,
-    stored::{Read, Store},
+    stored::{self, Read, Store},
 };
 use crate::{
     otlp::{
         Payload,
-        payload::{Outcome, Reason, Receipt, Wait},
+        payload::{Reason, Receipt, Receipts, Wait, settle_all},
     },
     storage::{Place, Stored},
 };
@@ -76,34 +74,27 @@ impl Spool {
         };
         self.answer(&mut payload);
         if let Some(mut parking) = parking {
-            parking.park(&ticket, std::mem::take(&mut payload.receipts));
+            parking.park(&ticket, payload.take_over());
             return Spooled::Waiting;
         }
         payload.receipts.push(self.store.claim(ticket, Wait::Delivery));
         Spooled::InHand(payload)
     }
 
-    /// Lets go of those who wait for no more than this: senders at once, or once it survives the
+    /// Answers those who wait for no more than this: senders at once, or once it survives the
     /// machine; journals always only then, since they promise no less.
     fn answer(&self, payload: &mut Payload) {
         let is_strict = self.spooling == Spooling::All { fsync: true };
-        let mut later: SmallVec<[Receipt; 1]> = SmallVec::new();
-        payload.receipts.retain(|receipt| match receipt.waits_for() {
-            Wait::Delivery => true,
-            Wait::Acceptance if !is_strict => false,
-            Wait::Acceptance | Wait::Durable => {
-                later.push(receipt.clone());
-                false
-            }
-        });
+        if !is_strict {
+            payload.accept();
+        }
+        let is_later = |receipt: &Receipt| receipt.waits_for() != Wait::Delivery;
+        let (later, rest): (Receipts, Receipts) = payload.receipts.drain(..).partition(is_later);
+        payload.receipts = rest;
         if later.is_empty() {
             return;
         }
-        let answer = move |is_durable: bool| {
-            if !is_durable {
-                later.iter().for_each(|r| r.record(Outcome::Failed(Reason::StorageFailed)));
-            }
-        };
+        let answer = move |is_durable: bool| settle_all(later, stored::durable(is_durable));
         self.store.after_sync(is_strict, Box::new(answer));
     }
 
@@ -119,7 +110,7 @@ impl Spool {
 
     /// Reads some of it.
     pub(super) async fn read(self) -> Option<Read> {
-        super::stored::read(self.store, READ).await
+        stored::read(self.store, READ).await
     }
 
     /// A payload of what was read. Its bytes are here already, so they are charged in any case.

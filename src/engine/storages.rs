@@ -163,17 +163,8 @@ impl Storages {
         Ok(store)
     }
 
-    /// What ends from here on is not settled: nobody has delivered it, the process drops it.
-    pub fn freeze(&self) {
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        for store in open.values().flat_map(|open| open.stores.values()) {
-            store.close();
-        }
-    }
-
     /// Makes everything durable, writes down what is settled, and ends the work on it.
     pub async fn close(&self) {
-        self.freeze();
         let _ = self.closed.send(true);
         let mut keepers =
             std::mem::take(&mut *self.keepers.lock().unwrap_or_else(PoisonError::into_inner));

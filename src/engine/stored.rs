@@ -19,7 +19,6 @@ use std::{
 };
 
 use prost::Message as _;
-use smallvec::SmallVec;
 use tokio::{
     sync::{Notify, watch},
     time::Instant,
@@ -29,7 +28,7 @@ use crate::{
     net::seldom::Seldom,
     otlp::{
         Payload,
-        payload::{Context, Outcome, Permit, Reason, Receipt, Wait},
+        payload::{Context, Outcome, Permit, Reason, Receipt, Receipts, Wait, settle_all},
     },
     storage::{
         AppendError, Log, NewRecord, Place, Stored, Ticket,
@@ -50,18 +49,16 @@ const PAUSE: Duration = Duration::from_secs(1);
 type Synced = Box<dyn FnOnce(bool) + Send>;
 
 /// Who waits for the delivery of records that wait to be read, by number.
-type Receipts = HashMap<u64, SmallVec<[Receipt; 1]>>;
+type Parked = HashMap<u64, Receipts>;
 
 /// One log and what goes on around it.
 pub struct Store {
     log: Arc<Log>,
     after_sync: Mutex<Vec<Synced>>,
-    receipts: Mutex<Receipts>,
+    receipts: Mutex<Parked>,
     said: Seldom,
     /// Nothing is read before.
     pause: Mutex<Option<Instant>>,
-    /// Nothing is settled any more: the process ends, and drops what it holds.
-    is_closed: AtomicBool,
     is_touched: AtomicBool,
     touched: Notify,
     sync_wanted: Notify,
@@ -78,7 +75,6 @@ impl Store {
             receipts: Mutex::default(),
             said: Seldom::default(),
             pause: Mutex::default(),
-            is_closed: AtomicBool::new(false),
             is_touched: AtomicBool::new(true),
             touched: Notify::new(),
             sync_wanted: Notify::new(),
@@ -165,7 +161,7 @@ impl Store {
             .filter_map(|(number, receipts)| Some((receipts, why(&number)?)))
             .collect();
         for (receipts, reason) in ended {
-            receipts.iter().for_each(|receipt| receipt.record(Outcome::Failed(reason)));
+            settle_all(receipts, Outcome::Failed(reason));
         }
     }
 
@@ -216,14 +212,9 @@ impl Store {
         let Stored { ticket, signal, note, body, .. } = stored;
         let mut receipts = lock(&self.receipts).remove(&ticket.number).unwrap_or_default();
         receipts.push(self.claim(ticket, wait));
-        Payload {
-            signal,
-            body: smallvec::smallvec![body],
-            items: ticket.items,
-            permits: permit.into_iter().collect(),
-            receipts,
-            context: context_of(&note),
-        }
+        let mut payload = Payload::new(signal, body, ticket.items, permit);
+        (payload.receipts, payload.context) = (receipts, context_of(&note));
+        payload
     }
 
     /// A receipt whose end is the record's: settled after delivery and after a decision, waiting again
@@ -234,12 +225,10 @@ impl Store {
     }
 
     fn ended(&self, ticket: &Ticket, outcome: Outcome) {
-        if self.is_closed.load(Ordering::SeqCst) {
-            return;
-        }
         match outcome {
-            // It stays for the next process.
-            Outcome::Failed(Reason::Panicked) => {}
+            // It stays for the next process. Reading it again in this one could meet the same fault
+            // for ever.
+            Outcome::LeftOnDisk | Outcome::Failed(Reason::Panicked | Reason::Unaccounted) => {}
             // Or for whoever a reload has put in the place of the one that has given it up.
             Outcome::Failed(Reason::ShuttingDown) => {
                 self.log.put_back(ticket);
@@ -360,16 +349,11 @@ impl Store {
         self.log.settle(ticket);
         self.touch();
     }
+}
 
-    /// Whether claims say nothing any more.
-    pub(super) fn is_closed(&self) -> bool {
-        self.is_closed.load(Ordering::SeqCst)
-    }
-
-    /// From here on claims say nothing: the process ends and drops what it holds.
-    pub(super) fn close(&self) {
-        self.is_closed.store(true, Ordering::SeqCst);
-    }
+/// How the wait for a sync ends.
+pub(super) fn durable(is_durable: bool) -> Outcome {
+    if is_durable { Outcome::Delivered } else { Outcome::Failed(Reason::StorageFailed) }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -413,14 +397,13 @@ fn new_record<'a>(payload: &'a Payload, place: Place, note: &'a [u8]) -> NewReco
 
 /// Keeps readers from a record, and the news of its loss from those who wait for it, until it is known who does.
 pub(super) struct Parking<'a> {
-    receipts: MutexGuard<'a, Receipts>,
+    receipts: MutexGuard<'a, Parked>,
     waiting: &'a Notify,
 }
 
 impl Parking<'_> {
     /// Says that the payload of a record is in nobody's memory any more; `receipts` end with its delivery.
-    pub(super) fn park(&mut self, ticket: &Ticket, mut receipts: SmallVec<[Receipt; 1]>) {
-        receipts.retain(|receipt| receipt.waits_for() == Wait::Delivery);
+    pub(super) fn park(&mut self, ticket: &Ticket, receipts: Receipts) {
         if !receipts.is_empty() {
             self.receipts.insert(ticket.number, receipts);
         }

@@ -239,7 +239,7 @@ impl Worker {
         drop(permit);
         if payload.items == 0 {
             let _ = reply.send(Ok(()));
-            return;
+            return payload.finish(Outcome::Filtered);
         }
         let (items, stats) = (payload.items, Arc::clone(&route.stats));
         let sender = Receipt::new(
@@ -248,6 +248,7 @@ impl Worker {
                 let answer = match outcome {
                     Outcome::Delivered | Outcome::Filtered => Ok(()),
                     Outcome::Failed(reason) => Err(reason),
+                    Outcome::LeftOnDisk => Err(Reason::ShuttingDown),
                 };
                 let counter = if answer.is_ok() { &stats.accepted } else { &stats.refused };
                 counter.add(items);
@@ -275,16 +276,12 @@ impl Worker {
     }
 
     /// A payload of the journal goes on.
-    fn replay(&mut self, routes: &Routes, mut payload: Payload, now: Instant) {
+    fn replay(&mut self, routes: &Routes, payload: Payload, now: Instant) {
         if let Some(route) = routes.first(payload.signal) {
             return self.enter(&route, payload, now);
         }
-        // No pipeline takes this signal any more. As after a panic it stays for the next process: here it
-        // would be read again and again.
-        payload.receipts.retain(|receipt| {
-            receipt.record(Outcome::Failed(Reason::Panicked));
-            false
-        });
+        // No pipeline takes this signal any more. Put back, it would be read again and again.
+        payload.finish(Outcome::LeftOnDisk);
     }
 
     /// Shows a payload to every pipeline of its route.
@@ -411,9 +408,13 @@ impl Worker {
         let targets = &self.graph.connectors[index].targets;
         let mut work = Work::new();
         for payload in out.take() {
-            for (pipeline, edge) in targets {
-                count(edge.as_deref(), &payload);
-                work.push((*pipeline, 0, payload.clone()));
+            let mut payload = Some(payload);
+            for (i, (pipeline, edge)) in targets.iter().enumerate() {
+                let is_last = i + 1 == targets.len();
+                let copy = if is_last { payload.take() } else { payload.clone() };
+                let Some(copy) = copy else { break };
+                count(edge.as_deref(), &copy);
+                work.push((*pipeline, 0, copy));
             }
         }
         work

@@ -1,5 +1,10 @@
 //! Permits (who pays for the bytes) and receipts (who answers for them): two RAII values that
-//! travel with a payload. Dropping the last clone gives the bytes back, or reports the outcome.
+//! travel with a payload. Dropping the last clone of a permit gives the bytes back. A receipt is
+//! settled with an outcome by whoever has one; dropping it is a failure ([`Reason::Unaccounted`]).
+//!
+//! Custody fails closed: a payload that is forgotten, in a queue whose worker is gone or in a branch
+//! that nobody thought of, is never an acknowledgement. This holds for each share of a claim: the
+//! claim reports the worst outcome of all shares, so one delivered part cannot hide a lost one.
 
 use std::{
     fmt,
@@ -24,6 +29,14 @@ pub trait Ledger: Send + Sync {
     fn charge(&self, bytes: u64);
     /// Gives `bytes` back.
     fn give_back(&self, bytes: u64);
+    /// Bytes that are charged now; 0 where nobody counts them.
+    fn used(&self) -> u64 {
+        0
+    }
+    /// Counts the items of a payload that was dropped before anybody said what became of it.
+    fn lost_account_of(&self, items: u64) {
+        let _ = items;
+    }
 }
 
 /// Bytes charged to a ledger; clones share the charge, the last one gives it back.
@@ -47,9 +60,19 @@ impl Permit {
         Permit(Arc::new(Charge { bytes, ledger }))
     }
 
+    /// Tells the ledger of a payload that was dropped before anybody said what became of it.
+    pub(super) fn lost_account_of(&self, items: u64) {
+        self.0.ledger.lost_account_of(items);
+    }
+
     /// Bytes of this permit.
     pub fn bytes(&self) -> u64 {
         self.0.bytes
+    }
+
+    /// Bytes that are charged to the ledger by all permits.
+    pub fn used_of_ledger(&self) -> u64 {
+        self.0.ledger.used()
     }
 
     /// Takes more bytes from the same ledger, or none: growth never waits (no hold-and-wait).
@@ -128,6 +151,8 @@ pub enum Reason {
     StorageFull,
     /// The disk of the storage failed.
     StorageFailed,
+    /// The data was dropped and nobody said why: a defect of skep, or the end of a panic.
+    Unaccounted,
 }
 
 impl Reason {
@@ -146,6 +171,7 @@ impl Reason {
             Reason::Panicked => "panicked",
             Reason::StorageFull => "storage_full",
             Reason::StorageFailed => "storage_failed",
+            Reason::Unaccounted => "unaccounted",
         }
     }
 
@@ -161,12 +187,13 @@ impl Reason {
                 | Reason::Panicked
                 | Reason::StorageFull
                 | Reason::StorageFailed
+                | Reason::Unaccounted
         )
     }
 
     /// From the mildest to the worst; see [`Outcome`]. What is lost by a decision is milder than what skep
     /// itself had no room for, so that the latter is tried again where it stands in a journal.
-    pub const ALL: [Reason; 12] = [
+    pub const ALL: [Reason; 13] = [
         Reason::BackendRefused,
         Reason::Malformed,
         Reason::TooLarge,
@@ -178,6 +205,7 @@ impl Reason {
         Reason::StorageFull,
         Reason::StorageFailed,
         Reason::ShuttingDown,
+        Reason::Unaccounted,
         Reason::Panicked,
     ];
 }
@@ -191,27 +219,33 @@ pub enum Outcome {
     Filtered,
     /// Not delivered.
     Failed(Reason),
+    /// Neither delivered nor given up: the data stays on disk, and the next process reads it.
+    LeftOnDisk,
 }
 
 impl Outcome {
-    /// Larger is worse. Failures that a retry may mend are worse than those it cannot: when one
-    /// part of a request failed for good and another may be sent again, the sender should retry.
+    /// Larger is worse; 0 is kept for "nobody said anything". Failures that a retry may mend are
+    /// worse than those it cannot: when one part of a request failed for good and another may be
+    /// sent again, the sender should retry.
     fn severity(self) -> u16 {
         match self {
-            Outcome::Delivered => 0,
-            Outcome::Filtered => 1,
+            Outcome::Delivered => 1,
+            Outcome::Filtered => 2,
             Outcome::Failed(reason) => {
-                let worse_than = Reason::ALL.iter().take_while(|other| **other != reason).count();
-                2 + u16::try_from(worse_than).unwrap_or(u16::MAX)
+                let milder = Reason::ALL.iter().take_while(|other| **other != reason).count();
+                3 + u16::try_from(milder).unwrap_or(u16::MAX)
             }
+            Outcome::LeftOnDisk => u16::MAX,
         }
     }
 
     fn from_severity(severity: u16) -> Self {
         match severity {
-            0 => Outcome::Delivered,
-            1 => Outcome::Filtered,
-            n => Outcome::Failed(*Reason::ALL.get(usize::from(n) - 2).unwrap_or(&Reason::Panicked)),
+            0 => Outcome::Failed(Reason::Unaccounted),
+            1 => Outcome::Delivered,
+            2 => Outcome::Filtered,
+            u16::MAX => Outcome::LeftOnDisk,
+            n => Outcome::Failed(*Reason::ALL.get(usize::from(n) - 3).unwrap_or(&Reason::Panicked)),
         }
     }
 }
@@ -227,44 +261,64 @@ pub enum Wait {
     Delivery,
 }
 
-/// A claim on an outcome. Clones share it; when the last one is dropped, the worst outcome that
-/// was recorded is reported, [`Outcome::Delivered`] if none was. A clone that is dropped by a
-/// panic counts as [`Reason::Panicked`].
-#[derive(Clone)]
+/// One share of a claim on an outcome. A clone is another share. Each share is settled by the one
+/// that knows how its part ended; one that is dropped unsettled has failed, as
+/// [`Reason::Panicked`] during a panic and as [`Reason::Unaccounted`] otherwise. When the last
+/// share has ended, the worst outcome is reported.
+#[must_use = "a receipt that is dropped counts as a failure"]
 pub struct Receipt {
-    claim: Arc<Claim>,
+    /// None once it is settled.
+    claim: Option<Arc<Claim>>,
+    wait: Wait,
 }
 
-/// Told once how the claim ended: the worst outcome of all parts.
+/// The receipts of a payload.
+pub type Receipts = SmallVec<[Receipt; 1]>;
+
+/// Told once how the claim ended: the worst outcome of all shares.
 pub type Answer = Box<dyn FnOnce(Outcome) + Send + Sync>;
 
 struct Claim {
     worst: AtomicU16,
-    wait: Wait,
     answer: Option<Answer>,
 }
 
 impl Receipt {
     /// A claim whose end is told to `answer`.
     pub fn new(wait: Wait, answer: Answer) -> Self {
-        Receipt { claim: Arc::new(Claim { worst: AtomicU16::new(0), wait, answer: Some(answer) }) }
+        let claim = Claim { worst: AtomicU16::new(0), answer: Some(answer) };
+        Receipt { claim: Some(Arc::new(claim)), wait }
     }
 
-    /// Notes an outcome of one part; the worst one is reported.
-    pub fn record(&self, outcome: Outcome) {
-        self.claim.worst.fetch_max(outcome.severity(), Ordering::Relaxed);
+    /// Ends this share.
+    pub fn settle(mut self, outcome: Outcome) {
+        self.end(outcome);
     }
 
     /// What the holder of the other end waits for.
     pub fn waits_for(&self) -> Wait {
-        self.claim.wait
+        self.wait
+    }
+
+    fn end(&mut self, outcome: Outcome) {
+        if let Some(claim) = self.claim.take() {
+            claim.worst.fetch_max(outcome.severity(), Ordering::Relaxed);
+        }
+    }
+}
+
+impl Clone for Receipt {
+    fn clone(&self) -> Self {
+        Receipt { claim: self.claim.clone(), wait: self.wait }
     }
 }
 
 impl Drop for Receipt {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.record(Outcome::Failed(Reason::Panicked));
+        if self.claim.is_some() {
+            let is_panic = std::thread::panicking();
+            let reason = if is_panic { Reason::Panicked } else { Reason::Unaccounted };
+            self.end(Outcome::Failed(reason));
         }
     }
 }
@@ -280,6 +334,79 @@ impl Drop for Claim {
 
 impl fmt::Debug for Receipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Receipt({:?})", self.claim.wait)
+        write!(f, "Receipt({:?})", self.wait)
+    }
+}
+
+/// Settles all of `receipts` with one outcome.
+pub fn settle_all(receipts: impl IntoIterator<Item = Receipt>, outcome: Outcome) {
+    for receipt in receipts {
+        receipt.settle(outcome);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// A claim with two shares, and what is reported.
+    fn shares() -> (Receipt, Receipt, Arc<Mutex<Vec<Outcome>>>) {
+        let told: Arc<Mutex<Vec<Outcome>>> = Arc::default();
+        let tell = Arc::clone(&told);
+        let answer = move |outcome| tell.lock().unwrap().push(outcome);
+        let first = Receipt::new(Wait::Delivery, Box::new(answer));
+        (first.clone(), first, told)
+    }
+
+    #[test]
+    fn a_receipt_that_is_forgotten_has_failed() {
+        let (first, second, told) = shares();
+        drop((first, second));
+        assert_eq!(*told.lock().unwrap(), [Outcome::Failed(Reason::Unaccounted)]);
+    }
+
+    #[test]
+    fn one_delivered_share_does_not_hide_a_forgotten_one() {
+        for settles_first in [true, false] {
+            let (first, second, told) = shares();
+            if settles_first {
+                first.settle(Outcome::Delivered);
+                assert!(told.lock().unwrap().is_empty(), "the other share is still under way");
+                drop(second);
+            } else {
+                drop(second);
+                first.settle(Outcome::Delivered);
+            }
+            assert_eq!(*told.lock().unwrap(), [Outcome::Failed(Reason::Unaccounted)]);
+        }
+    }
+
+    #[test]
+    fn a_share_that_a_panic_drops_says_so() {
+        let (first, second, told) = shares();
+        first.settle(Outcome::Delivered);
+        let panics = std::panic::AssertUnwindSafe(move || {
+            let _held = second;
+            panic!("with a share in hand");
+        });
+        assert!(std::panic::catch_unwind(panics).is_err());
+        assert_eq!(*told.lock().unwrap(), [Outcome::Failed(Reason::Panicked)]);
+    }
+
+    #[test]
+    fn the_worst_outcome_is_reported() {
+        let mut by_severity = vec![Outcome::Delivered, Outcome::Filtered];
+        by_severity.extend(Reason::ALL.map(Outcome::Failed));
+        by_severity.push(Outcome::LeftOnDisk);
+        for (i, &milder) in by_severity.iter().enumerate() {
+            for &worse in &by_severity[i..] {
+                let (first, second, told) = shares();
+                first.settle(worse);
+                second.settle(milder);
+                assert_eq!(*told.lock().unwrap(), [worse]);
+            }
+        }
     }
 }

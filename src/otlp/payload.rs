@@ -6,14 +6,15 @@
 //!   the only top-level field of a request is repeated, so protobuf joins requests by
 //!   concatenation, and a batch is a longer list.
 //! - Every byte is paid for by a permit and given back when the last clone is dropped.
-//! - A receipt that is dropped reports; nothing has to remember to answer.
+//! - Every payload ends by [`Payload::finish`], or goes on as another one. One that is dropped has
+//!   failed: its receipts say so, and its items are counted as [`Reason::Unaccounted`].
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-pub use super::custody::{Ledger, Outcome, Permit, Reason, Receipt, Wait};
+pub use super::custody::{Ledger, Outcome, Permit, Reason, Receipt, Receipts, Wait, settle_all};
 
 /// One of the three OTLP signals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -82,7 +83,8 @@ impl Context {
     }
 }
 
-/// Bytes of one or more requests of one signal, with their custody.
+/// Bytes of one or more requests of one signal, with their custody. A clone is a second share of the
+/// same data, which has to end by itself.
 #[derive(Debug, Clone)]
 pub struct Payload {
     /// What the items are.
@@ -94,22 +96,39 @@ pub struct Payload {
     /// What pays for `body`.
     pub permits: SmallVec<[Permit; 1]>,
     /// Who waits for the outcome.
-    pub receipts: SmallVec<[Receipt; 1]>,
+    pub receipts: Receipts,
     /// The request's context, where somebody asked for it.
     pub context: Option<Arc<Context>>,
+    /// Whether it is still to be said what became of the items.
+    owed: Owed,
 }
 
+/// Whether somebody still has to say what became of a payload's items.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Owed(bool);
+
 impl Payload {
-    /// A payload of one segment that nobody pays for and nobody waits for: tests, own telemetry.
-    pub fn unaccounted(signal: Signal, body: Bytes, items: u64) -> Self {
+    /// A payload of one segment, paid for by `permits`. Nobody waits for it yet.
+    pub fn new(
+        signal: Signal,
+        body: Bytes,
+        items: u64,
+        permits: impl IntoIterator<Item = Permit>,
+    ) -> Self {
         Payload {
             signal,
             body: smallvec::smallvec![body],
             items,
-            permits: SmallVec::new(),
-            receipts: SmallVec::new(),
+            permits: permits.into_iter().collect(),
+            receipts: Receipts::new(),
             context: None,
+            owed: Owed(true),
         }
+    }
+
+    /// A payload of one segment that nobody pays for and nobody waits for: tests, own telemetry.
+    pub fn unaccounted(signal: Signal, body: Bytes, items: u64) -> Self {
+        Payload::new(signal, body, items, None)
     }
 
     /// Bytes of all segments.
@@ -122,27 +141,72 @@ impl Payload {
         self.body.iter().all(Bytes::is_empty)
     }
 
-    /// Records `outcome` with everybody who waits, then lets go of the payload.
-    pub fn finish(self, outcome: Outcome) {
-        for receipt in &self.receipts {
-            receipt.record(outcome);
-        }
+    /// Settles the receipts of everybody who waits with `outcome`, and ends the payload.
+    pub fn finish(mut self, outcome: Outcome) {
+        settle_all(self.receipts.drain(..), outcome);
+        self.owed = Owed(false);
     }
 
     /// Tells those who wait only for acceptance that somebody answers for the payload now: a
     /// queue or a processor that holds it. Those who wait for more stay.
     pub fn accept(&mut self) {
-        self.receipts.retain(|receipt| receipt.waits_for() != Wait::Acceptance);
+        self.settle_where(Outcome::Delivered, |wait| wait == Wait::Acceptance);
+    }
+
+    /// Settles those receipts with `outcome` whose holders wait for something that `is_met`.
+    pub fn settle_where(&mut self, outcome: Outcome, is_met: impl Fn(Wait) -> bool) {
+        let mut i = 0;
+        while i < self.receipts.len() {
+            if is_met(self.receipts[i].waits_for()) {
+                self.receipts.swap_remove(i).settle(outcome);
+            } else {
+                i += 1;
+            }
+        }
+    }
+
+    /// Takes the payload apart: whoever calls this keeps the items in another form, and answers for
+    /// them and for the receipts from here on.
+    pub fn take_over(mut self) -> Receipts {
+        self.owed = Owed(false);
+        std::mem::take(&mut self.receipts)
+    }
+
+    /// The same data for somebody who only reads it: no receipts, nothing owed.
+    #[must_use]
+    pub fn for_reading(&self) -> Payload {
+        let mut copy = self.sibling(self.body.clone(), self.items, Receipts::new());
+        copy.owed = Owed(false);
+        copy
+    }
+
+    /// A part with a share of the receipts and permits. The body and items of this payload are to be set to
+    /// what is left.
+    pub(super) fn split_off(&self, body: Body, items: u64) -> Payload {
+        self.sibling(body, items, self.receipts.clone())
+    }
+
+    fn sibling(&self, body: Body, items: u64, receipts: Receipts) -> Payload {
+        Payload {
+            signal: self.signal,
+            body,
+            items,
+            permits: self.permits.clone(),
+            receipts,
+            context: self.context.clone(),
+            owed: Owed(true),
+        }
     }
 
     /// Takes over another payload of the same signal: segments, permits and receipts. Nothing is
     /// copied. The context of `self` stays.
-    pub fn absorb(&mut self, other: Payload) {
+    pub fn absorb(&mut self, mut other: Payload) {
         debug_assert_eq!(self.signal, other.signal);
-        self.body.extend(other.body);
+        self.body.extend(other.body.drain(..));
         self.items += other.items;
-        self.permits.extend(other.permits);
-        self.receipts.extend(other.receipts);
+        self.permits.extend(other.permits.drain(..));
+        self.receipts.extend(other.receipts.drain(..));
+        other.owed = Owed(false);
     }
 
     /// Puts an edited body in the place of the old one and settles the difference. The sole owner
@@ -156,21 +220,33 @@ impl Payload {
         Ok(())
     }
 
-    /// A payload with part of this one's content: `body` and `items` are new, receipts and context
-    /// are shared. Permits are shared too, so the whole stays paid for until the last part is gone.
-    #[must_use]
-    pub fn part(&self, body: Body, items: u64) -> Payload {
-        Payload { body, items, ..self.share() }
+    /// Cuts the payload into parts, each with its `body` and number of items. Every part has a share
+    /// of the receipts. Permits are shared, too, so the whole stays paid for until the last part is
+    /// gone. Without parts nothing is left, which counts as [`Outcome::Filtered`].
+    pub fn divide(mut self, parts: impl IntoIterator<Item = (Body, u64)>) -> Vec<Payload> {
+        let mut parts = parts.into_iter().peekable();
+        let mut divided = Vec::with_capacity(parts.size_hint().0);
+        while let Some((body, items)) = parts.next() {
+            if parts.peek().is_some() {
+                divided.push(self.split_off(body, items));
+            } else {
+                (self.body, self.items) = (body, items);
+                divided.push(self);
+                return divided;
+            }
+        }
+        self.finish(Outcome::Filtered);
+        divided
     }
+}
 
-    fn share(&self) -> Payload {
-        Payload {
-            signal: self.signal,
-            body: Body::new(),
-            items: 0,
-            permits: self.permits.clone(),
-            receipts: self.receipts.clone(),
-            context: self.context.clone(),
+impl Drop for Payload {
+    fn drop(&mut self) {
+        if self.owed == Owed(true)
+            && self.items > 0
+            && let Some(permit) = self.permits.first()
+        {
+            permit.lost_account_of(self.items);
         }
     }
 }

@@ -81,7 +81,8 @@ pub fn by_items(payload: Payload, max: u64) -> Vec<Payload> {
     if payload.items <= max {
         return vec![payload];
     }
-    split(&payload, max.max(1), Unit::Items)
+    let parts = parts(&payload, max.max(1), Unit::Items);
+    payload.divide(parts)
 }
 
 /// Parts of at most `max` bytes each; a single item above it goes alone.
@@ -89,32 +90,45 @@ pub fn by_bytes(payload: Payload, max: u64) -> Vec<Payload> {
     if payload.len() as u64 <= max {
         return vec![payload];
     }
-    split(&payload, max.max(1), Unit::Bytes)
+    let parts = parts(&payload, max.max(1), Unit::Bytes);
+    payload.divide(parts)
 }
 
-/// Two parts of about the same size: along segments where there are several, else by items. None
-/// for a single item.
-pub fn halve(payload: &Payload) -> Option<(Payload, Payload)> {
+/// Two parts of about the same size: along segments where there are several, else by items. A
+/// payload of a single item is given back.
+pub fn halve(mut payload: Payload) -> Result<[Payload; 2], Payload> {
+    let Some([first, second]) = halves(&payload) else { return Err(payload) };
+    let first = payload.split_off(first.0, first.1);
+    (payload.body, payload.items) = second;
+    Ok([first, payload])
+}
+
+fn halves(payload: &Payload) -> Option<[Part; 2]> {
     if payload.body.len() > 1 {
         let (left, right) = payload.body.split_at(payload.body.len() / 2);
         let items = left.iter().map(|segment| count_items(payload.signal, segment)).sum::<u64>();
         let rest = payload.items.saturating_sub(items);
-        return Some((payload.part(left.into(), items), payload.part(right.into(), rest)));
+        return Some([(left.into(), items), (right.into(), rest)]);
     }
     if payload.items < 2 {
         return None;
     }
-    let mut parts = split(payload, payload.items.div_ceil(2), Unit::Items).into_iter();
+    let mut parts = parts(payload, payload.items.div_ceil(2), Unit::Items).into_iter();
     let (first, mut second) = (parts.next()?, parts.next()?);
-    for part in parts {
-        second.absorb(part);
+    for (body, items) in parts {
+        second.0.extend(body);
+        second.1 += items;
     }
-    Some((first, second))
+    Some([first, second])
 }
 
-fn split(payload: &Payload, max: u64, unit: Unit) -> Vec<Payload> {
+/// A body with its number of items.
+type Part = (Body, u64);
+
+fn parts(payload: &Payload, max: u64, unit: Unit) -> Vec<Part> {
+    let signal = payload.signal;
     let mut packer =
-        Packer { payload, max, unit, parts: Vec::new(), body: Body::new(), fill: 0, items: 0 };
+        Packer { signal, max, unit, parts: Vec::new(), body: Body::new(), fill: 0, items: 0 };
     for segment in &payload.body {
         packer.segment(segment);
     }
@@ -122,18 +136,18 @@ fn split(payload: &Payload, max: u64, unit: Unit) -> Vec<Payload> {
     packer.parts
 }
 
-struct Packer<'a> {
-    payload: &'a Payload,
+struct Packer {
+    signal: Signal,
     max: u64,
     unit: Unit,
-    parts: Vec<Payload>,
+    parts: Vec<Part>,
     body: Body,
     /// Of `body`, in `unit`.
     fill: u64,
     items: u64,
 }
 
-impl Packer<'_> {
+impl Packer {
     fn measure(&self, bytes: usize, items: u64) -> u64 {
         match self.unit {
             Unit::Items => items,
@@ -144,7 +158,7 @@ impl Packer<'_> {
     fn flush(&mut self) {
         if !self.body.is_empty() {
             let body = std::mem::take(&mut self.body);
-            self.parts.push(self.payload.part(body, self.items));
+            self.parts.push((body, self.items));
         }
         (self.fill, self.items) = (0, 0);
     }
@@ -161,7 +175,7 @@ impl Packer<'_> {
     }
 
     fn segment(&mut self, segment: &Bytes) {
-        let signal = self.payload.signal;
+        let signal = self.signal;
         let items = count_items(signal, segment);
         if self.fill + self.measure(segment.len(), items) <= self.max {
             return self.add(segment.clone(), items);
@@ -203,7 +217,7 @@ impl Packer<'_> {
     fn entry(&mut self, whole: Bytes, entry: &[u8], items: u64) {
         let mut cutter =
             Cutter { max: self.max, unit: self.unit, left: entry.len() * AMPLIFICATION + 65_536 };
-        match cutter.cut(entry_level(self.payload.signal), entry, 16) {
+        match cutter.cut(entry_level(self.signal), entry, 16) {
             Some(pieces) => {
                 for (piece, items) in pieces {
                     let mut bytes = Vec::with_capacity(piece.len() + 8);

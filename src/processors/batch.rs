@@ -294,7 +294,9 @@ mod tests {
     fn from(tenant: &str, count: u64) -> Payload {
         let metadata = vec![("x-tenant".to_owned(), tenant.to_owned())];
         let context = Context { metadata, peer: None, arrived: Instant::now() };
-        Payload { context: Some(Arc::new(context)), ..spans(count) }
+        let mut payload = spans(count);
+        payload.context = Some(Arc::new(context));
+        payload
     }
 
     fn build(config: &Config) -> Box<dyn Processor> {

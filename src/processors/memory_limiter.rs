@@ -12,7 +12,7 @@
 //! of a pipeline it costs nothing: receivers refuse at their door, before they read a body. The
 //! keys that steer a garbage collector are accepted with a warning and have no effect.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -20,8 +20,10 @@ use serde::Deserialize;
 use crate::{
     component::{BuildContext, Entry, Output, Partition, Processor, ProcessorConfig, StartError},
     config::{Interval, Node, Problems},
-    otlp::{Payload, Signal, payload::Reason},
-    telemetry::Telemetry,
+    otlp::{
+        Payload, Signal,
+        payload::{Permit, Reason},
+    },
 };
 
 /// A pebibyte: what is above was meant in bytes.
@@ -157,26 +159,26 @@ impl ProcessorConfig for Config {
     }
 
     fn build(&self, cx: &BuildContext) -> Result<Box<dyn Processor>, StartError> {
-        Ok(Box::new(MemoryLimiter { config: self.clone(), telemetry: Arc::clone(&cx.telemetry) }))
+        Ok(Box::new(MemoryLimiter { refuses_above: self.refuses_above(cx.budget) }))
     }
 }
 
 struct MemoryLimiter {
-    config: Config,
-    telemetry: Arc<Telemetry>,
+    /// Bytes of the budget in use: the limit less the spike.
+    refuses_above: Option<u64>,
 }
 
 impl MemoryLimiter {
-    /// Whether more is in use than the limit less the spike.
-    fn is_above(&self) -> bool {
-        let refuses_above = self.config.refuses_above(self.telemetry.budget_limit.read());
-        refuses_above.is_some_and(|bytes| self.telemetry.budget_used.read() > bytes)
+    /// Whether more of the budget that pays for `payload` is in use than the limit less the spike.
+    fn is_above(&self, payload: &Payload) -> bool {
+        let used = payload.permits.first().map_or(0, Permit::used_of_ledger);
+        self.refuses_above.is_some_and(|bytes| used > bytes)
     }
 }
 
 impl Processor for MemoryLimiter {
     fn process(&mut self, payload: Payload, out: &mut Output) {
-        if self.is_above() {
+        if self.is_above(&payload) {
             out.refuse(payload, Reason::Limited);
         } else {
             out.emit(payload);
@@ -186,28 +188,46 @@ impl Processor for MemoryLimiter {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::component::ComponentId;
+    use crate::{component::ComponentId, otlp::payload::Ledger, telemetry::Telemetry};
+
+    /// An account of which so many bytes are in use.
+    struct InUse(u64);
+
+    impl Ledger for InUse {
+        fn used(&self) -> u64 {
+            self.0
+        }
+
+        fn try_charge(&self, _: u64) -> bool {
+            false
+        }
+
+        fn charge(&self, _: u64) {}
+
+        fn give_back(&self, _: u64) {}
+    }
 
     const MIB: u64 = 1 << 20;
 
     fn refuses(config: &Config, budget: u64, used: u64) -> bool {
-        let telemetry = Arc::new(Telemetry::default());
-        telemetry.budget_limit.set(budget);
-        telemetry.budget_used.set(used);
         let cx = BuildContext {
             id: ComponentId { kind_name: "memory_limiter".to_owned(), name: None },
             pipeline: "traces".to_owned(),
             signal: Signal::Traces,
             ends_in: Vec::new(),
-            budget: 0,
+            budget,
             in_container: false,
-            telemetry,
+            telemetry: Arc::new(Telemetry::default()),
             auth: None,
         };
         let mut limiter = config.build(&cx).unwrap();
         let mut out = Output::at(std::time::Instant::now());
-        limiter.process(Payload::unaccounted(Signal::Traces, bytes::Bytes::new(), 3), &mut out);
+        let permit = Permit::charged(1, Arc::new(InUse(used)));
+        let payload = Payload::new(Signal::Traces, bytes::Bytes::new(), 3, [permit]);
+        limiter.process(payload, &mut out);
         let is_emitted = !out.take().is_empty();
         assert_eq!(out.take_counts().1, if is_emitted { 0 } else { 3 });
         !is_emitted

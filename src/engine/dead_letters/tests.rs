@@ -1,11 +1,14 @@
 //! Which ends are kept, and what becomes of a letter that is sent again, with a backend that is told what to say.
 
-use std::{sync::Mutex, time::Duration};
+use std::{
+    sync::{Mutex, atomic::AtomicBool},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tokio::{
     sync::{oneshot, watch},
-    task::JoinSet,
+    task::{AbortHandle, JoinSet},
 };
 
 use super::*;
@@ -25,11 +28,14 @@ use crate::{
 
 /// Answers what is set; nothing set: takes everything.
 #[derive(Default)]
-struct Backend(Mutex<Option<Retry>>);
+struct Backend {
+    answer: Mutex<Option<Retry>>,
+    hangs: AtomicBool,
+}
 
 impl Backend {
     fn set(&self, retry: Option<Retry>) {
-        *self.0.lock().unwrap() = retry;
+        *self.answer.lock().unwrap() = retry;
     }
 }
 
@@ -47,7 +53,10 @@ impl Exporter for BackendExporter {
     }
 
     fn send(&self, _: Request) -> BoxFuture<Result<Taken, ExportError>> {
-        let answer = *self.0.0.lock().unwrap();
+        if self.0.hangs.load(Ordering::SeqCst) {
+            return Box::pin(std::future::pending());
+        }
+        let answer = *self.0.answer.lock().unwrap();
         Box::pin(std::future::ready(match answer {
             None => Ok(Taken::default()),
             Some(retry) => Err(ExportError { retry, message: "no, and for good".to_owned() }),
@@ -59,9 +68,9 @@ struct Rig {
     backend: Arc<Backend>,
     queue: Arc<ExportQueue>,
     letterbox: Arc<Letterbox>,
-    store: Arc<Store>,
     stats: Arc<ExporterStats>,
     abandon: watch::Sender<bool>,
+    dispatcher: AbortHandle,
     _running: JoinSet<u64>,
     _directory: tempfile::TempDir,
 }
@@ -123,14 +132,14 @@ impl Rig {
         let (queue, dispatcher) = ExportQueue::new(exporter, delivery, 1 << 20, around);
         let (abandon, abandoned) = watch::channel(false);
         let mut running = JoinSet::new();
-        running.spawn(dispatcher.run(abandoned));
+        let dispatcher = running.spawn(dispatcher.run(abandoned));
         Rig {
             backend,
             queue,
             letterbox,
-            store,
             stats,
             abandon,
+            dispatcher,
             _running: running,
             _directory: directory,
         }
@@ -254,9 +263,13 @@ async fn a_letter_on_its_way_at_the_end_stays() {
     let rig = Rig::new(u64::MAX, false);
     rig.backend.set(Some(Retry::Never));
     rig.send().await;
-    rig.store.close();
-    rig.backend.set(None);
-    assert_eq!(rig.resend().await, Fate::Stayed(Reason::ShuttingDown));
+    rig.backend.hangs.store(true, Ordering::SeqCst);
+    let end = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        rig.dispatcher.abort();
+    };
+    let (fate, ()) = tokio::join!(rig.resend(), end);
+    assert_eq!(fate, Fate::Stayed(Reason::Unaccounted));
     assert_eq!(rig.letters().len(), 1);
     rig.queue.close();
     assert_eq!(rig.letterbox.desk().unwrap().state(), DeskState::Closed);

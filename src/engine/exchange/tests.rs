@@ -75,7 +75,7 @@ struct World {
     kept: Kept,
     /// Dispatchers that never run, so that the queues are open.
     idle: Vec<plan::PlannedExporter>,
-    panics: mpsc::UnboundedReceiver<usize>,
+    panics: mpsc::UnboundedReceiver<String>,
 }
 
 impl World {
@@ -85,8 +85,7 @@ impl World {
         let storages = Arc::new(Storages::dry(Arc::clone(&telemetry)));
         let site = Site { workers, budget, storages, in_container: false, telemetry };
         let Plan { draft, ways } = plan::plan(blueprint, &site).unwrap();
-        let (panic_tx, panics) = mpsc::unbounded_channel();
-        let pool = Pool::start(ways, Arc::clone(&draft.graph), panic_tx).unwrap();
+        let (pool, panics) = Pool::start(ways, Arc::clone(&draft.graph)).unwrap();
         let Draft { exporters, mut receivers, .. } = draft;
         let routes = Routes::new(std::mem::take(&mut receivers[0].routes));
         let budget = Arc::clone(&site.budget);

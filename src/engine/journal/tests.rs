@@ -5,11 +5,13 @@ use tokio::task::JoinSet;
 
 use super::*;
 use crate::{
-    component::{Arrival, Compression, Door, Encoding, Rejection, Reply},
+    component::{
+        Arrival, Compression, Door, Encoding, Output, Partition, Processor, Rejection, Reply,
+    },
     engine::{
         budget::Budget,
         door::{Inside, SignalRoutes},
-        graph::Graph,
+        graph::{Graph, Pipeline, Stage},
         pool::{Pool, Ways},
     },
     otlp::{Signal, check::Utf8},
@@ -19,6 +21,14 @@ use crate::{
 
 /// A request with one span that has no fields.
 const SPAN: &[u8] = &[0x0a, 4, 0x12, 2, 0x12, 0];
+
+struct Filters;
+
+impl Processor for Filters {
+    fn process(&mut self, payload: Payload, out: &mut Output) {
+        out.filter(payload);
+    }
+}
 
 struct Rig {
     door: Arc<EngineDoor>,
@@ -30,7 +40,7 @@ struct Rig {
 }
 
 impl Rig {
-    /// A journal of `limit` bytes before pipelines that end nowhere, so that all that enters is delivered.
+    /// A journal of `limit` bytes before a pipeline that filters all that enters.
     fn new(workers: usize, limit: u64) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let folder = Folder::open(directory.path(), 0o750).unwrap();
@@ -40,7 +50,7 @@ impl Rig {
         let journal = Journal::new(Store::new(log), false);
         let telemetry = Arc::new(Telemetry::default());
         let route = Route {
-            pipelines: Vec::new(),
+            pipelines: vec![(0, None)],
             stats: telemetry.receiver("otlp", Signal::Traces, "grpc"),
             journal: Some(Arc::clone(&journal)),
         };
@@ -50,14 +60,29 @@ impl Rig {
             refuses_above: None,
             queues: Vec::new(),
         };
+        let filters = Stage {
+            partition: Partition::Any,
+            owner: 0,
+            stats: telemetry.processor("filter", "traces", Signal::Traces),
+            edge: None,
+            build: Box::new(|count| {
+                Ok((0..count).map(|_| Box::new(Filters) as Box<dyn Processor>).collect())
+            }),
+            identity: None,
+        };
+        let pipeline = Pipeline {
+            id: "traces".to_owned(),
+            signal: Signal::Traces,
+            stages: vec![filters],
+            ends: Vec::new(),
+        };
         let graph = Graph {
-            pipelines: Vec::new(),
+            pipelines: vec![pipeline],
             connectors: Vec::new(),
             queues: Vec::new(),
-            downstream_order: Vec::new(),
+            downstream_order: vec![0],
         };
-        let (panics, _) = tokio::sync::mpsc::unbounded_channel();
-        let pool = Pool::start(Ways::new(workers), Arc::new(graph), panics).unwrap();
+        let (pool, _) = Pool::start(Ways::new(workers), Arc::new(graph)).unwrap();
         let mut ticking = JoinSet::new();
         let ticked = Arc::clone(&pool);
         ticking.spawn(async move { ticked.tick().await });

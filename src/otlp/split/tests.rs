@@ -179,11 +179,12 @@ fn one_metric_with_many_points_is_cut_by_points() {
 fn halving_goes_along_segments_first_then_by_items_down_to_one() {
     let mut joined = payload(&traces(&[vec![3]]));
     joined.absorb(payload(&traces(&[vec![4]])));
-    let (left, right) = halve(&joined).unwrap();
+    let [left, right] = halve(joined).unwrap();
     assert_eq!((left.items, right.items), (3, 4));
-    let (a, b) = halve(&right).unwrap();
+    let [a, b] = halve(right).unwrap();
     assert_eq!((a.items, b.items), (2, 2));
-    assert!(halve(&halve(&a).unwrap().0).is_none());
+    let [one, _] = halve(a).unwrap();
+    assert!(halve(one).is_err());
 }
 
 proptest! {

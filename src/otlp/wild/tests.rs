@@ -119,7 +119,7 @@ proptest! {
     fn halves_hold_every_item(signal in signals(), seed: u64) {
         let body = request(signal, seed, OneOfs::Mixed);
         let expected = oracle::items(signal, &body);
-        if let Some((left, right)) = split::halve(&payload(signal, body)) {
+        if let Ok([left, right]) = split::halve(payload(signal, body)) {
             let bytes = [left.body.concat(), right.body.concat()].concat();
             prop_assert_eq!(difference(&oracle::items(signal, &bytes), &expected), None);
         }

@@ -281,7 +281,7 @@ impl Arena {
         }
         if let Some(chunk) = self.chunks.back_mut().filter(|chunk| chunk.claimed_by != request) {
             chunk.claimed_by = request;
-            chunk.claims.join(claims);
+            chunk.claims.join(claims.iter().cloned());
         }
     }
 
@@ -296,7 +296,7 @@ impl Arena {
         };
         let claims: Vec<Receipt> = claims.receipts().collect();
         if let Some(chunk) = self.chunks.back_mut() {
-            chunk.claims.join(&claims);
+            chunk.claims.join(claims.into_iter());
         }
     }
 
@@ -349,7 +349,8 @@ impl Arena {
                 return;
             }
             forget(self.first, &chunk.contexts);
-            let Some(chunk) = self.chunks.pop_front() else { return };
+            let Some(mut chunk) = self.chunks.pop_front() else { return };
+            chunk.claims.release();
             self.first = self.first.wrapping_add(1);
             self.recycle(chunk);
         }
@@ -364,7 +365,7 @@ impl Arena {
             bytes.clear();
             chunk.records.clear();
             chunk.contexts.clear();
-            (chunk.claims, chunk.claimed_by) = (Group::default(), 0);
+            chunk.claimed_by = 0;
             self.spare.push(chunk);
         } else {
             self.capacity -= chunk.size;

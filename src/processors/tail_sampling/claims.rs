@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use smallvec::SmallVec;
 
-use crate::otlp::payload::{Receipt, Wait};
+use crate::otlp::payload::{Outcome, Receipt, Wait, settle_all};
 
 /// Receipts of one request.
 pub(super) type Claims = SmallVec<[Receipt; 1]>;
@@ -32,9 +32,7 @@ impl Members {
         let answer = move |outcome| {
             let receipts =
                 std::mem::take(&mut *members.lock().unwrap_or_else(PoisonError::into_inner));
-            for receipt in receipts {
-                receipt.record(outcome);
-            }
+            settle_all(receipts, outcome);
         };
         Members { receipt: Receipt::new(wait, Box::new(answer)), receipts }
     }
@@ -42,23 +40,34 @@ impl Members {
 
 impl Group {
     /// Takes in those of a request.
-    pub(super) fn join(&mut self, claims: &[Receipt]) {
+    pub(super) fn join(&mut self, claims: impl Iterator<Item = Receipt>) {
         for claim in claims {
             let wait = claim.waits_for();
             let members = match wait {
-                Wait::Acceptance => continue,
+                // What is held here is accepted.
+                Wait::Acceptance => {
+                    claim.settle(Outcome::Delivered);
+                    continue;
+                }
                 Wait::Durable => &mut self.durable,
                 Wait::Delivery => &mut self.delivery,
             };
             let members = members.get_or_insert_with(|| Members::new(wait));
             let mut receipts = members.receipts.lock().unwrap_or_else(PoisonError::into_inner);
-            receipts.push(claim.clone());
+            receipts.push(claim);
         }
     }
 
     /// What a payload with spans of the chunk carries.
     pub(super) fn receipts(&self) -> impl Iterator<Item = Receipt> + '_ {
         self.durable.iter().chain(&self.delivery).map(|members| members.receipt.clone())
+    }
+
+    /// Ends the chunk's own share: all of its traces are decided. What is kept of them has shares of its
+    /// own, and the rest was left out.
+    pub(super) fn release(&mut self) {
+        let members = self.durable.take().into_iter().chain(self.delivery.take());
+        settle_all(members.map(|members| members.receipt), Outcome::Filtered);
     }
 
     pub(super) fn is_empty(&self) -> bool {

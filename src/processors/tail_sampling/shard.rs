@@ -33,7 +33,7 @@ use crate::{
     component::{Output, Processor, Share},
     otlp::{
         Payload,
-        payload::{Permit, Reason},
+        payload::{Outcome, Permit, Reason, settle_all},
         share::TraceHash,
     },
     telemetry::decisions::Trigger,
@@ -193,7 +193,9 @@ impl Shard {
         self.contexts.forget_unused();
         self.settle_tables();
         self.payer = None;
-        self.claims.clear();
+        // The chunks answer for what was taken in; the rest was left out.
+        settle_all(self.claims.drain(..), Outcome::Filtered);
+        payload.finish(Outcome::Filtered);
         self.show();
     }
 
@@ -408,8 +410,9 @@ impl Processor for Shard {
         if self.settings.blocks && self.is_full(payload.len()) {
             return out.refuse(payload, Reason::Limited);
         }
-        for reading in self.read(&payload, 1) {
-            self.ingest(payload.clone(), reading, out);
+        match self.read(&payload, 1).pop() {
+            Some(reading) => self.ingest(payload, reading, out),
+            None => payload.finish(Outcome::Filtered),
         }
     }
 
@@ -418,16 +421,22 @@ impl Processor for Shard {
             out.refuse(payload, Reason::Limited);
             return Vec::new();
         }
+        let readings = self.read(&payload, owners);
+        let with_items = readings.iter().map(|reading| reading.items).filter(|items| *items > 0);
+        let bodies: Vec<_> = with_items.map(|items| (payload.body.clone(), items)).collect();
+        let mut parts = payload.divide(bodies).into_iter();
         let share = |reading: Reading| {
-            let payload = payload.part(payload.body.clone(), reading.items);
-            (reading.items > 0).then(|| Share { payload, reading: Box::new(reading) })
+            let payload = (reading.items > 0).then(|| parts.next()).flatten()?;
+            Some(Share { payload, reading: Box::new(reading) })
         };
-        self.read(&payload, owners).into_iter().map(share).collect()
+        readings.into_iter().map(share).collect()
     }
 
     fn take(&mut self, share: Share, out: &mut Output) {
-        if let Ok(reading) = share.reading.downcast::<Reading>() {
-            self.ingest(share.payload, *reading, out);
+        match share.reading.downcast::<Reading>() {
+            Ok(reading) => self.ingest(share.payload, *reading, out),
+            // Read by another kind of processor: nobody here can say what its items are.
+            Err(_) => out.refuse(share.payload, Reason::Unaccounted),
         }
     }
 

@@ -41,7 +41,9 @@ const fn sentence(reason: Reason) -> &'static str {
         Reason::RetriesExhausted => "the backend took no data in time; send it again later",
         Reason::StorageFull => "the storage of skep is full; send it again later",
         Reason::StorageFailed => "skep could not write the data down; send it again later",
-        Reason::Panicked => "an internal error ended this request; send it again",
+        Reason::Panicked | Reason::Unaccounted => {
+            "an internal error ended this request; send it again"
+        }
         Reason::BackendRefused => "the backend refused the data for good",
         Reason::Malformed => "the bytes are not what they claim to be",
         Reason::TooLarge => "an item is larger than a limit allows",

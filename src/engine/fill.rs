@@ -1,0 +1,103 @@
+//! How full an exporter's queue is. Every payload in it holds a [`Fill`], which gives back what the
+//! payload takes up when it is dropped, however the payload ends.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use crate::telemetry::ExporterStats;
+
+/// What a queue holds in memory. The metrics page shows a copy.
+#[derive(Debug)]
+pub(super) struct Gauge {
+    /// What is on no disk, in the unit of the queue's limit.
+    size: AtomicU64,
+    bytes: AtomicU64,
+    stats: Arc<ExporterStats>,
+}
+
+impl Gauge {
+    pub(super) fn new(stats: Arc<ExporterStats>) -> Arc<Self> {
+        Arc::new(Gauge { size: AtomicU64::new(0), bytes: AtomicU64::new(0), stats })
+    }
+
+    /// Payloads, items or bytes that are on no disk.
+    pub(super) fn size(&self) -> u64 {
+        self.size.load(Ordering::SeqCst)
+    }
+
+    /// Bytes in memory.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::SeqCst)
+    }
+
+    /// Adds to the fill in any case. Also says what the fill was before, in `size` and in bytes, so
+    /// that of two that come at once only one finds the last room.
+    pub(super) fn hold(self: &Arc<Self>, size: u64, bytes: u64) -> (Fill, u64, u64) {
+        let size_before = self.size.fetch_add(size, Ordering::SeqCst);
+        let bytes_before = self.bytes.fetch_add(bytes, Ordering::SeqCst);
+        self.stats.queue_unwritten.add(size);
+        self.stats.queue_bytes.add(bytes);
+        (Fill { gauge: Arc::clone(self), size, bytes, items: 0 }, size_before, bytes_before)
+    }
+}
+
+/// A payload's part of a queue's fill.
+#[derive(Debug)]
+pub(super) struct Fill {
+    gauge: Arc<Gauge>,
+    size: u64,
+    bytes: u64,
+    items: u64,
+}
+
+impl Fill {
+    /// Counts the items of a payload that is in memory now.
+    pub(super) fn count(&mut self, items: u64) {
+        self.items += items;
+        self.gauge.stats.queue_items.add(items);
+    }
+
+    /// The payload is on disk, and so in the fill of the log.
+    pub(super) fn is_written(&mut self) {
+        drop(self.split(self.size, 0, 0));
+    }
+
+    /// The payload leaves memory, or finds no room there.
+    pub(super) fn leaves_memory(&mut self) {
+        drop(self.split(0, self.bytes, self.items));
+    }
+
+    /// Takes over what another payload takes up.
+    pub(super) fn join(&mut self, mut other: Fill) {
+        self.size += std::mem::take(&mut other.size);
+        self.bytes += std::mem::take(&mut other.bytes);
+        self.items += std::mem::take(&mut other.items);
+    }
+
+    /// Splits a part off, at most what there is.
+    pub(super) fn split(&mut self, size: u64, bytes: u64, items: u64) -> Fill {
+        let (size, bytes, items) =
+            (size.min(self.size), bytes.min(self.bytes), items.min(self.items));
+        self.size -= size;
+        self.bytes -= bytes;
+        self.items -= items;
+        Fill { gauge: Arc::clone(&self.gauge), size, bytes, items }
+    }
+
+    /// Units of the queue's limit, bytes, and items.
+    pub(super) fn parts(&self) -> (u64, u64, u64) {
+        (self.size, self.bytes, self.items)
+    }
+}
+
+impl Drop for Fill {
+    fn drop(&mut self) {
+        self.gauge.size.fetch_sub(self.size, Ordering::SeqCst);
+        self.gauge.bytes.fetch_sub(self.bytes, Ordering::SeqCst);
+        self.gauge.stats.queue_unwritten.sub(self.size);
+        self.gauge.stats.queue_bytes.sub(self.bytes);
+        self.gauge.stats.queue_items.sub(self.items);
+    }
+}
