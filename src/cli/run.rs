@@ -16,6 +16,7 @@ use crate::{
         self, Ended, Options, Reloading, Started, budget::Budget, memory, plan::Blueprint,
         plan::Site, storages::Storages,
     },
+    net::server::raise_descriptors,
     telemetry::{
         Telemetry,
         logs::{self, Format, LogFile, Sampling, Settings as LogSettings},
@@ -65,6 +66,7 @@ pub(super) fn start(
     if let (Err(message), true) = (logs::install(&settings), has_file) {
         return complain(&message);
     }
+    let descriptors = raise_descriptors();
     let telemetry = Arc::new(Telemetry::default());
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let budget = budget(&document);
@@ -87,6 +89,7 @@ pub(super) fn start(
         version = env!("CARGO_PKG_VERSION"),
         workers,
         budget_mib = budget >> 20,
+        descriptors,
         default_bind = if in_container { "all interfaces (in a container)" } else { "loopback" },
         "Starting skep"
     );

@@ -33,18 +33,23 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// The algorithm of a `content-encoding` or `grpc-encoding` value.
+    /// The algorithm of a `content-encoding` or `grpc-encoding` value, in any case (RFC 9110, 8.4.1).
     pub fn from_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "" | "identity" | "none" => Compression::Identity,
-            "gzip" => Compression::Gzip,
-            "zlib" | "deflate" => Compression::Zlib,
-            "zstd" => Compression::Zstd,
-            "snappy" => Compression::Snappy,
-            "x-snappy-framed" => Compression::SnappyFramed,
-            "lz4" => Compression::Lz4,
-            _ => return None,
-        })
+        const NAMES: [(&str, Compression); 11] = [
+            ("", Compression::Identity),
+            ("identity", Compression::Identity),
+            ("none", Compression::Identity),
+            ("gzip", Compression::Gzip),
+            ("x-gzip", Compression::Gzip),
+            ("zlib", Compression::Zlib),
+            ("deflate", Compression::Zlib),
+            ("zstd", Compression::Zstd),
+            ("snappy", Compression::Snappy),
+            ("x-snappy-framed", Compression::SnappyFramed),
+            ("lz4", Compression::Lz4),
+        ];
+        let known = NAMES.into_iter().find(|(known, _)| name.eq_ignore_ascii_case(known));
+        known.map(|(_, compression)| compression)
     }
 
     /// Its value in a `content-encoding` or `grpc-encoding` header.

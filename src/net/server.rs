@@ -1,13 +1,18 @@
 //! Serves HTTP/1.1 and HTTP/2 on one port, told apart by the first bytes of a connection, with TLS
-//! or without, and the response body that both OTLP transports need.
+//! or without.
 //!
 //! A listener that stops lets what has begun end. Where somebody else listens on the same socket by
 //! then ([`Sockets`]), it also waits for clients to ask once more: connections of which nothing was
 //! read yet are served, and HTTP/1.1 clients are told to close with their next answer.
 
+mod authority;
+mod descriptors;
+mod frames;
 mod hints;
 mod listener;
+mod reply;
 mod seats;
+mod sniffed;
 mod sockets;
 mod unread;
 
@@ -16,22 +21,20 @@ use std::{
     future::Future,
     io,
     net::SocketAddr,
-    pin::{Pin, pin},
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, header::CONNECTION};
-use http_body::{Body, Frame, SizeHint};
+use http::{HeaderValue, Request, Response, header::CONNECTION};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite},
     sync::{Notify, watch},
     task::JoinSet,
     time::Instant,
@@ -39,10 +42,14 @@ use tokio::{
 
 use super::tls::Acceptor;
 use crate::otlp::payload::Permit;
+pub use descriptors::raise_descriptors;
+use frames::{Frames, Kind};
 use hints::{Hint, Hints};
 use listener::Accepted;
 pub use listener::{Family, Listener, check, explain_bind, listen, resolve};
+pub use reply::Reply;
 use seats::{Activity, Seat, Seats, Windows};
+use sniffed::Sniffed;
 use sockets::Heir;
 pub use sockets::{Held, Sockets};
 pub use unread::{discard, is_sent_anyway};
@@ -220,7 +227,7 @@ pub async fn run<S: Service>(
     mut stop: watch::Receiver<bool>,
 ) {
     let windows = Windows::new(tuning.all_windows);
-    let seats = Seats::new(tuning.max_connections);
+    let seats = Seats::new(tuning.max_connections, &descriptors::PROCESS);
     let (heir, hints) = (listener.heir(), Hints::default());
     let shared = Shared { service, tuning, tls, stop: stop.clone(), heir, hints, windows };
     let shared = Arc::new(shared);
@@ -233,8 +240,8 @@ pub async fn run<S: Service>(
         };
         match accepted {
             Ok(accepted) => {
-                if seats.is_full() {
-                    shared.hints.give(Hint::Crowded(shared.tuning.max_connections));
+                if let Some(crowd) = seats.crowd() {
+                    shared.hints.give(Hint::Crowded(crowd));
                 }
                 let seat = tokio::select! {
                     seat = seats.wait() => seat,
@@ -258,7 +265,8 @@ pub async fn run<S: Service>(
             Err(error) => {
                 // Out of descriptors or memory: the next attempt would fail as well.
                 shared.hints.give(Hint::Accept(&error));
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                seats.make_room();
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
         }
     }
@@ -394,10 +402,18 @@ where
     let connection = Arc::new(Connection::new(held.peer));
     // HTTP/2 says by itself that it closes.
     let service = answers(&held, &connection, None, &shared);
+    let kind = if held.peer.is_some() { Kind::Remote } else { Kind::Unix };
+    let is_flooded = Arc::new(AtomicBool::new(false));
+    let stream = Frames::new(stream, kind, Arc::clone(&is_flooded));
     let serving = builder.serve_connection(TokioIo::new(stream), service);
     let mut serving = pin!(serving);
     let grace = tokio::select! {
-        _ = serving.as_mut() => return,
+        _ = serving.as_mut() => {
+            if is_flooded.load(Ordering::Relaxed) {
+                shared.hints.give(Hint::Flood(held.peer));
+            }
+            return;
+        }
         grace = ended(&shared, &held.seat.activity, true) => grace,
     };
     serving.as_mut().graceful_shutdown();
@@ -482,7 +498,10 @@ async fn ended<S>(shared: &Shared<S>, activity: &Activity, is_h2: bool) -> Optio
         () = aged => tuning.max_age_grace,
         () = idle => None,
         () = unused => Some(UNUSED),
-        () = activity.told_to_leave() => Some(LEAVE),
+        // One of HTTP/1.1 that never asked is owed no word.
+        () = activity.told_to_leave() => {
+            Some(if is_h2 || activity.has_asked() { LEAVE } else { Duration::ZERO })
+        }
     }
 }
 
@@ -501,98 +520,6 @@ async fn first_bytes<T: AsyncRead + Unpin, S>(
         }
         () = held.seat.activity.told_to_leave() => None,
         () = shared.cut_off() => None,
-    }
-}
-
-/// A stream whose first bytes have been read already.
-struct Sniffed<S> {
-    first: Bytes,
-    inner: S,
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Sniffed<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.first.is_empty() {
-            return Pin::new(&mut self.inner).poll_read(cx, buffer);
-        }
-        let len = self.first.len().min(buffer.remaining());
-        buffer.put_slice(&self.first.split_to(len));
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Sniffed<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-}
-
-/// A response body: some bytes, then maybe trailers.
-#[derive(Debug, Default)]
-pub struct Reply {
-    data: Option<Bytes>,
-    trailers: Option<HeaderMap>,
-}
-
-impl Reply {
-    /// Bytes alone; none where they are empty.
-    pub fn new(data: impl Into<Bytes>) -> Self {
-        let data = data.into();
-        Reply { data: (!data.is_empty()).then_some(data), trailers: None }
-    }
-
-    /// Bytes, then trailers.
-    pub fn with_trailers(data: Bytes, trailers: HeaderMap) -> Self {
-        Reply { data: Some(data), trailers: Some(trailers) }
-    }
-}
-
-impl Body for Reply {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let data = self.data.take().map(Frame::data);
-        Poll::Ready(data.or_else(|| self.trailers.take().map(Frame::trailers)).map(Ok))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.data.is_none() && self.trailers.is_none()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.data.as_ref().map_or(0, Bytes::len) as u64)
     }
 }
 

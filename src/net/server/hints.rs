@@ -3,11 +3,12 @@
 
 use std::{io, net::SocketAddr};
 
+use super::seats::Crowd;
 use crate::net::seldom::Seldom;
 
 /// When each kind was last given.
 #[derive(Debug, Default)]
-pub(super) struct Hints([Seldom; 5]);
+pub(super) struct Hints([Seldom; 7]);
 
 /// One kind of trouble.
 #[derive(Debug, Clone, Copy)]
@@ -16,8 +17,10 @@ pub(super) enum Hint<'a> {
     TlsOnPlain(Option<SocketAddr>),
     PlainOnTls(Option<SocketAddr>),
     Handshake(Option<SocketAddr>, &'a io::Error),
-    /// So many connections, and one more.
-    Crowded(usize),
+    /// A limit of connections, and one more.
+    Crowded(Crowd),
+    /// Thousands of frames and no request.
+    Flood(Option<SocketAddr>),
 }
 
 impl Hint<'_> {
@@ -27,7 +30,9 @@ impl Hint<'_> {
             Hint::TlsOnPlain(_) => 1,
             Hint::PlainOnTls(_) => 2,
             Hint::Handshake(..) => 3,
-            Hint::Crowded(_) => 4,
+            Hint::Crowded(Crowd::Port(_)) => 4,
+            Hint::Crowded(Crowd::Process(_)) => 5,
+            Hint::Flood(_) => 6,
         }
     }
 }
@@ -40,7 +45,11 @@ impl Hints {
         let peer = |peer: Option<SocketAddr>| peer.map(|peer| peer.to_string()).unwrap_or_default();
         match hint {
             Hint::Accept(error) => {
-                tracing::warn!(%error, "accepting a connection failed; too few file descriptors?");
+                tracing::warn!(
+                    %error,
+                    "a connection could not be accepted, so the quietest ones are closed; if there \
+                     are too few file descriptors, raise the limit (`ulimit -n`, `LimitNOFILE`)"
+                );
             }
             Hint::TlsOnPlain(client) => tracing::warn!(
                 client = peer(client),
@@ -56,10 +65,19 @@ impl Hints {
                 %error,
                 "a TLS handshake failed; does the client trust the certificate's authority?"
             ),
-            Hint::Crowded(limit) => tracing::warn!(
+            Hint::Crowded(Crowd::Port(limit)) => tracing::warn!(
                 limit,
                 "there are as many connections as the byte budget allows; those go that have been \
                  quiet for longest, and `limit_mib` of `memory_limiter` sets the budget"
+            ),
+            Hint::Crowded(Crowd::Process(descriptors)) => tracing::warn!(
+                descriptors,
+                "there are as many connections as the file descriptors allow; those go that have \
+                 been quiet for longest; raise the hard limit (`ulimit -Hn`, `LimitNOFILE`)"
+            ),
+            Hint::Flood(client) => tracing::warn!(
+                client = peer(client),
+                "a client sent a thousand HTTP/2 frames and no request; its connection was closed"
             ),
         }
     }

@@ -1,10 +1,12 @@
 //! How many connections a listener holds at a time, and who goes when one more comes.
 //!
-//! A connection costs memory that no body pays for, so there is a limit. At the limit those go that
-//! have been quiet for longest, first of all those that never asked for anything: whoever opens
-//! connections and says nothing pushes out his own. A connection with a request under way stays, and
-//! so does one that was quiet for a moment only: where all are like that, the newcomer waits, and those
-//! behind him wait in the kernel.
+//! A connection costs memory that no body pays for, and a file descriptor, so there is a limit for a
+//! port and one for all ports of the process ([`Ports`]). At the limit those go that have been quiet
+//! for longest, first of all those that never asked for anything: a client that opens connections
+//! and says nothing pushes out its own. A connection with a request under way stays, and so does one
+//! that was quiet for a moment only: where all are like that, the newcomer waits, and those behind it
+//! wait in the kernel. The moment is short for those that never asked: with half a second, 3000
+//! connections that never ended their headers made a new client wait for two seconds.
 //!
 //! HTTP/2 may hold bytes that nobody has asked for, up to the window of each connection. The windows
 //! of a listener together have a limit, too: the first connections get large ones, and when there are
@@ -21,6 +23,8 @@ use std::{
 
 use tokio::{sync::Notify, time::Instant};
 
+use super::descriptors::Ports;
+
 /// The least window of a connection in HTTP/2, but for one byte.
 const LEAST_WINDOW: u32 = 64 * 1024;
 /// A stream takes its share of the window; fewer bytes would not be worth a request.
@@ -29,10 +33,13 @@ const BYTES_PER_STREAM: u32 = 16 * 1024;
 const MOST_STREAMS: u32 = 200;
 /// Streams at a time on any connection.
 const LEAST_STREAMS: u32 = 8;
-/// A connection that is quiet for less than this may be about to ask, or its end was not seen yet.
+/// A connection that is quiet for less than this may be about to ask again, or its end was not seen
+/// yet.
 const MOMENT: Duration = Duration::from_millis(500);
+/// The same for one that never asked: most clients ask as soon as they are connected.
+const NEWCOMER: Duration = Duration::from_millis(10);
 /// How often those who wait look for somebody who has become quiet.
-const LOOK: Duration = Duration::from_millis(20);
+const LOOK: Duration = Duration::from_millis(5);
 /// One out of so many goes at the limit, so that the list is not read for each newcomer.
 const LEAVING: usize = 32;
 
@@ -43,21 +50,47 @@ pub(super) struct Seats {
     next: AtomicU64,
     taken: Mutex<HashMap<u64, Arc<Activity>>>,
     freed: Notify,
+    ports: Arc<Ports>,
+}
+
+/// Which limit is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Crowd {
+    /// So many connections of a port, which the byte budget pays for.
+    Port(usize),
+    /// Connections of all ports, with so many descriptors.
+    Process(usize),
 }
 
 impl Seats {
-    pub(super) fn new(most: usize) -> Arc<Self> {
-        let (next, taken) = (AtomicU64::new(0), Mutex::default());
-        Arc::new(Seats { most: most.max(1), next, taken, freed: Notify::new() })
+    /// At most so many, and what `ports` allow together.
+    pub(super) fn new(most: usize, ports: &Arc<Ports>) -> Arc<Self> {
+        let (next, taken, ports) = (AtomicU64::new(0), Mutex::default(), Arc::clone(ports));
+        let seats = Arc::new(Seats { most: most.max(1), next, taken, freed: Notify::new(), ports });
+        seats.ports.add(&seats);
+        seats
     }
 
     fn taken(&self) -> MutexGuard<'_, HashMap<u64, Arc<Activity>>> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the next one that comes makes another one go.
-    pub(super) fn is_full(&self) -> bool {
-        self.taken().len() >= self.most
+    /// Connections now.
+    pub(super) fn len(&self) -> usize {
+        self.taken().len()
+    }
+
+    /// The limit for which the next one that comes makes another one go.
+    pub(super) fn crowd(&self) -> Option<Crowd> {
+        if self.len() >= self.most {
+            return Some(Crowd::Port(self.most));
+        }
+        self.ports.are_full().then(|| Crowd::Process(self.ports.descriptors()))
+    }
+
+    /// Makes some connections go, of whatever port, since there are no descriptors left.
+    pub(super) fn make_room(&self) {
+        self.ports.clear_some();
     }
 
     /// A seat for a new connection, as soon as there is one.
@@ -72,13 +105,15 @@ impl Seats {
 
     /// A seat for a new connection; none where everybody who sits is, or just was, at work.
     fn take(self: &Arc<Self>) -> Option<Seat> {
+        match self.crowd() {
+            Some(Crowd::Port(_)) => self.clear_some(),
+            Some(Crowd::Process(_)) => self.ports.clear_some(),
+            None => {}
+        }
         let activity = Arc::new(Activity::default());
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let mut taken = self.taken();
-        if taken.len() >= self.most {
-            self.clear_some(&mut taken);
-        }
-        if taken.len() >= self.most {
+        if taken.len() >= self.most || !self.ports.claim() {
             return None;
         }
         taken.insert(number, Arc::clone(&activity));
@@ -86,15 +121,20 @@ impl Seats {
     }
 
     /// Tells those that have been quiet for longest to leave.
-    fn clear_some(&self, taken: &mut HashMap<u64, Arc<Activity>>) {
+    pub(super) fn clear_some(&self) {
+        let mut taken = self.taken();
+        let some = (taken.len() / LEAVING).max(1);
         let quiet = taken.iter().filter_map(|(number, activity)| {
-            let since = activity.quiet_since().filter(|since| since.elapsed() >= MOMENT)?;
-            Some((activity.has_asked.load(Ordering::Relaxed), since, *number))
+            let has_asked = activity.has_asked();
+            let moment = if has_asked { MOMENT } else { NEWCOMER };
+            let since = activity.quiet_since().filter(|since| since.elapsed() >= moment)?;
+            Some((has_asked, since, *number))
         });
         let mut quiet: Vec<_> = quiet.collect();
         quiet.sort_unstable();
-        for (_, _, number) in quiet.into_iter().take((self.most / LEAVING).max(1)) {
+        for (_, _, number) in quiet.into_iter().take(some) {
             if let Some(activity) = taken.remove(&number) {
+                self.ports.give_back();
                 activity.leave.notify_one();
             }
         }
@@ -111,7 +151,9 @@ pub(super) struct Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.seats.taken().remove(&self.number);
+        if self.seats.taken().remove(&self.number).is_some() {
+            self.seats.ports.give_back();
+        }
         self.seats.freed.notify_one();
     }
 }
@@ -233,14 +275,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_quietest_goes_and_first_of_all_who_never_asked() {
-        let seats = Seats::new(3);
+        let seats = Seats::new(3, &Ports::new(1000));
         let asked = seats.take().unwrap();
         drop(asked.activity.begin());
         later().await;
         let silent = seats.take().unwrap();
         later().await;
         let newer = seats.take().unwrap();
-        assert!(seats.is_full());
+        assert_eq!(seats.crowd(), Some(Crowd::Port(3)));
         let _first = seats.take().unwrap();
         assert!(has_to_leave(&silent).await && !has_to_leave(&newer).await);
         later().await;
@@ -250,7 +292,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn where_all_are_busy_or_just_were_the_newcomer_waits() {
-        let seats = Seats::new(2);
+        let seats = Seats::new(2, &Ports::new(1000));
         let (one, two) = (seats.take().unwrap(), seats.take().unwrap());
         let (busy, _busy) = (one.activity.begin(), two.activity.begin());
         later().await;
@@ -262,7 +304,35 @@ mod tests {
         assert!(begin.elapsed() >= MOMENT && begin.elapsed() < MOMENT + 2 * LOOK);
         assert!(has_to_leave(&one).await && !has_to_leave(&two).await);
         drop(two);
-        assert!(!seats.is_full());
+        assert_eq!(seats.crowd(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_never_asked_goes_soon() {
+        let seats = Seats::new(1, &Ports::new(1000));
+        let silent = seats.take().unwrap();
+        assert!(seats.take().is_none());
+        let begin = Instant::now();
+        drop(seats.wait().await);
+        assert!(begin.elapsed() < MOMENT / 10 && has_to_leave(&silent).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ports_share_the_descriptors_and_the_largest_makes_room() {
+        let ports = Ports::new(12);
+        let (large, small) = (Seats::new(100, &ports), Seats::new(100, &ports));
+        let own = small.take().unwrap();
+        let mut others: Vec<_> = (0..8).map(|_| large.take().unwrap()).collect();
+        assert_eq!(small.crowd(), Some(Crowd::Process(12)));
+        later().await;
+        let newcomer = small.take().unwrap();
+        assert!(has_to_leave(&others.remove(0)).await && !has_to_leave(&own).await);
+        assert_eq!((small.len(), large.len()), (2, 7));
+        drop((own, newcomer, others));
+        assert_eq!((small.crowd(), small.len(), large.len()), (None, 0, 0));
+        // All of them can be had again.
+        let again: Vec<_> = (0..9).map(|_| small.take().unwrap()).collect();
+        assert!(small.take().is_none() && again.len() == 9);
     }
 
     #[test]

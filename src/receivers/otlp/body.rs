@@ -1,11 +1,19 @@
-//! Reads request bodies: each is paid for before it is read, and has a buffer of its own.
+//! Reads request bodies, and pays for them out of the byte budget before they take memory.
 //!
 //! Only a message that came in one HTTP/2 frame is taken as it is. Everything else is copied as it
 //! comes in: a slice keeps the whole read buffer of its connection alive, which nobody paid for and
 //! which could not take the next bytes; at overload that was half as much again as the budget.
 //!
-//! What is paid for is held while the body comes in, so it has to come in at a pace: who announces
-//! much and sends a byte now and then is cut off after a sixth of the time that a body may take.
+//! A body whose length is known is paid for at once when the first of it is there, and by then only
+//! a little: four connections that announced 19 MB each and sent a byte held a budget of 64 MiB for
+//! five seconds at a time. It waits for its bytes at most once, and holds none meanwhile. Were every
+//! body paid for step by step, those under way would take the last bytes from each other, and none
+//! would be read to its end.
+//!
+//! A sender that pauses loses what it has not filled: from then on, as where nobody knows the length,
+//! the buffer grows step by step with what comes, and growth may only try. And a body has to come in
+//! at a pace: one that announces much and sends a byte now and then is cut off after a sixth of the
+//! time that a body may take.
 
 use std::{fmt::Display, sync::Arc, time::Duration};
 
@@ -27,8 +35,10 @@ use crate::{
     },
 };
 
-/// First buffer of a body of unknown length.
-const FIRST: usize = 64 * 1024;
+/// Paid for before anything of a body is there.
+const FIRST: usize = 4 * 1024;
+/// A sender that is silent for so long pauses.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Pays for the body of one request.
 pub(super) struct Payer<'a> {
@@ -78,15 +88,25 @@ impl Pace {
 }
 
 impl Payer<'_> {
-    async fn pay(&self, bytes: usize) -> Result<Permit, Status> {
+    /// Bytes that are free; none where they are not, or where others wait.
+    fn try_pay(&self, bytes: usize) -> Result<Option<Permit>, Status> {
         let free = self.door.try_permit(self.signal, bytes);
-        if let Some(permit) = free.map_err(|rejection| status(&rejection))? {
-            return Ok(permit);
-        }
+        free.map_err(|rejection| status(&rejection))
+    }
+
+    /// Waits for bytes, and holds none: see [`Connection::wait`] for who may.
+    async fn wait(&self, bytes: usize) -> Result<Permit, Status> {
         let Some(_waiting) = self.connection.wait() else {
             return Err(status(&Rejection::Unavailable(Reason::OverBudget, None)));
         };
         self.door.permit(bytes).await.map_err(|rejection| status(&rejection))
+    }
+
+    async fn pay(&self, bytes: usize) -> Result<Permit, Status> {
+        match self.try_pay(bytes)? {
+            Some(permit) => Ok(permit),
+            None => self.wait(bytes).await,
+        }
     }
 }
 
@@ -124,36 +144,39 @@ pub(super) async fn message(
         );
         return Err(Status::new(Code::ResourceExhausted, message));
     }
-    let permit = payer.pay(prefix.len).await?;
-    let pace = Pace::new(payer.timeout);
-    if data.is_empty() && prefix.len > 0 {
-        data = pace
-            .next(&mut body, 0, Some(prefix.len))
-            .await?
-            .ok_or_else(|| ends_within("its message"))?;
-    }
-    if data.len() < prefix.len {
-        let mut whole = BytesMut::with_capacity(prefix.len);
-        whole.extend_from_slice(&std::mem::take(&mut data));
-        while whole.len() < prefix.len {
-            let more = pace.next(&mut body, whole.len(), Some(prefix.len)).await?;
-            let more = more.ok_or_else(|| ends_within("its message"))?;
-            whole.extend_from_slice(&more);
-        }
-        data = whole.freeze();
-    }
+    let more_than_one = || Status::new(Code::Internal, "more than one message in a unary call");
     if data.len() > prefix.len {
-        return Err(Status::new(Code::Internal, "more than one message in a unary call"));
+        return Err(more_than_one());
     }
-    Ok((prefix, data, permit))
+    if data.len() == prefix.len {
+        let permit = payer.pay(prefix.len).await?;
+        return Ok((prefix, data, permit));
+    }
+    let mut intake = Intake::begin(payer, Some(prefix.len), prefix.len).await?;
+    // A whole message in a frame of its own is taken as it is, too.
+    if data.is_empty() {
+        data = intake.next(&mut body).await?.ok_or_else(|| ends_within("its message"))?;
+        if data.len() == prefix.len {
+            return Ok((prefix, data, intake.pay_for_all().await?));
+        }
+    }
+    intake.take(&data).await?;
+    drop(data);
+    while intake.bytes.len() < prefix.len {
+        let more = intake.next(&mut body).await?;
+        intake.take(&more.ok_or_else(|| ends_within("its message"))?).await?;
+    }
+    if intake.bytes.len() > prefix.len {
+        return Err(more_than_one());
+    }
+    Ok((prefix, intake.bytes.freeze(), intake.permit))
 }
 
 fn ends_within(what: &str) -> Status {
     Status::new(Code::Internal, format!("the body ends within {what}"))
 }
 
-/// Reads a whole body. With a content length it is paid for at once. Without one the buffer is
-/// replaced by one of twice the size, which may only try, since bytes are held already.
+/// Reads a whole body.
 pub(super) async fn whole(
     body: &mut impl Source,
     max: usize,
@@ -169,28 +192,139 @@ pub(super) async fn whole(
     if announced.is_some_and(|len| len > max) {
         return Err(too_large());
     }
-    let mut size = announced.unwrap_or(FIRST.min(max));
-    let mut permit = payer.pay(size).await?;
-    let pace = Pace::new(payer.timeout);
-    let mut whole = BytesMut::with_capacity(size);
-    while let Some(data) = pace.next(body, whole.len(), announced).await? {
-        let len = whole.len() + data.len();
-        if len > max {
+    let mut intake = Intake::begin(payer, announced, max).await?;
+    while let Some(data) = intake.next(body).await? {
+        if intake.bytes.len() + data.len() > max {
             return Err(too_large());
         }
-        if len > size {
-            size = len.max(size * 2).min(max);
-            let larger = permit.try_more(size as u64).ok_or_else(|| Status {
-                retry_after: Some(Duration::from_secs(1)),
-                ..Status::new(Code::Unavailable, "no memory is left to read the body")
-            })?;
-            let mut buffer = BytesMut::with_capacity(size);
-            buffer.extend_from_slice(&whole);
-            (whole, permit) = (buffer, larger);
-        }
-        whole.extend_from_slice(&data);
+        intake.take(&data).await?;
     }
-    Ok((whole.freeze(), permit))
+    Ok((intake.bytes.freeze(), intake.permit))
+}
+
+/// A body that comes in, and what pays for it.
+struct Intake<'a> {
+    payer: Payer<'a>,
+    pace: Pace,
+    /// Bytes that it says it has.
+    len: Option<usize>,
+    /// Bytes that it may have.
+    most: usize,
+    growth: Growth,
+    bytes: BytesMut,
+    permit: Permit,
+    /// Bytes that the permit pays for.
+    paid: usize,
+}
+
+/// How more of a body is paid for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Growth {
+    /// All of it at once.
+    Whole,
+    /// As much again as is there.
+    Steps,
+}
+
+impl<'a> Intake<'a> {
+    async fn begin(payer: Payer<'a>, len: Option<usize>, most: usize) -> Result<Self, Status> {
+        let first = len.unwrap_or(most).min(FIRST);
+        let (permit, paid) = match (payer.try_pay(first)?, len) {
+            (Some(permit), _) => (permit, first),
+            // There is a line: who waits in it waits for everything.
+            (None, Some(len)) => (payer.wait(len).await?, len),
+            (None, None) => (payer.wait(first).await?, first),
+        };
+        let growth = if len.is_some() { Growth::Whole } else { Growth::Steps };
+        let (pace, bytes) = (Pace::new(payer.timeout), BytesMut::with_capacity(paid));
+        Ok(Intake { payer, pace, len, most, growth, bytes, permit, paid })
+    }
+
+    /// The next data, in time.
+    async fn next(&mut self, body: &mut impl Source) -> Result<Option<Bytes>, Status> {
+        if self.growth == Growth::Whole && self.paid > FIRST {
+            match tokio::time::timeout(PAUSE, next(body)).await {
+                Ok(data) => return data,
+                Err(_) => self.shrink(),
+            }
+        }
+        self.pace.next(body, self.bytes.len(), self.len).await
+    }
+
+    /// Gives back what a step would not have taken.
+    fn shrink(&mut self) {
+        self.growth = Growth::Steps;
+        let size = self.step(self.bytes.len());
+        if size < self.paid {
+            // A buffer that is not filled may be in memory all the same.
+            let mut buffer = BytesMut::with_capacity(size);
+            buffer.extend_from_slice(&self.bytes);
+            let permit = self.permit.more(size as u64);
+            (self.bytes, self.permit, self.paid) = (buffer, permit, size);
+        }
+    }
+
+    /// The buffer for so many bytes that are there.
+    fn step(&self, len: usize) -> usize {
+        (2 * len + FIRST).min(self.len.unwrap_or(self.most)).max(len)
+    }
+
+    /// Takes data up.
+    async fn take(&mut self, data: &[u8]) -> Result<(), Status> {
+        let len = self.bytes.len() + data.len();
+        if len > self.paid {
+            let size = match (self.growth, self.len) {
+                (Growth::Whole, Some(all)) => {
+                    self.pay().await?;
+                    all.max(len)
+                }
+                _ => {
+                    let size = self.step(len);
+                    let larger = self.permit.try_more(size as u64);
+                    (self.permit, self.paid) = (larger.ok_or_else(out_of_memory)?, size);
+                    size
+                }
+            };
+            let mut buffer = BytesMut::with_capacity(size);
+            buffer.extend_from_slice(&self.bytes);
+            self.bytes = buffer;
+        }
+        self.bytes.extend_from_slice(data);
+        Ok(())
+    }
+
+    /// Pays for all of a body of known length.
+    async fn pay(&mut self) -> Result<(), Status> {
+        let len = self.len.unwrap_or(self.most);
+        if self.paid >= len {
+            return Ok(());
+        }
+        let permit = match (self.payer.try_pay(len)?, self.growth) {
+            (Some(permit), _) => permit,
+            (None, Growth::Steps) => return Err(out_of_memory()),
+            (None, Growth::Whole) => {
+                // What is there is less than a connection is charged for.
+                self.permit = self.permit.more(0);
+                self.payer.wait(len).await?
+            }
+        };
+        (self.permit, self.paid) = (permit, len);
+        self.pace = Pace::new(self.payer.timeout);
+        Ok(())
+    }
+
+    /// The permit for all of a body of known length.
+    async fn pay_for_all(mut self) -> Result<Permit, Status> {
+        self.pay().await?;
+        Ok(self.permit)
+    }
+}
+
+fn out_of_memory() -> Status {
+    Status {
+        retry_after: Some(Duration::from_secs(1)),
+        ..Status::new(Code::Unavailable, "no memory is left to read the body")
+    }
 }
 
 /// The next data of a body; trailers are passed over.

@@ -7,6 +7,7 @@ use std::{
 };
 
 use hyper::body::{Frame, SizeHint};
+use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::*;
 use crate::{
@@ -51,6 +52,8 @@ struct Account {
     limit: u64,
     used: AtomicU64,
     most: AtomicU64,
+    /// What was in use when somebody began to wait.
+    used_by_waiter: AtomicU64,
 }
 
 impl Ledger for Account {
@@ -74,8 +77,8 @@ impl Ledger for Account {
 
 impl Purse {
     fn new(limit: u64) -> Self {
-        let (used, most) = (AtomicU64::new(0), AtomicU64::new(0));
-        Purse(Arc::new(Account { limit, used, most }))
+        let [used, most, used_by_waiter] = [0; 3].map(AtomicU64::new);
+        Purse(Arc::new(Account { limit, used, most, used_by_waiter }))
     }
 
     fn used(&self) -> u64 {
@@ -91,6 +94,7 @@ impl Door for Purse {
     }
 
     fn permit(&self, _bytes: usize) -> BoxFuture<Result<Permit, Rejection>> {
+        self.0.used_by_waiter.store(self.used(), Ordering::SeqCst);
         Box::pin(std::future::ready(Err(Rejection::Unavailable(Reason::OverBudget, None))))
     }
 
@@ -204,10 +208,12 @@ async fn a_body_of_unknown_length_pays_for_each_larger_buffer() {
     let purse = Purse::new(1 << 20);
     let (body, permit) = read_whole(pieces(), &purse).await.unwrap();
     assert_eq!(body, bytes);
-    assert_eq!((permit.bytes(), purse.used()), (512 * 1024, 512 * 1024));
-    assert_eq!(purse.0.most.load(Ordering::SeqCst), 768 * 1024, "two buffers while one is copied");
+    // 10 000 bytes more than fit, twice what is there then, and so on.
+    assert_eq!((permit.bytes(), purse.used()), (304_096, 304_096));
+    let both = 304_096 + 144_096;
+    assert_eq!(purse.0.most.load(Ordering::SeqCst), both, "two buffers while one is copied");
     drop(permit);
-    let tight = Purse::new(700 * 1024);
+    let tight = Purse::new(both - 1);
     let status = read_whole(pieces(), &tight).await.unwrap_err();
     assert_eq!((status.code, tight.used()), (Code::Unavailable, 0));
 }
@@ -274,4 +280,93 @@ async fn who_sends_little_of_what_he_announced_is_cut_off_early() {
         );
         assert_eq!(purse.used(), 0);
     }
+}
+
+/// A body whose data comes from elsewhere.
+struct Sent(mpsc::UnboundedReceiver<Bytes>, u64);
+
+impl Body for Sent {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(cx).map(|data| data.map(|data| Ok(Frame::data(data))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.1)
+    }
+}
+
+const LEN: usize = 200_000;
+
+/// Reads a body of [`LEN`] bytes that comes by hand.
+fn reading(purse: &Purse) -> (mpsc::UnboundedSender<Bytes>, JoinHandle<Result<Bytes, Status>>) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let purse = Purse(Arc::clone(&purse.0));
+    let reading = tokio::spawn(async move {
+        let connection = Arc::new(Connection::new(None));
+        let (signal, timeout) = (Signal::Traces, TIMEOUT);
+        let payer = Payer { door: &purse, signal, connection: &connection, timeout };
+        let read = whole(&mut Sent(receiver, LEN as u64), MAX, payer).await;
+        read.map(|(body, _permit)| body)
+    });
+    (sender, reading)
+}
+
+async fn after(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sender_that_pauses_has_what_it_sent() {
+    for (sent, at_once, later) in [
+        (0, FIRST, FIRST),
+        (1, FIRST, FIRST),
+        (FIRST, FIRST, FIRST),
+        (20_000, LEN, 40_000 + FIRST),
+        (150_000, LEN, LEN),
+    ] {
+        let purse = Purse::new(1 << 20);
+        let (sender, reading) = reading(&purse);
+        let all = Bytes::from((0..LEN).map(|i| i.to_le_bytes()[0]).collect::<Vec<u8>>());
+        sender.send(all.slice(..sent)).unwrap();
+        after(PAUSE / 2).await;
+        assert_eq!(purse.used(), at_once as u64, "{sent}");
+        after(PAUSE).await;
+        assert_eq!(purse.used(), later as u64, "{sent}");
+        for piece in all[sent..].chunks(10_000) {
+            sender.send(Bytes::copy_from_slice(piece)).unwrap();
+        }
+        drop(sender);
+        assert_eq!(reading.await.unwrap().unwrap(), all, "{sent}");
+        assert_eq!(purse.used(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sender_that_paused_does_not_wait_with_its_bytes() {
+    let purse = Purse::new(LEN as u64 + 10_000);
+    let (sender, reading) = reading(&purse);
+    sender.send(Bytes::from(vec![0; 20_000])).unwrap();
+    after(PAUSE * 2).await;
+    let other = purse.try_permit(Signal::Traces, 150_000).unwrap();
+    sender.send(Bytes::from(vec![0; LEN - 20_000])).unwrap();
+    assert_eq!(reading.await.unwrap().unwrap_err().code, Code::Unavailable);
+    drop(other);
+    assert_eq!((purse.used(), purse.0.used_by_waiter.load(Ordering::SeqCst)), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_waits_holds_nothing() {
+    let purse = Purse::new(LEN as u64);
+    let other = purse.try_permit(Signal::Traces, 100_000).unwrap();
+    let (sender, reading) = reading(&purse);
+    sender.send(Bytes::from(vec![0; FIRST + 1])).unwrap();
+    assert_eq!(reading.await.unwrap().unwrap_err().code, Code::Unavailable);
+    assert_eq!(purse.0.used_by_waiter.load(Ordering::SeqCst), 100_000);
+    drop(other);
 }

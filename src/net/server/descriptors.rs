@@ -1,0 +1,93 @@
+//! File descriptors: each connection takes one, and exporters, files and pages need some, too.
+//!
+//! The process raises its soft limit to the hard one when it starts, as Go programs do. The ports
+//! together may hold as many connections as leave [`RESERVE`] of them free. One more, and the port
+//! that has the most of them closes those that have been quiet for longest.
+
+use std::sync::{
+    Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::seats::Seats;
+
+/// Descriptors that connections leave to others: a quarter of them, and at most so many.
+const RESERVE: usize = 1024;
+
+/// The ports of this process.
+pub(super) static PROCESS: LazyLock<Arc<Ports>> = LazyLock::new(|| Ports::new(limit()));
+
+/// Raises the limit of open files as far as it goes; what it is then.
+pub fn raise_descriptors() -> usize {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum {
+        // Where it is not allowed, the lower limit holds.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    }
+    limit()
+}
+
+fn limit() -> usize {
+    let limit = getrlimit(Resource::Nofile).current;
+    limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
+}
+
+/// Ports that share the descriptors of a process.
+#[derive(Debug)]
+pub(super) struct Ports {
+    descriptors: usize,
+    /// Connections of all ports.
+    seated: AtomicUsize,
+    ports: Mutex<Vec<Weak<Seats>>>,
+}
+
+impl Ports {
+    /// Ports that have so many descriptors.
+    pub(super) fn new(descriptors: usize) -> Arc<Self> {
+        Arc::new(Ports { descriptors, seated: AtomicUsize::new(0), ports: Mutex::default() })
+    }
+
+    /// The limit that they are counted against.
+    pub(super) fn descriptors(&self) -> usize {
+        self.descriptors
+    }
+
+    fn ports(&self) -> MutexGuard<'_, Vec<Weak<Seats>>> {
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn add(&self, port: &Arc<Seats>) {
+        let mut ports = self.ports();
+        ports.retain(|port| port.strong_count() > 0);
+        ports.push(Arc::downgrade(port));
+    }
+
+    fn most(&self) -> usize {
+        (self.descriptors - (self.descriptors / 4).min(RESERVE)).max(1)
+    }
+
+    /// Whether the next connection makes another one go.
+    pub(super) fn are_full(&self) -> bool {
+        self.seated.load(Ordering::Relaxed) >= self.most()
+    }
+
+    /// A connection more, unless there are too many.
+    pub(super) fn claim(&self) -> bool {
+        let claim = |seated: usize| (seated < self.most()).then_some(seated + 1);
+        self.seated.fetch_update(Ordering::Relaxed, Ordering::Relaxed, claim).is_ok()
+    }
+
+    pub(super) fn give_back(&self) {
+        self.seated.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Makes some connections of the port go that has the most.
+    pub(super) fn clear_some(&self) {
+        let ports: Vec<Arc<Seats>> = self.ports().iter().filter_map(Weak::upgrade).collect();
+        if let Some(largest) = ports.iter().max_by_key(|port| port.len()) {
+            largest.clear_some();
+        }
+    }
+}
