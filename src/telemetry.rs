@@ -64,10 +64,27 @@ pub struct ReceiverStats {
     pub transport: &'static str,
     /// Items taken.
     pub accepted: Number,
-    /// Items refused by the pipeline.
+    /// Requests whose items were taken.
+    pub accepted_requests: Number,
+    /// Items refused by the pipeline, or before they were read.
     pub refused: Number,
     /// Requests turned away before their items were known (malformed, too large, over budget).
     pub rejected_requests: Number,
+}
+
+impl ReceiverStats {
+    /// Counts a request that was taken.
+    pub fn accept(&self, items: u64) {
+        self.accepted.add(items);
+        self.accepted_requests.add(1);
+    }
+
+    /// Counts the items of a request that was refused before anybody read it: as many as one that was
+    /// taken has on average, at least one. The Collector refuses later and knows.
+    pub fn refuse_unread(&self) {
+        let average = self.accepted.read() / self.accepted_requests.read().max(1);
+        self.refused.add(average.max(1));
+    }
 }
 
 /// Counters of one processor in one pipeline, all workers together.
@@ -347,6 +364,7 @@ impl Telemetry {
             signal,
             transport,
             accepted: Number::default(),
+            accepted_requests: Number::default(),
             refused: Number::default(),
             rejected_requests: Number::default(),
         });

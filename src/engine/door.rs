@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{Notify, oneshot};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::Instant,
+};
 
 use crate::{
     component::{Arrival, BoxFuture, Door, Rejection, Reply},
@@ -32,6 +35,10 @@ use super::{
 /// How long a request may wait for its bytes. Senders give up after 10 s by default
 /// (`OTEL_EXPORTER_OTLP_TIMEOUT`); a refusal that comes well before lets them back off.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long a request is held up where much waits in a queue that has room. Long enough for senders that
+/// come back at once to be paced by the backend, and short enough for those that do not to go on.
+const HOLD_UP: Duration = Duration::from_millis(250);
 
 /// When a refused sender should come back.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -61,16 +68,47 @@ impl SignalRoutes {
         self.by_transport.first().and_then(|(_, route)| route.journal.as_ref())
     }
 
-    /// Whether data that is taken now would be lost for want of room in a queue. A queue whose
+    /// The queue for want of whose room data that is taken now would be lost. A queue whose
     /// backend fails is left to itself, or it would stop its siblings; with all of them full nobody
     /// would get anything.
-    fn is_congested(&self) -> bool {
-        let mut full = self.queues.iter().filter(|queue| queue.is_nearly_full()).peekable();
-        if full.peek().is_none() {
-            return false;
+    fn full_queue(&self) -> Option<&Arc<ExportQueue>> {
+        let mut failing = 0;
+        for queue in self.queues.iter().filter(|queue| queue.is_nearly_full()) {
+            if !queue.is_failing() {
+                return Some(queue);
+            }
+            failing += 1;
         }
-        let (failing, alive): (Vec<_>, Vec<_>) = full.partition(|queue| queue.is_failing());
-        !alive.is_empty() || failing.len() == self.queues.len()
+        self.queues.first().filter(|_| failing == self.queues.len())
+    }
+
+    fn is_congested(&self) -> bool {
+        self.full_queue().is_some()
+    }
+
+    /// A queue in which so much waits already that it is better to hold up senders.
+    fn queue_behind(&self) -> Option<&Arc<ExportQueue>> {
+        self.queues.iter().find(|queue| queue.is_behind())
+    }
+
+    /// Waits until no queue is full, for `patience` at most, and until none is behind, for [`HOLD_UP`] at most.
+    async fn wait_for_room(&self, patience: Duration) -> Result<(), Rejection> {
+        let begin = Instant::now();
+        let (last, held_up) = (begin + patience, begin + HOLD_UP.min(patience));
+        loop {
+            let (queue, until) = match (self.full_queue(), self.queue_behind()) {
+                (Some(full), _) => (full, last),
+                (None, Some(behind)) if Instant::now() < held_up => (behind, held_up),
+                (None, _) => {
+                    self.queues.iter().for_each(|queue| queue.call_next());
+                    return Ok(());
+                }
+            };
+            if Instant::now() >= until {
+                return Err(Rejection::Unavailable(Reason::QueueFull, Some(PAUSE)));
+            }
+            queue.has_less(until, || queue.is_nearly_full() || queue.is_behind()).await;
+        }
     }
 }
 
@@ -190,6 +228,28 @@ impl Door for EngineDoor {
         }
     }
 
+    fn room(
+        &self,
+        signal: Signal,
+        patience: Option<Duration>,
+    ) -> Option<BoxFuture<Result<(), Rejection>>> {
+        let all = self.routes.now();
+        let routes = all[signal.index()].as_ref()?;
+        // What finds no room inside waits in the journal.
+        let is_held_up = routes.journal().is_none()
+            && (routes.queue_behind().is_some() || routes.is_congested());
+        let patience = patience.map_or(PATIENCE, |patience| patience.min(PATIENCE));
+        is_held_up.then(|| {
+            let all = Arc::clone(&all);
+            Box::pin(async move {
+                match &all[signal.index()] {
+                    Some(routes) => routes.wait_for_room(patience).await,
+                    None => Ok(()),
+                }
+            }) as BoxFuture<_>
+        })
+    }
+
     fn charge(&self, bytes: usize) -> Option<Permit> {
         Some(self.budget.owe(bytes))
     }
@@ -265,7 +325,7 @@ mod tests {
         let door = door(9 * MIB, None);
         let held = door.try_permit(Signal::Traces, 8 * MIB).unwrap().unwrap();
         assert!(door.try_permit(Signal::Traces, MIB).unwrap().is_none(), "full to the last byte");
-        let begin = tokio::time::Instant::now();
+        let begin = Instant::now();
         let refusal = door.permit(MIB).await.unwrap_err();
         assert_eq!(refusal, Rejection::Unavailable(Reason::OverBudget, Some(PAUSE)));
         assert_eq!(begin.elapsed(), PATIENCE);

@@ -3,8 +3,10 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicU64, AtomicUsize, Ordering},
 };
+
+use tokio::sync::{Notify, futures::Notified};
 
 use crate::telemetry::ExporterStats;
 
@@ -14,12 +16,47 @@ pub(super) struct Gauge {
     /// What is on no disk, in the unit of the queue's limit.
     size: AtomicU64,
     bytes: AtomicU64,
+    /// Of these, on their way to the backend.
+    sending: AtomicU64,
+    /// Who waits for room, and how many.
+    freed: Notify,
+    waiting: AtomicUsize,
     stats: Arc<ExporterStats>,
 }
 
 impl Gauge {
     pub(super) fn new(stats: Arc<ExporterStats>) -> Arc<Self> {
-        Arc::new(Gauge { size: AtomicU64::new(0), bytes: AtomicU64::new(0), stats })
+        Arc::new(Gauge {
+            size: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            sending: AtomicU64::new(0),
+            freed: Notify::new(),
+            waiting: AtomicUsize::new(0),
+            stats,
+        })
+    }
+
+    /// Bytes in memory that nobody sends yet.
+    pub(super) fn waiting_bytes(&self) -> u64 {
+        self.bytes().saturating_sub(self.sending.load(Ordering::SeqCst))
+    }
+
+    /// Takes a place in the line of those who wait for room.
+    pub(super) fn line(&self) -> Line<'_> {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        Line(self)
+    }
+
+    /// Lets the first in the line look whether there is room.
+    pub(super) fn call_next(&self) {
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.freed.notify_one();
+        }
+    }
+
+    /// Lets all in the line look, since nothing will leave the queue any more.
+    pub(super) fn call_all(&self) {
+        self.freed.notify_waiters();
     }
 
     /// Payloads, items or bytes that are on no disk.
@@ -39,7 +76,27 @@ impl Gauge {
         let bytes_before = self.bytes.fetch_add(bytes, Ordering::SeqCst);
         self.stats.queue_unwritten.add(size);
         self.stats.queue_bytes.add(bytes);
-        (Fill { gauge: Arc::clone(self), size, bytes, items: 0 }, size_before, bytes_before)
+        (self.fill(size, bytes, 0), size_before, bytes_before)
+    }
+
+    fn fill(self: &Arc<Self>, size: u64, bytes: u64, items: u64) -> Fill {
+        Fill { gauge: Arc::clone(self), size, bytes, items, sending: 0 }
+    }
+}
+
+/// A place in the line of those who wait for room.
+pub(super) struct Line<'a>(&'a Gauge);
+
+impl Line<'_> {
+    /// Ends when it is worth while to look whether there is room. To be made before one looks.
+    pub(super) fn called(&self) -> Notified<'_> {
+        self.0.freed.notified()
+    }
+}
+
+impl Drop for Line<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -50,9 +107,18 @@ pub(super) struct Fill {
     size: u64,
     bytes: u64,
     items: u64,
+    /// Bytes that are counted as on their way.
+    sending: u64,
 }
 
 impl Fill {
+    /// The payload is on its way to the backend.
+    pub(super) fn is_sent(&mut self) {
+        self.sending = self.bytes;
+        self.gauge.sending.fetch_add(self.sending, Ordering::SeqCst);
+        self.gauge.call_next();
+    }
+
     /// Counts the items of a payload that is in memory now.
     pub(super) fn count(&mut self, items: u64) {
         self.items += items;
@@ -83,7 +149,7 @@ impl Fill {
         self.size -= size;
         self.bytes -= bytes;
         self.items -= items;
-        Fill { gauge: Arc::clone(&self.gauge), size, bytes, items }
+        self.gauge.fill(size, bytes, items)
     }
 
     /// Units of the queue's limit, bytes, and items.
@@ -96,6 +162,8 @@ impl Drop for Fill {
     fn drop(&mut self) {
         self.gauge.size.fetch_sub(self.size, Ordering::SeqCst);
         self.gauge.bytes.fetch_sub(self.bytes, Ordering::SeqCst);
+        self.gauge.sending.fetch_sub(self.sending, Ordering::SeqCst);
+        self.gauge.call_next();
         self.gauge.stats.queue_unwritten.sub(self.size);
         self.gauge.stats.queue_bytes.sub(self.bytes);
         self.gauge.stats.queue_items.sub(self.items);

@@ -21,6 +21,7 @@ use std::{
 use tokio::{
     sync::{Semaphore, mpsc, watch},
     task::{JoinError, JoinSet},
+    time::Instant,
 };
 
 use crate::{
@@ -43,6 +44,10 @@ use super::{
     spool::{self, Spool, Spooled},
     stored::Read,
 };
+
+/// Bytes that may wait in memory before senders are held up. With batches of 4 MiB four wait while ten
+/// are sent, which keeps them busy; see `benches/loopback` for what more of them cost.
+const BEHIND: u64 = 16 << 20;
 
 /// Requests in flight where there is no queue to say how many.
 const SYNCHRONOUS_CONSUMERS: usize = 64;
@@ -203,6 +208,32 @@ impl ExportQueue {
             || queue.size.is_some_and(|limit| self.gauge.size() + self.on_disk() >= most(limit))
     }
 
+    /// Whether so much waits in memory that more would only wait longer. Then senders are held up for a
+    /// moment, before anybody reads what they have: a queue that is as long as it may be takes memory and time and
+    /// delivers no more. Never where the backend fails, since that is what the queue is there for.
+    pub fn is_behind(&self) -> bool {
+        let most = BEHIND.min(self.share.load(Ordering::Relaxed) / 2);
+        self.settings.is_some() && self.gauge.waiting_bytes() > most && !self.is_failing()
+    }
+
+    /// Ends when something has left the queue, or at `until`. Those who wait are called one by one: who finds
+    /// room calls the next where there is much.
+    pub(super) async fn has_less(&self, until: Instant, is_crowded: impl Fn() -> bool) {
+        let line = self.gauge.line();
+        let called = line.called();
+        if is_crowded() {
+            // Out of time: whoever asked looks once more.
+            let _ = tokio::time::timeout_at(until, called).await;
+        }
+    }
+
+    /// Lets the next one who waits for room look for it, if there is plenty.
+    pub(super) fn call_next(&self) {
+        if self.gauge.waiting_bytes() <= BEHIND / 2 {
+            self.gauge.call_next();
+        }
+    }
+
     /// Whether the last attempt failed.
     pub fn is_failing(&self) -> bool {
         self.is_failing.load(Ordering::Relaxed)
@@ -224,6 +255,7 @@ impl ExportQueue {
         self.closed.store(true, Ordering::SeqCst);
         // Fails where the dispatcher has ended already, which is what closing is for.
         let _ = self.tx.send(Message::Close);
+        self.gauge.call_all();
     }
 
     /// Whether it refuses everything.
@@ -456,7 +488,8 @@ impl Dispatcher {
             if is_accepted_now {
                 queued.payload.accept();
             }
-            let Queued { payload, fill, .. } = queued;
+            let Queued { payload, mut fill, .. } = queued;
+            fill.is_sent();
             let _held = (fill, being_sent, InFlight::new(&sender.stats));
             sender.deliver(payload, abandon).await
         }

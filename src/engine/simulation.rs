@@ -267,6 +267,9 @@ impl World {
     }
 
     async fn send(door: &EngineDoor, name: &str, spans: usize, wait: Wait) -> Reply {
+        if let Some(room) = door.room(Signal::Traces, None) {
+            room.await?;
+        }
         let body = request(name, spans);
         let permit = match door.try_permit(Signal::Traces, body.len())? {
             Some(permit) => permit,

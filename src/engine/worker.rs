@@ -250,8 +250,10 @@ impl Worker {
                     Outcome::Failed(reason) => Err(reason),
                     Outcome::LeftOnDisk => Err(Reason::ShuttingDown),
                 };
-                let counter = if answer.is_ok() { &stats.accepted } else { &stats.refused };
-                counter.add(items);
+                match answer {
+                    Ok(()) => stats.accept(items),
+                    Err(_) => stats.refused.add(items),
+                }
                 // A sender that hung up meanwhile needs no answer.
                 let _ = reply.send(answer.map_err(rejection));
             }),

@@ -33,6 +33,7 @@ use crate::{
         Signal,
         payload::{Permit, Reason},
     },
+    telemetry::ReceiverStats,
 };
 
 /// Paid for before anything of a body is there.
@@ -47,6 +48,10 @@ pub(super) struct Payer<'a> {
     pub(super) connection: &'a Arc<Connection>,
     /// Longest time for the body, once it is paid for and before.
     pub(super) timeout: Duration,
+    /// How long the sender waits for its answer, where it says so.
+    pub(super) patience: Option<Duration>,
+    /// Counts what is refused unread.
+    pub(super) stats: &'a ReceiverStats,
 }
 
 /// How fast a body comes in.
@@ -91,15 +96,30 @@ impl Payer<'_> {
     /// Bytes that are free; none where they are not, or where others wait.
     fn try_pay(&self, bytes: usize) -> Result<Option<Permit>, Status> {
         let free = self.door.try_permit(self.signal, bytes);
-        free.map_err(|rejection| status(&rejection))
+        free.map_err(|rejection| self.refuse(&rejection))
+    }
+
+    /// Waits for room in the queues while nothing of the body is read.
+    async fn wait_for_room(&self) -> Result<(), Status> {
+        match self.door.room(self.signal, self.patience) {
+            Some(room) => room.await.map_err(|rejection| self.refuse(&rejection)),
+            None => Ok(()),
+        }
+    }
+
+    fn refuse(&self, rejection: &Rejection) -> Status {
+        if matches!(rejection, Rejection::Unavailable(..)) {
+            self.stats.refuse_unread();
+        }
+        status(rejection)
     }
 
     /// Waits for bytes, and holds none: see [`Connection::wait`] for who may.
     async fn wait(&self, bytes: usize) -> Result<Permit, Status> {
         let Some(_waiting) = self.connection.wait() else {
-            return Err(status(&Rejection::Unavailable(Reason::OverBudget, None)));
+            return Err(self.refuse(&Rejection::Unavailable(Reason::OverBudget, None)));
         };
-        self.door.permit(bytes).await.map_err(|rejection| status(&rejection))
+        self.door.permit(bytes).await.map_err(|rejection| self.refuse(&rejection))
     }
 
     async fn pay(&self, bytes: usize) -> Result<Permit, Status> {
@@ -121,6 +141,7 @@ pub(super) async fn message(
     max: usize,
     payer: Payer<'_>,
 ) -> Result<(Prefix, Bytes, Permit), Status> {
+    payer.wait_for_room().await?;
     let mut prefix = [0; grpc::PREFIX];
     let (mut filled, mut data) = (0, Bytes::new());
     let before = Pace::new(payer.timeout);
@@ -192,6 +213,7 @@ pub(super) async fn whole(
     if announced.is_some_and(|len| len > max) {
         return Err(too_large());
     }
+    payer.wait_for_room().await?;
     let mut intake = Intake::begin(payer, announced, max).await?;
     while let Some(data) = intake.next(body).await? {
         if intake.bytes.len() + data.len() > max {

@@ -144,7 +144,8 @@ impl OtlpService {
             return Err(Status::new(Code::Unimplemented, message));
         };
         let context = self.context(signal, &request, connection, GRPC);
-        let payer = self.payer(signal, connection, BODY_TIMEOUT);
+        let patience = grpc_timeout(request.headers());
+        let payer = self.payer(signal, connection, GRPC, (BODY_TIMEOUT, patience));
         let (prefix, body, permit) =
             body::message(request.into_body(), self.max_message, payer).await?;
         let compression = match (prefix.is_compressed, compression) {
@@ -175,9 +176,13 @@ impl OtlpService {
         &'a self,
         signal: Signal,
         connection: &'a Arc<Connection>,
-        timeout: Duration,
+        protocol: usize,
+        (timeout, patience): (Duration, Option<Duration>),
     ) -> Payer<'a> {
-        Payer { door: &*self.ingress.door, signal, connection, timeout }
+        let stats = &self.refusals[protocol][signal.index()];
+        // An answer that comes too late is none: the sender is told before.
+        let patience = patience.map(|patience| patience.mul_f64(0.75));
+        Payer { door: &*self.ingress.door, signal, connection, timeout, patience, stats }
     }
 
     // ---- HTTP ----------------------------------------------------------------------------
@@ -243,7 +248,7 @@ impl OtlpService {
             return Err(Status::new(Code::InvalidArgument, message));
         };
         let context = self.context(signal, &request, connection, HTTP);
-        let payer = self.payer(signal, connection, self.body_timeout);
+        let payer = self.payer(signal, connection, HTTP, (self.body_timeout, None));
         let (body, permit) = body::whole(request.into_body(), self.max_body, payer).await?;
         let arrival = Arrival {
             signal,

@@ -13,6 +13,7 @@ use super::*;
 use crate::{
     component::{Arrival, BoxFuture, Reply},
     otlp::payload::Ledger,
+    telemetry::Telemetry,
 };
 
 /// Pieces, with the content length where there is one.
@@ -114,18 +115,29 @@ impl Door for Purse {
 const MAX: usize = 1 << 20;
 const TIMEOUT: Duration = Duration::from_secs(30);
 
+fn stats() -> Arc<ReceiverStats> {
+    Telemetry::default().receiver("otlp", Signal::Traces, "grpc")
+}
+
+fn payer<'a>(
+    door: &'a dyn Door,
+    connection: &'a Arc<Connection>,
+    stats: &'a ReceiverStats,
+) -> Payer<'a> {
+    let signal = Signal::Traces;
+    Payer { door, signal, connection, timeout: TIMEOUT, patience: None, stats }
+}
+
 async fn read_message(pieces: Pieces, purse: &Purse) -> Result<(bool, Vec<u8>, u64), Status> {
-    let connection = Arc::new(Connection::new(None));
-    let payer =
-        Payer { door: purse, signal: Signal::Traces, connection: &connection, timeout: TIMEOUT };
+    let (connection, stats) = (Arc::new(Connection::new(None)), stats());
+    let payer = payer(purse, &connection, &stats);
     let (prefix, body, permit) = message(pieces, MAX, payer).await?;
     Ok((prefix.is_compressed, body.to_vec(), permit.bytes()))
 }
 
 async fn read_whole(mut pieces: Pieces, purse: &Purse) -> Result<(Bytes, Permit), Status> {
-    let connection = Arc::new(Connection::new(None));
-    let payer =
-        Payer { door: purse, signal: Signal::Traces, connection: &connection, timeout: TIMEOUT };
+    let (connection, stats) = (Arc::new(Connection::new(None)), stats());
+    let payer = payer(purse, &connection, &stats);
     whole(&mut pieces, MAX, payer).await
 }
 
@@ -148,10 +160,9 @@ async fn a_message_may_come_in_any_pieces() {
 #[tokio::test]
 async fn a_message_in_one_frame_is_not_copied() {
     let frame = Bytes::from_static(&[0, 0, 0, 0, 3, 1, 2, 3]);
-    let connection = Arc::new(Connection::new(None));
+    let (connection, stats) = (Arc::new(Connection::new(None)), stats());
     let purse = Purse::new(3);
-    let payer =
-        Payer { door: &purse, signal: Signal::Logs, connection: &connection, timeout: TIMEOUT };
+    let payer = Payer { signal: Signal::Logs, ..payer(&purse, &connection, &stats) };
     let pieces = Pieces([frame.clone()].into(), None);
     let (_, body, _) = message(pieces, MAX, payer).await.unwrap();
     assert_eq!(body.as_ptr(), frame[5..].as_ptr());
@@ -264,13 +275,8 @@ impl Body for Stalled {
 async fn who_sends_little_of_what_he_announced_is_cut_off_early() {
     for (sent, seconds) in [(0, 5), (80, 5), (250, 15), (900, 30)] {
         let (purse, begin) = (Purse::new(2000), Instant::now());
-        let connection = Arc::new(Connection::new(None));
-        let payer = Payer {
-            door: &purse,
-            signal: Signal::Traces,
-            connection: &connection,
-            timeout: TIMEOUT,
-        };
+        let (connection, stats) = (Arc::new(Connection::new(None)), stats());
+        let payer = payer(&purse, &connection, &stats);
         let first = (sent > 0).then(|| Bytes::from(vec![0; sent]));
         let status = whole(&mut Stalled(first, 1000), MAX, payer).await.unwrap_err();
         assert_eq!(
@@ -309,8 +315,8 @@ fn reading(purse: &Purse) -> (mpsc::UnboundedSender<Bytes>, JoinHandle<Result<By
     let purse = Purse(Arc::clone(&purse.0));
     let reading = tokio::spawn(async move {
         let connection = Arc::new(Connection::new(None));
-        let (signal, timeout) = (Signal::Traces, TIMEOUT);
-        let payer = Payer { door: &purse, signal, connection: &connection, timeout };
+        let stats = stats();
+        let payer = payer(&purse, &connection, &stats);
         let read = whole(&mut Sent(receiver, LEN as u64), MAX, payer).await;
         read.map(|(body, _permit)| body)
     });
