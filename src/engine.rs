@@ -91,7 +91,7 @@ pub struct Started {
 pub enum Ended {
     /// Everything that was acknowledged has been delivered, or was dropped by decision.
     Clean,
-    /// So many items could not be delivered before the deadline.
+    /// So many items could not be delivered before the deadline, and are not on disk.
     Lost(u64),
     /// A second signal ended the drain.
     Interrupted,
@@ -119,6 +119,7 @@ pub fn run(
     on_started: impl FnOnce(&Started),
 ) -> Result<Ended, StartError> {
     let runtime = build_runtime(options.site.workers).map_err(|error| start_error(&error))?;
+    let mut signalled = None;
     let ended = runtime.block_on(async {
         let plan = plan::plan(blueprint, &options.site)?;
         // Before a port is open: who sees it may send a signal at once.
@@ -127,6 +128,7 @@ pub fn run(
         let mut running = Running::start(plan, services, &options, on_started)?;
         // Who asks for a reload from the end of this on is told that it is too late.
         let cause = Box::pin(running.wait(&mut signals, reloading)).await;
+        signalled = Some(Instant::now());
         // What is still held at the end is dropped, which would look as if it had been delivered.
         let storages = Arc::clone(&options.site.storages);
         Ok(match cause {
@@ -135,12 +137,21 @@ pub fn run(
                 Ended::Panicked
             }
             Cause::Signal => tokio::select! {
-                ended = running.drain() => ended,
+                lost = running.drain() => Ended::Lost(lost),
                 () = async { signals.again().await; storages.freeze() } => Ended::Interrupted,
             },
         })
     });
-    runtime.block_on(options.site.storages.close());
+    let gone = runtime.block_on(options.site.storages.close());
+    let ended = ended.map(|ended| match ended {
+        Ended::Lost(lost) => {
+            let lost = lost + gone;
+            let took = signalled.map(|signalled| signalled.elapsed()).unwrap_or_default();
+            tracing::info!(lost_items = lost, took = ?took, "Shutdown complete.");
+            if lost > 0 { Ended::Lost(lost) } else { Ended::Clean }
+        }
+        other => other,
+    });
     // Nothing may hold up the exit: not an exporter in `send`, not a client that reads slowly.
     runtime.shutdown_background();
     ended
@@ -337,8 +348,8 @@ impl Running {
         }
     }
 
-    /// Stops in the order in which data flows, within the time-out.
-    async fn drain(mut self) -> Ended {
+    /// Stops in the order in which data flows, within the time-out. Returns the items that were given up.
+    async fn drain(mut self) -> u64 {
         let started = Instant::now();
         let timeout = self.drain_timeout;
         let left = || timeout.saturating_sub(started.elapsed());
@@ -398,8 +409,7 @@ impl Running {
         if emptied {
             self.pool.stop();
         }
-        tracing::info!(lost_items = lost, took = ?started.elapsed(), "Shutdown complete.");
-        if lost > 0 { Ended::Lost(lost) } else { Ended::Clean }
+        lost
     }
 }
 

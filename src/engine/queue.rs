@@ -58,7 +58,7 @@ pub struct ExportQueue {
     unwritten: AtomicU64,
     /// Bytes that it holds in memory.
     bytes: AtomicU64,
-    closed: AtomicBool,
+    closed: Arc<AtomicBool>,
     /// Whether another queue reads what is on disk.
     has_successor: AtomicBool,
     tx: mpsc::UnboundedSender<Message>,
@@ -96,6 +96,7 @@ impl ExportQueue {
         }
         // With a disk at hand it need not fill memory up to where senders are refused.
         let share = if spool.is_some() { share / 2 } else { share };
+        let is_closed = Arc::new(AtomicBool::new(false));
         let queue = Arc::new(ExportQueue {
             settings: delivery.queue.clone(),
             spool,
@@ -103,7 +104,7 @@ impl ExportQueue {
             has_successor: AtomicBool::new(false),
             unwritten: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
-            closed: AtomicBool::new(false),
+            closed: Arc::clone(&is_closed),
             tx,
             stats: Arc::clone(&stats),
             oldest,
@@ -117,6 +118,7 @@ impl ExportQueue {
             offload,
             dead_letters,
             is_guarded,
+            is_closed,
             is_failing: AtomicBool::new(false),
             partial_success: Seldom::default(),
         };
