@@ -96,7 +96,7 @@ pub struct Started {
 pub enum Ended {
     /// Everything that was acknowledged has been delivered, or was dropped by decision.
     Clean,
-    /// So many items could not be delivered before the deadline.
+    /// So many items could not be delivered before the deadline, and are not on disk.
     Lost(u64),
     /// A second signal ended the drain.
     Interrupted,
@@ -125,6 +125,7 @@ pub fn run(
     on_started: impl FnOnce(&Started),
 ) -> Result<Ended, StartError> {
     let runtime = build_runtime(options.site.workers).map_err(|error| start_error(&error))?;
+    let mut signalled = None;
     let ended = runtime.block_on(async {
         let plan = plan::plan(blueprint, &options.site)?;
         // Before a port is open: who sees it may send a signal at once.
@@ -133,6 +134,7 @@ pub fn run(
         let mut running = Running::start(plan, services, &options, on_started)?;
         // Who asks for a reload from the end of this on is told that it is too late.
         let cause = Box::pin(running.wait(&mut signals, reloading)).await;
+        signalled = Some(Instant::now());
         // What is still held at the end is dropped unsettled, and so stays on disk where it is there.
         Ok(match cause {
             Cause::Panic => Ended::Panicked,
@@ -142,7 +144,16 @@ pub fn run(
             },
         })
     });
-    runtime.block_on(options.site.storages.close());
+    let gone = runtime.block_on(options.site.storages.close());
+    let ended = ended.map(|ended| match ended {
+        Ended::Lost(lost) => {
+            let lost = lost + gone;
+            let took = signalled.map(|signalled| signalled.elapsed()).unwrap_or_default();
+            tracing::info!(lost_items = lost, took = ?took, "Shutdown complete.");
+            if lost > 0 { Ended::Lost(lost) } else { Ended::Clean }
+        }
+        other => other,
+    });
     // Nothing may hold up the exit: not an exporter in `send`, not a client that reads slowly.
     runtime.shutdown_background();
     ended
@@ -424,8 +435,7 @@ impl Running {
             );
             lost += unaccounted;
         }
-        tracing::info!(lost_items = lost, took = ?started.elapsed(), "Shutdown complete.");
-        if lost > 0 { Ended::Lost(lost) } else { Ended::Clean }
+        Ended::Lost(lost)
     }
 }
 

@@ -368,3 +368,74 @@ fn a_directory_that_cannot_be_used_is_named_with_the_remedy() {
         start(&config.replace("create_directory: true", "create_directory: false"));
     assert!(!is_running && words.contains("set `create_directory: true`"), "{words}");
 }
+
+/// Starts it with its log in a file.
+fn start_logging(setup: &Setup<'_>, log: &Path) -> Skep {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
+    let config = setup.config().replace("level: warn", "level: info, encoding: json");
+    command.args(["--control-endpoint", "off", "--drain-timeout", "1s"]);
+    command.args(["--config", &format!("yaml:{config}")]).env_remove("SKEP_CONFIG");
+    command.stdout(Stdio::null()).stderr(fs::File::create(log).unwrap());
+    let skep = Skep(command.spawn().unwrap());
+    wait_for("the start of skep", || TcpStream::connect(("127.0.0.1", setup.receiver)).is_ok());
+    skep
+}
+
+#[test]
+fn without_its_directory_skep_takes_nothing_and_says_what_is_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("log");
+    let storage = directory.path().join("storage");
+    let (receiver, backend) = (free_port(), free_port());
+    let setup = Setup {
+        exporters: &[(backend, "storage: file_storage")],
+        ..Setup::new(receiver, &storage)
+    };
+    let skep = start_logging(&setup, &log);
+    assert_eq!(send(receiver, 0..50, 1000).0, 50);
+    fs::remove_dir_all(&storage).unwrap();
+    let mut taken = 50;
+    wait_for("a refusal", || {
+        let (more, _) = send(receiver, taken..taken + 1, 1000);
+        taken += more;
+        more == 0
+    });
+    assert_eq!(send(receiver, 1000..1005, 1000), (0, vec![503; 5]));
+    assert_eq!(skep.end(), Some(74));
+    let log = fs::read_to_string(log).unwrap();
+    let lost = format!("\"lost_items\":{}", taken * SPANS as u64);
+    let last = log.lines().find(|line| line.contains("Shutdown complete")).unwrap();
+    assert!(last.replace(' ', "").contains(&lost), "{last}, not {lost}");
+}
+
+#[test]
+fn a_failure_while_skep_ends_leaves_on_disk_what_is_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let (receiver, backend) = (free_port(), free_port());
+    // Requests come faster than they fail.
+    let silent = std::net::TcpListener::bind(("127.0.0.1", backend)).unwrap();
+    let setup = Setup {
+        exporters: &[(backend, "storage: file_storage, num_consumers: 1")],
+        ..Setup::new(receiver, directory.path())
+    };
+    let config =
+        setup.config().replace("retry_on_failure: {", "retry_on_failure: {enabled: false, ");
+    let mut skep = Skep::start(&config, &[receiver]);
+    assert_eq!(send(receiver, 0..20, 1000).0, 20);
+    let pid = skep.0.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    wait_for("the beginning of the end", || TcpStream::connect(("127.0.0.1", receiver)).is_err());
+    // From here on every attempt fails at once.
+    drop(silent);
+    let mut code = None;
+    wait_for("the end", || {
+        code = skep.0.try_wait().unwrap();
+        code.is_some()
+    });
+    assert_eq!(code.and_then(|code| code.code()), Some(0), "nothing is lost");
+    let sink = Sink::default();
+    sink.listen(backend);
+    let skep = Skep::start(&config, &[receiver]);
+    wait_for_all(&sink, 0..20);
+    assert!(skep.stop());
+}

@@ -63,7 +63,7 @@ pub struct ExportQueue {
     gauge: Arc<Gauge>,
     /// Whether the last attempt failed.
     is_failing: Arc<AtomicBool>,
-    closed: AtomicBool,
+    closed: Arc<AtomicBool>,
     /// Whether another queue reads what is on disk.
     has_successor: AtomicBool,
     tx: mpsc::UnboundedSender<Message>,
@@ -101,7 +101,7 @@ impl ExportQueue {
         }
         // With a disk at hand it need not fill memory up to where senders are refused.
         let share = if spool.is_some() { share / 2 } else { share };
-        let is_failing = Arc::new(AtomicBool::new(false));
+        let (is_failing, is_closed) = (Arc::default(), Arc::default());
         let queue = Arc::new(ExportQueue {
             settings: delivery.queue.clone(),
             spool,
@@ -109,7 +109,7 @@ impl ExportQueue {
             has_successor: AtomicBool::new(false),
             gauge: Gauge::new(Arc::clone(&stats)),
             is_failing: Arc::clone(&is_failing),
-            closed: AtomicBool::new(false),
+            closed: Arc::clone(&is_closed),
             tx,
             stats: Arc::clone(&stats),
             oldest,
@@ -123,6 +123,7 @@ impl ExportQueue {
             offload,
             dead_letters,
             is_guarded,
+            is_closed,
             is_failing,
             is_failure_logged: AtomicBool::new(false),
             partial_success: Seldom::default(),

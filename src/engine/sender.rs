@@ -34,6 +34,8 @@ pub(super) struct Sender {
     pub(super) dead_letters: Option<Arc<DeadLetters>>,
     /// Whether all that comes is on disk somewhere, so that nothing is lost when it is given up.
     pub(super) is_guarded: bool,
+    /// Whether its queue is closed: what fails from then on is not sent again.
+    pub(super) is_closed: Arc<AtomicBool>,
     /// Whether the last attempt failed.
     pub(super) is_failing: Arc<AtomicBool>,
     /// State changes are logged, not attempts.
@@ -90,8 +92,8 @@ impl Sender {
                     return 0;
                 }
                 Err(payload) => {
-                    self.bury(&payload, reason, &error);
-                    let lost = if reason == Reason::ShuttingDown { payload.items } else { 0 };
+                    let is_kept = self.bury(&payload, reason, &error);
+                    let lost = if !is_kept && self.is_lost(reason) { payload.items } else { 0 };
                     self.fail(payload, reason);
                     return lost;
                 }
@@ -101,10 +103,11 @@ impl Sender {
         })
     }
 
-    /// Keeps what is given up as a dead letter where that is asked for, and says what became of it.
-    fn bury(&self, payload: &Payload, reason: Reason, error: &ExportError) {
+    /// Keeps what is given up as a dead letter where that is asked for, and says what became of it. Whether it is kept.
+    fn bury(&self, payload: &Payload, reason: Reason, error: &ExportError) -> bool {
         let letters = self.dead_letters.as_ref().filter(|letters| letters.takes(reason));
-        if letters.is_some_and(|letters| letters.keep(payload, reason, &error.message)) {
+        let is_kept = letters.is_some_and(|letters| letters.keep(payload, reason, &error.message));
+        if is_kept {
             tracing::error!(
                 exporter = %self.stats.id,
                 error = %error,
@@ -118,6 +121,20 @@ impl Sender {
                 dropped_items = payload.items,
                 "Exporting failed. Dropping data."
             );
+        }
+        is_kept
+    }
+
+    /// Whether what is given up for this reason is lost to the end of skep: its sender believes it in good hands.
+    fn is_lost(&self, reason: Reason) -> bool {
+        let queue = self.delivery.queue.as_ref();
+        match reason {
+            Reason::ShuttingDown => true,
+            Reason::RetriesExhausted => {
+                self.is_closed.load(Ordering::SeqCst)
+                    && queue.is_some_and(|queue| !queue.wait_for_result)
+            }
+            _ => false,
         }
     }
 
@@ -155,7 +172,10 @@ impl Sender {
             }
             let pause = retries.as_mut().and_then(|r| r.pause(now(), asked, fastrand::f64()));
             let Some(pause) = pause else {
-                return End::Lost(Reason::RetriesExhausted, error);
+                // What is on disk outlives the end of skep, so that is no reason to drop it.
+                let stays = self.is_guarded && self.is_closed.load(Ordering::SeqCst);
+                let reason = if stays { Reason::ShuttingDown } else { Reason::RetriesExhausted };
+                return End::Lost(reason, error);
             };
             self.stats.retries.add(1);
             if !self.is_failure_logged.swap(true, Ordering::Relaxed) {
@@ -190,7 +210,7 @@ impl Sender {
             let encoded = self.offload.run(move || exporter.encode(&copy)).await;
             encoded.unwrap_or_else(|| {
                 let message = "the worker that encoded the request is gone".to_owned();
-                Err(ExportError { retry: Retry::Never, message })
+                Err(ExportError { retry: Retry::After(None), message })
             })
         }?;
         request.progress = Arc::clone(&kept.progress);

@@ -5,6 +5,7 @@ use std::{
     collections::HashMap,
     fmt::Write as _,
     fs, io,
+    os::unix::fs::MetadataExt as _,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -42,7 +43,7 @@ struct Open {
     settings: Storage,
     room: Arc<Room>,
     /// Held for as long as the process lives.
-    _lock: fs::File,
+    _lock: DirectoryLock,
     stores: HashMap<String, Arc<Store>>,
 }
 
@@ -98,26 +99,26 @@ impl Storages {
         if !self.is_live {
             return Ok(None);
         }
-        let failed = |error: io::Error| StartError {
+        let failed = |message: &str| StartError {
             component: format!("extension `{name}`"),
-            message: explain(&error, &settings.directory),
+            message: message.to_owned(),
         };
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if !open.contains_key(name) {
-            open.insert(name.to_owned(), Open::new(settings).map_err(failed)?);
+            let opened = Open::new(settings).map_err(|message| failed(&message))?;
+            open.insert(name.to_owned(), opened);
         }
         let Some(storage) = open.get_mut(name) else { return Ok(None) };
         if storage.settings != *settings {
-            return Err(StartError {
-                component: format!("extension `{name}`"),
-                message: "the settings of an open storage cannot change; restart skep".to_owned(),
-            });
+            return Err(failed("the settings of an open storage cannot change; restart skep"));
         }
         let folder = folder_name(owner);
         if let Some(store) = storage.stores.get(&folder) {
             return Ok(Some(Arc::clone(store)));
         }
-        let store = self.open_log(name, settings, owner, &storage.room).map_err(failed)?;
+        let store = self.open_log(name, settings, owner, &storage.room);
+        let store =
+            store.map_err(|error| failed(&explain(&error, &settings.directory.join(&folder))))?;
         storage.stores.insert(folder, Arc::clone(&store));
         Ok(Some(store))
     }
@@ -163,36 +164,73 @@ impl Storages {
         Ok(store)
     }
 
-    /// Makes everything durable, writes down what is settled, and ends the work on it.
-    pub async fn close(&self) {
+    /// Makes everything durable, writes down what is settled, and ends the work on it. Returns the items that
+    /// were neither delivered nor are on disk. An item that is in a journal and in a queue may count twice.
+    pub async fn close(&self) -> u64 {
         let _ = self.closed.send(true);
         let mut keepers =
             std::mem::take(&mut *self.keepers.lock().unwrap_or_else(PoisonError::into_inner));
         while keepers.join_next().await.is_some() {}
+        let stores: Vec<Arc<Store>> = {
+            let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            open.values().flat_map(|open| open.stores.values()).map(Arc::clone).collect()
+        };
+        stores.iter().map(|store| store.tell_lost()).sum()
     }
 }
 
 impl Open {
-    fn new(settings: &Storage) -> io::Result<Self> {
+    fn new(settings: &Storage) -> Result<Self, String> {
+        let failed = |error: io::Error| explain(&error, &settings.directory);
         if settings.creates_directory {
-            Folder::open(&settings.directory, settings.mode)?;
+            Folder::open(&settings.directory, settings.mode).map_err(failed)?;
         } else if !settings.directory.is_dir() {
-            return Err(io::ErrorKind::NotFound.into());
+            return Err(failed(io::ErrorKind::NotFound.into()));
         }
-        let lock = lock_file(&settings.directory.join("lock"), settings.timeout)?;
+        let lock = DirectoryLock::new(&settings.directory, settings.timeout)?;
         let room = Arc::new(Room::new(settings.limit));
         Ok(Open { settings: settings.clone(), room, _lock: lock, stores: HashMap::new() })
     }
 }
 
-fn lock_file(path: &Path, timeout: Duration) -> io::Result<fs::File> {
-    let file = fs::OpenOptions::new().create(true).append(true).open(path)?;
-    let began = Instant::now();
+/// What makes a directory belong to one process. Two locks: of the directory itself, which nobody can remove from
+/// under it, and of the file `lock` in it, for file systems that lock no directories (NFS) and for older
+/// versions of skep, which know only that one. The file counts only while it still has its name.
+#[derive(Debug)]
+pub struct DirectoryLock {
+    _directory: Option<fs::File>,
+    _file: fs::File,
+}
+
+impl DirectoryLock {
+    /// Locks a directory; the error has the remedy in it.
+    pub fn new(directory: &Path, timeout: Duration) -> Result<Self, String> {
+        let until = Instant::now() + timeout;
+        let itself = fs::File::open(directory).map_err(|error| explain(&error, directory))?;
+        let of_directory = match wait_for_lock(&itself, until) {
+            Ok(()) => Some(itself),
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                return Err(explain(&error, directory));
+            }
+            Err(_) => None,
+        };
+        let path = directory.join("lock");
+        let file = lock_file(&path, until).map_err(|error| match error.kind() {
+            io::ErrorKind::IsADirectory => {
+                format!("`{}` is a directory; remove it", path.display())
+            }
+            _ => explain(&error, directory),
+        })?;
+        Ok(DirectoryLock { _directory: of_directory, _file: file })
+    }
+}
+
+fn wait_for_lock(file: &fs::File, until: Instant) -> io::Result<()> {
     loop {
         match file.try_lock() {
-            Ok(()) => return Ok(file),
+            Ok(()) => return Ok(()),
             Err(fs::TryLockError::Error(error)) => return Err(error),
-            Err(fs::TryLockError::WouldBlock) if began.elapsed() >= timeout => {
+            Err(fs::TryLockError::WouldBlock) if Instant::now() >= until => {
                 return Err(io::ErrorKind::ResourceBusy.into());
             }
             // At the start of the process, before anything else runs.
@@ -201,9 +239,18 @@ fn lock_file(path: &Path, timeout: Duration) -> io::Result<fs::File> {
     }
 }
 
-/// Takes the directory of a storage away from other processes; the error has the remedy in it.
-pub fn lock_directory(directory: &Path) -> Result<fs::File, String> {
-    lock_file(&directory.join("lock"), Duration::ZERO).map_err(|error| explain(&error, directory))
+fn lock_file(path: &Path, until: Instant) -> io::Result<fs::File> {
+    loop {
+        let file = fs::OpenOptions::new().create(true).append(true).open(path)?;
+        wait_for_lock(&file, until)?;
+        let (locked, named) = (file.metadata()?, fs::metadata(path));
+        let is_named =
+            |named: fs::Metadata| (named.dev(), named.ino()) == (locked.dev(), locked.ino());
+        if named.is_ok_and(is_named) {
+            return Ok(file);
+        }
+        // Somebody has removed it meanwhile, and another process may lock the next one.
+    }
 }
 
 fn explain(error: &io::Error, directory: &Path) -> String {
@@ -343,13 +390,20 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_belongs_to_one_process() {
+    fn a_directory_belongs_to_one_process_whatever_becomes_of_the_file_in_it() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("lock");
-        let first = lock_file(&path, Duration::ZERO).unwrap();
-        let busy = lock_file(&path, Duration::ZERO).unwrap_err();
-        assert!(explain(&busy, dir.path()).contains("in use by another process"));
+        let lock = || DirectoryLock::new(dir.path(), Duration::ZERO);
+        let first = lock().unwrap();
+        assert!(lock().unwrap_err().contains("in use by another process"));
+        fs::remove_file(dir.path().join("lock")).unwrap();
+        assert!(lock().unwrap_err().contains("in use by another process"));
         drop(first);
-        lock_file(&path, Duration::ZERO).unwrap();
+        let second = lock().unwrap();
+        let now = Instant::now();
+        assert!(lock_file(&dir.path().join("lock"), now).is_err(), "as older versions lock it");
+        drop(second);
+        fs::remove_file(dir.path().join("lock")).unwrap();
+        fs::create_dir(dir.path().join("lock")).unwrap();
+        assert!(lock().unwrap_err().contains("lock` is a directory; remove it"));
     }
 }

@@ -137,7 +137,7 @@ impl Store {
                  disk has it does not run full.",
             ),
             AppendError::Io(_) => {
-                (Reason::StorageFailed, "Data is refused for as long as the disk fails.")
+                (Reason::StorageFailed, "Data is refused for as long as the storage fails.")
             }
         };
         if self.said.is_due() {
@@ -333,6 +333,19 @@ impl Store {
             );
         }
         self.show_age();
+    }
+
+    /// Says how many items of it are neither delivered nor on disk; how many.
+    pub(super) fn tell_lost(&self) -> u64 {
+        let lost_items = self.log.at_risk();
+        if lost_items > 0 {
+            tracing::error!(
+                log = %self.stats().id,
+                lost_items,
+                "Data that was not delivered is not on disk either: its files are gone, or cannot be synced."
+            );
+        }
+        lost_items
     }
 
     fn show_age(&self) {

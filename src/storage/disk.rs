@@ -4,7 +4,7 @@
 use std::{
     fs, io,
     io::{IoSlice, Write as _},
-    os::unix::fs::DirBuilderExt as _,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -15,16 +15,18 @@ pub trait Disk: Send + Sync {
     fn list(&self) -> io::Result<Vec<String>>;
     /// Makes a file that is not there yet.
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>>;
-    /// Opens a file for reading.
+    /// Opens a file for reading. What is no file, a directory, is an error.
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>>;
-    /// Gives a file another name and opens it for writing over what is in it, from the beginning.
-    fn reuse(&self, from: &str, to: &str) -> io::Result<Arc<dyn File>>;
-    /// Gives a file another name, in the place of the one that had it.
+    /// Opens a file for writing over what is in it, from the beginning.
+    fn rewrite(&self, name: &str) -> io::Result<Arc<dyn File>>;
+    /// Gives a file, or a directory, another name; a file that had it is gone.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Makes names durable: files that were made, renamed and removed.
     fn sync(&self) -> io::Result<()>;
+    /// An error where the folder has been removed, or another one has its path.
+    fn check(&self) -> io::Result<()>;
 }
 
 /// One file. Nobody but its log writes to it.
@@ -39,6 +41,8 @@ pub trait File: Send + Sync {
     fn cut(&self, len: u64) -> io::Result<()>;
     /// Bytes in it.
     fn size(&self) -> io::Result<u64>;
+    /// Whether it has a name still: without one it goes with the process.
+    fn has_name(&self) -> io::Result<bool>;
 }
 
 /// Writes all of `bytes` where the last write has ended.
@@ -73,20 +77,24 @@ pub(super) fn read_full(file: &dyn File, bytes: &mut [u8], offset: u64) -> io::R
 
 /// A folder of the file system.
 #[derive(Debug)]
-pub struct Folder(PathBuf);
+pub struct Folder {
+    path: PathBuf,
+    /// Held, so that no other folder can get its number.
+    opened: fs::File,
+}
 
 impl Folder {
     /// Opens a folder, and makes it where it is not there.
     pub fn open(path: &Path, mode: u32) -> io::Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(mode).create(path)?;
-        Ok(Folder(path.to_owned()))
+        Ok(Folder { path: path.to_owned(), opened: fs::File::open(path)? })
     }
 }
 
 impl Disk for Folder {
     fn list(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
-        for entry in fs::read_dir(&self.0)? {
+        for entry in fs::read_dir(&self.path)? {
             names.extend(entry?.file_name().into_string().ok());
         }
         Ok(names)
@@ -95,28 +103,44 @@ impl Disk for Folder {
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
         let mut options = fs::OpenOptions::new();
         options.create_new(true).write(true).read(true);
-        Ok(Arc::new(options.open(self.0.join(name))?))
+        Ok(Arc::new(options.open(self.path.join(name))?))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(fs::File::open(self.0.join(name))?))
+        let file = fs::File::open(self.path.join(name))?;
+        if file.metadata()?.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        Ok(Arc::new(file))
     }
 
-    fn reuse(&self, from: &str, to: &str) -> io::Result<Arc<dyn File>> {
-        fs::rename(self.0.join(from), self.0.join(to))?;
-        Ok(Arc::new(fs::OpenOptions::new().write(true).read(true).open(self.0.join(to))?))
+    fn rewrite(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(fs::OpenOptions::new().write(true).read(true).open(self.path.join(name))?))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.0.join(from), self.0.join(to))
+        fs::rename(self.path.join(from), self.path.join(to))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        fs::remove_file(self.0.join(name))
+        fs::remove_file(self.path.join(name))
     }
 
     fn sync(&self) -> io::Result<()> {
-        fs::File::open(&self.0)?.sync_all()
+        self.opened.sync_all()
+    }
+
+    fn check(&self) -> io::Result<()> {
+        let opened = self.opened.metadata()?;
+        let is_same = |now: fs::Metadata| (now.dev(), now.ino()) == (opened.dev(), opened.ino());
+        if fs::metadata(&self.path).is_ok_and(is_same) {
+            return Ok(());
+        }
+        let message = format!(
+            "`{}` was removed, or another directory has its place; put it back, or restart skep",
+            self.path.display()
+        );
+        Err(io::Error::new(io::ErrorKind::NotFound, message))
     }
 }
 
@@ -140,5 +164,9 @@ impl File for fs::File {
 
     fn size(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
+    }
+
+    fn has_name(&self) -> io::Result<bool> {
+        Ok(self.metadata()?.nlink() > 0)
     }
 }

@@ -1,9 +1,10 @@
 //! One log: appending, reading what waits, settling, opening. The form on disk is told in the parent.
 //!
-//! Three locks, always taken in this order: the reader's, the writer's, the state's. Whoever appends holds
+//! Locks are always taken in this order: the reader's, the writer's, that of `settled`, the state's. Whoever appends holds
 //! the writer's for one write; whoever settles only the state's; syncing holds none while the disk works.
 
 mod append;
+mod damage;
 mod open;
 mod scan;
 
@@ -28,10 +29,6 @@ use crate::{otlp::payload::Reason, telemetry::storage::LogStats};
 
 pub use scan::Scan;
 
-/// Largest part of damaged bytes that is kept for a look, and how many such files.
-const DAMAGED_BYTES: u64 = 4 << 20;
-const DAMAGED_FILES: usize = 16;
-
 /// Spare files of a log.
 const SPARES: usize = 2;
 
@@ -43,6 +40,8 @@ pub struct Log {
     stats: Arc<LogStats>,
     reader: Mutex<Option<Reader>>,
     writer: Mutex<Writer>,
+    /// Held while `settled` is written.
+    saving: Mutex<()>,
     state: Mutex<State>,
 }
 
@@ -61,6 +60,9 @@ struct Writer {
     inherited: Vec<u64>,
     /// Whether names of files may not be durable.
     has_new_names: bool,
+    /// Items of all records up to the last sync, and whether one has failed since.
+    synced_items: u64,
+    has_failed: bool,
 }
 
 /// The segment at the end.
@@ -80,10 +82,14 @@ struct State {
     waiting: Ranges,
     /// See [`Log::lost`].
     lost: Vec<(Range<u64>, Reason)>,
+    /// Number of the next record.
+    next: u64,
     /// Whether `settled` is older than this.
     is_changed: bool,
     /// Files to write over, with their sizes.
     spares: Vec<(String, u64)>,
+    /// Files of segments that are gone, which tell so until `settled` does.
+    gone: Vec<(String, u64)>,
     damaged_files: usize,
 }
 
@@ -96,6 +102,11 @@ impl State {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether there is no such file, or a directory has its name.
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::IsADirectory)
 }
 
 fn millis(time: SystemTime) -> u64 {
@@ -111,8 +122,10 @@ fn spare_name(base: u64) -> String {
     format!("{SPARE}{base}")
 }
 
-/// How names of spare files begin.
+/// How names begin: of spare files, of segments that have no record yet, and of what is kept for a look.
 const SPARE: &str = "spare-";
+const NEW: &str = "new-";
+const DAMAGED: &str = "damaged-";
 
 impl Log {
     // ---- durability ------------------------------------------------------------------------
@@ -121,7 +134,7 @@ impl Log {
     /// appended since the last success may be lost with the machine, and a new segment is begun: the
     /// system may have thrown away what it could not write.
     pub fn sync(&self) -> io::Result<u64> {
-        let (files, has_new_names, upto) = {
+        let (files, has_new_names, upto, items, last) = {
             let mut writer = lock(&self.writer);
             let inherited = std::mem::take(&mut writer.inherited);
             let mut files = std::mem::take(&mut writer.unsynced);
@@ -133,26 +146,51 @@ impl Log {
                 active.is_synced = true;
                 files.push(Arc::clone(&active.file));
             }
-            (files, std::mem::take(&mut writer.has_new_names), writer.next)
+            let last = writer.active.as_ref().map(|active| Arc::clone(&active.file));
+            let has_new_names = std::mem::take(&mut writer.has_new_names);
+            (files, has_new_names, writer.next, writer.items, last)
         };
         let names = if has_new_names { self.disk.sync() } else { Ok(()) };
         let synced = files.iter().try_for_each(|file| file.sync()).and(names);
+        let synced = synced.and_then(|()| self.disk.check()).and_then(|()| self.check_last(last));
+        let mut writer = lock(&self.writer);
+        writer.has_failed = synced.is_err();
         if let Err(error) = synced {
             self.stats.sync_errors.add(1);
-            let mut writer = lock(&self.writer);
             writer.has_new_names |= has_new_names;
             self.seal(&mut writer);
             return Err(error);
         }
+        writer.synced_items = items;
+        drop(writer);
         if !files.is_empty() {
             self.stats.syncs.add(1);
+            // So that it knows of what was synced, too.
+            lock(&self.state).is_changed = true;
         }
         Ok(upto)
     }
 
+    /// An error where the file that is appended to was removed.
+    fn check_last(&self, last: Option<Arc<dyn File>>) -> io::Result<()> {
+        let Some(last) = last else { return Ok(()) };
+        if last.has_name()? {
+            return Ok(());
+        }
+        let writer = lock(&self.writer);
+        let Some(active) = writer.active.as_ref().filter(|now| Arc::ptr_eq(&now.file, &last))
+        else {
+            // Dropped meanwhile to make room.
+            return Ok(());
+        };
+        let message = format!("`{}` was removed by somebody else", segment_name(active.base));
+        Err(io::Error::new(io::ErrorKind::NotFound, message))
+    }
+
     /// Writes down what is settled, if anything was since the last time.
     pub fn save(&self) -> io::Result<()> {
-        let segments: Vec<OfSegment> = {
+        let _saving = lock(&self.saving);
+        let (next, segments, gone) = {
             let mut state = lock(&self.state);
             if !std::mem::take(&mut state.is_changed) {
                 return Ok(());
@@ -160,24 +198,47 @@ impl Log {
             let of_segment = |segment: &Segment| OfSegment {
                 base: segment.base,
                 marker: segment.marker,
+                end: segment.end,
+                all: (segment.items, segment.bytes),
                 items: segment.settled_items,
                 bytes: segment.settled_bytes,
                 runs: segment.runs(),
             };
-            state.segments.values().map(of_segment).filter(|s| !s.runs.is_empty()).collect()
+            let segments: Vec<OfSegment> = state.segments.values().map(of_segment).collect();
+            (state.next, segments, std::mem::take(&mut state.gone))
         };
-        let written = self.write_settled(&segments);
+        let written = self.write_settled(next, &segments, !gone.is_empty());
         if written.is_err() {
             lock(&self.state).is_changed = true;
+        }
+        // On a full disk they go all the same: nothing else makes room.
+        let may_go = written.as_ref().err().is_none_or(|error| {
+            matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        });
+        if may_go {
+            gone.into_iter().for_each(|(name, size)| self.spare_or_remove(name, size));
+        } else {
+            lock(&self.state).gone.extend(gone);
         }
         written
     }
 
-    fn write_settled(&self, segments: &[OfSegment]) -> io::Result<()> {
+    /// Removes what waits for `settled` to be written; false where nothing does, or it cannot be.
+    fn clear_away(&self) -> bool {
+        let has_gone = !lock(&self.state).gone.is_empty();
+        has_gone && self.save().is_ok()
+    }
+
+    /// `has_gone`: files are removed after it, so it has to be on the disk before.
+    fn write_settled(&self, next: u64, segments: &[OfSegment], has_gone: bool) -> io::Result<()> {
+        self.disk.check()?;
         // What an earlier attempt has left behind.
         let _ = self.disk.remove(NEW_SETTLED);
         let file = self.disk.create(NEW_SETTLED)?;
-        append_all(&*file, &mut [IoSlice::new(&settled::encode(segments))])?;
+        append_all(&*file, &mut [IoSlice::new(&settled::encode(next, segments))])?;
+        if has_gone {
+            file.sync()?;
+        }
         self.disk.rename(NEW_SETTLED, SETTLED)
     }
 
@@ -213,8 +274,15 @@ impl Log {
             };
             let (base, marker, end) = segment;
             if reader.as_ref().is_none_or(|reader| reader.base != base || reader.next > number) {
-                let file = self.disk.open(&segment_name(base))?;
-                *reader = Some(Reader::new(file, marker, base));
+                match self.disk.open(&segment_name(base)) {
+                    Ok(file) => *reader = Some(Reader::new(file, marker, base)),
+                    // As long as the folder is gone it may come back.
+                    Err(error) if is_missing(&error) && self.disk.check().is_ok() => {
+                        self.damaged(base, 0..0, number..end);
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                }
             }
             let Some(place) = reader.as_mut() else { continue };
             let step = place.step(end)?;
@@ -299,78 +367,43 @@ impl Log {
         self.remove_file(&segment);
     }
 
+    /// Gives the file of a segment that nobody needs another name, for as long as `settled` knows of it.
     fn remove_file(&self, segment: &Segment) {
-        if self.spare(segment) {
+        let Segment { base, size, .. } = *segment;
+        let renamed = if segment.is_damaged {
+            self.set_aside(base).map(|_| false)
+        } else {
+            self.disk.rename(&segment_name(base), &spare_name(base)).map(|()| true)
+        };
+        match renamed {
+            Ok(true) => lock(&self.state).gone.push((spare_name(base), size)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                // It is found again at the next opening; until then its bytes count.
+                tracing::warn!(log = %self.stats.id, %error, "A file of the storage cannot be removed");
+            }
+            Ok(false) | Err(_) => self.give_back(size),
+        }
+    }
+
+    /// Keeps a file to write over it, where it is large and there are few.
+    fn spare_or_remove(&self, name: String, size: u64) {
+        let mut state = lock(&self.state);
+        if size >= self.settings.segment_size / 2 && state.spares.len() < SPARES {
+            state.spares.push((name, size));
             return;
         }
-        if let Err(error) = self.disk.remove(&segment_name(segment.base)) {
-            // It is found again at the next opening; until then its bytes count.
-            tracing::warn!(log = %self.stats.id, %error, "A file of the storage cannot be removed");
-            return;
+        drop(state);
+        match self.disk.remove(&name) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(log = %self.stats.id, %error, "A file of the storage cannot be removed");
+            }
+            _ => self.give_back(size),
         }
-        self.room.give_back(segment.size);
-        self.stats.disk_bytes.sub(segment.size);
     }
 
-    /// Keeps the file of a segment to write over it, where it is large and there are few.
-    fn spare(&self, segment: &Segment) -> bool {
-        let mut state = lock(&self.state);
-        let is_large = segment.size >= self.settings.segment_size / 2;
-        if !is_large || state.spares.len() >= SPARES {
-            return false;
-        }
-        let name = spare_name(segment.base);
-        let is_kept = self.disk.rename(&segment_name(segment.base), &name).is_ok();
-        if is_kept {
-            state.spares.push((name, segment.size));
-        }
-        is_kept
-    }
-
-    /// Counts records that cannot be read, keeps their bytes for a look, and settles them.
-    fn damaged(&self, base: u64, bytes: Range<u64>, numbers: Range<u64>) {
-        let mut state = lock(&self.state);
-        state.lost.push((numbers.clone(), Reason::StorageFailed));
-        let lost: Vec<u64> = numbers.filter(|n| state.waiting.remove(*n..*n + 1) == 1).collect();
-        let count = lost.len() as u64;
-        let Some(segment) = state.segments.get_mut(&base) else { return };
-        for number in &lost {
-            segment.settle(*number);
-        }
-        if segment.left() == 0 {
-            // What the lost ones had is known once nothing else is left.
-            self.stats.items.sub(segment.items - segment.settled_items);
-            self.stats.bytes.sub(segment.bytes - segment.settled_bytes);
-            segment.settled_items = segment.items;
-            segment.settled_bytes = segment.bytes;
-        }
-        state.is_changed = true;
-        let may_keep = state.damaged_files < DAMAGED_FILES;
-        state.damaged_files += usize::from(may_keep);
-        self.stats.records.sub(count);
-        self.stats.damaged_records.add(count);
-        self.stats.damaged_bytes.add(bytes.end - bytes.start);
-        let kept = may_keep.then(|| self.keep_damaged(base, &bytes)).transpose();
-        tracing::error!(
-            log = %self.stats.id,
-            lost_records = count,
-            damaged_bytes = bytes.end - bytes.start,
-            segment = segment_name(base),
-            kept_in = kept.ok().flatten().unwrap_or_default(),
-            "The storage is damaged. Going on after the damaged bytes."
-        );
-        self.remove_if_done(state, base);
-    }
-
-    fn keep_damaged(&self, base: u64, bytes: &Range<u64>) -> io::Result<String> {
-        let name = format!("damaged-{base:020}-{}", bytes.start);
-        let len = (bytes.end - bytes.start).min(DAMAGED_BYTES);
-        let mut copy = vec![0; usize::try_from(len).unwrap_or(0)];
-        let file = self.disk.open(&segment_name(base))?;
-        let read = super::disk::read_full(&*file, &mut copy, bytes.start)?;
-        let kept = self.disk.create(&name)?;
-        append_all(&*kept, &mut [IoSlice::new(&copy[..read])])?;
-        Ok(name)
+    fn give_back(&self, size: u64) {
+        self.room.give_back(size);
+        self.stats.disk_bytes.sub(size);
     }
 
     /// The counters.

@@ -18,7 +18,6 @@ impl Ranges {
     }
 
     /// The ranges in order.
-    #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = Range<u64>> {
         self.0.iter().map(|(from, to)| *from..*to)
     }

@@ -25,21 +25,26 @@ impl Disk for ReadOnly {
         self.0.open(name)
     }
 
-    fn reuse(&self, _: &str, _: &str) -> io::Result<Arc<dyn File>> {
+    fn rewrite(&self, _: &str) -> io::Result<Arc<dyn File>> {
         refuse()
     }
 
-    fn rename(&self, _: &str, _: &str) -> io::Result<()> {
-        refuse()
-    }
-
-    /// Does nothing, and says that it is done: opening a log clears away what holds no record, and goes on
+    /// Does nothing, and says that it is done: opening a log sets aside what holds no record, and goes on
     /// without it.
+    fn rename(&self, _: &str, _: &str) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// The same.
     fn remove(&self, _: &str) -> io::Result<()> {
         Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
         refuse()
+    }
+
+    fn check(&self) -> io::Result<()> {
+        self.0.check()
     }
 }

@@ -19,6 +19,8 @@ pub(super) struct Segment {
     pub(super) settled_bytes: u64,
     /// Whether nothing will be appended to it.
     pub(super) is_sealed: bool,
+    /// Whether its file is kept for a look: not all of the damage in it is copied.
+    pub(super) is_damaged: bool,
     settled: Settled,
     /// When records were taken: a number, and the unix milliseconds of it and those after. One a second.
     times: Vec<(u64, u64)>,
@@ -43,6 +45,7 @@ impl Segment {
             settled_items: 0,
             settled_bytes: 0,
             is_sealed: false,
+            is_damaged: false,
             settled: Settled::default(),
             times: vec![(base, made)],
         }
@@ -50,7 +53,7 @@ impl Segment {
 
     /// Counts a record at its end.
     pub(super) fn grow(&mut self, size: u64, items: u64, bytes: u64, time: u64) {
-        if self.times.last().is_none_or(|(_, last)| last + 1000 <= time) {
+        if self.times.last().is_none_or(|(_, last)| last.saturating_add(1000) <= time) {
             self.times.push((self.end, time));
         }
         self.end += 1;

@@ -2,13 +2,19 @@
 //! whole beside the old one, then renamed, so there is always one that is complete. It may be older than the
 //! segments; what it does not say is read again.
 //!
-//! Form: `skepset` and a version byte, the CRC32C of the rest, then for each segment its number, its marker, the settled
-//! items and bytes, the number of runs, and for each run its first number and the one after its last.
-//! All numbers are 64 bits, little-endian.
+//! It also says which segments there are, and the number of the next record: what was there and is not there any
+//! more has been lost. A segment that goes by itself leaves its file behind under another name until
+//! this one is written.
+//!
+//! Form: `skepset` and a version byte, the CRC32C of the rest, the number of the next record, then for each segment its
+//! number, its marker, the number after its last record, all items and bytes, the settled ones, the number of runs, and for each
+//! run its first number and the one after its last. All numbers are 64 bits, little-endian. Version 1 has
+//! neither the next record nor the ends, and only segments of which something is settled.
 
 use super::record::Marker;
 
-const MAGIC: [u8; 8] = *b"skepset\x01";
+const MAGIC: [u8; 8] = *b"skepset\x02";
+const FIRST_MAGIC: [u8; 8] = *b"skepset\x01";
 
 /// Runs of numbers.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -28,24 +34,47 @@ impl Runs {
     }
 }
 
+/// What the file says.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct Contents {
+    /// Number of the next record; none: it does not say which segments there are.
+    pub(super) next: Option<u64>,
+    pub(super) segments: Vec<OfSegment>,
+}
+
+impl Contents {
+    /// What it says of a segment to which nothing was appended any more when it was written.
+    pub(super) fn finished(&self, base: u64, marker: Marker) -> Option<&OfSegment> {
+        let next = self.next?;
+        let found = self.segments.iter().find(|s| s.base == base && s.marker == marker);
+        found.filter(|segment| segment.base < segment.end && segment.end < next)
+    }
+}
+
 /// What is settled of one segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct OfSegment {
     pub(super) base: u64,
     /// Tells a segment from an older one of the same number.
     pub(super) marker: Marker,
+    /// Number after its last record.
+    pub(super) end: u64,
+    /// Items and bytes of all its records.
+    pub(super) all: (u64, u64),
+    /// Of those that are settled.
     pub(super) items: u64,
     pub(super) bytes: u64,
     pub(super) runs: Runs,
 }
 
-pub(super) fn encode(segments: &[OfSegment]) -> Vec<u8> {
-    let mut rest = Vec::new();
+pub(super) fn encode(next: u64, segments: &[OfSegment]) -> Vec<u8> {
+    let mut rest = next.to_le_bytes().to_vec();
     for segment in segments {
         let count = segment.runs.0.len() as u64;
         rest.extend_from_slice(&segment.base.to_le_bytes());
         rest.extend_from_slice(&segment.marker);
-        for number in [segment.items, segment.bytes, count] {
+        let (items, bytes) = segment.all;
+        for number in [segment.end, items, bytes, segment.items, segment.bytes, count] {
             rest.extend_from_slice(&number.to_le_bytes());
         }
         for (from, to) in segment.runs.iter() {
@@ -60,10 +89,17 @@ pub(super) fn encode(segments: &[OfSegment]) -> Vec<u8> {
 }
 
 /// None where the bytes are not what was written.
-pub(super) fn decode(bytes: &[u8]) -> Option<Vec<OfSegment>> {
-    let (crc, mut rest) = bytes.strip_prefix(&MAGIC)?.split_first_chunk::<4>()?;
+pub(super) fn decode(bytes: &[u8]) -> Option<Contents> {
+    let is_first = bytes.starts_with(&FIRST_MAGIC);
+    let magic = if is_first { &FIRST_MAGIC } else { &MAGIC };
+    let (crc, mut rest) = bytes.strip_prefix(magic)?.split_first_chunk::<4>()?;
     if crc32c::crc32c(rest) != u32::from_le_bytes(*crc) {
         return None;
+    }
+    let mut next = None;
+    if !is_first {
+        let (number, after) = rest.split_first_chunk::<8>()?;
+        (next, rest) = (Some(u64::from_le_bytes(*number)), after);
     }
     let mut segments = Vec::new();
     while !rest.is_empty() {
@@ -74,13 +110,18 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Vec<OfSegment>> {
         };
         let base = u64::from_le_bytes(number()?);
         let marker = number()?;
+        let (mut end, mut all) = (base, (0, 0));
+        if !is_first {
+            end = u64::from_le_bytes(number()?);
+            all = (u64::from_le_bytes(number()?), u64::from_le_bytes(number()?));
+        }
         let (items, bytes) = (u64::from_le_bytes(number()?), u64::from_le_bytes(number()?));
         let count = u64::from_le_bytes(number()?);
         let mut runs = Runs::default();
         for _ in 0..count {
             runs.push(u64::from_le_bytes(number()?), u64::from_le_bytes(number()?));
         }
-        segments.push(OfSegment { base, marker, items, bytes, runs });
+        segments.push(OfSegment { base, marker, end, all, items, bytes, runs });
     }
-    Some(segments)
+    Some(Contents { next, segments })
 }

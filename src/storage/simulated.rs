@@ -30,6 +30,7 @@ struct Content {
     bytes: Vec<u8>,
     /// Bytes that survive a crash.
     durable: Vec<u8>,
+    is_directory: bool,
 }
 
 #[derive(Default)]
@@ -40,6 +41,8 @@ struct Inner {
     random: Option<fastrand::Rng>,
     /// Share of the operations that go wrong, in percent, and how.
     faults: Vec<(u8, Fault)>,
+    /// Whether the folder was removed.
+    is_gone: bool,
     /// Bytes that were read so far.
     read: usize,
     /// Writes so far.
@@ -134,7 +137,7 @@ impl SimulatedDisk {
         }
         for content in after.values() {
             let mut content = lock(content);
-            let Content { bytes, durable } = &mut *content;
+            let Content { bytes, durable, .. } = &mut *content;
             let upto = random.usize(durable.len().min(bytes.len())..=bytes.len());
             let mut survived = Vec::with_capacity(upto);
             // What was written survives in pieces, as pages were written back; of the others the old ones.
@@ -167,6 +170,19 @@ impl SimulatedDisk {
         change(&mut lock(&content).bytes);
     }
 
+    /// Puts an empty directory in the place of a file.
+    pub(super) fn put_directory(&self, name: &str) {
+        let directory = Content { is_directory: true, ..Content::default() };
+        lock(&self.0).files.insert(name.to_owned(), Arc::new(Mutex::new(directory)));
+    }
+
+    /// Removes the folder with all that is in it; files that are open stay so.
+    pub(super) fn remove_all(&self) {
+        let mut inner = lock(&self.0);
+        inner.files.clear();
+        inner.is_gone = true;
+    }
+
     /// A copy that goes its own way.
     pub(super) fn copy(&self) -> Self {
         let inner = lock(&self.0);
@@ -176,6 +192,7 @@ impl SimulatedDisk {
                 Arc::new(Mutex::new(Content {
                     bytes: content.bytes.clone(),
                     durable: content.durable.clone(),
+                    is_directory: content.is_directory,
                 }))
             };
             files.iter().map(|(name, content)| (name.clone(), copy(content))).collect()
@@ -195,6 +212,9 @@ impl Disk for SimulatedDisk {
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
         let mut inner = lock(&self.0);
+        if inner.is_gone {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         if inner.files.contains_key(name) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
@@ -206,16 +226,25 @@ impl Disk for SimulatedDisk {
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
         let inner = lock(&self.0);
         let content = inner.files.get(name).ok_or(io::ErrorKind::NotFound)?;
+        if lock(content).is_directory {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
         Ok(SimulatedFile::open(self, content))
     }
 
-    fn reuse(&self, from: &str, to: &str) -> io::Result<Arc<dyn File>> {
-        self.rename(from, to)?;
-        self.open(to)
+    fn rewrite(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        self.open(name)
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if lock(&self.0).is_gone { Err(io::ErrorKind::NotFound.into()) } else { Ok(()) }
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut inner = lock(&self.0);
+        if inner.files.get(to).is_some_and(|content| lock(content).is_directory) {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
         let content = inner.files.remove(from).ok_or(io::ErrorKind::NotFound)?;
         inner.files.insert(to.to_owned(), content);
         Ok(())
@@ -223,6 +252,9 @@ impl Disk for SimulatedDisk {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut inner = lock(&self.0);
+        if inner.files.get(name).is_some_and(|content| lock(content).is_directory) {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
         inner.files.remove(name).map(|_| ()).ok_or(io::ErrorKind::NotFound.into())
     }
 
@@ -278,7 +310,7 @@ impl File for SimulatedFile {
             None => {}
         }
         let mut content = lock(&self.content);
-        let Content { bytes, durable } = &mut *content;
+        let Content { bytes, durable, .. } = &mut *content;
         durable.clone_from(bytes);
         Ok(())
     }
@@ -293,5 +325,10 @@ impl File for SimulatedFile {
 
     fn size(&self) -> io::Result<u64> {
         Ok(lock(&self.content).bytes.len() as u64)
+    }
+
+    fn has_name(&self) -> io::Result<bool> {
+        let inner = lock(&self.disk.0);
+        Ok(inner.files.values().any(|content| Arc::ptr_eq(content, &self.content)))
     }
 }

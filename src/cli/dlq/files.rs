@@ -1,6 +1,6 @@
 //! Dead letters as files, without the process that made them.
 
-use std::{fs, io, path::Path, sync::Arc};
+use std::{fs, io, path::Path, sync::Arc, time::Duration};
 
 use super::{Failure, Listing, NOT_FOUND, UNAVAILABLE, USAGE};
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
         proto::{DeadLetterSelection, DropDeadLettersResponse, ShowDeadLetterResponse},
     },
     cli::{IO, print},
-    engine::storages::{letters_of, lock_directory},
+    engine::storages::{DirectoryLock, letters_of},
     storage::{
         Disk, Folder, Log, Overflow, ReadOnly, Room, Settings,
         letters::{Letterbox, Selection},
@@ -134,7 +134,7 @@ pub(super) fn drop_letters(
     let selection = meant(selection)?;
     // Tells first whether the directory is one, so that no file is made in another.
     drop(open(directory, Access::Read)?);
-    let _lock = lock_directory(directory).map_err(|message| {
+    let _lock = DirectoryLock::new(directory, Duration::ZERO).map_err(|message| {
         let message = format!(
             "{message}; or leave `--directory` out: then the skep that has it is asked to drop them"
         );

@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Active, Log, Writer, lock, millis, segment_name};
+use super::{Active, Log, NEW, Writer, lock, millis, segment_name};
 use crate::{
     otlp::payload::Reason,
     storage::{
@@ -107,16 +107,10 @@ impl Log {
         for (number, record) in (writer.next..).zip(&mut records) {
             record.header.number = number;
         }
-        let written = self.begin_segment(writer, time).and_then(|(file, marker)| {
-            let headers: Vec<_> =
-                records.iter().map(|record| record.header.encode(marker)).collect();
-            let mut slices = Vec::with_capacity(3 * records.len());
-            for (header, record) in headers.iter().zip(&records) {
-                slices.extend([IoSlice::new(header), IoSlice::new(record.new.note)]);
-                slices.extend(record.new.body.iter().map(|part| IoSlice::new(part)));
-            }
-            append_all(&*file, &mut slices)
-        });
+        let written = match &writer.active {
+            Some(active) => write_records(&*active.file, active.marker, &[], &records),
+            None => self.begin_segment(writer, &records, time),
+        };
         self.room.give_back(SEGMENT_HEADER as u64);
         if let Err(error) = written {
             self.room.give_back(size);
@@ -126,6 +120,7 @@ impl Log {
             return;
         }
         let mut state = lock(&self.state);
+        state.next = writer.next + records.len() as u64;
         for record in records {
             let (number, time) = (record.header.number, record.header.time);
             let (items, bytes) = (record.new.items, u64::from(record.header.body));
@@ -162,7 +157,7 @@ impl Log {
     /// Takes room for `size` bytes, by the policy of the log.
     fn make_room(&self, writer: &mut Writer, size: u64) -> Result<(), AppendError> {
         while !self.room.try_take(size) {
-            if self.drop_spare() {
+            if self.drop_spare() || self.clear_away() {
                 continue;
             }
             let is_dropped =
@@ -205,11 +200,15 @@ impl Log {
         true
     }
 
-    /// The file to append to: a new one where the last one is sealed.
-    fn begin_segment(&self, writer: &mut Writer, time: u64) -> io::Result<(Arc<dyn File>, Marker)> {
-        if let Some(active) = &writer.active {
-            return Ok((Arc::clone(&active.file), active.marker));
-        }
+    /// Begins a segment with its first records. The file gets its name once it has them, so whatever the process
+    /// was at when it was killed, a segment without a record is a damaged one.
+    fn begin_segment(
+        &self,
+        writer: &mut Writer,
+        records: &[Ready<'_>],
+        time: u64,
+    ) -> io::Result<()> {
+        self.disk.check()?;
         let header = SegmentHeader {
             marker: fastrand::u64(1..).to_le_bytes(),
             base: writer.next,
@@ -217,11 +216,10 @@ impl Log {
             bytes_before: writer.bytes,
             made: time,
         };
-        let name = segment_name(header.base);
-        let file = self.new_file(&name)?;
-        let bytes = header.encode();
-        if let Err(error) = append_all(&*file, &mut [IoSlice::new(&bytes)]) {
-            // A file without a record is of no use to anybody.
+        let (name, file) = self.new_file(header.base)?;
+        let begun = write_records(&*file, header.marker, &header.encode(), records)
+            .and_then(|()| self.disk.rename(&name, &segment_name(header.base)));
+        if let Err(error) = begun {
             let _ = self.disk.remove(&name);
             return Err(error);
         }
@@ -229,36 +227,31 @@ impl Log {
         let size = SEGMENT_HEADER as u64;
         self.room.take(size);
         self.stats.disk_bytes.add(size);
-        writer.active = Some(Active {
-            file: Arc::clone(&file),
-            marker: header.marker,
-            base: header.base,
-            size,
-            is_synced: false,
-        });
+        writer.active =
+            Some(Active { file, marker: header.marker, base: header.base, size, is_synced: false });
         let mut segment = Segment::new(header.marker, header.base, time);
         segment.size = size;
-        lock(&self.state).segments.insert(header.base, segment);
-        Ok((file, header.marker))
+        let mut state = lock(&self.state);
+        state.segments.insert(header.base, segment);
+        state.is_changed = true;
+        Ok(())
     }
 
-    /// A file of this name, made of a spare one where there is one.
-    fn new_file(&self, name: &str) -> io::Result<Arc<dyn File>> {
+    /// A file to write a segment into, and its name until then: a spare one where there is one.
+    fn new_file(&self, base: u64) -> io::Result<(String, Arc<dyn File>)> {
         let spare = lock(&self.state).spares.pop();
         if let Some((spare, size)) = spare {
             self.room.give_back(size);
             self.stats.disk_bytes.sub(size);
-            if let Ok(file) = self.disk.reuse(&spare, name) {
-                return Ok(file);
+            if let Ok(file) = self.disk.rewrite(&spare) {
+                return Ok((spare, file));
             }
         }
-        let created = self.disk.create(name);
-        if !created.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
-            return created;
-        }
-        // Left behind by an attempt that failed half-way; no record has such a number yet.
-        self.disk.remove(name)?;
-        self.disk.create(name)
+        let name = format!("{NEW}{base}");
+        // Left behind by an attempt that failed half-way.
+        let _ = self.disk.remove(&name);
+        let file = self.disk.create(&name)?;
+        Ok((name, file))
     }
 
     /// Removes a spare file; false where there is none.
@@ -291,6 +284,23 @@ impl Log {
         }
         self.seal(writer);
     }
+}
+
+/// Appends records to a file, after other bytes, with one write.
+fn write_records(
+    file: &dyn File,
+    marker: Marker,
+    before: &[u8],
+    records: &[Ready<'_>],
+) -> io::Result<()> {
+    let headers: Vec<_> = records.iter().map(|record| record.header.encode(marker)).collect();
+    let mut slices = Vec::with_capacity(1 + 3 * records.len());
+    slices.push(IoSlice::new(before));
+    for (header, record) in headers.iter().zip(records) {
+        slices.extend([IoSlice::new(header), IoSlice::new(record.new.note)]);
+        slices.extend(record.new.body.iter().map(|part| IoSlice::new(part)));
+    }
+    append_all(file, &mut slices)
 }
 
 /// An error for each of those who wait for one write.
