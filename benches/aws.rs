@@ -23,10 +23,10 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message as _;
 use skep::{
-    component::{BuildContext, ComponentId},
+    component::{BuildContext, ComponentId, Work},
     config::{Problems, yaml},
     exporters,
-    otlp::{Payload, Signal},
+    otlp::{Content, Signal},
     telemetry::Telemetry,
 };
 
@@ -69,7 +69,7 @@ fn resource() -> Resource {
     Resource { attributes, ..Resource::default() }
 }
 
-fn spans() -> Payload {
+fn spans() -> Content {
     let span = |i: usize| Span {
         trace_id: (i as u128 + 1).to_be_bytes().to_vec(),
         span_id: (i as u64 + 1).to_be_bytes().to_vec(),
@@ -102,14 +102,14 @@ fn spans() -> Payload {
         ..ResourceSpans::default()
     };
     let body = ExportTraceServiceRequest { resource_spans: vec![entry] }.encode_to_vec();
-    Payload::unaccounted(Signal::Traces, body.into(), ITEMS as u64)
+    Content::new(Signal::Traces, body.into(), ITEMS as u64)
 }
 
 fn scope() -> InstrumentationScope {
     InstrumentationScope { name: "app.views.activities".to_owned(), ..Default::default() }
 }
 
-fn records() -> Payload {
+fn records() -> Content {
     let text = "andrew asked for 20 activities of the last day, 17 found in 12 ms";
     let record = |i: usize| LogRecord {
         time_unix_nano: TIME + i as u64 * 1_000_000,
@@ -137,11 +137,11 @@ fn records() -> Payload {
         ..ResourceLogs::default()
     };
     let body = ExportLogsServiceRequest { resource_logs: vec![entry] }.encode_to_vec();
-    Payload::unaccounted(Signal::Logs, body.into(), ITEMS as u64)
+    Content::new(Signal::Logs, body.into(), ITEMS as u64)
 }
 
 /// Ten metrics of ten routes each.
-fn points() -> Payload {
+fn points() -> Content {
     let point = |route: usize| NumberDataPoint {
         time_unix_nano: TIME,
         value: Some(number_data_point::Value::AsDouble(route as f64 + 0.25)),
@@ -165,7 +165,7 @@ fn points() -> Payload {
         ..ResourceMetrics::default()
     };
     let body = ExportMetricsServiceRequest { resource_metrics: vec![entry] }.encode_to_vec();
-    Payload::unaccounted(Signal::Metrics, body.into(), ITEMS as u64)
+    Content::new(Signal::Metrics, body.into(), ITEMS as u64)
 }
 
 /// CPU time of this thread so far; others on the machine do not count.
@@ -175,7 +175,7 @@ fn cpu_nanos() -> u64 {
     first.expect("it begins with nanoseconds")
 }
 
-fn measure(name: &str, settings: &str, payload: &Payload, item: &str) {
+fn measure(name: &str, settings: &str, content: &Content, item: &str) {
     let node = yaml::parse(0, settings);
     let entry = exporters::ALL.iter().find(|entry| entry.name == name);
     let mut problems = Problems::default();
@@ -183,7 +183,7 @@ fn measure(name: &str, settings: &str, payload: &Payload, item: &str) {
     let context = BuildContext {
         id: ComponentId { kind_name: name.to_owned(), name: None },
         pipeline: String::new(),
-        signal: payload.signal,
+        signal: content.signal,
         ends_in: Vec::new(),
         budget: 1 << 30,
         in_container: false,
@@ -191,13 +191,13 @@ fn measure(name: &str, settings: &str, payload: &Payload, item: &str) {
         auth: None,
     };
     let exporter = config.expect("the settings are right").build(&context).expect("it is built");
-    let bytes: usize =
-        exporter.encode(payload).expect("it is valid").body.iter().map(bytes::Bytes::len).sum();
+    let encode = || exporter.encode(&Work::all(content)).expect("it is valid").request;
+    let bytes: usize = encode().body.iter().map(bytes::Bytes::len).sum();
     let mut nanos: Vec<f64> = (0..ROUNDS)
         .map(|_| {
             let began = cpu_nanos();
             for _ in 0..REPEATS {
-                std::hint::black_box(exporter.encode(payload).expect("it is valid"));
+                std::hint::black_box(encode());
             }
             (cpu_nanos() - began) as f64 / (REPEATS * ITEMS) as f64
         })

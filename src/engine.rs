@@ -33,6 +33,7 @@ pub mod spool;
 pub mod storages;
 pub mod stored;
 pub mod worker;
+pub mod workspace;
 
 use std::{
     io,
@@ -259,6 +260,7 @@ impl Running {
     ) -> Result<Self, StartError> {
         let Plan { draft, ways } = plan;
         let site = options.site.clone();
+        site.budget.set_aside(draft.shares.aside);
         let mut started = Started::default();
         let mut opened = Vec::new();
         for mut service in services {

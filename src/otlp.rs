@@ -2,6 +2,7 @@
 //! views and edited by splicing. Nothing in here knows pipelines, sockets or configuration.
 
 pub mod check;
+pub mod content;
 pub mod custody;
 pub mod digest;
 pub mod filter;
@@ -19,4 +20,5 @@ pub mod view;
 pub(crate) mod wild;
 pub mod wire;
 
+pub use content::Content;
 pub use payload::{Payload, Signal};

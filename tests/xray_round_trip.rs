@@ -14,10 +14,10 @@ use proptest::{prelude::*, sample::select};
 use segments::{all_flat, pruned};
 use serde_json::{Value, json};
 use skep::{
-    component::{BuildContext, ComponentId, Exporter},
+    component::{BuildContext, ComponentId, Exporter, Work},
     config::{Problems, yaml},
     exporters,
-    otlp::{Payload, Signal},
+    otlp::{Content, Signal},
     receivers::awsxray::document,
     telemetry::Telemetry,
 };
@@ -48,8 +48,8 @@ fn exporter() -> &'static dyn Exporter {
 fn through(text: &str) -> Vec<Value> {
     let mut body = Vec::new();
     let noted = document(text.as_bytes(), &mut body).unwrap();
-    let payload = Payload::unaccounted(Signal::Traces, body.into(), noted.spans);
-    let request = exporter().encode(&payload).unwrap();
+    let content = Content::new(Signal::Traces, body.into(), noted.spans);
+    let request = exporter().encode(&Work::all(&content)).unwrap().request;
     request.body[1..].iter().map(|one| serde_json::from_slice(one).unwrap()).collect()
 }
 

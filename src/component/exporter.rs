@@ -8,8 +8,9 @@ use super::{AuthUse, BoxFuture, BuildContext, Progress, StartError};
 use crate::{
     config::{Node, Problems},
     otlp::{
-        Payload, Signal,
-        payload::{Body, Context},
+        Content, Signal,
+        content::{Cursor, Walk},
+        payload::Body,
     },
 };
 
@@ -117,7 +118,7 @@ pub struct Backoff {
     pub max_elapsed_time: Option<Duration>,
 }
 
-/// A request ready to be sent: what `Exporter::encode` made of a payload.
+/// A request ready to be sent: what `Exporter::encode` made of a payload or a part of it.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// Signal of the items.
@@ -126,28 +127,117 @@ pub struct Request {
     pub items: u64,
     /// Bytes to send, in pieces.
     pub body: Body,
-    /// Context of the payload, where the exporter works by metadata.
-    pub context: Option<Arc<Context>>,
     /// Kept from one attempt to the next.
     pub progress: Arc<Progress>,
 }
 
-/// Sends data out. The engine calls `encode` on a worker and `send` on tokio, with queue, retry,
-/// timeout, concurrency and metrics around them.
-pub trait Exporter: Send + Sync {
-    /// Turns a payload into what goes on the wire. Expensive work (compression, translation)
-    /// belongs here. Called again for each part when a payload is split.
-    fn encode(&self, payload: &Payload) -> Result<Request, ExportError>;
+/// How an exporter encodes: the one place that says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encodes {
+    /// It pushes pointers: the requests share the bytes of their payload. Done on an io thread, given no
+    /// room.
+    Inline,
+    /// It makes bytes, on a worker. The same place in a payload may be encoded again: for another attempt,
+    /// or in the parts of a payload that was refused.
+    OnWorker,
+    /// The same, where what comes out depends on what was encoded before: payloads are encoded one after
+    /// the other, and nothing is ever encoded again. A piece is kept until it is sent; one that is refused
+    /// or too large is lost, and the next one follows.
+    OrderedOnce,
+}
 
-    /// Whether `encode` is cheap enough to run on an io thread (only pushes pointers).
-    fn encodes_inline(&self) -> bool {
-        true
+/// What an exporter is to encode, and how much it may make of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Work<'a> {
+    /// The whole payload.
+    pub content: &'a Content,
+    /// Where this piece begins: what is before is done.
+    pub from: Cursor,
+    /// Most bytes that `encode` may allocate, together with what sending the request takes beside it. They are
+    /// paid for already.
+    pub room: usize,
+}
+
+impl<'a> Work<'a> {
+    /// A whole payload, with room for everything.
+    pub fn all(content: &'a Content) -> Self {
+        Work { content, from: Cursor::default(), room: usize::MAX }
     }
 
-    /// Whether a payload is encoded once, however many attempts it takes: what comes out of it depends on what
-    /// was encoded before.
-    fn encodes_once(&self) -> bool {
-        false
+    /// A walk through the items that are to be encoded.
+    pub fn walk(&self) -> Walk<'a> {
+        Walk::new(self.content, self.from)
+    }
+
+    /// What is to be encoded, as a body; none of it is copied unless an earlier piece ended within it.
+    pub fn rest(&self) -> Body {
+        if self.from.is_at_start() {
+            self.content.body.clone()
+        } else {
+            self.content.between(&self.from, None)
+        }
+    }
+
+    /// A piece that ends where a walk is.
+    pub fn piece(&self, body: Body, walk: &Walk<'_>) -> Piece {
+        let next = walk.cursor();
+        let upto = next.map_or(self.content.items, |next| next.items());
+        Piece {
+            request: self.request(body, upto.saturating_sub(self.from.items())),
+            next,
+            beside: 0,
+        }
+    }
+
+    /// The last piece.
+    pub fn last(&self, body: Body) -> Piece {
+        let items = self.content.items.saturating_sub(self.from.items());
+        Piece { request: self.request(body, items), next: None, beside: 0 }
+    }
+
+    fn request(&self, body: Body, items: u64) -> Request {
+        let signal = self.content.signal;
+        Request { signal, items, body, progress: Arc::default() }
+    }
+}
+
+/// A request, and where to go on.
+#[derive(Debug, Clone)]
+pub struct Piece {
+    /// What is sent next.
+    pub request: Request,
+    /// Where the piece after it begins; none: it was the last one.
+    pub next: Option<Cursor>,
+    /// Bytes that sending takes beside the body of the request, within the room.
+    pub beside: usize,
+}
+
+/// Sends data out. The engine calls `encode` on a worker and `send` on tokio, with queue, retry,
+/// timeout, concurrency and metrics around them.
+///
+/// A payload goes out in pieces. `encode` makes the first piece of what is left, the engine sends it,
+/// again where that fails, and asks for the next one. What `encode` makes is bounded by the room that it
+/// is given, so that a request whose resource is shared by many items never becomes more in memory than
+/// was set aside for it, see `engine/workspace.rs`.
+///
+/// Why the exporter and not the engine cuts: what an item becomes is known when it is written. Cutting
+/// before it by an upper bound (six bytes for a byte of text, the resource for each record) made pieces of
+/// a sixth of what a backend takes in a request.
+pub trait Exporter: Send + Sync {
+    /// Makes the first piece of `work`. It has at least one item, or is the last one; an item that does not
+    /// fit into the whole room is shortened or left out, and counted. Expensive work (compression,
+    /// translation) belongs here.
+    fn encode(&self, work: &Work<'_>) -> Result<Piece, ExportError>;
+
+    /// Where `encode` runs, and whether it may run again for the same data.
+    fn encodes(&self) -> Encodes {
+        Encodes::Inline
+    }
+
+    /// The room that is asked for to encode this content; there may be less. Where `encode` makes bytes, many
+    /// times the length of the content, since what is not used is given back at once.
+    fn room(&self, content: &Content) -> usize {
+        content.len().saturating_mul(8).saturating_add(64 << 10)
     }
 
     /// Called once at the start, beside everything else: finds what it needs before the first request,
@@ -159,8 +249,8 @@ pub trait Exporter: Send + Sync {
     /// One harmless call that tells whether data would be taken; the answer is what was found. By itself
     /// a request without items.
     fn probe(&self, signal: Signal) -> BoxFuture<Result<String, ExportError>> {
-        let nothing = Payload::unaccounted(signal, Bytes::new(), 0);
-        match self.encode(&nothing).map(|request| self.send(request)) {
+        let nothing = Content::new(signal, Bytes::new(), 0);
+        match self.encode(&Work::all(&nothing)).map(|piece| self.send(piece.request)) {
             Ok(sending) => {
                 Box::pin(
                     async move { sending.await.map(|_| "an empty request was taken".to_owned()) },

@@ -6,6 +6,8 @@
 //! is not starved by small ones; the time limit of each waiter bounds how long a large one can
 //! hold up the rest.
 //!
+//! A part of it is set aside for what exporters make of bodies; the limit is what is left.
+//!
 //! Invariants: `used` is the sum of all live permits. It exceeds `limit` only by debts
 //! (`Ledger::charge`): what an edit in place adds to a body that was already paid for, and what
 //! connections cost, whose number is limited.
@@ -31,7 +33,9 @@ const LEAST_CHARGE: u64 = 1024;
 
 /// The account. Shared by all receivers.
 pub struct Budget {
-    limit: u64,
+    whole: u64,
+    /// Of it, what exporters have for the bytes that they make, see `workspace`.
+    aside: AtomicU64,
     used: AtomicU64,
     /// Length of `waiters`, readable without the lock.
     waiting: AtomicUsize,
@@ -47,12 +51,13 @@ struct Waiter {
 }
 
 impl Budget {
-    /// An account of `limit` bytes; its state is shown by `telemetry`.
-    pub fn new(limit: u64, telemetry: Arc<Telemetry>) -> Arc<Self> {
-        telemetry.budget_limit.set(limit);
+    /// An account of `whole` bytes; its state is shown by `telemetry`.
+    pub fn new(whole: u64, telemetry: Arc<Telemetry>) -> Arc<Self> {
+        telemetry.budget_limit.set(whole);
         Arc::new_cyclic(|itself| Budget {
             itself: Weak::clone(itself),
-            limit,
+            whole,
+            aside: AtomicU64::new(0),
             used: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             waiters: Mutex::new(VecDeque::new()),
@@ -61,8 +66,19 @@ impl Budget {
     }
 
     /// Bytes of the whole account.
+    pub fn whole(&self) -> u64 {
+        self.whole
+    }
+
+    /// Bytes that bodies may have together.
     pub fn limit(&self) -> u64 {
-        self.limit
+        self.whole.saturating_sub(self.aside.load(Ordering::Relaxed))
+    }
+
+    /// Leaves so many bytes to exporters. Bodies that have more than the rest stay as they are.
+    pub fn set_aside(&self, bytes: u64) {
+        self.aside.store(bytes, Ordering::Relaxed);
+        self.telemetry.budget_limit.set(self.limit());
     }
 
     /// Bytes charged now.
@@ -72,14 +88,14 @@ impl Budget {
 
     /// Takes `bytes` if they are free and nobody waits before.
     pub fn try_acquire(self: &Arc<Self>, bytes: usize) -> Option<Permit> {
-        self.try_acquire_below(self.limit, bytes)
+        self.try_acquire_below(self.limit(), bytes)
     }
 
     /// Takes `bytes` if `ceiling` is not exceeded with them and nobody waits before.
     pub fn try_acquire_below(self: &Arc<Self>, ceiling: u64, bytes: usize) -> Option<Permit> {
         let bytes = (bytes as u64).max(LEAST_CHARGE);
         let is_first = self.waiting.load(Ordering::SeqCst) == 0;
-        let ceiling = ceiling.min(self.limit);
+        let ceiling = ceiling.min(self.limit());
         (is_first && self.charge_below(ceiling, bytes)).then(|| self.permit(bytes))
     }
 
@@ -99,8 +115,7 @@ impl Budget {
         charged.is_ok()
     }
 
-    /// Takes `bytes`, waiting at most `patience`. A body larger than the whole account is
-    /// refused at once.
+    /// Takes `bytes`, waiting at most `patience`. A body larger than the limit is refused at once.
     pub async fn acquire(
         self: &Arc<Self>,
         bytes: usize,
@@ -110,7 +125,7 @@ impl Budget {
             return Ok(permit);
         }
         let charge = (bytes as u64).max(LEAST_CHARGE);
-        if charge > self.limit {
+        if charge > self.limit() {
             return Err(Reason::TooLarge);
         }
         let (granted, waits) = oneshot::channel();
@@ -169,11 +184,11 @@ impl Ledger for Budget {
     }
 
     fn try_charge(&self, bytes: u64) -> bool {
-        self.charge_below(self.limit, bytes)
+        self.charge_below(self.limit(), bytes)
     }
 
     fn try_charge_below(&self, ceiling: u64, bytes: u64) -> bool {
-        self.charge_below(ceiling.min(self.limit), bytes)
+        self.charge_below(ceiling.min(self.limit()), bytes)
     }
 
     fn charge(&self, bytes: u64) {

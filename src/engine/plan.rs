@@ -28,7 +28,7 @@ use super::{
 
 pub use blueprint::{Blueprint, PipelineBlueprint, Texts};
 pub use kept::{Kept, KeptReceiver};
-pub use queues::{PlannedExporter, queue_share};
+pub use queues::{PlannedExporter, Shares};
 pub use receivers::PlannedReceiver;
 
 /// What building needs to know of the process.
@@ -60,6 +60,8 @@ pub struct Draft {
     pub graph: Arc<Graph>,
     /// One for each queue of the graph, in its order.
     pub exporters: Vec<PlannedExporter>,
+    /// What each exporter has of the byte budget. Those that are new have it already.
+    pub shares: Shares,
     /// Receivers with the routes of their signals.
     pub receivers: Vec<PlannedReceiver>,
     /// Where what still comes from receivers goes that run, and are not to run.
@@ -112,9 +114,13 @@ pub fn draft(
     let stragglers = planner.stragglers(&receivers);
     let Planner { exporters, connectors, .. } = planner;
     let downstream_order = downstream_order(&pipelines, &connectors);
+    let shares = Shares::among(&exporters, site.budget.whole());
+    for exporter in exporters.iter().filter(|exporter| exporter.dispatcher.is_some()) {
+        shares.give(exporter);
+    }
     let queues = exporters.iter().map(|exporter| Arc::clone(&exporter.queue)).collect();
     let graph = Arc::new(Graph { pipelines, connectors, queues, downstream_order });
-    Ok(Draft { graph, exporters, receivers, stragglers })
+    Ok(Draft { graph, exporters, shares, receivers, stragglers })
 }
 
 struct Planner<'a> {
@@ -136,7 +142,7 @@ impl Planner<'_> {
             pipeline: pipeline.to_owned(),
             signal,
             ends_in: Vec::new(),
-            budget: self.site.budget.limit(),
+            budget: self.site.budget.whole(),
             in_container: self.site.in_container,
             telemetry: Arc::clone(&self.site.telemetry),
             auth: None,

@@ -25,7 +25,7 @@ use tokio::{
 };
 
 use crate::{
-    component::{Delivery, Exporter, Queue, Sizer},
+    component::{Delivery, Encodes, Exporter, Queue, Sizer},
     net::seldom::Seldom,
     otlp::{
         Payload,
@@ -43,6 +43,7 @@ use super::{
     sender::Sender,
     spool::{self, Spool, Spooled},
     stored::Read,
+    workspace::Workspace,
 };
 
 /// Bytes that may wait in memory before senders are held up. With batches of 4 MiB four wait while ten
@@ -71,6 +72,8 @@ pub struct ExportQueue {
     /// How old its payloads are.
     oldest: Arc<Oldest>,
     telemetry: Arc<Telemetry>,
+    /// None: the exporter makes no bytes.
+    workspace: Option<Arc<Workspace>>,
 }
 
 enum Message {
@@ -93,7 +96,10 @@ impl ExportQueue {
         let unit = delivery.queue.as_ref().map_or(Sizer::Requests, |queue| queue.sizer);
         let log = spool.as_ref().map(|spool| Arc::clone(spool.store.stats()));
         stats.measure_queue(unit.name(), capacity.unwrap_or(0), log);
-        let oldest = stats.watch_queue(consumers(delivery.queue.as_ref()));
+        let encodes = exporter.encodes();
+        let consumers = consumers(delivery.queue.as_ref(), encodes);
+        let oldest = stats.watch_queue(consumers);
+        let workspace = Arc::new(Workspace::default());
         let mut delivery = delivery;
         if let Some(retry) = delivery.retry.as_mut().filter(|_| is_guarded) {
             // What is on disk can wait until its backend comes back.
@@ -114,6 +120,7 @@ impl ExportQueue {
             stats: Arc::clone(&stats),
             oldest,
             telemetry: Arc::clone(&telemetry),
+            workspace: (encodes != Encodes::Inline).then(|| Arc::clone(&workspace)),
         });
         let sender = Sender {
             exporter,
@@ -121,6 +128,7 @@ impl ExportQueue {
             stats,
             telemetry,
             offload,
+            workspace,
             dead_letters,
             is_guarded,
             is_closed,
@@ -128,7 +136,7 @@ impl ExportQueue {
             is_failure_logged: AtomicBool::new(false),
             partial_success: Seldom::default(),
         };
-        (Arc::clone(&queue), Dispatcher { queue, rx, sender: Arc::new(sender) })
+        (Arc::clone(&queue), Dispatcher { queue, rx, sender: Arc::new(sender), consumers })
     }
 
     /// Takes a payload, or refuses it. Called by workers; never waits.
@@ -246,6 +254,11 @@ impl ExportQueue {
         self.share.store(share, Ordering::Relaxed);
     }
 
+    /// What pays for the bytes that its exporter makes; none: it makes none.
+    pub fn workspace(&self) -> Option<&Workspace> {
+        self.workspace.as_deref()
+    }
+
     /// Leaves what is on disk to a queue that takes its place.
     pub fn leave_disk(&self) {
         self.has_successor.store(true, Ordering::SeqCst);
@@ -316,8 +329,14 @@ impl ExportQueue {
 }
 
 /// How many payloads are sent at the same time.
-fn consumers(settings: Option<&Queue>) -> usize {
-    settings.map_or(SYNCHRONOUS_CONSUMERS, |queue| queue.consumers)
+fn consumers(settings: Option<&Queue>, encodes: Encodes) -> usize {
+    match encodes {
+        // One after the other: what is made of a payload follows from those before.
+        Encodes::OrderedOnce => 1,
+        Encodes::Inline | Encodes::OnWorker => {
+            settings.map_or(SYNCHRONOUS_CONSUMERS, |queue| queue.consumers)
+        }
+    }
 }
 
 /// What a queue is connected to.
@@ -341,13 +360,14 @@ pub struct Dispatcher {
     queue: Arc<ExportQueue>,
     rx: mpsc::UnboundedReceiver<Message>,
     sender: Arc<Sender>,
+    consumers: usize,
 }
 
 impl Dispatcher {
     /// Runs until the queue is closed and empty, or until `abandon` is raised: then what is left
     /// is given up and counted. Returns the items given up.
     pub async fn run(mut self, mut abandon: watch::Receiver<bool>) -> u64 {
-        let places = Arc::new(Semaphore::new(consumers(self.queue.settings.as_ref())));
+        let places = Arc::new(Semaphore::new(self.consumers));
         let batch = self.queue.settings.as_ref().and_then(|queue| queue.batch.clone());
         let mut gather = batch.map(Gather::new);
         let mut sending = JoinSet::new();

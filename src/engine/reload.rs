@@ -83,8 +83,8 @@ struct Prepared {
     receivers: Vec<Bound>,
     services: Vec<(Service, Vec<Arc<Held>>)>,
     exporters: Vec<plan::PlannedExporter>,
-    /// Bytes that each queue may hold.
-    share: u64,
+    /// What each exporter has of the byte budget.
+    shares: plan::Shares,
     changes: Changes,
     listening: Vec<(String, Listening)>,
 }
@@ -193,7 +193,7 @@ impl Running {
     ) -> Result<Prepared, StartError> {
         let offload = self.pool.offload();
         let draft = plan::draft(blueprint, &self.site, &offload, &self.kept())?;
-        let Draft { graph, exporters, mut receivers, stragglers } = draft;
+        let Draft { graph, exporters, shares, mut receivers, stragglers } = draft;
         let old = self.pool.graph();
         let mut installed = Vec::new();
         let of_running: HashMap<&str, &Arc<Routes>> =
@@ -227,7 +227,7 @@ impl Running {
             receivers: receivers.collect(),
             services,
             exporters,
-            share: plan::queue_share(blueprint, &self.site),
+            shares,
             changes,
             listening,
         })
@@ -280,7 +280,8 @@ impl Running {
         prepared: Prepared,
         signals: &mut Signals,
     ) -> (Changes, bool, Option<Duration>) {
-        let Prepared { next, receivers, services, exporters, share, changes, listening } = prepared;
+        let Prepared { next, receivers, services, exporters, shares, changes, listening } =
+            prepared;
         let new_sockets: Vec<Arc<Held>> = receivers
             .iter()
             .flat_map(|bound| &bound.sockets)
@@ -296,7 +297,7 @@ impl Running {
             let Listening { protocol, address, tls } = open;
             tracing::info!(component, protocol, address, tls, "Listening");
         }
-        self.exchange_exporters(exporters, share);
+        self.exchange_exporters(exporters, shares);
         self.exchange_receivers(receivers);
         self.exchange_services(services);
         (changes, has_ended, Some(pause))
@@ -338,10 +339,11 @@ impl Running {
         has_ended
     }
 
-    fn exchange_exporters(&mut self, planned: Vec<plan::PlannedExporter>, share: u64) {
+    fn exchange_exporters(&mut self, planned: Vec<plan::PlannedExporter>, shares: plan::Shares) {
+        self.site.budget.set_aside(shares.aside);
         let mut running = Vec::with_capacity(planned.len());
         for exporter in planned {
-            exporter.queue.set_share(share);
+            shares.give(&exporter);
             let same = |one: &RunningExporter| Arc::ptr_eq(&one.queue, &exporter.queue);
             match self.exporters.iter().position(same) {
                 Some(index) => running.push(self.exporters.swap_remove(index)),

@@ -1,5 +1,5 @@
-//! What stands around an exporter's `send`: timeout, retry, splitting, and the accounts of what became of the
-//! items.
+//! What stands around an exporter's `encode` and `send`: room, timeout, retry, splitting, and the accounts of
+//! what became of the items.
 
 use std::{
     sync::{
@@ -9,14 +9,23 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::{dead_letters::DeadLetters, pool::Offload, retry::Retries};
+use super::{
+    dead_letters::DeadLetters,
+    pool::Offload,
+    retry::Retries,
+    workspace::{Room, Workspace},
+};
 use crate::{
-    component::{BoxFuture, Delivery, ExportError, Exporter, Progress, Request, Retry},
+    component::{
+        BoxFuture, Delivery, Encodes, ExportError, Exporter, Piece, Progress, Request, Retry, Work,
+    },
     net::seldom::Seldom,
     otlp::{
-        Payload,
+        Content, Payload,
+        content::Cursor,
         payload::{Outcome, Reason},
         split,
     },
@@ -30,6 +39,8 @@ pub(super) struct Sender {
     pub(super) stats: Arc<ExporterStats>,
     pub(super) telemetry: Arc<Telemetry>,
     pub(super) offload: Offload,
+    /// Pays for what the exporter makes.
+    pub(super) workspace: Arc<Workspace>,
     /// Where goes what is given up for good.
     pub(super) dead_letters: Option<Arc<DeadLetters>>,
     /// Whether all that comes is on disk somewhere, so that nothing is lost when it is given up.
@@ -44,66 +55,113 @@ pub(super) struct Sender {
     pub(super) partial_success: Seldom,
 }
 
-/// What one attempt leaves to the next.
-#[derive(Default)]
-struct Kept {
+/// A piece of a payload on its way: what one attempt leaves to the next.
+struct Passage {
+    from: Cursor,
+    /// Where the next piece begins; none: this is the last one.
+    next: Option<Cursor>,
+    items: u64,
+    /// Room that it was encoded in; in another one it may have other parts.
+    room: usize,
     progress: Arc<Progress>,
     /// Where the exporter encodes once.
-    request: Option<Request>,
+    made: Option<(Request, Option<Room>)>,
 }
 
-/// How the attempts on one payload ended.
+impl Passage {
+    fn new(content: &Content, from: Cursor) -> Self {
+        let items = content.items.saturating_sub(from.items());
+        Passage { from, next: None, items, room: 0, progress: Arc::default(), made: None }
+    }
+}
+
+/// How the attempts on one piece ended.
 enum End {
     Done,
     /// Refused for good; worth trying in parts.
     Refused(ExportError),
     /// Too large; worth trying in parts.
     TooLarge(ExportError),
+    /// And so is what comes after it.
     Lost(Reason, ExportError),
 }
 
 impl Sender {
-    /// Sends `payload`; on a refusal for good tries its parts, so that one poisoned sender costs
-    /// only its own data. Returns the items that were given up because skep is ending.
+    /// Sends `payload` piece by piece; on a refusal for good tries the parts of a piece, so that one
+    /// poisoned sender costs only its own data. Returns the items that were given up because skep is
+    /// ending.
     pub(super) fn deliver(
         self: Arc<Self>,
         payload: Payload,
         abandon: watch::Receiver<bool>,
     ) -> BoxFuture<u64> {
         Box::pin(async move {
-            let end = self.attempts(&payload, abandon.clone()).await;
-            let (halved, reason, error) = match end {
-                End::Done => {
-                    payload.finish(Outcome::Delivered);
-                    return 0;
+            self.stats.sent_items.record(payload.items);
+            self.stats.sent_bytes.record(payload.len() as u64);
+            let content = Arc::new(Content::of(&payload));
+            let (mut lost, mut from) = (0, Some(Cursor::default()));
+            while let Some(start) = from {
+                let mut passage = Passage::new(&content, start);
+                let end = self.attempts(&content, &mut passage, abandon.clone()).await;
+                from = passage.next;
+                let (reason, error) = match end {
+                    End::Done => {
+                        // Others are served between two pieces.
+                        tokio::task::yield_now().await;
+                        continue;
+                    }
+                    End::Lost(reason, error) => {
+                        let rest = Sender::rest(payload, &content, &start);
+                        return lost + self.give_up(rest, reason, &error);
+                    }
+                    End::Refused(error) => (Reason::BackendRefused, error),
+                    End::TooLarge(error) => (Reason::TooLarge, error),
+                };
+                // A request of one sender was refused as it came; only a merged one is bisected. What was
+                // encoded once is never encoded again.
+                let is_divisible = self.exporter.encodes() != Encodes::OrderedOnce
+                    && (reason == Reason::TooLarge || content.body.len() > 1);
+                let body = content.between(&start, from.as_ref());
+                let part = payload.split_off(body, passage.items);
+                let halved = if is_divisible { split::halve(part) } else { Err(part) };
+                match halved {
+                    Ok([first, second]) => {
+                        lost += Arc::clone(&self).deliver(first, abandon.clone()).await;
+                        lost += Arc::clone(&self).deliver(second, abandon.clone()).await;
+                    }
+                    Err(part) => lost += self.give_up(part, reason, &error),
                 }
-                End::Lost(reason, error) => (Err(payload), reason, error),
-                // A request of one sender was refused as it came; only a merged one is bisected.
-                End::Refused(error) if payload.body.len() > 1 => {
-                    (split::halve(payload), Reason::BackendRefused, error)
-                }
-                End::Refused(error) => (Err(payload), Reason::BackendRefused, error),
-                End::TooLarge(error) => (split::halve(payload), Reason::TooLarge, error),
-            };
-            let [first, second] = match halved {
-                Ok(halves) => halves,
-                Err(payload) if reason == Reason::ShuttingDown && self.is_guarded => {
-                    self.fail(payload, reason);
-                    return 0;
-                }
-                Err(payload) => {
-                    let is_kept = self.bury(&payload, reason, &error);
-                    let lost = if !is_kept && self.is_lost(reason) { payload.items } else { 0 };
-                    self.fail(payload, reason);
-                    return lost;
-                }
-            };
-            let lost = Arc::clone(&self).deliver(first, abandon.clone()).await;
-            lost + self.deliver(second, abandon).await
+            }
+            payload.finish(Outcome::Delivered);
+            lost
         })
     }
 
-    /// Keeps what is given up as a dead letter where that is asked for, and says what became of it. Whether it is kept.
+    /// What is left of a payload from a cursor on. What is before was delivered.
+    fn rest(payload: Payload, content: &Content, from: &Cursor) -> Payload {
+        if from.is_at_start() {
+            return payload;
+        }
+        let items = payload.items.saturating_sub(from.items());
+        let rest = payload.split_off(content.between(from, None), items);
+        payload.finish(Outcome::Delivered);
+        rest
+    }
+
+    /// Gives up a payload, or what is left of it. Returns the items that are lost because skep is ending.
+    fn give_up(&self, payload: Payload, reason: Reason, error: &ExportError) -> u64 {
+        if reason == Reason::ShuttingDown && self.is_guarded {
+            self.fail(payload, reason);
+            return 0;
+        }
+        let is_kept = self.bury(&payload, reason, error);
+        let lost = if !is_kept && self.is_lost(reason) { payload.items } else { 0 };
+        self.fail(payload, reason);
+        lost
+    }
+
+    /// Keeps what is given up as a dead letter where that is asked for, and says what became of it. Whether
+    /// it is kept.
     fn bury(&self, payload: &Payload, reason: Reason, error: &ExportError) -> bool {
         let letters = self.dead_letters.as_ref().filter(|letters| letters.takes(reason));
         let is_kept = letters.is_some_and(|letters| letters.keep(payload, reason, &error.message));
@@ -138,14 +196,16 @@ impl Sender {
         }
     }
 
-    async fn attempts(&self, payload: &Payload, mut abandon: watch::Receiver<bool>) -> End {
+    async fn attempts(
+        &self,
+        content: &Arc<Content>,
+        passage: &mut Passage,
+        mut abandon: watch::Receiver<bool>,
+    ) -> End {
         let mut retries = self.delivery.retry.as_ref().map(|r| Retries::new(r, now()));
-        self.stats.sent_items.record(payload.items);
-        self.stats.sent_bytes.record(payload.len() as u64);
-        let mut kept = Kept::default();
         loop {
             let begin = now();
-            let attempt = self.attempt(payload, &mut kept, &mut abandon).await;
+            let attempt = self.attempt(content, passage, &mut abandon).await;
             let millis = now().duration_since(begin).as_millis();
             self.stats.attempt_millis.record(u64::try_from(millis).unwrap_or(u64::MAX));
             let error = match attempt {
@@ -195,34 +255,73 @@ impl Sender {
         }
     }
 
-    async fn attempt(
+    /// Encodes a piece, or takes what was made of it before.
+    async fn encode(
         &self,
-        payload: &Payload,
-        kept: &mut Kept,
+        content: &Arc<Content>,
+        passage: &mut Passage,
         abandon: &mut watch::Receiver<bool>,
-    ) -> Result<(), ExportError> {
-        let mut request = if let Some(request) = kept.request.clone() {
-            Ok(request)
-        } else if self.exporter.encodes_inline() {
-            self.exporter.encode(payload)
+    ) -> Result<(Request, Option<Room>), ExportError> {
+        if let Some(made) = passage.made.take() {
+            return Ok(made);
+        }
+        let (content, from) = (Arc::clone(content), passage.from);
+        let (piece, room) = if self.exporter.encodes() == Encodes::Inline {
+            (self.exporter.encode(&Work { content: &content, from, room: 0 })?, None)
         } else {
-            let (exporter, copy) = (Arc::clone(&self.exporter), payload.for_reading());
-            let encoded = self.offload.run(move || exporter.encode(&copy)).await;
-            encoded.unwrap_or_else(|| {
+            let wanted = self.exporter.room(&content);
+            let mut room = tokio::select! {
+                room = self.workspace.take(wanted) => room,
+                _ = abandon.wait_for(|raised| *raised) => return Err(cut_off()),
+            };
+            let (exporter, bytes) = (Arc::clone(&self.exporter), room.bytes());
+            let work = move || exporter.encode(&Work { content: &content, from, room: bytes });
+            let encoded = self.offload.run(work).await.unwrap_or_else(|| {
                 let message = "the worker that encoded the request is gone".to_owned();
                 Err(ExportError { retry: Retry::After(None), message })
-            })
-        }?;
-        request.progress = Arc::clone(&kept.progress);
-        if self.exporter.encodes_once() {
-            kept.request = Some(request.clone());
+            });
+            let piece = encoded?;
+            let made: usize = piece.request.body.iter().map(Bytes::len).sum();
+            room.shrink(made + piece.beside);
+            if passage.room != bytes {
+                passage.progress = Arc::default();
+            }
+            passage.room = bytes;
+            (piece, Some(room))
+        };
+        let Piece { mut request, next, .. } = piece;
+        let made: usize = request.body.iter().map(Bytes::len).sum();
+        passage.next = next.map(|mut next| {
+            next.made = from.made + made as u64;
+            next
+        });
+        if next.is_some_and(|next| next == from) {
+            passage.next = None;
+            let message = "the exporter made no request of what it was given".to_owned();
+            return Err(ExportError { retry: Retry::Never, message });
+        }
+        if next.is_some() {
+            passage.items = request.items.min(passage.items);
+        }
+        request.progress = Arc::clone(&passage.progress);
+        Ok((request, room))
+    }
+
+    async fn attempt(
+        &self,
+        content: &Arc<Content>,
+        passage: &mut Passage,
+        abandon: &mut watch::Receiver<bool>,
+    ) -> Result<(), ExportError> {
+        let (request, room) = self.encode(content, passage, abandon).await?;
+        if self.exporter.encodes() == Encodes::OrderedOnce {
+            passage.made = Some((request.clone(), room));
         }
         let timeout = self.delivery.timeout.unwrap_or(Duration::MAX);
         let answer = tokio::select! {
             answer = tokio::time::timeout(timeout, self.exporter.send(request)) => answer,
             _ = abandon.wait_for(|raised| *raised) => {
-                let message = "the request was cut off by the end of the shutdown".to_owned();
-                return Err(ExportError { retry: Retry::After(None), message });
+                return Err(cut_off());
             }
         };
         let sent = answer.unwrap_or_else(|_| {
@@ -235,8 +334,8 @@ impl Sender {
             tracing::info!(exporter = %self.stats.id, "Exporting works again.");
         }
         // A backend may claim any number; the accounts have to add up to what was sent.
-        let rejected = sent.rejected.min(payload.items);
-        self.stats.sent.add(payload.items - rejected);
+        let rejected = sent.rejected.min(passage.items);
+        self.stats.sent.add(passage.items - rejected);
         self.stats.rejected.add(rejected);
         if (rejected > 0 || sent.message.is_some()) && self.partial_success.is_due() {
             tracing::warn!(
@@ -256,6 +355,11 @@ impl Sender {
         }
         payload.finish(Outcome::Failed(reason));
     }
+}
+
+fn cut_off() -> ExportError {
+    let message = "the request was cut off by the end of the shutdown".to_owned();
+    ExportError { retry: Retry::After(None), message }
 }
 
 /// Tokio's clock, so that tests can pause it.

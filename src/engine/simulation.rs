@@ -32,8 +32,8 @@ use super::{
 use crate::{
     component::{
         Arrival, Backoff, BoxFuture, Compression, Delivery, Door, Encoding, ExportError, Exporter,
-        Output, Partition, Processor, Queue, QueueBatch, Rejection, Reply, Request, Retry, Sent,
-        Sizer,
+        Output, Partition, Piece, Processor, Queue, QueueBatch, Rejection, Reply, Request, Retry,
+        Sent, Sizer, Work,
     },
     otlp::{
         Payload, Signal,
@@ -83,14 +83,8 @@ impl Backend {
 struct BackendExporter(Arc<Backend>);
 
 impl Exporter for BackendExporter {
-    fn encode(&self, payload: &Payload) -> Result<Request, ExportError> {
-        Ok(Request {
-            signal: payload.signal,
-            items: payload.items,
-            body: payload.body.clone(),
-            context: None,
-            progress: Arc::default(),
-        })
+    fn encode(&self, work: &Work<'_>) -> Result<Piece, ExportError> {
+        Ok(work.last(work.rest()))
     }
 
     fn send(&self, request: Request) -> BoxFuture<Result<Sent, ExportError>> {

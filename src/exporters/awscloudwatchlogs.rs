@@ -55,12 +55,12 @@ use super::{
 };
 use crate::{
     component::{
-        BoxFuture, BuildContext, Delivery, Entry, ExportError, Exporter, ExporterConfig,
-        QueueBatch, Request, Sent, Sizer, StartError,
+        BoxFuture, BuildContext, Delivery, Encodes, Entry, ExportError, Exporter, ExporterConfig,
+        Piece, QueueBatch, Request, Sent, Sizer, StartError, Work,
     },
     config::{Interval, Node, Problems},
     otlp::{
-        Payload, Signal,
+        Content, Signal,
         view::{self, KeyValue, LogRecord},
     },
 };
@@ -277,18 +277,12 @@ struct CloudWatchLogs {
 }
 
 impl Exporter for CloudWatchLogs {
-    fn encode(&self, payload: &Payload) -> Result<Request, ExportError> {
-        Ok(Request {
-            signal: payload.signal,
-            items: payload.items,
-            body: self.layout.events(payload).pieces().collect(),
-            context: None,
-            progress: Arc::default(),
-        })
+    fn encode(&self, work: &Work<'_>) -> Result<Piece, ExportError> {
+        Ok(work.last(self.layout.events(work.content).pieces().collect()))
     }
 
-    fn encodes_inline(&self) -> bool {
-        false
+    fn encodes(&self) -> Encodes {
+        Encodes::OnWorker
     }
 
     fn prepare(&self) -> BoxFuture<()> {
@@ -319,7 +313,7 @@ struct Layout {
 
 impl Layout {
     /// The events of a payload by stream.
-    fn events(&self, payload: &Payload) -> Gather {
+    fn events(&self, payload: &Content) -> Gather {
         let mut gather = Gather::default();
         for entry in payload.body.iter().flat_map(|segment| view::logs(segment)) {
             let resource: Vec<KeyValue<'_>> =

@@ -69,11 +69,11 @@ use super::{
 };
 use crate::{
     component::{
-        BoxFuture, BuildContext, Delivery, Entry, ExportError, Exporter, ExporterConfig, Request,
-        Retry, Sent, StartError,
+        BoxFuture, BuildContext, Delivery, Encodes, Entry, ExportError, Exporter, ExporterConfig,
+        Piece, Request, Retry, Sent, StartError, Work,
     },
     config::{Interval, Node, Problems},
-    otlp::{Payload, Signal},
+    otlp::Signal,
 };
 
 /// Sends metrics as documents of the embedded metric format.
@@ -435,13 +435,8 @@ impl ExporterConfig for Config {
         self.retry_on_failure.validate(at, problems);
     }
 
-    /// One request at a time: what was added follows from the request before.
     fn delivery(&self) -> Delivery {
-        let mut delivery = delivery(&self.sending_queue, &self.retry_on_failure, self.timeout);
-        if let Some(queue) = &mut delivery.queue {
-            queue.consumers = 1;
-        }
-        delivery
+        delivery(&self.sending_queue, &self.retry_on_failure, self.timeout)
     }
 
     fn destination(&self) -> String {
@@ -478,33 +473,23 @@ impl ExporterConfig for Config {
 /// Translates on a worker, writes on tokio.
 struct Emf {
     translation: Translation,
-    /// Of one payload after the other, see [`ExporterConfig::delivery`]; the lock is never waited for.
+    /// Of one payload after the other, see [`Encodes::OrderedOnce`]; the lock is never waited for.
     totals: Mutex<Totals>,
     output: Output,
     writer: Arc<Writer>,
 }
 
 impl Exporter for Emf {
-    fn encode(&self, payload: &Payload) -> Result<Request, ExportError> {
+    fn encode(&self, work: &Work<'_>) -> Result<Piece, ExportError> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
         let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(Request {
-            signal: payload.signal,
-            items: payload.items,
-            body: self.translation.events(payload, &mut totals, now).pieces().collect(),
-            context: None,
-            progress: Arc::default(),
-        })
-    }
-
-    fn encodes_inline(&self) -> bool {
-        false
+        Ok(work.last(self.translation.events(work.content, &mut totals, now).pieces().collect()))
     }
 
     /// A second time nothing would have been added.
-    fn encodes_once(&self) -> bool {
-        true
+    fn encodes(&self) -> Encodes {
+        Encodes::OrderedOnce
     }
 
     fn prepare(&self) -> BoxFuture<()> {

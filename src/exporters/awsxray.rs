@@ -80,12 +80,12 @@ use super::{
 };
 use crate::{
     component::{
-        BoxFuture, BuildContext, Delivery, Entry, ExportError, Exporter, ExporterConfig, Request,
-        Retry, Sent, StartError,
+        BoxFuture, BuildContext, Delivery, Encodes, Entry, ExportError, Exporter, ExporterConfig,
+        Piece, Request, Retry, Sent, StartError, Work,
     },
     config::{Interval, Node, Problems},
     net::aws::Access,
-    otlp::{Payload, Signal, payload::Body, view},
+    otlp::{Content, Signal, payload::Body, view},
     telemetry::{logs::BATCHES, segments::SegmentStats},
 };
 
@@ -281,21 +281,14 @@ struct XRay {
 
 impl Exporter for XRay {
     /// Each piece of the request is a document; the first one says what has none.
-    fn encode(&self, payload: &Payload) -> Result<Request, ExportError> {
-        let (all, left_out) = translate(payload, &self.settings);
+    fn encode(&self, work: &Work<'_>) -> Result<Piece, ExportError> {
+        let (all, left_out) = translate(work.content, &self.settings);
         let note = std::iter::once(Bytes::from(left_out.to_string()));
-        let body: Body = note.chain(all).collect();
-        Ok(Request {
-            signal: payload.signal,
-            items: payload.items,
-            body,
-            context: payload.context.clone(),
-            progress: Arc::default(),
-        })
+        Ok(work.last(note.chain(all).collect()))
     }
 
-    fn encodes_inline(&self) -> bool {
-        false
+    fn encodes(&self) -> Encodes {
+        Encodes::OnWorker
     }
 
     fn prepare(&self) -> BoxFuture<()> {
@@ -343,7 +336,7 @@ impl LeftOut {
 }
 
 /// The documents of all spans of a payload.
-fn translate(payload: &Payload, settings: &Settings) -> (Vec<Bytes>, LeftOut) {
+fn translate(payload: &Content, settings: &Settings) -> (Vec<Bytes>, LeftOut) {
     let mut all = Documents::with_room(payload.body.iter().map(Bytes::len).sum());
     let mut attributes = Attributes::default();
     let mut left_out = LeftOut::default();

@@ -31,11 +31,11 @@ use serde::{Deserialize, Deserializer};
 use super::delivery::SendingQueue;
 use crate::{
     component::{
-        BoxFuture, BuildContext, Delivery, Entry, ExportError, Exporter, ExporterConfig, Request,
-        Retry, Sent, StartError,
+        BoxFuture, BuildContext, Delivery, Entry, ExportError, Exporter, ExporterConfig, Piece,
+        Request, Retry, Sent, StartError, Work,
     },
     config::{Node, Problems, Section},
-    otlp::{Payload, Signal, payload::Body, record::Record, schema},
+    otlp::{Signal, payload::Body, record::Record, schema},
 };
 use sampler::Sampler;
 use sink::Sink;
@@ -205,14 +205,8 @@ struct Debug {
 }
 
 impl Exporter for Debug {
-    fn encode(&self, payload: &Payload) -> Result<Request, ExportError> {
-        Ok(Request {
-            signal: payload.signal,
-            items: payload.items,
-            body: payload.body.clone(),
-            context: None,
-            progress: Arc::default(),
-        })
+    fn encode(&self, work: &Work<'_>) -> Result<Piece, ExportError> {
+        Ok(work.last(work.rest()))
     }
 
     fn probe(&self, _signal: Signal) -> BoxFuture<Result<String, ExportError>> {

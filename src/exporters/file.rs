@@ -30,11 +30,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     component::{
-        BoxFuture, BuildContext, Delivery, Entry, ExportError, Exporter, ExporterConfig, Request,
-        Retry, Sent, StartError,
+        BoxFuture, BuildContext, Delivery, Encodes, Entry, ExportError, Exporter, ExporterConfig,
+        Piece, Request, Retry, Sent, StartError, Work,
     },
     config::{Interval, Node, Problems, Section},
-    otlp::{Payload, Signal, json, payload::Body},
+    otlp::{Signal, json, payload::Body},
 };
 use writer::Files;
 
@@ -297,29 +297,24 @@ struct File {
 
 impl Exporter for File {
     /// The body is pairs: what stands for the `*` in the path, and the framed message.
-    fn encode(&self, payload: &Payload) -> Result<Request, ExportError> {
-        let mut request = Request {
-            signal: payload.signal,
-            items: payload.items,
-            body: Body::new(),
-            context: None,
-            progress: Arc::default(),
-        };
+    fn encode(&self, work: &Work<'_>) -> Result<Piece, ExportError> {
+        let (signal, rest) = (work.content.signal, work.rest());
+        let mut body = Body::new();
         if self.config.group_by.enabled {
             let attribute = &self.config.group_by.resource_attribute;
-            for (segment, part) in group::by_attribute(payload.signal, &payload.body, attribute) {
-                let frame = self.config.frame(payload.signal, &part)?;
-                request.body.extend([Bytes::from(segment), frame]);
+            for (segment, part) in group::by_attribute(signal, &rest, attribute) {
+                let frame = self.config.frame(signal, &part)?;
+                body.extend([Bytes::from(segment), frame]);
             }
         } else {
-            let frame = self.config.frame(payload.signal, &payload.body)?;
-            request.body.extend([Bytes::new(), frame]);
+            let frame = self.config.frame(signal, &rest)?;
+            body.extend([Bytes::new(), frame]);
         }
-        Ok(request)
+        Ok(work.last(body))
     }
 
-    fn encodes_inline(&self) -> bool {
-        false
+    fn encodes(&self) -> Encodes {
+        Encodes::OnWorker
     }
 
     fn probe(&self, _signal: Signal) -> BoxFuture<Result<String, ExportError>> {

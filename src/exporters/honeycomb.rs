@@ -24,12 +24,12 @@ use super::{
 };
 use crate::{
     component::{
-        BoxFuture, BuildContext, Delivery, Entry, ExportError, Exporter, ExporterConfig, Request,
-        Retry, Sent, StartError,
+        BoxFuture, BuildContext, Delivery, Encodes, Entry, ExportError, Exporter, ExporterConfig,
+        Piece, Request, Retry, Sent, StartError, Work,
     },
     config::{Interval, Node, Problems, Secret},
     net::{client::Tuning, tls::ClientTls},
-    otlp::{Payload, Signal},
+    otlp::{Content, Signal},
 };
 
 /// Sends to Honeycomb.
@@ -219,12 +219,16 @@ struct Honeycomb {
 }
 
 impl Exporter for Honeycomb {
-    fn encode(&self, payload: &Payload) -> Result<Request, ExportError> {
-        self.inner.encode(payload)
+    fn encode(&self, work: &Work<'_>) -> Result<Piece, ExportError> {
+        self.inner.encode(work)
     }
 
-    fn encodes_inline(&self) -> bool {
-        self.inner.encodes_inline()
+    fn encodes(&self) -> Encodes {
+        self.inner.encodes()
+    }
+
+    fn room(&self, content: &Content) -> usize {
+        self.inner.room(content)
     }
 
     fn send(&self, request: Request) -> BoxFuture<Result<Sent, ExportError>> {

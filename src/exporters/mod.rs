@@ -13,6 +13,7 @@ pub mod awsxray;
 mod calendar;
 #[cfg(feature = "aws")]
 mod cloudwatch;
+mod compressed;
 pub mod connection;
 pub mod debug;
 pub mod delivery;

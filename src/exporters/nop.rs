@@ -11,10 +11,10 @@ use serde::Deserialize;
 
 use crate::{
     component::{
-        BoxFuture, BuildContext, Delivery, Entry, ExportError, Exporter, ExporterConfig, Request,
-        Sent, StartError,
+        BoxFuture, BuildContext, Delivery, Entry, ExportError, Exporter, ExporterConfig, Piece,
+        Request, Sent, StartError, Work,
     },
-    otlp::{Payload, Signal},
+    otlp::Signal,
 };
 
 /// No keys.
@@ -51,14 +51,8 @@ impl ExporterConfig for Config {
 struct Nop;
 
 impl Exporter for Nop {
-    fn encode(&self, payload: &Payload) -> Result<Request, ExportError> {
-        Ok(Request {
-            signal: payload.signal,
-            items: payload.items,
-            body: payload.body.clone(),
-            context: None,
-            progress: Arc::default(),
-        })
+    fn encode(&self, work: &Work<'_>) -> Result<Piece, ExportError> {
+        Ok(work.last(work.rest()))
     }
 
     fn probe(&self, _signal: Signal) -> BoxFuture<Result<String, ExportError>> {

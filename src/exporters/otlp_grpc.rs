@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use super::{
     authenticated::{self, Head},
+    compressed::compressed,
     connection::{Headers, Keepalive, MIDDLEWARES, REMOVE, refuse, validate_level},
     delivery::{RetryOnFailure, SendingQueue, delivery},
     endpoint::{Endpoint, headers, user_agent},
@@ -25,8 +26,9 @@ use super::{
 };
 use crate::{
     component::{
-        Auth, AuthUse, Authenticator, BoxFuture, BuildContext, Compression, Delivery, Entry,
-        ExportError, Exporter, ExporterConfig, Protocol, Request, Retry, Sent, StartError,
+        Auth, AuthUse, Authenticator, BoxFuture, BuildContext, Compression, Delivery, Encodes,
+        Entry, ExportError, Exporter, ExporterConfig, Piece, Protocol, Request, Retry, Sent,
+        StartError, Work,
     },
     config::{Interval, Node, Problems},
     net::{
@@ -35,7 +37,7 @@ use crate::{
         grpc::{self, Prefix},
         tls::{ClientTls, Connector},
     },
-    otlp::{Payload, Signal, payload::Body},
+    otlp::{Content, Signal, payload::Body},
 };
 
 /// Sends OTLP over gRPC.
@@ -242,18 +244,15 @@ struct OtlpGrpc {
 }
 
 impl Exporter for OtlpGrpc {
-    fn encode(&self, payload: &Payload) -> Result<Request, ExportError> {
+    fn encode(&self, work: &Work<'_>) -> Result<Piece, ExportError> {
+        let mut beside = 0;
         let is_compressed = self.compression != Compression::Identity;
         let message: Body = if is_compressed {
-            let fail = |error: std::io::Error| ExportError {
-                retry: Retry::Never,
-                message: format!("the request could not be compressed: {error}"),
-            };
-            let bytes =
-                codec::deflate(self.compression, self.level, &payload.body).map_err(fail)?;
+            let bytes = compressed(self.compression, self.level, &work.rest(), work.room)?;
+            beside = bytes.capacity() - bytes.len();
             smallvec::smallvec![Bytes::from(bytes)]
         } else {
-            payload.body.clone()
+            work.rest()
         };
         let len = message.iter().map(Bytes::len).sum();
         let prefix = Prefix { is_compressed, len }.write().ok_or_else(|| ExportError {
@@ -263,17 +262,15 @@ impl Exporter for OtlpGrpc {
         let mut body = Body::with_capacity(message.len() + 1);
         body.push(prefix);
         body.extend(message);
-        Ok(Request {
-            signal: payload.signal,
-            items: payload.items,
-            body,
-            context: None,
-            progress: Arc::default(),
-        })
+        Ok(Piece { beside, ..work.last(body) })
     }
 
-    fn encodes_inline(&self) -> bool {
-        self.compression == Compression::Identity
+    fn encodes(&self) -> Encodes {
+        if self.compression == Compression::Identity { Encodes::Inline } else { Encodes::OnWorker }
+    }
+
+    fn room(&self, content: &Content) -> usize {
+        codec::deflate_room(self.compression, content.len())
     }
 
     fn prepare(&self) -> BoxFuture<()> {

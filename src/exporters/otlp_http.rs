@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize, de::IgnoredAny};
 use super::{
     authenticated::{self, Head},
     aws_otlp,
+    compressed::compressed,
     connection::{Headers, MIDDLEWARES, REMOVE, refuse, validate_level},
     delivery::{RetryOnFailure, SendingQueue, delivery},
     endpoint::{Endpoint, headers, user_agent},
@@ -29,8 +30,9 @@ use super::{
 };
 use crate::{
     component::{
-        Auth, AuthUse, Authenticator, BoxFuture, BuildContext, Compression, Delivery, Entry,
-        ExportError, Exporter, ExporterConfig, Protocol, Request, Retry, Sent, StartError,
+        Auth, AuthUse, Authenticator, BoxFuture, BuildContext, Compression, Delivery, Encodes,
+        Entry, ExportError, Exporter, ExporterConfig, Piece, Protocol, Request, Sent, StartError,
+        Work,
     },
     config::{Interval, Node, Problems},
     net::{
@@ -38,7 +40,7 @@ use crate::{
         codec,
         tls::{ClientTls, Connector},
     },
-    otlp::{Payload, Signal, payload::Body},
+    otlp::{Content, Signal, payload::Body},
 };
 
 /// Sends OTLP over HTTP.
@@ -403,40 +405,35 @@ struct OtlpHttp {
 }
 
 impl OtlpHttp {
-    fn body(&self, payload: &Payload) -> Body {
+    fn body(&self, work: &Work<'_>) -> Body {
         if self.encoding == BodyEncoding::Proto {
-            return payload.body.clone();
+            return work.rest();
         }
-        let mut json = Vec::with_capacity(payload.len() * 2);
-        crate::otlp::json::write(payload.signal, &payload.body, &mut json);
+        let mut json = Vec::with_capacity(work.content.len() * 2);
+        crate::otlp::json::write(work.content.signal, &work.content.body, &mut json);
         smallvec::smallvec![Bytes::from(json)]
     }
 }
 
 impl Exporter for OtlpHttp {
-    fn encode(&self, payload: &Payload) -> Result<Request, ExportError> {
-        let body = self.body(payload);
-        let body = if self.compression == Compression::Identity {
-            body
-        } else {
-            let fail = |error: std::io::Error| ExportError {
-                retry: Retry::Never,
-                message: format!("the request could not be compressed: {error}"),
-            };
-            let bytes = codec::deflate(self.compression, self.level, &body).map_err(fail)?;
-            smallvec::smallvec![Bytes::from(bytes)]
-        };
-        Ok(Request {
-            signal: payload.signal,
-            items: payload.items,
-            body,
-            context: None,
-            progress: Arc::default(),
-        })
+    fn encode(&self, work: &Work<'_>) -> Result<Piece, ExportError> {
+        let body = self.body(work);
+        if self.compression == Compression::Identity {
+            return Ok(work.last(body));
+        }
+        let bytes = compressed(self.compression, self.level, &body, work.room)?;
+        let beside = bytes.capacity() - bytes.len();
+        Ok(Piece { beside, ..work.last(smallvec::smallvec![Bytes::from(bytes)]) })
     }
 
-    fn encodes_inline(&self) -> bool {
-        self.compression == Compression::Identity && self.encoding == BodyEncoding::Proto
+    fn encodes(&self) -> Encodes {
+        let is_forwarded =
+            self.compression == Compression::Identity && self.encoding == BodyEncoding::Proto;
+        if is_forwarded { Encodes::Inline } else { Encodes::OnWorker }
+    }
+
+    fn room(&self, content: &Content) -> usize {
+        codec::deflate_room(self.compression, content.len())
     }
 
     fn prepare(&self) -> BoxFuture<()> {

@@ -10,7 +10,7 @@ mod inflate;
 
 use bytes::Bytes;
 
-pub use deflate::deflate;
+pub use deflate::{deflate, deflate_room, deflate_within};
 
 /// How a body is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -180,9 +180,9 @@ impl Payload {
         copy
     }
 
-    /// A part with a share of the receipts and permits. The body and items of this payload are to be set to
-    /// what is left.
-    pub(super) fn split_off(&self, body: Body, items: u64) -> Payload {
+    /// A part with a share of the receipts and permits. This payload keeps its own share: it is set to
+    /// what is left, or finished once all of its parts are on their way.
+    pub fn split_off(&self, body: Body, items: u64) -> Payload {
         self.sibling(body, items, self.receipts.clone())
     }
 

@@ -10,11 +10,11 @@ use std::{
 
 use bytes::Bytes;
 use skep::{
-    component::{BuildContext, ComponentId, Exporter, Output, Processor},
+    component::{BuildContext, ComponentId, Exporter, Output, Processor, Work},
     config::{Problems, diagnostics, source, yaml},
     document, exporters,
     otlp::{
-        Payload, Signal,
+        Content as Whole, Payload, Signal,
         check::{self as door, Utf8},
         filter::{self, Left},
         json as otlp_json,
@@ -279,11 +279,11 @@ pub(crate) fn xray_documents(data: &[u8]) {
     let _ = receivers::awsxray::document(data, &mut segments);
     for body in [failed_span(language, trace), segments] {
         let spans = cutter::count_items(Signal::Traces, &body);
-        let payload = Payload::unaccounted(Signal::Traces, body.into(), spans);
+        let content = Whole::new(Signal::Traces, body.into(), spans);
         // Without the feature `aws` there is none.
         let Some(exporter) = xray_exporter() else { return };
-        let request = exporter.encode(&payload);
-        let request = request.unwrap_or_else(|error| panic!("{}", error.message));
+        let piece = exporter.encode(&Work::all(&content));
+        let request = piece.unwrap_or_else(|error| panic!("{}", error.message)).request;
         let (left_out, documents) = request.body.split_first().unwrap_or_else(|| panic!("no note"));
         let left_out = String::from_utf8_lossy(left_out);
         let left_out: u64 = left_out.split(' ').filter_map(|count| count.parse::<u64>().ok()).sum();

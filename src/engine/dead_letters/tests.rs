@@ -14,8 +14,8 @@ use tokio::{
 use super::*;
 use crate::{
     component::{
-        Backoff, BoxFuture, Delivery, ExportError, Exporter, Queue, Request, Retry, Sent as Taken,
-        Sizer,
+        Backoff, BoxFuture, Delivery, ExportError, Exporter, Piece, Queue, Request, Retry,
+        Sent as Taken, Sizer, Work,
     },
     engine::{pool::Ways, queue::Surroundings},
     otlp::{Signal, payload::Context},
@@ -42,14 +42,8 @@ impl Backend {
 struct BackendExporter(Arc<Backend>);
 
 impl Exporter for BackendExporter {
-    fn encode(&self, payload: &Payload) -> Result<Request, ExportError> {
-        Ok(Request {
-            signal: payload.signal,
-            items: payload.items,
-            body: payload.body.clone(),
-            context: None,
-            progress: Arc::default(),
-        })
+    fn encode(&self, work: &Work<'_>) -> Result<Piece, ExportError> {
+        Ok(work.last(work.rest()))
     }
 
     fn send(&self, _: Request) -> BoxFuture<Result<Taken, ExportError>> {

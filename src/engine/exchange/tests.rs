@@ -121,7 +121,7 @@ impl World {
     async fn reload(&mut self, blueprint: &Blueprint) -> Vec<PlannedReceiver> {
         let offload = self.pool.offload();
         let draft = plan::draft(blueprint, &self.site, &offload, &self.kept).unwrap();
-        let Draft { graph, exporters, mut receivers, mut stragglers } = draft;
+        let Draft { graph, exporters, mut receivers, mut stragglers, .. } = draft;
         let ways = match stragglers.pop() {
             Some((_, ways)) => ways,
             None => std::mem::take(&mut receivers[0].routes),

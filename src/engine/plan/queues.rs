@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{Blueprint, Planner, Site, missing};
+use super::{Planner, missing};
 use crate::{
     component::{ComponentId, Kind, StartError},
-    engine::queue::{Dispatcher, ExportQueue, Surroundings},
+    engine::{
+        queue::{Dispatcher, ExportQueue, Surroundings},
+        workspace,
+    },
     otlp::Signal,
 };
 
@@ -68,8 +71,8 @@ impl Planner<'_> {
             dead_letters,
             is_guarded,
         };
-        let share = queue_share(self.blueprint, self.site);
-        let (queue, dispatcher) = ExportQueue::new(exporter, delivery, share, around);
+        // What it may hold is known when all exporters are there, see `Shares`.
+        let (queue, dispatcher) = ExportQueue::new(exporter, delivery, 0, around);
         let dispatcher = Some(dispatcher);
         let id = id.clone();
         Ok(self.add_queue(PlannedExporter { id, signal, identity, queue, dispatcher }))
@@ -83,19 +86,39 @@ impl Planner<'_> {
     }
 }
 
-/// Bytes that each exporter queue may hold.
-#[expect(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a share of a byte count needs no exactness"
-)]
-pub fn queue_share(blueprint: &Blueprint, site: &Site) -> u64 {
-    let mut ends = std::collections::HashSet::new();
-    for pipeline in &blueprint.pipelines {
-        for id in &pipeline.exporters {
-            ends.insert((id, pipeline.signal));
+/// How exporters and their queues share the byte budget.
+#[derive(Debug, Clone, Copy)]
+pub struct Shares {
+    /// Bytes that each queue may hold.
+    queue: u64,
+    /// Bytes of the workspace of each exporter that needs one.
+    workspace: u64,
+    /// Bytes of all workspaces, which are not for payloads.
+    pub aside: u64,
+}
+
+impl Shares {
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a share of a byte count needs no exactness"
+    )]
+    pub(super) fn among(exporters: &[PlannedExporter], whole: u64) -> Self {
+        let encoders =
+            exporters.iter().filter(|one| one.queue.workspace().is_some()).count() as u64;
+        let workspace = workspace::size(whole, encoders);
+        let aside = workspace * encoders;
+        let queues = exporters.len().max(1) as f64;
+        let queue = (whole.saturating_sub(aside) as f64 * QUEUES_SHARE / queues) as u64;
+        Shares { queue, workspace, aside }
+    }
+
+    /// Gives an exporter its shares.
+    pub fn give(&self, exporter: &PlannedExporter) {
+        exporter.queue.set_share(self.queue);
+        if let Some(workspace) = exporter.queue.workspace() {
+            workspace.resize(self.workspace);
         }
     }
-    (site.budget.limit() as f64 * QUEUES_SHARE / ends.len().max(1) as f64) as u64
 }

@@ -4,7 +4,7 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::{
-    component::{BoxFuture, ExportError, QueueBatch, Request, Sent},
+    component::{BoxFuture, ExportError, Piece, QueueBatch, Request, Sent, Work},
     engine::{budget::Budget, pool::Ways, spool::Spooling, stored::Store},
     otlp::Signal,
     storage::{Folder, Log, Overflow, Room, Settings},
@@ -14,14 +14,8 @@ use crate::{
 struct Backend(Arc<Semaphore>);
 
 impl Exporter for Backend {
-    fn encode(&self, payload: &Payload) -> Result<Request, ExportError> {
-        Ok(Request {
-            signal: payload.signal,
-            items: payload.items,
-            body: payload.body.clone(),
-            context: None,
-            progress: Arc::default(),
-        })
+    fn encode(&self, work: &Work<'_>) -> Result<Piece, ExportError> {
+        Ok(work.last(work.rest()))
     }
 
     fn send(&self, _: Request) -> BoxFuture<Result<Sent, ExportError>> {

@@ -11,8 +11,8 @@ use std::{
 
 use super::*;
 use crate::{
-    engine::journal::Journal,
-    engine::stored::Store,
+    component::{Encodes, Piece, Work},
+    engine::{journal::Journal, stored::Store},
     storage::{Folder, Log, Overflow, Room, Settings},
 };
 
@@ -84,13 +84,13 @@ impl Processor for FaultyJoiner {
 struct FaultyExporter(BackendExporter, Arc<Fault>);
 
 impl Exporter for FaultyExporter {
-    fn encode(&self, payload: &Payload) -> Result<Request, ExportError> {
+    fn encode(&self, work: &Work<'_>) -> Result<Piece, ExportError> {
         self.1.strike(Step::Encode);
-        self.0.encode(payload)
+        self.0.encode(work)
     }
 
-    fn encodes_inline(&self) -> bool {
-        false
+    fn encodes(&self) -> Encodes {
+        Encodes::OnWorker
     }
 
     fn send(&self, request: Request) -> BoxFuture<Result<Sent, ExportError>> {

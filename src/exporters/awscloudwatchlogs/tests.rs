@@ -28,7 +28,7 @@ fn named(key: &str, value: &str) -> KeyValue {
     attribute(key, Any::StringValue(value.to_owned()))
 }
 
-fn request(resource: Vec<KeyValue>, log_records: Vec<LogRecord>) -> Payload {
+fn request(resource: Vec<KeyValue>, log_records: Vec<LogRecord>) -> Content {
     let scope = InstrumentationScope { name: "app.views".to_owned(), ..Default::default() };
     let scope_logs = vec![ScopeLogs { scope: Some(scope), log_records, ..ScopeLogs::default() }];
     let resource = Some(Resource { attributes: resource, ..Resource::default() });
@@ -36,8 +36,8 @@ fn request(resource: Vec<KeyValue>, log_records: Vec<LogRecord>) -> Payload {
     payload(ExportLogsServiceRequest { resource_logs: vec![entry] }.encode_to_vec())
 }
 
-fn payload(body: Vec<u8>) -> Payload {
-    Payload::unaccounted(Signal::Logs, body.into(), 1)
+fn payload(body: Vec<u8>) -> Content {
+    Content::new(Signal::Logs, body.into(), 1)
 }
 
 fn layout(config: &Config) -> Layout {
@@ -60,7 +60,7 @@ fn config() -> Config {
 }
 
 /// Group, stream, milliseconds and message of all events.
-fn events(config: &Config, payload: &Payload) -> Vec<(String, String, i64, String)> {
+fn events(config: &Config, payload: &Content) -> Vec<(String, String, i64, String)> {
     let pieces: Vec<_> = layout(config).events(payload).pieces().collect();
     let mut all = Vec::new();
     for piece in &pieces[1..] {

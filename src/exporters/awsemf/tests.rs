@@ -18,7 +18,10 @@ use prost::Message as _;
 use serde_json::{Value as Json, json};
 
 use super::*;
-use crate::otlp::wild::{self, OneOfs};
+use crate::otlp::{
+    Content,
+    wild::{self, OneOfs},
+};
 
 const TIME: u64 = 1_760_600_498_250_000_000;
 const NOW: u64 = TIME + 1_000_000;
@@ -57,14 +60,14 @@ fn counter(value: f64) -> Metric {
     metric("requests", "1", Data::Sum(sum))
 }
 
-fn payload(resource: &[(&str, &str)], scope: &str, metrics: Vec<Metric>) -> Payload {
+fn payload(resource: &[(&str, &str)], scope: &str, metrics: Vec<Metric>) -> Content {
     let scope = InstrumentationScope { name: scope.to_owned(), ..Default::default() };
     let scope_metrics =
         vec![ScopeMetrics { scope: Some(scope), metrics, ..ScopeMetrics::default() }];
     let resource = Some(Resource { attributes: labels(resource), ..Resource::default() });
     let entry = ResourceMetrics { resource, scope_metrics, ..ResourceMetrics::default() };
     let body = ExportMetricsServiceRequest { resource_metrics: vec![entry] }.encode_to_vec();
-    Payload::unaccounted(Signal::Metrics, body.into(), 1)
+    Content::new(Signal::Metrics, body.into(), 1)
 }
 
 /// An exporter with its state.
@@ -79,7 +82,7 @@ impl Bench {
     }
 
     /// Group and document of each event, and how many points were left out.
-    fn send(&mut self, payload: &Payload) -> (Vec<(String, Json)>, u64) {
+    fn send(&mut self, payload: &Content) -> (Vec<(String, Json)>, u64) {
         let pieces: Vec<_> =
             self.translation.events(payload, &mut self.totals, NOW).pieces().collect();
         let mut all = Vec::new();
@@ -332,7 +335,7 @@ proptest! {
         let mut bench = Bench::new(&config);
         for seed in seeds {
             let body = wild::request(Signal::Metrics, seed, OneOfs::Kept);
-            let payload = Payload::unaccounted(Signal::Metrics, body.into(), 1);
+            let payload = Content::new(Signal::Metrics, body.into(), 1);
             for (_, document) in bench.send(&payload).0 {
                 let directives = document["_aws"]["CloudWatchMetrics"].as_array().unwrap();
                 let mut names = BTreeMap::new();

@@ -20,7 +20,7 @@ use super::{
     unit,
 };
 use crate::otlp::{
-    Payload,
+    Content,
     view::{self, Data, KeyValue, Text, Value},
 };
 
@@ -85,7 +85,7 @@ impl Point<'_, '_> {
 
 impl Translation {
     /// The documents of a payload by stream; `now` is in nanoseconds since 1970.
-    pub(super) fn events(&self, payload: &Payload, totals: &mut Totals, now: u64) -> Gather {
+    pub(super) fn events(&self, payload: &Content, totals: &mut Totals, now: u64) -> Gather {
         let mut gather = Gather::default();
         let mut groups = Groups::default();
         for entry in payload.body.iter().flat_map(|segment| view::metrics(segment)) {

@@ -57,7 +57,7 @@ fn span(kind: i32, parent: bool, of: &Value) -> Span {
     }
 }
 
-fn payload(resource: &Value, spans: Vec<Span>) -> Payload {
+fn payload(resource: &Value, spans: Vec<Span>) -> Content {
     let items = spans.len() as u64;
     let mut own = attributes(&json!({"service.name": "backend-flask"}));
     own.extend(attributes(resource));
@@ -68,7 +68,7 @@ fn payload(resource: &Value, spans: Vec<Span>) -> Payload {
             ..ResourceSpans::default()
         }],
     };
-    Payload::unaccounted(Signal::Traces, request.encode_to_vec().into(), items)
+    Content::new(Signal::Traces, request.encode_to_vec().into(), items)
 }
 
 fn all(settings: &Settings, resource: &Value, span: Span) -> Vec<Value> {
@@ -544,7 +544,7 @@ proptest! {
     fn any_request_is_translated(seed: u64) {
         let request = wild::request(Signal::Traces, seed, OneOfs::Mixed);
         let items = crate::otlp::split::count_items(Signal::Traces, &request);
-        let payload = Payload::unaccounted(Signal::Traces, request.into(), items);
+        let payload = Content::new(Signal::Traces, request.into(), items);
         let settings = Settings { index_all_attributes: seed % 2 == 0, ..Settings::default() };
         let (documents, left_out) = translate(&payload, &settings);
         prop_assert!(documents.len() as u64 + left_out.count() >= items);

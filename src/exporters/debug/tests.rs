@@ -57,7 +57,6 @@ fn request(signal: Signal, document: &str) -> Request {
         signal,
         items: 1,
         body: smallvec::smallvec![Bytes::from(body)],
-        context: None,
         progress: Arc::default(),
     }
 }

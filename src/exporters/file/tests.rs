@@ -1,6 +1,7 @@
 use std::{fs, time::Duration};
 
 use super::*;
+use crate::otlp::{Content, Payload};
 
 fn exporter(folder: &tempfile::TempDir, config: Config) -> File {
     let path = folder.path().join(&config.path).to_string_lossy().into_owned();
@@ -23,7 +24,7 @@ fn payload(service: &str) -> Payload {
 }
 
 fn write(exporter: &File, payload: &Payload, millis: u64) {
-    let request = exporter.encode(payload).unwrap();
+    let request = exporter.encode(&Work::all(&Content::of(payload))).unwrap().request;
     exporter.write(&request, at(millis)).unwrap();
 }
 
@@ -167,7 +168,7 @@ fn groups_have_their_own_files_and_reopened_ones_keep_their_content() {
 fn a_missing_directory_is_an_error_with_the_remedy_or_made() {
     let folder = tempfile::tempdir().unwrap();
     let closed = exporter(&folder, config("a/b/out.json"));
-    let request = closed.encode(&payload("a")).unwrap();
+    let request = closed.encode(&Work::all(&Content::of(&payload("a")))).unwrap().request;
     let error = closed.write(&request, at(0)).unwrap_err();
     assert!(error.message.ends_with("set `create_directory: true`"), "{error}");
     let open = exporter(&folder, Config { create_directory: true, ..config("a/b/out.json") });

@@ -19,6 +19,9 @@ const GZIP_LEVEL: i32 = 1;
 /// Level of zstd where none is configured: as small as gzip level 6 at a quarter of its CPU.
 const ZSTD_LEVEL: i32 = 1;
 
+/// Space that deflate is given at a time, at least.
+const STEP: usize = 1024;
+
 thread_local! {
     static DEFLATERS: RefCell<HashMap<u32, Compress>> = RefCell::default();
     static ZSTD: RefCell<HashMap<i32, Encoder<'static>>> = RefCell::default();
@@ -30,42 +33,134 @@ pub fn deflate(
     level: Option<i32>,
     pieces: &[Bytes],
 ) -> io::Result<Vec<u8>> {
-    let len: usize = pieces.iter().map(Bytes::len).sum();
-    let mut out = Vec::with_capacity(len / 4 + 256);
+    deflate_within(compression, level, pieces, usize::MAX).map(Option::unwrap_or_default)
+}
+
+/// The room that is enough for any body of `len` bytes: the longest output, what it was copied from when it
+/// grew, and the joined body of a codec that takes no parts.
+pub fn deflate_room(compression: Compression, len: usize) -> usize {
     match compression {
-        Compression::Identity => pieces.iter().for_each(|piece| out.extend_from_slice(piece)),
+        Compression::Identity => 0,
+        _ => len.saturating_mul(2).saturating_add(len / 4).saturating_add(64 << 10),
+    }
+}
+
+/// The same with at most `room` bytes for the output as it grows and what is copied for it, beside the
+/// contexts of this thread. None: there was not enough.
+pub fn deflate_within(
+    compression: Compression,
+    level: Option<i32>,
+    pieces: &[Bytes],
+    room: usize,
+) -> io::Result<Option<Vec<u8>>> {
+    let len: usize = pieces.iter().map(Bytes::len).sum();
+    let longest = len + len / 128 + 1024;
+    let bytes = Vec::with_capacity((len / 4 + 256).min(room));
+    let mut out = Out { bytes, longest, room };
+    match run(compression, level, pieces, &mut out) {
+        Ok(()) => Ok(Some(out.bytes)),
+        Err(error) if error.kind() == io::ErrorKind::OutOfMemory => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn run(
+    compression: Compression,
+    level: Option<i32>,
+    pieces: &[Bytes],
+    out: &mut Out,
+) -> io::Result<()> {
+    match compression {
+        Compression::Identity => pieces.iter().try_for_each(|piece| out.write_all(piece)),
         Compression::Gzip => {
-            out.extend([0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 255]);
-            raw_deflate(flate_level(level), pieces, &mut out)?;
+            out.write_all(&[0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 255])?;
+            raw_deflate(flate_level(level), pieces, out)?;
             let mut crc = Crc::new();
             for piece in pieces {
                 crc.update(piece);
             }
-            out.extend(crc.sum().to_le_bytes());
-            out.extend(crc.amount().to_le_bytes());
+            out.write_all(&crc.sum().to_le_bytes())?;
+            out.write_all(&crc.amount().to_le_bytes())
         }
         Compression::Zlib => {
-            out.extend([0x78, 0x01]);
-            raw_deflate(flate_level(level), pieces, &mut out)?;
-            out.extend(super::inflate::adler32(&pieces.concat()).to_be_bytes());
+            out.write_all(&[0x78, 0x01])?;
+            raw_deflate(flate_level(level), pieces, out)?;
+            let sum = super::inflate::adler32(pieces.iter().map(|piece| &piece[..]));
+            out.write_all(&sum.to_be_bytes())
         }
-        Compression::Zstd => zstd(level.unwrap_or(ZSTD_LEVEL), pieces, &mut out)?,
-        Compression::Snappy => {
-            out = snap::raw::Encoder::new().compress_vec(&pieces.concat())?;
-        }
+        Compression::Zstd => zstd(level.unwrap_or(ZSTD_LEVEL), pieces, out),
+        Compression::Snappy => snappy(pieces, out),
         Compression::SnappyFramed => {
-            let mut encoder = snap::write::FrameEncoder::new(&mut out);
+            let mut encoder = snap::write::FrameEncoder::new(out);
             pieces.iter().try_for_each(|piece| encoder.write_all(piece))?;
-            encoder.flush()?;
-            drop(encoder);
+            encoder.flush()
         }
         Compression::Lz4 => {
-            let mut encoder = lz4_flex::frame::FrameEncoder::new(&mut out);
+            let mut encoder = lz4_flex::frame::FrameEncoder::new(out);
             pieces.iter().try_for_each(|piece| encoder.write_all(piece))?;
             encoder.finish()?;
+            Ok(())
         }
     }
-    Ok(out)
+}
+
+/// Output that grows within its room.
+struct Out {
+    bytes: Vec<u8>,
+    /// No output is longer, so that it need not double where it is nearly whole.
+    longest: usize,
+    room: usize,
+}
+
+impl Out {
+    /// Makes space for `more` bytes; the old and the new allocation exist side by side.
+    fn reserve(&mut self, more: usize) -> io::Result<()> {
+        let (len, old) = (self.bytes.len(), self.bytes.capacity());
+        let least = len + more;
+        if least <= old {
+            return Ok(());
+        }
+        let wanted = (old * 2).min(self.longest).max(least);
+        let new = wanted.min(self.room.saturating_sub(old));
+        if new < least {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        self.bytes.reserve_exact(new - len);
+        Ok(())
+    }
+}
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.reserve(bytes.len())?;
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The format has no parts, so the body is joined first.
+fn snappy(pieces: &[Bytes], out: &mut Out) -> io::Result<()> {
+    let len: usize = pieces.iter().map(Bytes::len).sum();
+    let copied = if pieces.len() == 1 { 0 } else { len };
+    out.bytes = Vec::new();
+    let most = snap::raw::max_compress_len(len);
+    if copied.saturating_add(most) > out.room {
+        return Err(io::ErrorKind::OutOfMemory.into());
+    }
+    let joined;
+    let body = match pieces {
+        [only] => &only[..],
+        _ => {
+            joined = pieces.concat();
+            &joined
+        }
+    };
+    out.bytes = snap::raw::Encoder::new().compress_vec(body)?;
+    Ok(())
 }
 
 fn flate_level(level: Option<i32>) -> u32 {
@@ -78,7 +173,7 @@ fn flate_level(level: Option<i32>) -> u32 {
     u32::try_from(level.clamp(0, 9)).unwrap_or(1)
 }
 
-fn raw_deflate(level: u32, pieces: &[Bytes], out: &mut Vec<u8>) -> io::Result<()> {
+fn raw_deflate(level: u32, pieces: &[Bytes], out: &mut Out) -> io::Result<()> {
     DEFLATERS.with_borrow_mut(|pool| {
         let deflater = pool
             .entry(level)
@@ -88,16 +183,18 @@ fn raw_deflate(level: u32, pieces: &[Bytes], out: &mut Vec<u8>) -> io::Result<()
             let mut rest: &[u8] = piece;
             while !rest.is_empty() {
                 let before = deflater.total_in();
-                make_room(out);
-                deflater.compress_vec(rest, out, FlushCompress::None).map_err(io::Error::other)?;
+                out.reserve(STEP)?;
+                let flush = FlushCompress::None;
+                deflater.compress_vec(rest, &mut out.bytes, flush).map_err(io::Error::other)?;
                 let consumed = usize::try_from(deflater.total_in() - before).unwrap_or(rest.len());
                 rest = &rest[consumed.min(rest.len())..];
             }
         }
         loop {
-            make_room(out);
+            out.reserve(STEP)?;
+            let flush = FlushCompress::Finish;
             let status =
-                deflater.compress_vec(&[], out, FlushCompress::Finish).map_err(io::Error::other)?;
+                deflater.compress_vec(&[], &mut out.bytes, flush).map_err(io::Error::other)?;
             if status == Status::StreamEnd {
                 return Ok(());
             }
@@ -105,7 +202,7 @@ fn raw_deflate(level: u32, pieces: &[Bytes], out: &mut Vec<u8>) -> io::Result<()
     })
 }
 
-fn zstd(level: i32, pieces: &[Bytes], out: &mut Vec<u8>) -> io::Result<()> {
+fn zstd(level: i32, pieces: &[Bytes], out: &mut Out) -> io::Result<()> {
     ZSTD.with_borrow_mut(|pool| {
         let encoder = match pool.entry(level) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
@@ -119,23 +216,17 @@ fn zstd(level: i32, pieces: &[Bytes], out: &mut Vec<u8>) -> io::Result<()> {
                 let mut target = OutBuffer::around(&mut scratch[..]);
                 encoder.run(&mut source, &mut target)?;
                 let written = target.pos();
-                out.extend_from_slice(&scratch[..written]);
+                out.write_all(&scratch[..written])?;
             }
         }
         loop {
             let mut target = OutBuffer::around(&mut scratch[..]);
             let left = encoder.finish(&mut target, true)?;
             let written = target.pos();
-            out.extend_from_slice(&scratch[..written]);
+            out.write_all(&scratch[..written])?;
             if left == 0 {
                 return Ok(());
             }
         }
     })
-}
-
-fn make_room(out: &mut Vec<u8>) {
-    if out.capacity() - out.len() < 1024 {
-        out.reserve(out.capacity().max(4096));
-    }
 }

@@ -357,16 +357,16 @@ fn zlib(input: &[u8], out: &mut Growing<'_>) -> Result<(), InflateError> {
     }
     let trailer = raw_deflate(stream, NAME, DEFLATE_STEP, out)?;
     let sum = trailer.first_chunk::<4>().ok_or(InflateError::Truncated(NAME))?;
-    if !out.is_counting && u32::from_be_bytes(*sum) != adler32(&out.bytes) {
+    if !out.is_counting && u32::from_be_bytes(*sum) != adler32([&out.bytes[..]]) {
         return Err(InflateError::Corrupt(NAME));
     }
     Ok(())
 }
 
 /// Checksum of RFC 1950. 5552 is the most bytes for which the sums fit 32 bits.
-pub(super) fn adler32(bytes: &[u8]) -> u32 {
+pub(super) fn adler32<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> u32 {
     let (mut a, mut b) = (1u32, 0u32);
-    for chunk in bytes.chunks(5552) {
+    for chunk in pieces.into_iter().flat_map(|piece| piece.chunks(5552)) {
         for byte in chunk {
             a += u32::from(*byte);
             b += a;

@@ -116,7 +116,7 @@ impl<'a> Message<'a> {
     }
 
     #[cold]
-    fn split_child(self, number: u32, cleared: usize) -> Message<'a> {
+    pub(in crate::otlp) fn split_child(self, number: u32, cleared: usize) -> Message<'a> {
         debug_assert_eq!(self.path[1], 0, "two steps are enough");
         let path = if self.path[0] == 0 { [number, 0] } else { [self.path[0], number] };
         Message { bytes: self.bytes, path, cleared }
