@@ -156,6 +156,22 @@ impl Payload {
         Ok(())
     }
 
+    /// Puts a new body in the place of the old one, with what was paid for it. Where it has parts of
+    /// the old one, `is_whole` is false, and what paid for that stays.
+    pub fn exchange_body(
+        &mut self,
+        body: Body,
+        permits: SmallVec<[Permit; 1]>,
+        is_whole: bool,
+    ) {
+        self.body = body;
+        if is_whole && !permits.is_empty() {
+            self.permits = permits;
+        } else {
+            self.permits.extend(permits);
+        }
+    }
+
     /// A payload with part of this one's content: `body` and `items` are new, receipts and context
     /// are shared. Permits are shared too, so the whole stays paid for until the last part is gone.
     #[must_use]

@@ -326,7 +326,8 @@ fn large_requests_are_kept_and_small_ones_copied() {
         assert_eq!(sampler.send_payload(&small).len(), 0);
         drop(small);
         let copies = account.used();
-        assert!(copies > 0 && copies <= chunk * workers as u64, "{copies}");
+        // And a page of the table.
+        assert!(copies > 0 && copies <= (chunk + 64_000) * workers as u64, "{copies}");
         let large = paid(&account, payload(vec![entry("app", spans(1000).collect())]));
         let bytes = large.len() as u64;
         assert_eq!(sampler.send_payload(&large).len(), 0);
