@@ -255,7 +255,8 @@ mod tests {
         put_bytes(&mut resource, 2, &scope);
         put_bytes(&mut request, 1, &resource);
         put_bytes(&mut request, 77, b"of the request");
-        let merged = merge_equal(&[request.clone().into(), request.into()], &mut Purse::default()).unwrap();
+        let merged =
+            merge_equal(&[request.clone().into(), request.into()], &mut Purse::default()).unwrap();
         let count = |what: &[u8]| merged.windows(what.len()).filter(|w| *w == what).count();
         assert_eq!([count(b"\x30\x01"), count(b"\x30\x02"), count(b"unknown")], [2, 2, 1]);
         assert_eq!(count(b"of the request"), 2);
@@ -263,6 +264,9 @@ mod tests {
 
     #[test]
     fn what_is_no_protobuf_is_left_alone() {
-        assert_eq!(merge_equal(&[Bytes::from_static(&[0x0A, 0, 0x0A, 0, 0x0A, 5])], &mut Purse::default()), None);
+        assert_eq!(
+            merge_equal(&[Bytes::from_static(&[0x0A, 0, 0x0A, 0, 0x0A, 5])], &mut Purse::default()),
+            None
+        );
     }
 }
