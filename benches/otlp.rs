@@ -123,7 +123,9 @@ fn split_in_ten(bencher: Bencher) {
 #[divan::bench]
 fn merge_twenty_equal_resources(bencher: Bencher) {
     let segments = vec![request(); 20];
-    bencher.counter(ItemsCount::new(20 * SPANS)).bench(|| merge::merge_equal(black_box(&segments)));
+    bencher
+        .counter(ItemsCount::new(20 * SPANS))
+        .bench(|| merge::merge_equal(black_box(&segments), &mut Purse::default()));
 }
 
 /// The `attributes` processor with one action.

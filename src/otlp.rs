@@ -9,6 +9,7 @@ pub mod filter;
 pub mod json;
 pub mod merge;
 pub mod payload;
+pub mod purse;
 pub mod record;
 pub mod schema;
 pub mod share;

@@ -16,6 +16,7 @@ use skep::otlp::{
     Payload, Signal,
     check::{self, Utf8},
     payload::{Ledger, Outcome, Permit, Reason, Receipt, Wait},
+    purse::Purse,
     splice, split,
     wire::{Fields, put_bytes, varint, varint_len},
 };
@@ -301,9 +302,10 @@ fn lengths_are_minimal_where_an_edit_crosses_a_border_of_varints() {
             // resource_spans > resource > attributes, then an attribute more.
             let attribute = vec![0x0A; len.saturating_sub(20)];
             let body = nested(&[1, 1, 99], &attribute);
-            let edited =
-                splice::edit_resources(&body, 0, |_, out| out.append(|o| put_bytes(o, 1, b"1234")));
-            let edited = edited.unwrap();
+            let edited = splice::edit_resources(&body, 0, &mut Purse::default(), |_, out| {
+                out.append(6, |out| put_bytes(out, 1, b"1234"));
+            });
+            let edited = edited.unwrap().unwrap();
             let (is_entry_minimal, entry) = first_field(&edited);
             let (is_resource_minimal, resource) = first_field(entry);
             assert!(is_entry_minimal && is_resource_minimal, "at {len}");

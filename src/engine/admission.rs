@@ -56,7 +56,7 @@ pub fn admit(arrival: Arrival, ceiling: Option<u64>) -> Result<Payload, Rejectio
     let body = match arrival.encoding {
         Encoding::Protobuf => body,
         Encoding::Json => {
-            transcode(arrival.signal, &body, arrival.max_inflated, &account, &mut permits)?
+            transcode(arrival.signal, body, arrival.max_inflated, &account, &mut permits)?
         }
     };
     drop(account);
@@ -120,19 +120,28 @@ impl Funds for Growth<'_> {
 /// Lists of short numbers have up to four times as many; those are read again for another permit.
 fn transcode(
     signal: Signal,
-    json: &Bytes,
+    json: Bytes,
     max: usize,
     account: &Account,
     permits: &mut SmallVec<[Permit; 1]>,
 ) -> Result<Bytes, Rejection> {
+    let pay = |bytes: usize| {
+        let bytes = bytes as u64;
+        account.try_more(bytes).ok_or_else(|| account.refusal(bytes))
+    };
+    let scratch = json::most_scratch(&json);
+    let _scratch = if scratch > 0 { Some(pay(scratch)?) } else { None };
     let mut most = json.len();
     loop {
-        let paid = account.try_more(most as u64).ok_or_else(|| account.refusal(most as u64))?;
-        let read = json::to_protobuf_within(signal, json, json::DEPTH_LIMIT, most)
+        let paid = pay(json::most_for(most))?;
+        let read = json::to_protobuf_within(signal, &json, json::DEPTH_LIMIT, most)
             .map_err(|error| Rejection::Malformed(error.to_string()))?;
         match read {
             Some(bytes) => {
-                if most > json.len() {
+                // The text goes first: the bytes have its permit.
+                let has_own = most > json.len();
+                drop(json);
+                if has_own {
                     permits.push(paid);
                 }
                 return Ok(bytes.into());

@@ -75,6 +75,11 @@ impl Permit {
         self.0.ledger.used()
     }
 
+    /// Whether somebody else has it, too.
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     /// Takes more bytes from the same ledger, or none: growth never waits (no hold-and-wait).
     pub fn try_more(&self, bytes: u64) -> Option<Permit> {
         let ledger = &self.0.ledger;

@@ -1,9 +1,11 @@
 //! Leaves spans and log records out of a request: what stays is copied verbatim, and a resource or
 //! scope entry that has lost all its items goes with them.
 
-use smallvec::SmallVec;
-
-use super::splice::{Splicer, messages};
+use super::{
+    payload::Reason,
+    purse::Purse,
+    splice::{Splicer, messages},
+};
 
 /// What is left of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,37 +30,42 @@ struct Stays {
     of: usize,
 }
 
-/// Asks `keeps` for each span or log record, in order.
-pub fn retain_items(body: &[u8], mut keeps: impl FnMut(&[u8]) -> bool) -> Left {
+/// Asks `keeps` for each span or log record, in order. `purse` pays for what that takes, and for
+/// the copy.
+pub fn retain_items(
+    body: &[u8],
+    purse: &mut Purse,
+    mut keeps: impl FnMut(&[u8]) -> bool,
+) -> Result<Left, Reason> {
     // Whether an entry stays is known after its last item only, so all are asked first.
-    let mut verdicts: SmallVec<[bool; 128]> = SmallVec::new();
-    let mut scopes: SmallVec<[Stays; 8]> = SmallVec::new();
+    let mut verdicts: Vec<bool> = Vec::new();
+    let mut scopes: Vec<Stays> = Vec::new();
     let mut all = Stays::default();
     for scope in messages(body, &[1]).flat_map(|entry| messages(entry.bytes(), &[2])) {
         let mut stays = Stays::default();
         for item in messages(scope.bytes(), &[2]) {
             let is_kept = keeps(item.bytes());
-            verdicts.push(is_kept);
+            purse.push(&mut verdicts, is_kept)?;
             stays.of += 1;
             stays.kept += usize::from(is_kept);
         }
-        scopes.push(stays);
+        purse.push(&mut scopes, stays)?;
         all = Stays { kept: all.kept + stays.kept, of: all.of + stays.of };
     }
     if all.kept == all.of {
-        return Left::All(all.of as u64);
+        return Ok(Left::All(all.of as u64));
     }
     if all.kept == 0 {
-        return Left::Nothing;
+        return Ok(Left::Nothing);
     }
     let (mut verdicts, mut scopes) = (&verdicts[..], &scopes[..]);
-    let mut out = Splicer::new(body, 0);
+    let mut out = Splicer::paid(body, 0, purse);
     for entry in messages(body, &[1]) {
         let (own, rest) = scopes.split_at(messages(entry.bytes(), &[2]).count());
         scopes = rest;
         if own.iter().all(|scope| scope.kept == 0) {
             verdicts = &verdicts[own.iter().map(|scope| scope.of).sum()..];
-            out.replace(entry.whole, |_| {});
+            out.replace(entry.whole, 0, |_| {});
             continue;
         }
         out.inside(&entry, |out, entry| {
@@ -66,22 +73,22 @@ pub fn retain_items(body: &[u8], mut keeps: impl FnMut(&[u8]) -> bool) -> Left {
                 let (own, rest) = verdicts.split_at(stays.of);
                 verdicts = rest;
                 if stays.kept == 0 {
-                    out.replace(scope.whole, |_| {});
+                    out.replace(scope.whole, 0, |_| {});
                 } else if stays.kept < stays.of {
                     out.inside(&scope, |out, scope| {
                         let items = messages(scope, &[2]).zip(own);
                         for (item, _) in items.filter(|(_, is_kept)| !**is_kept) {
-                            out.replace(item.whole, |_| {});
+                            out.replace(item.whole, 0, |_| {});
                         }
                     });
                 }
             }
         });
     }
-    match out.finish() {
+    Ok(match out.finish_into(purse)? {
         Some(body) => Left::Some { body, items: all.kept as u64 },
         None => Left::All(all.of as u64),
-    }
+    })
 }
 
 #[cfg(test)]

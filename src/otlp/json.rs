@@ -10,9 +10,11 @@
 //! and `resource`, `scope` and `status` are always there.
 //!
 //! The protobuf is at most four times as large as the JSON (`0,` in a list of bucket counts
-//! becomes eight bytes), so a limit on the body bounds the memory too.
+//! becomes eight bytes), so a limit on the body bounds the memory too. What that takes is known
+//! before it is taken: [`most_for`] and [`most_scratch`].
 
 mod read;
+mod scratch;
 mod write;
 
 use std::fmt;
@@ -20,6 +22,8 @@ use std::fmt;
 use bytes::Bytes;
 
 use super::{Signal, record::Record, schema};
+
+pub use scratch::most_scratch;
 
 /// Deepest nesting of messages in JSON, the same as at the door.
 pub const DEPTH_LIMIT: u32 = 64;
@@ -57,8 +61,8 @@ pub fn to_protobuf(signal: Signal, json: &[u8], depth_limit: u32) -> Result<Vec<
     Ok(read.unwrap_or_default())
 }
 
-/// The same of at most about `most` bytes; none where there would be more. Two characters may be a number
-/// of eight bytes.
+/// The same of at most `most` bytes; none where there would be more. Two characters may be a number
+/// of eight bytes. Takes [`most_for`] bytes, and [`most_scratch`] of them until it ends.
 pub fn to_protobuf_within(
     signal: Signal,
     json: &[u8],
@@ -66,6 +70,11 @@ pub fn to_protobuf_within(
     most: usize,
 ) -> Result<Option<Vec<u8>>, JsonError> {
     read::document(schema::request(signal), json, depth_limit, most)
+}
+
+/// Bytes that are allocated for at most `most` bytes of output.
+pub const fn most_for(most: usize) -> usize {
+    most.saturating_add(read::SLACK)
 }
 
 /// Appends the request in `body` as one OTLP/JSON document without line breaks.

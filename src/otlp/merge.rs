@@ -7,13 +7,16 @@
 //! their own. All signals have one shape down to the items.
 //!
 //! Memory: a copy of the request, each distinct header once, and two words for each run of items
-//! that stand side by side.
+//! that stand side by side. It is paid for before it is there.
 
 use std::{collections::HashMap, rc::Rc};
 
 use bytes::Bytes;
 
-use super::wire::{FieldValue, Fields, WireType, bytes_field_len, put_varint, tag};
+use super::{
+    purse::Purse,
+    wire::{FieldValue, Fields, WireType, bytes_field_len, put_varint, tag},
+};
 
 /// Field numbers of the children: of a request, of a resource entry.
 const LEVELS: [u32; 2] = [1, 2];
@@ -22,13 +25,16 @@ const LEVELS: [u32; 2] = [1, 2];
 const ITEMS: u32 = 2;
 
 /// The request in `segments` with equal entries joined, in one segment. None where no two are
-/// equal, and for bytes that are not protobuf.
-pub fn merge_equal(segments: &[Bytes]) -> Option<Bytes> {
+/// equal, where `purse` cannot pay for it, and for bytes that are not protobuf.
+pub fn merge_equal(segments: &[Bytes], purse: &mut Purse) -> Option<Bytes> {
     let mut request = Group::default();
     let mut joined = 0;
     let mut unknown = Vec::new();
+    let all: usize = segments.iter().map(Bytes::len).sum();
+    // The copy is no larger than what it is of.
+    purse.pay(all + all / 8).ok()?;
     for segment in segments {
-        request.add_children(segment, &LEVELS, &mut unknown, &mut joined)?;
+        request.add_children(segment, &LEVELS, &mut unknown, &mut joined, purse)?;
     }
     if joined == 0 {
         return None;
@@ -38,6 +44,9 @@ pub fn merge_equal(segments: &[Bytes]) -> Option<Bytes> {
     out.extend_from_slice(&unknown);
     Some(out.into())
 }
+
+/// Bytes of a group beside its header, with its places in the lists that it is in.
+const GROUP: usize = 512;
 
 /// Messages with one header, as one message.
 #[derive(Debug, Default)]
@@ -59,30 +68,36 @@ impl<'a> Group<'a> {
         levels: &[u32],
         header: &mut Vec<u8>,
         joined: &mut usize,
+        purse: &mut Purse,
     ) -> Option<()> {
         let Some((number, below)) = levels.split_first() else {
-            return self.add_items(message, header);
+            return self.add_items(message, header, purse);
         };
         for field in Fields::new(message) {
             let field = field.ok()?;
             let FieldValue::Len(child) = field.value else {
-                header.extend_from_slice(field.whole);
+                keep(header, field.whole, purse)?;
                 continue;
             };
             if field.number != *number {
-                header.extend_from_slice(field.whole);
+                keep(header, field.whole, purse)?;
                 continue;
             }
             // Read before it is known where it goes: the header may stand behind the children.
-            let key = header_of(child, below.first().copied().unwrap_or(ITEMS))?;
+            let children = below.first().copied().unwrap_or(ITEMS);
+            let key = header_of(child, children, purse)?;
             let at = match self.positions.get(&key[..]) {
                 Some(at) => {
                     *joined += 1;
                     *at
                 }
-                None => self.begin(key.into()),
+                None => {
+                    purse.pay(key.len() + GROUP).ok()?;
+                    self.begin(key.into())
+                }
             };
-            self.children[at].add_children(child, below, &mut Vec::new(), joined)?;
+            let inner = &mut self.children[at];
+            inner.add_children(child, below, &mut Vec::new(), joined, purse)?;
         }
         Some(())
     }
@@ -94,7 +109,12 @@ impl<'a> Group<'a> {
         at
     }
 
-    fn add_items(&mut self, message: &'a [u8], header: &mut Vec<u8>) -> Option<()> {
+    fn add_items(
+        &mut self,
+        message: &'a [u8],
+        header: &mut Vec<u8>,
+        purse: &mut Purse,
+    ) -> Option<()> {
         let mut at = 0;
         let mut run = 0..0;
         for field in Fields::new(message) {
@@ -103,16 +123,16 @@ impl<'a> Group<'a> {
             if is_child(field.number, field.value, ITEMS) {
                 let start = if run.end == at { run.start } else { at };
                 if start == at && !run.is_empty() {
-                    self.items.push(&message[run.clone()]);
+                    purse.push(&mut self.items, &message[run.clone()]).ok()?;
                 }
                 run = start..end;
             } else {
-                header.extend_from_slice(field.whole);
+                keep(header, field.whole, purse)?;
             }
             at = end;
         }
         if !run.is_empty() {
-            self.items.push(&message[run]);
+            purse.push(&mut self.items, &message[run]).ok()?;
         }
         Some(())
     }
@@ -143,15 +163,27 @@ fn is_child(number: u32, value: FieldValue<'_>, children: u32) -> bool {
 }
 
 /// All fields of `message` but its children.
-fn header_of(message: &[u8], children: u32) -> Option<Vec<u8>> {
+fn header_of(message: &[u8], children: u32, purse: &mut Purse) -> Option<Vec<u8>> {
     let mut header = Vec::new();
     for field in Fields::new(message) {
         let field = field.ok()?;
         if !is_child(field.number, field.value, children) {
-            header.extend_from_slice(field.whole);
+            keep(&mut header, field.whole, purse)?;
         }
     }
     Some(header)
+}
+
+/// Appends a field; what grows to more than a little is paid for.
+fn keep(header: &mut Vec<u8>, field: &[u8], purse: &mut Purse) -> Option<()> {
+    let len = header.len() + field.len();
+    if len > header.capacity() && len > GROUP {
+        let capacity = len.max(2 * header.capacity());
+        purse.pay(capacity).ok()?;
+        header.reserve_exact(capacity - header.len());
+    }
+    header.extend_from_slice(field);
+    Some(())
 }
 
 #[cfg(test)]
@@ -183,7 +215,7 @@ mod tests {
             entry(b"\x10\x02", &[(b"", &[b"\x30\x03"])]),
             entry(b"\x10\x01", &[(b"", &[b"\x30\x04"]), (b"\x20\x01", &[b"\x30\x05"])]),
         ];
-        let merged = merge_equal(&requests).unwrap();
+        let merged = merge_equal(&requests, &mut Purse::default()).unwrap();
         let mut expected = Vec::new();
         // The header comes first.
         for (resource, scopes) in [
@@ -209,8 +241,8 @@ mod tests {
     #[test]
     fn nothing_is_copied_where_all_differ() {
         let requests = [entry(b"\x10\x01", &[(b"", &[b""])]), entry(b"\x10\x02", &[(b"", &[b""])])];
-        assert_eq!(merge_equal(&requests), None);
-        assert_eq!(merge_equal(&[]), None);
+        assert_eq!(merge_equal(&requests, &mut Purse::default()), None);
+        assert_eq!(merge_equal(&[], &mut Purse::default()), None);
     }
 
     #[test]
@@ -223,7 +255,8 @@ mod tests {
         put_bytes(&mut resource, 2, &scope);
         put_bytes(&mut request, 1, &resource);
         put_bytes(&mut request, 77, b"of the request");
-        let merged = merge_equal(&[request.clone().into(), request.into()]).unwrap();
+        let merged =
+            merge_equal(&[request.clone().into(), request.into()], &mut Purse::default()).unwrap();
         let count = |what: &[u8]| merged.windows(what.len()).filter(|w| *w == what).count();
         assert_eq!([count(b"\x30\x01"), count(b"\x30\x02"), count(b"unknown")], [2, 2, 1]);
         assert_eq!(count(b"of the request"), 2);
@@ -231,6 +264,9 @@ mod tests {
 
     #[test]
     fn what_is_no_protobuf_is_left_alone() {
-        assert_eq!(merge_equal(&[Bytes::from_static(&[0x0A, 0, 0x0A, 0, 0x0A, 5])]), None);
+        assert_eq!(
+            merge_equal(&[Bytes::from_static(&[0x0A, 0, 0x0A, 0, 0x0A, 5])], &mut Purse::default()),
+            None
+        );
     }
 }

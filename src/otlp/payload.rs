@@ -220,6 +220,17 @@ impl Payload {
         Ok(())
     }
 
+    /// Puts a new body in the place of the old one, with what was paid for it. Where it has parts
+    /// of the old one, `is_whole` is false, and what paid for that stays.
+    pub fn exchange_body(&mut self, body: Body, permits: SmallVec<[Permit; 1]>, is_whole: bool) {
+        self.body = body;
+        if is_whole && !permits.is_empty() {
+            self.permits = permits;
+        } else {
+            self.permits.extend(permits);
+        }
+    }
+
     /// Cuts the payload into parts, each with its `body` and number of items. Every part has a share
     /// of the receipts. Permits are shared, too, so the whole stays paid for until the last part is
     /// gone. Without parts nothing is left, which counts as [`Outcome::Filtered`].

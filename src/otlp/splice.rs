@@ -8,13 +8,24 @@
 //! A message whose length changes is written after a gap of the old length's width; where the new
 //! width is another the message is moved by a byte, which happens only when a size crosses 127,
 //! 16 383 or 2 097 151.
+//!
+//! A copy is paid for before it is allocated and before it grows. Where that is refused nothing
+//! more is written, and the edit as a whole fails.
 
 use smallvec::SmallVec;
 
 use super::{
     Signal,
-    wire::{Field, FieldValue, Fields, WireType, put_bytes, put_varint, tag, varint_len},
+    payload::Reason,
+    purse::Purse,
+    wire::{
+        Field, FieldValue, Fields, WireType, bytes_field_len, put_bytes, put_varint, tag,
+        varint_len,
+    },
 };
+
+/// Bytes by which the length of a message that is open may grow.
+const MOVED: usize = 8;
 
 /// A copy of a message in the making.
 #[derive(Debug)]
@@ -23,6 +34,9 @@ pub struct Splicer<'a> {
     out: Vec<u8>,
     /// What `out` is likely to have more than `source`.
     growth: usize,
+    /// Pays for `out`.
+    purse: Purse,
+    refused: Option<Reason>,
     /// `source` up to here is in `out`, or left out.
     copied: usize,
     /// Messages that are open, from the outside in.
@@ -47,8 +61,41 @@ impl<'a> Splicer<'a> {
     /// Starts a copy of `source` that is likely to be longer by `growth` bytes; a wrong guess costs
     /// a second allocation.
     pub fn new(source: &'a [u8], growth: usize) -> Self {
-        let open = SmallVec::new();
-        Splicer { source, out: Vec::new(), growth, copied: 0, open, begun: 0 }
+        let (open, purse) = (SmallVec::new(), Purse::default());
+        let out = Vec::new();
+        Splicer { source, out, growth, purse, refused: None, copied: 0, open, begun: 0 }
+    }
+
+    /// The same, paid for out of a purse, which [`Splicer::finish_into`] gives back.
+    pub(super) fn paid(source: &'a [u8], growth: usize, purse: &mut Purse) -> Self {
+        Splicer { purse: std::mem::take(purse), ..Self::new(source, growth) }
+    }
+
+    /// Pays for bytes that an edit takes beside the copy. False: there are none, and the edit
+    /// fails.
+    pub fn pays(&mut self, bytes: usize) -> bool {
+        self.refused = self.refused.or(self.purse.pay(bytes).err());
+        self.refused.is_none()
+    }
+
+    /// Makes sure that `out` has room for `len` bytes beside what is left of `source`.
+    #[inline]
+    fn has_room(&mut self, len: usize) -> bool {
+        let needed =
+            self.out.len() + self.source.len() - self.copied + len + MOVED * self.open.len();
+        needed <= self.out.capacity() || self.grow(needed)
+    }
+
+    #[inline(never)]
+    fn grow(&mut self, needed: usize) -> bool {
+        let likely = self.source.len() + self.growth;
+        let capacity = if self.out.capacity() == 0 { needed.max(likely) } else { needed / 4 * 5 };
+        // The allocator rounds up, as everywhere.
+        if !self.pays(capacity + capacity / 8) {
+            return false;
+        }
+        self.out.reserve_exact(capacity - self.out.len());
+        true
     }
 
     /// Where a part of `source` begins in it.
@@ -95,9 +142,6 @@ impl<'a> Splicer<'a> {
 
     /// Writes the headers of the messages that are open and not begun yet.
     fn begin(&mut self) {
-        if self.out.capacity() == 0 {
-            self.out.reserve_exact(self.source.len() + self.growth);
-        }
         for at in self.begun..self.open.len() {
             let Open { number, header, content, end, .. } = self.open[at];
             self.copy_to(header);
@@ -117,8 +161,11 @@ impl<'a> Splicer<'a> {
     }
 
     /// Leaves `old` out, a field of the innermost message that comes after what has been changed so
-    /// far, and puts there what `write` appends.
-    pub fn replace(&mut self, old: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
+    /// far, and puts there what `write` appends, `len` bytes at most.
+    pub fn replace(&mut self, old: &[u8], len: usize, write: impl FnOnce(&mut Vec<u8>)) {
+        if !self.has_room(len) {
+            return;
+        }
         let start = self.offset(old);
         self.begin();
         self.copy_to(start);
@@ -126,9 +173,12 @@ impl<'a> Splicer<'a> {
         write(&mut self.out);
     }
 
-    /// Puts what `write` appends at the end of the innermost message. Nothing of it can be changed
-    /// after that.
-    pub fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+    /// Puts what `write` appends, `len` bytes at most, at the end of the innermost message. Nothing
+    /// of it can be changed after that.
+    pub fn append(&mut self, len: usize, write: impl FnOnce(&mut Vec<u8>)) {
+        if !self.has_room(len) {
+            return;
+        }
         self.begin();
         let end = self.open.last().map_or(self.source.len(), |open| open.end);
         self.copy_to(end);
@@ -142,6 +192,15 @@ impl<'a> Splicer<'a> {
         }
         self.copy_to(self.source.len());
         Some(self.out)
+    }
+
+    /// The copy, and the purse that paid for it; refused where it could not be paid for.
+    pub(super) fn finish_into(mut self, purse: &mut Purse) -> Result<Option<Vec<u8>>, Reason> {
+        *purse = std::mem::take(&mut self.purse);
+        match self.refused {
+            Some(reason) => Err(reason),
+            None => Ok(self.finish()),
+        }
     }
 }
 
@@ -158,21 +217,24 @@ pub trait EditItems {
     fn edit<'a>(&mut self, item: &'a [u8], attributes: u32, out: &mut Splicer<'a>);
 }
 
-/// Edits every item of a request. `growth` is what the request is likely to grow by. None: nothing
-/// changed.
+/// Edits every item of a request. `growth` is what the request is likely to grow by; `purse` pays
+/// for the copy. None: nothing changed.
 pub fn edit_items(
     signal: Signal,
     body: &[u8],
     growth: usize,
+    purse: &mut Purse,
     edit: &mut impl EditItems,
-) -> Option<Vec<u8>> {
-    let mut out = Splicer::new(body, growth);
+) -> Result<Option<Vec<u8>>, Reason> {
+    let mut out = Splicer::paid(body, growth, purse);
     each(&mut out, body, &[1], |out, _, entry| {
-        if !with_merged(entry, 1, |resource| edit.enter_resource(resource)) {
+        let enters = with_merged(out, entry, |_, resource| edit.enter_resource(resource));
+        if enters != Some(true) {
             return;
         }
         each(out, entry, &[2], |out, _, scopes| {
-            if !with_merged(scopes, 1, |scope| edit.enter_scope(scope)) {
+            let enters = with_merged(out, scopes, |_, scope| edit.enter_scope(scope));
+            if enters != Some(true) {
                 return;
             }
             match signal {
@@ -186,7 +248,7 @@ pub fn edit_items(
             }
         });
     });
-    out.finish()
+    out.finish_into(purse)
 }
 
 /// The data points of a metric: gauge 5, sum 7, histogram 9, exponential histogram 10, summary 11.
@@ -210,6 +272,9 @@ fn each<'a>(
     mut walk: impl FnMut(&mut Splicer<'a>, u32, &'a [u8]),
 ) {
     for field in messages(message, numbers) {
+        if out.refused.is_some() {
+            return;
+        }
         out.inside(&field, |out, content| walk(out, field.number, content));
     }
 }
@@ -223,52 +288,75 @@ pub fn messages<'a>(message: &'a [u8], numbers: &[u32]) -> impl Iterator<Item = 
 
 /// Edits every resource of a request, of whatever signal: down to the resource all three have one
 /// shape. An entry without a resource is offered an empty one; several resources of one entry are
-/// one, since protobuf merges them. `growth` is what one resource is likely to grow by. None:
-/// nothing changed.
+/// one, since protobuf merges them. `growth` is what the request is likely to grow by; `purse` pays
+/// for the copy. None: nothing changed.
 pub fn edit_resources(
     body: &[u8],
     growth: usize,
+    purse: &mut Purse,
     mut edit: impl for<'r> FnMut(&'r [u8], &mut Splicer<'r>),
-) -> Option<Vec<u8>> {
-    let mut out = Splicer::new(body, growth);
+) -> Result<Option<Vec<u8>>, Reason> {
+    let mut out = Splicer::paid(body, growth, purse);
     each(&mut out, body, &[1], |out, _, entry| {
         let mut resources = messages(entry, &[1]);
         match (resources.next(), resources.next()) {
             (Some(only), None) => out.inside(&only, |out, resource| edit(resource, out)),
             (None, _) => {
-                let mut new = Splicer::new(&[], growth);
-                edit(&[], &mut new);
-                if let Some(resource) = new.finish() {
-                    out.append(|out| put_bytes(out, 1, &resource));
+                if let Some(resource) = edited_apart(out, &[], &mut edit) {
+                    let len = bytes_field_len(1, resource.len());
+                    out.append(len, |out| put_bytes(out, 1, &resource));
                 }
             }
-            (Some(_), Some(_)) => with_merged(entry, 1, |resource| {
-                let mut new = Splicer::new(resource, growth);
-                edit(resource, &mut new);
-                let Some(resource) = new.finish() else { return };
+            (Some(_), Some(_)) => {
+                let new = with_merged(out, entry, |out, all| edited_apart(out, all, &mut edit));
+                let Some(resource) = new.flatten() else { return };
+                let len = bytes_field_len(1, resource.len());
                 for (i, part) in messages(entry, &[1]).enumerate() {
-                    out.replace(part.whole, |out| {
+                    out.replace(part.whole, if i == 0 { len } else { 0 }, |out| {
                         if i == 0 {
                             put_bytes(out, 1, &resource);
                         }
                     });
                 }
-            }),
+            }
         }
     });
-    out.finish()
+    out.finish_into(purse)
 }
 
-/// The singular message in field `number`: where it stands several times, the parts together.
-fn with_merged<R>(message: &[u8], number: u32, then: impl FnOnce(&[u8]) -> R) -> R {
-    let mut parts = messages(message, std::slice::from_ref(&number));
+/// A resource that does not stand in one piece, edited in a copy of its own, which the purse of
+/// `out` pays for.
+fn edited_apart(
+    out: &mut Splicer<'_>,
+    resource: &[u8],
+    edit: &mut impl for<'r> FnMut(&'r [u8], &mut Splicer<'r>),
+) -> Option<Vec<u8>> {
+    let mut new = Splicer::paid(resource, 0, &mut out.purse);
+    edit(resource, &mut new);
+    let edited = new.finish_into(&mut out.purse);
+    out.refused = out.refused.or(edited.as_ref().err().copied());
+    edited.ok().flatten()
+}
+
+/// The singular message in field 1: where it stands several times, the parts together, which the
+/// purse of `out` pays for. None where it is refused.
+fn with_merged<'a, R>(
+    out: &mut Splicer<'a>,
+    message: &[u8],
+    then: impl FnOnce(&mut Splicer<'a>, &[u8]) -> R,
+) -> Option<R> {
+    let mut parts = messages(message, &[1]);
     match (parts.next(), parts.next()) {
-        (None, _) => then(&[]),
-        (Some(only), None) => then(only.bytes()),
-        (Some(first), Some(second)) => {
-            let mut all = [first.bytes(), second.bytes()].concat();
-            parts.for_each(|part| all.extend_from_slice(part.bytes()));
-            then(&all)
+        (None, _) => Some(then(out, &[])),
+        (Some(only), None) => Some(then(out, only.bytes())),
+        (Some(_), Some(_)) => {
+            let len = messages(message, &[1]).map(|part| part.bytes().len()).sum();
+            if !out.pays(len) {
+                return None;
+            }
+            let mut all = Vec::with_capacity(len);
+            messages(message, &[1]).for_each(|part| all.extend_from_slice(part.bytes()));
+            Some(then(out, &all))
         }
     }
 }

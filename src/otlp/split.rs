@@ -7,7 +7,8 @@
 //!
 //! Invariants: the parts hold every item once, in order; a part exceeds the limit only where a
 //! single item does; what repeating headers adds is bounded by `AMPLIFICATION`, beyond which an
-//! entry stays whole.
+//! entry stays whole. So it does where the account has no room for its pieces, which are paid for
+//! before they are made.
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -15,12 +16,20 @@ use smallvec::SmallVec;
 use super::{
     Payload, Signal,
     payload::Body,
-    wire::{FieldValue, Fields, put_bytes},
+    purse::Purse,
+    wire::{Field, FieldValue, Fields, bytes_field_len, put_bytes},
 };
 
 /// An entry whose pieces together would be larger than so many times its size is not cut: a
 /// sender could otherwise turn a request with a huge resource into gigabytes.
 const AMPLIFICATION: usize = 4;
+
+/// Bytes of a part beside those of its items: the payload in lists that grow, its permits, its
+/// buffer.
+const PART: usize = 512;
+
+/// Bytes of pieces that are made whether the account has room for them or not.
+const CREDIT: usize = 1 << 20;
 
 /// What a limit counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,8 +90,7 @@ pub fn by_items(payload: Payload, max: u64) -> Vec<Payload> {
     if payload.items <= max {
         return vec![payload];
     }
-    let parts = parts(&payload, max.max(1), Unit::Items);
-    payload.divide(parts)
+    split(payload, max.max(1), Unit::Items)
 }
 
 /// Parts of at most `max` bytes each; a single item above it goes alone.
@@ -90,56 +98,86 @@ pub fn by_bytes(payload: Payload, max: u64) -> Vec<Payload> {
     if payload.len() as u64 <= max {
         return vec![payload];
     }
-    let parts = parts(&payload, max.max(1), Unit::Bytes);
-    payload.divide(parts)
+    split(payload, max.max(1), Unit::Bytes)
 }
 
 /// Two parts of about the same size: along segments where there are several, else by items. A
 /// payload of a single item is given back.
 pub fn halve(mut payload: Payload) -> Result<[Payload; 2], Payload> {
-    let Some([first, second]) = halves(&payload) else { return Err(payload) };
-    let first = payload.split_off(first.0, first.1);
+    let Some(([first, second], paid)) = halves(&payload) else { return Err(payload) };
+    let mut first = payload.split_off(first.0, first.1);
     (payload.body, payload.items) = second;
+    first.permits.extend(paid.clone());
+    payload.permits.extend(paid);
     Ok([first, payload])
 }
 
-fn halves(payload: &Payload) -> Option<[Part; 2]> {
+fn halves(payload: &Payload) -> Option<([Part; 2], Option<Permit>)> {
     if payload.body.len() > 1 {
         let (left, right) = payload.body.split_at(payload.body.len() / 2);
         let items = left.iter().map(|segment| count_items(payload.signal, segment)).sum::<u64>();
         let rest = payload.items.saturating_sub(items);
-        return Some([(left.into(), items), (right.into(), rest)]);
+        return Some(([(left.into(), items), (right.into(), rest)], None));
     }
     if payload.items < 2 {
         return None;
     }
-    let mut parts = parts(payload, payload.items.div_ceil(2), Unit::Items).into_iter();
+    let (parts, paid) = parts(payload, payload.items.div_ceil(2), Unit::Items)?;
+    let mut parts = parts.into_iter();
     let (first, mut second) = (parts.next()?, parts.next()?);
     for (body, items) in parts {
         second.0.extend(body);
         second.1 += items;
     }
-    Some([first, second])
+    Some(([first, second], paid))
 }
 
 /// A body with its number of items.
 type Part = (Body, u64);
 
-fn parts(payload: &Payload, max: u64, unit: Unit) -> Vec<Part> {
-    let signal = payload.signal;
-    let mut packer =
-        Packer { signal, max, unit, parts: Vec::new(), body: Body::new(), fill: 0, items: 0 };
+fn split(payload: Payload, max: u64, unit: Unit) -> Vec<Payload> {
+    let Some((parts, paid)) = parts(&payload, max, unit) else { return vec![payload] };
+    let mut divided = payload.divide(parts);
+    divided.iter_mut().for_each(|part| part.permits.extend(paid.clone()));
+    divided
+}
+
+/// Parts, with what pays for what was written anew. None where nobody can pay for that.
+fn parts(payload: &Payload, max: u64, unit: Unit) -> Option<(Vec<Part>, Option<Permit>)> {
+    let mut purse = Purse::new(payload.permits.first(), CREDIT);
+    let size = if unit == Unit::Items { payload.items } else { payload.len() as u64 };
+    // Two neighbours are more than one part has.
+    let most = usize::try_from(2 * size.div_ceil(max) + 1).unwrap_or(usize::MAX);
+    purse.pay(most.saturating_mul(PART)).ok()?;
+    let mut packer = Packer {
+        signal: payload.signal,
+        max,
+        unit,
+        purse,
+        written: 0,
+        parts: Vec::new(),
+        body: Body::new(),
+        fill: 0,
+        items: 0,
+    };
     for segment in &payload.body {
         packer.segment(segment);
     }
     packer.flush();
-    packer.parts
+    // Of what was drawn much is given back: pieces were written level by level.
+    let written = packer.written + packer.written / 8 + packer.parts.len() * PART;
+    let paid = payload.permits.first().map(|account| account.more(written as u64));
+    Some((packer.parts, paid))
 }
 
 struct Packer {
     signal: Signal,
     max: u64,
     unit: Unit,
+    /// Pays for pieces.
+    purse: Purse,
+    /// Bytes of them.
+    written: usize,
     parts: Vec<Part>,
     body: Body,
     /// Of `body`, in `unit`.
@@ -215,13 +253,19 @@ impl Packer {
 
     /// Adds an entry that alone exceeds the limit, in pieces.
     fn entry(&mut self, whole: Bytes, entry: &[u8], items: u64) {
-        let mut cutter =
-            Cutter { max: self.max, unit: self.unit, left: entry.len() * AMPLIFICATION + 65_536 };
+        let mut cutter = Cutter {
+            max: self.max,
+            unit: self.unit,
+            left: entry.len() * AMPLIFICATION + 65_536,
+            purse: &mut self.purse,
+        };
         match cutter.cut(entry_level(self.signal), entry, 16) {
             Some(pieces) => {
                 for (piece, items) in pieces {
                     let mut bytes = Vec::with_capacity(piece.len() + 8);
                     put_bytes(&mut bytes, 1, &piece);
+                    drop(piece);
+                    self.written += bytes.len();
                     self.add(bytes.into(), items);
                 }
             }
@@ -231,30 +275,33 @@ impl Packer {
 }
 
 /// Rewrites one message into pieces.
-struct Cutter {
+struct Cutter<'p> {
     max: u64,
     unit: Unit,
     /// Bytes that may still be written.
     left: usize,
+    purse: &'p mut Purse,
 }
 
 type Pieces = SmallVec<[(Vec<u8>, u64); 2]>;
 
-impl Cutter {
+impl Cutter<'_> {
     /// Pieces of `message`, each with its items; none if writing them would amplify too much.
     /// `around` is what the wrappers outside add to each piece.
     fn cut(&mut self, level: &Level, message: &[u8], around: usize) -> Option<Pieces> {
-        let united = united(level, message);
+        let united = self.united(level, message)?;
         let message = united.as_deref().unwrap_or(message);
-        let mut header = Vec::new();
-        for field in Fields::new(message).flatten() {
-            if !level.children.contains(&field.number) {
-                header.extend_from_slice(field.whole);
-            }
+        let is_header = |field: &Field<'_>| !level.children.contains(&field.number);
+        let fields = || Fields::new(message).flatten();
+        let len = fields().filter(is_header).map(|field| field.whole.len()).sum();
+        self.purse.pay(2 * len).ok()?;
+        let mut header = Vec::with_capacity(len);
+        for field in fields().filter(is_header) {
+            header.extend_from_slice(field.whole);
         }
         let around = around + header.len();
         let mut pieces = Pieces::new();
-        let (mut piece, mut items) = (header.clone(), 0);
+        let (mut piece, mut items) = (Vec::new(), 0);
         for field in Fields::new(message).flatten() {
             if !level.children.contains(&field.number) {
                 continue;
@@ -262,35 +309,44 @@ impl Cutter {
             let child_items = count(level.below, field.bytes());
             let size = self.size(around, field.whole.len(), child_items);
             let filled = self.size(
-                around + piece.len() - header.len(),
+                around + piece.len().saturating_sub(header.len()),
                 field.whole.len(),
                 items + child_items,
             );
             if filled > self.max {
                 // Wrappers without items that fill a piece are not worth a piece of their own.
-                let full = std::mem::replace(&mut piece, header.clone());
+                let full = std::mem::take(&mut piece);
                 if items > 0 {
-                    self.pay(full.len())?;
+                    self.spend(full.len())?;
                     pieces.push((full, std::mem::take(&mut items)));
                 }
             }
             match level.below {
                 Some(below) if size > self.max => {
                     for (part, part_items) in self.cut(below, field.bytes(), around + 8)? {
-                        let mut wrapped = header.clone();
+                        let len = header.len() + bytes_field_len(field.number, part.len());
+                        self.spend(len)?;
+                        self.purse.pay(len).ok()?;
+                        let mut wrapped = Vec::with_capacity(len);
+                        wrapped.extend_from_slice(&header);
                         put_bytes(&mut wrapped, field.number, &part);
-                        self.pay(wrapped.len())?;
                         pieces.push((wrapped, part_items));
                     }
                 }
                 _ => {
-                    piece.extend_from_slice(field.whole);
+                    if piece.is_empty() {
+                        self.append(&mut piece, &header)?;
+                    }
+                    self.append(&mut piece, field.whole)?;
                     items += child_items;
                 }
             }
         }
         if items > 0 || pieces.is_empty() {
-            self.pay(piece.len())?;
+            if piece.is_empty() {
+                self.append(&mut piece, &header)?;
+            }
+            self.spend(piece.len())?;
             pieces.push((piece, items));
         }
         Some(pieces)
@@ -303,9 +359,31 @@ impl Cutter {
         }
     }
 
-    fn pay(&mut self, bytes: usize) -> Option<()> {
+    /// Counts a piece.
+    fn spend(&mut self, bytes: usize) -> Option<()> {
         self.left = self.left.checked_sub(bytes)?;
         Some(())
+    }
+
+    /// Appends to a piece, which is paid for as it grows.
+    fn append(&mut self, piece: &mut Vec<u8>, bytes: &[u8]) -> Option<()> {
+        let len = piece.len() + bytes.len();
+        if len > piece.capacity() {
+            let capacity = len.max(2 * piece.capacity());
+            self.purse.pay(capacity).ok()?;
+            piece.reserve_exact(capacity - piece.len());
+        }
+        piece.extend_from_slice(bytes);
+        Some(())
+    }
+
+    /// See [`united`].
+    fn united(&mut self, level: &Level, message: &[u8]) -> Option<Option<Vec<u8>>> {
+        if !level.is_one_of {
+            return Some(None);
+        }
+        self.purse.pay(2 * message.len()).ok()?;
+        Some(united(level, message))
     }
 }
 

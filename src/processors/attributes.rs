@@ -38,7 +38,8 @@ use crate::{
     config::{Node, Problems},
     otlp::{
         Payload, Signal,
-        payload::Reason,
+        payload::{Permit, Reason},
+        purse::Purse,
         splice::{self, EditItems, Splicer},
     },
 };
@@ -142,52 +143,58 @@ impl Processor for Attributes {
         self.editor.begin(payload.context.as_deref());
         let signal = payload.signal;
         let growth = self.editor.growth().saturating_mul(to_usize(payload.items));
-        edit_segments(payload, growth, out, |segment, growth| {
-            splice::edit_items(signal, segment, growth, self)
+        edit_segments(payload, growth, out, |segment, growth, purse| {
+            splice::edit_items(signal, segment, growth, purse, self)
         });
     }
 }
 
+/// Largest copy that is made whether the budget has room for it or not: each worker makes one at a
+/// time.
+const ALWAYS: usize = 1 << 20;
+
+/// What pays for an edited copy of a payload. The copy takes the place of what it is of, so up to
+/// twice as many bytes are there in any case, as long as that is little: an edit that adds a little
+/// does not fail for want of room. What grows more has to find it free: a sender could otherwise
+/// turn a megabyte of empty items into any amount of memory.
+pub(crate) fn purse_for(payload: &Payload) -> Purse {
+    let credit = payload.len().saturating_mul(9) / 4 + (8 << 10);
+    let is_shared = payload.permits.iter().any(Permit::is_shared);
+    let credit = if is_shared || credit > ALWAYS { 0 } else { credit };
+    Purse::new(payload.permits.first(), credit)
+}
+
 /// Edits each segment of a payload, which may grow by `growth` bytes as a whole: `edit` is given a
-/// segment and its share of the growth.
-///
-/// A payload that may grow to more than twice its size is paid for before it does: a sender could
-/// otherwise turn a megabyte of empty items into any amount of memory.
+/// segment, its share of the growth, and what pays for it.
 pub(crate) fn edit_segments(
     mut payload: Payload,
     growth: usize,
     out: &mut Output,
-    mut edit: impl FnMut(&[u8], usize) -> Option<Vec<u8>>,
+    mut edit: impl FnMut(&[u8], usize, &mut Purse) -> Result<Option<Vec<u8>>, Reason>,
 ) {
     let total = payload.len();
-    let advance = match payload.permits.first() {
-        Some(permit) if growth > total + 4096 => match permit.try_more(growth as u64) {
-            None => return out.refuse(payload, Reason::OverBudget),
-            paid => paid,
-        },
-        _ => None,
-    };
+    let mut purse = purse_for(&payload);
     let mut body = payload.body.clone();
-    let mut is_changed = false;
+    let mut changed = 0;
     for segment in &mut body {
         let share = growth.saturating_mul(segment.len()) / total.max(1);
-        if let Some(mut new) = edit(segment, share) {
+        let new = match edit(segment, share, &mut purse) {
+            Ok(new) => new,
+            Err(reason) => return out.refuse(payload, reason),
+        };
+        if let Some(mut new) = new {
             if new.capacity() > new.len() + new.len() / 4 + 4096 {
                 new.shrink_to_fit();
             }
             *segment = new.into();
-            is_changed = true;
+            changed += 1;
         }
     }
-    if !is_changed {
-        return out.emit(payload);
+    if changed > 0 {
+        let is_whole = changed == body.len();
+        payload.exchange_body(body, purse.into_permits(), is_whole);
     }
-    let settled = payload.replace_body(body);
-    drop(advance);
-    match settled {
-        Ok(()) => out.emit(payload),
-        Err(reason) => out.refuse(payload, reason),
-    }
+    out.emit(payload);
 }
 
 fn to_usize(items: u64) -> usize {

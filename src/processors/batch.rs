@@ -33,6 +33,7 @@ use crate::{
     otlp::{
         Payload, Signal, merge,
         payload::{Context, Reason},
+        purse::Purse,
         split,
     },
     telemetry::ProcessorStats,
@@ -184,11 +185,13 @@ impl Batch {
     }
 
     fn send(&self, mut payload: Payload, trigger: Trigger, out: &mut Output) {
-        if self.config.merge_equal_resources
-            && let Some(merged) = merge::merge_equal(&payload.body)
-        {
+        if self.config.merge_equal_resources {
             // Where there is no room for the copy the batch goes as it is.
-            let _ = payload.replace_body(std::iter::once(merged).collect());
+            let mut purse = Purse::new(payload.permits.first(), 0);
+            if let Some(merged) = merge::merge_equal(&payload.body, &mut purse) {
+                let body = std::iter::once(merged).collect();
+                payload.exchange_body(body, purse.into_permits(), true);
+            }
         }
         let counter = match trigger {
             Trigger::Size => &self.stats.size_triggers,

@@ -24,7 +24,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::sampler::{Marker, Sampler};
-use super::attributes::edit_segments;
+use super::attributes::{edit_segments, purse_for};
 use crate::{
     component::{BuildContext, Entry, Output, Partition, Processor, ProcessorConfig, StartError},
     config::{Node, Problems},
@@ -162,34 +162,38 @@ struct Probabilistic {
 
 impl Processor for Probabilistic {
     fn process(&mut self, mut payload: Payload, out: &mut Output) {
+        let mut purse = purse_for(&payload);
         let mut body = Body::new();
-        let mut items = 0;
+        let (mut items, mut is_whole) = (0, true);
         for segment in &payload.body {
-            match filter::retain_items(segment, |item| self.sampler.decide(item).is_kept) {
-                Left::Nothing => {}
-                Left::All(all) => {
+            let keeps = |item: &[u8]| self.sampler.decide(item).is_kept;
+            match filter::retain_items(segment, &mut purse, keeps) {
+                Ok(Left::Nothing) => {}
+                Ok(Left::All(all)) => {
                     items += all;
+                    is_whole = false;
                     body.push(segment.clone());
                 }
-                Left::Some { body: some, items: kept } => {
+                Ok(Left::Some { body: some, items: kept }) => {
                     items += kept;
                     body.push(some.into());
                 }
+                Err(reason) => return out.refuse(payload, reason),
             }
         }
         if items == 0 && payload.items > 0 {
             return out.filter(payload);
         }
-        if let Err(reason) = payload.replace_body(body) {
-            return out.refuse(payload, reason);
+        if items < payload.items {
+            payload.exchange_body(body, purse.into_permits(), is_whole);
         }
         out.count_filtered(payload.items.saturating_sub(items));
         payload.items = items;
         let growth = usize::try_from(items).unwrap_or(usize::MAX);
         let growth = growth.saturating_mul(self.sampler.growth());
         let signal = payload.signal;
-        edit_segments(payload, growth, out, |segment, growth| {
-            splice::edit_items(signal, segment, growth, &mut Marker(&self.sampler))
+        edit_segments(payload, growth, out, |segment, growth, purse| {
+            splice::edit_items(signal, segment, growth, purse, &mut Marker(&self.sampler))
         });
     }
 }

@@ -77,8 +77,8 @@ impl Processor for ResourceEditor {
         self.editor.begin(payload.context.as_deref());
         let each = self.editor.growth();
         let entries: usize = payload.body.iter().map(|segment| Fields::new(segment).count()).sum();
-        edit_segments(payload, each.saturating_mul(entries), out, |segment, growth| {
-            splice::edit_resources(segment, growth, |resource, out| {
+        edit_segments(payload, each.saturating_mul(entries), out, |segment, growth, purse| {
+            splice::edit_resources(segment, growth, purse, |resource, out| {
                 self.editor.edit(resource, 1, out);
             })
         });

@@ -438,8 +438,8 @@ impl ResourceDetection {
         editor.begin(payload.context.as_deref());
         let entries: usize = payload.body.iter().map(|segment| Fields::new(segment).count()).sum();
         let growth = editor.growth().saturating_mul(entries);
-        edit_segments(payload, growth, out, |segment, growth| {
-            splice::edit_resources(segment, growth, |resource, out| {
+        edit_segments(payload, growth, out, |segment, growth, purse| {
+            splice::edit_resources(segment, growth, purse, |resource, out| {
                 editor.edit(resource, 1, out);
             })
         });

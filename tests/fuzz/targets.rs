@@ -18,6 +18,7 @@ use skep::{
         check::{self as door, Utf8},
         filter::{self, Left},
         json as otlp_json,
+        purse::Purse,
         splice::{self as editor, EditItems, Splicer},
         split as cutter, view,
         wire::put_bytes,
@@ -78,10 +79,11 @@ pub(crate) fn split(data: &[u8]) {
     }
     if signal != Signal::Metrics {
         let mut at = 0;
-        let left = filter::retain_items(body, |_| {
+        let left = filter::retain_items(body, &mut Purse::default(), |_| {
             at += 1;
             at % limit != 0
-        });
+        })
+        .expect("nobody keeps accounts");
         assert_eq!(at, total);
         match left {
             Left::All(left) => assert!(left == total && total < limit),
@@ -112,7 +114,7 @@ impl EditItems for Append {
     }
 
     fn edit<'a>(&mut self, _: &'a [u8], attributes: u32, out: &mut Splicer<'a>) {
-        out.append(|out| put_bytes(out, attributes, ATTRIBUTE));
+        out.append(ATTRIBUTE.len() + 8, |out| put_bytes(out, attributes, ATTRIBUTE));
     }
 }
 
@@ -211,13 +213,16 @@ fn points(metric: &view::Metric<'_>) -> usize {
 /// Edited requests are valid and have the same items; each item grew.
 pub(crate) fn splice(data: &[u8]) {
     let Some((signal, body, total)) = valid(data) else { return };
-    let edited = editor::edit_resources(body, 0, |_, out| {
-        out.append(|out| put_bytes(out, 1, ATTRIBUTE));
+    let purse = &mut Purse::default();
+    let edited = editor::edit_resources(body, 0, purse, |_, out| {
+        out.append(ATTRIBUTE.len() + 8, |out| put_bytes(out, 1, ATTRIBUTE));
     });
+    let edited = edited.expect("nobody keeps accounts");
     if let Some(edited) = edited {
         assert_eq!(items(signal, &edited), total);
     }
-    let edited = editor::edit_items(signal, body, 0, &mut Append);
+    let edited = editor::edit_items(signal, body, 0, purse, &mut Append);
+    let edited = edited.expect("nobody keeps accounts");
     assert_eq!(edited.is_some(), total > 0);
     if let Some(edited) = edited {
         assert_eq!(items(signal, &edited), total);

@@ -24,10 +24,10 @@ proptest! {
         let body = request(signal, seed, OneOfs::Kept);
         let keeps = |at: usize| verdicts.rotate_right(u32::try_from(at % 64).unwrap()) & 1 == 1;
         let mut at = 0;
-        let left = retain_items(&body, |_| {
+        let left = retain_items(&body, &mut Purse::default(), |_| {
             at += 1;
             keeps(at - 1)
-        });
+        }).unwrap();
         let before = oracle::items(signal, &body);
         prop_assert_eq!(at, before.len());
         let expected: Vec<_> = (0..at).filter(|at| keeps(*at)).map(|at| &before[at]).collect();
@@ -65,11 +65,12 @@ fn nested(entries: &[&[&[&[u8]]]]) -> Vec<u8> {
 #[test]
 fn empty_entries_go_with_their_items() {
     let body = nested(&[&[&[b"\x08a", b"\x08b"], &[b"\x08a"]], &[&[b"\x08a"]], &[]]);
-    let only = |wanted: u8| retain_items(&body, |item| item[1] == wanted);
+    let only =
+        |wanted: u8| retain_items(&body, &mut Purse::default(), |item| item[1] == wanted).unwrap();
     let items = |body: Vec<u8>, items| Left::Some { body, items };
     assert_eq!(only(b'b'), items(nested(&[&[&[b"\x08b"]]]), 1));
     assert_eq!(only(b'a'), items(nested(&[&[&[b"\x08a"], &[b"\x08a"]], &[&[b"\x08a"]]]), 3));
     assert_eq!(only(b'c'), Left::Nothing);
-    assert_eq!(retain_items(&body, |_| true), Left::All(4));
-    assert_eq!(retain_items(&[], |_| false), Left::All(0));
+    assert_eq!(retain_items(&body, &mut Purse::default(), |_| true), Ok(Left::All(4)));
+    assert_eq!(retain_items(&[], &mut Purse::default(), |_| false), Ok(Left::All(0)));
 }

@@ -3,10 +3,15 @@
 //!
 //! The length of a message is not known before its end: one byte is left for it, and where it
 //! takes more the message is moved up. Most messages (attributes, values) fit one byte.
+//!
+//! The output is allocated once and never grows: what would not fit ends the reading. Nothing else
+//! here grows with the document but the scratch space of `serde_json`, see [`super::scratch`].
 
 use std::fmt::{self, Write as _};
 
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor,
+};
 
 use super::JsonError;
 use crate::otlp::{
@@ -26,14 +31,14 @@ pub(super) fn document(
     most: usize,
 ) -> Result<Option<Vec<u8>>, JsonError> {
     let text = simdutf8::compat::from_utf8(json).map_err(|e| not_utf8(json, e.valid_up_to()))?;
-    let out = Vec::with_capacity(json.len() / 2);
-    let mut reader = Reader { out, most, path: Vec::new(), depth: depth_limit };
+    let mut reader =
+        Reader { out: Out::new(json.len(), most), path: Vec::new(), depth: depth_limit };
     let mut json = serde_json::Deserializer::from_str(text);
     let read =
         InMessage { reader: &mut reader, message }.deserialize(&mut json).and_then(|()| json.end());
     match read {
-        _ if reader.out.len() > most => Ok(None),
-        Ok(()) => Ok(Some(reader.out)),
+        _ if reader.out.is_full => Ok(None),
+        Ok(()) => Ok(Some(reader.out.bytes)),
         Err(error) => Err(located(&error, &reader.path)),
     }
 }
@@ -71,11 +76,45 @@ fn located(error: &serde_json::Error, steps: &[Step]) -> JsonError {
     JsonError { path, line, column, message: message.to_owned() }
 }
 
+/// Bytes beside `most` for the lengths of messages that are open: four for each at most.
+pub(super) const SLACK: usize = 1024;
+
+/// Characters of a value that an error shows.
+const SHOWN: usize = 64;
+
+/// The beginning of a text, for errors: a text may be as large as the document.
+fn shown(text: &str) -> &str {
+    &text[..text.floor_char_boundary(SHOWN)]
+}
+
+/// Bytes in the making.
+struct Out {
+    bytes: Vec<u8>,
+    most: usize,
+    /// Whether something did not fit.
+    is_full: bool,
+}
+
+impl Out {
+    fn new(text: usize, most: usize) -> Self {
+        let capacity = if most == usize::MAX { text / 2 } else { most + SLACK };
+        Out { bytes: Vec::with_capacity(capacity), most, is_full: false }
+    }
+
+    /// Makes sure that so many bytes may be appended.
+    #[inline]
+    fn room<E: Error>(&mut self, bytes: usize) -> Result<(), E> {
+        if self.bytes.len() + bytes > self.most {
+            self.is_full = true;
+            return Err(E::custom("too many bytes"));
+        }
+        Ok(())
+    }
+}
+
 /// What the visitors share.
 struct Reader {
-    out: Vec<u8>,
-    /// Bytes that it may have. Only lists make more of them than the text has.
-    most: usize,
+    out: Out,
     /// Where the reader is; left as it is by an error, which is thus located.
     path: Vec<Step>,
     /// Messages that may still be opened within each other.
@@ -89,27 +128,30 @@ struct Step {
 
 impl Reader {
     /// Writes a tag, leaves a byte for the length, has `content` write, and puts the length in.
-    fn delimited<E>(
+    fn delimited<E: Error>(
         &mut self,
         number: u32,
         content: impl FnOnce(&mut Self) -> Result<(), E>,
     ) -> Result<(), E> {
-        put_varint(&mut self.out, tag(number, WireType::Len));
-        let at = self.out.len();
-        self.out.push(0);
+        let tag = tag(number, WireType::Len);
+        self.out.room(varint_len(tag.into()) + 1)?;
+        put_varint(&mut self.out.bytes, tag);
+        let at = self.out.bytes.len();
+        self.out.bytes.push(0);
         content(self)?;
-        let len = self.out.len() - at - 1;
+        let out = &mut self.out.bytes;
+        let len = out.len() - at - 1;
         let more = varint_len(len as u64) - 1;
         if more > 0 {
-            self.out.resize(self.out.len() + more, 0);
-            self.out.copy_within(at + 1..at + 1 + len, at + 1 + more);
+            out.resize(out.len() + more, 0);
+            out.copy_within(at + 1..at + 1 + len, at + 1 + more);
         }
         let mut rest = len as u64;
-        for byte in &mut self.out[at..=at + more] {
+        for byte in &mut out[at..=at + more] {
             *byte = (rest & 0x7F) as u8 | 0x80;
             rest >>= 7;
         }
-        self.out[at + more] &= 0x7F;
+        out[at + more] &= 0x7F;
         Ok(())
     }
 }
@@ -138,6 +180,10 @@ impl<'de> Visitor<'de> for InMessage<'_> {
     /// `null` in a list of messages, or as the document.
     fn visit_unit<E>(self) -> Result<(), E> {
         Ok(())
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
+        Err(E::invalid_type(Unexpected::Str(shown(text)), &self))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
@@ -217,7 +263,7 @@ impl<'de> Visitor<'de> for InField<'_> {
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         let InField { reader, field, is_again } = self;
         if field.presence == Presence::Repeated {
-            return deserializer.deserialize_seq(InList { reader, field });
+            return deserializer.deserialize_any(InList { reader, field });
         }
         if let Kind::Message(message) = field.kind {
             return reader.delimited(field.number, |reader| {
@@ -243,6 +289,10 @@ impl<'de> Visitor<'de> for InList<'_> {
         f.write_str("a list")
     }
 
+    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
+        Err(E::invalid_type(Unexpected::Str(shown(text)), &self))
+    }
+
     fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<(), A::Error> {
         let InList { reader, field } = self;
         match field.kind {
@@ -260,16 +310,16 @@ fn packed<'de, A: SeqAccess<'de>>(
     field: &'static Field,
     seq: A,
 ) -> Result<(), A::Error> {
-    let before = reader.out.len();
+    let before = reader.out.bytes.len();
     let mut is_empty = true;
     reader.delimited(field.number, |reader| {
-        let start = reader.out.len();
+        let start = reader.out.bytes.len();
         elements(reader, field, None, seq)?;
-        is_empty = reader.out.len() == start;
+        is_empty = reader.out.bytes.len() == start;
         Ok(())
     })?;
     if is_empty {
-        reader.out.truncate(before);
+        reader.out.bytes.truncate(before);
     }
     Ok(())
 }
@@ -284,11 +334,7 @@ fn elements<'de, A: SeqAccess<'de>>(
         if let Some(step) = reader.path.last_mut() {
             step.index = Some(index);
         }
-        let more = seq.next_element_seed(Element { reader, field, number })?;
-        if reader.out.len() > reader.most {
-            return Err(A::Error::custom("too many bytes"));
-        }
-        if more.is_none() {
+        if seq.next_element_seed(Element { reader, field, number })?.is_none() {
             break;
         }
     }

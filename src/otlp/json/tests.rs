@@ -310,7 +310,7 @@ fn errors_name_the_path_and_the_place() {
         `resourceSpans[0].scopeSpans[0].spans[0].name` (JSON line 1 column 52): invalid type: integer `5`, expected a string
         `resourceSpans[0].scopeSpans[0].spans[0].attributes[1].value.intValue` (JSON line 1 column 104): invalid value: string "x", expected an integer, or a string with one
         `resourceSpans[0].scopeSpans[0].spans[0].attributes[0].value` (JSON line 1 column 83): invalid type: string "text", expected an object (AnyValue)
-        `resourceSpans[0].scopeSpans[0].spans[0].attributes` (JSON line 1 column 57): invalid type: map, expected a list
+        `resourceSpans[0].scopeSpans[0].spans[0].attributes` (JSON line 1 column 59): invalid type: map, expected a list
         `resourceSpans[0].scopeSpans[0].spans[0].droppedEventsCount` (JSON line 1 column 67): `-1` is not within 0 and 4294967295
         `resourceSpans[0].scopeSpans[0].spans[0].endTimeUnixNano` (JSON line 1 column 84): `99999999999999999999` is not within 0 and 18446744073709551615
         `resourceSpans[0].scopeSpans[0].spans[0].attributes[0].value.bytesValue` (JSON line 1 column 84): `%` is not base64

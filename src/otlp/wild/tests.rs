@@ -8,6 +8,7 @@ use prost::Message as _;
 use super::{super::*, *};
 use crate::otlp::{
     check::{CheckError, Checked, Fault, Utf8},
+    purse::Purse,
     splice::{EditItems, Splicer},
     wire::{WireError, put_bytes},
 };
@@ -142,10 +143,10 @@ proptest! {
     ) {
         let body = request(signal, seed, OneOfs::Mixed);
         let added = attribute().encode_to_vec();
-        let edited = splice::edit_resources(&body, 0, |_, out| {
-            out.append(|out| put_bytes(out, 1, &added));
+        let edited = splice::edit_resources(&body, 0, &mut Purse::default(), |_, out| {
+            out.append(added.len() + 8, |out| put_bytes(out, 1, &added));
         });
-        let edited = edited.unwrap_or_else(|| body.clone());
+        let edited = edited.unwrap().unwrap_or_else(|| body.clone());
         prop_assert!(check(signal, &edited).is_ok());
         let expected = oracle::with_resource_attribute(signal, &body, &attribute());
         prop_assert!(oracle::canonical(signal, &edited).unwrap() == expected);
@@ -158,8 +159,14 @@ proptest! {
         signal in signals(), seed: u64,
     ) {
         let body = request(signal, seed, OneOfs::Mixed);
-        let edited = splice::edit_items(signal, &body, 0, &mut Adder(attribute().encode_to_vec()));
-        let edited = edited.unwrap_or_else(|| body.clone());
+        let edited = splice::edit_items(
+            signal,
+            &body,
+            0,
+            &mut Purse::default(),
+            &mut Adder(attribute().encode_to_vec()),
+        );
+        let edited = edited.unwrap().unwrap_or_else(|| body.clone());
         prop_assert!(check(signal, &edited).is_ok());
         let expected = oracle::with_item_attribute(signal, &body, &attribute());
         prop_assert!(oracle::canonical(signal, &edited).unwrap() == expected);
@@ -170,7 +177,7 @@ proptest! {
     #[test]
     fn an_edit_that_changes_nothing_copies_nothing(signal in signals(), seed: u64) {
         let body = request(signal, seed, OneOfs::Mixed);
-        prop_assert_eq!(splice::edit_resources(&body, 0, |_, _| {}), None);
+        prop_assert_eq!(splice::edit_resources(&body, 0, &mut Purse::default(), |_, _| {}), Ok(None));
     }
 }
 
@@ -181,7 +188,7 @@ proptest! {
     ) {
         let bodies = [seed, other, seed].map(|seed| request(signal, seed, OneOfs::Mixed));
         let segments = bodies.clone().map(Bytes::from);
-        let merged = merge::merge_equal(&segments);
+        let merged = merge::merge_equal(&segments, &mut Purse::default());
         // The first body stands there twice; the other may have equal entries of its own.
         prop_assert!(merged.is_some() || !has_entries(&bodies[0]));
         let Some(merged) = merged else { return Ok(()) };
@@ -191,7 +198,7 @@ proptest! {
         found.sort();
         expected.sort();
         prop_assert_eq!(difference(&found, &expected), None);
-        prop_assert_eq!(merge::merge_equal(&[merged]), None, "once is enough");
+        prop_assert_eq!(merge::merge_equal(&[merged], &mut Purse::default()), None, "once is enough");
     }
 }
 
@@ -216,6 +223,6 @@ impl EditItems for Adder {
     }
 
     fn edit<'a>(&mut self, _: &'a [u8], attributes: u32, out: &mut Splicer<'a>) {
-        out.append(|out| put_bytes(out, attributes, &self.0));
+        out.append(self.0.len() + 8, |out| put_bytes(out, attributes, &self.0));
     }
 }

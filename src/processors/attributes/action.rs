@@ -218,6 +218,17 @@ pub(crate) struct Plan {
     pub(super) is_selective: bool,
 }
 
+impl Step {
+    /// How often it copies a value, at most; as JSON a value is up to eight times as large.
+    pub(super) fn copies(&self) -> usize {
+        match self {
+            Step::Extract { groups, .. } => 1 + groups.len(),
+            Step::Convert { .. } => 16,
+            Step::Set { .. } | Step::Delete(_) | Step::Hash(_) => 0,
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(super) enum Step {
     Set { key: usize, inserts: bool, updates: bool, source: Source },

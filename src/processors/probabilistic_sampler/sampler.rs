@@ -6,7 +6,7 @@ use crate::{
         Signal,
         splice::{EditItems, Splicer},
         view::{KeyValue, LogRecord, Message, Span, Value},
-        wire::{FieldValue, Fields, put_bytes},
+        wire::{FieldValue, Fields, bytes_field_len, put_bytes},
     },
     processors::sampling::{Randomness, Threshold, TraceState, put_text},
 };
@@ -250,8 +250,14 @@ impl Sampler {
         let is_state = |number, value| number == TRACE_STATE && matches!(value, FieldValue::Len(_));
         let fields = Fields::new(item).flatten();
         match fields.filter(|field| is_state(field.number, field.value)).last() {
-            Some(old) => out.replace(old.whole, |out| put_bytes(out, TRACE_STATE, text.as_bytes())),
-            None => out.append(|out| put_bytes(out, TRACE_STATE, text.as_bytes())),
+            Some(old) => {
+                let len = bytes_field_len(TRACE_STATE, text.len());
+                out.replace(old.whole, len, |out| put_bytes(out, TRACE_STATE, text.as_bytes()));
+            }
+            None => {
+                let len = bytes_field_len(TRACE_STATE, text.len());
+                out.append(len, |out| put_bytes(out, TRACE_STATE, text.as_bytes()));
+            }
         }
     }
 
@@ -267,14 +273,15 @@ impl Sampler {
                 continue;
             };
             if KeyValue::from(Message::new(bytes)).key == THRESHOLD {
-                out.replace(field.whole, |_| {});
+                out.replace(field.whole, 0, |_| {});
             }
         }
         let threshold = threshold.map(|threshold| (THRESHOLD, threshold.to_string()));
         let randomness = randomness.map(|randomness| (RANDOMNESS, randomness.to_string()));
         let new: Vec<_> = threshold.into_iter().chain(randomness).collect();
         if !new.is_empty() {
-            out.append(|out| {
+            let len = new.iter().map(|(key, text)| key.len() + text.len() + 16).sum();
+            out.append(len, |out| {
                 for (key, text) in new {
                     put_text(out, LOG_ATTRIBUTES, key, &text);
                 }

@@ -147,6 +147,11 @@ impl Arena {
         self.overhead
     }
 
+    /// Bytes of the notes on so many records of a request.
+    pub(super) const fn records(count: usize) -> usize {
+        count * size_of::<Entry>()
+    }
+
     /// How large a chunk of copies is.
     pub(super) fn chunk_size(&self) -> usize {
         self.chunk_size

@@ -15,6 +15,12 @@ use crate::otlp::{
     wire::Fields,
 };
 
+/// Bytes of a context from which on it is paid for by itself, before it is copied.
+const LARGE: usize = 4 << 10;
+
+/// Bytes of a service's name that are shown: decisions that are remembered hold it.
+const SERVICE: usize = 128;
+
 /// Parent of resources.
 const NONE: u32 = u32::MAX;
 
@@ -71,6 +77,23 @@ impl Contexts {
             bytes: 0,
             version: 0,
         }
+    }
+
+    /// Bytes that these two would take if they are not known, where that is much, and tables that
+    /// are about to grow.
+    #[inline]
+    pub(super) fn growth(&self, resource: &[u8], scope: &[u8]) -> usize {
+        let tables = if self.all.len() + 2 > self.all.capacity() {
+            (2 * self.all.capacity()).max(8) * (size_of::<Context>() + 24)
+        } else {
+            0
+        };
+        let wrapper = |level: usize, wrapper: &[u8]| {
+            let last = self.all.get(self.last[level] as usize);
+            let is_it = |last: &Context| last.hash != 0 && last.wrapper == wrapper;
+            if wrapper.len() < LARGE || last.is_some_and(is_it) { 0 } else { wrapper.len() }
+        };
+        tables + wrapper(0, resource) + wrapper(1, scope)
     }
 
     /// The number of a resource entry, by its fields but scope entries.
@@ -222,7 +245,10 @@ fn service_name(wrapper: &[u8]) -> String {
         resources.flat_map(|one| Resource::from(Message::new(one.bytes())).attributes());
     let mut names = attributes.filter(|one| one.key == "service.name");
     match names.next().and_then(|name| name.value) {
-        Some(Value::String(name)) => name.to_str().into_owned(),
+        Some(Value::String(name)) => {
+            let name = name.to_str();
+            name[..name.floor_char_boundary(SERVICE)].to_owned()
+        }
         _ => String::new(),
     }
 }

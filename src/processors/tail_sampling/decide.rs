@@ -146,6 +146,12 @@ impl Oracle for Early<'_> {
 }
 
 impl Deciding {
+    /// Bytes that the decision on all waiting traces at once takes of each: as many are decided at
+    /// one moment where limits choose among them.
+    pub(super) fn bytes_each(&self) -> usize {
+        if self.has_limits { size_of::<Decided>() + 2 * self.reasons.len() } else { 0 }
+    }
+
     pub(super) fn new(settings: &Settings) -> Self {
         let program = &settings.program;
         let reason = |name: &str| {
@@ -316,6 +322,7 @@ impl Shard {
         let mut at = newest;
         while let Some(record) = self.arena.record(at) {
             let context = (self.contexts.parent(record.context), record.context);
+            self.emitter.enter(context, &self.contexts);
             let count = u64::from(record.count);
             if !weights.any() && attributes.is_empty() {
                 self.emitter.take(context, at, record.spans.len(), count);
@@ -387,7 +394,9 @@ impl Shard {
             }
         }
         self.local.late_kept += count;
-        self.emitter.take_written((self.contexts.parent(scope), scope), from, count);
+        let context = (self.contexts.parent(scope), scope);
+        self.emitter.enter(context, &self.contexts);
+        self.emitter.take_written(context, from, count);
         self.emitter.is_late(self.request, &self.claims);
     }
 

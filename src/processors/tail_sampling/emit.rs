@@ -20,6 +20,12 @@ use crate::{
 /// Bytes of spans that go out in one payload. Backends take 4 MiB of gRPC by default.
 const PAYLOAD_BYTES: usize = 1 << 20;
 
+/// Most pieces of a payload, which takes 40 bytes for each until it is sent.
+const PIECES: usize = 1 << 13;
+
+/// Resources and scopes count for a payload where they are larger.
+const SMALL_WRAPPER: usize = 4 << 10;
+
 /// Spans on their way out.
 #[derive(Debug, Default)]
 pub(super) struct Emitter {
@@ -28,6 +34,8 @@ pub(super) struct Emitter {
     pub(super) written: Vec<u8>,
     bytes: usize,
     spans: u64,
+    /// Of the last piece.
+    context: Option<(u32, u32)>,
     /// Chunks that the pieces are of.
     chunks: Vec<u32>,
     /// Who waits for late spans among them, and the last request that had some.
@@ -51,6 +59,15 @@ enum Source {
 }
 
 impl Emitter {
+    /// What is taken next has this context.
+    #[inline]
+    pub(super) fn enter(&mut self, context: (u32, u32), contexts: &Contexts) {
+        if self.context.replace(context) != Some(context) {
+            let len = contexts.wrapper(context.0).len() + contexts.wrapper(context.1).len();
+            self.bytes += if len > SMALL_WRAPPER { len } else { 0 };
+        }
+    }
+
     /// Takes so many spans as they are in a record of the arena, of `len` bytes.
     pub(super) fn take(&mut self, context: (u32, u32), at: Position, len: usize, spans: u64) {
         self.pieces.push(Piece { context, source: Source::Arena(at), len });
@@ -93,7 +110,7 @@ impl Emitter {
 
     /// Whether there is enough for a payload.
     pub(super) fn is_full(&self) -> bool {
-        self.bytes >= PAYLOAD_BYTES
+        self.bytes >= PAYLOAD_BYTES || self.pieces.len() >= PIECES
     }
 
     /// Sends what there is.
@@ -124,7 +141,7 @@ impl Emitter {
         self.pieces.clear();
         self.written.clear();
         self.written.shrink_to(PAYLOAD_BYTES);
-        (self.bytes, self.spans) = (0, 0);
+        (self.bytes, self.spans, self.context) = (0, 0, None);
     }
 
     fn body(&self, arena: &Arena, contexts: &Contexts) -> Vec<u8> {

@@ -12,12 +12,17 @@ use std::{
 
 use smallvec::SmallVec;
 
-use super::{matcher::Matcher, program::Facts, traces::Says};
+use super::{
+    matcher::Matcher,
+    program::Facts,
+    traces::{SAYS_BYTES, Says},
+};
 use crate::{
     otlp::{
         Payload,
         digest::{self, InnerField, Part},
-        payload::Permit,
+        payload::{Permit, Reason},
+        purse::Purse,
         share::{TraceHash, id_number},
         splice::messages,
     },
@@ -99,16 +104,41 @@ impl Drop for Loan {
     }
 }
 
+/// What pays for the readings of a request, until the last owner has taken its own.
+#[derive(Debug)]
+pub(super) struct Paid {
+    permits: SmallVec<[Permit; 1]>,
+    owed: u64,
+    /// Of all readings.
+    all_owed: Arc<AtomicU64>,
+}
+
+impl Drop for Paid {
+    fn drop(&mut self) {
+        self.all_owed.fetch_sub(self.owed, Ordering::Relaxed);
+    }
+}
+
 /// What one owner has to know of a request.
 #[derive(Debug)]
 pub(super) struct Reading {
     pub(super) places: Arc<Places>,
-    pub(super) runs: Vec<Run>,
+    /// In lists of [`RUNS`] at most: one that grows would take three times its bytes.
+    pub(super) runs: Vec<Vec<Run>>,
+    pub(super) paid: Arc<Paid>,
     /// Spans in them.
     pub(super) items: u64,
     /// Where the request is kept as it is, and for how many bytes this part of it counts.
     pub(super) loan: Option<(Arc<Loan>, usize)>,
 }
+
+/// Runs of a list.
+const RUNS: usize = 1024;
+
+/// Bytes of a reading, and of all that are on their way, that may be a debt. Runs of spans of 700
+/// bytes are a sixth of their request, those of the smallest twenty times as large as it.
+const OWED: u64 = 128 << 10;
+const ALL_OWED: u64 = 2 << 20;
 
 /// Reads requests.
 pub(super) struct Reader {
@@ -116,87 +146,183 @@ pub(super) struct Reader {
     pub(super) matcher: Matcher,
     /// Most bytes of a run of several spans.
     pub(super) run_limit: usize,
+    /// Most bytes of a resource or scope: what is decided early repeats it again and again.
+    pub(super) wrapper_limit: usize,
+    /// Bytes of readings that are a debt.
+    pub(super) owed: Arc<AtomicU64>,
+}
+
+/// A request that is read.
+struct Reads {
+    places: Places,
+    /// By owner.
+    lists: Vec<Vec<Vec<Run>>>,
+    /// Runs of the first list of an owner.
+    each: usize,
+    purse: Purse,
+    refused: Option<Reason>,
+}
+
+impl Reads {
+    /// Whether so many bytes may be used.
+    fn pays(&mut self, bytes: usize) -> bool {
+        self.refused = self.refused.or(self.purse.pay(bytes).err());
+        self.refused.is_none()
+    }
+
+    /// Appends to the wrappers.
+    fn wrap(&mut self, field: &[u8]) {
+        let wrappers = &self.places.wrappers;
+        let (len, capacity) = (wrappers.len() + field.len(), wrappers.capacity());
+        if len > capacity {
+            let capacity = len.max(2 * capacity);
+            if !self.pays(capacity) {
+                return;
+            }
+            let wrappers = &mut self.places.wrappers;
+            wrappers.reserve_exact(capacity - wrappers.len());
+        }
+        self.places.wrappers.extend_from_slice(field);
+    }
+
+    /// Notes a scope entry.
+    fn place(&mut self, place: Place) {
+        let all = &self.places.all;
+        if all.len() == all.capacity() {
+            let more = all.len().max(8);
+            if !self.pays(2 * more * size_of::<Place>()) {
+                return;
+            }
+            self.places.all.reserve_exact(more);
+        }
+        self.places.all.push(place);
+    }
+
+    /// Notes a run of spans.
+    #[inline]
+    fn run(&mut self, owner: usize, run: Run) {
+        let says = if run.says.is_some() { SAYS_BYTES } else { 0 };
+        let is_full = self.lists[owner].last().is_none_or(|list| list.len() == list.capacity());
+        if is_full || says > 0 {
+            let runs = if is_full { self.each } else { 0 };
+            if !self.pays(runs * size_of::<Run>() + says) {
+                return;
+            }
+            if is_full {
+                self.lists[owner].push(Vec::with_capacity(runs));
+            }
+        }
+        if let Some(list) = self.lists[owner].last_mut() {
+            list.push(run);
+        }
+    }
 }
 
 impl Reader {
     /// What each of `owners` has of a request. `loan` is what all of it counts for where it is kept.
+    /// Refused where what it takes cannot be paid for.
     pub(super) fn read(
         &mut self,
         payload: &Payload,
         owners: usize,
         loan: Option<&(Arc<Loan>, usize)>,
-    ) -> Vec<Reading> {
-        let each = usize::try_from(payload.items).unwrap_or(usize::MAX).min(4096) / owners;
-        let mut lists: Vec<Vec<Run>> = (0..owners).map(|_| Vec::with_capacity(each)).collect();
-        let mut places = Places::default();
+    ) -> Result<Vec<Reading>, Reason> {
+        let each = usize::try_from(payload.items).unwrap_or(usize::MAX).min(4 * RUNS) / owners;
+        let may_owe = self.owed.load(Ordering::Relaxed) + OWED <= ALL_OWED;
+        let owed = if may_owe { OWED } else { 0 };
+        self.owed.fetch_add(owed, Ordering::Relaxed);
+        let all_owed = Arc::clone(&self.owed);
+        let credit = usize::try_from(owed).unwrap_or(0);
+        let mut paid = Paid { permits: SmallVec::new(), owed, all_owed };
+        let mut reads = Reads {
+            places: Places::default(),
+            lists: (0..owners).map(|_| Vec::new()).collect(),
+            each: each.clamp(1, RUNS),
+            purse: Purse::new(payload.permits.first(), credit),
+            refused: None,
+        };
         for (segment, body) in payload.body.iter().enumerate() {
             for entry in messages(body, &[1]) {
-                self.read_entry(entry.bytes(), (segment, body), &mut places, &mut lists);
+                self.read_entry(entry.bytes(), (segment, body), &mut reads);
             }
         }
-        let places = Arc::new(places);
-        let part = |runs: Vec<Run>| {
-            let (items, bytes) = runs.iter().fold((0, 0), |(items, bytes), run| {
+        let Reads { places, lists, purse, refused, .. } = reads;
+        if let Some(reason) = refused {
+            return Err(reason);
+        }
+        paid.permits = purse.into_permits();
+        let (places, paid) = (Arc::new(places), Arc::new(paid));
+        let part = |runs: Vec<Vec<Run>>| {
+            let (items, bytes) = runs.iter().flatten().fold((0, 0), |(items, bytes), run| {
                 (items + run.facts.spans, bytes + run.facts.bytes)
             });
             (runs, items, bytes)
         };
         let parts: Vec<_> = lists.into_iter().map(part).collect();
         let all = parts.iter().map(|(_, _, bytes)| *bytes).sum::<u64>().max(1);
-        let reading = |(runs, items, bytes): (Vec<Run>, u64, u64)| {
+        let reading = |(runs, items, bytes): (Vec<Vec<Run>>, u64, u64)| {
             let share = |size: usize| {
                 let share = u128::from(bytes) * size as u128 / u128::from(all);
                 usize::try_from(share).unwrap_or(usize::MAX)
             };
             let loan = loan.map(|(loan, size)| (Arc::clone(loan), share(*size)));
-            Reading { places: Arc::clone(&places), runs, items, loan }
+            let (places, paid) = (Arc::clone(&places), Arc::clone(&paid));
+            Reading { places, runs, paid, items, loan }
         };
-        parts.into_iter().map(reading).collect()
+        Ok(parts.into_iter().map(reading).collect())
     }
 
-    fn read_entry(
-        &mut self,
-        entry: &[u8],
-        (segment, body): (usize, &[u8]),
-        places: &mut Places,
-        lists: &mut [Vec<Run>],
-    ) {
-        let mut scopes: SmallVec<[&[u8]; 4]> = SmallVec::new();
-        let from = places.wrappers.len();
+    fn read_entry(&mut self, entry: &[u8], (segment, body): (usize, &[u8]), reads: &mut Reads) {
+        let mut scopes = 0;
+        let from = reads.places.wrappers.len();
         for part in digest::parts(entry) {
             match part {
-                Part::Inner(scope) => scopes.push(scope.inner),
-                Part::Other(field) => places.wrappers.extend_from_slice(field),
+                Part::Inner(_) => scopes += 1,
+                Part::Other(field) => reads.wrap(field),
             }
         }
-        let resource = from..places.wrappers.len();
-        for scope in scopes {
-            let place = places.all.len();
-            let from = places.wrappers.len();
-            for part in digest::parts(scope) {
+        let resource = from..reads.places.wrappers.len();
+        let has_places = reads.places.all.len();
+        for part in digest::parts(entry).filter(|_| scopes > 0) {
+            let Part::Inner(scope) = part else { continue };
+            let place = reads.places.all.len();
+            let from = reads.places.wrappers.len();
+            let mut spans = 0;
+            for part in digest::parts(scope.inner) {
+                if reads.refused.is_some() {
+                    return;
+                }
                 match part {
-                    Part::Inner(field) => self.read_span(field, body, place, lists),
-                    Part::Other(field) => places.wrappers.extend_from_slice(field),
+                    Part::Inner(field) => {
+                        self.read_span(field, body, place, reads);
+                        spans += 1;
+                    }
+                    Part::Other(field) => reads.wrap(field),
                 }
             }
-            let scope = from..places.wrappers.len();
-            places.all.push(Place { segment, resource: resource.clone(), scope });
+            if spans == 0 {
+                // Nobody asks for it.
+                reads.places.wrappers.truncate(from);
+                continue;
+            }
+            let scope = from..reads.places.wrappers.len();
+            if resource.len().max(scope.len()) > self.wrapper_limit {
+                reads.refused = reads.refused.or(Some(Reason::TooLarge));
+            }
+            reads.place(Place { segment, resource: resource.clone(), scope });
+        }
+        if reads.places.all.len() == has_places {
+            reads.places.wrappers.truncate(resource.start);
         }
     }
 
     /// Notes a span, with those before it if they are of its trace.
     #[inline]
-    fn read_span(
-        &mut self,
-        field: InnerField<'_>,
-        body: &[u8],
-        place: usize,
-        lists: &mut [Vec<Run>],
-    ) {
+    fn read_span(&mut self, field: InnerField<'_>, body: &[u8], place: usize, reads: &mut Reads) {
         let (digest, bits) = self.matcher.span(field.inner);
         let id = id_number(digest.trace_id);
         let hash = self.hash.hash(id);
-        let runs = &mut lists[TraceHash::owner(hash, lists.len())];
+        let owner = TraceHash::owner(hash, reads.lists.len());
         let from = field.whole.as_ptr().addr() - body.as_ptr().addr();
         let to = from + field.whole.len();
         let facts = Facts {
@@ -208,7 +334,7 @@ impl Reader {
         };
         let is_root = digest.parent_span_id.is_empty();
         let says = if digest.trace_state.is_empty() { None } else { says(digest.trace_state) };
-        match runs.last_mut() {
+        match reads.lists[owner].last_mut().and_then(|list| list.last_mut()) {
             Some(run)
                 if run.id == id
                     && run.place == place
@@ -226,7 +352,7 @@ impl Reader {
             }
             _ => {
                 let root_at = is_root.then_some(0);
-                runs.push(Run { id, hash, facts, place, from, to, root_at, says });
+                reads.run(owner, Run { id, hash, facts, place, from, to, root_at, says });
             }
         }
     }

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 
 use super::{
     arena::Position,
-    shard::{Due, Shard},
+    shard::{Due, Shard, Spot},
 };
 use crate::{
     component::Output,
@@ -37,9 +37,12 @@ impl Shard {
         let is_crowded = is_new && limit > 0 && self.traces.len() >= limit && !self.settings.blocks;
         if is_crowded {
             self.decide_oldest((limit / EARLY_PART).max(1), Trigger::TooManyTraces, out);
-        } else if is_new {
+        } else if is_new && self.tables_grow() {
             while self.tables_grow() && self.traces.len() > 0 && self.is_at_limit() {
                 self.decide_oldest_chunks(out);
+            }
+            if self.tables_grow() {
+                self.fund(self.growth(), out);
             }
         }
         if self.arena.is_lending() || self.arena.missing(len) == 0 {
@@ -90,12 +93,63 @@ impl Shard {
 
     /// Whether one more trace makes a table larger.
     fn tables_grow(&self) -> bool {
-        self.traces.grows() || self.waiting.len() == self.waiting.capacity()
+        self.traces.grows()
+            || self.waiting.len() == self.waiting.capacity()
+            || self.order.len() == self.order.capacity()
+            || self.settings.after_root.is_some() && self.rooted.len() == self.rooted.capacity()
     }
 
     fn is_at_limit(&self) -> bool {
         let queues = self.waiting.capacity() * (size_of::<Due>() + size_of::<(u32, u32)>());
         self.reserved() + self.traces.growth() + queues > self.settings.max_memory
+    }
+
+    /// Bytes that the next trace takes, with those of queues that are copied as they grow.
+    fn growth(&self) -> usize {
+        let dues = [&self.waiting, &self.rooted].into_iter().filter(|q| q.len() == q.capacity());
+        let dues = dues.map(|queue| queue.capacity().max(4) * size_of::<Due>()).sum::<usize>();
+        let is_full = self.order.len() == self.order.capacity();
+        let order =
+            if is_full { self.order.capacity().max(4) * size_of::<(u32, u32)>() } else { 0 };
+        let traces = if self.traces.grows() { self.traces.growth() } else { 0 };
+        traces + 2 * (dues + order)
+    }
+
+    /// Pays for so many bytes of tables before they are there. The oldest traces are decided where
+    /// the account has not so many.
+    pub(super) fn fund(&mut self, bytes: usize, out: &mut Output) {
+        loop {
+            let missing = (self.tables() + bytes).saturating_sub(self.paid);
+            let permit = match self.draw(missing) {
+                _ if missing == 0 => return,
+                Ok(permit) => permit,
+                Err(OutOfBytes) if self.traces.len() > 0 => {
+                    self.decide_oldest_chunks(out);
+                    self.arena.release_spare();
+                    continue;
+                }
+                // A span has to have a place; what it overdraws is paid back before others pay.
+                Err(OutOfBytes) => self.account().map(|account| account.more(missing as u64)),
+            };
+            self.tables_permits.extend(permit);
+            self.paid += missing;
+            return;
+        }
+    }
+
+    /// Makes sure that there is room for what the spans at hand stand in.
+    #[inline]
+    pub(super) fn make_room_for_context(
+        &mut self,
+        spot: &Spot<'_>,
+        place: usize,
+        out: &mut Output,
+    ) {
+        let (resource, scope) = spot.wrappers(place);
+        let growth = self.contexts.growth(resource, scope);
+        if growth > 0 {
+            self.fund(growth, out);
+        }
     }
 
     /// Bytes that are held, or will be when the memory of decisions is full.
@@ -148,7 +202,7 @@ impl Shard {
 
     /// Who pays: the account that the request at hand, or what is held, was paid from.
     pub(super) fn account(&self) -> Option<&Permit> {
-        let held = self.arena.permit().or(self.tables_permit.as_ref());
+        let held = self.arena.permit().or(self.tables_permits.first());
         self.payer.as_ref().or(held)
     }
 
@@ -167,7 +221,8 @@ impl Shard {
         if now.abs_diff(self.paid) < TABLE_STEP {
             return;
         }
-        self.tables_permit = self.account().map(|account| account.more(now as u64));
+        let permit = self.account().map(|account| account.more(now as u64));
+        self.tables_permits = permit.into_iter().collect();
         self.paid = now;
     }
 
@@ -226,14 +281,19 @@ impl Shard {
         let mut records = Vec::new();
         let mut at = trace.newest;
         while let Some(record) = self.arena.record(at) {
-            records.push((at, record.context, record.spans.to_vec(), record.count));
+            records.push(at);
             at = record.before;
         }
+        let mut spans = Vec::new();
         let mut before = Position::NONE;
         let mut inherited = (before.chunk(), before.chunk());
         let mut oldest = None;
         let mut new_root = Position::NONE;
-        for (old, context, spans, count) in records.into_iter().rev() {
+        for old in records.into_iter().rev() {
+            let Some(record) = self.arena.record(old) else { continue };
+            let (context, count) = (record.context, record.count);
+            spans.clear();
+            spans.extend_from_slice(record.spans);
             if self.arena.missing(spans.len()) > 0 {
                 // A new chunk for now; at least one is given back for it when this is over.
                 let missing = self.arena.missing(spans.len());
@@ -262,7 +322,7 @@ impl Shard {
 
     /// Decides the traces that hold the oldest chunks: so many that what is kept of them is worth a
     /// request, since each decision hands on its own.
-    fn decide_oldest_chunks(&mut self, out: &mut Output) {
+    pub(super) fn decide_oldest_chunks(&mut self, out: &mut Output) {
         let chunks = self.arena.chunks_with((self.settings.max_memory / 16).min(EARLY_BYTES));
         let mut batch = Vec::new();
         while let Some(number) = self.front() {

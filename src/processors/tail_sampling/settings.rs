@@ -27,6 +27,8 @@ pub(super) struct Settings {
     /// Bytes of all requests that are kept as they came in, and what they may be.
     pub(super) lent: Arc<AtomicU64>,
     pub(super) max_lent: u64,
+    /// Bytes of readings on their way that are a debt.
+    pub(super) owed: Arc<AtomicU64>,
     /// Bytes of a trace; 0: no limit.
     pub(super) max_trace_bytes: u64,
     pub(super) stops_at_first: bool,

@@ -17,6 +17,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use smallvec::SmallVec;
+
 use super::{
     arena::{Arena, Position},
     claims::Claims,
@@ -51,6 +53,13 @@ const COMPACTED: usize = 4 << 20;
 
 /// Traces that are decided together where no limit chooses among them.
 const TOGETHER: usize = 1024;
+
+/// Bytes that a resource or scope may have in any case.
+const LEAST_WRAPPER: usize = 64 << 10;
+
+/// Traces, and bytes of their spans, that are decided in one go; other work comes between two.
+const STEP: usize = 1 << 16;
+const STEP_BYTES: u64 = 4 << 20;
 
 /// A trace whose time comes.
 #[derive(Debug, Clone, Copy)]
@@ -87,8 +96,8 @@ pub(super) struct Shard {
     pub(super) request: u64,
     /// Traces whose decision the request at hand made certain: number and generation.
     certain: Vec<(u32, u32)>,
-    /// Pays for the tables, and for how many bytes of them.
-    pub(super) tables_permit: Option<Permit>,
+    /// Pay for the tables, and for how many bytes of them.
+    pub(super) tables_permits: SmallVec<[Permit; 2]>,
     pub(super) paid: usize,
     /// What the gauges have of this shard.
     shown: (u64, u64),
@@ -101,7 +110,13 @@ impl Shard {
         let arena = Arena::new(settings.max_memory);
         let hash = TraceHash::of_process();
         Shard {
-            reader: Reader { hash, matcher, run_limit: arena.run_limit() },
+            reader: Reader {
+                hash,
+                matcher,
+                run_limit: arena.run_limit(),
+                wrapper_limit: (settings.max_memory / 8).max(LEAST_WRAPPER),
+                owed: Arc::clone(&settings.owed),
+            },
             traces: Traces::new(),
             arena,
             contexts: Contexts::new(),
@@ -118,7 +133,7 @@ impl Shard {
             claims: Claims::new(),
             request: 0,
             certain: Vec::new(),
-            tables_permit: None,
+            tables_permits: SmallVec::new(),
             paid: 0,
             shown: (0, 0),
             settings,
@@ -149,15 +164,26 @@ impl Shard {
             + self.dropped.memory()
             + (self.waiting.capacity() + self.rooted.capacity()) * size_of::<Due>()
             + self.order.capacity() * size_of::<(u32, u32)>()
+            + self.traces.len() * self.deciding.bytes_each()
     }
 
     // ---- spans in --------------------------------------------------------------------------
 
-    /// What each worker has of a request.
-    fn read(&mut self, payload: &Payload, owners: usize) -> Vec<Reading> {
+    /// What each worker has of a request. Traces are decided early where that cannot be paid for.
+    fn read(
+        &mut self,
+        payload: &Payload,
+        owners: usize,
+        out: &mut Output,
+    ) -> Result<Vec<Reading>, Reason> {
         let size = self.lent_size(payload);
         let loan =
             size.map(|size| (Loan::new(size, payload.permits.clone(), &self.settings.lent), size));
+        let read = self.reader.read(payload, owners, loan.as_ref());
+        if !matches!(read, Err(Reason::OverBudget)) || self.traces.len() == 0 {
+            return read;
+        }
+        self.decide_oldest_chunks(out);
         self.reader.read(payload, owners, loan.as_ref())
     }
 
@@ -168,10 +194,11 @@ impl Shard {
         self.claims = std::mem::take(&mut payload.receipts);
         self.request += 1;
         self.payer = payload.permits.first().cloned();
-        let Reading { places, mut runs, loan, .. } = reading;
+        let Reading { places, mut runs, loan, paid, .. } = reading;
         let segment_of = |run: &Run| places.all[run.place].segment;
-        let bytes = runs.iter().map(|run| run.to - run.from).sum::<usize>().max(1);
-        for runs in runs.chunk_by_mut(|a, b| segment_of(a) == segment_of(b)) {
+        let bytes = runs.iter().flatten().map(|run| run.to - run.from).sum::<usize>().max(1);
+        let is_one = |a: &Run, b: &Run| segment_of(a) == segment_of(b);
+        for runs in runs.iter_mut().flat_map(|list| list.chunk_by_mut(is_one)) {
             let Some(body) = runs.first().map(|run| &payload.body[segment_of(run)]) else {
                 continue;
             };
@@ -179,6 +206,7 @@ impl Shard {
                 let own = runs.iter().map(|run| run.to - run.from).sum::<usize>();
                 let size = size * own / bytes;
                 self.make_room_for(size, out);
+                self.fund(Arena::records(runs.len()), out);
                 self.arena.lend(body.clone(), size, runs.len(), Arc::clone(loan));
             }
             let mut spot = Spot { places: &places, body, last: None };
@@ -187,6 +215,7 @@ impl Shard {
             }
             self.arena.end_lending();
         }
+        drop((runs, paid));
         self.decide_certain(out);
         // A request all of whose traces were decided while it was read can go.
         self.release(out);
@@ -223,6 +252,9 @@ impl Shard {
         self.touch(runs);
         let now = self.tick_of(out.now);
         for run in runs {
+            if spot.last.is_none_or(|(place, ..)| place != run.place) {
+                self.make_room_for_context(spot, run.place, out);
+            }
             let mut known = self.traces.find(run.id, upper(run.hash));
             if self.make_room(known.is_none(), run.to - run.from, out) {
                 // To make room the trace itself may have been decided.
@@ -242,6 +274,9 @@ impl Shard {
                 self.note_age(age);
                 let scope = self.scope(spot, run.place);
                 self.late(run.id, &spot.body[run.from..run.to], kept, scope.number);
+                if self.emitter.is_full() {
+                    self.flush(out);
+                }
                 continue;
             }
             let number = known.unwrap_or_else(|| self.begin(run, out));
@@ -291,6 +326,10 @@ impl Shard {
     #[inline]
     fn append(&mut self, number: u32, run: &mut Run, body: &[u8], scope: Found, out: &mut Output) {
         let place = run.from..run.to;
+        if let Some(says) = run.says.take() {
+            // Of several spans the first counts that says something.
+            self.traces.says(number, says);
+        }
         let trace = self.traces.entry_mut(number);
         let count = u32::try_from(run.facts.spans).unwrap_or(u32::MAX);
         let at = if self.arena.is_lending() {
@@ -308,10 +347,6 @@ impl Shard {
         trace.facts.bits |= scope.bits;
         self.live += run.facts.bytes;
         let (bytes, generation) = (trace.facts.bytes, trace.generation);
-        if let Some(says) = run.says.take() {
-            // Of several spans the first counts that says something.
-            trace.says.get_or_insert(says);
-        }
         if let Some(root_at) = run.root_at {
             (trace.root, trace.root_at) = (at, root_at);
             if let Some(wait) = self.settings.after_root {
@@ -366,20 +401,28 @@ impl Shard {
         self.certain = certain;
     }
 
-    /// Takes those whose time has come.
+    /// Takes those whose time has come: of many the first, where no limit chooses among all of
+    /// them.
     fn take_due(&mut self, tick: u32) -> Vec<(u32, Trigger)> {
         let mut batch: Vec<(u32, Trigger)> = Vec::new();
-        let Shard { rooted, waiting, traces, .. } = self;
+        let mut bytes = 0;
+        let Shard { rooted, waiting, traces, deciding, .. } = self;
         for (queue, trigger) in [(rooted, Trigger::RootReceived), (waiting, Trigger::WaitElapsed)] {
             while let Some(due) = queue.front() {
                 let is_there = traces.current(due.number, due.generation).is_some();
                 if is_there && due.tick > tick {
                     break;
                 }
+                let is_enough = batch.len() >= STEP || bytes >= STEP_BYTES;
+                if is_enough && !deciding.has_limits {
+                    return batch;
+                }
                 // A trace that stands in both queues is taken once.
                 let is_new = is_there && traces.entry(due.number).due != u32::MAX;
                 if is_new && due.tick <= tick {
-                    traces.entry_mut(due.number).due = u32::MAX;
+                    let trace = traces.entry_mut(due.number);
+                    trace.due = u32::MAX;
+                    bytes += trace.facts.bytes;
                     batch.push((due.number, trigger));
                 }
                 queue.pop_front();
@@ -397,7 +440,7 @@ impl Shard {
 }
 
 /// Where the spans at hand stand.
-struct Spot<'a> {
+pub(super) struct Spot<'a> {
     places: &'a Places,
     /// The segment.
     body: &'a [u8],
@@ -405,14 +448,23 @@ struct Spot<'a> {
     last: Option<(usize, Found, u64)>,
 }
 
+impl Spot<'_> {
+    /// The resource and the scope of a place.
+    pub(super) fn wrappers(&self, place: usize) -> (&[u8], &[u8]) {
+        let place = &self.places.all[place];
+        (self.places.resource(place), self.places.scope(place))
+    }
+}
+
 impl Processor for Shard {
     fn process(&mut self, payload: Payload, out: &mut Output) {
         if self.settings.blocks && self.is_full(payload.len()) {
             return out.refuse(payload, Reason::Limited);
         }
-        match self.read(&payload, 1).pop() {
-            Some(reading) => self.ingest(payload, reading, out),
-            None => payload.finish(Outcome::Filtered),
+        match self.read(&payload, 1, out).map(|mut readings| readings.pop()) {
+            Ok(Some(reading)) => self.ingest(payload, reading, out),
+            Ok(None) => payload.finish(Outcome::Filtered),
+            Err(reason) => out.refuse(payload, reason),
         }
     }
 
@@ -421,7 +473,13 @@ impl Processor for Shard {
             out.refuse(payload, Reason::Limited);
             return Vec::new();
         }
-        let readings = self.read(&payload, owners);
+        let readings = match self.read(&payload, owners, out) {
+            Ok(readings) => readings,
+            Err(reason) => {
+                out.refuse(payload, reason);
+                return Vec::new();
+            }
+        };
         let with_items = readings.iter().map(|reading| reading.items).filter(|items| *items > 0);
         let bodies: Vec<_> = with_items.map(|items| (payload.body.clone(), items)).collect();
         let mut parts = payload.divide(bodies).into_iter();
@@ -470,12 +528,23 @@ impl Processor for Shard {
     }
 
     fn drain(&mut self, out: &mut Output) {
-        let mut batch = Vec::new();
-        while let Some(number) = self.front() {
-            batch.push((number, Trigger::Shutdown));
-            self.order.pop_front();
+        // In parts, so that what is copied out of goes before more is copied.
+        let part = if self.deciding.has_limits { usize::MAX } else { STEP };
+        loop {
+            let (mut batch, mut bytes) = (Vec::new(), 0);
+            while let Some(number) = self.front()
+                && batch.len() < part
+                && (bytes < STEP_BYTES || self.deciding.has_limits)
+            {
+                bytes += self.traces.entry(number).facts.bytes;
+                batch.push((number, Trigger::Shutdown));
+                self.order.pop_front();
+            }
+            if batch.is_empty() {
+                break;
+            }
+            self.decide(&batch, out);
         }
-        self.decide(&batch, out);
         self.show();
     }
 }

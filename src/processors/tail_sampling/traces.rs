@@ -44,6 +44,9 @@ pub(super) struct Says {
     pub(super) randomness: Option<Randomness>,
 }
 
+/// Bytes that it takes where it is boxed.
+pub(super) const SAYS_BYTES: usize = size_of::<Says>() + 16;
+
 /// A slot of the index: number of the entry plus one below, 32 bits of the hash above.
 type Slot = u64;
 
@@ -56,6 +59,8 @@ pub(super) struct Traces {
     count: usize,
     free: Vec<u32>,
     generation: u32,
+    /// How many say something.
+    saying: usize,
 }
 
 /// Entries of a page.
@@ -65,7 +70,7 @@ const PAGE: usize = 1 << 8;
 impl Traces {
     pub(super) fn new() -> Self {
         let (index, pages, free) = (vec![0; 64], Vec::new(), Vec::new());
-        Traces { index, pages, count: 0, free, generation: 0 }
+        Traces { index, pages, count: 0, free, generation: 0, saying: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -75,7 +80,7 @@ impl Traces {
     /// Bytes that it takes.
     pub(super) fn memory(&self) -> usize {
         let entries = self.pages.len() * PAGE * size_of::<Trace>();
-        self.index.capacity() * 8 + entries + self.free.capacity() * 4
+        self.index.capacity() * 8 + entries + self.free.capacity() * 4 + self.saying * SAYS_BYTES
     }
 
     /// Whether one more trace takes more memory.
@@ -87,6 +92,16 @@ impl Traces {
     pub(super) fn growth(&self) -> usize {
         let index = if self.is_dense() { self.index.len() * 16 } else { 0 };
         index + PAGE * size_of::<Trace>()
+    }
+
+    /// Notes what a span of a trace says, unless another one has said something.
+    #[cold]
+    pub(super) fn says(&mut self, number: u32, says: Box<Says>) {
+        let trace = self.entry_mut(number);
+        if trace.says.is_none() {
+            trace.says = Some(says);
+            self.saying += 1;
+        }
     }
 
     fn is_dense(&self) -> bool {
@@ -208,7 +223,9 @@ impl Traces {
             }
         }
         self.index[hole] = 0;
-        self.entry_mut(number).generation = 0;
+        let trace = self.entry_mut(number);
+        trace.generation = 0;
+        self.saying -= usize::from(trace.says.take().is_some());
         self.free.push(number);
     }
 

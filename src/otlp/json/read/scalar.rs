@@ -8,9 +8,10 @@ use base64::{
 };
 use serde::de::{DeserializeSeed, Deserializer, Error, Unexpected, Visitor};
 
+use super::{Out, shown};
 use crate::otlp::{
     schema::Kind,
-    wire::{WireType, put_bytes, put_varint, tag},
+    wire::{WireType, bytes_field_len, put_bytes, put_header, put_varint, tag, varint_len},
 };
 
 const LENIENT: GeneralPurposeConfig =
@@ -22,7 +23,7 @@ const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIEN
 
 /// Reads one scalar and appends it.
 pub(super) struct Scalar<'r> {
-    pub(super) out: &'r mut Vec<u8>,
+    pub(super) out: &'r mut Out,
     pub(super) kind: Kind,
     /// None within packed numbers, which have no tags.
     pub(super) number: Option<u32>,
@@ -31,26 +32,54 @@ pub(super) struct Scalar<'r> {
 }
 
 impl Scalar<'_> {
-    fn put_number(self, wire: WireType, bits: u64) {
+    fn put_number<E: Error>(self, wire: WireType, bits: u64) -> Result<(), E> {
         if bits == 0 && !self.keeps_zero {
-            return;
+            return Ok(());
         }
-        if let Some(number) = self.number {
-            put_varint(self.out, tag(number, wire));
+        let tag = self.number.map(|number| tag(number, wire));
+        let value = match wire {
+            WireType::Fixed64 => 8,
+            WireType::Fixed32 => 4,
+            WireType::Varint | WireType::Len => varint_len(bits),
+        };
+        self.out.room(tag.map_or(0, |tag| varint_len(tag.into())) + value)?;
+        let out = &mut self.out.bytes;
+        if let Some(tag) = tag {
+            put_varint(out, tag);
         }
         match wire {
-            WireType::Fixed64 => self.out.extend_from_slice(&bits.to_le_bytes()),
-            WireType::Fixed32 => self.out.extend_from_slice(&bits.to_le_bytes()[..4]),
-            WireType::Varint | WireType::Len => put_varint(self.out, bits),
+            WireType::Fixed64 => out.extend_from_slice(&bits.to_le_bytes()),
+            WireType::Fixed32 => out.extend_from_slice(&bits.to_le_bytes()[..4]),
+            WireType::Varint | WireType::Len => put_varint(out, bits),
         }
+        Ok(())
     }
 
-    fn put_text(self, bytes: &[u8]) {
+    fn put_text<E: Error>(self, bytes: &[u8]) -> Result<(), E> {
         if (!bytes.is_empty() || self.keeps_zero)
             && let Some(number) = self.number
         {
-            put_bytes(self.out, number, bytes);
+            self.out.room(bytes_field_len(number, bytes.len()))?;
+            put_bytes(&mut self.out.bytes, number, bytes);
         }
+        Ok(())
+    }
+
+    /// Text of which some is not UTF-8, which becomes U+FFFD.
+    #[cold]
+    fn put_mended<E: Error>(self, bytes: &[u8]) -> Result<(), E> {
+        let Some(number) = self.number else { return Ok(()) };
+        let replacement = |invalid: &[u8]| if invalid.is_empty() { "" } else { "\u{FFFD}" };
+        let len = bytes.utf8_chunks().map(|c| c.valid().len() + replacement(c.invalid()).len());
+        let len = len.sum();
+        self.out.room(bytes_field_len(number, len))?;
+        let out = &mut self.out.bytes;
+        put_header(out, number, len);
+        for chunk in bytes.utf8_chunks() {
+            out.extend_from_slice(chunk.valid().as_bytes());
+            out.extend_from_slice(replacement(chunk.invalid()).as_bytes());
+        }
+        Ok(())
     }
 
     fn put_integer<E: Error>(self, value: i128) -> Result<(), E> {
@@ -71,7 +100,6 @@ impl Scalar<'_> {
             Kind::Fixed64 | Kind::Sfixed64 => self.put_number(WireType::Fixed64, bits),
             _ => self.put_number(WireType::Varint, bits),
         }
-        Ok(())
     }
 
     fn integer_text<E: Error>(self, text: &str) -> Result<(), E> {
@@ -81,7 +109,7 @@ impl Scalar<'_> {
         }
         match text.parse::<f64>() {
             Ok(value) => self.whole(value),
-            Err(_) => Err(E::invalid_value(Unexpected::Str(text), &self)),
+            Err(_) => Err(E::invalid_value(Unexpected::Str(shown(text)), &self)),
         }
     }
 
@@ -97,8 +125,7 @@ impl Scalar<'_> {
 
     fn put_id<E: Error>(self, text: &str, len: usize) -> Result<(), E> {
         if text.is_empty() {
-            self.put_text(&[]);
-            return Ok(());
+            return self.put_text(&[]);
         }
         let (digits, wanted) = (text.len(), 2 * len);
         if digits != wanted {
@@ -113,15 +140,26 @@ impl Scalar<'_> {
             };
             *byte = high << 4 | low;
         }
-        self.put_text(&id[..len]);
-        Ok(())
+        self.put_text(&id[..len])
     }
 
+    /// Decodes straight into the output: a copy in between could be as large as the document.
     fn put_base64<E: Error>(self, text: &str) -> Result<(), E> {
+        let Some(number) = self.number.filter(|_| !text.is_empty() || self.keeps_zero) else {
+            return Ok(());
+        };
         let engine = if text.contains(['-', '_']) { &URL_SAFE } else { &STANDARD };
-        let bytes =
-            engine.decode(text).map_err(|_| E::custom(format_args!("`{text}` is not base64")))?;
-        self.put_text(&bytes);
+        let len = text.trim_end_matches('=').len() * 3 / 4;
+        // The decoder wants room for whole groups.
+        self.out.room(bytes_field_len(number, len) + 3)?;
+        let out = &mut self.out.bytes;
+        put_header(out, number, len);
+        let at = out.len();
+        out.resize(at + len + 3, 0);
+        match engine.decode_slice(text, &mut out[at..]) {
+            Ok(written) if written == len => out.truncate(at + len),
+            _ => return Err(E::custom(format_args!("`{}` is not base64", shown(text)))),
+        }
         Ok(())
     }
 
@@ -132,12 +170,11 @@ impl Scalar<'_> {
             "-Infinity" => f64::NEG_INFINITY,
             // Rust also parses `inf` and `nan` of any case, which JSON has no such spelling for.
             _ if text.bytes().all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b)) => {
-                text.parse().map_err(|_| E::invalid_value(Unexpected::Str(text), &self))?
+                text.parse().map_err(|_| E::invalid_value(Unexpected::Str(shown(text)), &self))?
             }
-            _ => return Err(E::invalid_value(Unexpected::Str(text), &self)),
+            _ => return Err(E::invalid_value(Unexpected::Str(shown(text)), &self)),
         };
-        self.put_number(WireType::Fixed64, value.to_bits());
-        Ok(())
+        self.put_number(WireType::Fixed64, value.to_bits())
     }
 }
 
@@ -172,10 +209,7 @@ impl Visitor<'_> for Scalar<'_> {
 
     fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
         match self.kind {
-            Kind::Bool => {
-                self.put_number(WireType::Varint, u64::from(value));
-                Ok(())
-            }
+            Kind::Bool => self.put_number(WireType::Varint, u64::from(value)),
             _ => Err(E::invalid_type(Unexpected::Bool(value), &self)),
         }
     }
@@ -200,10 +234,7 @@ impl Visitor<'_> for Scalar<'_> {
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
         match self.kind {
-            Kind::Double => {
-                self.put_number(WireType::Fixed64, value.to_bits());
-                Ok(())
-            }
+            Kind::Double => self.put_number(WireType::Fixed64, value.to_bits()),
             _ if is_integer(self.kind) => self.whole(value),
             _ => Err(E::invalid_type(Unexpected::Float(value), &self)),
         }
@@ -211,10 +242,7 @@ impl Visitor<'_> for Scalar<'_> {
 
     fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
         match self.kind {
-            Kind::String => {
-                self.put_text(text.as_bytes());
-                Ok(())
-            }
+            Kind::String => self.put_text(text.as_bytes()),
             Kind::Bytes => self.put_base64(text),
             Kind::Id(len) => self.put_id(text, len),
             Kind::Double => self.double_text(text),
@@ -222,18 +250,21 @@ impl Visitor<'_> for Scalar<'_> {
                 Some(number) => self.put_integer(number.into()),
                 None if text.parse::<i32>().is_ok() => self.integer_text(text),
                 None => Err(E::custom(format_args!(
-                    "unknown enum value `{text}`, expected a number or `{}...`",
+                    "unknown enum value `{}`, expected a number or `{}...`",
+                    shown(text),
                     names.prefix
                 ))),
             },
             _ if is_integer(self.kind) => self.integer_text(text),
-            _ => Err(E::invalid_type(Unexpected::Str(text), &self)),
+            _ => Err(E::invalid_type(Unexpected::Str(shown(text)), &self)),
         }
     }
 
     fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<(), E> {
-        self.put_text(String::from_utf8_lossy(bytes).as_bytes());
-        Ok(())
+        match std::str::from_utf8(bytes) {
+            Ok(text) => self.put_text(text.as_bytes()),
+            Err(_) => self.put_mended(bytes),
+        }
     }
 }
 
