@@ -44,6 +44,7 @@ mod name;
 mod native;
 mod nest;
 mod resource;
+mod secrets;
 mod segment;
 mod settings;
 mod stack;
