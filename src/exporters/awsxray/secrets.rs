@@ -242,15 +242,33 @@ mod tests {
             ("redis://:s@h/0", "redis://:REDACTED@h/0"),
             ("postgres://shop@h/o", "postgres://shop@h/o"),
             ("mongodb://u:a/b@c@h1,h2/o?w=1", "mongodb://u:REDACTED@h1,h2/o?w=1"),
-            ("jdbc:postgresql://h/o?user=u&password=s&ssl=1", "jdbc:postgresql://h/o?user=u&password=REDACTED&ssl=1"),
-            ("jdbc:sqlserver://h:1;databaseName=o;password={a;}}b};x=1", "jdbc:sqlserver://h:1;databaseName=o;password=REDACTED;x=1"),
-            ("jdbc:oracle:thin:scott/tiger@//h:1521/o", "jdbc:oracle:thin:scott/REDACTED@//h:1521/o"),
-            ("jdbc:oracle:thin:scott/t@tcps://h:1/o", "jdbc:oracle:thin:scott/REDACTED@tcps://h:1/o"),
+            (
+                "jdbc:postgresql://h/o?user=u&password=s&ssl=1",
+                "jdbc:postgresql://h/o?user=u&password=REDACTED&ssl=1",
+            ),
+            (
+                "jdbc:sqlserver://h:1;databaseName=o;password={a;}}b};x=1",
+                "jdbc:sqlserver://h:1;databaseName=o;password=REDACTED;x=1",
+            ),
+            (
+                "jdbc:oracle:thin:scott/tiger@//h:1521/o",
+                "jdbc:oracle:thin:scott/REDACTED@//h:1521/o",
+            ),
+            (
+                "jdbc:oracle:thin:scott/t@tcps://h:1/o",
+                "jdbc:oracle:thin:scott/REDACTED@tcps://h:1/o",
+            ),
             ("jdbc:oracle:thin:@h:1521:o", "jdbc:oracle:thin:@h:1521:o"),
             ("scott/tiger@h/o", "scott/REDACTED@h/o"),
             ("u:s@tcp(h:3306)/o?x=1", "u:REDACTED@tcp(h:3306)/o?x=1"),
-            ("jdbc:mysql://address=(host=h)(user=u)(password=s)/o", "jdbc:mysql://address=(host=h)(user=u)(password=REDACTED)/o"),
-            ("Server=h;User Id=u@x;Password = \"a;\"\"b\";Pooling=true", "Server=h;User Id=u@x;Password =REDACTED;Pooling=true"),
+            (
+                "jdbc:mysql://address=(host=h)(user=u)(password=s)/o",
+                "jdbc:mysql://address=(host=h)(user=u)(password=REDACTED)/o",
+            ),
+            (
+                "Server=h;User Id=u@x;Password = \"a;\"\"b\";Pooling=true",
+                "Server=h;User Id=u@x;Password =REDACTED;Pooling=true",
+            ),
             ("DRIVER={x};PWD=a b&c;DATABASE=o", "DRIVER={x};PWD=REDACTED;DATABASE=o"),
             ("host=h password='a b\\'c' dbname=o", "host=h password=REDACTED dbname=o"),
             ("AccountName=a;AccountKey=abc==;End=x", "AccountName=a;AccountKey=REDACTED;End=x"),
@@ -268,7 +286,10 @@ mod tests {
             ("/a?api_key=1&b=2#c", "/a?api_key=REDACTED&b=2#c"),
             ("password=a&c=d", "password=REDACTED&c=d"),
             ("/cb#access_token=x&y=z", "/cb#access_token=REDACTED&y=z"),
-            ("https://s3/x?X-Amz-Signature=1&X-Amz-Date=2", "https://s3/x?X-Amz-Signature=REDACTED&X-Amz-Date=2"),
+            (
+                "https://s3/x?X-Amz-Signature=1&X-Amz-Date=2",
+                "https://s3/x?X-Amz-Signature=REDACTED&X-Amz-Date=2",
+            ),
             ("/go?to=https://u:p@h/", "/go?to=https://REDACTED:REDACTED@h/"),
             ("/f?user%5Bpassword%5D=x&a=b", "/f?user%5Bpassword%5D=REDACTED&a=b"),
         ] {
