@@ -11,10 +11,18 @@
 //! AWS program finds them: environment, profile, the role of the task, pod or instance.
 //!
 //! A server or consumer span, and a span without a parent, is a segment; others are subsegments. Both old
-//! and new semantic conventions fill `http`, `sql` and `aws`; stack traces of Python, Java, JavaScript,
-//! .NET, Go and PHP become frames. What a field has not taken is metadata, and so are events that are no
-//! exceptions (`otel.events`). A document above 64 kB loses, in this order: events, metadata values above
-//! 1 kB, stack frames but the innermost ten, statements, all metadata.
+//! and new semantic conventions fill `http`, `sql` and `aws`. Stack traces of Python, Java, PHP, JavaScript
+//! (V8, Firefox, Safari), .NET, Go, Ruby, Rust and Swift become frames, also where no
+//! `telemetry.sdk.language` is said.
+//!
+//! What a field has not taken is metadata: attributes, events that are no exceptions and what was not
+//! understood of those that are (`otel.events`), `otel.span.name`, `otel.status_description`,
+//! `otel.trace_state`. Names of scopes are not written, the resource in segments only. A document above
+//! 64 kB loses, in this order: events, metadata values above 1 kB, stack frames but the innermost ten,
+//! statements, all metadata.
+//!
+//! Passwords and keys in URLs and connection strings are `REDACTED` wherever such an attribute is written:
+//! `https://user:password@host`, `?api_key=`, `Password=`, and the forms of JDBC, ODBC, libpq and Oracle.
 //!
 //! Segments of X-Ray SDKs that came by the receiver `awsxray` leave as they came; `native.rs` says what
 //! cannot be kept.
@@ -31,6 +39,7 @@
 //!   does not take is counted, and the log names it with the reason.
 //! - Names are made of what X-Ray takes whatever they come from; `server.address` and others name a call
 //!   where the older attributes are not there.
+//! - A database whose address the span does not say is not said to be on `localhost`.
 //! - A link with an id that cannot be one is left out, not the whole span. Lists are metadata, never lost.
 //! - Ids of exceptions follow from that of their span, so that a document that is sent twice is one.
 //! - Attributes of AWS stay as metadata where `cloud.provider` is another. Telemetry of the daemon is not sent.
@@ -44,8 +53,10 @@ mod name;
 mod native;
 mod nest;
 mod resource;
+mod secrets;
 mod segment;
 mod settings;
+mod sql;
 mod stack;
 mod trim;
 
@@ -116,7 +127,8 @@ pub struct Config {
     pub no_verify_ssl: bool,
     /// Refused: set `HTTPS_PROXY` of the network, not of the exporter.
     pub proxy_address: String,
-    /// Has no effect: the metadata of the instance is asked only where nothing else says the region.
+    /// Has no effect, and is warned of: the metadata of the instance is asked only where nothing else says
+    /// the region.
     pub local_mode: bool,
     /// ARN of the resource that runs the application.
     pub resource_arn: String,
@@ -214,6 +226,11 @@ impl ExporterConfig for Config {
             problems
                 .error(at.at("num_workers"), "nothing can be sent with no worker")
                 .help("write 8, or leave it out");
+        }
+        if self.local_mode {
+            problems.warning(at.at("local_mode"), "`local_mode` has no effect here").help(
+                "remove it, and set `region`: then the metadata of the instance is not asked",
+            );
         }
         if self.telemetry.enabled {
             problems

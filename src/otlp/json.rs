@@ -1,7 +1,7 @@
 //! OTLP/JSON to protobuf bytes and back, by walking the tables of [`super::schema`].
 //!
 //! In: lenient as the Collector is. Names in `camelCase` or `snake_case`, ids as hexadecimal of any
-//! case, 64-bit integers as text or number, enums by number or name, unknown fields ignored,
+//! case, numbers in quotes or not (see [`number`]), enums by number or name, unknown fields ignored,
 //! `null` as absent. JSON is read in one pass and protobuf is written as it comes: no tree of
 //! values in between. Where a key occurs twice the last scalar wins, and messages merge, since
 //! that is what the bytes mean.
@@ -13,6 +13,7 @@
 //! becomes eight bytes), so a limit on the body bounds the memory too. What that takes is known
 //! before it is taken: [`most_for`] and [`most_scratch`].
 
+pub(crate) mod number;
 mod read;
 mod scratch;
 mod write;

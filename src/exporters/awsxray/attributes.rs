@@ -1,8 +1,11 @@
 //! The attributes of a span: those that segments have fields for are found by their number, and what a
 //! field has taken is not written again as metadata.
 
+use std::borrow::Cow;
+
 use smallvec::SmallVec;
 
+use super::secrets;
 use crate::otlp::view::{KeyValue, Span, Text, Value};
 
 /// An attribute that a segment has a field for.
@@ -83,10 +86,12 @@ pub(super) enum Known {
     Throttle,
     Retries,
     ContentLength,
+    SqlUrl,
+    SqlConnectionString,
 }
 
 /// Every one with its key, in the order of the enum.
-const KEYS: [(&str, Known); 75] = [
+pub(super) const KEYS: [(&str, Known); 77] = [
     ("http.method", Known::HttpMethod),
     ("http.request.method", Known::HttpRequestMethod),
     ("http.user_agent", Known::HttpUserAgent),
@@ -162,6 +167,8 @@ const KEYS: [(&str, Known); 75] = [
     ("aws.xray.throttle", Known::Throttle),
     ("aws.xray.retries", Known::Retries),
     ("http.response_content_length", Known::ContentLength),
+    ("aws.xray.document.sql.url", Known::SqlUrl),
+    ("aws.xray.document.sql.connection_string", Known::SqlConnectionString),
 ];
 
 /// Longest key.
@@ -208,8 +215,52 @@ fn known(key: &[u8]) -> Option<Known> {
 pub(super) struct Attribute<'a> {
     pub(super) key: Text<'a>,
     pub(super) value: Value<'a>,
+    known: Option<Known>,
     /// Whether a field of the segment has it.
     pub(super) is_taken: bool,
+}
+
+impl Attribute<'_> {
+    /// Its value without passwords and keys, where it is an address that has some.
+    fn without_secrets(&self) -> Option<Vec<u8>> {
+        use Known as K;
+        let Value::String(Text(text)) = self.value else { return None };
+        let hidden = match self.known? {
+            K::HttpUrl
+            | K::UrlFull
+            | K::HttpTarget
+            | K::UrlQuery
+            | K::AwsQueueUrlOld
+            | K::AwsQueueUrl
+            | K::MessagingUrl => secrets::url(text),
+            K::DbConnectionString
+            | K::SqlUrl
+            | K::SqlConnectionString
+            | K::HttpHost
+            | K::NetPeerName
+            | K::ServerAddress => secrets::connection(text),
+            _ => return None,
+        };
+        match hidden {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(text) => Some(text),
+        }
+    }
+}
+
+/// Attributes that have secrets: their keys, and what is written of them.
+#[derive(Debug)]
+pub(super) struct Hidden<'a>(SmallVec<[(&'a [u8], Vec<u8>); 1]>);
+
+impl<'a> Hidden<'a> {
+    /// The value of an attribute as it is written.
+    pub(super) fn value<'v>(&'v self, attribute: &Attribute<'a>) -> Value<'v>
+    where
+        'a: 'v,
+    {
+        let text = self.0.iter().find(|(key, _)| *key == attribute.key.0);
+        text.map_or(attribute.value, |(_, text)| Value::String(Text(text)))
+    }
 }
 
 /// All of a span.
@@ -239,11 +290,18 @@ impl<'a> Attributes<'a> {
         let (all, places) = (&mut self.all, &mut self.places);
         (self.has_events, self.has_links) =
             span.each_attribute(|KeyValue { key, value, .. }| {
-                all.push(Attribute { key, value: value.unwrap_or_default(), is_taken: false });
-                if let Some(known) = known(key.0) {
+                let (value, known) = (value.unwrap_or_default(), known(key.0));
+                all.push(Attribute { key, value, known, is_taken: false });
+                if let Some(known) = known {
                     places[known as usize] = u16::try_from(all.len()).unwrap_or(0);
                 }
             });
+    }
+
+    /// What is to be written of those that have secrets, by their keys.
+    pub(super) fn hidden(&self) -> Hidden<'a> {
+        let own = |one: &Attribute<'a>| Some((one.key.0, one.without_secrets()?));
+        Hidden(self.all.iter().filter_map(own).collect())
     }
 
     /// Its value, left where it is.
@@ -295,19 +353,48 @@ impl<'a> Attributes<'a> {
         Some(found)
     }
 
-    /// The first of these that is a text; all of them are taken.
+    /// The first of these that is a text; it is taken, and those that say the same.
     pub(super) fn take_first(&mut self, all: &[Known]) -> Option<&'a [u8]> {
-        all.iter().fold(None, |found, known| {
-            let own = self.take_text(*known);
-            found.or(own)
-        })
+        let found = all.iter().find_map(|known| self.text(*known))?;
+        self.take_same(all, |text| text == found);
+        Some(found)
     }
 
-    /// A whole number, or a text of one.
+    /// Takes those of `all` whose text the segment has.
+    pub(super) fn take_same(&mut self, all: &[Known], is_written: impl Fn(&[u8]) -> bool) {
+        for known in all {
+            if self.text(*known).is_some_and(&is_written) {
+                self.take(*known);
+            }
+        }
+    }
+
+    /// A whole number, or a text of one, left where it is.
+    pub(super) fn int(&self, known: Known) -> Option<i64> {
+        self.get(known).and_then(int)
+    }
+
+    /// A whole number, or a text of one, which a field has from now on.
     pub(super) fn take_int(&mut self, known: Known) -> Option<i64> {
-        let number = self.get(known).and_then(int)?;
-        self.take(known);
-        Some(number)
+        self.take_first_int(&[known])
+    }
+
+    /// The first of these that is a whole number; it is taken, and those that say the same. A text that
+    /// spells it in another way stays.
+    pub(super) fn take_first_int(&mut self, all: &[Known]) -> Option<i64> {
+        let found = all.iter().find_map(|known| self.int(*known))?;
+        let mut buffer = itoa::Buffer::new();
+        let spelled = buffer.format(found).as_bytes();
+        for known in all {
+            let is_same = match self.get(*known) {
+                Some(Value::String(Text(text))) => text == spelled,
+                value => value.and_then(int) == Some(found),
+            };
+            if is_same {
+                self.take(*known);
+            }
+        }
+        Some(found)
     }
 }
 

@@ -4,12 +4,13 @@ use std::borrow::Cow;
 
 use super::{
     attributes::{Attributes, Known, int},
+    events::Causes,
     ids,
     json::Json,
     stack::{self, Exception},
     trim::Trim,
 };
-use crate::otlp::view::{Event, Span, Text, Value};
+use crate::otlp::view::{Event, KeyValue, Span, Text, Value};
 
 /// Frames of an exception where a document is too large with all of them.
 const FEW_FRAMES: usize = 10;
@@ -24,9 +25,26 @@ pub(super) fn flags(status: Option<i64>, is_error: bool) -> (bool, bool, bool) {
     }
 }
 
+/// The attributes of events that a cause may have, see [`Used`].
+const KEYS: [&str; 5] = [
+    "exception.type",
+    "exception.message",
+    "exception.stacktrace",
+    "http.response.status_code",
+    "aws.http.error_message",
+];
+
+/// An event that became a cause: its number, and a bit for each of [`KEYS`] that the cause has.
+#[derive(Debug)]
+struct Used {
+    event: usize,
+    keys: u8,
+}
+
 /// What is known of what went wrong.
 #[derive(Debug, Default)]
 pub(super) struct Cause<'a> {
+    used: Vec<Used>,
     /// Chains of exceptions: each the cause of the one before.
     chains: Vec<Vec<Exception<'a>>>,
     is_remote: bool,
@@ -40,11 +58,17 @@ impl<'a> Cause<'a> {
         }
         let mut cause = Cause { is_remote: matches!(span.kind, 3 | 4), ..Cause::default() };
         let is_aws = attributes.text(Known::RpcSystem) == Some(b"aws-api");
-        for event in span.events() {
+        for (number, event) in span.events().enumerate() {
             if event.name == "exception" {
-                cause.chains.push(exception(&event, language));
-            } else if is_aws && event.name == "HTTP request failure" {
-                cause.chains.extend(failure(&event).map(|one| vec![one]));
+                let (chain, keys) = exception(&event, language);
+                cause.chains.push(chain);
+                cause.used.push(Used { event: number, keys });
+            } else if is_aws
+                && event.name == "HTTP request failure"
+                && let Some(failure) = failure(&event)
+            {
+                cause.chains.push(vec![failure]);
+                cause.used.push(Used { event: number, keys: 0b1_1000 });
                 cause.is_remote = true;
             }
         }
@@ -57,6 +81,17 @@ impl<'a> Cause<'a> {
         cause.chains.push(vec![Exception { message, ..Exception::default() }]);
         cause.is_remote = false;
         Some(cause)
+    }
+
+    /// Whether an exception says this, with or without its type.
+    pub(super) fn says(&self, text: &str) -> bool {
+        self.chains.iter().flatten().any(|Exception { kind, message, .. }| {
+            let before = text.strip_suffix(&**message);
+            before.is_some_and(|before| {
+                before.is_empty()
+                    || before.strip_suffix(": ").is_some_and(|own| kind.ends_with(own))
+            })
+        })
     }
 
     pub(super) fn write(&self, json: &mut Json, span_id: &[u8], trim: Trim) {
@@ -109,17 +144,39 @@ fn write_frames(json: &mut Json, exception: &Exception<'_>, trim: Trim) {
     json.end_list();
 }
 
-fn exception<'a>(event: &Event<'a>, language: &str) -> Vec<Exception<'a>> {
-    let mut found = [""; 3];
-    let keys = ["exception.type", "exception.message", "exception.stacktrace"];
-    for attribute in event.attributes() {
-        if let (Some(at), Some(Value::String(Text(text)))) =
-            (keys.iter().position(|key| attribute.key == *key), attribute.value)
-        {
-            found[at] = str_of(text);
+impl Causes for Cause<'_> {
+    fn has(&self, event: usize) -> bool {
+        self.used.binary_search_by_key(&event, |used| used.event).is_ok()
+    }
+
+    fn has_attribute(&self, event: usize, attribute: &KeyValue<'_>) -> bool {
+        let used = self.used.binary_search_by_key(&event, |used| used.event);
+        let key = KEYS.iter().position(|key| attribute.key == *key);
+        match (used, key) {
+            (Ok(at), Some(key)) => self.used[at].keys & 1 << key != 0,
+            _ => false,
         }
     }
-    stack::read(language, found[0], found[1], found[2])
+}
+
+/// The exception of an event, and a bit for each of the keys that it has.
+fn exception<'a>(event: &Event<'a>, language: &str) -> (Vec<Exception<'a>>, u8) {
+    let mut found = [""; 3];
+    let mut keys = 0;
+    for attribute in event.attributes() {
+        if let (Some(at), Some(Value::String(Text(text)))) =
+            (KEYS[..3].iter().position(|key| attribute.key == *key), attribute.value)
+        {
+            found[at] = str_of(text);
+            let is_whole = found[at].len() == text.len();
+            keys = keys & !(1 << at) | u8::from(is_whole) << at;
+        }
+    }
+    let stack::Trace { chain, is_whole } = stack::read(language, found[0], found[1], found[2]);
+    if !is_whole {
+        keys &= !0b100;
+    }
+    (chain, keys)
 }
 
 /// The door lets UTF-8 in only, unless it is told not to look.

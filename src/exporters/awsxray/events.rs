@@ -1,48 +1,60 @@
-//! Events of a span that are no exceptions: X-Ray has no field for them, so they are metadata, as a list
-//! `otel.events` in the default namespace. The first 16 kB of them are kept; how many there were beyond
-//! says `otel.events.left_out`.
+//! What no cause has of the events of a span: X-Ray has no field for it, so it is metadata, as a list
+//! `otel.events` in the default namespace. Events that are no exceptions are there as a whole; of exceptions
+//! those attributes that their causes have not: a stack trace, for instance, that was not understood. The
+//! first 16 kB are kept; how many events there were beyond says `otel.events.left_out`.
 
-use super::{attributes::Attributes, cause, json::Json};
-use crate::otlp::view::{Event, Span};
+use super::json::Json;
+use crate::otlp::view::{Event, KeyValue, Span};
 
 /// Most bytes of the list.
 const LIMIT: usize = 16 << 10;
 
-/// Members of metadata, as JSON; nothing where there are no such events. `is_aws`: of a call of an AWS SDK,
-/// whose failed attempts are causes.
-pub(super) fn of(span: &Span<'_>, attributes: &Attributes<'_>, is_aws: bool) -> Vec<u8> {
-    if !attributes.has_events {
+/// What was made of the events of a span; these are known by their number.
+pub(super) trait Causes {
+    /// Whether the event is a cause.
+    fn has(&self, event: usize) -> bool;
+    /// Whether the cause says all that this attribute of the event does.
+    fn has_attribute(&self, event: usize, attribute: &KeyValue<'_>) -> bool;
+}
+
+/// Members of metadata, as JSON; nothing where there is nothing to say.
+pub(super) fn of(span: &Span<'_>, has_events: bool, causes: Option<&dyn Causes>) -> Vec<u8> {
+    if !has_events {
         return Vec::new();
     }
-    let is_other = |event: &Event<'_>| {
-        event.name != "exception" && !(is_aws && cause::failure(event).is_some())
-    };
-    let mut events = span.events().filter(is_other).peekable();
     let mut json = Json::default();
-    if events.peek().is_none() {
-        return json.out;
-    }
-    json.key(b"otel.events");
-    json.begin_list();
-    let mut left_out = 0;
-    for event in events {
-        if left_out > 0 || !json.within(LIMIT, |json| write(json, &event)) {
+    let (mut is_open, mut left_out) = (false, 0);
+    for (number, event) in span.events().enumerate() {
+        let causes = causes.filter(|causes| causes.has(number));
+        let is_left =
+            |one: &KeyValue<'_>| causes.is_none_or(|causes| !causes.has_attribute(number, one));
+        if causes.is_some() && !event.attributes().any(|one| is_left(&one)) {
+            continue;
+        }
+        if !is_open {
+            json.key(b"otel.events");
+            json.begin_list();
+            is_open = true;
+        }
+        if left_out > 0 || !json.within(LIMIT, |json| write(json, &event, is_left)) {
             left_out += 1;
         }
     }
-    json.end_list();
+    if is_open {
+        json.end_list();
+    }
     if left_out > 0 {
         json.int_at("otel.events.left_out", left_out);
     }
     json.out
 }
 
-fn write(json: &mut Json, event: &Event<'_>) {
+fn write(json: &mut Json, event: &Event<'_>, is_left: impl Fn(&KeyValue<'_>) -> bool) {
     json.begin();
     json.text_at("name", event.name.0);
     json.seconds_at("time", event.time_unix_nano);
     json.object_at("attributes", |json| {
-        for attribute in event.attributes() {
+        for attribute in event.attributes().filter(is_left) {
             json.key(attribute.key.0);
             json.value(attribute.value.unwrap_or_default());
         }

@@ -5,6 +5,7 @@ use std::{borrow::Cow, net::IpAddr};
 use super::{
     attributes::{Attributes, Known},
     json::Json,
+    secrets,
 };
 
 /// What is known of a request.
@@ -20,40 +21,33 @@ pub(super) struct Http<'a> {
 }
 
 impl<'a> Http<'a> {
-    /// Takes the attributes of HTTP. None: it is no request.
+    /// Takes the attributes of HTTP that it has. None: it is no request, and nothing is taken.
     pub(super) fn take(attributes: &mut Attributes<'a>, is_server: bool) -> Option<Self> {
         use Known as K;
-        let mut http = Http { content_length: content_length(attributes), ..Http::default() };
-        let mut is_http =
-            [K::HttpTarget, K::HttpServerName, K::NetHostPort, K::UrlPath, K::UrlQuery]
-                .into_iter()
-                .any(|known| attributes.get(known).is_some());
-        http.method = attributes.take_first(&[K::HttpMethod, K::HttpRequestMethod]);
-        http.user_agent = attributes.take_first(&[K::HttpUserAgent, K::UserAgentOriginal]);
-        let old = attributes.take_int(K::HttpStatusCode);
-        let new = attributes.take_int(K::HttpResponseStatusCode);
-        http.status = old.or(new);
-        let said_ip = attributes.take_text(K::HttpClientIp);
-        let whole_url = attributes.take_first(&[K::HttpUrl, K::UrlFull]);
-        let scheme = attributes.take_first(&[K::HttpScheme, K::UrlScheme]);
-        let host = attributes.text(K::HttpHost);
-        is_http |= http.method.is_some()
-            || http.user_agent.is_some()
-            || http.status.is_some()
-            || said_ip.is_some()
-            || whole_url.is_some()
-            || scheme.is_some()
-            || host.is_some();
-        let peer = Peer::take(attributes);
-        let client = attributes.text(K::ClientAddress).filter(|address| is_ip(address));
-        if client.is_some() {
-            attributes.take(K::ClientAddress);
+        if !is_request(attributes) {
+            return None;
         }
-        http.client_ip = said_ip.or(client).or(peer.ip);
-        http.is_forwarded = http.client_ip.is_some() && peer.ip.is_none();
-        let parts = Parts::take(attributes, scheme, is_server);
-        http.url = whole_url.map(Cow::Borrowed).or_else(|| parts.url(&peer).map(Cow::Owned));
-        is_http.then_some(http)
+        let method = attributes.take_first(&[K::HttpMethod, K::HttpRequestMethod]);
+        let user_agent = attributes.take_first(&[K::HttpUserAgent, K::UserAgentOriginal]);
+        let status = attributes.take_first_int(&[K::HttpStatusCode, K::HttpResponseStatusCode]);
+        let content_length = content_length(attributes);
+        let peer = Peer::of(attributes);
+        let said = attributes.text(K::HttpClientIp);
+        let client = attributes.text(K::ClientAddress).filter(|address| is_ip(address));
+        let client_ip = said.or(client).or(peer.ip);
+        if let Some(ip) = client_ip {
+            let all = [K::HttpClientIp, K::ClientAddress, K::NetPeerIp, K::NetworkPeerAddress];
+            attributes.take_same(&all, |text| text == ip);
+        }
+        Some(Http {
+            method,
+            url: url(attributes, &peer, is_server),
+            user_agent,
+            client_ip,
+            is_forwarded: client_ip.is_some() && peer.ip.is_none(),
+            status,
+            content_length,
+        })
     }
 
     pub(super) fn write(&self, json: &mut Json) {
@@ -83,6 +77,85 @@ impl<'a> Http<'a> {
     }
 }
 
+fn is_request(attributes: &Attributes<'_>) -> bool {
+    use Known as K;
+    let any = [K::HttpTarget, K::HttpServerName, K::NetHostPort, K::UrlPath, K::UrlQuery];
+    let texts = [
+        K::HttpMethod,
+        K::HttpRequestMethod,
+        K::HttpUserAgent,
+        K::UserAgentOriginal,
+        K::HttpClientIp,
+        K::HttpUrl,
+        K::UrlFull,
+        K::HttpScheme,
+        K::UrlScheme,
+        K::HttpHost,
+    ];
+    let ints = [K::HttpStatusCode, K::HttpResponseStatusCode];
+    texts.into_iter().any(|known| attributes.text(known).is_some())
+        || any.into_iter().any(|known| attributes.get(known).is_some())
+        || ints.into_iter().any(|known| attributes.int(known).is_some())
+}
+
+/// The URL of the request, whole or put together. Attributes that it shows are taken; the others stay.
+fn url<'a>(
+    attributes: &mut Attributes<'a>,
+    peer: &Peer<'a>,
+    is_server: bool,
+) -> Option<Cow<'a, [u8]>> {
+    use Known as K;
+    const TEXTS: [Known; 13] = [
+        K::HttpScheme,
+        K::UrlScheme,
+        K::HttpHost,
+        K::HttpServerName,
+        K::NetHostName,
+        K::HostName,
+        K::ServerAddress,
+        K::NetPeerName,
+        K::NetPeerIp,
+        K::NetworkPeerAddress,
+        K::HttpTarget,
+        K::UrlPath,
+        K::UrlQuery,
+    ];
+    const PORTS: [Known; 4] = [K::NetHostPort, K::ServerPort, K::NetPeerPort, K::NetworkPeerPort];
+    let (text, port) = if let Some(whole) = attributes.take_first(&[K::HttpUrl, K::UrlFull]) {
+        attributes.take_same(&TEXTS, |text| memchr::memmem::find(whole, text).is_some());
+        (Cow::Borrowed(whole), port_of(whole))
+    } else {
+        let parts = Parts::of(attributes);
+        let (url, port) = parts.url(peer, is_server)?;
+        let shown = parts.shown(peer, is_server);
+        attributes.take_same(&TEXTS, |text| shown.contains(&Some(text)));
+        (Cow::Owned(url), port)
+    };
+    for known in PORTS.into_iter().filter(|_| port.is_some()) {
+        if attributes.int(known) == port {
+            attributes.take_int(known);
+        }
+    }
+    let hidden = match secrets::url(&text) {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(hidden) => Some(Cow::Owned(hidden)),
+    };
+    Some(hidden.unwrap_or(text))
+}
+
+/// The port that a URL has, or the one of its scheme.
+fn port_of(url: &[u8]) -> Option<i64> {
+    let at = memchr::memmem::find(url, b"://")?;
+    let authority = url[at + 3..].split(|byte| b"/?#".contains(byte)).next()?;
+    let said = authority.rsplit(|byte| *byte == b':').next()?;
+    let said = std::str::from_utf8(said).ok().and_then(|text| text.parse().ok());
+    said.or(match &url[..at] {
+        b"http" => Some(80),
+        b"https" => Some(443),
+        _ => None,
+    })
+}
+
 /// As the Collector has it, or as an SDK of X-Ray said it.
 fn content_length(attributes: &mut Attributes<'_>) -> i64 {
     if let Some(said) = attributes.take_int(Known::ContentLength) {
@@ -105,23 +178,20 @@ struct Peer<'a> {
 }
 
 impl<'a> Peer<'a> {
-    fn take(attributes: &mut Attributes<'a>) -> Self {
+    fn of(attributes: &Attributes<'a>) -> Self {
         use Known as K;
         let new = attributes.text(K::NetworkPeerAddress).filter(|address| is_ip(address));
-        if new.is_some() {
-            attributes.take(K::NetworkPeerAddress);
+        Peer {
+            ip: attributes.text(K::NetPeerIp).or(new),
+            name: attributes.text(K::NetPeerName),
+            port: attributes.int(K::NetPeerPort).or(attributes.int(K::NetworkPeerPort)),
         }
-        let ip = attributes.take_text(K::NetPeerIp).or(new);
-        let name = attributes.take_text(K::NetPeerName);
-        let old = attributes.take_int(K::NetPeerPort);
-        let new = attributes.take_int(K::NetworkPeerPort);
-        Peer { ip, name, port: old.or(new) }
     }
 }
 
 /// What a URL is put together from.
 struct Parts<'a> {
-    scheme: &'a [u8],
+    scheme: Option<&'a [u8]>,
     /// With its port, if it has one.
     host: Option<&'a [u8]>,
     server: Option<&'a [u8]>,
@@ -129,38 +199,47 @@ struct Parts<'a> {
     target: Option<&'a [u8]>,
     path: Option<&'a [u8]>,
     query: Option<&'a [u8]>,
-    is_server: bool,
 }
 
 impl<'a> Parts<'a> {
-    fn take(attributes: &mut Attributes<'a>, scheme: Option<&'a [u8]>, is_server: bool) -> Self {
+    fn of(attributes: &Attributes<'a>) -> Self {
         use Known as K;
-        let host = attributes.take_text(K::HttpHost);
-        let server = attributes.take_first(&[
-            K::HttpServerName,
-            K::NetHostName,
-            K::HostName,
-            K::ServerAddress,
-        ]);
-        let old = attributes.take_int(K::NetHostPort);
-        let new = attributes.take_int(K::ServerPort);
-        let target = attributes.take_text(K::HttpTarget);
-        let path = attributes.take_text(K::UrlPath);
-        let query = attributes.take_text(K::UrlQuery);
-        let (scheme, port) = (scheme.unwrap_or(b"http"), old.or(new));
-        Parts { scheme, host, server, port, target, path, query, is_server }
+        let first = |all: &[Known]| all.iter().find_map(|known| attributes.text(*known));
+        Parts {
+            scheme: first(&[K::HttpScheme, K::UrlScheme]),
+            host: attributes.text(K::HttpHost),
+            server: first(&[K::HttpServerName, K::NetHostName, K::HostName, K::ServerAddress]),
+            port: attributes.int(K::NetHostPort).or(attributes.int(K::ServerPort)),
+            target: attributes.text(K::HttpTarget),
+            path: attributes.text(K::UrlPath),
+            query: attributes.text(K::UrlQuery),
+        }
     }
 
-    /// None: nobody says where it went.
-    fn url(&self, peer: &Peer<'_>) -> Option<Vec<u8>> {
-        let (name, port) = if self.is_server {
-            (self.server, self.port)
-        } else {
-            (peer.name.or(self.server).or(peer.ip), peer.port.or(self.port))
-        };
-        let name = self.host.or(name)?;
+    /// Whom the request was sent to.
+    fn name(&self, peer: &Peer<'a>, is_server: bool) -> Option<&'a [u8]> {
+        match is_server {
+            true => self.host.or(self.server),
+            false => self.host.or(peer.name).or(self.server).or(peer.ip),
+        }
+    }
+
+    /// The attributes that the URL shows.
+    fn shown(&self, peer: &Peer<'a>, is_server: bool) -> [Option<&'a [u8]>; 4] {
+        let name = self.name(peer, is_server);
+        match self.target {
+            Some(_) => [self.scheme, name, self.target, None],
+            None => [self.scheme, name, self.path, self.query],
+        }
+    }
+
+    /// With its port; none where nobody says where it went.
+    fn url(&self, peer: &Peer<'a>, is_server: bool) -> Option<(Vec<u8>, Option<i64>)> {
+        let name = self.name(peer, is_server)?;
+        let port = if is_server { self.port } else { peer.port.or(self.port) };
+        let scheme = self.scheme.unwrap_or(b"http");
         let mut url = Vec::with_capacity(128);
-        url.extend_from_slice(self.scheme);
+        url.extend_from_slice(scheme);
         url.extend_from_slice(b"://");
         let is_ipv6 = name.contains(&b':') && is_ip(name);
         if is_ipv6 {
@@ -170,29 +249,31 @@ impl<'a> Parts<'a> {
         if is_ipv6 {
             url.push(b']');
         }
-        let is_usual = matches!((self.scheme, port), (b"http", Some(80)) | (b"https", Some(443)));
-        if let (None, Some(port), false) = (self.host, port, is_usual) {
+        if self.host.is_some() {
+            self.write_target(&mut url);
+            let port = port_of(&url);
+            return Some((url, port));
+        }
+        let is_usual = matches!((scheme, port), (b"http", Some(80)) | (b"https", Some(443)));
+        if let (Some(port), false) = (port, is_usual) {
             url.push(b':');
             url.extend_from_slice(itoa::Buffer::new().format(port).as_bytes());
         }
-        if let Some(target) = self.target {
-            if !target.starts_with(b"/") {
-                url.push(b'/');
-            }
-            url.extend_from_slice(target);
-            return Some(url);
-        }
-        let path = self.path.unwrap_or(b"/");
+        self.write_target(&mut url);
+        Some((url, port))
+    }
+
+    fn write_target(&self, url: &mut Vec<u8>) {
+        let path = self.target.or(self.path).unwrap_or(b"/");
         if !path.starts_with(b"/") {
             url.push(b'/');
         }
         url.extend_from_slice(path);
-        if let Some(query) = self.query {
+        if let Some(query) = self.query.filter(|_| self.target.is_none()) {
             if !query.starts_with(b"?") {
                 url.push(b'?');
             }
             url.extend_from_slice(query);
         }
-        Some(url)
     }
 }

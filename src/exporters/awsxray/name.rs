@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::attributes::{Attributes, Known};
+use super::{
+    attributes::{Attributes, Known},
+    secrets,
+};
 use crate::otlp::view::Span;
 
 /// Most characters of a name (X-Ray segment documents).
@@ -73,6 +76,7 @@ pub(super) fn of<'a>(
 ) -> Cow<'a, str> {
     use Known as K;
     let text = |known| attributes.text(known).map(Cow::Borrowed);
+    let host = |known| attributes.text(known).map(secrets::connection);
     let is_local = span.kind == SERVER || span.kind == INTERNAL && is_local_root(attributes);
     let local = || text(K::AwsLocalService).filter(|_| is_local);
     let is_remote = matches!(span.kind, CLIENT | PRODUCER | CONSUMER);
@@ -86,12 +90,12 @@ pub(super) fn of<'a>(
         .or_else(|| own(SERVER))
         .or_else(|| own(CONSUMER))
         .or_else(|| text(K::RpcService))
-        .or_else(|| text(K::HttpHost))
-        .or_else(|| text(K::NetPeerName))
-        .or_else(|| text(K::ServerAddress))
+        .or_else(|| host(K::HttpHost))
+        .or_else(|| host(K::NetPeerName))
+        .or_else(|| host(K::ServerAddress))
         .or_else(|| text(K::DbNamespace))
         .or_else(|| text(K::MessagingDestination));
-    match name.unwrap_or(Cow::Borrowed(span.name.0)) {
+    match name.unwrap_or_else(|| secrets::url(span.name.0)) {
         Cow::Borrowed(name) => clean(name),
         Cow::Owned(name) => Cow::Owned(clean(&name).into_owned()),
     }

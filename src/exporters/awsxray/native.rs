@@ -15,16 +15,18 @@
 mod exceptions;
 mod machine;
 
+use std::borrow::Cow;
+
 use smallvec::SmallVec;
 
 use self::exceptions::Exceptions;
 pub(super) use self::machine::Machine;
 use super::{
-    attributes::{Attributes, Known, is_nothing, is_scalar, texts},
+    attributes::{Attributes, Hidden, Known, is_nothing, is_scalar, texts},
     events, ids,
     json::Json,
     metadata::{Metadata, PREFIX, is_json},
-    name,
+    name, secrets,
     segment::{Documents, Fault, annotation_key, write_links},
     settings::Settings,
     trim::Trim,
@@ -120,7 +122,13 @@ impl<'j, 'k> Fields<'j, 'k> {
         for one in self.kept.iter().filter(|one| one.object == self.object) {
             if !is_nothing(one.value) {
                 self.json.key(one.name);
-                write_kept(self.json, one.value);
+                match one.value {
+                    Value::String(Text(text)) if self.object == "sql." => {
+                        let text = secrets::connection(text);
+                        write_kept(self.json, Value::String(Text(&text)));
+                    }
+                    value => write_kept(self.json, value),
+                }
             }
         }
     }
@@ -168,6 +176,7 @@ struct Segment<'s, 'a> {
     exceptions: Exceptions<'a>,
     events: Vec<u8>,
     fields: Taken<'a>,
+    hidden: Hidden<'a>,
     attributes: Attributes<'a>,
 }
 
@@ -195,11 +204,12 @@ struct Taken<'a> {
 }
 
 impl<'a> Taken<'a> {
-    fn of(attributes: &mut Attributes<'a>) -> Self {
+    fn of(name: &[u8], attributes: &mut Attributes<'a>) -> Self {
         use Known as K;
         let namespace = attributes.take_any_text(K::Namespace);
+        // The receiver says the name again.
         if namespace == Some(b"aws") {
-            attributes.take(K::AwsService);
+            attributes.take_same(&[K::AwsService], |text| text == name);
         }
         let content_length = attributes.take(K::ContentLength);
         let mut text = |known| attributes.take_any_text(known);
@@ -278,7 +288,8 @@ impl<'s, 'a> Segment<'s, 'a> {
             };
             kept.retain(|one| !of_machine(one));
         }
-        let fields = Taken::of(&mut attributes);
+        let fields = Taken::of(span.name.0, &mut attributes);
+        let exceptions = Exceptions::of(span, &attributes);
         Ok(Segment {
             span,
             machine,
@@ -289,9 +300,10 @@ impl<'s, 'a> Segment<'s, 'a> {
             is_subsegment,
             annotations,
             kept,
-            exceptions: Exceptions::of(span, &attributes),
-            events: events::of(span, &attributes, false),
+            events: events::of(span, attributes.has_events, Some(&exceptions)),
+            exceptions,
             fields,
+            hidden: attributes.hidden(),
             attributes,
         })
     }
@@ -316,7 +328,8 @@ impl<'s, 'a> Segment<'s, 'a> {
 
     fn write_head(&self, json: &mut Json) {
         let said = self.machine.service.filter(|_| !self.is_subsegment);
-        let name = name::clean(said.unwrap_or(self.span.name.0));
+        let name = secrets::url(said.unwrap_or(self.span.name.0));
+        let name = name::clean(&name);
         json.text_at("name", name.as_bytes());
         json.text_at("id", &self.id);
         json.text_at("trace_id", &self.trace);
@@ -349,7 +362,11 @@ impl<'s, 'a> Segment<'s, 'a> {
                 let mut fields = Fields::new(json, kept, "http.request.");
                 let names = ["method", "url", "user_agent", "client_ip"];
                 for (name, text) in names.into_iter().zip(own.request) {
-                    fields.text(name, text);
+                    let text = text.map(|text| match name {
+                        "url" => secrets::url(text),
+                        _ => Cow::Borrowed(text),
+                    });
+                    fields.text(name, text.as_deref());
                 }
                 fields.truth("x_forwarded_for", own.is_forwarded);
                 let is_elsewhere =
@@ -377,7 +394,11 @@ impl<'s, 'a> Segment<'s, 'a> {
             let names =
                 ["operation", "region", "request_id", "queue_url", "table_name", "account_id"];
             for (name, text) in names.into_iter().zip(own.aws) {
-                fields.text(name, text);
+                let text = text.map(|text| match name {
+                    "queue_url" => secrets::url(text),
+                    _ => Cow::Borrowed(text),
+                });
+                fields.text(name, text.as_deref());
             }
             fields.int("retries", own.retries);
             if !own.tables.is_empty() {
@@ -401,7 +422,7 @@ impl<'s, 'a> Segment<'s, 'a> {
         let [kind, user, statement] = self.fields.sql;
         let url = self.fields.connection.filter(|_| !has_connection).map(|server| {
             let name = self.fields.database.map(|name| [b"/", name].concat());
-            [server, &name.unwrap_or_default()].concat()
+            secrets::connection(&[server, &name.unwrap_or_default()].concat()).into_owned()
         });
         fields.text("url", url.as_deref());
         fields.text("database_type", kind);
@@ -410,13 +431,32 @@ impl<'s, 'a> Segment<'s, 'a> {
         fields.rest();
     }
 
+    /// What somebody has said since that no field has.
+    fn unsaid(&self) -> SmallVec<[(&[u8], Value<'_>); 3]> {
+        let said = self.machine.service.filter(|_| !self.is_subsegment);
+        let is_renamed = said.is_some_and(|said| said != self.span.name.0);
+        let status = self.span.status.map(|status| status.text);
+        let all = [
+            ("otel.span.name", Some(self.span.name).filter(|_| is_renamed)),
+            ("otel.trace_state", Some(self.span.trace_state)),
+            ("otel.status_description", status.filter(|_| !self.exceptions.are_named(&self.kept))),
+        ];
+        let mut unsaid = SmallVec::new();
+        for (key, text) in all {
+            if let Some(text) = text.filter(|text| !text.0.is_empty()) {
+                unsaid.push((key.as_bytes(), Value::String(text)));
+            }
+        }
+        unsaid
+    }
+
     fn write_attributes(&self, json: &mut Json, trim: Trim) {
-        let mut own: SmallVec<[(&[u8], Value<'a>); 16]> = SmallVec::new();
-        let mut indexed: SmallVec<[(&[u8], Value<'a>); 4]> = SmallVec::new();
+        let mut own: SmallVec<[(&[u8], Value<'_>); 16]> = SmallVec::new();
+        let mut indexed: SmallVec<[(&[u8], Value<'_>); 4]> = SmallVec::new();
         let mut metadata = Metadata::default();
         let all = self.settings.index_all_attributes;
         for attribute in &self.attributes.all {
-            let (key, value) = (attribute.key.0, attribute.value);
+            let (key, value) = (attribute.key.0, self.hidden.value(attribute));
             let namespace = || match value {
                 Value::String(Text(text)) => Some((key.strip_prefix(PREFIX)?, text)),
                 _ => None,
@@ -442,14 +482,17 @@ impl<'s, 'a> Segment<'s, 'a> {
                 json.key(key);
                 json.value(*value);
             }
-            for (key, value) in &indexed {
-                let key = annotation_key(key);
+            for (own_key, value) in &indexed {
+                let key = annotation_key(own_key);
                 if !own.iter().any(|(own, _)| *own == &*key) {
                     json.key(&key);
                     json.value(*value);
+                } else {
+                    metadata.others.push((*own_key, *value));
                 }
             }
         });
+        metadata.others.extend(self.unsaid());
         if !trim.cuts_metadata() {
             if !trim.cuts_events() {
                 metadata.events = &self.events;

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::{
-    attributes::{Attributes, Known, is_scalar, text, texts},
+    attributes::{Attributes, Hidden, Known, is_scalar, text, texts},
     cause::{self, Cause},
-    events,
+    events::{self, Causes},
     http::Http,
     ids,
     json::Json,
@@ -17,31 +17,17 @@ use super::{
     name::{self, CONSUMER, INTERNAL, SERVER},
     nest::{Link, nest},
     resource::Facts,
+    secrets,
     settings::Settings,
+    sql::Sql,
     trim::{self, Trim},
 };
-use crate::otlp::view::{Span, Value};
+use crate::otlp::view::{Span, Text, Value};
 
 /// Annotations that X-Ray indexes of a trace (service limits).
 const ANNOTATIONS: usize = 50;
 /// Most characters of an annotation's value.
 const ANNOTATION_LIMIT: usize = 1000;
-
-/// Systems whose statements are SQL.
-const SQL: [&[u8]; 12] = [
-    b"db2",
-    b"derby",
-    b"hive",
-    b"mariadb",
-    b"mssql",
-    b"mysql",
-    b"oracle",
-    b"postgresql",
-    b"sqlite",
-    b"teradata",
-    b"other_sql",
-    b"microsoft.sql_server",
-];
 
 /// Why a span has no document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,25 +157,33 @@ struct Aws<'a> {
 impl<'a> Aws<'a> {
     fn take(attributes: &mut Attributes<'a>) -> Self {
         use Known as K;
-        let method = attributes.text(K::RpcMethod);
-        // The method of another system's call stays where it is.
         let is_aws = attributes.text(K::RpcSystem) == Some(b"aws-api");
-        let operation = attributes.take_text(K::AwsOperation).or(method.filter(|_| is_aws));
-        if is_aws {
-            attributes.take(K::RpcMethod);
-        }
-        let request =
-            attributes.take_first(&[K::AwsRequestId, K::AwsRequestIdOld, K::AwsRequestIdNew]);
-        let queue = attributes.take_first(&[K::AwsQueueUrlOld, K::AwsQueueUrl]);
-        let table = attributes.take_first(&[K::AwsTableNameOld, K::AwsTableName]);
+        // The method of another system's call stays where it is.
+        let operations: &[Known] =
+            if is_aws { &[K::AwsOperation, K::RpcMethod] } else { &[K::AwsOperation] };
         let tables = attributes.get(K::AwsTableNames).map(texts).unwrap_or_default();
+        let one = [K::AwsTableNameOld, K::AwsTableName];
+        let queue = attributes.text(K::MessagingUrl);
         Aws {
-            operation,
+            operation: attributes.take_first(operations),
             account: attributes.take_text(K::AwsAccountId),
             region: attributes.take_first(&[K::AwsRegion, K::CloudRegion]),
-            request,
-            queue: attributes.text(K::MessagingUrl).or(queue),
-            tables: if tables.is_empty() { table.into_iter().collect() } else { tables },
+            request: attributes.take_first(&[
+                K::AwsRequestId,
+                K::AwsRequestIdOld,
+                K::AwsRequestIdNew,
+            ]),
+            queue: if queue.is_some() {
+                queue
+            } else {
+                attributes.take_first(&[K::AwsQueueUrlOld, K::AwsQueueUrl])
+            },
+            tables: if tables.is_empty() {
+                attributes.take_first(&one).into_iter().collect()
+            } else {
+                attributes.take_same(&one, |text| tables.contains(&text));
+                tables
+            },
         }
     }
 
@@ -204,12 +198,14 @@ impl<'a> Aws<'a> {
                 ("operation", self.operation),
                 ("region", self.region),
                 ("request_id", self.request),
-                ("queue_url", self.queue),
             ];
             for (key, value) in members {
                 if let Some(text) = value {
                     json.text_at(key, text);
                 }
+            }
+            if let Some(queue) = self.queue {
+                json.text_at("queue_url", &secrets::url(queue));
             }
             match &self.tables[..] {
                 [] => {}
@@ -226,50 +222,6 @@ impl<'a> Aws<'a> {
         }
         if !facts.aws.is_empty() {
             json.raw(&facts.aws);
-        }
-        json.end();
-    }
-}
-
-/// `sql` of a segment.
-#[derive(Debug)]
-struct Sql<'a> {
-    system: &'a [u8],
-    connection: Option<&'a [u8]>,
-    database: Option<&'a [u8]>,
-    statement: Option<&'a [u8]>,
-    user: Option<&'a [u8]>,
-}
-
-impl<'a> Sql<'a> {
-    fn take(attributes: &mut Attributes<'a>) -> Option<Self> {
-        use Known as K;
-        let (old, new) = (attributes.text(K::DbSystem), attributes.text(K::DbSystemName));
-        let system = old.or(new).filter(|system| SQL.contains(system))?;
-        attributes.take(K::DbSystem);
-        attributes.take(K::DbSystemName);
-        Some(Sql {
-            system,
-            connection: attributes.take_text(K::DbConnectionString),
-            database: attributes.take_first(&[K::DbName, K::DbNamespace]),
-            statement: attributes.take_first(&[K::DbStatement, K::DbQueryText]),
-            user: attributes.take_text(K::DbUser),
-        })
-    }
-
-    fn write(&self, json: &mut Json, name: &[u8], trim: Trim) {
-        json.begin_at("sql");
-        json.text_at("url", name);
-        let mut connection = self.connection.unwrap_or(b"localhost").to_vec();
-        connection.push(b'/');
-        connection.extend_from_slice(self.database.unwrap_or_default());
-        json.text_at("connection_string", &connection);
-        json.text_at("database_type", self.system);
-        if let Some(user) = self.user {
-            json.text_at("user", user);
-        }
-        if let Some(statement) = self.statement.filter(|_| !trim.cuts_sql()) {
-            json.text_at("sanitized_query", statement);
         }
         json.end();
     }
@@ -298,6 +250,9 @@ struct Segment<'s, 'a> {
     /// Keys that the span itself wants indexed.
     indexed: SmallVec<[&'a [u8]; 4]>,
     attributes: &'s Attributes<'a>,
+    hidden: Hidden<'a>,
+    /// The name of the span, without secrets.
+    span_name: Cow<'a, [u8]>,
 }
 
 impl<'s, 'a> Segment<'s, 'a> {
@@ -314,14 +269,17 @@ impl<'s, 'a> Segment<'s, 'a> {
         let name = name::of(span, attributes, facts.service);
         let namespace = name::namespace(span, attributes);
         let cause = Cause::of(span, attributes, &facts.language);
-        let is_aws_call = attributes.text(Known::RpcSystem) == Some(b"aws-api");
-        let is_in_progress = matches!(attributes.take(Known::InProgress), Some(Value::Bool(true)));
+        let is_in_progress = attributes.take_truth(Known::InProgress) == Some(true);
         let http = Http::take(attributes, span.kind == SERVER);
         // Where nothing of AWS is written its attributes are metadata.
         let aws = facts.is_aws.then(|| Aws::take(attributes));
         let sql = Sql::take(attributes);
         let user = attributes.take_first(&[Known::EnduserId, Known::UserId]);
-        let indexed = attributes.take(Known::Annotations).map(texts).unwrap_or_default();
+        let indexed = attributes.get(Known::Annotations).map(texts).unwrap_or_default();
+        // Names of what the span has not are no annotations.
+        if indexed.iter().all(|key| attributes.all.iter().any(|one| one.key.0 == *key)) {
+            attributes.take(Known::Annotations);
+        }
         let parent = ids::span(span.parent_span_id);
         let is_own = parent.is_none()
             || matches!(span.kind, SERVER | CONSUMER)
@@ -338,13 +296,19 @@ impl<'s, 'a> Segment<'s, 'a> {
             is_in_progress,
             is_own,
             http,
+            events: events::of(
+                span,
+                attributes.has_events,
+                cause.as_ref().map(|cause| cause as &dyn Causes),
+            ),
             cause,
-            events: events::of(span, attributes, is_aws_call),
             aws,
             sql,
             user,
             indexed,
+            hidden: attributes.hidden(),
             attributes,
+            span_name: secrets::url(span.name.0),
         })
     }
 
@@ -359,7 +323,7 @@ impl<'s, 'a> Segment<'s, 'a> {
             aws.write(json, self.facts, part);
         }
         if let Some(sql) = self.sql.as_ref().filter(|_| part != Part::Service) {
-            sql.write(json, self.span.name.0, trim);
+            sql.write(json, &self.span_name, trim);
         }
         if let Some(user) = self.user {
             json.text_at("user", user);
@@ -390,29 +354,28 @@ impl<'s, 'a> Segment<'s, 'a> {
         json.end();
     }
 
+    fn name_of(&self, part: Part) -> Cow<'_, str> {
+        let own = || self.attributes.text(Known::AwsLocalService).or(self.facts.service);
+        let name = match part {
+            Part::Whole => None,
+            Part::Dependency => name::remote_service(self.attributes),
+            Part::Service => own(),
+        };
+        name.map_or(Cow::Borrowed(&*self.name), name::clean)
+    }
+
     fn write_head(&self, json: &mut Json, part: Part) {
         let service = (part != Part::Whole).then(|| ids::derived(self.span.span_id, ids::SERVICE));
-        let own = || self.attributes.text(Known::AwsLocalService).or(self.facts.service);
-        let remote = || name::remote_service(self.attributes).map(name::clean);
-        let (id, parent, name, is_segment, namespace) = match part {
+        let name = self.name_of(part);
+        let (id, parent, is_segment, namespace) = match part {
             Part::Whole => (
                 self.id,
                 self.parent,
-                self.name.clone(),
                 self.is_own,
                 self.namespace.filter(|_| !name::is_local_root(self.attributes)),
             ),
-            Part::Dependency => (
-                self.id,
-                service,
-                remote().unwrap_or_else(|| self.name.clone()),
-                false,
-                self.namespace.or(Some("remote")),
-            ),
-            Part::Service => {
-                let name = own().map_or_else(|| self.name.clone(), name::clean);
-                (service.unwrap_or(self.id), self.parent, name, true, None)
-            }
+            Part::Dependency => (self.id, service, false, self.namespace.or(Some("remote"))),
+            Part::Service => (service.unwrap_or(self.id), self.parent, true, None),
         };
         json.text_at("name", name.as_bytes());
         json.text_at("id", &id);
@@ -454,6 +417,29 @@ impl<'s, 'a> Segment<'s, 'a> {
         self.indexed.contains(&key) || self.settings.is_indexed(key)
     }
 
+    /// What the span says beside its attributes, and the document nowhere else.
+    fn unsaid(&self, part: Part) -> Annotations<'_> {
+        let mut unsaid = SmallVec::new();
+        if part == Part::Service {
+            return unsaid;
+        }
+        let mut say =
+            |key: &'static str, text| unsaid.push((key.as_bytes(), Value::String(Text(text))));
+        if self.sql.is_none() && self.name_of(part).as_bytes() != &*self.span_name {
+            say("otel.span.name", &self.span_name);
+        }
+        if !self.span.trace_state.0.is_empty() {
+            say("otel.trace_state", self.span.trace_state.0);
+        }
+        if let Some(status) = self.span.status
+            && !status.text.0.is_empty()
+            && !self.cause.as_ref().is_some_and(|cause| cause.says(&status.text.to_str()))
+        {
+            say("otel.status_description", status.text.0);
+        }
+        unsaid
+    }
+
     fn write_attributes(&self, json: &mut Json, part: Part, trim: Trim) {
         let with_resource = match part {
             Part::Whole => self.is_own,
@@ -461,15 +447,15 @@ impl<'s, 'a> Segment<'s, 'a> {
             Part::Service => true,
         };
         let all = self.settings.index_all_attributes;
-        let mut listed: SmallVec<[(&[u8], Value<'a>); 8]> = SmallVec::new();
-        let mut annotations: SmallVec<[(&[u8], Value<'a>); 8]> = SmallVec::new();
+        let mut listed: Annotations<'_> = SmallVec::new();
+        let mut annotations: Annotations<'_> = SmallVec::new();
         let mut metadata = Metadata::default();
         if with_resource {
             annotations.extend(self.facts.annotations.iter().map(|(key, value)| (&**key, *value)));
             metadata.resource = &self.facts.metadata[usize::from(trim.cuts_values())];
         }
         for attribute in &self.attributes.all {
-            let (key, value) = (attribute.key.0, attribute.value);
+            let (key, value) = (attribute.key.0, self.hidden.value(attribute));
             if let (Some(namespace), Some(json)) = (key.strip_prefix(PREFIX), text(value)) {
                 metadata.namespaces.push((namespace, json));
             } else if self.is_indexed(key) && is_scalar(value) {
@@ -484,7 +470,8 @@ impl<'s, 'a> Segment<'s, 'a> {
         listed.reverse();
         listed.append(&mut annotations);
         metadata.others.extend(listed.drain(listed.len().min(ANNOTATIONS)..));
-        write_annotations(json, &listed);
+        metadata.others.extend(write_annotations(json, &listed));
+        metadata.others.extend(self.unsaid(part));
         if !trim.cuts_metadata() {
             if !trim.cuts_events() && part != Part::Service {
                 metadata.events = &self.events;
@@ -514,6 +501,9 @@ pub(super) fn write_links(json: &mut Json, span: &Span<'_>, value: fn(&mut Json,
                 json.key(attribute.key.0);
                 value(json, attribute.value.unwrap_or_default());
             }
+            if !link.trace_state.0.is_empty() {
+                json.text_at("otel.trace_state", link.trace_state.0);
+            }
         });
         json.end();
     }
@@ -526,16 +516,22 @@ pub(super) fn annotation_key(key: &[u8]) -> SmallVec<[u8; 64]> {
     key.iter().map(|byte| if is_taken(byte) { *byte } else { b'_' }).collect()
 }
 
-fn write_annotations(json: &mut Json, annotations: &[(&[u8], Value<'_>)]) {
+/// Attributes by their keys.
+type Annotations<'m> = SmallVec<[(&'m [u8], Value<'m>); 8]>;
+
+/// Writes them; gives those that are not there as a whole.
+fn write_annotations<'m>(json: &mut Json, annotations: &Annotations<'m>) -> Annotations<'m> {
+    let mut left = SmallVec::new();
     if annotations.is_empty() {
-        return;
+        return left;
     }
     json.begin_at("annotations");
     let mut written: SmallVec<[SmallVec<[u8; 64]>; 4]> = SmallVec::new();
-    for (key, value) in annotations {
-        let key = annotation_key(key);
+    for (own, value) in annotations {
+        let key = annotation_key(own);
         // Two keys may be one now; the first one counts.
         if written.contains(&key) {
+            left.push((*own, *value));
             continue;
         }
         json.key(&key);
@@ -543,10 +539,12 @@ fn write_annotations(json: &mut Json, annotations: &[(&[u8], Value<'_>)]) {
             Value::String(text) if text.0.len() > ANNOTATION_LIMIT => {
                 let short: String = text.to_str().chars().take(ANNOTATION_LIMIT).collect();
                 json.text(short.as_bytes());
+                left.push((*own, *value));
             }
             value => json.value(*value),
         }
         written.push(key);
     }
     json.end();
+    left
 }

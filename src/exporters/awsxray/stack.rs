@@ -1,5 +1,16 @@
-//! Stack traces as languages print them, read into frames. Any text is read; what is no frame is passed
-//! over.
+//! Stack traces as languages print them, read into frames. Any text is read. What is neither a frame nor
+//! said by the exception itself makes the reading incomplete: the text then stays metadata as a whole.
+//!
+//! Not said again, and not missed: lines of source below frames, columns, addresses, modules of Java,
+//! numbers of goroutines.
+
+mod java;
+mod native;
+mod python;
+mod scripts;
+
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 
@@ -20,27 +31,184 @@ pub(super) struct Frame<'a> {
     pub(super) label: &'a str,
 }
 
-/// Reads the trace of an exception: the exception itself first, then what caused it, each the cause of
-/// the one before. `language` is `telemetry.sdk.language`.
+/// What a trace was read into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Trace<'a> {
+    /// The exception itself first, then what caused it, each the cause of the one before.
+    pub(super) chain: Vec<Exception<'a>>,
+    /// Whether the chain says all that the text says.
+    pub(super) is_whole: bool,
+}
+
+impl Trace<'_> {
+    fn frames(&self) -> usize {
+        self.chain.iter().map(|exception| exception.frames.len()).sum()
+    }
+}
+
+/// How a trace is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Java,
+    Python,
+    /// Node.js and browsers that have its engine.
+    V8,
+    /// Firefox and Safari.
+    Gecko,
+    DotNet,
+    Go,
+    Ruby,
+    Rust,
+    Swift,
+}
+
+/// Reads the trace of an exception. `language` is `telemetry.sdk.language`; where there is none, or the text
+/// is not of it, the text tells its form.
 pub(super) fn read<'a>(
     language: &str,
     kind: &'a str,
     message: &'a str,
     trace: &'a str,
-) -> Vec<Exception<'a>> {
-    let frames = match language {
-        "java" | "php" => return java(kind, message, trace),
-        "python" => return python(kind, message, trace),
-        "javascript" | "nodejs" | "webjs" => lines(trace).filter_map(javascript).collect(),
-        "dotnet" => lines(trace).filter_map(dotnet).collect(),
-        "go" => go(trace),
-        _ => Vec::new(),
+) -> Trace<'a> {
+    let declared = declared(language);
+    let first = declared.map(|form| form.read(kind, message, trace));
+    let is_whole = first.as_ref().is_some_and(|first| first.is_whole);
+    let found = if is_whole { None } else { detect(trace) };
+    let second =
+        found.filter(|form| declared != Some(*form)).map(|form| form.read(kind, message, trace));
+    let rank = |trace: &Trace<'_>| (trace.is_whole, trace.frames());
+    let best = match (first, second) {
+        (Some(first), Some(second)) if rank(&second) > rank(&first) => Some(second),
+        (first, second) => first.or(second),
     };
-    vec![Exception { kind: kind.into(), message: message.into(), frames }]
+    best.unwrap_or_else(|| Trace {
+        chain: vec![Exception { kind: kind.into(), message: message.into(), frames: Vec::new() }],
+        is_whole: is_head(trace, kind, message),
+    })
+}
+
+fn declared(language: &str) -> Option<Form> {
+    Some(match language {
+        "java" | "php" => Form::Java,
+        "python" => Form::Python,
+        "javascript" | "nodejs" | "webjs" => Form::V8,
+        "dotnet" => Form::DotNet,
+        "go" => Form::Go,
+        "ruby" => Form::Ruby,
+        "rust" => Form::Rust,
+        "swift" => Form::Swift,
+        _ => return None,
+    })
+}
+
+/// The form of the first line that only one form has.
+fn detect(trace: &str) -> Option<Form> {
+    lines(trace).find_map(|line| {
+        let text = line.trim_start();
+        if line.starts_with("Traceback (most recent") || python::frame(line).is_some() {
+            Some(Form::Python)
+        } else if text.starts_with("at ") {
+            Some(if scripts::is_v8(text) {
+                Form::V8
+            } else if java::is_frame(text) {
+                Form::Java
+            } else {
+                Form::DotNet
+            })
+        } else if line.starts_with("goroutine ") {
+            Some(Form::Go)
+        } else if native::swift(line).is_some() {
+            Some(Form::Swift)
+        } else if text.starts_with("0: ") {
+            Some(Form::Rust)
+        } else if scripts::gecko(line).is_some() {
+            Some(Form::Gecko)
+        } else if scripts::is_ruby(line) {
+            Some(Form::Ruby)
+        } else {
+            None
+        }
+    })
+}
+
+impl Form {
+    fn read<'a>(self, kind: &'a str, message: &'a str, trace: &'a str) -> Trace<'a> {
+        let of_frames = |frame: fn(&'a str) -> Option<Frame<'a>>| {
+            by_line(kind, message, trace, |line| match frame(line) {
+                Some(frame) => Line::Frame(frame),
+                None => Line::Other,
+            })
+        };
+        match self {
+            Form::Java => java::read(kind, message, trace),
+            Form::Python => python::read(kind, message, trace),
+            Form::V8 => of_frames(scripts::v8),
+            Form::Gecko => of_frames(scripts::gecko),
+            Form::Ruby => scripts::ruby(kind, message, trace),
+            Form::DotNet => of_frames(native::dotnet),
+            Form::Go => native::go(kind, message, trace),
+            Form::Rust => native::rust(kind, message, trace),
+            Form::Swift => by_line(kind, message, trace, native::swift_line),
+        }
+    }
+}
+
+/// What a line is.
+enum Line<'a> {
+    Frame(Frame<'a>),
+    /// Where the one before is: path and line.
+    Place(&'a str, i64),
+    /// Says nothing.
+    Nothing,
+    Other,
+}
+
+/// Reads a trace of one frame a line, below what the exception says of itself.
+fn by_line<'a>(
+    kind: &'a str,
+    message: &'a str,
+    trace: &'a str,
+    read: impl Fn(&'a str) -> Line<'a>,
+) -> Trace<'a> {
+    let mut frames: Vec<Frame<'a>> = Vec::new();
+    let mut head = 0..0;
+    let mut is_whole = true;
+    let mut at = 0;
+    for line in trace.split_inclusive('\n') {
+        at += line.len();
+        match read(line.trim_end_matches(['\r', '\n'])) {
+            Line::Frame(frame) => frames.push(frame),
+            Line::Place(path, number) => match frames.last_mut() {
+                Some(last) if last.path.is_empty() => (last.path, last.line) = (path, number),
+                _ => is_whole = false,
+            },
+            Line::Nothing => {}
+            Line::Other if line.trim().is_empty() => {}
+            Line::Other if frames.is_empty() && head.end == at - line.len() => head.end = at,
+            Line::Other => is_whole = false,
+        }
+    }
+    is_whole &= is_head(&trace[head], kind, message);
+    let chain = vec![Exception { kind: kind.into(), message: message.into(), frames }];
+    Trace { chain, is_whole }
 }
 
 fn lines(trace: &str) -> impl DoubleEndedIterator<Item = &str> {
     trace.lines().map(|line| line.trim_end_matches('\r'))
+}
+
+/// Whether a text says of an exception no more than its kind and message do.
+fn is_head(text: &str, kind: &str, message: &str) -> bool {
+    let (text, message) = (text.trim(), message.trim());
+    if text.is_empty() || text == message {
+        return true;
+    }
+    let of_kind = match text.strip_suffix(message) {
+        Some(before) if !message.is_empty() => before.strip_suffix(": "),
+        _ if message.is_empty() => Some(text.strip_suffix(':').unwrap_or(text)),
+        _ => None,
+    };
+    of_kind.is_some_and(|of_kind| kind.ends_with(of_kind))
 }
 
 /// `path:line`; what follows the line, as in `path:line:column`, is left out.
@@ -53,222 +221,5 @@ fn place(text: &str) -> (&str, i64) {
         }
         (Some(line), _) => (path, line),
         (None, _) => (text, 0),
-    }
-}
-
-// ---- Java and PHP ----------------------------------------------------------------------------
-
-/// Frames are `\tat package.Class.method(File.java:12)`; `Caused by: Type: message` begins a cause.
-fn java<'a>(kind: &'a str, message: &'a str, trace: &'a str) -> Vec<Exception<'a>> {
-    let mut all =
-        vec![Exception { kind: kind.into(), message: message.into(), ..Exception::default() }];
-    // A message of several lines goes on until the first frame.
-    let mut in_message = false;
-    let mut is_suppressed = false;
-    for line in lines(trace).skip(1) {
-        let Some(last) = all.last_mut() else { continue };
-        if let Some(frame) = java_frame(line) {
-            in_message = false;
-            if !is_suppressed {
-                last.frames.push(frame);
-            }
-        } else if let Some(cause) = line.strip_prefix("Caused by: ") {
-            let (kind, message) = cause.split_once(':').unwrap_or((cause, ""));
-            let (kind, message) = (kind.trim().into(), message.trim_start().into());
-            all.push(Exception { kind, message, frames: Vec::new() });
-            (in_message, is_suppressed) = (true, false);
-        } else if line.trim_start().starts_with("Suppressed:") {
-            (in_message, is_suppressed) = (false, true);
-        } else if in_message && !line.trim_start().starts_with("... ") {
-            let message = last.message.to_mut();
-            message.push('\n');
-            message.push_str(line);
-        }
-    }
-    all
-}
-
-fn java_frame(line: &str) -> Option<Frame<'_>> {
-    let frame = line.trim_start().strip_prefix("at ")?;
-    let (label, rest) = frame.split_once('(')?;
-    let (place_text, _) = rest.rsplit_once(')')?;
-    // `module/version/package.Class`: what is before the last slash is not of the name.
-    let label = label.rsplit('/').next().unwrap_or(label);
-    let (path, line) = place(place_text);
-    Some(Frame { path, line, label })
-}
-
-// ---- Python ------------------------------------------------------------------------------------
-
-const DURING: &str = "During handling of the above exception, another exception occurred:";
-const DIRECT: &str = "The above exception was the direct cause of the following exception:";
-
-/// Innermost frames are last, and causes first. Between frames stand lines of source, and from 3.11 on
-/// lines of `^` and `~` below them.
-fn python<'a>(kind: &'a str, message: &'a str, trace: &'a str) -> Vec<Exception<'a>> {
-    let all: Vec<&str> = lines(trace).collect();
-    let parts = all.split(|line| *line == DURING || *line == DIRECT);
-    let parts: Vec<&[&str]> = parts.collect();
-    let mut found = Vec::new();
-    for (at, part) in parts.iter().rev().enumerate() {
-        let frames: Vec<Frame<'_>> =
-            part.iter().rev().filter_map(|line| python_frame(line)).collect();
-        if at == 0 {
-            found.push(Exception { kind: kind.into(), message: message.into(), frames });
-            continue;
-        }
-        // After the last frame and its source comes the exception, at the begin of its line.
-        let last = part.iter().rposition(|line| python_frame(line).is_some());
-        let after = &part[last.map_or(0, |last| last + 1)..];
-        let mut words = after
-            .iter()
-            .skip_while(|line| line.starts_with(' ') || line.is_empty())
-            .filter(|line| !line.starts_with("Traceback "));
-        let first = words.next().copied().unwrap_or_default();
-        let (kind, message) = first.split_once(": ").unwrap_or((first.trim_end_matches(':'), ""));
-        let mut message = Cow::Borrowed(message);
-        for line in words.filter(|line| !line.is_empty()) {
-            message.to_mut().push('\n');
-            message.to_mut().push_str(line);
-        }
-        found.push(Exception { kind: kind.into(), message, frames });
-    }
-    found
-}
-
-/// `  File "path", line 12, in function`. A path may have commas.
-fn python_frame(line: &str) -> Option<Frame<'_>> {
-    let rest = line.strip_prefix("  File ")?;
-    let (path, rest) = match rest.strip_prefix('"') {
-        Some(quoted) => quoted.split_once("\", line ")?,
-        None => rest.rsplit_once(", line ")?,
-    };
-    let (number, label) = rest.split_once(", in ").unwrap_or((rest, ""));
-    Some(Frame { path, line: number.trim().parse().unwrap_or(0), label })
-}
-
-// ---- others ------------------------------------------------------------------------------------
-
-/// `    at label (path:line:column)` or `    at path:line:column`.
-fn javascript(line: &str) -> Option<Frame<'_>> {
-    let frame = line.trim_start().strip_prefix("at ")?;
-    let (label, text) = match frame.rsplit_once(" (") {
-        Some((label, text)) => (label.trim(), text.trim_end().trim_end_matches(')')),
-        None => ("", frame.trim_end()),
-    };
-    let (path, number) = place(text);
-    if number == 0 && text.contains("native") {
-        return Some(Frame { path: "native", line: 0, label });
-    }
-    Some(Frame { path, line: number, label })
-}
-
-/// `at label in path:line 12`, or `at label`.
-fn dotnet(line: &str) -> Option<Frame<'_>> {
-    let frame = line.trim().strip_prefix("at ")?;
-    let Some((label, text)) = frame.rsplit_once(" in ") else {
-        return Some(Frame { label: frame, ..Frame::default() });
-    };
-    let (path, number) = text.rsplit_once(":line ").unwrap_or((text, ""));
-    Some(Frame { path, line: number.trim().parse().unwrap_or(0), label })
-}
-
-/// Pairs of lines, the function and `\tpath:12 +0x1d`, after `goroutine 1 [running]:`.
-fn go(trace: &str) -> Vec<Frame<'_>> {
-    let mut all = lines(trace).filter(|line| !line.starts_with("goroutine ")).peekable();
-    let mut frames = Vec::new();
-    while let Some(label) = all.next() {
-        let Some(text) = all.next_if(|line| line.starts_with(['\t', ' '])) else { continue };
-        let text = text.trim();
-        let text = text.split_once(" +0x").map_or(text, |(text, _)| text);
-        let (path, line) = place(text);
-        frames.push(Frame { path, line, label: label.trim() });
-    }
-    frames
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn frames<'a>(all: &[(&'a str, i64, &'a str)]) -> Vec<Frame<'a>> {
-        all.iter().map(|(path, line, label)| Frame { path, line: *line, label }).collect()
-    }
-
-    #[test]
-    fn python_chains_of_all_versions() {
-        let trace = "Traceback (most recent call last):\n  File \"/app/a.py\", line 3, in f\n    {}['k']\n    ~~^^^^^\nKeyError: 'k'\n\n\
-             During handling of the above exception, another exception occurred:\n\n\
-             Traceback (most recent call last):\n  File \"/app/b, c.py\", line 9, in <module>\n    f()\n    ^^^\n  \
-             File \"/app/a.py\", line 5, in f\n    raise RuntimeError('wrapped')\nRuntimeError: wrapped\n";
-        let all = read("python", "RuntimeError", "wrapped", trace);
-        assert_eq!(all.len(), 2);
-        let own = frames(&[("/app/a.py", 5, "f"), ("/app/b, c.py", 9, "<module>")]);
-        assert_eq!((&*all[0].kind, &all[0].frames), ("RuntimeError", &own));
-        assert_eq!((&*all[1].kind, &*all[1].message), ("KeyError", "'k'"));
-        assert_eq!(all[1].frames, frames(&[("/app/a.py", 3, "f")]));
-        let direct = trace.replace(DURING, DIRECT);
-        assert_eq!(read("python", "RuntimeError", "wrapped", &direct), all);
-        // Frames without a line of source.
-        let bare = "Traceback (most recent call last):\n  File \"<string>\", line 1, in g\nValueError: bad\nnews\n\n";
-        let chain = format!("{bare}{DIRECT}\n\n{bare}");
-        let all = read("python", "ValueError", "bad\nnews", &chain);
-        assert_eq!(
-            (&*all[1].message, &all[1].frames),
-            ("bad\nnews", &frames(&[("<string>", 1, "g")]))
-        );
-    }
-
-    #[test]
-    fn java_causes_and_modules() {
-        let trace = "java.lang.IllegalStateException: state\n\tat a//com.ex.A.run(A.java:10)\n\tat com.ex.Main.main(Main.java)\n\
-             \tSuppressed: java.lang.Error: no\n\t\tat com.ex.S.close(S.java:1)\n\
-             Caused by: java.io.IOException: disk\nfull\n\tat com.ex.B.read(B.java:77)\n\t... 2 more\n";
-        let all = read("java", "java.lang.IllegalStateException", "state", trace);
-        assert_eq!(
-            all[0].frames,
-            frames(&[("A.java", 10, "com.ex.A.run"), ("Main.java", 0, "com.ex.Main.main")])
-        );
-        assert_eq!((&*all[1].kind, &*all[1].message), ("java.io.IOException", "disk\nfull"));
-        assert_eq!(all[1].frames, frames(&[("B.java", 77, "com.ex.B.read")]));
-        assert_eq!(all.len(), 2);
-    }
-
-    #[test]
-    fn the_other_languages() {
-        let one = |language, trace| read(language, "E", "m", trace).remove(0).frames;
-        let js = "Error: m\n    at Object.run (/app/a.js:10:5)\n    at /app/b.js:2:1\n    at Array.map (native)\n    at new X (file:///c.mjs:7:3)";
-        let expected = frames(&[
-            ("/app/a.js", 10, "Object.run"),
-            ("/app/b.js", 2, ""),
-            ("native", 0, "Array.map"),
-            ("file:///c.mjs", 7, "new X"),
-        ]);
-        for language in ["javascript", "nodejs", "webjs"] {
-            assert_eq!(one(language, js), expected);
-        }
-        let net =
-            "System.Exception: m\n   at A.B.C(Int32 x) in C:\\src\\A.cs:line 12\n   at D.E()\n";
-        assert_eq!(
-            one("dotnet", net),
-            frames(&[("C:\\src\\A.cs", 12, "A.B.C(Int32 x)"), ("", 0, "D.E()")])
-        );
-        let go = "goroutine 7 [running]:\nmain.f(0x1)\n\t/app/main.go:12 +0x1d\nmain.main()\n\t/app/main.go:3\n";
-        assert_eq!(
-            one("go", go),
-            frames(&[("/app/main.go", 12, "main.f(0x1)"), ("/app/main.go", 3, "main.main()")])
-        );
-        assert_eq!(one("rust", go), []);
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_is_read(text in "(\\PC|[\\n\\t:(),]|at |File |Caused by: |  File \"){0,200}") {
-            for language in ["java", "php", "python", "nodejs", "dotnet", "go"] {
-                prop_assert!(!read(language, "kind", "message", &text).is_empty());
-            }
-        }
     }
 }

@@ -2,7 +2,7 @@
 
 use opentelemetry_proto::tonic::{
     collector::trace::v1::ExportTraceServiceRequest,
-    common::v1::{AnyValue, ArrayValue, KeyValue, any_value},
+    common::v1::{AnyValue, ArrayValue, InstrumentationScope, KeyValue, any_value},
     resource::v1::Resource,
     trace::v1::{ResourceSpans, ScopeSpans, Span, Status, span},
 };
@@ -12,6 +12,9 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::otlp::wild::{self, OneOfs};
+
+mod kept;
+mod secrets;
 
 const SERVER: i32 = 2;
 const CLIENT: i32 = 3;
@@ -71,6 +74,20 @@ fn payload(resource: &Value, spans: Vec<Span>) -> Content {
     Content::new(Signal::Traces, request.encode_to_vec().into(), items)
 }
 
+/// The same as if its spans had been segments.
+fn native_payload(payload: &Payload) -> Payload {
+    let mut request = ExportTraceServiceRequest::decode(&payload.body[0][..]).unwrap();
+    let scope =
+        InstrumentationScope { name: native::SCOPE.to_owned(), ..InstrumentationScope::default() };
+    request.resource_spans[0].scope_spans[0].scope = Some(scope);
+    Payload::unaccounted(Signal::Traces, request.encode_to_vec().into(), payload.items)
+}
+
+fn native_text(payload: &Payload) -> String {
+    let (documents, _) = translate(&native_payload(payload), &Settings::default());
+    documents.iter().map(|one| String::from_utf8_lossy(one).into_owned()).collect()
+}
+
 fn all(settings: &Settings, resource: &Value, span: Span) -> Vec<Value> {
     let (documents, left_out) = translate(&payload(resource, vec![span]), settings);
     assert_eq!(left_out, LeftOut::default());
@@ -118,7 +135,7 @@ fn a_server_span_is_a_segment() {
             "http > response > status": 200, "http > response > content_length": 0,
             "error": false, "fault": false, "throttle": false,
             "type": null, "namespace": null, "parent_id": null,
-            "metadata > default": {"otel.resource.service.name": "backend-flask"},
+            "metadata > default": {"otel.resource.service.name": "backend-flask", "otel.span.name": "op"},
             "aws > xray > auto_instrumentation": false,
         }),
     );
@@ -158,7 +175,8 @@ fn calls_are_subsegments() {
         &call(json!({"http.request.method": "GET", "url.full": "https://ext.example.test/v1?x=1",
             "server.address": "ext.example.test", "http.response.status_code": 404})),
         &json!({"type": "subsegment", "namespace": "remote", "parent_id": "2222222222222222", "name": "ext.example.test",
-            "http > request > url": "https://ext.example.test/v1?x=1", "error": true, "fault": false, "metadata": null}),
+            "http > request > url": "https://ext.example.test/v1?x=1", "error": true, "fault": false,
+            "metadata": {"default": {"otel.span.name": "op"}}}),
     );
     assert_has(
         &call(
@@ -170,18 +188,19 @@ fn calls_are_subsegments() {
         &call(
             json!({"db.system": "postgresql", "db.name": "shop", "db.statement": "SELECT 1", "db.user": "app"}),
         ),
-        &json!({"name": "shop", "sql": {"url": "op", "connection_string": "localhost/shop", "database_type": "postgresql",
-            "sanitized_query": "SELECT 1", "user": "app"}}),
+        &json!({"name": "shop", "sql": {"url": "op", "database_type": "postgresql",
+            "sanitized_query": "SELECT 1", "user": "app"}, "metadata > default": {"db.name": "shop"}}),
     );
     assert_has(
         &call(
             json!({"db.system.name": "mysql", "db.namespace": "shop", "db.query.text": "SELECT 2"}),
         ),
-        &json!({"name": "shop", "sql > sanitized_query": "SELECT 2", "metadata": null}),
+        &json!({"name": "shop", "sql > sanitized_query": "SELECT 2",
+            "metadata > default": {"db.namespace": "shop"}}),
     );
     assert_has(
         &call(json!({"db.system": "redis", "db.statement": "GET a"})),
-        &json!({"sql": null, "metadata > default": {"db.system": "redis", "db.statement": "GET a"}}),
+        &json!({"sql": null, "name": "op", "metadata > default": {"db.system": "redis", "db.statement": "GET a"}}),
     );
     assert_has(
         &call(json!({"rpc.system": "aws-api", "rpc.service": "DynamoDB", "rpc.method": "PutItem",
@@ -301,7 +320,7 @@ fn what_is_asked_for_is_indexed() {
         &all(&settings, &resource, span(SERVER, false, &own))[0],
         &json!({"annotations": {"user.handle": "andrew", "otel.resource.deployment.environment": "prod",
                 "http.method": "GET", "a_b": 1},
-            "metadata > default": {"otel.resource.service.name": "backend-flask", "plan": "free"},
+            "metadata > default": {"otel.resource.service.name": "backend-flask", "plan": "free", "otel.span.name": "op"},
             "http > request > method": "GET", "user": "u1"}),
     );
     let document =
@@ -309,7 +328,7 @@ fn what_is_asked_for_is_indexed() {
             [0];
     assert_has(
         document,
-        &json!({"annotations": {"n": 3, "otel.resource.service.name": "backend-flask"}, "metadata > default": {"tags": ["a"]}}),
+        &json!({"annotations": {"n": 3, "otel.resource.service.name": "backend-flask"}, "metadata > default": {"tags": ["a"], "otel.span.name": "op"}}),
     );
     let many = (0..80).map(|i| (format!("k{i}"), json!(i))).collect::<serde_json::Map<_, _>>();
     let document =

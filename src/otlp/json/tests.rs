@@ -1,3 +1,5 @@
+#![expect(clippy::cast_precision_loss, reason = "numbers of tables")]
+
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::{
     logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest,
@@ -200,15 +202,122 @@ fn both_spellings_of_names_are_read() {
     assert_eq!((camel.dropped_attributes_count, camel.start_time_unix_nano), (3, 5));
 }
 
-#[test]
-fn integers_are_read_in_every_spelling() {
-    for spelled in ["1500", "\"1500\"", "1.5e3", "\"1.5e3\"", "1500.0", "\"1500.0\""] {
-        let json = format!(r#"{{"intValue":{spelled}}}"#);
-        assert_eq!(value(&json), Some(Value::IntValue(1500)), "{spelled}");
+/// The fields of each kind of number, as a document with a value there, and how it is read back.
+const NUMBERS: [(&str, &str, fn(&[u8]) -> f64); 5] = [
+    (
+        "int64",
+        r#"{"resourceLogs":[{"resource":{"attributes":[{"value":{"intValue":%}}]}}]}"#,
+        |bytes| match attribute(bytes) {
+            Some(Value::IntValue(value)) => value as f64,
+            other => panic!("{other:?}"),
+        },
+    ),
+    (
+        "double",
+        r#"{"resourceLogs":[{"resource":{"attributes":[{"value":{"doubleValue":%}}]}}]}"#,
+        |bytes| match attribute(bytes) {
+            Some(Value::DoubleValue(value)) => value,
+            other => panic!("{other:?}"),
+        },
+    ),
+    (
+        "fixed64",
+        r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"timeUnixNano":%}]}]}]}"#,
+        |bytes| log(bytes).time_unix_nano as f64,
+    ),
+    (
+        "uint32",
+        r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"droppedAttributesCount":%}]}]}]}"#,
+        |bytes| f64::from(log(bytes).dropped_attributes_count),
+    ),
+    (
+        "enum",
+        r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"severityNumber":%}]}]}]}"#,
+        |bytes| f64::from(log(bytes).severity_number),
+    ),
+];
+
+fn attribute(bytes: &[u8]) -> Option<Value> {
+    let request = ExportLogsServiceRequest::decode(bytes).unwrap();
+    request.resource_logs[0].resource.as_ref()?.attributes[0].value.clone()?.value
+}
+
+fn log(bytes: &[u8]) -> opentelemetry_proto::tonic::logs::v1::LogRecord {
+    let request = ExportLogsServiceRequest::decode(bytes).unwrap();
+    request.resource_logs[0].scope_logs[0].log_records[0].clone()
+}
+
+/// What a number in a field of some kind is, quoted or not; none where it is refused.
+fn number(kind: &str, spelled: &str) -> Option<f64> {
+    let (_, document, value) = NUMBERS.iter().find(|(own, ..)| *own == kind).unwrap();
+    let json = document.replace('%', spelled);
+    let bytes = to_protobuf(Signal::Logs, json.as_bytes(), DEPTH_LIMIT).ok()?;
+    // What the official types read is the same; they know no exponents of integers.
+    if let Ok(oracle) = serde_json::from_str::<ExportLogsServiceRequest>(&json) {
+        let (own, oracle) = (value(&bytes), value(&oracle.encode_to_vec()));
+        assert!(
+            own == oracle || own.is_nan() && oracle.is_nan(),
+            "{kind} {spelled}: {own} {oracle}"
+        );
     }
-    let min = r#"{"intValue":"-9223372036854775808"}"#;
-    assert_eq!(value(min), Some(Value::IntValue(i64::MIN)));
-    assert_eq!(span(r#""endTimeUnixNano":"18446744073709551615""#).end_time_unix_nano, u64::MAX);
+    Some(value(&bytes))
+}
+
+#[test]
+fn numbers_are_the_same_in_quotes() {
+    let all = "int64 double fixed64 uint32 enum";
+    let [no, every] = ["", all];
+    for (spelled, value, takes) in [
+        ("0", 0.0, every),
+        ("-0", 0.0, every),
+        ("7", 7.0, every),
+        ("1.5e1", 15.0, every),
+        ("1E+1", 10.0, every),
+        ("1e3", 1000.0, every),
+        ("20.0", 20.0, every),
+        ("200e-1", 20.0, every),
+        ("0.5", 0.5, "double"),
+        ("1e-1", 0.1, "double"),
+        ("-1", -1.0, "int64 double enum"),
+        ("2147483647", 2_147_483_647.0, every),
+        ("2147483648", 2_147_483_648.0, "int64 double fixed64 uint32"),
+        ("4294967296", 4_294_967_296.0, "int64 double fixed64"),
+        ("9223372036854775807", i64::MAX as f64, "int64 double fixed64"),
+        ("-9223372036854775808", i64::MIN as f64, "int64 double"),
+        ("18446744073709551615", u64::MAX as f64, "double fixed64"),
+        ("18446744073709551616", 18_446_744_073_709_551_616.0, "double"),
+        ("1e19", 1e19, "double fixed64"),
+        ("1e308", 1e308, "double"),
+        ("1e400", 0.0, no),
+        ("-1e400", 0.0, no),
+        ("1e-400", 0.0, "double"),
+        ("007", 0.0, no),
+        ("+7", 0.0, no),
+        (".5", 0.0, no),
+        ("5.", 0.0, no),
+        ("0x10", 0.0, no),
+        ("1e", 0.0, no),
+        ("seven", 0.0, no),
+    ] {
+        for kind in all.split(' ') {
+            let expected = takes.split(' ').any(|own| own == kind).then_some(value);
+            assert_eq!(number(kind, spelled), expected, "{kind} {spelled}");
+            assert_eq!(number(kind, &format!("\"{spelled}\"")), expected, "{kind} \"{spelled}\"");
+        }
+    }
+    // In quotes alone: what JSON has no number for, and what it would pass over.
+    for (spelled, value) in [("Infinity", f64::INFINITY), ("-Infinity", f64::NEG_INFINITY)] {
+        assert_eq!(number("double", &format!("\"{spelled}\"")), Some(value));
+        assert_eq!(number("double", spelled), None);
+    }
+    assert!(number("double", "\"NaN\"").is_some_and(f64::is_nan));
+    for kind in all.split(' ') {
+        for refused in ["\"\"", "\" 7\"", "\"7 \"", "\"nan\"", "\"inf\"", "NaN", "true", "[]"] {
+            assert_eq!(number(kind, refused), None, "{kind} {refused}");
+        }
+        assert_eq!(number(kind, " 7 "), Some(7.0), "blanks between are of JSON");
+    }
+    assert_eq!(number("int64", "\"NaN\""), None);
 }
 
 #[test]

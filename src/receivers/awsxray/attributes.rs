@@ -3,7 +3,10 @@
 use std::borrow::Cow;
 
 use super::json::Json;
-use crate::otlp::wire::{WireType, bytes_field_len, put_bytes, put_header, put_varint, tag};
+use crate::otlp::{
+    json::number,
+    wire::{WireType, bytes_field_len, put_bytes, put_header, put_varint, tag},
+};
 
 /// Fields of `AnyValue`.
 const STRING: u32 = 1;
@@ -116,7 +119,8 @@ impl<'o, 'k> Attributes<'o, 'k> {
                 if let Ok(number) = text.parse() {
                     self.int(key, number);
                 } else {
-                    let number: f64 = text.parse().unwrap_or(f64::NAN);
+                    // Beyond all doubles it is a text.
+                    let Ok(number) = number::double(text) else { return self.text(key, text) };
                     self.with(key, |value| {
                         put_varint(value, tag(DOUBLE, WireType::Fixed64));
                         value.extend_from_slice(&number.to_le_bytes());

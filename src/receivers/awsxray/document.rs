@@ -4,6 +4,7 @@
 use std::{borrow::Cow, cell::Cell};
 
 use super::json::{self, Json, Members, find};
+use crate::otlp::json::number;
 
 /// Why nothing of a datagram could be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -90,9 +91,10 @@ impl Notes {
         None
     }
 
-    /// Text, also where a number stands for it.
+    /// Text that is not empty, also where a number stands for it.
     pub(super) fn text<'m>(&self, members: &'m Members<'_>, key: &str) -> Option<&'m str> {
         match find(members, key) {
+            Json::Text(text) if text.is_empty() => None,
             Json::Text(text) => Some(text),
             Json::Number(text) => Some(text),
             other => self.wrong(other),
@@ -109,17 +111,13 @@ impl Notes {
         }
     }
 
-    /// A whole number, also as text or with a fraction of zero.
+    /// A whole number of 64 bits, in any of the spellings of [`number::integer`].
     pub(super) fn int(&self, members: &Members<'_>, key: &str) -> Option<i64> {
         let json = find(members, key);
-        let text: &str = match json {
-            Json::Text(text) => text,
-            Json::Number(text) => text,
-            other => return self.wrong(other),
-        };
-        let whole = text.split_once('.').filter(|(_, rest)| rest.bytes().all(|byte| byte == b'0'));
-        let number = whole.map_or(text, |(whole, _)| whole).parse().ok();
-        number.or_else(|| self.wrong(json))
+        let number = json
+            .number()
+            .and_then(|text| number::integer(text, i64::MIN.into()..=i64::MAX.into()).ok());
+        number.and_then(|number| i64::try_from(number).ok()).or_else(|| self.wrong(json))
     }
 
     /// The members of an object.
@@ -167,12 +165,7 @@ impl Notes {
     /// Seconds since 1970 as nanoseconds.
     pub(super) fn time(&self, members: &Members<'_>, key: &str) -> Option<u64> {
         let json = find(members, key);
-        let text: &str = match json {
-            Json::Text(text) => text,
-            Json::Number(text) => text,
-            other => return self.wrong(other),
-        };
-        nanos(text).or_else(|| self.wrong(json))
+        json.number().and_then(nanos).or_else(|| self.wrong(json))
     }
 }
 
@@ -211,10 +204,7 @@ const LATEST: f64 = 1.8e10;
 
 /// Seconds as nanoseconds, to the microsecond: that is what a double of this size can tell.
 fn nanos(text: &str) -> Option<u64> {
-    if !json::is_number(text) {
-        return None;
-    }
-    let seconds: f64 = text.parse().ok()?;
+    let seconds = number::double(text).ok()?;
     if !(0.0..LATEST).contains(&seconds) {
         return None;
     }

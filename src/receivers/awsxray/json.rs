@@ -10,7 +10,7 @@ use std::{
     collections::{HashMap, hash_map::Entry},
 };
 
-use crate::otlp::json;
+use crate::otlp::json::{self, number::is_number};
 
 /// Deepest nesting that is read. Each level of subsegments takes two; what lies deeper is `null`.
 const DEPTH_LIMIT: usize = 200;
@@ -44,6 +44,27 @@ pub(super) fn find<'m, 'a>(members: &'m [(Cow<'a, str>, Json<'a>)], key: &str) -
 }
 
 impl Json<'_> {
+    /// Whether it says nothing: `null`, an empty text, list or object. SDKs write these for what they do not
+    /// know.
+    pub(super) fn is_nothing(&self) -> bool {
+        match self {
+            Json::Null => true,
+            Json::Bool(_) | Json::Number(_) => false,
+            Json::Text(text) => text.is_empty(),
+            Json::List(values) => values.is_empty(),
+            Json::Map(members) => members.is_empty(),
+        }
+    }
+
+    /// What may be a number: as it is written, quoted or not.
+    pub(super) fn number(&self) -> Option<&str> {
+        match self {
+            Json::Text(text) => Some(text),
+            Json::Number(text) => Some(text),
+            _ => None,
+        }
+    }
+
     /// Appends the value as strict JSON in one line.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         match self {
@@ -331,30 +352,6 @@ impl<'a> Reader<'a> {
         }
         self.repairs += 1;
     }
-}
-
-/// Whether text is a number in the grammar of JSON (RFC 8259, section 6).
-pub(super) fn is_number(text: &str) -> bool {
-    let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
-    let rest = text.strip_prefix('-').unwrap_or(text);
-    let whole = digits(rest);
-    if whole == 0 || (whole > 1 && rest.starts_with('0')) {
-        return false;
-    }
-    let mut rest = &rest[whole..];
-    if let Some(fraction) = rest.strip_prefix('.') {
-        let len = digits(fraction);
-        if len == 0 {
-            return false;
-        }
-        rest = &fraction[len..];
-    }
-    if let Some(exponent) = rest.strip_prefix(['e', 'E']) {
-        let exponent = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
-        let len = digits(exponent);
-        return len > 0 && len == exponent.len();
-    }
-    rest.is_empty()
 }
 
 #[cfg(test)]

@@ -66,7 +66,8 @@ pub(super) fn write(
     let mut once = Once { written: Vec::new(), attributes };
     once.text("service.name", Some(name));
     let aws = notes.map(root, "aws");
-    once.text("cloud.provider", Some(if aws.is_some() { "aws" } else { "unknown" }));
+    let is_aws = aws.is_some_and(|aws| aws.iter().any(|(_, value)| !value.is_nothing()));
+    once.text("cloud.provider", Some(if is_aws { "aws" } else { "unknown" }));
     if let Some(service) = notes.map(root, "service") {
         once.text("service.version", notes.text(service, "version"));
         once.text("process.runtime.name", notes.text(service, "runtime"));

@@ -122,7 +122,7 @@ pub(super) fn keep_others(
     attributes: &mut Attributes<'_, '_>,
 ) {
     for (name, value) in members {
-        if !known.contains(&&**name) {
+        if !known.contains(&&**name) && !value.is_nothing() {
             attributes.kept(&format!("aws.xray.document.{path}{name}"), value);
         }
     }

@@ -122,12 +122,17 @@ pub(super) fn write(
     let time = end.unwrap_or(core.start);
     let (message, has_cause) = of_cause(cause, time, notes, out);
     links(members, notes, out);
-    if has_failed || has_cause || status_code.is_some_and(|code| !(100..400).contains(&code)) {
+    // A cause tells what went wrong; whether something did the flags say, where they are there.
+    let has_failed = has_failed.unwrap_or(has_cause)
+        || status_code.is_some_and(|code| code != 0 && !(100..400).contains(&code));
+    if has_failed || message.is_some() {
         let mut status = Vec::new();
         if let Some(message) = message {
             put_bytes(&mut status, 2, message.as_bytes());
         }
-        number(&mut status, 3, 2);
+        if has_failed {
+            number(&mut status, 3, 2);
+        }
         put_bytes(out, 15, &status);
     }
 }
@@ -135,7 +140,8 @@ pub(super) fn write(
 fn kind(is_segment: bool, http: Option<&Members<'_>>, namespace: Option<&str>) -> Kind {
     let has_client = matches!(
         http.map(|http| find(http, "request")),
-        Some(Json::Map(request)) if matches!(find(request, "client_ip"), Json::Text(_))
+        Some(Json::Map(request))
+            if matches!(find(request, "client_ip"), Json::Text(ip) if !ip.is_empty())
     );
     match namespace {
         _ if is_segment || has_client => Kind::Server,
@@ -170,6 +176,7 @@ fn of_http(http: &Members<'_>, notes: &Notes, attributes: &mut Attributes<'_, '_
     }
     match find(response, "content_length") {
         Json::List(_) | Json::Map(_) | Json::Bool(_) => notes.repaired(),
+        length if length.is_nothing() => {}
         length => attributes.typed("http.response_content_length", length),
     }
     keep_others(response, &["status", "content_length"], "http.response.", attributes);
@@ -198,20 +205,30 @@ fn traced(
     }
 }
 
-/// Writes the three kinds of failure; whether it is one that makes a span fail.
-fn flags(members: &Members<'_>, notes: &Notes, attributes: &mut Attributes<'_, '_>) -> bool {
-    let mut has_failed = false;
-    for (field, attribute) in [
+/// Writes the three kinds of failure; gives whether the span failed, if they say so: one of an error or a
+/// fault does, no of both.
+fn flags(
+    members: &Members<'_>,
+    notes: &Notes,
+    attributes: &mut Attributes<'_, '_>,
+) -> Option<bool> {
+    let [error, fault, _] = [
         ("error", "aws.xray.error"),
         ("fault", "aws.xray.fault"),
         ("throttle", "aws.xray.throttle"),
-    ] {
-        if let Some(flag) = notes.flag(members, field) {
+    ]
+    .map(|(field, attribute)| {
+        let flag = notes.flag(members, field);
+        if let Some(flag) = flag {
             attributes.flag(attribute, flag);
-            has_failed |= flag && field != "throttle";
         }
+        flag
+    });
+    match (error, fault) {
+        (Some(true), _) | (_, Some(true)) => Some(true),
+        (Some(false), Some(false)) => Some(false),
+        _ => None,
     }
-    has_failed
 }
 
 fn of_aws(aws: &Members<'_>, is_segment: bool, notes: &Notes, attributes: &mut Attributes<'_, '_>) {
@@ -310,25 +327,28 @@ fn of_cause<'m>(
 ) -> (Option<&'m str>, bool) {
     match cause {
         Json::Null => (None, false),
+        Json::Text(id) if id.is_empty() => (None, false),
         Json::Text(id) => (Some(id), true),
         Json::Map(cause) => {
+            let mut has_exceptions = false;
             for exception in notes.list(cause, "exceptions") {
                 let Json::Map(exception) = exception else {
                     notes.repaired();
                     continue;
                 };
                 // Nothing to keep, and 21 000 of them fit into a datagram.
-                if exception.is_empty() {
+                if exception.iter().all(|(_, value)| value.is_nothing()) {
                     notes.repaired();
                     continue;
                 }
+                has_exceptions = true;
                 let mut event = Vec::new();
                 of_exception(exception, time, notes, &mut event);
                 put_bytes(out, 11, &event);
             }
             let mut attributes = Attributes::new(out, ATTRIBUTES);
             keep_others(cause, &["exceptions"], "cause.", &mut attributes);
-            (None, true)
+            (None, has_exceptions)
         }
         _ => {
             notes.repaired();
@@ -376,7 +396,9 @@ fn of_exception(exception: &Members<'_>, time: u64, notes: &Notes, out: &mut Vec
             trace.push_str(part);
         }
     }
-    attributes.text("exception.stacktrace", &trace);
+    if trace != ": " {
+        attributes.text("exception.stacktrace", &trace);
+    }
     if !notes.list(exception, "stack").iter().all(is_plain) {
         let stack = find(exception, "stack");
         attributes.json("aws.xray.document.exception.stack", stack);

@@ -502,3 +502,63 @@ fn a_datagram_becomes_no_more_than_some_times_its_size() {
         assert!(out.len() <= 6 * datagram_of.len(), "{} of {}", out.len(), datagram_of.len());
     }
 }
+
+/// What SDKs and Step Functions write for what they do not know is no fact.
+#[test]
+fn empty_members_say_nothing() {
+    for neutral in [
+        r#""cause":{}"#,
+        r#""cause":{},"error":false,"fault":false"#,
+        r#""cause":{"exceptions":[]}"#,
+        r#""cause":{"working_directory":"/srv","paths":[]}"#,
+        r#""cause":{"exceptions":[{"message":"","stack":[]}]}"#,
+        r#""cause":"""#,
+        r#""cause":{"exceptions":[{"id":"00000000000000ab","message":"handled"}]},"error":false,"fault":false"#,
+        r#""http":{"request":{},"response":{"status":0}}"#,
+        r#""error":null,"fault":null,"throttle":null"#,
+    ] {
+        let (_, span, _) = one(neutral);
+        assert!(!failed(&span), "{neutral}: {:?}", span.status);
+    }
+    for wrong in [
+        r#""cause":{"exceptions":[{"id":"00000000000000ab","message":"m"}]}"#,
+        r#""cause":"00000000000000ab""#,
+        r#""error":true"#,
+        r#""cause":{},"fault":true"#,
+        r#""fault":false,"http":{"response":{"status":500}}"#,
+    ] {
+        assert!(failed(&one(wrong).1), "{wrong}");
+    }
+    let nothing = r#""user":"","http":{"request":{"method":"","url":"","client_ip":"","user_agent":""},
+        "response":{"content_length":""}},"sql":{"url":"","database_type":"","user":"","sanitized_query":""},
+        "aws":{},"namespace":"","annotations":{},"metadata":{},"precursor_ids":[],"links":[],"service":{}"#;
+    let (resource, span, noted) = one(nothing);
+    assert_eq!((words(&span.attributes), noted.repairs), (Attributes::new(), 0));
+    contains(&resource, &[("cloud.provider", "\"unknown\"")]);
+    assert_eq!(resource.len(), 2);
+    let (_, spans, _) = read(format!(
+        r#"{{{BASE},"subsegments":[{{"name":"s","id":"2222222222222222","start_time":1,"http":{{"request":{{"client_ip":""}}}}}}]}}"#
+    ));
+    assert_eq!(spans[1].kind(), SpanKind::Internal);
+}
+
+/// The same rule as for OTLP.
+#[test]
+fn numbers_in_quotes_are_numbers() {
+    for spelled in ["200", "2e2", "200.0", "2.0E+2"] {
+        for spelled in [spelled.to_owned(), format!("\"{spelled}\"")] {
+            let more = format!(
+                r#""http":{{"response":{{"status":{spelled}}}}},"aws":{{"retries":{spelled}}}"#
+            );
+            has(&more, &[("http.status_code", "200"), ("aws.xray.retries", "200")]);
+        }
+    }
+    for refused in ["\" 200\"", "\"+200\"", "\"0200\"", "2.5", "\"1e40\"", "\"NaN\""] {
+        let (_, span, noted) = one(&format!(r#""http":{{"response":{{"status":{refused}}}}}"#));
+        assert_eq!((span.attributes.len(), noted.repairs), (0, 1), "{refused}");
+    }
+    has(
+        r#""annotations":{"large":1e400,"small":1e3}"#,
+        &[("large", "\"1e400\""), ("small", "1000.0")],
+    );
+}

@@ -7,11 +7,12 @@ use super::{Fields, Kept};
 use crate::{
     exporters::awsxray::{
         attributes::{Attributes, int},
+        events::Causes,
         ids,
         json::Json,
         trim::Trim,
     },
-    otlp::view::{Event, Span, Text, Value},
+    otlp::view::{Event, KeyValue, Span, Text, Value},
 };
 
 /// Frames of an exception where a document is too large with all of them.
@@ -23,6 +24,8 @@ const AT: &str = "\n\tat ";
 /// An exception.
 #[derive(Debug, Default)]
 struct Exception<'a> {
+    /// The number of its event.
+    event: usize,
     kind: Option<&'a [u8]>,
     message: Option<&'a [u8]>,
     id: Option<&'a [u8]>,
@@ -43,14 +46,19 @@ impl<'a> Exceptions<'a> {
         if !attributes.has_events {
             return Exceptions(SmallVec::new());
         }
-        let events = span.events().filter(|event| event.name == "exception");
-        Exceptions(events.map(|event| Exception::of(&event)).collect())
+        let events = span.events().enumerate().filter(|(_, event)| event.name == "exception");
+        Exceptions(events.map(|(number, event)| Exception::of(number, &event)).collect())
+    }
+
+    /// Whether the cause is the id of an exception, which is the message of the status.
+    pub(super) fn are_named(&self, kept: &[Kept<'_>]) -> bool {
+        self.0.is_empty() && !kept.iter().any(|one| one.object == "cause.")
     }
 
     /// Writes `cause`: an object, or what stands for one in another document.
     pub(super) fn write(&self, json: &mut Json, span: &Span<'_>, kept: &[Kept<'_>], trim: Trim) {
-        let named = span.status.filter(|status| status.code == 2).map(|status| status.text.0);
-        if self.0.is_empty() && !kept.iter().any(|one| one.object == "cause.") {
+        let named = span.status.map(|status| status.text.0);
+        if self.are_named(kept) {
             if let Some(id) = named.filter(|id| !id.is_empty()) {
                 json.text_at("cause", id);
             }
@@ -76,9 +84,31 @@ impl<'a> Exceptions<'a> {
     }
 }
 
+impl Causes for Exceptions<'_> {
+    fn has(&self, event: usize) -> bool {
+        self.0.binary_search_by_key(&event, |one| one.event).is_ok()
+    }
+
+    fn has_attribute(&self, event: usize, attribute: &KeyValue<'_>) -> bool {
+        let Ok(at) = self.0.binary_search_by_key(&event, |one| one.event) else { return false };
+        let value = attribute.value.unwrap_or_default();
+        let is_text = matches!(value, Value::String(_));
+        match attribute.key.0 {
+            b"exception.type"
+            | b"exception.message"
+            | b"aws.xray.exception.id"
+            | b"aws.xray.exception.cause" => is_text,
+            b"exception.stacktrace" => is_text && self.0[at].is_whole(),
+            b"aws.xray.exception.truncated" | b"aws.xray.exception.skipped" => int(value).is_some(),
+            b"aws.xray.exception.remote" => matches!(value, Value::Bool(_)),
+            key => Kept::of(key, value, &["exception."]).is_some(),
+        }
+    }
+}
+
 impl<'a> Exception<'a> {
-    fn of(event: &Event<'a>) -> Self {
-        let mut own = Exception::default();
+    fn of(number: usize, event: &Event<'a>) -> Self {
+        let mut own = Exception { event: number, ..Exception::default() };
         for attribute in event.attributes() {
             let value = attribute.value.unwrap_or_default();
             let text = match value {
@@ -132,11 +162,32 @@ impl<'a> Exception<'a> {
         fields.rest();
     }
 
+    /// Whether the text of the stack is what the receiver makes of one.
+    fn is_whole(&self) -> bool {
+        let trace = String::from_utf8_lossy(self.trace);
+        let Some(rest) = trace.strip_prefix(&*self.head()) else { return trace.is_empty() };
+        let is_frame = |frame: &str| {
+            let line = frame.strip_suffix(')').and_then(|frame| frame.split_once('('));
+            let line = line.and_then(|(_, place)| Some(place.rsplit_once(": ")?.1));
+            line.is_some_and(|line| line == "<unknown>" || line.parse::<i64>().is_ok())
+        };
+        self.kept.iter().any(|one| one.name == b"stack")
+            || rest.is_empty()
+            || rest.starts_with(AT) && rest.split(AT).skip(1).all(is_frame)
+    }
+
+    /// What the receiver writes before the frames.
+    fn head(&self) -> String {
+        let text = |text: Option<&'a [u8]>| String::from_utf8_lossy(text.unwrap_or_default());
+        format!("{}: {}", text(self.kind), text(self.message))
+    }
+
     /// What follows `type: message` in the text of the stack.
     fn frames<'t>(&self, trace: &'t str) -> &'t str {
-        let text = |text: Option<&'a [u8]>| String::from_utf8_lossy(text.unwrap_or_default());
-        let head = format!("{}: {}", text(self.kind), text(self.message));
-        trace.strip_prefix(&*head).or(trace.find(AT).map(|at| &trace[at..])).unwrap_or_default()
+        trace
+            .strip_prefix(&*self.head())
+            .or(trace.find(AT).map(|at| &trace[at..]))
+            .unwrap_or_default()
     }
 }
 

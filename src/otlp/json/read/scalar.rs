@@ -1,6 +1,6 @@
 //! Scalars: what JSON spells in several ways becomes one protobuf value.
 
-use std::fmt;
+use std::{fmt, ops::RangeInclusive};
 
 use base64::{
     Engine as _, alphabet,
@@ -10,6 +10,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, Unexpected, Visitor};
 
 use super::{Out, shown};
 use crate::otlp::{
+    json::number::{self, Wrong},
     schema::Kind,
     wire::{WireType, bytes_field_len, put_bytes, put_header, put_varint, tag, varint_len},
 };
@@ -83,16 +84,6 @@ impl Scalar<'_> {
     }
 
     fn put_integer<E: Error>(self, value: i128) -> Result<(), E> {
-        let range: (i128, i128) = match self.kind {
-            Kind::Int32 | Kind::Sint32 | Kind::Enum(_) => (i32::MIN.into(), i32::MAX.into()),
-            Kind::Uint32 | Kind::Fixed32 => (0, u32::MAX.into()),
-            Kind::Int64 | Kind::Sfixed64 => (i64::MIN.into(), i64::MAX.into()),
-            _ => (0, u64::MAX.into()),
-        };
-        if !(range.0..=range.1).contains(&value) {
-            let (min, max) = range;
-            return Err(E::custom(format_args!("`{value}` is not within {min} and {max}")));
-        }
         let bits = truncate(value);
         match self.kind {
             Kind::Sint32 => self.put_number(WireType::Varint, zigzag(value)),
@@ -102,24 +93,38 @@ impl Scalar<'_> {
         }
     }
 
-    fn integer_text<E: Error>(self, text: &str) -> Result<(), E> {
-        let text = text.trim();
-        if let Ok(value) = text.parse() {
-            return self.put_integer(value);
-        }
-        match text.parse::<f64>() {
-            Ok(value) => self.whole(value),
-            Err(_) => Err(E::invalid_value(Unexpected::Str(shown(text)), &self)),
+    fn range(&self) -> RangeInclusive<i128> {
+        match self.kind {
+            Kind::Int32 | Kind::Sint32 | Kind::Enum(_) => i32::MIN.into()..=i32::MAX.into(),
+            Kind::Uint32 | Kind::Fixed32 => 0..=u32::MAX.into(),
+            Kind::Int64 | Kind::Sfixed64 => i64::MIN.into()..=i64::MAX.into(),
+            _ => 0..=u64::MAX.into(),
         }
     }
 
-    /// An integer that is spelled as a floating point number: `1e3`, `5.0`.
-    #[expect(clippy::cast_possible_truncation, reason = "whole and in range of 128 bits")]
-    fn whole<E: Error>(self, value: f64) -> Result<(), E> {
-        if value.fract() == 0.0 && value.abs() < 1e20 {
-            self.put_integer(value as i128)
-        } else {
-            Err(E::invalid_value(Unexpected::Float(value), &self))
+    fn put_checked<E: Error>(self, value: i128) -> Result<(), E> {
+        if !self.range().contains(&value) {
+            return Err(self.wrong(Wrong::Range(value), ""));
+        }
+        self.put_integer(value)
+    }
+
+    fn integer_text<E: Error>(self, text: &str) -> Result<(), E> {
+        match number::integer(text, self.range()) {
+            Ok(value) => self.put_integer(value),
+            Err(wrong) => Err(self.wrong(wrong, text)),
+        }
+    }
+
+    fn wrong<E: Error>(&self, wrong: Wrong, text: &str) -> E {
+        match wrong {
+            Wrong::Text => E::invalid_value(Unexpected::Str(shown(text)), self),
+            Wrong::Fraction(value) => E::invalid_value(Unexpected::Float(value), self),
+            Wrong::Overflow => E::custom("number out of range"),
+            Wrong::Range(value) => {
+                let (min, max) = self.range().into_inner();
+                E::custom(format_args!("`{value}` is not within {min} and {max}"))
+            }
         }
     }
 
@@ -164,17 +169,10 @@ impl Scalar<'_> {
     }
 
     fn double_text<E: Error>(self, text: &str) -> Result<(), E> {
-        let value = match text {
-            "NaN" => f64::NAN,
-            "Infinity" => f64::INFINITY,
-            "-Infinity" => f64::NEG_INFINITY,
-            // Rust also parses `inf` and `nan` of any case, which JSON has no such spelling for.
-            _ if text.bytes().all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b)) => {
-                text.parse().map_err(|_| E::invalid_value(Unexpected::Str(shown(text)), &self))?
-            }
-            _ => return Err(E::invalid_value(Unexpected::Str(shown(text)), &self)),
-        };
-        self.put_number(WireType::Fixed64, value.to_bits())
+        match number::double(text) {
+            Ok(value) => self.put_number(WireType::Fixed64, value.to_bits()),
+            Err(wrong) => Err(self.wrong(wrong, text)),
+        }
     }
 }
 
@@ -218,7 +216,7 @@ impl Visitor<'_> for Scalar<'_> {
         match self.kind {
             #[expect(clippy::cast_precision_loss, reason = "the field is a double")]
             Kind::Double => self.visit_f64(value as f64),
-            _ if is_integer(self.kind) => self.put_integer(value.into()),
+            _ if is_integer(self.kind) => self.put_checked(value.into()),
             _ => Err(E::invalid_type(Unexpected::Unsigned(value), &self)),
         }
     }
@@ -227,7 +225,7 @@ impl Visitor<'_> for Scalar<'_> {
         match self.kind {
             #[expect(clippy::cast_precision_loss, reason = "the field is a double")]
             Kind::Double => self.visit_f64(value as f64),
-            _ if is_integer(self.kind) => self.put_integer(value.into()),
+            _ if is_integer(self.kind) => self.put_checked(value.into()),
             _ => Err(E::invalid_type(Unexpected::Signed(value), &self)),
         }
     }
@@ -235,7 +233,10 @@ impl Visitor<'_> for Scalar<'_> {
     fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
         match self.kind {
             Kind::Double => self.put_number(WireType::Fixed64, value.to_bits()),
-            _ if is_integer(self.kind) => self.whole(value),
+            _ if is_integer(self.kind) => match number::whole(value, self.range()) {
+                Ok(value) => self.put_integer(value),
+                Err(wrong) => Err(self.wrong(wrong, "")),
+            },
             _ => Err(E::invalid_type(Unexpected::Float(value), &self)),
         }
     }
@@ -247,8 +248,8 @@ impl Visitor<'_> for Scalar<'_> {
             Kind::Id(len) => self.put_id(text, len),
             Kind::Double => self.double_text(text),
             Kind::Enum(names) => match names.number(text) {
-                Some(number) => self.put_integer(number.into()),
-                None if text.parse::<i32>().is_ok() => self.integer_text(text),
+                Some(number) => self.put_checked(number.into()),
+                None if number::is_number(text) => self.integer_text(text),
                 None => Err(E::custom(format_args!(
                     "unknown enum value `{}`, expected a number or `{}...`",
                     shown(text),
