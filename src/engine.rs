@@ -19,6 +19,7 @@ mod gather;
 pub mod graph;
 pub mod journal;
 pub mod memory;
+mod partial;
 mod parts;
 pub mod plan;
 pub mod pool;

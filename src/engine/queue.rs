@@ -26,7 +26,6 @@ use tokio::{
 
 use crate::{
     component::{Delivery, Exporter, Queue, Sizer},
-    net::seldom::Seldom,
     otlp::{
         Payload,
         payload::{Outcome, Reason},
@@ -38,6 +37,7 @@ use crate::{
 use super::{
     dead_letters::DeadLetters,
     gather::{self, Gather, Queued},
+    partial::Partial,
     pool::Offload,
     sender::Sender,
     spool::{self, Spool, Spooled},
@@ -118,7 +118,7 @@ impl ExportQueue {
             dead_letters,
             is_guarded,
             is_failing: AtomicBool::new(false),
-            partial_success: Seldom::default(),
+            partial: Partial::default(),
         };
         (Arc::clone(&queue), Dispatcher { queue, rx, sender: Arc::new(sender) })
     }

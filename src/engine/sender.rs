@@ -11,10 +11,9 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{dead_letters::DeadLetters, pool::Offload, retry::Retries};
+use super::{dead_letters::DeadLetters, partial::Partial, pool::Offload, retry::Retries};
 use crate::{
     component::{BoxFuture, Delivery, ExportError, Exporter, Progress, Request, Retry},
-    net::seldom::Seldom,
     otlp::{
         Payload,
         payload::{Outcome, Reason},
@@ -36,8 +35,7 @@ pub(super) struct Sender {
     pub(super) is_guarded: bool,
     /// Whether the last attempt failed: state changes are logged, not attempts.
     pub(super) is_failing: AtomicBool,
-    /// Told once a minute; the counters have them all.
-    pub(super) partial_success: Seldom,
+    pub(super) partial: Partial,
 }
 
 /// What one attempt leaves to the next.
@@ -212,14 +210,7 @@ impl Sender {
         let rejected = sent.rejected.min(payload.items);
         self.stats.sent.add(payload.items - rejected);
         self.stats.rejected.add(rejected);
-        if (rejected > 0 || sent.message.is_some()) && self.partial_success.is_due() {
-            tracing::warn!(
-                exporter = %self.stats.id,
-                rejected_items = rejected,
-                message = sent.message.as_deref().unwrap_or_default(),
-                "Partial success response"
-            );
-        }
+        self.partial.tell(&self.stats.id, rejected, &sent);
         Ok(())
     }
 

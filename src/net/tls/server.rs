@@ -6,17 +6,19 @@ use std::{
 };
 
 use rustls::{
-    RootCertStore, ServerConfig,
+    ServerConfig,
     crypto::CryptoProvider,
     pki_types::{CertificateDer, PrivateKeyDer},
-    server::WebPkiClientVerifier,
     version::TLS12,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, de::IgnoredAny};
 use tokio_rustls::TlsAcceptor;
 
-use super::reload::{Reloading, Renewal};
+use super::{
+    reload::{Reloading, Renewal},
+    trust::ClientTrust,
+};
 use crate::config::{Node, Problems, Secret, given};
 
 /// `tls` of a receiver.
@@ -177,16 +179,9 @@ impl ServerTls {
         let builder = match self.client_ca_file.as_deref() {
             None => builder.with_no_client_auth(),
             Some(file) => {
-                let mut roots = RootCertStore::empty();
-                for certificate in super::certificates(file)? {
-                    let refused = |error| format!("`{file}` is no authority: {error}");
-                    roots.add(certificate).map_err(refused)?;
-                }
-                let verifier =
-                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                        .build()
-                        .map_err(|error| format!("`{file}` is no authority: {error}"))?;
-                builder.with_client_cert_verifier(verifier)
+                let verifier = ClientTrust::new(super::certificates(file)?, provider)
+                    .map_err(|error| format!("`{file}` is no authority: {error}"))?;
+                builder.with_client_cert_verifier(Arc::new(verifier))
             }
         };
         let (certificates, key) = (self.certificates()?, self.key()?);
