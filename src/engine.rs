@@ -19,6 +19,7 @@ mod gather;
 pub mod graph;
 pub mod journal;
 pub mod memory;
+mod outage;
 mod partial;
 mod parts;
 pub mod plan;

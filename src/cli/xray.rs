@@ -209,6 +209,14 @@ impl Settings {
             log_file: (!path.is_empty())
                 .then(|| LogFile { path, rotates: file.logging.rotates.unwrap_or(true) }),
         };
+        let proxy = &settings.proxy_address;
+        if let Err(message) = crate::net::proxy::check(proxy)
+            && !proxy.is_empty()
+        {
+            return Err(format!(
+                "--proxy-address cannot be used: {message}; write http://host:port"
+            ));
+        }
         if (1..LEAST_BUFFER).contains(&settings.buffer) {
             return Err(format!(
                 "--buffer-memory {} is too small; give at least {LEAST_BUFFER} MB, or 0 to let \

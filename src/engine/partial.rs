@@ -57,6 +57,8 @@ impl Partial {
 
 #[cfg(test)]
 mod tests {
+    use std::{io, sync::Arc};
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -67,6 +69,58 @@ mod tests {
         assert!(partial.is_new("the dataset is full"), "another kind has its own turn");
         tokio::time::advance(PAUSE).await;
         assert!(partial.is_new("span 19 is too old"));
+    }
+
+    /// The log as lines of JSON, as the process writes them.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_note_hides_no_rejection_and_no_line_has_a_member_twice() {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .flatten_event(true)
+            .with_writer(move || writer.clone())
+            .finish();
+        let _log = tracing::subscriber::set_default(subscriber);
+        let partial = Partial::default();
+        for (rejected, said) in [(0, "ack 17"), (4, "too old"), (0, "ack 18"), (1, "no trace id")] {
+            let sent = Sent { rejected, message: Some(said.to_owned()) };
+            partial.tell("home", rejected, &sent);
+        }
+        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        for (line, text) in lines.iter().zip(text.lines()) {
+            for name in line.as_object().unwrap().keys() {
+                assert_eq!(text.matches(&format!("\"{name}\":")).count(), 1, "{name}: {text}");
+            }
+        }
+        let told: Vec<_> = lines
+            .iter()
+            .map(|line| ["level", "message", "reason", "note"].map(|key| line[key].as_str()))
+            .collect();
+        let (note, rejection) =
+            ("The backend took everything, with a note", "Partial success response");
+        assert_eq!(
+            told,
+            [
+                [Some("INFO"), Some(note), None, Some("ack 17")],
+                [Some("WARN"), Some(rejection), Some("too old"), None],
+                [Some("WARN"), Some(rejection), Some("no trace id"), None],
+            ]
+        );
     }
 
     #[tokio::test(start_paused = true)]

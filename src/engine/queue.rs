@@ -37,6 +37,7 @@ use crate::{
 use super::{
     dead_letters::DeadLetters,
     gather::{self, Gather, Queued},
+    outage::Outage,
     partial::Partial,
     pool::Offload,
     sender::Sender,
@@ -117,7 +118,7 @@ impl ExportQueue {
             offload,
             dead_letters,
             is_guarded,
-            is_failing: AtomicBool::new(false),
+            outage: Outage::default(),
             partial: Partial::default(),
         };
         (Arc::clone(&queue), Dispatcher { queue, rx, sender: Arc::new(sender) })

@@ -2,16 +2,15 @@
 //! items.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
 use tokio::sync::watch;
 
-use super::{dead_letters::DeadLetters, partial::Partial, pool::Offload, retry::Retries};
+use super::{
+    dead_letters::DeadLetters, outage::Outage, partial::Partial, pool::Offload, retry::Retries,
+};
 use crate::{
     component::{BoxFuture, Delivery, ExportError, Exporter, Progress, Request, Retry},
     otlp::{
@@ -33,8 +32,8 @@ pub(super) struct Sender {
     pub(super) dead_letters: Option<Arc<DeadLetters>>,
     /// Whether all that comes is on disk somewhere, so that nothing is lost when it is given up.
     pub(super) is_guarded: bool,
-    /// Whether the last attempt failed: state changes are logged, not attempts.
-    pub(super) is_failing: AtomicBool,
+    /// Whether the backend is away: state changes are logged, not attempts.
+    pub(super) outage: Outage,
     pub(super) partial: Partial,
 }
 
@@ -122,6 +121,7 @@ impl Sender {
         let mut kept = Kept::default();
         loop {
             let begin = now();
+            let outages = self.outage.ended();
             let attempt = self.attempt(payload, &mut kept, &mut abandon).await;
             let millis = now().duration_since(begin).as_millis();
             self.stats.attempt_millis.record(u64::try_from(millis).unwrap_or(u64::MAX));
@@ -151,7 +151,7 @@ impl Sender {
                 return End::Lost(Reason::RetriesExhausted, error);
             };
             self.stats.retries.add(1);
-            if !self.is_failing.swap(true, Ordering::Relaxed) {
+            if self.outage.failed() {
                 tracing::warn!(
                     exporter = %self.stats.id,
                     error = %error,
@@ -161,6 +161,8 @@ impl Sender {
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
+                // A pause that the backend asked for is kept.
+                () = self.outage.end_after(outages), if asked.is_none() => {}
                 _ = abandon.wait_for(|raised| *raised) => {
                     return End::Lost(Reason::ShuttingDown, error);
                 }
@@ -203,7 +205,7 @@ impl Sender {
             Err(ExportError { retry: Retry::After(None), message })
         })?;
         self.stats.succeeded(SystemTime::now());
-        if self.is_failing.swap(false, Ordering::Relaxed) {
+        if self.outage.succeeded() {
             tracing::info!(exporter = %self.stats.id, "Exporting works again.");
         }
         // A backend may claim any number; the accounts have to add up to what was sent.

@@ -45,7 +45,7 @@ pub struct ClientTls {
     pub insecure: bool,
     /// Speak TLS, but accept any certificate.
     pub insecure_skip_verify: bool,
-    /// PEM file of the authorities to trust instead of the system's.
+    /// PEM file of the authorities, or the very certificates, to trust instead of the system's.
     #[serde(deserialize_with = "given")]
     #[schemars(with = "Option<String>")]
     pub ca_file: Option<String>,
@@ -300,3 +300,6 @@ fn validate_order(min: Option<&str>, max: Option<&str>, at: &Node, problems: &mu
 fn read(file: &str) -> Result<Vec<u8>, String> {
     fs::read(file).map_err(|error: io::Error| format!("cannot read `{file}`: {error}"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,10 @@ use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
 pub(in crate::net) fn of(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
     let mut next = Some(error);
     while let Some(error) = next {
+        // The HTTP/2 library keeps the words of an error only.
+        if let Some(io) = error.downcast_ref::<h2::Error>().and_then(h2::Error::get_io) {
+            return of_words(&io.to_string());
+        }
         let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         let found = inner.and_then(|inner| inner.downcast_ref::<Error>());
         if let Some(error) = found.or_else(|| error.downcast_ref::<Error>()) {
@@ -16,6 +20,13 @@ pub(in crate::net) fn of(error: &(dyn std::error::Error + 'static)) -> Option<&'
         next = error.source();
     }
     None
+}
+
+fn of_words(text: &str) -> Option<&'static str> {
+    let alert = text.strip_prefix("received fatal alert: ")?;
+    // As rustls writes them: by their names.
+    let known = (0..=u8::MAX).map(AlertDescription::from);
+    known.into_iter().find(|known| format!("{known:?}") == alert).and_then(of_alert)
 }
 
 fn remedy(error: &Error) -> Option<&'static str> {
@@ -43,6 +54,9 @@ fn of_certificate(error: &CertificateError) -> Option<&'static str> {
     let text = match error {
         CertificateError::UnknownIssuer => {
             "the certificate's authority is not trusted, name it in `tls.ca_file`"
+        }
+        CertificateError::BadSignature => {
+            "another authority of the same name has signed it, name the right one in `tls.ca_file`"
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             "the certificate is for another name, set `tls.server_name_override`"
@@ -100,4 +114,19 @@ fn of_alert(alert: AlertDescription) -> Option<&'static str> {
         _ => return None,
     };
     Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alerts_are_known_by_their_words() {
+        let words = |alert| Error::AlertReceived(alert).to_string();
+        for alert in [AlertDescription::CertificateRequired, AlertDescription::UnknownCA] {
+            assert!(of_alert(alert).is_some());
+            assert_eq!(of_words(&words(alert)), of_alert(alert));
+        }
+        assert_eq!(of_words("broken pipe"), None);
+    }
 }
