@@ -1,6 +1,6 @@
-//! Exporters of every kind where the only way out is a proxy: the backends have names that nobody but the
-//! proxy finds. What `NO_PROXY` names goes past it, credentials are sent and never shown, and what stands in
-//! the way is said with its remedy.
+//! Exporters of every kind where the only way out is a proxy: the backends have names that nobody
+//! but the proxy finds. What `NO_PROXY` names goes past it, credentials are sent and never shown,
+//! and what stands in the way is said with its remedy.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 #[path = "support/authority.rs"]
@@ -306,7 +306,8 @@ service:
     assert!(sender.skep.stop() && backend.stop());
 }
 
-/// The three exporters of AWS and the receiver's own calls, signed by what only the environment knows.
+/// The three exporters of AWS and the receiver's own calls, signed by what only the environment
+/// knows.
 #[cfg(feature = "aws")]
 #[test]
 fn aws_is_reached_through_the_proxy() {

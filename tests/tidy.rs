@@ -191,7 +191,8 @@ fn every_dependency_says_why() {
     assert!(count > 20, "the dependencies were found");
 }
 
-/// Members that every JSON line of the log has: a field of the same name would be there twice, and win.
+/// Members that every JSON line of the log has: a field of the same name would be there twice, and
+/// win.
 const TAKEN: [&str; 4] = ["message", "level", "target", "timestamp"];
 
 /// Names of the fields of each log line in a source.

@@ -69,6 +69,9 @@ Applications find it by AWS_XRAY_DAEMON_ADDRESS=host:2000, which means UDP and T
 const REGION: &str =
     "Region [default: AWS_REGION, AWS_DEFAULT_REGION, the profile, the ECS task, the EC2 instance]";
 
+const PROXY: &str =
+    "Proxy of the requests to AWS [default: HTTPS_PROXY, with the exceptions of NO_PROXY]";
+
 #[derive(Debug, Parser)]
 #[command(
     name = "skep xray",
@@ -107,8 +110,7 @@ struct Flags {
     /// Least severe level that is logged; prod is info
     #[arg(short, long, value_name = "LEVEL", value_enum, ignore_case = true)]
     log_level: Option<Level>,
-    /// Proxy of the requests to AWS [default: HTTPS_PROXY, with the exceptions of NO_PROXY]
-    #[arg(short, long, value_name = "URL")]
+    #[arg(short, long, value_name = "URL", help = PROXY)]
     proxy_address: Option<String>,
     /// ARN of the resource that runs the application
     #[arg(short = 'a', long, value_name = "ARN")]

@@ -194,8 +194,8 @@ impl JsonSchema for Secret {
     }
 }
 
-/// A key of the Collector that has no effect here. What it takes is checked; a value that asks for something
-/// is warned of.
+/// A key of the Collector that has no effect here. What it takes is checked; a value that asks for
+/// something is warned of.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Ignored<T>(T);

@@ -1,8 +1,9 @@
-//! Whether an exporter's backend is away, and the end of that: whoever pauses before another attempt need
-//! not wait any longer then.
+//! Whether an exporter's backend is away, and when it is back: requests that pause before another
+//! attempt are then sent at once.
 //!
-//! Why not every success that follows a failure: a backend that refuses every other request would be sent
-//! the refused ones again without a pause. Only where nothing succeeded for a while was it away.
+//! Why not every success that follows a failure: a backend that refuses every other request would
+//! be sent the refused ones again without a pause. Only where nothing succeeded for a while was it
+//! away.
 
 use std::{
     sync::{

@@ -1,5 +1,5 @@
-//! What is said of requests that a backend took in part, and how often: a note on a full success seldom and
-//! quietly, each kind of rejection as a warning.
+//! What is said of requests that a backend took in part, and how often: a note on a full success
+//! seldom and quietly, each kind of rejection as a warning.
 
 use std::{
     sync::{Mutex, PoisonError},

@@ -127,8 +127,8 @@ pub struct Config {
     pub max_retries: u32,
     /// Refused: certificates are always checked.
     pub no_verify_ssl: bool,
-    /// Proxy of all requests, such as `http://user:password@host:3128`, instead of that of the environment
-    /// (`HTTPS_PROXY`).
+    /// Proxy of all requests, such as `http://user:password@host:3128`, instead of that of the
+    /// environment (`HTTPS_PROXY`).
     pub proxy_address: Secret,
     /// Do not ask the metadata of an EC2 instance for the region.
     pub local_mode: bool,

@@ -42,8 +42,8 @@ pub struct Config {
     pub region: Region,
     /// Base URL instead of the region's, for a reverse proxy or Refinery.
     pub endpoint: Option<String>,
-    /// Proxy of all requests, such as `http://user:password@host:3128`, instead of that of the environment
-    /// (`HTTPS_PROXY`).
+    /// Proxy of all requests, such as `http://user:password@host:3128`, instead of that of the
+    /// environment (`HTTPS_PROXY`).
     pub proxy_url: Secret,
     /// Dataset of metrics; with a classic key of everything.
     pub dataset: String,

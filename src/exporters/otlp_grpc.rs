@@ -10,8 +10,8 @@
 //! `bearertokenauth` or `basicauth`. `endpoint` may be a unix socket (`unix:path`, `unix:///path`,
 //! `unix-abstract:name`), for which `tls` says as elsewhere whether TLS is spoken.
 //!
-//! Where `HTTPS_PROXY` names a proxy, and `NO_PROXY` does not except the host, connections go through
-//! the proxy (`CONNECT`), with TLS and without, as those of gRPC in Go do.
+//! Where `HTTPS_PROXY` names a proxy, and `NO_PROXY` does not except the host, connections go
+//! through the proxy (`CONNECT`), with TLS and without, as those of gRPC in Go do.
 
 use std::{sync::Arc, time::Duration};
 

@@ -12,8 +12,8 @@
 //! that authenticates the requests: `sigv4auth` to AWS's own OTLP endpoints, `bearertokenauth`, `basicauth`.
 //!
 //! Where `HTTP_PROXY` (for `http://` URLs) or `HTTPS_PROXY` (for `https://`) names a proxy, and
-//! `NO_PROXY` does not except the host, requests go through the proxy, as the Collector's do. `proxy_url`
-//! comes before them, and has no exceptions.
+//! `NO_PROXY` does not except the host, requests go through the proxy, as the Collector's do.
+//! `proxy_url` comes before them, and has no exceptions.
 
 use std::{sync::Arc, time::Duration};
 
@@ -76,7 +76,8 @@ pub struct Config {
     pub max_idle_conns: usize,
     /// The same: all connections go to one host.
     pub max_idle_conns_per_host: usize,
-    /// Has no effect: as many as requests are sent at the same time (`sending_queue.num_consumers`).
+    /// Has no effect: as many as requests are sent at the same time
+    /// (`sending_queue.num_consumers`).
     pub max_conns_per_host: Ignored<usize>,
     /// How long they wait; 0: until the backend closes them.
     pub idle_conn_timeout: Interval,
@@ -92,7 +93,8 @@ pub struct Config {
     pub read_buffer_size: Ignored<u64>,
     /// Has no effect: sizes are the HTTP library's.
     pub write_buffer_size: Ignored<u64>,
-    /// Proxy of all requests, such as `http://user:password@host:3128`, instead of that of the environment.
+    /// Proxy of all requests, such as `http://user:password@host:3128`, instead of that of the
+    /// environment.
     pub proxy_url: Secret,
     /// Cookies are not supported.
     pub cookies: Option<Cookies>,

@@ -1,5 +1,5 @@
-//! HTTP of the AWS SDK on the client that all exporters have, so that proxies, certificates and errors
-//! are the same for all of them.
+//! HTTP of the AWS SDK on the client that all exporters have, so that proxies, certificates and
+//! errors are the same for all of them.
 
 use std::{
     collections::HashMap,

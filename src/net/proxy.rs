@@ -3,12 +3,13 @@
 //! Collector follows; a configured proxy takes all requests of its component.
 //!
 //! `NO_PROXY` is a list of hosts, domains with all below them (`example.com`, `.example.com` and
-//! `*.example.com` only those below), addresses and networks (`10.0.0.0/8`), each but networks maybe
-//! with a port, or `*`. This machine is never asked through a proxy. In a CGI program `HTTP_PROXY`
-//! is what a client wrote into a header, and is not used.
+//! `*.example.com` only those below), addresses and networks (`10.0.0.0/8`), each but networks
+//! maybe with a port, or `*`. This machine is never asked through a proxy. In a CGI program
+//! `HTTP_PROXY` is what a client wrote into a header, and is not used.
 //!
 //! Differs from Go: link-local addresses and AWS's own metadata addresses are never asked through a
-//! proxy, which could only reach its own. A proxy that cannot be used is an error and not passed over.
+//! proxy, which could only reach its own. A proxy that cannot be used is an error and not passed
+//! over.
 
 use std::{
     fmt,
@@ -148,9 +149,9 @@ pub struct Destination<'d> {
     pub port: u16,
 }
 
-/// Finds the way to a destination. `configured` is the URL of a proxy and the key that has it; where it is
-/// empty the environment counts. The certificate of an `https://` proxy is checked as `tls` says, and the
-/// system's authorities count besides.
+/// Finds the way to a destination. `configured` is the URL of a proxy and the key that has it;
+/// where it is empty the environment counts. The certificate of an `https://` proxy is checked as
+/// `tls` says, and the system's authorities count besides.
 pub fn way(
     destination: Destination<'_>,
     configured: (&'static str, &str),

@@ -1,6 +1,6 @@
-//! A proxy for tests: `CONNECT` and requests with their whole URL, with credentials if asked for, and
-//! TLS. It finds every host on loopback, as a network does that only the proxy sees into. It shares no
-//! code with skep.
+//! A proxy for tests: `CONNECT` and requests with their whole URL, with credentials if asked for,
+//! and TLS. It finds every host on loopback, as a network does that only the proxy sees into. It
+//! shares no code with skep.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::{
@@ -35,8 +35,8 @@ impl TestProxy {
         TestProxy { port, seen }
     }
 
-    /// What was asked: `CONNECT host:port` or `POST http://host:port/path`, and ` 407` behind it where it
-    /// was refused.
+    /// What was asked: `CONNECT host:port` or `POST http://host:port/path`, and ` 407` behind it
+    /// where it was refused.
     pub(crate) fn seen(&self) -> Vec<String> {
         self.seen.lock().unwrap().clone()
     }
@@ -74,7 +74,7 @@ pub(crate) fn tls_before(port: u16, (certificate, key): (String, String)) -> u16
                     tokio::io::copy_bidirectional(&mut client, &mut inner).await
                 });
             }
-        })
+        });
     });
     own
 }

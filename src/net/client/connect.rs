@@ -1,5 +1,5 @@
-//! How a connection comes to be: by TCP, by a unix socket, through a proxy (a tunnel for TLS and for
-//! HTTP/2, requests with their whole URL otherwise), then TLS, then HTTP.
+//! How a connection comes to be: by TCP, by a unix socket, through a proxy (a tunnel for TLS and
+//! for HTTP/2, requests with their whole URL otherwise), then TLS, then HTTP.
 
 use std::{error::Error, io};
 
@@ -78,8 +78,8 @@ impl Target {
         matches!(self.way, Way::Proxy(_)) && self.tls.is_none() && !self.http2_only
     }
 
-    /// Writes a request of HTTP/1.1 as the other end wants it: with the whole URL and our credentials for
-    /// a proxy, with its path for a server.
+    /// Writes a request of HTTP/1.1 as the other end wants it: with the whole URL and our
+    /// credentials for a proxy, with its path for a server.
     pub(super) fn address(&self, uri: &mut Uri, headers: &mut HeaderMap) {
         let Some(path) = uri.path_and_query().cloned() else { return };
         let Way::Proxy(proxy) = &self.way else {
@@ -92,7 +92,7 @@ impl Target {
         }
         let mut parts = uri::Parts::default();
         parts.scheme = Some(uri::Scheme::HTTP);
-        // Not `Host`, which may be configured: the proxy connects to what stands here.
+        // Not `Host`, which may be configured: the proxy connects to this authority.
         parts.authority = proxy::authority(&self.host, self.port).parse().ok();
         parts.path_and_query = Some(path);
         if let Ok(whole) = Uri::from_parts(parts) {
@@ -228,11 +228,11 @@ fn refusal(proxy: &Proxy, status: StatusCode) -> String {
     let code = status.as_u16();
     let remedy = match code {
         407 if proxy.authorization.is_some() => {
-            "the proxy does not take the credentials of its URL: correct them"
+            "the proxy rejects the credentials in its URL: correct them"
         }
         407 => "the proxy wants credentials: write its URL as `http://user:password@host:port`",
-        403 | 405 => "the proxy does not let us there: allow it, or put the host into NO_PROXY",
-        502..=504 => "the proxy cannot reach it: check `endpoint`, or put the host into NO_PROXY",
+        403 | 405 => "the proxy forbids this host: allow it there, or add the host to NO_PROXY",
+        502..=504 => "the proxy cannot reach it: check `endpoint`, or add the host to NO_PROXY",
         _ => "is it a proxy?",
     };
     format!("the proxy answered HTTP {code}; {remedy}")

@@ -41,7 +41,9 @@ fn remedy(error: &Error) -> Option<&'static str> {
             PeerIncompatible::ServerDoesNotSupportTls12Or13
             | PeerIncompatible::Tls12NotOfferedOrEnabled
             | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
-        ) => "the versions of TLS do not meet: see `tls.min_version` and `tls.max_version`",
+        ) => {
+            "both sides have no TLS version in common: see `tls.min_version` and `tls.max_version`"
+        }
         Error::NoApplicationProtocol => {
             "the server does not speak this protocol (gRPC needs HTTP/2): check the port"
         }
@@ -62,13 +64,13 @@ fn of_certificate(error: &CertificateError) -> Option<&'static str> {
             "the certificate is for another name, set `tls.server_name_override`"
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "the certificate has expired: renew it on the server, or set the clock here"
+            "the certificate has expired: renew it on the server, or correct the clock of this machine"
         }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "the certificate is not valid yet: does the clock go wrong here?"
+            "the certificate is not valid yet: is the clock of this machine right?"
         }
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-            "the certificate is not meant for a server (extended key usage): issue another one"
+            "the certificate is not for servers (extended key usage): issue one that is"
         }
         CertificateError::BadEncoding => "the server's certificate is damaged: issue another one",
         CertificateError::Revoked => "the certificate was revoked: renew it on the server",
@@ -85,7 +87,7 @@ fn of_certificate(error: &CertificateError) -> Option<&'static str> {
 fn of_alert(alert: AlertDescription) -> Option<&'static str> {
     let text = match alert {
         AlertDescription::CertificateRequired => {
-            "the server wants a certificate of ours, set `tls.cert_file` and `tls.key_file`"
+            "the server wants a client certificate, set `tls.cert_file` and `tls.key_file`"
         }
         AlertDescription::UnknownCA
         | AlertDescription::BadCertificate
@@ -96,14 +98,14 @@ fn of_alert(alert: AlertDescription) -> Option<&'static str> {
              that the server knows?"
         }
         AlertDescription::CertificateExpired | AlertDescription::CertificateRevoked => {
-            "our certificate has ended: renew `tls.cert_file`"
+            "our certificate has expired or was revoked: renew `tls.cert_file`"
         }
         AlertDescription::HandshakeFailure => {
-            "the server found nothing in common with us, or wants a certificate of ours \
+            "the server found no common cipher suite, or wants a client certificate \
              (`tls.cert_file` and `tls.key_file`)"
         }
         AlertDescription::ProtocolVersion => {
-            "the versions of TLS do not meet: see `tls.min_version` and `tls.max_version`"
+            "both sides have no TLS version in common: see `tls.min_version` and `tls.max_version`"
         }
         AlertDescription::UnrecognisedName => {
             "the server does not know the name: check `endpoint` and `tls.server_name_override`"

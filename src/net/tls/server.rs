@@ -39,8 +39,8 @@ pub struct ServerTls {
     pub key_file: Option<String>,
     /// The same as text.
     pub key_pem: Option<Secret>,
-    /// PEM file of the authorities whose clients are let in, or of the clients' very certificates; with it
-    /// every client needs a certificate.
+    /// PEM file of the authorities whose clients are let in, or of the clients' very certificates;
+    /// with it every client needs a certificate.
     #[serde(deserialize_with = "given")]
     #[schemars(with = "Option<String>")]
     pub client_ca_file: Option<String>,

@@ -50,8 +50,8 @@ fn trusting(pair: &Pair) -> ClientTls {
     ClientTls { ca_pem: Some(pair.certificate.clone()), ..ClientTls::default() }
 }
 
-/// Connects to `localhost`, and reads one byte: with TLS 1.3 a client hears only then that it was refused.
-/// The error is the one that an exporter shows, with its remedy.
+/// Connects to `localhost`, and reads one byte: with TLS 1.3 a client hears only then that it was
+/// refused. The error is the one that an exporter shows, with its remedy.
 async fn shake_hands(server: ServerTls, client: ClientTls) -> Result<(), String> {
     let (here, there) = tokio::io::duplex(1 << 16);
     let acceptor = Acceptor::new(server).unwrap().current();
@@ -128,7 +128,7 @@ async fn a_client_is_let_in_by_its_very_certificate_and_no_other() {
     assert!(said.contains("does not trust our certificate"), "{said}");
     let said = shake_hands(server.clone(), trusting(&pair)).await.unwrap_err();
     assert!(said.contains("set `tls.cert_file`"), "{said}");
-    // Whoever shows the certificate must have its key.
+    // A certificate without its key is of no use.
     let mut thief = with(&own);
     thief.key_pem = Some(Secret::new(&*stranger.key));
     assert!(Connector::new(thief, &[]).is_err());
@@ -153,8 +153,8 @@ EI52UM9iUao7Ln6ScCvbeP0mfqKhRANCAAQbwE7PQHdHFVlY2q6Vj01ff2gHWGG1
 ",
 );
 
-/// A server that shows this certificate, whoever signs for it. rustls's own check of a pair reads version 3
-/// only, so the pair is not made from a configuration.
+/// A server that shows this certificate, with any key. rustls's own check of a pair reads
+/// version 3 only, so the pair is not made from a configuration.
 async fn shake_hands_with_version_1(client: ClientTls, signs: &str) -> Result<(), String> {
     let certificate = CertificateDer::from_pem_slice(VERSION_1.0.as_bytes()).unwrap();
     let key = PrivateKeyDer::from_pem_slice(signs.as_bytes()).unwrap();

@@ -1,8 +1,8 @@
-//! Whom a file of authorities makes us trust: what its certificates signed, which webpki finds out,
-//! and those certificates themselves. webpki takes a certificate that may sign others for nobody's
-//! own, and one that may not for nobody's authority; Go, OpenSSL and Python trust what they were
-//! told to trust. So do we: the very certificate of the file passes if its time, its usage and its
-//! name are right.
+//! Which certificates a file of authorities makes us trust: those that its certificates signed,
+//! which webpki finds out, and its certificates themselves. webpki accepts no certificate of an
+//! authority as that of a server or client, and no leaf as its own authority; Go, OpenSSL and
+//! Python trust the certificates that they were told to trust. So do we: a certificate of the file
+//! itself is accepted if its time, its usage and its name are right.
 //!
 //! Signatures of the handshake are always checked, also those of certificates of X.509 version 1,
 //! which webpki does not read.
@@ -231,7 +231,7 @@ impl ServerCertVerifier for AnyServer {
     }
 }
 
-/// Whether webpki, which reads version 3 only, can read it.
+/// Whether webpki, which reads version 3 only, can read the certificate.
 fn is_readable(certificate: &CertificateDer<'_>) -> bool {
     ParsedCertificate::try_from(certificate).is_ok()
 }

@@ -1,5 +1,5 @@
-//! The few facts of a certificate that are needed where webpki does not read it: because it is an
-//! authority's and stands for itself, or because it is of X.509 version 1.
+//! The few facts of a certificate that are needed where webpki refuses it: because it is an
+//! authority's, or because it is of X.509 version 1.
 //!
 //! Everything unexpected is an error, so a certificate that cannot be read is never trusted.
 

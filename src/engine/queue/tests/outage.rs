@@ -1,5 +1,5 @@
-//! A backend that is away for minutes, in virtual time: attempts, memory and log stay bounded, nothing is
-//! lost, and once it is back everything leaves at once.
+//! A backend that is away for minutes, in virtual time: attempts, memory and log stay bounded,
+//! nothing is lost, and once it is back everything leaves at once.
 
 use std::sync::{Mutex, atomic::AtomicUsize};
 
@@ -66,7 +66,8 @@ impl<S: tracing::Subscriber> Layer<S> for Lines {
 
 const MINUTES: u64 = 60;
 
-/// Sends a request each second while the backend is away for so many seconds, and until all are delivered.
+/// Sends a request each second while the backend is away for so many seconds, and until all are
+/// delivered.
 async fn outage(absence: Absence, seconds: u64, spool: Option<Spool>) {
     let lines = Arc::new(AtomicUsize::new(0));
     let subscriber = tracing_subscriber::registry().with(Lines(Arc::clone(&lines)));
