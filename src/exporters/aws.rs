@@ -170,8 +170,13 @@ where
 }
 
 fn unreached(cause: &str) -> String {
+    // One question, where the cause ends with a question of its own.
+    let cause = match cause.strip_suffix('?') {
+        Some(question) => format!("{question}, and"),
+        None => format!("{cause};"),
+    };
     format!(
-        "AWS cannot be reached: {cause}; is there a way to it from here (a NAT gateway, a VPC \
+        "AWS cannot be reached: {cause} is there a way to it from here (a NAT gateway, a VPC \
          endpoint, a proxy in HTTPS_PROXY, or the `endpoint` that is configured)?"
     )
 }

@@ -8,14 +8,14 @@ use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
 pub(in crate::net) fn of(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
     let mut next = Some(error);
     while let Some(error) = next {
-        // The HTTP/2 library keeps the words of an error only.
-        if let Some(io) = error.downcast_ref::<h2::Error>().and_then(h2::Error::get_io) {
-            return of_words(&io.to_string());
-        }
-        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let found = inner.and_then(|inner| inner.downcast_ref::<Error>());
-        if let Some(error) = found.or_else(|| error.downcast_ref::<Error>()) {
+        let io = error.downcast_ref::<io::Error>();
+        let inner = io.and_then(io::Error::get_ref).and_then(|inner| inner.downcast_ref::<Error>());
+        if let Some(error) = inner.or_else(|| error.downcast_ref::<Error>()) {
             return remedy(error);
+        }
+        // The HTTP/2 library keeps the words of an error only.
+        if let Some(remedy) = io.and_then(|io| of_words(&io.to_string())) {
+            return Some(remedy);
         }
         next = error.source();
     }
@@ -127,8 +127,8 @@ mod tests {
         let words = |alert| Error::AlertReceived(alert).to_string();
         for alert in [AlertDescription::CertificateRequired, AlertDescription::UnknownCA] {
             assert!(of_alert(alert).is_some());
-            assert_eq!(of_words(&words(alert)), of_alert(alert));
+            assert_eq!(of(&io::Error::other(words(alert))), of_alert(alert));
         }
-        assert_eq!(of_words("broken pipe"), None);
+        assert_eq!(of(&io::Error::other("broken pipe")), None);
     }
 }
