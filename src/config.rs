@@ -18,4 +18,4 @@ pub mod yaml;
 pub use decode::decode;
 pub use diagnostics::{Problem, Problems, Severity};
 pub use tree::{Node, Place, Value};
-pub use units::{Interval, Secret, Section, given};
+pub use units::{Ignored, Interval, Secret, Section, given};

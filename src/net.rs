@@ -2,11 +2,14 @@
 #[cfg(feature = "aws")]
 pub mod aws;
 pub mod aws_host;
+#[cfg(feature = "aws")]
+mod aws_http;
 pub mod client;
 pub mod codec;
 pub mod grpc;
 pub mod metadata;
 pub mod pages;
+pub mod proxy;
 pub mod seldom;
 pub mod server;
 pub mod tls;

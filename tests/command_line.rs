@@ -180,7 +180,7 @@ fn the_flags_of_the_x_ray_daemon_are_explained() {
     for (flags, words) in [
         (&["-bind", "localhost"][..], "has no port"),
         (&["-m", "1"], "at least 3 MB"),
-        (&["--proxy-address=http://a"], "VPC endpoint"),
+        (&["--proxy-address=socks5://ann@a"], "SOCKS"),
         (&["-bindd", "a:1"], "'--bind'"),
     ] {
         let (output, _, errors) = run(&[&["xray"], flags].concat());

@@ -190,3 +190,63 @@ fn every_dependency_says_why() {
     }
     assert!(count > 20, "the dependencies were found");
 }
+
+/// Members that every JSON line of the log has: a field of the same name would be there twice, and
+/// win.
+const TAKEN: [&str; 4] = ["message", "level", "target", "timestamp"];
+
+/// Names of the fields of each log line in a source.
+fn log_fields(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for level in ["error!(", "warn!(", "info!(", "debug!(", "trace!(", "event!("] {
+        for (at, _) in text.match_indices(&format!("tracing::{level}")) {
+            let arguments = &text[at + "tracing::".len() + level.len()..];
+            let (mut depth, mut is_text, mut argument) = (0, false, String::new());
+            let mut before = ' ';
+            for c in arguments.chars() {
+                match c {
+                    '"' if before != '\\' => is_text = !is_text,
+                    '(' | '[' | '{' if !is_text => depth += 1,
+                    ')' | ']' | '}' if !is_text => depth -= 1,
+                    _ => {}
+                }
+                before = c;
+                if depth < 0 || (depth == 0 && c == ',' && !is_text) {
+                    let name = argument.split(" = ").next().unwrap_or_default().trim();
+                    found.push(name.trim_start_matches(['%', '?']).to_owned());
+                    argument.clear();
+                } else {
+                    argument.push(c);
+                }
+                if depth < 0 {
+                    break;
+                }
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn no_field_of_a_log_line_hides_its_text() {
+    let mut count = 0;
+    for (path, text) in sources().into_iter().filter(|(path, _)| path.starts_with("src")) {
+        for field in log_fields(&text) {
+            count += 1;
+            assert!(
+                !TAKEN.contains(&&*field),
+                "{} has a log line with the field `{field}`",
+                path.display()
+            );
+        }
+    }
+    assert!(count > 100, "the log lines were found");
+}
+
+#[test]
+fn the_reader_of_log_lines_sees_every_form_of_a_field() {
+    let line =
+        "tracing::warn!(%message, a = f(b, \"c, d\"), ?level, e.target = 1, target, \"x, y\");";
+    let fields = log_fields(line);
+    assert_eq!(fields, ["message", "a", "level", "e.target", "target", "\"x, y\""]);
+}

@@ -93,11 +93,6 @@ pub(super) fn start(
         default_bind = if in_container { "all interfaces (in a container)" } else { "loopback" },
         "Starting skep"
     );
-    let proxies = ["HTTPS_PROXY", "https_proxy"];
-    if is_daemon && proxies.iter().any(|name| std::env::var(name).is_ok_and(|url| !url.is_empty()))
-    {
-        tracing::warn!("HTTPS_PROXY has no effect: requests to AWS do not go through a proxy");
-    }
     telemetry.set_inventory(services::inventory(&document));
     let (reloads, asks) = Reloads::pair();
     let storages = Arc::new(Storages::live(Arc::clone(&telemetry)));

@@ -59,8 +59,6 @@ Long flags may have one dash or two. The configuration file is that of the daemo
 /etc/amazon/xray/cfg.yaml and then cfg.yaml are looked for, and flags win over it.
 
 What the daemon does and skep does not:
-  -p, HTTPS_PROXY   requests to AWS do not go through a proxy; give the service a route or a
-                    VPC endpoint
   NoVerifySSL       certificates are always checked; SSL_CERT_FILE names others to trust
   -r                the session of the role is named skep, not xray-daemon
   telemetry         the daemon's records of itself are not sent to X-Ray; the same and more is at
@@ -70,6 +68,9 @@ Applications find it by AWS_XRAY_DAEMON_ADDRESS=host:2000, which means UDP and T
 
 const REGION: &str =
     "Region [default: AWS_REGION, AWS_DEFAULT_REGION, the profile, the ECS task, the EC2 instance]";
+
+const PROXY: &str =
+    "Proxy of the requests to AWS [default: HTTPS_PROXY, with the exceptions of NO_PROXY]";
 
 #[derive(Debug, Parser)]
 #[command(
@@ -109,8 +110,7 @@ struct Flags {
     /// Least severe level that is logged; prod is info
     #[arg(short, long, value_name = "LEVEL", value_enum, ignore_case = true)]
     log_level: Option<Level>,
-    /// Refused: see below
-    #[arg(short, long, value_name = "URL")]
+    #[arg(short, long, value_name = "URL", help = PROXY)]
     proxy_address: Option<String>,
     /// ARN of the resource that runs the application
     #[arg(short = 'a', long, value_name = "ARN")]
@@ -180,6 +180,7 @@ struct Settings {
     role_arn: String,
     resource_arn: String,
     endpoint: String,
+    proxy_address: String,
     local_mode: bool,
     /// 0: as skep decides.
     buffer: u64,
@@ -202,6 +203,7 @@ impl Settings {
             role_arn: text(&flags.role_arn, file.role_arn),
             resource_arn: text(&flags.resource_arn, file.resource_arn),
             endpoint: file.endpoint,
+            proxy_address: text(&flags.proxy_address, file.proxy_address),
             local_mode: flags.local_mode.unwrap_or(file.local_mode),
             buffer: flags.buffer_memory.unwrap_or(file.buffer),
             concurrency: file.concurrency,
@@ -209,11 +211,13 @@ impl Settings {
             log_file: (!path.is_empty())
                 .then(|| LogFile { path, rotates: file.logging.rotates.unwrap_or(true) }),
         };
-        if flags.proxy_address.as_ref().is_some_and(|proxy| !proxy.is_empty()) {
-            return Err("requests to AWS cannot go through a proxy of their own, so \
-                        --proxy-address is refused; leave it out, and give the service a route or \
-                        a VPC endpoint"
-                .to_owned());
+        let proxy = &settings.proxy_address;
+        if let Err(message) = crate::net::proxy::check(proxy)
+            && !proxy.is_empty()
+        {
+            return Err(format!(
+                "--proxy-address cannot be used: {message}; write http://host:port"
+            ));
         }
         if (1..LEAST_BUFFER).contains(&settings.buffer) {
             return Err(format!(
@@ -247,6 +251,13 @@ impl Settings {
             (
                 &self.endpoint,
                 &["receivers.awsxray.proxy_server.aws_endpoint", "exporters.awsxray.endpoint"],
+            ),
+            (
+                &self.proxy_address,
+                &[
+                    "receivers.awsxray.proxy_server.proxy_address",
+                    "exporters.awsxray.proxy_address",
+                ],
             ),
             (&self.resource_arn, &["exporters.awsxray.resource_arn"]),
         ] {

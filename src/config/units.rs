@@ -5,6 +5,8 @@ use std::{borrow::Cow, fmt, marker::PhantomData, time::Duration};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::{Node, Problems};
+
 /// A duration in Go's grammar: `300ms`, `1h30m`, bare `0`; a bare integer counts nanoseconds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Interval(pub Duration);
@@ -189,6 +191,23 @@ impl JsonSchema for Secret {
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "string", "writeOnly": true })
+    }
+}
+
+/// A key of the Collector that has no effect here. What it takes is checked; a value that asks for
+/// something is warned of.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Ignored<T>(T);
+
+impl<T: Default + PartialEq> Ignored<T> {
+    /// Warns at the line of `key`, which is below `at`, and says why it has no effect.
+    pub fn warn(&self, key: &str, why: &str, at: &Node, problems: &mut Problems) {
+        if self.0 != T::default() {
+            problems
+                .warning(at.at(key), format!("`{key}` has no effect: {why}"))
+                .help("remove the key");
+        }
     }
 }
 

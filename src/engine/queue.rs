@@ -26,7 +26,6 @@ use tokio::{
 
 use crate::{
     component::{Delivery, Encodes, Exporter, Queue, Sizer},
-    net::seldom::Seldom,
     otlp::{
         Payload,
         payload::{Outcome, Reason},
@@ -39,6 +38,8 @@ use super::{
     dead_letters::DeadLetters,
     fill::{Fill, Gauge},
     gather::{self, Gather, Queued},
+    outage::Outage,
+    partial::Partial,
     pool::Offload,
     sender::Sender,
     spool::{self, Spool, Spooled},
@@ -133,8 +134,8 @@ impl ExportQueue {
             is_guarded,
             is_closed,
             is_failing,
-            is_failure_logged: AtomicBool::new(false),
-            partial_success: Seldom::default(),
+            outage: Outage::default(),
+            partial: Partial::default(),
         };
         (Arc::clone(&queue), Dispatcher { queue, rx, sender: Arc::new(sender), consumers })
     }

@@ -14,6 +14,8 @@ use tokio::sync::watch;
 
 use super::{
     dead_letters::DeadLetters,
+    outage::Outage,
+    partial::Partial,
     pool::Offload,
     retry::Retries,
     workspace::{Room, Workspace},
@@ -22,7 +24,6 @@ use crate::{
     component::{
         BoxFuture, Delivery, Encodes, ExportError, Exporter, Piece, Progress, Request, Retry, Work,
     },
-    net::seldom::Seldom,
     otlp::{
         Content, Payload,
         content::Cursor,
@@ -49,10 +50,9 @@ pub(super) struct Sender {
     pub(super) is_closed: Arc<AtomicBool>,
     /// Whether the last attempt failed.
     pub(super) is_failing: Arc<AtomicBool>,
-    /// State changes are logged, not attempts.
-    pub(super) is_failure_logged: AtomicBool,
-    /// Told once a minute; the counters have them all.
-    pub(super) partial_success: Seldom,
+    /// Whether the backend is away: state changes are logged, not attempts.
+    pub(super) outage: Outage,
+    pub(super) partial: Partial,
 }
 
 /// A piece of a payload on its way: what one attempt leaves to the next.
@@ -205,6 +205,7 @@ impl Sender {
         let mut retries = self.delivery.retry.as_ref().map(|r| Retries::new(r, now()));
         loop {
             let begin = now();
+            let outages = self.outage.ended();
             let attempt = self.attempt(content, passage, &mut abandon).await;
             let millis = now().duration_since(begin).as_millis();
             self.stats.attempt_millis.record(u64::try_from(millis).unwrap_or(u64::MAX));
@@ -238,7 +239,7 @@ impl Sender {
                 return End::Lost(reason, error);
             };
             self.stats.retries.add(1);
-            if !self.is_failure_logged.swap(true, Ordering::Relaxed) {
+            if self.outage.failed() {
                 tracing::warn!(
                     exporter = %self.stats.id,
                     error = %error,
@@ -248,6 +249,8 @@ impl Sender {
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
+                // A pause that the backend asked for is kept.
+                () = self.outage.end_after(outages), if asked.is_none() => {}
                 _ = abandon.wait_for(|raised| *raised) => {
                     return End::Lost(Reason::ShuttingDown, error);
                 }
@@ -330,21 +333,14 @@ impl Sender {
         })?;
         self.stats.succeeded(SystemTime::now());
         self.is_failing.store(false, Ordering::Relaxed);
-        if self.is_failure_logged.swap(false, Ordering::Relaxed) {
+        if self.outage.succeeded() {
             tracing::info!(exporter = %self.stats.id, "Exporting works again.");
         }
         // A backend may claim any number; the accounts have to add up to what was sent.
         let rejected = sent.rejected.min(passage.items);
         self.stats.sent.add(passage.items - rejected);
         self.stats.rejected.add(rejected);
-        if (rejected > 0 || sent.message.is_some()) && self.partial_success.is_due() {
-            tracing::warn!(
-                exporter = %self.stats.id,
-                rejected_items = rejected,
-                message = sent.message.as_deref().unwrap_or_default(),
-                "Partial success response"
-            );
-        }
+        self.partial.tell(&self.stats.id, rejected, &sent);
         Ok(())
     }
 

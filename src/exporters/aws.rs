@@ -9,9 +9,10 @@ use aws_smithy_runtime_api::{
 };
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
+use super::{connection::check_proxy, endpoint::Endpoint};
 use crate::{
     component::{ExportError, Retry},
-    config::{Node, Problems},
+    config::{Node, Problems, Secret},
     net::aws::{Access, Role, in_words},
 };
 
@@ -25,7 +26,8 @@ pub(super) struct Common<'c> {
     pub(super) request_timeout_seconds: u64,
     pub(super) max_retries: u32,
     pub(super) no_verify_ssl: bool,
-    pub(super) proxy_address: &'c str,
+    pub(super) proxy_address: &'c Secret,
+    pub(super) local_mode: bool,
 }
 
 impl Common<'_> {
@@ -39,15 +41,26 @@ impl Common<'_> {
             role: Some(role).filter(|role| !role.arn.is_empty()),
             attempts: self.max_retries + 1,
             timeout: Some(Duration::from_secs(self.request_timeout_seconds)),
+            proxy: self.proxy_address.expose().to_owned(),
+            skips_instance: self.local_mode,
         }
     }
 
-    /// Where an exporter sends, in words.
+    /// Where an exporter sends, in words. A host that is not known yet is a host of AWS.
     pub(super) fn destination(self, service: &str) -> String {
-        match (self.endpoint, self.region) {
+        let place = match (self.endpoint, self.region) {
             ("", "") => service.to_owned(),
             ("", region) => format!("{service} in {region}"),
             (endpoint, _) => endpoint.to_owned(),
+        };
+        let (is_https, host, port) = match Endpoint::parse(self.endpoint, None) {
+            Ok(Endpoint { tls, host, port, .. }) => (tls != Some(false), host, port),
+            Err(_) if self.region.is_empty() => (true, "amazonaws.com".to_owned(), 443),
+            Err(_) => (true, format!("{}.amazonaws.com", self.region), 443),
+        };
+        match self.access().proxy_of(is_https, &host, port) {
+            Some(proxy) => format!("{place} through the proxy {proxy}"),
+            None => place,
         }
     }
 
@@ -58,14 +71,7 @@ impl Common<'_> {
                 .error(at.at("no_verify_ssl"), "certificates of AWS are always checked")
                 .help("remove it; for an own endpoint let SSL_CERT_FILE name its certificate");
         }
-        if !self.proxy_address.is_empty() {
-            problems
-                .error(
-                    at.at("proxy_address"),
-                    "requests to AWS cannot go through a proxy of their own",
-                )
-                .help("remove it, and give the service a route or a VPC endpoint");
-        }
+        check_proxy("proxy_address", self.proxy_address, at, problems);
         if self.request_timeout_seconds == 0 {
             problems
                 .error(at.at("request_timeout_seconds"), "no request can be done in no time")
@@ -164,10 +170,14 @@ where
 }
 
 fn unreached(cause: &str) -> String {
-    let cause = cause.trim_start_matches("client error (Connect): ");
+    // One question, where the cause ends with a question of its own.
+    let cause = match cause.strip_suffix('?') {
+        Some(question) => format!("{question}, and"),
+        None => format!("{cause};"),
+    };
     format!(
-        "AWS cannot be reached: {cause}; is there a way to it from here (a NAT gateway, a VPC \
-         endpoint, or the `endpoint` that is configured)?"
+        "AWS cannot be reached: {cause} is there a way to it from here (a NAT gateway, a VPC \
+         endpoint, a proxy in HTTPS_PROXY, or the `endpoint` that is configured)?"
     )
 }
 

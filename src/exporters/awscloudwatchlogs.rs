@@ -58,7 +58,7 @@ use crate::{
         BoxFuture, BuildContext, Delivery, Encodes, Entry, ExportError, Exporter, ExporterConfig,
         Piece, QueueBatch, Request, Sent, Sizer, StartError, Work,
     },
-    config::{Interval, Node, Problems},
+    config::{Interval, Node, Problems, Secret},
     otlp::{
         Content, Signal,
         view::{self, KeyValue, LogRecord},
@@ -106,9 +106,10 @@ pub struct Config {
     pub max_retries: u32,
     /// Refused: certificates are always checked.
     pub no_verify_ssl: bool,
-    /// Refused: set `HTTPS_PROXY` of the network, not of the exporter.
-    pub proxy_address: String,
-    /// Has no effect: the metadata of the instance is asked only where nothing else says the region.
+    /// Proxy of all requests, such as `http://user:password@host:3128`, instead of that of the
+    /// environment (`HTTPS_PROXY`).
+    pub proxy_address: Secret,
+    /// Do not ask the metadata of an EC2 instance for the region.
     pub local_mode: bool,
     /// Longest time for one attempt with all of its requests.
     pub timeout: Interval,
@@ -147,7 +148,7 @@ impl Default for Config {
             request_timeout_seconds: 30,
             max_retries: 2,
             no_verify_ssl: false,
-            proxy_address: String::new(),
+            proxy_address: Secret::default(),
             local_mode: false,
             timeout: Interval(Duration::from_mins(2)),
             sending_queue: SendingQueue::default(),
@@ -179,6 +180,7 @@ impl Config {
             max_retries: self.max_retries,
             no_verify_ssl: self.no_verify_ssl,
             proxy_address: &self.proxy_address,
+            local_mode: self.local_mode,
         }
     }
 }

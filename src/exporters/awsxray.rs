@@ -94,7 +94,7 @@ use crate::{
         BoxFuture, BuildContext, Delivery, Encodes, Entry, ExportError, Exporter, ExporterConfig,
         Piece, Request, Retry, Sent, StartError, Work,
     },
-    config::{Interval, Node, Problems},
+    config::{Interval, Node, Problems, Secret},
     net::aws::Access,
     otlp::{Content, Signal, payload::Body, view},
     telemetry::{logs::BATCHES, segments::SegmentStats},
@@ -125,10 +125,10 @@ pub struct Config {
     pub max_retries: u32,
     /// Refused: certificates are always checked.
     pub no_verify_ssl: bool,
-    /// Refused: set `HTTPS_PROXY` of the network, not of the exporter.
-    pub proxy_address: String,
-    /// Has no effect, and is warned of: the metadata of the instance is asked only where nothing else says
-    /// the region.
+    /// Proxy of all requests, such as `http://user:password@host:3128`, instead of that of the
+    /// environment (`HTTPS_PROXY`).
+    pub proxy_address: Secret,
+    /// Do not ask the metadata of an EC2 instance for the region.
     pub local_mode: bool,
     /// ARN of the resource that runs the application.
     pub resource_arn: String,
@@ -178,7 +178,7 @@ impl Default for Config {
             request_timeout_seconds: 30,
             max_retries: 2,
             no_verify_ssl: false,
-            proxy_address: String::new(),
+            proxy_address: Secret::default(),
             local_mode: false,
             resource_arn: String::new(),
             indexed_attributes: Vec::new(),
@@ -215,6 +215,7 @@ impl Config {
             max_retries: self.max_retries,
             no_verify_ssl: self.no_verify_ssl,
             proxy_address: &self.proxy_address,
+            local_mode: self.local_mode,
         }
     }
 }

@@ -11,7 +11,7 @@ use serde::{
 use crate::{
     component::Compression,
     config::{Interval, Node, Problems, Secret},
-    net::client::Tuning,
+    net::{client::Tuning, proxy},
 };
 
 /// Headers of every request: a map, or a list of `{ name, value }`.
@@ -121,6 +121,18 @@ pub(super) fn refuse(keys: &[Unsupported], at: &Node, problems: &mut Problems) {
         if *is_set {
             problems.error(at.at(key), format!("`{key}` is not supported: {why}")).help(*remedy);
         }
+    }
+}
+
+/// Checks the URL of a proxy.
+pub(super) fn check_proxy(key: &str, url: &Secret, at: &Node, problems: &mut Problems) {
+    if url.expose().is_empty() {
+        return;
+    }
+    if let Err(message) = proxy::check(url.expose()) {
+        problems
+            .error(at.at(key), format!("the proxy cannot be used: {message}"))
+            .help("write `http://host:port`, or `http://user:password@host:port`");
     }
 }
 

@@ -3,6 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::connection::Headers;
+use crate::net::proxy::UnixAddress;
 
 /// An endpoint taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,11 +16,33 @@ pub(super) struct Endpoint {
     pub(super) port: u16,
     /// From the first slash, maybe empty.
     pub(super) path: String,
+    /// A socket of this machine, which then counts instead of host and port.
+    pub(super) unix: Option<UnixAddress>,
 }
 
 impl Endpoint {
+    /// Reads what gRPC has names for: besides what [`Endpoint::parse`] reads `unix:path`,
+    /// `unix:///path` and `unix-abstract:name`.
+    pub(super) fn parse_grpc(text: &str) -> Result<Self, String> {
+        let unix = if let Some(name) = text.strip_prefix("unix-abstract:") {
+            Some(UnixAddress::Abstract(name.to_owned())).filter(|_| !name.is_empty())
+        } else if let Some(path) = text.strip_prefix("unix:") {
+            unix_address(path)
+        } else {
+            return Endpoint::parse(text, None);
+        };
+        let unix = unix.ok_or_else(|| {
+            format!("`{text}` has no socket: write `unix:path` or `unix:///path`")
+        })?;
+        let (host, path) = ("localhost".to_owned(), String::new());
+        Ok(Endpoint { tls: None, host, port: 0, path, unix: Some(unix) })
+    }
+
     /// Reads `host:port`, `http://host`, `https://host:port/path`, `dns:///host:port`.
     pub(super) fn parse(text: &str, default_port: Option<u16>) -> Result<Self, String> {
+        if text.starts_with("unix:") || text.starts_with("unix-abstract:") {
+            return Err("only `otlp_grpc` sends to a unix socket".to_owned());
+        }
         // Checked first: no other message may show what stands there.
         if text.split_once("://").map_or(text, |(_, rest)| rest).split('/').any(|p| p.contains('@'))
         {
@@ -51,7 +74,7 @@ impl Endpoint {
             return Err(format!("`{text}` has no host"));
         }
         let port = port.or(scheme_port).ok_or_else(|| format!("`{text}` has no port"))?;
-        Ok(Endpoint { tls, host: host.to_owned(), port, path: path.to_owned() })
+        Ok(Endpoint { tls, host: host.to_owned(), port, path: path.to_owned(), unix: None })
     }
 
     /// The value of `Host`: without the port that the scheme has anyway, as signatures expect it.
@@ -67,11 +90,29 @@ impl Endpoint {
 
     /// `host:port` for the request's authority.
     pub(super) fn authority(&self) -> String {
+        if self.unix.is_some() {
+            return self.host.clone();
+        }
         if self.host.contains(':') {
             format!("[{}]:{}", self.host, self.port)
         } else {
             format!("{}:{}", self.host, self.port)
         }
+    }
+}
+
+/// What follows `unix:`. A first `@` stands for a name without a file, as in Go.
+fn unix_address(path: &str) -> Option<UnixAddress> {
+    let path = match path.strip_prefix("//") {
+        // `unix://host/path` names another machine.
+        Some(absolute) if !absolute.starts_with('/') => return None,
+        Some(absolute) => absolute,
+        None => path,
+    };
+    match path.strip_prefix('@') {
+        Some("") => None,
+        Some(name) => Some(UnixAddress::Abstract(name.to_owned())),
+        None => Some(UnixAddress::Path(path.into())).filter(|_| !path.is_empty()),
     }
 }
 
@@ -106,7 +147,7 @@ mod tests {
     use crate::config::Secret;
 
     fn endpoint(tls: Option<bool>, host: &str, port: u16, path: &str) -> Endpoint {
-        Endpoint { tls, host: host.to_owned(), port, path: path.to_owned() }
+        Endpoint { tls, host: host.to_owned(), port, path: path.to_owned(), unix: None }
     }
 
     #[test]
@@ -124,6 +165,23 @@ mod tests {
         assert!(parse("ftp://a:1").is_err());
         assert!(parse(":4317").unwrap_err().contains("no host"));
         assert!(parse("a:b").unwrap_err().contains("not a port"));
+    }
+
+    #[test]
+    fn sockets_have_the_names_that_grpc_gives_them() {
+        let unix = |text| Endpoint::parse_grpc(text).map(|endpoint| endpoint.unix);
+        let path = |path: &str| Ok(Some(UnixAddress::Path(path.into())));
+        let name = |name: &str| Ok(Some(UnixAddress::Abstract(name.to_owned())));
+        assert_eq!(unix("unix:a/b.sock"), path("a/b.sock"));
+        assert_eq!(unix("unix:/a/b.sock"), path("/a/b.sock"));
+        assert_eq!(unix("unix:///a/b.sock"), path("/a/b.sock"));
+        assert_eq!(unix("unix:@a"), name("a"));
+        assert_eq!(unix("unix-abstract:a"), name("a"));
+        assert_eq!(unix("a:1"), Ok(None));
+        for wrong in ["unix:", "unix://", "unix://a/b", "unix:@", "unix-abstract:"] {
+            assert!(unix(wrong).unwrap_err().contains("no socket"), "{wrong}");
+        }
+        assert!(Endpoint::parse("unix:///a", None).unwrap_err().contains("otlp_grpc"));
     }
 
     #[test]

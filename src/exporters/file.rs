@@ -126,7 +126,7 @@ pub struct Config {
     pub compression: Compression,
     /// How hard to compress.
     pub compression_params: CompressionParams,
-    /// Accepted for existing files; each request is written at once.
+    /// Has no effect: each request is written at once.
     pub flush_interval: Interval,
     /// Not supported: use `format`.
     pub encoding: Option<String>,
@@ -219,6 +219,10 @@ impl ExporterConfig for Config {
                 let at = at.at("rotation::localtime");
                 problems.warning(at, "`localtime` has no effect: names of backups have UTC times");
             }
+        }
+        if self.flush_interval != Config::default().flush_interval {
+            let message = "`flush_interval` has no effect: each request is written at once";
+            problems.warning(at.at("flush_interval"), message).help("remove the key");
         }
         self.validate_groups(at, problems);
     }

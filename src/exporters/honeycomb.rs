@@ -16,11 +16,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    connection::{Headers, validate_level},
+    connection::{Headers, check_proxy, validate_level},
     delivery::{RetryOnFailure, SendingQueue, delivery},
     endpoint::{Endpoint, headers},
     otlp_grpc::CompressionParams,
-    otlp_http::{BodyEncoding, HttpCompression, Post},
+    otlp_http::{BodyEncoding, HttpCompression, Post, way},
 };
 use crate::{
     component::{
@@ -28,7 +28,7 @@ use crate::{
         Piece, Request, Retry, Sent, StartError, Work,
     },
     config::{Interval, Node, Problems, Secret},
-    net::{client::Tuning, tls::ClientTls},
+    net::{client::Tuning, proxy, tls::ClientTls},
     otlp::{Content, Signal},
 };
 
@@ -40,8 +40,11 @@ pub struct Config {
     pub api_key: Secret,
     /// Where the team lives: `us` or `eu`.
     pub region: Region,
-    /// Base URL instead of the region's, for a proxy or Refinery.
+    /// Base URL instead of the region's, for a reverse proxy or Refinery.
     pub endpoint: Option<String>,
+    /// Proxy of all requests, such as `http://user:password@host:3128`, instead of that of the
+    /// environment (`HTTPS_PROXY`).
+    pub proxy_url: Secret,
     /// Dataset of metrics; with a classic key of everything.
     pub dataset: String,
     /// Further headers of every request.
@@ -77,6 +80,7 @@ impl Default for Config {
             api_key: Secret::default(),
             region: Region::Us,
             endpoint: None,
+            proxy_url: Secret::default(),
             dataset: String::new(),
             headers: Headers::default(),
             tls: ClientTls::default(),
@@ -152,6 +156,7 @@ impl ExporterConfig for Config {
                 .error(at.at("compression"), "Honeycomb does not take this compression")
                 .help("valid: gzip, zstd, none");
         }
+        check_proxy("proxy_url", &self.proxy_url, at, problems);
         validate_level(self.compression.codec(), self.compression_params.level, at, problems);
         self.tls.validate(at.at("tls"), problems);
         if let Err(message) = headers(&self.headers) {
@@ -166,10 +171,11 @@ impl ExporterConfig for Config {
     }
 
     fn destination(&self) -> String {
+        let through = proxy::in_words(way(self.base(), self.proxy_url.expose(), &self.tls));
         if self.dataset.is_empty() {
-            self.base().to_owned()
+            format!("{}{through}", self.base())
         } else {
-            format!("{} (dataset {})", self.base(), self.dataset)
+            format!("{} (dataset {}){through}", self.base(), self.dataset)
         }
     }
 
@@ -185,6 +191,7 @@ impl ExporterConfig for Config {
             connections: 1,
             encoding: BodyEncoding::Proto,
             tuning: Tuning::default(),
+            proxy_url: self.proxy_url.clone(),
         };
         let other = match self.region {
             Region::Us => "eu",

@@ -7,7 +7,11 @@
 //!
 //! TLS is on unless `tls.insecure: true` (or an `http://` endpoint) turns it off. `otlp` is the
 //! older name of this exporter. `auth` names an extension that authenticates the requests:
-//! `bearertokenauth` or `basicauth`.
+//! `bearertokenauth` or `basicauth`. `endpoint` may be a unix socket (`unix:path`, `unix:///path`,
+//! `unix-abstract:name`), for which `tls` says as elsewhere whether TLS is spoken.
+//!
+//! Where `HTTPS_PROXY` names a proxy, and `NO_PROXY` does not except the host, connections go
+//! through the proxy (`CONNECT`), with TLS and without, as those of gRPC in Go do.
 
 use std::{sync::Arc, time::Duration};
 
@@ -30,11 +34,12 @@ use crate::{
         Entry, ExportError, Exporter, ExporterConfig, Piece, Protocol, Request, Retry, Sent,
         StartError, Work,
     },
-    config::{Interval, Node, Problems},
+    config::{Ignored, Interval, Node, Problems},
     net::{
         client::{Client, Segments, Target},
         codec,
         grpc::{self, Prefix},
+        proxy::{self, Destination, Way},
         tls::{ClientTls, Connector},
     },
     otlp::{Content, Signal, payload::Body},
@@ -44,7 +49,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// `host:port`, with or without a scheme. Required.
+    /// `host:port`, with or without a scheme, or `unix:path`. Required.
     pub endpoint: String,
     /// TLS of the connection.
     pub tls: ClientTls,
@@ -66,12 +71,12 @@ pub struct Config {
     pub user_agent: String,
     /// `round_robin` or `pick_first`; the connections to the endpoint are always used in turn.
     pub balancer_name: Balancer,
-    /// No effect: requests wait in the queue, and are sent again.
-    pub wait_for_ready: bool,
-    /// No effect: sizes are the HTTP/2 library's.
-    pub read_buffer_size: Option<u64>,
-    /// No effect: sizes are the HTTP/2 library's.
-    pub write_buffer_size: Option<u64>,
+    /// Has no effect: requests wait in the queue, and are sent again.
+    pub wait_for_ready: Ignored<bool>,
+    /// Has no effect: sizes are the HTTP/2 library's.
+    pub read_buffer_size: Ignored<u64>,
+    /// Has no effect: sizes are the HTTP/2 library's.
+    pub write_buffer_size: Ignored<u64>,
     /// Extension that authenticates the requests.
     pub auth: Option<Auth>,
     /// Middlewares are not supported.
@@ -131,9 +136,9 @@ impl Default for Config {
             authority: String::new(),
             user_agent: String::new(),
             balancer_name: Balancer::RoundRobin,
-            wait_for_ready: false,
-            read_buffer_size: None,
-            write_buffer_size: None,
+            wait_for_ready: Ignored::default(),
+            read_buffer_size: Ignored::default(),
+            write_buffer_size: Ignored::default(),
             auth: None,
             middlewares: None,
             sending_queue: SendingQueue::default(),
@@ -160,14 +165,19 @@ impl ExporterConfig for Config {
             problems
                 .error(at, "requires a non-empty \"endpoint\"")
                 .help("add `endpoint: host:4317`");
-        } else if let Err(message) = Endpoint::parse(&self.endpoint, None) {
-            problems.error(at.at("endpoint"), message).help("write `host:port`");
+        } else if let Err(message) = Endpoint::parse_grpc(&self.endpoint) {
+            problems.error(at.at("endpoint"), message).help("write `host:port`, or `unix:path`");
         }
         if let Err(message) = headers(&self.headers) {
             problems.error(at.at("headers"), message);
         }
         let keys = [(self.middlewares.is_some(), "middlewares", MIDDLEWARES, REMOVE)];
         refuse(&keys, at, problems);
+        let library = "sizes are the HTTP/2 library's";
+        let waits = "requests wait in the queue, and are sent again";
+        self.wait_for_ready.warn("wait_for_ready", waits, at, problems);
+        self.read_buffer_size.warn("read_buffer_size", library, at, problems);
+        self.write_buffer_size.warn("write_buffer_size", library, at, problems);
         validate_level(self.codec(), self.compression_params.level, at, problems);
         self.tls.validate(at.at("tls"), problems);
         self.sending_queue.validate(at, problems);
@@ -183,12 +193,14 @@ impl ExporterConfig for Config {
     }
 
     fn destination(&self) -> String {
-        self.endpoint.clone()
+        let endpoint = Endpoint::parse_grpc(&self.endpoint);
+        let way = endpoint.and_then(|endpoint| self.way(&endpoint));
+        format!("{}{}", self.endpoint, proxy::in_words(way))
     }
 
     fn build(&self, cx: &BuildContext) -> Result<Arc<dyn Exporter>, StartError> {
         let fail = |message| StartError { component: format!("exporter `{}`", cx.id), message };
-        let endpoint = Endpoint::parse(&self.endpoint, None).map_err(fail)?;
+        let endpoint = Endpoint::parse_grpc(&self.endpoint).map_err(fail)?;
         let is_plain = endpoint.tls == Some(false) || (endpoint.tls.is_none() && self.tls.insecure);
         let tls = (!is_plain).then(|| Connector::new(self.tls.clone(), &[b"h2"]));
         let tls = tls.transpose().map_err(fail)?;
@@ -208,9 +220,11 @@ impl ExporterConfig for Config {
         if compression != Compression::Identity {
             headers.insert(grpc::ENCODING, HeaderValue::from_static(compression.name()));
         }
+        let way = self.way(&endpoint).map_err(fail)?;
         let target = Target {
             host: endpoint.host,
             port: endpoint.port,
+            way,
             tls,
             server_name: self.tls.server_name_override.clone(),
             http2_only: true,
@@ -225,6 +239,16 @@ impl ExporterConfig for Config {
 }
 
 impl Config {
+    /// Go's gRPC asks `HTTPS_PROXY` whether or not it speaks TLS.
+    fn way(&self, endpoint: &Endpoint) -> Result<Way, String> {
+        if let Some(address) = &endpoint.unix {
+            return Ok(Way::Unix(address.clone()));
+        }
+        let Endpoint { host, port, .. } = endpoint;
+        let destination = Destination { is_https: true, host, port: *port };
+        proxy::way(destination, ("", ""), &self.tls)
+    }
+
     fn codec(&self) -> Compression {
         match self.compression {
             GrpcCompression::Gzip => Compression::Gzip,

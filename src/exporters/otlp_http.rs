@@ -10,6 +10,10 @@
 //! `/v1/traces`, `/v1/metrics` or `/v1/logs` is appended to `endpoint`; `traces_endpoint` and its
 //! siblings are used as they are. `otlphttp` is the older name of this exporter. `auth` names an extension
 //! that authenticates the requests: `sigv4auth` to AWS's own OTLP endpoints, `bearertokenauth`, `basicauth`.
+//!
+//! Where `HTTP_PROXY` (for `http://` URLs) or `HTTPS_PROXY` (for `https://`) names a proxy, and
+//! `NO_PROXY` does not except the host, requests go through the proxy, as the Collector's do.
+//! `proxy_url` comes before them, and has no exceptions.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,7 +26,7 @@ use super::{
     authenticated::{self, Head},
     aws_otlp,
     compressed::compressed,
-    connection::{Headers, MIDDLEWARES, REMOVE, refuse, validate_level},
+    connection::{Headers, MIDDLEWARES, REMOVE, check_proxy, refuse, validate_level},
     delivery::{RetryOnFailure, SendingQueue, delivery},
     endpoint::{Endpoint, headers, user_agent},
     otlp_grpc::CompressionParams,
@@ -34,10 +38,11 @@ use crate::{
         Entry, ExportError, Exporter, ExporterConfig, Piece, Protocol, Request, Sent, StartError,
         Work,
     },
-    config::{Interval, Node, Problems},
+    config::{Ignored, Interval, Node, Problems, Secret},
     net::{
         client::{Answer, Client, Segments, Target, Tuning},
         codec,
+        proxy::{self, Destination, Way},
         tls::{ClientTls, Connector},
     },
     otlp::{Content, Signal, payload::Body},
@@ -73,24 +78,26 @@ pub struct Config {
     pub max_idle_conns: usize,
     /// The same: all connections go to one host.
     pub max_idle_conns_per_host: usize,
-    /// No effect: as many as requests are sent at the same time (`sending_queue.num_consumers`).
-    pub max_conns_per_host: usize,
+    /// Has no effect: as many as requests are sent at the same time
+    /// (`sending_queue.num_consumers`).
+    pub max_conns_per_host: Ignored<usize>,
     /// How long they wait; 0: until the backend closes them.
     pub idle_conn_timeout: Interval,
     /// A new HTTP/1.1 connection for every request.
     pub disable_keep_alives: bool,
-    /// No effect: HTTP/2 is spoken where the backend offers it.
+    /// HTTP/2 is spoken where the backend offers it; `false` has no effect.
     pub force_attempt_http2: bool,
     /// Ping a quiet HTTP/2 connection after so long; 0: after a minute.
     pub http2_read_idle_timeout: Interval,
     /// Close it when the ping is not answered in so long.
     pub http2_ping_timeout: Interval,
-    /// No effect: sizes are the HTTP library's.
-    pub read_buffer_size: Option<u64>,
-    /// No effect: sizes are the HTTP library's.
-    pub write_buffer_size: Option<u64>,
-    /// Proxies are not supported.
-    pub proxy_url: String,
+    /// Has no effect: sizes are the HTTP library's.
+    pub read_buffer_size: Ignored<u64>,
+    /// Has no effect: sizes are the HTTP library's.
+    pub write_buffer_size: Ignored<u64>,
+    /// Proxy of all requests, such as `http://user:password@host:3128`, instead of that of the
+    /// environment.
+    pub proxy_url: Secret,
     /// Cookies are not supported.
     pub cookies: Option<Cookies>,
     /// Extension that authenticates the requests.
@@ -177,15 +184,15 @@ impl Default for Config {
             encoding: BodyEncoding::Proto,
             max_idle_conns: 0,
             max_idle_conns_per_host: 0,
-            max_conns_per_host: 0,
+            max_conns_per_host: Ignored::default(),
             idle_conn_timeout: Interval(Duration::from_secs(90)),
             disable_keep_alives: false,
             force_attempt_http2: true,
             http2_read_idle_timeout: Interval::default(),
             http2_ping_timeout: Interval(Duration::from_secs(15)),
-            read_buffer_size: None,
-            write_buffer_size: None,
-            proxy_url: String::new(),
+            read_buffer_size: Ignored::default(),
+            write_buffer_size: Ignored::default(),
+            proxy_url: Secret::default(),
             cookies: None,
             auth: None,
             middlewares: None,
@@ -194,8 +201,6 @@ impl Default for Config {
         }
     }
 }
-
-const PROXY: &str = "skep connects to the backend itself";
 
 impl Config {
     fn tuning(&self) -> Tuning {
@@ -276,10 +281,20 @@ impl ExporterConfig for Config {
         let keeps_cookies = self.cookies.is_some_and(|cookies| cookies.enabled);
         let keys = [
             (self.middlewares.is_some(), "middlewares", MIDDLEWARES, REMOVE),
-            (!self.proxy_url.is_empty(), "proxy_url", PROXY, "let the proxy forward a port"),
             (keeps_cookies, "cookies", "an OTLP backend needs no session", REMOVE),
         ];
         refuse(&keys, at, problems);
+        check_proxy("proxy_url", &self.proxy_url, at, problems);
+        let consumers = "there are as many as `sending_queue::num_consumers` needs";
+        let library = "sizes are the HTTP library's";
+        self.max_conns_per_host.warn("max_conns_per_host", consumers, at, problems);
+        self.read_buffer_size.warn("read_buffer_size", library, at, problems);
+        self.write_buffer_size.warn("write_buffer_size", library, at, problems);
+        if !self.force_attempt_http2 {
+            let message = "`force_attempt_http2: false` has no effect: HTTP/2 is spoken where the \
+                           backend offers it";
+            problems.warning(at.at("force_attempt_http2"), message).help(REMOVE);
+        }
         validate_level(self.compression.codec(), self.compression_params.level, at, problems);
         self.tls.validate(at.at("tls"), problems);
         self.sending_queue.validate(at, problems);
@@ -300,7 +315,9 @@ impl ExporterConfig for Config {
     fn destination(&self) -> String {
         let all =
             [&self.endpoint, &self.traces_endpoint, &self.metrics_endpoint, &self.logs_endpoint];
-        all.into_iter().find(|url| !url.is_empty()).cloned().unwrap_or_default()
+        let url = all.into_iter().find(|url| !url.is_empty()).cloned().unwrap_or_default();
+        let way = way(&url, self.proxy_url.expose(), &self.tls);
+        format!("{url}{}", proxy::in_words(way))
     }
 
     fn build(&self, cx: &BuildContext) -> Result<Arc<dyn Exporter>, StartError> {
@@ -319,9 +336,17 @@ impl ExporterConfig for Config {
             connections: self.connections,
             encoding: self.encoding,
             tuning: self.tuning(),
+            proxy_url: self.proxy_url.clone(),
         };
         post.build(cx)
     }
+}
+
+/// By which way requests to a URL go.
+pub(super) fn way(url: &str, proxy_url: &str, tls: &ClientTls) -> Result<Way, String> {
+    let Endpoint { tls: scheme, host, port, .. } = Endpoint::parse(url, None)?;
+    let destination = Destination { is_https: scheme == Some(true), host: &host, port };
+    proxy::way(destination, ("proxy_url", proxy_url), tls)
 }
 
 /// An exporter that posts protobuf bodies to one URL; Honeycomb's is built on it.
@@ -334,6 +359,7 @@ pub(super) struct Post {
     pub(super) connections: usize,
     pub(super) encoding: BodyEncoding,
     pub(super) tuning: Tuning,
+    pub(super) proxy_url: Secret,
 }
 
 impl Post {
@@ -371,9 +397,11 @@ impl Post {
             .path_and_query(if endpoint.path.is_empty() { "/" } else { &endpoint.path })
             .build()
             .map_err(|_| fail(format!("`{}` is not a URL", self.url)))?;
+        let way = way(&self.url, self.proxy_url.expose(), &self.tls).map_err(fail)?;
         let target = Target {
             host: endpoint.host,
             port: endpoint.port,
+            way,
             tls,
             server_name: self.tls.server_name_override.clone(),
             http2_only: false,

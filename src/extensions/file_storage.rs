@@ -17,7 +17,7 @@
 //!
 //! Differs from the Collector: the files are logs of OTLP requests and not a database, so `compaction` has
 //! nothing to do, and `recreate` neither, since damaged records are left out and the rest is read. Both are
-//! accepted without effect. A limit of the size is there by default.
+//! warned of. A limit of the size is there by default.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -26,7 +26,7 @@ use serde::Deserialize;
 
 use crate::{
     component::{BuildContext, Entry, Extension, ExtensionConfig, Passive, StartError, Storage},
-    config::{Interval, Node, Problems},
+    config::{Ignored, Interval, Node, Problems},
     otlp::Signal,
     storage::Overflow,
 };
@@ -45,9 +45,9 @@ pub struct Config {
     pub directory_permissions: String,
     /// Take data only once it survives the machine; otherwise it does within half a second.
     pub fsync: bool,
-    /// Accepted without effect: damaged records are always left out.
-    pub recreate: bool,
-    /// Accepted without effect: files are removed as a whole.
+    /// Has no effect: damaged records are always left out.
+    pub recreate: Ignored<bool>,
+    /// Has no effect: files are removed as a whole.
     pub compaction: Compaction,
     /// Mebibytes that all logs together may have.
     pub max_size_mib: u64,
@@ -98,7 +98,7 @@ impl Default for Config {
             create_directory: false,
             directory_permissions: "0750".to_owned(),
             fsync: false,
-            recreate: false,
+            recreate: Ignored::default(),
             compaction: Compaction::default(),
             max_size_mib: 4096,
             overflow: OverflowPolicy::Block,
@@ -148,6 +148,8 @@ impl ExtensionConfig for Config {
                 .error(at.at("max_size_mib"), "`max_size_mib` is less than two files")
                 .help("raise it, or lower `segment_size_mib`: room is given back a file at a time");
         }
+        let always = "damaged records are always left out";
+        self.recreate.warn("recreate", always, at, problems);
         if self.compaction.on_start || self.compaction.on_rebound {
             let message = "`compaction` has no effect: files are removed as a whole";
             problems.warning(at.at("compaction"), message).help("remove it");

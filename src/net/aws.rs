@@ -31,14 +31,18 @@ use aws_sigv4::{
     http_request::{SignableBody, SignableRequest, SigningSettings, sign},
     sign::v4,
 };
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use ring::digest;
 use tokio::sync::Mutex;
 
-use super::metadata::{self, Service};
+use super::{
+    aws_http,
+    metadata::{self, Service},
+    proxy::{self, Destination, Way},
+    tls::ClientTls,
+};
 
 /// Credentials without an end are asked for again after this, in case a file has changed.
 const ASK_AGAIN: Duration = Duration::from_mins(15);
@@ -64,6 +68,10 @@ pub struct Access {
     pub attempts: u32,
     /// Longest time for one operation with all of its attempts; none: no limit.
     pub timeout: Option<Duration>,
+    /// URL of the proxy; empty: that of the environment.
+    pub proxy: String,
+    /// Whether the metadata of an EC2 instance are not asked for the region.
+    pub skips_instance: bool,
 }
 
 /// A role to assume.
@@ -92,12 +100,6 @@ pub struct Found {
     pub region_source: &'static str,
 }
 
-fn http_client() -> SharedHttpClient {
-    aws_smithy_http_client::Builder::new()
-        .tls_provider(Provider::Rustls(CryptoMode::Ring))
-        .build_https()
-}
-
 impl Access {
     fn loader(&self, http: SharedHttpClient) -> ConfigLoader {
         let mut timeout = TimeoutConfig::builder();
@@ -119,18 +121,9 @@ impl Access {
     /// Finds the region and who knows credentials; no credentials are asked for yet. The error says
     /// what to do.
     pub async fn find(&self) -> Result<Found, String> {
-        self.look(true).await
-    }
-
-    /// The same, but the metadata of an EC2 instance is not asked for the region.
-    pub async fn find_without_instance(&self) -> Result<Found, String> {
-        self.look(false).await
-    }
-
-    async fn look(&self, asks_instance: bool) -> Result<Found, String> {
-        let http = http_client();
+        let http = aws_http::client(&self.proxy);
         let (region, region_source) = self
-            .region(&http, asks_instance)
+            .region(&http)
             .await
             .ok_or("no AWS region is known: set `region`, or AWS_REGION where skep runs")?;
         let loader = self.loader(http.clone()).region(Region::new(region.clone()));
@@ -145,11 +138,16 @@ impl Access {
         Ok(Found { config, region, region_source })
     }
 
-    async fn region(
-        &self,
-        http: &SharedHttpClient,
-        asks_instance: bool,
-    ) -> Option<(String, &'static str)> {
+    /// The proxy on the way to a host, in words.
+    pub fn proxy_of(&self, is_https: bool, host: &str, port: u16) -> Option<String> {
+        let destination = Destination { is_https, host, port };
+        match proxy::way(destination, ("proxy_address", &self.proxy), &ClientTls::default()) {
+            Ok(Way::Proxy(proxy)) => Some(proxy.to_string()),
+            _ => None,
+        }
+    }
+
+    async fn region(&self, http: &SharedHttpClient) -> Option<(String, &'static str)> {
         if !self.region.is_empty() {
             return Some((self.region.clone(), "region"));
         }
@@ -166,7 +164,7 @@ impl Access {
         if let Some(region) = region_of_task().await {
             return Some((region, "ECS task"));
         }
-        if !asks_instance {
+        if self.skips_instance {
             return None;
         }
         let instance = ImdsRegionProvider::builder().configure(&provider).build();

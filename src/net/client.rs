@@ -1,9 +1,11 @@
 //! The client side: connections to one backend, kept open, several if asked for. HTTP/2 for gRPC
-//! and where ALPN says so, HTTP/1.1 with keep-alive otherwise. Bodies go out as their segments.
+//! and where ALPN says so, HTTP/1.1 with keep-alive otherwise. Bodies go out as their segments. How
+//! a connection is made, maybe through a proxy, is in `client/connect.rs`.
+
+mod connect;
 
 use std::{
     convert::Infallible,
-    io,
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
@@ -14,18 +16,17 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Request, StatusCode, Uri};
+use http::{HeaderMap, Request, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::{
     body::Incoming,
     client::conn::{http1, http2},
 };
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls::pki_types::ServerName;
-use tokio::{net::TcpStream, time::Instant};
+use tokio::time::Instant;
 
-use super::tls::Connector;
+use self::connect::Connected;
+use super::{proxy::Way, tls::Connector};
 
 /// What is kept of an answer: what a backend says, not what it may send.
 const ANSWER_LIMIT: usize = 64 * 1024;
@@ -36,8 +37,6 @@ const GRPC_ANSWER_LIMIT: usize = 4 * 1024 * 1024;
 const SETTLE: Duration = Duration::from_millis(100);
 /// Segments below are copied together: each HTTP/2 frame costs a write.
 const COALESCE: usize = 16 * 1024;
-/// Longest time to connect, TLS included.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where a client connects to.
 #[derive(Clone)]
@@ -46,6 +45,8 @@ pub struct Target {
     pub host: String,
     /// Port.
     pub port: u16,
+    /// By which way.
+    pub way: Way,
     /// None: plaintext.
     pub tls: Option<Arc<Connector>>,
     /// Name in the certificate, where it is not `host`.
@@ -59,6 +60,8 @@ pub struct Target {
 /// How connections are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tuning {
+    /// Longest time to connect, TLS and proxy included.
+    pub connect_timeout: Duration,
     /// Ping a quiet HTTP/2 connection after so long.
     pub ping_after: Option<Duration>,
     /// Close it when the ping is not answered in so long.
@@ -74,6 +77,7 @@ pub struct Tuning {
 impl Default for Tuning {
     fn default() -> Self {
         Tuning {
+            connect_timeout: Duration::from_secs(10),
             ping_after: Some(Duration::from_mins(1)),
             ping_timeout: Duration::from_secs(20),
             pings_idle: false,
@@ -166,11 +170,6 @@ pub struct Answer {
 #[error("{0}")]
 pub struct CallError(String);
 
-enum Connected {
-    Http1(http1::SendRequest<Segments>),
-    Http2(http2::SendRequest<Segments>),
-}
-
 impl Client {
     /// A client of `connections` HTTP/2 connections at most; none is opened yet.
     pub fn new(target: Target, connections: usize) -> Self {
@@ -209,7 +208,7 @@ impl Client {
             }
         }
         if self.is_http1.load(Ordering::Relaxed) {
-            return match self.connect().await.map_err(Failed::Broken)? {
+            return match self.target.connect().await.map_err(Failed::Broken)? {
                 Connected::Http1(open) => self.call_http1(open, request, true).await,
                 Connected::Http2(open) => self.call_http2(Shared::new(open), request, true).await,
             };
@@ -221,7 +220,7 @@ impl Client {
             drop(kept);
             return self.call_http2(shared, request, false).await;
         }
-        match self.connect().await.map_err(Failed::Broken)? {
+        match self.target.connect().await.map_err(Failed::Broken)? {
             Connected::Http2(open) => {
                 let shared = Shared::new(open);
                 *kept = Some(shared.clone());
@@ -267,10 +266,9 @@ impl Client {
         mut request: Request<Segments>,
         is_new: bool,
     ) -> Result<Answer, Failed> {
-        // Origin form: only a proxy is sent the whole URL.
-        if let Some(path) = request.uri().path_and_query() {
-            *request.uri_mut() = Uri::from(path.clone());
-        }
+        let mut uri = std::mem::take(request.uri_mut());
+        self.target.address(&mut uri, request.headers_mut());
+        *request.uri_mut() = uri;
         let response = match open.try_send_request(request).await {
             Ok(response) => response,
             Err(mut error) => {
@@ -278,6 +276,9 @@ impl Client {
                 return Err(self.unsent(error.error(), unsent, is_new));
             }
         };
+        if let Some(error) = self.target.refused_by_proxy(response.status()) {
+            return Err(Failed::Broken(error));
+        }
         let answer = self.read(response).await.map_err(Failed::Broken)?;
         if !open.is_closed() {
             let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
@@ -297,7 +298,7 @@ impl Client {
     ) -> Failed {
         match request {
             Some(request) if !is_new => Failed::Unsent(Box::new(request)),
-            _ => Failed::Broken(self.broken(error)),
+            _ => Failed::Broken(self.target.broken(error)),
         }
     }
 
@@ -317,7 +318,7 @@ impl Client {
         let limit = if self.target.http2_only { GRPC_ANSWER_LIMIT } else { self.answer_limit };
         let mut len = 0;
         while let Some(frame) = incoming.frame().await {
-            match frame.map_err(|error| self.broken(&error))?.into_data() {
+            match frame.map_err(|error| self.target.broken(&error))?.into_data() {
                 Ok(data) => {
                     let room = self.answer_limit.saturating_sub(body.len());
                     body.extend_from_slice(&data[..data.len().min(room)]);
@@ -331,107 +332,6 @@ impl Client {
         }
         Ok(Answer { status: parts.status, headers: parts.headers, body: body.freeze(), trailers })
     }
-
-    async fn connect(&self) -> Result<Connected, CallError> {
-        match tokio::time::timeout(CONNECT_TIMEOUT, self.open()).await {
-            Ok(connected) => connected,
-            Err(_) => Err(self.unreachable("no connection within 10 s; is it behind a firewall?")),
-        }
-    }
-
-    async fn open(&self) -> Result<Connected, CallError> {
-        let Target { host, port, .. } = &self.target;
-        let tcp = TcpStream::connect((host.as_str(), *port))
-            .await
-            .map_err(|error| self.unreachable(explain_connect(&error)))?;
-        let _ = tcp.set_nodelay(true);
-        let Some(tls) = &self.target.tls else {
-            let io = TokioIo::new(tcp);
-            return self.handshake(io, self.target.http2_only).await;
-        };
-        let name = self.target.server_name.as_deref().unwrap_or(host).to_owned();
-        let server = ServerName::try_from(name.clone())
-            .map_err(|_| self.unreachable(&format!("`{name}` is not a server name")))?;
-        let stream = tls
-            .current()
-            .connect(server, tcp)
-            .await
-            .map_err(|error| self.unreachable(&explain_tls(&error)))?;
-        let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        self.handshake(TokioIo::new(stream), is_h2 || self.target.http2_only).await
-    }
-
-    async fn handshake<T>(&self, io: T, is_h2: bool) -> Result<Connected, CallError>
-    where
-        T: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
-    {
-        // A connection ends with its last handle or with the peer; the task ends with it.
-        if is_h2 {
-            let tuning = &self.target.tuning;
-            let (open, connection) = http2::Builder::new(TokioExecutor::new())
-                .timer(TokioTimer::new())
-                .initial_stream_window_size(1 << 20)
-                .initial_connection_window_size(4 << 20)
-                .max_frame_size(1 << 20)
-                .max_send_buf_size(4 << 20)
-                .keep_alive_interval(tuning.ping_after)
-                .keep_alive_timeout(tuning.ping_timeout)
-                .keep_alive_while_idle(tuning.pings_idle)
-                .handshake(io)
-                .await
-                .map_err(|error| self.broken(&error))?;
-            tokio::spawn(connection);
-            return Ok(Connected::Http2(open));
-        }
-        let (open, connection) = http1::handshake(io).await.map_err(|error| self.broken(&error))?;
-        tokio::spawn(connection);
-        Ok(Connected::Http1(open))
-    }
-
-    fn unreachable(&self, cause: &str) -> CallError {
-        CallError(format!("cannot connect to {}:{}: {cause}", self.target.host, self.target.port))
-    }
-
-    fn broken(&self, error: &hyper::Error) -> CallError {
-        use std::error::Error as _;
-        let Target { host, port, tls, http2_only, .. } = &self.target;
-        let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-        let hint = if tls.is_none() && *http2_only {
-            "; if the server speaks TLS remove `tls.insecure: true`, if it speaks HTTP/1.1 use \
-             otlp_http"
-        } else {
-            ""
-        };
-        CallError(format!("the connection to {host}:{port} broke: {cause}{hint}"))
-    }
-}
-
-fn explain_connect(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => "connection refused; does the server listen there?",
-        io::ErrorKind::TimedOut => "timed out; is it behind a firewall?",
-        io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => {
-            "there is no way to the network"
-        }
-        _ if error.to_string().contains("lookup") => {
-            "the name does not resolve; check `endpoint` for a typo"
-        }
-        _ => "the system refused the connection",
-    }
-}
-
-fn explain_tls(error: &io::Error) -> String {
-    let text = error.to_string();
-    let remedy = if text.contains("UnknownIssuer") {
-        "; the certificate's authority is not trusted, name it in `tls.ca_file`"
-    } else if text.contains("NotValidForName") {
-        "; the certificate is for another name, set `tls.server_name_override`"
-    } else if text.contains("InvalidContentType") || text.contains("corrupt message") {
-        "; the server does not speak TLS there, set `tls.insecure: true` or use another port"
-    } else {
-        ""
-    };
-    format!("the TLS handshake failed: {text}{remedy}")
 }
 
 /// A request body: segments that go out one after the other, none copied but the small ones.

@@ -4,7 +4,10 @@
 //! (`tls/reload.rs`); there they are read once.
 
 mod reload;
+pub(super) mod remedy;
 mod server;
+mod trust;
+mod x509;
 
 use std::{
     fs, io,
@@ -13,10 +16,10 @@ use std::{
 };
 
 use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedProtocolVersion,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    ClientConfig, RootCertStore, SupportedProtocolVersion,
+    client::danger::ServerCertVerifier,
     crypto::CryptoProvider,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
     version::{TLS12, TLS13},
 };
 use schemars::JsonSchema;
@@ -24,7 +27,10 @@ use serde::{Deserialize, de::IgnoredAny};
 
 use tokio_rustls::TlsConnector;
 
-use self::reload::Reloading;
+use self::{
+    reload::Reloading,
+    trust::{AnyServer, Named, ServerTrust},
+};
 use crate::config::{Node, Problems, Secret, given};
 
 pub use reload::{Renewal, look_again};
@@ -39,7 +45,7 @@ pub struct ClientTls {
     pub insecure: bool,
     /// Speak TLS, but accept any certificate.
     pub insecure_skip_verify: bool,
-    /// PEM file of the authorities to trust instead of the system's.
+    /// PEM file of the authorities, or the very certificates, to trust instead of the system's.
     #[serde(deserialize_with = "given")]
     #[schemars(with = "Option<String>")]
     pub ca_file: Option<String>,
@@ -136,11 +142,13 @@ impl ClientTls {
                 self.max_version.as_deref(),
             ))
             .map_err(|error| format!("`min_version` is above `max_version`: {error}"))?;
-        let builder = if self.insecure_skip_verify {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer(provider())))
+        let verifier: Arc<dyn ServerCertVerifier> = if self.insecure_skip_verify {
+            Arc::new(AnyServer(provider().signature_verification_algorithms))
         } else {
-            builder.with_root_certificates(self.roots()?)
+            let (roots, named) = self.authorities()?;
+            Arc::new(ServerTrust::new(roots, named, provider()))
         };
+        let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
         let certificate = match (&self.cert_file, &self.cert_pem) {
             (Some(file), _) => Some(certificates(file)?),
             (None, Some(pem)) => Some(certificates_of("cert_pem", pem.as_bytes())?),
@@ -162,22 +170,25 @@ impl ClientTls {
         Ok(Arc::new(config))
     }
 
-    fn roots(&self) -> Result<Arc<RootCertStore>, String> {
-        let named = self.ca_file.as_deref();
-        let authorities = match (named, &self.ca_pem) {
+    fn authorities(&self) -> Result<(Arc<RootCertStore>, Named), String> {
+        let file = self.ca_file.as_deref();
+        let authorities = match (file, &self.ca_pem) {
             (Some(file), _) => certificates(file)?,
             (None, Some(pem)) => certificates_of("ca_pem", pem.as_bytes())?,
-            (None, None) => return Ok(system_roots()),
+            (None, None) => return Ok(system_authorities()),
         };
-        let mut roots = RootCertStore::empty();
+        let (mut roots, mut named) = (RootCertStore::empty(), Named::default());
         if self.include_system_ca_certs_pool {
-            roots.roots.extend(system_roots().roots.iter().cloned());
+            let (of_system, named_there) = system_authorities();
+            roots.roots.extend(of_system.roots.iter().cloned());
+            named.extend(&named_there);
         }
         for certificate in authorities {
-            let name = named.unwrap_or("ca_pem");
+            let name = file.unwrap_or("ca_pem");
+            named.add(&certificate);
             roots.add(certificate).map_err(|error| format!("`{name}` is no authority: {error}"))?;
         }
-        Ok(Arc::new(roots))
+        Ok((Arc::new(roots), named))
     }
 }
 
@@ -214,13 +225,18 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 /// The authorities of the system, or of `SSL_CERT_FILE`; read once.
-fn system_roots() -> Arc<RootCertStore> {
-    static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
-    Arc::clone(ROOTS.get_or_init(|| {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        Arc::new(roots)
-    }))
+fn system_authorities() -> (Arc<RootCertStore>, Named) {
+    static AUTHORITIES: OnceLock<(Arc<RootCertStore>, Named)> = OnceLock::new();
+    let read = || {
+        let (mut roots, mut named) = (RootCertStore::empty(), Named::default());
+        for certificate in rustls_native_certs::load_native_certs().certs {
+            named.add(&certificate);
+            // Some of what systems have cannot be read, and is of no use.
+            let _ = roots.add(certificate);
+        }
+        (Arc::new(roots), named)
+    };
+    AUTHORITIES.get_or_init(read).clone()
 }
 
 fn certificates(file: &str) -> Result<Vec<CertificateDer<'static>>, String> {
@@ -285,43 +301,5 @@ fn read(file: &str) -> Result<Vec<u8>, String> {
     fs::read(file).map_err(|error: io::Error| format!("cannot read `{file}`: {error}"))
 }
 
-/// `insecure_skip_verify`: any certificate will do, signatures are still checked.
-#[derive(Debug)]
-struct AnyServer(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyServer {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, cert, dss, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -173,7 +173,7 @@ impl Default for Ec2 {
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Eks {
-    /// Variable with the name of the node. Accepted and not needed: the EC2 API is not asked.
+    /// Variable with the name of the node. Has no effect: the EC2 API is not asked.
     pub node_from_env_var: String,
     /// How often each question to the instance metadata is asked before it counts as failed.
     pub max_attempts: u32,
@@ -331,6 +331,10 @@ impl Config {
                         .help("valid: dns, os");
                 }
             }
+        }
+        if self.eks.node_from_env_var != Eks::default().node_from_env_var {
+            let message = "`node_from_env_var` has no effect: the EC2 API is not asked";
+            problems.warning(at.at("eks::node_from_env_var"), message).help("remove the key");
         }
         if self.system.hostname_sources.is_empty() {
             problems

@@ -137,7 +137,7 @@ use self::{
 };
 use crate::{
     component::{BuildContext, Entry, Partition, Processor, ProcessorConfig, StartError},
-    config::{Interval, Node, Problems},
+    config::{Ignored, Interval, Node, Problems},
     otlp::Signal,
     telemetry::decisions::Decisions,
 };
@@ -158,8 +158,8 @@ pub struct Config {
     /// Most bytes of waiting spans and of the tables about them; 0: half of the budget of the process.
     /// Not known to the Collector.
     pub max_memory: u64,
-    /// Accepted without effect: tables grow as they need to.
-    pub expected_new_traces_per_sec: u64,
+    /// Has no effect: tables grow as they need to.
+    pub expected_new_traces_per_sec: Ignored<u64>,
     /// How many decisions are remembered for spans that come late.
     pub decision_cache: DecisionCache,
     /// Ask no more policies once one has sampled a trace.
@@ -227,7 +227,7 @@ impl Default for Config {
             decision_wait_after_root_received: Interval::default(),
             num_traces: 0,
             max_memory: 0,
-            expected_new_traces_per_sec: 0,
+            expected_new_traces_per_sec: Ignored::default(),
             decision_cache: DecisionCache::default(),
             sample_on_first_match: false,
             drop_pending_traces_on_shutdown: false,
@@ -311,6 +311,8 @@ impl ProcessorConfig for Config {
                 )
                 .help("remove it; `max_memory` bounds the memory");
         }
+        let grow = "tables grow as they need to";
+        self.expected_new_traces_per_sec.warn("expected_new_traces_per_sec", grow, at, problems);
         if self.num_shards.is_some() {
             let message = "`num_shards` has no effect: traces are spread over all workers";
             problems.warning(at.at("num_shards"), message).help("remove `num_shards`");

@@ -35,7 +35,7 @@ pub(super) struct File {
     #[serde(rename = "NoVerifySSL")]
     no_verify_ssl: bool,
     #[serde(rename = "ProxyAddress")]
-    proxy_address: String,
+    pub(super) proxy_address: String,
     #[serde(rename = "Version")]
     version: Option<u64>,
 }
@@ -100,14 +100,6 @@ impl File {
             problems
                 .error(root.at("NoVerifySSL"), "certificates of AWS are always checked")
                 .help("remove it; for an own endpoint let SSL_CERT_FILE name its certificate");
-        }
-        if !self.proxy_address.is_empty() {
-            problems
-                .error(
-                    root.at("ProxyAddress"),
-                    "requests to AWS cannot go through a proxy of their own",
-                )
-                .help("remove it, and give the service a route or a VPC endpoint");
         }
         if (1..super::LEAST_BUFFER).contains(&self.buffer) {
             problems

@@ -72,20 +72,22 @@ fn the_file_of_the_daemon_is_read_and_flags_win() {
     );
     let found = settings(&["-o=false"], "LocalMode: true\nRegion: us-east-1\n").unwrap();
     assert_eq!((found.local_mode, &*found.region), (false, "us-east-1"));
+    let found = settings(&["-p", "http://flag:1"], "ProxyAddress: http://file:1").unwrap();
+    assert_eq!(found.proxy_address, "http://flag:1");
+    let found = settings(&[], "ProxyAddress: http://file:1").unwrap();
+    assert_eq!(found.proxy_address, "http://file:1");
 }
 
 #[test]
 fn what_cannot_be_done_is_refused() {
     for (flags, file, words) in [
-        (&["-p", "http://proxy:3128"][..], "", "VPC endpoint"),
-        (&["-m", "2"], "", "at least 3"),
+        (&["-m", "2"][..], "", "at least 3"),
         (&["-b", "localhost"], "", "has no port"),
         (&["-l", "loud"], "", "possible values"),
         (&["--no-such-flag"], "", "--no-such-flag"),
         (&[], "Regoin: eu-west-1", "unknown key `Regoin`"),
         (&[], "Version: 3", "versions 1 and 2"),
         (&[], "NoVerifySSL: true", "always checked"),
-        (&[], "ProxyAddress: http://proxy", "proxy of their own"),
         (&[], "TotalBufferSizeMB: 1", "too small"),
         (&[], "Socket: {UDPAddress: here}", "has no port"),
         (&[], "Logging: {LogLevel: loud}", "unknown level"),
@@ -106,6 +108,7 @@ fn the_template_takes_every_setting() {
         role_arn: "arn:aws:iam::111122223333:role/x".to_owned(),
         resource_arn: "arn:aws:ec2:x".to_owned(),
         endpoint: "http://127.0.0.1:1".to_owned(),
+        proxy_address: "http://ann:pa55@proxy:3128".to_owned(),
         local_mode: true,
         buffer: 16,
         concurrency: 3,
@@ -131,6 +134,8 @@ fn the_template_takes_every_setting() {
         if *settings == all {
             assert_eq!(text("exporters::awsxray::region"), all.region);
             assert_eq!(text("receivers::awsxray::proxy_server::endpoint"), "0.0.0.0:2002");
+            assert_eq!(text("exporters::awsxray::proxy_address"), all.proxy_address);
+            assert_eq!(text("receivers::awsxray::proxy_server::proxy_address"), all.proxy_address);
         } else {
             assert_eq!(text("receivers::awsxray::endpoint"), format!("{host}:2000"));
         }

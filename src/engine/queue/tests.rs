@@ -1,5 +1,7 @@
 //! What a queue tells of what it holds, with a backend that answers when it is told to.
 
+mod outage;
+
 use tokio::time::sleep;
 
 use super::*;

@@ -71,7 +71,7 @@ impl Sink {
             if let Some(writer) = &mut target.writer
                 && let Err(error) = writer.flush()
             {
-                tracing::warn!(target = target.name, %error, "debug output is incomplete");
+                tracing::warn!(output = target.name, %error, "debug output is incomplete");
             }
         }
     }

@@ -6,17 +6,19 @@ use std::{
 };
 
 use rustls::{
-    RootCertStore, ServerConfig,
+    ServerConfig,
     crypto::CryptoProvider,
     pki_types::{CertificateDer, PrivateKeyDer},
-    server::WebPkiClientVerifier,
     version::TLS12,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, de::IgnoredAny};
 use tokio_rustls::TlsAcceptor;
 
-use super::reload::{Reloading, Renewal};
+use super::{
+    reload::{Reloading, Renewal},
+    trust::ClientTrust,
+};
 use crate::config::{Node, Problems, Secret, given};
 
 /// `tls` of a receiver.
@@ -37,8 +39,8 @@ pub struct ServerTls {
     pub key_file: Option<String>,
     /// The same as text.
     pub key_pem: Option<Secret>,
-    /// PEM file of the authorities whose clients are let in; with it every client needs a
-    /// certificate.
+    /// PEM file of the authorities whose clients are let in, or of the clients' very certificates;
+    /// with it every client needs a certificate.
     #[serde(deserialize_with = "given")]
     #[schemars(with = "Option<String>")]
     pub client_ca_file: Option<String>,
@@ -177,16 +179,9 @@ impl ServerTls {
         let builder = match self.client_ca_file.as_deref() {
             None => builder.with_no_client_auth(),
             Some(file) => {
-                let mut roots = RootCertStore::empty();
-                for certificate in super::certificates(file)? {
-                    let refused = |error| format!("`{file}` is no authority: {error}");
-                    roots.add(certificate).map_err(refused)?;
-                }
-                let verifier =
-                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                        .build()
-                        .map_err(|error| format!("`{file}` is no authority: {error}"))?;
-                builder.with_client_cert_verifier(verifier)
+                let verifier = ClientTrust::new(super::certificates(file)?, provider)
+                    .map_err(|error| format!("`{file}` is no authority: {error}"))?;
+                builder.with_client_cert_verifier(Arc::new(verifier))
             }
         };
         let (certificates, key) = (self.certificates()?, self.key()?);

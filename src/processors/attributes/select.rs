@@ -27,7 +27,7 @@ pub struct Match {
     /// `strict` compares whole texts; `regexp` searches with regular expressions, which match
     /// anywhere unless anchored.
     pub match_type: Option<MatchType>,
-    /// The cache of matches that the Collector keeps; accepted and not needed.
+    /// The cache of matches that the Collector keeps; has no effect.
     pub regexp: Option<RegexpCache>,
     /// Values of the resource attribute `service.name`. Traces only.
     pub services: Vec<String>,
@@ -66,9 +66,9 @@ pub enum MatchType {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RegexpCache {
-    /// No effect.
+    /// Has no effect.
     pub cacheenabled: bool,
-    /// No effect.
+    /// Has no effect.
     pub cachemaxnumentries: u64,
 }
 
@@ -159,6 +159,10 @@ impl Match {
             || !self.libraries.is_empty()
             || !self.attributes.is_empty()
             || self.log_severity_number.is_some();
+        if self.regexp.is_some_and(|cache| cache.cacheenabled) {
+            let message = "`regexp` has no effect: expressions are compiled once and need no cache";
+            problems.warning(place("regexp"), message).help("remove the key");
+        }
         if !is_given {
             problems.error(at.at(name), format!("`{name}` names no property to match")).help(
                 "add one of services, resources, libraries, attributes, span_names, span_kinds, \

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::net::{
     client::{Client, Segments, Target, Tuning},
+    proxy::{self, Destination},
     tls::{ClientTls, Connector},
 };
 
@@ -87,9 +88,18 @@ impl<'a> Api<'a> {
             None => None,
         };
         let name = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        let destination = Destination { is_https: tls.is_some(), host: &host, port };
+        let way = match proxy::way(destination, ("", ""), &ClientTls::default()) {
+            Ok(way) => way,
+            Err(wrong) => {
+                probe.warn(wrong);
+                return None;
+            }
+        };
         let target = Target {
             host,
             port,
+            way,
             tls,
             server_name: None,
             http2_only: false,

@@ -22,6 +22,7 @@ use super::{
 use crate::net::{
     aws::{Access, Found, Role, Signer},
     client::{Client, Segments, Target, Tuning},
+    proxy::{self, Destination},
     seldom::Seldom,
     tls::{ClientTls, Connector},
 };
@@ -44,7 +45,6 @@ const SKEW: i64 = 60;
 pub(super) struct Forward {
     receiver: String,
     access: Access,
-    skips_instance: bool,
     service: String,
     tls: ProxyTls,
     state: watch::Sender<State>,
@@ -135,9 +135,10 @@ impl Forward {
                 region: text(&settings.region),
                 endpoint: text(&settings.aws_endpoint),
                 role: role.map(|arn| Role { arn, ..Role::default() }),
+                proxy: settings.proxy_address.expose().to_owned(),
+                skips_instance: settings.local_mode,
                 ..Access::default()
             },
-            skips_instance: settings.local_mode,
             service: service.unwrap_or_else(|| "xray".to_owned()),
             tls: settings.tls.clone().unwrap_or_default(),
             state: watch::Sender::new(State::Looking),
@@ -178,11 +179,7 @@ impl Forward {
     }
 
     async fn open(&self) -> Result<Open, String> {
-        let found = if self.skips_instance {
-            self.access.find_without_instance().await?
-        } else {
-            self.access.find().await?
-        };
+        let found = self.access.find().await?;
         tracing::info!(receiver = self.receiver, "Using region: {}", found.region);
         let base = self.url(&found);
         let (region, region_source) = (found.region.clone(), found.region_source);
@@ -197,14 +194,19 @@ impl Forward {
             credentials_from = source,
             role = self.access.role.as_ref().map(|role| role.arn.as_str()),
             endpoint = place.base,
+            proxy = self.access.proxy_of(place.has_tls, &place.host, place.port),
             "AWS is set up"
         );
         let settings =
             ClientTls { insecure_skip_verify: self.tls.insecure, ..ClientTls::default() };
+        let Place { has_tls, ref host, port, .. } = place;
+        let destination = Destination { is_https: has_tls, host, port };
+        let way = proxy::way(destination, ("proxy_address", &self.access.proxy), &settings)?;
         let tls = place.has_tls.then(|| Connector::new(settings, &[b"http/1.1"])).transpose()?;
         let target = Target {
             host: place.host,
             port: place.port,
+            way,
             tls,
             server_name: self.tls.server_name_override.clone(),
             http2_only: false,

@@ -5,8 +5,8 @@ use serde::Deserialize;
 
 use super::forward;
 use crate::{
-    config::{Node, Problems},
-    net::server,
+    config::{Node, Problems, Secret},
+    net::{proxy, server},
     receivers::journal::Journal,
 };
 
@@ -67,8 +67,9 @@ pub struct ProxyServer {
     pub allow_all_paths: bool,
     /// TLS of the connection to AWS.
     pub tls: Option<ProxyTls>,
-    /// Refused: calls to AWS cannot go through a proxy of their own.
-    pub proxy_address: Option<String>,
+    /// Proxy of the calls to AWS, such as `http://user:password@host:3128`, instead of that of the
+    /// environment (`HTTPS_PROXY`).
+    pub proxy_address: Secret,
 }
 
 /// `proxy_server.tls`.
@@ -218,7 +219,7 @@ impl ProxyServer {
                 ("service_name", given(&self.service_name)),
                 ("allow_all_paths", self.allow_all_paths),
                 ("tls", self.tls.is_some()),
-                ("proxy_address", given(&self.proxy_address)),
+                ("proxy_address", !self.proxy_address.expose().is_empty()),
             ] {
                 if is_set {
                     let message = format!("`{key}` has no effect: rules are given out here");
@@ -250,10 +251,13 @@ impl ProxyServer {
                 .error(at("aws_endpoint"), message)
                 .help("write `https://host`, or leave it out and set `region`");
         }
-        if given(&self.proxy_address) {
+        let proxy = self.proxy_address.expose();
+        if let Err(message) = proxy::check(proxy)
+            && !proxy.is_empty()
+        {
             problems
-                .error(at("proxy_address"), "calls to AWS cannot go through a proxy of their own")
-                .help("remove it, and give the service a route or a VPC endpoint");
+                .error(at("proxy_address"), format!("the proxy cannot be used: {message}"))
+                .help("write `http://host:port`, or `http://user:password@host:port`");
         }
         if self.tls.as_ref().is_some_and(|tls| tls.insecure) {
             problems

@@ -8,7 +8,7 @@ use serde::{Deserialize, de::IgnoredAny};
 
 use crate::{
     component::Compression,
-    config::{Interval, Node, Problems, Secret, Section},
+    config::{Ignored, Interval, Node, Problems, Secret, Section},
     net::{
         server::{self, Tuning},
         tls::ServerTls,
@@ -76,10 +76,10 @@ pub struct GrpcSettings {
     pub max_recv_msg_size_mib: u64,
     /// Streams at a time on a connection; 0: 128, and fewer where there are many connections.
     pub max_concurrent_streams: u32,
-    /// Accepted for compatibility; buffers are sized by the engine.
-    pub read_buffer_size: Option<u64>,
-    /// Accepted for compatibility; buffers are sized by the engine.
-    pub write_buffer_size: Option<u64>,
+    /// Has no effect: sizes are the HTTP/2 library's.
+    pub read_buffer_size: Ignored<u64>,
+    /// Has no effect: sizes are the HTTP/2 library's.
+    pub write_buffer_size: Ignored<u64>,
     /// Keepalive of connections.
     pub keepalive: Keepalive,
     /// Keep the request's headers for processors that ask for them.
@@ -121,9 +121,9 @@ pub struct Keepalive {
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EnforcementPolicy {
-    /// No effect.
+    /// Has no effect.
     pub min_time: Option<Interval>,
-    /// No effect.
+    /// Has no effect.
     pub permit_without_stream: bool,
 }
 
@@ -175,8 +175,8 @@ pub struct HttpSettings {
     pub read_timeout: Interval,
     /// Longest time for the headers of a request; 0: 1m.
     pub read_header_timeout: Interval,
-    /// Accepted for compatibility: an answer is one packet, which nothing waits for.
-    pub write_timeout: Interval,
+    /// Has no effect: an answer is one packet, which nothing waits for.
+    pub write_timeout: Ignored<Interval>,
     /// Close a connection that has had no request for so long; 0: never.
     pub idle_timeout: Interval,
     /// Whether a connection serves more than one request.
@@ -219,7 +219,7 @@ impl Default for HttpSettings {
             compression_algorithms: None,
             read_timeout: Interval::default(),
             read_header_timeout: Interval::default(),
-            write_timeout: Interval::default(),
+            write_timeout: Ignored::default(),
             idle_timeout: Interval::default(),
             keep_alives_enabled: true,
             auth: None,
@@ -308,6 +308,10 @@ pub(super) fn validate(config: &Config, at: &Node, problems: &mut Problems) {
         if let Some(tls) = &grpc.tls {
             tls.validate(place("tls"), problems);
         }
+        let library = "sizes are the HTTP/2 library's";
+        let node = at.at("protocols::grpc");
+        grpc.read_buffer_size.warn("read_buffer_size", library, node, problems);
+        grpc.write_buffer_size.warn("write_buffer_size", library, node, problems);
         if grpc.keepalive.enforcement_policy.is_some() {
             problems.warning(
                 place("keepalive::enforcement_policy"),
@@ -316,6 +320,8 @@ pub(super) fn validate(config: &Config, at: &Node, problems: &mut Problems) {
         }
     }
     if let Some(http) = http.on() {
+        let packet = "an answer is one packet, which nothing waits for";
+        http.write_timeout.warn("write_timeout", packet, at.at("protocols::http"), problems);
         let place = |key: &str| at.at(&format!("protocols::http::{key}"));
         endpoint(http.endpoint.as_deref(), http.transport, place("endpoint"), problems);
         refused(
