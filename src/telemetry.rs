@@ -70,6 +70,9 @@ pub struct ReceiverStats {
     pub rejected_requests: Number,
 }
 
+/// Why a sampler cannot decide upon an item.
+pub const UNDECIDED: [&str; 2] = ["no_randomness", "inconsistent_threshold"];
+
 /// Counters of one processor in one pipeline, all workers together.
 #[derive(Debug)]
 pub struct ProcessorStats {
@@ -85,6 +88,8 @@ pub struct ProcessorStats {
     pub outgoing: Number,
     /// Left out by decision.
     pub filtered: Number,
+    /// Of those, left out because nothing could be decided, for each reason of [`UNDECIDED`].
+    pub undecided: [Number; 2],
     /// Refused.
     pub refused: Number,
     /// Batches sent because of their size, where the processor batches.
@@ -367,6 +372,7 @@ impl Telemetry {
             incoming: Number::default(),
             outgoing: Number::default(),
             filtered: Number::default(),
+            undecided: Default::default(),
             refused: Number::default(),
             size_triggers: Number::default(),
             timeout_triggers: Number::default(),
