@@ -74,7 +74,7 @@ impl File {
         let file = Self::read(&text, &mut problems);
         match file.filter(|_| !problems.has_errors()) {
             Some(file) => Ok((Some(path.to_owned()), file)),
-            None => Err(rendered(&problems, &[Source { name: path.to_owned(), text }])),
+            None => Err(rendered(&problems, &[Source::new(path, text)])),
         }
     }
 
