@@ -88,7 +88,9 @@ pub fn load(root: &Node, problems: &mut Problems) -> Document {
     let mut unknown = Unknown::default();
     for section in sections {
         if !SECTIONS.contains(&&*section.key) {
-            unknown.sections.extend(closest(&section.key, SECTIONS));
+            if !problems.are_many() {
+                unknown.sections.extend(closest(&section.key, SECTIONS));
+            }
             unknown_key(&section.key_place, &section.key, &section.key, &SECTIONS, problems);
         }
     }
@@ -111,7 +113,8 @@ fn unknown_key(place: &Place, path: &str, key: &str, valid: &[&str], problems: &
     let mut problem = at(place, path);
     problem.message = format!("unknown key `{key}`");
     let list = valid.join(", ");
-    problem.help = Some(match closest(key, valid.iter().copied()) {
+    let near = (!problems.are_many()).then(|| closest(key, valid.iter().copied())).flatten();
+    problem.help = Some(match near {
         Some(near) => format!("did you mean `{near}`? valid: {list}"),
         None => format!("valid: {list}"),
     });
@@ -226,7 +229,9 @@ fn components<C: ?Sized>(
         let Some(entry) = entry else {
             let valid: Vec<&str> = registry.iter().map(|entry| entry.name).collect();
             // References most likely have the right name.
-            if let Some(near) = closest(&id.kind_name, valid.iter().copied()) {
+            let near =
+                (!problems.are_many()).then(|| closest(&id.kind_name, valid.iter().copied()));
+            if let Some(near) = near.flatten() {
                 let meant = ComponentId { kind_name: near.to_owned(), name: id.name.clone() };
                 unknown.ids.insert((kind, meant));
             }
@@ -346,6 +351,8 @@ pub fn masked_sources(loaded: &Loaded) -> Vec<Source> {
     sources
 }
 
+#[cfg(test)]
+mod large;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]

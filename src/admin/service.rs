@@ -29,7 +29,7 @@ use crate::{
         BoxFuture, Stop,
         reload::{Finding, Outcome, Reloads},
     },
-    config::Severity,
+    config::{Severity, shown::without_secrets},
     otlp::{Signal, payload::Reason},
     storage::letters::Letterboxes,
     telemetry::{ExporterStats, Telemetry, process::VERSION, storage::LogStats, verdict},
@@ -173,8 +173,8 @@ fn reloaded(outcome: Outcome) -> ReloadResponse {
             line: number(line),
             column: number(column),
             path: finding.path,
-            message: finding.message,
-            help: finding.help,
+            message: without_secrets(&finding.message).into_owned(),
+            help: without_secrets(&finding.help).into_owned(),
         }
     };
     ReloadResponse {

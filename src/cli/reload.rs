@@ -10,11 +10,7 @@ use super::{
 use crate::{
     admin::proto::{Problem, ReloadRequest, ReloadResponse},
     component::reload::Finding,
-    config::{
-        self, Problems, Severity,
-        shown::{escaped, without_secrets},
-        source::Loaded,
-    },
+    config::{self, Problems, Severity, shown::escaped, source::Loaded},
     document::{self, identity},
     engine::{
         plan::Blueprint,
@@ -118,8 +114,8 @@ fn finding(problem: &config::Problem, loaded: &Loaded) -> Finding {
         severity: problem.severity,
         place,
         path: problem.path.clone(),
-        message: without_secrets(&problem.message).into_owned(),
-        help: problem.help.as_deref().map(without_secrets).unwrap_or_default().into_owned(),
+        message: problem.message.clone(),
+        help: problem.help.clone().unwrap_or_default(),
     }
 }
 

@@ -178,7 +178,7 @@ fn read(uri: &str, env: Environment<'_>) -> Result<Source, String> {
 }
 
 /// The text of a file; not more than [`LIMIT`], for it may be a device without an end.
-fn read_file(path: &Path) -> Result<String, String> {
+pub fn read_file(path: &Path) -> Result<String, String> {
     let name = path.display();
     let explain = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => format!("cannot read `{name}`: there is no such file"),
@@ -264,10 +264,15 @@ impl Substitution<'_> {
     }
 }
 
+/// Bytes before a scalar in which its tag or block indicator stands.
+const NEAR: usize = 200;
+
 /// Whether a scalar stands in quotes, in a block (after `|` or `>-`), or under `!!str`.
 fn is_marked_as_text(source: &str, place: &Place) -> bool {
     let Some(raw) = source.get(place.range.clone()) else { return false };
-    let before = source[..place.range.start].trim_end();
+    // A tag and a block indicator are short.
+    let from = source.floor_char_boundary(place.range.start.saturating_sub(NEAR));
+    let before = source[from..place.range.start].trim_end();
     let word = before.rsplit(char::is_whitespace).next().unwrap_or_default();
     let is_block = word
         .strip_prefix(['|', '>'])

@@ -40,6 +40,7 @@ use super::{
     log_file::Rotating,
     outlet::{self, Outlet},
 };
+use crate::config::shown::{escaped, without_secrets};
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -380,7 +381,8 @@ impl<S: Subscriber> Layer<S> for Keep {
     fn on_event(&self, event: &Event<'_>, _cx: Context<'_, S>) {
         let mut words = Words::default();
         event.record(&mut words);
-        let mut text = words.message + &words.fields;
+        let text = words.message + &words.fields;
+        let mut text = escaped(&without_secrets(&text)).into_owned();
         text.truncate(text.floor_char_boundary(MAX_TEXT));
         let level = event.metadata().level().as_str();
         self.0.push(Recent { time: SystemTime::now(), level, text });
