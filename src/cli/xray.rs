@@ -267,6 +267,7 @@ impl Settings {
         }
         if self.local_mode {
             sets.push("receivers.awsxray.proxy_server.local_mode=true".to_owned());
+            sets.push("exporters.awsxray.local_mode=true".to_owned());
         }
         if self.concurrency > 0 {
             sets.push(format!("exporters.awsxray.num_workers={}", self.concurrency));

@@ -228,11 +228,6 @@ impl ExporterConfig for Config {
                 .error(at.at("num_workers"), "nothing can be sent with no worker")
                 .help("write 8, or leave it out");
         }
-        if self.local_mode {
-            problems.warning(at.at("local_mode"), "`local_mode` has no effect here").help(
-                "remove it, and set `region`: then the metadata of the instance is not asked",
-            );
-        }
         if self.telemetry.enabled {
             problems
                 .warning(at.at("telemetry::enabled"), "telemetry of the X-Ray daemon is not sent")

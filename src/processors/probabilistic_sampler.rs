@@ -16,9 +16,13 @@
 //! `sampling_priority` names an attribute with a percentage of their own.
 //!
 //! Items without randomness, with a `tracestate` that is wrong, or with a threshold by which they
-//! should not be here, are dropped with `fail_closed: true`, and kept without a threshold otherwise.
+//! should not be here, are dropped with `fail_closed: true`, and kept without a threshold otherwise
+//! and at 100 percent. The first that is dropped so is logged; all are counted by reason in
+//! `skep_processor_undecided_items`.
 
 mod sampler;
+
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -34,6 +38,7 @@ use crate::{
         payload::Body,
         splice,
     },
+    telemetry::ProcessorStats,
 };
 
 /// Samples by probability.
@@ -152,12 +157,37 @@ impl ProcessorConfig for Config {
 
     fn build(&self, cx: &BuildContext) -> Result<Box<dyn Processor>, StartError> {
         let sampler = Sampler::new(self, self.mode(cx.signal), cx.signal);
-        Ok(Box::new(Probabilistic { sampler }))
+        let stats = cx.telemetry.processor(&cx.id.to_string(), &cx.pipeline, cx.signal);
+        Ok(Box::new(Probabilistic { sampler, stats }))
     }
 }
 
 struct Probabilistic {
     sampler: Sampler,
+    stats: Arc<ProcessorStats>,
+}
+
+impl Probabilistic {
+    /// Counts what was dropped only because it could not be decided upon; says so the first time.
+    fn note(&self, undecided: [u64; 2]) {
+        if undecided == [0; 2] {
+            return;
+        }
+        let counters = &self.stats.undecided;
+        if counters.iter().all(|counter| counter.read() == 0) {
+            tracing::warn!(
+                component = self.stats.id,
+                pipeline = self.stats.pipeline,
+                no_randomness = undecided[0],
+                inconsistent_threshold = undecided[1],
+                "items that cannot be sampled are dropped; to keep them set `fail_closed: false`, \
+                 or name an attribute to hash with `from_attribute` where records have no trace id"
+            );
+        }
+        for (counter, items) in counters.iter().zip(undecided) {
+            counter.add(items);
+        }
+    }
 }
 
 impl Processor for Probabilistic {
@@ -165,9 +195,16 @@ impl Processor for Probabilistic {
         let mut purse = purse_for(&payload);
         let mut body = Body::new();
         let (mut items, mut is_whole) = (0, true);
+        let mut undecided = [0; 2];
+        let mut keeps = |item: &[u8]| {
+            let decision = self.sampler.decide(item);
+            if let Some(why) = decision.unfit {
+                undecided[why as usize] += 1;
+            }
+            decision.is_kept
+        };
         for segment in &payload.body {
-            let keeps = |item: &[u8]| self.sampler.decide(item).is_kept;
-            match filter::retain_items(segment, &mut purse, keeps) {
+            match filter::retain_items(segment, &mut purse, &mut keeps) {
                 Ok(Left::Nothing) => {}
                 Ok(Left::All(all)) => {
                     items += all;
@@ -181,6 +218,7 @@ impl Processor for Probabilistic {
                 Err(reason) => return out.refuse(payload, reason),
             }
         }
+        self.note(undecided);
         if items == 0 && payload.items > 0 {
             return out.filter(payload);
         }

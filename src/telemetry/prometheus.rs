@@ -21,8 +21,9 @@ use http::StatusCode;
 use tokio::sync::watch;
 
 use super::{
-    ExporterStats, Number, ProcessorStats, ReceiverStats, Telemetry,
+    ExporterStats, Number, ProcessorStats, ReceiverStats, Telemetry, UNDECIDED,
     histogram::{Distribution, Histogram},
+    outlet,
     process::{self, VERSION},
 };
 use crate::{
@@ -269,6 +270,19 @@ fn samplers(page: &mut Writer, all: &[Arc<ProcessorStats>]) {
         let name = format!("otelcol_processor_probabilistic_sampler_count_{items}_sampled");
         page.counters(&name, "Items kept and left out", sums);
     }
+    let mut sums = Sums::new();
+    for stats in of_type(all, "probabilistic_sampler") {
+        for (reason, number) in UNDECIDED.into_iter().zip(&stats.undecided) {
+            let labels = vec![
+                ("processor", stats.id.clone()),
+                ("pipeline", stats.pipeline.clone()),
+                ("reason", reason.to_owned()),
+            ];
+            *sums.entry(labels).or_default() += number.read();
+        }
+    }
+    let help = "Items dropped because nothing could be decided (`fail_closed`)";
+    page.counters("skep_processor_undecided_items", help, sums);
 }
 
 type Read = fn(&Arc<ExporterStats>) -> u64;
@@ -434,6 +448,11 @@ fn budget(page: &mut Writer, telemetry: &Telemetry) {
 }
 
 fn usage(page: &mut Writer, telemetry: &Telemetry) {
+    let name = "skep_log_dropped_lines";
+    page.family(name, Type::Counter, "Lines dropped because nobody read them, by output");
+    for (output, lines) in outlet::lost() {
+        page.sample(name, &[("output", &output)], lines);
+    }
     let usage = process::usage();
     let name = "otelcol_process_uptime";
     page.family(name, Type::Counter, "Seconds since the process started");

@@ -27,7 +27,8 @@ pub(super) struct Sampler {
     signal: Signal,
     rule: Rule,
     seed: u32,
-    fail_closed: bool,
+    /// By which threshold items go that cannot be decided upon.
+    fallback: Threshold,
     precision: u32,
     source: Source,
     from_attribute: String,
@@ -46,6 +47,8 @@ enum Rule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Decision {
     pub(super) is_kept: bool,
+    /// Why it is dropped although no percentage says so.
+    pub(super) unfit: Option<Unfit>,
     mark: Mark,
 }
 
@@ -98,7 +101,12 @@ impl Sampler {
             signal,
             rule,
             seed: config.hash_seed,
-            fail_closed: config.fail_closed,
+            // Where everything is kept there is nothing to decide.
+            fallback: if config.fail_closed && percentage < 100.0 {
+                Threshold::NEVER
+            } else {
+                Threshold::ALWAYS
+            },
             precision,
             source: config.attribute_source,
             from_attribute: config.from_attribute.clone(),
@@ -130,11 +138,10 @@ impl Sampler {
 
     fn weigh(&self, said: Option<&Said>, found: Option<Randomness>, asks: Asks) -> Decision {
         let own = self.threshold(said, found);
-        let failed = if self.fail_closed { Threshold::NEVER } else { Threshold::ALWAYS };
         let threshold = match asks {
-            Asks::Nothing => own.unwrap_or(failed),
+            Asks::Nothing => own.unwrap_or(self.fallback),
             Asks::Never => Threshold::NEVER,
-            Asks::AtMost(other) => own.unwrap_or(failed).min(other),
+            Asks::AtMost(other) => own.unwrap_or(self.fallback).min(other),
         };
         let hashes = matches!(self.rule, Rule::Hash(_));
         let explicit = said.and_then(|said| said.randomness).filter(|_| !hashes);
@@ -150,7 +157,9 @@ impl Sampler {
             (Some(_), Err(Unfit::Inconsistent)) => Mark::NoThreshold,
             _ => Mark::Nothing,
         };
-        Decision { is_kept, mark }
+        let is_asked = matches!(asks, Asks::Never);
+        let unfit = own.err().filter(|_| !is_kept && !is_asked);
+        Decision { is_kept, unfit, mark }
     }
 
     /// The threshold of an item that can be decided upon.
@@ -290,9 +299,9 @@ impl Sampler {
     }
 }
 
-/// Why an item cannot be decided upon.
+/// Why an item cannot be decided upon. In the order of [`crate::telemetry::UNDECIDED`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Unfit {
+pub(super) enum Unfit {
     /// There is no randomness, or what it says is no number.
     Unreadable,
     /// By the threshold that it bears it should have been dropped.

@@ -12,9 +12,14 @@ use crate::{
     config::{Problems, yaml},
     otlp::payload::{Ledger, Permit},
     processors::sampling::{Randomness, Threshold, TraceState},
+    telemetry::Telemetry,
 };
 
 fn processor(signal: Signal, settings: &str) -> Box<dyn Processor> {
+    processor_of(signal, settings, &Arc::default())
+}
+
+fn processor_of(signal: Signal, settings: &str, telemetry: &Arc<Telemetry>) -> Box<dyn Processor> {
     let node = yaml::parse(0, settings).unwrap();
     let mut problems = Problems::default();
     let config = crate::config::decode::<Config>(&node, &mut problems).unwrap();
@@ -27,7 +32,7 @@ fn processor(signal: Signal, settings: &str) -> Box<dyn Processor> {
         ends_in: Vec::new(),
         budget: 0,
         in_container: false,
-        telemetry: std::sync::Arc::default(),
+        telemetry: Arc::clone(telemetry),
         auth: None,
     };
     config.build(&cx).unwrap()
@@ -162,6 +167,50 @@ fn the_priority_of_a_span_decides_for_it() {
     }
 }
 
+#[test]
+fn at_100_percent_there_is_nothing_to_decide() {
+    for mode in ["", ", mode: proportional", ", mode: equalizing", ", mode: hash_seed"] {
+        for more in ["", ", attribute_source: record, from_attribute: user"] {
+            let settings = format!("{{sampling_percentage: 100{mode}{more}}}");
+            let records = vec![
+                LogRecord::default(),
+                LogRecord { trace_id: span(1, "").trace_id, ..LogRecord::default() },
+                LogRecord {
+                    attributes: vec![attribute("sampling.threshold", text("?"))],
+                    ..LogRecord::default()
+                },
+            ];
+            assert_eq!(sample_records(&settings, records).len(), 3, "{settings}");
+        }
+        let settings = format!("{{sampling_percentage: 100{mode}}}");
+        let spans = vec![Span::default(), span(1, "ot=th:c"), span(1, "ot=th:nonsense")];
+        assert_eq!(sample_spans(&settings, spans).len(), 3, "{settings}");
+    }
+}
+
+#[test]
+fn what_is_dropped_without_a_decision_is_counted_by_its_reason() {
+    let telemetry = Arc::new(Telemetry::default());
+    let stats = telemetry.processor("probabilistic_sampler", "traces", Signal::Traces);
+    let mut asked = Span::default();
+    asked.attributes = vec![attribute("sampling.priority", text("0"))];
+    let spans = vec![
+        Span::default(),
+        span(HALF, "ot=th:nonsense"),
+        span(HALF, "ot=th:c"),
+        asked,
+        span(0, ""),
+    ];
+    let scope_spans = vec![ScopeSpans { spans, ..ScopeSpans::default() }];
+    let entry = ResourceSpans { scope_spans, ..ResourceSpans::default() };
+    let body = ExportTraceServiceRequest { resource_spans: vec![entry] }.encode_to_vec();
+    let mut out = Output::at(std::time::Instant::now());
+    processor_of(Signal::Traces, "{sampling_percentage: 50}", &telemetry)
+        .process(Payload::unaccounted(Signal::Traces, body.into(), 5), &mut out);
+    assert_eq!(out.take_counts(), (5, 0));
+    assert_eq!(stats.undecided.each_ref().map(|counter| counter.read()), [2, 1]);
+}
+
 /// Ids that differ in all of their bytes.
 fn ids(count: usize) -> Vec<Vec<u8>> {
     let mut random = fastrand::Rng::with_seed(7);
@@ -211,7 +260,7 @@ fn a_sender_of_empty_items_pays_for_what_is_written_into_them() {
     let entry = ResourceSpans { scope_spans, ..ResourceSpans::default() };
     let body = ExportTraceServiceRequest { resource_spans: vec![entry] }.encode_to_vec();
     let mut payload = Payload::unaccounted(Signal::Traces, body.into(), 10_000);
-    payload.permits.push(Permit::charged(payload.len() as u64, std::sync::Arc::new(Broke)));
+    payload.permits.push(Permit::charged(payload.len() as u64, Arc::new(Broke)));
     let mut out = Output::at(std::time::Instant::now());
     processor(Signal::Traces, "{sampling_percentage: 100, hash_seed: 1}")
         .process(payload, &mut out);
