@@ -152,20 +152,26 @@ struct Piped {
     skep: Skep,
     grpc: u16,
     http: u16,
+    /// With `otlp.sock`, which takes gRPC.
+    folder: tempfile::TempDir,
 }
 
 impl Piped {
     /// A batch on the way to `backend`, with `processors` before it.
     fn start(backend: u16, processors: &str, names: &str) -> Self {
         let (grpc, http) = (free_port(), free_port());
-        let pipeline =
-            format!("{{receivers: [otlp], processors: [{names}batch], exporters: [otlp_grpc]}}");
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("otlp.sock");
+        let pipeline = format!(
+            "{{receivers: [otlp, otlp/unix], processors: [{names}batch], exporters: [otlp_grpc]}}"
+        );
         let config = format!(
             "receivers:
   otlp:
     protocols:
       grpc: {{endpoint: 127.0.0.1:{grpc}, include_metadata: true}}
       http: {{endpoint: 127.0.0.1:{http}, include_metadata: true}}
+  otlp/unix: {{protocols: {{grpc: {{endpoint: {}, transport: unix}}}}}}
 processors:
   batch: {{timeout: 50ms}}
 {processors}
@@ -174,9 +180,10 @@ exporters:
 service:
   telemetry: {{metrics: {{level: none}}, logs: {{level: warn}}}}
   pipelines: {{traces: {pipeline}, metrics: {pipeline}, logs: {pipeline}}}
-"
+",
+            socket.display()
         );
-        Piped { skep: Skep::start(&config, &[grpc, http]), grpc, http }
+        Piped { skep: Skep::start(&config, &[grpc, http]), grpc, http, folder }
     }
 }
 
@@ -219,9 +226,11 @@ fn flask(protocol: &str, compression: &str) {
     let skep = Piped::start(port, "", "");
     let endpoint = match protocol {
         "grpc" => format!("127.0.0.1:{}", skep.grpc),
+        "unix" => format!("unix://{}", skep.folder.path().join("otlp.sock").display()),
         _ => format!("http://127.0.0.1:{}", skep.http),
     };
     let mut client = Command::new(python().join("python"));
+    let protocol = if protocol == "unix" { "grpc" } else { protocol };
     client.arg(sources().join("flask_app.py")).args([protocol, compression, &endpoint]);
     check(skep, &backend, &mut client, [51, 5, 30]);
 }
@@ -244,6 +253,12 @@ fn flask_over_grpc() {
 #[test]
 fn flask_over_grpc_with_gzip() {
     flask("grpc", "gzip");
+}
+
+/// The library of gRPC sends the path of the socket as `:authority`, percent-encoded.
+#[test]
+fn flask_over_grpc_on_a_unix_socket() {
+    flask("unix", "none");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::net::seldom::Seldom;
 
 /// When each kind was last given.
 #[derive(Debug, Default)]
-pub(super) struct Hints([Seldom; 7]);
+pub(super) struct Hints([Seldom; 8]);
 
 /// One kind of trouble.
 #[derive(Debug, Clone, Copy)]
@@ -19,8 +19,10 @@ pub(super) enum Hint<'a> {
     Handshake(Option<SocketAddr>, &'a io::Error),
     /// A limit of connections, and one more.
     Crowded(Crowd),
-    /// Thousands of frames and no request.
+    /// Hundreds of frames and no request.
     Flood(Option<SocketAddr>),
+    /// Answers that a client does not take.
+    Stuck(Option<SocketAddr>),
 }
 
 impl Hint<'_> {
@@ -33,6 +35,7 @@ impl Hint<'_> {
             Hint::Crowded(Crowd::Port(_)) => 4,
             Hint::Crowded(Crowd::Process(_)) => 5,
             Hint::Flood(_) => 6,
+            Hint::Stuck(_) => 7,
         }
     }
 }
@@ -77,7 +80,11 @@ impl Hints {
             ),
             Hint::Flood(client) => tracing::warn!(
                 client = peer(client),
-                "a client sent a thousand HTTP/2 frames and no request; its connection was closed"
+                "a client sent hundreds of HTTP/2 frames and no request; its connection was closed"
+            ),
+            Hint::Stuck(client) => tracing::warn!(
+                client = peer(client),
+                "a client did not take its answers for seconds; its connection was closed"
             ),
         }
     }

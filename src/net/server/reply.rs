@@ -10,23 +10,27 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
+use super::leaving::Leaving;
+
 /// A response body: some bytes, then maybe trailers.
 #[derive(Debug, Default)]
 pub struct Reply {
     data: Option<Bytes>,
     trailers: Option<HeaderMap>,
+    /// Counts the answer among those of its connection until it is dropped.
+    pub(super) leaving: Option<Leaving>,
 }
 
 impl Reply {
     /// Bytes alone; none where they are empty.
     pub fn new(data: impl Into<Bytes>) -> Self {
         let data = data.into();
-        Reply { data: (!data.is_empty()).then_some(data), trailers: None }
+        Reply { data: (!data.is_empty()).then_some(data), ..Reply::default() }
     }
 
     /// Bytes, then trailers.
     pub fn with_trailers(data: Bytes, trailers: HeaderMap) -> Self {
-        Reply { data: Some(data), trailers: Some(trailers) }
+        Reply { data: Some(data), trailers: Some(trailers), leaving: None }
     }
 }
 

@@ -37,7 +37,7 @@ const LEAST_STREAMS: u32 = 8;
 /// yet.
 const MOMENT: Duration = Duration::from_millis(500);
 /// The same for one that never asked: most clients ask as soon as they are connected.
-const NEWCOMER: Duration = Duration::from_millis(10);
+const NEWCOMER: Duration = Duration::from_millis(50);
 /// How often those who wait look for somebody who has become quiet.
 const LOOK: Duration = Duration::from_millis(5);
 /// One out of so many goes at the limit, so that the list is not read for each newcomer.
@@ -314,7 +314,7 @@ mod tests {
         assert!(seats.take().is_none());
         let begin = Instant::now();
         drop(seats.wait().await);
-        assert!(begin.elapsed() < MOMENT / 10 && has_to_leave(&silent).await);
+        assert!(begin.elapsed() < MOMENT / 5 && has_to_leave(&silent).await);
     }
 
     #[tokio::test(start_paused = true)]

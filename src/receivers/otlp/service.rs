@@ -9,7 +9,7 @@ use super::{
     answer::{failure, grpc_response, plain, status, success},
     astray::{self, Astray},
     body::{self, Payer},
-    settings::{CONNECTION, Config, Cors, HttpSettings, Utf8Check},
+    settings::{Config, Cors, HttpSettings, Utf8Check},
 };
 use crate::{
     component::{Arrival, Compression, Encoding, Ingress},
@@ -292,8 +292,8 @@ impl OtlpService {
 }
 
 impl Service for OtlpService {
-    fn charge(&self) -> Option<Permit> {
-        self.ingress.door.charge(CONNECTION)
+    fn charge(&self, bytes: usize) -> Option<Permit> {
+        self.ingress.door.charge(bytes)
     }
 
     async fn serve(

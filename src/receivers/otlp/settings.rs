@@ -10,15 +10,12 @@ use crate::{
     component::Compression,
     config::{Ignored, Interval, Node, Problems, Secret, Section},
     net::{
-        server::{self, Tuning},
+        server::{self, CONNECTION, Tuning},
         tls::ServerTls,
     },
     receivers::journal::Journal,
 };
 
-/// What a connection is charged out of the byte budget: buffers, a task, a few streams. Measured with
-/// thousands of them: 9 to 26 KiB.
-pub(super) const CONNECTION: usize = 32 * 1024;
 /// A port may hold as many connections as this part of the budget pays for, and at least so many.
 const CONNECTIONS_SHARE: u64 = 8;
 const LEAST_CONNECTIONS: u64 = 64;
@@ -117,7 +114,8 @@ pub struct Keepalive {
     pub enforcement_policy: Option<EnforcementPolicy>,
 }
 
-/// `keepalive.enforcement_policy`. The HTTP/2 library answers pings without counting them.
+/// `keepalive.enforcement_policy`. Pings have a limit of their own: 256 without a request, and 20 a
+/// second.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EnforcementPolicy {
@@ -315,7 +313,7 @@ pub(super) fn validate(config: &Config, at: &Node, problems: &mut Problems) {
         if grpc.keepalive.enforcement_policy.is_some() {
             problems.warning(
                 place("keepalive::enforcement_policy"),
-                "`enforcement_policy` has no effect: pings are answered and not counted",
+                "`enforcement_policy` has no effect: pings are answered up to a limit of their own",
             );
         }
     }
