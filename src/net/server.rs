@@ -31,7 +31,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, header::CONNECTION};
+use http::{HeaderValue, Request, Response, header};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
@@ -379,7 +379,9 @@ fn answers<S: Service>(
         async move {
             let mut response = service.serve(request, Arc::clone(&connection)).await;
             if stop.is_some_and(|stop| *stop.borrow()) {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                response
+                    .headers_mut()
+                    .insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             response.body_mut().leaving = Some(connection.answers.begin());
             connection.open.fetch_sub(1, Ordering::SeqCst);

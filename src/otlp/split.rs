@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 
 use super::{
     Payload, Signal,
-    payload::Body,
+    payload::{Body, Permit},
     purse::Purse,
     wire::{Field, FieldValue, Fields, bytes_field_len, put_bytes},
 };

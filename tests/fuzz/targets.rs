@@ -424,9 +424,11 @@ impl Disk for Memory {
         let content = lock(&self.0).get(name).cloned().ok_or(io::ErrorKind::NotFound)?;
         Ok(Arc::new(Open(content, Mutex::new(0))))
     }
-    fn reuse(&self, from: &str, to: &str) -> io::Result<Arc<dyn File>> {
-        self.rename(from, to)?;
-        self.open(to)
+    fn rewrite(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        self.open(name)
+    }
+    fn check(&self) -> io::Result<()> {
+        Ok(())
     }
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut files = lock(&self.0);
@@ -472,5 +474,8 @@ impl File for Open {
     }
     fn size(&self) -> io::Result<u64> {
         Ok(lock(&self.0.0).len() as u64)
+    }
+    fn has_name(&self) -> io::Result<bool> {
+        Ok(true)
     }
 }

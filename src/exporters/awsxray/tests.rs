@@ -75,15 +75,15 @@ fn payload(resource: &Value, spans: Vec<Span>) -> Content {
 }
 
 /// The same as if its spans had been segments.
-fn native_payload(payload: &Payload) -> Payload {
+fn native_payload(payload: &Content) -> Content {
     let mut request = ExportTraceServiceRequest::decode(&payload.body[0][..]).unwrap();
     let scope =
         InstrumentationScope { name: native::SCOPE.to_owned(), ..InstrumentationScope::default() };
     request.resource_spans[0].scope_spans[0].scope = Some(scope);
-    Payload::unaccounted(Signal::Traces, request.encode_to_vec().into(), payload.items)
+    Content::new(Signal::Traces, request.encode_to_vec().into(), payload.items)
 }
 
-fn native_text(payload: &Payload) -> String {
+fn native_text(payload: &Content) -> String {
     let (documents, _) = translate(&native_payload(payload), &Settings::default());
     documents.iter().map(|one| String::from_utf8_lossy(one).into_owned()).collect()
 }

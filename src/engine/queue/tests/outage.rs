@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tracing_subscriber::{Layer, layer::SubscriberExt as _};
 
 use super::*;
-use crate::component::{Backoff, Retry};
+use crate::component::{Backoff, Piece, Retry, Work};
 
 /// What an attempt costs while the backend is away.
 #[derive(Clone, Copy)]
@@ -28,14 +28,8 @@ struct Away {
 struct Exporting(Arc<Away>);
 
 impl Exporter for Exporting {
-    fn encode(&self, payload: &Payload) -> Result<Request, ExportError> {
-        Ok(Request {
-            signal: payload.signal,
-            items: payload.items,
-            body: payload.body.clone(),
-            context: None,
-            progress: Arc::default(),
-        })
+    fn encode(&self, work: &Work<'_>) -> Result<Piece, ExportError> {
+        Ok(work.last(work.rest()))
     }
 
     fn send(&self, _: Request) -> BoxFuture<Result<Sent, ExportError>> {
@@ -119,7 +113,7 @@ async fn outage(absence: Absence, seconds: u64, spool: Option<Spool>) {
         queue.enqueue(Payload::unaccounted(Signal::Traces, body.clone(), 1));
         sleep(Duration::from_secs(1)).await;
         if is_guarded {
-            assert!(queue.bytes.load(Ordering::Relaxed) <= share, "the rest is on disk");
+            assert!(queue.gauge.bytes() <= share, "the rest is on disk");
         }
     }
     assert_eq!(away.taken.lock().unwrap().len(), 0);
