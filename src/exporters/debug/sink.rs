@@ -44,10 +44,10 @@ impl Sink {
         Sink::Targets(Mutex::new(vec![target]))
     }
 
-    /// Prints counts and text; an error comes with the name of its target.
+    /// Prints counts, at the beginning of a payload, and text; an error comes with the name of its target.
     pub(super) fn print(
         &self,
-        counts: &Counts,
+        counts: Option<&Counts>,
         text: &str,
         time: SystemTime,
     ) -> Result<(), (String, io::Error)> {
@@ -58,9 +58,9 @@ impl Sink {
             }
             Sink::Targets(targets) => targets,
         };
-        let page = page(counts, text, time);
+        let head = counts.map(|counts| head(counts, time)).unwrap_or_default();
         for target in targets.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
-            target.print(page.as_bytes()).map_err(|error| (target.name.clone(), error))?;
+            target.print(&head, text).map_err(|error| (target.name.clone(), error))?;
         }
         Ok(())
     }
@@ -78,12 +78,13 @@ impl Sink {
 }
 
 impl Target {
-    fn print(&mut self, page: &[u8]) -> io::Result<()> {
+    fn print(&mut self, head: &str, text: &str) -> io::Result<()> {
         let writer = match &mut self.writer {
             Some(writer) => writer,
             None => self.writer.insert(open(&self.name)?),
         };
-        writer.write_all(page)?;
+        writer.write_all(head.as_bytes())?;
+        writer.write_all(text.as_bytes())?;
         writer.flush()
     }
 }
@@ -97,7 +98,16 @@ fn open(name: &str) -> io::Result<Box<dyn Write + Send>> {
 }
 
 /// One event with the counts as fields, and one with the text, which keeps its line breaks.
-fn log(id: &str, counts: &Counts, text: &str) {
+fn log(id: &str, counts: Option<&Counts>, text: &str) {
+    if let Some(counts) = counts {
+        log_counts(id, counts);
+    }
+    if !text.is_empty() {
+        tracing::info!(target: "debug", component = id, "\n{}", text.trim_end_matches('\n'));
+    }
+}
+
+fn log_counts(id: &str, counts: &Counts) {
     let Counts { resources, records, points, .. } = *counts;
     match counts.signal {
         Signal::Traces => tracing::info!(
@@ -115,13 +125,10 @@ fn log(id: &str, counts: &Counts, text: &str) {
             component = id, "resource logs" = resources, "log records" = records, "Logs"
         ),
     }
-    if !text.is_empty() {
-        tracing::info!(target: "debug", component = id, "\n{}", text.trim_end_matches('\n'));
-    }
 }
 
-/// Time, level, message and counts in a line, then the text.
-fn page(counts: &Counts, text: &str, time: SystemTime) -> String {
+/// Time, level, message and counts in a line.
+fn head(counts: &Counts, time: SystemTime) -> String {
     let Counts { resources, records, points, .. } = counts;
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let nanos = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
@@ -139,6 +146,5 @@ fn page(counts: &Counts, text: &str, time: SystemTime) -> String {
             writeln!(out, "Logs\t{{\"resource logs\": {resources}, \"log records\": {records}}}")
         }
     };
-    out.push_str(text);
     out
 }
