@@ -127,6 +127,8 @@ pub struct Request {
     pub items: u64,
     /// Bytes to send, in pieces.
     pub body: Body,
+    /// What `encode` tells `send` beside the body: counts, of which the exporter knows the meaning.
+    pub counts: [u64; 4],
     /// Kept from one attempt to the next.
     pub progress: Arc<Progress>,
 }
@@ -197,7 +199,7 @@ impl<'a> Work<'a> {
 
     fn request(&self, body: Body, items: u64) -> Request {
         let signal = self.content.signal;
-        Request { signal, items, body, progress: Arc::default() }
+        Request { signal, items, body, counts: [0; 4], progress: Arc::default() }
     }
 }
 

@@ -15,11 +15,15 @@
 //! as there is one; where nothing is read for a second, it is dropped and counted in
 //! `skep_log_dropped_lines`, and data goes on.
 //!
+//! Text is printed in pieces of some hundred kilobytes. A payload has at most 2 MiB of it and an item 64 KiB:
+//! what is longer is cut, with a mark, and items without any text are counted as rejected.
+//!
 //! The exporter was once called `logging` and its verbosity `loglevel`; both still work and are
 //! warned of.
 
 mod detailed;
 mod normal;
+mod pages;
 mod sampler;
 mod sink;
 mod value;
@@ -30,17 +34,18 @@ use std::{
     time::{Instant, SystemTime},
 };
 
+use bytes::Bytes;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 
 use super::delivery::SendingQueue;
 use crate::{
     component::{
-        BoxFuture, BuildContext, Delivery, Entry, ExportError, Exporter, ExporterConfig, Piece,
-        Request, Retry, Sent, StartError, Work,
+        BoxFuture, BuildContext, Delivery, Encodes, Entry, ExportError, Exporter, ExporterConfig,
+        Piece, Request, Retry, Sent, StartError, Work,
     },
     config::{Node, Problems, Section},
-    otlp::{Signal, payload::Body, record::Record, schema},
+    otlp::{Content, Signal, content::Cursor, payload::Body, split, wire::Fields},
 };
 use sampler::Sampler;
 use sink::Sink;
@@ -211,7 +216,31 @@ struct Debug {
 
 impl Exporter for Debug {
     fn encode(&self, work: &Work<'_>) -> Result<Piece, ExportError> {
-        Ok(work.last(work.rest()))
+        let is_first = work.from.is_at_start();
+        if is_first && !self.sampler.takes(Instant::now()) {
+            return Ok(work.last(Body::new()));
+        }
+        let (text, mut piece) = match self.verbosity {
+            Verbosity::Basic => (String::new(), work.last(Body::new())),
+            _ => pages::piece(work, self.verbosity),
+        };
+        if is_first {
+            let Counts { resources, records, points, .. } = Counts::of(work.content);
+            [piece.request.counts[0], piece.request.counts[1], piece.request.counts[2]] =
+                [resources, records, points];
+        }
+        // A piece without a head goes on with the text.
+        piece.request.body.push(Bytes::from_static(if is_first { b"first" } else { b"" }));
+        piece.request.body.push(text.into());
+        Ok(piece)
+    }
+
+    fn encodes(&self) -> Encodes {
+        if self.verbosity == Verbosity::Basic { Encodes::Inline } else { Encodes::OnWorker }
+    }
+
+    fn room(&self, _content: &Content) -> usize {
+        pages::ROOM
     }
 
     fn probe(&self, _signal: Signal) -> BoxFuture<Result<String, ExportError>> {
@@ -219,7 +248,8 @@ impl Exporter for Debug {
     }
 
     fn send(&self, request: Request) -> BoxFuture<Result<Sent, ExportError>> {
-        Box::pin(self.print(&request, Instant::now(), SystemTime::now()))
+        let sink = Arc::clone(&self.sink);
+        Box::pin(print(sink, request, SystemTime::now()))
     }
 
     fn shutdown(&self) -> BoxFuture<()> {
@@ -228,40 +258,40 @@ impl Exporter for Debug {
     }
 }
 
-impl Debug {
-    fn print(
-        &self,
-        request: &Request,
-        now: Instant,
-        time: SystemTime,
-    ) -> impl Future<Output = Result<Sent, ExportError>> + use<> {
-        let page = self.sampler.takes(now).then(|| {
-            let text = match self.verbosity {
-                Verbosity::Basic => String::new(),
-                Verbosity::Normal => normal::render(request.signal, &root(request)),
-                Verbosity::Detailed => detailed::render(request.signal, &root(request)),
-            };
-            (Counts::of(request.signal, &request.body), text)
-        });
-        let sink = Arc::clone(&self.sink);
-        async move {
-            let Some((counts, text)) = page else { return Ok(Sent::default()) };
-            sink.print(&counts, &text, time).await.map_err(|(target, error)| ExportError {
-                retry: Retry::Never,
-                message: format!("cannot print to `{target}`: {error}"),
-            })?;
-            Ok(Sent::default())
-        }
-    }
+/// Prints what a piece has.
+async fn print(
+    sink: Arc<Sink>,
+    request: Request,
+    time: SystemTime,
+) -> Result<Sent, ExportError> {
+    let [head, text] = &request.body[..] else { return Ok(Sent::default()) };
+    let [resources, records, points, left_out] = request.counts;
+    let counts = Counts { signal: request.signal, resources, records, points };
+    let counts = (!head.is_empty()).then_some(&counts);
+    let text = String::from_utf8_lossy(text);
+    sink.print(counts, &text, time).await.map_err(|(target, error)| ExportError {
+        retry: Retry::Never,
+        message: format!("cannot print to `{target}`: {error}"),
+    })?;
+    let message = (left_out > 0).then(|| pages::left_out(left_out));
+    Ok(Sent { rejected: left_out, message })
 }
 
 /// A checked request as `verbosity: detailed` prints it.
 pub(crate) fn detailed_text(signal: Signal, request: &[u8]) -> String {
-    detailed::render(signal, &Record::read(schema::request(signal), [request]))
-}
-
-fn root(request: &Request) -> Record<'_> {
-    Record::read(schema::request(request.signal), request.body.iter().map(|part| &part[..]))
+    let items = split::count_items(signal, request);
+    let content = Content::new(signal, Bytes::copy_from_slice(request), items);
+    let (mut text, mut from) = (String::new(), Some(Cursor::default()));
+    while let Some(start) = from {
+        let work = Work { content: &content, from: start, room: pages::ROOM };
+        let (page, piece) = pages::piece(&work, Verbosity::Detailed);
+        from = piece.next.map(|mut next| {
+            next.made = start.made + page.len() as u64;
+            next
+        });
+        text.push_str(&page);
+    }
+    text
 }
 
 /// What is in a payload.
@@ -269,64 +299,30 @@ fn root(request: &Request) -> Record<'_> {
 struct Counts {
     signal: Signal,
     /// Entries of the request.
-    resources: usize,
+    resources: u64,
     /// Spans, metrics or log records.
-    records: usize,
+    records: u64,
     /// Data points of metrics.
-    points: usize,
+    points: u64,
 }
 
 impl Counts {
-    fn of(signal: Signal, body: &Body) -> Self {
-        let root = Record::read(schema::request(signal), body.iter().map(|part| &part[..]));
-        let names = names(signal);
+    fn of(content: &Content) -> Self {
+        let signal = content.signal;
+        let children = |message, number| {
+            let fields = Fields::new(message).map_while(Result::ok);
+            fields.filter(move |field| field.number == number).map(|field| field.bytes())
+        };
         let mut counts = Counts { signal, resources: 0, records: 0, points: 0 };
-        for resource in root.children(names.resources) {
+        for entry in content.body.iter().flat_map(|segment| children(segment, 1)) {
             counts.resources += 1;
-            for scope in resource.children(names.scopes) {
-                if signal == Signal::Metrics {
-                    for metric in scope.children(names.records) {
-                        counts.records += 1;
-                        counts.points += points_of(&metric);
-                    }
-                } else {
-                    counts.records += scope.children(names.records).count();
-                }
-            }
+            let records = children(entry, 2).map(|scope| children(scope, 2).count() as u64);
+            counts.records += records.sum::<u64>();
+        }
+        if signal == Signal::Metrics {
+            counts.points = content.items;
         }
         counts
-    }
-}
-
-/// The members of a metric's oneof.
-const METRIC_KINDS: [&str; 5] = ["gauge", "sum", "histogram", "exponential_histogram", "summary"];
-
-fn points_of(metric: &Record<'_>) -> usize {
-    METRIC_KINDS
-        .into_iter()
-        .filter_map(|kind| metric.child(kind))
-        .map(|data| data.children("data_points").count())
-        .sum()
-}
-
-/// What a signal calls the levels of a request.
-struct Names {
-    resources: &'static str,
-    scopes: &'static str,
-    records: &'static str,
-}
-
-fn names(signal: Signal) -> Names {
-    match signal {
-        Signal::Traces => {
-            Names { resources: "resource_spans", scopes: "scope_spans", records: "spans" }
-        }
-        Signal::Metrics => {
-            Names { resources: "resource_metrics", scopes: "scope_metrics", records: "metrics" }
-        }
-        Signal::Logs => {
-            Names { resources: "resource_logs", scopes: "scope_logs", records: "log_records" }
-        }
     }
 }
 

@@ -13,8 +13,9 @@ use std::borrow::Cow;
 use smallvec::SmallVec;
 
 use super::{
-    schema::{Kind, Message, Presence},
-    wire::{FieldValue, Fields, varint},
+    schema::{Field as Table, Kind, Message, Presence},
+    view,
+    wire::{Field, FieldValue, Fields, varint},
 };
 
 /// A message and what is set in it.
@@ -28,17 +29,22 @@ pub struct Record<'a> {
 impl<'a> Record<'a> {
     /// Reads a message that stands in `parts`, which are one message after another.
     pub fn read(message: &'static Message, parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let fields = |part| Fields::new(part).map_while(Result::ok);
+        Record::collect(message, parts.into_iter().flat_map(fields))
+    }
+
+    /// Reads a message that a view shows.
+    pub fn of(message: &'static Message, view: view::Message<'a>) -> Self {
+        Record::collect(message, view.fields())
+    }
+
+    fn collect(message: &'static Message, fields: impl Iterator<Item = Field<'a>>) -> Self {
         let mut set = SmallVec::new();
-        for part in parts {
-            for field in Fields::new(part).map_while(Result::ok) {
-                let Some(position) = message.position(field.number) else { continue };
-                if fits(
-                    message.fields[position].kind,
-                    message.fields[position].presence,
-                    field.value,
-                ) {
-                    set.push((position, field.value));
-                }
+        for field in fields {
+            let Some(position) = message.position(field.number) else { continue };
+            let Table { kind, presence, .. } = message.fields[position];
+            if fits(kind, presence, field.value) {
+                set.push((position, field.value));
             }
         }
         let mut record = Record { message, set };
@@ -91,6 +97,12 @@ impl<'a> Record<'a> {
     /// Text of a field; what is not UTF-8 in it is shown as U+FFFD.
     pub fn text(&self, name: &str) -> Cow<'a, str> {
         String::from_utf8_lossy(self.bytes(name))
+    }
+
+    /// Texts of a repeated field.
+    pub fn texts(&self, name: &str) -> impl Iterator<Item = Cow<'a, str>> {
+        let position = self.message.position_of_name(name).unwrap_or(usize::MAX);
+        self.values_at(position).filter_map(slice).map(String::from_utf8_lossy)
     }
 
     /// Number of a field as it stands on the wire, 0 if it is not set.

@@ -5,50 +5,74 @@ mod metric;
 use std::fmt::{Arguments, Display, Write as _};
 
 use super::{
-    names,
-    sink::Lines,
+    pages::Page,
     value::{attributes, hex, time_of, with_type},
 };
-use crate::otlp::{Signal, record::Record};
+use crate::otlp::{
+    Signal,
+    content::{Step, Walk},
+    record::Record,
+    schema,
+};
 
-/// Renders a request.
-pub(super) fn render(signal: Signal, root: &Record<'_>) -> String {
-    let names = names(signal);
-    let (resource_label, scope_label) = match signal {
-        Signal::Traces => ("ResourceSpans", "ScopeSpans"),
-        Signal::Metrics => ("ResourceMetrics", "ScopeMetrics"),
-        Signal::Logs => ("ResourceLog", "ScopeLogs"),
-    };
-    let mut page = Page(Lines::default());
-    for (i, entry) in root.children(names.resources).enumerate() {
-        page.line(format_args!("{resource_label} #{i}"));
-        page.line(format_args!("Resource SchemaURL: {}", entry.text("schema_url")));
-        if let Some(resource) = entry.child("resource") {
-            page.attributes("", "Resource attributes", &resource, "attributes");
-        }
-        for (j, entry) in entry.children(names.scopes).enumerate() {
-            page.line(format_args!("{scope_label} #{j}"));
-            page.line(format_args!("{scope_label} SchemaURL: {}", entry.text("schema_url")));
-            page.scope(entry.child("scope").as_ref());
-            for (k, record) in entry.children(names.records).enumerate() {
-                match signal {
-                    Signal::Traces => page.span(k, &record),
-                    Signal::Metrics => page.metric(k, &record),
-                    Signal::Logs => page.log_record(k, &record),
-                }
+pub(super) use metric::point_table;
+
+/// Writes what a walk shows.
+pub(super) fn step(signal: Signal, step: Step<'_>, walk: &Walk<'_>, page: &mut Page) {
+    let [i, j, k, point] = walk.numbers();
+    match step {
+        Step::Resource => {
+            let label = match signal {
+                Signal::Traces => "ResourceSpans",
+                Signal::Metrics => "ResourceMetrics",
+                Signal::Logs => "ResourceLog",
+            };
+            page.line(format_args!("{label} #{i}"));
+            page.line(format_args!("Resource SchemaURL: {}", walk.resource_schema_url().to_str()));
+            if let Some(resource) = walk.resource_message() {
+                page.resource(&Record::of(&schema::RESOURCE, resource));
             }
         }
+        Step::Scope => {
+            let label = match signal {
+                Signal::Traces => "ScopeSpans",
+                Signal::Metrics => "ScopeMetrics",
+                Signal::Logs => "ScopeLogs",
+            };
+            page.line(format_args!("{label} #{j}"));
+            page.line(format_args!("{label} SchemaURL: {}", walk.scope_schema_url().to_str()));
+            let scope = walk.scope_message();
+            page.scope(scope.map(|scope| Record::of(&schema::SCOPE, scope)).as_ref());
+        }
+        Step::Metric(metric) => {
+            if let Some(whole) = walk.metric_message() {
+                page.metric(k, &Record::of(&schema::METRIC, whole), metric.data);
+            }
+        }
+        Step::Item(item) => match signal {
+            Signal::Traces => page.span(k, &Record::of(&schema::SPAN, item)),
+            Signal::Logs => page.log_record(k, &Record::of(&schema::LOG_RECORD, item)),
+            Signal::Metrics => {
+                if let Some(data) = walk.metric().and_then(|metric| metric.data) {
+                    let (kind, table) = point_table(data);
+                    page.point(kind, point, &Record::of(table, item));
+                }
+            }
+        },
     }
-    page.0.0
 }
-
-/// The text so far.
-struct Page(Lines);
 
 impl Page {
     fn line(&mut self, text: Arguments<'_>) {
-        let _ = write!(self.0, "{text}");
-        self.0.end();
+        let _ = write!(self, "{text}");
+        self.end();
+    }
+
+    /// A count or flags, where they are set.
+    fn number_if_set(&mut self, label: &str, number: u64) {
+        if number != 0 {
+            self.line(format_args!("{label}: {number}"));
+        }
     }
 
     /// A label that is padded so that the colons of a span stand below each other.
@@ -67,11 +91,29 @@ impl Page {
         }
     }
 
+    fn resource(&mut self, resource: &Record<'_>) {
+        self.attributes("", "Resource attributes", resource, "attributes");
+        let dropped = resource.bits("dropped_attributes_count");
+        self.number_if_set("Resource DroppedAttributesCount", dropped);
+        for (i, entity) in resource.children("entity_refs").enumerate() {
+            self.line(format_args!("Entity #{i}"));
+            self.line(format_args!("     -> Type: {}", entity.text("type")));
+            self.line(format_args!("     -> SchemaURL: {}", entity.text("schema_url")));
+            for (title, field) in [("ID", "id_keys"), ("Description", "description_keys")] {
+                for key in entity.texts(field) {
+                    self.line(format_args!("     -> {title} key: {key}"));
+                }
+            }
+        }
+    }
+
     fn scope(&mut self, scope: Option<&Record<'_>>) {
         let Some(scope) = scope else { return self.line(format_args!("InstrumentationScope  ")) };
         let (name, version) = (scope.text("name"), scope.text("version"));
         self.line(format_args!("InstrumentationScope {name} {version}"));
         self.attributes("", "InstrumentationScope attributes", scope, "attributes");
+        let dropped = scope.bits("dropped_attributes_count");
+        self.number_if_set("InstrumentationScope DroppedAttributesCount", dropped);
     }
 
     fn span(&mut self, k: usize, span: &Record<'_>) {
@@ -97,6 +139,10 @@ impl Page {
         ));
         self.line(format_args!("    DroppedEventsCount: {}", span.bits("dropped_events_count")));
         self.line(format_args!("    DroppedLinksCount: {}", span.bits("dropped_links_count")));
+        let flags = span.bits("flags");
+        if flags != 0 {
+            self.labelled("Flags", flags);
+        }
         self.attributes("", "Attributes", span, "attributes");
         for (i, event) in span.children("events").enumerate() {
             self.event(i, &event);
@@ -124,6 +170,7 @@ impl Page {
         self.line(format_args!("     -> Trace ID: {}", hex(link.bytes("trace_id"))));
         self.line(format_args!("     -> ID: {}", hex(link.bytes("span_id"))));
         self.line(format_args!("     -> TraceState: {}", link.text("trace_state")));
+        self.number_if_set("     -> Flags", link.bits("flags"));
         self.dropped_and_attributes(link);
     }
 
@@ -147,6 +194,8 @@ impl Page {
         }
         self.line(format_args!("Body: {}", with_type(record.child("body").as_ref())));
         self.attributes("", "Attributes", record, "attributes");
+        let dropped = record.bits("dropped_attributes_count");
+        self.number_if_set("DroppedAttributesCount", dropped);
         self.line(format_args!("Trace ID: {}", hex(record.bytes("trace_id"))));
         self.line(format_args!("Span ID: {}", hex(record.bytes("span_id"))));
         self.line(format_args!("Flags: {}", record.bits("flags")));

@@ -3,51 +3,61 @@
 use std::fmt::Write as _;
 
 use super::{
-    METRIC_KINDS, names,
-    sink::Lines,
+    detailed::point_table,
+    pages::Page,
     value::{attributes, double, hex, plain},
 };
-use crate::otlp::{Signal, record::Record};
+use crate::otlp::{
+    Signal,
+    content::{Step, Walk},
+    record::Record,
+    schema,
+    view::{Message, Text},
+};
 
-/// Renders a request.
-pub(super) fn render(signal: Signal, root: &Record<'_>) -> String {
-    let names = names(signal);
-    let (resource_label, scope_label) = match signal {
-        Signal::Traces => ("ResourceTraces", "ScopeTraces"),
-        Signal::Metrics => ("ResourceMetrics", "ScopeMetrics"),
-        Signal::Logs => ("ResourceLog", "ScopeLog"),
+/// Writes what a walk shows.
+pub(super) fn step(signal: Signal, step: Step<'_>, walk: &Walk<'_>, out: &mut Page) {
+    match step {
+        Step::Resource => resource(signal, walk, out),
+        Step::Scope => scope(signal, walk, out),
+        // Points have the name of their metric.
+        Step::Metric(_) => {}
+        Step::Item(item) => match signal {
+            Signal::Traces => span(&Record::of(&schema::SPAN, item), out),
+            Signal::Metrics => point(item, walk, out),
+            Signal::Logs => log_record(&Record::of(&schema::LOG_RECORD, item), out),
+        },
+    }
+}
+
+fn resource(signal: Signal, walk: &Walk<'_>, out: &mut Page) {
+    let label = match signal {
+        Signal::Traces => "ResourceTraces",
+        Signal::Metrics => "ResourceMetrics",
+        Signal::Logs => "ResourceLog",
     };
-    let mut out = Lines::default();
-    for (i, entry) in root.children(names.resources).enumerate() {
-        let _ = write!(out, "{resource_label} #{i}");
-        schema_url(&entry, &mut out);
-        if let Some(resource) = entry.child("resource") {
-            pairs(&resource, &mut out);
-        }
-        out.end();
-        for (j, entry) in entry.children(names.scopes).enumerate() {
-            let _ = write!(out, "{scope_label} #{j}");
-            scope(&entry, &mut out);
-            for record in entry.children(names.records) {
-                match signal {
-                    Signal::Traces => span(&record, &mut out),
-                    Signal::Metrics => metric(&record, &mut out),
-                    Signal::Logs => log_record(&record, &mut out),
-                }
-            }
-        }
+    let _ = write!(out, "{label} #{}", walk.numbers()[0]);
+    schema_url(walk.resource_schema_url(), out);
+    if let Some(resource) = walk.resource_message() {
+        pairs(&Record::of(&schema::RESOURCE, resource), out);
     }
-    out.0
+    out.end();
 }
 
-fn schema_url(entry: &Record<'_>, out: &mut Lines) {
-    if entry.has("schema_url") {
-        let _ = write!(out, " [{}]", entry.text("schema_url"));
+fn schema_url(url: Text<'_>, out: &mut Page) {
+    if !url.is_empty() {
+        let _ = write!(out, " [{}]", url.to_str());
     }
 }
 
-fn scope(entry: &Record<'_>, out: &mut Lines) {
-    let scope = entry.child("scope");
+fn scope(signal: Signal, walk: &Walk<'_>, out: &mut Page) {
+    let label = match signal {
+        Signal::Traces => "ScopeTraces",
+        Signal::Metrics => "ScopeMetrics",
+        Signal::Logs => "ScopeLog",
+    };
+    let _ = write!(out, "{label} #{}", walk.numbers()[1]);
+    let scope = walk.scope_message().map(|scope| Record::of(&schema::SCOPE, scope));
     if let Some(scope) = &scope {
         let (name, version) = (scope.text("name"), scope.text("version"));
         if !name.is_empty() {
@@ -57,7 +67,7 @@ fn scope(entry: &Record<'_>, out: &mut Lines) {
             let _ = write!(out, "@{version}");
         }
     }
-    schema_url(entry, out);
+    schema_url(walk.scope_schema_url(), out);
     if let Some(scope) = &scope {
         pairs(scope, out);
     }
@@ -65,46 +75,44 @@ fn scope(entry: &Record<'_>, out: &mut Lines) {
 }
 
 /// ` key=value` for each attribute.
-fn pairs(of: &Record<'_>, out: &mut Lines) {
+fn pairs(of: &Record<'_>, out: &mut Page) {
     for (key, value) in attributes(of, "attributes") {
         let _ = write!(out, " {key}={}", plain(value.as_ref()));
     }
 }
 
-fn span(span: &Record<'_>, out: &mut Lines) {
+fn span(span: &Record<'_>, out: &mut Page) {
     let name = span.text("name");
     let _ = write!(out, "{name} {} {}", hex(span.bytes("trace_id")), hex(span.bytes("span_id")));
     pairs(span, out);
     out.end();
 }
 
-fn log_record(record: &Record<'_>, out: &mut Lines) {
+fn log_record(record: &Record<'_>, out: &mut Page) {
     let _ = out.write_str(&plain(record.child("body").as_ref()));
     pairs(record, out);
     out.end();
 }
 
-fn metric(metric: &Record<'_>, out: &mut Lines) {
-    let name = metric.text("name");
-    for kind in METRIC_KINDS {
-        let Some(data) = metric.child(kind) else { continue };
-        for point in data.children("data_points") {
-            let _ = out.write_str(&name);
-            let labels: Vec<String> = attributes(&point, "attributes")
-                .map(|(key, value)| format!("{key}={}", plain(value.as_ref())))
-                .collect();
-            let _ = write!(out, "{{{}}}", labels.join(","));
-            match kind {
-                "gauge" | "sum" => number(&point, out),
-                "summary" => summary(&point, out),
-                _ => histogram(&point, out),
-            }
-            out.end();
-        }
+fn point(point: Message<'_>, walk: &Walk<'_>, out: &mut Page) {
+    let Some(metric) = walk.metric() else { return };
+    let Some((kind, table)) = metric.data.map(point_table) else { return };
+    let point = Record::of(table, point);
+    let _ = write!(out, "{}{{", metric.name.to_str());
+    for (i, (key, value)) in attributes(&point, "attributes").enumerate() {
+        let comma = if i > 0 { "," } else { "" };
+        let _ = write!(out, "{comma}{key}={}", plain(value.as_ref()));
     }
+    let _ = out.write_char('}');
+    match kind {
+        "Gauge" | "Sum" => number(&point, out),
+        "Summary" => summary(&point, out),
+        _ => histogram(&point, out),
+    }
+    out.end();
 }
 
-fn number(point: &Record<'_>, out: &mut Lines) {
+fn number(point: &Record<'_>, out: &mut Page) {
     if point.has("as_int") {
         let _ = write!(out, " {}", point.int("as_int"));
     } else if point.has("as_double") {
@@ -113,7 +121,7 @@ fn number(point: &Record<'_>, out: &mut Lines) {
 }
 
 /// Both kinds of histograms; the exponential one has no bounds to show.
-fn histogram(point: &Record<'_>, out: &mut Lines) {
+fn histogram(point: &Record<'_>, out: &mut Page) {
     let _ = write!(out, " count={}", point.bits("count"));
     for key in ["sum", "min", "max"] {
         if point.has(key) {
@@ -133,7 +141,7 @@ fn histogram(point: &Record<'_>, out: &mut Lines) {
     }
 }
 
-fn summary(point: &Record<'_>, out: &mut Lines) {
+fn summary(point: &Record<'_>, out: &mut Page) {
     let _ = write!(out, " count={} sum={}", point.bits("count"), double(point.double("sum")));
     for at in point.children("quantile_values") {
         let (quantile, value) = (at.double("quantile"), at.double("value"));

@@ -1,7 +1,7 @@
 //! Where the text goes: the log of the process, or streams and files.
 
 use std::{
-    fmt::{self, Write as _},
+    fmt::Write as _,
     fs::OpenOptions,
     io,
     sync::{Arc, Mutex, PoisonError},
@@ -10,7 +10,6 @@ use std::{
 
 use super::{Counts, value::time_of};
 use crate::{
-    config::shown::Escaping,
     otlp::Signal,
     telemetry::{
         logs::{self, PAGES},
@@ -20,24 +19,6 @@ use crate::{
 
 /// Most bytes of a page that is handed over at once; a longer line is a page of its own.
 const PAGE: usize = 64 << 10;
-
-/// Lines that are printed. What is written within a line is escaped, so that only [`Lines::end`]
-/// makes a new one: values come from applications.
-#[derive(Debug, Default)]
-pub(super) struct Lines(pub(super) String);
-
-impl Lines {
-    /// Ends a line.
-    pub(super) fn end(&mut self) {
-        self.0.push('\n');
-    }
-}
-
-impl fmt::Write for Lines {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        Escaping(&mut self.0).write_str(text)
-    }
-}
 
 /// A place to print to.
 pub(super) enum Sink {
@@ -72,17 +53,19 @@ impl Sink {
         Sink::Targets(vec![Target { name: "test".to_owned(), outlet }])
     }
 
-    /// Prints counts and text, which waits for room as long as anything is written; an error comes
-    /// with the name of its target.
+    /// Prints counts, at the beginning of a payload, and text, which waits for room as long as anything is
+    /// written; an error comes with the name of its target.
     pub(super) async fn print(
         &self,
-        counts: &Counts,
+        counts: Option<&Counts>,
         text: &str,
         time: SystemTime,
     ) -> Result<(), (String, io::Error)> {
         let targets = match self {
             Sink::Log { id } => {
-                log(id, counts);
+                if let Some(counts) = counts {
+                    log(id, counts);
+                }
                 for page in pages(text) {
                     // In JSON it grows.
                     logs::room(2 * page.len()).await;
@@ -93,10 +76,10 @@ impl Sink {
             }
             Sink::Targets(targets) => targets,
         };
-        let head = head(counts, time);
+        let head = counts.map(|counts| head(counts, time)).unwrap_or_default();
         for target in targets {
             let outlet = target.outlet().map_err(|error| (target.name.clone(), error))?;
-            for page in std::iter::once(&*head).chain(pages(text)) {
+            for page in pages(&head).chain(pages(text)) {
                 outlet.room(page.len()).await;
                 outlet.push(page.as_bytes());
             }

@@ -15,6 +15,12 @@ use crate::otlp::json;
 #[derive(Clone, Default)]
 struct Paper(Arc<Mutex<Vec<u8>>>);
 
+impl Paper {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
 impl Write for Paper {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().unwrap().write(bytes)
@@ -51,14 +57,29 @@ const LOGS: &str = r#"{"resourceLogs":[{"resource":{"attributes":[{"key":"servic
     "attributes":[{"key":"item","value":{"stringValue":"tea"}}],"traceId":"0af7651916cd43dd8448eb211c80319c","spanId":"b7ad6b7169203331","flags":1},
    {"severityNumber":14,"eventName":"restock","body":{"kvlistValue":{"values":[{"key":"count","value":{"intValue":3}}]}}}]}]}]}"#;
 
-fn request(signal: Signal, document: &str) -> Request {
-    let body = json::to_protobuf(signal, document.as_bytes(), json::DEPTH_LIMIT).unwrap();
-    Request {
-        signal,
-        items: 1,
-        body: smallvec::smallvec![Bytes::from(body)],
-        progress: Arc::default(),
+/// Prints a payload in pieces that have so much room; what was said of it at the end.
+fn print(exporter: &Debug, content: &Content, room: usize) -> Result<Sent, ExportError> {
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_600_000_000);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (mut sent, mut from) = (Sent::default(), Some(Cursor::default()));
+    while let Some(start) = from {
+        let piece = exporter.encode(&Work { content, from: start, room })?;
+        let made: usize = piece.request.body.iter().map(Bytes::len).sum();
+        assert!(made + piece.beside <= room);
+        from = piece.next.map(|mut next| {
+            next.made = start.made + made as u64;
+            next
+        });
+        sent = runtime.block_on(super::print(Arc::clone(&exporter.sink), piece.request, time))?;
     }
+    runtime.block_on(exporter.shutdown());
+    Ok(sent)
+}
+
+fn content(signal: Signal, document: &str) -> Content {
+    let body = json::to_protobuf(signal, document.as_bytes(), json::DEPTH_LIMIT).unwrap();
+    let items = split::count_items(signal, &body);
+    Content::new(signal, body.into(), items)
 }
 
 fn printed(verbosity: Verbosity, signal: Signal) -> String {
@@ -74,13 +95,8 @@ fn printed_of(verbosity: Verbosity, signal: Signal, document: &str) -> String {
     let paper = Paper::default();
     let config = Config { verbosity: Some(verbosity), ..Config::default() };
     let exporter = config.with_sink(Sink::writer(paper.clone()));
-    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_600_000_000);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        exporter.print(&request(signal, document), Instant::now(), time).await.unwrap();
-        exporter.shutdown().await;
-    });
-    String::from_utf8(paper.0.lock().unwrap().clone()).unwrap()
+    print(&exporter, &content(signal, document), usize::MAX).unwrap();
+    paper.text()
 }
 
 #[test]
@@ -169,25 +185,107 @@ fn no_value_makes_a_line_of_its_own() {
     }
 }
 
-#[tokio::test]
-async fn files_are_appended_to() {
+#[test]
+fn pieces_are_the_same_text() {
+    for (signal, document) in
+        [(Signal::Traces, TRACES), (Signal::Metrics, METRICS), (Signal::Logs, LOGS)]
+    {
+        for verbosity in [Verbosity::Normal, Verbosity::Detailed] {
+            let paper = Paper::default();
+            let config = Config { verbosity: Some(verbosity), ..Config::default() };
+            let exporter = config.with_sink(Sink::writer(paper.clone()));
+            // Not enough for two items.
+            print(&exporter, &content(signal, document), 20_000).unwrap();
+            assert_eq!(paper.text(), printed(verbosity, signal));
+        }
+    }
+}
+
+#[test]
+fn text_of_an_item_and_of_a_payload_is_limited_and_what_is_missing_is_counted() {
+    let config = Config { verbosity: Some(Verbosity::Detailed), ..Config::default() };
+    let printed = |document: &str, repeat: usize| {
+        let paper = Paper::default();
+        let exporter = config.with_sink(Sink::writer(paper.clone()));
+        let one = content(Signal::Logs, document);
+        let body = std::iter::repeat_n(one.body[0].clone(), repeat).collect();
+        let content = Content { signal: Signal::Logs, body, items: one.items * repeat as u64 };
+        (print(&exporter, &content, 2 << 20).unwrap(), paper.text(), content.items)
+    };
+    let long = LOGS.replace("sold", &"s".repeat(100_000));
+    let (sent, text, _) = printed(&long, 1);
+    assert_eq!(sent, Sent::default());
+    assert!(
+        (64_000..70_000).contains(&text.len()) && text.contains("sss [cut]\n"),
+        "{}",
+        text.len()
+    );
+    assert!(text.contains("EventName: restock"), "what comes after it is there");
+    let (sent, text, items) = printed(LOGS, 20_000);
+    assert!(text.len() < 3 << 20);
+    let there = text.matches("LogRecord #").count() as u64;
+    assert_eq!(sent.rejected, items - there);
+    assert!(text.ends_with(&format!("{}\n", sent.message.unwrap())));
+}
+
+#[test]
+fn fields_that_came_later_are_printed_too() {
+    let shown = |signal, document: &str| {
+        let paper = Paper::default();
+        let config = Config { verbosity: Some(Verbosity::Detailed), ..Config::default() };
+        let exporter = config.with_sink(Sink::writer(paper.clone()));
+        print(&exporter, &content(signal, document), usize::MAX).unwrap();
+        paper.text()
+    };
+    let metrics = r#"{"resourceMetrics":[{"resource":{"droppedAttributesCount":2,"entityRefs":[{"type":"host","idKeys":["host.id"]}]},
+      "scopeMetrics":[{"scope":{"name":"lib","droppedAttributesCount":4},"metrics":[
+       {"name":"g","metadata":[{"key":"user_id","value":{"stringValue":"555"}}],"gauge":{"dataPoints":[{"asInt":"1","flags":1}]}},
+       {"name":"eh","exponentialHistogram":{"dataPoints":[{"count":"3","zeroThreshold":0.5,"zeroCount":"3"}]}}]}]}]}"#;
+    let traces =
+        r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"flags":257,"links":[{"flags":768}]}]}]}]}"#;
+    let logs =
+        r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"droppedAttributesCount":7}]}]}]}"#;
+    for (signal, document, lines) in [
+        (
+            Signal::Metrics,
+            metrics,
+            &[
+                "Resource DroppedAttributesCount: 2",
+                "     -> Type: host",
+                "     -> ID key: host.id",
+                "InstrumentationScope DroppedAttributesCount: 4",
+                "     -> Metadata:",
+                "          -> user_id: Str(555)",
+                "Flags: 1",
+                "ZeroThreshold: 0.500000",
+            ][..],
+        ),
+        (Signal::Traces, traces, &["    Flags          : 257", "     -> Flags: 768"]),
+        (Signal::Logs, logs, &["DroppedAttributesCount: 7"]),
+    ] {
+        let text = shown(signal, document);
+        for line in lines {
+            assert!(text.lines().any(|one| one == *line), "`{line}` is missing:\n{text}");
+        }
+    }
+}
+
+#[test]
+fn files_are_appended_to() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("out.txt").to_string_lossy().into_owned();
     for _ in 0..2 {
         let sink = Sink::paths(std::slice::from_ref(&path));
         let exporter = Config::default().with_sink(sink);
-        let request = request(Signal::Logs, LOGS);
-        exporter.print(&request, Instant::now(), SystemTime::now()).await.unwrap();
-        exporter.shutdown().await;
+        print(&exporter, &content(Signal::Logs, LOGS), usize::MAX).unwrap();
     }
     assert_eq!(std::fs::read_to_string(path).unwrap().lines().count(), 2);
 }
 
-#[tokio::test]
-async fn a_target_that_cannot_be_opened_is_named() {
+#[test]
+fn a_target_that_cannot_be_opened_is_named() {
     let exporter = Config::default().with_sink(Sink::paths(&["/nowhere/at/all".to_owned()]));
-    let request = request(Signal::Logs, LOGS);
-    let error = exporter.print(&request, Instant::now(), SystemTime::now()).await.unwrap_err();
+    let error = print(&exporter, &content(Signal::Logs, LOGS), usize::MAX).unwrap_err();
     assert!(error.message.starts_with("cannot print to `/nowhere/at/all`"), "{error}");
 }
 

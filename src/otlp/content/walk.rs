@@ -185,6 +185,11 @@ impl<'a> Walk<'a> {
         self.part(0).map(Resource::from)
     }
 
+    /// The same as a message.
+    pub fn resource_message(&self) -> Option<Message<'a>> {
+        self.part(0)
+    }
+
     /// Schema of that resource.
     pub fn resource_schema_url(&self) -> Text<'a> {
         self.schema_url(0)
@@ -195,6 +200,11 @@ impl<'a> Walk<'a> {
         self.part(1).map(Scope::from)
     }
 
+    /// The same as a message.
+    pub fn scope_message(&self) -> Option<Message<'a>> {
+        self.part(1)
+    }
+
     /// Schema of that scope.
     pub fn scope_schema_url(&self) -> Text<'a> {
         self.schema_url(1)
@@ -202,8 +212,13 @@ impl<'a> Walk<'a> {
 
     /// The metric that is open.
     pub fn metric(&self) -> Option<view::Metric<'a>> {
+        self.metric_message().map(view::Metric::from)
+    }
+
+    /// The same as a message, with all of its points.
+    pub fn metric_message(&self) -> Option<Message<'a>> {
         let level = self.cursor.levels().get(2)?;
-        Some(view::Metric::from(Message::new(level.bytes(self.segment()))))
+        Some(Message::new(level.bytes(self.segment())))
     }
 
     /// How many entries, scope entries of that, items or metrics of that, and points of that come

@@ -6,54 +6,64 @@ use super::{
     super::value::{hex, time_of},
     Page,
 };
-use crate::otlp::record::Record;
+use crate::otlp::{
+    record::Record,
+    schema::{self, Message},
+    view::{Data, Temporality},
+};
 
-/// Field, name of the type and title of the points.
-const TYPES: [(&str, &str, &str); 5] = [
-    ("gauge", "Gauge", "NumberDataPoints"),
-    ("sum", "Sum", "NumberDataPoints"),
-    ("histogram", "Histogram", "HistogramDataPoints"),
-    ("exponential_histogram", "ExponentialHistogram", "ExponentialHistogramDataPoints"),
-    ("summary", "Summary", "SummaryDataPoints"),
-];
+/// Name of the type of a metric's data, and the table of its points.
+pub(in super::super) fn point_table(data: Data<'_>) -> (&'static str, &'static Message) {
+    match data {
+        Data::Gauge(_) => ("Gauge", &schema::NUMBER_POINT),
+        Data::Sum { .. } => ("Sum", &schema::NUMBER_POINT),
+        Data::Histogram { .. } => ("Histogram", &schema::HISTOGRAM_POINT),
+        Data::ExponentialHistogram { .. } => {
+            ("ExponentialHistogram", &schema::EXPONENTIAL_HISTOGRAM_POINT)
+        }
+        Data::Summary(_) => ("Summary", &schema::SUMMARY_POINT),
+    }
+}
 
 impl Page {
-    pub(super) fn metric(&mut self, k: usize, metric: &Record<'_>) {
-        let set = TYPES.into_iter().find(|(field, ..)| metric.has(field));
-        let type_name = set.map_or("Empty", |(_, name, _)| name);
+    /// A metric without its points.
+    pub(super) fn metric(&mut self, k: usize, metric: &Record<'_>, data: Option<Data<'_>>) {
+        let type_name = data.map_or("Empty", |data| point_table(data).0);
         self.line(format_args!("Metric #{k}"));
         self.line(format_args!("Descriptor:"));
         self.line(format_args!("     -> Name: {}", metric.text("name")));
         self.line(format_args!("     -> Description: {}", metric.text("description")));
         self.line(format_args!("     -> Unit: {}", metric.text("unit")));
         self.line(format_args!("     -> DataType: {type_name}"));
-        let Some((field, _, title)) = set else { return };
-        let Some(data) = metric.child(field) else { return };
-        if field == "sum" {
-            let is_monotonic = data.bits("is_monotonic") != 0;
-            self.line(format_args!("     -> IsMonotonic: {is_monotonic}"));
-        }
-        if !matches!(field, "gauge" | "summary") {
-            let temporality = temporality(data.bits("aggregation_temporality"));
-            self.line(format_args!("     -> AggregationTemporality: {temporality}"));
-        }
-        for (i, point) in data.children("data_points").enumerate() {
-            self.line(format_args!("{title} #{i}"));
-            self.point(field, &point);
-        }
+        self.attributes("     -> ", "Metadata", metric, "metadata");
+        let temporality = match data {
+            None | Some(Data::Gauge(_) | Data::Summary(_)) => return,
+            Some(Data::Sum { temporality, is_monotonic, .. }) => {
+                self.line(format_args!("     -> IsMonotonic: {is_monotonic}"));
+                temporality
+            }
+            Some(
+                Data::Histogram { temporality, .. }
+                | Data::ExponentialHistogram { temporality, .. },
+            ) => temporality,
+        };
+        self.line(format_args!("     -> AggregationTemporality: {}", name_of(temporality)));
     }
 
-    fn point(&mut self, field: &str, point: &Record<'_>) {
+    pub(super) fn point(&mut self, kind: &str, i: usize, point: &Record<'_>) {
+        let title = if matches!(kind, "Gauge" | "Sum") { "Number" } else { kind };
+        self.line(format_args!("{title}DataPoints #{i}"));
         let start = time_of(point.bits("start_time_unix_nano"));
         self.attributes("", "Data point attributes", point, "attributes");
         self.line(format_args!("StartTimestamp: {start}"));
         self.line(format_args!("Timestamp: {}", time_of(point.bits("time_unix_nano"))));
-        match field {
-            "gauge" | "sum" => self.number("", point),
-            "summary" => self.summary(point),
-            "histogram" => self.histogram(point),
+        match kind {
+            "Gauge" | "Sum" => self.number("", point),
+            "Summary" => self.summary(point),
+            "Histogram" => self.histogram(point),
             _ => self.exponential_histogram(point),
         }
+        self.number_if_set("Flags", point.bits("flags"));
         for (i, exemplar) in point.children("exemplars").enumerate() {
             self.exemplar(i, &exemplar);
         }
@@ -105,6 +115,10 @@ impl Page {
         for (near, far, count) in negative.into_iter().rev() {
             self.line(format_args!("Bucket [{:.6}, {:.6}), Count: {count}", -far, -near));
         }
+        let threshold = point.double("zero_threshold");
+        if threshold != 0.0 {
+            self.line(format_args!("ZeroThreshold: {threshold:.6}"));
+        }
         let zero_count = point.bits("zero_count");
         if zero_count > 0 {
             self.line(format_args!("Bucket [0, 0], Count: {zero_count}"));
@@ -136,8 +150,8 @@ impl Page {
     }
 }
 
-fn temporality(number: u64) -> &'static str {
-    match number {
+fn name_of(temporality: Temporality) -> &'static str {
+    match temporality.0 {
         0 => "Unspecified",
         1 => "Delta",
         2 => "Cumulative",

@@ -1,0 +1,88 @@
+//! Text of a payload in pieces that have their limits.
+
+use std::fmt::{self, Write};
+
+use super::{Verbosity, detailed, normal};
+use crate::{
+    component::{Piece, Work},
+    config::shown::Escaping,
+    otlp::payload::Body,
+};
+
+/// Room for a piece: the log makes a line of it, and may make another one with escapes of that.
+pub(super) const ROOM: usize = 2 << 20;
+/// Most text of an item or of a header.
+const ITEM: usize = 64 << 10;
+/// Most text of a payload.
+const PAYLOAD: u64 = 2 << 20;
+/// What text ends with that was cut.
+const CUT: &str = " [cut]\n";
+
+/// The text of a piece. What is written within a line is escaped, so that only [`Page::end`] makes a
+/// new one: values come from applications.
+pub(super) struct Page {
+    pub(super) text: String,
+    /// Where the item ends that is written now.
+    end: usize,
+}
+
+impl Write for Page {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let free = self.end - self.text.len().min(self.end);
+        let most = &text[..text.floor_char_boundary(free)];
+        // Escapes only add to it.
+        Escaping(&mut self.text).write_str(most)?;
+        if most.len() < text.len() || self.text.len() > self.end {
+            self.text.truncate(self.text.floor_char_boundary(self.end));
+            self.end = 0;
+            // What is written after that is passed over.
+            return Err(fmt::Error);
+        }
+        Ok(())
+    }
+}
+
+impl Page {
+    /// Ends a line.
+    pub(super) fn end(&mut self) {
+        if self.end > 0 {
+            self.text.push('\n');
+        }
+    }
+
+    /// Writes a header or an item, at most so many bytes.
+    fn add(&mut self, most: usize, write: impl FnOnce(&mut Page)) {
+        self.end = self.text.len() + most - CUT.len();
+        write(self);
+        if self.end == 0 {
+            self.text.push_str(CUT);
+        }
+    }
+}
+
+/// The text of the next items, and their piece without it.
+pub(super) fn piece(work: &Work<'_>, verbosity: Verbosity) -> (String, Piece) {
+    if work.from.made >= PAYLOAD {
+        let mut piece = work.last(Body::new());
+        piece.request.counts[3] = piece.request.items;
+        return (format!("{}\n", left_out(piece.request.items)), piece);
+    }
+    let most = work.room.min(ROOM) / 8;
+    let item = ITEM.min(most / 2);
+    let mut page = Page { text: String::with_capacity(most + item), end: 0 };
+    let mut walk = work.walk();
+    while page.text.len() < most {
+        let Some(step) = walk.next() else { break };
+        page.add(item, |page| match verbosity {
+            Verbosity::Detailed => detailed::step(work.content.signal, step, &walk, page),
+            _ => normal::step(work.content.signal, step, &walk, page),
+        });
+    }
+    let piece = work.piece(Body::new(), &walk);
+    (page.text, piece)
+}
+
+/// Says how much is missing.
+pub(super) fn left_out(items: u64) -> String {
+    format!("{items} items were not printed: a payload has at most {} MiB of text", PAYLOAD >> 20)
+}
