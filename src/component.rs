@@ -40,8 +40,8 @@ pub use auth::{
     Asked, Auth, AuthUse, Authenticator, ClientAuth, Outgoing, Protocol, Refusal, Unusable,
 };
 pub use exporter::{
-    Backoff, Delivery, Encodes, ExportError, Exporter, ExporterConfig, Piece, Queue, QueueBatch,
-    Request, Retry, Sent, Sizer, Work,
+    Backoff, Delivery, Denial, Encodes, ExportError, Exporter, ExporterConfig, Piece, Queue,
+    QueueBatch, Request, Retry, Sent, Sizer, Work,
 };
 pub use extension::{Extension, ExtensionConfig, Passive};
 pub use progress::Progress;

@@ -10,7 +10,7 @@ use crate::{
     otlp::{
         Content, Signal,
         content::{Cursor, Walk},
-        payload::Body,
+        payload::{Body, Reason},
     },
 };
 
@@ -289,9 +289,30 @@ pub enum Retry {
     Split,
     /// Yes, not before this pause if there is one.
     After(Option<Duration>),
-    /// Nothing will be taken until the configuration changes (401, 404, 415): not retried, not
-    /// bisected.
-    Denied,
+    /// Nothing will be taken until the configuration changes: not retried, not bisected.
+    Denied(Denial),
+}
+
+/// Why a backend takes nothing from us. A sender that waits for its answer is told the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denial {
+    /// It does not know who we are (401).
+    Unauthenticated,
+    /// We may not do this (403).
+    Forbidden,
+    /// There is no such place (404), or it takes other methods or encodings (405, 415).
+    NotFound,
+}
+
+impl Denial {
+    /// What the data is counted under.
+    pub const fn reason(self) -> Reason {
+        match self {
+            Denial::Unauthenticated => Reason::Unauthenticated,
+            Denial::Forbidden => Reason::Forbidden,
+            Denial::NotFound => Reason::NotFound,
+        }
+    }
 }
 
 /// A failed attempt.

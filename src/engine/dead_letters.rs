@@ -70,7 +70,11 @@ impl DeadLetters {
     /// Whether what ended so is kept.
     pub(super) fn takes(&self, reason: Reason) -> bool {
         match reason {
-            Reason::BackendRefused | Reason::TooLarge => true,
+            Reason::BackendRefused
+            | Reason::Unauthenticated
+            | Reason::Forbidden
+            | Reason::NotFound
+            | Reason::TooLarge => true,
             Reason::RetriesExhausted => !self.senders_wait,
             _ => false,
         }
@@ -121,6 +125,7 @@ impl DeadLetters {
                 Fate::RefusedAgain(reason)
             }
             Outcome::Failed(reason) => Fate::Stayed(reason),
+            Outcome::Postponed(_) => Fate::Stayed(Reason::RetriesExhausted),
             Outcome::LeftOnDisk => Fate::Stayed(Reason::ShuttingDown),
         };
         if matches!(fate, Fate::Stayed(_)) {

@@ -156,7 +156,14 @@ impl Sender {
         }
         let is_kept = self.bury(&payload, reason, error);
         let lost = if !is_kept && self.is_lost(reason) { payload.items } else { 0 };
-        self.fail(payload, reason);
+        let outcome = match error.retry {
+            // A sender that waits for the result is asked to wait as long as the backend asked.
+            Retry::After(Some(pause)) if reason == Reason::RetriesExhausted => {
+                Outcome::Postponed(u32::try_from(pause.as_millis()).unwrap_or(u32::MAX))
+            }
+            _ => Outcome::Failed(reason),
+        };
+        self.end(payload, reason, outcome);
         lost
     }
 
@@ -215,7 +222,7 @@ impl Sender {
             };
             self.is_failing.store(true, Ordering::Relaxed);
             match error.retry {
-                Retry::Never | Retry::Denied => {
+                Retry::Never | Retry::Denied(_) => {
                     self.stats.denied(SystemTime::now(), &error.message);
                 }
                 Retry::Split | Retry::After(_) => {
@@ -226,7 +233,7 @@ impl Sender {
                 Retry::After(asked) => asked,
                 Retry::Split => return End::TooLarge(error),
                 Retry::Never => return End::Refused(error),
-                Retry::Denied => return End::Lost(Reason::BackendRefused, error),
+                Retry::Denied(denial) => return End::Lost(denial.reason(), error),
             };
             if *abandon.borrow() {
                 return End::Lost(Reason::ShuttingDown, error);
@@ -345,11 +352,15 @@ impl Sender {
     }
 
     pub(super) fn fail(&self, payload: Payload, reason: Reason) {
+        self.end(payload, reason, Outcome::Failed(reason));
+    }
+
+    fn end(&self, payload: Payload, reason: Reason, outcome: Outcome) {
         if reason != Reason::ShuttingDown || !self.is_guarded {
             self.stats.failed.add(payload.items);
             self.telemetry.drop_items(reason, payload.items);
         }
-        payload.finish(Outcome::Failed(reason));
+        payload.finish(outcome);
     }
 }
 

@@ -245,7 +245,7 @@ impl Store {
                 self.log.put_back(ticket);
                 self.waiting.notify_one();
             }
-            Outcome::Delivered | Outcome::Filtered | Outcome::Failed(_) => {
+            Outcome::Delivered | Outcome::Filtered | Outcome::Failed(_) | Outcome::Postponed(_) => {
                 self.log.settle(ticket);
                 self.touch();
             }

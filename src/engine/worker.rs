@@ -3,7 +3,10 @@
 //!
 //! Time is an argument of every call, so tests run a worker in virtual time.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crossbeam_channel::Sender;
 use smallvec::SmallVec;
@@ -247,15 +250,19 @@ impl Worker {
             Box::new(move |outcome| {
                 let answer = match outcome {
                     Outcome::Delivered | Outcome::Filtered => Ok(()),
-                    Outcome::Failed(reason) => Err(reason),
-                    Outcome::LeftOnDisk => Err(Reason::ShuttingDown),
+                    Outcome::Failed(reason) => Err(rejection(reason)),
+                    Outcome::Postponed(millis) => {
+                        let pause = Duration::from_millis(millis.into());
+                        Err(Rejection::Unavailable(Reason::RetriesExhausted, Some(pause)))
+                    }
+                    Outcome::LeftOnDisk => Err(rejection(Reason::ShuttingDown)),
                 };
                 match answer {
                     Ok(()) => stats.accept(items),
                     Err(_) => stats.refused.add(items),
                 }
                 // A sender that hung up meanwhile needs no answer.
-                let _ = reply.send(answer.map_err(rejection));
+                let _ = reply.send(answer);
             }),
         );
         let Some(journal) = &route.journal else {

@@ -11,7 +11,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use super::{connection::check_proxy, endpoint::Endpoint};
 use crate::{
-    component::{ExportError, Retry},
+    component::{Denial, ExportError, Retry},
     config::{Node, Problems, Secret},
     net::aws::{Access, Role, in_words},
 };
@@ -185,7 +185,7 @@ fn verdict(action: &str, status: Option<u16>, code: &str, said: &str) -> (Retry,
     let again = Retry::After(None);
     match (code, status) {
         ("AccessDeniedException" | "AccessDenied", _) => {
-            (Retry::Denied, format!("; allow the action `{action}` to the role or user of skep"))
+            (Retry::Denied(Denial::Forbidden), format!("; allow the action `{action}` to the role or user of skep"))
         }
         ("ExpiredTokenException" | "ExpiredToken", _) => {
             let hint = "; the session has ended: give new credentials (AWS_SESSION_TOKEN with its keys), \
@@ -193,10 +193,10 @@ fn verdict(action: &str, status: Option<u16>, code: &str, said: &str) -> (Retry,
             (again, hint.to_owned())
         }
         ("UnrecognizedClientException" | "InvalidClientTokenId", _) => {
-            (Retry::Denied, "; AWS does not know this access key: it is mistyped or deleted".to_owned())
+            (Retry::Denied(Denial::Unauthenticated), "; AWS does not know this access key: it is mistyped or deleted".to_owned())
         }
         ("InvalidSignatureException" | "SignatureDoesNotMatch" | "RequestExpired", _) => (
-            Retry::Denied,
+            Retry::Denied(Denial::Unauthenticated),
             "; the secret key is wrong, or the clock of this machine by more than 5 minutes".to_owned(),
         ),
         ("OperationAbortedException", _) => (again, String::new()),
@@ -230,7 +230,7 @@ mod tests {
         assert_eq!(retry("", Some(503)), Retry::After(None));
         assert_eq!(retry("", None), Retry::After(None));
         assert_eq!(retry("InvalidRequestException", Some(400)), Retry::Never);
-        assert_eq!(retry("AccessDeniedException", Some(403)), Retry::Denied);
+        assert_eq!(retry("AccessDeniedException", Some(403)), Retry::Denied(Denial::Forbidden));
         let (_, hint) = verdict("logs:PutLogEvents", Some(403), "AccessDeniedException", "");
         assert!(hint.contains("logs:PutLogEvents"));
         let (_, hint) = verdict("", None, "", "the credential provider was not enabled");

@@ -259,11 +259,7 @@ impl Exporter for Debug {
 }
 
 /// Prints what a piece has.
-async fn print(
-    sink: Arc<Sink>,
-    request: Request,
-    time: SystemTime,
-) -> Result<Sent, ExportError> {
+async fn print(sink: Arc<Sink>, request: Request, time: SystemTime) -> Result<Sent, ExportError> {
     let [head, text] = &request.body[..] else { return Ok(Sent::default()) };
     let [resources, records, points, left_out] = request.counts;
     let counts = Counts { signal: request.signal, resources, records, points };

@@ -248,7 +248,7 @@ impl Exporter for Honeycomb {
 fn explain(error: ExportError, other_region: &str) -> ExportError {
     let status = error.message.split([':', ';']).next().unwrap_or_default().trim();
     let hint = match status {
-        _ if error.retry == Retry::Denied => "",
+        _ if matches!(error.retry, Retry::Denied(_)) => "",
         "HTTP 429" => {
             "; the team's event quota or rate limit is used up: send less (sampling), or raise the \
              limit in Honeycomb's usage settings"
@@ -257,7 +257,7 @@ fn explain(error: ExportError, other_region: &str) -> ExportError {
         "HTTP 413" => "; Honeycomb takes requests of 15 MB: lower `send_batch_size` of `batch`",
         _ => return error,
     };
-    if error.retry != Retry::Denied {
+    if !matches!(error.retry, Retry::Denied(_)) {
         let message = format!("{}{hint}", error.message);
         return ExportError { message, ..error };
     }
@@ -272,6 +272,7 @@ fn explain(error: ExportError, other_region: &str) -> ExportError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::component::Denial;
 
     fn config(key: &str, dataset: &str) -> Config {
         Config { api_key: Secret::new(key), dataset: dataset.to_owned(), ..Config::default() }
@@ -320,7 +321,10 @@ mod tests {
 
     #[test]
     fn a_refused_key_is_explained_with_the_other_region() {
-        let denied = ExportError { retry: Retry::Denied, message: "HTTP 401; x".to_owned() };
+        let denied = ExportError {
+            retry: Retry::Denied(Denial::Unauthenticated),
+            message: "HTTP 401; x".to_owned(),
+        };
         let message = explain(denied, "eu").message;
         assert!(message.contains("(HTTP 401)") && message.contains("`region: eu`"), "{message}");
     }

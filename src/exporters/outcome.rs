@@ -4,10 +4,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, StatusCode, header};
 
 use crate::{
-    component::{ExportError, Refusal, Retry, Sent},
+    component::{Denial, ExportError, Refusal, Retry, Sent},
     net::{
         client::Answer,
         grpc::{self, Code, Status},
@@ -37,7 +37,9 @@ pub(super) fn of_grpc(answer: &Answer) -> Result<Sent, ExportError> {
         code if code.is_retryable() => Retry::After(status.retry_after),
         Code::ResourceExhausted if status.retry_after.is_some() => Retry::After(status.retry_after),
         Code::ResourceExhausted if status.message.contains("larger than") => Retry::Split,
-        Code::Unauthenticated | Code::PermissionDenied | Code::Unimplemented => Retry::Denied,
+        Code::Unauthenticated => Retry::Denied(Denial::Unauthenticated),
+        Code::PermissionDenied => Retry::Denied(Denial::Forbidden),
+        Code::Unimplemented => Retry::Denied(Denial::NotFound),
         _ => Retry::Never,
     };
     let is_unauthorised = matches!(status.code, Code::Unauthenticated | Code::PermissionDenied);
@@ -67,7 +69,9 @@ pub(super) fn of_http(answer: &Answer) -> Result<Sent, ExportError> {
         502 | 504 => Retry::After(None),
         413 => Retry::Split,
         // Whatever is sent: another URL, another encoding or other credentials are needed.
-        300..=399 | 401 | 403 | 404 | 405 | 415 => Retry::Denied,
+        401 => Retry::Denied(Denial::Unauthenticated),
+        403 => Retry::Denied(Denial::Forbidden),
+        300..=399 | 404 | 405 | 415 => Retry::Denied(Denial::NotFound),
         _ => Retry::Never,
     };
     if answer.status.is_redirection() {
@@ -94,7 +98,11 @@ pub(super) fn of_authenticated(answer: &Answer, refusal: Refusal) -> Result<Sent
     let (retry, words) = match refusal {
         Refusal::Other => return of_http(answer),
         Refusal::Again(words) => (Retry::After(None), words),
-        Refusal::Denied(words) => (Retry::Denied, words),
+        Refusal::Denied(words) => {
+            let is_forbidden = answer.status == StatusCode::FORBIDDEN;
+            let denial = if is_forbidden { Denial::Forbidden } else { Denial::Unauthenticated };
+            (Retry::Denied(denial), words)
+        }
     };
     let message = format!("HTTP {}{}{words}", answer.status.as_u16(), said(answer));
     Err(ExportError { retry, message })
@@ -229,7 +237,7 @@ mod tests {
         assert_eq!(retry(500, None), Retry::Never);
         assert_eq!(retry(413, None), Retry::Split);
         for code in [301, 308, 401, 403, 404, 405, 415] {
-            assert_eq!(retry(code, None), Retry::Denied, "{code}");
+            assert!(matches!(retry(code, None), Retry::Denied(_)), "{code}");
         }
     }
 
@@ -259,7 +267,7 @@ mod tests {
         let error = of_grpc(&http(503, Some("7"), "")).unwrap_err();
         assert_eq!(error.retry, Retry::After(Some(Duration::from_secs(7))));
         let error = of_grpc(&http(404, None, "")).unwrap_err();
-        assert_eq!(error.retry, Retry::Denied);
+        assert_eq!(error.retry, Retry::Denied(Denial::NotFound));
     }
 
     #[test]
@@ -295,7 +303,8 @@ mod tests {
         let large = "grpc: received message larger than max (5 vs. 4)";
         assert_eq!(retry(&Status::new(Code::ResourceExhausted, large)), Retry::Split);
         assert_eq!(retry(&Status::new(Code::InvalidArgument, "")), Retry::Never);
-        assert_eq!(retry(&Status::new(Code::Unauthenticated, "")), Retry::Denied);
+        let unauthenticated = Retry::Denied(Denial::Unauthenticated);
+        assert_eq!(retry(&Status::new(Code::Unauthenticated, "")), unauthenticated);
         assert_eq!(of_grpc(&grpc(&Status::new(Code::Ok, ""))), Ok(Sent::default()));
     }
 

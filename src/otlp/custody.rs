@@ -10,7 +10,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU16, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 
@@ -142,6 +142,12 @@ pub enum Reason {
     RetriesExhausted,
     /// The backend refused the data for good.
     BackendRefused,
+    /// The backend does not know who sends.
+    Unauthenticated,
+    /// The backend does not allow it.
+    Forbidden,
+    /// The backend has no such place.
+    NotFound,
     /// The bytes are not what they claim to be.
     Malformed,
     /// A single item is larger than a limit allows.
@@ -169,6 +175,9 @@ impl Reason {
             Reason::ShuttingDown => "shutting_down",
             Reason::RetriesExhausted => "retries_exhausted",
             Reason::BackendRefused => "backend_refused",
+            Reason::Unauthenticated => "backend_unauthenticated",
+            Reason::Forbidden => "backend_forbidden",
+            Reason::NotFound => "backend_not_found",
             Reason::Malformed => "malformed",
             Reason::TooLarge => "too_large",
             Reason::TooManyMetadataValues => "too_many_metadata_values",
@@ -198,8 +207,11 @@ impl Reason {
 
     /// From the mildest to the worst; see [`Outcome`]. What is lost by a decision is milder than what skep
     /// itself had no room for, so that the latter is tried again where it stands in a journal.
-    pub const ALL: [Reason; 13] = [
+    pub const ALL: [Reason; 16] = [
         Reason::BackendRefused,
+        Reason::NotFound,
+        Reason::Forbidden,
+        Reason::Unauthenticated,
         Reason::Malformed,
         Reason::TooLarge,
         Reason::TooManyMetadataValues,
@@ -224,6 +236,9 @@ pub enum Outcome {
     Filtered,
     /// Not delivered.
     Failed(Reason),
+    /// Not delivered: the backend asked to come back after so many milliseconds, and skep makes no
+    /// further attempt. Otherwise as [`Reason::RetriesExhausted`].
+    Postponed(u32),
     /// Neither delivered nor given up: the data stays on disk, and the next process reads it.
     LeftOnDisk,
 }
@@ -240,16 +255,26 @@ impl Outcome {
                 let milder = Reason::ALL.iter().take_while(|other| **other != reason).count();
                 3 + u16::try_from(milder).unwrap_or(u16::MAX)
             }
+            Outcome::Postponed(_) => Outcome::Failed(Reason::RetriesExhausted).severity(),
             Outcome::LeftOnDisk => u16::MAX,
         }
     }
 
-    fn from_severity(severity: u16) -> Self {
+    /// As one number: the larger one is worse, and of two that are alike the one with the longer pause.
+    fn to_rank(self) -> u64 {
+        let pause = if let Outcome::Postponed(millis) = self { millis } else { 0 };
+        u64::from(self.severity()) << 32 | u64::from(pause)
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the halves of a rank")]
+    fn from_rank(rank: u64) -> Self {
+        let (severity, pause) = ((rank >> 32) as u16, rank as u32);
         match severity {
             0 => Outcome::Failed(Reason::Unaccounted),
             1 => Outcome::Delivered,
             2 => Outcome::Filtered,
             u16::MAX => Outcome::LeftOnDisk,
+            _ if pause > 0 => Outcome::Postponed(pause),
             n => Outcome::Failed(*Reason::ALL.get(usize::from(n) - 3).unwrap_or(&Reason::Panicked)),
         }
     }
@@ -284,14 +309,14 @@ pub type Receipts = SmallVec<[Receipt; 1]>;
 pub type Answer = Box<dyn FnOnce(Outcome) + Send + Sync>;
 
 struct Claim {
-    worst: AtomicU16,
+    worst: AtomicU64,
     answer: Option<Answer>,
 }
 
 impl Receipt {
     /// A claim whose end is told to `answer`.
     pub fn new(wait: Wait, answer: Answer) -> Self {
-        let claim = Claim { worst: AtomicU16::new(0), answer: Some(answer) };
+        let claim = Claim { worst: AtomicU64::new(0), answer: Some(answer) };
         Receipt { claim: Some(Arc::new(claim)), wait }
     }
 
@@ -307,7 +332,7 @@ impl Receipt {
 
     fn end(&mut self, outcome: Outcome) {
         if let Some(claim) = self.claim.take() {
-            claim.worst.fetch_max(outcome.severity(), Ordering::Relaxed);
+            claim.worst.fetch_max(outcome.to_rank(), Ordering::Relaxed);
         }
     }
 }
@@ -330,7 +355,7 @@ impl Drop for Receipt {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        let worst = Outcome::from_severity(*self.worst.get_mut());
+        let worst = Outcome::from_rank(*self.worst.get_mut());
         if let Some(answer) = self.answer.take() {
             answer(worst);
         }
@@ -398,6 +423,27 @@ mod tests {
         });
         assert!(std::panic::catch_unwind(panics).is_err());
         assert_eq!(*told.lock().unwrap(), [Outcome::Failed(Reason::Panicked)]);
+    }
+
+    #[test]
+    fn the_longest_pause_is_reported_unless_something_worse_is() {
+        let retries = Outcome::Failed(Reason::RetriesExhausted);
+        let full = Outcome::Failed(Reason::QueueFull);
+        let refused = Outcome::Failed(Reason::BackendRefused);
+        let (short, long) = (Outcome::Postponed(7000), Outcome::Postponed(9000));
+        for (one, other, worse) in [
+            (short, long, long),
+            (short, retries, short),
+            (short, full, full),
+            (refused, short, short),
+        ] {
+            for (a, b) in [(one, other), (other, one)] {
+                let (first, second, told) = shares();
+                first.settle(a);
+                second.settle(b);
+                assert_eq!(*told.lock().unwrap(), [worse]);
+            }
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tokio::{
 use super::*;
 use crate::{
     component::{
-        Backoff, BoxFuture, Delivery, ExportError, Exporter, Piece, Queue, Request, Retry,
+        Backoff, BoxFuture, Delivery, Denial, ExportError, Exporter, Piece, Queue, Request, Retry,
         Sent as Taken, Sizer, Work,
     },
     engine::{pool::Ways, queue::Surroundings},
@@ -177,7 +177,7 @@ impl Rig {
 async fn what_is_given_up_for_good_is_kept_with_the_reason() {
     for (answer, reason) in [
         (Retry::Never, Reason::BackendRefused),
-        (Retry::Denied, Reason::BackendRefused),
+        (Retry::Denied(Denial::Forbidden), Reason::Forbidden),
         (Retry::Split, Reason::TooLarge),
         (Retry::After(None), Reason::RetriesExhausted),
     ] {

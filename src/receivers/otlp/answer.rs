@@ -27,7 +27,19 @@ pub(super) fn status(rejection: &Rejection) -> Status {
             message: sentence(*reason).to_owned(),
             retry_after: Some(pause.unwrap_or(Duration::from_secs(1))),
         },
-        Rejection::Failed(reason) => Status::new(Code::Internal, sentence(*reason)),
+        Rejection::Failed(reason) => Status::new(code(*reason), sentence(*reason)),
+    }
+}
+
+/// What a refusal for good is: where a sender waits for the backend, what the backend says of it.
+const fn code(reason: Reason) -> Code {
+    match reason {
+        Reason::BackendRefused | Reason::Malformed => Code::InvalidArgument,
+        Reason::Unauthenticated => Code::Unauthenticated,
+        Reason::Forbidden => Code::PermissionDenied,
+        Reason::NotFound => Code::NotFound,
+        Reason::TooLarge => Code::ResourceExhausted,
+        _ => Code::Internal,
     }
 }
 
@@ -45,6 +57,9 @@ const fn sentence(reason: Reason) -> &'static str {
             "an internal error ended this request; send it again"
         }
         Reason::BackendRefused => "the backend refused the data for good",
+        Reason::Unauthenticated => "the backend does not accept the credentials of skep (401)",
+        Reason::Forbidden => "the backend does not allow skep to send this data (403)",
+        Reason::NotFound => "the backend has no such endpoint, or does not take this format (404)",
         Reason::Malformed => "the bytes are not what they claim to be",
         Reason::TooLarge => "an item is larger than a limit allows",
         Reason::TooManyMetadataValues => {
@@ -99,8 +114,11 @@ pub(super) fn failure(status: &Status, encoding: Encoding) -> Response<Reply> {
     let code = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = respond(code, media_type(encoding), body.into());
     if let Some(pause) = status.retry_after {
-        let seconds = pause.as_secs().max(1);
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        let seconds = pause.as_millis().div_ceil(1000).max(1);
+        response.headers_mut().insert(
+            header::RETRY_AFTER,
+            HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)),
+        );
     }
     response
 }
