@@ -318,6 +318,23 @@ impl<'a> Attributes<'a> {
         Some(attribute.value)
     }
 
+    /// It is metadata after all.
+    pub(super) fn give_back(&mut self, known: Known) {
+        if let Some(place) = usize::from(self.places[known as usize]).checked_sub(1) {
+            self.all[place].is_taken = false;
+        }
+    }
+
+    /// Names of attributes; taken where all of them are there.
+    pub(super) fn take_names(&mut self, known: Known) -> SmallVec<[&'a [u8]; 4]> {
+        let names = self.get(known).map(texts).unwrap_or_default();
+        let is_there = |name: &&[u8]| self.all.iter().any(|one| one.key.0 == *name);
+        if names.iter().all(is_there) {
+            self.take(known);
+        }
+        names
+    }
+
     /// Passes over those of the fields of a segment that have one of these keys: they are something else.
     pub(super) fn set_aside(&mut self, keys: &[&[u8]]) {
         for key in keys {

@@ -153,6 +153,8 @@ impl Causes for Cause<'_> {
         let used = self.used.binary_search_by_key(&event, |used| used.event);
         let key = KEYS.iter().position(|key| attribute.key == *key);
         match (used, key) {
+            // A code that is a text may be spelled in another way.
+            (Ok(_), Some(3)) if !matches!(attribute.value, Some(Value::Int(_))) => false,
             (Ok(at), Some(key)) => self.used[at].keys & 1 << key != 0,
             _ => false,
         }

@@ -246,6 +246,27 @@ impl<'a> Taken<'a> {
     }
 }
 
+/// Gives back what of a database neither a kept field of `sql` nor its `url` says.
+fn give_back_unsaid(kept: &[Kept<'_>], fields: &Taken<'_>, attributes: &mut Attributes<'_>) {
+    let of_sql = |name: &[u8]| kept.iter().find(|one| one.object == "sql." && one.name == name);
+    let (url, connection) = (of_sql(b"url"), of_sql(b"connection_string"));
+    let is_kept = url.is_some() || connection.is_some();
+    let is_said = |text: &[u8]| {
+        [url, connection].into_iter().flatten().any(|one| match one.value {
+            Value::String(Text(said)) => memchr::memmem::find(said, text).is_some(),
+            _ => false,
+        })
+    };
+    let of_url = fields.connection.filter(|_| !is_kept);
+    for (known, text) in
+        [(Known::DbConnectionString, fields.connection), (Known::DbName, fields.database)]
+    {
+        if of_url.is_none() && text.is_some_and(|text| !is_said(text)) {
+            attributes.give_back(known);
+        }
+    }
+}
+
 impl<'s, 'a> Segment<'s, 'a> {
     fn of(
         span: &'s Span<'a>,
@@ -257,12 +278,8 @@ impl<'s, 'a> Segment<'s, 'a> {
         let parent = ids::span(span.parent_span_id);
         let mut attributes = Attributes::default();
         attributes.fill(span);
-        let mut annotations: SmallVec<[&[u8]; 8]> = attributes
-            .take(Known::Annotations)
-            .map(texts)
-            .unwrap_or_default()
-            .into_iter()
-            .collect();
+        let names = attributes.take_names(Known::Annotations);
+        let mut annotations: SmallVec<[&[u8]; 8]> = names.into_iter().collect();
         annotations.sort_unstable();
         attributes.set_aside(&annotations);
         let mut kept = SmallVec::new();
@@ -289,6 +306,7 @@ impl<'s, 'a> Segment<'s, 'a> {
             kept.retain(|one| !of_machine(one));
         }
         let fields = Taken::of(span.name.0, &mut attributes);
+        give_back_unsaid(&kept, &fields, &mut attributes);
         let exceptions = Exceptions::of(span, &attributes);
         Ok(Segment {
             span,

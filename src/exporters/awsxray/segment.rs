@@ -275,11 +275,7 @@ impl<'s, 'a> Segment<'s, 'a> {
         let aws = facts.is_aws.then(|| Aws::take(attributes));
         let sql = Sql::take(attributes);
         let user = attributes.take_first(&[Known::EnduserId, Known::UserId]);
-        let indexed = attributes.get(Known::Annotations).map(texts).unwrap_or_default();
-        // Names of what the span has not are no annotations.
-        if indexed.iter().all(|key| attributes.all.iter().any(|one| one.key.0 == *key)) {
-            attributes.take(Known::Annotations);
-        }
+        let indexed = attributes.take_names(Known::Annotations);
         let parent = ids::span(span.parent_span_id);
         let is_own = parent.is_none()
             || matches!(span.kind, SERVER | CONSUMER)

@@ -192,7 +192,7 @@ proptest! {
         }
         for text in texts_in(&span) {
             prop_assert!(
-                found.iter().any(|found| found.contains(&text)),
+                found.iter().any(|found| found.contains(text.trim())),
                 "{:?} of {:#?} is not in {:#?}", text, span, found
             );
         }
