@@ -31,7 +31,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, header::CONNECTION};
+use http::{HeaderValue, Request, Response, header};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
@@ -379,7 +379,9 @@ fn answers<S: Service>(
         async move {
             let mut response = service.serve(request, Arc::clone(&connection)).await;
             if stop.is_some_and(|stop| *stop.borrow()) {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                response
+                    .headers_mut()
+                    .insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             response.body_mut().leaving = Some(connection.answers.begin());
             connection.open.fetch_sub(1, Ordering::SeqCst);
@@ -417,6 +419,7 @@ where
     let serving = builder.serve_connection(TokioIo::new(stream), service);
     let mut serving = pin!(serving);
     let grace = tokio::select! {
+        biased;
         _ = serving.as_mut() => {
             if is_flooded.load(Ordering::Relaxed) {
                 shared.hints.give(Hint::Flood(held.peer));
@@ -449,6 +452,7 @@ where
     let serving = builder.serve_connection(TokioIo::new(stream), service);
     let mut serving = pin!(serving);
     let grace = tokio::select! {
+        biased;
         _ = serving.as_mut() => return,
         grace = ended(&shared, &held.seat.activity, false) => grace,
     };
@@ -525,7 +529,9 @@ async fn first_bytes<T: AsyncRead + Unpin, S>(
     shared: &Shared<S>,
 ) -> Option<Bytes> {
     let mut first = [0; 3];
+    // What is there already is read before anybody has to leave.
     tokio::select! {
+        biased;
         read = tokio::time::timeout(shared.tuning.header_timeout, stream.read_exact(&mut first)) => {
             read.ok()?.ok()?;
             Some(Bytes::copy_from_slice(&first))
