@@ -78,8 +78,11 @@ pub(crate) struct Setup<'a> {
 impl Server {
     fn start(setup: &Setup<'_>) -> Self {
         let (grpc, http, page, tls) = (free_port(), free_port(), free_port(), free_port());
-        let limiter =
-            if setup.waits_for_memory { "batch, memory_limiter" } else { "memory_limiter" };
+        let (batch, processors) = if setup.waits_for_memory {
+            ("  batch: {}\n", "batch, memory_limiter")
+        } else {
+            ("", "memory_limiter")
+        };
         let (encrypted, receivers) = match setup.tls {
             "" => (String::new(), "otlp"),
             files => (
@@ -97,15 +100,14 @@ impl Server {
       grpc: {{endpoint: '127.0.0.1:{grpc}', max_recv_msg_size_mib: 20}}
       http: {{endpoint: '127.0.0.1:{http}', read_header_timeout: 1s, read_timeout: 6s}}
 processors:
-  batch:
-  memory_limiter: {{check_interval: 1s, limit_mib: {BUDGET_MIB}}}
+{batch}  memory_limiter: {{check_interval: 1s, limit_mib: {BUDGET_MIB}}}
 exporters: {{nop: {{}}}}
 service:
   telemetry:
     logs: {{level: error}}
     metrics: {{readers: [{{pull: {{exporter: {{prometheus: {{host: 127.0.0.1, port: {page}}}}}}}}}]}}
   pipelines:
-    traces: {{receivers: [{receivers}], processors: [{limiter}], exporters: [nop]}}
+    traces: {{receivers: [{receivers}], processors: [{processors}], exporters: [nop]}}
 "
         );
         let mut command = Command::new("sh");
