@@ -110,13 +110,18 @@ service:
     traces: {{receivers: [{receivers}], processors: [{processors}], exporters: [nop]}}
 "
         );
-        let mut command = Command::new("sh");
-        let run = format!("{}; exec \"$0\" \"$@\"", setup.before);
-        command.args(["-c", run.trim_start_matches("; "), env!("CARGO_BIN_EXE_skep")]);
-        command.args(["--control-endpoint", "off", "--config", &format!("yaml:{config}")]);
         let mut ports = vec![grpc, http, page];
         ports.extend((!setup.tls.is_empty()).then_some(tls));
-        Server { skep: Skep::run(command, &ports), grpc, http, page, tls }
+        let skep = if setup.before.is_empty() {
+            Skep::start(&config, &ports)
+        } else {
+            let mut command = Command::new("sh");
+            let run = format!("{}; exec \"$0\" \"$@\"", setup.before);
+            command.args(["-c", &run, env!("CARGO_BIN_EXE_skep")]);
+            command.args(["--control-endpoint", "off", "--config", &format!("yaml:{config}")]);
+            Skep::run(command, &ports)
+        };
+        Server { skep, grpc, http, page, tls }
     }
 
     pub(crate) fn connect(&self) -> TcpStream {
