@@ -92,6 +92,7 @@ fn half_open_connections_that_come_again_do_not_keep_newcomers_out() {
                 held.push(stream);
             }
             held.retain_mut(|stream| stream.write_all(b"x-a: b\r\n").is_ok());
+            thread::sleep(Duration::from_millis(50));
         }
     });
 }

@@ -419,6 +419,7 @@ where
     let serving = builder.serve_connection(TokioIo::new(stream), service);
     let mut serving = pin!(serving);
     let grace = tokio::select! {
+        biased;
         _ = serving.as_mut() => {
             if is_flooded.load(Ordering::Relaxed) {
                 shared.hints.give(Hint::Flood(held.peer));
@@ -451,6 +452,7 @@ where
     let serving = builder.serve_connection(TokioIo::new(stream), service);
     let mut serving = pin!(serving);
     let grace = tokio::select! {
+        biased;
         _ = serving.as_mut() => return,
         grace = ended(&shared, &held.seat.activity, false) => grace,
     };
@@ -527,7 +529,9 @@ async fn first_bytes<T: AsyncRead + Unpin, S>(
     shared: &Shared<S>,
 ) -> Option<Bytes> {
     let mut first = [0; 3];
+    // What is there already is read before anybody has to leave.
     tokio::select! {
+        biased;
         read = tokio::time::timeout(shared.tuning.header_timeout, stream.read_exact(&mut first)) => {
             read.ok()?.ok()?;
             Some(Bytes::copy_from_slice(&first))

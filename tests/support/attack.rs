@@ -78,8 +78,11 @@ pub(crate) struct Setup<'a> {
 impl Server {
     fn start(setup: &Setup<'_>) -> Self {
         let (grpc, http, page, tls) = (free_port(), free_port(), free_port(), free_port());
-        let limiter =
-            if setup.waits_for_memory { "batch, memory_limiter" } else { "memory_limiter" };
+        let (batch, processors) = if setup.waits_for_memory {
+            ("  batch: {}\n", "batch, memory_limiter")
+        } else {
+            ("", "memory_limiter")
+        };
         let (encrypted, receivers) = match setup.tls {
             "" => (String::new(), "otlp"),
             files => (
@@ -97,24 +100,28 @@ impl Server {
       grpc: {{endpoint: '127.0.0.1:{grpc}', max_recv_msg_size_mib: 20}}
       http: {{endpoint: '127.0.0.1:{http}', read_header_timeout: 1s, read_timeout: 6s}}
 processors:
-  batch:
-  memory_limiter: {{check_interval: 1s, limit_mib: {BUDGET_MIB}}}
+{batch}  memory_limiter: {{check_interval: 1s, limit_mib: {BUDGET_MIB}}}
 exporters: {{nop: {{}}}}
 service:
   telemetry:
     logs: {{level: error}}
     metrics: {{readers: [{{pull: {{exporter: {{prometheus: {{host: 127.0.0.1, port: {page}}}}}}}}}]}}
   pipelines:
-    traces: {{receivers: [{receivers}], processors: [{limiter}], exporters: [nop]}}
+    traces: {{receivers: [{receivers}], processors: [{processors}], exporters: [nop]}}
 "
         );
-        let mut command = Command::new("sh");
-        let run = format!("{}; exec \"$0\" \"$@\"", setup.before);
-        command.args(["-c", run.trim_start_matches("; "), env!("CARGO_BIN_EXE_skep")]);
-        command.args(["--control-endpoint", "off", "--config", &format!("yaml:{config}")]);
         let mut ports = vec![grpc, http, page];
         ports.extend((!setup.tls.is_empty()).then_some(tls));
-        Server { skep: Skep::run(command, &ports), grpc, http, page, tls }
+        let skep = if setup.before.is_empty() {
+            Skep::start(&config, &ports)
+        } else {
+            let mut command = Command::new("sh");
+            let run = format!("{}; exec \"$0\" \"$@\"", setup.before);
+            command.args(["-c", &run, env!("CARGO_BIN_EXE_skep")]);
+            command.args(["--control-endpoint", "off", "--config", &format!("yaml:{config}")]);
+            Skep::run(command, &ports)
+        };
+        Server { skep, grpc, http, page, tls }
     }
 
     pub(crate) fn connect(&self) -> TcpStream {

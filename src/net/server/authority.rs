@@ -276,9 +276,11 @@ mod tests {
     #[test]
     fn huffman_code_keeps_its_length() {
         let bits = |codes: &[(u32, usize)]| {
-            let text: String = codes.iter().map(|(code, len)| format!("{code:0len$b}")).collect();
-            let padded =
-                format!("{text}{}", "1".repeat(text.len().next_multiple_of(8) - text.len()));
+            let texts: Vec<String> =
+                codes.iter().map(|(code, len)| format!("{code:0len$b}")).collect();
+            let text = texts.concat();
+            let padding = "1".repeat(text.len().next_multiple_of(8) - text.len());
+            let padded = text + &padding;
             let bytes = padded.as_bytes().chunks(8);
             let byte = |bits: &[u8]| u8::from_str_radix(std::str::from_utf8(bits).unwrap(), 2);
             bytes.map(|bits| byte(bits).unwrap()).collect::<Vec<u8>>()

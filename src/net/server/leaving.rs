@@ -80,7 +80,7 @@ mod tests {
         let mut stuck = std::pin::pin!(answers.are_stuck(charge));
         let mut waiting = vec![answers.begin(), answers.begin()];
         for _ in 0..10 {
-            assert!(timeout(LOOK, stuck.as_mut()).await.is_err(), "some leave");
+            assert!(timeout(LOOK / 2, stuck.as_mut()).await.is_err(), "some leave");
             waiting.remove(0);
             waiting.push(answers.begin());
         }

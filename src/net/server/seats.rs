@@ -36,8 +36,9 @@ const LEAST_STREAMS: u32 = 8;
 /// A connection that is quiet for less than this may be about to ask again, or its end was not seen
 /// yet.
 const MOMENT: Duration = Duration::from_millis(500);
-/// The same for one that never asked: most clients ask as soon as they are connected.
-const NEWCOMER: Duration = Duration::from_millis(50);
+/// The same for one that never asked: most clients ask as soon as they are connected. With 50 ms a
+/// client on a busy machine, which was a little late, was sometimes closed unheard.
+const NEWCOMER: Duration = Duration::from_millis(100);
 /// How often those who wait look for somebody who has become quiet.
 const LOOK: Duration = Duration::from_millis(5);
 /// One out of so many goes at the limit, so that the list is not read for each newcomer.
@@ -314,7 +315,7 @@ mod tests {
         assert!(seats.take().is_none());
         let begin = Instant::now();
         drop(seats.wait().await);
-        assert!(begin.elapsed() < MOMENT / 5 && has_to_leave(&silent).await);
+        assert!(begin.elapsed() < MOMENT / 2 && has_to_leave(&silent).await);
     }
 
     #[tokio::test(start_paused = true)]

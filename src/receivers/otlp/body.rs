@@ -295,17 +295,14 @@ impl<'a> Intake<'a> {
     async fn take(&mut self, data: &[u8]) -> Result<(), Status> {
         let len = self.bytes.len() + data.len();
         if len > self.paid {
-            let size = match (self.growth, self.len) {
-                (Growth::Whole, Some(all)) => {
-                    self.pay().await?;
-                    all.max(len)
-                }
-                _ => {
-                    let size = self.step(len);
-                    let larger = self.permit.try_more(size as u64);
-                    (self.permit, self.paid) = (larger.ok_or_else(out_of_memory)?, size);
-                    size
-                }
+            let size = if let (Growth::Whole, Some(all)) = (self.growth, self.len) {
+                self.pay().await?;
+                all.max(len)
+            } else {
+                let size = self.step(len);
+                let larger = self.permit.try_more(size as u64);
+                (self.permit, self.paid) = (larger.ok_or_else(out_of_memory)?, size);
+                size
             };
             let mut buffer = BytesMut::with_capacity(size);
             buffer.extend_from_slice(&self.bytes);
