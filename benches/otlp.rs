@@ -19,7 +19,9 @@ use skep::{
     otlp::{
         Payload, Signal,
         check::{self, Utf8},
-        merge, split, view,
+        merge,
+        purse::Purse,
+        split, view,
     },
     processors,
     telemetry::Telemetry,

@@ -86,15 +86,12 @@ impl<'a> Group<'a> {
             // Read before it is known where it goes: the header may stand behind the children.
             let children = below.first().copied().unwrap_or(ITEMS);
             let key = header_of(child, children, purse)?;
-            let at = match self.positions.get(&key[..]) {
-                Some(at) => {
-                    *joined += 1;
-                    *at
-                }
-                None => {
-                    purse.pay(key.len() + GROUP).ok()?;
-                    self.begin(key.into())
-                }
+            let at = if let Some(at) = self.positions.get(&key[..]) {
+                *joined += 1;
+                *at
+            } else {
+                purse.pay(key.len() + GROUP).ok()?;
+                self.begin(key.into())
             };
             let inner = &mut self.children[at];
             inner.add_children(child, below, &mut Vec::new(), joined, purse)?;

@@ -289,7 +289,10 @@ impl Cutter<'_> {
     /// Pieces of `message`, each with its items; none if writing them would amplify too much.
     /// `around` is what the wrappers outside add to each piece.
     fn cut(&mut self, level: &Level, message: &[u8], around: usize) -> Option<Pieces> {
-        let united = self.united(level, message)?;
+        if level.is_one_of {
+            self.purse.pay(2 * message.len()).ok()?;
+        }
+        let united = united(level, message);
         let message = united.as_deref().unwrap_or(message);
         let is_header = |field: &Field<'_>| !level.children.contains(&field.number);
         let fields = || Fields::new(message).flatten();
@@ -375,15 +378,6 @@ impl Cutter<'_> {
         }
         piece.extend_from_slice(bytes);
         Some(())
-    }
-
-    /// See [`united`].
-    fn united(&mut self, level: &Level, message: &[u8]) -> Option<Option<Vec<u8>>> {
-        if !level.is_one_of {
-            return Some(None);
-        }
-        self.purse.pay(2 * message.len()).ok()?;
-        Some(united(level, message))
     }
 }
 
