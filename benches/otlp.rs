@@ -19,7 +19,9 @@ use skep::{
     otlp::{
         Payload, Signal,
         check::{self, Utf8},
-        merge, split, view,
+        merge,
+        purse::Purse,
+        split, view,
     },
     processors,
     telemetry::Telemetry,
@@ -123,9 +125,9 @@ fn split_in_ten(bencher: Bencher) {
 #[divan::bench]
 fn merge_twenty_equal_resources(bencher: Bencher) {
     let segments = vec![request(); 20];
-    bencher.counter(ItemsCount::new(20 * SPANS)).bench(|| {
-        merge::merge_equal(black_box(&segments), &mut Purse::default())
-    });
+    bencher
+        .counter(ItemsCount::new(20 * SPANS))
+        .bench(|| merge::merge_equal(black_box(&segments), &mut Purse::default()));
 }
 
 /// The `attributes` processor with one action.

@@ -30,7 +30,8 @@ struct Stays {
     of: usize,
 }
 
-/// Asks `keeps` for each span or log record, in order. `purse` pays for what that takes, and for the copy.
+/// Asks `keeps` for each span or log record, in order. `purse` pays for what that takes, and for
+/// the copy.
 pub fn retain_items(
     body: &[u8],
     purse: &mut Purse,

@@ -61,8 +61,8 @@ pub fn to_protobuf(signal: Signal, json: &[u8], depth_limit: u32) -> Result<Vec<
     Ok(read.unwrap_or_default())
 }
 
-/// The same of at most `most` bytes; none where there would be more. Two characters may be a number of
-/// eight bytes. Takes [`most_for`] bytes, and [`most_scratch`] of them until it ends.
+/// The same of at most `most` bytes; none where there would be more. Two characters may be a number
+/// of eight bytes. Takes [`most_for`] bytes, and [`most_scratch`] of them until it ends.
 pub fn to_protobuf_within(
     signal: Signal,
     json: &[u8],

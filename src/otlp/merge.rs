@@ -86,15 +86,12 @@ impl<'a> Group<'a> {
             // Read before it is known where it goes: the header may stand behind the children.
             let children = below.first().copied().unwrap_or(ITEMS);
             let key = header_of(child, children, purse)?;
-            let at = match self.positions.get(&key[..]) {
-                Some(at) => {
-                    *joined += 1;
-                    *at
-                }
-                None => {
-                    purse.pay(key.len() + GROUP).ok()?;
-                    self.begin(key.into())
-                }
+            let at = if let Some(at) = self.positions.get(&key[..]) {
+                *joined += 1;
+                *at
+            } else {
+                purse.pay(key.len() + GROUP).ok()?;
+                self.begin(key.into())
             };
             let inner = &mut self.children[at];
             inner.add_children(child, below, &mut Vec::new(), joined, purse)?;
@@ -255,7 +252,8 @@ mod tests {
         put_bytes(&mut resource, 2, &scope);
         put_bytes(&mut request, 1, &resource);
         put_bytes(&mut request, 77, b"of the request");
-        let merged = merge_equal(&[request.clone().into(), request.into()], &mut Purse::default()).unwrap();
+        let merged =
+            merge_equal(&[request.clone().into(), request.into()], &mut Purse::default()).unwrap();
         let count = |what: &[u8]| merged.windows(what.len()).filter(|w| *w == what).count();
         assert_eq!([count(b"\x30\x01"), count(b"\x30\x02"), count(b"unknown")], [2, 2, 1]);
         assert_eq!(count(b"of the request"), 2);
@@ -263,6 +261,9 @@ mod tests {
 
     #[test]
     fn what_is_no_protobuf_is_left_alone() {
-        assert_eq!(merge_equal(&[Bytes::from_static(&[0x0A, 0, 0x0A, 0, 0x0A, 5])], &mut Purse::default()), None);
+        assert_eq!(
+            merge_equal(&[Bytes::from_static(&[0x0A, 0, 0x0A, 0, 0x0A, 5])], &mut Purse::default()),
+            None
+        );
     }
 }

@@ -156,14 +156,9 @@ impl Payload {
         Ok(())
     }
 
-    /// Puts a new body in the place of the old one, with what was paid for it. Where it has parts of
-    /// the old one, `is_whole` is false, and what paid for that stays.
-    pub fn exchange_body(
-        &mut self,
-        body: Body,
-        permits: SmallVec<[Permit; 1]>,
-        is_whole: bool,
-    ) {
+    /// Puts a new body in the place of the old one, with what was paid for it. Where it has parts
+    /// of the old one, `is_whole` is false, and what paid for that stays.
+    pub fn exchange_body(&mut self, body: Body, permits: SmallVec<[Permit; 1]>, is_whole: bool) {
         self.body = body;
         if is_whole && !permits.is_empty() {
             self.permits = permits;

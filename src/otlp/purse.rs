@@ -1,4 +1,5 @@
-//! Pays for what is made of a payload before it is made, out of the account that the payload was paid from.
+//! Pays for what is made of a payload before it is made, out of the account that the payload was
+//! paid from.
 
 use smallvec::SmallVec;
 

@@ -9,8 +9,8 @@
 //! width is another the message is moved by a byte, which happens only when a size crosses 127,
 //! 16 383 or 2 097 151.
 //!
-//! A copy is paid for before it is allocated and before it grows. Where that is refused nothing more
-//! is written, and the edit as a whole fails.
+//! A copy is paid for before it is allocated and before it grows. Where that is refused nothing
+//! more is written, and the edit as a whole fails.
 
 use smallvec::SmallVec;
 
@@ -19,7 +19,8 @@ use super::{
     payload::Reason,
     purse::Purse,
     wire::{
-        Field, FieldValue, Fields, WireType, bytes_field_len, put_bytes, put_varint, tag, varint_len,
+        Field, FieldValue, Fields, WireType, bytes_field_len, put_bytes, put_varint, tag,
+        varint_len,
     },
 };
 
@@ -70,7 +71,8 @@ impl<'a> Splicer<'a> {
         Splicer { purse: std::mem::take(purse), ..Self::new(source, growth) }
     }
 
-    /// Pays for bytes that an edit takes beside the copy. False: there are none, and the edit fails.
+    /// Pays for bytes that an edit takes beside the copy. False: there are none, and the edit
+    /// fails.
     pub fn pays(&mut self, bytes: usize) -> bool {
         self.refused = self.refused.or(self.purse.pay(bytes).err());
         self.refused.is_none()
@@ -79,7 +81,8 @@ impl<'a> Splicer<'a> {
     /// Makes sure that `out` has room for `len` bytes beside what is left of `source`.
     #[inline]
     fn has_room(&mut self, len: usize) -> bool {
-        let needed = self.out.len() + self.source.len() - self.copied + len + MOVED * self.open.len();
+        let needed =
+            self.out.len() + self.source.len() - self.copied + len + MOVED * self.open.len();
         needed <= self.out.capacity() || self.grow(needed)
     }
 
@@ -170,8 +173,8 @@ impl<'a> Splicer<'a> {
         write(&mut self.out);
     }
 
-    /// Puts what `write` appends, `len` bytes at most, at the end of the innermost message. Nothing of it
-    /// can be changed after that.
+    /// Puts what `write` appends, `len` bytes at most, at the end of the innermost message. Nothing
+    /// of it can be changed after that.
     pub fn append(&mut self, len: usize, write: impl FnOnce(&mut Vec<u8>)) {
         if !self.has_room(len) {
             return;
@@ -214,8 +217,8 @@ pub trait EditItems {
     fn edit<'a>(&mut self, item: &'a [u8], attributes: u32, out: &mut Splicer<'a>);
 }
 
-/// Edits every item of a request. `growth` is what the request is likely to grow by; `purse` pays for
-/// the copy. None: nothing changed.
+/// Edits every item of a request. `growth` is what the request is likely to grow by; `purse` pays
+/// for the copy. None: nothing changed.
 pub fn edit_items(
     signal: Signal,
     body: &[u8],
@@ -285,8 +288,8 @@ pub fn messages<'a>(message: &'a [u8], numbers: &[u32]) -> impl Iterator<Item = 
 
 /// Edits every resource of a request, of whatever signal: down to the resource all three have one
 /// shape. An entry without a resource is offered an empty one; several resources of one entry are
-/// one, since protobuf merges them. `growth` is what the request is likely to grow by; `purse` pays for
-/// the copy. None: nothing changed.
+/// one, since protobuf merges them. `growth` is what the request is likely to grow by; `purse` pays
+/// for the copy. None: nothing changed.
 pub fn edit_resources(
     body: &[u8],
     growth: usize,
@@ -321,8 +324,8 @@ pub fn edit_resources(
     out.finish_into(purse)
 }
 
-/// A resource that does not stand in one piece, edited in a copy of its own, which the purse of `out` pays
-/// for.
+/// A resource that does not stand in one piece, edited in a copy of its own, which the purse of
+/// `out` pays for.
 fn edited_apart(
     out: &mut Splicer<'_>,
     resource: &[u8],
@@ -335,8 +338,8 @@ fn edited_apart(
     edited.ok().flatten()
 }
 
-/// The singular message in field 1: where it stands several times, the parts together, which the purse
-/// of `out` pays for. None where it is refused.
+/// The singular message in field 1: where it stands several times, the parts together, which the
+/// purse of `out` pays for. None where it is refused.
 fn with_merged<'a, R>(
     out: &mut Splicer<'a>,
     message: &[u8],

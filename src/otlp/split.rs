@@ -7,8 +7,8 @@
 //!
 //! Invariants: the parts hold every item once, in order; a part exceeds the limit only where a
 //! single item does; what repeating headers adds is bounded by `AMPLIFICATION`, beyond which an
-//! entry stays whole. So it does where the account has no room for its pieces, which are paid for before
-//! they are made.
+//! entry stays whole. So it does where the account has no room for its pieces, which are paid for
+//! before they are made.
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -23,6 +23,10 @@ use super::{
 /// An entry whose pieces together would be larger than so many times its size is not cut: a
 /// sender could otherwise turn a request with a huge resource into gigabytes.
 const AMPLIFICATION: usize = 4;
+
+/// Bytes of a part beside those of its items: the payload in lists that grow, its permits, its
+/// buffer.
+const PART: usize = 512;
 
 /// Bytes of pieces that are made whether the account has room for them or not.
 const CREDIT: usize = 1 << 20;
@@ -118,11 +122,18 @@ pub fn halve(payload: &Payload) -> Option<(Payload, Payload)> {
 }
 
 fn split(payload: &Payload, max: u64, unit: Unit) -> Vec<Payload> {
+    let mut purse = Purse::new(payload.permits.first(), CREDIT);
+    let size = if unit == Unit::Items { payload.items } else { payload.len() as u64 };
+    // Two neighbours are more than one part has.
+    let most = usize::try_from(2 * size.div_ceil(max) + 1).unwrap_or(usize::MAX);
+    if purse.pay(most.saturating_mul(PART)).is_err() {
+        return vec![payload.clone()];
+    }
     let mut packer = Packer {
         payload,
         max,
         unit,
-        purse: Purse::new(payload.permits.first(), CREDIT),
+        purse,
         written: 0,
         parts: Vec::new(),
         body: Body::new(),
@@ -134,9 +145,9 @@ fn split(payload: &Payload, max: u64, unit: Unit) -> Vec<Payload> {
     }
     packer.flush();
     // Of what was drawn much is given back: pieces were written level by level.
-    let written = (packer.written + packer.written / 8) as u64;
-    if let Some(account) = payload.permits.first().filter(|_| written > 0) {
-        let paid = account.more(written);
+    let written = packer.written + packer.written / 8 + packer.parts.len() * PART;
+    if let Some(account) = payload.permits.first() {
+        let paid = account.more(written as u64);
         packer.parts.iter_mut().for_each(|part| part.permits.push(paid.clone()));
     }
     packer.parts
@@ -261,7 +272,10 @@ impl Cutter<'_> {
     /// Pieces of `message`, each with its items; none if writing them would amplify too much.
     /// `around` is what the wrappers outside add to each piece.
     fn cut(&mut self, level: &Level, message: &[u8], around: usize) -> Option<Pieces> {
-        let united = self.united(level, message)?;
+        if level.is_one_of {
+            self.purse.pay(2 * message.len()).ok()?;
+        }
+        let united = united(level, message);
         let message = united.as_deref().unwrap_or(message);
         let is_header = |field: &Field<'_>| !level.children.contains(&field.number);
         let fields = || Fields::new(message).flatten();
@@ -347,15 +361,6 @@ impl Cutter<'_> {
         }
         piece.extend_from_slice(bytes);
         Some(())
-    }
-
-    /// See [`united`].
-    fn united(&mut self, level: &Level, message: &[u8]) -> Option<Option<Vec<u8>>> {
-        if !level.is_one_of {
-            return Some(None);
-        }
-        self.purse.pay(2 * message.len()).ok()?;
-        Some(united(level, message))
     }
 }
 

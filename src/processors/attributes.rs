@@ -149,13 +149,14 @@ impl Processor for Attributes {
     }
 }
 
-/// Largest copy that is made whether the budget has room for it or not: each worker makes one at a time.
+/// Largest copy that is made whether the budget has room for it or not: each worker makes one at a
+/// time.
 const ALWAYS: usize = 1 << 20;
 
-/// What pays for an edited copy of a payload. The copy takes the place of what it is of, so up to twice as many
-/// bytes are there in any case, as long as that is little: an edit that adds a little does not fail for
-/// want of room. What grows more has to find it free: a sender could otherwise turn a megabyte of
-/// empty items into any amount of memory.
+/// What pays for an edited copy of a payload. The copy takes the place of what it is of, so up to
+/// twice as many bytes are there in any case, as long as that is little: an edit that adds a little
+/// does not fail for want of room. What grows more has to find it free: a sender could otherwise
+/// turn a megabyte of empty items into any amount of memory.
 pub(crate) fn purse_for(payload: &Payload) -> Purse {
     let credit = payload.len().saturating_mul(9) / 4 + (8 << 10);
     let is_shared = payload.permits.iter().any(Permit::is_shared);

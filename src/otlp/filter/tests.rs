@@ -65,7 +65,8 @@ fn nested(entries: &[&[&[&[u8]]]]) -> Vec<u8> {
 #[test]
 fn empty_entries_go_with_their_items() {
     let body = nested(&[&[&[b"\x08a", b"\x08b"], &[b"\x08a"]], &[&[b"\x08a"]], &[]]);
-    let only = |wanted: u8| retain_items(&body, &mut Purse::default(), |item| item[1] == wanted).unwrap();
+    let only =
+        |wanted: u8| retain_items(&body, &mut Purse::default(), |item| item[1] == wanted).unwrap();
     let items = |body: Vec<u8>, items| Left::Some { body, items };
     assert_eq!(only(b'b'), items(nested(&[&[&[b"\x08b"]]]), 1));
     assert_eq!(only(b'a'), items(nested(&[&[&[b"\x08a"], &[b"\x08a"]], &[&[b"\x08a"]]]), 3));

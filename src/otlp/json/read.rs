@@ -134,7 +134,7 @@ impl Reader {
         content: impl FnOnce(&mut Self) -> Result<(), E>,
     ) -> Result<(), E> {
         let tag = tag(number, WireType::Len);
-        self.out.room(varint_len(tag.into()) + 1)?;
+        self.out.room(varint_len(tag) + 1)?;
         put_varint(&mut self.out.bytes, tag);
         let at = self.out.bytes.len();
         self.out.bytes.push(0);

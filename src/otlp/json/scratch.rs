@@ -1,10 +1,10 @@
-//! What `serde_json` allocates for itself while it reads: one buffer, for text with escapes, for numbers
-//! of many digits, and for the brackets that are open in a value that is passed over. We cannot see
-//! it grow, so its limit is worked out before.
+//! What `serde_json` allocates for itself while it reads: one buffer, for text with escapes, for
+//! numbers of many digits, and for the brackets that are open in a value that is passed over. We
+//! cannot see it grow, so its limit is worked out before.
 //!
-//! A text or a number has no quotation mark in it but escaped ones, so it is no longer than the longest gap between
-//! two that are not escaped. That is found by jumps: backwards from where a gap that matters would end,
-//! which looks at few bytes of an ordinary document (20 us for 16 MiB).
+//! A text or a number has no quotation mark in it but escaped ones, so it is no longer than the
+//! longest gap between two that are not escaped. That is found by jumps: backwards from where a gap
+//! that matters would end, which looks at few bytes of an ordinary document (20 us for 16 MiB).
 
 use memchr::{memchr, memrchr};
 
@@ -25,7 +25,8 @@ pub fn most_scratch(json: &[u8]) -> usize {
     if most <= FREE { 0 } else { GROWTH * most }
 }
 
-/// The longest gap between quotation marks that are not escaped; gaps below `FREE` are not measured.
+/// The longest gap between quotation marks that are not escaped; gaps below `FREE` are not
+/// measured.
 fn longest_gap(json: &[u8]) -> usize {
     let (mut longest, mut start) = (0, 0);
     while json.len() - start > FREE {

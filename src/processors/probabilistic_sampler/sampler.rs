@@ -249,15 +249,12 @@ impl Sampler {
         // The last one counts, so the last one is replaced.
         let is_state = |number, value| number == TRACE_STATE && matches!(value, FieldValue::Len(_));
         let fields = Fields::new(item).flatten();
-        match fields.filter(|field| is_state(field.number, field.value)).last() {
-            Some(old) => {
-                let len = bytes_field_len(TRACE_STATE, text.len());
-                out.replace(old.whole, len, |out| put_bytes(out, TRACE_STATE, text.as_bytes()));
-            }
-            None => {
-                let len = bytes_field_len(TRACE_STATE, text.len());
-                out.append(len, |out| put_bytes(out, TRACE_STATE, text.as_bytes()));
-            }
+        let len = bytes_field_len(TRACE_STATE, text.len());
+        let put = |out: &mut Vec<u8>| put_bytes(out, TRACE_STATE, text.as_bytes());
+        if let Some(old) = fields.filter(|field| is_state(field.number, field.value)).last() {
+            out.replace(old.whole, len, put);
+        } else {
+            out.append(len, put);
         }
     }
 

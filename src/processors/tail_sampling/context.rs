@@ -79,8 +79,8 @@ impl Contexts {
         }
     }
 
-    /// Bytes that these two would take if they are not known, where that is much, and tables that are
-    /// about to grow.
+    /// Bytes that these two would take if they are not known, where that is much, and tables that
+    /// are about to grow.
     #[inline]
     pub(super) fn growth(&self, resource: &[u8], scope: &[u8]) -> usize {
         let tables = if self.all.len() + 2 > self.all.capacity() {

@@ -146,8 +146,8 @@ impl Oracle for Early<'_> {
 }
 
 impl Deciding {
-    /// Bytes that the decision on all waiting traces at once takes of each: as many are decided at one
-    /// moment where limits choose among them.
+    /// Bytes that the decision on all waiting traces at once takes of each: as many are decided at
+    /// one moment where limits choose among them.
     pub(super) fn bytes_each(&self) -> usize {
         if self.has_limits { size_of::<Decided>() + 2 * self.reasons.len() } else { 0 }
     }

@@ -135,8 +135,8 @@ pub(super) struct Reading {
 /// Runs of a list.
 const RUNS: usize = 1024;
 
-/// Bytes of a reading, and of all that are on their way, that may be a debt. Runs of spans of 700 bytes
-/// are a sixth of their request, those of the smallest twenty times as large as it.
+/// Bytes of a reading, and of all that are on their way, that may be a debt. Runs of spans of 700
+/// bytes are a sixth of their request, those of the smallest twenty times as large as it.
 const OWED: u64 = 128 << 10;
 const ALL_OWED: u64 = 2 << 20;
 
@@ -146,6 +146,8 @@ pub(super) struct Reader {
     pub(super) matcher: Matcher,
     /// Most bytes of a run of several spans.
     pub(super) run_limit: usize,
+    /// Most bytes of a resource or scope: what is decided early repeats it again and again.
+    pub(super) wrapper_limit: usize,
     /// Bytes of readings that are a debt.
     pub(super) owed: Arc<AtomicU64>,
 }
@@ -304,6 +306,9 @@ impl Reader {
                 continue;
             }
             let scope = from..reads.places.wrappers.len();
+            if resource.len().max(scope.len()) > self.wrapper_limit {
+                reads.refused = reads.refused.or(Some(Reason::TooLarge));
+            }
             reads.place(Place { segment, resource: resource.clone(), scope });
         }
         if reads.places.all.len() == has_places {

@@ -96,7 +96,7 @@ impl Shard {
         self.traces.grows()
             || self.waiting.len() == self.waiting.capacity()
             || self.order.len() == self.order.capacity()
-            || self.rooted.len() == self.rooted.capacity()
+            || self.settings.after_root.is_some() && self.rooted.len() == self.rooted.capacity()
     }
 
     fn is_at_limit(&self) -> bool {
@@ -109,13 +109,14 @@ impl Shard {
         let dues = [&self.waiting, &self.rooted].into_iter().filter(|q| q.len() == q.capacity());
         let dues = dues.map(|queue| queue.capacity().max(4) * size_of::<Due>()).sum::<usize>();
         let is_full = self.order.len() == self.order.capacity();
-        let order = if is_full { self.order.capacity().max(4) * size_of::<(u32, u32)>() } else { 0 };
+        let order =
+            if is_full { self.order.capacity().max(4) * size_of::<(u32, u32)>() } else { 0 };
         let traces = if self.traces.grows() { self.traces.growth() } else { 0 };
         traces + 2 * (dues + order)
     }
 
-    /// Pays for so many bytes of tables before they are there. The oldest traces are decided where the
-    /// account has not so many.
+    /// Pays for so many bytes of tables before they are there. The oldest traces are decided where
+    /// the account has not so many.
     pub(super) fn fund(&mut self, bytes: usize, out: &mut Output) {
         loop {
             let missing = (self.tables() + bytes).saturating_sub(self.paid);

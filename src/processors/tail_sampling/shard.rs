@@ -54,6 +54,9 @@ const COMPACTED: usize = 4 << 20;
 /// Traces that are decided together where no limit chooses among them.
 const TOGETHER: usize = 1024;
 
+/// Bytes that a resource or scope may have in any case.
+const LEAST_WRAPPER: usize = 64 << 10;
+
 /// Traces, and bytes of their spans, that are decided in one go; other work comes between two.
 const STEP: usize = 1 << 16;
 const STEP_BYTES: u64 = 4 << 20;
@@ -111,6 +114,7 @@ impl Shard {
                 hash,
                 matcher,
                 run_limit: arena.run_limit(),
+                wrapper_limit: (settings.max_memory / 8).max(LEAST_WRAPPER),
                 owed: Arc::clone(&settings.owed),
             },
             traces: Traces::new(),
@@ -176,7 +180,7 @@ impl Shard {
         let loan =
             size.map(|size| (Loan::new(size, payload.permits.clone(), &self.settings.lent), size));
         let read = self.reader.read(payload, owners, loan.as_ref());
-        if read.is_ok() || self.traces.len() == 0 {
+        if !matches!(read, Err(Reason::OverBudget)) || self.traces.len() == 0 {
             return read;
         }
         self.decide_oldest_chunks(out);
@@ -395,7 +399,8 @@ impl Shard {
         self.certain = certain;
     }
 
-    /// Takes those whose time has come: of many the first, where no limit chooses among all of them.
+    /// Takes those whose time has come: of many the first, where no limit chooses among all of
+    /// them.
     fn take_due(&mut self, tick: u32) -> Vec<(u32, Trigger)> {
         let mut batch: Vec<(u32, Trigger)> = Vec::new();
         let mut bytes = 0;

@@ -481,3 +481,24 @@ proptest! {
         prop_assert_eq!(serde_json::from_str::<BTreeMap<String, i64>>(&written).unwrap(), metadata);
     }
 }
+
+/// What the root says once is not written into each of its many subsegments.
+#[test]
+fn a_datagram_becomes_no_more_than_some_times_its_size() {
+    for (subsegments, metadata) in [(1000, 0), (400, 20_000), (0, 60_000)] {
+        let one = |i| json!({"name": "n", "id": format!("{i:016x}"), "start_time": 1});
+        let segment = json!({
+            "name": "n", "id": "1111111111111111", "start_time": 1,
+            "trace_id": "1-68f0a1b2-c3d4e5f60718293a4b5c6d7e",
+            "annotations": {"k": "x".repeat(metadata)},
+            "metadata": {"default": {"k": "\u{1}".repeat(metadata / 20)}},
+            "http": {"request": {"url": "x".repeat(metadata / 20)}},
+            "subsegments": (1..=subsegments).map(one).collect::<Vec<_>>(),
+        });
+        let datagram_of = format!("{{\"format\":\"json\",\"version\":1}}\n{segment}");
+        let mut out = Vec::new();
+        let translated = datagram(datagram_of.as_bytes(), &mut out).unwrap();
+        assert_eq!(translated.spans, subsegments + 1);
+        assert!(out.len() <= 6 * datagram_of.len(), "{} of {}", out.len(), datagram_of.len());
+    }
+}

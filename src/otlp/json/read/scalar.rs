@@ -42,7 +42,7 @@ impl Scalar<'_> {
             WireType::Fixed32 => 4,
             WireType::Varint | WireType::Len => varint_len(bits),
         };
-        self.out.room(tag.map_or(0, |tag| varint_len(tag.into())) + value)?;
+        self.out.room(tag.map_or(0, varint_len) + value)?;
         let out = &mut self.out.bytes;
         if let Some(tag) = tag {
             put_varint(out, tag);
