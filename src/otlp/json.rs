@@ -12,6 +12,7 @@
 //! The protobuf is at most four times as large as the JSON (`0,` in a list of bucket counts
 //! becomes eight bytes), so a limit on the body bounds the memory too.
 
+mod pages;
 mod read;
 mod write;
 
@@ -20,6 +21,8 @@ use std::fmt;
 use bytes::Bytes;
 
 use super::{Signal, record::Record, schema};
+
+pub use pages::{Extent, write_page};
 
 /// Deepest nesting of messages in JSON, the same as at the door.
 pub const DEPTH_LIMIT: u32 = 64;
