@@ -12,9 +12,12 @@
 //! bytes, most significant first. With `group_by` the `*` in the path is replaced by a resource
 //! attribute, so that each service has its own file. Signals of one exporter share their files.
 //!
-//! A request is written whole and at once, or, if the disk is full, taken back whole: a file never
-//! ends in half a message, and nothing waits in memory to be flushed. At the end files are synced.
+//! A message is written whole and at once, or, if the disk is full, taken back whole: a file never
+//! ends in half a message, and nothing waits in memory to be flushed. At the end files are synced. What
+//! would be a large JSON document becomes several, each a request of its own; an item that has no room in
+//! the memory that is set aside for the exporter is left out and counted as rejected.
 
+mod frames;
 mod group;
 mod writer;
 
@@ -24,7 +27,6 @@ use std::{
     time::SystemTime,
 };
 
-use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -34,7 +36,7 @@ use crate::{
         Piece, Request, Retry, Sent, StartError, Work,
     },
     config::{Interval, Node, Problems, Section},
-    otlp::{Signal, json, payload::Body},
+    otlp::Signal,
 };
 use writer::Files;
 
@@ -266,28 +268,6 @@ impl Config {
     fn permissions(&self) -> Option<u32> {
         u32::from_str_radix(&self.directory_permissions, 8).ok().filter(|mode| *mode <= 0o7777)
     }
-
-    /// A message as it stands in the file.
-    fn frame(&self, signal: Signal, body: &[Bytes]) -> Result<Bytes, ExportError> {
-        let mut message = match self.format {
-            Format::Json => {
-                let mut out = Vec::new();
-                json::write(signal, body, &mut out);
-                out
-            }
-            Format::Proto => body.concat(),
-        };
-        if self.compression == Compression::Zstd {
-            message = zstd::bulk::compress(&message, self.compression_params.level)
-                .map_err(|error| permanent(format!("cannot compress: {error}")))?;
-        } else if self.format == Format::Json {
-            message.push(b'\n');
-            return Ok(message.into());
-        }
-        let len = u32::try_from(message.len())
-            .map_err(|_| permanent("a message is larger than 4 GiB".to_owned()))?;
-        Ok([&len.to_be_bytes()[..], &message].concat().into())
-    }
 }
 
 fn permanent(message: String) -> ExportError {
@@ -300,21 +280,8 @@ struct File {
 }
 
 impl Exporter for File {
-    /// The body is pairs: what stands for the `*` in the path, and the framed message.
     fn encode(&self, work: &Work<'_>) -> Result<Piece, ExportError> {
-        let (signal, rest) = (work.content.signal, work.rest());
-        let mut body = Body::new();
-        if self.config.group_by.enabled {
-            let attribute = &self.config.group_by.resource_attribute;
-            for (segment, part) in group::by_attribute(signal, &rest, attribute) {
-                let frame = self.config.frame(signal, &part)?;
-                body.extend([Bytes::from(segment), frame]);
-            }
-        } else {
-            let frame = self.config.frame(signal, &rest)?;
-            body.extend([Bytes::new(), frame]);
-        }
-        Ok(work.last(body))
+        frames::piece(&self.config, work)
     }
 
     fn encodes(&self) -> Encodes {
@@ -343,15 +310,22 @@ impl File {
     fn write(&self, request: &Request, now: SystemTime) -> Result<Sent, ExportError> {
         let mut files = self.config.files.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(files) = files.as_mut() else { return Ok(Sent::default()) };
-        for pair in request.body.chunks_exact(2) {
-            let segment = String::from_utf8_lossy(&pair[0]);
+        for frame in request.body.chunks_exact(3) {
+            let segment = String::from_utf8_lossy(&frame[0]);
             let path = self.config.path.replacen('*', &segment, usize::from(!segment.is_empty()));
-            files.write(Path::new(&path), &pair[1], now).map_err(|error| ExportError {
+            let message = [&frame[1][..], &frame[2][..]];
+            files.write(Path::new(&path), message, now).map_err(|error| ExportError {
                 retry: Retry::After(None),
                 message: format!("cannot write to `{path}`: {error}"),
             })?;
         }
-        Ok(Sent::default())
+        let [left_out, ..] = request.counts;
+        let message = (left_out > 0).then(|| {
+            format!(
+                "{left_out} items were not written: as JSON they have no room in the memory budget"
+            )
+        });
+        Ok(Sent { rejected: left_out, message })
     }
 }
 

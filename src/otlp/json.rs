@@ -14,6 +14,7 @@
 //! before it is taken: [`most_for`] and [`most_scratch`].
 
 pub(crate) mod number;
+mod pages;
 mod read;
 mod scratch;
 mod write;
@@ -24,6 +25,7 @@ use bytes::Bytes;
 
 use super::{Signal, record::Record, schema};
 
+pub use pages::{Extent, write_page};
 pub use scratch::most_scratch;
 
 /// Deepest nesting of messages in JSON, the same as at the door.

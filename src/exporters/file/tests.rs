@@ -1,7 +1,12 @@
 use std::{fs, time::Duration};
 
 use super::*;
-use crate::otlp::{Content, Payload};
+use crate::otlp::{
+    Content, Payload,
+    content::Cursor,
+    json, split,
+    wild::{self, OneOfs},
+};
 
 fn exporter(folder: &tempfile::TempDir, config: Config) -> File {
     let path = folder.path().join(&config.path).to_string_lossy().into_owned();
@@ -24,8 +29,19 @@ fn payload(service: &str) -> Payload {
 }
 
 fn write(exporter: &File, payload: &Payload, millis: u64) {
-    let request = exporter.encode(&Work::all(&Content::of(payload))).unwrap().request;
-    exporter.write(&request, at(millis)).unwrap();
+    write_in(exporter, &Content::of(payload), usize::MAX, millis);
+}
+
+/// Writes in pieces of so much room; the items that were left out.
+fn write_in(exporter: &File, content: &Content, room: usize, millis: u64) -> u64 {
+    let (mut from, mut rejected) = (Some(Cursor::default()), 0);
+    while let Some(start) = from {
+        let piece = exporter.encode(&Work { content, from: start, room }).unwrap();
+        assert!(piece.next.is_none_or(|next| next != start));
+        from = piece.next;
+        rejected += exporter.write(&piece.request, at(millis)).unwrap().rejected;
+    }
+    rejected
 }
 
 fn names(folder: &tempfile::TempDir) -> Vec<String> {
@@ -181,10 +197,10 @@ fn a_file_that_is_opened_again_after_a_failure_is_not_emptied() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("out.json");
     let mut files = Files::new(config("out.json"));
-    files.write(&path, b"one\n", at(0)).unwrap();
+    files.write(&path, [b"one", b"\n"], at(0)).unwrap();
     // Another path makes room by closing the first one.
-    files.write(&folder.path().join("other.json"), b"x\n", at(0)).unwrap();
-    files.write(&path, b"two\n", at(0)).unwrap();
+    files.write(&folder.path().join("other.json"), [b"x", b"\n"], at(0)).unwrap();
+    files.write(&path, [b"two", b"\n"], at(0)).unwrap();
     assert_eq!(fs::read_to_string(path).unwrap(), "one\ntwo\n");
 }
 
@@ -206,4 +222,58 @@ fn bodies_are_checked() {
     assert!(check(both).contains("cannot be used together"));
     assert!(check("path: a\ngroup_by: {enabled: true}\n").contains("exactly one `*`"));
     assert!(check("path: a\ndirectory_permissions: \"9\"\n").contains("octal"));
+}
+
+/// Pieces hold what the whole holds, whatever is in it and however small they are.
+#[test]
+fn documents_of_pieces_are_the_request() {
+    for seed in 0..150 {
+        for signal in Signal::ALL {
+            let folder = tempfile::tempdir().unwrap();
+            let exporter = exporter(&folder, Config { append: true, ..config("out.json") });
+            let body = wild::request(signal, seed, OneOfs::Kept);
+            let content = Content::new(signal, body.into(), 0);
+            let items = split::count_items(signal, &content.body[0]);
+            let content = Content { items, ..content };
+            let mut whole = Vec::new();
+            json::write(signal, &content.body, &mut whole);
+            // Room for the largest item with its headers, and not for all.
+            let room = (whole.len() + 32) * 4;
+            let left_out = write_in(&exporter, &content, room, 0);
+            let text = fs::read_to_string(folder.path().join("out.json")).unwrap();
+            let read = |line: &str| json::to_protobuf(signal, line.as_bytes(), 64).unwrap();
+            let there: u64 = text.lines().map(|line| split::count_items(signal, &read(line))).sum();
+            assert_eq!(there + left_out, items, "seed {seed}, {signal}");
+            assert!(text.lines().all(|line| line.len() * 4 <= room));
+            if text.lines().count() == 1 && left_out == 0 {
+                assert_eq!(text.trim_end(), String::from_utf8(whole).unwrap(), "seed {seed}");
+            }
+        }
+    }
+}
+
+#[test]
+fn large_requests_become_several_documents_and_what_has_no_room_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let exporter = exporter(&folder, Config { append: true, ..config("out.json") });
+    let record = |text: &str| format!(r#"{{"body":{{"stringValue":"{text}"}}}}"#);
+    let mut records = vec![record("short"); 1000];
+    records.insert(500, record(&"long".repeat(1000)));
+    let document = format!(
+        r#"{{"resourceLogs":[{{"resource":{{"attributes":[{{"key":"k","value":{{"stringValue":"shared"}}}}]}},"scopeLogs":[{{"scope":{{"name":"lib"}},"logRecords":[{}]}}],"schemaUrl":"u"}}]}}"#,
+        records.join(",")
+    );
+    let body = json::to_protobuf(Signal::Logs, document.as_bytes(), 64).unwrap();
+    let content = Content::new(Signal::Logs, body.into(), 1001);
+    assert_eq!(write_in(&exporter, &content, 8000, 0), 1);
+    let text = fs::read_to_string(folder.path().join("out.json")).unwrap();
+    assert!(text.lines().count() > 15 && !text.contains("long"));
+    assert_eq!(text.matches("short").count(), 1000);
+    for line in text.lines() {
+        assert!(
+            line.len() <= 2000
+                && line.contains("shared")
+                && line.ends_with(r#""schemaUrl":"u"}]}"#)
+        );
+    }
 }

@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File, OpenOptions},
-    io::{self, Write},
+    io::{self, IoSlice, Write},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     time::{Duration, SystemTime},
@@ -40,21 +40,27 @@ impl Files {
         Files { config, open: Vec::new() }
     }
 
-    /// Appends one framed message, whole or not at all.
-    pub(super) fn write(&mut self, path: &Path, frame: &[u8], now: SystemTime) -> io::Result<()> {
+    /// Appends one message with what stands before it, whole or not at all.
+    pub(super) fn write(
+        &mut self,
+        path: &Path,
+        parts: [&[u8]; 2],
+        now: SystemTime,
+    ) -> io::Result<()> {
         let mut open = self.take(path)?;
+        let len = (parts[0].len() + parts[1].len()) as u64;
         if let Some(rotation) = self.config.rotation.on() {
             let limit = rotation.max_megabytes.saturating_mul(1024 * 1024);
-            if open.size > 0 && open.size + frame.len() as u64 > limit {
+            if open.size > 0 && open.size + len > limit {
                 open.file.sync_all()?;
                 drop(open.file);
                 put_aside(path, rotation, now)?;
                 open = self.open(path)?;
             }
         }
-        let written = open.file.write_all(frame);
+        let written = write_all(&mut open.file, parts);
         match &written {
-            Ok(()) => open.size += frame.len() as u64,
+            Ok(()) => open.size += len,
             // Half a message would spoil what comes after it.
             Err(_) => open.file.set_len(open.size)?,
         }
@@ -107,6 +113,19 @@ impl Files {
         let size = file.metadata()?.len();
         Ok(Open { path: path.to_owned(), file, size })
     }
+}
+
+/// In one call as a rule, so that nobody else writes in between.
+fn write_all(file: &mut File, parts: [&[u8]; 2]) -> io::Result<()> {
+    let written = loop {
+        match file.write_vectored(&parts.map(IoSlice::new)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            written => break written?,
+        }
+    };
+    let (first, rest) = (parts[0].len(), written.saturating_sub(parts[0].len()));
+    file.write_all(&parts[0][written.min(first)..])?;
+    file.write_all(&parts[1][rest..])
 }
 
 #[cfg(unix)]

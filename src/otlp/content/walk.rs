@@ -1,5 +1,7 @@
 //! A walk through a content, item by item, that can be left at any item and taken up again there.
 
+use bytes::Bytes;
+
 use super::Content;
 use crate::otlp::{
     Signal,
@@ -117,6 +119,34 @@ impl<'a> Walk<'a> {
     pub fn cursor(&self) -> Option<Cursor> {
         let mut ahead = Walk { content: self.content, left: 1, ..self.clone() };
         ahead.next().map(|_| self.cursor)
+    }
+
+    /// Signal of the content.
+    pub fn signal(&self) -> Signal {
+        self.content.signal
+    }
+
+    /// How many of an entry, a scope entry in it and a metric in that are open.
+    pub fn depth(&self) -> usize {
+        self.cursor.depth
+    }
+
+    /// Leaves what is open from a level on: there is nothing more in it.
+    pub fn leave(&mut self, level: usize) {
+        self.cursor.depth = self.cursor.depth.min(level);
+    }
+
+    /// The entry that is open, as a part of its segment; what is left of it is passed over.
+    pub fn take_entry(&mut self) -> Bytes {
+        self.cursor.depth = 0;
+        let entry = self.cursor.open[0];
+        let segment = self.content.body.get(self.cursor.segment);
+        segment.map(|segment| segment.slice(entry.field..entry.end)).unwrap_or_default()
+    }
+
+    /// Whether nothing comes any more, or it is time for other work.
+    pub fn is_over(&self) -> bool {
+        self.left == 0 || self.cursor().is_none()
     }
 
     /// Items passed since the start of the content.
