@@ -17,16 +17,27 @@
 //!
 //! Counters and histograms that count since the start of a process are sent as what was added to them. The
 //! first point of a series is left out, since nobody knows since when it counts; a series that is
-//! not heard of for five minutes begins anew. An exponential histogram is sent as the middles of its
-//! buckets, any other distribution as count, sum, least and greatest. Units become those of CloudWatch.
+//! not heard of for five minutes begins anew. So are summaries, whose count and sum OTLP defines as totals.
+//! An exponential histogram is sent as the middles of its buckets, as far as they lie between least and
+//! greatest, any other distribution as count, sum, least and greatest. Units become those of CloudWatch.
+//!
+//! A document is one space of names: `_aws`, `Version`, `Timestamp` and `CloudWatchMetrics` are the format's,
+//! then come the metrics, then their labels. A name that is taken gets `_` at its end
+//! (`otelcol_exporter_awscloudwatch_renamed` counts them). A point that makes no event is counted by
+//! its reason in `otelcol_exporter_awscloudwatch_left_out_events`, and each reason is logged once.
 //!
 //! Differs from the Collector:
 //!
 //! - `dimension_rollup_option` is `NoDimensionRollup`: each further set of dimensions costs money.
 //! - Histograms that count since the start are sent as what was added too, and sums that go up and down as
-//!   they stand. Least and greatest come from the buckets where a sender does not say them.
+//!   they stand. Summaries are sent as what was added to them wherever they come from.
+//! - Least and greatest come from the buckets where a sender does not say them, or says those since the start,
+//!   and the mean always lies between them. A sum that a sender does not say is that of the middles. Where
+//!   the values are several documents, each has its share of the sum.
+//! - An exponential histogram of more than 200 buckets on one side is made half as fine until it has fewer.
 //! - More than 100 metrics of the same labels are several documents; a set has up to 30 dimensions; a label
-//!   that is empty or too long is no dimension. Otherwise CloudWatch would keep the document and make no metric.
+//!   that is empty, too long or JSON is no dimension. A name that is taken is changed, as said above.
+//!   Otherwise CloudWatch would keep the document and make no metric. Numbers beyond 2^360 are left out.
 //! - A unit that CloudWatch has not is left out.
 
 mod declare;
@@ -514,13 +525,13 @@ impl Exporter for Emf {
     fn send(&self, request: Request) -> BoxFuture<Result<Sent, ExportError>> {
         match self.output {
             Output::CloudWatch => Box::pin(Arc::clone(&self.writer).send(request)),
-            Output::Stdout => Box::pin(std::future::ready(print(&request))),
+            Output::Stdout => Box::pin(std::future::ready(print(&request, &self.writer))),
         }
     }
 }
 
 /// A line for each document.
-fn print(request: &Request) -> Result<Sent, ExportError> {
+fn print(request: &Request, writer: &Writer) -> Result<Sent, ExportError> {
     let mut out = std::io::stdout().lock();
     for piece in request.body.iter().skip(1) {
         let Some(batch) = Batch::read(piece, 0) else { continue };
@@ -531,7 +542,5 @@ fn print(request: &Request) -> Result<Sent, ExportError> {
             })?;
         }
     }
-    let rejected = request.body.first().map_or(0, |note| super::cloudwatch::batch::left_out(note));
-    let message = (rejected > 0).then(|| format!("{rejected} points have no finite value"));
-    Ok(Sent { rejected, message })
+    Ok(request.body.first().map_or_else(Sent::default, |note| writer.note(note)))
 }

@@ -169,7 +169,8 @@ impl Json {
         self.raw(itoa::Buffer::new().format(number).as_bytes());
     }
 
-    /// A number that is finite.
+    /// A number; what JSON has none for is text: `"NaN"`, `"Infinity"`, `"-Infinity"` (OpenTelemetry, AnyValue
+    /// for protocols other than OTLP).
     pub(super) fn double(&mut self, number: f64) {
         self.separate();
         json::write_double(number, &mut self.out);
@@ -219,7 +220,7 @@ impl Json {
         }
     }
 
-    /// Any value. Numbers that JSON has not are null, bytes are base64.
+    /// Any value. Bytes are base64; what is nested too deep is null.
     pub(super) fn value(&mut self, value: Value<'_>) {
         self.nested(value, DEPTH);
     }
@@ -229,7 +230,7 @@ impl Json {
             Value::String(Text(text)) => self.text(text),
             Value::Bool(truth) => self.raw(if truth { b"true" } else { b"false" }),
             Value::Int(number) => self.int(number),
-            Value::Double(number) if number.is_finite() => self.double(number),
+            Value::Double(number) => self.double(number),
             Value::Bytes(bytes) => {
                 use base64::Engine as _;
                 self.text(base64::engine::general_purpose::STANDARD.encode(bytes).as_bytes());
@@ -274,6 +275,20 @@ mod tests {
             json.text(&bytes);
             let text: String = serde_json::from_slice(&json.out).unwrap();
             prop_assert_eq!(text, String::from_utf8_lossy(&bytes));
+        }
+
+        #[test]
+        fn any_double_is_read_back(number: f64) {
+            let mut json = Json::default();
+            json.value(Value::Double(number));
+            match serde_json::from_slice(&json.out).unwrap() {
+                serde_json::Value::Number(read) => prop_assert_eq!(read.as_f64(), Some(number)),
+                serde_json::Value::String(read) => {
+                    prop_assert!(!number.is_finite());
+                    prop_assert_eq!(read.parse::<f64>().unwrap().to_string(), number.to_string());
+                }
+                other => prop_assert!(false, "{other}"),
+            }
         }
 
         #[test]

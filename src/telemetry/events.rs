@@ -7,7 +7,7 @@ use super::{Number, Telemetry};
 /// Why an event was left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeftOut {
-    /// A record without a message, or a point without a value.
+    /// A record without a message.
     Empty,
     /// Older than 14 days.
     TooOld,
@@ -17,12 +17,38 @@ pub enum LeftOut {
     Expired,
     /// In a batch that was refused whole.
     Refused,
+    /// A point without a value, or with one that is no number or that CloudWatch does not take.
+    NoNumber,
+    /// A metric without a name, or with one that is too long.
+    Name,
+    /// A point whose labels alone are larger than an event.
+    TooLarge,
+    /// A total that is older than the last one of its series.
+    OutOfOrder,
+    /// A total of one more series than are remembered.
+    TooManySeries,
+    /// The first total of a series: how much of it is new is not known.
+    First,
+    /// A total that has not grown, or a histogram of nothing.
+    Unchanged,
 }
 
 impl LeftOut {
     /// All reasons, by their place in [`EventStats`].
-    pub const ALL: [LeftOut; 5] =
-        [LeftOut::Empty, LeftOut::TooOld, LeftOut::TooNew, LeftOut::Expired, LeftOut::Refused];
+    pub const ALL: [LeftOut; 12] = [
+        LeftOut::Empty,
+        LeftOut::TooOld,
+        LeftOut::TooNew,
+        LeftOut::Expired,
+        LeftOut::Refused,
+        LeftOut::NoNumber,
+        LeftOut::Name,
+        LeftOut::TooLarge,
+        LeftOut::OutOfOrder,
+        LeftOut::TooManySeries,
+        LeftOut::First,
+        LeftOut::Unchanged,
+    ];
 
     /// As it stands in labels.
     pub fn name(self) -> &'static str {
@@ -32,6 +58,13 @@ impl LeftOut {
             LeftOut::TooNew => "too_new",
             LeftOut::Expired => "expired",
             LeftOut::Refused => "refused",
+            LeftOut::NoNumber => "no_number",
+            LeftOut::Name => "name",
+            LeftOut::TooLarge => "too_large",
+            LeftOut::OutOfOrder => "out_of_order",
+            LeftOut::TooManySeries => "too_many_series",
+            LeftOut::First => "first_of_series",
+            LeftOut::Unchanged => "unchanged",
         }
     }
 
@@ -43,7 +76,20 @@ impl LeftOut {
             LeftOut::TooNew => "more than 2 hours ahead",
             LeftOut::Expired => "older than their group keeps events",
             LeftOut::Refused => "in a batch that was refused",
+            LeftOut::NoNumber => "without a number that CloudWatch takes",
+            LeftOut::Name => "whose metric has no name or one of more than 1024 characters",
+            LeftOut::TooLarge => "whose labels are larger than an event may be",
+            LeftOut::OutOfOrder => "older than the last total of their series",
+            LeftOut::TooManySeries => "of more series than skep remembers",
+            LeftOut::First => "the first totals of their series",
+            LeftOut::Unchanged => "in which nothing was added",
         }
+    }
+
+    /// Whether data is lost by it. What was in a first total is sent with
+    /// `retain_initial_value_of_delta_metric`.
+    pub fn is_loss(self) -> bool {
+        !matches!(self, LeftOut::First | LeftOut::Unchanged)
     }
 }
 
@@ -53,6 +99,8 @@ pub struct EventStats {
     /// Component id.
     pub id: String,
     left_out: [Number; LeftOut::ALL.len()],
+    /// Labels and metrics that got another name, since theirs was taken.
+    pub renamed: Number,
     /// Streams that were created.
     pub created_streams: Number,
 }

@@ -2,7 +2,11 @@
 
 use serde_json::Value as Tree;
 
-use super::super::{cloudwatch::batch::CUT, ids, json::Json};
+use super::super::{
+    cloudwatch::{batch::CUT, streams::as_text},
+    ids,
+    json::Json,
+};
 use crate::otlp::view::{LogRecord, Resource, Scope, Text, Value};
 
 /// What every record of one scope has in common, as JSON members with a comma before each.
@@ -167,6 +171,10 @@ pub(super) fn write_body(record: &LogRecord<'_>, out: &mut Vec<u8>) {
             Err(_) => out.extend_from_slice(String::from_utf8_lossy(text).as_bytes()),
         },
         value => {
+            if let Some(text) = as_text(value) {
+                out.extend_from_slice(text.as_bytes());
+                return;
+            }
             let mut json = Json::appending(std::mem::take(out));
             json.value(value);
             *out = json.out;

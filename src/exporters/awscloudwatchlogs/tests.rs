@@ -10,7 +10,10 @@ use proptest::prelude::*;
 use prost::Message as _;
 use serde_json::{Value as Json, json};
 
-use super::{super::cloudwatch::batch::Batch, *};
+use super::{
+    super::cloudwatch::batch::{Batch, Note},
+    *,
+};
 use crate::otlp::wild::{self, OneOfs};
 
 const TRACE: [u8; 16] = 0x68f0_a1b2_c3d4_e5f6_0718_293a_4b5c_6d7e_u128.to_be_bytes();
@@ -173,6 +176,20 @@ fn streams_by_an_attribute_of_the_record_are_bounded() {
 }
 
 #[test]
+fn numbers_that_json_has_not_are_texts() {
+    let record = LogRecord {
+        body: Some(AnyValue { value: Some(Any::DoubleValue(f64::INFINITY)) }),
+        attributes: vec![attribute("loss", Any::DoubleValue(f64::NAN))],
+        ..LogRecord::default()
+    };
+    let payload = request(Vec::new(), vec![record]);
+    let own: Json = serde_json::from_str(&events(&config(), &payload)[0].3).unwrap();
+    assert_eq!((&own["body"], &own["attributes"]["loss"]), (&json!("Infinity"), &json!("NaN")));
+    let raw = Config { raw_log: true, ..config() };
+    assert_eq!(events(&raw, &payload)[0].3, "Infinity");
+}
+
+#[test]
 fn a_body_that_is_too_long_is_cut_and_the_event_stays_json() {
     let record = LogRecord {
         body: Some(text(&"\u{20ac}\n".repeat(400))),
@@ -200,7 +217,7 @@ proptest! {
         let count: usize = records.map(|scope| scope.log_records.len()).sum();
         let payload = payload(body);
         let pieces: Vec<_> = layout(&config).events(&payload).pieces().collect();
-        let left_out = super::super::cloudwatch::batch::left_out(&pieces[0]);
+        let left_out = Note::read(&pieces[0]).lost();
         let all = events(&config, &payload);
         prop_assert_eq!(all.len() as u64 + left_out, count as u64);
         for (.., message) in all {

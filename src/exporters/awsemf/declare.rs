@@ -66,7 +66,10 @@ pub(super) fn sets(
     labels: &Labels,
     declarations: &[Declaration],
     rollup: Rollup,
+    parsed: &BTreeSet<String>,
 ) -> Sets {
+    let is_dimension =
+        |name: &str, value: &str| is_dimension(name, value) && !is_tree(name, value, parsed);
     let mut sets = Sets::new();
     if declarations.is_empty() {
         // Those that can be dimensions, by name where there are too many.
@@ -87,8 +90,8 @@ pub(super) fn sets(
     if sets.is_empty() || rollup == Rollup::None {
         return sets;
     }
-    let scope: Vec<String> =
-        labels.iter().map(|(name, _)| name).filter(|name| *name == SCOPE).cloned().collect();
+    let scope = labels.iter().filter(|(name, value)| name == SCOPE && is_dimension(name, value));
+    let scope: Vec<String> = scope.map(|(name, _)| name.clone()).collect();
     let others = labels.iter().filter(|(name, value)| name != SCOPE && is_dimension(name, value));
     for (name, _) in others {
         let mut set = scope.clone();
@@ -100,6 +103,11 @@ pub(super) fn sets(
         sets.insert(scope);
     }
     sets
+}
+
+/// Whether the value stands as JSON in the document, so that it is no text.
+fn is_tree(name: &str, value: &str, parsed: &BTreeSet<String>) -> bool {
+    parsed.contains(name) && serde_json::from_str::<serde::de::IgnoredAny>(value).is_ok()
 }
 
 /// Whether CloudWatch takes it: a name of 250 and a value of 1 to 1024 characters. It takes no metric of a
@@ -126,8 +134,9 @@ mod tests {
     /// M01 and M03.
     #[test]
     fn labels_are_one_set_and_with_a_rollup_more() {
+        let none = BTreeSet::new();
         let own = labels(&[("OTelLib", "lib"), ("a", "1"), ("b", "2")]);
-        let all = |rollup| shown(&sets("m", &own, &[], rollup));
+        let all = |rollup| shown(&sets("m", &own, &[], rollup, &none));
         assert_eq!(all(Rollup::None), ["OTelLib,a,b"]);
         assert_eq!(
             all(Rollup::ZeroAndSingle),
@@ -135,14 +144,15 @@ mod tests {
         );
         assert_eq!(all(Rollup::Single), ["OTelLib,a", "OTelLib,a,b", "OTelLib,b"]);
         let bare = labels(&[("a", "1"), ("b", " ")]);
-        assert_eq!(shown(&sets("m", &bare, &[], Rollup::ZeroAndSingle)), ["", "a"]);
+        assert_eq!(shown(&sets("m", &bare, &[], Rollup::ZeroAndSingle, &none)), ["", "a"]);
         let many: Vec<(String, String)> =
             (0..40).map(|n| (format!("l{n:02}"), "v".to_owned())).collect();
-        assert_eq!(sets("m", &many, &[], Rollup::None).first().unwrap().len(), DIMENSIONS);
+        assert_eq!(sets("m", &many, &[], Rollup::None, &none).first().unwrap().len(), DIMENSIONS);
     }
 
     #[test]
     fn declarations_choose_metrics_and_sets() {
+        let none = BTreeSet::new();
         let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         let twelve: Vec<String> = (0..12).map(|n| format!("l{n:02}")).collect();
         let declaration = Declaration {
@@ -156,10 +166,13 @@ mod tests {
         };
         let mut own = labels(&[("a", "1"), ("b", "2")]);
         own.extend(twelve.iter().map(|name| (name.clone(), "v".to_owned())));
-        let declared = sets("http_time", &own, std::slice::from_ref(&declaration), Rollup::None);
+        let declared =
+            sets("http_time", &own, std::slice::from_ref(&declaration), Rollup::None, &none);
         assert_eq!(shown(&declared), ["a,b".to_owned(), twelve.join(",")]);
-        assert!(sets("cpu", &own, std::slice::from_ref(&declaration), Rollup::None).is_empty());
+        assert!(
+            sets("cpu", &own, std::slice::from_ref(&declaration), Rollup::None, &none).is_empty()
+        );
         own[0].1 = "other".to_owned();
-        assert!(sets("http_time", &own, &[declaration], Rollup::ZeroAndSingle).is_empty());
+        assert!(sets("http_time", &own, &[declaration], Rollup::ZeroAndSingle, &none).is_empty());
     }
 }

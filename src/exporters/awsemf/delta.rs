@@ -63,8 +63,10 @@ pub(super) enum Step<T> {
     Added(T),
     /// The first one, of which nobody knows since when it counts.
     First(T),
-    /// Nothing can be said: there are too many series to remember this one, or a later point came before.
-    Unknown,
+    /// A later point came before.
+    Late,
+    /// There are too many series to remember this one.
+    Full,
 }
 
 impl Default for Totals {
@@ -80,7 +82,8 @@ impl Totals {
             Step::Added(Last::Number(before)) if total >= before => Step::Added(total - before),
             Step::Added(_) => Step::Added(total),
             Step::First(_) => Step::First(total),
-            Step::Unknown => Step::Unknown,
+            Step::Late => Step::Late,
+            Step::Full => Step::Full,
         }
     }
 
@@ -97,7 +100,8 @@ impl Totals {
             }
             Step::Added(Last::Number(_) | Last::Anew) => Step::Added(total),
             Step::First(_) => Step::First(total),
-            Step::Unknown => Step::Unknown,
+            Step::Late => Step::Late,
+            Step::Full => Step::Full,
         }
     }
 
@@ -111,14 +115,16 @@ impl Totals {
         if let Some(total) = self.series.get_mut(&series) {
             total.heard = now;
             if times.at < total.times.at {
-                return Step::Unknown;
+                return Step::Late;
             }
             let before = std::mem::replace(&mut total.last, last);
             let began = std::mem::replace(&mut total.times, times).since;
-            return Step::Added(if began == times.since { before } else { Last::Anew });
+            // Where one of them is not known, the totals have to say it.
+            let is_anew = began != times.since && began != 0 && times.since != 0;
+            return Step::Added(if is_anew { Last::Anew } else { before });
         }
         if self.series.len() >= MOST {
-            return Step::Unknown;
+            return Step::Full;
         }
         self.series.insert(series, Total { last: last.clone(), times, heard: now });
         Step::First(last)
@@ -129,42 +135,62 @@ impl Distribution {
     /// What has been added since `before`; none where it has begun anew.
     fn since(&self, before: &Distribution) -> Option<Distribution> {
         let count = self.count.checked_sub(before.count)?;
-        let buckets = self.buckets.since(&before.buckets)?;
-        // Least and greatest are those of all time; those of the added are within their buckets.
-        let (min, max) = match buckets.range() {
-            Some((low, high)) if count > 0 => {
-                (low.max(self.min.unwrap_or(low)), high.min(self.max.unwrap_or(high)))
-            }
-            _ => (0.0, 0.0),
+        let is_known =
+            !self.buckets.0.is_empty() && (before.count == 0 || !before.buckets.0.is_empty());
+        let buckets =
+            if is_known { self.buckets.since(&before.buckets)? } else { Buckets::default() };
+        // Least and greatest of all time are those of the added where they are new. Else they are a bound,
+        // as those of the buckets are; without buckets they would stay for ever.
+        let (first, last) = (buckets.0.first(), buckets.0.last());
+        let is_new = |is_further: &dyn Fn(f64) -> bool, old: Option<f64>| {
+            self.has_recent_ends || before.count == 0 || old.is_some_and(is_further)
         };
-        let sum = self.sum - before.sum;
-        Some(Distribution { count, sum, min: Some(min), max: Some(max), buckets })
+        let min = self.min.and_then(|min| {
+            let is_new = is_new(&|old| min < old, before.min);
+            if is_new { Some(min) } else { first.map(|first| first.low.max(min)) }
+        });
+        let max = self.max.and_then(|max| {
+            let is_new = is_new(&|old| max > old, before.max);
+            if is_new { Some(max) } else { last.map(|last| last.high.min(max)) }
+        });
+        let old_sum = if before.count == 0 { Some(0.0) } else { before.sum };
+        let sum = self.sum.zip(old_sum).map(|(sum, before)| sum - before);
+        Some(Distribution { count, sum, min, max, buckets, ..*self })
     }
 }
 
 impl Buckets {
-    /// Count by count; none where one is less than before.
+    /// What is in these and was not in those; none where one of them has less than before. Their bounds may
+    /// be others: those of an exponential histogram get wider when its range grows, and its zero bucket
+    /// takes in others. Buckets that overlap are taken for one.
     fn since(&self, before: &Buckets) -> Option<Buckets> {
-        let mut all = self.0.clone();
-        for old in before.0.iter().filter(|old| old.count > 0) {
-            let new = all.iter_mut().find(|new| new.has(old))?;
-            new.count = new.count.checked_sub(old.count)?;
+        let new = self.0.iter().map(|bucket| (bucket, bucket.count, 0));
+        let old = before.0.iter().map(|bucket| (bucket, 0, bucket.count));
+        let mut all: Vec<(&Bucket, u64, u64)> = new.chain(old).collect();
+        let bounds = |one: &Bucket, other: &Bucket| {
+            one.low.total_cmp(&other.low).then(one.high.total_cmp(&other.high))
+        };
+        all.sort_by(|(one, ..), (other, ..)| bounds(one, other));
+        let mut spans: Vec<(Bucket, u64)> = Vec::new();
+        for (bucket, new, old) in all {
+            let Bucket { low, high, .. } = *bucket;
+            match spans.last_mut() {
+                Some((span, was)) if low < span.high || low == span.low && high == span.high => {
+                    span.high = span.high.max(high);
+                    span.count = span.count.saturating_add(new);
+                    *was = was.saturating_add(old);
+                }
+                _ => spans.push((Bucket { low, high, count: new }, old)),
+            }
         }
-        Some(Buckets(all))
-    }
-}
-
-impl Bucket {
-    /// Whether what was in `old` is in this one: it is the same, or a wider one around it, as exponential
-    /// histograms get them when their range grows.
-    fn has(&self, old: &Bucket) -> bool {
-        if old.low.is_finite() && old.high.is_finite() {
-            // Bounds of different scales are the same but for rounding.
-            let middle = f64::midpoint(old.low, old.high);
-            self.low < middle && middle <= self.high || self == old
-        } else {
-            self.low <= old.low && old.high <= self.high
+        let mut added = Vec::with_capacity(spans.len());
+        for (mut span, was) in spans {
+            span.count = span.count.checked_sub(was)?;
+            if span.count > 0 {
+                added.push(span);
+            }
         }
+        Some(Buckets(added))
     }
 }
 
@@ -192,7 +218,7 @@ mod tests {
         let mut totals = Totals::default();
         let series = Series::of(b"a");
         totals.number(series, at(0), 10.0);
-        assert_eq!(totals.number(series, Times { since: 0, at: 4 }, 7.0), Step::Unknown);
+        assert_eq!(totals.number(series, Times { since: 0, at: 4 }, 7.0), Step::Late);
         assert_eq!(totals.number(series, Times { since: 0, at: 6 }, 12.0), Step::Added(2.0));
     }
 
@@ -210,15 +236,17 @@ mod tests {
         let bucket = |low: f64, high: f64, count| Bucket { low, high, count };
         let of = |buckets: Vec<Bucket>, sum| Distribution {
             count: buckets.iter().map(|bucket| bucket.count).sum(),
-            sum,
+            sum: Some(sum),
             min: Some(1.5),
             max: Some(7.0),
+            has_recent_ends: false,
             buckets: Buckets(buckets),
         };
         let fine = of(vec![bucket(1.0, 2.0, 3), bucket(2.0, 4.0, 1)], 9.0);
         let wide = of(vec![bucket(1.0, 4.0, 5), bucket(4.0, 16.0, 2)], 29.0);
         let added = wide.since(&fine).unwrap();
-        assert_eq!((added.count, added.sum, added.min, added.max), (3, 20.0, Some(1.5), Some(7.0)));
+        assert_eq!((added.count, added.sum), (3, Some(20.0)));
+        assert_eq!((added.min, added.max), (Some(1.5), Some(7.0)));
         assert_eq!(added.buckets.0.iter().map(|one| one.count).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(fine.since(&wide), None, "it has begun anew");
         let open = of(vec![bucket(f64::NEG_INFINITY, 5.0, 1), bucket(5.0, f64::INFINITY, 1)], 9.0);

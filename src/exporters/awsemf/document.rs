@@ -5,15 +5,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    super::json::Json,
+    super::{cloudwatch::batch::LONGEST_MESSAGE, json::Json},
     declare::{Declaration, Rollup, Sets, sets},
-    point::Worth,
+    point::{Statistics, Worth},
 };
 
 /// Most metrics of a document.
 const METRICS: usize = 100;
 
-/// A value with its name.
+/// Members that the format has for itself, in either version.
+pub(super) const FORMAT: [&str; 4] = ["_aws", "Version", "Timestamp", "CloudWatchMetrics"];
+
+/// A value with its name, which is none of [`FORMAT`].
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Metric {
     pub(super) name: String,
@@ -29,7 +32,7 @@ pub(super) struct Group {
     pub(super) namespace: String,
     /// Milliseconds since 1970.
     pub(super) millis: u64,
-    /// Sorted by name, each once.
+    /// Sorted by name, each once; no name is one of [`FORMAT`] or of a metric.
     pub(super) labels: Vec<(String, String)>,
     pub(super) metrics: Vec<Metric>,
 }
@@ -45,22 +48,36 @@ pub(super) struct Form {
 }
 
 impl Group {
-    /// The documents, each as JSON without line breaks.
-    pub(super) fn documents(&self, form: &Form) -> Vec<Vec<u8>> {
+    /// The documents, each as JSON without line breaks, and none where one metric is too large for an event.
+    pub(super) fn documents(&self, form: &Form) -> Vec<Option<Vec<u8>>> {
         let mut all = Vec::new();
         let mut part: Vec<&Metric> = Vec::new();
         for metric in &self.metrics {
             let has_name = part.iter().any(|other| other.name == metric.name);
             if part.len() == METRICS || has_name {
-                all.push(self.document(&part, form));
+                self.write(&part, form, &mut all);
                 part.clear();
             }
             part.push(metric);
         }
         if !part.is_empty() {
-            all.push(self.document(&part, form));
+            self.write(&part, form, &mut all);
         }
         all
+    }
+
+    /// One document, or two halves where it would be larger than an event.
+    fn write(&self, metrics: &[&Metric], form: &Form, all: &mut Vec<Option<Vec<u8>>>) {
+        let document = self.document(metrics, form);
+        if document.len() <= LONGEST_MESSAGE {
+            all.push(Some(document));
+        } else if metrics.len() > 1 {
+            let (one, other) = metrics.split_at(metrics.len() / 2);
+            self.write(one, form, all);
+            self.write(other, form, all);
+        } else {
+            all.push(None);
+        }
     }
 
     fn document(&self, metrics: &[&Metric], form: &Form) -> Vec<u8> {
@@ -78,10 +95,6 @@ impl Group {
             json.end();
         }
         for (name, value) in &self.labels {
-            // A metric of the same name is what CloudWatch is to find there.
-            if metrics.iter().any(|metric| metric.name == *name) {
-                continue;
-            }
             json.key(name.as_bytes());
             let tree = form.parsed.contains(name).then(|| serde_json::from_str(value));
             match tree {
@@ -101,7 +114,8 @@ impl Group {
         // Metrics that are declared alike stand in one directive.
         let mut directives: BTreeMap<Sets, Vec<&Metric>> = BTreeMap::new();
         for metric in metrics {
-            let sets = sets(&metric.name, &self.labels, &form.declarations, form.rollup);
+            let sets =
+                sets(&metric.name, &self.labels, &form.declarations, form.rollup, &form.parsed);
             if !sets.is_empty() {
                 directives.entry(sets).or_default().push(metric);
             }
@@ -142,21 +156,21 @@ impl Group {
 }
 
 fn write_worth(json: &mut Json, worth: &Worth) {
-    let statistics = |json: &mut Json, min: f64, max: f64, count: u64, sum: f64| {
-        json.double_at("Max", max);
-        json.double_at("Min", min);
-        json.count_at("Count", count);
-        json.double_at("Sum", sum);
+    let statistics = |json: &mut Json, own: &Statistics| {
+        json.double_at("Max", own.max);
+        json.double_at("Min", own.min);
+        json.count_at("Count", own.count);
+        json.double_at("Sum", own.sum);
     };
     match worth {
         Worth::Int(number) => json.int(*number),
         Worth::Double(number) => json.double(*number),
-        Worth::Statistics { min, max, count, sum } => {
+        Worth::Statistics(own) => {
             json.begin();
-            statistics(json, *min, *max, *count, *sum);
+            statistics(json, own);
             json.end();
         }
-        Worth::Values { min, max, count, sum, values } => {
+        Worth::Values(own, values) => {
             json.begin();
             json.key(b"Values");
             json.begin_list();
@@ -170,7 +184,7 @@ fn write_worth(json: &mut Json, worth: &Worth) {
                 json.count(*count);
             }
             json.end_list();
-            statistics(json, *min, *max, *count, *sum);
+            statistics(json, own);
             json.end();
         }
     }

@@ -17,11 +17,17 @@ use proptest::prelude::*;
 use prost::Message as _;
 use serde_json::{Value as Json, json};
 
-use super::*;
-use crate::otlp::{
-    Content,
-    wild::{self, OneOfs},
+use super::{super::cloudwatch::batch::Note, *};
+use crate::{
+    otlp::{
+        Content,
+        wild::{self, OneOfs},
+    },
+    telemetry::events::LeftOut,
 };
+
+mod distributions;
+mod names;
 
 const TIME: u64 = 1_760_600_498_250_000_000;
 const NOW: u64 = TIME + 1_000_000;
@@ -81,8 +87,8 @@ impl Bench {
         Bench { translation: config.translation().unwrap(), totals: Totals::default() }
     }
 
-    /// Group and document of each event, and how many points were left out.
-    fn send(&mut self, payload: &Content) -> (Vec<(String, Json)>, u64) {
+    /// Group and document of each event, and what was left out.
+    fn send(&mut self, payload: &Content) -> (Vec<(String, Json)>, Note) {
         let pieces: Vec<_> =
             self.translation.events(payload, &mut self.totals, NOW).pieces().collect();
         let mut all = Vec::new();
@@ -92,12 +98,12 @@ impl Bench {
                 all.push((batch.group.to_owned(), serde_json::from_slice(document).unwrap()));
             }
         }
-        (all, super::super::cloudwatch::batch::left_out(&pieces[0]))
+        (all, Note::read(&pieces[0]))
     }
 
     fn documents(&mut self, metrics: Vec<Metric>) -> Vec<Json> {
-        let (all, left_out) = self.send(&payload(&[], "", metrics));
-        assert_eq!(left_out, 0);
+        let (all, note) = self.send(&payload(&[], "", metrics));
+        assert_eq!(note.lost(), 0);
         all.into_iter().map(|(_, document)| document).collect()
     }
 }
@@ -196,7 +202,8 @@ fn a_histogram_is_a_statistic_set_of_what_was_added() {
     assert_eq!(delta[0]["time"], expected);
     assert!(bench.documents(vec![histogram(CUMULATIVE, &[1, 2, 0], 130.0)]).is_empty());
     let added = bench.documents(vec![histogram(CUMULATIVE, &[1, 2, 3], 1130.0)]);
-    let expected = json!({"Min": 100, "Max": 100, "Count": 3, "Sum": 1000});
+    // The greatest is above the last bound: it is no less than the mean.
+    let expected = json!({"Min": 100, "Max": 1000.0 / 3.0, "Count": 3, "Sum": 1000});
     assert_eq!(added[0]["time"], expected);
     assert!(bench.documents(vec![histogram(CUMULATIVE, &[1, 2, 3], 1130.0)]).is_empty());
 }
@@ -204,10 +211,10 @@ fn a_histogram_is_a_statistic_set_of_what_was_added() {
 #[test]
 fn an_exponential_histogram_is_values_from_high_to_low_in_parts_of_a_hundred() {
     let buckets = |offset, count: usize| Some(Buckets { offset, bucket_counts: vec![1; count] });
-    let exponential = |positive, negative, zero_count, count| {
+    let exponential = |scale, positive, negative, zero_count, count| {
         let one = ExponentialHistogramDataPoint {
             time_unix_nano: TIME,
-            scale: 0,
+            scale,
             count,
             sum: Some(9.0),
             zero_count,
@@ -222,49 +229,59 @@ fn an_exponential_histogram_is_values_from_high_to_low_in_parts_of_a_hundred() {
         metric("time", "s", Data::ExponentialHistogram(histogram))
     };
     let mut bench = Bench::new(&Config::default());
-    let small = bench.documents(vec![exponential(buckets(1, 2), buckets(1, 1), 1, 4)]);
+    let small = bench.documents(vec![exponential(0, buckets(1, 2), buckets(1, 1), 1, 4)]);
+    // The outermost buckets reach to least and greatest only.
     let expected = json!({
-        "Values": [6, 3, 0, -3], "Counts": [1, 1, 1, 1],
+        "Values": [5.5, 3, 0, -2.5], "Counts": [1, 1, 1, 1],
         "Max": 7, "Min": -3, "Count": 4, "Sum": 9,
     });
     assert_eq!(small[0]["time"], expected);
-    let large = bench.documents(vec![exponential(buckets(-60, 150), None, 0, 150)]);
-    let counts = large.iter().map(|document| document["time"]["Count"].as_u64().unwrap());
-    assert_eq!(counts.collect::<Vec<_>>(), [100, 50]);
-    assert_eq!((&large[0]["time"]["Sum"], &large[1]["time"]["Sum"]), (&json!(9), &json!(0)));
-    assert!(large[0]["time"]["Min"].as_f64() > large[1]["time"]["Max"].as_f64());
+    let large = bench.documents(vec![exponential(5, buckets(-60, 150), None, 0, 150)]);
+    let number = |at: usize, name: &str| large[at]["time"][name].as_f64().unwrap();
+    assert_eq!((large.len(), number(0, "Count"), number(1, "Count")), (2, 100.0, 50.0));
+    assert_eq!((number(0, "Sum"), number(1, "Sum")), (6.0, 3.0), "each its share");
+    let last = |at: usize| large[at]["time"]["Values"].as_array().unwrap().last().cloned();
+    assert!(last(0).unwrap().as_f64() > last(1).unwrap().as_f64());
 }
 
 #[test]
-fn a_summary_is_a_statistic_set_or_its_parts() {
+fn a_summary_is_sent_as_what_was_added_as_a_statistic_set_or_its_parts() {
     let quantile = |quantile, value| ValueAtQuantile { quantile, value };
-    let one = SummaryDataPoint {
-        time_unix_nano: TIME,
-        count: 4,
-        sum: 10.0,
-        quantile_values: vec![quantile(0.0, 1.0), quantile(0.5, 2.0), quantile(1.0, 5.0)],
-        ..SummaryDataPoint::default()
+    let summary = |count, sum, greatest| {
+        let one = SummaryDataPoint {
+            time_unix_nano: TIME,
+            count,
+            sum,
+            quantile_values: vec![
+                quantile(0.0, 1.0),
+                quantile(0.5, f64::NAN),
+                quantile(1.0, greatest),
+            ],
+            ..SummaryDataPoint::default()
+        };
+        metric("gc", "s", Data::Summary(Summary { data_points: vec![one] }))
     };
-    let summary = metric("gc", "s", Data::Summary(Summary { data_points: vec![one] }));
-    let whole = Bench::new(&Config::default()).documents(vec![summary.clone()]);
-    assert_eq!(whole[0]["gc"], json!({"Min": 1, "Max": 5, "Count": 4, "Sum": 10}));
-    let config = Config { detailed_metrics: true, ..Config::default() };
-    let parts = Bench::new(&config).documents(vec![summary.clone()]);
-    assert_eq!((&parts[0]["gc_sum"], &parts[0]["gc_count"]), (&json!(10), &json!(4)));
-    assert_eq!((&parts[2]["quantile"], &parts[2]["gc"]), (&json!("0.5"), &json!(2)));
-    // A scrape counts since the start of what it scrapes.
-    let scraped = payload(&[("receiver", "prometheus")], "", vec![summary]);
-    assert!(Bench::new(&Config::default()).send(&scraped).0.is_empty());
+    let mut bench = Bench::new(&Config::default());
+    assert!(bench.documents(vec![summary(5, 10.0, 3.0)]).is_empty());
+    let whole = bench.documents(vec![summary(9, 30.0, 9.0)]);
+    assert_eq!(whole[0]["gc"], json!({"Min": 1, "Max": 9, "Count": 4, "Sum": 20}));
+    let mut bench = Bench::new(&Config { detailed_metrics: true, ..Config::default() });
+    bench.documents(vec![summary(5, 10.0, 3.0)]);
+    let parts = bench.documents(vec![summary(9, 30.0, 9.0)]);
+    assert_eq!((&parts[0]["gc_sum"], &parts[0]["gc_count"]), (&json!(20), &json!(4)));
+    assert_eq!((&parts[2]["quantile"], &parts[2]["gc"]), (&json!("1"), &json!(9)));
 }
 
 /// M09.
 #[test]
 fn points_without_a_number_are_left_out_and_counted() {
     let nothing = NumberDataPoint { flags: 1, ..point(1.0, &[]) };
-    let points = vec![point(f64::NAN, &[]), point(f64::INFINITY, &[]), nothing, point(1.0, &[])];
+    let beyond = 2_f64.powi(361);
+    let points = [f64::NAN, f64::INFINITY, beyond, 1.0].map(|value| point(value, &[]));
+    let points = points.into_iter().chain([nothing]).collect();
     let sent = payload(&[], "", vec![gauge("m", "", points)]);
-    let (documents, left_out) = Bench::new(&Config::default()).send(&sent);
-    assert_eq!((documents.len(), left_out), (1, 3));
+    let (documents, note) = Bench::new(&Config::default()).send(&sent);
+    assert_eq!((documents.len(), note.left_out(LeftOut::NoNumber), note.lost()), (1, 4, 4));
 }
 
 #[test]
@@ -326,30 +343,4 @@ fn a_document_is_sent_as_it_was_made_also_the_second_time() {
     assert_eq!((&one[0]["requests"], &again[0]["requests"]), (&json!(2), &json!(0)));
     let delivery = config.delivery();
     assert_eq!(delivery.queue.unwrap().consumers, 1, "in the order in which they came");
-}
-
-proptest! {
-    #[test]
-    fn any_request_gives_documents_within_the_limits(seeds: [u64; 2]) {
-        let config = Config { detailed_metrics: true, ..Config::default() };
-        let mut bench = Bench::new(&config);
-        for seed in seeds {
-            let body = wild::request(Signal::Metrics, seed, OneOfs::Kept);
-            let payload = Content::new(Signal::Metrics, body.into(), 1);
-            for (_, document) in bench.send(&payload).0 {
-                let directives = document["_aws"]["CloudWatchMetrics"].as_array().unwrap();
-                let mut names = BTreeMap::new();
-                for directive in directives {
-                    for set in directive["Dimensions"].as_array().unwrap() {
-                        prop_assert!(set.as_array().unwrap().len() <= 30);
-                    }
-                    for metric in directive["Metrics"].as_array().unwrap() {
-                        *names.entry(metric["Name"].as_str().unwrap()).or_insert(0) += 1;
-                    }
-                }
-                prop_assert!(names.len() <= 100 && names.values().all(|count| *count == 1));
-                prop_assert!(names.keys().all(|name| document.get(*name).is_some()));
-            }
-        }
-    }
 }

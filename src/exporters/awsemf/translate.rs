@@ -11,23 +11,30 @@ use super::{
     super::cloudwatch::{
         batch::{Gather, LONGEST_MESSAGE, Target},
         name::{Named, Of, Template},
-        streams::{Streams, find},
+        streams::{Streams, as_text, find},
     },
     declare::SCOPE,
     delta::{Series, Step, Times, Totals},
-    document::{Form, Group, Metric},
+    document::{FORMAT, Form, Group, Metric},
     point::{self, Distribution, Worth},
     unit,
 };
-use crate::otlp::{
-    Content,
-    view::{self, Data, KeyValue, Text, Value},
+use crate::{
+    otlp::{
+        Content, text,
+        view::{self, Data, KeyValue, NumberPoint, SummaryPoint, Text, Value},
+    },
+    telemetry::events::LeftOut,
 };
 
 /// Attribute that asks for values by the second; it is no label.
 const RESOLUTION: &[u8] = b"aws.emf.storage_resolution";
 /// A cumulative temporality (OTLP).
 const CUMULATIVE: i32 = 2;
+/// Most characters of a metric's name (embedded metric format).
+const LONGEST_NAME: usize = 1024;
+/// The label that tells quantiles of a summary apart.
+const QUANTILE: &str = "quantile";
 
 /// Where metrics go and what they are like.
 #[derive(Debug)]
@@ -54,8 +61,6 @@ type Key = (usize, String, u64, Vec<(String, String)>);
 struct Groups {
     all: Vec<(usize, Group)>,
     places: HashMap<Key, usize, RandomState>,
-    /// Points without a value that CloudWatch takes.
-    left_out: u64,
 }
 
 /// What the points of one resource and scope have in common.
@@ -63,8 +68,6 @@ struct Around<'a> {
     resource: Vec<KeyValue<'a>>,
     namespace: String,
     scope: String,
-    /// Whether summaries count since the start: those that were scraped do.
-    is_scraped: bool,
 }
 
 /// A point on its way into a group.
@@ -92,11 +95,9 @@ impl Translation {
             let resource: Vec<KeyValue<'_>> =
                 entry.resource.iter().flat_map(view::Resource::attributes).collect();
             let namespace = self.namespace(&resource);
-            let receiver = find(resource.iter().copied(), "receiver");
-            let is_scraped = receiver.as_deref() == Some("prometheus");
-            let mut around = Around { resource, namespace, scope: String::new(), is_scraped };
+            let mut around = Around { resource, namespace, scope: String::new() };
             for scope in entry.scopes() {
-                around.scope = scope.scope.map_or(String::new(), |scope| text(scope.name));
+                around.scope = scope.scope.map_or(String::new(), |scope| lossy(scope.name));
                 for metric in scope.metrics() {
                     let mut one = One {
                         own: self,
@@ -110,9 +111,12 @@ impl Translation {
                 }
             }
         }
-        gather.leave_out(groups.left_out);
         for (target, group) in groups.all {
             for document in group.documents(&self.form) {
+                let Some(document) = document else {
+                    gather.leave_out(LeftOut::TooLarge);
+                    continue;
+                };
                 let nanos = group.millis * 1_000_000;
                 gather.push(target, nanos, LONGEST_MESSAGE, |out| out.extend_from_slice(&document));
             }
@@ -170,6 +174,9 @@ struct One<'o, 'a> {
     now: u64,
 }
 
+/// What came of a point.
+type Made<T = ()> = Result<T, LeftOut>;
+
 impl<'a> One<'_, 'a> {
     fn metric(&mut self, metric: &view::Metric<'a>) {
         match metric.data {
@@ -177,7 +184,8 @@ impl<'a> One<'_, 'a> {
             Some(Data::Gauge(points)) => {
                 for one in points.iter() {
                     let point = self.point(metric, one.time_unix_nano, 0, one.attributes());
-                    self.add(&point, "", point::number(&one));
+                    let made = self.number(&point, &one, false);
+                    self.note(made);
                 }
             }
             Some(Data::Sum { points, temporality, is_monotonic }) => {
@@ -186,19 +194,18 @@ impl<'a> One<'_, 'a> {
                 for one in points.iter() {
                     let since = one.start_time_unix_nano;
                     let point = self.point(metric, one.time_unix_nano, since, one.attributes());
-                    match point::number(&one) {
-                        Some(total) if is_total => self.add_number(&point, "", &total),
-                        worth => self.add(&point, "", worth),
-                    }
+                    let made = self.number(&point, &one, is_total);
+                    self.note(made);
                 }
             }
             Some(Data::Histogram { points, temporality }) => {
                 for one in points.iter() {
                     let since = one.start_time_unix_nano;
                     let point = self.point(metric, one.time_unix_nano, since, one.attributes());
-                    let own = Distribution::of(&one);
-                    let own = self.step(&point, temporality.0 == CUMULATIVE, own);
-                    self.add_all(&point, own.map(|own| vec![own.statistics()]));
+                    let own =
+                        self.step(&point, temporality.0 == CUMULATIVE, Distribution::of(&one));
+                    let made = own.and_then(|own| self.add_statistics(&point, &own));
+                    self.note(made);
                 }
             }
             Some(Data::ExponentialHistogram { points, temporality }) => {
@@ -207,22 +214,32 @@ impl<'a> One<'_, 'a> {
                     let point = self.point(metric, one.time_unix_nano, since, one.attributes());
                     let own = Distribution::of_exponential(&one);
                     let own = self.step(&point, temporality.0 == CUMULATIVE, own);
-                    self.add_all(&point, own.map(|own| own.values()));
+                    let made = own.and_then(|own| self.add_values(&point, &own));
+                    self.note(made);
                 }
             }
             Some(Data::Summary(points)) => {
                 for one in points.iter() {
                     let since = one.start_time_unix_nano;
                     let point = self.point(metric, one.time_unix_nano, since, one.attributes());
-                    let own = point::summary(&one);
-                    let own = self.step(&point, self.around.is_scraped, own);
-                    if self.own.is_detailed {
-                        self.add_details(&point, own, &one);
-                    } else {
-                        self.add_all(&point, own.map(|own| vec![own.statistics()]));
-                    }
+                    // It has no temporality: count and sum are totals (OTLP, `metrics.proto`).
+                    let own = self.step(&point, true, Distribution::of_summary(&one));
+                    let made = own.and_then(|own| {
+                        if self.own.is_detailed {
+                            self.add_details(&point, &own, &one)
+                        } else {
+                            self.add_statistics(&point, &own)
+                        }
+                    });
+                    self.note(made);
                 }
             }
+        }
+    }
+
+    fn note(&mut self, made: Made) {
+        if let Err(reason) = made {
+            self.gather.leave_out(reason);
         }
     }
 
@@ -270,93 +287,134 @@ impl<'a> One<'_, 'a> {
         Series::of(&key)
     }
 
+    fn number(&mut self, point: &Point<'_, 'a>, one: &NumberPoint<'_>, is_total: bool) -> Made {
+        let number = point::number(one).ok_or(LeftOut::NoNumber)?;
+        let number = if is_total { self.added(point, number)? } else { number };
+        self.add(point, "", number)
+    }
+
     /// A total as what was added to it.
-    fn add_number(&mut self, point: &Point<'_, 'a>, ending: &str, total: &Worth) {
-        let series = self.series(point, ending);
-        match self.totals.number(series, point.times(), point::double(total)) {
-            Step::Added(added) => self.add(point, ending, Some(whole(total, added))),
-            Step::First(_) if self.own.keeps_first => self.add(point, ending, Some(total.clone())),
-            Step::First(_) => {}
-            Step::Unknown => self.groups.left_out += 1,
+    fn added(&mut self, point: &Point<'_, 'a>, total: Worth) -> Made<Worth> {
+        let series = self.series(point, "");
+        match self.totals.number(series, point.times(), point::double(&total)) {
+            Step::Added(added) => Ok(whole(&total, added)),
+            Step::First(_) if self.own.keeps_first => Ok(total),
+            Step::First(_) => Err(LeftOut::First),
+            Step::Late => Err(LeftOut::OutOfOrder),
+            Step::Full => Err(LeftOut::TooManySeries),
         }
     }
 
-    /// A distribution as what was added to it; none where there is nothing to send, which is counted where
-    /// it is a loss.
+    /// A distribution as what was added to it.
     fn step(
         &mut self,
         point: &Point<'_, 'a>,
         is_total: bool,
         own: Option<Distribution>,
-    ) -> Option<Distribution> {
-        let Some(own) = own else {
-            self.groups.left_out += 1;
-            return None;
-        };
-        if !is_total {
-            return Some(own);
+    ) -> Made<Distribution> {
+        let mut own = own.ok_or(LeftOut::NoNumber)?;
+        if is_total {
+            own = match self.totals.distribution(self.series(point, ""), point.times(), own) {
+                Step::Added(added) => added,
+                Step::First(first) if self.own.keeps_first => first,
+                Step::First(_) => return Err(LeftOut::First),
+                Step::Late => return Err(LeftOut::OutOfOrder),
+                Step::Full => return Err(LeftOut::TooManySeries),
+            };
         }
-        match self.totals.distribution(self.series(point, ""), point.times(), own) {
-            // A statistic set of nothing is none.
-            Step::Added(added) => Some(added).filter(|added| added.count > 0),
-            Step::First(first) => Some(first).filter(|_| self.own.keeps_first),
-            Step::Unknown => {
-                self.groups.left_out += 1;
-                None
-            }
-        }
+        // A statistic set of nothing is none.
+        if own.count == 0 { Err(LeftOut::Unchanged) } else { Ok(own) }
     }
 
-    fn add_all(&mut self, point: &Point<'_, 'a>, all: Option<Vec<Worth>>) {
-        for worth in all.into_iter().flatten() {
-            self.add(point, "", Some(worth));
-        }
+    fn add_statistics(&mut self, point: &Point<'_, 'a>, own: &Distribution) -> Made {
+        self.add(point, "", own.statistics().ok_or(LeftOut::NoNumber)?)
+    }
+
+    fn add_values(&mut self, point: &Point<'_, 'a>, own: &Distribution) -> Made {
+        let values = own.values().ok_or(LeftOut::NoNumber)?;
+        values.into_iter().try_for_each(|worth| self.add(point, "", worth))
     }
 
     /// A summary as its parts: sum, count, and each quantile under a label of its own.
     fn add_details(
         &mut self,
         point: &Point<'_, 'a>,
-        own: Option<Distribution>,
-        summary: &view::SummaryPoint<'a>,
-    ) {
-        let Some(own) = own else { return };
+        own: &Distribution,
+        summary: &SummaryPoint<'a>,
+    ) -> Made {
         let count = i64::try_from(own.count).unwrap_or(i64::MAX);
-        self.add(point, "_sum", Some(Worth::Double(own.sum)));
-        self.add(point, "_count", Some(Worth::Int(count)));
-        for quantile in summary.quantile_values() {
+        self.add(point, "_sum", Worth::Double(own.sum.unwrap_or_default()))?;
+        self.add(point, "_count", Worth::Int(count))?;
+        // Of a time in which nothing was observed a quantile is not a number.
+        for quantile in summary.quantile_values().filter(|one| !one.value.is_nan()) {
             let mut labels = point.labels.clone();
-            labels.push(("quantile".to_owned(), quantile.quantile.to_string()));
+            let renamed = rename(&mut labels, QUANTILE);
+            self.gather.rename(u64::from(renamed));
+            labels.push((QUANTILE.to_owned(), text::double(quantile.quantile)));
             labels.sort();
             let one = Point { labels, target: point.target.clone(), ..*point };
-            self.add(&one, "", Some(Worth::Double(quantile.value)));
+            self.add(&one, "", Worth::Double(quantile.value))?;
         }
+        Ok(())
     }
 
-    fn add(&mut self, point: &Point<'_, 'a>, ending: &str, worth: Option<Worth>) {
-        let name = format!("{}{ending}", text(point.metric.name));
-        let Some(worth) = worth.filter(|_| !name.is_empty()) else {
-            self.groups.left_out += 1;
-            return;
-        };
-        let own_unit = unit::of(&text(point.metric.unit));
+    fn add(&mut self, point: &Point<'_, 'a>, ending: &str, worth: Worth) -> Made {
+        if !worth.is_taken() {
+            return Err(LeftOut::NoNumber);
+        }
+        let mut name = format!("{}{ending}", lossy(point.metric.name));
+        if name.len() == ending.len() || name.chars().count() > LONGEST_NAME {
+            return Err(LeftOut::Name);
+        }
+        let own_unit = unit::of(&lossy(point.metric.unit));
         let unit = match self.own.units.get(&name) {
             Some((unit, overwrite)) if *overwrite || own_unit.is_none() => Some(*unit),
             _ => own_unit,
         };
+        let mut labels = point.labels.clone();
+        let renamed = make_unique(&mut name, &mut labels);
+        self.gather.rename(renamed);
         let is_high_resolution = point.is_high_resolution;
         let metric = Metric { name, unit, is_high_resolution, worth };
         let target = self.gather.target(point.target.clone());
         let (namespace, millis) = (self.around.namespace.clone(), point.time / 1_000_000);
-        let key = (target, namespace.clone(), millis, point.labels.clone());
+        let key = (target, namespace, millis, labels);
         let groups = &mut *self.groups;
-        let place = *groups.places.entry(key).or_insert_with(|| {
-            let labels = point.labels.clone();
-            groups.all.push((target, Group { namespace, millis, labels, metrics: Vec::new() }));
-            groups.all.len() - 1
-        });
-        groups.all[place].1.metrics.push(metric);
+        if let Some(place) = groups.places.get(&key) {
+            groups.all[*place].1.metrics.push(metric);
+            return Ok(());
+        }
+        let (namespace, labels) = (key.1.clone(), key.3.clone());
+        groups.places.insert(key, groups.all.len());
+        groups.all.push((target, Group { namespace, millis, labels, metrics: vec![metric] }));
+        Ok(())
     }
+}
+
+/// Members of a document are in one space of names: those of the format first, then the metric's, then
+/// those of its labels. A name that is taken gets `_` at its end. How many got one.
+fn make_unique(name: &mut String, labels: &mut [(String, String)]) -> u64 {
+    let mut renamed = 0;
+    if FORMAT.contains(&&**name) {
+        name.push('_');
+        renamed += 1;
+    }
+    for taken in FORMAT.into_iter().chain([&**name]) {
+        renamed += u64::from(rename(labels, taken));
+    }
+    renamed
+}
+
+/// Gives the label of this name another one; whether there is such a label.
+fn rename(labels: &mut [(String, String)], taken: &str) -> bool {
+    let Some(place) = labels.iter().position(|(name, _)| name == taken) else { return false };
+    let mut name = format!("{taken}_");
+    while labels.iter().any(|(other, _)| *other == name) {
+        name.push('_');
+    }
+    labels[place].0 = name;
+    labels.sort();
+    true
 }
 
 /// A difference as a whole number where the total is one.
@@ -366,21 +424,19 @@ fn whole(total: &Worth, added: f64) -> Worth {
     if is_whole { Worth::Int(added as i64) } else { Worth::Double(added) }
 }
 
-fn text(text: Text<'_>) -> String {
+fn lossy(text: Text<'_>) -> String {
     String::from_utf8_lossy(text.0).into_owned()
 }
 
 fn label(attribute: &KeyValue<'_>) -> (String, String) {
-    let value = match attribute.value.unwrap_or_default() {
-        Value::String(own) => text(own),
-        Value::Bool(truth) => truth.to_string(),
-        Value::Int(number) => number.to_string(),
-        Value::Double(number) => number.to_string(),
-        value => {
+    let value = attribute.value.unwrap_or_default();
+    let value = match as_text(value) {
+        Some(text) => text.into_owned(),
+        None => {
             let mut json = super::super::json::Json::default();
             json.value(value);
             String::from_utf8_lossy(&json.out).into_owned()
         }
     };
-    (text(attribute.key), value)
+    (lossy(attribute.key), value)
 }

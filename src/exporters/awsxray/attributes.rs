@@ -417,16 +417,7 @@ impl<'a> Attributes<'a> {
 
 /// Whether an annotation can have it.
 pub(super) fn is_scalar(value: Value<'_>) -> bool {
-    match value {
-        Value::String(_) | Value::Bool(_) | Value::Int(_) => true,
-        Value::Double(number) => number.is_finite(),
-        _ => false,
-    }
-}
-
-/// Whether it is a number that JSON has not.
-pub(super) fn is_nothing(value: Value<'_>) -> bool {
-    matches!(value, Value::Double(number) if !number.is_finite())
+    matches!(value, Value::String(_) | Value::Bool(_) | Value::Int(_) | Value::Double(_))
 }
 
 pub(super) fn text(value: Value<'_>) -> Option<&[u8]> {

@@ -3,7 +3,7 @@
 
 use smallvec::SmallVec;
 
-use super::{attributes::is_nothing, json::Json, trim::Trim};
+use super::{json::Json, trim::Trim};
 use crate::otlp::view::Value;
 
 /// Before namespaces of metadata that are given as JSON.
@@ -46,7 +46,7 @@ impl Metadata<'_, '_> {
                 if !self.resource.is_empty() {
                     json.raw(self.resource);
                 }
-                for (key, value) in self.others.iter().filter(|(_, value)| !is_nothing(*value)) {
+                for (key, value) in &self.others {
                     json.member(key, *value, most);
                 }
                 for ((name, text), place) in namespaces() {

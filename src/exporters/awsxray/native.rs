@@ -22,7 +22,7 @@ use smallvec::SmallVec;
 use self::exceptions::Exceptions;
 pub(super) use self::machine::Machine;
 use super::{
-    attributes::{Attributes, Hidden, Known, is_nothing, is_scalar, texts},
+    attributes::{Attributes, Hidden, Known, is_scalar, texts},
     events, ids,
     json::Json,
     metadata::{Metadata, PREFIX, is_json},
@@ -120,15 +120,13 @@ impl<'j, 'k> Fields<'j, 'k> {
     /// What is kept of it.
     fn rest(self) {
         for one in self.kept.iter().filter(|one| one.object == self.object) {
-            if !is_nothing(one.value) {
-                self.json.key(one.name);
-                match one.value {
-                    Value::String(Text(text)) if self.object == "sql." => {
-                        let text = secrets::connection(text);
-                        write_kept(self.json, Value::String(Text(&text)));
-                    }
-                    value => write_kept(self.json, value),
+            self.json.key(one.name);
+            match one.value {
+                Value::String(Text(text)) if self.object == "sql." => {
+                    let text = secrets::connection(text);
+                    write_kept(self.json, Value::String(Text(&text)));
                 }
+                value => write_kept(self.json, value),
             }
         }
     }
@@ -395,7 +393,7 @@ impl<'s, 'a> Segment<'s, 'a> {
             json.object_at("response", |json| {
                 let mut fields = Fields::new(json, kept, "http.response.");
                 fields.int("status", own.status);
-                if let Some(length) = own.content_length.filter(|length| !is_nothing(*length)) {
+                if let Some(length) = own.content_length {
                     fields.json.key(b"content_length");
                     fields.json.value(length);
                 }

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::{
     super::cloudwatch::{name::Template, streams::find},
-    attributes::{is_nothing, is_scalar, text, texts},
+    attributes::{is_scalar, text, texts},
     json::Json,
     settings::Settings,
     trim::LARGE_VALUE,
@@ -71,9 +71,6 @@ impl<'a> Facts<'a> {
             let is_indexed = settings.index_all_attributes || settings.is_indexed(&key);
             if is_indexed && is_scalar(*value) {
                 self.annotations.push((key, *value));
-                continue;
-            }
-            if is_nothing(*value) {
                 continue;
             }
             for (json, most) in metadata.iter_mut().zip([usize::MAX, LARGE_VALUE]) {

@@ -9,6 +9,8 @@ use std::collections::HashMap;
 use bytes::{BufMut as _, Bytes};
 use foldhash::fast::RandomState;
 
+use crate::telemetry::events::LeftOut;
+
 /// What each event counts for besides its message.
 const OVERHEAD: usize = 26;
 /// Most bytes of a batch.
@@ -37,8 +39,7 @@ pub(in super::super) struct Target {
 pub(in super::super) struct Gather {
     targets: Vec<(Target, Events)>,
     places: HashMap<Target, usize, RandomState>,
-    /// Items that became no event.
-    left_out: u64,
+    note: Note,
 }
 
 /// The events of one stream.
@@ -89,7 +90,7 @@ impl Gather {
             cut(text, from, longest);
         }
         if text.len() == from {
-            self.left_out += 1;
+            self.leave_out(LeftOut::Empty);
             return;
         }
         let millis = (nanos / 1_000_000).cast_signed();
@@ -97,14 +98,19 @@ impl Gather {
         all.push(Event { millis, from, to: text.len() });
     }
 
-    /// Counts items that become no event.
-    pub(in super::super) fn leave_out(&mut self, items: u64) {
-        self.left_out += items;
+    /// Counts an item that becomes no event.
+    pub(in super::super) fn leave_out(&mut self, reason: LeftOut) {
+        self.note.left_out[reason as usize] += 1;
     }
 
-    /// The pieces of a request: what was left out, then one for each batch.
+    /// Counts names that were changed.
+    pub(in super::super) fn rename(&mut self, names: u64) {
+        self.note.renamed += names;
+    }
+
+    /// The pieces of a request: its [`Note`], then one for each batch.
     pub(in super::super) fn pieces(mut self) -> impl Iterator<Item = Bytes> {
-        let note = Bytes::from(self.left_out.to_string());
+        let note = self.note.piece();
         let batches = std::mem::take(&mut self.targets).into_iter().flat_map(|(target, events)| {
             events.batches().into_iter().map(move |(text, all)| piece(&target, &text, &all))
         });
@@ -112,9 +118,39 @@ impl Gather {
     }
 }
 
-/// The number of items that became no event, of the first piece.
-pub(in super::super) fn left_out(note: &[u8]) -> u64 {
-    std::str::from_utf8(note).ok().and_then(|text| text.parse().ok()).unwrap_or_default()
+/// What the translation of a payload left out and changed: the first piece of a request.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(in super::super) struct Note {
+    left_out: [u64; LeftOut::ALL.len()],
+    pub(in super::super) renamed: u64,
+}
+
+impl Note {
+    fn piece(&self) -> Bytes {
+        let numbers = self.left_out.iter().chain([&self.renamed]).map(u64::to_string);
+        numbers.collect::<Vec<_>>().join(" ").into()
+    }
+
+    pub(in super::super) fn read(piece: &[u8]) -> Self {
+        let text = std::str::from_utf8(piece).unwrap_or_default();
+        let mut numbers = text.split(' ').map(|number| number.parse().unwrap_or_default());
+        let mut own = Note::default();
+        for number in own.left_out.iter_mut().chain([&mut own.renamed]) {
+            *number = numbers.next().unwrap_or_default();
+        }
+        own
+    }
+
+    pub(in super::super) fn left_out(&self, reason: LeftOut) -> u64 {
+        self.left_out[reason as usize]
+    }
+
+    /// Items that are lost.
+    #[cfg(test)]
+    pub(in super::super) fn lost(&self) -> u64 {
+        let reasons = LeftOut::ALL.into_iter().filter(|reason| reason.is_loss());
+        reasons.map(|reason| self.left_out(reason)).sum()
+    }
 }
 
 fn cut(text: &mut Vec<u8>, from: usize, longest: usize) {
@@ -275,7 +311,7 @@ mod tests {
     #[test]
     fn events_without_a_time_have_a_batch_of_their_own_and_without_a_text_none() {
         let pieces = gathered(&[(5, "b"), (0, "x"), (3, "a"), (4, "")]);
-        assert_eq!(left_out(&pieces[0]), 1);
+        assert_eq!(Note::read(&pieces[0]).left_out(LeftOut::Empty), 1);
         let batches: Vec<Batch<'_>> =
             pieces[1..].iter().map(|piece| Batch::read(piece, 7).unwrap()).collect();
         assert_eq!(batches[0].events, [(7, &b"x"[..])]);
@@ -308,7 +344,7 @@ mod tests {
             let mut sent: Vec<(u64, String, usize)> = events;
             let empty = sent.iter().filter(|(_, text, _)| text.is_empty()).count() as u64;
             sent.retain(|(_, text, _)| !text.is_empty());
-            prop_assert_eq!(left_out(&pieces[0]), empty);
+            prop_assert_eq!(Note::read(&pieces[0]).left_out(LeftOut::Empty), empty);
             back.sort();
             sent.sort();
             prop_assert_eq!(back, sent);

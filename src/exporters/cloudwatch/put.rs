@@ -24,7 +24,7 @@ use tokio::{
 
 use super::{
     super::aws::{Connected, connect, explain},
-    batch::{Batch, left_out, names},
+    batch::{Batch, Note, names},
     group::NewGroup,
 };
 use crate::{
@@ -119,7 +119,7 @@ impl Writer {
             request.body.iter().enumerate().filter(|(at, _)| !progress.is_done(*at))
         {
             if place == 0 {
-                progress.finish(0, self.left_out(&[(LeftOut::Empty, left_out(piece))]));
+                progress.finish(0, self.note(piece));
                 continue;
             }
             // Batches of one stream stand side by side.
@@ -152,11 +152,37 @@ impl Writer {
         failed.map_or_else(|| Ok(progress.sent()), Err)
     }
 
-    /// Counts what is left out, and says it.
+    /// Counts what the translation left out and changed, by the first piece of a request.
+    pub(in super::super) fn note(&self, piece: &[u8]) -> Sent {
+        let note = Note::read(piece);
+        if note.renamed > 0 && self.stats.renamed.read() == 0 {
+            tracing::info!(
+                exporter = self.id,
+                "the name of a label or metric is taken by the format or by the metric; it is sent with \
+                 `_` at its end"
+            );
+        }
+        self.stats.renamed.add(note.renamed);
+        self.left_out(&LeftOut::ALL.map(|reason| (reason, note.left_out(reason))))
+    }
+
+    /// Counts what is left out. Says each reason once, and a loss in the answer too.
     fn left_out(&self, all: &[(LeftOut, u64)]) -> Sent {
         let mut sent = Sent::default();
         for (reason, count) in all.iter().filter(|(_, count)| *count > 0) {
+            let is_first = self.stats.left_out(*reason) == 0;
             self.stats.leave_out(*reason, *count);
+            if !reason.is_loss() {
+                if is_first {
+                    let (exporter, reason) = (&self.id, reason.words());
+                    tracing::info!(exporter, reason, count, "items become no events");
+                }
+                continue;
+            }
+            if is_first {
+                let (exporter, reason) = (&self.id, reason.words());
+                tracing::warn!(exporter, reason, count, "items are left out");
+            }
             sent.rejected += count;
             let words = format!("{count} events were left out, {}", reason.words());
             sent.message =

@@ -11,7 +11,10 @@ use foldhash::fast::RandomState;
 use super::batch::Target;
 use crate::{
     net::seldom::Seldom,
-    otlp::view::{KeyValue, Text, Value},
+    otlp::{
+        text,
+        view::{KeyValue, Text, Value},
+    },
 };
 
 /// Where events go that would make too many streams.
@@ -32,7 +35,7 @@ pub(in super::super) fn as_text(value: Value<'_>) -> Option<Cow<'_, str>> {
         Value::String(Text(text)) => Some(String::from_utf8_lossy(text)),
         Value::Bool(truth) => Some(truth.to_string().into()),
         Value::Int(number) => Some(number.to_string().into()),
-        Value::Double(number) => Some(number.to_string().into()),
+        Value::Double(number) => Some(text::double(number).into()),
         _ => None,
     }
 }

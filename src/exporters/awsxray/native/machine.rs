@@ -7,7 +7,7 @@ use super::{Fields, KEPT, Kept};
 use crate::{
     exporters::{
         awsxray::{
-            attributes::{is_nothing, is_scalar, texts},
+            attributes::{is_scalar, texts},
             json::Json,
             resource::{OF_RESOURCE, origin},
             settings::Settings,
@@ -240,7 +240,7 @@ impl<'a> Machine<'a> {
             let is_indexed = settings.index_all_attributes && is_new || settings.is_indexed(&name);
             if is_indexed && is_scalar(*value) {
                 self.annotations.push((name, *value));
-            } else if is_new && !is_nothing(*value) {
+            } else if is_new {
                 for (json, most) in metadata.iter_mut().zip([usize::MAX, LARGE_VALUE]) {
                     json.member(&name, *value, most);
                 }
