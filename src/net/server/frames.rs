@@ -209,7 +209,8 @@ impl<T: AsyncWrite + Unpin> Frames<T> {
         const REASON: &[u8; 15] = b"too_many_frames";
         if self.outgoing.is_between_frames() {
             let [a, b, c, d] = self.last_stream;
-            let head = [0, 0, 23, GOAWAY, 0, 0, 0, 0, 0, a, b, c, d, 0, 0, 0, ENHANCE_YOUR_CALM];
+            let head =
+                [0, 0, 23, GOAWAY, 0, 0, 0, 0, 0, a & 0x7F, b, c, d, 0, 0, 0, ENHANCE_YOUR_CALM];
             let frame = [&head[..], REASON].concat();
             let _ = Pin::new(&mut self.inner).poll_write(cx, &frame);
             let _ = Pin::new(&mut self.inner).poll_flush(cx);
