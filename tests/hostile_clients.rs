@@ -3,8 +3,6 @@
 //! 64 MiB; in each case the memory stays within it and a fixed bound, connections end within
 //! their time, what was a request is counted, and good clients beside them go on without an error.
 #![cfg(target_os = "linux")]
-#![expect(clippy::print_stdout, reason = "what was seen belongs to the result")]
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 #[path = "support/attack.rs"]
 #[expect(dead_code, reason = "others use more of it")]

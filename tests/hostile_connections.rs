@@ -66,11 +66,11 @@ fn the_soft_limit_of_open_files_is_raised() {
 fn announced_bodies_hold_what_was_sent() {
     let setup = Setup { waits_for_memory: true, ..Setup::default() };
     let seen = survive_as(&setup, |server, seen| {
-        let head = format!("{POST}content-length: 19000000\r\n\r\n");
+        let announced = format!("{POST}content-length: 19000000\r\n\r\n");
         let mut held: Vec<TcpStream> = (0..8).map(|_| server.connect()).collect();
         for (i, stream) in held.iter_mut().enumerate() {
             let sent = if i < 4 { 1 } else { 100_000 };
-            stream.write_all(&[head.as_bytes(), &vec![0; sent]].concat()).unwrap();
+            stream.write_all(&[announced.as_bytes(), &vec![0; sent]].concat()).unwrap();
         }
         held.extend((0..8).map(|_| slow_call(server.grpc, 19_000_000)));
         goes_on(seen, 20);

@@ -40,13 +40,13 @@ pub(super) struct Ports {
     descriptors: usize,
     /// Connections of all ports.
     seated: AtomicUsize,
-    ports: Mutex<Vec<Weak<Seats>>>,
+    all: Mutex<Vec<Weak<Seats>>>,
 }
 
 impl Ports {
     /// Ports that have so many descriptors.
     pub(super) fn new(descriptors: usize) -> Arc<Self> {
-        Arc::new(Ports { descriptors, seated: AtomicUsize::new(0), ports: Mutex::default() })
+        Arc::new(Ports { descriptors, seated: AtomicUsize::new(0), all: Mutex::default() })
     }
 
     /// The limit that they are counted against.
@@ -54,12 +54,12 @@ impl Ports {
         self.descriptors
     }
 
-    fn ports(&self) -> MutexGuard<'_, Vec<Weak<Seats>>> {
-        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
+    fn all(&self) -> MutexGuard<'_, Vec<Weak<Seats>>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn add(&self, port: &Arc<Seats>) {
-        let mut ports = self.ports();
+        let mut ports = self.all();
         ports.retain(|port| port.strong_count() > 0);
         ports.push(Arc::downgrade(port));
     }
@@ -85,7 +85,7 @@ impl Ports {
 
     /// Makes some connections of the port go that has the most.
     pub(super) fn clear_some(&self) {
-        let ports: Vec<Arc<Seats>> = self.ports().iter().filter_map(Weak::upgrade).collect();
+        let ports: Vec<Arc<Seats>> = self.all().iter().filter_map(Weak::upgrade).collect();
         if let Some(largest) = ports.iter().max_by_key(|port| port.len()) {
             largest.clear_some();
         }

@@ -1,7 +1,7 @@
 //! Counts the frames of an HTTP/2 connection as they come in, and ends one that sends hundreds of
 //! them and no request.
 //!
-//! The library answers PING and SETTINGS, takes PRIORITY, WINDOW_UPDATE and frames it does not know,
+//! The library answers PING and SETTINGS, takes PRIORITY, `WINDOW_UPDATE` and frames it does not know,
 //! and counts none of them: a hundred connections that sent nothing else made good clients wait for
 //! 0.2 to 1.2 s. [`Frames`] stands between it and the socket and reads the nine bytes at the
 //! beginning of each frame: 6 ns per frame, where a request takes 20 us.
@@ -144,9 +144,9 @@ impl Place {
             return (None, rest);
         }
         self.filled = 0;
-        let [a, b, c, kind, flags, d, e, f, g] = self.head;
-        self.left = u32::from_be_bytes([0, a, b, c]);
-        (Some(Head { len: self.left, kind, flags, stream: [d & 0x7F, e, f, g] }), rest)
+        let [high, middle, low, kind, flags, stream @ ..] = self.head;
+        self.left = u32::from_be_bytes([0, high, middle, low]);
+        (Some(Head { len: self.left, kind, flags, stream }), rest)
     }
 
     /// Passes over what went out.
@@ -209,7 +209,8 @@ impl<T: AsyncWrite + Unpin> Frames<T> {
         const REASON: &[u8; 15] = b"too_many_frames";
         if self.outgoing.is_between_frames() {
             let [a, b, c, d] = self.last_stream;
-            let head = [0, 0, 23, GOAWAY, 0, 0, 0, 0, 0, a, b, c, d, 0, 0, 0, ENHANCE_YOUR_CALM];
+            let head =
+                [0, 0, 23, GOAWAY, 0, 0, 0, 0, 0, a & 0x7F, b, c, d, 0, 0, 0, ENHANCE_YOUR_CALM];
             let frame = [&head[..], REASON].concat();
             let _ = Pin::new(&mut self.inner).poll_write(cx, &frame);
             let _ = Pin::new(&mut self.inner).poll_flush(cx);
