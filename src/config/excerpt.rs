@@ -4,9 +4,9 @@
 //! more than their own lines. Secrets in them are covered by a mask of one length, characters that
 //! would steer a terminal are written out, and of a long line only the surroundings are shown.
 
-use std::ops::Range;
+use std::{fmt::Write as _, ops::Range};
 
-use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use super::{
     diagnostics::{Problem, Problems, SHOWN, Severity},
@@ -314,11 +314,18 @@ pub fn render(problems: &Problems, sources: &[Source], with_color: bool) -> Stri
     let (shown, more) = problems.most_important();
     let mut out = String::new();
     for problem in shown {
-        out.push_str(&renderer.render(&[group(problem, &pages)]));
+        let (group, moved) = group(problem, &pages);
+        let mut text = renderer.render(&[group]);
+        // The renderer only knows the column in the excerpt.
+        if let Some((shown, real)) = moved {
+            text = text.replacen(&shown, &real, 1);
+        }
+        out.push_str(&text);
         out.push_str("\n\n");
     }
     if more > 0 {
-        out.push_str(&format!("... and {more} more problems; the first {SHOWN} are shown\n\n"));
+        // Writing to a string cannot fail.
+        let _ = write!(out, "... and {more} more problems; the first {SHOWN} are shown\n\n");
     }
     out
 }
@@ -327,11 +334,15 @@ fn words(text: &str) -> String {
     escaped(&without_secrets(text)).into_owned()
 }
 
-fn group<'a>(problem: &Problem, pages: &[Pages<'_>]) -> Group<'a> {
+/// A place as the excerpt has it, and as it is in the source, where they differ.
+type Moved = Option<(String, String)>;
+
+fn group<'a>(problem: &Problem, pages: &[Pages<'_>]) -> (Group<'a>, Moved) {
     let level = match problem.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
+    let mut moved = None;
     let mut group = Group::with_title(level.primary_title(words(&problem.message)));
     let place = problem.place.as_ref().and_then(|place| Some((place, pages.get(place.source)?)));
     if let Some((place, pages)) = place {
@@ -362,17 +373,16 @@ fn group<'a>(problem: &Problem, pages: &[Pages<'_>]) -> Group<'a> {
             let annotation = AnnotationKind::Context.span(excerpt.span(1));
             snippet = snippet.annotation(annotation.label(words(words_of_other)));
         }
-        if column == shown_column {
-            group = group.element(snippet.path(name));
-        } else {
-            let origin = Origin::path(name).line(line + 1).char_column(column + 1);
-            group = group.element(origin).element(snippet);
+        if column != shown_column {
+            let at = |column: usize| format!("{name}:{}:{}", line + 1, column + 1);
+            moved = Some((at(shown_column), at(column)));
         }
+        group = group.element(snippet.path(name));
     }
     if let Some(help) = &problem.help {
         group = group.element(Level::HELP.message(words(help)));
     }
-    group
+    (group, moved)
 }
 
 #[cfg(test)]

@@ -38,15 +38,13 @@ const fn is_suspect(byte: u8) -> bool {
 
 /// Text of others for a terminal or a log: dangerous characters as `\n`, `\x1b` or `\u{202e}`.
 pub fn escaped(text: &str) -> Cow<'_, str> {
-    match next(text) {
-        None => text.into(),
-        Some(_) => {
-            let mut out = String::with_capacity(text.len() + 8);
-            // Writing to a string cannot fail.
-            let _ = Escaping(&mut out).write_str(text);
-            out.into()
-        }
+    if next(text).is_none() {
+        return text.into();
     }
+    let mut out = String::with_capacity(text.len() + 8);
+    // Writing to a string cannot fail.
+    let _ = Escaping(&mut out).write_str(text);
+    out.into()
 }
 
 /// The first dangerous character and where it stands.

@@ -235,7 +235,9 @@ impl Substitution<'_> {
         match &mut node.value {
             Value::List(nodes) => nodes.iter_mut().for_each(|node| self.apply(node)),
             Value::Map(members) => {
-                members.iter_mut().for_each(|member| self.apply(&mut member.value));
+                for member in members {
+                    self.apply(&mut member.value);
+                }
             }
             Value::String(text) if text.contains('$') => {
                 let place = node.place.clone();

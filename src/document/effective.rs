@@ -120,7 +120,7 @@ struct Cover<'a> {
 
 impl Cover<'_> {
     fn node(&mut self, node: &Node, schema: Option<&Json>) {
-        let is_text = !matches!(node.plain(), Value::Map(_) | Value::List(_));
+        let is_text = !matches!(node.plain(), Value::Map(_) | Value::List(_) | Value::Null);
         if schema.is_some_and(|schema| {
             self.schemas.is_secret(schema) || (is_text && self.schemas.only_holds_secrets(schema))
         }) {

@@ -7,7 +7,7 @@ use super::*;
 use crate::config::{diagnostics::render, source};
 
 /// For a build without optimisation on a machine with other work.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// What `validate` says of a file.
 fn judged(name: &str, text: &str) -> String {

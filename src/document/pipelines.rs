@@ -1,6 +1,9 @@
 //! The `service` section: pipelines, what they refer to, and what is defined but not used.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt::Write as _,
+};
 
 use super::{Document, Unknown, at, ids, unknown_key};
 use crate::{
@@ -326,7 +329,7 @@ fn reference(
 /// Pipelines by what they name on one side.
 type Users<'a> = HashMap<&'a ComponentId, Vec<usize>>;
 
-fn users<'a>(pipelines: &'a [Pipeline], side: fn(&Pipeline) -> &Vec<ComponentId>) -> Users<'a> {
+fn users(pipelines: &[Pipeline], side: fn(&Pipeline) -> &Vec<ComponentId>) -> Users<'_> {
     let mut users = Users::new();
     for (index, pipeline) in pipelines.iter().enumerate() {
         for id in side(pipeline) {
@@ -380,17 +383,18 @@ fn connectors(document: &Document, problems: &mut Problems) {
     super::in_file_order(problems, before);
 }
 
+/// A pipeline on a trail: by which of its connectors it goes on, and to which pipelines.
+struct Step<'a> {
+    pipeline: usize,
+    ways: Box<dyn Iterator<Item = (&'a ComponentId, usize)> + 'a>,
+    through: Option<&'a ComponentId>,
+}
+
 /// Pipelines must not feed themselves through connectors. Each pipeline and each reference is
 /// looked at once.
 fn cycles(document: &Document, problems: &mut Problems) {
     let pipelines = &document.pipelines;
     let fed = users(pipelines, |p| &p.receivers);
-    // A way through a pipeline: by which of its connectors it goes on, and to which pipelines.
-    struct Step<'a> {
-        pipeline: usize,
-        ways: Box<dyn Iterator<Item = (&'a ComponentId, usize)> + 'a>,
-        through: Option<&'a ComponentId>,
-    }
     let step = |pipeline: usize| {
         let connectors = pipelines[pipeline].exporters.iter();
         let connectors = connectors.filter(|id| document.connectors.contains_key(*id));
@@ -418,7 +422,8 @@ fn cycles(document: &Document, problems: &mut Problems) {
                 for (i, step) in trail[first..].iter().enumerate() {
                     let next = trail.get(first + i + 1).map_or(to, |next| next.pipeline);
                     if let Some(connector) = step.through {
-                        words += &format!(" -> connector `{connector}` -> {}", pipelines[next].id);
+                        let id = &pipelines[next].id;
+                        let _ = write!(words, " -> connector `{connector}` -> {id}");
                     }
                 }
                 let mut problem = at(&pipelines[to].place, "service::pipelines");

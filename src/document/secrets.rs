@@ -1,6 +1,6 @@
 //! A secret in every place that may hold one, and errors on every line: it is never shown.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use serde_json::Value as Json;
 
@@ -67,10 +67,18 @@ fn files(schemas: &Schemas) -> Vec<(String, Vec<String>)> {
             files.push((format!("{} {name}", kind.name()), lines));
         }
     };
-    receivers::ALL.iter().for_each(|entry| add(Kind::Receiver, entry.name));
-    processors::ALL.iter().for_each(|entry| add(Kind::Processor, entry.name));
-    exporters::ALL.iter().for_each(|entry| add(Kind::Exporter, entry.name));
-    extensions::ALL.iter().for_each(|entry| add(Kind::Extension, entry.name));
+    for entry in receivers::ALL {
+        add(Kind::Receiver, entry.name);
+    }
+    for entry in processors::ALL {
+        add(Kind::Processor, entry.name);
+    }
+    for entry in exporters::ALL {
+        add(Kind::Exporter, entry.name);
+    }
+    for entry in extensions::ALL {
+        add(Kind::Extension, entry.name);
+    }
     files
 }
 
@@ -86,7 +94,7 @@ fn shown(text: &str, schemas: &Schemas) -> String {
             shown += &write::yaml(&effective(root, schemas, Secrets::Hidden));
         }
         let digests = identity::texts(root);
-        shown += &format!("{digests:?}");
+        let _ = write!(shown, "{digests:?}");
     }
     shown + &render(&problems, &masked_sources(&loaded), false)
 }

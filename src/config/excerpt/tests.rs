@@ -28,7 +28,8 @@ fn masks_have_one_length_and_places_stay_true() {
         let b = text.find("b:").unwrap();
         let shown = rendered(&source, vec![problem(b..b + 1)]);
         assert!(shown.contains("a: {key: '*****', b: 1}"), "{shown}");
-        assert!(shown.contains(&format!("x.yaml:1:{}", b + 1)), "{shown}");
+        assert!(shown.contains(&format!(" --> x.yaml:1:{}\n", b + 1)), "{shown}");
+        assert!(!shown.contains(":::"), "{shown}");
         let caret = shown.lines().find(|line| line.contains('^')).unwrap();
         let line = shown.lines().find(|line| line.contains("b: 1")).unwrap();
         assert_eq!(caret.find('^'), line.find("b: 1"), "{shown}");

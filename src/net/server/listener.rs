@@ -148,13 +148,11 @@ pub fn check(endpoint: &str) -> Result<(), (String, String)> {
     let Some((_, port)) = endpoint.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')) else {
         return Err((format!("`{endpoint}` has no port"), FORM.to_owned()));
     };
-    match port.parse::<u16>() {
-        Ok(_) => Ok(()),
-        Err(_) => {
-            let port = port.split(['/', '?', '#', '@']).next().unwrap_or_default();
-            Err((format!("`{port}` is not a port: they go from 0 to 65535"), FORM.to_owned()))
-        }
+    if port.parse::<u16>().is_ok() {
+        return Ok(());
     }
+    let port = port.split(['/', '?', '#', '@']).next().unwrap_or_default();
+    Err((format!("`{port}` is not a port: they go from 0 to 65535"), FORM.to_owned()))
 }
 
 /// Opens a listener. Call within a tokio runtime.
