@@ -2,6 +2,7 @@
 //! nothing in telemetry forges a line; and no secret is shown by anything that a running skep tells.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[expect(dead_code, reason = "other tests start it by this")]
 mod support;
 
 use std::{

@@ -43,7 +43,7 @@ fn kept(disk: &SimulatedDisk) -> Vec<String> {
 fn written(seed: u64) -> (SimulatedDisk, Arc<Log>) {
     let disk = SimulatedDisk::new(seed);
     let log = open(&disk, SETTINGS, u64::MAX);
-    append_all(&log, 0..60, Place::Waiting).into_iter().for_each(|ticket| drop(ticket.unwrap()));
+    assert!(append_all(&log, 0..60, Place::Waiting).iter().all(Result::is_ok));
     log.sync().unwrap();
     log.save().unwrap();
     (disk, log)
