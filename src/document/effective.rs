@@ -99,7 +99,7 @@ pub(super) fn cover_secrets(root: &Node, schemas: &Schemas, sources: &mut [Sourc
 
 /// Words in the names of keys that most likely hold a secret, where no schema says so because the
 /// key or the component is misspelt.
-pub(super) const SECRET_WORDS: [&str; 11] = [
+pub(super) const SECRET_WORDS: [&str; 12] = [
     "key",
     "token",
     "secret",
@@ -111,6 +111,7 @@ pub(super) const SECRET_WORDS: [&str; 11] = [
     "cookie",
     "signature",
     "header",
+    "proxy",
 ];
 
 struct Cover<'a> {

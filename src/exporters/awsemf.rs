@@ -15,29 +15,33 @@
 //! resource has not is looked for among the labels. Points of the same time and labels stand in one
 //! document. Labels are dimensions; the name of the scope is the dimension `OTelLib`.
 //!
-//! Counters and histograms that count since the start of a process are sent as what was added to them. The
-//! first point of a series is left out, since nobody knows since when it counts; a series that is
-//! not heard of for five minutes begins anew. So are summaries, whose count and sum OTLP defines as totals.
-//! An exponential histogram is sent as the middles of its buckets, as far as they lie between least and
-//! greatest, any other distribution as count, sum, least and greatest. Units become those of CloudWatch.
+//! Counters and histograms that count since the start of a process are sent as what was added to
+//! them, and so are summaries, whose count and sum OTLP defines as totals. The first point of a
+//! series is left out, since nobody knows since when it counts; a series that is not heard of for
+//! five minutes begins anew. An exponential histogram is sent as the middles of its buckets, as far
+//! as they lie between least and greatest, any other distribution as count, sum, least and greatest.
+//! Units become those of CloudWatch.
 //!
-//! A document is one space of names: `_aws`, `Version`, `Timestamp` and `CloudWatchMetrics` are the format's,
-//! then come the metrics, then their labels. A name that is taken gets `_` at its end
-//! (`otelcol_exporter_awscloudwatch_renamed` counts them). A point that makes no event is counted by
-//! its reason in `otelcol_exporter_awscloudwatch_left_out_events`, and each reason is logged once.
+//! A document is one space of names: `_aws`, `Version`, `Timestamp` and `CloudWatchMetrics` are the
+//! format's, then come the metrics, then their labels. A name that is taken gets `_` at its end
+//! (`otelcol_exporter_awscloudwatch_renamed` counts them). A point that makes no event is counted
+//! by its reason in `otelcol_exporter_awscloudwatch_left_out_events`, and each reason is logged
+//! once.
 //!
 //! Differs from the Collector:
 //!
 //! - `dimension_rollup_option` is `NoDimensionRollup`: each further set of dimensions costs money.
 //! - Histograms that count since the start are sent as what was added too, and sums that go up and down as
 //!   they stand. Summaries are sent as what was added to them wherever they come from.
-//! - Least and greatest come from the buckets where a sender does not say them, or says those since the start,
-//!   and the mean always lies between them. A sum that a sender does not say is that of the middles. Where
-//!   the values are several documents, each has its share of the sum.
-//! - An exponential histogram of more than 200 buckets on one side is made half as fine until it has fewer.
-//! - More than 100 metrics of the same labels are several documents; a set has up to 30 dimensions; a label
-//!   that is empty, too long or JSON is no dimension. A name that is taken is changed, as said above.
-//!   Otherwise CloudWatch would keep the document and make no metric. Numbers beyond 2^360 are left out.
+//! - Least and greatest come from the buckets where a sender does not say them, or says those since
+//!   the start, and the mean always lies between them. A sum that a sender does not say is that of
+//!   the middles. Where the values are several documents, each has its share of the sum.
+//! - An exponential histogram of more than 200 buckets on one side is made half as fine until it
+//!   has fewer.
+//! - More than 100 metrics of the same labels are several documents; a set has up to 30 dimensions;
+//!   a label that is empty, too long or JSON is no dimension. A name that is taken is changed, as
+//!   said above. Otherwise CloudWatch would keep the document and make no metric. Numbers beyond
+//!   2^360 are left out.
 //! - A unit that CloudWatch has not is left out.
 
 mod declare;

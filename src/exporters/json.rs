@@ -169,8 +169,8 @@ impl Json {
         self.raw(itoa::Buffer::new().format(number).as_bytes());
     }
 
-    /// A number; what JSON has none for is text: `"NaN"`, `"Infinity"`, `"-Infinity"` (OpenTelemetry, AnyValue
-    /// for protocols other than OTLP).
+    /// A number; what JSON has none for is text: `"NaN"`, `"Infinity"`, `"-Infinity"`
+    /// (OpenTelemetry, `AnyValue` for protocols other than OTLP).
     pub(super) fn double(&mut self, number: f64) {
         self.separate();
         json::write_double(number, &mut self.out);

@@ -110,7 +110,7 @@ impl Code {
             Code::InvalidArgument => 400,
             Code::Unauthenticated => 401,
             Code::PermissionDenied => 403,
-            Code::NotFound | Code::Unimplemented => 404,
+            Code::Unimplemented => 404,
             _ => 500,
         }
     }

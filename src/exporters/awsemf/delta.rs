@@ -139,8 +139,8 @@ impl Distribution {
             !self.buckets.0.is_empty() && (before.count == 0 || !before.buckets.0.is_empty());
         let buckets =
             if is_known { self.buckets.since(&before.buckets)? } else { Buckets::default() };
-        // Least and greatest of all time are those of the added where they are new. Else they are a bound,
-        // as those of the buckets are; without buckets they would stay for ever.
+        // Least and greatest of all time are those of the added where they are new. Else they are a
+        // bound, as those of the buckets are; without buckets they would stay for ever.
         let (first, last) = (buckets.0.first(), buckets.0.last());
         let is_new = |is_further: &dyn Fn(f64) -> bool, old: Option<f64>| {
             self.has_recent_ends || before.count == 0 || old.is_some_and(is_further)
@@ -160,9 +160,9 @@ impl Distribution {
 }
 
 impl Buckets {
-    /// What is in these and was not in those; none where one of them has less than before. Their bounds may
-    /// be others: those of an exponential histogram get wider when its range grows, and its zero bucket
-    /// takes in others. Buckets that overlap are taken for one.
+    /// What is in these and was not in those; none where one of them has less than before. Their
+    /// bounds may be others: those of an exponential histogram get wider when its range grows, and
+    /// its zero bucket takes in others. Buckets that overlap are taken for one.
     fn since(&self, before: &Buckets) -> Option<Buckets> {
         let new = self.0.iter().map(|bucket| (bucket, bucket.count, 0));
         let old = before.0.iter().map(|bucket| (bucket, 0, bucket.count));
@@ -171,11 +171,15 @@ impl Buckets {
             one.low.total_cmp(&other.low).then(one.high.total_cmp(&other.high))
         };
         all.sort_by(|(one, ..), (other, ..)| bounds(one, other));
+        // The zero bucket may have no width.
+        let is_same = |one: &Bucket, other: &Bucket| {
+            one.low >= other.low && one.high <= other.high && one.high >= other.high
+        };
         let mut spans: Vec<(Bucket, u64)> = Vec::new();
         for (bucket, new, old) in all {
             let Bucket { low, high, .. } = *bucket;
             match spans.last_mut() {
-                Some((span, was)) if low < span.high || low == span.low && high == span.high => {
+                Some((span, was)) if low < span.high || is_same(span, bucket) => {
                     span.high = span.high.max(high);
                     span.count = span.count.saturating_add(new);
                     *was = was.saturating_add(old);

@@ -48,7 +48,8 @@ pub(super) struct Form {
 }
 
 impl Group {
-    /// The documents, each as JSON without line breaks, and none where one metric is too large for an event.
+    /// The documents, each as JSON without line breaks, and none where one metric is too large for
+    /// an event.
     pub(super) fn documents(&self, form: &Form) -> Vec<Option<Vec<u8>>> {
         let mut all = Vec::new();
         let mut part: Vec<&Metric> = Vec::new();

@@ -1,8 +1,9 @@
 //! Values of data points as CloudWatch takes them: a number, a statistic set, or values with counts.
 //!
-//! Of each set and of all parts of a point least <= sum / count <= greatest. A sender may not say the least
-//! and the greatest, and what was added to a total has others than the total; they follow from the buckets
-//! then. A bucket without an end reaches to its other bound, or to the mean where that is further.
+//! Of each set and of all parts of a point least <= sum / count <= greatest. A sender may not say
+//! the least and the greatest, and what was added to a total has others than the total; they follow
+//! from the buckets then. A bucket without an end reaches to its other bound, or to the mean where
+//! that is further.
 
 use crate::otlp::view::{
     self, ExponentialHistogramPoint, HistogramPoint, Number, NumberPoint, SummaryPoint,
@@ -12,8 +13,8 @@ use crate::otlp::view::{
 const NO_VALUE: u32 = 1;
 /// Most values of one metric in a document (embedded metric format).
 const VALUES: usize = 100;
-/// Most filled buckets of one side of an exponential histogram: SDKs have up to 160. More are made half as
-/// fine until they fit.
+/// Most filled buckets of one side of an exponential histogram: SDKs have up to 160. More are made
+/// half as fine until they fit.
 const SIDE: usize = 200;
 /// CloudWatch takes numbers up to 2^360.
 const LARGEST: f64 = f64::from_bits((1023 + 360) << 52);
@@ -96,7 +97,7 @@ impl Distribution {
         let mut is_ordered = true;
         for count in point.bucket_counts() {
             let high = bounds.next().unwrap_or(f64::INFINITY);
-            is_ordered &= low < high || low == high && count == 0;
+            is_ordered &= low < high || low <= high && count == 0;
             if count > 0 {
                 buckets.push(Bucket { low, high, count });
             }
@@ -207,8 +208,8 @@ impl Distribution {
         self.totals().map(Worth::Statistics)
     }
 
-    /// The middles of its buckets from high to low, in parts of a hundred, each with its share of the sum
-    /// and with least and greatest of the whole.
+    /// The middles of its buckets from high to low, in parts of a hundred, each with its share of
+    /// the sum and with least and greatest of the whole.
     #[expect(clippy::cast_precision_loss, reason = "a share")]
     pub(super) fn values(&self) -> Option<Vec<Worth>> {
         let all = self.totals()?;
@@ -234,7 +235,8 @@ impl Distribution {
 }
 
 impl Statistics {
-    /// Whatever a sender says, and however sums are rounded: the mean is between least and greatest.
+    /// Whatever a sender says, and however sums are rounded: the mean is between least and
+    /// greatest.
     fn around_mean(self) -> Self {
         let mean = mean(self.sum, self.count);
         Statistics { min: self.min.min(mean), max: self.max.max(mean), ..self }
@@ -255,8 +257,8 @@ pub(super) fn double(number: &Worth) -> f64 {
     }
 }
 
-/// The filled buckets of one side, from low to high. Their boundaries are powers of `2^(2^-scale)`, to the
-/// bit the same in each scale that has them.
+/// The filled buckets of one side, from low to high. Their boundaries are powers of `2^(2^-scale)`,
+/// to the bit the same in each scale that has them.
 #[expect(clippy::cast_precision_loss, reason = "indexes are 32 bits and a few more")]
 fn exponential(buckets: &view::Buckets<'_>, scale: i32) -> Vec<Bucket> {
     let mut filled: Vec<(i64, u64)> = Vec::new();
@@ -270,7 +272,9 @@ fn exponential(buckets: &view::Buckets<'_>, scale: i32) -> Vec<Bucket> {
         }
         while filled.len() > SIDE {
             shift += 1;
-            filled.iter_mut().for_each(|(index, _)| *index >>= 1);
+            for (index, _) in &mut filled {
+                *index >>= 1;
+            }
             filled.dedup_by(|next, kept| {
                 let is_same = next.0 == kept.0;
                 kept.1 = kept.1.saturating_add(if is_same { next.1 } else { 0 });

@@ -341,6 +341,4 @@ fn a_document_is_sent_as_it_was_made_also_the_second_time() {
     let one = bench.documents(vec![counter(3.0)]);
     let again = bench.documents(vec![counter(3.0)]);
     assert_eq!((&one[0]["requests"], &again[0]["requests"]), (&json!(2), &json!(0)));
-    let delivery = config.delivery();
-    assert_eq!(delivery.queue.unwrap().consumers, 1, "in the order in which they came");
 }

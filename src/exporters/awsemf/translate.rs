@@ -391,8 +391,8 @@ impl<'a> One<'_, 'a> {
     }
 }
 
-/// Members of a document are in one space of names: those of the format first, then the metric's, then
-/// those of its labels. A name that is taken gets `_` at its end. How many got one.
+/// Members of a document are in one space of names: those of the format first, then the metric's,
+/// then those of its labels. A name that is taken gets `_` at its end. How many got one.
 fn make_unique(name: &mut String, labels: &mut [(String, String)]) -> u64 {
     let mut renamed = 0;
     if FORMAT.contains(&&**name) {
@@ -430,13 +430,13 @@ fn lossy(text: Text<'_>) -> String {
 
 fn label(attribute: &KeyValue<'_>) -> (String, String) {
     let value = attribute.value.unwrap_or_default();
-    let value = match as_text(value) {
-        Some(text) => text.into_owned(),
-        None => {
+    let value = as_text(value).map_or_else(
+        || {
             let mut json = super::super::json::Json::default();
             json.value(value);
             String::from_utf8_lossy(&json.out).into_owned()
-        }
-    };
+        },
+        Cow::into_owned,
+    );
     (lossy(attribute.key), value)
 }

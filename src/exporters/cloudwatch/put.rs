@@ -294,7 +294,26 @@ fn refused(answer: &PutLogEventsOutput, count: usize) -> [(LeftOut, u64); 3] {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::batch::Gather, *};
+
+    #[test]
+    fn each_item_that_becomes_no_event_is_counted_by_its_reason_and_losses_are_answered() {
+        let telemetry = Telemetry::default();
+        let new_group = NewGroup::default();
+        let writer = Writer::new("emf".to_owned(), Access::default(), new_group, true, &telemetry);
+        let mut gather = Gather::default();
+        gather.rename(2);
+        LeftOut::ALL.into_iter().for_each(|reason| gather.leave_out(reason));
+        let note = gather.pieces().next().unwrap();
+        let sent = writer.note(&note);
+        assert_eq!(sent.rejected, LeftOut::ALL.len() as u64 - 2);
+        let said = sent.message.unwrap();
+        for reason in LeftOut::ALL {
+            assert_eq!(writer.stats.left_out(reason), 1);
+            assert_eq!(said.contains(reason.words()), reason.is_loss(), "{said}");
+        }
+        assert_eq!(writer.stats.renamed.read(), 2);
+    }
 
     #[test]
     fn indexes_of_refused_events_are_counted() {

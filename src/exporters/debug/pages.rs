@@ -28,6 +28,9 @@ pub(super) struct Page {
 
 impl Write for Page {
     fn write_str(&mut self, text: &str) -> fmt::Result {
+        if self.end == 0 {
+            return Err(fmt::Error);
+        }
         let free = self.end - self.text.len().min(self.end);
         let most = &text[..text.floor_char_boundary(free)];
         // Escapes only add to it.

@@ -37,7 +37,7 @@ const fn code(reason: Reason) -> Code {
         Reason::BackendRefused | Reason::Malformed => Code::InvalidArgument,
         Reason::Unauthenticated => Code::Unauthenticated,
         Reason::Forbidden => Code::PermissionDenied,
-        Reason::NotFound => Code::NotFound,
+        Reason::NotFound => Code::Unimplemented,
         Reason::TooLarge => Code::ResourceExhausted,
         _ => Code::Internal,
     }

@@ -30,6 +30,7 @@ enum Change {
 
 /// How a sender says what it has observed.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each sort with each")]
 struct Sender {
     sort: Sort,
     is_total: bool,
@@ -219,7 +220,7 @@ fn check(sender: Sender, steps: &[(Change, Vec<f64>)], runtime: &tokio::runtime:
             Change::Widen => state.scale = (state.scale - 1).max(-3),
             Change::Narrow => state.scale = (state.scale + 1).min(6),
             Change::Rebound => {
-                state.threshold = (state.threshold * 2.0).max(0.01).min(4.0);
+                state.threshold = (state.threshold * 2.0).clamp(0.01, 4.0);
                 state.bounds = vec![-3.0, 1.0, 7.0, 25.0];
             }
         }

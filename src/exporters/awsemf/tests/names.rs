@@ -8,8 +8,8 @@ use serde::{
 
 use super::*;
 
-/// A document has its own members of the format; its dimensions are texts, its metrics numbers, each
-/// name once.
+/// A document has its own members of the format; its dimensions are texts, its metrics numbers,
+/// each name once.
 fn check(text: &[u8], is_version_0: bool) {
     let shown = String::from_utf8_lossy(text);
     let document: Json = serde_json::from_slice(text).unwrap();
@@ -78,7 +78,9 @@ fn a_name_that_is_taken_gets_another() {
             gauge("OTelLib", "", vec![point(4.0, &[("a", "b")])]),
         ];
         let (documents, note) = raw(&mut Bench::new(&config), &payload(&[], "lib", metrics));
-        documents.iter().for_each(|document| check(document, version == "0"));
+        for document in &documents {
+            check(document, version == "0");
+        }
         let read: Vec<Json> =
             documents.iter().map(|text| serde_json::from_slice(text).unwrap()).collect();
         let expected = [
@@ -125,7 +127,9 @@ fn what_is_too_large_for_an_event_is_several_or_is_left_out() {
     let mut bench = Bench::new(&Config::default());
     let (documents, note) = raw(&mut bench, &payload(&[], "", metrics));
     assert!(documents.len() > 1);
-    documents.iter().for_each(|document| check(document, false));
+    for document in &documents {
+        check(document, false);
+    }
     let left_out = [LeftOut::TooLarge, LeftOut::Name].map(|reason| note.left_out(reason));
     assert_eq!((left_out, note.lost()), ([1, 1], 2));
 }
@@ -187,7 +191,9 @@ proptest! {
         });
         let payload = payload(&[("Version", "r"), ("b", "r")], "lib", metrics.collect());
         let (documents, _) = raw(&mut Bench::new(&config), &payload);
-        documents.iter().for_each(|document| check(document, is_version_0));
+        for document in &documents {
+            check(document, is_version_0);
+        }
     }
 
     #[test]
@@ -196,8 +202,15 @@ proptest! {
         for seed in seeds {
             let body = wild::request(Signal::Metrics, seed, OneOfs::Kept);
             let request = ExportMetricsServiceRequest::decode(&body[..]).unwrap();
+<<<<<<< HEAD
             let payload = Content::new(Signal::Metrics, body.into(), 1);
             raw(&mut bench, &payload).0.iter().for_each(|document| check(document, false));
+=======
+            let payload = Payload::unaccounted(Signal::Metrics, body.into(), 1);
+            for document in &raw(&mut bench, &payload).0 {
+                check(document, false);
+            }
+>>>>>>> h/emf
             // Each point by itself: it makes an event, or says why not.
             for payload in points(&request) {
                 let (documents, note) = raw(&mut bench, &payload);
