@@ -202,15 +202,10 @@ proptest! {
         for seed in seeds {
             let body = wild::request(Signal::Metrics, seed, OneOfs::Kept);
             let request = ExportMetricsServiceRequest::decode(&body[..]).unwrap();
-<<<<<<< HEAD
             let payload = Content::new(Signal::Metrics, body.into(), 1);
-            raw(&mut bench, &payload).0.iter().for_each(|document| check(document, false));
-=======
-            let payload = Payload::unaccounted(Signal::Metrics, body.into(), 1);
             for document in &raw(&mut bench, &payload).0 {
                 check(document, false);
             }
->>>>>>> h/emf
             // Each point by itself: it makes an event, or says why not.
             for payload in points(&request) {
                 let (documents, note) = raw(&mut bench, &payload);
