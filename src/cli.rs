@@ -34,6 +34,7 @@ use crate::{
     },
     document,
     net::server,
+    telemetry::logs,
 };
 
 /// The arguments are wrong.
@@ -203,7 +204,9 @@ enum Command {
 #[expect(clippy::print_stderr, reason = "this is the command line")]
 pub fn main() -> ExitCode {
     if let Some(flags) = flags_of_daemon(std::env::args_os()) {
-        return xray::main(flags).into();
+        let code = xray::main(flags);
+        logs::flush();
+        return code.into();
     }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
@@ -246,6 +249,7 @@ pub fn main() -> ExitCode {
             print::output(&String::from_utf8_lossy(&text))
         }
     };
+    logs::flush();
     code.into()
 }
 

@@ -9,6 +9,8 @@
 
 pub mod decode;
 pub mod diagnostics;
+mod excerpt;
+pub mod shown;
 pub mod source;
 pub mod tree;
 pub mod units;

@@ -13,7 +13,10 @@ pub mod schema;
 mod storage;
 pub mod telemetry;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
 
 use crate::{
     component::{
@@ -85,7 +88,9 @@ pub fn load(root: &Node, problems: &mut Problems) -> Document {
     let mut unknown = Unknown::default();
     for section in sections {
         if !SECTIONS.contains(&&*section.key) {
-            unknown.sections.extend(closest(&section.key, SECTIONS));
+            if !problems.are_many() {
+                unknown.sections.extend(closest(&section.key, SECTIONS));
+            }
             unknown_key(&section.key_place, &section.key, &section.key, &SECTIONS, problems);
         }
     }
@@ -108,19 +113,23 @@ fn unknown_key(place: &Place, path: &str, key: &str, valid: &[&str], problems: &
     let mut problem = at(place, path);
     problem.message = format!("unknown key `{key}`");
     let list = valid.join(", ");
-    problem.help = Some(match closest(key, valid.iter().copied()) {
+    let near = (!problems.are_many()).then(|| closest(key, valid.iter().copied())).flatten();
+    problem.help = Some(match near {
         Some(near) => format!("did you mean `{near}`? valid: {list}"),
         None => format!("valid: {list}"),
     });
     problems.0.push(problem);
 }
 
+/// Most components that skep does not have that are named.
+const MOST_NAMED: usize = 30;
+
 /// Component types that skep does not have: one error for all of them.
 #[derive(Default)]
 struct Unknown {
     found: Vec<(Kind, String, Place, Vec<&'static str>)>,
     /// Ids that exist in the file but not here; references to them are not reported again.
-    ids: Vec<(Kind, ComponentId)>,
+    ids: HashSet<(Kind, ComponentId)>,
     /// Sections that cannot be read, or whose name is misspelt.
     sections: Vec<&'static str>,
 }
@@ -134,23 +143,28 @@ impl Unknown {
             _ => &[kind],
         };
         kinds.iter().any(|kind| {
-            self.sections.contains(&kind.section())
-                || self.ids.iter().any(|(known, other)| known == kind && other == id)
+            self.sections.contains(&kind.section()) || self.ids.contains(&(*kind, id.clone()))
         })
     }
 
     fn report(&self, problems: &mut Problems) {
         let Some((kind, name, place, valid)) = self.found.first() else { return };
         let mut problem = at(place, kind.section());
+        let named = &self.found[..self.found.len().min(MOST_NAMED)];
         let all: Vec<String> =
-            self.found.iter().map(|(kind, name, ..)| format!("{} `{name}`", kind.name())).collect();
+            named.iter().map(|(kind, name, ..)| format!("{} `{name}`", kind.name())).collect();
+        let more = match self.found.len() - named.len() {
+            0 => String::new(),
+            more => format!(", and {more} more"),
+        };
         if let [_] = all[..] {
             problem.message = format!("unknown {} type `{name}`", kind.name());
         } else {
-            problem.message = format!("skep does not have these components: {}", all.join(", "));
+            problem.message =
+                format!("skep does not have these components: {}{more}", all.join(", "));
         }
         let mut help: Vec<String> = Vec::new();
-        for (_, name, _, valid) in &self.found {
+        for (_, name, _, valid) in named {
             if name == "logging" {
                 help.push("`logging` is now called `debug`".to_owned());
             } else if let Some(near) = closest(name, valid.iter().copied()) {
@@ -215,12 +229,14 @@ fn components<C: ?Sized>(
         let Some(entry) = entry else {
             let valid: Vec<&str> = registry.iter().map(|entry| entry.name).collect();
             // References most likely have the right name.
-            if let Some(near) = closest(&id.kind_name, valid.iter().copied()) {
+            let near =
+                (!problems.are_many()).then(|| closest(&id.kind_name, valid.iter().copied()));
+            if let Some(near) = near.flatten() {
                 let meant = ComponentId { kind_name: near.to_owned(), name: id.name.clone() };
-                unknown.ids.push((kind, meant));
+                unknown.ids.insert((kind, meant));
             }
             unknown.found.push((kind, id.kind_name.clone(), member.key_place.clone(), valid));
-            unknown.ids.push((kind, id));
+            unknown.ids.insert((kind, id));
             continue;
         };
         if entry.name != id.kind_name {
@@ -242,52 +258,71 @@ fn components<C: ?Sized>(
                 problems.0.push(problem);
             }
         } else {
-            unknown.ids.push((kind, id));
+            unknown.ids.insert((kind, id));
         }
     }
     all
 }
 
-/// The body of a component in the file.
-fn body<'a>(root: &'a Node, kind: Kind, id: &ComponentId) -> Option<&'a Node> {
-    let Some(Value::Map(members)) = root.get(kind.section()).map(Node::plain) else {
-        return None;
-    };
-    members
-        .iter()
-        .find(|member| ids::component(&member.key).as_ref() == Ok(id))
-        .map(|member| &member.value)
+/// The bodies of components in the file, and which of them have errors already.
+struct Bodies<'a> {
+    by_id: HashMap<(Kind, ComponentId), &'a Node>,
+    /// Paths of the errors.
+    broken: BTreeSet<String>,
+}
+
+impl<'a> Bodies<'a> {
+    fn of(root: &'a Node, problems: &Problems) -> Self {
+        let mut by_id = HashMap::new();
+        for kind in
+            [Kind::Receiver, Kind::Processor, Kind::Exporter, Kind::Connector, Kind::Extension]
+        {
+            let Some(Value::Map(members)) = root.get(kind.section()).map(Node::plain) else {
+                continue;
+            };
+            for member in members {
+                if let Ok(id) = ids::component(&member.key) {
+                    by_id.entry((kind, id)).or_insert(&member.value);
+                }
+            }
+        }
+        let errors = problems.0.iter().filter(|problem| problem.severity == Severity::Error);
+        Bodies { by_id, broken: errors.map(|problem| problem.path.clone()).collect() }
+    }
+
+    fn get(&self, kind: Kind, id: &ComponentId) -> Option<&'a Node> {
+        self.by_id.get(&(kind, id.clone())).copied()
+    }
+
+    /// Whether there is an error at a node or within it.
+    fn is_broken(&self, at: &Node) -> bool {
+        let within = format!("{}::", at.path);
+        self.broken.contains(&*at.path)
+            || self.broken.range(within.clone()..).next().is_some_and(|at| at.starts_with(&within))
+    }
 }
 
 /// Lets each configuration check itself, unless it has problems already.
 fn validate(root: &Node, document: &Document, problems: &mut Problems) {
+    let before = problems.0.len();
+    let bodies = Bodies::of(root, problems);
     macro_rules! each {
         ($components:expr, $kind:expr) => {
             for component in $components.values() {
-                if let Some(at) = body(root, $kind, &component.id) {
-                    if !is_broken(at, problems) {
+                if let Some(at) = bodies.get($kind, &component.id) {
+                    if !bodies.is_broken(at) {
                         component.config.validate(at, problems);
                     }
                 }
             }
         };
     }
-    let before = problems.0.len();
     each!(document.receivers, Kind::Receiver);
     each!(document.processors, Kind::Processor);
     each!(document.exporters, Kind::Exporter);
     each!(document.connectors, Kind::Connector);
     each!(document.extensions, Kind::Extension);
     in_file_order(problems, before);
-}
-
-/// Whether there is an error at a node or within it.
-fn is_broken(at: &Node, problems: &Problems) -> bool {
-    problems.0.iter().any(|problem| {
-        let inside = problem.path.strip_prefix(&*at.path);
-        problem.severity == Severity::Error
-            && inside.is_some_and(|path| path.is_empty() || path.starts_with("::"))
-    })
 }
 
 /// Maps have no order; problems are shown in the order of the file.
@@ -302,15 +337,14 @@ fn in_file_order(problems: &mut Problems, from: usize) {
 pub fn masked_sources(loaded: &Loaded) -> Vec<Source> {
     let mut sources = loaded.sources.clone();
     let mut is_read = vec![false; sources.len()];
-    let schemas = schema::Schemas::default();
     for (index, tree) in &loaded.trees {
         is_read[*index] = true;
-        for place in effective::secret_places(tree, &schemas) {
-            sources[place.source].mask(place.range);
-        }
+        effective::cover_secrets(tree, schema::Schemas::shared(), &mut sources);
     }
     for (source, is_read) in sources.iter_mut().zip(is_read) {
-        if !is_read {
+        if !is_read && source.name == "--set" {
+            source.mask_value();
+        } else if !is_read {
             source.mask_lines(&effective::SECRET_WORDS);
         }
     }
@@ -318,6 +352,10 @@ pub fn masked_sources(loaded: &Loaded) -> Vec<Source> {
 }
 
 #[cfg(test)]
+mod large;
+#[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod secrets;
 #[cfg(test)]
 mod tests;

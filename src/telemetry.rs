@@ -9,6 +9,7 @@ pub mod histogram;
 mod log_file;
 pub mod logs;
 pub mod oldest;
+pub mod outlet;
 pub mod process;
 pub mod prometheus;
 pub mod segments;
@@ -28,7 +29,10 @@ use self::{
     datagrams::DatagramStats, decisions::Decisions, events::EventStats, histogram::Histogram,
     oldest::Oldest, segments::SegmentStats, storage::LogStats, tail_sampling::TailSamplingStats,
 };
-use crate::otlp::{Signal, payload::Reason};
+use crate::{
+    config::shown::without_secrets,
+    otlp::{Signal, payload::Reason},
+};
 
 /// A number that only grows, or a gauge; relaxed, since nobody orders anything by it.
 #[derive(Debug, Default)]
@@ -180,7 +184,7 @@ impl ExporterStats {
     pub fn erred(&self, now: SystemTime, message: &str) {
         self.permanent.set(0);
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some((now, message.to_owned()));
+            Some((now, without_secrets(message).into_owned()));
     }
 
     /// Notes the unit and the limit of its queue, and its part on disk.
@@ -386,6 +390,7 @@ impl Telemetry {
 
     /// The block of an exporter; made at the first call, and for another destination.
     pub fn exporter(&self, id: &str, signal: Signal, destination: &str) -> Arc<ExporterStats> {
+        let destination = &*without_secrets(destination);
         let mut all = self.exporters.lock().unwrap_or_else(PoisonError::into_inner);
         let known = |s: &&Arc<ExporterStats>| {
             s.id == id && s.signal == signal && s.destination == destination

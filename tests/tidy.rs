@@ -14,7 +14,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("otlp", &["otlp"]),
     ("config", &["config"]),
     ("net", &["net", "otlp", "config"]),
-    ("telemetry", &["telemetry", "net", "otlp"]),
+    ("telemetry", &["telemetry", "config", "net", "otlp"]),
     ("storage", &["storage", "otlp", "telemetry"]),
     ("component", &["component", "config", "net", "otlp", "storage", "telemetry"]),
     ("receivers", &["receivers", "component", "config", "net", "otlp", "storage", "telemetry"]),

@@ -29,7 +29,7 @@ use crate::{
         BoxFuture, Stop,
         reload::{Finding, Outcome, Reloads},
     },
-    config::Severity,
+    config::{Severity, shown::without_secrets},
     otlp::{Signal, payload::Reason},
     storage::letters::Letterboxes,
     telemetry::{ExporterStats, Telemetry, process::VERSION, storage::LogStats, verdict},
@@ -81,7 +81,8 @@ impl ControlService for Control {
         &self,
         request: Request<ExplainRequest>,
     ) -> Result<Response<ExplainResponse>, Status> {
-        decisions::explain(&self.telemetry, &request.into_inner().trace_id).map(Response::new)
+        let found = decisions::explain(&self.telemetry, &request.into_inner().trace_id);
+        found.map(Response::new).map_err(brief)
     }
 
     type WatchDecisionsStream = Watch<WatchDecisionsResponse>;
@@ -112,7 +113,7 @@ impl ControlService for Control {
         &self,
         request: Request<ListDeadLettersRequest>,
     ) -> Result<Response<Self::ListDeadLettersStream>, Status> {
-        let meant = dead_letters::listed(self, request.into_inner().selection)?;
+        let meant = dead_letters::listed(self, request.into_inner().selection).map_err(brief)?;
         let (sender, receiver) = mpsc::channel(1);
         let feeding = dead_letters::list(self.clone(), meant, sender);
         Ok(Response::new(Watch { receiver, feeding: Some(Box::pin(feeding)) }))
@@ -122,7 +123,8 @@ impl ControlService for Control {
         &self,
         request: Request<ShowDeadLetterRequest>,
     ) -> Result<Response<ShowDeadLetterResponse>, Status> {
-        dead_letters::show(self, &request.into_inner().id).await.map(Response::new)
+        let shown = dead_letters::show(self, &request.into_inner().id).await;
+        shown.map(Response::new).map_err(brief)
     }
 
     type ReplayDeadLettersStream = Watch<ReplayDeadLettersResponse>;
@@ -131,7 +133,7 @@ impl ControlService for Control {
         &self,
         request: Request<ReplayDeadLettersRequest>,
     ) -> Result<Response<Self::ReplayDeadLettersStream>, Status> {
-        let meant = dead_letters::replayed(self, request.into_inner().selection)?;
+        let meant = dead_letters::replayed(self, request.into_inner().selection).map_err(brief)?;
         let (sender, receiver) = mpsc::channel(1);
         let feeding = dead_letters::replay(self.clone(), meant, sender);
         Ok(Response::new(Watch { receiver, feeding: Some(Box::pin(feeding)) }))
@@ -141,8 +143,23 @@ impl ControlService for Control {
         &self,
         request: Request<DropDeadLettersRequest>,
     ) -> Result<Response<DropDeadLettersResponse>, Status> {
-        dead_letters::drop(self, request.into_inner().selection).await.map(Response::new)
+        let dropped = dead_letters::drop(self, request.into_inner().selection).await;
+        dropped.map(Response::new).map_err(brief)
     }
+}
+
+/// Longest message of an error, in bytes. It goes as a header, of which clients take 16 KiB, and
+/// may repeat what was asked for.
+const MESSAGE: usize = 2000;
+
+fn brief(status: Status) -> Status {
+    let message = status.message();
+    if message.len() <= MESSAGE {
+        return status;
+    }
+    let start = &message[..message.floor_char_boundary(MESSAGE / 2)];
+    let end = &message[message.ceil_char_boundary(message.len() - MESSAGE / 2)..];
+    Status::new(status.code(), format!("{start}...{end}"))
 }
 
 /// The answer to `Reload`.
@@ -156,8 +173,8 @@ fn reloaded(outcome: Outcome) -> ReloadResponse {
             line: number(line),
             column: number(column),
             path: finding.path,
-            message: finding.message,
-            help: finding.help,
+            message: without_secrets(&finding.message).into_owned(),
+            help: without_secrets(&finding.help).into_owned(),
         }
     };
     ReloadResponse {

@@ -3,7 +3,7 @@
 use tonic::{Code, Status, transport::Channel};
 
 use super::{OFF, UNAVAILABLE, USAGE};
-use crate::admin::proto::control_service_client::ControlServiceClient;
+use crate::{admin::proto::control_service_client::ControlServiceClient, config::shown::escaped};
 
 /// Nothing is known of what was asked for.
 pub(super) const NOT_FOUND: u8 = 1;
@@ -35,7 +35,7 @@ pub(super) fn ask(
         match question(client).await {
             Ok(code) => code,
             Err(status) => {
-                eprintln!("{}", status.message());
+                eprintln!("{}", escaped(status.message()));
                 match status.code() {
                     Code::InvalidArgument => USAGE,
                     Code::NotFound => NOT_FOUND,

@@ -4,8 +4,9 @@
 use std::fmt::Write as _;
 
 use super::{control::ask, print};
-use crate::admin::proto::{
-    Decision, ExplainRequest, WatchDecisionsRequest, WatchDecisionsResponse,
+use crate::{
+    admin::proto::{Decision, ExplainRequest, WatchDecisionsRequest, WatchDecisionsResponse},
+    config::shown::escaped,
 };
 
 /// Why a trace was kept or not.
@@ -40,8 +41,9 @@ pub(super) fn sample(endpoint: &str, last: u32, follow: bool) -> u8 {
 /// A decision in full.
 fn story(one: &Decision) -> String {
     let mut text = format!("trace {}\n", one.trace_id);
+    // Names come from applications.
     let mut row = |name: &str, words: String| {
-        let _ = writeln!(text, "  {name:<12}{words}");
+        let _ = writeln!(text, "  {name:<12}{}", escaped(&words));
     };
     let outcome = match (one.kept, one.dry_run) {
         (true, false) => "kept",
@@ -59,9 +61,9 @@ fn story(one: &Decision) -> String {
         let rate = rounded(one.rate);
         row("stands for", if rate == "1" { "itself".to_owned() } else { format!("{rate} traces") });
     }
-    let root = if one.root.is_empty() { "(no root span came)" } else { &one.root };
-    row("root", printable(root));
-    row("service", printable(&one.service));
+    let root = if one.root.is_empty() { "(no root span came)" } else { &*one.root };
+    row("root", root.to_owned());
+    row("service", one.service.clone());
     row("size", format!("{} spans, {} bytes, {}", one.spans, one.bytes, duration(one)));
     row("decided", format!("{} UTC, {}", time(one), reason(one)));
     row("where", format!("{} in pipeline {}", one.processor, one.pipeline));
@@ -115,16 +117,11 @@ fn lines(message: &WatchDecisionsResponse) -> String {
             one.trace_id,
             one.spans,
             duration(one),
-            printable(&one.service),
-            printable(&one.root),
+            escaped(&one.service),
+            escaped(&one.root),
         );
     }
     text
-}
-
-/// Names come from applications: what would steer a terminal is left out.
-pub(super) fn printable(name: &str) -> String {
-    name.chars().filter(|character| !character.is_control()).collect()
 }
 
 fn time(one: &Decision) -> String {
@@ -208,7 +205,7 @@ mod tests {
         time (UTC)    kept  policy                  rate  trace                             spans    duration  service: root
         ... 3 more, which came too fast to be shown
         12:00:01.234  yes   rest                      20  5b8efff798038103d269b633813fc60c      8   1203.4 ms  shop: GET /cart
-        12:00:01.234  no    -                          0  5b8efff798038103d269b633813fc60c      8   1203.4 ms  shop: GET [2J/cart (out_of_memory)
+        12:00:01.234  no    -                          0  5b8efff798038103d269b633813fc60c      8   1203.4 ms  shop: GET \x1b[2J/cart\n (out_of_memory)
         ");
     }
 }

@@ -10,7 +10,10 @@ use tokio::{runtime, task::JoinSet};
 use super::{CONFIG, Configuration, IO, UNAVAILABLE, load, print, show};
 use crate::{
     component::{BuildContext, ComponentId, Exporter},
-    config::Problems,
+    config::{
+        Problems,
+        shown::{escaped, without_secrets},
+    },
     document::{self, Document},
     otlp::Signal,
     telemetry::Telemetry,
@@ -109,6 +112,11 @@ fn context(id: &ComponentId, signal: Signal) -> BuildContext {
     }
 }
 
+/// Answers come from backends, destinations may have a key in them.
+fn shown(text: &str) -> String {
+    escaped(&without_secrets(text)).into_owned()
+}
+
 fn report(findings: &[Finding]) -> String {
     let mut text = String::new();
     for Finding { who, destination, answer } in findings {
@@ -117,6 +125,7 @@ fn report(findings: &[Finding]) -> String {
             Err(words) => ("FAIL", words),
         };
         // Writing to a string cannot fail.
+        let (destination, words) = (shown(destination), shown(words));
         let _ = writeln!(text, "{mark}  {who} -> {destination}\n      {words}");
     }
     let ill = findings.iter().filter(|finding| finding.answer.is_err()).count();

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     admin::proto::{Problem, ReloadRequest, ReloadResponse},
     component::reload::Finding,
-    config::{self, Problems, Severity, source::Loaded},
+    config::{self, Problems, Severity, shown::escaped, source::Loaded},
     document::{self, identity},
     engine::{
         plan::Blueprint,
@@ -39,8 +39,7 @@ impl Source for Files {
         let mut problems = Problems::default();
         let loaded = (self.again)(&mut problems);
         let document = loaded.root.as_ref().map(|root| document::load(root, &mut problems));
-        let mut findings: Vec<Finding> =
-            problems.0.iter().map(|problem| finding(problem, &loaded)).collect();
+        let mut findings = findings(&problems, &loaded);
         let (Some(document), Some(root)) = (document, &loaded.root) else { return Err(findings) };
         if problems.has_errors() {
             return Err(findings);
@@ -89,6 +88,18 @@ fn stays(path: &str, message: String) -> Finding {
     let help = "restart skep to apply it".to_owned();
     let path = path.to_owned();
     Finding { severity: Severity::Warning, place: None, path, message, help }
+}
+
+/// Those that are shown, and how many more there are.
+fn findings(problems: &Problems, loaded: &Loaded) -> Vec<Finding> {
+    let (shown, more) = problems.most_important();
+    let mut findings: Vec<Finding> =
+        shown.into_iter().map(|problem| finding(problem, loaded)).collect();
+    if more > 0 {
+        let message = format!("... and {more} more problems");
+        findings.push(Finding::new(Severity::Warning, message));
+    }
+    findings
 }
 
 fn finding(problem: &config::Problem, loaded: &Loaded) -> Finding {
@@ -141,8 +152,9 @@ fn story(answer: &ReloadResponse) -> String {
 
 fn problem(problem: &Problem) -> String {
     let title = if problem.error { "error" } else { "warning" };
-    let mut text = format!("{title}: {}\n", problem.message);
+    let mut text = format!("{title}: {}\n", escaped(&problem.message));
     let Problem { source, line, column, path, help, .. } = problem;
+    let (source, path, help) = (escaped(source), escaped(path), escaped(help));
     if !source.is_empty() {
         let _ = writeln!(text, "  --> {source}:{line}:{column} {path}");
     } else if !path.is_empty() {

@@ -19,6 +19,7 @@ use crate::{
     telemetry::{
         Telemetry,
         logs::{self, Format, LogFile, Sampling, Settings as LogSettings},
+        outlet,
     },
 };
 
@@ -196,18 +197,19 @@ fn report(started: &Started, is_built_in: bool) {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the first thing that a new user reads")]
+/// The first thing that a new user reads; like the log, it must not stop the start.
 fn print_environment(started: &Started) {
     let mut listening = started.listening.iter();
     let http = listening.find(|(id, listening)| id == "otlp" && listening.protocol == "http");
     let Some((_, listening)) = http else { return };
     let port = listening.address.rsplit(':').next().unwrap_or("4318");
-    eprintln!(
-        "\nNo configuration was given, so skep runs its built-in one. Tell your application:\n"
+    let text = format!(
+        "\nNo configuration was given, so skep runs its built-in one. Tell your application:\n\n  \
+         export OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:{port}\n  \
+         export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf\n  \
+         export OTEL_SERVICE_NAME=my-service\n\n"
     );
-    eprintln!("  export OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:{port}");
-    eprintln!("  export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf");
-    eprintln!("  export OTEL_SERVICE_NAME=my-service\n");
+    outlet::stderr().push(text.as_bytes());
 }
 
 /// Docker and Podman leave a file; ECS and Kubernetes set variables.

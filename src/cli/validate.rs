@@ -1,6 +1,6 @@
 //! `skep validate`: everything that `run` does before the first socket.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use super::{CONFIG, Configuration, load, show};
 use crate::{
@@ -23,7 +23,8 @@ pub(super) fn run(configuration: &Configuration, deny_warnings: bool) -> u8 {
     if let Some(root) = &loaded.root {
         let document = document::load(root, &mut problems);
         if !problems.has_errors() {
-            Builder { document: &document, problems: &mut problems }.each();
+            let told = HashSet::new();
+            Builder { document: &document, problems: &mut problems, told }.each();
         }
         if !problems.has_errors() {
             whole(&Blueprint::from(document), &mut problems);
@@ -61,6 +62,8 @@ fn whole(blueprint: &Blueprint, problems: &mut Problems) {
 struct Builder<'a> {
     document: &'a Document,
     problems: &'a mut Problems,
+    /// Errors that were noted.
+    told: HashSet<(Kind, ComponentId, String)>,
 }
 
 impl Builder<'_> {
@@ -113,7 +116,7 @@ impl Builder<'_> {
             help: None,
             related: None,
         };
-        if !self.problems.0.contains(&problem) {
+        if self.told.insert((kind, id.clone(), problem.message.clone())) {
             self.problems.0.push(problem);
         }
     }

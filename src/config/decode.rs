@@ -22,6 +22,9 @@ const PROBLEM_LIMIT: usize = 50;
 /// Marks a [`super::Section`]: a null turns it on.
 pub(super) const SECTION: &str = "$section";
 
+/// Marks a [`super::Secret`]: no error tells its value.
+pub(super) const SECRET: &str = "$secret";
+
 /// Decodes `node` as a `T`. Problems are recorded, each at its own line; a key with a problem
 /// keeps its default so that the others are still looked at.
 pub fn decode<T: DeserializeOwned>(node: &Node, problems: &mut Problems) -> Option<T> {
@@ -283,6 +286,22 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    fn secret<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Boxed> {
+        let (found, help) = match self.value() {
+            _ if matches!(self.node.value, Value::String(_) | Value::Substituted { .. }) => {
+                return self.text(visitor);
+            }
+            Value::Bool(_) => ("a boolean", Some("put quotes around it")),
+            Value::Int(_) | Value::Float(_) => ("a number", Some("put quotes around it")),
+            Value::List(_) => ("a list", None),
+            Value::Map(_) => ("a map", None),
+            Value::Null | Value::String(_) | Value::Substituted { .. } => {
+                return Err(self.unexpected(&visitor));
+            }
+        };
+        Err(error(format!("expected text, got {found}"), help.map(ToOwned::to_owned)))
+    }
+
     fn text<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Boxed> {
         match &self.node.value {
             Value::String(text) | Value::Substituted { text, .. } => {
@@ -305,6 +324,9 @@ impl<'a> Deserializer<'a> for Cursor<'a> {
     type Error = Boxed;
 
     fn deserialize_any<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Boxed> {
+        if let Value::Substituted { text, is_text: true, .. } = &self.node.value {
+            return visitor.visit_borrowed_str(text);
+        }
         match self.value() {
             Value::Null => visitor.visit_unit(),
             Value::Bool(value) => visitor.visit_bool(*value),
@@ -389,6 +411,9 @@ impl<'a> Deserializer<'a> for Cursor<'a> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, Boxed> {
+        if name == SECRET {
+            return self.secret(visitor);
+        }
         if name != SECTION {
             return visitor.visit_newtype_struct(self);
         }

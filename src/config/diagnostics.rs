@@ -1,8 +1,11 @@
 //! Problems of a configuration: each with its place, its words and its remedy.
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
-
 use super::tree::{Node, Place};
+
+pub use super::excerpt::{Source, render};
+
+/// Most problems that are shown at once.
+pub const SHOWN: usize = 100;
 
 /// How bad a problem is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +53,21 @@ impl Problems {
         self.0.iter().any(|problem| problem.severity == Severity::Error)
     }
 
+    /// Whether there are more than are shown, so that a remedy for the next is not worth a search.
+    pub fn are_many(&self) -> bool {
+        self.0.len() >= SHOWN
+    }
+
+    /// What is shown, and how many more there are: errors first where not all are shown.
+    pub fn most_important(&self) -> (Vec<&Problem>, usize) {
+        let mut all: Vec<&Problem> = self.0.iter().collect();
+        if all.len() > SHOWN {
+            all.sort_by_key(|problem| problem.severity != Severity::Error);
+            all.truncate(SHOWN);
+        }
+        (all, self.0.len().saturating_sub(SHOWN))
+    }
+
     fn push(&mut self, severity: Severity, at: &Node, message: String) -> &mut Problem {
         self.0.push(Problem {
             severity,
@@ -77,8 +95,15 @@ impl Problem {
     }
 }
 
+/// Longest name that is compared with others, in bytes.
+const LONGEST_NAME: usize = 200;
+
 /// The candidate that `wrong` was most likely meant to be: few edits away for its length.
 pub fn closest<'a>(wrong: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // A name as long as this was not misspelt.
+    if wrong.len() > LONGEST_NAME {
+        return None;
+    }
     let limit = 1 + wrong.len() / 4;
     candidates
         .into_iter()
@@ -106,103 +131,6 @@ fn distance(a: &str, b: &str) -> usize {
         rows.push(row);
     }
     rows[a.len()][b.len()]
-}
-
-/// A text that was read, for excerpts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
-    /// File name, or `env:NAME`, `--set key`.
-    pub name: String,
-    /// What was read.
-    pub text: String,
-}
-
-impl Source {
-    /// Covers a range; what is a reference in it stays, since it is no secret. Nothing moves.
-    pub fn mask(&mut self, range: std::ops::Range<usize>) {
-        let Some(text) = self.text.get(range.clone()) else { return };
-        let mut covered = String::with_capacity(text.len());
-        let mut rest = text;
-        while let Some(c) = rest.chars().next() {
-            let name = rest.strip_prefix("${").and_then(|inner| Some(&inner[..inner.find('}')?]));
-            let length = match name {
-                Some(name) if !name.contains([':', '$']) || is_variable(name) => name.len() + 3,
-                _ => 0,
-            };
-            if length > 0 {
-                covered.push_str(&rest[..length]);
-                rest = &rest[length..];
-            } else {
-                let stays = c == '\n' || c == '"' || c == '\'';
-                covered.extend(std::iter::repeat_n(if stays { c } else { '*' }, c.len_utf8()));
-                rest = &rest[c.len_utf8()..];
-            }
-        }
-        self.text.replace_range(range, &covered);
-    }
-
-    /// Covers what follows the colon of every line whose key contains one of `words`.
-    pub fn mask_lines(&mut self, words: &[&str]) {
-        let mut start = 0;
-        while start < self.text.len() {
-            let end = self.text[start..].find('\n').map_or(self.text.len(), |at| start + at);
-            let line = &self.text[start..end];
-            let colon = line.match_indices(':').find(|(at, _)| {
-                let key = line[..*at].to_lowercase();
-                words.iter().any(|word| key.contains(word))
-            });
-            if let Some((at, _)) = colon {
-                let value = &line[at + 1..];
-                let blanks = value.len() - value.trim_start().len();
-                self.mask(start + at + 1 + blanks..end);
-            }
-            start = end + 1;
-        }
-    }
-}
-
-/// Whether a reference names a variable and has no default, which might be a secret itself.
-fn is_variable(reference: &str) -> bool {
-    reference.strip_prefix("env:").is_some_and(|name| !name.contains([':', '$']))
-}
-
-/// Renders problems for people: message, `file:line:column`, the line with a caret, the remedy.
-pub fn render(problems: &Problems, sources: &[Source], with_color: bool) -> String {
-    let renderer = if with_color { Renderer::styled() } else { Renderer::plain() };
-    let mut out = String::new();
-    for problem in &problems.0 {
-        let level = match problem.severity {
-            Severity::Error => Level::ERROR,
-            Severity::Warning => Level::WARNING,
-        };
-        let mut group = Group::with_title(level.primary_title(&*problem.message));
-        let source = problem.place.as_ref().and_then(|p| Some((p, sources.get(p.source)?)));
-        if let Some((place, source)) = source {
-            let len = source.text.len();
-            let (start, end) = (place.range.start.min(len), place.range.end.min(len));
-            // A caret under the first line says enough; a whole map would be repeated.
-            let end = source.text[start..end].find('\n').map_or(end, |at| start + at);
-            let annotation = AnnotationKind::Primary.span(start..end.max(start));
-            let annotation =
-                if problem.path.is_empty() { annotation } else { annotation.label(&*problem.path) };
-            let mut snippet =
-                Snippet::source(&*source.text).path(&*source.name).annotation(annotation);
-            if let Some((other, words)) = problem.related.as_deref()
-                && other.source == place.source
-                && other.range.end <= len
-            {
-                let span = AnnotationKind::Context.span(other.range.clone());
-                snippet = snippet.annotation(span.label(&**words));
-            }
-            group = group.element(snippet);
-        }
-        if let Some(help) = &problem.help {
-            group = group.element(Level::HELP.message(&**help));
-        }
-        out.push_str(&renderer.render(&[group]));
-        out.push_str("\n\n");
-    }
-    out
 }
 
 #[cfg(test)]

@@ -2,17 +2,26 @@
 //! are replaced; how several sources become one tree.
 //!
 //! The environment is given as a function, so nothing here reads the process's own.
+//!
+//! Nothing grows without end: a source has at most [`LIMIT`] bytes, and so has all that references
+//! stand for together, of which there are at most [`MOST_REFERENCES`].
 
-use std::{fs, path::Path};
+mod reference;
 
+use std::{collections::HashMap, fs::File, io::Read as _, path::Path};
+
+use self::reference::{Expanded, References};
 use super::{
     diagnostics::{Problem, Problems, Severity, Source},
+    shown::without_secrets,
     tree::{Member, Node, Place, Value},
     yaml,
 };
 
-/// Most rounds of replacing references that come out of references.
-const ROUNDS: usize = 100;
+/// Most bytes of a source: 4 MiB.
+pub const LIMIT: usize = 4 << 20;
+/// Most references that are replaced, those within others included.
+pub const MOST_REFERENCES: usize = 100_000;
 
 /// Looks a variable up.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -36,26 +45,28 @@ pub fn load(
     problems: &mut Problems,
 ) -> Loaded {
     let mut loaded = Loaded::default();
+    let references = References::new(env);
     for uri in uris {
         match read(uri, env) {
             Ok(source) => {
                 let index = loaded.sources.len();
                 let parsed = yaml::parse(index, &source.text);
                 loaded.sources.push(source);
-                loaded.add(parsed, env, problems);
+                loaded.add(parsed, &references, problems);
             }
             Err(message) => problems.0.push(without_place(message)),
         }
     }
     for set in sets {
         let Some((key, value)) = set.split_once('=') else {
-            problems.0.push(without_place(format!("--set `{set}`: missing equal sign")));
+            let key: String = set.chars().take_while(|c| !c.is_whitespace() && *c != ':').collect();
+            problems.0.push(without_place(format!("--set `{key}`: missing equal sign")));
             continue;
         };
         let index = loaded.sources.len();
         let parsed = flag(index, key, value);
-        loaded.sources.push(Source { name: "--set".to_owned(), text: set.clone() });
-        loaded.add(parsed, env, problems);
+        loaded.sources.push(Source::new("--set", &**set));
+        loaded.add(parsed, &references, problems);
     }
     if problems.has_errors() {
         loaded.root = None;
@@ -96,7 +107,7 @@ impl Loaded {
     fn add(
         &mut self,
         parsed: Result<Node, Problem>,
-        env: Environment<'_>,
+        references: &References<'_>,
         problems: &mut Problems,
     ) {
         let mut node = match parsed {
@@ -111,7 +122,8 @@ impl Loaded {
             return;
         }
         self.trees.push((node.place.source, node.clone()));
-        substitute(&mut node, env, problems);
+        let source = &self.sources[node.place.source].text;
+        Substitution { source, references, problems }.apply(&mut node);
         match &mut self.root {
             None => self.root = Some(node),
             Some(root) => merge(root, node),
@@ -143,26 +155,42 @@ fn read(uri: &str, env: Environment<'_>) -> Result<Source, String> {
             if path.is_dir() {
                 return Err(format!("`{rest}` is a directory; name a file in it"));
             }
-            let text = fs::read_to_string(path).map_err(|error| match error.kind() {
-                std::io::ErrorKind::NotFound => {
-                    format!("cannot read `{rest}`: there is no such file")
-                }
-                _ => format!("cannot read `{rest}`: {error}"),
-            })?;
-            Ok(Source { name: rest.to_owned(), text })
+            read_file(path).map(|text| Source::new(rest, text))
         }
         "env" => {
             let text = env(rest).ok_or_else(|| format!("the variable `{rest}` is not set"))?;
-            Ok(Source { name: format!("env:{rest}"), text })
+            Ok(Source::new(format!("env:{rest}"), text))
         }
-        "yaml" => Ok(Source { name: "yaml:".to_owned(), text: rest.to_owned() }),
+        "yaml" => Ok(Source::new("yaml:", rest)),
         "http" | "https" => Err(format!(
-            "`{uri}`: configuration is not read from the network; fetch it to a file first"
+            "`{}`: configuration is not read from the network; fetch it to a file first",
+            without_secrets(uri)
+        )),
+        // YAML without its scheme is not repeated: there may be secrets in it.
+        other if rest.contains(char::is_whitespace) => Err(format!(
+            "scheme `{other}` is not supported; write `yaml:` before text that is YAML"
         )),
         other => Err(format!(
-            "scheme `{other}` is not supported for uri `{uri}`; use file:, env: or yaml:"
+            "scheme `{other}` is not supported for uri `{}`; use file:, env: or yaml:",
+            without_secrets(uri)
         )),
     }
+}
+
+/// The text of a file; not more than [`LIMIT`], for it may be a device without an end.
+pub fn read_file(path: &Path) -> Result<String, String> {
+    let name = path.display();
+    let explain = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound => format!("cannot read `{name}`: there is no such file"),
+        _ => format!("cannot read `{name}`: {error}"),
+    };
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(explain)?;
+    file.take(LIMIT as u64 + 1).read_to_end(&mut bytes).map_err(explain)?;
+    if bytes.len() > LIMIT {
+        return Err(format!("cannot read `{name}`: it is larger than {} MiB", LIMIT >> 20));
+    }
+    String::from_utf8(bytes).map_err(|_| format!("cannot read `{name}`: it is not UTF-8 text"))
 }
 
 /// Later wins: maps merge, everything else is replaced whole, null included.
@@ -176,13 +204,14 @@ fn merge(base: &mut Node, mut over: Node) {
     }
     match (&mut base.value, over.value) {
         (Value::Map(base), Value::Map(over)) => {
+            let known = base.iter().enumerate().map(|(at, member)| (member.key.clone(), at));
+            let known: HashMap<String, usize> = known.collect();
             for member in over {
-                match base.iter_mut().find(|known| known.key == member.key) {
-                    Some(known) => {
-                        known.key_place = member.key_place;
-                        merge(&mut known.value, member.value);
-                    }
-                    None => base.push(member),
+                if let Some(at) = known.get(&member.key) {
+                    base[*at].key_place = member.key_place;
+                    merge(&mut base[*at].value, member.value);
+                } else {
+                    base.push(member);
                 }
             }
         }
@@ -193,49 +222,77 @@ fn merge(base: &mut Node, mut over: Node) {
     }
 }
 
-/// Replaces `${...}` in every string of the tree.
-fn substitute(node: &mut Node, env: Environment<'_>, problems: &mut Problems) {
-    match &mut node.value {
-        Value::List(nodes) => nodes.iter_mut().for_each(|node| substitute(node, env, problems)),
-        Value::Map(members) => {
-            for Member { value, .. } in members {
-                substitute(value, env, problems);
+/// Replaces `${...}` in every string of a tree.
+struct Substitution<'a> {
+    /// The text that the tree came from.
+    source: &'a str,
+    references: &'a References<'a>,
+    problems: &'a mut Problems,
+}
+
+impl Substitution<'_> {
+    fn apply(&mut self, node: &mut Node) {
+        match &mut node.value {
+            Value::List(nodes) => nodes.iter_mut().for_each(|node| self.apply(node)),
+            Value::Map(members) => {
+                for member in members {
+                    self.apply(&mut member.value);
+                }
             }
-        }
-        Value::String(text) if text.contains('$') => {
-            let place = node.place.clone();
-            let bare = bare_reference(text).map(ToOwned::to_owned);
-            match expand(text, env, 0) {
-                Ok(Expanded::Text(text)) => {
-                    if let Some(name) = bare {
-                        let message = format!("`${name}` is not replaced");
-                        problems.warning(node, message).help(format!(
-                            "write `${{env:{name}}}`, or `$${name}` for the text itself"
-                        ));
+            Value::String(text) if text.contains('$') => {
+                let place = node.place.clone();
+                let bare = bare_reference(text).map(ToOwned::to_owned);
+                match self.references.expand(text, 0) {
+                    Ok(Expanded::Text(text)) => {
+                        if let Some(name) = bare {
+                            let message = format!("`${name}` is not replaced");
+                            self.problems.warning(node, message).help(format!(
+                                "write `${{env:{name}}}`, or `$${name}` for the text itself"
+                            ));
+                        }
+                        node.value = Value::String(text);
                     }
-                    node.value = Value::String(text);
-                }
-                Ok(Expanded::Whole(text)) => node.value = whole(text, &place, &node.path),
-                Err((message, help)) => {
-                    problems.error(node, message).help(help);
+                    Ok(Expanded::Whole(text)) => {
+                        let is_text = is_marked_as_text(self.source, &place);
+                        node.value = whole(text, is_text, &place, &node.path);
+                    }
+                    Err((message, help)) => {
+                        self.problems.error(node, message).help(help);
+                    }
                 }
             }
+            _ => {}
         }
-        _ => {}
     }
 }
 
+/// Bytes before a scalar in which its tag or block indicator stands.
+const NEAR: usize = 200;
+
+/// Whether a scalar stands in quotes, in a block (after `|` or `>-`), or under `!!str`.
+fn is_marked_as_text(source: &str, place: &Place) -> bool {
+    let Some(raw) = source.get(place.range.clone()) else { return false };
+    // A tag and a block indicator are short.
+    let from = source.floor_char_boundary(place.range.start.saturating_sub(NEAR));
+    let before = source[from..place.range.start].trim_end();
+    let word = before.rsplit(char::is_whitespace).next().unwrap_or_default();
+    let is_block = word
+        .strip_prefix(['|', '>'])
+        .is_some_and(|rest| rest.bytes().all(|byte| matches!(byte, b'+' | b'-' | b'0'..=b'9')));
+    raw.starts_with(['"', '\'', '|', '>']) || word == "!!str" || is_block
+}
+
 /// The value of a scalar that was one reference and nothing else.
-fn whole(text: String, place: &Place, path: &str) -> Value {
+fn whole(text: String, is_text: bool, place: &Place, path: &str) -> Value {
     let Ok(parsed) = yaml::parse(place.source, &text) else { return Value::String(text) };
     match parsed.value {
         Value::Map(_) | Value::List(_) => {
             let mut node = Node { value: parsed.value, place: place.clone(), path: path.into() };
             relocate(&mut node, place, path);
             // A string field still gets the text.
-            Value::Substituted { text, parsed: Box::new(node.value) }
+            Value::Substituted { text, parsed: Box::new(node.value), is_text }
         }
-        scalar => Value::Substituted { text, parsed: Box::new(scalar) },
+        scalar => Value::Substituted { text, parsed: Box::new(scalar), is_text },
     }
 }
 
@@ -259,115 +316,6 @@ fn relocate(node: &mut Node, place: &Place, path: &str) {
     }
 }
 
-enum Expanded {
-    /// References within text, or none.
-    Text(String),
-    /// The whole scalar was one reference.
-    Whole(String),
-}
-
-type Wrong = (String, String);
-
-fn expand(text: &str, env: Environment<'_>, round: usize) -> Result<Expanded, Wrong> {
-    if round > ROUNDS {
-        return Err(("too many recursive expansions".into(), "a variable refers to itself".into()));
-    }
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find('$') {
-        out.push_str(&rest[..at]);
-        let after = &rest[at + 1..];
-        if let Some(next) = after.strip_prefix('$') {
-            out.push('$');
-            rest = next;
-        } else if let Some(inner) = after.strip_prefix('{') {
-            let Some(end) = closing(inner) else {
-                return Err(("`${` has no closing `}`".into(), "write `$${` for the text".into()));
-            };
-            let value = lookup(&inner[..end], env, round)?;
-            rest = &inner[end + 1..];
-            if out.is_empty() && rest.is_empty() && at == 0 {
-                return Ok(Expanded::Whole(value));
-            }
-            out.push_str(&value);
-        } else {
-            out.push('$');
-            rest = after;
-        }
-    }
-    out.push_str(rest);
-    Ok(Expanded::Text(out))
-}
-
-/// Position of the brace that closes the reference, nested ones skipped.
-fn closing(inner: &str) -> Option<usize> {
-    let mut depth = 0;
-    let bytes = inner.as_bytes();
-    for (i, byte) in bytes.iter().enumerate() {
-        match byte {
-            b'{' if i > 0 && bytes[i - 1] == b'$' => depth += 1,
-            b'}' if depth == 0 => return Some(i),
-            b'}' => depth -= 1,
-            _ => {}
-        }
-    }
-    None
-}
-
-fn lookup(reference: &str, env: Environment<'_>, round: usize) -> Result<String, Wrong> {
-    let reference = match expand(reference, env, round + 1)? {
-        Expanded::Text(text) | Expanded::Whole(text) => text,
-    };
-    let (scheme, rest) = match reference.split_once(':') {
-        Some((scheme, rest)) if !rest.starts_with('-') => (scheme, rest),
-        _ => ("env", &*reference),
-    };
-    let text = match scheme {
-        "env" => variable(rest, env)?,
-        "file" => fs::read_to_string(rest)
-            .map_err(|error| (format!("cannot read `{rest}`: {error}"), "check the path".into()))?,
-        "yaml" => rest.to_owned(),
-        other => {
-            let message = format!("scheme `{other}` is not supported for uri `{reference}`");
-            return Err((message, "use env:, file: or yaml:".into()));
-        }
-    };
-    match expand(&text, env, round + 1)? {
-        Expanded::Text(text) | Expanded::Whole(text) => Ok(text),
-    }
-}
-
-fn variable(reference: &str, env: Environment<'_>) -> Result<String, Wrong> {
-    let (name, default) = match reference.split_once(":-") {
-        Some((name, default)) => (name, Some(default)),
-        None => (reference, None),
-    };
-    let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    if !is_name {
-        let wrong = name.chars().find(|c| !c.is_ascii_alphanumeric() && *c != '_');
-        let message = match wrong {
-            Some(wrong) => {
-                format!("environment variable `{name}` has an invalid name: `{wrong}` is in it")
-            }
-            None if name.is_empty() => "a reference without a name".to_owned(),
-            None => format!("environment variable `{name}` has an invalid name"),
-        };
-        return Err((
-            message,
-            "names are letters, digits and `_`, not starting with a digit".into(),
-        ));
-    }
-    match (env(name), default) {
-        (Some(value), _) => Ok(value),
-        (None, Some(default)) => Ok(default.to_owned()),
-        (None, None) => Err((
-            format!("the environment variable `{name}` is not set"),
-            format!("set it where skep runs, or give a default: `${{env:{name}:-value}}`"),
-        )),
-    }
-}
-
 /// The name in `$NAME`, which older Collectors replaced; `$$NAME` is the text on purpose.
 fn bare_reference(text: &str) -> Option<&str> {
     let mut rest = text;
@@ -383,136 +331,4 @@ fn bare_reference(text: &str) -> Option<&str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn env(name: &str) -> Option<String> {
-        Some(match name {
-            "KEY" => "secret".to_owned(),
-            "PORT" => "4317".to_owned(),
-            "EMPTY" => String::new(),
-            "LIST" => "[a, b]".to_owned(),
-            "MAP" => "{a: 1}".to_owned(),
-            "NAME" => "KEY".to_owned(),
-            "NESTED" => "${env:KEY}".to_owned(),
-            "SELF" => "${SELF}".to_owned(),
-            "DOLLAR" => "a$$b".to_owned(),
-            _ => return None,
-        })
-    }
-
-    fn loaded(texts: &[&str], sets: &[&str]) -> (Loaded, Problems) {
-        let uris: Vec<String> = texts.iter().map(|text| format!("yaml:{text}")).collect();
-        let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
-        let mut problems = Problems::default();
-        let loaded = load(&uris, &sets, &env, &mut problems);
-        (loaded, problems)
-    }
-
-    fn text(yaml: &str) -> String {
-        let (loaded, problems) = loaded(&[&format!("k: {yaml}")], &[]);
-        match loaded.root.map(|root| root.at("k").value.clone()) {
-            Some(Value::String(text) | Value::Substituted { text, .. }) => text,
-            other => panic!("{other:?} {problems:?}"),
-        }
-    }
-
-    #[test]
-    fn references_are_replaced_as_the_collector_replaces_them() {
-        assert_eq!(text("${env:KEY}"), "secret");
-        assert_eq!(text("${KEY}"), "secret");
-        assert_eq!(text("host:${PORT}/x"), "host:4317/x");
-        assert_eq!(text("\"${env:MISSING:-d e}\""), "d e");
-        assert_eq!(text("${env:MISSING:-}"), "");
-        assert_eq!(text("${EMPTY}"), "");
-        assert_eq!(text("${env:${NAME}}"), "secret");
-        assert_eq!(text("${NESTED}"), "secret");
-        assert_eq!(text("$${KEY}"), "${KEY}");
-        assert_eq!(text("a$$b"), "a$b");
-        assert_eq!(text("$lower"), "$lower");
-        assert_eq!(text("${yaml:x}"), "x");
-    }
-
-    #[test]
-    fn a_whole_reference_may_be_any_yaml() {
-        let (loaded, _) = loaded(&["p: ${PORT}\nm: ${MAP}\nl: ${LIST}"], &[]);
-        let root = loaded.root.unwrap();
-        assert_eq!(root.at("m::a").value, Value::Int(1));
-        assert!(
-            matches!(&root.at("p").value, Value::Substituted { parsed, .. } if **parsed == Value::Int(4317))
-        );
-        assert!(matches!(&root.at("l").value, Value::Substituted { text, .. } if text == "[a, b]"));
-    }
-
-    #[test]
-    fn an_unset_variable_without_a_default_is_an_error_at_its_place() {
-        let (_, problems) = loaded(&["a: 1\nkey: ${env:MISSING}"], &[]);
-        let problem = &problems.0[0];
-        assert_eq!(problem.message, "the environment variable `MISSING` is not set");
-        assert_eq!((problem.place.as_ref().unwrap().range.start, &*problem.path), (10, "key"));
-    }
-
-    #[test]
-    fn wrong_references_are_errors() {
-        for yaml in ["${env:1X}", "${foo:bar}", "${SELF}", "\"${KEY\""] {
-            let (_, problems) = loaded(&[&format!("k: {yaml}")], &[]);
-            assert!(problems.has_errors(), "{yaml}");
-        }
-    }
-
-    #[test]
-    fn a_bare_name_is_left_with_a_warning() {
-        let (loaded, problems) = loaded(&["k: $KEY"], &[]);
-        assert_eq!(loaded.root.unwrap().at("k").value, Value::String("$KEY".to_owned()));
-        assert_eq!(problems.0[0].severity, Severity::Warning);
-        for on_purpose in ["$$KEY", "a$$KEY", "$lower", "5$"] {
-            let (_, problems) = loaded_once(on_purpose);
-            assert_eq!(problems, Problems::default(), "{on_purpose}");
-        }
-        let (_, problems) = loaded_once("$$A $B");
-        assert_eq!(problems.0[0].message, "`$B` is not replaced");
-    }
-
-    fn loaded_once(text: &str) -> (Loaded, Problems) {
-        loaded(&[&format!("k: {text}")], &[])
-    }
-
-    #[test]
-    fn later_sources_win_and_lists_are_replaced_whole() {
-        let (loaded, problems) = loaded(
-            &["a: {x: 1, y: 2}\nl: [1, 2]\nn: {z: 1}", "a: {y: 3}\nl: [3]\nn:"],
-            &["a.x=5", "b.c=true"],
-        );
-        assert_eq!(problems, Problems::default());
-        let root = loaded.root.unwrap();
-        assert_eq!(root.at("a::x").value, Value::Int(5));
-        assert_eq!(root.at("a::y").value, Value::Int(3));
-        assert_eq!(root.at("b::c").value, Value::Bool(true));
-        assert_eq!(root.at("n").value, Value::Null);
-        assert!(matches!(&root.at("l").value, Value::List(nodes) if nodes.len() == 1));
-    }
-
-    #[test]
-    fn flags_are_shown_as_they_were_written() {
-        let (loaded, _) = loaded(&["a: 1"], &["b.c-d::e={f: [x]}"]);
-        assert_eq!(loaded.sources[1].text, "b.c-d::e={f: [x]}");
-        let root = loaded.root.unwrap();
-        let node = root.at("b::c-d::e::f::0");
-        assert_eq!(
-            (&*node.path, node.value.clone()),
-            ("b::c-d::e::f::0", Value::String("x".into()))
-        );
-        assert_eq!(&loaded.sources[1].text[node.place.range.clone()], "x");
-        assert_eq!(&*root.at("b::c-d").path, "b::c-d");
-    }
-
-    #[test]
-    fn what_is_not_a_configuration_is_explained() {
-        let (_, problems) = loaded(&["just-a-name"], &[]);
-        assert!(problems.0[0].help.as_ref().unwrap().contains("file name"));
-        let mut problems = Problems::default();
-        let uris = ["/".to_owned(), "/no/such.yaml".to_owned(), "http://x/".to_owned()];
-        load(&uris, &["x".to_owned()], &env, &mut problems);
-        assert_eq!(problems.0.len(), 4);
-    }
-}
+mod tests;

@@ -52,6 +52,8 @@ pub enum Value {
         text: String,
         /// What YAML makes of it.
         parsed: Box<Value>,
+        /// The reference stood in quotes or under `!!str`: text where any type may be.
+        is_text: bool,
     },
     /// A list.
     List(Vec<Node>),

@@ -170,9 +170,32 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Told to be one, so that an error does not say what was there instead.
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(Secret)
+        deserializer.deserialize_newtype_struct(super::decode::SECRET, SecretVisitor)
+    }
+}
+
+struct SecretVisitor;
+
+impl<'de> de::Visitor<'de> for SecretVisitor {
+    type Value = Secret;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("text")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Secret, E> {
+        Ok(Secret::new(text))
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(
+        self,
+        deserializer: D,
+    ) -> Result<Secret, D::Error> {
+        let wrong = |_| de::Error::custom("expected text");
+        String::deserialize(deserializer).map(Secret).map_err(wrong)
     }
 }
 

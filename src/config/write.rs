@@ -5,6 +5,7 @@
 //! a reference, so that what was written can be read as a configuration again.
 
 use super::{
+    shown::escaped_json,
     tree::{Node, Value},
     yaml::resolve,
 };
@@ -109,7 +110,7 @@ fn scalar(text: &str) -> String {
 
 /// A JSON string, which YAML reads as well.
 fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    escaped_json(&serde_json::Value::from(text).to_string()).into_owned()
 }
 
 fn json_value(out: &mut String, node: &Node, depth: usize) {

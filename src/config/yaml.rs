@@ -1,7 +1,10 @@
 //! YAML text to a tree. Scalars are resolved as the Collector's YAML library does (YAML 1.2 core
 //! schema, and `0123` as octal); `a::b: 1` means `a: {b: 1}`; `<<` merges a map that was anchored.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use granit_parser::{Event, Parser, ScalarStyle, Span};
 
@@ -94,17 +97,22 @@ impl<'t> Reader<'t> {
     ) -> Result<Node, Problem> {
         let place = self.place(span);
         self.nodes += 1;
-        if depth > DEPTH_LIMIT || self.nodes > NODE_LIMIT {
-            return Err(problem(
-                place,
-                path,
-                "the document is nested too deep, or grows too large by its anchors",
-            ));
+        if depth > DEPTH_LIMIT {
+            let message = format!("the document is nested deeper than {DEPTH_LIMIT} levels");
+            return Err(problem(place, path, message));
+        }
+        if self.nodes > NODE_LIMIT {
+            let message = format!(
+                "the document has more than {NODE_LIMIT} values, those that its anchors repeat \
+                 included"
+            );
+            return Err(problem(place, path, message));
         }
         let (value, anchor) = match event {
-            Event::Scalar(text, style, anchor, _) => {
+            Event::Scalar(text, style, anchor, tag) => {
+                let is_text = tag.is_some_and(|tag| tag.is_yaml_core_schema_tag("str"));
                 let value = match style {
-                    ScalarStyle::Plain => resolve(&text),
+                    ScalarStyle::Plain if !is_text => resolve(&text),
                     _ => Value::String(text.into_owned()),
                 };
                 (value, anchor)
@@ -140,6 +148,7 @@ impl<'t> Reader<'t> {
 
     fn map(&mut self, path: &str, depth: usize) -> Result<Value, Problem> {
         let (mut members, mut inherited): (Vec<Member>, _) = (Vec::new(), Vec::new());
+        let mut index = Index::default();
         while let Some((event, span)) = self.next()? {
             if event == Event::MappingEnd {
                 break;
@@ -155,7 +164,7 @@ impl<'t> Reader<'t> {
                 inherited.push(value);
                 continue;
             }
-            insert(&mut members, &key, key_place, value, path)?;
+            insert(&mut members, &mut index, &key, key_place, value, path)?;
         }
         for value in inherited {
             merge_anchor(&mut members, value);
@@ -189,9 +198,24 @@ fn remedy(message: &str) -> Option<&'static str> {
     REMEDIES.iter().find(|(words, _)| message.contains(words)).map(|(_, remedy)| *remedy)
 }
 
+/// Where the keys of a map stand in it, and the same for maps in it that `a::b` reaches into.
+#[derive(Default)]
+struct Index {
+    keys: HashMap<String, usize>,
+    inner: HashMap<String, Index>,
+}
+
+impl Index {
+    fn of(members: &[Member]) -> Self {
+        let keys = members.iter().enumerate().map(|(at, member)| (member.key.clone(), at));
+        Index { keys: keys.collect(), inner: HashMap::new() }
+    }
+}
+
 /// Puts a value under `a::b::c`, making the maps on the way.
 fn insert(
     members: &mut Vec<Member>,
+    index: &mut Index,
     key: &str,
     key_place: Place,
     value: Node,
@@ -201,33 +225,38 @@ fn insert(
         Some((first, rest)) => (first, Some(rest)),
         None => (key, None),
     };
-    let existing = members.iter_mut().find(|member| member.key == first);
-    match (existing, rest) {
-        (Some(known), None) => {
+    let Some(at) = index.keys.get(first).copied() else {
+        let value = match rest {
+            None => value,
+            Some(rest) => {
+                let (mut inner, mut inner_index) = (Vec::new(), Index::default());
+                let inner_path = join(path, first);
+                let place = value.place.clone();
+                insert(&mut inner, &mut inner_index, rest, key_place.clone(), value, &inner_path)?;
+                index.inner.insert(first.to_owned(), inner_index);
+                Node { value: Value::Map(inner), place, path: inner_path.into() }
+            }
+        };
+        index.keys.insert(first.to_owned(), members.len());
+        members.push(Member { key: first.to_owned(), key_place, value });
+        return Ok(());
+    };
+    let known = &mut members[at];
+    match (&mut known.value.value, rest) {
+        (_, None) => {
             let first_place = known.key_place.clone();
             let message = format!("the key `{first}` stands here a second time");
             let mut problem = problem(key_place, &join(path, first), message);
             problem.help("remove one of the two").relate(&first_place, "here first");
             Err(problem)
         }
-        (Some(Member { value: Node { value: Value::Map(inner), .. }, .. }), Some(rest)) => {
-            insert(inner, rest, key_place, value, &join(path, first))
+        (Value::Map(inner), Some(rest)) => {
+            let inner_index =
+                index.inner.entry(first.to_owned()).or_insert_with(|| Index::of(inner));
+            insert(inner, inner_index, rest, key_place, value, &join(path, first))
         }
-        (Some(_), Some(_)) => {
+        (_, Some(_)) => {
             Err(problem(key_place, path, format!("`{first}` has a value and cannot have keys")))
-        }
-        (None, None) => {
-            members.push(Member { key: first.to_owned(), key_place, value });
-            Ok(())
-        }
-        (None, Some(rest)) => {
-            let mut inner = Vec::new();
-            let inner_path = join(path, first);
-            let place = value.place.clone();
-            insert(&mut inner, rest, key_place.clone(), value, &inner_path)?;
-            let value = Node { value: Value::Map(inner), place, path: inner_path.into() };
-            members.push(Member { key: first.to_owned(), key_place, value });
-            Ok(())
         }
     }
 }
@@ -237,13 +266,10 @@ fn merge_anchor(members: &mut Vec<Member>, value: Node) {
         Value::List(nodes) => nodes,
         other => vec![Node { value: other, ..value }],
     };
+    let mut own: HashSet<String> = members.iter().map(|member| member.key.clone()).collect();
     for map in maps {
         if let Value::Map(inherited) = map.value {
-            for member in inherited {
-                if members.iter().all(|own| own.key != member.key) {
-                    members.push(member);
-                }
-            }
+            members.extend(inherited.into_iter().filter(|one| own.insert(one.key.clone())));
         }
     }
 }
@@ -363,7 +389,17 @@ mod tests {
             let level = format!("a{i}: &a{i} [{}]\n", vec![before; 10].join(", "));
             bomb.push_str(&level);
         }
-        assert!(parse(0, &bomb).is_err());
+        let message = parse(0, &bomb).unwrap_err().message;
+        assert!(message.contains("more than 200000 values"), "{message}");
+    }
+
+    #[test]
+    fn what_is_too_much_is_said() {
+        let long = format!("[{}]", "x,".repeat(NODE_LIMIT));
+        assert!(parse(0, &long).unwrap_err().message.contains("more than 200000 values"));
+        let deep = format!("{}{}", "{a: ".repeat(65), "}".repeat(65));
+        assert!(parse(0, &deep).unwrap_err().message.contains("deeper than 64 levels"));
+        assert!(parse(0, &deep["{a: ".len()..deep.len() - 1]).is_ok());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Document, Unknown, body, extension_of::Role, pipelines::Scope};
+use super::{Bodies, Document, Unknown, extension_of::Role, pipelines::Scope};
 use crate::{
     component::{AuthUse, ClientAuth, Kind},
     config::{Node, Problems},
@@ -28,11 +28,12 @@ pub(super) fn load(
     problems: &mut Problems,
 ) {
     let before = problems.0.len();
+    let bodies = Bodies::of(root, problems);
     let mut auths = Vec::new();
     for exporter in document.exporters.values() {
         let Some(wanted) = exporter.config.auth() else { continue };
-        let Some(at) = body(root, Kind::Exporter, &exporter.id) else { continue };
-        if super::is_broken(at.at("auth"), problems) {
+        let Some(at) = bodies.get(Kind::Exporter, &exporter.id) else { continue };
+        if bodies.is_broken(at.at("auth")) {
             continue;
         }
         let at = at.at("auth::authenticator");

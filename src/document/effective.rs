@@ -2,6 +2,8 @@
 //!
 //! Defaults and secrets are known by the schemas of the components, never by the names of keys.
 
+use std::borrow::Cow;
+
 use serde_json::Value as Json;
 
 use super::{ids, schema::Schemas};
@@ -9,7 +11,8 @@ use crate::{
     component::Kind,
     config::{
         Node, Place, Value,
-        diagnostics::closest,
+        diagnostics::{Source, closest},
+        shown::{url_secrets, without_secrets},
         tree::Member,
         units::{REDACTED, SECTION_MARK},
         yaml,
@@ -29,8 +32,7 @@ pub enum Secrets {
 pub fn effective(root: &Node, schemas: &Schemas, secrets: Secrets) -> Node {
     let mut root = root.clone();
     let fill = Fill { schemas, secrets };
-    for kind in [Kind::Receiver, Kind::Processor, Kind::Exporter, Kind::Connector, Kind::Extension]
-    {
+    for kind in KINDS {
         for member in members_of(&mut root, kind.section()) {
             let schema = ids::component(&member.key)
                 .ok()
@@ -45,54 +47,133 @@ pub fn effective(root: &Node, schemas: &Schemas, secrets: Secrets) -> Node {
             fill.value(&mut member.value, schemas.telemetry(), Position::Key);
         }
     }
+    if secrets == Secrets::Hidden {
+        hide_urls(&mut root);
+    }
     root
 }
 
-/// Places of the secrets that stand in the sources themselves.
-pub fn secret_places(root: &Node, schemas: &Schemas) -> Vec<Place> {
-    let mut places = Vec::new();
-    for kind in [Kind::Receiver, Kind::Processor, Kind::Exporter, Kind::Connector, Kind::Extension]
-    {
-        let Some(Value::Map(members)) = root.get(kind.section()).map(Node::plain) else { continue };
+/// No URL keeps its secrets, whatever key it stands under.
+fn hide_urls(node: &mut Node) {
+    match &mut node.value {
+        Value::Map(members) => members.iter_mut().for_each(|one| hide_urls(&mut one.value)),
+        Value::List(nodes) => nodes.iter_mut().for_each(hide_urls),
+        Value::String(text) => {
+            if let Cow::Owned(hidden) = without_secrets(text) {
+                *text = hidden;
+            }
+        }
+        Value::Substituted { text, parsed, .. } => {
+            *text = without_secrets(text).into_owned();
+            let value = std::mem::replace(&mut **parsed, Value::Null);
+            let mut inner = Node { value, place: node.place.clone(), path: node.path.clone() };
+            hide_urls(&mut inner);
+            **parsed = inner.value;
+        }
+        _ => {}
+    }
+}
+
+const KINDS: [Kind; 5] =
+    [Kind::Receiver, Kind::Processor, Kind::Exporter, Kind::Connector, Kind::Extension];
+
+/// Covers the secrets that stand in the sources themselves: what a schema calls one, what hangs on
+/// it although it is of another type, what is named like one where no schema knows the key, and
+/// what is in URLs.
+pub(super) fn cover_secrets(root: &Node, schemas: &Schemas, sources: &mut [Source]) {
+    let mut cover = Cover { schemas, sources };
+    let Value::Map(sections) = root.plain() else { return cover.node(root, None) };
+    for section in sections {
+        let kind = KINDS.into_iter().find(|kind| kind.section() == section.key);
+        let (Some(kind), Value::Map(members)) = (kind, section.value.plain()) else {
+            cover.node(&section.value, None);
+            continue;
+        };
         for member in members {
             let id = ids::component(&member.key).ok();
             let schema = id.and_then(|id| schemas.component(kind, &id.kind_name));
-            find(&member.value, schema, schemas, &mut places);
+            cover.node(&member.value, schema);
         }
     }
-    places
 }
 
 /// Words in the names of keys that most likely hold a secret, where no schema says so because the
 /// key or the component is misspelt.
-pub(super) const SECRET_WORDS: [&str; 6] =
-    ["key", "token", "secret", "password", "authorization", "credential"];
+pub(super) const SECRET_WORDS: [&str; 11] = [
+    "key",
+    "token",
+    "secret",
+    "passw",
+    "pwd",
+    "authorization",
+    "bearer",
+    "credential",
+    "cookie",
+    "signature",
+    "header",
+];
 
-fn find(node: &Node, schema: Option<&Json>, schemas: &Schemas, places: &mut Vec<Place>) {
-    match node.plain() {
-        Value::Map(members) => {
-            for member in members {
-                let inner = schema.and_then(|schema| schemas.inner(schema, &member.key));
-                let name = member.key.to_lowercase();
-                let is_guess = inner.is_none() && sounds_secret(&name, schema, schemas);
-                let is_text = !matches!(member.value.plain(), Value::Map(_) | Value::List(_));
-                if is_guess && is_text {
-                    places.push(member.value.place.clone());
-                } else {
-                    find(&member.value, inner, schemas, places);
+struct Cover<'a> {
+    schemas: &'a Schemas,
+    sources: &'a mut [Source],
+}
+
+impl Cover<'_> {
+    fn node(&mut self, node: &Node, schema: Option<&Json>) {
+        let is_text = !matches!(node.plain(), Value::Map(_) | Value::List(_) | Value::Null);
+        if schema.is_some_and(|schema| {
+            self.schemas.is_secret(schema) || (is_text && self.schemas.only_holds_secrets(schema))
+        }) {
+            return self.all(node);
+        }
+        match node.plain() {
+            Value::Map(members) => {
+                for member in members {
+                    let inner = schema.and_then(|schema| self.schemas.inner(schema, &member.key));
+                    let name = member.key.to_lowercase();
+                    if inner.is_none() && sounds_secret(&name, schema, self.schemas) {
+                        self.all(&member.value);
+                    } else {
+                        self.node(&member.value, inner);
+                    }
                 }
             }
-        }
-        Value::List(nodes) => {
-            let inner = schema.and_then(|schema| schemas.inner(schema, ""));
-            for node in nodes {
-                find(node, inner, schemas, places);
+            Value::List(nodes) => {
+                let inner = schema.and_then(|schema| self.schemas.inner(schema, ""));
+                for node in nodes {
+                    self.node(node, inner);
+                }
             }
+            Value::String(text) => {
+                let count = url_secrets(text).len();
+                if let Some(source) = self.sources.get_mut(node.place.source)
+                    && count > 0
+                {
+                    source.mask_urls(node.place.range.clone(), count);
+                }
+            }
+            _ => {}
         }
-        _ if schema.is_some_and(|schema| schemas.is_secret(schema)) => {
-            places.push(node.place.clone());
+    }
+
+    /// Covers all that stands in a node, keys too.
+    fn all(&mut self, node: &Node) {
+        match node.plain() {
+            Value::Map(members) => {
+                for member in members {
+                    self.mask(&member.key_place);
+                    self.all(&member.value);
+                }
+            }
+            Value::List(nodes) => nodes.iter().for_each(|node| self.all(node)),
+            _ => self.mask(&node.place),
         }
-        _ => {}
+    }
+
+    fn mask(&mut self, place: &Place) {
+        if let Some(source) = self.sources.get_mut(place.source) {
+            source.mask(place.range.clone());
+        }
     }
 }
 
@@ -231,7 +312,9 @@ fn substituted(node: &mut Node, all: &[&Json]) {
         Value::Substituted { parsed, .. } if **parsed == Value::Null && may_be_absent(all) => {
             node.value = Value::Null;
         }
-        Value::Substituted { text, .. } if is_text => {
+        Value::Substituted { text, is_text: is_marked, .. }
+            if is_text || (*is_marked && all.iter().all(|schema| schema["type"].is_null())) =>
+        {
             node.value = Value::String(std::mem::take(text));
         }
         Value::Substituted { parsed, .. } => {

@@ -46,8 +46,9 @@ impl<T> Role<T> {
         let name = self.name;
         let Some(extension) = document.extensions.get(&id) else {
             if !ignored.may_define(Kind::Extension, &id) {
+                let help = (!problems.are_many()).then(|| self.remedy(scope, &id));
                 let message = format!("references {name} `{id}` which is not configured");
-                problems.error(at, message).help(self.remedy(scope, &id));
+                problems.error(at, message).help = help;
             }
             return None;
         };

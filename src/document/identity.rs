@@ -1,7 +1,8 @@
-//! By what two configurations of a component are told to be the same: the text of its body with all
-//! defaults filled in and its keys sorted, secrets included. A reload keeps what has the same text.
+//! By what two configurations of a component are told to be the same: a digest of the text of its
+//! body with all defaults filled in and its keys sorted, secrets included. A reload keeps what has
+//! the same digest. The text itself is not kept, since secrets are in it.
 
-use std::{collections::HashMap, sync::LazyLock};
+use std::{collections::HashMap, fmt::Write as _};
 
 use super::{
     effective::{Secrets, effective},
@@ -13,10 +14,9 @@ use crate::{
     config::{Node, Value, write},
 };
 
-/// The text of every component that the file defines.
+/// The digest of every component that the file defines.
 pub fn texts(root: &Node) -> HashMap<(Kind, ComponentId), String> {
-    static SCHEMAS: LazyLock<Schemas> = LazyLock::new(Schemas::default);
-    let mut root = effective(root, &SCHEMAS, Secrets::Shown);
+    let mut root = effective(root, Schemas::shared(), Secrets::Shown);
     sort(&mut root);
     let mut texts = HashMap::new();
     for kind in [Kind::Receiver, Kind::Processor, Kind::Exporter, Kind::Connector, Kind::Extension]
@@ -24,11 +24,20 @@ pub fn texts(root: &Node) -> HashMap<(Kind, ComponentId), String> {
         let Some(Value::Map(members)) = root.get(kind.section()).map(Node::plain) else { continue };
         for member in members {
             if let Ok(id) = ids::component(&member.key) {
-                texts.insert((kind, id), write::yaml(&member.value));
+                texts.insert((kind, id), digest(&write::yaml(&member.value)));
             }
         }
     }
     texts
+}
+
+/// SHA-256 as hexadecimal digits.
+fn digest(text: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    digest.as_ref().iter().fold(String::with_capacity(64), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
 }
 
 /// Maps have no order.
@@ -65,5 +74,7 @@ mod tests {
         assert_eq!(with(""), with(", retry_on_failure: {enabled: true}"));
         assert_ne!(with(""), with(", timeout: 3s"));
         assert_ne!(with(", headers: {x-key: one}"), with(", headers: {x-key: two}"));
+        let secret = with(", headers: {x-key: one}");
+        assert!(secret.len() == 64 && secret.bytes().all(|byte| byte.is_ascii_hexdigit()));
     }
 }

@@ -1,6 +1,9 @@
 //! The `service` section: pipelines, what they refer to, and what is defined but not used.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt::Write as _,
+};
 
 use super::{Document, Unknown, at, ids, unknown_key};
 use crate::{
@@ -118,8 +121,9 @@ fn extensions(service: &Node, document: &mut Document, ignored: &Unknown, proble
             document.enabled_extensions.push(id);
         } else if !ignored.may_define(Kind::Extension, &id) {
             let message = format!("references extension `{id}` which is not configured");
-            let help = Scope { document, ignored }.remedy(Kind::Extension, &id);
-            problems.error(&node, message).help(help);
+            let scope = Scope { document, ignored };
+            let help = (!problems.are_many()).then(|| scope.remedy(Kind::Extension, &id));
+            problems.error(&node, message).help = help;
         }
     }
 }
@@ -263,6 +267,7 @@ fn check(
             problems,
         );
     }
+    let mut seen = HashSet::new();
     for (i, id) in pipeline.processors.iter().enumerate() {
         let at = position("processors", i);
         let supported = document
@@ -270,7 +275,7 @@ fn check(
             .get(id)
             .map(|processor| processor.signals.contains(&pipeline.signal));
         reference(at, Kind::Processor, id, supported, pipeline, scope, problems);
-        if pipeline.processors[..i].contains(id) {
+        if !seen.insert(id) {
             let message = format!("references processor `{id}` multiple times");
             problems
                 .error(at, message)
@@ -314,14 +319,35 @@ fn reference(
         None => {
             if !scope.ignored.may_define(kind, id) {
                 let message = format!("references {} `{id}` which is not configured", kind.name());
-                problems.error(at, message).help(scope.remedy(kind, id));
+                let help = (!problems.are_many()).then(|| scope.remedy(kind, id));
+                problems.error(at, message).help = help;
             }
         }
     }
 }
 
+/// Pipelines by what they name on one side.
+type Users<'a> = HashMap<&'a ComponentId, Vec<usize>>;
+
+fn users(pipelines: &[Pipeline], side: fn(&Pipeline) -> &Vec<ComponentId>) -> Users<'_> {
+    let mut users = Users::new();
+    for (index, pipeline) in pipelines.iter().enumerate() {
+        for id in side(pipeline) {
+            let known = users.entry(id).or_default();
+            if known.last() != Some(&index) {
+                known.push(index);
+            }
+        }
+    }
+    users
+}
+
 /// A connector must not share its id, and must be used on both sides.
 fn connectors(document: &Document, problems: &mut Problems) {
+    let before = problems.0.len();
+    let pipelines = &document.pipelines;
+    let (receiving, exporting) =
+        (users(pipelines, |p| &p.receivers), users(pipelines, |p| &p.exporters));
     for (id, connector) in &document.connectors {
         for (kind, is_taken) in [
             (Kind::Receiver, document.receivers.contains_key(id)),
@@ -335,11 +361,11 @@ fn connectors(document: &Document, problems: &mut Problems) {
                 problems.0.push(problem);
             }
         }
-        let users = |side: fn(&Pipeline) -> &Vec<ComponentId>| {
-            let all = document.pipelines.iter().filter(move |p| side(p).contains(id));
-            all.map(|p| p.id.clone()).collect::<Vec<_>>()
+        let names = |users: &Users<'_>| {
+            let all = users.get(id).into_iter().flatten();
+            all.map(|index| pipelines[*index].id.clone()).collect::<Vec<_>>()
         };
-        let (fed, feeding) = (users(|p| &p.receivers), users(|p| &p.exporters));
+        let (fed, feeding) = (names(&receiving), names(&exporting));
         let (used, other, in_pipelines) = match (fed.is_empty(), feeding.is_empty()) {
             (true, false) => ("exporter", "receiver", feeding),
             (false, true) => ("receiver", "exporter", fed),
@@ -354,35 +380,60 @@ fn connectors(document: &Document, problems: &mut Problems) {
         problem.help = Some(format!("list it among the {other}s of another pipeline"));
         problems.0.push(problem);
     }
+    super::in_file_order(problems, before);
 }
 
-/// Pipelines must not feed themselves through connectors.
+/// A pipeline on a trail: by which of its connectors it goes on, and to which pipelines.
+struct Step<'a> {
+    pipeline: usize,
+    ways: Box<dyn Iterator<Item = (&'a ComponentId, usize)> + 'a>,
+    through: Option<&'a ComponentId>,
+}
+
+/// Pipelines must not feed themselves through connectors. Each pipeline and each reference is
+/// looked at once.
 fn cycles(document: &Document, problems: &mut Problems) {
     let pipelines = &document.pipelines;
-    let feeds = |from: usize| {
-        let connectors = pipelines[from].exporters.iter();
-        connectors.filter(|id| document.connectors.contains_key(*id)).flat_map(move |id| {
-            let targets = pipelines.iter().enumerate();
-            targets.filter(move |(_, p)| p.receivers.contains(id)).map(move |(to, _)| (id, to))
-        })
+    let fed = users(pipelines, |p| &p.receivers);
+    let step = |pipeline: usize| {
+        let connectors = pipelines[pipeline].exporters.iter();
+        let connectors = connectors.filter(|id| document.connectors.contains_key(*id));
+        let fed = &fed;
+        let ways = connectors
+            .flat_map(move |id| fed.get(id).into_iter().flatten().map(move |to| (id, *to)));
+        Step { pipeline, ways: Box::new(ways), through: None }
     };
+    let mut is_done = vec![false; pipelines.len()];
+    let mut on_trail = vec![false; pipelines.len()];
     for start in 0..pipelines.len() {
-        let mut stack = vec![(start, pipelines[start].id.clone())];
-        let mut seen = HashSet::new();
-        while let Some((from, trail)) = stack.pop() {
-            for (connector, to) in feeds(from) {
-                let trail = format!("{trail} -> connector `{connector}` -> {}", pipelines[to].id);
-                if to == start {
-                    let mut problem = at(&pipelines[start].place, "service::pipelines");
-                    problem.message = format!("cycle detected: {trail}");
-                    problem.help =
-                        Some("take the connector out of one of the pipelines".to_owned());
-                    problems.0.push(problem);
-                    return;
+        let mut trail = if is_done[start] { Vec::new() } else { vec![step(start)] };
+        while let Some(last) = trail.last_mut() {
+            on_trail[last.pipeline] = true;
+            let Some((connector, to)) = last.ways.next() else {
+                on_trail[last.pipeline] = false;
+                is_done[last.pipeline] = true;
+                trail.pop();
+                continue;
+            };
+            last.through = Some(connector);
+            if on_trail[to] {
+                let first = trail.iter().position(|step| step.pipeline == to).unwrap_or(0);
+                let mut words = pipelines[to].id.clone();
+                for (i, step) in trail[first..].iter().enumerate() {
+                    let next = trail.get(first + i + 1).map_or(to, |next| next.pipeline);
+                    if let Some(connector) = step.through {
+                        let id = &pipelines[next].id;
+                        let _ = write!(words, " -> connector `{connector}` -> {id}");
+                    }
                 }
-                if seen.insert(to) {
-                    stack.push((to, trail));
-                }
+                let mut problem = at(&pipelines[to].place, "service::pipelines");
+                problem.message = format!("cycle detected: {words}");
+                problem.help = Some("take the connector out of one of the pipelines".to_owned());
+                problems.0.push(problem);
+                return;
+            }
+            if !is_done[to] {
+                trail.push(step(to));
             }
         }
     }
@@ -432,6 +483,7 @@ fn metadata(document: &Document, problems: &mut Problems) {
 
 /// Warns of what is defined and never used.
 fn unused(document: &Document, problems: &mut Problems) {
+    let before = problems.0.len();
     let mut warn = |place: &Place, kind: Kind, id: &ComponentId, remedy: &str| {
         let mut problem = at(place, &format!("{}::{id}", kind.section()));
         problem.severity = Severity::Warning;
@@ -439,23 +491,27 @@ fn unused(document: &Document, problems: &mut Problems) {
         problem.help = Some(remedy.to_owned());
         problems.0.push(problem);
     };
-    let used = |side: fn(&Pipeline) -> &Vec<ComponentId>, id: &ComponentId| {
-        document.pipelines.iter().any(|pipeline| side(pipeline).contains(id))
+    let used = |side: fn(&Pipeline) -> &Vec<ComponentId>| {
+        document.pipelines.iter().flat_map(side).collect::<HashSet<_>>()
     };
+    let (receivers, processors, exporters) =
+        (used(|p| &p.receivers), used(|p| &p.processors), used(|p| &p.exporters));
     let remedy = "list it in a pipeline under `service: pipelines:`, or remove it";
-    for component in document.receivers.values().filter(|c| !used(|p| &p.receivers, &c.id)) {
+    for component in document.receivers.values().filter(|c| !receivers.contains(&c.id)) {
         warn(&component.place, Kind::Receiver, &component.id, remedy);
     }
-    for component in document.processors.values().filter(|c| !used(|p| &p.processors, &c.id)) {
+    for component in document.processors.values().filter(|c| !processors.contains(&c.id)) {
         warn(&component.place, Kind::Processor, &component.id, remedy);
     }
-    for component in document.exporters.values().filter(|c| !used(|p| &p.exporters, &c.id)) {
+    for component in document.exporters.values().filter(|c| !exporters.contains(&c.id)) {
         warn(&component.place, Kind::Exporter, &component.id, remedy);
     }
+    let enabled: HashSet<&ComponentId> = document.enabled_extensions.iter().collect();
     for component in document.extensions.values() {
-        if !document.enabled_extensions.contains(&component.id) {
+        if !enabled.contains(&component.id) {
             let remedy = "list it under `service: extensions:`, or remove it";
             warn(&component.place, Kind::Extension, &component.id, remedy);
         }
     }
+    super::in_file_order(problems, before);
 }

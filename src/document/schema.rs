@@ -4,6 +4,8 @@
 //! value, a scalar may be a reference such as `${env:NAME}`, `a::b` stands for a map, components
 //! have names after a slash. [`Schemas::whole`] allows all of that.
 
+use std::sync::LazyLock;
+
 use schemars::SchemaGenerator;
 use serde_json::{Map, Value, json};
 
@@ -63,6 +65,12 @@ fn describe<C: ?Sized>(
 }
 
 impl Schemas {
+    /// Those of this process, made once.
+    pub fn shared() -> &'static Schemas {
+        static SCHEMAS: LazyLock<Schemas> = LazyLock::new(Schemas::default);
+        &SCHEMAS
+    }
+
     /// The body of a component type, by its name or an alias.
     pub fn component(&self, kind: Kind, name: &str) -> Option<&Value> {
         self.components
@@ -115,6 +123,27 @@ impl Schemas {
     /// Whether a value is a [`crate::config::Secret`].
     pub fn is_secret(&self, schema: &Value) -> bool {
         self.alternatives(schema).iter().any(|schema| schema["writeOnly"] == true)
+    }
+
+    /// Whether a value is a map or list with a [`crate::config::Secret`] in it, and never text.
+    pub fn only_holds_secrets(&self, schema: &Value) -> bool {
+        let all = self.alternatives(schema);
+        let is_text = all.iter().any(|schema| {
+            let kind = &schema["type"];
+            let kinds = kind.as_array().into_iter().flatten();
+            std::iter::once(kind).chain(kinds).any(|kind| kind == "string")
+        });
+        !is_text && self.holds_secret(schema, 0)
+    }
+
+    fn holds_secret(&self, schema: &Value, depth: usize) -> bool {
+        let all = self.alternatives(schema);
+        let mut inner = all.iter().flat_map(|schema| {
+            let fields = schema["properties"].as_object().into_iter().flat_map(Map::values);
+            fields.chain([&schema["additionalProperties"], &schema["items"]])
+        });
+        depth < DEPTH_LIMIT
+            && inner.any(|inner| self.is_secret(inner) || self.holds_secret(inner, depth + 1))
     }
 
     /// A JSON schema (draft 2020-12) of a whole file.

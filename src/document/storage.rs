@@ -1,6 +1,6 @@
 //! Which storage each queue and journal gets: `storage: id` names an extension that keeps data.
 
-use super::{Document, Unknown, body, extension_of::Role, pipelines::Scope};
+use super::{Bodies, Document, Unknown, extension_of::Role, pipelines::Scope};
 use crate::{
     component::{ComponentId, Kind, Storage},
     config::{Node, Problems},
@@ -40,10 +40,11 @@ pub(super) fn load(
         let Some(journal) = receiver.config.journal() else { continue };
         asked.push((Kind::Receiver, &receiver.id, "journal::storage", journal.storage));
     }
+    let bodies = Bodies::of(root, problems);
     let mut storages = Vec::new();
     for (kind, id, key, name) in asked {
-        let Some(at) = body(root, kind, id).map(|body| body.at(key)) else { continue };
-        if !super::is_broken(at, problems) {
+        let Some(at) = bodies.get(kind, id).map(|body| body.at(key)) else { continue };
+        if !bodies.is_broken(at) {
             let found = STORAGE.find(&name, at, Scope { document, ignored }, problems);
             storages.extend(found.map(|(storage, _)| (name, storage)));
         }

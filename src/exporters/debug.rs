@@ -10,6 +10,11 @@
 //! It prints into the log of the process, which goes to stderr. With `use_internal_logger: false`
 //! it prints to `output_paths` instead: `stdout`, `stderr` or files, which are appended to.
 //!
+//! Values come from applications: line breaks, control characters and marks that turn the direction
+//! of text are written as `\n`, `\x1b` or `\u{202e}`. What is printed waits for its reader as long
+//! as there is one; where nothing is read for a second, it is dropped and counted in
+//! `skep_log_dropped_lines`, and data goes on.
+//!
 //! The exporter was once called `logging` and its verbosity `loglevel`; both still work and are
 //! warned of.
 
@@ -192,7 +197,7 @@ impl Config {
         Debug {
             verbosity: self.verbosity(),
             sampler: Sampler::new(self.sampling_initial, self.sampling_thereafter),
-            sink,
+            sink: Arc::new(sink),
         }
     }
 }
@@ -201,7 +206,7 @@ impl Config {
 struct Debug {
     verbosity: Verbosity,
     sampler: Sampler,
-    sink: Sink,
+    sink: Arc<Sink>,
 }
 
 impl Exporter for Debug {
@@ -220,13 +225,12 @@ impl Exporter for Debug {
     }
 
     fn send(&self, request: Request) -> BoxFuture<Result<Sent, ExportError>> {
-        let printed = self.print(&request, Instant::now(), SystemTime::now());
-        Box::pin(std::future::ready(printed))
+        Box::pin(self.print(&request, Instant::now(), SystemTime::now()))
     }
 
     fn shutdown(&self) -> BoxFuture<()> {
-        self.sink.flush();
-        Box::pin(std::future::ready(()))
+        let sink = Arc::clone(&self.sink);
+        Box::pin(async move { sink.flush().await })
     }
 }
 
@@ -236,21 +240,24 @@ impl Debug {
         request: &Request,
         now: Instant,
         time: SystemTime,
-    ) -> Result<Sent, ExportError> {
-        if !self.sampler.takes(now) {
-            return Ok(Sent::default());
+    ) -> impl Future<Output = Result<Sent, ExportError>> + use<> {
+        let page = self.sampler.takes(now).then(|| {
+            let text = match self.verbosity {
+                Verbosity::Basic => String::new(),
+                Verbosity::Normal => normal::render(request.signal, &root(request)),
+                Verbosity::Detailed => detailed::render(request.signal, &root(request)),
+            };
+            (Counts::of(request.signal, &request.body), text)
+        });
+        let sink = Arc::clone(&self.sink);
+        async move {
+            let Some((counts, text)) = page else { return Ok(Sent::default()) };
+            sink.print(&counts, &text, time).await.map_err(|(target, error)| ExportError {
+                retry: Retry::Never,
+                message: format!("cannot print to `{target}`: {error}"),
+            })?;
+            Ok(Sent::default())
         }
-        let text = match self.verbosity {
-            Verbosity::Basic => String::new(),
-            Verbosity::Normal => normal::render(request.signal, &root(request)),
-            Verbosity::Detailed => detailed::render(request.signal, &root(request)),
-        };
-        let counts = Counts::of(request.signal, &request.body);
-        self.sink.print(&counts, &text, time).map_err(|(target, error)| ExportError {
-            retry: Retry::Never,
-            message: format!("cannot print to `{target}`: {error}"),
-        })?;
-        Ok(Sent::default())
     }
 }
 

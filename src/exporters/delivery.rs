@@ -1,7 +1,7 @@
 //! `sending_queue`, `retry_on_failure` and `timeout`: what every exporter's configuration shares,
 //! with the Collector's keys, defaults and checks.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -251,8 +251,9 @@ impl SendingQueue {
                 .help("such a batch would never fill; lower `min_size` or raise `queue_size`");
         }
         let keys = &batch.partition.metadata_keys;
+        let mut known = HashSet::new();
         for (i, key) in keys.iter().enumerate() {
-            if keys[..i].iter().any(|known| known.eq_ignore_ascii_case(key)) {
+            if !known.insert(key.to_ascii_lowercase()) {
                 let message = format!("duplicate entry in metadata_keys: `{key}`");
                 let place = place(&format!("partition::metadata_keys::{i}"));
                 problems.error(place, message).help("remove one; case makes no difference");

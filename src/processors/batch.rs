@@ -19,7 +19,7 @@
 //! them. Otherwise a batch has no request context.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -98,9 +98,9 @@ impl ProcessorConfig for Config {
                 .error(at.at("send_batch_max_size"), message)
                 .help("lower `send_batch_size` (8192 by default) too, or raise this");
         }
+        let mut known = HashSet::new();
         for (i, key) in self.metadata_keys.iter().enumerate() {
-            let is_known = self.metadata_keys[..i].iter().any(|k| k.eq_ignore_ascii_case(key));
-            if is_known {
+            if !known.insert(key.to_ascii_lowercase()) {
                 let message = format!("duplicate entry in metadata_keys: `{key}`");
                 problems
                     .error(at.at(&format!("metadata_keys::{i}")), message)

@@ -1,13 +1,21 @@
 //! skep's own log: lines for people on a terminal, JSON lines otherwise, on stderr.
 //!
+//! Lines are written by a thread of their own ([`super::outlet`]), so nobody waits for who reads
+//! them. What finds no room is counted in `skep_log_dropped_lines`.
+//!
 //! Identical messages are sampled as the Collector samples them: within each tick the first few
 //! pass, then every n-th, so that a backend that is down does not fill a disk. Warnings and errors
 //! are also kept in a small ring, which zpages show.
 
+mod line;
+
 use std::{
-    collections::{HashMap, VecDeque},
+    backtrace::{Backtrace, BacktraceStatus},
+    collections::{HashMap, VecDeque, hash_map::DefaultHasher},
     fmt::{self, Write as _},
+    hash::{Hash as _, Hasher as _},
     io::{self, IsTerminal as _},
+    panic,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -22,13 +30,17 @@ use tracing::{
 };
 use tracing_subscriber::{
     Layer, Registry,
-    fmt::writer::BoxMakeWriter,
     layer::{Context, Filter, SubscriberExt as _},
     reload,
     util::SubscriberInitExt as _,
 };
 
-use super::log_file::Rotating;
+use self::line::{Console, Lines};
+use super::{
+    log_file::Rotating,
+    outlet::{self, Outlet},
+};
+use crate::config::shown::{escaped, without_secrets};
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -87,6 +99,10 @@ pub struct LogFile {
 /// Target of events about single batches, which the X-Ray daemon tells and a pipeline does not.
 pub const BATCHES: &str = "skep::batches";
 
+/// Target of text that keeps its line breaks, whose writer has escaped each line, and that is not
+/// sampled: what the `debug` exporter prints.
+pub const PAGES: &str = "debug::page";
+
 impl Default for Settings {
     fn default() -> Self {
         Settings {
@@ -120,14 +136,15 @@ pub fn install(settings: &Settings) -> Result<(), String> {
         Format::Console => false,
         Format::Json => true,
     };
-    let writer = match &settings.file {
-        None => BoxMakeWriter::new(io::stderr),
+    let outlet = match &settings.file {
+        None => outlet::stderr(),
         Some(LogFile { path, rotates }) => {
             let file = Rotating::open(path, *rotates)
                 .map_err(|error| format!("the log file `{path}` cannot be written: {error}"))?;
-            BoxMakeWriter::new(Mutex::new(file))
+            Arc::new(Outlet::new(path, file))
         }
     };
+    let writer = Lines { outlet: Arc::clone(&outlet), is_json };
     let wants_color = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let lines: Box<dyn Layer<Registry> + Send + Sync> = if is_json {
         Box::new(
@@ -143,8 +160,7 @@ pub fn install(settings: &Settings) -> Result<(), String> {
         Box::new(
             tracing_subscriber::fmt::layer()
                 .with_ansi(is_terminal && wants_color)
-                .with_target(false)
-                .with_timer(Clock)
+                .event_format(Console)
                 .with_writer(writer),
         )
     };
@@ -156,9 +172,41 @@ pub fn install(settings: &Settings) -> Result<(), String> {
         .with(Keep(&RECENT).with_filter(LevelFilter::WARN))
         .try_init()
         .map_err(|error| format!("logging is set up already: {error}"))?;
-    let running = Running { level: handle, sampler, format: settings.format };
+    let running = Running { level: handle, sampler, format: settings.format, outlet };
     let _ = RUNNING.set(running);
+    panic::set_hook(Box::new(tell_panic));
     Ok(())
+}
+
+/// A panic goes the way of all lines: its thread must not wait for who reads them.
+fn tell_panic(info: &panic::PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    let location = info.location().map(ToString::to_string);
+    tracing::error!(
+        thread = thread.name().unwrap_or("unnamed"),
+        location,
+        "panic: {}",
+        info.payload_as_str().unwrap_or("without a message")
+    );
+    let backtrace = Backtrace::capture();
+    if backtrace.status() == BacktraceStatus::Captured {
+        tracing::error!(target: PAGES, "\n{backtrace}");
+    }
+    flush();
+}
+
+/// Waits until the last lines are written, for a bounded time: before the process ends.
+pub fn flush() {
+    if let Some(running) = RUNNING.get() {
+        running.outlet.flush();
+    }
+}
+
+/// Waits until there is room for so many bytes, as long as lines are written.
+pub async fn room(len: usize) {
+    if let Some(running) = RUNNING.get() {
+        running.outlet.room(len).await;
+    }
 }
 
 /// What of the log can change while it runs.
@@ -166,6 +214,7 @@ struct Running {
     level: reload::Handle<LevelFilter, Registry>,
     sampler: Arc<Sampler>,
     format: Format,
+    outlet: Arc<Outlet>,
 }
 
 /// One per process, as the log is.
@@ -212,7 +261,7 @@ struct Shared(Arc<Sampler>);
 struct Rounds {
     sampling: Option<Sampling>,
     began: Instant,
-    seen: HashMap<(Level, String), u64>,
+    seen: HashMap<u64, u64>,
 }
 
 /// Distinct messages counted in a round; what comes after these passes unsampled. Messages are
@@ -229,10 +278,10 @@ impl Sampler {
         self.rounds.lock().unwrap_or_else(PoisonError::into_inner).sampling = sampling;
     }
 
-    fn passes(&self, level: Level, mut message: String, now: Instant) -> bool {
+    /// `message` is the [`Fingerprint`] of level and message.
+    fn passes(&self, message: u64, now: Instant) -> bool {
         let mut rounds = self.rounds.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(sampling) = rounds.sampling else { return true };
-        message.retain(|c| !c.is_ascii_digit());
         if now.saturating_duration_since(rounds.began) >= sampling.tick {
             rounds.began = now;
             rounds.seen.clear();
@@ -240,7 +289,7 @@ impl Sampler {
         if rounds.seen.len() >= MAX_MESSAGES {
             return true;
         }
-        let count = rounds.seen.entry((level, message)).or_default();
+        let count = rounds.seen.entry(message).or_default();
         *count += 1;
         let beyond = count.saturating_sub(sampling.initial);
         beyond == 0 || (sampling.thereafter > 0 && beyond.is_multiple_of(sampling.thereafter))
@@ -256,9 +305,38 @@ impl<S> Filter<S> for Shared {
         if !self.0.tells_batches.load(Ordering::Relaxed) && event.metadata().target() == BATCHES {
             return false;
         }
-        let mut words = Words::default();
-        event.record(&mut words);
-        self.0.passes(*event.metadata().level(), words.message, Instant::now())
+        if event.metadata().target() == PAGES {
+            return true;
+        }
+        let mut message = Fingerprint::new(*event.metadata().level());
+        event.record(&mut message);
+        self.0.passes(message.0.finish(), Instant::now())
+    }
+}
+
+/// Level and message without its digits, which are not kept.
+struct Fingerprint(DefaultHasher);
+
+impl Fingerprint {
+    fn new(level: Level) -> Self {
+        let mut hasher = DefaultHasher::new();
+        level.hash(&mut hasher);
+        Fingerprint(hasher)
+    }
+}
+
+impl fmt::Write for Fingerprint {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.bytes().filter(|byte| !byte.is_ascii_digit()).for_each(|byte| self.0.write_u8(byte));
+        Ok(())
+    }
+}
+
+impl Visit for Fingerprint {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            let _ = write!(self, "{value:?}");
+        }
     }
 }
 
@@ -303,7 +381,8 @@ impl<S: Subscriber> Layer<S> for Keep {
     fn on_event(&self, event: &Event<'_>, _cx: Context<'_, S>) {
         let mut words = Words::default();
         event.record(&mut words);
-        let mut text = words.message + &words.fields;
+        let text = words.message + &words.fields;
+        let mut text = escaped(&without_secrets(&text)).into_owned();
         text.truncate(text.floor_char_boundary(MAX_TEXT));
         let level = event.metadata().level().as_str();
         self.0.push(Recent { time: SystemTime::now(), level, text });
@@ -336,7 +415,11 @@ mod tests {
         let sampling = Sampling { tick: Duration::from_secs(10), initial: 3, thereafter: 10 };
         let sampler = Sampler::new(Some(sampling));
         let start = Instant::now();
-        let pass = |text: &str, now| sampler.passes(Level::WARN, text.to_owned(), now);
+        let pass = |text: &str, now| {
+            let mut message = Fingerprint::new(Level::WARN);
+            message.write_str(text).unwrap();
+            sampler.passes(message.0.finish(), now)
+        };
         let passed = (0..33).filter(|_| pass("down", start)).count();
         assert_eq!(passed, 3 + 3);
         assert!(pass("other", start), "messages are counted apart");
@@ -351,7 +434,7 @@ mod tests {
         let sampling = Sampling { tick: Duration::from_secs(1), initial: 1, thereafter: 0 };
         let sampler = Sampler::new(Some(sampling));
         let now = Instant::now();
-        let passed = (0..50).filter(|_| sampler.passes(Level::INFO, "x".into(), now)).count();
+        let passed = (0..50).filter(|_| sampler.passes(7, now)).count();
         assert_eq!(passed, 1);
     }
 

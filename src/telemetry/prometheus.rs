@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use super::{
     ExporterStats, Number, ProcessorStats, ReceiverStats, Telemetry, UNDECIDED,
     histogram::{Distribution, Histogram},
+    outlet,
     process::{self, VERSION},
 };
 use crate::{
@@ -447,6 +448,11 @@ fn budget(page: &mut Writer, telemetry: &Telemetry) {
 }
 
 fn usage(page: &mut Writer, telemetry: &Telemetry) {
+    let name = "skep_log_dropped_lines";
+    page.family(name, Type::Counter, "Lines dropped because nobody read them, by output");
+    for (output, lines) in outlet::lost() {
+        page.sample(name, &[("output", &output)], lines);
+    }
     let usage = process::usage();
     let name = "otelcol_process_uptime";
     page.family(name, Type::Counter, "Seconds since the process started");

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::{
     admin::proto::{DeadLetter, ReplayDeadLettersResponse},
-    cli::decisions::printable,
+    config::shown::escaped,
     exporters::debug,
     otlp::{Signal, check, json},
     telemetry::process::timestamp,
@@ -63,9 +63,9 @@ pub(super) fn row(letter: &DeadLetter, width: usize) -> String {
         reason(letter),
         letter.items,
         letter.bytes,
-        printable(&letter.id)
+        escaped(&letter.id)
     );
-    let answer = printable(&letter.answer.replace('\n', " "));
+    let answer = escaped(&letter.answer);
     if !answer.is_empty() {
         let _ = writeln!(text, "    {}", cut(&answer, width.saturating_sub(4)));
     }
@@ -138,10 +138,10 @@ pub(super) fn whole(letter: &DeadLetter, request: &[u8], json: bool) -> Result<S
         text.push(b'\n');
         return Ok(String::from_utf8_lossy(&text).into_owned());
     }
-    let mut text = format!("dead letter {}\n", printable(&letter.id));
+    let mut text = format!("dead letter {}\n", escaped(&letter.id));
     let mut row = |name: &str, words: &str| {
         if !words.is_empty() {
-            let _ = writeln!(text, "  {name:<10}{}", printable(&words.replace('\n', " ")));
+            let _ = writeln!(text, "  {name:<10}{}", escaped(words));
         }
     };
     row("exporter", &letter.exporter);
@@ -156,9 +156,7 @@ pub(super) fn whole(letter: &DeadLetter, request: &[u8], json: bool) -> Result<S
     };
     row("data", &format!("{}, {} bytes", plural(letter.items, item), letter.bytes));
     text.push('\n');
-    let data = debug::detailed_text(signal, request);
-    // Values come from applications: what would steer a terminal is left out.
-    text.extend(data.chars().filter(|one| !one.is_control() || *one == '\n' || *one == '\t'));
+    text.push_str(&debug::detailed_text(signal, request));
     Ok(text)
 }
 

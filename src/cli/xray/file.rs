@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::{Level, address, rendered};
-use crate::config::{Problems, decode, diagnostics::Source, tree::Node, yaml};
+use crate::config::{Problems, decode, diagnostics::Source, source, tree::Node, yaml};
 
 /// Where the daemon looks when no file is named.
 const PLACES: [&str; 2] = ["/etc/amazon/xray/cfg.yaml", "cfg.yaml"];
@@ -68,13 +68,13 @@ impl File {
     pub(super) fn find(named: Option<&str>) -> Result<(Option<String>, Self), String> {
         let there = || PLACES.into_iter().find(|place| Path::new(place).exists());
         let Some(path) = named.or_else(there) else { return Ok((None, File::default())) };
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| format!("error: cannot read `{path}`: {error}\n"))?;
+        let text =
+            source::read_file(Path::new(path)).map_err(|message| format!("error: {message}\n"))?;
         let mut problems = Problems::default();
         let file = Self::read(&text, &mut problems);
         match file.filter(|_| !problems.has_errors()) {
             Some(file) => Ok((Some(path.to_owned()), file)),
-            None => Err(rendered(&problems, &[Source { name: path.to_owned(), text }])),
+            None => Err(rendered(&problems, &[Source::new(path, text)])),
         }
     }
 

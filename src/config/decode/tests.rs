@@ -141,7 +141,8 @@ fn what_a_variable_holds_is_not_repeated() {
         let mut root = yaml::parse(0, &format!("{key}: x\n")).unwrap();
         let Value::Map(members) = &mut root.value else { panic!() };
         let parsed = Box::new(yaml::resolve(text));
-        members[0].value.value = Value::Substituted { text: text.to_owned(), parsed };
+        members[0].value.value =
+            Value::Substituted { text: text.to_owned(), parsed, is_text: false };
         let mut problems = Problems::default();
         let _: Option<Example> = decode(&root, &mut problems);
         let message = problems.0[0].message.to_lowercase();
@@ -163,8 +164,11 @@ fn substituted_values_are_text_for_strings_and_yaml_for_others() {
     let mut root = yaml::parse(0, "name: x\ncount: x\non: x\n").unwrap();
     let Value::Map(members) = &mut root.value else { panic!() };
     for (member, text) in members.iter_mut().zip(["0123", "0123", "true"]) {
-        member.value.value =
-            Value::Substituted { text: text.to_owned(), parsed: Box::new(yaml::resolve(text)) };
+        member.value.value = Value::Substituted {
+            text: text.to_owned(),
+            parsed: Box::new(yaml::resolve(text)),
+            is_text: false,
+        };
     }
     let mut problems = Problems::default();
     let example: Example = decode(&root, &mut problems).unwrap();

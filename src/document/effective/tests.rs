@@ -137,9 +137,9 @@ fn excerpts_show_no_secret() {
                 headers: { x: 'Bearer ${env:TOKEN} z' }\n    api_token: abc\n";
     let mut problems = Problems::default();
     let loaded = source::load(&[format!("yaml:{text}")], &[], &env, &mut problems);
-    let masked = &crate::document::masked_sources(&loaded)[0].text;
-    let expected = "exporters:\n  honeycomb: { api_key: *******, endpont: y }\n  otlp_http:\n    \
-                    headers: { x: '*******${env:TOKEN}**' }\n    api_token: ***\n";
+    let masked = crate::document::masked_sources(&loaded)[0].shown();
+    let expected = "exporters:\n  honeycomb: { api_key: *****, endpont: y }\n  otlp_http:\n    \
+                    headers: { x: '*****${env:TOKEN}*****' }\n    api_token: *****\n";
     assert_eq!(masked, expected);
 }
 
@@ -148,5 +148,8 @@ fn excerpts_of_what_is_not_yaml_show_no_secret_either() {
     let text = "a: 1\napi_key: \"abc\nb: [\n";
     let mut problems = Problems::default();
     let loaded = source::load(&[format!("yaml:{text}")], &[], &env, &mut problems);
-    assert_eq!(crate::document::masked_sources(&loaded)[0].text, "a: 1\napi_key: \"***\nb: [\n");
+    assert_eq!(
+        crate::document::masked_sources(&loaded)[0].shown(),
+        "a: 1\napi_key: \"*****\nb: [\n"
+    );
 }

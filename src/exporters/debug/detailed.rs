@@ -6,6 +6,7 @@ use std::fmt::{Arguments, Display, Write as _};
 
 use super::{
     names,
+    sink::Lines,
     value::{attributes, hex, time_of, with_type},
 };
 use crate::otlp::{Signal, record::Record};
@@ -18,7 +19,7 @@ pub(super) fn render(signal: Signal, root: &Record<'_>) -> String {
         Signal::Metrics => ("ResourceMetrics", "ScopeMetrics"),
         Signal::Logs => ("ResourceLog", "ScopeLogs"),
     };
-    let mut page = Page(String::new());
+    let mut page = Page(Lines::default());
     for (i, entry) in root.children(names.resources).enumerate() {
         page.line(format_args!("{resource_label} #{i}"));
         page.line(format_args!("Resource SchemaURL: {}", entry.text("schema_url")));
@@ -38,15 +39,16 @@ pub(super) fn render(signal: Signal, root: &Record<'_>) -> String {
             }
         }
     }
-    page.0
+    page.0.0
 }
 
 /// The text so far.
-struct Page(String);
+struct Page(Lines);
 
 impl Page {
     fn line(&mut self, text: Arguments<'_>) {
-        let _ = writeln!(self.0, "{text}");
+        let _ = write!(self.0, "{text}");
+        self.0.end();
     }
 
     /// A label that is padded so that the colons of a span stand below each other.

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::{
     METRIC_KINDS, names,
+    sink::Lines,
     value::{attributes, double, hex, plain},
 };
 use crate::otlp::{Signal, record::Record};
@@ -16,14 +17,14 @@ pub(super) fn render(signal: Signal, root: &Record<'_>) -> String {
         Signal::Metrics => ("ResourceMetrics", "ScopeMetrics"),
         Signal::Logs => ("ResourceLog", "ScopeLog"),
     };
-    let mut out = String::new();
+    let mut out = Lines::default();
     for (i, entry) in root.children(names.resources).enumerate() {
         let _ = write!(out, "{resource_label} #{i}");
         schema_url(&entry, &mut out);
         if let Some(resource) = entry.child("resource") {
             pairs(&resource, &mut out);
         }
-        out.push('\n');
+        out.end();
         for (j, entry) in entry.children(names.scopes).enumerate() {
             let _ = write!(out, "{scope_label} #{j}");
             scope(&entry, &mut out);
@@ -36,16 +37,16 @@ pub(super) fn render(signal: Signal, root: &Record<'_>) -> String {
             }
         }
     }
-    out
+    out.0
 }
 
-fn schema_url(entry: &Record<'_>, out: &mut String) {
+fn schema_url(entry: &Record<'_>, out: &mut Lines) {
     if entry.has("schema_url") {
         let _ = write!(out, " [{}]", entry.text("schema_url"));
     }
 }
 
-fn scope(entry: &Record<'_>, out: &mut String) {
+fn scope(entry: &Record<'_>, out: &mut Lines) {
     let scope = entry.child("scope");
     if let Some(scope) = &scope {
         let (name, version) = (scope.text("name"), scope.text("version"));
@@ -60,35 +61,35 @@ fn scope(entry: &Record<'_>, out: &mut String) {
     if let Some(scope) = &scope {
         pairs(scope, out);
     }
-    out.push('\n');
+    out.end();
 }
 
 /// ` key=value` for each attribute.
-fn pairs(of: &Record<'_>, out: &mut String) {
+fn pairs(of: &Record<'_>, out: &mut Lines) {
     for (key, value) in attributes(of, "attributes") {
         let _ = write!(out, " {key}={}", plain(value.as_ref()));
     }
 }
 
-fn span(span: &Record<'_>, out: &mut String) {
+fn span(span: &Record<'_>, out: &mut Lines) {
     let name = span.text("name");
     let _ = write!(out, "{name} {} {}", hex(span.bytes("trace_id")), hex(span.bytes("span_id")));
     pairs(span, out);
-    out.push('\n');
+    out.end();
 }
 
-fn log_record(record: &Record<'_>, out: &mut String) {
-    out.push_str(&plain(record.child("body").as_ref()));
+fn log_record(record: &Record<'_>, out: &mut Lines) {
+    let _ = out.write_str(&plain(record.child("body").as_ref()));
     pairs(record, out);
-    out.push('\n');
+    out.end();
 }
 
-fn metric(metric: &Record<'_>, out: &mut String) {
+fn metric(metric: &Record<'_>, out: &mut Lines) {
     let name = metric.text("name");
     for kind in METRIC_KINDS {
         let Some(data) = metric.child(kind) else { continue };
         for point in data.children("data_points") {
-            out.push_str(&name);
+            let _ = out.write_str(&name);
             let labels: Vec<String> = attributes(&point, "attributes")
                 .map(|(key, value)| format!("{key}={}", plain(value.as_ref())))
                 .collect();
@@ -98,12 +99,12 @@ fn metric(metric: &Record<'_>, out: &mut String) {
                 "summary" => summary(&point, out),
                 _ => histogram(&point, out),
             }
-            out.push('\n');
+            out.end();
         }
     }
 }
 
-fn number(point: &Record<'_>, out: &mut String) {
+fn number(point: &Record<'_>, out: &mut Lines) {
     if point.has("as_int") {
         let _ = write!(out, " {}", point.int("as_int"));
     } else if point.has("as_double") {
@@ -112,7 +113,7 @@ fn number(point: &Record<'_>, out: &mut String) {
 }
 
 /// Both kinds of histograms; the exponential one has no bounds to show.
-fn histogram(point: &Record<'_>, out: &mut String) {
+fn histogram(point: &Record<'_>, out: &mut Lines) {
     let _ = write!(out, " count={}", point.bits("count"));
     for key in ["sum", "min", "max"] {
         if point.has(key) {
@@ -132,7 +133,7 @@ fn histogram(point: &Record<'_>, out: &mut String) {
     }
 }
 
-fn summary(point: &Record<'_>, out: &mut String) {
+fn summary(point: &Record<'_>, out: &mut Lines) {
     let _ = write!(out, " count={} sum={}", point.bits("count"), double(point.double("sum")));
     for at in point.children("quantile_values") {
         let (quantile, value) = (at.double("quantile"), at.double("value"));

@@ -1,15 +1,43 @@
 //! Where the text goes: the log of the process, or streams and files.
 
 use std::{
-    fmt::Write as _,
+    fmt::{self, Write as _},
     fs::OpenOptions,
-    io::{self, Write},
-    sync::{Mutex, PoisonError},
+    io,
+    sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
 };
 
 use super::{Counts, value::time_of};
-use crate::otlp::Signal;
+use crate::{
+    config::shown::Escaping,
+    otlp::Signal,
+    telemetry::{
+        logs::{self, PAGES},
+        outlet::{self, Outlet},
+    },
+};
+
+/// Most bytes of a page that is handed over at once; a longer line is a page of its own.
+const PAGE: usize = 64 << 10;
+
+/// Lines that are printed. What is written within a line is escaped, so that only [`Lines::end`]
+/// makes a new one: values come from applications.
+#[derive(Debug, Default)]
+pub(super) struct Lines(pub(super) String);
+
+impl Lines {
+    /// Ends a line.
+    pub(super) fn end(&mut self) {
+        self.0.push('\n');
+    }
+}
+
+impl fmt::Write for Lines {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        Escaping(&mut self.0).write_str(text)
+    }
+}
 
 /// A place to print to.
 pub(super) enum Sink {
@@ -19,13 +47,13 @@ pub(super) enum Sink {
         id: String,
     },
     /// Streams and files.
-    Targets(Mutex<Vec<Target>>),
+    Targets(Vec<Target>),
 }
 
 /// One of `output_paths`, opened when there is something to print.
 pub(super) struct Target {
     name: String,
-    writer: Option<Box<dyn Write + Send>>,
+    outlet: Mutex<Option<Arc<Outlet>>>,
 }
 
 impl Sink {
@@ -34,18 +62,19 @@ impl Sink {
     }
 
     pub(super) fn paths(paths: &[String]) -> Self {
-        let closed = |name: &String| Target { name: name.clone(), writer: None };
-        Sink::Targets(Mutex::new(paths.iter().map(closed).collect()))
+        let closed = |name: &String| Target { name: name.clone(), outlet: Mutex::default() };
+        Sink::Targets(paths.iter().map(closed).collect())
     }
 
     #[cfg(test)]
-    pub(super) fn writer(writer: impl Write + Send + 'static) -> Self {
-        let target = Target { name: "test".to_owned(), writer: Some(Box::new(writer)) };
-        Sink::Targets(Mutex::new(vec![target]))
+    pub(super) fn writer(writer: impl io::Write + Send + 'static) -> Self {
+        let outlet = Mutex::new(Some(Arc::new(Outlet::new("test", writer))));
+        Sink::Targets(vec![Target { name: "test".to_owned(), outlet }])
     }
 
-    /// Prints counts and text; an error comes with the name of its target.
-    pub(super) fn print(
+    /// Prints counts and text, which waits for room as long as anything is written; an error comes
+    /// with the name of its target.
+    pub(super) async fn print(
         &self,
         counts: &Counts,
         text: &str,
@@ -53,24 +82,39 @@ impl Sink {
     ) -> Result<(), (String, io::Error)> {
         let targets = match self {
             Sink::Log { id } => {
-                log(id, counts, text);
+                log(id, counts);
+                for page in pages(text) {
+                    // In JSON it grows.
+                    logs::room(2 * page.len()).await;
+                    let page = page.trim_end_matches('\n');
+                    tracing::info!(target: PAGES, component = id, "\n{page}");
+                }
                 return Ok(());
             }
             Sink::Targets(targets) => targets,
         };
-        let page = page(counts, text, time);
-        for target in targets.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
-            target.print(page.as_bytes()).map_err(|error| (target.name.clone(), error))?;
+        let head = head(counts, time);
+        for target in targets {
+            let outlet = target.outlet().map_err(|error| (target.name.clone(), error))?;
+            for page in std::iter::once(&*head).chain(pages(text)) {
+                outlet.room(page.len()).await;
+                outlet.push(page.as_bytes());
+            }
+            if let Some(error) = outlet.take_error() {
+                return Err((target.name.clone(), error));
+            }
         }
         Ok(())
     }
 
-    pub(super) fn flush(&self) {
+    /// Waits until all is written, for a bounded time.
+    pub(super) async fn flush(&self) {
         let Sink::Targets(targets) = self else { return };
-        for target in targets.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
-            if let Some(writer) = &mut target.writer
-                && let Err(error) = writer.flush()
-            {
+        for target in targets {
+            let outlet = target.outlet.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let Some(outlet) = outlet else { continue };
+            outlet.written().await;
+            if let Some(error) = outlet.take_error() {
                 tracing::warn!(target = target.name, %error, "debug output is incomplete");
             }
         }
@@ -78,26 +122,43 @@ impl Sink {
 }
 
 impl Target {
-    fn print(&mut self, page: &[u8]) -> io::Result<()> {
-        let writer = match &mut self.writer {
-            Some(writer) => writer,
-            None => self.writer.insert(open(&self.name)?),
-        };
-        writer.write_all(page)?;
-        writer.flush()
+    fn outlet(&self) -> io::Result<Arc<Outlet>> {
+        let mut outlet = self.outlet.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(match &*outlet {
+            Some(outlet) => Arc::clone(outlet),
+            None => Arc::clone(outlet.insert(open(&self.name)?)),
+        })
     }
 }
 
-fn open(name: &str) -> io::Result<Box<dyn Write + Send>> {
+fn open(name: &str) -> io::Result<Arc<Outlet>> {
     Ok(match name {
-        "stdout" => Box::new(io::stdout()),
-        "stderr" => Box::new(io::stderr()),
-        path => Box::new(OpenOptions::new().create(true).append(true).open(path)?),
+        "stdout" => outlet::stdout(),
+        "stderr" => outlet::stderr(),
+        path => {
+            let file = OpenOptions::new().create(true).append(true).open(path)?;
+            Arc::new(Outlet::new(path, file))
+        }
     })
 }
 
-/// One event with the counts as fields, and one with the text, which keeps its line breaks.
-fn log(id: &str, counts: &Counts, text: &str) {
+/// Text in parts of whole lines.
+fn pages(mut text: &str) -> impl Iterator<Item = &str> {
+    std::iter::from_fn(move || {
+        if text.is_empty() {
+            return None;
+        }
+        let limit = text.floor_char_boundary(PAGE);
+        let end = if text.len() <= PAGE { Some(text.len() - 1) } else { text[..limit].rfind('\n') };
+        let end = end.or_else(|| text.find('\n')).map_or(text.len(), |at| at + 1);
+        let (page, rest) = text.split_at(end);
+        text = rest;
+        Some(page)
+    })
+}
+
+/// One event with the counts as fields.
+fn log(id: &str, counts: &Counts) {
     let Counts { resources, records, points, .. } = *counts;
     match counts.signal {
         Signal::Traces => tracing::info!(
@@ -115,13 +176,10 @@ fn log(id: &str, counts: &Counts, text: &str) {
             component = id, "resource logs" = resources, "log records" = records, "Logs"
         ),
     }
-    if !text.is_empty() {
-        tracing::info!(target: "debug", component = id, "\n{}", text.trim_end_matches('\n'));
-    }
 }
 
-/// Time, level, message and counts in a line, then the text.
-fn page(counts: &Counts, text: &str, time: SystemTime) -> String {
+/// Time, level, message and counts in a line.
+fn head(counts: &Counts, time: SystemTime) -> String {
     let Counts { resources, records, points, .. } = counts;
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let nanos = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
@@ -139,6 +197,5 @@ fn page(counts: &Counts, text: &str, time: SystemTime) -> String {
             writeln!(out, "Logs\t{{\"resource logs\": {resources}, \"log records\": {records}}}")
         }
     };
-    out.push_str(text);
     out
 }

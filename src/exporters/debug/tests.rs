@@ -68,11 +68,19 @@ fn printed(verbosity: Verbosity, signal: Signal) -> String {
         Signal::Metrics => METRICS,
         Signal::Logs => LOGS,
     };
+    printed_of(verbosity, signal, document)
+}
+
+fn printed_of(verbosity: Verbosity, signal: Signal, document: &str) -> String {
     let paper = Paper::default();
     let config = Config { verbosity: Some(verbosity), ..Config::default() };
     let exporter = config.with_sink(Sink::writer(paper.clone()));
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_600_000_000);
-    exporter.print(&request(signal, document), Instant::now(), time).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        exporter.print(&request(signal, document), Instant::now(), time).await.unwrap();
+        exporter.shutdown().await;
+    });
     String::from_utf8(paper.0.lock().unwrap().clone()).unwrap()
 }
 
@@ -106,23 +114,77 @@ fn detailed_prints_every_field_of_log_records() {
 }
 
 #[test]
-fn files_are_appended_to() {
+fn no_value_makes_a_line_of_its_own() {
+    const EVIL: &str = r"\nforged line\r\u0000\u001b[31m\u0085\u2028\u202e\t";
+    for verbosity in [Verbosity::Normal, Verbosity::Detailed] {
+        for (signal, document) in
+            [(Signal::Traces, TRACES), (Signal::Metrics, METRICS), (Signal::Logs, LOGS)]
+        {
+            let lines = printed_of(verbosity, signal, document).lines().count();
+            // Every text in it ends with what would forge a line.
+            let mut evil = String::new();
+            for (i, part) in document.split('"').enumerate() {
+                let is_text = i % 2 == 1
+                    && [
+                        "shop",
+                        "lib",
+                        "1.2",
+                        "GET /",
+                        "k=v",
+                        "retry",
+                        "boom",
+                        "sold",
+                        "tea",
+                        "up",
+                        "1",
+                        "restock",
+                        "item",
+                        "host",
+                        "service.name",
+                        "latency",
+                        "Information",
+                        "x",
+                        "b",
+                        "whether it is up",
+                        "https://example.com/1",
+                        "https://example.com/2",
+                    ]
+                    .contains(&part);
+                evil += if i > 0 { "\"" } else { "" };
+                evil += part;
+                evil += if is_text { EVIL } else { "" };
+            }
+            let text = printed_of(verbosity, signal, &evil);
+            assert_eq!(text.split('\n').count(), lines + 1, "{text}");
+            let shown = r"\nforged line\r\x00\x1b[31m\u{85}\u{2028}\u{202e}\t";
+            assert!(text.contains(shown), "{text}");
+            let dangerous = |c: &char| crate::config::shown::is_dangerous(*c) && *c != '\n';
+            // What follows the time of the first line is a tab of the layout.
+            let (_, rest) = text.split_once('\n').unwrap();
+            assert_eq!(rest.chars().find(dangerous), None, "{text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn files_are_appended_to() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("out.txt").to_string_lossy().into_owned();
     for _ in 0..2 {
         let sink = Sink::paths(std::slice::from_ref(&path));
         let exporter = Config::default().with_sink(sink);
         let request = request(Signal::Logs, LOGS);
-        exporter.print(&request, Instant::now(), SystemTime::now()).unwrap();
+        exporter.print(&request, Instant::now(), SystemTime::now()).await.unwrap();
+        exporter.shutdown().await;
     }
     assert_eq!(std::fs::read_to_string(path).unwrap().lines().count(), 2);
 }
 
-#[test]
-fn a_target_that_cannot_be_opened_is_named() {
+#[tokio::test]
+async fn a_target_that_cannot_be_opened_is_named() {
     let exporter = Config::default().with_sink(Sink::paths(&["/nowhere/at/all".to_owned()]));
     let request = request(Signal::Logs, LOGS);
-    let error = exporter.print(&request, Instant::now(), SystemTime::now()).unwrap_err();
+    let error = exporter.print(&request, Instant::now(), SystemTime::now()).await.unwrap_err();
     assert!(error.message.starts_with("cannot print to `/nowhere/at/all`"), "{error}");
 }
 

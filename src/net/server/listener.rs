@@ -137,7 +137,9 @@ pub fn resolve(endpoint: &str, family: Family) -> io::Result<SocketAddr> {
 pub fn check(endpoint: &str) -> Result<(), (String, String)> {
     const FORM: &str = "write `host:port`, for instance `0.0.0.0:4317`";
     if let Some((scheme, address)) = endpoint.split_once("://") {
-        let address = address.trim_end_matches('/');
+        // What is more than a listener needs may be a secret.
+        let address = address.split(['/', '?', '#']).next().unwrap_or_default();
+        let address = address.rsplit('@').next().unwrap_or_default();
         return Err((
             format!("a listener has an address `host:port`, without `{scheme}://`"),
             format!("write `{address}`"),
@@ -146,12 +148,11 @@ pub fn check(endpoint: &str) -> Result<(), (String, String)> {
     let Some((_, port)) = endpoint.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')) else {
         return Err((format!("`{endpoint}` has no port"), FORM.to_owned()));
     };
-    match port.parse::<u16>() {
-        Ok(_) => Ok(()),
-        Err(_) => {
-            Err((format!("`{port}` is not a port: they go from 0 to 65535"), FORM.to_owned()))
-        }
+    if port.parse::<u16>().is_ok() {
+        return Ok(());
     }
+    let port = port.split(['/', '?', '#', '@']).next().unwrap_or_default();
+    Err((format!("`{port}` is not a port: they go from 0 to 65535"), FORM.to_owned()))
 }
 
 /// Opens a listener. Call within a tokio runtime.

@@ -192,8 +192,8 @@ fn at_100_percent_there_is_nothing_to_decide() {
 fn what_is_dropped_without_a_decision_is_counted_by_its_reason() {
     let telemetry = Arc::new(Telemetry::default());
     let stats = telemetry.processor("probabilistic_sampler", "traces", Signal::Traces);
-    let mut asked = Span::default();
-    asked.attributes = vec![attribute("sampling.priority", text("0"))];
+    let attributes = vec![attribute("sampling.priority", text("0"))];
+    let asked = Span { attributes, ..Span::default() };
     let spans = vec![
         Span::default(),
         span(HALF, "ot=th:nonsense"),
@@ -208,7 +208,7 @@ fn what_is_dropped_without_a_decision_is_counted_by_its_reason() {
     processor_of(Signal::Traces, "{sampling_percentage: 50}", &telemetry)
         .process(Payload::unaccounted(Signal::Traces, body.into(), 5), &mut out);
     assert_eq!(out.take_counts(), (5, 0));
-    assert_eq!(stats.undecided.each_ref().map(|counter| counter.read()), [2, 1]);
+    assert_eq!(stats.undecided.each_ref().map(crate::telemetry::Number::read), [2, 1]);
 }
 
 /// Ids that differ in all of their bytes.

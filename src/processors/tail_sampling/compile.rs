@@ -1,5 +1,7 @@
 //! From policies as they stand in YAML to rules, with everything that is wrong with them at its place.
 
+use std::collections::HashSet;
+
 use regex::bytes::Regex;
 
 use super::{
@@ -42,11 +44,12 @@ pub(super) struct Fault {
 /// Compiles all policies. What is wrong is in `faults`, and its policy samples nothing.
 pub(super) fn compile(policies: &[Policy]) -> Program {
     let mut program = Program::default();
+    let mut names = HashSet::new();
     for (i, policy) in policies.iter().enumerate() {
         let path = i.to_string();
         if policy.name.is_empty() {
             program.fault(&path, "a policy needs a name", "add `name: <text>`");
-        } else if policies[..i].iter().any(|other| other.name == policy.name) {
+        } else if !names.insert(&*policy.name) {
             let message = format!("there are two policies named `{}`", policy.name);
             program.fault(&join(&path, "name"), message, "give each a name of its own");
         }

@@ -30,7 +30,7 @@ fn letters_are_told_in_two_lines_that_fit_a_terminal() {
     insta::assert_snapshot!(text, @r"
     time (UTC)           reason     items      bytes  id, answer of the backend
     2025-11-21 12:00:01  refused        1          6  otlp_http/backend:traces:17
-        HTTP 400: an attribute [2Jis longer than this backend takes and so is thi...
+        HTTP 400: an attribute \x1b[2Jis longer than this backend takes\nand so i...
     2025-11-21 12:00:01  gave up    12345  123456789  otlp_http/backend:traces:17
     ");
     let wide = row(&letter(), usize::MAX);
@@ -46,7 +46,7 @@ fn a_letter_is_told_in_full() {
       exporter  otlp_http/backend
       given up  2025-11-21T12:00:01.234Z
       reason    the backend refused it for good
-      answer    HTTP 400: an attribute [2Jis longer than this backend takes and so is this answer, which goes on
+      answer    HTTP 400: an attribute \x1b[2Jis longer than this backend takes\nand so is this answer, which goes on
       sender    10.0.0.7:4711
       data      1 span, 6 bytes
     ");

@@ -1,0 +1,155 @@
+//! References: `${env:NAME:-default}`, `${file:PATH}`, `${yaml:TEXT}`, within each other.
+
+use std::{cell::Cell, path::Path};
+
+use super::{Environment, LIMIT, MOST_REFERENCES, read_file};
+
+/// Most rounds of replacing references that come out of references.
+const ROUNDS: usize = 100;
+
+/// What references are replaced by, and how much may still be.
+pub(super) struct References<'a> {
+    env: Environment<'a>,
+    bytes: Cell<usize>,
+    count: Cell<usize>,
+}
+
+pub(super) enum Expanded {
+    /// References within text, or none.
+    Text(String),
+    /// The whole scalar was one reference.
+    Whole(String),
+}
+
+/// Message and remedy.
+pub(super) type Wrong = (String, String);
+
+impl<'a> References<'a> {
+    pub(super) fn new(env: Environment<'a>) -> Self {
+        References { env, bytes: Cell::new(0), count: Cell::new(0) }
+    }
+
+    /// Counts a reference and the text that it stands for.
+    fn charge(&self, bytes: usize) -> Result<(), Wrong> {
+        self.count.set(self.count.get() + 1);
+        self.bytes.set(self.bytes.get() + bytes);
+        let help = "check which variable holds others, or itself".to_owned();
+        if self.count.get() > MOST_REFERENCES {
+            let message = format!("there are more than {MOST_REFERENCES} references");
+            return Err((message, help));
+        }
+        if self.bytes.get() > LIMIT {
+            let message = format!("references stand for more than {} MiB of text", LIMIT >> 20);
+            return Err((message, help));
+        }
+        Ok(())
+    }
+
+    pub(super) fn expand(&self, text: &str, round: usize) -> Result<Expanded, Wrong> {
+        if round > ROUNDS {
+            return Err((
+                "too many recursive expansions".into(),
+                "a variable refers to itself".into(),
+            ));
+        }
+        let mut out = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(at) = rest.find('$') {
+            out.push_str(&rest[..at]);
+            let after = &rest[at + 1..];
+            if let Some(next) = after.strip_prefix('$') {
+                out.push('$');
+                rest = next;
+            } else if let Some(inner) = after.strip_prefix('{') {
+                let Some(end) = closing(inner) else {
+                    return Err((
+                        "`${` has no closing `}`".into(),
+                        "write `$${` for the text".into(),
+                    ));
+                };
+                let value = self.lookup(&inner[..end], round)?;
+                rest = &inner[end + 1..];
+                if out.is_empty() && rest.is_empty() && at == 0 {
+                    return Ok(Expanded::Whole(value));
+                }
+                out.push_str(&value);
+            } else {
+                out.push('$');
+                rest = after;
+            }
+        }
+        out.push_str(rest);
+        Ok(Expanded::Text(out))
+    }
+
+    fn lookup(&self, reference: &str, round: usize) -> Result<String, Wrong> {
+        let reference = match self.expand(reference, round + 1)? {
+            Expanded::Text(text) | Expanded::Whole(text) => text,
+        };
+        let (scheme, rest) = match reference.split_once(':') {
+            Some((scheme, rest)) if !rest.starts_with('-') => (scheme, rest),
+            _ => ("env", &*reference),
+        };
+        let text = match scheme {
+            "env" => variable(rest, self.env)?,
+            "file" => {
+                read_file(Path::new(rest)).map_err(|message| (message, "check the path".into()))?
+            }
+            "yaml" => rest.to_owned(),
+            other => {
+                let message = format!("scheme `{other}` is not supported for uri `{reference}`");
+                return Err((message, "use env:, file: or yaml:".into()));
+            }
+        };
+        self.charge(text.len())?;
+        match self.expand(&text, round + 1)? {
+            Expanded::Text(text) | Expanded::Whole(text) => Ok(text),
+        }
+    }
+}
+
+/// Position of the brace that closes the reference, nested ones skipped.
+fn closing(inner: &str) -> Option<usize> {
+    let mut depth = 0;
+    let bytes = inner.as_bytes();
+    for (i, byte) in bytes.iter().enumerate() {
+        match byte {
+            b'{' if i > 0 && bytes[i - 1] == b'$' => depth += 1,
+            b'}' if depth == 0 => return Some(i),
+            b'}' => depth -= 1,
+            _ => {}
+        }
+    }
+    None
+}
+
+fn variable(reference: &str, env: Environment<'_>) -> Result<String, Wrong> {
+    let (name, default) = match reference.split_once(":-") {
+        Some((name, default)) => (name, Some(default)),
+        None => (reference, None),
+    };
+    let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if !is_name {
+        let wrong = name.chars().find(|c| !c.is_ascii_alphanumeric() && *c != '_');
+        let message = match wrong {
+            Some(wrong) => {
+                format!("environment variable `{name}` has an invalid name: `{wrong}` is in it")
+            }
+            None if name.is_empty() => "a reference without a name".to_owned(),
+            None => format!("environment variable `{name}` has an invalid name"),
+        };
+        return Err((
+            message,
+            "names are letters, digits and `_`, not starting with a digit".into(),
+        ));
+    }
+    match (env(name), default) {
+        (Some(value), _) => Ok(value),
+        (None, Some(default)) => Ok(default.to_owned()),
+        (None, None) => Err((
+            format!("the environment variable `{name}` is not set"),
+            format!("set it where skep runs, or give a default: `${{env:{name}:-value}}`"),
+        )),
+    }
+}
