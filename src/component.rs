@@ -438,9 +438,9 @@ pub trait Door: Send + Sync {
     /// Bytes for a body whose length is known, if they are free now. None: waiting may help.
     /// Acquire once per request before any byte is held; grow only with `Permit::try_more`.
     fn try_permit(&self, signal: Signal, bytes: usize) -> Result<Option<Permit>, Rejection>;
-    /// Where the queues of this signal are full, or much waits in them: the wait for room, at most as long
-    /// as a sender may be expected to wait, or `patience`. To be called before anything of a
-    /// body is read, so that who waits holds nothing. Afterwards a full queue still refuses.
+    /// Where the queues of this signal are full, or much waits in them: the wait for room, at most
+    /// as long as a sender may be expected to wait, or `patience`. To be called before anything of
+    /// a body is read, so that who waits holds nothing. Afterwards a full queue still refuses.
     fn room(
         &self,
         _signal: Signal,

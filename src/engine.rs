@@ -103,8 +103,8 @@ pub enum Ended {
     Lost(u64),
     /// A second signal ended the drain.
     Interrupted,
-    /// A worker, an exporter or a receiver panicked. The data that it held was not acknowledged, or is
-    /// on disk, or is lost.
+    /// A worker, an exporter or a receiver panicked. The data that it held was not acknowledged, or
+    /// is on disk, or is lost.
     Panicked,
 }
 
@@ -138,7 +138,8 @@ pub fn run(
         // Who asks for a reload from the end of this on is told that it is too late.
         let cause = Box::pin(running.wait(&mut signals, reloading)).await;
         signalled = Some(Instant::now());
-        // What is still held at the end is dropped unsettled, and so stays on disk where it is there.
+        // What is still held at the end is dropped unsettled, and so stays on disk where it is
+        // there.
         Ok(match cause {
             Cause::Panic => Ended::Panicked,
             Cause::Signal => tokio::select! {

@@ -83,8 +83,8 @@ impl ReceiverStats {
         self.accepted_requests.add(1);
     }
 
-    /// Counts the items of a request that was refused before anybody read it: as many as one that was
-    /// taken has on average, at least one. The Collector refuses later and knows.
+    /// Counts the items of a request that was refused before anybody read it: as many as one that
+    /// was taken has on average, at least one. The Collector refuses later and knows.
     pub fn refuse_unread(&self) {
         let average = self.accepted.read() / self.accepted_requests.read().max(1);
         self.refused.add(average.max(1));

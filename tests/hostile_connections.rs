@@ -1,6 +1,6 @@
-//! Connections that are held open, half open or flooded: descriptors, seats, announced bodies, answers
-//! that cannot leave, frames without requests, TLS. As in `hostile_clients`, memory stays within the
-//! budget and a bound, and good clients beside them go on without an error.
+//! Connections that are held open, half open or flooded: descriptors, seats, announced bodies,
+//! answers that cannot leave, frames without requests, TLS. As in `hostile_clients`, memory stays
+//! within the budget and a bound, and good clients beside them go on without an error.
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

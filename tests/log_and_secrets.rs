@@ -1,5 +1,6 @@
 //! The log of the whole program: nobody who reads it slowly, or not at all, stops data or the end;
-//! nothing in telemetry forges a line; and no secret is shown by anything that a running skep tells.
+//! nothing in telemetry forges a line; and no secret is shown by anything that a running skep
+//! tells.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 #[expect(dead_code, reason = "other tests start it by this")]

@@ -36,8 +36,9 @@ use super::{
 /// (`OTEL_EXPORTER_OTLP_TIMEOUT`); a refusal that comes well before lets them back off.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// How long a request is held up where much waits in a queue that has room. Long enough for senders that
-/// come back at once to be paced by the backend, and short enough for those that do not to go on.
+/// How long a request is held up where much waits in a queue that has room. Long enough for senders
+/// that come back at once to be paced by the backend, and short enough for those that do not to go
+/// on.
 const HOLD_UP: Duration = Duration::from_millis(250);
 
 /// When a refused sender should come back.
@@ -91,7 +92,8 @@ impl SignalRoutes {
         self.queues.iter().find(|queue| queue.is_behind())
     }
 
-    /// Waits until no queue is full, for `patience` at most, and until none is behind, for [`HOLD_UP`] at most.
+    /// Waits until no queue is full, for `patience` at most, and until none is behind, for
+    /// [`HOLD_UP`] at most.
     async fn wait_for_room(&self, patience: Duration) -> Result<(), Rejection> {
         let begin = Instant::now();
         let (last, held_up) = (begin + patience, begin + HOLD_UP.min(patience));

@@ -47,8 +47,8 @@ use super::{
     workspace::Workspace,
 };
 
-/// Bytes that may wait in memory before senders are held up. With batches of 4 MiB four wait while ten
-/// are sent, which keeps them busy; see `benches/loopback` for what more of them cost.
+/// Bytes that may wait in memory before senders are held up. With batches of 4 MiB four wait while
+/// ten are sent, which keeps them busy; see `benches/loopback` for what more of them cost.
 const BEHIND: u64 = 16 << 20;
 
 /// Requests in flight where there is no queue to say how many.
@@ -218,16 +218,17 @@ impl ExportQueue {
             || queue.size.is_some_and(|limit| self.gauge.size() + self.on_disk() >= most(limit))
     }
 
-    /// Whether so much waits in memory that more would only wait longer. Then senders are held up for a
-    /// moment, before anybody reads what they have: a queue that is as long as it may be takes memory and time and
-    /// delivers no more. Never where the backend fails, since that is what the queue is there for.
+    /// Whether so much waits in memory that more would only wait longer. Then senders are held up
+    /// for a moment, before anybody reads what they have: a queue that is as long as it may be
+    /// takes memory and time and delivers no more. Never where the backend fails, since that is
+    /// what the queue is there for.
     pub fn is_behind(&self) -> bool {
         let most = BEHIND.min(self.share.load(Ordering::Relaxed) / 2);
         self.settings.is_some() && self.gauge.waiting_bytes() > most && !self.is_failing()
     }
 
-    /// Ends when something has left the queue, or at `until`. Those who wait are called one by one: who finds
-    /// room calls the next where there is much.
+    /// Ends when something has left the queue, or at `until`. Those who wait are called one by one:
+    /// who finds room calls the next where there is much.
     pub(super) async fn has_less(&self, until: Instant, is_crowded: impl Fn() -> bool) {
         let line = self.gauge.line();
         let called = line.called();

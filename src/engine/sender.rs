@@ -1,5 +1,5 @@
-//! What stands around an exporter's `encode` and `send`: room, timeout, retry, splitting, and the accounts of
-//! what became of the items.
+//! What stands around an exporter's `encode` and `send`: room, timeout, retry, splitting, and the
+//! accounts of what became of the items.
 
 use std::{
     sync::{
@@ -87,9 +87,9 @@ enum End {
 }
 
 impl Sender {
-    /// Sends `payload` piece by piece; on a refusal for good tries the parts of a piece, so that one
-    /// poisoned sender costs only its own data. Returns the items that were given up because skep is
-    /// ending.
+    /// Sends `payload` piece by piece; on a refusal for good tries the parts of a piece, so that
+    /// one poisoned sender costs only its own data. Returns the items that were given up because
+    /// skep is ending.
     pub(super) fn deliver(
         self: Arc<Self>,
         payload: Payload,
@@ -117,8 +117,8 @@ impl Sender {
                     End::Refused(error) => (Reason::BackendRefused, error),
                     End::TooLarge(error) => (Reason::TooLarge, error),
                 };
-                // A request of one sender was refused as it came; only a merged one is bisected. What was
-                // encoded once is never encoded again.
+                // A request of one sender was refused as it came; only a merged one is bisected.
+                // What was encoded once is never encoded again.
                 let is_divisible = self.exporter.encodes() != Encodes::OrderedOnce
                     && (reason == Reason::TooLarge || content.body.len() > 1);
                 let body = content.between(&start, from.as_ref());
@@ -148,7 +148,8 @@ impl Sender {
         rest
     }
 
-    /// Gives up a payload, or what is left of it. Returns the items that are lost because skep is ending.
+    /// Gives up a payload, or what is left of it. Returns the items that are lost because skep is
+    /// ending.
     fn give_up(&self, payload: Payload, reason: Reason, error: &ExportError) -> u64 {
         if reason == Reason::ShuttingDown && self.is_guarded {
             self.fail(payload, reason);
@@ -167,8 +168,8 @@ impl Sender {
         lost
     }
 
-    /// Keeps what is given up as a dead letter where that is asked for, and says what became of it. Whether
-    /// it is kept.
+    /// Keeps what is given up as a dead letter where that is asked for, and says what became of it.
+    /// Whether it is kept.
     fn bury(&self, payload: &Payload, reason: Reason, error: &ExportError) -> bool {
         let letters = self.dead_letters.as_ref().filter(|letters| letters.takes(reason));
         let is_kept = letters.is_some_and(|letters| letters.keep(payload, reason, &error.message));
@@ -190,7 +191,8 @@ impl Sender {
         is_kept
     }
 
-    /// Whether what is given up for this reason is lost to the end of skep: its sender believes it in good hands.
+    /// Whether what is given up for this reason is lost to the end of skep: its sender believes it
+    /// in good hands.
     fn is_lost(&self, reason: Reason) -> bool {
         let queue = self.delivery.queue.as_ref();
         match reason {

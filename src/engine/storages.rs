@@ -164,8 +164,9 @@ impl Storages {
         Ok(store)
     }
 
-    /// Makes everything durable, writes down what is settled, and ends the work on it. Returns the items that
-    /// were neither delivered nor are on disk. An item that is in a journal and in a queue may count twice.
+    /// Makes everything durable, writes down what is settled, and ends the work on it. Returns the
+    /// items that were neither delivered nor are on disk. An item that is in a journal and in a
+    /// queue may count twice.
     pub async fn close(&self) -> u64 {
         let _ = self.closed.send(true);
         let mut keepers =
@@ -193,9 +194,10 @@ impl Open {
     }
 }
 
-/// What makes a directory belong to one process. Two locks: of the directory itself, which nobody can remove from
-/// under it, and of the file `lock` in it, for file systems that lock no directories (NFS) and for older
-/// versions of skep, which know only that one. The file counts only while it still has its name.
+/// What makes a directory belong to one process. Two locks: of the directory itself, which nobody
+/// can remove from under it, and of the file `lock` in it, for file systems that lock no
+/// directories (NFS) and for older versions of skep, which know only that one. The file counts only
+/// while it still has its name.
 #[derive(Debug)]
 pub struct DirectoryLock {
     _directory: Option<fs::File>,

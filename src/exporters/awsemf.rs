@@ -19,8 +19,8 @@
 //! them, and so are summaries, whose count and sum OTLP defines as totals. The first point of a
 //! series is left out, since nobody knows since when it counts; a series that is not heard of for
 //! five minutes begins anew. An exponential histogram is sent as the middles of its buckets, as far
-//! as they lie between least and greatest, any other distribution as count, sum, least and greatest.
-//! Units become those of CloudWatch.
+//! as they lie between least and greatest, any other distribution as count, sum, least and
+//! greatest. Units become those of CloudWatch.
 //!
 //! A document is one space of names: `_aws`, `Version`, `Timestamp` and `CloudWatchMetrics` are the
 //! format's, then come the metrics, then their labels. A name that is taken gets `_` at its end

@@ -11,18 +11,19 @@
 //! AWS program finds them: environment, profile, the role of the task, pod or instance.
 //!
 //! A server or consumer span, and a span without a parent, is a segment; others are subsegments. Both old
-//! and new semantic conventions fill `http`, `sql` and `aws`. Stack traces of Python, Java, PHP, JavaScript
-//! (V8, Firefox, Safari), .NET, Go, Ruby, Rust and Swift become frames, also where no
+//! and new semantic conventions fill `http`, `sql` and `aws`. Stack traces of Python, Java, PHP,
+//! JavaScript (V8, Firefox, Safari), .NET, Go, Ruby, Rust and Swift become frames, also where no
 //! `telemetry.sdk.language` is said.
 //!
-//! What a field has not taken is metadata: attributes, events that are no exceptions and what was not
-//! understood of those that are (`otel.events`), `otel.span.name`, `otel.status_description`,
-//! `otel.trace_state`. Names of scopes are not written, the resource in segments only. A document above
-//! 64 kB loses, in this order: events, metadata values above 1 kB, stack frames but the innermost ten,
-//! statements, all metadata.
+//! What a field has not taken is metadata: attributes, events that are no exceptions and what was
+//! not understood of those that are (`otel.events`), `otel.span.name`, `otel.status_description`,
+//! `otel.trace_state`. Names of scopes are not written, the resource in segments only. A document
+//! above 64 kB loses, in this order: events, metadata values above 1 kB, stack frames but the
+//! innermost ten, statements, all metadata.
 //!
-//! Passwords and keys in URLs and connection strings are `REDACTED` wherever such an attribute is written:
-//! `https://user:password@host`, `?api_key=`, `Password=`, and the forms of JDBC, ODBC, libpq and Oracle.
+//! Passwords and keys in URLs and connection strings are `REDACTED` wherever such an attribute is
+//! written: `https://user:password@host`, `?api_key=`, `Password=`, and the forms of JDBC, ODBC,
+//! libpq and Oracle.
 //!
 //! Segments of X-Ray SDKs that came by the receiver `awsxray` leave as they came; `native.rs` says what
 //! cannot be kept.

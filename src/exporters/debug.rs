@@ -15,8 +15,9 @@
 //! as there is one; where nothing is read for a second, it is dropped and counted in
 //! `skep_log_dropped_lines`, and data goes on.
 //!
-//! Text is printed in pieces of some hundred kilobytes. A payload has at most 2 MiB of it and an item 64 KiB:
-//! what is longer is cut, with a mark, and items without any text are counted as rejected.
+//! Text is printed in pieces of some hundred kilobytes. A payload has at most 2 MiB of it and an
+//! item 64 KiB: what is longer is cut, with a mark, and items without any text are counted as
+//! rejected.
 //!
 //! The exporter was once called `logging` and its verbosity `loglevel`; both still work and are
 //! warned of.

@@ -33,7 +33,8 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// The algorithm of a `content-encoding` or `grpc-encoding` value, in any case (RFC 9110, 8.4.1).
+    /// The algorithm of a `content-encoding` or `grpc-encoding` value, in any case (RFC 9110,
+    /// 8.4.1).
     pub fn from_name(name: &str) -> Option<Self> {
         const NAMES: [(&str, Compression); 11] = [
             ("", Compression::Identity),

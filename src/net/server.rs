@@ -73,8 +73,8 @@ const MAX_HEADERS: u32 = 64 * 1024;
 /// After so long without a packet the kernel asks whether the other side is still there, as Go has it.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
 
-/// What a connection is charged as long as it is open: buffers, a task, a few streams. Measured with
-/// thousands of them: 9 to 26 KiB.
+/// What a connection is charged as long as it is open: buffers, a task, a few streams. Measured
+/// with thousands of them: 9 to 26 KiB.
 pub const CONNECTION: usize = 32 * 1024;
 
 /// How long a connection that has to leave for another one may take: enough to say so.

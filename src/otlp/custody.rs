@@ -2,9 +2,10 @@
 //! travel with a payload. Dropping the last clone of a permit gives the bytes back. A receipt is
 //! settled with an outcome by whoever has one; dropping it is a failure ([`Reason::Unaccounted`]).
 //!
-//! Custody fails closed: a payload that is forgotten, in a queue whose worker is gone or in a branch
-//! that nobody thought of, is never an acknowledgement. This holds for each share of a claim: the
-//! claim reports the worst outcome of all shares, so one delivered part cannot hide a lost one.
+//! Custody fails closed: a payload that is forgotten, in a queue whose worker is gone or in a
+//! branch that nobody thought of, is never an acknowledgement. This holds for each share of a
+//! claim: the claim reports the worst outcome of all shares, so one delivered part cannot hide a
+//! lost one.
 
 use std::{
     fmt,
@@ -260,7 +261,8 @@ impl Outcome {
         }
     }
 
-    /// As one number: the larger one is worse, and of two that are alike the one with the longer pause.
+    /// As one number: the larger one is worse, and of two that are alike the one with the longer
+    /// pause.
     fn to_rank(self) -> u64 {
         let pause = if let Outcome::Postponed(millis) = self { millis } else { 0 };
         u64::from(self.severity()) << 32 | u64::from(pause)

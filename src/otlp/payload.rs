@@ -83,8 +83,8 @@ impl Context {
     }
 }
 
-/// Bytes of one or more requests of one signal, with their custody. A clone is a second share of the
-/// same data, which has to end by itself.
+/// Bytes of one or more requests of one signal, with their custody. A clone is a second share of
+/// the same data, which has to end by itself.
 #[derive(Debug, Clone)]
 pub struct Payload {
     /// What the items are.
@@ -180,8 +180,8 @@ impl Payload {
         copy
     }
 
-    /// A part with a share of the receipts and permits. This payload keeps its own share: it is set to
-    /// what is left, or finished once all of its parts are on their way.
+    /// A part with a share of the receipts and permits. This payload keeps its own share: it is set
+    /// to what is left, or finished once all of its parts are on their way.
     pub fn split_off(&self, body: Body, items: u64) -> Payload {
         self.sibling(body, items, self.receipts.clone())
     }
@@ -231,9 +231,9 @@ impl Payload {
         }
     }
 
-    /// Cuts the payload into parts, each with its `body` and number of items. Every part has a share
-    /// of the receipts. Permits are shared, too, so the whole stays paid for until the last part is
-    /// gone. Without parts nothing is left, which counts as [`Outcome::Filtered`].
+    /// Cuts the payload into parts, each with its `body` and number of items. Every part has a
+    /// share of the receipts. Permits are shared, too, so the whole stays paid for until the last
+    /// part is gone. Without parts nothing is left, which counts as [`Outcome::Filtered`].
     pub fn divide(mut self, parts: impl IntoIterator<Item = (Body, u64)>) -> Vec<Payload> {
         let mut parts = parts.into_iter().peekable();
         let mut divided = Vec::with_capacity(parts.size_hint().0);

@@ -74,14 +74,14 @@
 //! `tailsampling.dry_run.kept`.
 //!
 //! **Memory.** Spans and tables take at most `max_memory`, which counts in the budget of the process. Large
-//! requests are kept as they came in for as long as a trace of theirs waits, small ones are copied. At
-//! that limit, or where more than `num_traces` wait, the oldest traces are decided at once by what has
-//! come of them; with `block_on_overflow` senders are told to come back later instead. A request of
-//! so many tiny spans that the budget has no room for what is noted of each is refused, for the
-//! sender to send again; one with a resource larger than an eighth of a worker's memory for good.
-//! Senders are answered when their spans have been taken in; with `wait_for_export` when the kept
-//! ones among them are delivered, which is later than most senders wait unless `decision_wait` is
-//! short.
+//! requests are kept as they came in for as long as a trace of theirs waits, small ones are copied.
+//! At that limit, or where more than `num_traces` wait, the oldest traces are decided at once by
+//! what has come of them; with `block_on_overflow` senders are told to come back later instead. A
+//! request of so many tiny spans that the budget has no room for what is noted of each is refused,
+//! for the sender to send again; one with a resource larger than an eighth of a worker's memory for
+//! good. Senders are answered when their spans have been taken in; with `wait_for_export` when the
+//! kept ones among them are delivered, which is later than most senders wait unless `decision_wait`
+//! is short.
 //!
 //! Differs from the Collector:
 //!

@@ -1,7 +1,8 @@
 //! One log: appending, reading what waits, settling, opening. The form on disk is told in the parent.
 //!
-//! Locks are always taken in this order: the reader's, the writer's, that of `settled`, the state's. Whoever appends holds
-//! the writer's for one write; whoever settles only the state's; syncing holds none while the disk works.
+//! Locks are always taken in this order: the reader's, the writer's, that of `settled`, the
+//! state's. Whoever appends holds the writer's for one write; whoever settles only the state's;
+//! syncing holds none while the disk works.
 
 mod append;
 mod damage;
@@ -122,7 +123,8 @@ fn spare_name(base: u64) -> String {
     format!("{SPARE}{base}")
 }
 
-/// How names begin: of spare files, of segments that have no record yet, and of what is kept for a look.
+/// How names begin: of spare files, of segments that have no record yet, and of what is kept for a
+/// look.
 const SPARE: &str = "spare-";
 const NEW: &str = "new-";
 const DAMAGED: &str = "damaged-";
@@ -367,7 +369,8 @@ impl Log {
         self.remove_file(&segment);
     }
 
-    /// Gives the file of a segment that nobody needs another name, for as long as `settled` knows of it.
+    /// Gives the file of a segment that nobody needs another name, for as long as `settled` knows
+    /// of it.
     fn remove_file(&self, segment: &Segment) {
         let Segment { base, size, .. } = *segment;
         let renamed = if segment.is_damaged {

@@ -29,8 +29,8 @@ impl Disk for ReadOnly {
         refuse()
     }
 
-    /// Does nothing, and says that it is done: opening a log sets aside what holds no record, and goes on
-    /// without it.
+    /// Does nothing, and says that it is done: opening a log sets aside what holds no record, and
+    /// goes on without it.
     fn rename(&self, _: &str, _: &str) -> io::Result<()> {
         Ok(())
     }

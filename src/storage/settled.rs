@@ -2,14 +2,15 @@
 //! whole beside the old one, then renamed, so there is always one that is complete. It may be older than the
 //! segments; what it does not say is read again.
 //!
-//! It also says which segments there are, and the number of the next record: what was there and is not there any
-//! more has been lost. A segment that goes by itself leaves its file behind under another name until
-//! this one is written.
+//! It also says which segments there are, and the number of the next record: what was there and is
+//! not there any more has been lost. A segment that goes by itself leaves its file behind under
+//! another name until this one is written.
 //!
-//! Form: `skepset` and a version byte, the CRC32C of the rest, the number of the next record, then for each segment its
-//! number, its marker, the number after its last record, all items and bytes, the settled ones, the number of runs, and for each
-//! run its first number and the one after its last. All numbers are 64 bits, little-endian. Version 1 has
-//! neither the next record nor the ends, and only segments of which something is settled.
+//! Form: `skepset` and a version byte, the CRC32C of the rest, the number of the next record, then
+//! for each segment its number, its marker, the number after its last record, all items and bytes,
+//! the settled ones, the number of runs, and for each run its first number and the one after its
+//! last. All numbers are 64 bits, little-endian. Version 1 has neither the next record nor the
+//! ends, and only segments of which something is settled.
 
 use super::record::Marker;
 

@@ -1,6 +1,7 @@
-//! One part of the engine panics, at a step that the seed chooses: a processor, an encoder, a request
-//! to a backend, a timer, a drain. With and without a journal, with one worker and with several: what
-//! was acknowledged is with the backends or in the journal, and the panic is reported.
+//! One part of the engine panics, at a step that the seed chooses: a processor, an encoder, a
+//! request to a backend, a timer, a drain. With and without a journal, with one worker and with
+//! several: what was acknowledged is with the backends or in the journal, and the panic is
+//! reported.
 
 use std::{
     collections::HashSet,

@@ -396,8 +396,8 @@ impl<'a> Attributes<'a> {
         self.take_first_int(&[known])
     }
 
-    /// The first of these that is a whole number; it is taken, and those that say the same. A text that
-    /// spells it in another way stays.
+    /// The first of these that is a whole number; it is taken, and those that say the same. A text
+    /// that spells it in another way stays.
     pub(super) fn take_first_int(&mut self, all: &[Known]) -> Option<i64> {
         let found = all.iter().find_map(|known| self.int(*known))?;
         let mut buffer = itoa::Buffer::new();

@@ -1,7 +1,8 @@
-//! What no cause has of the events of a span: X-Ray has no field for it, so it is metadata, as a list
-//! `otel.events` in the default namespace. Events that are no exceptions are there as a whole; of exceptions
-//! those attributes that their causes have not: a stack trace, for instance, that was not understood. The
-//! first 16 kB are kept; how many events there were beyond says `otel.events.left_out`.
+//! What no cause has of the events of a span: X-Ray has no field for it, so it is metadata, as a
+//! list `otel.events` in the default namespace. Events that are no exceptions are there as a whole;
+//! of exceptions those attributes that their causes have not: a stack trace, for instance, that was
+//! not understood. The first 16 kB are kept; how many events there were beyond says
+//! `otel.events.left_out`.
 
 use super::json::Json;
 use crate::otlp::view::{Event, KeyValue, Span};

@@ -98,7 +98,8 @@ fn is_request(attributes: &Attributes<'_>) -> bool {
         || ints.into_iter().any(|known| attributes.int(known).is_some())
 }
 
-/// The URL of the request, whole or put together. Attributes that it shows are taken; the others stay.
+/// The URL of the request, whole or put together. Attributes that it shows are taken; the others
+/// stay.
 fn url<'a>(
     attributes: &mut Attributes<'a>,
     peer: &Peer<'a>,

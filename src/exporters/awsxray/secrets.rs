@@ -1,10 +1,10 @@
-//! Passwords and keys in URLs and connection strings: what is written has `REDACTED` in their place, as the
-//! semantic conventions of OpenTelemetry have it (`url.full`). Where a text can be read in two ways, the
-//! longer secret counts.
+//! Passwords and keys in URLs and connection strings: what is written has `REDACTED` in their
+//! place, as the semantic conventions of OpenTelemetry have it (`url.full`). Where a text can be
+//! read in two ways, the longer secret counts.
 //!
 //! The forms of connections: `scheme://user:password@host`, `user:password@tcp(host)` of Go,
-//! `user/password@host` of Oracle, `Password=x;` and `pwd={x}` of ADO.NET, ODBC and JDBC, `password='x'` of
-//! libpq, `(password=x)` of MySQL, `?password=x&`.
+//! `user/password@host` of Oracle, `Password=x;` and `pwd={x}` of ADO.NET, ODBC and JDBC,
+//! `password='x'` of libpq, `(password=x)` of MySQL, `?password=x&`.
 
 use std::{borrow::Cow, ops::Range};
 
@@ -36,8 +36,8 @@ pub(super) fn connection(text: &[u8]) -> Cow<'_, [u8]> {
         if let Some(start) = scheme
             && last_at(text, 0..start).is_none()
         {
-            // Passwords are not always escaped: the last `@` before the options counts, where it is not
-            // of an option itself.
+            // Passwords are not always escaped: the last `@` before the options counts, where it is
+            // not of an option itself.
             let options = text[start..].iter().position(|byte| b"?=".contains(byte));
             let options = options.map_or(text.len(), |len| start + len);
             let at = last_at(text, start..options).or_else(|| user_end(text, start, b"/?#;"));

@@ -1,8 +1,9 @@
-//! Stack traces as languages print them, read into frames. Any text is read. What is neither a frame nor
-//! said by the exception itself makes the reading incomplete: the text then stays metadata as a whole.
+//! Stack traces as languages print them, read into frames. Any text is read. What is neither a
+//! frame nor said by the exception itself makes the reading incomplete: the text then stays
+//! metadata as a whole.
 //!
-//! Not said again, and not missed: lines of source below frames, columns, addresses, modules of Java,
-//! numbers of goroutines.
+//! Not said again, and not missed: lines of source below frames, columns, addresses, modules of
+//! Java, numbers of goroutines.
 
 mod java;
 mod native;
@@ -62,8 +63,8 @@ enum Form {
     Swift,
 }
 
-/// Reads the trace of an exception. `language` is `telemetry.sdk.language`; where there is none, or the text
-/// is not of it, the text tells its form.
+/// Reads the trace of an exception. `language` is `telemetry.sdk.language`; where there is none, or
+/// the text is not of it, the text tells its form.
 pub(super) fn read<'a>(
     language: &str,
     kind: &'a str,

@@ -18,8 +18,8 @@ const PAYLOAD: u64 = 2 << 20;
 /// What text ends with that was cut.
 const CUT: &str = " [cut]\n";
 
-/// The text of a piece. What is written within a line is escaped, so that only [`Page::end`] makes a
-/// new one: values come from applications.
+/// The text of a piece. What is written within a line is escaped, so that only [`Page::end`] makes
+/// a new one: values come from applications.
 pub(super) struct Page {
     pub(super) text: String,
     /// Where the item ends that is written now.

@@ -53,8 +53,8 @@ impl Sink {
         Sink::Targets(vec![Target { name: "test".to_owned(), outlet }])
     }
 
-    /// Prints counts, at the beginning of a payload, and text, which waits for room as long as anything is
-    /// written; an error comes with the name of its target.
+    /// Prints counts, at the beginning of a payload, and text, which waits for room as long as
+    /// anything is written; an error comes with the name of its target.
     pub(super) async fn print(
         &self,
         counts: Option<&Counts>,

@@ -6,9 +6,9 @@
 //! characters that no host name has are replaced: `tmp%2Fskep.sock` becomes `tmp-2Fskep.sock`.
 //!
 //! Only bytes of the value change, each for another one of the same length, also in Huffman code:
-//! lengths and the dynamic table of HPACK (RFC 7541) stay as the client has them, so no header block
-//! has to be decoded and encoded again. A later request that refers to the table finds the changed
-//! value there. The bytes may come in any pieces.
+//! lengths and the dynamic table of HPACK (RFC 7541) stay as the client has them, so no header
+//! block has to be decoded and encoded again. A later request that refers to the table finds the
+//! changed value there. The bytes may come in any pieces.
 
 /// The name where it is spelled out: as it is, and in Huffman code.
 const NAME: &[u8] = b":authority";

@@ -2,8 +2,8 @@
 //!
 //! An HTTP/2 client decides how much it takes: one that gives no window has its answers kept here,
 //! and its streams with them. They are few, since a connection has a limit of streams, but no body
-//! pays for them. So from time to time each connection is charged for what it keeps, and one of which
-//! nothing leaves any more is closed.
+//! pays for them. So from time to time each connection is charged for what it keeps, and one of
+//! which nothing leaves any more is closed.
 
 use std::{
     sync::{

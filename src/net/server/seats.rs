@@ -1,12 +1,13 @@
 //! How many connections a listener holds at a time, and who goes when one more comes.
 //!
-//! A connection costs memory that no body pays for, and a file descriptor, so there is a limit for a
-//! port and one for all ports of the process ([`Ports`]). At the limit those go that have been quiet
-//! for longest, first of all those that never asked for anything: a client that opens connections
-//! and says nothing pushes out its own. A connection with a request under way stays, and so does one
-//! that was quiet for a moment only: where all are like that, the newcomer waits, and those behind it
-//! wait in the kernel. The moment is short for those that never asked: with half a second, 3000
-//! connections that never ended their headers made a new client wait for two seconds.
+//! A connection costs memory that no body pays for, and a file descriptor, so there is a limit for
+//! a port and one for all ports of the process ([`Ports`]). At the limit those go that have been
+//! quiet for longest, first of all those that never asked for anything: a client that opens
+//! connections and says nothing pushes out its own. A connection with a request under way stays,
+//! and so does one that was quiet for a moment only: where all are like that, the newcomer waits,
+//! and those behind it wait in the kernel. The moment is short for those that never asked: with
+//! half a second, 3000 connections that never ended their headers made a new client wait for two
+//! seconds.
 //!
 //! HTTP/2 may hold bytes that nobody has asked for, up to the window of each connection. The windows
 //! of a listener together have a limit, too: the first connections get large ones, and when there are

@@ -1,9 +1,9 @@
 //! Numbers as the JSON mapping of protobuf spells them, in JSON or in quotes: both are the same.
 //!
-//! A number has the grammar of JSON (RFC 8259), also in quotes: no blanks around it, no `+`, no zeros
-//! before it. A whole number may have a fraction of zero or an exponent (`1e3`); with one it is read as a
-//! double first. `NaN`, `Infinity` and `-Infinity` are doubles in quotes alone. What is too large is
-//! refused, never cut.
+//! A number has the grammar of JSON (RFC 8259), also in quotes: no blanks around it, no `+`, no
+//! zeros before it. A whole number may have a fraction of zero or an exponent (`1e3`); with one it
+//! is read as a double first. `NaN`, `Infinity` and `-Infinity` are doubles in quotes alone. What
+//! is too large is refused, never cut.
 
 use std::ops::RangeInclusive;
 

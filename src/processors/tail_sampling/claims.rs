@@ -63,8 +63,8 @@ impl Group {
         self.durable.iter().chain(&self.delivery).map(|members| members.receipt.clone())
     }
 
-    /// Ends the chunk's own share: all of its traces are decided. What is kept of them has shares of its
-    /// own, and the rest was left out.
+    /// Ends the chunk's own share: all of its traces are decided. What is kept of them has shares
+    /// of its own, and the rest was left out.
     pub(super) fn release(&mut self) {
         let members = self.durable.take().into_iter().chain(self.delivery.take());
         settle_all(members.map(|members| members.receipt), Outcome::Filtered);

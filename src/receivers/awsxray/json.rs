@@ -44,8 +44,8 @@ pub(super) fn find<'m, 'a>(members: &'m [(Cow<'a, str>, Json<'a>)], key: &str) -
 }
 
 impl Json<'_> {
-    /// Whether it says nothing: `null`, an empty text, list or object. SDKs write these for what they do not
-    /// know.
+    /// Whether it says nothing: `null`, an empty text, list or object. SDKs write these for what
+    /// they do not know.
     pub(super) fn is_nothing(&self) -> bool {
         match self {
             Json::Null => true,

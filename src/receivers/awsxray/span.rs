@@ -205,8 +205,8 @@ fn traced(
     }
 }
 
-/// Writes the three kinds of failure; gives whether the span failed, if they say so: one of an error or a
-/// fault does, no of both.
+/// Writes the three kinds of failure; gives whether the span failed, if they say so: one of an
+/// error or a fault does, no of both.
 fn flags(
     members: &Members<'_>,
     notes: &Notes,

@@ -6,14 +6,14 @@
 //!
 //! A body whose length is known is paid for at once when the first of it is there, and by then only
 //! a little: four connections that announced 19 MB each and sent a byte held a budget of 64 MiB for
-//! five seconds at a time. It waits for its bytes at most once, and holds none meanwhile. Were every
-//! body paid for step by step, those under way would take the last bytes from each other, and none
-//! would be read to its end.
+//! five seconds at a time. It waits for its bytes at most once, and holds none meanwhile. Were
+//! every body paid for step by step, those under way would take the last bytes from each other, and
+//! none would be read to its end.
 //!
-//! A sender that pauses loses what it has not filled: from then on, as where nobody knows the length,
-//! the buffer grows step by step with what comes, and growth may only try. And a body has to come in
-//! at a pace: one that announces much and sends a byte now and then is cut off after a sixth of the
-//! time that a body may take.
+//! A sender that pauses loses what it has not filled: from then on, as where nobody knows the
+//! length, the buffer grows step by step with what comes, and growth may only try. And a body has
+//! to come in at a pace: one that announces much and sends a byte now and then is cut off after a
+//! sixth of the time that a body may take.
 
 use std::{fmt::Display, sync::Arc, time::Duration};
 

@@ -200,8 +200,8 @@ impl Log {
         true
     }
 
-    /// Begins a segment with its first records. The file gets its name once it has them, so whatever the process
-    /// was at when it was killed, a segment without a record is a damaged one.
+    /// Begins a segment with its first records. The file gets its name once it has them, so
+    /// whatever the process was at when it was killed, a segment without a record is a damaged one.
     fn begin_segment(
         &self,
         writer: &mut Writer,

@@ -1,7 +1,8 @@
 //! What is damaged, missing, or not known to be on disk: counted, said, and kept for a look.
 //!
-//! Damaged bytes are copied to `damaged-<segment>-<place>`, as long as they are few. A file that is damaged in large
-//! parts, or as a whole, gets the name `damaged-<segment>-whole`; nothing removes it but an operator.
+//! Damaged bytes are copied to `damaged-<segment>-<place>`, as long as they are few. A file that is
+//! damaged in large parts, or as a whole, gets the name `damaged-<segment>-whole`; nothing removes
+//! it but an operator.
 
 use std::{
     io::{self, IoSlice},
@@ -104,8 +105,8 @@ impl Log {
         );
     }
 
-    /// Items that are not settled and, as far as is known, not on disk either: their file is gone or has become
-    /// shorter, or could not be synced since they came.
+    /// Items that are not settled and, as far as is known, not on disk either: their file is gone
+    /// or has become shorter, or could not be synced since they came.
     pub fn at_risk(&self) -> u64 {
         let unsynced = {
             let writer = lock(&self.writer);

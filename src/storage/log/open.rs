@@ -48,7 +48,8 @@ struct Measured {
 }
 
 impl Log {
-    /// Opens the log in a folder. What is not settled waits to be taken; what is missing is counted and said.
+    /// Opens the log in a folder. What is not settled waits to be taken; what is missing is counted
+    /// and said.
     pub fn open(
         disk: Arc<dyn Disk>,
         settings: Settings,
@@ -313,8 +314,8 @@ fn gone(settled: &Contents, names: &[String]) -> Vec<u64> {
     bases.filter(is_new).collect()
 }
 
-/// Numbers of records that were there and are not: what `settled` tells of, and what came after it was
-/// written, but for what lies in a file that can be read and what is gone as it should.
+/// Numbers of records that were there and are not: what `settled` tells of, and what came after it
+/// was written, but for what lies in a file that can be read and what is gone as it should.
 fn lost(measured: &Measured, settled: &Contents, gone: &[u64]) -> Ranges {
     let mut lost = Ranges::default();
     let files = measured.segments.values().map(|segment| (segment.base, segment.end));

@@ -1,4 +1,5 @@
-//! Whole files that are damaged, empty, gone, or directories; and a folder that is gone while its log is open.
+//! Whole files that are damaged, empty, gone, or directories; and a folder that is gone while its
+//! log is open.
 
 use super::*;
 
@@ -165,8 +166,8 @@ fn a_clock_that_jumps_changes_neither_order_nor_what_is_there() {
 }
 
 proptest! {
-    /// What can be read is delivered, what cannot is counted, whatever happens to whole files and in whatever order
-    /// records are settled; and nothing is said to be lost that nobody needed.
+    /// What can be read is delivered, what cannot is counted, whatever happens to whole files and
+    /// in whatever order records are settled; and nothing is said to be lost that nobody needed.
     #[test]
     fn every_record_is_settled_found_or_counted(seed in any::<u64>()) {
         let mut random = fastrand::Rng::with_seed(seed);

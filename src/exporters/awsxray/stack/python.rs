@@ -9,8 +9,8 @@ pub(super) const DURING: &str =
 pub(super) const DIRECT: &str =
     "The above exception was the direct cause of the following exception:";
 
-/// Innermost frames are last, and causes first. Between frames stand lines of source, and from 3.11 on
-/// lines of `^` and `~` below them.
+/// Innermost frames are last, and causes first. Between frames stand lines of source, and from 3.11
+/// on lines of `^` and `~` below them.
 pub(super) fn read<'a>(kind: &'a str, message: &'a str, trace: &'a str) -> Trace<'a> {
     let all: Vec<&str> = lines(trace).collect();
     let parts = all.split(|line| *line == DURING || *line == DIRECT);

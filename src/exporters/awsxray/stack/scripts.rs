@@ -74,8 +74,8 @@ pub(super) fn is_ruby(line: &str) -> bool {
     ruby_frame(line).is_some()
 }
 
-/// The first frame of an exception says it: `frame: message (Type)`; the message may have more lines. Causes
-/// follow.
+/// The first frame of an exception says it: `frame: message (Type)`; the message may have more
+/// lines. Causes follow.
 pub(super) fn ruby<'a>(kind: &'a str, message: &'a str, trace: &'a str) -> Trace<'a> {
     let own = Exception { kind: kind.into(), message: message.into(), frames: Vec::new() };
     let mut chain = vec![own];
