@@ -19,6 +19,7 @@ use serde_json::{Value as Json, json};
 
 use super::{super::cloudwatch::batch::Note, *};
 use crate::{
+    component::ComponentId,
     otlp::{
         Content,
         wild::{self, OneOfs},
@@ -341,4 +342,16 @@ fn a_document_is_sent_as_it_was_made_also_the_second_time() {
     let one = bench.documents(vec![counter(3.0)]);
     let again = bench.documents(vec![counter(3.0)]);
     assert_eq!((&one[0]["requests"], &again[0]["requests"]), (&json!(2), &json!(0)));
+    let cx = BuildContext {
+        id: ComponentId { kind_name: "awsemf".to_owned(), name: None },
+        pipeline: String::new(),
+        signal: Signal::Metrics,
+        ends_in: Vec::new(),
+        budget: 0,
+        in_container: false,
+        telemetry: Arc::default(),
+        auth: None,
+    };
+    let exporter = config.build(&cx).unwrap();
+    assert_eq!(exporter.encodes(), Encodes::OrderedOnce, "in the order in which they came");
 }
