@@ -175,7 +175,7 @@ fn cpu_nanos() -> u64 {
     first.expect("it begins with nanoseconds")
 }
 
-fn measure(name: &str, settings: &str, content: &Content, item: &str) {
+fn measure(name: &str, settings: &str, whole: &Content, item: &str) {
     let node = yaml::parse(0, settings);
     let entry = exporters::ALL.iter().find(|entry| entry.name == name);
     let mut problems = Problems::default();
@@ -183,7 +183,7 @@ fn measure(name: &str, settings: &str, content: &Content, item: &str) {
     let context = BuildContext {
         id: ComponentId { kind_name: name.to_owned(), name: None },
         pipeline: String::new(),
-        signal: content.signal,
+        signal: whole.signal,
         ends_in: Vec::new(),
         budget: 1 << 30,
         in_container: false,
@@ -191,7 +191,7 @@ fn measure(name: &str, settings: &str, content: &Content, item: &str) {
         auth: None,
     };
     let exporter = config.expect("the settings are right").build(&context).expect("it is built");
-    let encode = || exporter.encode(&Work::all(content)).expect("it is valid").request;
+    let encode = || exporter.encode(&Work::all(whole)).expect("it is valid").request;
     let bytes: usize = encode().body.iter().map(bytes::Bytes::len).sum();
     let mut nanos: Vec<f64> = (0..ROUNDS)
         .map(|_| {
