@@ -136,15 +136,15 @@ pub struct Request {
 /// How an exporter encodes: the one place that says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encodes {
-    /// It pushes pointers: the requests share the bytes of their payload. Done on an io thread, given no
-    /// room.
+    /// It pushes pointers: the requests share the bytes of their payload. Done on an io thread,
+    /// given no room.
     Inline,
-    /// It makes bytes, on a worker. The same place in a payload may be encoded again: for another attempt,
-    /// or in the parts of a payload that was refused.
+    /// It makes bytes, on a worker. The same place in a payload may be encoded again: for another
+    /// attempt, or in the parts of a payload that was refused.
     OnWorker,
-    /// The same, where what comes out depends on what was encoded before: payloads are encoded one after
-    /// the other, and nothing is ever encoded again. A piece is kept until it is sent; one that is refused
-    /// or too large is lost, and the next one follows.
+    /// The same, where what comes out depends on what was encoded before: payloads are encoded one
+    /// after the other, and nothing is ever encoded again. A piece is kept until it is sent; one
+    /// that is refused or too large is lost, and the next one follows.
     OrderedOnce,
 }
 
@@ -155,8 +155,8 @@ pub struct Work<'a> {
     pub content: &'a Content,
     /// Where this piece begins: what is before is done.
     pub from: Cursor,
-    /// Most bytes that `encode` may allocate, together with what sending the request takes beside it. They are
-    /// paid for already.
+    /// Most bytes that `encode` may allocate, together with what sending the request takes beside
+    /// it. They are paid for already.
     pub room: usize,
 }
 
@@ -171,7 +171,8 @@ impl<'a> Work<'a> {
         Walk::new(self.content, self.from)
     }
 
-    /// What is to be encoded, as a body; none of it is copied unless an earlier piece ended within it.
+    /// What is to be encoded, as a body; none of it is copied unless an earlier piece ended within
+    /// it.
     pub fn rest(&self) -> Body {
         if self.from.is_at_start() {
             self.content.body.clone()
@@ -217,18 +218,18 @@ pub struct Piece {
 /// Sends data out. The engine calls `encode` on a worker and `send` on tokio, with queue, retry,
 /// timeout, concurrency and metrics around them.
 ///
-/// A payload goes out in pieces. `encode` makes the first piece of what is left, the engine sends it,
-/// again where that fails, and asks for the next one. What `encode` makes is bounded by the room that it
-/// is given, so that a request whose resource is shared by many items never becomes more in memory than
-/// was set aside for it, see `engine/workspace.rs`.
+/// A payload goes out in pieces. `encode` makes the first piece of what is left, the engine sends
+/// it, again where that fails, and asks for the next one. What `encode` makes is bounded by the
+/// room that it is given, so that a request whose resource is shared by many items never becomes
+/// more in memory than was set aside for it, see `engine/workspace.rs`.
 ///
-/// Why the exporter and not the engine cuts: what an item becomes is known when it is written. Cutting
-/// before it by an upper bound (six bytes for a byte of text, the resource for each record) made pieces of
-/// a sixth of what a backend takes in a request.
+/// Why the exporter and not the engine cuts: what an item becomes is known when it is written.
+/// Cutting before it by an upper bound (six bytes for a byte of text, the resource for each record)
+/// made pieces of a sixth of what a backend takes in a request.
 pub trait Exporter: Send + Sync {
-    /// Makes the first piece of `work`. It has at least one item, or is the last one; an item that does not
-    /// fit into the whole room is shortened or left out, and counted. Expensive work (compression,
-    /// translation) belongs here.
+    /// Makes the first piece of `work`. It has at least one item, or is the last one; an item that
+    /// does not fit into the whole room is shortened or left out, and counted. Expensive work
+    /// (compression, translation) belongs here.
     fn encode(&self, work: &Work<'_>) -> Result<Piece, ExportError>;
 
     /// Where `encode` runs, and whether it may run again for the same data.
@@ -236,8 +237,8 @@ pub trait Exporter: Send + Sync {
         Encodes::Inline
     }
 
-    /// The room that is asked for to encode this content; there may be less. Where `encode` makes bytes, many
-    /// times the length of the content, since what is not used is given back at once.
+    /// The room that is asked for to encode this content; there may be less. Where `encode` makes
+    /// bytes, many times the length of the content, since what is not used is given back at once.
     fn room(&self, content: &Content) -> usize {
         content.len().saturating_mul(8).saturating_add(64 << 10)
     }

@@ -1,5 +1,5 @@
-//! What stands around an exporter's `encode` and `send`: room, timeout, retry, splitting, and the accounts of
-//! what became of the items.
+//! What stands around an exporter's `encode` and `send`: room, timeout, retry, splitting, and the
+//! accounts of what became of the items.
 
 use std::{
     sync::{
@@ -83,9 +83,9 @@ enum End {
 }
 
 impl Sender {
-    /// Sends `payload` piece by piece; on a refusal for good tries the parts of a piece, so that one
-    /// poisoned sender costs only its own data. Returns the items that were given up because skep is
-    /// ending.
+    /// Sends `payload` piece by piece; on a refusal for good tries the parts of a piece, so that
+    /// one poisoned sender costs only its own data. Returns the items that were given up because
+    /// skep is ending.
     pub(super) fn deliver(
         self: Arc<Self>,
         payload: Payload,
@@ -113,8 +113,8 @@ impl Sender {
                     End::Refused(error) => (Reason::BackendRefused, error),
                     End::TooLarge(error) => (Reason::TooLarge, error),
                 };
-                // A request of one sender was refused as it came; only a merged one is bisected. What was
-                // encoded once is never encoded again.
+                // A request of one sender was refused as it came; only a merged one is bisected.
+                // What was encoded once is never encoded again.
                 let is_divisible = self.exporter.encodes() != Encodes::OrderedOnce
                     && (reason == Reason::TooLarge || content.body.len() > 1);
                 let part = content.between(&start, from.as_ref());
@@ -144,7 +144,8 @@ impl Sender {
         rest
     }
 
-    /// Gives up a payload, or what is left of it. Returns the items that are lost because skep is ending.
+    /// Gives up a payload, or what is left of it. Returns the items that are lost because skep is
+    /// ending.
     fn give_up(&self, payload: Payload, reason: Reason, error: &ExportError) -> u64 {
         let is_ending = reason == Reason::ShuttingDown;
         let lost = if is_ending && !self.is_guarded { payload.items } else { 0 };

@@ -1,19 +1,21 @@
-//! What pays for the bytes that an exporter makes: room that is set aside out of the byte budget, for each
-//! exporter its own.
+//! What pays for the bytes that an exporter makes: room that is set aside out of the byte budget,
+//! for each exporter its own.
 //!
-//! Payloads in queues hold the budget, and encoding takes from the workspace, so that nobody waits for
-//! bytes while holding bytes of the same account: however full the queues are, encoding goes on. Room is
-//! taken before a piece is encoded, cut down to what the request holds once it is made, and given
-//! back when that was sent or failed; it is not held in the pause before another attempt, except by an
-//! exporter that encodes once. Each has its own, so that one whose backend is slow holds up nobody else.
+//! Payloads in queues hold the budget, and encoding takes from the workspace, so that nobody waits
+//! for bytes while holding bytes of the same account: however full the queues are, encoding goes
+//! on. Room is taken before a piece is encoded, cut down to what the request holds once it is made,
+//! and given back when that was sent or failed; it is not held in the pause before another attempt,
+//! except by an exporter that encodes once. Each has its own, so that one whose backend is slow
+//! holds up nobody else.
 //!
 //! ```text
 //! budget 64 MiB --+-- 56 MiB  bodies: receivers, processors, queues
 //!                 +--  8 MiB  workspaces, for each exporter that makes bytes the same
 //! ```
 //!
-//! Invariant: what exporters hold beside the bodies of their payloads is no more than their workspaces.
-//! While a reload lets an exporter go, its workspace and that of its successor exist side by side.
+//! Invariant: what exporters hold beside the bodies of their payloads is no more than their
+//! workspaces. While a reload lets an exporter go, its workspace and that of its successor exist
+//! side by side.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -71,8 +73,8 @@ impl Workspace {
         }
     }
 
-    /// Takes room, waiting for it: at most half of all, so that one piece is encoded while another one is
-    /// sent.
+    /// Takes room, waiting for it: at most half of all, so that one piece is encoded while another
+    /// one is sent.
     pub async fn take(&self, wanted: usize) -> Room {
         let (free, bytes) = {
             let space = self.0.lock().unwrap_or_else(PoisonError::into_inner);

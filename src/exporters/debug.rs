@@ -10,8 +10,9 @@
 //! It prints into the log of the process, which goes to stderr. With `use_internal_logger: false`
 //! it prints to `output_paths` instead: `stdout`, `stderr` or files, which are appended to.
 //!
-//! Text is printed in pieces of some hundred kilobytes. A payload has at most 2 MiB of it and an item 64 KiB:
-//! what is longer is cut, with a mark, and items without any text are counted as rejected.
+//! Text is printed in pieces of some hundred kilobytes. A payload has at most 2 MiB of it and an
+//! item 64 KiB: what is longer is cut, with a mark, and items without any text are counted as
+//! rejected.
 //!
 //! The exporter was once called `logging` and its verbosity `loglevel`; both still work and are
 //! warned of.

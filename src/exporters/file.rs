@@ -13,9 +13,9 @@
 //! attribute, so that each service has its own file. Signals of one exporter share their files.
 //!
 //! A message is written whole and at once, or, if the disk is full, taken back whole: a file never
-//! ends in half a message, and nothing waits in memory to be flushed. At the end files are synced. What
-//! would be a large JSON document becomes several, each a request of its own; an item that has no room in
-//! the memory that is set aside for the exporter is left out and counted as rejected.
+//! ends in half a message, and nothing waits in memory to be flushed. At the end files are synced.
+//! What would be a large JSON document becomes several, each a request of its own; an item that has
+//! no room in the memory that is set aside for the exporter is left out and counted as rejected.
 
 mod frames;
 mod group;

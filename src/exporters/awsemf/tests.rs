@@ -18,9 +18,12 @@ use prost::Message as _;
 use serde_json::{Value as Json, json};
 
 use super::*;
-use crate::otlp::{
-    Content,
-    wild::{self, OneOfs},
+use crate::{
+    component::ComponentId,
+    otlp::{
+        Content,
+        wild::{self, OneOfs},
+    },
 };
 
 const TIME: u64 = 1_760_600_498_250_000_000;
@@ -324,8 +327,18 @@ fn a_document_is_sent_as_it_was_made_also_the_second_time() {
     let one = bench.documents(vec![counter(3.0)]);
     let again = bench.documents(vec![counter(3.0)]);
     assert_eq!((&one[0]["requests"], &again[0]["requests"]), (&json!(2), &json!(0)));
-    let delivery = config.delivery();
-    assert_eq!(delivery.queue.unwrap().consumers, 1, "in the order in which they came");
+    let cx = BuildContext {
+        id: ComponentId { kind_name: "awsemf".to_owned(), name: None },
+        pipeline: String::new(),
+        signal: Signal::Metrics,
+        ends_in: Vec::new(),
+        budget: 0,
+        in_container: false,
+        telemetry: Arc::default(),
+        auth: None,
+    };
+    let exporter = config.build(&cx).unwrap();
+    assert_eq!(exporter.encodes(), Encodes::OrderedOnce, "in the order in which they came");
 }
 
 proptest! {

@@ -44,7 +44,8 @@ impl Sink {
         Sink::Targets(Mutex::new(vec![target]))
     }
 
-    /// Prints counts, at the beginning of a payload, and text; an error comes with the name of its target.
+    /// Prints counts, at the beginning of a payload, and text; an error comes with the name of its
+    /// target.
     pub(super) fn print(
         &self,
         counts: Option<&Counts>,

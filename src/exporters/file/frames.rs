@@ -1,5 +1,5 @@
-//! Messages as they stand in a file: each is three parts of a request, what stands for the `*` in the path,
-//! the length in front if there is one, and the message.
+//! Messages as they stand in a file: each is three parts of a request, what stands for the `*` in
+//! the path, the length in front if there is one, and the message.
 
 use bytes::Bytes;
 

@@ -36,8 +36,8 @@ pub fn deflate(
     deflate_within(compression, level, pieces, usize::MAX).map(Option::unwrap_or_default)
 }
 
-/// The room that is enough for any body of `len` bytes: the longest output, what it was copied from when it
-/// grew, and the joined body of a codec that takes no parts.
+/// The room that is enough for any body of `len` bytes: the longest output, what it was copied from
+/// when it grew, and the joined body of a codec that takes no parts.
 pub fn deflate_room(compression: Compression, len: usize) -> usize {
     match compression {
         Compression::Identity => 0,
@@ -45,8 +45,8 @@ pub fn deflate_room(compression: Compression, len: usize) -> usize {
     }
 }
 
-/// The same with at most `room` bytes for the output as it grows and what is copied for it, beside the
-/// contexts of this thread. None: there was not enough.
+/// The same with at most `room` bytes for the output as it grows and what is copied for it, beside
+/// the contexts of this thread. None: there was not enough.
 pub fn deflate_within(
     compression: Compression,
     level: Option<i32>,

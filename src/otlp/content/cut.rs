@@ -1,4 +1,5 @@
-//! What stands between two cursors, as requests: wrappers repeat all other fields of the messages that are cut.
+//! What stands between two cursors, as requests: wrappers repeat all other fields of the messages
+//! that are cut.
 
 use bytes::Bytes;
 
@@ -45,8 +46,8 @@ fn is_same(first: &[Level], last: &[Level]) -> bool {
     matches!((first.first(), last.first()), (Some(first), Some(last)) if first.start == last.start)
 }
 
-/// The outermost of the open messages, with its header and those of its children that come after what is open
-/// in `first` and before what is open in `last`. None where nothing is open.
+/// The outermost of the open messages, with its header and those of its children that come after
+/// what is open in `first` and before what is open in `last`. None where nothing is open.
 fn cut(segment: &[u8], first: &[Level], last: &[Level]) -> Option<Vec<u8>> {
     let level = first.first().or(last.first())?;
     let message = &segment[level.start..level.end];

@@ -96,8 +96,8 @@ pub enum Step<'a> {
     Item(Message<'a>),
 }
 
-/// Goes through a content from a cursor on. Ends at the end of the content, or earlier, after so many
-/// steps that it is time for other work; what comes after is the next piece.
+/// Goes through a content from a cursor on. Ends at the end of the content, or earlier, after so
+/// many steps that it is time for other work; what comes after is the next piece.
 #[derive(Debug, Clone)]
 pub struct Walk<'a> {
     content: &'a Content,
@@ -310,7 +310,8 @@ impl<'a> Walk<'a> {
         self.push(level);
     }
 
-    /// Opens a metric: finds its data, which is the last member of the oneof, maybe in several parts.
+    /// Opens a metric: finds its data, which is the last member of the oneof, maybe in several
+    /// parts.
     fn open_metric(&mut self, segment: &'a [u8], found: &Found) -> view::Metric<'a> {
         let Found { field, start, end } = *found;
         let mut level = Level { start, end, field, at: end, ..Level::default() };

@@ -19,8 +19,8 @@ pub enum Extent {
     Entry,
 }
 
-/// Appends a document of at most `most` bytes with the next items of a walk; how many items were passed over,
-/// since not even one of them would have fit with what is around it.
+/// Appends a document of at most `most` bytes with the next items of a walk; how many items were
+/// passed over, since not even one of them would have fit with what is around it.
 pub fn write_page(walk: &mut Walk<'_>, extent: Extent, most: usize, out: &mut Vec<u8>) -> u64 {
     let signal = walk.signal();
     let most = out.len().saturating_add(most);
