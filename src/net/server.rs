@@ -329,6 +329,7 @@ async fn secure<T, S>(
 {
     let handshake = acceptor.current().accept(stream);
     let accepted = tokio::select! {
+        biased;
         accepted = tokio::time::timeout(shared.tuning.header_timeout, handshake) => accepted,
         () = held.seat.activity.told_to_leave() => return,
     };
@@ -514,9 +515,12 @@ async fn ended<S>(shared: &Shared<S>, activity: &Activity, is_h2: bool) -> Optio
         () = aged => tuning.max_age_grace,
         () = idle => None,
         () = unused => Some(UNUSED),
-        // One of HTTP/1.1 that never asked is owed no word.
-        () = activity.told_to_leave() => {
-            Some(if is_h2 || activity.has_asked() { LEAVE } else { Duration::ZERO })
+        () = activity.told_to_leave() => match activity.quiet_since() {
+            // It asked in the last moment, and is answered.
+            None => None,
+            // One of HTTP/1.1 that never asked is owed no word.
+            Some(_) if !is_h2 && !activity.has_asked() => Some(Duration::ZERO),
+            Some(_) => Some(LEAVE),
         }
     }
 }

@@ -23,7 +23,7 @@ const MEMBERS: usize = 1024;
 /// An LZ4 frame clears buffers of its block size. All frames of a body may clear so much.
 const CLEARED: usize = 256 << 20;
 /// Deflate writes so much at a time, since flate2 clears the room that it is given: 1000 members of
-/// 20 kB cleared 20 MB each, 650 ms where one member takes 8 ms. A later member begins with less.
+/// 20 kB cleared 20 MB each, 650 ms where one member takes a few. A later member begins with less.
 const DEFLATE_STEP: usize = 128 * 1024;
 const MEMBER_STEP: usize = 16 * 1024;
 /// Least allocation.

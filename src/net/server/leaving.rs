@@ -18,7 +18,7 @@ use crate::otlp::payload::Permit;
 /// How often a connection is looked at. It is closed when nothing left between two looks that both
 /// find answers.
 const LOOK: Duration = Duration::from_secs(5);
-/// What an answer costs that waits: its stream, a task, headers.
+/// What an answer is charged that waits: a stream, a task, headers. Estimated, not measured.
 const ANSWER: usize = 8 * 1024;
 
 /// The answers of a connection.
