@@ -299,7 +299,7 @@ async fn a_pause_beyond_all_patience_ends_at_once() {
     let script = vec![Act::Say(answer(429, "retry-after: 4294967295\r\n", b""))];
     let backend = Hostile::http(script).await;
     let exporting = Exporting::start("otlp_http", backend.port, &[]);
-    assert_eq!(exporting.send("one").await, Outcome::Failed(Reason::RetriesExhausted));
+    assert_eq!(exporting.send("one").await, Outcome::Postponed(u32::MAX));
     assert_eq!(exporting.counts(), [0, 0, 1, 0]);
 }
 
@@ -311,7 +311,7 @@ async fn redirects_are_not_followed_with_the_credentials() {
         let backend = Hostile::http(vec![Act::Say(answer(status, &to, b""))]).await;
         let keys = ["headers: {authorization: Bearer abc}"];
         let exporting = Exporting::start("otlp_http", backend.port, &keys);
-        assert_eq!(exporting.send("one").await, REFUSED);
+        assert_eq!(exporting.send("one").await, Outcome::Failed(Reason::NotFound));
         assert_eq!(exporting.counts(), [0, 0, 1, 0]);
         assert!(backend.seen()[0].head.contains("authorization: bearer abc"));
         assert!(exporting.last_error().contains(&status.to_string()));
@@ -319,12 +319,22 @@ async fn redirects_are_not_followed_with_the_credentials() {
     assert_eq!(elsewhere.connections(), 0);
 }
 
+/// What an HTTP status that ends a request is.
+fn refusal(status: u16) -> Outcome {
+    Outcome::Failed(match status {
+        401 => Reason::Unauthenticated,
+        403 => Reason::Forbidden,
+        404 | 405 => Reason::NotFound,
+        _ => Reason::BackendRefused,
+    })
+}
+
 #[tokio::test]
 async fn statuses_end_or_repeat_a_request_as_otlp_says() {
     for status in [400, 401, 403, 404, 405, 500, 501] {
         let backend = Hostile::http(vec![Act::Say(answer(status, "", b"no"))]).await;
         let exporting = Exporting::start("otlp_http", backend.port, &[]);
-        assert_eq!(exporting.send("one").await, REFUSED, "{status}");
+        assert_eq!(exporting.send("one").await, refusal(status), "{status}");
         assert_eq!(exporting.counts(), [0, 0, 1, 0], "{status}");
         assert!(exporting.last_error().starts_with(&format!("HTTP {status}: no")));
         assert_eq!(exporting.stats.permanent.read(), 1, "{status}");
@@ -472,7 +482,13 @@ async fn statuses_of_grpc_end_or_repeat_a_request_as_otlp_says() {
     for code in [2, 3, 5, 6, 7, 8, 9, 12, 13, 16, 99] {
         let backend = Hostile::grpc(vec![Call::Answer(Vec::new(), status(code, None))]).await;
         let exporting = Exporting::start("otlp_grpc", backend.port, &[]);
-        assert_eq!(exporting.send("one").await, REFUSED, "{code}");
+        let reason = match code {
+            7 => Reason::Forbidden,
+            12 => Reason::NotFound,
+            16 => Reason::Unauthenticated,
+            _ => Reason::BackendRefused,
+        };
+        assert_eq!(exporting.send("one").await, Outcome::Failed(reason), "{code}");
         assert_eq!(exporting.counts(), [0, 0, 1, 0], "{code}");
     }
 }
@@ -530,7 +546,7 @@ async fn a_proxy_that_answers_without_grpc_is_understood_by_its_http_status() {
     for status in [200, 400, 401, 403, 404, 500] {
         let backend = Hostile::grpc(vec![Call::Plain(status)]).await;
         let exporting = Exporting::start("otlp_grpc", backend.port, &[]);
-        assert_eq!(exporting.send("one").await, REFUSED, "{status}");
+        assert_eq!(exporting.send("one").await, refusal(status), "{status}");
         assert_eq!(exporting.counts(), [0, 0, 1, 0], "{status}");
         assert!(exporting.last_error().contains(&status.to_string()), "{status}");
     }
@@ -585,7 +601,7 @@ async fn a_secret_that_is_refused_is_told_without_the_secret() {
     let backend = Hostile::http(vec![Act::Say(answer(401, "", b"no"))]).await;
     let auth = authenticator("bearertokenauth", "token: word");
     let exporting = Exporting::with_auth("otlp_http", backend.port, &[], auth);
-    assert_eq!(exporting.send("one").await, REFUSED);
+    assert_eq!(exporting.send("one").await, refusal(401));
     assert_eq!(exporting.counts(), [0, 0, 1, 0]);
     let error = exporting.last_error();
     assert!(error.contains("secret of the authenticator") && !error.contains("word"), "{error}");

@@ -110,6 +110,10 @@ fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::IsADirectory)
 }
 
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 fn millis(time: SystemTime) -> u64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
@@ -213,16 +217,28 @@ impl Log {
         if written.is_err() {
             lock(&self.state).is_changed = true;
         }
-        // On a full disk they go all the same: nothing else makes room.
-        let may_go = written.as_ref().err().is_none_or(|error| {
-            matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-        });
-        if may_go {
-            gone.into_iter().for_each(|(name, size)| self.spare_or_remove(name, size));
-        } else {
-            lock(&self.state).gone.extend(gone);
+        match &written {
+            Ok(()) => gone.into_iter().for_each(|(name, size)| self.spare_or_remove(name, size)),
+            // Their names have to stay, but nothing else makes room on a full disk.
+            Err(error) if is_full(error) => {
+                let emptied = gone.into_iter().map(|(name, size)| self.empty(name, size));
+                let emptied: Vec<(String, u64)> = emptied.collect();
+                lock(&self.state).gone.extend(emptied);
+            }
+            Err(_) => lock(&self.state).gone.extend(gone),
         }
         written
+    }
+
+    /// Empties a file whose name is still needed; its size then.
+    fn empty(&self, name: String, size: u64) -> (String, u64) {
+        let emptied = self.disk.rewrite(&name).and_then(|file| file.cut(0));
+        if emptied.is_err() {
+            return (name, size);
+        }
+        self.room.give_back(size);
+        self.stats.disk_bytes.sub(size);
+        (name, 0)
     }
 
     /// Removes what waits for `settled` to be written; false where nothing does, or it cannot be.

@@ -132,12 +132,12 @@ fn nothing_is_taken_once_the_folder_is_known_to_be_gone() {
 #[test]
 fn what_is_appended_to_a_removed_file_is_known_at_the_next_sync() {
     let (disk, log) = written(1);
-    append(&log, 60, Place::InHand).unwrap();
+    append(&log, 63, Place::InHand).unwrap();
     let last = segments(&disk).pop().unwrap();
     disk.remove(&last).unwrap();
     log.sync().unwrap_err();
     assert!(log.at_risk() > 0);
-    append(&log, 61, Place::InHand).unwrap();
+    append(&log, 64, Place::InHand).unwrap();
     log.sync().unwrap();
 }
 
