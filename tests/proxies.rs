@@ -178,7 +178,8 @@ fn otlp_in_all_of_its_forms_goes_through_the_proxy() {
         assert!(proxy.has_passed(&what), "{what}: {:?}", proxy.seen());
     }
     let log = sender.log();
-    let shown = format!("through the proxy http://***@127.0.0.1:{} (HTTP_PROXY)", proxy.port);
+    let shown =
+        format!("through the proxy http://[REDACTED]@127.0.0.1:{} (HTTP_PROXY)", proxy.port);
     assert!(log.contains(&shown), "{log}");
     assert!(!log.contains("p@55") && !log.contains("p%4055") && !log.contains("YW5u"), "{log}");
     assert!(sender.skep.stop());
@@ -203,7 +204,9 @@ fn a_proxy_may_speak_tls_itself() {
     let sender = Sender::start(&exporters, "otlp_http, otlp_grpc", &[("HTTPS_PROXY", &url)]);
     sender.send();
     wait_for("both", || backend.arrived() == 2);
-    assert!(sender.log().contains(&format!("proxy https://***@localhost:{port} (HTTPS_PROXY)")));
+    assert!(
+        sender.log().contains(&format!("proxy https://[REDACTED]@localhost:{port} (HTTPS_PROXY)"))
+    );
     assert!(sender.skep.stop());
 }
 
@@ -261,7 +264,7 @@ fn a_proxy_that_refuses_is_named_with_a_remedy_and_nothing_is_lost() {
     let variables = [("HTTP_PROXY", &*url), ("HTTPS_PROXY", &url)];
     let sender = Sender::start(&exporters, "otlp_http, otlp_grpc", &variables);
     sender.send();
-    let remedy = "the proxy wants credentials: write its URL as `http://user:password@host:port`";
+    let remedy = "the proxy wants credentials: add `user:password@` before the host in its URL";
     wait_for("both refusals", || sender.log().matches(remedy).count() == 2);
     wait_for("further attempts", || proxy.seen().len() > 4);
     assert_eq!(backend.arrived(), 0);
@@ -374,7 +377,8 @@ service:
     assert!(proxy.has_passed(&format!("POST http://xray.test:{xray_port}/GetSamplingRules")));
     assert_eq!(xray.lock().unwrap().faults, [""; 0], "signatures are right on this way, too");
     let log = sender.log();
-    let shown = format!("through the proxy http://***@127.0.0.1:{} (HTTP_PROXY)", proxy.port);
+    let shown =
+        format!("through the proxy http://[REDACTED]@127.0.0.1:{} (HTTP_PROXY)", proxy.port);
     assert!(log.contains(&shown) && log.contains("(proxy_address)"), "{log}");
     assert!(!log.contains("p%4055") && !log.contains("YW5u"), "{log}");
     assert!(sender.skep.stop());

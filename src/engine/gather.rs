@@ -125,10 +125,9 @@ impl Gather {
                 let share = u128::from(of) * u128::from(payload.items) / u128::from(all_items);
                 u64::try_from(share).unwrap_or(of)
             };
-            let (size, bytes, items) = match i + 1 == count {
-                true => fill.parts(),
-                false => (share(size), share(bytes), payload.items),
-            };
+            let is_last = i + 1 == count;
+            let (size, bytes, items) =
+                if is_last { fill.parts() } else { (share(size), share(bytes), payload.items) };
             Queued { payload, fill: fill.split(size, bytes, items), arrived }
         };
         parts.into_iter().enumerate().map(part).collect()

@@ -69,9 +69,9 @@ struct Passage {
 }
 
 impl Passage {
-    fn new(content: &Content, from: Cursor) -> Self {
+    fn new(content: &Content, from: &Cursor) -> Self {
         let items = content.items.saturating_sub(from.items());
-        Passage { from, next: None, items, room: 0, progress: Arc::default(), made: None }
+        Passage { from: *from, next: None, items, room: 0, progress: Arc::default(), made: None }
     }
 }
 
@@ -101,7 +101,7 @@ impl Sender {
             let content = Arc::new(Content::of(&payload));
             let (mut lost, mut from) = (0, Some(Cursor::default()));
             while let Some(start) = from {
-                let mut passage = Passage::new(&content, start);
+                let mut passage = Passage::new(&content, &start);
                 let end = self.attempts(&content, &mut passage, abandon.clone()).await;
                 from = passage.next;
                 let (reason, error) = match end {

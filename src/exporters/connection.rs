@@ -130,9 +130,9 @@ pub(super) fn check_proxy(key: &str, url: &Secret, at: &Node, problems: &mut Pro
         return;
     }
     if let Err(message) = proxy::check(url.expose()) {
-        problems
-            .error(at.at(key), format!("the proxy cannot be used: {message}"))
-            .help("write `http://host:port`, or `http://user:password@host:port`");
+        problems.error(at.at(key), format!("the proxy cannot be used: {message}")).help(
+            "write `http://host:port`, with `user:password@` before the host if it wants that",
+        );
     }
 }
 

@@ -71,7 +71,7 @@ pub struct Proxy {
 impl fmt::Display for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
-        let mask = if self.authorization.is_some() { "***@" } else { "" };
+        let mask = if self.authorization.is_some() { "[REDACTED]@" } else { "" };
         let authority = authority(&self.host, self.port);
         write!(f, "{scheme}://{mask}{authority} ({})", self.source)
     }

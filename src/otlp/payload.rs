@@ -182,6 +182,7 @@ impl Payload {
 
     /// A part with a share of the receipts and permits. This payload keeps its own share: it is set
     /// to what is left, or finished once all of its parts are on their way.
+    #[must_use]
     pub fn split_off(&self, body: Body, items: u64) -> Payload {
         self.sibling(body, items, self.receipts.clone())
     }

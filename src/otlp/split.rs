@@ -138,7 +138,9 @@ type Part = (Body, u64);
 fn split(payload: Payload, max: u64, unit: Unit) -> Vec<Payload> {
     let Some((parts, paid)) = parts(&payload, max, unit) else { return vec![payload] };
     let mut divided = payload.divide(parts);
-    divided.iter_mut().for_each(|part| part.permits.extend(paid.clone()));
+    for part in &mut divided {
+        part.permits.extend(paid.clone());
+    }
     divided
 }
 

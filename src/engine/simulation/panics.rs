@@ -139,12 +139,20 @@ fn names_left(directory: &Path) -> HashSet<String> {
     names
 }
 
-/// An engine of `workers` with two stages and two backends, and maybe a journal, until it panics or
-/// has drained.
-async fn run(seed: u64, workers: usize, journal: Option<&Path>) {
-    let mut random = fastrand::Rng::with_seed(seed);
-    let step = STEPS[random.usize(..STEPS.len())];
-    let fault = Arc::new(Fault { step, left: AtomicI64::new(random.i64(1..40)) });
+/// An engine with two stages and two backends, and maybe a journal.
+struct Engine {
+    telemetry: Arc<Telemetry>,
+    backends: [Arc<Backend>; 2],
+    queues: Vec<Arc<ExportQueue>>,
+    dispatchers: tokio::task::JoinSet<u64>,
+    abandon: tokio::sync::watch::Sender<bool>,
+    pool: Arc<Pool>,
+    panics: mpsc::UnboundedReceiver<String>,
+    store: Option<Arc<Store>>,
+    door: Arc<EngineDoor>,
+}
+
+fn start(fault: &Arc<Fault>, workers: usize, journal: Option<&Path>) -> Engine {
     let telemetry = Arc::new(Telemetry::default());
     let ways = Ways::new(workers);
     let backends = [Backend::new(healthy()), Backend::new(healthy())];
@@ -160,14 +168,14 @@ async fn run(seed: u64, workers: usize, journal: Option<&Path>) {
             dead_letters: None,
             is_guarded: false,
         };
-        let exporter = FaultyExporter(BackendExporter(Arc::clone(backend)), Arc::clone(&fault));
+        let exporter = FaultyExporter(BackendExporter(Arc::clone(backend)), Arc::clone(fault));
         let (queue, dispatcher) = ExportQueue::new(Arc::new(exporter), delivery(), 1 << 20, around);
         dispatchers.spawn(dispatcher.run(abandoned.clone()));
         queues.push(queue);
         let edge = telemetry.edge("traces", "x", &index.to_string());
         ends.push(End { target: Target::Queue(index), edge });
     }
-    let (of_replicas, of_owner) = (Arc::clone(&fault), Arc::clone(&fault));
+    let (of_replicas, of_owner) = (Arc::clone(fault), Arc::clone(fault));
     let passes = move || Box::new(Passes(Arc::clone(&of_replicas))) as Box<dyn Processor>;
     let joins = move || {
         let joiner = Joiner { limit: 6, held: None };
@@ -184,12 +192,7 @@ async fn run(seed: u64, workers: usize, journal: Option<&Path>) {
         queues: queues.clone(),
         downstream_order: vec![0],
     });
-    let (pool, mut panics) = Pool::start(ways, graph).unwrap();
-    let mut ticking = tokio::task::JoinSet::new();
-    ticking.spawn({
-        let pool = Arc::clone(&pool);
-        async move { pool.tick().await }
-    });
+    let (pool, panics) = Pool::start(ways, graph).unwrap();
     let store = journal.map(|directory| Store::new(open(directory)));
     let route = Route {
         pipelines: vec![(0, None)],
@@ -208,6 +211,22 @@ async fn run(seed: u64, workers: usize, journal: Option<&Path>) {
         Routes::new([Some(routes), None, None]),
         Arc::new(Inside::default()),
     ));
+    Engine { telemetry, backends, queues, dispatchers, abandon, pool, panics, store, door }
+}
+
+/// Sends requests until a part panics or all is drained, ends the process, and looks what is left.
+async fn run(seed: u64, workers: usize, journal: Option<&Path>) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let step = STEPS[random.usize(..STEPS.len())];
+    let fault = Arc::new(Fault { step, left: AtomicI64::new(random.i64(1..40)) });
+    let engine = start(&fault, workers, journal);
+    let Engine { telemetry, backends, queues, mut dispatchers, abandon, pool, .. } = engine;
+    let (mut panics, store, door) = (engine.panics, engine.store, engine.door);
+    let mut ticking = tokio::task::JoinSet::new();
+    ticking.spawn({
+        let pool = Arc::clone(&pool);
+        async move { pool.tick().await }
+    });
     let mut senders = tokio::task::JoinSet::new();
     for name in 0..60 {
         let (door, name) = (Arc::clone(&door), name.to_string());
@@ -229,7 +248,9 @@ async fn run(seed: u64, workers: usize, journal: Option<&Path>) {
             }
         }
         pool.drain().await;
-        queues.iter().for_each(|queue| queue.close());
+        for queue in &queues {
+            queue.close();
+        }
         while let Some(done) = dispatchers.join_next().await {
             assert_eq!(done.unwrap(), 0, "nothing is given up");
         }

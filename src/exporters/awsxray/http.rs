@@ -219,9 +219,10 @@ impl<'a> Parts<'a> {
 
     /// Whom the request was sent to.
     fn name(&self, peer: &Peer<'a>, is_server: bool) -> Option<&'a [u8]> {
-        match is_server {
-            true => self.host.or(self.server),
-            false => self.host.or(peer.name).or(self.server).or(peer.ip),
+        if is_server {
+            self.host.or(self.server)
+        } else {
+            self.host.or(peer.name).or(self.server).or(peer.ip)
         }
     }
 

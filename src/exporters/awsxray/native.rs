@@ -500,11 +500,11 @@ impl<'s, 'a> Segment<'s, 'a> {
             }
             for (own_key, value) in &indexed {
                 let key = annotation_key(own_key);
-                if !own.iter().any(|(own, _)| *own == &*key) {
+                if own.iter().any(|(own, _)| *own == &*key) {
+                    metadata.others.push((*own_key, *value));
+                } else {
                     json.key(&key);
                     json.value(*value);
-                } else {
-                    metadata.others.push((*own_key, *value));
                 }
             }
         });

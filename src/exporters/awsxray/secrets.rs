@@ -3,8 +3,8 @@
 //! read in two ways, the longer secret counts.
 //!
 //! The forms of connections: `scheme://user:password@host`, `user:password@tcp(host)` of Go,
-//! `user/password@host` of Oracle, `Password=x;` and `pwd={x}` of ADO.NET, ODBC and JDBC,
-//! `password='x'` of libpq, `(password=x)` of MySQL, `?password=x&`.
+//! `user/password@host` of Oracle, `Password=x;` and `pwd={x}` of `ADO.NET`, ODBC and JDBC,
+//! `password='x'` of libpq, `(password=x)` of `MySQL`, `?password=x&`.
 
 use std::{borrow::Cow, ops::Range};
 

@@ -230,7 +230,7 @@ fn refusal(proxy: &Proxy, status: StatusCode) -> String {
         407 if proxy.authorization.is_some() => {
             "the proxy rejects the credentials in its URL: correct them"
         }
-        407 => "the proxy wants credentials: write its URL as `http://user:password@host:port`",
+        407 => "the proxy wants credentials: add `user:password@` before the host in its URL",
         403 | 405 => "the proxy forbids this host: allow it there, or add the host to NO_PROXY",
         502..=504 => "the proxy cannot reach it: check `endpoint`, or add the host to NO_PROXY",
         _ => "is it a proxy?",

@@ -152,12 +152,11 @@ fn snappy(pieces: &[Bytes], out: &mut Out) -> io::Result<()> {
         return Err(io::ErrorKind::OutOfMemory.into());
     }
     let joined;
-    let body = match pieces {
-        [only] => &only[..],
-        _ => {
-            joined = pieces.concat();
-            &joined
-        }
+    let body = if let [only] = pieces {
+        &only[..]
+    } else {
+        joined = pieces.concat();
+        &joined
     };
     out.bytes = snap::raw::Encoder::new().compress_vec(body)?;
     Ok(())

@@ -103,7 +103,7 @@ fn a_configured_proxy_wins_and_is_shown_without_its_credentials() {
     let to = |host| Destination { is_https: true, host, port: 443 };
     let url = "http://ann:pa55@proxy.example:3128";
     let through = |host| way(to(host), ("proxy_url", url), &ClientTls::default());
-    let shown = " through the proxy http://***@proxy.example:3128 (proxy_url)";
+    let shown = " through the proxy http://[REDACTED]@proxy.example:3128 (proxy_url)";
     assert_eq!(in_words(through("backend.example")), shown);
     assert_eq!(in_words(through("localhost")), shown);
     assert!(matches!(through("169.254.170.2"), Ok(Way::Direct)));

@@ -20,10 +20,10 @@ pub(super) fn segment(
     let last = to.map_or(&[][..], Cursor::levels);
     let start = from.map_or(0, |from| from.at);
     if is_same(first, last) {
-        body.extend(cut(segment, first, last).map(request));
+        body.extend(cut(segment, first, last).map(|entry| request(&entry)));
         return;
     }
-    body.extend(cut(segment, first, &[]).map(request));
+    body.extend(cut(segment, first, &[]).map(|entry| request(&entry)));
     let end = match (last.first(), to) {
         (Some(entry), _) => entry.field,
         (None, Some(to)) => to.at,
@@ -32,12 +32,12 @@ pub(super) fn segment(
     if start < end {
         body.push(segment.slice(start..end));
     }
-    body.extend(cut(segment, &[], last).map(request));
+    body.extend(cut(segment, &[], last).map(|entry| request(&entry)));
 }
 
-fn request(entry: Vec<u8>) -> Bytes {
+fn request(entry: &[u8]) -> Bytes {
     let mut request = Vec::with_capacity(entry.len() + 8);
-    put_bytes(&mut request, 1, &entry);
+    put_bytes(&mut request, 1, entry);
     request.into()
 }
 

@@ -50,13 +50,12 @@ pub fn write_page(walk: &mut Walk<'_>, extent: Extent, most: usize, out: &mut Ve
             continue;
         }
         skipped = None;
-        let fits = match step {
-            Step::Item(item) => page.item(item, walk),
-            _ => {
-                is_bare &= page.open.len() <= level;
-                page.close(level);
-                page.begin(level, walk)
-            }
+        let fits = if let Step::Item(item) = step {
+            page.item(item, walk)
+        } else {
+            is_bare &= page.open.len() <= level;
+            page.close(level);
+            page.begin(level, walk)
         };
         match step {
             _ if !fits && !is_bare => {

@@ -202,8 +202,11 @@ fn both_spellings_of_names_are_read() {
     assert_eq!((camel.dropped_attributes_count, camel.start_time_unix_nano), (3, 5));
 }
 
+/// A kind, a document with a place for a number, and how that is read.
+type NumberKind = (&'static str, &'static str, fn(&[u8]) -> f64);
+
 /// The fields of each kind of number, as a document with a value there, and how it is read back.
-const NUMBERS: [(&str, &str, fn(&[u8]) -> f64); 5] = [
+const NUMBERS: [NumberKind; 5] = [
     (
         "int64",
         r#"{"resourceLogs":[{"resource":{"attributes":[{"value":{"intValue":%}}]}}]}"#,
@@ -256,7 +259,7 @@ fn number(kind: &str, spelled: &str) -> Option<f64> {
     if let Ok(oracle) = serde_json::from_str::<ExportLogsServiceRequest>(&json) {
         let (own, oracle) = (value(&bytes), value(&oracle.encode_to_vec()));
         assert!(
-            own == oracle || own.is_nan() && oracle.is_nan(),
+            own.to_bits() == oracle.to_bits() || own.is_nan() && oracle.is_nan(),
             "{kind} {spelled}: {own} {oracle}"
         );
     }

@@ -257,7 +257,7 @@ impl ProxyServer {
         {
             problems
                 .error(at("proxy_address"), format!("the proxy cannot be used: {message}"))
-                .help("write `http://host:port`, or `http://user:password@host:port`");
+                .help("write `http://host:port`, with `user:password@` before the host if it wants that");
         }
         if self.tls.as_ref().is_some_and(|tls| tls.insecure) {
             problems

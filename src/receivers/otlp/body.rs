@@ -251,6 +251,10 @@ enum Growth {
 impl<'a> Intake<'a> {
     async fn begin(payer: Payer<'a>, len: Option<usize>, most: usize) -> Result<Self, Status> {
         let first = len.unwrap_or(most).min(FIRST);
+        if let Some(len) = len.filter(|len| *len > FIRST) {
+            // What the whole would be refused for it is refused for before anything of it is read.
+            drop(payer.try_pay(len)?);
+        }
         let (permit, paid) = match (payer.try_pay(first)?, len) {
             (Some(permit), _) => (permit, first),
             // There is a line: who waits in it waits for everything.

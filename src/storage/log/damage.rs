@@ -37,10 +37,8 @@ impl Log {
             segment.settled_items = segment.items;
             segment.settled_bytes = segment.bytes;
         }
-        let copy = match may_copy {
-            true if len > 0 => self.keep_damaged(base, &bytes).ok(),
-            _ => None,
-        };
+        let copies = may_copy && len > 0;
+        let copy = copies.then(|| self.keep_damaged(base, &bytes).ok()).flatten();
         segment.is_damaged |= copy.is_none();
         state.is_changed = true;
         self.stats.records.sub(count);

@@ -69,7 +69,7 @@ impl Log {
         let settled = read_settled(&*disk, &stats)?;
         let gone = gone(&settled, &names);
         let measured = measure(&*disk, found, &settled, &gone)?;
-        let lost = lost(&measured, &settled, &gone);
+        let missing = lost(&measured, &settled, &gone);
         let Measured { segments, unreadable, totals, befores } = measured;
         let last = segments.values().next_back().map_or(0, |segment| segment.end);
         let next =
@@ -104,7 +104,7 @@ impl Log {
         for (base, size, _) in &unreadable {
             log.unreadable(*base, *size)?;
         }
-        for numbers in lost.iter() {
+        for numbers in missing.iter() {
             let before = match numbers.start {
                 0 => Some(&(0, 0)),
                 start => totals.get(&start),
@@ -113,7 +113,7 @@ impl Log {
             log.missing(numbers, items.map(|(after, before)| after.0.saturating_sub(before.0)));
         }
         log.apply(&settled);
-        if !lost.is_empty() || !unreadable.is_empty() {
+        if !missing.is_empty() || !unreadable.is_empty() {
             // Said once.
             let _ = log.save();
         }
@@ -319,9 +319,9 @@ fn gone(settled: &Contents, names: &[String]) -> Vec<u64> {
 fn lost(measured: &Measured, settled: &Contents, gone: &[u64]) -> Ranges {
     let mut lost = Ranges::default();
     let files = measured.segments.values().map(|segment| (segment.base, segment.end));
-    let last = files.clone().map(|(_, end)| end).max().unwrap_or(0);
+    let newest = files.clone().map(|(_, end)| end).max().unwrap_or(0);
     if let Some(next) = settled.next {
-        lost.insert(next..last.max(next));
+        lost.insert(next..newest.max(next));
         settled.segments.iter().for_each(|segment| lost.insert(segment.base..segment.end));
     } else {
         let ends = measured.unreadable.iter().filter_map(|(base, _, end)| Some(*base..(*end)?));

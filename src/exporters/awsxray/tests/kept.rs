@@ -11,7 +11,7 @@ fn what_a_cause_has_not_is_an_event() {
         "exception.stacktrace": trace, "exception.escaped": "False"}),
     );
     let status = Some(Status { code: 2, message: "E: m".to_owned() });
-    let of = Span { events: vec![thrown.clone()], status, ..span(1, true, &json!({})) };
+    let of = Span { events: vec![thrown], status, ..span(1, true, &json!({})) };
     assert_has(
         &one(of.clone()),
         &json!({"cause > exceptions > 0 > message": "m", "metadata > default": {"otel.events": [

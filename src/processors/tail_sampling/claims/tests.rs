@@ -95,7 +95,9 @@ fn live(seed: u64, workers: usize, settings: &str) {
             payload.finish(Outcome::Delivered);
         }
     }
-    held.into_iter().for_each(|(payload, _)| payload.finish(Outcome::Delivered));
+    for (payload, _) in held {
+        payload.finish(Outcome::Delivered);
+    }
     drop(sampler);
     assert_eq!(ended.lock().unwrap().len(), requests, "all are told in the end");
 }

@@ -278,9 +278,9 @@ async fn who_sends_little_of_what_he_announced_is_cut_off_early() {
         let (connection, stats) = (Arc::new(Connection::new(None)), stats());
         let payer = payer(&purse, &connection, &stats);
         let first = (sent > 0).then(|| Bytes::from(vec![0; sent]));
-        let status = whole(&mut Stalled(first, 1000), MAX, payer).await.unwrap_err();
+        let refused = whole(&mut Stalled(first, 1000), MAX, payer).await.unwrap_err();
         assert_eq!(
-            (status.code, begin.elapsed().as_secs()),
+            (refused.code, begin.elapsed().as_secs()),
             (Code::Unavailable, seconds),
             "{sent}"
         );
