@@ -303,7 +303,9 @@ mod tests {
         let writer = Writer::new("emf".to_owned(), Access::default(), new_group, true, &telemetry);
         let mut gather = Gather::default();
         gather.rename(2);
-        LeftOut::ALL.into_iter().for_each(|reason| gather.leave_out(reason));
+        for reason in LeftOut::ALL {
+            gather.leave_out(reason);
+        }
         let note = gather.pieces().next().unwrap();
         let sent = writer.note(&note);
         assert_eq!(sent.rejected, LeftOut::ALL.len() as u64 - 2);
