@@ -404,8 +404,8 @@ fn without_its_directory_skep_takes_nothing_and_says_what_is_lost() {
     assert_eq!(skep.end(), Some(74));
     let log = fs::read_to_string(log).unwrap();
     let lost = format!("\"lost_items\":{}", taken * SPANS as u64);
-    let last = log.lines().find(|line| line.contains("Shutdown complete")).unwrap();
-    assert!(last.replace(' ', "").contains(&lost), "{last}, not {lost}");
+    let end = log.lines().find(|line| line.contains("Shutdown complete")).unwrap();
+    assert!(end.replace(' ', "").contains(&lost), "{end}, not {lost}");
 }
 
 #[test]
