@@ -89,7 +89,7 @@ impl Point<'_, '_> {
 impl Translation {
     /// The documents of a payload by stream; `now` is in nanoseconds since 1970.
     pub(super) fn events(&self, payload: &Content, totals: &mut Totals, now: u64) -> Gather {
-        let mut gather = Gather::default();
+        let mut gather = Gather::within(usize::MAX);
         let mut groups = Groups::default();
         for entry in payload.body.iter().flat_map(|segment| view::metrics(segment)) {
             let resource: Vec<KeyValue<'_>> =
@@ -118,7 +118,10 @@ impl Translation {
                     continue;
                 };
                 let nanos = group.millis * 1_000_000;
-                gather.push(target, nanos, LONGEST_MESSAGE, |out| out.extend_from_slice(&document));
+                gather.push(target, nanos, LONGEST_MESSAGE, |out, _| {
+                    out.extend_from_slice(&document);
+                    false
+                });
             }
         }
         gather
