@@ -7,7 +7,7 @@
 //! What events take is counted with what it takes to make and to send them, so that all of it is within
 //! the room for a piece, see [`cost`].
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range};
 
 use bytes::{BufMut as _, Bytes};
 use foldhash::fast::RandomState;
@@ -121,7 +121,7 @@ impl Gather {
         // What is written may be twice as long in the call, and is first where it is too long.
         let longest = longest.min(self.room / 6);
         let most = longest.min(left / if self.has_events { 4 } else { 6 });
-        let Events { text, all } = &mut self.targets[target].1;
+        let text = &mut self.targets[target].1.text;
         let from = text.len();
         let mut is_short = write(text, most);
         if text.len() - from > most {
@@ -146,13 +146,42 @@ impl Gather {
             }
             cost = left;
         }
+        self.note.shortened += u64::from(is_short);
+        let to = text.len();
+        self.add(target, nanos, cost, from..to);
+        true
+    }
+
+    /// Adds an event whose text is there.
+    fn add(&mut self, target: usize, nanos: u64, cost: usize, place: Range<usize>) {
         self.held += cost;
         self.has_events = true;
-        self.note.shortened += u64::from(is_short);
         let millis = (nanos / 1_000_000).cast_signed();
         let millis = if nanos == 0 { UNTIMED } else { millis };
-        all.push(Event { millis, from, to: text.len() });
-        true
+        self.targets[target].1.all.push(Event { millis, from: place.start, to: place.end });
+    }
+
+    /// Adds a message that cannot be cut; whether there is room for it.
+    pub(in super::super) fn push_whole(&mut self, target: usize, nanos: u64, text: &[u8]) -> bool {
+        let fits = text.len() <= LONGEST_MESSAGE && cost(text) <= self.left();
+        if fits {
+            let all = &mut self.targets[target].1.text;
+            let from = all.len();
+            all.extend_from_slice(text);
+            let to = all.len();
+            self.add(target, nanos, cost(text), from..to);
+        }
+        fits
+    }
+
+    /// Counts an event that was written without a part of what it shares.
+    pub(in super::super) fn shorten(&mut self) {
+        self.note.shortened += 1;
+    }
+
+    /// All bytes that it may hold.
+    pub(in super::super) fn room(&self) -> usize {
+        self.room
     }
 
     /// All of it as a piece that ends where a walk is.
@@ -175,7 +204,7 @@ impl Gather {
     }
 
     /// The pieces of a request: its [`Note`], then one for each batch.
-    pub(in super::super) fn pieces(mut self) -> impl Iterator<Item = Bytes> {
+    fn pieces(mut self) -> impl Iterator<Item = Bytes> {
         let note = self.note.piece();
         let batches = std::mem::take(&mut self.targets).into_iter().flat_map(|(target, events)| {
             events.batches().into_iter().map(move |(text, all)| piece(&target, &text, &all))
