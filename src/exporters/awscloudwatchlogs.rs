@@ -22,11 +22,11 @@
 //! come in 200 ms (`sending_queue.batch`). A batch that was taken is not sent again when another
 //! is throttled. Events older than 14 days or more than 2 hours ahead are left out and counted.
 //!
-//! Resource and scope are in every event. Of the resource they have at most 12 KiB, of the scope 4 KiB:
-//! attributes that do not fit are left out, and `otel.dropped_attributes_count` says there how many.
-//! A payload is sent in parts of what fits into memory, and an event has at most a sixth of the memory that
-//! is set aside for a part (4 MiB where one exporter has 64 MiB). `otelcol_exporter_awscloudwatch_shortened_events`
-//! counts events without a part of them.
+//! Resource and scope are in every event. Of the resource they have at most 12 KiB, of the scope 4
+//! KiB: attributes that do not fit are left out, and `otel.dropped_attributes_count` says there how
+//! many. A payload is sent in parts of what fits into memory, and an event has at most a sixth of
+//! the memory that is set aside for a part (4 MiB where one exporter has 64 MiB).
+//! `otelcol_exporter_awscloudwatch_shortened_events` counts events without a part of them.
 //!
 //! Differs from the Collector:
 //!
@@ -294,7 +294,8 @@ impl Exporter for CloudWatchLogs {
         Encodes::OnWorker
     }
 
-    /// All there is: a record may become any number of times its length, and the rest is given back.
+    /// All there is: a record may become any number of times its length, and the rest is given
+    /// back.
     fn room(&self, _content: &Content) -> usize {
         usize::MAX
     }

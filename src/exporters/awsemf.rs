@@ -26,10 +26,11 @@
 //! (`otelcol_exporter_awscloudwatch_renamed` counts them). A point that makes no event is counted by
 //! its reason in `otelcol_exporter_awscloudwatch_left_out_events`, and each reason is logged once.
 //!
-//! With `resource_to_telemetry_conversion` a point has at most 12 KiB of its resource: labels that do not fit
-//! are left out, and `otelcol_exporter_awscloudwatch_shortened_events` counts the documents without them. A
-//! payload is sent in parts of what fits into memory. A point whose labels take more than a sixteenth of
-//! what is set aside for a part (4 MiB where one exporter has 64 MiB), or than an event, is left out.
+//! With `resource_to_telemetry_conversion` a point has at most 12 KiB of its resource: labels that
+//! do not fit are left out, and `otelcol_exporter_awscloudwatch_shortened_events` counts the
+//! documents without them. A payload is sent in parts of what fits into memory. A point whose
+//! labels take more than a sixteenth of what is set aside for a part (4 MiB where one exporter has
+//! 64 MiB), or than an event, is left out.
 //!
 //! Differs from the Collector:
 //!

@@ -37,8 +37,8 @@ impl Json {
         Json { out, follows: false, most: usize::MAX, is_cut: false }
     }
 
-    /// Stops a few bytes after `out` is longer than this, so that what a sender nests and escapes takes no
-    /// more memory. See [`Json::is_over`].
+    /// Stops a few bytes after `out` is longer than this, so that what a sender nests and escapes
+    /// takes no more memory. See [`Json::is_over`].
     pub(super) fn at_most(self, most: usize) -> Self {
         Json { most, ..self }
     }

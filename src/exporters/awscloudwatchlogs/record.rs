@@ -17,11 +17,12 @@ use super::super::{
 };
 use crate::otlp::view::{KeyValue, LogRecord, Resource, Scope, Text, Value};
 
-/// Most bytes of the resource in an event, and of the scope: many small records share them, and each is
-/// written with both.
+/// Most bytes of the resource in an event, and of the scope: many small records share them, and
+/// each is written with both.
 const RESOURCE: usize = 12 << 10;
 const SCOPE: usize = 4 << 10;
-/// The member that says how many attributes are missing (OpenTelemetry, mapping to formats other than OTLP).
+/// The member that says how many attributes are missing (OpenTelemetry, mapping to formats other
+/// than OTLP).
 const DROPPED: &str = "otel.dropped_attributes_count";
 /// What that takes.
 const DROPPED_LEN: usize = 64;
@@ -217,8 +218,8 @@ fn append(
     fits
 }
 
-/// Appends the body alone; lists and maps as JSON. It may be a little longer than `longest`; whether it is
-/// cut already.
+/// Appends the body alone; lists and maps as JSON. It may be a little longer than `longest`;
+/// whether it is cut already.
 pub(super) fn write_body(record: &LogRecord<'_>, longest: usize, out: &mut Vec<u8>) -> bool {
     let from = out.len();
     match record.body.unwrap_or_default() {
@@ -282,8 +283,8 @@ pub(super) fn own_names(
 const NAMING: [&str; 5] =
     ["_aws", "logGroupName", "logStreamName", "log_group_name", "log_stream_name"];
 
-/// What is kept of JSON: a text, and of an object the members above, so that it takes no more memory
-/// than its text.
+/// What is kept of JSON: a text, and of an object the members above, so that it takes no more
+/// memory than its text.
 #[derive(Default)]
 struct Found {
     text: String,

@@ -206,8 +206,8 @@ fn a_body_that_is_too_long_is_cut_and_the_event_stays_json() {
     assert!(json["body"].as_str().unwrap().ends_with(CUT), "{json}");
 }
 
-/// What a sender makes expand: a large resource and scope that many small records share, text of which each
-/// byte becomes six, and records that are larger than any event.
+/// What a sender makes expand: a large resource and scope that many small records share, text of
+/// which each byte becomes six, and records that are larger than any event.
 #[test]
 fn a_request_that_expands_goes_out_in_pieces_within_their_room() {
     let large =

@@ -105,8 +105,8 @@ impl Bench {
     }
 }
 
-/// Many small points share a large resource and scope; a counter grows by one from point to point, so that one
-/// that was taken twice or not at all would show.
+/// Many small points share a large resource and scope; a counter grows by one from point to point,
+/// so that one that was taken twice or not at all would show.
 #[test]
 fn a_request_that_expands_goes_out_in_pieces_within_their_room() {
     let large = "\u{1}\"".repeat(2000);

@@ -46,8 +46,8 @@ const ATTRIBUTE: usize = 16;
 const SCOPE_NAME: usize = 4096;
 /// Most bytes of a unit: all that there are are shorter.
 const UNIT: usize = 256;
-/// What a document takes beside its labels and metrics, a label and a metric beside their texts, and a value
-/// with its count, from the point to the call, see `cloudwatch/batch.rs`.
+/// What a document takes beside its labels and metrics, a label and a metric beside their texts,
+/// and a value with its count, from the point to the call, see `cloudwatch/batch.rs`.
 const DOCUMENT: usize = 2048;
 const LABEL: usize = 256;
 const METRIC: usize = 1024;
@@ -313,7 +313,8 @@ impl<'a> One<'_, 'a> {
         }
     }
 
-    /// A point with its labels, if there is room for its documents. Nothing of it is remembered before.
+    /// A point with its labels, if there is room for its documents. Nothing of it is remembered
+    /// before.
     fn point<'p>(
         &mut self,
         metric: &'p view::Metric<'a>,

@@ -4,8 +4,8 @@
 //! Each batch is one piece of a request: names and events one after the other, so that it can be
 //! read back without a search.
 //!
-//! What events take is counted with what it takes to make and to send them, so that all of it is within
-//! the room for a piece, see [`cost`].
+//! What events take is counted with what it takes to make and to send them, so that all of it is
+//! within the room for a piece, see [`cost`].
 
 use std::{collections::HashMap, ops::Range};
 
@@ -107,9 +107,10 @@ impl Gather {
         place
     }
 
-    /// Adds the message that `write` appends; `nanos` since 1970 is its time, 0: it has none. `write` is told
-    /// how long it may be, and says whether it shortened it; what is above is cut on a character's
-    /// boundary. False: there is no room for it behind other events, and nothing was added.
+    /// Adds the message that `write` appends; `nanos` since 1970 is its time, 0: it has none.
+    /// `write` is told how long it may be, and says whether it shortened it; what is above is cut
+    /// on a character's boundary. False: there is no room for it behind other events, and nothing
+    /// was added.
     pub(in super::super) fn push(
         &mut self,
         target: usize,
@@ -252,8 +253,8 @@ impl Note {
     }
 }
 
-/// What an event takes at most while it is sent: here, in the call, and in its JSON, which grows by doubling
-/// and escapes it. While it is made, its text takes no more.
+/// What an event takes at most while it is sent: here, in the call, and in its JSON, which grows by
+/// doubling and escapes it. While it is made, its text takes no more.
 fn cost(text: &[u8]) -> usize {
     let escapes = |some: &[u8]| -> usize {
         let is_two = |byte: u8| u8::from(byte == b'"') | u8::from(byte == b'\\');
