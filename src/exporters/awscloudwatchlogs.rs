@@ -22,6 +22,12 @@
 //! come in 200 ms (`sending_queue.batch`). A batch that was taken is not sent again when another
 //! is throttled. Events older than 14 days or more than 2 hours ahead are left out and counted.
 //!
+//! Resource and scope are in every event. Of the resource they have at most 12 KiB, of the scope 4
+//! KiB: attributes that do not fit are left out, and `otel.dropped_attributes_count` says there how
+//! many. A payload is sent in parts of what fits into memory, and an event has at most a sixth of
+//! the memory that is set aside for a part (4 MiB where one exporter has 64 MiB).
+//! `otelcol_exporter_awscloudwatch_shortened_events` counts events without a part of them.
+//!
 //! Differs from the Collector:
 //!
 //! - Batches have the 1 MiB of the service instead of a quarter of it, and events are cut at its limit, between
@@ -49,7 +55,7 @@ use super::{
         group::{NewGroup, check_retention, check_tags},
         name::{Named, Of, Template},
         put::Writer,
-        streams::{Streams, find},
+        streams::{Streams, asked, find},
     },
     delivery::{RetryOnFailure, SendingQueue, delivery},
 };
@@ -61,7 +67,8 @@ use crate::{
     config::{Interval, Node, Problems, Secret},
     otlp::{
         Content, Signal,
-        view::{self, KeyValue, LogRecord},
+        content::{Step, Walk},
+        view::{KeyValue, LogRecord},
     },
 };
 
@@ -280,11 +287,17 @@ struct CloudWatchLogs {
 
 impl Exporter for CloudWatchLogs {
     fn encode(&self, work: &Work<'_>) -> Result<Piece, ExportError> {
-        Ok(work.last(self.layout.events(work.content).pieces().collect()))
+        Ok(self.layout.piece(work))
     }
 
     fn encodes(&self) -> Encodes {
         Encodes::OnWorker
+    }
+
+    /// All there is: a record may become any number of times its length, and the rest is given
+    /// back.
+    fn room(&self, _content: &Content) -> usize {
+        usize::MAX
     }
 
     fn prepare(&self) -> BoxFuture<()> {
@@ -313,50 +326,73 @@ struct Layout {
     streams: Streams,
 }
 
+/// What the records of one resource and scope have in common.
+struct Shared<'a> {
+    resource: Vec<KeyValue<'a>>,
+    around: Around,
+    /// Their stream, unless it depends on the record.
+    target: Option<usize>,
+}
+
 impl Layout {
-    /// The events of a payload by stream.
-    fn events(&self, payload: &Content) -> Gather {
-        let mut gather = Gather::default();
-        for entry in payload.body.iter().flat_map(|segment| view::logs(segment)) {
-            let resource: Vec<KeyValue<'_>> =
-                entry.resource.iter().flat_map(view::Resource::attributes).collect();
-            let asks_items = self.group.asks_items() || self.stream.asks_items();
-            let common = (!asks_items).then(|| self.target(&mut gather, &resource, None));
-            let mut around = if self.is_raw {
-                Around::default()
-            } else {
-                Around::of_resource(entry.resource.as_ref())
-            };
-            for scope in entry.scopes() {
-                if !self.is_raw {
-                    around.set_scope(scope.scope.as_ref());
+    /// The next records as events, as many as have room.
+    fn piece(&self, work: &Work<'_>) -> Piece {
+        let mut gather = Gather::within(work.room);
+        let mut walk = work.walk();
+        let mut shared = None;
+        while let Some(step) = walk.next() {
+            match step {
+                Step::Resource => shared = None,
+                Step::Scope => {
+                    if let Some(Shared { around, .. }) = shared.as_mut().filter(|_| !self.is_raw) {
+                        around.set_scope(walk.scope());
+                    }
                 }
-                for record in scope.log_records() {
-                    let own = if self.is_raw { record::own_names(&record) } else { None };
-                    let target = match (own, common) {
-                        (Some(names), _) => self.own_target(&mut gather, &resource, &record, names),
-                        (None, Some(common)) => common,
-                        (None, None) => self.target(&mut gather, &resource, Some(&record)),
-                    };
-                    self.push(&mut gather, target, &record, &around);
+                Step::Metric(_) => {}
+                Step::Item(record) => {
+                    let shared = shared.get_or_insert_with(|| self.shared(&mut gather, &walk));
+                    if !self.push(&mut gather, shared, &record.into()) {
+                        walk.put_back();
+                        break;
+                    }
                 }
             }
         }
-        gather
+        gather.finish(work, &walk)
     }
 
-    fn push(&self, gather: &mut Gather, target: usize, record: &LogRecord<'_>, around: &Around) {
+    fn shared<'a>(&self, gather: &mut Gather, walk: &Walk<'a>) -> Shared<'a> {
+        let is_asked = |key: &[u8]| self.group.asks(key) || self.stream.asks(key);
+        let resource = asked(walk.resource(), is_asked);
+        let asks_items = self.group.asks_items() || self.stream.asks_items();
+        let target = (!asks_items).then(|| self.target(gather, &resource, None));
+        let mut around = Around::default();
+        if !self.is_raw {
+            around = Around::of_resource(walk.resource());
+            around.set_scope(walk.scope());
+        }
+        Shared { resource, around, target }
+    }
+
+    /// False: there is no room.
+    fn push(&self, gather: &mut Gather, shared: &Shared<'_>, record: &LogRecord<'_>) -> bool {
+        let own = if self.is_raw { record::own_names(record, self.longest) } else { None };
+        let target = match (own, shared.target) {
+            (Some(names), _) => self.own_target(gather, &shared.resource, record, names),
+            (None, Some(target)) => target,
+            (None, None) => self.target(gather, &shared.resource, Some(record)),
+        };
         let nanos = match record.time_unix_nano {
             0 => record.observed_time_unix_nano,
             nanos => nanos,
         };
-        gather.push(target, nanos, self.longest, |out| {
+        gather.push(target, nanos, self.longest, |out, most| {
             if self.is_raw {
-                record::write_body(record, out);
+                record::write_body(record, most, out)
             } else {
-                record::write(record, around, &self.trace_field, self.longest, out);
+                record::write(record, &shared.around, &self.trace_field, most, out)
             }
-        });
+        })
     }
 
     fn target(

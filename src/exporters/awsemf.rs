@@ -28,6 +28,12 @@
 //! by its reason in `otelcol_exporter_awscloudwatch_left_out_events`, and each reason is logged
 //! once.
 //!
+//! With `resource_to_telemetry_conversion` a point has at most 12 KiB of its resource: labels that
+//! do not fit are left out, and `otelcol_exporter_awscloudwatch_shortened_events` counts the
+//! documents without them. A payload is sent in parts of what fits into memory. A point whose
+//! labels take more than a sixteenth of what is set aside for a part (4 MiB where one exporter has
+//! 64 MiB), or than an event, is left out.
+//!
 //! Differs from the Collector:
 //!
 //! - `dimension_rollup_option` is `NoDimensionRollup`: each further set of dimensions costs money.
@@ -88,7 +94,7 @@ use crate::{
         Piece, Request, Retry, Sent, StartError, Work,
     },
     config::{Interval, Node, Problems, Secret},
-    otlp::Signal,
+    otlp::{Content, Signal},
 };
 
 /// Sends metrics as documents of the embedded metric format.
@@ -501,12 +507,17 @@ impl Exporter for Emf {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
         let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(work.last(self.translation.events(work.content, &mut totals, now).pieces().collect()))
+        Ok(self.translation.piece(work, &mut totals, now))
     }
 
     /// A second time nothing would have been added.
     fn encodes(&self) -> Encodes {
         Encodes::OrderedOnce
+    }
+
+    /// All there is: a point may become any number of times its length, and the rest is given back.
+    fn room(&self, _content: &Content) -> usize {
+        usize::MAX
     }
 
     fn prepare(&self) -> BoxFuture<()> {

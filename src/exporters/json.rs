@@ -6,11 +6,21 @@ use crate::otlp::{
 };
 
 /// A document in the making.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Json {
     pub(super) out: Vec<u8>,
     /// Whether something stands before in the same object or list.
     follows: bool,
+    /// Nothing is written any more once `out` is longer.
+    most: usize,
+    /// Whether a text was too long for what was left.
+    is_cut: bool,
+}
+
+impl Default for Json {
+    fn default() -> Self {
+        Json::appending(Vec::new())
+    }
 }
 
 /// Depth of nested values; what is deeper is left out. Senders choose it.
@@ -19,65 +29,77 @@ const DEPTH: usize = 16;
 impl Json {
     /// With room for documents of so many bytes.
     pub(super) fn with_capacity(bytes: usize) -> Self {
-        Json { out: Vec::with_capacity(bytes), follows: false }
+        Json::appending(Vec::with_capacity(bytes))
     }
 
     /// Writes behind what `out` has.
     pub(super) fn appending(out: Vec<u8>) -> Self {
-        Json { out, follows: false }
+        Json { out, follows: false, most: usize::MAX, is_cut: false }
+    }
+
+    /// Stops a few bytes after `out` is longer than this, so that what a sender nests and escapes
+    /// takes no more memory. See [`Json::is_over`].
+    pub(super) fn at_most(self, most: usize) -> Self {
+        Json { most, ..self }
+    }
+
+    /// Whether something is missing, so that it is no JSON.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_cut || self.out.len() > self.most
     }
 
     /// Begins again with a document at this length.
     pub(super) fn restart(&mut self, at: usize) {
         self.out.truncate(at);
         self.follows = false;
+        self.is_cut = false;
     }
 
     /// Writes something if all is no longer than `most` with it; whether it was written.
     pub(super) fn within(&mut self, most: usize, write: impl FnOnce(&mut Self)) -> bool {
         let (len, follows) = (self.out.len(), self.follows);
         write(self);
-        let fits = self.out.len() <= most;
+        let fits = self.out.len() <= most && !self.is_over();
         if !fits {
             self.out.truncate(len);
             self.follows = follows;
+            self.is_cut = false;
         }
         fits
     }
 
     fn separate(&mut self) {
-        if self.follows {
+        if self.follows && !self.is_over() {
             self.out.push(b',');
         }
         self.follows = true;
     }
 
     pub(super) fn begin(&mut self) {
-        self.separate();
-        self.out.push(b'{');
+        self.raw(b"{");
         self.follows = false;
     }
 
     pub(super) fn end(&mut self) {
-        self.out.push(b'}');
-        self.follows = true;
+        self.follows = false;
+        self.raw(b"}");
     }
 
     pub(super) fn begin_list(&mut self) {
-        self.separate();
-        self.out.push(b'[');
+        self.raw(b"[");
         self.follows = false;
     }
 
     pub(super) fn end_list(&mut self) {
-        self.out.push(b']');
-        self.follows = true;
+        self.follows = false;
+        self.raw(b"]");
     }
 
     /// What comes next is its value.
     pub(super) fn key(&mut self, key: &[u8]) {
         self.text(key);
-        self.out.push(b':');
+        self.follows = false;
+        self.raw(b":");
         self.follows = false;
     }
 
@@ -162,7 +184,9 @@ impl Json {
     /// JSON as it is.
     pub(super) fn raw(&mut self, json: &[u8]) {
         self.separate();
-        self.out.extend_from_slice(json);
+        if !self.is_over() {
+            self.out.extend_from_slice(json);
+        }
     }
 
     pub(super) fn int(&mut self, number: i64) {
@@ -208,6 +232,13 @@ impl Json {
     /// A text; what is not UTF-8 in it becomes U+FFFD.
     pub(super) fn text(&mut self, text: &[u8]) {
         self.separate();
+        let mut text = text;
+        let left = self.left();
+        if text.len().saturating_mul(6) > left {
+            let start = prefix(text, left);
+            self.is_cut |= start.len() < text.len();
+            text = start;
+        }
         if is_plain(text) {
             self.out.push(b'"');
             self.out.extend_from_slice(text);
@@ -218,6 +249,10 @@ impl Json {
             Ok(text) => json::write_text(text, &mut self.out),
             Err(_) => json::write_text(&String::from_utf8_lossy(text), &mut self.out),
         }
+    }
+
+    fn left(&self) -> usize {
+        if self.is_over() { 0 } else { self.most - self.out.len() }
     }
 
     /// Any value. Bytes are base64; what is nested too deep is null.
@@ -233,6 +268,7 @@ impl Json {
             Value::Double(number) => self.double(number),
             Value::Bytes(bytes) => {
                 use base64::Engine as _;
+                let bytes = &bytes[..bytes.len().min(self.left().saturating_add(3))];
                 self.text(base64::engine::general_purpose::STANDARD.encode(bytes).as_bytes());
             }
             Value::Array(array) if depth > 0 => {
@@ -251,6 +287,24 @@ impl Json {
             _ => self.raw(b"null"),
         }
     }
+}
+
+/// All of a text, or as much as makes more than `most` bytes of JSON.
+fn prefix(text: &[u8], most: usize) -> &[u8] {
+    // What is not UTF-8 becomes U+FFFD.
+    let odd = if simdutf8::basic::from_utf8(text).is_ok() { 1 } else { 3 };
+    let mut made = 0;
+    let end = text.iter().position(|byte| {
+        made += match byte {
+            b'"' | b'\\' => 2,
+            b'\n' | b'\r' | b'\t' => 2,
+            0..0x20 => 6,
+            0x80.. => odd,
+            _ => 1,
+        };
+        made > most
+    });
+    end.map_or(text, |end| &text[..end])
 }
 
 /// Whether it is ASCII of which nothing is escaped; nearly all texts are, and need no look at their UTF-8.

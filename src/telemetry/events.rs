@@ -101,6 +101,8 @@ pub struct EventStats {
     left_out: [Number; LeftOut::ALL.len()],
     /// Labels and metrics that got another name, since theirs was taken.
     pub renamed: Number,
+    /// Events that were sent without a part, since they or what they share were too long.
+    pub shortened: Number,
     /// Streams that were created.
     pub created_streams: Number,
 }

@@ -1,5 +1,6 @@
 //! Records as events: the cases of the reference's 5.8, and what any record may be.
 
+use bytes::Bytes;
 use opentelemetry_proto::tonic::{
     collector::logs::v1::ExportLogsServiceRequest,
     common::v1::{AnyValue, InstrumentationScope, KeyValue, KeyValueList, any_value::Value as Any},
@@ -64,7 +65,7 @@ fn config() -> Config {
 
 /// Group, stream, milliseconds and message of all events.
 fn events(config: &Config, payload: &Content) -> Vec<(String, String, i64, String)> {
-    let pieces: Vec<_> = layout(config).events(payload).pieces().collect();
+    let pieces = layout(config).piece(&Work::all(payload)).request.body;
     let mut all = Vec::new();
     for piece in &pieces[1..] {
         let batch = Batch::read(piece, 7).unwrap();
@@ -205,6 +206,55 @@ fn a_body_that_is_too_long_is_cut_and_the_event_stays_json() {
     assert!(json["body"].as_str().unwrap().ends_with(CUT), "{json}");
 }
 
+/// What a sender makes expand: a large resource and scope that many small records share, text of
+/// which each byte becomes six, and records that are larger than any event.
+#[test]
+fn a_request_that_expands_goes_out_in_pieces_within_their_room() {
+    let large =
+        |letter: &str| ["a", "b", "c"].map(|key| named(key, &letter.repeat(60_000))).into_iter();
+    let small = named("service.name", "web");
+    let resource: Vec<KeyValue> = large("\u{1}").chain([small]).collect();
+    let record = |body: String| LogRecord { body: Some(text(&body)), ..LogRecord::default() };
+    let shared = request(resource, vec![record("x".to_owned()); 2000]);
+    let escaped = vec![record("\u{1}\"".repeat(90_000)), record("x".to_owned())];
+    let escaped = request(large("\"").collect(), escaped);
+    for content in [Content { items: 2000, ..shared }, Content { items: 2, ..escaped }] {
+        for (room, is_raw) in [(1 << 20, false), (1 << 20, true), (64 << 10, false)] {
+            let layout = layout(&Config { raw_log: is_raw, ..config() });
+            let mut work = Work { room, ..Work::all(&content) };
+            let (mut items, mut events, mut sent) = (0, 0, 0);
+            loop {
+                let piece = layout.piece(&work);
+                let body = piece.request.body;
+                let made: usize = body.iter().map(Bytes::len).sum();
+                assert!(made + piece.beside <= room, "{made} and {}", piece.beside);
+                items += piece.request.items;
+                sent += made;
+                for batch in body[1..].iter().map(|batch| Batch::read(batch, 7).unwrap()) {
+                    events += batch.events.len() as u64;
+                }
+                let Some(next) = piece.next else { break };
+                assert!(next.items() > work.from.items(), "it goes on");
+                work.from = next;
+            }
+            assert_eq!((items, events), (content.items, content.items));
+            assert!(sent < 4 << 20, "{sent} bytes of {}", content.len());
+        }
+    }
+}
+
+#[test]
+fn parts_of_a_resource_that_do_not_fit_are_left_out_and_counted() {
+    let resource = vec![named("big", &"x".repeat(20_000)), named("service.name", "web")];
+    let payload = request(resource, vec![LogRecord::default()]);
+    let message = &events(&config(), &payload)[0].3;
+    let message: Json = serde_json::from_str(message).unwrap();
+    let expected = json!({"service.name": "web", "otel.dropped_attributes_count": 1});
+    assert_eq!(message["resource"], expected);
+    let pieces = layout(&config()).piece(&Work::all(&payload)).request.body;
+    assert_eq!(Note::read(&pieces[0]).shortened, 1);
+}
+
 proptest! {
     #[test]
     fn any_record_is_one_event_within_its_size(
@@ -216,7 +266,7 @@ proptest! {
         let records = decoded.resource_logs.iter().flat_map(|entry| &entry.scope_logs);
         let count: usize = records.map(|scope| scope.log_records.len()).sum();
         let payload = payload(body);
-        let pieces: Vec<_> = layout(&config).events(&payload).pieces().collect();
+        let pieces = layout(&config).piece(&Work::all(&payload)).request.body;
         let left_out = Note::read(&pieces[0]).lost();
         let all = events(&config, &payload);
         prop_assert_eq!(all.len() as u64 + left_out, count as u64);

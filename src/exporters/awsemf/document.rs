@@ -11,7 +11,7 @@ use super::{
 };
 
 /// Most metrics of a document.
-const METRICS: usize = 100;
+pub(super) const METRICS: usize = 100;
 
 /// Members that the format has for itself, in either version.
 pub(super) const FORMAT: [&str; 4] = ["_aws", "Version", "Timestamp", "CloudWatchMetrics"];
@@ -35,6 +35,8 @@ pub(super) struct Group {
     /// Sorted by name, each once; no name is one of [`FORMAT`] or of a metric.
     pub(super) labels: Vec<(String, String)>,
     pub(super) metrics: Vec<Metric>,
+    /// Whether attributes of the resource are missing among the labels.
+    pub(super) is_short: bool,
 }
 
 /// What of the configuration matters to documents.

@@ -12,10 +12,12 @@ use crate::otlp::view::{
 /// Flag of a point without a recorded value (OTLP, `DataPointFlags`).
 const NO_VALUE: u32 = 1;
 /// Most values of one metric in a document (embedded metric format).
-const VALUES: usize = 100;
+pub(super) const VALUES: usize = 100;
 /// Most filled buckets of one side of an exponential histogram: SDKs have up to 160. More are made
 /// half as fine until they fit.
 const SIDE: usize = 200;
+/// Most filled buckets of a histogram with explicit bounds; of more nothing is made but its totals.
+const BOUNDED: usize = 2000;
 /// CloudWatch takes numbers up to 2^360.
 const LARGEST: f64 = f64::from_bits((1023 + 360) << 52);
 
@@ -98,6 +100,10 @@ impl Distribution {
         for count in point.bucket_counts() {
             let high = bounds.next().unwrap_or(f64::INFINITY);
             is_ordered &= low < high || low <= high && count == 0;
+            if !is_ordered || buckets.len() > BOUNDED {
+                is_ordered = false;
+                break;
+            }
             if count > 0 {
                 buckets.push(Bucket { low, high, count });
             }
@@ -206,6 +212,11 @@ impl Distribution {
 
     pub(super) fn statistics(&self) -> Option<Worth> {
         self.totals().map(Worth::Statistics)
+    }
+
+    /// How many parts [`Distribution::values`] has at most.
+    pub(super) fn parts(&self) -> usize {
+        self.buckets.0.len().div_ceil(VALUES).max(1)
     }
 
     /// The middles of its buckets from high to low, in parts of a hundred, each with its share of

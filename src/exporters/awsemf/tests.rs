@@ -20,10 +20,7 @@ use serde_json::{Value as Json, json};
 use super::{super::cloudwatch::batch::Note, *};
 use crate::{
     component::ComponentId,
-    otlp::{
-        Content,
-        wild::{self, OneOfs},
-    },
+    otlp::wild::{self, OneOfs},
     telemetry::events::LeftOut,
 };
 
@@ -90,8 +87,8 @@ impl Bench {
 
     /// Group and document of each event, and what was left out.
     fn send(&mut self, payload: &Content) -> (Vec<(String, Json)>, Note) {
-        let pieces: Vec<_> =
-            self.translation.events(payload, &mut self.totals, NOW).pieces().collect();
+        let piece = self.translation.piece(&Work::all(payload), &mut self.totals, NOW);
+        let pieces = piece.request.body;
         let mut all = Vec::new();
         for piece in &pieces[1..] {
             let batch = Batch::read(piece, 0).unwrap();
@@ -106,6 +103,55 @@ impl Bench {
         let (all, note) = self.send(&payload(&[], "", metrics));
         assert_eq!(note.lost(), 0);
         all.into_iter().map(|(_, document)| document).collect()
+    }
+}
+
+/// Many small points share a large resource and scope; a counter grows by one from point to point,
+/// so that one that was taken twice or not at all would show.
+#[test]
+fn a_request_that_expands_goes_out_in_pieces_within_their_room() {
+    let large = "\u{1}\"".repeat(2000);
+    let resource = ["a", "b", "c", "d", "e"].map(|key| (key, &*large));
+    let points = |n: u64| {
+        let label = format!("{}", n / 2);
+        let value = if n % 2 == 0 { 5.0 } else { 6.0 };
+        NumberDataPoint { time_unix_nano: TIME + n, ..point(value, &[("n", &label)]) }
+    };
+    let data_points = (0..300).map(points).collect();
+    let sum = Sum { data_points, aggregation_temporality: CUMULATIVE, is_monotonic: true };
+    let metrics = vec![metric("requests", "1", Data::Sum(sum))];
+    let content = Content { items: 300, ..payload(&resource, &large, metrics) };
+    for (room, with_resource) in [(1 << 20, true), (1 << 20, false), (512 << 10, true)] {
+        let enabled = with_resource;
+        let config = Config {
+            resource_to_telemetry_conversion: ResourceConversion { enabled },
+            ..Config::default()
+        };
+        let mut bench = Bench::new(&config);
+        let mut work = Work { room, ..Work::all(&content) };
+        let (mut items, mut total, mut short, mut first) = (0, 0.0, 0, 0);
+        loop {
+            let piece = bench.translation.piece(&work, &mut bench.totals, NOW);
+            let body = piece.request.body;
+            let made: usize = body.iter().map(|part| part.len()).sum();
+            assert!(made + piece.beside <= room, "{made} and {}", piece.beside);
+            let note = Note::read(&body[0]);
+            assert_eq!(note.lost(), 0);
+            items += piece.request.items;
+            first += note.left_out(LeftOut::First);
+            short += note.shortened;
+            for batch in body[1..].iter().map(|batch| Batch::read(batch, 0).unwrap()) {
+                for (_, document) in batch.events {
+                    let document: Json = serde_json::from_slice(document).unwrap();
+                    total += document["requests"].as_f64().unwrap();
+                }
+            }
+            let Some(next) = piece.next else { break };
+            assert!(next.items() > work.from.items(), "it goes on");
+            work.from = next;
+        }
+        assert_eq!((items, first, total), (300, 150, 150.0));
+        assert_eq!(short > 0, with_resource);
     }
 }
 

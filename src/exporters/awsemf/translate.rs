@@ -11,18 +11,23 @@ use super::{
     super::cloudwatch::{
         batch::{Gather, LONGEST_MESSAGE, Target},
         name::{Named, Of, Template},
-        streams::{Streams, as_text, find},
+        streams::{Streams, as_text, asked, find},
     },
-    declare::SCOPE,
+    declare::{Rollup, SCOPE, sets},
     delta::{Series, Step, Times, Totals},
-    document::{FORMAT, Form, Group, Metric},
+    document::{FORMAT, Form, Group, METRICS, Metric},
     point::{self, Distribution, Worth},
     unit,
 };
 use crate::{
+    component::{Piece, Work},
     otlp::{
-        Content, text,
-        view::{self, Data, KeyValue, NumberPoint, SummaryPoint, Text, Value},
+        content::{self, Walk},
+        text,
+        view::{
+            self, Data, ExponentialHistogramPoint, HistogramPoint, KeyValue, Message, NumberPoint,
+            Resource, Scope, SummaryPoint, Text, Value,
+        },
     },
     telemetry::events::LeftOut,
 };
@@ -33,6 +38,21 @@ const RESOLUTION: &[u8] = b"aws.emf.storage_resolution";
 const CUMULATIVE: i32 = 2;
 /// Most characters of a metric's name (embedded metric format).
 const LONGEST_NAME: usize = 1024;
+/// Most bytes of the labels that are attributes of the resource: many small points share them.
+const RESOURCE: usize = 12 << 10;
+/// What each of them counts for beside its text there.
+const ATTRIBUTE: usize = 16;
+/// Most bytes of the name of a scope: a longer one is no dimension.
+const SCOPE_NAME: usize = 4096;
+/// Most bytes of a unit: all that there are are shorter.
+const UNIT: usize = 256;
+/// What a document takes beside its labels and metrics, a label and a metric beside their texts,
+/// and a value with its count, from the point to the call, see `cloudwatch/batch.rs`.
+const DOCUMENT: usize = 2048;
+const LABEL: usize = 256;
+const METRIC: usize = 1024;
+const VALUE: usize = 256;
+
 /// The label that tells quantiles of a summary apart.
 const QUANTILE: &str = "quantile";
 
@@ -61,13 +81,40 @@ type Key = (usize, String, u64, Vec<(String, String)>);
 struct Groups {
     all: Vec<(usize, Group)>,
     places: HashMap<Key, usize, RandomState>,
+    /// Bytes that they take, and the documents made of them.
+    held: usize,
 }
 
 /// What the points of one resource and scope have in common.
 struct Around<'a> {
+    /// Attributes that names are made of.
     resource: Vec<KeyValue<'a>>,
+    /// Those that are labels.
+    labels: Vec<(String, String)>,
     namespace: String,
     scope: String,
+    is_short: bool,
+}
+
+impl Around<'_> {
+    fn set_scope(&mut self, scope: Option<Scope<'_>>) {
+        let name = scope.map_or(&[][..], |scope| scope.name.0);
+        self.scope = lossy(Text(&name[..name.len().min(SCOPE_NAME)]));
+    }
+
+    /// Attributes of the resource as labels, as many as there is room for.
+    fn set_labels(&mut self, resource: Option<Resource<'_>>) {
+        let mut left = RESOURCE;
+        for attribute in resource.iter().flat_map(Resource::attributes) {
+            let label = label(&attribute, left);
+            let fits = label.and_then(|label| {
+                left = left.checked_sub(label.0.len() + label.1.len() + ATTRIBUTE)?;
+                Some(label)
+            });
+            self.is_short |= fits.is_none();
+            self.labels.extend(fits);
+        }
+    }
 }
 
 /// A point on its way into a group.
@@ -78,6 +125,8 @@ struct Point<'p, 'a> {
     labels: Vec<(String, String)>,
     target: Target,
     is_high_resolution: bool,
+    /// Bytes that a document with its labels takes, and those of its dimensions among them.
+    weights: [usize; 2],
 }
 
 impl Point<'_, '_> {
@@ -87,41 +136,64 @@ impl Point<'_, '_> {
 }
 
 impl Translation {
-    /// The documents of a payload by stream; `now` is in nanoseconds since 1970.
-    pub(super) fn events(&self, payload: &Content, totals: &mut Totals, now: u64) -> Gather {
-        let mut gather = Gather::default();
+    /// The next documents by stream, as many as have room; `now` is in nanoseconds since 1970.
+    pub(super) fn piece(&self, work: &Work<'_>, totals: &mut Totals, now: u64) -> Piece {
+        let mut gather = Gather::within(work.room);
         let mut groups = Groups::default();
-        for entry in payload.body.iter().flat_map(|segment| view::metrics(segment)) {
-            let resource: Vec<KeyValue<'_>> =
-                entry.resource.iter().flat_map(view::Resource::attributes).collect();
-            let namespace = self.namespace(&resource);
-            let mut around = Around { resource, namespace, scope: String::new() };
-            for scope in entry.scopes() {
-                around.scope = scope.scope.map_or(String::new(), |scope| lossy(scope.name));
-                for metric in scope.metrics() {
-                    let mut one = One {
-                        own: self,
-                        around: &around,
-                        gather: &mut gather,
-                        groups: &mut groups,
-                        totals,
-                        now,
-                    };
-                    one.metric(&metric);
+        let mut walk = work.walk();
+        let (mut around, mut metric) = (None, None);
+        while let Some(step) = walk.next() {
+            match step {
+                content::Step::Resource => around = None,
+                content::Step::Scope => {
+                    if let Some(around) = &mut around {
+                        Around::set_scope(around, walk.scope());
+                    }
+                }
+                content::Step::Metric(next) => metric = Some(next),
+                content::Step::Item(point) => {
+                    let around = &*around.get_or_insert_with(|| self.around(&walk));
+                    let Some(metric) = metric.or_else(|| walk.metric()) else { continue };
+                    let (gather, groups) = (&mut gather, &mut groups);
+                    let totals = &mut *totals;
+                    let mut one =
+                        One { own: self, around, gather, groups, totals, now, is_full: false };
+                    if !one.item(&metric, point) {
+                        walk.put_back();
+                        break;
+                    }
                 }
             }
         }
         for (target, group) in groups.all {
             for document in group.documents(&self.form) {
-                let Some(document) = document else {
-                    gather.leave_out(LeftOut::TooLarge);
-                    continue;
-                };
                 let nanos = group.millis * 1_000_000;
-                gather.push(target, nanos, LONGEST_MESSAGE, |out| out.extend_from_slice(&document));
+                let fits = |text: Vec<u8>| gather.push_whole(target, nanos, &text);
+                if !document.is_some_and(fits) {
+                    gather.leave_out(LeftOut::TooLarge);
+                } else if group.is_short {
+                    gather.shorten();
+                }
             }
         }
-        gather
+        gather.finish(work, &walk)
+    }
+
+    fn around<'a>(&self, walk: &Walk<'a>) -> Around<'a> {
+        let is_asked = |key: &[u8]| {
+            matches!(key, b"service.name" | b"service.namespace")
+                || self.stream.asks(key)
+                || self.group.as_ref().is_some_and(|group| group.asks(key))
+        };
+        let resource = asked(walk.resource(), is_asked);
+        let namespace = self.namespace(&resource);
+        let (labels, scope) = (Vec::new(), String::new());
+        let mut around = Around { resource, labels, namespace, scope, is_short: false };
+        if self.with_resource {
+            around.set_labels(walk.resource());
+        }
+        around.set_scope(walk.scope());
+        around
     }
 
     /// The group of points that say nothing of where they come from.
@@ -172,105 +244,135 @@ struct One<'o, 'a> {
     groups: &'o mut Groups,
     totals: &'o mut Totals,
     now: u64,
+    /// Whether the point has to wait for more room.
+    is_full: bool,
 }
 
 /// What came of a point.
 type Made<T = ()> = Result<T, LeftOut>;
 
 impl<'a> One<'_, 'a> {
-    fn metric(&mut self, metric: &view::Metric<'a>) {
-        match metric.data {
-            None => {}
-            Some(Data::Gauge(points)) => {
-                for one in points.iter() {
-                    let point = self.point(metric, one.time_unix_nano, 0, one.attributes());
-                    let made = self.number(&point, &one, false);
-                    self.note(made);
-                }
-            }
-            Some(Data::Sum { points, temporality, is_monotonic }) => {
-                // What goes up and down is of use as it stands.
-                let is_total = temporality.0 == CUMULATIVE && is_monotonic;
-                for one in points.iter() {
-                    let since = one.start_time_unix_nano;
-                    let point = self.point(metric, one.time_unix_nano, since, one.attributes());
-                    let made = self.number(&point, &one, is_total);
-                    self.note(made);
-                }
-            }
-            Some(Data::Histogram { points, temporality }) => {
-                for one in points.iter() {
-                    let since = one.start_time_unix_nano;
-                    let point = self.point(metric, one.time_unix_nano, since, one.attributes());
-                    let own =
-                        self.step(&point, temporality.0 == CUMULATIVE, Distribution::of(&one));
-                    let made = own.and_then(|own| self.add_statistics(&point, &own));
-                    self.note(made);
-                }
-            }
-            Some(Data::ExponentialHistogram { points, temporality }) => {
-                for one in points.iter() {
-                    let since = one.start_time_unix_nano;
-                    let point = self.point(metric, one.time_unix_nano, since, one.attributes());
-                    let own = Distribution::of_exponential(&one);
-                    let own = self.step(&point, temporality.0 == CUMULATIVE, own);
-                    let made = own.and_then(|own| self.add_values(&point, &own));
-                    self.note(made);
-                }
-            }
-            Some(Data::Summary(points)) => {
-                for one in points.iter() {
-                    let since = one.start_time_unix_nano;
-                    let point = self.point(metric, one.time_unix_nano, since, one.attributes());
-                    // It has no temporality: count and sum are totals (OTLP, `metrics.proto`).
-                    let own = self.step(&point, true, Distribution::of_summary(&one));
-                    let made = own.and_then(|own| {
-                        if self.own.is_detailed {
-                            self.add_details(&point, &own, &one)
-                        } else {
-                            self.add_statistics(&point, &own)
-                        }
-                    });
-                    self.note(made);
-                }
-            }
-        }
-    }
-
-    fn note(&mut self, made: Made) {
-        if let Err(reason) = made {
+    /// False: there is no room for it, and nothing came of it.
+    fn item(&mut self, metric: &view::Metric<'a>, point: Message<'a>) -> bool {
+        let made = self.make(metric, point);
+        if let Err(reason) = made
+            && !self.is_full
+        {
             self.gather.leave_out(reason);
         }
+        !self.is_full
     }
 
+    fn make(&mut self, metric: &view::Metric<'a>, point: Message<'a>) -> Made {
+        match metric.data {
+            None => Ok(()),
+            Some(Data::Gauge(_)) => {
+                let one = NumberPoint::from(point);
+                let point = self.point(metric, [one.time_unix_nano, 0], one.attributes(), 1)?;
+                self.number(&point, &one, false)
+            }
+            Some(Data::Sum { temporality, is_monotonic, .. }) => {
+                let one = NumberPoint::from(point);
+                // What goes up and down is of use as it stands.
+                let is_total = temporality.0 == CUMULATIVE && is_monotonic;
+                let times = [one.time_unix_nano, one.start_time_unix_nano];
+                let point = self.point(metric, times, one.attributes(), 1)?;
+                self.number(&point, &one, is_total)
+            }
+            Some(Data::Histogram { temporality, .. }) => {
+                let one = HistogramPoint::from(point);
+                let times = [one.time_unix_nano, one.start_time_unix_nano];
+                let point = self.point(metric, times, one.attributes(), 1)?;
+                let own = Distribution::of(&one);
+                let own = self.step(&point, temporality.0 == CUMULATIVE, own)?;
+                self.add_statistics(&point, &own)
+            }
+            Some(Data::ExponentialHistogram { temporality, .. }) => {
+                let one = ExponentialHistogramPoint::from(point);
+                let times = [one.time_unix_nano, one.start_time_unix_nano];
+                let own = Distribution::of_exponential(&one);
+                let documents = own.as_ref().map_or(1, Distribution::parts);
+                let point = self.point(metric, times, one.attributes(), documents)?;
+                let own = self.step(&point, temporality.0 == CUMULATIVE, own)?;
+                self.add_values(&point, &own)
+            }
+            Some(Data::Summary(_)) => {
+                let one = SummaryPoint::from(point);
+                let times = [one.time_unix_nano, one.start_time_unix_nano];
+                let quantiles =
+                    if self.own.is_detailed { one.quantile_values().count() } else { 0 };
+                let point = self.point(metric, times, one.attributes(), 2 + quantiles)?;
+                // It has no temporality: count and sum are totals (OTLP, `metrics.proto`).
+                let own = self.step(&point, true, Distribution::of_summary(&one))?;
+                if self.own.is_detailed {
+                    self.add_details(&point, &own, &one)
+                } else {
+                    self.add_statistics(&point, &own)
+                }
+            }
+        }
+    }
+
+    /// A point with its labels, if there is room for its documents. Nothing of it is remembered
+    /// before.
     fn point<'p>(
-        &self,
+        &mut self,
         metric: &'p view::Metric<'a>,
-        time: u64,
-        since: u64,
+        [time, since]: [u64; 2],
         attributes: impl Iterator<Item = KeyValue<'a>>,
-    ) -> Point<'p, 'a> {
+        documents: usize,
+    ) -> Made<Point<'p, 'a>> {
+        if metric.name.0.len() > 4 * LONGEST_NAME {
+            return Err(LeftOut::Name);
+        }
         let mut labels = BTreeMap::new();
         if !self.around.scope.is_empty() {
             labels.insert(SCOPE.to_owned(), self.around.scope.clone());
         }
-        if self.own.with_resource {
-            labels.extend(self.around.resource.iter().map(label));
-        }
+        labels.extend(self.around.labels.iter().cloned());
         let mut is_high_resolution = false;
+        // It is copied while the point is made.
+        let mut left = (self.gather.room() / 16).min(LONGEST_MESSAGE);
         for attribute in attributes {
             if attribute.key.0 == RESOLUTION {
-                is_high_resolution =
-                    matches!(attribute.value, Some(Value::Int(1))) || label(&attribute).1 == "1";
+                is_high_resolution = matches!(attribute.value, Some(Value::Int(1)))
+                    || label(&attribute, UNIT).is_some_and(|(_, value)| value == "1");
                 continue;
             }
-            let (name, value) = label(&attribute);
+            let (name, value) = label(&attribute, left).ok_or(LeftOut::TooLarge)?;
+            left = left.checked_sub(name.len() + value.len()).ok_or(LeftOut::TooLarge)?;
             labels.insert(name, value);
         }
         let time = if time == 0 { self.now } else { time };
         let labels: Vec<(String, String)> = labels.into_iter().collect();
+        let weights = self.weights(&lossy(metric.name), &labels);
+        let each = weights[0] + 2 * weight(metric.name.0) + METRIC + VALUE * point::VALUES;
+        if each.saturating_mul(documents) > self.gather.left().saturating_sub(self.groups.held) {
+            self.is_full = !self.groups.all.is_empty();
+            return Err(LeftOut::TooLarge);
+        }
         let target = self.own.target(self.around, &labels);
-        Point { metric, time, since, labels, target, is_high_resolution }
+        Ok(Point { metric, time, since, labels, target, is_high_resolution, weights })
+    }
+
+    /// What a document with these labels takes, and what the dimensions of one more metric take.
+    fn weights(&self, name: &str, labels: &[(String, String)]) -> [usize; 2] {
+        let form = &self.own.form;
+        let names: usize = labels.iter().map(|(name, _)| weight(name.as_bytes())).sum();
+        let values: usize = labels.iter().map(|(_, value)| weight(value.as_bytes())).sum();
+        let mut dimensions = weight(self.around.namespace.as_bytes()) + METRIC;
+        if form.declarations.is_empty() && form.rollup == Rollup::None {
+            dimensions += names;
+        } else {
+            let sets = sets(name, labels, &form.declarations, form.rollup, &form.parsed);
+            let set = |set: &Vec<String>| {
+                LABEL + set.iter().map(|name| weight(name.as_bytes())).sum::<usize>()
+            };
+            dimensions += sets.iter().map(set).sum::<usize>();
+        }
+        let document = DOCUMENT + names + values + labels.len() * LABEL + dimensions;
+        // Without declarations all metrics of a document have the same.
+        [document, if form.declarations.is_empty() { 0 } else { dimensions }]
     }
 
     fn series(&self, point: &Point<'_, '_>, ending: &str) -> Series {
@@ -366,7 +468,8 @@ impl<'a> One<'_, 'a> {
         if name.len() == ending.len() || name.chars().count() > LONGEST_NAME {
             return Err(LeftOut::Name);
         }
-        let own_unit = unit::of(&lossy(point.metric.unit));
+        let unit = point.metric.unit.0;
+        let own_unit = unit::of(&lossy(Text(&unit[..unit.len().min(UNIT)])));
         let unit = match self.own.units.get(&name) {
             Some((unit, overwrite)) if *overwrite || own_unit.is_none() => Some(*unit),
             _ => own_unit,
@@ -375,18 +478,28 @@ impl<'a> One<'_, 'a> {
         let renamed = make_unique(&mut name, &mut labels);
         self.gather.rename(renamed);
         let is_high_resolution = point.is_high_resolution;
+        let values = if let Worth::Values(_, values) = &worth { values.len() } else { 0 };
+        let own = 2 * weight(name.as_bytes()) + METRIC + VALUE * values;
         let metric = Metric { name, unit, is_high_resolution, worth };
         let target = self.gather.target(point.target.clone());
         let (namespace, millis) = (self.around.namespace.clone(), point.time / 1_000_000);
         let key = (target, namespace, millis, labels);
         let groups = &mut *self.groups;
+        let [document, dimensions] = point.weights;
         if let Some(place) = groups.places.get(&key) {
-            groups.all[*place].1.metrics.push(metric);
+            let metrics = &mut groups.all[*place].1.metrics;
+            // It may begin another document.
+            let last = &metrics[metrics.len() - metrics.len() % METRICS..];
+            let is_next = last.is_empty() || last.iter().any(|other| other.name == metric.name);
+            groups.held += own + if is_next { document } else { dimensions };
+            metrics.push(metric);
             return Ok(());
         }
+        groups.held += own + document;
         let (namespace, labels) = (key.1.clone(), key.3.clone());
         groups.places.insert(key, groups.all.len());
-        groups.all.push((target, Group { namespace, millis, labels, metrics: vec![metric] }));
+        let (metrics, is_short) = (vec![metric], self.around.is_short);
+        groups.all.push((target, Group { namespace, millis, labels, metrics, is_short }));
         Ok(())
     }
 }
@@ -428,15 +541,32 @@ fn lossy(text: Text<'_>) -> String {
     String::from_utf8_lossy(text.0).into_owned()
 }
 
-fn label(attribute: &KeyValue<'_>) -> (String, String) {
+/// What text takes from a label to the call: copies, and in those of JSON its escapes.
+fn weight(text: &[u8]) -> usize {
+    let escapes = |byte: &u8| match byte {
+        b'"' | b'\\' => 8,
+        0..0x20 => 22,
+        _ => 0,
+    };
+    6 * text.len() + 24 + text.iter().map(escapes).sum::<usize>()
+}
+
+/// Name and value as text; none where one of them is longer than `most`.
+fn label(attribute: &KeyValue<'_>, most: usize) -> Option<(String, String)> {
     let value = attribute.value.unwrap_or_default();
-    let value = as_text(value).map_or_else(
-        || {
-            let mut json = super::super::json::Json::default();
-            json.value(value);
-            String::from_utf8_lossy(&json.out).into_owned()
-        },
-        Cow::into_owned,
-    );
-    (lossy(attribute.key), value)
+    let len = if let Value::String(Text(text)) = value { text.len() } else { 0 };
+    if attribute.key.0.len().max(len) > most {
+        return None;
+    }
+    let value = if let Some(text) = as_text(value) {
+        text.into_owned()
+    } else {
+        let mut json = super::super::json::Json::default().at_most(most);
+        json.value(value);
+        if json.is_over() {
+            return None;
+        }
+        String::from_utf8_lossy(&json.out).into_owned()
+    };
+    Some((lossy(attribute.key), value))
 }

@@ -1,15 +1,22 @@
 //! Events packed into requests by the limits of `PutLogEvents`: at most 10 000 events and 1 MiB with 26
 //! bytes more for each, in order of time, at most 24 hours from first to last.
 //!
-//! Each batch is one piece of a request: names and events one after the other, so that it can wait in a
-//! queue and be read back without a search.
+//! Each batch is one piece of a request: names and events one after the other, so that it can be
+//! read back without a search.
+//!
+//! What events take is counted with what it takes to make and to send them, so that all of it is
+//! within the room for a piece, see [`cost`].
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range};
 
 use bytes::{BufMut as _, Bytes};
 use foldhash::fast::RandomState;
 
-use crate::telemetry::events::LeftOut;
+use crate::{
+    component::{Piece, Work},
+    otlp::content::Walk,
+    telemetry::events::LeftOut,
+};
 
 /// What each event counts for besides its message.
 const OVERHEAD: usize = 26;
@@ -24,6 +31,11 @@ pub(in super::super) const LONGEST_MESSAGE: usize = BATCH_BYTES - OVERHEAD;
 /// What an event that was cut ends with.
 pub(in super::super) const CUT: &str = "[Truncated...]";
 
+/// What an event takes beside its text: its place, twice, its member of the call, and its JSON.
+const EVENT: usize = 384;
+/// What a stream takes beside its names, of which there are four.
+const STREAM: usize = 1024;
+
 /// In the place of the time of an event that has none: that of its request.
 const UNTIMED: i64 = i64::MIN;
 
@@ -34,9 +46,12 @@ pub(in super::super) struct Target {
     pub(in super::super) stream: String,
 }
 
-/// Events of a payload by where they go.
-#[derive(Debug, Default)]
+/// The events of a piece by where they go.
+#[derive(Debug)]
 pub(in super::super) struct Gather {
+    room: usize,
+    held: usize,
+    has_events: bool,
     targets: Vec<(Target, Events)>,
     places: HashMap<Target, usize, RandomState>,
     note: Note,
@@ -63,39 +78,120 @@ impl Event {
 }
 
 impl Gather {
+    /// With room for so many bytes.
+    pub(in super::super) fn within(room: usize) -> Self {
+        Gather {
+            room,
+            held: 0,
+            has_events: false,
+            targets: Vec::new(),
+            places: HashMap::default(),
+            note: Note::default(),
+        }
+    }
+
+    /// Bytes that are left.
+    pub(in super::super) fn left(&self) -> usize {
+        self.room.saturating_sub(self.held)
+    }
+
     /// The number of a stream, for [`Gather::push`].
     pub(in super::super) fn target(&mut self, target: Target) -> usize {
         if let Some(place) = self.places.get(&target) {
             return *place;
         }
         let place = self.targets.len();
+        self.held += STREAM + 4 * (target.group.len() + target.stream.len());
         self.places.insert(target.clone(), place);
         self.targets.push((target, Events::default()));
         place
     }
 
-    /// Adds the message that `write` appends; `nanos` since 1970 is its time, 0: it has none. A message
-    /// above `longest` bytes is cut on a character's boundary.
+    /// Adds the message that `write` appends; `nanos` since 1970 is its time, 0: it has none.
+    /// `write` is told how long it may be, and says whether it shortened it; what is above is cut
+    /// on a character's boundary. False: there is no room for it behind other events, and nothing
+    /// was added.
     pub(in super::super) fn push(
         &mut self,
         target: usize,
         nanos: u64,
         longest: usize,
-        write: impl FnOnce(&mut Vec<u8>),
-    ) {
-        let Events { text, all } = &mut self.targets[target].1;
+        write: impl FnOnce(&mut Vec<u8>, usize) -> bool,
+    ) -> bool {
+        let left = self.left();
+        // What is written may be twice as long in the call, and is first where it is too long.
+        let longest = longest.min(self.room / 6);
+        let most = longest.min(left / if self.has_events { 4 } else { 6 });
+        let text = &mut self.targets[target].1.text;
         let from = text.len();
-        write(text);
-        if text.len() - from > longest {
-            cut(text, from, longest);
+        let mut is_short = write(text, most);
+        if text.len() - from > most {
+            cut(text, from, most);
+            is_short = true;
         }
         if text.len() == from {
             self.leave_out(LeftOut::Empty);
-            return;
+            return true;
         }
+        let mut cost = cost(&text[from..]);
+        if self.has_events && (cost > left || is_short && most < longest) {
+            text.truncate(from);
+            return false;
+        }
+        if cost > left {
+            // Characters that become six in the call.
+            let most = left.saturating_sub(EVENT) / 14;
+            if text.len() - from > most {
+                cut(text, from, most);
+                is_short = true;
+            }
+            cost = left;
+        }
+        self.note.shortened += u64::from(is_short);
+        let to = text.len();
+        self.add(target, nanos, cost, from..to);
+        true
+    }
+
+    /// Adds an event whose text is there.
+    fn add(&mut self, target: usize, nanos: u64, cost: usize, place: Range<usize>) {
+        self.held += cost;
+        self.has_events = true;
         let millis = (nanos / 1_000_000).cast_signed();
         let millis = if nanos == 0 { UNTIMED } else { millis };
-        all.push(Event { millis, from, to: text.len() });
+        self.targets[target].1.all.push(Event { millis, from: place.start, to: place.end });
+    }
+
+    /// Adds a message that cannot be cut; whether there is room for it.
+    pub(in super::super) fn push_whole(&mut self, target: usize, nanos: u64, text: &[u8]) -> bool {
+        let fits = text.len() <= LONGEST_MESSAGE && cost(text) <= self.left();
+        if fits {
+            let all = &mut self.targets[target].1.text;
+            let from = all.len();
+            all.extend_from_slice(text);
+            let to = all.len();
+            self.add(target, nanos, cost(text), from..to);
+        }
+        fits
+    }
+
+    /// Counts an event that was written without a part of what it shares.
+    pub(in super::super) fn shorten(&mut self) {
+        self.note.shortened += 1;
+    }
+
+    /// All bytes that it may hold.
+    pub(in super::super) fn room(&self) -> usize {
+        self.room
+    }
+
+    /// All of it as a piece that ends where a walk is.
+    pub(in super::super) fn finish(self, work: &Work<'_>, walk: &Walk<'_>) -> Piece {
+        let held = self.held;
+        let mut piece = work.piece(self.pieces().collect(), walk);
+        let made: usize = piece.request.body.iter().map(Bytes::len).sum();
+        piece.beside = held.saturating_sub(made);
+        piece
     }
 
     /// Counts an item that becomes no event.
@@ -109,7 +205,7 @@ impl Gather {
     }
 
     /// The pieces of a request: its [`Note`], then one for each batch.
-    pub(in super::super) fn pieces(mut self) -> impl Iterator<Item = Bytes> {
+    fn pieces(mut self) -> impl Iterator<Item = Bytes> {
         let note = self.note.piece();
         let batches = std::mem::take(&mut self.targets).into_iter().flat_map(|(target, events)| {
             events.batches().into_iter().map(move |(text, all)| piece(&target, &text, &all))
@@ -123,11 +219,14 @@ impl Gather {
 pub(in super::super) struct Note {
     left_out: [u64; LeftOut::ALL.len()],
     pub(in super::super) renamed: u64,
+    /// Events that were shortened.
+    pub(in super::super) shortened: u64,
 }
 
 impl Note {
     fn piece(&self) -> Bytes {
-        let numbers = self.left_out.iter().chain([&self.renamed]).map(u64::to_string);
+        let numbers =
+            self.left_out.iter().chain([&self.renamed, &self.shortened]).map(u64::to_string);
         numbers.collect::<Vec<_>>().join(" ").into()
     }
 
@@ -135,7 +234,8 @@ impl Note {
         let text = std::str::from_utf8(piece).unwrap_or_default();
         let mut numbers = text.split(' ').map(|number| number.parse().unwrap_or_default());
         let mut own = Note::default();
-        for number in own.left_out.iter_mut().chain([&mut own.renamed]) {
+        let counts = own.left_out.iter_mut();
+        for number in counts.chain([&mut own.renamed, &mut own.shortened]) {
             *number = numbers.next().unwrap_or_default();
         }
         own
@@ -153,10 +253,22 @@ impl Note {
     }
 }
 
-fn cut(text: &mut Vec<u8>, from: usize, longest: usize) {
-    let mut end = from + longest.saturating_sub(CUT.len());
+/// What an event takes at most while it is sent: here, in the call, and in its JSON, which grows by
+/// doubling and escapes it. While it is made, its text takes no more.
+fn cost(text: &[u8]) -> usize {
+    let escapes = |some: &[u8]| -> usize {
+        let is_two = |byte: u8| u8::from(byte == b'"') | u8::from(byte == b'\\');
+        let of = |byte: u8| usize::from(is_two(byte)) + 5 * usize::from(byte < 0x20);
+        some.iter().map(|byte| of(*byte)).sum()
+    };
+    4 * text.len() + 2 * escapes(text) + EVENT
+}
+
+/// Cuts what comes after `from`, on a character's boundary, and marks it.
+pub(in super::super) fn cut(text: &mut Vec<u8>, from: usize, longest: usize) {
+    let mut end = text.len().min(from + longest.saturating_sub(CUT.len()));
     // A byte in the middle of a character begins with the bits 10.
-    while end > from && text[end] & 0xC0 == 0x80 {
+    while end > from && text.get(end).is_some_and(|byte| byte & 0xC0 == 0x80) {
         end -= 1;
     }
     text.truncate(end);
@@ -262,12 +374,18 @@ mod tests {
         Target { group: "g".to_owned(), stream: stream.to_owned() }
     }
 
+    fn write(text: &str) -> impl FnOnce(&mut Vec<u8>, usize) -> bool {
+        move |out, _| {
+            out.extend_from_slice(text.as_bytes());
+            false
+        }
+    }
+
     fn gathered(events: &[(u64, &str)]) -> Vec<Bytes> {
-        let mut gather = Gather::default();
+        let mut gather = Gather::within(usize::MAX);
         let place = gather.target(target("s"));
         for (millis, text) in events {
-            let write = |out: &mut Vec<u8>| out.extend_from_slice(text.as_bytes());
-            gather.push(place, millis * MILLI, LONGEST_MESSAGE, write);
+            assert!(gather.push(place, millis * MILLI, LONGEST_MESSAGE, write(text)));
         }
         gather.pieces().collect()
     }
@@ -298,14 +416,29 @@ mod tests {
 
     #[test]
     fn a_message_is_cut_between_characters() {
-        let mut gather = Gather::default();
+        let mut gather = Gather::within(usize::MAX);
         let place = gather.target(target("s"));
         let text = "\u{20ac}".repeat(20);
-        gather.push(place, MILLI, 40, |out| out.extend_from_slice(text.as_bytes()));
+        assert!(gather.push(place, MILLI, 40, write(&text)));
         let pieces: Vec<Bytes> = gather.pieces().collect();
         let batch = Batch::read(&pieces[1], 7).unwrap();
         let cut = std::str::from_utf8(batch.events[0].1).unwrap();
         assert_eq!(cut, format!("{}{CUT}", "\u{20ac}".repeat(8)));
+        assert_eq!(Note::read(&pieces[0]).shortened, 1);
+    }
+
+    #[test]
+    fn what_has_no_room_waits_and_what_has_none_at_all_is_cut() {
+        let mut gather = Gather::within(10_000);
+        let place = gather.target(target("s"));
+        let controls = "\u{1}".repeat(3000);
+        assert!(gather.push(place, MILLI, LONGEST_MESSAGE, write(&controls)));
+        assert!(!gather.push(place, MILLI, LONGEST_MESSAGE, write("x")));
+        let pieces: Vec<Bytes> = gather.pieces().collect();
+        let batch = Batch::read(&pieces[1], 7).unwrap();
+        let [(_, message)] = batch.events[..] else { panic!() };
+        assert!((500..700).contains(&message.len()), "{}", message.len());
+        assert!(message.ends_with(CUT.as_bytes()));
     }
 
     #[test]
@@ -323,11 +456,10 @@ mod tests {
         fn all_that_was_pushed_is_read_back_within_the_limits(
             events in prop::collection::vec((0..200 * HOUR, "[a-z]{0,20}", 0..3_usize), 0..300)
         ) {
-            let mut gather = Gather::default();
+            let mut gather = Gather::within(usize::MAX);
             for (millis, text, stream) in &events {
                 let place = gather.target(target(&stream.to_string()));
-                let write = |out: &mut Vec<u8>| out.extend_from_slice(text.as_bytes());
-                gather.push(place, millis * MILLI, LONGEST_MESSAGE, write);
+                gather.push(place, millis * MILLI, LONGEST_MESSAGE, write(text));
             }
             let pieces: Vec<Bytes> = gather.pieces().collect();
             let mut back = Vec::new();

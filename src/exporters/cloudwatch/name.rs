@@ -119,6 +119,14 @@ impl Template {
         self.parts.iter().any(|part| matches!(part, Part::Place { of: Of::Item, .. }))
     }
 
+    /// Whether it asks for an attribute, of a resource or an item.
+    pub(in super::super) fn asks(&self, key: &[u8]) -> bool {
+        self.parts.iter().any(|part| match part {
+            Part::Text(_) => false,
+            Part::Place { keys, .. } => keys.iter().any(|own| own.as_bytes() == key),
+        })
+    }
+
     /// The name. Characters that it may not have become `_`; what is too long is cut.
     pub(in super::super) fn fill<'v>(
         &self,

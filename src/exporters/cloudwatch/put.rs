@@ -163,6 +163,14 @@ impl Writer {
             );
         }
         self.stats.renamed.add(note.renamed);
+        if note.shortened > 0 && self.stats.shortened.read() == 0 {
+            tracing::warn!(
+                exporter = self.id,
+                "an event is longer than it may be, or its resource or scope takes too much of it; it is \
+                 sent without a part"
+            );
+        }
+        self.stats.shortened.add(note.shortened);
         self.left_out(&LeftOut::ALL.map(|reason| (reason, note.left_out(reason))))
     }
 

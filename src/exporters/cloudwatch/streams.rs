@@ -13,20 +13,41 @@ use crate::{
     net::seldom::Seldom,
     otlp::{
         text,
-        view::{KeyValue, Text, Value},
+        view::{KeyValue, Resource, Text, Value},
     },
 };
 
 /// Where events go that would make too many streams.
 const OVERFLOW: &str = "overflow";
 
-/// The value of an attribute as text.
+/// Most bytes of a value that a name is made of: names are shorter.
+const VALUE: usize = 4096;
+
+/// The value of an attribute as text, or the start of it.
 pub(in super::super) fn find<'a>(
     mut attributes: impl Iterator<Item = KeyValue<'a>>,
     key: &str,
 ) -> Option<Cow<'a, str>> {
     let found = attributes.find(|attribute| attribute.key.0 == key.as_bytes())?;
-    as_text(found.value?)
+    match found.value? {
+        Value::String(Text(text)) => as_text(Value::String(Text(&text[..text.len().min(VALUE)]))),
+        value => as_text(value),
+    }
+}
+
+/// The attributes of a resource that are asked for, the first of each name.
+pub(in super::super) fn asked<'a>(
+    resource: Option<Resource<'a>>,
+    is_asked: impl Fn(&[u8]) -> bool,
+) -> Vec<KeyValue<'a>> {
+    let mut all: Vec<KeyValue<'a>> = Vec::new();
+    for attribute in resource.iter().flat_map(Resource::attributes) {
+        let key = attribute.key.0;
+        if is_asked(key) && !all.iter().any(|other| other.key.0 == key) {
+            all.push(attribute);
+        }
+    }
+    all
 }
 
 /// A text, truth or number as text.
