@@ -6,11 +6,19 @@ use crate::otlp::{
 };
 
 /// A document in the making.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Json {
     pub(super) out: Vec<u8>,
     /// Whether something stands before in the same object or list.
     follows: bool,
+    /// What is longer than that is no use: texts and lists are cut there, and are not JSON any more.
+    pub(super) most: usize,
+}
+
+impl Default for Json {
+    fn default() -> Self {
+        Json { out: Vec::new(), follows: false, most: usize::MAX }
+    }
 }
 
 /// Depth of nested values; what is deeper is left out. Senders choose it.
@@ -19,12 +27,17 @@ const DEPTH: usize = 16;
 impl Json {
     /// With room for documents of so many bytes.
     pub(super) fn with_capacity(bytes: usize) -> Self {
-        Json { out: Vec::with_capacity(bytes), follows: false }
+        Json { out: Vec::with_capacity(bytes), ..Json::default() }
+    }
+
+    /// One that is of use as long as it is no longer than `most`.
+    pub(super) fn up_to(most: usize) -> Self {
+        Json { most, ..Json::default() }
     }
 
     /// Writes behind what `out` has.
     pub(super) fn appending(out: Vec<u8>) -> Self {
-        Json { out, follows: false }
+        Json { out, ..Json::default() }
     }
 
     /// Begins again with a document at this length.
@@ -43,6 +56,30 @@ impl Json {
             self.follows = follows;
         }
         fits
+    }
+
+    /// Whether it is longer than is of use.
+    pub(super) fn is_full(&self) -> bool {
+        self.out.len() > self.most
+    }
+
+    /// As much of a text as makes this too long, if it does.
+    fn fitting<'t>(&self, text: &'t [u8]) -> &'t [u8] {
+        let free = self.most.saturating_sub(self.out.len());
+        // No byte becomes more than six.
+        if text.len() <= free / 6 {
+            return text;
+        }
+        let mut len = 0;
+        let end = text.iter().position(|byte| {
+            len += match byte {
+                b'"' | b'\\' | 0x08..=0x0D => 2,
+                0..0x20 => 6,
+                _ => 1,
+            };
+            len > free
+        });
+        end.map_or(text, |end| &text[..=end])
     }
 
     fn separate(&mut self) {
@@ -162,7 +199,8 @@ impl Json {
     /// JSON as it is.
     pub(super) fn raw(&mut self, json: &[u8]) {
         self.separate();
-        self.out.extend_from_slice(json);
+        let free = self.most.saturating_sub(self.out.len());
+        self.out.extend_from_slice(&json[..json.len().min(free.saturating_add(1))]);
     }
 
     pub(super) fn int(&mut self, number: i64) {
@@ -208,6 +246,7 @@ impl Json {
     /// A text; what is not UTF-8 in it becomes U+FFFD.
     pub(super) fn text(&mut self, text: &[u8]) {
         self.separate();
+        let text = self.fitting(text);
         if is_plain(text) {
             self.out.push(b'"');
             self.out.extend_from_slice(text);
@@ -233,16 +272,25 @@ impl Json {
             Value::Double(number) => self.double(number),
             Value::Bytes(bytes) => {
                 use base64::Engine as _;
+                let bytes = self.fitting(bytes);
                 self.text(base64::engine::general_purpose::STANDARD.encode(bytes).as_bytes());
             }
             Value::Array(array) if depth > 0 => {
                 self.begin_list();
-                array.values().for_each(|value| self.nested(value, depth - 1));
+                for value in array.values() {
+                    if self.is_full() {
+                        break;
+                    }
+                    self.nested(value, depth - 1);
+                }
                 self.end_list();
             }
             Value::KeyValues(map) if depth > 0 => {
                 self.begin();
                 for KeyValue { key, value, .. } in map.entries() {
+                    if self.is_full() {
+                        break;
+                    }
                     self.key(key.0);
                     self.nested(value.unwrap_or_default(), depth - 1);
                 }
