@@ -128,6 +128,8 @@ fn a_subsegment_of_another_piece_is_a_document_of_its_own() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
     /// Small payloads are what they are as a whole; others have the same documents.
     #[test]
     fn pieces_have_the_documents_of_the_whole(seed: u64, room in 1_usize << 20..2 << 20) {
