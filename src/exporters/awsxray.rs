@@ -21,9 +21,14 @@
 //! above 64 kB loses, in this order: events, metadata values above 1 kB, stack frames but the
 //! innermost ten, statements, all metadata.
 //!
-//! Passwords and keys in URLs and connection strings are `REDACTED` wherever such an attribute is
-//! written: `https://user:password@host`, `?api_key=`, `Password=`, and the forms of JDBC, ODBC,
-//! libpq and Oracle.
+//! Attributes of the resource, which all of its segments repeat, have 16 kB of a document as metadata and
+//! annotations, and 16 kB as `aws`; `otel.resource.left_out` says how many had no room. A span has at most
+//! 2048 attributes (`otel.attributes.left_out`), 100 exceptions, 128 kB of stack traces that are read, and
+//! 1024 texts of a list in a field. A payload leaves in pieces that fit the memory that is set aside for
+//! the exporter; where that has less than 1 MiB for a piece, documents are shorter, too.
+//!
+//! Passwords and keys in URLs and connection strings are `REDACTED` wherever such an attribute is written:
+//! `https://user:password@host`, `?api_key=`, `Password=`, and the forms of JDBC, ODBC, libpq and Oracle.
 //!
 //! Segments of X-Ray SDKs that came by the receiver `awsxray` leave as they came; `native.rs` says what
 //! cannot be kept.
@@ -53,6 +58,7 @@ mod metadata;
 mod name;
 mod native;
 mod nest;
+mod pieces;
 mod resource;
 mod secrets;
 mod segment;
@@ -76,14 +82,7 @@ use tokio::{
     time::Instant,
 };
 
-use self::{
-    attributes::Attributes,
-    native::Machine,
-    nest::Link,
-    resource::Facts,
-    segment::{Documents, Fault, documents},
-    settings::Settings,
-};
+use self::{pieces::LeftOut, segment::Fault, settings::Settings};
 use super::{
     aws::{Common, Connected, connect, explain, report},
     cloudwatch::name::{Named, Template},
@@ -97,7 +96,7 @@ use crate::{
     },
     config::{Interval, Node, Problems, Secret},
     net::aws::Access,
-    otlp::{Content, Signal, payload::Body, view},
+    otlp::{Content, Signal, payload::Body},
     telemetry::{logs::BATCHES, segments::SegmentStats},
 };
 
@@ -296,13 +295,15 @@ struct XRay {
 impl Exporter for XRay {
     /// Each piece of the request is a document; the first one says what has none.
     fn encode(&self, work: &Work<'_>) -> Result<Piece, ExportError> {
-        let (all, left_out) = translate(work.content, &self.settings);
-        let note = std::iter::once(Bytes::from(left_out.to_string()));
-        Ok(work.last(note.chain(all).collect()))
+        Ok(pieces::next(work, &self.settings))
     }
 
     fn encodes(&self) -> Encodes {
         Encodes::OnWorker
+    }
+
+    fn room(&self, content: &Content) -> usize {
+        content.len().saturating_mul(16).saturating_add(pieces::ROOM)
     }
 
     fn prepare(&self) -> BoxFuture<()> {
@@ -318,71 +319,6 @@ impl Exporter for XRay {
         let sender = Arc::clone(&self.sender);
         Box::pin(sender.send(request.body))
     }
-}
-
-/// Spans without a document, by reason.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct LeftOut([u64; Fault::ALL.len()]);
-
-impl LeftOut {
-    fn count(self) -> u64 {
-        self.0.iter().sum()
-    }
-}
-
-/// As it stands before the documents of a request.
-impl std::fmt::Display for LeftOut {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let [trace, span, size] = self.0;
-        write!(f, "{trace} {span} {size}")
-    }
-}
-
-impl LeftOut {
-    fn read(text: &[u8]) -> Self {
-        let mut own = LeftOut::default();
-        let text = String::from_utf8_lossy(text);
-        for (count, word) in own.0.iter_mut().zip(text.split(' ')) {
-            *count = word.parse().unwrap_or(0);
-        }
-        own
-    }
-}
-
-/// The documents of all spans of a payload.
-fn translate(payload: &Content, settings: &Settings) -> (Vec<Bytes>, LeftOut) {
-    let mut all = Documents::with_room(payload.body.iter().map(Bytes::len).sum());
-    let mut attributes = Attributes::default();
-    let mut left_out = LeftOut::default();
-    for entry in payload.body.iter().flat_map(|segment| view::traces(segment)) {
-        let (mut facts, mut machine) = (None, None);
-        for scope in entry.scopes() {
-            let was_segment = scope.scope.is_some_and(|scope| scope.name == native::SCOPE);
-            let before = all.count();
-            let mut links = Vec::new();
-            for span in scope.spans() {
-                let outcome = if was_segment {
-                    let of = || Machine::of(entry.resource.as_ref(), settings);
-                    let machine = machine.get_or_insert_with(of);
-                    native::document(&span, machine, settings, &mut all).map(|is_part| {
-                        let parent = if is_part { span.parent_span_id } else { &[] };
-                        links.push(Link { trace: span.trace_id, id: span.span_id, parent });
-                    })
-                } else {
-                    let of = || Facts::of(entry.resource.as_ref(), settings);
-                    let facts = facts.get_or_insert_with(of);
-                    documents(&span, facts, settings, &mut attributes, &mut all)
-                };
-                if let Err(fault) = outcome {
-                    left_out.0[fault as usize] += 1;
-                }
-            }
-            if links.len() > 1 {
-                all.nest(before, &links);
-            }
-        }
-    }
-    (all.pieces(), left_out)
 }
 
 /// Cuts documents into requests.

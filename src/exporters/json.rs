@@ -43,6 +43,11 @@ impl Json {
         Json { most, ..self }
     }
 
+    /// The same from here on.
+    pub(super) fn bound(&mut self, most: usize) {
+        self.most = most;
+    }
+
     /// Whether something is missing, so that it is no JSON.
     pub(super) fn is_over(&self) -> bool {
         self.is_cut || self.out.len() > self.most
@@ -273,12 +278,20 @@ impl Json {
             }
             Value::Array(array) if depth > 0 => {
                 self.begin_list();
-                array.values().for_each(|value| self.nested(value, depth - 1));
+                for value in array.values() {
+                    if self.is_over() {
+                        break;
+                    }
+                    self.nested(value, depth - 1);
+                }
                 self.end_list();
             }
             Value::KeyValues(map) if depth > 0 => {
                 self.begin();
                 for KeyValue { key, value, .. } in map.entries() {
+                    if self.is_over() {
+                        break;
+                    }
                     self.key(key.0);
                     self.nested(value.unwrap_or_default(), depth - 1);
                 }

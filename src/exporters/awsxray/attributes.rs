@@ -171,6 +171,13 @@ pub(super) const KEYS: [(&str, Known); 77] = [
     ("aws.xray.document.sql.connection_string", Known::SqlConnectionString),
 ];
 
+/// Most attributes of a span or resource that are looked at: a document has no room for more, and OpenTelemetry's
+/// SDKs write 128.
+pub(super) const MOST: usize = 2048;
+
+/// Most texts of a list that a field has.
+const TEXTS: usize = 1024;
+
 /// Longest key.
 const LONGEST: usize = 40;
 
@@ -269,6 +276,8 @@ pub(super) struct Attributes<'a> {
     pub(super) all: Vec<Attribute<'a>>,
     /// Place in `all`, plus one, by [`Known`].
     places: [u16; KEYS.len()],
+    /// How many were not looked at.
+    pub(super) left_out: i64,
     /// Whether the span has events.
     pub(super) has_events: bool,
     /// Whether it has links.
@@ -278,7 +287,7 @@ pub(super) struct Attributes<'a> {
 impl Default for Attributes<'_> {
     fn default() -> Self {
         let places = [0; KEYS.len()];
-        Attributes { all: Vec::new(), places, has_events: false, has_links: false }
+        Attributes { all: Vec::new(), places, left_out: 0, has_events: false, has_links: false }
     }
 }
 
@@ -287,9 +296,14 @@ impl<'a> Attributes<'a> {
     pub(super) fn fill(&mut self, span: &Span<'a>) {
         self.all.clear();
         self.places.fill(0);
-        let (all, places) = (&mut self.all, &mut self.places);
+        self.left_out = 0;
+        let (all, places, left_out) = (&mut self.all, &mut self.places, &mut self.left_out);
         (self.has_events, self.has_links) =
             span.each_attribute(|KeyValue { key, value, .. }| {
+                if all.len() == MOST {
+                    *left_out += 1;
+                    return;
+                }
                 let (value, known) = (value.unwrap_or_default(), known(key.0));
                 all.push(Attribute { key, value, known, is_taken: false });
                 if let Some(known) = known {
@@ -440,7 +454,7 @@ pub(super) fn int(value: Value<'_>) -> Option<i64> {
 /// The texts of a list, or one text.
 pub(super) fn texts(value: Value<'_>) -> SmallVec<[&[u8]; 4]> {
     match value {
-        Value::Array(array) => array.values().filter_map(text).collect(),
+        Value::Array(array) => array.values().filter_map(text).take(TEXTS).collect(),
         value => text(value).into_iter().collect(),
     }
 }

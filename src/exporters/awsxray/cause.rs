@@ -15,6 +15,11 @@ use crate::otlp::view::{Event, KeyValue, Span, Text, Value};
 /// Frames of an exception where a document is too large with all of them.
 const FEW_FRAMES: usize = 10;
 
+/// Most exceptions of a span, and bytes of all of their traces that are read; what comes beyond is an event as
+/// others are.
+pub(super) const EXCEPTIONS: usize = 100;
+const TRACES: usize = 128 << 10;
+
 /// Client error, server error, throttled: the HTTP code wins over the status of the span.
 pub(super) fn flags(status: Option<i64>, is_error: bool) -> (bool, bool, bool) {
     match status {
@@ -58,9 +63,13 @@ impl<'a> Cause<'a> {
         }
         let mut cause = Cause { is_remote: matches!(span.kind, 3 | 4), ..Cause::default() };
         let is_aws = attributes.text(Known::RpcSystem) == Some(b"aws-api");
+        let mut left = TRACES;
         for (number, event) in span.events().enumerate() {
+            if cause.chains.len() == EXCEPTIONS {
+                break;
+            }
             if event.name == "exception" {
-                let (chain, keys) = exception(&event, language);
+                let (chain, keys) = exception(&event, language, &mut left);
                 cause.chains.push(chain);
                 cause.used.push(Used { event: number, keys });
             } else if is_aws
@@ -135,6 +144,9 @@ fn write_frames(json: &mut Json, exception: &Exception<'_>, trim: Trim) {
     json.key(b"stack");
     json.begin_list();
     for frame in &exception.frames[..kept] {
+        if json.is_over() {
+            break;
+        }
         json.begin();
         json.text_at("path", frame.path.as_bytes());
         json.int_at("line", frame.line);
@@ -161,8 +173,8 @@ impl Causes for Cause<'_> {
     }
 }
 
-/// The exception of an event, and a bit for each of the keys that it has.
-fn exception<'a>(event: &Event<'a>, language: &str) -> (Vec<Exception<'a>>, u8) {
+/// The exception of an event, and a bit for each of the keys that it has; so much of traces is `left` to be read.
+fn exception<'a>(event: &Event<'a>, language: &str, left: &mut usize) -> (Vec<Exception<'a>>, u8) {
     let mut found = [""; 3];
     let mut keys = 0;
     for attribute in event.attributes() {
@@ -174,11 +186,22 @@ fn exception<'a>(event: &Event<'a>, language: &str) -> (Vec<Exception<'a>>, u8) 
             keys = keys & !(1 << at) | u8::from(is_whole) << at;
         }
     }
-    let stack::Trace { chain, is_whole } = stack::read(language, found[0], found[1], found[2]);
-    if !is_whole {
+    let trace = first_lines(found[2], *left);
+    *left -= trace.len();
+    let stack::Trace { chain, is_whole } = stack::read(language, found[0], found[1], trace);
+    if !is_whole || trace.len() < found[2].len() {
         keys &= !0b100;
     }
     (chain, keys)
+}
+
+/// The whole lines that so many bytes of a text have.
+fn first_lines(text: &str, most: usize) -> &str {
+    if text.len() <= most {
+        return text;
+    }
+    let some = &text[..text.floor_char_boundary(most)];
+    &some[..some.rfind('\n').map_or(0, |end| end + 1)]
 }
 
 /// The door lets UTF-8 in only, unless it is told not to look.

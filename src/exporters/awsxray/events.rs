@@ -23,7 +23,7 @@ pub(super) fn of(span: &Span<'_>, has_events: bool, causes: Option<&dyn Causes>)
     if !has_events {
         return Vec::new();
     }
-    let mut json = Json::default();
+    let mut json = Json::default().at_most(2 * LIMIT);
     let (mut is_open, mut left_out) = (false, 0);
     for (number, event) in span.events().enumerate() {
         let causes = causes.filter(|causes| causes.has(number));
@@ -56,6 +56,9 @@ fn write(json: &mut Json, event: &Event<'_>, is_left: impl Fn(&KeyValue<'_>) -> 
     json.seconds_at("time", event.time_unix_nano);
     json.object_at("attributes", |json| {
         for attribute in event.attributes().filter(is_left) {
+            if json.is_over() {
+                break;
+            }
             json.key(attribute.key.0);
             json.value(attribute.value.unwrap_or_default());
         }

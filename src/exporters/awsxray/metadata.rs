@@ -3,7 +3,10 @@
 
 use smallvec::SmallVec;
 
-use super::{json::Json, trim::Trim};
+use super::{
+    json::Json,
+    trim::{DOCUMENT_LIMIT, Trim},
+};
 use crate::otlp::view::Value;
 
 /// Before namespaces of metadata that are given as JSON.
@@ -16,6 +19,8 @@ pub(super) struct Metadata<'m, 'a> {
     pub(super) resource: &'m [u8],
     /// The same of events.
     pub(super) events: &'m [u8],
+    /// Attributes that are not here.
+    pub(super) left_out: i64,
     /// Members of the default namespace.
     pub(super) others: SmallVec<[(&'m [u8], Value<'a>); 24]>,
     /// Namespaces with their text.
@@ -62,6 +67,9 @@ impl Metadata<'_, '_> {
                 if !self.events.is_empty() {
                     json.raw(self.events);
                 }
+                if self.left_out > 0 {
+                    json.int_at("otel.attributes.left_out", self.left_out);
+                }
             });
             for ((name, text), _) in namespaces().filter(|(_, place)| **place == Place::Own) {
                 if text.len() <= most {
@@ -97,6 +105,9 @@ fn write_members(json: &mut Json, text: &[u8], most: usize) {
         if !members.is_empty() {
             json.raw(members);
         }
+        return;
+    }
+    if text.len() > DOCUMENT_LIMIT {
         return;
     }
     let members: serde_json::Map<String, serde_json::Value> =

@@ -10,6 +10,8 @@ use crate::otlp::view::Span;
 
 /// Most characters of a name (X-Ray segment documents).
 const NAME_LIMIT: usize = 200;
+/// Bytes in which they are looked for.
+const NAME_BYTES: usize = 16 << 10;
 
 /// `SpanKind`.
 pub(super) const INTERNAL: i32 = 1;
@@ -28,7 +30,7 @@ pub(super) fn clean(text: &[u8]) -> Cow<'_, str> {
     {
         return Cow::Borrowed(name);
     }
-    let text = String::from_utf8_lossy(text);
+    let text = String::from_utf8_lossy(&text[..text.len().min(NAME_BYTES)]);
     let is_taken = |char: char| char.is_alphanumeric() || "_.:/%&#=+\\-@ ".contains(char);
     let blank = |char: char| if char.is_whitespace() { ' ' } else { char };
     let name: String = text.chars().map(blank).filter(|c| is_taken(*c)).take(NAME_LIMIT).collect();

@@ -489,9 +489,12 @@ impl<'s, 'a> Segment<'s, 'a> {
                 metadata.others.push((key, value));
             }
         }
+        metadata.left_out = self.attributes.left_out;
         if !self.is_subsegment {
-            indexed.extend(self.machine.annotations.iter().map(|(key, value)| (&**key, *value)));
-            metadata.resource = &self.machine.metadata[usize::from(trim.cuts_values())];
+            indexed.extend(
+                self.machine.shared.annotations.iter().map(|(key, value)| (&**key, *value)),
+            );
+            metadata.resource = &self.machine.shared.metadata[usize::from(trim.cuts_values())];
         }
         json.object_at("annotations", |json| {
             for (key, value) in &own {

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::{
     super::cloudwatch::{name::Template, streams::find},
-    attributes::{is_scalar, text, texts},
+    attributes::{MOST, is_scalar, text, texts},
     json::Json,
     settings::Settings,
     trim::LARGE_VALUE,
@@ -17,13 +17,82 @@ use crate::otlp::view::{KeyValue, Resource, Text, Value};
 /// Before keys of resources.
 pub(super) const OF_RESOURCE: &[u8] = b"otel.resource.";
 
+/// Most bytes that attributes of a resource have of a document as metadata and annotations, and most of those
+/// that are in `aws` and others of its fields. All spans of a resource repeat them.
+pub(super) const REPEATED: usize = 16 << 10;
+/// Most bytes of a field that is only a text.
+const TEXT: usize = 1 << 10;
+
+/// What of a resource comes into the metadata and annotations of its segments.
+#[derive(Debug, Default)]
+pub(super) struct Shared<'a> {
+    /// Attributes that become annotations: `otel.resource.<key>`.
+    pub(super) annotations: Vec<(Vec<u8>, Value<'a>)>,
+    /// The others as members of metadata, JSON; all of them, and those of no more than 1 kB.
+    pub(super) metadata: [Vec<u8>; 2],
+}
+
+impl<'a> Shared<'a> {
+    /// Of these attributes, `left_out` less than there are; `is_indexed` says by the name which ones are
+    /// annotations.
+    pub(super) fn of(
+        attributes: impl Iterator<Item = (Text<'a>, Value<'a>)>,
+        mut left_out: i64,
+        is_indexed: impl Fn(&[u8]) -> bool,
+    ) -> Self {
+        let mut annotations = Vec::new();
+        let mut metadata = [Json::default(), Json::default()];
+        let mut member = Json::default().at_most(REPEATED);
+        let mut held = 0;
+        for (Text(key), value) in attributes {
+            let name = [OF_RESOURCE, &key[..key.len().min(REPEATED)]].concat();
+            member.restart(0);
+            member.member(&name, value, usize::MAX);
+            let len = member.out.len();
+            if member.is_over() || held + len > REPEATED {
+                left_out += 1;
+                continue;
+            }
+            held += len;
+            if is_scalar(value) && is_indexed(&name) {
+                annotations.push((name, value));
+                continue;
+            }
+            metadata[0].raw(&member.out);
+            metadata[1].member(&name, value, LARGE_VALUE);
+        }
+        if left_out > 0 {
+            metadata.iter_mut().for_each(|json| json.int_at("otel.resource.left_out", left_out));
+        }
+        Shared { annotations, metadata: metadata.map(|json| json.out) }
+    }
+}
+
+/// JSON of a resource, or nothing where it is too long to be repeated.
+pub(super) fn shared(json: Json, left_out: &mut i64) -> Vec<u8> {
+    if !json.is_over() {
+        return json.out;
+    }
+    *left_out += 1;
+    Vec::new()
+}
+
+/// The attributes of a resource, and how many more it has.
+pub(super) fn attributes<'a>(resource: Option<&Resource<'a>>) -> (All<'a>, i64) {
+    let mut all = resource.into_iter().flat_map(Resource::attributes);
+    let some = all.by_ref().take(MOST).map(|one| (one.key, one.value.unwrap_or_default()));
+    (some.collect(), i64::try_from(all.count()).unwrap_or(i64::MAX))
+}
+
+type All<'a> = SmallVec<[(Text<'a>, Value<'a>); 16]>;
+
 /// Name and ARN of a log group.
 type Group<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
 
 /// A resource, with the parts of segments that are the same for all of its spans.
 #[derive(Debug, Default)]
 pub(super) struct Facts<'a> {
-    pub(super) attributes: SmallVec<[(Text<'a>, Value<'a>); 16]>,
+    pub(super) attributes: All<'a>,
     pub(super) service: Option<&'a [u8]>,
     pub(super) language: String,
     pub(super) origin: Option<&'static str>,
@@ -32,52 +101,32 @@ pub(super) struct Facts<'a> {
     pub(super) account: Option<&'a [u8]>,
     /// Members of the object `aws`, as JSON.
     pub(super) aws: Vec<u8>,
-    /// Attributes that become annotations: `otel.resource.<key>`.
-    pub(super) annotations: Vec<(Vec<u8>, Value<'a>)>,
-    /// The others as members of metadata, JSON; all of them, and those of no more than 1 kB.
-    pub(super) metadata: [Vec<u8>; 2],
+    /// What is in metadata and annotations.
+    pub(super) shared: Shared<'a>,
     /// `service.version`, else the tag of the image.
     pub(super) version: Option<Vec<u8>>,
 }
 
 impl<'a> Facts<'a> {
     pub(super) fn of(resource: Option<&Resource<'a>>, settings: &Settings) -> Self {
-        let attributes = resource.into_iter().flat_map(Resource::attributes);
-        let mut facts = Facts {
-            attributes: attributes.map(|one| (one.key, one.value.unwrap_or_default())).collect(),
-            ..Facts::default()
-        };
+        let (attributes, mut left_out) = attributes(resource);
+        let mut facts = Facts { attributes, ..Facts::default() };
         let provider = facts.text("cloud.provider");
         facts.is_aws = provider.is_none_or(|provider| provider == b"aws");
         facts.service = facts.text("service.name");
-        facts.account = facts.text("cloud.account.id");
-        let language = facts.text("telemetry.sdk.language").unwrap_or_default();
+        let short = |text: &&[u8]| text.len() <= TEXT;
+        facts.account = facts.text("cloud.account.id").filter(short);
+        let language = facts.text("telemetry.sdk.language").filter(short).unwrap_or_default();
         facts.language = String::from_utf8_lossy(language).into_owned();
         let launch = facts.text("aws.ecs.launchtype").unwrap_or_default();
         facts.origin = origin(facts.platform(), launch).filter(|_| facts.is_aws);
-        facts.version = facts.version();
-        let mut json = Json::default();
+        facts.version = facts.version().filter(|version| version.len() <= TEXT);
+        let mut json = Json::default().at_most(REPEATED);
         facts.write_aws(&mut json, &settings.log_groups);
-        facts.aws = json.out;
-        facts.divide(settings);
+        facts.aws = shared(json, &mut left_out);
+        let is_indexed = |name: &[u8]| settings.index_all_attributes || settings.is_indexed(name);
+        facts.shared = Shared::of(facts.attributes.iter().copied(), left_out, is_indexed);
         facts
-    }
-
-    /// Makes annotations and metadata of the attributes.
-    fn divide(&mut self, settings: &Settings) {
-        let mut metadata = [Json::default(), Json::default()];
-        for (key, value) in &self.attributes {
-            let key = [OF_RESOURCE, key.0].concat();
-            let is_indexed = settings.index_all_attributes || settings.is_indexed(&key);
-            if is_indexed && is_scalar(*value) {
-                self.annotations.push((key, *value));
-                continue;
-            }
-            for (json, most) in metadata.iter_mut().zip([usize::MAX, LARGE_VALUE]) {
-                json.member(&key, *value, most);
-            }
-        }
-        self.metadata = metadata.map(|json| json.out);
     }
 
     fn get(&self, key: &str) -> Option<Value<'a>> {

@@ -20,7 +20,7 @@ use super::{
     secrets,
     settings::Settings,
     sql::Sql,
-    trim::{self, Trim},
+    trim::{self, DOCUMENT_LIMIT, Trim},
 };
 use crate::otlp::view::{Span, Text, Value};
 
@@ -70,7 +70,12 @@ pub(super) struct Documents {
     json: Json,
     /// Where each of them ends.
     ends: Vec<usize>,
+    /// Most bytes of one.
+    limit: usize,
 }
+
+/// What a document costs beside its bytes: its place here, and that of its text while it is sent.
+const PLACE: usize = 128;
 
 /// Appends the documents of a span: two for a local root that calls another service, else one. Where one
 /// cannot be, none is appended.
@@ -96,14 +101,24 @@ pub(super) fn documents<'a>(
 }
 
 impl Documents {
-    /// With room for the documents of so many bytes of OTLP: keys and resources make them longer.
-    pub(super) fn with_room(bytes: usize) -> Self {
-        Documents { json: Json::with_capacity(bytes * 2), ends: Vec::new() }
+    /// Those of so many bytes of OTLP: keys and resources make them longer. A span has always room in `most`
+    /// bytes.
+    pub(super) fn with_room(bytes: usize, most: usize) -> Self {
+        Documents {
+            json: Json::with_capacity(bytes.saturating_mul(2).min(most)),
+            ends: Vec::new(),
+            limit: DOCUMENT_LIMIT.min((most / 2).saturating_sub(PLACE)),
+        }
+    }
+
+    /// Bytes that they have with their places.
+    pub(super) fn held(&self) -> usize {
+        self.json.out.len() + self.ends.len() * PLACE
     }
 
     /// Appends one that `write` writes, if it fits.
     pub(super) fn add(&mut self, write: impl Fn(&mut Json, Trim)) -> Result<(), Fault> {
-        if !trim::fit(&mut self.json, write) {
+        if !trim::fit(&mut self.json, self.limit, write) {
             return Err(Fault::TooLarge);
         }
         self.ends.push(self.json.out.len());
@@ -111,7 +126,8 @@ impl Documents {
     }
 
     /// Each by itself; all are parts of one buffer.
-    pub(super) fn pieces(self) -> Vec<Bytes> {
+    pub(super) fn pieces(mut self) -> Vec<Bytes> {
+        self.json.out.shrink_to_fit();
         let all = Bytes::from(self.json.out);
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         starts.zip(&self.ends).map(|(from, to)| all.slice(from..*to)).collect()
@@ -137,7 +153,7 @@ impl Documents {
     }
 
     /// Takes away all but the first ones.
-    fn back_to(&mut self, count: usize) {
+    pub(super) fn back_to(&mut self, count: usize) {
         self.ends.truncate(count);
         self.json.restart(self.ends.last().copied().unwrap_or(0));
     }
@@ -447,8 +463,9 @@ impl<'s, 'a> Segment<'s, 'a> {
         let mut annotations: Annotations<'_> = SmallVec::new();
         let mut metadata = Metadata::default();
         if with_resource {
-            annotations.extend(self.facts.annotations.iter().map(|(key, value)| (&**key, *value)));
-            metadata.resource = &self.facts.metadata[usize::from(trim.cuts_values())];
+            annotations
+                .extend(self.facts.shared.annotations.iter().map(|(key, value)| (&**key, *value)));
+            metadata.resource = &self.facts.shared.metadata[usize::from(trim.cuts_values())];
         }
         for attribute in &self.attributes.all {
             let (key, value) = (attribute.key.0, self.hidden.value(attribute));
@@ -462,6 +479,7 @@ impl<'s, 'a> Segment<'s, 'a> {
                 metadata.others.push((key, value));
             }
         }
+        metadata.left_out = self.attributes.left_out;
         // Those that are listed come first where there are too many, the last one of a name first.
         listed.reverse();
         listed.append(&mut annotations);
@@ -489,6 +507,9 @@ pub(super) fn write_links(json: &mut Json, span: &Span<'_>, value: fn(&mut Json,
     json.key(b"links");
     json.begin_list();
     for (trace, id, link) in links {
+        if json.is_over() {
+            break;
+        }
         json.begin();
         json.text_at("trace_id", &trace);
         json.text_at("id", &id);

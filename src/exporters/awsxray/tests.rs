@@ -14,6 +14,7 @@ use super::*;
 use crate::otlp::wild::{self, OneOfs};
 
 mod kept;
+mod pieces;
 mod secrets;
 
 const SERVER: i32 = 2;
@@ -58,6 +59,14 @@ fn span(kind: i32, parent: bool, of: &Value) -> Span {
         attributes: attributes(of),
         ..Span::default()
     }
+}
+
+/// All documents of a payload, as if there were room for all of them in one piece.
+fn translate(payload: &Content, settings: &Settings) -> (Vec<Bytes>, LeftOut) {
+    let piece = super::pieces::next(&Work::all(payload), settings);
+    assert_eq!(piece.next, None);
+    let (note, documents) = piece.request.body.split_first().unwrap();
+    (documents.to_vec(), LeftOut::read(note))
 }
 
 fn payload(resource: &Value, spans: Vec<Span>) -> Content {

@@ -50,14 +50,16 @@ impl Trim {
     }
 }
 
-/// Writes a document at the end of `json`, as often as it takes to fit; whether it does. Where not, nothing
-/// is written.
-pub(super) fn fit(json: &mut Json, write: impl Fn(&mut Json, Trim)) -> bool {
+/// Writes a document at the end of `json`, as often as it takes to be no longer than `limit`; whether it is.
+/// Where not, nothing is written. On the way it is never much more than twice as long.
+pub(super) fn fit(json: &mut Json, limit: usize, write: impl Fn(&mut Json, Trim)) -> bool {
     let from = json.out.len();
+    // A value that is taken away where it is large begins within the limit, and is cut beyond it.
+    json.bound(from + 2 * limit);
     for trim in Trim::ALL {
         json.restart(from);
         write(json, trim);
-        if json.out.len() - from <= DOCUMENT_LIMIT {
+        if json.out.len() - from <= limit {
             return true;
         }
     }

@@ -7,6 +7,7 @@ use super::{Fields, Kept};
 use crate::{
     exporters::awsxray::{
         attributes::{Attributes, int},
+        cause::EXCEPTIONS,
         events::Causes,
         ids,
         json::Json,
@@ -47,6 +48,7 @@ impl<'a> Exceptions<'a> {
             return Exceptions(SmallVec::new());
         }
         let events = span.events().enumerate().filter(|(_, event)| event.name == "exception");
+        let events = events.take(EXCEPTIONS);
         Exceptions(events.map(|(number, event)| Exception::of(number, &event)).collect())
     }
 

@@ -9,7 +9,7 @@ use crate::{
         awsxray::{
             attributes::{is_scalar, texts},
             json::Json,
-            resource::{OF_RESOURCE, origin},
+            resource::{OF_RESOURCE, REPEATED, Shared, attributes, origin, shared},
             settings::Settings,
             trim::LARGE_VALUE,
         },
@@ -109,10 +109,8 @@ pub(in crate::exporters::awsxray) struct Machine<'a> {
     head: Vec<u8>,
     /// Members of the object `aws`.
     aws: Vec<u8>,
-    /// Attributes of others that become annotations: `otel.resource.<key>`.
-    pub(super) annotations: Vec<(Vec<u8>, Value<'a>)>,
-    /// The rest of them as members of metadata; all of it, and values of no more than 1 kB.
-    pub(super) metadata: [Vec<u8>; 2],
+    /// What of the attributes of others is in metadata and annotations.
+    pub(super) shared: Shared<'a>,
 }
 
 impl<'a> Machine<'a> {
@@ -120,19 +118,18 @@ impl<'a> Machine<'a> {
         resource: Option<&Resource<'a>>,
         settings: &Settings,
     ) -> Self {
-        let attributes = resource.into_iter().flat_map(Resource::attributes);
-        let attributes: SmallVec<[(Text<'a>, Value<'a>); 16]> =
-            attributes.map(|one| (one.key, one.value.unwrap_or_default())).collect();
+        let (attributes, mut left_out) = attributes(resource);
         let kept = attributes.iter().filter_map(|(key, value)| Kept::of(key.0, *value, &OBJECTS));
         let mut own = Machine { kept: kept.collect(), attributes, ..Machine::default() };
         own.service = own.text("service.name").filter(|name| !name.is_empty());
-        own.account = own.text("cloud.account.id");
-        let mut head = Json::default();
+        own.account = own.text("cloud.account.id").filter(|account| account.len() <= LARGE_VALUE);
+        let mut head = Json::default().at_most(REPEATED);
         own.write_head(&mut head, settings);
-        let mut aws = Json::default();
+        let mut aws = Json::default().at_most(REPEATED);
         own.write_places(&mut aws, &settings.log_groups);
-        (own.head, own.aws) = (head.out, aws.out);
-        own.divide(settings);
+        own.head = shared(head, &mut left_out);
+        own.aws = shared(aws, &mut left_out);
+        own.shared = own.divide(settings, left_out);
         own
     }
 
@@ -223,7 +220,7 @@ impl<'a> Machine<'a> {
     }
 
     /// Makes annotations and metadata of what the receiver has not written.
-    fn divide(&mut self, settings: &Settings) {
+    fn divide(&self, settings: &Settings, left_out: i64) -> Shared<'a> {
         let is_beanstalk = self.kept.iter().any(|one| one.object == "aws.elastic_beanstalk.");
         let of_beanstalk = ["service.namespace", "service.instance.id"];
         let is_field = |key: &[u8]| {
@@ -233,20 +230,14 @@ impl<'a> Machine<'a> {
                 || OTHERS.iter().any(|own| own.as_bytes() == key)
                 || is_beanstalk && of_beanstalk.iter().any(|own| own.as_bytes() == key)
         };
-        let mut metadata = [Json::default(), Json::default()];
-        for (key, value) in &self.attributes {
-            let name = [OF_RESOURCE, key.0].concat();
-            let is_new = !is_field(key.0);
-            let is_indexed = settings.index_all_attributes && is_new || settings.is_indexed(&name);
-            if is_indexed && is_scalar(*value) {
-                self.annotations.push((name, *value));
-            } else if is_new {
-                for (json, most) in metadata.iter_mut().zip([usize::MAX, LARGE_VALUE]) {
-                    json.member(&name, *value, most);
-                }
-            }
-        }
-        self.metadata = metadata.map(|json| json.out);
+        let is_wanted = |key: &[u8], value| {
+            !is_field(key) || is_scalar(value) && settings.is_indexed(&[OF_RESOURCE, key].concat())
+        };
+        let wanted = self.attributes.iter().filter(|(key, value)| is_wanted(key.0, *value));
+        Shared::of(wanted.copied(), left_out, |name| {
+            let key = name.strip_prefix(OF_RESOURCE).unwrap_or(name);
+            settings.index_all_attributes && !is_field(key) || settings.is_indexed(name)
+        })
     }
 
     /// Writes the members of the document.
