@@ -309,8 +309,7 @@ fn prefix(text: &[u8], most: usize) -> &[u8] {
     let mut made = 0;
     let end = text.iter().position(|byte| {
         made += match byte {
-            b'"' | b'\\' => 2,
-            b'\n' | b'\r' | b'\t' => 2,
+            b'"' | b'\\' | b'\n' | b'\r' | b'\t' => 2,
             0..0x20 => 6,
             0x80.. => odd,
             _ => 1,

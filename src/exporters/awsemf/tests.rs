@@ -114,7 +114,7 @@ fn a_request_that_expands_goes_out_in_pieces_within_their_room() {
     let resource = ["a", "b", "c", "d", "e"].map(|key| (key, &*large));
     let points = |n: u64| {
         let label = format!("{}", n / 2);
-        let value = if n % 2 == 0 { 5.0 } else { 6.0 };
+        let value = if n.is_multiple_of(2) { 5.0 } else { 6.0 };
         NumberDataPoint { time_unix_nano: TIME + n, ..point(value, &[("n", &label)]) }
     };
     let data_points = (0..300).map(points).collect();
@@ -133,7 +133,7 @@ fn a_request_that_expands_goes_out_in_pieces_within_their_room() {
         loop {
             let piece = bench.translation.piece(&work, &mut bench.totals, NOW);
             let body = piece.request.body;
-            let made: usize = body.iter().map(|part| part.len()).sum();
+            let made: usize = body.iter().map(bytes::Bytes::len).sum();
             assert!(made + piece.beside <= room, "{made} and {}", piece.beside);
             let note = Note::read(&body[0]);
             assert_eq!(note.lost(), 0);

@@ -62,7 +62,9 @@ impl<'a> Shared<'a> {
             metadata[1].member(&name, value, LARGE_VALUE);
         }
         if left_out > 0 {
-            metadata.iter_mut().for_each(|json| json.int_at("otel.resource.left_out", left_out));
+            for json in &mut metadata {
+                json.int_at("otel.resource.left_out", left_out);
+            }
         }
         Shared { annotations, metadata: metadata.map(|json| json.out) }
     }

@@ -566,34 +566,6 @@ fn requests_have_fifty_documents_and_a_megabyte() {
     assert!(counts(Vec::new()).is_empty());
 }
 
-#[test]
-fn numbers_that_json_has_not_are_texts() {
-    let double = |number| AnyValue { value: Some(any_value::Value::DoubleValue(number)) };
-    let list = ArrayValue { values: vec![double(1.0), double(f64::NAN)] };
-    let named = |key: &str, value| KeyValue {
-        key: key.to_owned(),
-        value: Some(value),
-        ..KeyValue::default()
-    };
-    let mut span = span(2, false, &json!({}));
-    span.attributes = vec![
-        named("nan", double(f64::NAN)),
-        named("inf", double(f64::NEG_INFINITY)),
-        named("list", AnyValue { value: Some(any_value::Value::ArrayValue(list)) }),
-    ];
-    let own = one_of(&json!({}), span.clone());
-    let metadata = json!({"nan": "NaN", "inf": "-Infinity", "list": [1, "NaN"]});
-    for (key, value) in metadata.as_object().unwrap() {
-        assert_eq!(&own["metadata"]["default"][key], value);
-    }
-    let settings = Settings { index_all_attributes: true, ..Settings::default() };
-    let own = &all(&settings, &json!({}), span)[0];
-    assert_eq!(
-        (&own["annotations"]["nan"], &own["annotations"]["inf"]),
-        (&json!("NaN"), &json!("-Infinity"))
-    );
-}
-
 proptest! {
     /// Whatever a request says, each span has valid documents or a reason, and the same ones each time.
     #[test]

@@ -205,7 +205,7 @@ impl Gather {
     }
 
     /// The pieces of a request: its [`Note`], then one for each batch.
-    fn pieces(mut self) -> impl Iterator<Item = Bytes> {
+    pub(super) fn pieces(mut self) -> impl Iterator<Item = Bytes> {
         let note = self.note.piece();
         let batches = std::mem::take(&mut self.targets).into_iter().flat_map(|(target, events)| {
             events.batches().into_iter().map(move |(text, all)| piece(&target, &text, &all))

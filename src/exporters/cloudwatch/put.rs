@@ -309,7 +309,7 @@ mod tests {
         let telemetry = Telemetry::default();
         let new_group = NewGroup::default();
         let writer = Writer::new("emf".to_owned(), Access::default(), new_group, true, &telemetry);
-        let mut gather = Gather::default();
+        let mut gather = Gather::within(usize::MAX);
         gather.rename(2);
         for reason in LeftOut::ALL {
             gather.leave_out(reason);
