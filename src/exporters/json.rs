@@ -176,13 +176,13 @@ impl Json {
 
     /// Writes a member, and takes it away again where its value has more than `most` bytes.
     pub(super) fn member(&mut self, key: &[u8], value: Value<'_>, most: usize) {
-        let (len, follows) = (self.out.len(), self.follows);
+        let (len, follows, was_cut) = (self.out.len(), self.follows, self.is_cut);
         self.key(key);
         let from = self.out.len();
         self.value(value);
         if self.out.len() - from > most {
             self.out.truncate(len);
-            self.follows = follows;
+            (self.follows, self.is_cut) = (follows, was_cut);
         }
     }
 
