@@ -1,7 +1,7 @@
 //! OTLP/JSON to protobuf bytes and back, by walking the tables of [`super::schema`].
 //!
 //! In: lenient as the Collector is. Names in `camelCase` or `snake_case`, ids as hexadecimal of any
-//! case, numbers in quotes or not (see [`number`]), enums by number or name, unknown fields
+//! case, numbers in quotes or not (see `json/number.rs`), enums by number or name, unknown fields
 //! ignored, `null` as absent. JSON is read in one pass and protobuf is written as it comes: no tree
 //! of values in between. Where a key occurs twice the last scalar wins, and messages merge, since
 //! that is what the bytes mean.

@@ -169,7 +169,7 @@ impl Outlet {
         }
     }
 
-    /// The same at the end of the process, where no task runs; within [`LAST_LIMIT`].
+    /// The same at the end of the process, where no task runs, for two seconds at most.
     pub fn flush(&self) {
         let begin = Instant::now();
         let mut state = self.shared.lock();
