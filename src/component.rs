@@ -438,6 +438,10 @@ pub trait Door: Send + Sync {
     /// Bytes for a body whose length is known, if they are free now. None: waiting may help.
     /// Acquire once per request before any byte is held; grow only with `Permit::try_more`.
     fn try_permit(&self, signal: Signal, bytes: usize) -> Result<Option<Permit>, Rejection>;
+    /// Refuses a body that would find no room even if it were alone; charges nothing.
+    fn fits(&self, _signal: Signal, _bytes: usize) -> Result<(), Rejection> {
+        Ok(())
+    }
     /// Where the queues of this signal are full, or much waits in them: the wait for room, at most
     /// as long as a sender may be expected to wait, or `patience`. To be called before anything of
     /// a body is read, so that who waits holds nothing. Afterwards a full queue still refuses.

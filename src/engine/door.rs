@@ -230,6 +230,13 @@ impl Door for EngineDoor {
         }
     }
 
+    fn fits(&self, signal: Signal, bytes: usize) -> Result<(), Rejection> {
+        let all = self.routes.now();
+        let routes = all[signal.index()].as_ref().filter(|routes| routes.journal().is_none());
+        let most = routes.and_then(|routes| routes.refuses_above).unwrap_or(self.budget.limit());
+        if cost(bytes) as u64 > most { Err(too_large(most)) } else { Ok(()) }
+    }
+
     fn room(
         &self,
         signal: Signal,

@@ -253,7 +253,8 @@ impl<'a> Intake<'a> {
         let first = len.unwrap_or(most).min(FIRST);
         if let Some(len) = len.filter(|len| *len > FIRST) {
             // What the whole would be refused for it is refused for before anything of it is read.
-            drop(payer.try_pay(len)?);
+            let fits = payer.door.fits(payer.signal, len);
+            fits.map_err(|rejection| payer.refuse(&rejection))?;
         }
         let (permit, paid) = match (payer.try_pay(first)?, len) {
             (Some(permit), _) => (permit, first),
