@@ -209,7 +209,7 @@ impl<'a> Work<'a> {
 pub struct Piece {
     /// What is sent next.
     pub request: Request,
-    /// Where the piece after it begins; none: it was the last one.
+    /// Where the next piece begins; `None` after the last one.
     pub next: Option<Cursor>,
     /// Bytes that sending takes beside the body of the request, within the room.
     pub beside: usize,

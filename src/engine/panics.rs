@@ -1,7 +1,6 @@
-//! Who is told that a part of the engine has panicked: whoever runs the engine, which ends the
-//! process with an exit code of its own. A part that is gone must not leave a process behind that
-//! answers 200. What the part held is dropped unsettled, so its senders are refused and its records
-//! stay on disk.
+//! Reports that a part of the engine has panicked. The engine then ends the process with an exit
+//! code of its own, since a process that has lost a part must not go on answering 200. What the part
+//! held is dropped unsettled: its senders are refused, and its records stay on disk.
 
 use tokio::{sync::mpsc, task::JoinError};
 

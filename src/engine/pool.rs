@@ -152,7 +152,7 @@ impl Offload {
         let Some(router) = &self.router else { return Some(work()) };
         let (tx, rx) = oneshot::channel();
         router.to_any(Job::Run(Box::new(move || {
-            // Whoever asked may have given up.
+            // The sender may have given up waiting.
             let _ = tx.send(work());
         })));
         rx.await.ok()

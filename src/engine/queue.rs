@@ -233,7 +233,7 @@ impl ExportQueue {
         let line = self.gauge.line();
         let called = line.called();
         if is_crowded() {
-            // Out of time: whoever asked looks once more.
+            // When time is up the caller checks once more.
             let _ = tokio::time::timeout_at(until, called).await;
         }
     }

@@ -21,14 +21,16 @@
 //! above 64 kB loses, in this order: events, metadata values above 1 kB, stack frames but the
 //! innermost ten, statements, all metadata.
 //!
-//! Attributes of the resource, which all of its segments repeat, have 16 kB of a document as metadata and
-//! annotations, and 16 kB as `aws`; `otel.resource.left_out` says how many had no room. A span has at most
-//! 2048 attributes (`otel.attributes.left_out`), 100 exceptions, 128 kB of stack traces that are read, and
-//! 1024 texts of a list in a field. A payload leaves in pieces that fit the memory that is set aside for
-//! the exporter; where that has less than 1 MiB for a piece, documents are shorter, too.
+//! Attributes of the resource, which all of its segments repeat, have 16 kB of a document as
+//! metadata and annotations, and 16 kB as `aws`; `otel.resource.left_out` says how many had no
+//! room. A span has at most 2048 attributes (`otel.attributes.left_out`), 100 exceptions, 128 kB of
+//! stack traces that are read, and 1024 texts of a list in a field. A payload leaves in pieces that
+//! fit the memory that is set aside for the exporter; where that has less than 1 MiB for a piece,
+//! documents are shorter, too.
 //!
-//! Passwords and keys in URLs and connection strings are `REDACTED` wherever such an attribute is written:
-//! `https://user:password@host`, `?api_key=`, `Password=`, and the forms of JDBC, ODBC, libpq and Oracle.
+//! Passwords and keys in URLs and connection strings are `REDACTED` wherever such an attribute is
+//! written: `https://user:password@host`, `?api_key=`, `Password=`, and the forms of JDBC, ODBC,
+//! libpq and Oracle.
 //!
 //! Segments of X-Ray SDKs that came by the receiver `awsxray` leave as they came; `native.rs` says what
 //! cannot be kept.

@@ -171,8 +171,8 @@ pub(super) const KEYS: [(&str, Known); 77] = [
     ("aws.xray.document.sql.connection_string", Known::SqlConnectionString),
 ];
 
-/// Most attributes of a span or resource that are looked at: a document has no room for more, and OpenTelemetry's
-/// SDKs write 128.
+/// Most attributes of a span or resource that are looked at: a document has no room for more, and
+/// OpenTelemetry's SDKs write 128.
 pub(super) const MOST: usize = 2048;
 
 /// Most texts of a list that a field has.

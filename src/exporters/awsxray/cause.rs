@@ -15,8 +15,8 @@ use crate::otlp::view::{Event, KeyValue, Span, Text, Value};
 /// Frames of an exception where a document is too large with all of them.
 const FEW_FRAMES: usize = 10;
 
-/// Most exceptions of a span, and bytes of all of their traces that are read; what comes beyond is an event as
-/// others are.
+/// Most exceptions of a span, and bytes of all of their traces that are read; what comes beyond is
+/// an event as others are.
 pub(super) const EXCEPTIONS: usize = 100;
 const TRACES: usize = 128 << 10;
 
@@ -173,7 +173,8 @@ impl Causes for Cause<'_> {
     }
 }
 
-/// The exception of an event, and a bit for each of the keys that it has; so much of traces is `left` to be read.
+/// The exception of an event, and a bit for each of the keys that it has; so much of traces is
+/// `left` to be read.
 fn exception<'a>(event: &Event<'a>, language: &str, left: &mut usize) -> (Vec<Exception<'a>>, u8) {
     let mut found = [""; 3];
     let mut keys = 0;

@@ -18,9 +18,10 @@ use crate::{
 /// Room for documents of any length.
 pub(super) const ROOM: usize = 1 << 20;
 
-/// The part of the room that documents have. Sending copies their text (one part) and makes a request of that, in
-/// which quotes are escaped (up to two parts), in a buffer that grows (up to four). While they are made,
-/// a document that is not trimmed may have another part, in a buffer that grows as well.
+/// The part of the room that documents have. Sending copies their text (one part) and makes a
+/// request of that, in which quotes are escaped (up to two parts), in a buffer that grows (up to
+/// four). While they are made, a document that is not trimmed may have another part, in a buffer
+/// that grows as well.
 const PART: usize = 8;
 
 /// Spans without a document, by reason.

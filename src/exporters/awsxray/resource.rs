@@ -17,8 +17,8 @@ use crate::otlp::view::{KeyValue, Resource, Text, Value};
 /// Before keys of resources.
 pub(super) const OF_RESOURCE: &[u8] = b"otel.resource.";
 
-/// Most bytes that attributes of a resource have of a document as metadata and annotations, and most of those
-/// that are in `aws` and others of its fields. All spans of a resource repeat them.
+/// Most bytes that attributes of a resource have of a document as metadata and annotations, and
+/// most of those that are in `aws` and others of its fields. All spans of a resource repeat them.
 pub(super) const REPEATED: usize = 16 << 10;
 /// Most bytes of a field that is only a text.
 const TEXT: usize = 1 << 10;
@@ -33,8 +33,8 @@ pub(super) struct Shared<'a> {
 }
 
 impl<'a> Shared<'a> {
-    /// Of these attributes, `left_out` less than there are; `is_indexed` says by the name which ones are
-    /// annotations.
+    /// Of these attributes, `left_out` less than there are; `is_indexed` says by the name which
+    /// ones are annotations.
     pub(super) fn of(
         attributes: impl Iterator<Item = (Text<'a>, Value<'a>)>,
         mut left_out: i64,

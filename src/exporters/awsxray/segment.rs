@@ -101,8 +101,8 @@ pub(super) fn documents<'a>(
 }
 
 impl Documents {
-    /// Those of so many bytes of OTLP: keys and resources make them longer. A span has always room in `most`
-    /// bytes.
+    /// Those of so many bytes of OTLP: keys and resources make them longer. A span has always room
+    /// in `most` bytes.
     pub(super) fn with_room(bytes: usize, most: usize) -> Self {
         Documents {
             json: Json::with_capacity(bytes.saturating_mul(2).min(most)),

@@ -50,8 +50,9 @@ impl Trim {
     }
 }
 
-/// Writes a document at the end of `json`, as often as it takes to be no longer than `limit`; whether it is.
-/// Where not, nothing is written. On the way it is never much more than twice as long.
+/// Writes a document at the end of `json`, as often as it takes to be no longer than `limit`;
+/// whether it is. Where not, nothing is written. On the way it is never much more than twice as
+/// long.
 pub(super) fn fit(json: &mut Json, limit: usize, write: impl Fn(&mut Json, Trim)) -> bool {
     let from = json.out.len();
     // A value that is taken away where it is large begins within the limit, and is cut beyond it.

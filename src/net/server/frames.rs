@@ -1,15 +1,15 @@
 //! Counts the frames of an HTTP/2 connection as they come in, and ends one that sends hundreds of
 //! them and no request.
 //!
-//! The library answers PING and SETTINGS, takes PRIORITY, `WINDOW_UPDATE` and frames it does not know,
-//! and counts none of them: a hundred connections that sent nothing else made good clients wait for
-//! 0.2 to 1.2 s. [`Frames`] stands between it and the socket and reads the nine bytes at the
-//! beginning of each frame: 20 ns (measured alone, optimised), and a request has two.
+//! The library answers PING and SETTINGS, takes PRIORITY, `WINDOW_UPDATE` and frames it does not
+//! know, and counts none of them: a hundred connections that sent nothing else made good clients
+//! wait for 0.2 to 1.2 s. [`Frames`] stands between it and the socket and reads the nine bytes at
+//! the beginning of each frame: 20 ns (measured alone, optimised), and a request has two.
 //!
 //! A connection may send [`BURST`] such frames at once, [`PER_REQUEST`] with each request and
-//! [`PER_SECOND`] in any case. gRPC clients send far fewer: keepalive pings every ten seconds at the
-//! most often, a ping for each answer to measure the line, one or two window updates. Header blocks,
-//! resets and small DATA frames have limits of their own in the library.
+//! [`PER_SECOND`] in any case. gRPC clients send far fewer: keepalive pings every ten seconds at
+//! the most often, a ping for each answer to measure the line, one or two window updates. Header
+//! blocks, resets and small DATA frames have limits of their own in the library.
 //!
 //! On unix sockets the header blocks also pass through [`Block`].
 
