@@ -240,6 +240,29 @@ fn a_number_that_is_given_again_is_not_taken_for_settled() {
     assert_eq!(names(&log), [3]);
 }
 
+#[test]
+fn the_number_of_a_segment_that_is_gone_is_not_given_again() {
+    let disk = SimulatedDisk::new(1);
+    let log = open(&disk, SETTINGS, u64::MAX);
+    disk.fail(&[(100, Fault::SyncError)]);
+    let tickets = [0, 1, 2].map(|name| {
+        let ticket = append(&log, name, Place::InHand).unwrap();
+        // The segment ends here.
+        log.sync().unwrap_err();
+        ticket
+    });
+    disk.fail(&[]);
+    tickets[1..].iter().for_each(|ticket| log.settle(ticket));
+    // Killed before `settled` is written, and once more.
+    let log = open(&disk, SETTINGS, u64::MAX);
+    let numbers = append_all(&log, 3..6, Place::InHand);
+    assert_eq!(
+        numbers.into_iter().map(|ticket| ticket.unwrap().number).collect::<Vec<_>>(),
+        [3, 4, 5]
+    );
+    assert_eq!(names(&open(&disk, SETTINGS, u64::MAX)), [0, 3, 4, 5]);
+}
+
 proptest! {
     /// A flipped bit in any byte of any file costs one record at most, and none is changed by it.
     #[test]

@@ -72,8 +72,12 @@ impl Log {
         let missing = lost(&measured, &settled, &gone);
         let Measured { segments, unreadable, totals, befores } = measured;
         let last = segments.values().next_back().map_or(0, |segment| segment.end);
-        let next =
-            last.max(settled.next.unwrap_or(0)).max(unreadable.last().map_or(0, |u| u.0 + 1));
+        // No number comes twice: neither one of a file that cannot be read, nor one of a segment that
+        // is gone, whose file would be taken for the end of the new segment before it.
+        let bases = unreadable.iter().map(|unreadable| unreadable.0);
+        let bases = bases.chain(names.iter().filter_map(|name| spare_base_of(name)));
+        let next = bases.map(|base| base + 1).fold(last, u64::max);
+        let next = next.max(settled.next.unwrap_or(0));
         let (items, bytes) = totals.values().next_back().copied().unwrap_or_default();
         let writer = Writer {
             next,
@@ -171,9 +175,17 @@ impl Log {
 }
 
 fn base_of(name: &str) -> Option<u64> {
-    let base = name.strip_suffix(".seg").filter(|number| number.len() == 20)?.parse().ok()?;
+    name.strip_suffix(".seg").filter(|number| number.len() == 20).and_then(number)
+}
+
+/// The number of the segment that a spare file was before.
+fn spare_base_of(name: &str) -> Option<u64> {
+    name.strip_prefix(SPARE).and_then(number)
+}
+
+fn number(digits: &str) -> Option<u64> {
     // Half of the numbers are left for what comes.
-    (base <= u64::MAX / 2).then_some(base)
+    digits.parse().ok().filter(|number| *number <= u64::MAX / 2)
 }
 
 /// Removes what nobody needs; what is no file is set aside.
@@ -310,8 +322,7 @@ fn measure(
 fn gone(settled: &Contents, names: &[String]) -> Vec<u64> {
     let Some(next) = settled.next else { return Vec::new() };
     let is_new = |base: &u64| *base >= next || settled.segments.iter().any(|s| s.base == *base);
-    let bases = names.iter().filter_map(|name| name.strip_prefix(SPARE)?.parse().ok());
-    bases.filter(is_new).collect()
+    names.iter().filter_map(|name| spare_base_of(name)).filter(is_new).collect()
 }
 
 /// Numbers of records that were there and are not: what `settled` tells of, and what came after it
