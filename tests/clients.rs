@@ -331,7 +331,9 @@ fn the_example_application() {
     let skep = Piped::start(backend_port, USER_ID, "attributes, ");
     let (port, programs) = (free_port(), python());
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
-    let mut command = Command::new(programs.join("opentelemetry-instrument"));
+    // It ends on SIGINT, also where the tests run in the background of a shell, which ignores that.
+    let mut command = Command::new("env");
+    command.arg("--default-signal=INT").arg(programs.join("opentelemetry-instrument"));
     command.args(["flask", "run", "--port", &port.to_string()]).current_dir(example());
     command.env("PATH", path).env("PYTHONDONTWRITEBYTECODE", "1");
     command.env("OTEL_SERVICE_NAME", "backend-flask");
