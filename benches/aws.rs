@@ -184,7 +184,7 @@ fn measure(name: &str, settings: &str, whole: &Content, item: &str) {
         id: ComponentId { kind_name: name.to_owned(), name: None },
         pipeline: String::new(),
         signal: whole.signal,
-        ends_in: Vec::new(),
+        wants_weights: false,
         budget: 1 << 30,
         in_container: false,
         telemetry: Arc::new(Telemetry::default()),

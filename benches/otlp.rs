@@ -144,7 +144,7 @@ fn processor(name: &str, yaml: &str) -> Box<dyn Processor> {
         id: ComponentId { kind_name: name.to_owned(), name: None },
         pipeline: "traces".to_owned(),
         signal: Signal::Traces,
-        ends_in: Vec::new(),
+        wants_weights: false,
         budget: 0,
         in_container: false,
         telemetry: Arc::new(Telemetry::default()),

@@ -195,7 +195,7 @@ fn replicas(scenario: &Scenario, workers: usize) -> Vec<Box<dyn Processor>> {
         id: ComponentId { kind_name: "tail_sampling".to_owned(), name: None },
         pipeline: "traces".to_owned(),
         signal: Signal::Traces,
-        ends_in: Vec::new(),
+        wants_weights: false,
         budget: 8 << 30,
         in_container: false,
         telemetry: Arc::new(Telemetry::default()),

@@ -135,8 +135,9 @@ pub struct BuildContext {
     pub pipeline: String,
     /// Signal it is built for; extensions ignore it.
     pub signal: Signal,
-    /// Types of the exporters that its data may end in, for processors.
-    pub ends_in: Vec<String>,
+    /// Whether a processor that may write weights is to do so by default, see
+    /// [`ProcessorConfig::may_write_weights`].
+    pub wants_weights: bool,
     /// Bytes of the budget of the process.
     pub budget: u64,
     /// Whether the process runs in a container: decides the default bind address.
@@ -191,6 +192,12 @@ pub trait ProcessorConfig: fmt::Debug + Send + Sync {
     /// Whether payloads that it emits have the headers of the requests that came in.
     fn keeps_metadata(&self) -> bool {
         true
+    }
+
+    /// Whether it writes how many items each kept item counts for, where an exporter downstream
+    /// reads that ([`ExporterConfig::reads_weights`]).
+    fn may_write_weights(&self) -> bool {
+        false
     }
 
     /// The byte budget that it asks for, given the memory there is; the smallest one counts.

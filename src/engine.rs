@@ -144,11 +144,19 @@ pub fn run(
             Cause::Panic => Ended::Panicked,
             Cause::Signal => tokio::select! {
                 ended = running.drain() => ended,
-                () = signals.again() => Ended::Interrupted,
+                () = signals.again() => {
+                    tracing::error!(
+                        bytes_in_memory = options.site.budget.used(),
+                        "A second signal came during the shutdown: ending now. What is in memory \
+                         and not delivered yet is lost."
+                    );
+                    Ended::Interrupted
+                }
             },
         })
     });
     let gone = runtime.block_on(options.site.storages.close());
+    options.site.storages.tell_left();
     let ended = ended.map(|ended| match ended {
         Ended::Lost(lost) => {
             let lost = lost + gone;

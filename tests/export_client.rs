@@ -84,7 +84,7 @@ impl Exporting {
             id: ComponentId { kind_name: kind.to_owned(), name: None },
             pipeline: "traces".to_owned(),
             signal: Signal::Traces,
-            ends_in: Vec::new(),
+            wants_weights: false,
             budget: 0,
             in_container: false,
             telemetry: Arc::clone(&telemetry),

@@ -39,6 +39,25 @@ fn a_wrong_file_ends_with_78_and_says_where() {
     );
 }
 
+/// The program itself, since it builds every component, and a debug build notices overflows.
+#[test]
+fn the_files_in_pipelines_are_valid() {
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines");
+    let files = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let files = files.filter(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    let mut count = 0;
+    for file in files {
+        let mut command = skep();
+        command.args(["validate", "--config"]).arg(&file);
+        command.env("HONEYCOMB_API_KEY", "hcaik_for_a_test").env("AWS_REGION", "us-east-1");
+        let output = command.output().unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}: {errors}", file.display());
+        count += 1;
+    }
+    assert!(count > 6);
+}
+
 #[test]
 fn wrong_usage_ends_with_64() {
     let output = skep().arg("--no-such-flag").output().unwrap();

@@ -34,7 +34,7 @@ fn exporter() -> &'static dyn Exporter {
             id: ComponentId { kind_name: "awsxray".to_owned(), name: None },
             pipeline: "traces".to_owned(),
             signal: Signal::Traces,
-            ends_in: Vec::new(),
+            wants_weights: false,
             budget: 1 << 30,
             in_container: false,
             telemetry: Arc::new(Telemetry::default()),

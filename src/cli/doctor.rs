@@ -104,7 +104,7 @@ fn context(id: &ComponentId, signal: Signal) -> BuildContext {
         id: id.clone(),
         pipeline: String::new(),
         signal,
-        ends_in: Vec::new(),
+        wants_weights: false,
         budget: u64::MAX,
         in_container: false,
         telemetry: Arc::new(Telemetry::default()),

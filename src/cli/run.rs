@@ -1,6 +1,6 @@
 //! `skep run`: configuration to a running engine to an exit code.
 
-use std::sync::Arc;
+use std::{io::IsTerminal as _, sync::Arc};
 
 use super::{
     CONFIG, Configuration, IO, Origin, Process, SOFTWARE, UNAVAILABLE, load,
@@ -201,6 +201,17 @@ fn print_environment(started: &Started) {
     let http = listening.find(|(id, listening)| id == "otlp" && listening.protocol == "http");
     let Some((_, listening)) = http else { return };
     let port = listening.address.rsplit(':').next().unwrap_or("4318");
+    if !std::io::stderr().is_terminal() {
+        // The lines are JSON there.
+        tracing::info!(
+            OTEL_EXPORTER_OTLP_ENDPOINT = format!("http://localhost:{port}"),
+            OTEL_EXPORTER_OTLP_PROTOCOL = "http/protobuf",
+            OTEL_SERVICE_NAME = "my-service",
+            "No configuration was given, so skep runs its built-in one. Tell your application \
+             these variables."
+        );
+        return;
+    }
     let text = format!(
         "\nNo configuration was given, so skep runs its built-in one. Tell your application:\n\n  \
          export OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:{port}\n  \

@@ -46,7 +46,7 @@ pub(super) fn build(
             id: id.clone(),
             pipeline: String::new(),
             signal: Signal::Traces,
-            ends_in: Vec::new(),
+            wants_weights: false,
             budget: 0,
             in_container: *in_container,
             telemetry: Arc::clone(telemetry),
@@ -121,7 +121,11 @@ impl Extension for Metrics {
                 Ok(vec![Listening { protocol: "prometheus", address, tls: false }])
             }
             Err(message) => {
-                tracing::warn!(reason = message, "The metrics page is not served");
+                tracing::warn!(
+                    reason = message,
+                    "The metrics page is not served; `service::telemetry::metrics::readers` puts \
+                     it elsewhere"
+                );
                 Ok(Vec::new())
             }
         }

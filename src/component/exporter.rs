@@ -24,6 +24,11 @@ pub trait ExporterConfig: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Whether its backend computes with the weights of sampled items.
+    fn reads_weights(&self) -> bool {
+        false
+    }
+
     /// Queue, retry and timeout, which the engine puts around the exporter.
     fn delivery(&self) -> Delivery;
 

@@ -1,5 +1,6 @@
 //! What is said of requests that a backend took in part, and how often: a note on a full success
-//! seldom and quietly, each kind of rejection as a warning.
+//! seldom, each kind of rejection once a minute. Both are warnings: a note may be the only sign that
+//! the endpoint is not the backend.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -39,7 +40,7 @@ impl Partial {
                 );
             }
         } else if !reason.is_empty() && self.notes.is_due() {
-            tracing::info!(exporter, note = reason, "The backend took everything, with a note");
+            tracing::warn!(exporter, note = reason, "The backend accepted everything, with a note");
         }
     }
 
@@ -116,7 +117,7 @@ mod tests {
         assert_eq!(
             told,
             [
-                [Some("INFO"), Some(note), None, Some("ack 17")],
+                [Some("WARN"), Some(note), None, Some("ack 17")],
                 [Some("WARN"), Some(rejection), Some("too old"), None],
                 [Some("WARN"), Some(rejection), Some("no trace id"), None],
             ]

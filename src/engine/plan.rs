@@ -141,7 +141,7 @@ impl Planner<'_> {
             id: id.clone(),
             pipeline: pipeline.to_owned(),
             signal,
-            ends_in: Vec::new(),
+            wants_weights: false,
             budget: self.site.budget.whole(),
             in_container: self.site.in_container,
             telemetry: Arc::clone(&self.site.telemetry),
@@ -182,9 +182,9 @@ impl Planner<'_> {
         let telemetry = &self.site.telemetry;
         let config = Arc::clone(config);
         let mut cx = self.context(id, &pipeline.id, pipeline.signal);
-        self.exporters_of(pipeline, &mut cx.ends_in);
+        cx.wants_weights = config.may_write_weights() && self.reads_weights(pipeline);
         let text = self.blueprint.texts.get(&(Kind::Processor, id.clone()));
-        let identity = text.map(|text| format!("{id}\n{:?}\n{text}", cx.ends_in));
+        let identity = text.map(|text| format!("{id}\n{}\n{text}", cx.wants_weights));
         Ok(Stage {
             identity,
             partition: config.partition(),
@@ -244,17 +244,15 @@ impl Planner<'_> {
         Ok(instances)
     }
 
-    /// Adds the types of the exporters that the data of a pipeline may end in.
-    fn exporters_of(&self, pipeline: &PipelineBlueprint, types: &mut Vec<String>) {
-        for id in &pipeline.exporters {
-            if self.blueprint.exporters.contains_key(id) {
-                types.push(id.kind_name.clone());
-                continue;
+    /// Whether an exporter that data of a pipeline may end in reads weights.
+    fn reads_weights(&self, pipeline: &PipelineBlueprint) -> bool {
+        pipeline.exporters.iter().any(|id| match self.blueprint.exporters.get(id) {
+            Some(exporter) => exporter.reads_weights(),
+            None => {
+                let mut fed = self.blueprint.pipelines.iter();
+                fed.any(|next| next.receivers.contains(id) && self.reads_weights(next))
             }
-            for next in self.blueprint.pipelines.iter().filter(|next| next.receivers.contains(id)) {
-                self.exporters_of(next, types);
-            }
-        }
+        })
     }
 
     /// The edge into the first processor of a pipeline.

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use super::{
     dead_letters::DeadLetters,
-    outage::Outage,
+    outage::{News, Outage},
     partial::Partial,
     pool::Offload,
     retry::Retries,
@@ -177,6 +177,7 @@ impl Sender {
             tracing::error!(
                 exporter = %self.stats.id,
                 error = %error,
+                reason = reason.name(),
                 items = payload.items,
                 "Exporting failed. The data is kept as a dead letter; see `skep dlq`."
             );
@@ -184,6 +185,7 @@ impl Sender {
             tracing::error!(
                 exporter = %self.stats.id,
                 error = %error,
+                reason = reason.name(),
                 dropped_items = payload.items,
                 "Exporting failed. Dropping data."
             );
@@ -248,13 +250,23 @@ impl Sender {
                 return End::Lost(reason, error);
             };
             self.stats.retries.add(1);
-            if self.outage.failed() {
-                tracing::warn!(
+            match self.outage.failed() {
+                News::First => tracing::warn!(
                     exporter = %self.stats.id,
                     error = %error,
                     interval = ?pause,
                     "Exporting failed. Will retry the request after interval."
-                );
+                ),
+                News::Still(failing_for) => tracing::warn!(
+                    exporter = %self.stats.id,
+                    error = %error,
+                    interval = ?pause,
+                    failing_for_seconds = failing_for.as_secs(),
+                    queue_size = self.stats.queue_size(),
+                    queue_unit = self.stats.queue_unit(),
+                    "Exporting still fails. Will retry the request after interval."
+                ),
+                News::None => {}
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}

@@ -178,13 +178,36 @@ impl Storages {
         };
         stores.iter().map(|store| store.tell_lost()).sum()
     }
+
+    /// Says at the end which data stays on disk for the next start.
+    pub fn tell_left(&self) {
+        for stats in self.telemetry.logs() {
+            let is_of_letters = letters_of(&stats.id).is_some();
+            if stats.records.read() > 0 && !is_of_letters {
+                tracing::info!(
+                    log = %stats.id,
+                    storage = %stats.storage,
+                    records = stats.records.read(),
+                    items = stats.items.read(),
+                    "Data stays on disk; the next start delivers it."
+                );
+            }
+        }
+    }
 }
 
 impl Open {
     fn new(settings: &Storage) -> Result<Self, String> {
         let failed = |error: io::Error| explain(&error, &settings.directory);
         if settings.creates_directory {
-            Folder::open(&settings.directory, settings.mode).map_err(failed)?;
+            let cannot_make = |error: io::Error| match error.kind() {
+                io::ErrorKind::NotFound => {
+                    let directory = settings.directory.display();
+                    format!("`directory` `{directory}` cannot be made: {error}; set another one")
+                }
+                _ => failed(error),
+            };
+            Folder::open(&settings.directory, settings.mode).map_err(cannot_make)?;
         } else if !settings.directory.is_dir() {
             return Err(failed(io::ErrorKind::NotFound.into()));
         }

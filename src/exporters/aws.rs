@@ -16,6 +16,9 @@ use crate::{
     net::aws::{Access, Role, in_words},
 };
 
+/// Bytes that are shown of an answer that is not AWS's.
+const FOREIGN: usize = 300;
+
 /// Keys that all of them have.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Common<'c> {
@@ -139,7 +142,7 @@ impl<C> Connected<C> {
 /// Says at the start what is missing.
 pub(super) fn report<T>(exporter: &str, found: Result<T, ExportError>) {
     if let Err(error) = found {
-        tracing::warn!(exporter, error = %error, "AWS is not set up; what comes waits in the queue");
+        tracing::warn!(exporter, error = %error, "No AWS region or credentials yet; data waits in the queue");
     }
 }
 
@@ -155,18 +158,46 @@ where
         }
         _ => ("", ""),
     };
-    let said = match error {
+    let said = match (error, error.raw_response()) {
         _ if !said.is_empty() => said.to_owned(),
+        (SdkError::ServiceError(_) | SdkError::ResponseError(_), Some(answer))
+            if code.is_empty() =>
+        {
+            foreign(answer)
+        }
+        (error, _) => unanswered(error),
+    };
+    let (retry, hint) = verdict(action, status, code, &said);
+    let code = if code.is_empty() { String::new() } else { format!("{code}: ") };
+    ExportError { retry, message: format!("{code}{said}{hint}") }
+}
+
+/// The answer of something that is not AWS.
+fn foreign(answer: &HttpResponse) -> String {
+    let body = answer.body().bytes().unwrap_or_default();
+    let text = String::from_utf8_lossy(&body[..body.len().min(FOREIGN)]);
+    let text: String = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let text = if text.is_empty() { text } else { format!(": {text}") };
+    format!(
+        "HTTP {}{text}; this is not an answer of AWS: check `endpoint`, and whether a proxy or a \
+         firewall answers in its place",
+        answer.status().as_u16()
+    )
+}
+
+/// No answer came.
+fn unanswered<E>(error: &SdkError<E, HttpResponse>) -> String
+where
+    E: std::error::Error + 'static,
+{
+    match error {
         SdkError::DispatchFailure(failure) if failure.is_io() || failure.is_timeout() => {
             let cause = failure.as_connector_error().and_then(std::error::Error::source);
             unreached(&cause.map(in_words).unwrap_or_default())
         }
         SdkError::TimeoutError(_) => unreached("no answer within `request_timeout_seconds`"),
         _ => in_words(error),
-    };
-    let (retry, hint) = verdict(action, status, code, &said);
-    let code = if code.is_empty() { String::new() } else { format!("{code}: ") };
-    ExportError { retry, message: format!("{code}{said}{hint}") }
+    }
 }
 
 fn unreached(cause: &str) -> String {
@@ -206,6 +237,10 @@ fn verdict(action: &str, status: Option<u16>, code: &str, said: &str) -> (Retry,
         ),
         (code, status) if status == Some(429) || code.contains("Thrott") => (again, String::new()),
         (_, Some(408 | 500..)) => (again, String::new()),
+        // AWS always says a code with these; it was not AWS.
+        ("", Some(401)) => (Retry::Denied(Denial::Unauthenticated), String::new()),
+        ("", Some(403 | 407)) => (Retry::Denied(Denial::Forbidden), String::new()),
+        ("", Some(404 | 405)) => (Retry::Denied(Denial::NotFound), String::new()),
         (_, Some(400..)) => (Retry::Never, String::new()),
         // Nothing came back.
         _ if said.contains("credential") => (
@@ -229,6 +264,8 @@ mod tests {
         assert_eq!(retry("ThrottlingException", Some(400)), Retry::After(None));
         assert_eq!(retry("", Some(503)), Retry::After(None));
         assert_eq!(retry("", None), Retry::After(None));
+        assert_eq!(retry("", Some(401)), Retry::Denied(Denial::Unauthenticated));
+        assert_eq!(retry("", Some(404)), Retry::Denied(Denial::NotFound));
         assert_eq!(retry("InvalidRequestException", Some(400)), Retry::Never);
         assert_eq!(retry("AccessDeniedException", Some(403)), Retry::Denied(Denial::Forbidden));
         let (_, hint) = verdict("logs:PutLogEvents", Some(403), "AccessDeniedException", "");

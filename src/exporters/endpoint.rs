@@ -60,8 +60,7 @@ impl Endpoint {
             Some("https") => (Some(true), default_port.or(Some(443))),
             Some(other) => return Err(format!("scheme `{other}` is not supported")),
         };
-        let slash = rest.find('/').unwrap_or(rest.len());
-        let (authority, path) = rest.split_at(slash);
+        let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
         let (host, port) = match authority.rsplit_once(':') {
             Some((host, port)) if !host.ends_with(':') && !port.ends_with(']') => {
                 let port = port.parse().map_err(|_| format!("`{port}` is not a port"))?;
@@ -99,6 +98,12 @@ impl Endpoint {
             format!("{}:{}", self.host, self.port)
         }
     }
+}
+
+/// A URL with a path after its own, before its query.
+pub(super) fn with_path(url: &str, path: &str) -> String {
+    let (base, query) = url.split_at(url.find(['?', '#']).unwrap_or(url.len()));
+    format!("{}{path}{query}", base.trim_end_matches('/'))
 }
 
 /// What follows `unix:`. A first `@` stands for a name without a file, as in Go.

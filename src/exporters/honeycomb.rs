@@ -18,14 +18,14 @@ use serde::{Deserialize, Serialize};
 use super::{
     connection::{Headers, check_proxy, validate_level},
     delivery::{RetryOnFailure, SendingQueue, delivery},
-    endpoint::{Endpoint, headers},
+    endpoint::{Endpoint, headers, with_path},
     otlp_grpc::CompressionParams,
     otlp_http::{BodyEncoding, HttpCompression, Post, way},
 };
 use crate::{
     component::{
-        BoxFuture, BuildContext, Delivery, Encodes, Entry, ExportError, Exporter, ExporterConfig,
-        Piece, Request, Retry, Sent, StartError, Work,
+        BoxFuture, BuildContext, Delivery, Denial, Encodes, Entry, ExportError, Exporter,
+        ExporterConfig, Piece, Request, Retry, Sent, StartError, Work,
     },
     config::{Interval, Node, Problems, Secret},
     net::{client::Tuning, proxy, tls::ClientTls},
@@ -166,6 +166,10 @@ impl ExporterConfig for Config {
         self.retry_on_failure.validate(at, problems);
     }
 
+    fn reads_weights(&self) -> bool {
+        true
+    }
+
     fn delivery(&self) -> Delivery {
         delivery(&self.sending_queue, &self.retry_on_failure, self.timeout)
     }
@@ -183,7 +187,7 @@ impl ExporterConfig for Config {
         let fail = |message| StartError { component: format!("exporter `{}`", cx.id), message };
         let headers = self.request_headers(cx.signal).map_err(fail)?;
         let post = Post {
-            url: format!("{}/v1/{}", self.base(), cx.signal),
+            url: with_path(self.base(), &format!("/v1/{}", cx.signal)),
             headers,
             tls: self.tls.clone(),
             compression: self.compression.codec(),
@@ -248,7 +252,15 @@ impl Exporter for Honeycomb {
 fn explain(error: ExportError, other_region: &str) -> ExportError {
     let status = error.message.split([':', ';']).next().unwrap_or_default().trim();
     let hint = match status {
-        _ if matches!(error.retry, Retry::Denied(_)) => "",
+        _ if matches!(error.retry, Retry::Denied(Denial::Unauthenticated | Denial::Forbidden)) => {
+            let said = error.message.split(';').next().unwrap_or_default();
+            let message = format!(
+                "Honeycomb refused the API key ({said}): it is mistyped, deleted, lacks the \
+                 permission to send events, or belongs to the other region (set `region: \
+                 {other_region}`)"
+            );
+            return ExportError { message, ..error };
+        }
         "HTTP 429" => {
             "; the team's event quota or rate limit is used up: send less (sampling), or raise the \
              limit in Honeycomb's usage settings"
@@ -257,22 +269,13 @@ fn explain(error: ExportError, other_region: &str) -> ExportError {
         "HTTP 413" => "; Honeycomb takes requests of 15 MB: lower `send_batch_size` of `batch`",
         _ => return error,
     };
-    if !matches!(error.retry, Retry::Denied(_)) {
-        let message = format!("{}{hint}", error.message);
-        return ExportError { message, ..error };
-    }
-    let said = error.message.split(';').next().unwrap_or_default();
-    let message = format!(
-        "Honeycomb refused the API key ({said}): it is mistyped, deleted, lacks the permission to \
-         send events, or belongs to the other region (set `region: {other_region}`)"
-    );
+    let message = format!("{}{hint}", error.message);
     ExportError { message, ..error }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::component::Denial;
 
     fn config(key: &str, dataset: &str) -> Config {
         Config { api_key: Secret::new(key), dataset: dataset.to_owned(), ..Config::default() }

@@ -28,7 +28,7 @@ use super::{
     compressed::compressed,
     connection::{Headers, MIDDLEWARES, REMOVE, check_proxy, refuse, validate_level},
     delivery::{RetryOnFailure, SendingQueue, delivery},
-    endpoint::{Endpoint, headers, user_agent},
+    endpoint::{Endpoint, headers, user_agent, with_path},
     otlp_grpc::CompressionParams,
     outcome,
 };
@@ -225,7 +225,7 @@ impl Config {
             Signal::Logs => &self.logs_endpoint,
         };
         if own.is_empty() {
-            format!("{}/v1/{signal}", self.endpoint.trim_end_matches('/'))
+            with_path(&self.endpoint, &format!("/v1/{signal}"))
         } else {
             own.clone()
         }
@@ -509,6 +509,7 @@ mod tests {
             ..Config::default()
         };
         assert_eq!(config.url(Signal::Traces), "https://a/otlp/v1/traces");
+        assert_eq!(with_path("https://a/b/?key=c/d", "/v1/logs"), "https://a/b/v1/logs?key=c/d");
         assert_eq!(config.url(Signal::Logs), "https://b/custom");
     }
 }

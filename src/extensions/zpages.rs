@@ -268,7 +268,7 @@ mod tests {
             id: ComponentId { kind_name: "zpages".to_owned(), name: None },
             pipeline: String::new(),
             signal: Signal::Logs,
-            ends_in: Vec::new(),
+            wants_weights: false,
             budget: 0,
             in_container: false,
             telemetry,

@@ -54,6 +54,9 @@ const AGENT: Duration = Duration::from_secs(2);
 /// No credentials, and what to do about it.
 const NO_CREDENTIALS: &str = "no AWS credentials were found: set AWS_ACCESS_KEY_ID and \
                               AWS_SECRET_ACCESS_KEY, mount ~/.aws, or give the task a role";
+const GIVE_CREDENTIALS: &str = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, mount ~/.aws, \
+                                or give the task a role (AWS_EC2_METADATA_DISABLED=true where \
+                                this is no instance of EC2)";
 
 /// How a service is reached.
 #[derive(Debug, Clone, Default)]
@@ -234,7 +237,7 @@ impl Found {
                 aws_credential_types::provider::error::CredentialsError::CredentialsNotLoaded(
                     _,
                 ) => NO_CREDENTIALS.to_owned(),
-                _ => format!("AWS credentials cannot be had: {said}"),
+                _ => format!("no AWS credentials could be loaded: {said}; {GIVE_CREDENTIALS}"),
             }
         })?;
         let source = source(&credentials);

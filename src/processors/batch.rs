@@ -307,7 +307,7 @@ mod tests {
             id: ComponentId { kind_name: "batch".to_owned(), name: None },
             pipeline: "traces".to_owned(),
             signal: Signal::Traces,
-            ends_in: Vec::new(),
+            wants_weights: false,
             budget: 0,
             in_container: false,
             telemetry: Arc::new(Telemetry::default()),

@@ -217,7 +217,7 @@ mod tests {
             id: ComponentId { kind_name: "memory_limiter".to_owned(), name: None },
             pipeline: "traces".to_owned(),
             signal: Signal::Traces,
-            ends_in: Vec::new(),
+            wants_weights: false,
             budget,
             in_container: false,
             telemetry: Arc::new(Telemetry::default()),

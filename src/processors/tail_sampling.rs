@@ -323,6 +323,10 @@ impl ProcessorConfig for Config {
         false
     }
 
+    fn may_write_weights(&self) -> bool {
+        self.weights.sample_rate.is_none() || self.weights.tracestate.is_none()
+    }
+
     fn build(&self, cx: &BuildContext) -> Result<Box<dyn Processor>, StartError> {
         self.replicas(cx, 1)?.pop().ok_or_else(|| StartError {
             component: format!("processor `{}`", cx.id),
@@ -350,7 +354,7 @@ impl Config {
     /// each, or an eighth where nothing is said.
     fn remembered(&self, max_memory: usize) -> (usize, usize) {
         let size = |asked: usize, default: usize, bytes_of_64: usize| {
-            let most = |part: usize| max_memory / part * 64 / bytes_of_64;
+            let most = |part: usize| (max_memory / part).saturating_mul(64) / bytes_of_64;
             if asked == 0 { default.min(most(8)) } else { asked.min(most(4)) }
         };
         let DecisionCache { sampled_cache_size, non_sampled_cache_size } = self.decision_cache;
@@ -387,7 +391,6 @@ impl Config {
         let share = (max_memory / count).max(to_usize(LEAST_MEMORY));
         stats.memory_limit.set((share * count) as u64);
         let (kept, dropped) = self.remembered(max_memory);
-        let is_weighted = cx.ends_in.iter().any(|kind| kind == "honeycomb");
         Settings {
             program,
             epoch: Instant::now(),
@@ -408,8 +411,8 @@ impl Config {
             dropped_remembered: dropped,
             remembered_bytes: (most_kept_bytes(kept) + most_dropped_bytes(dropped)) / count,
             weights: Weights {
-                sample_rate: self.weights.sample_rate.unwrap_or(is_weighted),
-                tracestate: self.weights.tracestate.unwrap_or(is_weighted),
+                sample_rate: self.weights.sample_rate.unwrap_or(cx.wants_weights),
+                tracestate: self.weights.tracestate.unwrap_or(cx.wants_weights),
             },
             records_policy: self.record_policy,
             is_dry_run: self.dry_run,

@@ -336,7 +336,7 @@ fn context(name: &str, budget: u64) -> BuildContext {
         id: ComponentId { kind_name: name.to_owned(), name: None },
         pipeline: "traces".to_owned(),
         signal: Signal::Traces,
-        ends_in: Vec::new(),
+        wants_weights: false,
         budget,
         in_container: false,
         telemetry: Arc::new(Telemetry::default()),

@@ -193,6 +193,32 @@ async fn a_tail_sampler_keeps_its_traces_when_another_processor_changes() {
     }
 }
 
+#[test]
+fn another_exporter_changes_no_processor() {
+    let identities = |exporters: &str, ids: &str| {
+        let blueprint = blueprint(&format!(
+            "receivers: {{nop: {{}}}}
+processors:
+  attributes: {{actions: [{{key: a, action: upsert, value: b}}]}}
+  tail_sampling: {{policies: [{{name: all, type: always_sample}}]}}
+exporters: {{nop: {{}}{exporters}}}
+service:
+  pipelines:
+    traces: {{receivers: [nop], processors: [attributes, tail_sampling], exporters: [nop{ids}]}}"
+        ));
+        let world = World::new(1, &blueprint);
+        let graph = world.pool.graph();
+        let stages = graph.pipelines[0].stages.iter();
+        stages.map(|stage| stage.identity.clone().unwrap()).collect::<Vec<_>>()
+    };
+    let one = identities("", "");
+    assert_eq!(identities(", nop/b: {}", ", nop/b"), one);
+    // The first one that reads weights: from now on the sampler writes them.
+    let weighted = identities(", honeycomb: {api_key: k}", ", honeycomb");
+    assert_eq!(weighted[0], one[0]);
+    assert_ne!(weighted[1], one[1]);
+}
+
 #[tokio::test]
 async fn a_processor_that_changes_emits_what_it_holds_through_the_old_graph() {
     for workers in [1, 3] {

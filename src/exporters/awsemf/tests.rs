@@ -392,7 +392,7 @@ fn a_document_is_sent_as_it_was_made_also_the_second_time() {
         id: ComponentId { kind_name: "awsemf".to_owned(), name: None },
         pipeline: String::new(),
         signal: Signal::Metrics,
-        ends_in: Vec::new(),
+        wants_weights: false,
         budget: 0,
         in_container: false,
         telemetry: Arc::default(),

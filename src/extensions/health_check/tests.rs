@@ -10,7 +10,7 @@ fn context(telemetry: &Arc<Telemetry>) -> BuildContext {
         id: ComponentId { kind_name: "health_check".to_owned(), name: None },
         pipeline: String::new(),
         signal: Signal::Traces,
-        ends_in: Vec::new(),
+        wants_weights: false,
         budget: 0,
         in_container: false,
         telemetry: Arc::clone(telemetry),

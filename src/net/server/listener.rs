@@ -167,7 +167,7 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 pub fn explain_bind(error: &io::Error, endpoint: &str) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
-            format!("`{endpoint}` is in use by another process; stop it, or set another `endpoint`")
+            format!("`{endpoint}` is in use by another process; stop it, or choose another address")
         }
         io::ErrorKind::PermissionDenied => {
             format!("no permission to listen on `{endpoint}`; ports below 1024 need a privilege")

@@ -33,7 +33,7 @@ pub(crate) fn context(signal: Signal) -> BuildContext {
         id: ComponentId { kind_name: "attributes".to_owned(), name: None },
         pipeline: format!("{signal}/test"),
         signal,
-        ends_in: Vec::new(),
+        wants_weights: false,
         budget: 0,
         in_container: false,
         telemetry: Arc::new(Telemetry::default()),

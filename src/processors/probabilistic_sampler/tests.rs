@@ -29,7 +29,7 @@ fn processor_of(signal: Signal, settings: &str, telemetry: &Arc<Telemetry>) -> B
         id: ComponentId { kind_name: "probabilistic_sampler".to_owned(), name: None },
         pipeline: signal.name().to_owned(),
         signal,
-        ends_in: Vec::new(),
+        wants_weights: false,
         budget: 0,
         in_container: false,
         telemetry: Arc::clone(telemetry),

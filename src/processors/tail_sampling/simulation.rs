@@ -118,8 +118,7 @@ fn conserve(seed: u64) {
         policies.trim().trim_start_matches(','),
         if extra.is_empty() { "" } else { ", " },
     );
-    let mut sampler =
-        Sampler::on(workers, &settings, if rng.bool() { &["honeycomb"] } else { &[] });
+    let mut sampler = Sampler::on(workers, &settings, rng.bool());
     let account = Account::of(if rng.bool() { 150_000 } else { 1 << 30 });
     let (mut sent, mut kept) = (0, Vec::new());
     let mut ids: Vec<u128> = Vec::new();
@@ -214,7 +213,7 @@ fn the_decision_is_the_same_whatever_the_interleaving_and_the_workers() {
             let mut spans = spans.clone();
             rng.shuffle(&mut spans);
             let settings = format!("{{{extra} decision_wait: 5s, policies: [{policies}]}}");
-            let mut sampler = Sampler::on(workers, &settings, &[]);
+            let mut sampler = Sampler::on(workers, &settings, false);
             let mut kept = Vec::new();
             let size = rng.usize(1..50);
             for part in spans.chunks(size) {
@@ -314,7 +313,7 @@ fn large_requests_are_kept_and_small_ones_copied() {
         let mut sampler = Sampler::on(
             workers,
             "{decision_wait: 10s, policies: [{name: all, type: always_sample}]}",
-            &[],
+            false,
         );
         let account = Account::of(1 << 30);
         let chunk = 256 << 10;

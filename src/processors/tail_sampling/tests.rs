@@ -52,10 +52,10 @@ pub(super) struct Sampler {
 
 impl Sampler {
     pub(super) fn new(settings: &str) -> Self {
-        Self::on(1, settings, &[])
+        Self::on(1, settings, false)
     }
 
-    pub(super) fn on(workers: usize, settings: &str, ends_in: &[&str]) -> Self {
+    pub(super) fn on(workers: usize, settings: &str, wants_weights: bool) -> Self {
         let (config, problems) = decode(settings);
         assert!(!problems.has_errors(), "{:?}", problems.0);
         let telemetry = Arc::new(Telemetry::default());
@@ -63,7 +63,7 @@ impl Sampler {
             id: ComponentId { kind_name: ENTRY.name.to_owned(), name: None },
             pipeline: "traces".to_owned(),
             signal: Signal::Traces,
-            ends_in: ends_in.iter().map(|kind| (*kind).to_owned()).collect(),
+            wants_weights,
             budget: 1 << 30,
             in_container: false,
             telemetry: Arc::clone(&telemetry),
@@ -551,7 +551,7 @@ fn a_dry_run_keeps_all_and_says_what_it_would_have_kept() {
     let mut sampler = Sampler::on(
         1,
         &format!("{{decision_wait: 1s, dry_run: true, policies: [{{name: e, {ERROR}}}]}}"),
-        &["honeycomb"],
+        true,
     );
     sampler.send(vec![status(2), span(C, 1)]);
     let mut kept = sampler.wait(Duration::from_secs(2));

@@ -12,7 +12,7 @@ use super::tests::{A, C, Sampler, attribute, entry, policies, span, text};
 use crate::processors::sampling::{Randomness, TraceState};
 
 fn weighed(settings: &str) -> Sampler {
-    Sampler::on(1, settings, &["honeycomb"])
+    Sampler::on(1, settings, true)
 }
 
 fn with_state(id: u128, state: &str) -> Span {
@@ -123,14 +123,14 @@ fn late_spans_have_the_weight_of_their_trace() {
 
 #[test]
 fn weights_are_written_where_they_are_wanted() {
-    for (settings, ends_in, has_rate, has_threshold) in [
-        ("", vec![], false, false),
-        ("", vec!["honeycomb"], true, true),
-        ("weights: {tracestate: true}, ", vec![], false, true),
-        ("weights: {sample_rate: false}, ", vec!["debug", "honeycomb"], false, true),
+    for (settings, is_wanted, has_rate, has_threshold) in [
+        ("", false, false, false),
+        ("", true, true, true),
+        ("weights: {tracestate: true}, ", false, false, true),
+        ("weights: {sample_rate: false}, ", true, false, true),
     ] {
         let settings = format!("{{{settings}decision_wait: 1s, policies: [{}]}}", chance(25.0));
-        let mut sampler = Sampler::on(1, &settings, &ends_in);
+        let mut sampler = Sampler::on(1, &settings, is_wanted);
         sampler.send(vec![span(C, 1)]);
         let kept = sampler.wait(Duration::from_secs(2));
         assert_eq!(!kept[0].attributes.is_empty(), has_rate);

@@ -61,7 +61,7 @@ fn names(payload: &Payload) -> HashSet<usize> {
 
 fn live(seed: u64, workers: usize, settings: &str) {
     let mut random = fastrand::Rng::with_seed(seed);
-    let mut sampler = Sampler::on(workers, settings, &[]);
+    let mut sampler = Sampler::on(workers, settings, false);
     let ended = Ended::default();
     let mut held: Vec<(Payload, HashSet<usize>)> = Vec::new();
     let requests = 120;
