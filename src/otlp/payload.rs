@@ -127,7 +127,7 @@ impl Payload {
     }
 
     /// A payload of one segment that nobody pays for and nobody waits for: tests, own telemetry.
-    pub fn unaccounted(signal: Signal, body: Bytes, items: u64) -> Self {
+    pub fn unpaid(signal: Signal, body: Bytes, items: u64) -> Self {
         Payload::new(signal, body, items, None)
     }
 

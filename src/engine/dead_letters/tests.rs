@@ -143,7 +143,7 @@ impl Rig {
     async fn send(&self) -> Outcome {
         let (tell, told) = oneshot::channel();
         let answer = move |outcome| tell.send(outcome).unwrap();
-        let mut payload = Payload::unaccounted(Signal::Traces, Bytes::from_static(SPAN), 1);
+        let mut payload = Payload::unpaid(Signal::Traces, Bytes::from_static(SPAN), 1);
         payload.receipts.push(Receipt::new(Wait::Delivery, Box::new(answer)));
         payload.context = Some(Arc::new(Context {
             metadata: vec![("tenant".to_owned(), "a".to_owned())],

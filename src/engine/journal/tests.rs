@@ -154,7 +154,7 @@ async fn a_full_tray_is_written_at_once_and_what_finds_no_room_is_refused() {
 #[tokio::test]
 async fn a_request_whose_way_a_reload_takes_away_is_refused_before_it_is_written() {
     let rig = Rig::new(1, 1 << 20);
-    let payload = Payload::unaccounted(Signal::Traces, Bytes::from_static(SPAN), 1);
+    let payload = Payload::unpaid(Signal::Traces, Bytes::from_static(SPAN), 1);
     let (tell, told) = tokio::sync::oneshot::channel();
     let sender = Receipt::new(Wait::Acceptance, Box::new(move |end| tell.send(end).unwrap()));
     let routes = Arc::clone(&rig.routes);

@@ -77,7 +77,7 @@ impl Rig {
 
     fn send(&self) {
         let body = bytes::Bytes::from_static(SPAN);
-        self.queue.enqueue(Payload::unaccounted(Signal::Traces, body, 1));
+        self.queue.enqueue(Payload::unpaid(Signal::Traces, body, 1));
     }
 
     /// Lets the backend answer one request.
@@ -173,7 +173,7 @@ async fn what_is_dropped_from_disk_takes_no_room_in_the_queue() {
     for _ in 0..30 {
         // 5 items each, of a queue of 100; there is room for eleven of them on the disk.
         let body = bytes::Bytes::from(vec![7; 1000]);
-        rig.queue.enqueue(Payload::unaccounted(Signal::Traces, body, 5));
+        rig.queue.enqueue(Payload::unpaid(Signal::Traces, body, 5));
     }
     let stats = Arc::clone(rig.queue.stats());
     assert_eq!(stats.enqueue_failed.read(), 0, "the queue was never full");

@@ -19,7 +19,7 @@ fn store(directory: &tempfile::TempDir, overflow: Overflow) -> Arc<Store> {
 }
 
 fn payload() -> Payload {
-    Payload::unaccounted(Signal::Logs, Bytes::from(vec![7; BODY]), 1)
+    Payload::unpaid(Signal::Logs, Bytes::from(vec![7; BODY]), 1)
 }
 
 /// Puts a payload on disk only, with somebody who waits for its delivery.

@@ -110,7 +110,7 @@ async fn outage(absence: Absence, seconds: u64, spool: Option<Spool>) {
 
     let body = bytes::Bytes::from_static(SPAN);
     for _ in 0..seconds {
-        queue.enqueue(Payload::unaccounted(Signal::Traces, body.clone(), 1));
+        queue.enqueue(Payload::unpaid(Signal::Traces, body.clone(), 1));
         sleep(Duration::from_secs(1)).await;
         if is_guarded {
             assert!(queue.gauge.bytes() <= share, "the rest is on disk");
