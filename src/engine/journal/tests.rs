@@ -1,4 +1,5 @@
-//! Requests through the door into a journal, with workers that have threads and with the one that has none.
+//! Requests through the door into a journal, with workers that have threads and with the one that
+//! has none.
 
 use bytes::Bytes;
 use tokio::task::JoinSet;
@@ -12,6 +13,7 @@ use crate::{
         budget::Budget,
         door::{Inside, SignalRoutes},
         graph::{Graph, Pipeline, Stage},
+        panics::Panics,
         pool::{Pool, Ways},
     },
     otlp::{Signal, check::Utf8},
@@ -47,7 +49,7 @@ impl Rig {
         let settings = Settings { segment_size: 1 << 20, overflow: Overflow::Block };
         let room = Arc::new(Room::new(limit));
         let log = Log::open(Arc::new(folder), settings, room, Arc::default()).unwrap();
-        let journal = Journal::new(Store::new(log), false);
+        let journal = Journal::new(Store::new(log, Panics::channel().0), false);
         let telemetry = Arc::new(Telemetry::default());
         let route = Route {
             pipelines: vec![(0, None)],

@@ -7,7 +7,7 @@ use tokio::time::sleep;
 use super::*;
 use crate::{
     component::{BoxFuture, ExportError, Piece, QueueBatch, Request, Sent, Work},
-    engine::{budget::Budget, pool::Ways, spool::Spooling, stored::Store},
+    engine::{budget::Budget, panics::Panics, pool::Ways, spool::Spooling, stored::Store},
     otlp::Signal,
     storage::{Folder, Log, Overflow, Room, Settings},
 };
@@ -99,7 +99,7 @@ fn spool(directory: &std::path::Path, spooling: Spooling) -> Spool {
     let settings = Settings { segment_size: 4000, overflow: Overflow::DropOldest };
     let log = Log::open(Arc::new(folder), settings, Arc::new(Room::new(12_000)), Arc::default());
     let budget = Budget::new(1 << 20, Arc::new(Telemetry::default()));
-    Spool { store: Store::new(log.unwrap()), spooling, budget }
+    Spool { store: Store::new(log.unwrap(), Panics::channel().0), spooling, budget }
 }
 
 async fn seconds(count: u64) {

@@ -164,6 +164,10 @@ async fn a_queue_on_disk_outlives_twenty_minutes() {
     let room = Arc::new(Room::new(1 << 20));
     let log = Log::open(Arc::new(folder), settings, room, Arc::default()).unwrap();
     let budget = Budget::new(1 << 20, Arc::new(Telemetry::default()));
-    let spool = Spool { store: Store::new(log), spooling: Spooling::All { fsync: false }, budget };
+    let spool = Spool {
+        store: Store::new(log, Panics::channel().0),
+        spooling: Spooling::All { fsync: false },
+        budget,
+    };
     outage(Absence::Refused, 20 * MINUTES, Some(spool)).await;
 }
