@@ -438,7 +438,7 @@ pub trait Door: Send + Sync {
     /// Bytes for a body whose length is known, if they are free now. None: waiting may help.
     /// Acquire once per request before any byte is held; grow only with `Permit::try_more`.
     fn try_permit(&self, signal: Signal, bytes: usize) -> Result<Option<Permit>, Rejection>;
-    /// Refuses a body that would find no room even if it were alone; charges nothing.
+    /// Refuses a body that is larger than the whole budget. Charges nothing.
     fn fits(&self, _signal: Signal, _bytes: usize) -> Result<(), Rejection> {
         Ok(())
     }

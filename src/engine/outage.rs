@@ -1,9 +1,9 @@
-//! Whether an exporter's backend is away, and when it is back: requests that pause before another
-//! attempt are then sent at once.
+//! Detects when an exporter's backend is down, and when it is back. Requests that wait before
+//! another attempt are then sent at once.
 //!
-//! Why not every success that follows a failure: a backend that refuses every other request would
-//! be sent the refused ones again without a pause. Only where nothing succeeded for a while was it
-//! away.
+//! Why not after every success that follows a failure: with a backend that refuses every other
+//! request, refused requests would be retried without a pause. The backend was down only if nothing
+//! succeeded for a while.
 
 use std::{
     sync::{
@@ -15,28 +15,28 @@ use std::{
 
 use tokio::{sync::Notify, time::Instant};
 
-/// Failures without a success in between for so long are an outage.
+/// After failures without a success for this long, the backend is considered down.
 const LENGTH: Duration = Duration::from_secs(10);
 
-/// What the attempts of one exporter know of each other.
+/// State that all attempts of one exporter share.
 #[derive(Debug, Default)]
 pub(super) struct Outage {
     /// Whether the last attempt failed.
     is_failing: AtomicBool,
     /// The first failure after a success.
     since: Mutex<Option<Instant>>,
-    /// Outages that have ended.
+    /// Notified when an outage has ended.
     ended: AtomicU64,
     end: Notify,
 }
 
 impl Outage {
-    /// How many have ended; for [`Outage::end_after`].
+    /// Number of ended outages; see [`Outage::end_after`].
     pub(super) fn ended(&self) -> u64 {
         self.ended.load(Ordering::Acquire)
     }
 
-    /// Notes a failure; whether it is the first one.
+    /// Notes a failure. Returns whether it is the first one.
     pub(super) fn failed(&self) -> bool {
         let is_first = !self.is_failing.swap(true, Ordering::Relaxed);
         if is_first {
@@ -45,9 +45,9 @@ impl Outage {
         is_first
     }
 
-    /// Notes a success; whether it is the first one after a failure.
+    /// Notes a success. Returns whether it is the first one after a failure.
     pub(super) fn succeeded(&self) -> bool {
-        // On the way of every request: one load where all is well.
+        // This runs for every request: without failures it costs one load.
         if !self.is_failing.load(Ordering::Relaxed)
             || !self.is_failing.swap(false, Ordering::Relaxed)
         {

@@ -73,8 +73,8 @@ impl Router {
     /// Hands a job to whichever worker is free first.
     pub fn to_any(&self, job: Job) {
         self.backlog.add();
-        // Fails only after the workers have gone. The job's payload is dropped unsettled, so it has
-        // failed.
+        // This fails only after the workers have ended. Then the job's payload is dropped unsettled
+        // and has failed.
         if self.any.send(job).is_err() {
             self.backlog.done();
         }
@@ -131,7 +131,7 @@ impl Ways {
     }
 }
 
-/// Runs encoding: on a worker thread where there are any, else here and now.
+/// Runs encoding: on a worker thread if there are any, otherwise in the caller's task.
 #[derive(Clone)]
 pub struct Offload {
     router: Option<Router>,
@@ -139,7 +139,7 @@ pub struct Offload {
 }
 
 impl Offload {
-    /// Who is told of a panic of an exporter.
+    /// Where panics of exporters are reported.
     pub(super) fn panics(&self) -> &Panics {
         &self.panics
     }
@@ -270,7 +270,7 @@ impl Pool {
         Arc::clone(&self.graph.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Who is told of panics.
+    /// Where panics are reported.
     pub(super) fn panics(&self) -> &Panics {
         &self.panics
     }

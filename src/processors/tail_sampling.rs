@@ -158,7 +158,7 @@ pub struct Config {
     /// Most bytes of waiting spans and of the tables about them; 0: half of the budget of the process.
     /// Not known to the Collector.
     pub max_memory: u64,
-    /// Has no effect: tables grow as they need to.
+    /// Has no effect: tables grow as needed.
     pub expected_new_traces_per_sec: Ignored<u64>,
     /// How many decisions are remembered for spans that come late.
     pub decision_cache: DecisionCache,
@@ -311,7 +311,7 @@ impl ProcessorConfig for Config {
                 )
                 .help("remove it; `max_memory` bounds the memory");
         }
-        let grow = "tables grow as they need to";
+        let grow = "tables grow as needed";
         self.expected_new_traces_per_sec.warn("expected_new_traces_per_sec", grow, at, problems);
         if self.num_shards.is_some() {
             let message = "`num_shards` has no effect: traces are spread over all workers";

@@ -511,7 +511,7 @@ fn opening_reads_the_header_of_each_segment_and_the_last_one() {
 }
 
 #[test]
-fn a_file_that_a_failed_attempt_left_behind_is_in_nobodys_way() {
+fn a_file_left_behind_by_a_failed_attempt_is_replaced() {
     let disk = SimulatedDisk::new(1);
     let log = open(&disk, SETTINGS, u64::MAX);
     disk.create("00000000000000000000.seg").unwrap();
