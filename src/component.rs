@@ -231,7 +231,8 @@ pub trait Processor: Send {
     fn process(&mut self, payload: Payload, out: &mut Output);
 
     /// Of a processor that is split by trace: reads a payload where it came in, and gives each of
-    /// `owners` its share. None for those that own nothing of it; nothing at all where it was refused.
+    /// `owners` its share. None for those that own nothing of it; nothing at all where it was
+    /// refused.
     fn share(&mut self, payload: Payload, owners: usize, _out: &mut Output) -> Vec<Option<Share>> {
         let whole = Share { payload, reading: Box::new(()) };
         std::iter::once(Some(whole)).chain((1..owners).map(|_| None)).collect()

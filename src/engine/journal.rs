@@ -2,9 +2,9 @@
 //! until all their data was delivered, is in a queue on disk, or was dropped by the configuration.
 //!
 //! ```text
-//!             +-- room --> append, answer -------------------> pipelines --> receipts end --> settled
-//! request ----+                                                   ^
-//!             +-- no room --> append, answer, let go of it     replay, in order, when there is room
+//!             +-- room --> append, answer --------------> pipelines --> receipts end --> settled
+//! request ----+                                              ^
+//!             +-- no room --> append, answer, wait --------+ replayed in order when there is room
 //! ```
 //!
 //! Requests that arrive together are written together. A worker collects them in the *tray* and

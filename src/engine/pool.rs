@@ -1,9 +1,9 @@
 //! Workers and the ways to them: one queue that any worker takes from, and one queue per worker
 //! for what only its owner may do.
 //!
-//! With one worker there are no threads and no queues: whoever has a job runs it, under a lock
-//! that nobody else wants. On one core a hop to another thread and back costs two wake-ups (about
-//! 10 us in a virtual machine), several times the work on a request of 100 spans. What a job puts off is
+//! With one worker there are no threads and no queues: whoever has a job runs it, under a lock that
+//! nobody else wants. On one core a hop to another thread and back costs two wake-ups (about 10 us
+//! in a virtual machine), several times the work on a request of 100 spans. What a job puts off is
 //! done by the task that keeps the timers, after all other tasks that are ready.
 //!
 //! The queues need no bound of their own: what is in them was admitted by the byte budget.
@@ -179,8 +179,8 @@ enum Mode {
     Threads(Mutex<Vec<thread::JoinHandle<()>>>),
 }
 
-/// Wakes the ticking task of the inline worker when a timer is due earlier than it thinks, or a job was
-/// put off.
+/// Wakes the ticking task of the inline worker when a timer is due earlier than it thinks, or a job
+/// was put off.
 #[derive(Default)]
 struct Ticker {
     earlier: Notify,
@@ -219,8 +219,8 @@ impl Pool {
         }
     }
 
-    /// With one worker: calls the timers that are due and does what was put off, for ever. With threads
-    /// each worker has its own timers and this ends at once.
+    /// With one worker: calls the timers that are due and does what was put off, for ever. With
+    /// threads each worker has its own timers and this ends at once.
     pub async fn tick(&self) {
         let Mode::Inline { worker, later, ticker, .. } = &self.mode else { return };
         loop {

@@ -1,4 +1,5 @@
-//! A disk for tests: it forgets what was not synced, tears writes at a crash, and fails when told to.
+//! A disk for tests: it forgets what was not synced, tears writes at a crash, and fails when told
+//! to.
 
 use std::{
     collections::BTreeMap,
@@ -140,7 +141,8 @@ impl SimulatedDisk {
             let Content { bytes, durable, .. } = &mut *content;
             let upto = random.usize(durable.len().min(bytes.len())..=bytes.len());
             let mut survived = Vec::with_capacity(upto);
-            // What was written survives in pieces, as pages were written back; of the others the old ones.
+            // What was written survives in pieces, as pages were written back; of the others the
+            // old ones.
             while survived.len() < upto {
                 let (from, page) = (survived.len(), random.usize(1..=4096));
                 let to = (from + page).min(upto);

@@ -373,7 +373,8 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     prop::collection::vec(act, 1..250)
 }
 
-/// Runs acts on a disk that fails as it is told. After each start every record that has to be there is found.
+/// Runs acts on a disk that fails as it is told. After each start every record that has to be there
+/// is found.
 fn live(seed: u64, acts: &[Act], faults: &[(u8, Fault)]) {
     let keeps_promises = !faults.iter().any(|(_, fault)| *fault == Fault::LostSync);
     let disk = SimulatedDisk::new(seed);

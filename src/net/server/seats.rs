@@ -9,9 +9,9 @@
 //! half a second, 3000 connections that never ended their headers made a new client wait for two
 //! seconds.
 //!
-//! HTTP/2 may hold bytes that nobody has asked for, up to the window of each connection. The windows
-//! of a listener together have a limit, too: the first connections get large ones, and when there are
-//! many each gets the least that the protocol knows.
+//! HTTP/2 may hold bytes that nobody has asked for, up to the window of each connection. The
+//! windows of a listener together have a limit, too: the first connections get large ones, and when
+//! there are many each gets the least that the protocol knows.
 
 use std::{
     collections::HashMap,
