@@ -9,8 +9,8 @@
 //! percentage of what there was before anybody sampled: both compare 56 random bits of the trace
 //! (`rv` of `tracestate`, else the last seven bytes of the trace id) with a threshold, and write it
 //! as `ot=th:...` into `tracestate`, or into `sampling.threshold` of log records, so that a backend
-//! knows how many each kept item stands for. `hash_seed` compares a hash of the trace id with 16
-//! 384 buckets, as older samplers do; collectors with one seed keep the same traces.
+//! knows how many each kept item stands for. `hash_seed` compares a hash of the trace id with
+//! 16 384 buckets, as older samplers do; collectors with one seed keep the same traces.
 //!
 //! A span whose attribute `sampling.priority` is 0 is dropped, one above 0 is kept. Of log records
 //! `sampling_priority` names an attribute with a percentage of their own.

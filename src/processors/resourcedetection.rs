@@ -19,8 +19,8 @@
 //! those include `container.id`, `container.name`, `container.image.name` and
 //! `aws.ecs.container.arn` of skep's own container. `eks` takes `k8s.cluster.name` from the config
 //! map `cluster-info` of the CloudWatch agent. With `override: true`, the default, attributes that
-//! `env` reads from skep's own environment replace those of senders. For a sidecar, set `override:
-//! false` or do not set the variable.
+//! `env` reads from skep's own environment replace those of senders. For a sidecar, set
+//! `override: false` or do not set the variable.
 //!
 //! Detection runs once, when skep starts. Only the data of its pipelines waits for it, at most for
 //! `timeout`, and then continues with what was found. A detector that fails logs one warning; on
