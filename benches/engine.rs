@@ -111,7 +111,7 @@ fn batch_of_82_payloads(bencher: Bencher) {
     let body = Bytes::from(vec![0; BODY]);
     let mut processor = batch();
     let payload = || {
-        let mut payload = Payload::unaccounted(Signal::Traces, body.clone(), SPANS);
+        let mut payload = Payload::unpaid(Signal::Traces, body.clone(), SPANS);
         payload.permits.push(budget.try_acquire(BODY).expect("it has room"));
         payload.receipts.push(Receipt::new(Wait::Acceptance, Box::new(|_| ())));
         payload

@@ -115,7 +115,7 @@ fn view_durations_and_one_attribute(bencher: Bencher) {
 
 #[divan::bench]
 fn split_in_ten(bencher: Bencher) {
-    let payload = Payload::unaccounted(Signal::Traces, request(), SPANS as u64);
+    let payload = Payload::unpaid(Signal::Traces, request(), SPANS as u64);
     bencher
         .counter(ItemsCount::new(SPANS))
         .bench(|| split::by_items(black_box(payload.clone()), 10));
@@ -158,7 +158,7 @@ const UPSERT: &str =
 
 fn process(processor: &mut dyn Processor, body: Bytes) -> Output {
     let mut out = Output::at(Instant::now());
-    processor.process(Payload::unaccounted(Signal::Traces, body, SPANS as u64), &mut out);
+    processor.process(Payload::unpaid(Signal::Traces, body, SPANS as u64), &mut out);
     out
 }
 

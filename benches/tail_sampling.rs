@@ -268,7 +268,7 @@ impl Traffic {
         for (i, place) in template.ids.iter().enumerate() {
             template.body[*place..*place + 16].copy_from_slice(&ids[i / TOGETHER].to_be_bytes());
         }
-        Payload::unaccounted(Signal::Traces, Bytes::copy_from_slice(&template.body), REQUEST as u64)
+        Payload::unpaid(Signal::Traces, Bytes::copy_from_slice(&template.body), REQUEST as u64)
     }
 }
 

@@ -238,7 +238,8 @@ pub trait Processor: Send {
     fn process(&mut self, payload: Payload, out: &mut Output);
 
     /// Of a processor that is split by trace: reads a payload where it came in, and gives each of
-    /// `owners` its share. None for those that own nothing of it; nothing at all where it was refused.
+    /// `owners` its share. None for those that own nothing of it; nothing at all where it was
+    /// refused.
     fn share(&mut self, payload: Payload, owners: usize, _out: &mut Output) -> Vec<Option<Share>> {
         let whole = Share { payload, reading: Box::new(()) };
         std::iter::once(Some(whole)).chain((1..owners).map(|_| None)).collect()
@@ -445,7 +446,7 @@ pub trait Door: Send + Sync {
     /// Bytes for a body whose length is known, if they are free now. None: waiting may help.
     /// Acquire once per request before any byte is held; grow only with `Permit::try_more`.
     fn try_permit(&self, signal: Signal, bytes: usize) -> Result<Option<Permit>, Rejection>;
-    /// Refuses a body that would find no room even if it were alone; charges nothing.
+    /// Refuses a body that is larger than the whole budget. Charges nothing.
     fn fits(&self, _signal: Signal, _bytes: usize) -> Result<(), Rejection> {
         Ok(())
     }

@@ -1,14 +1,15 @@
-//! The engine: runs a plan from the first socket to the last byte. The only place that spawns.
+//! The engine: runs a plan, from opening the first socket to delivering the last byte. Only the
+//! engine spawns tasks.
 //!
 //! ```text
 //! tokio: accept -> permit -> body      workers: inflate, check, processors      tokio: queue -> client
 //!                               \--- one queue for all workers ---/\--- one queue per exporter ---/
 //! ```
 //!
-//! Start: everything is built, then every socket is opened, then workers, exporters and receivers
-//! run. End: receivers stop and finish what they have begun, processors emit what they hold,
-//! queues empty; what has not been delivered at the deadline is counted and named. In between, SIGHUP
-//! and the control plane reload the configuration ([`reload`]).
+//! Start: everything is built, then all sockets are opened, then workers, exporters and receivers
+//! run. End: receivers stop after they have finished their requests, processors emit what they
+//! hold, and queues are emptied; undelivered items at the deadline are counted and logged. In
+//! between, SIGHUP and the control plane reload the configuration ([`reload`]).
 
 pub mod admission;
 pub mod budget;
@@ -70,22 +71,22 @@ use self::{
 pub struct Options {
     /// What the plan is built for.
     pub site: Site,
-    /// Longest drain after the first SIGTERM or SIGINT, and of what a reload has removed. Containers
-    /// are killed after 10 s (compose) or 30 s (ECS) by default.
+    /// Longest drain after the first SIGTERM or SIGINT, and of what a reload has removed.
+    /// Containers are killed after 10 s (compose) or 30 s (ECS) by default.
     pub drain_timeout: Duration,
-    /// How the configuration is read again; none: it is not.
+    /// How to reload the configuration; `None`: reloading is disabled.
     pub reloading: Option<Reloading>,
 }
 
-/// How the configuration is read again, besides by SIGHUP.
+/// How to reload the configuration, and who may ask for it beside SIGHUP.
 pub struct Reloading {
-    /// Reads it.
+    /// Reads the configuration.
     pub source: Arc<dyn Source>,
-    /// Who asks for it.
+    /// Requests of the control plane.
     pub asks: mpsc::Receiver<Ask>,
 }
 
-/// What runs, told once everything is open.
+/// What runs, reported once everything is open.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Started {
     /// Component and its listener.
@@ -97,30 +98,30 @@ pub struct Started {
 /// How the run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// Everything that was acknowledged has been delivered, or was dropped by decision.
+    /// Everything that was acknowledged was delivered, or dropped by the configuration.
     Clean,
-    /// So many items could not be delivered before the deadline, and are not on disk.
+    /// This many items were not delivered before the deadline and are not on disk.
     Lost(u64),
     /// A second signal ended the drain.
     Interrupted,
-    /// A worker, an exporter or a receiver panicked. The data that it held was not acknowledged, or
-    /// is on disk, or is lost.
+    /// A worker, an exporter, a receiver or a storage panicked. The data that it held was not
+    /// acknowledged, or is on disk, or is lost.
     Panicked,
 }
 
-/// What runs beside the pipelines: an extension, the metrics page, the control plane.
+/// A service beside the pipelines: an extension, the metrics page, the control plane.
 pub struct Service {
     /// `health_check`.
     pub id: String,
     /// `extension health_check`.
     pub words: String,
-    /// What makes it another one for a reload; none: it never is the same.
+    /// Identity for a reload; `None`: it always counts as changed.
     pub identity: Option<String>,
     /// The service itself.
     pub extension: Box<dyn Extension>,
 }
 
-/// Builds, runs until a signal, drains. `on_started` is told when everything is open.
+/// Builds everything, runs until a signal, and drains. Calls `on_started` when everything is open.
 pub fn run(
     blueprint: &Blueprint,
     services: Vec<Service>,
@@ -135,11 +136,11 @@ pub fn run(
         let mut signals = Signals::new().map_err(|error| start_error(&error))?;
         let reloading = options.reloading.take();
         let mut running = Running::start(plan, services, &options, on_started)?;
-        // Who asks for a reload from the end of this on is told that it is too late.
+        // Requests for a reload after this are told that it is too late.
         let cause = Box::pin(running.wait(&mut signals, reloading)).await;
         signalled = Some(Instant::now());
-        // What is still held at the end is dropped unsettled, and so stays on disk where it is
-        // there.
+        // Payloads that are still held are dropped unsettled. So their records stay on disk, if
+        // they have any.
         Ok(match cause {
             Cause::Panic => Ended::Panicked,
             Cause::Signal => tokio::select! {
@@ -166,13 +167,13 @@ pub fn run(
         }
         other => other,
     });
-    // Nothing may hold up the exit: not an exporter in `send`, not a client that reads slowly.
+    // The exit waits for nothing: neither for an exporter in `send` nor for a slow client.
     runtime.shutdown_background();
     ended
 }
 
-/// With one worker everything runs on the calling thread; else half as many io threads as cores,
-/// since the workers do the work on the bytes.
+/// With one worker everything runs on the calling thread. Otherwise there are half as many io
+/// threads as workers, because the workers process the data.
 fn build_runtime(workers: usize) -> io::Result<runtime::Runtime> {
     if workers == 1 {
         return runtime::Builder::new_current_thread().enable_all().build();
@@ -193,7 +194,7 @@ enum Cause {
     Panic,
 }
 
-/// What a signal says.
+/// The meaning of a signal.
 enum Told {
     End,
     Reload,
@@ -231,7 +232,7 @@ impl Signals {
         }
     }
 
-    /// The same during the drain.
+    /// Ends at SIGTERM or SIGINT during the drain; SIGHUP is only logged.
     async fn again(&mut self) {
         loop {
             tokio::select! {
@@ -253,11 +254,11 @@ struct Running {
     receivers: Vec<RunningReceiver>,
     exporters: Vec<RunningExporter>,
     services: Vec<RunningService>,
-    /// Receivers and services that a reload has told to stop.
+    /// Receivers and services that a reload has stopped.
     leaving: Vec<Leaving>,
     /// Exporters that a reload has removed, until their queues are empty.
     departing: Vec<Departing>,
-    /// Items that such exporters could not deliver.
+    /// Items that these exporters could not deliver.
     lost: u64,
     ticker: tokio::task::JoinHandle<()>,
 }
@@ -336,7 +337,7 @@ impl Running {
         })
     }
 
-    /// Runs until a signal or a panic of a worker, and reloads when it is asked to.
+    /// Runs until a signal or a panic, and reloads when asked to.
     async fn wait(&mut self, signals: &mut Signals, mut reloading: Option<Reloading>) -> Cause {
         loop {
             let ask = tokio::select! {
@@ -356,7 +357,7 @@ impl Running {
             };
             let (outcome, has_ended): (Outcome, bool) = self.reload(source, signals).await;
             if let Some(ask) = ask {
-                // Who hung up meanwhile finds it in the log.
+                // If the caller has gone away, the outcome is in the log.
                 let _ = ask.send(outcome);
             }
             if has_ended {
@@ -370,7 +371,7 @@ impl Running {
         tracing::error!(part, "a part of skep panicked; the process ends");
     }
 
-    /// Stops in the order in which data flows, within the time-out.
+    /// Stops the parts in the order of the data flow, within the timeout.
     async fn drain(mut self) -> Ended {
         let started = Instant::now();
         let timeout = self.drain_timeout;
@@ -382,7 +383,7 @@ impl Running {
             leaving.hurry();
         }
         receiving.extend(self.receivers.drain(..).map(RunningReceiver::leave));
-        // Senders that do not finish get a third of the time; the rest belongs to what is here.
+        // Unfinished senders get a third of the time; the rest is for the data that was received.
         let receivers = async {
             for leaving in &mut receiving {
                 leaving.ended().await;
@@ -444,7 +445,7 @@ impl Running {
         if unaccounted > 0 {
             tracing::error!(
                 items = unaccounted,
-                "skep cannot say what became of some items; this is a defect, please report it"
+                "the outcome of some items is unknown; this is a defect in skep, please report it"
             );
             lost += unaccounted;
         }
@@ -452,7 +453,7 @@ impl Running {
     }
 }
 
-/// Who asks next; never where nobody can.
+/// Waits for the next reload request; never completes if reloading is disabled.
 async fn next_ask(reloading: Option<&mut Reloading>) -> Ask {
     let asked = match reloading {
         Some(reloading) => reloading.asks.recv().await,

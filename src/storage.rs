@@ -2,37 +2,54 @@
 //! receivers and for dead letters.
 //!
 //! ```text
-//! log = a folder of segments           segment = header, records       record = header, note, body
+//! log = a folder of segments     segment = header, records    record = header, note, body
 //!
-//!   00000000000000000000.seg             "skeplog" version 1             marker          8 bytes
-//!   00000000000000131072.seg             marker     8 random bytes       CRC32C of the rest of the header
-//!   settled                              number of its first record      CRC32C of note and body
-//!   damaged-...                          items, bytes before it          number, time, items, sizes, signal
-//!                                        time, CRC32C                    note: `proto/skep/storage/v1`
-//!                                        64 bytes                        body: one valid OTLP request
+//!   00000000000000000000.seg       "skeplog" version 1          marker     8 bytes
+//!   00000000000000131072.seg       marker   8 random bytes      CRC32C of the rest of the header
+//!   settled                        number of first record       CRC32C of note and body
+//!   spare-..., new-...             items, bytes before it       number, time, items, sizes, signal
+//!   damaged-...                    time, CRC32C                 note: `proto/skep/storage/v1`
+//!                                  64 bytes                     body: one valid OTLP request
 //! ```
 //!
-//! All numbers are little-endian. Records that come together are appended with one write. A record is *settled* once
-//! nobody needs it any more, in any order. A segment whose records are all settled goes as a whole. Two of them stay as
-//! spare files, which the next segments write over: pages that are there already cost half of what fresh ones do
-//! (0.27 s of CPU a gigabyte instead of 0.44). What an old segment has left behind the last record has another marker.
-//! Which records of the other segments are settled stands in the file `settled`, which is written anew now and
-//! then: what it does not know yet is delivered once more after a crash.
+//! All numbers are little-endian. Records that arrive together are appended with one write. A
+//! record is *settled* once it is no longer needed; records settle in any order. A segment whose
+//! records are all settled is removed as a whole. Two files are kept as spares, and the next
+//! segments overwrite them, because writing to existing pages costs half as much as to new ones
+//! (0.27 s of CPU a gigabyte instead of 0.44). Old bytes behind the last record of an overwritten
+//! file have another marker, so they are not taken for records.
 //!
-//! Opening reads the header of each segment and looks over the last one, so it takes neither memory nor time
-//! in proportion to what is stored. A new process never appends to a segment of an old one.
+//! The file `settled` (version 2) lists the segments, which of their records are settled, and the
+//! number of the next record. It is rewritten up to twenty times a second. Records that were
+//! settled after the last rewrite are delivered again after a crash. Because the file lists the
+//! segments, a segment that somebody has removed is noticed and counted at the next opening.
+//! Version 1, which older versions of skep wrote, lists only segments with settled records; it is
+//! still read.
 //!
-//! Damage: a record whose checksum is wrong is left out, counted, and copied to a file `damaged-...`. Where a header is
-//! wrong, the next record is found by the marker of its segment. So a flipped bit costs one record at
-//! most, and a torn write what was not durable yet.
+//! Opening reads the header of each segment and scans the last one, so neither its time nor its
+//! memory grows with the amount of data. A new process never appends to a segment of an old one.
+//!
+//! Damage: a record with a wrong checksum is skipped, counted, and copied to a file `damaged-...`.
+//! If a header is damaged, the next record is found by the marker of the segment. So a flipped bit
+//! costs at most one record, and a torn write only what was not durable yet. A file that cannot be
+//! read at all is renamed to `damaged-...-whole`. skep never removes such files; they are kept for
+//! an operator to look at.
+//!
+//! Each storage directory is locked to one process (`engine/storages.rs`). If the directory, or the
+//! file that is appended to, is removed while skep runs, the next sync, new segment or rewrite of
+//! `settled` fails; from then on appends fail, so senders are refused. If data that was not
+//! delivered is gone with the directory when skep ends, it exits with code 74.
 //!
 //! Invariants:
-//! - A number is given to one record for as long as its segment exists; numbers grow by one.
-//! - A segment is removed only when all of its records are settled, or by the policy `drop_oldest`, which counts.
-//! - What [`Log::sync`] has returned for survives the machine; what [`Log::append`] has, the process.
+//! - A number belongs to one record for as long as its segment exists; numbers grow by one.
+//! - A segment is removed only when all of its records are settled, or by the policy `drop_oldest`,
+//!   which counts them.
+//! - What was appended before [`Log::sync`] returned survives the machine; what [`Log::append`] has
+//!   returned for survives the process.
 //!
-//! Why not an embedded store: measured, fjall and redb take four times the CPU to append (2.3 and 2.5 s a gigabyte instead of
-//! 0.56) and write every byte twice (`benches/stores`). A queue needs neither their order nor their transactions.
+//! Why not an embedded store: fjall and redb were measured. They need four times the CPU to append
+//! (2.3 and 2.5 s a gigabyte instead of 0.56) and write every byte twice (`benches/stores`). A
+//! queue needs neither their order nor their transactions.
 
 mod disk;
 pub mod letters;
@@ -65,25 +82,25 @@ pub mod proto {
     tonic::include_proto!("skep.storage.v1");
 }
 
-/// How a log is kept.
+/// Settings of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
     /// Bytes after which a new segment is begun.
     pub segment_size: u64,
-    /// What happens where there is no room.
+    /// What happens if there is no room.
     pub overflow: Overflow,
 }
 
-/// What happens where a log finds no room.
+/// What happens if a log finds no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Overflow {
     /// The record is refused.
     Block,
-    /// The oldest segment goes, with what nobody has read of it.
+    /// The oldest segment is removed, with the records in it that were not read yet.
     DropOldest,
 }
 
-/// What is to be appended.
+/// A record to append.
 #[derive(Debug, Clone, Copy)]
 pub struct NewRecord<'a> {
     /// Signal of the body.
@@ -96,11 +113,11 @@ pub struct NewRecord<'a> {
     pub body: &'a [Bytes],
     /// When it was taken.
     pub time: SystemTime,
-    /// Who has it.
+    /// Whether it waits to be read.
     pub place: Place,
 }
 
-/// One record of a log, with what settling needs to know.
+/// Identifies a record of a log, with the numbers that settling needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticket {
     /// Its number.
@@ -114,7 +131,7 @@ pub struct Ticket {
 /// A record that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
-    /// Which one.
+    /// Its ticket.
     pub ticket: Ticket,
     /// Signal of the body.
     pub signal: Signal,
@@ -126,10 +143,10 @@ pub struct Stored {
     pub time: u64,
 }
 
-/// Whether a new record is in somebody's hands or waits for [`Log::take`].
+/// Whether a new record is in memory too, or waits for [`Log::take`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// The caller goes on with it, and settles it or puts it back.
+    /// The caller has the data in memory, and settles the record or puts it back.
     InHand,
     /// It waits to be read.
     Waiting,
@@ -143,13 +160,13 @@ pub enum AppendError {
     Full {
         /// Bytes in use.
         used: u64,
-        /// Bytes that may be.
+        /// Bytes allowed.
         limit: u64,
     },
     /// The record is larger than any may be.
     #[error("a record of {0} bytes is too large")]
     TooLarge(u64),
-    /// The disk said no.
+    /// The disk failed.
     #[error("cannot write to the storage: {0}")]
     Io(#[from] io::Error),
 }

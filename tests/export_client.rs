@@ -112,7 +112,7 @@ impl Exporting {
 
     async fn send_body(&self, body: Vec<u8>, items: u64) -> Outcome {
         let (tx, rx) = oneshot::channel();
-        let mut payload = Payload::unaccounted(Signal::Traces, Bytes::from(body), items);
+        let mut payload = Payload::unpaid(Signal::Traces, Bytes::from(body), items);
         let answer = Box::new(move |outcome| {
             let _ = tx.send(outcome);
         });

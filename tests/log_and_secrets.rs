@@ -120,7 +120,7 @@ fn what_was_dropped_is_told_when_the_log_is_read_again_and_its_last_lines_come()
         }
     });
     let has = |words: &str| String::from_utf8_lossy(&text.lock().unwrap()).contains(words);
-    wait_for("the count of lines", || has("Lines were dropped, since nobody read them in time"));
+    wait_for("the count of lines", || has("Lines were dropped because the output was too slow"));
     assert_eq!(send_span(otlp, "the last one"), 200);
     assert_eq!(skep.end(), Some(0));
     reading.join().unwrap();

@@ -240,7 +240,7 @@ fn run(
     let before = ALLOCATED.current_usage();
     ALLOCATED.reset_peak_usage();
     let items = split::count_items(signal, body);
-    let mut payload = Payload::unaccounted(signal, body.to_vec().into(), items);
+    let mut payload = Payload::unpaid(signal, body.to_vec().into(), items);
     let metadata = vec![("x-who".to_owned(), "w".repeat(1000))];
     payload.context = Some(Arc::new(Context { metadata, peer: None, arrived: started }));
     account.pay(&mut payload);

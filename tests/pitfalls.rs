@@ -350,7 +350,7 @@ impl Ledger for Account {
 fn an_edit_of_shared_bytes_pays_for_its_copy() {
     let account = Arc::new(Account { limit: 350, ..Account::default() });
     account.charge(100);
-    let mut one = Payload::unaccounted(Signal::Traces, Bytes::from(vec![0; 100]), 1);
+    let mut one = Payload::unpaid(Signal::Traces, Bytes::from(vec![0; 100]), 1);
     let ledger: Arc<dyn Ledger> = Arc::<Account>::clone(&account);
     one.permits.push(Permit::charged(100, ledger));
     let (mut two, mut three) = (one.clone(), one.clone());
@@ -369,7 +369,7 @@ fn of_the_parts_of_a_request_the_worst_outcome_is_answered() {
     let told = Arc::clone(&answers);
     let answer = Box::new(move |outcome| told.lock().unwrap().push(outcome));
     let body = Bytes::from(nested(&[1, 2], &[nested(&[2], &[]), nested(&[2], &[])].concat()));
-    let mut payload = Payload::unaccounted(Signal::Traces, body, 2);
+    let mut payload = Payload::unpaid(Signal::Traces, body, 2);
     payload.receipts.push(Receipt::new(Wait::Delivery, answer));
     let mut parts = split::by_items(payload, 1).into_iter();
     let failed = Outcome::Failed(Reason::RetriesExhausted);

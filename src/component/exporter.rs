@@ -1,4 +1,4 @@
-//! What sends data out, and what the engine does around it.
+//! Exporters, and what the engine does around them: queue, retry, timeout.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ pub trait ExporterConfig: fmt::Debug + Send + Sync {
     /// See [`super::ProcessorConfig::validate`].
     fn validate(&self, _at: &Node, _problems: &mut Problems) {}
 
-    /// The authenticator that it asks for, and what it is to authenticate.
+    /// The authenticator that it uses, and for which kind of client.
     fn auth(&self) -> Option<AuthUse> {
         None
     }
@@ -29,7 +29,7 @@ pub trait ExporterConfig: fmt::Debug + Send + Sync {
         false
     }
 
-    /// Queue, retry and timeout, which the engine puts around the exporter.
+    /// Queue, retry and timeout, which the engine provides.
     fn delivery(&self) -> Delivery;
 
     /// Where data goes, for the start-up report: `https://api.honeycomb.io (dataset app)`.
@@ -42,11 +42,11 @@ pub trait ExporterConfig: fmt::Debug + Send + Sync {
 /// What the engine does around an exporter.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Delivery {
-    /// None: synchronous export, one attempt, the caller gets the outcome.
+    /// `None`: synchronous export, with one attempt, whose outcome the caller gets.
     pub queue: Option<Queue>,
-    /// None: one attempt.
+    /// `None`: one attempt.
     pub retry: Option<Backoff>,
-    /// Per attempt; none: no limit.
+    /// Of one attempt; `None`: no limit.
     pub timeout: Option<Duration>,
 }
 
@@ -55,7 +55,8 @@ pub struct Delivery {
 pub struct Queue {
     /// Requests sent at the same time.
     pub consumers: usize,
-    /// In units of `sizer`; what is in flight counts. None: the storage's limit alone counts.
+    /// Limit in units of `sizer`, requests in flight included. `None`: only the storage's limit
+    /// applies.
     pub size: Option<u64>,
     /// What `size` counts.
     pub sizer: Sizer,
@@ -65,24 +66,24 @@ pub struct Queue {
     pub wait_for_result: bool,
     /// Batching in the queue.
     pub batch: Option<QueueBatch>,
-    /// Id of the storage extension that keeps the queue; none: it is in memory.
+    /// Id of the storage extension that keeps the queue; `None`: it is in memory.
     pub storage: Option<String>,
-    /// Id of the storage extension that keeps what is given up; none: it is counted and gone.
+    /// Id of the storage extension that keeps refused data; `None`: it is counted and dropped.
     pub dead_letters: Option<String>,
 }
 
 /// `sending_queue.batch`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QueueBatch {
-    /// Longest time in the making.
+    /// Longest time until a batch is sent.
     pub flush_timeout: Duration,
-    /// Sent as soon as it has so many.
+    /// A batch of this size is sent at once.
     pub min_size: u64,
-    /// Split above; 0: no limit.
+    /// A larger batch is split; 0: no limit.
     pub max_size: u64,
     /// Items or bytes.
     pub sizer: Sizer,
-    /// Separate batches per values of these metadata keys.
+    /// There is a separate batch for each combination of values of these metadata keys.
     pub metadata_keys: Vec<String>,
 }
 
@@ -98,7 +99,7 @@ pub enum Sizer {
 }
 
 impl Sizer {
-    /// As in the configuration.
+    /// Name in the configuration.
     pub const fn name(self) -> &'static str {
         match self {
             Sizer::Requests => "requests",
@@ -119,11 +120,12 @@ pub struct Backoff {
     pub multiplier: f64,
     /// Longest pause before jitter.
     pub max_interval: Duration,
-    /// Give up after; zero: never. None: after five minutes, and never where the data is on disk.
+    /// Retries end after this time; zero: never. `None`: after five minutes, or never if the data
+    /// is on disk.
     pub max_elapsed_time: Option<Duration>,
 }
 
-/// A request ready to be sent: what `Exporter::encode` made of a payload or a part of it.
+/// A request ready to be sent, made by `Exporter::encode` from a payload or a part of it.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// Signal of the items.
@@ -132,52 +134,52 @@ pub struct Request {
     pub items: u64,
     /// Bytes to send, in pieces.
     pub body: Body,
-    /// What `encode` tells `send` beside the body: counts, of which the exporter knows the meaning.
+    /// Numbers that `encode` passes to `send` beside the body. Their meaning is up to the exporter.
     pub counts: [u64; 4],
     /// Kept from one attempt to the next.
     pub progress: Arc<Progress>,
 }
 
-/// How an exporter encodes: the one place that says it.
+/// How an exporter encodes. The engine decides by this alone where and how often it encodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encodes {
-    /// It pushes pointers: the requests share the bytes of their payload. Done on an io thread,
-    /// given no room.
+    /// Encoding copies no data: requests share the bytes of their payload. It runs on an io thread
+    /// and gets no room.
     Inline,
-    /// It makes bytes, on a worker. The same place in a payload may be encoded again: for another
+    /// Encoding makes new bytes, on a worker. The same items may be encoded again: for another
     /// attempt, or in the parts of a payload that was refused.
     OnWorker,
-    /// The same, where what comes out depends on what was encoded before: payloads are encoded one
-    /// after the other, and nothing is ever encoded again. A piece is kept until it is sent; one
-    /// that is refused or too large is lost, and the next one follows.
+    /// The same, but the result depends on what was encoded before. So payloads are encoded one
+    /// after the other, and nothing is encoded twice. A piece is kept until it is sent; one that is
+    /// refused or too large is lost, and the next one follows.
     OrderedOnce,
 }
 
-/// What an exporter is to encode, and how much it may make of it.
+/// What an exporter has to encode, and how many bytes it may make.
 #[derive(Debug, Clone, Copy)]
 pub struct Work<'a> {
     /// The whole payload.
     pub content: &'a Content,
-    /// Where this piece begins: what is before is done.
+    /// Where this piece begins; everything before is done.
     pub from: Cursor,
-    /// Most bytes that `encode` may allocate, together with what sending the request takes beside
-    /// it. They are paid for already.
+    /// Bytes that `encode` and the sending of the request may allocate together. They are already
+    /// paid for.
     pub room: usize,
 }
 
 impl<'a> Work<'a> {
-    /// A whole payload, with room for everything.
+    /// A whole payload, with unlimited room.
     pub fn all(content: &'a Content) -> Self {
         Work { content, from: Cursor::default(), room: usize::MAX }
     }
 
-    /// A walk through the items that are to be encoded.
+    /// A walk through the items to encode.
     pub fn walk(&self) -> Walk<'a> {
         Walk::new(self.content, self.from)
     }
 
-    /// What is to be encoded, as a body; none of it is copied unless an earlier piece ended within
-    /// it.
+    /// The items to encode, as a body. Nothing is copied, unless an earlier piece ended inside a
+    /// segment.
     pub fn rest(&self) -> Body {
         if self.from.is_at_start() {
             self.content.body.clone()
@@ -186,7 +188,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// A piece that ends where a walk is.
+    /// A piece that ends at the position of `walk`.
     pub fn piece(&self, body: Body, walk: &Walk<'_>) -> Piece {
         let next = walk.cursor();
         let upto = next.map_or(self.content.items, |next| next.items());
@@ -209,32 +211,32 @@ impl<'a> Work<'a> {
     }
 }
 
-/// A request, and where to go on.
+/// A request, and where the next one begins.
 #[derive(Debug, Clone)]
 pub struct Piece {
-    /// What is sent next.
+    /// The request.
     pub request: Request,
     /// Where the next piece begins; `None` after the last one.
     pub next: Option<Cursor>,
-    /// Bytes that sending takes beside the body of the request, within the room.
+    /// Bytes that sending needs beside the body of the request; they count as part of the room.
     pub beside: usize,
 }
 
 /// Sends data out. The engine calls `encode` on a worker and `send` on tokio, with queue, retry,
 /// timeout, concurrency and metrics around them.
 ///
-/// A payload goes out in pieces. `encode` makes the first piece of what is left, the engine sends
-/// it, again where that fails, and asks for the next one. What `encode` makes is bounded by the
-/// room that it is given, so that a request whose resource is shared by many items never becomes
-/// more in memory than was set aside for it, see `engine/workspace.rs`.
+/// A payload is sent in pieces. `encode` makes the first piece of what is left, the engine sends
+/// it, with retries, and asks for the next one. The room limits what `encode` makes: a request
+/// whose resource is repeated for many items must not need more memory than was set aside for it,
+/// see `engine/workspace.rs`.
 ///
-/// Why the exporter and not the engine cuts: what an item becomes is known when it is written.
-/// Cutting before it by an upper bound (six bytes for a byte of text, the resource for each record)
-/// made pieces of a sixth of what a backend takes in a request.
+/// Why the exporter cuts and not the engine: the size of an item is known only once it is encoded.
+/// Cutting by an upper bound before that (six bytes for each byte of text, the resource for each
+/// record) made pieces of a sixth of what a backend takes in a request.
 pub trait Exporter: Send + Sync {
-    /// Makes the first piece of `work`. It has at least one item, or is the last one; an item that
-    /// does not fit into the whole room is shortened or left out, and counted. Expensive work
-    /// (compression, translation) belongs here.
+    /// Makes the first piece of `work`. It has at least one item, unless it is the last one. An
+    /// item that does not fit into the whole room is shortened or left out, and counted. Expensive
+    /// work (compression, translation) belongs here.
     fn encode(&self, work: &Work<'_>) -> Result<Piece, ExportError>;
 
     /// Where `encode` runs, and whether it may run again for the same data.
@@ -242,20 +244,21 @@ pub trait Exporter: Send + Sync {
         Encodes::Inline
     }
 
-    /// The room that is asked for to encode this content; there may be less. Where `encode` makes
-    /// bytes, many times the length of the content, since what is not used is given back at once.
+    /// The room to ask for before this content is encoded; the engine may give less. If `encode`
+    /// makes bytes, ask for many times the length of the content: unused room is given back at
+    /// once.
     fn room(&self, content: &Content) -> usize {
         content.len().saturating_mul(8).saturating_add(64 << 10)
     }
 
-    /// Called once at the start, beside everything else: finds what it needs before the first request,
-    /// and says in the log what it found.
+    /// Called once at the start, concurrently with everything else. Looks up what the first request
+    /// needs, and logs what it found.
     fn prepare(&self) -> BoxFuture<()> {
         Box::pin(std::future::ready(()))
     }
 
-    /// One harmless call that tells whether data would be taken; the answer is what was found. By itself
-    /// a request without items.
+    /// One harmless call that tells whether the backend would accept data. Returns what it found.
+    /// By default it sends a request without items.
     fn probe(&self, signal: Signal) -> BoxFuture<Result<String, ExportError>> {
         let nothing = Content::new(signal, Bytes::new(), 0);
         match self.encode(&Work::all(&nothing)).map(|piece| self.send(piece.request)) {
@@ -268,7 +271,7 @@ pub trait Exporter: Send + Sync {
         }
     }
 
-    /// One attempt.
+    /// Makes one attempt.
     fn send(&self, request: Request) -> BoxFuture<Result<Sent, ExportError>>;
 
     /// Called once after the last `send`: flush and close.
@@ -277,41 +280,41 @@ pub trait Exporter: Send + Sync {
     }
 }
 
-/// What the backend said of a request that it took.
+/// The backend's answer to a request that it accepted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sent {
-    /// Items that the backend did not take (partial success); never sent again.
+    /// Items that the backend rejected (partial success); they are never sent again.
     pub rejected: u64,
-    /// Its words.
+    /// The backend's message.
     pub message: Option<String>,
 }
 
-/// Whether an attempt may be made again.
+/// Whether a failed attempt may be repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retry {
     /// The backend refuses this data for good; the engine bisects a batch of several segments.
     Never,
     /// The request was too large; the engine splits it.
     Split,
-    /// Yes, not before this pause if there is one.
+    /// The attempt may be repeated, after this pause if there is one.
     After(Option<Duration>),
-    /// Nothing will be taken until the configuration changes: not retried, not bisected.
+    /// The backend accepts nothing until the configuration changes: no retry, no bisection.
     Denied(Denial),
 }
 
-/// Why a backend takes nothing from us. A sender that waits for its answer is told the same.
+/// Why a backend accepts nothing from us. A sender that waits for delivery gets the same status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denial {
-    /// It does not know who we are (401).
+    /// It does not accept our credentials (401).
     Unauthenticated,
-    /// We may not do this (403).
+    /// It does not allow us to do this (403).
     Forbidden,
-    /// There is no such place (404), or it takes other methods or encodings (405, 415).
+    /// There is no such endpoint (404), or it wants another method or encoding (405, 415).
     NotFound,
 }
 
 impl Denial {
-    /// What the data is counted under.
+    /// The reason under which the data is counted.
     pub const fn reason(self) -> Reason {
         match self {
             Denial::Unauthenticated => Reason::Unauthenticated,
@@ -327,6 +330,6 @@ impl Denial {
 pub struct ExportError {
     /// What the engine may do about it.
     pub retry: Retry,
-    /// One sentence with the cause and the remedy, the backend's words included; no secrets.
+    /// One sentence with the cause, the backend's message and the remedy; without secrets.
     pub message: String,
 }

@@ -22,7 +22,7 @@ const PROBLEM_LIMIT: usize = 50;
 /// Marks a [`super::Section`]: a null turns it on.
 pub(super) const SECTION: &str = "$section";
 
-/// Marks a [`super::Secret`]: no error tells its value.
+/// Marks a [`super::Secret`], whose value must not appear in an error.
 pub(super) const SECRET: &str = "$secret";
 
 /// Decodes `node` as a `T`. Problems are recorded, each at its own line; a key with a problem

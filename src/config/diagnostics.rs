@@ -4,7 +4,7 @@ use super::tree::{Node, Place};
 
 pub use super::excerpt::{Source, render};
 
-/// Most problems that are shown at once.
+/// How many problems are shown at once.
 pub const SHOWN: usize = 100;
 
 /// How bad a problem is.
@@ -53,12 +53,12 @@ impl Problems {
         self.0.iter().any(|problem| problem.severity == Severity::Error)
     }
 
-    /// Whether there are more than are shown, so that a remedy for the next is not worth a search.
+    /// Whether there are more problems than are shown. Then it is not worth searching for remedies.
     pub fn are_many(&self) -> bool {
         self.0.len() >= SHOWN
     }
 
-    /// What is shown, and how many more there are: errors first where not all are shown.
+    /// The problems to show, and the number of others. If not all are shown, errors come first.
     pub fn most_important(&self) -> (Vec<&Problem>, usize) {
         let mut all: Vec<&Problem> = self.0.iter().collect();
         if all.len() > SHOWN {
@@ -95,12 +95,12 @@ impl Problem {
     }
 }
 
-/// Longest name that is compared with others, in bytes.
+/// Longest name that is compared with others for a suggestion, in bytes.
 const LONGEST_NAME: usize = 200;
 
 /// The candidate that `wrong` was most likely meant to be: few edits away for its length.
 pub fn closest<'a>(wrong: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // A name as long as this was not misspelt.
+    // So long a name is not a misspelling.
     if wrong.len() > LONGEST_NAME {
         return None;
     }

@@ -1,8 +1,8 @@
 //! Problems for people: message, `file:line:column`, the line with a caret, the remedy.
 //!
-//! Only lines that are shown are looked at, so that a thousand problems in a large file cost no
-//! more than their own lines. Secrets in them are covered by a mask of one length, characters that
-//! would steer a terminal are written out, and of a long line only the surroundings are shown.
+//! Only the lines to show are processed, so a thousand problems in a large file cost no more than
+//! their own lines. Secrets are replaced by a mask of fixed length, terminal control characters are
+//! escaped, and of a long line only the part around the problem is shown.
 
 use std::{fmt::Write as _, ops::Range};
 
@@ -13,21 +13,21 @@ use super::{
     shown::{escaped, url_secrets, without_secrets},
 };
 
-/// In the place of a secret.
+/// Replaces a secret.
 const MASK: &str = "*****";
-/// Bytes of a line on each side of a problem that are shown, where the line is longer.
+/// Bytes that are shown on each side of a problem in a long line.
 const CONTEXT: usize = 160;
-/// Lines between two places of one problem that are kept, so that the gap looks as it is.
+/// Lines between two places of one problem that are kept, so that the gap is visible.
 const GAP: usize = 8;
 
-/// A text that was read, for excerpts.
+/// A source text, for excerpts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
     /// File name, or `env:NAME`, `--set key`.
     pub name: String,
-    /// What was read, secrets included.
+    /// The text, including secrets.
     pub(crate) text: String,
-    /// Where secrets stand in it.
+    /// The positions of secrets.
     secrets: Vec<Range<usize>>,
 }
 
@@ -37,15 +37,15 @@ impl Source {
         Source { name: name.into(), text: text.into(), secrets: Vec::new() }
     }
 
-    /// Covers a range in what is shown; a reference in it stays, since it is no secret.
+    /// Masks a range in what is shown. References in it stay, because they are not secret.
     pub fn mask(&mut self, range: Range<usize>) {
         if self.text.get(range.clone()).is_some_and(|text| !text.is_empty()) {
             self.secrets.push(range);
         }
     }
 
-    /// Covers the secrets of URLs in a range, of which there are `count`; all of it where they
-    /// cannot be found because they are written another way.
+    /// Masks the `count` secrets of URLs in a range. If fewer are found, because they are written
+    /// in another way, masks the whole range.
     pub fn mask_urls(&mut self, range: Range<usize>, count: usize) {
         let Some(text) = self.text.get(range.clone()) else { return };
         let places = url_secrets(text);
@@ -56,8 +56,8 @@ impl Source {
         self.secrets.extend(places.into_iter().map(|at| start + at.start..start + at.end));
     }
 
-    /// Covers what most likely is a secret in a text that cannot be read as YAML: secrets of URLs,
-    /// what follows the colon of every key that contains one of `words`, and the lines under it.
+    /// Masks likely secrets in text that is not valid YAML: secrets of URLs, and the value of every
+    /// key that contains one of `words`, with the indented lines below it.
     pub fn mask_lines(&mut self, words: &[&str]) {
         self.mask_urls(0..self.text.len(), 0);
         let mut found = Vec::new();
@@ -86,13 +86,13 @@ impl Source {
         }
     }
 
-    /// Covers what follows the equal sign of `a.b=value`.
+    /// Masks the value of `a.b=value`.
     pub fn mask_value(&mut self) {
         let start = self.text.find('=').map_or(0, |at| at + 1);
         self.mask(start..self.text.len());
     }
 
-    /// The whole text as it may be shown.
+    /// The whole text with secrets masked.
     pub fn shown(&self) -> String {
         let secrets = self.merged();
         let mut out = String::new();
@@ -121,7 +121,7 @@ impl Source {
     }
 }
 
-/// A secret as it is shown: references, line breaks and the quotes around it stay.
+/// The mask of a secret. References, line breaks and quotes stay.
 fn cover(text: &str, out: &mut String) {
     let quote = text.chars().next().filter(|c| matches!(c, '"' | '\''));
     let mut rest = text.strip_prefix(|c| Some(c) == quote).unwrap_or(text);
@@ -148,16 +148,16 @@ fn cover(text: &str, out: &mut String) {
     out.extend(last);
 }
 
-/// Whether a reference names a variable and has no default, which might be a secret itself.
+/// Whether a reference has no default. A default may itself be a secret.
 fn is_variable(reference: &str) -> bool {
     reference.strip_prefix("env:").is_some_and(|name| !name.contains([':', '$']))
 }
 
-/// A source that is looked up often.
+/// A source with an index of its lines.
 struct Pages<'s> {
     source: &'s Source,
     secrets: Vec<Range<usize>>,
-    /// Where each line begins.
+    /// The start of each line.
     lines: Vec<usize>,
 }
 
@@ -165,9 +165,9 @@ struct Pages<'s> {
 struct Excerpt<'p, 's> {
     pages: &'p Pages<'s>,
     text: String,
-    /// Line of the source that it begins with.
+    /// The first line, as a number in the source.
     first: usize,
-    /// Offsets in the source that are looked for, and where they are found in the text.
+    /// Offsets in the source, and the same positions in the shown text.
     marks: Vec<(usize, Option<usize>)>,
 }
 
@@ -178,12 +178,12 @@ impl<'s> Pages<'s> {
         Pages { source, secrets: source.merged(), lines }
     }
 
-    /// The line that an offset stands in, from 0.
+    /// The line of an offset, counted from 0.
     fn line_of(&self, at: usize) -> usize {
         self.lines.partition_point(|start| *start <= at).saturating_sub(1)
     }
 
-    /// A line without its break.
+    /// A line without its line break.
     fn line(&self, line: usize) -> Range<usize> {
         let start = self.lines[line];
         let text = &self.source.text;
@@ -201,7 +201,7 @@ impl<'s> Pages<'s> {
         start..end.min(self.line(self.line_of(start)).end).max(start)
     }
 
-    /// Shows the lines of `places`, which are each within a line, in one excerpt.
+    /// Shows the lines of `places` in one excerpt. Each place is within one line.
     fn excerpt(&self, places: &[Range<usize>]) -> Excerpt<'_, 's> {
         let mut lines: Vec<usize> = places.iter().map(|place| self.line_of(place.start)).collect();
         lines.sort_unstable();
@@ -228,7 +228,7 @@ impl<'s> Pages<'s> {
         excerpt
     }
 
-    /// What of a line is shown: all of it, or the surroundings of the places in it.
+    /// The part of a line to show: all of it, or the text around the places in it.
     fn window(&self, line: usize, places: &[Range<usize>]) -> Range<usize> {
         let whole = self.line(line);
         if whole.len() <= 2 * CONTEXT {
@@ -274,7 +274,7 @@ impl Excerpt<'_, '_> {
         }
     }
 
-    /// Adds what is no secret.
+    /// Adds text that is not secret.
     fn plain(&mut self, range: Range<usize>) {
         let source = &self.pages.source.text;
         let mut at = range.start;
@@ -298,7 +298,7 @@ impl Excerpt<'_, '_> {
         }
     }
 
-    /// Where the place of an index came to stand.
+    /// The position of a place in the shown text.
     fn span(&self, index: usize) -> Range<usize> {
         let found = |mark: usize| self.marks[mark].1;
         let end = self.text.len();
@@ -334,7 +334,7 @@ fn words(text: &str) -> String {
     escaped(&without_secrets(text)).into_owned()
 }
 
-/// A place as the excerpt has it, and as it is in the source, where they differ.
+/// A place in the excerpt and in the source, if they differ.
 type Moved = Option<(String, String)>;
 
 fn group<'a>(problem: &Problem, pages: &[Pages<'_>]) -> (Group<'a>, Moved) {
@@ -360,7 +360,7 @@ fn group<'a>(problem: &Problem, pages: &[Pages<'_>]) -> (Group<'a>, Moved) {
         if !problem.path.is_empty() {
             annotation = annotation.label(words(&problem.path));
         }
-        // Where it stands in the source, which what is covered before it does not move.
+        // The column in the source, because masks before it change the column in the excerpt.
         let line = pages.line_of(places[0].start);
         let column = text[pages.lines[line]..places[0].start].chars().count();
         let shown_line = excerpt.text[..span.start].rfind('\n').map_or(0, |at| at + 1);

@@ -1,8 +1,13 @@
-//! What may be shown to people: text of others made harmless for terminals and logs, and URLs
-//! without the secrets in them.
+//! Makes text safe to show: escapes foreign text for terminals and logs, and masks the secrets in
+//! URLs.
 //!
-//! One table says which characters are dangerous; whoever prints foreign text goes through
-//! [`escaped`] or [`Escaping`].
+//! One table lists the dangerous characters. All code that prints foreign text uses [`escaped`] or
+//! [`Escaping`].
+//!
+//! Three parts of a URL are masked: the user info, the values of the query, and segments of the
+//! path that look like keys, as in `https://hooks.slack.com/services/T000/B000/<key>`. Whether a
+//! segment is a key cannot be known, only guessed from its letters: a short key, or one made of
+//! words, is shown. Headers are the better place for a key, since they are never shown.
 
 use std::{
     borrow::Cow,
@@ -36,7 +41,7 @@ const fn is_suspect(byte: u8) -> bool {
     matches!(byte, 0..=0x1f | 0x7f | 0xc2 | 0xd8 | 0xe2 | 0xef)
 }
 
-/// Text of others for a terminal or a log: dangerous characters as `\n`, `\x1b` or `\u{202e}`.
+/// Foreign text for a terminal or a log: dangerous characters become `\n`, `\x1b` or `\u{202e}`.
 pub fn escaped(text: &str) -> Cow<'_, str> {
     if next(text).is_none() {
         return text.into();
@@ -47,7 +52,7 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
     out.into()
 }
 
-/// The first dangerous character and where it stands.
+/// The first dangerous character and its position.
 fn next(text: &str) -> Option<(usize, char)> {
     let mut start = 0;
     while let Some(at) = text.as_bytes()[start..].iter().position(|byte| is_suspect(*byte)) {
@@ -61,7 +66,7 @@ fn next(text: &str) -> Option<(usize, char)> {
     None
 }
 
-/// Escapes all that is written through it.
+/// Escapes everything that is written through it.
 #[derive(Debug)]
 pub struct Escaping<W>(pub W);
 
@@ -82,10 +87,10 @@ impl<W: Write> Write for Escaping<W> {
     }
 }
 
-/// JSON text in which no dangerous character is left: outside of strings it has none, and within
-/// them the escapes mean the same.
+/// JSON text without dangerous characters. They can occur only inside strings, where an escape
+/// means the same.
 pub fn escaped_json(text: &str) -> Cow<'_, str> {
-    // What ends a line of JSON, or indents it, is no part of a string.
+    // Line breaks and tabs between tokens stay: inside strings JSON does not allow them.
     let is_layout = |c: char| matches!(c, '\n' | '\t' | '\r');
     if !text.chars().any(|c| is_dangerous(c) && !is_layout(c)) {
         return text.into();
@@ -93,7 +98,7 @@ pub fn escaped_json(text: &str) -> Cow<'_, str> {
     let mut out = String::with_capacity(text.len() + 16);
     for c in text.chars() {
         if is_dangerous(c) && !is_layout(c) {
-            // All of them are in the basic plane.
+            // Four digits are enough: all dangerous characters are in the basic plane.
             let _ = write!(out, "\\u{:04x}", u32::from(c));
         } else {
             out.push(c);
@@ -102,8 +107,7 @@ pub fn escaped_json(text: &str) -> Cow<'_, str> {
     out.into()
 }
 
-/// Text with the secrets of all URLs in it covered: user and password, and what stands in the
-/// query.
+/// Text with the secrets of all its URLs masked.
 pub fn without_secrets(text: &str) -> Cow<'_, str> {
     let places = url_secrets(text);
     if places.is_empty() {
@@ -120,7 +124,7 @@ pub fn without_secrets(text: &str) -> Cow<'_, str> {
     out.into()
 }
 
-/// Where the secrets of URLs stand in a text, in order.
+/// The positions of the secrets of all URLs in a text, in order.
 pub fn url_secrets(text: &str) -> Vec<Range<usize>> {
     let mut places = Vec::new();
     let mut start = 0;
@@ -129,9 +133,8 @@ pub fn url_secrets(text: &str) -> Vec<Range<usize>> {
         let is_end = |c: char| c.is_whitespace() || "\"'`<>|\\".contains(c);
         let end = text[authority..].find(is_end).map_or(text.len(), |length| authority + length);
         let url = &text[authority..end];
-        // A reference may have anything in it; what it stands for is not shown.
         let path = url.find(['/', '?', '#']).unwrap_or(url.len());
-        // A password may have a slash or a question mark that nobody encoded.
+        // A password may contain a slash or a question mark that was not percent-encoded.
         let host = match url[..path].rfind('@') {
             Some(at) => Some(at),
             None => url.rfind('@').filter(|at| is_userinfo(&url[..*at])),
@@ -141,6 +144,16 @@ pub fn url_secrets(text: &str) -> Vec<Range<usize>> {
         }
         let rest = host.map_or(0, |at| at + 1);
         let query = url[rest..].find(['?', '#']).map(|at| rest + at + 1);
+        let mut at = authority + rest;
+        for segment in url[rest..query.map_or(url.len(), |query| query - 1)].split('/') {
+            // Punctuation of the sentence around the URL is not part of the key.
+            let key = segment.trim_end_matches([',', '.', ':', ';', ')', ']', '}']);
+            // The first segment is the host.
+            if at > authority + rest && is_key(key) {
+                push(&mut places, at..at + key.len());
+            }
+            at += segment.len() + 1;
+        }
         if let Some(query) = query {
             let mut at = authority + query;
             for part in url[query..].split(['&', ';', '?', '#']) {
@@ -154,7 +167,57 @@ pub fn url_secrets(text: &str) -> Vec<Range<usize>> {
     places
 }
 
-/// `user:pass/word`: a colon that is not that of a port.
+/// Shortest key. Ordinary segments are shorter, or consist of words.
+const KEY: usize = 16;
+/// From this length on, letters mixed with digits are always taken for a key.
+const LONG_KEY: usize = 32;
+
+/// Whether a segment of a path looks like a key: a long piece of letters and digits that does not
+/// read as words, or hexadecimal digits, maybe with hyphens as in a UUID.
+fn is_key(segment: &str) -> bool {
+    let is_hex = |c: char| c.is_ascii_hexdigit() || c == '-';
+    let is_mixed = |text: &str| {
+        text.contains(|c: char| c.is_ascii_digit())
+            && text.contains(|c: char| c.is_ascii_alphabetic())
+    };
+    let digits = segment.bytes().filter(u8::is_ascii_hexdigit).count();
+    if digits >= KEY && segment.chars().all(is_hex) && is_mixed(segment) {
+        return true;
+    }
+    let mut pieces = segment.split(|c: char| !c.is_ascii_alphanumeric());
+    pieces.any(|piece| {
+        let is_long = piece.len() >= LONG_KEY && is_mixed(piece);
+        is_long || (piece.len() >= KEY && is_scrambled(piece))
+    })
+}
+
+/// Whether letters and digits change too often for words. The runs of one kind, where a word may
+/// have a capital, have five characters and more in `ExportTraceServiceRequest` or `20241128T2210`,
+/// and two in random text.
+fn is_scrambled(piece: &str) -> bool {
+    #[derive(PartialEq, Clone, Copy)]
+    enum Kind {
+        Digit,
+        /// One capital, which may begin a word.
+        Capital,
+        Upper,
+        Lower,
+    }
+    let (mut runs, mut last) = (0, None);
+    for byte in piece.bytes() {
+        let (kind, goes_on) = match (byte, last) {
+            (b'0'..=b'9', last) => (Kind::Digit, last == Some(Kind::Digit)),
+            (b'A'..=b'Z', Some(Kind::Capital | Kind::Upper)) => (Kind::Upper, true),
+            (b'A'..=b'Z', _) => (Kind::Capital, false),
+            (_, last) => (Kind::Lower, matches!(last, Some(Kind::Lower | Kind::Capital))),
+        };
+        runs += usize::from(!goes_on);
+        last = Some(kind);
+    }
+    2 * piece.len() < 7 * runs
+}
+
+/// Whether text before an `@` is user info: `user:pass/word` has a colon that begins no port.
 fn is_userinfo(text: &str) -> bool {
     let port = text.split_once(':').map(|(_, rest)| rest.split('/').next().unwrap_or(rest));
     port.is_some_and(|port| port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()))
@@ -212,6 +275,59 @@ mod tests {
         }
     }
 
+    #[test]
+    fn keys_in_the_path_of_a_url_are_masked() {
+        for (url, shown) in [
+            (
+                "https://hooks.slack.com/services/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",
+                "https://hooks.slack.com/services/T0AB1CD2E/B0AB1CD2E/[REDACTED]",
+            ),
+            (
+                "https://discord.com/api/webhooks/123456789012345678/aB3_dE5fG7hI9jK1lM2n-O4p",
+                "https://discord.com/api/webhooks/123456789012345678/[REDACTED]",
+            ),
+            (
+                "https://api.telegram.org/bot110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw/send?a=b",
+                "https://api.telegram.org/[REDACTED]/send?a=[REDACTED]",
+            ),
+            (
+                "https://u:p@pagerduty.com/integration/0123456789abcdef0123456789abcdef/enqueue",
+                "https://[REDACTED]@pagerduty.com/integration/[REDACTED]/enqueue",
+            ),
+            (
+                "https://x/e/0a1b2c3d-0a1b-2c3d-4e5f-0a1b2c3d4e5f/api/v2/otlp",
+                "https://x/e/[REDACTED]/api/v2/otlp",
+            ),
+            (
+                "posting to https://h/v1/ZaVnC4dhaV3xY7Qm2Lk9==: no (https://h/ZaVnC4dhaV3xY7Qm)",
+                "posting to https://h/v1/[REDACTED]: no (https://h/[REDACTED])",
+            ),
+            ("https://h//ZaVnC4dhaV3xY7Qm", "https://h//[REDACTED]"),
+        ] {
+            assert_eq!(without_secrets(url), shown);
+            assert_eq!(without_secrets(shown), shown, "once more");
+        }
+    }
+
+    #[test]
+    fn ordinary_paths_stay_readable() {
+        for url in [
+            "https://api.honeycomb.io/v1/traces",
+            "https://otlp-gateway-prod-eu-west-0.grafana.net/otlp",
+            "http://openobserve:5080/api/default",
+            "http://h/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+            "https://xray.eu-west-1.amazonaws.com/GetSamplingStatisticSummaries",
+            "https://h/ExportTraceServiceRequest/20241128T221039Z/123456789012345678",
+            "https://h/team-a/eu-west-1a-prod-k8s-01-otel/opentelemetrycollectorcontrib",
+            "https://sqs.eu-west-1.amazonaws.com/123456789012/my-queue.fifo",
+            "unix:///var/run/skep/otlp-receiver.sock",
+            "https://h/services/${env:SLACK_WEBHOOK_TOKEN}/x",
+            "https://a0b1c2d3e4f5a6b7c8d9.example.com/",
+        ] {
+            assert_eq!(without_secrets(url), url);
+        }
+    }
+
     fn any_text() -> impl Strategy<Value = String> {
         let special = prop::sample::select(vec![
             "\n", "\r", "\0", "\u{1b}", "\u{85}", "\u{9b}", "\u{2028}", "\u{202e}", "\u{2067}",
@@ -256,6 +372,22 @@ mod tests {
             ] {
                 let shown = without_secrets(&url);
                 prop_assert!(!shown.contains(&secret), "{}", shown);
+                prop_assert_eq!(&without_secrets(&shown), &shown);
+            }
+        }
+
+        #[test]
+        fn no_long_key_in_a_path_is_left(
+            base62 in "[A-Za-z0-9]{40}",
+            hex in "[0-9a-f]{32}",
+            uuid in "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
+            before in "(/[a-z]{1,8}){0,3}",
+            after in "(/[a-z]{1,8}){0,3}[?]?",
+        ) {
+            for key in [base62, hex, uuid] {
+                let url = format!("https://h{before}/{key}{after}");
+                let shown = without_secrets(&url).into_owned();
+                prop_assert_eq!(&shown, &format!("https://h{before}/[REDACTED]{after}"));
                 prop_assert_eq!(&without_secrets(&shown), &shown);
             }
         }

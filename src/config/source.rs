@@ -3,8 +3,8 @@
 //!
 //! The environment is given as a function, so nothing here reads the process's own.
 //!
-//! Nothing grows without end: a source has at most [`LIMIT`] bytes, and so has all that references
-//! stand for together, of which there are at most [`MOST_REFERENCES`].
+//! Sizes are limited: a source has at most [`LIMIT`] bytes, all references together expand to at
+//! most [`LIMIT`] bytes, and there are at most [`MOST_REFERENCES`].
 
 mod reference;
 
@@ -18,9 +18,9 @@ use super::{
     yaml,
 };
 
-/// Most bytes of a source: 4 MiB.
+/// Largest source: 4 MiB.
 pub const LIMIT: usize = 4 << 20;
-/// Most references that are replaced, those within others included.
+/// Limit of references, including nested ones.
 pub const MOST_REFERENCES: usize = 100_000;
 
 /// Looks a variable up.
@@ -166,7 +166,7 @@ fn read(uri: &str, env: Environment<'_>) -> Result<Source, String> {
             "`{}`: configuration is not read from the network; fetch it to a file first",
             without_secrets(uri)
         )),
-        // YAML without its scheme is not repeated: there may be secrets in it.
+        // YAML without its scheme is not shown, because it may contain secrets.
         other if rest.contains(char::is_whitespace) => Err(format!(
             "scheme `{other}` is not supported; write `yaml:` before text that is YAML"
         )),
@@ -177,7 +177,7 @@ fn read(uri: &str, env: Environment<'_>) -> Result<Source, String> {
     }
 }
 
-/// The text of a file; not more than [`LIMIT`], for it may be a device without an end.
+/// Reads a file, at most [`LIMIT`] bytes, because it may be an endless device.
 pub fn read_file(path: &Path) -> Result<String, String> {
     let name = path.display();
     let explain = |error: std::io::Error| match error.kind() {
@@ -224,7 +224,7 @@ fn merge(base: &mut Node, mut over: Node) {
 
 /// Replaces `${...}` in every string of a tree.
 struct Substitution<'a> {
-    /// The text that the tree came from.
+    /// The text of the tree.
     source: &'a str,
     references: &'a References<'a>,
     problems: &'a mut Problems,
@@ -266,10 +266,10 @@ impl Substitution<'_> {
     }
 }
 
-/// Bytes before a scalar in which its tag or block indicator stands.
+/// Bytes before a scalar that may hold its tag or block indicator.
 const NEAR: usize = 200;
 
-/// Whether a scalar stands in quotes, in a block (after `|` or `>-`), or under `!!str`.
+/// Whether a scalar is in quotes, in a block (after `|` or `>-`), or tagged `!!str`.
 fn is_marked_as_text(source: &str, place: &Place) -> bool {
     let Some(raw) = source.get(place.range.clone()) else { return false };
     // A tag and a block indicator are short.

@@ -172,7 +172,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Told to be one, so that an error does not say what was there instead.
+/// Decoded with a marker, so that an error does not show the value.
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_newtype_struct(super::decode::SECRET, SecretVisitor)
@@ -217,8 +217,8 @@ impl JsonSchema for Secret {
     }
 }
 
-/// A key of the Collector that has no effect here. What it takes is checked; a value that asks for
-/// something is warned of.
+/// A key of the Collector that has no effect here. Its type is checked, and a value that differs
+/// from the default causes a warning.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Ignored<T>(T);

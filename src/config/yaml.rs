@@ -198,7 +198,7 @@ fn remedy(message: &str) -> Option<&'static str> {
     REMEDIES.iter().find(|(words, _)| message.contains(words)).map(|(_, remedy)| *remedy)
 }
 
-/// Where the keys of a map stand in it, and the same for maps in it that `a::b` reaches into.
+/// The index of each key of a map, and the same for inner maps that `a::b` refers to.
 #[derive(Default)]
 struct Index {
     keys: HashMap<String, usize>,

@@ -56,7 +56,7 @@ mod tests {
     fn what_comes_in_goes_out_as_it_is() {
         let body = bytes::Bytes::from_static(b"\x0A\x00");
         let mut out = Output::at(std::time::Instant::now());
-        Forward.process(Payload::unaccounted(Signal::Logs, body.clone(), 0), &mut out);
+        Forward.process(Payload::unpaid(Signal::Logs, body.clone(), 0), &mut out);
         let emitted = out.take();
         assert_eq!(emitted.len(), 1);
         assert_eq!(emitted[0].body[0].as_ptr(), body.as_ptr());

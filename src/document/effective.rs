@@ -1,6 +1,7 @@
-//! What a configuration comes to: merged, references replaced, defaults filled in, secrets hidden.
+//! The effective configuration: merged, with references expanded and defaults filled in, and with
+//! secrets hidden.
 //!
-//! Defaults and secrets are known by the schemas of the components, never by the names of keys.
+//! Defaults and secrets come from the schemas of the components, never from the names of keys.
 
 use std::borrow::Cow;
 
@@ -28,7 +29,7 @@ pub enum Secrets {
     Shown,
 }
 
-/// The tree that would be decoded, with every default in its place.
+/// The tree that is decoded, with all defaults filled in.
 pub fn effective(root: &Node, schemas: &Schemas, secrets: Secrets) -> Node {
     let mut root = root.clone();
     let fill = Fill { schemas, secrets };
@@ -53,7 +54,7 @@ pub fn effective(root: &Node, schemas: &Schemas, secrets: Secrets) -> Node {
     root
 }
 
-/// No URL keeps its secrets, whatever key it stands under.
+/// Masks the secrets of all URLs, under any key.
 fn hide_urls(node: &mut Node) {
     match &mut node.value {
         Value::Map(members) => members.iter_mut().for_each(|one| hide_urls(&mut one.value)),
@@ -77,9 +78,8 @@ fn hide_urls(node: &mut Node) {
 const KINDS: [Kind; 5] =
     [Kind::Receiver, Kind::Processor, Kind::Exporter, Kind::Connector, Kind::Extension];
 
-/// Covers the secrets that stand in the sources themselves: what a schema calls one, what hangs on
-/// it although it is of another type, what is named like one where no schema knows the key, and
-/// what is in URLs.
+/// Masks the secrets in the sources: values that a schema marks as secret, also if they are of a
+/// wrong type; values of unknown keys that sound secret; and secrets in URLs.
 pub(super) fn cover_secrets(root: &Node, schemas: &Schemas, sources: &mut [Source]) {
     let mut cover = Cover { schemas, sources };
     let Value::Map(sections) = root.plain() else { return cover.node(root, None) };
@@ -97,7 +97,7 @@ pub(super) fn cover_secrets(root: &Node, schemas: &Schemas, sources: &mut [Sourc
     }
 }
 
-/// Words in the names of keys that most likely hold a secret, where no schema says so because the
+/// Words in names of keys that probably hold a secret, for keys that no schema knows because the
 /// key or the component is misspelt.
 pub(super) const SECRET_WORDS: [&str; 12] = [
     "key",
@@ -157,7 +157,7 @@ impl Cover<'_> {
         }
     }
 
-    /// Covers all that stands in a node, keys too.
+    /// Masks everything in a node, including keys.
     fn all(&mut self, node: &Node) {
         match node.plain() {
             Value::Map(members) => {
@@ -178,7 +178,7 @@ impl Cover<'_> {
     }
 }
 
-/// Whether a key that no schema knows most likely holds a secret.
+/// Whether an unknown key probably holds a secret.
 fn sounds_secret(key: &str, schema: Option<&Json>, schemas: &Schemas) -> bool {
     let all = schema.map(|schema| schemas.alternatives(schema)).unwrap_or_default();
     let known = all.iter().filter_map(|schema| schema["properties"].as_object());

@@ -1,6 +1,6 @@
-//! By what two configurations of a component are told to be the same: a digest of the text of its
-//! body with all defaults filled in and its keys sorted, secrets included. A reload keeps what has
-//! the same digest. The text itself is not kept, since secrets are in it.
+//! The identity of a component's configuration: a digest of its text with all defaults filled in
+//! and its keys sorted, including secrets. A reload keeps components whose digest is the same. The
+//! text itself is not kept, because it contains secrets.
 
 use std::{collections::HashMap, fmt::Write as _};
 
@@ -14,7 +14,7 @@ use crate::{
     config::{Node, Value, write},
 };
 
-/// The digest of every component that the file defines.
+/// The digests of all components in the file.
 pub fn texts(root: &Node) -> HashMap<(Kind, ComponentId), String> {
     let mut root = effective(root, Schemas::shared(), Secrets::Shown);
     sort(&mut root);

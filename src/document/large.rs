@@ -1,15 +1,15 @@
-//! Files that are as large as a file may be, of the kinds that invite square time: they are judged
-//! within seconds, where the square of their size would be minutes and more.
+//! Files of the maximum size, of kinds that could take quadratic time. They are validated within
+//! seconds; quadratic time would be minutes or more.
 
 use std::time::{Duration, Instant};
 
 use super::*;
 use crate::config::{diagnostics::render, source};
 
-/// For a build without optimisation on a machine with other work.
+/// The limit for an unoptimised build on a busy machine.
 const DEADLINE: Duration = Duration::from_mins(1);
 
-/// What `validate` says of a file.
+/// Validates a file.
 fn judged(name: &str, text: &str) -> String {
     let begin = Instant::now();
     let mut problems = Problems::default();
@@ -24,7 +24,7 @@ fn judged(name: &str, text: &str) -> String {
     shown
 }
 
-/// `before` and then what `each` gives, so many times.
+/// `before`, followed by the results of `each`.
 fn many(before: &str, count: usize, each: impl Fn(usize) -> String) -> String {
     (0..count).fold(before.to_owned(), |text, i| text + &each(i))
 }

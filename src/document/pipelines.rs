@@ -326,7 +326,7 @@ fn reference(
     }
 }
 
-/// Pipelines by what they name on one side.
+/// Pipelines by the components at one of their ends.
 type Users<'a> = HashMap<&'a ComponentId, Vec<usize>>;
 
 fn users(pipelines: &[Pipeline], side: fn(&Pipeline) -> &Vec<ComponentId>) -> Users<'_> {
@@ -383,15 +383,15 @@ fn connectors(document: &Document, problems: &mut Problems) {
     super::in_file_order(problems, before);
 }
 
-/// A pipeline on a trail: by which of its connectors it goes on, and to which pipelines.
+/// A pipeline on the path of the search: its current connector, and the pipelines behind it.
 struct Step<'a> {
     pipeline: usize,
     ways: Box<dyn Iterator<Item = (&'a ComponentId, usize)> + 'a>,
     through: Option<&'a ComponentId>,
 }
 
-/// Pipelines must not feed themselves through connectors. Each pipeline and each reference is
-/// looked at once.
+/// Checks that pipelines do not feed themselves through connectors. Visits each pipeline and each
+/// reference once.
 fn cycles(document: &Document, problems: &mut Problems) {
     let pipelines = &document.pipelines;
     let fed = users(pipelines, |p| &p.receivers);

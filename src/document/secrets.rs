@@ -1,4 +1,5 @@
-//! A secret in every place that may hold one, and errors on every line: it is never shown.
+//! Puts a secret into every place that may hold one, with errors on every line, and checks that it
+//! is never shown.
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
@@ -13,7 +14,7 @@ use super::{
 use crate::config::{diagnostics::render, source, write};
 
 const MARKER: &str = "SECRETMARKER";
-/// The same as a number.
+/// The marker as a number.
 const NUMBER: &str = "774411992255";
 
 /// Lines of YAML with the marker in each secret and each URL of a schema.
@@ -99,7 +100,7 @@ fn shown(text: &str, schemas: &Schemas) -> String {
     shown + &render(&problems, &masked_sources(&loaded), false)
 }
 
-/// A line bent so that something is wrong there.
+/// Variants of a line with an error in it.
 fn bent(line: &str) -> Vec<String> {
     let Some((key, value)) = line.split_once(": ") else {
         return vec![format!("{line} ["), format!("{line} 'x"), line.replace(':', "x:")];

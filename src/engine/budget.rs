@@ -1,12 +1,12 @@
-//! The byte budget: every body in the process is paid for out of one account.
+//! The byte budget: one account that pays for every body in the process.
 //!
-//! A receiver acquires the whole body once, before it reads it; from then on growth may only try
-//! (`Ledger::try_charge`) and refuse, so nobody waits for bytes while holding bytes. Waiters are
-//! served in order of arrival: while somebody waits, newcomers wait behind, so that a large body
-//! is not starved by small ones; the time limit of each waiter bounds how long a large one can
-//! hold up the rest.
+//! A receiver acquires bytes for the whole body once, before it reads the body. From then on,
+//! growth uses `Ledger::try_charge` and fails if there is no room, so nobody waits for bytes while
+//! holding some. Waiters are served in order of arrival, and newcomers wait behind them, so that
+//! small bodies do not starve a large one. Each waiter has a time limit, which bounds how long a
+//! large body can delay the others.
 //!
-//! A part of it is set aside for what exporters make of bodies; the limit is what is left.
+//! A part of the budget is set aside for the encoded bytes of exporters. The limit is the rest.
 //!
 //! Invariants: `used` is the sum of all live permits. It exceeds `limit` only by debts
 //! (`Ledger::charge`): what an edit in place adds to a body that was already paid for, and what
@@ -34,7 +34,7 @@ const LEAST_CHARGE: u64 = 1024;
 /// The account. Shared by all receivers.
 pub struct Budget {
     whole: u64,
-    /// Of it, what exporters have for the bytes that they make, see `workspace`.
+    /// The part for the workspaces of exporters.
     aside: AtomicU64,
     used: AtomicU64,
     /// Length of `waiters`, readable without the lock.
@@ -51,7 +51,7 @@ struct Waiter {
 }
 
 impl Budget {
-    /// An account of `whole` bytes; its state is shown by `telemetry`.
+    /// An account of `whole` bytes; `telemetry` shows its state.
     pub fn new(whole: u64, telemetry: Arc<Telemetry>) -> Arc<Self> {
         telemetry.budget_limit.set(whole);
         Arc::new_cyclic(|itself| Budget {
@@ -70,12 +70,13 @@ impl Budget {
         self.whole
     }
 
-    /// Bytes that bodies may have together.
+    /// Limit of all bodies together.
     pub fn limit(&self) -> u64 {
         self.whole.saturating_sub(self.aside.load(Ordering::Relaxed))
     }
 
-    /// Leaves so many bytes to exporters. Bodies that have more than the rest stay as they are.
+    /// Sets `aside` bytes aside for exporters. Bodies that already use more than the rest are not
+    /// affected.
     pub fn set_aside(&self, bytes: u64) {
         self.aside.store(bytes, Ordering::Relaxed);
         self.telemetry.budget_limit.set(self.limit());

@@ -36,9 +36,8 @@ use super::{
 /// (`OTEL_EXPORTER_OTLP_TIMEOUT`); a refusal that comes well before lets them back off.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// How long a request is held up where much waits in a queue that has room. Long enough for senders
-/// that come back at once to be paced by the backend, and short enough for those that do not to go
-/// on.
+/// How long a request is delayed if much waits in a queue that still has room. This is long enough
+/// that the backend sets the pace of senders that send without pauses, and short enough for others.
 const HOLD_UP: Duration = Duration::from_millis(250);
 
 /// When a refused sender should come back.
@@ -87,7 +86,7 @@ impl SignalRoutes {
         self.full_queue().is_some()
     }
 
-    /// A queue in which so much waits already that it is better to hold up senders.
+    /// A queue in which so much waits that senders should be delayed.
     fn queue_behind(&self) -> Option<&Arc<ExportQueue>> {
         self.queues.iter().find(|queue| queue.is_behind())
     }
@@ -213,7 +212,7 @@ impl Door for EngineDoor {
         let all = self.routes.now();
         let routes = all[signal.index()].as_ref();
         if routes.is_some_and(|routes| routes.journal().is_some()) {
-            // What finds no room inside waits in the journal.
+            // Requests without room wait in the journal.
             return Ok(self.budget.try_acquire(cost(bytes)));
         }
         if routes.is_some_and(SignalRoutes::is_congested) {

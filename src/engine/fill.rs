@@ -1,5 +1,5 @@
-//! How full an exporter's queue is. Every payload in it holds a [`Fill`], which gives back what the
-//! payload takes up when it is dropped, however the payload ends.
+//! Counts how full an exporter's queue is. Every payload in the queue holds a [`Fill`], its part of
+//! the count. Dropping the fill subtracts it, however the payload ends.
 
 use std::sync::{
     Arc,
@@ -13,12 +13,12 @@ use crate::telemetry::ExporterStats;
 /// What a queue holds in memory. The metrics page shows a copy.
 #[derive(Debug)]
 pub(super) struct Gauge {
-    /// What is on no disk, in the unit of the queue's limit.
+    /// Fill that is not on disk, in the unit of the queue's limit.
     size: AtomicU64,
     bytes: AtomicU64,
-    /// Of these, on their way to the backend.
+    /// The bytes among them that are being sent.
     sending: AtomicU64,
-    /// Who waits for room, and how many.
+    /// Wakes those who wait for room; `waiting` is their number.
     freed: Notify,
     waiting: AtomicUsize,
     stats: Arc<ExporterStats>,
@@ -36,30 +36,30 @@ impl Gauge {
         })
     }
 
-    /// Bytes in memory that nobody sends yet.
+    /// Bytes in memory that are not being sent.
     pub(super) fn waiting_bytes(&self) -> u64 {
         self.bytes().saturating_sub(self.sending.load(Ordering::SeqCst))
     }
 
-    /// Takes a place in the line of those who wait for room.
+    /// Joins the line of those who wait for room.
     pub(super) fn line(&self) -> Line<'_> {
         self.waiting.fetch_add(1, Ordering::SeqCst);
         Line(self)
     }
 
-    /// Lets the first in the line look whether there is room.
+    /// Wakes the first in the line, which then checks whether there is room.
     pub(super) fn call_next(&self) {
         if self.waiting.load(Ordering::SeqCst) > 0 {
             self.freed.notify_one();
         }
     }
 
-    /// Lets all in the line look, since nothing will leave the queue any more.
+    /// Wakes everyone in the line, because nothing will leave the queue any more.
     pub(super) fn call_all(&self) {
         self.freed.notify_waiters();
     }
 
-    /// Payloads, items or bytes that are on no disk.
+    /// Payloads, items or bytes that are not on disk.
     pub(super) fn size(&self) -> u64 {
         self.size.load(Ordering::SeqCst)
     }
@@ -69,8 +69,8 @@ impl Gauge {
         self.bytes.load(Ordering::SeqCst)
     }
 
-    /// Adds to the fill in any case. Also says what the fill was before, in `size` and in bytes, so
-    /// that of two that come at once only one finds the last room.
+    /// Adds to the fill, even beyond the limit. Also returns the size and the bytes before, so that
+    /// only one of two concurrent callers finds the last free place.
     pub(super) fn hold(self: &Arc<Self>, size: u64, bytes: u64) -> (Fill, u64, u64) {
         let size_before = self.size.fetch_add(size, Ordering::SeqCst);
         let bytes_before = self.bytes.fetch_add(bytes, Ordering::SeqCst);
@@ -88,7 +88,8 @@ impl Gauge {
 pub(super) struct Line<'a>(&'a Gauge);
 
 impl Line<'_> {
-    /// Ends when it is worth while to look whether there is room. To be made before one looks.
+    /// Completes when there may be room. Create it before you check for room, so that no wake-up is
+    /// lost in between.
     pub(super) fn called(&self) -> Notified<'_> {
         self.0.freed.notified()
     }
@@ -107,42 +108,42 @@ pub(super) struct Fill {
     size: u64,
     bytes: u64,
     items: u64,
-    /// Bytes that are counted as on their way.
+    /// Bytes that are counted as being sent.
     sending: u64,
 }
 
 impl Fill {
-    /// The payload is on its way to the backend.
+    /// Notes that the payload is being sent.
     pub(super) fn is_sent(&mut self) {
         self.sending = self.bytes;
         self.gauge.sending.fetch_add(self.sending, Ordering::SeqCst);
         self.gauge.call_next();
     }
 
-    /// Counts the items of a payload that is in memory now.
+    /// Adds the items of a payload that is now in memory.
     pub(super) fn count(&mut self, items: u64) {
         self.items += items;
         self.gauge.stats.queue_items.add(items);
     }
 
-    /// The payload is on disk, and so in the fill of the log.
+    /// Notes that the payload is on disk, where the log counts it.
     pub(super) fn is_written(&mut self) {
         drop(self.split(self.size, 0, 0));
     }
 
-    /// The payload leaves memory, or finds no room there.
+    /// Notes that the payload has left memory, or found no room there.
     pub(super) fn leaves_memory(&mut self) {
         drop(self.split(0, self.bytes, self.items));
     }
 
-    /// Takes over what another payload takes up.
+    /// Takes over the fill of another payload.
     pub(super) fn join(&mut self, mut other: Fill) {
         self.size += std::mem::take(&mut other.size);
         self.bytes += std::mem::take(&mut other.bytes);
         self.items += std::mem::take(&mut other.items);
     }
 
-    /// Splits a part off, at most what there is.
+    /// Splits off a part, at most the whole fill.
     pub(super) fn split(&mut self, size: u64, bytes: u64, items: u64) -> Fill {
         let (size, bytes, items) =
             (size.min(self.size), bytes.min(self.bytes), items.min(self.items));
@@ -152,7 +153,7 @@ impl Fill {
         self.gauge.fill(size, bytes, items)
     }
 
-    /// Units of the queue's limit, bytes, and items.
+    /// Size in the unit of the queue's limit, bytes, and items.
     pub(super) fn parts(&self) -> (u64, u64, u64) {
         (self.size, self.bytes, self.items)
     }

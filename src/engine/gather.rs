@@ -173,7 +173,7 @@ mod tests {
         put_bytes(&mut body, 1, &entry);
         let stats = Telemetry::default().exporter("otlp", Signal::Traces, "nowhere");
         let (fill, ..) = Gauge::new(stats).hold(count, body.len() as u64);
-        let mut payload = Payload::unaccounted(Signal::Traces, body.into(), count);
+        let mut payload = Payload::unpaid(Signal::Traces, body.into(), count);
         let metadata = vec![("x-tenant".to_owned(), tenant.to_owned())];
         let arrived = std::time::Instant::now();
         payload.context = Some(Arc::new(Context { metadata, peer: None, arrived }));

@@ -1,20 +1,22 @@
-//! The journal at the door: a receiver's requests are written down before they are answered, and stay
-//! there until everything that came of them was delivered, is on another disk, or was dropped by a decision.
+//! A receiver's journal: requests are written to disk before they are acknowledged, and stay there
+//! until all their data was delivered, is in a queue on disk, or was dropped by the configuration.
 //!
 //! ```text
-//!             +-- room --> append, answer -------------------> pipelines --> receipts end --> settled
-//! request ----+                                                   ^
-//!             +-- no room --> append, answer, let go of it     replay, in order, when there is room
+//!             +-- room --> append, answer --------------> pipelines --> receipts end --> settled
+//! request ----+                                              ^
+//!             +-- no room --> append, answer, wait --------+ replayed in order when there is room
 //! ```
 //!
-//! Requests that come together are written together: a worker puts the first of them into the *tray* and
-//! goes on with what else is there; the job that empties the tray stands behind it in the workers' queue, so nobody
-//! waits for longer than there is work. 256 KiB in the tray are written at once. In CPU seconds per million spans: 4.27
-//! without the tray and 3.78 with it for requests of 10 spans, 1.36 and 1.32 for requests of 100.
+//! Requests that arrive together are written together. A worker collects them in the *tray* and
+//! goes on with other jobs; the job that empties the tray is queued behind them, so a request waits
+//! only while there is other work. At 256 KiB the tray is written at once. In CPU seconds per
+//! million spans: 4.27 without the tray and 3.78 with it for requests of 10 spans, 1.36 and 1.32
+//! for 100.
 //!
-//! *No room* means: three quarters of the byte budget are in use (the rest is for bodies on their way to the
-//! journal), a queue is congested so that the door would refuse, or older requests wait already. So
-//! an outage costs disk, not memory and not refusals. After a crash all that is not settled waits.
+//! *No room* means: three quarters of the byte budget are in use (the rest is for bodies on their
+//! way to the journal), or a queue is so full that requests would be refused, or older requests are
+//! already waiting. So an outage costs disk, but neither memory nor refusals. After a crash all
+//! unsettled requests wait.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -38,7 +40,7 @@ use crate::{
 
 /// Bytes that are read back at once.
 const READ: u64 = 1 << 20;
-/// How often it is seen whether there is room again.
+/// How often to check whether there is room again.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// Bytes in the tray that are written without waiting for more.
@@ -48,7 +50,7 @@ const TRAY: usize = 256 << 10;
 pub struct Journal {
     /// Its log.
     pub store: Arc<Store>,
-    /// Whether senders are answered only once their request survives the machine.
+    /// Whether senders are answered only after a sync.
     pub fsync: bool,
     tray: Mutex<Tray>,
 }
@@ -66,11 +68,12 @@ pub struct Entering {
     pub payload: Payload,
     /// Who waits for the answer.
     pub sender: Receipt,
-    /// Whether it goes no further for now.
+    /// Whether it waits on disk for room.
     pub waits: bool,
-    /// Ways of its receiver, and how it came; looked up when it is written, since a reload may come before.
+    /// Routes and transport of its receiver. The route is looked up when the request is written,
+    /// because a reload may come before that.
     pub routes: Arc<Routes>,
-    /// See above.
+    /// See `routes`.
     pub transport: &'static str,
 }
 
@@ -81,14 +84,14 @@ impl Entering {
     }
 }
 
-/// What is to be done after a request came into the tray.
+/// What to do after a request was put into the tray.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
-    /// It is the first: a job that empties the tray has to be queued.
+    /// It is the first one: queue a job that empties the tray.
     First,
-    /// Such a job stands in the queue.
+    /// Nothing: such a job is already queued.
     Later,
-    /// The tray is full.
+    /// The tray is full: empty it now.
     Full,
 }
 
@@ -119,14 +122,14 @@ impl Journal {
         self.tray.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes requests down and answers their senders. Gives those back that go on now, with their way; not those that
-    /// wait, or could not be written down.
+    /// Writes requests to disk and answers their senders. Returns, with their routes, those that
+    /// are processed now; not those that wait or could not be written.
     pub fn enter(&self, requests: Vec<Entering>) -> Vec<(Arc<Route>, Payload)> {
         let mut found = Vec::with_capacity(requests.len());
         for request in requests {
             match request.routes.route(request.payload.signal, request.transport) {
                 Some(route) => found.push((request, route)),
-                // A reload has taken the receiver out of all pipelines of this signal.
+                // A reload has removed the receiver from all pipelines of this signal.
                 None => request.refuse(Reason::ShuttingDown),
             }
         }
@@ -167,7 +170,7 @@ impl Journal {
     }
 }
 
-/// Reads back what waits, until `stop` is raised.
+/// Reads waiting requests back until `stop` is raised.
 pub(super) async fn replay(journal: Arc<Journal>, door: Arc<EngineDoor>, mut stop: Stop) {
     let store = &journal.store;
     while !stop.is_raised() {

@@ -1,9 +1,9 @@
-//! Whether an exporter's backend is away, and when it is back: requests that pause before another
-//! attempt are then sent at once. It also decides which failures are logged.
+//! Detects when an exporter's backend is down, and when it is back. Requests that wait before
+//! another attempt are then sent at once. Also decides which failures are logged.
 //!
-//! Why not every success that follows a failure: a backend that refuses every other request would
-//! be sent the refused ones again without a pause. Only where nothing succeeded for a while was it
-//! away.
+//! Why not after every success that follows a failure: with a backend that refuses every other
+//! request, refused requests would be retried without a pause. The backend was down only if nothing
+//! succeeded for a while.
 
 use std::{
     sync::{
@@ -15,20 +15,20 @@ use std::{
 
 use tokio::{sync::Notify, time::Instant};
 
-/// Failures without a success in between for so long are an outage.
+/// After failures without a success for this long, the backend is considered down.
 const LENGTH: Duration = Duration::from_secs(10);
 
 /// How often the log says that an exporter still fails.
 const REMINDER: Duration = Duration::from_mins(1);
 
-/// What the log should say of a failure.
+/// What the log should say about a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum News {
     /// It is the first one after a success.
     First,
-    /// Every attempt has failed for so long, and nothing was said of it for a minute.
+    /// All attempts have failed for this long, and the log has not said so for a minute.
     Still(Duration),
-    /// It is like the one before.
+    /// Nothing new.
     None,
 }
 
@@ -39,7 +39,7 @@ struct Failing {
     told: Instant,
 }
 
-/// What the attempts of one exporter know of each other.
+/// State that all attempts of one exporter share.
 #[derive(Debug, Default)]
 pub(super) struct Outage {
     /// Whether the last attempt failed.
@@ -51,12 +51,12 @@ pub(super) struct Outage {
 }
 
 impl Outage {
-    /// How many have ended; for [`Outage::end_after`].
+    /// Number of ended outages; see [`Outage::end_after`].
     pub(super) fn ended(&self) -> u64 {
         self.ended.load(Ordering::Acquire)
     }
 
-    /// Notes a failure, and says what to log.
+    /// Notes a failure. Returns what to log.
     pub(super) fn failed(&self) -> News {
         let now = Instant::now();
         let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -74,9 +74,9 @@ impl Outage {
         }
     }
 
-    /// Notes a success; whether it is the first one after a failure.
+    /// Notes a success. Returns whether it is the first one after a failure.
     pub(super) fn succeeded(&self) -> bool {
-        // On the way of every request: one load where all is well.
+        // This runs for every request: without failures it costs one load.
         if !self.is_failing.load(Ordering::Relaxed) {
             return false;
         }

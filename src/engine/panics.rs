@@ -1,6 +1,7 @@
-//! Reports that a part of the engine has panicked. The engine then ends the process with an exit
-//! code of its own, since a process that has lost a part must not go on answering 200. What the part
-//! held is dropped unsettled: its senders are refused, and its records stay on disk.
+//! Reports that a part of the engine has panicked: a worker, a receiver, an exporter, a storage.
+//! The engine then ends the process with a separate exit code, because a process that has lost a
+//! part must not go on answering 200. Data that the part held is dropped unsettled: its senders are
+//! refused, and its records stay on disk.
 
 use tokio::{sync::mpsc, task::JoinError};
 
@@ -8,7 +9,7 @@ use tokio::{sync::mpsc, task::JoinError};
 #[derive(Debug, Clone)]
 pub struct Panics(mpsc::UnboundedSender<String>);
 
-/// Reports a panic if it is dropped by one.
+/// Reports a panic when a panic drops it.
 #[derive(Debug)]
 pub struct Alarm {
     panics: Panics,
@@ -16,7 +17,7 @@ pub struct Alarm {
 }
 
 impl Panics {
-    /// Reports, and where they arrive.
+    /// A sender of reports, and the receiver for them.
     pub fn channel() -> (Self, mpsc::UnboundedReceiver<String>) {
         let (tx, rx) = mpsc::unbounded_channel();
         (Panics(tx), rx)
@@ -24,18 +25,18 @@ impl Panics {
 
     /// Reports that `part` has panicked: `worker 0`, `exporter otlp`.
     pub fn report(&self, part: impl Into<String>) {
-        // Nobody listens once the process ends.
+        // The receiver is gone if the process is already ending.
         let _ = self.0.send(part.into());
     }
 
-    /// Reports the panic of a task of `part`, if that is how it ended.
+    /// Reports a panic of `part` if its task ended with one.
     pub fn check(&self, part: &str, error: &JoinError) {
         if error.is_panic() {
             self.report(part);
         }
     }
 
-    /// To be held by what must not panic.
+    /// An alarm for `part`: if a panic drops it, the panic is reported.
     pub fn alarm(&self, part: impl Into<String>) -> Alarm {
         Alarm { panics: self.clone(), part: part.into() }
     }

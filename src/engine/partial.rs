@@ -1,6 +1,6 @@
-//! What is said of requests that a backend took in part, and how often: a note on a full success
-//! seldom, each kind of rejection once a minute. Both are warnings: a note may be the only sign that
-//! the endpoint is not the backend.
+//! Logs what backends say about requests that they accepted in part or with a note. Both are
+//! warnings: a note may be the only sign that the endpoint is not the backend. Each kind of
+//! rejection is logged once a minute.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -11,23 +11,23 @@ use tokio::time::Instant;
 
 use crate::{component::Sent, net::seldom::Seldom};
 
-/// The same kind is told once in so long; the counters have them all.
+/// The same kind is logged once in this time; the counters count all of them.
 const PAUSE: Duration = Duration::from_mins(1);
-/// Kinds that are told in that time.
+/// Kinds that are logged in that time.
 const KINDS: usize = 16;
-/// Characters that tell kinds apart.
+/// Characters of a message that distinguish kinds.
 const PREFIX: usize = 200;
 
-/// What was said lately.
+/// What was logged recently.
 #[derive(Debug, Default)]
 pub(super) struct Partial {
     notes: Seldom,
-    /// Kinds of rejections: the backend's words without their numbers.
+    /// Kinds of rejections: the backend's message without digits.
     told: Mutex<Vec<(String, Instant)>>,
 }
 
 impl Partial {
-    /// Tells what a backend said of a request that it took, of which it rejected so many items.
+    /// Logs the message of a backend that accepted a request and rejected some of its items.
     pub(super) fn tell(&self, exporter: &str, rejected: u64, sent: &Sent) {
         let reason = sent.message.as_deref().unwrap_or_default();
         if rejected > 0 {

@@ -1,9 +1,9 @@
 //! Workers and the ways to them: one queue that any worker takes from, and one queue per worker
 //! for what only its owner may do.
 //!
-//! With one worker there are no threads and no queues: whoever has a job runs it, under a lock
-//! that nobody else wants. On one core a hop to another thread and back costs two wake-ups (about
-//! 10 us in a virtual machine), several times the work on a request of 100 spans. What a job puts off is
+//! With one worker there are no threads and no queues: whoever has a job runs it, under a lock that
+//! nobody else wants. On one core a hop to another thread and back costs two wake-ups (about 10 us
+//! in a virtual machine), several times the work on a request of 100 spans. What a job puts off is
 //! done by the task that keeps the timers, after all other tasks that are ready.
 //!
 //! The queues need no bound of their own: what is in them was admitted by the byte budget.
@@ -73,8 +73,8 @@ impl Router {
     /// Hands a job to whichever worker is free first.
     pub fn to_any(&self, job: Job) {
         self.backlog.add();
-        // Fails only after the workers have gone. The job's payload is dropped unsettled, so it has
-        // failed.
+        // This fails only after the workers have ended. Then the job's payload is dropped unsettled
+        // and has failed.
         if self.any.send(job).is_err() {
             self.backlog.done();
         }
@@ -131,7 +131,7 @@ impl Ways {
     }
 }
 
-/// Runs encoding: on a worker thread where there are any, else here and now.
+/// Runs encoding: on a worker thread if there are any, otherwise in the caller's task.
 #[derive(Clone)]
 pub struct Offload {
     router: Option<Router>,
@@ -139,7 +139,7 @@ pub struct Offload {
 }
 
 impl Offload {
-    /// Who is told of a panic of an exporter.
+    /// Where panics of exporters are reported.
     pub(super) fn panics(&self) -> &Panics {
         &self.panics
     }
@@ -179,8 +179,8 @@ enum Mode {
     Threads(Mutex<Vec<thread::JoinHandle<()>>>),
 }
 
-/// Wakes the ticking task of the inline worker when a timer is due earlier than it thinks, or a job was
-/// put off.
+/// Wakes the ticking task of the inline worker when a timer is due earlier than it thinks, or a job
+/// was put off.
 #[derive(Default)]
 struct Ticker {
     earlier: Notify,
@@ -219,8 +219,8 @@ impl Pool {
         }
     }
 
-    /// With one worker: calls the timers that are due and does what was put off, for ever. With threads
-    /// each worker has its own timers and this ends at once.
+    /// With one worker: calls the timers that are due and does what was put off, for ever. With
+    /// threads each worker has its own timers and this ends at once.
     pub async fn tick(&self) {
         let Mode::Inline { worker, later, ticker, .. } = &self.mode else { return };
         loop {
@@ -270,7 +270,7 @@ impl Pool {
         Arc::clone(&self.graph.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Who is told of panics.
+    /// Where panics are reported.
     pub(super) fn panics(&self) -> &Panics {
         &self.panics
     }

@@ -47,8 +47,8 @@ use super::{
     workspace::Workspace,
 };
 
-/// Bytes that may wait in memory before senders are held up. With batches of 4 MiB four wait while
-/// ten are sent, which keeps them busy; see `benches/loopback` for what more of them cost.
+/// Bytes that may wait in memory before senders are delayed. With batches of 4 MiB, four wait while
+/// ten are being sent, which keeps the senders busy; `benches/loopback` shows the cost of more.
 const BEHIND: u64 = 16 << 20;
 
 /// Requests in flight where there is no queue to say how many.
@@ -73,7 +73,7 @@ pub struct ExportQueue {
     /// How old its payloads are.
     oldest: Arc<Oldest>,
     telemetry: Arc<Telemetry>,
-    /// None: the exporter makes no bytes.
+    /// `None` if the exporter makes no bytes.
     workspace: Option<Arc<Workspace>>,
 }
 
@@ -180,7 +180,7 @@ impl ExportQueue {
         let (mut fill, size_before, bytes_before) = self.gauge.hold(size, bytes);
         if !self.fits(size_before, size) {
             if self.settings.as_ref().is_some_and(|settings| settings.block_on_overflow) {
-                // Its sender waits, so there is nothing to write down yet.
+                // The sender still waits, so the payload need not be on disk yet.
                 return self.push(payload, fill);
             }
             drop(fill);
@@ -233,7 +233,7 @@ impl ExportQueue {
         let line = self.gauge.line();
         let called = line.called();
         if is_crowded() {
-            // When time is up the caller checks once more.
+            // At the time limit the caller checks once more.
             let _ = tokio::time::timeout_at(until, called).await;
         }
     }
@@ -465,7 +465,8 @@ impl Dispatcher {
         lost
     }
 
-    /// The items that a delivery has given up. What a panic drops has failed already.
+    /// The items that a delivery has given up. Payloads that a panic has dropped have already
+    /// failed.
     fn ended(&self, done: Result<u64, JoinError>) -> u64 {
         done.unwrap_or_else(|error| {
             let part = format!("exporter {}", self.sender.stats.id);

@@ -1,5 +1,5 @@
-//! What stands around an exporter's `encode` and `send`: room, timeout, retry, splitting, and the
-//! accounts of what became of the items.
+//! Calls an exporter's `encode` and `send`, with room, timeout, retry and splitting, and counts the
+//! outcome of the items.
 
 use std::{
     sync::{
@@ -40,28 +40,28 @@ pub(super) struct Sender {
     pub(super) stats: Arc<ExporterStats>,
     pub(super) telemetry: Arc<Telemetry>,
     pub(super) offload: Offload,
-    /// Pays for what the exporter makes.
+    /// Pays for the bytes that the exporter makes.
     pub(super) workspace: Arc<Workspace>,
     /// Where goes what is given up for good.
     pub(super) dead_letters: Option<Arc<DeadLetters>>,
     /// Whether all that comes is on disk somewhere, so that nothing is lost when it is given up.
     pub(super) is_guarded: bool,
-    /// Whether its queue is closed: what fails from then on is not sent again.
+    /// Whether the queue is closed. From then on, failed requests are not repeated.
     pub(super) is_closed: Arc<AtomicBool>,
     /// Whether the last attempt failed.
     pub(super) is_failing: Arc<AtomicBool>,
-    /// Whether the backend is away: state changes are logged, not attempts.
+    /// Whether the backend is down. Changes of this state are logged, not attempts.
     pub(super) outage: Outage,
     pub(super) partial: Partial,
 }
 
-/// A piece of a payload on its way: what one attempt leaves to the next.
+/// A piece that is being sent: state that is kept from one attempt to the next.
 struct Passage {
     from: Cursor,
-    /// Where the next piece begins; none: this is the last one.
+    /// Where the next piece begins; `None` after the last one.
     next: Option<Cursor>,
     items: u64,
-    /// Room that it was encoded in; in another one it may have other parts.
+    /// The room that it was encoded in. With another room the pieces may differ.
     room: usize,
     progress: Arc<Progress>,
     /// Where the exporter encodes once.
@@ -82,14 +82,14 @@ enum End {
     Refused(ExportError),
     /// Too large; worth trying in parts.
     TooLarge(ExportError),
-    /// And so is what comes after it.
+    /// The rest of the payload failed, too.
     Lost(Reason, ExportError),
 }
 
 impl Sender {
-    /// Sends `payload` piece by piece; on a refusal for good tries the parts of a piece, so that
-    /// one poisoned sender costs only its own data. Returns the items that were given up because
-    /// skep is ending.
+    /// Sends `payload` piece by piece. If a piece is refused for good, tries its parts, so that one
+    /// sender with bad data loses only its own. Returns the items that were given up because skep
+    /// is ending.
     pub(super) fn deliver(
         self: Arc<Self>,
         payload: Payload,
@@ -106,7 +106,7 @@ impl Sender {
                 from = passage.next;
                 let (reason, error) = match end {
                     End::Done => {
-                        // Others are served between two pieces.
+                        // Other exporters get the worker between two pieces.
                         tokio::task::yield_now().await;
                         continue;
                     }
@@ -137,7 +137,7 @@ impl Sender {
         })
     }
 
-    /// What is left of a payload from a cursor on. What is before was delivered.
+    /// The rest of a payload from a cursor on; everything before was delivered.
     fn rest(payload: Payload, content: &Content, from: &Cursor) -> Payload {
         if from.is_at_start() {
             return payload;
@@ -158,7 +158,7 @@ impl Sender {
         let is_kept = self.bury(&payload, reason, error);
         let lost = if !is_kept && self.is_lost(reason) { payload.items } else { 0 };
         let outcome = match error.retry {
-            // A sender that waits for the result is asked to wait as long as the backend asked.
+            // A sender that waits for the result gets the pause that the backend asked for.
             Retry::After(Some(pause)) if reason == Reason::RetriesExhausted => {
                 Outcome::Postponed(u32::try_from(pause.as_millis()).unwrap_or(u32::MAX))
             }
@@ -193,8 +193,8 @@ impl Sender {
         is_kept
     }
 
-    /// Whether what is given up for this reason is lost to the end of skep: its sender believes it
-    /// in good hands.
+    /// Whether data given up for this reason is lost because skep is ending: it was already
+    /// acknowledged.
     fn is_lost(&self, reason: Reason) -> bool {
         let queue = self.delivery.queue.as_ref();
         match reason {
@@ -244,7 +244,7 @@ impl Sender {
             }
             let pause = retries.as_mut().and_then(|r| r.pause(now(), asked, fastrand::f64()));
             let Some(pause) = pause else {
-                // What is on disk outlives the end of skep, so that is no reason to drop it.
+                // Data on disk survives the end of skep, so it is not dropped because of that.
                 let stays = self.is_guarded && self.is_closed.load(Ordering::SeqCst);
                 let reason = if stays { Reason::ShuttingDown } else { Reason::RetriesExhausted };
                 return End::Lost(reason, error);
@@ -279,7 +279,7 @@ impl Sender {
         }
     }
 
-    /// Encodes a piece, or takes what was made of it before.
+    /// Encodes a piece, or returns the one that was encoded before.
     async fn encode(
         &self,
         content: &Arc<Content>,
@@ -321,7 +321,7 @@ impl Sender {
         });
         if next.is_some_and(|next| next == from) {
             passage.next = None;
-            let message = "the exporter made no request of what it was given".to_owned();
+            let message = "the exporter made no request from the data".to_owned();
             return Err(ExportError { retry: Retry::Never, message });
         }
         if next.is_some() {

@@ -100,7 +100,7 @@ async fn each_trace_has_one_owner() {
         let scope = ScopeSpans { spans: (0..20).map(span).collect(), ..ScopeSpans::default() };
         let entry = ResourceSpans { scope_spans: vec![scope], ..ResourceSpans::default() };
         let body = ExportTraceServiceRequest { resource_spans: vec![entry] }.encode_to_vec();
-        let payload = Payload::unaccounted(Signal::Traces, body.into(), 20);
+        let payload = Payload::unpaid(Signal::Traces, body.into(), 20);
         pool.submit(Job::Payload { pipeline: 0, stage: 0, payload });
     }
     pool.drain().await;

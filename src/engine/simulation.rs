@@ -18,16 +18,21 @@ use opentelemetry_proto::tonic::{
     trace::v1::{ResourceSpans, ScopeSpans, Span},
 };
 use prost::Message as _;
-use tokio::sync::mpsc;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 
 use super::{
     admission::Route,
     budget::Budget,
     door::{EngineDoor, Inside, SignalRoutes},
     graph::{End, Graph, Pipeline, Stage, Target},
+    journal::Journal,
     pool::{Pool, Ways},
-    queue::{Dispatcher, ExportQueue, Surroundings},
+    queue::{ExportQueue, Surroundings},
     routes::Routes,
+    stored::Store,
 };
 use crate::{
     component::{
@@ -40,6 +45,7 @@ use crate::{
         check::Utf8,
         payload::{Reason, Wait},
     },
+    storage::Log,
     telemetry::{Number, Telemetry},
 };
 
@@ -176,30 +182,71 @@ fn delivery() -> Delivery {
     }
 }
 
-/// A running engine with one pipeline into some backends.
+/// What a [`World`] is made of.
+struct Setup {
+    workers: usize,
+    /// The byte budget.
+    limit: u64,
+    stages: Vec<TestStage>,
+    exporters: Vec<(Arc<dyn Exporter>, Delivery)>,
+    journal: Option<Arc<Log>>,
+}
+
+/// A stage of the one pipeline.
+struct TestStage {
+    name: &'static str,
+    partition: Partition,
+    make: Box<dyn Fn() -> Box<dyn Processor> + Send + Sync>,
+}
+
+/// A running engine with one pipeline into some exporters.
 struct World {
     telemetry: Arc<Telemetry>,
     budget: Arc<Budget>,
     pool: Arc<Pool>,
     door: Arc<EngineDoor>,
     graph: Arc<Graph>,
-    dispatchers: tokio::task::JoinSet<u64>,
-    abandon: tokio::sync::watch::Sender<bool>,
+    store: Option<Arc<Store>>,
+    dispatchers: JoinSet<u64>,
+    ticking: JoinSet<()>,
+    abandon: watch::Sender<bool>,
     panics: mpsc::UnboundedReceiver<String>,
 }
 
 impl World {
+    /// One worker, one stage at most, no journal.
     fn new(
         limit: u64,
         stage: Option<fn() -> Box<dyn Processor>>,
         backends: &[(Arc<Backend>, Delivery)],
     ) -> Self {
+        let stage = stage.map(|make| TestStage {
+            name: "joiner",
+            partition: Partition::Single,
+            make: Box::new(make),
+        });
+        let exporters = backends.iter().map(|(backend, delivery)| {
+            let exporter: Arc<dyn Exporter> = Arc::new(BackendExporter(Arc::clone(backend)));
+            (exporter, delivery.clone())
+        });
+        World::start(Setup {
+            workers: 1,
+            limit,
+            stages: stage.into_iter().collect(),
+            exporters: exporters.collect(),
+            journal: None,
+        })
+    }
+
+    fn start(setup: Setup) -> Self {
+        let Setup { workers, limit, stages, exporters, journal } = setup;
         let telemetry = Arc::new(Telemetry::default());
-        let ways = Ways::new(1);
+        let ways = Ways::new(workers);
         let (mut queues, mut ends) = (Vec::new(), Vec::new());
-        let (abandon, abandoned) = tokio::sync::watch::channel(false);
-        let mut dispatchers = tokio::task::JoinSet::new();
-        for (index, (backend, delivery)) in backends.iter().enumerate() {
+        let (abandon, abandoned) = watch::channel(false);
+        let mut dispatchers = JoinSet::new();
+        let share = limit / exporters.len() as u64;
+        for (index, (exporter, delivery)) in exporters.into_iter().enumerate() {
             let around = Surroundings {
                 stats: telemetry.exporter(&index.to_string(), Signal::Traces, "nowhere"),
                 telemetry: Arc::clone(&telemetry),
@@ -208,29 +255,22 @@ impl World {
                 dead_letters: None,
                 is_guarded: false,
             };
-            let exporter = Arc::new(BackendExporter(Arc::clone(backend)));
-            let share = limit / backends.len() as u64;
-            let (queue, dispatcher): (_, Dispatcher) =
-                ExportQueue::new(exporter, delivery.clone(), share, around);
+            let (queue, dispatcher) = ExportQueue::new(exporter, delivery, share, around);
             queues.push(queue);
             dispatchers.spawn(dispatcher.run(abandoned.clone()));
             let edge = telemetry.edge("traces", "x", &index.to_string());
             ends.push(End { target: Target::Queue(index), edge });
         }
-        let stages = stage.map(|make| Stage {
-            partition: Partition::Single,
-            owner: 0,
-            stats: telemetry.processor("joiner", "traces", Signal::Traces),
+        let stages = stages.into_iter().map(|TestStage { name, partition, make }| Stage {
+            partition,
+            owner: workers - 1,
+            stats: telemetry.processor(name, "traces", Signal::Traces),
             edge: None,
-            build: Box::new(move |_| Ok(vec![make()])),
+            build: Box::new(move |count| Ok((0..count).map(|_| make()).collect())),
             identity: None,
         });
-        let pipeline = Pipeline {
-            id: "traces".to_owned(),
-            signal: Signal::Traces,
-            stages: stages.into_iter().collect(),
-            ends,
-        };
+        let stages = stages.collect();
+        let pipeline = Pipeline { id: "traces".to_owned(), signal: Signal::Traces, stages, ends };
         let graph = Arc::new(Graph {
             pipelines: vec![pipeline],
             connectors: Vec::new(),
@@ -238,13 +278,18 @@ impl World {
             downstream_order: vec![0],
         });
         let (pool, panics) = Pool::start(ways, Arc::clone(&graph)).unwrap();
-        tokio::spawn({
+        let mut ticking = JoinSet::new();
+        ticking.spawn({
             let pool = Arc::clone(&pool);
             async move { pool.tick().await }
         });
         let budget = Budget::new(limit, Arc::clone(&telemetry));
-        let stats = telemetry.receiver("otlp", Signal::Traces, "grpc");
-        let route = Arc::new(Route { pipelines: vec![(0, None)], stats, journal: None });
+        let store = journal.map(|log| Store::new(log, pool.panics().clone()));
+        let route = Arc::new(Route {
+            pipelines: vec![(0, None)],
+            stats: telemetry.receiver("otlp", Signal::Traces, "grpc"),
+            journal: store.as_ref().map(|store| Journal::new(Arc::clone(store), false)),
+        });
         let routes = SignalRoutes {
             by_transport: vec![("grpc", route)],
             wants_context: false,
@@ -257,7 +302,7 @@ impl World {
             Routes::new([Some(routes), None, None]),
             Arc::new(Inside::default()),
         ));
-        World { telemetry, budget, pool, door, graph, dispatchers, abandon, panics }
+        World { telemetry, budget, pool, door, graph, store, dispatchers, ticking, abandon, panics }
     }
 
     async fn send(door: &EngineDoor, name: &str, spans: usize, wait: Wait) -> Reply {
@@ -483,7 +528,7 @@ async fn overflow_with_blocking_makes_senders_wait_instead_of_refusing_them() {
         (queue.size, queue.consumers, queue.block_on_overflow) = (Some(2), 1, true);
     }
     let world = World::new(1 << 20, None, &[(Arc::clone(&backend), blocking)]);
-    let mut senders = tokio::task::JoinSet::new();
+    let mut senders = JoinSet::new();
     let start = tokio::time::Instant::now();
     for _ in 0..20 {
         let door = Arc::clone(&world.door);
@@ -538,7 +583,7 @@ async fn conserve(seed: u64) {
     let joiner: fn() -> Box<dyn Processor> = || Box::new(Joiner { limit: 12, held: None });
     let world = World::new(16 * 1024, Some(joiner), &[(Arc::clone(&backend), settings)]);
     let mut random = fastrand::Rng::with_seed(seed ^ 0xA5);
-    let mut senders = tokio::task::JoinSet::new();
+    let mut senders = JoinSet::new();
     for _ in 0..150 {
         let (door, spans) = (Arc::clone(&world.door), random.usize(1..6));
         let pause = Duration::from_millis(random.u64(0..2000));

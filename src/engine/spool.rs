@@ -1,9 +1,10 @@
 //! The part of an exporter's queue that is on disk.
 //!
-//! With `sending_queue.storage` every payload is written down before it is answered for; what finds room in
-//! memory goes on from there, and is not read again. Behind a receiver with a journal the queue is in memory, and only
-//! what finds no room there is written down, so that a backend that is away for hours costs disk, and holds
-//! up nobody else. Either way what is on disk is read back in order once half of the memory is free.
+//! With `sending_queue.storage` every payload is written to disk before it is acknowledged. If
+//! there is room in memory it stays there too and is not read again. Behind a receiver with a
+//! journal the queue is in memory, and only payloads without room there are written to disk. So a
+//! backend that is down for hours costs disk and does not delay other exporters. In both cases
+//! payloads on disk are read back in order once half of the memory is free.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,24 +18,24 @@ use crate::{
         Payload,
         payload::{Reason, Receipt, Receipts, Wait, settle_all},
     },
-    storage::{Place, Stored},
+    storage::{Place, Stored, Ticket},
 };
 
 /// Bytes that are read at once.
 const READ: u64 = 1 << 20;
 
-/// How often it is seen whether there is room again for what is on disk.
+/// How often to check whether there is room again for payloads on disk.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// When a queue writes payloads down.
+/// Which payloads a queue writes to disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Spooling {
-    /// All of them, before they are answered for.
+    /// All of them, before they are acknowledged.
     All {
-        /// Whether they have to survive the machine before.
+        /// Whether they must be synced before.
         fsync: bool,
     },
-    /// What finds no room in memory.
+    /// Those without room in memory.
     Overflow,
 }
 
@@ -45,34 +46,34 @@ pub struct Spool {
     pub store: Arc<Store>,
     /// When it is used.
     pub spooling: Spooling,
-    /// Pays for what is read back.
+    /// Pays for payloads that are read back.
     pub budget: Arc<Budget>,
 }
 
 /// What became of a payload.
 pub(super) enum Spooled {
-    /// It is on disk, and goes on in memory.
+    /// It is on disk and in memory.
     InHand(Payload),
     /// It is on disk only.
     Waiting,
-    /// It is where it was.
+    /// It could not be written.
     Refused(Payload, Reason),
 }
 
 impl Spool {
-    /// Whether every payload is written down.
+    /// Whether every payload is written to disk.
     pub(super) fn takes_all(&self) -> bool {
         matches!(self.spooling, Spooling::All { .. })
     }
 
-    /// Writes a payload down and answers for it.
+    /// Writes a payload to disk and acknowledges it.
     pub(super) fn write(&self, mut payload: Payload, place: Place) -> Spooled {
         let parking = (place == Place::Waiting).then(|| self.store.parking());
         let ticket = match self.store.append(&payload, place) {
             Ok(ticket) => ticket,
             Err(reason) => return Spooled::Refused(payload, reason),
         };
-        self.answer(&mut payload);
+        self.answer(&mut payload, ticket);
         if let Some(mut parking) = parking {
             parking.park(&ticket, payload.take_over());
             return Spooled::Waiting;
@@ -81,10 +82,14 @@ impl Spool {
         Spooled::InHand(payload)
     }
 
-    /// Answers those who wait for no more than this: senders at once, or once it survives the
-    /// machine; journals always only then, since they promise no less.
-    fn answer(&self, payload: &mut Payload) {
+    /// Settles the receipts for which the disk is enough: those of senders at once, or after the
+    /// next sync with `fsync`; those of journals always after the sync, because the journal gives
+    /// up its record then.
+    fn answer(&self, payload: &mut Payload, ticket: Ticket) {
         let is_strict = self.spooling == Spooling::All { fsync: true };
+        let mut receipts = payload.receipts.iter();
+        let is_all_in_journals =
+            !payload.receipts.is_empty() && receipts.all(|one| one.waits_for() == Wait::Durable);
         if !is_strict {
             payload.accept();
         }
@@ -95,36 +100,41 @@ impl Spool {
             return;
         }
         let answer = move |is_durable: bool| settle_all(later, stored::durable(is_durable));
-        self.store.after_sync(is_strict, Box::new(answer));
+        if is_all_in_journals {
+            self.store.after_sync_of(ticket, is_strict, Box::new(answer));
+        } else {
+            self.store.after_sync(is_strict, Box::new(answer));
+        }
     }
 
-    /// Whether something waits on disk, and the disk has not just failed.
+    /// Whether payloads wait on disk and reading is not paused after an error.
     pub(super) fn is_readable(&self) -> bool {
         self.store.has_waiting() && self.store.paused_until().is_none()
     }
 
-    /// Whether there is room for it in memory, of which the queue uses `in_memory` of `share` bytes.
+    /// Whether there is room in memory for payloads on disk. The queue uses `in_memory` of its
+    /// `share` bytes.
     pub(super) fn has_room(&self, in_memory: u64, share: u64) -> bool {
         in_memory <= share / 2 && self.budget.used() <= self.budget.limit() / 4 * 3
     }
 
-    /// Reads some of it.
+    /// Reads some payloads.
     pub(super) async fn read(self) -> Option<Read> {
         stored::read(self.store, READ).await
     }
 
-    /// A payload of what was read. Its bytes are here already, so they are charged in any case.
+    /// Makes a payload from a record. Its bytes are already in memory, so they are always charged.
     pub(super) fn payload(&self, stored: Stored) -> Payload {
         let permit = self.budget.owe(cost(stored.body.len()));
         self.store.payload(stored, Some(permit), Wait::Delivery)
     }
 }
 
-/// Ends when it is worth while to look whether something can be read from disk.
+/// Completes when it is time to check again whether payloads can be read from disk.
 pub(super) async fn look_again(spool: Option<&Spool>) {
     let Some(spool) = spool else { return std::future::pending().await };
     if spool.store.has_waiting() {
-        // There is no room for it yet, or the disk has failed.
+        // There is no room for them yet, or the disk has failed.
         return tokio::time::sleep(LOOK_AGAIN).await;
     }
     spool.store.waiting.notified().await;

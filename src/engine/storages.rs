@@ -1,4 +1,4 @@
-//! The storages of a process: each a directory that only one process may have, with one folder for each
+//! The storages of a process. Each is a directory, locked to one process, with one folder for each
 //! queue, journal and store of dead letters.
 
 use std::{
@@ -13,7 +13,7 @@ use std::{
 
 use tokio::{sync::watch, task::JoinSet};
 
-use super::stored::Store;
+use super::{panics::Panics, stored::Store};
 use crate::{
     component::{ComponentId, Kind, StartError, Storage},
     otlp::Signal,
@@ -24,10 +24,10 @@ use crate::{
     },
 };
 
-/// How often a directory is tried that another process has.
+/// Pause between attempts to lock a directory that another process has.
 const RETRY: Duration = Duration::from_millis(20);
 
-/// What is open. Stays open over a reload.
+/// The open storages. They stay open during a reload.
 pub struct Storages {
     /// Whether anything is opened at all; `validate` opens nothing.
     is_live: bool,
@@ -47,16 +47,16 @@ struct Open {
     stores: HashMap<String, Arc<Store>>,
 }
 
-/// Whose log it is.
+/// The owner of a log.
 #[derive(Debug, Clone, Copy)]
 pub struct Owner<'a> {
     /// Kind of the component.
     pub kind: Kind,
     /// Its id.
     pub id: &'a ComponentId,
-    /// Signal of the log; none where it holds all of them.
+    /// Signal of the log; `None` if it holds all of them.
     pub signal: Option<Signal>,
-    /// What the log is of it: `traces`, `journal`, `dead_letters_traces`.
+    /// The log's purpose: `traces`, `journal`, `dead_letters_traces`.
     pub part: &'a str,
 }
 
@@ -72,12 +72,12 @@ impl From<Owner<'_>> for LogOwner {
 }
 
 impl Storages {
-    /// Opens what is asked for. Call its [`Storages::store`] within a tokio runtime.
+    /// Storages that are opened on demand. Call [`Storages::store`] within a tokio runtime.
     pub fn live(telemetry: Arc<Telemetry>) -> Self {
         Storages::new(true, telemetry)
     }
 
-    /// Opens nothing.
+    /// Storages that are never opened, for `validate`.
     pub fn dry(telemetry: Arc<Telemetry>) -> Self {
         Storages::new(false, telemetry)
     }
@@ -89,12 +89,14 @@ impl Storages {
         Storages { is_live, telemetry, letterboxes, open, keepers, closed }
     }
 
-    /// The log of an owner in the storage `name`; none where nothing is opened. Opened once.
+    /// The log of an owner in the storage `name`, opened at the first call; `None` if nothing is
+    /// opened. Its panics are reported to `panics`.
     pub fn store(
         &self,
         name: &str,
         settings: &Storage,
         owner: Owner<'_>,
+        panics: &Panics,
     ) -> Result<Option<Arc<Store>>, StartError> {
         if !self.is_live {
             return Ok(None);
@@ -116,9 +118,12 @@ impl Storages {
         if let Some(store) = storage.stores.get(&folder) {
             return Ok(Some(Arc::clone(store)));
         }
-        let store = self.open_log(name, settings, owner, &storage.room);
-        let store =
-            store.map_err(|error| failed(&explain(&error, &settings.directory.join(&folder))))?;
+        let log = self.open_log(name, settings, owner, &storage.room);
+        let log =
+            log.map_err(|error| failed(&explain(&error, &settings.directory.join(&folder))))?;
+        let store = Store::new(log, panics.clone());
+        let keeper = Arc::clone(&store).keep(self.closed.subscribe());
+        self.keepers.lock().unwrap_or_else(PoisonError::into_inner).spawn(keeper);
         storage.stores.insert(folder, Arc::clone(&store));
         Ok(Some(store))
     }
@@ -129,7 +134,7 @@ impl Storages {
         settings: &Storage,
         owner: Owner<'_>,
         room: &Arc<Room>,
-    ) -> io::Result<Arc<Store>> {
+    ) -> io::Result<Arc<Log>> {
         let folder = &*folder_name(owner);
         let began = Instant::now();
         let disk = Folder::open(&settings.directory.join(folder), settings.mode)?;
@@ -158,15 +163,13 @@ impl Storages {
                 "There are dead letters; see `skep dlq list`."
             );
         }
-        let store = Store::new(log);
-        let keeper = Arc::clone(&store).keep(self.closed.subscribe());
-        self.keepers.lock().unwrap_or_else(PoisonError::into_inner).spawn(keeper);
-        Ok(store)
+        Ok(log)
     }
 
-    /// Makes everything durable, writes down what is settled, and ends the work on it. Returns the
-    /// items that were neither delivered nor are on disk. An item that is in a journal and in a
-    /// queue may count twice.
+    /// Syncs all logs, saves what is settled, and ends their keepers. Returns the items that were
+    /// neither delivered nor are on disk. Counts an item once for each queue on disk that has lost
+    /// it, but not for a queue that a journal has not handed it over to: then the journal counts
+    /// it.
     pub async fn close(&self) -> u64 {
         let _ = self.closed.send(true);
         let mut keepers =
@@ -217,10 +220,10 @@ impl Open {
     }
 }
 
-/// What makes a directory belong to one process. Two locks: of the directory itself, which nobody
-/// can remove from under it, and of the file `lock` in it, for file systems that lock no
-/// directories (NFS) and for older versions of skep, which know only that one. The file counts only
-/// while it still has its name.
+/// Locks a directory to one process, with two locks. One is on the directory itself, because a file
+/// in it can be removed. The other is on the file `lock` in it, for file systems that cannot lock
+/// directories (NFS) and for older versions of skep. If the file was removed or replaced while we
+/// waited for its lock, the new one is locked.
 #[derive(Debug)]
 pub struct DirectoryLock {
     _directory: Option<fs::File>,
@@ -274,7 +277,7 @@ fn lock_file(path: &Path, until: Instant) -> io::Result<fs::File> {
         if named.is_ok_and(is_named) {
             return Ok(file);
         }
-        // Somebody has removed it meanwhile, and another process may lock the next one.
+        // The file was removed meanwhile, and another process may lock a new one.
     }
 }
 
@@ -285,7 +288,7 @@ fn explain(error: &io::Error, directory: &Path) -> String {
             format!("`{directory}` is a file, or lies within one; set another `directory`")
         }
         io::ErrorKind::NotFound => format!(
-            "`directory` `{directory}` is not there; make it, or set `create_directory: true`"
+            "`directory` `{directory}` does not exist; create it, or set `create_directory: true`"
         ),
         io::ErrorKind::PermissionDenied => format!(
             "no permission to write to `{directory}`; give it to the user that skep runs as, or set another `directory`"
@@ -297,7 +300,8 @@ fn explain(error: &io::Error, directory: &Path) -> String {
     }
 }
 
-/// `exporter_otlp_http~002fbackend_traces`: unsafe characters as `~` and their code, as the Collector does it.
+/// `exporter_otlp_http~002fbackend_traces`: unsafe characters as `~` and their code, as the
+/// Collector does it.
 fn folder_name(owner: Owner<'_>) -> String {
     let mut name = String::from(owner.kind.name());
     for part in [&*owner.id.to_string(), owner.part] {
@@ -313,12 +317,12 @@ fn folder_name(owner: Owner<'_>) -> String {
     name
 }
 
-/// The part that an exporter's dead letters of a signal are.
+/// The part of an exporter's dead letters for a signal.
 pub fn letters_part(signal: Signal) -> String {
     format!("dead_letters_{signal}")
 }
 
-/// Whose dead letters a folder has: the id of the exporter, and the signal.
+/// Exporter and signal of the dead letters in a folder.
 pub fn letters_of(folder: &str) -> Option<(String, Signal)> {
     let rest = folder.strip_prefix(Kind::Exporter.name())?.strip_prefix('_')?;
     let (escaped, signal) = Signal::ALL.into_iter().find_map(|signal| {
@@ -399,8 +403,9 @@ mod tests {
         let queue =
             Owner { kind: Kind::Exporter, id: &id, signal: Some(Signal::Logs), part: "logs" };
         let journal = Owner { kind: Kind::Receiver, id: &id, signal: None, part: "journal" };
+        let (panics, _reports) = Panics::channel();
         for owner in [queue, journal] {
-            assert!(storages.store("file_storage", &settings, owner).unwrap().is_some());
+            assert!(storages.store("file_storage", &settings, owner, &panics).unwrap().is_some());
         }
         let logs = telemetry.logs();
         let found = |kind, id, signal| -> Vec<&str> {

@@ -1,12 +1,14 @@
-//! Payloads in a log on disk: how they get there, how they come back, and what their end does.
+//! Payloads in a log on disk: writes them, reads them back, and settles their records.
 //!
-//! A record is either *in hand* (its payload is in memory, with a claim among its receipts) or *waiting* to be read.
-//! The claim settles the record when the payload ends as it should, and lets it wait again when it
-//! does not. Receipts of those who wait for the delivery of a waiting record are kept here meanwhile.
+//! A record is either *in hand* (its payload is in memory, with a claim among its receipts) or
+//! *waiting* to be read. When the payload ends well, the claim settles the record; otherwise the
+//! record waits again. While a record waits, the receipts of those who wait for its delivery are
+//! kept here.
 //!
-//! One task a store makes durable what was written: every half second, at the next twentieth of one where a journal waits
-//! for it, at once where a sender does; all who came meanwhile share one sync. It writes down what is settled
-//! twenty times a second. An idle store sleeps, but for a look a second at the age of what lies in it.
+//! Each store has one task, the keeper, which syncs: every half second, within 50 ms if a journal
+//! waits for it, at once if a sender does. Requests that arrive meanwhile share one sync. It also
+//! writes `settled` up to twenty times a second. For an idle store it only updates the age of the
+//! oldest record, once a second. A panic of the keeper ends the process ([`Panics`]).
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -24,6 +26,7 @@ use tokio::{
     time::Instant,
 };
 
+use super::panics::Panics;
 use crate::{
     net::seldom::Seldom,
     otlp::{
@@ -40,44 +43,56 @@ use crate::{
 /// How long written bytes may stay undurable, and settled records be forgotten by a crash.
 const SYNC_INTERVAL: Duration = Duration::from_millis(500);
 const SAVE_INTERVAL: Duration = Duration::from_millis(50);
-/// How often the age of what lies there is looked at.
+/// How often the age of the oldest record is updated.
 const SHOW_INTERVAL: Duration = Duration::from_secs(1);
-/// How long a record waits after the engine could not take it.
+/// How long reading pauses after the engine could not take a record.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Told whether what was appended before is durable now.
+/// Called with whether everything that was appended before is durable.
 type Synced = Box<dyn FnOnce(bool) + Send>;
 
-/// Who waits for the delivery of records that wait to be read, by number.
+/// Who is told of a sync.
+struct AfterSync {
+    synced: Synced,
+    /// A record that a journal keeps if the sync fails.
+    in_journal: Option<Ticket>,
+}
+
+/// Receipts of those who wait for the delivery of waiting records, by number.
 type Parked = HashMap<u64, Receipts>;
 
-/// One log and what goes on around it.
+/// One log, with its keeper and the receipts of waiting records.
 pub struct Store {
     log: Arc<Log>,
-    after_sync: Mutex<Vec<Synced>>,
+    after_sync: Mutex<Vec<AfterSync>>,
+    /// Records that could not be synced, and that a journal still has.
+    left_to_journals: Mutex<Vec<Ticket>>,
     receipts: Mutex<Parked>,
     said: Seldom,
-    /// Nothing is read before.
+    /// Reading pauses until then.
     pause: Mutex<Option<Instant>>,
     is_touched: AtomicBool,
     touched: Notify,
     sync_wanted: Notify,
-    /// Told when a record begins to wait.
+    panics: Panics,
+    /// Notified when a record begins to wait.
     pub(super) waiting: Notify,
 }
 
 impl Store {
-    /// Around a log.
-    pub fn new(log: Arc<Log>) -> Arc<Self> {
+    /// A store around `log`. If the log panics, that is reported to `panics`.
+    pub fn new(log: Arc<Log>, panics: Panics) -> Arc<Self> {
         Arc::new(Store {
             log,
             after_sync: Mutex::default(),
+            left_to_journals: Mutex::default(),
             receipts: Mutex::default(),
             said: Seldom::default(),
             pause: Mutex::default(),
             is_touched: AtomicBool::new(true),
             touched: Notify::new(),
             sync_wanted: Notify::new(),
+            panics,
             waiting: Notify::new(),
         })
     }
@@ -87,13 +102,13 @@ impl Store {
         self.log.stats()
     }
 
-    /// Writes a payload down. It survives the process from here on.
+    /// Appends a payload. From now on it survives the process.
     pub fn append(&self, payload: &Payload, place: Place) -> Result<Ticket, Reason> {
         let note = payload.context.as_deref().map(note_of).unwrap_or_default();
         self.append_with(payload, place, &note)
     }
 
-    /// The same with a note of one's own.
+    /// The same with the caller's note.
     pub(super) fn append_with(
         &self,
         payload: &Payload,
@@ -105,7 +120,7 @@ impl Store {
         appended.map_err(|error| self.reason(&error))
     }
 
-    /// The same with many payloads, a result each.
+    /// Appends many payloads, with one result each.
     pub(super) fn append_all<'a>(
         &self,
         payloads: impl Iterator<Item = (&'a Payload, Place)> + Clone,
@@ -122,7 +137,7 @@ impl Store {
         appended.into_iter().map(|one| one.map_err(|error| self.reason(&error))).collect()
     }
 
-    /// What senders are told, and once a minute the log.
+    /// The reason for senders. Logs the error once a minute.
     fn reason(&self, error: &AppendError) -> Reason {
         use io::ErrorKind::{QuotaExceeded, StorageFull};
         let (reason, remedy) = match error {
@@ -146,7 +161,7 @@ impl Store {
         reason
     }
 
-    /// Tells those who wait for records that nobody will ever read.
+    /// Ends the receipts of records that were lost.
     fn end_lost(&self) {
         let lost = self.log.lost();
         if lost.is_empty() {
@@ -165,7 +180,7 @@ impl Store {
         }
     }
 
-    /// To be held from before records are appended that wait, until they are parked.
+    /// Hold this from before waiting records are appended until they are parked.
     pub(super) fn parking(&self) -> Parking<'_> {
         Parking { receipts: lock(&self.receipts), waiting: &self.waiting }
     }
@@ -175,12 +190,12 @@ impl Store {
         self.log.has_waiting()
     }
 
-    /// Until when nothing is to be read.
+    /// When reading may resume, if it is paused.
     pub(super) fn paused_until(&self) -> Option<Instant> {
         lock(&self.pause).filter(|until| *until > Instant::now())
     }
 
-    /// Reads records that wait, in order, until they have so many bytes. Blocks.
+    /// Reads waiting records in order, up to `bytes` bytes. Blocks.
     fn take(&self, bytes: u64) -> VecDeque<Stored> {
         let (mut found, mut sum) = (VecDeque::new(), 0);
         while sum < bytes {
@@ -202,7 +217,8 @@ impl Store {
         found
     }
 
-    /// A payload again, paid for by `permit`, with its claim and those who wait for it.
+    /// Makes a payload from a record, paid for by `permit`, with its claim and the receipts of
+    /// those who wait for it.
     pub(super) fn payload(
         self: &Arc<Self>,
         stored: Stored,
@@ -217,8 +233,8 @@ impl Store {
         payload
     }
 
-    /// A receipt whose end is the record's: settled after delivery and after a decision, waiting again
-    /// where skep itself had no room.
+    /// A receipt whose outcome decides about the record: it is settled after delivery or a drop by
+    /// the configuration, and waits again if skep itself had no room.
     pub fn claim(self: &Arc<Self>, ticket: Ticket, wait: Wait) -> Receipt {
         let store = Arc::clone(self);
         Receipt::new(wait, Box::new(move |outcome| store.ended(&ticket, outcome)))
@@ -226,10 +242,10 @@ impl Store {
 
     fn ended(&self, ticket: &Ticket, outcome: Outcome) {
         match outcome {
-            // It stays for the next process. Reading it again in this one could meet the same fault
-            // for ever.
+            // The record stays for the next process. In this one, reading it again could fail in
+            // the same way for ever.
             Outcome::LeftOnDisk | Outcome::Failed(Reason::Panicked | Reason::Unaccounted) => {}
-            // Or for whoever a reload has put in the place of the one that has given it up.
+            // After a reload, the successor of the component that gave it up reads it.
             Outcome::Failed(Reason::ShuttingDown) => {
                 self.log.put_back(ticket);
                 self.waiting.notify_one();
@@ -258,10 +274,19 @@ impl Store {
 
     // ---- durability ------------------------------------------------------------------------
 
-    /// Calls back once everything that was appended before is durable, or cannot be made so; `is_urgent`
-    /// does not wait for the next half second.
+    /// Calls `synced` after the next sync, successful or not. If `is_urgent`, the sync starts at
+    /// once.
     pub fn after_sync(&self, is_urgent: bool, synced: Synced) {
-        lock(&self.after_sync).push(synced);
+        self.push_after_sync(is_urgent, AfterSync { synced, in_journal: None });
+    }
+
+    /// The same for a record whose data a journal keeps until it is durable here.
+    pub(super) fn after_sync_of(&self, ticket: Ticket, is_urgent: bool, synced: Synced) {
+        self.push_after_sync(is_urgent, AfterSync { synced, in_journal: Some(ticket) });
+    }
+
+    fn push_after_sync(&self, is_urgent: bool, after: AfterSync) {
+        lock(&self.after_sync).push(after);
         if is_urgent {
             self.sync_wanted.notify_one();
         }
@@ -274,8 +299,10 @@ impl Store {
         }
     }
 
-    /// Keeps the log until `closed` is raised; then once more.
+    /// Syncs and saves the log until `closed` is raised, and once more then. After a panic of the
+    /// log it ends: what the log has in memory can no longer be trusted to be written down.
     pub(super) async fn keep(self: Arc<Self>, mut closed: watch::Receiver<bool>) {
+        let _alarm = self.panics.alarm(self.part());
         let mut next_sync = Instant::now() + SYNC_INTERVAL;
         let mut owes_sync = true;
         while !*closed.borrow() {
@@ -301,15 +328,30 @@ impl Store {
                 next_sync = Instant::now() + SYNC_INTERVAL;
                 owes_sync = false;
             }
-            self.work(is_due).await;
+            if self.work(is_due).await.is_none() {
+                return;
+            }
         }
         self.work(true).await;
     }
 
-    async fn work(self: &Arc<Self>, syncs: bool) {
+    async fn work(self: &Arc<Self>, syncs: bool) -> Option<()> {
         let store = Arc::clone(self);
-        // A panic of the log is told by its counters staying where they are; nothing to mend here.
-        let _ = tokio::task::spawn_blocking(move || store.write_out(syncs)).await;
+        self.blocking(move || store.write_out(syncs)).await
+    }
+
+    /// Runs `work` off the io threads; `None` after a panic, which is reported.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let done = tokio::task::spawn_blocking(work).await;
+        done.inspect_err(|error| self.panics.check(&self.part(), error)).ok()
+    }
+
+    /// Name of the store in reports of panics.
+    fn part(&self) -> String {
+        format!("storage {}", self.stats().id)
     }
 
     fn write_out(&self, syncs: bool) {
@@ -320,8 +362,12 @@ impl Store {
             if let Err(error) = &result {
                 tracing::error!(log = %self.stats().id, %error, "cannot sync the storage");
             }
-            for synced in waiting {
-                synced(result.is_ok());
+            if result.is_err() {
+                let in_journals = waiting.iter().filter_map(|after| after.in_journal);
+                lock(&self.left_to_journals).extend(in_journals);
+            }
+            for after in waiting {
+                (after.synced)(result.is_ok());
             }
         }
         if let Err(error) = self.log.save() {
@@ -329,20 +375,22 @@ impl Store {
             tracing::warn!(
                 log = %self.stats().id,
                 %error,
-                "What was delivered cannot be noted; after a crash it is delivered again."
+                "cannot persist delivery state; data may be delivered again after a crash"
             );
         }
         self.show_age();
     }
 
-    /// Says how many items of it are neither delivered nor on disk; how many.
+    /// Logs and returns how many of its items are neither delivered nor on disk. Items that a
+    /// journal keeps because they could not be synced here are left out: if the journal's files are
+    /// gone too, the journal counts them.
     pub(super) fn tell_lost(&self) -> u64 {
-        let lost_items = self.log.at_risk();
+        let lost_items = self.log.at_risk(&lock(&self.left_to_journals));
         if lost_items > 0 {
             tracing::error!(
                 log = %self.stats().id,
                 lost_items,
-                "Data that was not delivered is not on disk either: its files are gone, or cannot be synced."
+                "undelivered data is not on disk either: its files are gone or cannot be synced"
             );
         }
         lost_items
@@ -357,14 +405,14 @@ impl Store {
         &self.log
     }
 
-    /// Nobody needs the record any more.
+    /// Settles the record: it is no longer needed.
     pub(super) fn settle(&self, ticket: &Ticket) {
         self.log.settle(ticket);
         self.touch();
     }
 }
 
-/// How the wait for a sync ends.
+/// The outcome for those who waited for a sync.
 pub(super) fn durable(is_durable: bool) -> Outcome {
     if is_durable { Outcome::Delivered } else { Outcome::Failed(Reason::StorageFailed) }
 }
@@ -383,8 +431,7 @@ pub(super) fn note_of(context: &Context) -> Note {
     }
 }
 
-/// The request that brought the data. None where the record does not know it, or cannot be read: the data
-/// goes on without.
+/// The context of the request that brought the data; `None` if the note has none or cannot be read.
 pub(super) fn context_of(note: &[u8]) -> Option<Arc<Context>> {
     let note = Note::decode(note).ok()?;
     if note.metadata.is_empty() && note.peer.is_empty() {
@@ -408,14 +455,14 @@ fn new_record<'a>(payload: &'a Payload, place: Place, note: &'a [u8]) -> NewReco
     }
 }
 
-/// Keeps readers from a record, and the news of its loss from those who wait for it, until it is known who does.
+/// Blocks the reading of waiting records, and reports of their loss, until their receipts are kept.
 pub(super) struct Parking<'a> {
     receipts: MutexGuard<'a, Parked>,
     waiting: &'a Notify,
 }
 
 impl Parking<'_> {
-    /// Says that the payload of a record is in nobody's memory any more; `receipts` end with its delivery.
+    /// Leaves the payload of a record to the disk; `receipts` end with its delivery.
     pub(super) fn park(&mut self, ticket: &Ticket, receipts: Receipts) {
         if !receipts.is_empty() {
             self.receipts.insert(ticket.number, receipts);
@@ -424,8 +471,8 @@ impl Parking<'_> {
     }
 }
 
-/// Records on their way from the disk to somebody's hands. Whoever wanted them may be gone when they
-/// come, or go before it has them all: what is left then waits again.
+/// Records that were read from disk. If the reader is dropped before it has taken them all, the
+/// rest waits again.
 pub(super) struct Read {
     store: Arc<Store>,
     records: VecDeque<Stored>,
@@ -449,14 +496,14 @@ impl Drop for Read {
     }
 }
 
-/// Reads a part of what waits, off the io threads.
+/// Reads some of the waiting records, off the io threads; `None` after a panic.
 pub(super) async fn read(store: Arc<Store>, bytes: u64) -> Option<Read> {
+    let reading = Arc::clone(&store);
     let read = move || {
-        let records = store.take(bytes);
-        Read { store, records }
+        let records = reading.take(bytes);
+        Read { store: reading, records }
     };
-    // After a panic of the log nothing was read.
-    tokio::task::spawn_blocking(read).await.ok()
+    store.blocking(read).await
 }
 
 #[cfg(test)]

@@ -1,42 +1,42 @@
-//! What pays for the bytes that an exporter makes: room that is set aside out of the byte budget,
-//! for each exporter its own.
+//! Memory that is set aside from the byte budget for encoding: each exporter has a workspace of
+//! its own.
 //!
-//! Payloads in queues hold the budget, and encoding takes from the workspace, so that nobody waits
-//! for bytes while holding bytes of the same account: however full the queues are, encoding goes
-//! on. Room is taken before a piece is encoded, cut down to what the request holds once it is made,
-//! and given back when that was sent or failed; it is not held in the pause before another attempt,
-//! except by an exporter that encodes once. Each has its own, so that one whose backend is slow
-//! holds up nobody else.
+//! Payloads in queues are paid for by the budget, and encoded bytes by the workspace. So an encoder
+//! never waits for bytes while it holds bytes of the same account, and encoding goes on however
+//! full the queues are. An exporter takes room before it encodes a piece, keeps as much as the
+//! request needs, and gives it back when the request was sent or has failed. During the pause
+//! before another attempt it holds no room, unless it encodes only once. Because workspaces are
+//! separate, a slow backend does not delay other exporters.
 //!
 //! ```text
 //! budget 64 MiB --+-- 56 MiB  bodies: receivers, processors, queues
 //!                 +--  8 MiB  workspaces, for each exporter that makes bytes the same
 //! ```
 //!
-//! Invariant: what exporters hold beside the bodies of their payloads is no more than their
-//! workspaces. While a reload lets an exporter go, its workspace and that of its successor exist
-//! side by side.
+//! Invariant: beside the bodies of their payloads, exporters hold no more bytes than their
+//! workspaces. While a reload replaces an exporter, the old and the new workspace both exist.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The part of the budget that all workspaces have together, unless they would be too small.
+/// All workspaces together are one eighth of the budget.
 const PART: u64 = 8;
-/// And where that is so.
+/// If that is less than [`LEAST`] for each, they are at most one quarter.
 const LARGEST_PART: u64 = 4;
-/// No exporter needs more.
+/// Largest workspace; no exporter needs more.
 const MOST: u64 = 16 << 20;
-/// With less pieces get small: a batch of CloudWatch Logs has 1 MiB.
+/// Smallest workspace, if the budget allows: a batch of CloudWatch Logs has 1 MiB, and smaller
+/// workspaces would make smaller batches.
 const LEAST: u64 = 2 << 20;
 
-/// Bytes of each workspace, where a budget is shared by so many exporters that need one.
+/// Bytes of each workspace if `exporters` exporters need one.
 pub fn size(budget: u64, exporters: u64) -> u64 {
     let Some(own) = (budget / PART).checked_div(exporters) else { return 0 };
     own.max(LEAST.min(budget / LARGEST_PART / exporters)).min(MOST)
 }
 
-/// The room of one exporter.
+/// The workspace of one exporter.
 #[derive(Debug)]
 pub struct Workspace(Mutex<Space>);
 
@@ -60,12 +60,12 @@ impl Default for Workspace {
 }
 
 impl Workspace {
-    /// One of so many bytes.
+    /// A workspace of `bytes` bytes.
     pub fn new(bytes: u64) -> Self {
         Workspace(Mutex::new(Space::new(bytes)))
     }
 
-    /// Changes its size. What is in use is given back to the room there was.
+    /// Changes the size. Room that is in use now returns to the old workspace.
     pub fn resize(&self, bytes: u64) {
         let mut space = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if u64::from(space.bytes) != bytes.min(MOST) {
@@ -73,8 +73,8 @@ impl Workspace {
         }
     }
 
-    /// Takes room, waiting for it: at most half of all, so that one piece is encoded while another
-    /// one is sent.
+    /// Waits for `wanted` bytes and takes them. Takes at most half of the workspace, so that one
+    /// piece can be encoded while another is sent.
     pub async fn take(&self, wanted: usize) -> Room {
         let (free, bytes) = {
             let space = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -91,7 +91,7 @@ impl Workspace {
 pub struct Room(Option<OwnedSemaphorePermit>);
 
 impl Room {
-    /// How many.
+    /// Number of bytes.
     pub fn bytes(&self) -> usize {
         self.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
     }
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn half_of_it_is_taken_at_most_and_what_is_not_used_is_for_others() {
+    async fn a_piece_takes_at_most_half_and_returns_what_it_does_not_use() {
         let workspace = Workspace::new(1000);
         let mut first = workspace.take(usize::MAX).await;
         let second = workspace.take(400).await;
@@ -135,12 +135,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn another_size_counts_from_the_next_piece_on() {
+    async fn a_new_size_applies_from_the_next_piece_on() {
         let workspace = Workspace::new(1000);
         let before = workspace.take(500).await;
         workspace.resize(100);
         assert_eq!(workspace.take(500).await.bytes(), 50);
         drop(before);
-        assert_eq!(workspace.take(500).await.bytes(), 50, "its bytes are not those of this room");
+        assert_eq!(
+            workspace.take(500).await.bytes(),
+            50,
+            "the old bytes do not return to the new workspace"
+        );
     }
 }

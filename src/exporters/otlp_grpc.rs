@@ -73,9 +73,9 @@ pub struct Config {
     pub balancer_name: Balancer,
     /// Has no effect: requests wait in the queue, and are sent again.
     pub wait_for_ready: Ignored<bool>,
-    /// Has no effect: sizes are the HTTP/2 library's.
+    /// Has no effect: the HTTP/2 library chooses the sizes.
     pub read_buffer_size: Ignored<u64>,
-    /// Has no effect: sizes are the HTTP/2 library's.
+    /// Has no effect: the HTTP/2 library chooses the sizes.
     pub write_buffer_size: Ignored<u64>,
     /// Extension that authenticates the requests.
     pub auth: Option<Auth>,
@@ -173,7 +173,7 @@ impl ExporterConfig for Config {
         }
         let keys = [(self.middlewares.is_some(), "middlewares", MIDDLEWARES, REMOVE)];
         refuse(&keys, at, problems);
-        let library = "sizes are the HTTP/2 library's";
+        let library = "the HTTP/2 library chooses the sizes";
         let waits = "requests wait in the queue, and are sent again";
         self.wait_for_ready.warn("wait_for_ready", waits, at, problems);
         self.read_buffer_size.warn("read_buffer_size", library, at, problems);

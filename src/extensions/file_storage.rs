@@ -7,17 +7,39 @@
 //!   max_size_mib: 8192
 //! ```
 //!
-//! An exporter names it with `sending_queue: {storage: file_storage}` for its queue, and with `dead_letters: file_storage`
-//! for what its backend refuses (`skep dlq`); a receiver with `journal: {storage: file_storage}`. Each has a folder of its own in `directory`, with an append-only log in
-//! it. What was written survives the process at once, and the machine after half a second; with
-//! `fsync: true` a queue takes data only once it is safe from both.
+//! An exporter uses it for its queue with `sending_queue: {storage: file_storage}`, and with
+//! `dead_letters: file_storage` for data that its backend refuses (`skep dlq`). A receiver uses it
+//! with `journal: {storage: file_storage}`. Each of them has a folder in `directory` with an
+//! append-only log.
 //!
-//! `max_size_mib` is for all of them together. Where it is reached, `overflow: block` refuses new data, so that senders
-//! keep it, and `overflow: drop_oldest` drops the oldest file, which is counted.
+//! Written data survives a crash of the process at once, and a crash of the machine after half a
+//! second. With `fsync: true` a queue accepts data only once it survives both; a journal does with
+//! its own `fsync: always`.
 //!
-//! Differs from the Collector: the files are logs of OTLP requests and not a database, so `compaction` has
-//! nothing to do, and `recreate` neither, since damaged records are left out and the rest is read. Both are
-//! warned of. A limit of the size is there by default.
+//! `max_size_mib` limits all logs together. At the limit, `overflow: block` refuses new data, so
+//! that senders keep it; `overflow: drop_oldest` removes the oldest file and counts the items that
+//! were not delivered.
+//!
+//! Only one process can use a directory: it is locked while skep runs, and another skep waits for
+//! `timeout` and then fails to start.
+//!
+//! Damaged records are skipped and counted (`skep_storage_damaged_records`), and the rest is read.
+//! Damaged bytes, and files that cannot be read at all, are kept as `damaged-...` for you to look
+//! at. skep never removes them, and they do not count towards `max_size_mib`. The file `settled`
+//! says what was delivered. Older versions of skep cannot read its version 2: they deliver
+//! everything that is stored again.
+//!
+//! Do not remove the directory, or files in it, while skep runs. At the next sync, at most half a
+//! second after a write, skep notices that the directory is gone, or the file that it writes to,
+//! and then refuses new data until it is restarted or the directory is back. Requests that a
+//! journal or a queue has answered with success in that half second are lost if skep ends before
+//! they are delivered. With `fsync: always` of the journal, or `fsync: true` here for queues, a
+//! request is answered only after the check, so none is lost. If undelivered data is gone when skep
+//! ends, it logs `lost_items` and exits with code 74.
+//!
+//! Differs from the Collector: the files are logs of OTLP requests and not a database. So
+//! `compaction` has no effect, and neither has `recreate`, because damaged records are always
+//! skipped. Both cause a warning. There is a limit of the size by default.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -35,25 +57,26 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Where the folders are.
+    /// The directory that holds a folder for each log.
     pub directory: String,
-    /// How long to wait for another process that has the directory.
+    /// How long to wait at the start while another process has the directory.
     pub timeout: Interval,
-    /// Make the directory where it is not there.
+    /// Create the directory if it does not exist.
     pub create_directory: bool,
-    /// Permissions of what is made, in octal.
+    /// Permissions of new directories, in octal.
     pub directory_permissions: String,
-    /// Take data only once it survives the machine; otherwise it does within half a second.
+    /// Accept data only once it survives a crash of the machine; otherwise it does within half a
+    /// second.
     pub fsync: bool,
     /// Has no effect: damaged records are always left out.
     pub recreate: Ignored<bool>,
-    /// Has no effect: files are removed as a whole.
+    /// Has no effect: whole files are removed.
     pub compaction: Compaction,
-    /// Mebibytes that all logs together may have.
+    /// Limit of all logs together, in mebibytes.
     pub max_size_mib: u64,
     /// What happens at the limit.
     pub overflow: OverflowPolicy,
-    /// Mebibytes after which a log begins a new file. Room is given back a file at a time.
+    /// Size at which a log begins a new file, in mebibytes. Disk space is freed a file at a time.
     pub segment_size_mib: u64,
 }
 
@@ -79,14 +102,14 @@ pub struct Compaction {
     pub cleanup_on_start: bool,
 }
 
-/// What happens where there is no room.
+/// What happens at the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OverflowPolicy {
     /// New data is refused, so that its sender keeps it.
     #[default]
     Block,
-    /// The oldest file goes, with what was not delivered of it.
+    /// The oldest file is removed, with the undelivered data in it.
     DropOldest,
 }
 
@@ -130,13 +153,13 @@ impl ExtensionConfig for Config {
         if self.directory.is_empty() {
             problems
                 .error(at.at("directory"), "`directory` is empty")
-                .help("write the path of a folder on a disk that outlives the process");
+                .help("write the path of a directory on a persistent disk");
         }
         if self.mode().is_none_or(|mode| mode & 0o700 != 0o700) {
-            let message = format!("`{}` are no permissions", self.directory_permissions);
+            let message = format!("`{}` is not a valid permission", self.directory_permissions);
             problems
                 .error(at.at("directory_permissions"), message)
-                .help("write them in octal, with all rights for the owner: \"0750\"");
+                .help("write it in octal, with all rights for the owner: \"0750\"");
         }
         if self.segment_size_mib == 0 || self.segment_size_mib > 1024 {
             problems
@@ -144,14 +167,14 @@ impl ExtensionConfig for Config {
                 .help("write 64");
         }
         if self.max_size_mib < 2 * self.segment_size_mib {
-            problems
-                .error(at.at("max_size_mib"), "`max_size_mib` is less than two files")
-                .help("raise it, or lower `segment_size_mib`: room is given back a file at a time");
+            problems.error(at.at("max_size_mib"), "`max_size_mib` is less than two segments").help(
+                "raise it, or lower `segment_size_mib`: disk space is freed a file at a time",
+            );
         }
         let always = "damaged records are always left out";
         self.recreate.warn("recreate", always, at, problems);
         if self.compaction.on_start || self.compaction.on_rebound {
-            let message = "`compaction` has no effect: files are removed as a whole";
+            let message = "`compaction` has no effect: whole files are removed";
             problems.warning(at.at("compaction"), message).help("remove it");
         }
     }

@@ -3,8 +3,8 @@
 //!
 //! Everything here that talks to AWS goes by one order. Region: the configuration, `AWS_REGION`,
 //! `AWS_DEFAULT_REGION`, the profile, the task of ECS, the EC2 instance. Credentials: environment,
-//! profile files, web identity, the role of the ECS task or EKS pod, the role of the EC2 instance; on top of
-//! them a role to assume.
+//! profile files, web identity, the role of the ECS task or EKS pod, the role of the EC2 instance;
+//! on top of them a role to assume.
 
 use std::{
     error::Error,
@@ -71,9 +71,9 @@ pub struct Access {
     pub attempts: u32,
     /// Longest time for one operation with all of its attempts; none: no limit.
     pub timeout: Option<Duration>,
-    /// URL of the proxy; empty: that of the environment.
+    /// URL of the proxy. If empty, the environment decides.
     pub proxy: String,
-    /// Whether the metadata of an EC2 instance are not asked for the region.
+    /// Do not ask the metadata service of EC2 for the region.
     pub skips_instance: bool,
 }
 
@@ -141,7 +141,7 @@ impl Access {
         Ok(Found { config, region, region_source })
     }
 
-    /// The proxy on the way to a host, in words.
+    /// The proxy that is used for a host, for messages.
     pub fn proxy_of(&self, is_https: bool, host: &str, port: u16) -> Option<String> {
         let destination = Destination { is_https, host, port };
         match proxy::way(destination, ("proxy_address", &self.proxy), &ClientTls::default()) {
@@ -325,7 +325,8 @@ impl Signer {
     }
 
     /// Adds the headers of a signature over the method, the URL, `headers` and `body`. `Host` is
-    /// taken from the URL where it is not among the headers. `now` is the time that the service has.
+    /// taken from the URL where it is not among the headers. `now` is the time that the service
+    /// has.
     pub async fn sign(
         &self,
         method: &Method,
@@ -411,7 +412,8 @@ mod tests {
         }
     }
 
-    /// `get-vanilla` of AWS's test suite for Signature Version 4, with the region and service there.
+    /// `get-vanilla` of AWS's test suite for Signature Version 4, with the region and service
+    /// there.
     #[tokio::test]
     async fn a_request_is_signed_as_the_suite_of_aws_says() {
         let keys = Credentials::new(

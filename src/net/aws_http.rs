@@ -1,5 +1,5 @@
-//! HTTP of the AWS SDK on the client that all exporters have, so that proxies, certificates and
-//! errors are the same for all of them.
+//! Runs the AWS SDK on the HTTP client of the other exporters, so that proxies, certificates and
+//! error messages are the same for all.
 
 use std::{
     collections::HashMap,
@@ -25,10 +25,10 @@ use super::{
     tls::{ClientTls, Connector},
 };
 
-/// What is kept of an answer: those of AWS are documents, not data.
+/// Limit of a response body. Responses of AWS are small documents.
 const ANSWER_LIMIT: usize = 1 << 20;
 
-/// Where and how long to connect: each has a client.
+/// Target and connect timeout of a client.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Place {
     has_tls: bool,
@@ -37,14 +37,14 @@ struct Place {
     connect_timeout: Duration,
 }
 
-/// The clients of one SDK client: that of the service, and of what gives credentials.
+/// The HTTP clients of one SDK client: for the service, and for sources of credentials.
 struct Clients {
-    /// Empty: that of the environment.
+    /// If empty, the environment decides.
     proxy_address: String,
     open: Mutex<HashMap<Place, Arc<Client>>>,
 }
 
-/// For the SDK; `proxy_address` is a URL, or empty.
+/// The HTTP client for the SDK. `proxy_address` is a URL, or empty.
 pub(super) fn client(proxy_address: &str) -> SharedHttpClient {
     let clients = Clients { proxy_address: proxy_address.to_owned(), open: Mutex::default() };
     let clients = Arc::new(clients);
@@ -76,7 +76,7 @@ impl Clients {
             tls,
             server_name: None,
             http2_only: false,
-            // AWS closes connections that are quiet for longer.
+            // AWS closes connections that are idle for longer.
             tuning: Tuning {
                 connect_timeout,
                 idle_timeout: Some(Duration::from_secs(20)),
@@ -89,7 +89,7 @@ impl Clients {
     }
 }
 
-/// Calls with the time-outs of one operation.
+/// Sends requests with the timeouts of one operation.
 struct Calls {
     clients: Arc<Clients>,
     connect_timeout: Duration,
@@ -138,7 +138,7 @@ fn place(request: &Request<SdkBody>, connect_timeout: Duration) -> Option<Place>
     Some(Place { has_tls, host, port, connect_timeout })
 }
 
-/// With the host that HTTP/1.1 needs, and the body in memory, where it is already.
+/// The request with the host that HTTP/1.1 needs. The body is already in memory.
 async fn ready(request: Request<SdkBody>) -> Result<Request<Segments>, String> {
     let (mut parts, body) = request.into_parts();
     let body = body.collect().await.map_err(|error| error.to_string())?.to_bytes();

@@ -1,6 +1,6 @@
 //! The client side: connections to one backend, kept open, several if asked for. HTTP/2 for gRPC
-//! and where ALPN says so, HTTP/1.1 with keep-alive otherwise. Bodies go out as their segments. How
-//! a connection is made, maybe through a proxy, is in `client/connect.rs`.
+//! and if ALPN selects it, otherwise HTTP/1.1 with keep-alive. Bodies are sent as their segments.
+//! `client/connect.rs` makes the connections, through a proxy if one is configured.
 
 mod connect;
 
@@ -28,12 +28,12 @@ use tokio::time::Instant;
 use self::connect::Connected;
 use super::{proxy::Way, tls::Connector};
 
-/// What is kept of an answer: what a backend says, not what it may send.
+/// Limit of a response body. Longer ones are truncated.
 const ANSWER_LIMIT: usize = 64 * 1024;
-/// How much more of an answer of gRPC is read, because its status stands at the end.
+/// How much more of a gRPC response is read, because the status comes at its end.
 const GRPC_ANSWER_LIMIT: usize = 4 * 1024 * 1024;
-/// How long a kept HTTP/1.1 connection may need to be ready. One that was answered before the
-/// backend had read its request may never be.
+/// How long a kept HTTP/1.1 connection may take to be ready again. If the backend has answered
+/// before it read the whole request, the connection may never be.
 const SETTLE: Duration = Duration::from_millis(100);
 /// Segments below are copied together: each HTTP/2 frame costs a write.
 const COALESCE: usize = 16 * 1024;
@@ -45,32 +45,32 @@ pub struct Target {
     pub host: String,
     /// Port.
     pub port: u16,
-    /// By which way.
+    /// Directly, by a socket of this machine, or through a proxy.
     pub way: Way,
-    /// None: plaintext.
+    /// `None`: plaintext.
     pub tls: Option<Arc<Connector>>,
-    /// Name in the certificate, where it is not `host`.
+    /// Name in the certificate, if it is not `host`.
     pub server_name: Option<String>,
     /// Speak HTTP/2 without asking: gRPC.
     pub http2_only: bool,
-    /// How connections are kept.
+    /// Timeouts and keep-alive.
     pub tuning: Tuning,
 }
 
-/// How connections are kept.
+/// Timeouts and keep-alive of connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tuning {
-    /// Longest time to connect, TLS and proxy included.
+    /// Longest time for connecting, including TLS and the proxy.
     pub connect_timeout: Duration,
-    /// Ping a quiet HTTP/2 connection after so long.
+    /// Ping an idle HTTP/2 connection after this time.
     pub ping_after: Option<Duration>,
-    /// Close it when the ping is not answered in so long.
+    /// Close it if the ping is not answered within this time.
     pub ping_timeout: Duration,
-    /// Ping also while no request is on its way.
+    /// Ping also while there is no request.
     pub pings_idle: bool,
-    /// HTTP/1.1 connections that may wait for a request; 0: none is kept.
+    /// How many idle HTTP/1.1 connections are kept.
     pub max_idle: usize,
-    /// How long they wait; none: until the backend closes them.
+    /// How long they are kept; `None`: until the backend closes them.
     pub idle_timeout: Option<Duration>,
 }
 
@@ -92,17 +92,17 @@ pub struct Client {
     target: Target,
     slots: Vec<Slot>,
     next: AtomicUsize,
-    /// Whether the backend is known to speak HTTP/1.1 only: then no request waits for another
-    /// one's connection.
+    /// Whether the backend is known to speak only HTTP/1.1. Then no request waits until another one
+    /// has connected.
     is_http1: AtomicBool,
-    /// HTTP/1.1 connections that wait for a request, the latest last.
+    /// Idle HTTP/1.1 connections, the latest last.
     idle: Mutex<Vec<(http1::SendRequest<Segments>, Instant)>>,
-    /// Bytes that are kept of an answer.
+    /// Limit of a response body.
     answer_limit: usize,
 }
 
-/// One HTTP/2 connection. Whoever opens it holds the lock, and others wait: they would have to
-/// connect as well.
+/// One HTTP/2 connection. A request that opens it holds the lock. Others wait for it, because they
+/// would have to connect as well.
 #[derive(Default)]
 struct Slot(tokio::sync::Mutex<Option<Shared>>);
 
@@ -110,8 +110,8 @@ struct Slot(tokio::sync::Mutex<Option<Shared>>);
 #[derive(Clone)]
 struct Shared {
     open: http2::SendRequest<Segments>,
-    /// Requests given up in a row, none of which was answered. Counted by connection: those that
-    /// were on the way on a dead one say nothing of its successor.
+    /// Consecutive requests that timed out without an answer. Counted for each connection, because
+    /// those of a dead connection say nothing about the next one.
     stalled: Arc<AtomicUsize>,
 }
 
@@ -125,11 +125,11 @@ impl Shared {
     }
 }
 
-/// So many requests given up in a row, and a connection is taken for dead: a peer that vanished
-/// without a word would hold every request until its time-out.
+/// After this many consecutive timeouts a connection is considered dead. Otherwise every request to
+/// a peer that has vanished would wait for its timeout.
 const STALLED: usize = 3;
 
-/// Counts a request that is dropped before it was answered.
+/// Counts a request as timed out if it is dropped before the answer.
 struct OnItsWay<'a>(&'a AtomicUsize);
 
 impl Drop for OnItsWay<'_> {
@@ -147,21 +147,21 @@ impl OnItsWay<'_> {
 
 /// Why a request was not answered.
 enum Failed {
-    /// It did not leave: the connection was closing.
+    /// It was not sent, because the connection was closing.
     Unsent(Box<Request<Segments>>),
     Broken(CallError),
 }
 
-/// What a backend answered.
+/// The response of a backend.
 #[derive(Debug)]
 pub struct Answer {
     /// HTTP status.
     pub status: StatusCode,
     /// Headers.
     pub headers: HeaderMap,
-    /// The first 64 KiB of the body, or what [`Client::keeping`] says.
+    /// The first 64 KiB of the body, or as many bytes as [`Client::keeping`] allows.
     pub body: Bytes,
-    /// Trailers, where there are any.
+    /// Trailers, if there are any.
     pub trailers: Option<HeaderMap>,
 }
 
@@ -179,14 +179,14 @@ impl Client {
         Client { target, slots, next, is_http1, idle, answer_limit: ANSWER_LIMIT }
     }
 
-    /// Keeps so many bytes of an answer instead of 64 KiB.
+    /// Sets the limit of a response body, which is 64 KiB by default.
     #[must_use]
     pub fn keeping(self, answer_limit: usize) -> Self {
         Client { answer_limit, ..self }
     }
 
-    /// Sends one request and reads the whole answer. A request that meets a connection as the
-    /// backend closes it goes out once more on another one.
+    /// Sends one request and reads the whole response. If the backend closes the connection before
+    /// the request is sent, it is sent again on another one.
     pub async fn call(&self, request: Request<Segments>) -> Result<Answer, CallError> {
         let mut request = request;
         loop {

@@ -1,15 +1,15 @@
-//! Proxies: which requests go through one, and which one. `HTTP_PROXY`, `HTTPS_PROXY` and
-//! `NO_PROXY` (or in lower case) by the rules of Go's `golang.org/x/net/http/httpproxy`, which the
-//! Collector follows; a configured proxy takes all requests of its component.
+//! Decides which requests go through which proxy. A proxy in the configuration of a component is
+//! used for all its requests. Otherwise `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` (or lower case)
+//! decide, by the rules of Go's `golang.org/x/net/http/httpproxy`, as in the Collector.
 //!
-//! `NO_PROXY` is a list of hosts, domains with all below them (`example.com`, `.example.com` and
-//! `*.example.com` only those below), addresses and networks (`10.0.0.0/8`), each but networks
-//! maybe with a port, or `*`. This machine is never asked through a proxy. In a CGI program
-//! `HTTP_PROXY` is what a client wrote into a header, and is not used.
+//! `NO_PROXY` is `*`, or a list of hosts, domains, addresses and networks (`10.0.0.0/8`).
+//! `example.com` includes its subdomains; `.example.com` and `*.example.com` mean only the
+//! subdomains. All but networks may have a port. Requests to this machine never go through a proxy.
+//! In a CGI program `HTTP_PROXY` is ignored, because a client can set it with a header.
 //!
-//! Differs from Go: link-local addresses and AWS's own metadata addresses are never asked through a
-//! proxy, which could only reach its own. A proxy that cannot be used is an error and not passed
-//! over.
+//! Differs from Go: requests to link-local addresses and to the metadata addresses of AWS never go
+//! through a proxy, because it would reach its own metadata. A proxy that cannot be used is an
+//! error; it is not ignored.
 
 use std::{
     fmt,
@@ -27,21 +27,21 @@ use super::tls::{ClientTls, Connector};
 /// How a backend is reached.
 #[derive(Debug, Clone, Default)]
 pub enum Way {
-    /// By a connection to its host and port.
+    /// Directly, by its host and port.
     #[default]
     Direct,
-    /// By a socket of this machine.
+    /// By a unix socket.
     Unix(UnixAddress),
     /// Through a proxy.
     Proxy(Arc<Proxy>),
 }
 
-/// Name of a socket of this machine.
+/// The name of a unix socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UnixAddress {
     /// A file.
     Path(PathBuf),
-    /// A name of Linux without a file.
+    /// A name in the abstract namespace of Linux.
     Abstract(String),
 }
 
@@ -54,20 +54,20 @@ impl fmt::Display for UnixAddress {
     }
 }
 
-/// A proxy, and how we speak to it.
+/// A proxy, with credentials and TLS settings.
 #[derive(Debug)]
 pub struct Proxy {
     pub(super) host: String,
     pub(super) port: u16,
     /// `Proxy-Authorization`; never shown.
     pub(super) authorization: Option<HeaderValue>,
-    /// None: plaintext.
+    /// `None`: plaintext.
     pub(super) tls: Option<Arc<Connector>>,
-    /// Where it was named: `HTTPS_PROXY`, `proxy_url`.
+    /// The setting that names it: `HTTPS_PROXY`, `proxy_url`.
     source: &'static str,
 }
 
-/// With its place, and without its credentials.
+/// Shows the URL without credentials, and the setting that names it.
 impl fmt::Display for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
@@ -77,7 +77,7 @@ impl fmt::Display for Proxy {
     }
 }
 
-/// A URL of a proxy, read.
+/// The parsed URL of a proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Url {
     is_https: bool,
@@ -87,8 +87,8 @@ struct Url {
 }
 
 impl Url {
-    /// Reads `http://user:password@host:port`; the scheme may be left out. Errors do not show the
-    /// text, which may have a password.
+    /// Parses `http://user:password@host:port`; the scheme is optional. Errors do not show the
+    /// text, because it may contain a password.
     fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
         let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
@@ -133,15 +133,15 @@ impl Url {
     }
 }
 
-/// Whether a proxy's URL can be used; else what is wrong with it, without the URL itself.
+/// Checks the URL of a proxy. The error does not show the URL.
 pub fn check(url: &str) -> Result<(), String> {
     Url::parse(url).map(drop)
 }
 
-/// A place that requests go to.
+/// The target of requests.
 #[derive(Debug, Clone, Copy)]
 pub struct Destination<'d> {
-    /// Whether `HTTPS_PROXY` counts for it: TLS, and gRPC in any case.
+    /// Whether `HTTPS_PROXY` applies: for TLS, and always for gRPC.
     pub is_https: bool,
     /// Host name or address, without brackets.
     pub host: &'d str,
@@ -149,9 +149,9 @@ pub struct Destination<'d> {
     pub port: u16,
 }
 
-/// Finds the way to a destination. `configured` is the URL of a proxy and the key that has it;
-/// where it is empty the environment counts. The certificate of an `https://` proxy is checked as
-/// `tls` says, and the system's authorities count besides.
+/// Decides how to reach a destination. `configured` is the URL of a proxy and its configuration
+/// key; if the URL is empty, the environment decides. The certificate of an `https://` proxy is
+/// checked with the settings `tls`, and the system's authorities are trusted too.
 pub fn way(
     destination: Destination<'_>,
     configured: (&'static str, &str),
@@ -186,7 +186,7 @@ pub fn way(
     Ok(Way::Proxy(Arc::new(Proxy { host, port, authorization, tls, source })))
 }
 
-/// `, through the proxy X (HTTPS_PROXY)`, or nothing.
+/// ` through the proxy X (HTTPS_PROXY)` for messages, or nothing.
 pub fn in_words(way: Result<Way, String>) -> String {
     match way {
         Ok(Way::Proxy(proxy)) => format!(" through the proxy {proxy}"),
@@ -194,12 +194,12 @@ pub fn in_words(way: Result<Way, String>) -> String {
     }
 }
 
-/// `host:port`, with brackets where they belong.
+/// `host:port`, with brackets around an IPv6 address.
 pub(super) fn authority(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
-/// What the environment says.
+/// The proxies of the environment.
 #[derive(Debug)]
 struct Environment {
     http: Option<(&'static str, Result<Url, String>)>,
@@ -240,7 +240,7 @@ impl Environment {
         Environment { http, https: url(["HTTPS_PROXY", "https_proxy"]), exceptions }
     }
 
-    /// None: directly.
+    /// `None`: no proxy.
     fn choose(&self, to: Destination<'_>) -> Option<(&'static str, &Result<Url, String>)> {
         let (source, url) = if to.is_https { self.https.as_ref()? } else { self.http.as_ref()? };
         let host = to.host.trim().to_ascii_lowercase();
@@ -266,14 +266,14 @@ impl Exception {
             let width = if address.is_ipv4() { 32 } else { 128 };
             return (bits <= width).then_some(Exception::Network { address, bits });
         }
-        // An address of IPv6 has colons of its own, and brackets where a port follows.
+        // An IPv6 address contains colons; with a port it is in brackets.
         let (host, port) = match entry.rsplit_once(':') {
             Some((host, port)) if host.starts_with('[') == host.contains(':') => (host, Some(port)),
             _ => (&*entry, None),
         };
         let port = match port {
             None | Some("") => None,
-            // No port is written like this, so nothing is meant by it.
+            // This is not a valid port, so the entry matches nothing.
             Some(port) => Some(port.parse().ok()?),
         };
         let host = host.trim_start_matches('[').trim_end_matches(']');
@@ -320,11 +320,11 @@ fn is_within(address: IpAddr, network: IpAddr, bits: u8) -> bool {
     }
 }
 
-/// Whether an address is one that every machine has for itself: those of metadata and credentials.
+/// Whether an address is local to each machine: link-local, or a metadata service.
 fn is_link_local(host: &str) -> bool {
     match host.parse() {
         Ok(IpAddr::V4(address)) => address.is_link_local(),
-        // `fd00:ec2::/32` is where AWS has them.
+        // AWS has its metadata services in `fd00:ec2::/32`.
         Ok(IpAddr::V6(address)) => {
             address.is_unicast_link_local() || address.segments()[..2] == [0xFD00, 0xEC2]
         }

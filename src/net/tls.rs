@@ -1,7 +1,7 @@
 //! TLS on rustls with ring: clients here, servers in `tls/server.rs`.
 //!
-//! Differs from the Collector: files are looked at once a minute where nothing is said
-//! (`tls/reload.rs`); there they are read once.
+//! Differs from the Collector: by default files are checked for changes once a minute
+//! (`tls/reload.rs`); the Collector reads them once.
 
 mod reload;
 pub(super) mod remedy;
@@ -10,14 +10,14 @@ mod trust;
 mod x509;
 
 use std::{
+    borrow::Cow,
     fs, io,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Instant,
 };
 
 use rustls::{
     ClientConfig, RootCertStore, SupportedProtocolVersion,
-    client::danger::ServerCertVerifier,
     crypto::CryptoProvider,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
     version::{TLS12, TLS13},
@@ -29,7 +29,7 @@ use tokio_rustls::TlsConnector;
 
 use self::{
     reload::Reloading,
-    trust::{AnyServer, Named, ServerTrust},
+    trust::{Named, ServerTrust},
 };
 use crate::config::{Node, Problems, Secret, given};
 
@@ -45,7 +45,8 @@ pub struct ClientTls {
     pub insecure: bool,
     /// Speak TLS, but accept any certificate.
     pub insecure_skip_verify: bool,
-    /// PEM file of the authorities, or the very certificates, to trust instead of the system's.
+    /// PEM file of the authorities, or of the servers' certificates themselves, to trust instead of
+    /// the system's.
     #[serde(deserialize_with = "given")]
     #[schemars(with = "Option<String>")]
     pub ca_file: Option<String>,
@@ -142,13 +143,12 @@ impl ClientTls {
                 self.max_version.as_deref(),
             ))
             .map_err(|error| format!("`min_version` is above `max_version`: {error}"))?;
-        let verifier: Arc<dyn ServerCertVerifier> = if self.insecure_skip_verify {
-            Arc::new(AnyServer(provider().signature_verification_algorithms))
+        let trust = if self.insecure_skip_verify {
+            ServerTrust::any(&provider())
         } else {
-            let (roots, named) = self.authorities()?;
-            Arc::new(ServerTrust::new(roots, named, provider()))
+            ServerTrust::of(self.authorities()?, provider())
         };
-        let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
+        let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(trust));
         let certificate = match (&self.cert_file, &self.cert_pem) {
             (Some(file), _) => Some(certificates(file)?),
             (None, Some(pem)) => Some(certificates_of("cert_pem", pem.as_bytes())?),
@@ -170,29 +170,58 @@ impl ClientTls {
         Ok(Arc::new(config))
     }
 
-    fn authorities(&self) -> Result<(Arc<RootCertStore>, Named), String> {
-        let file = self.ca_file.as_deref();
-        let authorities = match (file, &self.ca_pem) {
-            (Some(file), _) => certificates(file)?,
-            (None, Some(pem)) => certificates_of("ca_pem", pem.as_bytes())?,
+    fn authorities(&self) -> Result<Authorities, String> {
+        let (name, pem) = match (&self.ca_file, &self.ca_pem) {
+            (Some(file), _) => (&**file, Cow::Owned(read(file)?)),
+            (None, Some(pem)) => ("ca_pem", Cow::Borrowed(pem.as_bytes())),
             (None, None) => return Ok(system_authorities()),
         };
-        let (mut roots, mut named) = (RootCertStore::empty(), Named::default());
-        if self.include_system_ca_certs_pool {
-            let (of_system, named_there) = system_authorities();
-            roots.roots.extend(of_system.roots.iter().cloned());
-            named.extend(&named_there);
-        }
-        for certificate in authorities {
-            let name = file.unwrap_or("ca_pem");
-            named.add(&certificate);
-            roots.add(certificate).map_err(|error| format!("`{name}` is no authority: {error}"))?;
-        }
-        Ok((Arc::new(roots), named))
+        Authorities::of(name, &pem, self.include_system_ca_certs_pool)
     }
 }
 
-/// Gives each connection the settings of the day.
+/// The certificates that a client trusts. Cheap to clone.
+#[derive(Debug, Clone)]
+struct Authorities {
+    roots: Arc<RootCertStore>,
+    named: Arc<Named>,
+}
+
+/// Whether the system's are included, and the SHA-256 of the PEM text.
+type AuthoritiesKey = (bool, [u8; 32]);
+
+impl Authorities {
+    /// The authorities in `pem`, with the system's if `has_system`. The last result is cached,
+    /// because exporters usually share a file: 140 certificates take 16 ms in a debug build, and
+    /// 150 KB.
+    fn of(name: &str, pem: &[u8], has_system: bool) -> Result<Self, String> {
+        static LAST: Mutex<Option<(AuthoritiesKey, Authorities)>> = Mutex::new(None);
+        let key = (has_system, trust::hash(pem));
+        let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, known)) = last.as_ref().filter(|(of, _)| *of == key) {
+            return Ok(known.clone());
+        }
+        let read = Self::read(name, pem, has_system)?;
+        *last = Some((key, read.clone()));
+        Ok(read)
+    }
+
+    fn read(name: &str, pem: &[u8], has_system: bool) -> Result<Self, String> {
+        let (mut roots, mut named) = (RootCertStore::empty(), Named::default());
+        if has_system {
+            let of_system = system_authorities();
+            roots = RootCertStore::clone(&of_system.roots);
+            named = Named::clone(&of_system.named);
+        }
+        for certificate in certificates_of(name, pem)? {
+            named.add(&certificate);
+            roots.add(certificate).map_err(|error| format!("`{name}` is no authority: {error}"))?;
+        }
+        Ok(Authorities { roots: Arc::new(roots), named: Arc::new(named) })
+    }
+}
+
+/// Gives each connection the current settings.
 #[derive(Debug)]
 pub struct Connector {
     settings: ClientTls,
@@ -201,7 +230,7 @@ pub struct Connector {
 }
 
 impl Connector {
-    /// Reads the files; the error says which one is wrong. `protocols` go into ALPN.
+    /// Reads the files; the error says which one is wrong. `protocols` are offered with ALPN.
     pub fn new(
         settings: ClientTls,
         protocols: &'static [&'static [u8]],
@@ -224,17 +253,17 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::clone(PROVIDER.get_or_init(|| Arc::new(rustls::crypto::ring::default_provider())))
 }
 
-/// The authorities of the system, or of `SSL_CERT_FILE`; read once.
-fn system_authorities() -> (Arc<RootCertStore>, Named) {
-    static AUTHORITIES: OnceLock<(Arc<RootCertStore>, Named)> = OnceLock::new();
+/// The authorities of the system, or of `SSL_CERT_FILE`. They are read once.
+fn system_authorities() -> Authorities {
+    static AUTHORITIES: OnceLock<Authorities> = OnceLock::new();
     let read = || {
         let (mut roots, mut named) = (RootCertStore::empty(), Named::default());
         for certificate in rustls_native_certs::load_native_certs().certs {
             named.add(&certificate);
-            // Some of what systems have cannot be read, and is of no use.
+            // Certificates that cannot be read are ignored; systems have some.
             let _ = roots.add(certificate);
         }
-        (Arc::new(roots), named)
+        Authorities { roots: Arc::new(roots), named: Arc::new(named) }
     };
     AUTHORITIES.get_or_init(read).clone()
 }

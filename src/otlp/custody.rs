@@ -1,11 +1,10 @@
 //! Permits (who pays for the bytes) and receipts (who answers for them): two RAII values that
-//! travel with a payload. Dropping the last clone of a permit gives the bytes back. A receipt is
-//! settled with an outcome by whoever has one; dropping it is a failure ([`Reason::Unaccounted`]).
+//! travel with a payload. Dropping the last clone of a permit gives the bytes back. A receipt must
+//! be settled with an outcome; dropping it unsettled is a failure ([`Reason::Unaccounted`]).
 //!
-//! Custody fails closed: a payload that is forgotten, in a queue whose worker is gone or in a
-//! branch that nobody thought of, is never an acknowledgement. This holds for each share of a
-//! claim: the claim reports the worst outcome of all shares, so one delivered part cannot hide a
-//! lost one.
+//! Custody fails closed: forgetting a payload, in the queue of a dead worker or in an overlooked
+//! branch of the code, never counts as an acknowledgement. This holds for each share of a claim:
+//! the claim reports the worst outcome of all shares, so a delivered part cannot hide a lost one.
 
 use std::{
     fmt,
@@ -21,20 +20,21 @@ use smallvec::SmallVec;
 pub trait Ledger: Send + Sync {
     /// Charges `bytes` if they are free now.
     fn try_charge(&self, bytes: u64) -> bool;
-    /// The same, if no more than `ceiling` bytes are charged with them; for accounts that know how many are.
+    /// The same, but only if no more than `ceiling` bytes are charged afterwards. Accounts that do
+    /// not count their bytes ignore `ceiling`.
     fn try_charge_below(&self, ceiling: u64, bytes: u64) -> bool {
         let _ = ceiling;
         self.try_charge(bytes)
     }
-    /// Charges `bytes` in any case: the next acquirer waits for the debt.
+    /// Charges `bytes` even if they are not free: the next acquirer waits until the debt is paid.
     fn charge(&self, bytes: u64);
     /// Gives `bytes` back.
     fn give_back(&self, bytes: u64);
-    /// Bytes that are charged now; 0 where nobody counts them.
+    /// Bytes that are charged now; 0 if the account does not count them.
     fn used(&self) -> u64 {
         0
     }
-    /// Counts the items of a payload that was dropped before anybody said what became of it.
+    /// Counts the items of a payload that was dropped without an outcome.
     fn lost_account_of(&self, items: u64) {
         let _ = items;
     }
@@ -61,7 +61,7 @@ impl Permit {
         Permit(Arc::new(Charge { bytes, ledger }))
     }
 
-    /// Tells the ledger of a payload that was dropped before anybody said what became of it.
+    /// Tells the ledger about a payload that was dropped without an outcome.
     pub(super) fn lost_account_of(&self, items: u64) {
         self.0.ledger.lost_account_of(items);
     }
@@ -71,31 +71,32 @@ impl Permit {
         self.0.bytes
     }
 
-    /// Bytes that are charged to the ledger by all permits.
+    /// Bytes that all permits together have charged to the ledger.
     pub fn used_of_ledger(&self) -> u64 {
         self.0.ledger.used()
     }
 
-    /// Whether somebody else has it, too.
+    /// Whether there is another clone.
     pub fn is_shared(&self) -> bool {
         Arc::strong_count(&self.0) > 1
     }
 
-    /// Takes more bytes from the same ledger, or none: growth never waits (no hold-and-wait).
+    /// Takes more bytes from the same ledger if they are free. Growth never waits, because the
+    /// caller already holds bytes of this ledger (no hold-and-wait).
     pub fn try_more(&self, bytes: u64) -> Option<Permit> {
         let ledger = &self.0.ledger;
         ledger.try_charge(bytes).then(|| Permit::charged(bytes, Arc::clone(ledger)))
     }
 
-    /// The same, if no more than `ceiling` bytes of the ledger are in use with them.
+    /// The same, but only if no more than `ceiling` bytes of the ledger are charged afterwards.
     pub fn try_more_below(&self, ceiling: u64, bytes: u64) -> Option<Permit> {
         let ledger = &self.0.ledger;
         let is_charged = ledger.try_charge_below(ceiling, bytes);
         is_charged.then(|| Permit::charged(bytes, Arc::clone(ledger)))
     }
 
-    /// Takes more bytes from the same ledger in any case, which the next acquirer waits for. For what
-    /// replaces bytes that are given back in the same breath.
+    /// Takes more bytes from the same ledger even if they are not free; the next acquirer waits
+    /// until the debt is paid. For bytes that replace others which are given back right after.
     #[must_use]
     pub fn more(&self, bytes: u64) -> Permit {
         self.0.ledger.charge(bytes);
@@ -130,7 +131,7 @@ impl fmt::Debug for Permit {
     }
 }
 
-/// Why data did not go on. A label in metrics, so the set is small and closed.
+/// Why data was dropped or refused. A label in metrics, so the set is small and closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reason {
     /// The byte budget had no room in time.
@@ -143,13 +144,13 @@ pub enum Reason {
     RetriesExhausted,
     /// The backend refused the data for good.
     BackendRefused,
-    /// The backend does not know who sends.
+    /// The backend does not accept our credentials (401).
     Unauthenticated,
-    /// The backend does not allow it.
+    /// The backend does not allow the request (403).
     Forbidden,
-    /// The backend has no such place.
+    /// The backend has no such endpoint (404).
     NotFound,
-    /// The bytes are not what they claim to be.
+    /// The bytes are not a valid request.
     Malformed,
     /// A single item is larger than a limit allows.
     TooLarge,
@@ -163,7 +164,7 @@ pub enum Reason {
     StorageFull,
     /// The disk of the storage failed.
     StorageFailed,
-    /// The data was dropped and nobody said why: a defect of skep, or the end of a panic.
+    /// The data was dropped without an outcome: a defect of skep, or the consequence of a panic.
     Unaccounted,
 }
 
@@ -190,7 +191,7 @@ impl Reason {
         }
     }
 
-    /// Whether the sender may send the same data again with hope.
+    /// Whether sending the same data again may succeed.
     pub const fn is_retryable(self) -> bool {
         matches!(
             self,
@@ -206,8 +207,8 @@ impl Reason {
         )
     }
 
-    /// From the mildest to the worst; see [`Outcome`]. What is lost by a decision is milder than what skep
-    /// itself had no room for, so that the latter is tried again where it stands in a journal.
+    /// From the mildest to the worst; see [`Outcome`]. A failure of skep itself is worse than a
+    /// refusal for good, because a journal then reads the record again.
     pub const ALL: [Reason; 16] = [
         Reason::BackendRefused,
         Reason::NotFound,
@@ -231,23 +232,23 @@ impl Reason {
 /// How a payload, or a part of it, ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// Delivered, or accepted where the receipt waits for acceptance.
+    /// Delivered; or accepted, if the receipt waits for acceptance only.
     Delivered,
-    /// Left out by a decision of the configuration: filtered, sampled away.
+    /// Dropped because the configuration says so: filtered, sampled away.
     Filtered,
     /// Not delivered.
     Failed(Reason),
-    /// Not delivered: the backend asked to come back after so many milliseconds, and skep makes no
-    /// further attempt. Otherwise as [`Reason::RetriesExhausted`].
+    /// Not delivered: the backend asked for a retry after this many milliseconds, and skep makes no
+    /// further attempt. Otherwise the same as [`Reason::RetriesExhausted`].
     Postponed(u32),
-    /// Neither delivered nor given up: the data stays on disk, and the next process reads it.
+    /// Neither delivered nor given up: the data stays on disk for the next process.
     LeftOnDisk,
 }
 
 impl Outcome {
-    /// Larger is worse; 0 is kept for "nobody said anything". Failures that a retry may mend are
-    /// worse than those it cannot: when one part of a request failed for good and another may be
-    /// sent again, the sender should retry.
+    /// Larger is worse; 0 means that no share was settled. Retryable failures are worse than final
+    /// ones: if one part of a request failed for good and another may be sent again, the sender
+    /// should retry.
     fn severity(self) -> u16 {
         match self {
             Outcome::Delivered => 1,
@@ -261,8 +262,8 @@ impl Outcome {
         }
     }
 
-    /// As one number: the larger one is worse, and of two that are alike the one with the longer
-    /// pause.
+    /// One number for comparison. The larger one is worse; at equal severity, the one with the
+    /// longer pause.
     fn to_rank(self) -> u64 {
         let pause = if let Outcome::Postponed(millis) = self { millis } else { 0 };
         u64::from(self.severity()) << 32 | u64::from(pause)
@@ -285,21 +286,22 @@ impl Outcome {
 /// What a receipt waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
-    /// Until a queue or a holding processor answers for the data (the default).
+    /// A queue, or a processor that holds data, has taken the data (the default).
     Acceptance,
-    /// Until the backends have it, or a queue on disk: a journal, whose record ends then.
+    /// The backends or a queue on disk have the data. A journal waits for this to settle its
+    /// record.
     Durable,
-    /// Until the backends have it: `wait_for_export`, and the record of a queue on disk.
+    /// The backends have the data. For `wait_for_export` and for records of queues on disk.
     Delivery,
 }
 
-/// One share of a claim on an outcome. A clone is another share. Each share is settled by the one
-/// that knows how its part ended; one that is dropped unsettled has failed, as
-/// [`Reason::Panicked`] during a panic and as [`Reason::Unaccounted`] otherwise. When the last
-/// share has ended, the worst outcome is reported.
+/// One share of a claim; a clone is another share. Each share must be settled with the outcome of
+/// its part of the data. A share that is dropped unsettled has failed: with [`Reason::Panicked`]
+/// during a panic, otherwise with [`Reason::Unaccounted`]. When the last share has ended, the claim
+/// reports the worst outcome.
 #[must_use = "a receipt that is dropped counts as a failure"]
 pub struct Receipt {
-    /// None once it is settled.
+    /// `None` once it is settled.
     claim: Option<Arc<Claim>>,
     wait: Wait,
 }
@@ -307,7 +309,7 @@ pub struct Receipt {
 /// The receipts of a payload.
 pub type Receipts = SmallVec<[Receipt; 1]>;
 
-/// Told once how the claim ended: the worst outcome of all shares.
+/// Called once with the worst outcome of all shares.
 pub type Answer = Box<dyn FnOnce(Outcome) + Send + Sync>;
 
 struct Claim {
@@ -316,7 +318,7 @@ struct Claim {
 }
 
 impl Receipt {
-    /// A claim whose end is told to `answer`.
+    /// The first share of a new claim, whose outcome is reported to `answer`.
     pub fn new(wait: Wait, answer: Answer) -> Self {
         let claim = Claim { worst: AtomicU64::new(0), answer: Some(answer) };
         Receipt { claim: Some(Arc::new(claim)), wait }
@@ -327,7 +329,7 @@ impl Receipt {
         self.end(outcome);
     }
 
-    /// What the holder of the other end waits for.
+    /// What the claim waits for.
     pub fn waits_for(&self) -> Wait {
         self.wait
     }
@@ -416,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_that_a_panic_drops_says_so() {
+    fn a_share_that_a_panic_drops_has_failed_by_the_panic() {
         let (first, second, told) = shares();
         first.settle(Outcome::Delivered);
         let panics = std::panic::AssertUnwindSafe(move || {
@@ -428,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_pause_is_reported_unless_something_worse_is() {
+    fn the_longest_pause_is_reported_unless_there_is_a_worse_outcome() {
         let retries = Outcome::Failed(Reason::RetriesExhausted);
         let full = Outcome::Failed(Reason::QueueFull);
         let refused = Outcome::Failed(Reason::BackendRefused);

@@ -64,13 +64,13 @@ impl fmt::Display for Signal {
 /// The segments of a payload.
 pub type Body = SmallVec<[Bytes; 1]>;
 
-/// What is known of the request that brought a payload; kept only where a component asks for it.
+/// The request that brought a payload; kept only if a component needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Context {
     /// Lower-case header names with their values in order of arrival; empty unless the receiver
-    /// has `include_metadata: true`. The HTTP host stands under `host`.
+    /// has `include_metadata: true`. The HTTP host is under `host`.
     pub metadata: Vec<(String, String)>,
-    /// Address of the sender; none on unix sockets.
+    /// Address of the sender; `None` on unix sockets.
     pub peer: Option<SocketAddr>,
     /// When the request was complete, on the monotonic clock.
     pub arrived: Instant,
@@ -84,7 +84,7 @@ impl Context {
 }
 
 /// Bytes of one or more requests of one signal, with their custody. A clone is a second share of
-/// the same data, which has to end by itself.
+/// the same data and has to be finished too.
 #[derive(Debug, Clone)]
 pub struct Payload {
     /// What the items are.
@@ -93,22 +93,22 @@ pub struct Payload {
     pub body: Body,
     /// Spans, data points or log records in `body`, counted at the door.
     pub items: u64,
-    /// What pays for `body`.
+    /// Pay for `body`.
     pub permits: SmallVec<[Permit; 1]>,
-    /// Who waits for the outcome.
+    /// Report the outcome to those who wait for it.
     pub receipts: Receipts,
-    /// The request's context, where somebody asked for it.
+    /// The request's context, if a component needs it.
     pub context: Option<Arc<Context>>,
-    /// Whether it is still to be said what became of the items.
+    /// Whether the outcome of the items is still owed.
     owed: Owed,
 }
 
-/// Whether somebody still has to say what became of a payload's items.
+/// Whether the outcome of a payload's items is still owed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Owed(bool);
 
 impl Payload {
-    /// A payload of one segment, paid for by `permits`. Nobody waits for it yet.
+    /// A payload of one segment, paid for by `permits`, without receipts.
     pub fn new(
         signal: Signal,
         body: Bytes,
@@ -126,8 +126,8 @@ impl Payload {
         }
     }
 
-    /// A payload of one segment that nobody pays for and nobody waits for: tests, own telemetry.
-    pub fn unaccounted(signal: Signal, body: Bytes, items: u64) -> Self {
+    /// A payload of one segment without permits and receipts, for tests and skep's own telemetry.
+    pub fn unpaid(signal: Signal, body: Bytes, items: u64) -> Self {
         Payload::new(signal, body, items, None)
     }
 
@@ -136,24 +136,24 @@ impl Payload {
         self.body.iter().map(Bytes::len).sum()
     }
 
-    /// Whether there is no byte at all.
+    /// Whether all segments are empty.
     pub fn is_empty(&self) -> bool {
         self.body.iter().all(Bytes::is_empty)
     }
 
-    /// Settles the receipts of everybody who waits with `outcome`, and ends the payload.
+    /// Settles all receipts with `outcome` and ends the payload.
     pub fn finish(mut self, outcome: Outcome) {
         settle_all(self.receipts.drain(..), outcome);
         self.owed = Owed(false);
     }
 
-    /// Tells those who wait only for acceptance that somebody answers for the payload now: a
-    /// queue or a processor that holds it. Those who wait for more stay.
+    /// Settles the receipts that wait only for acceptance: a queue or a processor is responsible
+    /// for the payload from now on. Receipts that wait for more stay.
     pub fn accept(&mut self) {
         self.settle_where(Outcome::Delivered, |wait| wait == Wait::Acceptance);
     }
 
-    /// Settles those receipts with `outcome` whose holders wait for something that `is_met`.
+    /// Settles with `outcome` the receipts for which `is_met` holds.
     pub fn settle_where(&mut self, outcome: Outcome, is_met: impl Fn(Wait) -> bool) {
         let mut i = 0;
         while i < self.receipts.len() {
@@ -165,14 +165,14 @@ impl Payload {
         }
     }
 
-    /// Takes the payload apart: whoever calls this keeps the items in another form, and answers for
-    /// them and for the receipts from here on.
+    /// Ends the payload and returns its receipts. The caller keeps the items in another form and is
+    /// responsible for them and for the receipts from now on.
     pub fn take_over(mut self) -> Receipts {
         self.owed = Owed(false);
         std::mem::take(&mut self.receipts)
     }
 
-    /// The same data for somebody who only reads it: no receipts, nothing owed.
+    /// A copy for a reader: without receipts, and without an outcome to report.
     #[must_use]
     pub fn for_reading(&self) -> Payload {
         let mut copy = self.sibling(self.body.clone(), self.items, Receipts::new());
@@ -180,8 +180,8 @@ impl Payload {
         copy
     }
 
-    /// A part with a share of the receipts and permits. This payload keeps its own share: it is set
-    /// to what is left, or finished once all of its parts are on their way.
+    /// A part with a share of the receipts and permits. This payload keeps its own share: the
+    /// caller reduces it to what is left, or finishes it once all parts are split off.
     #[must_use]
     pub fn split_off(&self, body: Body, items: u64) -> Payload {
         self.sibling(body, items, self.receipts.clone())
@@ -210,9 +210,9 @@ impl Payload {
         other.owed = Owed(false);
     }
 
-    /// Puts an edited body in the place of the old one and settles the difference. The sole owner
-    /// of its permits may always grow by what an edit adds (the old buffer goes as the new one
-    /// comes); a payload that shares them with a sibling needs new bytes and may be refused.
+    /// Replaces the body with an edited one and pays for the difference. A payload that owns its
+    /// permits alone may always grow by what an edit adds, because the old buffer is freed at once.
+    /// One that shares them with a sibling needs new bytes and may be refused.
     pub fn replace_body(&mut self, body: Body) -> Result<(), Reason> {
         let new_len: usize = body.iter().map(Bytes::len).sum();
         let old_len = self.len();
@@ -221,8 +221,8 @@ impl Payload {
         Ok(())
     }
 
-    /// Puts a new body in the place of the old one, with what was paid for it. Where it has parts
-    /// of the old one, `is_whole` is false, and what paid for that stays.
+    /// Replaces the body with a new one and the permits that paid for it. If the new body shares
+    /// parts with the old one, `is_whole` is false and the old permits stay.
     pub fn exchange_body(&mut self, body: Body, permits: SmallVec<[Permit; 1]>, is_whole: bool) {
         self.body = body;
         if is_whole && !permits.is_empty() {
@@ -260,5 +260,58 @@ impl Drop for Payload {
         {
             permit.lost_account_of(self.items);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    /// Counts the items of payloads that were dropped without an outcome.
+    #[derive(Default)]
+    struct Account(AtomicU64);
+
+    impl Ledger for Account {
+        fn try_charge(&self, _: u64) -> bool {
+            true
+        }
+        fn charge(&self, _: u64) {}
+        fn give_back(&self, _: u64) {}
+        fn lost_account_of(&self, items: u64) {
+            self.0.fetch_add(items, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn items_are_counted_as_lost_only_if_their_payload_is_dropped_without_an_outcome() {
+        let account = Arc::new(Account::default());
+        let payload = |items| {
+            let ledger: Arc<dyn Ledger> = Arc::<Account>::clone(&account);
+            let permit = Permit::charged(1, ledger);
+            Payload::new(Signal::Logs, Bytes::from_static(b"x"), items, [permit])
+        };
+        let lost = || account.0.swap(0, Ordering::SeqCst);
+        drop(payload(3));
+        assert_eq!(lost(), 3);
+        let whole = payload(3);
+        drop(whole.clone());
+        assert_eq!(lost(), 3, "a clone has to be finished, too");
+        drop(whole.for_reading());
+        whole.finish(Outcome::Delivered);
+        drop(payload(3).take_over());
+        assert_eq!(lost(), 0);
+        let mut whole = payload(2);
+        whole.absorb(payload(3));
+        assert_eq!(lost(), 0);
+        drop(whole.split_off(Body::new(), 4));
+        assert_eq!(lost(), 4);
+        drop(whole);
+        assert_eq!(lost(), 5);
+        let mut parts = payload(3).divide([(Body::new(), 1), (Body::new(), 2)]);
+        parts.remove(0).finish(Outcome::Filtered);
+        drop(parts);
+        assert_eq!(lost(), 2);
     }
 }

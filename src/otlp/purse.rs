@@ -1,5 +1,5 @@
-//! Pays for what is made of a payload before it is made, out of the account that the payload was
-//! paid from.
+//! Pays in advance for the bytes that a conversion of a payload will need, from the account that
+//! paid for the payload.
 
 use smallvec::SmallVec;
 
@@ -8,28 +8,28 @@ use super::payload::{Permit, Reason};
 /// Bytes drawn from an account for one purpose, given back when the purse is dropped.
 #[derive(Debug, Default)]
 pub struct Purse {
-    /// None: nobody keeps accounts.
+    /// `None` if the payload is not paid for.
     account: Option<Permit>,
-    /// Bytes that may be a debt.
+    /// Bytes that may be drawn even if the account is empty.
     credit: u64,
-    /// Bytes that were drawn, and those of them that nothing is made of yet.
+    /// Bytes drawn so far; `left` of them are not spent yet.
     drawn: u64,
     left: u64,
     permits: SmallVec<[Permit; 1]>,
 }
 
 impl Purse {
-    /// A purse that draws on the account of `permit`: `credit` bytes in any case, which the next
-    /// acquirer waits for, and beyond them as many as are free.
+    /// A purse that draws on the account of `permit`. The first `credit` bytes are granted even if
+    /// the account is empty (the next acquirer waits until the debt is paid); more only if free.
     pub fn new(permit: Option<&Permit>, credit: usize) -> Self {
         Purse { account: permit.cloned(), credit: credit as u64, ..Purse::default() }
     }
 
-    /// Pays for so many bytes more, or refuses.
+    /// Pays for `bytes` more bytes, or fails if they are not free.
     pub fn pay(&mut self, bytes: usize) -> Result<(), Reason> {
         let bytes = bytes as u64;
         if let (Some(account), true) = (&self.account, bytes > self.left) {
-            // Ahead, so that many small payments are few charges.
+            // Draw more than is needed now, so that many small payments need few charges.
             let more = (bytes - self.left).max(self.drawn / 4);
             let permit = if self.drawn + more <= self.credit {
                 account.more(more)
@@ -44,7 +44,7 @@ impl Purse {
         Ok(())
     }
 
-    /// Appends to a list, which grows by doubling.
+    /// Appends to a list and pays for its growth; the capacity doubles.
     pub fn push<T>(&mut self, list: &mut Vec<T>, item: T) -> Result<(), Reason> {
         if list.len() == list.capacity() {
             let more = list.len().max(8);
@@ -55,7 +55,7 @@ impl Purse {
         Ok(())
     }
 
-    /// What was drawn, to go with what was made.
+    /// The permits for all bytes drawn, to be kept with the result.
     pub fn into_permits(self) -> SmallVec<[Permit; 1]> {
         self.permits
     }

@@ -291,7 +291,7 @@ mod tests {
         put_bytes(&mut entry, 2, &scope);
         let mut body = Vec::new();
         put_bytes(&mut body, 1, &entry);
-        Payload::unaccounted(Signal::Traces, body.into(), count)
+        Payload::unpaid(Signal::Traces, body.into(), count)
     }
 
     fn from(tenant: &str, count: u64) -> Payload {

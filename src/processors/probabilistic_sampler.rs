@@ -7,18 +7,18 @@
 //!
 //! `mode: proportional` (the default) keeps the percentage of what comes in, `equalizing` the
 //! percentage of what there was before anybody sampled: both compare 56 random bits of the trace
-//! (`rv` of `tracestate`, else the last seven bytes of the trace id) with a threshold, and write it as
-//! `ot=th:...` into `tracestate`, or into `sampling.threshold` of log records, so that a backend knows
-//! how many each kept item stands for. `hash_seed` compares a hash of the trace id with 16 384
-//! buckets, as older samplers do; collectors with one seed keep the same traces.
+//! (`rv` of `tracestate`, else the last seven bytes of the trace id) with a threshold, and write it
+//! as `ot=th:...` into `tracestate`, or into `sampling.threshold` of log records, so that a backend
+//! knows how many each kept item stands for. `hash_seed` compares a hash of the trace id with
+//! 16 384 buckets, as older samplers do; collectors with one seed keep the same traces.
 //!
 //! A span whose attribute `sampling.priority` is 0 is dropped, one above 0 is kept. Of log records
 //! `sampling_priority` names an attribute with a percentage of their own.
 //!
-//! Items without randomness, with a `tracestate` that is wrong, or with a threshold by which they
-//! should not be here, are dropped with `fail_closed: true`, and kept without a threshold otherwise
-//! and at 100 percent. The first that is dropped so is logged; all are counted by reason in
-//! `skep_processor_undecided_items`.
+//! For some items no decision is possible: they have no randomness, an invalid `tracestate`, or a
+//! threshold by which an earlier sampler should have dropped them. With `fail_closed: true` they
+//! are dropped, unless the percentage is 100; otherwise they are kept without a threshold. The
+//! first such drop is logged, and all are counted by reason in `skep_processor_undecided_items`.
 
 mod sampler;
 

@@ -12,21 +12,20 @@
 //!       host.arch: { enabled: true }
 //! ```
 //!
-//! Detectors: `env` (`OTEL_RESOURCE_ATTRIBUTES`), `system`, `docker`, `lambda`,
-//! `elasticbeanstalk`, `eks`, `ecs` and `ec2`. The first one that finds an attribute wins,
-//! so the more special platform comes first: EC2 answers inside of the others, too. What they find
-//! by default is what the Collector's do; the rest is switched on by its name, as above. Of `ecs`
-//! that are also `container.id`, `container.name`, `container.image.name` and
-//! `aws.ecs.container.arn`, which are those of skep's own container. `eks` takes `k8s.cluster.name`
-//! from the config map `cluster-info` of CloudWatch's agent. With `override: true`, the default, what
-//! `env` reads from skep's own environment replaces what senders say of themselves: give a sidecar
-//! `override: false`, or no such variable.
+//! Detectors: `env` (`OTEL_RESOURCE_ATTRIBUTES`), `system`, `docker`, `lambda`, `elasticbeanstalk`,
+//! `eks`, `ecs` and `ec2`. The first one that finds an attribute wins, so put the more specific
+//! platform first: the EC2 detector also finds something on the others. By default they find the
+//! same attributes as the Collector's detectors; others are enabled by name, as above. For `ecs`
+//! those include `container.id`, `container.name`, `container.image.name` and
+//! `aws.ecs.container.arn` of skep's own container. `eks` takes `k8s.cluster.name` from the config
+//! map `cluster-info` of the CloudWatch agent. With `override: true`, the default, attributes that
+//! `env` reads from skep's own environment replace those of senders. For a sidecar, set
+//! `override: false` or do not set the variable.
 //!
-//! Detection runs once, when skep starts, and nothing waits for it but the data of its pipelines:
-//! what comes before it is over is held, at most for `timeout`. After that it goes on with what was
-//! found. A detector that fails says so in one warning; one that finds itself on another platform
-//! finds nothing. What was detected is logged. Resources are edited as bytes, and their schema URL
-//! stays as it is.
+//! Detection runs once, when skep starts. Only the data of its pipelines waits for it, at most for
+//! `timeout`, and then continues with what was found. A detector that fails logs one warning; on
+//! another platform it finds nothing. The detected attributes are logged. Resources are edited as
+//! bytes, and their schema URL does not change.
 
 mod aws;
 mod detect;
@@ -173,7 +172,7 @@ impl Default for Ec2 {
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Eks {
-    /// Variable with the name of the node. Has no effect: the EC2 API is not asked.
+    /// Variable with the name of the node. Has no effect: skep does not use the EC2 API.
     pub node_from_env_var: String,
     /// How often each question to the instance metadata is asked before it counts as failed.
     pub max_attempts: u32,
@@ -333,7 +332,7 @@ impl Config {
             }
         }
         if self.eks.node_from_env_var != Eks::default().node_from_env_var {
-            let message = "`node_from_env_var` has no effect: the EC2 API is not asked";
+            let message = "`node_from_env_var` has no effect: skep does not use the EC2 API";
             problems.warning(at.at("eks::node_from_env_var"), message).help("remove the key");
         }
         if self.system.hostname_sources.is_empty() {

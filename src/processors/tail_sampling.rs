@@ -73,15 +73,15 @@
 //! `record_policy` kept spans carry `tailsampling.policy`. With `dry_run` everything goes on, and carries
 //! `tailsampling.dry_run.kept`.
 //!
-//! **Memory.** Spans and tables take at most `max_memory`, which counts in the budget of the process. Large
-//! requests are kept as they came in for as long as a trace of theirs waits, small ones are copied.
-//! At that limit, or where more than `num_traces` wait, the oldest traces are decided at once by
-//! what has come of them; with `block_on_overflow` senders are told to come back later instead. A
-//! request of so many tiny spans that the budget has no room for what is noted of each is refused,
-//! for the sender to send again; one with a resource larger than an eighth of a worker's memory for
-//! good. Senders are answered when their spans have been taken in; with `wait_for_export` when the
-//! kept ones among them are delivered, which is later than most senders wait unless `decision_wait`
-//! is short.
+//! **Memory.** Spans and tables take at most `max_memory`, which is part of the budget of the
+//! process. A large request stays in memory as it is while one of its traces waits; small ones are
+//! copied. At the limit, or if more than `num_traces` wait, the oldest traces are decided at once
+//! by the spans received so far; with `block_on_overflow` senders are asked to retry later instead.
+//! If a request has so many tiny spans that there is no room for their index entries, it is refused
+//! and may be sent again; if its resource is larger than an eighth of a worker's memory, it is
+//! refused for good. Senders are answered when their spans have been taken in; with
+//! `wait_for_export` when the kept spans are delivered, which is later than most senders wait
+//! unless `decision_wait` is short.
 //!
 //! Differs from the Collector:
 //!
@@ -158,7 +158,7 @@ pub struct Config {
     /// Most bytes of waiting spans and of the tables about them; 0: half of the budget of the process.
     /// Not known to the Collector.
     pub max_memory: u64,
-    /// Has no effect: tables grow as they need to.
+    /// Has no effect: tables grow as needed.
     pub expected_new_traces_per_sec: Ignored<u64>,
     /// How many decisions are remembered for spans that come late.
     pub decision_cache: DecisionCache,
@@ -311,7 +311,7 @@ impl ProcessorConfig for Config {
                 )
                 .help("remove it; `max_memory` bounds the memory");
         }
-        let grow = "tables grow as they need to";
+        let grow = "tables grow as needed";
         self.expected_new_traces_per_sec.warn("expected_new_traces_per_sec", grow, at, problems);
         if self.num_shards.is_some() {
             let message = "`num_shards` has no effect: traces are spread over all workers";

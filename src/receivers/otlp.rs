@@ -1,4 +1,4 @@
-//! Receives OTLP over gRPC and HTTP: what every OpenTelemetry SDK and Collector sends.
+//! Receives OTLP over gRPC and HTTP, the protocol of every OpenTelemetry SDK and Collector.
 //!
 //! ```yaml
 //! otlp:
@@ -14,39 +14,43 @@
 //! `transport: unix` the endpoint is the path of a unix socket. `tls` turns on TLS, and with
 //! `client_ca_file` clients need a certificate, too; certificates are read again while running.
 //!
-//! A request is answered when every exporter queue, or a batch, has taken its data; with
-//! `wait_for_export: true` when the backends have it. While the byte budget is exhausted, or the
-//! queue of an exporter whose backend answers, only too slowly, is nearly full, requests wait up to
-//! three seconds (or three quarters of their `grpc-timeout`) before their body is read. Then they
-//! are told to come back (`UNAVAILABLE` with `RetryInfo`, HTTP 503 with `Retry-After`); at once
-//! where the pipeline begins with a `memory_limiter`. Where 16 MiB wait in such a queue, requests
-//! are held up for a quarter of a second, so that senders keep the pace of the backend. What is
-//! refused before it is read counts in `otelcol_receiver_refused_*` with the average number of
-//! items of the requests that were taken.
+//! A request is acknowledged when every exporter queue, or a batch, has taken its data; with
+//! `wait_for_export: true` when the backends have it. Requests wait before their body is read while
+//! the byte budget is exhausted, or while the queue of an exporter with a slow backend is nearly
+//! full. They wait at most three seconds, or three quarters of their `grpc-timeout`. Then they are
+//! refused, and the sender should retry (`UNAVAILABLE` with `RetryInfo`, HTTP 503 with
+//! `Retry-After`). If the pipeline begins with a `memory_limiter`, they are refused at once. While
+//! 16 MiB or more wait in such a queue, each request is delayed by a quarter of a second, so that
+//! senders keep pace with the backend. Requests that are refused before they are read count in
+//! `otelcol_receiver_refused_*`, with the average number of items of accepted requests.
 //!
-//! With `journal: {storage: file_storage}` a request is answered once it is on disk, and stays there until all that
-//! came of it was delivered, or dropped by a decision: it survives a crash, and while the backends are away
-//! requests cost disk and are not refused.
+//! With `journal: {storage: file_storage}` a request is acknowledged once it is on disk. It stays
+//! there until all its data was delivered or dropped by the configuration. So it survives a crash,
+//! and while the backends are down requests are stored on disk and not refused.
 //!
-//! Limits that hold whatever clients do: the headers of a request have 1 minute (`read_header_timeout`)
-//! and 16 KiB in HTTP/1.1 or 64 KiB in HTTP/2; a body has 30 seconds (`read_timeout`), and a sender
-//! that announces much and sends little of it is cut off after a sixth of that. A body is charged
-//! to the byte budget when the first of it is there, and one whose sender pauses for 100 ms is
-//! charged for what came. A connection of HTTP/2 that never asks for anything ends after the time
-//! for headers, one that sends 256 frames (PING, SETTINGS and others) and no request at once, and
-//! one that does not take its answers after 5 to 10 seconds. A connection is charged 32 KiB of the
-//! byte budget, and the connections of a port have an eighth of it, at least 64 and with 64 MiB
-//! 256; all ports together leave a quarter of the file descriptors free, 1024 at most. When one
-//! connection more comes, one that was quiet for long goes, first of all one that never asked. skep
-//! raises its soft limit of open files to the hard one. A connection of HTTP/2 has 128 streams at a
-//! time (`max_concurrent_streams`), and where there are many connections fewer, down to 8. What is
-//! inflated or read from JSON is paid for as it grows; a gzip body has at most 1024 members, an LZ4
-//! body as many frames.
+//! Limits for requests. The headers of a request must arrive within 1 minute
+//! (`read_header_timeout`), and have at most 16 KiB in HTTP/1.1 or 64 KiB in HTTP/2. A body must
+//! arrive within 30 seconds (`read_timeout`); a sender that announces a large body and sends little
+//! of it is disconnected after a sixth of that time. A body is charged to the byte budget when its
+//! first bytes arrive; while its sender pauses for more than 100 ms, only the received bytes are
+//! charged. Decompressed data, and data decoded from JSON, is charged as it grows. A gzip body has
+//! at most 1024 members, an LZ4 body as many frames.
 //!
-//! Names of encodings are taken in any case, and `x-gzip` is `gzip`. On a unix socket clients may
-//! send any `:authority`: those of gRPC in Python, C++ and Java send the path of the socket.
+//! Limits for connections. An HTTP/2 connection has at most 128 concurrent streams
+//! (`max_concurrent_streams`), and fewer, down to 8, if there are many connections. It is closed if
+//! it sends no request within the time for headers, at once if it sends 256 frames (PING, SETTINGS
+//! and others) without a request, and after 5 to 10 seconds if it does not read its responses. Each
+//! connection is charged 32 KiB of the byte budget. The connections of a port may use an eighth of
+//! the budget (256 connections with 64 MiB), but at least 64 are allowed. All ports together keep a
+//! quarter of the file descriptors free, at most 1024; skep raises its soft limit of open files to
+//! the hard one. At a limit, a new connection replaces one that was idle for long, first of all one
+//! that has sent no request.
 //!
-//! Differs from the Collector: it has no limit for connections, nor for the pace of a body.
+//! Names of encodings may be in upper or lower case, and `x-gzip` means `gzip`. On a unix socket
+//! clients may send any `:authority`; gRPC clients in Python, C++ and Java send the path of the
+//! socket.
+//!
+//! Differs from the Collector: the Collector limits neither connections nor the pace of a body.
 
 mod answer;
 mod astray;

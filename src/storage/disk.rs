@@ -1,5 +1,5 @@
-//! A folder and the files in it, as far as a log needs them: the border at which tests put a disk that
-//! tears writes, loses what was not synced, and fails.
+//! The file system operations that a log needs. Tests replace them with a simulated disk, which
+//! tears writes, loses unsynced data, and fails.
 
 use std::{
     fs, io,
@@ -15,40 +15,40 @@ pub trait Disk: Send + Sync {
     fn list(&self) -> io::Result<Vec<String>>;
     /// Makes a file that is not there yet.
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>>;
-    /// Opens a file for reading. What is no file, a directory, is an error.
+    /// Opens a file for reading. It is an error if the name belongs to a directory.
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>>;
-    /// Opens a file for writing over what is in it, from the beginning.
+    /// Opens a file to overwrite it from the beginning.
     fn rewrite(&self, name: &str) -> io::Result<Arc<dyn File>>;
-    /// Gives a file, or a directory, another name; a file that had it is gone.
+    /// Renames a file or a directory. A file that had the new name is replaced.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, name: &str) -> io::Result<()>;
-    /// Makes names durable: files that were made, renamed and removed.
+    /// Makes the names of files durable after files were created, renamed or removed.
     fn sync(&self) -> io::Result<()>;
-    /// An error where the folder has been removed, or another one has its path.
+    /// Fails if the folder was removed, or if another one has its path.
     fn check(&self) -> io::Result<()>;
 }
 
-/// One file. Nobody but its log writes to it.
+/// One file. Only its log writes to it.
 pub trait File: Send + Sync {
-    /// Writes where the last write has ended; how many bytes, maybe fewer than there are.
+    /// Writes after the end of the last write. Returns how many bytes were written, maybe not all.
     fn append(&self, bytes: &[IoSlice<'_>]) -> io::Result<usize>;
-    /// Reads at a place; how many bytes, none at the end.
+    /// Reads at a position. Returns how many bytes were read, 0 at the end.
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize>;
-    /// Makes what was written durable.
+    /// Makes written bytes durable.
     fn sync(&self) -> io::Result<()>;
-    /// Cuts the file to a length.
+    /// Truncates the file to a length.
     fn cut(&self, len: u64) -> io::Result<()>;
     /// Bytes in it.
     fn size(&self) -> io::Result<u64>;
-    /// Whether it has a name still: without one it goes with the process.
+    /// Whether the file still has a name. Without one it vanishes with the process.
     fn has_name(&self) -> io::Result<bool>;
 }
 
-/// Writes all of `bytes` where the last write has ended.
+/// Writes all of `bytes` after the end of the last write.
 pub(super) fn append_all(file: &dyn File, bytes: &mut [IoSlice<'_>]) -> io::Result<()> {
     let mut left = bytes;
-    // Empty slices at the front would look like a write of nothing.
+    // With empty slices first, the write would return 0, which means an error below.
     IoSlice::advance_slices(&mut left, 0);
     while !left.is_empty() {
         match file.append(left) {
@@ -61,7 +61,7 @@ pub(super) fn append_all(file: &dyn File, bytes: &mut [IoSlice<'_>]) -> io::Resu
     Ok(())
 }
 
-/// Fills `bytes` from a place; how many were there.
+/// Fills `bytes` from a position. Returns how many there were.
 pub(super) fn read_full(file: &dyn File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut done = 0;
     while done < bytes.len() {
@@ -79,12 +79,12 @@ pub(super) fn read_full(file: &dyn File, bytes: &mut [u8], offset: u64) -> io::R
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
-    /// Held, so that no other folder can get its number.
+    /// Kept open, so that no other folder can get its inode number.
     opened: fs::File,
 }
 
 impl Folder {
-    /// Opens a folder, and makes it where it is not there.
+    /// Opens a folder, and creates it if it does not exist.
     pub fn open(path: &Path, mode: u32) -> io::Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(mode).create(path)?;
         Ok(Folder { path: path.to_owned(), opened: fs::File::open(path)? })

@@ -1,12 +1,13 @@
-//! Dead letters: what a backend refused for good, kept with the reason until somebody sends it again or drops
-//! it.
+//! Dead letters: data that a backend refused for good. They are kept, with the reason, until an
+//! operator sends them again or drops them.
 //!
-//! A *letterbox* is the log of one exporter and signal; a *letter* is a record of it that is not settled. Its
-//! note says who gave up, why, and what the backend answered. Who runs pipelines gives the letterbox a *desk*, which
-//! takes letters to the exporter again. Without one they can be read and dropped.
+//! A *letterbox* is the log of one exporter and signal; a *letter* is an unsettled record in it.
+//! Its note has the exporter, the reason and the backend's answer. A running engine gives the
+//! letterbox a *desk*, which sends letters to the exporter again. Without a desk, letters can be
+//! read and dropped.
 //!
-//! A letter that is refused again becomes a new one with the new answer, and only then is the old one settled: at
-//! every moment it is there at least once.
+//! A letter that is refused again is appended as a new letter with the new answer, and only then is
+//! the old one settled. So it is never lost, but may briefly exist twice.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -64,11 +65,11 @@ pub struct Letter {
     pub id: LetterId,
     /// The record, with the request in it.
     pub stored: Stored,
-    /// What the record says of it.
+    /// The note of the record.
     pub note: Note,
 }
 
-/// Which letters are meant. With nothing set: all.
+/// Selects letters. Without conditions: all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
     /// Only those of this exporter.
@@ -79,10 +80,10 @@ pub struct Selection {
     pub before: Option<SystemTime>,
 }
 
-/// Letters, with what they hold.
+/// Totals of letters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Count {
-    /// How many.
+    /// Number of letters.
     pub letters: u64,
     /// Spans, data points and log records in them.
     pub items: u64,
@@ -115,18 +116,18 @@ pub enum DeskState {
 pub enum Fate {
     /// The backend has it; the letter is gone.
     Delivered,
-    /// It was given up again, and is a letter with the new reason.
+    /// It was refused again, and is a new letter with the new reason.
     RefusedAgain(Reason),
-    /// It did not get so far, and is the letter that it was.
+    /// It was not sent, and stays as it was.
     Stayed(Reason),
 }
 
-/// Told once what became of a letter.
+/// Called once with the fate of a letter.
 pub type Told = Box<dyn FnOnce(Fate) + Send + Sync>;
 
-/// Takes letters to their exporter again.
+/// Sends letters to their exporter again.
 pub trait Desk: Send + Sync {
-    /// Whether it takes one now.
+    /// Whether it accepts a letter now.
     fn state(&self) -> DeskState;
     /// Sends a letter, whose record the caller has claimed; settles it or lets it wait again.
     fn resend(&self, letter: Stored, told: Told);
@@ -160,22 +161,22 @@ impl Letterbox {
         self.signal
     }
 
-    /// The log that they stand in.
+    /// The log that holds them.
     pub fn log(&self) -> &Arc<Log> {
         &self.log
     }
 
-    /// Sets who takes letters to the exporter, in the place of the one before.
+    /// Sets the desk, replacing the one before.
     pub fn set_desk(&self, desk: Arc<dyn Desk>) {
         *lock(&self.desk) = Some(desk);
     }
 
-    /// Who takes letters to the exporter.
+    /// The desk.
     pub fn desk(&self) -> Option<Arc<dyn Desk>> {
         lock(&self.desk).clone()
     }
 
-    /// The letters that are meant, in order of their numbers.
+    /// The selected letters, in order of their numbers.
     pub fn pick(&self, selection: &Selection) -> Pick {
         let mut scans = VecDeque::new();
         let is_meant = selection.exporter.as_ref().is_none_or(|name| *name == self.exporter);
@@ -196,7 +197,7 @@ impl Letterbox {
         Pick { exporter: self.exporter.clone(), scans, before: selection.before }
     }
 
-    /// Drops the letters that are meant. Blocks.
+    /// Drops the selected letters. Blocks.
     pub fn drop_letters(&self, selection: &Selection) -> io::Result<Count> {
         let mut count = Count::default();
         let mut pick = self.pick(selection);
@@ -216,7 +217,7 @@ impl Letterbox {
     }
 }
 
-/// Letters that are meant, one after the other.
+/// Iterates over the selected letters.
 pub struct Pick {
     exporter: String,
     scans: VecDeque<Scan>,
@@ -240,7 +241,8 @@ impl Pick {
                 signal: stored.signal,
                 number: stored.ticket.number,
             };
-            // A note of a later version has what this one knows, too; without one the request is still of use.
+            // A note of a later version can be decoded, too. Even without a note the request is
+            // useful.
             let note = Note::decode(&*stored.note).unwrap_or_default();
             return Ok(Some(Letter { id, stored, note }));
         }

@@ -1,8 +1,9 @@
-//! One log: appending, reading what waits, settling, opening. The form on disk is told in the parent.
+//! One log: appends records, reads waiting ones, settles them, and opens logs. `storage.rs`
+//! describes the format on disk.
 //!
-//! Locks are always taken in this order: the reader's, the writer's, that of `settled`, the
-//! state's. Whoever appends holds the writer's for one write; whoever settles only the state's;
-//! syncing holds none while the disk works.
+//! Locks are always taken in this order: reader, writer, saving, state. Appending holds the
+//! writer's lock during one write, settling only the state's, and syncing none while the disk
+//! works.
 
 mod append;
 mod damage;
@@ -33,7 +34,8 @@ pub use scan::Scan;
 /// Spare files of a log.
 const SPARES: usize = 2;
 
-/// An append-only log in one folder. Shared; all calls block for as long as the disk does.
+/// An append-only log in one folder. It can be shared between threads. All calls block while the
+/// disk does.
 pub struct Log {
     disk: Arc<dyn Disk>,
     settings: Settings,
@@ -55,7 +57,7 @@ struct Writer {
     /// Items and bytes of all records so far.
     items: u64,
     bytes: u64,
-    /// Files that have bytes which may not be durable.
+    /// Files with bytes that may not be durable.
     unsynced: Vec<Arc<dyn File>>,
     /// The same of an earlier process.
     inherited: Vec<u64>,
@@ -127,8 +129,8 @@ fn spare_name(base: u64) -> String {
     format!("{SPARE}{base}")
 }
 
-/// How names begin: of spare files, of segments that have no record yet, and of what is kept for a
-/// look.
+/// Prefixes of names: of spare files, of segments without records yet, and of damaged files, which
+/// are kept.
 const SPARE: &str = "spare-";
 const NEW: &str = "new-";
 const DAMAGED: &str = "damaged-";
@@ -136,15 +138,15 @@ const DAMAGED: &str = "damaged-";
 impl Log {
     // ---- durability ------------------------------------------------------------------------
 
-    /// Makes everything durable that was appended before; the number after it. After an error what was
-    /// appended since the last success may be lost with the machine, and a new segment is begun: the
-    /// system may have thrown away what it could not write.
+    /// Makes everything durable that was appended before, and returns the number after it. After an
+    /// error, records appended since the last success may be lost if the machine crashes. A new
+    /// segment is begun then, because the kernel may have dropped pages that it could not write.
     pub fn sync(&self) -> io::Result<u64> {
         let (files, has_new_names, upto, items, last) = {
             let mut writer = lock(&self.writer);
             let inherited = std::mem::take(&mut writer.inherited);
             let mut files = std::mem::take(&mut writer.unsynced);
-            // One that is gone has nothing that anybody needs.
+            // A segment that is gone was fully settled or dropped.
             files.extend(
                 inherited.into_iter().filter_map(|base| self.disk.open(&segment_name(base)).ok()),
             );
@@ -171,13 +173,13 @@ impl Log {
         drop(writer);
         if !files.is_empty() {
             self.stats.syncs.add(1);
-            // So that it knows of what was synced, too.
+            // The next `settled` lists the synced records, too.
             lock(&self.state).is_changed = true;
         }
         Ok(upto)
     }
 
-    /// An error where the file that is appended to was removed.
+    /// Fails if the file that is appended to was removed.
     fn check_last(&self, last: Option<Arc<dyn File>>) -> io::Result<()> {
         let Some(last) = last else { return Ok(()) };
         if last.has_name()? {
@@ -186,14 +188,14 @@ impl Log {
         let writer = lock(&self.writer);
         let Some(active) = writer.active.as_ref().filter(|now| Arc::ptr_eq(&now.file, &last))
         else {
-            // Dropped meanwhile to make room.
+            // It was dropped meanwhile to make room.
             return Ok(());
         };
         let message = format!("`{}` was removed by somebody else", segment_name(active.base));
         Err(io::Error::new(io::ErrorKind::NotFound, message))
     }
 
-    /// Writes down what is settled, if anything was since the last time.
+    /// Writes `settled`, if anything has changed since the last time.
     pub fn save(&self) -> io::Result<()> {
         let _saving = lock(&self.saving);
         let (next, segments, gone) = {
@@ -219,7 +221,7 @@ impl Log {
         }
         match &written {
             Ok(()) => gone.into_iter().for_each(|(name, size)| self.spare_or_remove(name, size)),
-            // Their names have to stay, but nothing else makes room on a full disk.
+            // Their names must stay, but on a full disk only emptying them makes room.
             Err(error) if is_full(error) => {
                 let emptied = gone.into_iter().map(|(name, size)| self.empty(name, size));
                 let emptied: Vec<(String, u64)> = emptied.collect();
@@ -230,7 +232,7 @@ impl Log {
         written
     }
 
-    /// Empties a file whose name is still needed; its size then.
+    /// Truncates a file whose name is still needed. Returns it with its new size.
     fn empty(&self, name: String, size: u64) -> (String, u64) {
         let emptied = self.disk.rewrite(&name).and_then(|file| file.cut(0));
         if emptied.is_err() {
@@ -241,16 +243,17 @@ impl Log {
         (name, 0)
     }
 
-    /// Removes what waits for `settled` to be written; false where nothing does, or it cannot be.
+    /// Writes `settled` to get rid of files that wait for it. `false` if there are none, or on an
+    /// error.
     fn clear_away(&self) -> bool {
         let has_gone = !lock(&self.state).gone.is_empty();
         has_gone && self.save().is_ok()
     }
 
-    /// `has_gone`: files are removed after it, so it has to be on the disk before.
+    /// With `has_gone`, files are removed afterwards, so `settled` is synced first.
     fn write_settled(&self, next: u64, segments: &[OfSegment], has_gone: bool) -> io::Result<()> {
         self.disk.check()?;
-        // What an earlier attempt has left behind.
+        // An earlier attempt may have left it behind.
         let _ = self.disk.remove(NEW_SETTLED);
         let file = self.disk.create(NEW_SETTLED)?;
         append_all(&*file, &mut [IoSlice::new(&settled::encode(next, segments))])?;
@@ -267,15 +270,16 @@ impl Log {
         !lock(&self.state).waiting.is_empty()
     }
 
-    /// Milliseconds since the oldest record was taken that is not settled, to a second; none: there is none.
+    /// Age of the oldest unsettled record in milliseconds, accurate to a second; `None` if there is
+    /// none.
     pub fn oldest(&self, now: SystemTime) -> Option<u64> {
         let state = lock(&self.state);
         let oldest = state.segments.values().find_map(Segment::oldest)?;
         Some(millis(now).saturating_sub(oldest))
     }
 
-    /// Takes the first record that waits; none: none does. What cannot be read is left out and counted. After an
-    /// error of the disk the record still waits.
+    /// Takes the first waiting record; `None` if there is none. Records that cannot be read are
+    /// skipped and counted. After an error of the disk the record still waits.
     pub fn take(&self) -> io::Result<Option<Stored>> {
         let mut reader = lock(&self.reader);
         loop {
@@ -284,7 +288,7 @@ impl Log {
                 let Some(number) = state.waiting.first() else { return Ok(None) };
                 let segment = state.segment_of(number).map(|s| (s.base, s.marker, s.end));
                 let Some(segment) = segment else {
-                    // Its segment is gone: it was dropped meanwhile.
+                    // Its segment was dropped meanwhile.
                     state.waiting.remove(number..number + 1);
                     continue;
                 };
@@ -294,7 +298,7 @@ impl Log {
             if reader.as_ref().is_none_or(|reader| reader.base != base || reader.next > number) {
                 match self.disk.open(&segment_name(base)) {
                     Ok(file) => *reader = Some(Reader::new(file, marker, base)),
-                    // As long as the folder is gone it may come back.
+                    // While the whole folder is missing, it may come back.
                     Err(error) if is_missing(&error) && self.disk.check().is_ok() => {
                         self.damaged(base, 0..0, number..end);
                         continue;
@@ -310,7 +314,7 @@ impl Log {
                 *reader = None;
                 continue;
             };
-            // What should have stood before it does not, whether or not there are other bytes.
+            // Records before this one are missing, with or without other bytes in their place.
             if !skipped.is_empty() || header.number > number {
                 self.damaged(base, skipped, number..header.number.max(number));
             }
@@ -336,7 +340,8 @@ impl Log {
         }
     }
 
-    /// From waiting into somebody's hands; false where it was dropped meanwhile, or does not wait.
+    /// Takes a record out of the waiting ones; `false` if it was dropped meanwhile or does not
+    /// wait.
     fn hand_out(&self, number: u64) -> bool {
         lock(&self.state).waiting.remove(number..number + 1) == 1
     }
@@ -351,13 +356,13 @@ impl Log {
         }
     }
 
-    /// Numbers of records that were to be read and cannot be any more, since the last call: dropped to make room,
-    /// or damaged. They are settled.
+    /// Numbers of the waiting records that were lost since the last call: dropped to make room, or
+    /// damaged. They are settled.
     pub fn lost(&self) -> Vec<(Range<u64>, Reason)> {
         std::mem::take(&mut lock(&self.state).lost)
     }
 
-    /// Nobody needs the record any more.
+    /// Settles the record: it is no longer needed.
     pub fn settle(&self, ticket: &Ticket) {
         let mut state = lock(&self.state);
         state.waiting.remove(ticket.number..ticket.number + 1);
@@ -385,8 +390,8 @@ impl Log {
         self.remove_file(&segment);
     }
 
-    /// Gives the file of a segment that nobody needs another name, for as long as `settled` knows
-    /// of it.
+    /// Renames the file of a removed segment; the file stays until `settled` no longer lists the
+    /// segment.
     fn remove_file(&self, segment: &Segment) {
         let Segment { base, size, .. } = *segment;
         let renamed = if segment.is_damaged {
@@ -397,14 +402,14 @@ impl Log {
         match renamed {
             Ok(true) => lock(&self.state).gone.push((spare_name(base), size)),
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                // It is found again at the next opening; until then its bytes count.
+                // The next opening finds it again; until then its bytes count.
                 tracing::warn!(log = %self.stats.id, %error, "A file of the storage cannot be removed");
             }
             Ok(false) | Err(_) => self.give_back(size),
         }
     }
 
-    /// Keeps a file to write over it, where it is large and there are few.
+    /// Keeps a large file as a spare if there are few spares; otherwise removes it.
     fn spare_or_remove(&self, name: String, size: u64) {
         let mut state = lock(&self.state);
         if size >= self.settings.segment_size / 2 && state.spares.len() < SPARES {
@@ -431,6 +436,6 @@ impl Log {
     }
 }
 
-/// What is settled, and the file that it is written to first.
+/// Name of the file with what is settled, and its name while it is being written.
 const SETTLED: &str = "settled";
 const NEW_SETTLED: &str = "settled.new";

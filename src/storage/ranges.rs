@@ -1,5 +1,5 @@
-//! A set of numbers as ranges: which records wait to be read. Small as long as neighbours stay together,
-//! which they do: a log is read from its beginning.
+//! A set of numbers as ranges: the records that wait to be read. It is small if the numbers are
+//! contiguous, and mostly they are, because a log is read in order.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -40,7 +40,7 @@ impl Ranges {
         self.0.insert(start, end);
     }
 
-    /// Takes numbers out, whether or not they are there; how many were.
+    /// Removes numbers, whether or not they are there, and returns how many were.
     pub(super) fn remove(&mut self, range: Range<u64>) -> u64 {
         let mut removed = 0;
         if range.is_empty() {

@@ -1,4 +1,4 @@
-//! A folder that stays as it is, whatever a log would do to it: for looking at the files of another process.
+//! A folder that a log can read but not change: to look at the files of another process.
 
 use std::{io, sync::Arc};
 
@@ -29,8 +29,8 @@ impl Disk for ReadOnly {
         refuse()
     }
 
-    /// Does nothing, and says that it is done: opening a log sets aside what holds no record, and
-    /// goes on without it.
+    /// Does nothing and returns success, because opening a log renames damaged files and goes on
+    /// without them.
     fn rename(&self, _: &str, _: &str) -> io::Result<()> {
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Reads the records of one segment in order, and finds its way over bytes that are none.
+//! Reads the records of one segment in order, and skips bytes that are not records.
 
 use std::{io, ops::Range, sync::Arc};
 
@@ -9,7 +9,7 @@ use super::{
     record::{self, Marker, RECORD_HEADER, RecordHeader, SEGMENT_HEADER},
 };
 
-/// Bytes that are read at once to look at headers.
+/// Bytes that are read at once when headers are read.
 const WINDOW: usize = 16 << 10;
 
 /// A place in a segment, and a window on the bytes there.
@@ -19,18 +19,18 @@ pub(super) struct Reader {
     marker: Marker,
     /// Where the next record should begin.
     offset: u64,
-    /// The least number that it may have.
+    /// The smallest number that it may have.
     pub(super) next: u64,
     window: Vec<u8>,
     window_at: u64,
 }
 
-/// What stands next in a segment.
+/// The next record of a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Step {
-    /// Bytes before it that are no record.
+    /// Bytes before it that are not a record.
     pub(super) skipped: Range<u64>,
-    /// The record and where it begins; none: the segment ends.
+    /// The record and where it begins; `None` at the end of the segment.
     pub(super) record: Option<(RecordHeader, u64)>,
 }
 
@@ -40,7 +40,7 @@ impl Reader {
         Reader { file, base, marker, offset, next: base, window: Vec::new(), window_at: 0 }
     }
 
-    /// Goes to the next record with a number below `end`, and behind it.
+    /// Finds the next record with a number below `end`, and moves behind it.
     pub(super) fn step(&mut self, end: u64) -> io::Result<Step> {
         let size = self.file.size()?;
         let (from, least, marker) = (self.offset, self.next, self.marker);
@@ -72,7 +72,7 @@ impl Reader {
                 return Ok(Step { skipped: from..place, record: Some((header, place)) });
             }
             if !std::mem::replace(&mut is_new, true) {
-                // What was seen here before may have been written over since.
+                // The window may be older than the file: a spare file is written over.
                 self.window.clear();
                 continue;
             }
@@ -80,7 +80,7 @@ impl Reader {
         }
     }
 
-    /// Note and body of a record; none where they are not what was written.
+    /// Note and body of a record; `None` if they are damaged.
     pub(super) fn contents(
         &self,
         header: &RecordHeader,
@@ -97,14 +97,14 @@ impl Reader {
         Ok(Some((note, bytes)))
     }
 
-    /// Bytes from a place on: at least a header of them, unless the file ends before.
+    /// The bytes at a position: at least as many as a header has, unless the file ends before.
     fn window(&mut self, at: u64) -> io::Result<&[u8]> {
         let end = self.window_at + self.window.len() as u64;
         let is_inside = at >= self.window_at && at + RECORD_HEADER as u64 <= end;
         if !is_inside {
             self.window.resize(WINDOW, 0);
             let read = read_full(&*self.file, &mut self.window, at);
-            // After an error nothing of it is to be believed.
+            // After an error the contents of the window are unknown.
             self.window.truncate(*read.as_ref().unwrap_or(&0));
             self.window_at = at;
             read?;

@@ -1,5 +1,5 @@
-//! The form of segments and records as bytes: writing headers, reading them back, and finding the next
-//! record after bytes that are no record. See the parent for the picture.
+//! The format of segments and records: writes and reads headers, and finds the next record after
+//! bytes that are not a record. `storage.rs` has the picture.
 
 use crate::otlp::Signal;
 
@@ -7,13 +7,14 @@ use crate::otlp::Signal;
 pub(super) const SEGMENT_HEADER: usize = 64;
 /// Bytes of a record's header.
 pub const RECORD_HEADER: usize = 48;
-/// First bytes of a segment: the name, and the version of the form in the last byte.
+/// First bytes of a segment: the name, and in the last byte the version of the format.
 const MAGIC: [u8; 8] = *b"skeplog\x01";
 /// Largest body and note of a record. A payload is at most as large as a request may be.
 const MAX_PART: u32 = 1 << 30;
 
-/// Eight random bytes that begin every record of one segment. A search for the next record looks for
-/// them, so bytes inside of a payload cannot pass for a record, not even a copy of another segment.
+/// Eight random bytes at the beginning of every record of one segment. After damage, the next
+/// record is found by them. So bytes inside a payload, even a copy of another segment, are not
+/// taken for a record.
 pub(super) type Marker = [u8; 8];
 
 /// The header of a segment.
@@ -22,7 +23,7 @@ pub(super) struct SegmentHeader {
     pub(super) marker: Marker,
     /// Number of its first record.
     pub(super) base: u64,
-    /// Items of all records before it, since the log exists.
+    /// Items of all records before it, since the log was created.
     pub(super) items_before: u64,
     /// Bytes of their bodies.
     pub(super) bytes_before: u64,
@@ -58,7 +59,7 @@ impl SegmentHeader {
         bytes
     }
 
-    /// None where the bytes are not a header as it was written.
+    /// `None` if the bytes are not an intact header.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.get(..SEGMENT_HEADER)?;
         let is_whole = crc32c::crc32c(&bytes[..60]) == u32_at(bytes, 60);
@@ -92,7 +93,7 @@ impl RecordHeader {
         bytes
     }
 
-    /// None where the bytes are no header of a segment with this marker.
+    /// `None` if the bytes are not an intact header of a record with this marker.
     pub(super) fn decode(bytes: &[u8], marker: Marker) -> Option<Self> {
         let bytes = bytes.get(..RECORD_HEADER)?;
         if bytes[..8] != marker || crc32c::crc32c(&bytes[12..]) != u32_at(bytes, 8) {
@@ -126,7 +127,8 @@ pub(super) fn checksum<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> u32 {
     pieces.into_iter().fold(0, crc32c::crc32c_append)
 }
 
-/// Where the marker stands in `bytes` at the earliest, or where its beginning does at the end of them.
+/// Where the marker stands in `bytes` at the earliest, or where its beginning does at the end of
+/// them.
 pub(super) fn find(bytes: &[u8], marker: Marker) -> Option<usize> {
     memchr::memmem::find(bytes, &marker).or_else(|| {
         let from = bytes.len().saturating_sub(marker.len() - 1);

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Bytes on disk, and how many may be.
+/// Bytes on disk, and their limit.
 #[derive(Debug)]
 pub struct Room {
     limit: u64,
@@ -15,17 +15,17 @@ impl Room {
         Room { limit, used: AtomicU64::new(0) }
     }
 
-    /// Bytes that may be in use.
+    /// The limit in bytes.
     pub fn limit(&self) -> u64 {
         self.limit
     }
 
-    /// Bytes in use. What was found at the opening counts, even above the limit.
+    /// Bytes in use. Those found at the opening count, even above the limit.
     pub fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Takes `bytes` if they are there.
+    /// Takes `bytes` if there is room for them.
     pub(super) fn try_take(&self, bytes: u64) -> bool {
         let taken = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
             used.checked_add(bytes).filter(|sum| *sum <= self.limit)
@@ -33,7 +33,7 @@ impl Room {
         taken.is_ok()
     }
 
-    /// Counts what is there already.
+    /// Counts bytes that are on disk already.
     pub(super) fn take(&self, bytes: u64) {
         self.used.fetch_add(bytes, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! What is known of a segment without reading it: how many records it has, and which are settled.
+//! A segment in memory: how many records it has, and which are settled.
 
 use super::{record::Marker, settled::Runs};
 
@@ -17,12 +17,13 @@ pub(super) struct Segment {
     pub(super) bytes: u64,
     pub(super) settled_items: u64,
     pub(super) settled_bytes: u64,
-    /// Whether nothing will be appended to it.
+    /// Whether nothing more is appended to it.
     pub(super) is_sealed: bool,
-    /// Whether its file is kept for a look: not all of the damage in it is copied.
+    /// Whether its file is kept for an operator, because not all damaged bytes were copied.
     pub(super) is_damaged: bool,
     settled: Settled,
-    /// When records were taken: a number, and the unix milliseconds of it and those after. One a second.
+    /// When records were taken, at most one entry a second: a number, and the unix milliseconds of
+    /// that record and those after it.
     times: Vec<(u64, u64)>,
 }
 
@@ -62,7 +63,7 @@ impl Segment {
         self.bytes += bytes;
     }
 
-    /// Settles a record; false where it was already.
+    /// Settles a record; `false` if it was settled before.
     pub(super) fn settle(&mut self, number: u64) -> bool {
         let index = number - self.base;
         let (word, bit) = (usize::try_from(index / 64).unwrap_or(usize::MAX), index % 64);
@@ -103,7 +104,7 @@ impl Segment {
         Some(*time)
     }
 
-    /// The settled records as runs, none where there are none.
+    /// The settled records as runs.
     pub(super) fn runs(&self) -> Runs {
         let mut runs = Runs::default();
         let mut from = self.base;
@@ -114,7 +115,8 @@ impl Segment {
         runs
     }
 
-    /// The first number from `from` on that is settled, or is not; a word at a time.
+    /// The first number from `from` on that is settled, or the first that is not. Checks a word at
+    /// a time.
     fn next(&self, from: u64, is_settled: bool) -> Option<u64> {
         let index = from - self.base;
         let first = usize::try_from(index / 64).ok()?;

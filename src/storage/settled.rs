@@ -1,16 +1,17 @@
-//! The file `settled`: which records of the segments that are there nobody needs any more. Written as a
-//! whole beside the old one, then renamed, so there is always one that is complete. It may be older than the
-//! segments; what it does not say is read again.
+//! The file `settled`: lists the segments and which of their records are settled. It is written as
+//! a whole beside the old one and then renamed, so a complete file always exists. It may be older
+//! than the segments; records whose settling it does not know yet are read again.
 //!
-//! It also says which segments there are, and the number of the next record: what was there and is
-//! not there any more has been lost. A segment that goes by itself leaves its file behind under
-//! another name until this one is written.
+//! It lists all segments and the number of the next record, so that lost segments are noticed: a
+//! listed segment whose file is missing was removed by somebody else. When skep itself removes a
+//! segment, the file stays under the name of a spare file until `settled` has been rewritten.
 //!
-//! Form: `skepset` and a version byte, the CRC32C of the rest, the number of the next record, then
-//! for each segment its number, its marker, the number after its last record, all items and bytes,
-//! the settled ones, the number of runs, and for each run its first number and the one after its
-//! last. All numbers are 64 bits, little-endian. Version 1 has neither the next record nor the
-//! ends, and only segments of which something is settled.
+//! Format: `skepset` and a version byte, the CRC32C of the rest, the number of the next record.
+//! Then for each segment: its number, its marker, the number after its last record, its items and
+//! bytes, its settled items and bytes, the number of runs of settled records, and for each run its
+//! first number and the number after its last. All numbers are 64 bits, little-endian. Version 1
+//! has neither the next record nor the ends, items and bytes of segments, and lists only segments
+//! with settled records.
 
 use super::record::Marker;
 
@@ -31,16 +32,16 @@ impl Runs {
     }
 }
 
-/// What the file says.
+/// Contents of the file.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Contents {
-    /// Number of the next record; none: it does not say which segments there are.
+    /// Number of the next record; `None` in version 1, which does not list all segments.
     pub(super) next: Option<u64>,
     pub(super) segments: Vec<OfSegment>,
 }
 
 impl Contents {
-    /// What it says of a segment to which nothing was appended any more when it was written.
+    /// The entry of a segment that was complete when the file was written.
     pub(super) fn finished(&self, base: u64, marker: Marker) -> Option<&OfSegment> {
         let next = self.next?;
         let found = self.segments.iter().find(|s| s.base == base && s.marker == marker);
@@ -48,7 +49,7 @@ impl Contents {
     }
 }
 
-/// What is settled of one segment.
+/// One segment, and what is settled of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct OfSegment {
     pub(super) base: u64,
@@ -58,7 +59,7 @@ pub(super) struct OfSegment {
     pub(super) end: u64,
     /// Items and bytes of all its records.
     pub(super) all: (u64, u64),
-    /// Of those that are settled.
+    /// Items and bytes of the settled ones.
     pub(super) items: u64,
     pub(super) bytes: u64,
     pub(super) runs: Runs,
@@ -85,7 +86,7 @@ pub(super) fn encode(next: u64, segments: &[OfSegment]) -> Vec<u8> {
     bytes
 }
 
-/// None where the bytes are not what was written.
+/// `None` if the bytes are damaged.
 pub(super) fn decode(bytes: &[u8]) -> Option<Contents> {
     let is_first = bytes.starts_with(&FIRST_MAGIC);
     let magic = if is_first { &FIRST_MAGIC } else { &MAGIC };

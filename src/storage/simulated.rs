@@ -1,4 +1,5 @@
-//! A disk for tests: it forgets what was not synced, tears writes at a crash, and fails when told to.
+//! A disk for tests: it forgets what was not synced, tears writes at a crash, and fails when told
+//! to.
 
 use std::{
     collections::BTreeMap,
@@ -99,7 +100,7 @@ impl SimulatedDisk {
         lock(&self.0).writes
     }
 
-    /// From now on so many percent of the operations go wrong.
+    /// From now on these percentages of the operations fail.
     pub(super) fn fail(&self, faults: &[(u8, Fault)]) {
         lock(&self.0).faults = faults.to_vec();
     }
@@ -112,11 +113,11 @@ impl SimulatedDisk {
         likely.into_iter().find(|(percent, _)| random.u8(..100) < *percent).map(|(_, fault)| fault)
     }
 
-    /// The machine stops: of what was not synced any prefix, any hole and any page may survive.
+    /// The machine crashes: of unsynced bytes, any prefix and any pages may survive.
     pub(super) fn crash(&self) {
         let mut inner = lock(&self.0);
         let mut random = inner.random.take().unwrap_or_default();
-        // A name that was not synced may survive all the same. A file has one name, the old or the new one.
+        // An unsynced name may survive, too. A file has one name, the old or the new one.
         let mut after: BTreeMap<String, Arc<Mutex<Content>>> = BTreeMap::new();
         for (name, content) in &inner.files {
             let old = inner.names.iter().find(|(_, old)| Arc::ptr_eq(old, content));
@@ -140,7 +141,8 @@ impl SimulatedDisk {
             let Content { bytes, durable, .. } = &mut *content;
             let upto = random.usize(durable.len().min(bytes.len())..=bytes.len());
             let mut survived = Vec::with_capacity(upto);
-            // What was written survives in pieces, as pages were written back; of the others the old ones.
+            // What was written survives in pieces, as pages were written back; of the others the
+            // old ones.
             while survived.len() < upto {
                 let (from, page) = (survived.len(), random.usize(1..=4096));
                 let to = (from + page).min(upto);
@@ -157,7 +159,7 @@ impl SimulatedDisk {
         inner.random = Some(random);
     }
 
-    /// The process stops, and starts again: everything that was written is there.
+    /// The process is restarted: everything that was written is still there.
     pub(super) fn files(&self) -> Vec<String> {
         let mut names: Vec<String> = lock(&self.0).files.keys().cloned().collect();
         names.sort();
@@ -176,14 +178,14 @@ impl SimulatedDisk {
         lock(&self.0).files.insert(name.to_owned(), Arc::new(Mutex::new(directory)));
     }
 
-    /// Removes the folder with all that is in it; files that are open stay so.
+    /// Removes the folder with its files; open files stay open.
     pub(super) fn remove_all(&self) {
         let mut inner = lock(&self.0);
         inner.files.clear();
         inner.is_gone = true;
     }
 
-    /// A copy that goes its own way.
+    /// An independent copy.
     pub(super) fn copy(&self) -> Self {
         let inner = lock(&self.0);
         let copied = |files: &BTreeMap<String, Arc<Mutex<Content>>>| {

@@ -373,7 +373,8 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     prop::collection::vec(act, 1..250)
 }
 
-/// Runs acts on a disk that fails as it is told. After each start every record that has to be there is found.
+/// Runs acts on a disk that fails as it is told. After each start every record that has to be there
+/// is found.
 fn live(seed: u64, acts: &[Act], faults: &[(u8, Fault)]) {
     let keeps_promises = !faults.iter().any(|(_, fault)| *fault == Fault::LostSync);
     let disk = SimulatedDisk::new(seed);
@@ -511,7 +512,7 @@ fn opening_reads_the_header_of_each_segment_and_the_last_one() {
 }
 
 #[test]
-fn a_file_that_a_failed_attempt_left_behind_is_in_nobodys_way() {
+fn a_file_left_behind_by_a_failed_attempt_is_replaced() {
     let disk = SimulatedDisk::new(1);
     let log = open(&disk, SETTINGS, u64::MAX);
     disk.create("00000000000000000000.seg").unwrap();

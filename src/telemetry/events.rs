@@ -76,13 +76,13 @@ impl LeftOut {
             LeftOut::TooNew => "more than 2 hours ahead",
             LeftOut::Expired => "older than their group keeps events",
             LeftOut::Refused => "in a batch that was refused",
-            LeftOut::NoNumber => "without a number that CloudWatch takes",
+            LeftOut::NoNumber => "without a value that CloudWatch accepts",
             LeftOut::Name => "whose metric has no name or one of more than 1024 characters",
-            LeftOut::TooLarge => "whose labels are larger than an event may be",
+            LeftOut::TooLarge => "whose labels exceed the size limit of an event",
             LeftOut::OutOfOrder => "older than the last total of their series",
             LeftOut::TooManySeries => "of more series than skep remembers",
             LeftOut::First => "the first totals of their series",
-            LeftOut::Unchanged => "in which nothing was added",
+            LeftOut::Unchanged => "without a change",
         }
     }
 
@@ -99,7 +99,7 @@ pub struct EventStats {
     /// Component id.
     pub id: String,
     left_out: [Number; LeftOut::ALL.len()],
-    /// Labels and metrics that got another name, since theirs was taken.
+    /// Labels and metrics that were renamed because their name was taken.
     pub renamed: Number,
     /// Events that were sent without a part, since they or what they share were too long.
     pub shortened: Number,
@@ -125,8 +125,8 @@ impl EventStats {
 }
 
 impl Telemetry {
-    /// Shows the counters of an exporter of events until nobody adds to them any more; of two of the same id the
-    /// newer ones.
+    /// Shows the counters of an exporter of events until nobody adds to them any more; of two of
+    /// the same id the newer ones.
     pub fn add_events(&self, stats: Arc<EventStats>) {
         let mut all = self.events.lock().unwrap_or_else(PoisonError::into_inner);
         all.push(stats);

@@ -99,8 +99,8 @@ pub struct LogFile {
 /// Target of events about single batches, which the X-Ray daemon tells and a pipeline does not.
 pub const BATCHES: &str = "skep::batches";
 
-/// Target of text that keeps its line breaks, whose writer has escaped each line, and that is not
-/// sampled: what the `debug` exporter prints.
+/// Target of the text of the `debug` exporter. It keeps its line breaks, because each line is
+/// already escaped, and it is not sampled.
 pub const PAGES: &str = "debug::page";
 
 impl Default for Settings {
@@ -178,7 +178,7 @@ pub fn install(settings: &Settings) -> Result<(), String> {
     Ok(())
 }
 
-/// A panic goes the way of all lines: its thread must not wait for who reads them.
+/// Panics are logged as other lines are, because the panicking thread must not wait for the output.
 fn tell_panic(info: &panic::PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let location = info.location().map(ToString::to_string);
@@ -202,7 +202,7 @@ pub fn flush() {
     }
 }
 
-/// Waits until there is room for so many bytes, as long as lines are written.
+/// Waits until there is room for `bytes` bytes, while there is progress.
 pub async fn room(len: usize) {
     if let Some(running) = RUNNING.get() {
         running.outlet.room(len).await;

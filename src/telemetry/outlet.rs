@@ -1,9 +1,9 @@
-//! Where text goes that somebody may not read: standard output, standard error, a file. A bounded
-//! buffer takes it and a thread of its own writes it, so that a pipe whose reader is stuck costs
-//! lines, which are counted, and never a worker.
+//! Writes text to outputs that may block: standard output, standard error, a file. A bounded buffer
+//! takes the text and a separate thread writes it. So a pipe with a stuck reader costs lines, which
+//! are counted, but never blocks a worker.
 //!
-//! Why not `tracing-appender`: its queue is bounded by lines, not by bytes, and what is waited for
-//! at the end has no bound.
+//! Why not `tracing-appender`: its queue is limited by lines, not by bytes, and the wait at the end
+//! is not limited.
 
 use std::{
     io::{self, Write},
@@ -17,17 +17,17 @@ use std::{
 
 use tokio::sync::Notify;
 
-/// Most bytes that wait to be written, those in the hand of the thread included.
+/// Limit of bytes in the buffer, including those that the thread is writing.
 const LIMIT: usize = 1 << 20;
-/// Most bytes of one write.
+/// Largest write.
 const PIECE: usize = 64 << 10;
-/// Longest time without any progress after which nobody waits for room any more.
+/// After this time without progress, callers no longer wait for room.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Longest time without any progress, and in all, that the end of the process waits for.
+/// At the end of the process: longest wait without progress, and in total.
 const LAST_PATIENCE: Duration = Duration::from_millis(300);
 const LAST_LIMIT: Duration = Duration::from_secs(2);
 
-/// A place that text is written to. Ends with its last handle, when all is written.
+/// An output. Its thread ends when the last handle is dropped and everything is written.
 #[derive(Debug)]
 pub struct Outlet {
     shared: Arc<Shared>,
@@ -53,9 +53,9 @@ struct State {
     in_hand: usize,
     /// Bytes written so far.
     written: u64,
-    /// Lines lost that nobody was told of yet.
+    /// Lost lines that were not logged yet.
     untold: u64,
-    /// Nothing was written for so long that nobody waits.
+    /// Nothing was written for so long that callers no longer wait.
     is_stuck: bool,
     is_closed: bool,
     /// Why the last write failed.
@@ -125,8 +125,8 @@ impl Outlet {
         Outlet { shared }
     }
 
-    /// Takes whole lines; without room for all of them they are lost, which is counted and logged
-    /// when lines are written again. Never waits.
+    /// Takes whole lines and never waits. If there is no room for all of them they are dropped.
+    /// That is counted, and logged when lines are written again.
     pub fn push(&self, lines: &[u8]) {
         let mut state = self.shared.lock();
         if state.is_closed || !state.has_room(lines.len()) {
@@ -137,7 +137,7 @@ impl Outlet {
         }
     }
 
-    /// Waits until there is room, as long as anything is written.
+    /// Waits until there is room, while there is progress.
     pub async fn room(&self, len: usize) {
         let len = len.min(LIMIT);
         loop {
@@ -156,7 +156,7 @@ impl Outlet {
         }
     }
 
-    /// Waits until all is written, as long as anything is written.
+    /// Waits until everything is written, while there is progress.
     pub async fn written(&self) {
         loop {
             let drained = self.shared.has_room.notified();
@@ -169,7 +169,7 @@ impl Outlet {
         }
     }
 
-    /// The same at the end of the process, where no task runs, for two seconds at most.
+    /// The same at the end of the process, without a runtime, for two seconds at most.
     pub fn flush(&self) {
         let begin = Instant::now();
         let mut state = self.shared.lock();
@@ -183,7 +183,7 @@ impl Outlet {
         }
     }
 
-    /// Why the last write failed; told once.
+    /// The error of the last write; returned once.
     pub fn take_error(&self) -> Option<io::Error> {
         self.shared.lock().error.take()
     }
@@ -242,13 +242,13 @@ impl Shared {
                 tracing::warn!(
                     output = self.name,
                     lines = untold,
-                    "Lines were dropped, since nobody read them in time"
+                    "Lines were dropped because the output was too slow"
                 );
             }
         }
     }
 
-    /// The error has how much was written before it.
+    /// The error includes how much was written before it.
     fn write(&self, writer: &mut impl Write, text: &[u8]) -> Result<(), (io::Error, usize)> {
         let mut at = 0;
         while at < text.len() {
@@ -280,7 +280,7 @@ mod tests {
 
     use super::*;
 
-    /// Both ends of something that holds some kilobytes and blocks then.
+    /// Both ends of a pipe that holds some kilobytes and then blocks.
     fn pipe() -> (std::fs::File, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         (OwnedFd::from(ours).into(), theirs)
@@ -305,7 +305,7 @@ mod tests {
         assert!(begin.elapsed() < LAST_LIMIT + PATIENCE, "{:?}", begin.elapsed());
         let lost = outlet.shared.lost.load(Ordering::Relaxed);
         assert!(lost > 0 && outlet.shared.lock().waiting.capacity() <= 2 * LIMIT, "{lost}");
-        // What was taken comes out as soon as somebody reads.
+        // Buffered lines are written as soon as the reader continues.
         drop(outlet);
         let mut text = Vec::new();
         reader.read_to_end(&mut text).unwrap();
@@ -340,7 +340,7 @@ mod tests {
             reader.read_to_end(&mut text).unwrap();
             text.len()
         });
-        // The clock of the test would run away while only a thread works.
+        // With a paused clock, time would jump ahead while only the thread works.
         tokio::time::resume();
         for _ in 0..count {
             outlet.room(LINE.len()).await;

@@ -449,7 +449,11 @@ fn budget(page: &mut Writer, telemetry: &Telemetry) {
 
 fn usage(page: &mut Writer, telemetry: &Telemetry) {
     let name = "skep_log_dropped_lines";
-    page.family(name, Type::Counter, "Lines dropped because nobody read them, by output");
+    page.family(
+        name,
+        Type::Counter,
+        "Log lines dropped because the output was too slow, by output",
+    );
     for (output, lines) in outlet::lost() {
         page.sample(name, &[("output", &output)], lines);
     }

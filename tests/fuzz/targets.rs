@@ -65,7 +65,7 @@ pub(crate) fn split(data: &[u8]) {
     let Some((limit, data)) = data.split_last() else { return };
     let Some((signal, body, total)) = valid(data) else { return };
     let limit = u64::from(*limit).max(1);
-    let payload = Payload::unaccounted(signal, Bytes::copy_from_slice(body), total);
+    let payload = Payload::unpaid(signal, Bytes::copy_from_slice(body), total);
     for parts in
         [cutter::by_items(payload.clone(), limit), cutter::by_bytes(payload.clone(), limit * 8)]
     {
@@ -160,7 +160,7 @@ pub(crate) fn tail_sampling(data: &[u8]) {
     let Ok(checked) = door::check(Signal::Traces, data, Utf8::Strict) else { return };
     for workers in [1, 2] {
         let mut shards = tail_samplers(workers);
-        let payload = Payload::unaccounted(Signal::Traces, data.to_vec().into(), checked.items);
+        let payload = Payload::unpaid(Signal::Traces, data.to_vec().into(), checked.items);
         let mut out = Output::at(Instant::now());
         if let [only] = &mut shards[..] {
             only.process(payload, &mut out);

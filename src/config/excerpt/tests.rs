@@ -1,4 +1,4 @@
-//! What is shown of sources with secrets, with control characters, and with long lines.
+//! Excerpts of sources with secrets, with control characters, and with long lines.
 
 use super::*;
 use crate::config::tree::Place;
@@ -33,7 +33,7 @@ fn masks_have_one_length_and_places_stay_true() {
         let caret = shown.lines().find(|line| line.contains('^')).unwrap();
         let line = shown.lines().find(|line| line.contains("b: 1")).unwrap();
         assert_eq!(caret.find('^'), line.find("b: 1"), "{shown}");
-        // Under the secret itself.
+        // The caret is under the secret itself.
         let shown = rendered(&source, vec![problem(at..at + secret.len() + 2)]);
         assert!(shown.contains("^^^^^^^ a::b"), "{shown}");
     }

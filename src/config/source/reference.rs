@@ -1,13 +1,13 @@
-//! References: `${env:NAME:-default}`, `${file:PATH}`, `${yaml:TEXT}`, within each other.
+//! Expands references: `${env:NAME:-default}`, `${file:PATH}`, `${yaml:TEXT}`. They may be nested.
 
 use std::{cell::Cell, path::Path};
 
 use super::{Environment, LIMIT, MOST_REFERENCES, read_file};
 
-/// Most rounds of replacing references that come out of references.
+/// How often the result of a reference is expanded again.
 const ROUNDS: usize = 100;
 
-/// What references are replaced by, and how much may still be.
+/// The sources of values, and what is left of the limits.
 pub(super) struct References<'a> {
     env: Environment<'a>,
     bytes: Cell<usize>,
@@ -29,17 +29,17 @@ impl<'a> References<'a> {
         References { env, bytes: Cell::new(0), count: Cell::new(0) }
     }
 
-    /// Counts a reference and the text that it stands for.
+    /// Counts a reference and the text that it expands to.
     fn charge(&self, bytes: usize) -> Result<(), Wrong> {
         self.count.set(self.count.get() + 1);
         self.bytes.set(self.bytes.get() + bytes);
-        let help = "check which variable holds others, or itself".to_owned();
+        let help = "find the variable that refers to others or to itself".to_owned();
         if self.count.get() > MOST_REFERENCES {
             let message = format!("there are more than {MOST_REFERENCES} references");
             return Err((message, help));
         }
         if self.bytes.get() > LIMIT {
-            let message = format!("references stand for more than {} MiB of text", LIMIT >> 20);
+            let message = format!("references expand to more than {} MiB of text", LIMIT >> 20);
             return Err((message, help));
         }
         Ok(())
@@ -134,7 +134,7 @@ fn variable(reference: &str, env: Environment<'_>) -> Result<String, Wrong> {
         let wrong = name.chars().find(|c| !c.is_ascii_alphanumeric() && *c != '_');
         let message = match wrong {
             Some(wrong) => {
-                format!("environment variable `{name}` has an invalid name: `{wrong}` is in it")
+                format!("environment variable `{name}` has an invalid name: it contains `{wrong}`")
             }
             None if name.is_empty() => "a reference without a name".to_owned(),
             None => format!("environment variable `{name}` has an invalid name"),

@@ -1,4 +1,4 @@
-//! How sources are read, references replaced, and trees merged.
+//! Reading sources, expanding references, and merging trees.
 
 use std::collections::BTreeMap;
 
@@ -143,7 +143,7 @@ fn a_source_has_an_end() {
     let long = |_: &str| Some("x".repeat(1 << 20));
     let (mut problems, uris) = (Problems::default(), ["yaml:k: ${A}${B}${C}${D}${E}".to_owned()]);
     load(&uris, &[], &long, &mut problems);
-    assert_eq!(problems.0[0].message, "references stand for more than 4 MiB of text");
+    assert_eq!(problems.0[0].message, "references expand to more than 4 MiB of text");
 }
 
 #[test]
@@ -159,9 +159,9 @@ fn a_reference_in_quotes_is_text_where_any_type_may_be() {
         assert_eq!(values[key], "5e78321", "{key}");
     }
     assert_eq!(values["within"], "v5e78321");
-    // Without quotes it is what YAML makes of it: a number, too large for any.
+    // Without quotes it is a YAML number, too large for any type.
     assert!(!values["bare"].is_string(), "{values:?}");
-    // A number is one in quotes, too, where a number is wanted.
+    // Where a number is expected, a number in quotes is accepted, too.
     let port = |_: &str| Some("4317".to_owned());
     let root = load(&["yaml:p: '${env:X}'".to_owned()], &[], &port, &mut problems).root.unwrap();
     let ports: BTreeMap<String, u16> = crate::config::decode(&root, &mut problems).unwrap();

@@ -1,4 +1,5 @@
-//! Which ends are kept, and what becomes of a letter that is sent again, with a backend that is told what to say.
+//! Which ends are kept, and what becomes of a letter that is sent again, with a backend that is
+//! told what to say.
 
 use std::{
     sync::{Mutex, atomic::AtomicBool},
@@ -17,7 +18,7 @@ use crate::{
         Backoff, BoxFuture, Delivery, Denial, ExportError, Exporter, Piece, Queue, Request, Retry,
         Sent as Taken, Sizer, Work,
     },
-    engine::{pool::Ways, queue::Surroundings},
+    engine::{panics::Panics, pool::Ways, queue::Surroundings},
     otlp::{Signal, payload::Context},
     storage::{
         Folder, Log, Overflow, Room, Settings,
@@ -82,7 +83,7 @@ impl Rig {
         let settings = Settings { segment_size: 1 << 20, overflow: Overflow::Block };
         let room = Arc::new(Room::new(limit));
         let log = Log::open(Arc::new(folder), settings, room, Arc::<LogStats>::default()).unwrap();
-        let store = Store::new(log);
+        let store = Store::new(log, Panics::channel().0);
         let letterbox = Arc::new(Letterbox::new("home", Signal::Traces, Arc::clone(store.log())));
         let telemetry = Arc::new(Telemetry::default());
         let stats = telemetry.exporter("home", Signal::Traces, "nowhere");
@@ -143,7 +144,7 @@ impl Rig {
     async fn send(&self) -> Outcome {
         let (tell, told) = oneshot::channel();
         let answer = move |outcome| tell.send(outcome).unwrap();
-        let mut payload = Payload::unaccounted(Signal::Traces, Bytes::from_static(SPAN), 1);
+        let mut payload = Payload::unpaid(Signal::Traces, Bytes::from_static(SPAN), 1);
         payload.receipts.push(Receipt::new(Wait::Delivery, Box::new(answer)));
         payload.context = Some(Arc::new(Context {
             metadata: vec![("tenant".to_owned(), "a".to_owned())],

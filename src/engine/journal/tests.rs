@@ -1,4 +1,5 @@
-//! Requests through the door into a journal, with workers that have threads and with the one that has none.
+//! Requests through the door into a journal, with workers that have threads and with the one that
+//! has none.
 
 use bytes::Bytes;
 use tokio::task::JoinSet;
@@ -12,6 +13,7 @@ use crate::{
         budget::Budget,
         door::{Inside, SignalRoutes},
         graph::{Graph, Pipeline, Stage},
+        panics::Panics,
         pool::{Pool, Ways},
     },
     otlp::{Signal, check::Utf8},
@@ -47,7 +49,7 @@ impl Rig {
         let settings = Settings { segment_size: 1 << 20, overflow: Overflow::Block };
         let room = Arc::new(Room::new(limit));
         let log = Log::open(Arc::new(folder), settings, room, Arc::default()).unwrap();
-        let journal = Journal::new(Store::new(log), false);
+        let journal = Journal::new(Store::new(log, Panics::channel().0), false);
         let telemetry = Arc::new(Telemetry::default());
         let route = Route {
             pipelines: vec![(0, None)],
@@ -154,7 +156,7 @@ async fn a_full_tray_is_written_at_once_and_what_finds_no_room_is_refused() {
 #[tokio::test]
 async fn a_request_whose_way_a_reload_takes_away_is_refused_before_it_is_written() {
     let rig = Rig::new(1, 1 << 20);
-    let payload = Payload::unaccounted(Signal::Traces, Bytes::from_static(SPAN), 1);
+    let payload = Payload::unpaid(Signal::Traces, Bytes::from_static(SPAN), 1);
     let (tell, told) = tokio::sync::oneshot::channel();
     let sender = Receipt::new(Wait::Acceptance, Box::new(move |end| tell.send(end).unwrap()));
     let routes = Arc::clone(&rig.routes);

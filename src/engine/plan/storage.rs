@@ -42,7 +42,8 @@ impl Planner<'_> {
         Ok((Some(spool), spools_all || is_journaled))
     }
 
-    /// Where an exporter keeps what it gives up; none where that is not asked for, or nothing is opened.
+    /// Where an exporter keeps what it gives up; none where that is not asked for, or nothing is
+    /// opened.
     pub(super) fn dead_letters(
         &self,
         id: &ComponentId,
@@ -81,7 +82,7 @@ impl Planner<'_> {
                 message: "a queue or a journal refers to it, but it is no storage".to_owned(),
             });
         };
-        self.site.storages.store(name, settings, owner)
+        self.site.storages.store(name, settings, owner, self.offload.panics())
     }
 
     fn journal_of(&self, id: &ComponentId) -> Option<String> {
@@ -89,7 +90,8 @@ impl Planner<'_> {
         Some(journal.storage)
     }
 
-    /// Adds the receivers whose data may come to an exporter or connector. The document has no cycles.
+    /// Adds the receivers whose data may come to an exporter or connector. The document has no
+    /// cycles.
     fn receivers_of(&self, id: &ComponentId, signal: Signal, found: &mut HashSet<ComponentId>) {
         let pipelines = self.blueprint.pipelines.iter();
         for pipeline in pipelines.filter(|p| p.signal == signal && p.exporters.contains(id)) {

@@ -7,7 +7,7 @@ use tokio::time::sleep;
 use super::*;
 use crate::{
     component::{BoxFuture, ExportError, Piece, QueueBatch, Request, Sent, Work},
-    engine::{budget::Budget, pool::Ways, spool::Spooling, stored::Store},
+    engine::{budget::Budget, panics::Panics, pool::Ways, spool::Spooling, stored::Store},
     otlp::Signal,
     storage::{Folder, Log, Overflow, Room, Settings},
 };
@@ -77,7 +77,7 @@ impl Rig {
 
     fn send(&self) {
         let body = bytes::Bytes::from_static(SPAN);
-        self.queue.enqueue(Payload::unaccounted(Signal::Traces, body, 1));
+        self.queue.enqueue(Payload::unpaid(Signal::Traces, body, 1));
     }
 
     /// Lets the backend answer one request.
@@ -99,7 +99,7 @@ fn spool(directory: &std::path::Path, spooling: Spooling) -> Spool {
     let settings = Settings { segment_size: 4000, overflow: Overflow::DropOldest };
     let log = Log::open(Arc::new(folder), settings, Arc::new(Room::new(12_000)), Arc::default());
     let budget = Budget::new(1 << 20, Arc::new(Telemetry::default()));
-    Spool { store: Store::new(log.unwrap()), spooling, budget }
+    Spool { store: Store::new(log.unwrap(), Panics::channel().0), spooling, budget }
 }
 
 async fn seconds(count: u64) {
@@ -173,7 +173,7 @@ async fn what_is_dropped_from_disk_takes_no_room_in_the_queue() {
     for _ in 0..30 {
         // 5 items each, of a queue of 100; there is room for eleven of them on the disk.
         let body = bytes::Bytes::from(vec![7; 1000]);
-        rig.queue.enqueue(Payload::unaccounted(Signal::Traces, body, 5));
+        rig.queue.enqueue(Payload::unpaid(Signal::Traces, body, 5));
     }
     let stats = Arc::clone(rig.queue.stats());
     assert_eq!(stats.enqueue_failed.read(), 0, "the queue was never full");

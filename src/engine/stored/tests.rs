@@ -1,25 +1,36 @@
 //! What becomes of records that nobody can read any more, and of those that were read for nobody.
 
+use std::{panic::resume_unwind, path::Path};
+
 use bytes::Bytes;
 
 use super::*;
 use crate::{
+    engine::{
+        budget::Budget,
+        spool::{Spool, Spooled, Spooling},
+    },
     otlp::Signal,
-    storage::{Folder, Overflow, Room, Settings},
+    storage::{Disk, File, Folder, Overflow, Room, Settings},
 };
 
 /// Bytes of the body of a payload here.
 const BODY: usize = 1000;
 
 fn store(directory: &tempfile::TempDir, overflow: Overflow) -> Arc<Store> {
-    let folder = Folder::open(directory.path(), 0o750).unwrap();
+    store_in(directory.path(), overflow)
+}
+
+fn store_in(directory: &Path, overflow: Overflow) -> Arc<Store> {
+    let folder = Folder::open(directory, 0o750).unwrap();
     let settings = Settings { segment_size: 4000, overflow };
     let room = Arc::new(Room::new(12_000));
-    Store::new(Log::open(Arc::new(folder), settings, room, Arc::default()).unwrap())
+    let log = Log::open(Arc::new(folder), settings, room, Arc::default()).unwrap();
+    Store::new(log, Panics::channel().0)
 }
 
 fn payload() -> Payload {
-    Payload::unaccounted(Signal::Logs, Bytes::from(vec![7; BODY]), 1)
+    Payload::unpaid(Signal::Logs, Bytes::from(vec![7; BODY]), 1)
 }
 
 /// Puts a payload on disk only, with somebody who waits for its delivery.
@@ -32,7 +43,7 @@ fn park(store: &Store, told: &Arc<Mutex<Vec<(u64, Outcome)>>>) {
 }
 
 #[test]
-fn whoever_waits_for_a_record_that_is_dropped_or_damaged_is_told() {
+fn receipts_of_records_that_are_dropped_or_damaged_end() {
     let directory = tempfile::tempdir().unwrap();
     let store = store(&directory, Overflow::DropOldest);
     let told = Arc::default();
@@ -59,7 +70,7 @@ fn whoever_waits_for_a_record_that_is_dropped_or_damaged_is_told() {
 }
 
 #[tokio::test]
-async fn what_was_read_and_not_taken_waits_again() {
+async fn records_that_were_read_and_not_taken_wait_again() {
     let directory = tempfile::tempdir().unwrap();
     let store = store(&directory, Overflow::Block);
     for _ in 0..3 {
@@ -90,7 +101,7 @@ async fn what_was_read_and_not_taken_waits_again() {
 }
 
 #[test]
-fn many_payloads_are_written_as_one_and_each_has_its_answer() {
+fn many_payloads_are_written_as_one_with_one_result_each() {
     let directory = tempfile::tempdir().unwrap();
     let store = store(&directory, Overflow::Block);
     let payloads: Vec<Payload> = (0..20).map(|_| payload()).collect();
@@ -105,7 +116,7 @@ fn many_payloads_are_written_as_one_and_each_has_its_answer() {
 }
 
 #[test]
-fn settling_what_is_gone_changes_nothing() {
+fn settling_dropped_records_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let store = store(&directory, Overflow::DropOldest);
     let claims: Vec<Receipt> = (0..30)
@@ -127,4 +138,123 @@ fn a_disk_that_is_full_is_told_from_one_that_fails() {
     assert_eq!(reason(io::ErrorKind::StorageFull), Reason::StorageFull);
     assert_eq!(reason(io::ErrorKind::QuotaExceeded), Reason::StorageFull);
     assert_eq!(reason(io::ErrorKind::NotConnected), Reason::StorageFailed);
+}
+
+/// A folder in which every operation but listing panics, once it is told to.
+struct Panicking {
+    folder: Folder,
+    is_told: AtomicBool,
+}
+
+impl Panicking {
+    fn folder(&self) -> &Folder {
+        if self.is_told.load(Ordering::SeqCst) {
+            // As `panic!`, without a line on stderr.
+            resume_unwind(Box::new("a panic that the test asked for"));
+        }
+        &self.folder
+    }
+}
+
+impl Disk for Panicking {
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.folder.list()
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        self.folder().create(name)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        self.folder().open(name)
+    }
+
+    fn rewrite(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        self.folder().rewrite(name)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.folder().rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.folder().remove(name)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.folder().sync()
+    }
+
+    fn check(&self) -> io::Result<()> {
+        self.folder().check()
+    }
+}
+
+/// A store whose log panics once the flag is raised, and where that is reported.
+fn panicking(
+    directory: &tempfile::TempDir,
+) -> (Arc<Store>, Arc<Panicking>, tokio::sync::mpsc::UnboundedReceiver<String>) {
+    let folder = Folder::open(directory.path(), 0o750).unwrap();
+    let disk = Arc::new(Panicking { folder, is_told: AtomicBool::new(false) });
+    let settings = Settings { segment_size: 4000, overflow: Overflow::Block };
+    let (room, stats) = (Arc::new(Room::new(12_000)), Arc::new(LogStats::new("s", "queue")));
+    let log = Log::open(Arc::<Panicking>::clone(&disk), settings, room, stats).unwrap();
+    let (panics, reports) = Panics::channel();
+    (Store::new(log, panics), disk, reports)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_of_the_keeper_is_reported_and_refuses_those_who_wait_for_a_sync() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, disk, mut reports) = panicking(&directory);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    store.append(&payload(), Place::InHand).unwrap();
+    disk.is_told.store(true, Ordering::SeqCst);
+    let tell = Arc::clone(&told);
+    let sender = Receipt::new(Wait::Durable, Box::new(move |end| tell.lock().unwrap().push(end)));
+    store.after_sync(true, Box::new(move |is_durable| sender.settle(durable(is_durable))));
+    let (_open, closed) = watch::channel(false);
+    store.keep(closed).await;
+    assert_eq!(reports.try_recv().as_deref(), Ok("storage queue"));
+    assert_eq!(*told.lock().unwrap(), [Outcome::Failed(Reason::Panicked)]);
+}
+
+#[tokio::test]
+async fn a_panic_while_records_are_read_is_reported() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, disk, mut reports) = panicking(&directory);
+    store.append(&payload(), Place::Waiting).unwrap();
+    disk.is_told.store(true, Ordering::SeqCst);
+    assert!(read(store, 1).await.is_none());
+    assert_eq!(reports.try_recv().as_deref(), Ok("storage queue"));
+}
+
+#[test]
+fn an_item_that_a_journal_and_a_queue_have_lost_counts_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("storage");
+    let [journal, queue] = ["journal", "queue"].map(|n| store_in(&root.join(n), Overflow::Block));
+    let spool = Spool {
+        store: Arc::clone(&queue),
+        spooling: Spooling::All { fsync: false },
+        budget: Budget::new(1 << 20, Arc::default()),
+    };
+    let write = |is_journaled: bool| {
+        let mut payload = payload();
+        if is_journaled {
+            let ticket = journal.append(&payload, Place::InHand).unwrap();
+            payload.receipts.push(journal.claim(ticket, Wait::Durable));
+        }
+        assert!(matches!(spool.write(payload, Place::Waiting), Spooled::Waiting));
+    };
+    write(true);
+    queue.write_out(true);
+    assert_eq!(journal.stats().records.read(), 0, "it is safe in the queue");
+    write(true);
+    write(true);
+    write(false);
+    std::fs::remove_dir_all(&root).unwrap();
+    queue.write_out(true);
+    journal.write_out(true);
+    assert_eq!((journal.tell_lost(), queue.tell_lost()), (2, 2));
 }

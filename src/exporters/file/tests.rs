@@ -25,7 +25,7 @@ fn payload(service: &str) -> Payload {
         r#"{{"resourceLogs":[{{"resource":{{"attributes":[{{"key":"service.name","value":{{"stringValue":"{service}"}}}}]}},"scopeLogs":[]}}]}}"#
     );
     let body = json::to_protobuf(Signal::Logs, document.as_bytes(), 64).unwrap();
-    Payload::unaccounted(Signal::Logs, body.into(), 0)
+    Payload::unpaid(Signal::Logs, body.into(), 0)
 }
 
 fn write(exporter: &File, payload: &Payload, millis: u64) {

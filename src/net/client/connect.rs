@@ -1,5 +1,5 @@
-//! How a connection comes to be: by TCP, by a unix socket, through a proxy (a tunnel for TLS and
-//! for HTTP/2, requests with their whole URL otherwise), then TLS, then HTTP.
+//! Makes a connection: first TCP, a unix socket or a proxy (a tunnel for TLS and for HTTP/2,
+//! otherwise requests with their whole URL), then TLS, then HTTP.
 
 use std::{error::Error, io};
 
@@ -31,7 +31,7 @@ trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
 
-/// Any of the rarer ones; TCP has its own type, so that it costs no call through a pointer.
+/// Any stream but TCP, which has a type of its own to avoid dynamic calls.
 type Any = Box<dyn Stream>;
 
 impl Target {
@@ -73,13 +73,13 @@ impl Target {
         }
     }
 
-    /// Whether requests go to a proxy with their whole URL.
+    /// Whether requests are sent to a proxy, with their whole URL.
     pub(super) fn is_forwarded(&self) -> bool {
         matches!(self.way, Way::Proxy(_)) && self.tls.is_none() && !self.http2_only
     }
 
-    /// Writes a request of HTTP/1.1 as the other end wants it: with the whole URL and our
-    /// credentials for a proxy, with its path for a server.
+    /// Sets the request target of HTTP/1.1: for a proxy the whole URL, and our credentials; for a
+    /// server only the path.
     pub(super) fn address(&self, uri: &mut Uri, headers: &mut HeaderMap) {
         let Some(path) = uri.path_and_query().cloned() else { return };
         let Way::Proxy(proxy) = &self.way else {
@@ -92,7 +92,8 @@ impl Target {
         }
         let mut parts = uri::Parts::default();
         parts.scheme = Some(uri::Scheme::HTTP);
-        // Not `Host`, which may be configured: the proxy connects to this authority.
+        // The proxy connects to this authority. `Host` may be another one, because it is
+        // configurable.
         parts.authority = proxy::authority(&self.host, self.port).parse().ok();
         parts.path_and_query = Some(path);
         if let Ok(whole) = Uri::from_parts(parts) {
@@ -103,7 +104,7 @@ impl Target {
         }
     }
 
-    /// The error of an answer that came from the proxy and not from the backend.
+    /// The error for a response of the proxy itself.
     pub(super) fn refused_by_proxy(&self, status: StatusCode) -> Option<CallError> {
         let Way::Proxy(proxy) = &self.way else { return None };
         let is_refused = self.is_forwarded() && status == StatusCode::PROXY_AUTHENTICATION_REQUIRED;
@@ -133,7 +134,7 @@ impl Target {
         }
         let (mut open, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-        // Ends when the tunnel is there, or when the proxy says no.
+        // This completes when the tunnel exists, or when the proxy refuses.
         tokio::spawn(connection.with_upgrades());
         let response = open.send_request(request).await.map_err(broken)?;
         if !response.status().is_success() {
@@ -143,7 +144,7 @@ impl Target {
         Ok(Box::new(TokioIo::new(tunnel)))
     }
 
-    /// TLS where the target has it, then HTTP.
+    /// Does the TLS handshake if the target uses TLS, then starts HTTP.
     async fn secure<S: Stream>(&self, stream: S) -> Result<Connected, CallError> {
         let Some(tls) = &self.tls else { return self.start(stream, self.http2_only).await };
         let name = self.server_name.as_deref().unwrap_or(&self.host);
@@ -168,7 +169,7 @@ impl Target {
 
     async fn start<S: Stream>(&self, stream: S, is_h2: bool) -> Result<Connected, CallError> {
         let io = TokioIo::new(stream);
-        // A connection ends with its last handle or with the peer; the task ends with it.
+        // The task ends when the peer closes the connection, or when the last handle is dropped.
         if is_h2 {
             let tuning = &self.tuning;
             let (open, connection) = http2::Builder::new(TokioExecutor::new())
@@ -191,7 +192,7 @@ impl Target {
         Ok(Connected::Http1(open))
     }
 
-    /// Where it connects to, in words.
+    /// The target, for messages.
     fn place(&self) -> String {
         let authority = proxy::authority(&self.host, self.port);
         match &self.way {
@@ -223,7 +224,7 @@ fn cause(error: &hyper::Error) -> String {
     error.source().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-/// What a proxy's refusal means.
+/// The error for a refusal of a proxy, with the remedy.
 fn refusal(proxy: &Proxy, status: StatusCode) -> String {
     let code = status.as_u16();
     let remedy = match code {
@@ -245,7 +246,7 @@ fn explain_connect(error: &io::Error, whose: &str) -> String {
         }
         io::ErrorKind::TimedOut => "timed out; is it behind a firewall?".to_owned(),
         io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => {
-            "there is no way to the network".to_owned()
+            "the network is unreachable".to_owned()
         }
         _ if error.to_string().contains("lookup") => {
             let where_it_is = if whose == "proxy" { "the proxy's URL" } else { "`endpoint`" };

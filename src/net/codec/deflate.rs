@@ -19,7 +19,7 @@ const GZIP_LEVEL: i32 = 1;
 /// Level of zstd where none is configured: as small as gzip level 6 at a quarter of its CPU.
 const ZSTD_LEVEL: i32 = 1;
 
-/// Space that deflate is given at a time, at least.
+/// Smallest output space that deflate gets at a time.
 const STEP: usize = 1024;
 
 thread_local! {
@@ -36,8 +36,8 @@ pub fn deflate(
     deflate_within(compression, level, pieces, usize::MAX).map(Option::unwrap_or_default)
 }
 
-/// The room that is enough for any body of `len` bytes: the longest output, what it was copied from
-/// when it grew, and the joined body of a codec that takes no parts.
+/// Room that is enough for any body of `len` bytes: for the longest output, for the old buffer
+/// while it is copied into a larger one, and for the joined body if the codec needs one slice.
 pub fn deflate_room(compression: Compression, len: usize) -> usize {
     match compression {
         Compression::Identity => 0,
@@ -45,8 +45,8 @@ pub fn deflate_room(compression: Compression, len: usize) -> usize {
     }
 }
 
-/// The same with at most `room` bytes for the output as it grows and what is copied for it, beside
-/// the contexts of this thread. None: there was not enough.
+/// The same, but needs at most `room` bytes for the output and its copies, without the contexts of
+/// this thread. `None` if the room is too small.
 pub fn deflate_within(
     compression: Compression,
     level: Option<i32>,
@@ -104,16 +104,16 @@ fn run(
     }
 }
 
-/// Output that grows within its room.
+/// An output buffer that does not grow beyond its room.
 struct Out {
     bytes: Vec<u8>,
-    /// No output is longer, so that it need not double where it is nearly whole.
+    /// The longest possible output. The capacity never grows beyond it.
     longest: usize,
     room: usize,
 }
 
 impl Out {
-    /// Makes space for `more` bytes; the old and the new allocation exist side by side.
+    /// Makes space for `more` bytes. During the copy, the old and the new allocation both exist.
     fn reserve(&mut self, more: usize) -> io::Result<()> {
         let (len, old) = (self.bytes.len(), self.bytes.capacity());
         let least = len + more;
@@ -142,7 +142,7 @@ impl Write for Out {
     }
 }
 
-/// The format has no parts, so the body is joined first.
+/// This codec needs one slice, so the body is joined first.
 fn snappy(pieces: &[Bytes], out: &mut Out) -> io::Result<()> {
     let len: usize = pieces.iter().map(Bytes::len).sum();
     let copied = if pieces.len() == 1 { 0 } else { len };

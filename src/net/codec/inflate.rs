@@ -17,13 +17,15 @@ const GUESS: usize = 6;
 const COUNTED: usize = 1 << 20;
 /// What is inflated at a time while it is only counted.
 const COUNTING: usize = 64 * 1024;
-/// Most members of a gzip body and most frames of an LZ4 body: each costs the set-up of a stream,
-/// and may hold nothing.
+/// Limit of members in a gzip body and of frames in an LZ4 body. Each costs the setup of a stream,
+/// even if it is empty.
 const MEMBERS: usize = 1024;
-/// An LZ4 frame clears buffers of its block size. All frames of a body may clear so much.
+/// Limit of the sum of the block sizes of an LZ4 body, because each frame clears a buffer of its
+/// block size.
 const CLEARED: usize = 256 << 20;
-/// Deflate writes so much at a time, since flate2 clears the room that it is given: 1000 members of
-/// 20 kB cleared 20 MB each, 650 ms where one member takes a few. A later member begins with less.
+/// How much deflate writes at a time. flate2 clears the whole buffer that it gets: with large
+/// buffers, 1000 members of 20 kB cleared 20 MB each and took 650 ms. Later members begin with
+/// less.
 const DEFLATE_STEP: usize = 128 * 1024;
 const MEMBER_STEP: usize = 16 * 1024;
 /// Least allocation.
@@ -38,9 +40,10 @@ thread_local! {
 
 /// Inflates into one allocation where its size can be known, and else into a few.
 ///
-/// Above [`COUNTED`] a body that is not what its trailer or header says is inflated twice: first only to count its bytes.
-/// Growing by doubling and copying took 134 MiB for bombs within a budget of 64 MiB, since the allocator keeps
-/// what is freed for a while; and a bomb above the limit takes no memory at all.
+/// Above [`COUNTED`] a body that is not what its trailer or header says is inflated twice: first
+/// only to count its bytes. Growing by doubling and copying took 134 MiB for bombs within a budget
+/// of 64 MiB, since the allocator keeps what is freed for a while; and a bomb above the limit takes
+/// no memory at all.
 pub(super) fn inflate(
     compression: Compression,
     input: &[u8],
@@ -79,8 +82,8 @@ fn run(compression: Compression, input: &[u8], out: &mut Growing<'_>) -> Result<
     }
 }
 
-/// How long a body will be if what it says of itself is true: the last four bytes of gzip, the header of a
-/// zstd frame.
+/// How long a body will be if what it says of itself is true: the last four bytes of gzip, the
+/// header of a zstd frame.
 fn announced(compression: Compression, input: &[u8]) -> Option<usize> {
     match compression {
         Compression::Gzip => {
@@ -118,7 +121,7 @@ impl Beside {
     }
 }
 
-/// The frames of an LZ4 body: the block size of each, by its header.
+/// Iterates over the frames of an LZ4 body and yields the block size of each.
 struct Lz4Frames<'a>(&'a [u8]);
 
 impl Iterator for Lz4Frames<'_> {
@@ -138,7 +141,7 @@ fn lz4_frame(input: &[u8]) -> Result<(usize, &[u8]), InflateError> {
     const TRUNCATED: InflateError = InflateError::Truncated(Compression::Lz4);
     let (magic, rest) = input.split_first_chunk().ok_or(TRUNCATED)?;
     if *magic == [0x02, 0x21, 0x4C, 0x18] {
-        // The old format has blocks of 8 MiB, and ends with the input.
+        // The legacy format has blocks of 8 MiB and no end mark.
         return Ok((8 << 20, &[]));
     }
     let (&[flags, sizes], rest) = rest.split_first_chunk().ok_or(TRUNCATED)?;
@@ -254,8 +257,8 @@ impl<'a> Growing<'a> {
     }
 }
 
-/// One raw deflate stream from the start of `input`, `step` bytes at first; returns what comes
-/// after it.
+/// Inflates one raw deflate stream at the start of `input`, with `step` bytes of output at first.
+/// Returns the input after it.
 fn raw_deflate<'a>(
     input: &'a [u8],
     compression: Compression,
@@ -443,7 +446,7 @@ fn snappy(input: &[u8], out: &mut Growing<'_>) -> Result<(), InflateError> {
     Ok(())
 }
 
-/// Frames one after the other.
+/// Decodes consecutive frames.
 fn lz4(input: &[u8], out: &mut Growing<'_>) -> Result<(), InflateError> {
     const CORRUPT: InflateError = InflateError::Corrupt(Compression::Lz4);
     let (mut frames, mut cleared) = (0, 0_usize);
@@ -454,7 +457,7 @@ fn lz4(input: &[u8], out: &mut Growing<'_>) -> Result<(), InflateError> {
         return Err(CORRUPT);
     }
     let mut decoder = lz4_flex::frame::FrameDecoder::new(input);
-    // The end of a frame reads as the end of everything.
+    // The decoder reports the end of each frame as the end of the input.
     for _ in 0..frames {
         read_all(&mut decoder, Compression::Lz4, out)?;
     }

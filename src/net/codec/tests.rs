@@ -100,7 +100,7 @@ fn gzip_members_have_a_limit() {
 }
 
 #[test]
-fn tiny_members_before_a_large_one_cost_what_they_hold() {
+fn tiny_members_before_a_large_one_cost_no_more_than_their_size() {
     let tiny = deflate(Compression::Gzip, None, &[Bytes::from_static(b"x")]).unwrap();
     let large = deflate(Compression::Gzip, None, &[Bytes::from(vec![7; 19 << 20])]).unwrap();
     let all = [tiny.repeat(1000), large.clone()].concat();
@@ -112,8 +112,8 @@ fn tiny_members_before_a_large_one_cost_what_they_hold() {
         };
         (0..3).map(|_| once()).min().unwrap()
     };
-    // Together they have three passes, since the last trailer says less than there is. When each
-    // tiny one cleared all the room that was left, they cleared 19 GB.
+    // There are three passes, because the last trailer states too small a size. When each tiny
+    // member cleared all the room that was left, 19 GB were cleared.
     let (alone, together) = (time(&large), time(&all));
     assert!(together < 10 * alone, "{together:?}, the large one alone {alone:?}");
 }
@@ -167,7 +167,7 @@ fn a_cut_off_body_is_an_error() {
         let compressed = deflate(compression, None, &[whole.clone().into()]).unwrap();
         for cut in [1, compressed.len() / 2, compressed.len() - 1] {
             let result = inflate_all(compression, &compressed[..cut], 1 << 20);
-            // It may end between frames: what comes out is a beginning of the whole.
+            // A body that ends between frames is valid: its content is a prefix of the whole.
             let is_framed = compression == Compression::SnappyFramed;
             let is_beginning = result.as_ref().is_ok_and(|body| whole.starts_with(body));
             assert!(result.is_err() || is_framed && is_beginning, "{compression:?} at {cut}");

@@ -21,7 +21,7 @@ const CONTINUATION: u8 = 9;
 const PADDED: u8 = 0x8;
 const PRIORITY: u8 = 0x20;
 
-/// Where in the header blocks of a connection we are.
+/// The position in the header blocks of a connection.
 #[derive(Debug, Default)]
 pub(super) struct Block {
     /// Bytes of the frame before its part of the block: the length of the padding comes first.
@@ -42,7 +42,7 @@ enum At {
     /// The rest of a length that is larger than its first byte: so far, and by how much to shift.
     LongLength(Part, Coding, u32, u32),
     Text(Part, Coding, u32),
-    /// In a block that is not well formed; the library will say so.
+    /// The block is malformed; the library will reject it.
     Lost,
 }
 
@@ -54,7 +54,7 @@ enum After {
 
 #[derive(Debug, Clone, Copy)]
 enum Part {
-    /// So many bytes are those of `:authority`; none: another name.
+    /// Bytes of the value of `:authority`; `None` for another name.
     Name(Option<usize>),
     /// Of `:authority`: the bits that are no whole character yet, in Huffman code.
     Authority(Bits),

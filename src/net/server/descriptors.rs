@@ -1,8 +1,9 @@
-//! File descriptors: each connection takes one, and exporters, files and pages need some, too.
+//! Limits file descriptors: each connection needs one, and exporters, files and pages need some
+//! too.
 //!
-//! The process raises its soft limit to the hard one when it starts, as Go programs do. The ports
-//! together may hold as many connections as leave [`RESERVE`] of them free. One more, and the port
-//! that has the most of them closes those that have been quiet for longest.
+//! At the start the process raises its soft limit to the hard one, as Go programs do. Connections
+//! may use all descriptors but [`RESERVE`]. At that limit, the port with the most connections
+//! closes those that have been idle for longest.
 
 use std::sync::{
     Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak,
@@ -13,17 +14,17 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::seats::Seats;
 
-/// Descriptors that connections leave to others: a quarter of them, and at most so many.
+/// Descriptors that are kept free for other uses: a quarter of the limit, but at most this number.
 const RESERVE: usize = 1024;
 
 /// The ports of this process.
 pub(super) static PROCESS: LazyLock<Arc<Ports>> = LazyLock::new(|| Ports::new(limit()));
 
-/// Raises the limit of open files as far as it goes; what it is then.
+/// Raises the limit of open files to the maximum and returns it.
 pub fn raise_descriptors() -> usize {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {
-        // Where it is not allowed, the lower limit holds.
+        // If that is not allowed, the lower limit stays.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     }
     limit()
@@ -44,7 +45,7 @@ pub(super) struct Ports {
 }
 
 impl Ports {
-    /// Ports that have so many descriptors.
+    /// Ports that share `limit` descriptors.
     pub(super) fn new(descriptors: usize) -> Arc<Self> {
         Arc::new(Ports { descriptors, seated: AtomicUsize::new(0), all: Mutex::default() })
     }
@@ -68,12 +69,12 @@ impl Ports {
         (self.descriptors - (self.descriptors / 4).min(RESERVE)).max(1)
     }
 
-    /// Whether the next connection makes another one go.
+    /// Whether the next connection requires closing another one.
     pub(super) fn are_full(&self) -> bool {
         self.seated.load(Ordering::Relaxed) >= self.most()
     }
 
-    /// A connection more, unless there are too many.
+    /// Adds a connection, unless there are too many.
     pub(super) fn claim(&self) -> bool {
         let claim = |seated: usize| (seated < self.most()).then_some(seated + 1);
         self.seated.fetch_update(Ordering::Relaxed, Ordering::Relaxed, claim).is_ok()
@@ -83,7 +84,7 @@ impl Ports {
         self.seated.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Makes some connections of the port go that has the most.
+    /// Closes some connections of the port that has the most.
     pub(super) fn clear_some(&self) {
         let ports: Vec<Arc<Seats>> = self.all().iter().filter_map(Weak::upgrade).collect();
         if let Some(largest) = ports.iter().max_by_key(|port| port.len()) {

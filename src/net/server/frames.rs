@@ -1,5 +1,5 @@
-//! Counts the frames of an HTTP/2 connection as they come in, and ends one that sends hundreds of
-//! them and no request.
+//! Counts the frames of an HTTP/2 connection, and closes a connection that sends hundreds of them
+//! without a request.
 //!
 //! The library answers PING and SETTINGS, takes PRIORITY, `WINDOW_UPDATE` and frames it does not
 //! know, and counts none of them: a hundred connections that sent nothing else made good clients
@@ -79,7 +79,7 @@ impl<T> Frames<T> {
         }
     }
 
-    /// Looks at what came in; whether that may go on.
+    /// Checks received bytes; `false` if the connection must be closed.
     fn look(&mut self, mut bytes: &mut [u8]) -> bool {
         while !bytes.is_empty() {
             let (payload, rest) = self.incoming.payload(bytes);
@@ -110,12 +110,12 @@ impl<T> Frames<T> {
     }
 }
 
-/// Where in a row of frames a direction is.
+/// The position in the frames of one direction.
 #[derive(Debug, Default)]
 struct Place {
     head: [u8; 9],
     filled: usize,
-    /// Bytes that the payload still has.
+    /// Bytes left of the payload.
     left: u32,
 }
 
@@ -149,7 +149,7 @@ impl Place {
         (Some(Head { len: self.left, kind, flags, stream }), rest)
     }
 
-    /// Passes over what went out.
+    /// Skips bytes that were sent.
     fn skip(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let len = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
@@ -172,11 +172,11 @@ impl Place {
     }
 }
 
-/// How many frames that are no request a connection may still send.
+/// How many more frames without a request a connection may send.
 #[derive(Debug)]
 struct Allowance {
     left: u32,
-    /// Since when nothing was added for the time.
+    /// When the allowance was last increased for the time passed.
     since: Instant,
 }
 
@@ -189,7 +189,7 @@ impl Allowance {
         self.left = (self.left + PER_REQUEST).min(BURST);
     }
 
-    /// The clock is read only where nothing is left.
+    /// Reads the clock only if nothing is left.
     fn spend(&mut self) -> bool {
         if self.left == 0 {
             let now = Instant::now();
@@ -204,7 +204,7 @@ impl Allowance {
 }
 
 impl<T: AsyncWrite + Unpin> Frames<T> {
-    /// Says why the connection ends, where a frame can begin and the socket takes it.
+    /// Sends GOAWAY with the reason, if a frame may begin here and the socket accepts it.
     fn say_goodbye(&mut self, cx: &mut Context<'_>) {
         const REASON: &[u8; 15] = b"too_many_frames";
         if self.outgoing.is_between_frames() {
@@ -298,7 +298,7 @@ mod tests {
         (client, Frames::new(server, Kind::Remote, Arc::default()))
     }
 
-    /// Sends the preface and then `bytes`, in pieces of `piece`; how much went through.
+    /// Sends `bytes` and checks that they pass unchanged.
     async fn passed(frames: &mut Frames<DuplexStream>, client: &mut DuplexStream, bytes: &[u8]) {
         client.write_all(bytes).await.unwrap();
         let mut all = vec![0; bytes.len()];

@@ -1,9 +1,9 @@
-//! Answers that have not left yet.
+//! Responses that have not been sent yet.
 //!
-//! An HTTP/2 client decides how much it takes: one that gives no window has its answers kept here,
-//! and its streams with them. They are few, since a connection has a limit of streams, but no body
-//! pays for them. So from time to time each connection is charged for what it keeps, and one of
-//! which nothing leaves any more is closed.
+//! An HTTP/2 client controls how much it receives. If it opens no window, its responses stay in
+//! memory, and their streams too. Their number is limited by the streams of a connection, but no
+//! permit pays for them. So from time to time each connection is charged for its waiting responses,
+//! and a connection that sends nothing any more is closed.
 
 use std::{
     sync::{
@@ -15,13 +15,13 @@ use std::{
 
 use crate::otlp::payload::Permit;
 
-/// How often a connection is looked at. It is closed when nothing left between two looks that both
-/// find answers.
+/// How often a connection is checked. It is closed if two consecutive checks find responses and
+/// none was sent in between.
 const LOOK: Duration = Duration::from_secs(5);
-/// What an answer is charged that waits: a stream, a task, headers. Estimated, not measured.
+/// The charge for a waiting response: a stream, a task, headers. Estimated, not measured.
 const ANSWER: usize = 8 * 1024;
 
-/// The answers of a connection.
+/// The waiting responses of a connection.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     begun: AtomicUsize,
@@ -29,13 +29,13 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    /// One more, until that is dropped.
+    /// Counts one more, until the returned value is dropped.
     pub(super) fn begin(self: &Arc<Self>) -> Leaving {
         self.begun.fetch_add(1, Ordering::Relaxed);
         Leaving(Arc::clone(self))
     }
 
-    /// Charges for what waits to leave; ends when nothing leaves any more.
+    /// Charges for waiting responses; completes when none is sent any more.
     pub(super) async fn are_stuck(&self, charge: impl Fn(usize) -> Option<Permit>) {
         let mut left_before = None;
         loop {
@@ -51,7 +51,7 @@ impl Answers {
     }
 }
 
-/// An answer that has not left yet.
+/// A response that has not been sent yet.
 #[derive(Debug)]
 pub(super) struct Leaving(Arc<Answers>);
 
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_of_which_nothing_leaves_is_stuck() {
+    async fn a_connection_that_sends_no_response_any_more_is_stuck() {
         let answers = Arc::new(Answers::default());
         let charged = Cell::new(0);
         let charge = |bytes| {

@@ -1,4 +1,4 @@
-//! The body of an answer, which both OTLP transports need.
+//! Response bodies of both OTLP transports.
 
 use std::{
     convert::Infallible,
@@ -17,12 +17,12 @@ use super::leaving::Leaving;
 pub struct Reply {
     data: Option<Bytes>,
     trailers: Option<HeaderMap>,
-    /// Counts the answer among those of its connection until it is dropped.
+    /// Counts the response among those of its connection until it is dropped.
     pub(super) leaving: Option<Leaving>,
 }
 
 impl Reply {
-    /// Bytes alone; none where they are empty.
+    /// Only bytes, or an empty body.
     pub fn new(data: impl Into<Bytes>) -> Self {
         let data = data.into();
         Reply { data: (!data.is_empty()).then_some(data), ..Reply::default() }

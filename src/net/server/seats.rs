@@ -9,9 +9,9 @@
 //! half a second, 3000 connections that never ended their headers made a new client wait for two
 //! seconds.
 //!
-//! HTTP/2 may hold bytes that nobody has asked for, up to the window of each connection. The windows
-//! of a listener together have a limit, too: the first connections get large ones, and when there are
-//! many each gets the least that the protocol knows.
+//! HTTP/2 may hold bytes that nobody has asked for, up to the window of each connection. The
+//! windows of a listener together have a limit, too: the first connections get large ones, and when
+//! there are many each gets the least that the protocol knows.
 
 use std::{
     collections::HashMap,
@@ -55,7 +55,7 @@ pub(super) struct Seats {
     ports: Arc<Ports>,
 }
 
-/// Which limit is reached.
+/// The limit that was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Crowd {
     /// So many connections of a port, which the byte budget pays for.
@@ -77,12 +77,12 @@ impl Seats {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Connections now.
+    /// Current connections.
     pub(super) fn len(&self) -> usize {
         self.taken().len()
     }
 
-    /// The limit for which the next one that comes makes another one go.
+    /// The limit because of which the next connection requires closing another one.
     pub(super) fn crowd(&self) -> Option<Crowd> {
         if self.len() >= self.most {
             return Some(Crowd::Port(self.most));
@@ -90,7 +90,7 @@ impl Seats {
         self.ports.are_full().then(|| Crowd::Process(self.ports.descriptors()))
     }
 
-    /// Makes some connections go, of whatever port, since there are no descriptors left.
+    /// Closes some connections of any port, because no descriptors are left.
     pub(super) fn make_room(&self) {
         self.ports.clear_some();
     }
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_never_asked_goes_soon() {
+    async fn connections_without_a_request_are_closed_first() {
         let seats = Seats::new(1, &Ports::new(1000));
         let silent = seats.take().unwrap();
         assert!(seats.take().is_none());

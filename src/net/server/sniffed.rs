@@ -1,4 +1,4 @@
-//! A stream of which some bytes were read in order to learn what is spoken on it.
+//! A stream whose first bytes were already read to find out its protocol.
 
 use std::{
     io,

@@ -4,7 +4,7 @@ use std::io;
 
 use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
 
-/// The error of TLS behind an error of a connection, and what to do about it.
+/// Finds the TLS error in an error of a connection, and what to do about it.
 pub(in crate::net) fn of(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -13,7 +13,7 @@ pub(in crate::net) fn of(error: &(dyn std::error::Error + 'static)) -> Option<&'
         if let Some(error) = inner.or_else(|| error.downcast_ref::<Error>()) {
             return remedy(error);
         }
-        // The HTTP/2 library keeps the words of an error only.
+        // The HTTP/2 library keeps only the text of an error.
         if let Some(remedy) = io.and_then(|io| of_words(&io.to_string())) {
             return Some(remedy);
         }
@@ -24,7 +24,7 @@ pub(in crate::net) fn of(error: &(dyn std::error::Error + 'static)) -> Option<&'
 
 fn of_words(text: &str) -> Option<&'static str> {
     let alert = text.strip_prefix("received fatal alert: ")?;
-    // As rustls writes them: by their names.
+    // rustls writes the names of alerts.
     let known = (0..=u8::MAX).map(AlertDescription::from);
     known.into_iter().find(|known| format!("{known:?}") == alert).and_then(of_alert)
 }
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn alerts_are_known_by_their_words() {
+    fn alerts_are_recognised_by_their_text() {
         let words = |alert| Error::AlertReceived(alert).to_string();
         for alert in [AlertDescription::CertificateRequired, AlertDescription::UnknownCA] {
             assert!(of_alert(alert).is_some());

@@ -39,15 +39,15 @@ pub struct ServerTls {
     pub key_file: Option<String>,
     /// The same as text.
     pub key_pem: Option<Secret>,
-    /// PEM file of the authorities whose clients are let in, or of the clients' very certificates;
-    /// with it every client needs a certificate.
+    /// PEM file of the authorities of clients, or of the clients' certificates themselves. If it is
+    /// set, every client needs a certificate.
     #[serde(deserialize_with = "given")]
     #[schemars(with = "Option<String>")]
     pub client_ca_file: Option<String>,
     /// Read `client_ca_file` again when it changes.
     pub client_ca_file_reload: bool,
-    /// How often certificate and key are looked at, and read again where they have changed; 0: at a start
-    /// and a reload only.
+    /// How often certificate and key are looked at, and read again where they have changed; 0: at a
+    /// start and a reload only.
     pub reload_interval: Renewal,
     /// Lowest version: `1.2` or `1.3`.
     pub min_version: Option<String>,

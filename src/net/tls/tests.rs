@@ -1,4 +1,4 @@
-//! Handshakes between what exporters and receivers are configured with.
+//! Handshakes between the TLS settings of exporters and those of receivers.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ struct Pair {
     key: String,
 }
 
-/// For `localhost`, signed by itself, as `openssl req -x509` makes it: an authority.
+/// A self-signed certificate for `localhost` that is an authority, as `openssl req -x509` makes it.
 fn of_itself(change: impl FnOnce(&mut CertificateParams)) -> Pair {
     let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -27,7 +27,7 @@ fn of_itself(change: impl FnOnce(&mut CertificateParams)) -> Pair {
     Pair { certificate: params.self_signed(&key).unwrap().pem(), key: key.serialize_pem() }
 }
 
-/// For `localhost`, signed by an authority that nobody knows.
+/// A certificate for `localhost` of an unknown authority.
 fn of_authority() -> Pair {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -50,8 +50,8 @@ fn trusting(pair: &Pair) -> ClientTls {
     ClientTls { ca_pem: Some(pair.certificate.clone()), ..ClientTls::default() }
 }
 
-/// Connects to `localhost`, and reads one byte: with TLS 1.3 a client hears only then that it was
-/// refused. The error is the one that an exporter shows, with its remedy.
+/// Connects to `localhost` and reads one byte, because with TLS 1.3 a client learns only then that
+/// it was refused. The error is the one that an exporter shows, with its remedy.
 async fn shake_hands(server: ServerTls, client: ClientTls) -> Result<(), String> {
     let (here, there) = tokio::io::duplex(1 << 16);
     let acceptor = Acceptor::new(server).unwrap().current();
@@ -73,7 +73,7 @@ async fn shake_hands(server: ServerTls, client: ClientTls) -> Result<(), String>
 }
 
 #[tokio::test]
-async fn the_very_certificate_that_is_named_is_trusted() {
+async fn a_certificate_in_the_ca_file_is_trusted_itself() {
     let (own, leaf) = (of_itself(|_| {}), of_authority());
     let plain = of_itself(|params| params.is_ca = IsCa::NoCa);
     for pair in [&own, &leaf, &plain] {
@@ -88,7 +88,7 @@ async fn the_very_certificate_that_is_named_is_trusted() {
 }
 
 #[tokio::test]
-async fn time_name_and_usage_count_for_a_named_certificate_too() {
+async fn validity_name_and_usage_of_a_certificate_in_the_ca_file_are_checked() {
     let expired = of_itself(|params| params.not_after = date_time_ymd(2020, 1, 1));
     let early = of_itself(|params| params.not_before = date_time_ymd(2999, 1, 1));
     let other = of_itself(|params| {
@@ -110,7 +110,7 @@ async fn time_name_and_usage_count_for_a_named_certificate_too() {
 }
 
 #[tokio::test]
-async fn a_client_is_let_in_by_its_very_certificate_and_no_other() {
+async fn a_client_is_accepted_only_with_a_certificate_that_the_server_knows() {
     let pair = of_itself(|_| {});
     let (own, leaf, stranger) = (of_itself(|_| {}), of_authority(), of_itself(|_| {}));
     let known = NamedTempFile::new().unwrap();
@@ -134,7 +134,7 @@ async fn a_client_is_let_in_by_its_very_certificate_and_no_other() {
     assert!(Connector::new(thief, &[]).is_err());
 }
 
-/// Of X.509 version 1: `openssl x509 -req -signkey` without extensions.
+/// A certificate of X.509 version 1, as `openssl x509 -req -signkey` makes it, and its key.
 const VERSION_1: (&str, &str) = (
     "-----BEGIN CERTIFICATE-----
 MIIBGTCBvwIUOLp+a5+JyEuPQashRGmxr0Qoy2swCgYIKoZIzj0EAwIwDjEMMAoG
@@ -153,8 +153,8 @@ EI52UM9iUao7Ln6ScCvbeP0mfqKhRANCAAQbwE7PQHdHFVlY2q6Vj01ff2gHWGG1
 ",
 );
 
-/// A server that shows this certificate, with any key. rustls's own check of a pair reads
-/// version 3 only, so the pair is not made from a configuration.
+/// Connects to a server with that certificate and the key `signs`. The server is not made from a
+/// configuration, because rustls checks such pairs and reads only version 3.
 async fn shake_hands_with_version_1(client: ClientTls, signs: &str) -> Result<(), String> {
     let certificate = CertificateDer::from_pem_slice(VERSION_1.0.as_bytes()).unwrap();
     let key = PrivateKeyDer::from_pem_slice(signs.as_bytes()).unwrap();
@@ -174,7 +174,7 @@ async fn shake_hands_with_version_1(client: ClientTls, signs: &str) -> Result<()
 }
 
 #[tokio::test]
-async fn version_1_is_accepted_where_any_certificate_is_and_its_signature_is_checked() {
+async fn version_1_is_accepted_with_insecure_skip_verify_but_its_signature_is_checked() {
     let any = ClientTls { insecure_skip_verify: true, ..ClientTls::default() };
     let stranger = of_itself(|_| {});
     for version in ["1.2", "1.3"] {

@@ -1,11 +1,11 @@
-//! Which certificates a file of authorities makes us trust: those that its certificates signed,
-//! which webpki finds out, and its certificates themselves. webpki accepts no certificate of an
-//! authority as that of a server or client, and no leaf as its own authority; Go, OpenSSL and
-//! Python trust the certificates that they were told to trust. So do we: a certificate of the file
-//! itself is accepted if its time, its usage and its name are right.
+//! Decides which certificates are trusted, given a file of authorities: those that its
+//! certificates have signed, which webpki checks, and its certificates themselves. webpki accepts
+//! no certificate of an authority as that of a server or client, and no leaf as its own authority,
+//! but Go, OpenSSL and Python trust every certificate in the file. We do the same: a certificate
+//! that is in the file is accepted if its validity, its usage and its name are right.
 //!
-//! Signatures of the handshake are always checked, also those of certificates of X.509 version 1,
-//! which webpki does not read.
+//! Signatures of the handshake are always checked, also with certificates of X.509 version 1,
+//! which webpki cannot read.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -30,9 +30,12 @@ use rustls::{
 };
 use webpki::RawPublicKeyEntity;
 
-use super::x509::{Certificate, Usage};
+use super::{
+    Authorities,
+    x509::{Certificate, Usage},
+};
 
-/// The certificates of a file, by SHA-256: those of a system are a hundred and fifty.
+/// The certificates of a file, by SHA-256. A system has about 150 of them.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Named(HashSet<[u8; 32]>);
 
@@ -41,11 +44,8 @@ impl Named {
         self.0.insert(hash(certificate));
     }
 
-    pub(super) fn extend(&mut self, others: &Named) {
-        self.0.extend(&others.0);
-    }
-
-    /// None: it is not one of them. Else whether it may be shown now, and for this.
+    /// `None` if the certificate is not one of them; otherwise whether it is valid now and for this
+    /// usage.
     fn check(
         &self,
         certificate: &CertificateDer<'_>,
@@ -57,30 +57,41 @@ impl Named {
     }
 }
 
-fn hash(certificate: &CertificateDer<'_>) -> [u8; 32] {
+pub(super) fn hash(bytes: &[u8]) -> [u8; 32] {
     let mut hash = [0; 32];
-    hash.copy_from_slice(digest::digest(&digest::SHA256, certificate).as_ref());
+    hash.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
     hash
 }
 
 /// Checks the certificates of servers.
 #[derive(Debug)]
 pub(super) struct ServerTrust {
-    named: Named,
-    /// None: there is no authority at all.
-    webpki: Option<Arc<WebPkiServerVerifier>>,
+    servers: Servers,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
+/// Which servers are trusted.
+#[derive(Debug)]
+enum Servers {
+    /// All of them: `insecure_skip_verify`. The signatures of the handshake are still checked.
+    Any,
+    /// Those of these authorities. `webpki` is `None` if there is no authority at all.
+    Of { named: Arc<Named>, webpki: Option<Arc<WebPkiServerVerifier>> },
+}
+
 impl ServerTrust {
-    pub(super) fn new(
-        roots: Arc<RootCertStore>,
-        named: Named,
-        provider: Arc<CryptoProvider>,
-    ) -> Self {
+    /// Trusts every server.
+    pub(super) fn any(provider: &CryptoProvider) -> Self {
+        let algorithms = provider.signature_verification_algorithms;
+        ServerTrust { servers: Servers::Any, algorithms }
+    }
+
+    /// Trusts the servers of these authorities.
+    pub(super) fn of(authorities: Authorities, provider: Arc<CryptoProvider>) -> Self {
+        let Authorities { roots, named } = authorities;
         let algorithms = provider.signature_verification_algorithms;
         let webpki = WebPkiServerVerifier::builder_with_provider(roots, provider).build().ok();
-        ServerTrust { named, webpki, algorithms }
+        ServerTrust { servers: Servers::Of { named, webpki }, algorithms }
     }
 }
 
@@ -93,12 +104,15 @@ impl ServerCertVerifier for ServerTrust {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        if let Some(checked) = self.named.check(end_entity, Usage::Server, now) {
+        let Servers::Of { named, webpki } = &self.servers else {
+            return Ok(ServerCertVerified::assertion());
+        };
+        if let Some(checked) = named.check(end_entity, Usage::Server, now) {
             checked?;
             verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
             return Ok(ServerCertVerified::assertion());
         }
-        let webpki = self.webpki.as_ref().ok_or(CertificateError::UnknownIssuer)?;
+        let webpki = webpki.as_ref().ok_or(CertificateError::UnknownIssuer)?;
         webpki.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
     }
 
@@ -189,45 +203,6 @@ impl ClientCertVerifier for ClientTrust {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
-    }
-}
-
-/// `insecure_skip_verify`: any certificate will do, signatures are still checked.
-#[derive(Debug)]
-pub(super) struct AnyServer(pub(super) WebPkiSupportedAlgorithms);
-
-impl ServerCertVerifier for AnyServer {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        check_tls12(&self.0, message, certificate, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        check_tls13(&self.0, message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
     }
 }
 

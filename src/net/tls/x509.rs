@@ -1,7 +1,7 @@
-//! The few facts of a certificate that are needed where webpki refuses it: because it is an
-//! authority's, or because it is of X.509 version 1.
+//! Reads validity, usage and key of certificates that webpki refuses, because they are those of an
+//! authority or of X.509 version 1.
 //!
-//! Everything unexpected is an error, so a certificate that cannot be read is never trusted.
+//! Anything unexpected is an error, so a certificate that cannot be read is never trusted.
 
 use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::{CertificateError, Error};
@@ -12,7 +12,7 @@ const OID: u8 = 0x06;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 const SEQUENCE: u8 = 0x30;
-/// `[0]`: the version, which version 1 leaves out.
+/// `[0]`: the version; absent in version 1.
 const VERSION: u8 = 0xA0;
 /// `[3]`: the extensions.
 const EXTENSIONS: u8 = 0xA3;
@@ -22,7 +22,7 @@ const KEY_USAGES: &[u8] = &[0x55, 0x1D, 0x25];
 /// 2.5.29.37.0, any usage.
 const ANY_USAGE: &[u8] = &[0x55, 0x1D, 0x25, 0x00];
 
-/// What a certificate is shown for.
+/// What a certificate is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Usage {
     Server,
@@ -39,14 +39,14 @@ impl Usage {
     }
 }
 
-/// A certificate, read as far as it is needed.
+/// The parts of a certificate that are needed.
 #[derive(Debug)]
 pub(super) struct Certificate<'c> {
-    /// Seconds since 1970, first and last.
+    /// First and last second of the validity, since 1970.
     validity: (i64, i64),
     /// Subject public key info, with its tag.
     key: &'c [u8],
-    /// What it may be shown for; none: for anything.
+    /// The allowed usages; `None`: any.
     usages: Option<&'c [u8]>,
 }
 
@@ -78,7 +78,7 @@ impl<'c> Certificate<'c> {
         Some(Certificate { validity, key, usages })
     }
 
-    /// Whether it may be shown now, and for this.
+    /// Checks the validity at `now` and the usage.
     pub(super) fn check(&self, usage: Usage, now: UnixTime) -> Result<(), Error> {
         let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
         let wrong = if now < self.validity.0 {
@@ -98,7 +98,7 @@ impl<'c> Certificate<'c> {
         std::iter::from_fn(|| usages.take(OID)).any(|oid| oid == usage.oid() || oid == ANY_USAGE)
     }
 
-    /// The key that signs.
+    /// The public key.
     pub(super) fn key(&self) -> SubjectPublicKeyInfoDer<'c> {
         SubjectPublicKeyInfoDer::from(self.key)
     }
@@ -121,7 +121,7 @@ fn key_usages(extensions: &[u8]) -> Option<Option<&[u8]>> {
     Some(None)
 }
 
-/// Fields one after the other.
+/// Reads consecutive DER fields.
 struct Der<'d>(&'d [u8]);
 
 struct Field<'d> {
@@ -176,7 +176,7 @@ fn time(field: &Field<'_>) -> Option<i64> {
     if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
         return None;
     }
-    // Years that begin in March, so that the leap day is their last.
+    // Counts years from March on, so that the leap day is the last day of a year.
     let year = if month <= 2 { year - 1 } else { year };
     let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
     let days = year * 365 + year / 4 - year / 100 + year / 400 + day_of_year - 719_468;
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_is_good_for_the_usages_that_it_names() {
+    fn a_certificate_is_accepted_only_for_its_usages() {
         let check = |purposes: Vec<ExtendedKeyUsagePurpose>| {
             let der = made(|params| params.extended_key_usages = purposes);
             let certificate = Certificate::parse(&der).unwrap();
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_or_changed_is_refused_or_read_and_never_panics() {
+    fn truncated_or_changed_certificates_never_panic() {
         let der = made(|params| {
             params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         });

@@ -46,7 +46,7 @@ fn traces(shape: &[Vec<usize>]) -> ExportTraceServiceRequest {
 fn payload(request: &ExportTraceServiceRequest) -> Payload {
     let body = Bytes::from(request.encode_to_vec());
     let items = count_items(Signal::Traces, &body);
-    Payload::unaccounted(Signal::Traces, body, items)
+    Payload::unpaid(Signal::Traces, body, items)
 }
 
 /// Where each span stands and what it is called, in order.
@@ -133,7 +133,7 @@ fn unknown_fields_of_wrappers_survive_in_every_piece() {
     put_bytes(&mut entry, 99, b"of the entry");
     let mut body = Vec::new();
     put_bytes(&mut body, 1, &entry);
-    let parts = by_items(Payload::unaccounted(Signal::Traces, body.into(), 4), 1);
+    let parts = by_items(Payload::unpaid(Signal::Traces, body.into(), 4), 1);
     assert_eq!(parts.len(), 4);
     for part in parts {
         let bytes = part.body.concat();
@@ -147,7 +147,7 @@ fn a_huge_unknown_field_of_the_request_stays_what_it_is() {
     let mut body = Vec::new();
     put_bytes(&mut body, 1, &[]);
     put_bytes(&mut body, 6, &[0x19; 300]);
-    let parts = by_bytes(Payload::unaccounted(Signal::Logs, body.clone().into(), 0), 100);
+    let parts = by_bytes(Payload::unpaid(Signal::Logs, body.clone().into(), 0), 100);
     assert_eq!(parts.iter().flat_map(|part| part.body.concat()).collect::<Vec<_>>(), body);
 }
 
@@ -167,7 +167,7 @@ fn one_metric_with_many_points_is_cut_by_points() {
     };
     let body = Bytes::from(request.encode_to_vec());
     assert_eq!(count_items(Signal::Metrics, &body), 10);
-    let parts = by_items(Payload::unaccounted(Signal::Metrics, body, 10), 4);
+    let parts = by_items(Payload::unpaid(Signal::Metrics, body, 10), 4);
     assert_eq!(parts.iter().map(|p| p.items).collect::<Vec<_>>(), [4, 4, 2]);
     for part in parts {
         let request = ExportMetricsServiceRequest::decode(&*part.body.concat()).unwrap();
@@ -220,7 +220,7 @@ proptest! {
     fn arbitrary_bytes_never_panic(body: Vec<u8>, max in 1u64..9) {
         for signal in Signal::ALL {
             let items = count_items(signal, &body).max(1);
-            let payload = Payload::unaccounted(signal, body.clone().into(), items + max);
+            let payload = Payload::unpaid(signal, body.clone().into(), items + max);
             let _ = by_items(payload.clone(), max);
             let _ = by_bytes(payload, max);
         }

@@ -19,7 +19,7 @@ fn check(signal: Signal, body: &[u8]) -> Result<Checked, CheckError> {
 
 fn payload(signal: Signal, body: Vec<u8>) -> Payload {
     let items = split::count_items(signal, &body);
-    Payload::unaccounted(signal, body.into(), items)
+    Payload::unpaid(signal, body.into(), items)
 }
 
 fn attribute() -> KeyValue {

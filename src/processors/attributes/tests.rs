@@ -59,7 +59,7 @@ pub(crate) fn run(
     body: Vec<u8>,
     items: u64,
 ) -> (Payload, Payload) {
-    let mut before = Payload::unaccounted(signal, body.into(), items);
+    let mut before = Payload::unpaid(signal, body.into(), items);
     before.context = Some(Arc::new(Context {
         metadata: vec![("x-user".to_owned(), "ann".to_owned()), ("x-user".into(), "bob".into())],
         peer: Some("192.0.2.7:4000".parse().unwrap()),

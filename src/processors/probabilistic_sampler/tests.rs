@@ -41,7 +41,7 @@ fn processor_of(signal: Signal, settings: &str, telemetry: &Arc<Telemetry>) -> B
 /// What comes out; items in = kept + left out, always.
 fn run(signal: Signal, settings: &str, body: Vec<u8>, items: u64) -> Option<Payload> {
     let mut out = Output::at(std::time::Instant::now());
-    let payload = Payload::unaccounted(signal, body.into(), items);
+    let payload = Payload::unpaid(signal, body.into(), items);
     processor(signal, settings).process(payload, &mut out);
     let (filtered, refused) = out.take_counts();
     let emitted = out.take().into_iter().next();
@@ -206,7 +206,7 @@ fn what_is_dropped_without_a_decision_is_counted_by_its_reason() {
     let body = ExportTraceServiceRequest { resource_spans: vec![entry] }.encode_to_vec();
     let mut out = Output::at(std::time::Instant::now());
     processor_of(Signal::Traces, "{sampling_percentage: 50}", &telemetry)
-        .process(Payload::unaccounted(Signal::Traces, body.into(), 5), &mut out);
+        .process(Payload::unpaid(Signal::Traces, body.into(), 5), &mut out);
     assert_eq!(out.take_counts(), (5, 0));
     assert_eq!(stats.undecided.each_ref().map(crate::telemetry::Number::read), [2, 1]);
 }
@@ -259,7 +259,7 @@ fn a_sender_of_empty_items_pays_for_what_is_written_into_them() {
         vec![ScopeSpans { spans: vec![Span::default(); 10_000], ..ScopeSpans::default() }];
     let entry = ResourceSpans { scope_spans, ..ResourceSpans::default() };
     let body = ExportTraceServiceRequest { resource_spans: vec![entry] }.encode_to_vec();
-    let mut payload = Payload::unaccounted(Signal::Traces, body.into(), 10_000);
+    let mut payload = Payload::unpaid(Signal::Traces, body.into(), 10_000);
     payload.permits.push(Permit::charged(payload.len() as u64, Arc::new(Broke)));
     let mut out = Output::at(std::time::Instant::now());
     processor(Signal::Traces, "{sampling_percentage: 100, hash_seed: 1}")

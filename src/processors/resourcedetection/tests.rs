@@ -50,7 +50,7 @@ fn payload(signal: Signal, resource: Option<Vec<KeyValue>>) -> Payload {
         }
         .encode_to_vec(),
     };
-    Payload::unaccounted(signal, body.into(), 1)
+    Payload::unpaid(signal, body.into(), 1)
 }
 
 fn resource(payload: &Payload) -> Option<Resource> {

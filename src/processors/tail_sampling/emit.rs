@@ -126,7 +126,7 @@ impl Emitter {
         }
         self.pieces.sort_by_key(|piece| piece.context);
         let body = self.body(arena, contexts);
-        let mut payload = Payload::unaccounted(Signal::Traces, Bytes::new(), self.spans);
+        let mut payload = Payload::unpaid(Signal::Traces, Bytes::new(), self.spans);
         // These bytes are a copy of what the arena gives back after this tick, so the account may be
         // overdrawn by them.
         payload.permits.extend(account.map(|permit| permit.more(body.len() as u64)));

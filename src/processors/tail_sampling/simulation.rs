@@ -65,7 +65,7 @@ fn payload(entries: Vec<opentelemetry_proto::tonic::trace::v1::ResourceSpans>) -
     };
     let body = request.encode_to_vec();
     let items = split::count_items(Signal::Traces, &body);
-    Payload::unaccounted(Signal::Traces, body.into(), items)
+    Payload::unpaid(Signal::Traces, body.into(), items)
 }
 
 const MIXED: &str = "
@@ -435,7 +435,7 @@ fn a_million_traces_of_one_span() {
             template[*at..*at + 16].copy_from_slice(&rng.u128(..).to_be_bytes());
         }
         sent += 1000;
-        let payload = Payload::unaccounted(Signal::Traces, template.clone().into(), 1000);
+        let payload = Payload::unpaid(Signal::Traces, template.clone().into(), 1000);
         kept += spans_of(sampler.send_payload(&payload)).len();
         kept += sampler.wait(Duration::from_millis(10)).len();
     }

@@ -112,7 +112,7 @@ impl Sampler {
         let request = ExportTraceServiceRequest { resource_spans };
         let body = request.encode_to_vec();
         let items = crate::otlp::split::count_items(Signal::Traces, &body);
-        self.send_payload(&Payload::unaccounted(Signal::Traces, body.into(), items))
+        self.send_payload(&Payload::unpaid(Signal::Traces, body.into(), items))
     }
 
     /// Sends spans of one resource; gives what goes on at once.

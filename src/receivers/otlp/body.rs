@@ -1,19 +1,19 @@
-//! Reads request bodies, and pays for them out of the byte budget before they take memory.
+//! Reads request bodies, and pays for them from the byte budget before they take memory.
 //!
-//! Only a message that came in one HTTP/2 frame is taken as it is. Everything else is copied as it
-//! comes in: a slice keeps the whole read buffer of its connection alive, which nobody paid for and
-//! which could not take the next bytes; at overload that was half as much again as the budget.
+//! Only a message that arrives in one HTTP/2 frame is used without a copy. Other data is copied as
+//! it arrives, because a slice would keep the whole read buffer of its connection alive. Nobody
+//! pays for that buffer, and under overload such buffers took half as much memory as the budget.
 //!
-//! A body whose length is known is paid for at once when the first of it is there, and by then only
-//! a little: four connections that announced 19 MB each and sent a byte held a budget of 64 MiB for
-//! five seconds at a time. It waits for its bytes at most once, and holds none meanwhile. Were
-//! every body paid for step by step, those under way would take the last bytes from each other, and
-//! none would be read to its end.
+//! A body of known length is paid for as a whole, but only when its first bytes arrive. Before,
+//! four connections that announced 19 MB each and sent one byte held a budget of 64 MiB for five
+//! seconds at a time. A body waits for its budget at most once, and holds none meanwhile. If every
+//! body were paid for step by step, concurrent bodies would take the last bytes from each other,
+//! and none would be read to its end.
 //!
-//! A sender that pauses loses what it has not filled: from then on, as where nobody knows the
-//! length, the buffer grows step by step with what comes, and growth may only try. And a body has
-//! to come in at a pace: one that announces much and sends a byte now and then is cut off after a
-//! sixth of the time that a body may take.
+//! If the sender pauses, the unfilled part is given back. From then on, and for bodies of unknown
+//! length, the buffer grows step by step with the data, and fails if the budget has no room. A body
+//! must also arrive at some pace: a sender that announces much and sends a byte now and then is
+//! disconnected after a sixth of the time for a body.
 
 use std::{fmt::Display, sync::Arc, time::Duration};
 
@@ -36,9 +36,9 @@ use crate::{
     telemetry::ReceiverStats,
 };
 
-/// Paid for before anything of a body is there.
+/// Bytes that are paid for before the body arrives.
 const FIRST: usize = 4 * 1024;
-/// A sender that is silent for so long pauses.
+/// A sender that sends nothing for this time has paused.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Pays for the body of one request.
@@ -48,9 +48,9 @@ pub(super) struct Payer<'a> {
     pub(super) connection: &'a Arc<Connection>,
     /// Longest time for the body, once it is paid for and before.
     pub(super) timeout: Duration,
-    /// How long the sender waits for its answer, where it says so.
+    /// How long the sender waits for its answer, if it says so.
     pub(super) patience: Option<Duration>,
-    /// Counts what is refused unread.
+    /// Counts requests that are refused unread.
     pub(super) stats: &'a ReceiverStats,
 }
 
@@ -66,8 +66,8 @@ impl Pace {
     }
 
     /// When to give up on a body of which `read` bytes of `len` are there: when the rest would take
-    /// twice as long as it may if it came in as the beginning did, but not before a sixth of the time
-    /// is over. Where nobody knows how much is to come it has all the time.
+    /// twice as long as it may if it came in as the beginning did, but not before a sixth of the
+    /// time is over. Where nobody knows how much is to come it has all the time.
     fn deadline(&self, read: usize, len: Option<usize>) -> Instant {
         #[expect(clippy::cast_precision_loss, reason = "a part of a time needs no more digits")]
         let part = len.filter(|len| *len > 0).map_or(1.0, |len| read as f64 / len as f64);
@@ -93,13 +93,13 @@ impl Pace {
 }
 
 impl Payer<'_> {
-    /// Bytes that are free; none where they are not, or where others wait.
+    /// Takes bytes if they are free and nobody waits for some; otherwise `None`.
     fn try_pay(&self, bytes: usize) -> Result<Option<Permit>, Status> {
         let free = self.door.try_permit(self.signal, bytes);
         free.map_err(|rejection| self.refuse(&rejection))
     }
 
-    /// Waits for room in the queues while nothing of the body is read.
+    /// Waits for room in the queues before the body is read.
     async fn wait_for_room(&self) -> Result<(), Status> {
         match self.door.room(self.signal, self.patience) {
             Some(room) => room.await.map_err(|rejection| self.refuse(&rejection)),
@@ -114,7 +114,7 @@ impl Payer<'_> {
         status(rejection)
     }
 
-    /// Waits for bytes, and holds none: see [`Connection::wait`] for who may.
+    /// Waits for bytes without holding any. [`Connection::wait`] says who may wait.
     async fn wait(&self, bytes: usize) -> Result<Permit, Status> {
         let Some(_waiting) = self.connection.wait() else {
             return Err(self.refuse(&Rejection::Unavailable(Reason::OverBudget, None)));
@@ -224,13 +224,13 @@ pub(super) async fn whole(
     Ok((intake.bytes.freeze(), intake.permit))
 }
 
-/// A body that comes in, and what pays for it.
+/// A body that is being read, with its permit.
 struct Intake<'a> {
     payer: Payer<'a>,
     pace: Pace,
-    /// Bytes that it says it has.
+    /// Its announced length.
     len: Option<usize>,
-    /// Bytes that it may have.
+    /// Its limit.
     most: usize,
     growth: Growth,
     bytes: BytesMut,
@@ -252,13 +252,13 @@ impl<'a> Intake<'a> {
     async fn begin(payer: Payer<'a>, len: Option<usize>, most: usize) -> Result<Self, Status> {
         let first = len.unwrap_or(most).min(FIRST);
         if let Some(len) = len.filter(|len| *len > FIRST) {
-            // What the whole would be refused for it is refused for before anything of it is read.
+            // Refused now, before it is read, if the whole body would be refused.
             let fits = payer.door.fits(payer.signal, len);
             fits.map_err(|rejection| payer.refuse(&rejection))?;
         }
         let (permit, paid) = match (payer.try_pay(first)?, len) {
             (Some(permit), _) => (permit, first),
-            // There is a line: who waits in it waits for everything.
+            // Others are waiting: join them and wait for the whole length.
             (None, Some(len)) => (payer.wait(len).await?, len),
             (None, None) => (payer.wait(first).await?, first),
         };
@@ -278,12 +278,12 @@ impl<'a> Intake<'a> {
         self.pace.next(body, self.bytes.len(), self.len).await
     }
 
-    /// Gives back what a step would not have taken.
+    /// Gives back the unfilled part, as if the body had been paid for step by step.
     fn shrink(&mut self) {
         self.growth = Growth::Steps;
         let size = self.step(self.bytes.len());
         if size < self.paid {
-            // A buffer that is not filled may be in memory all the same.
+            // Even the unfilled part of a buffer may be in memory.
             let mut buffer = BytesMut::with_capacity(size);
             buffer.extend_from_slice(&self.bytes);
             let permit = self.permit.more(size as u64);
@@ -327,7 +327,7 @@ impl<'a> Intake<'a> {
             (Some(permit), _) => permit,
             (None, Growth::Steps) => return Err(out_of_memory()),
             (None, Growth::Whole) => {
-                // What is there is less than a connection is charged for.
+                // The received bytes are fewer than a connection is charged for.
                 self.permit = self.permit.more(0);
                 self.payer.wait(len).await?
             }

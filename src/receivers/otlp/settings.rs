@@ -28,8 +28,8 @@ pub struct Config {
     pub protocols: Protocols,
     /// Answer a request only after the backends have its data.
     pub wait_for_export: bool,
-    /// Write requests down before they are answered, so that they survive a crash and an outage of the
-    /// backends costs disk instead of memory.
+    /// Write requests down before they are answered, so that they survive a crash and an outage of
+    /// the backends costs disk instead of memory.
     pub journal: Option<Journal>,
     /// What becomes of text that is not UTF-8.
     pub utf8: Utf8Check,
@@ -73,9 +73,9 @@ pub struct GrpcSettings {
     pub max_recv_msg_size_mib: u64,
     /// Streams at a time on a connection; 0: 128, and fewer where there are many connections.
     pub max_concurrent_streams: u32,
-    /// Has no effect: sizes are the HTTP/2 library's.
+    /// Has no effect: the HTTP/2 library chooses the sizes.
     pub read_buffer_size: Ignored<u64>,
-    /// Has no effect: sizes are the HTTP/2 library's.
+    /// Has no effect: the HTTP/2 library chooses the sizes.
     pub write_buffer_size: Ignored<u64>,
     /// Keepalive of connections.
     pub keepalive: Keepalive,
@@ -168,12 +168,12 @@ pub struct HttpSettings {
     pub response_headers: BTreeMap<String, Secret>,
     /// Content encodings that are taken, `""` for none; all that are known where it is not given.
     pub compression_algorithms: Option<Vec<String>>,
-    /// Longest time for a whole request; 0: 30s for the body. A body of which less than a twelfth came in
-    /// a sixth of it is given up.
+    /// Longest time for a whole request; 0: 30s for the body. A body of which less than a twelfth
+    /// came in a sixth of it is given up.
     pub read_timeout: Interval,
     /// Longest time for the headers of a request; 0: 1m.
     pub read_header_timeout: Interval,
-    /// Has no effect: an answer is one packet, which nothing waits for.
+    /// Has no effect: a response is a single packet that does not block.
     pub write_timeout: Ignored<Interval>,
     /// Close a connection that has had no request for so long; 0: never.
     pub idle_timeout: Interval,
@@ -306,7 +306,7 @@ pub(super) fn validate(config: &Config, at: &Node, problems: &mut Problems) {
         if let Some(tls) = &grpc.tls {
             tls.validate(place("tls"), problems);
         }
-        let library = "sizes are the HTTP/2 library's";
+        let library = "the HTTP/2 library chooses the sizes";
         let node = at.at("protocols::grpc");
         grpc.read_buffer_size.warn("read_buffer_size", library, node, problems);
         grpc.write_buffer_size.warn("write_buffer_size", library, node, problems);
@@ -318,7 +318,7 @@ pub(super) fn validate(config: &Config, at: &Node, problems: &mut Problems) {
         }
     }
     if let Some(http) = http.on() {
-        let packet = "an answer is one packet, which nothing waits for";
+        let packet = "a response is a single packet that does not block";
         http.write_timeout.warn("write_timeout", packet, at.at("protocols::http"), problems);
         let place = |key: &str| at.at(&format!("protocols::http::{key}"));
         endpoint(http.endpoint.as_deref(), http.transport, place("endpoint"), problems);

@@ -1,8 +1,9 @@
-//! Appending to a log: room, segments, and one write for all records that come together.
+//! Appends to a log: takes room, begins segments, and writes records that arrive together with one
+//! write.
 //!
-//! Why together: a write has a price of its own, and what is written at once gets large pages in the
-//! system's cache, which cost less to find, to mark and to write out. What a journal gains stands in
-//! `engine/journal.rs`.
+//! Why together: each write has a fixed cost, and larger writes get larger pages in the page cache,
+//! which are cheaper to look up, to mark and to write back. `engine/journal.rs` says what that
+//! saves.
 
 use std::{
     io::{self, IoSlice},
@@ -20,14 +21,14 @@ use crate::{
     },
 };
 
-/// A record as far as it is known before it has a number.
+/// A record before it has a number.
 struct Ready<'a> {
     new: NewRecord<'a>,
     header: RecordHeader,
     size: u64,
 }
 
-/// Records that go into one segment with one write; their room is taken.
+/// Records that are written to one segment with one write. Their room is already taken.
 #[derive(Default)]
 struct Group<'a> {
     records: Vec<Ready<'a>>,
@@ -56,12 +57,12 @@ impl<'a> Ready<'a> {
 impl Log {
     /// Appends a record. It survives the process from here on, and the machine after [`Log::sync`].
     pub fn append(&self, new: NewRecord<'_>) -> Result<Ticket, AppendError> {
-        // One goes in, so one comes out.
+        // There is one result, because there is one record.
         let mut appended = self.append_all(&[new]);
         appended.pop().unwrap_or_else(|| Err(io::Error::from(io::ErrorKind::Other).into()))
     }
 
-    /// The same with many records: one result each, and one write for all that go into one segment.
+    /// Appends many records: one result each, and one write for all that fit into one segment.
     pub fn append_all(&self, new: &[NewRecord<'_>]) -> Vec<Result<Ticket, AppendError>> {
         // Checksums first: they take as long as the write, and need no lock.
         let ready: Vec<_> = new.iter().map(|new| Ready::new(*new)).collect();
@@ -74,7 +75,7 @@ impl Log {
                     self.write(&mut writer, &mut group, &mut results);
                     self.seal(&mut writer);
                 }
-                // The first of a group may have to begin a segment.
+                // The first record of a group may need a new segment, with a header.
                 let header = if group.size == 0 { SEGMENT_HEADER as u64 } else { 0 };
                 self.make_room(&mut writer, record.size + header)?;
                 Ok(record)
@@ -148,13 +149,13 @@ impl Log {
         self.stats.disk_bytes.add(size);
     }
 
-    /// Whether so many bytes go into one segment with what is there.
+    /// Whether `size` more bytes fit into the current segment.
     fn fits(&self, writer: &Writer, size: u64) -> bool {
         let before = writer.active.as_ref().map_or(SEGMENT_HEADER as u64, |active| active.size);
         before + size <= self.settings.segment_size
     }
 
-    /// Takes room for `size` bytes, by the policy of the log.
+    /// Takes room for `size` bytes. If there is none, the policy of the log decides.
     fn make_room(&self, writer: &mut Writer, size: u64) -> Result<(), AppendError> {
         while !self.room.try_take(size) {
             if self.drop_spare() || self.clear_away() {
@@ -170,7 +171,7 @@ impl Log {
         Ok(())
     }
 
-    /// Removes the oldest segment with what nobody has read of it; false where there is none.
+    /// Removes the oldest segment, with its unread records; `false` if there is none.
     fn drop_oldest(&self, writer: &mut Writer) -> bool {
         let mut state = lock(&self.state);
         let Some(base) = state.segments.keys().next().copied() else { return false };
@@ -200,8 +201,8 @@ impl Log {
         true
     }
 
-    /// Begins a segment with its first records. The file gets its name once it has them, so
-    /// whatever the process was at when it was killed, a segment without a record is a damaged one.
+    /// Begins a segment with its first records. The file gets its name only once they are written.
+    /// So a segment without a record is damaged, at whatever moment the process was killed.
     fn begin_segment(
         &self,
         writer: &mut Writer,
@@ -237,7 +238,7 @@ impl Log {
         Ok(())
     }
 
-    /// A file to write a segment into, and its name until then: a spare one where there is one.
+    /// A file for a new segment, with its preliminary name. Uses a spare file if there is one.
     fn new_file(&self, base: u64) -> io::Result<(String, Arc<dyn File>)> {
         let spare = lock(&self.state).spares.pop();
         if let Some((spare, size)) = spare {
@@ -248,13 +249,13 @@ impl Log {
             }
         }
         let name = format!("{NEW}{base}");
-        // Left behind by an attempt that failed half-way.
+        // An earlier attempt may have failed half-way.
         let _ = self.disk.remove(&name);
         let file = self.disk.create(&name)?;
         Ok((name, file))
     }
 
-    /// Removes a spare file; false where there is none.
+    /// Removes a spare file; `false` if there is none.
     fn drop_spare(&self) -> bool {
         let Some((name, size)) = lock(&self.state).spares.pop() else { return false };
         if self.disk.remove(&name).is_ok() {
@@ -264,7 +265,7 @@ impl Log {
         true
     }
 
-    /// Nothing is appended to the last segment any more.
+    /// Ends the current segment: nothing more is appended to it.
     pub(super) fn seal(&self, writer: &mut Writer) {
         let Some(active) = writer.active.take() else { return };
         if !active.is_synced {
@@ -276,8 +277,8 @@ impl Log {
         self.remove_if_done(state, active.base);
     }
 
-    /// After a write that failed half-way: what came of it is cut off, and the segment ends there, since
-    /// somebody may have seen the bytes. Where they cannot be cut off they have no valid number.
+    /// After a write that failed half-way, truncates the file and ends the segment, because a
+    /// reader may already have seen the bytes. If truncating fails, the bytes have no valid number.
     fn take_back(&self, writer: &mut Writer) {
         if let Some(active) = &writer.active {
             let _ = active.file.cut(active.size);
@@ -286,7 +287,7 @@ impl Log {
     }
 }
 
-/// Appends records to a file, after other bytes, with one write.
+/// Appends the bytes `before` and then the records to a file, with one write.
 fn write_records(
     file: &dyn File,
     marker: Marker,
@@ -303,7 +304,7 @@ fn write_records(
     append_all(file, &mut slices)
 }
 
-/// An error for each of those who wait for one write.
+/// A copy of an error, for each record of a failed write.
 fn same(error: &io::Error) -> io::Error {
     error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }

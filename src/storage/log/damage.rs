@@ -1,8 +1,8 @@
-//! What is damaged, missing, or not known to be on disk: counted, said, and kept for a look.
+//! Records that are damaged, missing, or possibly not on disk: counts and logs them, and keeps
+//! damaged bytes for an operator.
 //!
-//! Damaged bytes are copied to `damaged-<segment>-<place>`, as long as they are few. A file that is
-//! damaged in large parts, or as a whole, gets the name `damaged-<segment>-whole`; nothing removes
-//! it but an operator.
+//! Damaged bytes are copied to `damaged-<segment>-<offset>`, as long as they are few. A file with
+//! large damaged parts is renamed to `damaged-<segment>-whole`. skep never removes these files.
 
 use std::{
     io::{self, IoSlice},
@@ -10,14 +10,17 @@ use std::{
 };
 
 use super::{DAMAGED, Log, append_all, is_missing, lock, segment_name};
-use crate::{otlp::payload::Reason, storage::disk::read_full};
+use crate::{
+    otlp::payload::Reason,
+    storage::{Ticket, disk::read_full, segment::Segment},
+};
 
-/// Largest part of damaged bytes that is copied, and how many such files.
+/// Limits of the copies: bytes of one copy, and number of copies.
 const DAMAGED_BYTES: u64 = 4 << 20;
 const DAMAGED_FILES: usize = 16;
 
 impl Log {
-    /// Counts records that cannot be read, keeps their bytes for a look, and settles them.
+    /// Counts records that cannot be read, keeps their bytes for an operator, and settles them.
     pub(super) fn damaged(&self, base: u64, bytes: Range<u64>, numbers: Range<u64>) {
         let len = bytes.end - bytes.start;
         let mut state = lock(&self.state);
@@ -31,7 +34,7 @@ impl Log {
             segment.settle(*number);
         }
         if segment.left() == 0 {
-            // What the lost ones had is known once nothing else is left.
+            // Only now is it known how many items the lost records had: all that are left.
             self.stats.items.sub(segment.items - segment.settled_items);
             self.stats.bytes.sub(segment.bytes - segment.settled_bytes);
             segment.settled_items = segment.items;
@@ -65,7 +68,8 @@ impl Log {
         Ok(name)
     }
 
-    /// Gives the file of a segment, or what has its name, a name under which it stays; which.
+    /// Renames the file of a segment, or a directory of that name, to a free name that skep never
+    /// removes. Returns that name.
     pub(super) fn set_aside(&self, base: u64) -> io::Result<String> {
         let names = self.disk.list()?;
         let first = whole_name(base);
@@ -76,7 +80,7 @@ impl Log {
         Ok(name)
     }
 
-    /// A segment of which nothing can be read: its file is kept, and what it had is missing.
+    /// Sets aside a segment of which nothing can be read. Its records are missing.
     pub(super) fn unreadable(&self, base: u64, size: u64) -> io::Result<()> {
         let kept_in = self.set_aside(base)?;
         self.stats.damaged_bytes.add(size);
@@ -90,7 +94,7 @@ impl Log {
         Ok(())
     }
 
-    /// Records that were there and are not; `items` as far as that is known.
+    /// Counts and logs records that have vanished; `items` is `None` if their number is unknown.
     pub(super) fn missing(&self, numbers: Range<u64>, items: Option<u64>) {
         let count = numbers.end - numbers.start;
         self.stats.damaged_records.add(count);
@@ -104,8 +108,9 @@ impl Log {
     }
 
     /// Items that are not settled and, as far as is known, not on disk either: their file is gone
-    /// or has become shorter, or could not be synced since they came.
-    pub fn at_risk(&self) -> u64 {
+    /// or was truncated, or could not be synced since they were appended. Records in `elsewhere` do
+    /// not count: a journal has them.
+    pub fn at_risk(&self, elsewhere: &[Ticket]) -> u64 {
         let unsynced = {
             let writer = lock(&self.writer);
             if writer.has_failed { writer.items - writer.synced_items } else { 0 }
@@ -113,18 +118,30 @@ impl Log {
         let segments: Vec<_> = {
             let state = lock(&self.state);
             let left = state.segments.values().filter(|segment| segment.left() > 0);
-            left.map(|s| (s.base, s.size, s.items - s.settled_items)).collect()
+            let items_elsewhere = |segment: &Segment| {
+                let numbers = segment.base..segment.end;
+                let open = elsewhere.iter().filter(|ticket| {
+                    numbers.contains(&ticket.number) && !segment.is_settled(ticket.number)
+                });
+                open.map(|ticket| ticket.items).sum::<u64>()
+            };
+            left.map(|s| (s.base, s.size, s.items - s.settled_items, items_elsewhere(s))).collect()
         };
         let has_folder = self.disk.check().is_ok();
         let is_whole = |base, size| match self.disk.open(&segment_name(base)) {
             Ok(file) => file.size().is_ok_and(|now| now >= size),
-            // What cannot be opened for another reason is there.
+            // The file exists, but cannot be opened for another reason.
             Err(error) => !is_missing(&error),
         };
-        let all: u64 = segments.iter().map(|(.., items)| items).sum();
-        let gone = segments.iter().filter(|(base, size, _)| !has_folder || !is_whole(*base, *size));
-        let gone: u64 = gone.map(|(.., items)| items).sum();
-        gone.max(unsynced.min(all))
+        let (mut all, mut all_elsewhere, mut gone) = (0, 0, 0);
+        for (base, size, items, elsewhere) in segments {
+            all += items;
+            all_elsewhere += elsewhere;
+            if !has_folder || !is_whole(base, size) {
+                gone += items.saturating_sub(elsewhere);
+            }
+        }
+        gone.max(unsynced.min(all).saturating_sub(all_elsewhere))
     }
 }
 

@@ -1,7 +1,7 @@
-//! Going through a log without taking anything out of it: the records that are not settled, in order, one at a time in
-//! memory. What is appended meanwhile is seen, what is settled meanwhile is not.
+//! Goes through the unsettled records of a log in order without taking them, with one record at a
+//! time in memory. Records appended meanwhile are found, records settled meanwhile are not.
 //!
-//! Records that cannot be read are left out, counted and kept for a look, as [`Log::take`] does it.
+//! Records that cannot be read are skipped, counted and kept for an operator, as by [`Log::take`].
 
 use std::{io, sync::Arc};
 
@@ -81,8 +81,8 @@ impl Scan {
         })
     }
 
-    /// One step of the reader of a segment, and the number after the last of the segment at that time; none where
-    /// the segment is gone.
+    /// One step of the reader of a segment, and the number after the last of the segment at that
+    /// time; none where the segment is gone.
     fn look(&mut self, number: u64, base: u64) -> io::Result<Option<(Step, u64)>> {
         let marker = lock(&self.log.state).segments.get(&base).map(|s| (s.marker, s.end));
         let Some((marker, end)) = marker else { return Ok(None) };
@@ -107,7 +107,8 @@ impl Scan {
 }
 
 impl Log {
-    /// Takes a record that a scan has found into the hand; false where somebody else has it, or it is settled.
+    /// Takes a record that a scan has found into the hand; false where somebody else has it, or it
+    /// is settled.
     pub fn claim(&self, ticket: &Ticket) -> bool {
         self.hand_out(ticket.number)
     }

@@ -1,9 +1,9 @@
-//! Whole files that are damaged, empty, gone, or directories; and a folder that is gone while its
-//! log is open.
+//! Whole files that are damaged, empty, missing, or directories; and a folder that is removed while
+//! its log is open.
 
 use super::*;
 
-/// What somebody does to a segment.
+/// A kind of damage to a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Harm {
     Zeroed,
@@ -40,7 +40,7 @@ fn kept(disk: &SimulatedDisk) -> Vec<String> {
     disk.files().into_iter().filter(|name| name.starts_with("damaged-")).collect()
 }
 
-/// A log of 60 records that was synced and has written down what there is.
+/// A synced and saved log with 60 records.
 fn written(seed: u64) -> (SimulatedDisk, Arc<Log>) {
     let disk = SimulatedDisk::new(seed);
     let log = open(&disk, SETTINGS, u64::MAX);
@@ -92,7 +92,7 @@ fn a_log_that_has_lost_every_segment_goes_on_with_new_numbers() {
 }
 
 #[test]
-fn a_segment_that_vanishes_while_the_log_is_open_holds_nothing_up() {
+fn a_segment_that_vanishes_while_the_log_is_open_does_not_block_others() {
     for harm in [Harm::Removed, Harm::Directory] {
         let (disk, log) = written(1);
         let all = segments(&disk);
@@ -104,7 +104,7 @@ fn a_segment_that_vanishes_while_the_log_is_open_holds_nothing_up() {
 }
 
 #[test]
-fn directories_in_the_place_of_other_files_are_in_nobodys_way() {
+fn directories_with_the_names_of_files_are_set_aside() {
     let (disk, _) = written(1);
     for name in ["settled", "settled.new", "new-60"] {
         disk.put_directory(name);
@@ -118,9 +118,9 @@ fn directories_in_the_place_of_other_files_are_in_nobodys_way() {
 }
 
 #[test]
-fn nothing_is_taken_once_the_folder_is_known_to_be_gone() {
+fn appends_fail_once_the_folder_is_found_missing() {
     let (disk, log) = written(1);
-    assert_eq!(log.at_risk(), 0);
+    assert_eq!(log.at_risk(&[]), 0);
     let (_, first) = take_all(&log)[2];
     append(&log, 62, Place::InHand).unwrap();
     disk.remove_all();
@@ -128,23 +128,23 @@ fn nothing_is_taken_once_the_folder_is_known_to_be_gone() {
     assert!(matches!(append(&log, 63, Place::InHand), Err(AppendError::Io(_))));
     log.settle(&first);
     let items = (0..60).chain([62]).map(|name| name % 5).sum::<u64>() - first.items;
-    assert_eq!(log.at_risk(), items, "all that was not settled");
+    assert_eq!(log.at_risk(&[]), items, "all that was not settled");
 }
 
 #[test]
-fn what_is_appended_to_a_removed_file_is_known_at_the_next_sync() {
+fn a_removed_file_is_noticed_at_the_next_sync() {
     let (disk, log) = written(1);
     append(&log, 63, Place::InHand).unwrap();
     let last = segments(&disk).pop().unwrap();
     disk.remove(&last).unwrap();
     log.sync().unwrap_err();
-    assert!(log.at_risk() > 0);
+    assert!(log.at_risk(&[]) > 0);
     append(&log, 64, Place::InHand).unwrap();
     log.sync().unwrap();
 }
 
 #[test]
-fn a_clock_that_jumps_changes_neither_order_nor_what_is_there() {
+fn a_clock_that_jumps_changes_neither_order_nor_contents() {
     let (disk, mut hands) = (SimulatedDisk::new(1), Vec::new());
     let far = Duration::from_secs(u64::from(u32::MAX));
     let times = [100, 50, 0, 4_000_000_000, 7, 200].map(Duration::from_secs);
@@ -168,8 +168,8 @@ fn a_clock_that_jumps_changes_neither_order_nor_what_is_there() {
 }
 
 proptest! {
-    /// What can be read is delivered, what cannot is counted, whatever happens to whole files and
-    /// in whatever order records are settled; and nothing is said to be lost that nobody needed.
+    /// Readable records are delivered and others are counted, whatever happens to whole files and
+    /// in whatever order records are settled. Settled records are never counted as lost.
     #[test]
     fn every_record_is_settled_found_or_counted(seed in any::<u64>()) {
         let mut random = fastrand::Rng::with_seed(seed);

@@ -1,5 +1,5 @@
-//! How a line of the log looks, and its way to the outlet. Text of others (values of telemetry,
-//! answers of backends) is escaped, and URLs lose their secrets, here for all events.
+//! Formats log lines and passes them to the outlet. Here, for all events, foreign text (telemetry,
+//! responses of backends) is escaped and secrets in URLs are masked.
 
 use std::{
     fmt::{self, Write as _},
@@ -79,7 +79,7 @@ impl Fields<'_, '_> {
         } else if name != "message" {
             write!(self.out, " {name}=")?;
         } else if self.is_page {
-            // Its lines were escaped one by one.
+            // Its lines are already escaped.
             return write!(self.out, " {value:?}");
         } else {
             self.out.write_char(' ')?;
@@ -104,7 +104,7 @@ impl Visit for Fields<'_, '_> {
     }
 }
 
-/// Gives each event its way to the outlet.
+/// Makes a writer for each event.
 pub(super) struct Lines {
     pub(super) outlet: Arc<Outlet>,
     pub(super) is_json: bool,
@@ -122,7 +122,7 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 }
 
-/// Takes one event, which comes in one piece.
+/// Writes one event, which arrives in one piece.
 pub(super) struct Line<'a> {
     lines: &'a Lines,
     is_page: bool,
@@ -131,7 +131,7 @@ pub(super) struct Line<'a> {
 impl io::Write for Line<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(bytes);
-        // Telemetry is printed as it came.
+        // The `debug` exporter prints URLs in telemetry unchanged.
         let text = if self.is_page { text } else { without_secrets(&text).into_owned().into() };
         let text = if self.lines.is_json { escaped_json(&text) } else { (&*text).into() };
         self.lines.outlet.push(text.as_bytes());
@@ -163,7 +163,7 @@ mod tests {
         }
     }
 
-    /// What `events` puts into a log; each line without its time.
+    /// The lines that `events` logs, without their time.
     fn logged(is_json: bool, events: impl FnOnce()) -> Vec<String> {
         let paper = Paper::default();
         let outlet = Arc::new(Outlet::new("paper", paper.clone()));

@@ -17,10 +17,10 @@ pub(super) fn families(page: &mut Writer, telemetry: &Telemetry) {
     }
     let help = "Log events that were left out, by reason";
     page.counters("otelcol_exporter_awscloudwatch_left_out_events", help, left_out);
-    let help = "Labels and metrics that got another name, since theirs was taken";
+    let help = "Labels and metrics that were renamed because their name was taken";
     page.counters("otelcol_exporter_awscloudwatch_renamed", help, renamed);
     let help =
-        "Log events that were sent without a part, since they or what they share were too long";
+        "Log events that were truncated because they, or the fields that they share, were too long";
     page.counters("otelcol_exporter_awscloudwatch_shortened_events", help, shortened);
     let help = "Log streams that were created";
     page.counters("otelcol_exporter_awscloudwatch_created_streams", help, created);

@@ -110,7 +110,7 @@ async fn outage(absence: Absence, seconds: u64, spool: Option<Spool>) {
 
     let body = bytes::Bytes::from_static(SPAN);
     for _ in 0..seconds {
-        queue.enqueue(Payload::unaccounted(Signal::Traces, body.clone(), 1));
+        queue.enqueue(Payload::unpaid(Signal::Traces, body.clone(), 1));
         sleep(Duration::from_secs(1)).await;
         if is_guarded {
             assert!(queue.gauge.bytes() <= share, "the rest is on disk");
@@ -164,6 +164,10 @@ async fn a_queue_on_disk_outlives_twenty_minutes() {
     let room = Arc::new(Room::new(1 << 20));
     let log = Log::open(Arc::new(folder), settings, room, Arc::default()).unwrap();
     let budget = Budget::new(1 << 20, Arc::new(Telemetry::default()));
-    let spool = Spool { store: Store::new(log), spooling: Spooling::All { fsync: false }, budget };
+    let spool = Spool {
+        store: Store::new(log, Panics::channel().0),
+        spooling: Spooling::All { fsync: false },
+        budget,
+    };
     outage(Absence::Refused, 20 * MINUTES, Some(spool)).await;
 }

@@ -39,7 +39,7 @@ fn request(name: usize, random: &mut fastrand::Rng, ended: &Ended) -> Payload {
     let scope = ScopeSpans { spans, ..ScopeSpans::default() };
     let entry = ResourceSpans { scope_spans: vec![scope], ..ResourceSpans::default() };
     let body = ExportTraceServiceRequest { resource_spans: vec![entry] }.encode_to_vec();
-    let mut payload = Payload::unaccounted(Signal::Traces, body.into(), items);
+    let mut payload = Payload::unpaid(Signal::Traces, body.into(), items);
     let wait = if random.bool() { Wait::Durable } else { Wait::Delivery };
     let ended = Arc::clone(ended);
     payload.receipts.push(Receipt::new(
