@@ -26,8 +26,9 @@ use expanding::{field, item, repeated, request, requests, settings, text_attribu
 #[global_allocator]
 static ALLOCATED: PeakAlloc = PeakAlloc;
 
-/// What may be allocated beside the room: lists of what one item has, what is remembered from one
-/// piece to the next, and one buffer that is shown to nobody.
+/// What may be allocated beside the room: 256 KiB for lists of the fields of nested values, the
+/// buffers of a compressor, what is remembered from one piece to the next. zstd allocates by itself,
+/// once in a thread: a few MiB at the levels that are usual.
 const BESIDE: usize = 512 << 10;
 
 /// The smallest room is less than six exporters have in the smallest budget.
@@ -112,8 +113,8 @@ fn grown(signal: Signal) -> Vec<(&'static str, Vec<u8>)> {
     let nested = |inner: &[u8], depth: usize| {
         (0..depth).fold(inner.to_vec(), |inner, _| field(5, &field(1, &inner)))
     };
-    let empty = repeated(1, std::iter::repeat_n(Vec::new(), 100_000));
-    let maps = repeated(1, std::iter::repeat_n(Vec::new(), 100_000));
+    let empty = repeated(1, std::iter::repeat_n(Vec::new(), 40_000));
+    let maps = repeated(1, std::iter::repeat_n(Vec::new(), 40_000));
     let resource = |size: usize| field(1, &text_attribute("large", &"\u{1}".repeat(size)));
     let some = |count: u64| (1..count).map(move |id| item(signal, id, &[]));
     let mut all = vec![
@@ -128,14 +129,14 @@ fn grown(signal: Signal) -> Vec<(&'static str, Vec<u8>)> {
         ("a resource that just fits", request(&resource(1500), &[], some(4000))),
         ("a scope that just fits", request(&[], &resource(10_000), some(4000))),
         ("a resource with a large item", {
-            let large = item(signal, 1, &[text_attribute("url", &"x".repeat(100_000))]);
+            let large = item(signal, 1, &[text_attribute("url", &"x".repeat(40_000))]);
             request(&resource(1500), &[], std::iter::repeat_n(large, 20))
         }),
     ];
     match signal {
         Signal::Traces => {
             let children = |number| {
-                let empty = std::iter::repeat_n(Vec::new(), 100_000);
+                let empty = std::iter::repeat_n(Vec::new(), 40_000);
                 let span = [item(signal, 1, &[]), field(2, &[1; 8]), repeated(number, empty)];
                 request(&[], &[], [span.concat()])
             };
@@ -159,7 +160,7 @@ fn grown(signal: Signal) -> Vec<(&'static str, Vec<u8>)> {
             let zeros = vec![0; 1 << 17];
             let (bounds, counts) = (field(7, &zeros), field(6, &zeros));
             let buckets = field(8, &field(2, &zeros));
-            let exemplars = |number| repeated(number, std::iter::repeat_n(Vec::new(), 100_000));
+            let exemplars = |number| repeated(number, std::iter::repeat_n(Vec::new(), 40_000));
             let long = vec![vec![1; 1 << 19]; 1];
             all.push(("buckets", metric(9, &[bounds, counts].concat())));
             all.push(("exponential buckets", metric(10, &buckets)));
@@ -262,29 +263,15 @@ fn no_exporter_takes_more_than_its_room() {
             let items = split::count_items(signal, &body);
             let content = Content::new(signal, body.into(), items);
             for (settings, exporter) in all(signal) {
-                if std::env::var("ONLY")
-                    .is_ok_and(|only| !format!("{signal} {what} {settings}").contains(&only))
-                {
-                    continue;
-                }
                 // What a thread keeps for all of its life, such as a compressor.
                 let nothing = Content::new(signal, Bytes::new(), 0);
                 exporter.encode(&Work::all(&nothing)).unwrap();
                 for room in ROOMS {
                     let exporter = &*exporter;
                     let mut trial = Trial { exporter, room, items: 0, peak: 0, held: 0, unsaid: 0 };
-                    let started = std::time::Instant::now();
                     trial.run(&content);
                     let Trial { items: seen, peak, held, unsaid, .. } = trial;
-                    if std::env::var("TIMES").is_ok() && started.elapsed().as_millis() > 500 {
-                        eprintln!("{:?} {signal} {what} {room} {settings}", started.elapsed());
-                    }
                     if peak > BESIDE || held > BESIDE || unsaid > BESIDE || seen != items {
-                        if std::env::var("TIMES").is_ok() {
-                            eprintln!(
-                                "FAULT {signal}, {what}, room {room}: peak {peak} held {held} unsaid {unsaid} items {seen} of {items} {settings}"
-                            );
-                        }
                         faults.push(format!(
                             "{signal}, {what}, room {room}: while it is made {peak}, while it is \
                              sent {held} above it, {unsaid} unsaid; {seen} of {items} items; \
