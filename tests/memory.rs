@@ -23,11 +23,15 @@ use skep::{
         json,
         payload::{Context, Ledger, Outcome, Permit},
         split,
-        wire::put_bytes,
     },
     processors,
     telemetry::Telemetry,
 };
+
+#[path = "support/expanding.rs"]
+mod expanding;
+
+use expanding::{requests, settings};
 
 #[global_allocator]
 static ALLOCATED: PeakAlloc = PeakAlloc;
@@ -81,74 +85,6 @@ impl Ledger for Account {
     }
 }
 
-/// Messages of one number after each other.
-fn repeated(number: u32, messages: impl IntoIterator<Item = Vec<u8>>) -> Vec<u8> {
-    let mut out = Vec::new();
-    for message in messages {
-        put_bytes(&mut out, number, &message);
-    }
-    out
-}
-
-fn field(number: u32, content: &[u8]) -> Vec<u8> {
-    repeated(number, [content.to_vec()])
-}
-
-fn text_attribute(key: &str, value: &str) -> Vec<u8> {
-    [field(1, key.as_bytes()), field(2, &field(1, value.as_bytes()))].concat()
-}
-
-/// One item: fields of its attributes, and an id for its trace.
-fn item(signal: Signal, id: u64, attributes: &[Vec<u8>]) -> Vec<u8> {
-    let list = |number| repeated(number, attributes.iter().cloned());
-    let trace = |number| field(number, &u128::from(id).to_be_bytes());
-    match signal {
-        Signal::Traces if id > 0 => [trace(1), list(9)].concat(),
-        Signal::Logs if id > 0 => [trace(9), list(6)].concat(),
-        Signal::Traces => list(9),
-        Signal::Logs => list(6),
-        Signal::Metrics => field(5, &field(1, &list(7))),
-    }
-}
-
-fn request(resource: &[u8], scope: &[u8], items: impl IntoIterator<Item = Vec<u8>>) -> Vec<u8> {
-    let scope = [field(1, scope), repeated(2, items)].concat();
-    field(1, &[field(1, resource), field(2, &scope)].concat())
-}
-
-/// Requests that are built to expand.
-fn requests(signal: Signal) -> Vec<(&'static str, Vec<u8>)> {
-    let large = field(1, &text_attribute("large", &"x".repeat(500_000)));
-    let empty = |count| std::iter::repeat_n(item(signal, 0, &[]), count);
-    let traces = |count: u64| (1..count).map(move |id| item(signal, id, &[]));
-    let value = "x".repeat(1 << 20);
-    let many: Vec<_> = (0..50_000).map(|_| text_attribute("", "")).collect();
-    let keys: Vec<_> = (0..50).map(|i| text_attribute(&format!("{i:0>9999}"), "v")).collect();
-    let deep = (0..30).fold(field(1, value.as_bytes()), |value, _| {
-        field(6, &field(1, &[field(1, b"k"), field(2, &value)].concat()))
-    });
-    let deep = [field(1, b"url"), field(2, &deep)].concat();
-    let scopes = repeated(2, std::iter::repeat_n(field(2, &item(signal, 0, &[])), 30_000));
-    let parts = repeated(1, std::iter::repeat_n(field(1, &text_attribute("k", "v")), 20_000));
-    vec![
-        ("a hundred thousand empty items", request(&[], &[], empty(100_000))),
-        ("tiny traces", request(&[], &[], traces(30_000))),
-        ("a large resource and tiny items", request(&large, &[], traces(20_000))),
-        ("a large scope and tiny items", request(&[], &large, empty(20_000))),
-        (
-            "many resources",
-            repeated(1, (0..30_000).map(|_| request(&[], &[], empty(1))[2..].to_vec())),
-        ),
-        ("many empty resources", repeated(1, std::iter::repeat_n(Vec::new(), 100_000))),
-        ("many scopes", field(1, &scopes)),
-        ("a resource in many parts", field(1, &[parts, scopes.clone()].concat())),
-        ("a large value", request(&[], &[], [item(signal, 1, &[text_attribute("url", &value)])])),
-        ("a deep value", request(&[], &[], [item(signal, 1, &[deep])])),
-        ("many attributes", request(&[], &[], [item(signal, 1, &many)])),
-        ("long keys", request(&[], &[], std::iter::repeat_n(item(signal, 1, &keys), 10))),
-    ]
-}
-
 /// Settings that let data grow, beside the examples of the documentation.
 const SETTINGS: &[(&str, &str)] = &[
     ("attributes", "{actions: [{key: deployment.environment, value: production, action: upsert}]}"),
@@ -193,23 +129,12 @@ fn context(signal: Signal) -> BuildContext {
     }
 }
 
-/// The settings of the examples in the header of a component, and those above.
-fn settings(name: &str, source: &str) -> Vec<String> {
-    let header = source.lines().take_while(|line| line.starts_with("//!"));
-    let text: Vec<&str> = header.map(|line| line.strip_prefix("//! ").unwrap_or("")).collect();
-    let text = text.join("\n");
-    let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
-    let own = SETTINGS.iter().filter(|(of, _)| *of == name);
-    let own = own.map(|(_, settings)| format!("{name}: {settings}"));
-    blocks.map(str::to_owned).chain(own).collect()
-}
-
 /// Each replica of each processor and connector that can be built for a signal, with its settings.
 fn all(signal: Signal) -> Vec<(String, Box<dyn Processor>)> {
     let mut all: Vec<(String, Box<dyn Processor>)> = Vec::new();
     for entry in processors::ALL.iter().filter(|entry| entry.signals.contains(&signal)) {
         let before = all.len();
-        for text in settings(entry.name, entry.source) {
+        for text in settings(entry.name, entry.source, SETTINGS) {
             let node = yaml::parse(0, &text).unwrap();
             let Some(node) = node.get(entry.name) else { continue };
             let config = (entry.decode)(node, &mut Problems::default());
@@ -290,7 +215,7 @@ fn no_processor_takes_more_than_was_charged() {
     let _entered = runtime.enter();
     let mut faults = Vec::new();
     for signal in Signal::ALL {
-        for (what, body) in requests(signal) {
+        for (what, body) in requests(signal, 1) {
             for (settings, processor) in all(signal) {
                 let account = Account::of(1 << 30);
                 let mut chain = [processor];
@@ -314,7 +239,7 @@ fn what_has_no_room_is_refused() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let _entered = runtime.enter();
     for signal in Signal::ALL {
-        for (what, body) in requests(signal) {
+        for (what, body) in requests(signal, 1) {
             for (settings, processor) in all(signal) {
                 let account = Account::of(4 << 20);
                 let (peak, charged) = run(&mut [processor], signal, &body, &account);
@@ -333,7 +258,7 @@ fn a_pipeline_takes_no_more_than_was_charged() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let chain = ["attributes", "resource", "probabilistic_sampler", "tail_sampling", "batch"];
     for signal in [Signal::Traces, Signal::Logs] {
-        for (what, body) in requests(signal) {
+        for (what, body) in requests(signal, 1) {
             let stage = |name: &&str| {
                 let entry = processors::ALL.iter().find(|entry| entry.name == *name).unwrap();
                 let (_, settings) = SETTINGS.iter().find(|(of, _)| of == name).unwrap();
@@ -422,7 +347,7 @@ fn reading_json_takes_what_it_says_before() {
 fn checking_allocates_nothing_that_grows() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     for signal in Signal::ALL {
-        for (what, body) in requests(signal) {
+        for (what, body) in requests(signal, 1) {
             for cut in [0, 1, body.len() / 2] {
                 let body = &body[..body.len() - cut];
                 let before = ALLOCATED.current_usage();

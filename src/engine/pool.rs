@@ -241,6 +241,8 @@ impl Pool {
                     while let Ok(job) = later.try_recv() {
                         self.with_worker(|worker, now| worker.run(job, now));
                         self.router.done();
+                        // And between two jobs.
+                        tokio::task::yield_now().await;
                     }
                 }
             }

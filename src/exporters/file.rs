@@ -36,7 +36,7 @@ use crate::{
         Piece, Request, Retry, Sent, StartError, Work,
     },
     config::{Interval, Node, Problems, Section},
-    otlp::Signal,
+    otlp::{Content, Signal, json},
 };
 use writer::Files;
 
@@ -288,6 +288,10 @@ impl Exporter for File {
         Encodes::OnWorker
     }
 
+    fn room(&self, content: &Content) -> usize {
+        frames::room(&self.config, content)
+    }
+
     fn probe(&self, _signal: Signal) -> BoxFuture<Result<String, ExportError>> {
         Box::pin(std::future::ready(Ok("files are written here".to_owned())))
     }
@@ -320,11 +324,8 @@ impl File {
             })?;
         }
         let [left_out, ..] = request.counts;
-        let message = (left_out > 0).then(|| {
-            format!(
-                "{left_out} items were not written: as JSON they have no room in the memory budget"
-            )
-        });
+        let message =
+            (left_out > 0).then(|| format!("{left_out} items were not written: {}", json::NO_ROOM));
         Ok(Sent { rejected: left_out, message })
     }
 }

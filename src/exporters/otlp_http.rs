@@ -45,7 +45,10 @@ use crate::{
         proxy::{self, Destination, Way},
         tls::{ClientTls, Connector},
     },
-    otlp::{Content, Signal, payload::Body},
+    otlp::{
+        Content, Signal,
+        json::{self, Extent},
+    },
 };
 
 /// Sends OTLP over HTTP.
@@ -126,7 +129,8 @@ pub enum BodyEncoding {
     /// Binary protobuf, forwarded as it is.
     #[default]
     Proto,
-    /// OTLP/JSON, written from it: some thirty times the CPU.
+    /// OTLP/JSON, written from it: some thirty times the CPU. Large requests become several, and an
+    /// item that has no room is left out and counted.
     Json,
 }
 
@@ -432,24 +436,43 @@ struct OtlpHttp {
     encoding: BodyEncoding,
 }
 
+/// Parts of the room that a document as JSON has: while it is written it takes five times its length,
+/// then twice that, beside what it is compressed to.
+const JSON: usize = 5;
+const COMPRESSED_JSON: usize = 8;
+/// Bytes of JSON for one of protobuf that are asked for: most have a third of it.
+const GROWTH: usize = 4;
+
 impl OtlpHttp {
-    fn body(&self, work: &Work<'_>) -> Body {
-        if self.encoding == BodyEncoding::Proto {
-            return work.rest();
+    /// The next items as a document.
+    fn json(&self, work: &Work<'_>) -> Result<Piece, ExportError> {
+        let is_compressed = self.compression != Compression::Identity;
+        let most = work.room / if is_compressed { COMPRESSED_JSON } else { JSON };
+        let mut text = Vec::with_capacity(work.content.len().saturating_mul(2).min(most));
+        let mut walk = work.walk();
+        let left_out = json::write_page(&mut walk, Extent::Entries, most, &mut text);
+        if is_compressed {
+            let (text_room, body) = (text.capacity(), [text.into()]);
+            let room = work.room.saturating_sub(text_room);
+            text = compressed(self.compression, self.level, &body, room)?;
         }
-        let mut json = Vec::with_capacity(work.content.len() * 2);
-        crate::otlp::json::write(work.content.signal, &work.content.body, &mut json);
-        smallvec::smallvec![Bytes::from(json)]
+        let beside = text.capacity() - text.len();
+        let mut piece = work.piece(smallvec::smallvec![Bytes::from(text)], &walk);
+        piece.request.counts[0] = left_out;
+        piece.beside = beside;
+        Ok(piece)
     }
 }
 
 impl Exporter for OtlpHttp {
     fn encode(&self, work: &Work<'_>) -> Result<Piece, ExportError> {
-        let body = self.body(work);
-        if self.compression == Compression::Identity {
-            return Ok(work.last(body));
+        if self.encoding == BodyEncoding::Json {
+            return self.json(work);
         }
-        let bytes = compressed(self.compression, self.level, &body, work.room)?;
+        if self.compression == Compression::Identity {
+            return Ok(work.last(work.rest()));
+        }
+        let bytes = compressed(self.compression, self.level, &work.rest(), work.room)?;
         let beside = bytes.capacity() - bytes.len();
         Ok(Piece { beside, ..work.last(smallvec::smallvec![Bytes::from(bytes)]) })
     }
@@ -461,7 +484,12 @@ impl Exporter for OtlpHttp {
     }
 
     fn room(&self, content: &Content) -> usize {
-        codec::deflate_room(self.compression, content.len())
+        match self.encoding {
+            BodyEncoding::Proto => codec::deflate_room(self.compression, content.len()),
+            BodyEncoding::Json => {
+                content.len().saturating_mul(GROWTH * COMPRESSED_JSON).saturating_add(64 << 10)
+            }
+        }
     }
 
     fn prepare(&self) -> BoxFuture<()> {
@@ -474,6 +502,7 @@ impl Exporter for OtlpHttp {
     fn send(&self, request: Request) -> BoxFuture<Result<Sent, ExportError>> {
         let client = Arc::clone(&self.client);
         let is_xray = self.is_xray;
+        let [left_out, ..] = request.counts;
         let explain = move |error, answer: &Answer| {
             if is_xray { aws_otlp::explain(error, answer) } else { error }
         };
@@ -482,7 +511,9 @@ impl Exporter for OtlpHttp {
             return Box::pin(async move {
                 let (answer, refusal) =
                     authenticated::call(&client, &*auth, &head, request.body).await?;
-                outcome::of_authenticated(&answer, refusal).map_err(|error| explain(error, &answer))
+                outcome::of_authenticated(&answer, refusal)
+                    .map(|sent| with_left_out(sent, left_out))
+                    .map_err(|error| explain(error, &answer))
             });
         }
         let mut http = HttpRequest::new(Segments::new(request.body));
@@ -492,9 +523,21 @@ impl Exporter for OtlpHttp {
         *http.headers_mut() = self.head.headers.clone();
         Box::pin(async move {
             let answer = client.call(http).await.map_err(|error| outcome::of_failure(&error))?;
-            outcome::of_http(&answer).map_err(|error| explain(error, &answer))
+            outcome::of_http(&answer)
+                .map(|sent| with_left_out(sent, left_out))
+                .map_err(|error| explain(error, &answer))
         })
     }
+}
+
+/// What a backend said of a request that lacks some of its items.
+fn with_left_out(sent: Sent, left_out: u64) -> Sent {
+    if left_out == 0 {
+        return sent;
+    }
+    let own = format!("{left_out} items were not sent: {}", json::NO_ROOM);
+    let message = sent.message.map_or(own.clone(), |message| format!("{own}; {message}"));
+    Sent { rejected: sent.rejected.saturating_add(left_out), message: Some(message) }
 }
 
 #[cfg(test)]

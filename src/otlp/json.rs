@@ -23,13 +23,16 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use super::{Signal, record::Record, schema};
+use super::{Signal, schema};
 
 pub use pages::{Extent, write_page};
 pub use scratch::most_scratch;
 
 /// Deepest nesting of messages in JSON, the same as at the door.
 pub const DEPTH_LIMIT: u32 = 64;
+
+/// What is said of items that [`write_page`] passed over.
+pub const NO_ROOM: &str = "as JSON they have no room in the memory budget";
 
 /// What is wrong with a JSON document, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,13 +85,7 @@ pub const fn most_for(most: usize) -> usize {
 
 /// Appends the request in `body` as one OTLP/JSON document without line breaks.
 pub fn write(signal: Signal, body: &[Bytes], out: &mut Vec<u8>) {
-    let request = Record::read(schema::request(signal), body.iter().map(|segment| &segment[..]));
-    write::message(&request, out);
-}
-
-/// Appends a record, for instance the [`schema::ANY_VALUE`] of an attribute, as JSON.
-pub fn write_record(record: &Record<'_>, out: &mut Vec<u8>) {
-    write::message(record, out);
+    write::request(body, schema::request(signal), out);
 }
 
 /// Appends text as a JSON string.

@@ -4,7 +4,7 @@
 //! rather than edits it: JSON and the debug exporter.
 //!
 //! Fields are asked for by name, since nothing here is on the way of forwarded data. Nothing is
-//! copied; a record borrows from the payload. Bytes that are not what the table says
+//! copied, and nothing is kept that grows with the message; a record borrows from the payload. Bytes that are not what the table says
 //! (another wire type, a field cut off) are passed over as unknown fields are: the door check has
 //! refused such requests long before.
 
@@ -15,40 +15,56 @@ use smallvec::SmallVec;
 use super::{
     schema::{Field as Table, Kind, Message, Presence},
     view,
-    wire::{Field, FieldValue, Fields, varint},
+    wire::{FieldValue, varint},
 };
+
+/// Fields of a message that are kept in a list. Of one with more they are found again each time
+/// they are asked for: a list would have 32 bytes for two of the message. Values are nested up to
+/// 64 deep, each with its list, so that all of them have no more than 256 KiB.
+const LISTED: usize = 128;
 
 /// A message and what is set in it.
 #[derive(Debug, Clone)]
 pub struct Record<'a> {
     message: &'static Message,
-    /// Position in the table and value, in order of arrival.
-    set: SmallVec<[(usize, FieldValue<'a>); 16]>,
+    view: view::Message<'a>,
+    /// Position in the table and value, in order of arrival; none where there are many.
+    listed: Option<SmallVec<[(usize, FieldValue<'a>); 16]>>,
+    /// So many fields of the table come before the member that the oneof has: others of it among
+    /// them were cleared.
+    cleared: usize,
 }
 
 impl<'a> Record<'a> {
-    /// Reads a message that stands in `parts`, which are one message after another.
-    pub fn read(message: &'static Message, parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
-        let fields = |part| Fields::new(part).map_while(Result::ok);
-        Record::collect(message, parts.into_iter().flat_map(fields))
+    /// Reads a message that stands in one part.
+    pub fn read(message: &'static Message, part: &'a [u8]) -> Self {
+        Record::of(message, view::Message::new(part))
     }
 
     /// Reads a message that a view shows.
     pub fn of(message: &'static Message, view: view::Message<'a>) -> Self {
-        Record::collect(message, view.fields())
-    }
-
-    fn collect(message: &'static Message, fields: impl Iterator<Item = Field<'a>>) -> Self {
-        let mut set = SmallVec::new();
-        for field in fields {
-            let Some(position) = message.position(field.number) else { continue };
-            let Table { kind, presence, .. } = message.fields[position];
-            if fits(kind, presence, field.value) {
-                set.push((position, field.value));
+        let (mut set, mut count, mut cleared, mut member) = (SmallVec::new(), 0, 0, None);
+        for (position, value) in known(message, view) {
+            if is_in_one_of(message, position) && member != Some(position) {
+                cleared = if member.is_some() { count } else { 0 };
+                member = Some(position);
             }
+            if count < LISTED {
+                set.push((position, value));
+            }
+            count += 1;
         }
-        let mut record = Record { message, set };
-        record.clear_overridden();
+        let mut record = Record { message, view, listed: None, cleared };
+        if count <= LISTED {
+            if cleared > 0 {
+                let mut at = 0;
+                set.retain(|(position, _)| {
+                    at += 1;
+                    at > cleared || !is_in_one_of(message, *position)
+                });
+            }
+            record.listed = Some(set);
+        }
         record
     }
 
@@ -57,28 +73,23 @@ impl<'a> Record<'a> {
         self.message
     }
 
-    /// Removes the members of a oneof that a later member cleared.
-    fn clear_overridden(&mut self) {
-        let message = self.message;
-        let in_one_of = |position: usize| message.fields[position].presence == Presence::OneOf;
-        let mut members = self.set.iter().enumerate().filter(|(_, (p, _))| in_one_of(*p)).rev();
-        let Some((_, &(winner, _))) = members.next() else { return };
-        let Some((last_other, _)) = members.find(|(_, (p, _))| *p != winner) else { return };
-        let mut at = 0;
-        self.set.retain(|(position, _)| {
-            at += 1;
-            !(in_one_of(*position) && at <= last_other + 1)
-        });
+    /// What is set: position in the table and value, in order of arrival.
+    fn set(&self) -> impl Iterator<Item = (usize, FieldValue<'a>)> {
+        let listed = self.listed.iter().flatten().copied();
+        let view = self.listed.is_none().then_some(self.view);
+        let found = view.into_iter().flat_map(|view| known(self.message, view)).enumerate();
+        let is_set =
+            |at: usize, position| at >= self.cleared || !is_in_one_of(self.message, position);
+        listed.chain(found.filter(move |(at, (p, _))| is_set(*at, *p)).map(|(_, one)| one))
     }
 
     /// All values at a position of the table, in order of arrival.
     pub fn values_at(&self, position: usize) -> impl Iterator<Item = FieldValue<'a>> {
-        self.set.iter().filter(move |(p, _)| *p == position).map(|(_, value)| *value)
+        self.set().filter(move |(p, _)| *p == position).map(|(_, value)| value)
     }
 
     fn last(&self, name: &str) -> Option<FieldValue<'a>> {
-        let position = self.message.position_of_name(name)?;
-        self.set.iter().rev().find(|(p, _)| *p == position).map(|(_, value)| *value)
+        self.values_at(self.message.position_of_name(name)?).last()
     }
 
     /// Whether a field is set, be it to zero.
@@ -99,10 +110,15 @@ impl<'a> Record<'a> {
         String::from_utf8_lossy(self.bytes(name))
     }
 
+    /// The same, to be shown as it is written.
+    pub fn shown(&self, name: &str) -> view::Text<'a> {
+        view::Text(self.bytes(name))
+    }
+
     /// Texts of a repeated field.
-    pub fn texts(&self, name: &str) -> impl Iterator<Item = Cow<'a, str>> {
+    pub fn texts(&self, name: &str) -> impl Iterator<Item = view::Text<'a>> {
         let position = self.message.position_of_name(name).unwrap_or(usize::MAX);
-        self.values_at(position).filter_map(slice).map(String::from_utf8_lossy)
+        self.values_at(position).filter_map(slice).map(view::Text)
     }
 
     /// Number of a field as it stands on the wire, 0 if it is not set.
@@ -137,10 +153,16 @@ impl<'a> Record<'a> {
 
     /// As [`Record::child`], by position in the table.
     pub fn child_at(&self, position: usize) -> Option<Record<'a>> {
-        let Kind::Message(of) = self.message.fields[position].kind else { return None };
-        let mut parts = self.values_at(position).filter_map(slice).peekable();
-        parts.peek()?;
-        Some(Record::read(of, parts))
+        let field = &self.message.fields[position];
+        let Kind::Message(of) = field.kind else { return None };
+        let mut parts = self.values_at(position).filter_map(slice);
+        let first = parts.next()?;
+        if parts.next().is_none() {
+            return Some(Record::read(of, first));
+        }
+        let all = self.view.contents(field.number).count();
+        let cleared = all - parts.count() - 2;
+        Some(Record::of(of, self.view.split_child(field.number, cleared)))
     }
 
     /// The messages of a repeated field; none where the name is of no repeated message.
@@ -157,36 +179,57 @@ impl<'a> Record<'a> {
         };
         self.values_at(position)
             .filter_map(slice)
-            .filter_map(move |part| of.map(|of| Record::read(of, [part])))
+            .filter_map(move |part| of.map(|of| Record::read(of, part)))
     }
 
     /// The numbers of a repeated field, packed or not, as they stand on the wire.
-    pub fn numbers(&self, name: &str) -> Vec<u64> {
-        self.message.position_of_name(name).map(|p| self.numbers_at(p)).unwrap_or_default()
+    pub fn numbers(&self, name: &str) -> impl Iterator<Item = u64> {
+        self.numbers_at(self.message.position_of_name(name).unwrap_or(usize::MAX))
     }
 
     /// As [`Record::numbers`], by position in the table.
-    pub fn numbers_at(&self, position: usize) -> Vec<u64> {
-        let is_varint = matches!(self.message.fields[position].kind, Kind::Uint64);
-        let mut numbers = Vec::new();
-        for value in self.values_at(position) {
-            match value {
-                FieldValue::Varint(bits) | FieldValue::Fixed64(bits) => numbers.push(bits),
-                FieldValue::Fixed32(bits) => numbers.push(u64::from(bits)),
-                FieldValue::Len(mut packed) if is_varint => {
-                    while let Ok((bits, rest)) = varint(packed) {
-                        numbers.push(bits);
-                        packed = rest;
-                    }
-                }
-                FieldValue::Len(packed) => {
-                    let (chunks, _) = packed.as_chunks::<8>();
-                    numbers.extend(chunks.iter().map(|chunk| u64::from_le_bytes(*chunk)));
-                }
-            }
-        }
-        numbers
+    pub fn numbers_at(&self, position: usize) -> impl Iterator<Item = u64> {
+        let kind = self.message.fields.get(position).map(|field| field.kind);
+        let is_varint = matches!(kind, Some(Kind::Uint64));
+        self.values_at(position).flat_map(move |value| {
+            let (one, packed) = match value {
+                FieldValue::Varint(bits) | FieldValue::Fixed64(bits) => (Some(bits), &[][..]),
+                FieldValue::Fixed32(bits) => (Some(u64::from(bits)), &[][..]),
+                FieldValue::Len(packed) => (None, packed),
+            };
+            one.into_iter().chain(unpacked(packed, is_varint))
+        })
     }
+}
+
+/// The fields of a message that its table knows.
+fn known<'a>(
+    message: &'static Message,
+    view: view::Message<'a>,
+) -> impl Iterator<Item = (usize, FieldValue<'a>)> {
+    view.fields().filter_map(|field| {
+        let position = message.position(field.number)?;
+        let Table { kind, presence, .. } = message.fields[position];
+        fits(kind, presence, field.value).then_some((position, field.value))
+    })
+}
+
+fn is_in_one_of(message: &'static Message, position: usize) -> bool {
+    message.fields[position].presence == Presence::OneOf
+}
+
+/// Numbers that are packed: varints, or of eight bytes each.
+fn unpacked(mut packed: &[u8], is_varint: bool) -> impl Iterator<Item = u64> {
+    std::iter::from_fn(move || {
+        let (bits, rest) = if is_varint {
+            varint(packed).ok()?
+        } else {
+            let (chunk, rest) = packed.split_first_chunk()?;
+            (u64::from_le_bytes(*chunk), rest)
+        };
+        packed = rest;
+        Some(bits)
+    })
 }
 
 fn slice(value: FieldValue<'_>) -> Option<&[u8]> {
@@ -229,7 +272,7 @@ mod tests {
 
     #[test]
     fn a_later_member_of_a_oneof_clears_the_earlier_ones() {
-        let value = Record::read(&ANY_VALUE, [&[0x0A, 1, b'a', 0x18, 5][..]]);
+        let value = Record::read(&ANY_VALUE, &[0x0A, 1, b'a', 0x18, 5]);
         assert!(!value.has("string_value"));
         assert_eq!(value.int("int_value"), 5);
     }
@@ -238,7 +281,7 @@ mod tests {
     fn parts_of_a_oneof_message_before_another_member_are_cleared_too() {
         let array = [0x2A, 2, 0x0A, 0];
         let bytes = [&array[..], &[0x10, 1], &array[..], &array[..]].concat();
-        let value = Record::read(&ANY_VALUE, [&bytes[..]]);
+        let value = Record::read(&ANY_VALUE, &bytes);
         assert!(!value.has("bool_value"));
         assert_eq!(value.child("array_value").unwrap().children("values").count(), 2);
     }
@@ -247,15 +290,37 @@ mod tests {
     fn the_last_scalar_wins_and_split_messages_are_one() {
         let parts =
             [&[0x2A, 1, b'a', 0x7A, 3, 0x12, 1, b'm'][..], &[0x2A, 1, b'b', 0x7A, 2, 0x18, 2]];
-        let span = Record::read(&SPAN, parts);
+        let bytes = parts.concat();
+        let span = Record::read(&SPAN, &bytes);
         assert_eq!(span.text("name"), "b");
         let status = span.child("status").unwrap();
         assert_eq!((&*status.text("message"), status.bits("code")), ("m", 2));
     }
 
+    /// Fields that are found again each time mean what a list of them means.
+    #[test]
+    fn a_message_of_many_fields_is_read_as_one_of_few() {
+        let more = [0x0A, 0].repeat(LISTED);
+        let array = [0x2A, 2, 0x0A, 0];
+        let value = [&array[..], &[0x10, 1], &array, &array].concat();
+        for more in [&[][..], &more] {
+            let bytes = [more, &value[..]].concat();
+            let one = Record::read(&ANY_VALUE, &bytes);
+            assert_eq!(one.listed.is_none(), !more.is_empty());
+            assert!(!one.has("bool_value") && !one.has("string_value"));
+            assert_eq!(one.child("array_value").unwrap().children("values").count(), 2);
+        }
+        let status = [&[0x7A, 3, 0x12, 1, b'm'][..], &[0x7A, 2, 0x18, 2]].concat();
+        let bytes = [&[0x4A, 0].repeat(LISTED)[..], &status].concat();
+        let span = Record::read(&SPAN, &bytes);
+        let status = span.child("status").unwrap();
+        assert_eq!((&*status.text("message"), status.bits("code")), ("m", 2));
+        assert_eq!(span.children("attributes").count(), LISTED);
+    }
+
     #[test]
     fn a_value_of_another_wire_type_is_not_the_field() {
-        assert!(!Record::read(&SPAN, [&[0x28, 1][..]]).has("name"));
+        assert!(!Record::read(&SPAN, &[0x28, 1]).has("name"));
     }
 
     #[test]

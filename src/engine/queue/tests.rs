@@ -2,13 +2,15 @@
 
 mod outage;
 
+use std::sync::atomic::AtomicUsize;
+
 use tokio::time::sleep;
 
 use super::*;
 use crate::{
-    component::{BoxFuture, ExportError, Piece, QueueBatch, Request, Sent, Work},
+    component::{BoxFuture, ExportError, Piece, QueueBatch, Request, Retry, Sent, Work},
     engine::{budget::Budget, panics::Panics, pool::Ways, spool::Spooling, stored::Store},
-    otlp::Signal,
+    otlp::{Signal, wire::put_bytes},
     storage::{Folder, Log, Overflow, Room, Settings},
 };
 
@@ -46,6 +48,16 @@ impl Rig {
     }
 
     fn with(batch: Option<QueueBatch>, spool: Option<Spool>) -> Self {
+        let answers = Arc::new(Semaphore::new(0));
+        Rig::of(Arc::new(Backend(Arc::clone(&answers))), answers, batch, spool)
+    }
+
+    fn of(
+        exporter: Arc<dyn Exporter>,
+        answers: Arc<Semaphore>,
+        batch: Option<QueueBatch>,
+        spool: Option<Spool>,
+    ) -> Self {
         let telemetry = Arc::new(Telemetry::default());
         let around = Surroundings {
             stats: telemetry.exporter("home", Signal::Traces, "nowhere"),
@@ -66,8 +78,6 @@ impl Rig {
             dead_letters: None,
         };
         let delivery = Delivery { queue: Some(settings), retry: None, timeout: None };
-        let answers = Arc::new(Semaphore::new(0));
-        let exporter = Arc::new(Backend(Arc::clone(&answers)));
         let (queue, dispatcher) = ExportQueue::new(exporter, delivery, 1 << 20, around);
         let (abandon, abandoned) = watch::channel(false);
         let mut running = JoinSet::new();
@@ -100,6 +110,39 @@ fn spool(directory: &std::path::Path, spooling: Spooling) -> Spool {
     let log = Log::open(Arc::new(folder), settings, Arc::new(Room::new(12_000)), Arc::default());
     let budget = Budget::new(1 << 20, Arc::new(Telemetry::default()));
     Spool { store: Store::new(log.unwrap(), Panics::channel().0), spooling, budget }
+}
+
+/// Takes nothing: whatever it is given is too large. Bytes that it was given.
+#[derive(Default)]
+struct Narrow(AtomicUsize);
+
+impl Exporter for Narrow {
+    fn encode(&self, work: &Work<'_>) -> Result<Piece, ExportError> {
+        self.0.fetch_add(work.content.len(), Ordering::SeqCst);
+        Err(ExportError { retry: Retry::Split, message: "it is too large".to_owned() })
+    }
+
+    fn send(&self, _: Request) -> BoxFuture<Result<Sent, ExportError>> {
+        Box::pin(std::future::ready(Ok(Sent::default())))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_resource_is_not_repeated_for_every_item_that_is_too_large() {
+    let narrow = Arc::new(Narrow::default());
+    let exporter = Arc::clone(&narrow) as Arc<dyn Exporter>;
+    let rig = Rig::of(exporter, Arc::new(Semaphore::new(0)), None, None);
+    let (mut entry, mut body) = (Vec::new(), Vec::new());
+    put_bytes(&mut entry, 1, &[0x0a, 0].repeat(50_000));
+    put_bytes(&mut entry, 2, &[0x12, 0].repeat(100));
+    put_bytes(&mut body, 1, &entry);
+    let len = body.len();
+    rig.queue.enqueue(Payload::unpaid(Signal::Traces, body.into(), 100));
+    seconds(1).await;
+    assert_eq!(rig.queue.stats().failed.read(), 100);
+    // The payload, and the halves of all that was cut.
+    let seen = narrow.0.load(Ordering::SeqCst);
+    assert!((10 * len..100 * len).contains(&seen), "{seen} bytes of {len}");
 }
 
 async fn seconds(count: u64) {

@@ -27,6 +27,9 @@ const DROPPED: &str = "otel.dropped_attributes_count";
 /// What that takes.
 const DROPPED_LEN: usize = 64;
 
+/// After so many attributes that do not fit no other one is tried.
+const MISSES: u64 = 100;
+
 /// What every record of one scope has in common, as JSON members with a comma before each.
 #[derive(Debug, Default)]
 pub(super) struct Around {
@@ -84,10 +87,12 @@ fn write_attributes<'a>(
 ) -> bool {
     let mut missing = 0;
     for attribute in attributes {
-        let fits = json.within(most - DROPPED_LEN, |json| {
-            json.key(attribute.key.0);
-            json.value(attribute.value.unwrap_or_default());
-        });
+        // It is written again for every piece, so that nobody may have it try a million.
+        let fits = missing < MISSES
+            && json.within(most - DROPPED_LEN, |json| {
+                json.key(attribute.key.0);
+                json.value(attribute.value.unwrap_or_default());
+            });
         missing += u64::from(!fits);
     }
     if missing > 0 {

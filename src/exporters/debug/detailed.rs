@@ -6,7 +6,7 @@ use std::fmt::{Arguments, Display, Write as _};
 
 use super::{
     pages::Page,
-    value::{attributes, hex, time_of, with_type},
+    value::{attributes, hex, time_of, write_with_type},
 };
 use crate::otlp::{
     Signal,
@@ -28,7 +28,7 @@ pub(super) fn step(signal: Signal, step: Step<'_>, walk: &Walk<'_>, page: &mut P
                 Signal::Logs => "ResourceLog",
             };
             page.line(format_args!("{label} #{i}"));
-            page.line(format_args!("Resource SchemaURL: {}", walk.resource_schema_url().to_str()));
+            page.line(format_args!("Resource SchemaURL: {}", walk.resource_schema_url()));
             if let Some(resource) = walk.resource_message() {
                 page.resource(&Record::of(&schema::RESOURCE, resource));
             }
@@ -40,7 +40,7 @@ pub(super) fn step(signal: Signal, step: Step<'_>, walk: &Walk<'_>, page: &mut P
                 Signal::Logs => "ScopeLogs",
             };
             page.line(format_args!("{label} #{j}"));
-            page.line(format_args!("{label} SchemaURL: {}", walk.scope_schema_url().to_str()));
+            page.line(format_args!("{label} SchemaURL: {}", walk.scope_schema_url()));
             let scope = walk.scope_message();
             page.scope(scope.map(|scope| Record::of(&schema::SCOPE, scope)).as_ref());
         }
@@ -68,6 +68,12 @@ impl Page {
         self.end();
     }
 
+    /// A value and its type at the end of a line.
+    fn value(&mut self, value: Option<&Record<'_>>) {
+        let _ = write_with_type(value, self);
+        self.end();
+    }
+
     /// A count or flags, where they are set.
     fn number_if_set(&mut self, label: &str, number: u64) {
         if number != 0 {
@@ -83,11 +89,15 @@ impl Page {
     /// A title and a line per attribute; nothing if there are none.
     fn attributes(&mut self, indent: &str, title: &str, of: &Record<'_>, field: &str) {
         for (i, (key, value)) in attributes(of, field).enumerate() {
+            if self.is_full() {
+                break;
+            }
             if i == 0 {
                 self.line(format_args!("{indent}{title}:"));
             }
             let margin = if indent.is_empty() { "" } else { "     " };
-            self.line(format_args!("{margin}     -> {key}: {}", with_type(value.as_ref())));
+            let _ = write!(self, "{margin}     -> {key}: ");
+            self.value(value.as_ref());
         }
     }
 
@@ -96,9 +106,12 @@ impl Page {
         let dropped = resource.bits("dropped_attributes_count");
         self.number_if_set("Resource DroppedAttributesCount", dropped);
         for (i, entity) in resource.children("entity_refs").enumerate() {
+            if self.is_full() {
+                break;
+            }
             self.line(format_args!("Entity #{i}"));
-            self.line(format_args!("     -> Type: {}", entity.text("type")));
-            self.line(format_args!("     -> SchemaURL: {}", entity.text("schema_url")));
+            self.line(format_args!("     -> Type: {}", entity.shown("type")));
+            self.line(format_args!("     -> SchemaURL: {}", entity.shown("schema_url")));
             for (title, field) in [("ID", "id_keys"), ("Description", "description_keys")] {
                 for key in entity.texts(field) {
                     self.line(format_args!("     -> {title} key: {key}"));
@@ -109,7 +122,7 @@ impl Page {
 
     fn scope(&mut self, scope: Option<&Record<'_>>) {
         let Some(scope) = scope else { return self.line(format_args!("InstrumentationScope  ")) };
-        let (name, version) = (scope.text("name"), scope.text("version"));
+        let (name, version) = (scope.shown("name"), scope.shown("version"));
         self.line(format_args!("InstrumentationScope {name} {version}"));
         self.attributes("", "InstrumentationScope attributes", scope, "attributes");
         let dropped = scope.bits("dropped_attributes_count");
@@ -121,9 +134,9 @@ impl Page {
         self.labelled("Trace ID", hex(span.bytes("trace_id")));
         self.labelled("Parent ID", hex(span.bytes("parent_span_id")));
         self.labelled("ID", hex(span.bytes("span_id")));
-        self.labelled("Name", span.text("name"));
+        self.labelled("Name", span.shown("name"));
         self.labelled("Kind", kind(span.bits("kind")));
-        let state = span.text("trace_state");
+        let state = span.shown("trace_state");
         if !state.is_empty() {
             self.labelled("TraceState", state);
         }
@@ -132,7 +145,7 @@ impl Page {
         let status = span.child("status");
         let code = status.as_ref().map_or(0, |status| status.bits("code"));
         self.labelled("Status code", status_code(code));
-        self.labelled("Status message", status.map(|s| s.text("message")).unwrap_or_default());
+        self.labelled("Status message", status.map(|s| s.shown("message")).unwrap_or_default());
         self.line(format_args!(
             "    DroppedAttributesCount: {}",
             span.bits("dropped_attributes_count")
@@ -145,9 +158,15 @@ impl Page {
         }
         self.attributes("", "Attributes", span, "attributes");
         for (i, event) in span.children("events").enumerate() {
+            if self.is_full() {
+                break;
+            }
             self.event(i, &event);
         }
         for (i, link) in span.children("links").enumerate() {
+            if self.is_full() {
+                break;
+            }
             self.link(i, &link);
         }
     }
@@ -157,7 +176,7 @@ impl Page {
             self.line(format_args!("Events:"));
         }
         self.line(format_args!("SpanEvent #{i}"));
-        self.line(format_args!("     -> Name: {}", event.text("name")));
+        self.line(format_args!("     -> Name: {}", event.shown("name")));
         self.line(format_args!("     -> Timestamp: {}", time_of(event.bits("time_unix_nano"))));
         self.dropped_and_attributes(event);
     }
@@ -169,7 +188,7 @@ impl Page {
         self.line(format_args!("SpanLink #{i}"));
         self.line(format_args!("     -> Trace ID: {}", hex(link.bytes("trace_id"))));
         self.line(format_args!("     -> ID: {}", hex(link.bytes("span_id"))));
-        self.line(format_args!("     -> TraceState: {}", link.text("trace_state")));
+        self.line(format_args!("     -> TraceState: {}", link.shown("trace_state")));
         self.number_if_set("     -> Flags", link.bits("flags"));
         self.dropped_and_attributes(link);
     }
@@ -186,13 +205,14 @@ impl Page {
         self.line(format_args!("LogRecord #{k}"));
         self.line(format_args!("ObservedTimestamp: {observed}"));
         self.line(format_args!("Timestamp: {}", time_of(record.bits("time_unix_nano"))));
-        self.line(format_args!("SeverityText: {}", record.text("severity_text")));
+        self.line(format_args!("SeverityText: {}", record.shown("severity_text")));
         self.line(format_args!("SeverityNumber: {}({severity})", severity_name(severity)));
-        let event_name = record.text("event_name");
+        let event_name = record.shown("event_name");
         if !event_name.is_empty() {
             self.line(format_args!("EventName: {event_name}"));
         }
-        self.line(format_args!("Body: {}", with_type(record.child("body").as_ref())));
+        let _ = self.write_str("Body: ");
+        self.value(record.child("body").as_ref());
         self.attributes("", "Attributes", record, "attributes");
         let dropped = record.bits("dropped_attributes_count");
         self.number_if_set("DroppedAttributesCount", dropped);

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{
     detailed::point_table,
     pages::Page,
-    value::{attributes, double, hex, plain},
+    value::{attributes, double, hex, write_plain},
 };
 use crate::otlp::{
     Signal,
@@ -46,7 +46,7 @@ fn resource(signal: Signal, walk: &Walk<'_>, out: &mut Page) {
 
 fn schema_url(url: Text<'_>, out: &mut Page) {
     if !url.is_empty() {
-        let _ = write!(out, " [{}]", url.to_str());
+        let _ = write!(out, " [{url}]");
     }
 }
 
@@ -59,7 +59,7 @@ fn scope(signal: Signal, walk: &Walk<'_>, out: &mut Page) {
     let _ = write!(out, "{label} #{}", walk.numbers()[1]);
     let scope = walk.scope_message().map(|scope| Record::of(&schema::SCOPE, scope));
     if let Some(scope) = &scope {
-        let (name, version) = (scope.text("name"), scope.text("version"));
+        let (name, version) = (scope.shown("name"), scope.shown("version"));
         if !name.is_empty() {
             let _ = write!(out, " {name}");
         }
@@ -77,19 +77,23 @@ fn scope(signal: Signal, walk: &Walk<'_>, out: &mut Page) {
 /// ` key=value` for each attribute.
 fn pairs(of: &Record<'_>, out: &mut Page) {
     for (key, value) in attributes(of, "attributes") {
-        let _ = write!(out, " {key}={}", plain(value.as_ref()));
+        if out.is_full() {
+            break;
+        }
+        let _ = write!(out, " {key}=");
+        let _ = write_plain(value.as_ref(), out);
     }
 }
 
 fn span(span: &Record<'_>, out: &mut Page) {
-    let name = span.text("name");
+    let name = span.shown("name");
     let _ = write!(out, "{name} {} {}", hex(span.bytes("trace_id")), hex(span.bytes("span_id")));
     pairs(span, out);
     out.end();
 }
 
 fn log_record(record: &Record<'_>, out: &mut Page) {
-    let _ = out.write_str(&plain(record.child("body").as_ref()));
+    let _ = write_plain(record.child("body").as_ref(), out);
     pairs(record, out);
     out.end();
 }
@@ -98,10 +102,14 @@ fn point(point: Message<'_>, walk: &Walk<'_>, out: &mut Page) {
     let Some(metric) = walk.metric() else { return };
     let Some((kind, table)) = metric.data.map(point_table) else { return };
     let point = Record::of(table, point);
-    let _ = write!(out, "{}{{", metric.name.to_str());
+    let _ = write!(out, "{}{{", metric.name);
     for (i, (key, value)) in attributes(&point, "attributes").enumerate() {
         let comma = if i > 0 { "," } else { "" };
-        let _ = write!(out, "{comma}{key}={}", plain(value.as_ref()));
+        if out.is_full() {
+            break;
+        }
+        let _ = write!(out, "{comma}{key}=");
+        let _ = write_plain(value.as_ref(), out);
     }
     let _ = out.write_char('}');
     match kind {
@@ -128,11 +136,14 @@ fn histogram(point: &Record<'_>, out: &mut Page) {
             let _ = write!(out, " {key}={}", double(point.double(key)));
         }
     }
-    let bounds = point.numbers("explicit_bounds");
-    for (i, count) in point.numbers("bucket_counts").into_iter().enumerate() {
-        match bounds.get(i) {
+    let mut bounds = point.numbers("explicit_bounds");
+    for count in point.numbers("bucket_counts") {
+        if out.is_full() {
+            break;
+        }
+        match bounds.next() {
             Some(bound) => {
-                let _ = write!(out, " le{}={count}", double(f64::from_bits(*bound)));
+                let _ = write!(out, " le{}={count}", double(f64::from_bits(bound)));
             }
             None => {
                 let _ = write!(out, " {count}");
@@ -144,6 +155,9 @@ fn histogram(point: &Record<'_>, out: &mut Page) {
 fn summary(point: &Record<'_>, out: &mut Page) {
     let _ = write!(out, " count={} sum={}", point.bits("count"), double(point.double("sum")));
     for at in point.children("quantile_values") {
+        if out.is_full() {
+            break;
+        }
         let (quantile, value) = (at.double("quantile"), at.double("value"));
         let _ = write!(out, " q{}={}", double(quantile), double(value));
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use super::{Verbosity, detailed, normal};
+use super::{Verbosity, detailed, normal, sink::PAGE};
 use crate::{
     component::{Piece, Work},
     config::shown::Escaping,
@@ -11,10 +11,14 @@ use crate::{
 
 /// Room for a piece: the log makes a line of it, and may make another one with escapes of that.
 pub(super) const ROOM: usize = 2 << 20;
+/// What printing a page takes beside its text: the line of it, and that line again with escapes.
+const LINES: usize = 3;
 /// Most text of an item or of a header.
 const ITEM: usize = 64 << 10;
 /// Most text of a payload.
 const PAYLOAD: u64 = 2 << 20;
+/// Bytes that are written at a time. With escapes they are four times as many.
+const STEP: usize = 256;
 /// What text ends with that was cut.
 const CUT: &str = " [cut]\n";
 
@@ -28,27 +32,33 @@ pub(super) struct Page {
 
 impl Write for Page {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        if self.end == 0 {
-            return Err(fmt::Error);
-        }
-        let free = self.end - self.text.len().min(self.end);
-        let most = &text[..text.floor_char_boundary(free)];
-        // Escapes only add to it.
-        Escaping(&mut self.text).write_str(most)?;
-        if most.len() < text.len() || self.text.len() > self.end {
-            self.text.truncate(self.text.floor_char_boundary(self.end));
-            self.end = 0;
-            // What is written after that is passed over.
-            return Err(fmt::Error);
+        let mut rest = text;
+        while !rest.is_empty() {
+            // What is written after the end is passed over.
+            if self.is_full() {
+                return Err(fmt::Error);
+            }
+            let (some, after) = rest.split_at(rest.floor_char_boundary(STEP));
+            Escaping(&mut self.text).write_str(some)?;
+            if self.text.len() > self.end {
+                self.text.truncate(self.text.floor_char_boundary(self.end));
+                self.end = 0;
+            }
+            rest = after;
         }
         Ok(())
     }
 }
 
 impl Page {
+    /// Whether nothing more is written of the header or item.
+    pub(super) fn is_full(&self) -> bool {
+        self.end == 0
+    }
+
     /// Ends a line.
     pub(super) fn end(&mut self) {
-        if self.end > 0 {
+        if !self.is_full() {
             self.text.push('\n');
         }
     }
@@ -57,7 +67,7 @@ impl Page {
     fn add(&mut self, most: usize, write: impl FnOnce(&mut Page)) {
         self.end = self.text.len() + most - CUT.len();
         write(self);
-        if self.end == 0 {
+        if self.is_full() {
             self.text.push_str(CUT);
         }
     }
@@ -72,7 +82,7 @@ pub(super) fn piece(work: &Work<'_>, verbosity: Verbosity) -> (String, Piece) {
     }
     let most = work.room.min(ROOM) / 8;
     let item = ITEM.min(most / 2);
-    let mut page = Page { text: String::with_capacity(most + item), end: 0 };
+    let mut page = Page { text: String::with_capacity(most + item + 4 * STEP), end: 0 };
     let mut walk = work.walk();
     while page.text.len() < most {
         let Some(step) = walk.next() else { break };
@@ -81,7 +91,9 @@ pub(super) fn piece(work: &Work<'_>, verbosity: Verbosity) -> (String, Piece) {
             _ => normal::step(work.content.signal, step, &walk, page),
         });
     }
-    let piece = work.piece(Body::new(), &walk);
+    let mut piece = work.piece(Body::new(), &walk);
+    let slack = page.text.capacity() - page.text.len();
+    piece.beside = slack + LINES * page.text.len().min(PAGE);
     (page.text, piece)
 }
 

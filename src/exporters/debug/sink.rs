@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Most bytes of a page that is handed over at once; a longer line is a page of its own.
-const PAGE: usize = 64 << 10;
+pub(super) const PAGE: usize = 64 << 10;
 
 /// A place to print to.
 pub(super) enum Sink {

@@ -1,10 +1,10 @@
 //! Values, ids and times as text.
 
-use std::{borrow::Cow, fmt::Write as _};
+use std::fmt::Write as _;
 
 pub(super) use crate::exporters::calendar::go_time as time_of;
-use crate::otlp::record::Record;
-pub(super) use crate::otlp::text::{double, plain, with_type};
+pub(super) use crate::otlp::text::{double, write_plain, write_with_type};
+use crate::otlp::{record::Record, view::Text};
 
 /// Bytes as hexadecimal digits.
 pub(super) fn hex(bytes: &[u8]) -> String {
@@ -18,6 +18,6 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 pub(super) fn attributes<'a>(
     of: &Record<'a>,
     field: &str,
-) -> impl Iterator<Item = (Cow<'a, str>, Option<Record<'a>>)> {
-    of.children(field).map(|attribute| (attribute.text("key"), attribute.child("value")))
+) -> impl Iterator<Item = (Text<'a>, Option<Record<'a>>)> {
+    of.children(field).map(|attribute| (attribute.shown("key"), attribute.child("value")))
 }

@@ -8,6 +8,7 @@ use crate::{
     component::{ExportError, Piece, Retry, Work},
     net::codec,
     otlp::{
+        Content,
         content::{Step, Walk},
         json::{self, Extent},
         payload::Body,
@@ -18,6 +19,13 @@ use crate::{
 const FRAME: usize = 256;
 /// The level of zstd where none is given.
 const LEVEL: i32 = 3;
+
+/// The room for all messages of a content: as JSON it is a few times as long, and the room is five or
+/// eight times that.
+pub(super) fn room(config: &Config, content: &Content) -> usize {
+    let factor = if config.format == Format::Json { 32 } else { 4 };
+    content.len().saturating_mul(factor).saturating_add(64 << 10)
+}
 
 /// The next messages that have room.
 pub(super) fn piece(config: &Config, work: &Work<'_>) -> Result<Piece, ExportError> {
@@ -30,8 +38,9 @@ pub(super) fn piece(config: &Config, work: &Work<'_>) -> Result<Piece, ExportErr
 
 /// A document, or one for each entry.
 fn documents(config: &Config, work: &Work<'_>) -> Result<Piece, ExportError> {
-    // Text may be copied once while it grows, and compressed beside it.
-    let most = work.room / if config.compression == Compression::None { 4 } else { 8 };
+    // A page takes five times its length while it is written, and is then compressed beside what it
+    // holds, which is twice its length.
+    let most = work.room / if config.compression == Compression::None { 5 } else { 8 };
     let (mut body, mut walk) = (Body::new(), work.walk());
     let (mut left_out, mut held) = (0, 0);
     loop {
@@ -45,8 +54,8 @@ fn documents(config: &Config, work: &Work<'_>) -> Result<Piece, ExportError> {
             // There will be more room.
             break;
         }
-        let frame = framed(config, vec![text.into()], most)?;
-        held += frame.iter().map(Bytes::len).sum::<usize>() + FRAME + name.len();
+        let (frame, made) = framed(config, text.capacity(), vec![text.into()], work.room / 2)?;
+        held += made + FRAME + name.len();
         left_out += missing;
         body.push(name);
         body.extend(frame);
@@ -58,7 +67,7 @@ fn documents(config: &Config, work: &Work<'_>) -> Result<Piece, ExportError> {
     }
     let mut piece = work.piece(body, &walk);
     piece.request.counts[0] = left_out;
-    piece.beside = held;
+    piece.beside = beside(held, &piece.request.body);
     Ok(piece)
 }
 
@@ -83,33 +92,47 @@ fn entries(config: &Config, work: &Work<'_>) -> Result<Piece, ExportError> {
         let name = Bytes::from(group::name(walk.resource_message(), attribute));
         let entry = walk.take_entry();
         let room = work.room / 2;
-        let frame = framed(config, vec![entry], room)?;
-        let made = if config.compression == Compression::None { 4 } else { frame[1].len() };
+        let (frame, made) = framed(config, 0, vec![entry], room)?;
         held += made + FRAME + name.len();
         body.push(name);
         body.extend(frame);
     }
-    Ok(work.piece(body, &walk))
+    let beside = beside(held, &body);
+    Ok(Piece { beside, ..work.piece(body, &walk) })
+}
+
+/// What frames hold beside their bytes.
+fn beside(held: usize, body: &Body) -> usize {
+    held.saturating_sub(body.iter().map(Bytes::len).sum())
 }
 
 /// All that is left: each segment a message, or all of them one that is compressed.
 fn whole(config: &Config, work: &Work<'_>) -> Result<Piece, ExportError> {
-    let mut body = Body::new();
+    let (mut body, mut held) = (Body::new(), 0);
     let rest = work.rest();
     if config.compression == Compression::None {
         for segment in rest {
             body.push(Bytes::new());
-            body.extend(framed(config, vec![segment], 0)?);
+            body.extend(framed(config, 0, vec![segment], 0)?.0);
         }
     } else {
         body.push(Bytes::new());
-        body.extend(framed(config, rest.to_vec(), work.room)?);
+        let (frame, made) = framed(config, 0, rest.to_vec(), work.room)?;
+        held += made;
+        body.extend(frame);
     }
-    Ok(work.last(body))
+    let beside = beside(held, &body);
+    Ok(Piece { beside, ..work.last(body) })
 }
 
-/// A message with what stands before it.
-fn framed(config: &Config, parts: Vec<Bytes>, room: usize) -> Result<[Bytes; 2], ExportError> {
+/// A message with what stands before it, and the bytes that were made for it: `held` of them are in
+/// its parts.
+fn framed(
+    config: &Config,
+    mut held: usize,
+    parts: Vec<Bytes>,
+    room: usize,
+) -> Result<([Bytes; 2], usize), ExportError> {
     let message = match config.compression {
         Compression::Zstd => {
             let level = match config.compression_params.level {
@@ -118,17 +141,19 @@ fn framed(config: &Config, parts: Vec<Bytes>, room: usize) -> Result<[Bytes; 2],
             };
             let made = codec::deflate_within(codec::Compression::Zstd, Some(level), &parts, room)
                 .map_err(|error| permanent(format!("cannot compress: {error}")))?;
-            made.map(Bytes::from).ok_or_else(|| ExportError {
+            let made = made.ok_or_else(|| ExportError {
                 retry: Retry::Split,
                 message: format!("a compressed message needs more than {room} bytes of memory"),
-            })?
+            })?;
+            held = made.capacity();
+            made.into()
         }
         Compression::None => parts.into_iter().next().unwrap_or_default(),
     };
     if config.format == Format::Json && config.compression == Compression::None {
-        return Ok([message, Bytes::from_static(b"\n")]);
+        return Ok(([message, Bytes::from_static(b"\n")], held));
     }
     let len = u32::try_from(message.len())
         .map_err(|_| permanent("a message is larger than 4 GiB".to_owned()))?;
-    Ok([Bytes::copy_from_slice(&len.to_be_bytes()), message])
+    Ok(([Bytes::copy_from_slice(&len.to_be_bytes()), message], held + 4))
 }

@@ -6,20 +6,25 @@ use crate::otlp::view::{Message, Resource, Value};
 /// named after. A file of its own, so that nothing is lost.
 const UNNAMED: &str = "_";
 
+/// Most bytes of a name.
+const LONGEST: usize = 200;
+
 /// The value of an attribute of a resource, as far as a file can be named after it.
 pub(super) fn name(resource: Option<Message<'_>>, attribute: &str) -> String {
     let resource = resource.map(Resource::from);
     let mut attributes = resource.iter().flat_map(Resource::attributes);
     let value = attributes.find(|one| one.key == *attribute).and_then(|one| one.value);
     match value {
-        Some(Value::String(text)) if is_confined(&text.to_str()) => text.to_str().into_owned(),
+        Some(Value::String(text)) if text.0.len() <= LONGEST && is_confined(&text.to_str()) => {
+            text.to_str().into_owned()
+        }
         _ => UNNAMED.to_owned(),
     }
 }
 
 /// Whether a value cannot lead out of the directory of the path: a sender chooses it.
 fn is_confined(text: &str) -> bool {
-    text.len() <= 200
+    text.len() <= LONGEST
         && !text.contains(['\0', '\\'])
         && text.split('/').all(|name| !matches!(name, "" | "." | ".."))
 }

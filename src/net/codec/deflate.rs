@@ -9,6 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use flate2::{Compress, Crc, FlushCompress, Status};
+use lz4_flex::frame::{BlockSize, FrameEncoder, FrameInfo};
 use zstd::stream::raw::{Encoder, InBuffer, Operation, OutBuffer};
 
 use super::Compression;
@@ -96,7 +97,9 @@ fn run(
             encoder.flush()
         }
         Compression::Lz4 => {
-            let mut encoder = lz4_flex::frame::FrameEncoder::new(out);
+            // By default a frame of a megabyte takes buffers of 8 MiB, which nobody pays for.
+            let info = FrameInfo::new().block_size(BlockSize::Max64KB);
+            let mut encoder = FrameEncoder::with_frame_info(info, out);
             pieces.iter().try_for_each(|piece| encoder.write_all(piece))?;
             encoder.finish()?;
             Ok(())

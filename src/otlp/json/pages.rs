@@ -20,7 +20,8 @@ pub enum Extent {
 }
 
 /// Appends a document of at most `most` bytes with the next items of a walk; how many items were
-/// passed over, since not even one of them would have fit with what is around it.
+/// passed over, since not even one of them would have fit with what is around it. While it is
+/// written, five times `most` are allocated at most: buffers that grow exist twice.
 pub fn write_page(walk: &mut Walk<'_>, extent: Extent, most: usize, out: &mut Vec<u8>) -> u64 {
     let signal = walk.signal();
     let most = out.len().saturating_add(most);
@@ -129,7 +130,7 @@ impl Page<'_> {
             (Signal::Metrics, Some(data)) => kind(data).1,
             (Signal::Metrics, None) => return true,
         };
-        write::message(&Record::of(table, item), self.out);
+        write::message(&Record::of(table, item), self.most, self.out);
         self.keep(mark, had_list, false)
     }
 
@@ -170,6 +171,11 @@ impl Page<'_> {
         false
     }
 
+    /// Most bytes for what comes after a list.
+    fn left(&self) -> usize {
+        self.most.saturating_sub(self.out.len())
+    }
+
     /// Ends what is open from a level on.
     fn close(&mut self, level: usize) {
         while self.open.len() > level {
@@ -195,7 +201,7 @@ impl Page<'_> {
         self.out.extend_from_slice(name.as_bytes());
         self.out.extend_from_slice(b"\":");
         match owner {
-            Some(owner) => write::message(&Record::of(table, owner), self.out),
+            Some(owner) => write::message(&Record::of(table, owner), self.most, self.out),
             None => self.out.extend_from_slice(b"{}"),
         }
         let list = match (name, self.signal) {
@@ -207,7 +213,7 @@ impl Page<'_> {
             (_, Signal::Logs) => ",\"logRecords\":[",
         };
         let mut end = Vec::new();
-        text_field("schemaUrl", schema_url, true, &mut end);
+        text_field("schemaUrl", schema_url, true, self.left(), &mut end);
         end.push(b'}');
         Open { list, end, ..Open::default() }
     }
@@ -220,7 +226,7 @@ impl Page<'_> {
         let texts =
             [("name", metric.name), ("description", metric.description), ("unit", metric.unit)];
         for (name, text) in texts {
-            text_field(name, text, self.out.len() > start, self.out);
+            text_field(name, text, self.out.len() > start, self.most, self.out);
         }
         let mut end = Vec::new();
         let mut has_field = false;
@@ -235,8 +241,11 @@ impl Page<'_> {
             has_field = !end.is_empty();
             end.push(b'}');
         }
-        let mut list = false;
+        let (mut list, left) = (false, self.left());
         for entry in message.contents(12) {
+            if end.len() > left {
+                break;
+            }
             let comma = self.out.len() > start && !list;
             let lead = match (list, comma) {
                 (true, _) => ",",
@@ -244,7 +253,7 @@ impl Page<'_> {
                 (false, false) => "\"metadata\":[",
             };
             end.extend_from_slice(lead.as_bytes());
-            write::message(&Record::read(&schema::KEY_VALUE, [entry]), &mut end);
+            write::message(&Record::read(&schema::KEY_VALUE, entry), left, &mut end);
             list = true;
         }
         if list {
@@ -288,7 +297,7 @@ fn data_fields(data: Data<'_>, out: &mut Vec<u8>) {
     }
 }
 
-fn text_field(name: &str, text: Text<'_>, has_comma: bool, out: &mut Vec<u8>) {
+fn text_field(name: &str, text: Text<'_>, has_comma: bool, most: usize, out: &mut Vec<u8>) {
     if text.is_empty() {
         return;
     }
@@ -298,5 +307,5 @@ fn text_field(name: &str, text: Text<'_>, has_comma: bool, out: &mut Vec<u8>) {
     out.push(b'"');
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"\":");
-    write::string(&text.to_str(), out);
+    write::text(text.0, most, out);
 }

@@ -1,26 +1,57 @@
-//! Records as JSON text.
+//! Records as JSON text, up to a length: a little after `out` is longer than `most` nothing is
+//! written any more, so that what a sender nests and escapes takes no more memory. What was written
+//! then is no JSON, and is for the caller to take back.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
 
 use crate::otlp::{
     record::{Record, unzigzag},
-    schema::{Field, Kind, Presence},
+    schema::{Field, Kind, Message, Presence},
     wire::FieldValue,
 };
 
+/// Appends a request of several segments: its one field is the list of its entries.
+pub(super) fn request(segments: &[Bytes], table: &'static Message, out: &mut Vec<u8>) {
+    let records = segments.iter().map(|segment| Record::read(table, segment));
+    out.push(b'{');
+    let empty = out.len();
+    for record in records {
+        for entry in record.children_at(0) {
+            if out.len() > empty {
+                out.push(b',');
+            } else {
+                name(&table.fields[0], empty, out);
+                out.push(b'[');
+            }
+            message(&entry, usize::MAX, out);
+        }
+    }
+    if out.len() > empty {
+        out.push(b']');
+    }
+    out.push(b'}');
+}
+
 /// Appends one message as an object.
-pub(super) fn message(record: &Record<'_>, out: &mut Vec<u8>) {
+pub(super) fn message(record: &Record<'_>, most: usize, out: &mut Vec<u8>) {
     out.push(b'{');
     let empty = out.len();
     for (position, field) in record.message().fields.iter().enumerate() {
+        if out.len() > most {
+            return;
+        }
         if field.presence == Presence::Repeated {
-            list(record, position, field, empty, out);
+            list((record, position, field), empty, most, out);
         } else {
-            single(record, position, field, empty, out);
+            single((record, position, field), empty, most, out);
         }
     }
     out.push(b'}');
 }
+
+/// A field of a record, with its position.
+type At<'r, 'a> = (&'r Record<'a>, usize, &'r Field);
 
 /// Appends `"name":`, after a comma unless this is the first field of its object.
 fn name(field: &Field, empty: usize, out: &mut Vec<u8>) {
@@ -32,11 +63,11 @@ fn name(field: &Field, empty: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\":");
 }
 
-fn single(record: &Record<'_>, position: usize, field: &Field, empty: usize, out: &mut Vec<u8>) {
+fn single((record, position, field): At<'_, '_>, empty: usize, most: usize, out: &mut Vec<u8>) {
     if matches!(field.kind, Kind::Message(_)) {
         if let Some(child) = record.child_at(position) {
             name(field, empty, out);
-            message(&child, out);
+            message(&child, most, out);
         } else if field.presence == Presence::Always {
             name(field, empty, out);
             out.extend_from_slice(b"{}");
@@ -48,10 +79,10 @@ fn single(record: &Record<'_>, position: usize, field: &Field, empty: usize, out
         return;
     }
     name(field, empty, out);
-    scalar(field.kind, value, out);
+    scalar(field.kind, value, most, out);
 }
 
-fn list(record: &Record<'_>, position: usize, field: &Field, empty: usize, out: &mut Vec<u8>) {
+fn list((record, position, field): At<'_, '_>, empty: usize, most: usize, out: &mut Vec<u8>) {
     let before = out.len();
     name(field, empty, out);
     out.push(b'[');
@@ -64,20 +95,29 @@ fn list(record: &Record<'_>, position: usize, field: &Field, empty: usize, out: 
     match field.kind {
         Kind::Message(_) => {
             for child in record.children_at(position) {
+                if out.len() > most {
+                    return;
+                }
                 comma(out);
-                message(&child, out);
+                message(&child, most, out);
             }
         }
         Kind::String | Kind::Bytes | Kind::Id(_) => {
             for value in record.values_at(position) {
+                if out.len() > most {
+                    return;
+                }
                 comma(out);
-                scalar(field.kind, value, out);
+                scalar(field.kind, value, most, out);
             }
         }
         _ => {
             for bits in record.numbers_at(position) {
+                if out.len() > most {
+                    return;
+                }
                 comma(out);
-                scalar(field.kind, FieldValue::Varint(bits), out);
+                scalar(field.kind, FieldValue::Varint(bits), most, out);
             }
         }
     }
@@ -97,15 +137,15 @@ fn is_zero(value: FieldValue<'_>) -> bool {
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "protobuf takes the low 32 bits")]
-fn scalar(kind: Kind, value: FieldValue<'_>, out: &mut Vec<u8>) {
+fn scalar(kind: Kind, value: FieldValue<'_>, most: usize, out: &mut Vec<u8>) {
     let (bits, bytes) = match value {
         FieldValue::Varint(bits) | FieldValue::Fixed64(bits) => (bits, &[][..]),
         FieldValue::Fixed32(bits) => (u64::from(bits), &[][..]),
         FieldValue::Len(bytes) => (0, bytes),
     };
     match kind {
-        Kind::String => string(&String::from_utf8_lossy(bytes), out),
-        Kind::Bytes => quoted(STANDARD.encode(bytes).as_bytes(), out),
+        Kind::String => text(bytes, most, out),
+        Kind::Bytes => base64(bytes, most, out),
         Kind::Id(_) => hex(bytes, out),
         Kind::Bool => out.extend_from_slice(if bits == 0 { b"false" } else { b"true" }),
         Kind::Int32 | Kind::Enum(_) => number((bits as u32).cast_signed(), out),
@@ -159,23 +199,72 @@ fn hex(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
+/// Bytes of text that are looked at, or of binary data that are encoded, at a time.
+const STEP: usize = 3 << 10;
+
+fn base64(bytes: &[u8], most: usize, out: &mut Vec<u8>) {
+    out.push(b'"');
+    // Three bytes are four letters, and only the last ones are padded.
+    for some in bytes.chunks(STEP) {
+        if out.len() > most {
+            return;
+        }
+        let from = out.len();
+        out.resize(from + some.len().div_ceil(3) * 4, 0);
+        // It has space for them.
+        let len = STANDARD.encode_slice(some, &mut out[from..]).unwrap_or(0);
+        out.truncate(from + len);
+    }
+    out.push(b'"');
+}
+
+/// Appends a text that may not be UTF-8: what is not becomes U+FFFD.
+pub(super) fn text(text: &[u8], most: usize, out: &mut Vec<u8>) {
+    // Each byte is one at least.
+    let left = most.saturating_sub(out.len()).saturating_add(1);
+    let text = &text[..text.len().min(left)];
+    out.push(b'"');
+    // Nearly all texts are plain.
+    if text.is_ascii() && text.chunks(32).all(is_plain) {
+        out.extend_from_slice(text);
+        out.push(b'"');
+        return;
+    }
+    for chunk in text.utf8_chunks() {
+        escaped(chunk.valid(), most, out);
+        if !chunk.invalid().is_empty() {
+            out.extend_from_slice("\u{fffd}".as_bytes());
+        }
+        if out.len() > most {
+            return;
+        }
+    }
+    out.push(b'"');
+}
+
 /// Appends text with the escapes that JSON asks for.
 pub(super) fn string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
+    escaped(text, usize::MAX, out);
+    out.push(b'"');
+}
+
+fn escaped(text: &str, most: usize, out: &mut Vec<u8>) {
     let mut rest = text.as_bytes();
     // Nearly all texts are plain.
     if rest.chunks(32).all(is_plain) {
         out.extend_from_slice(rest);
-        out.push(b'"');
         return;
     }
     while let Some(at) = rest.iter().position(|byte| matches!(byte, 0..0x20 | b'"' | b'\\')) {
         out.extend_from_slice(&rest[..at]);
         escape(rest[at], out);
         rest = &rest[at + 1..];
+        if out.len() > most {
+            return;
+        }
     }
     out.extend_from_slice(rest);
-    out.push(b'"');
 }
 
 /// Whether nothing in these bytes is escaped: without branches, so that many are looked at at a time.

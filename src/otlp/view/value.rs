@@ -1,6 +1,6 @@
 //! Attributes and values.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 use super::message::{Child, Message};
 use crate::otlp::wire::FieldValue;
@@ -11,6 +11,19 @@ pub struct Text<'a>(
     /// Its bytes.
     pub &'a [u8],
 );
+
+/// As it is written, no copy of it: what is not UTF-8 becomes U+FFFD.
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.utf8_chunks() {
+            f.write_str(chunk.valid())?;
+            if !chunk.invalid().is_empty() {
+                f.write_str("\u{fffd}")?;
+            }
+        }
+        Ok(())
+    }
+}
 
 impl<'a> Text<'a> {
     /// As text; what is not UTF-8 in it is shown as U+FFFD. Comparing bytes is cheaper.

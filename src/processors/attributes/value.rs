@@ -108,7 +108,7 @@ impl<'a> Scalar<'a> {
 
 /// An `AnyValue` as text; lists and maps as JSON.
 pub(super) fn as_text(any: &[u8]) -> String {
-    text::plain(Some(&Record::read(&schema::ANY_VALUE, [any])))
+    text::plain(Some(&Record::read(&schema::ANY_VALUE, any)))
 }
 
 /// Whether two `AnyValue`s mean the same, however they are encoded.

@@ -25,15 +25,23 @@ pub(in super::super) fn point_table(data: Data<'_>) -> (&'static str, &'static M
     }
 }
 
+/// Most buckets that are kept to be shown in reverse: more than the lines an item has space for.
+const LINES: usize = 4096;
+
+/// Index of the first of some buckets.
+fn first(buckets: &Record<'_>) -> i64 {
+    buckets.zigzag("offset").into()
+}
+
 impl Page {
     /// A metric without its points.
     pub(super) fn metric(&mut self, k: usize, metric: &Record<'_>, data: Option<Data<'_>>) {
         let type_name = data.map_or("Empty", |data| point_table(data).0);
         self.line(format_args!("Metric #{k}"));
         self.line(format_args!("Descriptor:"));
-        self.line(format_args!("     -> Name: {}", metric.text("name")));
-        self.line(format_args!("     -> Description: {}", metric.text("description")));
-        self.line(format_args!("     -> Unit: {}", metric.text("unit")));
+        self.line(format_args!("     -> Name: {}", metric.shown("name")));
+        self.line(format_args!("     -> Description: {}", metric.shown("description")));
+        self.line(format_args!("     -> Unit: {}", metric.shown("unit")));
         self.line(format_args!("     -> DataType: {type_name}"));
         self.attributes("     -> ", "Metadata", metric, "metadata");
         let temporality = match data {
@@ -65,6 +73,9 @@ impl Page {
         }
         self.number_if_set("Flags", point.bits("flags"));
         for (i, exemplar) in point.children("exemplars").enumerate() {
+            if self.is_full() {
+                break;
+            }
             self.exemplar(i, &exemplar);
         }
     }
@@ -88,10 +99,16 @@ impl Page {
 
     fn histogram(&mut self, point: &Record<'_>) {
         self.count_and_sums(point);
-        for (i, bound) in point.numbers("explicit_bounds").into_iter().enumerate() {
+        for (i, bound) in point.numbers("explicit_bounds").enumerate() {
+            if self.is_full() {
+                break;
+            }
             self.line(format_args!("ExplicitBounds #{i}: {:.6}", f64::from_bits(bound)));
         }
-        for (i, count) in point.numbers("bucket_counts").into_iter().enumerate() {
+        for (i, count) in point.numbers("bucket_counts").enumerate() {
+            if self.is_full() {
+                break;
+            }
             self.line(format_args!("Buckets #{i}, Count: {count}"));
         }
     }
@@ -101,19 +118,20 @@ impl Page {
     fn exponential_histogram(&mut self, point: &Record<'_>) {
         self.count_and_sums(point);
         let width = (-f64::from(point.zigzag("scale"))).exp2();
-        let buckets = |field| {
-            let buckets = point.child(field);
-            let first = buckets.as_ref().map_or(0, |buckets| buckets.zigzag("offset"));
-            let counts = buckets.map(|buckets| buckets.numbers("bucket_counts"));
-            zip(i64::from(first).., counts.unwrap_or_default()).map(move |(index, count)| {
-                #[expect(clippy::cast_precision_loss, reason = "indexes are far below 2^52")]
-                let index = index as f64;
-                ((index * width).exp2(), ((index + 1.0) * width).exp2(), count)
-            })
+        let edges = |index: i64| {
+            #[expect(clippy::cast_precision_loss, reason = "indexes are far below 2^52")]
+            let index = index as f64;
+            ((index * width).exp2(), ((index + 1.0) * width).exp2())
         };
-        let negative: Vec<_> = buckets("negative").collect();
-        for (near, far, count) in negative.into_iter().rev() {
-            self.line(format_args!("Bucket [{:.6}, {:.6}), Count: {count}", -far, -near));
+        if let Some(negative) = point.child("negative") {
+            // More lines than these have no space, and the last bucket comes first.
+            let passed = negative.numbers("bucket_counts").count().saturating_sub(LINES);
+            let counts = zip(first(&negative).., negative.numbers("bucket_counts"));
+            let shown: Vec<_> = counts.skip(passed).collect();
+            for (index, count) in shown.into_iter().rev() {
+                let (near, far) = edges(index);
+                self.line(format_args!("Bucket [{:.6}, {:.6}), Count: {count}", -far, -near));
+            }
         }
         let threshold = point.double("zero_threshold");
         if threshold != 0.0 {
@@ -123,8 +141,14 @@ impl Page {
         if zero_count > 0 {
             self.line(format_args!("Bucket [0, 0], Count: {zero_count}"));
         }
-        for (near, far, count) in buckets("positive") {
-            self.line(format_args!("Bucket ({near:.6}, {far:.6}], Count: {count}"));
+        if let Some(positive) = point.child("positive") {
+            for (index, count) in zip(first(&positive).., positive.numbers("bucket_counts")) {
+                if self.is_full() {
+                    break;
+                }
+                let (near, far) = edges(index);
+                self.line(format_args!("Bucket ({near:.6}, {far:.6}], Count: {count}"));
+            }
         }
     }
 
@@ -132,6 +156,9 @@ impl Page {
         self.line(format_args!("Count: {}", point.bits("count")));
         self.line(format_args!("Sum: {:.6}", point.double("sum")));
         for (i, at) in point.children("quantile_values").enumerate() {
+            if self.is_full() {
+                break;
+            }
             let (quantile, value) = (at.double("quantile"), at.double("value"));
             self.line(format_args!("QuantileValue #{i}: Quantile {quantile:.6}, Value {value:.6}"));
         }
