@@ -82,7 +82,7 @@ fn all(signal: Signal) -> Vec<(String, Arc<dyn Exporter>)> {
         id: ComponentId { kind_name: "one".to_owned(), name: None },
         pipeline: signal.name().to_owned(),
         signal,
-        ends_in: Vec::new(),
+        wants_weights: false,
         budget: 64 << 20,
         in_container: false,
         telemetry: Arc::new(Telemetry::default()),

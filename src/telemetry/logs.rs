@@ -296,9 +296,13 @@ impl Sampler {
     }
 }
 
+/// Modules of the AWS SDK that log in their own way what skep logs with the exporter and a remedy.
+const REPEATED: [&str; 2] =
+    ["aws_config", "aws_smithy_runtime::client::http::connection_poisoning"];
+
 impl<S> Filter<S> for Shared {
-    fn enabled(&self, _metadata: &Metadata<'_>, _cx: &Context<'_, S>) -> bool {
-        true
+    fn enabled(&self, metadata: &Metadata<'_>, _cx: &Context<'_, S>) -> bool {
+        !REPEATED.iter().any(|module| metadata.target().starts_with(module))
     }
 
     fn event_enabled(&self, event: &Event<'_>, _cx: &Context<'_, S>) -> bool {
