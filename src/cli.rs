@@ -82,7 +82,7 @@ pub(crate) struct Configuration {
     /// Sets one value after all files, for instance `exporters.otlp_grpc.endpoint=host:4317`.
     #[arg(long = "set", value_name = "KEY=VALUE", global = true)]
     sets: Vec<String>,
-    /// Accepted because the Collector has it; skep has no gates.
+    /// Accepted because the Collector has it; ignored.
     #[arg(long, value_name = "GATES", global = true)]
     feature_gates: Vec<String>,
 }
@@ -142,7 +142,7 @@ enum Command {
         #[arg(long)]
         deny_warnings: bool,
     },
-    /// Asks each backend harmlessly whether it would take data, and says what to do where not.
+    /// Asks each backend harmlessly whether it would take data, and says how to fix what would not.
     Doctor,
     /// Prints the configuration as it is used: merged, references replaced, defaults filled in.
     #[command(alias = "print-initial-config")]

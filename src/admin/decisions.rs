@@ -17,7 +17,7 @@ const MESSAGE: usize = 500;
 /// Decisions on a trace.
 pub(super) fn explain(telemetry: &Telemetry, trace_id: &str) -> Result<ExplainResponse, Status> {
     let Some(id) = parse_trace_id(trace_id) else {
-        let message = format!("`{trace_id}` is no trace id: it has 32 hexadecimal digits");
+        let message = format!("`{trace_id}` is not a trace id, which has 32 hexadecimal digits");
         return Err(Status::invalid_argument(message));
     };
     let rings = some_rings(telemetry)?;
@@ -28,7 +28,7 @@ pub(super) fn explain(telemetry: &Telemetry, trace_id: &str) -> Result<ExplainRe
     if decisions.is_empty() {
         let size: usize = rings.iter().map(|ring| ring.size()).sum();
         let message = format!(
-            "no decision on this trace is known: it has not come, it still waits, or more than {size} \
+            "no decision is recorded for this trace: it has not arrived, it is still waiting, or more than {size} \
              others were decided since (`explain` of tail_sampling says how many are remembered)"
         );
         return Err(Status::not_found(message));

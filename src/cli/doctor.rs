@@ -79,7 +79,7 @@ async fn ask(exporter: Arc<dyn Exporter>, signal: Signal) -> Result<String, Stri
     match answer {
         Ok(answer) => answer.map_err(|error| error.message),
         Err(_) => Err(format!(
-            "no answer in {} s: is there a way to it from here, or does a firewall swallow it?",
+            "no answer in {} s: is the network path open, or does a firewall block it?",
             PATIENCE.as_secs()
         )),
     }
@@ -133,7 +133,7 @@ fn report(findings: &[Finding]) -> String {
     let _ = match ill {
         0 if all == 0 => writeln!(text, "there is nothing to ask: no pipeline has an exporter"),
         0 => writeln!(text, "all {all} would take data, as far as can be seen without sending any"),
-        ill => writeln!(text, "{ill} of {all} would not take data"),
+        ill => writeln!(text, "{ill} of {all} would not accept data"),
     };
     text
 }

@@ -261,7 +261,7 @@ impl<'a> Cursor<'a> {
                     ("a boolean", "yes" | "on" | "y" | "t") => Some("write `true`".to_owned()),
                     ("a boolean", "no" | "off" | "n" | "f") => Some("write `false`".to_owned()),
                     (_, text) if is_map && is_key_and_value(text) => {
-                        Some("put a blank after the colon".to_owned())
+                        Some("put a space after the colon".to_owned())
                     }
                     _ if is_map => Some("write its keys under it, indented".to_owned()),
                     _ => None,

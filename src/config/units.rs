@@ -89,7 +89,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         let hint = if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {
             format!("; write a unit, for instance `{text}s`")
         } else {
-            "; units are ns, us, ms, s, m and h, without blanks".to_owned()
+            "; units are ns, us, ms, s, m and h, without spaces".to_owned()
         };
         format!("`{text}` is not a duration such as `200ms`, `5s` or `1h30m`{hint}")
     };

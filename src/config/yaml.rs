@@ -176,7 +176,7 @@ impl<'t> Reader<'t> {
 /// What is most likely wrong where the parser says `message`.
 fn remedy(message: &str) -> Option<&'static str> {
     const REMEDIES: [(&str, &str); 8] = [
-        ("tab", "YAML is indented with blanks; replace the tab"),
+        ("tab", "YAML is indented with spaces; replace the tab"),
         (
             "mapping values are not allowed",
             "check the indentation of this line and the one above; a value with `: ` in it needs quotes",
@@ -245,7 +245,7 @@ fn insert(
     match (&mut known.value.value, rest) {
         (_, None) => {
             let first_place = known.key_place.clone();
-            let message = format!("the key `{first}` stands here a second time");
+            let message = format!("the key `{first}` is here a second time");
             let mut problem = problem(key_place, &join(path, first), message);
             problem.help("remove one of the two").relate(&first_place, "here first");
             Err(problem)

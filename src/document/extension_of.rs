@@ -58,7 +58,7 @@ impl<T> Role<T> {
             return None;
         };
         if !document.enabled_extensions.contains(&id) {
-            let message = format!("{name} `{id}` is configured, but does not run");
+            let message = format!("{name} `{id}` is configured, but not enabled");
             problems
                 .error(at, message)
                 .help(format!("list `{id}` under `service: extensions:`"))

@@ -167,7 +167,7 @@ impl Running {
         self.site.telemetry.forget_unused();
         tell(&findings);
         self.site.telemetry.reloads[1].add(1);
-        tracing::error!("The configuration was not reloaded; the one that runs goes on.");
+        tracing::error!("The configuration was not reloaded; the running one stays in use.");
         Outcome { findings, ..Outcome::default() }
     }
 

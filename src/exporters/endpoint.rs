@@ -46,7 +46,7 @@ impl Endpoint {
         // Checked first: no other message may show what stands there.
         if text.split_once("://").map_or(text, |(_, rest)| rest).split('/').any(|p| p.contains('@'))
         {
-            return Err("user and password do not belong into the endpoint; write \
+            return Err("do not put user and password into the endpoint; write \
                         `headers: {authorization: Basic ${env:CREDENTIALS}}`"
                 .to_owned());
         }

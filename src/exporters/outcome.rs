@@ -122,8 +122,8 @@ fn is_page(answer: &Answer) -> bool {
 fn redirection(headers: &HeaderMap) -> String {
     let location = headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
     match location {
-        Some(to) => format!("the server sends us on to `{to}`; set `endpoint` to where that leads"),
-        None => "the server sends us on; check the endpoint's scheme, host and path".to_owned(),
+        Some(to) => format!("the server redirects to `{to}`; set `endpoint` to where that leads"),
+        None => "the server redirects elsewhere; check the endpoint's scheme, host and path".to_owned(),
     }
 }
 
@@ -248,7 +248,7 @@ mod tests {
         answer.headers.insert(header::LOCATION, location);
         assert_eq!(
             of_http(&answer).unwrap_err().message,
-            "HTTP 308: the server sends us on to `https://b/v1/traces`; set `endpoint` to where \
+            "HTTP 308: the server redirects to `https://b/v1/traces`; set `endpoint` to where \
              that leads"
         );
     }

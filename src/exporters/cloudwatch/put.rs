@@ -183,7 +183,7 @@ impl Writer {
             if !reason.is_loss() {
                 if is_first {
                     let (exporter, reason) = (&self.id, reason.words());
-                    tracing::info!(exporter, reason, count, "items become no events");
+                    tracing::info!(exporter, reason, count, "items are not sent as events");
                 }
                 continue;
             }

@@ -152,7 +152,7 @@ pub fn check(endpoint: &str) -> Result<(), (String, String)> {
         return Ok(());
     }
     let port = port.split(['/', '?', '#', '@']).next().unwrap_or_default();
-    Err((format!("`{port}` is not a port: they go from 0 to 65535"), FORM.to_owned()))
+    Err((format!("`{port}` is not a port: ports are 0 to 65535"), FORM.to_owned()))
 }
 
 /// Opens a listener. Call within a tokio runtime.

@@ -87,7 +87,7 @@ struct Place {
 impl Place {
     fn parse(url: &str) -> Result<Self, String> {
         if url.contains('@') {
-            return Err("user and password do not belong into the URL".to_owned());
+            return Err("do not put user and password into the URL".to_owned());
         }
         let no_url = || format!("`{url}` is not a URL");
         let uri: Uri = url.parse().map_err(|_| no_url())?;

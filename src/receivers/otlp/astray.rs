@@ -30,7 +30,7 @@ pub(super) fn wrong_path(path: &str, paths: &[String; 3]) -> String {
         return unused(signal);
     }
     let start: String = path.chars().take(100).collect();
-    let mut text = format!("nothing takes OTLP at {start}; the paths are {}", paths.join(", "));
+    let mut text = format!("there is no OTLP endpoint at {start}; the paths are {}", paths.join(", "));
     let is_doubled = paths.iter().any(|known| path.len() > known.len() && path.contains(known));
     if path == "/" || is_doubled {
         text.push_str(
@@ -54,7 +54,7 @@ mod tests {
         assert!(about("/").contains("OTEL_EXPORTER_OTLP_ENDPOINT"));
         assert_eq!(
             about("/api/v2/spans"),
-            "nothing takes OTLP at /api/v2/spans; the paths are /v1/traces, /v1/metrics, /v1/logs"
+            "there is no OTLP endpoint at /api/v2/spans; the paths are /v1/traces, /v1/metrics, /v1/logs"
         );
         assert!(about(&"/x".repeat(9000)).len() < 200);
     }
