@@ -35,10 +35,10 @@
 //! read at all is renamed to `damaged-...-whole`. skep never removes such files; they are kept for
 //! an operator to look at.
 //!
-//! Each storage directory is locked to one process (`engine/storages.rs`). If the directory, or the
-//! file that is appended to, is removed while skep runs, the next sync, new segment or rewrite of
-//! `settled` fails; from then on appends fail, so senders are refused. If data that was not
-//! delivered is gone with the directory when skep ends, it exits with code 74.
+//! Each storage directory is locked to one process (`engine/storages.rs`). If the directory is
+//! removed while skep runs, the next sync or the next new segment fails. From then on appends fail,
+//! so senders are refused. If only the current file is removed, the next sync fails and a new
+//! segment is begun. If undelivered data is gone when skep ends, it exits with code 74.
 //!
 //! Invariants:
 //! - A number belongs to one record for as long as its segment exists; numbers grow by one.

@@ -29,13 +29,13 @@
 //! says what was delivered. Older versions of skep cannot read its version 2: they deliver
 //! everything that is stored again.
 //!
-//! Do not remove the directory, or files in it, while skep runs. At the next sync, at most half a
-//! second after a write, skep notices that the directory is gone, or the file that it writes to,
-//! and then refuses new data until it is restarted or the directory is back. Requests that a
-//! journal or a queue has answered with success in that half second are lost if skep ends before
-//! they are delivered. With `fsync: always` of the journal, or `fsync: true` here for queues, a
-//! request is answered only after the check, so none is lost. If undelivered data is gone when skep
-//! ends, it logs `lost_items` and exits with code 74.
+//! Do not remove the directory, or files in it, while skep runs. skep checks this at each sync, at
+//! most half a second after a write. If the directory is gone, skep refuses new data until it is
+//! restarted or the directory is back; if only the current file of a log is gone, the log begins a
+//! new one. Requests that a journal or a queue has answered with success since the removal are lost
+//! if skep ends before they are delivered. With `fsync: always` of the journal, or `fsync: true`
+//! here for queues, a request is answered only after the check, so none is lost. If undelivered
+//! data is gone when skep ends, it logs `lost_items` and exits with code 74.
 //!
 //! Differs from the Collector: the files are logs of OTLP requests and not a database. So
 //! `compaction` has no effect, and neither has `recreate`, because damaged records are always

@@ -1,5 +1,5 @@
-//! Leaves spans and log records out of a request: what stays is copied verbatim, and a resource or
-//! scope entry that has lost all its items goes with them.
+//! Removes spans and log records from a request. The others are copied verbatim; a resource or
+//! scope entry that has lost all its items is removed, too.
 
 use super::{
     payload::Reason,
@@ -30,14 +30,14 @@ struct Stays {
     of: usize,
 }
 
-/// Asks `keeps` for each span or log record, in order. `purse` pays for what that takes, and for
+/// Asks `keeps` for each span or log record, in order. `purse` pays for the memory of that and for
 /// the copy.
 pub fn retain_items(
     body: &[u8],
     purse: &mut Purse,
     mut keeps: impl FnMut(&[u8]) -> bool,
 ) -> Result<Left, Reason> {
-    // Whether an entry stays is known after its last item only, so all are asked first.
+    // Whether an entry stays is known only after its last item, so all items are checked first.
     let mut verdicts: Vec<bool> = Vec::new();
     let mut scopes: Vec<Stays> = Vec::new();
     let mut all = Stays::default();

@@ -1,13 +1,13 @@
 //! Joins resource entries with equal headers, and in them scope entries with equal headers. A batch
 //! of many small requests of one sender repeats its resource for each; joined, it is sent once.
 //!
-//! Headers are compared as bytes and nothing is decoded, so what means the same but is written
-//! otherwise stays apart. A header is all that is not a child: the resource or scope, the schema
-//! URL, unknown fields. Entries stand in the order of their first occurrence, the items of each in
-//! their own. All signals have one shape down to the items.
+//! Headers are compared as bytes without decoding, so equal headers in another encoding are not
+//! joined. A header is everything but the children: the resource or scope, the schema URL, unknown
+//! fields. Entries are in the order of their first occurrence, and the items of each in their
+//! original order. Down to the items, all signals have the same shape.
 //!
-//! Memory: a copy of the request, each distinct header once, and two words for each run of items
-//! that stand side by side. It is paid for before it is there.
+//! Memory: a copy of the request, each distinct header once, and two words for each run of adjacent
+//! items. It is paid for in advance.
 
 use std::{collections::HashMap, rc::Rc};
 
@@ -24,14 +24,14 @@ const LEVELS: [u32; 2] = [1, 2];
 /// Field number of the items in a scope entry.
 const ITEMS: u32 = 2;
 
-/// The request in `segments` with equal entries joined, in one segment. None where no two are
-/// equal, where `purse` cannot pay for it, and for bytes that are not protobuf.
+/// The request in `segments` with equal entries joined, as one segment. `None` if no two are equal,
+/// if `purse` cannot pay for it, or if the bytes are not protobuf.
 pub fn merge_equal(segments: &[Bytes], purse: &mut Purse) -> Option<Bytes> {
     let mut request = Group::default();
     let mut joined = 0;
     let mut unknown = Vec::new();
     let all: usize = segments.iter().map(Bytes::len).sum();
-    // The copy is no larger than what it is of.
+    // The copy is not larger than the original.
     purse.pay(all + all / 8).ok()?;
     for segment in segments {
         request.add_children(segment, &LEVELS, &mut unknown, &mut joined, purse)?;
@@ -45,7 +45,7 @@ pub fn merge_equal(segments: &[Bytes], purse: &mut Purse) -> Option<Bytes> {
     Some(out.into())
 }
 
-/// Bytes of a group beside its header, with its places in the lists that it is in.
+/// Bytes of a group without its header, including its entries in lists.
 const GROUP: usize = 512;
 
 /// Messages with one header, as one message.
@@ -60,8 +60,8 @@ struct Group<'a> {
 }
 
 impl<'a> Group<'a> {
-    /// Adds the children of `message`, which stand in fields `levels[0]`; what else is in it is
-    /// appended to `header`. None for bytes that are not protobuf.
+    /// Adds the children of `message`, which are in fields `levels[0]`, and appends all other
+    /// fields to `header`. `None` if the bytes are not protobuf.
     fn add_children(
         &mut self,
         message: &'a [u8],
@@ -83,7 +83,7 @@ impl<'a> Group<'a> {
                 keep(header, field.whole, purse)?;
                 continue;
             }
-            // Read before it is known where it goes: the header may stand behind the children.
+            // The header is read first, because it may come after the children.
             let children = below.first().copied().unwrap_or(ITEMS);
             let key = header_of(child, children, purse)?;
             let at = if let Some(at) = self.positions.get(&key[..]) {
@@ -171,7 +171,7 @@ fn header_of(message: &[u8], children: u32, purse: &mut Purse) -> Option<Vec<u8>
     Some(header)
 }
 
-/// Appends a field; what grows to more than a little is paid for.
+/// Appends a field, and pays for the growth unless it is small.
 fn keep(header: &mut Vec<u8>, field: &[u8], purse: &mut Purse) -> Option<()> {
     let len = header.len() + field.len();
     if len > header.capacity() && len > GROUP {

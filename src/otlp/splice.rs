@@ -1,16 +1,16 @@
-//! Edits OTLP bytes in place of decoding them: untouched ranges are copied verbatim, the lengths of
-//! all ancestors are written anew as minimal varints, unknown fields survive.
+//! Edits OTLP bytes without decoding them. Untouched ranges are copied verbatim, unknown fields
+//! survive, and the lengths of all ancestors are rewritten as minimal varints.
 //!
-//! A [`Splicer`] follows a walk down the message tree and remembers where each ancestor begins.
-//! Nothing is written until something changes; then the run of bytes up to there is copied in one
-//! piece per ancestor, and a caller that changes nothing gets nothing and keeps its own bytes.
+//! A [`Splicer`] follows a walk down the message tree and remembers where each ancestor begins. It
+//! writes nothing until something changes. Then it copies the bytes up to that point, in one piece
+//! for each ancestor. If nothing changes, the caller keeps its own bytes.
 //!
-//! A message whose length changes is written after a gap of the old length's width; where the new
-//! width is another the message is moved by a byte, which happens only when a size crosses 127,
-//! 16 383 or 2 097 151.
+//! A message whose length changes is written after a gap as wide as the old length. If the new
+//! length has another width the message is moved by a byte, which happens only when a size crosses
+//! 127, 16 383 or 2 097 151.
 //!
-//! A copy is paid for before it is allocated and before it grows. Where that is refused nothing
-//! more is written, and the edit as a whole fails.
+//! A copy is paid for before it is allocated and before it grows. If that is refused, nothing more
+//! is written and the whole edit fails.
 
 use smallvec::SmallVec;
 
@@ -24,24 +24,24 @@ use super::{
     },
 };
 
-/// Bytes by which the length of a message that is open may grow.
+/// Bytes by which the length of an open message may grow.
 const MOVED: usize = 8;
 
-/// A copy of a message in the making.
+/// An edited copy of a message, while it is being written.
 #[derive(Debug)]
 pub struct Splicer<'a> {
     source: &'a [u8],
     out: Vec<u8>,
-    /// What `out` is likely to have more than `source`.
+    /// By how much `out` will probably be longer than `source`.
     growth: usize,
     /// Pays for `out`.
     purse: Purse,
     refused: Option<Reason>,
-    /// `source` up to here is in `out`, or left out.
+    /// `source` up to here was copied to `out` or left out.
     copied: usize,
-    /// Messages that are open, from the outside in.
+    /// The open messages, from the outermost to the innermost.
     open: SmallVec<[Open; 8]>,
-    /// How many of them, from the outside, have their header in `out`.
+    /// How many of them, from the outermost on, have their header in `out`.
     begun: usize,
 }
 
@@ -66,19 +66,19 @@ impl<'a> Splicer<'a> {
         Splicer { source, out, growth, purse, refused: None, copied: 0, open, begun: 0 }
     }
 
-    /// The same, paid for out of a purse, which [`Splicer::finish_into`] gives back.
+    /// The same, paid for by a purse, which [`Splicer::finish_into`] returns.
     pub(super) fn paid(source: &'a [u8], growth: usize, purse: &mut Purse) -> Self {
         Splicer { purse: std::mem::take(purse), ..Self::new(source, growth) }
     }
 
-    /// Pays for bytes that an edit takes beside the copy. False: there are none, and the edit
-    /// fails.
+    /// Pays for bytes that an edit needs beside the copy. If that is refused, returns `false`, and
+    /// the edit fails.
     pub fn pays(&mut self, bytes: usize) -> bool {
         self.refused = self.refused.or(self.purse.pay(bytes).err());
         self.refused.is_none()
     }
 
-    /// Makes sure that `out` has room for `len` bytes beside what is left of `source`.
+    /// Makes sure that `out` has room for `len` bytes and the rest of `source`.
     #[inline]
     fn has_room(&mut self, len: usize) -> bool {
         let needed =
@@ -104,7 +104,7 @@ impl<'a> Splicer<'a> {
         part.as_ptr().addr() - self.source.as_ptr().addr()
     }
 
-    /// Walks into a message field of the innermost message: what `walk` changes, changes there.
+    /// Walks into a message field of the innermost message; `walk` edits it.
     #[inline]
     pub fn inside(&mut self, field: &Field<'a>, walk: impl FnOnce(&mut Self, &'a [u8])) {
         let header = self.offset(field.whole);
@@ -160,8 +160,8 @@ impl<'a> Splicer<'a> {
         self.copied = end;
     }
 
-    /// Leaves `old` out, a field of the innermost message that comes after what has been changed so
-    /// far, and puts there what `write` appends, `len` bytes at most.
+    /// Replaces `old`, a field of the innermost message behind all changes so far, by what `write`
+    /// appends, at most `len` bytes.
     pub fn replace(&mut self, old: &[u8], len: usize, write: impl FnOnce(&mut Vec<u8>)) {
         if !self.has_room(len) {
             return;
@@ -173,8 +173,8 @@ impl<'a> Splicer<'a> {
         write(&mut self.out);
     }
 
-    /// Puts what `write` appends, `len` bytes at most, at the end of the innermost message. Nothing
-    /// of it can be changed after that.
+    /// Adds what `write` appends, at most `len` bytes, at the end of the innermost message. After
+    /// that the message cannot be changed any more.
     pub fn append(&mut self, len: usize, write: impl FnOnce(&mut Vec<u8>)) {
         if !self.has_room(len) {
             return;
@@ -185,7 +185,7 @@ impl<'a> Splicer<'a> {
         write(&mut self.out);
     }
 
-    /// The copy; none where nothing changed.
+    /// The copy; `None` if nothing changed.
     pub fn finish(mut self) -> Option<Vec<u8>> {
         if self.out.capacity() == 0 {
             return None;
@@ -194,7 +194,7 @@ impl<'a> Splicer<'a> {
         Some(self.out)
     }
 
-    /// The copy, and the purse that paid for it; refused where it could not be paid for.
+    /// The copy and the purse that paid for it; an error if it could not be paid for.
     pub(super) fn finish_into(mut self, purse: &mut Purse) -> Result<Option<Vec<u8>>, Reason> {
         *purse = std::mem::take(&mut self.purse);
         match self.refused {
@@ -217,8 +217,8 @@ pub trait EditItems {
     fn edit<'a>(&mut self, item: &'a [u8], attributes: u32, out: &mut Splicer<'a>);
 }
 
-/// Edits every item of a request. `growth` is what the request is likely to grow by; `purse` pays
-/// for the copy. None: nothing changed.
+/// Edits every item of a request. `growth` is the probable growth of the request; `purse` pays for
+/// the copy. Returns `None` if nothing changed.
 pub fn edit_items(
     signal: Signal,
     body: &[u8],
@@ -286,10 +286,10 @@ pub fn messages<'a>(message: &'a [u8], numbers: &[u32]) -> impl Iterator<Item = 
     Fields::new(message).flatten().filter(move |f| numbers.contains(&f.number) && is_message(f))
 }
 
-/// Edits every resource of a request, of whatever signal: down to the resource all three have one
-/// shape. An entry without a resource is offered an empty one; several resources of one entry are
-/// one, since protobuf merges them. `growth` is what the request is likely to grow by; `purse` pays
-/// for the copy. None: nothing changed.
+/// Edits every resource of a request of any signal: down to the resource all three have the same
+/// shape. An entry without a resource is edited as if it had an empty one; several resources of one
+/// entry are edited as one, because protobuf merges them. `growth` is the probable growth of the
+/// request; `purse` pays for the copy. Returns `None` if nothing changed.
 pub fn edit_resources(
     body: &[u8],
     growth: usize,
@@ -324,8 +324,8 @@ pub fn edit_resources(
     out.finish_into(purse)
 }
 
-/// A resource that does not stand in one piece, edited in a copy of its own, which the purse of
-/// `out` pays for.
+/// Edits a resource that is split into several fields in a separate copy, which the purse of `out`
+/// pays for.
 fn edited_apart(
     out: &mut Splicer<'_>,
     resource: &[u8],
@@ -338,8 +338,8 @@ fn edited_apart(
     edited.ok().flatten()
 }
 
-/// The singular message in field 1: where it stands several times, the parts together, which the
-/// purse of `out` pays for. None where it is refused.
+/// The singular message in field 1. If there are several fields, they are joined, and the purse of
+/// `out` pays for that; `None` if it is refused.
 fn with_merged<'a, R>(
     out: &mut Splicer<'a>,
     message: &[u8],

@@ -5,10 +5,10 @@
 //! items (for metrics by metrics, then by data points): each piece repeats all other fields of
 //! its wrappers in order, so schema URLs and unknown fields survive.
 //!
-//! Invariants: the parts hold every item once, in order; a part exceeds the limit only where a
-//! single item does; what repeating headers adds is bounded by `AMPLIFICATION`, beyond which an
-//! entry stays whole. So it does where the account has no room for its pieces, which are paid for
-//! before they are made.
+//! Invariants: the parts hold every item once, in order. A part exceeds the limit only if a single
+//! item does. Repeated headers may enlarge an entry only by the factor `AMPLIFICATION`; otherwise
+//! it stays whole. An entry also stays whole if the account has no room for its pieces, which are
+//! paid for in advance.
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -20,15 +20,14 @@ use super::{
     wire::{Field, FieldValue, Fields, bytes_field_len, put_bytes},
 };
 
-/// An entry whose pieces together would be larger than so many times its size is not cut: a
-/// sender could otherwise turn a request with a huge resource into gigabytes.
+/// An entry is not cut if its pieces together would be larger than this multiple of its size.
+/// Otherwise a sender could turn a request with a huge resource into gigabytes.
 const AMPLIFICATION: usize = 4;
 
-/// Bytes of a part beside those of its items: the payload in lists that grow, its permits, its
-/// buffer.
+/// Overhead of a part in bytes: the payload in growing lists, its permits, its buffer.
 const PART: usize = 512;
 
-/// Bytes of pieces that are made whether the account has room for them or not.
+/// Bytes of pieces that are made even if the account has no room.
 const CREDIT: usize = 1 << 20;
 
 /// What a limit counts.
@@ -43,8 +42,8 @@ enum Unit {
 struct Level {
     children: &'static [u32],
     below: Option<&'static Level>,
-    /// Whether the children are members of a oneof: of several the last counts, and where it stands
-    /// in parts they are one.
+    /// Whether the children are members of a oneof. If several are set the last one wins, and
+    /// fields of the same member are merged.
     is_one_of: bool,
 }
 
@@ -101,8 +100,8 @@ pub fn by_bytes(payload: Payload, max: u64) -> Vec<Payload> {
     split(payload, max.max(1), Unit::Bytes)
 }
 
-/// Two parts of about the same size: along segments where there are several, else by items. A
-/// payload of a single item is given back.
+/// Cuts a payload into two parts of about the same size: between segments if there are several,
+/// otherwise by items. A payload with a single item is returned.
 pub fn halve(mut payload: Payload) -> Result<[Payload; 2], Payload> {
     let Some(([first, second], paid)) = halves(&payload) else { return Err(payload) };
     let mut first = payload.split_off(first.0, first.1);
@@ -144,11 +143,11 @@ fn split(payload: Payload, max: u64, unit: Unit) -> Vec<Payload> {
     divided
 }
 
-/// Parts, with what pays for what was written anew. None where nobody can pay for that.
+/// Parts, with the permits for rewritten pieces; `None` if those cannot be paid for.
 fn parts(payload: &Payload, max: u64, unit: Unit) -> Option<(Vec<Part>, Option<Permit>)> {
     let mut purse = Purse::new(payload.permits.first(), CREDIT);
     let size = if unit == Unit::Items { payload.items } else { payload.len() as u64 };
-    // Two neighbours are more than one part has.
+    // Two neighbouring parts together exceed the limit.
     let most = usize::try_from(2 * size.div_ceil(max) + 1).unwrap_or(usize::MAX);
     purse.pay(most.saturating_mul(PART)).ok()?;
     let mut packer = Packer {
@@ -166,7 +165,7 @@ fn parts(payload: &Payload, max: u64, unit: Unit) -> Option<(Vec<Part>, Option<P
         packer.segment(segment);
     }
     packer.flush();
-    // Of what was drawn much is given back: pieces were written level by level.
+    // Much of what was drawn is given back, because pieces were written level by level.
     let written = packer.written + packer.written / 8 + packer.parts.len() * PART;
     let paid = payload.permits.first().map(|account| account.more(written as u64));
     Some((packer.parts, paid))
@@ -203,7 +202,7 @@ impl Packer {
         (self.fill, self.items) = (0, 0);
     }
 
-    /// Adds bytes that are a valid request of their own.
+    /// Adds bytes that are a valid request.
     fn add(&mut self, bytes: Bytes, items: u64) {
         let size = self.measure(bytes.len(), items);
         if self.fill + size > self.max {
@@ -221,7 +220,7 @@ impl Packer {
             return self.add(segment.clone(), items);
         }
         let level = entry_level(signal);
-        // Neighbours that fit together stay one slice.
+        // Adjacent bytes stay one slice.
         let (mut start, mut end, mut run_items) = (0, 0, 0);
         for field in Fields::new(segment).flatten() {
             let items = if field.number == 1 { count(Some(level), field.bytes()) } else { 0 };
@@ -288,8 +287,8 @@ struct Cutter<'p> {
 type Pieces = SmallVec<[(Vec<u8>, u64); 2]>;
 
 impl Cutter<'_> {
-    /// Pieces of `message`, each with its items; none if writing them would amplify too much.
-    /// `around` is what the wrappers outside add to each piece.
+    /// The pieces of `message`, each with its number of items; `None` if they would amplify too
+    /// much. `around` is what the outer wrappers add to each piece.
     fn cut(&mut self, level: &Level, message: &[u8], around: usize) -> Option<Pieces> {
         if level.is_one_of {
             self.purse.pay(2 * message.len()).ok()?;
@@ -383,8 +382,8 @@ impl Cutter<'_> {
     }
 }
 
-/// A message whose oneof is set several times, with the last member alone and in one part; none
-/// where it is set once. Cut apart, the pieces would each have their own member.
+/// For a message whose oneof is set several times: the message with the last member only, in one
+/// field; `None` if it is set once. Otherwise each piece would have another member.
 fn united(level: &Level, message: &[u8]) -> Option<Vec<u8>> {
     let is_child = |number| level.children.contains(&number);
     let fields = || Fields::new(message).flatten();

@@ -149,14 +149,14 @@ impl Processor for Attributes {
     }
 }
 
-/// Largest copy that is made whether the budget has room for it or not: each worker makes one at a
+/// Largest copy that is made even if the budget has no room for it. Each worker makes one at a
 /// time.
 const ALWAYS: usize = 1 << 20;
 
-/// What pays for an edited copy of a payload. The copy takes the place of what it is of, so up to
-/// twice as many bytes are there in any case, as long as that is little: an edit that adds a little
-/// does not fail for want of room. What grows more has to find it free: a sender could otherwise
-/// turn a megabyte of empty items into any amount of memory.
+/// The purse for an edited copy of a payload. The copy replaces the original, so it may be up to
+/// twice as large, within a limit, even if the budget is exhausted: a small edit should not fail
+/// for lack of room. Larger growth must find free bytes. Otherwise a sender could turn a megabyte
+/// of empty items into any amount of memory.
 pub(crate) fn purse_for(payload: &Payload) -> Purse {
     let credit = payload.len().saturating_mul(9) / 4 + (8 << 10);
     let is_shared = payload.permits.iter().any(Permit::is_shared);
@@ -164,8 +164,8 @@ pub(crate) fn purse_for(payload: &Payload) -> Purse {
     Purse::new(payload.permits.first(), credit)
 }
 
-/// Edits each segment of a payload, which may grow by `growth` bytes as a whole: `edit` is given a
-/// segment, its share of the growth, and what pays for it.
+/// Edits each segment of a payload. The payload may grow by `growth` bytes; `edit` gets a segment,
+/// its share of the growth, and the purse that pays for it.
 pub(crate) fn edit_segments(
     mut payload: Payload,
     growth: usize,

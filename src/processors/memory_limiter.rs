@@ -164,12 +164,12 @@ impl ProcessorConfig for Config {
 }
 
 struct MemoryLimiter {
-    /// Bytes of the budget in use: the limit less the spike.
+    /// The limit less the spike, in bytes of the budget in use.
     refuses_above: Option<u64>,
 }
 
 impl MemoryLimiter {
-    /// Whether more of the budget that pays for `payload` is in use than the limit less the spike.
+    /// Whether more bytes of the budget are in use than the limit less the spike.
     fn is_above(&self, payload: &Payload) -> bool {
         let used = payload.permits.first().map_or(0, Permit::used_of_ledger);
         self.refuses_above.is_some_and(|bytes| used > bytes)

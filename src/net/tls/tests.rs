@@ -186,3 +186,14 @@ async fn version_1_is_accepted_with_insecure_skip_verify_but_its_signature_is_ch
     let said = shake_hands_with_version_1(trusting(&stranger), VERSION_1.1).await.unwrap_err();
     assert!(said.contains("name this very certificate"), "{said}");
 }
+
+#[test]
+fn clients_with_the_same_authorities_share_them() {
+    let tls = trusting(&of_itself(|_| {}));
+    let roots = |tls: &ClientTls| tls.authorities().unwrap().roots;
+    // Other tests of this process may replace the cached ones in between.
+    assert!((0..100).any(|_| Arc::ptr_eq(&roots(&tls), &roots(&tls))));
+    let with_system = ClientTls { include_system_ca_certs_pool: true, ..tls.clone() };
+    assert_eq!(roots(&with_system).len(), system_authorities().roots.len() + 1);
+    assert_eq!(roots(&tls).len(), 1, "they are cached apart");
+}
