@@ -407,7 +407,7 @@ pub struct Arrival {
     pub max_inflated: usize,
     /// Whether strings must be UTF-8.
     pub utf8: Utf8,
-    /// The request, where [`Door::wants_context`] says so.
+    /// The request, where [`Way::wants_context`] says so.
     pub context: Option<Arc<Context>>,
     /// When the sender is answered: `Delivery` where the receiver has `wait_for_export: true`.
     pub wait: Wait,
@@ -441,38 +441,46 @@ pub struct Ingress {
     pub door: Arc<dyn Door>,
 }
 
+impl Ingress {
+    /// See [`Door::way`].
+    pub fn way(&self, signal: Signal) -> Result<Box<dyn Way>, Rejection> {
+        Arc::clone(&self.door).way(signal)
+    }
+}
+
 /// What the engine offers to receivers.
 pub trait Door: Send + Sync {
-    /// Bytes for a body whose length is known, if they are free now. None: waiting may help.
-    /// Acquire once per request before any byte is held; grow only with `Permit::try_more`.
-    fn try_permit(&self, signal: Signal, bytes: usize) -> Result<Option<Permit>, Rejection>;
-    /// Refuses a body that is larger than the whole budget. Charges nothing.
-    fn fits(&self, _signal: Signal, _bytes: usize) -> Result<(), Rejection> {
-        Ok(())
-    }
-    /// Where the queues of this signal are full, or much waits in them: the wait for room, at most
-    /// as long as a sender may be expected to wait, or `patience`. To be called before anything of
-    /// a body is read, so that who waits holds nothing. Afterwards a full queue still refuses.
-    fn room(
-        &self,
-        _signal: Signal,
-        _patience: Option<Duration>,
-    ) -> Option<BoxFuture<Result<(), Rejection>>> {
-        None
-    }
+    /// The way of one request, found once: a reload may put another in its place meanwhile. An
+    /// error where no pipeline takes this signal from this receiver.
+    fn way(self: Arc<Self>, signal: Signal) -> Result<Box<dyn Way>, Rejection>;
     /// Charges bytes in any case, for what is no body and has a limit of its own: a connection.
     fn charge(&self, _bytes: usize) -> Option<Permit> {
         None
     }
+}
+
+/// The way of one request's body into the engine. The methods stand in the order of their use.
+pub trait Way: Send + Sync {
+    /// Whether a component downstream wants the request's [`Context`].
+    fn wants_context(&self) -> bool;
+    /// Where queues at the end are full, or much waits in them: the wait for room, at most as long
+    /// as a sender may be expected to wait, or `patience`. To be called before anything of a body
+    /// is read, so that who waits holds nothing. Afterwards a full queue still refuses.
+    fn room(&self, _patience: Option<Duration>) -> Option<BoxFuture<Result<(), Rejection>>> {
+        None
+    }
+    /// Refuses a body that would find no room even if it were alone; charges nothing.
+    fn fits(&self, _bytes: usize) -> Result<(), Rejection> {
+        Ok(())
+    }
+    /// Bytes for a body whose length is known, if they are free now. None: waiting may help.
+    /// Acquire once per request before any byte is held; grow only with `Permit::try_more`.
+    fn try_permit(&self, bytes: usize) -> Result<Option<Permit>, Rejection>;
     /// Waits for the bytes, at most a few seconds (`Unavailable` afterwards).
     fn permit(&self, bytes: usize) -> BoxFuture<Result<Permit, Rejection>>;
     /// Hands a body to the workers; the future ends when somebody answers for the data, or, with
     /// [`Wait::Delivery`], when the backends have it.
     fn submit(&self, arrival: Arrival) -> BoxFuture<Reply>;
-    /// Whether a component downstream wants the request's [`Context`] for this signal.
-    fn wants_context(&self, signal: Signal) -> bool;
-    /// Whether any pipeline takes this signal from this receiver.
-    fn accepts(&self, signal: Signal) -> bool;
 }
 
 /// Raised once when a component has to stop.

@@ -71,7 +71,7 @@ use bytes::Bytes;
 use crate::otlp::Signal;
 
 pub use disk::{Disk, File, Folder};
-pub use log::{Log, Scan};
+pub use log::{Held, Log, Scan};
 pub use read_only::ReadOnly;
 pub use record::RECORD_HEADER;
 pub use room::Room;

@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use crate::{
-    component::{Arrival, BoxFuture, Door, Rejection, Reply},
+    component::{Arrival, BoxFuture, Door, Rejection, Reply, Way},
     otlp::{
         Payload, Signal,
         payload::{Permit, Reason},
@@ -179,7 +179,7 @@ impl EngineDoor {
     /// to and fro.
     pub(super) fn has_room_for_replay(&self) -> bool {
         let limit = self.budget.limit();
-        self.routes.now().iter().flatten().all(|routes| {
+        Signal::ALL.into_iter().filter_map(|signal| self.routes.of(signal)).all(|routes| {
             let most = (limit / 2).min(routes.refuses_above.unwrap_or(limit));
             self.budget.used() <= most && !routes.is_congested()
         })
@@ -208,62 +208,69 @@ pub(super) fn too_large(limit: u64) -> Rejection {
 }
 
 impl Door for EngineDoor {
-    fn try_permit(&self, signal: Signal, bytes: usize) -> Result<Option<Permit>, Rejection> {
-        let all = self.routes.now();
-        let routes = all[signal.index()].as_ref();
-        if routes.is_some_and(|routes| routes.journal().is_some()) {
-            // Requests without room wait in the journal.
-            return Ok(self.budget.try_acquire(cost(bytes)));
-        }
-        if routes.is_some_and(SignalRoutes::is_congested) {
+    fn way(self: Arc<Self>, signal: Signal) -> Result<Box<dyn Way>, Rejection> {
+        let Some(routes) = self.routes.of(signal) else { return Err(self.no_route(signal)) };
+        Ok(Box::new(EngineWay { door: self, routes }))
+    }
+
+    fn charge(&self, bytes: usize) -> Option<Permit> {
+        Some(self.budget.owe(bytes))
+    }
+}
+
+/// The way of one request.
+struct EngineWay {
+    door: Arc<EngineDoor>,
+    routes: Arc<SignalRoutes>,
+}
+
+impl EngineWay {
+    fn has_journal(&self) -> bool {
+        self.routes.journal().is_some()
+    }
+
+    /// Bytes in use above which a body is refused. With a journal nothing is: what finds no room
+    /// inside waits there.
+    fn ceiling(&self) -> Option<u64> {
+        self.routes.refuses_above.filter(|_| !self.has_journal())
+    }
+}
+
+impl Way for EngineWay {
+    fn wants_context(&self) -> bool {
+        self.routes.wants_context
+    }
+
+    fn room(&self, patience: Option<Duration>) -> Option<BoxFuture<Result<(), Rejection>>> {
+        let is_held_up = !self.has_journal()
+            && (self.routes.queue_behind().is_some() || self.routes.is_congested());
+        let patience = patience.map_or(PATIENCE, |patience| patience.min(PATIENCE));
+        is_held_up.then(|| {
+            let routes = Arc::clone(&self.routes);
+            Box::pin(async move { routes.wait_for_room(patience).await }) as BoxFuture<_>
+        })
+    }
+
+    fn fits(&self, bytes: usize) -> Result<(), Rejection> {
+        let most = self.ceiling().unwrap_or(self.door.budget.limit());
+        if cost(bytes) as u64 > most { Err(too_large(most)) } else { Ok(()) }
+    }
+
+    fn try_permit(&self, bytes: usize) -> Result<Option<Permit>, Rejection> {
+        let (budget, cost) = (&self.door.budget, cost(bytes));
+        if !self.has_journal() && self.routes.is_congested() {
             return Err(Rejection::Unavailable(Reason::QueueFull, Some(PAUSE)));
         }
-        let cost = cost(bytes);
-        let Some(ceiling) = routes.and_then(|routes| routes.refuses_above) else {
-            return Ok(self.budget.try_acquire(cost));
-        };
-        match self.budget.try_acquire_below(ceiling, cost) {
+        let Some(ceiling) = self.ceiling() else { return Ok(budget.try_acquire(cost)) };
+        match budget.try_acquire_below(ceiling, cost) {
             Some(permit) => Ok(Some(permit)),
             None if cost as u64 > ceiling => Err(too_large(ceiling)),
             None => Err(Rejection::Unavailable(Reason::Limited, Some(PAUSE))),
         }
     }
 
-    fn fits(&self, signal: Signal, bytes: usize) -> Result<(), Rejection> {
-        let all = self.routes.now();
-        let routes = all[signal.index()].as_ref().filter(|routes| routes.journal().is_none());
-        let most = routes.and_then(|routes| routes.refuses_above).unwrap_or(self.budget.limit());
-        if cost(bytes) as u64 > most { Err(too_large(most)) } else { Ok(()) }
-    }
-
-    fn room(
-        &self,
-        signal: Signal,
-        patience: Option<Duration>,
-    ) -> Option<BoxFuture<Result<(), Rejection>>> {
-        let all = self.routes.now();
-        let routes = all[signal.index()].as_ref()?;
-        // What finds no room inside waits in the journal.
-        let is_held_up = routes.journal().is_none()
-            && (routes.queue_behind().is_some() || routes.is_congested());
-        let patience = patience.map_or(PATIENCE, |patience| patience.min(PATIENCE));
-        is_held_up.then(|| {
-            let all = Arc::clone(&all);
-            Box::pin(async move {
-                match &all[signal.index()] {
-                    Some(routes) => routes.wait_for_room(patience).await,
-                    None => Ok(()),
-                }
-            }) as BoxFuture<_>
-        })
-    }
-
-    fn charge(&self, bytes: usize) -> Option<Permit> {
-        Some(self.budget.owe(bytes))
-    }
-
     fn permit(&self, bytes: usize) -> BoxFuture<Result<Permit, Rejection>> {
-        let budget = Arc::clone(&self.budget);
+        let budget = Arc::clone(&self.door.budget);
         Box::pin(async move {
             budget.acquire(cost(bytes), PATIENCE).await.map_err(|reason| match reason {
                 Reason::TooLarge => too_large(budget.limit()),
@@ -273,32 +280,18 @@ impl Door for EngineDoor {
     }
 
     fn submit(&self, arrival: Arrival) -> BoxFuture<Reply> {
-        let all = self.routes.now();
-        let Some(ways) = all[arrival.signal.index()].as_ref() else {
-            return Box::pin(std::future::ready(Err(self.no_route(arrival.signal))));
-        };
-        // With a journal nothing is refused: it waits there.
-        let ceiling = ways.refuses_above.filter(|_| ways.journal().is_none());
-        let waits = self.waits(ways);
+        let (door, ceiling) = (&self.door, self.ceiling());
+        let waits = door.waits(&self.routes);
         let (reply, answer) = oneshot::channel();
-        let guest = self.inside.enter();
-        let routes = Arc::clone(&self.routes);
+        let guest = door.inside.enter();
+        let routes = Arc::clone(&door.routes);
         let arriving = Arriving { arrival, routes, reply, waits, ceiling };
-        self.pool.submit(Job::Arrival(Box::new(arriving)));
+        door.pool.submit(Job::Arrival(Box::new(arriving)));
         Box::pin(async move {
             let reply = answer.await;
             drop(guest);
             reply.unwrap_or(Err(Rejection::Unavailable(Reason::Panicked, None)))
         })
-    }
-
-    fn wants_context(&self, signal: Signal) -> bool {
-        let all = self.routes.now();
-        all[signal.index()].as_ref().is_some_and(|routes| routes.wants_context)
-    }
-
-    fn accepts(&self, signal: Signal) -> bool {
-        self.routes.now()[signal.index()].is_some()
     }
 }
 
@@ -309,7 +302,7 @@ mod tests {
 
     const MIB: usize = 1 << 20;
 
-    fn door(limit: usize, refuses_above: Option<u64>) -> EngineDoor {
+    fn way(limit: usize, refuses_above: Option<u64>) -> Box<dyn Way> {
         let budget = Budget::new(limit as u64, Arc::new(Telemetry::default()));
         let graph = Graph {
             pipelines: Vec::new(),
@@ -325,32 +318,33 @@ mod tests {
             queues: Vec::new(),
         };
         let routes = Routes::new([Some(routes), None, None]);
-        EngineDoor::new(budget, pool, routes, Arc::default())
+        let door = Arc::new(EngineDoor::new(budget, pool, routes, Arc::default()));
+        door.way(Signal::Traces).unwrap()
     }
 
     #[tokio::test(start_paused = true)]
     async fn without_a_limiter_a_sender_waits_for_its_bytes() {
-        let door = door(9 * MIB, None);
-        let held = door.try_permit(Signal::Traces, 8 * MIB).unwrap().unwrap();
-        assert!(door.try_permit(Signal::Traces, MIB).unwrap().is_none(), "full to the last byte");
+        let way = way(9 * MIB, None);
+        let held = way.try_permit(8 * MIB).unwrap().unwrap();
+        assert!(way.try_permit(MIB).unwrap().is_none(), "full to the last byte");
         let begin = Instant::now();
-        let refusal = door.permit(MIB).await.unwrap_err();
+        let refusal = way.permit(MIB).await.unwrap_err();
         assert_eq!(refusal, Rejection::Unavailable(Reason::OverBudget, Some(PAUSE)));
         assert_eq!(begin.elapsed(), PATIENCE);
-        let waits = door.permit(MIB);
+        let waits = way.permit(MIB);
         drop(held);
         waits.await.unwrap();
     }
 
     #[tokio::test]
     async fn where_a_limiter_comes_first_the_door_refuses_for_it() {
-        let door = door(90 * MIB, Some(9 * MIB as u64));
-        let held = door.try_permit(Signal::Traces, 7 * MIB).unwrap().unwrap();
-        let refusal = door.try_permit(Signal::Traces, 2 * MIB).unwrap_err();
+        let way = way(90 * MIB, Some(9 * MIB as u64));
+        let held = way.try_permit(7 * MIB).unwrap().unwrap();
+        let refusal = way.try_permit(2 * MIB).unwrap_err();
         assert_eq!(refusal, Rejection::Unavailable(Reason::Limited, Some(PAUSE)));
         drop(held);
-        assert!(door.try_permit(Signal::Traces, 8 * MIB).unwrap().is_some());
-        let refusal = door.try_permit(Signal::Traces, 8 * MIB + 8).unwrap_err();
+        assert!(way.try_permit(8 * MIB).unwrap().is_some());
+        let refusal = way.try_permit(8 * MIB + 8).unwrap_err();
         assert_eq!(refusal, Rejection::TooLarge { limit: 8 * MIB });
     }
 }

@@ -305,8 +305,13 @@ impl ExportQueue {
 
     /// What it holds on disk, in the unit of its limit.
     fn on_disk(&self) -> u64 {
-        let unit = self.settings.as_ref().map_or(Sizer::Requests, |queue| queue.sizer);
-        self.spool.as_ref().map_or(0, |spool| spool.store.stats().fill(unit.name()))
+        let Some(spool) = &self.spool else { return 0 };
+        let held = spool.store.held();
+        match self.settings.as_ref().map(|queue| queue.sizer) {
+            None | Some(Sizer::Requests) => held.records,
+            Some(Sizer::Items) => held.items,
+            Some(Sizer::Bytes) => held.bytes,
+        }
     }
 
     /// The first payload is always taken: a limit below one payload must not refuse for ever.

@@ -15,26 +15,27 @@ pub type BySignal = [Option<SignalRoutes>; 3];
 
 /// The ways of the day. Shared by the doors of a receiver and of the one that takes its place.
 pub struct Routes {
-    now: RwLock<Arc<BySignal>>,
+    now: RwLock<[Option<Arc<SignalRoutes>>; 3]>,
     was_exchanged: AtomicBool,
 }
 
 impl Routes {
     /// The first ones.
     pub fn new(routes: BySignal) -> Arc<Self> {
-        let now = RwLock::new(Arc::new(routes));
+        let now = RwLock::new(routes.map(|routes| routes.map(Arc::new)));
         Arc::new(Routes { now, was_exchanged: AtomicBool::new(false) })
     }
 
-    /// All of them now.
-    pub fn now(&self) -> Arc<BySignal> {
-        Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner))
+    /// Those of a signal now.
+    pub fn of(&self, signal: Signal) -> Option<Arc<SignalRoutes>> {
+        self.now.read().unwrap_or_else(PoisonError::into_inner)[signal.index()].clone()
     }
 
     /// Puts others in their place. Only while no worker runs.
     pub fn exchange(&self, routes: BySignal) {
         self.was_exchanged.store(true, Ordering::SeqCst);
-        *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(routes);
+        let routes = routes.map(|routes| routes.map(Arc::new));
+        *self.now.write().unwrap_or_else(PoisonError::into_inner) = routes;
     }
 
     /// Whether they were others once, so that who finds no way may have had one.
@@ -49,8 +50,7 @@ impl Routes {
 
     /// The way of a body.
     pub fn route(&self, signal: Signal, transport: &str) -> Option<Arc<Route>> {
-        let all = self.now();
-        let routes = all[signal.index()].as_ref()?;
+        let routes = self.of(signal)?;
         let same = routes.by_transport.iter().find(|(label, _)| *label == transport);
         same.or(routes.by_transport.first()).map(|(_, route)| Arc::clone(route))
     }

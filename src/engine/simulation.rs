@@ -305,14 +305,15 @@ impl World {
         World { telemetry, budget, pool, door, graph, store, dispatchers, ticking, abandon, panics }
     }
 
-    async fn send(door: &EngineDoor, name: &str, spans: usize, wait: Wait) -> Reply {
-        if let Some(room) = door.room(Signal::Traces, None) {
+    async fn send(door: &Arc<EngineDoor>, name: &str, spans: usize, wait: Wait) -> Reply {
+        let way = Arc::clone(door).way(Signal::Traces)?;
+        if let Some(room) = way.room(None) {
             room.await?;
         }
         let body = request(name, spans);
-        let permit = match door.try_permit(Signal::Traces, body.len())? {
+        let permit = match way.try_permit(body.len())? {
             Some(permit) => permit,
-            None => door.permit(body.len()).await?,
+            None => way.permit(body.len()).await?,
         };
         let arrival = Arrival {
             signal: Signal::Traces,
@@ -326,7 +327,7 @@ impl World {
             wait,
             transport: "grpc",
         };
-        door.submit(arrival).await
+        way.submit(arrival).await
     }
 
     /// Drains and returns the items that were given up.

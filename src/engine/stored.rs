@@ -34,7 +34,7 @@ use crate::{
         payload::{Context, Outcome, Permit, Reason, Receipt, Receipts, Wait, settle_all},
     },
     storage::{
-        AppendError, Log, NewRecord, Place, Stored, Ticket,
+        AppendError, Held, Log, NewRecord, Place, Stored, Ticket,
         proto::{Header, Note},
     },
     telemetry::storage::LogStats,
@@ -185,6 +185,11 @@ impl Store {
         Parking { receipts: lock(&self.receipts), waiting: &self.waiting }
     }
 
+    /// How much of the log is not settled.
+    pub(super) fn held(&self) -> Held {
+        self.log.held()
+    }
+
     /// Whether a record waits to be read.
     pub fn has_waiting(&self) -> bool {
         self.log.has_waiting()
@@ -308,7 +313,7 @@ impl Store {
         while !*closed.borrow() {
             owes_sync |= self.is_touched.swap(false, Ordering::SeqCst);
             if !owes_sync {
-                let has_records = self.stats().records.read() > 0;
+                let has_records = self.held().records > 0;
                 tokio::select! {
                     () = self.touched.notified() => {}
                     () = tokio::time::sleep(SHOW_INTERVAL), if has_records => {

@@ -123,7 +123,9 @@ fn redirection(headers: &HeaderMap) -> String {
     let location = headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
     match location {
         Some(to) => format!("the server redirects to `{to}`; set `endpoint` to where that leads"),
-        None => "the server redirects elsewhere; check the endpoint's scheme, host and path".to_owned(),
+        None => {
+            "the server redirects elsewhere; check the endpoint's scheme, host and path".to_owned()
+        }
     }
 }
 

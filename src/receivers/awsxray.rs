@@ -243,9 +243,8 @@ impl Receiver for XRayReceiver {
             serving.spawn(server::run(listener, None, proxy, tuning(), stop.subscribe()));
             let room = usize::try_from(config.queue_size).unwrap_or(usize::MAX).max(1);
             let (queue, waiting) = tokio::sync::mpsc::channel(room);
-            let door = Arc::clone(&ingress.door);
-            serving.spawn(datagrams.read(door, counters.clone(), queue, stop));
-            serving.spawn(udp::translate(waiting, ingress.door, counters));
+            serving.spawn(datagrams.read(ingress.clone(), counters.clone(), queue, stop));
+            serving.spawn(udp::translate(waiting, ingress, counters));
             while serving.join_next().await.is_some() {}
         })
     }

@@ -77,10 +77,23 @@ struct Active {
     is_synced: bool,
 }
 
+/// What a log has that nobody has settled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Records.
+    pub records: u64,
+    /// Items in them.
+    pub items: u64,
+    /// Bytes of their bodies.
+    pub bytes: u64,
+}
+
 /// What is where.
 #[derive(Default)]
 struct State {
     segments: BTreeMap<u64, Segment>,
+    /// The sum of what the segments have left.
+    held: Held,
     /// Records that wait for [`Log::take`].
     waiting: Ranges,
     /// See [`Log::lost`].
@@ -94,6 +107,21 @@ struct State {
     /// Files of segments that are gone, which tell so until `settled` does.
     gone: Vec<(String, u64)>,
     damaged_files: usize,
+}
+
+impl Held {
+    fn add(&mut self, records: u64, items: u64, bytes: u64) {
+        self.records += records;
+        self.items += items;
+        self.bytes += bytes;
+    }
+
+    /// At most what is there: what a damaged record had is not always known.
+    fn take(&mut self, records: u64, items: u64, bytes: u64) {
+        self.records = self.records.saturating_sub(records);
+        self.items = self.items.saturating_sub(items);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
 }
 
 impl State {
@@ -265,6 +293,19 @@ impl Log {
 
     // ---- reading and settling --------------------------------------------------------------
 
+    /// How much is not settled.
+    pub fn held(&self) -> Held {
+        lock(&self.state).held
+    }
+
+    /// Changes how much is not settled, and shows it.
+    fn hold(&self, state: &mut State, change: impl FnOnce(&mut Held)) {
+        change(&mut state.held);
+        self.stats.records.set(state.held.records);
+        self.stats.items.set(state.held.items);
+        self.stats.bytes.set(state.held.bytes);
+    }
+
     /// Whether a record waits to be taken.
     pub fn has_waiting(&self) -> bool {
         !lock(&self.state).waiting.is_empty()
@@ -374,9 +415,7 @@ impl Log {
         segment.settled_bytes += ticket.bytes;
         let base = segment.base;
         state.is_changed = true;
-        self.stats.records.sub(1);
-        self.stats.items.sub(ticket.items);
-        self.stats.bytes.sub(ticket.bytes);
+        self.hold(&mut state, |held| held.take(1, ticket.items, ticket.bytes));
         self.remove_if_done(state, base);
     }
 

@@ -54,7 +54,8 @@ impl Segment {
 
     /// Counts a record at its end.
     pub(super) fn grow(&mut self, size: u64, items: u64, bytes: u64, time: u64) {
-        if self.times.last().is_none_or(|(_, last)| last.saturating_add(1000) <= time) {
+        // Earlier where the clock was set back.
+        if self.times.last().is_none_or(|(_, last)| last.abs_diff(time) >= 1000) {
             self.times.push((self.end, time));
         }
         self.end += 1;

@@ -225,6 +225,17 @@ fn the_age_is_that_of_the_oldest_record_that_is_left() {
 }
 
 #[test]
+fn the_age_is_right_after_the_clock_was_set_back() {
+    let log = open(&SimulatedDisk::new(1), SETTINGS, u64::MAX);
+    let before = append(&log, 50, Place::InHand).unwrap();
+    append(&log, 10, Place::InHand).unwrap();
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(20);
+    assert_eq!(log.oldest(now), Some(0), "it was taken in the future");
+    log.settle(&before);
+    assert_eq!(log.oldest(now), Some(10_000));
+}
+
+#[test]
 fn a_number_that_is_given_again_is_not_taken_for_settled() {
     let disk = SimulatedDisk::new(1);
     let log = open(&disk, SETTINGS, u64::MAX);
@@ -373,6 +384,17 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     prop::collection::vec(act, 1..250)
 }
 
+/// What a log must hold, by what is known about its records.
+fn held(known: &HashMap<u64, Known>) -> Held {
+    let mut held = Held::default();
+    for (name, _) in known.iter().filter(|(_, known)| **known != Known::Settled) {
+        held.records += 1;
+        held.items += name % 5;
+        held.bytes += body(*name).len() as u64;
+    }
+    held
+}
+
 /// Runs acts on a disk that fails as it is told. After each start every record that has to be there
 /// is found.
 fn live(seed: u64, acts: &[Act], faults: &[(u8, Fault)]) {
@@ -442,8 +464,15 @@ fn live(seed: u64, acts: &[Act], faults: &[(u8, Fault)]) {
                     assert!(found.contains(name) || !must_be_there, "{name} {known:?} is lost");
                 }
                 known.retain(|name, _| found.contains(name));
+                // What was settled and comes again is not settled.
+                let again = known.values_mut().filter(|known| **known == Known::Settled);
+                again.for_each(|known| *known = Known::Written);
+                assert_eq!(log.held().records, hands.len() as u64);
                 disk.fail(faults);
             }
+        }
+        if faults.is_empty() && !has_crashed {
+            assert_eq!(log.held(), held(&known));
         }
     }
 }

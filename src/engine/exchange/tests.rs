@@ -146,7 +146,7 @@ impl World {
 }
 
 /// Sends a span of a trace of its own.
-async fn send(door: &EngineDoor, trace: u128) -> Reply {
+async fn send(door: &Arc<EngineDoor>, trace: u128) -> Reply {
     let span = Span {
         trace_id: (trace << 64 | trace | 1).to_be_bytes().to_vec(),
         span_id: vec![7; 8],
@@ -155,7 +155,8 @@ async fn send(door: &EngineDoor, trace: u128) -> Reply {
     let scope = ScopeSpans { spans: vec![span], ..ScopeSpans::default() };
     let entry = ResourceSpans { scope_spans: vec![scope], ..ResourceSpans::default() };
     let body = ExportTraceServiceRequest { resource_spans: vec![entry] }.encode_to_vec();
-    let permit = door.try_permit(Signal::Traces, body.len())?.unwrap();
+    let way = Arc::clone(door).way(Signal::Traces)?;
+    let permit = way.try_permit(body.len())?.unwrap();
     let arrival = Arrival {
         signal: Signal::Traces,
         encoding: Encoding::Protobuf,
@@ -168,7 +169,7 @@ async fn send(door: &EngineDoor, trace: u128) -> Reply {
         wait: Wait::Acceptance,
         transport: "grpc",
     };
-    door.submit(arrival).await
+    way.submit(arrival).await
 }
 
 #[tokio::test]

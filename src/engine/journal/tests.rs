@@ -103,8 +103,9 @@ impl Rig {
         let mut replies = JoinSet::new();
         for _ in 0..requests {
             let body = Bytes::from(SPAN.repeat(spans));
-            let permit = self.door.try_permit(Signal::Traces, body.len()).unwrap().unwrap();
-            replies.spawn(self.door.submit(Arrival {
+            let way = Arc::clone(&self.door).way(Signal::Traces).unwrap();
+            let permit = way.try_permit(body.len()).unwrap().unwrap();
+            replies.spawn(way.submit(Arrival {
                 signal: Signal::Traces,
                 encoding: Encoding::Protobuf,
                 compression: Compression::Identity,

@@ -246,3 +246,24 @@ async fn a_queue_counts_what_is_on_disk_and_what_is_not() {
         assert_eq!(stats.queue_size(), left);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_asks_the_log_what_it_holds_and_not_the_counters() {
+    let directory = tempfile::tempdir().unwrap();
+    let rig = Rig::with(None, Some(spool(directory.path(), Spooling::All { fsync: false })));
+    let send = || {
+        let body = bytes::Bytes::from_static(SPAN);
+        rig.queue.enqueue(Payload::unpaid(Signal::Traces, body, 5));
+    };
+    (0..19).for_each(|_| send());
+    let log = Arc::clone(rig.queue.spool.as_ref().unwrap().store.stats());
+    assert_eq!(log.items.read(), 19 * 5);
+    // Somebody who watches may begin anew.
+    for number in [&log.records, &log.items, &log.bytes] {
+        number.set(0);
+    }
+    assert!(rig.queue.is_nearly_full());
+    (0..3).for_each(|_| send());
+    assert_eq!(rig.queue.stats().enqueue_failed.read(), 2 * 5, "of 100 items");
+    assert_eq!(log.items.read(), 20 * 5, "the counters show what there is again");
+}

@@ -148,6 +148,22 @@ fn full_files_are_put_aside_and_old_backups_deleted() {
 }
 
 #[test]
+fn after_the_clock_was_set_back_the_newest_backups_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let rotation = Rotation { max_megabytes: 1, max_backups: 2, ..Rotation::default() };
+    let config = Config { rotation: Section::On(rotation), ..config("out.json") };
+    let exporter = exporter(&folder, config);
+    let large = payload(&"x".repeat(700 * 1024));
+    for seconds in [5, 6, 7, 1, 2] {
+        write(&exporter, &large, seconds * 1000);
+    }
+    assert_eq!(
+        names(&folder),
+        ["out-2020-09-13T12-26-41.000.json", "out-2020-09-13T12-26-42.000.json", "out.json"]
+    );
+}
+
+#[test]
 fn backups_are_deleted_by_age() {
     let folder = tempfile::tempdir().unwrap();
     let rotation = Rotation { max_megabytes: 1, max_days: 1, ..Rotation::default() };

@@ -147,8 +147,10 @@ fn put_aside(path: &Path, rotation: &Rotation, now: SystemTime) -> io::Result<()
         since += Duration::from_millis(1);
         backup = backup_name(path, since);
     }
-    fs::rename(path, backup)?;
-    let backups = backups_of(path)?;
+    fs::rename(path, &backup)?;
+    let mut backups = backups_of(path)?;
+    // After the clock was set back, the oldest are those whose time is still to come.
+    backups.sort_by_key(|other| *other <= backup);
     let kept = if rotation.max_backups == 0 { usize::MAX } else { rotation.max_backups };
     let surplus = backups.len().saturating_sub(kept);
     let oldest = since.saturating_sub(Duration::from_secs(86_400 * rotation.max_days));

@@ -118,7 +118,8 @@ impl Proxy {
             let status = StatusCode::PAYLOAD_TOO_LARGE;
             return Answer::error(status, "InvalidRequestException", &message);
         }
-        let Ok(Some(permit)) = self.ingress.door.try_permit(Signal::Traces, size) else {
+        let way = self.ingress.way(Signal::Traces);
+        let Ok(Some(permit)) = way.and_then(|way| way.try_permit(size)) else {
             return no_memory();
         };
         let (parts, body) = request.into_parts();

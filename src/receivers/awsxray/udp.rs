@@ -27,7 +27,7 @@ use tokio::{
 
 use super::segment;
 use crate::{
-    component::{Arrival, Compression, Door, Encoding, Rejection, Stop},
+    component::{Arrival, Compression, Encoding, Ingress, Rejection, Stop, Way},
     net::{seldom::Seldom, server::Sockets},
     otlp::{
         Signal,
@@ -103,7 +103,7 @@ impl Datagrams {
     /// Reads until `stop` is raised, and then what has already come.
     pub(super) async fn read(
         self,
-        door: Arc<dyn Door>,
+        ingress: Ingress,
         counters: Counters,
         queue: Sender<Waiting>,
         mut stop: Stop,
@@ -112,7 +112,7 @@ impl Datagrams {
         let mut buffer = vec![0; BUFFER];
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let inlet = Inlet { door, counters, queue };
+        let inlet = Inlet { ingress, counters, queue };
         loop {
             tokio::select! {
                 received = self.socket.recv_from(&mut buffer) => match received {
@@ -139,7 +139,7 @@ impl Datagrams {
 
 /// Where datagrams go that have been read.
 struct Inlet {
-    door: Arc<dyn Door>,
+    ingress: Ingress,
     counters: Counters,
     queue: Sender<Waiting>,
 }
@@ -152,7 +152,8 @@ impl Inlet {
         let stats = &self.counters.datagrams;
         stats.received.add(1);
         // Twice, since its spans are there before it goes.
-        let lost = match self.door.try_permit(Signal::Traces, bytes.len() * 2) {
+        let way = self.ingress.way(Signal::Traces);
+        let lost = match way.and_then(|way| way.try_permit(bytes.len() * 2)) {
             Ok(Some(permit)) => {
                 let bytes = Bytes::copy_from_slice(bytes);
                 let sent = self.queue.try_send(Waiting { bytes, peer, permit });
@@ -169,33 +170,59 @@ impl Inlet {
 }
 
 /// Turns what waits into payloads, until nobody reads any more.
-pub(super) async fn translate(
-    mut queue: Receiver<Waiting>,
-    door: Arc<dyn Door>,
-    counters: Counters,
-) {
+pub(super) async fn translate(mut queue: Receiver<Waiting>, ingress: Ingress, counters: Counters) {
     let mut on_their_way = JoinSet::new();
     let wrong = Seldom::default();
     while let Some(first) = queue.recv().await {
-        let arrival = gather(first, &mut queue, &*door, &counters, &wrong);
-        let Some(arrival) = arrival else { continue };
+        let Some(gathered) = gather(first, &mut queue, &counters, &wrong) else { continue };
         if on_their_way.len() >= IN_FLIGHT {
             on_their_way.join_next().await;
         }
-        // The engine counts what it refuses.
-        on_their_way.spawn(door.submit(arrival));
+        match ingress.way(Signal::Traces) {
+            // The engine counts what it refuses.
+            Ok(way) => drop(on_their_way.spawn(way.submit(gathered.arrive(&*way)))),
+            Err(_) => counters.requests.rejected_requests.add(1),
+        }
     }
     while on_their_way.join_next().await.is_some() {}
+}
+
+/// The body of a payload.
+struct Gathered {
+    body: Vec<u8>,
+    permit: Permit,
+    /// Who sent the first of it.
+    peer: SocketAddr,
+}
+
+impl Gathered {
+    fn arrive(self, way: &dyn Way) -> Arrival {
+        let context = way.wants_context().then(|| {
+            let arrived = tokio::time::Instant::now().into_std();
+            Arc::new(Context { metadata: Vec::new(), peer: Some(self.peer), arrived })
+        });
+        Arrival {
+            signal: Signal::Traces,
+            encoding: Encoding::Protobuf,
+            compression: Compression::Identity,
+            max_inflated: self.body.len(),
+            body: self.body.into(),
+            permit: self.permit,
+            utf8: Utf8::Strict,
+            context,
+            wait: Wait::Acceptance,
+            transport: "udp",
+        }
+    }
 }
 
 /// One payload of the first datagram and of those that wait behind it.
 fn gather(
     first: Waiting,
     queue: &mut Receiver<Waiting>,
-    door: &dyn Door,
     counters: &Counters,
     wrong: &Seldom,
-) -> Option<Arrival> {
+) -> Option<Gathered> {
     let peer = first.peer;
     let paid = first.permit.clone();
     let mut permits = Vec::new();
@@ -229,22 +256,7 @@ fn gather(
     // The datagrams go as this is there, so it need not wait. An eighth more, as the door has it.
     let permit = paid.more((body.len() + body.len() / 8) as u64);
     drop((paid, permits));
-    let context = door.wants_context(Signal::Traces).then(|| {
-        let arrived = tokio::time::Instant::now().into_std();
-        Arc::new(Context { metadata: Vec::new(), peer: Some(peer), arrived })
-    });
-    Some(Arrival {
-        signal: Signal::Traces,
-        encoding: Encoding::Protobuf,
-        compression: Compression::Identity,
-        max_inflated: body.len(),
-        body: body.into(),
-        permit,
-        utf8: Utf8::Strict,
-        context,
-        wait: Wait::Acceptance,
-        transport: "udp",
-    })
+    Some(Gathered { body, permit, peer })
 }
 
 /// What the kernel says of a socket.
@@ -286,7 +298,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        component::{BoxFuture, Reply},
+        component::{BoxFuture, Door, Reply},
         otlp::{check, payload::Ledger},
         telemetry::Telemetry,
     };
@@ -325,7 +337,13 @@ mod tests {
     struct FakeDoor(Arc<Engine>);
 
     impl Door for FakeDoor {
-        fn try_permit(&self, _: Signal, bytes: usize) -> Result<Option<Permit>, Rejection> {
+        fn way(self: Arc<Self>, _: Signal) -> Result<Box<dyn Way>, Rejection> {
+            Ok(Box::new(FakeDoor(Arc::clone(&self.0))))
+        }
+    }
+
+    impl Way for FakeDoor {
+        fn try_permit(&self, bytes: usize) -> Result<Option<Permit>, Rejection> {
             let engine: Arc<Engine> = Arc::clone(&self.0);
             let is_free = engine.try_charge(bytes as u64);
             Ok(is_free.then(|| Permit::charged(bytes as u64, engine)))
@@ -342,24 +360,20 @@ mod tests {
             Box::pin(std::future::ready(Ok(())))
         }
 
-        fn wants_context(&self, _: Signal) -> bool {
+        fn wants_context(&self) -> bool {
             false
-        }
-
-        fn accepts(&self, _: Signal) -> bool {
-            true
         }
     }
 
     #[tokio::test]
     async fn what_waits_becomes_one_payload_and_what_is_lost_is_counted() {
         let engine = Arc::new(Engine { free: 10_000.into(), ..Engine::default() });
-        let door: Arc<dyn Door> = Arc::new(FakeDoor(Arc::clone(&engine)));
+        let ingress = Ingress { door: Arc::new(FakeDoor(Arc::clone(&engine))) };
         let datagrams = Arc::new(DatagramStats::default());
         let requests = Telemetry::default().receiver("awsxray", Signal::Traces, "udp");
         let counters = Counters { requests, datagrams: Arc::clone(&datagrams) };
         let (queue, waiting) = tokio::sync::mpsc::channel(4);
-        let inlet = Inlet { door: Arc::clone(&door), counters: counters.clone(), queue };
+        let inlet = Inlet { ingress: ingress.clone(), counters: counters.clone(), queue };
         let peer = ([127, 0, 0, 1], 1).into();
         let segment = "{\"format\":\"json\",\"version\":1}\n{\"name\":\"n\",\"id\":\"1111111111111111\",\
             \"trace_id\":\"1-68f0a1b2-c3d4e5f60718293a4b5c6d7e\",\"start_time\":1}";
@@ -377,7 +391,7 @@ mod tests {
         assert_eq!(lost(&datagrams), [6, 1, 1, 0]);
         let requests = Arc::clone(&inlet.counters.requests);
         drop(inlet);
-        translate(waiting, door, counters).await;
+        translate(waiting, ingress, counters).await;
         assert_eq!(lost(&datagrams), [6, 1, 1, 1]);
         assert_eq!(requests.rejected_requests.read(), 3);
         let arrivals = engine.arrivals.lock().unwrap();

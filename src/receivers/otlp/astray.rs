@@ -30,7 +30,8 @@ pub(super) fn wrong_path(path: &str, paths: &[String; 3]) -> String {
         return unused(signal);
     }
     let start: String = path.chars().take(100).collect();
-    let mut text = format!("there is no OTLP endpoint at {start}; the paths are {}", paths.join(", "));
+    let mut text =
+        format!("there is no OTLP endpoint at {start}; the paths are {}", paths.join(", "));
     let is_doubled = paths.iter().any(|known| path.len() > known.len() && path.contains(known));
     if path == "/" || is_doubled {
         text.push_str(

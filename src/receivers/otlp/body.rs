@@ -24,15 +24,12 @@ use tokio::time::Instant;
 
 use super::answer::status;
 use crate::{
-    component::{Door, Rejection},
+    component::{Rejection, Way},
     net::{
         grpc::{self, Code, Prefix, Status},
         server::Connection,
     },
-    otlp::{
-        Signal,
-        payload::{Permit, Reason},
-    },
+    otlp::payload::{Permit, Reason},
     telemetry::ReceiverStats,
 };
 
@@ -43,8 +40,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Pays for the body of one request.
 pub(super) struct Payer<'a> {
-    pub(super) door: &'a dyn Door,
-    pub(super) signal: Signal,
+    pub(super) way: &'a dyn Way,
     pub(super) connection: &'a Arc<Connection>,
     /// Longest time for the body, once it is paid for and before.
     pub(super) timeout: Duration,
@@ -95,13 +91,13 @@ impl Pace {
 impl Payer<'_> {
     /// Takes bytes if they are free and nobody waits for some; otherwise `None`.
     fn try_pay(&self, bytes: usize) -> Result<Option<Permit>, Status> {
-        let free = self.door.try_permit(self.signal, bytes);
+        let free = self.way.try_permit(bytes);
         free.map_err(|rejection| self.refuse(&rejection))
     }
 
     /// Waits for room in the queues before the body is read.
     async fn wait_for_room(&self) -> Result<(), Status> {
-        match self.door.room(self.signal, self.patience) {
+        match self.way.room(self.patience) {
             Some(room) => room.await.map_err(|rejection| self.refuse(&rejection)),
             None => Ok(()),
         }
@@ -119,7 +115,7 @@ impl Payer<'_> {
         let Some(_waiting) = self.connection.wait() else {
             return Err(self.refuse(&Rejection::Unavailable(Reason::OverBudget, None)));
         };
-        self.door.permit(bytes).await.map_err(|rejection| self.refuse(&rejection))
+        self.way.permit(bytes).await.map_err(|rejection| self.refuse(&rejection))
     }
 
     async fn pay(&self, bytes: usize) -> Result<Permit, Status> {
@@ -253,7 +249,7 @@ impl<'a> Intake<'a> {
         let first = len.unwrap_or(most).min(FIRST);
         if let Some(len) = len.filter(|len| *len > FIRST) {
             // Refused now, before it is read, if the whole body would be refused.
-            let fits = payer.door.fits(payer.signal, len);
+            let fits = payer.way.fits(len);
             fits.map_err(|rejection| payer.refuse(&rejection))?;
         }
         let (permit, paid) = match (payer.try_pay(first)?, len) {

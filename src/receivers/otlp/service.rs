@@ -12,7 +12,7 @@ use super::{
     settings::{Config, Cors, HttpSettings, Utf8Check},
 };
 use crate::{
-    component::{Arrival, Compression, Encoding, Ingress},
+    component::{Arrival, Compression, Encoding, Ingress, Way},
     config::Secret,
     net::{
         grpc::{self, Code, Status},
@@ -143,9 +143,16 @@ impl OtlpService {
             let message = format!("grpc-encoding `{name}` is not supported");
             return Err(Status::new(Code::Unimplemented, message));
         };
-        let context = self.context(signal, &request, connection, GRPC);
-        let patience = grpc_timeout(request.headers());
-        let payer = self.payer(signal, connection, GRPC, (BODY_TIMEOUT, patience));
+        let way = self.ingress.way(signal).map_err(|rejection| status(&rejection))?;
+        let context = self.context(&*way, &request, connection, GRPC);
+        let payer = Payer {
+            way: &*way,
+            connection,
+            timeout: BODY_TIMEOUT,
+            // An answer that comes too late is none: the sender is told before.
+            patience: grpc_timeout(request.headers()).map(|patience| patience.mul_f64(0.75)),
+            stats: &self.refusals[GRPC][signal.index()],
+        };
         let (prefix, body, permit) =
             body::message(request.into_body(), self.max_message, payer).await?;
         let compression = match (prefix.is_compressed, compression) {
@@ -169,20 +176,7 @@ impl OtlpService {
             transport: "grpc",
         };
         refused.not();
-        self.ingress.door.submit(arrival).await.map_err(|rejection| status(&rejection))
-    }
-
-    fn payer<'a>(
-        &'a self,
-        signal: Signal,
-        connection: &'a Arc<Connection>,
-        protocol: usize,
-        (timeout, patience): (Duration, Option<Duration>),
-    ) -> Payer<'a> {
-        let stats = &self.refusals[protocol][signal.index()];
-        // An answer that comes too late is none: the sender is told before.
-        let patience = patience.map(|patience| patience.mul_f64(0.75));
-        Payer { door: &*self.ingress.door, signal, connection, timeout, patience, stats }
+        way.submit(arrival).await.map_err(|rejection| status(&rejection))
     }
 
     // ---- HTTP ----------------------------------------------------------------------------
@@ -247,8 +241,15 @@ impl OtlpService {
             let message = format!("content-encoding `{name}` is not supported");
             return Err(Status::new(Code::InvalidArgument, message));
         };
-        let context = self.context(signal, &request, connection, HTTP);
-        let payer = self.payer(signal, connection, HTTP, (self.body_timeout, None));
+        let way = self.ingress.way(signal).map_err(|rejection| status(&rejection))?;
+        let context = self.context(&*way, &request, connection, HTTP);
+        let payer = Payer {
+            way: &*way,
+            connection,
+            timeout: self.body_timeout,
+            patience: None,
+            stats: &self.refusals[HTTP][signal.index()],
+        };
         let (body, permit) = body::whole(request.into_body(), self.max_body, payer).await?;
         let arrival = Arrival {
             signal,
@@ -263,17 +264,17 @@ impl OtlpService {
             transport: "http",
         };
         refused.not();
-        self.ingress.door.submit(arrival).await.map_err(|rejection| status(&rejection))
+        way.submit(arrival).await.map_err(|rejection| status(&rejection))
     }
 
     fn context<B>(
         &self,
-        signal: Signal,
+        way: &dyn Way,
         request: &Request<B>,
         connection: &Arc<Connection>,
         protocol: usize,
     ) -> Option<Arc<Context>> {
-        if !self.ingress.door.wants_context(signal) {
+        if !way.wants_context() {
             return None;
         }
         let mut metadata = Vec::new();

@@ -136,9 +136,7 @@ impl Log {
             if record.new.place == Place::Waiting {
                 state.waiting.insert(number..number + 1);
             }
-            self.stats.records.add(1);
-            self.stats.items.add(items);
-            self.stats.bytes.add(bytes);
+            self.hold(&mut state, |held| held.add(1, items, bytes));
             results.push(Ok(Ticket { number, items, bytes }));
         }
         if let Some(active) = &mut writer.active {
@@ -183,9 +181,7 @@ impl Log {
         let unread = state.waiting.remove(segment.base..segment.end);
         let (items, bytes) =
             (segment.items - segment.settled_items, segment.bytes - segment.settled_bytes);
-        self.stats.records.sub(segment.left());
-        self.stats.items.sub(items);
-        self.stats.bytes.sub(bytes);
+        self.hold(&mut state, |held| held.take(segment.left(), items, bytes));
         self.stats.dropped_records.add(unread);
         if unread > 0 {
             state.lost.push((segment.base..segment.end, Reason::StorageFull));

@@ -33,10 +33,10 @@ impl Log {
         for number in &lost {
             segment.settle(*number);
         }
+        let mut rest = (0, 0);
         if segment.left() == 0 {
             // Only now is it known how many items the lost records had: all that are left.
-            self.stats.items.sub(segment.items - segment.settled_items);
-            self.stats.bytes.sub(segment.bytes - segment.settled_bytes);
+            rest = (segment.items - segment.settled_items, segment.bytes - segment.settled_bytes);
             segment.settled_items = segment.items;
             segment.settled_bytes = segment.bytes;
         }
@@ -44,7 +44,7 @@ impl Log {
         let copy = copies.then(|| self.keep_damaged(base, &bytes).ok()).flatten();
         segment.is_damaged |= copy.is_none();
         state.is_changed = true;
-        self.stats.records.sub(count);
+        self.hold(&mut state, |held| held.take(count, rest.0, rest.1));
         self.stats.damaged_records.add(count);
         self.stats.damaged_bytes.add(len);
         tracing::error!(

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    DAMAGED, Log, NEW, NEW_SETTLED, SETTLED, SPARE, State, Writer, is_missing, segment_name,
+    DAMAGED, Held, Log, NEW, NEW_SETTLED, SETTLED, SPARE, State, Writer, is_missing, segment_name,
 };
 use crate::{
     storage::{
@@ -127,6 +127,7 @@ impl Log {
     /// Counts what is there, and lets all of it wait.
     fn count(&self) {
         let mut state = super::lock(&self.state);
+        let mut held = Held::default();
         let State { segments, waiting, gone, .. } = &mut *state;
         for (_, size) in gone {
             self.room.take(*size);
@@ -136,10 +137,9 @@ impl Log {
             waiting.insert(segment.base..segment.end);
             self.room.take(segment.size);
             self.stats.disk_bytes.add(segment.size);
-            self.stats.records.add(segment.left());
-            self.stats.items.add(segment.items);
-            self.stats.bytes.add(segment.bytes);
+            held.add(segment.left(), segment.items, segment.bytes);
         }
+        self.hold(&mut state, |now| *now = held);
     }
 
     /// Takes what is settled out of what waits.
@@ -162,9 +162,9 @@ impl Log {
             }
             segment.settled_items = of_segment.items.min(segment.items);
             segment.settled_bytes = of_segment.bytes.min(segment.bytes);
-            self.stats.records.sub(left - segment.left());
-            self.stats.items.sub(segment.settled_items);
-            self.stats.bytes.sub(segment.settled_bytes);
+            let (items, bytes) = (segment.settled_items, segment.settled_bytes);
+            let records = left - segment.left();
+            self.hold(&mut state, |held| held.take(records, items, bytes));
         }
         done.extend(state.segments.values().filter(|s| s.is_done()).map(|s| s.base));
         drop(state);

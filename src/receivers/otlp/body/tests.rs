@@ -12,7 +12,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use super::*;
 use crate::{
     component::{Arrival, BoxFuture, Reply},
-    otlp::payload::Ledger,
+    otlp::{Signal, payload::Ledger},
     telemetry::Telemetry,
 };
 
@@ -87,8 +87,8 @@ impl Purse {
     }
 }
 
-impl Door for Purse {
-    fn try_permit(&self, _signal: Signal, bytes: usize) -> Result<Option<Permit>, Rejection> {
+impl Way for Purse {
+    fn try_permit(&self, bytes: usize) -> Result<Option<Permit>, Rejection> {
         let bytes = bytes as u64;
         let ledger: Arc<dyn Ledger> = Arc::<Account>::clone(&self.0);
         Ok(self.0.try_charge(bytes).then(|| Permit::charged(bytes, ledger)))
@@ -103,12 +103,8 @@ impl Door for Purse {
         unreachable!("bodies are only read")
     }
 
-    fn wants_context(&self, _signal: Signal) -> bool {
+    fn wants_context(&self) -> bool {
         false
-    }
-
-    fn accepts(&self, _signal: Signal) -> bool {
-        true
     }
 }
 
@@ -120,12 +116,11 @@ fn stats() -> Arc<ReceiverStats> {
 }
 
 fn payer<'a>(
-    door: &'a dyn Door,
+    way: &'a dyn Way,
     connection: &'a Arc<Connection>,
     stats: &'a ReceiverStats,
 ) -> Payer<'a> {
-    let signal = Signal::Traces;
-    Payer { door, signal, connection, timeout: TIMEOUT, patience: None, stats }
+    Payer { way, connection, timeout: TIMEOUT, patience: None, stats }
 }
 
 async fn read_message(pieces: Pieces, purse: &Purse) -> Result<(bool, Vec<u8>, u64), Status> {
@@ -162,7 +157,7 @@ async fn a_message_in_one_frame_is_not_copied() {
     let frame = Bytes::from_static(&[0, 0, 0, 0, 3, 1, 2, 3]);
     let (connection, stats) = (Arc::new(Connection::new(None)), stats());
     let purse = Purse::new(3);
-    let payer = Payer { signal: Signal::Logs, ..payer(&purse, &connection, &stats) };
+    let payer = payer(&purse, &connection, &stats);
     let pieces = Pieces([frame.clone()].into(), None);
     let (_, body, _) = message(pieces, MAX, payer).await.unwrap();
     assert_eq!(body.as_ptr(), frame[5..].as_ptr());
@@ -359,7 +354,7 @@ async fn a_sender_that_paused_does_not_wait_with_its_bytes() {
     let (sender, reading) = reading(&purse);
     sender.send(Bytes::from(vec![0; 20_000])).unwrap();
     after(PAUSE * 2).await;
-    let other = purse.try_permit(Signal::Traces, 150_000).unwrap();
+    let other = purse.try_permit(150_000).unwrap();
     sender.send(Bytes::from(vec![0; LEN - 20_000])).unwrap();
     assert_eq!(reading.await.unwrap().unwrap_err().code, Code::Unavailable);
     drop(other);
@@ -369,7 +364,7 @@ async fn a_sender_that_paused_does_not_wait_with_its_bytes() {
 #[tokio::test(start_paused = true)]
 async fn a_body_that_waits_holds_nothing() {
     let purse = Purse::new(LEN as u64);
-    let other = purse.try_permit(Signal::Traces, 100_000).unwrap();
+    let other = purse.try_permit(100_000).unwrap();
     let (sender, reading) = reading(&purse);
     sender.send(Bytes::from(vec![0; FIRST + 1])).unwrap();
     assert_eq!(reading.await.unwrap().unwrap_err().code, Code::Unavailable);
