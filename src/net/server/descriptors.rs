@@ -45,7 +45,7 @@ pub(super) struct Ports {
 }
 
 impl Ports {
-    /// Ports that share `limit` descriptors.
+    /// Ports that share `descriptors` descriptors.
     pub(super) fn new(descriptors: usize) -> Arc<Self> {
         Arc::new(Ports { descriptors, seated: AtomicUsize::new(0), all: Mutex::default() })
     }
