@@ -142,14 +142,14 @@ fn grown(signal: Signal) -> Vec<(&'static str, Vec<u8>)> {
             };
             all.push(("many events", children(11)));
             all.push(("many links", children(13)));
-            let name = |_| [item(signal, 1, &[]), field(5, &[1; 100_000])].concat();
+            let name = |_| [item(signal, 1, &[]), field(5, &vec![1; 100_000])].concat();
             all.push(("long names", request(&[], &[], (0..20).map(name))));
         }
         Signal::Logs => {
             let body = |any: &[u8]| request(&[], &[], [field(5, any)]);
             all.push(("a body of nothing", body(&field(5, &empty))));
-            all.push(("a body of controls", body(&field(1, &[1; 1 << 19]))));
-            let severity = field(3, &[1; 1 << 19]);
+            all.push(("a body of controls", body(&field(1, &vec![1; 1 << 19]))));
+            let severity = field(3, &vec![1; 1 << 19]);
             all.push(("a long severity", request(&[], &[], [severity])));
         }
         Signal::Metrics => {
@@ -220,7 +220,7 @@ impl Trial<'_> {
                     match split::halve(rest) {
                         Ok(halves) => halves.iter().for_each(|half| self.run(&Content::of(half))),
                         Err(_) => self.items += items,
-                    };
+                    }
                     return;
                 }
             }
