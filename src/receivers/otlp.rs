@@ -33,11 +33,13 @@
 //! that announces much and sends little of it is cut off after a sixth of that. A body is charged
 //! to the byte budget when the first of it is there, and one whose sender pauses for 100 ms is
 //! charged for what came. A connection of HTTP/2 that never asks for anything ends after the time
-//! for headers, one that sends 256 frames (PING, SETTINGS and others) and no request at once, and
-//! one that does not take its answers after 5 to 10 seconds. A connection is charged 32 KiB of the
+//! for headers, one that sends 32 frames (PING, SETTINGS and others) before its first request, or 256
+//! without another one, a second later, and one that does not take its answers after 5 to 10
+//! seconds. A TLS handshake has 10 seconds. A connection is charged 32 KiB of the
 //! byte budget, and the connections of a port have an eighth of it, at least 64 and with 64 MiB
 //! 256; all ports together leave a quarter of the file descriptors free, 1024 at most. When one
-//! connection more comes, one that was quiet for long goes, first of all one that never asked. skep
+//! connection more comes, it is let in once its first request is there, and one that was quiet for
+//! long goes, first of all one that never asked. skep
 //! raises its soft limit of open files to the hard one. A connection of HTTP/2 has 128 streams at a
 //! time (`max_concurrent_streams`), and where there are many connections fewer, down to 8. What is
 //! inflated or read from JSON is paid for as it grows; a gzip body has at most 1024 members, an LZ4
