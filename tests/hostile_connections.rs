@@ -118,8 +118,13 @@ fn a_client_that_takes_no_answers_is_closed() {
     });
 }
 
-/// Writes frames until the other side ends the connection; whether it did.
-fn flood(port: u16, first: &[u8], mut next: impl FnMut(u32) -> Vec<u8>) -> bool {
+/// Writes frames until the other side ends the connection; whether it did, maybe a little later.
+fn flood(port: u16, first: &[u8], next: impl FnMut(u32) -> Vec<u8>) -> bool {
+    pour(port, first, SLACK, next)
+}
+
+/// The same with a time to wait for the end.
+fn pour(port: u16, first: &[u8], patience: Duration, mut next: impl FnMut(u32) -> Vec<u8>) -> bool {
     let mut stream = connect(port);
     let mut reader = stream.try_clone().unwrap();
     let closed = thread::spawn(move || {
@@ -134,6 +139,11 @@ fn flood(port: u16, first: &[u8], mut next: impl FnMut(u32) -> Vec<u8>) -> bool 
             is_cut = true;
             break;
         }
+    }
+    let written = Instant::now();
+    while !is_cut && written.elapsed() < patience {
+        thread::sleep(Duration::from_millis(10));
+        is_cut = closed.is_finished();
     }
     let _ = stream.shutdown(std::net::Shutdown::Both);
     closed.join().unwrap();
@@ -164,7 +174,7 @@ fn floods_of_frames_end_their_connection_or_cost_nothing() {
         assert!(flood(port, &[], priority), "PRIORITY");
         assert!(flood(port, &[], |_| frame(99, 0, 0, b"unknown")), "unknown frames");
         // More streams at a time than are allowed, and none of them ends.
-        flood(port, &[], |i| frame(1, 4, 2 * i + 1, HEADERS));
+        pour(port, &[], Duration::ZERO, |i| frame(1, 4, 2 * i + 1, HEADERS));
         // Empty data without end.
         let begin = frame(1, 4, 1, HEADERS);
         assert!(flood(port, &begin, |_| frame(0, 0, 1, &[])), "empty DATA");
@@ -178,6 +188,45 @@ fn certificates() -> (tempfile::TempDir, String) {
     let file = |name: &str| folder.path().join(name).display().to_string();
     let tls = format!("{{cert_file: {}, key_file: {}}}", file("cert.pem"), file("key.pem"));
     (folder, tls)
+}
+
+fn client_config(roots: RootCertStore) -> Arc<ClientConfig> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider);
+    let config = config.with_safe_default_protocol_versions().unwrap();
+    Arc::new(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// The first message of a client.
+fn hello() -> Vec<u8> {
+    let config = client_config(RootCertStore::empty());
+    let mut client = ClientConnection::new(config, "localhost".try_into().unwrap()).unwrap();
+    let mut hello = Vec::new();
+    client.write_tls(&mut hello).unwrap();
+    hello
+}
+
+#[test]
+fn hellos_without_end_hold_up_nobody() {
+    open_files(2000);
+    let (_folder, tls) = certificates();
+    let hello = hello();
+    survive_as(&Setup { tls: &tls, ..Setup::default() }, |server, seen| {
+        let answered = || seen.lock().unwrap().answered;
+        let (before, begin, mut held) = (answered(), Instant::now(), Vec::new());
+        while answered() < before + 20 {
+            assert!(begin.elapsed() < Duration::from_mins(1), "a good client is kept out");
+            while held.len() < 600 {
+                let mut stream = connect(server.tls);
+                let _ = stream.write_all(&hello);
+                stream.set_nonblocking(true).unwrap();
+                held.push(stream);
+            }
+            // Reads what came; who was closed comes again.
+            held.retain_mut(|stream| !matches!(stream.read(&mut [0; 4096]), Ok(0)));
+            thread::sleep(Duration::from_millis(50));
+        }
+    });
 }
 
 #[test]
@@ -204,10 +253,7 @@ fn new_keys_without_end_end_the_connection() {
     let mut roots = RootCertStore::empty();
     let authority = fs::read(folder.path().join("ca.pem")).unwrap();
     roots.add(rustls::pki_types::CertificateDer::from_pem_slice(&authority).unwrap()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider);
-    let config = config.with_safe_default_protocol_versions().unwrap();
-    let config = Arc::new(config.with_root_certificates(roots).with_no_client_auth());
+    let config = client_config(roots);
     survive_as(&Setup { tls: &tls, ..Setup::default() }, |server, _| {
         for _ in 0..20 {
             let name = "localhost".try_into().unwrap();

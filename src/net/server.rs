@@ -11,6 +11,7 @@ mod frames;
 mod hints;
 mod leaving;
 mod listener;
+mod newcomers;
 mod reply;
 mod seats;
 mod sniffed;
@@ -49,6 +50,7 @@ use hints::{Hint, Hints};
 use leaving::Answers;
 use listener::Accepted;
 pub use listener::{Family, Listener, check, explain_bind, listen, resolve};
+use newcomers::{NEWCOMER, Newcomer, Newcomers};
 pub use reply::Reply;
 use seats::{Activity, Seat, Seats, Windows};
 use sniffed::Sniffed;
@@ -77,6 +79,12 @@ const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
 /// with thousands of them: 9 to 26 KiB.
 pub const CONNECTION: usize = 32 * 1024;
 
+/// How long a connection that was flooded with frames stays closed for reading before it ends. Who
+/// comes again at once would cost a new connection a few milliseconds later.
+const PENALTY: Duration = Duration::from_secs(1);
+/// Longest time for a TLS handshake, where headers have longer.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
 /// How long a connection that has to leave for another one may take: enough to say so.
 const LEAVE: Duration = Duration::from_millis(50);
 /// The same for one that never asked for anything in its time.
@@ -103,8 +111,8 @@ pub struct Tuning {
     pub keepalive_time: Option<Duration>,
     /// Close it when the ping is not answered in so long.
     pub keepalive_timeout: Duration,
-    /// Longest time for the headers of an HTTP/1.1 request, for a TLS handshake, and for the first
-    /// request of an HTTP/2 connection.
+    /// Longest time for the headers of an HTTP/1.1 request, for the first request of an HTTP/2
+    /// connection, and for a TLS handshake, which has [`HANDSHAKE`] at most.
     pub header_timeout: Duration,
     /// Whether an HTTP/1.1 connection serves more than one request.
     pub keep_alive: bool,
@@ -236,6 +244,7 @@ pub async fn run<S: Service>(
 ) {
     let windows = Windows::new(tuning.all_windows);
     let seats = Seats::new(tuning.max_connections, &descriptors::PROCESS);
+    let newcomers = Newcomers::new(tuning.max_connections, &descriptors::PROCESS);
     let (heir, hints) = (listener.heir(), Hints::default());
     let shared = Shared { service, tuning, tls, stop: stop.clone(), heir, hints, windows };
     let shared = Arc::new(shared);
@@ -250,23 +259,17 @@ pub async fn run<S: Service>(
             Ok(accepted) => {
                 if let Some(crowd) = seats.crowd() {
                     shared.hints.give(Hint::Crowded(crowd));
+                    if let Some(newcomer) = newcomers.enter() {
+                        let (seats, shared) = (Arc::clone(&seats), Arc::clone(&shared));
+                        connections.spawn(come_later(accepted, newcomer, seats, shared));
+                        continue;
+                    }
                 }
                 let seat = tokio::select! {
                     seat = seats.wait() => seat,
                     () = shared.cut_off() => break,
                 };
-                let charge = shared.service.charge(CONNECTION);
-                let held = |peer| Place { peer, seat, _charge: charge };
-                let shared = Arc::clone(&shared);
-                match accepted {
-                    Accepted::Tcp(stream, peer) => {
-                        set_options(&stream);
-                        connections.spawn(connection(stream, held(Some(peer)), shared));
-                    }
-                    Accepted::Unix(stream) => {
-                        connections.spawn(connection(stream, held(None), shared));
-                    }
-                }
+                connections.spawn(begin(accepted, seat, Arc::clone(&shared)));
             }
             // The client gave up before its turn came.
             Err(error) if is_of_client(&error) => {}
@@ -280,6 +283,38 @@ pub async fn run<S: Service>(
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
+}
+
+/// A connection that has a seat.
+async fn begin<S: Service>(accepted: Accepted, seat: Seat, shared: Arc<Shared<S>>) {
+    let charge = shared.service.charge(CONNECTION);
+    let held = |peer| Place { peer, seat, _charge: charge };
+    match accepted {
+        Accepted::Tcp(stream, peer) => {
+            set_options(&stream);
+            connection(stream, held(Some(peer)), shared).await;
+        }
+        Accepted::Unix(stream) => connection(stream, held(None), shared).await,
+    }
+}
+
+/// A connection that gets a seat when its first request is there, if that is soon.
+async fn come_later<S: Service>(
+    accepted: Accepted,
+    newcomer: Newcomer,
+    seats: Arc<Seats>,
+    shared: Arc<Shared<S>>,
+) {
+    let charge = shared.service.charge(NEWCOMER);
+    let seat = tokio::select! {
+        seat = newcomer.seat(&accepted, &seats) => seat,
+        () = tokio::time::sleep(shared.tuning.header_timeout) => return,
+        () = shared.cut_off() => return,
+    };
+    drop(charge);
+    if let Some(seat) = seat {
+        Box::pin(begin(accepted, seat, shared)).await;
+    }
 }
 
 /// Neither failing costs more than its use.
@@ -327,10 +362,11 @@ async fn secure<T, S>(
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service,
 {
-    let handshake = acceptor.current().accept(stream);
+    let handshake = acceptor.accept(stream, || held.seat.activity.work());
+    let limit = shared.tuning.header_timeout.min(HANDSHAKE);
     let accepted = tokio::select! {
         biased;
-        accepted = tokio::time::timeout(shared.tuning.header_timeout, handshake) => accepted,
+        accepted = tokio::time::timeout(limit, handshake) => accepted,
         () = held.seat.activity.told_to_leave() => return,
     };
     let mut stream = match accepted {
@@ -424,6 +460,12 @@ where
         _ = serving.as_mut() => {
             if is_flooded.load(Ordering::Relaxed) {
                 shared.hints.give(Hint::Flood(held.peer));
+                // Nothing is read any more, and the socket is closed when this ends.
+                tokio::select! {
+                    () = tokio::time::sleep(PENALTY) => {}
+                    () = held.seat.activity.told_to_leave() => {}
+                    () = shared.cut_off() => {}
+                }
             }
             return;
         }
@@ -547,3 +589,5 @@ async fn first_bytes<T: AsyncRead + Unpin, S>(
 
 #[cfg(test)]
 mod handover_tests;
+#[cfg(test)]
+mod handshake_tests;

@@ -38,13 +38,14 @@
 //!
 //! Limits for connections. An HTTP/2 connection has at most 128 concurrent streams
 //! (`max_concurrent_streams`), and fewer, down to 8, if there are many connections. It is closed if
-//! it sends no request within the time for headers, at once if it sends 256 frames (PING, SETTINGS
-//! and others) without a request, and after 5 to 10 seconds if it does not read its responses. Each
+//! it sends no request within the time for headers; a second after it has sent 32 frames (PING,
+//! SETTINGS and others) before its first request, or 256 without another one; and after 5 to 10
+//! seconds if it does not read its responses. A TLS handshake must end within 10 seconds. Each
 //! connection is charged 32 KiB of the byte budget. The connections of a port may use an eighth of
 //! the budget (256 connections with 64 MiB), but at least 64 are allowed. All ports together keep a
 //! quarter of the file descriptors free, at most 1024; skep raises its soft limit of open files to
-//! the hard one. At a limit, a new connection replaces one that was idle for long, first of all one
-//! that has sent no request.
+//! the hard one. At a limit, a new connection is let in once its first request has arrived. It then
+//! replaces one that was idle for long, first of all one that has sent no request.
 //!
 //! Names of encodings may be in upper or lower case, and `x-gzip` means `gzip`. On a unix socket
 //! clients may send any `:authority`; gRPC clients in Python, C++ and Java send the path of the

@@ -1,13 +1,13 @@
-//! Counts the frames of an HTTP/2 connection, and closes a connection that sends hundreds of them
-//! without a request.
+//! Counts the frames of an HTTP/2 connection as they come in, and ends one that sends many of them
+//! and no request.
 //!
 //! The library answers PING and SETTINGS, takes PRIORITY, `WINDOW_UPDATE` and frames it does not
 //! know, and counts none of them: a hundred connections that sent nothing else made good clients
 //! wait for 0.2 to 1.2 s. [`Frames`] stands between it and the socket and reads the nine bytes at
 //! the beginning of each frame: 20 ns (measured alone, optimised), and a request has two.
 //!
-//! A connection may send [`BURST`] such frames at once, [`PER_REQUEST`] with each request and
-//! [`PER_SECOND`] in any case. gRPC clients send far fewer: keepalive pings every ten seconds at
+//! A connection may send [`FIRST`] such frames before its first request, from then on [`BURST`] at
+//! once, [`PER_REQUEST`] with each request and [`PER_SECOND`] in any case. gRPC clients send far fewer: keepalive pings every ten seconds at
 //! the most often, a ping for each answer to measure the line, one or two window updates. Header
 //! blocks, resets and small DATA frames have limits of their own in the library.
 //!
@@ -30,6 +30,7 @@ use tokio::{
 
 use super::authority::Block;
 
+const FIRST: u32 = 32;
 const BURST: u32 = 256;
 const PER_REQUEST: u32 = 16;
 const PER_SECOND: u32 = 20;
@@ -176,17 +177,20 @@ impl Place {
 #[derive(Debug)]
 struct Allowance {
     left: u32,
+    has_asked: bool,
     /// When the allowance was last increased for the time passed.
     since: Instant,
 }
 
 impl Allowance {
     fn new() -> Self {
-        Allowance { left: BURST, since: Instant::now() }
+        Allowance { left: FIRST, has_asked: false, since: Instant::now() }
     }
 
     fn earn(&mut self) {
-        self.left = (self.left + PER_REQUEST).min(BURST);
+        let more = if self.has_asked { PER_REQUEST } else { BURST };
+        self.has_asked = true;
+        self.left = (self.left + more).min(BURST);
     }
 
     /// Reads the clock only if nothing is left.
@@ -336,9 +340,9 @@ mod tests {
             frame(DATA, 0, &[]),
         ];
         for flood in floods {
-            for piece in [1, 7, 1000] {
+            for piece in [1, 7, 100] {
                 let (mut client, mut frames) = connection();
-                let all = [vec![b'x'; 24], flood.repeat(BURST as usize + 1)].concat();
+                let all = [vec![b'x'; 24], flood.repeat(FIRST as usize + 1)].concat();
                 client.write_all(&all).await.unwrap();
                 let (mut read, mut buffer) = (0, vec![0; piece]);
                 let error = loop {
@@ -363,7 +367,7 @@ mod tests {
     async fn nothing_is_said_within_a_frame() {
         let (mut client, mut frames) = connection();
         frames.write_all(&frame(DATA, 0, &[1; 20])[..15]).await.unwrap();
-        let flood = frame(PING, 0, &[0; 8]).repeat(BURST as usize + 1);
+        let flood = frame(PING, 0, &[0; 8]).repeat(FIRST as usize + 1);
         client.write_all(&[vec![b'x'; 24], flood].concat()).await.unwrap();
         let mut all = Vec::new();
         assert!(frames.read_to_end(&mut all).await.is_err());

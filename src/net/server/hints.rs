@@ -19,7 +19,7 @@ pub(super) enum Hint<'a> {
     Handshake(Option<SocketAddr>, &'a io::Error),
     /// A limit of connections, and one more.
     Crowded(Crowd),
-    /// Hundreds of frames and no request.
+    /// Many frames and no request.
     Flood(Option<SocketAddr>),
     /// Answers that a client does not take.
     Stuck(Option<SocketAddr>),
@@ -80,7 +80,7 @@ impl Hints {
             ),
             Hint::Flood(client) => tracing::warn!(
                 client = peer(client),
-                "a client sent hundreds of HTTP/2 frames and no request; its connection was closed"
+                "a client sent many HTTP/2 frames and no request; its connection was closed"
             ),
             Hint::Stuck(client) => tracing::warn!(
                 client = peer(client),

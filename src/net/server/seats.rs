@@ -182,8 +182,13 @@ impl Default for Activity {
 
 impl Activity {
     pub(super) fn begin(self: &Arc<Self>) -> Busy {
-        self.open.fetch_add(1, Ordering::Relaxed);
         self.has_asked.store(true, Ordering::Relaxed);
+        self.work()
+    }
+
+    /// We work for it, and there is no request yet: it is not quiet meanwhile.
+    pub(super) fn work(self: &Arc<Self>) -> Busy {
+        self.open.fetch_add(1, Ordering::Relaxed);
         Busy(Arc::clone(self))
     }
 
@@ -204,7 +209,7 @@ impl Activity {
     }
 }
 
-/// A request under way.
+/// A request under way, or another work.
 pub(super) struct Busy(Arc<Activity>);
 
 impl Drop for Busy {
@@ -317,6 +322,19 @@ mod tests {
         let begin = Instant::now();
         drop(seats.wait().await);
         assert!(begin.elapsed() < MOMENT / 2 && has_to_leave(&silent).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_goes_who_waits_for_us() {
+        let seats = Seats::new(1, &Ports::new(1000));
+        let shaking_hands = seats.take().unwrap();
+        let work = shaking_hands.activity.work();
+        later().await;
+        assert!(seats.take().is_none());
+        drop(work);
+        assert!(seats.take().is_none(), "it has its moment to go on");
+        drop(seats.wait().await);
+        assert!(has_to_leave(&shaking_hands).await, "it did not ask");
     }
 
     #[tokio::test(start_paused = true)]

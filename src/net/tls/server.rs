@@ -1,6 +1,7 @@
 //! TLS of servers: certificates from files or text, client certificates, reload while running.
 
 use std::{
+    io,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,7 +14,11 @@ use rustls::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, de::IgnoredAny};
-use tokio_rustls::TlsAcceptor;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::Mutex,
+};
+use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use super::{
     reload::{Reloading, Renewal},
@@ -223,6 +228,8 @@ impl ServerTls {
 pub struct Acceptor {
     settings: ServerTls,
     config: Reloading<ServerConfig>,
+    /// Whose turn it is to be signed for.
+    turn: Mutex<()>,
 }
 
 impl Acceptor {
@@ -230,15 +237,29 @@ impl Acceptor {
     pub fn new(settings: ServerTls) -> Result<Self, String> {
         let files = [&settings.cert_file, &settings.key_file, &settings.client_ca_file];
         let config = Reloading::new(settings.interval(), files, || settings.build())?;
-        Ok(Acceptor { settings, config })
+        Ok(Acceptor { settings, config, turn: Mutex::default() })
     }
 
-    /// An acceptor for one handshake.
-    pub fn current(&self) -> TlsAcceptor {
-        self.at(Instant::now())
-    }
-
-    fn at(&self, now: Instant) -> TlsAcceptor {
-        TlsAcceptor::from(self.config.at(now, || self.settings.build()))
+    /// One handshake. What `works` gives is held while the client waits for us.
+    ///
+    /// Whoever says hello makes us sign, which takes a millisecond and more with an RSA key. So
+    /// handshakes take turns, and between two of them everybody else is served: 600 clients that said
+    /// hello and nothing more held up a plaintext port for 12 s.
+    pub async fn accept<T, W>(
+        &self,
+        stream: T,
+        works: impl FnOnce() -> W,
+    ) -> io::Result<TlsStream<T>>
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
+        let working = works();
+        let turn = self.turn.lock().await;
+        let config = self.config.at(Instant::now(), || self.settings.build());
+        let handshake = hello.into_stream(config);
+        tokio::task::yield_now().await;
+        drop((turn, working));
+        handshake.await
     }
 }

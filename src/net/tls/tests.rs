@@ -54,10 +54,10 @@ fn trusting(pair: &Pair) -> ClientTls {
 /// it was refused. The error is the one that an exporter shows, with its remedy.
 async fn shake_hands(server: ServerTls, client: ClientTls) -> Result<(), String> {
     let (here, there) = tokio::io::duplex(1 << 16);
-    let acceptor = Acceptor::new(server).unwrap().current();
+    let acceptor = Acceptor::new(server).unwrap();
     let connector = Connector::new(client, &[]).unwrap().current();
     let serving = async {
-        if let Ok(mut stream) = acceptor.accept(there).await {
+        if let Ok(mut stream) = acceptor.accept(there, || ()).await {
             let _ = stream.write_all(b"x").await;
             let _ = stream.flush().await;
         }

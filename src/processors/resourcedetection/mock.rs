@@ -161,7 +161,7 @@ impl Server {
             runtime.unwrap().block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
                 while let Ok((stream, _)) = listener.accept().await {
-                    let Ok(mut stream) = acceptor.current().accept(stream).await else { continue };
+                    let Ok(mut stream) = acceptor.accept(stream, || ()).await else { continue };
                     let mut head = vec![0; 4096];
                     let len = stream.read(&mut head).await.unwrap_or_default();
                     let head = String::from_utf8_lossy(&head[..len]);

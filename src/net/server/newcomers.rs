@@ -1,0 +1,277 @@
+//! Connections that found all seats taken, until their first request is there.
+//!
+//! A connection that opens and never asks should keep nobody out. So where there are no seats left,
+//! a new connection takes one only when it has sent a whole head: of HTTP/1.1, or the preface of
+//! HTTP/2, or the first message of TLS. Until then what it sent is looked at and left in the kernel,
+//! so that it takes a task of a KiB and a descriptor, and there can be several for each seat. One
+//! more, and the one goes that has been silent for longest.
+//!
+//! Without this, 3000 connections that never ended their headers and came again made a new client
+//! wait for 0.7 to 2 s behind them, on a port of 256 seats.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use rustix::net::{RecvFlags, recv};
+use tokio::{io::Interest, sync::Notify};
+
+use super::{
+    TLS_HANDSHAKE,
+    descriptors::Ports,
+    listener::Accepted,
+    seats::{Seat, Seats},
+};
+
+/// Newcomers for each seat.
+const FOR_EACH_SEAT: usize = 4;
+/// What one is charged.
+pub(super) const NEWCOMER: usize = 2 * 1024;
+
+/// Bytes of a head that are looked at: as many as the read buffer of HTTP/1.1 has.
+const LOOK: usize = super::READ_BUFFER;
+/// What an HTTP/2 client says first.
+const PREFACE: usize = 24;
+
+/// The newcomers of a listener.
+#[derive(Debug)]
+pub(super) struct Newcomers {
+    most: usize,
+    ports: Arc<Ports>,
+    state: Mutex<State>,
+    /// Those who have asked get seats in turn.
+    turn: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    next: u64,
+    /// Those whose first request is not there, in the order in which they came.
+    silent: BTreeMap<u64, Arc<Notify>>,
+    /// Those who wait for a seat.
+    ready: usize,
+}
+
+impl Newcomers {
+    /// Some for each of so many seats.
+    pub(super) fn new(seats: usize, ports: &Arc<Ports>) -> Arc<Self> {
+        Arc::new(Newcomers {
+            most: seats.saturating_mul(FOR_EACH_SEAT),
+            ports: Arc::clone(ports),
+            state: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for one more; none where all who are here have asked, or there are no descriptors.
+    pub(super) fn enter(self: &Arc<Self>) -> Option<Newcomer> {
+        let mut state = self.state();
+        if state.silent.len() + state.ready >= self.most || self.ports.are_full() {
+            let (_, leave) = state.silent.pop_first()?;
+            self.ports.give_back();
+            leave.notify_one();
+        }
+        if !self.ports.claim() {
+            return None;
+        }
+        let (number, leave) = (state.next, Arc::new(Notify::new()));
+        state.next += 1;
+        state.silent.insert(number, Arc::clone(&leave));
+        Some(Newcomer { number, leave, is_ready: false, all: Arc::clone(self) })
+    }
+}
+
+/// One of [`Newcomers`].
+#[derive(Debug)]
+pub(super) struct Newcomer {
+    number: u64,
+    leave: Arc<Notify>,
+    is_ready: bool,
+    all: Arc<Newcomers>,
+}
+
+impl Newcomer {
+    /// A seat, once the first request is there; none where the connection ends, or has to go.
+    pub(super) async fn seat(mut self, connection: &Accepted, seats: &Arc<Seats>) -> Option<Seat> {
+        tokio::select! {
+            biased;
+            asked = has_asked(connection) => asked.ok()?,
+            () = self.leave.notified() => return None,
+        }
+        {
+            let mut state = self.all.state();
+            state.silent.remove(&self.number)?;
+            state.ready += 1;
+            self.is_ready = true;
+        }
+        let _turn = self.all.turn.lock().await;
+        Some(seats.wait().await)
+    }
+}
+
+impl Drop for Newcomer {
+    fn drop(&mut self) {
+        let mut state = self.all.state();
+        if self.is_ready {
+            state.ready -= 1;
+        } else if state.silent.remove(&self.number).is_none() {
+            // It was told to go, and its descriptor is given back already.
+            return;
+        }
+        self.all.ports.give_back();
+    }
+}
+
+/// Ends when the head of the first request is there; an error where the connection ends before.
+async fn has_asked(connection: &Accepted) -> io::Result<()> {
+    loop {
+        let ready = match connection {
+            Accepted::Tcp(stream, _) => stream.ready(Interest::READABLE).await?,
+            Accepted::Unix(stream) => stream.ready(Interest::READABLE).await?,
+        };
+        let looked = match connection {
+            Accepted::Tcp(stream, _) => stream.try_io(Interest::READABLE, || look(stream)),
+            Accepted::Unix(stream) => stream.try_io(Interest::READABLE, || look(stream)),
+        };
+        match looked {
+            // The rest will not come, and the socket stays readable.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && ready.is_read_closed() => {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            done => return done,
+        }
+    }
+}
+
+/// Looks at what is there, and leaves it. `WouldBlock` until it is a whole head.
+fn look(socket: &impl std::os::fd::AsFd) -> io::Result<()> {
+    let mut buffer = [0; LOOK];
+    let (len, _) = recv(socket, &mut buffer[..], RecvFlags::PEEK)?;
+    if len == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    if is_head(&buffer[..len]) { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+}
+
+fn is_head(bytes: &[u8]) -> bool {
+    let has_line = |end: &[u8]| bytes.windows(end.len()).any(|window| window == end);
+    match bytes {
+        [TLS_HANDSHAKE, _, _, high, low, rest @ ..] => {
+            rest.len() >= usize::from(u16::from_be_bytes([*high, *low])).min(LOOK - 5)
+        }
+        [TLS_HANDSHAKE, ..] => false,
+        [b'P', b'R', b'I', ..] => bytes.len() >= PREFACE,
+        _ => bytes.len() >= LOOK || has_line(b"\n\r\n") || has_line(b"\n\n"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::{
+        io::AsyncWriteExt as _,
+        net::{TcpListener, TcpStream},
+        time::timeout,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_head_is_whole_when_a_request_can_begin() {
+        let hello = [&[22, 3, 1, 0, 4][..], &[1; 4]].concat();
+        let heads: [&[u8]; 4] = [
+            b"POST / HTTP/1.1\r\nhost: x\r\n\r\n",
+            b"POST / HTTP/1.1\n\n",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            &hello,
+        ];
+        for head in heads {
+            assert!(is_head(head) && is_head(&[head, b"more"].concat()));
+            for len in 0..head.len() - 1 {
+                assert!(!is_head(&head[..len]), "{:?}", &head[..len]);
+            }
+        }
+        assert!(is_head(&[b'x'; LOOK]), "nobody waits for more than is read");
+        assert!(is_head(&[&[22, 3, 1, 255, 255][..], &[1; LOOK - 5]].concat()));
+    }
+
+    /// A connection, as a listener has it, and the client's side.
+    async fn connection(listener: &TcpListener) -> (Accepted, TcpStream) {
+        let address = listener.local_addr().unwrap();
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (stream, peer) = accepted.unwrap();
+        (Accepted::Tcp(stream, peer), client.unwrap())
+    }
+
+    #[tokio::test]
+    async fn who_sends_a_head_gets_a_seat_and_who_does_not_goes_first() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ports = Ports::new(1000);
+        let (seats, all) = (Seats::new(1, &ports), Newcomers::new(1, &ports));
+        let mut slow = Vec::new();
+        for _ in 0..FOR_EACH_SEAT {
+            let (server, mut client) = connection(&listener).await;
+            client.write_all(b"POST / HTTP/1.1\r\n").await.unwrap();
+            slow.push((all.enter().unwrap(), server, client));
+        }
+        let (server, mut client) = connection(&listener).await;
+        let good = all.enter().unwrap();
+        let (first, its, mut its_client) = slow.remove(0);
+        its_client.write_all(b"\r\n").await.unwrap();
+        assert!(first.seat(&its, &seats).await.is_none(), "it had to go for the good one");
+        client.write_all(b"POST / HTTP/1.1\r\n").await.unwrap();
+        let seated = async {
+            client.write_all(b"\r\n").await.unwrap();
+            good.seat(&server, &seats).await
+        };
+        let seat = seated.await.expect("its head is there");
+        // The others are neither seated nor gone.
+        let count = |state: MutexGuard<'_, State>| (state.silent.len(), state.ready);
+        assert_eq!(count(all.state()), (FOR_EACH_SEAT - 1, 0));
+        let (newcomer, server, client) = slow.remove(0);
+        // With a part of its head unread.
+        drop(client);
+        assert!(newcomer.seat(&server, &seats).await.is_none(), "its client has gone");
+        drop((slow, seat));
+        assert!(all.state().silent.is_empty());
+        let claimed: Vec<_> = std::iter::from_fn(|| ports.claim().then_some(())).collect();
+        assert_eq!(claimed.len(), 750, "every descriptor is given back");
+    }
+
+    #[tokio::test]
+    async fn nobody_goes_whose_request_is_there() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ports = Ports::new(1000);
+        let (seats, all) = (Seats::new(1, &ports), Newcomers::new(1, &ports));
+        let sitting = seats.wait().await;
+        let busy = sitting.activity.begin();
+        let mut waiting = tokio::task::JoinSet::new();
+        for _ in 0..FOR_EACH_SEAT {
+            let (server, mut client) = connection(&listener).await;
+            client.write_all(b"POST / HTTP/1.1\r\n\r\n").await.unwrap();
+            let (newcomer, seats) = (all.enter().unwrap(), Arc::clone(&seats));
+            waiting.spawn(async move {
+                let seat = newcomer.seat(&server, &seats).await;
+                drop(client);
+                seat.is_some()
+            });
+        }
+        let all_ready = async {
+            while all.state().ready < FOR_EACH_SEAT {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_mins(1), all_ready).await.unwrap();
+        assert!(all.enter().is_none(), "the next one waits in the kernel");
+        drop((busy, sitting));
+        assert_eq!(waiting.join_all().await, [true; FOR_EACH_SEAT]);
+    }
+}
