@@ -157,12 +157,8 @@ pub fn url_secrets(text: &str) -> Vec<Range<usize>> {
         if let Some(query) = query {
             let mut at = authority + query;
             for part in url[query..].split(['&', ';', '?', '#']) {
-                let value = part.find('=').map(|equals| equals + 1);
-                // A fragment is the name of a place in a page, unless it looks like a key.
-                let is_place = text[..at].ends_with('#') && value.is_none() && !is_key(part);
-                if !is_place {
-                    push(&mut places, at + value.unwrap_or(0)..at + part.len());
-                }
+                let value = part.find('=').map_or(0, |equals| equals + 1);
+                push(&mut places, at + value..at + part.len());
                 at += part.len() + 1;
             }
         }
@@ -266,8 +262,7 @@ mod tests {
             ("http://u@a", "http://[REDACTED]@a"),
             ("http://u:p/w?d@a/x", "http://[REDACTED]@a/x"),
             ("http://a:80/x@y", "http://a:80/x@y"),
-            ("http://a/x?key=S&b=T#f", "http://a/x?key=[REDACTED]&b=[REDACTED]#f"),
-            ("http://a/x#t=S", "http://a/x#t=[REDACTED]"),
+            ("http://a/x?key=S&b=T#f", "http://a/x?key=[REDACTED]&b=[REDACTED]#[REDACTED]"),
             ("http://a?S", "http://a?[REDACTED]"),
             ("http://a?k=S=T;l=", "http://a?k=[REDACTED];l="),
             (
