@@ -95,7 +95,7 @@ fn of<'r>(report: &'r str, exporter: &str) -> (&'r str, &'r str) {
     (line.split(' ').next().unwrap(), lines.next().unwrap().trim())
 }
 
-/// What is said of an exporter that would not take data has all of `words`.
+/// What is said of an exporter that would not accept data has all of `words`.
 fn fails(report: &str, exporter: &str, words: &[&str]) {
     let (mark, said) = of(report, exporter);
     assert_eq!(mark, "FAIL", "{report}");
@@ -118,7 +118,7 @@ fn a_key_that_honeycomb_does_not_know_is_named() {
         assert!(said.contains("region us-east-1 by AWS_REGION"), "{said}");
         assert!(said.contains("credentials from environment"), "{said}");
     }
-    assert!(report.ends_with("\n1 of 4 would not take data\n"), "{report}");
+    assert!(report.ends_with("\n1 of 4 would not accept data\n"), "{report}");
     assert_eq!(code, 74);
     assert!(!report.contains("hcaik"), "no key is shown");
 }
@@ -174,7 +174,7 @@ fn a_session_that_has_ended_and_a_key_that_is_not_known_are_told_apart() {
         for exporter in AWS {
             fails(&report, exporter, &[code, message, remedy]);
         }
-        assert!(report.ends_with("\n3 of 4 would not take data\n"), "{report}");
+        assert!(report.ends_with("\n3 of 4 would not accept data\n"), "{report}");
     }
 }
 
@@ -186,6 +186,6 @@ fn where_nobody_listens_the_way_there_is_asked_for() {
     for exporter in AWS {
         fails(&report, exporter, &words);
     }
-    assert!(report.ends_with("\n4 of 4 would not take data\n"), "{report}");
+    assert!(report.ends_with("\n4 of 4 would not accept data\n"), "{report}");
     assert_eq!(code, 74);
 }

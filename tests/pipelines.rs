@@ -50,6 +50,7 @@ fn the_files_in_pipelines_are_valid() {
         let mut command = skep();
         command.args(["validate", "--config"]).arg(&file);
         command.env("HONEYCOMB_API_KEY", "hcaik_for_a_test").env("AWS_REGION", "us-east-1");
+        command.env("GATEWAY_BACKEND", "localhost:4317");
         let output = command.output().unwrap();
         let errors = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(0), "{}: {errors}", file.display());

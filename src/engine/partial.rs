@@ -113,7 +113,7 @@ mod tests {
             .map(|line| ["level", "message", "reason", "note"].map(|key| line[key].as_str()))
             .collect();
         let (note, rejection) =
-            ("The backend took everything, with a note", "Partial success response");
+            ("The backend accepted everything, with a note", "Partial success response");
         assert_eq!(
             told,
             [

@@ -1,7 +1,10 @@
 //! What runs, each part with the handle by which it is told to stop, so that a reload can let one go
 //! while the others run on.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use tokio::{
     sync::watch,
@@ -12,7 +15,7 @@ use crate::{
     component::{ComponentId, Ingress, Stop},
     net::server::Held,
     otlp::Signal,
-    telemetry::Telemetry,
+    telemetry::{ExporterStats, Telemetry},
 };
 
 use super::{
@@ -223,6 +226,7 @@ impl RunningExporter {
 
     /// The same while others go on: what is not delivered by the deadline is given up.
     pub(super) fn depart(self, timeout: Duration, telemetry: Arc<Telemetry>) -> Departing {
+        let stats = Arc::downgrade(self.queue.stats());
         let Departing { abandon, mut task } = self.close();
         let raise = Arc::clone(&abandon);
         let watch = async move {
@@ -232,10 +236,23 @@ impl RunningExporter {
                 raise.send_replace(true);
                 task.await
             };
-            telemetry.forget_unused();
+            // Not awaited: the end of skep does not wait for it.
+            tokio::spawn(forget(stats, telemetry));
             lost.unwrap_or(0)
         };
         Departing { abandon, task: tokio::spawn(watch) }
+    }
+}
+
+/// Forgets the counters of an exporter that has ended. Requests that found their way before it went
+/// hold them for a moment longer.
+async fn forget(stats: Weak<ExporterStats>, telemetry: Arc<Telemetry>) {
+    loop {
+        telemetry.forget_unused();
+        if stats.strong_count() == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
