@@ -200,8 +200,13 @@ enum Told {
     Reload,
 }
 
+/// The same number on every system that skep runs on.
+const SIGXFSZ: i32 = 25;
+
 /// The signals that end a run, or reload the configuration.
 struct Signals {
+    /// Taken so that it does not kill: a write beyond the limit of a file's size fails instead.
+    _file_too_large: UnixSignal,
     terminate: UnixSignal,
     interrupt: UnixSignal,
     hangup: UnixSignal,
@@ -210,6 +215,7 @@ struct Signals {
 impl Signals {
     fn new() -> io::Result<Self> {
         Ok(Signals {
+            _file_too_large: signal(SignalKind::from_raw(SIGXFSZ))?,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
@@ -417,7 +423,8 @@ impl Running {
                 lost += done.unwrap_or(0);
             }
         };
-        if tokio::time::timeout(left(), until_deadline).await.is_err() {
+        let is_late = tokio::time::timeout(left(), until_deadline).await.is_err();
+        if is_late {
             for one in abandon {
                 one.send_replace(true);
             }
@@ -434,7 +441,8 @@ impl Running {
             }
         };
         let _ = tokio::time::timeout(Duration::from_millis(500), services).await;
-        if emptied {
+        // At the deadline a worker may still encode something that nobody waits for.
+        if emptied && !is_late {
             self.pool.stop();
         }
         if let Ok(part) = self.panics.try_recv() {

@@ -26,9 +26,10 @@ use tokio::{
 
 use crate::{
     component::{Delivery, Encodes, Exporter, Queue, Sizer},
+    net::seldom::Seldom,
     otlp::{
         Payload,
-        payload::{Outcome, Reason},
+        payload::{Outcome, Reason, Wait},
     },
     storage::{Place, Stored},
     telemetry::{ExporterStats, Telemetry, oldest::Oldest},
@@ -72,6 +73,8 @@ pub struct ExportQueue {
     stats: Arc<ExporterStats>,
     /// How old its payloads are.
     oldest: Arc<Oldest>,
+    /// When the log said last that data is dropped.
+    dropping: Seldom,
     telemetry: Arc<Telemetry>,
     /// `None` if the exporter makes no bytes.
     workspace: Option<Arc<Workspace>>,
@@ -120,6 +123,7 @@ impl ExportQueue {
             tx,
             stats: Arc::clone(&stats),
             oldest,
+            dropping: Seldom::default(),
             telemetry: Arc::clone(&telemetry),
             workspace: (encodes != Encodes::Inline).then(|| Arc::clone(&workspace)),
         });
@@ -199,9 +203,21 @@ impl ExportQueue {
             Spooled::Waiting => {}
             Spooled::Refused(payload, reason) => {
                 drop(fill);
-                self.refuse(payload, reason);
+                self.keep_or_refuse(payload, size, bytes, reason);
             }
         }
+    }
+
+    /// Keeps in memory what the disk has refused, if its senders were told already that it is
+    /// taken, as behind a batch. Those who wait are refused.
+    fn keep_or_refuse(&self, payload: Payload, size: u64, bytes: u64, reason: Reason) {
+        let is_answered = payload.receipts.iter().all(|one| one.waits_for() == Wait::Delivery);
+        let (fill, _, bytes_before) = self.gauge.hold(size, bytes);
+        if is_answered && self.fits_share(bytes_before, bytes) {
+            return self.push(payload, fill);
+        }
+        drop(fill);
+        self.refuse(payload, reason);
     }
 
     /// Whether what comes next may find no room: at seven eighths or one below the limit, since requests on their way and
@@ -213,6 +229,9 @@ impl ExportQueue {
         };
         let most = |limit: u64| (limit - (limit / 8).max(1).min(limit)).max(1);
         let takes_all = self.spool.as_ref().is_some_and(Spool::takes_all);
+        if takes_all && self.spool.as_ref().is_some_and(|spool| spool.store.is_refusing()) {
+            return true;
+        }
         let share = self.share.load(Ordering::Relaxed);
         (!takes_all && self.gauge.bytes() >= most(share))
             || queue.size.is_some_and(|limit| self.gauge.size() + self.on_disk() >= most(limit))
@@ -329,6 +348,15 @@ impl ExportQueue {
     }
 
     fn refuse(&self, payload: Payload, reason: Reason) {
+        if payload.receipts.is_empty() && self.dropping.is_due() {
+            tracing::error!(
+                exporter = %self.stats.id,
+                reason = reason.name(),
+                dropped_items = payload.items,
+                "The queue takes no more. Dropping data whose senders were told that it is taken. \
+                 `skep_dropped_items` has the total."
+            );
+        }
         self.stats.enqueue_failed.add(payload.items);
         self.telemetry.drop_items(reason, payload.items);
         payload.finish(Outcome::Failed(reason));

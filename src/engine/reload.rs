@@ -109,7 +109,11 @@ impl Running {
         tracing::info!("Reloading the configuration...");
         self.reap().await;
         let source = Arc::clone(source);
-        let read = tokio::task::spawn_blocking(move || source.read()).await;
+        // A file may be on a mount that hangs, or be a pipe: signals act meanwhile.
+        let read = tokio::select! {
+            read = tokio::task::spawn_blocking(move || source.read()) => read,
+            () = signals.ended() => return (Outcome::default(), true),
+        };
         let candidate = match read {
             Ok(Ok(candidate)) => candidate,
             Ok(Err(findings)) => return (self.refuse(findings), false),

@@ -186,7 +186,7 @@ impl Sender {
     /// Gives up a payload, or what is left of it. Returns the items that are lost because skep is
     /// ending.
     fn give_up(&self, payload: Payload, reason: Reason, error: &ExportError) -> u64 {
-        if reason == Reason::ShuttingDown && self.is_guarded {
+        if reason == Reason::ShuttingDown && self.is_on_disk(&payload) {
             self.fail(payload, reason);
             return 0;
         }
@@ -335,7 +335,11 @@ impl Sender {
             };
             let (exporter, bytes) = (Arc::clone(&self.exporter), room.bytes());
             let work = move || exporter.encode(&Work { content: &content, from, room: bytes });
-            let encoded = self.offload.run(work).await.unwrap_or_else(|| {
+            let encoded = tokio::select! {
+                encoded = self.offload.run(work) => encoded,
+                _ = abandon.wait_for(|raised| *raised) => return Err(cut_off()),
+            };
+            let encoded = encoded.unwrap_or_else(|| {
                 let message = "the worker that encoded the request is gone".to_owned();
                 Err(ExportError { retry: Retry::After(None), message })
             });
@@ -400,12 +404,18 @@ impl Sender {
         Ok(())
     }
 
+    /// Whether the next process finds the payload on disk. One that a full disk has refused has no
+    /// claim on a record.
+    fn is_on_disk(&self, payload: &Payload) -> bool {
+        self.is_guarded && !payload.receipts.is_empty()
+    }
+
     pub(super) fn fail(&self, payload: Payload, reason: Reason) {
         self.end(payload, reason, Outcome::Failed(reason));
     }
 
     fn end(&self, payload: Payload, reason: Reason, outcome: Outcome) {
-        if reason != Reason::ShuttingDown || !self.is_guarded {
+        if reason != Reason::ShuttingDown || !self.is_on_disk(&payload) {
             self.stats.failed.add(payload.items);
             self.telemetry.drop_items(reason, payload.items);
         }

@@ -323,7 +323,7 @@ impl World {
             compression: Compression::Identity,
             body: body.into(),
             permit,
-            max_inflated: 1 << 20,
+            max_inflated: 16 << 20,
             utf8: Utf8::Strict,
             context: None,
             wait,

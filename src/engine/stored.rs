@@ -69,6 +69,8 @@ pub struct Store {
     left_to_journals: Mutex<Vec<Ticket>>,
     receipts: Mutex<Parked>,
     said: Seldom,
+    /// When a record was refused last.
+    refused: Mutex<Option<Instant>>,
     /// Reading pauses until then.
     pause: Mutex<Option<Instant>>,
     is_touched: AtomicBool,
@@ -88,6 +90,7 @@ impl Store {
             left_to_journals: Mutex::default(),
             receipts: Mutex::default(),
             said: Seldom::default(),
+            refused: Mutex::default(),
             pause: Mutex::default(),
             is_touched: AtomicBool::new(true),
             touched: Notify::new(),
@@ -139,26 +142,36 @@ impl Store {
 
     /// The reason for senders. Logs the error once a minute.
     fn reason(&self, error: &AppendError) -> Reason {
-        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
         let (reason, remedy) = match error {
             AppendError::TooLarge(_) => return Reason::TooLarge,
             AppendError::Full { .. } => (
                 Reason::StorageFull,
                 "Data is refused until some is delivered. Raise `max_size_mib`, or set `overflow: drop_oldest`.",
             ),
-            AppendError::Io(error) if matches!(error.kind(), StorageFull | QuotaExceeded) => (
-                Reason::StorageFull,
-                "Data is refused until some is delivered. Free some space; with a `max_size_mib` below what the \
+            AppendError::Io(error)
+                if matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge) =>
+            {
+                (
+                    Reason::StorageFull,
+                    "Data is refused until some is delivered. Free some space; with a `max_size_mib` below what the \
                  disk has it does not run full.",
-            ),
+                )
+            }
             AppendError::Io(_) => {
                 (Reason::StorageFailed, "Data is refused for as long as the storage fails.")
             }
         };
+        *lock(&self.refused) = Some(Instant::now());
         if self.said.is_due() {
             tracing::error!(log = %self.stats().id, %error, "{remedy}");
         }
         reason
+    }
+
+    /// Whether the log has refused a record less than a second ago, because it is full or fails.
+    pub(super) fn is_refusing(&self) -> bool {
+        lock(&self.refused).is_some_and(|at| at.elapsed() < PAUSE)
     }
 
     /// Ends the receipts of records that were lost.

@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     component::{BoxFuture, ExportError, Piece, QueueBatch, Request, Retry, Sent, Work},
     engine::{budget::Budget, panics::Panics, pool::Ways, spool::Spooling, stored::Store},
-    otlp::{Signal, wire::put_bytes},
+    otlp::{Signal, payload::Receipt, wire::put_bytes},
     storage::{Folder, Log, Overflow, Room, Settings},
 };
 
@@ -105,8 +105,12 @@ impl Rig {
 
 /// A log of 12 000 bytes that takes whatever comes.
 fn spool(directory: &std::path::Path, spooling: Spooling) -> Spool {
+    spool_with(directory, spooling, Overflow::DropOldest)
+}
+
+fn spool_with(directory: &std::path::Path, spooling: Spooling, overflow: Overflow) -> Spool {
     let folder = Folder::open(directory, 0o750).unwrap();
-    let settings = Settings { segment_size: 4000, overflow: Overflow::DropOldest };
+    let settings = Settings { segment_size: 4000, overflow };
     let log = Log::open(Arc::new(folder), settings, Arc::new(Room::new(12_000)), Arc::default());
     let budget = Budget::new(1 << 20, Arc::new(Telemetry::default()));
     Spool { store: Store::new(log.unwrap(), Panics::channel().0), spooling, budget }
@@ -143,6 +147,38 @@ async fn a_large_resource_is_not_repeated_for_every_item_that_is_too_large() {
     // The payload, and the halves of all that was cut.
     let seen = narrow.0.load(Ordering::SeqCst);
     assert!((10 * len..100 * len).contains(&seen), "{seen} bytes of {len}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_full_disk_refuses_stays_in_memory_if_its_sender_was_told_that_it_is_taken() {
+    let directory = tempfile::tempdir().unwrap();
+    let spooling = Spooling::All { fsync: false };
+    let spool = spool_with(directory.path(), spooling, Overflow::Block);
+    let log = Arc::clone(spool.store.stats());
+    let rig = Rig::with(None, Some(spool));
+    let payload = || {
+        let body = [SPAN, &[0x1a, 0xe4, 0x07], &[7; 996]].concat();
+        Payload::unpaid(Signal::Traces, body.into(), 1)
+    };
+    while !rig.queue.is_nearly_full() {
+        rig.queue.enqueue(payload());
+    }
+    let (sent, on_disk) = (rig.queue.stats().queue_items.read() + 1, log.records.read());
+    assert!(on_disk > 5 && sent > on_disk, "{on_disk} of {sent} found room");
+    // Nobody has the next one but its sender.
+    let (receipt, told) = std::sync::mpsc::channel();
+    let waiting = move |outcome| receipt.send(outcome).unwrap();
+    let mut refused = payload();
+    refused.receipts.push(Receipt::new(Wait::Acceptance, Box::new(waiting)));
+    rig.queue.enqueue(refused);
+    assert_eq!(told.try_recv().unwrap(), Outcome::Failed(Reason::StorageFull));
+    seconds(1).await;
+    assert!(!rig.queue.is_nearly_full(), "another attempt a second later");
+    for _ in 0..20 {
+        rig.answer().await;
+    }
+    assert_eq!(rig.queue.stats().failed.read() + rig.queue.stats().enqueue_failed.read(), 1);
+    assert_eq!((rig.holds().0, log.records.read()), (0, 0));
 }
 
 async fn seconds(count: u64) {
