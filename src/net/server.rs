@@ -259,6 +259,7 @@ pub async fn run<S: Service>(
             Ok(accepted) => {
                 if let Some(crowd) = seats.crowd() {
                     shared.hints.give(Hint::Crowded(crowd));
+                    newcomers.have_left().await;
                     if let Some(newcomer) = newcomers.enter() {
                         let (seats, shared) = (Arc::clone(&seats), Arc::clone(&shared));
                         connections.spawn(come_later(accepted, newcomer, seats, shared));
