@@ -146,8 +146,8 @@ fn thousands_of_idle_connections_cost_little() {
         let folder = format!("/proc/{}/fd", server.skep.0.id());
         let open = fs::read_dir(folder).unwrap().count();
         println!("{count} connections, {open} open files");
-        // 256 seats, and four newcomers for each.
-        assert!(open < 1500, "{open} are open");
+        // 256 seats, four newcomers for each, and those that are being closed.
+        assert!(open < 2000, "{open} are open");
         drop(idle);
     });
 }

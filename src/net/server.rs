@@ -112,7 +112,7 @@ pub struct Tuning {
     /// Close it when the ping is not answered in so long.
     pub keepalive_timeout: Duration,
     /// Longest time for the headers of an HTTP/1.1 request, for the first request of an HTTP/2
-    /// connection, and for a TLS handshake, which has [`HANDSHAKE`] at most.
+    /// connection, and for a TLS handshake, which has ten seconds at most.
     pub header_timeout: Duration,
     /// Whether an HTTP/1.1 connection serves more than one request.
     pub keep_alive: bool,
@@ -259,6 +259,7 @@ pub async fn run<S: Service>(
             Ok(accepted) => {
                 if let Some(crowd) = seats.crowd() {
                     shared.hints.give(Hint::Crowded(crowd));
+                    newcomers.have_left().await;
                     if let Some(newcomer) = newcomers.enter() {
                         let (seats, shared) = (Arc::clone(&seats), Arc::clone(&shared));
                         connections.spawn(come_later(accepted, newcomer, seats, shared));
