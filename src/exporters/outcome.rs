@@ -61,7 +61,6 @@ pub(super) fn of_http(answer: &Answer, secrets: &Secrets) -> Result<Sent, Export
         } else {
             match json_partial_success(&answer.body) {
                 None if is_promised(&answer.headers, b"application/json") => Err("JSON document"),
-                None if answer.body.len() >= ANSWER_LIMIT && !is_page(answer) => Err("OTLP answer"),
                 // Some servers say `ok`: they are none that reject a part.
                 read => Ok(read.unwrap_or_default()),
             }
@@ -143,6 +142,12 @@ fn redirection(headers: &HeaderMap, secrets: &Secrets) -> String {
 /// What a backend says of a request that it took. Where that cannot be read (it should have been a
 /// `form`), the status still was a success, and sending the data again would double it.
 fn sent(read: Result<(u64, Option<String>), &str>, answer: &Answer, secrets: &Secrets) -> Sent {
+    let is_long = answer.body.len() >= ANSWER_LIMIT;
+    let read = match read {
+        // What it says may stand in the part that was not read.
+        Ok((0, None)) if is_long && !is_page(answer) => Err("OTLP answer"),
+        read => read,
+    };
     match read {
         Ok((rejected, message)) => {
             let message = message.map(|text| secrets.cover(&text));
@@ -150,7 +155,7 @@ fn sent(read: Result<(u64, Option<String>), &str>, answer: &Answer, secrets: &Se
         }
         Err(form) => {
             let len = answer.body.len();
-            let why = if len >= ANSWER_LIMIT {
+            let why = if is_long {
                 format!("is longer than {} KiB", ANSWER_LIMIT >> 10)
             } else {
                 format!("of {len} bytes is no {form}")
