@@ -43,18 +43,15 @@ impl<'a> Patience<'a> {
         self,
         answer: impl Future<Output = Result<T, Status>>,
     ) -> Result<T, Status> {
-        match tokio::time::timeout(self.limit, answer).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                let Patience { endpoint, limit } = self;
-                let seconds = limit.as_secs();
-                Err(Status::unavailable(format!(
-                    "no answer from {endpoint} within {seconds} s: something other than skep may \
-                     listen there, or skep is stuck; `--control-endpoint` says where its control \
-                     plane is"
-                )))
-            }
-        }
+        tokio::time::timeout(self.limit, answer).await.unwrap_or_else(|_| {
+            let Patience { endpoint, limit } = self;
+            let seconds = limit.as_secs();
+            Err(Status::unavailable(format!(
+                "no answer from {endpoint} within {seconds} s: something other than skep may \
+                 listen there, or skep is stuck; `--control-endpoint` says where its control \
+                 plane is"
+            )))
+        })
     }
 }
 
