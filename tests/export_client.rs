@@ -319,6 +319,20 @@ async fn redirects_are_not_followed_with_the_credentials() {
     assert_eq!(elsewhere.connections(), 0);
 }
 
+#[tokio::test]
+async fn endless_interim_responses_cost_an_attempt_and_no_thread() {
+    let interim = b"HTTP/1.1 100 Continue\r\n\r\n".repeat(2000);
+    let script = vec![Act::SayForEver(Vec::new(), interim), Act::Say(ok())];
+    let backend = Hostile::http(script).await;
+    let keys = ["retry_on_failure: {enabled: false}"];
+    let exporting = Exporting::start("otlp_http", backend.port, &keys);
+    // The test has one thread: who keeps it ends everything.
+    assert_eq!(exporting.send("one").await, Outcome::Failed(Reason::RetriesExhausted));
+    assert!(exporting.last_error().contains("100 Continue"), "{}", exporting.last_error());
+    assert_eq!(exporting.send("two").await, DELIVERED);
+    assert_eq!(backend.connections(), 2);
+}
+
 /// What an HTTP status that ends a request is.
 fn refusal(status: u16) -> Outcome {
     Outcome::Failed(match status {

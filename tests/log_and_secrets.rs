@@ -8,7 +8,7 @@ mod support;
 
 use std::{
     io::{Read as _, Write as _},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     process::{Command, Stdio},
     sync::{Arc, Mutex},
     thread,
@@ -150,18 +150,44 @@ fn telemetry_forges_no_line() {
 
 const MARKER: &str = "SECRETMARKER";
 
+/// A backend that repeats the head of each request in its refusal.
+fn repeating() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut head = Vec::new();
+            let mut some = [0; 4096];
+            while !head.windows(4).any(|bytes| bytes == b"\r\n\r\n") {
+                let read = stream.read(&mut some).unwrap_or_default();
+                if read == 0 {
+                    break;
+                }
+                head.extend_from_slice(&some[..read]);
+            }
+            let start = "HTTP/1.1 401 Unauthorized\r\nconnection: close\r\ncontent-length";
+            let _ = write!(stream, "{start}: {}\r\n\r\n", head.len());
+            let _ = stream.write_all(&head);
+            // Closed with bytes unread, a connection is reset.
+            thread::spawn(move || while stream.read(&mut some).is_ok_and(|read| read > 0) {});
+        }
+    });
+    port
+}
+
 #[test]
 fn a_running_skep_shows_no_secret() {
     let ports: [u16; 5] = std::array::from_fn(|_| free_port());
     let [otlp, health, pages, metrics, control] = ports;
+    let backend = repeating();
     let config = format!(
         "{{receivers: {{otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:{otlp}'}}}}}}}}, extensions: \
          {{healthcheckv2: {{use_v2: true, http: {{endpoint: '127.0.0.1:{health}'}}}}, zpages: \
          {{endpoint: '127.0.0.1:{pages}'}}, basicauth: {{client_auth: {{username: u, password: \
          {MARKER}}}}}, bearertokenauth: {{token: {MARKER}}}}}, exporters: {{otlp_http: {{endpoint: \
-         'http://127.0.0.1:1/v1?api_key={MARKER}', headers: {{x-key: {MARKER}}}, auth: \
+         'http://127.0.0.1:{backend}/v1?api_key={MARKER}', headers: {{x-key: {MARKER}}}, auth: \
          {{authenticator: basicauth}}, retry_on_failure: {{enabled: false}}}}, honeycomb: \
-         {{endpoint: 'http://127.0.0.1:1', api_key: {MARKER}, retry_on_failure: {{enabled: false}}}}}}, \
+         {{endpoint: 'http://127.0.0.1:{backend}', api_key: {MARKER}, retry_on_failure: {{enabled: false}}}}}}, \
          service: {{extensions: [healthcheckv2, zpages, basicauth], telemetry: {{logs: {{level: \
          debug}}, metrics: {{address: '127.0.0.1:{metrics}'}}}}, pipelines: {{traces: {{receivers: \
          [otlp], exporters: [otlp_http, honeycomb]}}}}}}}}"
@@ -208,7 +234,13 @@ fn a_running_skep_shows_no_secret() {
     running.end();
     let log = std::fs::read_to_string(log).unwrap();
     assert!(log.contains("Exporting") && log.contains("api_key=[REDACTED]"), "{log}");
+    assert!(
+        log.contains("x-key: [REDACTED]") && log.contains("authorization: [REDACTED]"),
+        "{log}"
+    );
     shows("log", &log);
+    // Base64 of `u:SECRETMARKER`.
+    assert!(!log.contains("dTpTRUNSRVRNQVJLRVI"), "{log}");
 }
 
 /// What `Health` of the control plane says.

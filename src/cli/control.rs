@@ -1,12 +1,59 @@
 //! How subcommands ask a running skep: by its control plane.
 
-use tonic::{Code, Status, transport::Channel};
+use std::{future::Future, time::Duration};
+
+use tonic::{
+    Code, Status,
+    transport::{Channel, Endpoint},
+};
 
 use super::{OFF, UNAVAILABLE, USAGE};
 use crate::{admin::proto::control_service_client::ControlServiceClient, config::shown::escaped};
 
 /// Nothing is known of what was asked for.
 pub(super) const NOT_FOUND: u8 = 1;
+
+/// Longest time for connecting.
+const CONNECTING: Duration = Duration::from_secs(5);
+/// Longest time for an answer that skep has at hand, and from one part of an answer to the next.
+const AT_HAND: Duration = Duration::from_secs(10);
+/// Longest time for an answer for which skep has to work.
+const WORK: Duration = Duration::from_mins(1);
+
+/// How long a subcommand waits for whom.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience<'a> {
+    endpoint: &'a str,
+    limit: Duration,
+}
+
+impl<'a> Patience<'a> {
+    /// For what skep has at hand.
+    pub(super) fn short(endpoint: &'a str) -> Self {
+        Patience { endpoint, limit: AT_HAND }
+    }
+
+    /// For what skep has to do first.
+    pub(super) fn long(endpoint: &'a str) -> Self {
+        Patience { endpoint, limit: WORK }
+    }
+
+    /// Waits for an answer, or for the next part of one.
+    pub(super) async fn wait<T>(
+        self,
+        answer: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, Status> {
+        tokio::time::timeout(self.limit, answer).await.unwrap_or_else(|_| {
+            let Patience { endpoint, limit } = self;
+            let seconds = limit.as_secs();
+            Err(Status::unavailable(format!(
+                "no answer from {endpoint} within {seconds} s: something other than skep may \
+                 listen there, or skep is stuck; `--control-endpoint` says where its control \
+                 plane is"
+            )))
+        })
+    }
+}
 
 /// Asks, and gives the exit code.
 #[expect(clippy::print_stderr, reason = "this is the command line")]
@@ -25,14 +72,14 @@ pub(super) fn ask(
             return UNAVAILABLE;
         }
     };
-    runtime.block_on(async {
-        let Ok(client) = ControlServiceClient::connect(format!("http://{endpoint}")).await else {
+    let code = runtime.block_on(async {
+        let Some(channel) = connect(endpoint).await else {
             eprintln!(
                 "no skep answers at {endpoint}; `--control-endpoint` says where its control plane is"
             );
             return UNAVAILABLE;
         };
-        match question(client).await {
+        match question(ControlServiceClient::new(channel)).await {
             Ok(code) => code,
             Err(status) => {
                 eprintln!("{}", escaped(status.message()));
@@ -43,5 +90,36 @@ pub(super) fn ask(
                 }
             }
         }
-    })
+    });
+    // The lookup of a name cannot be interrupted, and nobody waits for it any more.
+    runtime.shutdown_background();
+    code
+}
+
+/// None where nobody takes the connection in time.
+async fn connect(endpoint: &str) -> Option<Channel> {
+    let endpoint = Endpoint::from_shared(format!("http://{endpoint}")).ok()?;
+    tokio::time::timeout(CONNECTING, endpoint.connect()).await.ok()?.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_says_nothing_is_named() {
+        let never = std::future::pending::<Result<(), Status>>();
+        let error = Patience::short("127.0.0.1:9").wait(never).await.unwrap_err();
+        let text = error.message();
+        for words in ["127.0.0.1:9", "10 s", "something other than skep", "--control-endpoint"] {
+            assert!(text.contains(words), "{text}");
+        }
+        let begin = tokio::time::Instant::now();
+        let late = async {
+            tokio::time::sleep(Duration::from_secs(59)).await;
+            Ok(7)
+        };
+        assert_eq!(Patience::long("x").wait(late).await.unwrap(), 7);
+        assert_eq!(begin.elapsed(), Duration::from_secs(59));
+    }
 }

@@ -3,7 +3,10 @@
 
 use std::fmt::Write as _;
 
-use super::{control::ask, print};
+use super::{
+    control::{Patience, ask},
+    print,
+};
 use crate::{
     admin::proto::{Decision, ExplainRequest, WatchDecisionsRequest, WatchDecisionsResponse},
     config::shown::escaped,
@@ -13,7 +16,8 @@ use crate::{
 pub(super) fn explain(endpoint: &str, trace_id: &str) -> u8 {
     ask(endpoint, async |mut client| {
         let request = ExplainRequest { trace_id: trace_id.to_owned() };
-        let decisions = client.explain(request).await?.into_inner().decisions;
+        let answer = Patience::short(endpoint).wait(client.explain(request)).await?;
+        let decisions = answer.into_inner().decisions;
         let texts: Vec<String> = decisions.iter().map(story).collect();
         Ok(print::output(&texts.join("\n")))
     })
@@ -23,9 +27,17 @@ pub(super) fn explain(endpoint: &str, trace_id: &str) -> u8 {
 pub(super) fn sample(endpoint: &str, last: u32, follow: bool) -> u8 {
     ask(endpoint, async |mut client| {
         let request = WatchDecisionsRequest { last, follow };
-        let mut stream = client.watch_decisions(request).await?.into_inner();
+        let patience = Patience::short(endpoint);
+        let mut stream = patience.wait(client.watch_decisions(request)).await?.into_inner();
         let mut is_first = true;
-        while let Some(message) = stream.message().await? {
+        loop {
+            // The next decision may take for ever.
+            let message = if follow {
+                stream.message().await?
+            } else {
+                patience.wait(stream.message()).await?
+            };
+            let Some(message) = message else { return Ok(0) };
             let mut text = if is_first { heading() } else { String::new() };
             is_first = false;
             text.push_str(&lines(&message));
@@ -34,7 +46,6 @@ pub(super) fn sample(endpoint: &str, last: u32, follow: bool) -> u8 {
                 return Ok(print::output(""));
             }
         }
-        Ok(0)
     })
 }
 

@@ -16,7 +16,7 @@ use clap::Subcommand;
 
 use super::{
     IO, UNAVAILABLE, USAGE,
-    control::{NOT_FOUND, ask},
+    control::{NOT_FOUND, Patience, ask},
     print,
 };
 use crate::{
@@ -222,8 +222,9 @@ impl Listing {
 fn list(endpoint: &str, selection: &DeadLetterSelection, mut listing: Listing) -> u8 {
     with_hint(ask(endpoint, async |mut client| {
         let request = ListDeadLettersRequest { selection: Some(selection.clone()) };
-        let mut stream = client.list_dead_letters(request).await?.into_inner();
-        while let Some(page) = stream.message().await? {
+        let patience = Patience::short(endpoint);
+        let mut stream = patience.wait(client.list_dead_letters(request)).await?.into_inner();
+        while let Some(page) = patience.wait(stream.message()).await? {
             if listing.add(&page.letters).is_err() {
                 // Whoever reads has seen enough, or there is no room.
                 return Ok(print::output(""));
@@ -240,7 +241,8 @@ fn show(endpoint: &str, id: &str, json: bool) -> u8 {
         let request = ShowDeadLetterRequest { id: id.to_owned() };
         // A letter is as large as a request may be.
         let mut client = client.max_decoding_message_size(usize::MAX);
-        Ok(show_one(&client.show_dead_letter(request).await?.into_inner(), json))
+        let shown = Patience::short(endpoint).wait(client.show_dead_letter(request)).await?;
+        Ok(show_one(&shown.into_inner(), json))
     }))
 }
 
@@ -267,9 +269,11 @@ fn replay(endpoint: &str, chosen: Chosen, files: &Files) -> u8 {
     let is_watched = std::io::stderr().is_terminal();
     ask(endpoint, async |mut client| {
         let request = ReplayDeadLettersRequest { selection: Some(selection.clone()) };
-        let mut stream = client.replay_dead_letters(request).await?.into_inner();
+        // It tells twice a second how far it is.
+        let patience = Patience::long(endpoint);
+        let mut stream = patience.wait(client.replay_dead_letters(request)).await?.into_inner();
         let mut last = ReplayDeadLettersResponse::default();
-        while let Some(message) = stream.message().await? {
+        while let Some(message) = patience.wait(stream.message()).await? {
             if is_watched && !message.done && message != last {
                 complain(0, &format!("... {}", text::replayed(&message)));
             }
@@ -297,7 +301,8 @@ fn end_of_replay(end: &ReplayDeadLettersResponse) -> u8 {
 fn drop_letters(endpoint: &str, selection: &DeadLetterSelection) -> u8 {
     with_hint(ask(endpoint, async |mut client| {
         let request = DropDeadLettersRequest { selection: Some(selection.clone()) };
-        Ok(dropped(client.drop_dead_letters(request).await?.into_inner()))
+        let count = Patience::long(endpoint).wait(client.drop_dead_letters(request)).await?;
+        Ok(dropped(count.into_inner()))
     }))
 }
 

@@ -1,7 +1,7 @@
 //! `skep health`: one request to the health endpoint, for images without a shell.
 
 use std::{
-    io::{Read as _, Write as _},
+    io::{Error, ErrorKind, Read as _, Write as _},
     net::{TcpStream, ToSocketAddrs as _},
     time::Duration,
 };
@@ -26,14 +26,21 @@ pub(super) fn run(url: &str) -> u8 {
             UNAVAILABLE
         }
         Err(error) => {
-            eprintln!("{url} does not answer: {error}; is the health_check extension enabled?");
+            let why = match error.kind() {
+                // What the systems call a read that took too long.
+                ErrorKind::WouldBlock | ErrorKind::TimedOut => format!(
+                    "nothing came within {} s; something other than skep may listen there",
+                    TIMEOUT.as_secs()
+                ),
+                _ => error.to_string(),
+            };
+            eprintln!("{url} does not answer: {why}; is the health_check extension enabled?");
             UNAVAILABLE
         }
     }
 }
 
 fn status(authority: &str, path: &str) -> std::io::Result<u16> {
-    use std::io::{Error, ErrorKind};
     let address = authority
         .to_socket_addrs()?
         .next()

@@ -122,7 +122,9 @@ fn finding(problem: &config::Problem, loaded: &Loaded) -> Finding {
 /// Asks a running skep to read its configuration again.
 pub(super) fn run(endpoint: &str) -> u8 {
     control::ask(endpoint, async |mut client| {
-        let answer = client.reload(ReloadRequest {}).await?.into_inner();
+        let answer =
+            control::Patience::long(endpoint).wait(client.reload(ReloadRequest {})).await?;
+        let answer = answer.into_inner();
         let code = print::output(&story(&answer));
         Ok(if answer.applied { code } else { CONFIG })
     })

@@ -287,6 +287,8 @@ pub struct Sent {
     pub rejected: u64,
     /// The backend's message.
     pub message: Option<String>,
+    /// The answer could not be read; `message` says why.
+    pub is_unread: bool,
 }
 
 /// Whether a failed attempt may be repeated.

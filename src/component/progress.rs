@@ -47,8 +47,11 @@ mod tests {
     #[test]
     fn what_was_said_of_each_piece_adds_up() {
         let progress = Progress::default();
-        let refused =
-            |count, words: &str| Sent { rejected: count, message: Some(words.to_owned()) };
+        let refused = |count, words: &str| Sent {
+            rejected: count,
+            message: Some(words.to_owned()),
+            ..Sent::default()
+        };
         progress.finish(2, refused(3, "too old"));
         progress.finish(0, refused(1, "empty"));
         assert_eq!([0, 1, 2, 3].map(|piece| progress.is_done(piece)), [true, false, true, false]);

@@ -22,6 +22,7 @@ const PREFIX: usize = 200;
 #[derive(Debug, Default)]
 pub(super) struct Partial {
     notes: Seldom,
+    unread: Seldom,
     /// Kinds of rejections: the backend's message without digits.
     told: Mutex<Vec<(String, Instant)>>,
 }
@@ -37,6 +38,14 @@ impl Partial {
                     rejected_items = rejected,
                     reason,
                     "Partial success response"
+                );
+            }
+        } else if sent.is_unread {
+            if self.unread.is_due() {
+                tracing::warn!(
+                    exporter,
+                    reason,
+                    "The backend accepted a request, but its answer cannot be read"
                 );
             }
         } else if !reason.is_empty() && self.notes.is_due() {
@@ -96,8 +105,17 @@ mod tests {
             .finish();
         let _log = tracing::subscriber::set_default(subscriber);
         let partial = Partial::default();
-        for (rejected, said) in [(0, "ack 17"), (4, "too old"), (0, "ack 18"), (1, "no trace id")] {
-            let sent = Sent { rejected, message: Some(said.to_owned()) };
+        let answers = [
+            (0, "ack 17"),
+            (4, "too old"),
+            (0, "ack 18"),
+            (0, "no JSON"),
+            (0, "again no JSON"),
+            (1, "no trace id"),
+        ];
+        for (rejected, said) in answers {
+            let is_unread = said.contains("no JSON");
+            let sent = Sent { rejected, message: Some(said.to_owned()), is_unread };
             partial.tell("home", rejected, &sent);
         }
         let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
@@ -114,11 +132,13 @@ mod tests {
             .collect();
         let (note, rejection) =
             ("The backend accepted everything, with a note", "Partial success response");
+        let unread = "The backend accepted a request, but its answer cannot be read";
         assert_eq!(
             told,
             [
                 [Some("WARN"), Some(note), None, Some("ack 17")],
                 [Some("WARN"), Some(rejection), Some("too old"), None],
+                [Some("WARN"), Some(unread), Some("no JSON"), None],
                 [Some("WARN"), Some(rejection), Some("no trace id"), None],
             ]
         );

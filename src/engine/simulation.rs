@@ -534,7 +534,10 @@ async fn a_large_request_leaves_its_worker_to_others_between_two_processors() {
 #[tokio::test(start_paused = true)]
 async fn partial_success_is_counted_and_never_sent_again() {
     let mood: Mood = Box::new(|_| {
-        (Duration::ZERO, Ok(Sent { rejected: 2, message: Some("too old".to_owned()) }))
+        (
+            Duration::ZERO,
+            Ok(Sent { rejected: 2, message: Some("too old".to_owned()), ..Sent::default() }),
+        )
     });
     let backend = Backend::new(mood);
     let world = World::new(1 << 20, None, &[(Arc::clone(&backend), delivery())]);

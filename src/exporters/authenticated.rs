@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method, Request as HttpRequest, Uri, Version};
 
-use super::outcome;
+use super::{masked::Secrets, outcome};
 use crate::{
     component::{Authenticator, BuildContext, ExportError, Outgoing, Refusal},
     net::client::{Answer, Client, Segments},
@@ -26,19 +26,20 @@ pub(super) fn open(cx: &BuildContext, uri: &Uri) -> Result<Option<Arc<dyn Authen
 }
 
 /// Sends a request, twice at most. With an answer that is not a success comes what it means to the
-/// authenticator.
+/// authenticator, and with every answer what must not be shown of it.
 pub(super) async fn call(
     client: &Client,
     auth: &dyn Authenticator,
     head: &Head,
     body: Body,
-) -> Result<(Answer, Refusal), ExportError> {
+) -> Result<(Answer, Refusal, Secrets), ExportError> {
     let mut is_second = false;
     loop {
         let mut headers = head.headers.clone();
         let request =
             Outgoing { method: &Method::POST, uri: &head.uri, headers: &mut headers, body: &body };
         auth.authenticate(request).await?;
+        let secrets = Secrets::of(&head.uri, &headers);
         let mut http = HttpRequest::new(Segments::new(body.clone()));
         *http.method_mut() = Method::POST;
         *http.uri_mut() = head.uri.clone();
@@ -46,11 +47,11 @@ pub(super) async fn call(
         *http.headers_mut() = headers;
         let answer = client.call(http).await.map_err(|error| outcome::of_failure(&error))?;
         if outcome::is_success(&answer) {
-            return Ok((answer, Refusal::Other));
+            return Ok((answer, Refusal::Other, secrets));
         }
         match auth.refused(&answer).await {
             Refusal::Again(_) if !is_second => is_second = true,
-            refusal => return Ok((answer, refusal)),
+            refusal => return Ok((answer, refusal, secrets)),
         }
     }
 }

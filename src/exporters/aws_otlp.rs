@@ -1,7 +1,7 @@
 //! What AWS's own OTLP endpoints ask for, by the host of an endpoint: signatures, headers, one signal
 //! each.
 
-use super::{connection::Headers, outcome};
+use super::{connection::Headers, masked::Secrets, outcome};
 use crate::{
     component::{Compression, ExportError},
     config::{Node, Problems},
@@ -88,7 +88,7 @@ pub(super) fn check_signal(url: &str, signal: Signal) -> Result<(), String> {
 
 /// Adds what a refusal of X-Ray without words most likely means.
 pub(super) fn explain(error: ExportError, answer: &Answer) -> ExportError {
-    let said = outcome::said(answer);
+    let said = outcome::said(answer, &Secrets::NONE);
     let words = said.split_whitespace().filter(|word| word.contains(char::is_alphabetic));
     let is_wordless = words.count() < SAYS_SOMETHING;
     if answer.status.as_u16() != 400 || !is_wordless {

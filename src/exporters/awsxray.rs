@@ -372,7 +372,7 @@ impl Sender {
     async fn send(self: Arc<Self>, body: Body) -> Result<Sent, ExportError> {
         let Some((note, documents)) = body.split_first() else { return Ok(Sent::default()) };
         let left_out = LeftOut::read(note);
-        let mut sent = Sent { rejected: left_out.count(), message: None };
+        let mut sent = Sent { rejected: left_out.count(), ..Sent::default() };
         for (fault, count) in Fault::ALL.iter().zip(left_out.0).filter(|(_, count)| *count > 0) {
             sent.message = Some(format!("{count} spans have no segment: {}", fault.reason()));
         }

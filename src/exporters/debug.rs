@@ -271,7 +271,7 @@ async fn print(sink: Arc<Sink>, request: Request, time: SystemTime) -> Result<Se
         message: format!("cannot print to `{target}`: {error}"),
     })?;
     let message = (left_out > 0).then(|| pages::left_out(left_out));
-    Ok(Sent { rejected: left_out, message })
+    Ok(Sent { rejected: left_out, message, ..Sent::default() })
 }
 
 /// A checked request as `verbosity: detailed` prints it.

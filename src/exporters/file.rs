@@ -326,7 +326,7 @@ impl File {
         let [left_out, ..] = request.counts;
         let message =
             (left_out > 0).then(|| format!("{left_out} items were not written: {}", json::NO_ROOM));
-        Ok(Sent { rejected: left_out, message })
+        Ok(Sent { rejected: left_out, message, ..Sent::default() })
     }
 }
 

@@ -24,6 +24,7 @@ pub mod honeycomb;
 mod ids;
 #[cfg(feature = "aws")]
 mod json;
+mod masked;
 pub mod nop;
 pub mod otlp_grpc;
 pub mod otlp_http;

@@ -26,6 +26,7 @@ use super::{
     connection::{Headers, Keepalive, MIDDLEWARES, REMOVE, refuse, validate_level},
     delivery::{RetryOnFailure, SendingQueue, delivery},
     endpoint::{Endpoint, headers, user_agent},
+    masked::Secrets,
     outcome,
 };
 use crate::{
@@ -309,8 +310,9 @@ impl Exporter for OtlpGrpc {
         if let Some(auth) = &self.auth {
             let (auth, head) = (Arc::clone(auth), Arc::clone(&self.head));
             return Box::pin(async move {
-                let (answer, _) = authenticated::call(&client, &*auth, &head, request.body).await?;
-                outcome::of_grpc(&answer)
+                let (answer, _, secrets) =
+                    authenticated::call(&client, &*auth, &head, request.body).await?;
+                outcome::of_grpc(&answer, &secrets)
             });
         }
         let mut http = HttpRequest::new(Segments::new(request.body));
@@ -318,9 +320,10 @@ impl Exporter for OtlpGrpc {
         *http.uri_mut() = self.head.uri.clone();
         *http.version_mut() = self.head.version;
         *http.headers_mut() = self.head.headers.clone();
+        let secrets = Secrets::of(&self.head.uri, &self.head.headers);
         Box::pin(async move {
             let answer = client.call(http).await.map_err(|error| outcome::of_failure(&error))?;
-            outcome::of_grpc(&answer)
+            outcome::of_grpc(&answer, &secrets)
         })
     }
 }

@@ -29,6 +29,7 @@ use super::{
     connection::{Headers, MIDDLEWARES, REMOVE, check_proxy, refuse, validate_level},
     delivery::{RetryOnFailure, SendingQueue, delivery},
     endpoint::{Endpoint, headers, user_agent, with_path},
+    masked::Secrets,
     otlp_grpc::CompressionParams,
     outcome,
 };
@@ -509,9 +510,9 @@ impl Exporter for OtlpHttp {
         if let Some(auth) = &self.auth {
             let (auth, head) = (Arc::clone(auth), Arc::clone(&self.head));
             return Box::pin(async move {
-                let (answer, refusal) =
+                let (answer, refusal, secrets) =
                     authenticated::call(&client, &*auth, &head, request.body).await?;
-                outcome::of_authenticated(&answer, refusal)
+                outcome::of_authenticated(&answer, refusal, &secrets)
                     .map(|sent| with_left_out(sent, left_out))
                     .map_err(|error| explain(error, &answer))
             });
@@ -521,9 +522,10 @@ impl Exporter for OtlpHttp {
         *http.uri_mut() = self.head.uri.clone();
         *http.version_mut() = self.head.version;
         *http.headers_mut() = self.head.headers.clone();
+        let secrets = Secrets::of(&self.head.uri, &self.head.headers);
         Box::pin(async move {
             let answer = client.call(http).await.map_err(|error| outcome::of_failure(&error))?;
-            outcome::of_http(&answer)
+            outcome::of_http(&answer, &secrets)
                 .map(|sent| with_left_out(sent, left_out))
                 .map_err(|error| explain(error, &answer))
         })
@@ -537,7 +539,7 @@ fn with_left_out(sent: Sent, left_out: u64) -> Sent {
     }
     let own = format!("{left_out} items were not sent: {}", json::NO_ROOM);
     let message = sent.message.map_or(own.clone(), |message| format!("{own}; {message}"));
-    Sent { rejected: sent.rejected.saturating_add(left_out), message: Some(message) }
+    Sent { rejected: sent.rejected.saturating_add(left_out), message: Some(message), ..sent }
 }
 
 #[cfg(test)]

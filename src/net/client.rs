@@ -3,6 +3,7 @@
 //! `client/connect.rs` makes the connections, through a proxy if one is configured.
 
 mod connect;
+mod head;
 
 use std::{
     convert::Infallible,
@@ -19,17 +20,14 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Request, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
-use hyper::{
-    body::Incoming,
-    client::conn::{http1, http2},
-};
+use hyper::{body::Incoming, client::conn::http2};
 use tokio::time::Instant;
 
-use self::connect::Connected;
+use self::connect::{Connected, Http1};
 use super::{proxy::Way, tls::Connector};
 
 /// Limit of a response body. Longer ones are truncated.
-const ANSWER_LIMIT: usize = 64 * 1024;
+pub const ANSWER_LIMIT: usize = 64 * 1024;
 /// How much more of a gRPC response is read, because the status comes at its end.
 const GRPC_ANSWER_LIMIT: usize = 4 * 1024 * 1024;
 /// How long a kept HTTP/1.1 connection may take to be ready again. If the backend has answered
@@ -96,7 +94,7 @@ pub struct Client {
     /// has connected.
     is_http1: AtomicBool,
     /// Idle HTTP/1.1 connections, the latest last.
-    idle: Mutex<Vec<(http1::SendRequest<Segments>, Instant)>>,
+    idle: Mutex<Vec<(Http1, Instant)>>,
     /// Limit of a response body.
     answer_limit: usize,
 }
@@ -202,14 +200,14 @@ impl Client {
     async fn attempt(&self, request: Request<Segments>) -> Result<Answer, Failed> {
         if !self.target.http2_only {
             while let Some(mut idle) = self.take_idle() {
-                if let Ok(Ok(())) = tokio::time::timeout(SETTLE, idle.ready()).await {
+                if let Ok(Ok(())) = tokio::time::timeout(SETTLE, idle.open.ready()).await {
                     return self.call_http1(idle, request, false).await;
                 }
             }
         }
         if self.is_http1.load(Ordering::Relaxed) {
             return match self.target.connect().await.map_err(Failed::Broken)? {
-                Connected::Http1(open) => self.call_http1(open, request, true).await,
+                Connected::Http1(http1) => self.call_http1(http1, request, true).await,
                 Connected::Http2(open) => self.call_http2(Shared::new(open), request, true).await,
             };
         }
@@ -227,10 +225,10 @@ impl Client {
                 drop(kept);
                 self.call_http2(shared, request, true).await
             }
-            Connected::Http1(open) => {
+            Connected::Http1(http1) => {
                 self.is_http1.store(true, Ordering::Relaxed);
                 drop(kept);
-                self.call_http1(open, request, true).await
+                self.call_http1(http1, request, true).await
             }
         }
     }
@@ -262,28 +260,30 @@ impl Client {
 
     async fn call_http1(
         &self,
-        mut open: http1::SendRequest<Segments>,
+        mut http1: Http1,
         mut request: Request<Segments>,
         is_new: bool,
     ) -> Result<Answer, Failed> {
         let mut uri = std::mem::take(request.uri_mut());
         self.target.address(&mut uri, request.headers_mut());
         *request.uri_mut() = uri;
-        let response = match open.try_send_request(request).await {
+        http1.before_head.begin();
+        let response = match http1.open.try_send_request(request).await {
             Ok(response) => response,
             Err(mut error) => {
                 let unsent = error.take_message();
                 return Err(self.unsent(error.error(), unsent, is_new));
             }
         };
+        http1.before_head.end();
         if let Some(error) = self.target.refused_by_proxy(response.status()) {
             return Err(Failed::Broken(error));
         }
         let answer = self.read(response).await.map_err(Failed::Broken)?;
-        if !open.is_closed() {
+        if !http1.open.is_closed() {
             let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
             if idle.len() < self.target.tuning.max_idle {
-                idle.push((open, Instant::now()));
+                idle.push((http1, Instant::now()));
             }
         }
         Ok(answer)
@@ -302,12 +302,12 @@ impl Client {
         }
     }
 
-    fn take_idle(&self) -> Option<http1::SendRequest<Segments>> {
+    fn take_idle(&self) -> Option<Http1> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(limit) = self.target.tuning.idle_timeout {
             idle.retain(|(_, since)| since.elapsed() < limit);
         }
-        idle.pop().map(|(open, _)| open)
+        idle.pop().map(|(http1, _)| http1)
     }
 
     /// The whole answer, or as much as is read of a huge one: the rest of it costs the HTTP/1.1

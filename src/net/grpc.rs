@@ -301,11 +301,17 @@ pub fn signal_of(path: &str) -> Option<Signal> {
     Signal::ALL.into_iter().find(|signal| method(*signal) == path)
 }
 
-/// What an `Export*ServiceResponse` says of a partial success: rejected items and the message.
-pub fn partial_success(response: &[u8]) -> (u64, Option<String>) {
+/// What an `Export*ServiceResponse` says of a partial success: rejected items and the message. None
+/// where it cannot be read.
+pub fn partial_success(response: &[u8]) -> Option<(u64, Option<String>)> {
     let (mut rejected, mut message) = (0, None);
-    for part in Fields::new(response).flatten().filter(|field| field.number == 1) {
-        for field in Fields::new(part.bytes()).flatten() {
+    for part in Fields::new(response) {
+        let part = part.ok()?;
+        if part.number != 1 {
+            continue;
+        }
+        for field in Fields::new(part.bytes()) {
+            let field = field.ok()?;
             match (field.number, field.value) {
                 // A negative count means nothing; it reads as a huge one.
                 (1, FieldValue::Varint(count)) => {
@@ -318,7 +324,7 @@ pub fn partial_success(response: &[u8]) -> (u64, Option<String>) {
             }
         }
     }
-    (rejected, message)
+    Some((rejected, message))
 }
 
 #[cfg(test)]
@@ -360,9 +366,14 @@ mod tests {
                 error_message: "too old".to_owned(),
             }),
         };
-        assert_eq!(partial_success(&response.encode_to_vec()), (3, Some("too old".to_owned())));
-        assert_eq!(partial_success(&[]), (0, None));
-        assert_eq!(partial_success(&[0x0A, 0x00]), (0, None));
+        assert_eq!(
+            partial_success(&response.encode_to_vec()),
+            Some((3, Some("too old".to_owned())))
+        );
+        assert_eq!(partial_success(&[]), Some((0, None)));
+        assert_eq!(partial_success(&[0x0A, 0x00]), Some((0, None)));
+        assert_eq!(partial_success(&[0x0A, 0x05]), None);
+        assert_eq!(partial_success(&[0x0A, 0x01, 0xFF]), None);
     }
 
     #[test]

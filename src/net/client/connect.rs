@@ -14,7 +14,10 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{CallError, Segments, Target};
+use super::{
+    CallError, Segments, Target,
+    head::{Allowance, Limited},
+};
 use crate::net::{
     proxy::{self, Proxy, UnixAddress, Way},
     tls::{Connector, remedy},
@@ -22,8 +25,15 @@ use crate::net::{
 
 /// A connection, ready for requests.
 pub(super) enum Connected {
-    Http1(http1::SendRequest<Segments>),
+    Http1(Http1),
     Http2(http2::SendRequest<Segments>),
+}
+
+/// An HTTP/1.1 connection.
+pub(super) struct Http1 {
+    pub(super) open: http1::SendRequest<Segments>,
+    /// What may come before the head of a response.
+    pub(super) before_head: Allowance,
 }
 
 /// Bytes in both directions.
@@ -132,11 +142,14 @@ impl Target {
         if let Some(credentials) = &proxy.authorization {
             request.headers_mut().insert(header::PROXY_AUTHORIZATION, credentials.clone());
         }
+        let (stream, before_head) = Limited::new(stream);
         let (mut open, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        before_head.begin();
         // This completes when the tunnel exists, or when the proxy refuses.
         tokio::spawn(connection.with_upgrades());
         let response = open.send_request(request).await.map_err(broken)?;
+        before_head.end();
         if !response.status().is_success() {
             return Err(self.unreachable(&refusal(proxy, response.status())));
         }
@@ -168,9 +181,9 @@ impl Target {
     }
 
     async fn start<S: Stream>(&self, stream: S, is_h2: bool) -> Result<Connected, CallError> {
-        let io = TokioIo::new(stream);
         // The task ends when the peer closes the connection, or when the last handle is dropped.
         if is_h2 {
+            let io = TokioIo::new(stream);
             let tuning = &self.tuning;
             let (open, connection) = http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
@@ -187,9 +200,11 @@ impl Target {
             tokio::spawn(connection);
             return Ok(Connected::Http2(open));
         }
+        let (stream, before_head) = Limited::new(stream);
+        let io = TokioIo::new(stream);
         let (open, connection) = http1::handshake(io).await.map_err(|error| self.broken(&error))?;
         tokio::spawn(connection);
-        Ok(Connected::Http1(open))
+        Ok(Connected::Http1(Http1 { open, before_head }))
     }
 
     /// The target, for messages.
