@@ -246,12 +246,12 @@ impl Planner<'_> {
 
     /// Whether an exporter that data of a pipeline may end in reads weights.
     fn reads_weights(&self, pipeline: &PipelineBlueprint) -> bool {
-        pipeline.exporters.iter().any(|id| match self.blueprint.exporters.get(id) {
-            Some(exporter) => exporter.reads_weights(),
-            None => {
-                let mut fed = self.blueprint.pipelines.iter();
-                fed.any(|next| next.receivers.contains(id) && self.reads_weights(next))
+        pipeline.exporters.iter().any(|id| {
+            if let Some(exporter) = self.blueprint.exporters.get(id) {
+                return exporter.reads_weights();
             }
+            let mut fed = self.blueprint.pipelines.iter();
+            fed.any(|next| next.receivers.contains(id) && self.reads_weights(next))
         })
     }
 

@@ -102,6 +102,9 @@ pub enum Step<'a> {
 pub struct Walk<'a> {
     content: &'a Content,
     cursor: Cursor,
+    /// The metric that is open. It is read once: what its data has beside the points is found by
+    /// going through all of them.
+    metric: Option<view::Metric<'a>>,
     /// The innermost level and the items before the last step.
     before: (Level, u64),
     left: usize,
@@ -110,7 +113,9 @@ pub struct Walk<'a> {
 impl<'a> Walk<'a> {
     /// A walk that begins at `from`.
     pub fn new(content: &'a Content, from: Cursor) -> Self {
-        let mut walk = Walk { content, cursor: from, before: (Level::default(), 0), left: STEPS };
+        let before = (Level::default(), 0);
+        let mut walk = Walk { content, cursor: from, metric: None, before, left: STEPS };
+        walk.metric = walk.metric_message().map(view::Metric::from);
         walk.note();
         walk
     }
@@ -242,7 +247,7 @@ impl<'a> Walk<'a> {
 
     /// The metric that is open.
     pub fn metric(&self) -> Option<view::Metric<'a>> {
-        self.metric_message().map(view::Metric::from)
+        self.metric.filter(|_| self.cursor.levels().len() > 2)
     }
 
     /// The same as a message, with all of its points.
@@ -329,7 +334,9 @@ impl<'a> Walk<'a> {
             }
         }
         self.push(level);
-        view::Metric::from(Message::new(&segment[start..end]))
+        let metric = view::Metric::from(Message::new(&segment[start..end]));
+        self.metric = Some(metric);
+        metric
     }
 
     fn point(&mut self, segment: &'a [u8]) -> Option<Message<'a>> {
