@@ -47,10 +47,13 @@ fn the_files_in_pipelines_are_valid() {
     let files = files.filter(|path| path.extension().is_some_and(|extension| extension == "yaml"));
     let mut count = 0;
     for file in files {
+        if file.ends_with("gateway.yaml") {
+            // It needs certificates: `tests/scenarios.rs` runs it with some.
+            continue;
+        }
         let mut command = skep();
         command.args(["validate", "--config"]).arg(&file);
         command.env("HONEYCOMB_API_KEY", "hcaik_for_a_test").env("AWS_REGION", "us-east-1");
-        command.env("GATEWAY_BACKEND", "localhost:4317");
         let output = command.output().unwrap();
         let errors = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(0), "{}: {errors}", file.display());
