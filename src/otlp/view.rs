@@ -33,6 +33,7 @@ mod value;
 pub use entry::{EntityRef, Entry, Resource, Scope, ScopeEntry};
 pub use log::LogRecord;
 pub use message::Message;
+pub(in crate::otlp) use metric::Nature;
 pub use metric::{
     Data, ExponentialHistogramPoints, HistogramPoints, Metric, Points, SummaryPoints, Temporality,
 };

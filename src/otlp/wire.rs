@@ -134,6 +134,12 @@ impl<'a> Fields<'a> {
     }
 }
 
+#[cfg(test)]
+thread_local! {
+    /// Fields that this thread has read, for tests of how much work something is.
+    pub(crate) static READ: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
 impl<'a> Iterator for Fields<'a> {
     type Item = Result<Field<'a>, WireError>;
 
@@ -142,6 +148,8 @@ impl<'a> Iterator for Fields<'a> {
         if self.rest.is_empty() {
             return None;
         }
+        #[cfg(test)]
+        READ.with(|read| read.set(read.get() + 1));
         let field = self.read();
         if field.is_err() {
             self.rest = &[];

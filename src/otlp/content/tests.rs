@@ -11,7 +11,12 @@ use proptest::prelude::*;
 use prost::Message as _;
 
 use super::*;
-use crate::otlp::wild::{self, OneOfs};
+use crate::otlp::{
+    json::{self, Extent},
+    view,
+    wild::{self, OneOfs},
+    wire::{READ, put_bytes},
+};
 
 /// Each item as the only one of its request, as prost reads it.
 fn alone(signal: Signal, body: &[Bytes]) -> Vec<String> {
@@ -86,7 +91,10 @@ fn shown(walk: &mut Walk<'_>, most: usize) -> Vec<String> {
         let resource = walk.resource().map(|one| one.attributes().count());
         let scope = walk.scope().map(|one| (one.name, one.version));
         let urls = (walk.resource_schema_url(), walk.scope_schema_url());
-        let metric = walk.metric().map(|one| (one.name, one.unit));
+        let metric = walk.metric().map(|one| {
+            let nature = one.data.map(view::Data::nature);
+            (one.name, one.unit, nature)
+        });
         let fields: Vec<_> = item.fields().collect();
         all.push(format!(
             "{resource:?} {urls:?} {scope:?} {metric:?} {:?} {fields:?}",
@@ -155,8 +163,8 @@ fn a_walk_ends_when_it_is_time_for_other_work_and_goes_on_at_no_cost() {
     // An entry with one scope of many empty spans.
     let spans = [0x12, 0].repeat(200_000);
     let (mut scope, mut request) = (Vec::new(), Vec::new());
-    crate::otlp::wire::put_bytes(&mut scope, 2, &spans);
-    crate::otlp::wire::put_bytes(&mut request, 1, &scope);
+    put_bytes(&mut scope, 2, &spans);
+    put_bytes(&mut request, 1, &scope);
     let content = Content::new(Signal::Traces, request.into(), 200_000);
     let (mut pieces, mut items, mut from) = (0, 0, Some(Cursor::default()));
     while let Some(start) = from {
@@ -168,4 +176,51 @@ fn a_walk_ends_when_it_is_time_for_other_work_and_goes_on_at_no_cost() {
         from = walk.cursor();
     }
     assert_eq!((pieces, items), (4, 200_000));
+}
+
+/// A sum of so many points, with its temporality behind them.
+fn sum(points: usize) -> Content {
+    let data = [&[0x0A, 2, 0x40, 1].repeat(points)[..], &[0x10, 2]].concat();
+    let mut body = Vec::new();
+    for number in [7, 2, 2, 1] {
+        let mut outer = Vec::new();
+        put_bytes(&mut outer, number, if number == 7 { &data } else { &body });
+        body = outer;
+    }
+    Content::new(Signal::Metrics, body.into(), points as u64)
+}
+
+/// Fields that are read where each piece goes as far as `piece` takes the walk.
+fn fields_read(content: &Content, piece: impl Fn(&mut Walk<'_>)) -> u64 {
+    let (before, mut from) = (READ.get(), Some(Cursor::default()));
+    while let Some(start) = from {
+        let mut walk = Walk::new(content, start);
+        piece(&mut walk);
+        from = walk.cursor();
+    }
+    READ.get() - before
+}
+
+#[test]
+fn neither_a_point_nor_a_piece_passes_all_points_of_its_metric() {
+    let ask = |walk: &mut Walk<'_>| {
+        for _ in 0..100 {
+            let Some(step) = walk.next() else { break };
+            let data = walk.metric().and_then(|metric| metric.data);
+            assert_eq!(data.is_some(), !matches!(step, Step::Resource | Step::Scope));
+        }
+    };
+    let page = |walk: &mut Walk<'_>| {
+        let mut text = Vec::new();
+        assert_eq!(json::write_page(walk, Extent::Entries, 2000, &mut text), 0);
+        let end = text.split_off(text.len() - 36);
+        assert_eq!(end, br#"],"aggregationTemporality":2}}]}]}]}"#);
+    };
+    let [few, many] = [1000, 4000].map(sum);
+    for work in [
+        fields_read(&many, ask) / fields_read(&few, ask),
+        fields_read(&many, page) / fields_read(&few, page),
+    ] {
+        assert!(work <= 4, "{work} times as much for four times as many points");
+    }
 }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::Content;
 use crate::otlp::{
     Signal,
-    view::{self, Message, Resource, Scope, Text},
+    view::{self, Message, Nature, Resource, Scope, Text},
     wire::{FieldValue, Fields},
 };
 
@@ -65,6 +65,8 @@ pub(super) struct Level {
     /// Of a metric: the field that holds its data, and where the first part of that ends.
     pub(super) kind: u32,
     pub(super) data_from: usize,
+    /// What that data says of all points, so that nobody passes them to find it.
+    nature: Nature,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -102,21 +104,21 @@ pub enum Step<'a> {
 pub struct Walk<'a> {
     content: &'a Content,
     cursor: Cursor,
-    /// The metric that is open. It is read once: what its data has beside the points is found by
-    /// going through all of them.
-    metric: Option<view::Metric<'a>>,
     /// The innermost level and the items before the last step.
     before: (Level, u64),
     left: usize,
+    /// The metric that was opened last.
+    metric: Option<view::Metric<'a>>,
 }
 
 impl<'a> Walk<'a> {
     /// A walk that begins at `from`.
     pub fn new(content: &'a Content, from: Cursor) -> Self {
         let before = (Level::default(), 0);
-        let mut walk = Walk { content, cursor: from, metric: None, before, left: STEPS };
-        walk.metric = walk.metric_message().map(view::Metric::from);
+        let mut walk = Walk { content, cursor: from, before, left: STEPS, metric: None };
         walk.note();
+        let nature = walk.cursor.open[2].nature;
+        walk.metric = walk.metric_message().map(|open| view::Metric::known(open, nature));
         walk
     }
 
@@ -245,9 +247,9 @@ impl<'a> Walk<'a> {
         self.schema_url(1)
     }
 
-    /// The metric that is open.
+    /// The metric that is open. It is read once, not for each of its points.
     pub fn metric(&self) -> Option<view::Metric<'a>> {
-        self.metric.filter(|_| self.cursor.levels().len() > 2)
+        self.metric.filter(|_| self.cursor.depth == 3)
     }
 
     /// The same as a message, with all of its points.
@@ -333,8 +335,9 @@ impl<'a> Walk<'a> {
                 level.part = Part::Whole(level.at, at);
             }
         }
-        self.push(level);
         let metric = view::Metric::from(Message::new(&segment[start..end]));
+        level.nature = metric.data.map(view::Data::nature).unwrap_or_default();
+        self.push(level);
         self.metric = Some(metric);
         metric
     }

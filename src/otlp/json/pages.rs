@@ -5,7 +5,7 @@ use crate::otlp::{
     content::{Step, Walk},
     record::Record,
     schema::{self, Message},
-    view::{Data, Message as View, Metric, Text},
+    view::{Data, Message as View, Text},
 };
 
 use super::write;
@@ -220,8 +220,9 @@ impl Page<'_> {
 
     /// A metric up to its points.
     fn metric(&mut self, walk: &Walk<'_>) -> Open {
-        let Some(message) = walk.metric_message() else { return Open::default() };
-        let metric = Metric::from(message);
+        let Some((message, metric)) = walk.metric_message().zip(walk.metric()) else {
+            return Open::default();
+        };
         let start = self.out.len();
         let texts =
             [("name", metric.name), ("description", metric.description), ("unit", metric.unit)];

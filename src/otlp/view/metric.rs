@@ -22,7 +22,7 @@ pub struct Metric<'a> {
 }
 
 /// Over which time the values of a metric count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Temporality(
     /// 1 delta, 2 cumulative, 0 unspecified.
     pub i32,
@@ -58,6 +58,28 @@ pub enum Data<'a> {
     },
     /// Quantiles made by the sender.
     Summary(SummaryPoints<'a>),
+}
+
+/// What the data of a metric says of all of its points. It may stand behind them, so it is found by
+/// a walk past each of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::otlp) struct Nature {
+    temporality: Temporality,
+    is_monotonic: bool,
+}
+
+impl Data<'_> {
+    /// What it says of all of its points.
+    pub(in crate::otlp) fn nature(self) -> Nature {
+        match self {
+            Data::Gauge(_) | Data::Summary(_) => Nature::default(),
+            Data::Sum { temporality, is_monotonic, .. } => Nature { temporality, is_monotonic },
+            Data::Histogram { temporality, .. }
+            | Data::ExponentialHistogram { temporality, .. } => {
+                Nature { temporality, is_monotonic: false }
+            }
+        }
+    }
 }
 
 /// The points of a gauge or sum.
@@ -108,6 +130,17 @@ const KINDS: [u32; 5] = [5, 7, 9, 10, 11];
 
 impl<'a> From<Message<'a>> for Metric<'a> {
     fn from(message: Message<'a>) -> Self {
+        Metric::read(message, nature)
+    }
+}
+
+impl<'a> Metric<'a> {
+    /// A metric whose data was read before: its points are not passed again.
+    pub(in crate::otlp) fn known(message: Message<'a>, nature: Nature) -> Self {
+        Metric::read(message, |_, _| nature)
+    }
+
+    fn read(message: Message<'a>, nature: impl FnOnce(u32, Message<'a>) -> Nature) -> Self {
         let (name, description, unit) = (Text::default(), Text::default(), Text::default());
         let mut view = Metric { message, name, description, unit, data: None };
         let mut kind = 0;
@@ -122,33 +155,37 @@ impl<'a> From<Message<'a>> for Metric<'a> {
             }
         });
         if kind != 0 {
-            view.data = Some(data(kind, message.member(kind, &KINDS)));
+            let points = message.member(kind, &KINDS);
+            view.data = Some(data(kind, points, nature(kind, points)));
         }
         view
     }
+
+    /// What is known of the metric beyond its points.
+    pub fn metadata(&self) -> impl Iterator<Item = KeyValue<'a>> + use<'a> {
+        self.message.all(12)
+    }
 }
 
-fn data(kind: u32, data: Message<'_>) -> Data<'_> {
-    let (mut temporality, mut is_monotonic) = (Temporality(0), false);
+fn nature(kind: u32, data: Message<'_>) -> Nature {
+    let mut nature = Nature::default();
     if matches!(kind, 7 | 9 | 10) {
         data.each(|field| match (field.number, field.value) {
-            (2, FieldValue::Varint(bits)) => temporality = Temporality(int32(bits)),
-            (3, FieldValue::Varint(bits)) => is_monotonic = bits != 0,
+            (2, FieldValue::Varint(bits)) => nature.temporality = Temporality(int32(bits)),
+            (3, FieldValue::Varint(bits)) => nature.is_monotonic = bits != 0,
             _ => {}
         });
     }
+    nature
+}
+
+fn data(kind: u32, data: Message<'_>, nature: Nature) -> Data<'_> {
+    let Nature { temporality, is_monotonic } = nature;
     match kind {
         5 => Data::Gauge(Points(data)),
         7 => Data::Sum { points: Points(data), temporality, is_monotonic },
         9 => Data::Histogram { points: HistogramPoints(data), temporality },
         10 => Data::ExponentialHistogram { points: ExponentialHistogramPoints(data), temporality },
         _ => Data::Summary(SummaryPoints(data)),
-    }
-}
-
-impl<'a> Metric<'a> {
-    /// What is known of the metric beyond its points.
-    pub fn metadata(&self) -> impl Iterator<Item = KeyValue<'a>> + use<'a> {
-        self.message.all(12)
     }
 }
