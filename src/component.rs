@@ -450,8 +450,8 @@ impl Ingress {
 
 /// What the engine offers to receivers.
 pub trait Door: Send + Sync {
-    /// The way of one request, found once: a reload may put another in its place meanwhile. An
-    /// error where no pipeline takes this signal from this receiver.
+    /// The way of one request. It is looked up once, since a reload may replace it meanwhile. An
+    /// error if no pipeline takes this signal from this receiver.
     fn way(self: Arc<Self>, signal: Signal) -> Result<Box<dyn Way>, Rejection>;
     /// Charges bytes in any case, for what is no body and has a limit of its own: a connection.
     fn charge(&self, _bytes: usize) -> Option<Permit> {
@@ -459,13 +459,14 @@ pub trait Door: Send + Sync {
     }
 }
 
-/// The way of one request's body into the engine. The methods stand in the order of their use.
+/// The way of one request's body into the engine. The methods are in the order of their use.
 pub trait Way: Send + Sync {
     /// Whether a component downstream wants the request's [`Context`].
     fn wants_context(&self) -> bool;
-    /// Where queues at the end are full, or much waits in them: the wait for room, at most as long
-    /// as a sender may be expected to wait, or `patience`. To be called before anything of a body
-    /// is read, so that who waits holds nothing. Afterwards a full queue still refuses.
+    /// The wait for room, if the queues at the end are full or much waits in them. It takes at most
+    /// `patience`, or as long as a sender may be expected to wait. Call it before any byte of the
+    /// body is read, so that a waiting request holds no memory. Afterwards a full queue may still
+    /// refuse.
     fn room(&self, _patience: Option<Duration>) -> Option<BoxFuture<Result<(), Rejection>>> {
         None
     }
@@ -473,7 +474,7 @@ pub trait Way: Send + Sync {
     fn fits(&self, _bytes: usize) -> Result<(), Rejection> {
         Ok(())
     }
-    /// Bytes for a body whose length is known, if they are free now. None: waiting may help.
+    /// Takes bytes for a body of known length, if they are free now. `None`: waiting may help.
     /// Acquire once per request before any byte is held; grow only with `Permit::try_more`.
     fn try_permit(&self, bytes: usize) -> Result<Option<Permit>, Rejection>;
     /// Waits for the bytes, at most a few seconds (`Unavailable` afterwards).

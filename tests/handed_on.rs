@@ -1,11 +1,13 @@
-//! Without a queue a sender waits for the backend, so it is told what the backend says: when to come
-//! back, or that coming back is useless and why. Over both protocols on either side.
+//! Without a queue a sender waits for the backend, so it is told what the backend says: when to
+//! come back, or that coming back is useless and why. Over both protocols on either side.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "support/stand_in.rs"]
+mod stand_in;
 mod support;
 
 use std::{
-    io::{BufRead, BufReader, Write as _},
+    io::{BufReader, Write as _},
     net::{TcpListener, TcpStream},
     sync::{Arc, Mutex},
     thread,
@@ -20,6 +22,7 @@ use opentelemetry_proto::tonic::{
     trace::v1::{ResourceSpans, ScopeSpans, Span},
 };
 use prost::Message;
+use stand_in::{header, message};
 use support::{Skep, free_port};
 use tonic::{
     Code, Request, Response, Status,
@@ -72,42 +75,12 @@ fn pause_of(status: &Status) -> Option<i64> {
 /// What a backend answers at the moment.
 type Said<T> = Arc<Mutex<T>>;
 
-/// A backend for OTLP/HTTP; the answer is a status line with headers.
-fn http_backend() -> (Said<&'static str>, u16) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let said = Said::default();
-    let answer = Arc::clone(&said);
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let answer = Arc::clone(&answer);
-            thread::spawn(move || {
-                let mut reader = BufReader::new(&stream);
-                while let Some((head, _)) = message(&mut reader) {
-                    assert!(head.starts_with("post /v1/traces "), "{head}");
-                    let line = *answer.lock().unwrap();
-                    let text = format!("HTTP/1.1 {line}\r\ncontent-length: 0\r\n\r\n");
-                    (&stream).write_all(text.as_bytes()).unwrap();
-                }
-            });
-        }
-    });
-    (said, port)
-}
-
-/// The head, in lower case, and the body of one message; none at the end of the connection.
-fn message(reader: &mut impl BufRead) -> Option<(String, Vec<u8>)> {
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        if reader.read_line(&mut head).ok()? == 0 {
-            return None;
-        }
-    }
-    let head = head.to_lowercase();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "))?;
-    let mut body = vec![0; length.parse().ok()?];
-    reader.read_exact(&mut body).ok()?;
-    Some((head, body))
+/// A backend for OTLP/HTTP; the answer is a status and lines of headers.
+fn http_backend() -> (Said<(u16, &'static str)>, u16) {
+    stand_in::start(|answer: &mut (u16, &'static str), head, _| {
+        assert!(head.starts_with("POST /v1/traces "), "{head}");
+        (answer.0, answer.1.to_owned(), String::new())
+    })
 }
 
 struct GrpcBackend(Said<Option<Status>>);
@@ -186,8 +159,7 @@ service:
         stream.write_all(&[head.as_bytes(), &body].concat()).unwrap();
         let (head, body) = message(&mut BufReader::new(&stream)).unwrap();
         let code: u16 = head.split(' ').nth(1).unwrap().parse().unwrap();
-        let pause = head.lines().find_map(|line| line.strip_prefix("retry-after: "));
-        let pause = pause.map(|seconds| seconds.parse().unwrap());
+        let pause = header(&head, "retry-after").map(|seconds| seconds.parse().unwrap());
         // The body is a `google.rpc.Status` and says the same.
         let status = Details::decode(&*body).unwrap();
         assert_eq!(!status.details.is_empty(), pause.is_some(), "{head}");
@@ -219,20 +191,20 @@ fn what_a_backend_of_http_says_reaches_the_sender() {
     let (said, port) = http_backend();
     let between = Between::start("otlp_http", &format!("http://127.0.0.1:{port}"));
     let cases = [
-        ("200 OK", (200, None), (Code::Ok, None)),
-        ("503 X\r\nretry-after: 7", (503, Some(7)), (Code::Unavailable, Some(7))),
-        ("429 X\r\nretry-after: 7", (503, Some(7)), (Code::Unavailable, Some(7))),
-        ("503 X", (503, Some(1)), (Code::Unavailable, Some(1))),
-        ("429 X", (503, Some(1)), (Code::Unavailable, Some(1))),
-        ("401 X\r\nretry-after: 7", (401, None), (Code::Unauthenticated, None)),
-        ("403 X", (403, None), (Code::PermissionDenied, None)),
-        ("404 X", (404, None), (Code::Unimplemented, None)),
-        ("400 X", (400, None), (Code::InvalidArgument, None)),
+        ((200, ""), (200, None), (Code::Ok, None)),
+        ((503, "retry-after: 7\r\n"), (503, Some(7)), (Code::Unavailable, Some(7))),
+        ((429, "retry-after: 7\r\n"), (503, Some(7)), (Code::Unavailable, Some(7))),
+        ((503, ""), (503, Some(1)), (Code::Unavailable, Some(1))),
+        ((429, ""), (503, Some(1)), (Code::Unavailable, Some(1))),
+        ((401, "retry-after: 7\r\n"), (401, None), (Code::Unauthenticated, None)),
+        ((403, ""), (403, None), (Code::PermissionDenied, None)),
+        ((404, ""), (404, None), (Code::Unimplemented, None)),
+        ((400, ""), (400, None), (Code::InvalidArgument, None)),
     ];
     for (answer, by_http, by_grpc) in cases {
         *said.lock().unwrap() = answer;
-        assert_eq!(between.by_http(), by_http, "{answer}");
-        assert_eq!(between.by_grpc(), by_grpc, "{answer}");
+        assert_eq!(between.by_http(), by_http, "{answer:?}");
+        assert_eq!(between.by_grpc(), by_grpc, "{answer:?}");
     }
     assert!(between.skep.stop());
 }

@@ -27,8 +27,8 @@ use expanding::{field, item, repeated, request, requests, settings, text_attribu
 static ALLOCATED: PeakAlloc = PeakAlloc;
 
 /// What may be allocated beside the room: 256 KiB for lists of the fields of nested values, the
-/// buffers of a compressor, what is remembered from one piece to the next. zstd allocates by itself,
-/// once in a thread: a few MiB at the levels that are usual.
+/// buffers of a compressor, what is remembered from one piece to the next. zstd allocates by
+/// itself, once in a thread: a few MiB at the levels that are usual.
 const BESIDE: usize = 512 << 10;
 
 /// The smallest room is less than six exporters have in the smallest budget.

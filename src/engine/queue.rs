@@ -220,8 +220,9 @@ impl ExportQueue {
         self.refuse(payload, reason);
     }
 
-    /// Whether what comes next may find no room: at seven eighths or one below the limit, since requests on their way and
-    /// batches in the making come before it. Never where senders are answered later than that.
+    /// Whether the next payload may find no room: at seven eighths or one below the limit, since
+    /// requests on their way and unfinished batches come before it; or where the disk has just
+    /// refused one. Never where senders are answered later than that.
     pub fn is_nearly_full(&self) -> bool {
         let answers_later = |queue: &&Queue| queue.block_on_overflow || queue.wait_for_result;
         let Some(queue) = self.settings.as_ref().filter(|queue| !answers_later(queue)) else {
@@ -347,6 +348,7 @@ impl ExportQueue {
         }
     }
 
+    /// Drops a payload. Its senders are told if they still wait; otherwise the log says it.
     fn refuse(&self, payload: Payload, reason: Reason) {
         if payload.receipts.is_empty() && self.dropping.is_due() {
             tracing::error!(

@@ -116,8 +116,8 @@ pub(super) type Replicas = (Vec<Vec<Option<Box<dyn Processor>>>>, Vec<Option<Box
 
 type Work = SmallVec<[(usize, usize, Payload); 4]>;
 
-/// A payload of more items leaves its worker to others after each processor. A processor takes about
-/// 100 ns for an item, and a request of 20 MiB may have ten million empty ones.
+/// With a payload of more items, a worker does other jobs between two processors. A processor takes
+/// about 100 ns for an item, and a request of 20 MiB may have ten million empty ones.
 pub(super) const LARGE: u64 = 64 << 10;
 
 /// One worker's replicas and its way to the others.

@@ -13,7 +13,7 @@ use super::{connection::check_proxy, endpoint::Endpoint};
 use crate::{
     component::{Denial, ExportError, Retry},
     config::{Node, Problems, Secret},
-    net::aws::{Access, Role, in_words},
+    net::aws::{Access, Role, in_words, no_credentials},
 };
 
 /// Bytes that are shown of an answer that is not AWS's.
@@ -215,25 +215,29 @@ fn unreached(cause: &str) -> String {
 fn verdict(action: &str, status: Option<u16>, code: &str, said: &str) -> (Retry, String) {
     let again = Retry::After(None);
     match (code, status) {
-        ("AccessDeniedException" | "AccessDenied", _) => {
-            (Retry::Denied(Denial::Forbidden), format!("; allow the action `{action}` to the role or user of skep"))
-        }
+        ("AccessDeniedException" | "AccessDenied", _) => (
+            Retry::Denied(Denial::Forbidden),
+            format!("; allow the action `{action}` to the role or user of skep"),
+        ),
         ("ExpiredTokenException" | "ExpiredToken", _) => {
             let hint = "; the session has ended: give new credentials (AWS_SESSION_TOKEN with its keys), \
                         or a role, whose sessions are renewed";
             (again, hint.to_owned())
         }
-        ("UnrecognizedClientException" | "InvalidClientTokenId", _) => {
-            (Retry::Denied(Denial::Unauthenticated), "; AWS does not know this access key: it is mistyped or deleted".to_owned())
-        }
+        ("UnrecognizedClientException" | "InvalidClientTokenId", _) => (
+            Retry::Denied(Denial::Unauthenticated),
+            "; AWS does not know this access key: it is mistyped or deleted".to_owned(),
+        ),
         ("InvalidSignatureException" | "SignatureDoesNotMatch" | "RequestExpired", _) => (
             Retry::Denied(Denial::Unauthenticated),
-            "; the secret key is wrong, or the clock of this machine by more than 5 minutes".to_owned(),
+            "; the secret key is wrong, or the clock of this machine by more than 5 minutes"
+                .to_owned(),
         ),
         ("OperationAbortedException", _) => (again, String::new()),
         ("LimitExceededException", _) => (
             again,
-            "; a quota of the account is used up: raise it, or delete what is not needed".to_owned(),
+            "; a quota of the account is used up: raise it, or delete what is not needed"
+                .to_owned(),
         ),
         (code, status) if status == Some(429) || code.contains("Thrott") => (again, String::new()),
         (_, Some(408 | 500..)) => (again, String::new()),
@@ -243,12 +247,7 @@ fn verdict(action: &str, status: Option<u16>, code: &str, said: &str) -> (Retry,
         ("", Some(404 | 405)) => (Retry::Denied(Denial::NotFound), String::new()),
         (_, Some(400..)) => (Retry::Never, String::new()),
         // Nothing came back.
-        _ if said.contains("credential") => (
-            again,
-            "; no AWS credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, mount \
-             ~/.aws, or give the task a role"
-                .to_owned(),
-        ),
+        _ if said.contains("credential") => (again, format!("; {}", no_credentials())),
         _ => (again, String::new()),
     }
 }

@@ -437,8 +437,8 @@ struct OtlpHttp {
     encoding: BodyEncoding,
 }
 
-/// Parts of the room that a document as JSON has: while it is written it takes five times its length,
-/// then twice that, beside what it is compressed to.
+/// A JSON document has this part of the room: while it is written it takes five times its length,
+/// then twice its length, beside what it is compressed to.
 const JSON: usize = 5;
 const COMPRESSED_JSON: usize = 8;
 /// Bytes of JSON for one of protobuf that are asked for: most have a third of it.

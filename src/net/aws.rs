@@ -51,12 +51,9 @@ const BEFORE_END: Duration = Duration::from_mins(1);
 /// Most time for the agent of a task to say the region.
 const AGENT: Duration = Duration::from_secs(2);
 
-/// No credentials, and what to do about it.
-const NO_CREDENTIALS: &str = "no AWS credentials were found: set AWS_ACCESS_KEY_ID and \
-                              AWS_SECRET_ACCESS_KEY, mount ~/.aws, or give the task a role";
+/// What to do where there are no credentials.
 const GIVE_CREDENTIALS: &str = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, mount ~/.aws, \
-                                or give the task a role (AWS_EC2_METADATA_DISABLED=true where \
-                                this is no instance of EC2)";
+                                or give the task a role";
 
 /// How a service is reached.
 #[derive(Debug, Clone, Default)]
@@ -227,17 +224,25 @@ fn region_of_arn(arn: &str) -> Option<String> {
     parts.nth(2).filter(|region| is_arn && !region.is_empty()).map(str::to_owned)
 }
 
+/// What to say where no credentials were found, with the remedy.
+pub fn no_credentials() -> String {
+    format!("no AWS credentials were found: {GIVE_CREDENTIALS}")
+}
+
 impl Found {
     /// Credentials as they are now, and where they came from in words; the error says what to do.
     pub async fn credentials(&self) -> Result<(Credentials, String), String> {
-        let provider = self.config.credentials_provider().ok_or(NO_CREDENTIALS)?;
+        let provider = self.config.credentials_provider().ok_or_else(no_credentials)?;
         let credentials = provider.provide_credentials().await.map_err(|error| {
             let said = in_words(&error);
             match error {
                 aws_credential_types::provider::error::CredentialsError::CredentialsNotLoaded(
                     _,
-                ) => NO_CREDENTIALS.to_owned(),
-                _ => format!("no AWS credentials could be loaded: {said}; {GIVE_CREDENTIALS}"),
+                ) => no_credentials(),
+                _ => format!(
+                    "no AWS credentials could be loaded: {said}; {GIVE_CREDENTIALS} \
+                     (AWS_EC2_METADATA_DISABLED=true where this is no instance of EC2)"
+                ),
             }
         })?;
         let source = source(&credentials);

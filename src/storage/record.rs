@@ -127,8 +127,7 @@ pub(super) fn checksum<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> u32 {
     pieces.into_iter().fold(0, crc32c::crc32c_append)
 }
 
-/// Where the marker stands in `bytes` at the earliest, or where its beginning does at the end of
-/// them.
+/// The position of the first marker in `bytes`, or of the beginning of one at their end.
 pub(super) fn find(bytes: &[u8], marker: Marker) -> Option<usize> {
     memchr::memmem::find(bytes, &marker).or_else(|| {
         let from = bytes.len().saturating_sub(marker.len() - 1);

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{BufRead, BufReader, Write as _},
     net::{TcpListener, TcpStream},
     sync::{Arc, Mutex},
     thread,
@@ -37,6 +37,15 @@ fn serve<S>(
     state: &Mutex<S>,
     answer: fn(&mut S, &str, &[u8]) -> Answer,
 ) -> Option<()> {
+    let (head, body) = message(reader)?;
+    let (status, headers, answer) = answer(&mut state.lock().unwrap(), &head, &body);
+    let len = answer.len();
+    let text = format!("HTTP/1.1 {status} x\r\n{headers}content-length: {len}\r\n\r\n{answer}");
+    reader.get_mut().write_all(text.as_bytes()).ok()
+}
+
+/// The head and the body of one message; none at the end of the connection.
+pub(crate) fn message(reader: &mut impl BufRead) -> Option<(String, Vec<u8>)> {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
         if reader.read_line(&mut head).ok()? == 0 {
@@ -46,10 +55,7 @@ fn serve<S>(
     let len = header(&head, "content-length").unwrap_or("0").parse().ok()?;
     let mut body = vec![0; len];
     reader.read_exact(&mut body).ok()?;
-    let (status, headers, answer) = answer(&mut state.lock().unwrap(), &head, &body);
-    let len = answer.len();
-    let text = format!("HTTP/1.1 {status} x\r\n{headers}content-length: {len}\r\n\r\n{answer}");
-    reader.get_mut().write_all(text.as_bytes()).ok()
+    Some((head, body))
 }
 
 /// The value of a header.

@@ -130,8 +130,8 @@ fn shows(connection: &[u8], name: &[u8]) -> bool {
             .any(|at| is_before(at) && !is_host(at) && is_edge(connection.get(at + name.len())))
 }
 
-/// Where the name of a database belongs, if there is none: at the end of `host:port` or
-/// `scheme://host`, before what follows a `?`.
+/// The position for the name of a database where there is none: the end of `host:port` or
+/// `scheme://host`, before a `?`.
 fn path_place(connection: &[u8]) -> Option<usize> {
     let end = connection.iter().position(|byte| *byte == b'?').unwrap_or(connection.len());
     let start = memchr::memmem::find(connection, b"://").map_or(0, |at| at + 3);

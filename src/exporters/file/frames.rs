@@ -20,8 +20,8 @@ const FRAME: usize = 256;
 /// The level of zstd where none is given.
 const LEVEL: i32 = 3;
 
-/// The room for all messages of a content: as JSON it is a few times as long, and the room is five or
-/// eight times that.
+/// The room for all messages of a content: as JSON it is a few times as long, and the room is five
+/// or eight times that.
 pub(super) fn room(config: &Config, content: &Content) -> usize {
     let factor = if config.format == Format::Json { 32 } else { 4 };
     content.len().saturating_mul(factor).saturating_add(64 << 10)

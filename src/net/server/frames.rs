@@ -1,5 +1,5 @@
-//! Counts the frames of an HTTP/2 connection as they come in, and ends one that sends many of them
-//! and no request.
+//! Counts the frames of an HTTP/2 connection, and closes a connection that sends many of them
+//! without a request.
 //!
 //! The library answers PING and SETTINGS, takes PRIORITY, `WINDOW_UPDATE` and frames it does not
 //! know, and counts none of them: a hundred connections that sent nothing else made good clients
@@ -7,9 +7,10 @@
 //! the beginning of each frame: 20 ns (measured alone, optimised), and a request has two.
 //!
 //! A connection may send [`FIRST`] such frames before its first request, from then on [`BURST`] at
-//! once, [`PER_REQUEST`] with each request and [`PER_SECOND`] in any case. gRPC clients send far fewer: keepalive pings every ten seconds at
-//! the most often, a ping for each answer to measure the line, one or two window updates. Header
-//! blocks, resets and small DATA frames have limits of their own in the library.
+//! once, [`PER_REQUEST`] with each request and [`PER_SECOND`] in any case. gRPC clients send far
+//! fewer: keepalive pings every ten seconds at the most often, a ping for each answer to measure the
+//! line, one or two window updates. Header blocks, resets and small DATA frames have limits of their
+//! own in the library.
 //!
 //! On unix sockets the header blocks also pass through [`Block`].
 

@@ -1,10 +1,10 @@
-//! Connections that found all seats taken, until their first request is there.
+//! Connections that found all seats taken. They wait here until their first request has arrived.
 //!
-//! A connection that opens and never asks should keep nobody out. So where there are no seats left,
-//! a new connection takes one only when it has sent a whole head: of HTTP/1.1, or the preface of
-//! HTTP/2, or the first message of TLS. Until then what it sent is looked at and left in the kernel,
-//! so that it takes a task of a KiB and a descriptor, and there can be several for each seat. One
-//! more, and the one goes that has been silent for longest.
+//! A connection without a request should keep nobody out. So if no seat is free, a new connection
+//! gets one only once it has sent a whole head: of HTTP/1.1, or the preface of HTTP/2, or the first
+//! message of TLS. Until then its bytes stay in the kernel and are only peeked at. Such a connection
+//! takes a task of a KiB and a descriptor, so there can be several for each seat. If there are too
+//! many, the one that has been silent for longest is closed.
 //!
 //! Without this, 3000 connections that never ended their headers and came again made a new client
 //! wait for two seconds in the median, on a port of 256 seats; with it 13 ms.

@@ -242,9 +242,9 @@ impl Acceptor {
 
     /// One handshake. What `works` gives is held while the client waits for us.
     ///
-    /// Whoever says hello makes us sign, which takes a millisecond and more with an RSA key. So
-    /// handshakes take turns, and between two of them everybody else is served: 600 clients that said
-    /// hello and nothing more held up a plaintext port for 12 s.
+    /// Each hello of a client makes us sign, which takes a millisecond and more with an RSA key. So
+    /// handshakes take turns, and between two of them all others are served. Before, 600 clients
+    /// that sent only a hello held up a plaintext port for 12 s.
     pub async fn accept<T, W>(
         &self,
         stream: T,

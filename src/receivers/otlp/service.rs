@@ -149,7 +149,7 @@ impl OtlpService {
             way: &*way,
             connection,
             timeout: BODY_TIMEOUT,
-            // An answer that comes too late is none: the sender is told before.
+            // A sender ignores an answer after its timeout, so it gets one before.
             patience: grpc_timeout(request.headers()).map(|patience| patience.mul_f64(0.75)),
             stats: &self.refusals[GRPC][signal.index()],
         };
