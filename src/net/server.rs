@@ -259,8 +259,7 @@ pub async fn run<S: Service>(
             Ok(accepted) => {
                 if let Some(crowd) = seats.crowd() {
                     shared.hints.give(Hint::Crowded(crowd));
-                    newcomers.have_left().await;
-                    if let Some(newcomer) = newcomers.enter() {
+                    if let Some(newcomer) = newcomers.enter().await {
                         let (seats, shared) = (Arc::clone(&seats), Arc::clone(&shared));
                         connections.spawn(come_later(accepted, newcomer, seats, shared));
                         continue;
@@ -299,7 +298,8 @@ async fn begin<S: Service>(accepted: Accepted, seat: Seat, shared: Arc<Shared<S>
     }
 }
 
-/// A connection that gets a seat when its first request is there, if that is soon.
+/// A connection that gets a seat once its first request is there. The time limit of a request's
+/// head ends with that: how long it waits for a seat is not its fault.
 async fn come_later<S: Service>(
     accepted: Accepted,
     newcomer: Newcomer,
@@ -307,15 +307,18 @@ async fn come_later<S: Service>(
     shared: Arc<Shared<S>>,
 ) {
     let charge = shared.service.charge(NEWCOMER);
+    let asked = tokio::select! {
+        asked = newcomer.asked(&accepted) => asked,
+        () = tokio::time::sleep(shared.tuning.header_timeout) => None,
+        () = shared.cut_off() => None,
+    };
+    let Some(asked) = asked else { return };
     let seat = tokio::select! {
-        seat = newcomer.seat(&accepted, &seats) => seat,
-        () = tokio::time::sleep(shared.tuning.header_timeout) => return,
+        seat = asked.seat(&seats) => seat,
         () = shared.cut_off() => return,
     };
     drop(charge);
-    if let Some(seat) = seat {
-        Box::pin(begin(accepted, seat, shared)).await;
-    }
+    Box::pin(begin(accepted, seat, shared)).await;
 }
 
 /// Neither failing costs more than its use.
@@ -591,4 +594,4 @@ async fn first_bytes<T: AsyncRead + Unpin, S>(
 #[cfg(test)]
 mod handover_tests;
 #[cfg(test)]
-mod handshake_tests;
+mod time_limit_tests;

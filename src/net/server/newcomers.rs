@@ -27,9 +27,8 @@ use super::{
 
 /// Newcomers for each seat.
 const FOR_EACH_SEAT: usize = 4;
-/// Those that are told to go close their sockets when their task has its turn. With so many of them
-/// no more are accepted: else thousands of descriptors were open for a second.
-const MOST_LEAVING: usize = 64;
+/// One out of so many is told to go at the limit, so that the tasks are not switched for each.
+const LEAVING: usize = 16;
 /// What one is charged.
 pub(super) const NEWCOMER: usize = 2 * 1024;
 
@@ -44,6 +43,8 @@ pub(super) struct Newcomers {
     most: usize,
     ports: Arc<Ports>,
     state: Mutex<State>,
+    /// Nobody who was told to go is left.
+    answered: Notify,
     /// Those who have asked get seats in turn.
     turn: tokio::sync::Mutex<()>,
 }
@@ -53,10 +54,10 @@ struct State {
     next: u64,
     /// Those whose first request is not there, in the order in which they came.
     silent: BTreeMap<u64, Arc<Notify>>,
+    /// Those who are told to go, unless their request is there after all.
+    told: usize,
     /// Those who wait for a seat.
     ready: usize,
-    /// Those who are told to go and have not gone.
-    leaving: usize,
 }
 
 impl Newcomers {
@@ -66,6 +67,7 @@ impl Newcomers {
             most: seats.saturating_mul(FOR_EACH_SEAT),
             ports: Arc::clone(ports),
             state: Mutex::default(),
+            answered: Notify::new(),
             turn: tokio::sync::Mutex::default(),
         })
     }
@@ -74,29 +76,51 @@ impl Newcomers {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends when most of those who were told to go have gone.
-    pub(super) async fn have_left(&self) {
-        while self.state().leaving > MOST_LEAVING {
-            tokio::task::yield_now().await;
+    /// A place for one more; none where all who are here have asked, or there are no descriptors.
+    pub(super) async fn enter(self: &Arc<Self>) -> Option<Newcomer> {
+        loop {
+            if let Some(newcomer) = self.take() {
+                return Some(newcomer);
+            }
+            if !self.clear_some() {
+                return None;
+            }
+            self.answered.notified().await;
         }
     }
 
-    /// A place for one more; none where all who are here have asked, or there are no descriptors.
-    pub(super) fn enter(self: &Arc<Self>) -> Option<Newcomer> {
+    fn take(self: &Arc<Self>) -> Option<Newcomer> {
         let mut state = self.state();
-        if state.silent.len() + state.ready >= self.most || self.ports.are_full() {
-            let (_, leave) = state.silent.pop_first()?;
-            state.leaving += 1;
-            self.ports.give_back();
-            leave.notify_one();
-        }
-        if !self.ports.claim() {
+        if state.silent.len() + state.told + state.ready >= self.most || !self.ports.claim() {
             return None;
         }
         let (number, leave) = (state.next, Arc::new(Notify::new()));
         state.next += 1;
         state.silent.insert(number, Arc::clone(&leave));
         Some(Newcomer { number, leave, is_ready: false, all: Arc::clone(self) })
+    }
+
+    /// Tells those that have been silent for longest to leave; whether there are any.
+    fn clear_some(&self) -> bool {
+        let mut state = self.state();
+        if state.told == 0 {
+            for _ in 0..(self.most / LEAVING).max(1) {
+                let Some((_, leave)) = state.silent.pop_first() else { break };
+                state.told += 1;
+                leave.notify_one();
+            }
+        }
+        state.told > 0
+    }
+
+    /// Takes a newcomer out of those who are silent.
+    fn leaves_the_silent(&self, state: &mut State, number: u64) {
+        if state.silent.remove(&number).is_none() {
+            state.told -= 1;
+            if state.told == 0 {
+                self.answered.notify_one();
+            }
+        }
     }
 }
 
@@ -110,21 +134,28 @@ pub(super) struct Newcomer {
 }
 
 impl Newcomer {
-    /// A seat, once the first request is there; none where the connection ends, or has to go.
-    pub(super) async fn seat(mut self, connection: &Accepted, seats: &Arc<Seats>) -> Option<Seat> {
+    /// Ends when the first request is there; none where the connection ends, or has to go.
+    pub(super) async fn asked(mut self, connection: &Accepted) -> Option<Self> {
         tokio::select! {
             biased;
             asked = has_asked(connection) => asked.ok()?,
-            () = self.leave.notified() => return None,
+            // The kernel may have the request already, while tokio does not know yet. With
+            // thousands of connections at once good clients were closed unheard.
+            () = self.leave.notified() => look_at(connection).ok()?,
         }
         {
             let mut state = self.all.state();
-            state.silent.remove(&self.number)?;
+            self.all.leaves_the_silent(&mut state, self.number);
             state.ready += 1;
         }
         self.is_ready = true;
+        Some(self)
+    }
+
+    /// A seat for one that has asked, in turn.
+    pub(super) async fn seat(self, seats: &Arc<Seats>) -> Seat {
         let _turn = self.all.turn.lock().await;
-        Some(seats.wait().await)
+        seats.wait().await
     }
 }
 
@@ -133,10 +164,8 @@ impl Drop for Newcomer {
         let mut state = self.all.state();
         if self.is_ready {
             state.ready -= 1;
-        } else if state.silent.remove(&self.number).is_none() {
-            // It was told to go, and its descriptor is given back already.
-            state.leaving -= 1;
-            return;
+        } else {
+            self.all.leaves_the_silent(&mut state, self.number);
         }
         self.all.ports.give_back();
     }
@@ -161,6 +190,13 @@ async fn has_asked(connection: &Accepted) -> io::Result<()> {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             done => return done,
         }
+    }
+}
+
+fn look_at(connection: &Accepted) -> io::Result<()> {
+    match connection {
+        Accepted::Tcp(stream, _) => look(stream),
+        Accepted::Unix(stream) => look(stream),
     }
 }
 
@@ -234,29 +270,51 @@ mod tests {
         for _ in 0..FOR_EACH_SEAT {
             let (server, mut client) = connection(&listener).await;
             client.write_all(b"POST / HTTP/1.1\r\n").await.unwrap();
-            slow.push((all.enter().unwrap(), server, client));
+            slow.push((all.take().unwrap(), server, client));
         }
         let (server, mut client) = connection(&listener).await;
-        let good = all.enter().unwrap();
-        let (first, its, mut its_client) = slow.remove(0);
-        its_client.write_all(b"\r\n").await.unwrap();
-        assert!(first.seat(&its, &seats).await.is_none(), "it had to go for the good one");
+        let (first, its, its_client) = slow.remove(0);
+        let (good, gone) = tokio::join!(all.enter(), first.asked(&its));
+        assert!(gone.is_none(), "it had to go for the good one");
+        drop(its_client);
+        let good = good.expect("the first one has gone");
         client.write_all(b"POST / HTTP/1.1\r\n").await.unwrap();
         let seated = async {
             client.write_all(b"\r\n").await.unwrap();
-            good.seat(&server, &seats).await
+            good.asked(&server).await
         };
-        let seat = seated.await.expect("its head is there");
+        let seat = seated.await.expect("its head is there").seat(&seats).await;
         // The others are neither seated nor gone.
         let count = |state: MutexGuard<'_, State>| (state.silent.len(), state.ready);
         assert_eq!(count(all.state()), (FOR_EACH_SEAT - 1, 0));
         let (newcomer, server, client) = slow.remove(0);
         // With a part of its head unread.
         drop(client);
-        assert!(newcomer.seat(&server, &seats).await.is_none(), "its client has gone");
+        assert!(newcomer.asked(&server).await.is_none(), "its client has gone");
         drop((slow, seat));
         assert!(all.state().silent.is_empty());
-        assert_eq!(all.state().leaving, 0);
+        let claimed: Vec<_> = std::iter::from_fn(|| ports.claim().then_some(())).collect();
+        assert_eq!(claimed.len(), 750, "every descriptor is given back");
+    }
+
+    #[tokio::test]
+    async fn who_is_told_to_go_stays_if_the_request_is_there_by_then() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ports = Ports::new(1000);
+        let all = Newcomers::new(1, &ports);
+        let mut told = Vec::new();
+        for _ in 0..FOR_EACH_SEAT {
+            let (server, mut client) = connection(&listener).await;
+            client.write_all(b"POST / HTTP/1.1\r\n\r\n").await.unwrap();
+            told.push((all.take().unwrap(), server, client));
+        }
+        assert!(all.take().is_none() && all.clear_some());
+        assert_eq!(all.state().told, 1);
+        for (newcomer, server, _client) in told {
+            assert!(newcomer.asked(&server).await.is_some());
+        }
+        let state = all.state();
+        assert_eq!((state.silent.len(), state.told, state.ready), (0, 0, 0));
         let claimed: Vec<_> = std::iter::from_fn(|| ports.claim().then_some(())).collect();
         assert_eq!(claimed.len(), 750, "every descriptor is given back");
     }
@@ -272,11 +330,11 @@ mod tests {
         for _ in 0..FOR_EACH_SEAT {
             let (server, mut client) = connection(&listener).await;
             client.write_all(b"POST / HTTP/1.1\r\n\r\n").await.unwrap();
-            let (newcomer, seats) = (all.enter().unwrap(), Arc::clone(&seats));
+            let (newcomer, seats) = (all.take().unwrap(), Arc::clone(&seats));
             waiting.spawn(async move {
-                let seat = newcomer.seat(&server, &seats).await;
+                let _seat = newcomer.asked(&server).await?.seat(&seats).await;
                 drop(client);
-                seat.is_some()
+                Some(())
             });
         }
         let all_ready = async {
@@ -285,8 +343,8 @@ mod tests {
             }
         };
         timeout(Duration::from_mins(1), all_ready).await.unwrap();
-        assert!(all.enter().is_none(), "the next one waits in the kernel");
+        assert!(all.enter().await.is_none(), "the next one waits in the kernel");
         drop((busy, sitting));
-        assert_eq!(waiting.join_all().await, [true; FOR_EACH_SEAT]);
+        assert_eq!(waiting.join_all().await, [Some(()); FOR_EACH_SEAT]);
     }
 }
