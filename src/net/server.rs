@@ -415,6 +415,7 @@ fn answers<S: Service>(
         let connection = Arc::clone(&connection);
         let busy = activity.begin();
         let stop = stop.clone();
+        let exchange = connection.answers.open();
         connection.open.fetch_add(1, Ordering::SeqCst);
         connection.begun.notify_waiters();
         async move {
@@ -424,7 +425,7 @@ fn answers<S: Service>(
                     .headers_mut()
                     .insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
-            response.body_mut().leaving = Some(connection.answers.begin());
+            response.body_mut().exchange = Some(exchange.respond());
             connection.open.fetch_sub(1, Ordering::SeqCst);
             drop(busy);
             Ok::<_, Infallible>(response)
@@ -434,6 +435,23 @@ fn answers<S: Service>(
 
 async fn serve_h2<T, S>(stream: Sniffed<T>, held: Place, shared: Arc<Shared<S>>)
 where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service,
+{
+    let connection = Arc::new(Connection::new(held.peer));
+    converse(stream, &held, &connection, &shared).await;
+    // Until then all of it is in memory, so it keeps its seat. Without this, connections that ended
+    // and came again at once took 90 MiB with a budget of 64 MiB.
+    connection.answers.have_ended().await;
+}
+
+/// A connection of HTTP/2 until it is closed.
+async fn converse<T, S>(
+    stream: Sniffed<T>,
+    held: &Place,
+    connection: &Arc<Connection>,
+    shared: &Arc<Shared<S>>,
+) where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service,
 {
@@ -450,15 +468,14 @@ where
         .max_concurrent_streams(tuning.max_concurrent_streams.unwrap_or(window.streams()))
         .keep_alive_interval(tuning.keepalive_time)
         .keep_alive_timeout(tuning.keepalive_timeout);
-    // Errors here are the client's: resets, garbage, time-outs. They end the connection only.
-    let connection = Arc::new(Connection::new(held.peer));
     // HTTP/2 says by itself that it closes.
-    let service = answers(&held, &connection, None, &shared);
+    let service = answers(held, connection, None, shared);
     let kind = if held.peer.is_some() { Kind::Remote } else { Kind::Unix };
     let is_flooded = Arc::new(AtomicBool::new(false));
     let stream = Frames::new(stream, kind, Arc::clone(&is_flooded));
     let serving = builder.serve_connection(TokioIo::new(stream), service);
     let mut serving = pin!(serving);
+    // Errors here are the client's: resets, garbage, time-outs. They end the connection only.
     let grace = tokio::select! {
         biased;
         _ = serving.as_mut() => {
@@ -473,7 +490,7 @@ where
             }
             return;
         }
-        grace = ended(&shared, &held.seat.activity, true) => grace,
+        grace = ended(shared, &held.seat.activity, true) => grace,
         () = connection.answers.are_stuck(|bytes| shared.service.charge(bytes)) => {
             return shared.hints.give(Hint::Stuck(held.peer));
         }

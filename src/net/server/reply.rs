@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
-use super::leaving::Leaving;
+use super::leaving::Exchange;
 
 /// A response body: some bytes, then maybe trailers.
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ pub struct Reply {
     data: Option<Bytes>,
     trailers: Option<HeaderMap>,
     /// Counts the response among those of its connection until it is dropped.
-    pub(super) leaving: Option<Leaving>,
+    pub(super) exchange: Option<Exchange>,
 }
 
 impl Reply {
@@ -30,7 +30,7 @@ impl Reply {
 
     /// Bytes, then trailers.
     pub fn with_trailers(data: Bytes, trailers: HeaderMap) -> Self {
-        Reply { data: Some(data), trailers: Some(trailers), leaving: None }
+        Reply { data: Some(data), trailers: Some(trailers), exchange: None }
     }
 }
 
