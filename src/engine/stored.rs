@@ -69,6 +69,7 @@ pub struct Store {
     left_to_journals: Mutex<Vec<Ticket>>,
     receipts: Mutex<Parked>,
     said: Seldom,
+    said_no_room: Seldom,
     /// When a record was refused last.
     refused: Mutex<Option<Instant>>,
     /// Reading pauses until then.
@@ -90,6 +91,7 @@ impl Store {
             left_to_journals: Mutex::default(),
             receipts: Mutex::default(),
             said: Seldom::default(),
+            said_no_room: Seldom::default(),
             refused: Mutex::default(),
             pause: Mutex::default(),
             is_touched: AtomicBool::new(true),
@@ -269,13 +271,13 @@ impl Store {
                 self.waiting.notify_one();
             }
             Outcome::Failed(
-                Reason::QueueFull
+                reason @ (Reason::QueueFull
                 | Reason::OverBudget
                 | Reason::Limited
                 | Reason::StorageFull
-                | Reason::StorageFailed,
+                | Reason::StorageFailed),
             ) => {
-                self.pause();
+                self.pause(reason);
                 self.log.put_back(ticket);
                 self.waiting.notify_one();
             }
@@ -286,8 +288,19 @@ impl Store {
         }
     }
 
-    fn pause(&self) {
+    /// Pauses reading, because what was read found no room. A record that needs more memory than
+    /// there is would wait for ever, so the log says that some do.
+    fn pause(&self, reason: Reason) {
         *lock(&self.pause) = Some(Instant::now() + PAUSE);
+        if matches!(reason, Reason::OverBudget | Reason::Limited) && self.said_no_room.is_due() {
+            tracing::warn!(
+                log = %self.stats().id,
+                reason = reason.name(),
+                "Data that was read back from disk found no room in memory, and waits there. If this goes on \
+                 without load, a request needs more memory than there is once processors have changed it: raise \
+                 `limit_mib` of `memory_limiter`."
+            );
+        }
     }
 
     // ---- durability ------------------------------------------------------------------------
