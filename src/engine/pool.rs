@@ -1,10 +1,10 @@
 //! Workers and the ways to them: one queue that any worker takes from, and one queue per worker
 //! for what only its owner may do.
 //!
-//! With one worker there are no threads and no queues: the task that has a job runs it, under a lock
-//! that no other task wants. On one core a hop to another thread and back costs two wake-ups (about
-//! 10 us in a virtual machine), several times the work on a request of 100 spans. What a job puts
-//! off is done by the task that keeps the timers, after all other tasks that are ready.
+//! With one worker there are no threads and no queues: the task that has a job runs it, under a
+//! lock that no other task wants. On one core a hop to another thread and back costs two wake-ups
+//! (about 10 us in a virtual machine), several times the work on a request of 100 spans. What a job
+//! puts off is done by the task that keeps the timers, after all other tasks that are ready.
 //!
 //! The queues need no bound of their own: what is in them was admitted by the byte budget.
 

@@ -277,7 +277,8 @@ impl Store {
                 | Reason::StorageFull
                 | Reason::StorageFailed),
             ) => {
-                self.pause(reason);
+                self.pause();
+                self.tell_no_room(reason);
                 self.log.put_back(ticket);
                 self.waiting.notify_one();
             }
@@ -288,10 +289,13 @@ impl Store {
         }
     }
 
-    /// Pauses reading, because what was read found no room. A record that needs more memory than
-    /// there is would wait for ever, so the log says that some do.
-    fn pause(&self, reason: Reason) {
+    fn pause(&self) {
         *lock(&self.pause) = Some(Instant::now() + PAUSE);
+    }
+
+    /// Logs once a minute that records found no room in memory. One that needs more than there is
+    /// would wait for ever, unseen.
+    fn tell_no_room(&self, reason: Reason) {
         if matches!(reason, Reason::OverBudget | Reason::Limited) && self.said_no_room.is_due() {
             tracing::warn!(
                 log = %self.stats().id,

@@ -25,7 +25,7 @@ impl Secrets {
     /// Of a request without any.
     pub(super) const NONE: Secrets = Secrets { headers: Vec::new(), uri: None };
 
-    /// The secrets of a URL and of headers as they are sent. `Host` and `User-Agent` are no secrets.
+    /// The secrets of a URL and of headers as they are sent; not `Host` and `User-Agent`.
     pub(super) fn of(uri: &Uri, headers: &HeaderMap) -> Self {
         let all = headers.iter().filter(|(name, value)| {
             value.is_sensitive() && **name != header::HOST && **name != header::USER_AGENT

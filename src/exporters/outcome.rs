@@ -216,8 +216,8 @@ fn remedy(is_denied: bool, is_unknown: bool) -> &'static str {
 /// Most bytes of a text that are shown.
 const SHOWN: usize = 1024;
 
-/// The message of an answer: a status message, or the beginning of a text. Secrets are masked before
-/// the text is cut, so that no part of one is left.
+/// The message of an answer: a status message, or the beginning of a text. Secrets are masked
+/// before the text is cut, so that no part of one is left.
 pub(super) fn said(answer: &Answer, secrets: &Secrets) -> String {
     let text = if is_protobuf(&answer.headers) {
         Status::from_bytes(&answer.body).message

@@ -4,9 +4,9 @@
 //! rather than edits it: JSON and the debug exporter.
 //!
 //! Fields are asked for by name, since nothing here is on the way of forwarded data. Nothing is
-//! copied, and nothing is kept that grows with the message; a record borrows from the payload. Bytes
-//! that are not what the table says (another wire type, a field cut off) are skipped as unknown
-//! fields are: the door check has refused such requests long before.
+//! copied, and nothing is kept that grows with the message; a record borrows from the payload.
+//! Bytes that are not what the table says (another wire type, a field cut off) are skipped as
+//! unknown fields are: the door check has refused such requests long before.
 
 use std::borrow::Cow;
 

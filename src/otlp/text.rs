@@ -1,5 +1,5 @@
-//! Values as text: what people read, and what `AsString` gives in the Collector. The text is written
-//! bit by bit, so that a writer with a limit never has to hold all of it.
+//! Values as text: what people read, and what `AsString` gives in the Collector. The text is
+//! written bit by bit, so that a writer with a limit never has to hold all of it.
 
 use std::fmt::{self, Write};
 

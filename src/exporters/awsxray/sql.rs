@@ -130,8 +130,8 @@ fn shows(connection: &[u8], name: &[u8]) -> bool {
             .any(|at| is_before(at) && !is_host(at) && is_edge(connection.get(at + name.len())))
 }
 
-/// The position for the name of a database where there is none: the end of `host:port` or
-/// `scheme://host`, before a `?`.
+/// Returns the position at which a connection string without a database name takes one. That is the
+/// end of `host:port` or of `scheme://host`, before any `?`.
 fn path_place(connection: &[u8]) -> Option<usize> {
     let end = connection.iter().position(|byte| *byte == b'?').unwrap_or(connection.len());
     let start = memchr::memmem::find(connection, b"://").map_or(0, |at| at + 3);

@@ -8,9 +8,9 @@
 //!
 //! A connection may send [`FIRST`] such frames before its first request, from then on [`BURST`] at
 //! once, [`PER_REQUEST`] with each request and [`PER_SECOND`] in any case. gRPC clients send far
-//! fewer: keepalive pings every ten seconds at the most often, a ping for each answer to measure the
-//! line, one or two window updates. Header blocks, resets and small DATA frames have limits of their
-//! own in the library.
+//! fewer: keepalive pings every ten seconds at the most often, a ping for each answer to measure
+//! the line, one or two window updates. Header blocks, resets and small DATA frames have limits of
+//! their own in the library.
 //!
 //! On unix sockets the header blocks also pass through [`Block`].
 

@@ -116,15 +116,19 @@ mod tests {
 
     use super::*;
 
+    /// Notes what is charged.
+    fn note(charged: &Cell<usize>) -> impl Fn(usize) -> Option<Permit> {
+        |bytes| {
+            charged.set(bytes);
+            None
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_sends_no_response_any_more_is_stuck() {
         let answers = Arc::new(Answers::default());
         let charged = Cell::new(0);
-        let charge = |bytes| {
-            charged.set(bytes);
-            None
-        };
-        let mut stuck = std::pin::pin!(answers.are_stuck(charge));
+        let mut stuck = pin!(answers.are_stuck(note(&charged)));
         let mut waiting = vec![answers.open().respond(), answers.open().respond()];
         for _ in 0..10 {
             assert!(timeout(LOOK / 2, stuck.as_mut()).await.is_err(), "some leave");
@@ -137,15 +141,12 @@ mod tests {
         waiting.push(answers.open().respond());
         assert!(timeout(LOOK * 3, stuck.as_mut()).await.is_ok());
     }
+
     #[tokio::test(start_paused = true)]
     async fn many_responses_that_wait_are_charged_at_once() {
         let answers = Arc::new(Answers::default());
         let charged = Cell::new(0);
-        let charge = |bytes| {
-            charged.set(bytes);
-            None
-        };
-        let mut stuck = std::pin::pin!(answers.are_stuck(charge));
+        let mut stuck = pin!(answers.are_stuck(note(&charged)));
         assert!(timeout(LOOK / 4, stuck.as_mut()).await.is_err());
         let waiting: Vec<_> = (0..STEP).map(|_| answers.open().respond()).collect();
         assert!(timeout(Duration::from_millis(1), stuck.as_mut()).await.is_err());
@@ -157,7 +158,7 @@ mod tests {
     async fn a_connection_is_there_until_its_last_request_has_ended() {
         let answers = Arc::new(Answers::default());
         let (asked, answered) = (answers.open(), answers.open().respond());
-        let mut ended = std::pin::pin!(answers.have_ended());
+        let mut ended = pin!(answers.have_ended());
         drop(answered);
         assert!(timeout(LOOK, ended.as_mut()).await.is_err());
         drop(asked);

@@ -160,8 +160,8 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
-    // As many as Linux allows. With 1024, 10 000 connections at once filled the queue again and again,
-    // and whose packet met a full one waited for a second.
+    // The most that Linux allows by default. With 1024, 10 000 connections at once filled the queue
+    // again and again, and a client that met a full queue waited for a second.
     socket.listen(4096)
 }
 

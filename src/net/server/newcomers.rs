@@ -2,7 +2,7 @@
 //!
 //! A connection without a request should keep nobody out. So if no seat is free, a new connection
 //! gets one only once it has sent a whole head: of HTTP/1.1, or the preface of HTTP/2, or the first
-//! message of TLS. Until then its bytes stay in the kernel and are only peeked at. Such a connection
+//! message of TLS. Until then its bytes stay in the kernel and are only peeked at. A newcomer
 //! takes a task of a KiB and a descriptor, so there can be several for each seat. If there are too
 //! many, the one that has been silent for longest is closed.
 //!
@@ -19,10 +19,10 @@ use rustix::net::{RecvFlags, recv};
 use tokio::{io::Interest, sync::Notify};
 
 use super::{
-    TLS_HANDSHAKE,
     descriptors::Ports,
     listener::Accepted,
     seats::{Seat, Seats},
+    serving::{READ_BUFFER, TLS_HANDSHAKE},
 };
 
 /// Newcomers for each seat.
@@ -33,7 +33,7 @@ const LEAVING: usize = 16;
 pub(super) const NEWCOMER: usize = 2 * 1024;
 
 /// Bytes of a head that are looked at: as many as the read buffer of HTTP/1.1 has.
-const LOOK: usize = super::READ_BUFFER;
+const LOOK: usize = READ_BUFFER;
 /// What an HTTP/2 client says first.
 const PREFACE: usize = 24;
 

@@ -33,10 +33,10 @@ const BYTES_PER_STREAM: u32 = 16 * 1024;
 const MOST_STREAMS: u32 = 200;
 /// Streams at a time on any connection.
 const LEAST_STREAMS: u32 = 8;
-/// A connection that is quiet for less than this may be about to ask: most clients do so as soon as
-/// they are connected. With 50 ms a client on a busy machine, which was a little late, was sometimes
-/// closed unheard. With 500 ms and 10 000 connections that asked once, a new client waited for four
-/// seconds, with 100 ms for one and a half.
+/// A connection that is quiet for less than this may be about to ask: most clients do so as soon
+/// as they are connected. With 50 ms a client on a busy machine, which was a little late, was
+/// sometimes closed unheard. With 500 ms and 10 000 connections that asked once, a new client
+/// waited for four seconds, with 100 ms for one and a half.
 const MOMENT: Duration = Duration::from_millis(100);
 /// How often those who wait look for somebody who has become quiet.
 const LOOK: Duration = Duration::from_millis(5);
@@ -308,6 +308,16 @@ mod tests {
         assert!(has_to_leave(&one).await && !has_to_leave(&two).await);
         drop(two);
         assert_eq!(seats.crowd(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_without_a_request_are_closed_after_a_moment() {
+        let seats = Seats::new(1, &Ports::new(1000));
+        let silent = seats.take().unwrap();
+        assert!(seats.take().is_none());
+        let begin = Instant::now();
+        drop(seats.wait().await);
+        assert!(begin.elapsed() < MOMENT + 2 * LOOK && has_to_leave(&silent).await);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,9 +1,13 @@
 //! What the time limits of a connection count: a TLS handshake has its own, which is shorter than
 //! that of headers, and none counts the wait for a seat.
 
-use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::Instant,
+};
 
-use super::*;
+use super::{serving::HANDSHAKE, *};
 use crate::{config::Secret, net::tls::ServerTls};
 
 struct Nobody;

@@ -72,8 +72,8 @@ impl Log {
         let missing = lost(&measured, &settled, &gone);
         let Measured { segments, unreadable, totals, befores } = measured;
         let last = segments.values().next_back().map_or(0, |segment| segment.end);
-        // No number is used twice: neither that of a file that cannot be read, nor that of a
-        // segment that is gone. Its file would be taken for the end of the new segment before it.
+        // New records get none of the numbers of an unreadable file, and none of a segment that was
+        // removed: the file that is left of it would be taken for the end of the new segment.
         let bases = unreadable.iter().map(|unreadable| unreadable.0);
         let bases = bases.chain(names.iter().filter_map(|name| spare_base_of(name)));
         let next = bases.map(|base| base + 1).fold(last, u64::max);
