@@ -186,12 +186,14 @@ impl State {
         let protocol = self.protocol;
         let line = Arc::new(Line::default());
         let io = TokioIo::new(Wire { stream, line: Arc::clone(&line) });
+        // Also where this task is aborted, what was just answered may still be in a buffer.
+        let mut end = End { line: Arc::clone(&line), is_orderly: false };
         let service = service_fn(move |request| {
             let (state, line) = (Arc::clone(&self), Arc::clone(&line));
             async move { Ok::<_, Infallible>(state.answer(request, &line).await) }
         });
         // What ends it is what was asked for, or the program's end.
-        let _ = match protocol {
+        let served = match protocol {
             Protocol::Http => {
                 hyper::server::conn::http1::Builder::new().serve_connection(io, service).await
             }
@@ -200,6 +202,7 @@ impl State {
                 builder.serve_connection(io, service).await
             }
         };
+        end.is_orderly = served.is_ok();
     }
 
     async fn answer(
@@ -380,6 +383,9 @@ impl Drop for Taken {
         // It may still wait in a buffer, and be lost if the connection is cut.
         let told = (Instant::now(), Arc::clone(&self.state), std::mem::take(&mut self.names));
         let mut recently = locked(&self.line.told);
+        if self.line.is_cut.load(Ordering::SeqCst) {
+            return told.1.note_unknown(&told.2);
+        }
         recently.retain(|(at, _, _)| at.elapsed() < RECENT);
         recently.push(told);
     }
@@ -449,8 +455,9 @@ struct Line {
 
 impl Line {
     fn cut(&self) {
+        let mut told = locked(&self.told);
         if !self.is_cut.swap(true, Ordering::SeqCst) {
-            for (at, state, names) in locked(&self.told).drain(..) {
+            for (at, state, names) in told.drain(..) {
                 if at.elapsed() < RECENT {
                     state.note_unknown(&names);
                 }
@@ -458,6 +465,20 @@ impl Line {
             if let Some(waker) = locked(&self.waker).take() {
                 waker.wake();
             }
+        }
+    }
+}
+
+/// The end of a connection: nothing of its last answers is known unless it was orderly.
+struct End {
+    line: Arc<Line>,
+    is_orderly: bool,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        if !self.is_orderly {
+            self.line.cut();
         }
     }
 }
