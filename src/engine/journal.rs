@@ -85,14 +85,33 @@ impl Entering {
 }
 
 /// What to do after a request was put into the tray.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
     /// It is the first one: queue a job that empties the tray.
-    First,
+    First(Emptying),
     /// Nothing: such a job is already queued.
     Later,
     /// The tray is full: empty it now.
     Full,
+}
+
+/// The duty to empty a tray. If nobody does, because workers have ended, what is in the tray is
+/// dropped unsettled, and so has failed. Nobody else would drop it: the requests have the routes of
+/// their receiver, and the routes have the journal.
+pub struct Emptying(Option<Arc<Journal>>);
+
+impl Emptying {
+    /// The journal whose tray is emptied now.
+    pub fn begin(mut self) -> Option<Arc<Journal>> {
+        self.0.take()
+    }
+}
+
+impl Drop for Emptying {
+    fn drop(&mut self) {
+        if let Some(journal) = &self.0 {
+            drop(journal.collected());
+        }
+    }
 }
 
 impl Journal {
@@ -102,13 +121,13 @@ impl Journal {
     }
 
     /// Puts a request into the tray.
-    pub fn collect(&self, entering: Entering) -> Turn {
+    pub fn collect(self: &Arc<Self>, entering: Entering) -> Turn {
         let mut tray = self.tray();
         tray.bytes += entering.payload.len();
         tray.requests.push(entering);
         match tray.requests.len() {
             _ if tray.bytes >= TRAY => Turn::Full,
-            1 => Turn::First,
+            1 => Turn::First(Emptying(Some(Arc::clone(self)))),
             _ => Turn::Later,
         }
     }

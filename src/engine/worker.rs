@@ -25,7 +25,7 @@ use super::{
     admission::{self, Route},
     exchange::Standing,
     graph::{Graph, Pipeline, Target},
-    journal::{Entering, Journal, Turn},
+    journal::{Emptying, Entering, Journal, Turn},
     pool::Router,
     routes::Routes,
 };
@@ -35,7 +35,7 @@ pub enum Job {
     /// A body from a receiver: inflate, check, run.
     Arrival(Box<Arriving>),
     /// Write down what a journal has collected.
-    WriteDown(Arc<Journal>),
+    WriteDown(Emptying),
     /// A payload of the journal, at the beginning of its pipelines.
     Admitted {
         /// Pipelines that take it; looked up when its turn comes.
@@ -174,7 +174,11 @@ impl Worker {
     pub fn run(&mut self, job: Job, now: Instant) {
         match job {
             Job::Arrival(arriving) => self.arrive(*arriving, now),
-            Job::WriteDown(journal) => self.write_down(&journal, now),
+            Job::WriteDown(emptying) => {
+                if let Some(journal) = emptying.begin() {
+                    self.write_down(&journal, now);
+                }
+            }
             Job::Admitted { routes, payload } => self.replay(&routes, payload, now),
             Job::Payload { pipeline, stage, payload } => {
                 self.advance(smallvec::smallvec![(pipeline, stage, payload)], now);
@@ -275,7 +279,7 @@ impl Worker {
             return self.enter(&route, payload, now);
         };
         match journal.collect(Entering { payload, sender, waits, routes, transport }) {
-            Turn::First => self.router.to_any(Job::WriteDown(Arc::clone(journal))),
+            Turn::First(emptying) => self.router.to_any(Job::WriteDown(emptying)),
             Turn::Later => {}
             Turn::Full => self.write_down(journal, now),
         }

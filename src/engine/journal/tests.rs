@@ -162,9 +162,40 @@ async fn a_request_whose_way_a_reload_takes_away_is_refused_before_it_is_written
     let sender = Receipt::new(Wait::Acceptance, Box::new(move |end| tell.send(end).unwrap()));
     let routes = Arc::clone(&rig.routes);
     let entering = Entering { payload, sender, waits: false, routes, transport: "grpc" };
-    assert_eq!(rig.journal.collect(entering), Turn::First);
+    let Turn::First(emptying) = rig.journal.collect(entering) else { panic!("the tray was empty") };
     rig.routes.exchange([None, None, None]);
-    assert_eq!(rig.journal.enter(rig.journal.collected()).len(), 0);
+    let journal = emptying.begin().unwrap();
+    assert_eq!(journal.enter(journal.collected()).len(), 0);
     assert_eq!(told.await, Ok(Outcome::Failed(Reason::ShuttingDown)));
     assert_eq!(rig.journal.store.stats().appended_bytes.read(), 0);
+}
+
+#[tokio::test]
+async fn what_is_in_the_tray_fails_if_nobody_empties_it() {
+    let rig = Rig::new(2, 1 << 20);
+    let (told, heard) = std::sync::mpsc::channel();
+    let collect = || {
+        let told = told.clone();
+        let sender = move |outcome| told.send(outcome).unwrap();
+        rig.journal.collect(Entering {
+            payload: Payload::unpaid(Signal::Traces, Bytes::from_static(SPAN), 1),
+            sender: Receipt::new(Wait::Delivery, Box::new(sender)),
+            waits: false,
+            routes: Arc::clone(&rig.routes),
+            transport: "grpc",
+        })
+    };
+    let Turn::First(emptying) = collect() else { panic!("the tray was empty") };
+    assert!(matches!(collect(), Turn::Later) && heard.try_recv().is_err());
+    drop(emptying);
+    let failed = Outcome::Failed(Reason::Unaccounted);
+    assert_eq!(heard.try_iter().collect::<Vec<_>>(), [failed, failed]);
+    // Who begins answers for what is there, and for nothing that comes later.
+    let Turn::First(emptying) = collect() else { panic!("the tray was empty") };
+    let journal = emptying.begin().unwrap();
+    let begun = journal.collected();
+    assert!(matches!(collect(), Turn::First(_)));
+    assert_eq!(heard.try_recv(), Ok(failed), "the later one");
+    assert!(begun.len() == 1 && heard.try_recv().is_err());
+    rig.pool.stop();
 }

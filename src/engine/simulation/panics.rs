@@ -253,7 +253,8 @@ fn what_was_acknowledged_survives_a_panic_of_any_part() {
         let journal = (seed % 2 == 0).then(|| directory.path());
         let within = Duration::from_mins(1);
         let run = run(seed, 1 + usize::try_from(seed / 2 % 3).unwrap(), journal);
-        runtime.block_on(async { tokio::time::timeout(within, run).await }).unwrap();
+        let ended = runtime.block_on(async { tokio::time::timeout(within, run).await });
+        assert!(ended.is_ok(), "seed {seed}: it did not end");
         runtime.shutdown_background();
     }
 }
