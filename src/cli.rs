@@ -66,51 +66,98 @@ const BUILT_IN_HONEYCOMB: &str = include_str!("../pipelines/honeycomb.yaml");
 )]
 struct Arguments {
     #[command(flatten)]
-    configuration: Configuration,
-    #[command(flatten)]
-    process: Process,
+    running: Running,
     #[command(subcommand)]
     command: Option<Command>,
 }
 
+/// What `skep` and `skep run` take.
+#[derive(Debug, Default, clap::Args)]
+struct Running {
+    #[command(flatten)]
+    configuration: Configuration,
+    #[command(flatten)]
+    process: Process,
+    #[command(flatten)]
+    logging: Logging,
+}
+
 /// Where the configuration comes from.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Configuration {
     /// File, `env:VARIABLE` or `yaml:TEXT`; repeated, later ones win.
-    #[arg(long = "config", value_name = "URI", global = true)]
+    #[arg(short = 'c', long = "config", value_name = "URI")]
     uris: Vec<String>,
     /// Sets one value after all files, for instance `exporters.otlp_grpc.endpoint=host:4317`.
-    #[arg(long = "set", value_name = "KEY=VALUE", global = true)]
+    #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
     /// Accepted because the Collector has it; ignored.
-    #[arg(long, value_name = "GATES", global = true)]
+    #[arg(long, value_name = "GATES", hide = true)]
     feature_gates: Vec<String>,
 }
 
+impl Configuration {
+    /// What stands before the command, then what stands after it.
+    fn with(mut self, after: Configuration) -> Self {
+        self.uris.extend(after.uris);
+        self.sets.extend(after.sets);
+        self.feature_gates.extend(after.feature_gates);
+        self
+    }
+}
+
 /// How the process behaves; what is not about pipelines and so has no place in their file.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(crate) struct Process {
-    /// Where the control plane listens; `off` for nowhere.
-    #[arg(
-        long,
-        value_name = "HOST:PORT",
-        env = "SKEP_CONTROL_ENDPOINT",
-        default_value = admin::DEFAULT_ENDPOINT,
-        value_parser = control_endpoint,
-        global = true
-    )]
-    control_endpoint: String,
+    /// Where the control plane listens; `off` for nowhere [default: 127.0.0.1:8687, or
+    /// SKEP_CONTROL_ENDPOINT].
+    #[arg(long, value_name = "HOST:PORT", value_parser = control_endpoint)]
+    control_endpoint: Option<String>,
     /// Longest time between the first SIGTERM or SIGINT and the end, in which everything that was
-    /// accepted goes out. Containers are killed after 10 s (compose) or 30 s (ECS) by default.
-    #[arg(
-        long,
-        value_name = "DURATION",
-        env = "SKEP_DRAIN_TIMEOUT",
-        default_value = DRAIN_TIMEOUT,
-        value_parser = drain_timeout,
-        global = true
-    )]
-    drain_timeout: Duration,
+    /// accepted goes out. Containers are killed after 10 s (compose) or 30 s (ECS) by default
+    /// [default: 8s, or SKEP_DRAIN_TIMEOUT].
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    drain_timeout: Option<Duration>,
+}
+
+/// What to log; wins over `service::telemetry::logs::level`.
+#[derive(Debug, Default, clap::Args)]
+struct Logging {
+    /// Least severe level that is logged.
+    #[arg(long, value_name = "LEVEL", value_parser = ["debug", "info", "warn", "error"])]
+    log_level: Option<String>,
+    /// The same as `--log-level debug`.
+    #[arg(short, long, conflicts_with_all = ["log_level", "quiet"])]
+    verbose: bool,
+    /// The same as `--log-level warn`.
+    #[arg(short, long, conflicts_with = "log_level")]
+    quiet: bool,
+}
+
+impl Logging {
+    fn level(&self) -> Option<&str> {
+        match (self.verbose, self.quiet) {
+            (true, _) => Some("debug"),
+            (_, true) => Some("warn"),
+            _ => self.log_level.as_deref(),
+        }
+    }
+}
+
+/// The running skep that a command talks to.
+#[derive(Debug, clap::Args)]
+struct Target {
+    /// Where the control plane of the running skep listens [default: 127.0.0.1:8687, or
+    /// SKEP_CONTROL_ENDPOINT].
+    #[arg(long, value_name = "HOST:PORT", value_parser = control_endpoint, global = true)]
+    control_endpoint: Option<String>,
+}
+
+impl Target {
+    /// The flag after the command, or what stands before it or is the default.
+    fn endpoint(self, before: Process) -> Result<String, String> {
+        self.control_endpoint.map_or_else(|| before.control_endpoint(), Ok)
+    }
 }
 
 /// How `--control-endpoint` turns the control plane off.
@@ -118,10 +165,36 @@ const OFF: &str = "off";
 
 const DRAIN_TIMEOUT: &str = "8s";
 
-// Empty is unset: compose writes it so for a variable that nobody set.
+impl Process {
+    /// The flag, or its variable, or the default.
+    fn control_endpoint(&self) -> Result<String, String> {
+        let default = admin::DEFAULT_ENDPOINT;
+        chosen(self.control_endpoint.clone(), "SKEP_CONTROL_ENDPOINT", default, control_endpoint)
+    }
 
-fn drain_timeout(text: &str) -> Result<Duration, String> {
-    parse_duration(if text.is_empty() { DRAIN_TIMEOUT } else { text })
+    /// The same.
+    fn drain_timeout(&self) -> Result<Duration, String> {
+        chosen(self.drain_timeout, "SKEP_DRAIN_TIMEOUT", DRAIN_TIMEOUT, parse_duration)
+    }
+}
+
+fn chosen<T>(
+    flag: Option<T>,
+    variable: &str,
+    default: &str,
+    parse: fn(&str) -> Result<T, String>,
+) -> Result<T, String> {
+    if let Some(value) = flag {
+        return Ok(value);
+    }
+    // Empty is unset: compose writes it so for a variable that nobody set.
+    let value = std::env::var(variable).ok().filter(|value| !value.is_empty());
+    match value {
+        None => parse(default),
+        Some(value) => {
+            parse(&value).map_err(|why| format!("invalid value `{value}` of {variable}: {why}"))
+        }
+    }
 }
 
 fn control_endpoint(text: &str) -> Result<String, String> {
@@ -135,15 +208,30 @@ fn control_endpoint(text: &str) -> Result<String, String> {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Runs the pipelines (the default).
-    Run,
+    Run {
+        #[command(flatten)]
+        running: Running,
+    },
     /// Checks the configuration and builds the whole graph, without opening a socket.
     Validate {
+        /// Files to check, each by itself.
+        #[arg(value_name = "FILE", conflicts_with = "uris")]
+        files: Vec<String>,
         /// Fail on warnings too.
         #[arg(long)]
         deny_warnings: bool,
+        /// Fail where a variable or a file that the configuration refers to does not exist on this
+        /// machine. Without it, that is a warning.
+        #[arg(long)]
+        strict: bool,
+        #[command(flatten)]
+        configuration: Configuration,
     },
     /// Asks each backend harmlessly whether it would take data, and says how to fix what would not.
-    Doctor,
+    Doctor {
+        #[command(flatten)]
+        configuration: Configuration,
+    },
     /// Prints the configuration as it is used: merged, references replaced, defaults filled in.
     #[command(alias = "print-initial-config")]
     PrintConfig {
@@ -153,6 +241,8 @@ enum Command {
         /// Whether secrets are printed.
         #[arg(long, value_enum, default_value = "redacted")]
         mode: print::Mode,
+        #[command(flatten)]
+        configuration: Configuration,
     },
     /// Prints the JSON schema of a configuration file, for editors.
     Schema,
@@ -168,6 +258,8 @@ enum Command {
     Explain {
         /// 32 hexadecimal digits; the short and the X-Ray form are taken too.
         trace_id: String,
+        #[command(flatten)]
+        target: Target,
     },
     /// Shows the last decisions of a running skep's tail samplers.
     Sample {
@@ -177,14 +269,21 @@ enum Command {
         /// How many of the last ones.
         #[arg(long, value_name = "N", default_value_t = 20)]
         last: u32,
+        #[command(flatten)]
+        target: Target,
     },
     /// Has a running skep read its configuration again, without a restart, as SIGHUP does; says what has
     /// changed, or why nothing has.
-    Reload,
+    Reload {
+        #[command(flatten)]
+        target: Target,
+    },
     /// What backends refused for good (`sending_queue: dead_letters:`): list, show, send again, drop.
     Dlq {
         #[command(subcommand)]
         command: dlq::Dlq,
+        #[command(flatten)]
+        target: Target,
     },
     /// Takes the place of the AWS X-Ray daemon, with its flags; see `skep xray --help`.
     #[command(disable_help_flag = true)]
@@ -198,6 +297,8 @@ enum Command {
         /// bash, zsh, fish, elvish or powershell.
         shell: clap_complete::Shell,
     },
+    /// Prints the version.
+    Version,
 }
 
 /// Runs the program.
@@ -215,42 +316,73 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { USAGE.into() } else { ExitCode::SUCCESS };
         }
     };
-    if !arguments.configuration.feature_gates.is_empty() {
-        eprintln!("note: skep has no feature gates, so `--feature-gates` has no effect");
-    }
-    let code = match arguments.command.unwrap_or(Command::Run) {
-        Command::Run => run::run(&arguments.configuration, &arguments.process),
-        Command::Validate { deny_warnings } => {
-            validate::run(&arguments.configuration, deny_warnings)
-        }
-        Command::Doctor => doctor::run(&arguments.configuration),
-        Command::PrintConfig { format, mode } => {
-            print::config(&arguments.configuration, format, mode)
-        }
-        Command::Schema => print::schema(),
-        Command::Components => components::run(),
-        Command::Health { url } => health::run(&url),
-        Command::Explain { trace_id } => {
-            decisions::explain(&arguments.process.control_endpoint, &trace_id)
-        }
-        Command::Sample { watch, last } => {
-            decisions::sample(&arguments.process.control_endpoint, last, watch)
-        }
-        Command::Reload => reload::run(&arguments.process.control_endpoint),
-        Command::Dlq { command } => dlq::run(&arguments.process.control_endpoint, command),
-        Command::Xray { .. } => {
-            eprintln!("error: `skep xray` has flags of its own; write `xray` first");
-            USAGE
-        }
-        Command::Completions { shell } => {
-            let mut command = Arguments::command();
-            let mut text = Vec::new();
-            clap_complete::generate(shell, &mut command, "skep", &mut text);
-            print::output(&String::from_utf8_lossy(&text))
-        }
-    };
+    let code = arguments.run().unwrap_or_else(|message| {
+        eprintln!("error: {message}");
+        USAGE
+    });
     logs::flush();
     code.into()
+}
+
+impl Arguments {
+    /// Runs the command; an error is one of usage.
+    fn run(self) -> Result<u8, String> {
+        let Running { configuration: before, process, logging } = self.running;
+        let with = |after| noted(before.clone().with(after));
+        Ok(match self.command {
+            None => run::run(&noted(before), &logging, &process)?,
+            Some(Command::Run { running }) => {
+                let Running { configuration, process: own, logging: own_logging } = running;
+                let logging = if own_logging.level().is_some() { own_logging } else { logging };
+                let process = Process {
+                    control_endpoint: own.control_endpoint.or(process.control_endpoint),
+                    drain_timeout: own.drain_timeout.or(process.drain_timeout),
+                };
+                run::run(&with(configuration), &logging, &process)?
+            }
+            Some(Command::Validate { files, deny_warnings, strict, configuration }) => {
+                validate::run(&with(configuration), &files, deny_warnings, strict)
+            }
+            Some(Command::Doctor { configuration }) => doctor::run(&with(configuration)),
+            Some(Command::PrintConfig { format, mode, configuration }) => {
+                print::config(&with(configuration), format, mode)
+            }
+            Some(Command::Schema) => print::schema(),
+            Some(Command::Components) => components::run(),
+            Some(Command::Health { url }) => health::run(&url),
+            Some(Command::Explain { trace_id, target }) => {
+                decisions::explain(&target.endpoint(process)?, &trace_id)
+            }
+            Some(Command::Sample { watch, last, target }) => {
+                decisions::sample(&target.endpoint(process)?, last, watch)
+            }
+            Some(Command::Reload { target }) => reload::run(&target.endpoint(process)?),
+            Some(Command::Dlq { command, target }) => {
+                dlq::run(&target.endpoint(process)?, command)
+            }
+            Some(Command::Xray { .. }) => {
+                return Err("`skep xray` has flags of its own; write `xray` first".to_owned());
+            }
+            Some(Command::Completions { shell }) => {
+                let mut command = Arguments::command();
+                let mut text = Vec::new();
+                clap_complete::generate(shell, &mut command, "skep", &mut text);
+                print::output(&String::from_utf8_lossy(&text))
+            }
+            Some(Command::Version) => {
+                print::output(&format!("skep {}\n", env!("CARGO_PKG_VERSION")))
+            }
+        })
+    }
+}
+
+/// The configuration, with a note where it has what skep does not.
+#[expect(clippy::print_stderr, reason = "this is the command line")]
+fn noted(configuration: Configuration) -> Configuration {
+    if !configuration.feature_gates.is_empty() {
+        eprintln!("note: skep has no feature gates, so `--feature-gates` has no effect");
+    }
+    configuration
 }
 
 /// The arguments after `skep xray`, or after the name `xray`, which the image has too.
@@ -277,6 +409,25 @@ pub(crate) enum Origin {
     Daemon(Option<String>),
 }
 
+impl Origin {
+    /// What to call the configuration.
+    fn name(&self) -> String {
+        match self {
+            // Text that stands in the argument itself would fill a line, with its secrets.
+            Origin::Given(uris) => {
+                let name = |uri: &String| match uri.strip_prefix("yaml:") {
+                    Some(text) => format!("yaml: ({} bytes)", text.len()),
+                    None => uri.clone(),
+                };
+                uris.iter().map(name).collect::<Vec<_>>().join(", ")
+            }
+            Origin::BuiltIn => "built in".to_owned(),
+            Origin::Daemon(None) => "flags of the X-Ray daemon".to_owned(),
+            Origin::Daemon(Some(file)) => format!("flags of the X-Ray daemon, {file}"),
+        }
+    }
+}
+
 /// The variable that holds the whole configuration in the Collector's distribution of AWS. It wins
 /// over files, since the images of that distribution always name one.
 const AOT_CONFIG: &str = "AOT_CONFIG_CONTENT";
@@ -287,14 +438,11 @@ pub(crate) fn load(configuration: &Configuration, problems: &mut Problems) -> (O
     let mut uris = configuration.uris.clone();
     if env(AOT_CONFIG).is_some_and(|text| !text.is_empty()) {
         if !uris.is_empty() {
-            problems.0.push(Problem {
-                severity: Severity::Warning,
-                place: None,
-                path: String::new(),
-                message: format!("`--config` is not read: {AOT_CONFIG} holds the configuration"),
-                help: Some(format!("remove `--config`, or unset {AOT_CONFIG} to read it")),
-                related: None,
-            });
+            let message = format!("`--config` is not read: {AOT_CONFIG} holds the configuration");
+            let mut problem = Problem::of_the_whole(message);
+            problem.severity = Severity::Warning;
+            problem.help(format!("remove `--config`, or unset {AOT_CONFIG} to read it"));
+            problems.0.push(problem);
         }
         uris = vec![format!("env:{AOT_CONFIG}")];
     }

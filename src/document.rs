@@ -5,6 +5,7 @@
 
 mod auth;
 pub mod effective;
+mod elsewhere;
 mod extension_of;
 pub mod identity;
 mod ids;
@@ -27,6 +28,7 @@ use crate::{
         Node, Place, Problem, Problems, Severity, Value,
         diagnostics::{Source, closest},
         source::Loaded,
+        tree::Member,
     },
     connectors, exporters, extensions,
     otlp::Signal,
@@ -105,6 +107,9 @@ pub fn load(root: &Node, problems: &mut Problems) -> Document {
     unknown.report(problems);
     validate(root, &document, problems);
     pipelines::load(root, &mut document, &unknown, problems);
+    // What stands behind an anchor is looked at wherever it is used.
+    let mut seen = HashSet::new();
+    problems.0.retain(|problem| seen.insert((problem.place.clone(), problem.message.clone())));
     document
 }
 
@@ -121,18 +126,22 @@ fn unknown_key(place: &Place, path: &str, key: &str, valid: &[&str], problems: &
     problems.0.push(problem);
 }
 
-/// Most components that skep does not have that are named.
-const MOST_NAMED: usize = 30;
-
-/// Component types that skep does not have: one error for all of them.
+/// What cannot be seen in the file because of other errors, and names that are not as they should
+/// be.
 #[derive(Default)]
 struct Unknown {
-    found: Vec<(Kind, String, Place, Vec<&'static str>)>,
+    /// Components of a type that skep does not have.
+    missing: Vec<(Kind, ComponentId)>,
+    /// Types with their old and their new name.
+    renamed: Vec<(Kind, String, &'static str)>,
     /// Ids that exist in the file but not here; references to them are not reported again.
     ids: HashSet<(Kind, ComponentId)>,
     /// Sections that cannot be read, or whose name is misspelt.
     sections: Vec<&'static str>,
 }
+
+/// Most names that are listed in one problem.
+const MOST_NAMED: usize = 30;
 
 impl Unknown {
     /// Whether an id may be defined where it cannot be seen, so that a reference to it is no
@@ -147,36 +156,88 @@ impl Unknown {
         })
     }
 
-    fn report(&self, problems: &mut Problems) {
-        let Some((kind, name, place, valid)) = self.found.first() else { return };
-        let mut problem = at(place, kind.section());
-        let named = &self.found[..self.found.len().min(MOST_NAMED)];
-        let all: Vec<String> =
-            named.iter().map(|(kind, name, ..)| format!("{} `{name}`", kind.name())).collect();
-        let more = match self.found.len() - named.len() {
-            0 => String::new(),
-            more => format!(", and {more} more"),
-        };
-        if let [_] = all[..] {
-            problem.message = format!("unknown {} type `{name}`", kind.name());
+    /// Records a component whose type skep does not have.
+    fn add(
+        &mut self,
+        kind: Kind,
+        id: ComponentId,
+        member: &Member,
+        valid: &[&'static str],
+        problems: &mut Problems,
+    ) {
+        let name = &*id.kind_name;
+        let mut problem = at(&member.key_place, &member.value.path);
+        problem.message = format!("unknown {} type `{name}`", kind.name());
+        let is_many = problems.are_many();
+        let other = other_kind(kind, name);
+        if let Some(instead) = elsewhere::instead(kind, name) {
+            problem.message = format!("the {} `{id}` of the Collector is not in skep", kind.name());
+            problem.help = instead.map(|instead| format!("instead: {instead}"));
+            self.missing.push((kind, id.clone()));
+        } else if let Some(other) = other {
+            let (name, section) = (other.name(), other.section());
+            problem.help = Some(format!(
+                "`{}` is {} {name}: define it under `{section}`",
+                id.kind_name,
+                if name.starts_with('e') { "an" } else { "a" }
+            ));
+        } else if let Some(near) = (!is_many).then(|| closest(name, valid.iter().copied())).flatten() {
+            problem.help = Some(format!("did you mean `{near}`?"));
+            // References most likely have the right name.
+            self.ids.insert((kind, ComponentId { kind_name: near.to_owned(), name: id.name.clone() }));
         } else {
-            problem.message =
-                format!("skep does not have these components: {}{more}", all.join(", "));
+            problem.help = Some(format!("{}: {}", kind.section(), valid.join(", ")));
         }
-        let mut help: Vec<String> = Vec::new();
-        for (_, name, _, valid) in named {
-            if name == "logging" {
-                help.push("`logging` is now called `debug`".to_owned());
-            } else if let Some(near) = closest(name, valid.iter().copied()) {
-                help.push(format!("did you mean `{near}` instead of `{name}`?"));
-            }
-        }
-        if help.is_empty() {
-            help.push(format!("{} that it has: {}", kind.section(), valid.join(", ")));
-        }
-        problem.help = Some(help.join("; "));
         problems.0.push(problem);
+        self.ids.insert((kind, id));
     }
+
+    /// What is said once for the whole file.
+    fn report(&self, problems: &mut Problems) {
+        let list = |names: &mut dyn Iterator<Item = String>, count: usize| {
+            let mut all: Vec<String> = names.take(MOST_NAMED).collect();
+            if count > MOST_NAMED {
+                all.push(format!("{} more", count - MOST_NAMED));
+            }
+            all.join(", ")
+        };
+        if self.missing.len() > 1 {
+            let mut names = self.missing.iter().map(|(kind, id)| format!("{} `{id}`", kind.name()));
+            let all = list(&mut names, self.missing.len());
+            let mut problem = Problem::of_the_whole(format!(
+                "{} components of the Collector are not in skep: {all}",
+                self.missing.len()
+            ));
+            problem.help(
+                "take them out of the pipelines; what only they can do, a Collector can do beside \
+                 skep: send it to its OTLP receiver with `otlp_grpc`",
+            );
+            problems.0.push(problem);
+        }
+        if !self.renamed.is_empty() {
+            let mut names = self.renamed.iter().map(|(kind, old, new)| {
+                format!("{} `{old}` is now `{new}`", kind.name())
+            });
+            let all = list(&mut names, self.renamed.len());
+            let mut problem = Problem::of_the_whole(format!("old names, which still work: {all}"));
+            problem.severity = Severity::Warning;
+            problems.0.push(problem);
+        }
+    }
+}
+
+/// The kind that has this type, where it is not the one it was looked for in.
+fn other_kind(kind: Kind, name: &str) -> Option<Kind> {
+    let has = |kind: Kind| match kind {
+        Kind::Receiver => receivers::ALL.iter().any(|entry| entry.name == name),
+        Kind::Processor => processors::ALL.iter().any(|entry| entry.name == name),
+        Kind::Exporter => exporters::ALL.iter().any(|entry| entry.name == name),
+        Kind::Connector => connectors::ALL.iter().any(|entry| entry.name == name),
+        Kind::Extension => extensions::ALL.iter().any(|entry| entry.name == name),
+    };
+    [Kind::Receiver, Kind::Processor, Kind::Exporter, Kind::Connector, Kind::Extension]
+        .into_iter()
+        .find(|other| *other != kind && has(*other))
 }
 
 fn at(place: &Place, path: &str) -> Problem {
@@ -187,6 +248,7 @@ fn at(place: &Place, path: &str) -> Problem {
         message: String::new(),
         help: None,
         related: None,
+        is_absent: false,
     }
 }
 
@@ -202,6 +264,10 @@ fn components<C: ?Sized>(
     let members = match section.plain() {
         Value::Map(members) => members,
         Value::Null => return all,
+        Value::Unknown => {
+            unknown.sections.push(kind.section());
+            return all;
+        }
         _ => {
             let message = format!("`{}` must be a map of components", kind.section());
             let example = registry.first().map_or("type", |entry| entry.name);
@@ -228,23 +294,14 @@ fn components<C: ?Sized>(
             .find(|entry| entry.name == id.kind_name || entry.aliases.contains(&&*id.kind_name));
         let Some(entry) = entry else {
             let valid: Vec<&str> = registry.iter().map(|entry| entry.name).collect();
-            // References most likely have the right name.
-            let near =
-                (!problems.are_many()).then(|| closest(&id.kind_name, valid.iter().copied()));
-            if let Some(near) = near.flatten() {
-                let meant = ComponentId { kind_name: near.to_owned(), name: id.name.clone() };
-                unknown.ids.insert((kind, meant));
-            }
-            unknown.found.push((kind, id.kind_name.clone(), member.key_place.clone(), valid));
-            unknown.ids.insert((kind, id));
+            unknown.add(kind, id, member, &valid, problems);
             continue;
         };
         if entry.name != id.kind_name {
-            let mut problem = at(&member.key_place, &member.value.path);
-            problem.severity = Severity::Warning;
-            problem.message = format!("`{}` is now called `{}`", id.kind_name, entry.name);
-            problem.help = Some("both names work".to_owned());
-            problems.0.push(problem);
+            let renamed = (kind, id.kind_name.clone(), entry.name);
+            if !unknown.renamed.contains(&renamed) {
+                unknown.renamed.push(renamed);
+            }
         }
         let config = (entry.decode)(&member.value, problems);
         let place = member.key_place.clone();
@@ -286,7 +343,8 @@ impl<'a> Bodies<'a> {
                 }
             }
         }
-        let errors = problems.0.iter().filter(|problem| problem.severity == Severity::Error);
+        let is_error = |problem: &&Problem| problem.severity == Severity::Error || problem.is_absent;
+        let errors = problems.0.iter().filter(is_error);
         Bodies { by_id, broken: errors.map(|problem| problem.path.clone()).collect() }
     }
 

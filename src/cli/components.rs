@@ -14,7 +14,7 @@ pub(super) fn run() -> u8 {
 
 fn render() -> String {
     let mut out = format!(
-        "buildinfo:\n  command: skep\n  description: {}\n  version: {}\n",
+        "buildinfo:\n  command: skep\n  description: {:?}\n  version: {}\n",
         env!("CARGO_PKG_DESCRIPTION"),
         env!("CARGO_PKG_VERSION")
     );

@@ -3,7 +3,7 @@
 use std::{io::IsTerminal as _, sync::Arc};
 
 use super::{
-    CONFIG, Configuration, IO, Origin, Process, SOFTWARE, UNAVAILABLE, load,
+    CONFIG, Configuration, IO, Logging, Origin, Process, SOFTWARE, UNAVAILABLE, load,
     reload::{self, Again},
     services::{self, Around},
     show,
@@ -24,11 +24,18 @@ use crate::{
     },
 };
 
-/// Runs until a signal.
-pub(super) fn run(configuration: &Configuration, process: &Process) -> u8 {
+/// Runs until a signal. An error is one of usage.
+pub(super) fn run(
+    configuration: &Configuration,
+    logging: &Logging,
+    process: &Process,
+) -> Result<u8, String> {
+    let mut configuration = configuration.clone();
+    // A value like any other, so that a reload keeps it.
+    let level = logging.level().map(|level| format!("service.telemetry.logs.level={level}"));
+    configuration.sets.extend(level);
     let mut problems = Problems::default();
-    let (origin, loaded) = load(configuration, &mut problems);
-    let configuration = configuration.clone();
+    let (origin, loaded) = load(&configuration, &mut problems);
     let again: Again = Box::new(move |problems| load(&configuration, problems).1);
     start(&origin, &loaded, problems, process, Mode::Pipelines(again))
 }
@@ -49,12 +56,14 @@ pub(super) fn start(
     mut problems: Problems,
     process: &Process,
     mode: Mode,
-) -> u8 {
+) -> Result<u8, String> {
+    let (control_endpoint, drain_timeout) =
+        (process.control_endpoint()?, process.drain_timeout()?);
     let document = loaded.root.as_ref().map(|root| document::load(root, &mut problems));
     show(&problems, loaded);
-    let (Some(document), Some(root)) = (document, &loaded.root) else { return CONFIG };
+    let (Some(document), Some(root)) = (document, &loaded.root) else { return Ok(CONFIG) };
     if problems.has_errors() {
-        return CONFIG;
+        return Ok(CONFIG);
     }
     let is_daemon = matches!(origin, Origin::Daemon(_));
     let (again, log_file) = match mode {
@@ -65,26 +74,14 @@ pub(super) fn start(
     let has_file = settings.file.is_some();
     // Without a file it fails only where a log runs already.
     if let (Err(message), true) = (logs::install(&settings), has_file) {
-        return complain(&message);
+        return Ok(complain(&message));
     }
     let descriptors = raise_descriptors();
     let telemetry = Arc::new(Telemetry::default());
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let budget = budget(&document);
     let in_container = in_container();
-    let source = match origin {
-        // Text that stands in the argument itself would fill the log, with its secrets.
-        Origin::Given(uris) => {
-            let name = |uri: &String| match uri.strip_prefix("yaml:") {
-                Some(text) => format!("yaml: ({} bytes)", text.len()),
-                None => uri.clone(),
-            };
-            uris.iter().map(name).collect::<Vec<_>>().join(", ")
-        }
-        Origin::BuiltIn => "built in".to_owned(),
-        Origin::Daemon(None) => "flags of the X-Ray daemon".to_owned(),
-        Origin::Daemon(Some(file)) => format!("flags of the X-Ray daemon, {file}"),
-    };
+    let source = origin.name();
     tracing::info!(
         source,
         version = env!("CARGO_PKG_VERSION"),
@@ -98,7 +95,7 @@ pub(super) fn start(
     let (reloads, asks) = Reloads::pair();
     let storages = Arc::new(Storages::live(Arc::clone(&telemetry)));
     let around = Around {
-        control_endpoint: process.control_endpoint.clone(),
+        control_endpoint,
         in_container,
         telemetry: Arc::clone(&telemetry),
         reloads: again.is_some().then_some(reloads),
@@ -109,7 +106,7 @@ pub(super) fn start(
         Ok(services) => services,
         Err(error) => {
             tracing::error!(%error, "cannot start");
-            return UNAVAILABLE;
+            return Ok(UNAVAILABLE);
         }
     };
     let reloading =
@@ -122,12 +119,12 @@ pub(super) fn start(
             in_container,
             telemetry,
         },
-        drain_timeout: process.drain_timeout,
+        drain_timeout,
         reloading,
     };
     let blueprint = Blueprint { texts, ..Blueprint::from(document) };
     let is_built_in = matches!(origin, Origin::BuiltIn);
-    match engine::run(&blueprint, services, options, |started| report(started, is_built_in)) {
+    Ok(match engine::run(&blueprint, services, options, |started| report(started, is_built_in)) {
         Ok(Ended::Clean) => 0,
         Ok(Ended::Lost(_) | Ended::Interrupted) => IO,
         Ok(Ended::Panicked) => SOFTWARE,
@@ -135,7 +132,7 @@ pub(super) fn start(
             tracing::error!(%error, "cannot start");
             UNAVAILABLE
         }
-    }
+    })
 }
 
 #[expect(clippy::print_stderr, reason = "there is no log to say it in")]

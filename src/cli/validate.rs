@@ -2,10 +2,10 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use super::{CONFIG, Configuration, load, show};
+use super::{CONFIG, Configuration, load, print, show};
 use crate::{
     component::{BuildContext, ComponentId, Kind, StartError},
-    config::{Place, Problem, Problems, Severity},
+    config::{Place, Problem, Problems},
     document::{self, Document},
     engine::{
         budget::Budget,
@@ -16,23 +16,75 @@ use crate::{
     telemetry::Telemetry,
 };
 
-/// Checks and builds; all problems at once.
-pub(super) fn run(configuration: &Configuration, deny_warnings: bool) -> u8 {
+/// Checks and builds; all problems at once. What only does not exist on this machine, such as a
+/// variable or a certificate, is a warning unless `is_strict`. Each of `files` is checked by itself.
+pub(super) fn run(
+    configuration: &Configuration,
+    files: &[String],
+    deny_warnings: bool,
+    is_strict: bool,
+) -> u8 {
+    let each = files.iter().map(|file| Configuration {
+        uris: vec![file.clone()],
+        ..configuration.clone()
+    });
+    let all: Vec<Configuration> =
+        if files.is_empty() { vec![configuration.clone()] } else { each.collect() };
+    // All are checked, whatever is wrong with the first.
+    all.iter().map(|one| check(one, deny_warnings, is_strict)).max().unwrap_or_default()
+}
+
+fn check(configuration: &Configuration, deny_warnings: bool, is_strict: bool) -> u8 {
     let mut problems = Problems::default();
-    let (_, loaded) = load(configuration, &mut problems);
+    let (origin, loaded) = load(configuration, &mut problems);
+    let mut summary = String::new();
     if let Some(root) = &loaded.root {
         let document = document::load(root, &mut problems);
-        if !problems.has_errors() {
+        if !problems.have_mistakes() {
             let told = HashSet::new();
             Builder { document: &document, problems: &mut problems, told }.each();
         }
+        summary = summary_of(&document);
         if !problems.has_errors() {
             whole(&Blueprint::from(document), &mut problems);
         }
     }
+    if !is_strict {
+        problems.excuse_absent();
+    }
     show(&problems, &loaded);
     let is_denied = deny_warnings && !problems.0.is_empty();
-    if problems.has_errors() || is_denied { CONFIG } else { 0 }
+    if problems.has_errors() || is_denied {
+        return CONFIG;
+    }
+    let warnings = match problems.0.len() {
+        0 => String::new(),
+        1 => ", with 1 warning".to_owned(),
+        more => format!(", with {more} warnings"),
+    };
+    print::output(&format!("{} is valid{warnings}: {summary}\n", origin.name()))
+}
+
+/// `2 pipelines (traces, logs/app), 1 receiver, 2 exporters`.
+fn summary_of(document: &Document) -> String {
+    let count = |count: usize, name: &str| match count {
+        1 => format!("1 {name}"),
+        more => format!("{more} {name}s"),
+    };
+    let pipelines: Vec<&str> = document.pipelines.iter().map(|pipeline| &*pipeline.id).collect();
+    let mut parts = vec![format!("{} ({})", count(pipelines.len(), "pipeline"), pipelines.join(", "))];
+    for (name, number) in [
+        ("receiver", document.receivers.len()),
+        ("processor", document.processors.len()),
+        ("exporter", document.exporters.len()),
+        ("connector", document.connectors.len()),
+        ("extension", document.extensions.len()),
+    ] {
+        if number > 0 {
+            parts.push(count(number, name));
+        }
+    }
+    parts.join(", ")
 }
 
 /// The graph as `run` builds it, for what no component sees alone.
@@ -47,14 +99,7 @@ fn whole(blueprint: &Blueprint, problems: &mut Problems) {
     };
     let built = plan::plan(blueprint, &site).and_then(|plan| plan.build_replicas());
     if let Err(error) = built {
-        problems.0.push(Problem {
-            severity: Severity::Error,
-            place: None,
-            path: String::new(),
-            message: error.to_string(),
-            help: None,
-            related: None,
-        });
+        problems.0.push(Problem::of_the_whole(error.to_string()));
     }
 }
 
@@ -108,13 +153,16 @@ impl Builder<'_> {
     /// Once, although a component is built for each of its signals.
     fn note(&mut self, kind: Kind, id: &ComponentId, place: &Place, error: Option<StartError>) {
         let Some(error) = error else { return };
+        let path = format!("{}::{id}", kind.section());
+        // It cannot be built without a file that does not exist, which is said already.
+        let within = format!("{path}::");
+        if self.problems.0.iter().any(|known| known.is_absent && known.path.starts_with(&within)) {
+            return;
+        }
         let problem = Problem {
-            severity: Severity::Error,
+            path,
             place: Some(place.clone()),
-            path: format!("{}::{id}", kind.section()),
-            message: error.message,
-            help: None,
-            related: None,
+            ..Problem::of_the_whole(error.message)
         };
         if self.told.insert((kind, id.clone(), problem.message.clone())) {
             self.problems.0.push(problem);

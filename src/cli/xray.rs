@@ -168,7 +168,11 @@ pub(super) fn main(arguments: impl Iterator<Item = OsString>) -> u8 {
         return CONFIG;
     }
     let origin = Origin::Daemon(found);
-    run::start(&origin, &loaded, problems, &flags.process, run::Mode::Daemon(settings.log_file))
+    let mode = run::Mode::Daemon(settings.log_file);
+    run::start(&origin, &loaded, problems, &flags.process, mode).unwrap_or_else(|message| {
+        eprintln!("error: {message}");
+        USAGE
+    })
 }
 
 /// Flags over the file over what the daemon does without either.

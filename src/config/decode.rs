@@ -29,16 +29,22 @@ pub(super) const SECRET: &str = "$secret";
 /// keeps its default so that the others are still looked at.
 pub fn decode<T: DeserializeOwned>(node: &Node, problems: &mut Problems) -> Option<T> {
     let mut tree = node.clone();
+    // What is left out because nobody knows its value: it is not missing.
+    let mut unknown: Vec<Vec<String>> = Vec::new();
     for _ in 0..PROBLEM_LIMIT {
         let error = match T::deserialize(Cursor { node: &tree }) {
             Ok(decoded) => return Some(decoded),
             Err(error) => *error,
         };
         let is_removed = remove(&mut tree, &error.steps);
-        if !error.is_null {
+        let path: Vec<String> = error.missing.into_iter().chain(error.steps.clone()).collect();
+        let is_hidden = error.is_unknown || unknown.contains(&path);
+        if error.is_unknown {
+            unknown.push(error.steps);
+        } else if !error.is_null && !is_hidden {
             problems.0.push(Problem {
                 severity: Severity::Error,
-                place: Some(error.place.unwrap_or_else(|| node.place.clone())),
+                place: Some(error.place.unwrap_or_else(|| node.spot().clone())),
                 path: error
                     .steps
                     .iter()
@@ -47,6 +53,7 @@ pub fn decode<T: DeserializeOwned>(node: &Node, problems: &mut Problems) -> Opti
                 message: error.message,
                 help: error.help,
                 related: None,
+                is_absent: false,
             });
         }
         if !is_removed {
@@ -88,6 +95,10 @@ struct Error {
     steps: Vec<String>,
     /// A null where a value stands by default: not a problem.
     is_null: bool,
+    /// A [`Value::Unknown`], whose problem is recorded already.
+    is_unknown: bool,
+    /// The key that is missing.
+    missing: Option<String>,
 }
 
 type Boxed = Box<Error>;
@@ -102,7 +113,15 @@ impl std::error::Error for Error {}
 
 #[expect(clippy::unnecessary_box_returns, reason = "results stay small on the way out")]
 fn error(message: String, help: Option<String>) -> Boxed {
-    Box::new(Error { message, help, place: None, steps: Vec::new(), is_null: false })
+    Box::new(Error {
+        message,
+        help,
+        place: None,
+        steps: Vec::new(),
+        is_null: false,
+        is_unknown: false,
+        missing: None,
+    })
 }
 
 /// Takes what came out of a reference out of the words: it may be a secret in the wrong place.
@@ -157,7 +176,9 @@ impl de::Error for Boxed {
     }
 
     fn missing_field(field: &'static str) -> Self {
-        error(format!("the key `{field}` is missing"), None)
+        let mut error = error(format!("the key `{field}` is missing"), None);
+        error.missing = Some(field.to_owned());
+        error
     }
 
     fn invalid_type(unexpected: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
@@ -231,6 +252,11 @@ impl<'a> Cursor<'a> {
                 null.is_null = true;
                 return null;
             }
+            Value::Unknown => {
+                let mut unknown = error("the value is not known".to_owned(), None);
+                unknown.is_unknown = true;
+                return unknown;
+            }
             Value::Bool(value) => Unexpected::Bool(*value),
             Value::Int(value) => Unexpected::Signed(i64::try_from(*value).unwrap_or(i64::MAX)),
             Value::Float(value) => Unexpected::Float(*value),
@@ -295,7 +321,10 @@ impl<'a> Cursor<'a> {
             Value::Int(_) | Value::Float(_) => ("a number", Some("put quotes around it")),
             Value::List(_) => ("a list", None),
             Value::Map(_) => ("a map", None),
-            Value::Null | Value::String(_) | Value::Substituted { .. } => {
+            Value::Null
+            | Value::Unknown
+            | Value::String(_)
+            | Value::Substituted { .. } => {
                 return Err(self.unexpected(&visitor));
             }
         };
@@ -329,6 +358,7 @@ impl<'a> Deserializer<'a> for Cursor<'a> {
         }
         match self.value() {
             Value::Null => visitor.visit_unit(),
+            Value::Unknown => Err(self.unexpected(&visitor)),
             Value::Bool(value) => visitor.visit_bool(*value),
             Value::Int(_) => self.number(visitor),
             Value::Float(value) => visitor.visit_f64(*value),
@@ -482,7 +512,11 @@ impl<'a> Deserializer<'a> for Cursor<'a> {
                 let name = known.map_or_else(|| text.to_lowercase(), |known| (*known).to_owned());
                 visitor.visit_enum(IntoDeserializer::<Boxed>::into_deserializer(name))
             }
-            _ => Err(self.unexpected(&visitor)),
+            _ => {
+                let mut error = self.unexpected(&visitor);
+                error.help.get_or_insert_with(|| format!("valid: {}", variants.join(", ")));
+                Err(error)
+            }
         }
     }
 
@@ -554,7 +588,7 @@ impl<'a> SeqAccess<'a> for Elements<'a> {
         self.next += 1;
         seed.deserialize(Cursor { node })
             .map(Some)
-            .map_err(|error| at(without_value(error, node), &node.place, &step))
+            .map_err(|error| at(without_value(error, node), node.spot(), &step))
     }
 }
 
@@ -582,7 +616,7 @@ impl<'a> MapAccess<'a> for Members<'a> {
         };
         self.next += 1;
         seed.deserialize(Cursor { node: &member.value }).map_err(|error| {
-            at(without_value(error, &member.value), &member.value.place, &member.key)
+            at(without_value(error, &member.value), member.value.spot(), &member.key)
         })
     }
 }

@@ -31,6 +31,9 @@ pub struct Problem {
     pub help: Option<String>,
     /// Another place that matters, with its words. Boxed, since few problems have one.
     pub related: Option<Box<(Place, String)>>,
+    /// A variable or a file does not exist on this machine, but may exist where skep will run.
+    /// `validate` shows such errors as warnings.
+    pub is_absent: bool,
 }
 
 /// All problems found so far.
@@ -58,6 +61,24 @@ impl Problems {
         self.0.len() >= SHOWN
     }
 
+    /// Whether something that the configuration refers to does not exist on this machine.
+    pub fn have_absent(&self) -> bool {
+        self.0.iter().any(|problem| problem.is_absent)
+    }
+
+    /// Whether there is an error that every machine has.
+    pub fn have_mistakes(&self) -> bool {
+        let is_mistake = |problem: &Problem| problem.severity == Severity::Error && !problem.is_absent;
+        self.0.iter().any(is_mistake)
+    }
+
+    /// Makes warnings of the errors that another machine may not have.
+    pub fn excuse_absent(&mut self) {
+        for problem in self.0.iter_mut().filter(|problem| problem.is_absent) {
+            problem.severity = Severity::Warning;
+        }
+    }
+
     /// The problems to show, and the number of others. If not all are shown, errors come first.
     pub fn most_important(&self) -> (Vec<&Problem>, usize) {
         let mut all: Vec<&Problem> = self.0.iter().collect();
@@ -71,17 +92,31 @@ impl Problems {
     fn push(&mut self, severity: Severity, at: &Node, message: String) -> &mut Problem {
         self.0.push(Problem {
             severity,
-            place: Some(at.place.clone()),
+            place: Some(at.spot().clone()),
             path: at.path.to_string(),
             message,
             help: None,
             related: None,
+            is_absent: false,
         });
         self.0.last_mut().expect("a problem was pushed on the line above")
     }
 }
 
 impl Problem {
+    /// An error of the whole configuration, without a place.
+    pub fn of_the_whole(message: impl Into<String>) -> Self {
+        Problem {
+            severity: Severity::Error,
+            place: None,
+            path: String::new(),
+            message: message.into(),
+            help: None,
+            related: None,
+            is_absent: false,
+        }
+    }
+
     /// Adds another place that matters.
     pub fn relate(&mut self, place: &Place, words: impl Into<String>) -> &mut Self {
         self.related = Some(Box::new((place.clone(), words.into())));

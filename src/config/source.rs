@@ -12,7 +12,7 @@ use std::{collections::HashMap, fs::File, io::Read as _, path::Path};
 
 use self::reference::{Expanded, References};
 use super::{
-    diagnostics::{Problem, Problems, Severity, Source},
+    diagnostics::{Problem, Problems, Source},
     shown::without_secrets,
     tree::{Member, Node, Place, Value},
     yaml,
@@ -35,6 +35,8 @@ pub struct Loaded {
     pub root: Option<Node>,
     /// The tree of each source that is YAML, by the index of the source.
     pub trees: Vec<(usize, Node)>,
+    /// A source could not be read.
+    is_partial: bool,
 }
 
 /// Reads `uris` in order, later ones win, then applies `sets` (`a.b=value`).
@@ -54,13 +56,18 @@ pub fn load(
                 loaded.sources.push(source);
                 loaded.add(parsed, &references, problems);
             }
-            Err(message) => problems.0.push(without_place(message)),
+            Err(message) => {
+                loaded.is_partial = true;
+                problems.0.push(Problem::of_the_whole(message));
+            }
         }
     }
     for set in sets {
         let Some((key, value)) = set.split_once('=') else {
             let key: String = set.chars().take_while(|c| !c.is_whitespace() && *c != ':').collect();
-            problems.0.push(without_place(format!("--set `{key}`: missing equal sign")));
+            let message = format!("--set `{key}`: missing equal sign");
+            loaded.is_partial = true;
+            problems.0.push(Problem::of_the_whole(message));
             continue;
         };
         let index = loaded.sources.len();
@@ -68,7 +75,7 @@ pub fn load(
         loaded.sources.push(Source::new("--set", &**set));
         loaded.add(parsed, &references, problems);
     }
-    if problems.has_errors() {
+    if loaded.is_partial {
         loaded.root = None;
     }
     loaded
@@ -84,8 +91,10 @@ fn flag(source: usize, key: &str, value: &str) -> Result<Node, Problem> {
     for (at, key) in keys.into_iter().rev() {
         path = path.strip_suffix(key).unwrap_or(path).trim_end_matches(':');
         let key_place = Place { source, range: at..at + key.len() };
+        node.key_place = Some(key_place.clone());
         let member = Member { key: key.to_owned(), key_place: key_place.clone(), value: node };
-        node = Node { value: Value::Map(vec![member]), place: key_place, path: path.into() };
+        let value = Value::Map(vec![member]);
+        node = Node { value, place: key_place, key_place: None, path: path.into() };
     }
     Ok(node)
 }
@@ -112,9 +121,13 @@ impl Loaded {
     ) {
         let mut node = match parsed {
             Ok(node) => node,
-            Err(problem) => return problems.0.push(problem),
+            Err(problem) => {
+                self.is_partial = true;
+                return problems.0.push(problem);
+            }
         };
         if !matches!(node.value, Value::Map(_) | Value::Null) {
+            self.is_partial = true;
             problems.error(&node, "the configuration must be a map of sections").help(
                 "if this is a file name, write `--config file:NAME`; if it came from a variable, \
                  it holds something else than YAML",
@@ -128,17 +141,6 @@ impl Loaded {
             None => self.root = Some(node),
             Some(root) => merge(root, node),
         }
-    }
-}
-
-fn without_place(message: String) -> Problem {
-    Problem {
-        severity: Severity::Error,
-        place: None,
-        path: String::new(),
-        message,
-        help: None,
-        related: None,
     }
 }
 
@@ -193,6 +195,22 @@ pub fn read_file(path: &Path) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|_| format!("cannot read `{name}`: it is not UTF-8 text"))
 }
 
+/// Records an error at `at` where the file that it names does not exist. What else may be wrong
+/// with a file is found when it is read.
+pub fn check_file(at: &Node, name: &str, problems: &mut Problems) {
+    let path = Path::new(name);
+    if path.try_exists().unwrap_or(true) {
+        return;
+    }
+    let help = if path.is_relative() {
+        "the path is relative to the directory in which skep is started"
+    } else {
+        "check the path; in a container, check that the file is mounted"
+    };
+    let message = format!("cannot read `{name}`: there is no such file");
+    problems.error(at, message).help(help).is_absent = true;
+}
+
 /// Later wins: maps merge, everything else is replaced whole, null included.
 fn merge(base: &mut Node, mut over: Node) {
     for node in [&mut *base, &mut over] {
@@ -218,6 +236,7 @@ fn merge(base: &mut Node, mut over: Node) {
         (_, value) => {
             base.value = value;
             base.place = over.place;
+            base.key_place = over.key_place;
         }
     }
 }
@@ -256,8 +275,10 @@ impl Substitution<'_> {
                         let is_text = is_marked_as_text(self.source, &place);
                         node.value = whole(text, is_text, &place, &node.path);
                     }
-                    Err((message, help)) => {
-                        self.problems.error(node, message).help(help);
+                    Err(wrong) => {
+                        let problem = self.problems.error(node, wrong.message);
+                        problem.help(wrong.help).is_absent = wrong.is_absent;
+                        node.value = Value::Unknown;
                     }
                 }
             }
@@ -285,20 +306,16 @@ fn is_marked_as_text(source: &str, place: &Place) -> bool {
 /// The value of a scalar that was one reference and nothing else.
 fn whole(text: String, is_text: bool, place: &Place, path: &str) -> Value {
     let Ok(parsed) = yaml::parse(place.source, &text) else { return Value::String(text) };
-    match parsed.value {
-        Value::Map(_) | Value::List(_) => {
-            let mut node = Node { value: parsed.value, place: place.clone(), path: path.into() };
-            relocate(&mut node, place, path);
-            // A string field still gets the text.
-            Value::Substituted { text, parsed: Box::new(node.value), is_text }
-        }
-        scalar => Value::Substituted { text, parsed: Box::new(scalar), is_text },
-    }
+    let mut node = parsed;
+    relocate(&mut node, place, path);
+    // A string field still gets the text, even where YAML makes a map or a list of it.
+    Value::Substituted { text, parsed: Box::new(node.value), is_text }
 }
 
 /// Everything that came out of a reference stands where the reference stands.
 fn relocate(node: &mut Node, place: &Place, path: &str) {
     node.place = place.clone();
+    node.key_place = None;
     node.path = path.into();
     match &mut node.value {
         Value::List(nodes) => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 /// Where something stands: a source (file, variable, flag) and a byte range in its text.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Place {
     /// Index into the sources that were read; see `source`.
     pub source: usize,
@@ -18,6 +18,8 @@ pub struct Node {
     pub value: Value,
     /// Where its value stands.
     pub place: Place,
+    /// Where its key stands; none for the root and for elements of lists.
+    pub key_place: Option<Place>,
     /// Path from the root: `receivers::otlp::protocols`.
     pub path: Arc<str>,
 }
@@ -38,6 +40,9 @@ pub struct Member {
 pub enum Value {
     /// Absent after a key, `~` or `null`.
     Null,
+    /// A reference that could not be replaced, because its variable or file does not exist here. It
+    /// may stand for anything, and a problem is recorded already.
+    Unknown,
     /// `true` or `false`.
     Bool(bool),
     /// An integer.
@@ -67,6 +72,15 @@ impl Node {
         match &self.value {
             Value::Substituted { parsed, .. } => parsed,
             value => value,
+        }
+    }
+
+    /// Where to show a problem of the whole value: at the value itself where it is a scalar, at
+    /// its key where it is a map, a list or nothing.
+    pub fn spot(&self) -> &Place {
+        match (&self.value, &self.key_place) {
+            (Value::Map(_) | Value::List(_) | Value::Null, Some(key)) => key,
+            _ => &self.place,
         }
     }
 

@@ -85,7 +85,7 @@ fn flow(node: &Node) -> String {
         Value::String(text) => scalar(&escaped(text)),
         Value::List(_) => "[]".to_owned(),
         Value::Map(_) => "{}".to_owned(),
-        Value::Null | Value::Substituted { .. } => "null".to_owned(),
+        Value::Null | Value::Unknown | Value::Substituted { .. } => "null".to_owned(),
     }
 }
 

@@ -46,6 +46,7 @@ pub fn parse_at(source: usize, text: &str, base: usize, path: &str) -> Result<No
     Ok(document.unwrap_or(Node {
         value: Value::Null,
         place: Place { source, range: base..base },
+        key_place: None,
         path: Arc::from(path),
     }))
 }
@@ -123,11 +124,11 @@ impl<'t> Reader<'t> {
                 let target = self.anchors.get(&anchor).cloned();
                 let node = target.ok_or_else(|| problem(place, path, "unknown anchor"))?;
                 self.nodes += weigh(&node.value);
-                return Ok(Node { path: path.into(), ..node });
+                return Ok(Node { path: path.into(), key_place: None, ..node });
             }
             _ => return Err(problem(place, path, "unexpected YAML")),
         };
-        let node = Node { value, place, path: path.into() };
+        let node = Node { value, place, key_place: None, path: path.into() };
         if anchor != 0 {
             self.anchors.insert(anchor, node.clone());
         }
@@ -159,7 +160,8 @@ impl<'t> Reader<'t> {
             };
             let inner = join(path, &key);
             let Some((event, span)) = self.next()? else { break };
-            let value = self.node(event, span, &inner, depth + 1)?;
+            let mut value = self.node(event, span, &inner, depth + 1)?;
+            value.key_place = Some(key_place.clone());
             if key == "<<" {
                 inherited.push(value);
                 continue;
@@ -234,7 +236,12 @@ fn insert(
                 let place = value.place.clone();
                 insert(&mut inner, &mut inner_index, rest, key_place.clone(), value, &inner_path)?;
                 index.inner.insert(first.to_owned(), inner_index);
-                Node { value: Value::Map(inner), place, path: inner_path.into() }
+                Node {
+                    value: Value::Map(inner),
+                    place,
+                    key_place: Some(key_place.clone()),
+                    path: inner_path.into(),
+                }
             }
         };
         index.keys.insert(first.to_owned(), members.len());
@@ -295,6 +302,7 @@ fn problem(place: Place, path: &str, message: impl Into<String>) -> Problem {
         message: message.into(),
         help: None,
         related: None,
+        is_absent: false,
     }
 }
 

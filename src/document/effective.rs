@@ -67,7 +67,8 @@ fn hide_urls(node: &mut Node) {
         Value::Substituted { text, parsed, .. } => {
             *text = without_secrets(text).into_owned();
             let value = std::mem::replace(&mut **parsed, Value::Null);
-            let mut inner = Node { value, place: node.place.clone(), path: node.path.clone() };
+            let (place, path) = (node.place.clone(), node.path.clone());
+            let mut inner = Node { value, place, key_place: None, path };
             hide_urls(&mut inner);
             **parsed = inner.value;
         }
@@ -285,7 +286,12 @@ impl Fill<'_> {
     /// The default of a key; none where it has none that could be written.
     fn default(&self, schema: &Json, place: &Place, path: &str) -> Option<Node> {
         let all = self.schemas.alternatives(schema);
-        let mut node = Node { value: Value::Null, place: place.clone(), path: path.into() };
+        let mut node = Node {
+            value: Value::Null,
+            place: place.clone(),
+            key_place: None,
+            path: path.into(),
+        };
         match &schema["default"] {
             Json::Null if may_be_absent(&all) => return None,
             Json::Null => {
@@ -349,6 +355,7 @@ fn from_json(json: &Json, place: &Place, path: &str) -> Value {
     let node = |json, path: String| Node {
         value: from_json(json, place, &path),
         place: place.clone(),
+        key_place: None,
         path: path.into(),
     };
     match json {

@@ -27,6 +27,23 @@ pub struct Pipeline {
     pub exporters: Vec<ComponentId>,
     /// Where its id stands.
     pub place: Place,
+    /// Where each of `receivers` stands.
+    receiver_places: Vec<Place>,
+    /// Where each of `exporters` stands.
+    exporter_places: Vec<Place>,
+}
+
+impl Pipeline {
+    /// Where a connector stands among the exporters, or among the receivers.
+    fn reference(&self, id: &ComponentId, is_exporter: bool) -> &Place {
+        let (ids, places) = if is_exporter {
+            (&self.exporters, &self.exporter_places)
+        } else {
+            (&self.receivers, &self.receiver_places)
+        };
+        let found = ids.iter().position(|known| known == id);
+        found.and_then(|at| places.get(at)).unwrap_or(&self.place)
+    }
 }
 
 const KEYS: [&str; 3] = ["receivers", "processors", "exporters"];
@@ -87,14 +104,22 @@ pub(super) fn load(
         let mut list = |key| references(&member.value, key, problems);
         let (receivers, processors, exporters) =
             (list("receivers"), list("processors"), list("exporters"));
+        let places = |list: &[(ComponentId, Node)]| {
+            list.iter().map(|(_, node)| node.place.clone()).collect()
+        };
         let pipeline = Pipeline {
             id: member.key.trim().to_owned(),
             signal,
+            receiver_places: places(&receivers),
+            exporter_places: places(&exporters),
             receivers: receivers.into_iter().map(|(id, _)| id).collect(),
             processors: processors.into_iter().map(|(id, _)| id).collect(),
             exporters: exporters.into_iter().map(|(id, _)| id).collect(),
             place: member.key_place.clone(),
         };
+        if *member.value.plain() == Value::Unknown {
+            continue;
+        }
         if !matches!(member.value.plain(), Value::Map(_) | Value::Null) {
             problems
                 .error(&member.value, format!("the pipeline `{}` must be a map", pipeline.id))
@@ -109,7 +134,7 @@ pub(super) fn load(
     super::auth::load(root, document, ignored, problems);
     super::storage::load(root, document, ignored, problems);
     // With an error in a pipeline, what it would have used only looks unused.
-    if !problems.has_errors() {
+    if !problems.have_mistakes() {
         unused(document, problems);
         metadata(document, problems);
     }
@@ -189,7 +214,7 @@ fn references(parent: &Node, key: &str, problems: &mut Problems) -> Vec<(Compone
     let Some(list) = parent.get(key) else { return Vec::new() };
     let nodes = match list.plain() {
         Value::List(nodes) => nodes.clone(),
-        Value::Null => return Vec::new(),
+        Value::Null | Value::Unknown => return Vec::new(),
         Value::String(text) => text
             .split(',')
             .map(|part| Node { value: Value::String(part.trim().to_owned()), ..list.clone() })
@@ -203,6 +228,9 @@ fn references(parent: &Node, key: &str, problems: &mut Problems) -> Vec<(Compone
     };
     let mut ids = Vec::with_capacity(nodes.len());
     for node in nodes {
+        if node.value == Value::Unknown {
+            continue;
+        }
         let (Value::String(text) | Value::Substituted { text, .. }) = &node.value else {
             problems.error(&node, "an id must be text, such as `otlp` or `otlp/second`");
             continue;
@@ -361,21 +389,21 @@ fn connectors(document: &Document, problems: &mut Problems) {
                 problems.0.push(problem);
             }
         }
-        let names = |users: &Users<'_>| {
-            let all = users.get(id).into_iter().flatten();
-            all.map(|index| pipelines[*index].id.clone()).collect::<Vec<_>>()
-        };
-        let (fed, feeding) = (names(&receiving), names(&exporting));
-        let (used, other, in_pipelines) = match (fed.is_empty(), feeding.is_empty()) {
-            (true, false) => ("exporter", "receiver", feeding),
-            (false, true) => ("receiver", "exporter", fed),
+        let of = |users: &Users<'_>| users.get(id).cloned().unwrap_or_default();
+        let (fed, feeding) = (of(&receiving), of(&exporting));
+        let (used, other, users) = match (&*fed, &*feeding) {
+            ([], [_, ..]) => ("exporter", "receiver", feeding),
+            ([_, ..], []) => ("receiver", "exporter", fed),
             _ => continue,
         };
-        let mut problem = at(&connector.place, &format!("connectors::{id}"));
+        let first = &pipelines[users[0]];
+        let place = first.reference(id, used == "exporter");
+        let mut problem = at(place, &format!("service::pipelines::{}::{used}s", first.id));
+        let names: Vec<&str> = users.iter().map(|index| &*pipelines[*index].id).collect();
         problem.message = format!(
             "connector `{id}` used as {used} in [{}] pipeline but not used in any supported {other} \
              pipeline",
-            in_pipelines.join(" ")
+            names.join(" ")
         );
         problem.help = Some(format!("list it among the {other}s of another pipeline"));
         problems.0.push(problem);
@@ -426,7 +454,10 @@ fn cycles(document: &Document, problems: &mut Problems) {
                         let _ = write!(words, " -> connector `{connector}` -> {id}");
                     }
                 }
-                let mut problem = at(&pipelines[to].place, "service::pipelines");
+                // The reference that closes the cycle.
+                let from = &pipelines[trail.last().map_or(to, |step| step.pipeline)];
+                let place = from.reference(connector, true);
+                let mut problem = at(place, &format!("service::pipelines::{}::exporters", from.id));
                 problem.message = format!("cycle detected: {words}");
                 problem.help = Some("take the connector out of one of the pipelines".to_owned());
                 problems.0.push(problem);

@@ -165,27 +165,46 @@ impl Metrics {
     }
 }
 
+const REMOVE: &str = "remove it";
+const STDERR: &str = "the log goes to standard error";
+
 /// Reads the section and warns of what has no effect.
 pub(super) fn load(service: &Node, problems: &mut Problems) -> Telemetry {
     let Some(node) = service.get("telemetry") else { return Telemetry::default() };
     let telemetry: Telemetry = decode(node, problems).unwrap_or_default();
     let without_effect = [
-        ("traces", telemetry.traces.is_some()),
-        ("resource", telemetry.resource.is_some()),
-        ("logs::development", telemetry.logs.development.is_some()),
-        ("logs::disable_caller", telemetry.logs.disable_caller.is_some()),
-        ("logs::disable_stacktrace", telemetry.logs.disable_stacktrace.is_some()),
-        ("logs::output_paths", telemetry.logs.output_paths.is_some()),
-        ("logs::error_output_paths", telemetry.logs.error_output_paths.is_some()),
-        ("logs::initial_fields", telemetry.logs.initial_fields.is_some()),
-        ("logs::processors", telemetry.logs.processors.is_some()),
-        ("logs::disable_zap_resource", telemetry.logs.disable_zap_resource.is_some()),
-        ("metrics::views", telemetry.metrics.views.is_some()),
+        ("traces", telemetry.traces.is_some(), "skep makes no spans of its own work"),
+        (
+            "resource",
+            telemetry.resource.is_some(),
+            "add the attributes where the metrics page is scraped",
+        ),
+        ("logs::development", telemetry.logs.development.is_some(), REMOVE),
+        ("logs::disable_caller", telemetry.logs.disable_caller.is_some(), REMOVE),
+        ("logs::disable_stacktrace", telemetry.logs.disable_stacktrace.is_some(), REMOVE),
+        ("logs::output_paths", telemetry.logs.output_paths.is_some(), STDERR),
+        ("logs::error_output_paths", telemetry.logs.error_output_paths.is_some(), STDERR),
+        (
+            "logs::initial_fields",
+            telemetry.logs.initial_fields.is_some(),
+            "add the fields where the log is collected",
+        ),
+        (
+            "logs::processors",
+            telemetry.logs.processors.is_some(),
+            "the log goes to standard error; skep does not export it",
+        ),
+        ("logs::disable_zap_resource", telemetry.logs.disable_zap_resource.is_some(), REMOVE),
+        (
+            "metrics::views",
+            telemetry.metrics.views.is_some(),
+            "drop or rename metrics where the page is scraped",
+        ),
     ];
-    for (key, is_there) in without_effect {
+    for (key, is_there, help) in without_effect {
         if is_there {
             let message = format!("`{}` has no effect in skep", key.replace("::", "."));
-            problems.warning(node.at(key), message).help("logs go to standard error");
+            problems.warning(node.at(key), message).help(help);
         }
     }
     levels(node, &telemetry, problems);

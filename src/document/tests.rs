@@ -8,8 +8,8 @@ fn problems(text: &str) -> Vec<String> {
     let mut problems = Problems::default();
     load(&root, &mut problems);
     let show = |p: &Problem| {
-        let start = p.place.as_ref().map_or(0, |place| place.range.start);
-        let line = text[..start].matches('\n').count() + 1;
+        let start = p.place.as_ref().map(|place| place.range.start);
+        let line = start.map_or(0, |start| text[..start].matches('\n').count() + 1);
         let kind = if p.severity == Severity::Error { "error" } else { "warning" };
         format!("{line} {kind}: {}", p.message)
     };
@@ -39,7 +39,12 @@ fn a_good_file_has_no_problems() {
 #[test]
 fn old_names_work_with_a_warning() {
     let text = GOOD.replace("otlp_grpc", "otlp");
-    assert_eq!(problems(&text), ["7 warning: `otlp` is now called `otlp_grpc`"]);
+    let one = "0 warning: old names, which still work: exporter `otlp` is now `otlp_grpc`";
+    assert_eq!(problems(&text), [one]);
+    // However many there are of each.
+    let text = text.replace("exporters: [otlp]", "exporters: [otlp, otlp/2]");
+    let text = text.replace("service:", "  otlp/2: {endpoint: 'localhost:4319'}\nservice:");
+    assert_eq!(problems(&text), [one]);
 }
 
 #[test]
@@ -49,13 +54,20 @@ fn undefined_references_are_errors_at_their_place() {
 }
 
 #[test]
-fn unknown_components_are_one_error_and_their_references_none() {
+fn unknown_components_are_named_at_their_lines_and_their_references_are_no_errors() {
     let text = GOOD
         .replace("exporters: [otlp_grpc]", "exporters: [otlp_grpc, kafka]")
-        .replace("service:", "  kafka:\nprocessors:\n  nosuch:\nservice:");
+        .replace("service:", "  kafka:\nprocessors:\n  nosuch:\n  filter/2:\n  otlp:\nservice:");
     assert_eq!(
         problems(&text),
-        ["11 error: skep does not have these components: processor `nosuch`, exporter `kafka`"]
+        [
+            "11 error: unknown processor type `nosuch`",
+            "12 error: the processor `filter/2` of the Collector is not in skep",
+            "13 error: unknown processor type `otlp`",
+            "9 error: the exporter `kafka` of the Collector is not in skep",
+            "0 error: 2 components of the Collector are not in skep: processor `filter/2`, exporter \
+             `kafka`",
+        ]
     );
 }
 
@@ -70,7 +82,7 @@ fn empty_pipelines_and_sections_are_errors() {
     assert_eq!(problems("service:\n"), ["1 error: service must have at least one pipeline"]);
     let text = GOOD.replace("      exporters: [otlp_grpc]\n", "");
     let all = problems(&text);
-    assert!(all.contains(&"12 error: must have at least one exporter".to_owned()), "{all:?}");
+    assert!(all.contains(&"11 error: must have at least one exporter".to_owned()), "{all:?}");
 }
 
 #[test]
@@ -120,7 +132,7 @@ fn a_connector_used_on_one_side_only_is_an_error() {
     assert_eq!(
         problems(&text),
         [
-            "9 error: connector `forward` used as exporter in [traces/in] pipeline but not used in any \
+            "14 error: connector `forward` used as exporter in [traces/in] pipeline but not used in any \
           supported receiver pipeline"
         ]
     );
@@ -169,4 +181,42 @@ service:
              `logs` `batch` before it does not keep them",
         ]
     );
+}
+
+/// `validate` is also run where the variables and files of production do not exist.
+#[test]
+fn what_is_absent_here_hides_no_other_mistake_and_makes_none() {
+    let text = "
+receivers: {otlp: {protocols: {grpc: }}}
+processors: {batch: {timeout: 5, send_batch_size: '${env:UNSET_SIZE}'}}
+exporters:
+  otlp_grpc: {endpoint: '${env:UNSET_HOST}:4317'}
+  otlp_grpc/2: {endpoint: 'host:4317', tls: {ca_file: /nowhere/ca.pem}}
+  honeycomb: {api_key: '${env:UNSET_KEY}', regoin: eu}
+  file: '${file:/nowhere/body.yaml}'
+service:
+  pipelines:
+    traces: {receivers: [otlp], processors: [batch], exporters: [otlp_grpc, otlp_grpc/2, honeycomb, file]}
+    logs: {receivers: [otlp], exporters: '${env:UNSET_LIST}'}
+";
+    let mut problems = Problems::default();
+    let uris = [format!("yaml:{text}")];
+    let loaded = crate::config::source::load(&uris, &[], &|_| None, &mut problems);
+    load(loaded.root.as_ref().unwrap(), &mut problems);
+    let messages = |is_absent: bool| -> Vec<&str> {
+        let those = problems.0.iter().filter(|problem| problem.is_absent == is_absent);
+        those.map(|problem| &*problem.message).collect()
+    };
+    assert_eq!(
+        messages(true),
+        [
+            "the environment variable `UNSET_SIZE` is not set",
+            "the environment variable `UNSET_HOST` is not set",
+            "the environment variable `UNSET_KEY` is not set",
+            "cannot read `/nowhere/body.yaml`: there is no such file",
+            "the environment variable `UNSET_LIST` is not set",
+            "cannot read `/nowhere/ca.pem`: there is no such file",
+        ]
+    );
+    assert_eq!(messages(false), ["unknown key `regoin`"]);
 }

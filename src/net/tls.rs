@@ -31,7 +31,7 @@ use self::{
     reload::Reloading,
     trust::{Named, ServerTrust},
 };
-use crate::config::{Node, Problems, Secret, given};
+use crate::config::{Node, Problems, Secret, given, source::check_file};
 
 pub use reload::{Renewal, look_again};
 pub use server::{Acceptor, ServerTls};
@@ -92,7 +92,7 @@ pub struct ClientTls {
 }
 
 impl ClientTls {
-    /// Checks what can be checked without reading files. `at` is the section.
+    /// Checks everything but the content of files. `at` is the section.
     pub fn validate(&self, at: &Node, problems: &mut Problems) {
         for (file, pem, has_both) in [
             ("ca_file", "ca_pem", self.ca_file.is_some() && self.ca_pem.is_some()),
@@ -101,6 +101,13 @@ impl ClientTls {
         ] {
             if has_both {
                 problems.error(at.at(pem), format!("`{file}` and `{pem}` exclude each other"));
+            }
+        }
+        for (key, file) in
+            [("ca_file", &self.ca_file), ("cert_file", &self.cert_file), ("key_file", &self.key_file)]
+        {
+            if let Some(file) = file {
+                check_file(at.at(key), file, problems);
             }
         }
         let has_certificate = self.cert_file.is_some() || self.cert_pem.is_some();

@@ -214,8 +214,8 @@ impl Default for Config {
 }
 
 pub(super) const ENTRY: Entry<dyn ProcessorConfig> = Entry {
-    name: "resourcedetection",
-    aliases: &["resource_detection"],
+    name: "resource_detection",
+    aliases: &["resourcedetection"],
     signals: &Signal::ALL,
     source: include_str!("resourcedetection.rs"),
     decode: |node, problems| {

@@ -11,6 +11,7 @@ fn problem(range: Range<usize>) -> Problem {
         message: "it is wrong".to_owned(),
         help: None,
         related: None,
+        is_absent: false,
     }
 }
 

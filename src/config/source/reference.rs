@@ -21,8 +21,17 @@ pub(super) enum Expanded {
     Whole(String),
 }
 
-/// Message and remedy.
-pub(super) type Wrong = (String, String);
+/// Why a reference is not replaced.
+pub(super) struct Wrong {
+    pub(super) message: String,
+    pub(super) help: String,
+    /// The variable or the file does not exist on this machine.
+    pub(super) is_absent: bool,
+}
+
+fn wrong(message: impl Into<String>, help: impl Into<String>) -> Wrong {
+    Wrong { message: message.into(), help: help.into(), is_absent: false }
+}
 
 impl<'a> References<'a> {
     pub(super) fn new(env: Environment<'a>) -> Self {
@@ -33,24 +42,21 @@ impl<'a> References<'a> {
     fn charge(&self, bytes: usize) -> Result<(), Wrong> {
         self.count.set(self.count.get() + 1);
         self.bytes.set(self.bytes.get() + bytes);
-        let help = "find the variable that refers to others or to itself".to_owned();
+        let help = "find the variable that refers to others or to itself";
         if self.count.get() > MOST_REFERENCES {
             let message = format!("there are more than {MOST_REFERENCES} references");
-            return Err((message, help));
+            return Err(wrong(message, help));
         }
         if self.bytes.get() > LIMIT {
             let message = format!("references expand to more than {} MiB of text", LIMIT >> 20);
-            return Err((message, help));
+            return Err(wrong(message, help));
         }
         Ok(())
     }
 
     pub(super) fn expand(&self, text: &str, round: usize) -> Result<Expanded, Wrong> {
         if round > ROUNDS {
-            return Err((
-                "too many recursive expansions".into(),
-                "a variable refers to itself".into(),
-            ));
+            return Err(wrong("too many recursive expansions", "a variable refers to itself"));
         }
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
@@ -62,10 +68,7 @@ impl<'a> References<'a> {
                 rest = next;
             } else if let Some(inner) = after.strip_prefix('{') {
                 let Some(end) = closing(inner) else {
-                    return Err((
-                        "`${` has no closing `}`".into(),
-                        "write `$${` for the text".into(),
-                    ));
+                    return Err(wrong("`${` has no closing `}`", "write `$${` for the text"));
                 };
                 let value = self.lookup(&inner[..end], round)?;
                 rest = &inner[end + 1..];
@@ -92,13 +95,18 @@ impl<'a> References<'a> {
         };
         let text = match scheme {
             "env" => variable(rest, self.env)?,
-            "file" => {
-                read_file(Path::new(rest)).map_err(|message| (message, "check the path".into()))?
-            }
+            "file" => read_file(Path::new(rest)).map_err(|message| {
+                let help = if Path::new(rest).is_relative() {
+                    "the path is relative to the directory in which skep is started"
+                } else {
+                    "check the path"
+                };
+                Wrong { is_absent: !Path::new(rest).exists(), ..wrong(message, help) }
+            })?,
             "yaml" => rest.to_owned(),
             other => {
                 let message = format!("scheme `{other}` is not supported for uri `{reference}`");
-                return Err((message, "use env:, file: or yaml:".into()));
+                return Err(wrong(message, "use env:, file: or yaml:"));
             }
         };
         self.charge(text.len())?;
@@ -131,25 +139,28 @@ fn variable(reference: &str, env: Environment<'_>) -> Result<String, Wrong> {
     let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     if !is_name {
-        let wrong = name.chars().find(|c| !c.is_ascii_alphanumeric() && *c != '_');
-        let message = match wrong {
-            Some(wrong) => {
-                format!("environment variable `{name}` has an invalid name: it contains `{wrong}`")
+        let culprit = name.chars().find(|c| !c.is_ascii_alphanumeric() && *c != '_');
+        let message = match culprit {
+            Some(culprit) => {
+                format!("environment variable `{name}` has an invalid name: it contains `{culprit}`")
             }
             None if name.is_empty() => "a reference without a name".to_owned(),
             None => format!("environment variable `{name}` has an invalid name"),
         };
-        return Err((
+        return Err(wrong(
             message,
-            "names are letters, digits and `_`, not starting with a digit".into(),
+            "names are letters, digits and `_`, not starting with a digit",
         ));
     }
     match (env(name), default) {
         (Some(value), _) => Ok(value),
         (None, Some(default)) => Ok(default.to_owned()),
-        (None, None) => Err((
-            format!("the environment variable `{name}` is not set"),
-            format!("set it where skep runs, or give a default: `${{env:{name}:-value}}`"),
-        )),
+        (None, None) => Err(Wrong {
+            is_absent: true,
+            ..wrong(
+                format!("the environment variable `{name}` is not set"),
+                format!("set it where skep runs, or give a default: `${{env:{name}:-value}}`"),
+            )
+        }),
     }
 }

@@ -82,7 +82,7 @@ fn wrong_references_are_errors() {
 fn a_bare_name_is_left_with_a_warning() {
     let (loaded, problems) = loaded(&["k: $KEY"], &[]);
     assert_eq!(loaded.root.unwrap().at("k").value, Value::String("$KEY".to_owned()));
-    assert_eq!(problems.0[0].severity, Severity::Warning);
+    assert_eq!(problems.0[0].severity, crate::config::Severity::Warning);
     for on_purpose in ["$$KEY", "a$$KEY", "$lower", "5$"] {
         let (_, problems) = loaded_once(on_purpose);
         assert_eq!(problems, Problems::default(), "{on_purpose}");

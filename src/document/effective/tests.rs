@@ -22,7 +22,7 @@ fn env(name: &str) -> Option<String> {
 fn read(text: &str) -> Node {
     let mut problems = Problems::default();
     let root = source::load(&[format!("yaml:{text}")], &[], &env, &mut problems).root;
-    assert!(!problems.has_errors(), "{problems:?}\n{text}");
+    assert!(!problems.have_mistakes(), "{problems:?}\n{text}");
     root.unwrap()
 }
 
@@ -39,7 +39,7 @@ fn described(text: &str) -> String {
     }
     let mut problems = Problems::default();
     let document: Document = load(&read(text), &mut problems);
-    assert!(!problems.has_errors(), "{problems:?}\n{text}");
+    assert!(!problems.have_mistakes(), "{problems:?}\n{text}");
     let pipelines: Vec<String> = document
         .pipelines
         .iter()

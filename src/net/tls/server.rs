@@ -24,7 +24,7 @@ use super::{
     reload::{Reloading, Renewal},
     trust::ClientTrust,
 };
-use crate::config::{Node, Problems, Secret, given};
+use crate::config::{Node, Problems, Secret, given, source::check_file};
 
 /// `tls` of a receiver.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
@@ -80,7 +80,7 @@ pub struct ServerTls {
 }
 
 impl ServerTls {
-    /// Checks what can be checked without reading files. `at` is the section.
+    /// Checks everything but the content of files. `at` is the section.
     pub fn validate(&self, at: &Node, problems: &mut Problems) {
         for (file, pem, has_file, has_pem) in [
             ("cert_file", "cert_pem", self.cert_file.is_some(), self.cert_pem.is_some()),
@@ -92,6 +92,15 @@ impl ServerTls {
                 problems
                     .error(at, format!("a TLS server needs `{file}` or `{pem}`"))
                     .help("add `cert_file` and `key_file`, or remove `tls` for plaintext");
+            }
+        }
+        for (key, file) in [
+            ("cert_file", &self.cert_file),
+            ("key_file", &self.key_file),
+            ("client_ca_file", &self.client_ca_file),
+        ] {
+            if let Some(file) = file {
+                check_file(at.at(key), file, problems);
             }
         }
         for (key, version) in

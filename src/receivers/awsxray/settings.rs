@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::forward;
 use crate::{
-    config::{Node, Problems, Secret},
+    config::{Node, Problems, Secret, source::check_file},
     net::{proxy, server},
     receivers::journal::Journal,
 };
@@ -293,6 +293,9 @@ pub(super) fn validate(config: &Config, at: &Node, problems: &mut Problems) {
             problems.error(place("rule_name"), message);
         }
         names.push(&rule.rule_name);
+    }
+    if let Some(file) = &proxy.rules_file {
+        check_file(at.at("proxy_server::rules_file"), file, problems);
     }
     proxy.validate_aws(at, problems);
 }

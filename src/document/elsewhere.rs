@@ -1,0 +1,174 @@
+//! Component types that the Collector has and skep does not, and what to use instead.
+//!
+//! The names are those of `opentelemetry-collector-contrib` and its retired components. They are
+//! written without underscores, because many were renamed (`filelog` is now `file_log`) and both
+//! names stand in files.
+
+use crate::component::Kind;
+
+/// Types by kind, with what skep offers instead.
+const INSTEAD: &[(Kind, &str, &str)] = &[
+    (Kind::Receiver, "jaeger", OTLP_IN),
+    (Kind::Receiver, "zipkin", OTLP_IN),
+    (Kind::Receiver, "opencensus", OTLP_IN),
+    (Kind::Receiver, "skywalking", OTLP_IN),
+    (Kind::Receiver, "libhoney", OTLP_IN),
+    (Kind::Receiver, "otelarrow", OTLP_IN),
+    (
+        Kind::Processor,
+        "k8sattributes",
+        "put the pod's names into OTEL_RESOURCE_ATTRIBUTES with the downward API, so that the \
+         application sends them itself",
+    ),
+    (Kind::Processor, "filter", NO_OTTL),
+    (Kind::Processor, "transform", NO_OTTL),
+    (Kind::Processor, "logstransform", NO_OTTL),
+    (Kind::Processor, "span", "`attributes` edits attributes; span names stay as they are"),
+    (Kind::Processor, "redaction", "`attributes` with the actions `delete` and `hash`"),
+    (Kind::Processor, "groupbytrace", "remove it: `tail_sampling` groups spans by trace itself"),
+    (Kind::Processor, "cumulativetodelta", "remove it before `awsemf`, which converts by itself"),
+    (
+        Kind::Processor,
+        "queuedretry",
+        "remove it: each exporter has `sending_queue` and `retry_on_failure`",
+    ),
+    (Kind::Exporter, "jaeger", "`otlp_grpc` with Jaeger's port 4317"),
+    (Kind::Exporter, "jaegerthrift", "`otlp_http` with Jaeger's port 4318"),
+    (Kind::Exporter, "loki", "`otlp_http` with `logs_endpoint: http://loki:3100/otlp/v1/logs`"),
+    (
+        Kind::Exporter,
+        "prometheusremotewrite",
+        "`otlp_http`: Prometheus takes OTLP at `/api/v1/otlp/v1/metrics`, Mimir at `/otlp/v1/metrics`",
+    ),
+    (
+        Kind::Exporter,
+        "prometheus",
+        "`otlp_http`: Prometheus takes OTLP at `/api/v1/otlp/v1/metrics`",
+    ),
+    (Kind::Exporter, "opencensus", OTLP_OUT),
+    (Kind::Exporter, "newrelic", OTLP_OUT),
+    (Kind::Exporter, "dynatrace", OTLP_OUT),
+    (Kind::Exporter, "lightstep", OTLP_OUT),
+    (Kind::Exporter, "otelarrow", OTLP_OUT),
+    (Kind::Exporter, "signalfx", OTLP_OUT),
+    (Kind::Exporter, "sapm", OTLP_OUT),
+    (Kind::Exporter, "coralogix", OTLP_OUT),
+    (Kind::Exporter, "awss3", "`file` writes OTLP to disk"),
+    (
+        Kind::Extension,
+        "memoryballast",
+        "remove it: skep has no garbage collector; `memory_limiter` limits its memory",
+    ),
+];
+
+const OTLP_IN: &str = "let the application send OTLP to the receiver `otlp`";
+const OTLP_OUT: &str = "`otlp_grpc` or `otlp_http`, if the backend takes OTLP";
+const NO_OTTL: &str = "skep does not have OTTL; `attributes` and `resource` edit attributes, \
+                       `tail_sampling` and `probabilistic_sampler` drop traces";
+
+/// The other types of the Collector, by kind.
+const OTHERS: &[(Kind, &str)] = &[
+    (
+        Kind::Receiver,
+        "activedirectoryds aerospike apache apachespark awscloudwatch awscontainerinsightreceiver \
+         awsecscontainermetrics awsfirehose awss3 azureblob azureeventhub azuremonitor bigip \
+         carbon chrony ciscoos cloudflare cloudfoundry collectd couchdb datadog dockerstats \
+         elasticsearch envoyals expvar faro filelog filestats flinkmetrics fluentforward github \
+         gitlab googlecloudmonitoring googlecloudpubsub googlecloudspanner haproxy hostmetrics \
+         httpcheck icmpcheck iis influxdb jmx journald k8scluster k8sevents k8sobjects kafka \
+         kafkametrics kubeletstats loki macosunifiedlogging memcached mongodb mongodbatlas mysql \
+         namedpipe netflow nginx nsxt ntp oracledb osquery otlpjsonfile podmanstats postgresql \
+         pprof prometheus prometheusremotewrite prometheussimple pulsar purefa purefb rabbitmq \
+         receivercreator redis redfish riak saphana signalfx snmp snowflake solace \
+         splunkenterprise splunkhec sqlquery sqlserver sshcheck statsd stef syslog systemd \
+         tcpcheck tcplog tlscheck udplog vcenter vcrwindows wavefront webhookevent \
+         windowseventlog windowsperfcounters windowsservice yanggrpc zookeeper",
+    ),
+    (
+        Kind::Processor,
+        "coralogix datadog datadogsemantics deltatocumulative deltatorate dnslookup drain \
+         experimentalmetricsgeneration metricsgeneration geoip groupbyattrs interval \
+         isolationforest logdedup lookup metricstarttime metricstransform remotetap routing \
+         schema servicegraph spanmetrics spanpruning starttimemetric sumologic unroll",
+    ),
+    (
+        Kind::Exporter,
+        "alertmanager alibabacloudlogservice awskinesis azureblob azuredataexplorer azuremonitor \
+         bmchelix carbon cassandra clickhouse datadog dataset doris elasticsearch faro googlecloud \
+         googlecloudpubsub googlecloudstorage googlemanagedprometheus honeycombmarker influxdb \
+         instana kafka kinetica loadbalancing logicmonitor logzio mezmo opensearch parquet pulsar \
+         rabbitmq sematext sentry skywalking splunkhec stackdriver stef sumologic syslog \
+         tanzuobservability tencentcloudlogservice tinybird zipkin",
+    ),
+    (
+        Kind::Connector,
+        "count datadog exceptions failover grafanacloud metricsaslogs otlpjson roundrobin routing \
+         servicegraph signaltometrics slowsql spanmetrics sum",
+    ),
+    (
+        Kind::Extension,
+        "ack asapclient avrologencoding awscloudwatchmetricstreamsencoding awslogsencoding awsproxy \
+         azureauth azureencoding basicauthenticator cfgardenobserver cgroupruntime datadog \
+         dbstorage dockerobserver ecsobserver ecstaskobserver fluentbit googleclientauth \
+         googlecloudlogentryencoding headerssetter hostobserver httpforwarder jaegerencoding \
+         jaegerremotesampling jsonlogencoding k8sleaderelector k8sobserver kafkatopicsobserver \
+         oauth2client oidc opamp otlpencoding redisstorage remotetap skywalkingencoding \
+         solarwindsapmsettings sumologic textencoding zipkinencoding",
+    ),
+];
+
+/// What to use instead of a type that the Collector has; none where it does not have it either.
+/// The inner none means that skep has nothing to offer.
+pub(super) fn instead(kind: Kind, name: &str) -> Option<Option<&'static str>> {
+    let plain = name.replace('_', "");
+    let found = INSTEAD.iter().find(|(of, known, _)| *of == kind && *known == plain);
+    if let Some((.., instead)) = found {
+        return Some(Some(instead));
+    }
+    let others = OTHERS.iter().filter(|(of, _)| *of == kind);
+    others.flat_map(|(_, names)| names.split_whitespace()).any(|known| known == plain).then_some(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{connectors, exporters, extensions, processors, receivers};
+
+    #[test]
+    fn old_and_new_names_are_known() {
+        assert_eq!(instead(Kind::Receiver, "filelog"), Some(None));
+        assert_eq!(instead(Kind::Receiver, "file_log"), Some(None));
+        assert!(instead(Kind::Processor, "k8s_attributes").unwrap().is_some());
+        assert_eq!(instead(Kind::Processor, "filelog"), None, "another kind");
+        assert_eq!(instead(Kind::Exporter, "honeycom"), None);
+    }
+
+    /// A type that skep learns must leave this table.
+    #[test]
+    fn nothing_that_skep_has_is_in_the_tables() {
+        let all = receivers::ALL.iter().map(|entry| (Kind::Receiver, entry.name, entry.aliases));
+        let all = all
+            .chain(processors::ALL.iter().map(|entry| (Kind::Processor, entry.name, entry.aliases)))
+            .chain(exporters::ALL.iter().map(|entry| (Kind::Exporter, entry.name, entry.aliases)))
+            .chain(connectors::ALL.iter().map(|entry| (Kind::Connector, entry.name, entry.aliases)))
+            .chain(extensions::ALL.iter().map(|entry| (Kind::Extension, entry.name, entry.aliases)));
+        for (kind, name, aliases) in all {
+            for name in [&[name], aliases].concat() {
+                assert_eq!(instead(kind, name), None, "{} {name}", kind.name());
+            }
+        }
+    }
+
+    #[test]
+    fn each_name_stands_once() {
+        for (kind, names) in OTHERS {
+            let mut all: Vec<&str> = names.split_whitespace().collect();
+            let own = INSTEAD.iter().filter(|(of, ..)| of == kind);
+            all.extend(own.map(|(_, name, _)| name));
+            all.sort_unstable();
+            let count = all.len();
+            all.dedup();
+            assert_eq!(all.len(), count, "{}", kind.name());
+        }
+    }
+}
