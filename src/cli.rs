@@ -14,6 +14,7 @@ mod print;
 mod reload;
 mod run;
 mod services;
+mod silence;
 mod validate;
 #[cfg(feature = "aws")]
 mod xray;
@@ -357,9 +358,7 @@ impl Arguments {
                 decisions::sample(&target.endpoint(process)?, last, watch)
             }
             Some(Command::Reload { target }) => reload::run(&target.endpoint(process)?),
-            Some(Command::Dlq { command, target }) => {
-                dlq::run(&target.endpoint(process)?, command)
-            }
+            Some(Command::Dlq { command, target }) => dlq::run(&target.endpoint(process)?, command),
             Some(Command::Xray { .. }) => {
                 return Err("`skep xray` has flags of its own; write `xray` first".to_owned());
             }

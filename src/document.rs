@@ -107,6 +107,7 @@ pub fn load(root: &Node, problems: &mut Problems) -> Document {
     unknown.report(problems);
     validate(root, &document, problems);
     pipelines::load(root, &mut document, &unknown, problems);
+    validate_use(root, &document, problems);
     // What stands behind an anchor is looked at wherever it is used.
     let mut seen = HashSet::new();
     problems.0.retain(|problem| seen.insert((problem.place.clone(), problem.message.clone())));
@@ -181,10 +182,13 @@ impl Unknown {
                 id.kind_name,
                 if name.starts_with('e') { "an" } else { "a" }
             ));
-        } else if let Some(near) = (!is_many).then(|| closest(name, valid.iter().copied())).flatten() {
+        } else if let Some(near) =
+            (!is_many).then(|| closest(name, valid.iter().copied())).flatten()
+        {
             problem.help = Some(format!("did you mean `{near}`?"));
             // References most likely have the right name.
-            self.ids.insert((kind, ComponentId { kind_name: near.to_owned(), name: id.name.clone() }));
+            self.ids
+                .insert((kind, ComponentId { kind_name: near.to_owned(), name: id.name.clone() }));
         } else {
             problem.help = Some(format!("{}: {}", kind.section(), valid.join(", ")));
         }
@@ -215,9 +219,10 @@ impl Unknown {
             problems.0.push(problem);
         }
         if !self.renamed.is_empty() {
-            let mut names = self.renamed.iter().map(|(kind, old, new)| {
-                format!("{} `{old}` is now `{new}`", kind.name())
-            });
+            let mut names = self
+                .renamed
+                .iter()
+                .map(|(kind, old, new)| format!("{} `{old}` is now `{new}`", kind.name()));
             let all = list(&mut names, self.renamed.len());
             let mut problem = Problem::of_the_whole(format!("old names, which still work: {all}"));
             problem.severity = Severity::Warning;
@@ -343,7 +348,8 @@ impl<'a> Bodies<'a> {
                 }
             }
         }
-        let is_error = |problem: &&Problem| problem.severity == Severity::Error || problem.is_absent;
+        let is_error =
+            |problem: &&Problem| problem.severity == Severity::Error || problem.is_absent;
         let errors = problems.0.iter().filter(is_error);
         Bodies { by_id, broken: errors.map(|problem| problem.path.clone()).collect() }
     }
@@ -380,6 +386,23 @@ fn validate(root: &Node, document: &Document, problems: &mut Problems) {
     each!(document.exporters, Kind::Exporter);
     each!(document.connectors, Kind::Connector);
     each!(document.extensions, Kind::Extension);
+    in_file_order(problems, before);
+}
+
+/// Lets each exporter check the signals that it gets.
+fn validate_use(root: &Node, document: &Document, problems: &mut Problems) {
+    let before = problems.0.len();
+    let bodies = Bodies::of(root, problems);
+    for exporter in document.exporters.values() {
+        let users = document.pipelines.iter().filter(|it| it.exporters.contains(&exporter.id));
+        let signals: Vec<Signal> = users.map(|pipeline| pipeline.signal).collect();
+        if let Some(at) = bodies.get(Kind::Exporter, &exporter.id)
+            && !signals.is_empty()
+            && !bodies.is_broken(at)
+        {
+            exporter.config.validate_use(&signals, at, problems);
+        }
+    }
     in_file_order(problems, before);
 }
 

@@ -17,6 +17,7 @@ pub mod dead_letters;
 pub mod door;
 pub mod exchange;
 mod fill;
+mod first_data;
 mod gather;
 pub mod graph;
 pub mod journal;

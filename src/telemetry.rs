@@ -13,7 +13,9 @@ pub mod outlet;
 pub mod process;
 pub mod prometheus;
 pub mod segments;
+pub mod services;
 pub mod storage;
+pub mod strays;
 pub mod tail_sampling;
 pub mod verdict;
 
@@ -27,7 +29,8 @@ use std::{
 
 use self::{
     datagrams::DatagramStats, decisions::Decisions, events::EventStats, histogram::Histogram,
-    oldest::Oldest, segments::SegmentStats, storage::LogStats, tail_sampling::TailSamplingStats,
+    oldest::Oldest, segments::SegmentStats, services::Services, storage::LogStats,
+    strays::StrayStats, tail_sampling::TailSamplingStats,
 };
 use crate::{
     config::shown::without_secrets,
@@ -74,6 +77,8 @@ pub struct ReceiverStats {
     pub refused: Number,
     /// Requests turned away before their items were known (malformed, too large, over budget).
     pub rejected_requests: Number,
+    /// Services whose data has come.
+    pub services: Services,
 }
 
 impl ReceiverStats {
@@ -295,6 +300,7 @@ pub struct Telemetry {
     datagrams: Mutex<Vec<Arc<DatagramStats>>>,
     events: Mutex<Vec<Arc<EventStats>>>,
     segments: Mutex<Vec<Arc<SegmentStats>>>,
+    strays: Mutex<Vec<Arc<StrayStats>>>,
     logs: Mutex<Vec<Arc<LogStats>>>,
     /// Byte budget: limit.
     pub budget_limit: Number,
@@ -332,6 +338,7 @@ impl Telemetry {
         sweep(&self.datagrams);
         sweep(&self.events);
         sweep(&self.segments);
+        sweep(&self.strays);
     }
 
     /// Says that the pipelines run, or that the drain begins.
@@ -376,6 +383,7 @@ impl Telemetry {
             accepted_requests: Number::default(),
             refused: Number::default(),
             rejected_requests: Number::default(),
+            services: Services::default(),
         });
         all.push(Arc::clone(&stats));
         stats

@@ -6,7 +6,7 @@ use super::{
     CONFIG, Configuration, IO, Logging, Origin, Process, SOFTWARE, UNAVAILABLE, load,
     reload::{self, Again},
     services::{self, Around},
-    show,
+    show, silence,
 };
 use crate::{
     component::reload::Reloads,
@@ -57,8 +57,7 @@ pub(super) fn start(
     process: &Process,
     mode: Mode,
 ) -> Result<u8, String> {
-    let (control_endpoint, drain_timeout) =
-        (process.control_endpoint()?, process.drain_timeout()?);
+    let (control_endpoint, drain_timeout) = (process.control_endpoint()?, process.drain_timeout()?);
     let document = loaded.root.as_ref().map(|root| document::load(root, &mut problems));
     show(&problems, loaded);
     let (Some(document), Some(root)) = (document, &loaded.root) else { return Ok(CONFIG) };
@@ -92,6 +91,7 @@ pub(super) fn start(
         "Starting skep"
     );
     telemetry.set_inventory(services::inventory(&document));
+    let watched = Arc::clone(&telemetry);
     let (reloads, asks) = Reloads::pair();
     let storages = Arc::new(Storages::live(Arc::clone(&telemetry)));
     let around = Around {
@@ -124,7 +124,11 @@ pub(super) fn start(
     };
     let blueprint = Blueprint { texts, ..Blueprint::from(document) };
     let is_built_in = matches!(origin, Origin::BuiltIn);
-    Ok(match engine::run(&blueprint, services, options, |started| report(started, is_built_in)) {
+    let on_started = |started: &Started| {
+        report(started, is_built_in);
+        tokio::spawn(silence::watch(silence::advice(&started.listening), watched));
+    };
+    Ok(match engine::run(&blueprint, services, options, on_started) {
         Ok(Ended::Clean) => 0,
         Ok(Ended::Lost(_) | Ended::Interrupted) => IO,
         Ok(Ended::Panicked) => SOFTWARE,
@@ -194,27 +198,24 @@ fn report(started: &Started, is_built_in: bool) {
 
 /// The first thing that a new user reads; like the log, it must not stop the start.
 fn print_environment(started: &Started) {
-    let mut listening = started.listening.iter();
-    let http = listening.find(|(id, listening)| id == "otlp" && listening.protocol == "http");
-    let Some((_, listening)) = http else { return };
-    let port = listening.address.rsplit(':').next().unwrap_or("4318");
+    let Some(advice) = silence::advice(&started.listening) else { return };
     if !std::io::stderr().is_terminal() {
         // The lines are JSON there.
         tracing::info!(
-            OTEL_EXPORTER_OTLP_ENDPOINT = format!("http://localhost:{port}"),
-            OTEL_EXPORTER_OTLP_PROTOCOL = "http/protobuf",
-            OTEL_SERVICE_NAME = "my-service",
-            "No configuration was given, so skep runs its built-in one. Tell your application \
-             these variables."
+            tell_your_application = advice.join(" "),
+            "No configuration was given, so skep runs its built-in one"
         );
         return;
     }
-    let text = format!(
-        "\nNo configuration was given, so skep runs its built-in one. Tell your application:\n\n  \
-         export OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:{port}\n  \
-         export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf\n  \
-         export OTEL_SERVICE_NAME=my-service\n\n"
-    );
+    let mut text = "\nNo configuration was given, so skep runs its built-in one. Tell your \
+                    application:\n\n"
+        .to_owned();
+    for line in advice {
+        text.push_str("  export ");
+        text.push_str(&line);
+        text.push('\n');
+    }
+    text.push('\n');
     outlet::stderr().push(text.as_bytes());
 }
 

@@ -24,10 +24,9 @@ pub(super) fn run(
     deny_warnings: bool,
     is_strict: bool,
 ) -> u8 {
-    let each = files.iter().map(|file| Configuration {
-        uris: vec![file.clone()],
-        ..configuration.clone()
-    });
+    let each = files
+        .iter()
+        .map(|file| Configuration { uris: vec![file.clone()], ..configuration.clone() });
     let all: Vec<Configuration> =
         if files.is_empty() { vec![configuration.clone()] } else { each.collect() };
     // All are checked, whatever is wrong with the first.
@@ -72,7 +71,8 @@ fn summary_of(document: &Document) -> String {
         more => format!("{more} {name}s"),
     };
     let pipelines: Vec<&str> = document.pipelines.iter().map(|pipeline| &*pipeline.id).collect();
-    let mut parts = vec![format!("{} ({})", count(pipelines.len(), "pipeline"), pipelines.join(", "))];
+    let mut parts =
+        vec![format!("{} ({})", count(pipelines.len(), "pipeline"), pipelines.join(", "))];
     for (name, number) in [
         ("receiver", document.receivers.len()),
         ("processor", document.processors.len()),
@@ -159,11 +159,8 @@ impl Builder<'_> {
         if self.problems.0.iter().any(|known| known.is_absent && known.path.starts_with(&within)) {
             return;
         }
-        let problem = Problem {
-            path,
-            place: Some(place.clone()),
-            ..Problem::of_the_whole(error.message)
-        };
+        let problem =
+            Problem { path, place: Some(place.clone()), ..Problem::of_the_whole(error.message) };
         if self.told.insert((kind, id.clone(), problem.message.clone())) {
             self.problems.0.push(problem);
         }

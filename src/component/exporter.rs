@@ -19,6 +19,9 @@ pub trait ExporterConfig: fmt::Debug + Send + Sync {
     /// See [`super::ProcessorConfig::validate`].
     fn validate(&self, _at: &Node, _problems: &mut Problems) {}
 
+    /// Checks what depends on the signals that pipelines send to it.
+    fn validate_use(&self, _signals: &[Signal], _at: &Node, _problems: &mut Problems) {}
+
     /// The authenticator that it uses, and for which kind of client.
     fn auth(&self) -> Option<AuthUse> {
         None

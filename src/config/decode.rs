@@ -321,10 +321,7 @@ impl<'a> Cursor<'a> {
             Value::Int(_) | Value::Float(_) => ("a number", Some("put quotes around it")),
             Value::List(_) => ("a list", None),
             Value::Map(_) => ("a map", None),
-            Value::Null
-            | Value::Unknown
-            | Value::String(_)
-            | Value::Substituted { .. } => {
+            Value::Null | Value::Unknown | Value::String(_) | Value::Substituted { .. } => {
                 return Err(self.unexpected(&visitor));
             }
         };

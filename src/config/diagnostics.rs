@@ -68,7 +68,8 @@ impl Problems {
 
     /// Whether there is an error that every machine has.
     pub fn have_mistakes(&self) -> bool {
-        let is_mistake = |problem: &Problem| problem.severity == Severity::Error && !problem.is_absent;
+        let is_mistake =
+            |problem: &Problem| problem.severity == Severity::Error && !problem.is_absent;
         self.0.iter().any(is_mistake)
     }
 

@@ -286,12 +286,8 @@ impl Fill<'_> {
     /// The default of a key; none where it has none that could be written.
     fn default(&self, schema: &Json, place: &Place, path: &str) -> Option<Node> {
         let all = self.schemas.alternatives(schema);
-        let mut node = Node {
-            value: Value::Null,
-            place: place.clone(),
-            key_place: None,
-            path: path.into(),
-        };
+        let mut node =
+            Node { value: Value::Null, place: place.clone(), key_place: None, path: path.into() };
         match &schema["default"] {
             Json::Null if may_be_absent(&all) => return None,
             Json::Null => {

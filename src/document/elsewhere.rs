@@ -126,7 +126,10 @@ pub(super) fn instead(kind: Kind, name: &str) -> Option<Option<&'static str>> {
         return Some(Some(instead));
     }
     let others = OTHERS.iter().filter(|(of, _)| *of == kind);
-    others.flat_map(|(_, names)| names.split_whitespace()).any(|known| known == plain).then_some(None)
+    others
+        .flat_map(|(_, names)| names.split_whitespace())
+        .any(|known| known == plain)
+        .then_some(None)
 }
 
 #[cfg(test)]
@@ -151,7 +154,9 @@ mod tests {
             .chain(processors::ALL.iter().map(|entry| (Kind::Processor, entry.name, entry.aliases)))
             .chain(exporters::ALL.iter().map(|entry| (Kind::Exporter, entry.name, entry.aliases)))
             .chain(connectors::ALL.iter().map(|entry| (Kind::Connector, entry.name, entry.aliases)))
-            .chain(extensions::ALL.iter().map(|entry| (Kind::Extension, entry.name, entry.aliases)));
+            .chain(
+                extensions::ALL.iter().map(|entry| (Kind::Extension, entry.name, entry.aliases)),
+            );
         for (kind, name, aliases) in all {
             for name in [&[name], aliases].concat() {
                 assert_eq!(instead(kind, name), None, "{} {name}", kind.name());

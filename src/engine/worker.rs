@@ -24,6 +24,7 @@ use crate::{
 use super::{
     admission::{self, Route},
     exchange::Standing,
+    first_data,
     graph::{Graph, Pipeline, Target},
     journal::{Emptying, Entering, Journal, Turn},
     pool::Router,
@@ -252,6 +253,7 @@ impl Worker {
             let _ = reply.send(Ok(()));
             return payload.finish(Outcome::Filtered);
         }
+        first_data::announce(&route.stats, &payload);
         let (items, stats) = (payload.items, Arc::clone(&route.stats));
         let sender = Receipt::new(
             wait,

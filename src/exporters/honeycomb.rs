@@ -166,6 +166,19 @@ impl ExporterConfig for Config {
         self.retry_on_failure.validate(at, problems);
     }
 
+    fn validate_use(&self, signals: &[Signal], at: &Node, problems: &mut Problems) {
+        let is_used = self.is_classic() || signals.contains(&Signal::Metrics);
+        if !self.dataset.is_empty() && !is_used {
+            problems
+                .warning(
+                    at.at("dataset"),
+                    "with the key of an environment, `dataset` is for metrics, and for logs without \
+                     a service",
+                )
+                .help("remove it: Honeycomb names a dataset after each `service.name`");
+        }
+    }
+
     fn reads_weights(&self) -> bool {
         true
     }

@@ -249,6 +249,19 @@ pub(super) const ENTRY: Entry<dyn ExporterConfig> = Entry {
     schema: |generator| generator.subschema_for::<Config>(),
 };
 
+/// Warns of a base URL that has the path of a signal already.
+fn warn_of_path(url: &str, at: &Node, problems: &mut Problems) {
+    let url = url.trim_end_matches('/');
+    for signal in Signal::ALL {
+        let path = format!("/v1/{signal}");
+        if let Some(base) = url.strip_suffix(&*path) {
+            problems
+                .warning(at, format!("`endpoint` is a base URL: requests go to `{path}{path}`"))
+                .help(format!("write `endpoint: {base}`, or `{signal}_endpoint: {url}`"));
+        }
+    }
+}
+
 impl ExporterConfig for Config {
     fn validate(&self, at: &Node, problems: &mut Problems) {
         let urls = [
@@ -270,7 +283,11 @@ impl ExporterConfig for Config {
         for (key, url) in urls.into_iter().filter(|(_, url)| !url.is_empty()) {
             aws_otlp::validate(key, url, &sending, at, problems);
             match Endpoint::parse(url, None) {
-                Ok(endpoint) if endpoint.tls.is_some() => {}
+                Ok(endpoint) if endpoint.tls.is_some() => {
+                    if key == "endpoint" {
+                        warn_of_path(url, at.at(key), problems);
+                    }
+                }
                 Ok(_) => {
                     let message = format!("`{url}` has no scheme");
                     problems.error(at.at(key), message).help("write `http://` or `https://` first");

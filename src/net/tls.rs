@@ -103,9 +103,11 @@ impl ClientTls {
                 problems.error(at.at(pem), format!("`{file}` and `{pem}` exclude each other"));
             }
         }
-        for (key, file) in
-            [("ca_file", &self.ca_file), ("cert_file", &self.cert_file), ("key_file", &self.key_file)]
-        {
+        for (key, file) in [
+            ("ca_file", &self.ca_file),
+            ("cert_file", &self.cert_file),
+            ("key_file", &self.key_file),
+        ] {
             if let Some(file) = file {
                 check_file(at.at(key), file, problems);
             }

@@ -88,7 +88,7 @@ use crate::{
     config::{Node, Problems},
     net::server::{self, Family, Listener, Sockets, Tuning},
     otlp::Signal,
-    receivers::journal::Journal,
+    receivers::{astray::Astray, journal::Journal},
     telemetry::datagrams::DatagramStats,
 };
 pub use document::{Refused, Translated};
@@ -153,6 +153,7 @@ impl ReceiverConfig for Config {
         let counters =
             Counters { requests: cx.telemetry.receiver(&id, Signal::Traces, "udp"), datagrams };
         let endpoint = self.endpoint.clone().unwrap_or_else(default);
+        let astray = Astray::new(cx.telemetry.strays(&id));
         Ok(Box::new(XRayReceiver {
             proxy_endpoint: proxy.endpoint.clone(),
             endpoint,
@@ -160,6 +161,7 @@ impl ReceiverConfig for Config {
             id,
             rules,
             counters,
+            astray,
             open: None,
         }))
     }
@@ -174,6 +176,7 @@ struct XRayReceiver {
     /// Of the configuration; none with `mode: proxy`.
     rules: Option<Vec<Rule>>,
     counters: Counters,
+    astray: Astray,
     open: Option<(Datagrams, Listener)>,
 }
 
@@ -206,7 +209,7 @@ impl Receiver for XRayReceiver {
     }
 
     fn run(self: Box<Self>, ingress: Ingress, stop: Stop) -> BoxFuture<()> {
-        let XRayReceiver { id, config, rules, counters, open, .. } = *self;
+        let XRayReceiver { id, config, rules, counters, astray, open, .. } = *self;
         Box::pin(async move {
             let Some((datagrams, listener)) = open else { return };
             let mut serving = tokio::task::JoinSet::new();
@@ -239,7 +242,8 @@ impl Receiver for XRayReceiver {
                 }
             };
             let allows_all = config.proxy_server.allow_all_paths && mode != Mode::Local;
-            let proxy = Arc::new(Proxy { source, allows_all, ingress: ingress.clone() });
+            let proxy = Proxy { source, allows_all, ingress: ingress.clone(), astray };
+            let proxy = Arc::new(proxy);
             serving.spawn(server::run(listener, None, proxy, tuning(), stop.subscribe()));
             let room = usize::try_from(config.queue_size).unwrap_or(usize::MAX).max(1);
             let (queue, waiting) = tokio::sync::mpsc::channel(room);

@@ -1,5 +1,6 @@
 //! The receivers: one file each, one [`Entry`] each in [`ALL`].
 
+mod astray;
 pub mod awsxray;
 pub mod journal;
 pub mod nop;

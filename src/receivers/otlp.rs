@@ -54,7 +54,6 @@
 //! Differs from the Collector: the Collector limits neither connections nor the pace of a body.
 
 mod answer;
-mod astray;
 mod body;
 mod cors;
 mod service;
@@ -73,7 +72,7 @@ use crate::{
         tls::{Acceptor, ServerTls},
     },
     otlp::Signal,
-    receivers::journal::Journal,
+    receivers::{astray::Astray, journal::Journal},
 };
 use service::{OtlpService, Refusals};
 use settings::Transport;
@@ -117,7 +116,9 @@ impl ReceiverConfig for Config {
             Signal::ALL.map(|signal| cx.telemetry.receiver(&id, signal, transport))
         });
         let (config, signals) = (self.clone(), signals.to_vec());
-        Ok(Box::new(OtlpReceiver { id, config, signals, refusals, planned, ports: Vec::new() }))
+        let astray = Astray::new(cx.telemetry.strays(&id));
+        let ports = Vec::new();
+        Ok(Box::new(OtlpReceiver { id, config, signals, refusals, astray, planned, ports }))
     }
 }
 
@@ -144,6 +145,7 @@ struct OtlpReceiver {
     signals: Vec<Signal>,
     /// Requests turned away before the engine knows of them, by transport and signal.
     refusals: Refusals,
+    astray: Astray,
     planned: Vec<Planned>,
     ports: Vec<Port>,
 }
@@ -226,8 +228,9 @@ impl Receiver for OtlpReceiver {
     }
 
     fn run(self: Box<Self>, ingress: Ingress, stop: Stop) -> BoxFuture<()> {
-        let OtlpReceiver { id, config, signals, refusals, ports, .. } = *self;
-        let service = Arc::new(OtlpService::new(&config, &signals, refusals, ingress));
+        let OtlpReceiver { id, config, signals, refusals, astray, ports, .. } = *self;
+        let service = OtlpService::new(&config, &signals, refusals, astray, ingress);
+        let service = Arc::new(service);
         Box::pin(async move {
             let mut serving = tokio::task::JoinSet::new();
             for port in ports {

@@ -9,6 +9,7 @@ mod datagrams;
 mod events;
 mod segments;
 mod storage;
+mod strays;
 mod tail_sampling;
 
 use std::{
@@ -108,6 +109,7 @@ pub fn render(telemetry: &Telemetry, detail: Detail) -> String {
     target(&mut page, telemetry);
     receivers(&mut page, &telemetry.receivers());
     datagrams::families(&mut page, telemetry);
+    strays::families(&mut page, telemetry);
     events::families(&mut page, telemetry);
     processors(&mut page, &telemetry.processors());
     exporters(&mut page, &telemetry.exporters());

@@ -142,15 +142,14 @@ fn variable(reference: &str, env: Environment<'_>) -> Result<String, Wrong> {
         let culprit = name.chars().find(|c| !c.is_ascii_alphanumeric() && *c != '_');
         let message = match culprit {
             Some(culprit) => {
-                format!("environment variable `{name}` has an invalid name: it contains `{culprit}`")
+                format!(
+                    "environment variable `{name}` has an invalid name: it contains `{culprit}`"
+                )
             }
             None if name.is_empty() => "a reference without a name".to_owned(),
             None => format!("environment variable `{name}` has an invalid name"),
         };
-        return Err(wrong(
-            message,
-            "names are letters, digits and `_`, not starting with a digit",
-        ));
+        return Err(wrong(message, "names are letters, digits and `_`, not starting with a digit"));
     }
     match (env(name), default) {
         (Some(value), _) => Ok(value),

@@ -20,6 +20,7 @@ use crate::{
     component::Ingress,
     net::server::{self, Connection, Reply, Service},
     otlp::Signal,
+    receivers::astray::{self, Astray},
 };
 
 /// Largest request: reports on 25 rules have 4 KiB, fifty segments hardly more than this.
@@ -98,11 +99,19 @@ pub(super) struct Proxy {
     pub(super) source: Source,
     pub(super) allows_all: bool,
     pub(super) ingress: Ingress,
+    pub(super) astray: Astray,
 }
 
 impl Proxy {
-    async fn answer(&self, request: Request<&mut Incoming>) -> Answer {
+    async fn answer(&self, request: Request<&mut Incoming>, connection: &Connection) -> Answer {
         let call = Call::at(request.uri().path());
+        if call.is_none()
+            && let Some((kind, text)) =
+                astray::misdirected_otlp(request.uri().path(), request.headers())
+        {
+            self.astray.note(kind, connection.peer, &text);
+            return Answer::error(StatusCode::NOT_FOUND, "UnknownOperationException", &text);
+        }
         if call.is_none() && !self.allows_all {
             return refused();
         }
@@ -150,11 +159,11 @@ impl Service for Proxy {
     async fn serve(
         self: Arc<Self>,
         request: Request<Incoming>,
-        _connection: Arc<Connection>,
+        connection: Arc<Connection>,
     ) -> Response<Reply> {
         let is_sent_anyway = server::is_sent_anyway(&request);
         let (parts, mut body) = request.into_parts();
-        let answer = self.answer(Request::from_parts(parts, &mut body)).await;
+        let answer = self.answer(Request::from_parts(parts, &mut body), &connection).await;
         if is_sent_anyway && !answer.status.is_success() {
             server::discard(body);
         }

@@ -1,23 +1,30 @@
 //! What browsers ask before a page may send, and what they are told.
 
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 
 use super::settings::Cors;
-use crate::net::server::Reply;
+use crate::{net::server::Reply, telemetry::strays::Stray};
+
+/// Headers that pages may always send.
+const ALWAYS_ALLOWED: &str = "content-type, content-encoding, x-requested-with";
+
+/// Whether a browser asks if a page may send.
+pub(super) fn is_preflight<B>(request: &Request<B>) -> bool {
+    request.method() == Method::OPTIONS
+        && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}
 
 impl Cors {
     /// The answer to a browser that asks whether it may send.
     pub(super) fn preflight<B>(&self, request: &Request<B>) -> Option<Response<Reply>> {
-        let is_preflight = request.method() == Method::OPTIONS
-            && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-        if !is_preflight {
+        if !is_preflight(request) {
             return None;
         }
         let mut response = Response::new(Reply::default());
         *response.status_mut() = StatusCode::NO_CONTENT;
         let headers = response.headers_mut();
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST"));
-        let mut allowed = "content-type, content-encoding, x-requested-with".to_owned();
+        let mut allowed = ALWAYS_ALLOWED.to_owned();
         for name in &self.allowed_headers {
             allowed.push_str(", ");
             allowed.push_str(name);
@@ -37,10 +44,48 @@ impl Cors {
         Some(response)
     }
 
+    fn allows(&self, origin: &HeaderValue) -> bool {
+        let text = origin.to_str();
+        text.is_ok_and(|text| self.allowed_origins.iter().any(|pattern| matches(pattern, text)))
+    }
+
+    /// Why a browser that asks for a page is told no, with the key that would allow it.
+    pub(super) fn refused<B>(
+        &self,
+        origin: &HeaderValue,
+        request: &Request<B>,
+    ) -> Option<(Stray, String)> {
+        if !self.allows(origin) {
+            let page = String::from_utf8_lossy(origin.as_bytes());
+            let page: String = page.chars().take(200).collect();
+            let text = format!(
+                "the page {page} may not send here; allow it with `protocols: http: cors: \
+                 allowed_origins: [{page}]`"
+            );
+            return Some((Stray::CorsOrigin, text));
+        }
+        let asked = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS)?.to_str().ok()?;
+        let allowed = ALWAYS_ALLOWED.split(", ").chain(self.allowed_headers.iter().map(|n| &**n));
+        let is_allowed = |name: &str| {
+            allowed.clone().any(|known| known == "*" || known.eq_ignore_ascii_case(name))
+                // Browsers do not ask for those that every page may send.
+                || [header::ACCEPT, header::ACCEPT_LANGUAGE, header::CONTENT_LANGUAGE]
+                    .iter()
+                    .any(|known: &HeaderName| known.as_str().eq_ignore_ascii_case(name))
+        };
+        let name =
+            asked.split(',').map(str::trim).find(|name| !name.is_empty() && !is_allowed(name))?;
+        let name: String = name.chars().take(100).collect();
+        let text = format!(
+            "a page may not send the header `{name}`; allow it with `protocols: http: cors: \
+             allowed_headers: [{name}]`"
+        );
+        Some((Stray::CorsHeader, text))
+    }
+
     /// Tells the browser that the page may read the answer, where its origin is allowed.
     pub(super) fn allow_origin(&self, origin: &HeaderValue, response: &mut Response<Reply>) {
-        let Ok(text) = origin.to_str() else { return };
-        if self.allowed_origins.iter().any(|pattern| matches(pattern, text)) {
+        if self.allows(origin) {
             let headers = response.headers_mut();
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
             headers
@@ -78,6 +123,32 @@ fn matches(pattern: &str, text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_refused_names_the_key_that_allows_it() {
+        let cors = Cors {
+            allowed_origins: vec!["https://shop.example".to_owned()],
+            allowed_headers: vec!["X-Honeycomb-Team".to_owned()],
+            ..Cors::default()
+        };
+        let refused = |cors: &Cors, origin: &'static str, asked: &'static str| {
+            let request = Request::options("/v1/traces")
+                .header(header::ACCESS_CONTROL_REQUEST_HEADERS, asked)
+                .body(())
+                .unwrap();
+            cors.refused(&HeaderValue::from_static(origin), &request)
+        };
+        let fine = "content-type,x-honeycomb-team";
+        assert_eq!(refused(&cors, "https://shop.example", fine), None);
+        let (kind, text) = refused(&cors, "https://evil.example", fine).unwrap();
+        assert_eq!(kind, Stray::CorsOrigin);
+        assert!(text.contains("allowed_origins: [https://evil.example]"), "{text}");
+        let (kind, text) = refused(&cors, "https://shop.example", "content-type, x-b3").unwrap();
+        assert_eq!(kind, Stray::CorsHeader);
+        assert!(text.contains("allowed_headers: [x-b3]"), "{text}");
+        let any = Cors { allowed_headers: vec!["*".to_owned()], ..cors };
+        assert_eq!(refused(&any, "https://shop.example", "x-b3"), None);
+    }
 
     #[test]
     fn origins_match_with_wildcards() {

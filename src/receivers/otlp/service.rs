@@ -7,8 +7,8 @@ use hyper::body::Incoming;
 
 use super::{
     answer::{failure, grpc_response, plain, status, success},
-    astray::{self, Astray},
     body::{self, Payer},
+    cors::is_preflight,
     settings::{Config, Cors, HttpSettings, Utf8Check},
 };
 use crate::{
@@ -23,7 +23,8 @@ use crate::{
         check::Utf8,
         payload::{Context, Permit, Wait},
     },
-    telemetry::ReceiverStats,
+    receivers::astray::{self, Astray},
+    telemetry::{ReceiverStats, strays::Stray},
 };
 
 /// Longest time for a whole body: a slow sender holds a permit.
@@ -65,6 +66,7 @@ impl OtlpService {
         config: &Config,
         signals: &[Signal],
         refusals: Refusals,
+        astray: Astray,
         ingress: Ingress,
     ) -> Self {
         let defaults = HttpSettings::default();
@@ -102,7 +104,7 @@ impl OtlpService {
                 timeout => timeout,
             },
             refusals,
-            astray: Astray::default(),
+            astray,
         }
     }
 
@@ -116,8 +118,11 @@ impl OtlpService {
         let path = request.uri().path();
         let known = grpc::signal_of(path);
         let Some(signal) = known.filter(|signal| self.signals.contains(signal)) else {
-            let text = known.map_or_else(|| format!("unknown method {path}"), astray::unused);
-            self.astray.tell(connection.peer, &text);
+            let (kind, text) = match known {
+                Some(signal) => (Stray::UnusedSignal, astray::unused(signal)),
+                None => astray::wrong_method(path),
+            };
+            self.astray.note(kind, connection.peer, &text);
             return Err(Status::new(Code::Unimplemented, text));
         };
         let Some(limit) = grpc_timeout(request.headers()) else {
@@ -192,10 +197,10 @@ impl OtlpService {
             .find(|signal| self.paths[signal.index()] == path)
             .filter(|signal| self.signals.contains(signal));
         let Some(signal) = signal else {
-            let text = astray::wrong_path(path, &self.paths);
+            let (kind, text) = astray::wrong_path(path, request.headers(), &self.paths);
             // Health checks of load balancers and passing browsers GET; they are no senders.
             if request.method() == Method::POST {
-                self.astray.tell(connection.peer, &text);
+                self.astray.note(kind, connection.peer, &text);
             }
             return plain(StatusCode::NOT_FOUND, text);
         };
@@ -215,7 +220,7 @@ impl OtlpService {
             _ => {
                 let text = "415 unsupported media type, supported: \
                             [application/json, application/x-protobuf]";
-                self.astray.tell(connection.peer, text);
+                self.astray.note(Stray::MediaType, connection.peer, text);
                 return plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);
             }
         };
@@ -267,6 +272,22 @@ impl OtlpService {
         way.submit(arrival).await.map_err(|rejection| status(&rejection))
     }
 
+    /// Tells the log what a browser tells only its own console: a page may not send here.
+    fn note_refused_page<B>(
+        &self,
+        origin: &HeaderValue,
+        request: &Request<B>,
+        connection: &Connection,
+    ) {
+        let refused = match &self.cors {
+            Some(cors) => cors.refused(origin, request),
+            None => Cors::default().refused(origin, request),
+        };
+        if let Some((kind, text)) = refused {
+            self.astray.note(kind, connection.peer, &text);
+        }
+    }
+
     fn context<B>(
         &self,
         way: &dyn Way,
@@ -307,6 +328,11 @@ impl Service for OtlpService {
             return grpc_response(self.grpc(request, &connection).await);
         }
         let origin = request.headers().get(header::ORIGIN).cloned();
+        if let Some(origin) = &origin
+            && is_preflight(&request)
+        {
+            self.note_refused_page(origin, &request, &connection);
+        }
         let preflight = self.cors.as_ref().and_then(|cors| cors.preflight(&request));
         let mut response = if let Some(response) = preflight {
             response
