@@ -13,6 +13,7 @@
 
 pub mod admission;
 pub mod budget;
+mod bug;
 pub mod dead_letters;
 pub mod door;
 pub mod exchange;

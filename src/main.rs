@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    ffi::OsString,
     os::unix::process::CommandExt as _,
     process::{Command, ExitCode},
 };
@@ -14,23 +15,37 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// The allocator's option that says for how many milliseconds it keeps pages that nobody uses.
 const PURGE_DELAY: (&str, &str) = ("MIMALLOC_PURGE_DELAY", "30");
 
-/// Starts this process once more with [`PURGE_DELAY`], unless somebody has set it.
+/// Starts this process once more with another environment, if it has to be another one.
 ///
-/// The allocator reads its options from the environment before `main`, and its default is a second:
-/// with a budget of 64 MiB, senders that were too fast for tail sampling took 125 MiB of memory,
-/// and with 30 ms 87 MiB. A saturated batch costs a tenth more CPU.
-fn purge_early() {
+/// The allocator reads its options from the environment before `main`, and its default for
+/// [`PURGE_DELAY`] is a second: with a budget of 64 MiB, senders that were too fast for tail
+/// sampling took 125 MiB of memory, and with 30 ms 87 MiB. A saturated batch costs a tenth more CPU.
+///
+/// Variables of AWS that are empty are unset: compose writes `${AWS_ENDPOINT_URL:-}` so, and the
+/// AWS SDK panics on an empty URL.
+fn correct_environment() {
     let (name, value) = PURGE_DELAY;
-    if env::var_os(name).is_some() {
+    let is_empty_aws = |(name, value): &(OsString, OsString)| {
+        value.is_empty() && name.as_encoded_bytes().starts_with(b"AWS_")
+    };
+    let empty: Vec<OsString> = env::vars_os().filter(is_empty_aws).map(|(name, _)| name).collect();
+    if env::var_os(name).is_some() && empty.is_empty() {
         return;
     }
     let mut arguments = env::args_os();
     let (Some(own_name), Ok(program)) = (arguments.next(), env::current_exe()) else { return };
+    let mut again = Command::new(program);
+    if env::var_os(name).is_none() {
+        again.env(name, value);
+    }
+    for name in empty {
+        again.env_remove(name);
+    }
     // It returns only where it fails. Then the process goes on, and takes more memory.
-    let _ = Command::new(program).arg0(own_name).args(arguments).env(name, value).exec();
+    let _ = again.arg0(own_name).args(arguments).exec();
 }
 
 fn main() -> ExitCode {
-    purge_early();
+    correct_environment();
     skep::cli::main()
 }

@@ -82,9 +82,59 @@ fn everything_that_cannot_be_built_is_reported_at_once() {
         'https://a', tls: {ca_file: /no/one.pem}}, otlp_http/2: {endpoint: 'https://a', tls: \
         {ca_file: /no/two.pem}}}, service: {pipelines: {traces: {receivers: [otlp], exporters: \
         [otlp_http, otlp_http/2]}}}}";
-    let (output, _, errors) = run(&["validate", "--config", text]);
+    let (output, _, errors) = run(&["validate", "--strict", "--config", text]);
     assert_eq!(output.status.code(), Some(78), "{errors}");
-    assert!(errors.contains("/no/one.pem") && errors.contains("/no/two.pem"), "{errors}");
+    assert!(errors.contains("error: cannot read `/no/one.pem`"), "{errors}");
+    assert!(errors.contains("error: cannot read `/no/two.pem`"), "{errors}");
+    // They may exist where skep will run.
+    let (output, out, errors) = run(&["validate", "--config", text]);
+    assert!(output.status.success(), "{errors}");
+    assert!(errors.contains("warning: cannot read `/no/one.pem`"), "{errors}");
+    assert!(out.contains("is valid, with 2 warnings: 1 pipeline (traces), 1 receiver"), "{out}");
+    assert_eq!(run(&["validate", "--deny-warnings", "-c", text]).0.status.code(), Some(78));
+}
+
+#[test]
+fn each_file_is_validated_by_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let good = file("good.yaml", &SMALL["yaml:".len()..]);
+    let bad = file("bad.yaml", "receivers: {otpl: }\n");
+    let (output, out, errors) = run(&["validate", &good, &bad, &good]);
+    assert_eq!(output.status.code(), Some(78), "{errors}");
+    assert_eq!(out.matches("good.yaml is valid: 1 pipeline").count(), 2, "{out}");
+    assert!(
+        errors.contains("bad.yaml:1:13") && errors.contains("did you mean `otlp`?"),
+        "{errors}"
+    );
+    assert_eq!(run(&["validate", &good, "-c", &bad]).0.status.code(), Some(64));
+}
+
+#[test]
+fn flags_work_before_and_after_the_command_that_has_them() {
+    let (output, out, _) = run(&["version"]);
+    assert!(output.status.success() && out == concat!("skep ", env!("CARGO_PKG_VERSION"), "\n"));
+    for arguments in [&["-c", SMALL, "validate"][..], &["validate", "-c", SMALL]] {
+        assert!(run(arguments).1.contains("is valid"), "{arguments:?}");
+    }
+    let help = run(&["reload", "--help"]).1;
+    assert!(help.contains("--control-endpoint") && !help.contains("--set"), "{help}");
+    let (output, _, errors) = run(&["-v", "--log-level", "info"]);
+    assert_eq!(output.status.code(), Some(64), "{errors}");
+    for before in [true, false] {
+        let endpoint = ["--control-endpoint", "127.0.0.1:9"];
+        let arguments: Vec<&str> = if before {
+            endpoint.into_iter().chain(["reload"]).collect()
+        } else {
+            ["reload"].into_iter().chain(endpoint).collect()
+        };
+        let errors = run(&arguments).2;
+        assert!(errors.contains("127.0.0.1:9"), "{errors}");
+    }
 }
 
 #[test]
@@ -119,9 +169,17 @@ fn wrong_settings_of_the_process_are_wrong_usage() {
         ("--control-endpoint", "localhost:99999", "is not a port"),
         ("--drain-timeout", "10", "write a unit, for instance `10s`"),
     ] {
-        let (output, _, errors) = run(&["validate", flag, value, "--config", SMALL]);
-        assert_eq!(output.status.code(), Some(64), "{errors}");
-        assert!(errors.contains(words), "{errors}");
+        let variable = match flag {
+            "--control-endpoint" => "SKEP_CONTROL_ENDPOINT",
+            _ => "SKEP_DRAIN_TIMEOUT",
+        };
+        let by_flag = skep().args(["run", flag, value, "--config", SMALL]).output().unwrap();
+        let by_variable = skep().args(["--config", SMALL]).env(variable, value).output().unwrap();
+        for output in [by_flag, by_variable] {
+            let errors = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(64), "{errors}");
+            assert!(errors.contains(words), "{errors}");
+        }
     }
 }
 
@@ -164,6 +222,31 @@ fn the_log_says_where_the_configuration_came_from() {
     assert!(skep.stop());
     let log = std::fs::read_to_string(log).unwrap();
     assert!(log.contains("\"source\":\"env:AOT_CONFIG_CONTENT\""), "{log}");
+}
+
+/// `${AWS_ENDPOINT_URL:-}` of a compose file.
+#[cfg(feature = "aws")]
+#[test]
+fn empty_variables_of_aws_are_unset() {
+    let text = "yaml:{receivers: {nop: }, exporters: {awsxray: {region: us-east-1}, \
+        awscloudwatchlogs: {region: us-east-1, log_group_name: a, log_stream_name: b}}, service: \
+        {pipelines: {traces: {receivers: [nop], exporters: [awsxray]}, logs: {receivers: [nop], \
+        exporters: [awscloudwatchlogs]}}}}";
+    let mut command = skep();
+    command.args(["doctor", "--config", text]).env("HTTPS_PROXY", "http://127.0.0.1:9");
+    command.env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE").env("AWS_SECRET_ACCESS_KEY", "x");
+    for name in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_XRAY", "AWS_PROFILE", "AWS_SESSION_TOKEN"] {
+        command.env(name, "");
+    }
+    let output = command.output().unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    let out = String::from_utf8(output.stdout).unwrap();
+    assert!(!errors.contains("panicked"), "{errors}");
+    assert_eq!(
+        (output.status.code(), out.matches("127.0.0.1:9").count() >= 2),
+        (Some(74), true),
+        "{out}"
+    );
 }
 
 #[cfg(feature = "aws")]

@@ -225,8 +225,9 @@ fn a_running_skep_shows_no_secret() {
     shows("control plane", &control_plane(&endpoint));
     // A reload is told, too.
     for arguments in [&["reload"][..], &["explain", &"x".repeat(100_000)]] {
-        let mut command = skep("{}", arguments);
-        let output = command.args(["--control-endpoint", &endpoint]).output().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
+        command.args(arguments).args(["--control-endpoint", &endpoint]);
+        let output = command.output().unwrap();
         let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
         shows(arguments[0], &text);
         assert!(arguments[0] != "explain" || text.contains("trace id"), "{text}");

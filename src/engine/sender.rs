@@ -13,6 +13,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::{
+    bug::guarded,
     dead_letters::DeadLetters,
     outage::{News, Outage},
     partial::Partial,
@@ -382,7 +383,7 @@ impl Sender {
         }
         let timeout = self.delivery.timeout.unwrap_or(Duration::MAX);
         let answer = tokio::select! {
-            answer = tokio::time::timeout(timeout, self.exporter.send(request)) => answer,
+            answer = tokio::time::timeout(timeout, guarded(&*self.exporter, request)) => answer,
             _ = abandon.wait_for(|raised| *raised) => {
                 return Err(cut_off());
             }

@@ -2,7 +2,7 @@
 //! task, the cloud.
 //!
 //! ```yaml
-//! resourcedetection:
+//! resource_detection:
 //!   detectors: [env, ecs, ec2, system]
 //!   timeout: 2s
 //!   override: false

@@ -1,7 +1,7 @@
 //! One part of the engine panics, at a step that the seed chooses: a processor, an encoder, a
 //! request to a backend, a timer, a drain. With and without a journal, with one worker and with
 //! several: what was acknowledged is with the backends or in the journal, and the panic is
-//! reported.
+//! reported. Only a request that panics while it is sent is refused, and all else goes on.
 
 use std::{
     collections::HashSet,
@@ -223,22 +223,24 @@ async fn run(seed: u64, workers: usize, journal: Option<&Path>) {
         drop(store);
         left = names_left(directory);
     }
+    // A request that panics while it is sent is refused, unless it can be tried in parts.
+    let refused = telemetry.dropped[Reason::BackendRefused as usize].read();
+    assert!(refused == 0 || step == Step::Send, "seed {seed}, {step:?}");
+    let mut gone = 0;
     for backend in &backends {
         let taken = backend.taken.lock().unwrap();
-        for name in &acknowledged {
-            assert!(
-                taken.contains_key(name) || left.contains(name),
-                "seed {seed}, {workers} workers, {step:?}: {name} was acknowledged and is gone"
-            );
-        }
+        let is_gone = |name: &&String| !taken.contains_key(*name) && !left.contains(*name);
+        gone += acknowledged.iter().filter(is_gone).count() as u64;
     }
+    assert!(gone <= refused, "seed {seed}, {workers} workers, {step:?}: {gone} are gone");
     if !panicked {
-        assert_eq!(acknowledged.len(), 60, "seed {seed}: nothing went wrong");
+        assert!(acknowledged.len() as u64 + refused >= 60, "seed {seed}: nothing went wrong");
         assert_eq!(telemetry.dropped[Reason::Unaccounted as usize].read(), 0, "seed {seed}");
         assert_eq!(left.len(), 0, "seed {seed}");
     }
     let has_struck = fault.left.load(Ordering::SeqCst) <= 0;
-    assert_eq!(panicked, has_struck, "seed {seed}, {step:?}: a panic is always reported");
+    let ends_it = has_struck && step != Step::Send;
+    assert_eq!(panicked, ends_it, "seed {seed}, {step:?}: the panic of a part is reported");
 }
 
 #[test]
