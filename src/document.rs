@@ -269,7 +269,7 @@ fn components<C: ?Sized>(
     let members = match section.plain() {
         Value::Map(members) => members,
         Value::Null => return all,
-        Value::Unknown => {
+        Value::Unknown(_) => {
             unknown.sections.push(kind.section());
             return all;
         }

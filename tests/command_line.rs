@@ -42,6 +42,16 @@ fn the_configuration_is_printed_without_its_secrets() {
 }
 
 #[test]
+fn references_that_cannot_be_replaced_here_are_printed_as_they_are() {
+    let text = SMALL.replace("http://a", "${env:UNSET}:4318");
+    let (output, out, errors) = run(&["print-config", "--config", &text]);
+    assert!(output.status.success(), "{errors}");
+    assert!(out.contains("endpoint: \"${env:UNSET}:4318\"\n"), "{out}");
+    let (output, valid, _) = run(&["validate", "--config", &format!("yaml:{out}")]);
+    assert!(output.status.success() && valid.contains("with 1 warning"), "{valid}");
+}
+
+#[test]
 fn the_schema_is_printed() {
     let (output, out, _) = run(&["schema"]);
     assert!(output.status.success());

@@ -264,7 +264,7 @@ fn only_what_is_too_large_in_itself_is_kept() {
     rig.wait_for_letters(1);
     wait_for("the small spans", || backend.count("small-1") + backend.count("small-2") > 1);
     let said = rig.dlq(&["list"]);
-    assert!(said.out.contains("too large") && said.out.contains("413"), "{}", said.out);
+    assert!(said.out.contains("too_large: HTTP 413"), "{}", said.out);
     backend.set(Mood::Open);
     assert_eq!(rig.dlq(&["replay", &rig.ids()[0]]).code, Some(0));
     assert_eq!(backend.count(&large), 1);

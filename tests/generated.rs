@@ -15,6 +15,8 @@ use skep::{
 };
 
 const FILE: &str = "pipelines/README.md";
+/// What `skep schema` prints.
+const SCHEMA: &str = "pipelines/schema.json";
 
 /// Deepest level of keys in a table.
 const DEPTH_LIMIT: usize = 6;
@@ -179,15 +181,32 @@ fn kind(all: &[&Value]) -> String {
 
 #[test]
 fn the_reference_is_what_the_code_says() {
-    let generated = reference();
-    if std::env::var_os("UPDATE").is_some() {
-        fs::write(FILE, &generated).unwrap();
+    is_up_to_date(FILE, &reference());
+}
+
+/// Editors with a YAML language server find it by the first line of each pipeline.
+#[test]
+fn the_schema_is_what_the_code_says() {
+    is_up_to_date(SCHEMA, &format!("{:#}\n", Schemas::default().whole()));
+    for entry in fs::read_dir("pipelines").unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "yaml") {
+            let text = fs::read_to_string(&path).unwrap();
+            let first = "# yaml-language-server: $schema=schema.json\n";
+            assert!(text.starts_with(first), "{}: {first}", path.display());
+        }
     }
-    let written = fs::read_to_string(FILE).unwrap_or_default();
+}
+
+fn is_up_to_date(file: &str, generated: &str) {
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(file, generated).unwrap();
+    }
+    let written = fs::read_to_string(file).unwrap_or_default();
     let differs = written.lines().zip(generated.lines()).position(|(old, new)| old != new);
     assert!(
         written == generated,
-        "{FILE} differs from the code at line {}; run `UPDATE=1 cargo test --test generated`",
+        "{file} differs from the code at line {}; run `UPDATE=1 cargo test --test generated`",
         differs.map_or(written.lines().count().min(generated.lines().count()), |at| at) + 1
     );
 }

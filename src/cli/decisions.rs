@@ -75,7 +75,9 @@ fn story(one: &Decision) -> String {
     let root = if one.root.is_empty() { "(no root span came)" } else { &*one.root };
     row("root", root.to_owned());
     row("service", one.service.clone());
-    row("size", format!("{} spans, {} bytes, {}", one.spans, one.bytes, duration(one)));
+    let plural = if one.spans == 1 { "" } else { "s" };
+    let size = format!("{} span{plural}, {} bytes, {}", one.spans, one.bytes, duration(one));
+    row("size", size);
     row("decided", format!("{} UTC, {}", time(one), reason(one)));
     row("where", format!("{} in pipeline {}", one.processor, one.pipeline));
     let width = one.votes.iter().map(|vote| vote.policy.chars().count()).max().unwrap_or(0);

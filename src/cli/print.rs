@@ -37,6 +37,7 @@ pub(super) fn config(configuration: &Configuration, format: Format, mode: Mode) 
     if let Some(root) = &loaded.root {
         document::load(root, &mut problems);
     }
+    problems.excuse_absent();
     show(&problems, &loaded);
     let Some(root) = loaded.root.filter(|_| !problems.has_errors()) else { return CONFIG };
     let secrets = match mode {

@@ -252,7 +252,7 @@ impl<'a> Cursor<'a> {
                 null.is_null = true;
                 return null;
             }
-            Value::Unknown => {
+            Value::Unknown(_) => {
                 let mut unknown = error("the value is not known".to_owned(), None);
                 unknown.is_unknown = true;
                 return unknown;
@@ -321,7 +321,7 @@ impl<'a> Cursor<'a> {
             Value::Int(_) | Value::Float(_) => ("a number", Some("put quotes around it")),
             Value::List(_) => ("a list", None),
             Value::Map(_) => ("a map", None),
-            Value::Null | Value::Unknown | Value::String(_) | Value::Substituted { .. } => {
+            Value::Null | Value::Unknown(_) | Value::String(_) | Value::Substituted { .. } => {
                 return Err(self.unexpected(&visitor));
             }
         };
@@ -355,7 +355,7 @@ impl<'a> Deserializer<'a> for Cursor<'a> {
         }
         match self.value() {
             Value::Null => visitor.visit_unit(),
-            Value::Unknown => Err(self.unexpected(&visitor)),
+            Value::Unknown(_) => Err(self.unexpected(&visitor)),
             Value::Bool(value) => visitor.visit_bool(*value),
             Value::Int(_) => self.number(visitor),
             Value::Float(value) => visitor.visit_f64(*value),

@@ -259,7 +259,7 @@ impl Substitution<'_> {
                 }
             }
             Value::String(text) if text.contains('$') => {
-                let place = node.place.clone();
+                let (place, unreplaced) = (node.place.clone(), text.clone());
                 let bare = bare_reference(text).map(ToOwned::to_owned);
                 match self.references.expand(text, 0) {
                     Ok(Expanded::Text(text)) => {
@@ -278,7 +278,7 @@ impl Substitution<'_> {
                     Err(wrong) => {
                         let problem = self.problems.error(node, wrong.message);
                         problem.help(wrong.help).is_absent = wrong.is_absent;
-                        node.value = Value::Unknown;
+                        node.value = Value::Unknown(unreplaced);
                     }
                 }
             }

@@ -40,9 +40,9 @@ pub struct Member {
 pub enum Value {
     /// Absent after a key, `~` or `null`.
     Null,
-    /// A reference that could not be replaced, because its variable or file does not exist here. It
-    /// may stand for anything, and a problem is recorded already.
-    Unknown,
+    /// Text with a reference that could not be replaced, most likely because its variable or file
+    /// does not exist here. It may stand for anything, and a problem is recorded already.
+    Unknown(String),
     /// `true` or `false`.
     Bool(bool),
     /// An integer.

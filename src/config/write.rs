@@ -85,7 +85,9 @@ fn flow(node: &Node) -> String {
         Value::String(text) => scalar(&escaped(text)),
         Value::List(_) => "[]".to_owned(),
         Value::Map(_) => "{}".to_owned(),
-        Value::Null | Value::Unknown | Value::Substituted { .. } => "null".to_owned(),
+        // As it was written: it may be replaced where it is read.
+        Value::Unknown(text) => scalar(text),
+        Value::Null | Value::Substituted { .. } => "null".to_owned(),
     }
 }
 
@@ -139,6 +141,7 @@ fn json_value(out: &mut String, node: &Node, depth: usize) {
             out.push(']');
         }
         Value::String(text) => out.push_str(&quoted(&escaped(text))),
+        Value::Unknown(text) => out.push_str(&quoted(text)),
         // JSON has no such numbers; YAML reads the names.
         Value::Float(value) if !value.is_finite() => out.push_str(&quoted(&flow(node))),
         _ => out.push_str(&flow(node)),

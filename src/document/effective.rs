@@ -59,7 +59,7 @@ fn hide_urls(node: &mut Node) {
     match &mut node.value {
         Value::Map(members) => members.iter_mut().for_each(|one| hide_urls(&mut one.value)),
         Value::List(nodes) => nodes.iter_mut().for_each(hide_urls),
-        Value::String(text) => {
+        Value::String(text) | Value::Unknown(text) => {
             if let Cow::Owned(hidden) = without_secrets(text) {
                 *text = hidden;
             }
@@ -253,7 +253,7 @@ impl Fill<'_> {
                     }
                 }
             }
-            Value::String(text)
+            Value::String(text) | Value::Unknown(text)
                 if self.secrets == Secrets::Hidden
                     && !text.is_empty()
                     && self.schemas.is_secret(schema) =>

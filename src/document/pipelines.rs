@@ -117,7 +117,7 @@ pub(super) fn load(
             exporters: exporters.into_iter().map(|(id, _)| id).collect(),
             place: member.key_place.clone(),
         };
-        if *member.value.plain() == Value::Unknown {
+        if matches!(member.value.plain(), Value::Unknown(_)) {
             continue;
         }
         if !matches!(member.value.plain(), Value::Map(_) | Value::Null) {
@@ -214,7 +214,7 @@ fn references(parent: &Node, key: &str, problems: &mut Problems) -> Vec<(Compone
     let Some(list) = parent.get(key) else { return Vec::new() };
     let nodes = match list.plain() {
         Value::List(nodes) => nodes.clone(),
-        Value::Null | Value::Unknown => return Vec::new(),
+        Value::Null | Value::Unknown(_) => return Vec::new(),
         Value::String(text) => text
             .split(',')
             .map(|part| Node { value: Value::String(part.trim().to_owned()), ..list.clone() })
@@ -228,7 +228,7 @@ fn references(parent: &Node, key: &str, problems: &mut Problems) -> Vec<(Compone
     };
     let mut ids = Vec::with_capacity(nodes.len());
     for node in nodes {
-        if node.value == Value::Unknown {
+        if matches!(node.value, Value::Unknown(_)) {
             continue;
         }
         let (Value::String(text) | Value::Substituted { text, .. }) = &node.value else {

@@ -149,7 +149,11 @@ impl Schemas {
     /// A JSON schema (draft 2020-12) of a whole file.
     pub fn whole(&self) -> Value {
         let mut definitions = self.definitions.clone();
-        definitions.values_mut().for_each(relax);
+        for definition in definitions.values_mut() {
+            relax(definition);
+            // Editors show it in the place of the key's own.
+            definition.as_object_mut().map(|fields| fields.remove("description"));
+        }
         definitions.insert("reference".to_owned(), reference());
         let mut properties = Map::new();
         let kinds =
@@ -190,8 +194,8 @@ impl Schemas {
 }
 
 fn reference() -> Value {
+    // Nothing leaves the default; a reference looks like `${env:NAME}`.
     json!({
-        "description": "Nothing, which leaves the default, or a reference such as `${env:NAME}`.",
         "type": ["string", "null"],
         "pattern": "\\$\\{",
     })

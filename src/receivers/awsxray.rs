@@ -214,20 +214,14 @@ impl Receiver for XRayReceiver {
             let Some((datagrams, listener)) = open else { return };
             let mut serving = tokio::task::JoinSet::new();
             counters.datagrams.socket_buffer.set(datagrams.buffer as u64);
-            tracing::info!(
+            let mode = config.proxy_server.mode();
+            tracing::debug!(
                 receiver = %id,
-                endpoint = datagrams.address().map_or_else(|_| String::new(), |a| a.to_string()),
                 receive_buffer = datagrams.buffer,
                 asked_for = config.receive_buffer,
-                "Starting UDP server"
-            );
-            let mode = config.proxy_server.mode();
-            tracing::info!(
-                receiver = %id,
-                endpoint = listener.address(),
                 mode = mode.name(),
                 rules = rules.as_ref().map_or(0, Vec::len),
-                "Starting sampling server"
+                "The receiver takes segments and answers SDKs"
             );
             let own = rules.map(|rules| {
                 let stats = Arc::clone(&counters.datagrams);

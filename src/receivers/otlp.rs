@@ -228,20 +228,13 @@ impl Receiver for OtlpReceiver {
     }
 
     fn run(self: Box<Self>, ingress: Ingress, stop: Stop) -> BoxFuture<()> {
-        let OtlpReceiver { id, config, signals, refusals, astray, ports, .. } = *self;
+        let OtlpReceiver { config, signals, refusals, astray, ports, .. } = *self;
         let service = OtlpService::new(&config, &signals, refusals, astray, ingress);
         let service = Arc::new(service);
         Box::pin(async move {
             let mut serving = tokio::task::JoinSet::new();
             for port in ports {
                 let service = Arc::clone(&service);
-                tracing::info!(
-                    receiver = %id,
-                    endpoint = port.listener.address(),
-                    tls = port.tls.is_some(),
-                    "Starting {} server",
-                    port.protocol.to_uppercase()
-                );
                 let stop = stop.subscribe();
                 serving.spawn(server::run(port.listener, port.tls, service, port.tuning, stop));
             }

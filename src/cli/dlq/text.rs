@@ -18,7 +18,7 @@ use crate::{
 
 /// Above the rows.
 pub(super) const HEADING: &str =
-    "time (UTC)           reason     items      bytes  id, answer of the backend\n";
+    "time (UTC)           items      bytes  id, reason and answer of the backend\n";
 
 /// Columns of a terminal that does not say how many it has.
 const COLUMNS: usize = 80;
@@ -44,31 +44,21 @@ fn time(letter: &DeadLetter) -> String {
     timestamp(SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH))
 }
 
+/// As in the JSON and in the metrics.
 fn reason(letter: &DeadLetter) -> &str {
-    match &*letter.reason {
-        "backend_refused" => "refused",
-        "too_large" => "too large",
-        "retries_exhausted" => "gave up",
-        "" => "(unknown)",
-        other => other,
-    }
+    if letter.reason.is_empty() { "(unknown)" } else { &letter.reason }
 }
 
-/// Two lines: what it is, and what the backend said.
+/// Two lines: what it is, and why it is here.
 pub(super) fn row(letter: &DeadLetter, width: usize) -> String {
     let time = time(letter);
     let time = time.get(..19).unwrap_or_default().replace('T', " ");
-    let mut text = format!(
-        "{time}  {:<9}  {:>5}  {:>9}  {}\n",
-        reason(letter),
-        letter.items,
-        letter.bytes,
-        escaped(&letter.id)
-    );
+    let (items, bytes, id) = (letter.items, letter.bytes, escaped(&letter.id));
+    let mut text = format!("{time}  {items:>5}  {bytes:>9}  {id}\n");
     let answer = escaped(&letter.answer);
-    if !answer.is_empty() {
-        let _ = writeln!(text, "    {}", cut(&answer, width.saturating_sub(4)));
-    }
+    let colon = if answer.is_empty() { "" } else { ": " };
+    let why = format!("{}{colon}{answer}", reason(letter));
+    let _ = writeln!(text, "    {}", cut(&why, width.saturating_sub(4)));
     text
 }
 

@@ -81,6 +81,14 @@ fn what_is_wrong_is_refused() {
 }
 
 #[test]
+fn a_key_has_its_own_description_and_not_that_of_its_type() {
+    let whole = Schemas::default().whole();
+    for (name, definition) in whole["$defs"].as_object().unwrap() {
+        assert!(definition.get("description").is_none(), "{name}");
+    }
+}
+
+#[test]
 fn every_field_of_every_component_is_described() {
     let schemas = Schemas::default();
     let bodies = schemas.components.iter().map(|known| (known.name, &known.schema));

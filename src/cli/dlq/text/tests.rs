@@ -28,10 +28,11 @@ fn letters_are_told_in_two_lines_that_fit_a_terminal() {
     let text = HEADING.to_owned() + &row(&letter(), 80) + &row(&plain, 80);
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     insta::assert_snapshot!(text, @r"
-    time (UTC)           reason     items      bytes  id, answer of the backend
-    2025-11-21 12:00:01  refused        1          6  otlp_http/backend:traces:17
-        HTTP 400: an attribute \x1b[2Jis longer than this backend takes\nand so i...
-    2025-11-21 12:00:01  gave up    12345  123456789  otlp_http/backend:traces:17
+    time (UTC)           items      bytes  id, reason and answer of the backend
+    2025-11-21 12:00:01      1          6  otlp_http/backend:traces:17
+        backend_refused: HTTP 400: an attribute \x1b[2Jis longer than this backen...
+    2025-11-21 12:00:01  12345  123456789  otlp_http/backend:traces:17
+        retries_exhausted
     ");
     let wide = row(&letter(), usize::MAX);
     assert!(wide.ends_with("and so is this answer, which goes on\n"), "{wide}");
