@@ -18,11 +18,18 @@
 //! where it is present, `upsert` does either, `delete` removes, `hash` replaces the value by its
 //! SHA-256, `extract` puts what named groups match into attributes of their own, `convert` changes
 //! the type. New values are constants (`value`), come from another attribute of the item
-//! (`from_attribute`) or from the request (`from_context`). `include` and `exclude` select items.
+//! (`from_attribute`) or from the request (`from_context`); where those have none, `default_value` is
+//! taken. `include` and `exclude` select items.
 //!
 //! Requests are edited as bytes: an item that no action changes keeps its bytes, and a request in
 //! which nothing changes keeps its allocation. Regular expressions are those of the `regex` crate,
 //! which reads the syntax of RE2 but takes `\d` and `\w` for Unicode classes.
+//!
+//! Differs from the Collector:
+//!
+//! - `include` and `exclude` look at `resources` for metrics too; the Collector ignores it there.
+//! - Of several attributes with one key, which OTLP forbids, all are changed and not only the first.
+//! - `log_bodies` matches bodies that are text, and no others.
 
 pub(crate) mod action;
 pub(crate) mod edit;
