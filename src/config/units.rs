@@ -234,14 +234,14 @@ impl<T: Default + PartialEq> Ignored<T> {
     }
 }
 
-/// Refuses keys of HTTP connections beside the section `keepalive`, whose key of the second name replaces
-/// them. Both are below `at`.
+/// Refuses keys of HTTP connections beside the section `keepalive`. Of each pair the first is a key below
+/// `at`, the second what replaces it in the section.
 pub fn refuse_beside_keepalive(replaced: &[(&str, &str)], at: &Node, problems: &mut Problems) {
     for (old, new) in replaced {
         if let Some(node) = at.get(old) {
             problems
                 .error(node, format!("`{old}` and `keepalive` cannot be used together"))
-                .help(format!("write `{new}` under `keepalive`, and remove `{old}`"));
+                .help(format!("write `{new}` under `keepalive` instead"));
         }
     }
 }

@@ -218,12 +218,12 @@ impl Default for Config {
     }
 }
 
-/// Keys that `keepalive` replaces, and what they are in it.
+/// Keys that `keepalive` replaces, and what is written in it instead.
 const OLD_KEEPALIVE: [(&str, &str); 4] = [
     ("max_idle_conns", "max_idle_conns"),
     ("max_idle_conns_per_host", "max_idle_conns_per_host"),
     ("idle_conn_timeout", "idle_conn_timeout"),
-    ("disable_keep_alives", "enabled"),
+    ("disable_keep_alives", "enabled: false"),
 ];
 
 impl Config {

@@ -30,6 +30,10 @@
 //! - `include` and `exclude` look at `resources` for metrics too; the Collector ignores it there.
 //! - Of several attributes with one key, which OTLP forbids, all are changed and not only the first.
 //! - `log_bodies` matches bodies that are text, and no others.
+//! - `hash` with a `key` and a `pattern` that both select an attribute hashes it once.
+//! - As text, a number that JSON has not (`NaN`, `Infinity`) is a text in its list or map, and empty bytes
+//!   are `""`; the Collector makes an empty text of the whole value, and `null` of the bytes. A double
+//!   beyond 64 bits becomes the nearest integer.
 
 pub(crate) mod action;
 pub(crate) mod edit;

@@ -97,13 +97,15 @@ pub(super) fn sets(
     let scope = labels.iter().filter(|(name, value)| name == SCOPE && is_dimension(name, value));
     let scope: Vec<String> = scope.map(|(name, _)| name.clone()).collect();
     let others = labels.iter().filter(|(name, value)| name != SCOPE && is_dimension(name, value));
+    // Without a label there is nothing to roll up.
+    let has_labels = others.clone().next().is_some();
     for (name, _) in others {
         let mut set = scope.clone();
         set.push(name.clone());
         set.sort();
         sets.insert(set);
     }
-    if rollup == Rollup::ZeroAndSingle {
+    if rollup == Rollup::ZeroAndSingle && has_labels {
         sets.insert(scope);
     }
     sets
@@ -194,7 +196,11 @@ mod tests {
         };
         assert_eq!(of("m", &[("n", "1")], Rollup::ZeroAndSingle), ["", "n"]);
         assert_eq!(of("m", &[("n", "1")], Rollup::Single), ["n"]);
-        assert_eq!(of("m", &[], Rollup::ZeroAndSingle), [""]);
+        assert_eq!(
+            of("m", &[("OTelLib", "l"), ("n", "1")], Rollup::ZeroAndSingle),
+            ["OTelLib", "OTelLib,n"]
+        );
+        assert_eq!(of("m", &[("OTelLib", "l")], Rollup::ZeroAndSingle), [""; 0]);
         assert_eq!(of("m", &[("n", "1")], Rollup::None), [""; 0]);
         assert_eq!(of("other", &[("n", "1")], Rollup::ZeroAndSingle), [""; 0]);
         let fitting = [("a", "1"), ("b", "2")];

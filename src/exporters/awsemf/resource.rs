@@ -62,10 +62,9 @@ impl ResourceConversion {
         if !is_new && !self.enabled {
             return Ok(None);
         }
-        let of_service: Vec<String> = match self.exclude_service_attributes {
-            true if !is_new => OF_SERVICE.map(str::to_owned).to_vec(),
-            _ => Vec::new(),
-        };
+        let leaves_out_service = self.exclude_service_attributes && !is_new;
+        let of_service: &[&str] = if leaves_out_service { &OF_SERVICE } else { &[] };
+        let of_service: Vec<String> = of_service.iter().map(ToString::to_string).collect();
         Ok(Some(Chosen {
             takes_all: self.included.is_empty(),
             included: set(&self.included)?,

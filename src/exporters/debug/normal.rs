@@ -60,7 +60,7 @@ fn scope(signal: Signal, walk: &Walk<'_>, out: &mut Page) {
     let scope = walk.scope_message().map(|scope| Record::of(&schema::SCOPE, scope));
     if let Some(scope) = &scope {
         let (name, version) = (scope.shown("name"), scope.shown("version"));
-        if !name.is_empty() {
+        if !name.is_empty() || !version.is_empty() {
             let _ = write!(out, " {name}");
         }
         if !version.is_empty() {

@@ -129,7 +129,8 @@ pub(crate) fn model(actions: &[Action], attributes: &mut Vec<KeyValue>) {
                     };
                     let digits = |bytes: Vec<u8>| {
                         let digest = ring::digest::digest(&ring::digest::SHA256, &bytes);
-                        digest.as_ref().iter().map(|b| format!("{b:02x}")).collect()
+                        let hex = |b: &u8| format!("{b:02x}");
+                        digest.as_ref().iter().map(hex).collect::<String>()
                     };
                     let text = bytes.map_or_else(String::new, digits);
                     attribute.value = Some(AnyValue { value: Some(Value::StringValue(text)) });
