@@ -20,4 +20,4 @@ pub mod yaml;
 pub use decode::decode;
 pub use diagnostics::{Problem, Problems, Severity};
 pub use tree::{Node, Place, Value};
-pub use units::{Ignored, Interval, Secret, Section, given};
+pub use units::{Ignored, Interval, Secret, Section, given, refuse_beside_keepalive};

@@ -49,6 +49,52 @@ fn every_broken_file_is_explained() {
     assert_eq!(accepted, Vec::<String>::new(), "these files load without an error");
 }
 
+/// A configuration of the Collector 0.161 with keys that came late or mean little here.
+#[test]
+fn keys_of_the_collector_are_known() {
+    let text = "
+receivers:
+  otlp:
+    protocols:
+      http:
+        endpoint: 127.0.0.1:4318
+        keepalive: {idle_timeout: 10s}
+processors:
+  attributes:
+    include: {match_type: strict, log_severity_number: {min: 9, match_undefined: true}}
+    actions: [{key: a, from_attribute: b, default_value: c, action: upsert}]
+  resource:
+    attributes: [{key: a, from_context: client.address, default_value: none, action: insert}]
+  resourcedetection: {detectors: [env], retry: {enabled: false}}
+exporters:
+  otlp_http:
+    endpoint: https://otlp.example.com
+    keepalive: {idle_conn_timeout: 90s}
+  awscloudwatchlogs:
+    {region: us-east-1, log_group_name: g, log_stream_name: s, num_workers: 8}
+  awsemf:
+    region: us-east-1
+    num_workers: 8
+    resource_to_telemetry_conversion: {enabled: true, exclude_service_attributes: true}
+  awsemf/new:
+    region: us-east-1
+    resource_to_telemetry_conversion: {included: ['*'], excluded: [service.name]}
+service:
+  pipelines:
+    logs:
+      receivers: [otlp]
+      processors: [attributes, resource, resourcedetection]
+      exporters: [otlp_http, awscloudwatchlogs]
+    metrics:
+      receivers: [otlp]
+      exporters: [awsemf, awsemf/new]
+";
+    let mut problems = Problems::default();
+    let loaded = source::load(&[format!("yaml:{text}")], &[], &env, &mut problems);
+    document::load(&loaded.root.expect("it is YAML"), &mut problems);
+    assert!(problems.0.is_empty(), "{problems:?}");
+}
+
 /// Lists of components and keys grow; what matters is that one is shown.
 fn stable(rendered: &str) -> String {
     let mut out = String::new();

@@ -234,6 +234,18 @@ impl<T: Default + PartialEq> Ignored<T> {
     }
 }
 
+/// Refuses keys of HTTP connections beside the section `keepalive`. Of each pair the first is a key below
+/// `at`, the second what replaces it in the section.
+pub fn refuse_beside_keepalive(replaced: &[(&str, &str)], at: &Node, problems: &mut Problems) {
+    for (old, new) in replaced {
+        if let Some(node) = at.get(old) {
+            problems
+                .error(node, format!("`{old}` and `keepalive` cannot be used together"))
+                .help(format!("write `{new}` under `keepalive` instead"));
+        }
+    }
+}
+
 /// An optional section whose mention, even with nothing under it, turns it on with its defaults.
 /// `enabled: false` inside turns it off again. Use with `#[serde(default)]`: absent is off.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -19,6 +19,34 @@ use crate::{
 /// Bytes that are shown of an answer that is not AWS's.
 const FOREIGN: usize = 300;
 
+/// The Collector's default of `num_workers`.
+pub(super) const WORKERS: usize = 8;
+
+/// Warns of keys that the Collector has for all AWS exporters, and that mean something for X-Ray only.
+pub(super) fn warn_of_xray_keys(
+    num_workers: usize,
+    resource_arn: &str,
+    at: &Node,
+    problems: &mut Problems,
+) {
+    if num_workers != WORKERS {
+        problems
+            .warning(
+                at.at("num_workers"),
+                "`num_workers` has no effect: requests are written side by side for each stream",
+            )
+            .help("remove the key");
+    }
+    if !resource_arn.is_empty() {
+        problems
+            .warning(
+                at.at("resource_arn"),
+                "`resource_arn` has no effect: it belongs to segments of X-Ray",
+            )
+            .help("remove the key");
+    }
+}
+
 /// Keys that all of them have.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Common<'c> {

@@ -35,6 +35,9 @@
 //! - A record without a time has that of its observation. One bad event costs no other.
 //! - Streams are written first and created when they are missing, so a start needs no other permission.
 //! - `num_consumers` has no effect.
+//! - Events have the name of their event (`event_name`) and `xray_trace_id`.
+//! - Characters that CloudWatch does not take in a name become `_`, blanks among them.
+//! - With `raw_log`, keys of a map in the body keep their order; the Collector sorts them.
 
 mod record;
 
@@ -49,7 +52,7 @@ use serde::{Deserialize, Serialize};
 
 use self::record::Around;
 use super::{
-    aws::{Common, report},
+    aws::{Common, WORKERS, report, warn_of_xray_keys},
     cloudwatch::{
         batch::{CUT, Gather, LONGEST_MESSAGE, Target},
         group::{NewGroup, check_retention, check_tags},
@@ -118,6 +121,10 @@ pub struct Config {
     pub proxy_address: Secret,
     /// Do not ask the metadata of an EC2 instance for the region.
     pub local_mode: bool,
+    /// Has no effect: requests are written side by side for each stream.
+    pub num_workers: usize,
+    /// Has no effect: it belongs to segments of X-Ray.
+    pub resource_arn: String,
     /// Longest time for one attempt with all of its requests.
     pub timeout: Interval,
     /// Queue in front of CloudWatch; one request at a time.
@@ -157,6 +164,8 @@ impl Default for Config {
             no_verify_ssl: false,
             proxy_address: Secret::default(),
             local_mode: false,
+            num_workers: WORKERS,
+            resource_arn: String::new(),
             timeout: Interval(Duration::from_mins(2)),
             sending_queue: SendingQueue::default(),
             retry_on_failure: RetryOnFailure::default(),
@@ -230,6 +239,7 @@ impl ExporterConfig for Config {
                 .error(at.at("xray_trace_id_field"), "this is not the name of a field")
                 .help("use letters, digits and `._-@`; write \"\" for no such field");
         }
+        warn_of_xray_keys(self.num_workers, &self.resource_arn, at, problems);
         self.common().validate(at, problems);
         self.sending_queue.validate(at, problems);
         self.retry_on_failure.validate(at, problems);

@@ -37,6 +37,7 @@
 //! Differs from the Collector:
 //!
 //! - `dimension_rollup_option` is `NoDimensionRollup`: each further set of dimensions costs money.
+//! - A metric that no declaration takes has `_aws` without metrics in its document.
 //! - Histograms that count since the start are sent as what was added too, and sums that go up and down as
 //!   they stand. Summaries are sent as what was added to them wherever they come from.
 //! - Least and greatest come from the buckets where a sender does not say them, or says those since
@@ -54,6 +55,7 @@ mod declare;
 mod delta;
 mod document;
 mod point;
+mod resource;
 mod translate;
 mod unit;
 
@@ -71,6 +73,7 @@ use regex::Regex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::resource::ResourceConversion;
 use self::{
     declare::{DIMENSIONS, Declaration, LabelMatcher as Matcher, Rollup},
     delta::Totals,
@@ -78,7 +81,7 @@ use self::{
     translate::Translation,
 };
 use super::{
-    aws::{Common, report},
+    aws::{Common, WORKERS, report, warn_of_xray_keys},
     cloudwatch::{
         batch::Batch,
         group::{NewGroup, check_retention, check_tags},
@@ -114,7 +117,7 @@ pub struct Config {
     pub tags: BTreeMap<String, String>,
     /// Sets of dimensions beside that of all labels, or beside the declared ones.
     pub dimension_rollup_option: RollupOption,
-    /// Attributes of the resource are labels too.
+    /// Which attributes of the resource are labels too.
     pub resource_to_telemetry_conversion: ResourceConversion,
     /// Which metrics are made, with which dimensions; none: all, with all labels.
     pub metric_declarations: Vec<MetricDeclaration>,
@@ -153,6 +156,10 @@ pub struct Config {
     pub proxy_address: Secret,
     /// Do not ask the metadata of an EC2 instance for the region.
     pub local_mode: bool,
+    /// Has no effect: requests are written side by side for each stream.
+    pub num_workers: usize,
+    /// Has no effect: it belongs to segments of X-Ray.
+    pub resource_arn: String,
     /// Longest time for one attempt with all of its requests.
     pub timeout: Interval,
     /// Queue in front of CloudWatch; one request at a time.
@@ -182,14 +189,6 @@ pub enum Output {
     CloudWatch,
     /// A line for each document.
     Stdout,
-}
-
-/// `resource_to_telemetry_conversion`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct ResourceConversion {
-    /// Whether attributes of the resource are labels.
-    pub enabled: bool,
 }
 
 /// One of `metric_declarations`.
@@ -262,6 +261,8 @@ impl Default for Config {
             no_verify_ssl: false,
             proxy_address: Secret::default(),
             local_mode: false,
+            num_workers: WORKERS,
+            resource_arn: String::new(),
             timeout: Interval(Duration::from_mins(2)),
             sending_queue: SendingQueue::default(),
             retry_on_failure: RetryOnFailure::default(),
@@ -401,7 +402,7 @@ impl Config {
             namespace: self.namespace.clone(),
             group: group.transpose()?,
             stream: Template::parse(Named::Stream, &stream)?,
-            with_resource: self.resource_to_telemetry_conversion.enabled,
+            resource: self.resource_to_telemetry_conversion.chosen()?,
             is_detailed: self.detailed_metrics,
             keeps_first: self.retain_initial_value_of_delta_metric,
             units: self.metric_descriptors.iter().filter_map(unit).collect(),
@@ -453,6 +454,8 @@ impl ExporterConfig for Config {
                 )
                 .help("remove it");
         }
+        self.resource_to_telemetry_conversion.validate(at, problems);
+        warn_of_xray_keys(self.num_workers, &self.resource_arn, at, problems);
         self.common().validate(at, problems);
         self.sending_queue.validate(at, problems);
         self.retry_on_failure.validate(at, problems);

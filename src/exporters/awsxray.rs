@@ -47,7 +47,11 @@
 //!   does not take is counted, and the log names it with the reason.
 //! - Names are made of what X-Ray takes whatever they come from; `server.address` and others name a call
 //!   where the older attributes are not there.
-//! - A database whose address the span does not say is not said to be on `localhost`.
+//! - A segment of a consumer has the name of the service; in the Collector it has that of the span or the
+//!   broker.
+//! - A database whose address the span does not say is not said to be on `localhost`. `network.peer.port` is
+//!   the port of an address of the connection, never of `server.address`.
+//! - `user.id` is the `user` of a segment, too.
 //! - A link with an id that cannot be one is left out, not the whole span. Lists are metadata, never lost.
 //! - Ids of exceptions follow from that of their span, so that a document that is sent twice is one.
 //! - Attributes of AWS stay as metadata where `cloud.provider` is another. Telemetry of the daemon is not sent.

@@ -76,6 +76,31 @@ impl JsonSchema for Headers {
     }
 }
 
+/// `keepalive` of an HTTP exporter.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpKeepalive {
+    /// Whether an HTTP/1.1 connection carries more than one request.
+    pub enabled: bool,
+    /// How long a connection may wait for a request; 0: until the backend closes it.
+    pub idle_conn_timeout: Interval,
+    /// HTTP/1.1 connections that may wait; 0: 100.
+    pub max_idle_conns: usize,
+    /// The same: all connections go to one host.
+    pub max_idle_conns_per_host: usize,
+}
+
+impl Default for HttpKeepalive {
+    fn default() -> Self {
+        HttpKeepalive {
+            enabled: true,
+            idle_conn_timeout: Interval(Duration::from_secs(90)),
+            max_idle_conns: 0,
+            max_idle_conns_per_host: 0,
+        }
+    }
+}
+
 /// `keepalive` of a gRPC exporter.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

@@ -16,6 +16,8 @@
 //! ends in half a message, and nothing waits in memory to be flushed. At the end files are synced.
 //! What would be a large JSON document becomes several, each a request of its own; an item that has
 //! no room in the memory that is set aside for the exporter is left out and counted as rejected.
+//!
+//! Differs from the Collector: in JSON a record without a body has none, and not `"body":{}`.
 
 mod frames;
 mod group;

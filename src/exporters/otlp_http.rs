@@ -26,7 +26,9 @@ use super::{
     authenticated::{self, Head},
     aws_otlp,
     compressed::compressed,
-    connection::{Headers, MIDDLEWARES, REMOVE, check_proxy, refuse, validate_level},
+    connection::{
+        Headers, HttpKeepalive, MIDDLEWARES, REMOVE, check_proxy, refuse, validate_level,
+    },
     delivery::{RetryOnFailure, SendingQueue, delivery},
     endpoint::{Endpoint, headers, user_agent, with_path},
     masked::Secrets,
@@ -39,7 +41,7 @@ use crate::{
         Entry, ExportError, Exporter, ExporterConfig, Piece, Protocol, Request, Sent, StartError,
         Work,
     },
-    config::{Ignored, Interval, Node, Problems, Secret},
+    config::{Ignored, Interval, Node, Problems, Secret, refuse_beside_keepalive},
     net::{
         client::{Answer, Client, Segments, Target, Tuning},
         codec,
@@ -64,6 +66,10 @@ pub struct Config {
     pub metrics_endpoint: String,
     /// URL for logs, used as it is.
     pub logs_endpoint: String,
+    /// Has no effect: there are no profiles here.
+    pub profiles_endpoint: Ignored<String>,
+    /// Has no effect: there are no profiles here.
+    pub profiles_url_path: Ignored<String>,
     /// TLS of an `https://` URL.
     pub tls: ClientTls,
     /// Longest time for one attempt.
@@ -78,16 +84,18 @@ pub struct Config {
     pub connections: usize,
     /// Form of the bodies: `proto` or `json`.
     pub encoding: BodyEncoding,
-    /// HTTP/1.1 connections that may wait for a request; 0: 100.
+    /// Connections that wait for the next request; instead of the four older keys below.
+    pub keepalive: Option<HttpKeepalive>,
+    /// Old form of `keepalive::max_idle_conns`.
     pub max_idle_conns: usize,
-    /// The same: all connections go to one host.
+    /// Old form of `keepalive::max_idle_conns_per_host`.
     pub max_idle_conns_per_host: usize,
     /// Has no effect: as many as requests are sent at the same time
     /// (`sending_queue.num_consumers`).
     pub max_conns_per_host: Ignored<usize>,
-    /// How long they wait; 0: until the backend closes them.
+    /// Old form of `keepalive::idle_conn_timeout`.
     pub idle_conn_timeout: Interval,
-    /// A new HTTP/1.1 connection for every request.
+    /// Old form of `keepalive::enabled: false`.
     pub disable_keep_alives: bool,
     /// HTTP/2 is spoken where the backend offers it; `false` has no effect.
     pub force_attempt_http2: bool,
@@ -180,6 +188,8 @@ impl Default for Config {
             traces_endpoint: String::new(),
             metrics_endpoint: String::new(),
             logs_endpoint: String::new(),
+            profiles_endpoint: Ignored::default(),
+            profiles_url_path: Ignored::default(),
             tls: ClientTls::default(),
             timeout: Interval(Duration::from_secs(30)),
             compression: HttpCompression::Gzip,
@@ -187,6 +197,7 @@ impl Default for Config {
             headers: Headers::default(),
             connections: 1,
             encoding: BodyEncoding::Proto,
+            keepalive: None,
             max_idle_conns: 0,
             max_idle_conns_per_host: 0,
             max_conns_per_host: Ignored::default(),
@@ -207,17 +218,31 @@ impl Default for Config {
     }
 }
 
+/// Keys that `keepalive` replaces, and what is written in it instead.
+const OLD_KEEPALIVE: [(&str, &str); 4] = [
+    ("max_idle_conns", "max_idle_conns"),
+    ("max_idle_conns_per_host", "max_idle_conns_per_host"),
+    ("idle_conn_timeout", "idle_conn_timeout"),
+    ("disable_keep_alives", "enabled: false"),
+];
+
 impl Config {
     fn tuning(&self) -> Tuning {
         let default = Tuning::default();
-        let limit = [self.max_idle_conns, self.max_idle_conns_per_host].into_iter();
+        let keepalive = self.keepalive.clone().unwrap_or(HttpKeepalive {
+            enabled: !self.disable_keep_alives,
+            idle_conn_timeout: self.idle_conn_timeout,
+            max_idle_conns: self.max_idle_conns,
+            max_idle_conns_per_host: self.max_idle_conns_per_host,
+        });
+        let limit = [keepalive.max_idle_conns, keepalive.max_idle_conns_per_host].into_iter();
         let max_idle = limit.filter(|limit| *limit > 0).min().unwrap_or(default.max_idle);
         let positive = |interval: Interval| Some(interval.0).filter(|time| !time.is_zero());
         Tuning {
             ping_after: positive(self.http2_read_idle_timeout).or(default.ping_after),
             ping_timeout: self.http2_ping_timeout.0,
-            max_idle: if self.disable_keep_alives { 0 } else { max_idle },
-            idle_timeout: positive(self.idle_conn_timeout),
+            max_idle: if keepalive.enabled { max_idle } else { 0 },
+            idle_timeout: positive(keepalive.idle_conn_timeout),
             ..default
         }
     }
@@ -309,6 +334,12 @@ impl ExporterConfig for Config {
         check_proxy("proxy_url", &self.proxy_url, at, problems);
         let consumers = "there are as many as `sending_queue::num_consumers` needs";
         let library = "sizes are the HTTP library's";
+        let profiles = "there are no profiles here";
+        self.profiles_endpoint.warn("profiles_endpoint", profiles, at, problems);
+        self.profiles_url_path.warn("profiles_url_path", profiles, at, problems);
+        if self.keepalive.is_some() {
+            refuse_beside_keepalive(&OLD_KEEPALIVE, at, problems);
+        }
         self.max_conns_per_host.warn("max_conns_per_host", consumers, at, problems);
         self.read_buffer_size.warn("read_buffer_size", library, at, problems);
         self.write_buffer_size.warn("write_buffer_size", library, at, problems);
@@ -573,5 +604,31 @@ mod tests {
         assert_eq!(config.url(Signal::Traces), "https://a/otlp/v1/traces");
         assert_eq!(with_path("https://a/b/?key=c/d", "/v1/logs"), "https://a/b/v1/logs?key=c/d");
         assert_eq!(config.url(Signal::Logs), "https://b/custom");
+    }
+
+    #[test]
+    fn keepalive_replaces_the_older_keys() {
+        let read = |settings: &str| {
+            let body = format!("{{endpoint: 'https://a', {settings}}}");
+            let node = crate::config::yaml::parse(0, &body).unwrap();
+            let mut problems = Problems::default();
+            let config = crate::config::decode::<Config>(&node, &mut problems).unwrap();
+            config.validate(&node, &mut problems);
+            let Tuning { max_idle, idle_timeout, .. } = config.tuning();
+            let messages = problems.0.into_iter().map(|problem| problem.message);
+            (max_idle, idle_timeout.map(|time| time.as_secs()), messages.collect::<Vec<_>>())
+        };
+        let none = Vec::new;
+        assert_eq!(read(""), (100, Some(90), none()));
+        assert_eq!(read("keepalive: {idle_conn_timeout: 9s}"), (100, Some(9), none()));
+        let all =
+            "keepalive: {max_idle_conns: 5, max_idle_conns_per_host: 3, idle_conn_timeout: 0}";
+        assert_eq!(read(all), (3, None, none()));
+        assert_eq!(read("keepalive: {enabled: false}"), (0, Some(90), none()));
+        assert_eq!(read("max_idle_conns: 7"), (7, Some(90), none()));
+        let (.., problems) = read("keepalive: {}, disable_keep_alives: true");
+        assert_eq!(problems, ["`disable_keep_alives` and `keepalive` cannot be used together"]);
+        let (.., problems) = read("profiles_endpoint: 'https://a'");
+        assert_eq!(problems, ["`profiles_endpoint` has no effect: there are no profiles here"]);
     }
 }

@@ -18,7 +18,7 @@ use std::fmt;
 
 use super::{
     Signal,
-    wire::{WireError, split_tag, varint},
+    wire::{WireError, group, split_tag, varint},
 };
 use tables::{Kind, Message};
 
@@ -129,6 +129,9 @@ fn walk<const UTF8: bool>(
             }),
             5 => fixed(after_tag, 4)
                 .and_then(|rest| expect(matches!(kind, Kind::Fixed32 | Kind::Unknown), rest, 5)),
+            3 => group(number, after_tag)
+                .map_err(|error| fault(error.into()))
+                .and_then(|(_, rest)| expect(matches!(kind, Kind::Unknown), rest, 3)),
             other => Err(fault(WireError::WireType(other).into())),
         };
         rest = match checked {

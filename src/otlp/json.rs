@@ -93,7 +93,8 @@ pub fn write_text(text: &str, out: &mut Vec<u8>) {
     write::string(text, out);
 }
 
-/// Appends a number as JSON; what JSON has no number for is a string: `"NaN"`.
+/// Appends a number as JSON, in the form of ECMAScript; what JSON has no number for is a string:
+/// `"NaN"`.
 pub fn write_double(value: f64, out: &mut Vec<u8>) {
     write::double(value, out);
 }

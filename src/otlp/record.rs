@@ -171,6 +171,12 @@ impl<'a> Record<'a> {
         self.children_at(position)
     }
 
+    /// The same as bytes that are not read yet.
+    pub fn parts(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        let position = self.message.position_of_name(name).unwrap_or(usize::MAX);
+        self.values_at(position).filter_map(slice)
+    }
+
     /// As [`Record::children`], by position in the table.
     pub fn children_at(&self, position: usize) -> impl Iterator<Item = Record<'a>> {
         let of = match self.message.fields.get(position).map(|field| field.kind) {
@@ -195,7 +201,7 @@ impl<'a> Record<'a> {
             let (one, packed) = match value {
                 FieldValue::Varint(bits) | FieldValue::Fixed64(bits) => (Some(bits), &[][..]),
                 FieldValue::Fixed32(bits) => (Some(u64::from(bits)), &[][..]),
-                FieldValue::Len(packed) => (None, packed),
+                FieldValue::Len(packed) | FieldValue::Group(packed) => (None, packed),
             };
             one.into_iter().chain(unpacked(packed, is_varint))
         })

@@ -4,8 +4,14 @@
 use std::fmt::{self, Write};
 
 use base64::{display::Base64Display, engine::general_purpose::STANDARD};
+use smallvec::SmallVec;
 
-use super::{json, record::Record};
+use super::{
+    json,
+    record::Record,
+    schema,
+    view::{KeyValue, Message},
+};
 
 /// A value as text without its type: what `AsString` gives in the Collector.
 pub fn plain(value: Option<&Record<'_>>) -> String {
@@ -65,7 +71,8 @@ fn kind(value: &Record<'_>) -> Kind {
     kind.map_or(Kind::Empty, |(_, kind)| kind)
 }
 
-/// A number as short as JSON writes it, without the quotes of `NaN`.
+/// A number as JSON has it, in the form of ECMAScript (`0.000001`, `1e+21`), without the quotes of
+/// `NaN`. Every text that is made of a double has this form.
 pub fn double(value: f64) -> String {
     let mut out = Vec::new();
     json::write_double(value, &mut out);
@@ -76,17 +83,7 @@ pub fn double(value: f64) -> String {
 fn nested(value: Option<&Record<'_>>, out: &mut dyn Write) -> fmt::Result {
     let Some(value) = value else { return out.write_str("null") };
     if let Some(list) = value.child("kvlist_value") {
-        out.write_char('{')?;
-        for (i, entry) in list.children("values").enumerate() {
-            if i > 0 {
-                out.write_char(',')?;
-            }
-            out.write_char('"')?;
-            write!(Escaping(out), "{}", entry.shown("key"))?;
-            out.write_str("\":")?;
-            nested(entry.child("value").as_ref(), out)?;
-        }
-        return out.write_char('}');
+        return map(&list, out);
     }
     if let Some(list) = value.child("array_value") {
         out.write_char('[')?;
@@ -112,6 +109,34 @@ fn nested(value: Option<&Record<'_>>, out: &mut dyn Write) -> fmt::Result {
     out.write_char('"')
 }
 
+/// Maps of so many entries at most are sorted by key, as the Collector sorts all. Sorting takes 16
+/// bytes an entry, and maps are nested up to 64 deep.
+const SORTED: usize = 1024;
+
+fn map(list: &Record<'_>, out: &mut dyn Write) -> fmt::Result {
+    let mut entries = SmallVec::<[&[u8]; 16]>::new();
+    entries.extend(list.parts("values").take(SORTED + 1));
+    let is_sorted = entries.len() <= SORTED;
+    if is_sorted {
+        entries.sort_by_key(|&entry| KeyValue::from(Message::new(entry)).key);
+    } else {
+        entries.clear();
+    }
+    let rest = list.parts("values").filter(|_| !is_sorted);
+    out.write_char('{')?;
+    for (i, entry) in entries.into_iter().chain(rest).enumerate() {
+        let entry = Record::read(&schema::KEY_VALUE, entry);
+        if i > 0 {
+            out.write_char(',')?;
+        }
+        out.write_char('"')?;
+        write!(Escaping(out), "{}", entry.shown("key"))?;
+        out.write_str("\":")?;
+        nested(entry.child("value").as_ref(), out)?;
+    }
+    out.write_char('}')
+}
+
 /// Escapes what is written through it as the inside of a JSON string.
 struct Escaping<'o>(&'o mut dyn Write);
 
@@ -130,5 +155,64 @@ impl Write for Escaping<'_> {
             rest = &rest[at + 1..];
         }
         self.0.write_str(rest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::otlp::wire::put_bytes;
+
+    /// Vectors of ECMAScript's `Number::toString`; the same as those of Go's `encoding/json`.
+    #[test]
+    fn doubles_have_the_form_of_ecmascript() {
+        for (value, text) in [
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (1.0, "1"),
+            (0.5, "0.5"),
+            (-12.25, "-12.25"),
+            (0.000_123, "0.000123"),
+            (1e-6, "0.000001"),
+            (-1.5e-6, "-0.0000015"),
+            (9.99e-7, "9.99e-7"),
+            (1.234_567_890_123_456_7e-5, "0.000012345678901234568"),
+            (5e-324, "5e-324"),
+            (1e15, "1000000000000000"),
+            (1e16, "10000000000000000"),
+            (1.25e17, "125000000000000000"),
+            (123_456_789_012_345_680.0, "123456789012345680"),
+            (-1e20, "-100000000000000000000"),
+            (1e21, "1e+21"),
+            (1.5e300, "1.5e+300"),
+            (f64::MAX, "1.7976931348623157e+308"),
+            (f64::INFINITY, "Infinity"),
+            (f64::NEG_INFINITY, "-Infinity"),
+            (f64::NAN, "NaN"),
+        ] {
+            assert_eq!(double(value), text);
+        }
+    }
+
+    #[test]
+    fn maps_are_sorted_by_key() {
+        let text_of = |keys: &[String]| {
+            let mut list = Vec::new();
+            for key in keys {
+                let mut entry = Vec::new();
+                put_bytes(&mut entry, 1, key.as_bytes());
+                put_bytes(&mut list, 1, &entry);
+            }
+            let mut any = Vec::new();
+            put_bytes(&mut any, 6, &list);
+            plain(Some(&Record::read(&schema::ANY_VALUE, &any)))
+        };
+        let keys = ["b", "", "a\"", "ab"].map(str::to_owned);
+        assert_eq!(text_of(&keys), r#"{"":null,"a\"":null,"ab":null,"b":null}"#);
+        // Larger ones keep their order, and every entry.
+        let keys: Vec<String> = (0..=SORTED).rev().map(|i| format!("{i:04}")).collect();
+        let text = text_of(&keys);
+        assert!(text.starts_with(r#"{"1024":null,"1023":null"#), "{}", &text[..40]);
+        assert_eq!(text.matches("null").count(), SORTED + 1);
     }
 }

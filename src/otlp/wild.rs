@@ -181,6 +181,14 @@ impl Wild {
     fn unknown(&mut self) -> Vec<u8> {
         let mut out = Vec::new();
         let number = self.rng.u32(UNKNOWN..1 << 29);
+        if self.chance(6) {
+            // Its end is a wire type of its own.
+            let ends = [3, 4].map(|wire_type| (u64::from(number) << 3) | wire_type);
+            self.varint(&mut out, ends[0]);
+            out.extend(self.unknown());
+            self.varint(&mut out, ends[1]);
+            return out;
+        }
         let kind = [Kind::Uint64, Kind::Fixed64, Kind::Fixed32, Kind::Bytes][self.rng.usize(0..4)];
         if matches!(kind, Kind::Bytes) {
             let text = self.text();

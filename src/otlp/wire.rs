@@ -1,9 +1,8 @@
 //! The protobuf wire format: tags, varints, and a cursor over the fields of one message. Knows
 //! nothing of OTLP.
 //!
-//! Overlong varints are legal and read as what they mean. Groups (wire types 3 and 4) do not
-//! occur in proto3 and are refused: skipping one by its parts would need a depth limit for
-//! nothing. Nothing here panics on any input.
+//! Overlong varints are legal and read as what they mean. Groups (wire types 3 and 4) are of proto2;
+//! as every parser does, one is taken for an unknown field. Nothing here panics on any input.
 
 /// How a field's value is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,10 +32,16 @@ pub enum WireError {
     /// A tag of more than 32 bits.
     #[error("a field number above 2^29 - 1")]
     TagOverflow,
-    /// Wire types 3 and 4 (groups), 6 and 7.
+    /// The end of a group that did not begin (wire type 4), 6 and 7.
     #[error("wire type {0} is not supported")]
     WireType(u8),
+    /// Groups in groups beyond the limit.
+    #[error("groups are nested more than {GROUPS} deep")]
+    GroupDepth,
 }
+
+/// Deepest nesting of groups.
+const GROUPS: usize = 64;
 
 /// The value of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +54,8 @@ pub enum FieldValue<'a> {
     Len(&'a [u8]),
     /// `fixed32`, `sfixed32`, `float`.
     Fixed32(u32),
+    /// The fields of a group, which is never a field that OTLP knows.
+    Group(&'a [u8]),
 }
 
 /// One field as it stands in a message.
@@ -78,7 +85,7 @@ impl<'a> Field<'a> {
         match self.value {
             FieldValue::Varint(value) | FieldValue::Fixed64(value) => value,
             FieldValue::Fixed32(value) => u64::from(value),
-            FieldValue::Len(_) => 0,
+            FieldValue::Len(_) | FieldValue::Group(_) => 0,
         }
     }
 }
@@ -125,6 +132,10 @@ impl<'a> Fields<'a> {
             5 => {
                 let (bytes, rest) = after_tag.split_first_chunk().ok_or(WireError::Truncated)?;
                 (FieldValue::Fixed32(u32::from_le_bytes(*bytes)), rest)
+            }
+            3 => {
+                let (fields, rest) = group(number, after_tag)?;
+                (FieldValue::Group(fields), rest)
             }
             other => return Err(WireError::WireType(other)),
         };
@@ -195,6 +206,45 @@ fn long_varint(bytes: &[u8]) -> Result<(u64, &[u8]), WireError> {
         }
     }
     Err(if bytes.len() < 10 { WireError::Truncated } else { WireError::VarintOverflow })
+}
+
+/// The fields of a group with this number, whose first one begins at `bytes`, and what comes after its
+/// end.
+#[cold]
+pub(super) fn group(number: u32, bytes: &[u8]) -> Result<(&[u8], &[u8]), WireError> {
+    let mut open = vec![number];
+    let mut rest = bytes;
+    loop {
+        let end = bytes.len() - rest.len();
+        let (tag, after_tag) = varint(rest)?;
+        let (number, wire_type) = split_tag(tag)?;
+        let skip = |len: usize, from: &'_ [u8]| {
+            let rest = from.len().checked_sub(len).ok_or(WireError::Truncated)?;
+            Ok(bytes.len() - rest)
+        };
+        let next = match wire_type {
+            0 => bytes.len() - varint(after_tag)?.1.len(),
+            1 => skip(8, after_tag)?,
+            2 => {
+                let (len, content) = varint(after_tag)?;
+                skip(usize::try_from(len).map_err(|_| WireError::Truncated)?, content)?
+            }
+            5 => skip(4, after_tag)?,
+            3 if open.len() == GROUPS => return Err(WireError::GroupDepth),
+            3 => {
+                open.push(number);
+                skip(0, after_tag)?
+            }
+            4 if open.pop() == Some(number) => {
+                if open.is_empty() {
+                    return Ok((&bytes[..end], after_tag));
+                }
+                skip(0, after_tag)?
+            }
+            other => return Err(WireError::WireType(other)),
+        };
+        rest = &bytes[next..];
+    }
 }
 
 /// The tag of a field.
@@ -294,9 +344,26 @@ mod tests {
     }
 
     #[test]
-    fn groups_are_refused_and_not_taken_for_empty_fields() {
-        assert_eq!(all(&[0x0B, 0x0C]), Err(WireError::WireType(3)));
-        assert_eq!(all(&[0x0C]), Err(WireError::WireType(4)));
+    fn a_group_is_one_field_with_all_that_is_in_it() {
+        // Field 1: a group of a varint, another group, four bytes, and eight; then field 2.
+        let fields =
+            [0x08, 5, 0x13, 0x1A, 1, 0x0C, 0x14, 0x0D, 1, 2, 3, 4, 0x09, 0, 0, 0, 0, 0, 0, 0, 0];
+        let message = [&[0x0B][..], &fields, &[0x0C, 0x10, 7]].concat();
+        let found = all(&message).unwrap();
+        assert_eq!((found[0].number, found[0].value), (1, FieldValue::Group(&fields)));
+        assert_eq!(found[0].whole, &message[..message.len() - 2]);
+        assert_eq!((found[1].number, found[1].value), (2, FieldValue::Varint(7)));
+        assert_eq!(all(&[0x0B, 0x0C]).unwrap()[0].value, FieldValue::Group(&[]));
+        for (bytes, error) in [
+            (&[0x0C][..], WireError::WireType(4)),
+            (&[0x0B, 0x14], WireError::WireType(4)),
+            (&[0x0B, 0x0E], WireError::WireType(6)),
+            (&[0x0B], WireError::Truncated),
+            (&[0x0B, 0x0A, 9, 0x0C], WireError::Truncated),
+            (&[0x0B; GROUPS + 1], WireError::GroupDepth),
+        ] {
+            assert_eq!(all(bytes), Err(error), "{bytes:?}");
+        }
     }
 
     #[test]

@@ -18,11 +18,22 @@
 //! where it is present, `upsert` does either, `delete` removes, `hash` replaces the value by its
 //! SHA-256, `extract` puts what named groups match into attributes of their own, `convert` changes
 //! the type. New values are constants (`value`), come from another attribute of the item
-//! (`from_attribute`) or from the request (`from_context`). `include` and `exclude` select items.
+//! (`from_attribute`) or from the request (`from_context`); where those have none, `default_value` is
+//! taken. `include` and `exclude` select items.
 //!
 //! Requests are edited as bytes: an item that no action changes keeps its bytes, and a request in
 //! which nothing changes keeps its allocation. Regular expressions are those of the `regex` crate,
 //! which reads the syntax of RE2 but takes `\d` and `\w` for Unicode classes.
+//!
+//! Differs from the Collector:
+//!
+//! - `include` and `exclude` look at `resources` for metrics too; the Collector ignores it there.
+//! - Of several attributes with one key, which OTLP forbids, all are changed and not only the first.
+//! - `log_bodies` matches bodies that are text, and no others.
+//! - `hash` with a `key` and a `pattern` that both select an attribute hashes it once.
+//! - As text, a number that JSON has not (`NaN`, `Infinity`) is a text in its list or map, and empty bytes
+//!   are `""`; the Collector makes an empty text of the whole value, and `null` of the bytes. A double
+//!   beyond 64 bits becomes the nearest integer.
 
 pub(crate) mod action;
 pub(crate) mod edit;

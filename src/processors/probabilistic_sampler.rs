@@ -5,20 +5,32 @@
 //!   sampling_percentage: 15
 //! ```
 //!
-//! `mode: proportional` (the default) keeps the percentage of what comes in, `equalizing` the
-//! percentage of what there was before anybody sampled: both compare 56 random bits of the trace
-//! (`rv` of `tracestate`, else the last seven bytes of the trace id) with a threshold, and write it
-//! as `ot=th:...` into `tracestate`, or into `sampling.threshold` of log records, so that a backend
-//! knows how many each kept item stands for. `hash_seed` compares a hash of the trace id with
-//! 16 384 buckets, as older samplers do; collectors with one seed keep the same traces.
+//! `mode: hash_seed` (the default) compares a hash of the trace id with 16 384 buckets; collectors
+//! with the same seed keep the same traces. `proportional` keeps the percentage of what comes in,
+//! `equalizing` the percentage of what there was before anybody sampled: both compare 56 random bits
+//! of the trace (`rv` of `tracestate`, else the last seven bytes of the trace id) with a threshold.
+//! Every mode writes the threshold as `ot=th:...` into `tracestate`, or into `sampling.threshold` of
+//! log records, so that a backend knows how many each kept item stands for.
 //!
-//! A span whose attribute `sampling.priority` is 0 is dropped, one above 0 is kept. Of log records
-//! `sampling_priority` names an attribute with a percentage of their own.
+//! A span whose attribute `sampling.priority` is 0 is dropped, one above 0 is kept. For log records
+//! `sampling_priority` names an attribute with a percentage that replaces `sampling_percentage` for
+//! that record, in every mode: 0 drops it, 100 and above keep it.
 //!
-//! For some items no decision is possible: they have no randomness, an invalid `tracestate`, or a
-//! threshold by which an earlier sampler should have dropped them. With `fail_closed: true` they
-//! are dropped, unless the percentage is 100; otherwise they are kept without a threshold. The
-//! first such drop is logged, and all are counted by reason in `skep_processor_undecided_items`.
+//! For some items no decision is possible: they have no randomness (no trace id, and no value of
+//! `from_attribute`), an invalid `tracestate`, or a threshold by which an earlier sampler should have
+//! dropped them. With `fail_closed: true` they are dropped, unless the percentage is 100; otherwise
+//! they are kept without a threshold, unless the percentage is 0. The first such drop is logged, and
+//! all are counted by reason in `skep_processor_undecided_items`.
+//!
+//! Differs from the Collector:
+//!
+//! - Items that are kept without a decision get no threshold; the Collector writes `th:0`, which says
+//!   that nothing was dropped.
+//! - 100 percent keeps everything, 0 percent nothing, also where no decision is possible.
+//! - `from_attribute` also counts in `proportional` and `equalizing`, for records without a trace id.
+//! - A record of priority 0 is dropped, one above 100 is kept; the Collector takes both for records
+//!   without a priority. A record without randomness is subject to `fail_closed` unless its priority
+//!   is 0, 100 or above.
 
 mod sampler;
 
@@ -47,9 +59,8 @@ use crate::{
 pub struct Config {
     /// Share of items that are kept, in percent; 100 and above keep all.
     pub sampling_percentage: f32,
-    /// How it is decided; `hash_seed` where a seed is given or records are hashed, else
-    /// `proportional`.
-    pub mode: Option<Mode>,
+    /// How it is decided.
+    pub mode: Mode,
     /// Seed of the hash; collectors that sample one after another need different ones.
     pub hash_seed: u32,
     /// Drop items that cannot be decided upon, instead of keeping them.
@@ -61,15 +72,16 @@ pub struct Config {
     /// Attribute of log records that is hashed, with `attribute_source: record` or where a record
     /// has no trace id.
     pub from_attribute: String,
-    /// Attribute of log records with the percentage that is to be kept of them.
+    /// Attribute of log records with the percentage that replaces `sampling_percentage` for them.
     pub sampling_priority: String,
 }
 
 /// `mode`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// By a hash of the trace id, in 16 384 steps.
+    #[default]
     HashSeed,
     /// The percentage of what there was at first.
     Equalizing,
@@ -93,7 +105,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             sampling_percentage: 0.0,
-            mode: None,
+            mode: Mode::HashSeed,
             hash_seed: 0,
             fail_closed: true,
             sampling_precision: 4,
@@ -115,17 +127,6 @@ pub(super) const ENTRY: Entry<dyn ProcessorConfig> = Entry {
     },
     schema: |generator| generator.subschema_for::<Config>(),
 };
-
-impl Config {
-    fn mode(&self, signal: Signal) -> Mode {
-        let hashes_records = signal == Signal::Logs && self.attribute_source == Source::Record;
-        self.mode.unwrap_or(if self.hash_seed != 0 || hashes_records {
-            Mode::HashSeed
-        } else {
-            Mode::Proportional
-        })
-    }
-}
 
 impl ProcessorConfig for Config {
     fn partition(&self) -> Partition {
@@ -156,7 +157,7 @@ impl ProcessorConfig for Config {
     }
 
     fn build(&self, cx: &BuildContext) -> Result<Box<dyn Processor>, StartError> {
-        let sampler = Sampler::new(self, self.mode(cx.signal), cx.signal);
+        let sampler = Sampler::new(self, cx.signal);
         let stats = cx.telemetry.processor(&cx.id.to_string(), &cx.pipeline, cx.signal);
         Ok(Box::new(Probabilistic { sampler, stats }))
     }

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Actions are those of the `attributes` processor and run in order. A sender that sends no
-//! resource gets one where something is inserted. Payloads are edited as bytes.
+//! resource gets one where something is inserted. Payloads are edited as bytes. What differs from the
+//! Collector there differs here.
 
 use schemars::JsonSchema;
 use serde::Deserialize;

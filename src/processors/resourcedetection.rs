@@ -23,9 +23,19 @@
 //! `override: false` or do not set the variable.
 //!
 //! Detection runs once, when skep starts. Only the data of its pipelines waits for it, at most for
-//! `timeout`, and then continues with what was found. A detector that fails logs one warning; on
-//! another platform it finds nothing. The detected attributes are logged. Resources are edited as
-//! bytes, and their schema URL does not change.
+//! `timeout`, and then continues with what was found. A detector that fails logs one warning; with
+//! `retry` it is asked again before, as long as there is time. On another platform it finds nothing.
+//! The detected attributes are logged. Resources are edited as bytes, and their schema URL does not
+//! change.
+//!
+//! Differs from the Collector:
+//!
+//! - A detector that fails is asked once unless `retry` is set, and never stops the start; neither
+//!   does an `OTEL_RESOURCE_ATTRIBUTES` that cannot be read.
+//! - `attributes` chooses by name what is added; the Collector ignores it.
+//! - `os.name` and `os.version` are those of `/etc/os-release`, `host.cpu.cache.l2.size` is in bytes,
+//!   `host.interface` and `host.mac` leave out the loopback interface and have those that are down.
+//! - The schema URL of a resource does not change.
 
 mod aws;
 mod detect;
@@ -36,6 +46,7 @@ mod ecs;
 mod eks;
 mod env;
 mod machine;
+mod retry;
 mod system;
 
 #[cfg(test)]
@@ -53,6 +64,7 @@ use serde::{Deserialize, Serialize};
 use self::{
     detect::{Attributes, Detection, Environment},
     detectors::Detector,
+    retry::Retry,
 };
 use super::attributes::{
     action::{Action, Plan, Verb, broken},
@@ -79,6 +91,8 @@ pub struct Config {
     pub r#override: bool,
     /// How long detection may take, and data wait for it.
     pub timeout: Interval,
+    /// Asking a detector again that fails; it is not asked again without this section.
+    pub retry: Option<Retry>,
     /// Only attributes of these names are added; all where it is empty.
     pub attributes: Vec<String>,
     /// The Collector's refusal to start where a platform does not answer. Only `false` is accepted:
@@ -199,6 +213,7 @@ impl Default for Config {
             detectors: vec!["env".to_owned()],
             r#override: true,
             timeout: Interval(Duration::from_secs(5)),
+            retry: None,
             attributes: Vec::new(),
             fail_on_missing_metadata: false,
             refresh_interval: Interval::default(),
@@ -388,6 +403,9 @@ impl ProcessorConfig for Detecting {
         config.validate_switches(at, problems);
         config.validate_sources(at, problems);
         config.validate_tags(at, problems);
+        if let Some(retry) = &config.retry {
+            retry.validate(at, problems);
+        }
         if config.timeout.0.is_zero() {
             problems
                 .error(at.at("timeout"), "`timeout` must be greater than zero")

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
@@ -223,7 +224,7 @@ fn append(
     fits
 }
 
-/// Appends the body alone; lists and maps as JSON. It may be a little longer than `longest`;
+/// Appends the body alone; bytes as base64, lists and maps as JSON. It may be a little longer than `longest`;
 /// whether it is cut already.
 pub(super) fn write_body(record: &LogRecord<'_>, longest: usize, out: &mut Vec<u8>) -> bool {
     let from = out.len();
@@ -241,6 +242,11 @@ pub(super) fn write_body(record: &LogRecord<'_>, longest: usize, out: &mut Vec<u
                     out.extend_from_slice("\u{FFFD}".as_bytes());
                 }
             }
+        }
+        Value::Bytes(bytes) => {
+            // More is cut anyway.
+            let start = &bytes[..bytes.len().min(longest)];
+            out.extend_from_slice(STANDARD.encode(start).as_bytes());
         }
         value => {
             if let Some(text) = as_text(value) {

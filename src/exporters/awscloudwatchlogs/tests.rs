@@ -190,6 +190,32 @@ fn numbers_that_json_has_not_are_texts() {
     assert_eq!(events(&raw, &payload)[0].3, "Infinity");
 }
 
+/// What the Collector makes of them (`AsString`): no quotes around bytes, doubles as ECMAScript has
+/// them.
+#[test]
+fn raw_bodies_that_are_no_text_have_the_collectors_form() {
+    let raw = Config { raw_log: true, ..config() };
+    for (body, message) in [
+        (Any::BytesValue(vec![1, 2]), "AQI="),
+        (Any::DoubleValue(1e20), "100000000000000000000"),
+        (Any::DoubleValue(1e-7), "1e-7"),
+        (Any::DoubleValue(1e300), "1e+300"),
+        (Any::BoolValue(true), "true"),
+    ] {
+        let body = Some(AnyValue { value: Some(body) });
+        let record = LogRecord { body, ..LogRecord::default() };
+        assert_eq!(events(&raw, &request(Vec::new(), vec![record]))[0].3, message);
+    }
+    let short = Config { max_event_size: 100, ..raw };
+    let body = Some(AnyValue { value: Some(Any::BytesValue(vec![0; 4000])) });
+    let record = LogRecord { body, ..LogRecord::default() };
+    let message = &events(&short, &request(Vec::new(), vec![record]))[0].3;
+    assert!(
+        message.len() <= 100 && message.starts_with("AAAA") && message.ends_with(CUT),
+        "{message}"
+    );
+}
+
 #[test]
 fn a_body_that_is_too_long_is_cut_and_the_event_stays_json() {
     let record = LogRecord {

@@ -60,7 +60,9 @@ impl Declaration {
 /// Sets of dimensions, each sorted.
 pub(super) type Sets = BTreeSet<Vec<String>>;
 
-/// The sets that a metric is declared with; none: it is in the log, and is no metric.
+/// The sets that a metric is declared with, and those of the rollup; none: it is in the log, and is no
+/// metric. A metric that a declaration takes has the sets of the rollup even where it has the labels of
+/// none of the declared ones.
 pub(super) fn sets(
     name: &str,
     labels: &Labels,
@@ -76,7 +78,9 @@ pub(super) fn sets(
         let all = labels.iter().filter(|(name, value)| is_dimension(name, value));
         sets.insert(all.map(|(name, _)| name.clone()).take(DIMENSIONS).collect());
     }
+    let mut is_declared = declarations.is_empty();
     for declaration in declarations.iter().filter(|one| one.matches(name, labels)) {
+        is_declared = true;
         for set in &declaration.dimensions {
             let has_all = set
                 .iter()
@@ -87,19 +91,21 @@ pub(super) fn sets(
             }
         }
     }
-    if sets.is_empty() || rollup == Rollup::None {
+    if !is_declared || rollup == Rollup::None {
         return sets;
     }
     let scope = labels.iter().filter(|(name, value)| name == SCOPE && is_dimension(name, value));
     let scope: Vec<String> = scope.map(|(name, _)| name.clone()).collect();
     let others = labels.iter().filter(|(name, value)| name != SCOPE && is_dimension(name, value));
+    // Without a label there is nothing to roll up.
+    let has_labels = others.clone().next().is_some();
     for (name, _) in others {
         let mut set = scope.clone();
         set.push(name.clone());
         set.sort();
         sets.insert(set);
     }
-    if rollup == Rollup::ZeroAndSingle {
+    if rollup == Rollup::ZeroAndSingle && has_labels {
         sets.insert(scope);
     }
     sets
@@ -174,5 +180,30 @@ mod tests {
         );
         own[0].1 = "other".to_owned();
         assert!(sets("http_time", &own, &[declaration], Rollup::ZeroAndSingle, &none).is_empty());
+    }
+
+    #[test]
+    fn a_rollup_counts_where_a_declaration_matches_and_none_of_its_sets_fits() {
+        let none = BTreeSet::new();
+        let declaration = Declaration {
+            dimensions: vec![vec!["a".to_owned(), "b".to_owned()]],
+            names: vec![Regex::new("^m").unwrap()],
+            labels: Vec::new(),
+        };
+        let declarations = std::slice::from_ref(&declaration);
+        let of = |name, own: &[(&str, &str)], rollup| {
+            shown(&sets(name, &labels(own), declarations, rollup, &none))
+        };
+        assert_eq!(of("m", &[("n", "1")], Rollup::ZeroAndSingle), ["", "n"]);
+        assert_eq!(of("m", &[("n", "1")], Rollup::Single), ["n"]);
+        assert_eq!(
+            of("m", &[("OTelLib", "l"), ("n", "1")], Rollup::ZeroAndSingle),
+            ["OTelLib", "OTelLib,n"]
+        );
+        assert_eq!(of("m", &[("OTelLib", "l")], Rollup::ZeroAndSingle), [""; 0]);
+        assert_eq!(of("m", &[("n", "1")], Rollup::None), [""; 0]);
+        assert_eq!(of("other", &[("n", "1")], Rollup::ZeroAndSingle), [""; 0]);
+        let fitting = [("a", "1"), ("b", "2")];
+        assert_eq!(of("m", &fitting, Rollup::Single), ["a", "a,b", "b"]);
     }
 }

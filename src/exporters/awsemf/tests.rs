@@ -123,10 +123,8 @@ fn a_request_that_expands_goes_out_in_pieces_within_their_room() {
     let content = Content { items: 300, ..payload(&resource, &large, metrics) };
     for (room, with_resource) in [(1 << 20, true), (1 << 20, false), (512 << 10, true)] {
         let enabled = with_resource;
-        let config = Config {
-            resource_to_telemetry_conversion: ResourceConversion { enabled },
-            ..Config::default()
-        };
+        let conversion = ResourceConversion { enabled, ..ResourceConversion::default() };
+        let config = Config { resource_to_telemetry_conversion: conversion, ..Config::default() };
         let mut bench = Bench::new(&config);
         let mut work = Work { room, ..Work::all(&content) };
         let (mut items, mut total, mut short, mut first) = (0, 0.0, 0, 0);
@@ -348,7 +346,10 @@ fn the_configuration_chooses_names_units_and_labels() {
     let config = Config {
         namespace: "Shop".to_owned(),
         log_group_name: "/m/{ServiceName}/{resource.pod}".to_owned(),
-        resource_to_telemetry_conversion: ResourceConversion { enabled: true },
+        resource_to_telemetry_conversion: ResourceConversion {
+            enabled: true,
+            ..ResourceConversion::default()
+        },
         parse_json_encoded_attr_values: vec!["meta".to_owned()],
         metric_descriptors: vec![MetricDescriptor {
             metric_name: "m".to_owned(),

@@ -17,6 +17,7 @@ use super::{
     delta::{Series, Step, Times, Totals},
     document::{FORMAT, Form, Group, METRICS, Metric},
     point::{self, Distribution, Worth},
+    resource::Chosen,
     unit,
 };
 use crate::{
@@ -64,7 +65,7 @@ pub(super) struct Translation {
     /// None: `/metrics/` and the namespace.
     pub(super) group: Option<Template>,
     pub(super) stream: Template,
-    pub(super) with_resource: bool,
+    pub(super) resource: Option<Chosen>,
     pub(super) is_detailed: bool,
     pub(super) keeps_first: bool,
     /// Units by metric, and whether they count more than the metric's own.
@@ -103,9 +104,10 @@ impl Around<'_> {
     }
 
     /// Attributes of the resource as labels, as many as there is room for.
-    fn set_labels(&mut self, resource: Option<Resource<'_>>) {
+    fn set_labels(&mut self, chosen: &Chosen, resource: Option<Resource<'_>>) {
         let mut left = RESOURCE;
-        for attribute in resource.iter().flat_map(Resource::attributes) {
+        let attributes = resource.iter().flat_map(Resource::attributes);
+        for attribute in attributes.filter(|attribute| chosen.takes(attribute.key.0)) {
             let label = label(&attribute, left);
             let fits = label.and_then(|label| {
                 left = left.checked_sub(label.0.len() + label.1.len() + ATTRIBUTE)?;
@@ -189,8 +191,8 @@ impl Translation {
         let namespace = self.namespace(&resource);
         let (labels, scope) = (Vec::new(), String::new());
         let mut around = Around { resource, labels, namespace, scope, is_short: false };
-        if self.with_resource {
-            around.set_labels(walk.resource());
+        if let Some(chosen) = &self.resource {
+            around.set_labels(chosen, walk.resource());
         }
         around.set_scope(walk.scope());
         around

@@ -175,7 +175,10 @@ fn is_ip(text: &[u8]) -> bool {
 struct Peer<'a> {
     ip: Option<&'a [u8]>,
     name: Option<&'a [u8]>,
+    /// Of the name or of the address.
     port: Option<i64>,
+    /// Of the address alone: a proxy may stand between it and the server that was asked for.
+    network_port: Option<i64>,
 }
 
 impl<'a> Peer<'a> {
@@ -185,7 +188,8 @@ impl<'a> Peer<'a> {
         Peer {
             ip: attributes.text(K::NetPeerIp).or(new),
             name: attributes.text(K::NetPeerName),
-            port: attributes.int(K::NetPeerPort).or(attributes.int(K::NetworkPeerPort)),
+            port: attributes.int(K::NetPeerPort),
+            network_port: attributes.int(K::NetworkPeerPort),
         }
     }
 }
@@ -226,6 +230,19 @@ impl<'a> Parts<'a> {
         }
     }
 
+    /// The port that belongs to that name.
+    fn port(&self, peer: &Peer<'a>, is_server: bool) -> Option<i64> {
+        if is_server {
+            self.port
+        } else if peer.name.is_some() {
+            peer.port.or(self.port)
+        } else if self.server.is_some() {
+            self.port.or(peer.port)
+        } else {
+            peer.port.or(peer.network_port).or(self.port)
+        }
+    }
+
     /// The attributes that the URL shows.
     fn shown(&self, peer: &Peer<'a>, is_server: bool) -> [Option<&'a [u8]>; 4] {
         let name = self.name(peer, is_server);
@@ -238,7 +255,7 @@ impl<'a> Parts<'a> {
     /// With its port; none where nobody says where it went.
     fn url(&self, peer: &Peer<'a>, is_server: bool) -> Option<(Vec<u8>, Option<i64>)> {
         let name = self.name(peer, is_server)?;
-        let port = if is_server { self.port } else { peer.port.or(self.port) };
+        let port = self.port(peer, is_server);
         let scheme = self.scheme.unwrap_or(b"http");
         let mut url = Vec::with_capacity(128);
         url.extend_from_slice(scheme);

@@ -473,7 +473,7 @@ impl<'s, 'a> Segment<'s, 'a> {
                 metadata.namespaces.push((namespace, json));
             } else if self.is_indexed(key) && is_scalar(value) {
                 listed.push((key, value));
-            } else if all && !attribute.is_taken && is_scalar(value) {
+            } else if all && (!attribute.is_taken || key == USER) && is_scalar(value) {
                 annotations.push((key, value));
             } else if !attribute.is_taken && part != Part::Service {
                 metadata.others.push((key, value));
@@ -494,6 +494,10 @@ impl<'s, 'a> Segment<'s, 'a> {
         }
     }
 }
+
+/// An annotation too where all attributes are, although it is the `user` of the segment: the Collector has
+/// it there only.
+const USER: &[u8] = b"user.id";
 
 /// Writes the links that have ids; `value` writes the value of an attribute.
 pub(super) fn write_links(json: &mut Json, span: &Span<'_>, value: fn(&mut Json, Value<'_>)) {

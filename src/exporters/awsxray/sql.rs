@@ -96,14 +96,17 @@ fn connection(attributes: &mut Attributes<'_>) -> Option<Vec<u8>> {
 fn server(attributes: &mut Attributes<'_>) -> Option<Vec<u8>> {
     use Known as K;
     let hosts = [K::ServerAddress, K::NetPeerName, K::NetPeerIp, K::NetworkPeerAddress];
-    let said = hosts.iter().find_map(|known| attributes.text(*known))?;
+    let found = hosts.iter().position(|known| attributes.text(*known).is_some())?;
+    let said = attributes.text(hosts[found])?;
     attributes.take_same(&hosts, |text| text == said);
     let host = match secrets::connection(said) {
         Cow::Owned(host) => host,
         Cow::Borrowed(host) if is_ipv6(host) => [b"[", host, b"]"].concat(),
         Cow::Borrowed(host) => host.to_vec(),
     };
-    let port = attributes.take_first_int(&[K::ServerPort, K::NetPeerPort, K::NetworkPeerPort]);
+    // That of the connection belongs to an address: a proxy may stand before a server with a name.
+    let ports = [K::ServerPort, K::NetPeerPort, K::NetworkPeerPort];
+    let port = attributes.take_first_int(if found < 2 { &ports[..2] } else { &ports });
     match port {
         Some(port) => {
             Some([&host, &b":"[..], itoa::Buffer::new().format(port).as_bytes()].concat())

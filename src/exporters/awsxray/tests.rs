@@ -193,6 +193,19 @@ fn calls_are_subsegments() {
         ),
         &json!({"name": "10.0.0.3", "http > request > url": "http://10.0.0.3:8080/ping"}),
     );
+    // The connection may go to a proxy: its port is not that of the server.
+    assert_has(
+        &call(json!({"http.request.method": "GET", "server.address": "api.test", "url.path": "/a",
+            "network.peer.address": "10.0.0.9", "network.peer.port": 3128})),
+        &json!({"http > request > url": "http://api.test/a", "metadata > default > network.peer.port": 3128}),
+    );
+    assert_has(
+        &call(
+            json!({"http.request.method": "GET", "url.path": "/a", "network.peer.address": "10.0.0.9",
+            "network.peer.port": 3128}),
+        ),
+        &json!({"http > request > url": "http://10.0.0.9:3128/a"}),
+    );
     assert_has(
         &call(
             json!({"db.system": "postgresql", "db.name": "shop", "db.statement": "SELECT 1", "db.user": "app"}),
@@ -332,12 +345,15 @@ fn what_is_asked_for_is_indexed() {
             "metadata > default": {"otel.resource.service.name": "backend-flask", "plan": "free", "otel.span.name": "op"},
             "http > request > method": "GET", "user": "u1"}),
     );
-    let document =
-        &all(&indexed(&[], true), &json!({}), span(SERVER, false, &json!({"n": 3, "tags": ["a"]})))
-            [0];
+    let document = &all(
+        &indexed(&[], true),
+        &json!({}),
+        span(SERVER, false, &json!({"n": 3, "tags": ["a"], "user.id": "u1"})),
+    )[0];
     assert_has(
         document,
-        &json!({"annotations": {"n": 3, "otel.resource.service.name": "backend-flask"}, "metadata > default": {"tags": ["a"], "otel.span.name": "op"}}),
+        &json!({"annotations": {"n": 3, "otel.resource.service.name": "backend-flask", "user.id": "u1"}, "user": "u1",
+            "metadata > default": {"tags": ["a"], "otel.span.name": "op"}}),
     );
     let many = (0..80).map(|i| (format!("k{i}"), json!(i))).collect::<serde_json::Map<_, _>>();
     let document =

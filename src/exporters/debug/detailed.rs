@@ -6,7 +6,7 @@ use std::fmt::{Arguments, Display, Write as _};
 
 use super::{
     pages::Page,
-    value::{attributes, hex, time_of, write_with_type},
+    value::{attributes, id, time_of, write_with_type},
 };
 use crate::otlp::{
     Signal,
@@ -15,7 +15,7 @@ use crate::otlp::{
     schema,
 };
 
-pub(super) use metric::point_table;
+pub(super) use metric::{Buckets, point_table};
 
 /// Writes what a walk shows.
 pub(super) fn step(signal: Signal, step: Step<'_>, walk: &Walk<'_>, page: &mut Page) {
@@ -109,13 +109,26 @@ impl Page {
             if self.is_full() {
                 break;
             }
-            self.line(format_args!("Entity #{i}"));
-            self.line(format_args!("     -> Type: {}", entity.shown("type")));
-            self.line(format_args!("     -> SchemaURL: {}", entity.shown("schema_url")));
-            for (title, field) in [("ID", "id_keys"), ("Description", "description_keys")] {
-                for key in entity.texts(field) {
-                    self.line(format_args!("     -> {title} key: {key}"));
+            if i == 0 {
+                self.line(format_args!("Resource entity refs:"));
+            }
+            self.entity(i, &entity);
+        }
+    }
+
+    fn entity(&mut self, i: usize, entity: &Record<'_>) {
+        self.line(format_args!("     -> Entity ref #{i}:"));
+        self.line(format_args!("          -> Type: {}", entity.shown("type")));
+        let url = entity.shown("schema_url");
+        if !url.is_empty() {
+            self.line(format_args!("          -> Schema URL: {url}"));
+        }
+        for (title, field) in [("ID", "id_keys"), ("Description", "description_keys")] {
+            for (n, key) in entity.texts(field).enumerate() {
+                if n == 0 {
+                    self.line(format_args!("          -> {title} keys:"));
                 }
+                self.line(format_args!("               -> {key}"));
             }
         }
     }
@@ -131,11 +144,11 @@ impl Page {
 
     fn span(&mut self, k: usize, span: &Record<'_>) {
         self.line(format_args!("Span #{k}"));
-        self.labelled("Trace ID", hex(span.bytes("trace_id")));
-        self.labelled("Parent ID", hex(span.bytes("parent_span_id")));
-        self.labelled("ID", hex(span.bytes("span_id")));
+        self.labelled("Trace ID", id(span.bytes("trace_id")));
+        self.labelled("Parent ID", id(span.bytes("parent_span_id")));
+        self.labelled("ID", id(span.bytes("span_id")));
         self.labelled("Name", span.shown("name"));
-        self.labelled("Kind", kind(span.bits("kind")));
+        self.labelled("Kind", kind(number(span.bits("kind"))));
         let state = span.shown("trace_state");
         if !state.is_empty() {
             self.labelled("TraceState", state);
@@ -143,7 +156,7 @@ impl Page {
         self.labelled("Start time", time_of(span.bits("start_time_unix_nano")));
         self.labelled("End time", time_of(span.bits("end_time_unix_nano")));
         let status = span.child("status");
-        let code = status.as_ref().map_or(0, |status| status.bits("code"));
+        let code = status.as_ref().map_or(0, |status| number(status.bits("code")));
         self.labelled("Status code", status_code(code));
         self.labelled("Status message", status.map(|s| s.shown("message")).unwrap_or_default());
         self.line(format_args!(
@@ -186,8 +199,8 @@ impl Page {
             self.line(format_args!("Links:"));
         }
         self.line(format_args!("SpanLink #{i}"));
-        self.line(format_args!("     -> Trace ID: {}", hex(link.bytes("trace_id"))));
-        self.line(format_args!("     -> ID: {}", hex(link.bytes("span_id"))));
+        self.line(format_args!("     -> Trace ID: {}", id(link.bytes("trace_id"))));
+        self.line(format_args!("     -> ID: {}", id(link.bytes("span_id"))));
         self.line(format_args!("     -> TraceState: {}", link.shown("trace_state")));
         self.number_if_set("     -> Flags", link.bits("flags"));
         self.dropped_and_attributes(link);
@@ -201,7 +214,7 @@ impl Page {
 
     fn log_record(&mut self, k: usize, record: &Record<'_>) {
         let observed = time_of(record.bits("observed_time_unix_nano"));
-        let severity = record.bits("severity_number");
+        let severity = number(record.bits("severity_number"));
         self.line(format_args!("LogRecord #{k}"));
         self.line(format_args!("ObservedTimestamp: {observed}"));
         self.line(format_args!("Timestamp: {}", time_of(record.bits("time_unix_nano"))));
@@ -216,13 +229,19 @@ impl Page {
         self.attributes("", "Attributes", record, "attributes");
         let dropped = record.bits("dropped_attributes_count");
         self.number_if_set("DroppedAttributesCount", dropped);
-        self.line(format_args!("Trace ID: {}", hex(record.bytes("trace_id"))));
-        self.line(format_args!("Span ID: {}", hex(record.bytes("span_id"))));
+        self.line(format_args!("Trace ID: {}", id(record.bytes("trace_id"))));
+        self.line(format_args!("Span ID: {}", id(record.bytes("span_id"))));
         self.line(format_args!("Flags: {}", record.bits("flags")));
     }
 }
 
-fn kind(number: u64) -> &'static str {
+/// An enum as protobuf has it: the low 32 bits.
+#[expect(clippy::cast_possible_truncation, reason = "protobuf takes the low 32 bits")]
+fn number(bits: u64) -> i32 {
+    (bits as u32).cast_signed()
+}
+
+fn kind(number: i32) -> &'static str {
     match number {
         0 => "Unspecified",
         1 => "Internal",
@@ -234,7 +253,7 @@ fn kind(number: u64) -> &'static str {
     }
 }
 
-fn status_code(number: u64) -> &'static str {
+fn status_code(number: i32) -> &'static str {
     match number {
         0 => "Unset",
         1 => "Ok",
@@ -244,12 +263,12 @@ fn status_code(number: u64) -> &'static str {
 }
 
 /// `Info`, `Info2`, ...: four numbers per level.
-fn severity_name(number: u64) -> String {
+fn severity_name(number: i32) -> String {
     const LEVELS: [&str; 6] = ["Trace", "Debug", "Info", "Warn", "Error", "Fatal"];
-    let Some(position) = number.checked_sub(1).filter(|position| *position < 24) else {
+    let position = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
+    let Some(position) = position.filter(|position| *position < 24) else {
         return if number == 0 { "Unspecified".to_owned() } else { String::new() };
     };
-    let (level, step) = (position / 4, position % 4 + 1);
-    let name = LEVELS.iter().zip(0u64..).find(|(_, i)| *i == level).map_or("", |(name, _)| *name);
+    let (name, step) = (LEVELS[position / 4], position % 4 + 1);
     if step == 1 { name.to_owned() } else { format!("{name}{step}") }
 }

@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use super::{
-    detailed::point_table,
+    detailed::{Buckets, point_table},
     pages::Page,
-    value::{attributes, double, hex, write_plain},
+    value::{attributes, fixed, id, shortest, write_plain},
 };
 use crate::otlp::{
     Signal,
@@ -60,7 +60,7 @@ fn scope(signal: Signal, walk: &Walk<'_>, out: &mut Page) {
     let scope = walk.scope_message().map(|scope| Record::of(&schema::SCOPE, scope));
     if let Some(scope) = &scope {
         let (name, version) = (scope.shown("name"), scope.shown("version"));
-        if !name.is_empty() {
+        if !name.is_empty() || !version.is_empty() {
             let _ = write!(out, " {name}");
         }
         if !version.is_empty() {
@@ -87,14 +87,19 @@ fn pairs(of: &Record<'_>, out: &mut Page) {
 
 fn span(span: &Record<'_>, out: &mut Page) {
     let name = span.shown("name");
-    let _ = write!(out, "{name} {} {}", hex(span.bytes("trace_id")), hex(span.bytes("span_id")));
+    let _ = write!(out, "{name} {} {}", id(span.bytes("trace_id")), id(span.bytes("span_id")));
     pairs(span, out);
     out.end();
 }
 
 fn log_record(record: &Record<'_>, out: &mut Page) {
     let _ = write_plain(record.child("body").as_ref(), out);
-    pairs(record, out);
+    // What comes between body and attributes is there without attributes, too.
+    if record.has("attributes") {
+        pairs(record, out);
+    } else {
+        let _ = out.write_char(' ');
+    }
     out.end();
 }
 
@@ -115,7 +120,8 @@ fn point(point: Message<'_>, walk: &Walk<'_>, out: &mut Page) {
     match kind {
         "Gauge" | "Sum" => number(&point, out),
         "Summary" => summary(&point, out),
-        _ => histogram(&point, out),
+        "Histogram" => histogram(&point, out),
+        _ => exponential_histogram(&point, out),
     }
     out.end();
 }
@@ -124,18 +130,23 @@ fn number(point: &Record<'_>, out: &mut Page) {
     if point.has("as_int") {
         let _ = write!(out, " {}", point.int("as_int"));
     } else if point.has("as_double") {
-        let _ = write!(out, " {}", double(point.double("as_double")));
+        let _ = write!(out, " {}", shortest(point.double("as_double")));
+    } else {
+        let _ = out.write_char(' ');
     }
 }
 
-/// Both kinds of histograms; the exponential one has no bounds to show.
-fn histogram(point: &Record<'_>, out: &mut Page) {
+fn count_and_sums(point: &Record<'_>, out: &mut Page) {
     let _ = write!(out, " count={}", point.bits("count"));
     for key in ["sum", "min", "max"] {
         if point.has(key) {
-            let _ = write!(out, " {key}={}", double(point.double(key)));
+            let _ = write!(out, " {key}={}", shortest(point.double(key)));
         }
     }
+}
+
+fn histogram(point: &Record<'_>, out: &mut Page) {
+    count_and_sums(point, out);
     let mut bounds = point.numbers("explicit_bounds");
     for count in point.numbers("bucket_counts") {
         if out.is_full() {
@@ -143,7 +154,7 @@ fn histogram(point: &Record<'_>, out: &mut Page) {
         }
         match bounds.next() {
             Some(bound) => {
-                let _ = write!(out, " le{}={count}", double(f64::from_bits(bound)));
+                let _ = write!(out, " le{}={count}", shortest(f64::from_bits(bound)));
             }
             None => {
                 let _ = write!(out, " {count}");
@@ -152,13 +163,32 @@ fn histogram(point: &Record<'_>, out: &mut Page) {
     }
 }
 
+/// Its buckets are shown by their upper bounds.
+fn exponential_histogram(point: &Record<'_>, out: &mut Page) {
+    count_and_sums(point, out);
+    let buckets = Buckets::of(point);
+    for (near, _, count) in buckets.negative() {
+        let _ = write!(out, " le{}={count}", shortest(-near));
+    }
+    let zero_count = point.bits("zero_count");
+    if zero_count > 0 {
+        let _ = write!(out, " zero={zero_count}");
+    }
+    for (_, far, count) in buckets.positive() {
+        if out.is_full() {
+            break;
+        }
+        let _ = write!(out, " le{}={count}", shortest(far));
+    }
+}
+
 fn summary(point: &Record<'_>, out: &mut Page) {
-    let _ = write!(out, " count={} sum={}", point.bits("count"), double(point.double("sum")));
+    let _ = write!(out, " count={} sum={}", point.bits("count"), fixed(point.double("sum")));
     for at in point.children("quantile_values") {
         if out.is_full() {
             break;
         }
         let (quantile, value) = (at.double("quantile"), at.double("value"));
-        let _ = write!(out, " q{}={}", double(quantile), double(value));
+        let _ = write!(out, " q{}={}", shortest(quantile), shortest(value));
     }
 }

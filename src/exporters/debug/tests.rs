@@ -247,8 +247,11 @@ fn fields_that_came_later_are_printed_too() {
             metrics,
             &[
                 "Resource DroppedAttributesCount: 2",
-                "     -> Type: host",
-                "     -> ID key: host.id",
+                "Resource entity refs:",
+                "     -> Entity ref #0:",
+                "          -> Type: host",
+                "          -> ID keys:",
+                "               -> host.id",
                 "InstrumentationScope DroppedAttributesCount: 4",
                 "     -> Metadata:",
                 "          -> user_id: Str(555)",
@@ -263,6 +266,63 @@ fn fields_that_came_later_are_printed_too() {
         for line in lines {
             assert!(text.lines().any(|one| one == *line), "`{line}` is missing:\n{text}");
         }
+    }
+}
+
+/// The lines of a payload that are about its items, by verbosity.
+fn lines_of(verbosity: Verbosity, signal: Signal, document: &str) -> Vec<String> {
+    printed_of(verbosity, signal, document).lines().map(str::to_owned).collect()
+}
+
+/// As Go's `fmt` prints them, and not as JSON has them.
+#[test]
+fn numbers_have_the_form_of_go() {
+    let metrics = r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[
+      {"name":"g","gauge":{"dataPoints":[{"asDouble":"Infinity"},{"asDouble":"-Infinity"},{"asDouble":1e20},{}]}},
+      {"name":"h","histogram":{"dataPoints":[{"count":3,"sum":"Infinity","bucketCounts":[1,2],"explicitBounds":[1e6]}]}},
+      {"name":"e","exponentialHistogram":{"dataPoints":[{"count":9,"scale":0,"zeroCount":2,"positive":{"offset":1,"bucketCounts":[3]},"negative":{"offset":0,"bucketCounts":[1,3]}}]}},
+      {"name":"s","summary":{"dataPoints":[{"count":1,"sum":0.000001,"quantileValues":[{"quantile":0.5,"value":"-Infinity"}]}]}}]}]}]}"#;
+    let normal = lines_of(Verbosity::Normal, Signal::Metrics, metrics);
+    let expected = [
+        "g{} +Inf",
+        "g{} -Inf",
+        "g{} 1e+20",
+        "g{} ",
+        "h{} count=3 sum=+Inf le1e+06=1 2",
+        "e{} count=9 le-2=3 le-1=1 zero=2 le4=3",
+        "s{} count=1 sum=0.000001 q0.5=-Inf",
+    ];
+    assert_eq!(normal[3..], expected);
+    let detailed = lines_of(Verbosity::Detailed, Signal::Metrics, metrics);
+    for line in [
+        "Value: +Inf",
+        "Value: -Inf",
+        "Value: 100000000000000000000.000000",
+        "Sum: +Inf",
+        "ExplicitBounds #0: 1000000.000000",
+        "Bucket [-4.000000, -2.000000), Count: 3",
+        "Bucket [-2.000000, -1.000000), Count: 1",
+        "Bucket (2.000000, 4.000000], Count: 3",
+        "QuantileValue #0: Quantile 0.500000, Value -Inf",
+    ] {
+        assert!(detailed.iter().any(|one| one == line), "`{line}` is missing: {detailed:?}");
+    }
+}
+
+#[test]
+fn ids_of_zeros_bare_bodies_and_odd_enums_are_those_of_the_collector() {
+    let traces = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[
+      {"name":"n","traceId":"00000000000000000000000000000000","spanId":"0000000000000000","kind":-1}]}]}]}"#;
+    let logs = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[
+      {"body":{"stringValue":"b"}},{"severityNumber":-2147483648},{"severityNumber":24}]}]}]}"#;
+    assert_eq!(lines_of(Verbosity::Normal, Signal::Traces, traces)[3..], ["n  "]);
+    assert_eq!(lines_of(Verbosity::Normal, Signal::Logs, logs)[3..], ["b ", " ", " "]);
+    let spans = lines_of(Verbosity::Detailed, Signal::Traces, traces);
+    assert!(spans.contains(&"    Trace ID       : ".to_owned()), "{spans:?}");
+    assert!(spans.contains(&"    Kind           : ".to_owned()), "{spans:?}");
+    let records = lines_of(Verbosity::Detailed, Signal::Logs, logs);
+    for line in ["SeverityNumber: (-2147483648)", "SeverityNumber: Fatal4(24)"] {
+        assert!(records.iter().any(|one| one == line), "`{line}` is missing: {records:?}");
     }
 }
 

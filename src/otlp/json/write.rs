@@ -132,7 +132,7 @@ fn is_zero(value: FieldValue<'_>) -> bool {
     match value {
         FieldValue::Varint(bits) | FieldValue::Fixed64(bits) => bits == 0,
         FieldValue::Fixed32(bits) => bits == 0,
-        FieldValue::Len(bytes) => bytes.is_empty(),
+        FieldValue::Len(bytes) | FieldValue::Group(bytes) => bytes.is_empty(),
     }
 }
 
@@ -141,7 +141,7 @@ fn scalar(kind: Kind, value: FieldValue<'_>, most: usize, out: &mut Vec<u8>) {
     let (bits, bytes) = match value {
         FieldValue::Varint(bits) | FieldValue::Fixed64(bits) => (bits, &[][..]),
         FieldValue::Fixed32(bits) => (u64::from(bits), &[][..]),
-        FieldValue::Len(bytes) => (0, bytes),
+        FieldValue::Len(bytes) | FieldValue::Group(bytes) => (0, bytes),
     };
     match kind {
         Kind::String => text(bytes, most, out),
@@ -167,7 +167,9 @@ fn number(value: impl itoa::Integer, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
-/// Appends a number; a whole one without `.0`, as the Collector does.
+/// Appends a number as ECMAScript writes it (`Number::toString`), which is the form of Go's
+/// `encoding/json` too: the shortest digits that read back as the same number, with an exponent below
+/// 1e-6 and from 1e21 on.
 pub(super) fn double(value: f64, out: &mut Vec<u8>) {
     if value.is_nan() {
         return quoted(b"NaN", out);
@@ -177,7 +179,46 @@ pub(super) fn double(value: f64, out: &mut Vec<u8>) {
     }
     let mut buffer = ryu::Buffer::new();
     let text = buffer.format_finite(value);
-    out.extend_from_slice(text.strip_suffix(".0").unwrap_or(text).as_bytes());
+    let scientific = text.split_once('e').and_then(|(digits, power)| {
+        let power: i32 = power.parse().ok()?;
+        Some((digits, power))
+    });
+    match scientific {
+        None => out.extend_from_slice(text.strip_suffix(".0").unwrap_or(text).as_bytes()),
+        Some((digits, power @ -6..21)) => positional(digits, power, out),
+        Some((digits, power)) => {
+            out.extend_from_slice(digits.as_bytes());
+            out.extend_from_slice(if power < 0 { b"e" } else { b"e+" });
+            number(power, out);
+        }
+    }
+}
+
+/// Appends digits such as `-1.25`, times ten to the power, without an exponent.
+fn positional(digits: &str, power: i32, out: &mut Vec<u8>) {
+    let unsigned = digits.strip_prefix('-').unwrap_or(digits);
+    if unsigned.len() < digits.len() {
+        out.push(b'-');
+    }
+    let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
+    let zeros = |count: usize, out: &mut Vec<u8>| out.resize(out.len() + count, b'0');
+    let places = usize::try_from(power.unsigned_abs()).unwrap_or(0);
+    if power < 0 {
+        // What `digits` has before the point is one digit.
+        out.extend_from_slice(b"0.");
+        zeros(places - 1, out);
+        out.extend_from_slice(whole.as_bytes());
+        out.extend_from_slice(fraction.as_bytes());
+    } else {
+        let (before, after) = fraction.split_at(fraction.len().min(places));
+        out.extend_from_slice(whole.as_bytes());
+        out.extend_from_slice(before.as_bytes());
+        zeros(places - before.len(), out);
+        if !after.is_empty() {
+            out.push(b'.');
+            out.extend_from_slice(after.as_bytes());
+        }
+    }
 }
 
 /// Appends text that needs no escapes.

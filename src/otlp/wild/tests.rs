@@ -62,7 +62,7 @@ proptest! {
         prop_assert_eq!(split::count_items(signal, &body), items);
     }
 
-    /// The check is stricter in three things, and knowingly: ids, groups, depth.
+    /// The check is stricter in two things, and knowingly: ids and depth.
     #[test]
     fn damaged_requests_are_refused_exactly_where_prost_refuses_them(
         signal in signals(),
@@ -76,7 +76,7 @@ proptest! {
             Err(error) => {
                 let is_ours = matches!(
                     error.fault,
-                    Fault::IdLength { .. } | Fault::TooDeep | Fault::Wire(WireError::WireType(3))
+                    Fault::IdLength { .. } | Fault::TooDeep | Fault::Wire(WireError::GroupDepth)
                 );
                 prop_assert!(is_ours || theirs.is_err(), "only the check refuses: {}", error);
             }

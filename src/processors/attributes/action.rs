@@ -24,6 +24,8 @@ pub struct Action {
     /// `;`; the receiver needs `include_metadata: true`) or `client.address`. Where it is absent
     /// nothing is done.
     pub from_context: String,
+    /// For `insert`, `update` and `upsert`: the new value where the source has none.
+    pub default_value: Option<AttributeValue>,
     /// For `delete` and `hash`: a regular expression that selects keys, beside or instead of `key`.
     /// For `extract`: one with named groups, each of which becomes an attribute.
     pub pattern: String,
@@ -51,6 +53,13 @@ pub enum Verb {
     Convert,
 }
 
+impl Verb {
+    /// Whether it gives the attribute a value of the configuration, an attribute or the request.
+    const fn sets(self) -> bool {
+        matches!(self, Verb::Insert | Verb::Update | Verb::Upsert)
+    }
+}
+
 const VERBS: [(&str, Verb); 7] = [
     ("insert", Verb::Insert),
     ("update", Verb::Update),
@@ -76,9 +85,9 @@ impl<'de> Deserialize<'de> for Verb {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Type {
-    /// A whole number of 64 bits; text has to be one, decimals of a double are cut off.
+    /// A whole number of 64 bits; text has to be one, decimals of a double are cut off, `true` is 1.
     Int,
-    /// A floating point number of 64 bits.
+    /// A floating point number of 64 bits; `true` is 1.
     Double,
     /// Text; lists and maps become JSON.
     String,
@@ -111,6 +120,14 @@ pub(crate) fn validate(actions: &[Action], at: &Node, list: &str, problems: &mut
             }
         }
         sources(action, verb, node, problems);
+        if action.default_value.is_some() && !verb.sets() {
+            problems
+                .warning(
+                    place("default_value"),
+                    "`default_value` has no effect: this action takes no value",
+                )
+                .help("remove the key");
+        }
         context(action, place("from_context"), problems);
         pattern(action, verb, place("pattern"), problems);
         match (verb, action.converted_type) {
@@ -137,9 +154,8 @@ fn sources(action: &Action, verb: Verb, node: &Node, problems: &mut Problems) {
     let given: Vec<&str> =
         given.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect();
     let name = VERBS.iter().find(|(_, v)| *v == verb).map_or("", |(name, _)| name);
-    let sets = matches!(verb, Verb::Insert | Verb::Update | Verb::Upsert);
-    match (sets, given.as_slice()) {
-        (true, []) => {
+    match (verb.sets(), given.as_slice()) {
+        (true, []) if action.default_value.is_none() => {
             problems
                 .error(node, format!("`{name}` needs a value"))
                 .help("add `value`, `from_attribute` or `from_context`");
@@ -231,11 +247,25 @@ impl Step {
 
 #[derive(Debug, Clone)]
 pub(super) enum Step {
-    Set { key: usize, inserts: bool, updates: bool, source: Source },
+    Set {
+        key: usize,
+        inserts: bool,
+        updates: bool,
+        source: Source,
+        /// `AnyValue` bytes where the source has none.
+        default: Option<Vec<u8>>,
+    },
     Delete(Target),
     Hash(Target),
-    Extract { key: usize, regex: Regex, groups: Vec<usize> },
-    Convert { key: usize, to: Type },
+    Extract {
+        key: usize,
+        regex: Regex,
+        groups: Vec<usize>,
+    },
+    Convert {
+        key: usize,
+        to: Type,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -297,6 +327,7 @@ impl Plan {
                 inserts: verb != Verb::Update,
                 updates: verb != Verb::Insert,
                 source: self.source(action)?,
+                default: action.default_value.as_ref().map(AttributeValue::encode),
             },
             Verb::Delete | Verb::Hash => {
                 self.is_selective |= pattern.is_some();
@@ -321,7 +352,7 @@ impl Plan {
             return Some(Source::Attribute(self.key(&action.from_attribute)));
         }
         match action.from_context.as_str() {
-            "" => None,
+            "" => action.default_value.as_ref().map(|value| Source::Value(value.encode())),
             "client.address" => Some(Source::Address),
             from => {
                 let header = from.strip_prefix("metadata.").unwrap_or(from);

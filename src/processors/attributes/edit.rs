@@ -71,6 +71,8 @@ enum Value {
     Made(Span),
     /// A constant of a step, or what the request gives it.
     Step(usize),
+    /// The default of a step.
+    Default(usize),
 }
 
 impl Editor {
@@ -108,9 +110,10 @@ impl Editor {
     /// attributes: those are at most copies of what is in the item.
     pub(crate) fn growth(&self) -> usize {
         let grows = |(at, step): (usize, &Step)| match step {
-            Step::Set { key, .. } => {
-                let value = self.constant(at).unwrap_or(&[]);
-                bytes_field_len(15, kv_len(self.plan.keys[*key].len(), value.len()))
+            Step::Set { key, default, .. } => {
+                let default = default.as_deref().unwrap_or(&[]);
+                let value = self.constant(at).unwrap_or(&[]).len().max(default.len());
+                bytes_field_len(15, kv_len(self.plan.keys[*key].len(), value))
             }
             Step::Extract { groups, .. } => {
                 groups.iter().map(|group| self.plan.keys[*group].len() + 24).sum()
@@ -126,6 +129,14 @@ impl Editor {
         match &self.plan.steps[at] {
             Step::Set { source: Source::Value(any), .. } => Some(any),
             _ => self.from_request[at].as_deref(),
+        }
+    }
+
+    /// What step `at` sets where its source has nothing.
+    fn default(&self, at: usize) -> Option<&[u8]> {
+        match &self.plan.steps[at] {
+            Step::Set { default, .. } => default.as_deref(),
+            _ => None,
         }
     }
 
@@ -207,19 +218,18 @@ impl Editor {
 
     fn step(&self, at: usize, step: &Step, item: &[u8], found: &mut Found) {
         match step {
-            Step::Set { key, inserts, updates, source } => {
+            Step::Set { key, inserts, updates, source, default } => {
                 let value = match source {
-                    Source::Value(_) => Value::Step(at),
-                    Source::Attribute(from) => match found.first(*from) {
-                        Some(attribute) => attribute.now,
-                        None => return,
-                    },
-                    Source::Metadata(_) | Source::Address => match &self.from_request[at] {
-                        Some(_) => Value::Step(at),
-                        None => return,
-                    },
+                    Source::Value(_) => Some(Value::Step(at)),
+                    Source::Attribute(from) => found.first(*from).map(|attribute| attribute.now),
+                    Source::Metadata(_) | Source::Address => {
+                        self.from_request[at].is_some().then_some(Value::Step(at))
+                    }
                 };
-                found.set(*key, value, *inserts, *updates);
+                let default = default.is_some().then_some(Value::Default(at));
+                if let Some(value) = value.or(default) {
+                    found.set(*key, value, *inserts, *updates);
+                }
             }
             Step::Delete(target) => {
                 for i in 0..found.attributes.len() {
@@ -280,6 +290,7 @@ impl Editor {
             Value::Item((from, to)) => &item[from..to],
             Value::Made((from, to)) => &made[from..to],
             Value::Step(at) => self.constant(at).unwrap_or(&[]),
+            Value::Default(at) => self.default(at).unwrap_or(&[]),
         }
     }
 
@@ -424,7 +435,7 @@ fn put_attribute(out: &mut Vec<u8>, number: u32, key: &[u8], any: &[u8]) {
 fn hash(any: &[u8]) -> String {
     use std::fmt::Write as _;
     let digest = match Scalar::read(any) {
-        Scalar::Empty | Scalar::Other | Scalar::Text(&[]) => return String::new(),
+        Scalar::Empty | Scalar::Other => return String::new(),
         Scalar::Text(text) => digest::digest(&digest::SHA256, text),
         Scalar::Bool(value) => digest::digest(&digest::SHA256, &[u8::from(value)]),
         Scalar::Int(value) => digest::digest(&digest::SHA256, &value.to_le_bytes()),
@@ -451,11 +462,16 @@ fn convert(any: &[u8], to: Type) -> Option<Vec<u8>> {
         (Type::String, _) => put_bytes(&mut out, 1, as_text(any).as_bytes()),
         (Type::Int, Scalar::Double(value)) => put_int(&mut out, value as i64),
         (Type::Double, Scalar::Int(value)) => put_double(&mut out, value as f64),
+        (Type::Int, Scalar::Bool(truth)) => put_int(&mut out, truth.into()),
+        (Type::Double, Scalar::Bool(truth)) => put_double(&mut out, f64::from(u8::from(truth))),
         (Type::Int, Scalar::Text(text)) => {
             put_int(&mut out, std::str::from_utf8(text).ok()?.parse().ok()?);
         }
         (Type::Double, Scalar::Text(text)) => {
-            put_double(&mut out, std::str::from_utf8(text).ok()?.parse().ok()?);
+            let value: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+            // A number that no double can hold stays text, unlike `Infinity`.
+            let overflows = value.is_infinite() && text.iter().any(u8::is_ascii_digit);
+            put_double(&mut out, Some(value).filter(|_| !overflows)?);
         }
         (Type::Int | Type::Double, _) => return None,
     }

@@ -3,9 +3,11 @@
 //! Properties of resource, scope and metric are judged once per entry; an entry that cannot match
 //! is not walked into.
 
+use std::{borrow::Cow, fmt};
+
 use regex::bytes::Regex;
-use schemars::JsonSchema;
-use serde::Deserialize;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer};
 
 use super::{
     action::broken,
@@ -96,11 +98,54 @@ pub struct Library {
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SeverityNumber {
-    /// The lowest that matches: `trace`, `debug`, `info`, `warn`, `error`, `fatal`, with 2, 3 or 4
-    /// after it, in any case.
-    pub min: String,
+    /// The lowest that matches: a number from 1 (`trace`) to 24 (`fatal4`), or one of `trace`,
+    /// `debug`, `info`, `warn`, `error`, `fatal`, with 2, 3 or 4 after it, in any case.
+    pub min: Severity,
     /// Whether records without a severity number match.
     pub match_undefined: bool,
+}
+
+/// A severity as a number or by its name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Severity(AttributeValue);
+
+impl Default for Severity {
+    fn default() -> Self {
+        Severity(AttributeValue::Text(String::new()))
+    }
+}
+
+impl Severity {
+    /// From 1 to 24; none where it is no severity.
+    fn number(&self) -> Option<u64> {
+        match &self.0 {
+            AttributeValue::Int(number) => u64::try_from(*number).ok(),
+            AttributeValue::Text(text) => severity(text).or_else(|| text.parse().ok()),
+            _ => None,
+        }
+        .filter(|number| (1..=24).contains(number))
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&as_text(&self.0.encode()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Severity {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        AttributeValue::deserialize(deserializer).map(Severity)
+    }
+}
+
+impl JsonSchema for Severity {
+    fn schema_name() -> Cow<'static, str> {
+        "severity".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["integer", "string"], "minimum": 1, "maximum": 24 })
+    }
 }
 
 const KINDS: [&str; 6] = [
@@ -176,12 +221,13 @@ impl Match {
             return;
         };
         if let Some(range) = &self.log_severity_number
-            && severity(&range.min).is_none()
+            && range.min.number().is_none()
         {
             let message = format!("`{}` is not a severity", range.min);
-            problems
-                .error(place("log_severity_number::min"), message)
-                .help("valid: trace, debug, info, warn, error, fatal, with 2, 3 or 4 after it");
+            problems.error(place("log_severity_number::min"), message).help(
+                "valid: 1 to 24, or trace, debug, info, warn, error, fatal, with 2, 3 or 4 \
+                     after it",
+            );
         }
         for (list, attributes) in [("attributes", &self.attributes), ("resources", &self.resources)]
         {
@@ -361,7 +407,7 @@ impl Selector {
             _ => &config.log_severity_texts,
         };
         let severity_range =
-            |range: &SeverityNumber| Some((severity(&range.min)?, range.match_undefined));
+            |range: &SeverityNumber| Some((range.min.number()?, range.match_undefined));
         Some(Selector {
             signal,
             services: patterns(&config.services)?,
@@ -377,11 +423,13 @@ impl Selector {
     }
 
     pub(super) fn takes_resource(&self, resource: &[u8]) -> bool {
-        let service = || match attribute(resource, 1, b"service.name").map(Scalar::read) {
-            Some(Scalar::Text(name)) => name,
-            _ => &[],
+        let is_service = |name: &[u8]| self.services.iter().any(|pattern| pattern.matches(name));
+        let takes_service = || match attribute(resource, 1, b"service.name").map(Scalar::read) {
+            Some(Scalar::Text(name)) => is_service(name),
+            // A service without a name matches nothing, not even an empty text.
+            _ => false,
         };
-        any(&self.services, service)
+        (self.services.is_empty() || takes_service())
             && self.resources.iter().all(|wanted| wanted.is_in(resource, 1))
     }
 

@@ -112,25 +112,27 @@ pub(crate) fn model(actions: &[Action], attributes: &mut Vec<KeyValue>) {
                     }
                     (None, _) => None,
                 };
-                let Some(new) = new else { continue };
+                let default = action.default_value.as_ref();
+                let default = || default.map(|v| AnyValue { value: Some(value(v)) });
+                let Some(new) = new.or_else(default) else { continue };
                 set(attributes, &action.key, new, verb != Verb::Update, verb != Verb::Insert);
             }
             Verb::Delete => attributes.retain(|a| !is_target(a)),
             Verb::Hash => {
                 for attribute in attributes.iter_mut().filter(|a| is_target(a)) {
                     let bytes = match attribute.value.clone().and_then(|v| v.value) {
-                        Some(Value::StringValue(text)) => text.into_bytes(),
-                        Some(Value::BoolValue(value)) => vec![u8::from(value)],
-                        Some(Value::IntValue(value)) => value.to_le_bytes().to_vec(),
-                        Some(Value::DoubleValue(value)) => value.to_le_bytes().to_vec(),
-                        _ => Vec::new(),
+                        Some(Value::StringValue(text)) => Some(text.into_bytes()),
+                        Some(Value::BoolValue(value)) => Some(vec![u8::from(value)]),
+                        Some(Value::IntValue(value)) => Some(value.to_le_bytes().to_vec()),
+                        Some(Value::DoubleValue(value)) => Some(value.to_le_bytes().to_vec()),
+                        _ => None,
                     };
-                    let digest = ring::digest::digest(&ring::digest::SHA256, &bytes);
-                    let hex = |b: &u8| format!("{b:02x}");
-                    let text = match bytes.as_slice() {
-                        [] => String::new(),
-                        _ => digest.as_ref().iter().map(hex).collect(),
+                    let digits = |bytes: Vec<u8>| {
+                        let digest = ring::digest::digest(&ring::digest::SHA256, &bytes);
+                        let hex = |b: &u8| format!("{b:02x}");
+                        digest.as_ref().iter().map(hex).collect::<String>()
                     };
+                    let text = bytes.map_or_else(String::new, digits);
                     attribute.value = Some(AnyValue { value: Some(Value::StringValue(text)) });
                 }
             }
@@ -155,6 +157,10 @@ pub(crate) fn model(actions: &[Action], attributes: &mut Vec<KeyValue>) {
                             t.parse().ok().map(Value::IntValue)
                         }
                         (Type::Int, Some(Value::DoubleValue(d))) => Some(Value::IntValue(d as i64)),
+                        (Type::Int, Some(Value::BoolValue(b))) => Some(Value::IntValue(b.into())),
+                        (Type::Double, Some(Value::BoolValue(b))) => {
+                            Some(Value::DoubleValue(if b { 1.0 } else { 0.0 }))
+                        }
                         (Type::Double, Some(Value::StringValue(t))) => {
                             t.parse().ok().map(Value::DoubleValue)
                         }
@@ -213,18 +219,19 @@ fn any_value() -> impl Strategy<Value = AttributeValue> {
 
 pub(crate) fn actions() -> impl Strategy<Value = Vec<Action>> {
     let key = "[a-d]";
-    let setting =
-        (key, 0..3usize, any_value(), 0..5usize).prop_map(|(key, verb, value, source)| {
-            let action = [Verb::Insert, Verb::Update, Verb::Upsert][verb];
-            let mut made = Action { key, action: Some(action), ..Action::default() };
-            match source {
-                0 => "b".clone_into(&mut made.from_attribute),
-                1 => "metadata.x-user".clone_into(&mut made.from_context),
-                2 => "client.address".clone_into(&mut made.from_context),
-                _ => made.value = Some(value),
-            }
-            made
-        });
+    let setting = (key, 0..3usize, any_value(), 0..5usize, proptest::option::of(any_value()));
+    let setting = setting.prop_map(|(key, verb, value, source, default_value)| {
+        let action = [Verb::Insert, Verb::Update, Verb::Upsert][verb];
+        let mut made = Action { key, action: Some(action), default_value, ..Action::default() };
+        match source {
+            0 => "b".clone_into(&mut made.from_attribute),
+            1 => "metadata.x-user".clone_into(&mut made.from_context),
+            2 => "client.address".clone_into(&mut made.from_context),
+            3 if made.default_value.is_some() => {}
+            _ => made.value = Some(value),
+        }
+        made
+    });
     let selecting = (key, any::<bool>(), 0..3usize).prop_map(|(key, deletes, pattern)| {
         let action = Some(if deletes { Verb::Delete } else { Verb::Hash });
         let pattern = ["", "^[cx]", "."][pattern].to_owned();
@@ -482,6 +489,79 @@ fn doubles_and_lists_become_text() {
     assert_eq!(texts, [text("a", "1.5"), text("a", "[1,\"x\"]"), text("a", "AQI=")]);
 }
 
+/// The value that a convert or hash makes of another one.
+fn made_of(action: &str, value: Value) -> Value {
+    let config = config(&format!("actions: [{{ key: a, {action} }}]"));
+    let (_, bytes) = edited(&config, Signal::Traces, &traces(vec![vec![attribute("a", value)]]), 1);
+    let got = ExportTraceServiceRequest::decode(&*bytes).unwrap();
+    let made = got.resource_spans[0].scope_spans[0].spans[0].attributes[0].value.clone();
+    made.unwrap().value.unwrap()
+}
+
+#[test]
+fn values_are_converted_as_the_collector_converts_them() {
+    use Value::{BoolValue, DoubleValue, IntValue, StringValue};
+    let string = |text: &str| StringValue(text.to_owned());
+    for (to, value, made) in [
+        ("int", BoolValue(true), IntValue(1)),
+        ("int", BoolValue(false), IntValue(0)),
+        ("double", BoolValue(true), DoubleValue(1.0)),
+        ("double", BoolValue(false), DoubleValue(0.0)),
+        ("string", BoolValue(true), string("true")),
+        ("string", DoubleValue(1e20), string("100000000000000000000")),
+        ("string", DoubleValue(1e-6), string("0.000001")),
+        ("string", DoubleValue(1e300), string("1e+300")),
+        ("double", string("1e3"), DoubleValue(1000.0)),
+        ("double", string("1e400"), string("1e400")),
+        ("double", string("Infinity"), DoubleValue(f64::INFINITY)),
+        ("int", string("1.5"), string("1.5")),
+    ] {
+        let action = format!("action: convert, converted_type: {to}");
+        assert_eq!(made_of(&action, value.clone()), made, "{value:?} to {to}");
+    }
+}
+
+/// Vectors of SHA-256 (FIPS 180): the empty text, and the bytes of a boolean and a double.
+#[test]
+fn an_empty_text_has_a_hash_and_a_list_has_none() {
+    let hash = |value| made_of("action: hash", value);
+    let string = |text: &str| Value::StringValue(text.to_owned());
+    let of_nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    assert_eq!(hash(string("")), string(of_nothing));
+    let of_abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    assert_eq!(hash(string("abc")), string(of_abc));
+    let of_true = "4bf5122f344554c53bde2ebb8cd2b7e3d1600ad631c385a5d7cce23c7785459a";
+    assert_eq!(hash(Value::BoolValue(true)), string(of_true));
+    assert_eq!(hash(Value::ArrayValue(ArrayValue::default())), string(""));
+    assert_eq!(hash(Value::BytesValue(vec![1])), string(""));
+}
+
+#[test]
+fn a_default_is_taken_where_the_source_has_nothing() {
+    let config = config(
+        "actions:
+  - { key: a, from_attribute: none, default_value: d, action: insert }
+  - { key: b, from_attribute: b, default_value: d, action: upsert }
+  - { key: c, from_context: metadata.absent, default_value: 7, action: upsert }
+  - { key: e, from_context: metadata.x-user, default_value: d, action: upsert }
+  - { key: f, default_value: [1], action: upsert }
+  - { key: g, from_attribute: none, default_value: d, action: update }
+  - { key: h, value: 1, default_value: 2, action: insert }",
+    );
+    let (_, bytes) = edited(&config, Signal::Traces, &traces(vec![vec![text("b", "own")]]), 1);
+    let got = ExportTraceServiceRequest::decode(&*bytes).unwrap();
+    let list = value(&AttributeValue::List(vec![AttributeValue::Int(1)]));
+    let expected = [
+        text("b", "own"),
+        text("a", "d"),
+        attribute("c", Value::IntValue(7)),
+        text("e", "ann;bob"),
+        attribute("f", list),
+        attribute("h", Value::IntValue(1)),
+    ];
+    assert_eq!(got.resource_spans[0].scope_spans[0].spans[0].attributes, expected);
+}
+
 #[test]
 fn wrong_actions_are_shown_at_their_place() {
     let yaml = "actions:
@@ -494,6 +574,7 @@ fn wrong_actions_are_shown_at_their_place() {
   - { key: a, action: delete, value: 1 }
   - { key: a, action: insert, from_context: auth.sub }
   - { key: a }
+  - { key: a, action: hash, default_value: x }
 include: { match_type: strict }
 exclude: { services: [a] }";
     let tree = yaml::parse(0, yaml).unwrap();
@@ -512,6 +593,7 @@ exclude: { services: [a] }";
         "actions::6: `delete` takes no `value`",
         "actions::7::from_context: `auth.` attributes come from authenticators, and there is none here",
         "actions::8: the action has no `action`",
+        "actions::9::default_value: `default_value` has no effect: this action takes no value",
         "include: `include` names no property to match",
         "exclude: the key `match_type` is missing",
     ];

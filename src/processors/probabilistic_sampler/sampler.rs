@@ -4,8 +4,11 @@ use super::{Config, Mode, Source};
 use crate::{
     otlp::{
         Signal,
+        record::Record,
+        schema,
         splice::{EditItems, Splicer},
-        view::{KeyValue, LogRecord, Message, Span, Value},
+        text,
+        view::{KeyValue, LogRecord, Message, Span, Text, Value},
         wire::{FieldValue, Fields, bytes_field_len, put_bytes},
     },
     processors::sampling::{Randomness, Threshold, TraceState, put_text},
@@ -26,6 +29,8 @@ const LOG_ATTRIBUTES: u32 = 6;
 pub(super) struct Sampler {
     signal: Signal,
     rule: Rule,
+    /// Whether the percentage is 0, so that nothing is kept that does not ask for it.
+    keeps_nothing: bool,
     seed: u32,
     /// By which threshold items go that cannot be decided upon.
     fallback: Threshold,
@@ -37,7 +42,6 @@ pub(super) struct Sampler {
 
 #[derive(Debug, Clone, Copy)]
 enum Rule {
-    Never,
     Hash(Threshold),
     Equalizing(Threshold),
     Proportional(f64),
@@ -72,10 +76,8 @@ struct Said {
 #[derive(Clone, Copy)]
 enum Asks {
     Nothing,
-    /// Drop it.
-    Never,
-    /// Keep it by this threshold if that keeps more.
-    AtMost(Threshold),
+    /// Decide by this threshold instead of the configured one.
+    Threshold(Threshold),
 }
 
 impl Sampler {
@@ -84,15 +86,13 @@ impl Sampler {
         clippy::cast_sign_loss,
         reason = "a percentage below 100 of 16 384 buckets"
     )]
-    pub(super) fn new(config: &Config, mode: Mode, signal: Signal) -> Self {
+    pub(super) fn new(config: &Config, signal: Signal) -> Self {
         let percentage = config.sampling_percentage.clamp(0.0, 100.0);
         let ratio = f64::from(percentage) / 100.0;
         let precision = config.sampling_precision;
         // In 32 bits and rounded down, so that the same buckets are kept as always.
         let buckets = (percentage * 163.84_f32) as u32;
-        let rule = match mode {
-            _ if percentage == 0.0 => Rule::Never,
-            Mode::HashSeed if buckets == 0 => Rule::Never,
+        let rule = match config.mode {
             Mode::HashSeed => Rule::Hash(Threshold::of_buckets(buckets)),
             Mode::Equalizing => Rule::Equalizing(Threshold::of(ratio, precision)),
             Mode::Proportional => Rule::Proportional(ratio),
@@ -100,6 +100,7 @@ impl Sampler {
         Sampler {
             signal,
             rule,
+            keeps_nothing: percentage == 0.0 || (config.mode == Mode::HashSeed && buckets == 0),
             seed: config.hash_seed,
             // Where everything is kept there is nothing to decide.
             fallback: if config.fail_closed && percentage < 100.0 {
@@ -127,7 +128,7 @@ impl Sampler {
     pub(super) fn decide(&self, item: &[u8]) -> Decision {
         let (said, found, asks) = if self.signal == Signal::Logs {
             let record = LogRecord::from(Message::new(item));
-            let found = self.randomness_of_record(&record);
+            let found = self.randomness_of_record(item, &record);
             (said_by_record(&record), found, self.asked_by(&record))
         } else {
             let span = Span::from(Message::new(item));
@@ -138,14 +139,21 @@ impl Sampler {
 
     fn weigh(&self, said: Option<&Said>, found: Option<Randomness>, asks: Asks) -> Decision {
         let own = self.threshold(said, found);
-        let threshold = match asks {
-            Asks::Nothing => own.unwrap_or(self.fallback),
-            Asks::Never => Threshold::NEVER,
-            Asks::AtMost(other) => own.unwrap_or(self.fallback).min(other),
-        };
         let hashes = matches!(self.rule, Rule::Hash(_));
         let explicit = said.and_then(|said| said.randomness).filter(|_| !hashes);
-        let randomness = explicit.or(found).unwrap_or(Randomness::LEAST);
+        let randomness = explicit.or(found);
+        // Without randomness only the ends of the scale can be followed.
+        let asked = match asks {
+            Asks::Threshold(threshold)
+                if randomness.is_some()
+                    || [Threshold::NEVER, Threshold::ALWAYS].contains(&threshold) =>
+            {
+                Some(threshold)
+            }
+            _ => None,
+        };
+        let threshold = asked.or(own.ok()).unwrap_or(self.fallback);
+        let randomness = randomness.unwrap_or(Randomness::LEAST);
         let is_kept = threshold.keeps(randomness);
         let mark = match (said, own) {
             _ if !is_kept => Mark::Nothing,
@@ -157,8 +165,7 @@ impl Sampler {
             (Some(_), Err(Unfit::Inconsistent)) => Mark::NoThreshold,
             _ => Mark::Nothing,
         };
-        let is_asked = matches!(asks, Asks::Never);
-        let unfit = own.err().filter(|_| !is_kept && !is_asked);
+        let unfit = own.err().filter(|_| !is_kept && asked.is_none());
         Decision { is_kept, unfit, mark }
     }
 
@@ -168,6 +175,9 @@ impl Sampler {
         said: Option<&Said>,
         found: Option<Randomness>,
     ) -> Result<Threshold, Unfit> {
+        if self.keeps_nothing {
+            return Ok(Threshold::NEVER);
+        }
         let said = said.ok_or(Unfit::Unreadable)?;
         if let Rule::Hash(threshold) = self.rule {
             // Whoever says something is sampled by others, with other bits.
@@ -179,8 +189,7 @@ impl Sampler {
             return Err(Unfit::Inconsistent);
         }
         Ok(match self.rule {
-            Rule::Never | Rule::Hash(_) => Threshold::NEVER,
-            Rule::Equalizing(threshold) => threshold,
+            Rule::Hash(threshold) | Rule::Equalizing(threshold) => threshold,
             Rule::Proportional(ratio) => {
                 let before = said.threshold.map_or(1.0, Threshold::probability);
                 Threshold::of(before * ratio, self.precision)
@@ -189,36 +198,40 @@ impl Sampler {
     }
 
     fn randomness_of_span(&self, span: &Span<'_>) -> Option<Randomness> {
-        match self.rule {
-            Rule::Hash(_) => Some(self.hash(id_or_zeros(span.trace_id))),
-            _ => Randomness::of_trace(span.trace_id),
+        self.randomness_of_trace(span.trace_id)
+    }
+
+    fn randomness_of_record(&self, item: &[u8], record: &LogRecord<'_>) -> Option<Randomness> {
+        let takes_trace = self.source == Source::TraceId || !matches!(self.rule, Rule::Hash(_));
+        let by_trace = takes_trace.then(|| self.randomness_of_trace(record.trace_id)).flatten();
+        if by_trace.is_some() || self.from_attribute.is_empty() {
+            return by_trace;
+        }
+        let key = self.from_attribute.as_str();
+        match record.attributes().find(|one| one.key == key)?.value? {
+            Value::Bytes(bytes) | Value::String(Text(bytes)) => self.hash(bytes),
+            Value::Bool(value) => self.hash(value.to_string().as_bytes()),
+            Value::Int(value) => self.hash(value.to_string().as_bytes()),
+            Value::Double(value) => self.hash(text::double(value).as_bytes()),
+            _ => {
+                let record = Record::read(&schema::LOG_RECORD, item);
+                let of_key = record.children("attributes").find(|one| one.shown("key") == key)?;
+                self.hash(text::plain(of_key.child("value").as_ref()).as_bytes())
+            }
         }
     }
 
-    fn randomness_of_record(&self, record: &LogRecord<'_>) -> Option<Randomness> {
-        let by_trace = match self.rule {
-            Rule::Hash(_) if self.source == Source::TraceId => {
-                Some(self.hash(id_or_zeros(record.trace_id)))
-            }
-            Rule::Hash(_) => None,
-            _ => Randomness::of_trace(record.trace_id),
-        };
-        by_trace.or_else(|| {
-            let named = |one: &KeyValue<'_>| one.key == *self.from_attribute;
-            let attribute = record.attributes().find(named)?;
-            Some(match attribute.value? {
-                Value::Bytes(bytes) => self.hash(bytes),
-                Value::String(text) => self.hash(text.0),
-                Value::Bool(value) => self.hash(value.to_string().as_bytes()),
-                Value::Int(value) => self.hash(value.to_string().as_bytes()),
-                Value::Double(value) => self.hash(value.to_string().as_bytes()),
-                _ => return None,
-            })
-        })
+    /// None where there is no trace id, or one of zeros.
+    fn randomness_of_trace(&self, id: &[u8]) -> Option<Randomness> {
+        match self.rule {
+            Rule::Hash(_) => id.iter().any(|byte| *byte != 0).then(|| self.hash(id)).flatten(),
+            _ => Randomness::of_trace(id),
+        }
     }
 
-    fn hash(&self, bytes: &[u8]) -> Randomness {
-        Randomness::of_hash(bytes, self.seed)
+    /// None of nothing.
+    fn hash(&self, bytes: &[u8]) -> Option<Randomness> {
+        (!bytes.is_empty()).then(|| Randomness::of_hash(bytes, self.seed))
     }
 
     /// A percentage in the attribute that `sampling_priority` names.
@@ -233,8 +246,8 @@ impl Sampler {
             Some(Value::Double(value)) => value,
             _ => return Asks::Nothing,
         };
-        if percentage > 0.0 {
-            Asks::AtMost(Threshold::of(percentage / 100.0, self.precision))
+        if percentage >= 0.0 {
+            Asks::Threshold(Threshold::of(percentage / 100.0, self.precision))
         } else {
             Asks::Nothing
         }
@@ -330,11 +343,6 @@ impl EditItems for Marker<'_> {
     }
 }
 
-/// A span without an id is hashed as one of zeros.
-fn id_or_zeros(id: &[u8]) -> &[u8] {
-    if id.is_empty() { &[0; 16] } else { id }
-}
-
 fn said_by_span(span: &Span<'_>) -> Option<Said> {
     let state = TraceState::parse(span.trace_state.0)?;
     Some(Said { threshold: state.threshold, randomness: state.randomness })
@@ -370,9 +378,9 @@ fn asked_by_span(span: &Span<'_>) -> Asks {
         _ => return Asks::Nothing,
     };
     if priority > 0.0 {
-        Asks::AtMost(Threshold::ALWAYS)
+        Asks::Threshold(Threshold::ALWAYS)
     } else if priority == 0.0 {
-        Asks::Never
+        Asks::Threshold(Threshold::NEVER)
     } else {
         Asks::Nothing
     }

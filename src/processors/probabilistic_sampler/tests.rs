@@ -1,6 +1,6 @@
 use opentelemetry_proto::tonic::{
     collector::{logs::v1::ExportLogsServiceRequest, trace::v1::ExportTraceServiceRequest},
-    common::v1::{AnyValue, KeyValue, any_value},
+    common::v1::{AnyValue, KeyValue, KeyValueList, any_value},
     logs::v1::{LogRecord, ResourceLogs, ScopeLogs},
     trace::v1::{ResourceSpans, ScopeSpans, Span},
 };
@@ -99,13 +99,22 @@ fn states(settings: &str, state: &str) -> Vec<String> {
 
 #[test]
 fn the_threshold_is_compared_and_written() {
-    assert_eq!(states("{sampling_percentage: 50}", ""), ["ot=th:8"]);
-    assert_eq!(states("{sampling_percentage: 100}", "a=b"), ["ot=th:0,a=b", "ot=th:0,a=b"]);
-    assert_eq!(states("{sampling_percentage: 300}", ""), ["ot=th:0", "ot=th:0"]);
-    assert_eq!(states("{sampling_percentage: 0}", ""), [""; 0]);
+    assert_eq!(states("{sampling_percentage: 50, mode: proportional}", ""), ["ot=th:8"]);
+    assert_eq!(
+        states("{sampling_percentage: 100, mode: proportional}", "a=b"),
+        ["ot=th:0,a=b", "ot=th:0,a=b"]
+    );
+    assert_eq!(
+        states("{sampling_percentage: 300, mode: proportional}", ""),
+        ["ot=th:0", "ot=th:0"]
+    );
+    assert_eq!(states("{sampling_percentage: 0, mode: proportional}", ""), [""; 0]);
     // Explicit randomness wins over the trace id.
     let state = "ot=rv:ffffffffffffff";
-    assert_eq!(states("{sampling_percentage: 50}", state), ["ot=th:8;rv:ffffffffffffff"; 2]);
+    assert_eq!(
+        states("{sampling_percentage: 50, mode: proportional}", state),
+        ["ot=th:8;rv:ffffffffffffff"; 2]
+    );
 }
 
 #[test]
@@ -134,9 +143,12 @@ fn what_cannot_be_decided_upon_is_closed_or_open() {
         (span(HALF, "ot=th:c,a=b"), "a=b"),
         (span(HALF, "ot=th:nonsense"), "ot=th:nonsense"),
     ] {
-        let settings = "{sampling_percentage: 90}";
+        let settings = "{sampling_percentage: 90, mode: proportional}";
         assert_eq!(sample_spans(settings, vec![span.clone()]), []);
-        let kept = sample_spans("{sampling_percentage: 90, fail_closed: false}", vec![span]);
+        let kept = sample_spans(
+            "{sampling_percentage: 90, mode: proportional, fail_closed: false}",
+            vec![span],
+        );
         assert_eq!(kept[0].trace_state, opened);
     }
 }
@@ -159,7 +171,7 @@ fn the_priority_of_a_span_decides_for_it() {
         for span in &mut spans {
             span.attributes = vec![attribute("sampling.priority", value.clone())];
         }
-        let states: Vec<_> = sample_spans("{sampling_percentage: 50}", spans)
+        let states: Vec<_> = sample_spans("{sampling_percentage: 50, mode: proportional}", spans)
             .into_iter()
             .map(|span| span.trace_state)
             .collect();
@@ -205,7 +217,7 @@ fn what_is_dropped_without_a_decision_is_counted_by_its_reason() {
     let entry = ResourceSpans { scope_spans, ..ResourceSpans::default() };
     let body = ExportTraceServiceRequest { resource_spans: vec![entry] }.encode_to_vec();
     let mut out = Output::at(std::time::Instant::now());
-    processor_of(Signal::Traces, "{sampling_percentage: 50}", &telemetry)
+    processor_of(Signal::Traces, "{sampling_percentage: 50, mode: proportional}", &telemetry)
         .process(Payload::unpaid(Signal::Traces, body.into(), 5), &mut out);
     assert_eq!(out.take_counts(), (5, 0));
     assert_eq!(stats.undecided.each_ref().map(crate::telemetry::Number::read), [2, 1]);
@@ -255,8 +267,8 @@ impl Ledger for Broke {
 
 #[test]
 fn a_sender_of_empty_items_pays_for_what_is_written_into_them() {
-    let scope_spans =
-        vec![ScopeSpans { spans: vec![Span::default(); 10_000], ..ScopeSpans::default() }];
+    let span = Span { trace_id: vec![1; 16], ..Span::default() };
+    let scope_spans = vec![ScopeSpans { spans: vec![span; 10_000], ..ScopeSpans::default() }];
     let entry = ResourceSpans { scope_spans, ..ResourceSpans::default() };
     let body = ExportTraceServiceRequest { resource_spans: vec![entry] }.encode_to_vec();
     let mut payload = Payload::unpaid(Signal::Traces, body.into(), 10_000);
@@ -271,7 +283,7 @@ fn a_sender_of_empty_items_pays_for_what_is_written_into_them() {
 #[test]
 fn a_mark_is_no_longer_than_what_is_paid_for() {
     for (settings, end) in [
-        ("{sampling_percentage: 33.3, sampling_precision: 14}", u64::MAX >> 8),
+        ("{sampling_percentage: 33.3, sampling_precision: 14, mode: proportional}", u64::MAX >> 8),
         ("{sampling_percentage: 99.9, hash_seed: 1}", 1),
     ] {
         let (before, after) = (span(end, ""), sample_spans(settings, vec![span(end, "")]));
@@ -289,9 +301,18 @@ fn a_mark_is_no_longer_than_what_is_paid_for() {
 fn weighted_totals_are_those_of_what_came_in() {
     const COUNT: u16 = 20_000;
     for settings in [
-        ["{sampling_percentage: 10}", "{sampling_percentage: 50}"],
-        ["{sampling_percentage: 10}", "{sampling_percentage: 5, mode: equalizing}"],
-        ["{sampling_percentage: 25, hash_seed: 3}", "{sampling_percentage: 40}"],
+        [
+            "{sampling_percentage: 10, mode: proportional}",
+            "{sampling_percentage: 50, mode: proportional}",
+        ],
+        [
+            "{sampling_percentage: 10, mode: proportional}",
+            "{sampling_percentage: 5, mode: equalizing}",
+        ],
+        [
+            "{sampling_percentage: 25, hash_seed: 3}",
+            "{sampling_percentage: 40, mode: proportional}",
+        ],
     ] {
         let mut spans: Vec<Span> = ids(COUNT.into())
             .into_iter()
@@ -327,7 +348,7 @@ fn records_bear_their_threshold_as_an_attribute() {
         };
         Some(record.attributes.into_iter().map(pair).collect::<Vec<_>>().join(" "))
     };
-    let half = "{sampling_percentage: 50}";
+    let half = "{sampling_percentage: 50, mode: proportional}";
     assert_eq!(kept(half, record(HALF - 1, &[])), None);
     let new = record(HALF, &[("a", "b")]);
     assert_eq!(kept(half, new).unwrap(), "a=b sampling.threshold=8");
@@ -351,15 +372,15 @@ fn records_without_a_trace_are_hashed_by_an_attribute() {
     let keys: Vec<_> = kept[0].attributes.iter().map(|one| one.key.as_str()).collect();
     assert_eq!(keys, ["user", "sampling.threshold", "sampling.randomness"]);
     // The same by the newer rule, where there is no trace id.
-    let settings = "{sampling_percentage: 25, from_attribute: user}";
+    let settings = "{sampling_percentage: 25, from_attribute: user, mode: proportional}";
     let newer = sample_records(settings, records());
     assert_eq!(newer.len(), kept.len());
-    assert_eq!(sample_records("{sampling_percentage: 25}", records()), []);
+    assert_eq!(sample_records("{sampling_percentage: 25, mode: proportional}", records()), []);
 }
 
 #[test]
 fn a_record_may_ask_for_a_percentage_of_its_own() {
-    let settings = "{sampling_percentage: 10, sampling_priority: priority}";
+    let settings = "{sampling_percentage: 10, sampling_priority: priority, mode: proportional}";
     let record = |value| LogRecord {
         trace_id: span(HALF, "").trace_id,
         attributes: vec![attribute("priority", value)],
@@ -369,7 +390,118 @@ fn a_record_may_ask_for_a_percentage_of_its_own() {
     assert_eq!(kept(any_value::Value::IntValue(50)), 1);
     assert_eq!(kept(any_value::Value::DoubleValue(49.0)), 0);
     assert_eq!(kept(any_value::Value::IntValue(0)), 0);
+    assert_eq!(kept(any_value::Value::IntValue(300)), 1);
     assert_eq!(kept(text("100")), 0);
+}
+
+/// 2 000 records that ask for 5 percent get 5 percent, whatever the others get, in every mode.
+#[test]
+fn the_percentage_of_a_record_replaces_the_configured_one() {
+    let record = |trace_id, value| LogRecord {
+        trace_id,
+        attributes: vec![attribute("prio", any_value::Value::IntValue(value))],
+        ..LogRecord::default()
+    };
+    for mode in ["hash_seed", "proportional", "equalizing"] {
+        for percentage in [0, 50, 100] {
+            let settings = format!(
+                "{{sampling_percentage: {percentage}, mode: {mode}, sampling_priority: prio}}"
+            );
+            let kept = |value| {
+                let records = ids(2000).into_iter().map(|id| record(id, value)).collect();
+                sample_records(&settings, records)
+            };
+            let some = kept(5);
+            assert!((60..145).contains(&some.len()), "{settings}: {}", some.len());
+            if percentage == 50 {
+                let marks = &some[0].attributes[1];
+                assert_eq!(*marks, attribute("sampling.threshold", text("f3333")), "{settings}");
+            }
+            assert_eq!((kept(0).len(), kept(100).len()), (0, 2000), "{settings}");
+        }
+    }
+    // Without randomness there is no share of 5 percent.
+    let settings = "{sampling_percentage: 50, sampling_priority: prio";
+    let of = |more: &str, value| {
+        sample_records(&format!("{settings}{more}}}"), vec![record(Vec::new(), value)]).len()
+    };
+    assert_eq!((of("", 5), of("", 100)), (0, 1));
+    assert_eq!((of(", fail_closed: false", 5), of(", fail_closed: false", 0)), (1, 0));
+}
+
+/// Counts that the Go Collector gives for the same ids (0.161.0): FNV-1a with the seed in front.
+#[test]
+fn without_a_mode_it_is_the_hash_with_seed_0() {
+    let spans = || ids(2000).into_iter().map(|id| Span { trace_id: id, ..Span::default() });
+    let kept = |settings: &str| sample_spans(settings, spans().collect());
+    let default = kept("{sampling_percentage: 15}");
+    assert_eq!(default, kept("{sampling_percentage: 15, mode: hash_seed, hash_seed: 0}"));
+    let below =
+        |span: &Span| Threshold::of_buckets(2457).keeps(Randomness::of_hash(&span.trace_id, 0));
+    let expected: Vec<_> = spans().filter(below).map(|span| span.trace_id).collect();
+    let ids: Vec<_> = default.into_iter().map(|span| span.trace_id).collect();
+    assert_eq!(ids, expected);
+    let record = |trace_id| LogRecord { trace_id, ..LogRecord::default() };
+    let records = sample_records(
+        "{sampling_percentage: 15}",
+        spans().map(|span| record(span.trace_id)).collect(),
+    );
+    assert_eq!(records.into_iter().map(|record| record.trace_id).collect::<Vec<_>>(), expected);
+}
+
+/// As many records without a trace id as the case of the comparison with the Collector has: it keeps
+/// 624 of 2 000 at 30 percent and 1 821 at 90.
+#[test]
+fn records_without_a_trace_are_hashed_by_from_attribute() {
+    let record = |i: i64| LogRecord {
+        attributes: vec![attribute("id", text(&i.to_string()))],
+        trace_id: if i % 2 == 0 { Vec::new() } else { vec![0; 16] },
+        ..LogRecord::default()
+    };
+    for (percentage, count) in [(30, 624), (90, 1821)] {
+        let settings =
+            format!("{{sampling_percentage: {percentage}, hash_seed: 22, from_attribute: id}}");
+        assert_eq!(sample_records(&settings, (0..2000).map(record).collect()).len(), count);
+    }
+    // Numbers, lists and maps are hashed as the text that they become; nothing is not hashed.
+    let keeps = |value| {
+        let record =
+            |value| LogRecord { attributes: vec![attribute("id", value)], ..LogRecord::default() };
+        let settings = "{sampling_percentage: 99.99, hash_seed: 22, from_attribute: id}";
+        sample_records(settings, vec![record(value)])
+            .pop()
+            .map(|record| record.attributes[2].value.clone())
+    };
+    let map = KeyValueList { values: vec![attribute("b", text("x")), attribute("a", text("y"))] };
+    for (value, same) in [
+        (any_value::Value::DoubleValue(1e20), "100000000000000000000"),
+        (any_value::Value::BoolValue(true), "true"),
+        (any_value::Value::KvlistValue(map), r#"{"a":"y","b":"x"}"#),
+    ] {
+        let kept = keeps(value);
+        assert!(kept.is_some());
+        assert_eq!(kept, keeps(text(same)), "{same}");
+    }
+    assert_eq!(keeps(text("")), None);
+}
+
+#[test]
+fn what_has_no_randomness_is_closed_or_open_in_every_mode() {
+    for mode in ["hash_seed", "proportional", "equalizing"] {
+        let of = |percentage: u32, closed: bool| {
+            let settings = format!(
+                "{{sampling_percentage: {percentage}, mode: {mode}, fail_closed: {closed}}}"
+            );
+            let zeros = Span { trace_id: vec![0; 16], ..Span::default() };
+            let spans = sample_spans(&settings, vec![Span::default(), zeros]).len();
+            let records = sample_records(&settings, vec![LogRecord::default(); 2]).len();
+            assert_eq!(spans, records, "{settings}");
+            spans
+        };
+        assert_eq!([of(90, true), of(30, false)], [0, 2], "{mode}");
+        // At the ends of the scale there is nothing to decide.
+        assert_eq!([of(100, true), of(0, false)], [2, 0], "{mode}");
+    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ use std::{
 use http::{Method, StatusCode};
 use tokio::{task::JoinSet, time::Instant};
 
-use super::{Config, detectors::Detector};
+use super::{Config, detectors::Detector, retry::Retry};
 use crate::{
     net::metadata::{self, Answer, Failure, Service},
     processors::attributes::value::AttributeValue,
@@ -122,6 +122,8 @@ pub(super) struct Notes {
     pub(super) warning: Option<String>,
     /// Why this is another platform.
     pub(super) absent: Option<String>,
+    /// What an attempt before had found.
+    before: Attributes,
     /// The question that is on its way, and what to do where nobody answers.
     asked: String,
     remedy: &'static str,
@@ -241,10 +243,33 @@ impl Probe {
         parsed.ok()
     }
 
-    /// Runs the detector until its deadline.
+    /// Runs the detector until its deadline, again where it fails and that is wanted.
     async fn run(self, deadline: Instant) {
+        let retry = self.config.retry.clone();
+        for pause in retry.iter().flat_map(Retry::pauses) {
+            let now = Instant::now();
+            self.attempt(
+                now.checked_add(self.config.timeout.0).map_or(deadline, |end| end.min(deadline)),
+            )
+            .await;
+            let is_over = deadline.saturating_duration_since(Instant::now()) <= pause;
+            if is_over || self.notes().warning.is_none() {
+                return;
+            }
+            tokio::time::sleep(pause).await;
+            // What it has found stays, unless it finds it again.
+            let before = std::mem::take(&mut *self.notes()).attributes;
+            self.notes().before = before;
+        }
+        if retry.is_none_or(|retry| !retry.enabled) {
+            self.attempt(deadline).await;
+        }
+    }
+
+    /// Runs the detector once.
+    async fn attempt(&self, deadline: Instant) {
         let timeout = self.config.timeout;
-        if tokio::time::timeout_at(deadline, self.detector.run(&self)).await.is_err() {
+        if tokio::time::timeout_at(deadline, self.detector.run(self)).await.is_err() {
             let asked = std::mem::take(&mut self.notes().asked);
             let remedy = self.notes().remedy;
             self.warn(if asked.is_empty() {
@@ -257,7 +282,10 @@ impl Probe {
 
     /// What it has noted so far.
     pub(super) fn take(&self) -> Notes {
-        std::mem::take(&mut self.notes())
+        let mut notes = std::mem::take(&mut *self.notes());
+        let before = std::mem::take(&mut notes.before);
+        notes.attributes = merge(vec![std::mem::take(&mut notes.attributes), before]);
+        notes
     }
 }
 
@@ -267,7 +295,11 @@ pub(super) async fn detect(
     environment: &Arc<Environment>,
 ) -> Vec<(Detector, Notes)> {
     let now = Instant::now();
-    let deadline = now.checked_add(config.timeout.0).unwrap_or(now + Duration::from_hours(1));
+    let patience = match &config.retry {
+        Some(retry) => retry.patience(config.timeout.0),
+        None => config.timeout.0,
+    };
+    let deadline = now.checked_add(patience).unwrap_or(now + Duration::from_hours(1));
     let mut probes: Vec<Probe> = Vec::new();
     for detector in config.detectors.iter().filter_map(|name| Detector::named(name)) {
         if probes.iter().all(|probe| probe.detector != detector) {

@@ -45,6 +45,8 @@ async fn tags(probe: &Probe, instance: &Instance<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::super::mock::{Server, outcome, text, variables};
 
     const DOCUMENT: &str = r#"{"accountId":"123456789012","architecture":"arm64",
@@ -109,6 +111,36 @@ mod tests {
         let warning = notes.warning.unwrap();
         assert!(warning.contains("/latest/api/token: no answer within 100ms"), "{warning}");
         assert!(warning.contains("--http-put-response-hop-limit 2"), "{warning}");
+    }
+
+    /// The first answer is no document: without `retry` that is all.
+    #[test]
+    fn a_failure_is_asked_again_where_that_is_wanted() {
+        for (retry, is_found) in [
+            ("", false),
+            (", retry: {enabled: false}", false),
+            (", retry: {initial_interval: 1ms}", true),
+            (", timeout: 50ms, retry: {initial_interval: 60ms, max_elapsed_time: 20s}", true),
+        ] {
+            let asked = AtomicUsize::new(0);
+            let server = Server::new(move |request| {
+                let is_document = request.contains("/instance-identity/document");
+                if is_document && asked.fetch_add(1, Ordering::Relaxed) == 0 {
+                    return Some((200, "no JSON".to_owned()));
+                }
+                instance(request)
+            });
+            let notes = outcome(
+                &format!("{{detectors: [ec2]{retry}}}"),
+                variables(&[("AWS_EC2_METADATA_SERVICE_ENDPOINT", &server.url)]),
+            );
+            let id = text("host.id", "i-1234567890abcdef0");
+            assert_eq!(notes.attributes.contains(&id), is_found, "{retry}");
+            assert_eq!(notes.warning.is_none(), is_found, "{retry}: {:?}", notes.warning);
+            // Found by both attempts, and noted once.
+            let provider = text("cloud.provider", "aws");
+            assert_eq!(notes.attributes.iter().filter(|one| **one == provider).count(), 1);
+        }
     }
 
     #[test]

@@ -201,6 +201,9 @@ async fn release(probe: &Probe) {
     if !names.iter().any(|name| probe.wants(name)) {
         return;
     }
+    // The release of the kernel, as the Collector has it.
+    let kernel = line(probe, "/proc/sys/kernel/osrelease").await;
+    probe.text("os.build.id", kernel.as_deref());
     let read = probe.environment.read("/etc/os-release").await;
     let Ok(text) = (match read {
         Ok(text) => Ok(text),
@@ -210,8 +213,6 @@ async fn release(probe: &Probe) {
     };
     probe.text("os.name", setting(&text, '=', "NAME").as_deref());
     probe.text("os.version", setting(&text, '=', "VERSION_ID").as_deref());
-    probe.text("os.build.id", setting(&text, '=', "BUILD_ID").as_deref());
-    let kernel = line(probe, "/proc/sys/kernel/osrelease").await;
     let description = match (setting(&text, '=', "PRETTY_NAME"), kernel) {
         (Some(name), Some(kernel)) => Some(format!("{name} (Linux {kernel})")),
         (name, _) => name,
@@ -302,6 +303,7 @@ mod tests {
             text("host.cpu.model.name", "EPYC"),
             text("host.cpu.stepping", "1"),
             ("host.cpu.cache.l2.size".to_owned(), AttributeValue::Int(524_288)),
+            text("os.build.id", "6.12.1"),
             text("os.name", "Debian"),
             text("os.version", "13"),
             text("os.description", "Debian 13 (Linux 6.12.1)"),

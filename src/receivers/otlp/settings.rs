@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, uri::PathAndQuery};
 use schemars::JsonSchema;
 use serde::{Deserialize, de::IgnoredAny};
 
 use crate::{
     component::Compression,
-    config::{Ignored, Interval, Node, Problems, Secret, Section},
+    config::{Ignored, Interval, Node, Problems, Secret, Section, refuse_beside_keepalive},
     net::{
         server::{self, CONNECTION, Tuning},
         tls::ServerTls,
@@ -158,6 +158,8 @@ pub struct HttpSettings {
     pub metrics_url_path: String,
     /// Path of logs.
     pub logs_url_path: String,
+    /// Has no effect: there are no profiles here.
+    pub profiles_url_path: Ignored<String>,
     /// Largest body in bytes, before and after inflating; 20 MiB.
     pub max_request_body_size: u64,
     /// Keep the request's headers for processors that ask for them.
@@ -175,9 +177,11 @@ pub struct HttpSettings {
     pub read_header_timeout: Interval,
     /// Has no effect: a response is a single packet that does not block.
     pub write_timeout: Ignored<Interval>,
-    /// Close a connection that has had no request for so long; 0: never.
+    /// Connections that wait for the next request; instead of the two older keys below.
+    pub keepalive: Option<HttpKeepalive>,
+    /// Old form of `keepalive::idle_timeout`.
     pub idle_timeout: Interval,
-    /// Whether a connection serves more than one request.
+    /// Old form of `keepalive::enabled`.
     pub keep_alives_enabled: bool,
     /// Authenticators are not supported.
     #[schemars(with = "serde_json::Value")]
@@ -185,6 +189,22 @@ pub struct HttpSettings {
     /// Middlewares are not supported.
     #[schemars(with = "serde_json::Value")]
     pub middlewares: Option<Vec<IgnoredAny>>,
+}
+
+/// `keepalive` of OTLP/HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpKeepalive {
+    /// Whether a connection serves more than one request.
+    pub enabled: bool,
+    /// Close a connection that has had no request for so long; 0: never.
+    pub idle_timeout: Interval,
+}
+
+impl Default for HttpKeepalive {
+    fn default() -> Self {
+        HttpKeepalive { enabled: true, idle_timeout: Interval::default() }
+    }
 }
 
 /// `cors`.
@@ -210,6 +230,7 @@ impl Default for HttpSettings {
             traces_url_path: "/v1/traces".to_owned(),
             metrics_url_path: "/v1/metrics".to_owned(),
             logs_url_path: "/v1/logs".to_owned(),
+            profiles_url_path: Ignored::default(),
             max_request_body_size: 20 << 20,
             include_metadata: false,
             cors: None,
@@ -218,6 +239,7 @@ impl Default for HttpSettings {
             read_timeout: Interval::default(),
             read_header_timeout: Interval::default(),
             write_timeout: Ignored::default(),
+            keepalive: None,
             idle_timeout: Interval::default(),
             keep_alives_enabled: true,
             auth: None,
@@ -253,8 +275,11 @@ impl Config {
         let Some(http) = self.protocols.http.on() else { return tuning };
         let of_request = positive(http.read_header_timeout).or(positive(http.read_timeout));
         tuning.header_timeout = of_request.unwrap_or(tuning.header_timeout);
-        tuning.max_idle = positive(http.idle_timeout);
-        tuning.keep_alive = http.keep_alives_enabled;
+        let old =
+            HttpKeepalive { enabled: http.keep_alives_enabled, idle_timeout: http.idle_timeout };
+        let keepalive = http.keepalive.unwrap_or(old);
+        tuning.max_idle = positive(keepalive.idle_timeout);
+        tuning.keep_alive = keepalive.enabled;
         tuning
     }
 
@@ -319,8 +344,26 @@ pub(super) fn validate(config: &Config, at: &Node, problems: &mut Problems) {
     }
     if let Some(http) = http.on() {
         let packet = "a response is a single packet that does not block";
-        http.write_timeout.warn("write_timeout", packet, at.at("protocols::http"), problems);
+        let node = at.at("protocols::http");
+        http.write_timeout.warn("write_timeout", packet, node, problems);
+        let profiles = "there are no profiles here";
+        http.profiles_url_path.warn("profiles_url_path", profiles, node, problems);
+        if http.keepalive.is_some() {
+            let old = [("idle_timeout", "idle_timeout"), ("keep_alives_enabled", "enabled")];
+            refuse_beside_keepalive(&old, node, problems);
+        }
         let place = |key: &str| at.at(&format!("protocols::http::{key}"));
+        for (key, path) in [
+            ("traces_url_path", &http.traces_url_path),
+            ("metrics_url_path", &http.metrics_url_path),
+            ("logs_url_path", &http.logs_url_path),
+        ] {
+            if !is_path(path) {
+                problems
+                    .error(place(key), format!("`{path}` is not the path of a URL"))
+                    .help("write for instance `/v1/logs`, without scheme, host or query");
+            }
+        }
         endpoint(http.endpoint.as_deref(), http.transport, place("endpoint"), problems);
         refused(
             http.auth.is_some(),
@@ -351,6 +394,18 @@ pub(super) fn validate(config: &Config, at: &Node, problems: &mut Problems) {
             }
         }
     }
+}
+
+/// Whether requests can have this path; one without a slash in front gets it. What has a colon in its
+/// first part is the scheme of a URL (RFC 3986, section 4.2).
+fn is_path(path: &str) -> bool {
+    let first = path.split('/').next().unwrap_or_default();
+    let is_relative = !path.starts_with('/');
+    let whole = if is_relative { format!("/{path}") } else { path.to_owned() };
+    let parsed = whole.parse::<PathAndQuery>();
+    parsed.is_ok_and(|parsed| parsed.as_str() == whole && parsed.query().is_none())
+        && !whole.contains('#')
+        && !(is_relative && first.contains(':'))
 }
 
 fn endpoint(endpoint: Option<&str>, transport: Transport, at: &Node, problems: &mut Problems) {
@@ -392,4 +447,47 @@ fn refused(
 
 fn positive(interval: Interval) -> Option<Duration> {
     Some(interval.0).filter(|duration| !duration.is_zero())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::yaml;
+
+    fn read(http: &str) -> (Config, Vec<String>) {
+        let node = yaml::parse(0, &format!("protocols: {{http: {http}}}")).unwrap();
+        let mut problems = Problems::default();
+        let config = crate::config::decode::<Config>(&node, &mut problems).unwrap();
+        validate(&config, &node, &mut problems);
+        (config, problems.0.into_iter().map(|problem| problem.message).collect())
+    }
+
+    #[test]
+    fn keepalive_replaces_the_older_keys() {
+        let tuning = |http: &str| {
+            let (config, problems) = read(http);
+            assert_eq!(problems, [""; 0], "{http}");
+            let Tuning { max_idle, keep_alive, .. } = config.http_tuning(1 << 30);
+            (max_idle.map(|time| time.as_secs()), keep_alive)
+        };
+        assert_eq!(tuning("{}"), (None, true));
+        assert_eq!(tuning("{keepalive: {idle_timeout: 10s}}"), (Some(10), true));
+        assert_eq!(tuning("{keepalive: {enabled: false}}"), (None, false));
+        assert_eq!(tuning("{idle_timeout: 9s, keep_alives_enabled: false}"), (Some(9), false));
+        let (_, problems) = read("{idle_timeout: 9s, keepalive: {idle_timeout: 10s}}");
+        assert_eq!(problems, ["`idle_timeout` and `keepalive` cannot be used together"]);
+    }
+
+    #[test]
+    fn what_is_no_path_is_refused() {
+        for path in ["/v1/logs", "v1/logs", "/a:b", "a/b:c", "/"] {
+            assert_eq!(read(&format!("{{logs_url_path: '{path}'}}")).1, [""; 0], "{path}");
+        }
+        for path in [":invalid", "http://host/v1/logs", "/a b", "/a?b", "/a#b"] {
+            let message = format!("`{path}` is not the path of a URL");
+            assert_eq!(read(&format!("{{logs_url_path: '{path}'}}")).1, [message]);
+        }
+        let (_, problems) = read("{profiles_url_path: /v1development/profiles}");
+        assert_eq!(problems, ["`profiles_url_path` has no effect: there are no profiles here"]);
+    }
 }

@@ -160,7 +160,7 @@ proptest! {
             version: if is_version_0 { "0" } else { "1" }.to_owned(),
             detailed_metrics: is_detailed,
             retain_initial_value_of_delta_metric: true,
-            resource_to_telemetry_conversion: ResourceConversion { enabled: true },
+            resource_to_telemetry_conversion: ResourceConversion { enabled: true, ..Default::default() },
             parse_json_encoded_attr_values: vec!["a".to_owned()],
             dimension_rollup_option: RollupOption::ZeroAndSingleDimensionRollup,
             ..Config::default()

@@ -24,6 +24,13 @@ fn databases_have_their_address_and_no_password() {
     );
     assert_eq!(
         sql(
+            json!({"db.system.name": "postgresql", "db.namespace": "shop", "server.address": "db.example",
+            "network.peer.port": 6432})
+        ),
+        (json!("db.example/shop"), json!({"network.peer.port": 6432})),
+    );
+    assert_eq!(
+        sql(
             json!({"db.system": "mssql", "db.name": "shop", "db.connection_string": "Server=h;Password=s3cret;Database=shop"})
         ),
         (json!("Server=h;Password=REDACTED;Database=shop"), nothing.clone()),

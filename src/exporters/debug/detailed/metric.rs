@@ -3,7 +3,7 @@
 use std::iter::zip;
 
 use super::{
-    super::value::{hex, time_of},
+    super::value::{fixed, id, time_of},
     Page,
 };
 use crate::otlp::{
@@ -28,9 +28,52 @@ pub(in super::super) fn point_table(data: Data<'_>) -> (&'static str, &'static M
 /// Most buckets that are kept to be shown in reverse: more than the lines an item has space for.
 const LINES: usize = 4096;
 
-/// Index of the first of some buckets.
-fn first(buckets: &Record<'_>) -> i64 {
-    buckets.zigzag("offset").into()
+/// The buckets of an exponential histogram with their bounds. Bucket `i` of offset `o` and scale `s`
+/// lies between `base^(o + i)` and `base^(o + i + 1)` with `base = 2^(2^-s)`. Powers of two are exact;
+/// the Collector's are those of e, and may differ in the last digit.
+pub(in super::super) struct Buckets<'a> {
+    width: f64,
+    negative: Option<Record<'a>>,
+    positive: Option<Record<'a>>,
+}
+
+impl<'a> Buckets<'a> {
+    pub(in super::super) fn of(point: &Record<'a>) -> Self {
+        Buckets {
+            width: (-f64::from(point.zigzag("scale"))).exp2(),
+            negative: point.child("negative"),
+            positive: point.child("positive"),
+        }
+    }
+
+    /// Bounds without their signs and counts, the last bucket first. More than [`LINES`] have no
+    /// space, so that those nearest to zero are left out.
+    pub(in super::super) fn negative(&self) -> impl Iterator<Item = (f64, f64, u64)> {
+        let many = self.negative.iter().flat_map(|own| own.numbers("bucket_counts")).count();
+        let all: Vec<_> =
+            self.bounded(self.negative.as_ref()).skip(many.saturating_sub(LINES)).collect();
+        all.into_iter().rev()
+    }
+
+    /// Lower bound, upper bound and count of each.
+    pub(in super::super) fn positive(&self) -> impl Iterator<Item = (f64, f64, u64)> {
+        self.bounded(self.positive.as_ref())
+    }
+
+    fn bounded<'r>(
+        &self,
+        buckets: Option<&'r Record<'a>>,
+    ) -> impl Iterator<Item = (f64, f64, u64)> + use<'r, 'a> {
+        let width = self.width;
+        buckets.into_iter().flat_map(move |own| {
+            let first = i64::from(own.zigzag("offset"));
+            zip(first.., own.numbers("bucket_counts")).map(move |(index, count)| {
+                #[expect(clippy::cast_precision_loss, reason = "indexes are far below 2^52")]
+                let index = index as f64;
+                ((index * width).exp2(), ((index + 1.0) * width).exp2(), count)
+            })
+        })
+    }
 }
 
 impl Page {
@@ -84,7 +127,7 @@ impl Page {
         if of.has("as_int") {
             self.line(format_args!("{margin}Value: {}", of.int("as_int")));
         } else if of.has("as_double") {
-            self.line(format_args!("{margin}Value: {:.6}", of.double("as_double")));
+            self.line(format_args!("{margin}Value: {}", fixed(of.double("as_double"))));
         }
     }
 
@@ -92,7 +135,7 @@ impl Page {
         self.line(format_args!("Count: {}", point.bits("count")));
         for (label, field) in [("Sum", "sum"), ("Min", "min"), ("Max", "max")] {
             if point.has(field) {
-                self.line(format_args!("{label}: {:.6}", point.double(field)));
+                self.line(format_args!("{label}: {}", fixed(point.double(field))));
             }
         }
     }
@@ -103,7 +146,7 @@ impl Page {
             if self.is_full() {
                 break;
             }
-            self.line(format_args!("ExplicitBounds #{i}: {:.6}", f64::from_bits(bound)));
+            self.line(format_args!("ExplicitBounds #{i}: {}", fixed(f64::from_bits(bound))));
         }
         for (i, count) in point.numbers("bucket_counts").enumerate() {
             if self.is_full() {
@@ -113,54 +156,39 @@ impl Page {
         }
     }
 
-    /// Bucket `i` of offset `o` and scale `s` lies between `base^(o + i)` and `base^(o + i + 1)`
-    /// with `base = 2^(2^-s)`.
     fn exponential_histogram(&mut self, point: &Record<'_>) {
         self.count_and_sums(point);
-        let width = (-f64::from(point.zigzag("scale"))).exp2();
-        let edges = |index: i64| {
-            #[expect(clippy::cast_precision_loss, reason = "indexes are far below 2^52")]
-            let index = index as f64;
-            ((index * width).exp2(), ((index + 1.0) * width).exp2())
-        };
-        if let Some(negative) = point.child("negative") {
-            // More lines than these have no space, and the last bucket comes first.
-            let passed = negative.numbers("bucket_counts").count().saturating_sub(LINES);
-            let counts = zip(first(&negative).., negative.numbers("bucket_counts"));
-            let shown: Vec<_> = counts.skip(passed).collect();
-            for (index, count) in shown.into_iter().rev() {
-                let (near, far) = edges(index);
-                self.line(format_args!("Bucket [{:.6}, {:.6}), Count: {count}", -far, -near));
-            }
+        let buckets = Buckets::of(point);
+        for (near, far, count) in buckets.negative() {
+            let (near, far) = (fixed(-near), fixed(-far));
+            self.line(format_args!("Bucket [{far}, {near}), Count: {count}"));
         }
         let threshold = point.double("zero_threshold");
         if threshold != 0.0 {
-            self.line(format_args!("ZeroThreshold: {threshold:.6}"));
+            self.line(format_args!("ZeroThreshold: {}", fixed(threshold)));
         }
         let zero_count = point.bits("zero_count");
         if zero_count > 0 {
             self.line(format_args!("Bucket [0, 0], Count: {zero_count}"));
         }
-        if let Some(positive) = point.child("positive") {
-            for (index, count) in zip(first(&positive).., positive.numbers("bucket_counts")) {
-                if self.is_full() {
-                    break;
-                }
-                let (near, far) = edges(index);
-                self.line(format_args!("Bucket ({near:.6}, {far:.6}], Count: {count}"));
+        for (near, far, count) in buckets.positive() {
+            if self.is_full() {
+                break;
             }
+            let (near, far) = (fixed(near), fixed(far));
+            self.line(format_args!("Bucket ({near}, {far}], Count: {count}"));
         }
     }
 
     fn summary(&mut self, point: &Record<'_>) {
         self.line(format_args!("Count: {}", point.bits("count")));
-        self.line(format_args!("Sum: {:.6}", point.double("sum")));
+        self.line(format_args!("Sum: {}", fixed(point.double("sum"))));
         for (i, at) in point.children("quantile_values").enumerate() {
             if self.is_full() {
                 break;
             }
-            let (quantile, value) = (at.double("quantile"), at.double("value"));
-            self.line(format_args!("QuantileValue #{i}: Quantile {quantile:.6}, Value {value:.6}"));
+            let (quantile, value) = (fixed(at.double("quantile")), fixed(at.double("value")));
+            self.line(format_args!("QuantileValue #{i}: Quantile {quantile}, Value {value}"));
         }
     }
 
@@ -169,8 +197,8 @@ impl Page {
             self.line(format_args!("Exemplars:"));
         }
         self.line(format_args!("Exemplar #{i}"));
-        self.line(format_args!("     -> Trace ID: {}", hex(exemplar.bytes("trace_id"))));
-        self.line(format_args!("     -> Span ID: {}", hex(exemplar.bytes("span_id"))));
+        self.line(format_args!("     -> Trace ID: {}", id(exemplar.bytes("trace_id"))));
+        self.line(format_args!("     -> Span ID: {}", id(exemplar.bytes("span_id"))));
         self.line(format_args!("     -> Timestamp: {}", time_of(exemplar.bits("time_unix_nano"))));
         self.number("     -> ", exemplar);
         self.attributes("     -> ", "FilteredAttributes", exemplar, "filtered_attributes");

@@ -66,11 +66,13 @@ impl Scalar<'_> {
         Ok(())
     }
 
-    /// Text of which some is not UTF-8, which becomes U+FFFD.
+    /// Text with lone surrogates, which are three bytes that are not UTF-8: each becomes U+FFFD.
     #[cold]
     fn put_mended<E: Error>(self, bytes: &[u8]) -> Result<(), E> {
         let Some(number) = self.number else { return Ok(()) };
-        let replacement = |invalid: &[u8]| if invalid.is_empty() { "" } else { "\u{FFFD}" };
+        // Each of the three is invalid by itself; only the first one counts.
+        let replacement =
+            |invalid: &[u8]| if invalid.first() == Some(&0xED) { "\u{FFFD}" } else { "" };
         let len = bytes.utf8_chunks().map(|c| c.valid().len() + replacement(c.invalid()).len());
         let len = len.sum();
         self.out.room(bytes_field_len(number, len))?;

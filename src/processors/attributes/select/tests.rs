@@ -13,7 +13,7 @@ use super::{
     super::tests::{attribute, config, context, edited, logs, scope, text},
     *,
 };
-use crate::component::ProcessorConfig as _;
+use crate::{component::ProcessorConfig as _, config::yaml};
 
 #[test]
 fn severities_have_the_numbers_of_the_specification() {
@@ -126,6 +126,11 @@ fn log_records_are_selected_by_severity_and_body() {
     assert_eq!(seen(severity), [0, 0, 1]);
     let undefined = "{match_type: strict, log_severity_number: {min: INFO, match_undefined: true}}";
     assert_eq!(seen(undefined), [1, 1, 1]);
+    // By number, as the Collector has it, and quoted.
+    for (min, kept) in [("10", [0, 0, 1]), ("9", [0, 1, 1]), ("'17'", [0, 0, 1])] {
+        let by_number = format!("{{match_type: strict, log_severity_number: {{min: {min}}}}}");
+        assert_eq!(seen(&by_number), kept, "{min}");
+    }
     assert_eq!(seen("{match_type: strict, log_severity_texts: [Info]}"), [0, 1, 0]);
     assert_eq!(seen("{match_type: regexp, log_bodies: [ed$]}"), [0, 1, 1]);
 }
@@ -138,4 +143,41 @@ fn properties_of_another_signal_are_refused() {
     assert!(config.build(&context(Signal::Traces)).is_ok());
     let error = config.build(&context(Signal::Logs)).err().unwrap().to_string();
     assert!(error.contains("`include::span_names` does not apply to logs"), "{error}");
+}
+
+#[test]
+fn a_severity_that_does_not_exist_is_refused() {
+    for min in ["0", "25", "-1", "9.5", "loud", "true", "''"] {
+        let yaml = format!(
+            "actions: [{{key: a, value: 1, action: insert}}]\n\
+             include: {{match_type: strict, log_severity_number: {{min: {min}}}}}"
+        );
+        let tree = yaml::parse(0, &yaml).unwrap();
+        let mut problems = Problems::default();
+        let config = crate::config::decode::<super::super::Config>(&tree, &mut problems).unwrap();
+        config.validate(&tree, &mut problems);
+        let [problem] = &problems.0[..] else { panic!("{min}: {problems:?}") };
+        assert_eq!(problem.path, "include::log_severity_number::min");
+        let shown = min.trim_matches('\'');
+        assert_eq!(problem.message, format!("`{shown}` is not a severity"));
+        assert!(problem.help.as_ref().unwrap().contains("1 to 24"));
+    }
+}
+
+#[test]
+fn a_service_without_a_name_matches_no_pattern() {
+    let entry = |attributes| ResourceSpans {
+        resource: Some(Resource { attributes, ..Resource::default() }),
+        scope_spans: vec![ScopeSpans { spans: vec![Span::default()], ..ScopeSpans::default() }],
+        ..ResourceSpans::default()
+    };
+    let bare = entry(Vec::new());
+    let unnamed = entry(vec![text("service.name", "")]);
+    let number = entry(vec![attribute("service.name", Value::IntValue(1))]);
+    let request = ExportTraceServiceRequest { resource_spans: vec![bare, unnamed, number] };
+    for matching in ["{match_type: strict, services: ['']}", "{match_type: regexp, services: [^$]}"]
+    {
+        assert_eq!(seen(&format!("include: {matching}"), &request).len(), 1, "{matching}");
+        assert_eq!(seen(&format!("exclude: {matching}"), &request).len(), 2, "{matching}");
+    }
 }
