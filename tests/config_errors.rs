@@ -65,7 +65,7 @@ processors:
     actions: [{key: a, from_attribute: b, default_value: c, action: upsert}]
   resource:
     attributes: [{key: a, from_context: client.address, default_value: none, action: insert}]
-  resourcedetection: {detectors: [env], retry: {enabled: false}}
+  resource_detection: {detectors: [env], retry: {enabled: false}}
 exporters:
   otlp_http:
     endpoint: https://otlp.example.com
@@ -83,7 +83,7 @@ service:
   pipelines:
     logs:
       receivers: [otlp]
-      processors: [attributes, resource, resourcedetection]
+      processors: [attributes, resource, resource_detection]
       exporters: [otlp_http, awscloudwatchlogs]
     metrics:
       receivers: [otlp]

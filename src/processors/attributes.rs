@@ -21,6 +21,17 @@
 //! (`from_attribute`) or from the request (`from_context`); where those have none, `default_value` is
 //! taken. `include` and `exclude` select items.
 //!
+//! `from_context` looks at the export request, which the SDK of the application sends. What a user's
+//! request to the application had in its headers, the instrumentation captures as attributes
+//! (`OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST=x-user-id`), so it is taken from there:
+//!
+//! ```yaml
+//! attributes/user:
+//!   actions:
+//!     - { key: user.id, from_attribute: http.request.header.x_user_id, action: upsert }
+//!     - { key: http.request.header.x_user_id, action: delete }
+//! ```
+//!
 //! Requests are edited as bytes: an item that no action changes keeps its bytes, and a request in
 //! which nothing changes keeps its allocation. Regular expressions are those of the `regex` crate,
 //! which reads the syntax of RE2 but takes `\d` and `\w` for Unicode classes.
@@ -29,6 +40,8 @@
 //!
 //! - `include` and `exclude` look at `resources` for metrics too; the Collector ignores it there.
 //! - Of several attributes with one key, which OTLP forbids, all are changed and not only the first.
+//! - A captured header (`http.request.header.*` and its like) is a list of texts. Where the list has one
+//!   element, `from_attribute` copies that element. `convert` converts the element of any list of one.
 //! - `log_bodies` matches bodies that are text, and no others.
 //! - `hash` with a `key` and a `pattern` that both select an attribute hashes it once.
 //! - As text, a number that JSON has not (`NaN`, `Infinity`) is a text in its list or map, and empty bytes

@@ -221,7 +221,9 @@ impl Editor {
             Step::Set { key, inserts, updates, source, default } => {
                 let value = match source {
                     Source::Value(_) => Some(Value::Step(at)),
-                    Source::Attribute(from) => found.first(*from).map(|attribute| attribute.now),
+                    Source::Attribute(from) => found.first(*from).map(|attribute| {
+                        self.header(&self.plan.keys[*from], attribute.now, item, &found.made)
+                    }),
                     Source::Metadata(_) | Source::Address => {
                         self.from_request[at].is_some().then_some(Value::Step(at))
                     }
@@ -269,6 +271,20 @@ impl Editor {
                     }
                 }
             }
+        }
+    }
+
+    /// A captured header is a list, as a header may come several times; one that came once is a
+    /// list of one, and a copy of it is the text. `CAPTURED` has the keys of the conventions.
+    fn header(&self, key: &[u8], value: Value, item: &[u8], made: &[u8]) -> Value {
+        if !CAPTURED.iter().any(|prefix| key.starts_with(prefix)) {
+            return value;
+        }
+        let element = only_element(self.bytes(value, item, made));
+        match (value, element) {
+            (Value::Item((start, _)), Some((from, to))) => Value::Item((start + from, start + to)),
+            (Value::Made((start, _)), Some((from, to))) => Value::Made((start + from, start + to)),
+            _ => value,
         }
     }
 
@@ -447,6 +463,32 @@ fn hash(any: &[u8]) -> String {
     })
 }
 
+/// Keys of captured headers in the semantic conventions, whose values are lists of texts.
+const CAPTURED: [&[u8]; 4] = [
+    b"http.request.header.",
+    b"http.response.header.",
+    b"rpc.request.metadata.",
+    b"rpc.response.metadata.",
+];
+
+/// Where the element of a list of one stands in the `AnyValue` of the list.
+fn only_element(any: &[u8]) -> Option<Span> {
+    /// The content of the only field, where that is `number`.
+    fn only(message: &[u8], number: u32) -> Option<&[u8]> {
+        let mut fields = Fields::new(message);
+        let field = fields.next()?.ok()?;
+        match field.value {
+            FieldValue::Len(content) if field.number == number && fields.next().is_none() => {
+                Some(content)
+            }
+            _ => None,
+        }
+    }
+    let element = only(only(any, 5)?, 1)?;
+    // It ends where the list ends.
+    Some((any.len() - element.len(), any.len()))
+}
+
 /// The value in another type; none where it has it already or cannot have it.
 #[expect(
     clippy::cast_possible_truncation,
@@ -455,10 +497,12 @@ fn hash(any: &[u8]) -> String {
 )]
 fn convert(any: &[u8], to: Type) -> Option<Vec<u8>> {
     let mut out = Vec::new();
+    let element = only_element(any).map(|(from, to)| &any[from..to]);
+    let any = element.unwrap_or(any);
     match (to, Scalar::read(any)) {
         (Type::String, Scalar::Text(_))
         | (Type::Int, Scalar::Int(_))
-        | (Type::Double, Scalar::Double(_)) => return None,
+        | (Type::Double, Scalar::Double(_)) => return element.map(<[u8]>::to_vec),
         (Type::String, _) => put_bytes(&mut out, 1, as_text(any).as_bytes()),
         (Type::Int, Scalar::Double(value)) => put_int(&mut out, value as i64),
         (Type::Double, Scalar::Int(value)) => put_double(&mut out, value as f64),

@@ -446,6 +446,39 @@ fn only_the_item_that_changes_is_written_anew() {
     assert_eq!(got.resource_spans[0].schema_url, "url");
 }
 
+/// The recipe of the documentation, with what the instrumentation of Flask writes.
+#[test]
+fn a_captured_header_becomes_the_user() {
+    let list = |texts: &[&str]| {
+        let values = texts.iter().map(|t| AnyValue { value: text("", t).value.unwrap().value });
+        Value::ArrayValue(ArrayValue { values: values.collect() })
+    };
+    let config = config(
+        "actions:
+  - { key: user.id, from_attribute: http.request.header.x_user_id, action: upsert }
+  - { key: http.request.header.x_user_id, action: delete }
+  - { key: args, from_attribute: process.command_args, action: upsert }
+  - { key: process.command_args, converted_type: string, action: convert }",
+    );
+    let header = |texts: &[&str]| attribute("http.request.header.x_user_id", list(texts));
+    let items = vec![
+        vec![header(&["andrew"])],
+        vec![header(&["andrew", "bayko"])],
+        vec![text("http.request.header.x_user_id", "plain")],
+        vec![attribute("process.command_args", list(&["flask"]))],
+        vec![header(&[])],
+    ];
+    let (_, bytes) = edited(&config, Signal::Traces, &traces(items), 5);
+    let got = ExportTraceServiceRequest::decode(&*bytes).unwrap();
+    let spans = &got.resource_spans[0].scope_spans[0].spans;
+    assert_eq!(spans[0].attributes, [text("user.id", "andrew")]);
+    assert_eq!(spans[1].attributes, [attribute("user.id", list(&["andrew", "bayko"]))]);
+    assert_eq!(spans[2].attributes, [text("user.id", "plain")]);
+    let copied = attribute("args", list(&["flask"]));
+    assert_eq!(spans[3].attributes, [text("process.command_args", "flask"), copied]);
+    assert_eq!(spans[4].attributes, [attribute("user.id", list(&[]))]);
+}
+
 #[test]
 fn unknown_fields_and_split_values_survive() {
     // A span of an unknown field, and an attribute whose value stands in two parts.
