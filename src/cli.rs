@@ -111,12 +111,12 @@ impl Configuration {
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Process {
     /// Where the control plane listens; `off` for nowhere [default: 127.0.0.1:8687, or
-    /// SKEP_CONTROL_ENDPOINT].
+    /// `SKEP_CONTROL_ENDPOINT`].
     #[arg(long, value_name = "HOST:PORT", value_parser = control_endpoint)]
     control_endpoint: Option<String>,
     /// Longest time between the first SIGTERM or SIGINT and the end, in which everything that was
     /// accepted goes out. Containers are killed after 10 s (compose) or 30 s (ECS) by default
-    /// [default: 8s, or SKEP_DRAIN_TIMEOUT].
+    /// [default: 8s, or `SKEP_DRAIN_TIMEOUT`].
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     drain_timeout: Option<Duration>,
 }
@@ -149,14 +149,14 @@ impl Logging {
 #[derive(Debug, clap::Args)]
 struct Target {
     /// Where the control plane of the running skep listens [default: 127.0.0.1:8687, or
-    /// SKEP_CONTROL_ENDPOINT].
+    /// `SKEP_CONTROL_ENDPOINT`].
     #[arg(long, value_name = "HOST:PORT", value_parser = control_endpoint, global = true)]
     control_endpoint: Option<String>,
 }
 
 impl Target {
     /// The flag after the command, or what stands before it or is the default.
-    fn endpoint(self, before: Process) -> Result<String, String> {
+    fn endpoint(self, before: &Process) -> Result<String, String> {
         self.control_endpoint.map_or_else(|| before.control_endpoint(), Ok)
     }
 }
@@ -352,13 +352,15 @@ impl Arguments {
             Some(Command::Components) => components::run(),
             Some(Command::Health { url }) => health::run(&url),
             Some(Command::Explain { trace_id, target }) => {
-                decisions::explain(&target.endpoint(process)?, &trace_id)
+                decisions::explain(&target.endpoint(&process)?, &trace_id)
             }
             Some(Command::Sample { watch, last, target }) => {
-                decisions::sample(&target.endpoint(process)?, last, watch)
+                decisions::sample(&target.endpoint(&process)?, last, watch)
             }
-            Some(Command::Reload { target }) => reload::run(&target.endpoint(process)?),
-            Some(Command::Dlq { command, target }) => dlq::run(&target.endpoint(process)?, command),
+            Some(Command::Reload { target }) => reload::run(&target.endpoint(&process)?),
+            Some(Command::Dlq { command, target }) => {
+                dlq::run(&target.endpoint(&process)?, command)
+            }
             Some(Command::Xray { .. }) => {
                 return Err("`skep xray` has flags of its own; write `xray` first".to_owned());
             }

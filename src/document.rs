@@ -35,6 +35,7 @@ use crate::{
     processors, receivers,
 };
 
+use elsewhere::Elsewhere;
 pub use pipelines::Pipeline;
 
 /// A component as it stands in the file.
@@ -169,28 +170,27 @@ impl Unknown {
         let name = &*id.kind_name;
         let mut problem = at(&member.key_place, &member.value.path);
         problem.message = format!("unknown {} type `{name}`", kind.name());
-        let is_many = problems.are_many();
-        let other = other_kind(kind, name);
-        if let Some(instead) = elsewhere::instead(kind, name) {
+        let of_collector = elsewhere::find(kind, name);
+        if of_collector != Elsewhere::Nowhere {
             problem.message = format!("the {} `{id}` of the Collector is not in skep", kind.name());
-            problem.help = instead.map(|instead| format!("instead: {instead}"));
+            if let Elsewhere::Instead(instead) = of_collector {
+                problem.help(format!("instead: {instead}"));
+            }
             self.missing.push((kind, id.clone()));
-        } else if let Some(other) = other {
-            let (name, section) = (other.name(), other.section());
-            problem.help = Some(format!(
-                "`{}` is {} {name}: define it under `{section}`",
-                id.kind_name,
-                if name.starts_with('e') { "an" } else { "a" }
-            ));
-        } else if let Some(near) =
-            (!is_many).then(|| closest(name, valid.iter().copied())).flatten()
+        } else if let Some(other) = other_kind(kind, name) {
+            let article =
+                if other == Kind::Extension || other == Kind::Exporter { "an" } else { "a" };
+            let (other, section) = (other.name(), other.section());
+            problem.help(format!("`{name}` is {article} {other}: define it under `{section}`"));
+        } else if !problems.are_many()
+            && let Some(near) = closest(name, valid.iter().copied())
         {
-            problem.help = Some(format!("did you mean `{near}`?"));
+            problem.help(format!("did you mean `{near}`?"));
             // References most likely have the right name.
-            self.ids
-                .insert((kind, ComponentId { kind_name: near.to_owned(), name: id.name.clone() }));
+            let meant = ComponentId { kind_name: near.to_owned(), name: id.name.clone() };
+            self.ids.insert((kind, meant));
         } else {
-            problem.help = Some(format!("{}: {}", kind.section(), valid.join(", ")));
+            problem.help(format!("{}: {}", kind.section(), valid.join(", ")));
         }
         problems.0.push(problem);
         self.ids.insert((kind, id));

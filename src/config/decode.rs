@@ -111,7 +111,6 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-#[expect(clippy::unnecessary_box_returns, reason = "results stay small on the way out")]
 fn error(message: String, help: Option<String>) -> Boxed {
     Box::new(Error {
         message,
@@ -125,7 +124,6 @@ fn error(message: String, help: Option<String>) -> Boxed {
 }
 
 /// Takes what came out of a reference out of the words: it may be a secret in the wrong place.
-#[expect(clippy::unnecessary_box_returns, reason = "results stay small on the way out")]
 fn without_value(mut error: Boxed, node: &Node) -> Boxed {
     if let (None, Value::Substituted { text, .. }) = (&error.place, &node.value) {
         for text in [text.clone(), text.to_lowercase()] {
@@ -138,7 +136,6 @@ fn without_value(mut error: Boxed, node: &Node) -> Boxed {
     error
 }
 
-#[expect(clippy::unnecessary_box_returns, reason = "results stay small on the way out")]
 fn at(mut error: Boxed, place: &Place, step: &str) -> Boxed {
     error.place.get_or_insert_with(|| place.clone());
     error.steps.push(step.to_owned());
@@ -244,7 +241,6 @@ impl<'a> Cursor<'a> {
         self.node.plain()
     }
 
-    #[expect(clippy::unnecessary_box_returns, reason = "results stay small on the way out")]
     fn unexpected(self, visitor: &dyn de::Expected) -> Boxed {
         let unexpected = match self.value() {
             Value::Null => {

@@ -117,19 +117,27 @@ const OTHERS: &[(Kind, &str)] = &[
     ),
 ];
 
-/// What to use instead of a type that the Collector has; none where it does not have it either.
-/// The inner none means that skep has nothing to offer.
-pub(super) fn instead(kind: Kind, name: &str) -> Option<Option<&'static str>> {
+/// What is known of a type that skep does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Elsewhere {
+    /// The Collector does not have it either.
+    Nowhere,
+    /// The Collector has it, and skep has nothing in its place.
+    Collector,
+    /// The Collector has it, and skep has something else.
+    Instead(&'static str),
+}
+
+/// Looks up a type.
+pub(super) fn find(kind: Kind, name: &str) -> Elsewhere {
     let plain = name.replace('_', "");
     let found = INSTEAD.iter().find(|(of, known, _)| *of == kind && *known == plain);
     if let Some((.., instead)) = found {
-        return Some(Some(instead));
+        return Elsewhere::Instead(instead);
     }
-    let others = OTHERS.iter().filter(|(of, _)| *of == kind);
-    others
-        .flat_map(|(_, names)| names.split_whitespace())
-        .any(|known| known == plain)
-        .then_some(None)
+    let mut others = OTHERS.iter().filter(|(of, _)| *of == kind);
+    let is_known = others.any(|(_, names)| names.split_whitespace().any(|known| known == plain));
+    if is_known { Elsewhere::Collector } else { Elsewhere::Nowhere }
 }
 
 #[cfg(test)]
@@ -139,11 +147,11 @@ mod tests {
 
     #[test]
     fn old_and_new_names_are_known() {
-        assert_eq!(instead(Kind::Receiver, "filelog"), Some(None));
-        assert_eq!(instead(Kind::Receiver, "file_log"), Some(None));
-        assert!(instead(Kind::Processor, "k8s_attributes").unwrap().is_some());
-        assert_eq!(instead(Kind::Processor, "filelog"), None, "another kind");
-        assert_eq!(instead(Kind::Exporter, "honeycom"), None);
+        assert_eq!(find(Kind::Receiver, "filelog"), Elsewhere::Collector);
+        assert_eq!(find(Kind::Receiver, "file_log"), Elsewhere::Collector);
+        assert!(matches!(find(Kind::Processor, "k8s_attributes"), Elsewhere::Instead(_)));
+        assert_eq!(find(Kind::Processor, "filelog"), Elsewhere::Nowhere, "another kind");
+        assert_eq!(find(Kind::Exporter, "honeycom"), Elsewhere::Nowhere);
     }
 
     /// A type that skep learns must leave this table.
@@ -159,7 +167,7 @@ mod tests {
             );
         for (kind, name, aliases) in all {
             for name in [&[name], aliases].concat() {
-                assert_eq!(instead(kind, name), None, "{} {name}", kind.name());
+                assert_eq!(find(kind, name), Elsewhere::Nowhere, "{} {name}", kind.name());
             }
         }
     }
