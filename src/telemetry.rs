@@ -74,6 +74,8 @@ pub struct ReceiverStats {
     pub refused: Number,
     /// Requests turned away before their items were known (malformed, too large, over budget).
     pub rejected_requests: Number,
+    /// Of those, requests that an authenticator refused.
+    pub unauthenticated_requests: Number,
 }
 
 impl ReceiverStats {
@@ -376,6 +378,7 @@ impl Telemetry {
             accepted_requests: Number::default(),
             refused: Number::default(),
             rejected_requests: Number::default(),
+            unauthenticated_requests: Number::default(),
         });
         all.push(Arc::clone(&stats));
         stats

@@ -173,7 +173,7 @@ impl Batch {
                 metadata.push((name.to_lowercase(), value.clone()));
             }
         }
-        Some(Arc::new(Context { metadata, peer: None, arrived: now }))
+        Some(Arc::new(Context { metadata, auth: Vec::new(), peer: None, arrived: now }))
     }
 
     fn is_full(&self, making: &Making) -> bool {
@@ -296,7 +296,7 @@ mod tests {
 
     fn from(tenant: &str, count: u64) -> Payload {
         let metadata = vec![("x-tenant".to_owned(), tenant.to_owned())];
-        let context = Context { metadata, peer: None, arrived: Instant::now() };
+        let context = Context { metadata, auth: Vec::new(), peer: None, arrived: Instant::now() };
         let mut payload = spans(count);
         payload.context = Some(Arc::new(context));
         payload

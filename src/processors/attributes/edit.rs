@@ -91,6 +91,10 @@ impl Editor {
                     let values: Vec<&str> = context.values(key).collect();
                     (!values.is_empty()).then(|| values.join(";"))
                 }),
+                Source::Auth(name) => {
+                    let values = context.and_then(|context| context.auth_values(name));
+                    values.filter(|values| !values.is_empty()).map(|values| values.join(";"))
+                }
                 Source::Address => {
                     context.and_then(|context| context.peer).map(|peer| peer.ip().to_string())
                 }
@@ -214,7 +218,7 @@ impl Editor {
                         Some(attribute) => attribute.now,
                         None => return,
                     },
-                    Source::Metadata(_) | Source::Address => match &self.from_request[at] {
+                    Source::Metadata(_) | Source::Auth(_) | Source::Address => match &self.from_request[at] {
                         Some(_) => Value::Step(at),
                         None => return,
                     },

@@ -62,6 +62,11 @@ pub(crate) fn run(
     let mut before = Payload::unpaid(signal, body.into(), items);
     before.context = Some(Arc::new(Context {
         metadata: vec![("x-user".to_owned(), "ann".to_owned()), ("x-user".into(), "bob".into())],
+        auth: vec![
+            ("username".to_owned(), vec!["ann".to_owned()]),
+            ("membership".to_owned(), vec!["a".to_owned(), "b".to_owned()]),
+            ("nobody".to_owned(), Vec::new()),
+        ],
         peer: Some("192.0.2.7:4000".parse().unwrap()),
         arrived: Instant::now(),
     }));
