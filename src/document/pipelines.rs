@@ -112,6 +112,7 @@ pub(super) fn load(
     if !problems.has_errors() {
         unused(document, problems);
         metadata(document, problems);
+        super::auth::readers(document, problems);
     }
 }
 

@@ -273,6 +273,7 @@ mod tests {
             in_container: false,
             telemetry,
             auth: None,
+            server_auths: Arc::default(),
         };
         let config = Config { endpoint: "127.0.0.1:0".to_owned(), ..Config::default() };
         let mut extension = config.build(&cx).unwrap();

@@ -312,6 +312,7 @@ mod tests {
             in_container: false,
             telemetry: Arc::new(Telemetry::default()),
             auth: None,
+            server_auths: Arc::default(),
         };
         config.build(&cx).unwrap()
     }

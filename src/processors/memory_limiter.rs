@@ -222,6 +222,7 @@ mod tests {
             in_container: false,
             telemetry: Arc::new(Telemetry::default()),
             auth: None,
+            server_auths: Arc::default(),
         };
         let mut limiter = config.build(&cx).unwrap();
         let mut out = Output::at(std::time::Instant::now());

@@ -15,6 +15,7 @@ fn context(telemetry: &Arc<Telemetry>) -> BuildContext {
         in_container: false,
         telemetry: Arc::clone(telemetry),
         auth: None,
+        server_auths: Arc::default(),
     }
 }
 

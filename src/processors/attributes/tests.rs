@@ -38,6 +38,7 @@ pub(crate) fn context(signal: Signal) -> BuildContext {
         in_container: false,
         telemetry: Arc::new(Telemetry::default()),
         auth: None,
+        server_auths: Arc::default(),
     }
 }
 
@@ -111,6 +112,9 @@ pub(crate) fn model(actions: &[Action], attributes: &mut Vec<KeyValue>) {
                         .map(|a| a.value.clone().unwrap_or_default()),
                     (None, "x-user" | "metadata.x-user") => {
                         Some(AnyValue { value: Some(Value::StringValue("ann;bob".to_owned())) })
+                    }
+                    (None, "auth.membership") => {
+                        Some(AnyValue { value: Some(Value::StringValue("a;b".to_owned())) })
                     }
                     (None, "client.address") => {
                         Some(AnyValue { value: Some(Value::StringValue("192.0.2.7".to_owned())) })
@@ -219,13 +223,15 @@ fn any_value() -> impl Strategy<Value = AttributeValue> {
 pub(crate) fn actions() -> impl Strategy<Value = Vec<Action>> {
     let key = "[a-d]";
     let setting =
-        (key, 0..3usize, any_value(), 0..5usize).prop_map(|(key, verb, value, source)| {
+        (key, 0..3usize, any_value(), 0..7usize).prop_map(|(key, verb, value, source)| {
             let action = [Verb::Insert, Verb::Update, Verb::Upsert][verb];
             let mut made = Action { key, action: Some(action), ..Action::default() };
             match source {
                 0 => "b".clone_into(&mut made.from_attribute),
                 1 => "metadata.x-user".clone_into(&mut made.from_context),
                 2 => "client.address".clone_into(&mut made.from_context),
+                3 => "auth.membership".clone_into(&mut made.from_context),
+                4 => "auth.nobody".clone_into(&mut made.from_context),
                 _ => made.value = Some(value),
             }
             made
@@ -497,7 +503,7 @@ fn wrong_actions_are_shown_at_their_place() {
   - { key: a, action: hash, pattern: '(' }
   - { key: a, action: convert }
   - { key: a, action: delete, value: 1 }
-  - { key: a, action: insert, from_context: auth.sub }
+  - { key: a, action: insert, from_context: auth. }
   - { key: a }
 include: { match_type: strict }
 exclude: { services: [a] }";
@@ -515,7 +521,7 @@ exclude: { services: [a] }";
         "actions::4::pattern: not a regular expression: unclosed group",
         "actions::5: `convert` needs a `converted_type`",
         "actions::6: `delete` takes no `value`",
-        "actions::7::from_context: `auth.` attributes come from authenticators, and there is none here",
+        "actions::7::from_context: `auth.` names no attribute of the authenticator",
         "actions::8: the action has no `action`",
         "include: `include` names no property to match",
         "exclude: the key `match_type` is missing",
