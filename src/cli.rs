@@ -32,7 +32,7 @@ use crate::{
         source::{self, Loaded},
         units::parse_duration,
     },
-    document,
+    document::{self, profiles},
     net::server,
     telemetry::logs,
 };
@@ -82,7 +82,8 @@ pub(crate) struct Configuration {
     /// Sets one value after all files, for instance `exporters.otlp_grpc.endpoint=host:4317`.
     #[arg(long = "set", value_name = "KEY=VALUE", global = true)]
     sets: Vec<String>,
-    /// Accepted because the Collector has it; ignored.
+    /// Accepted because the Collector has it. With `service.profilesSupport` pipelines of profiles are
+    /// left out with a warning; others have no effect.
     #[arg(long, value_name = "GATES", global = true)]
     feature_gates: Vec<String>,
 }
@@ -215,7 +216,8 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { USAGE.into() } else { ExitCode::SUCCESS };
         }
     };
-    if !arguments.configuration.feature_gates.is_empty() {
+    let gates = &arguments.configuration.feature_gates;
+    if !gates.is_empty() && !profiles::is_allowed(gates) {
         eprintln!("note: skep has no feature gates, so `--feature-gates` has no effect");
     }
     let code = match arguments.command.unwrap_or(Command::Run) {
@@ -307,7 +309,12 @@ pub(crate) fn load(configuration: &Configuration, problems: &mut Problems) -> (O
         uris.extend(found.map(ToOwned::to_owned));
     }
     if !uris.is_empty() {
-        let loaded = source::load(&uris, &configuration.sets, &env, problems);
+        let mut loaded = source::load(&uris, &configuration.sets, &env, problems);
+        if let Some(root) = loaded.root.as_mut()
+            && profiles::is_allowed(&configuration.feature_gates)
+        {
+            profiles::leave_out(root, problems);
+        }
         return (Origin::Given(uris), loaded);
     }
     let has_key = env("HONEYCOMB_API_KEY").is_some_and(|key| !key.is_empty());

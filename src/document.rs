@@ -9,6 +9,7 @@ mod extension_of;
 pub mod identity;
 mod ids;
 mod pipelines;
+pub mod profiles;
 pub mod schema;
 mod storage;
 pub mod telemetry;

@@ -120,8 +120,7 @@ service:
 
     // On one connection: refused in both encodings, then taken.
     let mut stream = connect(http);
-    let (head, body) =
-        post(&mut stream, "/v1/traces", "content-type: application/json\r\n", SPAN);
+    let (head, body) = post(&mut stream, "/v1/traces", "content-type: application/json\r\n", SPAN);
     assert!(head.starts_with("http/1.1 401 "), "{head}");
     assert!(head.contains("www-authenticate: bearer\r\n"), "{head}");
     assert!(head.contains("content-type: application/json\r\n"), "{head}");

@@ -92,7 +92,10 @@ pub trait ServerAuthenticator: Send + Sync {
 
     /// Decides upon one request. Runs where requests are read: whatever takes longer than a
     /// millisecond has to happen on another thread.
-    fn authenticate<'a>(&'a self, credentials: Credentials<'a>) -> Asked<'a, Result<Identity, Denied>>;
+    fn authenticate<'a>(
+        &'a self,
+        credentials: Credentials<'a>,
+    ) -> Asked<'a, Result<Identity, Denied>>;
 }
 
 #[cfg(test)]

@@ -79,6 +79,7 @@ pub(super) fn load(
             Err(message) => {
                 let mut problem = at(&member.key_place, &member.value.path);
                 problem.message = message;
+                problem.help = super::profiles::is_one(&member.key).then(super::profiles::remedy);
                 problems.0.push(problem);
                 continue;
             }

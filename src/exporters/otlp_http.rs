@@ -156,6 +156,7 @@ pub enum HttpCompression {
     /// LZ4 frame.
     Lz4,
     /// None at all.
+    #[serde(alias = "")]
     None,
 }
 

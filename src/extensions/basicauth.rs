@@ -318,8 +318,7 @@ mod tests {
         let server = server(&format!("ann:pass:word\nbob:{hash}\n"));
         let identity = ask(&*server, &basic("ann:pass:word")).await.unwrap();
         let expected = [("username", "ann"), ("raw", &STANDARD.encode("ann:pass:word"))];
-        let expected =
-            expected.map(|(name, value)| (name.to_owned(), vec![value.to_owned()]));
+        let expected = expected.map(|(name, value)| (name.to_owned(), vec![value.to_owned()]));
         assert_eq!(identity, expected);
         assert!(ask(&*server, &basic("bob:myPassword").replace("Basic", "bAsIc")).await.is_ok());
         let values = [

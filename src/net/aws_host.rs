@@ -1,6 +1,17 @@
 //! What the name of a host of AWS says: which service it is, in which region. Only names, nothing
 //! of the SDK.
 
+use std::borrow::Cow;
+
+/// The URL that an `endpoint` of AWS stands for: without a scheme it is a host with TLS, as in the
+/// SDKs of AWS. Empty text stays empty.
+pub fn endpoint_url(endpoint: &str) -> Cow<'_, str> {
+    if endpoint.is_empty() || endpoint.contains("://") {
+        return Cow::Borrowed(endpoint);
+    }
+    Cow::Owned(format!("https://{endpoint}"))
+}
+
 /// A service of AWS by its host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AwsHost<'a> {

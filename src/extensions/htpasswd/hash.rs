@@ -94,9 +94,7 @@ impl Hash {
             Hash::ShaCrypt(hash) => {
                 ShaCrypt::default().verify_password(password.as_bytes(), hash.expose()).is_ok()
             }
-            Hash::Plain(expected) => {
-                password.as_bytes().ct_eq(expected.expose().as_bytes()).into()
-            }
+            Hash::Plain(expected) => password.as_bytes().ct_eq(expected.expose().as_bytes()).into(),
         }
     }
 }
@@ -138,8 +136,7 @@ fn md5_crypt(password: &[u8], salt: &[u8], prefix: &[u8]) -> String {
 }
 
 fn put_six_bits(out: &mut String, bits: u32, count: u32) {
-    const ALPHABET: &[u8; 64] =
-        b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    const ALPHABET: &[u8; 64] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     for i in 0..count {
         let six = usize::try_from(bits >> (6 * i) & 63).unwrap_or(0);
         out.push(char::from(ALPHABET[six]));
@@ -159,10 +156,7 @@ mod tests {
             ("myPassword", "{SHA}VBPuJHI7uixaa6LQGWx4s+5GKNE="),
             ("myPassword", "$2y$05$c4WoMPo3SXsafkva.HHa6uXQZWr7oboPiC2bT/r7q1BB8I2s0BRqC"),
             // `openssl passwd -5 -salt saltstring 'Hello world!'`, and with `-6`.
-            (
-                "Hello world!",
-                "$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5",
-            ),
+            ("Hello world!", "$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5"),
             (
                 "Hello world!",
                 "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/O817G3uBnIFNjnQJu\

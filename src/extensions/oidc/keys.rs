@@ -240,7 +240,11 @@ impl Remote {
         let mut state = self.state();
         match fetched {
             Ok(keys) => {
-                tracing::info!(issuer = self.issuer, keys = keys.keys.len(), "fetched the keys of an issuer");
+                tracing::info!(
+                    issuer = self.issuer,
+                    keys = keys.keys.len(),
+                    "fetched the keys of an issuer"
+                );
                 *state = State {
                     keys: Some(Arc::new(keys)),
                     fetched: Some(Instant::now()),

@@ -331,7 +331,9 @@ impl Plan {
         match action.from_context.as_str() {
             "" => None,
             "client.address" => Some(Source::Address),
-            from if from.starts_with("auth.") => Some(Source::Auth(from["auth.".len()..].to_owned())),
+            from if from.starts_with("auth.") => {
+                Some(Source::Auth(from["auth.".len()..].to_owned()))
+            }
             from => {
                 let header = from.strip_prefix("metadata.").unwrap_or(from);
                 Some(Source::Metadata(header.to_owned()))

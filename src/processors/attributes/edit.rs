@@ -218,10 +218,12 @@ impl Editor {
                         Some(attribute) => attribute.now,
                         None => return,
                     },
-                    Source::Metadata(_) | Source::Auth(_) | Source::Address => match &self.from_request[at] {
-                        Some(_) => Value::Step(at),
-                        None => return,
-                    },
+                    Source::Metadata(_) | Source::Auth(_) | Source::Address => {
+                        match &self.from_request[at] {
+                            Some(_) => Value::Step(at),
+                            None => return,
+                        }
+                    }
                 };
                 found.set(*key, value, *inserts, *updates);
             }

@@ -413,7 +413,10 @@ impl Config {
             let place = at.at(&format!("detectors::{i}"));
             if detectors::FOREIGN.contains(&name.trim()) {
                 problems
-                    .warning(place, format!("skep does not have the detector `{name}`: it finds nothing"))
+                    .warning(
+                        place,
+                        format!("skep does not have the detector `{name}`: it finds nothing"),
+                    )
                     .help(ELSEWHERE);
                 continue;
             }

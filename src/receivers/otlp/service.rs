@@ -109,11 +109,7 @@ impl OtlpService {
 
     // ---- gRPC ----------------------------------------------------------------------------
 
-    async fn grpc(
-        &self,
-        request: Request<Incoming>,
-        client: &Client<'_>,
-    ) -> Result<(), Status> {
+    async fn grpc(&self, request: Request<Incoming>, client: &Client<'_>) -> Result<(), Status> {
         let path = request.uri().path();
         let known = grpc::signal_of(path);
         let Some(signal) = known.filter(|signal| self.signals.contains(signal)) else {
@@ -184,11 +180,7 @@ impl OtlpService {
 
     // ---- HTTP ----------------------------------------------------------------------------
 
-    async fn http(
-        &self,
-        request: Request<&mut Incoming>,
-        client: &Client<'_>,
-    ) -> Response<Reply> {
+    async fn http(&self, request: Request<&mut Incoming>, client: &Client<'_>) -> Response<Reply> {
         let path = request.uri().path();
         let signal = Signal::ALL
             .into_iter()
