@@ -82,8 +82,8 @@ pub(crate) struct Configuration {
     /// Sets one value after all files, for instance `exporters.otlp_grpc.endpoint=host:4317`.
     #[arg(long = "set", value_name = "KEY=VALUE", global = true)]
     sets: Vec<String>,
-    /// Accepted because the Collector has it. With `service.profilesSupport` pipelines of profiles are
-    /// left out with a warning; others have no effect.
+    /// Accepted because the Collector has it. With `service.profilesSupport` pipelines of profiles
+    /// are left out with a warning; others have no effect.
     #[arg(long, value_name = "GATES", global = true)]
     feature_gates: Vec<String>,
 }

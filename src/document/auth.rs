@@ -1,5 +1,5 @@
-//! Which authenticator each exporter and receiver gets: `auth: {authenticator: id}` names an extension that
-//! is of use to it.
+//! Which authenticator each exporter and receiver gets: `auth: {authenticator: id}` names an
+//! extension that is of use to it.
 
 use std::sync::Arc;
 
@@ -30,7 +30,8 @@ const SERVER_AUTHENTICATOR: Role<Arc<dyn ServerAuth>> = Role {
     of: |extension| extension.server_auth(),
 };
 
-/// Looks up what exporters and receivers name. `ignored` is what cannot be seen because of other errors.
+/// Looks up what exporters and receivers name. `ignored` is what cannot be seen because of other
+/// errors.
 pub(super) fn load(
     root: &Node,
     document: &mut Document,

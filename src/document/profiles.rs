@@ -1,5 +1,5 @@
-//! Pipelines of profiles, a signal that skep does not have. In the Collector they need a feature gate;
-//! whoever gives it to skep, too, has them left out.
+//! Pipelines of profiles, a signal that skep does not have. In the Collector they need a feature
+//! gate; whoever gives it to skep, too, has them left out.
 
 use super::{at, ids};
 use crate::config::{Node, Problems, Severity, Value};

@@ -384,3 +384,35 @@ impl Exporter for OtlpGrpc {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{decode, yaml};
+
+    fn config(text: &str) -> Config {
+        let mut problems = Problems::default();
+        let config = decode(&yaml::parse(0, text).unwrap(), &mut problems);
+        assert!(!problems.has_errors(), "{problems:?}");
+        config.unwrap()
+    }
+
+    #[test]
+    fn keys_of_tls_count_in_their_older_place_too() {
+        let tls = config("{insecure: true, ca_file: old.pem, server_name_override: ''}").tls();
+        let expected = ClientTls {
+            insecure: true,
+            ca_file: Some("old.pem".to_owned()),
+            ..ClientTls::default()
+        };
+        assert_eq!(tls, expected);
+        let tls = config("{tls: {ca_file: new.pem}, ca_file: old.pem, insecure: false}").tls();
+        assert_eq!((tls.ca_file.as_deref(), tls.insecure), (Some("new.pem"), false));
+    }
+
+    #[test]
+    fn an_empty_compression_is_none_and_no_compression_the_default() {
+        assert_eq!(config("{compression: ''}").compression, GrpcCompression::None);
+        assert_eq!(config("{}").compression, GrpcCompression::Gzip);
+    }
+}

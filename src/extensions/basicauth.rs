@@ -13,15 +13,16 @@
 //! ```
 //!
 //! An exporter names the one with `client_auth` by `auth: {authenticator: basicauth/client}`;
-//! `username_file` and `password_file` are read again when they change. A receiver's protocol names the
-//! one with `htpasswd`, whose users are those of `file` and of `inline`, which wins; the file is read
-//! again when it changes.
+//! `username_file` and `password_file` are read again when they change. A receiver's protocol names
+//! the one with `htpasswd`, whose users are those of `file` and of `inline`, which wins; the file
+//! is read again when it changes.
 //!
-//! Passwords may be hashed as `htpasswd` does it (bcrypt, `$apr1$`, `{SHA}`), or as `{SSHA}`, `$1$`, `$5$`
-//! or `$6$`; other text is a password in plain text. Hashes that take long are computed on a few threads
-//! of their own, once for each client: a right password is remembered by a keyed hash until the file
-//! changes. One sender has one comparison at a time, so that wrong passwords keep no other client
-//! waiting; a request that waits for more than three seconds gets 503 and may come again.
+//! Passwords may be hashed as `htpasswd` does it (bcrypt, `$apr1$`, `{SHA}`), or as `{SSHA}`,
+//! `$1$`, `$5$` or `$6$`; other text is a password in plain text. Hashes that take long are
+//! computed on a few threads of their own, once for each client: a right password is remembered by
+//! a keyed hash until the file changes. One sender has one comparison at a time, so that wrong
+//! passwords keep no other client waiting; a request that waits for more than three seconds gets
+//! 503 and may come again.
 //!
 //! Processors get `auth.username`, and the base64 text of both as `auth.raw`, with `from_context`.
 

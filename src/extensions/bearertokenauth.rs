@@ -5,18 +5,18 @@
 //!   token: ${env:OTLP_TOKEN}
 //! ```
 //!
-//! An exporter or a receiver's protocol names it with `auth: {authenticator: bearertokenauth}`. Receivers
-//! take requests with any of the `tokens`; exporters send the first. With `filename` the tokens stand in
-//! a file, one a line. It is read again when it changes, and by an exporter at once when the backend
-//! refuses the old token.
+//! An exporter or a receiver's protocol names it with `auth: {authenticator: bearertokenauth}`.
+//! Receivers take requests with any of the `tokens`; exporters send the first. With `filename` the
+//! tokens stand in a file, one a line. It is read again when it changes, and by an exporter at once
+//! when the backend refuses the old token.
 //!
 //! A client sends `Authorization: Bearer TOKEN`, which SDKs do with
-//! `OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20TOKEN`. `scheme` is the word before the token,
-//! compared exactly; with an empty one the header is the token alone. Processors learn nothing of such a
-//! client: the token says nothing but that it may send.
+//! `OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20TOKEN`. `scheme` is the word before the
+//! token, compared exactly; with an empty one the header is the token alone. Processors learn
+//! nothing of such a client: the token says nothing but that it may send.
 //!
-//! Differs from the Collector: an empty line of the file is no token, and exporters send the first line
-//! only.
+//! Differs from the Collector: an empty line of the file is no token, and exporters send the first
+//! line only.
 
 use std::{sync::Arc, time::Instant};
 

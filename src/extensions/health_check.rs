@@ -8,16 +8,17 @@
 //!
 //! `path` answers 200 once the pipelines run, and 503 before that and from the start of the drain,
 //! as the Collector does. Two more paths tell liveness and readiness apart: `/livez` answers 200 as
-//! long as the process answers at all, `/readyz` as `path`. `?verbose` shows every exporter with the
-//! age of its last success and the backend's own words for its last failure.
+//! long as the process answers at all, `/readyz` as `path`. `?verbose` shows every exporter with
+//! the age of its last success and the backend's own words for its last failure.
 //!
-//! `tls` serves the probe over TLS; `skep health` asks without. `port: 13133`, the older form of `endpoint`,
-//! works with a warning.
+//! `tls` serves the probe over TLS; `skep health` asks without. `port: 13133`, the older form of
+//! `endpoint`, works with a warning.
 //!
 //! A backend that is down makes the process no less able to take data, so it does not change the
 //! answer unless `component_health` asks for that. `use_v2: true`, or the type `healthcheckv2`,
 //! takes the keys `http` and `grpc` of the newer extension: the path of the one is `/status`, the
-//! other serves `grpc.health.v1`, whose services are the pipelines and, without a name, the process.
+//! other serves `grpc.health.v1`, whose services are the pipelines and, without a name, the
+//! process.
 
 mod grpc;
 

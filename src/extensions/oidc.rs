@@ -9,26 +9,27 @@
 //!       groups_claim: groups
 //! ```
 //!
-//! A receiver's protocol names it with `auth: {authenticator: oidc}`. Clients send a JSON Web Token in the
-//! header `attribute`: `Authorization: Bearer TOKEN`. The issuer of the token must be `issuer_url`, exactly
-//! as written, and `audience` one of its audiences. Its signature must be one of RSA (`RS256` to `RS512`,
-//! `PS256` to `PS512`), ECDSA (`ES256`, `ES384`) or `EdDSA`, by a key of the issuer, and one of the kinds
-//! that the issuer names. Unsigned tokens and those with a shared secret are refused. `exp` is required,
-//! `nbf` is honoured; the clocks may differ by a minute. With several `providers` the issuer that the
-//! token names decides which one checks it.
+//! A receiver's protocol names it with `auth: {authenticator: oidc}`. Clients send a JSON Web Token
+//! in the header `attribute`: `Authorization: Bearer TOKEN`. The issuer of the token must be
+//! `issuer_url`, exactly as written, and `audience` one of its audiences. Its signature must be one
+//! of RSA (`RS256` to `RS512`, `PS256` to `PS512`), ECDSA (`ES256`, `ES384`) or `EdDSA`, by a key
+//! of the issuer, and one of the kinds that the issuer names. Unsigned tokens and those with a
+//! shared secret are refused. `exp` is required, `nbf` is honoured; the clocks may differ by a
+//! minute. With several `providers` the issuer that the token names decides which one checks it.
 //!
-//! The keys are fetched from the issuer (`/.well-known/openid-configuration`) at the start, once an hour,
-//! and when a token names a key that is not among them, but not more than once in ten seconds.
-//! `issuer_ca_path` is for issuers with a certificate of their own authority. With `public_keys_file`
-//! nothing is fetched: the file is a JSON Web Key Set, and is read again when it changes.
+//! The keys are fetched from the issuer (`/.well-known/openid-configuration`) at the start, once an
+//! hour, and when a token names a key that is not among them, but not more than once in ten
+//! seconds. `issuer_ca_path` is for issuers with a certificate of their own authority. With
+//! `public_keys_file` nothing is fetched: the file is a JSON Web Key Set, and is read again when it
+//! changes.
 //!
-//! Processors get with `from_context` the user as `auth.subject` (`username_claim`, by default `sub`), the
-//! groups as `auth.membership` (several are joined by `;`), the token as `auth.raw`, and every claim that
-//! is text as `auth.<claim>`.
+//! Processors get with `from_context` the user as `auth.subject` (`username_claim`, by default
+//! `sub`), the groups as `auth.membership` (several are joined by `;`), the token as `auth.raw`,
+//! and every claim that is text as `auth.<claim>`.
 //!
-//! Differs from the Collector: while an issuer cannot be reached, requests get 503 and may come again,
-//! and the process starts; `ES512` is not supported; keys are fetched again after an hour, so that
-//! withdrawn ones end.
+//! Differs from the Collector: while an issuer cannot be reached, requests get 503 and may come
+//! again, and the process starts; `ES512` is not supported; keys are fetched again after an hour,
+//! so that withdrawn ones end.
 
 mod keys;
 #[cfg(test)]

@@ -33,8 +33,8 @@ const REFUSED: &[(&str, &str)] = &[
     ("keep_alives_enabled", "connections are kept alive; remove the key"),
 ];
 
-/// The body without the keys that are refused, each of which becomes an error of its own words. Those in
-/// `taken` are not refused.
+/// The body without the keys that are refused, each of which becomes an error of its own words.
+/// Those in `taken` are not refused.
 pub(super) fn without_server_keys(body: &Node, taken: &[&str], problems: &mut Problems) -> Node {
     let mut body = body.clone();
     if let Value::Map(members) = &mut body.value {

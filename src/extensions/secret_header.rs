@@ -1,4 +1,5 @@
-//! What `bearertokenauth` and `basicauth` share: one header with a secret, which may stand in a file.
+//! What `bearertokenauth` and `basicauth` share: one header with a secret, which may stand in a
+//! file.
 
 use std::{
     fs,

@@ -71,6 +71,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_host_is_a_url_with_tls() {
+        assert_eq!(endpoint_url("xray.eu-west-1.amazonaws.com"), "https://xray.eu-west-1.amazonaws.com");
+        assert_eq!(endpoint_url("localhost:4566/base"), "https://localhost:4566/base");
+        assert_eq!(endpoint_url("http://localhost:4566"), "http://localhost:4566");
+        assert_eq!(endpoint_url(""), "");
+    }
+
+    #[test]
     fn hosts_say_their_service_and_region() {
         for (host, service, region) in [
             ("xray.ca-central-1.amazonaws.com", "xray", "ca-central-1"),

@@ -28,13 +28,13 @@
 //! there until all its data was delivered or dropped by the configuration. So it survives a crash,
 //! and while the backends are down requests are stored on disk and not refused.
 //!
-//! With `auth: {authenticator: id}` under a protocol, its port takes requests only from clients that the
-//! extension accepts: `basicauth`, `bearertokenauth` or `oidc`. It holds for the port, whichever
-//! protocol a client speaks there. Others get `UNAUTHENTICATED` (HTTP 401 with `WWW-Authenticate`)
-//! before their body is read; the connection stays open. They count in
-//! `skep_receiver_unauthenticated_requests` and `skep_receiver_rejected_requests`, and once a minute
-//! the log names one of them. Over HTTP, `request_params` lists query parameters that stand in for
-//! headers. Preflight requests of browsers (CORS) need no credentials.
+//! With `auth: {authenticator: id}` under a protocol, its port takes requests only from clients
+//! that the extension accepts: `basicauth`, `bearertokenauth` or `oidc`. It holds for the port,
+//! whichever protocol a client speaks there. Others get `UNAUTHENTICATED` (HTTP 401 with
+//! `WWW-Authenticate`) before their body is read; the connection stays open. They count in
+//! `skep_receiver_unauthenticated_requests` and `skep_receiver_rejected_requests`, and once a
+//! minute the log names one of them. Over HTTP, `request_params` lists query parameters that stand
+//! in for headers. Preflight requests of browsers (CORS) need no credentials.
 //!
 //! Limits for requests. The headers of a request must arrive within 1 minute
 //! (`read_header_timeout`), and have at most 16 KiB in HTTP/1.1 or 64 KiB in HTTP/2. A body must

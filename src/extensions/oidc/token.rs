@@ -1,7 +1,7 @@
 //! Checks a JSON Web Token: what it claims by the rules of a provider, its signature by ring.
 //!
-//! `jsonwebtoken` brings no cryptography of its own here. It calls back into [`Checked`], so that the
-//! process has one implementation of RSA and of the curves, the one that TLS uses, too.
+//! `jsonwebtoken` brings no cryptography of its own here. It calls back into [`Checked`], so that
+//! the process has one implementation of RSA and of the curves, the one that TLS uses, too.
 
 use std::{borrow::Cow, sync::Once};
 

@@ -176,7 +176,7 @@ pub struct Choice {
     pub resource_attributes: Switches,
 }
 
-/// A key of the Collector that skep takes and does not look at.
+/// A key of the Collector that skep takes and does not look at. The reference does not list it.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Untaken(Option<IgnoredAny>);
 
@@ -188,10 +188,7 @@ impl<'de> Deserialize<'de> for Untaken {
 
 impl JsonSchema for Untaken {
     fn schema_name() -> Cow<'static, str> {
-        "untaken".into()
-    }
-    fn inline_schema() -> bool {
-        true
+        "anything".into()
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         true.into()
