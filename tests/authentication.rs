@@ -2,6 +2,8 @@
 //! connections.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "support/python.rs"]
+mod python;
 mod support;
 
 use std::{
@@ -176,7 +178,7 @@ service:
         for name in ["unauthenticated", "rejected"] {
             let line = text.lines().find(|line| {
                 line.starts_with(&format!("skep_receiver_{name}_requests"))
-                    && line.contains(&format!("transport=\"{transport}\""))
+                    && line.contains(&format!("transport=\"{transport}\",signal=\"traces\""))
             });
             let line = line.unwrap_or_else(|| panic!("no {name} {transport} in {text}"));
             assert!(line.ends_with(&format!(" {refused}")), "{line}");
@@ -283,4 +285,42 @@ service:
     });
     assert_eq!(status(http, "/v1/traces", &right), 200);
     assert!(skep.stop());
+}
+
+/// The SDK for Python with the variable that users are told of.
+#[test]
+fn an_sdk_sends_its_token_by_the_environment() {
+    let (grpc, http) = (free_port(), free_port());
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.json");
+    let config = format!(
+        "extensions: {{bearertokenauth: {{token: right}}}}
+receivers:
+  otlp:
+    protocols:
+      grpc: {{endpoint: '127.0.0.1:{grpc}', auth: {{authenticator: bearertokenauth}}}}
+      http: {{endpoint: '127.0.0.1:{http}', auth: {{authenticator: bearertokenauth}}}}
+exporters: {{file: {{path: {}}}}}
+service:
+  extensions: [bearertokenauth]
+  telemetry: {{metrics: {{level: none}}}}
+  pipelines: {{traces: {{receivers: [otlp], exporters: [file]}}}}
+",
+        out.display()
+    );
+    let skep = Skep::start(&config, &[grpc, http]);
+    for (protocol, port) in [("grpc", grpc), ("http", http)] {
+        for (token, expected) in [("right", "SUCCESS"), ("wrong", "FAILURE")] {
+            let mut client = Command::new(python::programs().join("python"));
+            client.arg(python::sources().join("authenticated.py")).arg(protocol);
+            client.arg(format!("http://127.0.0.1:{port}"));
+            client.env("OTEL_EXPORTER_OTLP_HEADERS", format!("authorization=Bearer%20{token}"));
+            let output = client.output().unwrap();
+            let said = String::from_utf8_lossy(&output.stdout);
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(said.trim(), expected, "{protocol}: {errors}");
+        }
+    }
+    assert!(skep.stop());
+    assert_eq!(fs::read_to_string(out).unwrap().matches("of the SDK").count(), 2);
 }

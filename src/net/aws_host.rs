@@ -72,7 +72,10 @@ mod tests {
 
     #[test]
     fn a_host_is_a_url_with_tls() {
-        assert_eq!(endpoint_url("xray.eu-west-1.amazonaws.com"), "https://xray.eu-west-1.amazonaws.com");
+        assert_eq!(
+            endpoint_url("xray.eu-west-1.amazonaws.com"),
+            "https://xray.eu-west-1.amazonaws.com"
+        );
         assert_eq!(endpoint_url("localhost:4566/base"), "https://localhost:4566/base");
         assert_eq!(endpoint_url("http://localhost:4566"), "http://localhost:4566");
         assert_eq!(endpoint_url(""), "");
