@@ -168,7 +168,8 @@ fn run(
     let items = split::count_items(signal, body);
     let mut payload = Payload::unpaid(signal, body.to_vec().into(), items);
     let metadata = vec![("x-who".to_owned(), "w".repeat(1000))];
-    payload.context = Some(Arc::new(Context { metadata, peer: None, arrived: started }));
+    payload.context =
+        Some(Arc::new(Context { metadata, auth: Vec::new(), peer: None, arrived: started }));
     account.pay(&mut payload);
     let mut gone = 0;
     let mut work = VecDeque::from([(0, payload)]);

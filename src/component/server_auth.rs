@@ -88,7 +88,7 @@ pub trait ServerAuthenticator: Send + Sync {
     fn challenge(&self) -> HeaderValue;
 
     /// What the client should send, for the log.
-    fn remedy(&self) -> &str;
+    fn remedy(&self) -> Cow<'_, str>;
 
     /// Decides upon one request. Runs where requests are read: whatever takes longer than a
     /// millisecond has to happen on another thread.

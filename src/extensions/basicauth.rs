@@ -278,9 +278,11 @@ impl ServerAuthenticator for Guests {
         HeaderValue::from_static("Basic realm=\"otlp\", charset=\"UTF-8\"")
     }
 
-    fn remedy(&self) -> &str {
-        "let clients send the name and password of a user, as with \
-         OTEL_EXPORTER_OTLP_HEADERS=authorization=Basic%20BASE64"
+    fn remedy(&self) -> Cow<'_, str> {
+        Cow::Borrowed(
+            "let clients send the name and password of a user, as with \
+             OTEL_EXPORTER_OTLP_HEADERS=authorization=Basic%20BASE64",
+        )
     }
 
     fn authenticate<'a>(

@@ -18,7 +18,7 @@
 //! Differs from the Collector: an empty line of the file is no token, and exporters send the first
 //! line only.
 
-use std::{sync::Arc, time::Instant};
+use std::{borrow::Cow, sync::Arc, time::Instant};
 
 use http::{HeaderName, HeaderValue, Uri};
 use schemars::JsonSchema;
@@ -224,8 +224,8 @@ impl ServerAuthenticator for Bearers {
         HeaderValue::from_static("Bearer")
     }
 
-    fn remedy(&self) -> &str {
-        &self.remedy
+    fn remedy(&self) -> Cow<'_, str> {
+        Cow::Borrowed(&self.remedy)
     }
 
     fn authenticate<'a>(

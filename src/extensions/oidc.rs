@@ -1,4 +1,4 @@
-//! Lets clients send that have a token of an OpenID Connect issuer.
+//! Lets clients send that have a token of an `OpenID` Connect issuer.
 //!
 //! ```yaml
 //! oidc:
@@ -57,7 +57,7 @@ use crate::{
     otlp::Signal,
 };
 
-/// Checks tokens of OpenID Connect issuers.
+/// Checks tokens of `OpenID` Connect issuers.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -216,7 +216,7 @@ impl Provider {
         let keys = if self.public_keys_file.is_empty() {
             let ca_file = Some(self.issuer_ca_path.clone()).filter(|file| !file.is_empty());
             let tls = ClientTls { ca_file, ..ClientTls::default() };
-            Keys::Remote(Remote::new(&self.issuer_url, self.ignore_issuer, tls)?)
+            Keys::Remote(Box::new(Remote::new(&self.issuer_url, self.ignore_issuer, tls)?))
         } else {
             Keys::of_file(&self.public_keys_file)?
         };
@@ -235,7 +235,7 @@ impl ServerAuth for Config {
             "let clients send a token of the issuer in the header `{}`, as `Bearer TOKEN`",
             self.attribute
         );
-        Ok(Arc::new(Issuers { attribute: self.attribute.clone(), issuers: issuers?, remedy }))
+        Ok(Arc::new(Issuers { attribute: self.attribute.clone(), all: issuers?, remedy }))
     }
 }
 
@@ -249,7 +249,7 @@ struct Issuer {
 /// Lets in who has a token of one of the issuers.
 struct Issuers {
     attribute: String,
-    issuers: Vec<Issuer>,
+    all: Vec<Issuer>,
     remedy: String,
 }
 
@@ -278,11 +278,11 @@ impl Issuers {
 
     /// The issuer that a token names; whether it is of that one is not known yet.
     fn issuer_of(&self, raw: &str) -> Result<&Issuer, Denied> {
-        if let [issuer] = &self.issuers[..] {
+        if let [issuer] = &self.all[..] {
             return Ok(issuer);
         }
         let named = token::unverified_issuer(raw).ok_or(denied("the token is malformed"))?;
-        let mut issuers = self.issuers.iter();
+        let mut issuers = self.all.iter();
         let found = issuers.find(|issuer| issuer.settings.issuer_url == named);
         found.ok_or(denied("the token is of an issuer that is not configured"))
     }
@@ -338,7 +338,7 @@ fn plain(value: &Value) -> String {
 impl ServerAuthenticator for Issuers {
     fn prepare(self: Arc<Self>) -> BoxFuture<()> {
         Box::pin(async move {
-            for issuer in &self.issuers {
+            for issuer in &self.all {
                 // What fails is in the log, and is tried again with the first request.
                 let _ = issuer.keys.current().await;
             }
@@ -349,8 +349,8 @@ impl ServerAuthenticator for Issuers {
         HeaderValue::from_static("Bearer")
     }
 
-    fn remedy(&self) -> &str {
-        &self.remedy
+    fn remedy(&self) -> Cow<'_, str> {
+        Cow::Borrowed(&self.remedy)
     }
 
     fn authenticate<'a>(

@@ -225,16 +225,15 @@ fn guard(
         component: format!("receiver `{}`", cx.id),
         message: format!("authenticator `{id}`: {text}"),
     };
-    let authenticator = match open.get(id) {
-        Some(authenticator) => Arc::clone(authenticator),
-        None => {
-            // The document has checked that it is there.
-            let auth = cx.server_auths.get(id);
-            let auth = auth.ok_or_else(|| wrong("there is no such extension".to_owned()))?;
-            let authenticator = auth.open().map_err(wrong)?;
-            open.insert(id.to_owned(), Arc::clone(&authenticator));
-            authenticator
-        }
+    let authenticator = if let Some(authenticator) = open.get(id) {
+        Arc::clone(authenticator)
+    } else {
+        // The document has checked that it is there.
+        let auth = cx.server_auths.get(id);
+        let auth = auth.ok_or_else(|| wrong("there is no such extension".to_owned()))?;
+        let authenticator = auth.open().map_err(wrong)?;
+        open.insert(id.to_owned(), Arc::clone(&authenticator));
+        authenticator
     };
     Ok(Arc::new(Guard::new(authenticator, &cx.id.to_string(), request_params)))
 }

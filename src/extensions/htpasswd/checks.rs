@@ -199,24 +199,24 @@ mod tests {
     /// The password `myPassword` with bcrypt of the lowest cost that a file has.
     const ANN: &str = "ann:$2y$05$c4WoMPo3SXsafkva.HHa6uXQZWr7oboPiC2bT/r7q1BB8I2s0BRqC";
 
-    fn peer(last: u8) -> Option<IpAddr> {
-        Some(IpAddr::from([192, 0, 2, last]))
+    fn peer(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
     }
 
     #[tokio::test]
     async fn a_password_is_compared_once() {
         let (users, _) = Users::read(ANN);
         let checks = Checks::new().unwrap();
-        assert_eq!(checks.is_right(&users, "ann", "myPassword", peer(1)).await, Ok(true));
-        assert_eq!(checks.is_right(&users, "ann", "wrong", peer(1)).await, Ok(false));
+        assert_eq!(checks.is_right(&users, "ann", "myPassword", Some(peer(1))).await, Ok(true));
+        assert_eq!(checks.is_right(&users, "ann", "wrong", Some(peer(1))).await, Ok(false));
         // No thread is left: what is known needs none, and what is not has to come again.
         let all = u32::try_from(checks.threads.available_permits()).unwrap();
         let _taken = Arc::clone(&checks.threads).acquire_many_owned(all).await.unwrap();
-        assert_eq!(checks.is_right(&users, "ann", "myPassword", peer(2)).await, Ok(true));
-        assert_eq!(checks.is_right(&users, "ann", "wrong", peer(2)).await, Ok(false));
-        assert_eq!(checks.is_right(&users, "eve", "myPassword", peer(2)).await, Ok(false));
+        assert_eq!(checks.is_right(&users, "ann", "myPassword", Some(peer(2))).await, Ok(true));
+        assert_eq!(checks.is_right(&users, "ann", "wrong", Some(peer(2))).await, Ok(false));
+        assert_eq!(checks.is_right(&users, "eve", "myPassword", Some(peer(2))).await, Ok(false));
         tokio::time::pause();
-        let other = checks.is_right(&users, "ann", "other", peer(2)).await;
+        let other = checks.is_right(&users, "ann", "other", Some(peer(2))).await;
         assert_eq!(other, Err(Denied::Unavailable(BUSY.into())));
         assert!(lock(&checks.lanes).is_empty(), "nobody waits any more");
     }
@@ -230,12 +230,12 @@ mod tests {
         for i in 0..500 {
             let (checks, users) = (Arc::clone(&checks), Arc::clone(&users));
             attack.spawn(async move {
-                checks.is_right(&users, "ann", &format!("guess {i}"), peer(66)).await
+                checks.is_right(&users, "ann", &format!("guess {i}"), Some(peer(66))).await
             });
         }
         tokio::task::yield_now().await;
         let before = Instant::now();
-        assert_eq!(checks.is_right(&users, "ann", "myPassword", peer(1)).await, Ok(true));
+        assert_eq!(checks.is_right(&users, "ann", "myPassword", Some(peer(1))).await, Ok(true));
         assert!(before.elapsed() < PATIENCE, "{:?}", before.elapsed());
         let (mut refused, mut busy) = (0, 0);
         while let Some(guess) = attack.join_next().await {

@@ -38,7 +38,7 @@ pub(super) struct KeySet {
 struct Key {
     id: Option<String>,
     algorithms: Vec<Algorithm>,
-    key: DecodingKey,
+    decoding: DecodingKey,
 }
 
 impl Key {
@@ -74,8 +74,8 @@ impl Key {
             Some(_) => return None,
             None => of_kind.to_vec(),
         };
-        let key = DecodingKey::from_jwk(&jwk).ok()?;
-        Some(Key { id: jwk.common.key_id, algorithms, key })
+        let decoding = DecodingKey::from_jwk(&jwk).ok()?;
+        Some(Key { id: jwk.common.key_id, algorithms, decoding })
     }
 }
 
@@ -105,7 +105,7 @@ impl KeySet {
         let is_used = self.algorithms.as_ref().is_none_or(|all| all.contains(&header.alg));
         let keys = self.keys.iter().filter(move |_| is_used);
         let keys = keys.filter(move |key| is_named(key) && key.algorithms.contains(&header.alg));
-        keys.map(|key| &key.key)
+        keys.map(|key| &key.decoding)
     }
 
     /// Whether a key may have signed a token with this header.
@@ -117,7 +117,7 @@ impl KeySet {
 /// Where keys come from.
 pub(super) enum Keys {
     File(Watched<KeySet>),
-    Remote(Remote),
+    Remote(Box<Remote>),
 }
 
 impl Keys {
@@ -168,7 +168,7 @@ struct State {
     unknown: Option<Instant>,
 }
 
-/// What an issuer says of itself (OpenID Connect Discovery 1.0, section 3).
+/// What an issuer says of itself (`OpenID` Connect Discovery 1.0, section 3).
 #[derive(Deserialize)]
 struct Discovery {
     issuer: String,

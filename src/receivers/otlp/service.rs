@@ -194,8 +194,8 @@ impl OtlpService {
             }
             return plain(StatusCode::NOT_FOUND, text);
         };
-        let stats = &self.refusals[HTTP][signal.index()];
-        let refused = Refusal::new(stats);
+        let counters = &self.refusals[HTTP][signal.index()];
+        let refused = Refusal::new(counters);
         if request.method() != Method::POST {
             let text = "405 method not allowed, supported: [POST]";
             let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, text);
@@ -215,7 +215,7 @@ impl OtlpService {
                 return plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);
             }
         };
-        let identity = match client.admit(&request, stats).await {
+        let identity = match client.admit(&request, counters).await {
             Ok(identity) => identity,
             Err(status) => return unauthenticated(&status, encoding, client.challenge()),
         };
