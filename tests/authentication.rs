@@ -287,6 +287,66 @@ service:
     assert!(skep.stop());
 }
 
+/// A token of an issuer whose keys stand in a file.
+#[test]
+fn a_token_of_an_issuer_says_who_sends() {
+    use ring::signature::{Ed25519KeyPair, KeyPair as _};
+
+    let encode = |bytes: &[u8]| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes);
+    let key = Ed25519KeyPair::generate_pkcs8(&ring::rand::SystemRandom::new()).unwrap();
+    let key = Ed25519KeyPair::from_pkcs8(key.as_ref()).unwrap();
+    let token = |issuer: &str| {
+        let claims = serde_json::json!({
+            "iss": issuer, "aud": "otlp", "sub": "ann", "exp": 4_000_000_000_u64,
+            "groups": ["a", "b"],
+        });
+        let header = encode(br#"{"alg":"EdDSA","kid":"k"}"#);
+        let message = format!("{header}.{}", encode(claims.to_string().as_bytes()));
+        format!("{message}.{}", encode(key.sign(message.as_bytes()).as_ref()))
+    };
+    let http = free_port();
+    let folder = tempfile::tempdir().unwrap();
+    let (keys, out) = (folder.path().join("keys.json"), folder.path().join("out.json"));
+    let x = encode(key.public_key().as_ref());
+    let set = format!(r#"{{"keys":[{{"kty":"OKP","crv":"Ed25519","kid":"k","x":"{x}"}}]}}"#);
+    fs::write(&keys, set).unwrap();
+    let config = format!(
+        "extensions:
+  oidc:
+    providers:
+      - issuer_url: https://issuer.example.com
+        audience: otlp
+        groups_claim: groups
+        public_keys_file: {}
+receivers:
+  otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:{http}', auth: {{authenticator: oidc}}}}}}}}
+processors:
+  attributes:
+    actions:
+      - {{key: enduser.id, action: upsert, from_context: auth.subject}}
+      - {{key: enduser.groups, action: upsert, from_context: auth.membership}}
+exporters: {{file: {{path: {}}}}}
+service:
+  extensions: [oidc]
+  telemetry: {{metrics: {{level: none}}}}
+  pipelines: {{traces: {{receivers: [otlp], processors: [attributes], exporters: [file]}}}}
+",
+        keys.display(),
+        out.display()
+    );
+    let skep = Skep::start(&config, &[http]);
+    let bearer = |issuer: &str| format!("authorization: Bearer {}\r\n", token(issuer));
+    assert_eq!(status(http, "/v1/traces", &bearer("https://issuer.example.com")), 200);
+    assert_eq!(status(http, "/v1/traces", &bearer("https://other.example.com")), 401);
+    assert_eq!(status(http, "/v1/traces", "authorization: Bearer x\r\n"), 401);
+    assert_eq!(status(http, "/v1/traces", ""), 401);
+    assert!(skep.stop());
+    let text = fs::read_to_string(out).unwrap();
+    for value in [r#""stringValue":"ann""#, r#""stringValue":"a;b""#] {
+        assert_eq!(text.matches(value).count(), 1, "{value} in {text}");
+    }
+}
+
 /// The SDK for Python with the variable that users are told of.
 #[test]
 fn an_sdk_sends_its_token_by_the_environment() {

@@ -40,7 +40,8 @@ pub fn leave_out(root: &mut Node, problems: &mut Problems) {
             let mut problem = at(&member.key_place, &member.value.path);
             problem.severity = Severity::Warning;
             problem.message = format!("`{}` is left out: skep has no profiles", member.key.trim());
-            problem.help = Some("other Collectors may take them".to_owned());
+            let help = "remove it, unless another Collector reads this file, too";
+            problem.help = Some(help.to_owned());
             problems.0.push(problem);
         }
         !is_profiles
