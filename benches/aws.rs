@@ -189,6 +189,7 @@ fn measure(name: &str, settings: &str, whole: &Content, item: &str) {
         in_container: false,
         telemetry: Arc::new(Telemetry::default()),
         auth: None,
+        server_auths: Arc::default(),
     };
     let exporter = config.expect("the settings are right").build(&context).expect("it is built");
     let encode = || exporter.encode(&Work::all(whole)).expect("it is valid").request;

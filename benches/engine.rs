@@ -98,6 +98,7 @@ fn batch() -> Box<dyn Processor> {
         in_container: false,
         telemetry: Arc::new(Telemetry::default()),
         auth: None,
+        server_auths: Arc::default(),
     };
     config.and_then(|config| config.build(&context).ok()).expect("the defaults are right")
 }

@@ -149,6 +149,7 @@ fn processor(name: &str, yaml: &str) -> Box<dyn Processor> {
         in_container: false,
         telemetry: Arc::new(Telemetry::default()),
         auth: None,
+        server_auths: Arc::default(),
     };
     config.and_then(|config| config.build(&context).ok()).expect("the settings are right")
 }

@@ -200,6 +200,7 @@ fn replicas(scenario: &Scenario, workers: usize) -> Vec<Box<dyn Processor>> {
         in_container: false,
         telemetry: Arc::new(Telemetry::default()),
         auth: None,
+        server_auths: Arc::default(),
     };
     let config = config.expect("the settings are right");
     config.replicas(&context, workers).expect("it can be built")

@@ -33,7 +33,7 @@ use crate::{
         source::{self, Loaded},
         units::parse_duration,
     },
-    document,
+    document::{self, profiles},
     net::server,
     telemetry::logs,
 };
@@ -92,7 +92,8 @@ pub(crate) struct Configuration {
     /// Sets one value after all files, for instance `exporters.otlp_grpc.endpoint=host:4317`.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
-    /// Accepted because the Collector has it; ignored.
+    /// Accepted because the Collector has it. With `service.profilesSupport` pipelines of profiles
+    /// are left out with a warning; others have no effect.
     #[arg(long, value_name = "GATES", hide = true)]
     feature_gates: Vec<String>,
 }
@@ -380,7 +381,8 @@ impl Arguments {
 /// The configuration, with a note where it has what skep does not.
 #[expect(clippy::print_stderr, reason = "this is the command line")]
 fn noted(configuration: Configuration) -> Configuration {
-    if !configuration.feature_gates.is_empty() {
+    let gates = &configuration.feature_gates;
+    if !gates.is_empty() && !profiles::is_allowed(gates) {
         eprintln!("note: skep has no feature gates, so `--feature-gates` has no effect");
     }
     configuration
@@ -456,7 +458,12 @@ pub(crate) fn load(configuration: &Configuration, problems: &mut Problems) -> (O
         uris.extend(found.map(ToOwned::to_owned));
     }
     if !uris.is_empty() {
-        let loaded = source::load(&uris, &configuration.sets, &env, problems);
+        let mut loaded = source::load(&uris, &configuration.sets, &env, problems);
+        if let Some(root) = loaded.root.as_mut()
+            && profiles::is_allowed(&configuration.feature_gates)
+        {
+            profiles::leave_out(root, problems);
+        }
         return (Origin::Given(uris), loaded);
     }
     let has_key = env("HONEYCOMB_API_KEY").is_some_and(|key| !key.is_empty());

@@ -11,10 +11,12 @@ mod exporter;
 mod extension;
 mod progress;
 pub mod reload;
+mod server_auth;
 mod storage;
 
 use std::{
     any::Any,
+    collections::HashMap,
     fmt,
     future::Future,
     net::SocketAddr,
@@ -45,6 +47,9 @@ pub use exporter::{
 };
 pub use extension::{Extension, ExtensionConfig, Passive};
 pub use progress::Progress;
+pub use server_auth::{
+    Credentials, Denied, GrpcServerAuth, HttpServerAuth, Identity, ServerAuth, ServerAuthenticator,
+};
 pub use storage::{JournalUse, Storage};
 
 /// A future on the heap: once per request or per connection, never per item.
@@ -146,6 +151,8 @@ pub struct BuildContext {
     pub telemetry: Arc<Telemetry>,
     /// What the exporter's `auth` names.
     pub auth: Option<Arc<dyn ClientAuth>>,
+    /// What receivers' `auth` names, by the id as it stands in the file.
+    pub server_auths: Arc<HashMap<String, Arc<dyn ServerAuth>>>,
 }
 
 /// A component that cannot be built or started: says what and the remedy.
@@ -186,6 +193,11 @@ pub trait ProcessorConfig: fmt::Debug + Send + Sync {
 
     /// Whether it looks at request headers, which a receiver has to keep for it.
     fn reads_metadata(&self) -> bool {
+        false
+    }
+
+    /// Whether it looks at what an authenticator of the receiver knows of the client.
+    fn reads_auth(&self) -> bool {
         false
     }
 
@@ -337,6 +349,11 @@ pub trait ReceiverConfig: fmt::Debug + Send + Sync {
     /// Whether payloads carry the headers of their requests.
     fn gives_metadata(&self) -> bool {
         false
+    }
+
+    /// Authenticators of its clients: the key of the body that names one, and its id.
+    fn auths(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
     }
 
     /// Files that it reads when it is built: a reload builds it again where one has changed.

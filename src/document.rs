@@ -10,6 +10,7 @@ mod extension_of;
 pub mod identity;
 mod ids;
 mod pipelines;
+pub mod profiles;
 pub mod schema;
 mod storage;
 pub mod telemetry;
@@ -22,7 +23,7 @@ use std::{
 use crate::{
     component::{
         ClientAuth, ComponentId, ConnectorConfig, Entry, ExporterConfig, ExtensionConfig, Kind,
-        ProcessorConfig, ReceiverConfig, Storage,
+        ProcessorConfig, ReceiverConfig, ServerAuth, Storage,
     },
     config::{
         Node, Place, Problem, Problems, Severity, Value,
@@ -70,6 +71,8 @@ pub struct Document {
     pub enabled_extensions: Vec<ComponentId>,
     /// What exporters' `auth` names, by the exporter's id.
     pub auths: HashMap<ComponentId, Arc<dyn ClientAuth>>,
+    /// What receivers' `auth` names, by the id as it stands in the file.
+    pub server_auths: HashMap<String, Arc<dyn ServerAuth>>,
     /// What queues and journals name as their storage.
     pub storages: HashMap<String, Storage>,
     /// What skep says of itself.

@@ -6,6 +6,7 @@ pub mod aws_host;
 mod aws_http;
 pub mod client;
 pub mod codec;
+pub mod fetch;
 pub mod grpc;
 pub mod metadata;
 pub mod pages;

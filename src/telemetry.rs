@@ -79,6 +79,8 @@ pub struct ReceiverStats {
     pub rejected_requests: Number,
     /// Services whose data has come.
     pub services: Services,
+    /// Of those, requests that an authenticator refused.
+    pub unauthenticated_requests: Number,
 }
 
 impl ReceiverStats {
@@ -384,6 +386,7 @@ impl Telemetry {
             refused: Number::default(),
             rejected_requests: Number::default(),
             services: Services::default(),
+            unauthenticated_requests: Number::default(),
         });
         all.push(Arc::clone(&stats));
         stats

@@ -295,3 +295,18 @@ fn the_flags_of_the_x_ray_daemon_are_explained() {
         "{errors}"
     );
 }
+
+#[test]
+fn pipelines_of_profiles_are_left_out_where_their_gate_is_given() {
+    let config = "yaml:{receivers: {otlp: {protocols: {grpc: }}}, exporters: {nop: }, service: \
+                  {pipelines: {traces: {receivers: [otlp], exporters: [nop]}, profiles: \
+                  {receivers: [otlp], exporters: [nop]}}}}";
+    let (output, _, errors) = run(&["validate", "--config", config]);
+    assert!(!output.status.success());
+    assert!(errors.contains("--feature-gates=service.profilesSupport"), "{errors}");
+    let gate = "--feature-gates=service.profilesSupport";
+    let (output, _, errors) = run(&["validate", "--config", config, gate]);
+    assert!(output.status.success(), "{errors}");
+    assert!(errors.contains("`profiles` is left out"), "{errors}");
+    assert!(!errors.contains("has no effect"), "{errors}");
+}

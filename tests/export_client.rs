@@ -89,6 +89,7 @@ impl Exporting {
             in_container: false,
             telemetry: Arc::clone(&telemetry),
             auth,
+            server_auths: Arc::default(),
         };
         let stats = telemetry.exporter(kind, Signal::Traces, "a hostile backend");
         let around = Surroundings {

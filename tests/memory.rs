@@ -126,6 +126,7 @@ fn context(signal: Signal) -> BuildContext {
         in_container: false,
         telemetry: Arc::new(Telemetry::default()),
         auth: None,
+        server_auths: Arc::default(),
     }
 }
 
@@ -167,7 +168,8 @@ fn run(
     let items = split::count_items(signal, body);
     let mut payload = Payload::unpaid(signal, body.to_vec().into(), items);
     let metadata = vec![("x-who".to_owned(), "w".repeat(1000))];
-    payload.context = Some(Arc::new(Context { metadata, peer: None, arrived: started }));
+    payload.context =
+        Some(Arc::new(Context { metadata, auth: Vec::new(), peer: None, arrived: started }));
     account.pay(&mut payload);
     let mut gone = 0;
     let mut work = VecDeque::from([(0, payload)]);

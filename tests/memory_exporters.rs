@@ -87,6 +87,7 @@ fn all(signal: Signal) -> Vec<(String, Arc<dyn Exporter>)> {
         in_container: false,
         telemetry: Arc::new(Telemetry::default()),
         auth: None,
+        server_auths: Arc::default(),
     };
     for entry in exporters::ALL.iter().filter(|entry| entry.signals.contains(&signal)) {
         let before = all.len();

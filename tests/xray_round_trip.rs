@@ -39,6 +39,7 @@ fn exporter() -> &'static dyn Exporter {
             in_container: false,
             telemetry: Arc::new(Telemetry::default()),
             auth: None,
+            server_auths: Arc::default(),
         };
         config.build(&context).unwrap()
     })

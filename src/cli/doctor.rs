@@ -109,6 +109,7 @@ fn context(id: &ComponentId, signal: Signal) -> BuildContext {
         in_container: false,
         telemetry: Arc::new(Telemetry::default()),
         auth: None,
+        server_auths: Arc::default(),
     }
 }
 

@@ -51,6 +51,7 @@ pub(super) fn build(
             in_container: *in_container,
             telemetry: Arc::clone(telemetry),
             auth: None,
+            server_auths: Arc::default(),
         };
         services.push(Service {
             id: id.to_string(),

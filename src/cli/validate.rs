@@ -117,7 +117,9 @@ impl Builder<'_> {
         for pipeline in &document.pipelines {
             for id in &pipeline.receivers {
                 let Some(receiver) = document.receivers.get(id) else { continue };
-                let built = receiver.config.build(&context(id, pipeline), &[pipeline.signal]);
+                let mut cx = context(id, pipeline);
+                cx.server_auths = Arc::new(document.server_auths.clone());
+                let built = receiver.config.build(&cx, &[pipeline.signal]);
                 self.note(Kind::Receiver, id, &receiver.place, built.err());
             }
             for id in &pipeline.processors {
@@ -144,6 +146,7 @@ impl Builder<'_> {
                 in_container: false,
                 telemetry: Arc::new(Telemetry::default()),
                 auth: None,
+                server_auths: Arc::default(),
             };
             let built = extension.config.build(&cx);
             self.note(Kind::Extension, id, &extension.place, built.err());
@@ -177,5 +180,6 @@ fn context(id: &ComponentId, pipeline: &document::Pipeline) -> BuildContext {
         in_container: false,
         telemetry: Arc::new(Telemetry::default()),
         auth: None,
+        server_auths: Arc::default(),
     }
 }

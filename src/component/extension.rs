@@ -2,7 +2,9 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{BoxFuture, BuildContext, ClientAuth, Listening, Sockets, StartError, Stop, Storage};
+use super::{
+    BoxFuture, BuildContext, ClientAuth, Listening, ServerAuth, Sockets, StartError, Stop, Storage,
+};
 use crate::config::{Node, Problems};
 
 /// Configuration of an extension.
@@ -12,6 +14,11 @@ pub trait ExtensionConfig: fmt::Debug + Send + Sync {
 
     /// What exporters may name in `auth`; none: this is no authenticator.
     fn client_auth(&self) -> Option<Arc<dyn ClientAuth>> {
+        None
+    }
+
+    /// What receivers may name in `auth`; none: this checks no clients.
+    fn server_auth(&self) -> Option<Arc<dyn ServerAuth>> {
         None
     }
 
@@ -33,7 +40,7 @@ pub trait Extension: Send {
     fn run(self: Box<Self>, stop: Stop) -> BoxFuture<()>;
 }
 
-/// An extension that has nothing to serve: exporters use it.
+/// An extension that has nothing to serve: exporters or receivers use it.
 #[derive(Debug)]
 pub struct Passive;
 

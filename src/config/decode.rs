@@ -93,7 +93,7 @@ struct Error {
     place: Option<Place>,
     /// Keys from the innermost out.
     steps: Vec<String>,
-    /// A null where a value stands by default: not a problem.
+    /// A null, or an empty word, where a value stands by default: not a problem.
     is_null: bool,
     /// A [`Value::Unknown`], whose problem is recorded already.
     is_unknown: bool,
@@ -143,6 +143,7 @@ fn at(mut error: Boxed, place: &Place, step: &str) -> Boxed {
 }
 
 fn choices(wrong: &str, valid: &[&str]) -> String {
+    let valid: Vec<&str> = valid.iter().copied().filter(|word| !word.is_empty()).collect();
     let list = valid.join(", ");
     match closest(wrong, valid.iter().copied()) {
         Some(near) => format!("did you mean `{near}`? valid: {list}"),
@@ -500,6 +501,14 @@ impl<'a> Deserializer<'a> for Cursor<'a> {
         visitor: V,
     ) -> Result<V::Value, Boxed> {
         match &self.node.value {
+            // As in the Collector, where it is the zero value of each kind of word.
+            Value::String(text) | Value::Substituted { text, .. }
+                if text.is_empty() && !variants.contains(&"") =>
+            {
+                let mut unset = error("nothing stands here".to_owned(), None);
+                unset.is_null = true;
+                Err(unset)
+            }
             Value::String(text) | Value::Substituted { text, .. } => {
                 let known = variants.iter().find(|known| known.eq_ignore_ascii_case(text));
                 let name = known.map_or_else(|| text.to_lowercase(), |known| (*known).to_owned());

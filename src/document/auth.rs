@@ -1,12 +1,12 @@
-//! Which authenticator each exporter gets: `auth: {authenticator: id}` names an extension that is of use to
-//! this exporter.
+//! Which authenticator each exporter and receiver gets: `auth: {authenticator: id}` names an
+//! extension that is of use to it.
 
 use std::sync::Arc;
 
-use super::{Bodies, Document, Unknown, extension_of::Role, pipelines::Scope};
+use super::{Bodies, Document, Unknown, at, extension_of::Role, pipelines::Scope};
 use crate::{
-    component::{AuthUse, ClientAuth, Kind},
-    config::{Node, Problems},
+    component::{AuthUse, ClientAuth, ComponentId, Kind, ServerAuth},
+    config::{Node, Problems, Severity},
     extensions,
 };
 
@@ -20,7 +20,18 @@ const AUTHENTICATOR: Role<Arc<dyn ClientAuth>> = Role {
     of: |extension| extension.client_auth(),
 };
 
-/// Looks up what exporters name. `ignored` is what cannot be seen because of other errors.
+const SERVER_AUTHENTICATOR: Role<Arc<dyn ServerAuth>> = Role {
+    name: "server authenticator",
+    types: extensions::SERVER_AUTHENTICATORS,
+    unnamed: (
+        "`auth` names no authenticator",
+        "write `auth: {authenticator: id}` with the id of an extension",
+    ),
+    of: |extension| extension.server_auth(),
+};
+
+/// Looks up what exporters and receivers name. `ignored` is what cannot be seen because of other
+/// errors.
 pub(super) fn load(
     root: &Node,
     document: &mut Document,
@@ -41,8 +52,68 @@ pub(super) fn load(
             auths.push((exporter.id.clone(), auth));
         }
     }
+    let mut server_auths = Vec::new();
+    for receiver in document.receivers.values() {
+        for (key, wanted) in receiver.config.auths() {
+            let Some(body) = bodies.get(Kind::Receiver, &receiver.id) else { continue };
+            if bodies.is_broken(body.at(key)) {
+                continue;
+            }
+            let place = body.at(&format!("{key}::authenticator"));
+            let scope = Scope { document, ignored };
+            if let Some(auth) = resolve_server(&wanted, place, scope, problems) {
+                server_auths.push((wanted, auth));
+            }
+        }
+    }
     document.auths.extend(auths);
+    document.server_auths.extend(server_auths);
     super::in_file_order(problems, before);
+}
+
+fn resolve_server(
+    wanted: &str,
+    at: &Node,
+    scope: Scope<'_>,
+    problems: &mut Problems,
+) -> Option<Arc<dyn ServerAuth>> {
+    let (auth, extension) = SERVER_AUTHENTICATOR.find(wanted, at, scope, problems)?;
+    if let Err(unusable) = auth.check() {
+        problems
+            .error(at, unusable.message)
+            .help(unusable.help)
+            .relate(&extension.place, "configured here");
+        return None;
+    }
+    Some(auth)
+}
+
+/// Warns of processors that look at what an authenticator knows of clients, where none can tell.
+pub(super) fn readers(document: &Document, problems: &mut Problems) {
+    for pipeline in &document.pipelines {
+        let asks = |id: &ComponentId| match document.receivers.get(id) {
+            Some(receiver) => !receiver.config.auths().is_empty(),
+            // What comes through a connector is seen in the pipelines before it.
+            None => true,
+        };
+        if pipeline.receivers.iter().any(asks) {
+            continue;
+        }
+        for id in &pipeline.processors {
+            let Some(processor) = document.processors.get(id) else { continue };
+            if processor.config.reads_auth() {
+                let mut problem = at(&processor.place, &format!("processors::{id}"));
+                problem.severity = Severity::Warning;
+                problem.message = format!(
+                    "processor `{id}` looks at attributes of the authenticator, but in the \
+                     pipeline `{}` no receiver has one",
+                    pipeline.id
+                );
+                problem.help = Some("add `auth` to a protocol of the receiver".to_owned());
+                problems.0.push(problem);
+            }
+        }
+    }
 }
 
 fn resolve(

@@ -52,7 +52,7 @@ pub(super) fn component(text: &str) -> Result<ComponentId, String> {
 pub(super) fn pipeline(text: &str) -> Result<Signal, String> {
     let id = component(text)?;
     if id.kind_name == "profiles" {
-        return Err("profiles are not supported; remove the pipeline".to_owned());
+        return Err("profiles are not supported".to_owned());
     }
     Signal::ALL.into_iter().find(|signal| signal.name() == id.kind_name).ok_or_else(|| {
         let names = Signal::ALL.map(Signal::name);

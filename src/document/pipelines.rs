@@ -96,6 +96,7 @@ pub(super) fn load(
             Err(message) => {
                 let mut problem = at(&member.key_place, &member.value.path);
                 problem.message = message;
+                problem.help = super::profiles::is_one(&member.key).then(super::profiles::remedy);
                 problems.0.push(problem);
                 continue;
             }
@@ -137,6 +138,7 @@ pub(super) fn load(
     if !problems.have_mistakes() {
         unused(document, problems);
         metadata(document, problems);
+        super::auth::readers(document, problems);
     }
 }
 

@@ -220,3 +220,28 @@ service:
     );
     assert_eq!(messages(false), ["unknown key `regoin`"]);
 }
+
+#[test]
+fn attributes_of_an_authenticator_need_one() {
+    let file = "
+extensions: {bearertokenauth: {token: secret}}
+receivers:
+  otlp: {protocols: {grpc: }}
+  otlp/auth: {protocols: {http: {auth: {authenticator: bearertokenauth}}}}
+processors:
+  attributes: {actions: [{key: enduser.id, action: insert, from_context: auth.subject}]}
+exporters: {nop: }
+service:
+  extensions: [bearertokenauth]
+  pipelines:
+    traces: {receivers: [otlp], processors: [attributes], exporters: [nop]}
+    logs: {receivers: [otlp/auth], processors: [attributes], exporters: [nop]}
+";
+    let mut problems = Problems::default();
+    let document = load(&yaml::parse(0, file).unwrap(), &mut problems);
+    let messages: Vec<&str> = problems.0.iter().map(|problem| &*problem.message).collect();
+    let expected = "processor `attributes` looks at attributes of the authenticator, but in the \
+                    pipeline `traces` no receiver has one";
+    assert_eq!(messages, [expected]);
+    assert_eq!(document.server_auths.keys().collect::<Vec<_>>(), ["bearertokenauth"]);
+}

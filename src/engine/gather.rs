@@ -176,7 +176,8 @@ mod tests {
         let mut payload = Payload::unpaid(Signal::Traces, body.into(), count);
         let metadata = vec![("x-tenant".to_owned(), tenant.to_owned())];
         let arrived = std::time::Instant::now();
-        payload.context = Some(Arc::new(Context { metadata, peer: None, arrived }));
+        payload.context =
+            Some(Arc::new(Context { metadata, auth: Vec::new(), peer: None, arrived }));
         Queued::new(payload, fill)
     }
 

@@ -146,6 +146,7 @@ impl Planner<'_> {
             in_container: self.site.in_container,
             telemetry: Arc::clone(&self.site.telemetry),
             auth: None,
+            server_auths: Arc::clone(&self.blueprint.server_auths),
         }
     }
 

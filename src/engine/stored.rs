@@ -456,11 +456,20 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The attribute of an authenticator that holds the credentials.
+const RAW: &str = "raw";
+
 pub(super) fn note_of(context: &Context) -> Note {
     let header =
         |(name, value): &(String, String)| Header { name: name.clone(), value: value.clone() };
+    // Credentials are not written to a disk.
+    let told = context.auth.iter().filter(|(name, _)| name != RAW);
+    let auth = told.flat_map(|(name, values)| {
+        values.iter().map(|value| Header { name: name.clone(), value: value.clone() })
+    });
     Note {
         metadata: context.metadata.iter().map(header).collect(),
+        auth: auth.collect(),
         peer: context.peer.map(|peer| peer.to_string()).unwrap_or_default(),
         ..Note::default()
     }
@@ -469,10 +478,18 @@ pub(super) fn note_of(context: &Context) -> Note {
 /// The context of the request that brought the data; `None` if the note has none or cannot be read.
 pub(super) fn context_of(note: &[u8]) -> Option<Arc<Context>> {
     let note = Note::decode(note).ok()?;
-    if note.metadata.is_empty() && note.peer.is_empty() {
+    if note.metadata.is_empty() && note.auth.is_empty() && note.peer.is_empty() {
         return None;
     }
+    let mut auth: Vec<(String, Vec<String>)> = Vec::new();
+    for Header { name, value } in note.auth {
+        match auth.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, values)) => values.push(value),
+            None => auth.push((name, vec![value])),
+        }
+    }
     Some(Arc::new(Context {
+        auth,
         metadata: note.metadata.into_iter().map(|header| (header.name, header.value)).collect(),
         peer: note.peer.parse().ok(),
         arrived: Instant::now().into_std(),

@@ -13,7 +13,10 @@ use super::{connection::check_proxy, endpoint::Endpoint};
 use crate::{
     component::{Denial, ExportError, Retry},
     config::{Node, Problems, Secret},
-    net::aws::{Access, Role, in_words, no_credentials},
+    net::{
+        aws::{Access, Role, in_words, no_credentials},
+        aws_host::endpoint_url,
+    },
 };
 
 /// Bytes that are shown of an answer that is not AWS's.
@@ -68,7 +71,7 @@ impl Common<'_> {
         let role = Role { arn, external_id, ..Role::default() };
         Access {
             region: self.region.to_owned(),
-            endpoint: self.endpoint.to_owned(),
+            endpoint: endpoint_url(self.endpoint).into_owned(),
             role: Some(role).filter(|role| !role.arn.is_empty()),
             attempts: self.max_retries + 1,
             timeout: Some(Duration::from_secs(self.request_timeout_seconds)),
@@ -79,12 +82,13 @@ impl Common<'_> {
 
     /// Where an exporter sends, in words. A host that is not known yet is a host of AWS.
     pub(super) fn destination(self, service: &str) -> String {
-        let place = match (self.endpoint, self.region) {
+        let url = endpoint_url(self.endpoint);
+        let place = match (&*url, self.region) {
             ("", "") => service.to_owned(),
             ("", region) => format!("{service} in {region}"),
             (endpoint, _) => endpoint.to_owned(),
         };
-        let (is_https, host, port) = match Endpoint::parse(self.endpoint, None) {
+        let (is_https, host, port) = match Endpoint::parse(&url, None) {
             Ok(Endpoint { tls, host, port, .. }) => (tls != Some(false), host, port),
             Err(_) if self.region.is_empty() => (true, "amazonaws.com".to_owned(), 443),
             Err(_) => (true, format!("{}.amazonaws.com", self.region), 443),
@@ -108,10 +112,16 @@ impl Common<'_> {
                 .error(at.at("request_timeout_seconds"), "no request can be done in no time")
                 .help("write 30, or leave it out");
         }
-        let is_url = self.endpoint.starts_with("http://") || self.endpoint.starts_with("https://");
-        if !self.endpoint.is_empty() && !is_url {
+        let url = endpoint_url(self.endpoint);
+        let is_url = url.starts_with("http://") || url.starts_with("https://");
+        let wrong = match Endpoint::parse(&url, None) {
+            _ if url.is_empty() => None,
+            Ok(_) if !is_url => Some(format!("`{}` is not a URL", self.endpoint)),
+            parsed => parsed.err(),
+        };
+        if let Some(message) = wrong {
             problems
-                .error(at.at("endpoint"), format!("`{}` is not a URL", self.endpoint))
+                .error(at.at("endpoint"), message)
                 .help("write `https://host`, or leave it out and set `region`");
         }
     }

@@ -54,6 +54,18 @@ pub struct Config {
     pub endpoint: String,
     /// TLS of the connection.
     pub tls: ClientTls,
+    /// Older form of `tls::insecure`.
+    pub insecure: Option<bool>,
+    /// Older form of `tls::insecure_skip_verify`.
+    pub insecure_skip_verify: Option<bool>,
+    /// Older form of `tls::ca_file`.
+    pub ca_file: Option<String>,
+    /// Older form of `tls::cert_file`.
+    pub cert_file: Option<String>,
+    /// Older form of `tls::key_file`.
+    pub key_file: Option<String>,
+    /// Older form of `tls::server_name_override`.
+    pub server_name_override: Option<String>,
     /// Longest time for one attempt.
     pub timeout: Interval,
     /// Compression of requests.
@@ -112,6 +124,7 @@ pub enum GrpcCompression {
     /// Snappy block.
     Snappy,
     /// None at all.
+    #[serde(alias = "")]
     None,
 }
 
@@ -128,6 +141,12 @@ impl Default for Config {
         Config {
             endpoint: String::new(),
             tls: ClientTls::default(),
+            insecure: None,
+            insecure_skip_verify: None,
+            ca_file: None,
+            cert_file: None,
+            key_file: None,
+            server_name_override: None,
             timeout: Interval(Duration::from_secs(5)),
             compression: GrpcCompression::Gzip,
             compression_params: CompressionParams::default(),
@@ -180,7 +199,8 @@ impl ExporterConfig for Config {
         self.read_buffer_size.warn("read_buffer_size", library, at, problems);
         self.write_buffer_size.warn("write_buffer_size", library, at, problems);
         validate_level(self.codec(), self.compression_params.level, at, problems);
-        self.tls.validate(at.at("tls"), problems);
+        self.warn_of_older_keys(at, problems);
+        self.tls().validate(at.at("tls"), problems);
         self.sending_queue.validate(at, problems);
         self.retry_on_failure.validate(at, problems);
     }
@@ -202,8 +222,10 @@ impl ExporterConfig for Config {
     fn build(&self, cx: &BuildContext) -> Result<Arc<dyn Exporter>, StartError> {
         let fail = |message| StartError { component: format!("exporter `{}`", cx.id), message };
         let endpoint = Endpoint::parse_grpc(&self.endpoint).map_err(fail)?;
-        let is_plain = endpoint.tls == Some(false) || (endpoint.tls.is_none() && self.tls.insecure);
-        let tls = (!is_plain).then(|| Connector::new(self.tls.clone(), &[b"h2"]));
+        let settings = self.tls();
+        let is_plain = endpoint.tls == Some(false) || (endpoint.tls.is_none() && settings.insecure);
+        let server_name = settings.server_name_override.clone();
+        let tls = (!is_plain).then(|| Connector::new(settings, &[b"h2"]));
         let tls = tls.transpose().map_err(fail)?;
         let compression = self.codec();
         let scheme = if is_plain { "http" } else { "https" };
@@ -227,7 +249,7 @@ impl ExporterConfig for Config {
             port: endpoint.port,
             way,
             tls,
-            server_name: self.tls.server_name_override.clone(),
+            server_name,
             http2_only: true,
             tuning: self.keepalive.as_ref().map(Keepalive::tuning).unwrap_or_default(),
         };
@@ -240,6 +262,41 @@ impl ExporterConfig for Config {
 }
 
 impl Config {
+    /// The settings of TLS, those in the older places included.
+    fn tls(&self) -> ClientTls {
+        let given = |own: &Option<String>, older: &Option<String>| {
+            own.clone().or_else(|| older.clone().filter(|text| !text.is_empty()))
+        };
+        let tls = &self.tls;
+        ClientTls {
+            insecure: tls.insecure || self.insecure == Some(true),
+            insecure_skip_verify: tls.insecure_skip_verify
+                || self.insecure_skip_verify == Some(true),
+            ca_file: given(&tls.ca_file, &self.ca_file),
+            cert_file: given(&tls.cert_file, &self.cert_file),
+            key_file: given(&tls.key_file, &self.key_file),
+            server_name_override: given(&tls.server_name_override, &self.server_name_override),
+            ..tls.clone()
+        }
+    }
+
+    fn warn_of_older_keys(&self, at: &Node, problems: &mut Problems) {
+        for (key, is_set) in [
+            ("insecure", self.insecure.is_some()),
+            ("insecure_skip_verify", self.insecure_skip_verify.is_some()),
+            ("ca_file", self.ca_file.is_some()),
+            ("cert_file", self.cert_file.is_some()),
+            ("key_file", self.key_file.is_some()),
+            ("server_name_override", self.server_name_override.is_some()),
+        ] {
+            if is_set {
+                problems
+                    .warning(at.at(key), format!("`{key}` stands under `tls` now"))
+                    .help(format!("move it there: `tls: {{{key}: ...}}`; both places work"));
+            }
+        }
+    }
+
     /// Go's gRPC asks `HTTPS_PROXY` whether or not it speaks TLS.
     fn way(&self, endpoint: &Endpoint) -> Result<Way, String> {
         if let Some(address) = &endpoint.unix {
@@ -247,7 +304,7 @@ impl Config {
         }
         let Endpoint { host, port, .. } = endpoint;
         let destination = Destination { is_https: true, host, port: *port };
-        proxy::way(destination, ("", ""), &self.tls)
+        proxy::way(destination, ("", ""), &self.tls())
     }
 
     fn codec(&self) -> Compression {
@@ -325,5 +382,37 @@ impl Exporter for OtlpGrpc {
             let answer = client.call(http).await.map_err(|error| outcome::of_failure(&error))?;
             outcome::of_grpc(&answer, &secrets)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{decode, yaml};
+
+    fn config(text: &str) -> Config {
+        let mut problems = Problems::default();
+        let config = decode(&yaml::parse(0, text).unwrap(), &mut problems);
+        assert!(!problems.has_errors(), "{problems:?}");
+        config.unwrap()
+    }
+
+    #[test]
+    fn keys_of_tls_count_in_their_older_place_too() {
+        let tls = config("{insecure: true, ca_file: old.pem, server_name_override: ''}").tls();
+        let expected = ClientTls {
+            insecure: true,
+            ca_file: Some("old.pem".to_owned()),
+            ..ClientTls::default()
+        };
+        assert_eq!(tls, expected);
+        let tls = config("{tls: {ca_file: new.pem}, ca_file: old.pem, insecure: false}").tls();
+        assert_eq!((tls.ca_file.as_deref(), tls.insecure), (Some("new.pem"), false));
+    }
+
+    #[test]
+    fn an_empty_compression_is_none_and_no_compression_the_default() {
+        assert_eq!(config("{compression: ''}").compression, GrpcCompression::None);
+        assert_eq!(config("{}").compression, GrpcCompression::Gzip);
     }
 }

@@ -164,6 +164,7 @@ pub enum HttpCompression {
     /// LZ4 frame.
     Lz4,
     /// None at all.
+    #[serde(alias = "")]
     None,
 }
 

@@ -8,13 +8,17 @@
 //!
 //! `path` answers 200 once the pipelines run, and 503 before that and from the start of the drain,
 //! as the Collector does. Two more paths tell liveness and readiness apart: `/livez` answers 200 as
-//! long as the process answers at all, `/readyz` as `path`. `?verbose` shows every exporter with the
-//! age of its last success and the backend's own words for its last failure.
+//! long as the process answers at all, `/readyz` as `path`. `?verbose` shows every exporter with
+//! the age of its last success and the backend's own words for its last failure.
+//!
+//! `tls` serves the probe over TLS; `skep health` asks without. `port: 13133`, the older form of
+//! `endpoint`, works with a warning.
 //!
 //! A backend that is down makes the process no less able to take data, so it does not change the
 //! answer unless `component_health` asks for that. `use_v2: true`, or the type `healthcheckv2`,
 //! takes the keys `http` and `grpc` of the newer extension: the path of the one is `/status`, the
-//! other serves `grpc.health.v1`, whose services are the pipelines and, without a name, the process.
+//! other serves `grpc.health.v1`, whose services are the pipelines and, without a name, the
+//! process.
 
 mod grpc;
 
@@ -28,14 +32,17 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use self::grpc::GrpcServer;
-use super::pages::{self, SiteServer};
+use super::pages::{self, SiteServer, Transport};
 use crate::{
     component::{
         BoxFuture, BuildContext, Entry, Extension, ExtensionConfig, Listening, Sockets, StartError,
         Stop, default_address,
     },
     config::{Interval, Node, Problems, Section},
-    net::pages::{Ask, Page, Site},
+    net::{
+        pages::{Ask, Page, Site},
+        tls::ServerTls,
+    },
     otlp::Signal,
     telemetry::{
         Telemetry,
@@ -52,6 +59,12 @@ pub struct Config {
     pub use_v2: bool,
     /// Address; default `localhost:13133`, in a container `0.0.0.0:13133`.
     pub endpoint: Option<String>,
+    /// Older form of `endpoint`: a port on all interfaces.
+    pub port: Option<u16>,
+    /// `tcp`.
+    pub transport: Transport,
+    /// TLS; plaintext without it.
+    pub tls: Option<ServerTls>,
     /// Path of the probe.
     pub path: String,
     /// Bodies to answer with instead of JSON.
@@ -71,6 +84,9 @@ impl Default for Config {
         Config {
             use_v2: false,
             endpoint: None,
+            port: None,
+            transport: Transport::Tcp,
+            tls: None,
             path: "/".to_owned(),
             response_body: None,
             check_collector_pipeline: None,
@@ -126,11 +142,15 @@ impl Default for ComponentHealth {
 }
 
 /// HTTP part of the newer extension.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpV2 {
     /// Address; default as above.
     pub endpoint: Option<String>,
+    /// `tcp`.
+    pub transport: Transport,
+    /// TLS; plaintext without it.
+    pub tls: Option<ServerTls>,
     /// The probe.
     pub status: StatusPath,
     /// The running configuration: not offered, since it may hold secrets.
@@ -180,7 +200,7 @@ pub struct GrpcV2 {
 }
 
 fn decode(node: &Node, problems: &mut Problems) -> Option<Config> {
-    let body = pages::without_server_keys(node, problems);
+    let body = pages::without_server_keys(node, &["tls"], problems);
     crate::config::decode::<Config>(&body, problems)
 }
 
@@ -225,6 +245,23 @@ impl ExtensionConfig for Config {
         for (at, endpoint) in endpoints {
             if let Some(endpoint) = endpoint {
                 pages::validate(endpoint, at, problems);
+            }
+        }
+        if let Some(tls) = &self.tls {
+            tls.validate(at.at("tls"), problems);
+        }
+        if let Some(tls) = http.and_then(|http| http.tls.as_ref()) {
+            tls.validate(at.at("http::tls"), problems);
+        }
+        if let Some(port) = self.port {
+            let place = at.at("port");
+            if self.endpoint.is_some() {
+                let message = "`port` has no effect: `endpoint` is there and wins";
+                problems.warning(place, message).help("remove `port`");
+            } else {
+                problems
+                    .warning(place, "`port` is now part of `endpoint`")
+                    .help(format!("write `endpoint: 0.0.0.0:{port}`"));
             }
         }
         let transport = self.grpc.on().and_then(|grpc| grpc.transport.as_deref());
@@ -274,10 +311,13 @@ impl ExtensionConfig for Config {
             (true, false) => None,
             (false, _) => Some(self.path.clone()),
         };
+        let tls = if self.use_v2 && self.http.on().is_some() { http.tls } else { self.tls.clone() };
+        let endpoint = endpoint.or_else(|| self.port.map(|port| format!("0.0.0.0:{port}")));
         let endpoint =
             endpoint.unwrap_or_else(|| default_address(cx.in_container, 13133).to_string());
         let probe = Probe { path, bodies: self.response_body.clone(), judge };
-        let http = has_http.then(|| SiteServer::new(cx, endpoint, probe));
+        let http = has_http.then(|| SiteServer::new(cx, endpoint, probe).over(tls.as_ref()));
+        let http = http.transpose()?;
         Ok(Box::new(Servers { http, grpc }))
     }
 }

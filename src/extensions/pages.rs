@@ -1,12 +1,18 @@
 //! What the extensions that serve pages have in common: opening the listener, serving a site, and
 //! the refusal of server keys that such a page does not have.
 
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
 use crate::{
     component::{BoxFuture, BuildContext, Extension, Listening, StartError, Stop},
     config::{Node, Problems, Value},
     net::{
         pages::{Pages, Site},
         server::{self, Sockets},
+        tls::{Acceptor, ServerTls},
     },
 };
 
@@ -25,16 +31,17 @@ const REFUSED: &[(&str, &str)] = &[
     ("write_timeout", "the time to write is not limited; remove the key"),
     ("idle_timeout", "an idle connection has 10 seconds; remove the key"),
     ("keep_alives_enabled", "connections are kept alive; remove the key"),
-    ("transport", "the page is served over TCP; remove the key"),
 ];
 
 /// The body without the keys that are refused, each of which becomes an error of its own words.
-pub(super) fn without_server_keys(body: &Node, problems: &mut Problems) -> Node {
+/// Those in `taken` are not refused.
+pub(super) fn without_server_keys(body: &Node, taken: &[&str], problems: &mut Problems) -> Node {
     let mut body = body.clone();
     if let Value::Map(members) = &mut body.value {
         members.retain(|member| {
-            let refused = REFUSED.iter().find(|(key, _)| *key == member.key);
-            if let Some((key, remedy)) = refused {
+            let refused =
+                REFUSED.iter().find(|(key, _)| *key == member.key && !taken.contains(key));
+            if let (Some((key, remedy)), false) = (refused, member.value.plain() == &Value::Null) {
                 let message = format!("`{key}` is not supported for this extension");
                 problems.error(&member.value, message).help(*remedy);
             }
@@ -42,6 +49,15 @@ pub(super) fn without_server_keys(body: &Node, problems: &mut Problems) -> Node 
         });
     }
     body
+}
+
+/// `transport` of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// The only one.
+    #[default]
+    Tcp,
 }
 
 /// Checks the key `endpoint` of the body `at`.
@@ -55,6 +71,7 @@ pub(super) fn validate(endpoint: &str, at: &Node, problems: &mut Problems) {
 pub(super) struct SiteServer<S> {
     component: String,
     endpoint: String,
+    tls: Option<Arc<Acceptor>>,
     site: S,
     pages: Option<Pages>,
 }
@@ -62,7 +79,18 @@ pub(super) struct SiteServer<S> {
 impl<S> SiteServer<S> {
     pub(super) fn new(cx: &BuildContext, endpoint: String, site: S) -> Self {
         let component = format!("extension \"{}\"", cx.id);
-        SiteServer { component, endpoint, site, pages: None }
+        SiteServer { component, endpoint, tls: None, site, pages: None }
+    }
+
+    /// Serves over TLS. Reads the certificate; the error says what is wrong with it.
+    pub(super) fn over(self, tls: Option<&ServerTls>) -> Result<Self, StartError> {
+        let acceptor = tls.map(|tls| Acceptor::new(tls.clone()).map(Arc::new)).transpose();
+        let wrong = |text| StartError {
+            component: self.component.clone(),
+            message: format!("`tls`: {text}"),
+        };
+        let tls = acceptor.map_err(wrong)?;
+        Ok(SiteServer { tls, ..self })
     }
 }
 
@@ -70,13 +98,13 @@ impl<S: Site> Extension for SiteServer<S> {
     fn bind(&mut self, sockets: &mut Sockets) -> Result<Vec<Listening>, StartError> {
         let (pages, listening) = open(&self.component, &self.endpoint, sockets)?;
         self.pages = Some(pages);
-        Ok(vec![listening])
+        Ok(vec![Listening { tls: self.tls.is_some(), ..listening }])
     }
 
     fn run(self: Box<Self>, stop: Stop) -> BoxFuture<()> {
         Box::pin(async move {
             if let Some(pages) = self.pages {
-                pages.run(self.site, stop.subscribe()).await;
+                pages.over(self.tls).run(self.site, stop.subscribe()).await;
             }
         })
     }

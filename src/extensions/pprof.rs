@@ -24,7 +24,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
-use super::pages;
+use super::pages::{self, Transport};
 use crate::{
     component::{
         BoxFuture, BuildContext, Entry, Extension, ExtensionConfig, Listening, Sockets, StartError,
@@ -45,6 +45,8 @@ const MAX_SECONDS: u64 = 300;
 pub struct Config {
     /// Address. Keep it on loopback: anybody who reaches it can slow the process down.
     pub endpoint: String,
+    /// `tcp`.
+    pub transport: Transport,
     /// Of Go's runtime: accepted with a warning.
     pub block_profile_fraction: i64,
     /// Of Go's runtime: accepted with a warning.
@@ -57,6 +59,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             endpoint: "localhost:1777".to_owned(),
+            transport: Transport::Tcp,
             block_profile_fraction: 0,
             mutex_profile_fraction: 0,
             save_to_file: String::new(),
@@ -70,7 +73,7 @@ pub(super) const ENTRY: Entry<dyn ExtensionConfig> = Entry {
     signals: &Signal::ALL,
     source: include_str!("pprof.rs"),
     decode: |node, problems| {
-        let body = pages::without_server_keys(node, problems);
+        let body = pages::without_server_keys(node, &[], problems);
         crate::config::decode::<Config>(&body, problems)
             .map(|config| Box::new(config) as Box<dyn ExtensionConfig>)
     },

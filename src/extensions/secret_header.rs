@@ -1,21 +1,20 @@
-//! What `bearertokenauth` and `basicauth` share: one header with a secret, which may stand in a file.
+//! What `bearertokenauth` and `basicauth` share: one header with a secret, which may stand in a
+//! file.
 
 use std::{
     fs,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant, SystemTime},
+    time::Instant,
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::watched::{LOOK_EVERY, Version, version};
 use crate::{
     component::{Asked, Authenticator, ExportError, Outgoing, Refusal, Retry},
     config::Secret,
     net::{client::Answer, grpc},
 };
-
-/// How often a file is looked at, while requests are sent.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A secret that stands in the configuration, or in a file that may change.
 #[derive(Debug)]
@@ -30,7 +29,7 @@ pub(super) struct Read {
     text: Secret,
     looked: Instant,
     /// When it was written last, and how long it was.
-    version: Option<(SystemTime, u64)>,
+    version: Version,
 }
 
 impl Source {
@@ -87,11 +86,6 @@ impl Source {
         }
         is_other
     }
-}
-
-fn version(file: &str) -> Option<(SystemTime, u64)> {
-    let about = fs::metadata(file).ok()?;
-    Some((about.modified().ok()?, about.len()))
 }
 
 /// Makes the value of the header.
@@ -154,7 +148,7 @@ impl Authenticator for SecretHeader {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
+    use std::{io::Write as _, time::Duration};
 
     use super::*;
 

@@ -109,8 +109,8 @@ impl ExtensionConfig for Config {
         .any(|text| !text.is_empty());
         if role.arn.is_empty() && has_more {
             problems
-                .error(at.at("assume_role"), "`assume_role` does not say which role")
-                .help("add `arn: arn:aws:iam::ACCOUNT:role/NAME`");
+                .warning(at.at("assume_role"), "`assume_role` has no effect: it names no role")
+                .help("add `arn: arn:aws:iam::ACCOUNT:role/NAME`, or remove `assume_role`");
         }
         if !role.arn.is_empty() && !role.arn.starts_with("arn:") {
             problems

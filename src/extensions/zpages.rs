@@ -19,7 +19,7 @@ use std::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::pages::{self, SiteServer};
+use super::pages::{self, SiteServer, Transport};
 use crate::{
     component::{BuildContext, Entry, Extension, ExtensionConfig, StartError},
     config::{Node, Problems},
@@ -38,13 +38,19 @@ use crate::{
 pub struct Config {
     /// Address. Keep it on loopback: the pages ask for no password.
     pub endpoint: String,
+    /// `tcp`.
+    pub transport: Transport,
     /// Go's exported variables: not offered.
     pub expvar: Expvar,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Config { endpoint: "localhost:55679".to_owned(), expvar: Expvar::default() }
+        Config {
+            endpoint: "localhost:55679".to_owned(),
+            transport: Transport::Tcp,
+            expvar: Expvar::default(),
+        }
     }
 }
 
@@ -62,7 +68,7 @@ pub(super) const ENTRY: Entry<dyn ExtensionConfig> = Entry {
     signals: &Signal::ALL,
     source: include_str!("zpages.rs"),
     decode: |node, problems| {
-        let body = pages::without_server_keys(node, problems);
+        let body = pages::without_server_keys(node, &[], problems);
         crate::config::decode::<Config>(&body, problems)
             .map(|config| Box::new(config) as Box<dyn ExtensionConfig>)
     },
@@ -273,6 +279,7 @@ mod tests {
             in_container: false,
             telemetry,
             auth: None,
+            server_auths: Arc::default(),
         };
         let config = Config { endpoint: "127.0.0.1:0".to_owned(), ..Config::default() };
         let mut extension = config.build(&cx).unwrap();

@@ -1,6 +1,17 @@
 //! What the name of a host of AWS says: which service it is, in which region. Only names, nothing
 //! of the SDK.
 
+use std::borrow::Cow;
+
+/// The URL that an `endpoint` of AWS stands for: without a scheme it is a host with TLS, as in the
+/// SDKs of AWS. Empty text stays empty.
+pub fn endpoint_url(endpoint: &str) -> Cow<'_, str> {
+    if endpoint.is_empty() || endpoint.contains("://") {
+        return Cow::Borrowed(endpoint);
+    }
+    Cow::Owned(format!("https://{endpoint}"))
+}
+
 /// A service of AWS by its host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AwsHost<'a> {
@@ -58,6 +69,17 @@ pub fn host_of(url: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_is_a_url_with_tls() {
+        assert_eq!(
+            endpoint_url("xray.eu-west-1.amazonaws.com"),
+            "https://xray.eu-west-1.amazonaws.com"
+        );
+        assert_eq!(endpoint_url("localhost:4566/base"), "https://localhost:4566/base");
+        assert_eq!(endpoint_url("http://localhost:4566"), "http://localhost:4566");
+        assert_eq!(endpoint_url(""), "");
+    }
 
     #[test]
     fn hosts_say_their_service_and_region() {

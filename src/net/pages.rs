@@ -18,7 +18,10 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, h
 use hyper::body::Incoming;
 use tokio::sync::watch;
 
-use super::server::{self, Connection, Listener, Reply, Service, Sockets, Tuning};
+use super::{
+    server::{self, Connection, Listener, Reply, Service, Sockets, Tuning},
+    tls::Acceptor,
+};
 
 /// What a page is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +96,7 @@ pub trait Site: Send + Sync + 'static {
 pub struct Pages {
     listener: Listener,
     address: SocketAddr,
+    tls: Option<Arc<Acceptor>>,
 }
 
 impl Pages {
@@ -102,9 +106,15 @@ impl Pages {
         let mut open = |endpoint: &str| -> io::Result<Pages> {
             let listener = sockets.tcp(server::resolve(endpoint, server::Family::Any)?)?;
             let address = listener.address().parse().map_err(io::Error::other)?;
-            Ok(Pages { listener, address })
+            Ok(Pages { listener, address, tls: None })
         };
         open(endpoint).map_err(|error| server::explain_bind(&error, endpoint))
+    }
+
+    /// Serves over TLS, where an acceptor is given.
+    #[must_use]
+    pub fn over(self, tls: Option<Arc<Acceptor>>) -> Self {
+        Pages { tls, ..self }
     }
 
     /// The address that was opened.
@@ -123,7 +133,7 @@ impl Pages {
             header_timeout: Duration::from_secs(10),
             ..Tuning::default()
         };
-        server::run(self.listener, None, Arc::new(guarded), tuning, stop).await;
+        server::run(self.listener, self.tls, Arc::new(guarded), tuning, stop).await;
     }
 }
 

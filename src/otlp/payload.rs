@@ -70,6 +70,8 @@ pub struct Context {
     /// Lower-case header names with their values in order of arrival; empty unless the receiver
     /// has `include_metadata: true`. The HTTP host is under `host`.
     pub metadata: Vec<(String, String)>,
+    /// What the authenticator of the receiver knows of the client: names with their values.
+    pub auth: Vec<(String, Vec<String>)>,
     /// Address of the sender; `None` on unix sockets.
     pub peer: Option<SocketAddr>,
     /// When the request was complete, on the monotonic clock.
@@ -77,6 +79,11 @@ pub struct Context {
 }
 
 impl Context {
+    /// The values of an attribute of the authenticator; none where it does not know it.
+    pub fn auth_values(&self, name: &str) -> Option<&[String]> {
+        self.auth.iter().find(|(known, _)| known == name).map(|(_, values)| &**values)
+    }
+
     /// All values of `key` (any case), in order.
     pub fn values<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
         self.metadata.iter().filter(move |(k, _)| k.eq_ignore_ascii_case(key)).map(|(_, v)| &**v)

@@ -119,6 +119,10 @@ impl ProcessorConfig for Config {
         action::Plan::reads_metadata(&self.actions)
     }
 
+    fn reads_auth(&self) -> bool {
+        action::Plan::reads_auth(&self.actions)
+    }
+
     fn build(&self, cx: &BuildContext) -> Result<Box<dyn Processor>, StartError> {
         let error = |message| StartError { component: format!("processor `{}`", cx.id), message };
         for (name, section) in [("include", &self.include), ("exclude", &self.exclude)] {

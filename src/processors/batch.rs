@@ -176,7 +176,7 @@ impl Batch {
                 metadata.push((name.to_lowercase(), value.clone()));
             }
         }
-        Some(Arc::new(Context { metadata, peer: None, arrived: now }))
+        Some(Arc::new(Context { metadata, auth: Vec::new(), peer: None, arrived: now }))
     }
 
     fn is_full(&self, making: &Making) -> bool {
@@ -299,7 +299,7 @@ mod tests {
 
     fn from(tenant: &str, count: u64) -> Payload {
         let metadata = vec![("x-tenant".to_owned(), tenant.to_owned())];
-        let context = Context { metadata, peer: None, arrived: Instant::now() };
+        let context = Context { metadata, auth: Vec::new(), peer: None, arrived: Instant::now() };
         let mut payload = spans(count);
         payload.context = Some(Arc::new(context));
         payload
@@ -315,6 +315,7 @@ mod tests {
             in_container: false,
             telemetry: Arc::new(Telemetry::default()),
             auth: None,
+            server_auths: Arc::default(),
         };
         config.build(&cx).unwrap()
     }

@@ -19,7 +19,7 @@ use serde::Deserialize;
 
 use crate::{
     component::{BuildContext, Entry, Output, Partition, Processor, ProcessorConfig, StartError},
-    config::{Interval, Node, Problems},
+    config::{Ignored, Interval, Node, Problems},
     otlp::{
         Payload, Signal,
         payload::{Permit, Reason},
@@ -43,6 +43,8 @@ pub struct Config {
     pub limit_percentage: u64,
     /// The same distance in percent; 0: a fifth of the limit.
     pub spike_limit_percentage: u64,
+    /// Accepted without effect, as in the Collector: there is no garbage collector.
+    pub ballast_size_mib: Ignored<u64>,
     /// Accepted without effect: there is no garbage collector.
     pub min_gc_interval_when_soft_limited: Option<Interval>,
     /// Accepted without effect: there is no garbage collector.
@@ -91,6 +93,8 @@ impl Config {
             let message = format!("`{key}` has no effect: there is no garbage collector");
             problems.warning(at.at(key), message).help(format!("remove `{key}`"));
         }
+        let ballast = "there is no garbage collector that a ballast would delay";
+        self.ballast_size_mib.warn("ballast_size_mib", ballast, at, problems);
         if self.limit_mib == 0 {
             return;
         }
@@ -222,6 +226,7 @@ mod tests {
             in_container: false,
             telemetry: Arc::new(Telemetry::default()),
             auth: None,
+            server_auths: Arc::default(),
         };
         let mut limiter = config.build(&cx).unwrap();
         let mut out = Output::at(std::time::Instant::now());

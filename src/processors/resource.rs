@@ -64,6 +64,10 @@ impl ProcessorConfig for Config {
         Plan::reads_metadata(&self.attributes)
     }
 
+    fn reads_auth(&self) -> bool {
+        Plan::reads_auth(&self.attributes)
+    }
+
     fn build(&self, _cx: &BuildContext) -> Result<Box<dyn Processor>, StartError> {
         Ok(Box::new(ResourceEditor { editor: Editor::new(Plan::new(&self.attributes)) }))
     }

@@ -22,6 +22,9 @@
 //! `env` reads from skep's own environment replace those of senders. For a sidecar, set
 //! `override: false` or do not set the variable.
 //!
+//! The Collector's other detectors, such as `gcp` or `azure`, are taken with a warning and find
+//! nothing; so are their settings, and those of the Collector's HTTP client.
+//!
 //! Detection runs once, when skep starts. Only the data of its pipelines waits for it, at most for
 //! `timeout`, and then continues with what was found. A detector that fails logs one warning; with
 //! `retry` it is asked again before, as long as there is time. On another platform it finds nothing.
@@ -47,186 +50,33 @@ mod eks;
 mod env;
 mod machine;
 mod retry;
+mod settings;
 mod system;
 
 #[cfg(test)]
 mod mock;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
-use self::{
-    detect::{Attributes, Detection, Environment},
-    detectors::Detector,
-    retry::Retry,
-};
+use self::detect::{Attributes, Detection, Environment};
+pub use self::settings::{Choice, Config, Ec2, Eks, Openshift, Switch, Switches, System, Untaken};
 use super::attributes::{
-    action::{Action, Plan, Verb, broken},
+    action::{Action, Plan, Verb},
     edit::Editor,
     edit_segments,
 };
 use crate::{
     component::{BuildContext, Entry, Output, Partition, Processor, ProcessorConfig, StartError},
-    config::{Interval, Node, Problems, diagnostics},
+    config::{Node, Problems},
     otlp::{Payload, Signal, splice, wire::Fields},
 };
 
 /// How often held payloads look whether detection is over.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
-
-/// Adds detected resource attributes.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// What is asked, in order of precedence: `env`, `system`, `docker`, `lambda`,
-    /// `elasticbeanstalk`, `eks`, `ecs`, `ec2`.
-    pub detectors: Vec<String>,
-    /// Replace attributes that a resource has already; `false`: add only what is missing.
-    pub r#override: bool,
-    /// How long detection may take, and data wait for it.
-    pub timeout: Interval,
-    /// Asking a detector again that fails; it is not asked again without this section.
-    pub retry: Option<Retry>,
-    /// Only attributes of these names are added; all where it is empty.
-    pub attributes: Vec<String>,
-    /// The Collector's refusal to start where a platform does not answer. Only `false` is accepted:
-    /// start-up waits for nobody.
-    pub fail_on_missing_metadata: bool,
-    /// The Collector's repeated detection. Only `0` is accepted: detection runs once.
-    pub refresh_interval: Interval,
-    /// Of the detector `system`.
-    pub system: System,
-    /// Of the detector `docker`.
-    pub docker: Choice,
-    /// Of the detector `lambda`.
-    pub lambda: Choice,
-    /// Of the detector `elasticbeanstalk`.
-    pub elasticbeanstalk: Choice,
-    /// Of the detector `eks`.
-    pub eks: Eks,
-    /// Of the detector `ecs`.
-    pub ecs: Choice,
-    /// Of the detector `ec2`.
-    pub ec2: Ec2,
-}
-
-/// Which attributes are wanted, by name: those not named are as in the Collector.
-pub type Switches = BTreeMap<String, Switch>;
-
-/// One attribute.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Switch {
-    /// Whether it is added; as in the Collector where it is not said.
-    pub enabled: Option<bool>,
-}
-
-/// Settings of a detector that has no others.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Choice {
-    /// Which attributes are wanted: `{name: {enabled: true}}`.
-    pub resource_attributes: Switches,
-}
-
-/// `system`.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct System {
-    /// Where `host.name` comes from, the first that knows it: `dns` is the name with a dot that
-    /// stands beside the host's in `/etc/hosts`, `os` the name that the kernel has.
-    pub hostname_sources: Vec<String>,
-    /// Which attributes are wanted: `{name: {enabled: true}}`.
-    pub resource_attributes: Switches,
-}
-
-impl Default for System {
-    fn default() -> Self {
-        let hostname_sources = vec!["dns".to_owned(), "os".to_owned()];
-        System { hostname_sources, resource_attributes: Switches::new() }
-    }
-}
-
-/// `ec2`.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Ec2 {
-    /// Regular expressions; tags of the instance whose key matches one are added as
-    /// `ec2.tag.<key>`. Needs `tags_from_imds: true`.
-    pub tags: Vec<String>,
-    /// Read tags from the instance metadata, where the instance allows that.
-    pub tags_from_imds: bool,
-    /// How often each question is asked before it counts as failed.
-    pub max_attempts: u32,
-    /// Longest pause between two attempts.
-    pub max_backoff: Interval,
-    /// Which attributes are wanted: `{name: {enabled: true}}`.
-    pub resource_attributes: Switches,
-}
-
-impl Default for Ec2 {
-    fn default() -> Self {
-        Ec2 {
-            tags: Vec::new(),
-            tags_from_imds: false,
-            max_attempts: 3,
-            max_backoff: Interval(Duration::from_secs(20)),
-            resource_attributes: Switches::new(),
-        }
-    }
-}
-
-/// `eks`.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Eks {
-    /// Variable with the name of the node. Has no effect: skep does not use the EC2 API.
-    pub node_from_env_var: String,
-    /// How often each question to the instance metadata is asked before it counts as failed.
-    pub max_attempts: u32,
-    /// Longest pause between two attempts.
-    pub max_backoff: Interval,
-    /// Which attributes are wanted: `{name: {enabled: true}}`.
-    pub resource_attributes: Switches,
-}
-
-impl Default for Eks {
-    fn default() -> Self {
-        Eks {
-            node_from_env_var: "K8S_NODE_NAME".to_owned(),
-            max_attempts: 3,
-            max_backoff: Interval(Duration::from_secs(20)),
-            resource_attributes: Switches::new(),
-        }
-    }
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Config {
-            detectors: vec!["env".to_owned()],
-            r#override: true,
-            timeout: Interval(Duration::from_secs(5)),
-            retry: None,
-            attributes: Vec::new(),
-            fail_on_missing_metadata: false,
-            refresh_interval: Interval::default(),
-            system: System::default(),
-            docker: Choice::default(),
-            lambda: Choice::default(),
-            elasticbeanstalk: Choice::default(),
-            eks: Eks::default(),
-            ecs: Choice::default(),
-            ec2: Ec2::default(),
-        }
-    }
-}
 
 pub(super) const ENTRY: Entry<dyn ProcessorConfig> = Entry {
     name: "resource_detection",
@@ -241,141 +91,6 @@ pub(super) const ENTRY: Entry<dyn ProcessorConfig> = Entry {
     },
     schema: |generator| generator.subschema_for::<Config>(),
 };
-
-impl Config {
-    /// The switches of a detector; `env` has none.
-    fn switches(&self, detector: Detector) -> Option<&Switches> {
-        Some(match detector {
-            Detector::Env => return None,
-            Detector::System => &self.system.resource_attributes,
-            Detector::Docker => &self.docker.resource_attributes,
-            Detector::Lambda => &self.lambda.resource_attributes,
-            Detector::ElasticBeanstalk => &self.elasticbeanstalk.resource_attributes,
-            Detector::Eks => &self.eks.resource_attributes,
-            Detector::Ecs => &self.ecs.resource_attributes,
-            Detector::Ec2 => &self.ec2.resource_attributes,
-        })
-    }
-
-    /// Whether an attribute is to be added where `detector` finds it.
-    fn wants(&self, detector: Detector, name: &str) -> bool {
-        if !self.attributes.is_empty() && !self.attributes.iter().any(|wanted| wanted == name) {
-            return false;
-        }
-        let switch = self.switches(detector).and_then(|switches| switches.get(name));
-        switch
-            .and_then(|switch| switch.enabled)
-            .unwrap_or_else(|| detector.gives(name).unwrap_or(true))
-    }
-
-    fn validate_detectors(&self, at: &Node, problems: &mut Problems) {
-        if self.detectors.is_empty() {
-            problems
-                .error(at.at("detectors"), "`detectors` must name at least one detector")
-                .help("write for instance `detectors: [env, ecs, system]`");
-        }
-        for (i, name) in self.detectors.iter().enumerate() {
-            if Detector::named(name).is_some() {
-                continue;
-            }
-            let valid = detectors::ALL.map(Detector::name);
-            let near = diagnostics::closest(name, valid)
-                .map(|near| format!("did you mean `{near}`? "))
-                .unwrap_or_default();
-            problems
-                .error(at.at(&format!("detectors::{i}")), format!("unknown detector `{name}`"))
-                .help(format!(
-                    "{near}there are {}; give attributes of other platforms in \
-                     OTEL_RESOURCE_ATTRIBUTES and detect `env`",
-                    valid.join(", ")
-                ));
-        }
-        for detector in detectors::ALL {
-            let is_used = self.detectors.iter().any(|name| Detector::named(name) == Some(detector));
-            if let (Some(node), false) = (at.get(detector.name()), is_used) {
-                let name = detector.name();
-                problems
-                    .warning(node, format!("`{name}` has settings and is not among `detectors`"))
-                    .help(format!("add `{name}` to `detectors`, or remove its settings"));
-            }
-        }
-    }
-
-    fn validate_switches(&self, at: &Node, problems: &mut Problems) {
-        for detector in detectors::ALL {
-            for name in self.switches(detector).into_iter().flat_map(BTreeMap::keys) {
-                if detector.gives(name).is_some() {
-                    continue;
-                }
-                let section = detector.name();
-                let known = detector.attributes().iter().map(|(name, _)| *name);
-                let help = match diagnostics::closest(name, known.clone()) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("valid: {}", known.collect::<Vec<_>>().join(", ")),
-                };
-                problems
-                    .error(
-                        at.at(&format!("{section}::resource_attributes::{name}")),
-                        format!("`{section}` does not detect an attribute `{name}`"),
-                    )
-                    .help(help);
-            }
-        }
-    }
-
-    fn validate_sources(&self, at: &Node, problems: &mut Problems) {
-        for (i, source) in self.system.hostname_sources.iter().enumerate() {
-            let node = at.at(&format!("system::hostname_sources::{i}"));
-            match source.as_str() {
-                "dns" | "os" => {}
-                "cname" | "lookup" => {
-                    problems
-                        .error(
-                            node,
-                            format!(
-                                "`{source}` asks name servers for the name of this host, which \
-                                 skep does not do"
-                            ),
-                        )
-                        .help("write `hostname_sources: [dns, os]`, or give `host.name` by `env`");
-                }
-                _ => {
-                    problems
-                        .error(node, format!("unknown source `{source}` of the host name"))
-                        .help("valid: dns, os");
-                }
-            }
-        }
-        if self.eks.node_from_env_var != Eks::default().node_from_env_var {
-            let message = "`node_from_env_var` has no effect: skep does not use the EC2 API";
-            problems.warning(at.at("eks::node_from_env_var"), message).help("remove the key");
-        }
-        if self.system.hostname_sources.is_empty() {
-            problems
-                .error(at.at("system::hostname_sources"), "there is no source of the host name")
-                .help("write `hostname_sources: [dns, os]`, or remove the key");
-        }
-    }
-
-    fn validate_tags(&self, at: &Node, problems: &mut Problems) {
-        for (i, tag) in self.ec2.tags.iter().enumerate() {
-            if let Err(error) = regex::Regex::new(tag) {
-                problems.error(at.at(&format!("ec2::tags::{i}")), broken(&error));
-            }
-        }
-        if !self.ec2.tags.is_empty() && !self.ec2.tags_from_imds {
-            problems
-                .error(
-                    at.at("ec2::tags"),
-                    "tags come from the EC2 API `DescribeTags` by default, which skep does not call",
-                )
-                .help(
-                    "add `tags_from_imds: true`, and allow tags in the metadata of the instance: \
-                     `aws ec2 modify-instance-metadata-options --instance-metadata-tags enabled`",
-                );
-        }
-    }
-}
 
 /// The settings with what was detected by them: once, for all pipelines that use the processor.
 #[derive(Debug)]
@@ -398,32 +113,7 @@ impl ProcessorConfig for Detecting {
     }
 
     fn validate(&self, at: &Node, problems: &mut Problems) {
-        let config = &self.config;
-        config.validate_detectors(at, problems);
-        config.validate_switches(at, problems);
-        config.validate_sources(at, problems);
-        config.validate_tags(at, problems);
-        if let Some(retry) = &config.retry {
-            retry.validate(at, problems);
-        }
-        if config.timeout.0.is_zero() {
-            problems
-                .error(at.at("timeout"), "`timeout` must be greater than zero")
-                .help("remove it: 5s is the default, and data waits no longer than that");
-        }
-        if config.fail_on_missing_metadata {
-            problems
-                .error(
-                    at.at("fail_on_missing_metadata"),
-                    "start-up does not wait for detection, so it cannot fail by it",
-                )
-                .help("remove it; a detector that fails is logged as a warning");
-        }
-        if !config.refresh_interval.0.is_zero() {
-            problems
-                .error(at.at("refresh_interval"), "detection runs once, when skep starts")
-                .help("remove `refresh_interval`");
-        }
+        self.config.validate(at, problems);
     }
 
     fn build(&self, cx: &BuildContext) -> Result<Box<dyn Processor>, StartError> {

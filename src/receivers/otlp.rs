@@ -28,6 +28,14 @@
 //! there until all its data was delivered or dropped by the configuration. So it survives a crash,
 //! and while the backends are down requests are stored on disk and not refused.
 //!
+//! With `auth: {authenticator: id}` under a protocol, its port takes requests only from clients
+//! that the extension accepts: `basicauth`, `bearertokenauth` or `oidc`. It holds for the port,
+//! whichever protocol a client speaks there. Others get `UNAUTHENTICATED` (HTTP 401 with
+//! `WWW-Authenticate`) before their body is read; the connection stays open. They count in
+//! `skep_receiver_unauthenticated_requests` and `skep_receiver_rejected_requests`, and once a
+//! minute the log names one of them. Over HTTP, `request_params` lists query parameters that stand
+//! in for headers. Preflight requests of browsers (CORS) need no credentials.
+//!
 //! Limits for requests. The headers of a request must arrive within 1 minute
 //! (`read_header_timeout`), and have at most 16 KiB in HTTP/1.1 or 64 KiB in HTTP/2. A body must
 //! arrive within 30 seconds (`read_timeout`); a sender that announces a large body and sends little
@@ -51,20 +59,22 @@
 //! clients may send any `:authority`; gRPC clients in Python, C++ and Java send the path of the
 //! socket.
 //!
-//! Differs from the Collector: the Collector limits neither connections nor the pace of a body.
+//! Differs from the Collector: the Collector limits neither connections nor the pace of a body, and
+//! sends no `WWW-Authenticate`.
 
 mod answer;
 mod body;
 mod cors;
+mod guard;
 mod service;
 mod settings;
 
-use std::{path::Path, sync::Arc};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
 use crate::{
     component::{
         BoxFuture, BuildContext, Entry, Ingress, JournalUse, Listening, Receiver, ReceiverConfig,
-        StartError, Stop,
+        ServerAuthenticator, StartError, Stop,
     },
     config::{Node, Problems},
     net::{
@@ -74,7 +84,8 @@ use crate::{
     otlp::Signal,
     receivers::{astray::Astray, journal::Journal},
 };
-use service::{OtlpService, Refusals};
+use guard::Guard;
+use service::{OtlpService, PortService, Refusals};
 use settings::Transport;
 pub use settings::{Config, GrpcSettings, HttpSettings, Protocols};
 
@@ -93,6 +104,10 @@ pub(super) const ENTRY: Entry<dyn ReceiverConfig> = Entry {
 impl ReceiverConfig for Config {
     fn validate(&self, at: &Node, problems: &mut Problems) {
         settings::validate(self, at, problems);
+    }
+
+    fn auths(&self) -> Vec<(&'static str, String)> {
+        Config::auths(self)
     }
 
     fn journal(&self) -> Option<JournalUse> {
@@ -128,6 +143,7 @@ struct Port {
     listener: Listener,
     tls: Option<Arc<Acceptor>>,
     tuning: Tuning,
+    guard: Option<Arc<Guard>>,
 }
 
 /// A port before it is opened.
@@ -137,6 +153,7 @@ struct Planned {
     transport: Transport,
     tls: Option<Arc<Acceptor>>,
     tuning: Tuning,
+    guard: Option<Arc<Guard>>,
 }
 
 struct OtlpReceiver {
@@ -168,6 +185,10 @@ impl Config {
             let default = || crate::component::default_address(cx.in_container, port).to_string();
             configured.clone().unwrap_or_else(default)
         };
+        let mut open = HashMap::new();
+        let mut guard = |auth: Option<(&String, &[String])>| {
+            auth.map(|(id, params)| guard(cx, id, params, &mut open)).transpose()
+        };
         let mut planned = Vec::new();
         if let Some(grpc) = self.protocols.grpc.on() {
             planned.push(Planned {
@@ -176,6 +197,7 @@ impl Config {
                 transport: grpc.transport,
                 tls: acceptor("grpc", &grpc.tls)?,
                 tuning: self.grpc_tuning(cx.budget),
+                guard: guard(grpc.auth.as_ref().map(|auth| (&auth.authenticator, &[][..])))?,
             });
         }
         if let Some(http) = self.protocols.http.on() {
@@ -185,10 +207,37 @@ impl Config {
                 transport: http.transport,
                 tls: acceptor("http", &http.tls)?,
                 tuning: self.http_tuning(cx.budget),
+                guard: guard(
+                    http.auth.as_ref().map(|auth| (&auth.authenticator, &*auth.request_params)),
+                )?,
             });
         }
         Ok(planned)
     }
+}
+
+/// Opens an authenticator, which both ports share where they name the same.
+fn guard(
+    cx: &BuildContext,
+    id: &str,
+    request_params: &[String],
+    open: &mut HashMap<String, Arc<dyn ServerAuthenticator>>,
+) -> Result<Arc<Guard>, StartError> {
+    let wrong = |text: String| StartError {
+        component: format!("receiver `{}`", cx.id),
+        message: format!("authenticator `{id}`: {text}"),
+    };
+    let authenticator = if let Some(authenticator) = open.get(id) {
+        Arc::clone(authenticator)
+    } else {
+        // The document has checked that it is there.
+        let auth = cx.server_auths.get(id);
+        let auth = auth.ok_or_else(|| wrong("there is no such extension".to_owned()))?;
+        let authenticator = auth.open().map_err(wrong)?;
+        open.insert(id.to_owned(), Arc::clone(&authenticator));
+        authenticator
+    };
+    Ok(Arc::new(Guard::new(authenticator, &cx.id.to_string(), request_params)))
 }
 
 impl Planned {
@@ -202,8 +251,8 @@ impl Planned {
             Transport::Tcp4 => self.tcp(Family::V4, sockets)?,
             Transport::Tcp6 => self.tcp(Family::V6, sockets)?,
         };
-        let Planned { protocol, tls, tuning, .. } = self;
-        Ok(Port { protocol, listener, tls, tuning })
+        let Planned { protocol, tls, tuning, guard, .. } = self;
+        Ok(Port { protocol, listener, tls, tuning, guard })
     }
 
     fn tcp(&self, family: Family, sockets: &mut Sockets) -> std::io::Result<Listener> {
@@ -234,7 +283,11 @@ impl Receiver for OtlpReceiver {
         Box::pin(async move {
             let mut serving = tokio::task::JoinSet::new();
             for port in ports {
-                let service = Arc::clone(&service);
+                let guard = port.guard.clone();
+                if let Some(guard) = guard.clone() {
+                    serving.spawn(async move { guard.prepare().await });
+                }
+                let service = Arc::new(PortService { service: Arc::clone(&service), guard });
                 let stop = stop.subscribe();
                 serving.spawn(server::run(port.listener, port.tls, service, port.tuning, stop));
             }

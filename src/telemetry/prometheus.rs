@@ -159,14 +159,17 @@ fn receivers(page: &mut Writer, all: &[Arc<ReceiverStats>]) {
     by_signal(page, accepted, all, |s| s.signal, |s| s.accepted.read(), labels);
     let refused = ("otelcol_receiver_refused", "Items refused by the pipeline");
     by_signal(page, refused, all, |s| s.signal, |s| s.refused.read(), labels);
-    let mut sums = Sums::new();
+    let (mut rejected, mut unauthenticated) = (Sums::new(), Sums::new());
     for stats in all {
         let mut labels = labels(stats);
         labels.push(("signal", stats.signal.name().to_owned()));
-        *sums.entry(labels).or_default() += stats.rejected_requests.read();
+        *rejected.entry(labels.clone()).or_default() += stats.rejected_requests.read();
+        *unauthenticated.entry(labels).or_default() += stats.unauthenticated_requests.read();
     }
     let help = "Requests turned away before their items were known";
-    page.counters("skep_receiver_rejected_requests", help, sums);
+    page.counters("skep_receiver_rejected_requests", help, rejected);
+    let help = "Requests turned away because of missing or wrong credentials";
+    page.counters("skep_receiver_unauthenticated_requests", help, unauthenticated);
 }
 
 type ProcessorNumber = fn(&ProcessorStats) -> &Number;

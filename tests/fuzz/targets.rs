@@ -341,6 +341,7 @@ fn context(name: &str, budget: u64) -> BuildContext {
         in_container: false,
         telemetry: Arc::new(Telemetry::default()),
         auth: None,
+        server_auths: Arc::default(),
     }
 }
 

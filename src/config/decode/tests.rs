@@ -174,3 +174,12 @@ fn substituted_values_are_text_for_strings_and_yaml_for_others() {
     let example: Example = decode(&root, &mut problems).unwrap();
     assert_eq!((&*example.name, example.count, example.on), ("0123", 83, true));
 }
+
+#[test]
+fn an_empty_word_is_one_that_is_not_set() {
+    let (example, problems) = decoded("mode: ''\nname: ''\n");
+    assert_eq!(problems, []);
+    assert_eq!(example.unwrap().mode, Mode::Basic);
+    let (_, problems) = decoded("mode: ' '\n");
+    assert_eq!(problems.len(), 1);
+}

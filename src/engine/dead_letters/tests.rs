@@ -148,6 +148,7 @@ impl Rig {
         payload.receipts.push(Receipt::new(Wait::Delivery, Box::new(answer)));
         payload.context = Some(Arc::new(Context {
             metadata: vec![("tenant".to_owned(), "a".to_owned())],
+            auth: Vec::new(),
             peer: Some("127.0.0.1:9".parse().unwrap()),
             arrived: std::time::Instant::now(),
         }));

@@ -317,6 +317,21 @@ service: {{extensions: [bearertokenauth], pipelines: {{traces: {{receivers: [nop
 }
 
 #[tokio::test]
+async fn another_secret_of_its_authenticator_makes_another_receiver() {
+    let with = |token: &str| {
+        blueprint(&format!(
+            "receivers: {{otlp: {{protocols: {{http: {{auth: {{authenticator: bearertokenauth}}}}}}}}}}
+extensions: {{bearertokenauth: {{token: {token}}}}}
+exporters: {{nop: }}
+service: {{extensions: [bearertokenauth], pipelines: {{traces: {{receivers: [otlp], exporters: [nop]}}}}}}"
+        ))
+    };
+    let mut world = World::new(1, &with("one"));
+    assert!(world.reload(&with("one")).await[0].receiver.is_none());
+    assert!(world.reload(&with("two")).await[0].receiver.is_some());
+}
+
+#[tokio::test]
 async fn what_is_the_same_is_not_built_again() {
     let mut world = World::new(1, &pipelines("1", "1h", ""));
     let queue = Arc::clone(&world.queue);

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use crate::{
     component::{
         ClientAuth, ComponentId, ConnectorConfig, ExporterConfig, Kind, ProcessorConfig,
-        ReceiverConfig, Storage,
+        ReceiverConfig, ServerAuth, Storage,
     },
     document::{Component, Document},
     otlp::Signal,
@@ -27,6 +27,8 @@ pub struct Blueprint {
     pub connectors: HashMap<ComponentId, Arc<dyn ConnectorConfig>>,
     /// What exporters' `auth` names, by the exporter's id.
     pub auths: HashMap<ComponentId, Arc<dyn ClientAuth>>,
+    /// What receivers' `auth` names, by the id as it stands in the file.
+    pub server_auths: Arc<HashMap<String, Arc<dyn ServerAuth>>>,
     /// What queues and journals name as their storage.
     pub storages: HashMap<String, Storage>,
     /// In the order of the file.
@@ -51,6 +53,7 @@ impl From<Document> for Blueprint {
             exporters: configs(document.exporters),
             connectors: configs(document.connectors),
             auths: document.auths,
+            server_auths: Arc::new(document.server_auths),
             storages: document.storages,
             pipelines: pipelines.collect(),
             texts: Texts::default(),

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
 use super::{PipelineBlueprint, PlannedReceiver, Planner};
 use crate::{
-    component::{ComponentId, ExporterConfig, Kind},
+    component::{ComponentId, ExporterConfig, Kind, ReceiverConfig},
     engine::{journal::Journal, queue::ExportQueue, routes::BySignal},
     otlp::Signal,
 };
@@ -37,16 +37,32 @@ impl Planner<'_> {
         id: &ComponentId,
         config: &dyn ExporterConfig,
     ) -> Option<String> {
-        let texts = &self.blueprint.texts;
-        let mut identity = texts.get(&(Kind::Exporter, id.clone()))?.clone();
+        let mut identity = self.blueprint.texts.get(&(Kind::Exporter, id.clone()))?.clone();
         if let Some(auth) = config.auth() {
-            let is_it = |(kind, id): &&(Kind, ComponentId)| {
-                *kind == Kind::Extension && id.to_string() == auth.authenticator
-            };
-            let extension = texts.keys().find(is_it)?;
-            identity.push_str(&texts[extension]);
+            identity.push_str(self.extension_text(&auth.authenticator)?);
         }
         Some(identity)
+    }
+
+    /// Its own configuration and that of its authenticators.
+    pub(super) fn receiver_text(
+        &self,
+        id: &ComponentId,
+        config: &dyn ReceiverConfig,
+    ) -> Option<String> {
+        let mut text = self.blueprint.texts.get(&(Kind::Receiver, id.clone()))?.clone();
+        for (_, authenticator) in config.auths() {
+            text.push_str(self.extension_text(&authenticator)?);
+        }
+        Some(text)
+    }
+
+    fn extension_text(&self, wanted: &str) -> Option<&str> {
+        let mut texts = self.blueprint.texts.iter();
+        let is_it = |((kind, id), _): &(&(Kind, ComponentId), &String)| {
+            *kind == Kind::Extension && id.to_string() == wanted.trim()
+        };
+        texts.find(is_it).map(|(_, text)| &**text)
     }
 
     /// The ways of receivers that are not to run any more into the pipelines that are left: what they have

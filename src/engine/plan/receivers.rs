@@ -52,7 +52,7 @@ impl Planner<'_> {
         let feeds = fed.map(|pipeline| pipeline.id.clone()).collect();
         let signals: Vec<Signal> =
             Signal::ALL.into_iter().filter(|signal| routes[signal.index()].is_some()).collect();
-        let text = self.blueprint.texts.get(&(Kind::Receiver, id.clone()));
+        let text = self.receiver_text(id, &**config);
         let files: Vec<_> = config.files().iter().map(|file| version(file)).collect();
         let identity = text.map(|text| format!("{signals:?}\n{files:?}\n{text}"));
         let runs = self.kept.receivers.get(&name);

@@ -258,3 +258,21 @@ fn an_item_that_a_journal_and_a_queue_have_lost_counts_once() {
     journal.write_out(true);
     assert_eq!((journal.tell_lost(), queue.tell_lost()), (2, 2));
 }
+
+#[test]
+fn what_an_authenticator_knows_is_written_down_without_the_credentials() {
+    let texts = |all: &[&str]| all.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    let context = Context {
+        metadata: Vec::new(),
+        auth: vec![
+            ("subject".to_owned(), texts(&["ann"])),
+            ("membership".to_owned(), texts(&["a", "b"])),
+            ("raw".to_owned(), texts(&["secret"])),
+        ],
+        peer: None,
+        arrived: std::time::Instant::now(),
+    };
+    let note = note_of(&context).encode_to_vec();
+    assert!(!note.windows(6).any(|bytes| bytes == b"secret"));
+    assert_eq!(context_of(&note).unwrap().auth, context.auth[..2]);
+}

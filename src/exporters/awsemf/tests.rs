@@ -398,6 +398,7 @@ fn a_document_is_sent_as_it_was_made_also_the_second_time() {
         in_container: false,
         telemetry: Arc::default(),
         auth: None,
+        server_auths: Arc::default(),
     };
     let exporter = config.build(&cx).unwrap();
     assert_eq!(exporter.encodes(), Encodes::OrderedOnce, "in the order in which they came");

@@ -15,6 +15,7 @@ fn context(telemetry: &Arc<Telemetry>) -> BuildContext {
         in_container: false,
         telemetry: Arc::clone(telemetry),
         auth: None,
+        server_auths: Arc::default(),
     }
 }
 
@@ -148,4 +149,53 @@ async fn the_bodies_are_yours() {
     world.telemetry.set_ready(true);
     assert!(get(world.address, "/any").await.ends_with("\r\n\r\nfine"));
     world.end().await;
+}
+
+#[tokio::test]
+async fn the_probe_is_served_over_tls() {
+    use std::io::{Read as _, Write as _};
+
+    let key = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let tls = ServerTls {
+        cert_pem: Some(key.cert.pem()),
+        key_pem: Some(crate::config::Secret::new(key.signing_key.serialize_pem())),
+        ..ServerTls::default()
+    };
+    let world = World::start(Config { tls: Some(tls), ..Config::default() });
+    world.telemetry.set_ready(true);
+    let address = world.address;
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(key.cert.der().clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let client = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let answer = tokio::task::spawn_blocking(move || {
+        let name = "localhost".try_into().unwrap();
+        let session = rustls::ClientConnection::new(Arc::new(client), name).unwrap();
+        let socket = std::net::TcpStream::connect(address).unwrap();
+        let mut stream = rustls::StreamOwned::new(session, socket);
+        let request = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        // The server may close the connection without a farewell.
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8(answer).unwrap()
+    });
+    let answer = answer.await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    world.end().await;
+}
+
+#[test]
+fn the_older_port_is_one_on_all_interfaces() {
+    let telemetry = Arc::new(Telemetry::default());
+    let config = Config { port: Some(0), ..Config::default() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let _entered = runtime.enter();
+    let mut extension = config.build(&context(&telemetry)).unwrap();
+    let listening = extension.bind(&mut Sockets::default()).unwrap();
+    assert!(listening[0].address.starts_with("0.0.0.0:"), "{listening:?}");
 }

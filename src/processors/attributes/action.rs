@@ -21,7 +21,8 @@ pub struct Action {
     /// Key of an attribute beside it that gives the new value; where it is absent nothing is done.
     pub from_attribute: String,
     /// What of the request gives the new value: `metadata.<header>` (several values are joined by
-    /// `;`; the receiver needs `include_metadata: true`) or `client.address`. Where it is absent
+    /// `;`; the receiver needs `include_metadata: true`), `client.address`, or `auth.<attribute>` of
+    /// the receiver's authenticator: `auth.username`, `auth.subject` and others. Where it is absent
     /// nothing is done.
     pub from_context: String,
     /// For `insert`, `update` and `upsert`: the new value where the source has none.
@@ -174,14 +175,14 @@ fn sources(action: &Action, verb: Verb, node: &Node, problems: &mut Problems) {
 
 fn context(action: &Action, place: &Node, problems: &mut Problems) {
     let from = action.from_context.as_str();
-    if from.starts_with("auth.") {
+    if from == "auth." {
         problems
-            .error(place, "`auth.` attributes come from authenticators, and there is none here")
-            .help("take a request header: `from_context: metadata.<header>`");
+            .error(place, "`auth.` names no attribute of the authenticator")
+            .help("for instance `auth.username` of `basicauth`, or `auth.subject` of `oidc`");
     } else if from.starts_with("client.") && from != "client.address" {
         problems
             .error(place, format!("unknown part `{from}` of the client"))
-            .help("valid: client.address, metadata.<header>");
+            .help("valid: client.address, metadata.<header>, auth.<attribute>");
     } else if from == "metadata." {
         problems.error(place, "`metadata.` names no header").help("for instance `metadata.x-user`");
     }
@@ -281,6 +282,8 @@ pub(super) enum Source {
     Attribute(usize),
     /// A header's name.
     Metadata(String),
+    /// An attribute of the receiver's authenticator.
+    Auth(String),
     Address,
 }
 
@@ -299,6 +302,11 @@ impl Plan {
     /// Whether any value comes from the request.
     pub(crate) fn needs_context(actions: &[Action]) -> bool {
         actions.iter().any(|action| !action.from_context.is_empty())
+    }
+
+    /// Whether any value comes from the receiver's authenticator.
+    pub(crate) fn reads_auth(actions: &[Action]) -> bool {
+        actions.iter().any(|action| action.from_context.starts_with("auth."))
     }
 
     /// Whether any value is a request header.
@@ -354,6 +362,9 @@ impl Plan {
         match action.from_context.as_str() {
             "" => action.default_value.as_ref().map(|value| Source::Value(value.encode())),
             "client.address" => Some(Source::Address),
+            from if from.starts_with("auth.") => {
+                Some(Source::Auth(from["auth.".len()..].to_owned()))
+            }
             from => {
                 let header = from.strip_prefix("metadata.").unwrap_or(from);
                 Some(Source::Metadata(header.to_owned()))

@@ -93,6 +93,10 @@ impl Editor {
                     let values: Vec<&str> = context.values(key).collect();
                     (!values.is_empty()).then(|| values.join(";"))
                 }),
+                Source::Auth(name) => {
+                    let values = context.and_then(|context| context.auth_values(name));
+                    values.filter(|values| !values.is_empty()).map(|values| values.join(";"))
+                }
                 Source::Address => {
                     context.and_then(|context| context.peer).map(|peer| peer.ip().to_string())
                 }
@@ -224,7 +228,7 @@ impl Editor {
                     Source::Attribute(from) => found.first(*from).map(|attribute| {
                         self.header(&self.plan.keys[*from], attribute.now, item, &found.made)
                     }),
-                    Source::Metadata(_) | Source::Address => {
+                    Source::Metadata(_) | Source::Auth(_) | Source::Address => {
                         self.from_request[at].is_some().then_some(Value::Step(at))
                     }
                 };

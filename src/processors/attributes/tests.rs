@@ -38,6 +38,7 @@ pub(crate) fn context(signal: Signal) -> BuildContext {
         in_container: false,
         telemetry: Arc::new(Telemetry::default()),
         auth: None,
+        server_auths: Arc::default(),
     }
 }
 
@@ -62,6 +63,11 @@ pub(crate) fn run(
     let mut before = Payload::unpaid(signal, body.into(), items);
     before.context = Some(Arc::new(Context {
         metadata: vec![("x-user".to_owned(), "ann".to_owned()), ("x-user".into(), "bob".into())],
+        auth: vec![
+            ("username".to_owned(), vec!["ann".to_owned()]),
+            ("membership".to_owned(), vec!["a".to_owned(), "b".to_owned()]),
+            ("nobody".to_owned(), Vec::new()),
+        ],
         peer: Some("192.0.2.7:4000".parse().unwrap()),
         arrived: Instant::now(),
     }));
@@ -106,6 +112,9 @@ pub(crate) fn model(actions: &[Action], attributes: &mut Vec<KeyValue>) {
                         .map(|a| a.value.clone().unwrap_or_default()),
                     (None, "x-user" | "metadata.x-user") => {
                         Some(AnyValue { value: Some(Value::StringValue("ann;bob".to_owned())) })
+                    }
+                    (None, "auth.membership") => {
+                        Some(AnyValue { value: Some(Value::StringValue("a;b".to_owned())) })
                     }
                     (None, "client.address") => {
                         Some(AnyValue { value: Some(Value::StringValue("192.0.2.7".to_owned())) })
@@ -219,7 +228,7 @@ fn any_value() -> impl Strategy<Value = AttributeValue> {
 
 pub(crate) fn actions() -> impl Strategy<Value = Vec<Action>> {
     let key = "[a-d]";
-    let setting = (key, 0..3usize, any_value(), 0..5usize, proptest::option::of(any_value()));
+    let setting = (key, 0..3usize, any_value(), 0..7usize, proptest::option::of(any_value()));
     let setting = setting.prop_map(|(key, verb, value, source, default_value)| {
         let action = [Verb::Insert, Verb::Update, Verb::Upsert][verb];
         let mut made = Action { key, action: Some(action), default_value, ..Action::default() };
@@ -227,7 +236,9 @@ pub(crate) fn actions() -> impl Strategy<Value = Vec<Action>> {
             0 => "b".clone_into(&mut made.from_attribute),
             1 => "metadata.x-user".clone_into(&mut made.from_context),
             2 => "client.address".clone_into(&mut made.from_context),
-            3 if made.default_value.is_some() => {}
+            3 => "auth.membership".clone_into(&mut made.from_context),
+            4 => "auth.nobody".clone_into(&mut made.from_context),
+            5 if made.default_value.is_some() => {}
             _ => made.value = Some(value),
         }
         made
@@ -605,7 +616,7 @@ fn wrong_actions_are_shown_at_their_place() {
   - { key: a, action: hash, pattern: '(' }
   - { key: a, action: convert }
   - { key: a, action: delete, value: 1 }
-  - { key: a, action: insert, from_context: auth.sub }
+  - { key: a, action: insert, from_context: auth. }
   - { key: a }
   - { key: a, action: hash, default_value: x }
 include: { match_type: strict }
@@ -624,7 +635,7 @@ exclude: { services: [a] }";
         "actions::4::pattern: not a regular expression: unclosed group",
         "actions::5: `convert` needs a `converted_type`",
         "actions::6: `delete` takes no `value`",
-        "actions::7::from_context: `auth.` attributes come from authenticators, and there is none here",
+        "actions::7::from_context: `auth.` names no attribute of the authenticator",
         "actions::8: the action has no `action`",
         "actions::9::default_value: `default_value` has no effect: this action takes no value",
         "include: `include` names no property to match",

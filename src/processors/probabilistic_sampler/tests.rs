@@ -34,6 +34,7 @@ fn processor_of(signal: Signal, settings: &str, telemetry: &Arc<Telemetry>) -> B
         in_container: false,
         telemetry: Arc::clone(telemetry),
         auth: None,
+        server_auths: Arc::default(),
     };
     config.build(&cx).unwrap()
 }

@@ -28,9 +28,37 @@ pub(super) const ALL: [Detector; 8] = [
     Detector::Ec2,
 ];
 
+/// The Collector's detectors that are not here.
+pub(super) const FOREIGN: [&str; 23] = [
+    "akamai",
+    "aks",
+    "alibaba_ecs",
+    "azure",
+    "azurecontainerapps",
+    "consul",
+    "digitalocean",
+    "dynatrace",
+    "gcp",
+    "heroku",
+    "hetzner",
+    "ibmcloud_classic",
+    "ibmcloud_vpc",
+    "k8s_api",
+    "k8snode",
+    "kubeadm",
+    "nova",
+    "openshift",
+    "oraclecloud",
+    "scaleway",
+    "tencent_cvm",
+    "upcloud",
+    "vultr",
+];
+
 impl Detector {
     /// The detector of a name in the configuration.
     pub(super) fn named(name: &str) -> Option<Detector> {
+        let name = name.trim();
         let name = if name == "elastic_beanstalk" { "elasticbeanstalk" } else { name };
         ALL.into_iter().find(|detector| detector.name() == name)
     }

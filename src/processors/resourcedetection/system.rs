@@ -280,7 +280,8 @@ mod tests {
     #[test]
     fn everything_is_found_that_is_wanted() {
         let on = |(name, _): &(&str, bool)| format!("{name}: {{enabled: true}}");
-        let all: Vec<String> = super::super::Detector::System.attributes().iter().map(on).collect();
+        let all: Vec<String> =
+            super::super::detectors::Detector::System.attributes().iter().map(on).collect();
         let config = format!(
             "{{detectors: [system], system: {{resource_attributes: {{{}}}}}}}",
             all.join(", ")

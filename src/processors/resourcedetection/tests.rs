@@ -268,3 +268,19 @@ proptest! {
         prop_assert_eq!(got.unwrap_or_default().attributes, expected);
     }
 }
+
+#[test]
+fn detectors_that_are_not_here_find_nothing() {
+    let place = variables(&[("OTEL_RESOURCE_ATTRIBUTES", "a=1")]);
+    let mut names: Vec<&str> = detectors::FOREIGN.to_vec();
+    names.push(" env");
+    let detecting = detecting(&format!("{{detectors: {names:?}}}"), &place);
+    let at = yaml::parse(0, &format!("{{detectors: {names:?}}}")).unwrap();
+    let mut problems = Problems::default();
+    detecting.validate(&at, &mut problems);
+    assert!(!problems.has_errors(), "{problems:?}");
+    assert_eq!(problems.0.len(), detectors::FOREIGN.len(), "one warning each");
+    let mut replica = built(&detecting, Signal::Logs);
+    let got = through(&mut *replica, vec![payload(Signal::Logs, None)]);
+    assert_eq!(resource(&got[0]).unwrap().attributes, [oracle_text("a", "1")]);
+}

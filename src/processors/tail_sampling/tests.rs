@@ -68,6 +68,7 @@ impl Sampler {
             in_container: false,
             telemetry: Arc::clone(&telemetry),
             auth: None,
+            server_auths: Arc::default(),
         };
         let shards = config.replicas(&cx, workers).unwrap();
         Sampler { shards, now: Instant::now(), telemetry, filtered: 0, refused: 0, readers: 0 }

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::net::{
     aws::{Access, Found, Role, Signer},
+    aws_host::endpoint_url,
     client::{Client, Segments, Target, Tuning},
     proxy::{self, Destination},
     seldom::Seldom,
@@ -133,7 +134,7 @@ impl Forward {
             receiver: receiver.to_owned(),
             access: Access {
                 region: text(&settings.region),
-                endpoint: text(&settings.aws_endpoint),
+                endpoint: endpoint_url(&text(&settings.aws_endpoint)).into_owned(),
                 role: role.map(|arn| Role { arn, ..Role::default() }),
                 proxy: settings.proxy_address.expose().to_owned(),
                 skips_instance: settings.local_mode,

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::forward;
 use crate::{
     config::{Node, Problems, Secret, source::check_file},
-    net::{proxy, server},
+    net::{aws_host::endpoint_url, proxy, server},
     receivers::journal::Journal,
 };
 
@@ -245,7 +245,7 @@ impl ProxyServer {
             }
         }
         if let Some(url) = self.aws_endpoint.as_ref().filter(|url| !url.is_empty())
-            && let Err(message) = forward::check_url(url)
+            && let Err(message) = forward::check_url(&endpoint_url(url))
         {
             problems
                 .error(at("aws_endpoint"), message)

@@ -199,7 +199,12 @@ impl Gathered {
     fn arrive(self, way: &dyn Way) -> Arrival {
         let context = way.wants_context().then(|| {
             let arrived = tokio::time::Instant::now().into_std();
-            Arc::new(Context { metadata: Vec::new(), peer: Some(self.peer), arrived })
+            Arc::new(Context {
+                metadata: Vec::new(),
+                auth: Vec::new(),
+                peer: Some(self.peer),
+                arrived,
+            })
         });
         Arrival {
             signal: Signal::Traces,

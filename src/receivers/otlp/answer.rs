@@ -123,6 +123,19 @@ pub(super) fn failure(status: &Status, encoding: Encoding) -> Response<Reply> {
     response
 }
 
+/// The answer to a client that may not send. `challenge` says how it can prove itself.
+pub(super) fn unauthenticated(
+    status: &Status,
+    encoding: Encoding,
+    challenge: Option<HeaderValue>,
+) -> Response<Reply> {
+    let mut response = failure(status, encoding);
+    if let (StatusCode::UNAUTHORIZED, Some(challenge)) = (response.status(), challenge) {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    }
+    response
+}
+
 const fn media_type(encoding: Encoding) -> &'static str {
     match encoding {
         Encoding::Protobuf => "application/x-protobuf",

@@ -6,13 +6,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use hyper::body::Incoming;
 
 use super::{
-    answer::{failure, grpc_response, plain, status, success},
+    answer::{failure, grpc_response, plain, status, success, unauthenticated},
     body::{self, Payer},
     cors::is_preflight,
+    guard::Guard,
     settings::{Config, Cors, HttpSettings, Utf8Check},
 };
 use crate::{
-    component::{Arrival, Compression, Encoding, Ingress, Way},
+    component::{Arrival, Compression, Encoding, Identity, Ingress, Way},
     config::Secret,
     net::{
         grpc::{self, Code, Status},
@@ -110,11 +111,7 @@ impl OtlpService {
 
     // ---- gRPC ----------------------------------------------------------------------------
 
-    async fn grpc(
-        &self,
-        request: Request<Incoming>,
-        connection: &Arc<Connection>,
-    ) -> Result<(), Status> {
+    async fn grpc(&self, request: Request<Incoming>, client: &Client<'_>) -> Result<(), Status> {
         let path = request.uri().path();
         let known = grpc::signal_of(path);
         let Some(signal) = known.filter(|signal| self.signals.contains(signal)) else {
@@ -122,13 +119,13 @@ impl OtlpService {
                 Some(signal) => (Stray::UnusedSignal, astray::unused(signal)),
                 None => astray::wrong_method(path),
             };
-            self.astray.note(kind, connection.peer, &text);
+            self.astray.note(kind, client.connection.peer, &text);
             return Err(Status::new(Code::Unimplemented, text));
         };
         let Some(limit) = grpc_timeout(request.headers()) else {
-            return self.grpc_message(signal, request, connection).await;
+            return self.grpc_message(signal, request, client).await;
         };
-        match tokio::time::timeout(limit, self.grpc_message(signal, request, connection)).await {
+        match tokio::time::timeout(limit, self.grpc_message(signal, request, client)).await {
             Ok(result) => result,
             Err(_) => Err(Status::new(Code::DeadlineExceeded, "the caller's grpc-timeout is over")),
         }
@@ -138,9 +135,11 @@ impl OtlpService {
         &self,
         signal: Signal,
         request: Request<Incoming>,
-        connection: &Arc<Connection>,
+        client: &Client<'_>,
     ) -> Result<(), Status> {
-        let refused = Refusal::new(&self.refusals[GRPC][signal.index()]);
+        let stats = &self.refusals[GRPC][signal.index()];
+        let refused = Refusal::new(stats);
+        let identity = client.admit(&request, stats).await?;
         let encoding = request.headers().get(grpc::ENCODING).map(HeaderValue::as_bytes);
         let name = encoding.map_or(Ok("identity"), std::str::from_utf8).unwrap_or("?");
         let known = Compression::from_name(name).filter(|known| GRPC_CODECS.contains(known));
@@ -149,14 +148,14 @@ impl OtlpService {
             return Err(Status::new(Code::Unimplemented, message));
         };
         let way = self.ingress.way(signal).map_err(|rejection| status(&rejection))?;
-        let context = self.context(&*way, &request, connection, GRPC);
+        let context = self.context(&*way, &request, (client, identity), GRPC);
         let payer = Payer {
             way: &*way,
-            connection,
+            connection: client.connection,
             timeout: BODY_TIMEOUT,
             // A sender ignores an answer after its timeout, so it gets one before.
             patience: grpc_timeout(request.headers()).map(|patience| patience.mul_f64(0.75)),
-            stats: &self.refusals[GRPC][signal.index()],
+            stats,
         };
         let (prefix, body, permit) =
             body::message(request.into_body(), self.max_message, payer).await?;
@@ -186,11 +185,7 @@ impl OtlpService {
 
     // ---- HTTP ----------------------------------------------------------------------------
 
-    async fn http(
-        &self,
-        request: Request<&mut Incoming>,
-        connection: &Arc<Connection>,
-    ) -> Response<Reply> {
+    async fn http(&self, request: Request<&mut Incoming>, client: &Client<'_>) -> Response<Reply> {
         let path = request.uri().path();
         let signal = Signal::ALL
             .into_iter()
@@ -200,11 +195,12 @@ impl OtlpService {
             let (kind, text) = astray::wrong_path(path, request.headers(), &self.paths);
             // Health checks of load balancers and passing browsers GET; they are no senders.
             if request.method() == Method::POST {
-                self.astray.note(kind, connection.peer, &text);
+                self.astray.note(kind, client.connection.peer, &text);
             }
             return plain(StatusCode::NOT_FOUND, text);
         };
-        let refused = Refusal::new(&self.refusals[HTTP][signal.index()]);
+        let counters = &self.refusals[HTTP][signal.index()];
+        let refused = Refusal::new(counters);
         if request.method() != Method::POST {
             let text = "405 method not allowed, supported: [POST]";
             let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, text);
@@ -220,11 +216,15 @@ impl OtlpService {
             _ => {
                 let text = "415 unsupported media type, supported: \
                             [application/json, application/x-protobuf]";
-                self.astray.note(Stray::MediaType, connection.peer, text);
+                self.astray.note(Stray::MediaType, client.connection.peer, text);
                 return plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);
             }
         };
-        match self.submit(signal, encoding, request, connection, refused).await {
+        let identity = match client.admit(&request, counters).await {
+            Ok(identity) => identity,
+            Err(status) => return unauthenticated(&status, encoding, client.challenge()),
+        };
+        match self.submit(signal, encoding, request, (client, identity), refused).await {
             Ok(()) => success(encoding),
             Err(status) => failure(&status, encoding),
         }
@@ -235,7 +235,7 @@ impl OtlpService {
         signal: Signal,
         encoding: Encoding,
         request: Request<&mut Incoming>,
-        connection: &Arc<Connection>,
+        client: (&Client<'_>, Identity),
         refused: Refusal<'_>,
     ) -> Result<(), Status> {
         let name = request.headers().get(header::CONTENT_ENCODING);
@@ -247,7 +247,8 @@ impl OtlpService {
             return Err(Status::new(Code::InvalidArgument, message));
         };
         let way = self.ingress.way(signal).map_err(|rejection| status(&rejection))?;
-        let context = self.context(&*way, &request, connection, HTTP);
+        let connection = client.0.connection;
+        let context = self.context(&*way, &request, client, HTTP);
         let payer = Payer {
             way: &*way,
             connection,
@@ -292,7 +293,7 @@ impl OtlpService {
         &self,
         way: &dyn Way,
         request: &Request<B>,
-        connection: &Arc<Connection>,
+        (client, auth): (&Client<'_>, Identity),
         protocol: usize,
     ) -> Option<Arc<Context>> {
         if !way.wants_context() {
@@ -309,13 +310,45 @@ impl OtlpService {
             }
         }
         let arrived = tokio::time::Instant::now().into_std();
-        Some(Arc::new(Context { metadata, peer: connection.peer, arrived }))
+        Some(Arc::new(Context { metadata, auth, peer: client.connection.peer, arrived }))
     }
 }
 
-impl Service for OtlpService {
+/// The service as one port offers it.
+pub(super) struct PortService {
+    pub(super) service: Arc<OtlpService>,
+    /// Decides which clients may send; none: all may.
+    pub(super) guard: Option<Arc<Guard>>,
+}
+
+/// Who sends a request.
+struct Client<'a> {
+    connection: &'a Arc<Connection>,
+    guard: Option<&'a Guard>,
+}
+
+impl Client<'_> {
+    /// What is known of it, or why it may not send.
+    async fn admit<B>(
+        &self,
+        request: &Request<B>,
+        stats: &ReceiverStats,
+    ) -> Result<Identity, Status> {
+        let (headers, uri) = (request.headers(), request.uri());
+        match self.guard {
+            Some(guard) => guard.admit(headers, uri, self.connection, stats).await,
+            None => Ok(Identity::new()),
+        }
+    }
+
+    fn challenge(&self) -> Option<HeaderValue> {
+        self.guard.map(Guard::challenge)
+    }
+}
+
+impl Service for PortService {
     fn charge(&self, bytes: usize) -> Option<Permit> {
-        self.ingress.door.charge(bytes)
+        self.service.ingress.door.charge(bytes)
     }
 
     async fn serve(
@@ -323,15 +356,22 @@ impl Service for OtlpService {
         request: Request<Incoming>,
         connection: Arc<Connection>,
     ) -> Response<Reply> {
+        let client = Client { connection: &connection, guard: self.guard.as_deref() };
+        self.service.serve(request, &client).await
+    }
+}
+
+impl OtlpService {
+    async fn serve(&self, request: Request<Incoming>, client: &Client<'_>) -> Response<Reply> {
         let content_type = request.headers().get(header::CONTENT_TYPE);
         if content_type.is_some_and(is_grpc) {
-            return grpc_response(self.grpc(request, &connection).await);
+            return grpc_response(self.grpc(request, client).await);
         }
         let origin = request.headers().get(header::ORIGIN).cloned();
         if let Some(origin) = &origin
             && is_preflight(&request)
         {
-            self.note_refused_page(origin, &request, &connection);
+            self.note_refused_page(origin, &request, client.connection);
         }
         let preflight = self.cors.as_ref().and_then(|cors| cors.preflight(&request));
         let mut response = if let Some(response) = preflight {
@@ -339,7 +379,7 @@ impl Service for OtlpService {
         } else {
             let is_sent_anyway = server::is_sent_anyway(&request);
             let (parts, mut body) = request.into_parts();
-            let response = self.http(Request::from_parts(parts, &mut body), &connection).await;
+            let response = self.http(Request::from_parts(parts, &mut body), client).await;
             if is_sent_anyway && !response.status().is_success() {
                 server::discard(body);
             }

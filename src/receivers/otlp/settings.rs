@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, de::IgnoredAny};
 
 use crate::{
-    component::Compression,
+    component::{Compression, GrpcServerAuth, HttpServerAuth},
     config::{Ignored, Interval, Node, Problems, Secret, Section, refuse_beside_keepalive},
     net::{
         server::{self, CONNECTION, Tuning},
@@ -81,9 +81,8 @@ pub struct GrpcSettings {
     pub keepalive: Keepalive,
     /// Keep the request's headers for processors that ask for them.
     pub include_metadata: bool,
-    /// Authenticators are not supported.
-    #[schemars(with = "serde_json::Value")]
-    pub auth: Option<IgnoredAny>,
+    /// Extension that decides which clients may send to this port; without it all may.
+    pub auth: Option<GrpcServerAuth>,
     /// Middlewares are not supported.
     #[schemars(with = "serde_json::Value")]
     pub middlewares: Option<Vec<IgnoredAny>>,
@@ -183,9 +182,8 @@ pub struct HttpSettings {
     pub idle_timeout: Interval,
     /// Old form of `keepalive::enabled`.
     pub keep_alives_enabled: bool,
-    /// Authenticators are not supported.
-    #[schemars(with = "serde_json::Value")]
-    pub auth: Option<IgnoredAny>,
+    /// Extension that decides which clients may send to this port; without it all may.
+    pub auth: Option<HttpServerAuth>,
     /// Middlewares are not supported.
     #[schemars(with = "serde_json::Value")]
     pub middlewares: Option<Vec<IgnoredAny>>,
@@ -249,6 +247,15 @@ impl Default for HttpSettings {
 }
 
 impl Config {
+    /// The keys that name authenticators, and what they name.
+    pub(super) fn auths(&self) -> Vec<(&'static str, String)> {
+        let grpc = self.protocols.grpc.on().and_then(|grpc| grpc.auth.as_ref());
+        let http = self.protocols.http.on().and_then(|http| http.auth.as_ref());
+        let grpc = grpc.map(|auth| ("protocols::grpc::auth", auth.authenticator.clone()));
+        let http = http.map(|auth| ("protocols::http::auth", auth.authenticator.clone()));
+        grpc.into_iter().chain(http).collect()
+    }
+
     /// How the port of gRPC is served.
     pub(super) fn grpc_tuning(&self, budget: u64) -> Tuning {
         let mut tuning = tuning_for(budget);
@@ -321,13 +328,7 @@ pub(super) fn validate(config: &Config, at: &Node, problems: &mut Problems) {
     if let Some(grpc) = grpc.on() {
         let place = |key: &str| at.at(&format!("protocols::grpc::{key}"));
         endpoint(grpc.endpoint.as_deref(), grpc.transport, place("endpoint"), problems);
-        refused(
-            grpc.auth.is_some(),
-            place("auth"),
-            grpc.middlewares.is_some(),
-            place("middlewares"),
-            problems,
-        );
+        refused(grpc.middlewares.is_some(), place("middlewares"), problems);
         if let Some(tls) = &grpc.tls {
             tls.validate(place("tls"), problems);
         }
@@ -365,13 +366,7 @@ pub(super) fn validate(config: &Config, at: &Node, problems: &mut Problems) {
             }
         }
         endpoint(http.endpoint.as_deref(), http.transport, place("endpoint"), problems);
-        refused(
-            http.auth.is_some(),
-            place("auth"),
-            http.middlewares.is_some(),
-            place("middlewares"),
-            problems,
-        );
+        refused(http.middlewares.is_some(), place("middlewares"), problems);
         if let Some(tls) = &http.tls {
             tls.validate(place("tls"), problems);
         }
@@ -425,22 +420,10 @@ fn endpoint(endpoint: Option<&str>, transport: Transport, at: &Node, problems: &
 }
 
 /// What needs extensions that skep does not have.
-fn refused(
-    auth: bool,
-    auth_at: &Node,
-    middlewares: bool,
-    middlewares_at: &Node,
-    problems: &mut Problems,
-) {
-    if auth {
-        problems.error(auth_at, "receivers have no authenticators here").help(
-            "let clients prove themselves by certificates (`tls::client_ca_file`), or put a proxy \
-             that authenticates in front",
-        );
-    }
-    if middlewares {
+fn refused(has_middlewares: bool, at: &Node, problems: &mut Problems) {
+    if has_middlewares {
         problems
-            .error(middlewares_at, "receivers have no middlewares here")
+            .error(at, "receivers have no middlewares here")
             .help("for `memory_limiter` remove it: the byte budget refuses before a body is read");
     }
 }
