@@ -192,8 +192,8 @@ MAKE = {"traces": span, "metrics": metric, "logs": record}
 
 
 def request(rng, signal, case, make=None):
-    """A request whose resource has the attribute `case`, by which its outcome is found. With `make` it has one
-    item, made by that."""
+    """A request whose resource has the attribute `case`, by which its outcome is found. With
+    `make` it has one item, made by that."""
     most = 1 if make else 3
     make = make or MAKE[signal]
     resource = {"attributes": [{"key": "case", "value": {"stringValue": case}}]}

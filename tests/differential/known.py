@@ -1,5 +1,5 @@
-"""Differences that are meant to be, with the reason. Each is in the documentation of its component under
-"Differs from the Collector". A difference that is not here fails the comparison."""
+"""Differences that are meant to be, with the reason. Each is in the documentation of its component
+under "Differs from the Collector". A difference that is not here fails the comparison."""
 
 import json
 import re
@@ -32,8 +32,8 @@ def asks_for_nothing(d):
 
 
 def has_no_randomness(d):
-    """A priority between 0 and 100 of a record whose randomness is not there or cannot be read: the Collector
-    takes the largest one."""
+    """A priority between 0 and 100 of a record whose randomness is not there or cannot be read: the
+    Collector takes the largest one."""
     said = [(attribute(d, f"sampling.{key}") or {}).get("stringValue", "") for key in ("threshold", "randomness")]
     is_odd = not item(d).get("traceId", "").strip("0") or "nonsense" in said or "1" in said
     return d.place == "kept" and priority(d) in (5, 50) and is_odd and d.ours is False
@@ -72,8 +72,18 @@ def is_hashed_twice(d):
     )
 
 
+def is_hash_of_odd_number(d):
+    """Of a double beyond 64 bits that became an integer, or of NaN, which has other bits in Go."""
+    key = re.search(r"attributes\[(.*)\]\.stringValue$", d.place)
+    digests = [re.fullmatch(r"[0-9a-f]{64}", str(text)) for text in (d.theirs, d.ours)]
+    if key is None or not all(digests):
+        return False
+    odd = r'("NaN"|"-?Infinity"|1e\+20|1e\+21|1\.5e\+300)'
+    return re.search(rf'"key": "{re.escape(key[1])}", "value": {{"doubleValue": {odd}}}', json.dumps(d.request)) is not None
+
+
 def has_no_json_number(d):
-    """A list or map with a number that JSON has not: the Collector makes an empty text of all of it."""
+    """A list or map with a number that JSON has not: the Collector makes an empty text of it."""
     return isinstance(d.ours, str) and re.search(r'"(NaN|-?Infinity)"', d.ours) is not None
 
 
@@ -122,6 +132,7 @@ KNOWN = [
     *((area, is_body, BODY) for area in ("otlp", "attributes", "resource", "sampler")),
     *((area, is_beyond_64_bits, BEYOND) for area in ("attributes", "resource")),
     *((area, is_hashed_twice, TWICE) for area in ("attributes", "resource")),
+    *((area, is_hash_of_odd_number, "the bits of NaN, and " + BEYOND) for area in ("attributes", "resource")),
     *((area, has_no_json_number, NUMBER) for area in ("attributes", "resource", "debug")),
     *((area, is_empty_bytes, BYTES) for area in ("attributes", "resource", "debug")),
     ("awscloudwatchlogs", is_lost_event, "a number that JSON has not costs no event"),

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Sends the same telemetry through the Go Collector and through skep, and compares what comes out field by
-field. Needs Python 3.9 and nothing else. See README.md beside this file.
+"""Sends the same telemetry through the Go Collector and through skep, and compares what comes out
+field by field. Needs Python 3.9 and nothing else. See README.md beside this file.
 
     OTELCOL=path/of/otelcol python3 tests/differential/run.py --skep target/debug/skep [--seed 7]
 
-Differences are printed by kind: how many, one example, and why where it is meant to be (known.py). Exit code 1:
-there is a kind that nobody knows.
+Differences are printed by kind: how many, one example, and the reason where it is meant to be
+(known.py). Exit code 1: there is a kind without a reason.
 """
 
 import argparse
@@ -68,6 +68,8 @@ class Sink:
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
+        # A program that ends resets its connections.
+        self.server.handle_error = lambda *_: None
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
@@ -175,7 +177,7 @@ class Program:
         """Each request in the form that both programs get it in: JSON or protobuf."""
         connection = http.client.HTTPConnection("127.0.0.1", self.ports[pipeline.name], timeout=30)
         connection.connect()
-        # Head and body are two writes: without this each request waits for a delayed acknowledgement.
+        # Head and body are two writes; the second would wait for a delayed acknowledgement.
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for (signal, case, body), is_json in zip(pipeline.requests, forms):
             if is_json:
@@ -218,7 +220,7 @@ ATTRIBUTES = ("attributes", "filteredAttributes", "metadata")
 
 
 def keyed(value):
-    """What means the same in one form: the order of attributes is free, and that of the members of `ot`."""
+    """The same meaning in one form: attributes may have any order, and so may members of `ot`."""
     if isinstance(value, list):
         return [keyed(one) for one in value]
     if not isinstance(value, dict):
@@ -235,7 +237,7 @@ def keyed(value):
 
 
 def differences(theirs, ours, place=""):
-    """(place, the Collector's, skep's) of each leaf that differs; positions are left out of places."""
+    """(place, the Collector's, skep's) of each leaf that differs. Places have no positions."""
     if isinstance(theirs, dict) and isinstance(ours, dict):
         of_attributes = place.split(".")[-1] in ATTRIBUTES
         for key in sorted({*theirs, *ours}):
@@ -273,7 +275,7 @@ def events(bodies):
 
 
 def document(message, is_raw):
-    """A message as JSON; other text, and that of a raw body that is neither a list nor a map, as it is."""
+    """A message as JSON. Text that is not, and a raw body that is no list or map, as it is."""
     if is_raw and message[:1] not in ("{", "["):
         return message
     try:
@@ -289,7 +291,7 @@ def documents(messages, is_raw):
 
 
 def measured(messages):
-    """The values of metrics by name and labels, with their dimensions: documents may hold any of them."""
+    """Values of metrics by name and labels, with dimensions, whichever document they are in."""
     found = {}
     for one in documents(messages, False):
         said = one.pop("_aws", {}).get("CloudWatchMetrics", [])

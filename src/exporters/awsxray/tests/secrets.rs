@@ -1,4 +1,4 @@
-//! Passwords and keys do not leave; databases are where the span says.
+//! Passwords and keys do not leave; databases and servers are where the span says.
 
 use super::*;
 
@@ -52,6 +52,24 @@ fn databases_have_their_address_and_no_password() {
             json!({"db.system": "mysql", "db.name": "shop", "db.connection_string": "h:1", "net.peer.name": "::1"})
         ),
         (json!("h:1/shop"), json!({"net.peer.name": "::1"})),
+    );
+}
+
+/// The connection may go to a proxy.
+#[test]
+fn the_port_of_a_connection_is_not_that_of_a_server_with_a_name() {
+    let call = |of: Value| one(span(CLIENT, true, &of));
+    assert_has(
+        &call(json!({"http.request.method": "GET", "server.address": "api.test", "url.path": "/a",
+            "network.peer.address": "10.0.0.9", "network.peer.port": 3128})),
+        &json!({"http > request > url": "http://api.test/a", "metadata > default > network.peer.port": 3128}),
+    );
+    assert_has(
+        &call(
+            json!({"http.request.method": "GET", "url.path": "/a", "network.peer.address": "10.0.0.9",
+            "network.peer.port": 3128}),
+        ),
+        &json!({"http > request > url": "http://10.0.0.9:3128/a"}),
     );
 }
 
