@@ -356,6 +356,12 @@ pub trait ReceiverConfig: fmt::Debug + Send + Sync {
         Vec::new()
     }
 
+    /// Keys of endpoints that are not given, with their ports: where those listen depends on the
+    /// machine, see [`default_address`].
+    fn default_endpoints(&self) -> Vec<(&'static str, u16)> {
+        Vec::new()
+    }
+
     /// Files that it reads when it is built: a reload builds it again where one has changed.
     fn files(&self) -> Vec<String> {
         Vec::new()

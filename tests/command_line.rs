@@ -34,6 +34,8 @@ fn the_configuration_is_printed_without_its_secrets() {
     assert!(output.status.success(), "{errors}");
     assert!(out.contains("x-key: \"[REDACTED]\"\n") && !out.contains("very-secret"), "{out}");
     assert!(out.contains("timeout: 30s\n"), "{out}");
+    assert!(out.contains("grpc:\n        endpoint: ") && out.contains(":4317\n"), "{out}");
+    assert!(!out.contains("read_buffer_size"), "a key without effect is not added: {out}");
     let (_, out, _) = run(&["print-config", "--mode", "unredacted", "--config", SMALL]);
     assert!(out.contains("x-key: very-secret\n"), "{out}");
     let (_, out, _) = run(&["print-config", "--format", "json", "--config", SMALL]);

@@ -248,7 +248,7 @@ fn built_in_tells_applications_the_port_of_otlp() {
     let Scenario { mut command, http, health, .. } = Scenario::built_in();
     command.env_remove("SKEP_CONFIG").stderr(File::create(&log).unwrap());
     let skep = Skep(command.spawn().unwrap());
-    let line = format!("\"OTEL_EXPORTER_OTLP_ENDPOINT\":\"http://localhost:{http}\"");
+    let line = format!("OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:{http} ");
     wait_for("the advice", || fs::read_to_string(&log).unwrap().contains(&line));
     wait_for("the start", || TcpStream::connect(("127.0.0.1", health)).is_ok());
     assert!(skep.stop());

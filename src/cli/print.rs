@@ -2,12 +2,12 @@
 
 use std::io::Write as _;
 
-use super::{CONFIG, Configuration, IO, load, show};
+use super::{CONFIG, Configuration, IO, load, run, show};
 use crate::{
     config::{Problems, write},
     document::{
         self,
-        effective::{Secrets, effective},
+        effective::{Secrets, effective, put_endpoints},
         schema::Schemas,
     },
 };
@@ -34,9 +34,7 @@ pub(super) enum Mode {
 pub(super) fn config(configuration: &Configuration, format: Format, mode: Mode) -> u8 {
     let mut problems = Problems::default();
     let (_, loaded) = load(configuration, &mut problems);
-    if let Some(root) = &loaded.root {
-        document::load(root, &mut problems);
-    }
+    let document = loaded.root.as_ref().map(|root| document::load(root, &mut problems));
     problems.excuse_absent();
     show(&problems, &loaded);
     let Some(root) = loaded.root.filter(|_| !problems.has_errors()) else { return CONFIG };
@@ -44,7 +42,10 @@ pub(super) fn config(configuration: &Configuration, format: Format, mode: Mode) 
         Mode::Redacted => Secrets::Hidden,
         Mode::Unredacted => Secrets::Shown,
     };
-    let root = effective(&root, &Schemas::default(), secrets);
+    let mut root = effective(&root, &Schemas::default(), secrets);
+    if let Some(document) = document {
+        put_endpoints(&mut root, &document, run::in_container());
+    }
     output(&match format {
         Format::Yaml => write::yaml(&root),
         Format::Json => write::json(&root),

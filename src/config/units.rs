@@ -219,9 +219,24 @@ impl JsonSchema for Secret {
 
 /// A key of the Collector that has no effect here. Its type is checked, and a value that differs
 /// from the default causes a warning.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Ignored<T>(T);
+
+/// Marked as deprecated: editors strike the key through, and `print-config` does not add it.
+impl<T: JsonSchema> JsonSchema for Ignored<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        format!("ignored_{}", T::schema_name()).into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut schema = T::json_schema(generator);
+        schema.insert("deprecated".to_owned(), true.into());
+        schema
+    }
+}
 
 impl<T: Default + PartialEq> Ignored<T> {
     /// Warns at the line of `key`, which is below `at`, and says why it has no effect.

@@ -7,9 +7,9 @@ use std::borrow::Cow;
 
 use serde_json::Value as Json;
 
-use super::{ids, schema::Schemas};
+use super::{Document, ids, schema::Schemas};
 use crate::{
-    component::Kind,
+    component::{Kind, default_address},
     config::{
         Node, Place, Value,
         diagnostics::{Source, closest},
@@ -52,6 +52,34 @@ pub fn effective(root: &Node, schemas: &Schemas, secrets: Secrets) -> Node {
         hide_urls(&mut root);
     }
     root
+}
+
+/// Writes down where receivers listen that have no endpoint.
+pub fn put_endpoints(root: &mut Node, document: &Document, in_container: bool) {
+    for receiver in document.receivers.values() {
+        for (key, port) in receiver.config.default_endpoints() {
+            let address = default_address(in_container, port).to_string();
+            let path = format!("receivers::{}::{key}", receiver.id);
+            put(root, &path, Value::String(address));
+        }
+    }
+}
+
+/// Puts a value before the others of the map where `path` leads, if there is such a map.
+fn put(node: &mut Node, path: &str, value: Value) {
+    let (key, rest) = path.split_once("::").unwrap_or((path, ""));
+    let (place, whole) = (node.place.clone(), yaml::join(&node.path, key));
+    let Value::Map(members) = &mut node.value else { return };
+    let is_that = |member: &&mut Member| member.key.trim() == key;
+    if !rest.is_empty() {
+        if let Some(member) = members.iter_mut().find(is_that) {
+            put(&mut member.value, rest, value);
+        }
+        return;
+    }
+    members.retain(|member| member.key != key);
+    let value = Node { value, place: place.clone(), key_place: None, path: whole.into() };
+    members.insert(0, Member { key: key.to_owned(), key_place: place, value });
 }
 
 /// Masks the secrets of all URLs, under any key.
@@ -272,7 +300,8 @@ impl Fill<'_> {
         let Some(properties) = schema["properties"].as_object() else { return };
         let (place, path) = (node.place.clone(), node.path.clone());
         for (key, schema) in properties {
-            if node.get(key).is_some_and(|node| *node.plain() != Value::Null) {
+            let is_there = node.get(key).is_some_and(|node| *node.plain() != Value::Null);
+            if is_there || self.has_no_effect(schema) {
                 continue;
             }
             let path = yaml::join(&path, key);
@@ -281,6 +310,12 @@ impl Fill<'_> {
             members.retain(|member| member.key != *key);
             members.push(Member { key: key.clone(), key_place: place.clone(), value });
         }
+    }
+
+    /// Whether a key is only accepted.
+    fn has_no_effect(&self, schema: &Json) -> bool {
+        let all = self.schemas.alternatives(schema);
+        schema["deprecated"] == true || all.iter().any(|schema| schema["deprecated"] == true)
     }
 
     /// The default of a key; none where it has none that could be written.

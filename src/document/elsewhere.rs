@@ -112,7 +112,7 @@ const OTHERS: &[(Kind, &str)] = &[
          dbstorage dockerobserver ecsobserver ecstaskobserver fluentbit googleclientauth \
          googlecloudlogentryencoding headerssetter hostobserver httpforwarder jaegerencoding \
          jaegerremotesampling jsonlogencoding k8sleaderelector k8sobserver kafkatopicsobserver \
-         oauth2client oidc opamp otlpencoding redisstorage remotetap skywalkingencoding \
+         oauth2client opamp otlpencoding redisstorage remotetap skywalkingencoding \
          solarwindsapmsettings sumologic textencoding zipkinencoding",
     ),
 ];

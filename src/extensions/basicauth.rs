@@ -44,7 +44,7 @@ use crate::{
         ExtensionConfig, Identity, Passive, Protocol, ServerAuth, ServerAuthenticator, StartError,
         Unusable,
     },
-    config::{Node, Problems, Secret},
+    config::{Node, Problems, Secret, source::check_file},
     otlp::Signal,
 };
 
@@ -133,6 +133,13 @@ impl ClientPair {
                 .error(at.at("client_auth"), "no user name is given")
                 .help("add `client_auth: {username: NAME, password: ${env:PASSWORD}}`");
         }
+        for (key, file) in
+            [("username_file", &self.username_file), ("password_file", &self.password_file)]
+        {
+            if !file.is_empty() {
+                check_file(at.at(&format!("client_auth::{key}")), file, problems);
+            }
+        }
         if self.username.contains(':') {
             problems
                 .error(at.at("client_auth::username"), "a user name with a colon cannot be sent")
@@ -147,6 +154,9 @@ impl Htpasswd {
             problems
                 .error(at.at("htpasswd"), "no credential source provided")
                 .help("add `file`, or users as text in `inline`");
+        }
+        if !self.file.is_empty() {
+            check_file(at.at("htpasswd::file"), &self.file, problems);
         }
         let (users, wrong) = Users::read(self.inline.expose());
         for (line, why) in wrong {

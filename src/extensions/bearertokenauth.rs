@@ -34,7 +34,7 @@ use crate::{
         Asked, Authenticator, BuildContext, ClientAuth, Credentials, Denied, Entry, Extension,
         ExtensionConfig, Identity, Passive, ServerAuth, ServerAuthenticator, StartError, Unusable,
     },
-    config::{Node, Problems, Secret},
+    config::{Node, Problems, Secret, source::check_file},
     otlp::Signal,
 };
 
@@ -119,6 +119,9 @@ impl ExtensionConfig for Config {
             problems
                 .warning(at.at(key), format!("`{key}` has no effect: `{other}` is there and wins"))
                 .help(format!("remove `{key}` or `{other}`"));
+        }
+        if !self.filename.is_empty() {
+            check_file(at.at("filename"), &self.filename, problems);
         }
         if let Err(message) = self.header_name() {
             problems.error(at.at("header"), message);

@@ -52,7 +52,7 @@ use crate::{
         Asked, BoxFuture, BuildContext, Credentials, Denied, Entry, Extension, ExtensionConfig,
         Identity, Passive, ServerAuth, ServerAuthenticator, StartError, Unusable,
     },
-    config::{Node, Problems},
+    config::{Node, Problems, source::check_file},
     net::{fetch, tls::ClientTls},
     otlp::Signal,
 };
@@ -203,6 +203,13 @@ impl Provider {
                 .help("add `issuer_url: https://...`, as the tokens of the issuer have it");
         } else if let Err(message) = fetch::parse(&self.issuer_url) {
             problems.error(at.at("issuer_url"), message);
+        }
+        for (key, file) in
+            [("issuer_ca_path", &self.issuer_ca_path), ("public_keys_file", &self.public_keys_file)]
+        {
+            if !file.is_empty() {
+                check_file(at.at(key), file, problems);
+            }
         }
         if self.audience.is_empty() && !self.ignore_audience {
             problems.error(at, "no Audience provided for the OIDC configuration").help(

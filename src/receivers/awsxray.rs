@@ -128,6 +128,12 @@ impl ReceiverConfig for Config {
         self.proxy_server.rules_file.iter().cloned().collect()
     }
 
+    fn default_endpoints(&self) -> Vec<(&'static str, u16)> {
+        // Without an endpoint of its own the proxy has that of the datagrams.
+        let is_given = self.endpoint.is_some();
+        if is_given { Vec::new() } else { vec![("endpoint", PORT)] }
+    }
+
     fn transports(&self) -> &'static [&'static str] {
         &["udp"]
     }

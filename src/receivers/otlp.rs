@@ -89,6 +89,10 @@ use service::{OtlpService, PortService, Refusals};
 use settings::Transport;
 pub use settings::{Config, GrpcSettings, HttpSettings, Protocols};
 
+/// The ports of OTLP (specification of the exporter, "Endpoint").
+const GRPC_PORT: u16 = 4317;
+const HTTP_PORT: u16 = 4318;
+
 pub(super) const ENTRY: Entry<dyn ReceiverConfig> = Entry {
     name: "otlp",
     aliases: &[],
@@ -112,6 +116,14 @@ impl ReceiverConfig for Config {
 
     fn journal(&self) -> Option<JournalUse> {
         self.journal.as_ref().map(Journal::wanted)
+    }
+
+    fn default_endpoints(&self) -> Vec<(&'static str, u16)> {
+        let grpc = self.protocols.grpc.on().filter(|grpc| grpc.endpoint.is_none());
+        let http = self.protocols.http.on().filter(|http| http.endpoint.is_none());
+        let grpc = grpc.map(|_| ("protocols::grpc::endpoint", GRPC_PORT));
+        let http = http.map(|_| ("protocols::http::endpoint", HTTP_PORT));
+        grpc.into_iter().chain(http).collect()
     }
 
     fn gives_metadata(&self) -> bool {
@@ -193,7 +205,7 @@ impl Config {
         if let Some(grpc) = self.protocols.grpc.on() {
             planned.push(Planned {
                 protocol: "grpc",
-                endpoint: endpoint(&grpc.endpoint, 4317),
+                endpoint: endpoint(&grpc.endpoint, GRPC_PORT),
                 transport: grpc.transport,
                 tls: acceptor("grpc", &grpc.tls)?,
                 tuning: self.grpc_tuning(cx.budget),
@@ -203,7 +215,7 @@ impl Config {
         if let Some(http) = self.protocols.http.on() {
             planned.push(Planned {
                 protocol: "http",
-                endpoint: endpoint(&http.endpoint, 4318),
+                endpoint: endpoint(&http.endpoint, HTTP_PORT),
                 transport: http.transport,
                 tls: acceptor("http", &http.tls)?,
                 tuning: self.http_tuning(cx.budget),

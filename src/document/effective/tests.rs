@@ -153,3 +153,27 @@ fn excerpts_of_what_is_not_yaml_show_no_secret_either() {
         "a: 1\napi_key: \"*****\nb: [\n"
     );
 }
+
+/// Filled defaults are no settings that `validate` warns of.
+#[test]
+fn a_printed_configuration_has_no_problems_of_its_own() {
+    let mut seen = 0;
+    for entry in fs::read_dir("pipelines").unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "yaml") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let mut root = effective(&read(&text), &Schemas::default(), Secrets::Shown);
+        let document = load(&read(&text), &mut Problems::default());
+        put_endpoints(&mut root, &document, false);
+        let again = write::yaml(&root);
+        assert!(again.contains("endpoint: \"127.0.0.1:4317\"") || text.contains("endpoint:"));
+        let mut problems = Problems::default();
+        load(&read(&again), &mut problems);
+        problems.0.retain(|problem| !problem.is_absent);
+        assert_eq!(problems.0, [], "{}\n{again}", path.display());
+        seen += 1;
+    }
+    assert!(seen >= 3, "the pipelines were found");
+}

@@ -104,6 +104,7 @@ pub struct Config {
     /// Of a detector that skep does not have.
     pub nova: Untaken,
     /// Of a detector that skep does not have.
+    #[schemars(extend("deprecated" = true))]
     pub openshift: Openshift,
     /// Of a detector that skep does not have.
     pub oraclecloud: Untaken,
@@ -118,6 +119,7 @@ pub struct Config {
     /// Of the Collector's HTTP client; has no effect.
     pub endpoint: Untaken,
     /// Of the Collector's HTTP client; has no effect.
+    #[schemars(extend("deprecated" = true))]
     pub proxy_url: Secret,
     /// Of the Collector's HTTP client; has no effect.
     pub tls: Untaken,
@@ -126,6 +128,7 @@ pub struct Config {
     /// Of the Collector's HTTP client; has no effect.
     pub write_buffer_size: Untaken,
     /// Of the Collector's HTTP client; has no effect.
+    #[schemars(extend("deprecated" = true))]
     pub headers: BTreeMap<String, Secret>,
     /// Of the Collector's HTTP client; has no effect.
     pub auth: Untaken,
@@ -191,7 +194,7 @@ impl JsonSchema for Untaken {
         "anything".into()
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        true.into()
+        schemars::json_schema!({ "deprecated": true })
     }
 }
 
@@ -361,6 +364,21 @@ impl Config {
         })
     }
 
+    /// Whether the section of a detector says nothing that is not so without it.
+    fn has_defaults(&self, detector: Detector) -> bool {
+        let default = Config::default();
+        match detector {
+            Detector::Env => true,
+            Detector::System => self.system == default.system,
+            Detector::Docker => self.docker == default.docker,
+            Detector::Lambda => self.lambda == default.lambda,
+            Detector::ElasticBeanstalk => self.elasticbeanstalk == default.elasticbeanstalk,
+            Detector::Eks => self.eks == default.eks,
+            Detector::Ecs => self.ecs == default.ecs,
+            Detector::Ec2 => self.ec2 == default.ec2,
+        }
+    }
+
     /// Whether an attribute is to be added where `detector` finds it.
     pub(super) fn wants(&self, detector: Detector, name: &str) -> bool {
         if !self.attributes.is_empty() && !self.attributes.iter().any(|wanted| wanted == name) {
@@ -429,7 +447,8 @@ impl Config {
                 .help(format!("{near}there are {}; {ELSEWHERE}", valid.join(", ")));
         }
         for detector in detectors::ALL {
-            let is_used = self.detectors.iter().any(|name| Detector::named(name) == Some(detector));
+            let is_used = self.detectors.iter().any(|name| Detector::named(name) == Some(detector))
+                || self.has_defaults(detector);
             if let (Some(node), false) = (at.get(detector.name()), is_used) {
                 let name = detector.name();
                 problems

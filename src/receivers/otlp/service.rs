@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     component::{Arrival, Compression, Encoding, Identity, Ingress, Way},
-    config::Secret,
+    config::{Interval, Secret},
     net::{
         grpc::{self, Code, Status},
         server::{self, Connection, Reply, Service},
@@ -100,9 +100,9 @@ impl OtlpService {
             codecs: http.compression_algorithms.as_ref().map(|names| {
                 names.iter().filter_map(|name| Compression::from_name(name)).collect()
             }),
-            body_timeout: match http.read_timeout.0 {
-                Duration::ZERO => BODY_TIMEOUT,
-                timeout => timeout,
+            body_timeout: match http.read_timeout {
+                Some(Interval(timeout)) if !timeout.is_zero() => timeout,
+                _ => BODY_TIMEOUT,
             },
             refusals,
             astray,

@@ -59,7 +59,7 @@ pub struct Protocols {
 }
 
 /// OTLP/gRPC.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GrpcSettings {
     /// `host:port`, or the path of a unix socket; port 4317 on loopback, in a container on all
@@ -69,10 +69,11 @@ pub struct GrpcSettings {
     pub transport: Transport,
     /// TLS; plaintext without it.
     pub tls: Option<ServerTls>,
-    /// Largest message in MiB, before and after inflating; 0: 4 MiB.
+    /// Largest message in MiB, before and after inflating; 0 means 4, too.
     pub max_recv_msg_size_mib: u64,
-    /// Streams at a time on a connection; 0: 128, and fewer where there are many connections.
-    pub max_concurrent_streams: u32,
+    /// Streams at a time on a connection; 128 without it or with 0, and fewer where there are many
+    /// connections.
+    pub max_concurrent_streams: Option<u32>,
     /// Has no effect: the HTTP/2 library chooses the sizes.
     pub read_buffer_size: Ignored<u64>,
     /// Has no effect: the HTTP/2 library chooses the sizes.
@@ -86,6 +87,24 @@ pub struct GrpcSettings {
     /// Middlewares are not supported.
     #[schemars(with = "serde_json::Value")]
     pub middlewares: Option<Vec<IgnoredAny>>,
+}
+
+impl Default for GrpcSettings {
+    fn default() -> Self {
+        GrpcSettings {
+            endpoint: None,
+            transport: Transport::default(),
+            tls: None,
+            max_recv_msg_size_mib: 4,
+            max_concurrent_streams: None,
+            read_buffer_size: Ignored::default(),
+            write_buffer_size: Ignored::default(),
+            keepalive: Keepalive::default(),
+            include_metadata: false,
+            auth: None,
+            middlewares: None,
+        }
+    }
 }
 
 /// `transport`.
@@ -169,11 +188,12 @@ pub struct HttpSettings {
     pub response_headers: BTreeMap<String, Secret>,
     /// Content encodings that are taken, `""` for none; all that are known where it is not given.
     pub compression_algorithms: Option<Vec<String>>,
-    /// Longest time for a whole request; 0: 30s for the body. A body of which less than a twelfth
-    /// came in a sixth of it is given up.
-    pub read_timeout: Interval,
-    /// Longest time for the headers of a request; 0: 1m.
-    pub read_header_timeout: Interval,
+    /// Longest time for a whole request; without it, or with 0, 30s for the body. A body of which less
+    /// than a twelfth came in a sixth of it is given up.
+    pub read_timeout: Option<Interval>,
+    /// Longest time for the headers of a request; without it, or with 0, `read_timeout`, and without
+    /// that 1m.
+    pub read_header_timeout: Option<Interval>,
     /// Has no effect: a response is a single packet that does not block.
     pub write_timeout: Ignored<Interval>,
     /// Connections that wait for the next request; instead of the two older keys below.
@@ -234,8 +254,8 @@ impl Default for HttpSettings {
             cors: None,
             response_headers: BTreeMap::new(),
             compression_algorithms: None,
-            read_timeout: Interval::default(),
-            read_header_timeout: Interval::default(),
+            read_timeout: None,
+            read_header_timeout: None,
             write_timeout: Ignored::default(),
             keepalive: None,
             idle_timeout: Interval::default(),
@@ -261,8 +281,8 @@ impl Config {
         let mut tuning = tuning_for(budget);
         let Some(grpc) = self.protocols.grpc.on() else { return tuning };
         let keepalive = &grpc.keepalive.server_parameters;
-        if grpc.max_concurrent_streams > 0 {
-            tuning.max_concurrent_streams = Some(grpc.max_concurrent_streams);
+        if let Some(most) = grpc.max_concurrent_streams.filter(|most| *most > 0) {
+            tuning.max_concurrent_streams = Some(most);
         }
         if let Some(time) = keepalive.time {
             tuning.keepalive_time = positive(time);
@@ -280,7 +300,8 @@ impl Config {
     pub(super) fn http_tuning(&self, budget: u64) -> Tuning {
         let mut tuning = tuning_for(budget);
         let Some(http) = self.protocols.http.on() else { return tuning };
-        let of_request = positive(http.read_header_timeout).or(positive(http.read_timeout));
+        let given = |timeout: Option<Interval>| timeout.and_then(positive);
+        let of_request = given(http.read_header_timeout).or(given(http.read_timeout));
         tuning.header_timeout = of_request.unwrap_or(tuning.header_timeout);
         let old =
             HttpKeepalive { enabled: http.keep_alives_enabled, idle_timeout: http.idle_timeout };
