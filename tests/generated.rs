@@ -275,7 +275,7 @@ fn every_example_is_valid() {
             let root = loaded.root.as_ref();
             assert!(root.is_some(), "{problems:?}\n{text}");
             document::load(root.unwrap(), &mut problems);
-            assert!(!problems.has_errors(), "{problems:?}\n{text}");
+            assert!(!problems.have_mistakes(), "{problems:?}\n{text}");
         }
     }
 }
@@ -306,6 +306,8 @@ fn the_configurations_of_the_readme_are_valid() {
         }
         let loaded = source::load(&uris, &[], &env, &mut problems);
         document::load(loaded.root.as_ref().unwrap(), &mut problems);
+        // Files of an example do not exist here.
+        problems.0.retain(|problem| !problem.is_absent);
         assert!(problems.0.is_empty(), "{problems:?}\n{block}");
     }
 }

@@ -168,7 +168,7 @@ fn a_printed_configuration_has_no_problems_of_its_own() {
         let document = load(&read(&text), &mut Problems::default());
         put_endpoints(&mut root, &document, false);
         let again = write::yaml(&root);
-        assert!(again.contains("endpoint: \"127.0.0.1:4317\"") || text.contains("endpoint:"));
+        assert!(again.contains("endpoint: "), "{again}");
         let mut problems = Problems::default();
         load(&read(&again), &mut problems);
         problems.0.retain(|problem| !problem.is_absent);
