@@ -49,6 +49,9 @@ pub const IO: u8 = 74;
 /// The configuration is wrong.
 pub const CONFIG: u8 = 78;
 
+/// The variable in which `main` names those that were empty and that it has unset.
+pub const EMPTY_VARIABLES: &str = "SKEP_EMPTY_VARIABLES";
+
 /// Places where a configuration is looked for when none is named; the last two are those of the
 /// Collector's images, so that an image can be swapped in place.
 const DEFAULT_FILES: [&str; 3] =
@@ -94,11 +97,17 @@ pub(crate) struct Configuration {
     sets: Vec<String>,
     /// Accepted because the Collector has it. With `service.profilesSupport` pipelines of profiles
     /// are left out with a warning; others have no effect.
-    #[arg(long, value_name = "GATES", hide = true)]
+    #[arg(long, value_name = "GATES")]
     feature_gates: Vec<String>,
 }
 
 impl Configuration {
+    /// With a file that stands without `--config`.
+    fn and(mut self, file: Option<String>) -> Self {
+        self.uris.extend(file);
+        self
+    }
+
     /// What stands before the command, then what stands after it.
     fn with(mut self, after: Configuration) -> Self {
         self.uris.extend(after.uris);
@@ -231,6 +240,9 @@ enum Command {
     },
     /// Asks each backend harmlessly whether it would take data, and says how to fix what would not.
     Doctor {
+        /// The configuration, as with `--config`.
+        #[arg(value_name = "FILE")]
+        file: Option<String>,
         #[command(flatten)]
         configuration: Configuration,
     },
@@ -243,6 +255,9 @@ enum Command {
         /// Whether secrets are printed.
         #[arg(long, value_enum, default_value = "redacted")]
         mode: print::Mode,
+        /// The configuration, as with `--config`.
+        #[arg(value_name = "FILE")]
+        file: Option<String>,
         #[command(flatten)]
         configuration: Configuration,
     },
@@ -345,9 +360,11 @@ impl Arguments {
             Some(Command::Validate { files, deny_warnings, strict, configuration }) => {
                 validate::run(&with(configuration), &files, deny_warnings, strict)
             }
-            Some(Command::Doctor { configuration }) => doctor::run(&with(configuration)),
-            Some(Command::PrintConfig { format, mode, configuration }) => {
-                print::config(&with(configuration), format, mode)
+            Some(Command::Doctor { file, configuration }) => {
+                doctor::run(&with(configuration.and(file)))
+            }
+            Some(Command::PrintConfig { format, mode, file, configuration }) => {
+                print::config(&with(configuration.and(file)), format, mode)
             }
             Some(Command::Schema) => print::schema(),
             Some(Command::Components) => components::run(),
@@ -437,7 +454,11 @@ const AOT_CONFIG: &str = "AOT_CONFIG_CONTENT";
 
 /// Reads the configuration that the arguments name, or the default one.
 pub(crate) fn load(configuration: &Configuration, problems: &mut Problems) -> (Origin, Loaded) {
-    let env = |name: &str| std::env::var(name).ok();
+    let empty = std::env::var(EMPTY_VARIABLES).unwrap_or_default();
+    let env = |name: &str| {
+        let is_empty = || empty.split(',').any(|known| known == name).then(String::new);
+        std::env::var(name).ok().or_else(is_empty)
+    };
     let mut uris = configuration.uris.clone();
     if env(AOT_CONFIG).is_some_and(|text| !text.is_empty()) {
         if !uris.is_empty() {

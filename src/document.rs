@@ -14,6 +14,7 @@ pub mod profiles;
 pub mod schema;
 mod storage;
 pub mod telemetry;
+mod values;
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -113,6 +114,7 @@ pub fn load(root: &Node, problems: &mut Problems) -> Document {
     pipelines::load(root, &mut document, &unknown, problems);
     validate_use(root, &document, problems);
     // What stands behind an anchor is looked at wherever it is used.
+    values::check(root, problems);
     let mut seen = HashSet::new();
     problems.0.retain(|problem| seen.insert((problem.place.clone(), problem.message.clone())));
     document
@@ -216,8 +218,8 @@ impl Unknown {
                 self.missing.len()
             ));
             problem.help(
-                "take them out of the pipelines; what only they can do, a Collector can do beside \
-                 skep: send it to its OTLP receiver with `otlp_grpc`",
+                "remove them from their sections and from the pipelines; for what only they can do, \
+                 run a Collector beside skep and let it send OTLP to skep",
             );
             problems.0.push(problem);
         }
@@ -236,16 +238,23 @@ impl Unknown {
 
 /// The kind that has this type, where it is not the one it was looked for in.
 fn other_kind(kind: Kind, name: &str) -> Option<Kind> {
-    let has = |kind: Kind| match kind {
-        Kind::Receiver => receivers::ALL.iter().any(|entry| entry.name == name),
-        Kind::Processor => processors::ALL.iter().any(|entry| entry.name == name),
-        Kind::Exporter => exporters::ALL.iter().any(|entry| entry.name == name),
-        Kind::Connector => connectors::ALL.iter().any(|entry| entry.name == name),
-        Kind::Extension => extensions::ALL.iter().any(|entry| entry.name == name),
-    };
     [Kind::Receiver, Kind::Processor, Kind::Exporter, Kind::Connector, Kind::Extension]
         .into_iter()
-        .find(|other| *other != kind && has(*other))
+        .find(|other| *other != kind && types(*other).contains(&name))
+}
+
+/// The names of all types of a kind.
+fn types(kind: Kind) -> Vec<&'static str> {
+    fn names<C: ?Sized>(registry: &'static [Entry<C>]) -> Vec<&'static str> {
+        registry.iter().map(|entry| entry.name).collect()
+    }
+    match kind {
+        Kind::Receiver => names(receivers::ALL),
+        Kind::Processor => names(processors::ALL),
+        Kind::Exporter => names(exporters::ALL),
+        Kind::Connector => names(connectors::ALL),
+        Kind::Extension => names(extensions::ALL),
+    }
 }
 
 fn at(place: &Place, path: &str) -> Problem {

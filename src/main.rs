@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     os::unix::process::CommandExt as _,
     process::{Command, ExitCode},
 };
@@ -11,6 +11,8 @@ use std::{
 /// time and faults them in again.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+use skep::cli::EMPTY_VARIABLES;
 
 /// The allocator's option that says for how many milliseconds it keeps pages that nobody uses.
 const PURGE_DELAY: (&str, &str) = ("MIMALLOC_PURGE_DELAY", "30");
@@ -22,7 +24,7 @@ const PURGE_DELAY: (&str, &str) = ("MIMALLOC_PURGE_DELAY", "30");
 /// sampling took 125 MiB of memory, and with 30 ms 87 MiB. A saturated batch costs a tenth more CPU.
 ///
 /// Variables of AWS that are empty are unset: compose writes `${AWS_ENDPOINT_URL:-}` so, and the
-/// AWS SDK panics on an empty URL.
+/// AWS SDK panics on an empty URL. A reference in the configuration still finds them empty.
 fn correct_environment() {
     let (name, value) = PURGE_DELAY;
     let is_empty_aws = |(name, value): &(OsString, OsString)| {
@@ -38,8 +40,11 @@ fn correct_environment() {
     if env::var_os(name).is_none() {
         again.env(name, value);
     }
-    for name in empty {
+    for name in &empty {
         again.env_remove(name);
+    }
+    if !empty.is_empty() {
+        again.env(EMPTY_VARIABLES, empty.join(OsStr::new(",")));
     }
     // It returns only where it fails. Then the process goes on, and takes more memory.
     let _ = again.arg0(own_name).args(arguments).exec();

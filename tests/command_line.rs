@@ -103,7 +103,25 @@ fn everything_that_cannot_be_built_is_reported_at_once() {
     assert!(output.status.success(), "{errors}");
     assert!(errors.contains("warning: cannot read `/no/one.pem`"), "{errors}");
     assert!(out.contains("is valid, with 2 warnings: 1 pipeline (traces), 1 receiver"), "{out}");
-    assert_eq!(run(&["validate", "--deny-warnings", "-c", text]).0.status.code(), Some(78));
+    let (output, _, errors) = run(&["validate", "--deny-warnings", "-c", text]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(errors.contains("is refused for 2 warnings (--deny-warnings)"), "{errors}");
+}
+
+/// What compose makes of `${AWS_REGION:-}` is empty, not unset.
+#[test]
+fn an_empty_variable_is_no_unset_one() {
+    let text = SMALL.replace("x-key: very-secret", "x-key: '${env:AWS_REGION}'");
+    let validate = |value: Option<&str>| {
+        let mut command = skep();
+        command.args(["validate", "--config", &text]).env_remove("AWS_REGION");
+        if let Some(value) = value {
+            command.env("AWS_REGION", value);
+        }
+        String::from_utf8(command.output().unwrap().stderr).unwrap()
+    };
+    assert_eq!(validate(Some("")), "");
+    assert!(validate(None).contains("the environment variable `AWS_REGION` is not set"));
 }
 
 #[test]
@@ -119,6 +137,7 @@ fn each_file_is_validated_by_itself() {
     let (output, out, errors) = run(&["validate", &good, &bad, &good]);
     assert_eq!(output.status.code(), Some(78), "{errors}");
     assert_eq!(out.matches("good.yaml is valid: 1 pipeline").count(), 2, "{out}");
+    assert!(errors.contains("bad.yaml is not valid: "), "{errors}");
     assert!(
         errors.contains("bad.yaml:1:13") && errors.contains("did you mean `otlp`?"),
         "{errors}"

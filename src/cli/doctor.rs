@@ -133,6 +133,9 @@ fn report(findings: &[Finding]) -> String {
     let all = findings.len();
     let _ = match ill {
         0 if all == 0 => writeln!(text, "there is nothing to ask: no pipeline has an exporter"),
+        0 if all == 1 => {
+            writeln!(text, "it would take data, as far as can be seen without sending any")
+        }
         0 => writeln!(text, "all {all} would take data, as far as can be seen without sending any"),
         ill => writeln!(text, "{ill} of {all} would not accept data"),
     };

@@ -134,7 +134,7 @@ pub(super) fn run(endpoint: &str) -> u8 {
 fn story(answer: &ReloadResponse) -> String {
     let mut text = answer.problems.iter().map(problem).collect::<String>();
     if !answer.applied {
-        text.push_str("not applied: nothing has changed\n");
+        text.push_str("not applied: the running configuration stays in use\n");
         return text;
     }
     let _ = writeln!(text, "applied; the pipelines stood still for {} us", answer.pause_us);
@@ -188,7 +188,7 @@ mod tests {
         error: unknown key `endpont`
           --> skep.yaml:3:5 exporters::otlp
           help: did you mean `endpoint`?
-        not applied: nothing has changed
+        not applied: the running configuration stays in use
         ");
         let words = |all: &[&str]| all.iter().map(|word| (*word).to_owned()).collect();
         let applied = ReloadResponse {

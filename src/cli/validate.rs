@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use super::{CONFIG, Configuration, load, print, show};
 use crate::{
     component::{BuildContext, ComponentId, Kind, StartError},
-    config::{Place, Problem, Problems},
+    config::{Place, Problem, Problems, Severity},
     document::{self, Document},
     engine::{
         budget::Budget,
@@ -33,6 +33,7 @@ pub(super) fn run(
     all.iter().map(|one| check(one, deny_warnings, is_strict)).max().unwrap_or_default()
 }
 
+#[expect(clippy::print_stderr, reason = "this is the command line")]
 fn check(configuration: &Configuration, deny_warnings: bool, is_strict: bool) -> u8 {
     let mut problems = Problems::default();
     let (origin, loaded) = load(configuration, &mut problems);
@@ -52,24 +53,33 @@ fn check(configuration: &Configuration, deny_warnings: bool, is_strict: bool) ->
         problems.excuse_absent();
     }
     show(&problems, &loaded);
-    let is_denied = deny_warnings && !problems.0.is_empty();
-    if problems.has_errors() || is_denied {
+    let errors = problems.0.iter().filter(|problem| problem.severity == Severity::Error).count();
+    let warnings = problems.0.len() - errors;
+    let name = origin.name();
+    if errors > 0 {
+        eprintln!("{name} is not valid: {}", count(errors, "error"));
         return CONFIG;
     }
-    let warnings = match problems.0.len() {
+    if deny_warnings && warnings > 0 {
+        eprintln!("{name} is refused for {} (--deny-warnings)", count(warnings, "warning"));
+        return CONFIG;
+    }
+    let warnings = match warnings {
         0 => String::new(),
-        1 => ", with 1 warning".to_owned(),
-        more => format!(", with {more} warnings"),
+        some => format!(", with {}", count(some, "warning")),
     };
-    print::output(&format!("{} is valid{warnings}: {summary}\n", origin.name()))
+    print::output(&format!("{name} is valid{warnings}: {summary}\n"))
+}
+
+fn count(count: usize, name: &str) -> String {
+    match count {
+        1 => format!("1 {name}"),
+        more => format!("{more} {name}s"),
+    }
 }
 
 /// `2 pipelines (traces, logs/app), 1 receiver, 2 exporters`.
 fn summary_of(document: &Document) -> String {
-    let count = |count: usize, name: &str| match count {
-        1 => format!("1 {name}"),
-        more => format!("{more} {name}s"),
-    };
     let pipelines: Vec<&str> = document.pipelines.iter().map(|pipeline| &*pipeline.id).collect();
     let mut parts =
         vec![format!("{} ({})", count(pipelines.len(), "pipeline"), pipelines.join(", "))];
@@ -159,7 +169,12 @@ impl Builder<'_> {
         let path = format!("{}::{id}", kind.section());
         // It cannot be built without a file that does not exist, which is said already.
         let within = format!("{path}::");
-        if self.problems.0.iter().any(|known| known.is_absent && known.path.starts_with(&within)) {
+        let names = |known: &Problem| {
+            let file = known.message.split('`').nth(1);
+            file.is_some_and(|file| error.message.contains(&format!("`{file}`")))
+        };
+        let mut absent = self.problems.0.iter().filter(|known| known.is_absent);
+        if absent.any(|known| known.path.starts_with(&within) || names(known)) {
             return;
         }
         let problem =

@@ -488,10 +488,18 @@ impl<'a> Deserializer<'a> for Cursor<'a> {
     fn deserialize_struct<V: Visitor<'a>>(
         self,
         _name: &'static str,
-        _fields: &'static [&'static str],
+        fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Boxed> {
-        self.deserialize_map(visitor)
+        self.deserialize_map(visitor).map_err(|mut error| {
+            if let (None, Value::String(text)) = (&error.place, &self.node.value) {
+                let first = text.split([' ', ':']).next().unwrap_or_default();
+                if let Some(key) = fields.iter().find(|key| **key == first) {
+                    error.help = Some(format!("write `{key}: ` with a colon and a space"));
+                }
+            }
+            error
+        })
     }
 
     fn deserialize_enum<V: Visitor<'a>>(
@@ -617,7 +625,13 @@ impl<'a> MapAccess<'a> for Members<'a> {
             return Err(error("a key without a value".to_owned(), None));
         };
         self.next += 1;
-        seed.deserialize(Cursor { node: &member.value }).map_err(|error| {
+        seed.deserialize(Cursor { node: &member.value }).map_err(|mut error| {
+            // Quotes alone would only lead to the next error.
+            if let (None, "endpoint", Value::Int(port)) =
+                (&error.place, &*member.key, &member.value.value)
+            {
+                error.help = Some(format!("write the host before it, such as `localhost:{port}`"));
+            }
             at(without_value(error, &member.value), member.value.spot(), &member.key)
         })
     }

@@ -1,6 +1,6 @@
 //! Problems of a configuration: each with its place, its words and its remedy.
 
-use super::tree::{Node, Place};
+use super::tree::{Node, Place, Value};
 
 pub use super::excerpt::{Source, render};
 
@@ -90,7 +90,10 @@ impl Problems {
         (all, self.0.len().saturating_sub(SHOWN))
     }
 
-    fn push(&mut self, severity: Severity, at: &Node, message: String) -> &mut Problem {
+    fn push(&mut self, severity: Severity, at: &Node, mut message: String) -> &mut Problem {
+        if matches!(&at.value, Value::Substituted { text, .. } if text.is_empty()) {
+            message.push_str("; the reference here stands for an empty text");
+        }
         self.0.push(Problem {
             severity,
             place: Some(at.spot().clone()),

@@ -181,7 +181,8 @@ fn remedy(message: &str) -> Option<&'static str> {
         ("tab", "YAML is indented with spaces; replace the tab"),
         (
             "mapping values are not allowed",
-            "check the indentation of this line and the one above; a value with `: ` in it needs quotes",
+            "check the indentation of this line and the one above, and that each key there ends with a \
+             colon; a value with `: ` in it needs quotes",
         ),
         ("placement of ':'", "a bracket or brace above is not closed"),
         (

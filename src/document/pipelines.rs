@@ -199,6 +199,12 @@ impl Scope<'_> {
         if let Some(near) = closest(&id.to_string(), names.iter().map(|name| &**name)) {
             return format!("did you mean `{near}`? otherwise add `{id}:` under `{section}`");
         }
+        let types = super::types(kind);
+        if !types.contains(&&*id.kind_name)
+            && let Some(near) = closest(&id.kind_name, types.iter().copied())
+        {
+            return format!("did you mean `{near}`? it also has to be defined under `{section}`");
+        }
         match all.iter().find(|(_, ids)| ids.contains(&id)) {
             Some((Kind::Extension, _)) => {
                 format!("`{id}` is an extension: list it under `service: extensions:`")

@@ -218,7 +218,8 @@ service:
             "cannot read `/nowhere/ca.pem`: there is no such file",
         ]
     );
-    assert_eq!(messages(false), ["unknown key `regoin`"]);
+    let short = "`5` without a unit is 5 nanoseconds";
+    assert_eq!(messages(false), ["unknown key `regoin`", short]);
 }
 
 #[test]

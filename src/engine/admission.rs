@@ -61,10 +61,18 @@ pub fn admit(arrival: Arrival, ceiling: Option<u64>) -> Result<Payload, Rejectio
     };
     drop(account);
     let checked = check::check(arrival.signal, &body, arrival.utf8)
-        .map_err(|error| Rejection::Malformed(error.to_string()))?;
+        .map_err(|error| Rejection::Malformed(format!("{error}{}", looks_like_json(&body))))?;
     let mut payload = Payload::new(arrival.signal, body, checked.items, permits);
     payload.context = arrival.context;
     Ok(payload)
+}
+
+/// What to say of a body that was sent as protobuf.
+fn looks_like_json(body: &[u8]) -> &'static str {
+    match body.trim_ascii_start().first() {
+        Some(b'{') => "; the body looks like JSON: send `Content-Type: application/json`",
+        _ => "",
+    }
 }
 
 /// What pays for the growth of a body.

@@ -198,6 +198,16 @@ impl ExporterConfig for Config {
         if self.path.is_empty() {
             problems.error(at.at("path"), "`path` is required: the file to write to");
         }
+        let directory = Path::new(&self.path).parent();
+        let directory = directory.filter(|directory| !directory.as_os_str().is_empty());
+        if let Some(directory) =
+            directory.filter(|_| !self.create_directory && !self.group_by.enabled)
+            && directory.try_exists().is_ok_and(|exists| !exists)
+        {
+            let message = format!("the directory `{}` does not exist", directory.display());
+            let problem = problems.error(at.at("path"), message);
+            problem.help("make it, or set `create_directory: true`").is_absent = true;
+        }
         if self.append && (self.rotation.on().is_some() || self.compression != Compression::None) {
             let text = "`append` cannot be used together with `rotation` or `compression`";
             problems.error(at.at("append"), text);

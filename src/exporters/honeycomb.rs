@@ -189,10 +189,11 @@ impl ExporterConfig for Config {
 
     fn destination(&self) -> String {
         let through = proxy::in_words(way(self.base(), self.proxy_url.expose(), &self.tls));
-        if self.dataset.is_empty() {
-            format!("{}{through}", self.base())
-        } else {
+        // Otherwise each service has a dataset of its own.
+        if self.is_classic() {
             format!("{} (dataset {}){through}", self.base(), self.dataset)
+        } else {
+            format!("{}{through}", self.base())
         }
     }
 

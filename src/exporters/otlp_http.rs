@@ -282,7 +282,7 @@ fn warn_of_path(url: &str, at: &Node, problems: &mut Problems) {
         let path = format!("/v1/{signal}");
         if let Some(base) = url.strip_suffix(&*path) {
             problems
-                .warning(at, format!("`endpoint` is a base URL: requests go to `{path}{path}`"))
+                .warning(at, format!("`endpoint` is a base URL: requests go to `{url}{path}`"))
                 .help(format!("write `endpoint: {base}`, or `{signal}_endpoint: {url}`"));
         }
     }
@@ -310,6 +310,11 @@ impl ExporterConfig for Config {
             aws_otlp::validate(key, url, &sending, at, problems);
             match Endpoint::parse(url, None) {
                 Ok(endpoint) if endpoint.tls.is_some() => {
+                    if endpoint.tls == Some(true) && self.tls.insecure {
+                        problems
+                            .warning(at.at("tls::insecure"), format!("it has no effect: `{key}` is `https://`"))
+                            .help("write `http://`, or `insecure_skip_verify: true` to take any certificate");
+                    }
                     if key == "endpoint" {
                         warn_of_path(url, at.at(key), problems);
                     }

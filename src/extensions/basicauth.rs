@@ -253,7 +253,7 @@ fn pair(value: &[u8]) -> Result<Pair<'_>, &'static str> {
     let text = std::str::from_utf8(value).map_err(|_| malformed)?;
     let scheme = text.get(..6).filter(|scheme| scheme.eq_ignore_ascii_case("basic "));
     let (Some(_), Some(raw)) = (scheme, text.get(6..)) else {
-        return Err("the header `authorization` has another scheme than `Basic`");
+        return Err("the header `authorization` is not `Basic BASE64`");
     };
     let decoded = STANDARD.decode(raw).map_err(|_| malformed)?;
     let decoded = String::from_utf8(decoded).map_err(|_| malformed)?;

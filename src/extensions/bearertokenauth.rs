@@ -206,7 +206,8 @@ impl Bearers {
             return denied(self.missing.clone());
         };
         let Some(token) = value.strip_prefix(self.prefix.as_bytes()) else {
-            return denied(format!("the header `{}` has another scheme", self.name));
+            let expected = format!("{}TOKEN", self.prefix);
+            return denied(format!("the header `{}` is not `{expected}`", self.name));
         };
         let is_known = match &self.tokens {
             Tokens::Fixed(tokens) => is_one_of(token, tokens),

@@ -226,7 +226,13 @@ fn region_of_arn(arn: &str) -> Option<String> {
 
 /// What to say where no credentials were found, with the remedy.
 pub fn no_credentials() -> String {
-    format!("no AWS credentials were found: {GIVE_CREDENTIALS}")
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let why = match (is_set("AWS_ACCESS_KEY_ID"), is_set("AWS_SECRET_ACCESS_KEY")) {
+        (true, false) => ": AWS_ACCESS_KEY_ID is set, and AWS_SECRET_ACCESS_KEY is not",
+        (false, true) => ": AWS_SECRET_ACCESS_KEY is set, and AWS_ACCESS_KEY_ID is not",
+        _ => "",
+    };
+    format!("no AWS credentials were found{why}: {GIVE_CREDENTIALS}")
 }
 
 impl Found {

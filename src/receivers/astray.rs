@@ -6,7 +6,10 @@ use std::{net::SocketAddr, sync::Arc};
 use http::{HeaderMap, HeaderValue};
 
 use crate::{
-    net::seldom::Seldom,
+    net::{
+        grpc::{Code, Status},
+        seldom::Seldom,
+    },
     otlp::Signal,
     telemetry::strays::{Stray, StrayStats},
 };
@@ -32,6 +35,31 @@ impl Astray {
             tracing::warn!(receiver, client, kind, "A request was refused: {text:.500}");
         }
     }
+
+    /// Notes a request that its sender has to change.
+    pub(super) fn note_status(&self, status: &Status, peer: Option<SocketAddr>) {
+        match status.code {
+            Code::InvalidArgument => self.note(Stray::Malformed, peer, &status.message),
+            Code::ResourceExhausted if status.retry_after.is_none() => {
+                self.note(Stray::TooLarge, peer, &status.message);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The signal whose data stands in a JSON body that was sent to the path of another one.
+pub(super) fn other_signal(body: &[u8], signal: Signal) -> Option<Signal> {
+    // The first key of a request is its only one.
+    let start = &body[..body.len().min(64)];
+    let has = |name: &str| memchr::memmem::find(start, name.as_bytes()).is_some();
+    let others = Signal::ALL.into_iter().filter(|other| *other != signal);
+    let name = |signal| match signal {
+        Signal::Traces => "\"resourceSpans\"",
+        Signal::Metrics => "\"resourceMetrics\"",
+        Signal::Logs => "\"resourceLogs\"",
+    };
+    others.into_iter().find(|other| has(name(*other)))
 }
 
 /// Why a signal that this receiver knows is not taken.
@@ -182,6 +210,10 @@ mod tests {
         assert!(text.starts_with("Logs_20140328.PutLogEvents is a call"), "{text}");
         assert_eq!(wrong_method("/jaeger.api_v2.CollectorService/PostSpans").0, Stray::Jaeger);
         assert_eq!(wrong_method("/x.Y/Z").0, Stray::Path);
+        let spans = br#"{"resourceSpans":[{"scopeSpans":[]}]}"#;
+        assert_eq!(other_signal(spans, Signal::Logs), Some(Signal::Traces));
+        assert_eq!(other_signal(spans, Signal::Traces), None);
+        assert_eq!(other_signal(b"{}", Signal::Traces), None);
         assert!(misdirected_otlp("/v1/traces", &HeaderMap::new()).is_some());
         assert!(misdirected_otlp("/GetSamplingRules", &HeaderMap::new()).is_none());
     }

@@ -305,9 +305,11 @@ fn exporters(page: &mut Writer, all: &[Arc<ExporterStats>]) {
         ("skep_exporter_dead_letters", "Items that failed and are kept as dead letters", |s| {
             s.dead_lettered.read()
         }),
-        ("skep_exporter_dead_letters_unkept", "Items that could not be kept so", |s| {
-            s.dead_letters_unkept.read()
-        }),
+        (
+            "skep_exporter_dead_letters_unkept",
+            "Items that failed and could not be kept as dead letters",
+            |s| s.dead_letters_unkept.read(),
+        ),
         ("skep_exporter_rejected", "Items not taken in a partial success", |s| s.rejected.read()),
     ];
     for (prefix, help, number) in families {

@@ -13,6 +13,12 @@ pub enum Stray {
     UnusedSignal,
     /// A body that is neither protobuf nor JSON.
     MediaType,
+    /// A body that is not what it claims to be.
+    Malformed,
+    /// A body that is larger than the limit.
+    TooLarge,
+    /// A body in JSON with data of another signal.
+    OtherSignal,
     /// OTLP at a port that is not for OTLP.
     Otlp,
     /// A call of an AWS service, such as those of CloudWatch Logs.
@@ -39,10 +45,13 @@ pub enum Stray {
 
 impl Stray {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Stray; 14] = [
+    pub const ALL: [Stray; 17] = [
         Stray::Path,
         Stray::UnusedSignal,
         Stray::MediaType,
+        Stray::Malformed,
+        Stray::TooLarge,
+        Stray::OtherSignal,
         Stray::Otlp,
         Stray::AwsJson,
         Stray::Xray,
@@ -62,6 +71,9 @@ impl Stray {
             Stray::Path => "path",
             Stray::UnusedSignal => "unused_signal",
             Stray::MediaType => "media_type",
+            Stray::Malformed => "malformed",
+            Stray::TooLarge => "too_large",
+            Stray::OtherSignal => "other_signal",
             Stray::Otlp => "otlp",
             Stray::AwsJson => "aws_json",
             Stray::Xray => "xray",

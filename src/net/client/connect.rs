@@ -265,7 +265,9 @@ fn explain_connect(error: &io::Error, whose: &str) -> String {
         }
         _ if error.to_string().contains("lookup") => {
             let where_it_is = if whose == "proxy" { "the proxy's URL" } else { "`endpoint`" };
-            format!("the name does not resolve; check {where_it_is} for a typo")
+            format!(
+                "the name does not resolve; check {where_it_is} for a typo, and DNS on this machine"
+            )
         }
         _ => "the system refused the connection".to_owned(),
     }

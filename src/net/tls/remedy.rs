@@ -34,8 +34,8 @@ fn remedy(error: &Error) -> Option<&'static str> {
         Error::InvalidCertificate(wrong) => return of_certificate(wrong),
         Error::AlertReceived(alert) => return of_alert(*alert),
         Error::InvalidMessage(_) => {
-            "the server does not speak TLS there, set `tls.insecure: true` (or write `http://`), \
-             or use another port"
+            "the server does not speak TLS there: write `http://` in the URL, for gRPC set \
+             `tls.insecure: true`, or use another port"
         }
         Error::PeerIncompatible(
             PeerIncompatible::ServerDoesNotSupportTls12Or13

@@ -114,7 +114,7 @@ pub(crate) fn validate(actions: &[Action], at: &Node, list: &str, problems: &mut
         let may_select = matches!(verb, Verb::Delete | Verb::Hash);
         let selects = may_select && !action.pattern.is_empty();
         if action.key.is_empty() && !selects {
-            let message = format!("missing required field \"key\" at the {i}-th actions");
+            let message = format!("missing required field \"key\" in the action at index {i}");
             let problem = problems.error(node, message);
             if may_select {
                 problem.help("add `key`, or `pattern` to select keys by a regular expression");

@@ -448,7 +448,7 @@ exclude: { services: [a] }";
     let expected = [
         "actions::0: `insert` needs a value",
         "actions::1: several sources of one value: `value`, `from_attribute`",
-        "actions::2: missing required field \"key\" at the 2-th actions",
+        "actions::2: missing required field \"key\" in the action at index 2",
         "actions::3::pattern: every group of an `extract` pattern needs a name",
         "actions::4::pattern: not a regular expression: unclosed group",
         "actions::5: `convert` needs a `converted_type`",

@@ -13,7 +13,7 @@ use super::{
     settings::{Config, Cors, HttpSettings, Utf8Check},
 };
 use crate::{
-    component::{Arrival, Compression, Encoding, Identity, Ingress, Way},
+    component::{Arrival, Compression, Encoding, Identity, Ingress, Rejection, Way},
     config::{Interval, Secret},
     net::{
         grpc::{self, Code, Status},
@@ -157,8 +157,11 @@ impl OtlpService {
             patience: grpc_timeout(request.headers()).map(|patience| patience.mul_f64(0.75)),
             stats,
         };
-        let (prefix, body, permit) =
-            body::message(request.into_body(), self.max_message, payer).await?;
+        let (prefix, body, permit) = body::message(request.into_body(), self.max_message, payer)
+            .await
+            .inspect_err(|status| {
+                self.astray.note_status(status, client.connection.peer);
+            })?;
         let compression = match (prefix.is_compressed, compression) {
             (false, _) => Compression::Identity,
             (true, Compression::Identity) => {
@@ -180,7 +183,17 @@ impl OtlpService {
             transport: "grpc",
         };
         refused.not();
-        way.submit(arrival).await.map_err(|rejection| status(&rejection))
+        let reply = way.submit(arrival).await;
+        reply.map_err(|rejection| self.rejected(&rejection, client.connection))
+    }
+
+    /// The answer to a request that is refused, of which the log is told where its sender is at fault.
+    fn rejected(&self, rejection: &Rejection, connection: &Connection) -> Status {
+        let status = status(rejection);
+        if matches!(rejection, Rejection::Malformed(_) | Rejection::TooLarge { .. }) {
+            self.astray.note_status(&status, connection.peer);
+        }
+        status
     }
 
     // ---- HTTP ----------------------------------------------------------------------------
@@ -256,7 +269,20 @@ impl OtlpService {
             patience: None,
             stats: &self.refusals[HTTP][signal.index()],
         };
-        let (body, permit) = body::whole(request.into_body(), self.max_body, payer).await?;
+        let read = body::whole(request.into_body(), self.max_body, payer).await;
+        let (body, permit) = read.inspect_err(|status| {
+            self.astray.note_status(status, connection.peer);
+        })?;
+        if let (Encoding::Json, Compression::Identity) = (encoding, compression)
+            && let Some(other) = astray::other_signal(&body, signal)
+        {
+            let text = format!(
+                "the body has data of {other} and was sent to {}, where it is nothing; send it to {}",
+                self.paths[signal.index()],
+                self.paths[other.index()]
+            );
+            self.astray.note(Stray::OtherSignal, connection.peer, &text);
+        }
         let arrival = Arrival {
             signal,
             encoding,
@@ -270,7 +296,8 @@ impl OtlpService {
             transport: "http",
         };
         refused.not();
-        way.submit(arrival).await.map_err(|rejection| status(&rejection))
+        let reply = way.submit(arrival).await;
+        reply.map_err(|rejection| self.rejected(&rejection, connection))
     }
 
     /// Tells the log what a browser tells only its own console: a page may not send here.
