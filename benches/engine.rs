@@ -14,9 +14,11 @@ use skep::{
     config::{Problems, yaml},
     engine::{
         budget::Budget,
-        graph::Graph,
-        pool::{Pool, Ways},
-        worker::Job,
+        work::{
+            graph::Graph,
+            pool::{Pool, Ways},
+            worker::Worker,
+        },
     },
     otlp::{
         Payload, Signal,
@@ -74,9 +76,9 @@ fn hop(bencher: Bencher, (workers, jobs): (usize, usize)) {
     bencher.counter(ItemsCount::new(jobs)).bench_local(|| {
         for job in 0..jobs {
             let done_tx = done_tx.clone();
-            pool.submit(Job::Run(Box::new(move || {
+            pool.submit(Box::new(move |_: &mut Worker, _| {
                 let _ = done_tx.send(job);
-            })));
+            }));
         }
         done.iter().take(jobs).sum::<usize>()
     });

@@ -6,39 +6,29 @@
 //!                               \--- one queue for all workers ---/\--- one queue per exporter ---/
 //! ```
 //!
+//! The rooms, each of which may use those before it in this list, and [`budget`] and [`panics`]:
+//!
+//! - [`disk`]: what is stored, and where.
+//! - [`export`]: the queue before each exporter, and how its payloads are sent.
+//! - [`work`]: the workers, the graph that they run, and how it is exchanged.
+//! - [`intake`]: how requests come in: permits, checks, journals, routes.
+//! - [`plan`]: from a document to a graph.
+//!
 //! Start: everything is built, then all sockets are opened, then workers, exporters and receivers
 //! run. End: receivers stop after they have finished their requests, processors emit what they
 //! hold, and queues are emptied; undelivered items at the deadline are counted and logged. In
 //! between, SIGHUP and the control plane reload the configuration ([`reload`]).
 
-pub mod admission;
 pub mod budget;
-mod bug;
-pub mod dead_letters;
-pub mod door;
-pub mod exchange;
-mod fill;
-mod first_data;
-mod gather;
-pub mod graph;
-pub mod journal;
+pub mod disk;
+pub mod export;
+pub mod intake;
 pub mod memory;
-mod outage;
 pub mod panics;
-mod partial;
 mod parts;
 pub mod plan;
-pub mod pool;
-pub mod queue;
 pub mod reload;
-pub mod retry;
-pub mod routes;
-mod sender;
-pub mod spool;
-pub mod storages;
-pub mod stored;
-pub mod worker;
-pub mod workspace;
+pub mod work;
 
 use std::{
     io,
@@ -62,11 +52,11 @@ use crate::{
 };
 
 use self::{
-    door::Inside,
+    intake::{door::Inside, routes::Routes},
     parts::{Departing, Leaving, RunningExporter, RunningReceiver, RunningService, Surroundings},
     plan::{Blueprint, Plan, Site},
-    pool::Pool,
     reload::Source,
+    work::pool::Pool,
 };
 
 /// How to run.
@@ -317,7 +307,7 @@ impl Running {
         let inside = Arc::new(Inside::default());
         let around = Surroundings { budget: &site.budget, pool: &pool, inside: &inside };
         let receivers = bound.into_iter().filter_map(|(mut planned, held)| {
-            let routes = routes::Routes::new(std::mem::take(&mut planned.routes));
+            let routes = Routes::new(std::mem::take(&mut planned.routes));
             RunningReceiver::start(planned, held, routes, &around)
         });
         let receivers = receivers.collect();
@@ -475,7 +465,5 @@ async fn next_ask(reloading: Option<&mut Reloading>) -> Ask {
     }
 }
 
-#[cfg(test)]
-mod sharing;
 #[cfg(test)]
 mod simulation;

@@ -28,8 +28,8 @@ use skep::{
     component::{BuildContext, ClientAuth, ComponentId},
     config::{Problems, yaml},
     engine::{
-        pool::Ways,
-        queue::{ExportQueue, Surroundings},
+        export::queue::{ExportQueue, Surroundings},
+        work::pool::Ways,
     },
     exporters, extensions,
     otlp::{

@@ -13,8 +13,11 @@ use crate::{
     config::{Problems, source::Loaded},
     document::{self, Document, identity},
     engine::{
-        self, Ended, Options, Reloading, Started, budget::Budget, memory, plan::Blueprint,
-        plan::Site, storages::Storages,
+        self, Ended, Options, Reloading, Started,
+        budget::Budget,
+        disk::storages::Storages,
+        memory,
+        plan::{Blueprint, Site},
     },
     net::server::raise_descriptors,
     telemetry::{

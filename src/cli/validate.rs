@@ -9,8 +9,8 @@ use crate::{
     document::{self, Document},
     engine::{
         budget::Budget,
+        disk::storages::Storages,
         plan::{self, Blueprint, Site},
-        storages::Storages,
     },
     otlp::Signal,
     telemetry::Telemetry,

@@ -13,6 +13,16 @@ use tokio::{
 
 use crate::{
     component::{ComponentId, Ingress, Stop},
+    engine::{
+        export::queue::ExportQueue,
+        intake::{
+            door::{EngineDoor, Inside},
+            journal::Journal,
+            replay,
+            routes::Routes,
+        },
+        work::pool::Pool,
+    },
     net::server::Held,
     otlp::Signal,
     telemetry::{ExporterStats, Telemetry},
@@ -21,14 +31,8 @@ use crate::{
 use super::{
     Service,
     budget::Budget,
-    door::{EngineDoor, Inside},
-    journal::{self, Journal},
     panics::Panics,
-    plan::PlannedExporter,
-    plan::PlannedReceiver,
-    pool::Pool,
-    queue::ExportQueue,
-    routes::Routes,
+    plan::{PlannedExporter, PlannedReceiver},
 };
 
 /// How long a sender may take for the request that it had begun when its receiver was told to stop.
@@ -141,7 +145,7 @@ impl RunningReceiver {
         ));
         let replay = journal
             .clone()
-            .map(|journal| journal::replay(journal, Arc::clone(&door), stopped.clone()));
+            .map(|journal| replay::replay(journal, Arc::clone(&door), stopped.clone()));
         let running = receiver.run(Ingress { door }, stopped);
         let alarm = around.pool.panics().alarm(format!("receiver {id}"));
         let task = tokio::spawn(async move {

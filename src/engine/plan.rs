@@ -14,17 +14,20 @@ use std::{collections::HashMap, sync::Arc};
 
 use crate::{
     component::{BuildContext, ComponentId, Kind, StartError},
+    engine::{
+        disk::storages::Storages,
+        export::offload::Offload,
+        intake::routes::BySignal,
+        work::{
+            graph::{BuildReplicas, Connector, End, Graph, Pipeline, Stage, Target},
+            pool::Ways,
+        },
+    },
     otlp::Signal,
     telemetry::{EdgeStats, Telemetry},
 };
 
-use super::{
-    budget::Budget,
-    graph::{BuildReplicas, Connector, End, Graph, Pipeline, Stage, Target},
-    pool::{Offload, Ways},
-    routes::BySignal,
-    storages::Storages,
-};
+use super::budget::Budget;
 
 pub use blueprint::{Blueprint, PipelineBlueprint, Texts};
 pub use kept::{Kept, KeptReceiver};

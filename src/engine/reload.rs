@@ -36,16 +36,17 @@ use crate::{
         reload::{Changes, Finding, Outcome},
     },
     config::Severity,
+    engine::{
+        intake::routes::{BySignal, Routes},
+        work::{exchange::Next, graph::Graph},
+    },
     net::server::Held,
 };
 
 use super::{
     Running, Service, Signals,
-    exchange::Next,
-    graph::Graph,
     parts::{RunningExporter, RunningReceiver, RunningService, Surroundings},
     plan::{self, Blueprint, Draft, Kept, KeptReceiver, PlannedReceiver},
-    routes::{BySignal, Routes},
 };
 
 /// Longest wait for the last requests of receivers that are removed.

@@ -24,23 +24,26 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{
-    admission::Route,
-    budget::Budget,
-    door::{EngineDoor, Inside, SignalRoutes},
-    graph::{End, Graph, Pipeline, Stage, Target},
-    journal::Journal,
-    pool::{Pool, Ways},
-    queue::{ExportQueue, Surroundings},
-    routes::Routes,
-    stored::Store,
-    worker,
-};
+use super::budget::Budget;
 use crate::{
     component::{
         Arrival, Backoff, BoxFuture, Compression, Delivery, Door, Encoding, ExportError, Exporter,
         Output, Partition, Piece, Processor, Queue, Rejection, Reply, Request, Retry, Sent, Sizer,
         Work,
+    },
+    engine::{
+        disk::stored::Store,
+        export::queue::{ExportQueue, Surroundings},
+        intake::{
+            door::{EngineDoor, Inside},
+            journal::Journal,
+            routes::{Route, Routes, SignalRoutes},
+        },
+        work::{
+            graph::{End, Graph, Pipeline, Stage, Target},
+            pool::{Pool, Ways},
+            worker,
+        },
     },
     otlp::{
         Payload, Signal,

@@ -9,7 +9,7 @@ use crate::{
         proto::{DeadLetterSelection, DropDeadLettersResponse, ShowDeadLetterResponse},
     },
     cli::{IO, print},
-    engine::storages::{DirectoryLock, letters_of},
+    engine::disk::storages::{DirectoryLock, letters_of},
     storage::{
         Disk, Folder, Log, Overflow, ReadOnly, Room, Settings,
         letters::{Letterbox, Selection},

@@ -5,7 +5,10 @@ use std::{collections::HashMap, sync::Arc, time::SystemTime};
 use super::{PipelineBlueprint, PlannedReceiver, Planner};
 use crate::{
     component::{ComponentId, ExporterConfig, Kind, ReceiverConfig},
-    engine::{journal::Journal, queue::ExportQueue, routes::BySignal},
+    engine::{
+        export::queue::ExportQueue,
+        intake::{journal::Journal, routes::BySignal},
+    },
     otlp::Signal,
 };
 

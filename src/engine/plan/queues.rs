@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Planner, missing};
 use crate::{
     component::{ComponentId, Kind, StartError},
-    engine::{
+    engine::export::{
         queue::{Dispatcher, ExportQueue, Surroundings},
         workspace,
     },

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use super::{PipelineBlueprint, Planner, kept::version, missing};
 use crate::{
     component::{ComponentId, Kind, Receiver, StartError},
-    engine::{admission::Route, door::SignalRoutes, journal::Journal, routes::BySignal},
+    engine::intake::{
+        journal::Journal,
+        routes::{BySignal, Route, SignalRoutes},
+    },
     otlp::Signal,
 };
 

@@ -6,11 +6,15 @@ use super::Planner;
 use crate::{
     component::{ComponentId, Delivery, Kind, ReceiverConfig, StartError},
     engine::{
-        dead_letters::DeadLetters,
-        journal::Journal,
-        spool::{Spool, Spooling},
-        storages::{Owner, letters_part},
-        stored::Store,
+        disk::{
+            storages::{Owner, letters_part},
+            stored::Store,
+        },
+        export::{
+            dead_letters::DeadLetters,
+            spool::{Spool, Spooling},
+        },
+        intake::journal::Journal,
     },
     otlp::Signal,
     telemetry::ExporterStats,
