@@ -193,7 +193,7 @@ fn every_example_is_valid() {
         if page.starts_with("docs/components") {
             continue;
         }
-        for example in examples::examples(&text) {
+        for example in examples::blocks(&text, "yaml") {
             count += 1;
             let texts = match &*example.mark {
                 "" => around_sections(&example.text),
@@ -214,7 +214,28 @@ fn every_example_is_valid() {
             );
         }
     }
-    assert!(count > 10, "the examples were found");
+    assert!(count > 8, "the examples were found");
+}
+
+/// A block marked `rust FILE` is a part of that file.
+#[test]
+fn code_that_the_documentation_shows_is_there() {
+    let mut count = 0;
+    for (page, text) in pages() {
+        for block in examples::blocks(&text, "rust") {
+            count += 1;
+            let source = fs::read_to_string(&block.mark);
+            let source = source.unwrap_or_else(|_| panic!("{}: `{}`", page.display(), block.mark));
+            assert!(
+                source.contains(&block.text),
+                "{}: {} does not have\n{}",
+                page.display(),
+                block.mark,
+                block.text
+            );
+        }
+    }
+    assert!(count > 2, "the code was found");
 }
 
 #[test]

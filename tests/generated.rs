@@ -349,7 +349,7 @@ fn every_component_says_what_it_is_for() {
     for component in components() {
         let first = component.prose.lines().next().unwrap_or_default();
         assert!(first.len() > 20, "{} {} has no prose", component.kind.name(), component.name);
-        let has_example = !examples::examples(&component.prose).is_empty();
+        let has_example = !examples::blocks(&component.prose, "yaml").is_empty();
         assert!(has_example, "{} has no example", component.name);
     }
 }
@@ -357,7 +357,7 @@ fn every_component_says_what_it_is_for() {
 #[test]
 fn every_example_is_valid() {
     for component in components() {
-        for example in examples::examples(&component.prose) {
+        for example in examples::blocks(&component.prose, "yaml") {
             assert!(example.mark.is_empty(), "{}: `{}`", component.name, example.mark);
             let text = examples::around_component(component.kind, &example.text);
             let problems = examples::problems(std::slice::from_ref(&text));

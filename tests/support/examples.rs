@@ -15,16 +15,16 @@ pub(crate) const KINDS: [Kind; 5] =
 /// The receiver and the exporter beside the components of an example.
 const NOP: &str = "nop/docs";
 
-/// A fenced block of YAML.
-pub(crate) struct Example {
-    /// What follows `yaml` after the fence: nothing for a configuration, the kind of a component
-    /// for the body of one.
+/// A fenced block.
+pub(crate) struct Block {
+    /// What follows the language after the fence. For YAML: nothing for a configuration, the kind
+    /// of a component for the body of one.
     pub(crate) mark: String,
     pub(crate) text: String,
 }
 
-/// The YAML blocks of a text, in order. A fence may be indented, as in a list.
-pub(crate) fn examples(markdown: &str) -> Vec<Example> {
+/// The blocks of a language in a text, in order. A fence may be indented, as in a list.
+pub(crate) fn blocks(markdown: &str, language: &str) -> Vec<Block> {
     let mut all = Vec::new();
     let mut lines = markdown.lines();
     while let Some(line) = lines.next() {
@@ -33,9 +33,9 @@ pub(crate) fn examples(markdown: &str) -> Vec<Example> {
         let body = lines.by_ref().take_while(|line| line.trim() != "```");
         let body: Vec<&str> = body.map(|line| line.get(indent..).unwrap_or_default()).collect();
         let mut words = info.split_whitespace();
-        if words.next() == Some("yaml") {
+        if words.next() == Some(language) {
             let mark = words.collect::<Vec<_>>().join(" ");
-            all.push(Example { mark, text: body.join("\n") + "\n" });
+            all.push(Block { mark, text: body.join("\n") + "\n" });
         }
     }
     all
