@@ -239,6 +239,37 @@ fn code_that_the_documentation_shows_is_there() {
 }
 
 #[test]
+fn lines_of_the_log_that_the_documentation_explains_are_in_the_code() {
+    let mut sources = String::new();
+    let mut folders = vec![PathBuf::from("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                sources.push_str(&fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    // Long texts go on in the next line.
+    let sources = sources.replace("\\\n", "");
+    let sources = sources.split_whitespace().collect::<Vec<_>>().join(" ");
+    let text = fs::read_to_string("docs/operations.md").unwrap();
+    let (_, section) = text.split_once("### Lines to look for\n").unwrap();
+    let rows = section.lines().take_while(|line| !line.starts_with('#'));
+    let mut count = 0;
+    for row in rows.filter(|line| line.starts_with("| `")) {
+        let cell = row.split(" | ").next().unwrap();
+        for line in pieces(cell).into_iter().skip(1).step_by(2) {
+            count += 1;
+            assert!(sources.contains(line), "no line of the log says `{line}`");
+        }
+    }
+    assert!(count > 10, "the lines were found");
+}
+
+#[test]
 fn files_that_the_documentation_names_exist() {
     const FOLDERS: [&str; 8] =
         ["src/", "tests/", "docs/", "pipelines/", "benches/", "docker/", "proto/", ".ci/"];

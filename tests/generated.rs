@@ -138,7 +138,8 @@ fn index() -> String {
                 .unwrap();
         }
         let (name, page, summary) = (component.name, component.page(), component.summary());
-        let signals = if component.signals.is_empty() { "-" } else { &component.signals };
+        let is_extension = component.kind == Kind::Extension;
+        let signals = if is_extension { "-" } else { &component.signals };
         writeln!(out, "| [`{name}`]({page}) | {signals} | {summary} |").unwrap();
     }
     out
