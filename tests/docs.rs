@@ -116,7 +116,7 @@ fn target(page: &Path, link: &str) -> Option<(PathBuf, Option<String>)> {
     let mut resolved = PathBuf::new();
     for part in page.parent().unwrap().join(path).components() {
         match part {
-            Component::ParentDir => assert!(resolved.pop(), "{} leads outside", link),
+            Component::ParentDir => assert!(resolved.pop(), "{link} leads outside"),
             part => resolved.push(part),
         }
     }

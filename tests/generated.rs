@@ -218,8 +218,8 @@ fn with_block(text: &str, name: &str, block: &str) -> String {
     format!("{before}{begin}\n{block}\n<!-- end of generated -->{after}")
 }
 
-/// A row for each key of a map, and below it those of the maps in it. A map that stands within itself is
-/// told once.
+/// A row for each key of a map, and below it those of the maps in it. A map that contains itself is
+/// shown once.
 fn fields<'a>(
     rows: &mut String,
     schemas: &'a Schemas,
