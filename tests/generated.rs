@@ -1,20 +1,26 @@
-//! `pipelines/README.md` is generated from the components themselves: the prose and the example at
-//! the top of their files, and their fields with types, defaults and comments. This test compares;
-//! `UPDATE=1 cargo test --test generated` writes the file anew.
+//! The reference is generated from the components themselves: the prose and the examples at the top
+//! of their files, and their fields with types, defaults and comments. So are the tables in
+//! `README.md` and the index of `pipelines/`. These tests compare;
+//! `UPDATE=1 cargo test --test generated` writes the files anew.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::{fmt::Write as _, fs};
+use std::{collections::BTreeSet, fmt::Write as _, fs, path::PathBuf};
 
 use serde_json::Value;
 use skep::{
     component::{Entry, Kind},
-    config::{self, Problems, source, yaml},
     connectors,
-    document::{self, schema::Schemas},
+    document::schema::Schemas,
     exporters, extensions, processors, receivers,
 };
 
-const FILE: &str = "pipelines/README.md";
+#[path = "support/examples.rs"]
+mod examples;
+
+/// How everything is written anew.
+const UPDATE: &str = "UPDATE=1 cargo test --test generated";
+/// The pages of the components.
+const FOLDER: &str = "docs/components";
 /// What `skep schema` prints.
 const SCHEMA: &str = "pipelines/schema.json";
 
@@ -28,23 +34,13 @@ fn prose(source: &str) -> String {
     text.collect::<Vec<_>>().join("\n")
 }
 
-/// The YAML blocks of a header.
-fn examples(prose: &str) -> Vec<String> {
-    let mut all = Vec::new();
-    let mut rest = prose;
-    while let Some((_, after)) = rest.split_once("```yaml\n") {
-        let (block, after) = after.split_once("```").unwrap();
-        all.push(block.to_owned());
-        rest = after;
-    }
-    all
-}
-
 struct Component {
     kind: Kind,
     name: &'static str,
     aliases: &'static [&'static str],
     signals: String,
+    /// The text of its file, and the header of that.
+    source: &'static str,
     prose: String,
 }
 
@@ -57,6 +53,7 @@ fn components() -> Vec<Component> {
                 name: entry.name,
                 aliases: entry.aliases,
                 signals: signals.join(", "),
+                source: entry.source,
                 prose: prose(entry.source),
             });
         }
@@ -70,13 +67,66 @@ fn components() -> Vec<Component> {
     all
 }
 
-fn reference() -> String {
-    let schemas = Schemas::default();
-    let mut out = String::from(
-        "# Components\n\nEvery component with its settings, generated from the code by \
-         `UPDATE=1 cargo test --test generated`.\nThe YAML files beside this one are whole \
-         configurations; `skep print-config --config FILE` shows what one\ncomes to, `skep schema` \
-         prints a JSON schema for editors.\n",
+impl Component {
+    /// Its page, in `docs/components`.
+    fn page(&self) -> String {
+        format!("{}-{}.md", self.kind.name(), self.name)
+    }
+
+    /// The first sentence of its documentation.
+    fn summary(&self) -> String {
+        let paragraph = self.prose.split("\n\n").next().unwrap_or_default().replace('\n', " ");
+        let end = paragraph.find(". ").unwrap_or(paragraph.len());
+        paragraph[..end].trim().trim_end_matches('.').to_owned()
+    }
+
+    /// The file that documents it.
+    fn file(&self) -> String {
+        let folder = format!("src/{}", self.kind.section());
+        let files = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+        let mut named = files.filter(|path| path.is_file());
+        let is_it = |path: &PathBuf| fs::read_to_string(path).unwrap() == self.source;
+        named
+            .find(is_it)
+            .unwrap_or_else(|| panic!("no file of {}", self.name))
+            .display()
+            .to_string()
+    }
+
+    fn reference(&self, schemas: &Schemas) -> String {
+        let mut kind = self.kind.name().to_owned();
+        kind[..1].make_ascii_uppercase();
+        let mut out = format!(
+            "<!-- Generated from `{}` by `{UPDATE}`. -->\n\n# {kind} `{}`\n\n{}\n",
+            self.file(),
+            self.name,
+            self.prose.trim()
+        );
+        if !self.aliases.is_empty() {
+            write!(out, "\nOlder names: `{}`.\n", self.aliases.join("`, `")).unwrap();
+        }
+        if self.kind != Kind::Extension {
+            write!(out, "\nSignals: {}.\n", self.signals).unwrap();
+        }
+        let schema = schemas.component(self.kind, self.name).unwrap();
+        let mut rows = String::new();
+        fields(&mut rows, schemas, schema, "", &mut Vec::new());
+        if !rows.is_empty() {
+            let head = "| Key | Type | Default | Meaning |\n|---|---|---|---|";
+            write!(out, "\n## Settings\n\n{head}\n{rows}").unwrap();
+        }
+        out.push_str("\n[All components](README.md)\n");
+        out
+    }
+}
+
+fn index() -> String {
+    let mut out = format!(
+        "<!-- Generated from the code by `{UPDATE}`. -->\n\n# Components\n\nEvery component has a page \
+         with examples, all settings with their types and defaults, and what\ndiffers from the \
+         Collector. `skep components` prints the list, `skep schema` a JSON schema for editors,\n\
+         `skep print-config --config FILE` the settings that are in force. Whole configurations are in\n\
+         [`pipelines/`](../../pipelines/README.md).\n"
     );
     let mut section = "";
     for component in components() {
@@ -84,28 +134,92 @@ fn reference() -> String {
             section = component.kind.section();
             let mut title = section.to_owned();
             title[..1].make_ascii_uppercase();
-            write!(out, "\n## {title}\n").unwrap();
+            write!(out, "\n## {title}\n\n| Type | Signals | What it does |\n|---|---|---|\n")
+                .unwrap();
         }
-        write!(out, "\n### {} `{}`\n\n", component.kind.name(), component.name).unwrap();
-        writeln!(out, "{}", component.prose.trim()).unwrap();
-        if !component.aliases.is_empty() {
-            write!(out, "\nOlder names: `{}`.\n", component.aliases.join("`, `")).unwrap();
-        }
-        if component.kind != Kind::Extension {
-            write!(out, "\nSignals: {}.\n", component.signals).unwrap();
-        }
-        let schema = schemas.component(component.kind, component.name).unwrap();
-        let mut rows = String::new();
-        fields(&mut rows, &schemas, schema, "", &mut Vec::new());
-        if !rows.is_empty() {
-            write!(out, "\n| Key | Type | Default | Meaning |\n|---|---|---|---|\n{rows}").unwrap();
-        }
+        let (name, page, summary) = (component.name, component.page(), component.summary());
+        let is_extension = component.kind == Kind::Extension;
+        let signals = if is_extension { "-" } else { &component.signals };
+        writeln!(out, "| [`{name}`]({page}) | {signals} | {summary} |").unwrap();
     }
     out
 }
 
-/// A row for each key of a map, and below it those of the maps in it. A map that stands within itself is
-/// told once.
+/// The table in the README: a row for each kind.
+fn overview() -> String {
+    let mut out = String::from("| Kind | Types |\n|---|---|\n");
+    for kind in examples::KINDS {
+        let all = components().into_iter().filter(|component| component.kind == kind);
+        let links: Vec<String> =
+            all.map(|one| format!("[`{}`](docs/components/{})", one.name, one.page())).collect();
+        writeln!(out, "| {} | {} |", kind.section(), links.join(", ")).unwrap();
+    }
+    out
+}
+
+/// Rows of the table of measurements that the README repeats: load and program.
+const COSTS: [(&str, &str); 5] = [
+    ("forwarded request by request", "skep"),
+    ("batch", "skep"),
+    ("batch, one attribute upserted into every span", "skep"),
+    ("upsert, zstd in and out", "skep"),
+    ("tail sampling, 1 s, three policies, one trace in ten kept", "skep"),
+];
+
+fn costs() -> String {
+    let table = fs::read_to_string("docs/performance.md").unwrap();
+    let mut lines = table.lines().skip_while(|line| !line.starts_with("| load |"));
+    let mut out = String::new();
+    for line in lines.by_ref().take(2) {
+        writeln!(out, "{line}").unwrap();
+    }
+    let rows: Vec<&str> = lines.take_while(|line| line.starts_with('|')).collect();
+    for (load, program) in COSTS {
+        let row = rows.iter().find(|row| row.starts_with(&format!("| {load} | {program} |")));
+        writeln!(out, "{}", row.unwrap_or_else(|| panic!("no row of {load}"))).unwrap();
+    }
+    out
+}
+
+/// The first comment of each configuration.
+fn pipelines() -> String {
+    let mut out = format!(
+        "<!-- Generated from the files beside it by `{UPDATE}`. -->\n\n# Configurations\n\nEach file is a \
+         whole configuration that runs: `skep --config pipelines/sidecar.yaml`. Tests run all of them\n\
+         (`tests/scenarios.rs`). [docs/configuration.md](../docs/configuration.md) describes the form,\n\
+         [docs/components](../docs/components/README.md) each component with its settings.\n\n\
+         [`schema.json`](schema.json) is what `skep schema` prints; editors with a YAML language server find it by\n\
+         the first line of each file.\n"
+    );
+    for path in yaml_files() {
+        let text = fs::read_to_string(&path).unwrap();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let comment = text.lines().skip(1).map_while(|line| line.strip_prefix('#'));
+        let comment: Vec<&str> = comment.map(str::trim).collect();
+        assert!(!comment.is_empty(), "{name} does not say what it is for");
+        write!(out, "\n## [{name}]({name})\n\n{}\n", comment.join("\n")).unwrap();
+    }
+    out
+}
+
+fn yaml_files() -> Vec<PathBuf> {
+    let paths = fs::read_dir("pipelines").unwrap().map(|entry| entry.unwrap().path());
+    let is_yaml = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "yaml");
+    let mut paths: Vec<PathBuf> = paths.filter(is_yaml).collect();
+    paths.sort();
+    paths
+}
+
+/// Replaces what stands between the marks of a generated block.
+fn with_block(text: &str, name: &str, block: &str) -> String {
+    let begin = format!("<!-- generated: {name} -->\n");
+    let (before, rest) = text.split_once(&begin).unwrap_or_else(|| panic!("no mark {begin}"));
+    let (_, after) = rest.split_once("<!-- end of generated -->").unwrap();
+    format!("{before}{begin}\n{block}\n<!-- end of generated -->{after}")
+}
+
+/// A row for each key of a map, and below it those of the maps in it. A map that contains itself is
+/// shown once.
 fn fields<'a>(
     rows: &mut String,
     schemas: &'a Schemas,
@@ -181,20 +295,40 @@ fn kind(all: &[&Value]) -> String {
 
 #[test]
 fn the_reference_is_what_the_code_says() {
-    is_up_to_date(FILE, &reference());
+    let schemas = Schemas::default();
+    let mut pages = BTreeSet::from(["README.md".to_owned()]);
+    is_up_to_date(&format!("{FOLDER}/README.md"), &index());
+    for component in components() {
+        let page = component.page();
+        is_up_to_date(&format!("{FOLDER}/{page}"), &component.reference(&schemas));
+        assert!(pages.insert(page), "two components have one page");
+    }
+    for entry in fs::read_dir(FOLDER).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(pages.contains(&name), "{FOLDER}/{name} is the page of no component");
+    }
+}
+
+#[test]
+fn the_tables_of_the_readme_are_up_to_date() {
+    let text = fs::read_to_string("README.md").unwrap();
+    let text = with_block(&text, "components", &overview());
+    is_up_to_date("README.md", &with_block(&text, "costs", &costs()));
+}
+
+#[test]
+fn the_index_of_configurations_is_up_to_date() {
+    is_up_to_date("pipelines/README.md", &pipelines());
 }
 
 /// Editors with a YAML language server find it by the first line of each pipeline.
 #[test]
 fn the_schema_is_what_the_code_says() {
     is_up_to_date(SCHEMA, &format!("{:#}\n", Schemas::default().whole()));
-    for entry in fs::read_dir("pipelines").unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "yaml") {
-            let text = fs::read_to_string(&path).unwrap();
-            let first = "# yaml-language-server: $schema=schema.json\n";
-            assert!(text.starts_with(first), "{}: {first}", path.display());
-        }
+    for path in yaml_files() {
+        let text = fs::read_to_string(&path).unwrap();
+        let first = "# yaml-language-server: $schema=schema.json\n";
+        assert!(text.starts_with(first), "{}: {first}", path.display());
     }
 }
 
@@ -206,7 +340,7 @@ fn is_up_to_date(file: &str, generated: &str) {
     let differs = written.lines().zip(generated.lines()).position(|(old, new)| old != new);
     assert!(
         written == generated,
-        "{file} differs from the code at line {}; run `UPDATE=1 cargo test --test generated`",
+        "{file} differs from the code at line {}; run `{UPDATE}`",
         differs.map_or(written.lines().count().min(generated.lines().count()), |at| at) + 1
     );
 }
@@ -216,98 +350,19 @@ fn every_component_says_what_it_is_for() {
     for component in components() {
         let first = component.prose.lines().next().unwrap_or_default();
         assert!(first.len() > 20, "{} {} has no prose", component.kind.name(), component.name);
-        assert!(!examples(&component.prose).is_empty(), "{} has no example", component.name);
+        let has_example = !examples::blocks(&component.prose, "yaml").is_empty();
+        assert!(has_example, "{} has no example", component.name);
     }
-}
-
-/// A whole file around the body of one component.
-fn file(component: &Component, example: &str) -> String {
-    let lines: Vec<String> = example.lines().map(|line| format!("  {line}")).collect();
-    let body = lines.join("\n") + "\n";
-    let id = example.lines().find_map(|line| {
-        let (id, _) = line.split_once(':')?;
-        (!line.starts_with([' ', '#'])).then_some(id)
-    });
-    let id = id.unwrap();
-    let sections = ["receivers", "processors", "exporters", "connectors", "extensions"];
-    let mut text = String::new();
-    for section in sections {
-        writeln!(text, "{section}:").unwrap();
-        if section == component.kind.section() {
-            text.push_str(&body);
-        }
-        if matches!(section, "receivers" | "exporters") {
-            text.push_str("  nop/other:\n");
-        }
-    }
-    let (mut receiver, mut exporter, mut processors) = ("nop/other", "nop/other", "");
-    let mut second = String::new();
-    let mut extension = "";
-    let first = component.signals.split(", ").next().unwrap();
-    let signal = if first.is_empty() { "traces" } else { first };
-    match component.kind {
-        Kind::Receiver => receiver = id,
-        Kind::Processor => processors = id,
-        Kind::Exporter => exporter = id,
-        Kind::Connector => {
-            exporter = id;
-            second = format!("    traces/second: {{receivers: [{id}], exporters: [nop/other]}}\n");
-        }
-        Kind::Extension => extension = id,
-    }
-    write!(
-        text,
-        "service:\n  extensions: [{extension}]\n  pipelines:\n    {signal}: {{receivers: \
-         [{receiver}], processors: [{processors}], exporters: [{exporter}]}}\n{second}"
-    )
-    .unwrap();
-    text
 }
 
 #[test]
 fn every_example_is_valid() {
-    let env = |name: &str| Some(format!("value-of-{}", name.to_lowercase()));
     for component in components() {
-        for example in examples(&component.prose) {
-            let text = file(&component, &example);
-            let mut problems = Problems::default();
-            let loaded = source::load(&[format!("yaml:{text}")], &[], &env, &mut problems);
-            let root = loaded.root.as_ref();
-            assert!(root.is_some(), "{problems:?}\n{text}");
-            document::load(root.unwrap(), &mut problems);
+        for example in examples::blocks(&component.prose, "yaml") {
+            assert!(example.mark.is_empty(), "{}: `{}`", component.name, example.mark);
+            let text = examples::around_component(component.kind, &example.text);
+            let problems = examples::problems(std::slice::from_ref(&text));
             assert!(!problems.have_mistakes(), "{problems:?}\n{text}");
         }
-    }
-}
-
-/// Components of the README's configurations, in pipelines of nothing else where they have none.
-#[test]
-fn the_configurations_of_the_readme_are_valid() {
-    let env = |name: &str| Some(format!("value-of-{}", name.to_lowercase()));
-    let blocks = examples(&fs::read_to_string("README.md").unwrap());
-    assert!(blocks.len() > 1, "{blocks:?}");
-    for block in blocks {
-        let mut problems = Problems::default();
-        let node = yaml::parse(0, &block).unwrap_or_else(|problem| panic!("{problem:?}\n{block}"));
-        let value: Value = config::decode(&node, &mut problems).unwrap();
-        let mut frame = "receivers: {nop: }\nservice:\n  pipelines:\n".to_owned();
-        for id in value["exporters"].as_object().unwrap().keys() {
-            let (name, about) = id.split_once('/').unwrap_or((id, ""));
-            let entry = exporters::ALL.iter().find(|entry| entry.name == name).unwrap();
-            let signal = match about {
-                "logs" | "metrics" => about,
-                _ => entry.signals[0].name(),
-            };
-            writeln!(frame, "    {signal}: {{receivers: [nop], exporters: [{id}]}}").unwrap();
-        }
-        let mut uris = vec![format!("yaml:{block}")];
-        if value["service"]["pipelines"].is_null() {
-            uris.push(format!("yaml:{frame}"));
-        }
-        let loaded = source::load(&uris, &[], &env, &mut problems);
-        document::load(loaded.root.as_ref().unwrap(), &mut problems);
-        // Files of an example do not exist here.
-        problems.0.retain(|problem| !problem.is_absent);
-        assert!(problems.0.is_empty(), "{problems:?}\n{block}");
     }
 }

@@ -53,7 +53,8 @@ struct Arguments {
     /// Write everything that was measured into a file.
     #[arg(long)]
     json: Option<PathBuf>,
-    /// Write the table into README.md.
+    /// Write the table into docs/performance.md. `UPDATE=1 cargo test --test generated` then repeats
+    /// some of its rows in README.md.
     #[arg(long)]
     readme: bool,
     /// Passed by cargo.

@@ -129,14 +129,14 @@ impl Report {
         serde_json::to_string_pretty(&all).unwrap()
     }
 
-    /// Replaces the table between the marks in README.md.
+    /// Replaces the table between the marks in docs/performance.md.
     pub(crate) fn write_readme(&self) {
         const BEGIN: &str = "<!-- measured by benches/loopback -->\n";
         const END: &str = "<!-- end of measured -->";
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/performance.md");
         let text = std::fs::read_to_string(&path).unwrap();
-        let begin = text.find(BEGIN).expect("README.md has the mark") + BEGIN.len();
-        let end = text.find(END).expect("README.md has the end mark");
+        let begin = text.find(BEGIN).expect("docs/performance.md has the mark") + BEGIN.len();
+        let end = text.find(END).expect("docs/performance.md has the end mark");
         let new = format!("{}\n{self}\n{}", &text[..begin], &text[end..]);
         std::fs::write(path, new).unwrap();
     }
