@@ -35,7 +35,7 @@
 //! read at all is renamed to `damaged-...-whole`. skep never removes such files; they are kept for
 //! an operator to look at.
 //!
-//! Each storage directory is locked to one process (`engine/storages.rs`). If the directory is
+//! Each storage directory is locked to one process (`engine/disk/storages.rs`). If the directory is
 //! removed while skep runs, the next sync or the next new segment fails. From then on appends fail,
 //! so senders are refused. If only the current file is removed, the next sync fails and a new
 //! segment is begun. If undelivered data is gone when skep ends, it exits with code 74.

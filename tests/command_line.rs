@@ -50,7 +50,7 @@ fn references_that_cannot_be_replaced_here_are_printed_as_they_are() {
     assert!(output.status.success(), "{errors}");
     assert!(out.contains("endpoint: \"${env:UNSET}:4318\"\n"), "{out}");
     let (output, valid, _) = run(&["validate", "--config", &format!("yaml:{out}")]);
-    assert!(output.status.success() && valid.contains("with 1 warning"), "{valid}");
+    assert!(output.status.success() && valid.contains("with 2 warnings"), "{valid}");
 }
 
 #[test]

@@ -231,7 +231,7 @@ pub struct Piece {
 /// A payload is sent in pieces. `encode` makes the first piece of what is left, the engine sends
 /// it, with retries, and asks for the next one. The room limits what `encode` makes: a request
 /// whose resource is repeated for many items must not need more memory than was set aside for it,
-/// see `engine/workspace.rs`.
+/// see `engine/export/workspace.rs`.
 ///
 /// Why the exporter cuts and not the engine: the size of an item is known only once it is encoded.
 /// Cutting by an upper bound before that (six bytes for each byte of text, the resource for each
