@@ -6,6 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+#[path = "tidy/rooms.rs"]
+mod rooms;
+
 /// Longest file, tests included.
 const FILE_LIMIT: usize = 650;
 
