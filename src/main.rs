@@ -36,6 +36,10 @@ fn correct_environment() {
     }
     let mut arguments = env::args_os();
     let (Some(own_name), Ok(program)) = (arguments.next(), env::current_exe()) else { return };
+    if program.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"ld-")) {
+        // The loader was called with the program as its argument.
+        return;
+    }
     let mut again = Command::new(program);
     if env::var_os(name).is_none() {
         again.env(name, value);

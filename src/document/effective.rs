@@ -15,7 +15,7 @@ use crate::{
         diagnostics::{Source, closest},
         shown::{url_secrets, without_secrets},
         tree::Member,
-        units::{REDACTED, SECTION_MARK},
+        units::{REDACTED, SECTION_MARK, parse_duration},
         yaml,
     },
 };
@@ -150,9 +150,15 @@ struct Cover<'a> {
 
 impl Cover<'_> {
     fn node(&mut self, node: &Node, schema: Option<&Json>) {
-        let is_text = !matches!(node.plain(), Value::Map(_) | Value::List(_) | Value::Null);
+        let is_map = matches!(node.plain(), Value::Map(_) | Value::Null);
+        let is_list = matches!(node.plain(), Value::List(_));
+        let takes_lists = |schema| {
+            let all = self.schemas.alternatives(schema);
+            all.iter().any(|one| one["items"].is_object() || one["type"] == "array")
+        };
         if schema.is_some_and(|schema| {
-            self.schemas.is_secret(schema) || (is_text && self.schemas.only_holds_secrets(schema))
+            let is_other = !is_map && !(is_list && takes_lists(schema));
+            self.schemas.is_secret(schema) || (is_other && self.schemas.only_holds_secrets(schema))
         }) {
             return self.all(node);
         }
@@ -163,6 +169,10 @@ impl Cover<'_> {
                     let name = member.key.to_lowercase();
                     if inner.is_none() && sounds_secret(&name, schema, self.schemas) {
                         self.all(&member.value);
+                    } else if inner.is_none()
+                        && schema.is_some_and(|schema| self.schemas.holds_secrets(schema))
+                    {
+                        self.texts(&member.value);
                     } else {
                         self.node(&member.value, inner);
                     }
@@ -182,6 +192,17 @@ impl Cover<'_> {
                     source.mask_urls(node.place.range.clone(), count);
                 }
             }
+            _ => {}
+        }
+    }
+
+    /// Masks the texts in what stands under a key that nobody knows, beside keys of secrets. Keys,
+    /// numbers and durations stay.
+    fn texts(&mut self, node: &Node) {
+        match node.plain() {
+            Value::Map(members) => members.iter().for_each(|member| self.texts(&member.value)),
+            Value::List(nodes) => nodes.iter().for_each(|node| self.texts(node)),
+            Value::String(text) if parse_duration(text).is_err() => self.mask(&node.place),
             _ => {}
         }
     }

@@ -136,6 +136,11 @@ impl Schemas {
         !is_text && self.holds_secret(schema, 0)
     }
 
+    /// Whether a secret stands in it, at any depth.
+    pub fn holds_secrets(&self, schema: &Value) -> bool {
+        self.holds_secret(schema, 0)
+    }
+
     fn holds_secret(&self, schema: &Value, depth: usize) -> bool {
         let all = self.alternatives(schema);
         let mut inner = all.iter().flat_map(|schema| {

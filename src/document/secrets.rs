@@ -176,3 +176,23 @@ fn flags_and_names_of_sources_show_no_secret() {
         assert!(shown.contains("error: ") && !shown.contains(MARKER), "{shown}");
     }
 }
+
+/// A misspelt key, or a level that is missing, is where secrets stand that no schema knows.
+#[test]
+fn secrets_in_the_wrong_place_are_covered() {
+    let schemas = Schemas::default();
+    for wrong in [
+        "extensions: {basicauth: {inline: 'ann:SECRETMARKER'}}",
+        "extensions: {basicauth: {htpasswd: ['ann:SECRETMARKER']}}",
+        "extensions: {basicauth: {client_auth: {username: u, pass: SECRETMARKER}}}",
+        "extensions: {bearertokenauth: {toekns: [SECRETMARKER]}}",
+        "exporters: {honeycomb: {team: SECRETMARKER}}",
+        "exporters: {otlp_http: {endpoint: 'http://h', heders: {x-team: SECRETMARKER}}}",
+    ] {
+        let shown = shown(wrong, &schemas);
+        assert!(!shown.contains(MARKER) && shown.contains("error"), "{wrong}\n{shown}");
+    }
+    // What is no secret is still shown.
+    let shown = shown("exporters: {otlp_http: {endpoint: 'http://h', tiemout: 5s}}", &schemas);
+    assert!(shown.contains("tiemout: 5s"), "{shown}");
+}

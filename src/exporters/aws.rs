@@ -223,6 +223,21 @@ fn foreign(answer: &HttpResponse) -> String {
     )
 }
 
+/// What has become of a request whose task has ended without an outcome.
+pub(super) fn broken_off(service: &str, error: &tokio::task::JoinError) -> ExportError {
+    if error.is_panic() {
+        // The same data would most likely cause it again.
+        let message = format!(
+            "this is a bug in skep: a request to {service} panicked with this data; please report it"
+        );
+        return ExportError { retry: Retry::Never, message };
+    }
+    ExportError {
+        retry: Retry::After(None),
+        message: format!("a request to {service} was broken off"),
+    }
+}
+
 /// No answer came.
 fn unanswered<E>(error: &SdkError<E, HttpResponse>) -> String
 where

@@ -90,7 +90,7 @@ use tokio::{
 
 use self::{pieces::LeftOut, segment::Fault, settings::Settings};
 use super::{
-    aws::{Common, Connected, connect, explain, report},
+    aws::{Common, Connected, broken_off, connect, explain, report},
     cloudwatch::name::{Named, Template},
     delivery::{RetryOnFailure, SendingQueue, delivery},
     ids, json,
@@ -399,10 +399,7 @@ impl Sender {
                 }
                 // What can be sent again is; documents that X-Ray has already are the same there.
                 Ok(Err(error)) => failed = Some(worse(failed, error)),
-                Err(_) => {
-                    let message = "a request to X-Ray was broken off".to_owned();
-                    failed = Some(ExportError { retry: Retry::After(None), message });
-                }
+                Err(error) => failed = Some(worse(failed, broken_off("X-Ray", &error))),
             }
         }
         if let Some(error) = failed {

@@ -43,6 +43,7 @@ use super::{
     proxy::{self, Destination, Way},
     tls::ClientTls,
 };
+use crate::config::shown::without_secrets;
 
 /// Credentials without an end are asked for again after this, in case a file has changed.
 const ASK_AGAIN: Duration = Duration::from_mins(15);
@@ -128,6 +129,14 @@ impl Access {
             .ok_or("no AWS region is known: set `region`, or AWS_REGION where skep runs")?;
         let loader = self.loader(http.clone()).region(Region::new(region.clone()));
         let mut config = loader.load().await;
+        let mut wrong = wrong_endpoint(config.endpoint_url(), "the endpoint of AWS");
+        for name in ["AWS_ENDPOINT_URL_XRAY", "AWS_ENDPOINT_URL_CLOUDWATCH_LOGS"] {
+            let url = std::env::var(name).ok().filter(|url| !url.is_empty());
+            wrong = wrong.or_else(|| wrong_endpoint(url.as_deref(), name));
+        }
+        if let Some(wrong) = wrong {
+            return Err(wrong);
+        }
         if let Some(role) = &self.role {
             // The endpoint is that of the service, not of STS.
             let access = Access { endpoint: String::new(), ..self.clone() };
@@ -266,13 +275,34 @@ pub fn in_words(error: &dyn Error) -> String {
     let mut said: Vec<String> = Vec::new();
     let mut next = Some(error);
     while let Some(error) = next {
-        let text = error.to_string();
+        let text = shortened(&error.to_string());
         if !said.last().is_some_and(|before| before.contains(&text)) {
             said.push(text);
         }
         next = error.source();
     }
     said.join(": ")
+}
+
+/// Longest part of an error that is shown, in bytes.
+const SHOWN: usize = 300;
+
+/// An error of the SDK without the request in it, which holds telemetry.
+fn shortened(text: &str) -> String {
+    let end = [" to request Request {", "Request {", "SdkBody"].into_iter();
+    let end = end.filter_map(|mark| text.find(mark)).min().unwrap_or(text.len());
+    text[..text.floor_char_boundary(end.min(SHOWN))].to_owned()
+}
+
+/// Why an endpoint cannot be used; none where it can be, or where there is none.
+fn wrong_endpoint(url: Option<&str>, name: &str) -> Option<String> {
+    let url = url?;
+    let uri = url.parse::<Uri>().ok();
+    let is_url = uri.is_some_and(|uri| uri.scheme().is_some() && uri.host().is_some());
+    (!is_url).then(|| {
+        let shown = without_secrets(url);
+        format!("{name} is `{shown}`, which is no URL: write `https://host`, or unset it")
+    })
 }
 
 /// Where credentials came from; never what they are.
@@ -413,6 +443,20 @@ fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The error of the SDK where an endpoint is wrong shows the whole request.
+    #[test]
+    fn errors_of_the_sdk_show_no_telemetry() {
+        let text = "failed to apply endpoint `localhost:4566` to request Request { body: SdkBody { \
+                    inner: Once(Some(b\"CUSTOMERDATA\")) } }";
+        assert_eq!(shortened(text), "failed to apply endpoint `localhost:4566`");
+        assert_eq!(shortened(&"x".repeat(1000)).len(), SHOWN);
+        for wrong in ["localhost:4566", " ", "", "not a url"] {
+            assert!(wrong_endpoint(Some(wrong), "AWS_ENDPOINT_URL").is_some(), "{wrong:?}");
+        }
+        assert_eq!(wrong_endpoint(Some("http://localhost:4566"), "AWS_ENDPOINT_URL"), None);
+        assert_eq!(wrong_endpoint(None, "AWS_ENDPOINT_URL"), None);
+    }
 
     #[test]
     fn the_region_of_a_task_stands_in_its_arn() {

@@ -78,7 +78,20 @@ pub struct Context {
     pub arrived: Instant,
 }
 
+/// What an entry of a context takes beside its text, in bytes.
+const ENTRY: usize = 64;
+
 impl Context {
+    /// Bytes that it takes in memory, about.
+    pub fn size(&self) -> usize {
+        let metadata = self.metadata.iter().map(|(key, value)| ENTRY + key.len() + value.len());
+        let auth = self.auth.iter().map(|(key, values)| {
+            let values = values.iter().map(|value| ENTRY + value.len());
+            ENTRY + key.len() + values.sum::<usize>()
+        });
+        ENTRY + metadata.sum::<usize>() + auth.sum::<usize>()
+    }
+
     /// The values of an attribute of the authenticator; none where it does not know it.
     pub fn auth_values(&self, name: &str) -> Option<&[String]> {
         self.auth.iter().find(|(known, _)| known == name).map(|(_, values)| &**values)

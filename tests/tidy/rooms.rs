@@ -56,6 +56,7 @@ fn leaves(tree: &str, prefix: &[String], found: &mut Vec<Module>) {
 
 /// What a source names by a path: in `use`, and in `crate::` and `super::` paths elsewhere.
 fn named(text: &str) -> Vec<Module> {
+    let text = text.replace("pub(in crate::engine)", "pub");
     let code: String = text
         .lines()
         .map(|line| line.split("//").next().unwrap_or_default())

@@ -165,7 +165,7 @@ impl Desk for QueueDesk {
         let unkept_before = letters.unkept.load(Ordering::SeqCst);
         let sent = Sent { ticket, unkept_before };
         // Its bytes are here already, so they are charged in any case.
-        let permit = letters.budget.owe(cost(body.len()));
+        let permit = letters.budget.owe(cost(body.len() + note.len()));
         let claim = Receipt::new(
             Wait::Delivery,
             Box::new(move |outcome| told(letters.ended(&sent, outcome))),

@@ -124,7 +124,7 @@ impl Spool {
 
     /// Makes a payload from a record. Its bytes are already in memory, so they are always charged.
     pub(super) fn payload(&self, stored: Stored) -> Payload {
-        let permit = self.budget.owe(cost(stored.body.len()));
+        let permit = self.budget.owe(cost(stored.body.len() + stored.note.len()));
         self.store.payload(stored, Some(permit), Wait::Delivery)
     }
 }

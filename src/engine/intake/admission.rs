@@ -21,6 +21,11 @@ use crate::{
 pub(super) fn admit(arrival: Arrival, ceiling: Option<u64>) -> Result<Payload, Rejection> {
     let mut permits: SmallVec<[Permit; 1]> = SmallVec::new();
     let account = Account { permit: arrival.permit.clone(), ceiling };
+    if let Some(context) = &arrival.context {
+        // Headers stay with the payload, in queues too.
+        let bytes = context.size() as u64;
+        permits.push(account.try_more(bytes).ok_or_else(|| account.refusal(bytes))?);
+    }
     let body = match arrival.compression {
         Compression::Identity => {
             permits.push(arrival.permit);

@@ -31,7 +31,7 @@ pub async fn replay(journal: Arc<Journal>, door: Arc<EngineDoor>, mut stop: Stop
         }
         let read = stored::read(Arc::clone(store), READ).await;
         for stored in read.into_iter().flatten() {
-            let permit = door.owe(stored.body.len());
+            let permit = door.owe(stored.body.len() + stored.note.len());
             door.replay(store.payload(stored, Some(permit), Wait::Durable));
         }
     }

@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use super::{
-    super::aws::{Connected, connect, explain},
+    super::aws::{Connected, broken_off, connect, explain},
     batch::{Batch, Note, names},
     group::NewGroup,
 };
@@ -139,10 +139,7 @@ impl Writer {
             let error = match outcome {
                 Ok(Ok(())) => continue,
                 Ok(Err(error)) => error,
-                Err(_) => ExportError {
-                    retry: Retry::After(None),
-                    message: "a request to CloudWatch Logs was broken off".to_owned(),
-                },
+                Err(error) => broken_off("CloudWatch Logs", &error),
             };
             // What can be sent again decides.
             if failed.as_ref().is_none_or(|first| !matches!(first.retry, Retry::After(_))) {

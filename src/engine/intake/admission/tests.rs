@@ -5,7 +5,10 @@ use std::sync::Arc;
 use super::*;
 use crate::{
     engine::budget::Budget,
-    otlp::{check::Utf8, payload::Wait},
+    otlp::{
+        check::Utf8,
+        payload::{Context, Outcome, Wait},
+    },
     telemetry::Telemetry,
 };
 
@@ -60,4 +63,37 @@ fn what_would_never_fit_is_said_to_be_too_large() {
     assert_eq!(account.refusal(10 * 1024), Rejection::TooLarge { limit: 8 * 1024 });
     let account = Account { ceiling: None, ..account };
     assert_eq!(account.refusal(u64::MAX), Rejection::Unavailable(Reason::OverBudget, None));
+}
+
+/// Kept headers wait in queues with the payload, so they are paid for as long as it is there.
+#[test]
+fn the_headers_of_a_request_are_paid_for() {
+    let budget = Budget::new(4 * MIB as u64, Arc::new(Telemetry::default()));
+    let context = Context {
+        metadata: vec![("x-large".to_owned(), "x".repeat(60_000))],
+        auth: vec![("membership".to_owned(), vec!["y".repeat(5_000)])],
+        peer: None,
+        arrived: std::time::Instant::now(),
+    };
+    let arrival = |permit| Arrival {
+        signal: Signal::Traces,
+        encoding: Encoding::Protobuf,
+        compression: Compression::Identity,
+        permit,
+        body: Bytes::from_static(&[0x0a, 4, 0x12, 2, 0x12, 0]),
+        max_inflated: MIB,
+        utf8: Utf8::Strict,
+        context: Some(Arc::new(context.clone())),
+        wait: Wait::Acceptance,
+        transport: "http",
+    };
+    let payload = admit(arrival(budget.owe(1024)), None).unwrap();
+    assert!((65_000..70_000).contains(&budget.used()), "{}", budget.used());
+    payload.finish(Outcome::Delivered);
+    assert_eq!(budget.used(), 0);
+    let full = budget.owe(4 * MIB - 30_000);
+    let refused = admit(arrival(budget.owe(1024)), None).unwrap_err();
+    assert_eq!(refused, Rejection::Unavailable(Reason::OverBudget, None));
+    drop(full);
+    assert_eq!(budget.used(), 0);
 }
