@@ -157,7 +157,7 @@ impl Cover<'_> {
             all.iter().any(|one| one["items"].is_object() || one["type"] == "array")
         };
         if schema.is_some_and(|schema| {
-            let is_other = !is_map && !(is_list && takes_lists(schema));
+            let is_other = !(is_map || is_list && takes_lists(schema));
             self.schemas.is_secret(schema) || (is_other && self.schemas.only_holds_secrets(schema))
         }) {
             return self.all(node);
@@ -165,17 +165,7 @@ impl Cover<'_> {
         match node.plain() {
             Value::Map(members) => {
                 for member in members {
-                    let inner = schema.and_then(|schema| self.schemas.inner(schema, &member.key));
-                    let name = member.key.to_lowercase();
-                    if inner.is_none() && sounds_secret(&name, schema, self.schemas) {
-                        self.all(&member.value);
-                    } else if inner.is_none()
-                        && schema.is_some_and(|schema| self.schemas.holds_secrets(schema))
-                    {
-                        self.texts(&member.value);
-                    } else {
-                        self.node(&member.value, inner);
-                    }
+                    self.member(member, schema);
                 }
             }
             Value::List(nodes) => {
@@ -196,8 +186,26 @@ impl Cover<'_> {
         }
     }
 
-    /// Masks the texts in what stands under a key that nobody knows, beside keys of secrets. Keys,
-    /// numbers and durations stay.
+    fn member(&mut self, member: &Member, schema: Option<&Json>) {
+        let inner = |key: &str| schema.and_then(|schema| self.schemas.inner(schema, key));
+        if let Some(inner) = inner(&member.key) {
+            return self.node(&member.value, Some(inner));
+        }
+        let name = member.key.to_lowercase();
+        let meant = meant(&name, schema, self.schemas);
+        let is_secret = meant.is_some_and(|meant| self.schemas.is_secret(meant));
+        if is_secret || SECRET_WORDS.iter().any(|word| name.contains(word)) {
+            self.all(&member.value);
+        } else if meant.is_none() && schema.is_some_and(|schema| self.schemas.holds_secrets(schema))
+        {
+            self.texts(&member.value);
+        } else {
+            self.node(&member.value, meant);
+        }
+    }
+
+    /// Masks the texts in what stands under a key that is near no known one, beside keys of secrets.
+    /// Keys, numbers and durations stay.
     fn texts(&mut self, node: &Node) {
         match node.plain() {
             Value::Map(members) => members.iter().for_each(|member| self.texts(&member.value)),
@@ -228,14 +236,12 @@ impl Cover<'_> {
     }
 }
 
-/// Whether an unknown key probably holds a secret.
-fn sounds_secret(key: &str, schema: Option<&Json>, schemas: &Schemas) -> bool {
-    let all = schema.map(|schema| schemas.alternatives(schema)).unwrap_or_default();
+/// The schema of the key that an unknown one was most likely meant to be.
+fn meant<'a>(key: &str, schema: Option<&'a Json>, schemas: &'a Schemas) -> Option<&'a Json> {
+    let all = schemas.alternatives(schema?);
     let known = all.iter().filter_map(|schema| schema["properties"].as_object());
     let near = closest(key, known.flat_map(|fields| fields.keys()).map(|name| &**name));
-    let meant = near.and_then(|near| schemas.inner(schema?, near));
-    meant.is_some_and(|meant| schemas.is_secret(meant))
-        || SECRET_WORDS.iter().any(|word| key.contains(word))
+    schemas.inner(schema?, near?)
 }
 
 fn members_of<'a>(root: &'a mut Node, section: &str) -> &'a mut [Member] {

@@ -138,7 +138,7 @@ fn excerpts_show_no_secret() {
     let mut problems = Problems::default();
     let loaded = source::load(&[format!("yaml:{text}")], &[], &env, &mut problems);
     let masked = crate::document::masked_sources(&loaded)[0].shown();
-    let expected = "exporters:\n  honeycomb: { api_key: *****, endpont: ***** }\n  otlp_http:\n    \
+    let expected = "exporters:\n  honeycomb: { api_key: *****, endpont: y }\n  otlp_http:\n    \
                     headers: { x: '*****${env:TOKEN}*****' }\n    api_token: *****\n";
     assert_eq!(masked, expected);
 }
