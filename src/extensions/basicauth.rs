@@ -21,8 +21,9 @@
 //! `$1$`, `$5$` or `$6$`; other text is a password in plain text. Hashes that take long are
 //! computed on a few threads of their own, once for each client: a right password is remembered by
 //! a keyed hash until the file changes. One sender has one comparison at a time, so that wrong
-//! passwords keep no other client waiting; a request that waits for more than three seconds gets
-//! 503 and may come again.
+//! passwords keep no other client waiting; a request that waits for more than three seconds, or
+//! behind 31 others of its sender, gets 503 and may come again. An unknown name takes as long as a
+//! wrong password. Names and passwords longer than 256 bytes are refused where the hash takes long.
 //!
 //! Processors get `auth.username`, and the base64 text of both as `auth.raw`, with `from_context`.
 
@@ -44,7 +45,7 @@ use crate::{
         ExtensionConfig, Identity, Passive, Protocol, ServerAuth, ServerAuthenticator, StartError,
         Unusable,
     },
-    config::{Node, Problems, Secret, source::check_file},
+    config::{Node, Problems, Secret, source::check_file, units::REDACTED},
     otlp::Signal,
 };
 
@@ -158,14 +159,23 @@ impl Htpasswd {
         if !self.file.is_empty() {
             check_file(at.at("htpasswd::file"), &self.file, problems);
         }
-        let (users, wrong) = Users::read(self.inline.expose());
-        for (line, why) in wrong {
+        if self.inline.expose().trim() == REDACTED {
+            // What `print-config` shows. The document warns of it.
+            return;
+        }
+        let (users, unusable) = Users::read(self.inline.expose());
+        for (line, why) in &unusable.first {
             problems
                 .warning(
                     at.at("htpasswd::inline"),
                     format!("line {line} of `inline` {why} and is left out"),
                 )
                 .help("write `name:hash`, as `htpasswd -nB NAME` prints it");
+        }
+        let more = unusable.count - unusable.first.len();
+        if more > 0 {
+            let message = format!("{more} more lines of `inline` cannot be used");
+            problems.warning(at.at("htpasswd::inline"), message);
         }
         if self.file.is_empty() && !self.inline.expose().is_empty() && users.is_empty() {
             problems.error(at.at("htpasswd::inline"), "`inline` has no user");
@@ -216,9 +226,14 @@ impl ServerAuth for Config {
         } else {
             let name = file.clone();
             Origin::File(Watched::open(&file, move |text| {
-                let (users, wrong) = Users::read(text);
-                for (line, why) in wrong {
-                    tracing::warn!(file = name, line, "a line {why} and is left out");
+                let (users, unusable) = Users::read(text);
+                if unusable.count > 0 {
+                    tracing::warn!(
+                        file = name,
+                        lines = unusable.count,
+                        "lines that cannot be used are left out: {}",
+                        unusable.in_words()
+                    );
                 }
                 let users = users.and(Users::read(inline.expose()).0);
                 if users.is_empty() { Err("has no user".to_owned()) } else { Ok(users) }
