@@ -15,7 +15,7 @@
 //! An exporter names the one with `client_auth` by `auth: {authenticator: basicauth/client}`;
 //! `username_file` and `password_file` are read again when they change. A receiver's protocol names
 //! the one with `htpasswd`, whose users are those of `file` and of `inline`, which wins; the file
-//! is read again when it changes.
+//! is read again when it changes. Files must be regular files of at most 4 MiB.
 //!
 //! Passwords may be hashed as `htpasswd` does it (bcrypt, `$apr1$`, `{SHA}`), or as `{SSHA}`,
 //! `$1$`, `$5$` or `$6$`; other text is a password in plain text. Hashes that take long are
@@ -286,7 +286,7 @@ impl Guests {
         let is_right = match &self.users {
             Origin::Text(users) => self.checks.is_right(users, &username, &password, peer).await?,
             Origin::File(file) => {
-                let users = file.at(Instant::now());
+                let users = file.at(Instant::now()).await;
                 self.checks.is_right(&users, &username, &password, peer).await?
             }
         };
