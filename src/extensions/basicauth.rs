@@ -366,6 +366,21 @@ mod tests {
     }
 
     #[test]
+    fn what_print_config_shows_is_no_mistake() {
+        let problems = |inline: &str| {
+            let text = format!("htpasswd: {{inline: '{inline}'}}");
+            let node = crate::config::yaml::parse(0, &text).unwrap();
+            let mut problems = Problems::default();
+            let config = crate::config::decode::<Config>(&node, &mut problems).unwrap();
+            config.validate(&node, &mut problems);
+            problems.0.len()
+        };
+        assert_eq!(problems(REDACTED), 0);
+        assert_eq!(problems("ann:one"), 0);
+        assert_eq!(problems("[REDACTE]"), 2);
+    }
+
+    #[test]
     fn the_users_of_inline_win_over_those_of_the_file() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "ann:one\nbob:one\n").unwrap();

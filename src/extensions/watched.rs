@@ -318,7 +318,7 @@ mod tests {
         assert!(Watched::open("/dev/zero", number).is_err());
 
         // It may come in the place of a file.
-        let (file, name) = self::file("1");
+        let (file, name) = file("1");
         let watched = Watched::open(&name, number).unwrap();
         fs::rename(&path, file.path()).unwrap();
         let begin = Instant::now();

@@ -123,6 +123,11 @@ impl KeySet {
     pub(super) fn may_have(&self, header: &Header) -> bool {
         self.candidates(header).next().is_some()
     }
+
+    /// Whether there is a key with the id that a header names.
+    pub(super) fn has_named(&self, header: &Header) -> bool {
+        header.kid.is_some() && self.keys.iter().any(|key| key.id == header.kid)
+    }
 }
 
 /// Where keys come from.
