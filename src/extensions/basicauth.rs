@@ -15,14 +15,15 @@
 //! An exporter names the one with `client_auth` by `auth: {authenticator: basicauth/client}`;
 //! `username_file` and `password_file` are read again when they change. A receiver's protocol names
 //! the one with `htpasswd`, whose users are those of `file` and of `inline`, which wins; the file
-//! is read again when it changes.
+//! is read again when it changes. Files must be regular files of at most 4 MiB.
 //!
 //! Passwords may be hashed as `htpasswd` does it (bcrypt, `$apr1$`, `{SHA}`), or as `{SSHA}`,
 //! `$1$`, `$5$` or `$6$`; other text is a password in plain text. Hashes that take long are
 //! computed on a few threads of their own, once for each client: a right password is remembered by
 //! a keyed hash until the file changes. One sender has one comparison at a time, so that wrong
-//! passwords keep no other client waiting; a request that waits for more than three seconds gets
-//! 503 and may come again.
+//! passwords keep no other client waiting; a request that waits for more than three seconds, or
+//! behind 31 others of its sender, gets 503 and may come again. An unknown name takes as long as a
+//! wrong password. Names and passwords longer than 256 bytes are refused where the hash takes long.
 //!
 //! Processors get `auth.username`, and the base64 text of both as `auth.raw`, with `from_context`.
 
@@ -44,7 +45,7 @@ use crate::{
         ExtensionConfig, Identity, Passive, Protocol, ServerAuth, ServerAuthenticator, StartError,
         Unusable,
     },
-    config::{Node, Problems, Secret, source::check_file},
+    config::{Node, Problems, Secret, source::check_file, units::REDACTED},
     otlp::Signal,
 };
 
@@ -158,14 +159,23 @@ impl Htpasswd {
         if !self.file.is_empty() {
             check_file(at.at("htpasswd::file"), &self.file, problems);
         }
-        let (users, wrong) = Users::read(self.inline.expose());
-        for (line, why) in wrong {
+        if self.inline.expose().trim() == REDACTED {
+            // What `print-config` shows. The document warns of it.
+            return;
+        }
+        let (users, unusable) = Users::read(self.inline.expose());
+        for (line, why) in &unusable.first {
             problems
                 .warning(
                     at.at("htpasswd::inline"),
                     format!("line {line} of `inline` {why} and is left out"),
                 )
                 .help("write `name:hash`, as `htpasswd -nB NAME` prints it");
+        }
+        let more = unusable.count - unusable.first.len();
+        if more > 0 {
+            let message = format!("{more} more lines of `inline` cannot be used");
+            problems.warning(at.at("htpasswd::inline"), message);
         }
         if self.file.is_empty() && !self.inline.expose().is_empty() && users.is_empty() {
             problems.error(at.at("htpasswd::inline"), "`inline` has no user");
@@ -216,9 +226,14 @@ impl ServerAuth for Config {
         } else {
             let name = file.clone();
             Origin::File(Watched::open(&file, move |text| {
-                let (users, wrong) = Users::read(text);
-                for (line, why) in wrong {
-                    tracing::warn!(file = name, line, "a line {why} and is left out");
+                let (users, unusable) = Users::read(text);
+                if unusable.count > 0 {
+                    tracing::warn!(
+                        file = name,
+                        lines = unusable.count,
+                        "lines that cannot be used are left out: {}",
+                        unusable.in_words()
+                    );
                 }
                 let users = users.and(Users::read(inline.expose()).0);
                 if users.is_empty() { Err("has no user".to_owned()) } else { Ok(users) }
@@ -271,7 +286,7 @@ impl Guests {
         let is_right = match &self.users {
             Origin::Text(users) => self.checks.is_right(users, &username, &password, peer).await?,
             Origin::File(file) => {
-                let users = file.at(Instant::now());
+                let users = file.at(Instant::now()).await;
                 self.checks.is_right(&users, &username, &password, peer).await?
             }
         };
@@ -348,6 +363,21 @@ mod tests {
             let denied = ask(&*server, &value).await.unwrap_err();
             assert!(matches!(denied, Denied::Unauthenticated(_)), "{value}: {denied:?}");
         }
+    }
+
+    #[test]
+    fn what_print_config_shows_is_no_mistake() {
+        let problems = |inline: &str| {
+            let text = format!("htpasswd: {{inline: '{inline}'}}");
+            let node = crate::config::yaml::parse(0, &text).unwrap();
+            let mut problems = Problems::default();
+            let config = crate::config::decode::<Config>(&node, &mut problems).unwrap();
+            config.validate(&node, &mut problems);
+            problems.0.len()
+        };
+        assert_eq!(problems(REDACTED), 0);
+        assert_eq!(problems("ann:one"), 0);
+        assert_eq!(problems("[REDACTE]"), 2);
     }
 
     #[test]

@@ -7,8 +7,8 @@
 //!
 //! An exporter or a receiver's protocol names it with `auth: {authenticator: bearertokenauth}`.
 //! Receivers take requests with any of the `tokens`; exporters send the first. With `filename` the
-//! tokens stand in a file, one a line. It is read again when it changes, and by an exporter at once
-//! when the backend refuses the old token.
+//! tokens stand in a file, one a line, which must be a regular file of at most 4 MiB. It is read
+//! again when it changes, and by an exporter at once when the backend refuses the old token.
 //!
 //! A client sends `Authorization: Bearer TOKEN`, which SDKs do with
 //! `OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20TOKEN`. `scheme` is the word before the
@@ -200,7 +200,7 @@ struct Bearers {
 }
 
 impl Bearers {
-    fn decide(&self, credentials: Credentials<'_>, now: Instant) -> Result<Identity, Denied> {
+    async fn decide(&self, credentials: Credentials<'_>, now: Instant) -> Result<Identity, Denied> {
         let denied = |why: String| Err(Denied::Unauthenticated(why.into()));
         let Some(value) = credentials.value(self.name.as_str()) else {
             return denied(self.missing.clone());
@@ -211,7 +211,7 @@ impl Bearers {
         };
         let is_known = match &self.tokens {
             Tokens::Fixed(tokens) => is_one_of(token, tokens),
-            Tokens::File(file) => is_one_of(token, &file.at(now)),
+            Tokens::File(file) => is_one_of(token, &file.at(now).await),
         };
         if is_known { Ok(Identity::new()) } else { denied("the token is not known".to_owned()) }
     }
@@ -236,7 +236,7 @@ impl ServerAuthenticator for Bearers {
         &'a self,
         credentials: Credentials<'a>,
     ) -> Asked<'a, Result<Identity, Denied>> {
-        Box::pin(std::future::ready(self.decide(credentials, Instant::now())))
+        Box::pin(self.decide(credentials, Instant::now()))
     }
 }
 
@@ -249,11 +249,16 @@ mod tests {
     use super::*;
     use crate::extensions::watched::LOOK_EVERY;
 
-    fn is_let_in(authenticator: &Bearers, header: &'static str, value: &str, now: Instant) -> bool {
+    async fn is_let_in(
+        authenticator: &Bearers,
+        header: &'static str,
+        value: &str,
+        now: Instant,
+    ) -> bool {
         let mut headers = HeaderMap::new();
         headers.insert(header, HeaderValue::try_from(value).unwrap());
         let credentials = Credentials { headers: &headers, parameters: &[], peer: None };
-        authenticator.decide(credentials, now).is_ok()
+        authenticator.decide(credentials, now).await.is_ok()
     }
 
     fn open(config: &Config) -> Bearers {
@@ -265,8 +270,8 @@ mod tests {
         Bearers { name, prefix, tokens, missing: String::new(), remedy: String::new() }
     }
 
-    #[test]
-    fn any_of_the_tokens_is_taken_and_nothing_like_it() {
+    #[tokio::test]
+    async fn any_of_the_tokens_is_taken_and_nothing_like_it() {
         let tokens = vec![Secret::new("one"), Secret::new("two")];
         let bearers = open(&Config { tokens, token: Secret::new("zero"), ..Config::default() });
         let now = Instant::now();
@@ -281,7 +286,7 @@ mod tests {
             ("one", false),
             ("", false),
         ] {
-            assert_eq!(is_let_in(&bearers, "authorization", value, now), expected, "{value}");
+            assert_eq!(is_let_in(&bearers, "authorization", value, now).await, expected, "{value}");
         }
         let config = Config {
             header: "X-Key".to_owned(),
@@ -290,25 +295,25 @@ mod tests {
             ..Config::default()
         };
         let bearers = open(&config);
-        assert!(is_let_in(&bearers, "x-key", "one", now));
-        assert!(!is_let_in(&bearers, "authorization", "one", now));
-        assert!(!is_let_in(&bearers, "x-key", "Bearer one", now));
+        assert!(is_let_in(&bearers, "x-key", "one", now).await);
+        assert!(!is_let_in(&bearers, "authorization", "one", now).await);
+        assert!(!is_let_in(&bearers, "x-key", "Bearer one", now).await);
     }
 
-    #[test]
-    fn tokens_of_a_file_change_with_it() {
+    #[tokio::test]
+    async fn tokens_of_a_file_change_with_it() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(b"one\n\n  two  \r\n").unwrap();
         let filename = file.path().to_str().unwrap().to_owned();
         let bearers = open(&Config { filename, ..Config::default() });
         let start = Instant::now() + LOOK_EVERY;
-        let is_known = |token: &str, now| {
-            is_let_in(&bearers, "authorization", &format!("Bearer {token}"), now)
+        let is_known = async |token: &str, now| {
+            is_let_in(&bearers, "authorization", &format!("Bearer {token}"), now).await
         };
-        assert!(is_known("one", start) && is_known("two", start));
-        assert!(!is_known("", start) && !is_known("three", start));
+        assert!(is_known("one", start).await && is_known("two", start).await);
+        assert!(!is_known("", start).await && !is_known("three", start).await);
         file.write_all(b"three\n").unwrap();
-        assert!(is_known("three", start + LOOK_EVERY));
+        assert!(is_known("three", start + LOOK_EVERY).await);
     }
 
     #[test]

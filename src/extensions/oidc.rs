@@ -19,9 +19,10 @@
 //!
 //! The keys are fetched from the issuer (`/.well-known/openid-configuration`) at the start, once an
 //! hour, and when a token names a key that is not among them, but not more than once in ten
-//! seconds. `issuer_ca_path` is for issuers with a certificate of their own authority. With
-//! `public_keys_file` nothing is fetched: the file is a JSON Web Key Set, and is read again when it
-//! changes.
+//! seconds. Until it is known that the issuer has no such key, the token is answered with 503, after
+//! which clients send again, and not with 401, after which they drop their data. `issuer_ca_path` is for issuers with a certificate of their own authority. With
+//! `public_keys_file` nothing is fetched: the file is a JSON Web Key Set, a regular file of at most
+//! 4 MiB, and is read again when it changes.
 //!
 //! Processors get with `from_context` the user as `auth.subject` (`username_claim`, by default
 //! `sub`), the groups as `auth.membership` (several are joined by `;`), the token as `auth.raw`,
@@ -223,7 +224,7 @@ impl Provider {
         let keys = if self.public_keys_file.is_empty() {
             let ca_file = Some(self.issuer_ca_path.clone()).filter(|file| !file.is_empty());
             let tls = ClientTls { ca_file, ..ClientTls::default() };
-            Keys::Remote(Box::new(Remote::new(&self.issuer_url, self.ignore_issuer, tls)?))
+            Keys::Remote(Arc::new(Remote::new(&self.issuer_url, self.ignore_issuer, tls)?))
         } else {
             Keys::of_file(&self.public_keys_file)?
         };
@@ -299,11 +300,19 @@ impl Issuer {
     /// The claims of a token that is valid.
     async fn claims(&self, raw: &str) -> Result<Map<String, Value>, Denied> {
         let wrong = |unusable: token::Wrong| denied(unusable.0);
-        let unavailable = |()| Denied::Unavailable("the keys of the issuer are not known".into());
+        let unavailable = |keys::Unknown| {
+            let why = "the keys of the issuer are not known yet; send the request again later";
+            Denied::Unavailable(why.into())
+        };
         let header = token::header(raw).map_err(wrong)?;
         let mut keys = self.keys.current().await.map_err(unavailable)?;
         if !keys.may_have(&header) {
-            keys = self.keys.renewed(keys).await.map_err(unavailable)?;
+            match self.keys.renewed(Arc::clone(&keys)).await {
+                Ok(renewed) => keys = renewed,
+                // The key is known, and has not made this kind of signature.
+                Err(_) if keys.has_named(&header) => {}
+                Err(unknown) => return Err(unavailable(unknown)),
+            }
         }
         token::verify(raw, &header, &keys, &self.rules).map_err(wrong)
     }

@@ -20,67 +20,115 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const MOST_LANES: usize = 256;
 /// Most requests that wait in one lane.
 const MOST_WAITING: usize = 32;
+/// Most requests that wait in all lanes.
+const MOST_WAITING_IN_ALL: usize = 1024;
+/// Longest name and password that are hashed slowly, in bytes. bcrypt takes 72 of a password, and
+/// the time of SHA-crypt grows with it: 0.6 s for 47 KB.
+const LONGEST: usize = 256;
 /// Passwords of a user that are remembered as right. Usually there is one.
 const MOST_RIGHT: usize = 4;
-/// The same for wrong ones.
-const MOST_WRONG: usize = 16;
+/// Passwords of all names that are remembered as wrong.
+const MOST_WRONG: usize = 256;
 /// How long a wrong password is remembered.
 const WRONG_FOR: Duration = Duration::from_mins(1);
 
 const BUSY: &str = "too many credentials wait to be checked; send the request again later";
 
-/// A password under a key that only this process has.
+/// A name and a password under a key that only this process has.
 type Mark = [u8; 32];
 
-/// What was compared before.
+/// Passwords of one user that were right.
 #[derive(Debug, Default)]
-pub(super) struct Memory(Mutex<Compared>);
+pub(super) struct Right(Mutex<VecDeque<Mark>>);
 
+/// Passwords that were wrong, and when. One memory for all names, those that are no user's
+/// included: with a memory each, its size would tell which names are users.
 #[derive(Debug, Default)]
-struct Compared {
-    right: VecDeque<Mark>,
-    wrong: VecDeque<(Mark, Instant)>,
+pub(super) struct Wrong(Mutex<VecDeque<(Mark, Instant)>>);
+
+impl Right {
+    fn has(&self, mark: &Mark) -> bool {
+        lock(&self.0).contains(mark)
+    }
+
+    fn note(&self, mark: Mark) {
+        let mut right = lock(&self.0);
+        if right.len() == MOST_RIGHT {
+            right.pop_front();
+        }
+        right.push_back(mark);
+    }
 }
 
-impl Memory {
-    /// Whether a password is right, where that is known.
-    fn of(&self, mark: &Mark, now: Instant) -> Option<bool> {
-        let mut compared = lock(&self.0);
-        if compared.right.contains(mark) {
+impl Wrong {
+    fn has(&self, mark: &Mark, now: Instant) -> bool {
+        let mut wrong = lock(&self.0);
+        let is_old = |since: Instant| now.saturating_duration_since(since) >= WRONG_FOR;
+        wrong.retain(|(_, since)| !is_old(*since));
+        wrong.iter().any(|(wrong, _)| wrong == mark)
+    }
+
+    fn note(&self, mark: Mark, now: Instant) {
+        let mut wrong = lock(&self.0);
+        if wrong.len() == MOST_WRONG {
+            wrong.pop_front();
+        }
+        wrong.push_back((mark, now));
+    }
+}
+
+/// One password that has to be compared.
+#[derive(Clone)]
+struct Question {
+    mark: Mark,
+    /// Whose hash it is compared with.
+    user: Arc<User>,
+    /// The name is no user's: whatever the comparison says, the password is wrong.
+    is_stranger: bool,
+    wrong: Arc<Wrong>,
+}
+
+impl Question {
+    /// Whether the password is right, where that is known.
+    fn known(&self, now: Instant) -> Option<bool> {
+        if !self.is_stranger && self.user.right.has(&self.mark) {
             return Some(true);
         }
-        let is_old = |since: Instant| now.saturating_duration_since(since) >= WRONG_FOR;
-        compared.wrong.retain(|(_, since)| !is_old(*since));
-        compared.wrong.iter().any(|(wrong, _)| wrong == mark).then_some(false)
+        self.wrong.has(&self.mark, now).then_some(false)
     }
 
-    fn note(&self, mark: Mark, is_right: bool, now: Instant) {
-        let mut compared = lock(&self.0);
+    /// Compares, and remembers. The thread is free at the end, whether or not somebody still waits.
+    fn compare(&self, password: &str, thread: OwnedSemaphorePermit) -> bool {
+        let is_right = self.user.hash.is_of(password) && !self.is_stranger;
         if is_right {
-            if compared.right.len() == MOST_RIGHT {
-                compared.right.pop_front();
-            }
-            compared.right.push_back(mark);
+            self.user.right.note(self.mark);
         } else {
-            if compared.wrong.len() == MOST_WRONG {
-                compared.wrong.pop_front();
-            }
-            compared.wrong.push_back((mark, now));
+            self.wrong.note(self.mark, Instant::now());
         }
+        drop(thread);
+        is_right
     }
 }
 
-/// Where a sender waits: its network and the name of the user.
-type LaneOf = (Option<IpAddr>, String);
+/// Where a sender waits: its network. Not the user, too: one sender would have as many lanes as
+/// there are names.
+type LaneOf = Option<IpAddr>;
 
 /// One comparison at a time, and how many requests are in the lane.
 type Lane = (Arc<Semaphore>, usize);
+
+/// The lanes, and how many requests are in all of them.
+#[derive(Debug, Default)]
+struct Lanes {
+    by_sender: HashMap<LaneOf, Lane>,
+    waiting: usize,
+}
 
 /// Compares passwords, slow ones on a few threads.
 pub(in crate::extensions) struct Checks {
     key: hmac::Key,
     threads: Arc<Semaphore>,
-    lanes: Mutex<HashMap<LaneOf, Lane>>,
+    lanes: Mutex<Lanes>,
 }
 
 impl Checks {
@@ -101,20 +149,39 @@ impl Checks {
         password: &str,
         peer: Option<IpAddr>,
     ) -> Result<bool, Denied> {
-        let Some(user) = users.named(name) else { return Ok(false) };
+        let known = users.named(name);
+        let Some(user) = known.or(users.stand_in.as_ref()) else { return Ok(false) };
         if !user.hash.is_slow() {
             return Ok(user.hash.is_of(password));
         }
-        let mark = self.mark(password);
-        if let Some(is_right) = user.memory.of(&mark, Instant::now()) {
-            return Ok(is_right);
+        if password.len() > LONGEST || name.len() > LONGEST {
+            return Ok(false);
         }
+        let question = Question {
+            mark: self.mark(name, password),
+            user: Arc::clone(user),
+            is_stranger: known.is_none(),
+            wrong: Arc::clone(&users.wrong),
+        };
+        match question.known(Instant::now()) {
+            Some(is_right) => Ok(is_right),
+            None => self.compared(question, password, peer).await,
+        }
+    }
+
+    /// Compares when the sender has its turn.
+    async fn compared(
+        &self,
+        question: Question,
+        password: &str,
+        peer: Option<IpAddr>,
+    ) -> Result<bool, Denied> {
         let busy = || Denied::Unavailable(Cow::Borrowed(BUSY));
-        let place = self.enter((peer.map(network), name.to_owned())).ok_or_else(busy)?;
+        let place = self.enter(peer.map(network)).ok_or_else(busy)?;
         let waited = tokio::time::timeout(PATIENCE, async {
             let turn = place.turns.acquire().await.ok()?;
             // Those before it in the lane mostly have the same password.
-            if let Some(is_right) = user.memory.of(&mark, Instant::now()) {
+            if let Some(is_right) = question.known(Instant::now()) {
                 return Some((turn, Err(is_right)));
             }
             let thread = Arc::clone(&self.threads).acquire_owned().await.ok()?;
@@ -125,39 +192,38 @@ impl Checks {
             Ok(thread) => thread,
             Err(is_right) => return Ok(is_right),
         };
-        let (user, password) = (Arc::clone(user), password.to_owned());
-        let compared = tokio::task::spawn_blocking(move || compare(&user, &password, mark, thread));
+        let password = password.to_owned();
+        let compared = tokio::task::spawn_blocking(move || question.compare(&password, thread));
         compared.await.map_err(|_| busy())
     }
 
-    fn mark(&self, password: &str) -> Mark {
+    fn mark(&self, name: &str, password: &str) -> Mark {
+        let mut signed = hmac::Context::with_key(&self.key);
+        // A name has no colon.
+        for part in [name, ":", password] {
+            signed.update(part.as_bytes());
+        }
         let mut mark = Mark::default();
-        mark.copy_from_slice(hmac::sign(&self.key, password.as_bytes()).as_ref());
+        mark.copy_from_slice(signed.sign().as_ref());
         mark
     }
 
     fn enter(&self, of: LaneOf) -> Option<Place<'_>> {
         let mut lanes = lock(&self.lanes);
-        if lanes.len() >= MOST_LANES && !lanes.contains_key(&of) {
+        let is_new = !lanes.by_sender.contains_key(&of);
+        if lanes.waiting == MOST_WAITING_IN_ALL || is_new && lanes.by_sender.len() >= MOST_LANES {
             return None;
         }
         let new = || (Arc::new(Semaphore::new(1)), 0);
-        let (turns, waiting) = lanes.entry(of.clone()).or_insert_with(new);
+        let (turns, waiting) = lanes.by_sender.entry(of).or_insert_with(new);
         if *waiting == MOST_WAITING {
             return None;
         }
         *waiting += 1;
         let turns = Arc::clone(turns);
+        lanes.waiting += 1;
         Some(Place { checks: self, of, turns })
     }
-}
-
-/// Compares, and remembers. The thread is free at the end, whether or not somebody still waits.
-fn compare(user: &User, password: &str, mark: Mark, thread: OwnedSemaphorePermit) -> bool {
-    let is_right = user.hash.is_of(password);
-    user.memory.note(mark, is_right, Instant::now());
-    drop(thread);
-    is_right
 }
 
 /// A place in a lane; the lane ends with its last one.
@@ -170,10 +236,11 @@ struct Place<'a> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         let mut lanes = lock(&self.checks.lanes);
-        if let Some((_, waiting)) = lanes.get_mut(&self.of) {
+        lanes.waiting -= 1;
+        if let Some((_, waiting)) = lanes.by_sender.get_mut(&self.of) {
             *waiting -= 1;
             if *waiting == 0 {
-                lanes.remove(&self.of);
+                lanes.by_sender.remove(&self.of);
             }
         }
     }
@@ -193,86 +260,4 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The password `myPassword` with bcrypt of the lowest cost that a file has.
-    const ANN: &str = "ann:$2y$05$c4WoMPo3SXsafkva.HHa6uXQZWr7oboPiC2bT/r7q1BB8I2s0BRqC";
-
-    fn peer(last: u8) -> IpAddr {
-        IpAddr::from([192, 0, 2, last])
-    }
-
-    #[tokio::test]
-    async fn a_password_is_compared_once() {
-        let (users, _) = Users::read(ANN);
-        let checks = Checks::new().unwrap();
-        assert_eq!(checks.is_right(&users, "ann", "myPassword", Some(peer(1))).await, Ok(true));
-        assert_eq!(checks.is_right(&users, "ann", "wrong", Some(peer(1))).await, Ok(false));
-        // No thread is left: what is known needs none, and what is not has to come again.
-        let all = u32::try_from(checks.threads.available_permits()).unwrap();
-        let _taken = Arc::clone(&checks.threads).acquire_many_owned(all).await.unwrap();
-        assert_eq!(checks.is_right(&users, "ann", "myPassword", Some(peer(2))).await, Ok(true));
-        assert_eq!(checks.is_right(&users, "ann", "wrong", Some(peer(2))).await, Ok(false));
-        assert_eq!(checks.is_right(&users, "eve", "myPassword", Some(peer(2))).await, Ok(false));
-        tokio::time::pause();
-        let other = checks.is_right(&users, "ann", "other", Some(peer(2))).await;
-        assert_eq!(other, Err(Denied::Unavailable(BUSY.into())));
-        assert!(lock(&checks.lanes).is_empty(), "nobody waits any more");
-    }
-
-    #[tokio::test]
-    async fn wrong_passwords_of_one_sender_do_not_fill_the_lanes_of_others() {
-        let (users, _) = Users::read(ANN);
-        let checks = Arc::new(Checks::new().unwrap());
-        let users = Arc::new(users);
-        let mut attack = tokio::task::JoinSet::new();
-        for i in 0..500 {
-            let (checks, users) = (Arc::clone(&checks), Arc::clone(&users));
-            attack.spawn(async move {
-                checks.is_right(&users, "ann", &format!("guess {i}"), Some(peer(66))).await
-            });
-        }
-        tokio::task::yield_now().await;
-        let before = Instant::now();
-        assert_eq!(checks.is_right(&users, "ann", "myPassword", Some(peer(1))).await, Ok(true));
-        assert!(before.elapsed() < PATIENCE, "{:?}", before.elapsed());
-        let (mut refused, mut busy) = (0, 0);
-        while let Some(guess) = attack.join_next().await {
-            match guess.unwrap() {
-                Ok(is_right) => {
-                    assert!(!is_right);
-                    refused += 1;
-                }
-                Err(_) => busy += 1,
-            }
-        }
-        // A few more come in while the first are compared.
-        assert!(refused < 2 * MOST_WAITING && refused + busy == 500, "{refused} {busy}");
-    }
-
-    #[test]
-    fn what_was_compared_is_forgotten_in_time() {
-        let memory = Memory::default();
-        let start = Instant::now();
-        memory.note([1; 32], false, start);
-        memory.note([2; 32], true, start);
-        assert_eq!(memory.of(&[1; 32], start), Some(false));
-        assert_eq!(memory.of(&[1; 32], start + WRONG_FOR), None);
-        assert_eq!(memory.of(&[2; 32], start + WRONG_FOR * 1000), Some(true));
-        for i in 0..100 {
-            memory.note([i; 32], i % 2 == 0, start);
-        }
-        let compared = lock(&memory.0);
-        assert_eq!((compared.right.len(), compared.wrong.len()), (MOST_RIGHT, MOST_WRONG));
-    }
-
-    #[test]
-    fn a_sender_is_a_network() {
-        let of = |text: &str| network(text.parse().unwrap());
-        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"));
-        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
-        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
-        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
-    }
-}
+mod tests;

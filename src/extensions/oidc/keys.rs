@@ -1,4 +1,8 @@
 //! The keys of an issuer: from a file, or fetched and kept.
+//!
+//! One fetch runs at a time, as a task of its own: a client that goes away does not end it. The
+//! requests that need its result wait for three seconds at most, and so do no more than 256 of
+//! them; the others are told to come again.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -11,7 +15,10 @@ use jsonwebtoken::{
 };
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::time::Instant;
+use tokio::{
+    sync::{Semaphore, watch},
+    time::Instant,
+};
 
 use super::super::watched::Watched;
 use crate::net::{fetch, seldom::Seldom, tls::ClientTls};
@@ -22,6 +29,10 @@ const FRESH: Duration = Duration::from_hours(1);
 const UNKNOWN_EVERY: Duration = Duration::from_secs(10);
 /// Shortest time between an attempt that failed and the next.
 const FAILED_EVERY: Duration = Duration::from_secs(1);
+/// Longest wait of a request for a fetch.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Most requests that wait for a fetch.
+const MOST_WAITING: usize = 256;
 
 /// The keys of an issuer at one time.
 #[derive(Debug, Default)]
@@ -112,12 +123,17 @@ impl KeySet {
     pub(super) fn may_have(&self, header: &Header) -> bool {
         self.candidates(header).next().is_some()
     }
+
+    /// Whether there is a key with the id that a header names.
+    pub(super) fn has_named(&self, header: &Header) -> bool {
+        header.kid.is_some() && self.keys.iter().any(|key| key.id == header.kid)
+    }
 }
 
 /// Where keys come from.
 pub(super) enum Keys {
     File(Watched<KeySet>),
-    Remote(Box<Remote>),
+    Remote(Arc<Remote>),
 }
 
 impl Keys {
@@ -129,22 +145,26 @@ impl Keys {
         Watched::open(file, read).map(Keys::File)
     }
 
-    /// The keys now. An error: there are none yet; the log says why.
-    pub(super) async fn current(&self) -> Result<Arc<KeySet>, ()> {
+    /// The keys now.
+    pub(super) async fn current(&self) -> Result<Arc<KeySet>, Unknown> {
         match self {
-            Keys::File(file) => Ok(file.at(std::time::Instant::now())),
+            Keys::File(file) => Ok(file.at(std::time::Instant::now()).await),
             Keys::Remote(remote) => remote.current().await,
         }
     }
 
     /// The keys after `old`, which lack the key of some token.
-    pub(super) async fn renewed(&self, old: Arc<KeySet>) -> Result<Arc<KeySet>, ()> {
+    pub(super) async fn renewed(&self, old: Arc<KeySet>) -> Result<Arc<KeySet>, Unknown> {
         match self {
             Keys::File(_) => Ok(old),
-            Keys::Remote(remote) => Ok(remote.renewed(old).await),
+            Keys::Remote(remote) => remote.renewed(&old).await,
         }
     }
 }
+
+/// The keys of the issuer are not known, or not those of now. The log says why.
+#[derive(Debug)]
+pub(super) struct Unknown;
 
 /// Keys that are fetched.
 pub(super) struct Remote {
@@ -152,8 +172,10 @@ pub(super) struct Remote {
     ignores_issuer: bool,
     tls: ClientTls,
     state: Mutex<State>,
-    /// Who holds it fetches; the others wait for the result.
-    turn: tokio::sync::Mutex<()>,
+    /// Whether they are being fetched.
+    fetching: watch::Sender<bool>,
+    /// For requests that wait for it.
+    places: Semaphore,
     told: Seldom,
 }
 
@@ -166,6 +188,32 @@ struct State {
     failed: Option<Instant>,
     /// When keys were fetched last because a token had an unknown one.
     unknown: Option<Instant>,
+}
+
+impl State {
+    /// Keys that are not too old.
+    fn fresh(&self) -> Option<Arc<KeySet>> {
+        let is_fresh = self.fetched.is_some_and(|since| since.elapsed() < FRESH);
+        self.keys.clone().filter(|_| is_fresh)
+    }
+
+    /// Keys other than `old`.
+    fn other(&self, old: &Arc<KeySet>) -> Option<Arc<KeySet>> {
+        self.keys.clone().filter(|keys| !Arc::ptr_eq(keys, old))
+    }
+
+    fn has_failed_lately(&self) -> bool {
+        self.failed.is_some_and(|since| since.elapsed() < FAILED_EVERY)
+    }
+}
+
+/// Ends with a fetch, however it ends.
+struct Fetching(Arc<Remote>);
+
+impl Drop for Fetching {
+    fn drop(&mut self) {
+        self.0.fetching.send_replace(false);
+    }
 }
 
 /// What an issuer says of itself (`OpenID` Connect Discovery 1.0, section 3).
@@ -186,7 +234,8 @@ impl Remote {
             ignores_issuer,
             tls,
             state: Mutex::default(),
-            turn: tokio::sync::Mutex::default(),
+            fetching: watch::Sender::new(false),
+            places: Semaphore::new(MOST_WAITING),
             told: Seldom::default(),
         })
     }
@@ -195,43 +244,62 @@ impl Remote {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn current(&self) -> Result<Arc<KeySet>, ()> {
-        let before = {
-            let state = self.state();
-            if let (Some(keys), Some(fetched)) = (&state.keys, state.fetched)
-                && fetched.elapsed() < FRESH
-            {
-                return Ok(Arc::clone(keys));
-            }
-            state.fetched
-        };
+    async fn current(self: &Arc<Self>) -> Result<Arc<KeySet>, Unknown> {
+        if let Some(keys) = self.state().fresh() {
+            return Ok(keys);
+        }
+        let has_begun = self.begin(|state| state.fresh().is_none() && !state.has_failed_lately());
         // With old keys nobody waits for somebody else's fetch.
-        let has_keys = self.state().keys.is_some();
-        let turn = if has_keys { self.turn.try_lock().ok() } else { Some(self.turn.lock().await) };
-        if turn.is_some() && self.state().fetched == before && self.may_try() {
-            self.fetch().await;
+        if has_begun || self.state().keys.is_none() {
+            self.fetched().await?;
         }
-        self.state().keys.clone().ok_or(())
+        self.state().keys.clone().ok_or(Unknown)
     }
 
-    async fn renewed(&self, old: Arc<KeySet>) -> Arc<KeySet> {
-        let _turn = self.turn.lock().await;
-        {
-            let mut state = self.state();
-            if let Some(keys) = state.keys.as_ref().filter(|keys| !Arc::ptr_eq(keys, &old)) {
-                return Arc::clone(keys);
-            }
-            if state.unknown.is_some_and(|since| since.elapsed() < UNKNOWN_EVERY) {
-                return old;
-            }
-            state.unknown = Some(Instant::now());
+    /// Keys other than `old`, or `old` where they have just been fetched and are the same. An error
+    /// where that is not to be found out now: the key of the token may be a new one.
+    async fn renewed(self: &Arc<Self>, old: &Arc<KeySet>) -> Result<Arc<KeySet>, Unknown> {
+        if let Some(keys) = self.state().other(old) {
+            return Ok(keys);
         }
-        self.fetch().await;
-        self.state().keys.clone().unwrap_or(old)
+        let has_begun = self.begin(|state| {
+            let is_late = state.unknown.is_none_or(|since| since.elapsed() >= UNKNOWN_EVERY);
+            let may = match state.failed {
+                Some(_) => !state.has_failed_lately(),
+                None => is_late && state.other(old).is_none(),
+            };
+            if may {
+                state.unknown = Some(Instant::now());
+            }
+            may
+        });
+        if has_begun || *self.fetching.borrow() {
+            self.fetched().await?;
+        }
+        self.state().other(old).ok_or(Unknown)
     }
 
-    fn may_try(&self) -> bool {
-        self.state().failed.is_none_or(|since| since.elapsed() >= FAILED_EVERY)
+    /// Begins to fetch where nobody does and `may` says so; whether it has begun.
+    fn begin(self: &Arc<Self>, may: impl FnOnce(&mut State) -> bool) -> bool {
+        let begins = self.fetching.send_if_modified(|is_fetching| {
+            let begins = !*is_fetching && may(&mut self.state());
+            *is_fetching |= begins;
+            begins
+        });
+        if begins {
+            let fetching = Fetching(Arc::clone(self));
+            // It ends with the time limits of its two requests.
+            tokio::spawn(async move { fetching.0.fetch().await });
+        }
+        begins
+    }
+
+    /// Waits for the end of a fetch, if one runs.
+    async fn fetched(&self) -> Result<(), Unknown> {
+        let _place = self.places.try_acquire().map_err(|_| Unknown)?;
+        let mut fetching = self.fetching.subscribe();
+        let ended = tokio::time::timeout(PATIENCE, fetching.wait_for(|is_fetching| !is_fetching));
+        ended.await.map_err(|_| Unknown)?.map(drop).map_err(|_| Unknown)
     }
 
     /// Fetches the keys. If that fails the old ones stay.

@@ -197,6 +197,8 @@ async fn tokens_of_the_issuer_are_taken_and_others_are_not() {
         (without("exp"), "`exp`"),
         (without("aud"), "`aud`"),
         (without("iss"), "`iss`"),
+        (with("iss", json!([issuer.url, "https://issuer.example"])), "`iss`"),
+        (with("iss", json!([issuer.url])), "`iss`"),
         (stranger.token("a", &issuer.claims()), "not signed by a key"),
         (stranger.token("c", &issuer.claims()), "not signed by a key"),
         (edwards.token("a", &issuer.claims()), "not signed by a key"),
@@ -231,7 +233,8 @@ async fn new_keys_are_fetched_when_a_token_names_one_and_not_for_every_such_toke
     assert_eq!(issuer.asked(), 2);
     for i in 0..20 {
         let unknown = new.token(&format!("unknown {i}"), &issuer.claims());
-        assert!(ask(&server, &unknown).await.is_err());
+        let denied = ask(&server, &unknown).await.unwrap_err();
+        assert!(denied.starts_with("unavailable"), "the key may be a new one: {denied}");
     }
     assert!(ask(&server, &old.token("old", &issuer.claims())).await.is_err());
     assert_eq!(issuer.asked(), 2, "anybody can name keys that do not exist");
@@ -260,6 +263,80 @@ async fn an_issuer_out_of_reach_is_no_fault_of_the_token() {
     assert!(ask(&server, &token).await.unwrap_err().starts_with("unavailable"), "not at once");
     tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     assert!(ask(&server, &token).await.is_ok());
+}
+
+/// Keys change while somebody else has just made skep fetch them: SDKs drop what gets 401.
+#[tokio::test]
+async fn a_token_of_a_new_key_is_not_refused_for_good_while_fetching_is_held_back() {
+    let (old, new) = (Signing::ecdsa(), Signing::ecdsa());
+    let issuer = Server::start(json!({"keys": [old.jwk("old")]})).await;
+    let server = open(vec![issuer.provider()]);
+    let stranger = new.token("stranger", &issuer.claims());
+    let denied = ask(&server, &stranger).await.unwrap_err();
+    assert!(denied.contains("not signed by a key"), "just fetched: {denied}");
+    assert_eq!(issuer.asked(), 2, "at the start, and for the unknown key");
+    *issuer.keys.lock().unwrap() = json!({"keys": [new.jwk("new")]});
+    let token = new.token("new", &issuer.claims());
+    assert!(ask(&server, &token).await.unwrap_err().starts_with("unavailable"));
+    tokio::time::pause();
+    tokio::time::advance(std::time::Duration::from_secs(10)).await;
+    tokio::time::resume();
+    assert!(ask(&server, &token).await.is_ok());
+    assert_eq!(issuer.asked(), 3);
+
+    *issuer.keys.lock().unwrap() = json!("none");
+    tokio::time::pause();
+    tokio::time::advance(std::time::Duration::from_secs(10)).await;
+    tokio::time::resume();
+    let token = old.token("old", &issuer.claims());
+    for _ in 0..2 {
+        let denied = ask(&server, &token).await.unwrap_err();
+        assert!(denied.starts_with("unavailable"), "the fetch has failed: {denied}");
+    }
+    assert_eq!(issuer.asked(), 4);
+}
+
+#[tokio::test]
+async fn a_fetch_outlasts_the_request_that_began_it() {
+    let key = Signing::ecdsa();
+    let issuer = Server::start(json!({"keys": [key.jwk("a")]})).await;
+    let server = open(vec![issuer.provider()]);
+    let token = key.token("a", &issuer.claims());
+    let asked = ask(&server, &token);
+    assert!(tokio::time::timeout(std::time::Duration::ZERO, asked).await.is_err());
+    let fetched = async {
+        while issuer.asked() == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), fetched).await.unwrap();
+    assert!(ask(&server, &token).await.is_ok());
+    assert_eq!(issuer.asked(), 1);
+}
+
+/// The clock jumps whenever everybody waits.
+#[tokio::test(start_paused = true)]
+async fn few_wait_for_an_issuer_that_does_not_answer_and_not_for_long() {
+    let key = Signing::ecdsa();
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let provider = Provider { issuer_url: url, ignore_audience: true, ..Provider::default() };
+    let server = open(vec![provider]);
+    let token = key.token("a", &json!({"iss": "x", "exp": now() + 600}));
+    let begin = tokio::time::Instant::now();
+    let mut asking = tokio::task::JoinSet::new();
+    for _ in 0..300 {
+        let (server, token) = (Arc::clone(&server), token.clone());
+        asking.spawn(async move {
+            let denied = ask(&server, &token).await.unwrap_err();
+            assert!(denied.starts_with("unavailable"), "{denied}");
+            begin.elapsed().as_secs()
+        });
+    }
+    let waited = asking.join_all().await;
+    let at_once = waited.iter().filter(|seconds| **seconds == 0).count();
+    assert_eq!(at_once, 300 - 256, "{waited:?}");
+    assert!(waited.iter().all(|seconds| *seconds <= 3), "{waited:?}");
 }
 
 #[tokio::test]

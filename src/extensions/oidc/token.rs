@@ -80,6 +80,10 @@ pub(super) fn verify(
     let mut wrong = Wrong("the token is not signed by a key of the issuer".into());
     for key in keys.candidates(header) {
         match jsonwebtoken::decode::<Map<String, Value>>(raw, key, &validation) {
+            // RFC 7519 has one issuer, but a list with the right one would pass, too.
+            Ok(token) if token.claims.get("iss").is_some_and(|issuer| !issuer.is_string()) => {
+                return Err(Wrong("the token has no usable claim `iss`".into()));
+            }
             Ok(token) => return Ok(token.claims),
             Err(error) => {
                 let is_of_another_key = matches!(error.kind(), ErrorKind::InvalidSignature);

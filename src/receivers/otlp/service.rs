@@ -9,7 +9,7 @@ use super::{
     answer::{failure, grpc_response, plain, status, success, unauthenticated},
     body::{self, Payer},
     cors::is_preflight,
-    guard::Guard,
+    guard::{Caller, Guard},
     settings::{Config, Cors, HttpSettings, Utf8Check},
 };
 use crate::{
@@ -109,6 +109,15 @@ impl OtlpService {
         }
     }
 
+    fn caller<'a>(
+        &'a self,
+        signal: Signal,
+        client: &Client<'a>,
+        stats: &'a ReceiverStats,
+    ) -> Caller<'a> {
+        Caller { ingress: &self.ingress, signal, connection: client.connection, stats }
+    }
+
     // ---- gRPC ----------------------------------------------------------------------------
 
     async fn grpc(&self, request: Request<Incoming>, client: &Client<'_>) -> Result<(), Status> {
@@ -139,7 +148,7 @@ impl OtlpService {
     ) -> Result<(), Status> {
         let stats = &self.refusals[GRPC][signal.index()];
         let refused = Refusal::new(stats);
-        let identity = client.admit(&request, stats).await?;
+        let identity = client.admit(&request, self.caller(signal, client, stats)).await?;
         let encoding = request.headers().get(grpc::ENCODING).map(HeaderValue::as_bytes);
         let name = encoding.map_or(Ok("identity"), std::str::from_utf8).unwrap_or("?");
         let known = Compression::from_name(name).filter(|known| GRPC_CODECS.contains(known));
@@ -233,7 +242,7 @@ impl OtlpService {
                 return plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);
             }
         };
-        let identity = match client.admit(&request, counters).await {
+        let identity = match client.admit(&request, self.caller(signal, client, counters)).await {
             Ok(identity) => identity,
             Err(status) => return unauthenticated(&status, encoding, client.challenge()),
         };
@@ -356,14 +365,10 @@ struct Client<'a> {
 
 impl Client<'_> {
     /// What is known of it, or why it may not send.
-    async fn admit<B>(
-        &self,
-        request: &Request<B>,
-        stats: &ReceiverStats,
-    ) -> Result<Identity, Status> {
+    async fn admit<B>(&self, request: &Request<B>, caller: Caller<'_>) -> Result<Identity, Status> {
         let (headers, uri) = (request.headers(), request.uri());
         match self.guard {
-            Some(guard) => guard.admit(headers, uri, self.connection, stats).await,
+            Some(guard) => guard.admit(headers, uri, caller).await,
             None => Ok(Identity::new()),
         }
     }
