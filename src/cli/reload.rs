@@ -91,7 +91,7 @@ fn stays(path: &str, message: String) -> Finding {
 }
 
 /// Those that are shown, and how many more there are.
-fn findings(problems: &Problems, loaded: &Loaded) -> Vec<Finding> {
+pub(super) fn findings(problems: &Problems, loaded: &Loaded) -> Vec<Finding> {
     let (shown, more) = problems.most_important();
     let mut findings: Vec<Finding> =
         shown.into_iter().map(|problem| finding(problem, loaded)).collect();

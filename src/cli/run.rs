@@ -2,6 +2,8 @@
 
 use std::{io::IsTerminal as _, sync::Arc};
 
+use tracing_subscriber::filter::LevelFilter;
+
 use super::{
     CONFIG, Configuration, IO, Logging, Origin, Process, SOFTWARE, UNAVAILABLE, load,
     reload::{self, Again},
@@ -62,11 +64,11 @@ pub(super) fn start(
 ) -> Result<u8, String> {
     let (control_endpoint, drain_timeout) = (process.control_endpoint()?, process.drain_timeout()?);
     let document = loaded.root.as_ref().map(|root| document::load(root, &mut problems));
-    show(&problems, loaded);
-    let (Some(document), Some(root)) = (document, &loaded.root) else { return Ok(CONFIG) };
-    if problems.has_errors() {
+    let (Some(document), Some(root), false) = (document, &loaded.root, problems.has_errors())
+    else {
+        show(&problems, loaded);
         return Ok(CONFIG);
-    }
+    };
     let is_daemon = matches!(origin, Origin::Daemon(_));
     let (again, log_file) = match mode {
         Mode::Pipelines(again) => (Some(again), None),
@@ -74,9 +76,17 @@ pub(super) fn start(
     };
     let settings = LogSettings { file: log_file, ..log_settings(&document, is_daemon) };
     let has_file = settings.file.is_some();
+    let (is_json, shows_warnings) = (settings.is_json(), settings.level >= LevelFilter::WARN);
+    if !is_json && shows_warnings {
+        show(&problems, loaded);
+    }
     // Without a file it fails only where a log runs already.
     if let (Err(message), true) = (logs::install(&settings), has_file) {
         return Ok(complain(&message));
+    }
+    if is_json {
+        // Several lines for people would break up a log of JSON.
+        engine::reload::tell(&reload::findings(&problems, loaded));
     }
     let descriptors = raise_descriptors();
     let telemetry = Arc::new(Telemetry::default());

@@ -473,7 +473,7 @@ fn compare(mut old: Vec<String>, new: impl Iterator<Item = (String, bool)>, chan
 }
 
 /// Each finding in the log, with its place.
-fn tell(findings: &[Finding]) {
+pub fn tell(findings: &[Finding]) {
     for finding in findings {
         let Finding { path, message, help, .. } = finding;
         let place = finding.location();

@@ -130,12 +130,8 @@ pub fn level(name: &str) -> Option<LevelFilter> {
 /// Starts logging for the process. A second call changes nothing and says so, as does one whose
 /// file cannot be written.
 pub fn install(settings: &Settings) -> Result<(), String> {
-    let is_terminal = settings.file.is_none() && io::stderr().is_terminal();
-    let is_json = match settings.format {
-        Format::Auto => !is_terminal,
-        Format::Console => false,
-        Format::Json => true,
-    };
+    let is_terminal = settings.is_on_terminal();
+    let is_json = settings.is_json();
     let outlet = match &settings.file {
         None => outlet::stderr(),
         Some(LogFile { path, rotates }) => {
@@ -221,6 +217,19 @@ struct Running {
 static RUNNING: OnceLock<Running> = OnceLock::new();
 
 impl Settings {
+    fn is_on_terminal(&self) -> bool {
+        self.file.is_none() && io::stderr().is_terminal()
+    }
+
+    /// Whether lines are JSON.
+    pub fn is_json(&self) -> bool {
+        match self.format {
+            Format::Auto => !self.is_on_terminal(),
+            Format::Console => false,
+            Format::Json => true,
+        }
+    }
+
     fn is_of_batches(&self) -> bool {
         self.tells_batches || self.level >= LevelFilter::DEBUG
     }
