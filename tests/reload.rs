@@ -236,7 +236,8 @@ async fn an_invalid_file_changes_nothing_and_says_why() {
         let words = String::from_utf8(answer.stdout).unwrap();
         assert_eq!(answer.status.code(), Some(78), "{words}");
         assert!(
-            words.contains("not applied: nothing has changed") && words.contains(place),
+            words.contains("not applied: the running configuration stays in use")
+                && words.contains(place),
             "{words}"
         );
         load.go_on().await;
