@@ -182,8 +182,10 @@ fn sql() -> Any {
             "jdbc:sqlite:/tmp/a",
         ])
     };
-    let names = ["database_type", "sanitized_query", "user", "driver_version", "preparation"];
-    with(texts(&names), vec![("url", url()), ("connection_string", url())])
+    let names = ["database_type", "sanitized_query", "driver_version", "preparation"];
+    // A user with a password in it is covered.
+    let user = "[a-z]{1,6}".prop_map(Value::from).boxed();
+    with(texts(&names), vec![("url", url()), ("connection_string", url()), ("user", user)])
 }
 
 fn cause() -> Any {

@@ -122,7 +122,7 @@ impl<'j, 'k> Fields<'j, 'k> {
         for one in self.kept.iter().filter(|one| one.object == self.object) {
             self.json.key(one.name);
             match one.value {
-                Value::String(Text(text)) if self.object == "sql." => {
+                Value::String(Text(text)) if self.object == "sql." && may_hold_secret(one.name) => {
                     let text = secrets::connection(text);
                     write_kept(self.json, Value::String(Text(&text)));
                 }
@@ -130,6 +130,12 @@ impl<'j, 'k> Fields<'j, 'k> {
             }
         }
     }
+}
+
+/// Whether a member of `sql` that has no attribute of its own may hold a connection string. Versions
+/// and the way of preparing a statement cannot.
+fn may_hold_secret(name: &[u8]) -> bool {
+    !matches!(name, b"database_version" | b"driver_version" | b"preparation")
 }
 
 /// A value as it was in the document: lists, objects and what looks like them are JSON in a text.
