@@ -17,7 +17,7 @@ const TRIES: usize = 16;
 /// The services that a receiver has seen with one signal and protocol. Asking costs one hash and,
 /// for a known service, one load: no lock, as workers ask for each request.
 ///
-/// After [`MOST`] services no further one is new, so the table has room.
+/// After 50 services no further one is new, so the table has room.
 #[derive(Debug)]
 pub struct Services {
     slots: [AtomicU64; SLOTS],

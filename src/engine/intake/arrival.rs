@@ -32,7 +32,7 @@ pub struct Arriving {
     pub reply: oneshot::Sender<Reply>,
     /// Whether it goes no further than the journal for now.
     pub waits: bool,
-    /// Bytes in use above which the pipelines would refuse it; see [`admission::admit`].
+    /// Bytes in use above which the pipelines would refuse it; see `admission::admit`.
     pub ceiling: Option<u64>,
 }
 
