@@ -1,5 +1,6 @@
-//! What translation for AWS costs on one core: nanoseconds of CPU time for a span as a segment document, for a
-//! log record as an event of CloudWatch Logs, for a data point in the embedded metric format.
+//! What translation for AWS costs on one core: nanoseconds of CPU time for a span as a segment
+//! document, for a log record as an event of CloudWatch Logs, for a data point in the embedded
+//! metric format.
 //!
 //! `cargo bench --bench aws`
 

@@ -8,7 +8,8 @@
 //!
 //! Each datagram is a segment of a web request with two subsegments, as SDKs send it: about 1.1 KB,
 //! three spans. Every one that was sent is looked for in the counters of the metrics page: taken,
-//! dropped by the kernel, or dropped by skep with a reason. A rate of 0 is as fast as the sender can.
+//! dropped by the kernel, or dropped by skep with a reason. A rate of 0 is as fast as the sender
+//! can.
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on has failed")]
 #![expect(clippy::print_stdout, reason = "its report")]
 #![expect(clippy::cast_precision_loss, reason = "figures of a report")]

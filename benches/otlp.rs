@@ -1,6 +1,6 @@
 //! What the work on bytes costs: the door check, counting, splitting, editing attributes, and
-//! prost's decode beside them. `cargo bench --bench otlp`; figures are per request of 100 spans of about 740 bytes, with
-//! the allocations of each call.
+//! prost's decode beside them. `cargo bench --bench otlp`; figures are per request of 100 spans of
+//! about 740 bytes, with the allocations of each call.
 
 use std::{hint::black_box, sync::Arc, time::Instant};
 

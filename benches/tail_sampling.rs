@@ -1,9 +1,10 @@
-//! What tail sampling costs in process: nanoseconds a span for taking it in, and for deciding on it and
-//! sending on what is kept; resident memory beside the bytes of the spans that wait; how that changes
-//! with the number of traces, and what a second worker brings.
+//! What tail sampling costs in process: nanoseconds a span for taking it in, and for deciding on it
+//! and sending on what is kept; resident memory beside the bytes of the spans that wait; how that
+//! changes with the number of traces, and what a second worker brings.
 //!
-//! `cargo bench --bench tail_sampling`; names as arguments choose scenarios. Time is virtual: traffic is
-//! such that as many traces wait as the scenario says, and everything is measured in that state.
+//! `cargo bench --bench tail_sampling`; names as arguments choose scenarios. Time is virtual:
+//! traffic is such that as many traces wait as the scenario says, and everything is measured in
+//! that state.
 
 #![expect(
     clippy::cast_precision_loss,
@@ -75,8 +76,8 @@ struct Scenario {
     /// Requests that bring spans of one trace.
     visits: usize,
     attributes: usize,
-    /// Requests that are there before the first one is taken. One: as the door leaves it, in the cache.
-    /// Several: they are checked first, as the door does it.
+    /// Requests that are there before the first one is taken. One: as the door leaves it, in the
+    /// cache. Several: they are checked first, as the door does it.
     ahead: usize,
 }
 
@@ -329,9 +330,9 @@ fn run(scenario: &Scenario) {
     );
 }
 
-/// How much more two workers do than one in the same time; and two that have nothing to do with each
-/// other, which is what the machine allows. All have the same traffic, in turn, so that a noisy machine
-/// disturbs all.
+/// How much more two workers do than one in the same time; and two that have nothing to do with
+/// each other, which is what the machine allows. All have the same traffic, in turn, so that a
+/// noisy machine disturbs all.
 fn scaling(scenario: &Scenario) {
     let mut worlds: Vec<_> = [vec![1], vec![2], vec![1, 1]]
         .into_iter()
@@ -380,8 +381,8 @@ fn check(payload: &Payload) {
     }
 }
 
-/// Runs requests through the workers. With several each has a thread; requests come to them in turn, and
-/// whoever gets one reads it, as the engine does it; `apart`: and keeps it.
+/// Runs requests through the workers. With several each has a thread; requests come to them in
+/// turn, and whoever gets one reads it, as the engine does it; `apart`: and keeps it.
 fn process(
     shards: &mut [Box<dyn Processor>],
     queue: &[Payload],

@@ -1,9 +1,10 @@
 //! The control plane: what a running process does, for programs, over gRPC.
 //!
 //! `skep.control.v1.ControlService` (see `proto/`), `grpc.health.v1` and reflection on one
-//! listener, by default [`DEFAULT_ENDPOINT`]. Everything only reads but `Reload`, which can do no more than
-//! whoever may change the configuration, and the dead letters, which can be sent again and dropped. It
-//! listens on other than loopback addresses only where `--control-endpoint` names one.
+//! listener, by default [`DEFAULT_ENDPOINT`]. Everything only reads but `Reload`, which can do no
+//! more than whoever may change the configuration, and the dead letters, which can be sent again
+//! and dropped. It listens on other than loopback addresses only where `--control-endpoint` names
+//! one.
 
 pub(crate) mod dead_letters;
 mod decisions;

@@ -289,13 +289,14 @@ enum Command {
         #[command(flatten)]
         target: Target,
     },
-    /// Has a running skep read its configuration again, without a restart, as SIGHUP does; says what has
-    /// changed, or why nothing has.
+    /// Has a running skep read its configuration again, without a restart, as SIGHUP does; says
+    /// what has changed, or why nothing has.
     Reload {
         #[command(flatten)]
         target: Target,
     },
-    /// What backends refused for good (`sending_queue: dead_letters:`): list, show, send again, drop.
+    /// What backends refused for good (`sending_queue: dead_letters:`): list, show, send again,
+    /// drop.
     Dlq {
         #[command(subcommand)]
         command: dlq::Dlq,
@@ -433,7 +434,7 @@ impl Origin {
     /// What to call the configuration.
     fn name(&self) -> String {
         match self {
-            // Text that stands in the argument itself would fill a line, with its secrets.
+            // The text of an argument may fill a line, and may hold secrets.
             Origin::Given(uris) => {
                 let name = |uri: &String| match uri.strip_prefix("yaml:") {
                     Some(text) => format!("yaml: ({} bytes)", text.len()),

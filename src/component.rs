@@ -151,7 +151,7 @@ pub struct BuildContext {
     pub telemetry: Arc<Telemetry>,
     /// What the exporter's `auth` names.
     pub auth: Option<Arc<dyn ClientAuth>>,
-    /// What receivers' `auth` names, by the id as it stands in the file.
+    /// The server authenticators that receivers' `auth` may name, by the id that the file has.
     pub server_auths: Arc<HashMap<String, Arc<dyn ServerAuth>>>,
 }
 
@@ -262,7 +262,7 @@ pub trait Processor: Send {
         self.process(share.payload, out);
     }
 
-    /// When [`Processor::tick`] wants to be called next; none: no timer is due.
+    /// When [`Processor::tick`] wants to be called next; `None` if no timer is due.
     fn next_tick(&self) -> Option<Instant> {
         None
     }
@@ -367,7 +367,7 @@ pub trait ReceiverConfig: fmt::Debug + Send + Sync {
         Vec::new()
     }
 
-    /// Where requests are written down before they are answered; none: nowhere.
+    /// Where requests are written down before they are answered; `None` if they are not.
     fn journal(&self) -> Option<JournalUse> {
         None
     }

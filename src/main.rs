@@ -21,7 +21,8 @@ const PURGE_DELAY: (&str, &str) = ("MIMALLOC_PURGE_DELAY", "30");
 ///
 /// The allocator reads its options from the environment before `main`, and its default for
 /// [`PURGE_DELAY`] is a second: with a budget of 64 MiB, senders that were too fast for tail
-/// sampling took 125 MiB of memory, and with 30 ms 87 MiB. A saturated batch costs a tenth more CPU.
+/// sampling took 125 MiB of memory, and with 30 ms 87 MiB. A saturated batch costs a tenth more
+/// CPU.
 ///
 /// Variables of AWS that are empty are unset: compose writes `${AWS_ENDPOINT_URL:-}` so, and the
 /// AWS SDK panics on an empty URL. A reference in the configuration still finds them empty.

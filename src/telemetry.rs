@@ -157,7 +157,8 @@ pub struct ExporterStats {
     pub retries: Number,
     /// Requests being sent or waiting for their next attempt.
     pub in_flight: Number,
-    /// What the queue holds that is on no disk, in the units of its sizer; see [`ExporterStats::queue_size`].
+    /// What the queue holds that is on no disk, in the units of its sizer; see
+    /// [`ExporterStats::queue_size`].
     pub queue_unwritten: Number,
     /// Limit of the queue in the same units.
     pub queue_capacity: Number,

@@ -1,4 +1,5 @@
-//! The program against an AWS of our own: signatures, limits, throttling, documents that are refused.
+//! The program against an AWS of our own: signatures, limits, throttling, documents that are
+//! refused.
 #![cfg(feature = "aws")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

@@ -1,5 +1,5 @@
-//! The program against a CloudWatch Logs of our own, and against moto with the logging handler of the
-//! OpenTelemetry SDK for Python as sender.
+//! The program against a CloudWatch Logs of our own, and against moto with the logging handler of
+//! the OpenTelemetry SDK for Python as sender.
 #![cfg(feature = "aws")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

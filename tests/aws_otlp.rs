@@ -1,5 +1,5 @@
-//! The program against AWS's OTLP endpoints and STS of our own: what `sigv4auth` signs, for whom, and
-//! what it learns from a refusal.
+//! The program against AWS's OTLP endpoints and STS of our own: what `sigv4auth` signs, for whom,
+//! and what it learns from a refusal.
 #![cfg(feature = "aws")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

@@ -1,8 +1,10 @@
-//! Kill -9 at random instants: whatever skep has acknowledged arrives at least once, however often it is killed.
+//! Kill -9 at random instants: whatever skep has acknowledged arrives at least once, however often
+//! it is killed.
 //!
-//! Senders tell each request apart by the name of its spans and send it again until it is acknowledged; backends
-//! outlive skep and count what arrives. What arrives twice was not settled when skep was killed: no more spans than
-//! the next start has found on disk. `SKEP_CHAOS_ROUNDS` says how often each pipeline is killed.
+//! Senders tell each request apart by the name of its spans and send it again until it is
+//! acknowledged; backends outlive skep and count what arrives. What arrives twice was not settled
+//! when skep was killed: no more spans than the next start has found on disk. `SKEP_CHAOS_ROUNDS`
+//! says how often each pipeline is killed.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![expect(clippy::print_stdout, reason = "the figures of a run are to be seen")]
 
@@ -88,7 +90,8 @@ struct Scenario {
 }
 
 impl Scenario {
-    /// `processors` and so many exporters, with the journal at the door; all of it kept in `directory`.
+    /// `processors` and so many exporters, with the journal at the door; all of it kept in
+    /// `directory`.
     fn new(directory: &Path, processors: &str, exporters: usize, queue: &str) -> Self {
         let port = free_port();
         let (mut sinks, mut sections, mut names) = (Vec::new(), String::new(), Vec::new());

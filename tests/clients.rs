@@ -368,8 +368,9 @@ fn the_example_application() {
     find(&arrived.logs, "this always fails");
 }
 
-/// `pipelines/tail-sampling.yaml` as it is, under a known mix: errors and slow traces are there, health
-/// checks are not, of the others some, whose weights say how many there were; and skep tells why.
+/// `pipelines/tail-sampling.yaml` as it is, under a known mix: errors and slow traces are there,
+/// health checks are not, of the others some, whose weights say how many there were; and skep tells
+/// why.
 #[test]
 fn a_known_mix_is_sampled_as_the_pipeline_says() {
     let (backend, backend_port) = http_backend(&["x-honeycomb-team: hcaik_for_a_test"]);

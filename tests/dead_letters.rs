@@ -1,5 +1,5 @@
-//! Dead letters with the whole program: what a backend refuses for good is kept, listed, shown, sent again and
-//! dropped, survives `kill -9`, and a full store holds up nobody.
+//! Dead letters with the whole program: what a backend refuses for good is kept, listed, shown,
+//! sent again and dropped, survives `kill -9`, and a full store holds up nobody.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 #[path = "support/moody_backend.rs"]

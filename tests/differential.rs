@@ -1,6 +1,6 @@
-//! The same telemetry through skep and through a Go Collector, compared field by field by the script in
-//! `tests/differential/`. The Collector is the binary that `OTELCOL` names; without it skep is compared
-//! with itself only, which shows that the script works.
+//! The same telemetry through skep and through a Go Collector, compared field by field by the
+//! script in `tests/differential/`. The Collector is the binary that `OTELCOL` names; without it
+//! skep is compared with itself only, which shows that the script works.
 
 use std::{ffi::OsStr, process::Command};
 

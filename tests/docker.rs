@@ -290,8 +290,8 @@ fn the_task_definition_is_what_fargate_takes() {
 fn the_sidecar_starts_first_and_stops_last() {
     let task = task();
     let app = container(&task, "backend-flask");
-    // Containers stop in the reverse order of this. With `HEALTHY` the application would not start where
-    // skep does not.
+    // Containers stop in the reverse order of this. With `HEALTHY` the application would not start
+    // where skep does not.
     let depends = serde_json::json!([{ "containerName": "skep", "condition": "START" }]);
     assert_eq!(app["dependsOn"], depends);
     assert_eq!(variable(app, "OTEL_EXPORTER_OTLP_ENDPOINT"), "http://localhost:4318");

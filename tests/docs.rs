@@ -103,7 +103,8 @@ fn anchors(text: &str) -> BTreeSet<String> {
     found
 }
 
-/// The file that a link of `page` leads to, and the anchor; nothing for one that leaves the project.
+/// The file that a link of `page` leads to, and the anchor; nothing for one that leaves the
+/// project.
 fn target(page: &Path, link: &str) -> Option<(PathBuf, Option<String>)> {
     if link.contains("://") || link.starts_with("mailto:") {
         return None;

@@ -1,5 +1,5 @@
-//! `skep doctor` with `pipelines/aws-sidecar.yaml`: what stands in the way of data is named with its remedy,
-//! each backend by itself. That all is well against moto is in `seed.rs`.
+//! `skep doctor` with `pipelines/aws-sidecar.yaml`: what stands in the way of data is named with
+//! its remedy, each backend by itself. That all is well against moto is in `seed.rs`.
 #![cfg(feature = "aws")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -53,7 +53,8 @@ fn answer(stream: &TcpStream, status: u16, code: &str, message: &str) -> std::io
     )
 }
 
-/// What it says, and its exit code. `honeycomb` is told with its key, `environment` is all of AWS that there is.
+/// What it says, and its exit code. `honeycomb` is told with its key, `environment` is all of AWS
+/// that there is.
 fn doctor(honeycomb: (u16, &str), aws: u16, environment: &[(&str, &str)]) -> (String, i32) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/aws-sidecar.yaml");

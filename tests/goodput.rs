@@ -1,9 +1,9 @@
-//! Four times as much as the backend can take: what is taken stays what it was at saturation, the rest
-//! is told to come back, the memory stays within the budget and a fixed bound, and nothing that was
-//! taken is lost. Over gRPC and HTTP, plain and compressed.
+//! Four times as much as the backend can take: what is taken stays what it was at saturation, the
+//! rest is told to come back, the memory stays within the budget and a fixed bound, and nothing
+//! that was taken is lost. Over gRPC and HTTP, plain and compressed.
 //!
-//! `SKEP_OVERLOAD_SECONDS=60 cargo test --test goodput -- --test-threads=1` is the long form; without
-//! it each case has three seconds of saturation and three of overload, in turns.
+//! `SKEP_OVERLOAD_SECONDS=60 cargo test --test goodput -- --test-threads=1` is the long form;
+//! without it each case has three seconds of saturation and three of overload, in turns.
 #![cfg(target_os = "linux")]
 #![expect(clippy::print_stdout, reason = "what was seen belongs to the result")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
@@ -43,8 +43,8 @@ const BESIDE_MIB: u64 = 30;
 /// A request has 128 KiB.
 const SPANS: u64 = 64;
 const SPAN_BYTES: usize = 2048;
-/// What the backend can take: [`CONSUMERS`] batches in [`DELAY`]. Little enough that a machine that is
-/// busy with other tests sends four times as much.
+/// What the backend can take: [`CONSUMERS`] batches in [`DELAY`]. Little enough that a machine that
+/// is busy with other tests sends four times as much.
 const DELAY: Duration = Duration::from_millis(200);
 const CONSUMERS: u64 = 2;
 const BATCH: u64 = 192;
@@ -208,7 +208,8 @@ async fn send(line: &mut Line, load: &Load, told: &Told) -> bool {
     !is_put_off
 }
 
-/// Sends from so many senders for so long: at a rate, all together, or as soon as there is an answer.
+/// Sends from so many senders for so long: at a rate, all together, or as soon as there is an
+/// answer.
 fn press(load: &Load, senders: usize, rate: Option<f64>, time: Duration, told: &Arc<Told>) {
     slow_backend::runtime().block_on(async {
         let end = Instant::now() + time;

@@ -1,6 +1,6 @@
 //! Clients that mean no good, or no longer know what they do: slow ones, silent ones, thousands of
-//! them, bombs, floods of headers and frames, garbage. Each meets the whole program with a budget of
-//! 64 MiB; in each case the memory stays within it and a fixed bound, connections end within
+//! them, bombs, floods of headers and frames, garbage. Each meets the whole program with a budget
+//! of 64 MiB; in each case the memory stays within it and a fixed bound, connections end within
 //! their time, what was a request is counted, and good clients beside them go on without an error.
 #![cfg(target_os = "linux")]
 

@@ -1,4 +1,5 @@
-//! The program against moto, another's idea of AWS; what has come there is read by the AWS SDK for Python.
+//! The program against moto, another's idea of AWS; what has come there is read by the AWS SDK for
+//! Python.
 #![cfg(feature = "aws")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

@@ -1,6 +1,7 @@
-//! What skep is for: an application that wires Honeycomb, X-Ray and CloudWatch has one address instead. A
-//! Flask application under the SDK of X-Ray and that of OpenTelemetry sends to `pipelines/aws-sidecar.yaml` as
-//! it is, but for its addresses; behind it are a Honeycomb that wants its key, and moto as AWS.
+//! What skep is for: an application that wires Honeycomb, X-Ray and CloudWatch has one address
+//! instead. A Flask application under the SDK of X-Ray and that of OpenTelemetry sends to
+//! `pipelines/aws-sidecar.yaml` as it is, but for its addresses; behind it are a Honeycomb that
+//! wants its key, and moto as AWS.
 #![cfg(feature = "aws")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

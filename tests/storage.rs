@@ -1,5 +1,6 @@
-//! What is kept on disk, with the real program: an outage costs disk, not memory and not refusals; a queue with a
-//! storage survives kill -9; a full disk is said; two processes never share a directory.
+//! What is kept on disk, with the real program: an outage costs disk, not memory and not refusals;
+//! a queue with a storage survives kill -9; a full disk is said; two processes never share a
+//! directory.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 #[path = "support/sink.rs"]

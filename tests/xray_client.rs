@@ -1,5 +1,5 @@
-//! The real X-Ray SDK for Python sends through skep to a backend made of the generated OTLP services, and
-//! is told by skep what to sample, without an AWS account.
+//! The real X-Ray SDK for Python sends through skep to a backend made of the generated OTLP
+//! services, and is told by skep what to sample, without an AWS account.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 #[path = "support/backend.rs"]

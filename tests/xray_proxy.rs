@@ -1,5 +1,5 @@
-//! The port of the X-Ray daemon's proxy, with an AWS of our own behind it: what is signed, what is let
-//! through, and what SDKs are told while AWS does not answer.
+//! The port of the X-Ray daemon's proxy, with an AWS of our own behind it: what is signed, what is
+//! let through, and what SDKs are told while AWS does not answer.
 #![cfg(feature = "aws")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -303,8 +303,8 @@ fn node() -> PathBuf {
     })
 }
 
-/// S05 and S07 with the SDKs as they are, and `skep xray` in the place of the daemon from end to end.
-/// A document and the subsegments in it.
+/// S05 and S07 with the SDKs as they are, and `skep xray` in the place of the daemon from end to
+/// end. A document and the subsegments in it.
 fn each(document: &Value) -> Vec<&Value> {
     let parts = document["subsegments"].as_array().into_iter().flatten();
     std::iter::once(document).chain(parts.flat_map(each)).collect()

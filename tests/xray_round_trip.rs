@@ -1,5 +1,5 @@
-//! A segment document that comes in by the receiver `awsxray` and goes out by the exporter `awsxray` is what
-//! it was.
+//! A segment document that comes in by the receiver `awsxray` and goes out by the exporter
+//! `awsxray` is what it was.
 //!
 //! What counts as the same says `support/segments.rs`.
 #![cfg(feature = "aws")]

@@ -7,10 +7,10 @@
 //! ```
 //!
 //! Generator and backend run in processes of their own on the second core, the measured program
-//! alone on the first. Rounds alternate between the programs and the scenarios, and medians are reported,
-//! since machines are noisy. In a peer's command `{grpc}`, `{http}` and `{sink}` stand for the ports it
-//! has to listen on and to send to. Items that the senders were told were taken are compared with
-//! those that arrived, by number and by the sum of their ids.
+//! alone on the first. Rounds alternate between the programs and the scenarios, and medians are
+//! reported, since machines are noisy. In a peer's command `{grpc}`, `{http}` and `{sink}` stand
+//! for the ports it has to listen on and to send to. Items that the senders were told were taken
+//! are compared with those that arrived, by number and by the sum of their ids.
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on has failed")]
 #![expect(clippy::print_stdout, reason = "its report")]
 #![expect(clippy::cast_precision_loss, reason = "figures of a report")]
@@ -53,8 +53,8 @@ struct Arguments {
     /// Write everything that was measured into a file.
     #[arg(long)]
     json: Option<PathBuf>,
-    /// Write the table into docs/performance.md. `UPDATE=1 cargo test --test generated` then repeats
-    /// some of its rows in README.md.
+    /// Write the table into docs/performance.md. `UPDATE=1 cargo test --test generated` then
+    /// repeats some of its rows in README.md.
     #[arg(long)]
     readme: bool,
     /// Passed by cargo.

@@ -1,5 +1,5 @@
-//! Requests of about 740 bytes an item, encoded once with values that vary; each sending gives every item an id of its
-//! own by writing eight bytes in place.
+//! Requests of about 740 bytes an item, encoded once with values that vary; each sending gives
+//! every item an id of its own by writing eight bytes in place.
 
 use std::io::Write as _;
 

@@ -1,7 +1,9 @@
-//! Dead letters over gRPC: list, show, replay, drop. The letters themselves are told in `storage::letters`.
+//! Dead letters over gRPC: list, show, replay, drop. The letters themselves are told in
+//! `storage::letters`.
 //!
-//! Reading is done off the io threads, in parts, so that no more than one part of a log is in memory. A replay sends
-//! a few letters at a time and waits while queue or memory are nearly full: new data goes before old.
+//! Reading is done off the io threads, in parts, so that no more than one part of a log is in
+//! memory. A replay sends a few letters at a time and waits while queue or memory are nearly full:
+//! new data goes before old.
 
 use std::{
     io,
@@ -106,7 +108,7 @@ async fn off_thread<T: Send + 'static>(
     done.map_err(io::Error::other).flatten().map_err(|error| failed(&error))
 }
 
-/// The next letters of a pick; none: there are none.
+/// The next letters of a pick; `None` if there are no more.
 async fn part<T: Send + 'static>(
     mut pick: Pick,
     form: fn(Letter) -> T,

@@ -1,5 +1,5 @@
-//! `skep.control.v1.ControlService` over [`Telemetry`], which it only reads, and over the dead letters; and hands
-//! on who wants a reload.
+//! `skep.control.v1.ControlService` over [`Telemetry`], which it only reads, and over the dead
+//! letters; and hands on who wants a reload.
 
 use std::{
     collections::BTreeSet,

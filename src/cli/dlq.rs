@@ -1,7 +1,7 @@
 //! `skep dlq`: what backends refused for good, listed, shown, sent again, dropped.
 //!
-//! A running skep is asked by its control plane, since it owns the files. With `--directory` the files of a
-//! storage are read as they are; only dropping then wants that no process has them.
+//! A running skep is asked by its control plane, since it owns the files. With `--directory` the
+//! files of a storage are read as they are; only dropping then wants that no process has them.
 
 mod files;
 mod text;

@@ -1,7 +1,7 @@
 //! `skep doctor`: asks each backend, once and harmlessly, whether it would take data.
 //!
-//! Backends of OTLP are sent an export request without items; those of AWS a call that stores nothing.
-//! Nothing is received or written, so it can run beside a skep that works.
+//! Backends of OTLP are sent an export request without items; those of AWS a call that stores
+//! nothing. Nothing is received or written, so it can run beside a skep that works.
 
 use std::{fmt::Write as _, sync::Arc, time::Duration};
 

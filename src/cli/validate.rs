@@ -17,7 +17,8 @@ use crate::{
 };
 
 /// Checks and builds; all problems at once. What only does not exist on this machine, such as a
-/// variable or a certificate, is a warning unless `is_strict`. Each of `files` is checked by itself.
+/// variable or a certificate, is a warning unless `is_strict`. Each of `files` is checked by
+/// itself.
 pub(super) fn run(
     configuration: &Configuration,
     files: &[String],

@@ -12,17 +12,17 @@ pub trait ExtensionConfig: fmt::Debug + Send + Sync {
     /// See [`super::ProcessorConfig::validate`].
     fn validate(&self, _at: &Node, _problems: &mut Problems) {}
 
-    /// What exporters may name in `auth`; none: this is no authenticator.
+    /// What exporters may name in `auth`; `None` if this is no authenticator.
     fn client_auth(&self) -> Option<Arc<dyn ClientAuth>> {
         None
     }
 
-    /// What receivers may name in `auth`; none: this checks no clients.
+    /// What receivers may name in `auth`; `None` if this checks no clients.
     fn server_auth(&self) -> Option<Arc<dyn ServerAuth>> {
         None
     }
 
-    /// What queues and journals may name as their storage; none: this is no storage.
+    /// What queues and journals may name as their storage; `None` if this is no storage.
     fn storage(&self) -> Option<Storage> {
         None
     }

@@ -5,8 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use super::Sent;
 
 /// What earlier attempts have achieved, by the pieces of [`super::Request::body`]. An exporter that
-/// makes several calls of one request leaves out those that succeeded; it has to make the same pieces
-/// each time it encodes the same payload.
+/// makes several calls of one request leaves out those that succeeded; it has to make the same
+/// pieces each time it encodes the same payload.
 #[derive(Debug, Default)]
 pub struct Progress(Mutex<Parts>);
 

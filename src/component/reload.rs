@@ -76,7 +76,7 @@ impl Reloads {
         (Reloads(asks), end)
     }
 
-    /// Asks and waits; none: the process is ending.
+    /// Asks and waits; `None` if the process is ending.
     pub async fn ask(&self) -> Option<Outcome> {
         let (told, outcome) = oneshot::channel();
         self.0.send(told).await.ok()?;

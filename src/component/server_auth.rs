@@ -39,14 +39,14 @@ pub type Identity = Vec<(String, Vec<String>)>;
 pub struct Credentials<'a> {
     /// Headers of the request.
     pub headers: &'a HeaderMap,
-    /// Query parameters that stand in for headers, decoded.
+    /// Query parameters that are taken for headers, decoded.
     pub parameters: &'a [(String, String)],
     /// Address of the connection; none on a unix socket.
     pub peer: Option<IpAddr>,
 }
 
 impl<'a> Credentials<'a> {
-    /// The first value of a header, or of the query parameter that stands in for it. The name may
+    /// The first value of a header, or of the query parameter that is taken for it. The name may
     /// be in upper or lower case.
     pub fn value(&self, name: &str) -> Option<&'a [u8]> {
         let parameter = self.parameters.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));

@@ -21,7 +21,8 @@ pub struct Storage {
     pub segment_size: u64,
     /// What happens at the limit.
     pub overflow: Overflow,
-    /// Whether a queue takes data only once it survives the machine; otherwise it does within half a second.
+    /// Whether a queue takes data only once it survives the machine; otherwise it does within half
+    /// a second.
     pub fsync: bool,
 }
 
@@ -30,7 +31,7 @@ pub struct Storage {
 pub struct JournalUse {
     /// Id of the storage extension.
     pub storage: String,
-    /// Whether a request is answered only once it survives the machine; otherwise it does within half a
-    /// second of the answer.
+    /// Whether a request is answered only once it survives the machine; otherwise it does within
+    /// half a second of the answer.
     pub fsync: bool,
 }

@@ -249,8 +249,8 @@ impl<T: Default + PartialEq> Ignored<T> {
     }
 }
 
-/// Refuses keys of HTTP connections beside the section `keepalive`. Of each pair the first is a key below
-/// `at`, the second what replaces it in the section.
+/// Refuses keys of HTTP connections beside the section `keepalive`. Of each pair the first is a key
+/// below `at`, the second what replaces it in the section.
 pub fn refuse_beside_keepalive(replaced: &[(&str, &str)], at: &Node, problems: &mut Problems) {
     for (old, new) in replaced {
         if let Some(node) = at.get(old) {

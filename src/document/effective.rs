@@ -204,8 +204,8 @@ impl Cover<'_> {
         }
     }
 
-    /// Masks the texts in what stands under a key that is near no known one, beside keys of secrets.
-    /// Keys, numbers and durations stay.
+    /// Masks the texts in what stands under a key that is near no known one, beside keys of
+    /// secrets. Keys, numbers and durations stay.
     fn texts(&mut self, node: &Node) {
         match node.plain() {
             Value::Map(members) => members.iter().for_each(|member| self.texts(&member.value)),

@@ -1,5 +1,6 @@
-//! Extensions that components name: an authenticator, a storage. The id must be that of an extension that is
-//! configured, runs, and is what is wanted. Nothing depends on the order of the file.
+//! Extensions that components name: an authenticator, a storage. The id must be that of an
+//! extension that is configured, runs, and is what is wanted. Nothing depends on the order of the
+//! file.
 
 use super::{Component, ids, pipelines::Scope};
 use crate::{

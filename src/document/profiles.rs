@@ -1,5 +1,5 @@
 //! Pipelines of profiles, a signal that skep does not have. In the Collector they need a feature
-//! gate; whoever gives it to skep, too, has them left out.
+//! gate. With that gate, skep leaves them out, too.
 
 use super::{at, ids};
 use crate::config::{Node, Problems, Severity, Value};

@@ -136,7 +136,7 @@ impl Schemas {
         !is_text && self.holds_secret(schema, 0)
     }
 
-    /// Whether a secret stands in it, at any depth.
+    /// Whether it holds a secret, at any depth.
     pub fn holds_secrets(&self, schema: &Value) -> bool {
         self.holds_secret(schema, 0)
     }

@@ -17,7 +17,8 @@ const STORAGE: Role<Storage> = Role {
     of: |extension| extension.storage(),
 };
 
-/// Looks up what exporters and receivers name. `ignored` is what cannot be seen because of other errors.
+/// Looks up what exporters and receivers name. `ignored` is what cannot be seen because of other
+/// errors.
 pub(super) fn load(
     root: &Node,
     document: &mut Document,

@@ -147,7 +147,7 @@ impl JsonSchema for Anything {
 }
 
 impl Metrics {
-    /// Where the metrics page listens; none: nowhere.
+    /// Where the metrics page listens; `None` means nowhere.
     pub fn endpoint(&self) -> Option<String> {
         if self.level.as_deref().is_some_and(|level| level.eq_ignore_ascii_case("none")) {
             return None;

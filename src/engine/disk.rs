@@ -1,5 +1,5 @@
-//! What the engine keeps on disk: the logs of journals, queues and dead letters, and the directories
-//! that they are in.
+//! What the engine keeps on disk: the logs of journals, queues and dead letters, and the
+//! directories that they are in.
 
 pub mod storages;
 pub mod stored;

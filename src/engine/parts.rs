@@ -1,5 +1,5 @@
-//! What runs, each part with the handle by which it is told to stop, so that a reload can let one go
-//! while the others run on.
+//! What runs, each part with the handle by which it is told to stop, so that a reload can let one
+//! go while the others run on.
 
 use std::{
     sync::{Arc, Weak},

@@ -5,24 +5,26 @@
 //!         nothing has changed so far         |          (workers stand still)       old ones leave
 //! ```
 //!
-//! What is the same goes on as it is: a receiver with its connections, an exporter with its queue and
-//! what is on its way, a processor with all that it holds. Two parts are the same if they have the same
-//! id and the same configuration with all defaults filled in (a receiver also the same signals, a processor
-//! the same pipeline and types of exporters behind it, an exporter the same authenticator).
+//! What is the same goes on as it is: a receiver with its connections, an exporter with its queue
+//! and what is on its way, a processor with all that it holds. Two parts are the same if they have
+//! the same id and the same configuration with all defaults filled in (a receiver also the same
+//! signals, a processor the same pipeline and types of exporters behind it, an exporter the same
+//! authenticator).
 //!
-//! What is another one is opened beside the old one, on a copy of its socket where the address is the
-//! same ([`Sockets`]), and what the old one has begun it finishes. A receiver that is only removed stops
-//! before the exchange, so that its last requests go where they were meant to go; what it reads later
-//! goes into those of its pipelines that are left, or is refused for now where none is.
+//! What is another one is opened beside the old one, on a copy of its socket where the address is
+//! the same ([`Sockets`]), and what the old one has begun it finishes. A receiver that is only
+//! removed stops before the exchange, so that its last requests go where they were meant to go;
+//! what it reads later goes into those of its pipelines that are left, or is refused for now where
+//! none is.
 //!
 //! What has ended by itself, such as a page whose port was taken, is opened again.
 //!
 //! Everything that can fail is done first. An error changes nothing, and is told like at the start.
 //!
-//! Measured (`tests/reload.rs`: 500 reloads in a build without optimisation, senders at full speed on the
-//! same two cores): the workers stand still for 0.2 ms with two threads (99 of 100: 6 ms, until the other
-//! one has ended its job) and for 0.1 ms with one. Processors that go add the time in which they emit what
-//! they hold.
+//! Measured (`tests/reload.rs`: 500 reloads in a build without optimisation, senders at full speed
+//! on the same two cores): the workers stand still for 0.2 ms with two threads (99 of 100: 6 ms,
+//! until the other one has ended its job) and for 0.1 ms with one. Processors that go add the time
+//! in which they emit what they hold.
 
 use std::{
     collections::HashMap,
@@ -99,8 +101,8 @@ struct Opened {
 }
 
 impl Running {
-    /// Reads the configuration again and applies it, or says why not. Also whether a signal came that
-    /// ends the process.
+    /// Reads the configuration again and applies it, or says why not. Also whether a signal came
+    /// that ends the process.
     pub(super) async fn reload(
         &mut self,
         source: &Arc<dyn Source>,
@@ -308,8 +310,8 @@ impl Running {
         (changes, has_ended, Some(pause))
     }
 
-    /// Lets receivers finish that are removed and have no successor on their sockets. Whether a signal
-    /// that ends the process came meanwhile.
+    /// Lets receivers finish that are removed and have no successor on their sockets. Whether a
+    /// signal that ends the process came meanwhile.
     async fn stop_removed(
         &mut self,
         planned: &[Bound],

@@ -1,5 +1,5 @@
-//! Requests that an authenticator sees before they go out. What it learns from a refusal lets the same
-//! request go out once more at once; everything else is for the queue.
+//! Requests that an authenticator sees before they go out. What it learns from a refusal lets the
+//! same request go out once more at once; everything else is for the queue.
 
 use std::sync::Arc;
 

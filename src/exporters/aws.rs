@@ -1,4 +1,5 @@
-//! What all AWS exporters share: the report of what was found at the start, and what AWS's errors mean.
+//! What all AWS exporters share: the report of what was found at the start, and what AWS's errors
+//! mean.
 
 use std::time::Duration;
 
@@ -25,7 +26,8 @@ const FOREIGN: usize = 300;
 /// The Collector's default of `num_workers`.
 pub(super) const WORKERS: usize = 8;
 
-/// Warns of keys that the Collector has for all AWS exporters, and that mean something for X-Ray only.
+/// Warns of keys that the Collector has for all AWS exporters, and that mean something for X-Ray
+/// only.
 pub(super) fn warn_of_xray_keys(
     num_workers: usize,
     resource_arn: &str,

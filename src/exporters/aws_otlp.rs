@@ -1,5 +1,5 @@
-//! What AWS's own OTLP endpoints ask for, by the host of an endpoint: signatures, headers, one signal
-//! each.
+//! What AWS's own OTLP endpoints ask for, by the host of an endpoint: signatures, headers, one
+//! signal each.
 
 use super::{connection::Headers, masked::Secrets, outcome};
 use crate::{

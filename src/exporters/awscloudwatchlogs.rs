@@ -8,19 +8,22 @@
 //! ```
 //!
 //! Groups and streams are created when they are missing. The role or user of skep needs
-//! `logs:PutLogEvents`, and for those that are missing `logs:CreateLogStream`, `logs:CreateLogGroup`
-//! and `logs:PutRetentionPolicy`. Credentials and region are found as for every AWS program.
+//! `logs:PutLogEvents`, and for those that are missing `logs:CreateLogStream`,
+//! `logs:CreateLogGroup` and `logs:PutRetentionPolicy`. Credentials and region are found as for
+//! every AWS program.
 //!
-//! A record is a JSON object: `body`, `severity_text`, `trace_id`, `attributes`, `resource` and what else it
-//! has; with `raw_log` it is the body alone. `xray_trace_id` is the trace id as X-Ray writes it: with it the
-//! console shows a trace's logs beside it. Names are filled in from the resource: `{ClusterName}`,
-//! `{ContainerInstanceId}`, `{FaasName}`, `{FaasVersion}`, `{InstanceId}`, `{NodeName}`, `{PodName}`,
-//! `{ServiceName}`, `{TaskDefinitionFamily}`, `{TaskId}`, any attribute as `{service.name}` or
-//! `{resource.env}`, and of the record `{attributes.tenant}`; `{ServiceName:-app}` has a default.
+//! A record is a JSON object: `body`, `severity_text`, `trace_id`, `attributes`, `resource` and
+//! what else it has; with `raw_log` it is the body alone. `xray_trace_id` is the trace id as X-Ray
+//! writes it: with it the console shows a trace's logs beside it. Names are filled in from the
+//! resource: `{ClusterName}`, `{ContainerInstanceId}`, `{FaasName}`, `{FaasVersion}`,
+//! `{InstanceId}`, `{NodeName}`, `{PodName}`, `{ServiceName}`, `{TaskDefinitionFamily}`,
+//! `{TaskId}`, any attribute as `{service.name}` or `{resource.env}`, and of the record
+//! `{attributes.tenant}`; `{ServiceName:-app}` has a default.
 //!
-//! Streams are written side by side, each in order: one request is sent at a time, made of all that has
-//! come in 200 ms (`sending_queue.batch`). A batch that was taken is not sent again when another
-//! is throttled. Events older than 14 days or more than 2 hours ahead are left out and counted.
+//! Streams are written side by side, each in order: one request is sent at a time, made of all that
+//! has come in 200 ms (`sending_queue.batch`). A batch that was taken is not sent again when
+//! another is throttled. Events older than 14 days or more than 2 hours ahead are left out and
+//! counted.
 //!
 //! Resource and scope are in every event. Of the resource they have at most 12 KiB, of the scope 4
 //! KiB: attributes that do not fit are left out, and `otel.dropped_attributes_count` says there how
@@ -30,10 +33,12 @@
 //!
 //! Differs from the Collector:
 //!
-//! - Batches have the 1 MiB of the service instead of a quarter of it, and events are cut at its limit, between
-//!   characters and within the body, so that they stay JSON. Throttling repeats a batch, not the request.
+//! - Batches have the 1 MiB of the service instead of a quarter of it, and events are cut at its
+//!   limit, between characters and within the body, so that they stay JSON. Throttling repeats a
+//!   batch, not the request.
 //! - A record without a time has that of its observation. One bad event costs no other.
-//! - Streams are written first and created when they are missing, so a start needs no other permission.
+//! - Streams are written first and created when they are missing, so a start needs no other
+//!   permission.
 //! - `num_consumers` has no effect.
 //! - Events have the name of their event (`event_name`) and `xray_trace_id`.
 //! - Characters that CloudWatch does not take in a name become `_`, blanks among them.
@@ -100,7 +105,8 @@ pub struct Config {
     pub xray_trace_id_field: String,
     /// Longest message in bytes, a mark at its end included; 262118 in regions of China.
     pub max_event_size: usize,
-    /// Streams that are written in the life of the process; events of others go to the stream `overflow`.
+    /// Streams that are written in the life of the process; events of others go to the stream
+    /// `overflow`.
     pub max_streams: usize,
     /// Region; else `AWS_REGION`, `AWS_DEFAULT_REGION`, the profile, the task, the instance.
     pub region: String,

@@ -1,5 +1,5 @@
-//! Sends metrics to CloudWatch as log events in the embedded metric format, of which CloudWatch makes
-//! metrics.
+//! Sends metrics to CloudWatch as log events in the embedded metric format, of which CloudWatch
+//! makes metrics.
 //!
 //! ```yaml
 //! awsemf:
@@ -11,9 +11,9 @@
 //!       metric_name_selectors: ["^http\\.server\\."]
 //! ```
 //!
-//! The role or user of skep needs what `awscloudwatchlogs` needs; names are written as there, and what a
-//! resource has not is looked for among the labels. Points of the same time and labels stand in one
-//! document. Labels are dimensions; the name of the scope is the dimension `OTelLib`.
+//! The role or user of skep needs what `awscloudwatchlogs` needs; names are written as there, and
+//! what a resource has not is looked for among the labels. Points of the same time and labels stand
+//! in one document. Labels are dimensions; the name of the scope is the dimension `OTelLib`.
 //!
 //! Counters and histograms that count since the start of a process are sent as what was added to
 //! them, and so are summaries, whose count and sum OTLP defines as totals. The first point of a
@@ -38,8 +38,8 @@
 //!
 //! - `dimension_rollup_option` is `NoDimensionRollup`: each further set of dimensions costs money.
 //! - A metric that no declaration takes has `_aws` without metrics in its document.
-//! - Histograms that count since the start are sent as what was added too, and sums that go up and down as
-//!   they stand. Summaries are sent as what was added to them wherever they come from.
+//! - Histograms that count since the start are sent as what was added too, and sums that go up and
+//!   down as they stand. Summaries are sent as what was added to them wherever they come from.
 //! - Least and greatest come from the buckets where a sender does not say them, or says those since
 //!   the start, and the mean always lies between them. A sum that a sender does not say is that of
 //!   the middles. Where the values are several documents, each has its share of the sum.
@@ -105,9 +105,11 @@ use crate::{
 #[serde(default, deny_unknown_fields)]
 #[expect(clippy::struct_excessive_bools, reason = "keys of the Collector")]
 pub struct Config {
-    /// Namespace of the metrics; else `service.namespace`/`service.name`, or one of them, or `default`.
+    /// Namespace of the metrics; else `service.namespace`/`service.name`, or one of them, or
+    /// `default`.
     pub namespace: String,
-    /// Name of the log group, with places such as `{ServiceName}`; else `/metrics/` and the namespace.
+    /// Name of the log group, with places such as `{ServiceName}`; else `/metrics/` and the
+    /// namespace.
     pub log_group_name: String,
     /// Name of the log stream, with places; else `otel-stream-` and an id of this process.
     pub log_stream_name: String,
@@ -119,7 +121,7 @@ pub struct Config {
     pub dimension_rollup_option: RollupOption,
     /// Which attributes of the resource are labels too.
     pub resource_to_telemetry_conversion: ResourceConversion,
-    /// Which metrics are made, with which dimensions; none: all, with all labels.
+    /// Which metrics are made, with which dimensions; `None` means all, with all labels.
     pub metric_declarations: Vec<MetricDeclaration>,
     /// Units of metrics that have none, or the wrong one.
     pub metric_descriptors: Vec<MetricDescriptor>,
@@ -135,7 +137,8 @@ pub struct Config {
     pub parse_json_encoded_attr_values: Vec<String>,
     /// Has no effect: there is no receiver of Container Insights.
     pub eks_fargate_container_insights_enabled: bool,
-    /// Streams that are written in the life of the process; events of others go to the stream `overflow`.
+    /// Streams that are written in the life of the process; events of others go to the stream
+    /// `overflow`.
     pub max_streams: usize,
     /// Region; else `AWS_REGION`, `AWS_DEFAULT_REGION`, the profile, the task, the instance.
     pub region: String,
@@ -199,7 +202,7 @@ pub struct MetricDeclaration {
     pub dimensions: Vec<Vec<String>>,
     /// Regular expressions, one of which the name matches.
     pub metric_name_selectors: Vec<String>,
-    /// One of which the labels match; none: any labels.
+    /// One of which the labels match; `None` means any labels.
     pub label_matchers: Vec<LabelMatcher>,
 }
 

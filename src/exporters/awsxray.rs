@@ -7,13 +7,13 @@
 //!   aws_log_groups: ["/app/{ServiceName}"]     # whose logs the console shows beside a trace
 //! ```
 //!
-//! The role or user of skep needs the action `xray:PutTraceSegments`. Credentials come from where every
-//! AWS program finds them: environment, profile, the role of the task, pod or instance.
+//! The role or user of skep needs the action `xray:PutTraceSegments`. Credentials come from where
+//! every AWS program finds them: environment, profile, the role of the task, pod or instance.
 //!
-//! A server or consumer span, and a span without a parent, is a segment; others are subsegments. Both old
-//! and new semantic conventions fill `http`, `sql` and `aws`. Stack traces of Python, Java, PHP,
-//! JavaScript (V8, Firefox, Safari), .NET, Go, Ruby, Rust and Swift become frames, also where no
-//! `telemetry.sdk.language` is said.
+//! A server or consumer span, and a span without a parent, is a segment; others are subsegments.
+//! Both old and new semantic conventions fill `http`, `sql` and `aws`. Stack traces of Python,
+//! Java, PHP, JavaScript (V8, Firefox, Safari), .NET, Go, Ruby, Rust and Swift become frames, also
+//! where no `telemetry.sdk.language` is said.
 //!
 //! What a field has not taken is metadata: attributes, events that are no exceptions and what was
 //! not understood of those that are (`otel.events`), `otel.span.name`, `otel.status_description`,
@@ -32,29 +32,33 @@
 //! written: `https://user:password@host`, `?api_key=`, `Password=`, and the forms of JDBC, ODBC,
 //! libpq and Oracle.
 //!
-//! Segments of X-Ray SDKs that came by the receiver `awsxray` leave as they came; `native.rs` says what
-//! cannot be kept.
+//! Segments of X-Ray SDKs that came by the receiver `awsxray` leave as they came; `native.rs` says
+//! what cannot be kept.
 //!
 //! `otelcol_exporter_awsxray_unprocessed_segments` counts what X-Ray did not take, by its code, and
 //! `otelcol_exporter_awsxray_untranslated_spans` what no segment could be made of, by reason.
 //!
-//! `aws_log_groups` are written as the names of `awscloudwatchlogs`, with attributes of the resource: the same
-//! text in both makes the console find the records of a trace by their `xray_trace_id`.
+//! `aws_log_groups` are written as the names of `awscloudwatchlogs`, with attributes of the
+//! resource: the same text in both makes the console find the records of a trace by their
+//! `xray_trace_id`.
 //!
 //! Differs from the Collector:
 //!
-//! - There is a queue, and throttling, timeouts and errors of the server are retried. A segment that X-Ray
-//!   does not take is counted, and the log names it with the reason.
-//! - Names are made of what X-Ray takes whatever they come from; `server.address` and others name a call
-//!   where the older attributes are not there.
-//! - A segment of a consumer has the name of the service; in the Collector it has that of the span or the
-//!   broker.
-//! - A database whose address the span does not say is not said to be on `localhost`. `network.peer.port` is
-//!   the port of an address of the connection, never of `server.address`.
+//! - There is a queue, and throttling, timeouts and errors of the server are retried. A segment
+//!   that X-Ray does not take is counted, and the log names it with the reason.
+//! - Names are made of what X-Ray takes whatever they come from; `server.address` and others name a
+//!   call where the older attributes are not there.
+//! - A segment of a consumer has the name of the service; in the Collector it has that of the span
+//!   or the broker.
+//! - A database whose address the span does not say is not said to be on `localhost`.
+//!   `network.peer.port` is the port of an address of the connection, never of `server.address`.
 //! - `user.id` is the `user` of a segment, too.
-//! - A link with an id that cannot be one is left out, not the whole span. Lists are metadata, never lost.
-//! - Ids of exceptions follow from that of their span, so that a document that is sent twice is one.
-//! - Attributes of AWS stay as metadata where `cloud.provider` is another. Telemetry of the daemon is not sent.
+//! - A link with an id that cannot be one is left out, not the whole span. Lists are metadata,
+//!   never lost.
+//! - Ids of exceptions follow from that of their span, so that a document that is sent twice is
+//!   one.
+//! - Attributes of AWS stay as metadata where `cloud.provider` is another. Telemetry of the daemon
+//!   is not sent.
 
 mod attributes;
 mod cause;
@@ -361,8 +365,8 @@ impl Sender {
         self.client.get_or_try_init(open).await
     }
 
-    /// Sends a document that says nothing: it is refused by itself, after X-Ray has looked whether skep may
-    /// send at all.
+    /// Sends a document that says nothing: it is refused by itself, after X-Ray has looked whether
+    /// skep may send at all.
     async fn probe(self: Arc<Self>) -> Result<String, ExportError> {
         let connected = self.connected().await?;
         let call = connected.client.put_trace_segments().trace_segment_documents("{}");

@@ -1,5 +1,6 @@
-//! What the exporters of CloudWatch Logs share: names made of attributes, events packed into requests by
-//! the limits of `PutLogEvents`, groups and streams that are created when they are missing.
+//! What the exporters of CloudWatch Logs share: names made of attributes, events packed into
+//! requests by the limits of `PutLogEvents`, groups and streams that are created when they are
+//! missing.
 //!
 //! ```text
 //! worker: event -> Gather, by group and stream -> sorted, cut into batches -> pieces of a request

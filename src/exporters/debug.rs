@@ -24,8 +24,8 @@
 //! - `detailed` shows flags of spans, links and data points, counts of dropped attributes and
 //!   `zero_threshold`, too.
 //! - Bounds of exponential buckets are exact powers of two; the Collector's may differ in the last
-//!   digit. `Infinity` and `NaN` within a list or map are text; the Collector shows nothing of the whole
-//!   value. Empty bytes there are `""`.
+//!   digit. `Infinity` and `NaN` within a list or map are text; the Collector shows nothing of the
+//!   whole value. Empty bytes there are `""`.
 //!
 //! The exporter was once called `logging` and its verbosity `loglevel`; both still work and are
 //! warned of.

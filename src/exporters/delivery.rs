@@ -95,8 +95,8 @@ pub struct SendingQueue {
     pub enabled: bool,
     /// Requests sent at the same time.
     pub num_consumers: usize,
-    /// Capacity in units of `sizer`; what is in flight counts. 1000 where it is not given; with `storage` then
-    /// only the limit of the storage counts.
+    /// Capacity in units of `sizer`; what is in flight counts. 1000 where it is not given; with
+    /// `storage` then only the limit of the storage counts.
     pub queue_size: Option<u64>,
     /// What `queue_size` counts.
     pub sizer: QueueSizer,
@@ -108,8 +108,8 @@ pub struct SendingQueue {
     pub batch: Section<BatchSettings>,
     /// Id of an extension such as `file_storage`: the queue is on disk, and survives a crash.
     pub storage: Option<String>,
-    /// Id of an extension such as `file_storage`: what is given up for good is kept there, see `skep dlq`. Not the items
-    /// that a partial success rejects: it does not say which.
+    /// Id of an extension such as `file_storage`: what is given up for good is kept there, see
+    /// `skep dlq`. Not the items that a partial success rejects: it does not say which.
     pub dead_letters: Option<String>,
 }
 

@@ -8,7 +8,7 @@ use crate::net::proxy::UnixAddress;
 /// An endpoint taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Endpoint {
-    /// Whether its scheme says TLS; none: no scheme.
+    /// Whether its scheme says TLS; `None` if it has no scheme.
     pub(super) tls: Option<bool>,
     /// Host name or address, without brackets.
     pub(super) host: String,

@@ -15,8 +15,8 @@ pub(super) fn hex(bytes: [u8; 8]) -> [u8; 16] {
 /// The number of the segment around the call of a local root, see [`derived`].
 pub(super) const SERVICE: u64 = u64::MAX;
 
-/// An id that follows from that of a span and a number, so that a document is the same whenever it is
-/// made: FNV-1a of both.
+/// An id that follows from that of a span and a number, so that a document is the same whenever it
+/// is made: FNV-1a of both.
 pub(super) fn derived(span_id: &[u8], number: u64) -> [u8; 16] {
     let bytes = span_id.iter().copied().chain(number.to_be_bytes());
     let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
@@ -31,8 +31,8 @@ pub(super) fn span(id: &[u8]) -> Option<[u8; 16]> {
     (id != [0; 8]).then(|| hex(id))
 }
 
-/// A trace id: `1-`, the first 4 bytes, `-`, the others. X-Ray does not ask that the first part is a
-/// time any more (`PutTraceSegments`), so ids of any maker are taken.
+/// A trace id: `1-`, the first 4 bytes, `-`, the others. X-Ray does not ask that the first part is
+/// a time any more (`PutTraceSegments`), so ids of any maker are taken.
 pub(super) fn trace(id: &[u8]) -> Option<[u8; 35]> {
     let id: &[u8; 16] = id.try_into().ok()?;
     if *id == [0; 16] {

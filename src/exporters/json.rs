@@ -319,8 +319,8 @@ fn prefix(text: &[u8], most: usize) -> &[u8] {
     end.map_or(text, |end| &text[..end])
 }
 
-/// Whether it is ASCII of which nothing is escaped; nearly all texts are, and need no look at their UTF-8.
-/// Without branches, so that many bytes are looked at at a time.
+/// Whether it is ASCII of which nothing is escaped; nearly all texts are, and need no look at their
+/// UTF-8. Without branches, so that many bytes are looked at at a time.
 fn is_plain(text: &[u8]) -> bool {
     let is_odd = |byte: u8| {
         u8::from(byte == b'"') | u8::from(byte == b'\\') | u8::from(byte.wrapping_sub(0x20) >= 0x60)

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! `/v1/traces`, `/v1/metrics` or `/v1/logs` is appended to `endpoint`; `traces_endpoint` and its
-//! siblings are used as they are. `otlphttp` is the older name of this exporter. `auth` names an extension
-//! that authenticates the requests: `sigv4auth` to AWS's own OTLP endpoints, `bearertokenauth`, `basicauth`.
+//! siblings are used as they are. `otlphttp` is the older name of this exporter. `auth` names an
+//! extension: `sigv4auth` (for the OTLP endpoints of AWS), `bearertokenauth` or `basicauth`.
 //!
 //! Where `HTTP_PROXY` (for `http://` URLs) or `HTTPS_PROXY` (for `https://`) names a proxy, and
 //! `NO_PROXY` does not except the host, requests go through the proxy, as the Collector's do.

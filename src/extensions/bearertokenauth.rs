@@ -42,7 +42,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Header that the token stands in.
+    /// Header that holds the token.
     pub header: String,
     /// Word before the token; empty: none.
     pub scheme: String,

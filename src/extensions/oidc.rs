@@ -19,8 +19,9 @@
 //!
 //! The keys are fetched from the issuer (`/.well-known/openid-configuration`) at the start, once an
 //! hour, and when a token names a key that is not among them, but not more than once in ten
-//! seconds. Until it is known that the issuer has no such key, the token is answered with 503, after
-//! which clients send again, and not with 401, after which they drop their data. `issuer_ca_path` is for issuers with a certificate of their own authority. With
+//! seconds. Until it is known that the issuer has no such key, the token is answered with 503,
+//! after which clients send again, and not with 401, after which they drop their data.
+//! `issuer_ca_path` is for issuers with a certificate of their own authority. With
 //! `public_keys_file` nothing is fetched: the file is a JSON Web Key Set, a regular file of at most
 //! 4 MiB, and is read again when it changes.
 //!
@@ -62,7 +63,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Header that the token stands in, after a word such as `Bearer`.
+    /// Header that holds the token, after a word such as `Bearer`.
     pub attribute: String,
     /// The issuers.
     pub providers: Vec<Provider>,
@@ -155,7 +156,7 @@ impl ExtensionConfig for Config {
         let older = self.older();
         if let Some(provider) = &older {
             problems
-                .warning(at, "the keys of an issuer stand in `providers` now")
+                .warning(at, "an issuer is now an entry of `providers`")
                 .help("write `providers: [{issuer_url: ..., audience: ...}]`; both forms work");
             provider.validate(at, problems);
         }

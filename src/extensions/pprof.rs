@@ -5,11 +5,11 @@
 //!   endpoint: localhost:1777
 //! ```
 //!
-//! `/debug/pprof/profile?seconds=30` samples the stacks of all threads that run 99 times a second of
-//! CPU time and answers with a gzipped `profile.proto`. One profile at a time, at most 300 seconds.
-//! Names of functions need a build whose symbols are not stripped; addresses are there always.
-//! With `save_to_file` the whole run is profiled and written at shutdown. Heap, block and mutex
-//! profiles belong to Go's runtime: their keys are accepted with a warning.
+//! `/debug/pprof/profile?seconds=30` samples the stacks of all threads that run 99 times a second
+//! of CPU time and answers with a gzipped `profile.proto`. One profile at a time, at most 300
+//! seconds. Names of functions need a build whose symbols are not stripped; addresses are there
+//! always. With `save_to_file` the whole run is profiled and written at shutdown. Heap, block and
+//! mutex profiles belong to Go's runtime: their keys are accepted with a warning.
 
 mod profile;
 

@@ -12,7 +12,7 @@ use crate::{
     net::{client::Answer, grpc},
 };
 
-/// A secret that stands in the configuration, or in a file that may change.
+/// A secret of the configuration, or of a file that may change.
 #[derive(Debug)]
 pub(super) enum Source {
     Text(Secret),

@@ -1,4 +1,5 @@
-//! Signs requests for AWS (Signature Version 4): the exporter `otlp_http` to AWS's own OTLP endpoints.
+//! Signs requests for AWS (Signature Version 4): the exporter `otlp_http` to AWS's own OTLP
+//! endpoints.
 //!
 //! ```yaml
 //! sigv4auth:
@@ -6,20 +7,20 @@
 //!   service: xray
 //! ```
 //!
-//! An exporter names it with `auth: {authenticator: sigv4auth}`. Region and service stand in the host
-//! of `xray.`, `logs.`, `monitoring.`, `aps-workspaces.` and `search-` endpoints, so that both keys are
-//! for other hosts. A region that stands nowhere is looked for in `AWS_REGION`, `AWS_DEFAULT_REGION`, the
-//! profile, the task of ECS and the EC2 instance; credentials in the environment, the profile, a web
-//! identity, the role of the task or pod, the role of the instance. The log says what was found, never
-//! the keys.
+//! An exporter names it with `auth: {authenticator: sigv4auth}`. Region and service stand in the
+//! host of `xray.`, `logs.`, `monitoring.`, `aps-workspaces.` and `search-` endpoints, so that both
+//! keys are for other hosts. A region that stands nowhere is looked for in `AWS_REGION`,
+//! `AWS_DEFAULT_REGION`, the profile, the task of ECS and the EC2 instance; credentials in the
+//! environment, the profile, a web identity, the role of the task or pod, the role of the instance.
+//! The log says what was found, never the keys.
 //!
-//! The signature covers the body as it goes out. These endpoints speak HTTP/1.1, and so does skep to
-//! them.
+//! The signature covers the body as it goes out. These endpoints speak HTTP/1.1, and so does skep
+//! to them.
 //!
 //! Differs from the Collector:
 //!
-//! - Where AWS says that the session has ended, new credentials are asked for and the request is sent
-//!   again at once; likewise with the time of AWS where the clock of this machine is wrong.
+//! - Where AWS says that the session has ended, new credentials are asked for and the request is
+//!   sent again at once; likewise with the time of AWS where the clock of this machine is wrong.
 //! - `region` or `service` that contradict the host, and an exporter over gRPC, are errors.
 
 use std::{

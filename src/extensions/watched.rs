@@ -1,11 +1,11 @@
 //! A file that is read again when it changes. It is looked at once a second at most, and only while
 //! somebody asks for it.
 //!
-//! A file may block whoever opens it: a pipe without a writer, a mount whose server is gone. So only
-//! regular files are opened, and they are read and parsed on a thread for such work. The request
-//! that finds a look due waits for it, a second at most; the others, and all of them while a look
-//! hangs, go on with what the file said before. There is one look at a time, so a file that hangs
-//! costs one thread.
+//! Opening a file may block: a pipe without a writer, a mount whose server is gone. So
+//! only regular files are opened, and they are read and parsed on a thread for such work. The
+//! request that finds a look due waits for it, a second at most; the others, and all of them while
+//! a look hangs, go on with what the file said before. There is one look at a time, so a file that
+//! hangs costs one thread.
 
 use std::{
     fmt, fs,
@@ -48,7 +48,7 @@ struct Inner<T> {
     file: String,
     parse: Parse<T>,
     state: Mutex<State<T>>,
-    /// Whoever has it looks at the file.
+    /// The task that holds it looks at the file.
     turn: Arc<tokio::sync::Mutex<()>>,
     told_fault: Seldom,
     told_wait: Seldom,
@@ -305,7 +305,7 @@ mod tests {
         assert_eq!(parsed.load(Ordering::SeqCst), 3, "somebody knows better");
     }
 
-    /// A pipe without a writer blocks whoever opens it.
+    /// Opening a pipe without a writer blocks.
     #[tokio::test]
     async fn a_pipe_is_not_opened() {
         let folder = tempfile::tempdir().unwrap();

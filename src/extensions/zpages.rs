@@ -7,8 +7,8 @@
 //!
 //! `/debug/servicez` shows the process, `/debug/pipelinez` the pipelines and the traffic on every
 //! edge, `/debug/extensionz` the extensions, `/debug/featurez` what this build can do,
-//! `/debug/tracez` the last warnings and errors with the state of every exporter, its queue, and what
-//! is on disk.
+//! `/debug/tracez` the last warnings and errors with the state of every exporter, its queue, and
+//! what is on disk.
 
 use std::{
     fmt::Write as _,

@@ -67,7 +67,7 @@ pub struct Access {
     pub role: Option<Role>,
     /// Attempts of the SDK itself for one request; 0: its own number.
     pub attempts: u32,
-    /// Longest time for one operation with all of its attempts; none: no limit.
+    /// Longest time for one operation with all of its attempts; `None` means no limit.
     pub timeout: Option<Duration>,
     /// URL of the proxy. If empty, the environment decides.
     pub proxy: String,

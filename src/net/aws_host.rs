@@ -30,7 +30,7 @@ const DOMAINS: [&str; 3] = [".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.e
 
 impl<'a> AwsHost<'a> {
     /// Reads `xray.ca-central-1.amazonaws.com`, `search-logs-x.us-east-1.es.amazonaws.com`,
-    /// `vpce-0a-1b.logs.eu-west-1.vpce.amazonaws.com` and the like; none: not one of these.
+    /// `vpce-0a-1b.logs.eu-west-1.vpce.amazonaws.com` and the like; `None` for any other name.
     pub fn parse(host: &'a str) -> Option<Self> {
         let host = host.trim_end_matches('.');
         let name = DOMAINS.iter().find_map(|domain| host.strip_suffix(domain))?;

@@ -53,7 +53,8 @@ use sockets::Heir;
 pub use sockets::{Held, Sockets};
 pub use unread::{discard, is_sent_anyway};
 
-/// After so long without a packet the kernel asks whether the other side is still there, as Go has it.
+/// After so long without a packet the kernel asks whether the other side is still there, as Go has
+/// it.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
 
 /// What a connection is charged as long as it is open: buffers, a task, a few streams. Measured
@@ -75,7 +76,7 @@ pub struct Tuning {
     pub all_windows: u64,
     /// Connections at a time. One more, and the quietest one goes.
     pub max_connections: usize,
-    /// Streams at a time on a connection; none: 128, and fewer where its window is small.
+    /// Streams at a time on a connection; `None` means 128, and fewer where its window is small.
     pub max_concurrent_streams: Option<u32>,
     /// Ping an idle HTTP/2 connection after so long.
     pub keepalive_time: Option<Duration>,
@@ -90,7 +91,7 @@ pub struct Tuning {
     pub max_idle: Option<Duration>,
     /// Close a connection that is so old, give or take a tenth, once its requests are answered.
     pub max_age: Option<Duration>,
-    /// Longest wait for those requests; none: as long as they take.
+    /// Longest wait for those requests; `None` means as long as they take.
     pub max_age_grace: Option<Duration>,
 }
 
@@ -159,9 +160,9 @@ impl Connection {
         }
     }
 
-    /// Leave for a request to wait while nobody reads its body; one at a time has it. HTTP/2 streams
-    /// share the window of their connection: if several waited, their bodies would fill it, and
-    /// those that are being read, which hold the memory that is waited for, could not come in.
+    /// Leave for a request to wait while nobody reads its body; one at a time has it. HTTP/2
+    /// streams share the window of their connection: if several waited, their bodies would fill it,
+    /// and those that are being read, which hold the memory that is waited for, could not come in.
     pub fn wait(self: &Arc<Self>) -> Option<Waiting> {
         let was_waiting = self.has_waiting.swap(true, Ordering::Relaxed);
         (!was_waiting).then(|| Waiting(Arc::clone(self)))

@@ -1,9 +1,10 @@
 //! What a sampler reads of a span, in one walk: ids, times, status, flags, `tracestate`; of the
 //! attributes those that it asks for, values unread.
 //!
-//! A view reads each attribute with its value (0.9 us for a span of 12 of them). Here an attribute is
-//! passed over by its length, which leaves 40 ns for a span of 740 bytes (`benches/tail_sampling`).
-//! For spans that passed the door check; of others it tells what stands before the first fault.
+//! A view reads each attribute with its value (0.9 us for a span of 12 of them). Here an attribute
+//! is passed over by its length, which leaves 40 ns for a span of 740 bytes
+//! (`benches/tail_sampling`). For spans that passed the door check; of others it tells what stands
+//! before the first fault.
 
 use super::{
     view::{Text, Value},
@@ -129,8 +130,8 @@ impl<'a> Digest<'a> {
     }
 }
 
-/// The trace id of a span alone. It is taken from the first bytes, where every encoder puts it; a span
-/// that sets it twice is looked at by its first one.
+/// The trace id of a span alone. It is taken from the first bytes, where every encoder puts it; a
+/// span that sets it twice is looked at by its first one.
 #[inline]
 pub fn trace_id(span: &[u8]) -> &[u8] {
     if let [0x0A, 16, rest @ ..] = span
@@ -198,7 +199,8 @@ pub fn spans(scope: &[u8]) -> impl Iterator<Item = InnerField<'_>> {
     })
 }
 
-/// What encoders write of 128 to 16 383 bytes in field 2, at the begin of `bytes`, and what comes after it.
+/// What encoders write of 128 to 16 383 bytes in field 2, at the begin of `bytes`, and what comes
+/// after it.
 #[inline]
 fn inner_field(bytes: &[u8]) -> Option<(InnerField<'_>, &[u8])> {
     let [0x12, low @ 0x80..=0xFF, high @ 0..0x80, ..] = bytes else { return None };
@@ -233,8 +235,8 @@ pub fn scalar(any: &[u8]) -> Option<Value<'_>> {
     }
 }
 
-/// Key and `AnyValue` of a `KeyValue` that has both once, in this order, as encoders write it. Others
-/// are for [`super::view::KeyValue`].
+/// Key and `AnyValue` of a `KeyValue` that has both once, in this order, as encoders write it.
+/// Others are for [`super::view::KeyValue`].
 #[inline]
 pub fn key_value(attribute: &[u8]) -> Option<(&[u8], &[u8])> {
     let [0x0A, len @ 0..0x80, rest @ ..] = attribute else { return None };

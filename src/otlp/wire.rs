@@ -1,8 +1,9 @@
 //! The protobuf wire format: tags, varints, and a cursor over the fields of one message. Knows
 //! nothing of OTLP.
 //!
-//! Overlong varints are legal and read as what they mean. Groups (wire types 3 and 4) are of proto2;
-//! as every parser does, one is taken for an unknown field. Nothing here panics on any input.
+//! Overlong varints are legal and read as what they mean. Groups (wire types 3 and 4) are of
+//! proto2; as every parser does, one is taken for an unknown field. Nothing here panics on any
+//! input.
 
 /// How a field's value is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -208,8 +209,8 @@ fn long_varint(bytes: &[u8]) -> Result<(u64, &[u8]), WireError> {
     Err(if bytes.len() < 10 { WireError::Truncated } else { WireError::VarintOverflow })
 }
 
-/// The fields of a group with this number, whose first one begins at `bytes`, and what comes after its
-/// end.
+/// The fields of a group with this number, whose first one begins at `bytes`, and what comes after
+/// its end.
 #[cold]
 pub(super) fn group(number: u32, bytes: &[u8]) -> Result<(&[u8], &[u8]), WireError> {
     let mut open = vec![number];

@@ -18,12 +18,13 @@
 //! where it is present, `upsert` does either, `delete` removes, `hash` replaces the value by its
 //! SHA-256, `extract` puts what named groups match into attributes of their own, `convert` changes
 //! the type. New values are constants (`value`), come from another attribute of the item
-//! (`from_attribute`) or from the request (`from_context`); where those have none, `default_value` is
-//! taken. `include` and `exclude` select items.
+//! (`from_attribute`) or from the request (`from_context`); where those have none, `default_value`
+//! is taken. `include` and `exclude` select items.
 //!
-//! `from_context` looks at the export request, which the SDK of the application sends. What a user's
-//! request to the application had in its headers, the instrumentation captures as attributes
-//! (`OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST=x-user-id`), so it is taken from there:
+//! `from_context` looks at the export request, which the SDK of the application sends. What a
+//! user's request to the application had in its headers, the instrumentation captures as attributes
+//! (`OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST=x-user-id`), so it is taken from
+//! there:
 //!
 //! ```yaml
 //! attributes/user:
@@ -39,14 +40,16 @@
 //! Differs from the Collector:
 //!
 //! - `include` and `exclude` look at `resources` for metrics too; the Collector ignores it there.
-//! - Of several attributes with one key, which OTLP forbids, all are changed and not only the first.
-//! - A captured header (`http.request.header.*` and its like) is a list of texts. Where the list has one
-//!   element, `from_attribute` copies that element. `convert` converts the element of any list of one.
+//! - Of several attributes with one key, which OTLP forbids, all are changed and not only the
+//!   first.
+//! - A captured header (`http.request.header.*` and its like) is a list of texts. Where the list
+//!   has one element, `from_attribute` copies that element. `convert` converts the element of any
+//!   list of one.
 //! - `log_bodies` matches bodies that are text, and no others.
 //! - `hash` with a `key` and a `pattern` that both select an attribute hashes it once.
-//! - As text, a number that JSON has not (`NaN`, `Infinity`) is a text in its list or map, and empty bytes
-//!   are `""`; the Collector makes an empty text of the whole value, and `null` of the bytes. A double
-//!   beyond 64 bits becomes the nearest integer.
+//! - As text, a number that JSON has not (`NaN`, `Infinity`) is a text in its list or map, and
+//!   empty bytes are `""`; the Collector makes an empty text of the whole value, and `null` of the
+//!   bytes. A double beyond 64 bits becomes the nearest integer.
 
 pub(crate) mod action;
 pub(crate) mod edit;

@@ -18,8 +18,9 @@
 //! With `metadata_keys` there is one batch per combination of these request headers, and it keeps
 //! them. Otherwise a batch has no request context.
 //!
-//! Differs from the Collector: what is larger than `send_batch_max_size` is split into parts of about
-//! the same size, and not into full ones and a rest: 35 items with a maximum of 10 are 9, 9, 9 and 8.
+//! Differs from the Collector: what is larger than `send_batch_max_size` is split into parts of
+//! about the same size, and not into full ones and a rest: 35 items with a maximum of 10 are 9, 9,
+//! 9 and 8.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -7,30 +7,31 @@
 //!
 //! `mode: hash_seed` (the default) compares a hash of the trace id with 16 384 buckets; collectors
 //! with the same seed keep the same traces. `proportional` keeps the percentage of what comes in,
-//! `equalizing` the percentage of what there was before anybody sampled: both compare 56 random bits
-//! of the trace (`rv` of `tracestate`, else the last seven bytes of the trace id) with a threshold.
-//! Every mode writes the threshold as `ot=th:...` into `tracestate`, or into `sampling.threshold` of
-//! log records, so that a backend knows how many each kept item stands for.
+//! `equalizing` the percentage of what there was before anybody sampled: both compare 56 random
+//! bits of the trace (`rv` of `tracestate`, else the last seven bytes of the trace id) with a
+//! threshold. Every mode writes the threshold as `ot=th:...` into `tracestate`, or into
+//! `sampling.threshold` of log records, so that a backend knows how many each kept item stands for.
 //!
 //! A span whose attribute `sampling.priority` is 0 is dropped, one above 0 is kept. For log records
 //! `sampling_priority` names an attribute with a percentage that replaces `sampling_percentage` for
 //! that record, in every mode: 0 drops it, 100 and above keep it.
 //!
 //! For some items no decision is possible: they have no randomness (no trace id, and no value of
-//! `from_attribute`), an invalid `tracestate`, or a threshold by which an earlier sampler should have
-//! dropped them. With `fail_closed: true` they are dropped, unless the percentage is 100; otherwise
-//! they are kept without a threshold, unless the percentage is 0. The first such drop is logged, and
-//! all are counted by reason in `skep_processor_undecided_items`.
+//! `from_attribute`), an invalid `tracestate`, or a threshold by which an earlier sampler should
+//! have dropped them. With `fail_closed: true` they are dropped, unless the percentage is 100;
+//! otherwise they are kept without a threshold, unless the percentage is 0. The first such drop is
+//! logged, and all are counted by reason in `skep_processor_undecided_items`.
 //!
 //! Differs from the Collector:
 //!
-//! - Items that are kept without a decision get no threshold; the Collector writes `th:0`, which says
-//!   that nothing was dropped.
+//! - Items that are kept without a decision get no threshold; the Collector writes `th:0`, which
+//!   says that nothing was dropped.
 //! - 100 percent keeps everything, 0 percent nothing, also where no decision is possible.
-//! - `from_attribute` also counts in `proportional` and `equalizing`, for records without a trace id.
+//! - `from_attribute` also counts in `proportional` and `equalizing`, for records without a trace
+//!   id.
 //! - A record of priority 0 is dropped, one above 100 is kept; the Collector takes both for records
-//!   without a priority. A record without randomness is subject to `fail_closed` unless its priority
-//!   is 0, 100 or above.
+//!   without a priority. A record without randomness is subject to `fail_closed` unless its
+//!   priority is 0, 100 or above.
 
 mod sampler;
 

@@ -10,8 +10,8 @@
 //! ```
 //!
 //! Actions are those of the `attributes` processor and run in order. A sender that sends no
-//! resource gets one where something is inserted. Payloads are edited as bytes. The differences from the
-//! Collector that `attributes` lists hold here too.
+//! resource gets one where something is inserted. Payloads are edited as bytes. The differences
+//! from the Collector that `attributes` lists hold here too.
 
 use schemars::JsonSchema;
 use serde::Deserialize;

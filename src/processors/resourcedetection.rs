@@ -27,17 +27,18 @@
 //!
 //! Detection runs once, when skep starts. Only the data of its pipelines waits for it, at most for
 //! `timeout`, and then continues with what was found. A detector that fails logs one warning; with
-//! `retry` it is asked again before, as long as there is time. On another platform it finds nothing.
-//! The detected attributes are logged. Resources are edited as bytes, and their schema URL does not
-//! change.
+//! `retry` it is asked again before, as long as there is time. On another platform it finds
+//! nothing. The detected attributes are logged. Resources are edited as bytes, and their schema URL
+//! does not change.
 //!
 //! Differs from the Collector:
 //!
 //! - A detector that fails is asked once unless `retry` is set, and never stops the start; neither
 //!   does an `OTEL_RESOURCE_ATTRIBUTES` that cannot be read.
 //! - `attributes` chooses by name what is added; the Collector ignores it.
-//! - `os.name` and `os.version` are those of `/etc/os-release`, `host.cpu.cache.l2.size` is in bytes,
-//!   `host.interface` and `host.mac` leave out the loopback interface and have those that are down.
+//! - `os.name` and `os.version` are those of `/etc/os-release`, `host.cpu.cache.l2.size` is in
+//!   bytes, `host.interface` and `host.mac` leave out the loopback interface and have those that
+//!   are down.
 //! - The schema URL of a resource does not change.
 
 mod aws;

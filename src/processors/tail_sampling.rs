@@ -1,4 +1,5 @@
-//! Keeps the traces that matter: holds the spans of each trace until it is whole, then asks policies.
+//! Keeps the traces that matter: holds the spans of each trace until it is whole, then asks
+//! policies.
 //!
 //! ```yaml
 //! tail_sampling:
@@ -11,10 +12,11 @@
 //!     - { name: rest, type: probabilistic, probabilistic: { sampling_percentage: 5 } }
 //! ```
 //!
-//! A trace is decided `decision_wait` after its first span, or sooner, `decision_wait_after_root_received`
-//! after its root. It is kept if any policy samples it and no `drop` policy matches; the first policy
-//! that sampled it gets the credit. Spans that come later follow the decision as long as it is
-//! remembered. Kept spans leave as they came, grouped by resource and scope; put `batch` after it.
+//! A trace is decided `decision_wait` after its first span, or sooner,
+//! `decision_wait_after_root_received` after its root. It is kept if any policy samples it and no
+//! `drop` policy matches; the first policy that sampled it gets the credit. Spans that come later
+//! follow the decision as long as it is remembered. Kept spans leave as they came, grouped by
+//! resource and scope; put `batch` after it.
 //!
 //! What each type of policy samples, as examples:
 //!
@@ -62,16 +64,17 @@
 //!         rate_allocation: [ { policy: bad, percent: 80 }, { policy: any, percent: 20 } ] } }
 //! ```
 //!
-//! **Weights.** A kept trace stands for those that were not: with `weights` its spans say for how many,
-//! in the attribute `SampleRate`, which Honeycomb reads, and as `ot=th:` in `tracestate`. This is on where
-//! the pipeline ends in a `honeycomb` exporter. The weight is one over the probability that a trace like
-//! it is kept by all policies together, chances and limits included, so sums over kept traces are right;
-//! a rate or threshold that a span came with is composed with it.
+//! **Weights.** A kept trace stands for those that were not: with `weights` its spans say for how
+//! many, in the attribute `SampleRate`, which Honeycomb reads, and as `ot=th:` in `tracestate`.
+//! This is on where the pipeline ends in a `honeycomb` exporter. The weight is one over the
+//! probability that a trace like it is kept by all policies together, chances and limits included,
+//! so sums over kept traces are right; a rate or threshold that a span came with is composed with
+//! it.
 //!
 //! **Why.** `skep explain <trace-id>` shows the decision on a trace with the vote of each policy,
 //! `skep sample --watch` decisions as they are made; `explain` says how many are remembered. With
-//! `record_policy` kept spans carry `tailsampling.policy`. With `dry_run` everything goes on, and carries
-//! `tailsampling.dry_run.kept`.
+//! `record_policy` kept spans carry `tailsampling.policy`. With `dry_run` everything goes on, and
+//! carries `tailsampling.dry_run.kept`.
 //!
 //! **Memory.** Spans and tables take at most `max_memory`, which is part of the budget of the
 //! process. A large request stays in memory as it is while one of its traces waits; small ones are
@@ -85,20 +88,26 @@
 //!
 //! Differs from the Collector:
 //!
-//! - What it drops undecided on overflow is decided early. `num_traces` counts traces that wait, not decided
-//!   ones, and limits nothing by default.
+//! - What it drops undecided on overflow is decided early. `num_traces` counts traces that wait,
+//!   not decided ones, and limits nothing by default.
 //! - Decisions are remembered by default: 50 000 of kept traces, 500 000 of dropped ones.
-//! - `span-ingest` decides as soon as no later span can change the decision, by all spans so far, so both
-//!   strategies keep the same traces; a `drop` policy that has not matched does not lose a trace.
-//! - `latency` compares the whole duration, whatever the order of spans. `numeric_attribute` reads doubles too, and a
-//!   bound of 0 is a bound. `boolean_attribute` matches only truths, `string_attribute` only texts that are not empty.
-//! - In `and` and `drop` limits are asked last, so that nothing is spent on a trace that another condition
-//!   refuses. Traces that are decided at the same time are let in by their random bits, not by their order.
-//! - `composite`: the sum of all shares is limited; a sub-policy without an allocation gets an equal share.
-//! - `probabilistic` goes by the random bits of the trace where `tracestate` has `rv` or `th`, else by the hash.
-//! - `tailsampling.policy` stands on spans, not on their scope. Sizes are those of the spans, without resources.
-//! - Schema URLs and unknown fields of resources and scopes are kept. Traces are spread over all workers, so
-//!   `num_shards` has no effect.
+//! - `span-ingest` decides as soon as no later span can change the decision, by all spans so far,
+//!   so both strategies keep the same traces; a `drop` policy that has not matched does not lose a
+//!   trace.
+//! - `latency` compares the whole duration, whatever the order of spans. `numeric_attribute` reads
+//!   doubles too, and a bound of 0 is a bound. `boolean_attribute` matches only truths,
+//!   `string_attribute` only texts that are not empty.
+//! - In `and` and `drop` limits are asked last, so that nothing is spent on a trace that another
+//!   condition refuses. Traces that are decided at the same time are let in by their random bits,
+//!   not by their order.
+//! - `composite`: the sum of all shares is limited; a sub-policy without an allocation gets an
+//!   equal share.
+//! - `probabilistic` goes by the random bits of the trace where `tracestate` has `rv` or `th`, else
+//!   by the hash.
+//! - `tailsampling.policy` stands on spans, not on their scope. Sizes are those of the spans,
+//!   without resources.
+//! - Schema URLs and unknown fields of resources and scopes are kept. Traces are spread over all
+//!   workers, so `num_shards` has no effect.
 
 mod arena;
 mod claims;
@@ -155,8 +164,8 @@ pub struct Config {
     pub decision_wait_after_root_received: Interval,
     /// Most traces that wait; 0: as many as `max_memory` holds.
     pub num_traces: usize,
-    /// Most bytes of waiting spans and of the tables about them; 0: half of the budget of the process.
-    /// Not known to the Collector.
+    /// Most bytes of waiting spans and of the tables about them; 0: half of the budget of the
+    /// process. Not known to the Collector.
     pub max_memory: u64,
     /// Has no effect: tables grow as needed.
     pub expected_new_traces_per_sec: Ignored<u64>,
@@ -178,11 +187,11 @@ pub struct Config {
     pub tail_storage: Option<String>,
     /// How kept spans say how many they stand for. Not known to the Collector.
     pub weights: WeightsConfig,
-    /// Write the name of the policy into kept spans, as `tailsampling.policy`. In the Collector a feature
-    /// gate.
+    /// Write the name of the policy into kept spans, as `tailsampling.policy`. In the Collector a
+    /// feature gate.
     pub record_policy: bool,
-    /// Decisions that are remembered for `skep explain` and `skep sample`; 0: none. Not known to the
-    /// Collector.
+    /// Decisions that are remembered for `skep explain` and `skep sample`; 0: none. Not known to
+    /// the Collector.
     pub explain: usize,
     /// Keep everything, and mark what would have been kept. Not known to the Collector.
     pub dry_run: bool,
@@ -341,7 +350,8 @@ impl ProcessorConfig for Config {
     ) -> Result<Vec<Box<dyn Processor>>, StartError> {
         let settings = Arc::new(self.settings(cx, count));
         let shard = |_| {
-            // Of its own: clones of an expression share scratch space, which workers would fight for.
+            // Of its own: clones of an expression share scratch space, which workers would fight
+            // for.
             let matcher = compile(&self.policies).matcher;
             Box::new(Shard::new(Arc::clone(&settings), matcher, count)) as Box<dyn Processor>
         };
@@ -350,8 +360,8 @@ impl ProcessorConfig for Config {
 }
 
 impl Config {
-    /// How many decisions are remembered: what is asked for, as far as it takes a quarter of the memory
-    /// each, or an eighth where nothing is said.
+    /// How many decisions are remembered: what is asked for, as far as it takes a quarter of the
+    /// memory each, or an eighth where nothing is said.
     fn remembered(&self, max_memory: usize) -> (usize, usize) {
         let size = |asked: usize, default: usize, bytes_of_64: usize| {
             let most = |part: usize| (max_memory / part).saturating_mul(64) / bytes_of_64;

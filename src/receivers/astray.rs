@@ -48,7 +48,7 @@ impl Astray {
     }
 }
 
-/// The signal whose data stands in a JSON body that was sent to the path of another one.
+/// The signal of the data in a JSON body that was sent to the path of another one.
 pub(super) fn other_signal(body: &[u8], signal: Signal) -> Option<Signal> {
     // The first key of a request is its only one.
     let start = &body[..body.len().min(64)];

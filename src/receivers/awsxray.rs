@@ -28,10 +28,10 @@
 //! What SDKs are told to sample comes from one of three places (`proxy_server.mode`):
 //!
 //! - `proxy`: from AWS. The calls of SDKs are signed with the credentials of skep and forwarded;
-//!   these three and no others, unless `allow_all_paths` is set. While AWS cannot be asked, the rules
-//!   that it gave last are given again, and reports on them are answered here. Before it has given
-//!   any, clients are answered 503 or 502 with the reason, and go by their own local rules (one
-//!   request a second and 5 % of the rest). This is the mode where there are no rules below.
+//!   these three and no others, unless `allow_all_paths` is set. While AWS cannot be asked, the
+//!   rules that it gave last are given again, and reports on them are answered here. Before it has
+//!   given any, clients are answered 503 or 502 with the reason, and go by their own local rules
+//!   (one request a second and 5 % of the rest). This is the mode where there are no rules below.
 //! - `local`: from `rules` and `rules_file`, and no AWS account is needed; reservoirs are shared
 //!   among the clients that ask. This is the mode where there are rules and no `mode`.
 //! - `merge`: from AWS; while it cannot be asked, the rules that it gave last; before it has given
@@ -45,17 +45,18 @@
 //! Senders get no answer. What is lost is counted on the metrics page in
 //! `skep_receiver_dropped_datagrams`: by the kernel, for want of memory, for want of room in a
 //! queue, or because it is no segment. The start-up log shows how large a buffer the kernel allows;
-//! where it drops datagrams, raise `net.core.rmem_max`. With `journal: {storage: file_storage}` what was
-//! read is written down, so that a crash and an outage of the backends lose no more than what was still in the
-//! socket.
+//! where it drops datagrams, raise `net.core.rmem_max`. With `journal: {storage: file_storage}`
+//! what was read is written down, so that a crash and an outage of the backends lose no more than
+//! what was still in the socket.
 //!
 //! Differs from the Collector:
 //!
 //! - Without credentials calls are answered 503 with the reason, not forwarded unsigned.
 //! - Only the calls of SDKs are forwarded. Rules of several pages are given as one.
-//! - A session that has ended is renewed and a clock that is wrong is corrected, with one more call.
-//! - The region is found as all of skep finds it (`AWS_REGION` before `AWS_DEFAULT_REGION`); without
-//!   one the receiver starts all the same.
+//! - A session that has ended is renewed and a clock that is wrong is corrected, with one more
+//!   call.
+//! - The region is found as all of skep finds it (`AWS_REGION` before `AWS_DEFAULT_REGION`);
+//!   without one the receiver starts all the same.
 
 mod answer;
 mod attributes;
@@ -177,7 +178,7 @@ struct XRayReceiver {
     id: String,
     config: Config,
     endpoint: String,
-    /// Of the proxy; none: as that of the datagrams.
+    /// Of the proxy; `None` means that of the datagrams.
     proxy_endpoint: Option<String>,
     /// Of the configuration; none with `mode: proxy`.
     rules: Option<Vec<Rule>>,

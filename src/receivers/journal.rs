@@ -19,8 +19,8 @@ pub struct Journal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Fsync {
-    /// Once it is written: it survives a crash of the process at once, one of the machine after half a
-    /// second.
+    /// Once it is written: it survives a crash of the process at once, one of the machine after
+    /// half a second.
     #[default]
     Interval,
     /// Once it survives the machine, too. Requests that come at the same time share the wait.

@@ -43,8 +43,8 @@ pub struct RuleStats {
 }
 
 impl Telemetry {
-    /// Shows the counters of a receiver until nobody adds to them any more; of two of the same id the
-    /// newer ones.
+    /// Shows the counters of a receiver until nobody adds to them any more; of two of the same id
+    /// the newer ones.
     pub fn add_datagrams(&self, stats: Arc<DatagramStats>) {
         let mut all = self.datagrams.lock().unwrap_or_else(PoisonError::into_inner);
         all.push(stats);

@@ -1,8 +1,8 @@
 //! The last decisions of a tail sampler, and why: what `skep explain` and `skep sample` show.
 //!
 //! A ring of a fixed number of decisions, written once per tick and worker, read by whoever asks.
-//! Watchers have no queue of their own: they remember the number of the last decision that they saw,
-//! and one that is too slow is told how many it missed.
+//! Watchers have no queue of their own: they remember the number of the last decision that they
+//! saw, and one that is too slow is told how many it missed.
 
 use std::{
     collections::VecDeque,
@@ -204,8 +204,8 @@ impl Decisions {
         self.size
     }
 
-    /// Adds decisions; `unseen` are those before them that are not worth their place, since more come
-    /// than the ring holds.
+    /// Adds decisions; `unseen` are those before them that are not worth their place, since more
+    /// come than the ring holds.
     pub fn add(&self, unseen: u64, decisions: impl IntoIterator<Item = Decision>) {
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         ring.next += unseen;

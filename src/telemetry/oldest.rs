@@ -1,9 +1,10 @@
 //! Since when the oldest payload of a queue is in memory.
 //!
-//! A queue sends payloads in the order in which they came, so many at a time. Each that is being sent writes
-//! the time at which it came into a place of its own, and takes it away when it ends; of all others the dispatcher
-//! notes the oldest that it holds. What the dispatcher has not seen yet is younger than what keeps it from looking.
-//! Costs a few relaxed operations per payload and no lock; only who asks looks at all places.
+//! A queue sends payloads in the order in which they came, so many at a time. Each that is being
+//! sent writes the time at which it came into a place of its own, and takes it away when it ends;
+//! of all others the dispatcher notes the oldest that it holds. What the dispatcher has not seen
+//! yet is younger than what keeps it from looking. Costs a few relaxed operations per payload and
+//! no lock; only who asks looks at all places.
 
 use std::{
     sync::{

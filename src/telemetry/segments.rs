@@ -1,5 +1,5 @@
-//! What exporters of X-Ray could not bring there: segments that X-Ray did not take, by its codes, and spans
-//! of which no segment could be made.
+//! What exporters of X-Ray could not bring there: segments that X-Ray did not take, by its codes,
+//! and spans of which no segment could be made.
 
 use std::{
     collections::BTreeMap,
@@ -44,8 +44,8 @@ impl SegmentStats {
 }
 
 impl Telemetry {
-    /// Shows the counters of an exporter of segments until nobody adds to them any more; of two of the same id the
-    /// newer ones.
+    /// Shows the counters of an exporter of segments until nobody adds to them any more; of two of
+    /// the same id the newer ones.
     pub fn add_segments(&self, stats: Arc<SegmentStats>) {
         let mut all = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
         all.push(stats);

@@ -37,7 +37,8 @@ pub struct TailSamplingStats {
     pub late_dropped: Number,
     /// Spans whose `tracestate` cannot be read.
     pub unparseable: Number,
-    /// Seconds between a decision and the spans that came after it; one value for each run of spans.
+    /// Seconds between a decision and the spans that came after it; one value for each run of
+    /// spans.
     pub late_seconds: Histogram,
     /// Milliseconds that a tick took.
     pub tick_millis: Histogram,

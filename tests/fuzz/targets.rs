@@ -60,7 +60,8 @@ pub(crate) fn check(data: &[u8]) {
     }
 }
 
-/// Parts are valid, know their items and hold all of them; so does what is left of a request. The byte after the signal is the limit.
+/// Parts are valid, know their items and hold all of them; so does what is left of a request. The
+/// byte after the signal is the limit.
 pub(crate) fn split(data: &[u8]) {
     let Some((limit, data)) = data.split_last() else { return };
     let Some((signal, body, total)) = valid(data) else { return };
@@ -154,8 +155,8 @@ const POLICIES: &str = "{decision_wait: 1s, record_policy: true, weights: {sampl
     {name: p, type: probabilistic, probabilistic: {sampling_percentage: 30}},\
     {name: r, type: rate_limiting, rate_limiting: {spans_per_second: 2}}]}";
 
-/// The tail sampler on one worker and on two: what comes in goes out or is counted, and what goes out is a
-/// valid request.
+/// The tail sampler on one worker and on two: what comes in goes out or is counted, and what goes
+/// out is a valid request.
 pub(crate) fn tail_sampling(data: &[u8]) {
     let Ok(checked) = door::check(Signal::Traces, data, Utf8::Strict) else { return };
     for workers in [1, 2] {
@@ -275,8 +276,9 @@ pub(crate) fn xray_segments(data: &[u8]) {
 const LANGUAGES: [&str; 9] =
     ["java", "php", "python", "javascript", "nodejs", "webjs", "dotnet", "go", "rust"];
 
-/// A stack trace in the language that the first byte chooses, and the same bytes as a document of an X-Ray
-/// SDK, leave as documents that are text, one for each span but those that have none for a reason.
+/// A stack trace in the language that the first byte chooses, and the same bytes as a document of
+/// an X-Ray SDK, leave as documents that are text, one for each span but those that have none for a
+/// reason.
 pub(crate) fn xray_documents(data: &[u8]) {
     let Some((language, trace)) = data.split_first() else { return };
     let language = LANGUAGES[usize::from(*language) % LANGUAGES.len()];
@@ -296,7 +298,8 @@ pub(crate) fn xray_documents(data: &[u8]) {
         let mut written = 0;
         for document in documents {
             let text = String::from_utf8_lossy(document);
-            // Subsegments stand in their parents; each has the id of its trace, and metadata may have more.
+            // Subsegments stand in their parents; each has the id of its trace, and metadata may
+            // have more.
             written += text.matches("\"trace_id\":\"1-").count() as u64;
             assert!(text.starts_with("{\"name\":\"") && text.ends_with('}'), "{text}");
         }
@@ -361,9 +364,9 @@ pub(crate) fn config(data: &[u8]) {
     assert!(loaded.root.is_some() || !shown.is_empty());
 }
 
-/// Any bytes may stand in the files of a log: opening it ends, reading it ends, and what is appended
-/// afterwards is found again. The first byte says where the file `settled` ends, the second where the first
-/// segment does.
+/// Any bytes may stand in the files of a log: opening it ends, reading it ends, and what is
+/// appended afterwards is found again. The first byte says where the file `settled` ends, the
+/// second where the first segment does.
 pub(crate) fn storage(data: &[u8]) {
     let [first, second, rest @ ..] = data else { return };
     let (settled, rest) = rest.split_at(rest.len().min(usize::from(*first)));

@@ -1,5 +1,5 @@
-//! An AWS of our own for tests, stricter than the stand-ins that there are: signatures are checked, and
-//! the limits of `PutTraceSegments`. It shares no code with skep.
+//! An AWS of our own for tests, stricter than the stand-ins that there are: signatures are checked,
+//! and the limits of `PutTraceSegments`. It shares no code with skep.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 #[path = "signature.rs"]

@@ -1,5 +1,5 @@
-//! AWS's OTLP endpoints and its STS for tests, on one port: signatures over the body as it came, the
-//! clock, sessions that end, the headers of logs. It shares no code with skep.
+//! AWS's OTLP endpoints and its STS for tests, on one port: signatures over the body as it came,
+//! the clock, sessions that end, the headers of logs. It shares no code with skep.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 #[path = "signature.rs"]

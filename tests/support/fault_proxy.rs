@@ -1,6 +1,6 @@
-//! A proxy between the program and a backend, which fails as it is told, for HTTP/1.1 and for HTTP/2
-//! without TLS. It looks into requests of traces, so that it can say of each span whether it was
-//! taken by the backend without the program having learned of it.
+//! A proxy between the program and a backend, which fails as it is told, for HTTP/1.1 and for
+//! HTTP/2 without TLS. It looks into requests of traces, so that it can say of each span whether it
+//! was taken by the backend without the program having learned of it.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::{

@@ -1,5 +1,5 @@
-//! A CloudWatch Logs of our own for tests: the limits of `PutLogEvents` and what is not there are as
-//! AWS has them. It shares no code with skep.
+//! A CloudWatch Logs of our own for tests: the limits of `PutLogEvents` and what is not there are
+//! as AWS has them. It shares no code with skep.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::{

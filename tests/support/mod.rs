@@ -11,8 +11,8 @@ use std::{
 
 const DEADLINE: Duration = Duration::from_mins(1);
 
-/// A port that is free, and stays so until it is used: it is given once, and lies below those that the
-/// system gives to outgoing connections.
+/// A port that is free, and stays so until it is used: it is given once, and lies below those that
+/// the system gives to outgoing connections.
 pub(crate) fn free_port() -> u16 {
     static GIVEN: AtomicU32 = AtomicU32::new(0);
     loop {

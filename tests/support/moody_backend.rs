@@ -1,4 +1,5 @@
-//! A backend for OTLP/HTTP that refuses as it is told, written on sockets, which shares no code with skep.
+//! A backend for OTLP/HTTP that refuses as it is told, written on sockets, which shares no code
+//! with skep.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::{

@@ -1,6 +1,6 @@
-//! moto, the stand-in for AWS that others test with: X-Ray and CloudWatch Logs are of use here. It checks
-//! less than AWS does (no signatures, no limits; `aws_backend.rs` does), but shares no thought with skep:
-//! what it took is read back by the AWS SDK for Python.
+//! moto, the stand-in for AWS that others test with: X-Ray and CloudWatch Logs are of use here. It
+//! checks less than AWS does (no signatures, no limits; `aws_backend.rs` does), but shares no
+//! thought with skep: what it took is read back by the AWS SDK for Python.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::{

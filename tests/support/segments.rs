@@ -1,6 +1,6 @@
-//! When two X-Ray documents say the same: each subsegment stands alone, with `trace_id`, `parent_id` and
-//! `type: subsegment`; `null`, empty objects and empty lists are absent; numbers are doubles, times to the
-//! microsecond. Everything else, above all what is not there, counts.
+//! When two X-Ray documents say the same: each subsegment stands alone, with `trace_id`,
+//! `parent_id` and `type: subsegment`; `null`, empty objects and empty lists are absent; numbers
+//! are doubles, times to the microsecond. Everything else, above all what is not there, counts.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeMap;

@@ -1,4 +1,5 @@
-//! Signature Version 4 of a request, computed again by the rules of AWS; no code is shared with skep.
+//! Signature Version 4 of a request, computed again by the rules of AWS; no code is shared with
+//! skep.
 
 use ring::{digest, hmac};
 

@@ -1,5 +1,5 @@
-//! A backend for traces over OTLP/HTTP that counts spans by their names, and a sender for it: both written on
-//! sockets, so that they outlive skep and know every acknowledgement.
+//! A backend for traces over OTLP/HTTP that counts spans by their names, and a sender for it: both
+//! written on sockets, so that they outlive skep and know every acknowledgement.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::{

@@ -11,7 +11,8 @@ use std::{
 /// Status, header lines that end with a line break each, and body.
 pub(crate) type Answer = (u16, String, String);
 
-/// Starts a stand-in that answers by its state, by the head and the body of a request; gives its port.
+/// Starts a stand-in that answers by its state, by the head and the body of a request; gives its
+/// port.
 pub(crate) fn start<S: Default + Send + 'static>(
     answer: fn(&mut S, &str, &[u8]) -> Answer,
 ) -> (Arc<Mutex<S>>, u16) {

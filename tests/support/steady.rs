@@ -1,5 +1,5 @@
-//! Clients that have one connection each and never open another: a reset, a refusal or an end that they
-//! were not told of fails the test.
+//! Clients that have one connection each and never open another: a reset, a refusal or an end that
+//! they were not told of fails the test.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::{
@@ -46,8 +46,8 @@ impl Grpc {
         Grpc { send, port }
     }
 
-    /// Sends spans; their names once they are accepted. None: the connection says that it closes, before
-    /// the request was sent.
+    /// Sends spans; their names once they are accepted. None: the connection says that it closes,
+    /// before the request was sent.
     pub(crate) async fn export(&mut self, spans: usize) -> Option<Vec<String>> {
         let (body, names) = request(spans);
         let mut framed = BytesMut::with_capacity(body.len() + 5);

@@ -41,8 +41,9 @@ impl Watch {
         Watch { pid, stop, seen }
     }
 
-    /// The highest resident memory in MiB. The code of a build without optimisation is many times as large
-    /// as it is in use, and the kernel takes it away and brings it back: there only what is no file counts.
+    /// The highest resident memory in MiB. The code of a build without optimisation is many times
+    /// as large as it is in use, and the kernel takes it away and brings it back: there only what
+    /// is no file counts.
     pub(crate) fn peak_mib(self) -> u64 {
         self.stop.store(true, Ordering::SeqCst);
         let anonymous = self.seen.join().unwrap();

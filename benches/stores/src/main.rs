@@ -1,11 +1,12 @@
-//! A queue on disk three ways: a plain segmented log (ours), an LSM tree (fjall) and a copy-on-write B-tree
-//! (redb). Each takes the same records with a sync every 4 MiB, is opened again with all of them in it, reads them in
-//! order, and removes each after it was read.
+//! A queue on disk three ways: a plain segmented log (ours), an LSM tree (fjall) and a
+//! copy-on-write B-tree (redb). Each takes the same records with a sync every 4 MiB, is opened
+//! again with all of them in it, reads them in order, and removes each after it was read.
 //!
-//! Shown for each step: megabytes of payload a second, CPU seconds (user and system) a gigabyte, and what
-//! went to the disk for each byte of payload.
+//! Shown for each step: megabytes of payload a second, CPU seconds (user and system) a gigabyte,
+//! and what went to the disk for each byte of payload.
 //!
-//! Measured on two shared cores and a virtual disk, medians of three runs of 512 MiB in records of 64 KiB:
+//! Measured on two shared cores and a virtual disk, medians of three runs of 512 MiB in records of
+//! 64 KiB:
 //!
 //! | store         | append      | CPU of it     | written a byte | read back   | CPU of it     | open   |
 //! |---------------|-------------|---------------|----------------|-------------|---------------|--------|

@@ -1,4 +1,5 @@
-//! Printed configurations: hidden secrets, filled defaults, and that they read as the same document.
+//! Printed configurations: hidden secrets, filled defaults, and that they read as the same
+//! document.
 
 use std::{collections::BTreeMap, fmt::Debug, fs};
 

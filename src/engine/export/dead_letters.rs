@@ -1,16 +1,18 @@
-//! Dead letters of an exporter: what it gives up for good is written down, with the reason and the backend's answer, and
-//! can be sent again through its queue.
+//! Dead letters of an exporter: what it gives up for good is written down, with the reason and the
+//! backend's answer, and can be sent again through its queue.
 //!
-//! Kept are: what the backend refused for good, what is too large even in the smallest part, and what retries ran out
-//! for, unless its sender still waits for the result and so has it. Not kept are: what is given up because skep
-//! ends (it stays on disk where there is one), what finds a queue full (its sender is told), and the items of a partial
-//! success that the backend did not take: it says how many, not which.
+//! Kept are: what the backend refused for good, what is too large even in the smallest part, and
+//! what retries ran out for, unless its sender still waits for the result and so has it. Not kept
+//! are: what is given up because skep ends (it stays on disk where there is one), what finds a
+//! queue full (its sender is told), and the items of a partial success that the backend did not
+//! take: it says how many, not which.
 //!
-//! A letter is the whole payload. Where an exporter makes several requests of one (`awscloudwatchlogs` one for each
-//! stream) and only some were refused, sending the letter again repeats the others.
+//! A letter is the whole payload. Where an exporter makes several requests of one
+//! (`awscloudwatchlogs` one for each stream) and only some were refused, sending the letter again
+//! repeats the others.
 //!
-//! Appending is one write into the page cache, on the io thread that learnt of the refusal. Where the store
-//! has no room, or fails, the data is dropped as without the option, and that is counted.
+//! Appending is one write into the page cache, on the io thread that learnt of the refusal. Where
+//! the store has no room, or fails, the data is dropped as without the option, and that is counted.
 
 use std::sync::{
     Arc, Weak,

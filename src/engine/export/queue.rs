@@ -1,5 +1,5 @@
-//! The queue in front of one exporter: what it takes, what it refuses, and how many of its payloads are
-//! sent at the same time. How one is sent stands in `sender`.
+//! The queue in front of one exporter: what it takes, what it refuses, and how many of its payloads
+//! are sent at the same time. How one is sent stands in `sender`.
 //!
 //! ```text
 //! worker -- enqueue (room? accept) --> channel --> dispatcher -- one task per payload, at most
@@ -8,7 +8,8 @@
 //!
 //! A queue refuses when it is full by its own measure or when it would hold more than its share
 //! of the byte budget: a dead backend fills its own queue and nobody else's. The channel itself
-//! needs no bound, since `enqueue` is the only way in. A queue may have a part on disk, see `spool`.
+//! needs no bound, since `enqueue` is the only way in. A queue may have a part on disk, see
+//! `spool`.
 
 use std::{
     sync::{
@@ -275,7 +276,7 @@ impl ExportQueue {
         self.share.store(share, Ordering::Relaxed);
     }
 
-    /// What pays for the bytes that its exporter makes; none: it makes none.
+    /// What pays for the bytes that its exporter makes; `None` if it makes none.
     pub fn workspace(&self) -> Option<&Workspace> {
         self.workspace.as_deref()
     }

@@ -26,8 +26,8 @@ impl<'a> Retries<'a> {
         Retries { backoff, interval: backoff.initial_interval, started: now }
     }
 
-    /// The pause before the next attempt; none: give up. `asked` is the backend's wish, `random`
-    /// a number from 0 to 1.
+    /// The pause before the next attempt; `None` means to give up. `asked` is the backend's wish,
+    /// `random` a number from 0 to 1.
     pub fn pause(
         &mut self,
         now: Instant,

@@ -16,8 +16,9 @@ use crate::{
 /// Turns an arrival into a payload whose bytes are valid, or says what is wrong with them. What a
 /// body grows to is paid for before it is there, and what that takes beside it as long as it takes.
 ///
-/// With so much in use that the first processor would refuse it, it is refused before the work: without the
-/// `ceiling`, four times the load that skep could bear left 55 to 78 % of it, as requests were inflated in vain.
+/// With so much in use that the first processor would refuse it, it is refused before the work:
+/// without the `ceiling`, four times the load that skep could bear left 55 to 78 % of it, as
+/// requests were inflated in vain.
 pub(super) fn admit(arrival: Arrival, ceiling: Option<u64>) -> Result<Payload, Rejection> {
     let mut permits: SmallVec<[Permit; 1]> = SmallVec::new();
     let account = Account { permit: arrival.permit.clone(), ceiling };

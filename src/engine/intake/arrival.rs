@@ -1,5 +1,5 @@
-//! What a worker does with a request: check it, write it down where there is a journal, and show it to
-//! the pipelines of its receiver.
+//! What a worker does with a request: check it, write it down where there is a journal, and show it
+//! to the pipelines of its receiver.
 
 use std::{
     sync::Arc,

@@ -101,8 +101,8 @@ impl EngineDoor {
         self.budget.used() > most || journal.store.has_waiting() || routes.is_congested()
     }
 
-    /// Whether what waits in the journal may come back: there is clearly room, so that it does not go
-    /// to and fro.
+    /// Whether what waits in the journal may come back: there is clearly room, so that it does not
+    /// go to and fro.
     pub(super) fn has_room_for_replay(&self) -> bool {
         let limit = self.budget.limit();
         Signal::ALL.into_iter().filter_map(|signal| self.routes.of(signal)).all(|routes| {

@@ -1,4 +1,4 @@
-//! The first data of each service is a line in the log, so that whoever sets up an application
+//! The first data of each service is a line in the log, so that the one who sets up an application
 //! sees that it arrives.
 
 use crate::{

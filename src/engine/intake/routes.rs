@@ -1,5 +1,5 @@
-//! The ways of one receiver into the graph. A reload exchanges them, while the workers stand still, so a
-//! worker that takes up a body always finds a way that belongs to the graph it runs.
+//! The ways of one receiver into the graph. A reload exchanges them, while the workers stand still,
+//! so a worker that takes up a body always finds a way that belongs to the graph it runs.
 
 use std::{
     sync::{
@@ -43,7 +43,8 @@ pub struct SignalRoutes {
     pub by_transport: Vec<(&'static str, Arc<Route>)>,
     /// Whether somebody downstream asks for the request's context.
     pub wants_context: bool,
-    /// Bytes in use above which a pipeline would refuse whatever comes; none: no pipeline would.
+    /// Bytes in use above which a pipeline would refuse whatever comes; `None` if no pipeline
+    /// would.
     pub refuses_above: Option<u64>,
     /// Where the data may end.
     pub queues: Vec<Arc<ExportQueue>>,

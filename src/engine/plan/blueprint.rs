@@ -27,7 +27,7 @@ pub struct Blueprint {
     pub connectors: HashMap<ComponentId, Arc<dyn ConnectorConfig>>,
     /// What exporters' `auth` names, by the exporter's id.
     pub auths: HashMap<ComponentId, Arc<dyn ClientAuth>>,
-    /// What receivers' `auth` names, by the id as it stands in the file.
+    /// The server authenticators that receivers' `auth` may name, by the id that the file has.
     pub server_auths: Arc<HashMap<String, Arc<dyn ServerAuth>>>,
     /// What queues and journals name as their storage.
     pub storages: HashMap<String, Storage>,

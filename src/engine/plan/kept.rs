@@ -68,8 +68,8 @@ impl Planner<'_> {
         texts.find(is_it).map(|(_, text)| &**text)
     }
 
-    /// The ways of receivers that are not to run any more into the pipelines that are left: what they have
-    /// begun to read is not lost.
+    /// The ways of receivers that are not to run any more into the pipelines that are left: what
+    /// they have begun to read is not lost.
     pub(super) fn stragglers(&self, receivers: &[PlannedReceiver]) -> Vec<(String, BySignal)> {
         let gone = self.kept.receivers.iter();
         let gone = gone.filter(|(id, _)| receivers.iter().all(|planned| planned.id != **id));

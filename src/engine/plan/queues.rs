@@ -26,7 +26,7 @@ pub struct PlannedExporter {
     pub identity: Option<String>,
     /// In front of it.
     pub queue: Arc<ExportQueue>,
-    /// What empties the queue; none: it runs already.
+    /// What empties the queue; `None` if that runs already.
     pub dispatcher: Option<Dispatcher>,
 }
 

@@ -22,7 +22,7 @@ pub struct PlannedReceiver {
     pub feeds: Vec<String>,
     /// Labels of its data.
     pub transports: &'static [&'static str],
-    /// The receiver; none: it runs already.
+    /// The receiver; `None` if it runs already.
     pub receiver: Option<Box<dyn Receiver>>,
     /// Its ways.
     pub routes: BySignal,

@@ -2,15 +2,16 @@
 //!
 //! The workers stand still, all of them, and one thread does what is left for them: jobs that are
 //! under way in the old graph are run to their end, processors that do not survive emit what they
-//! hold, upstream first, through the old graph and into the old queues. Then each worker gets the new
-//! graph. Processors that survive are moved into it as they are, with all that they hold.
+//! hold, upstream first, through the old graph and into the old queues. Then each worker gets the
+//! new graph. Processors that survive are moved into it as they are, with all that they hold.
 //!
-//! Bodies that come meanwhile stay in the workers' queue. They find their way only when a worker takes
-//! them up, so they need no care. With one worker there are no queues: whoever
-//! comes waits for the lock.
+//! Bodies that come meanwhile stay in the workers' queue. They find their way only when a worker
+//! takes them up, so they need no care. With one worker there are no queues: the task that comes
+//! waits for the lock.
 //!
-//! Why not let the old graph run empty beside the new one: a payload that is held twice, once by each,
-//! would be split over two batches and two tail samplers, and both graphs would need all the memory.
+//! Why not let the old graph run empty beside the new one: a payload that is held twice, once by
+//! each, would be split over two batches and two tail samplers, and both graphs would need all the
+//! memory.
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 

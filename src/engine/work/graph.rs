@@ -1,6 +1,6 @@
 //! The graph that workers run: pipelines as chains of stages, and where each chain ends. Built
-//! by `plan`, shared read-only by everybody, so there is no lock in it; a reload puts another graph in
-//! its place.
+//! by `plan`, shared read-only by everybody, so there is no lock in it; a reload puts another graph
+//! in its place.
 
 use std::sync::Arc;
 
@@ -47,8 +47,8 @@ pub struct Stage {
     pub edge: Option<Arc<EdgeStats>>,
     /// Builds so many replicas.
     pub build: BuildReplicas,
-    /// What makes it another one; a reload keeps the replicas of one that is the same. None: it is never
-    /// the same.
+    /// What makes it another one; a reload keeps the replicas of one that is the same. None: it is
+    /// never the same.
     pub identity: Option<String>,
 }
 

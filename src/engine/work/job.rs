@@ -1,5 +1,5 @@
-//! What workers are asked to do, and the ways to them: one queue that any worker takes from, and one
-//! queue per worker for what only its owner may do.
+//! What workers are asked to do, and the ways to them: one queue that any worker takes from, and
+//! one queue per worker for what only its owner may do.
 //!
 //! The queues need no bound of their own: what is in them was admitted by the byte budget.
 

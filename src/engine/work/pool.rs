@@ -187,8 +187,8 @@ impl Pool {
         offload(matches!(self.mode, Mode::Threads(_)), &self.router, &self.panics)
     }
 
-    /// Puts another graph in the place of the one that runs, see [`crate::engine::work::exchange`]. How long the
-    /// workers stood still; none where one of them has panicked.
+    /// Puts another graph in the place of the one that runs, see [`crate::engine::work::exchange`].
+    /// How long the workers stood still; none where one of them has panicked.
     pub async fn exchange(&self, next: Next) -> Option<Duration> {
         let graph = Arc::clone(next.graph());
         let stood = match &self.mode {

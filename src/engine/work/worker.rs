@@ -100,7 +100,7 @@ impl Worker {
         }
     }
 
-    /// When `tick` is due; none: no processor holds anything.
+    /// When `tick` is due; `None` while no processor holds anything.
     pub fn next_tick(&self) -> Option<Instant> {
         let chains = self.replicas.iter().flatten().flatten();
         chains.chain(&self.connectors).filter_map(|processor| processor.next_tick()).min()
@@ -295,8 +295,8 @@ pub struct Standing {
     pub(super) back: Sender<Worker>,
 }
 
-/// Called by a worker's thread: hands the worker out and waits for what comes back. None: whoever had
-/// it has panicked.
+/// Called by a worker's thread: hands the worker out and waits for what comes back. None: whoever
+/// had it has panicked.
 pub(super) fn stand(
     worker: Worker,
     own: &Receiver<Job>,

@@ -102,8 +102,8 @@ fn write_attributes<'a>(
     missing > 0
 }
 
-/// Appends the record as JSON. Parts that are empty are left out. A body that would make it longer than
-/// `longest` is cut, so that it stays JSON. Whether something is missing.
+/// Appends the record as JSON. Parts that are empty are left out. A body that would make it longer
+/// than `longest` is cut, so that it stays JSON. Whether something is missing.
 pub(super) fn write(
     record: &LogRecord<'_>,
     around: &Around,
@@ -224,8 +224,8 @@ fn append(
     fits
 }
 
-/// Appends the body alone; bytes as base64, lists and maps as JSON. It may be a little longer than `longest`;
-/// whether it is cut already.
+/// Appends the body alone; bytes as base64, lists and maps as JSON. It may be a little longer than
+/// `longest`; whether it is cut already.
 pub(super) fn write_body(record: &LogRecord<'_>, longest: usize, out: &mut Vec<u8>) -> bool {
     let from = out.len();
     match record.body.unwrap_or_default() {
@@ -267,8 +267,8 @@ pub(super) fn write_body(record: &LogRecord<'_>, longest: usize, out: &mut Vec<u
     false
 }
 
-/// Group and stream that a body in the embedded metric format names for itself: version 1 under `_aws`,
-/// version 0 at the top. The stream counts only together with the group.
+/// Group and stream that a body in the embedded metric format names for itself: version 1 under
+/// `_aws`, version 0 at the top. The stream counts only together with the group.
 pub(super) fn own_names(
     record: &LogRecord<'_>,
     longest: usize,

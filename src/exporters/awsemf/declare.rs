@@ -1,5 +1,5 @@
-//! Which sets of dimensions a metric is declared with: each set is a metric of its own in CloudWatch, and
-//! is billed as one.
+//! Which sets of dimensions a metric is declared with: each set is a metric of its own in
+//! CloudWatch, and is billed as one.
 
 use std::collections::BTreeSet;
 
@@ -60,9 +60,9 @@ impl Declaration {
 /// Sets of dimensions, each sorted.
 pub(super) type Sets = BTreeSet<Vec<String>>;
 
-/// The sets that a metric is declared with, and those of the rollup; none: it is in the log, and is no
-/// metric. A metric that a declaration takes has the sets of the rollup even where it has the labels of
-/// none of the declared ones.
+/// The sets that a metric is declared with, and those of the rollup; none: it is in the log, and is
+/// no metric. A metric that a declaration takes has the sets of the rollup even where it has the
+/// labels of none of the declared ones.
 pub(super) fn sets(
     name: &str,
     labels: &Labels,
@@ -116,8 +116,8 @@ fn is_tree(name: &str, value: &str, parsed: &BTreeSet<String>) -> bool {
     parsed.contains(name) && serde_json::from_str::<serde::de::IgnoredAny>(value).is_ok()
 }
 
-/// Whether CloudWatch takes it: a name of 250 and a value of 1 to 1024 characters. It takes no metric of a
-/// document with one that is not.
+/// Whether CloudWatch takes it: a name of 250 and a value of 1 to 1024 characters. It takes no
+/// metric of a document with one that is not.
 fn is_dimension(name: &str, value: &str) -> bool {
     (1..=250).contains(&name.chars().count())
         && !name.starts_with(':')

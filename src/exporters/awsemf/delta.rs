@@ -1,7 +1,8 @@
-//! What has been added since the last point of a series: CloudWatch adds up what it gets, so totals since the
-//! start of a process would be counted again and again.
+//! What has been added since the last point of a series: CloudWatch adds up what it gets, so totals
+//! since the start of a process would be counted again and again.
 //!
-//! A series that is not heard of for five minutes is forgotten, and no more than so many are remembered.
+//! A series that is not heard of for five minutes is forgotten, and no more than so many are
+//! remembered.
 
 use std::{collections::HashMap, hash::BuildHasher as _, time::Duration};
 

@@ -1,5 +1,5 @@
-//! Documents in the embedded metric format: points of the same time and labels side by side, at most a
-//! hundred metrics in each, since CloudWatch makes no metric of a document with more.
+//! Documents in the embedded metric format: points of the same time and labels side by side, at
+//! most a hundred metrics in each, since CloudWatch makes no metric of a document with more.
 //! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,4 +1,5 @@
-//! Values of data points as CloudWatch takes them: a number, a statistic set, or values with counts.
+//! Values of data points as CloudWatch takes them: a number, a statistic set, or values with
+//! counts.
 //!
 //! Of each set and of all parts of a point least <= sum / count <= greatest. A sender may not say
 //! the least and the greatest, and what was added to a total has others than the total; they follow

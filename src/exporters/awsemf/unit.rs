@@ -1,5 +1,5 @@
-//! Units: those of UCUM, which OTLP has, as those of CloudWatch. CloudWatch takes no document with a
-//! unit that it does not know, so that others are left out.
+//! Units: those of UCUM, which OTLP has, as those of CloudWatch. CloudWatch takes no document with
+//! a unit that it does not know, so that others are left out.
 
 /// CloudWatch's units (`MetricDatum`, `StandardUnit`).
 const KNOWN: [&str; 27] = [

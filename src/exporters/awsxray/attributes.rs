@@ -1,5 +1,5 @@
-//! The attributes of a span: those that segments have fields for are found by their number, and what a
-//! field has taken is not written again as metadata.
+//! The attributes of a span: those that segments have fields for are found by their number, and
+//! what a field has taken is not written again as metadata.
 
 use std::borrow::Cow;
 
@@ -349,7 +349,8 @@ impl<'a> Attributes<'a> {
         names
     }
 
-    /// Passes over those of the fields of a segment that have one of these keys: they are something else.
+    /// Passes over those of the fields of a segment that have one of these keys: they are something
+    /// else.
     pub(super) fn set_aside(&mut self, keys: &[&[u8]]) {
         for key in keys {
             if let Some(known) = known(key) {

@@ -1,5 +1,5 @@
-//! `metadata` of a segment: what has no field, by namespace. Namespaces that are given as JSON are written
-//! as they are.
+//! `metadata` of a segment: what has no field, by namespace. Namespaces that are given as JSON are
+//! written as they are.
 
 use smallvec::SmallVec;
 
@@ -39,8 +39,8 @@ enum Place {
 }
 
 impl Metadata<'_, '_> {
-    /// `is_exact`: of a document that was one before, in which any JSON may stand for a namespace, and
-    /// `Default` is another than `default`.
+    /// `is_exact`: of a document that was one before, in which any JSON may stand for a namespace,
+    /// and `Default` is another than `default`.
     pub(super) fn write(&self, json: &mut Json, trim: Trim, is_exact: bool) {
         let most = trim.most_of_value();
         let places: SmallVec<[Place; 2]> =

@@ -20,7 +20,8 @@ pub(super) const CLIENT: i32 = 3;
 pub(super) const PRODUCER: i32 = 4;
 pub(super) const CONSUMER: i32 = 5;
 
-/// What X-Ray takes of a text as a name: letters, digits, blanks and `_.:/%&#=+\-@`, 200 characters.
+/// What X-Ray takes of a text as a name: letters, digits, blanks and `_.:/%&#=+\-@`, 200
+/// characters.
 pub(super) fn clean(text: &[u8]) -> Cow<'_, str> {
     // Nearly all names are clean: a look at each byte instead of a copy by characters.
     if text.len() <= NAME_LIMIT

@@ -1,16 +1,19 @@
-//! Segments that came from an X-Ray SDK through the receiver `awsxray`, written again as they were: what the
-//! receiver made an attribute goes back to its field, and nothing is added that the document did not have
-//! (`error: false`, `content_length`, names of SDKs). The receiver names the scope of such spans [`SCOPE`].
+//! Segments that came from an X-Ray SDK through the receiver `awsxray`, written again as they were:
+//! what the receiver made an attribute goes back to its field, and nothing is added that the
+//! document did not have (`error: false`, `content_length`, names of SDKs). The receiver names the
+//! scope of such spans [`SCOPE`].
 //!
-//! A subsegment stands in its parent again where both are still together ([`nest`](super::nest)), with
-//! `trace_id`, `parent_id` and `type`, as SDKs write it. What somebody added on the way (attributes of a processor, of its resource in segments) is
-//! metadata as of any other span, and the limits of documents hold.
+//! A subsegment stands in its parent again where both are still together ([`nest`](super::nest)),
+//! with `trace_id`, `parent_id` and `type`, as SDKs write it. What somebody added on the way
+//! (attributes of a processor, of its resource in segments) is metadata as of any other span, and
+//! the limits of documents hold.
 //!
-//! What does not come back: `null`, empty objects and lists outside of metadata; times to less than a
-//! microsecond, digits of numbers beyond 64 bits, the end of what is in progress; characters that no name
-//! may have; annotations that are lists or objects (they are their JSON text) or have the name of an
-//! attribute of the receiver (`http.method`: then the field is left out); unknown fields of links; exceptions
-//! without an id get one. Fields of a wrong type are mended or left out by the receiver, which counts them.
+//! What does not come back: `null`, empty objects and lists outside of metadata; times to less than
+//! a microsecond, digits of numbers beyond 64 bits, the end of what is in progress; characters that
+//! no name may have; annotations that are lists or objects (they are their JSON text) or have the
+//! name of an attribute of the receiver (`http.method`: then the field is left out); unknown fields
+//! of links; exceptions without an id get one. Fields of a wrong type are mended or left out by the
+//! receiver, which counts them.
 
 mod exceptions;
 mod machine;
@@ -132,8 +135,8 @@ impl<'j, 'k> Fields<'j, 'k> {
     }
 }
 
-/// Whether a member of `sql` that has no attribute of its own may hold a connection string. Versions
-/// and the way of preparing a statement cannot.
+/// Whether a member of `sql` that has no attribute of its own may hold a connection string.
+/// Versions and the way of preparing a statement cannot.
 fn may_hold_secret(name: &[u8]) -> bool {
     !matches!(name, b"database_version" | b"driver_version" | b"preparation")
 }

@@ -1,8 +1,9 @@
 //! Subsegments back into the documents of their parents, as the SDK had them: one document with ten
 //! subsegments costs one fiftieth of a request instead of eleven.
 //!
-//! A subsegment stands in its parent where both came in one scope, the parent first, and the document
-//! keeps within its limit; else it stays a document of its own, which is the same to X-Ray.
+//! A subsegment stands in its parent where both came in one scope, the parent first, and the
+//! document keeps within its limit; else it stays a document of its own, which is the same to
+//! X-Ray.
 
 use std::collections::HashMap;
 
@@ -31,8 +32,8 @@ struct Tree<'d> {
     is_part: Vec<bool>,
 }
 
-/// Appends `documents` to `out`, those that can be within their parents, and their ends to `ends`. False, and
-/// nothing is appended, where none can be.
+/// Appends `documents` to `out`, those that can be within their parents, and their ends to `ends`.
+/// False, and nothing is appended, where none can be.
 pub(super) fn nest(
     documents: Vec<&[u8]>,
     links: &[Link<'_>],

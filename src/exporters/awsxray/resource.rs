@@ -1,5 +1,5 @@
-//! What the resource of a span says in its segment: origin, `aws`, `service`, metadata. Read once for
-//! all spans of a resource entry.
+//! What the resource of a span says in its segment: origin, `aws`, `service`, metadata. Read once
+//! for all spans of a resource entry.
 
 use std::borrow::Cow;
 

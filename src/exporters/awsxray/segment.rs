@@ -1,5 +1,6 @@
-//! A span as a segment document: what it says is taken out of its attributes in a fixed order, since what
-//! a field has is not written again as metadata, and then written as often as it takes to fit.
+//! A span as a segment document: what it says is taken out of its attributes in a fixed order,
+//! since what a field has is not written again as metadata, and then written as often as it takes
+//! to fit.
 
 use std::borrow::Cow;
 
@@ -62,9 +63,9 @@ enum Part {
     Service,
 }
 
-/// Documents, one after another in one buffer. With that, attributes read in one walk into memory that is
-/// kept, and plain texts not checked as UTF-8, a span takes 4.4 us instead of 5.7 (benches/aws.rs, medians of
-/// runs in turn on a busy machine).
+/// Documents, one after another in one buffer. With that, attributes read in one walk into memory
+/// that is kept, and plain texts not checked as UTF-8, a span takes 4.4 us instead of 5.7
+/// (benches/aws.rs, medians of runs in turn on a busy machine).
 #[derive(Debug, Default)]
 pub(super) struct Documents {
     json: Json,
@@ -77,8 +78,8 @@ pub(super) struct Documents {
 /// What a document costs beside its bytes: its place here, and that of its text while it is sent.
 const PLACE: usize = 128;
 
-/// Appends the documents of a span: two for a local root that calls another service, else one. Where one
-/// cannot be, none is appended.
+/// Appends the documents of a span: two for a local root that calls another service, else one.
+/// Where one cannot be, none is appended.
 pub(super) fn documents<'a>(
     span: &Span<'a>,
     facts: &Facts<'a>,
@@ -495,8 +496,8 @@ impl<'s, 'a> Segment<'s, 'a> {
     }
 }
 
-/// An annotation too where all attributes are, although it is the `user` of the segment: the Collector has
-/// it there only.
+/// An annotation too where all attributes are, although it is the `user` of the segment: the
+/// Collector has it there only.
 const USER: &[u8] = b"user.id";
 
 /// Writes the links that have ids; `value` writes the value of an attribute.

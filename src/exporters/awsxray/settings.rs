@@ -27,7 +27,8 @@ impl Settings {
     }
 
     pub(super) fn is_indexed(&self, key: &[u8]) -> bool {
-        // A look at a mask says no of most keys; hashing each was 2.6 % of a span (perf, benches/aws.rs).
+        // A look at a mask says no of most keys; hashing each was 2.6 % of a span (perf,
+        // benches/aws.rs).
         self.indexed_lengths >> (key.len() % 64) & 1 == 1 && self.indexed.contains(key)
     }
 }

@@ -570,7 +570,8 @@ fn requests_have_fifty_documents_and_a_megabyte() {
 }
 
 proptest! {
-    /// Whatever a request says, each span has valid documents or a reason, and the same ones each time.
+    /// Whatever a request says, each span has valid documents or a reason, and the same ones each
+    /// time.
     #[test]
     fn any_request_is_translated(seed: u64) {
         let request = wild::request(Signal::Traces, seed, OneOfs::Mixed);

@@ -1,5 +1,6 @@
-//! What is left out of a document that is too large, in this order: events, metadata values above 1 kB, stack
-//! frames but the innermost ten of each exception, the text of SQL statements, all metadata.
+//! What is left out of a document that is too large, in this order: events, metadata values above 1
+//! kB, stack frames but the innermost ten of each exception, the text of SQL statements, all
+//! metadata.
 
 use super::json::Json;
 

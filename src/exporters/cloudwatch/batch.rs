@@ -1,5 +1,5 @@
-//! Events packed into requests by the limits of `PutLogEvents`: at most 10 000 events and 1 MiB with 26
-//! bytes more for each, in order of time, at most 24 hours from first to last.
+//! Events packed into requests by the limits of `PutLogEvents`: at most 10 000 events and 1 MiB
+//! with 26 bytes more for each, in order of time, at most 24 hours from first to last.
 //!
 //! Each batch is one piece of a request: names and events one after the other, so that it can be
 //! read back without a search.

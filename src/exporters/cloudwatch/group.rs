@@ -1,4 +1,5 @@
-//! Log groups and streams that are not there yet. Those that others have made in between are as good.
+//! Log groups and streams that are not there yet. Those that others have made in between are as
+//! good.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,9 @@
 //! Names of log groups and streams: `/app/{ServiceName}`, filled in from attributes.
 //!
-//! `{ServiceName}` and its like are the keys of the Collector. Any attribute of the resource can be named:
-//! `{service.name}`, or `{resource.env}` where its name has no dot; `{attributes.tenant}` is one of the item.
-//! `{ServiceName:-app}` is `app` where there is none; without that it is `undefined`.
+//! `{ServiceName}` and its like are the keys of the Collector. Any attribute of the resource can be
+//! named: `{service.name}`, or `{resource.env}` where its name has no dot; `{attributes.tenant}` is
+//! one of the item. `{ServiceName:-app}` is `app` where there is none; without that it is
+//! `undefined`.
 
 use std::borrow::Cow;
 

@@ -1,8 +1,8 @@
 //! Batches into their streams: streams side by side, the batches of each in order, each batch once.
 //!
-//! A batch that was taken is noted in the [`Progress`] of its request, so that throttling of another does not
-//! send it again. What CloudWatch refuses of a batch is counted; a batch that it refuses whole costs
-//! nothing but that batch.
+//! A batch that was taken is noted in the [`Progress`] of its request, so that throttling of
+//! another does not send it again. What CloudWatch refuses of a batch is counted; a batch that it
+//! refuses whole costs nothing but that batch.
 
 use std::{
     sync::Arc,
@@ -91,8 +91,8 @@ impl Writer {
         self.client.get_or_try_init(open).await
     }
 
-    /// Writes to a stream of `group` that nobody has made: AWS looks whether skep may write before it looks
-    /// for the stream, and keeps nothing.
+    /// Writes to a stream of `group` that nobody has made: AWS looks whether skep may write before
+    /// it looks for the stream, and keeps nothing.
     pub(in super::super) async fn probe(&self, group: &str) -> Result<String, ExportError> {
         let connected = self.connected().await?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -61,8 +61,8 @@ pub(in super::super) fn as_text(value: Value<'_>) -> Option<Cow<'_, str>> {
     }
 }
 
-/// The streams that were written to: each new one is a call of AWS and costs in the console, and a name made
-/// of an attribute with endless values would make endless many.
+/// The streams that were written to: each new one is a call of AWS and costs in the console, and a
+/// name made of an attribute with endless values would make endless many.
 #[derive(Debug)]
 pub(in super::super) struct Streams {
     most: usize,

@@ -38,7 +38,7 @@ const MOST_WAITING: usize = 256;
 #[derive(Debug, Default)]
 pub(super) struct KeySet {
     keys: Vec<Key>,
-    /// Algorithms that the issuer says it signs with; none: those of its keys.
+    /// Algorithms that the issuer says it signs with; `None` means those of its keys.
     algorithms: Option<Vec<Algorithm>>,
     /// Whether keys are taken whatever id a token names: those of a file.
     ignores_ids: bool,

@@ -61,7 +61,7 @@ pub(super) fn header(raw: &str) -> Result<Header, Wrong> {
     if header.alg.family() == AlgorithmFamily::Hmac {
         return Err(Wrong("the token is signed with a shared secret".into()));
     }
-    // Whoever does not understand what `crit` lists has to refuse the token (RFC 7515, 4.1.11).
+    // A token whose `crit` lists anything unknown has to be refused (RFC 7515, 4.1.11).
     if header.crit.is_some() {
         return Err(Wrong("the token has extensions that are not known".into()));
     }

@@ -1,4 +1,5 @@
-//! A listener that is handed over: who is connected to the old one is served, and told to come again.
+//! A listener that is handed over: who is connected to the old one is served, and told to come
+//! again.
 
 use std::{sync::Arc, time::Duration};
 

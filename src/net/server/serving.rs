@@ -41,7 +41,8 @@ const LINGER: Duration = Duration::from_secs(10);
 /// First byte of a TLS record that opens a handshake.
 pub(super) const TLS_HANDSHAKE: u8 = 22;
 
-/// Largest headers of an HTTP/2 request, and most of an HTTP/1.1 one, whose limit is the read buffer.
+/// Largest headers of an HTTP/2 request, and most of an HTTP/1.1 one, whose limit is the read
+/// buffer.
 const MAX_HEADERS: u32 = 64 * 1024;
 
 /// How long a connection that was flooded with frames stays closed for reading before it ends. Who

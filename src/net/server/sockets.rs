@@ -1,9 +1,9 @@
 //! Listening sockets that outlive whoever opened them.
 //!
-//! A reload puts a component in the place of another one that listens on the same address. The new one
-//! is given a copy of the open socket (`dup`), so the kernel's queue of connections goes on: nobody
-//! is refused, and nobody who waits to be accepted is reset, as would be with a socket of its own and
-//! `SO_REUSEPORT`. Both accept until the old one stops.
+//! A reload puts a component in the place of another one that listens on the same address. The new
+//! one is given a copy of the open socket (`dup`), so the kernel's queue of connections goes on:
+//! nobody is refused, and nobody who waits to be accepted is reset, as would be with a socket of
+//! its own and `SO_REUSEPORT`. Both accept until the old one stops.
 //!
 //! [`Sockets`] opens sockets for one component, or copies those of its heritage. What it has opened
 //! is kept as [`Held`] beside the component: as long as that lives the port is open, so it goes

@@ -1,8 +1,8 @@
 //! Settings made of certificate files, made again when the files change.
 //!
 //! The files are looked at by whoever needs the settings, at most once an interval, so that an
-//! idle process sleeps, and once after the process was told to look ([`look_again`]). New files that are
-//! of no use change nothing: the old settings stay.
+//! idle process sleeps, and once after the process was told to look ([`look_again`]). New files
+//! that are of no use change nothing: the old settings stay.
 
 use std::{
     fs,
@@ -47,7 +47,7 @@ pub fn look_again() {
 /// Settings of one day.
 #[derive(Debug)]
 pub(super) struct Reloading<C> {
-    /// How often the files are looked at; none: never.
+    /// How often the files are looked at; `None` means never.
     interval: Option<Duration>,
     files: Vec<String>,
     state: Mutex<State<C>>,

@@ -225,7 +225,7 @@ impl ServerTls {
         }
     }
 
-    /// How often the files are looked at; none: never.
+    /// How often the files are looked at; `None` means never.
     fn interval(&self) -> Option<Duration> {
         let watch = self.client_ca_file_reload.then_some(Duration::from_secs(1));
         watch.into_iter().chain(self.reload_interval.interval()).min()

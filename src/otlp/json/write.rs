@@ -168,8 +168,8 @@ fn number(value: impl itoa::Integer, out: &mut Vec<u8>) {
 }
 
 /// Appends a number as ECMAScript writes it (`Number::toString`), which is the form of Go's
-/// `encoding/json` too: the shortest digits that read back as the same number, with an exponent below
-/// 1e-6 and from 1e21 on.
+/// `encoding/json` too: the shortest digits that read back as the same number, with an exponent
+/// below 1e-6 and from 1e21 on.
 pub(super) fn double(value: f64, out: &mut Vec<u8>) {
     if value.is_nan() {
         return quoted(b"NaN", out);
@@ -308,7 +308,8 @@ fn escaped(text: &str, most: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(rest);
 }
 
-/// Whether nothing in these bytes is escaped: without branches, so that many are looked at at a time.
+/// Whether nothing in these bytes is escaped: without branches, so that many are looked at at a
+/// time.
 fn is_plain(bytes: &[u8]) -> bool {
     let odd = |byte: u8| u8::from(byte == b'"') | u8::from(byte == b'\\') | u8::from(byte < 0x20);
     bytes.iter().fold(0, |all, byte| all | odd(*byte)) == 0

@@ -1,5 +1,5 @@
-//! Actions on attributes as they stand in the configuration, their checks, and what they compile to.
-//! Shared by the `attributes` and `resource` processors.
+//! Actions on attributes as they are configured, their checks, and what they compile
+//! to. Shared by the `attributes` and `resource` processors.
 
 use regex::bytes::Regex;
 use schemars::JsonSchema;
@@ -21,9 +21,9 @@ pub struct Action {
     /// Key of an attribute beside it that gives the new value; where it is absent nothing is done.
     pub from_attribute: String,
     /// What of the request gives the new value: `metadata.<header>` (several values are joined by
-    /// `;`; the receiver needs `include_metadata: true`), `client.address`, or `auth.<attribute>` of
-    /// the receiver's authenticator: `auth.username`, `auth.subject` and others. Where it is absent
-    /// nothing is done.
+    /// `;`; the receiver needs `include_metadata: true`), `client.address`, or `auth.<attribute>`
+    /// of the receiver's authenticator: `auth.username`, `auth.subject` and others. Where it is
+    /// absent nothing is done.
     pub from_context: String,
     /// For `insert`, `update` and `upsert`: the new value where the source has none.
     pub default_value: Option<AttributeValue>,
@@ -86,7 +86,8 @@ impl<'de> Deserialize<'de> for Verb {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Type {
-    /// A whole number of 64 bits; text has to be one, decimals of a double are cut off, `true` is 1.
+    /// A whole number of 64 bits; text has to be one, decimals of a double are cut off, `true` is
+    /// 1.
     Int,
     /// A floating point number of 64 bits; `true` is 1.
     Double,

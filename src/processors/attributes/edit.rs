@@ -1,8 +1,8 @@
 //! Runs a plan of actions on one list of attributes.
 //!
-//! The list is looked through once, for the keys of the plan; the steps then work on what was found,
-//! as positions in the item or in a scratch buffer that all items share; at last only what is
-//! really different is written. An upsert of an absent key is one comparison of lengths per
+//! The list is looked through once, for the keys of the plan; the steps then work on what was
+//! found, as positions in the item or in a scratch buffer that all items share; at last only what
+//! is really different is written. An upsert of an absent key is one comparison of lengths per
 //! attribute and one append: no allocation per item (`benches/otlp.rs`).
 
 use ring::digest;

@@ -450,8 +450,8 @@ fn without_a_mode_it_is_the_hash_with_seed_0() {
     assert_eq!(records.into_iter().map(|record| record.trace_id).collect::<Vec<_>>(), expected);
 }
 
-/// As many records without a trace id as the case of the comparison with the Collector has: it keeps
-/// 624 of 2 000 at 30 percent and 1 821 at 90.
+/// As many records without a trace id as the case of the comparison with the Collector has: it
+/// keeps 624 of 2 000 at 30 percent and 1 821 at 90.
 #[test]
 fn records_without_a_trace_are_hashed_by_from_attribute() {
     let record = |i: i64| LogRecord {

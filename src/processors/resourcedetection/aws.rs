@@ -13,8 +13,8 @@ use crate::net::metadata::{Answer, Failure, Service};
 const ADDRESS: &str = "http://169.254.169.254";
 /// Its address where the mode is `IPv6`.
 const ADDRESS_IPV6: &str = "http://[fd00:ec2::254]";
-/// How long one answer may take: it comes from the same machine. Longer than connecting may take, or
-/// nobody at the address would look like somebody who is silent.
+/// How long one answer may take: it comes from the same machine. Longer than connecting may take,
+/// or nobody at the address would look like somebody who is silent.
 const ANSWER: Duration = Duration::from_secs(2);
 /// First pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(50);

@@ -27,8 +27,8 @@ pub(super) type Attributes = Vec<(String, AttributeValue)>;
 /// Longest file that is read, in bytes.
 const FILE_LIMIT: u64 = 1 << 20;
 
-/// How long it may take to connect to a service of the platform: they are all on the same machine. At
-/// most half of the time there is, so that an address where nobody is can be told from one where
+/// How long it may take to connect to a service of the platform: they are all on the same machine.
+/// At most half of the time there is, so that an address where nobody is can be told from one where
 /// somebody is silent.
 const CONNECT: Duration = Duration::from_secs(1);
 

@@ -1,8 +1,9 @@
-//! `eks`: a cluster of EKS. The API of Kubernetes says so in its version, the instance metadata give
-//! the rest.
+//! `eks`: a cluster of EKS. The API of Kubernetes says so in its version, the instance metadata
+//! give the rest.
 //!
-//! The Collector takes the name of the cluster from tags by the EC2 API. Here it is what CloudWatch's
-//! agent wrote down, `cluster-info` in the namespace `amazon-cloudwatch`, which SDKs read, too.
+//! The Collector takes the name of the cluster from tags by the EC2 API. Here it is what
+//! CloudWatch's agent wrote down, `cluster-info` in the namespace `amazon-cloudwatch`, which SDKs
+//! read, too.
 
 use bytes::Bytes;
 use http::{Request, StatusCode, header};

@@ -1,10 +1,11 @@
 //! `env`: attributes that somebody wrote into the environment, in the form of
 //! <https://opentelemetry.io/docs/specs/otel/resource/sdk/#specifying-resource-information-via-an-environment-variable>.
 //!
-//! `OTEL_SERVICE_NAME` is not read, as in the Collector: it is the name of a service, and here are many.
+//! `OTEL_SERVICE_NAME` is not read, as in the Collector: it is the name of a service, and here are
+//! many.
 //!
-//! Unlike the Collector a `+` stays a `+`: the specification asks for percent-encoding, not for that
-//! of forms.
+//! Unlike the Collector a `+` stays a `+`: the specification asks for percent-encoding, not for
+//! that of forms.
 
 use percent_encoding::percent_decode_str;
 

@@ -1,4 +1,5 @@
-//! `lambda` and `elasticbeanstalk`: what AWS leaves on the machine, without any question to anybody.
+//! `lambda` and `elasticbeanstalk`: what AWS leaves on the machine, without any question to
+//! anybody.
 
 use super::{
     aws::member,

@@ -24,8 +24,8 @@ pub struct Retry {
     pub multiplier: f64,
     /// Longest pause before jitter.
     pub max_interval: Interval,
-    /// How long detection may take with all of its attempts, each of which has `timeout`; 0: `timeout`
-    /// in all.
+    /// How long detection may take with all of its attempts, each of which has `timeout`; 0:
+    /// `timeout` in all.
     pub max_elapsed_time: Interval,
 }
 

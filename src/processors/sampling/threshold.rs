@@ -58,7 +58,8 @@ impl Threshold {
         hex(text).map(|bits| Threshold(bits << (4 * (DIGITS - digits))))
     }
 
-    /// Of the share of what is not rejected, all digits; at least 2^-56, since who was kept had a chance.
+    /// Of the share of what is not rejected, all digits; at least 2^-56, since who was kept had a
+    /// chance.
     pub(in crate::processors) fn exact(probability: f64) -> Self {
         Threshold::of(probability.max(LEAST_PROBABILITY), DIGITS)
     }

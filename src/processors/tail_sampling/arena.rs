@@ -1,18 +1,19 @@
 //! Where spans wait: chunks that come one after the other and are given back in the same order.
 //!
-//! A chunk is the body of a request as it came in, lent for as long as a trace waits of which it has
-//! spans; or, for small requests, a buffer into which spans are copied. Since traces wait for the same
-//! time, nearly all of a request goes at once, and copying its spans (95 ns for 740 bytes that go to
-//! memory outside of the caches) would buy nothing. What outlives its neighbours is copied later, see
-//! `room`. Nothing in a chunk is ever freed alone: a chunk is given back when every trace that has
-//! records in it has been decided (`shard` knows), so there are no reference counts and no holes.
+//! A chunk is the body of a request as it came in, lent for as long as a trace waits of which it
+//! has spans; or, for small requests, a buffer into which spans are copied. Since traces wait for
+//! the same time, nearly all of a request goes at once, and copying its spans (95 ns for 740 bytes
+//! that go to memory outside of the caches) would buy nothing. What outlives its neighbours is
+//! copied later, see `room`. Nothing in a chunk is ever freed alone: a chunk is given back when
+//! every trace that has records in it has been decided (`shard` knows), so there are no reference
+//! counts and no holes.
 //!
-//! A record is a run of spans of one trace that stand side by side, with the number of their context
-//! and the place of the record before it in their trace. SDKs send the spans of a trace together, so
-//! one search and one record do for several spans.
+//! A record is a run of spans of one trace that stand side by side, with the number of their
+//! context and the place of the record before it in their trace. SDKs send the spans of a trace
+//! together, so one search and one record do for several spans.
 //!
-//! The bytes of a chunk are paid for out of the budget of the process as long as it exists: those of a
-//! request by what it paid at the door.
+//! The bytes of a chunk are paid for out of the budget of the process as long as it exists: those
+//! of a request by what it paid at the door.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -112,8 +113,8 @@ pub(super) struct Arena {
     chunks: VecDeque<Chunk>,
     /// Number of the first one.
     first: u32,
-    /// Emptied ones for the next time: fresh memory costs a page fault for each 4 KiB, which is more
-    /// than copying what goes into it.
+    /// Emptied ones for the next time: fresh memory costs a page fault for each 4 KiB, which is
+    /// more than copying what goes into it.
     spare: Vec<Chunk>,
     chunk_size: usize,
     /// Bytes of all chunks.
@@ -162,14 +163,16 @@ impl Arena {
         self.chunk_size / 16
     }
 
-    /// Most bytes of a record of several spans: what is left empty at the end of a chunk is little then.
+    /// Most bytes of a record of several spans: what is left empty at the end of a chunk is little
+    /// then.
     pub(super) fn run_limit(&self) -> usize {
         self.chunk_size / 64
     }
 
     // ---- requests --------------------------------------------------------------------------
 
-    /// Takes the body of a request with so many records, until [`Arena::end_lending`] as one at hand.
+    /// Takes the body of a request with so many records, until [`Arena::end_lending`] as one at
+    /// hand.
     pub(super) fn lend(&mut self, body: Bytes, size: usize, records: usize, loan: Arc<Loan>) {
         self.capacity += size;
         let mut chunk = Chunk::new(Storage::Lent(body, loan), size);
@@ -220,8 +223,8 @@ impl Arena {
         self.chunks.push_back(chunk);
     }
 
-    /// Gives back what is left empty in the newest chunk, where that is much: nothing more is copied
-    /// to it.
+    /// Gives back what is left empty in the newest chunk, where that is much: nothing more is
+    /// copied to it.
     fn close(&mut self) {
         let Some(chunk) = self.chunks.back_mut() else { return };
         let Storage::Own(bytes, permit) = &mut chunk.storage else { return };
@@ -290,8 +293,9 @@ impl Arena {
         }
     }
 
-    /// Those who wait for what was in the chunk at `from` wait for the newest one, too. What was copied
-    /// within one chunk is waited for already; a group among its own members would never end.
+    /// Those who wait for what was in the chunk at `from` wait for the newest one, too. What was
+    /// copied within one chunk is waited for already; a group among its own members would never
+    /// end.
     pub(super) fn inherit(&mut self, from: Position) {
         if self.age(from.chunk()) as usize + 1 == self.chunks.len() {
             return;
@@ -386,7 +390,8 @@ impl Arena {
         }
     }
 
-    /// How many of the oldest chunks have so many bytes together; all of them where there are fewer.
+    /// How many of the oldest chunks have so many bytes together; all of them where there are
+    /// fewer.
     pub(super) fn chunks_with(&self, bytes: usize) -> u32 {
         let mut all = 0;
         let is_less = |chunk: &&Chunk| {

@@ -1,7 +1,7 @@
-//! Who waits for what becomes of spans: senders with `wait_for_export`, and records of a journal. A chunk
-//! of the arena has one group of them, so that a kept trace takes one receipt for each chunk that it has spans in,
-//! however many requests those came in. When the group's last receipt ends, so do those of its members,
-//! with the worst outcome of all: at most some are delivered twice.
+//! Who waits for what becomes of spans: senders with `wait_for_export`, and records of a journal. A
+//! chunk of the arena has one group of them, so that a kept trace takes one receipt for each chunk
+//! that it has spans in, however many requests those came in. When the group's last receipt ends,
+//! so do those of its members, with the worst outcome of all: at most some are delivered twice.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -1,4 +1,5 @@
-//! From policies as they stand in YAML to rules, with everything that is wrong with them at its place.
+//! From policies as they stand in YAML to rules, with everything that is wrong with them at its
+//! place.
 
 use std::collections::HashSet;
 

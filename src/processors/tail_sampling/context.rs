@@ -1,8 +1,8 @@
 //! What spans stand in: resource and scope entries without their spans, each kept once however many
 //! spans and requests name it.
 //!
-//! A context is held by the newest chunk with a span in it, and goes with that chunk: no counting per
-//! span.
+//! A context is held by the newest chunk with a span in it, and goes with that chunk: no counting
+//! per span.
 
 use std::{collections::HashMap, hash::BuildHasher as _, sync::Arc};
 

@@ -1,8 +1,9 @@
 //! Decisions: votes of the policies, weights, what is remembered, explained and sent on.
 //!
 //! The traces of one moment are decided together, those with the largest random bits first, so that
-//! a limit lets in a fair choice of them: from the first trace that it refuses on it lets in nothing
-//! more in that moment, and the bits of that trace are a threshold like any other (see `weight`).
+//! a limit lets in a fair choice of them: from the first trace that it refuses on it lets in
+//! nothing more in that moment, and the bits of that trace are a threshold like any other (see
+//! `weight`).
 
 use std::{
     sync::Arc,
@@ -212,7 +213,8 @@ impl Shard {
         (self.deciding.decided, self.deciding.votes) = (decided, votes);
     }
 
-    /// Looks at what the conclusions on these traces will look at, so that all wait for memory together.
+    /// Looks at what the conclusions on these traces will look at, so that all wait for memory
+    /// together.
     fn touch_decided(&self, decided: &[Decided]) {
         let touched = decided.iter().fold(0, |all, one| {
             let trace = self.traces.entry(one.number);

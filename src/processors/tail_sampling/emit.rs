@@ -1,5 +1,5 @@
-//! Puts kept spans together again: one request of many traces, each resource and scope once, spans as
-//! they came in, in order of arrival within their trace.
+//! Puts kept spans together again: one request of many traces, each resource and scope once, spans
+//! as they came in, in order of arrival within their trace.
 
 use bytes::Bytes;
 
@@ -127,8 +127,8 @@ impl Emitter {
         self.pieces.sort_by_key(|piece| piece.context);
         let body = self.body(arena, contexts);
         let mut payload = Payload::unpaid(Signal::Traces, Bytes::new(), self.spans);
-        // These bytes are a copy of what the arena gives back after this tick, so the account may be
-        // overdrawn by them.
+        // These bytes are a copy of what the arena gives back after this tick, so the account may
+        // be overdrawn by them.
         payload.permits.extend(account.map(|permit| permit.more(body.len() as u64)));
         payload.body = std::iter::once(Bytes::from(body)).collect();
         self.chunks.sort_unstable();

@@ -1,8 +1,8 @@
 //! What is written into spans that are kept: how many they stand for, and why they were kept.
 //!
 //! The weight goes where backends look for it: Honeycomb reads the attribute `SampleRate`, whole
-//! numbers only; OpenTelemetry has `th` in the member `ot` of `tracestate`. A weight that a span came
-//! with is composed with ours.
+//! numbers only; OpenTelemetry has `th` in the member `ot` of `tracestate`. A weight that a span
+//! came with is composed with ours.
 
 use super::weight::Answer;
 use crate::{
@@ -14,8 +14,8 @@ use crate::{
     processors::sampling::{Randomness, Threshold, TraceState, put_attribute},
 };
 
-/// Attributes in which Honeycomb looks for a rate, in this order; those of a span before those of its
-/// resource.
+/// Attributes in which Honeycomb looks for a rate, in this order; those of a span before those of
+/// its resource.
 const RATES: [&[u8]; 2] = [b"sampleRate", b"SampleRate"];
 /// Largest rate that Honeycomb takes.
 const RATE_LIMIT: f64 = 2_147_483_647.0;
@@ -51,7 +51,8 @@ pub(super) struct Mark<'m> {
 }
 
 /// Appends a copy of `span` with its marks, as a field of a scope entry. `weigh` gives the
-/// probability for spans that say this threshold. False: its `tracestate` cannot be read, and stays.
+/// probability for spans that say this threshold. False: its `tracestate` cannot be read, and
+/// stays.
 pub(super) fn write(
     span: &[u8],
     mark: &Mark<'_>,

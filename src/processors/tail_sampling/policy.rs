@@ -124,9 +124,9 @@ pub struct Latency {
 pub struct NumericAttribute {
     /// Key of the attribute.
     pub key: String,
-    /// Least value; none: any.
+    /// Least value; `None` means any.
     pub min_value: Option<i64>,
-    /// Largest value; none: any.
+    /// Largest value; `None` means any.
     pub max_value: Option<i64>,
     /// Sample the traces without such a value.
     pub invert_match: bool,
@@ -260,7 +260,8 @@ pub struct Drop {
 pub struct Composite {
     /// Spans a second of all of them.
     pub max_total_spans_per_second: u64,
-    /// Names of sub-policies; the first that samples a trace decides, also when its share is used up.
+    /// Names of sub-policies; the first that samples a trace decides, also when its share is used
+    /// up.
     pub policy_order: Vec<String>,
     /// Policies without `drop` and `composite`.
     pub composite_sub_policy: Vec<Policy>,

@@ -95,7 +95,7 @@ impl Unit {
 pub(super) struct Chance {
     /// Number of the salt.
     pub(super) salt: usize,
-    /// Largest hash that is sampled; none: no trace is.
+    /// Largest hash that is sampled; `None` if no trace is.
     pub(super) up_to: Option<u64>,
     /// The same share as a threshold.
     pub(super) threshold: Threshold,

@@ -1,6 +1,6 @@
-//! Reads a request where it came in, while its bytes are in the cache: runs of spans, and in what they
-//! stand, in one list for each owner of traces. Owners do not look at the spans again before they are
-//! sent on, so nothing is copied from one core to the other.
+//! Reads a request where it came in, while its bytes are in the cache: runs of spans, and in what
+//! they stand, in one list for each owner of traces. Owners do not look at the spans again before
+//! they are sent on, so nothing is copied from one core to the other.
 
 use std::{
     ops::Range,
@@ -73,8 +73,8 @@ impl Places {
     }
 }
 
-/// Keeps the body of a request paid for, and counted among those that are lent, until the last owner
-/// lets it go.
+/// Keeps the body of a request paid for, and counted among those that are lent, until the last
+/// owner lets it go.
 #[derive(Debug)]
 pub(super) struct Loan {
     bytes: u64,
@@ -219,8 +219,8 @@ impl Reads {
 }
 
 impl Reader {
-    /// What each of `owners` has of a request. `loan` is what all of it counts for where it is kept.
-    /// Refused where what it takes cannot be paid for.
+    /// What each of `owners` has of a request. `loan` is what all of it counts for where it is
+    /// kept. Refused where what it takes cannot be paid for.
     pub(super) fn read(
         &mut self,
         payload: &Payload,

@@ -1,10 +1,11 @@
 //! Decisions that are remembered, for spans that come late: of kept traces what their spans have to
 //! bear, of dropped ones only that they were; of both when.
 //!
-//! Both go by a keyed hash of the trace id, 40 bits of it beside those that choose a place: of a million
-//! remembered, one new trace in 10^12 is taken for one of them. Both stand in two generations. What is
-//! looked up moves into the younger one; when that is half of the size the older one is forgotten as a
-//! whole. So the least recently used go first, in halves, without a list to keep in order.
+//! Both go by a keyed hash of the trace id, 40 bits of it beside those that choose a place: of a
+//! million remembered, one new trace in 10^12 is taken for one of them. Both stand in two
+//! generations. What is looked up moves into the younger one; when that is half of the size the
+//! older one is forgotten as a whole. So the least recently used go first, in halves, without a
+//! list to keep in order.
 
 use crate::processors::sampling::Threshold;
 
@@ -21,8 +22,8 @@ pub(super) struct Kept {
     pub(super) is_dry: bool,
 }
 
-/// Most bytes of so many traces with a value of `value` bytes: a table is filled to three quarters, and
-/// doubled.
+/// Most bytes of so many traces with a value of `value` bytes: a table is filled to three quarters,
+/// and doubled.
 const fn most_bytes(size: usize, value: usize) -> usize {
     size * (8 + value) * 8 / 3
 }

@@ -1,11 +1,11 @@
-//! Room for one more span. What the arena, the tables and the memory of decisions take together stays
-//! below the limit, and chunks and tables are paid for out of the budget of the process. At the limit,
-//! or where the budget has nothing left, the oldest traces are decided early, with what has come of
-//! them.
+//! Room for one more span. What the arena, the tables and the memory of decisions take together
+//! stays below the limit, and chunks and tables are paid for out of the budget of the process. At
+//! the limit, or where the budget has nothing left, the oldest traces are decided early, with what
+//! has come of them.
 //!
-//! Chunks are given back in order. A trace that outlives its neighbours, since its root came late, would
-//! hold them up: it is copied to the end when more than half of the arena waits for such traces, so the
-//! arena is never more than twice what is alive.
+//! Chunks are given back in order. A trace that outlives its neighbours, since its root came late,
+//! would hold them up: it is copied to the end when more than half of the arena waits for such
+//! traces, so the arena is never more than twice what is alive.
 
 use std::sync::atomic::Ordering;
 
@@ -29,8 +29,8 @@ const EARLY_BYTES: usize = 1 << 20;
 const EARLY_PART: usize = 64;
 
 impl Shard {
-    /// Makes sure that there is room for `len` bytes of spans, and for their trace if it is new. True:
-    /// traces were decided for it.
+    /// Makes sure that there is room for `len` bytes of spans, and for their trace if it is new.
+    /// True: traces were decided for it.
     #[inline]
     pub(super) fn make_room(&mut self, is_new: bool, len: usize, out: &mut Output) -> bool {
         let limit = self.settings.num_traces;
@@ -52,9 +52,9 @@ impl Shard {
         true
     }
 
-    /// What a request counts for if it is kept as it is; none where copying is better: small ones, such as
-    /// would take much of the memory at once, and such as keep alive, and paid for, much more than their
-    /// bytes.
+    /// What a request counts for if it is kept as it is; none where copying is better: small ones,
+    /// such as would take much of the memory at once, and such as keep alive, and paid for, much
+    /// more than their bytes.
     pub(super) fn lent_size(&self, payload: &Payload) -> Option<usize> {
         let len = payload.len();
         let paid: u64 = payload.permits.iter().map(Permit::bytes).sum();
@@ -83,8 +83,8 @@ impl Shard {
             }
             self.decide_oldest_chunks(out);
         }
-        // Requests that another worker holds, too, are there until both let them go. All workers help
-        // where that is too much.
+        // Requests that another worker holds, too, are there until both let them go. All workers
+        // help where that is too much.
         let lent = self.settings.lent.load(Ordering::Relaxed);
         if lent > self.settings.max_lent {
             self.decide_oldest_chunks(out);
@@ -243,8 +243,8 @@ impl Shard {
         self.arena.release(None, |chunk, used| contexts.forget(chunk, used));
     }
 
-    /// Copies the traces that hold the oldest chunk to the end, where that frees more than it costs.
-    /// Gives the bytes that were copied.
+    /// Copies the traces that hold the oldest chunk to the end, where that frees more than it
+    /// costs. Gives the bytes that were copied.
     pub(super) fn compact(&mut self, out: &mut Output) -> Option<usize> {
         let in_use = self.arena.capacity();
         if self.live * 2 > in_use as u64 || in_use < 4 * self.arena.chunk_size() {

@@ -6,8 +6,8 @@
 //!                                 \-> new trace, deadline in a queue
 //! ```
 //!
-//! The wait is constant, so deadlines are a queue, and so are traces by their first record: the chunks
-//! before the first record of the oldest undecided trace are free.
+//! The wait is constant, so deadlines are a queue, and so are traces by their first record: the
+//! chunks before the first record of the oldest undecided trace are free.
 //!
 //! Memory stays within its limit: see `room`.
 
@@ -44,8 +44,8 @@ use crate::{
 /// Deadlines are rounded up to these.
 pub(super) const TICK: Duration = Duration::from_millis(100);
 
-/// Runs of spans that are looked at together: their searches in the table overlap, and so do the waits
-/// for memory.
+/// Runs of spans that are looked at together: their searches in the table overlap, and so do the
+/// waits for memory.
 const BATCH: usize = 64;
 
 /// Bytes that are copied in a tick for the sake of chunks that a few traces hold.
@@ -189,7 +189,8 @@ impl Shard {
 
     /// Takes spans in.
     fn ingest(&mut self, mut payload: Payload, reading: Reading, out: &mut Output) {
-        // From here on skep answers for the spans; only who wants to know what becomes of them waits.
+        // From here on skep answers for the spans; only who wants to know what becomes of them
+        // waits.
         payload.accept();
         self.claims = std::mem::take(&mut payload.receipts);
         self.request += 1;
@@ -228,8 +229,8 @@ impl Shard {
         self.show();
     }
 
-    /// Looks at what the searches for these spans will look at: all of them wait for memory together,
-    /// and not one after the other (70 ns a span with 500 000 traces).
+    /// Looks at what the searches for these spans will look at: all of them wait for memory
+    /// together, and not one after the other (70 ns a span with 500 000 traces).
     #[inline]
     fn touch(&self, runs: &[Run]) {
         let mut slots = [0; BATCH];
@@ -285,8 +286,8 @@ impl Shard {
         }
     }
 
-    /// The context of the spans at hand. What was found before may have been given back meanwhile, and
-    /// its number given to another.
+    /// The context of the spans at hand. What was found before may have been given back meanwhile,
+    /// and its number given to another.
     #[inline]
     fn scope(&mut self, spot: &mut Spot<'_>, place: usize) -> Found {
         match spot.last {
@@ -373,8 +374,8 @@ impl Shard {
         for (number, _) in batch {
             self.live -= self.traces.entry(*number).facts.bytes;
         }
-        // Limits choose among all that are decided at one moment; without them what is looked at twice
-        // stays in the cache in between.
+        // Limits choose among all that are decided at one moment; without them what is looked at
+        // twice stays in the cache in between.
         let together = if self.deciding.has_limits { batch.len() } else { TOGETHER };
         // More than are remembered would only push each other out.
         let remembered = self.settings.decisions.as_ref().map_or(0, |decisions| decisions.size());

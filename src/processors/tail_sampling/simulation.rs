@@ -1,6 +1,6 @@
 //! Tail samplers under random traffic in virtual time: every span that comes in is kept, dropped or
-//! waits; a trace has one decision, whatever the order of its spans and the number of workers; memory
-//! stays within its limit and is given back.
+//! waits; a trace has one decision, whatever the order of its spans and the number of workers;
+//! memory stays within its limit and is given back.
 
 use std::{
     collections::HashMap,
@@ -271,8 +271,8 @@ fn resources_count_in_the_limit_of_memory() {
     assert_eq!(account.used(), 0);
 }
 
-/// Records that are little more than their header, and old traces between them that do not end: there
-/// is nothing to be gained by compacting the first, and much by compacting the second.
+/// Records that are little more than their header, and old traces between them that do not end:
+/// there is nothing to be gained by compacting the first, and much by compacting the second.
 #[test]
 fn neither_tiny_spans_nor_stragglers_break_the_limit() {
     let mut sampler = Sampler::new(
@@ -305,8 +305,9 @@ fn neither_tiny_spans_nor_stragglers_break_the_limit() {
     assert_eq!(kept, sent);
 }
 
-/// A large request is kept as it came in, and what it paid at the door pays for it until its last trace is
-/// decided, be they on several workers; a small one is copied and lets go of what it paid at once.
+/// A large request is kept as it came in, and what it paid at the door pays for it until its last
+/// trace is decided, be they on several workers; a small one is copied and lets go of what it paid
+/// at once.
 #[test]
 fn large_requests_are_kept_and_small_ones_copied() {
     for workers in [1, 2, 3] {
@@ -344,8 +345,8 @@ fn large_requests_are_kept_and_small_ones_copied() {
     }
 }
 
-/// A trace that is decided while its request is read, for its size, does not hold the request; a request
-/// that is much of the memory is copied, so that the limit holds.
+/// A trace that is decided while its request is read, for its size, does not hold the request; a
+/// request that is much of the memory is copied, so that the limit holds.
 #[test]
 fn a_large_request_is_held_for_nothing_but_waiting_traces() {
     let wide = |id: u128| {

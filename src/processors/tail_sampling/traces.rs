@@ -216,7 +216,8 @@ impl Traces {
                 break;
             }
             let first = (slot >> 32) as usize & mask;
-            // What may stand in the hole: where its search begins is not between the hole and where it stands.
+            // What may stand in the hole: where its search begins is not between the hole and where
+            // it stands.
             if (at.wrapping_sub(first) & mask) >= (at.wrapping_sub(hole) & mask) {
                 self.index[hole] = slot;
                 hole = at;

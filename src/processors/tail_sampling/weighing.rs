@@ -138,9 +138,9 @@ fn weights_are_written_where_they_are_wanted() {
     }
 }
 
-/// Traces of many kinds through a mixture of policies that overlap, with limits, salts, negations, and
-/// senders who have sampled before: sums over what is kept, weighted, are those of all traces, within
-/// three standard deviations, by the attribute and by the threshold.
+/// Traces of many kinds through a mixture of policies that overlap, with limits, salts, negations,
+/// and senders who have sampled before: sums over what is kept, weighted, are those of all traces,
+/// within three standard deviations, by the attribute and by the threshold.
 #[test]
 fn weighted_totals_agree_with_the_truth() {
     let mixtures = [
@@ -200,8 +200,8 @@ fn agree(mixture: &str) {
             let sum = &mut sums[kind];
             sum.rates += rate(&span) as f64;
             sum.counts += count;
-            // For weights w of kept items the variance of their sum is near the sum of w (w - 1), and
-            // rounding adds at most a quarter each.
+            // For weights w of kept items the variance of their sum is near the sum of w (w - 1),
+            // and rounding adds at most a quarter each.
             sum.variance += count * (count - 1.0) + 0.25;
         }
     };

@@ -1,16 +1,16 @@
 //! How many traces a kept one stands for: one over the probability that a trace like it is kept.
 //!
-//! A trace's facts are what they are; only chances and limits could have gone otherwise. Each salt is
-//! one number, evenly spread over all traces and independent of the others; so are the 56 random bits
-//! of the trace, which limits go by: among the traces of one moment those with the largest bits are
-//! let in, and the bits of the first that is not are the threshold (adaptive threshold sampling,
-//! arXiv 1708.04970). The thresholds cut the range of each number into intervals on which all votes
-//! are the same; the probability is the sum of the parts of the combined ranges on which the trace is
-//! kept. So it holds for any mixture of policies, also for `not`, `and` and `drop` of chances, and
-//! weighted counts of what is kept are without bias.
+//! A trace's facts are what they are; only chances and limits could have gone otherwise. Each salt
+//! is one number, evenly spread over all traces and independent of the others; so are the 56 random
+//! bits of the trace, which limits go by: among the traces of one moment those with the largest
+//! bits are let in, and the bits of the first that is not are the threshold (adaptive threshold
+//! sampling, arXiv 1708.04970). The thresholds cut the range of each number into intervals on which
+//! all votes are the same; the probability is the sum of the parts of the combined ranges on which
+//! the trace is kept. So it holds for any mixture of policies, also for `not`, `and` and `drop` of
+//! chances, and weighted counts of what is kept are without bias.
 //!
-//! Where somebody before has sampled by the same bits, only the range above his threshold counts: the
-//! result is the larger threshold, not the product.
+//! Where somebody before has sampled by the same bits, only the range above his threshold counts:
+//! the result is the larger threshold, not the product.
 
 use super::{
     compile::Program,

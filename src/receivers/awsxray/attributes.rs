@@ -99,8 +99,8 @@ impl<'o, 'k> Attributes<'o, 'k> {
         self.with(key, |value| put_bytes(value, STRING, &text));
     }
 
-    /// Like [`Attributes::typed`], but to be written as JSON again: a text that looks like the JSON text
-    /// of something else is quoted.
+    /// Like [`Attributes::typed`], but to be written as JSON again: a text that looks like the JSON
+    /// text of something else is quoted.
     pub(super) fn kept(&mut self, key: &str, json: &Json<'_>) {
         match json {
             Json::Text(text) if text.starts_with(['[', '{', '"']) => self.json(key, json),

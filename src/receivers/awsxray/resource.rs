@@ -107,9 +107,9 @@ fn says(aws: &Members<'_>, place: &str, field: &str) -> bool {
     matches!(find(aws, place), Json::Map(members) if is_text(find(members, field)))
 }
 
-/// Whether the attribute alone does not say which place it came from. Without more said, an availability
-/// zone is of `ec2` and the id of a container of `ecs`; those of Elastic Beanstalk have their names from
-/// services of any kind.
+/// Whether the attribute alone does not say which place it came from. Without more said, an
+/// availability zone is of `ec2` and the id of a container of `ecs`; those of Elastic Beanstalk
+/// have their names from services of any kind.
 fn is_of_several(aws: &Members<'_>, place: &str, attribute: &str) -> bool {
     match attribute {
         "cloud.availability_zone" => says(aws, "ecs", "availability_zone"),

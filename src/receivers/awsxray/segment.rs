@@ -1,9 +1,10 @@
 //! Turns a segment document into OTLP: one resource, one scope, and a span for the (sub)segment and
 //! for each of the subsegments in it.
 //!
-//! What has no attribute of its own is kept as `aws.xray.document.<path>`, and so is what its attribute
-//! alone does not tell from something else: nothing is lost that an SDK said. The name of the scope says
-//! that the spans were segments, so that the exporter `awsxray` writes the documents again.
+//! What has no attribute of its own is kept as `aws.xray.document.<path>`, and so is what its
+//! attribute alone does not tell from something else: nothing is lost that an SDK said. The name of
+//! the scope says that the spans were segments, so that the exporter `awsxray` writes the documents
+//! again.
 
 use super::{
     attributes::Attributes,

@@ -22,8 +22,8 @@ pub struct Config {
     pub receive_buffer: u32,
     /// Datagrams that may wait to be translated; more are dropped.
     pub queue_size: u32,
-    /// Write segments down before they go on, so that they survive a crash and an outage of the backends costs
-    /// disk instead of memory.
+    /// Write segments down before they go on, so that they survive a crash and an outage of the
+    /// backends costs disk instead of memory.
     pub journal: Option<Journal>,
     /// Where SDKs ask for sampling rules.
     pub proxy_server: ProxyServer,

@@ -183,8 +183,8 @@ fn of_http(http: &Members<'_>, notes: &Notes, attributes: &mut Attributes<'_, '_
     code
 }
 
-/// Whether the other side sends a segment of its own. It is said of the request as a rule; where not, the
-/// path is kept, too.
+/// Whether the other side sends a segment of its own. It is said of the request as a rule; where
+/// not, the path is kept, too.
 fn traced(
     members: &Members<'_>,
     http: Option<&Members<'_>>,

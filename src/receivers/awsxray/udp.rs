@@ -73,8 +73,8 @@ pub(super) struct Datagrams {
 }
 
 impl Datagrams {
-    /// Opens a socket whose buffer has `buffer` bytes, or as many as the system allows. Call within a
-    /// tokio runtime.
+    /// Opens a socket whose buffer has `buffer` bytes, or as many as the system allows. Call within
+    /// a tokio runtime.
     pub(super) fn open(
         address: SocketAddr,
         buffer: usize,
@@ -288,7 +288,8 @@ impl KernelDrops {
     }
 }
 
-/// The last column of a socket's line: datagrams that found its buffer full (Linux, `udp4_format_sock`).
+/// The last column of a socket's line: datagrams that found its buffer full (Linux,
+/// `udp4_format_sock`).
 fn drops(table: &str, inode: &str) -> Option<u64> {
     let line = table.lines().find(|line| line.split_whitespace().nth(9) == Some(inode))?;
     line.split_whitespace().nth(12)?.parse().ok()

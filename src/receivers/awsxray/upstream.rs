@@ -64,7 +64,8 @@ impl Upstream {
         };
         let (said, reason) = match answered {
             Ok(answer) if answer.status.is_success() => return answer,
-            // The path of a sampling call is right: what does not know it is no AWS, but a stand-in.
+            // The path of a sampling call is right: what does not know it is no AWS, but a
+            // stand-in.
             Ok(answer) if answer.blames_client() && !(call.is_some() && is_unknown(&answer)) => {
                 return answer;
             }

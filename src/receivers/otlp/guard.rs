@@ -55,7 +55,7 @@ pub(super) struct Guard {
     authenticator: Arc<dyn ServerAuthenticator>,
     /// Id of the receiver, for the log.
     receiver: String,
-    /// Query parameters that stand in for headers.
+    /// Query parameters that are taken for headers.
     request_params: Vec<String>,
     told: Seldom,
 }

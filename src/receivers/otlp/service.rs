@@ -48,7 +48,7 @@ pub(super) struct OtlpService {
     include_metadata: [bool; 2],
     cors: Option<Cors>,
     response_headers: Vec<(HeaderName, HeaderValue)>,
-    /// Content encodings that HTTP requests may have; none: all.
+    /// Content encodings that HTTP requests may have; `None` means all.
     codecs: Option<Vec<Compression>>,
     /// Longest time for the body of an HTTP request.
     body_timeout: Duration,
@@ -196,7 +196,8 @@ impl OtlpService {
         reply.map_err(|rejection| self.rejected(&rejection, client.connection))
     }
 
-    /// The answer to a request that is refused, of which the log is told where its sender is at fault.
+    /// The answer to a request that is refused, of which the log is told where its sender is at
+    /// fault.
     fn rejected(&self, rejection: &Rejection, connection: &Connection) -> Status {
         let status = status(rejection);
         if matches!(rejection, Rejection::Malformed(_) | Rejection::TooLarge { .. }) {
@@ -353,7 +354,7 @@ impl OtlpService {
 /// The service as one port offers it.
 pub(super) struct PortService {
     pub(super) service: Arc<OtlpService>,
-    /// Decides which clients may send; none: all may.
+    /// Decides which clients may send; `None` means that all may.
     pub(super) guard: Option<Arc<Guard>>,
 }
 

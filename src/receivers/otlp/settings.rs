@@ -188,11 +188,11 @@ pub struct HttpSettings {
     pub response_headers: BTreeMap<String, Secret>,
     /// Content encodings that are taken, `""` for none; all that are known where it is not given.
     pub compression_algorithms: Option<Vec<String>>,
-    /// Longest time for a whole request; without it, or with 0, 30s for the body. A body of which less
-    /// than a twelfth came in a sixth of it is given up.
+    /// Longest time for a whole request; without it, or with 0, 30s for the body. A body of which
+    /// less than a twelfth came in a sixth of it is given up.
     pub read_timeout: Option<Interval>,
-    /// Longest time for the headers of a request; without it, or with 0, `read_timeout`, and without
-    /// that 1m.
+    /// Longest time for the headers of a request; without it, or with 0, `read_timeout`, and
+    /// without that 1m.
     pub read_header_timeout: Option<Interval>,
     /// Has no effect: a response is a single packet that does not block.
     pub write_timeout: Ignored<Interval>,
@@ -412,8 +412,8 @@ pub(super) fn validate(config: &Config, at: &Node, problems: &mut Problems) {
     }
 }
 
-/// Whether requests can have this path; one without a slash in front gets it. What has a colon in its
-/// first part is the scheme of a URL (RFC 3986, section 4.2).
+/// Whether requests can have this path; one without a slash in front gets it. What has a colon in
+/// its first part is the scheme of a URL (RFC 3986, section 4.2).
 fn is_path(path: &str) -> bool {
     let first = path.split('/').next().unwrap_or_default();
     let is_relative = !path.starts_with('/');

@@ -183,7 +183,8 @@ proptest! {
         prop_assert_eq!(log.stats().damaged_records.read(), 0);
     }
 
-    /// Whatever is overwritten: no panic, no letter twice, and those that are found are what was written.
+    /// Whatever is overwritten: no panic, no letter twice, and those that are found are what was
+    /// written.
     #[test]
     fn a_scan_passes_over_garbage(seed in any::<u64>()) {
         let mut random = fastrand::Rng::with_seed(seed);

@@ -2,8 +2,8 @@
 //! write.
 //!
 //! Why together: each write has a fixed cost, and larger writes get larger pages in the page cache,
-//! which are cheaper to look up, to mark and to write back. `engine/intake/journal.rs` says what that
-//! saves.
+//! which are cheaper to look up, to mark and to write back. `engine/intake/journal.rs` says what
+//! that saves.
 
 use std::{
     io::{self, IoSlice},

@@ -31,7 +31,7 @@ struct Found {
     size: u64,
     /// None: nothing of it can be read.
     segment: Option<Segment>,
-    /// Items and bytes of everything before it; none: the header is damaged.
+    /// Items and bytes of everything before it; `None` if the header is damaged.
     before: Option<(u64, u64)>,
 }
 
@@ -256,7 +256,8 @@ fn look(disk: &dyn Disk, base: u64) -> io::Result<Found> {
     Ok(Found { base, size, segment: Some(segment), before })
 }
 
-/// Where each segment ends and what it has: by the header of the next one, else by looking it through.
+/// Where each segment ends and what it has: by the header of the next one, else by looking it
+/// through.
 fn measure(
     disk: &dyn Disk,
     found: Vec<Found>,

@@ -33,7 +33,7 @@ impl Scan {
         self.end = self.end.min(end);
     }
 
-    /// The next record that is not settled; none: there is none.
+    /// The next record that is not settled; `None` if there is no such record.
     pub fn step(&mut self) -> io::Result<Option<Stored>> {
         while let Some((number, base)) = self.next_number() {
             let Some((Step { skipped, record }, end)) = self.look(number, base)? else { continue };

@@ -1,5 +1,5 @@
-//! Exchanges of real plans, with one worker and with threads. Nothing empties the exporter queues, so
-//! what has come through is what is in them.
+//! Exchanges of real plans, with one worker and with threads. Nothing empties the exporter queues,
+//! so what has come through is what is in them.
 
 use std::{
     sync::{
@@ -45,8 +45,8 @@ fn blueprint(text: &str) -> Blueprint {
     Blueprint { texts: identity::texts(&root), ..Blueprint::from(document) }
 }
 
-/// A pipeline with a value that may change, a wait that may change, and a pipeline of its own for what
-/// comes out of a connector.
+/// A pipeline with a value that may change, a wait that may change, and a pipeline of its own for
+/// what comes out of a connector.
 fn pipelines(value: &str, wait: &str, more: &str) -> Blueprint {
     blueprint(&format!(
         "receivers: {{nop: {{}}, nop/b: {{}}}}

@@ -1,5 +1,5 @@
-//! Exceptions of a document that came from an X-Ray SDK, with their stacks, out of the events that the
-//! receiver made of them.
+//! Exceptions of a document that came from an X-Ray SDK, with their stacks, out of the events that
+//! the receiver made of them.
 
 use smallvec::SmallVec;
 

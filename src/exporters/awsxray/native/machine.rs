@@ -1,5 +1,5 @@
-//! What the resource of a segment that came from an X-Ray SDK says in its document: where it ran, what it
-//! is, by which SDK. Read once for all spans of a resource entry.
+//! What the resource of a segment that came from an X-Ray SDK says in its document: where it ran,
+//! what it is, by which SDK. Read once for all spans of a resource entry.
 
 use smallvec::SmallVec;
 
@@ -28,8 +28,8 @@ const OBJECTS: [&str; 7] =
 /// Fields and the attributes that they have become.
 type Names = &'static [(&'static str, &'static str)];
 
-/// Those within `service` and the objects of `aws`; what several have in common is of the first one, unless
-/// the receiver has kept where it came from.
+/// Those within `service` and the objects of `aws`; what several have in common is of the first
+/// one, unless the receiver has kept where it came from.
 const PLACES: [(&str, &str, Names); 6] = [
     (
         "service",

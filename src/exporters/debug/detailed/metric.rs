@@ -28,9 +28,9 @@ pub(in super::super) fn point_table(data: Data<'_>) -> (&'static str, &'static M
 /// Most buckets that are kept to be shown in reverse: more than the lines an item has space for.
 const LINES: usize = 4096;
 
-/// The buckets of an exponential histogram with their bounds. Bucket `i` of offset `o` and scale `s`
-/// lies between `base^(o + i)` and `base^(o + i + 1)` with `base = 2^(2^-s)`. Powers of two are exact;
-/// the Collector's are those of e, and may differ in the last digit.
+/// The buckets of an exponential histogram with their bounds. Bucket `i` of offset `o` and scale
+/// `s` lies between `base^(o + i)` and `base^(o + i + 1)` with `base = 2^(2^-s)`. Powers of two are
+/// exact; the Collector's are those of e, and may differ in the last digit.
 pub(in super::super) struct Buckets<'a> {
     width: f64,
     negative: Option<Record<'a>>,

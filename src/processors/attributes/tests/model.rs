@@ -1,5 +1,5 @@
-//! The Collector's rules on decoded attributes, as simple as can be: what the editor of bytes is compared
-//! with.
+//! The Collector's rules on decoded attributes, as simple as can be: what the editor of bytes is
+//! compared with.
 
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, any_value::Value};
 

@@ -1,5 +1,5 @@
-//! Nobody is told that spans have ended as long as they wait, or are on their way; everybody is told in
-//! the end. With memory for little, so that traces are decided early and copied to and fro.
+//! Nobody is told that spans have ended as long as they wait, or are on their way; everybody is
+//! told in the end. With memory for little, so that traces are decided early and copied to and fro.
 
 use std::{collections::HashSet, time::Duration};
 
