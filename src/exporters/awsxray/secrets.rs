@@ -33,21 +33,25 @@ pub(super) fn url(text: &[u8]) -> Cow<'_, [u8]> {
 pub(super) fn connection(text: &[u8]) -> Cow<'_, [u8]> {
     hidden(text, |places| {
         let scheme = after_scheme(text, 0);
+        // Passwords are not always escaped: the last `@` before the options counts, where it is
+        // not of an option itself.
+        let options = scheme.map_or(text.len(), |start| {
+            let len = text[start..].iter().position(|byte| b"?=".contains(byte));
+            len.map_or(text.len(), |len| start + len)
+        });
         if let Some(start) = scheme
             && last_at(text, 0..start).is_none()
         {
-            // Passwords are not always escaped: the last `@` before the options counts, where it is
-            // not of an option itself.
-            let options = text[start..].iter().position(|byte| b"?=".contains(byte));
-            let options = options.map_or(text.len(), |len| start + len);
             let at = last_at(text, start..options).or_else(|| user_end(text, start, b"/?#;"));
             if let Some(at) = at {
                 of_user(text, start..at, is_web(&text[..start]), places);
             }
-            return;
+            if !may_be_user(&text[..start]) {
+                return;
+            }
         }
         // `user:password@tcp(host)`, `jdbc:oracle:thin:user/password@tcps://host`
-        let Some(at) = last_at(text, 0..scheme.unwrap_or(text.len())) else { return };
+        let Some(at) = last_at(text, 0..options) else { return };
         let start = match text {
             [b'j', b'd', b'b', b'c', b':', ..] if text.starts_with(b"jdbc:oracle:") => {
                 let mut colons = (0..at).filter(|place| text[*place] == b':');
@@ -61,6 +65,17 @@ pub(super) fn connection(text: &[u8]) -> Cow<'_, [u8]> {
             push(start + len + 1..at, places);
         }
     })
+}
+
+/// Whether what ends in `://` may be a user and the begin of a password, and no scheme.
+fn may_be_user(before: &[u8]) -> bool {
+    let before = before.strip_suffix(b"://").unwrap_or(before);
+    let colons = before.iter().filter(|byte| **byte == b':').count();
+    if before.starts_with(b"jdbc:oracle:") {
+        return colons > 2;
+    }
+    let has_parts = colons > 0 || before.contains(&b'/');
+    has_parts && !before.starts_with(b"jdbc:") && !before.starts_with(b"r2dbc:")
 }
 
 /// The `@` behind a user, in the authority that begins at `start` and ends before one of `ends`.
@@ -258,6 +273,12 @@ mod tests {
                 "jdbc:oracle:thin:scott/t@tcps://h:1/o",
                 "jdbc:oracle:thin:scott/REDACTED@tcps://h:1/o",
             ),
+            ("jdbc:oracle:thin:scott/t://@h:1:o", "jdbc:oracle:thin:scott/REDACTED@h:1:o"),
+            ("u:s://@tcp(h)/o", "u:REDACTED@tcp(h)/o"),
+            ("u:s@t://u@tcp(h)/o", "u:REDACTED@tcp(h)/o"),
+            ("r2dbc:mysql://u:s@h/o", "r2dbc:mysql://u:REDACTED@h/o"),
+            ("url=mysql://u:s@h/o", "url=mysql://u:REDACTED@h/o"),
+            ("jdbc:oracle:thin:@tcps://h:1/o", "jdbc:oracle:thin:@tcps://h:1/o"),
             ("jdbc:oracle:thin:@h:1521:o", "jdbc:oracle:thin:@h:1521:o"),
             ("scott/tiger@h/o", "scott/REDACTED@h/o"),
             ("u:s@tcp(h:3306)/o?x=1", "u:REDACTED@tcp(h:3306)/o?x=1"),
@@ -299,7 +320,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_secret_is_left(secret in "s3cret[a-z!$^*~.:/-]{0,6}", form in select(vec![
+        fn no_secret_is_left(secret in "s3cret([a-z!$^*~.:/-]{0,6}|[a-z]{0,2}://[a-z]{0,2})", form in select(vec![
             "mysql://u:{}@h:1/d", "jdbc:oracle:thin:u/{}@h:1:d", "u:{}@tcp(h)/d", "Server=h;Pwd={};Database=d",
             "host=h password={} dbname=d", "jdbc:postgresql://h/d?password={}&x=y", "password={}", "x://h/d?pwd={}",
         ])) {
