@@ -70,11 +70,10 @@ pub(super) fn connection(text: &[u8]) -> Cow<'_, [u8]> {
 /// Whether what ends in `://` may be a user and the begin of a password, and no scheme.
 fn may_be_user(before: &[u8]) -> bool {
     let before = before.strip_suffix(b"://").unwrap_or(before);
-    let colons = before.iter().filter(|byte| **byte == b':').count();
-    if before.starts_with(b"jdbc:oracle:") {
-        return colons > 2;
+    if let Some(rest) = before.strip_prefix(b"jdbc:oracle:") {
+        return rest.contains(&b':');
     }
-    let has_parts = colons > 0 || before.contains(&b'/');
+    let has_parts = before.iter().any(|byte| b":/".contains(byte));
     has_parts && !before.starts_with(b"jdbc:") && !before.starts_with(b"r2dbc:")
 }
 
