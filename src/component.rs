@@ -6,6 +6,8 @@
 //! `Config` implements the `*Config` trait of its kind and stands as one [`Entry`] in the list of
 //! its folder's `mod.rs`.
 
+#![warn(missing_docs)]
+
 mod auth;
 mod exporter;
 mod extension;

@@ -7,6 +7,8 @@
 //! the file, line and column of every key and value, so nothing is lost by it, and the decoder
 //! built on it reports every problem of a body, not the first.
 
+#![warn(missing_docs)]
+
 pub mod decode;
 pub mod diagnostics;
 mod excerpt;

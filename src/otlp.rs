@@ -1,6 +1,8 @@
 //! What OTLP is to skep: bytes that are checked once at the door and from then on read through
 //! views and edited by splicing. Nothing in here knows pipelines, sockets or configuration.
 
+#![warn(missing_docs)]
+
 pub mod check;
 pub mod content;
 pub mod custody;
