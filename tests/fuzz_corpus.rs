@@ -39,6 +39,11 @@ fn splice() {
 }
 
 #[test]
+fn ottl() {
+    replay("ottl", targets::ottl);
+}
+
+#[test]
 fn json() {
     replay("json", targets::json);
 }

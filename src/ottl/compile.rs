@@ -8,6 +8,8 @@ mod call;
 mod condition;
 mod path;
 
+pub use call::signature;
+
 use super::{
     arithmetic,
     fault::Fault,

@@ -12,6 +12,7 @@ mod lambdas;
 mod lists;
 mod logs;
 mod metrics;
+mod naming;
 mod network;
 mod numbers;
 mod parse;
@@ -158,7 +159,7 @@ const fn editor(
     }
 }
 
-const GROUPS: [&[Function]; 20] = [
+const GROUPS: [&[Function]; 22] = [
     edit::FUNCTIONS,
     replace::FUNCTIONS,
     reshape::FUNCTIONS,
@@ -179,11 +180,13 @@ const GROUPS: [&[Function]; 20] = [
     metrics::FUNCTIONS,
     aggregate::FUNCTIONS,
     histograms::FUNCTIONS,
+    extract::FUNCTIONS,
+    naming::FUNCTIONS,
 ];
 
 /// Every function.
 pub fn all() -> impl Iterator<Item = &'static Function> {
-    GROUPS.into_iter().chain([extract::FUNCTIONS]).flatten()
+    GROUPS.into_iter().flatten()
 }
 
 /// The function of a name.

@@ -71,6 +71,8 @@ pub struct Item<'a> {
     spare: Vec<u8>,
     /// Changes whenever the resource or the scope does.
     stamp: u64,
+    /// Edits so far.
+    edits: u64,
     /// Field of the metric that holds the points, 5 to 11; 0 if it has no data.
     pub(super) kind: u32,
     /// Position of a span event in its span.
@@ -89,6 +91,7 @@ impl<'a> Item<'a> {
             levels: Default::default(),
             spare: Vec::new(),
             stamp: stamp(),
+            edits: 0,
             kind: 0,
             index: None,
             request,
@@ -182,6 +185,11 @@ impl<'a> Item<'a> {
         level.is_edited.then(|| level.bytes())
     }
 
+    /// Changes with every edit.
+    pub fn version(&self) -> u64 {
+        self.edits
+    }
+
     /// Which version of resource and scope this is: conditions on nothing else are evaluated once.
     pub(super) fn stamp(&self) -> u64 {
         self.stamp
@@ -202,6 +210,7 @@ impl<'a> Item<'a> {
             std::mem::swap(&mut level.version, &mut out);
             level.has_version = true;
             level.is_edited = true;
+            self.edits += 1;
             if matches!(
                 tier,
                 Tier::Resource | Tier::Scope | Tier::ResourceSchema | Tier::ScopeSchema

@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::{
     compile::{Compiler, Options},
+    explain::why,
     fault::Fault,
     functions,
     item::Item,
@@ -192,6 +193,11 @@ impl Program {
         self.conditions.iter().all(|c| matches!(c.test, Test::Constant(false)))
     }
 
+    /// Whether it changes anything.
+    pub fn has_statements(&self) -> bool {
+        !self.statements.is_empty()
+    }
+
     /// The text of a statement or condition.
     pub fn text(&self, which: Which) -> &str {
         match which {
@@ -249,12 +255,13 @@ impl Program {
         conditions.chain(statements).collect()
     }
 
-    /// Whether the `where` of a statement holds for an item.
-    pub fn applies(&self, statement: usize, item: &Item<'_>) -> Result<bool, Fault> {
-        match self.statements.get(statement).and_then(|found| found.condition.as_ref()) {
-            Some(condition) => condition.eval(Eval::new(item)),
-            None => Ok(true),
-        }
+    /// How its conditions, and those of its statements, come to their results on an item.
+    pub fn why(&self, item: &Item<'_>) -> Vec<String> {
+        let own = self.conditions.iter().map(|condition| &condition.test);
+        let wheres = self.statements.iter().filter_map(|statement| statement.condition.as_ref());
+        let mut lines = Vec::new();
+        own.chain(wheres).for_each(|test| why(test, Eval::new(item), 0, &mut lines));
+        lines
     }
 }
 

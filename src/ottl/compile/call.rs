@@ -363,7 +363,7 @@ fn is_same_name(known: &str, name: &str) -> bool {
 }
 
 /// `Split(target, delimiter)`
-pub(in crate::ottl) fn signature(function: &Function) -> String {
+pub fn signature(function: &Function) -> String {
     let parameters = function.parameters.iter().map(|parameter| {
         let mark = if parameter.is_optional { "?" } else { "" };
         format!("{}{mark}", parameter.name)
