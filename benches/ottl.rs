@@ -72,7 +72,8 @@ fn request() -> Vec<u8> {
 }
 
 fn program(conditions: &[&str], statements: &[&str]) -> Program {
-    let group = Group { signal: Signal::Traces, context: Some(Context::Span), conditions, statements };
+    let group =
+        Group { signal: Signal::Traces, context: Some(Context::Span), conditions, statements };
     let (program, _) = Program::compile(&group).expect("it compiles");
     program
 }
@@ -110,8 +111,7 @@ fn condition(bencher: Bencher<'_, '_>, text: &str) {
 fn statement(bencher: Bencher<'_, '_>, text: &str) {
     let program = program(&[], &[text]);
     let body = request();
-    let how =
-        Walk { signal: Signal::Traces, context: Context::Span, request: None, prunes: false };
+    let how = Walk { signal: Signal::Traces, context: Context::Span, request: None, prunes: false };
     bencher.counter(ItemsCount::new(SPANS)).bench_local(|| {
         walk(&how, black_box(&body), &mut Purse::default(), &mut |item| {
             program.run(item, ErrorMode::Silent, &mut |_| {})?;

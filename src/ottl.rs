@@ -51,8 +51,8 @@ mod wire;
 mod write;
 mod xml;
 
-pub use fault::{Fault, What};
 pub use compile::signature;
+pub use fault::{Fault, What};
 pub use functions::{Function, all as functions};
 pub use item::{Item, Tier};
 pub use language::{Context, Field, fields};

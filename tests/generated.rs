@@ -322,11 +322,12 @@ fn the_tables_of_the_readme_are_up_to_date() {
 fn paths() -> String {
     let mut out = String::from("| Context | Paths |\n|---|---|\n");
     for context in Context::ALL {
-        let shown = ottl::fields(context).iter().filter(|field| field.path != "cache").map(|field| {
-            let keys = if field.has_keys { "[...]" } else { "" };
-            let mark = if field.writes == Types::NONE { " (read only)" } else { "" };
-            format!("`{}{keys}`{mark}", field.path)
-        });
+        let shown =
+            ottl::fields(context).iter().filter(|field| field.path != "cache").map(|field| {
+                let keys = if field.has_keys { "[...]" } else { "" };
+                let mark = if field.writes == Types::NONE { " (read only)" } else { "" };
+                format!("`{}{keys}`{mark}", field.path)
+            });
         let shown: Vec<String> = shown.collect();
         writeln!(out, "| `{}` | {} |", context.name(), shown.join(", ")).unwrap();
     }
@@ -339,7 +340,8 @@ fn functions() -> String {
     all.sort_by_key(|function| function.name);
     let mut out = String::new();
     for (title, is_editor) in [("Editors", true), ("Converters", false)] {
-        write!(out, "## {title}\n\n| Function | What it does | Contexts |\n|---|---|---|\n").unwrap();
+        write!(out, "## {title}\n\n| Function | What it does | Contexts |\n|---|---|---|\n")
+            .unwrap();
         for function in all.iter().filter(|function| function.is_editor() == is_editor) {
             let contexts: Vec<&str> = function.contexts.iter().map(|one| one.name()).collect();
             let contexts = if contexts.is_empty() { "all".to_owned() } else { contexts.join(", ") };

@@ -134,9 +134,12 @@ fn request(text: &str, context: Option<Context>) -> Result<(Signal, Vec<u8>), St
             .iter()
             .find(|(signal, ..)| is_kind(*signal))
             .or_else(|| names.iter().find(|(.., field)| document.get(field).is_some()))
-            .or_else(|| names.iter().find(|(signal, ..)| {
-                *signal == Signal::Metrics && data.iter().any(|kind| document.get(kind).is_some())
-            }))
+            .or_else(|| {
+                names.iter().find(|(signal, ..)| {
+                    *signal == Signal::Metrics
+                        && data.iter().any(|kind| document.get(kind).is_some())
+                })
+            })
             .ok_or("the document is neither a request nor an item; name it by `--context`")?;
         let item = document.take();
         document = json!({*entries: [{*scopes: [{*items: [item]}]}]});

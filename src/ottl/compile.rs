@@ -60,10 +60,6 @@ impl Compiler {
         self.problems.push(problem);
     }
 
-    pub fn has_errors(&self) -> bool {
-        self.problems.iter().any(|problem| !problem.is_warning)
-    }
-
     pub fn statement(&mut self, statement: &Statement) -> Option<CompiledStatement> {
         let call = self.editor(&statement.editor, statement.span);
         let condition = statement.condition.as_ref().map(|condition| {

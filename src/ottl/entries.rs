@@ -22,10 +22,6 @@ impl Entries {
         self.places.get(key).copied()
     }
 
-    pub fn has(&self, key: &[u8]) -> bool {
-        self.place(key).is_some()
-    }
-
     /// Sets an entry to an `AnyValue`.
     pub fn put_bytes(&mut self, key: impl Into<Vec<u8>>, any: impl Into<Vec<u8>>) {
         let key = key.into();

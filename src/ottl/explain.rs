@@ -165,7 +165,9 @@ pub(super) fn why(test: &Test, eval: Eval<'_>, depth: usize, out: &mut Vec<Strin
         (node, Ok(value)) => Some(format!("{node} is {value}")),
     };
     let values: Vec<String> = match test {
-        Test::Compare(_, sides) => [shown(&sides.0), shown(&sides.1)].into_iter().flatten().collect(),
+        Test::Compare(_, sides) => {
+            [shown(&sides.0), shown(&sides.1)].into_iter().flatten().collect()
+        }
         Test::IsText { tier, number, key, path, .. } => {
             let found = super::value::find(eval.item.bytes(*tier), *number, key);
             vec![format!("{path} is {}", found.map_or(Value::Nil, Value::read_cow))]
@@ -179,7 +181,8 @@ pub(super) fn why(test: &Test, eval: Eval<'_>, depth: usize, out: &mut Vec<Strin
         }
         _ => Vec::new(),
     };
-    let detail = if values.is_empty() { String::new() } else { format!("  ({})", values.join(", ")) };
+    let detail =
+        if values.is_empty() { String::new() } else { format!("  ({})", values.join(", ")) };
     out.push(format!("{indent}{result}: {test}{detail}"));
     match test {
         Test::Not(inner) | Test::Held(inner, _) => why(inner, eval, depth + 1, out),

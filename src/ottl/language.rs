@@ -130,7 +130,7 @@ impl Context {
         let picked = PRIORITY[first];
         let mut all = vec![picked];
         // Contexts below the picked one reach its paths, too, and may have the functions it lacks.
-        all.extend(PRIORITY.iter().copied().filter(|other| {
+        all.extend(PRIORITY.iter().rev().copied().filter(|other| {
             *other != picked && named.iter().all(|context| other.reaches(*context))
         }));
         all

@@ -36,15 +36,6 @@ pub fn statement(text: &str) -> Result<Statement, Problem> {
 
 /// Parses a condition.
 pub fn condition(text: &str) -> Result<Expr, Problem> {
-    expression(text)
-}
-
-/// Parses a value.
-pub fn value(text: &str) -> Result<Expr, Problem> {
-    expression(text)
-}
-
-fn expression(text: &str) -> Result<Expr, Problem> {
     let mut parser = Parser::new(text)?;
     let found = parser.any_of()?;
     parser.end("the end")?;

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use super::{
-    compare::as_double,
     fault::What,
     item::{Item, Tier},
     language::{Access, Point, RequestField},
@@ -225,13 +224,6 @@ fn read_request<'i>(
         },
     };
     steps.iter().skip(1).try_fold(value, step)
-}
-
-/// The number of a point's value: a double, or an integer as one.
-pub(super) fn point_value(point: &[u8]) -> Option<f64> {
-    let (n, field) = last_of(point, &[4, 6])?;
-    let bits = field.number_value();
-    Some(if n == 4 { f64::from_bits(bits) } else { as_double(bits.cast_signed()) })
 }
 
 /// Whether a field is set.

@@ -218,7 +218,7 @@ pub fn put_attribute(
         is_done = true;
         out.extend_from_slice(&message[copied..start]);
         copied = at;
-        put_value(number, key, Some(&old), deeper, any, out)?;
+        put_value(number, key, Some((entry, &old)), deeper, any, out)?;
     }
     out.extend_from_slice(&message[copied..]);
     if !is_done {
@@ -227,23 +227,36 @@ pub fn put_attribute(
     Ok(())
 }
 
+/// Appends an entry with a new value; `old` is the entry before with its value.
 fn put_value(
     number: u32,
     key: &[u8],
-    old: Option<&[u8]>,
+    old: Option<(&[u8], &[u8])>,
     deeper: &[Step<'_>],
     any: &[u8],
     out: &mut Vec<u8>,
 ) -> Result<(), What> {
     if deeper.is_empty() {
-        put_entry_bytes(out, number, key, any);
+        put_entry_over(number, key, old.map(|(entry, _)| entry), any, out);
         return Ok(());
     }
     let mut new = Vec::new();
-    put_inside(old.unwrap_or_default(), deeper, any, &mut new)?;
+    put_inside(old.map_or(&[], |(_, any)| any), deeper, any, &mut new)?;
     check_depth(&new)?;
-    put_entry_bytes(out, number, key, &new);
+    put_entry_over(number, key, old.map(|(entry, _)| entry), &new, out);
     Ok(())
+}
+
+/// Appends an entry with a new value. Other fields of the entry before stay.
+fn put_entry_over(number: u32, key: &[u8], old: Option<&[u8]>, any: &[u8], out: &mut Vec<u8>) {
+    match old {
+        Some(entry) if fields(entry).any(|field| field.number > 2) => {
+            let mut new = Vec::with_capacity(entry.len() + any.len());
+            replace(entry, &[2], &mut new, |out| put_bytes(out, 2, any));
+            put_bytes(out, number, &new);
+        }
+        _ => put_entry_bytes(out, number, key, any),
+    }
 }
 
 /// Sets a value inside of an `AnyValue` and appends the new `AnyValue`. Absent levels are made.

@@ -158,8 +158,8 @@ fn element(start: &quick_xml::events::BytesStart<'_>) -> Result<Element, String>
         let attribute = attribute.map_err(|error| format!("invalid XML: {error}"))?;
         let name = String::from_utf8_lossy(attribute.key.as_ref()).into_owned();
         let value = String::from_utf8_lossy(&attribute.value);
-        let value = quick_xml::escape::unescape(&value)
-            .map_err(|error| format!("invalid XML: {error}"))?;
+        let value =
+            quick_xml::escape::unescape(&value).map_err(|error| format!("invalid XML: {error}"))?;
         element.attributes.push((name, value.into_owned()));
     }
     Ok(element)

@@ -16,9 +16,7 @@ use super::{
         read::{data, has, point_attributes},
         types::Types,
         value::{Value, content, key_value, put_double, put_entry},
-        wire::{
-            bytes, child, fields, fixed64s, last_of, number, put_fixed64, replace, varints,
-        },
+        wire::{child, fields, fixed64s, last_of, number, put_fixed64, replace, varints},
     },
     Function, Takes, editor,
     metrics::set_data,
@@ -27,10 +25,8 @@ use super::{
 };
 use crate::otlp::wire::{put_bytes, put_varint};
 
-const FUNCTION: super::Parameter = parameter(
-    "function",
-    Takes::OneOf(&["sum", "max", "min", "mean", "median", "count"]),
-);
+const FUNCTION: super::Parameter =
+    parameter("function", Takes::OneOf(&["sum", "max", "min", "mean", "median", "count"]));
 
 pub const FUNCTIONS: &[Function] = &[
     editor(
@@ -162,12 +158,12 @@ fn identity(point: &[u8], kind: u32, attributes: u32, is_delta: bool) -> Vec<u8>
     match kind {
         9 => {
             fixed64s(point, 7).into_iter().for_each(&mut add);
-            [has(point, 11), has(point, 12), has(point, 5)].map(|flag| add(flag.into()));
+            [has(point, 11), has(point, 12), has(point, 5)].into_iter().for_each(|f| add(f.into()));
             add(number(point, 10));
             add(fixed64s(point, 6).len() as u64);
         }
         10 => {
-            [has(point, 12), has(point, 13), has(point, 5)].map(|flag| add(flag.into()));
+            [has(point, 12), has(point, 13), has(point, 5)].into_iter().for_each(|f| add(f.into()));
             add(number(point, 10));
             add(number(point, 6));
             add(number(point, 14));
@@ -266,12 +262,7 @@ fn aggregated(mut values: Vec<f64>, function: &str) -> f64 {
 }
 
 /// Merges the optional doubles of a field by a function.
-fn combined(
-    out: Vec<u8>,
-    group: &[Vec<u8>],
-    field: u32,
-    combine: fn(f64, f64) -> f64,
-) -> Vec<u8> {
+fn combined(out: Vec<u8>, group: &[Vec<u8>], field: u32, combine: fn(f64, f64) -> f64) -> Vec<u8> {
     let all = group.iter().map(|point| f64::from_bits(number(point, field)));
     match all.reduce(combine) {
         Some(value) if has(&group[0], field) => {
@@ -321,15 +312,15 @@ fn merged_exponential(group: &[Vec<u8>]) -> Vec<u8> {
     out = combined(out, group, 13, f64::max);
     for side in [8, 9] {
         let Some(first) = child(&group[0], side) else { continue };
-        let counts = added(group.iter().map(|point| {
-            child(point, side).map_or(Vec::new(), |buckets| varints(&buckets, 2))
-        }));
+        let counts =
+            added(group.iter().map(|point| {
+                child(point, side).map_or(Vec::new(), |buckets| varints(&buckets, 2))
+            }));
         let mut packed = Vec::new();
         counts.iter().for_each(|count| put_varint(&mut packed, *count));
         let mut buckets = Vec::new();
         replace(&first, &[2], &mut buckets, |out| put_bytes(out, 2, &packed));
         out = rewritten(&out, side, |out| put_bytes(out, side, &buckets));
     }
-    debug_assert!(bytes(&out, 8).len() <= out.len());
     out
 }

@@ -102,7 +102,11 @@ fn explicit(point: &[u8]) -> Vec<Bucket> {
         .into_iter()
         .enumerate()
         .map(|(i, count)| Bucket {
-            lower: i.checked_sub(1).and_then(|i| bounds.get(i)).copied().unwrap_or(f64::NEG_INFINITY),
+            lower: i
+                .checked_sub(1)
+                .and_then(|i| bounds.get(i))
+                .copied()
+                .unwrap_or(f64::NEG_INFINITY),
             upper: bounds.get(i).copied().unwrap_or(f64::INFINITY),
             count,
             is_exponential: false,
@@ -136,12 +140,7 @@ fn exponential(point: &[u8]) -> Vec<Bucket> {
 
 /// The value below which a share of all values is, by interpolation in its bucket.
 #[expect(clippy::cast_precision_loss, reason = "counts above 2^53 are estimated, too")]
-fn quantile(
-    point: &[u8],
-    buckets: &[Bucket],
-    share: f64,
-    (min, max): (u32, u32),
-) -> Option<f64> {
+fn quantile(point: &[u8], buckets: &[Bucket], share: f64, (min, max): (u32, u32)) -> Option<f64> {
     let total: u64 = buckets.iter().fold(0, |sum, bucket| sum.saturating_add(bucket.count));
     if total == 0 {
         return None;

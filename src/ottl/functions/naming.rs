@@ -92,7 +92,8 @@ fn name(span: &[u8]) -> Option<String> {
         };
     }
     if let Some(system) = attributes.text(&["rpc.system", "rpc.system.name"]) {
-        let (service, method) = (attributes.text(&["rpc.service"]), attributes.text(&["rpc.method"]));
+        let (service, method) =
+            (attributes.text(&["rpc.service"]), attributes.text(&["rpc.method"]));
         return Some(match (service, method) {
             (Some(service), Some(method)) => format!("{service}/{method}"),
             (None, Some(method)) => method,

@@ -257,7 +257,8 @@ impl Step {
     }
 
     fn children(&self, element: &Element, path: &[usize]) -> Vec<Selected> {
-        let attribute = |name: &str| Selected { path: path.to_vec(), attribute: Some(name.to_owned()) };
+        let attribute =
+            |name: &str| Selected { path: path.to_vec(), attribute: Some(name.to_owned()) };
         match &self.test {
             NodeTest::Itself => vec![Selected { path: path.to_vec(), attribute: None }],
             NodeTest::Attribute(name) => {

@@ -2,9 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::plain::{
-    filter, holds, logs, many_logs, record, run, run_if, span, spans, value,
-};
+use super::plain::{filter, holds, logs, many_logs, record, run, run_if, span, spans, value};
 use crate::{otlp::Signal, ottl::Context};
 
 /// The log record that most cases start from.
@@ -34,7 +32,10 @@ fn with(mut record: Value, attributes: Value) -> Value {
 
 fn attributes_after(record_in: &Value, statement: &str) -> (Map<String, Value>, Vec<String>) {
     let outcome = run(Signal::Logs, Some(Context::Log), &logs(record_in), &[statement]);
-    (record(&outcome.request)["attributes"].as_object().cloned().unwrap_or_default(), outcome.failures)
+    (
+        record(&outcome.request)["attributes"].as_object().cloned().unwrap_or_default(),
+        outcome.failures,
+    )
 }
 
 /// The attributes change by `changes`, in which null means that an attribute is gone.
@@ -204,7 +205,11 @@ fn lists_grow_and_shrink() {
 fn converters_make_values() {
     let log = base();
     let mark = |expression: &str, wanted: Value| {
-        changes(&log, &format!(r#"set(attributes["mark"], {expression})"#), &json!({"mark": wanted}));
+        changes(
+            &log,
+            &format!(r#"set(attributes["mark"], {expression})"#),
+            &json!({"mark": wanted}),
+        );
     };
     let path = r#"Concat([attributes["net.verb"], attributes["net.path"]]," > ")"#;
     mark(path, json!("get > /ready"));
@@ -260,7 +265,8 @@ fn the_cache_is_of_one_record() {
 
 #[test]
 fn groups_see_what_groups_before_them_did() {
-    let mark = r#"set(log.attributes["mark"],"ok") where instrumentation_scope.attributes["s"] == "ok""#;
+    let mark =
+        r#"set(log.attributes["mark"],"ok") where instrumentation_scope.attributes["s"] == "ok""#;
     let set = |value: &str| format!(r#"set(scope.attributes["s"],"{value}")"#);
     let first = run(Signal::Logs, None, &logs(&base()), &[mark]);
     assert!(!first.is_changed);
@@ -319,13 +325,12 @@ fn conditions_drop_items() {
     assert_eq!(outcome.request, Value::Null);
     let events = json!([{"name": "evA"}, {"name": "evB"}]);
     let request = spans(&[json!({"name": "a", "events": events})]);
-    let outcome =
-        filter(Signal::Traces, Some(Context::SpanEvent), &request, &[r#"name == "evA""#]);
+    let outcome = filter(Signal::Traces, Some(Context::SpanEvent), &request, &[r#"name == "evA""#]);
     assert_eq!(span(&outcome.request)["events"], json!([{"name": "evB"}]));
-    let outcome =
-        filter(Signal::Traces, Some(Context::SpanEvent), &request, &[r#"name != """#]);
+    let outcome = filter(Signal::Traces, Some(Context::SpanEvent), &request, &[r#"name != """#]);
     assert_eq!(span(&outcome.request)["name"], json!("a"));
-    let outcome = filter(Signal::Logs, Some(Context::Log), &logs(&base()), &[r#"Substring("",0,10) == "x""#]);
+    let outcome =
+        filter(Signal::Logs, Some(Context::Log), &logs(&base()), &[r#"Substring("",0,10) == "x""#]);
     assert!(!outcome.is_changed);
     assert_eq!(outcome.failures.len(), 1);
 }

@@ -29,7 +29,10 @@ fn fails(expression: &str, words: &str) {
 fn hashes_and_encodings() {
     gives(r#"MD5("a")"#, json!("0cc175b9c0f1b6a831c399e269772661"));
     gives(r#"SHA1("a")"#, json!("86f7e437faa5a7fce15d1ddcb9eaeaea377667b8"));
-    gives(r#"SHA256("a")"#, json!("ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"));
+    gives(
+        r#"SHA256("a")"#,
+        json!("ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"),
+    );
     gives(r#"Substring(SHA512("a"), 0, 8)"#, json!("1f40fc92"));
     gives(r#"FNV("hello world")"#, json!(8_618_312_879_776_256_743_i64));
     gives(r#"Murmur3Hash("Hello World")"#, json!("ce837619"));
@@ -60,9 +63,15 @@ fn texts() {
     gives(r#"Split("h\u00e9", "")"#, json!(["h", "\u{e9}"]));
     gives(r#"IsValidLuhn("4539 1488 0343 6467")"#, json!(true));
     gives(r#"IsValidLuhn("4539 1488 0343 6468")"#, json!(false));
-    gives(r#"Format("%s-%03d-%5.2f|%-4s|%v", ["a", 7, 1.5, "b", [1, "x"]])"#, json!("a-007- 1.50|b   |[1 x]"));
+    gives(
+        r#"Format("%s-%03d-%5.2f|%-4s|%v", ["a", 7, 1.5, "b", [1, "x"]])"#,
+        json!("a-007- 1.50|b   |[1 x]"),
+    );
     gives(r#"Format("%d", ["x"])"#, json!("%!d(string=x)"));
-    gives(r#"Format("%s %x %q %t %%", ["a"])"#, json!("a %!x(MISSING) %!q(MISSING) %!t(MISSING) %"));
+    gives(
+        r#"Format("%s %x %q %t %%", ["a"])"#,
+        json!("a %!x(MISSING) %!q(MISSING) %!t(MISSING) %"),
+    );
     gives(r#"Index("abcabc", "ca")"#, json!(2));
     gives(r#"Index(attributes["list"], 3.0)"#, json!(2));
     gives(r#"String(attributes["map"])"#, json!("{\"a\":1,\"b\":\"z\"}"));
@@ -70,9 +79,14 @@ fn texts() {
     gives(r#"String(attributes["bytes"])"#, json!("01ff"));
     gives("String(span_id)", json!("[0,0,0,0,0,0,0,0]"));
     gives(r#"ExtractPatterns("a-12", "(?P<l>\\w)-(?P<n>\\d+)")"#, json!({"l": "a", "n": "12"}));
-    gives(r#"ExtractGrokPatterns("1.2.3.4 GET 17", "%{IP:ip} %{WORD:verb} %{NUMBER:n:int}", true)"#,
-        json!({"ip": "1.2.3.4", "verb": "GET", "n": 17}));
-    gives(r#"ExtractGrokPatterns("id=77", "id=%{ID:id}", true, ["ID=[0-9]+"])"#, json!({"id": "77"}));
+    gives(
+        r#"ExtractGrokPatterns("1.2.3.4 GET 17", "%{IP:ip} %{WORD:verb} %{NUMBER:n:int}", true)"#,
+        json!({"ip": "1.2.3.4", "verb": "GET", "n": 17}),
+    );
+    gives(
+        r#"ExtractGrokPatterns("id=77", "id=%{ID:id}", true, ["ID=[0-9]+"])"#,
+        json!({"id": "77"}),
+    );
 }
 
 #[test]
@@ -82,10 +96,16 @@ fn lists_and_maps() {
     gives(r#"Sort([3, 1, 2], "desc")"#, json!([3, 2, 1]));
     gives(r#"ContainsValue(attributes["list"], 2.0)"#, json!(true));
     gives(r#"Coalesce([attributes["absent"], body, ParseJSON("x")])"#, json!("x"));
-    gives(r#"SliceToMap([{"n": "a", "v": 1}, {"n": "b", "v": 2}], ["n"], ["v"])"#, json!({"a": 1, "b": 2}));
+    gives(
+        r#"SliceToMap([{"n": "a", "v": 1}, {"n": "b", "v": 2}], ["n"], ["v"])"#,
+        json!({"a": 1, "b": 2}),
+    );
     gives(r#"SliceToMap(["x", "y"])"#, json!({"0": "x", "1": "y"}));
     gives(r#"Filter(attributes["list"], (_, v) => v > 1)"#, json!([2, 3]));
-    gives(r#"MapEach(attributes["map"], (k, v) => Concat([k, v], "="))"#, json!({"a": "a=1", "b": "b=z"}));
+    gives(
+        r#"MapEach(attributes["map"], (k, v) => Concat([k, v], "="))"#,
+        json!({"a": "a=1", "b": "b=z"}),
+    );
     gives(r#"Any(attributes["list"], (i, v) => v == 2 and i == 1)"#, json!(true));
     gives(r#"All([], (_, _) => false)"#, json!(true));
     gives(r#"Find(attributes["list"], (_, v) => v > 1, (i, v) => i + v)"#, json!(3));
@@ -116,21 +136,18 @@ fn formats() {
     gives(r#"UserAgent("curl/7.81.0")["user_agent.version"]"#, json!("7.81.0"));
     gives(r#"ParseCSV(attributes["csv"], "a,b,c")"#, json!({"a": "1", "b": "two, 2", "c": "3"}));
     gives(r#"ParseXML(attributes["xml"])["attributes"]"#, json!({"id": "1"}));
-    gives(
-        r#"ParseSimplifiedXML(attributes["xml"])"#,
-        json!({"a": {"b": ["x", "y"], "c": ""}}),
-    );
+    gives(r#"ParseSimplifiedXML(attributes["xml"])"#, json!({"a": {"b": ["x", "y"], "c": ""}}));
     gives(r#"GetXML(attributes["xml"], "/a/b[2]")"#, json!("<b>y</b>"));
     gives(r#"GetXML(attributes["xml"], "//@id")"#, json!("1"));
     gives(r#"RemoveXML(attributes["xml"], "//b")"#, json!("<a id=\"1\"><c></c></a>"));
     gives(r#"InsertXML("<a></a>", "/a", "<b/>")"#, json!("<a><b></b></a>"));
     gives(r#"ConvertAttributesToElementsXML("<a b=\"c\"/>")"#, json!("<a><b>c</b></a>"));
     gives(r#"ConvertTextToElementsXML("<a>t<b/></a>")"#, json!("<a><value>t</value><b></b></a>"));
+    gives(r#"ParseSeverity(503, {"error": [{"range": "5xx"}], "info": ["ok"]})"#, json!("error"));
     gives(
-        r#"ParseSeverity(503, {"error": [{"range": "5xx"}], "info": ["ok"]})"#,
-        json!("error"),
+        r#"ParseCLF("h - u [10/Oct/2000:13:55:36 -0700] \"GET /x HTTP/1.0\" 200 5")["clf.status"]"#,
+        json!(200),
     );
-    gives(r#"ParseCLF("h - u [10/Oct/2000:13:55:36 -0700] \"GET /x HTTP/1.0\" 200 5")["clf.status"]"#, json!(200));
     gives(
         r#"ParseCEF("CEF:0|V|P|1|100|name|5|src=1.1.1.1 msg=two words")["cef.extensions.msg"]"#,
         json!("two words"),
@@ -150,7 +167,10 @@ fn formats() {
 fn times() {
     let time = r#"Time("2024-02-29 13:04:05.5 +0200", "%Y-%m-%d %H:%M:%S %z")"#;
     gives(&format!("UnixNano({time})"), json!(1_709_204_645_500_000_000_i64));
-    gives(&format!(r#"FormatTime({time}, "%a %d %b %y, %I:%M %p %L")"#), json!("Thu 29 Feb 24, 11:04 AM 500"));
+    gives(
+        &format!(r#"FormatTime({time}, "%a %d %b %y, %I:%M %p %L")"#),
+        json!("Thu 29 Feb 24, 11:04 AM 500"),
+    );
     gives(&format!("Weekday({time})"), json!(4));
     gives(&format!("Hour({time})"), json!(11));
     gives(&format!(r#"UnixSeconds(TruncateTime({time}, Duration("1h")))"#), json!(1_709_204_400));
@@ -193,13 +213,17 @@ fn ids_kinds_and_trace_states() {
     let start = json!({"name": "n", "kind": 2, "traceState": "a=1,b=2",
         "traceId": "0102030405060708090a0b0c0d0e0f10", "events": [{"name": "e"}]});
     let after = |statement: &str| {
-        let outcome = run(Signal::Traces, Some(Context::Span), &spans(&[start.clone()]), &[statement]);
+        let outcome =
+            run(Signal::Traces, Some(Context::Span), &spans(&[start.clone()]), &[statement]);
         assert_eq!(outcome.failures, Vec::<String>::new(), "{statement}");
         span(&outcome.request)
     };
     let found = after(r#"set(trace_id.string, "ff02030405060708090a0b0c0d0e0f10")"#);
     assert_eq!(found["traceId"], json!("ff02030405060708090a0b0c0d0e0f10"));
-    assert_eq!(after(r#"set(kind.string, "Client") where kind.string == "Server""#)["kind"], json!(3));
+    assert_eq!(
+        after(r#"set(kind.string, "Client") where kind.string == "Server""#)["kind"],
+        json!(3)
+    );
     assert_eq!(after(r#"set(trace_state["b"], "9")"#)["traceState"], json!("b=9,a=1"));
     assert_eq!(after(r#"set(trace_state["B!"], "9")"#)["traceState"], json!("a=1,b=2"));
     assert_eq!(after(r#"set(name, trace_state["b"])"#)["name"], json!("2"));
@@ -207,8 +231,12 @@ fn ids_kinds_and_trace_states() {
     assert_eq!(after("set(flags, 257)")["flags"], json!(257));
     assert_eq!(after(r#"set(attributes["n"], Len(events))"#)["attributes"]["n"], json!(1));
     assert_eq!(after(r#"set(resource.schema_url, "u")"#)["name"], json!("n"));
-    let outcome =
-        run(Signal::Traces, Some(Context::Span), &spans(&[start]), &["set(dropped_events_count, -1)"]);
+    let outcome = run(
+        Signal::Traces,
+        Some(Context::Span),
+        &spans(&[start]),
+        &["set(dropped_events_count, -1)"],
+    );
     assert!(outcome.failures[0].contains("-1 does not fit into the field"));
 }
 
@@ -221,7 +249,10 @@ fn nil_empties() {
     assert_eq!(after("set(attributes, nil)").get("attributes"), None);
     assert_eq!(after("set(body, nil)")["body"], Value::Null);
     assert_eq!(after("clear(body)")["body"], json!({}));
-    assert_eq!(after(r#"set(attributes["c"], attributes)"#)["attributes"]["c"], json!({"a": 1, "b": 2}));
+    assert_eq!(
+        after(r#"set(attributes["c"], attributes)"#)["attributes"]["c"],
+        json!({"a": 1, "b": 2})
+    );
 }
 
 #[test]

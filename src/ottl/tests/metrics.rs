@@ -40,8 +40,10 @@ fn histogram() -> Value {
 
 #[test]
 fn sums_and_counts_are_extracted() {
-    let statements =
-        [r#"extract_sum_metric(true) where name == "h""#, r#"set(name,"h.total") where name == "h_sum""#];
+    let statements = [
+        r#"extract_sum_metric(true) where name == "h""#,
+        r#"set(name,"h.total") where name == "h_sum""#,
+    ];
     let found = after(&histogram(), Context::Metric, &statements);
     assert_eq!(found.len(), 2);
     assert_eq!(found[1]["name"], json!("h.total"));
@@ -126,7 +128,8 @@ fn kinds_of_metrics_are_converted() {
     for statement in
         ["convert_sum_to_gauge()", "set(metric.is_monotonic, true)", "set(metric.type, 2)"]
     {
-        let outcome = run(Signal::Metrics, Some(Context::Metric), &metrics(&[gauge.clone()]), &[statement]);
+        let outcome =
+            run(Signal::Metrics, Some(Context::Metric), &metrics(&[gauge.clone()]), &[statement]);
         assert!(!outcome.is_changed && outcome.failures.is_empty(), "{statement}");
     }
     let outcome = run(Signal::Metrics, None, &metrics(&[sum()]), &["convert_sum_to_gauge()"]);
@@ -164,7 +167,8 @@ fn percentiles_are_interpolated() {
     let metric = json!({"name": "h", "histogram": {"dataPoints": [
         {"count": "4", "bucketCounts": ["0", "4", "0"], "explicitBounds": [10.0, 20.0]},
     ]}});
-    let found = after(&metric, Context::Metric, &["extract_percentile_metric(50.0)"]);
+    let found =
+        after(&metric, Context::Metric, &["extract_percentile_metric(50.0) where name == \"h\""]);
     assert_eq!(found[1]["name"], json!("h_p50"));
     assert_eq!(found[1]["gauge"]["dataPoints"][0]["asDouble"], json!(15.0));
 }
@@ -242,7 +246,11 @@ fn conditions_drop_points_and_metrics() {
         assert_eq!(metric_list(&outcome.request).len(), left, "{condition}");
     }
     let empty = json!({"name": "empty", "gauge": {"dataPoints": []}});
-    let outcome =
-        filter(Signal::Metrics, Some(Context::DataPoint), &metrics(&[empty, sum()]), &["count == 5"]);
+    let outcome = filter(
+        Signal::Metrics,
+        Some(Context::DataPoint),
+        &metrics(&[empty, sum()]),
+        &["count == 5"],
+    );
     assert_eq!(metric_list(&outcome.request).len(), 1);
 }

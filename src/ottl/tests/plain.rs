@@ -76,9 +76,7 @@ fn from_any(any: &Value) -> Value {
         "intValue" => json!(value.as_str().unwrap_or("").parse::<i64>().unwrap()),
         "doubleValue" => json!(value.as_f64()),
         "bytesValue" => json!(format!("bytes:{}", value.as_str().unwrap_or(""))),
-        "arrayValue" => {
-            value["values"].as_array().into_iter().flatten().map(from_any).collect()
-        }
+        "arrayValue" => value["values"].as_array().into_iter().flatten().map(from_any).collect(),
         "kvlistValue" => from_key_values(&value["values"]),
         _ => value.clone(),
     }
@@ -86,9 +84,8 @@ fn from_any(any: &Value) -> Value {
 
 fn from_key_values(entries: &Value) -> Value {
     let entries = entries.as_array().into_iter().flatten();
-    let pairs = entries.map(|entry| {
-        (entry["key"].as_str().unwrap_or("").to_owned(), from_any(&entry["value"]))
-    });
+    let pairs = entries
+        .map(|entry| (entry["key"].as_str().unwrap_or("").to_owned(), from_any(&entry["value"])));
     pairs.collect::<Map<_, _>>().into()
 }
 
@@ -100,6 +97,15 @@ fn from_otlp(value: &Value) -> Value {
                 let new = match &**key {
                     "body" => from_any(value),
                     key if KEYED.contains(&key) => from_key_values(value),
+                    "asDouble" | "sum" | "value" | "quantile" if value.is_number() => {
+                        json!(value.as_f64())
+                    }
+                    "explicitBounds" => value
+                        .as_array()
+                        .into_iter()
+                        .flatten()
+                        .map(|one| json!(one.as_f64()))
+                        .collect(),
                     _ => from_otlp(value),
                 };
                 (key.clone(), new)
@@ -123,7 +129,12 @@ fn shown(signal: Signal, body: &[u8]) -> Value {
 }
 
 /// Runs a group on a request.
-pub(super) fn run(signal: Signal, context: Option<Context>, request: &Value, statements: &[&str]) -> Outcome {
+pub(super) fn run(
+    signal: Signal,
+    context: Option<Context>,
+    request: &Value,
+    statements: &[&str],
+) -> Outcome {
     run_if(signal, context, request, &[], statements)
 }
 
@@ -252,8 +263,7 @@ pub(super) fn problems(context: Context, statement: &str) -> (Vec<String>, Vec<S
         Context::Metric | Context::DataPoint | Context::Exemplar => Signal::Metrics,
         _ => Signal::Traces,
     };
-    let group =
-        Group { signal, context: Some(context), conditions: &[], statements: &[statement] };
+    let group = Group { signal, context: Some(context), conditions: &[], statements: &[statement] };
     let found = match Program::compile(&group) {
         Ok((_, warnings)) => warnings,
         Err(problems) => problems,

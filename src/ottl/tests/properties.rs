@@ -16,10 +16,8 @@ use crate::{
         wild::{self, OneOfs},
     },
     ottl::{
-        Changed, Context, ErrorMode, Fate, Function, Group, Program, Types, Walk,
-        fields, functions,
-        functions::Takes,
-        walk,
+        Changed, Context, ErrorMode, Fate, Function, Group, Program, Types, Walk, fields,
+        functions, functions::Takes, walk,
     },
 };
 
@@ -29,8 +27,20 @@ struct Writer {
     context: Context,
 }
 
-const TEXTS: [&str; 12] =
-    ["", "a", "k", "a.b", "x=1 y=2", "{\"a\": [1, null]}", "<a b=\"c\">t</a>", "2024-01-02", "1h", "%s", "1,2", "ab"];
+const TEXTS: [&str; 12] = [
+    "",
+    "a",
+    "k",
+    "a.b",
+    "x=1 y=2",
+    "{\"a\": [1, null]}",
+    "<a b=\"c\">t</a>",
+    "2024-01-02",
+    "1h",
+    "%s",
+    "1,2",
+    "ab",
+];
 
 impl Writer {
     fn pick<'t>(&mut self, all: &[&'t str]) -> &'t str {
@@ -45,7 +55,13 @@ impl Writer {
         let field = &all[self.rng.usize(..all.len())];
         let mut path = format!("{}.{}", context.name(), field.path);
         if field.has_keys && self.rng.bool() {
-            path.push_str(self.pick(&["[\"a\"]", "[\"k\"]", "[\"b\"][\"c\"]", "[0]", "[\"l\"][1]"]));
+            path.push_str(self.pick(&[
+                "[\"a\"]",
+                "[\"k\"]",
+                "[\"b\"][\"c\"]",
+                "[0]",
+                "[\"l\"][1]",
+            ]));
         }
         path
     }
@@ -53,7 +69,9 @@ impl Writer {
     fn value(&mut self, depth: usize) -> String {
         match self.rng.u8(0..if depth == 0 { 6 } else { 10 }) {
             0 => format!("{:?}", self.pick(&TEXTS)),
-            1 => self.pick(&["0", "1", "2", "300", "0x0102", "1.5", "0.0", "true", "nil"]).to_owned(),
+            1 => {
+                self.pick(&["0", "1", "2", "300", "0x0102", "1.5", "0.0", "true", "nil"]).to_owned()
+            }
             2 | 3 => self.path(),
             4 => "[1, \"a\", nil]".to_owned(),
             5 => "{\"a\": 1, \"b\": [2]}".to_owned(),
@@ -85,7 +103,9 @@ impl Writer {
                 Takes::Lambda(0) => "() => true".to_owned(),
                 Takes::Lambda(2) => self.pick(&["(k, v) => v != nil", "(k, v) => k"]).to_owned(),
                 Takes::Lambda(_) => "(r, k, v) => v".to_owned(),
-                Takes::Literal(types) if types == Types::INT => self.pick(&["0", "1", "3"]).to_owned(),
+                Takes::Literal(types) if types == Types::INT => {
+                    self.pick(&["0", "1", "3"]).to_owned()
+                }
                 Takes::Literal(types) if types == Types::DOUBLE => "2.5".to_owned(),
                 Takes::Literal(types) if types == Types::BOOL => "true".to_owned(),
                 Takes::Literal(types) if types == Types::LIST => "[\"a\"]".to_owned(),
@@ -109,7 +129,11 @@ impl Writer {
         match self.rng.u8(0..3) {
             0 => editor,
             1 => format!("{editor} where {} == {}", self.value(1), self.value(1)),
-            _ => format!("{editor} where {} != nil or not IsMatch({}, \"a\")", self.path(), self.value(1)),
+            _ => format!(
+                "{editor} where {} != nil or not IsMatch({}, \"a\")",
+                self.path(),
+                self.value(1)
+            ),
         }
     }
 }
@@ -135,12 +159,8 @@ fn random_programs_keep_requests_valid(seed: u64) {
         let texts: Vec<String> = (0..3).map(|_| writer.statement()).collect();
         let statements: Vec<&str> = texts.iter().map(String::as_str).collect();
         for statement in &statements {
-            let group = Group {
-                signal,
-                context: Some(context),
-                conditions: &[],
-                statements: &[statement],
-            };
+            let group =
+                Group { signal, context: Some(context), conditions: &[], statements: &[statement] };
             let Ok((program, _)) = Program::compile(&group) else { continue };
             let Changed::Body(new) = edited(&program, signal, &body) else { continue };
             if let Err(error) = check::check(signal, &new, Utf8::Strict) {
@@ -162,7 +182,11 @@ fn model(request: &mut ExportLogsServiceRequest, action: u8, key: &str) {
         let place = attributes.iter().position(|attribute| attribute.key == key);
         match (action, place) {
             (0, Some(at)) => attributes[at].value = text(),
-            (0, None) => attributes.push(KeyValue { key: key.to_owned(), value: text(), ..Default::default() }),
+            (0, None) => attributes.push(KeyValue {
+                key: key.to_owned(),
+                value: text(),
+                ..Default::default()
+            }),
             (1, Some(at)) => drop(attributes.remove(at)),
             (1, None) => {}
             _ => attributes.retain(|attribute| attribute.key == key),
@@ -203,7 +227,7 @@ proptest! {
             Changed::Empty => Vec::new(),
         };
         let found = ExportLogsServiceRequest::decode(&*new).unwrap();
-        prop_assert_eq!(found.encode_to_vec(), decoded.encode_to_vec());
+        prop_assert!(found.encode_to_vec() == decoded.encode_to_vec(), "{}", statement);
     }
 
     #[test]
