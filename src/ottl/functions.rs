@@ -23,7 +23,7 @@ mod sprintf;
 mod strings;
 mod times;
 mod xml;
-pub mod xpath;
+pub(crate) mod xpath;
 
 use super::{
     fault::Fault,
@@ -61,10 +61,10 @@ pub enum Run {
     Edit(Edit),
 }
 
-pub type Convert = for<'e> fn(&'e Call, Eval<'e>) -> Result<Value<'e>, Fault>;
+pub(crate) type Convert = for<'e> fn(&'e Call, Eval<'e>) -> Result<Value<'e>, Fault>;
 /// Checks and compiles constant arguments; the error is an argument and its words.
-pub type Prepare = fn(&[Argument]) -> Result<Special, (usize, String)>;
-pub type Edit = fn(&Call, &mut Item<'_>) -> Result<(), Fault>;
+pub(crate) type Prepare = fn(&[Argument]) -> Result<Special, (usize, String)>;
+pub(crate) type Edit = fn(&Call, &mut Item<'_>) -> Result<(), Fault>;
 
 /// A parameter.
 #[derive(Debug)]
@@ -190,7 +190,7 @@ pub fn all() -> impl Iterator<Item = &'static Function> {
 }
 
 /// The function of a name.
-pub fn named(name: &str) -> Option<&'static Function> {
+pub(crate) fn named(name: &str) -> Option<&'static Function> {
     all().find(|function| function.name == name)
 }
 

@@ -7,7 +7,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{fault::What, wire::joined};
+use super::{
+    fault::What,
+    index::{Index, Indexed},
+    wire::joined,
+};
 use crate::otlp::payload;
 
 /// A level of an item.
@@ -48,6 +52,7 @@ struct Level<'a> {
     version: Vec<u8>,
     has_version: bool,
     is_edited: bool,
+    index: Index,
 }
 
 impl<'a> Level<'a> {
@@ -56,6 +61,7 @@ impl<'a> Level<'a> {
     }
 
     fn enter(&mut self, original: &'a [u8]) {
+        self.index.clear();
         self.original = original;
         self.has_version = false;
         self.is_edited = false;
@@ -113,6 +119,7 @@ impl<'a> Item<'a> {
     /// Puts a cache from another walk in place.
     pub fn set_cache(&mut self, cache: Vec<u8>) {
         let level = &mut self.levels[Tier::Cache as usize];
+        level.index.clear();
         level.version = cache;
         level.has_version = true;
     }
@@ -134,6 +141,7 @@ impl<'a> Item<'a> {
         if parts.len() > 1 {
             let level = &mut self.levels[tier as usize];
             level.version = joined(parts.iter().copied());
+            level.index.clear();
             level.has_version = true;
         }
     }
@@ -162,6 +170,7 @@ impl<'a> Item<'a> {
     pub(super) fn take_owners(&mut self, owners: Vec<(usize, Vec<u8>)>) {
         for (at, version) in owners {
             let level = &mut self.levels[at];
+            level.index.clear();
             level.version = version;
             level.has_version = true;
             level.is_edited = true;
@@ -177,6 +186,14 @@ impl<'a> Item<'a> {
     /// The current bytes of a level.
     pub fn bytes(&self, tier: Tier) -> &[u8] {
         self.levels.get(tier as usize).map_or(&[], Level::bytes)
+    }
+
+    /// The same with an index of its fields.
+    pub(super) fn indexed(&self, tier: Tier) -> Indexed<'_> {
+        match self.levels.get(tier as usize) {
+            Some(level) => Indexed { message: level.bytes(), index: Some(&level.index) },
+            None => Indexed::plain(&[]),
+        }
     }
 
     /// The bytes of a level if they were edited.
@@ -210,6 +227,7 @@ impl<'a> Item<'a> {
             std::mem::swap(&mut level.version, &mut out);
             level.has_version = true;
             level.is_edited = true;
+            level.index.clear();
             self.edits += 1;
             if matches!(
                 tier,

@@ -19,7 +19,7 @@ const SUMS: usize = 128;
 const LONGEST: usize = 64 << 10;
 
 /// Parses `editor(...) where condition`.
-pub fn statement(text: &str) -> Result<Statement, Problem> {
+pub(crate) fn statement(text: &str) -> Result<Statement, Problem> {
     let mut parser = Parser::new(text)?;
     let start = parser.span();
     let name = parser.editor_name()?;
@@ -35,7 +35,7 @@ pub fn statement(text: &str) -> Result<Statement, Problem> {
 }
 
 /// Parses a condition.
-pub fn condition(text: &str) -> Result<Expr, Problem> {
+pub(crate) fn condition(text: &str) -> Result<Expr, Problem> {
     let mut parser = Parser::new(text)?;
     let found = parser.any_of()?;
     parser.end("the end")?;

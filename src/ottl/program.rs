@@ -322,7 +322,7 @@ fn infer(signal: Signal, parsed: &[(Which, &str, Parsed)]) -> Result<Context, Bo
         Box::new(Located { which, problem })
     };
     let span = parsed.first().map_or(Span::default(), |(_, text, _)| Span::new(0, text.len()));
-    let names: Vec<&str> = of_signal.iter().map(|context| context.name()).collect();
+    let valid: Vec<&str> = of_signal.iter().map(|context| context.name()).collect();
     let mut candidates = Context::candidates(&named.contexts);
     if candidates.is_empty() {
         // Only functions may say what the statements run on.
@@ -333,8 +333,8 @@ fn infer(signal: Signal, parsed: &[(Which, &str, Parsed)]) -> Result<Context, Bo
         let problem = Problem::new(span, message);
         return Err(located(problem.help(format!(
             "name the context in a path, such as `{}.attributes`, or set `context` to one of {}",
-            names.last().unwrap_or(&"log"),
-            names.join(", ")
+            valid.last().unwrap_or(&"log"),
+            valid.join(", ")
         ))));
     }
     let fitting = candidates.iter().find(|context| named.fits(**context));
@@ -342,7 +342,7 @@ fn infer(signal: Signal, parsed: &[(Which, &str, Parsed)]) -> Result<Context, Bo
     if !of_signal.contains(&context) {
         let message = format!("{} have no context `{}`", signal.name(), context.name());
         let problem = Problem::new(span, message);
-        return Err(located(problem.help(format!("valid: {}", names.join(", ")))));
+        return Err(located(problem.help(format!("valid: {}", valid.join(", ")))));
     }
     Ok(context)
 }
@@ -377,7 +377,9 @@ impl Named {
         match &expr.kind {
             ExprKind::Enum(name) => self.enums.push(name.clone()),
             ExprKind::List(values) | ExprKind::And(values) | ExprKind::Or(values) => {
-                values.iter().for_each(|value| self.expr(value));
+                for value in values {
+                    self.expr(value);
+                }
             }
             ExprKind::Map(members) => members.iter().for_each(|(_, value)| self.expr(value)),
             ExprKind::Path(path) => {

@@ -60,7 +60,7 @@ impl Element {
 }
 
 /// Reads a document or a fragment: an element without a name whose children are its parts.
-pub fn parse(text: &str) -> Result<Element, String> {
+pub(crate) fn parse(text: &str) -> Result<Element, String> {
     let mut reader = Reader::from_str(text);
     let mut open = vec![Element::default()];
     loop {
@@ -98,22 +98,10 @@ pub fn parse(text: &str) -> Result<Element, String> {
                     .ok_or_else(|| format!("invalid XML: unknown reference `&{name};`"))?;
                 add_text(&mut open[top], &resolved);
             }
-            Event::Comment(text) => {
-                let comment = format!("<!--{}-->", String::from_utf8_lossy(&text));
-                open[top].children.push(Part::Other(comment));
-            }
-            Event::Decl(text) => {
-                let declaration = format!("<?{}?>", String::from_utf8_lossy(&text));
-                open[top].children.push(Part::Other(declaration));
-            }
-            Event::PI(text) => {
-                let instruction = format!("<?{}?>", String::from_utf8_lossy(&text));
-                open[top].children.push(Part::Other(instruction));
-            }
-            Event::DocType(text) => {
-                let kind = format!("<!DOCTYPE {}>", String::from_utf8_lossy(&text));
-                open[top].children.push(Part::Other(kind));
-            }
+            Event::Comment(text) => add_other(&mut open[top], "<!--", &text, "-->"),
+            Event::Decl(text) => add_other(&mut open[top], "<?", &text, "?>"),
+            Event::PI(text) => add_other(&mut open[top], "<?", &text, "?>"),
+            Event::DocType(text) => add_other(&mut open[top], "<!DOCTYPE ", &text, ">"),
             Event::Eof => break,
         }
     }
@@ -121,6 +109,11 @@ pub fn parse(text: &str) -> Result<Element, String> {
         1 => Ok(open.remove(0)),
         _ => Err("invalid XML: an element has no end".to_owned()),
     }
+}
+
+fn add_other(element: &mut Element, start: &str, text: &[u8], end: &str) {
+    let whole = format!("{start}{}{end}", String::from_utf8_lossy(text));
+    element.children.push(Part::Other(whole));
 }
 
 fn add_text(element: &mut Element, text: &str) {
@@ -166,7 +159,7 @@ fn element(start: &quick_xml::events::BytesStart<'_>) -> Result<Element, String>
 }
 
 /// Appends some parts as XML.
-pub fn write(parts: &[Part], out: &mut String) {
+pub(crate) fn write(parts: &[Part], out: &mut String) {
     for part in parts {
         match part {
             Part::Text(text) => out.push_str(&quick_xml::escape::partial_escape(text.as_str())),
@@ -177,7 +170,7 @@ pub fn write(parts: &[Part], out: &mut String) {
 }
 
 /// Appends an element as XML.
-pub fn write_element(element: &Element, out: &mut String) {
+pub(crate) fn write_element(element: &Element, out: &mut String) {
     out.push('<');
     out.push_str(&element.name);
     for (name, value) in &element.attributes {

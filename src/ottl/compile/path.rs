@@ -103,9 +103,10 @@ impl Compiler {
                     of(own)
                 );
                 let problem = Problem::new(first.span, message);
-                self.error(match context.reaches(own) {
-                    true => problem.help(format!("it needs the context `{}`", context.name())),
-                    false => problem.suggest("", prefixes(own)),
+                self.error(if context.reaches(own) {
+                    problem.help(format!("it needs the context `{}`", context.name()))
+                } else {
+                    problem.suggest("", prefixes(own))
                 });
                 return None;
             }

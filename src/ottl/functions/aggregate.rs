@@ -28,7 +28,7 @@ use crate::otlp::wire::{put_bytes, put_varint};
 const FUNCTION: super::Parameter =
     parameter("function", Takes::OneOf(&["sum", "max", "min", "mean", "median", "count"]));
 
-pub const FUNCTIONS: &[Function] = &[
+pub(crate) const FUNCTIONS: &[Function] = &[
     editor(
         "aggregate_on_attributes",
         &[FUNCTION, optional("attributes", Takes::Value(Types::LIST))],
@@ -158,12 +158,16 @@ fn identity(point: &[u8], kind: u32, attributes: u32, is_delta: bool) -> Vec<u8>
     match kind {
         9 => {
             fixed64s(point, 7).into_iter().for_each(&mut add);
-            [has(point, 11), has(point, 12), has(point, 5)].into_iter().for_each(|f| add(f.into()));
+            for flag in [has(point, 11), has(point, 12), has(point, 5)] {
+                add(flag.into());
+            }
             add(number(point, 10));
             add(fixed64s(point, 6).len() as u64);
         }
         10 => {
-            [has(point, 12), has(point, 13), has(point, 5)].into_iter().for_each(|f| add(f.into()));
+            for flag in [has(point, 12), has(point, 13), has(point, 5)] {
+                add(flag.into());
+            }
             add(number(point, 10));
             add(number(point, 6));
             add(number(point, 14));
@@ -232,13 +236,13 @@ fn aggregated_ints(mut values: Vec<i64>, function: &str) -> i64 {
         "mean" => sum() / i64::try_from(values.len()).unwrap_or(1),
         _ => {
             values.sort_unstable();
-            let doubles = values.into_iter().map(as_double).collect();
-            truncated(median(doubles))
+            let doubles: Vec<f64> = values.into_iter().map(as_double).collect();
+            truncated(median(&doubles))
         }
     }
 }
 
-fn median(sorted: Vec<f64>) -> f64 {
+fn median(sorted: &[f64]) -> f64 {
     let middle = sorted.len() / 2;
     match sorted.len() {
         0 => 0.0,
@@ -256,7 +260,7 @@ fn aggregated(mut values: Vec<f64>, function: &str) -> f64 {
         "mean" => values.iter().sum::<f64>() / count,
         _ => {
             values.sort_by(f64::total_cmp);
-            median(values)
+            median(&values)
         }
     }
 }
@@ -317,7 +321,9 @@ fn merged_exponential(group: &[Vec<u8>]) -> Vec<u8> {
                 child(point, side).map_or(Vec::new(), |buckets| varints(&buckets, 2))
             }));
         let mut packed = Vec::new();
-        counts.iter().for_each(|count| put_varint(&mut packed, *count));
+        for count in &counts {
+            put_varint(&mut packed, *count);
+        }
         let mut buckets = Vec::new();
         replace(&first, &[2], &mut buckets, |out| put_bytes(out, 2, &packed));
         out = rewritten(&out, side, |out| put_bytes(out, side, &buckets));

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::otlp::wire::put_bytes;
 
-pub const FUNCTIONS: &[Function] = &[editor(
+pub(crate) const FUNCTIONS: &[Function] = &[editor(
     "extract_percentile_metric",
     &[
         parameter("percentile", Takes::Literal(Types::DOUBLE)),

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::otlp::wire::put_bytes;
 
-pub const FUNCTIONS: &[Function] = &[
+pub(crate) const FUNCTIONS: &[Function] = &[
     editor(
         "scale_metric",
         &[
@@ -217,7 +217,7 @@ fn explicit_point(point: &[u8], bounds: &[f64], distribution: Distribution) -> V
     let place = |value: f64| bounds.partition_point(|bound| *bound < value);
     let scale = unzigzag(number(point, 6) & 0xFFFF_FFFF);
     let factor = 2_f64.powf(-as_double(scale)) * std::f64::consts::LN_2;
-    counts[place(0.0)] += number(point, 7);
+    add(&mut counts, place(0.0), number(point, 7));
     for side in [8, 9] {
         let Some(buckets) = child(point, side) else { continue };
         let sign = if side == 8 { 1.0 } else { -1.0 };
@@ -229,9 +229,9 @@ fn explicit_point(point: &[u8], bounds: &[f64], distribution: Distribution) -> V
             let index = as_double(offset) + as_double(i64::try_from(i).unwrap_or(0));
             let (lower, upper) = ((index * factor).exp(), ((index + 1.0) * factor).exp());
             match distribution {
-                Distribution::Upper => counts[place(sign * upper)] += count,
+                Distribution::Upper => add(&mut counts, place(sign * upper), count),
                 Distribution::Midpoint => {
-                    counts[place(sign * f64::midpoint(lower, upper))] += count;
+                    add(&mut counts, place(sign * f64::midpoint(lower, upper)), count);
                 }
                 Distribution::Uniform | Distribution::Random => {
                     let is_random = distribution == Distribution::Random;
@@ -247,6 +247,11 @@ fn explicit_point(point: &[u8], bounds: &[f64], distribution: Distribution) -> V
     out
 }
 
+/// Counts of hostile points may be too large to be added.
+fn add(counts: &mut [u64], at: usize, count: u64) {
+    counts[at] = counts[at].saturating_add(count);
+}
+
 /// Shares the values of a bucket among the explicit buckets that it overlaps.
 #[expect(
     clippy::cast_possible_truncation,
@@ -260,7 +265,7 @@ fn spread(counts: &mut [u64], bounds: &[f64], (a, b): (f64, f64), count: u64, is
     let place = |value: f64| bounds.partition_point(|bound| *bound < value);
     let (first, last) = (place(lower), place(upper));
     if first == last || !width.is_finite() || width <= 0.0 {
-        counts[last] += count;
+        add(counts, last, count);
         return;
     }
     let mut left = count;
@@ -270,10 +275,10 @@ fn spread(counts: &mut [u64], bounds: &[f64], (a, b): (f64, f64), count: u64, is
         let exact = count as f64 * share;
         let part = if is_random { exact + fastrand::f64() - 0.5 } else { exact };
         let part = (part.round().max(0.0) as u64).min(left);
-        *slot += part;
+        *slot = slot.saturating_add(part);
         left -= part;
     }
-    counts[last] += left;
+    add(counts, last, left);
 }
 
 fn merge_buckets(call: &Call, item: &mut Item<'_>) -> Result<(), Fault> {

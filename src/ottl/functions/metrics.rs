@@ -25,7 +25,7 @@ const TEMPORALITY: Parameter =
 const MONOTONIC: Parameter = parameter("is_monotonic", Takes::Literal(Types::BOOL));
 const SUFFIX: Parameter = optional("suffix", Takes::Literal(Types::TEXT));
 
-pub const FUNCTIONS: &[Function] = &[
+pub(crate) const FUNCTIONS: &[Function] = &[
     editor(
         "convert_sum_to_gauge",
         &[],
@@ -273,7 +273,9 @@ fn add_points(item: &mut Item<'_>, new: &New, whole: &[u8], kind: u32) {
     let points: Vec<&[u8]> = fields(&old).filter(|f| f.number == 1).map(|f| f.whole).collect();
     let others = fields(&old).filter(|f| f.number != 1).map(|f| f.whole);
     let mut ordered = Vec::with_capacity(merged.len());
-    points.into_iter().for_each(|point| ordered.extend_from_slice(point));
+    for point in points {
+        ordered.extend_from_slice(point);
+    }
     ordered.extend_from_slice(&new.points);
     others.for_each(|other| ordered.extend_from_slice(other));
     let mut out = Vec::with_capacity(known.len() + new.points.len());

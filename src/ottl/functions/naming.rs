@@ -19,7 +19,7 @@ use crate::otlp::wire::put_bytes;
 /// Versions of the conventions that give the same names.
 const VERSIONS: [&str; 4] = ["1.37.0", "1.38.0", "1.39.0", "1.40.0"];
 
-pub const FUNCTIONS: &[Function] = &[editor(
+pub(crate) const FUNCTIONS: &[Function] = &[editor(
     "set_semconv_span_name",
     &[
         parameter("semconv_version", Takes::Literal(Types::TEXT)),

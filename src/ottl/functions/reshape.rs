@@ -16,7 +16,7 @@ use super::{
 };
 use crate::otlp::wire::put_bytes;
 
-pub const FUNCTIONS: &[Function] = &[
+pub(crate) const FUNCTIONS: &[Function] = &[
     Function {
         prepare: Some(check_flatten),
         ..editor(

@@ -18,7 +18,7 @@ const TEXT: Types = Types::TEXT;
 const TARGET: Parameter = value("target", TEXT);
 const XPATH: Parameter = parameter("xpath", Takes::XPath);
 
-pub const FUNCTIONS: &[Function] = &[
+pub(crate) const FUNCTIONS: &[Function] = &[
     converter(
         "ParseXML",
         &[TARGET],

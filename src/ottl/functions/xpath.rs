@@ -81,7 +81,7 @@ impl XPath {
 }
 
 /// The element at some positions; `None` if it is a text.
-pub fn element_at<'d>(root: &'d Element, path: &[usize]) -> Option<&'d Element> {
+pub(crate) fn element_at<'d>(root: &'d Element, path: &[usize]) -> Option<&'d Element> {
     path.iter().try_fold(root, |element, at| match element.children.get(*at) {
         Some(Part::Element(child)) => Some(child),
         _ => None,
@@ -89,7 +89,7 @@ pub fn element_at<'d>(root: &'d Element, path: &[usize]) -> Option<&'d Element> 
 }
 
 /// The same to be changed.
-pub fn element_at_mut<'d>(root: &'d mut Element, path: &[usize]) -> Option<&'d mut Element> {
+pub(crate) fn element_at_mut<'d>(root: &'d mut Element, path: &[usize]) -> Option<&'d mut Element> {
     path.iter().try_fold(root, |element, at| match element.children.get_mut(*at) {
         Some(Part::Element(child)) => Some(child),
         _ => None,
@@ -112,7 +112,7 @@ fn steps(text: &str) -> Result<Vec<Step>, String> {
             return Err(wrong("a step is empty"));
         }
         let (name, predicates) = step.split_at(step.find('[').unwrap_or(step.len()));
-        let test = node_test(name.trim()).ok_or_else(|| wrong("this step is not supported"))?;
+        let node = node_test(name.trim()).ok_or_else(|| wrong("this step is not supported"))?;
         let mut parsed = Vec::new();
         let mut predicates = predicates.trim();
         while let Some(inner) = predicates.strip_prefix('[') {
@@ -122,7 +122,7 @@ fn steps(text: &str) -> Result<Vec<Step>, String> {
             parsed.push(predicate);
             predicates = inner[end + 1..].trim();
         }
-        steps.push(Step { is_deep, test, predicates: parsed });
+        steps.push(Step { is_deep, test: node, predicates: parsed });
         rest = after;
     }
     Ok(steps)
@@ -134,7 +134,6 @@ fn step_end(text: &str) -> Option<usize> {
     for (at, c) in text.char_indices() {
         match (quote, c) {
             (Some(open), c) if c == open => quote = None,
-            (Some(_), _) => {}
             (None, '\'' | '"') => quote = Some(c),
             (None, '[') => depth += 1,
             (None, ']') => depth -= 1,
@@ -151,7 +150,6 @@ fn closing(text: &str) -> Option<usize> {
     for (at, c) in text.char_indices() {
         match (quote, c) {
             (Some(open), c) if c == open => quote = None,
-            (Some(_), _) => {}
             (None, '\'' | '"') => quote = Some(c),
             (None, ']') => return Some(at),
             _ => {}
