@@ -33,10 +33,7 @@ use crate::{
     },
     engine::{
         disk::stored::Store,
-        export::{
-            dispatcher::Dispatcher,
-            queue::{Deps, ExportQueue},
-        },
+        export::{dispatcher::Dispatcher, queue::Deps},
         intake::{
             door::{EngineDoor, Inside},
             journal::Journal,

@@ -17,6 +17,11 @@ pub(super) fn shared_field(fields: &'static [&'static str]) -> Option<&'static s
     fields.iter().copied().find(|field| field.starts_with('$'))
 }
 
+/// Whether a key is one of the struct's own.
+fn is_own(fields: &[&str], key: &str) -> bool {
+    fields.contains(&key) && !key.starts_with('$')
+}
+
 /// The members of a struct with a shared field: first those of its own fields, then the shared
 /// field with all others.
 pub(super) struct OwnAndShared<'a> {
@@ -44,7 +49,7 @@ impl<'a> MapAccess<'a> for OwnAndShared<'a> {
         &mut self,
         seed: K,
     ) -> Result<Option<K::Value>, Boxed> {
-        self.own.skip(|member| !self.fields.contains(&&*member.key));
+        self.own.skip(|member| !is_own(self.fields, &member.key));
         if self.own.next < self.own.members.len() {
             return self.own.next_key_seed(seed);
         }
@@ -69,14 +74,14 @@ struct Shared<'a> {
     fields: &'static [&'static str],
 }
 
-impl<'a> Deserializer<'a> for Shared<'a> {
+impl<'de> Deserializer<'de> for Shared<'de> {
     type Error = Boxed;
 
-    fn deserialize_any<V: Visitor<'a>>(self, _: V) -> Result<V::Value, Boxed> {
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Boxed> {
         Err(error("shared keys are a struct".to_owned(), None))
     }
 
-    fn deserialize_struct<V: Visitor<'a>>(
+    fn deserialize_struct<V: Visitor<'de>>(
         self,
         _name: &'static str,
         fields: &'static [&'static str],
@@ -113,7 +118,7 @@ impl<'a> MapAccess<'a> for Shared<'a> {
         &mut self,
         seed: K,
     ) -> Result<Option<K::Value>, Boxed> {
-        self.members.skip(|member| self.outer.contains(&&*member.key));
+        self.members.skip(|member| is_own(self.outer, &member.key));
         if let Some(member) = self.members.members.get(self.members.next)
             && !self.fields.contains(&&*member.key)
         {

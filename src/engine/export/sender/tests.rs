@@ -75,7 +75,7 @@ async fn totals(
         sent: Mutex::default(),
     });
     let carrier = Carrier {
-        exporter: Arc::clone(&exporter) as _,
+        exporter: Arc::<Total>::clone(&exporter),
         retry: Some(Backoff {
             initial_interval: Duration::from_secs(1),
             randomization_factor: 0.0,
