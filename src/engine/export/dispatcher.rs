@@ -258,7 +258,8 @@ impl Run {
             self.queue.oldest.wait(Some(oldest));
             let place = tokio::select! {
                 place = Arc::clone(&self.places).acquire_owned() => place,
-                _ = self.abandon.wait_for(|raised| *raised) => {
+                // Without its guard, which would borrow `self` until the end of the arm.
+                () = async { drop(self.abandon.wait_for(|raised| *raised).await) } => {
                     self.give_up(queued);
                     continue;
                 }
