@@ -23,7 +23,10 @@ use skep::{
     component::{BuildContext, ClientAuth, ComponentId},
     config::{Problems, yaml},
     engine::{
-        export::queue::{ExportQueue, Surroundings},
+        export::{
+            dispatcher::Dispatcher,
+            queue::{Deps, ExportQueue},
+        },
         work::pool::Ways,
     },
     exporters, extensions,
@@ -89,7 +92,7 @@ impl Exporting {
             server_auths: Arc::default(),
         };
         let stats = telemetry.exporter(kind, Signal::Traces, "a hostile backend");
-        let around = Surroundings {
+        let deps = Deps {
             stats: Arc::clone(&stats),
             telemetry,
             offload: Ways::new(1).offload(),
@@ -98,7 +101,7 @@ impl Exporting {
             is_guarded: false,
         };
         let exporter = config.build(&context).unwrap();
-        let (queue, dispatcher) = ExportQueue::new(exporter, config.delivery(), 1 << 30, around);
+        let (queue, dispatcher) = Dispatcher::new(exporter, config.delivery(), 1 << 30, deps);
         let (abandon, abandoned) = watch::channel(false);
         tokio::spawn(dispatcher.run(abandoned));
         Exporting { queue, stats, _abandon: abandon }
