@@ -9,13 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use peak_alloc::PeakAlloc;
 use skep::{
-    component::{
-        BuildContext, ComponentId, Encodes, ExportError, Exporter, Piece, Request, Retry, Work,
-    },
+    component::{BuildContext, Encodes, ExportError, Exporter, Piece, Request, Retry, Work},
     config::{Problems, yaml},
     exporters,
     otlp::{Content, Payload, Signal, content::Cursor, split},
-    telemetry::Telemetry,
 };
 
 #[path = "support/expanding.rs"]
@@ -78,17 +75,7 @@ const SETTINGS: &[(&str, &str)] = &[
 /// Each exporter that takes a signal, in each of its formats.
 fn all(signal: Signal) -> Vec<(String, Arc<dyn Exporter>)> {
     let mut all: Vec<(String, Arc<dyn Exporter>)> = Vec::new();
-    let cx = BuildContext {
-        id: ComponentId { kind_name: "one".to_owned(), name: None },
-        pipeline: signal.name().to_owned(),
-        signal,
-        wants_weights: false,
-        budget: 64 << 20,
-        in_container: false,
-        telemetry: Arc::new(Telemetry::default()),
-        auth: None,
-        server_auths: Arc::default(),
-    };
+    let cx = BuildContext { budget: 64 << 20, ..BuildContext::test("one", signal) };
     for entry in exporters::ALL.iter().filter(|entry| entry.signals.contains(&signal)) {
         let before = all.len();
         for text in settings(entry.name, entry.source, SETTINGS) {

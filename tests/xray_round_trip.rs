@@ -14,12 +14,11 @@ use proptest::{prelude::*, sample::select};
 use segments::{all_flat, pruned};
 use serde_json::{Value, json};
 use skep::{
-    component::{BuildContext, ComponentId, Exporter, Work},
+    component::{BuildContext, Exporter, Work},
     config::{Problems, yaml},
     exporters,
     otlp::{Content, Signal},
     receivers::awsxray::document,
-    telemetry::Telemetry,
 };
 
 const TRACE: &str = "1-68f0a1b2-c3d4e5f60718293a4b5c6d7e";
@@ -30,17 +29,7 @@ fn exporter() -> &'static dyn Exporter {
         let node = yaml::parse(0, "region: ca-central-1\n").unwrap();
         let entry = exporters::ALL.iter().find(|entry| entry.name == "awsxray").unwrap();
         let config = (entry.decode)(&node, &mut Problems::default()).unwrap();
-        let context = BuildContext {
-            id: ComponentId { kind_name: "awsxray".to_owned(), name: None },
-            pipeline: "traces".to_owned(),
-            signal: Signal::Traces,
-            wants_weights: false,
-            budget: 1 << 30,
-            in_container: false,
-            telemetry: Arc::new(Telemetry::default()),
-            auth: None,
-            server_auths: Arc::default(),
-        };
+        let context = BuildContext::test("awsxray", Signal::Traces);
         config.build(&context).unwrap()
     })
 }

@@ -1,8 +1,9 @@
 //! What of a request is done already when it has to be sent again.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use super::Sent;
+use crate::sync::lock;
 
 /// What earlier attempts have achieved, by the pieces of [`super::Request::body`]. An exporter that
 /// makes several calls of one request leaves out those that succeeded; it has to make the same
@@ -19,13 +20,13 @@ struct Parts {
 impl Progress {
     /// Whether the backend has this piece already, or has refused it for good.
     pub fn is_done(&self, piece: usize) -> bool {
-        let parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let parts = lock(&self.0);
         parts.done.get(piece).copied().unwrap_or_default()
     }
 
     /// Notes what the backend said of a piece that need not be sent again.
     pub fn finish(&self, piece: usize, sent: Sent) {
-        let mut parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut parts = lock(&self.0);
         if parts.done.len() <= piece {
             parts.done.resize(piece + 1, false);
         }
@@ -36,7 +37,7 @@ impl Progress {
 
     /// What the backend said of all pieces so far.
     pub fn sent(&self) -> Sent {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).sent.clone()
+        lock(&self.0).sent.clone()
     }
 }
 

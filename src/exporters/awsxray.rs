@@ -75,6 +75,7 @@ mod segment;
 mod settings;
 mod sql;
 mod stack;
+mod stats;
 mod trim;
 
 #[cfg(test)]
@@ -92,7 +93,7 @@ use tokio::{
     time::Instant,
 };
 
-use self::{pieces::LeftOut, segment::Fault, settings::Settings};
+use self::{pieces::LeftOut, segment::Fault, settings::Settings, stats::SegmentStats};
 use super::{
     aws::{Common, Connected, broken_off, connect, explain, report},
     cloudwatch::name::{Named, Template},
@@ -107,7 +108,7 @@ use crate::{
     config::{Interval, Node, Problems, Secret},
     net::aws::Access,
     otlp::{Content, Signal, payload::Body},
-    telemetry::{logs::BATCHES, segments::SegmentStats},
+    telemetry::logs::BATCHES,
 };
 
 /// Most documents of a request (X-Ray API).
@@ -202,17 +203,8 @@ impl Default for Config {
     }
 }
 
-pub(super) const ENTRY: Entry<dyn ExporterConfig> = Entry {
-    name: "awsxray",
-    aliases: &[],
-    signals: &[Signal::Traces],
-    source: include_str!("awsxray.rs"),
-    decode: |node, problems| {
-        crate::config::decode::<Config>(node, problems)
-            .map(|config| Box::new(config) as Box<dyn ExporterConfig>)
-    },
-    schema: |generator| generator.subschema_for::<Config>(),
-};
+pub(super) const ENTRY: Entry<dyn ExporterConfig> =
+    Entry::of::<Config>("awsxray", &[], &[Signal::Traces], include_str!("awsxray.rs"));
 
 impl Config {
     fn common(&self) -> Common<'_> {
@@ -272,8 +264,7 @@ impl ExporterConfig for Config {
         };
         settings.index(self.indexed_attributes.iter().map(String::as_str));
         let access = self.common().access();
-        let stats = Arc::new(SegmentStats::new(&cx.id.to_string()));
-        cx.telemetry.add_segments(Arc::clone(&stats));
+        let stats = SegmentStats::new(&cx.id.to_string(), cx.metrics());
         let sender = Sender {
             id: cx.id.to_string(),
             stats,
@@ -353,7 +344,7 @@ fn requests(documents: &[Bytes]) -> Vec<&[Bytes]> {
 /// Sends documents.
 struct Sender {
     id: String,
-    stats: Arc<SegmentStats>,
+    stats: SegmentStats,
     access: Access,
     client: OnceCell<Connected<Client>>,
     under_way: Semaphore,

@@ -10,6 +10,7 @@ use foldhash::fast::RandomState;
 use super::{
     super::cloudwatch::{
         batch::{Gather, LONGEST_MESSAGE, Target},
+        left_out::LeftOut,
         name::{Named, Of, Template},
         streams::{Streams, as_text, asked, find},
     },
@@ -30,7 +31,6 @@ use crate::{
             Resource, Scope, SummaryPoint, Text, Value,
         },
     },
-    telemetry::events::LeftOut,
 };
 
 /// Attribute that asks for values by the second; it is no label.

@@ -12,10 +12,10 @@ use std::{collections::HashMap, ops::Range};
 use bytes::{BufMut as _, Bytes};
 use foldhash::fast::RandomState;
 
+use super::left_out::LeftOut;
 use crate::{
     component::{Piece, Work},
     otlp::content::Walk,
-    telemetry::events::LeftOut,
 };
 
 /// What each event counts for besides its message.
