@@ -11,6 +11,7 @@
 mod auth;
 mod build;
 mod by_trace;
+mod erased;
 #[cfg(test)]
 mod example;
 mod exporter;
@@ -39,9 +40,10 @@ pub use auth::{
 };
 pub use build::{BuildContext, Entry};
 pub use by_trace::{ByTrace, Share};
+pub use erased::{ErasedExporter, Ready};
 pub use exporter::{
     Backoff, Delivery, Denial, Encodes, ExportError, Exporter, ExporterConfig, Piece, Queue,
-    QueueBatch, Request, Retry, Sent, Sizer, Work,
+    QueueBatch, Retry, Sent, Sizer, Work,
 };
 pub use extension::{Extension, ExtensionConfig, Passive};
 pub use processor::{

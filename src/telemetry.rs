@@ -12,6 +12,7 @@
 //! reload goes on counting where its predecessor stopped. A block is forgotten once only
 //! [`Telemetry`] holds it.
 
+pub mod calendar;
 pub mod decisions;
 pub mod edge;
 pub mod exporter;
