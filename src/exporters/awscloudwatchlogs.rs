@@ -153,17 +153,12 @@ impl Default for Config {
     }
 }
 
-pub(super) const ENTRY: Entry<dyn ExporterConfig> = Entry {
-    name: "awscloudwatchlogs",
-    aliases: &[],
-    signals: &[Signal::Logs],
-    source: include_str!("awscloudwatchlogs.rs"),
-    decode: |node, problems| {
-        crate::config::decode::<Config>(node, problems)
-            .map(|config| Box::new(config) as Box<dyn ExporterConfig>)
-    },
-    schema: |generator| generator.subschema_for::<Config>(),
-};
+pub(super) const ENTRY: Entry<dyn ExporterConfig> = Entry::of::<Config>(
+    "awscloudwatchlogs",
+    &[],
+    &[Signal::Logs],
+    include_str!("awscloudwatchlogs.rs"),
+);
 
 impl ExporterConfig for Config {
     fn validate(&self, at: &Node, problems: &mut Problems) {
@@ -240,7 +235,7 @@ impl ExporterConfig for Config {
                 LogGroupClass::InfrequentAccess => Class::InfrequentAccess,
             }),
         };
-        let writer = Writer::new(cx.id.to_string(), access, new_group, self.raw_log, &cx.telemetry);
+        let writer = Writer::new(cx.id.to_string(), access, new_group, self.raw_log, &cx.metrics());
         let layout = Layout {
             group: Template::parse(Named::Group, &self.log_group_name).map_err(fail)?,
             stream: Template::parse(Named::Stream, &self.log_stream_name).map_err(fail)?,

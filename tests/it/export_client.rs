@@ -20,7 +20,7 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message as _;
 use skep::{
-    component::{BuildContext, ClientAuth, ComponentId},
+    component::{BuildContext, ClientAuth},
     config::{Problems, yaml},
     engine::{
         export::{
@@ -81,15 +81,9 @@ impl Exporting {
         assert!(!problems.has_errors(), "{problems:?}");
         let telemetry = Arc::new(Telemetry::default());
         let context = BuildContext {
-            id: ComponentId { kind_name: kind.to_owned(), name: None },
-            pipeline: "traces".to_owned(),
-            signal: Signal::Traces,
-            wants_weights: false,
-            budget: 0,
-            in_container: false,
             telemetry: Arc::clone(&telemetry),
             auth,
-            server_auths: Arc::default(),
+            ..BuildContext::test(kind, Signal::Traces)
         };
         let stats = telemetry.exporter(kind, Signal::Traces, "a hostile backend");
         let deps = Deps {

@@ -7,13 +7,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use skep::{
-    component::{
-        BuildContext, ComponentId, Encodes, ErasedExporter, ExportError, Piece, Ready, Retry, Work,
-    },
+    component::{BuildContext, Encodes, ErasedExporter, ExportError, Piece, Ready, Retry, Work},
     config::{Problems, yaml},
     exporters,
     otlp::{Content, Payload, Signal, content::Cursor, split},
-    telemetry::Telemetry,
 };
 
 use crate::{
@@ -71,17 +68,7 @@ const SETTINGS: &[(&str, &str)] = &[
 /// Each exporter that takes a signal, in each of its formats.
 fn all(signal: Signal) -> Vec<(String, Arc<dyn ErasedExporter>)> {
     let mut all: Vec<(String, Arc<dyn ErasedExporter>)> = Vec::new();
-    let cx = BuildContext {
-        id: ComponentId { kind_name: "one".to_owned(), name: None },
-        pipeline: signal.name().to_owned(),
-        signal,
-        wants_weights: false,
-        budget: 64 << 20,
-        in_container: false,
-        telemetry: Arc::new(Telemetry::default()),
-        auth: None,
-        server_auths: Arc::default(),
-    };
+    let cx = BuildContext { budget: 64 << 20, ..BuildContext::test("one", signal) };
     for entry in exporters::ALL.iter().filter(|entry| entry.signals.contains(&signal)) {
         let before = all.len();
         for text in settings(entry.name, entry.source, SETTINGS) {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use skep::{
-    component::{BuildContext, ComponentId, Output, Processor},
+    component::{BuildContext, Output, Processor},
     config::{Problems, yaml},
     connectors,
     otlp::{
@@ -23,7 +23,6 @@ use skep::{
         split,
     },
     processors,
-    telemetry::Telemetry,
 };
 
 use crate::{
@@ -110,17 +109,7 @@ const SETTINGS: &[(&str, &str)] = &[
 ];
 
 fn context(signal: Signal) -> BuildContext {
-    BuildContext {
-        id: ComponentId { kind_name: "one".to_owned(), name: None },
-        pipeline: signal.name().to_owned(),
-        signal,
-        wants_weights: false,
-        budget: 64 << 20,
-        in_container: false,
-        telemetry: Arc::new(Telemetry::default()),
-        auth: None,
-        server_auths: Arc::default(),
-    }
+    BuildContext { budget: 64 << 20, ..BuildContext::test("one", signal) }
 }
 
 /// Each replica of each processor and connector that can be built for a signal, with its settings.

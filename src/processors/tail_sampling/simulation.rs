@@ -149,7 +149,7 @@ fn conserve(seed: u64) {
             sampler.now += Duration::from_secs(100);
         }
         kept.extend(sampler.wait(Duration::from_millis(rng.u64(..400))));
-        let stats = &sampler.telemetry.tail_samplers()[0];
+        let stats = &sampler.stats;
         assert!(
             stats.memory.read() <= stats.memory_limit.read() + 64_000 || extra.is_empty(),
             "seed {seed}: {} of {}",
@@ -159,7 +159,7 @@ fn conserve(seed: u64) {
     }
     kept.extend(sampler.drain());
     assert_eq!(kept.len() as u64 + sampler.filtered, sent, "seed {seed}: {settings}");
-    let stats = Arc::clone(&sampler.telemetry.tail_samplers()[0]);
+    let stats = Arc::clone(&sampler.stats);
     assert_eq!(stats.pending.read(), 0, "seed {seed}");
     let decided = stats.sampled.read() + stats.not_sampled.read() + stats.dropped.read();
     assert_eq!(decided, stats.new_traces.read(), "seed {seed}");
@@ -251,7 +251,7 @@ fn paid(account: &Arc<Account>, mut payload: Payload) -> Payload {
 
 /// What is held, which has to be within the limit, and paid for but for a step of the tables.
 fn check_memory(sampler: &Sampler, account: &Account, slack: u64) {
-    let stats = &sampler.telemetry.tail_samplers()[0];
+    let stats = &sampler.stats;
     let (memory, limit) = (stats.memory.read(), stats.memory_limit.read());
     assert!(memory <= limit + slack, "{memory} of {limit}");
     let used = account.used();
@@ -305,7 +305,7 @@ fn neither_tiny_spans_nor_stragglers_break_the_limit() {
         check_memory(&sampler, &account, 300_000);
         kept += sampler.wait(Duration::from_millis(round % 7 * 10)).len();
     }
-    let stats = Arc::clone(&sampler.telemetry.tail_samplers()[0]);
+    let stats = Arc::clone(&sampler.stats);
     assert!(stats.pending.read() > 0);
     kept += sampler.drain().len();
     assert_eq!(kept, sent);
@@ -342,7 +342,7 @@ fn large_requests_are_kept_and_small_ones_copied() {
         // Chunks of copies give back what they did not need, when one comes after them.
         let tables = 64_000 * (1 + workers as u64);
         assert!((bytes..bytes + tables).contains(&held), "{held} for {bytes}");
-        let stats = Arc::clone(&sampler.telemetry.tail_samplers()[0]);
+        let stats = Arc::clone(&sampler.stats);
         assert!(stats.memory.read() >= bytes, "{}", stats.memory.read());
         assert_eq!(sampler.wait(Duration::from_secs(11)).len(), 98);
         assert!(account.used() < tables && stats.memory.read() < 64_000 * workers as u64);
@@ -417,7 +417,7 @@ fn a_giant_trace_disturbs_nobody() {
     }
     kept += sampler.drain().len();
     assert_eq!(kept, 100_100);
-    let stats = &sampler.telemetry.tail_samplers()[0];
+    let stats = &sampler.stats;
     assert!(stats.memory.read() <= 3_000_000);
 }
 
@@ -450,7 +450,7 @@ fn a_million_traces_of_one_span() {
     assert_eq!(kept as u64 + sampler.filtered, sent);
     // 10 000 of a million; four standard deviations are 400.
     assert!(kept.abs_diff(10_000) < 400, "{kept}");
-    let stats = &sampler.telemetry.tail_samplers()[0];
+    let stats = &sampler.stats;
     assert!(stats.memory.read() <= 20_000_000, "{}", stats.memory.read());
     assert_eq!(
         (stats.pending.read(), sampler.telemetry.decisions()[0].after(0, 99).decisions.len()),
