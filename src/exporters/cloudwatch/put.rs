@@ -25,7 +25,7 @@ use tokio::{
 use super::{
     super::aws::{Connected, broken_off, connect, explain},
     batch::{Batch, Note, names},
-    group::NewGroup,
+    group::NewGroups,
 };
 use crate::{
     component::{ExportError, Progress, Request, Retry, Sent},
@@ -50,7 +50,7 @@ const BEHIND: i64 = 14 * 24 * 60 * 60 * 1000;
 pub(in super::super) struct Writer {
     id: String,
     access: Access,
-    new_group: NewGroup,
+    new_groups: Arc<NewGroups>,
     /// Whether CloudWatch is told that events may be metrics.
     is_emf: bool,
     client: OnceCell<Connected<Client>>,
@@ -64,7 +64,7 @@ impl Writer {
     pub(in super::super) fn new(
         id: String,
         access: Access,
-        new_group: NewGroup,
+        new_groups: Arc<NewGroups>,
         is_emf: bool,
         telemetry: &Telemetry,
     ) -> Self {
@@ -73,7 +73,7 @@ impl Writer {
         Writer {
             id,
             access,
-            new_group,
+            new_groups,
             is_emf,
             client: OnceCell::new(),
             creating: Mutex::new(()),
@@ -236,7 +236,8 @@ impl Writer {
         let answer = match self.call(client, &batch).await {
             Err(error) if error.code() == Some("ResourceNotFoundException") => {
                 let _one = self.creating.lock().await;
-                self.new_group.create(client, batch.group, batch.stream).await?;
+                let new = self.new_groups.of(batch.group);
+                new.create(client, batch.group, batch.stream).await?;
                 self.stats.created_streams.add(1);
                 self.call(client, &batch).await
             }
@@ -304,8 +305,8 @@ mod tests {
     #[test]
     fn each_item_that_becomes_no_event_is_counted_by_its_reason_and_losses_are_answered() {
         let telemetry = Telemetry::default();
-        let new_group = NewGroup::default();
-        let writer = Writer::new("emf".to_owned(), Access::default(), new_group, true, &telemetry);
+        let groups = Arc::default();
+        let writer = Writer::new("emf".to_owned(), Access::default(), groups, true, &telemetry);
         let mut gather = Gather::within(usize::MAX);
         gather.rename(2);
         for reason in LeftOut::ALL {
