@@ -34,6 +34,8 @@ use crate::support::{
 const SPANS: usize = 20;
 const SPAN_BYTES: usize = 1000;
 const SENDERS: usize = 8;
+/// Longest time for one request.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// One test after the other, so that speeds can be compared.
 static TURN: Mutex<()> = Mutex::new(());
@@ -71,8 +73,10 @@ fn send(port: u16, requests: usize) {
             let mut client = TraceServiceClient::new(channel.clone());
             senders.spawn(async move {
                 for number in (first..requests).step_by(SENDERS) {
+                    let began = Instant::now();
                     while let Err(status) = client.export(request(number)).await {
                         assert_eq!(status.code(), Code::Unavailable, "{status}");
+                        assert!(began.elapsed() < PATIENCE, "it is put off for ever");
                         tokio::time::sleep(Duration::from_millis(20)).await;
                     }
                 }

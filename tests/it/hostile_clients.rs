@@ -32,7 +32,7 @@ fn drip(stream: &mut TcpStream, bytes: &[u8]) -> bool {
         if stream.write_all(&[*byte]).is_err() {
             return false;
         }
-        if begin.elapsed() > Duration::from_secs(20) {
+        if begin.elapsed() > 2 * SLACK {
             break;
         }
     }
@@ -74,7 +74,7 @@ fn bodies_that_come_byte_by_byte_do_not_hold_what_they_announced() {
                         assert!(begin.elapsed() < Duration::from_secs(6) + SLACK);
                     } else {
                         let mut stream = slow_call(server.grpc, 8_000_000);
-                        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+                        stream.set_read_timeout(Some(2 * SLACK)).unwrap();
                         // UNAVAILABLE comes as headers of stream 1.
                         let mut said = Vec::new();
                         let mut buffer = [0; 1024];

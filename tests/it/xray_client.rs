@@ -13,7 +13,7 @@ use opentelemetry_proto::tonic::{
     trace::v1::{ResourceSpans, Span, span::SpanKind, status::StatusCode},
 };
 
-use crate::support::{Skep, backend::Backend, free_port, python, wait_for};
+use crate::support::{Skep, backend::Backend, free_port, sdk, wait_for};
 
 const RULES: &str = "{mode: local, rules: [\
     {rule_name: api, priority: 10, url_path: /api/*, reservoir_size: 3, fixed_rate: 1}, \
@@ -71,12 +71,13 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[test]
+#[ignore = "needs SDKs of other languages"]
 fn the_sdk_for_python_is_sampled_and_understood() {
     let (backend, backend_port) = Backend::start(None);
     let (port, metrics) = (free_port(), free_port());
     let skep = start(backend_port, port, metrics, RULES);
-    let mut client = Command::new(python::programs().join("python"));
-    client.arg(python::sources().join("xray_app.py")).arg(format!("127.0.0.1:{port}"));
+    let mut client = Command::new(sdk::python().join("python"));
+    client.arg(sdk::sources().join("xray_app.py")).arg(format!("127.0.0.1:{port}"));
     let output = client.env_remove("AWS_XRAY_DAEMON_ADDRESS").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let said = String::from_utf8(output.stdout).unwrap();

@@ -16,9 +16,9 @@ pub(crate) mod logs_backend;
 pub(crate) mod moody_backend;
 #[cfg(feature = "aws")]
 pub(crate) mod moto;
-pub(crate) mod python;
 #[cfg(target_os = "linux")]
 pub(crate) mod reloading;
+pub(crate) mod sdk;
 #[cfg(feature = "aws")]
 pub(crate) mod segments;
 #[cfg(feature = "aws")]
@@ -34,24 +34,40 @@ pub(crate) mod test_proxy;
 pub(crate) mod watch;
 
 use std::{
+    fs::{self, File},
     net::{TcpListener, TcpStream},
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
 
 const DEADLINE: Duration = Duration::from_mins(1);
 
-/// A port that is free, and stays so until it is used: it is given once, and lies below those that
-/// the system gives to outgoing connections.
+/// Whether `SKEP_TEST_FULL` asks for the full number of rounds. `.ci/run` does; without it tests
+/// that repeat something at random repeat it less often, so that `cargo test` stays short.
+pub(crate) fn is_full() -> bool {
+    std::env::var_os("SKEP_TEST_FULL").is_some_and(|value| !value.is_empty())
+}
+
+/// A port that is free and stays so until it is used. No other process of these tests gets it, as
+/// its lock file is held until this process ends, and it is below the ports that the system gives
+/// to outgoing connections.
 pub(crate) fn free_port() -> u16 {
     static GIVEN: AtomicU32 = AtomicU32::new(0);
+    static LOCKS: Mutex<Vec<File>> = Mutex::new(Vec::new());
+    let folder = std::env::temp_dir().join("skep-test-ports");
+    fs::create_dir_all(&folder).unwrap();
     loop {
         // Processes begin at different places.
         let next = std::process::id() * 101 + GIVEN.fetch_add(1, Ordering::Relaxed);
         let port = 10_000 + u16::try_from(next % 20_000).unwrap();
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        let lock = File::create(folder.join(port.to_string())).unwrap();
+        if lock.try_lock().is_ok() && TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            LOCKS.lock().unwrap_or_else(PoisonError::into_inner).push(lock);
             return port;
         }
     }
@@ -92,14 +108,22 @@ impl Skep {
         Self::run(command, ports)
     }
 
-    /// The same with arguments and environment of one's own.
+    /// The same with the caller's arguments and environment.
     pub(crate) fn run(mut command: Command, ports: &[u16]) -> Self {
         command.env_remove("SKEP_CONFIG");
-        let skep = Skep(command.stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().unwrap());
+        let mut skep =
+            Skep(command.stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().unwrap());
+        skep.listens(ports);
+        skep
+    }
+
+    /// Waits until it listens on `ports`; fails if it ends instead.
+    pub(crate) fn listens(&mut self, ports: &[u16]) {
         wait_for("the start of skep", || {
+            let ended = self.0.try_wait().unwrap();
+            assert!(ended.is_none(), "it ended instead of listening: {ended:?}");
             ports.iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok())
         });
-        skep
     }
 
     /// SIGTERM; whether it ended without loss.

@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{free_port, python, wait_for};
+use crate::support::{free_port, sdk, wait_for};
 
 /// The region of what it is asked for; it keeps what has come apart by region.
 pub(crate) const REGION: &str = "us-east-1";
@@ -37,7 +37,7 @@ impl Moto {
         let port = free_port();
         let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("moto-{port}.log"));
         let output = File::create(&log).unwrap();
-        let mut command = alone(Command::new(python::programs().join("python")));
+        let mut command = alone(Command::new(sdk::python().join("python")));
         command.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port.to_string()]);
         command.stdout(output.try_clone().unwrap()).stderr(output);
         let mut moto = Self { child: command.spawn().unwrap(), port };
@@ -56,8 +56,8 @@ impl Moto {
 
     /// Calls `operation` (in the words of boto3) of `service` by the AWS SDK.
     pub(crate) fn call(&self, service: &str, operation: &str, arguments: &Value) -> Value {
-        let mut command = alone(Command::new(python::programs().join("python")));
-        command.arg(python::sources().join("aws_call.py")).arg(self.endpoint());
+        let mut command = alone(Command::new(sdk::python().join("python")));
+        command.arg(sdk::sources().join("aws_call.py")).arg(self.endpoint());
         command.args([service, operation, &arguments.to_string()]);
         let output = command.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

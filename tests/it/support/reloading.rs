@@ -3,7 +3,6 @@
 use std::{
     collections::HashMap,
     fs::{self, File},
-    net::TcpStream,
     path::PathBuf,
     process::{Command, Output, Stdio},
 };
@@ -41,11 +40,8 @@ impl World {
             .env_remove("SKEP_CONFIG")
             .stdout(Stdio::null())
             .stderr(log);
-        let skep = Skep(command.spawn().unwrap());
-        wait_for("the start of skep", || {
-            let mut all = ports.iter().chain([&control]);
-            all.all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok())
-        });
+        let mut skep = Skep(command.spawn().unwrap());
+        skep.listens(&[ports, &[control]].concat());
         World { dir, skep, control }
     }
 

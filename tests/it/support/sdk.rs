@@ -1,4 +1,6 @@
-//! Real SDKs, installed once under `target/clients` at the versions of `tests/clients/`.
+//! Real SDKs for Python and Node.js, installed once under `target/clients` at the versions of
+//! `tests/clients/`. They need interpreters and package registries, so `cargo test` ignores the
+//! tests that use them, and `.ci/run` includes them.
 
 use std::{
     fs::{self, File},
@@ -6,6 +8,7 @@ use std::{
     process::Command,
 };
 
+/// Runs a command that must succeed; `remedy` says what to do if it does not.
 pub(crate) fn run(command: &mut Command, remedy: &str) {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}; {remedy}"));
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -29,6 +32,7 @@ pub(crate) fn installed(name: &str, lists: &[PathBuf], install: impl FnOnce(&Pat
     home
 }
 
+/// The programs that use the SDKs.
 pub(crate) fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
 }
@@ -38,8 +42,8 @@ pub(crate) fn example() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docker/app")
 }
 
-/// The programs of a virtual environment with the SDK.
-pub(crate) fn programs() -> PathBuf {
+/// The programs of a virtual environment with the SDKs for Python.
+pub(crate) fn python() -> PathBuf {
     let lists = [sources(), example()].map(|folder| folder.join("requirements.txt"));
     let home = installed("python", &lists, |home| {
         let remedy = "install Python 3.9 or later with venv (Debian: python3-venv)";
@@ -52,4 +56,16 @@ pub(crate) fn programs() -> PathBuf {
         run(&mut pip, "pip needs a package index");
     });
     home.join("bin")
+}
+
+/// A folder with the SDKs for Node.js.
+pub(crate) fn node() -> PathBuf {
+    installed("node", &[sources().join("package-lock.json")], |home| {
+        for file in ["package.json", "package-lock.json"] {
+            fs::copy(sources().join(file), home.join(file)).unwrap();
+        }
+        let mut npm = Command::new("npm");
+        npm.args(["ci", "--no-audit", "--no-fund"]).current_dir(home);
+        run(&mut npm, "install Node.js 18 or later with npm, which needs a package registry");
+    })
 }
