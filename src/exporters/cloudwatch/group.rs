@@ -228,7 +228,10 @@ mod tests {
 
     #[test]
     fn a_group_is_made_as_its_clients_asked_and_otherwise_as_configured() {
-        use crate::otlp::wire::{bytes_field_len, put_bytes, put_header};
+        use crate::otlp::{
+            view::Message,
+            wire::{bytes_field_len, put_bytes, put_header},
+        };
         let text = |text: &[u8]| [&[0x0A, u8::try_from(text.len()).unwrap()], text].concat();
         let list = |number: u8, inside: Vec<u8>| {
             [vec![number << 3 | 2, u8::try_from(inside.len()).unwrap()], inside].concat()

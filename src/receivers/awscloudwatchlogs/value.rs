@@ -6,9 +6,12 @@
 //! nothing behind; the caller then keeps its text. Whole numbers beyond 64 bits become text, so that
 //! no digit is lost.
 
-use std::{fmt, ops::Range};
+use std::{borrow::Cow, fmt, ops::Range};
 
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::{
+    Deserialize,
+    de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor},
+};
 
 use crate::otlp::wire::{WireType, put_bytes, put_varint, tag, varint_len};
 
@@ -177,8 +180,8 @@ impl<'de> Visitor<'de> for Fields<'_, '_, '_> {
 }
 
 /// A key, borrowed where it has no escapes.
-#[derive(serde::Deserialize)]
-struct Key<'de>(#[serde(borrow)] std::borrow::Cow<'de, str>);
+#[derive(Deserialize)]
+struct Key<'k>(#[serde(borrow)] Cow<'k, str>);
 
 /// Any value as the field of an `AnyValue`.
 struct Value<'w, 'o> {
