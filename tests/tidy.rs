@@ -8,6 +8,8 @@ use std::{
 
 #[path = "tidy/rooms.rs"]
 mod rooms;
+#[path = "tidy/siblings.rs"]
+mod siblings;
 
 /// Longest file of `src`, its unit tests included.
 const FILE_LIMIT: usize = 600;

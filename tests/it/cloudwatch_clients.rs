@@ -258,10 +258,7 @@ fn the_sdk_for_javascript_is_answered_as_by_cloudwatch() {
         }
         let mut npm = Command::new("npm");
         npm.args(["ci", "--no-audit", "--no-fund"]).current_dir(home);
-        sdk::run(
-            &mut npm,
-            "install Node.js 20 or later with npm, which needs a package registry",
-        );
+        sdk::run(&mut npm, "install Node.js 20 or later with npm, which needs a package registry");
     });
     fs::copy(folder.join("logs.mjs"), home.join("logs.mjs")).unwrap();
     let (backend, at) = http_backend(&[]);

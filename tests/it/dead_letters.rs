@@ -230,7 +230,7 @@ fn what_is_denied_altogether_is_kept_by_signal_and_can_be_dropped() {
     for (arguments, code, words) in [
         (&["drop"][..], 64, "which dead letters?"),
         (&["replay"], 64, "which dead letters?"),
-        (&["drop", "17"], 64, "is no id of a dead letter"),
+        (&["drop", "17"], 64, "is not the id of a dead letter"),
         (&["drop", "--exporter", "otlp_http"], 1, "those that do: otlp_http/home"),
         (&["show", "otlp_http/home:logs:9"], 1, "there is no dead letter"),
     ] {

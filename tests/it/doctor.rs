@@ -156,7 +156,7 @@ fn a_session_that_has_ended_and_a_key_that_is_not_known_are_told_apart() {
     let session = [&KEYS[..], &[("AWS_SESSION_TOKEN", "ended")]].concat();
     let message = "The security token included in the request is";
     for (code, remedy) in [
-        ("ExpiredTokenException", "the session has ended: give new credentials"),
+        ("ExpiredTokenException", "the session has expired: provide new credentials"),
         ("UnrecognizedClientException", "AWS does not know this access key"),
         ("InvalidSignatureException", "the secret key is wrong, or the clock"),
     ] {
@@ -173,7 +173,7 @@ fn a_session_that_has_ended_and_a_key_that_is_not_known_are_told_apart() {
 fn where_nobody_listens_the_way_there_is_asked_for() {
     let (report, code) = doctor((free_port(), "hcaik_for_a_test"), free_port(), &KEYS);
     fails(&report, "honeycomb (traces)", &["cannot connect", "connection refused"]);
-    let words = ["AWS cannot be reached", "connection refused", "VPC endpoint"];
+    let words = ["cannot reach AWS", "connection refused", "VPC endpoint"];
     for exporter in AWS {
         fails(&report, exporter, &words);
     }

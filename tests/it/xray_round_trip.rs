@@ -10,8 +10,7 @@ use proptest::{prelude::*, sample::select};
 use serde_json::{Value, json};
 use skep::{
     component::{BuildContext, ComponentId, Exporter, Work},
-    config::{Problems, yaml},
-    exporters,
+    exporters::awsxray::{Config, XRay},
     otlp::{Content, Signal},
     receivers::awsxray::document,
     telemetry::Telemetry,
@@ -21,12 +20,9 @@ use crate::support::segments::{all_flat, pruned};
 
 const TRACE: &str = "1-68f0a1b2-c3d4e5f60718293a4b5c6d7e";
 
-fn exporter() -> &'static dyn Exporter {
-    static BUILT: OnceLock<Arc<dyn Exporter>> = OnceLock::new();
-    &**BUILT.get_or_init(|| {
-        let node = yaml::parse(0, "region: ca-central-1\n").unwrap();
-        let entry = exporters::ALL.iter().find(|entry| entry.name == "awsxray").unwrap();
-        let config = (entry.decode)(&node, &mut Problems::default()).unwrap();
+fn exporter() -> &'static XRay {
+    static BUILT: OnceLock<XRay> = OnceLock::new();
+    BUILT.get_or_init(|| {
         let context = BuildContext {
             id: ComponentId { kind_name: "awsxray".to_owned(), name: None },
             pipeline: "traces".to_owned(),
@@ -38,17 +34,17 @@ fn exporter() -> &'static dyn Exporter {
             auth: None,
             server_auths: Arc::default(),
         };
-        config.build(&context).unwrap()
+        Config::default().exporter(&context).unwrap()
     })
 }
 
-/// What becomes of a document; the first piece of a request is none.
+/// The documents that a document becomes.
 fn through(text: &str) -> Vec<Value> {
     let mut body = Vec::new();
     let noted = document(text.as_bytes(), &mut body).unwrap();
     let content = Content::new(Signal::Traces, body.into(), noted.spans);
-    let request = exporter().encode(&Work::all(&content)).unwrap().request;
-    request.body[1..].iter().map(|one| serde_json::from_slice(one).unwrap()).collect()
+    let segments = exporter().encode(&Work::all(&content)).unwrap().encoded;
+    segments.documents.iter().map(|one| serde_json::from_slice(one).unwrap()).collect()
 }
 
 // ---- documents --------------------------------------------------------------------------------
