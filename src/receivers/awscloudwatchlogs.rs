@@ -5,18 +5,18 @@
 //!   endpoint: localhost:4586
 //! ```
 //!
-//! Clients find it by `AWS_ENDPOINT_URL_CLOUDWATCH_LOGS=http://localhost:4586`, or by an endpoint in
-//! their options. The AWS SDKs also want a region and credentials; any will do unless `sigv4` is set.
-//! `AWS_ENDPOINT_URL_LOGS` is not read by the SDKs. With `AWS_ENDPOINT_URL` all services are called
-//! here: of those, `GetCallerIdentity` of STS is answered, which `watchtower` asks for tags.
+//! Clients find it by `AWS_ENDPOINT_URL_CLOUDWATCH_LOGS=http://localhost:4586`, or by an endpoint
+//! in their options. The AWS SDKs also want a region and credentials; any will do unless `sigv4` is
+//! set. `AWS_ENDPOINT_URL_LOGS` is not read by the SDKs. With `AWS_ENDPOINT_URL` all services are
+//! called here: of those, `GetCallerIdentity` of STS is answered, which `watchtower` asks for tags.
 //!
 //! Groups and streams need not be made first: a write makes them, so no event is lost for a missing
 //! name. `DescribeLogGroups` and `DescribeLogStreams` list what was made, as long as it has room in
 //! 4 MiB; a restart forgets it. Reading events and queries are refused, as skep keeps none.
 //!
-//! Each call becomes one resource with `aws.log.group.names`, `aws.log.stream.names`, `cloud.region`
-//! (of the credentials) and `service.name` (`service_name_from`, or the service that the client names
-//! as its `entity`). Each event becomes a log record:
+//! Each call becomes one resource with `aws.log.group.names`, `aws.log.stream.names`,
+//! `cloud.region` (of the credentials) and `service.name` (`service_name_from`, or the service that
+//! the client names as its `entity`). Each event becomes a log record:
 //!
 //! - The body is the message. If that is a JSON object, it is a map (`parse_json`).
 //! - Severity is taken from `levelname`, `level`, `severity` and their like, or from the level that
@@ -35,12 +35,12 @@
 //! batch, has taken it; with `wait_for_export: true` when the backends have it; with
 //! `journal: {storage: file_storage}` when it is on disk.
 //!
-//! Events that CloudWatch would refuse for their time come back in `rejectedLogEventsInfo` and count
-//! in `otelcol_receiver_refused_log_records`; the rest of their batch is taken.
+//! Events that CloudWatch would refuse for their time come back in `rejectedLogEventsInfo` and
+//! count in `otelcol_receiver_refused_log_records`; the rest of their batch is taken.
 //!
 //! `sigv4` decides who may call: `access_key` takes calls that are signed with an id of the list,
-//! `verify` checks the signature of the whole call. Bodies may be compressed (`gzip` and others) and
-//! in `aws-chunked`.
+//! `verify` checks the signature of the whole call. Bodies may be compressed (`gzip` and others)
+//! and in `aws-chunked`.
 //!
 //! ```yaml
 //! awscloudwatchlogs:
@@ -53,12 +53,13 @@
 //!
 //! Differs from CloudWatch:
 //!
-//! - Batches may be larger than 1 MiB, out of order and of more than 24 hours. Exporters split them.
+//! - Batches may be larger than 1 MiB, out of order and of more than 24 hours. Exporters split
+//!   them.
 //! - An event may be as long as a body (`max_request_body_size`). The exporter `awscloudwatchlogs`
 //!   cuts what is longer than CloudWatch takes.
-//! - `CreateLogStream` makes a group that is missing. A client that makes groups only when it is told
-//!   that there is none, such as fluent-bit, does not ask for a retention then; set `log_retention`
-//!   of the exporter.
+//! - `CreateLogStream` makes a group that is missing. A client that makes groups only when it is
+//!   told that there is none, such as fluent-bit, does not ask for a retention then; set
+//!   `log_retention` of the exporter.
 //! - Sequence tokens are neither checked nor given a meaning.
 
 mod answer;

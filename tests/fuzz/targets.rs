@@ -272,8 +272,8 @@ pub(crate) fn xray_segments(data: &[u8]) {
     }
 }
 
-/// A body of `PutLogEvents` becomes a valid request with a record for each event, or is refused. The
-/// same bytes as `aws-chunked` are joined to no more than they are.
+/// A body of `PutLogEvents` becomes a valid request with a record for each event, or is refused.
+/// The same bytes as `aws-chunked` are joined to no more than they are.
 pub(crate) fn logs_calls(data: &[u8]) {
     if let Some((body, events)) = receivers::awscloudwatchlogs::translated(data) {
         assert_eq!(items(Signal::Logs, &body), events);

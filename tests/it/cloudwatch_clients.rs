@@ -1,6 +1,6 @@
-//! The receiver `awscloudwatchlogs` under real clients of CloudWatch Logs: watchtower, boto3, the AWS
-//! SDK for JavaScript, and a raw one that is as picky as fluent-bit. What they sent has to come out
-//! at a backend that shares no code with skep.
+//! The receiver `awscloudwatchlogs` under real clients of CloudWatch Logs: watchtower, boto3, the
+//! AWS SDK for JavaScript, and a raw one that is as picky as fluent-bit. What they sent has to come
+//! out at a backend that shares no code with skep.
 
 use std::{
     fs,

@@ -1,9 +1,9 @@
 //! Creates log groups and streams that do not exist yet. If another process creates them first,
 //! that is fine, too.
 //!
-//! A group is made as the configuration says. Where clients of the receiver `awscloudwatchlogs` have
-//! asked for a retention, a class or tags, the resource of its records says so, and the group gets
-//! them.
+//! A group is made as the configuration says. Where clients of the receiver `awscloudwatchlogs`
+//! have asked for a retention, a class or tags, the resource of its records says so, and the group
+//! gets them.
 
 use std::{
     collections::{BTreeMap, HashMap},

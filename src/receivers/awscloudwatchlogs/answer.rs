@@ -3,8 +3,8 @@
 //! The agent fluent-bit takes an answer without `x-amzn-RequestId` for none, and sends the events
 //! again. No answer tells of sequence tokens: `InvalidSequenceTokenException` and
 //! `DataAlreadyAcceptedException` make older clients send a batch twice. What may be sent again is
-//! answered with `ThrottlingException`, at which the AWS SDKs have more patience than at a status of
-//! 503: `boto3` goes on for 13 seconds instead of less than one.
+//! answered with `ThrottlingException`, at which the AWS SDKs have more patience than at a status
+//! of 503: `boto3` goes on for 13 seconds instead of less than one.
 
 use std::time::Duration;
 
@@ -195,7 +195,8 @@ impl Answer {
 
 /// A random id in the form of a UUID, version 4.
 fn request_id() -> String {
-    let bits = fastrand::u128(..) & !(0xF << 76) & !(0x3 << 62) | 4 << 76 | 2 << 62;
+    let random = fastrand::u128(..) & !((0xF << 76) | (0x3 << 62));
+    let bits = random | (4 << 76) | (2 << 62);
     let digits = format!("{bits:032x}");
     let [a, b, c, d] = [8, 12, 16, 20];
     format!(

@@ -196,8 +196,8 @@ pub(super) fn check_group(name: &str) -> Result<(), Fault> {
     ))
 }
 
-/// The name of a stream, if it can be one. CloudWatch takes no `:`, but old versions of clients send
-/// it.
+/// The name of a stream, if it can be one. CloudWatch takes no `:`, but old versions of clients
+/// send it.
 pub(super) fn check_stream(name: &str) -> Result<(), Fault> {
     if (1..=LONGEST_NAME).contains(&name.chars().count()) && !name.contains('*') {
         return Ok(());

@@ -1,4 +1,5 @@
-//! Bodies in the encoding `aws-chunked`: chunks with their size in hexadecimal digits, maybe signed.
+//! Bodies in the encoding `aws-chunked`: chunks with their size in hexadecimal digits, maybe
+//! signed.
 //!
 //! ```text
 //! 5;chunk-signature=ad80c7... CRLF
@@ -16,8 +17,8 @@ use memchr::memmem;
 const LONGEST_LINE: usize = 256;
 
 /// What the chunks of a body are, one behind the other. `is_right` is shown each of them, the empty
-/// one at the end included, with its signature in hexadecimal digits, which is empty if it has none.
-/// `None` if the body is cut off, is not in this encoding, or a chunk is not right.
+/// one at the end included, with its signature in hexadecimal digits, which is empty if it has
+/// none. `None` if the body is cut off, is not in this encoding, or a chunk is not right.
 pub fn join(mut body: &[u8], mut is_right: impl FnMut(&[u8], &[u8]) -> bool) -> Option<Vec<u8>> {
     let mut joined = Vec::with_capacity(body.len());
     loop {

@@ -150,7 +150,8 @@ impl Rejected {
     }
 
     /// What is out of time at `now`, in a group that keeps events for `days`. Events should be in
-    /// order of time; of others, those at both ends are rejected, and the rest is left to exporters.
+    /// order of time; of others, those at both ends are rejected, and the rest is left to
+    /// exporters.
     pub(super) fn find(events: &[Event<'_>], now: i64, days: Option<i32>) -> Self {
         let before =
             |oldest: i64| events.iter().take_while(|event| event.timestamp < oldest).count();

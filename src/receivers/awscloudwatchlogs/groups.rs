@@ -1,9 +1,9 @@
 //! The log groups and streams that clients have made, for the calls that ask for them.
 //!
-//! Nothing has to be made before it is written to, so that no event is lost for a missing name. What
-//! is remembered takes at most [`MOST_BYTES`]: beyond that the streams that were used least recently
-//! are forgotten, and groups once they have no stream left. To forget one costs nothing but what a
-//! client asked for it (retention, class, tags); the next write makes it again.
+//! Nothing has to be made before it is written to, so that no event is lost for a missing name.
+//! What is remembered takes at most [`MOST_BYTES`]: beyond that the streams that were used least
+//! recently are forgotten, and groups once they have no stream left. To forget one costs nothing
+//! but what a client asked for it (retention, class, tags); the next write makes it again.
 
 use std::{
     collections::BTreeMap,

@@ -19,13 +19,13 @@ pub struct Config {
     pub endpoint: Option<String>,
     /// TLS; plaintext without it.
     pub tls: Option<ServerTls>,
-    /// Largest body in bytes, before and after inflating; 8 MiB, since a full batch of 1 MiB may have
-    /// six times as many bytes in JSON.
+    /// Largest body in bytes, before and after inflating; 8 MiB, since a full batch of 1 MiB may
+    /// have six times as many bytes in JSON.
     pub max_request_body_size: u64,
     /// Answer a call only after the backends have its events.
     pub wait_for_export: bool,
-    /// Write events down before they are answered, so that they survive a crash and an outage of the
-    /// backends costs disk instead of memory.
+    /// Write events down before they are answered, so that they survive a crash and an outage of
+    /// the backends costs disk instead of memory.
     pub journal: Option<Journal>,
     /// Which clients may call.
     pub sigv4: SigV4,
@@ -57,8 +57,8 @@ pub enum ServiceName {
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SigV4 {
-    /// What is checked; without it `none` if there are no `keys`, `access_key` if they have no secrets,
-    /// and `verify` otherwise.
+    /// What is checked; without it `none` if there are no `keys`, `access_key` if they have no
+    /// secrets, and `verify` otherwise.
     pub mode: Option<Mode>,
     /// Access keys of clients.
     pub keys: Vec<AccessKey>,
@@ -138,7 +138,7 @@ pub(super) fn validate(config: &Config, at: &Node, problems: &mut Problems) {
             && config.sigv4.mode.is_none()
             && config.sigv4.keys.is_empty()
         {
-            problems.warning(at.at("endpoint"), "whoever reaches this port may write logs").help(
+            problems.warning(at.at("endpoint"), "anyone who can reach this port can write logs").help(
                 "add `sigv4` with `keys`, or write `sigv4: {mode: none}` if this is what you want",
             );
         }
@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn mistakes_are_told() {
         for (text, words) in [
-            ("endpoint: 0.0.0.0:1", "whoever reaches"),
+            ("endpoint: 0.0.0.0:1", "anyone who can"),
             ("endpoint: '1'", "no port"),
             ("account_id: abc", "12 digits"),
             ("max_request_body_size: 0", "no call"),

@@ -153,7 +153,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_read_without_a_panic(
-            text in "(Traceback \\(most recent call last\\):|Exception Group |\n|  |\\| |\\+ |é|: |[a-z.]{1,4}){0,30}"
+            text in "(Traceback \\(most recent call last\\):|Exception Group |\n|  |\\| |\\+ |\u{e9}|: |[a-z.]{1,4}){0,30}"
         ) {
             if let Some(found) = find(&text) {
                 prop_assert!(text.contains(found.kind) && text.contains(found.trace));

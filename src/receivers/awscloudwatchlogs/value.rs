@@ -3,8 +3,8 @@
 //! The text is read in one pass and written as protobuf at once, without a tree in between. Each
 //! text or number at the top is shown to a [`Notice`], which keeps what the record needs. A message
 //! that is not a JSON object, is nested deeper than [`DEPTH`] or has an unreadable number leaves
-//! nothing behind; the caller then keeps its text. Whole numbers beyond 64 bits become text, so that
-//! no digit is lost.
+//! nothing behind; the caller then keeps its text. Whole numbers beyond 64 bits become text, so
+//! that no digit is lost.
 
 use std::{borrow::Cow, fmt, ops::Range};
 
