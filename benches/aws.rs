@@ -6,7 +6,7 @@
 
 #![expect(clippy::cast_precision_loss, clippy::print_stdout, reason = "a report of figures")]
 
-use std::{fs, sync::Arc};
+use std::fs;
 
 use opentelemetry_proto::tonic::{
     collector::{
@@ -24,12 +24,11 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message as _;
 use skep::{
-    component::{BuildContext, ComponentId, Work},
+    component::{BuildContext, Work},
     config::{Problems, yaml},
     exporters,
     otlp::{Content, Signal},
     receivers,
-    telemetry::Telemetry,
 };
 
 #[global_allocator]
@@ -182,17 +181,7 @@ fn measure(name: &str, settings: &str, whole: &Content, item: &str) {
     let entry = exporters::ALL.iter().find(|entry| entry.name == name);
     let mut problems = Problems::default();
     let config = (entry.expect("it is registered").decode)(&node.expect("YAML"), &mut problems);
-    let context = BuildContext {
-        id: ComponentId { kind_name: name.to_owned(), name: None },
-        pipeline: String::new(),
-        signal: whole.signal,
-        wants_weights: false,
-        budget: 1 << 30,
-        in_container: false,
-        telemetry: Arc::new(Telemetry::default()),
-        auth: None,
-        server_auths: Arc::default(),
-    };
+    let context = BuildContext::test(name, whole.signal);
     let exporter = config.expect("the settings are right").build(&context).expect("it is built");
     let encode = || Arc::clone(&exporter).encode(&Work::all(whole)).expect("it is valid");
     let bytes = encode().held;

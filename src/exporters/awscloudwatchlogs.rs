@@ -158,17 +158,12 @@ impl Default for Config {
     }
 }
 
-pub(super) const ENTRY: Entry<dyn ExporterConfig> = Entry {
-    name: "awscloudwatchlogs",
-    aliases: &[],
-    signals: &[Signal::Logs],
-    source: include_str!("awscloudwatchlogs.rs"),
-    decode: |node, problems| {
-        crate::config::decode::<Config>(node, problems)
-            .map(|config| Box::new(config) as Box<dyn ExporterConfig>)
-    },
-    schema: |generator| generator.subschema_for::<Config>(),
-};
+pub(super) const ENTRY: Entry<dyn ExporterConfig> = Entry::of::<Config>(
+    "awscloudwatchlogs",
+    &[],
+    &[Signal::Logs],
+    include_str!("awscloudwatchlogs.rs"),
+);
 
 impl ExporterConfig for Config {
     fn validate(&self, at: &Node, problems: &mut Problems) {
@@ -246,8 +241,8 @@ impl ExporterConfig for Config {
             }),
         };
         let groups = Arc::new(NewGroups::new(new_group, self.max_streams));
-        let (id, stats) = (cx.id.to_string(), &cx.telemetry);
-        let writer = Writer::new(id, access, Arc::clone(&groups), self.raw_log, stats);
+        let (id, meter) = (cx.id.to_string(), cx.metrics());
+        let writer = Writer::new(id, access, Arc::clone(&groups), self.raw_log, &meter);
         let layout = Layout {
             group: Template::parse(Named::Group, &self.log_group_name).map_err(fail)?,
             stream: Template::parse(Named::Stream, &self.log_stream_name).map_err(fail)?,

@@ -249,17 +249,8 @@ impl Default for Config {
     }
 }
 
-pub(super) const ENTRY: Entry<dyn ExporterConfig> = Entry {
-    name: "awsemf",
-    aliases: &[],
-    signals: &[Signal::Metrics],
-    source: include_str!("awsemf.rs"),
-    decode: |node, problems| {
-        crate::config::decode::<Config>(node, problems)
-            .map(|config| Box::new(config) as Box<dyn ExporterConfig>)
-    },
-    schema: |generator| generator.subschema_for::<Config>(),
-};
+pub(super) const ENTRY: Entry<dyn ExporterConfig> =
+    Entry::of::<Config>("awsemf", &[], &[Signal::Metrics], include_str!("awsemf.rs"));
 
 impl Config {
     fn validate_names(&self, at: &Node, problems: &mut Problems) {
@@ -455,7 +446,7 @@ impl ExporterConfig for Config {
                 access,
                 Arc::new(NewGroups::new(new_group, 0)),
                 true,
-                &cx.telemetry,
+                &cx.metrics(),
             )),
         }))
     }

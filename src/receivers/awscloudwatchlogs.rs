@@ -113,17 +113,12 @@ const PORT: u16 = 4586;
 const CONNECTIONS_SHARE: u64 = 8;
 const LEAST_CONNECTIONS: u64 = 64;
 
-pub(super) const ENTRY: Entry<dyn ReceiverConfig> = Entry {
-    name: "awscloudwatchlogs",
-    aliases: &[],
-    signals: &[Signal::Logs],
-    source: include_str!("awscloudwatchlogs.rs"),
-    decode: |node, problems| {
-        crate::config::decode::<Config>(node, problems)
-            .map(|config| Box::new(config) as Box<dyn ReceiverConfig>)
-    },
-    schema: |generator| generator.subschema_for::<Config>(),
-};
+pub(super) const ENTRY: Entry<dyn ReceiverConfig> = Entry::of::<Config>(
+    "awscloudwatchlogs",
+    &[],
+    &[Signal::Logs],
+    include_str!("awscloudwatchlogs.rs"),
+);
 
 impl ReceiverConfig for Config {
     fn validate(&self, at: &Node, problems: &mut Problems) {
@@ -159,7 +154,7 @@ impl ReceiverConfig for Config {
             tls: tls.map(Arc::new),
             tuning: tuning(cx.budget),
             stats: cx.telemetry.receiver(&id, Signal::Logs, "http"),
-            astray: Astray::new(cx.telemetry.strays(&id)),
+            astray: Astray::new(&id, &cx.metrics()),
             id,
             listener: None,
         }))

@@ -6,6 +6,7 @@ pub mod awsxray;
 pub mod journal;
 pub mod nop;
 pub mod otlp;
+mod stray;
 
 use crate::component::{Entry, ReceiverConfig};
 

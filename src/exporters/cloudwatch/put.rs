@@ -25,14 +25,12 @@ use super::{
     super::aws::{Connected, broken_off, connect, explain},
     batch::{Batch, Batches, Note, Target},
     group::NewGroups,
+    left_out::{EventStats, LeftOut},
 };
 use crate::{
     component::{ExportError, Progress, Retry, Sent},
     net::aws::Access,
-    telemetry::{
-        Telemetry,
-        events::{EventStats, LeftOut},
-    },
+    telemetry::Meter,
 };
 
 /// A stream that does not exist.
@@ -58,7 +56,7 @@ pub(in super::super) struct Writer {
     /// One group or stream is created at a time: AWS allows 5 to 50 a second.
     creating: Mutex<()>,
     under_way: Semaphore,
-    stats: Arc<EventStats>,
+    stats: EventStats,
 }
 
 impl Writer {
@@ -67,11 +65,10 @@ impl Writer {
         access: Access,
         new_groups: Arc<NewGroups>,
         is_emf: bool,
-        telemetry: &Telemetry,
+        meter: &Meter,
     ) -> Self {
-        let stats = Arc::new(EventStats::new(&id));
-        telemetry.add_events(Arc::clone(&stats));
         Writer {
+            stats: EventStats::new(&id, meter),
             id,
             access,
             new_groups,
@@ -79,7 +76,6 @@ impl Writer {
             client: OnceCell::new(),
             creating: Mutex::new(()),
             under_way: Semaphore::new(SIDE_BY_SIDE),
-            stats,
         }
     }
 
@@ -305,9 +301,9 @@ mod tests {
 
     #[test]
     fn each_item_that_becomes_no_event_is_counted_by_its_reason_and_losses_are_answered() {
-        let telemetry = Telemetry::default();
+        let meter = Meter::default();
         let groups = Arc::default();
-        let writer = Writer::new("emf".to_owned(), Access::default(), groups, true, &telemetry);
+        let writer = Writer::new("emf".to_owned(), Access::default(), groups, true, &meter);
         let mut gather = Gather::within(usize::MAX);
         gather.rename(2);
         for reason in LeftOut::ALL {

@@ -39,8 +39,9 @@ use crate::{
             answer::status,
             body::{Payer, whole},
         },
+        stray::Stray,
     },
-    telemetry::{ReceiverStats, strays::Stray},
+    telemetry::ReceiverStats,
 };
 
 /// Longest time for a whole body: a slow sender holds a permit.

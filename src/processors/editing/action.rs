@@ -6,7 +6,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::value::AttributeValue;
-use crate::config::{Node, Problems};
+use crate::{
+    component::Needs,
+    config::{Node, Problems},
+};
 
 /// One action on one key, or on all keys that a pattern matches.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
@@ -95,7 +98,7 @@ pub enum Type {
     String,
 }
 
-/// Checks a list of actions that stands under `list` of the body `at`.
+/// Checks a list of actions under the key `list` of the body `at`.
 pub(crate) fn validate(actions: &[Action], at: &Node, list: &str, problems: &mut Problems) {
     if actions.is_empty() {
         problems
@@ -288,6 +291,17 @@ pub(super) enum Source {
     Address,
 }
 
+/// What actions need of the requests whose values they use.
+pub(in crate::processors) fn needs(actions: &[Action]) -> Needs<'static> {
+    let starts = |prefix| actions.iter().any(|action| action.from_context.starts_with(prefix));
+    Needs {
+        context: actions.iter().any(|action| !action.from_context.is_empty()),
+        metadata: starts("metadata."),
+        auth: starts("auth."),
+        ..Needs::default()
+    }
+}
+
 impl Plan {
     /// Compiles actions that [`validate`] found right; others are left out.
     pub(crate) fn new(actions: &[Action]) -> Self {
@@ -298,21 +312,6 @@ impl Plan {
             }
         }
         plan
-    }
-
-    /// Whether any value comes from the request.
-    pub(crate) fn needs_context(actions: &[Action]) -> bool {
-        actions.iter().any(|action| !action.from_context.is_empty())
-    }
-
-    /// Whether any value comes from the receiver's authenticator.
-    pub(crate) fn reads_auth(actions: &[Action]) -> bool {
-        actions.iter().any(|action| action.from_context.starts_with("auth."))
-    }
-
-    /// Whether any value is a request header.
-    pub(crate) fn reads_metadata(actions: &[Action]) -> bool {
-        actions.iter().any(|action| action.from_context.starts_with("metadata."))
     }
 
     fn key(&mut self, key: &str) -> usize {

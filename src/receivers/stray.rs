@@ -1,12 +1,8 @@
-//! Requests that no receiver takes: counted by what they look like.
-
-use std::sync::{Arc, PoisonError};
-
-use super::{Number, Telemetry};
+//! What requests that no receiver takes look like.
 
 /// What a request that nothing takes looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stray {
+pub(super) enum Stray {
     /// OTLP/HTTP with another path than those served, or a gRPC method that is not known.
     Path,
     /// OTLP of a signal that no pipeline takes from the receiver.
@@ -45,7 +41,7 @@ pub enum Stray {
 
 impl Stray {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Stray; 17] = [
+    pub(super) const ALL: [Stray; 17] = [
         Stray::Path,
         Stray::UnusedSignal,
         Stray::MediaType,
@@ -66,7 +62,7 @@ impl Stray {
     ];
 
     /// The value of the label `kind`.
-    pub const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Stray::Path => "path",
             Stray::UnusedSignal => "unused_signal",
@@ -86,33 +82,6 @@ impl Stray {
             Stray::CorsOrigin => "cors_origin",
             Stray::CorsHeader => "cors_header",
         }
-    }
-}
-
-/// Counters of one receiver.
-#[derive(Debug, Default)]
-pub struct StrayStats {
-    /// Component id.
-    pub id: String,
-    /// Requests, indexed by `Stray as usize`.
-    pub requests: [Number; Stray::ALL.len()],
-}
-
-impl Telemetry {
-    /// The block of a receiver; made at the first call.
-    pub fn strays(&self, id: &str) -> Arc<StrayStats> {
-        let mut all = self.strays.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(stats) = all.iter().find(|stats| stats.id == id) {
-            return Arc::clone(stats);
-        }
-        let stats = Arc::new(StrayStats { id: id.to_owned(), ..StrayStats::default() });
-        all.push(Arc::clone(&stats));
-        stats
-    }
-
-    /// All receivers that count such requests.
-    pub fn all_strays(&self) -> Vec<Arc<StrayStats>> {
-        self.strays.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

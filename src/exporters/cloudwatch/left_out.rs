@@ -1,12 +1,31 @@
-//! What exporters of CloudWatch Logs could not bring there, by reason.
+//! What exporters of CloudWatch Logs cannot deliver, by reason, and what they count.
 
-use std::sync::{Arc, PoisonError};
+use crate::telemetry::{Counter, Desc, Meter};
 
-use super::{Number, Telemetry};
+const LEFT_OUT: Desc = Desc::new(
+    "otelcol_exporter_awscloudwatch_left_out_events",
+    "{event}",
+    "Log events that were left out, by reason",
+);
+const RENAMED: Desc = Desc::new(
+    "otelcol_exporter_awscloudwatch_renamed",
+    "{name}",
+    "Labels and metrics that were renamed because their name was taken",
+);
+const SHORTENED: Desc = Desc::new(
+    "otelcol_exporter_awscloudwatch_shortened_events",
+    "{event}",
+    "Log events that were truncated because they, or the fields that they share, were too long",
+);
+const CREATED_STREAMS: Desc = Desc::new(
+    "otelcol_exporter_awscloudwatch_created_streams",
+    "{stream}",
+    "Log streams that were created",
+);
 
 /// Why an event was left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LeftOut {
+pub(in super::super) enum LeftOut {
     /// A record without a message.
     Empty,
     /// Older than 14 days.
@@ -35,7 +54,7 @@ pub enum LeftOut {
 
 impl LeftOut {
     /// All reasons, by their place in [`EventStats`].
-    pub const ALL: [LeftOut; 12] = [
+    pub(in super::super) const ALL: [LeftOut; 12] = [
         LeftOut::Empty,
         LeftOut::TooOld,
         LeftOut::TooNew,
@@ -50,8 +69,8 @@ impl LeftOut {
         LeftOut::Unchanged,
     ];
 
-    /// As it stands in labels.
-    pub fn name(self) -> &'static str {
+    /// The value of the label `reason`.
+    pub(super) fn name(self) -> &'static str {
         match self {
             LeftOut::Empty => "empty",
             LeftOut::TooOld => "too_old",
@@ -68,8 +87,8 @@ impl LeftOut {
         }
     }
 
-    /// In words.
-    pub fn words(self) -> &'static str {
+    /// For people, after "events were left out,".
+    pub(super) fn words(self) -> &'static str {
         match self {
             LeftOut::Empty => "without anything that can be sent",
             LeftOut::TooOld => "older than 14 days",
@@ -88,52 +107,46 @@ impl LeftOut {
 
     /// Whether data is lost by it. What was in a first total is sent with
     /// `retain_initial_value_of_delta_metric`.
-    pub fn is_loss(self) -> bool {
+    pub(super) fn is_loss(self) -> bool {
         !matches!(self, LeftOut::First | LeftOut::Unchanged)
     }
 }
 
 /// Counters of one exporter.
-#[derive(Debug, Default)]
-pub struct EventStats {
-    /// Component id.
-    pub id: String,
-    left_out: [Number; LeftOut::ALL.len()],
+#[derive(Debug)]
+pub(in super::super) struct EventStats {
+    left_out: [Counter; LeftOut::ALL.len()],
     /// Labels and metrics that were renamed because their name was taken.
-    pub renamed: Number,
-    /// Events that were sent without a part, since they or what they share were too long.
-    pub shortened: Number,
+    pub(super) renamed: Counter,
+    /// Events that were sent without a part because they, or the fields that they share, were too
+    /// long.
+    pub(super) shortened: Counter,
     /// Streams that were created.
-    pub created_streams: Number,
+    pub(super) created_streams: Counter,
 }
 
 impl EventStats {
     /// Counters of the exporter `id`.
-    pub fn new(id: &str) -> Self {
-        EventStats { id: id.to_owned(), ..EventStats::default() }
+    pub(super) fn new(id: &str, meter: &Meter) -> Self {
+        let labels = [("exporter", id)];
+        let left_out = |reason: LeftOut| {
+            meter.counter(&LEFT_OUT, &[("exporter", id), ("reason", reason.name())])
+        };
+        EventStats {
+            left_out: LeftOut::ALL.map(left_out),
+            renamed: meter.counter(&RENAMED, &labels),
+            shortened: meter.counter(&SHORTENED, &labels),
+            created_streams: meter.counter(&CREATED_STREAMS, &labels),
+        }
     }
 
     /// Counts events that were left out.
-    pub fn leave_out(&self, reason: LeftOut, count: u64) {
+    pub(super) fn leave_out(&self, reason: LeftOut, count: u64) {
         self.left_out[reason as usize].add(count);
     }
 
     /// Events that were left out.
-    pub fn left_out(&self, reason: LeftOut) -> u64 {
+    pub(super) fn left_out(&self, reason: LeftOut) -> u64 {
         self.left_out[reason as usize].read()
-    }
-}
-
-impl Telemetry {
-    /// Shows the counters of an exporter of events until nobody adds to them any more; of two of
-    /// the same id the newer ones.
-    pub fn add_events(&self, stats: Arc<EventStats>) {
-        let mut all = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        all.push(stats);
-    }
-
-    /// All exporters of events.
-    pub fn events(&self) -> Vec<Arc<EventStats>> {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

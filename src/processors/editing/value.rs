@@ -78,7 +78,7 @@ pub(super) fn put_double(out: &mut Vec<u8>, value: f64) {
 
 /// An `AnyValue` as far as actions look into it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Scalar<'a> {
+pub(in crate::processors) enum Scalar<'a> {
     Empty,
     Text(&'a [u8]),
     Bool(bool),
@@ -90,7 +90,7 @@ pub(super) enum Scalar<'a> {
 
 impl<'a> Scalar<'a> {
     /// Reads an `AnyValue`. Its members are a oneof: the last one counts.
-    pub(super) fn read(any: &'a [u8]) -> Self {
+    pub(in crate::processors) fn read(any: &'a [u8]) -> Self {
         let mut value = Scalar::Empty;
         for field in Fields::new(any).flatten() {
             value = match (field.number, field.value) {
@@ -107,12 +107,12 @@ impl<'a> Scalar<'a> {
 }
 
 /// An `AnyValue` as text; lists and maps as JSON.
-pub(super) fn as_text(any: &[u8]) -> String {
+pub(in crate::processors) fn as_text(any: &[u8]) -> String {
     text::plain(Some(&Record::read(&schema::ANY_VALUE, any)))
 }
 
 /// Whether two `AnyValue`s mean the same, however they are encoded.
-pub(super) fn is_equal(one: &[u8], other: &[u8]) -> bool {
+pub(in crate::processors) fn is_equal(one: &[u8], other: &[u8]) -> bool {
     if one == other {
         return true;
     }

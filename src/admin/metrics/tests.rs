@@ -3,18 +3,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::net::pages::tests::{get, raw};
+use crate::{
+    net::pages::tests::{get, raw},
+    otlp::{Signal, payload::Reason},
+    telemetry::{Desc, Histogram, histogram},
+};
 
-fn sample() -> Telemetry {
+/// What a processor may register.
+const SIZES: Desc =
+    Desc::new("otelcol_processor_batch_batch_send_size", "{item}", "Items of the batches")
+        .at(Detail::Normal);
+
+/// The process, with the metrics of a processor in two pipelines; they end with their handles.
+fn sample() -> (Telemetry, [Histogram; 2]) {
     let telemetry = Telemetry::default();
     telemetry.receiver("otlp", Signal::Traces, "grpc").accepted.add(10);
     telemetry.receiver("otlp", Signal::Logs, "http").refused.add(3);
     telemetry.processor("batch", "traces", Signal::Traces).incoming.add(10);
     telemetry.processor("batch", "traces/2", Signal::Traces).incoming.add(5);
-    telemetry.processor("batch", "traces", Signal::Traces).batch_items.record(100);
-    telemetry.processor("batch", "traces/2", Signal::Traces).batch_items.record(200_000);
     telemetry.processor("memory_limiter", "logs", Signal::Logs).refused.add(3);
-    telemetry.processor("filter/a", "logs", Signal::Logs).filtered.add(4);
     let exporter = telemetry.exporter("otlp/\"odd\\name\n\"", Signal::Traces, "backend");
     exporter.sent.add(9);
     exporter.measure_queue("requests", 1000, None);
@@ -23,7 +30,13 @@ fn sample() -> Telemetry {
     telemetry.edge("traces", "receiver otlp", "processor batch").bytes.add(77);
     telemetry.drop_items(Reason::QueueFull, 2);
     telemetry.budget_limit.set(1 << 20);
-    telemetry
+    let sizes = ["traces", "traces/2"].map(|pipeline| {
+        let meter = telemetry.meter(&format!("{pipeline} batch"));
+        meter.histogram(&SIZES, histogram::ITEMS, &[("processor", "batch")])
+    });
+    sizes[0].record(100);
+    sizes[1].record(200_000);
+    (telemetry, sizes)
 }
 
 /// Reads the format strictly: every sample belongs to the family announced just before it, no
@@ -94,7 +107,8 @@ fn labels(text: &str) {
 
 #[test]
 fn a_strict_parser_reads_the_page() {
-    let series = parse(&render(&sample(), Detail::Detailed));
+    let (telemetry, sizes) = sample();
+    let series = parse(&render(&telemetry, Detail::Detailed));
     let at = |key: &str| series.get(key).copied().unwrap_or_else(|| panic!("no {key}"));
     assert!(
         (at("otelcol_receiver_accepted_spans{receiver=\"otlp\",transport=\"grpc\"}") - 10.0).abs()
@@ -109,13 +123,16 @@ fn a_strict_parser_reads_the_page() {
     assert!(at("otelcol_process_memory_rss") > 1e6);
     assert!(at("otelcol_process_uptime") >= 0.0);
     parse(&render(&Telemetry::default(), Detail::Detailed));
-    let basic = render(&sample(), Detail::Basic);
+    let basic = render(&telemetry, Detail::Basic);
     assert!(!basic.contains(" histogram"), "{basic}");
+    drop(sizes);
+    assert!(!render(&telemetry, Detail::Detailed).contains("batch_send_size"), "they have ended");
 }
 
 #[test]
 fn the_page_looks_like_this() {
-    let page = render(&sample(), Detail::Normal);
+    let (telemetry, _sizes) = sample();
+    let page = render(&telemetry, Detail::Normal);
     let stable: Vec<_> = page
         .lines()
         .filter(|line| {
@@ -132,7 +149,7 @@ async fn the_page_is_served() {
     let (stop, stopped) = watch::channel(false);
     let page = MetricsPage::bind(
         "localhost:0",
-        Arc::new(sample()),
+        Arc::new(sample().0),
         Detail::Normal,
         &mut Sockets::default(),
     )

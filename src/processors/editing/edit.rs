@@ -62,7 +62,7 @@ struct Attribute {
 /// From and to.
 type Span = (usize, usize);
 
-/// Where `AnyValue` bytes stand.
+/// Where `AnyValue` bytes are.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Value {
     /// Nowhere yet, or there is no value.
@@ -379,7 +379,7 @@ impl Found {
         Value::Made((from, self.made.len()))
     }
 
-    /// A value that stands in several parts is their concatenation.
+    /// A value in several parts is their concatenation.
     fn merge(&mut self, attribute: &[u8]) -> Value {
         let from = self.made.len();
         for field in Fields::new(attribute).flatten().filter(|field| field.number == 2) {
@@ -394,7 +394,7 @@ fn length_bit(len: usize) -> u128 {
     1 << len.min(127)
 }
 
-/// Where the value of a `KeyValue` stands in it.
+/// Where the value is in a `KeyValue`.
 enum Parts {
     None,
     One(Span),
@@ -475,7 +475,7 @@ const CAPTURED: [&[u8]; 4] = [
     b"rpc.response.metadata.",
 ];
 
-/// Where the element of a list of one stands in the `AnyValue` of the list.
+/// Where the only element of a list is in the `AnyValue` of the list.
 fn only_element(any: &[u8]) -> Option<Span> {
     /// The content of the only field, where that is `number`.
     fn only(message: &[u8], number: u32) -> Option<&[u8]> {
@@ -493,7 +493,7 @@ fn only_element(any: &[u8]) -> Option<Span> {
     Some((any.len() - element.len(), any.len()))
 }
 
-/// The value in another type; none where it has it already or cannot have it.
+/// The value converted to another type; `None` if it has that type already or cannot have it.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
