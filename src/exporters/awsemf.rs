@@ -85,7 +85,7 @@ use super::{
     aws::{AwsAccess, WORKERS, report, warn_of_xray_keys},
     cloudwatch::{
         batch::Batches,
-        group::{NewGroup, check_retention, check_tags},
+        group::{NewGroup, NewGroups, check_retention, check_tags},
         name::{Named, Template},
         put::Writer,
         streams::Streams,
@@ -444,7 +444,7 @@ impl ExporterConfig for Config {
             writer: Arc::new(Writer::new(
                 cx.id.to_string(),
                 access,
-                new_group,
+                Arc::new(NewGroups::new(new_group, 0)),
                 true,
                 &cx.metrics(),
             )),

@@ -133,8 +133,9 @@ fn foreign(path: &str, headers: &HeaderMap) -> Option<(Stray, String)> {
     if let Some(target) = headers.get("x-amz-target") {
         let target = target.to_str().unwrap_or("?");
         let text = format!(
-            "{} is a call of an AWS SDK, and no receiver takes it; let the application send logs as \
-             OTLP, or unset AWS_ENDPOINT_URL so that it reaches AWS",
+            "{} is a call of an AWS SDK; for CloudWatch Logs add the receiver `awscloudwatchlogs` and \
+             set AWS_ENDPOINT_URL_CLOUDWATCH_LOGS to its port, for another service unset \
+             AWS_ENDPOINT_URL so that the call reaches AWS",
             short(target)
         );
         return Some((Stray::AwsJson, text));

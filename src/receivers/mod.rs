@@ -1,6 +1,7 @@
 //! The receivers: one file each, one [`Entry`] each in [`ALL`].
 
 mod astray;
+pub mod awscloudwatchlogs;
 pub mod awsxray;
 pub mod journal;
 pub mod nop;
@@ -10,4 +11,5 @@ mod stray;
 use crate::component::{Entry, ReceiverConfig};
 
 /// Every receiver type, by canonical name.
-pub const ALL: &[Entry<dyn ReceiverConfig>] = &[awsxray::ENTRY, nop::ENTRY, otlp::ENTRY];
+pub const ALL: &[Entry<dyn ReceiverConfig>] =
+    &[awscloudwatchlogs::ENTRY, awsxray::ENTRY, nop::ENTRY, otlp::ENTRY];

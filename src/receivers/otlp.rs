@@ -62,8 +62,8 @@
 //! Differs from the Collector: the Collector limits neither connections nor the pace of a body, and
 //! sends no `WWW-Authenticate`.
 
-mod answer;
-mod body;
+pub(super) mod answer;
+pub(super) mod body;
 mod cors;
 mod guard;
 mod service;

@@ -276,6 +276,23 @@ pub(crate) fn xray_segments(data: &[u8]) {
     }
 }
 
+/// A body of `PutLogEvents` becomes a valid request with a record for each event, or is refused.
+/// The same bytes as `aws-chunked` are joined to no more than they are.
+pub(crate) fn logs_calls(data: &[u8]) {
+    if let Some((body, events)) = receivers::awscloudwatchlogs::translated(data) {
+        assert_eq!(items(Signal::Logs, &body), events);
+    }
+    let mut chunks = 0;
+    let joined = receivers::awscloudwatchlogs::join_chunks(data, |chunk, _| {
+        chunks += chunk.len();
+        true
+    });
+    if let Some(joined) = joined {
+        assert_eq!(joined.len(), chunks);
+        assert!(joined.len() < data.len());
+    }
+}
+
 /// `telemetry.sdk.language` of those whose stack traces are read, and of one that is not known.
 const LANGUAGES: [&str; 9] =
     ["java", "php", "python", "javascript", "nodejs", "webjs", "dotnet", "go", "rust"];

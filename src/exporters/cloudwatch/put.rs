@@ -24,7 +24,7 @@ use tokio::{
 use super::{
     super::aws::{Connected, broken_off, connect, explain},
     batch::{Batch, Batches, Note, Target},
-    group::NewGroup,
+    group::NewGroups,
     left_out::{EventStats, LeftOut},
 };
 use crate::{
@@ -49,7 +49,7 @@ const BEHIND: i64 = 14 * 24 * 60 * 60 * 1000;
 pub(in super::super) struct Writer {
     id: String,
     access: Access,
-    new_group: NewGroup,
+    new_groups: Arc<NewGroups>,
     /// Whether CloudWatch is told that events may be metrics.
     is_emf: bool,
     client: OnceCell<Connected<Client>>,
@@ -63,7 +63,7 @@ impl Writer {
     pub(in super::super) fn new(
         id: String,
         access: Access,
-        new_group: NewGroup,
+        new_groups: Arc<NewGroups>,
         is_emf: bool,
         meter: &Meter,
     ) -> Self {
@@ -71,7 +71,7 @@ impl Writer {
             stats: EventStats::new(&id, meter),
             id,
             access,
-            new_group,
+            new_groups,
             is_emf,
             client: OnceCell::new(),
             creating: Mutex::new(()),
@@ -222,7 +222,8 @@ impl Writer {
         let answer = match self.call(client, target, &events).await {
             Err(error) if error.code() == Some("ResourceNotFoundException") => {
                 let _one = self.creating.lock().await;
-                self.new_group.create(client, &target.group, &target.stream).await?;
+                let new = self.new_groups.of(&target.group);
+                new.create(client, &target.group, &target.stream).await?;
                 self.stats.created_streams.add(1);
                 self.call(client, target, &events).await
             }
@@ -301,8 +302,8 @@ mod tests {
     #[test]
     fn each_item_that_becomes_no_event_is_counted_by_its_reason_and_losses_are_answered() {
         let meter = Meter::default();
-        let new_group = NewGroup::default();
-        let writer = Writer::new("emf".to_owned(), Access::default(), new_group, true, &meter);
+        let groups = Arc::default();
+        let writer = Writer::new("emf".to_owned(), Access::default(), groups, true, &meter);
         let mut gather = Gather::within(usize::MAX);
         gather.rename(2);
         for reason in LeftOut::ALL {
