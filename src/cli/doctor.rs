@@ -9,14 +9,13 @@ use tokio::{runtime, task::JoinSet};
 
 use super::{CONFIG, Configuration, IO, UNAVAILABLE, load, print, show};
 use crate::{
-    component::{BuildContext, ComponentId, Exporter},
+    component::{BuildContext, ComponentId, ErasedExporter},
     config::{
         Problems,
         shown::{escaped, without_secrets},
     },
     document::{self, Document},
     otlp::Signal,
-    telemetry::Telemetry,
 };
 
 /// Longest time for one answer.
@@ -73,7 +72,7 @@ async fn examine(document: &Document) -> Vec<Finding> {
     findings
 }
 
-async fn ask(exporter: Arc<dyn Exporter>, signal: Signal) -> Result<String, String> {
+async fn ask(exporter: Arc<dyn ErasedExporter>, signal: Signal) -> Result<String, String> {
     let answer = tokio::time::timeout(PATIENCE, exporter.probe(signal)).await;
     exporter.shutdown().await;
     match answer {
@@ -100,17 +99,7 @@ fn exporters(document: &Document) -> Vec<(ComponentId, Signal)> {
 }
 
 fn context(id: &ComponentId, signal: Signal) -> BuildContext {
-    BuildContext {
-        id: id.clone(),
-        pipeline: String::new(),
-        signal,
-        wants_weights: false,
-        budget: u64::MAX,
-        in_container: false,
-        telemetry: Arc::new(Telemetry::default()),
-        auth: None,
-        server_auths: Arc::default(),
-    }
+    BuildContext::new(id.clone(), signal, Arc::default())
 }
 
 /// Answers come from backends, destinations may have a key in them.

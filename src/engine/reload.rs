@@ -21,7 +21,7 @@
 //!
 //! Everything that can fail is done first. An error changes nothing, and is told like at the start.
 //!
-//! Measured (`tests/reload.rs`: 500 reloads in a build without optimisation, senders at full speed
+//! Measured (`tests/it/reload.rs`: 500 reloads in a build without optimisation, senders at full speed
 //! on the same two cores): the workers stand still for 0.2 ms with two threads (99 of 100: 6 ms,
 //! until the other one has ended its job) and for 0.1 ms with one. Processors that go add the time
 //! in which they emit what they hold.

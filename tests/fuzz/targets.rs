@@ -10,11 +10,11 @@ use std::{
 
 use bytes::Bytes;
 use skep::{
-    component::{BuildContext, ComponentId, Exporter, Output, Processor, Work},
+    component::{BuildContext, ByTrace, Output, Processor},
     config::{Problems, diagnostics, source, yaml},
-    document, exporters,
+    document,
     otlp::{
-        Content as Whole, Payload, Signal,
+        Payload, Signal,
         check::{self as door, Utf8},
         filter::{self, Left},
         json as otlp_json,
@@ -26,7 +26,7 @@ use skep::{
     ottl::{Changed, ErrorMode, Fate, Group, Program, Walk, walk},
     processors, receivers,
     storage::{Disk, File, Log, NewRecord, Overflow, Place, Room, Settings},
-    telemetry::{Telemetry, storage::LogStats},
+    telemetry::storage::LogStats,
 };
 
 /// `KeyValue { key: "k" }`.
@@ -156,6 +156,10 @@ const POLICIES: &str = "{decision_wait: 1s, record_policy: true, weights: {sampl
     {name: p, type: probabilistic, probabilistic: {sampling_percentage: 30}},\
     {name: r, type: rate_limiting, rate_limiting: {spans_per_second: 2}}]}";
 
+fn by_trace(shard: &mut Box<dyn Processor>) -> &mut dyn ByTrace {
+    shard.by_trace().unwrap_or_else(|| panic!("it is split by trace"))
+}
+
 /// The tail sampler on one worker and on two: what comes in goes out or is counted, and what goes
 /// out is a valid request.
 pub(crate) fn tail_sampling(data: &[u8]) {
@@ -167,10 +171,10 @@ pub(crate) fn tail_sampling(data: &[u8]) {
         if let [only] = &mut shards[..] {
             only.process(payload, &mut out);
         } else {
-            let parts = shards[0].share(payload, workers, &mut out);
+            let parts = by_trace(&mut shards[0]).share(payload, workers, &mut out);
             for (shard, share) in shards.iter_mut().zip(parts) {
                 if let Some(share) = share {
-                    shard.take(share, &mut out);
+                    by_trace(shard).take(share, &mut out);
                 }
             }
         }
@@ -273,39 +277,68 @@ pub(crate) fn xray_segments(data: &[u8]) {
     }
 }
 
+/// A body of `PutLogEvents` becomes a valid request with a record for each event, or is refused.
+/// The same bytes as `aws-chunked` are joined to no more than they are.
+pub(crate) fn logs_calls(data: &[u8]) {
+    if let Some((body, events)) = receivers::awscloudwatchlogs::translated(data) {
+        assert_eq!(items(Signal::Logs, &body), events);
+    }
+    let mut chunks = 0;
+    let joined = receivers::awscloudwatchlogs::join_chunks(data, |chunk, _| {
+        chunks += chunk.len();
+        true
+    });
+    if let Some(joined) = joined {
+        assert_eq!(joined.len(), chunks);
+        assert!(joined.len() < data.len());
+    }
+}
+
 /// `telemetry.sdk.language` of those whose stack traces are read, and of one that is not known.
 const LANGUAGES: [&str; 9] =
     ["java", "php", "python", "javascript", "nodejs", "webjs", "dotnet", "go", "rust"];
 
 /// A stack trace in the language that the first byte chooses, and the same bytes as a document of
 /// an X-Ray SDK, leave as documents that are text, one for each span but those that have none for a
-/// reason.
+/// reason. Without the feature `aws` there is nothing to check.
 pub(crate) fn xray_documents(data: &[u8]) {
     let Some((language, trace)) = data.split_first() else { return };
     let language = LANGUAGES[usize::from(*language) % LANGUAGES.len()];
     let mut segments = Vec::new();
     let _ = receivers::awsxray::document(data, &mut segments);
     for body in [failed_span(language, trace), segments] {
-        let spans = cutter::count_items(Signal::Traces, &body);
-        let content = Whole::new(Signal::Traces, body.into(), spans);
-        // Without the feature `aws` there is none.
-        let Some(exporter) = xray_exporter() else { return };
-        let piece = exporter.encode(&Work::all(&content));
-        let request = piece.unwrap_or_else(|error| panic!("{}", error.message)).request;
-        let (left_out, documents) = request.body.split_first().unwrap_or_else(|| panic!("no note"));
-        let left_out = String::from_utf8_lossy(left_out);
-        let left_out: u64 = left_out.split(' ').filter_map(|count| count.parse::<u64>().ok()).sum();
-        assert!(documents.len() as u64 + left_out <= spans);
-        let mut written = 0;
-        for document in documents {
-            let text = String::from_utf8_lossy(document);
-            // Subsegments stand in their parents; each has the id of its trace, and metadata may
-            // have more.
-            written += text.matches("\"trace_id\":\"1-").count() as u64;
-            assert!(text.starts_with("{\"name\":\"") && text.ends_with('}'), "{text}");
-        }
-        assert!(written + left_out >= spans);
+        #[cfg(feature = "aws")]
+        check_documents(body);
+        #[cfg(not(feature = "aws"))]
+        drop(body);
     }
+}
+
+/// Each span of a request has a document, or a reason to have none.
+#[cfg(feature = "aws")]
+fn check_documents(body: Vec<u8>) {
+    use skep::{
+        component::{Exporter as _, Work},
+        exporters::awsxray::Config,
+        otlp::Content,
+    };
+    let spans = cutter::count_items(Signal::Traces, &body);
+    let content = Content::new(Signal::Traces, body.into(), spans);
+    let exporter = Config::default().exporter(&context("awsxray", 1 << 20));
+    let exporter = exporter.unwrap_or_else(|error| panic!("{error}"));
+    let piece = exporter.encode(&Work::all(&content));
+    let segments = piece.unwrap_or_else(|error| panic!("{error}")).encoded;
+    let left_out = segments.left_out();
+    assert!(segments.documents.len() as u64 + left_out <= spans);
+    let mut written = 0;
+    for document in &segments.documents {
+        let text = String::from_utf8_lossy(document);
+        // Subsegments are within their parents; each has the id of its trace, and metadata may have
+        // more.
+        written += text.matches("\"trace_id\":\"1-").count() as u64;
+        assert!(text.starts_with("{\"name\":\"") && text.ends_with('}'), "{text}");
+    }
+    assert!(written + left_out >= spans);
 }
 
 /// A request with one span that has an exception with this trace.
@@ -327,26 +360,8 @@ fn failed_span(language: &str, trace: &[u8]) -> Vec<u8> {
     message(&[(1, &message(&[(1, &resource), (2, &message(&[(2, &span)]))]))])
 }
 
-fn xray_exporter() -> Option<Arc<dyn Exporter>> {
-    let node = yaml::parse(0, "region: r").unwrap_or_else(|_| panic!("the settings are YAML"));
-    let entry = exporters::ALL.iter().find(|entry| entry.name == "awsxray")?;
-    let config = (entry.decode)(&node, &mut Problems::default());
-    let built = config.and_then(|config| config.build(&context("awsxray", 1 << 20)).ok());
-    Some(built.unwrap_or_else(|| panic!("the settings are right")))
-}
-
 fn context(name: &str, budget: u64) -> BuildContext {
-    BuildContext {
-        id: ComponentId { kind_name: name.to_owned(), name: None },
-        pipeline: "traces".to_owned(),
-        signal: Signal::Traces,
-        wants_weights: false,
-        budget,
-        in_container: false,
-        telemetry: Arc::new(Telemetry::default()),
-        auth: None,
-        server_auths: Arc::default(),
-    }
+    BuildContext { budget, ..BuildContext::test(name, Signal::Traces) }
 }
 
 /// Any text is a configuration or has problems, which can be shown.

@@ -140,7 +140,7 @@ impl Router {
 
     /// Hands a job to whichever worker is free first, or to the next one in turn where others wait
     /// already, before them: what leaves makes room for what comes in. Without this four times the
-    /// load left 85 to 105 % of the throughput, with it 92 to 107 % (`tests/goodput.rs`).
+    /// load left 85 to 105 % of the throughput, with it 92 to 107 % (`tests/it/goodput.rs`).
     pub(super) fn to_any_first(&self, job: Job) {
         if self.any.is_empty() {
             return self.to_any(job);

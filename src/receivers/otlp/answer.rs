@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What a rejection is in gRPC's terms.
-pub(super) fn status(rejection: &Rejection) -> Status {
+pub(in super::super) fn status(rejection: &Rejection) -> Status {
     match rejection {
         Rejection::Malformed(message) => Status::new(Code::InvalidArgument, message.clone()),
         Rejection::TooLarge { limit } => Status::new(

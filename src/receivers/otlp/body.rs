@@ -39,15 +39,15 @@ const FIRST: usize = 4 * 1024;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Pays for the body of one request.
-pub(super) struct Payer<'a> {
-    pub(super) way: &'a dyn Way,
-    pub(super) connection: &'a Arc<Connection>,
+pub(in super::super) struct Payer<'a> {
+    pub(in super::super) way: &'a dyn Way,
+    pub(in super::super) connection: &'a Arc<Connection>,
     /// Longest time for the body, once it is paid for and before.
-    pub(super) timeout: Duration,
+    pub(in super::super) timeout: Duration,
     /// How long the sender waits for its answer, if it says so.
-    pub(super) patience: Option<Duration>,
+    pub(in super::super) patience: Option<Duration>,
     /// Counts requests that are refused unread.
-    pub(super) stats: &'a ReceiverStats,
+    pub(in super::super) stats: &'a ReceiverStats,
 }
 
 /// How fast a body comes in.
@@ -127,7 +127,10 @@ impl Payer<'_> {
 }
 
 /// The body of a request.
-pub(super) trait Source: Body<Data = Bytes, Error: Display> + Unpin {}
+pub(in super::super) trait Source:
+    Body<Data = Bytes, Error: Display> + Unpin
+{
+}
 
 impl<B: Body<Data = Bytes, Error: Display> + Unpin> Source for B {}
 
@@ -194,7 +197,7 @@ fn ends_within(what: &str) -> Status {
 }
 
 /// Reads a whole body.
-pub(super) async fn whole(
+pub(in super::super) async fn whole(
     body: &mut impl Source,
     max: usize,
     payer: Payer<'_>,

@@ -3,7 +3,7 @@
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 
 use super::settings::Cors;
-use crate::{net::server::Reply, telemetry::strays::Stray};
+use crate::{net::server::Reply, receivers::stray::Stray};
 
 /// Headers that pages may always send.
 const ALWAYS_ALLOWED: &str = "content-type, content-encoding, x-requested-with";

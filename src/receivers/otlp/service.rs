@@ -25,7 +25,8 @@ use crate::{
         payload::{Context, Permit, Wait},
     },
     receivers::astray::{self, Astray},
-    telemetry::{ReceiverStats, strays::Stray},
+    receivers::stray::Stray,
+    telemetry::ReceiverStats,
 };
 
 /// Longest time for a whole body: a slow sender holds a permit.
