@@ -1,7 +1,7 @@
 //! Tokens to a syntax tree, by recursive descent.
 //!
 //! One grammar serves for values and conditions; whether a comparison may be used at a place is
-//! decided by the compiler, which can say why. Nesting is limited, so no text can exhaust the stack.
+//! decided by the compiler, which can say why. Nesting is limited: no text exhausts the stack.
 
 use super::{
     lex::{Token, TokenKind, tokens},

@@ -1,4 +1,4 @@
-//! Editors of histograms: scaling, percentiles, explicit buckets of exponential ones, fewer buckets.
+//! Editors of histograms: scaling, explicit buckets for exponential ones, fewer buckets.
 
 use super::{
     super::{
