@@ -12,7 +12,7 @@ use super::{
     index::{Index, Indexed},
     wire::joined,
 };
-use crate::otlp::payload;
+use crate::otlp::{payload, wire::put_header};
 
 /// A level of an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,6 +70,40 @@ impl<'a> Level<'a> {
     }
 }
 
+/// A metric that an editor has made.
+#[derive(Debug, Default)]
+pub(crate) struct Appended {
+    /// Its name, description and unit; or all of it, if it has no kind.
+    pub(super) head: Vec<u8>,
+    /// The field of its data.
+    pub(super) kind: u32,
+    pub(super) points: Vec<u8>,
+    /// What follows the points in the data.
+    pub(super) nature: Vec<u8>,
+}
+
+impl Appended {
+    /// A metric that is complete.
+    pub(super) fn whole(metric: Vec<u8>) -> Self {
+        Appended { head: metric, ..Appended::default() }
+    }
+
+    /// Bytes that it takes.
+    pub(super) fn len(&self) -> usize {
+        self.head.len() + self.points.len() + self.nature.len() + 16
+    }
+
+    pub(super) fn finish(self) -> Vec<u8> {
+        let mut metric = self.head;
+        if self.kind != 0 {
+            put_header(&mut metric, self.kind, self.points.len() + self.nature.len());
+            metric.extend(self.points);
+            metric.extend(self.nature);
+        }
+        metric
+    }
+}
+
 /// An item and what is above it.
 #[derive(Debug)]
 pub struct Item<'a> {
@@ -85,7 +119,7 @@ pub struct Item<'a> {
     pub(super) index: Option<usize>,
     pub(super) request: Option<&'a payload::Context>,
     /// Metrics that editors have made of this one. They go into the same scope.
-    pub(super) appended: Vec<Vec<u8>>,
+    pub(super) appended: Vec<Appended>,
     /// Keeps the cache when the next item is entered.
     shares_cache: bool,
 }

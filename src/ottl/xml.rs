@@ -7,7 +7,7 @@ const DEPTH: usize = 64;
 
 /// A part of a document.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Part {
+pub(crate) enum Part {
     Element(Element),
     Text(String),
     /// A comment, declaration or instruction, as it is written.
@@ -16,19 +16,19 @@ pub enum Part {
 
 /// An element.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Element {
+pub(crate) struct Element {
     pub name: String,
     pub attributes: Vec<(String, String)>,
     pub children: Vec<Part>,
 }
 
 impl Element {
-    pub fn new(name: impl Into<String>) -> Self {
+    pub(crate) fn new(name: impl Into<String>) -> Self {
         Element { name: name.into(), ..Element::default() }
     }
 
     /// Its elements in order.
-    pub fn elements(&self) -> impl Iterator<Item = &Element> {
+    pub(crate) fn elements(&self) -> impl Iterator<Item = &Element> {
         self.children.iter().filter_map(|part| match part {
             Part::Element(element) => Some(element),
             _ => None,
@@ -36,7 +36,7 @@ impl Element {
     }
 
     /// Its own text, without that of the elements in it.
-    pub fn own_text(&self) -> String {
+    pub(crate) fn own_text(&self) -> String {
         let texts = self.children.iter().filter_map(|part| match part {
             Part::Text(text) => Some(text.as_str()),
             _ => None,
@@ -45,7 +45,7 @@ impl Element {
     }
 
     /// All text in it.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let texts = self.children.iter().map(|part| match part {
             Part::Text(text) => text.clone(),
             Part::Element(element) => element.text(),
@@ -54,7 +54,7 @@ impl Element {
         texts.collect()
     }
 
-    pub fn attribute(&self, name: &str) -> Option<&str> {
+    pub(crate) fn attribute(&self, name: &str) -> Option<&str> {
         self.attributes.iter().find(|(known, _)| known == name).map(|(_, value)| &**value)
     }
 }

@@ -5,7 +5,7 @@ use super::{
         arguments::to_str,
         compare::as_double,
         fault::{Fault, What},
-        item::{Item, Tier},
+        item::{Appended, Item, Tier},
         language::Context,
         node::{Argument, Call, Eval},
         read::{data, has, point_attributes},
@@ -82,7 +82,7 @@ fn extract_percentile(call: &Call, item: &mut Item<'_>) -> Result<(), Fault> {
     put_bytes(&mut added, 2, bytes(metric, 2));
     put_bytes(&mut added, 3, bytes(metric, 3));
     put_bytes(&mut added, 5, &points);
-    item.appended.push(added);
+    item.appended.push(Appended::whole(added));
     Ok(())
 }
 

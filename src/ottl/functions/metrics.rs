@@ -4,7 +4,7 @@ use super::{
     super::{
         arguments::to_str,
         fault::{Fault, What},
-        item::{Item, Tier},
+        item::{Appended, Item, Tier},
         language::Context,
         node::{Call, Eval},
         read::{data, point_attributes},
@@ -159,18 +159,14 @@ impl New {
         out
     }
 
-    fn sum(&self, temporality: u64, is_monotonic: bool) -> Vec<u8> {
-        let mut data = self.points.clone();
-        put_nature(&mut data, temporality, is_monotonic);
-        let mut out = self.head();
-        put_bytes(&mut out, 7, &data);
-        out
+    fn sum(self, temporality: u64, is_monotonic: bool) -> Appended {
+        let mut nature = Vec::new();
+        put_nature(&mut nature, temporality, is_monotonic);
+        Appended { head: self.head(), kind: 7, points: self.points, nature }
     }
 
-    fn gauge(&self) -> Vec<u8> {
-        let mut out = self.head();
-        put_bytes(&mut out, 5, &self.points);
-        out
+    fn gauge(self) -> Appended {
+        Appended { head: self.head(), kind: 5, points: self.points, nature: Vec::new() }
     }
 }
 
@@ -256,31 +252,21 @@ fn from_summary(
     let point = item.bytes(Tier::Child);
     let added = number_point(point, 11, |out| put(point, out));
     put_bytes(&mut new.points, 1, &added);
-    add_points(item, &new, &new.sum(temporality, is_monotonic), 7);
+    add_points(item, new.sum(temporality, is_monotonic));
     Ok(())
 }
 
-/// Adds a metric, or its points to one that has been added before and has the same head.
-fn add_points(item: &mut Item<'_>, new: &New, whole: &[u8], kind: u32) {
-    let head = new.head();
-    let known = item.appended.iter_mut().find(|metric| metric.starts_with(&head));
-    let Some(known) = known else { return item.appended.push(whole.to_vec()) };
-    let Some((found, old)) = data(known) else { return };
-    if found != kind {
-        return;
+/// How many of the last metrics may be those of the points before.
+const RECENT: usize = 16;
+
+/// Adds a metric, or its points to one that was added for the points before.
+fn add_points(item: &mut Item<'_>, new: Appended) {
+    let recent = item.appended.iter_mut().rev().take(RECENT);
+    let mut same = recent.filter(|known| known.kind == new.kind && known.head == new.head);
+    match same.next() {
+        Some(known) => known.points.extend(new.points),
+        None => item.appended.push(new),
     }
-    let merged = [&new.points, &*old].concat();
-    let points: Vec<&[u8]> = fields(&old).filter(|f| f.number == 1).map(|f| f.whole).collect();
-    let others = fields(&old).filter(|f| f.number != 1).map(|f| f.whole);
-    let mut ordered = Vec::with_capacity(merged.len());
-    for point in points {
-        ordered.extend_from_slice(point);
-    }
-    ordered.extend_from_slice(&new.points);
-    others.for_each(|other| ordered.extend_from_slice(other));
-    let mut out = Vec::with_capacity(known.len() + new.points.len());
-    replace_data(known, kind, &ordered, &mut out);
-    *known = out;
 }
 
 fn summary_count(call: &Call, item: &mut Item<'_>) -> Result<(), Fault> {
@@ -313,7 +299,7 @@ fn summary_quantiles(call: &Call, item: &mut Item<'_>) -> Result<(), Fault> {
         put_bytes(&mut new.points, 1, &added);
     }
     if !new.points.is_empty() {
-        add_points(item, &new, &new.gauge(), 5);
+        add_points(item, new.gauge());
     }
     Ok(())
 }
@@ -331,7 +317,7 @@ fn copy_metric(call: &Call, item: &mut Item<'_>) -> Result<(), Fault> {
         replace(&new, &[field], &mut out, |out| put_bytes(out, field, text.as_bytes()));
         new = out;
     }
-    item.appended.push(new);
+    item.appended.push(Appended::whole(new));
     Ok(())
 }
 

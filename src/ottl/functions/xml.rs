@@ -68,11 +68,13 @@ fn document(call: &Call, eval: Eval<'_>) -> Result<Element, Fault> {
     Ok(parse(&call.str(eval, 0)?).map_err(What::owned)?)
 }
 
-fn xpath(call: &Call) -> Option<&XPath> {
-    match call.special(1) {
-        Special::XPath(xpath) => Some(xpath),
-        _ => None,
-    }
+/// What the `XPath` of a call selects; all elements if there is none.
+fn selected(call: &Call, root: &Element) -> Result<Vec<Selected>, Fault> {
+    let found = match call.special(1) {
+        Special::XPath(xpath) => xpath.select(root),
+        _ => XPath::parse("//*").map_err(What::owned)?.select(root),
+    };
+    Ok(found.ok_or(What::TooLarge)?)
 }
 
 /// The text of what was selected.
@@ -167,7 +169,7 @@ fn simplified(element: &Element) -> Value<'static> {
 fn get_xml<'e>(call: &'e Call, eval: Eval<'e>) -> Result<Value<'e>, Fault> {
     let root = document(call, eval)?;
     let mut out = String::new();
-    for place in xpath(call).map(|xpath| xpath.select(&root)).unwrap_or_default() {
+    for place in selected(call, &root)? {
         match element_at(&root, &place.path) {
             Some(element) if place.attribute.is_none() => write_element(element, &mut out),
             _ => out.push_str(&text_of(&root, &place).unwrap_or_default()),
@@ -181,7 +183,7 @@ fn get_xml<'e>(call: &'e Call, eval: Eval<'e>) -> Result<Value<'e>, Fault> {
 
 fn remove_xml<'e>(call: &'e Call, eval: Eval<'e>) -> Result<Value<'e>, Fault> {
     let mut root = document(call, eval)?;
-    let places = xpath(call).map(|xpath| xpath.select(&root)).unwrap_or_default();
+    let places = selected(call, &root)?;
     // From the end on, so that positions stay right.
     for place in places.iter().rev() {
         match (&place.attribute, place.path.split_last()) {
@@ -207,7 +209,7 @@ fn insert_xml<'e>(call: &'e Call, eval: Eval<'e>) -> Result<Value<'e>, Fault> {
     let mut root = document(call, eval)?;
     let text = call.str(eval, 2)?;
     let added = parse(&text).map_err(What::owned)?;
-    let places = xpath(call).map(|xpath| xpath.select(&root)).unwrap_or_default();
+    let places = selected(call, &root)?;
     if places.len().saturating_mul(text.len()) > super::replace::LARGEST {
         return Err(What::TooLarge.into());
     }
@@ -223,10 +225,7 @@ fn insert_xml<'e>(call: &'e Call, eval: Eval<'e>) -> Result<Value<'e>, Fault> {
 
 fn convert_attributes<'e>(call: &'e Call, eval: Eval<'e>) -> Result<Value<'e>, Fault> {
     let mut root = document(call, eval)?;
-    let places = match xpath(call) {
-        Some(xpath) => xpath.select(&root),
-        None => XPath::parse("//*").map_err(What::owned)?.select(&root),
-    };
+    let places = selected(call, &root)?;
     for place in places {
         let Some(element) = element_at_mut(&mut root, &place.path) else { continue };
         let is_chosen = |name: &str| place.attribute.as_deref().is_none_or(|chosen| chosen == name);
@@ -246,10 +245,7 @@ fn convert_attributes<'e>(call: &'e Call, eval: Eval<'e>) -> Result<Value<'e>, F
 fn convert_text<'e>(call: &'e Call, eval: Eval<'e>) -> Result<Value<'e>, Fault> {
     let mut root = document(call, eval)?;
     let name = to_str(call.text_or(eval, 2, "value")?).into_owned();
-    let places = match xpath(call) {
-        Some(xpath) => xpath.select(&root),
-        None => XPath::parse("//*").map_err(What::owned)?.select(&root),
-    };
+    let places = selected(call, &root)?;
     for place in places {
         let Some(element) = element_at_mut(&mut root, &place.path) else { continue };
         if element.elements().next().is_none() {

@@ -3,8 +3,8 @@
 
 use super::super::xml::{Element, Part};
 
-/// Most places that a path selects.
-const MOST: usize = 100_000;
+/// Most elements that a path looks at.
+const MOST: usize = 200_000;
 
 /// A compiled path.
 #[derive(Debug, Clone)]
@@ -50,7 +50,7 @@ enum Operand {
 
 /// What was selected: the positions of children from the root, and an attribute of the last one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Selected {
+pub(crate) struct Selected {
     pub path: Vec<usize>,
     pub attribute: Option<String>,
 }
@@ -61,22 +61,27 @@ impl XPath {
         Ok(XPath { paths })
     }
 
-    /// The places that it selects, in the order of the document, each once.
-    pub fn select(&self, root: &Element) -> Vec<Selected> {
+    /// The places that it selects, in the order of the document, each once; `None` if it would
+    /// look at too many elements.
+    pub(crate) fn select(&self, root: &Element) -> Option<Vec<Selected>> {
         let mut found = Vec::new();
+        let mut left = MOST;
         for steps in &self.paths {
             let mut places = vec![Selected { path: Vec::new(), attribute: None }];
             for step in steps {
-                places = places.iter().flat_map(|place| step.apply(root, place)).collect();
-                places.sort();
-                places.dedup();
-                places.truncate(MOST);
+                let mut next = Vec::new();
+                for place in &places {
+                    next.append(&mut step.apply(root, place, &mut left)?);
+                }
+                next.sort();
+                next.dedup();
+                places = next;
             }
             found.extend(places);
         }
         found.sort();
         found.dedup();
-        found
+        Some(found)
     }
 }
 
@@ -223,35 +228,35 @@ fn predicate(text: &str) -> Option<Predicate> {
 }
 
 impl Step {
-    fn apply(&self, root: &Element, place: &Selected) -> Vec<Selected> {
+    fn apply(&self, root: &Element, place: &Selected, left: &mut usize) -> Option<Vec<Selected>> {
         if place.attribute.is_some() {
-            return Vec::new();
+            return Some(Vec::new());
         }
         let mut starts = vec![place.path.clone()];
-        if self.is_deep {
-            let mut at = 0;
-            while at < starts.len() && starts.len() < MOST {
-                let path = starts[at].clone();
-                if let Some(element) = element_at(root, &path) {
-                    for (i, part) in element.children.iter().enumerate() {
-                        if matches!(part, Part::Element(_)) {
-                            starts.push([&path[..], &[i]].concat());
-                        }
+        let mut at = 0;
+        while self.is_deep && at < starts.len() {
+            let path = starts[at].clone();
+            if let Some(element) = element_at(root, &path) {
+                for (i, part) in element.children.iter().enumerate() {
+                    if matches!(part, Part::Element(_)) {
+                        *left = left.checked_sub(1)?;
+                        starts.push([&path[..], &[i]].concat());
                     }
                 }
-                at += 1;
             }
+            at += 1;
         }
         let mut found = Vec::new();
         for path in starts {
             let Some(element) = element_at(root, &path) else { continue };
+            *left = left.checked_sub(1 + element.children.len())?;
             let mut own = self.children(element, &path);
             for predicate in &self.predicates {
                 own = predicate.filter(root, own);
             }
             found.append(&mut own);
         }
-        found
+        Some(found)
     }
 
     fn children(&self, element: &Element, path: &[usize]) -> Vec<Selected> {
