@@ -2,6 +2,7 @@
 //! compiled to, its result, and why. The quickest way to learn the language.
 
 use std::{
+    fmt::Write as _,
     fs,
     io::{IsTerminal as _, Read as _},
 };
@@ -66,12 +67,13 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
         Ok(compiled) => compiled,
         Err(words) => return complain(CONFIG, &words),
     };
+    // Writing to a string cannot fail.
     let mut out = String::new();
     for line in program.explain() {
-        out.push_str(&format!("compiled for {}: {line}\n", program.context().name()));
+        let _ = writeln!(out, "compiled for {}: {line}", program.context().name());
     }
     for located in &warnings {
-        out.push_str(&format!("warning: {}\n", located.problem.shown(text)));
+        let _ = writeln!(out, "warning: {}", located.problem.shown(text));
     }
     if let Some((_, body)) = request {
         out.push_str(&results(signal, &program, &body));
@@ -191,15 +193,15 @@ fn results(signal: Signal, program: &Program, body: &[u8]) -> String {
     let how = Walk { signal, context: program.context(), request: None, prunes: false };
     let changed = walk(&how, body, &mut Purse::default(), &mut |item: &mut Item<'_>| {
         count += 1;
-        out.push_str(&format!("{} {count}:\n", program.context().name()));
+        let _ = writeln!(out, "{} {count}:", program.context().name());
         for line in program.why(item) {
-            out.push_str(&format!("  {line}\n"));
+            let _ = writeln!(out, "  {line}");
         }
         let mut failures = Vec::new();
         let before = item.version();
         program.run(item, ErrorMode::Ignore, &mut |failure| failures.push(failure.to_string()))?;
         for failure in &failures {
-            out.push_str(&format!("  {failure}\n"));
+            let _ = writeln!(out, "  {failure}");
         }
         if program.has_statements() && failures.is_empty() {
             let is_same = item.version() == before;
@@ -212,7 +214,7 @@ fn results(signal: Signal, program: &Program, body: &[u8]) -> String {
             let mut json = Vec::new();
             otlp_json::write(signal, &[Bytes::from(new)], &mut json);
             let shown: Option<Value> = serde_json::from_slice(&json).ok();
-            out.push_str(&format!("{:#}\n", shown.unwrap_or_default()));
+            let _ = writeln!(out, "{:#}", shown.unwrap_or_default());
         }
         Ok(Changed::Nothing | Changed::Empty) => {}
         Err(Stop::Fault(fault)) => out.push_str(&format!("{fault}\n")),
