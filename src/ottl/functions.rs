@@ -25,6 +25,8 @@ mod times;
 mod xml;
 pub(crate) mod xpath;
 
+use std::{ops::Deref, sync::Arc};
+
 use super::{
     fault::Fault,
     item::Item,
@@ -215,15 +217,40 @@ impl Function {
     }
 }
 
+/// A regular expression of a call. It is not cloned: a clone would start with empty caches.
+enum Compiled<'c> {
+    Constant(&'c regex::bytes::Regex),
+    Recent(Arc<regex::bytes::Regex>),
+}
+
+impl Deref for Compiled<'_> {
+    type Target = regex::bytes::Regex;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Compiled::Constant(regex) => regex,
+            Compiled::Recent(regex) => regex,
+        }
+    }
+}
+
 /// An argument that is a regular expression or glob: compiled at the start, or of the item.
-fn regex(call: &Call, eval: Eval<'_>, at: usize) -> Result<regex::bytes::Regex, Fault> {
+fn regex<'c>(call: &'c Call, eval: Eval<'_>, at: usize) -> Result<Compiled<'c>, Fault> {
     match call.special(at) {
-        Special::Regex(regex) => Ok(regex.clone()),
+        Special::Regex(regex) => Ok(Compiled::Constant(regex)),
         Special::Recent(recent) => {
             let is_glob = matches!(call.function.parameters[at].takes, Takes::Glob);
             let compile = if is_glob { pattern::compile_glob } else { pattern::compile };
-            Ok(recent.get(call.text(eval, at)?, compile)?)
+            Ok(Compiled::Recent(recent.get(dynamic_text(call, eval, at)?, compile)?))
         }
         _ => Err(call.wrong(at, Types::TEXT, &Value::Nil)),
+    }
+}
+
+/// The text of a pattern that comes from the item.
+fn dynamic_text(call: &Call, eval: Eval<'_>, at: usize) -> Result<Vec<u8>, Fault> {
+    match call.value(eval, at)? {
+        Value::Text(text) => Ok(text.into_owned()),
+        other => Err(call.wrong(at, Types::TEXT, &other)),
     }
 }

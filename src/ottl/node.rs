@@ -236,6 +236,9 @@ impl Place {
             let found = find(eval.item.bytes(self.tier), number, key);
             return Ok(found.map_or(Value::Nil, Value::read_cow));
         }
+        if self.keys.is_empty() {
+            return read(eval.item, self.tier, self.access, &[]).map_err(|w| w.at(self.span));
+        }
         let steps = self.steps(eval)?;
         read(eval.item, self.tier, self.access, &steps).map_err(|what| what.at(self.span))
     }

@@ -4,7 +4,7 @@
 //! `\w`, `\s` and `\b` mean ASCII, `\Q...\E` quotes, and `[`, `&&`, `--` and `~~` inside of a class
 //! are plain characters.
 
-use std::{borrow::Cow, cell::RefCell};
+use std::{cell::RefCell, sync::Arc};
 
 use regex::bytes::{Regex, RegexBuilder};
 
@@ -175,22 +175,22 @@ fn push_escape(escaped: char, in_class: bool, out: &mut String) {
 
 /// Expressions that a call has compiled for values of items, the last one used first.
 #[derive(Debug, Clone, Default)]
-pub struct Recent(RefCell<Vec<(Vec<u8>, Regex)>>);
+pub struct Recent(RefCell<Vec<(Vec<u8>, Arc<Regex>)>>);
 
 impl Recent {
     pub fn get(
         &self,
-        pattern: Cow<'_, [u8]>,
+        pattern: Vec<u8>,
         compile: fn(&str) -> Result<Regex, String>,
-    ) -> Result<Regex, What> {
+    ) -> Result<Arc<Regex>, What> {
         let mut known = self.0.borrow_mut();
-        if let Some(at) = known.iter().position(|(known, _)| **known == *pattern) {
+        if let Some(at) = known.iter().position(|(known, _)| *known == pattern) {
             known[..=at].rotate_right(1);
             return Ok(known[0].1.clone());
         }
-        let regex = compile(&String::from_utf8_lossy(&pattern)).map_err(What::owned)?;
+        let regex = Arc::new(compile(&String::from_utf8_lossy(&pattern)).map_err(What::owned)?);
         known.truncate(REMEMBERED - 1);
-        known.insert(0, (pattern.into_owned(), regex.clone()));
+        known.insert(0, (pattern, regex.clone()));
         Ok(regex)
     }
 }
