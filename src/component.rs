@@ -1,9 +1,9 @@
-//! What a component is: the traits of receivers, processors, exporters, connectors and extensions,
-//! and what each is given. A component knows its configuration and its data, nothing of threads,
-//! queues or sockets of others; those belong to the engine.
+//! The contracts of components: the traits of receivers, processors, exporters, connectors and
+//! extensions, and what the engine gives to each. A component knows its configuration and its data,
+//! nothing of threads, queues or sockets of others; those belong to the engine.
 //!
 //! A component is one file: docs with a YAML example, `Config`, build, behaviour, tests. Its
-//! `Config` implements the `*Config` trait of its kind and stands as one [`Entry`] in the list of
+//! `Config` implements the `*Config` trait of its kind and has one [`Entry`] in the list of
 //! its folder's `mod.rs`.
 
 #![warn(missing_docs)]
@@ -37,7 +37,7 @@ use crate::{
         check::Utf8,
         payload::{Context, Outcome, Permit, Reason, Wait},
     },
-    telemetry::Telemetry,
+    telemetry::{ReceiverStats, Telemetry},
 };
 
 pub use auth::{
@@ -96,7 +96,7 @@ impl Kind {
     }
 }
 
-/// `type` or `type/name` as it stands in the file.
+/// `type` or `type/name` as it is written in the file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ComponentId {
     /// Before the slash, as the user wrote it (an alias stays an alias).
@@ -126,8 +126,8 @@ pub struct Entry<C: ?Sized + 'static> {
     pub signals: &'static [Signal],
     /// Source text of its file; documentation is generated from the `//!` header.
     pub source: &'static str,
-    /// Decodes the body under the id. Problems are recorded with their places; `None` if there
-    /// is nothing to go on with.
+    /// Decodes the body under the id. Problems are recorded with their places; `None` if nothing
+    /// could be decoded.
     pub decode: fn(&Node, &mut Problems) -> Option<Box<C>>,
     /// JSON schema of the body.
     pub schema: fn(&mut schemars::SchemaGenerator) -> schemars::Schema,
@@ -157,7 +157,7 @@ pub struct BuildContext {
     pub server_auths: Arc<HashMap<String, Arc<dyn ServerAuth>>>,
 }
 
-/// A component that cannot be built or started: says what and the remedy.
+/// The error if a component cannot be built or started, with the remedy.
 #[derive(Debug, thiserror::Error)]
 #[error("{component}: {message}")]
 pub struct StartError {
@@ -198,7 +198,7 @@ pub trait ProcessorConfig: fmt::Debug + Send + Sync {
         false
     }
 
-    /// Whether it looks at what an authenticator of the receiver knows of the client.
+    /// Whether it reads the identity that an authenticator of the receiver has found.
     fn reads_auth(&self) -> bool {
         false
     }
@@ -208,18 +208,18 @@ pub trait ProcessorConfig: fmt::Debug + Send + Sync {
         true
     }
 
-    /// Whether it writes how many items each kept item counts for, where an exporter downstream
-    /// reads that ([`ExporterConfig::reads_weights`]).
+    /// Whether it writes how many items each kept item counts for, if an exporter downstream reads
+    /// that ([`ExporterConfig::reads_weights`]).
     fn may_write_weights(&self) -> bool {
         false
     }
 
-    /// The byte budget that it asks for, given the memory there is; the smallest one counts.
+    /// The byte budget that it asks for, given the total memory; the smallest one counts.
     fn memory_limit(&self, _total: u64) -> Option<u64> {
         None
     }
 
-    /// Bytes of a `budget` in use above which it refuses everything. Where it is the first of a
+    /// Bytes of a `budget` in use above which it refuses everything. If it is the first of a
     /// pipeline, receivers refuse in its place, before they read a body.
     fn refuses_above(&self, _budget: u64) -> Option<u64> {
         None
@@ -238,11 +238,11 @@ pub trait ProcessorConfig: fmt::Debug + Send + Sync {
     }
 }
 
-/// What one worker owns of a payload, at a processor that is split by trace.
+/// The part of a payload that one worker owns, at a processor that is split by trace.
 pub struct Share {
     /// The body of all owners; items, receipts and permits for this one.
     pub payload: Payload,
-    /// What the processor has read of it, in its own form.
+    /// What the processor has read from it, in its own form.
     pub reading: Box<dyn Any + Send>,
 }
 
@@ -251,20 +251,20 @@ pub trait Processor: Send {
     /// Takes a payload and emits none, one or several through `out`.
     fn process(&mut self, payload: Payload, out: &mut Output);
 
-    /// Of a processor that is split by trace: reads a payload where it came in, and gives each of
-    /// `owners` its share. None for those that own nothing of it; nothing at all where it was
-    /// refused.
+    /// Reads a payload on the worker that has it, and divides it among `owners`, if the processor
+    /// is split by trace. `None` for owners of nothing; empty if the payload was refused.
     fn share(&mut self, payload: Payload, owners: usize, _out: &mut Output) -> Vec<Option<Share>> {
         let whole = Share { payload, reading: Box::new(()) };
         std::iter::once(Some(whole)).chain((1..owners).map(|_| None)).collect()
     }
 
-    /// Takes a share that a worker has read, maybe another one.
+    /// Takes a share that this or another worker has read.
     fn take(&mut self, share: Share, out: &mut Output) {
         self.process(share.payload, out);
     }
 
-    /// When [`Processor::tick`] wants to be called next; `None` if no timer is due.
+    /// When [`Processor::tick`] is to be called next; `None` without a timer. The answer may change
+    /// only when another method of the processor is called, because a worker asks only then.
     fn next_tick(&self) -> Option<Instant> {
         None
     }
@@ -276,7 +276,7 @@ pub trait Processor: Send {
     fn drain(&mut self, _out: &mut Output) {}
 }
 
-/// What a processor hands on.
+/// What a processor emits.
 #[derive(Debug)]
 pub struct Output {
     /// Monotonic time of this call.
@@ -331,7 +331,7 @@ impl Output {
 
 /// Configuration of a connector. A connector is a processor whose output enters other pipelines.
 pub trait ConnectorConfig: fmt::Debug + Send + Sync {
-    /// Output signal for an input signal; none where the pair is not supported.
+    /// Output signal for an input signal; `None` if the pair is not supported.
     fn output(&self, input: Signal) -> Option<Signal>;
 
     /// See [`ProcessorConfig::validate`].
@@ -358,25 +358,20 @@ pub trait ReceiverConfig: fmt::Debug + Send + Sync {
         Vec::new()
     }
 
-    /// Keys of endpoints that are not given, with their ports: where those listen depends on the
-    /// machine, see [`default_address`].
+    /// Keys of endpoints that are not set, with their ports. Their addresses depend on the machine,
+    /// see [`default_address`].
     fn default_endpoints(&self) -> Vec<(&'static str, u16)> {
         Vec::new()
     }
 
-    /// Files that it reads when it is built: a reload builds it again where one has changed.
+    /// Files that it reads when it is built. A reload builds it again if one has changed.
     fn files(&self) -> Vec<String> {
         Vec::new()
     }
 
-    /// Where requests are written down before they are answered; `None` if they are not.
+    /// Where requests are written before they are answered; `None` if they are not.
     fn journal(&self) -> Option<JournalUse> {
         None
-    }
-
-    /// Labels under which its data is counted; one that speaks only one uses only one.
-    fn transports(&self) -> &'static [&'static str] {
-        &["grpc", "http"]
     }
 
     /// Builds the one instance that serves all `signals` whose pipelines list it. Opens nothing.
@@ -387,7 +382,7 @@ pub trait ReceiverConfig: fmt::Debug + Send + Sync {
 /// A listener that is open, for the start-up report: `otlp grpc 127.0.0.1:4317`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listening {
-    /// Protocol in words: `grpc`, `http`.
+    /// Name of the protocol: `grpc`, `http`.
     pub protocol: &'static str,
     /// Address, or path of a unix socket.
     pub address: String,
@@ -395,13 +390,13 @@ pub struct Listening {
     pub tls: bool,
 }
 
-/// Brings data in. Bound first, so that a port in use ends start-up; run later.
+/// Brings data in. It is bound first, so that a port in use ends the start, and run later.
 pub trait Receiver: Send {
     /// Opens the sockets (in a tokio context), out of `sockets`. Nothing is accepted yet.
     fn bind(&mut self, sockets: &mut Sockets) -> Result<Vec<Listening>, StartError>;
 
     /// Serves until `stop` is raised, then stops accepting, finishes requests in flight and ends.
-    fn run(self: Box<Self>, ingress: Ingress, stop: Stop) -> BoxFuture<()>;
+    fn run(self: Box<Self>, inlet: Arc<dyn Inlet>, stop: Stop) -> BoxFuture<()>;
 }
 
 /// How a body is encoded when it arrives.
@@ -424,7 +419,7 @@ pub struct Arrival {
     pub encoding: Encoding,
     /// What the content encoding or the gRPC flag said.
     pub compression: Compression,
-    /// As it came.
+    /// The bytes as they were received.
     pub body: Bytes,
     /// Charged for `body` before it was read.
     pub permit: Permit,
@@ -432,15 +427,15 @@ pub struct Arrival {
     pub max_inflated: usize,
     /// Whether strings must be UTF-8.
     pub utf8: Utf8,
-    /// The request, where [`Way::wants_context`] says so.
+    /// The request, if [`Admission::wants_context`].
     pub context: Option<Arc<Context>>,
-    /// When the sender is answered: `Delivery` where the receiver has `wait_for_export: true`.
+    /// When the sender is answered: `Delivery` if the receiver has `wait_for_export: true`.
     pub wait: Wait,
-    /// `grpc`, `http` or `udp`: a label of the receiver's metrics, which the engine counts.
-    pub transport: &'static str,
+    /// The counters of the receiver for this signal and transport, which the engine updates.
+    pub stats: Arc<ReceiverStats>,
 }
 
-/// Why an arrival was not taken. Small and copyable: this is the hot path of an overload.
+/// Why a request was not taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rejection {
     /// The bytes are wrong; sending them again is useless. The text says what is wrong where.
@@ -450,62 +445,56 @@ pub enum Rejection {
         /// The limit in bytes.
         limit: usize,
     },
-    /// Not now; the reason says why, the duration when to come back.
+    /// Not taken now, with the reason and when to come back.
     Unavailable(Reason, Option<Duration>),
     /// Refused for good by the pipeline.
     Failed(Reason),
 }
 
-/// What the sender is told.
+/// The answer to the sender.
 pub type Reply = Result<(), Rejection>;
 
-/// The door of the engine, as one receiver sees it. Cheap to clone.
-#[derive(Clone)]
-pub struct Ingress {
-    /// Implemented by the engine.
-    pub door: Arc<dyn Door>,
-}
+/// The engine as one receiver sees it.
+pub trait Inlet: Send + Sync {
+    /// The admission of one request. It keeps the route that is in force now, because a reload may
+    /// replace it meanwhile. Fails if no pipeline takes this signal from this receiver.
+    fn admission(self: Arc<Self>, signal: Signal) -> Result<Box<dyn Admission>, Rejection>;
 
-impl Ingress {
-    /// See [`Door::way`].
-    pub fn way(&self, signal: Signal) -> Result<Box<dyn Way>, Rejection> {
-        Arc::clone(&self.door).way(signal)
-    }
-}
-
-/// What the engine offers to receivers.
-pub trait Door: Send + Sync {
-    /// The way of one request. It is looked up once, since a reload may replace it meanwhile. An
-    /// error if no pipeline takes this signal from this receiver.
-    fn way(self: Arc<Self>, signal: Signal) -> Result<Box<dyn Way>, Rejection>;
-    /// Charges bytes in any case, for what is no body and has a limit of its own: a connection.
+    /// Charges bytes whether they are free or not, for something other than a body that has a limit
+    /// of its own: a connection.
     fn charge(&self, _bytes: usize) -> Option<Permit> {
         None
     }
 }
 
-/// The way of one request's body into the engine. The methods are in the order of their use.
-pub trait Way: Send + Sync {
+/// The handle by which one request comes into the engine. The methods are in the order of their
+/// use.
+pub trait Admission: Send + Sync {
     /// Whether a component downstream wants the request's [`Context`].
     fn wants_context(&self) -> bool;
-    /// The wait for room, if the queues at the end are full or much waits in them. It takes at most
-    /// `patience`, or as long as a sender may be expected to wait. Call it before any byte of the
-    /// body is read, so that a waiting request holds no memory. Afterwards a full queue may still
-    /// refuse.
+
+    /// The wait for room if an exporter queue is full or long; `None` if there is room. It takes at
+    /// most `patience`, or as long as a sender may be expected to wait. Call it before any byte of
+    /// the body is read, so that a waiting request holds no memory. Afterwards a full queue may
+    /// still refuse.
     fn room(&self, _patience: Option<Duration>) -> Option<BoxFuture<Result<(), Rejection>>> {
         None
     }
+
     /// Refuses a body that would find no room even if it were alone; charges nothing.
     fn fits(&self, _bytes: usize) -> Result<(), Rejection> {
         Ok(())
     }
-    /// Takes bytes for a body of known length, if they are free now. `None`: waiting may help.
+
+    /// Takes bytes for a body of known length if they are free now; `None` if waiting may help.
     /// Acquire once per request before any byte is held; grow only with `Permit::try_more`.
     fn try_permit(&self, bytes: usize) -> Result<Option<Permit>, Rejection>;
+
     /// Waits for the bytes, at most a few seconds (`Unavailable` afterwards).
     fn permit(&self, bytes: usize) -> BoxFuture<Result<Permit, Rejection>>;
-    /// Hands a body to the workers; the future ends when somebody answers for the data, or, with
-    /// [`Wait::Delivery`], when the backends have it.
+
+    /// Hands a body to the workers. The future ends when a part of skep answers for the data or,
+    /// with [`Wait::Delivery`], when the backends have it.
     fn submit(&self, arrival: Arrival) -> BoxFuture<Reply>;
 }
 

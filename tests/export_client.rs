@@ -27,9 +27,9 @@ use prost::Message as _;
 use skep::{
     component::{BuildContext, ClientAuth, ComponentId},
     config::{Problems, yaml},
-    engine::{
-        export::queue::{ExportQueue, Surroundings},
-        work::pool::Ways,
+    engine::export::{
+        offload::Offload,
+        queue::{ExportQueue, Surroundings},
     },
     exporters, extensions,
     otlp::{
@@ -95,7 +95,7 @@ impl Exporting {
         let around = Surroundings {
             stats: Arc::clone(&stats),
             telemetry,
-            offload: Ways::new(1).offload(),
+            offload: Offload::in_place(),
             spool: None,
             dead_letters: None,
             is_guarded: false,

@@ -25,7 +25,7 @@ use crate::{
         budget::{Budget, cost},
         disk::stored::{self, Store},
     },
-    net::seldom::Seldom,
+    net::rate_limit::RateLimit,
     otlp::{
         Payload,
         payload::{Outcome, Reason, Receipt, Wait},
@@ -52,7 +52,7 @@ pub struct DeadLetters {
     /// How often something could not be kept.
     unkept: AtomicU64,
     /// Told once a minute; the counters have it all.
-    said: Seldom,
+    said: RateLimit,
 }
 
 impl DeadLetters {
@@ -64,7 +64,7 @@ impl DeadLetters {
         stats: Arc<ExporterStats>,
         senders_wait: bool,
     ) -> Arc<Self> {
-        let (unkept, said) = (AtomicU64::new(0), Seldom::default());
+        let (unkept, said) = (AtomicU64::new(0), RateLimit::default());
         Arc::new(DeadLetters { store, letterbox, budget, stats, senders_wait, unkept, said })
     }
 

@@ -28,7 +28,7 @@ use tokio::{
 use crate::{
     component::{Delivery, Encodes, Exporter, Queue, Sizer},
     engine::{disk::stored::Read, export::offload::Offload},
-    net::seldom::Seldom,
+    net::rate_limit::RateLimit,
     otlp::{
         Payload,
         payload::{Outcome, Reason, Wait},
@@ -74,7 +74,7 @@ pub struct ExportQueue {
     /// How old its payloads are.
     oldest: Arc<Oldest>,
     /// When the log said last that data is dropped.
-    dropping: Seldom,
+    dropping: RateLimit,
     telemetry: Arc<Telemetry>,
     /// `None` if the exporter makes no bytes.
     workspace: Option<Arc<Workspace>>,
@@ -123,7 +123,7 @@ impl ExportQueue {
             tx,
             stats: Arc::clone(&stats),
             oldest,
-            dropping: Seldom::default(),
+            dropping: RateLimit::default(),
             telemetry: Arc::clone(&telemetry),
             workspace: (encodes != Encodes::Inline).then(|| Arc::clone(&workspace)),
         });

@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use super::super::watched::Watched;
-use crate::net::{fetch, seldom::Seldom, tls::ClientTls};
+use crate::net::{fetch, rate_limit::RateLimit, tls::ClientTls};
 
 /// How long keys are used before they are fetched again.
 const FRESH: Duration = Duration::from_hours(1);
@@ -176,7 +176,7 @@ pub(super) struct Remote {
     fetching: watch::Sender<bool>,
     /// For requests that wait for it.
     places: Semaphore,
-    told: Seldom,
+    told: RateLimit,
 }
 
 #[derive(Default)]
@@ -236,7 +236,7 @@ impl Remote {
             state: Mutex::default(),
             fetching: watch::Sender::new(false),
             places: Semaphore::new(MOST_WAITING),
-            told: Seldom::default(),
+            told: RateLimit::default(),
         })
     }
 

@@ -18,7 +18,10 @@ use crate::{
         Backoff, BoxFuture, Delivery, Denial, ExportError, Exporter, Piece, Queue, Request, Retry,
         Sent as Taken, Sizer, Work,
     },
-    engine::{export::queue::Surroundings, panics::Panics, work::pool::Ways},
+    engine::{
+        export::{offload::Offload, queue::Surroundings},
+        panics::Panics,
+    },
     otlp::{Signal, payload::Context},
     storage::{
         Folder, Log, Overflow, Room, Settings,
@@ -117,7 +120,7 @@ impl Rig {
         let around = Surroundings {
             stats: Arc::clone(&stats),
             telemetry,
-            offload: Ways::new(1).offload(),
+            offload: Offload::in_place(),
             spool: None,
             dead_letters: Some(letters),
             is_guarded: false,

@@ -9,10 +9,7 @@ use tokio::time::sleep;
 use super::*;
 use crate::{
     component::{BoxFuture, ExportError, Piece, QueueBatch, Request, Retry, Sent, Work},
-    engine::{
-        budget::Budget, disk::stored::Store, export::spool::Spooling, panics::Panics,
-        work::pool::Ways,
-    },
+    engine::{budget::Budget, disk::stored::Store, export::spool::Spooling, panics::Panics},
     otlp::{Signal, payload::Receipt, wire::put_bytes},
     storage::{Folder, Log, Overflow, Room, Settings},
 };
@@ -65,7 +62,7 @@ impl Rig {
         let around = Surroundings {
             stats: telemetry.exporter("home", Signal::Traces, "nowhere"),
             telemetry,
-            offload: Ways::new(1).offload(),
+            offload: Offload::in_place(),
             spool,
             dead_letters: None,
             is_guarded: false,

@@ -71,7 +71,7 @@ async fn outage(absence: Absence, seconds: u64, spool: Option<Spool>) {
     let around = Surroundings {
         stats: telemetry.exporter("home", Signal::Traces, "nowhere"),
         telemetry,
-        offload: Ways::new(1).offload(),
+        offload: Offload::in_place(),
         spool,
         dead_letters: None,
         is_guarded,
