@@ -9,6 +9,7 @@
 #![warn(missing_docs)]
 
 mod auth;
+mod erased;
 mod exporter;
 mod extension;
 mod progress;
@@ -43,9 +44,10 @@ use crate::{
 pub use auth::{
     Asked, Auth, AuthUse, Authenticator, ClientAuth, Outgoing, Protocol, Refusal, Unusable,
 };
+pub use erased::{ErasedExporter, Ready};
 pub use exporter::{
     Backoff, Delivery, Denial, Encodes, ExportError, Exporter, ExporterConfig, Piece, Queue,
-    QueueBatch, Request, Retry, Sent, Sizer, Work,
+    QueueBatch, Retry, Sent, Sizer, Work,
 };
 pub use extension::{Extension, ExtensionConfig, Passive};
 pub use progress::Progress;

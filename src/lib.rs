@@ -9,6 +9,7 @@
 //! Layers, each using only those above it in this list:
 //! - [`otlp`]: the bytes. Checks, views, splices, splits; knows nothing else of ours.
 //! - [`config`]: the YAML tree with positions, units, problems.
+//! - [`ottl`]: the language of conditions and statements, on those bytes.
 //! - [`net`]: sockets, HTTP, gRPC framing, TLS, compression.
 //! - [`telemetry`]: counters and state that pages and probes read.
 //! - [`storage`]: logs of OTLP bytes on disk.
@@ -30,6 +31,7 @@ pub mod exporters;
 pub mod extensions;
 pub mod net;
 pub mod otlp;
+pub mod ottl;
 pub mod processors;
 pub mod receivers;
 pub mod storage;

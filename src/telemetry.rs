@@ -2,6 +2,7 @@
 //! state (metrics page, health, zpages, control plane). Counters are added to once per payload,
 //! never per item.
 
+pub mod calendar;
 pub mod datagrams;
 pub mod decisions;
 pub mod events;

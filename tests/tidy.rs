@@ -8,6 +8,8 @@ use std::{
 
 #[path = "tidy/rooms.rs"]
 mod rooms;
+#[path = "tidy/siblings.rs"]
+mod siblings;
 
 /// Longest file of `src`, its unit tests included.
 const FILE_LIMIT: usize = 600;
@@ -21,15 +23,22 @@ const COMMENT_WIDTH: usize = 100;
 /// Each module and what it may use of ours.
 const LAYERS: &[(&str, &[&str])] = &[
     ("otlp", &["otlp"]),
+    ("ottl", &["ottl", "config", "otlp"]),
     ("config", &["config"]),
     ("net", &["net", "otlp", "config"]),
     ("telemetry", &["telemetry", "config", "net", "otlp"]),
     ("storage", &["storage", "otlp", "telemetry"]),
     ("component", &["component", "config", "net", "otlp", "storage", "telemetry"]),
     ("receivers", &["receivers", "component", "config", "net", "otlp", "storage", "telemetry"]),
-    ("processors", &["processors", "component", "config", "net", "otlp", "storage", "telemetry"]),
+    (
+        "processors",
+        &["processors", "component", "config", "net", "otlp", "ottl", "storage", "telemetry"],
+    ),
     ("exporters", &["exporters", "component", "config", "net", "otlp", "storage", "telemetry"]),
-    ("connectors", &["connectors", "component", "config", "net", "otlp", "storage", "telemetry"]),
+    (
+        "connectors",
+        &["connectors", "component", "config", "net", "otlp", "ottl", "storage", "telemetry"],
+    ),
     ("extensions", &["extensions", "component", "config", "net", "otlp", "storage", "telemetry"]),
     (
         "document",
@@ -50,7 +59,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "engine",
         &["engine", "document", "component", "config", "net", "otlp", "storage", "telemetry"],
     ),
-    ("admin", &["admin", "component", "config", "net", "otlp", "storage", "telemetry"]),
+    ("admin", &["admin", "component", "config", "net", "otlp", "ottl", "storage", "telemetry"]),
 ];
 
 fn sources() -> Vec<(PathBuf, String)> {

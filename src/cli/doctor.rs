@@ -9,7 +9,7 @@ use tokio::{runtime, task::JoinSet};
 
 use super::{CONFIG, Configuration, IO, UNAVAILABLE, load, print, show};
 use crate::{
-    component::{BuildContext, ComponentId, Exporter},
+    component::{BuildContext, ComponentId, ErasedExporter},
     config::{
         Problems,
         shown::{escaped, without_secrets},
@@ -73,7 +73,7 @@ async fn examine(document: &Document) -> Vec<Finding> {
     findings
 }
 
-async fn ask(exporter: Arc<dyn Exporter>, signal: Signal) -> Result<String, String> {
+async fn ask(exporter: Arc<dyn ErasedExporter>, signal: Signal) -> Result<String, String> {
     let answer = tokio::time::timeout(PATIENCE, exporter.probe(signal)).await;
     exporter.shutdown().await;
     match answer {

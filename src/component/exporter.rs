@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use super::{AuthUse, BoxFuture, BuildContext, Progress, StartError};
+use super::{AuthUse, BoxFuture, BuildContext, ErasedExporter, Progress, StartError};
 use crate::{
     config::{Node, Problems},
     otlp::{
@@ -39,7 +39,7 @@ pub trait ExporterConfig: fmt::Debug + Send + Sync {
     fn destination(&self) -> String;
 
     /// Builds the one instance for a signal. Opens nothing.
-    fn build(&self, cx: &BuildContext) -> Result<Arc<dyn Exporter>, StartError>;
+    fn build(&self, cx: &BuildContext) -> Result<Arc<dyn ErasedExporter>, StartError>;
 }
 
 /// What the engine does around an exporter.
@@ -128,22 +128,8 @@ pub struct Backoff {
     pub max_elapsed_time: Option<Duration>,
 }
 
-/// A request ready to be sent, made by `Exporter::encode` from a payload or a part of it.
-#[derive(Debug, Clone)]
-pub struct Request {
-    /// Signal of the items.
-    pub signal: Signal,
-    /// Items in it.
-    pub items: u64,
-    /// Bytes to send, in pieces.
-    pub body: Body,
-    /// Numbers that `encode` passes to `send` beside the body. Their meaning is up to the exporter.
-    pub counts: [u64; 4],
-    /// Kept from one attempt to the next.
-    pub progress: Arc<Progress>,
-}
-
-/// How an exporter encodes. The engine decides by this alone where and how often it encodes.
+/// How an exporter encodes. This alone decides where the engine encodes, how many payloads at a
+/// time, and whether it may encode the same data again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encodes {
     /// Encoding copies no data: requests share the bytes of their payload. It runs on an io thread
@@ -152,10 +138,17 @@ pub enum Encodes {
     /// Encoding makes new bytes, on a worker. The same items may be encoded again: for another
     /// attempt, or in the parts of a payload that was refused.
     OnWorker,
-    /// The same, but the result depends on what was encoded before. So payloads are encoded one
-    /// after the other, and nothing is encoded twice. A piece is kept until it is sent; one that is
-    /// refused or too large is lost, and the next one follows.
+    /// Encoding makes new bytes, on a worker, and the result depends on what was encoded before. So
+    /// payloads are encoded one after the other, and nothing is encoded twice. A piece is kept
+    /// until it is sent; one that is refused or too large is given up, and the next one follows.
     OrderedOnce,
+}
+
+impl Encodes {
+    /// Whether data may be encoded again: for another attempt, or in parts.
+    pub const fn may_repeat(self) -> bool {
+        !matches!(self, Encodes::OrderedOnce)
+    }
 }
 
 /// What an exporter has to encode, and how many bytes it may make.
@@ -191,38 +184,40 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// A piece that ends at the position of `walk`.
-    pub fn piece(&self, body: Body, walk: &Walk<'_>) -> Piece {
+    /// A piece that ends at the position of `walk`; `held` as in [`Piece::held`].
+    pub fn piece<T>(&self, encoded: T, held: usize, walk: &Walk<'_>) -> Piece<T> {
         let next = walk.cursor();
-        let upto = next.map_or(self.content.items, |next| next.items());
-        Piece {
-            request: self.request(body, upto.saturating_sub(self.from.items())),
-            next,
-            beside: 0,
-        }
+        let end = next.map_or(self.content.items, |next| next.items());
+        Piece { encoded, items: end.saturating_sub(self.from.items()), next, held }
     }
 
-    /// The last piece.
-    pub fn last(&self, body: Body) -> Piece {
+    /// The last piece; `held` as in [`Piece::held`].
+    pub fn last<T>(&self, encoded: T, held: usize) -> Piece<T> {
         let items = self.content.items.saturating_sub(self.from.items());
-        Piece { request: self.request(body, items), next: None, beside: 0 }
-    }
-
-    fn request(&self, body: Body, items: u64) -> Request {
-        let signal = self.content.signal;
-        Request { signal, items, body, counts: [0; 4], progress: Arc::default() }
+        Piece { encoded, items, next: None, held }
     }
 }
 
-/// A request, and where the next one begins.
+/// What `encode` makes: one request, and where the next one begins.
 #[derive(Debug, Clone)]
-pub struct Piece {
-    /// The request.
-    pub request: Request,
+pub struct Piece<T> {
+    /// What is sent.
+    pub encoded: T,
+    /// Items in it.
+    pub items: u64,
     /// Where the next piece begins; `None` after the last one.
     pub next: Option<Cursor>,
-    /// Bytes that sending needs beside the body of the request; they count as part of the room.
-    pub beside: usize,
+    /// Bytes that were allocated for it and that sending it needs, at most the room. Bytes that it
+    /// shares with the payload do not count.
+    pub held: usize,
+}
+
+impl<T> Piece<T> {
+    /// The same piece with something else made of what is sent.
+    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Piece<U> {
+        let Piece { encoded, items, next, held } = self;
+        Piece { encoded: make(encoded), items, next, held }
+    }
 }
 
 /// Sends data out. The engine calls `encode` on a worker and `send` on tokio, with queue, retry,
@@ -236,11 +231,15 @@ pub struct Piece {
 /// Why the exporter cuts and not the engine: the size of an item is known only once it is encoded.
 /// Cutting by an upper bound before that (six bytes for each byte of text, the resource for each
 /// record) made pieces of a sixth of what a backend takes in a request.
-pub trait Exporter: Send + Sync {
+pub trait Exporter: Send + Sync + 'static {
+    /// What `encode` makes and `send` sends: the body of an HTTP request, a list of documents. It
+    /// is cloned only if this exporter encodes once.
+    type Encoded: Clone + Send + 'static;
+
     /// Makes the first piece of `work`. It has at least one item, unless it is the last one. An
     /// item that does not fit into the whole room is shortened or left out, and counted. Expensive
     /// work (compression, translation) belongs here.
-    fn encode(&self, work: &Work<'_>) -> Result<Piece, ExportError>;
+    fn encode(&self, work: &Work<'_>) -> Result<Piece<Self::Encoded>, ExportError>;
 
     /// Where `encode` runs, and whether it may run again for the same data.
     fn encodes(&self) -> Encodes {
@@ -264,8 +263,9 @@ pub trait Exporter: Send + Sync {
     /// By default it sends a request without items.
     fn probe(&self, signal: Signal) -> BoxFuture<Result<String, ExportError>> {
         let nothing = Content::new(signal, Bytes::new(), 0);
-        match self.encode(&Work::all(&nothing)).map(|piece| self.send(piece.request)) {
-            Ok(sending) => {
+        match self.encode(&Work::all(&nothing)) {
+            Ok(piece) => {
+                let sending = self.send(piece.encoded, &Arc::default());
                 Box::pin(
                     async move { sending.await.map(|_| "an empty request was taken".to_owned()) },
                 )
@@ -274,8 +274,12 @@ pub trait Exporter: Send + Sync {
         }
     }
 
-    /// Makes one attempt.
-    fn send(&self, request: Request) -> BoxFuture<Result<Sent, ExportError>>;
+    /// Makes one attempt. `progress` is that of earlier attempts on the same piece.
+    fn send(
+        &self,
+        encoded: Self::Encoded,
+        progress: &Arc<Progress>,
+    ) -> BoxFuture<Result<Sent, ExportError>>;
 
     /// Called once after the last `send`: flush and close.
     fn shutdown(&self) -> BoxFuture<()> {

@@ -1,12 +1,12 @@
-//! What of a request is done already when it has to be sent again.
+//! What earlier attempts on a piece have achieved, when it has to be sent again.
 
 use std::sync::{Mutex, PoisonError};
 
 use super::Sent;
 
-/// What earlier attempts have achieved, by the pieces of [`super::Request::body`]. An exporter that
-/// makes several calls of one request leaves out those that succeeded; it has to make the same
-/// pieces each time it encodes the same payload.
+/// What earlier attempts have achieved, by parts that the exporter numbers. An exporter that makes
+/// several calls to send one piece leaves out those that succeeded; it has to make the same parts
+/// each time it encodes the same items.
 #[derive(Debug, Default)]
 pub struct Progress(Mutex<Parts>);
 
@@ -17,24 +17,24 @@ struct Parts {
 }
 
 impl Progress {
-    /// Whether the backend has this piece already, or has refused it for good.
-    pub fn is_done(&self, piece: usize) -> bool {
+    /// Whether the backend has this part already, or has refused it for good.
+    pub fn is_done(&self, part: usize) -> bool {
         let parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        parts.done.get(piece).copied().unwrap_or_default()
+        parts.done.get(part).copied().unwrap_or_default()
     }
 
-    /// Notes what the backend said of a piece that need not be sent again.
-    pub fn finish(&self, piece: usize, sent: Sent) {
+    /// Notes what the backend said about a part that need not be sent again.
+    pub fn finish(&self, part: usize, sent: Sent) {
         let mut parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if parts.done.len() <= piece {
-            parts.done.resize(piece + 1, false);
+        if parts.done.len() <= part {
+            parts.done.resize(part + 1, false);
         }
-        parts.done[piece] = true;
+        parts.done[part] = true;
         parts.sent.rejected += sent.rejected;
         parts.sent.message = parts.sent.message.take().or(sent.message);
     }
 
-    /// What the backend said of all pieces so far.
+    /// What the backend said about all parts so far.
     pub fn sent(&self) -> Sent {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).sent.clone()
     }
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_said_of_each_piece_adds_up() {
+    fn answers_about_all_parts_add_up() {
         let progress = Progress::default();
         let refused = |count, words: &str| Sent {
             rejected: count,
@@ -54,7 +54,7 @@ mod tests {
         };
         progress.finish(2, refused(3, "too old"));
         progress.finish(0, refused(1, "empty"));
-        assert_eq!([0, 1, 2, 3].map(|piece| progress.is_done(piece)), [true, false, true, false]);
+        assert_eq!([0, 1, 2, 3].map(|part| progress.is_done(part)), [true, false, true, false]);
         assert_eq!(progress.sent(), refused(4, "too old"));
     }
 }

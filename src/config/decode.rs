@@ -10,8 +10,12 @@ use serde::de::{
 };
 
 mod error;
+mod shared;
 
-use self::error::{Boxed, at, empty, error, is_key_and_value, without_value};
+use self::{
+    error::{Boxed, at, empty, error, is_key_and_value, without_value},
+    shared::{OwnAndShared, shared_field},
+};
 use super::{
     diagnostics::{Problem, Problems, Severity},
     tree::{Member, Node, Value},
@@ -343,6 +347,9 @@ impl<'a> Deserializer<'a> for Cursor<'a> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Boxed> {
+        if let (Some(shared), Value::Map(members)) = (shared_field(fields), self.value()) {
+            return visitor.visit_map(OwnAndShared::new(members, fields, shared));
+        }
         self.deserialize_map(visitor).map_err(|mut error| {
             if let (None, Value::String(text)) = (&error.place, &self.node.value) {
                 let first = text.split([' ', ':']).next().unwrap_or_default();
@@ -420,9 +427,7 @@ impl<'a> MapAccess<'a> for SectionMembers<'a> {
         let is_switch = |member: &Member| {
             member.key == "enabled" && matches!(member.value.value, Value::Bool(_))
         };
-        while self.0.members.get(self.0.next).is_some_and(is_switch) {
-            self.0.next += 1;
-        }
+        self.0.skip(is_switch);
         self.0.next_key_seed(seed)
     }
 
@@ -455,6 +460,15 @@ impl<'a> SeqAccess<'a> for Elements<'a> {
 struct Members<'a> {
     members: &'a [Member],
     next: usize,
+}
+
+impl Members<'_> {
+    /// Skips the next members, as long as they are to be skipped.
+    fn skip(&mut self, is_skipped: impl Fn(&Member) -> bool) {
+        while self.members.get(self.next).is_some_and(&is_skipped) {
+            self.next += 1;
+        }
+    }
 }
 
 impl<'a> MapAccess<'a> for Members<'a> {

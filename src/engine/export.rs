@@ -1,8 +1,16 @@
 //! Between the workers and the exporters: a queue for each exporter, in memory and on disk, and how
 //! its payloads are encoded, sent, retried, and given up.
+//!
+//! ```text
+//! queue (fill, spool) --> dispatcher (gather) --> sender: pieces, halves, dead letters
+//!                                                 carrier: room, encode, attempt, pause
+//! ```
 
 mod bug;
+mod carrier;
 pub mod dead_letters;
+mod desk;
+pub mod dispatcher;
 mod fill;
 mod gather;
 pub mod offload;
@@ -12,4 +20,5 @@ pub mod queue;
 pub mod retry;
 mod sender;
 pub mod spool;
+mod state;
 pub mod workspace;

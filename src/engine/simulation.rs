@@ -27,13 +27,13 @@ use tokio::{
 use super::budget::Budget;
 use crate::{
     component::{
-        Arrival, Backoff, BoxFuture, Compression, Delivery, Encoding, ExportError, Exporter, Inlet,
-        Output, Partition, Piece, Processor, Queue, Rejection, Reply, Request, Retry, Sent, Sizer,
-        Work,
+        Arrival, Backoff, BoxFuture, Compression, Delivery, Encoding, ErasedExporter, ExportError,
+        Exporter, Inlet, Output, Partition, Piece, Processor, Progress, Queue, Rejection, Reply,
+        Retry, Sent, Sizer, Work,
     },
     engine::{
         disk::stored::Store,
-        export::queue::{ExportQueue, Surroundings},
+        export::{dispatcher::Dispatcher, queue::Deps},
         intake::{
             inlet::{InletDeps, ReceiverInlet},
             journal::Journal,
@@ -49,7 +49,7 @@ use crate::{
     otlp::{
         Payload, Signal,
         check::Utf8,
-        payload::{Reason, Wait},
+        payload::{Body, Reason, Wait},
     },
     storage::Log,
     telemetry::{Number, Telemetry},
@@ -73,7 +73,7 @@ fn request(name: &str, spans: usize) -> Vec<u8> {
 }
 
 /// What a backend does with a request.
-type Mood = Box<dyn Fn(&Request) -> (Duration, Result<Sent, ExportError>) + Send + Sync>;
+type Mood = Box<dyn Fn(&Body) -> (Duration, Result<Sent, ExportError>) + Send + Sync>;
 
 struct Backend {
     mood: Mood,
@@ -95,19 +95,21 @@ impl Backend {
 struct BackendExporter(Arc<Backend>);
 
 impl Exporter for BackendExporter {
-    fn encode(&self, work: &Work<'_>) -> Result<Piece, ExportError> {
-        Ok(work.last(work.rest()))
+    type Encoded = Body;
+
+    fn encode(&self, work: &Work<'_>) -> Result<Piece<Body>, ExportError> {
+        Ok(work.last(work.rest(), 0))
     }
 
-    fn send(&self, request: Request) -> BoxFuture<Result<Sent, ExportError>> {
+    fn send(&self, body: Body, _: &Arc<Progress>) -> BoxFuture<Result<Sent, ExportError>> {
         let backend = Arc::clone(&self.0);
         Box::pin(async move {
             backend.attempts.fetch_add(1, Ordering::SeqCst);
-            let (pause, result) = (backend.mood)(&request);
+            let (pause, result) = (backend.mood)(&body);
             tokio::time::sleep(pause).await;
             if result.is_ok() {
                 let mut taken = backend.taken.lock().unwrap();
-                for segment in &request.body {
+                for segment in &body {
                     let decoded = ExportTraceServiceRequest::decode(segment.clone()).unwrap();
                     for span in decoded
                         .resource_spans
@@ -194,7 +196,7 @@ struct Setup {
     /// The byte budget.
     limit: u64,
     stages: Vec<TestStage>,
-    exporters: Vec<(Arc<dyn Exporter>, Delivery)>,
+    exporters: Vec<(Arc<dyn ErasedExporter>, Delivery)>,
     journal: Option<Arc<Log>>,
 }
 
@@ -232,7 +234,7 @@ impl World {
             make: Box::new(make),
         });
         let exporters = backends.iter().map(|(backend, delivery)| {
-            let exporter: Arc<dyn Exporter> = Arc::new(BackendExporter(Arc::clone(backend)));
+            let exporter: Arc<dyn ErasedExporter> = Arc::new(BackendExporter(Arc::clone(backend)));
             (exporter, delivery.clone())
         });
         World::start(Setup {
@@ -253,7 +255,7 @@ impl World {
         let mut dispatchers = JoinSet::new();
         let share = limit / exporters.len() as u64;
         for (index, (exporter, delivery)) in exporters.into_iter().enumerate() {
-            let around = Surroundings {
+            let deps = Deps {
                 stats: telemetry.exporter(&index.to_string(), Signal::Traces, "nowhere"),
                 telemetry: Arc::clone(&telemetry),
                 offload: pool.offload(),
@@ -261,7 +263,7 @@ impl World {
                 dead_letters: None,
                 is_guarded: false,
             };
-            let (queue, dispatcher) = ExportQueue::new(exporter, delivery, share, around);
+            let (queue, dispatcher) = Dispatcher::new(exporter, delivery, share, deps);
             queues.push(queue);
             dispatchers.spawn(dispatcher.run(abandoned.clone()));
             let edge = telemetry.edge("traces", "x", &index.to_string());
@@ -480,8 +482,8 @@ async fn retries_until_the_backend_is_back() {
 
 #[tokio::test(start_paused = true)]
 async fn one_poisoned_sender_costs_only_its_own_data() {
-    let mood: Mood = Box::new(|request| {
-        let is_poisoned = request.body.iter().any(|s| s.windows(6).any(|w| w == b"poison"));
+    let mood: Mood = Box::new(|body| {
+        let is_poisoned = body.iter().any(|s| s.windows(6).any(|w| w == b"poison"));
         let error = ExportError { retry: Retry::Never, message: "bad span".to_owned() };
         (Duration::ZERO, if is_poisoned { Err(error) } else { Ok(Sent::default()) })
     });
@@ -517,7 +519,7 @@ async fn a_large_request_leaves_its_worker_to_others_between_two_processors() {
         let make = move || Box::new(Notes(name, Arc::clone(&seen))) as Box<dyn Processor>;
         TestStage { name, partition: Partition::Any, make: Box::new(make) }
     };
-    let exporter: Arc<dyn Exporter> = Arc::new(BackendExporter(Backend::new(healthy())));
+    let exporter: Arc<dyn ErasedExporter> = Arc::new(BackendExporter(Backend::new(healthy())));
     let world = World::start(Setup {
         workers: 1,
         limit: 64 << 20,

@@ -1,5 +1,5 @@
-//! Requests that an authenticator sees before they go out. What it learns from a refusal lets the
-//! same request go out once more at once; everything else is for the queue.
+//! Sends requests that an authenticator adds credentials to. If it learns something from a refusal,
+//! the request is sent once more at once; any other retry is left to the queue.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::{
     otlp::payload::Body,
 };
 
-/// What stands before the body of every request.
+/// Everything but the body, the same in every request.
 #[derive(Debug, Clone)]
 pub(super) struct Head {
     pub(super) uri: Uri,
@@ -20,13 +20,13 @@ pub(super) struct Head {
     pub(super) headers: HeaderMap,
 }
 
-/// Opens what `auth` names for a URL. The document has checked that it is there.
+/// Opens the authenticator that `auth` names, for a URL. The document has checked that it exists.
 pub(super) fn open(cx: &BuildContext, uri: &Uri) -> Result<Option<Arc<dyn Authenticator>>, String> {
     cx.auth.as_ref().map(|auth| auth.open(&cx.id.to_string(), uri)).transpose()
 }
 
-/// Sends a request, twice at most. With an answer that is not a success comes what it means to the
-/// authenticator, and with every answer what must not be shown of it.
+/// Sends a request, twice at most. Returns the answer, its meaning for the authenticator if it is
+/// not a success, and the secrets that must be masked in it.
 pub(super) async fn call(
     client: &Client,
     auth: &dyn Authenticator,

@@ -1,5 +1,5 @@
-//! What all AWS exporters share: the report of what was found at the start, and what AWS's errors
-//! mean.
+//! What all AWS exporters share: how AWS is reached, the report about it at the start, and the
+//! meaning of AWS's errors.
 
 use std::time::Duration;
 
@@ -9,6 +9,8 @@ use aws_smithy_runtime_api::{
     http::StatusCode,
 };
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use super::{connection::check_proxy, endpoint::Endpoint};
 use crate::{
@@ -20,14 +22,13 @@ use crate::{
     },
 };
 
-/// Bytes that are shown of an answer that is not AWS's.
+/// Bytes that are shown of an answer that does not come from AWS.
 const FOREIGN: usize = 300;
 
 /// The Collector's default of `num_workers`.
 pub(super) const WORKERS: usize = 8;
 
-/// Warns of keys that the Collector has for all AWS exporters, and that mean something for X-Ray
-/// only.
+/// Warns about keys that the Collector has for all AWS exporters, but that only matter to X-Ray.
 pub(super) fn warn_of_xray_keys(
     num_workers: usize,
     resource_arn: &str,
@@ -38,7 +39,7 @@ pub(super) fn warn_of_xray_keys(
         problems
             .warning(
                 at.at("num_workers"),
-                "`num_workers` has no effect: requests are written side by side for each stream",
+                "`num_workers` has no effect: streams are written in parallel",
             )
             .help("remove the key");
     }
@@ -52,28 +53,55 @@ pub(super) fn warn_of_xray_keys(
     }
 }
 
-/// Keys that all of them have.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Common<'c> {
-    pub(super) region: &'c str,
-    pub(super) endpoint: &'c str,
-    pub(super) role_arn: &'c str,
-    pub(super) external_id: &'c str,
-    pub(super) request_timeout_seconds: u64,
-    pub(super) max_retries: u32,
-    pub(super) no_verify_ssl: bool,
-    pub(super) proxy_address: &'c Secret,
-    pub(super) local_mode: bool,
+/// Keys of all AWS exporters: where AWS is, and how it is reached.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AwsAccess {
+    /// Region; else `AWS_REGION`, `AWS_DEFAULT_REGION`, the profile, the task, the instance.
+    pub region: String,
+    /// Base URL instead of the region's.
+    pub endpoint: String,
+    /// Role to assume for sending.
+    pub role_arn: String,
+    /// External id that the role asks for.
+    pub external_id: String,
+    /// Longest time for one request, in seconds.
+    pub request_timeout_seconds: u64,
+    /// How often a request is repeated at once, before `retry_on_failure` waits.
+    pub max_retries: u32,
+    /// Refused: certificates are always checked.
+    pub no_verify_ssl: bool,
+    /// Proxy of all requests, such as `http://user:password@host:3128`, instead of that of the
+    /// environment (`HTTPS_PROXY`).
+    pub proxy_address: Secret,
+    /// Do not ask the metadata of an EC2 instance for the region.
+    pub local_mode: bool,
 }
 
-impl Common<'_> {
-    /// How the service is reached.
-    pub(super) fn access(self) -> Access {
-        let (arn, external_id) = (self.role_arn.to_owned(), self.external_id.to_owned());
+impl Default for AwsAccess {
+    fn default() -> Self {
+        AwsAccess {
+            region: String::new(),
+            endpoint: String::new(),
+            role_arn: String::new(),
+            external_id: String::new(),
+            request_timeout_seconds: 30,
+            max_retries: 2,
+            no_verify_ssl: false,
+            proxy_address: Secret::default(),
+            local_mode: false,
+        }
+    }
+}
+
+impl AwsAccess {
+    /// For the client of the service.
+    pub(super) fn access(&self) -> Access {
+        let (arn, external_id) = (self.role_arn.clone(), self.external_id.clone());
         let role = Role { arn, external_id, ..Role::default() };
         Access {
-            region: self.region.to_owned(),
-            endpoint: endpoint_url(self.endpoint).into_owned(),
+            region: self.region.clone(),
+            endpoint: endpoint_url(&self.endpoint).into_owned(),
             role: Some(role).filter(|role| !role.arn.is_empty()),
             attempts: self.max_retries + 1,
             timeout: Some(Duration::from_secs(self.request_timeout_seconds)),
@@ -82,10 +110,10 @@ impl Common<'_> {
         }
     }
 
-    /// Where an exporter sends, in words. A host that is not known yet is a host of AWS.
-    pub(super) fn destination(self, service: &str) -> String {
-        let url = endpoint_url(self.endpoint);
-        let place = match (&*url, self.region) {
+    /// Where an exporter sends, for people. A host that is not known yet is a host of AWS.
+    pub(super) fn destination(&self, service: &str) -> String {
+        let url = endpoint_url(&self.endpoint);
+        let place = match (&*url, &*self.region) {
             ("", "") => service.to_owned(),
             ("", region) => format!("{service} in {region}"),
             (endpoint, _) => endpoint.to_owned(),
@@ -102,19 +130,22 @@ impl Common<'_> {
     }
 
     /// Checks beyond types; `at` is the exporter's body.
-    pub(super) fn validate(self, at: &Node, problems: &mut Problems) {
+    pub(super) fn validate(&self, at: &Node, problems: &mut Problems) {
         if self.no_verify_ssl {
             problems
                 .error(at.at("no_verify_ssl"), "certificates of AWS are always checked")
                 .help("remove it; for an own endpoint let SSL_CERT_FILE name its certificate");
         }
-        check_proxy("proxy_address", self.proxy_address, at, problems);
+        check_proxy("proxy_address", &self.proxy_address, at, problems);
         if self.request_timeout_seconds == 0 {
             problems
-                .error(at.at("request_timeout_seconds"), "no request can be done in no time")
+                .error(
+                    at.at("request_timeout_seconds"),
+                    "`request_timeout_seconds` must be at least 1",
+                )
                 .help("write 30, or leave it out");
         }
-        let url = endpoint_url(self.endpoint);
+        let url = endpoint_url(&self.endpoint);
         let is_url = url.starts_with("http://") || url.starts_with("https://");
         let wrong = match Endpoint::parse(&url, None) {
             _ if url.is_empty() => None,
@@ -129,12 +160,12 @@ impl Common<'_> {
     }
 }
 
-/// What was found, and how it reads.
+/// A client, and what it was made with.
 #[derive(Debug)]
 pub(super) struct Connected<C> {
     pub(super) client: C,
     /// `region ca-central-1 by AWS_REGION, credentials from environment`.
-    pub(super) words: String,
+    pub(super) summary: String,
 }
 
 /// Finds region and credentials and reports them, never the keys. `exporter` is for the log.
@@ -162,27 +193,27 @@ pub(super) async fn connect<C>(
         endpoint = found.config.endpoint_url().unwrap_or("of the region"),
         "AWS is set up"
     );
-    let words = format!("{place}, credentials from {source}");
-    Ok(Connected { client: client(&found.config), words })
+    let summary = format!("{place}, credentials from {source}");
+    Ok(Connected { client: client(&found.config), summary })
 }
 
 impl<C> Connected<C> {
-    /// What a harmless call says, with what it was made with.
+    /// The answer to a harmless call, with a summary of what it was made with.
     pub(super) fn told(&self, answer: Result<&str, ExportError>) -> Result<String, ExportError> {
         match answer {
-            Ok(answer) => Ok(format!("{answer} ({})", self.words)),
+            Ok(answer) => Ok(format!("{answer} ({})", self.summary)),
             Err(error) => {
-                let message = format!("{} ({})", error.message, self.words);
+                let message = format!("{} ({})", error.message, self.summary);
                 Err(ExportError { message, ..error })
             }
         }
     }
 }
 
-/// Says at the start what is missing.
+/// Logs at the start what is missing.
 pub(super) fn report<T>(exporter: &str, found: Result<T, ExportError>) {
     if let Err(error) = found {
-        tracing::warn!(exporter, error = %error, "No AWS region or credentials yet; data waits in the queue");
+        tracing::warn!(exporter, error = %error, "cannot connect to AWS yet; data is queued");
     }
 }
 
@@ -212,7 +243,7 @@ where
     ExportError { retry, message: format!("{code}{said}{hint}") }
 }
 
-/// The answer of something that is not AWS.
+/// An answer that does not come from AWS.
 fn foreign(answer: &HttpResponse) -> String {
     let body = answer.body().bytes().unwrap_or_default();
     let text = String::from_utf8_lossy(&body[..body.len().min(FOREIGN)]);
@@ -225,7 +256,7 @@ fn foreign(answer: &HttpResponse) -> String {
     )
 }
 
-/// What has become of a request whose task has ended without an outcome.
+/// The error of a request whose task ended without an outcome.
 pub(super) fn broken_off(service: &str, error: &tokio::task::JoinError) -> ExportError {
     if error.is_panic() {
         // The same data would most likely cause it again.
@@ -236,7 +267,7 @@ pub(super) fn broken_off(service: &str, error: &tokio::task::JoinError) -> Expor
     }
     ExportError {
         retry: Retry::After(None),
-        message: format!("a request to {service} was broken off"),
+        message: format!("a request to {service} was cancelled"),
     }
 }
 
@@ -256,14 +287,14 @@ where
 }
 
 fn unreached(cause: &str) -> String {
-    // One question, where the cause ends with a question of its own.
+    // If the cause ends with a question, make it one question.
     let cause = match cause.strip_suffix('?') {
         Some(question) => format!("{question}, and"),
         None => format!("{cause};"),
     };
     format!(
-        "AWS cannot be reached: {cause} is there a way to it from here (a NAT gateway, a VPC \
-         endpoint, a proxy in HTTPS_PROXY, or the `endpoint` that is configured)?"
+        "cannot reach AWS: {cause} is there a route to it from here (a NAT gateway, a VPC \
+         endpoint, a proxy in HTTPS_PROXY, or the configured `endpoint`)?"
     )
 }
 
@@ -275,17 +306,17 @@ fn verdict(action: &str, status: Option<u16>, code: &str, said: &str) -> (Retry,
             format!("; allow the action `{action}` to the role or user of skep"),
         ),
         ("ExpiredTokenException" | "ExpiredToken", _) => {
-            let hint = "; the session has ended: give new credentials (AWS_SESSION_TOKEN with its keys), \
-                        or a role, whose sessions are renewed";
+            let hint = "; the session has expired: provide new credentials (AWS_SESSION_TOKEN with its \
+                        keys), or a role, whose sessions are renewed";
             (again, hint.to_owned())
         }
         ("UnrecognizedClientException" | "InvalidClientTokenId", _) => (
             Retry::Denied(Denial::Unauthenticated),
-            "; AWS does not know this access key: it is mistyped or deleted".to_owned(),
+            "; AWS does not know this access key: it was mistyped or deleted".to_owned(),
         ),
         ("InvalidSignatureException" | "SignatureDoesNotMatch" | "RequestExpired", _) => (
             Retry::Denied(Denial::Unauthenticated),
-            "; the secret key is wrong, or the clock of this machine by more than 5 minutes"
+            "; the secret key is wrong, or the clock of this machine is off by more than 5 minutes"
                 .to_owned(),
         ),
         ("OperationAbortedException", _) => (again, String::new()),
@@ -296,12 +327,12 @@ fn verdict(action: &str, status: Option<u16>, code: &str, said: &str) -> (Retry,
         ),
         (code, status) if status == Some(429) || code.contains("Thrott") => (again, String::new()),
         (_, Some(408 | 500..)) => (again, String::new()),
-        // AWS always says a code with these; it was not AWS.
+        // AWS always sends a code with these, so the answer did not come from AWS.
         ("", Some(401)) => (Retry::Denied(Denial::Unauthenticated), String::new()),
         ("", Some(403 | 407)) => (Retry::Denied(Denial::Forbidden), String::new()),
         ("", Some(404 | 405)) => (Retry::Denied(Denial::NotFound), String::new()),
         (_, Some(400..)) => (Retry::Never, String::new()),
-        // Nothing came back.
+        // There was no answer.
         _ if said.contains("credential") => (again, format!("; {}", no_credentials())),
         _ => (again, String::new()),
     }

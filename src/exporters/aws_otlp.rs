@@ -1,5 +1,5 @@
-//! What AWS's own OTLP endpoints ask for, by the host of an endpoint: signatures, headers, one
-//! signal each.
+//! The requirements of AWS's own OTLP endpoints, which are known by their hosts: signatures,
+//! headers, one signal each.
 
 use super::{connection::Headers, masked::Secrets, outcome};
 use crate::{
@@ -9,17 +9,17 @@ use crate::{
     otlp::Signal,
 };
 
-/// What names the log stream; CloudWatch Logs takes no request without both.
+/// Headers that name the log stream; CloudWatch Logs refuses requests without them.
 const LOG_HEADERS: [&str; 2] = ["x-aws-log-group", "x-aws-log-stream"];
 
-/// Fewer words than these say nothing: `Bad Request`.
+/// An answer with fewer words explains nothing: `Bad Request`.
 const SAYS_SOMETHING: usize = 3;
 
 const TRANSACTION_SEARCH: &str = "; X-Ray takes OTLP only where Transaction Search is on: switch it on in \
                                   this account and region (X-Ray's UpdateTraceSegmentDestination to \
                                   CloudWatchLogs), or use the exporter `awsxray`";
 
-/// The signal that a host of AWS takes.
+/// The signal that a host of AWS accepts.
 fn signal_of(url: &str) -> Option<Signal> {
     match AwsHost::of_url(url)?.service {
         "xray" => Some(Signal::Traces),
@@ -29,14 +29,14 @@ fn signal_of(url: &str) -> Option<Signal> {
     }
 }
 
-/// How an exporter is set up to send.
+/// The settings of an exporter that matter to AWS.
 pub(super) struct Sending<'a> {
     pub(super) headers: &'a Headers,
     pub(super) has_auth: bool,
     pub(super) compression: Compression,
 }
 
-/// Checks one endpoint; others than AWS's pass.
+/// Checks one endpoint; endpoints of others are always valid.
 pub(super) fn validate(
     key: &str,
     url: &str,
@@ -62,7 +62,7 @@ pub(super) fn validate(
         let list = missing.join("` and `");
         let pairs: Vec<String> = missing.iter().map(|name| format!("{name}: NAME")).collect();
         problems
-            .error(at.at(key), format!("CloudWatch Logs takes no request without `{list}`"))
+            .error(at.at(key), format!("CloudWatch Logs refuses requests without `{list}`"))
             .help(format!(
                 "add `headers: {{{}}}` with the names of a log group and a stream that exist",
                 pairs.join(", ")
@@ -70,23 +70,23 @@ pub(super) fn validate(
     }
     if !matches!(sending.compression, Compression::Gzip | Compression::Identity) {
         problems
-            .error(at.at("compression"), "AWS does not take this compression")
+            .error(at.at("compression"), "AWS does not accept this compression")
             .help("valid: gzip, none");
     }
 }
 
-/// Each host takes one signal.
+/// Checks that a host of AWS gets the one signal that it accepts.
 pub(super) fn check_signal(url: &str, signal: Signal) -> Result<(), String> {
     match signal_of(url) {
         Some(own) if own != signal => Err(format!(
-            "`{url}` takes {own}, not {signal}: set `{signal}_endpoint`, or take the exporter out of \
+            "`{url}` accepts {own}, not {signal}: set `{signal}_endpoint`, or take the exporter out of \
              the {signal} pipelines"
         )),
         _ => Ok(()),
     }
 }
 
-/// Adds what a refusal of X-Ray without words most likely means.
+/// Adds the most likely cause to a refusal of X-Ray that gives none.
 pub(super) fn explain(error: ExportError, answer: &Answer) -> ExportError {
     let said = outcome::said(answer, &Secrets::NONE);
     let words = said.split_whitespace().filter(|word| word.contains(char::is_alphabetic));
@@ -98,7 +98,7 @@ pub(super) fn explain(error: ExportError, answer: &Answer) -> ExportError {
     ExportError { message, ..error }
 }
 
-/// Whether a URL is that of X-Ray.
+/// Whether a URL belongs to X-Ray.
 pub(super) fn is_xray(url: &str) -> bool {
     signal_of(url) == Some(Signal::Traces)
 }

@@ -7,41 +7,39 @@
 //!   log_retention: 30                          # days; CloudWatch keeps events for ever by default
 //! ```
 //!
-//! Groups and streams are created when they are missing. The role or user of skep needs
-//! `logs:PutLogEvents`, and for those that are missing `logs:CreateLogStream`,
-//! `logs:CreateLogGroup` and `logs:PutRetentionPolicy`. Credentials and region are found as for
-//! every AWS program.
+//! Groups and streams are created if they are missing. The role or user of skep needs
+//! `logs:PutLogEvents`, and to create them `logs:CreateLogStream`, `logs:CreateLogGroup` and
+//! `logs:PutRetentionPolicy`. Credentials and region are found as in every AWS program.
 //!
-//! A record is a JSON object: `body`, `severity_text`, `trace_id`, `attributes`, `resource` and
-//! what else it has; with `raw_log` it is the body alone. `xray_trace_id` is the trace id as X-Ray
-//! writes it: with it the console shows a trace's logs beside it. Names are filled in from the
+//! A record is a JSON object: `body`, `severity_text`, `trace_id`, `attributes`, `resource` and its
+//! other fields; with `raw_log` it is only the body. `xray_trace_id` is the trace id as X-Ray
+//! writes it: with it, the console shows the logs of a trace. Names are filled in from the
 //! resource: `{ClusterName}`, `{ContainerInstanceId}`, `{FaasName}`, `{FaasVersion}`,
 //! `{InstanceId}`, `{NodeName}`, `{PodName}`, `{ServiceName}`, `{TaskDefinitionFamily}`,
 //! `{TaskId}`, any attribute as `{service.name}` or `{resource.env}`, and of the record
 //! `{attributes.tenant}`; `{ServiceName:-app}` has a default.
 //!
-//! Streams are written side by side, each in order: one request is sent at a time, made of all that
-//! has come in 200 ms (`sending_queue.batch`). A batch that was taken is not sent again when
+//! Streams are written in parallel, each in order: one payload is sent at a time, joined from all
+//! requests of 200 ms (`sending_queue.batch`). A batch that was accepted is not sent again when
 //! another is throttled. Events older than 14 days or more than 2 hours ahead are left out and
 //! counted.
 //!
-//! Resource and scope are in every event. Of the resource they have at most 12 KiB, of the scope 4
-//! KiB: attributes that do not fit are left out, and `otel.dropped_attributes_count` says there how
-//! many. A payload is sent in parts of what fits into memory, and an event has at most a sixth of
-//! the memory that is set aside for a part (4 MiB where one exporter has 64 MiB).
-//! `otelcol_exporter_awscloudwatch_shortened_events` counts events without a part of them.
+//! Resource and scope are in every event, with at most 12 KiB of the resource and 4 KiB of the
+//! scope: attributes that do not fit are left out, and `otel.dropped_attributes_count` there counts
+//! them. A payload is sent in parts that fit into memory, and an event has at most a sixth of the
+//! memory for a part (4 MiB if one exporter has 64 MiB).
+//! `otelcol_exporter_awscloudwatch_shortened_events` counts events that were shortened.
 //!
 //! Differs from the Collector:
 //!
 //! - Batches have the 1 MiB of the service instead of a quarter of it, and events are cut at its
 //!   limit, between characters and within the body, so that they stay JSON. Throttling repeats a
 //!   batch, not the request.
-//! - A record without a time has that of its observation. One bad event costs no other.
-//! - Streams are written first and created when they are missing, so a start needs no other
-//!   permission.
+//! - A record without a time gets that of its observation. A bad event does not affect others.
+//! - Streams are created only if writing to them fails, so no other permission is needed to start.
 //! - `num_consumers` has no effect.
 //! - Events have the name of their event (`event_name`) and `xray_trace_id`.
-//! - Characters that CloudWatch does not take in a name become `_`, blanks among them.
+//! - Characters that CloudWatch does not accept in a name become `_`, blanks among them.
 //! - With `raw_log`, keys of a map in the body keep their order; the Collector sorts them.
 
 mod record;
@@ -57,9 +55,9 @@ use serde::{Deserialize, Serialize};
 
 use self::record::Around;
 use super::{
-    aws::{Common, WORKERS, report, warn_of_xray_keys},
+    aws::{AwsAccess, WORKERS, report, warn_of_xray_keys},
     cloudwatch::{
-        batch::{CUT, Gather, LONGEST_MESSAGE, Target},
+        batch::{Batches, CUT, Gather, LONGEST_MESSAGE, Target},
         group::{NewGroup, check_retention, check_tags},
         name::{Named, Of, Template},
         put::Writer,
@@ -69,10 +67,10 @@ use super::{
 };
 use crate::{
     component::{
-        BoxFuture, BuildContext, Delivery, Encodes, Entry, ExportError, Exporter, ExporterConfig,
-        Piece, QueueBatch, Request, Sent, Sizer, StartError, Work,
+        BoxFuture, BuildContext, Delivery, Encodes, Entry, ErasedExporter, ExportError, Exporter,
+        ExporterConfig, Piece, Progress, QueueBatch, Sent, Sizer, StartError, Work,
     },
-    config::{Interval, Node, Problems, Secret},
+    config::{Interval, Node, Problems},
     otlp::{
         Content, Signal,
         content::{Step, Walk},
@@ -80,54 +78,38 @@ use crate::{
     },
 };
 
-/// Requests are joined for so long where the configuration says nothing.
+/// By default, requests are joined for this long.
 const JOIN: Duration = Duration::from_millis(200);
-/// Or until there are so many records.
+/// Or until there are this many records.
 const JOINED: u64 = 8192;
 
 /// Sends to CloudWatch Logs.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Name of the log group, with places such as `{ServiceName}`.
+    /// Name of the log group, with placeholders such as `{ServiceName}`.
     pub log_group_name: String,
-    /// Name of the log stream, with places.
+    /// Name of the log stream, with placeholders.
     pub log_stream_name: String,
     /// Days that a group made by skep keeps its events; 0: for ever.
     pub log_retention: i64,
     /// Tags of a group made by skep.
     pub tags: BTreeMap<String, String>,
-    /// Class of a group made by skep: `INFREQUENT_ACCESS` has half the price and less functions.
+    /// Class of a group made by skep: `INFREQUENT_ACCESS` has half the price and fewer functions.
     pub log_group_class: Option<LogGroupClass>,
-    /// The message is the body alone.
+    /// The message is only the body.
     pub raw_log: bool,
     /// Field with the trace id in the form of X-Ray; empty: none.
     pub xray_trace_id_field: String,
-    /// Longest message in bytes, a mark at its end included; 262118 in regions of China.
+    /// Longest message in bytes, with the mark of a cut; 262118 in regions of China.
     pub max_event_size: usize,
-    /// Streams that are written in the life of the process; events of others go to the stream
-    /// `overflow`.
+    /// Most streams that the process writes to; events of others go to the stream `overflow`.
     pub max_streams: usize,
-    /// Region; else `AWS_REGION`, `AWS_DEFAULT_REGION`, the profile, the task, the instance.
-    pub region: String,
-    /// Base URL instead of the region's.
-    pub endpoint: String,
-    /// Role to assume for sending.
-    pub role_arn: String,
-    /// External id that the role asks for.
-    pub external_id: String,
-    /// Longest time for one request, in seconds.
-    pub request_timeout_seconds: u64,
-    /// How often a request is repeated at once, before `retry_on_failure` waits.
-    pub max_retries: u32,
-    /// Refused: certificates are always checked.
-    pub no_verify_ssl: bool,
-    /// Proxy of all requests, such as `http://user:password@host:3128`, instead of that of the
-    /// environment (`HTTPS_PROXY`).
-    pub proxy_address: Secret,
-    /// Do not ask the metadata of an EC2 instance for the region.
-    pub local_mode: bool,
-    /// Has no effect: requests are written side by side for each stream.
+    /// How AWS is reached.
+    #[serde(rename = "$access")]
+    #[schemars(flatten)]
+    pub access: AwsAccess,
+    /// Has no effect: streams are written in parallel.
     pub num_workers: usize,
     /// Has no effect: it belongs to segments of X-Ray.
     pub resource_arn: String,
@@ -161,15 +143,7 @@ impl Default for Config {
             xray_trace_id_field: "xray_trace_id".to_owned(),
             max_event_size: LONGEST_MESSAGE,
             max_streams: 1000,
-            region: String::new(),
-            endpoint: String::new(),
-            role_arn: String::new(),
-            external_id: String::new(),
-            request_timeout_seconds: 30,
-            max_retries: 2,
-            no_verify_ssl: false,
-            proxy_address: Secret::default(),
-            local_mode: false,
+            access: AwsAccess::default(),
             num_workers: WORKERS,
             resource_arn: String::new(),
             timeout: Interval(Duration::from_mins(2)),
@@ -190,22 +164,6 @@ pub(super) const ENTRY: Entry<dyn ExporterConfig> = Entry {
     },
     schema: |generator| generator.subschema_for::<Config>(),
 };
-
-impl Config {
-    fn common(&self) -> Common<'_> {
-        Common {
-            region: &self.region,
-            endpoint: &self.endpoint,
-            role_arn: &self.role_arn,
-            external_id: &self.external_id,
-            request_timeout_seconds: self.request_timeout_seconds,
-            max_retries: self.max_retries,
-            no_verify_ssl: self.no_verify_ssl,
-            proxy_address: &self.proxy_address,
-            local_mode: self.local_mode,
-        }
-    }
-}
 
 impl ExporterConfig for Config {
     fn validate(&self, at: &Node, problems: &mut Problems) {
@@ -236,7 +194,7 @@ impl ExporterConfig for Config {
         }
         if self.max_streams == 0 {
             problems
-                .error(at.at("max_streams"), "nothing can be written to no stream")
+                .error(at.at("max_streams"), "`max_streams` must be at least 1")
                 .help("write 1000, or leave it out");
         }
         let is_name = |letter: char| letter.is_ascii_alphanumeric() || "._-@".contains(letter);
@@ -246,7 +204,7 @@ impl ExporterConfig for Config {
                 .help("use letters, digits and `._-@`; write \"\" for no such field");
         }
         warn_of_xray_keys(self.num_workers, &self.resource_arn, at, problems);
-        self.common().validate(at, problems);
+        self.access.validate(at, problems);
         self.sending_queue.validate(at, problems);
         self.retry_on_failure.validate(at, problems);
     }
@@ -268,12 +226,12 @@ impl ExporterConfig for Config {
     }
 
     fn destination(&self) -> String {
-        self.common().destination("CloudWatch Logs")
+        self.access.destination("CloudWatch Logs")
     }
 
-    fn build(&self, cx: &BuildContext) -> Result<Arc<dyn Exporter>, StartError> {
+    fn build(&self, cx: &BuildContext) -> Result<Arc<dyn ErasedExporter>, StartError> {
         let fail = |message| StartError { component: format!("exporter `{}`", cx.id), message };
-        let access = self.common().access();
+        let access = self.access.access();
         let new_group = NewGroup {
             retention: check_retention(self.log_retention).map_err(fail)?,
             tags: self.tags.clone(),
@@ -302,7 +260,9 @@ struct CloudWatchLogs {
 }
 
 impl Exporter for CloudWatchLogs {
-    fn encode(&self, work: &Work<'_>) -> Result<Piece, ExportError> {
+    type Encoded = Arc<Batches>;
+
+    fn encode(&self, work: &Work<'_>) -> Result<Piece<Arc<Batches>>, ExportError> {
         Ok(self.layout.piece(work))
     }
 
@@ -310,8 +270,7 @@ impl Exporter for CloudWatchLogs {
         Encodes::OnWorker
     }
 
-    /// All there is: a record may become any number of times its length, and the rest is given
-    /// back.
+    /// All that is available: a record may become many times its length. Unused room is given back.
     fn room(&self, _content: &Content) -> usize {
         usize::MAX
     }
@@ -327,8 +286,12 @@ impl Exporter for CloudWatchLogs {
         Box::pin(async move { writer.probe(&group).await })
     }
 
-    fn send(&self, request: Request) -> BoxFuture<Result<Sent, ExportError>> {
-        Box::pin(Arc::clone(&self.writer).send(request))
+    fn send(
+        &self,
+        batches: Arc<Batches>,
+        progress: &Arc<Progress>,
+    ) -> BoxFuture<Result<Sent, ExportError>> {
+        Box::pin(Arc::clone(&self.writer).send(batches, Arc::clone(progress)))
     }
 }
 
@@ -342,17 +305,17 @@ struct Layout {
     streams: Streams,
 }
 
-/// What the records of one resource and scope have in common.
+/// What the records of one resource and scope share.
 struct Shared<'a> {
     resource: Vec<KeyValue<'a>>,
     around: Around,
-    /// Their stream, unless it depends on the record.
+    /// The stream of all of them, unless it depends on the record.
     target: Option<usize>,
 }
 
 impl Layout {
-    /// The next records as events, as many as have room.
-    fn piece(&self, work: &Work<'_>) -> Piece {
+    /// The next records as events, as many as there is room for.
+    fn piece(&self, work: &Work<'_>) -> Piece<Arc<Batches>> {
         let mut gather = Gather::within(work.room);
         let mut walk = work.walk();
         let mut shared = None;
@@ -390,7 +353,7 @@ impl Layout {
         Shared { resource, around, target }
     }
 
-    /// False: there is no room.
+    /// Adds an event. Returns false if there is no room for it.
     fn push(&self, gather: &mut Gather, shared: &Shared<'_>, record: &LogRecord<'_>) -> bool {
         let own = if self.is_raw { record::own_names(record, self.longest) } else { None };
         let target = match (own, shared.target) {
@@ -425,7 +388,7 @@ impl Layout {
         gather.target(self.streams.admit(Target { group, stream }))
     }
 
-    /// Where an event goes that names its group, and maybe its stream.
+    /// The stream of an event that names its group itself, and maybe its stream.
     fn own_target(
         &self,
         gather: &mut Gather,

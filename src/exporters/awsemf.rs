@@ -1,4 +1,4 @@
-//! Sends metrics to CloudWatch as log events in the embedded metric format, of which CloudWatch
+//! Sends metrics to CloudWatch as log events in the embedded metric format, from which CloudWatch
 //! makes metrics.
 //!
 //! ```yaml
@@ -11,45 +11,46 @@
 //!       metric_name_selectors: ["^http\\.server\\."]
 //! ```
 //!
-//! The role or user of skep needs what `awscloudwatchlogs` needs; names are written as there, and
-//! what a resource has not is looked for among the labels. Points of the same time and labels stand
-//! in one document. Labels are dimensions; the name of the scope is the dimension `OTelLib`.
+//! The role or user of skep needs the same permissions as for `awscloudwatchlogs`. Names are
+//! written as there; attributes that the resource lacks are looked up among the labels. Points of
+//! the same time and labels share a document. Labels are dimensions; the name of the scope is the
+//! dimension `OTelLib`.
 //!
-//! Counters and histograms that count since the start of a process are sent as what was added to
-//! them, and so are summaries, whose count and sum OTLP defines as totals. The first point of a
-//! series is left out, since nobody knows since when it counts; a series that is not heard of for
-//! five minutes begins anew. An exponential histogram is sent as the middles of its buckets, as far
-//! as they lie between least and greatest, any other distribution as count, sum, least and
-//! greatest. Units become those of CloudWatch.
+//! For counters and histograms that count since the start of a process, the difference to the last
+//! point is sent; likewise for summaries, whose count and sum OTLP defines as totals. The first
+//! point of a series is left out, since it is not known when counting began; a series without a new
+//! point for five minutes begins again. An exponential histogram is sent as the middles of its
+//! buckets, as far as they lie between minimum and maximum, any other distribution as count, sum,
+//! minimum and maximum. Units become those of CloudWatch.
 //!
-//! A document is one space of names: `_aws`, `Version`, `Timestamp` and `CloudWatchMetrics` are the
-//! format's, then come the metrics, then their labels. A name that is taken gets `_` at its end
-//! (`otelcol_exporter_awscloudwatch_renamed` counts them). A point that makes no event is counted
-//! by its reason in `otelcol_exporter_awscloudwatch_left_out_events`, and each reason is logged
-//! once.
+//! All names in a document must differ: `_aws`, `Version`, `Timestamp` and `CloudWatchMetrics`
+//! belong to the format, then come the metrics, then their labels. A name that is already in use
+//! gets `_` at its end (`otelcol_exporter_awscloudwatch_renamed` counts them). A point that does
+//! not become an event is counted by its reason in
+//! `otelcol_exporter_awscloudwatch_left_out_events`, and each reason is logged once.
 //!
-//! With `resource_to_telemetry_conversion` a point has at most 12 KiB of its resource: labels that
+//! With `resource_to_telemetry_conversion` a point gets at most 12 KiB of its resource: labels that
 //! do not fit are left out, and `otelcol_exporter_awscloudwatch_shortened_events` counts the
-//! documents without them. A payload is sent in parts of what fits into memory. A point whose
-//! labels take more than a sixteenth of what is set aside for a part (4 MiB where one exporter has
-//! 64 MiB), or than an event, is left out.
+//! documents without them. A payload is sent in parts that fit into memory. A point is left out if
+//! its labels take more than a sixteenth of the memory for a part (4 MiB if one exporter has 64
+//! MiB), or more than an event may have.
 //!
 //! Differs from the Collector:
 //!
 //! - `dimension_rollup_option` is `NoDimensionRollup`: each further set of dimensions costs money.
-//! - A metric that no declaration takes has `_aws` without metrics in its document.
-//! - Histograms that count since the start are sent as what was added too, and sums that go up and
-//!   down as they stand. Summaries are sent as what was added to them wherever they come from.
-//! - Least and greatest come from the buckets where a sender does not say them, or says those since
-//!   the start, and the mean always lies between them. A sum that a sender does not say is that of
-//!   the middles. Where the values are several documents, each has its share of the sum.
-//! - An exponential histogram of more than 200 buckets on one side is made half as fine until it
-//!   has fewer.
-//! - More than 100 metrics of the same labels are several documents; a set has up to 30 dimensions;
-//!   a label that is empty, too long or JSON is no dimension. A name that is taken is changed, as
-//!   said above. Otherwise CloudWatch would keep the document and make no metric. Numbers beyond
-//!   2^360 are left out.
-//! - A unit that CloudWatch has not is left out.
+//! - A metric that no declaration selects has `_aws` without metrics in its document.
+//! - For histograms that count since the start, too, the difference is sent; sums that go up and
+//!   down are sent as they are. For summaries, the difference is sent wherever they come from.
+//! - Minimum and maximum come from the buckets if a sender leaves them out or sends those since the
+//!   start, and the mean always lies between them. A missing sum is that of the middles of the
+//!   buckets. If the values become several documents, each gets its share of the sum.
+//! - If an exponential histogram has more than 200 buckets on one side, pairs of them are merged
+//!   until it has fewer.
+//! - More than 100 metrics with the same labels become several documents; a set has up to 30
+//!   dimensions; a label that is empty, too long or JSON does not become a dimension. A name that
+//!   is in use is changed, as described above. Otherwise CloudWatch would keep the document and
+//!   make no metric. Numbers beyond 2^360 are left out.
+//! - A unit that CloudWatch does not know is left out.
 
 mod declare;
 mod delta;
@@ -81,9 +82,9 @@ use self::{
     translate::Translation,
 };
 use super::{
-    aws::{Common, WORKERS, report, warn_of_xray_keys},
+    aws::{AwsAccess, WORKERS, report, warn_of_xray_keys},
     cloudwatch::{
-        batch::Batch,
+        batch::Batches,
         group::{NewGroup, check_retention, check_tags},
         name::{Named, Template},
         put::Writer,
@@ -93,31 +94,30 @@ use super::{
 };
 use crate::{
     component::{
-        BoxFuture, BuildContext, Delivery, Encodes, Entry, ExportError, Exporter, ExporterConfig,
-        Piece, Request, Retry, Sent, StartError, Work,
+        BoxFuture, BuildContext, Delivery, Encodes, Entry, ErasedExporter, ExportError, Exporter,
+        ExporterConfig, Piece, Progress, Retry, Sent, StartError, Work,
     },
-    config::{Interval, Node, Problems, Secret},
+    config::{Interval, Node, Problems},
     otlp::{Content, Signal},
 };
 
 /// Sends metrics as documents of the embedded metric format.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[expect(clippy::struct_excessive_bools, reason = "keys of the Collector")]
 pub struct Config {
     /// Namespace of the metrics; else `service.namespace`/`service.name`, or one of them, or
     /// `default`.
     pub namespace: String,
-    /// Name of the log group, with places such as `{ServiceName}`; else `/metrics/` and the
+    /// Name of the log group, with placeholders such as `{ServiceName}`; else `/metrics/` and the
     /// namespace.
     pub log_group_name: String,
-    /// Name of the log stream, with places; else `otel-stream-` and an id of this process.
+    /// Name of the log stream, with placeholders; else `otel-stream-` and an id of this process.
     pub log_stream_name: String,
     /// Days that a group made by skep keeps its events; 0: for ever.
     pub log_retention: i64,
     /// Tags of a group made by skep.
     pub tags: BTreeMap<String, String>,
-    /// Sets of dimensions beside that of all labels, or beside the declared ones.
+    /// Sets of dimensions besides that of all labels, or besides the declared ones.
     pub dimension_rollup_option: RollupOption,
     /// Which attributes of the resource are labels too.
     pub resource_to_telemetry_conversion: ResourceConversion,
@@ -127,39 +127,23 @@ pub struct Config {
     pub metric_descriptors: Vec<MetricDescriptor>,
     /// Version of the format: `1` or `0`.
     pub version: String,
-    /// Where documents go: `cloudwatch`, or `stdout` as lines, for what reads those (AWS Lambda).
+    /// Where documents go: `cloudwatch`, or `stdout` as lines, for example in AWS Lambda.
     pub output_destination: Output,
     /// Summaries as sum, count and quantiles instead of one statistic set.
     pub detailed_metrics: bool,
     /// Sends the first point of a series that counts since its start.
     pub retain_initial_value_of_delta_metric: bool,
-    /// Labels whose values are JSON, and stand so in the document.
+    /// Labels whose values are JSON, and are JSON in the document, too.
     pub parse_json_encoded_attr_values: Vec<String>,
     /// Has no effect: there is no receiver of Container Insights.
     pub eks_fargate_container_insights_enabled: bool,
-    /// Streams that are written in the life of the process; events of others go to the stream
-    /// `overflow`.
+    /// Most streams that the process writes to; events of others go to the stream `overflow`.
     pub max_streams: usize,
-    /// Region; else `AWS_REGION`, `AWS_DEFAULT_REGION`, the profile, the task, the instance.
-    pub region: String,
-    /// Base URL instead of the region's.
-    pub endpoint: String,
-    /// Role to assume for sending.
-    pub role_arn: String,
-    /// External id that the role asks for.
-    pub external_id: String,
-    /// Longest time for one request, in seconds.
-    pub request_timeout_seconds: u64,
-    /// How often a request is repeated at once, before `retry_on_failure` waits.
-    pub max_retries: u32,
-    /// Refused: certificates are always checked.
-    pub no_verify_ssl: bool,
-    /// Proxy of all requests, such as `http://user:password@host:3128`, instead of that of the
-    /// environment (`HTTPS_PROXY`).
-    pub proxy_address: Secret,
-    /// Do not ask the metadata of an EC2 instance for the region.
-    pub local_mode: bool,
-    /// Has no effect: requests are written side by side for each stream.
+    /// How AWS is reached.
+    #[serde(rename = "$access")]
+    #[schemars(flatten)]
+    pub access: AwsAccess,
+    /// Has no effect: streams are written in parallel.
     pub num_workers: usize,
     /// Has no effect: it belongs to segments of X-Ray.
     pub resource_arn: String,
@@ -200,9 +184,9 @@ pub enum Output {
 pub struct MetricDeclaration {
     /// Sets of labels that become dimensions; a set counts where the point has all of its labels.
     pub dimensions: Vec<Vec<String>>,
-    /// Regular expressions, one of which the name matches.
+    /// Regular expressions; the name matches one of them.
     pub metric_name_selectors: Vec<String>,
-    /// One of which the labels match; `None` means any labels.
+    /// The labels match one of these; none: any labels.
     pub label_matchers: Vec<LabelMatcher>,
 }
 
@@ -212,9 +196,9 @@ pub struct MetricDeclaration {
 pub struct LabelMatcher {
     /// Labels whose values are joined.
     pub label_names: Vec<String>,
-    /// What stands between them.
+    /// Text between the joined values.
     pub separator: String,
-    /// What the joined values match.
+    /// Regular expression for the joined values.
     pub regex: String,
 }
 
@@ -255,15 +239,7 @@ impl Default for Config {
             parse_json_encoded_attr_values: Vec::new(),
             eks_fargate_container_insights_enabled: false,
             max_streams: 1000,
-            region: String::new(),
-            endpoint: String::new(),
-            role_arn: String::new(),
-            external_id: String::new(),
-            request_timeout_seconds: 30,
-            max_retries: 2,
-            no_verify_ssl: false,
-            proxy_address: Secret::default(),
-            local_mode: false,
+            access: AwsAccess::default(),
             num_workers: WORKERS,
             resource_arn: String::new(),
             timeout: Interval(Duration::from_mins(2)),
@@ -302,7 +278,7 @@ impl Config {
             && !self.namespace.starts_with([':', ' '])
             && !self.namespace.starts_with("AWS/");
         if !is_namespace {
-            problems.error(at.at("namespace"), "CloudWatch takes no such namespace").help(
+            problems.error(at.at("namespace"), "CloudWatch does not accept this namespace").help(
                 "use at most 255 letters, digits and `.-_/#: `; `AWS/` and `:` cannot be first",
             );
         }
@@ -315,7 +291,7 @@ impl Config {
         }
         if self.max_streams == 0 {
             problems
-                .error(at.at("max_streams"), "nothing can be written to no stream")
+                .error(at.at("max_streams"), "`max_streams` must be at least 1")
                 .help("write 1000, or leave it out");
         }
     }
@@ -325,7 +301,7 @@ impl Config {
             let at = at.at(&format!("metric_declarations::{i}"));
             if one.metric_name_selectors.is_empty() {
                 problems
-                    .error(at, "no metric is chosen")
+                    .error(at, "no metric is selected")
                     .help("add `metric_name_selectors: [\".*\"]` for all of them");
             }
             for (set, names) in one.dimensions.iter().enumerate() {
@@ -333,7 +309,7 @@ impl Config {
                     let at = at.at(&format!("dimensions::{set}"));
                     problems
                         .error(at, format!("a metric has at most {DIMENSIONS} dimensions"))
-                        .help("leave out those that nobody asks for");
+                        .help("leave out dimensions that no query needs");
                 }
             }
             let names = one.metric_name_selectors.iter().enumerate();
@@ -345,14 +321,16 @@ impl Config {
                     let what = error.to_string();
                     let last = what.lines().last().unwrap_or_default();
                     let last = last.trim_start_matches("error: ");
-                    problems
-                        .error(at.at(&key), format!("`{text}` is no regular expression: {last}"));
+                    problems.error(
+                        at.at(&key),
+                        format!("`{text}` is not a regular expression: {last}"),
+                    );
                 }
             }
             for (i, matcher) in one.label_matchers.iter().enumerate() {
                 if matcher.label_names.is_empty() || matcher.regex.is_empty() {
                     problems
-                        .error(at.at(&format!("label_matchers::{i}")), "nothing is matched")
+                        .error(at.at(&format!("label_matchers::{i}")), "it matches nothing")
                         .help("give both `label_names` and `regex`");
                 }
             }
@@ -424,22 +402,6 @@ impl Config {
     }
 }
 
-impl Config {
-    fn common(&self) -> Common<'_> {
-        Common {
-            region: &self.region,
-            endpoint: &self.endpoint,
-            role_arn: &self.role_arn,
-            external_id: &self.external_id,
-            request_timeout_seconds: self.request_timeout_seconds,
-            max_retries: self.max_retries,
-            no_verify_ssl: self.no_verify_ssl,
-            proxy_address: &self.proxy_address,
-            local_mode: self.local_mode,
-        }
-    }
-}
-
 impl ExporterConfig for Config {
     fn validate(&self, at: &Node, problems: &mut Problems) {
         self.validate_names(at, problems);
@@ -459,7 +421,7 @@ impl ExporterConfig for Config {
         }
         self.resource_to_telemetry_conversion.validate(at, problems);
         warn_of_xray_keys(self.num_workers, &self.resource_arn, at, problems);
-        self.common().validate(at, problems);
+        self.access.validate(at, problems);
         self.sending_queue.validate(at, problems);
         self.retry_on_failure.validate(at, problems);
     }
@@ -470,14 +432,14 @@ impl ExporterConfig for Config {
 
     fn destination(&self) -> String {
         match self.output_destination {
-            Output::CloudWatch => self.common().destination("CloudWatch metrics"),
+            Output::CloudWatch => self.access.destination("CloudWatch metrics"),
             Output::Stdout => "standard output".to_owned(),
         }
     }
 
-    fn build(&self, cx: &BuildContext) -> Result<Arc<dyn Exporter>, StartError> {
+    fn build(&self, cx: &BuildContext) -> Result<Arc<dyn ErasedExporter>, StartError> {
         let fail = |message| StartError { component: format!("exporter `{}`", cx.id), message };
-        let access = self.common().access();
+        let access = self.access.access();
         let new_group = NewGroup {
             retention: check_retention(self.log_retention).map_err(fail)?,
             tags: self.tags.clone(),
@@ -502,26 +464,29 @@ impl ExporterConfig for Config {
 /// Translates on a worker, writes on tokio.
 struct Emf {
     translation: Translation,
-    /// Of one payload after the other, see [`Encodes::OrderedOnce`]; the lock is never waited for.
+    /// Payloads are encoded one after the other, see [`Encodes::OrderedOnce`], so nobody waits for
+    /// the lock.
     totals: Mutex<Totals>,
     output: Output,
     writer: Arc<Writer>,
 }
 
 impl Exporter for Emf {
-    fn encode(&self, work: &Work<'_>) -> Result<Piece, ExportError> {
+    type Encoded = Arc<Batches>;
+
+    fn encode(&self, work: &Work<'_>) -> Result<Piece<Arc<Batches>>, ExportError> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
         let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(self.translation.piece(work, &mut totals, now))
     }
 
-    /// A second time nothing would have been added.
+    /// If a payload were encoded again, its totals would not have grown.
     fn encodes(&self) -> Encodes {
         Encodes::OrderedOnce
     }
 
-    /// All there is: a point may become any number of times its length, and the rest is given back.
+    /// All that is available: a point may become many times its length. Unused room is given back.
     fn room(&self, _content: &Content) -> usize {
         usize::MAX
     }
@@ -543,25 +508,27 @@ impl Exporter for Emf {
         Box::pin(async move { writer.probe(&group).await })
     }
 
-    fn send(&self, request: Request) -> BoxFuture<Result<Sent, ExportError>> {
+    fn send(
+        &self,
+        batches: Arc<Batches>,
+        progress: &Arc<Progress>,
+    ) -> BoxFuture<Result<Sent, ExportError>> {
+        let writer = Arc::clone(&self.writer);
         match self.output {
-            Output::CloudWatch => Box::pin(Arc::clone(&self.writer).send(request)),
-            Output::Stdout => Box::pin(std::future::ready(print(&request, &self.writer))),
+            Output::CloudWatch => Box::pin(writer.send(batches, Arc::clone(progress))),
+            Output::Stdout => Box::pin(std::future::ready(print(&batches, &writer))),
         }
     }
 }
 
 /// A line for each document.
-fn print(request: &Request, writer: &Writer) -> Result<Sent, ExportError> {
+fn print(batches: &Batches, writer: &Writer) -> Result<Sent, ExportError> {
     let mut out = std::io::stdout().lock();
-    for piece in request.body.iter().skip(1) {
-        let Some(batch) = Batch::read(piece, 0) else { continue };
-        for (_, document) in batch.events {
-            out.write_all(&[document, b"\n"].concat()).map_err(|error| ExportError {
-                retry: Retry::After(None),
-                message: format!("standard output cannot be written: {error}"),
-            })?;
-        }
+    for (_, document) in batches.all.iter().flat_map(|batch| batch.events(0)) {
+        out.write_all(&[document, b"\n"].concat()).map_err(|error| ExportError {
+            retry: Retry::After(None),
+            message: format!("cannot write to standard output: {error}"),
+        })?;
     }
-    Ok(request.body.first().map_or_else(Sent::default, |note| writer.note(note)))
+    Ok(writer.note(&batches.note))
 }

@@ -1,10 +1,10 @@
 //! What the exporters of CloudWatch Logs share: names made of attributes, events packed into
-//! requests by the limits of `PutLogEvents`, groups and streams that are created when they are
+//! requests by the limits of `PutLogEvents`, groups and streams that are created if they are
 //! missing.
 //!
 //! ```text
-//! worker: event -> Gather, by group and stream -> sorted, cut into batches -> pieces of a request
-//! tokio:  pieces -> streams side by side, the batches of each in order -> PutLogEvents
+//! worker: event -> Gather, by group and stream -> sorted, cut -> Batches
+//! tokio:  Batches -> streams in parallel, the batches of each in order -> PutLogEvents
 //! ```
 
 pub(super) mod batch;

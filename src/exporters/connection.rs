@@ -1,4 +1,4 @@
-//! What exporters' configuration says of headers and connections, with the Collector's keys.
+//! Settings of headers and connections that exporters share, with the Collector's keys.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
@@ -9,7 +9,6 @@ use serde::{
 };
 
 use crate::{
-    component::Compression,
     config::{Interval, Node, Problems, Secret},
     net::{client::Tuning, proxy},
 };
@@ -86,7 +85,7 @@ pub struct HttpKeepalive {
     pub idle_conn_timeout: Interval,
     /// HTTP/1.1 connections that may wait; 0: 100.
     pub max_idle_conns: usize,
-    /// The same: all connections go to one host.
+    /// The same, since all connections go to one host.
     pub max_idle_conns_per_host: usize,
 }
 
@@ -140,7 +139,7 @@ pub(super) type Unsupported = (bool, &'static str, &'static str, &'static str);
 pub(super) const MIDDLEWARES: &str = "middlewares are extensions that skep does not have";
 pub(super) const REMOVE: &str = "remove the key";
 
-/// Says which of the keys are set that cannot have their effect.
+/// Reports keys that are set but not supported.
 pub(super) fn refuse(keys: &[Unsupported], at: &Node, problems: &mut Problems) {
     for (is_set, key, why, remedy) in keys {
         if *is_set {
@@ -158,26 +157,5 @@ pub(super) fn check_proxy(key: &str, url: &Secret, at: &Node, problems: &mut Pro
         problems.error(at.at(key), format!("the proxy cannot be used: {message}")).help(
             "write `http://host:port`, with `user:password@` before the host if it wants that",
         );
-    }
-}
-
-/// Checks `compression_params.level` for a codec.
-pub(super) fn validate_level(
-    compression: Compression,
-    level: Option<i32>,
-    at: &Node,
-    problems: &mut Problems,
-) {
-    let Some(level) = level else { return };
-    let (is_valid, valid) = match compression {
-        Compression::Gzip | Compression::Zlib => (matches!(level, -1 | 1..=9), "-1, 1 to 9"),
-        Compression::Zstd => (matches!(level, 1..=22), "1 to 22"),
-        _ => (false, "none: this compression has no levels"),
-    };
-    if !is_valid {
-        let name = compression.name();
-        problems
-            .error(at.at("compression_params::level"), format!("{level} is no level of `{name}`"))
-            .help(format!("valid: {valid}"));
     }
 }

@@ -50,11 +50,11 @@ use serde::{Deserialize, Deserializer};
 use super::delivery::SendingQueue;
 use crate::{
     component::{
-        BoxFuture, BuildContext, Delivery, Encodes, Entry, ExportError, Exporter, ExporterConfig,
-        Piece, Request, Retry, Sent, StartError, Work,
+        BoxFuture, BuildContext, Delivery, Encodes, Entry, ErasedExporter, ExportError, Exporter,
+        ExporterConfig, Piece, Progress, Retry, Sent, StartError, Work,
     },
     config::{Node, Problems, Section},
-    otlp::{Content, Signal, content::Cursor, payload::Body, split, wire::Fields},
+    otlp::{Content, Signal, content::Cursor, split, wire::Fields},
 };
 use sampler::Sampler;
 use sink::Sink;
@@ -196,7 +196,7 @@ impl ExporterConfig for Config {
         if self.use_internal_logger { "log".to_owned() } else { self.output_paths.join(", ") }
     }
 
-    fn build(&self, cx: &BuildContext) -> Result<Arc<dyn Exporter>, StartError> {
+    fn build(&self, cx: &BuildContext) -> Result<Arc<dyn ErasedExporter>, StartError> {
         let sink = if self.use_internal_logger {
             Sink::log(cx.id.to_string())
         } else {
@@ -223,25 +223,31 @@ struct Debug {
     sink: Arc<Sink>,
 }
 
+/// What is printed of a piece.
+#[derive(Debug, Clone, Default)]
+struct Printout {
+    /// At the beginning of a payload.
+    counts: Option<Counts>,
+    text: String,
+    /// Items without text.
+    left_out: u64,
+}
+
 impl Exporter for Debug {
-    fn encode(&self, work: &Work<'_>) -> Result<Piece, ExportError> {
+    /// `None` if the sampler passes over the payload.
+    type Encoded = Option<Printout>;
+
+    fn encode(&self, work: &Work<'_>) -> Result<Piece<Option<Printout>>, ExportError> {
         let is_first = work.from.is_at_start();
         if is_first && !self.sampler.takes(Instant::now()) {
-            return Ok(work.last(Body::new()));
+            return Ok(work.last(None, 0));
         }
-        let (text, mut piece) = match self.verbosity {
-            Verbosity::Basic => (String::new(), work.last(Body::new())),
+        let mut piece = match self.verbosity {
+            Verbosity::Basic => work.last(Printout::default(), 0),
             _ => pages::piece(work, self.verbosity),
         };
-        if is_first {
-            let Counts { resources, records, points, .. } = Counts::of(work.content);
-            [piece.request.counts[0], piece.request.counts[1], piece.request.counts[2]] =
-                [resources, records, points];
-        }
-        // A piece without a head goes on with the text.
-        piece.request.body.push(Bytes::from_static(if is_first { b"first" } else { b"" }));
-        piece.request.body.push(text.into());
-        Ok(piece)
+        piece.encoded.counts = is_first.then(|| Counts::of(work.content));
+        Ok(piece.map(Some))
     }
 
     fn encodes(&self) -> Encodes {
@@ -256,9 +262,15 @@ impl Exporter for Debug {
         Box::pin(std::future::ready(Ok("data is printed".to_owned())))
     }
 
-    fn send(&self, request: Request) -> BoxFuture<Result<Sent, ExportError>> {
-        let sink = Arc::clone(&self.sink);
-        Box::pin(print(sink, request, SystemTime::now()))
+    fn send(
+        &self,
+        printout: Option<Printout>,
+        _: &Arc<Progress>,
+    ) -> BoxFuture<Result<Sent, ExportError>> {
+        let Some(printout) = printout else {
+            return Box::pin(std::future::ready(Ok(Sent::default())));
+        };
+        Box::pin(print(Arc::clone(&self.sink), printout, SystemTime::now()))
     }
 
     fn shutdown(&self) -> BoxFuture<()> {
@@ -267,14 +279,13 @@ impl Exporter for Debug {
     }
 }
 
-/// Prints what a piece has.
-async fn print(sink: Arc<Sink>, request: Request, time: SystemTime) -> Result<Sent, ExportError> {
-    let [head, text] = &request.body[..] else { return Ok(Sent::default()) };
-    let [resources, records, points, left_out] = request.counts;
-    let counts = Counts { signal: request.signal, resources, records, points };
-    let counts = (!head.is_empty()).then_some(&counts);
-    let text = String::from_utf8_lossy(text);
-    sink.print(counts, &text, time).await.map_err(|(target, error)| ExportError {
+/// Prints a piece.
+async fn print(
+    sink: Arc<Sink>,
+    Printout { counts, text, left_out }: Printout,
+    time: SystemTime,
+) -> Result<Sent, ExportError> {
+    sink.print(counts.as_ref(), &text, time).await.map_err(|(target, error)| ExportError {
         retry: Retry::Never,
         message: format!("cannot print to `{target}`: {error}"),
     })?;
@@ -289,12 +300,9 @@ pub(crate) fn detailed_text(signal: Signal, request: &[u8]) -> String {
     let (mut text, mut from) = (String::new(), Some(Cursor::default()));
     while let Some(start) = from {
         let work = Work { content: &content, from: start, room: pages::ROOM };
-        let (page, piece) = pages::piece(&work, Verbosity::Detailed);
-        from = piece.next.map(|mut next| {
-            next.made = start.made + page.len() as u64;
-            next
-        });
-        text.push_str(&page);
+        let piece = pages::piece(&work, Verbosity::Detailed);
+        from = piece.next;
+        text.push_str(&piece.encoded.text);
     }
     text
 }

@@ -1,5 +1,5 @@
-//! `sending_queue`, `retry_on_failure` and `timeout`: what every exporter's configuration shares,
-//! with the Collector's keys, defaults and checks.
+//! `sending_queue`, `retry_on_failure` and `timeout`, which all exporters share, with the
+//! Collector's keys, defaults and checks.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -25,7 +25,7 @@ pub struct RetryOnFailure {
     pub multiplier: f64,
     /// Longest pause before jitter.
     pub max_interval: Interval,
-    /// Give up after; 0: never. `5m` where it is not given, and never where the data is on disk.
+    /// Give up after this time; 0: never. Default: `5m`, or never if the data is on disk.
     pub max_elapsed_time: Option<Interval>,
 }
 
@@ -43,7 +43,7 @@ impl Default for RetryOnFailure {
 }
 
 impl RetryOnFailure {
-    /// What the engine does with it.
+    /// For the engine.
     pub fn backoff(&self) -> Option<Backoff> {
         self.enabled.then_some(Backoff {
             initial_interval: self.initial_interval.0,
@@ -91,12 +91,12 @@ impl RetryOnFailure {
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SendingQueue {
-    /// Off: the sender waits for the backend's answer.
+    /// If `false`, the sender waits for the backend's answer.
     pub enabled: bool,
     /// Requests sent at the same time.
     pub num_consumers: usize,
-    /// Capacity in units of `sizer`; what is in flight counts. 1000 where it is not given; with
-    /// `storage` then only the limit of the storage counts.
+    /// Capacity in units of `sizer`, requests in flight included. Default: 1000; with `storage`,
+    /// only the limit of the storage.
     pub queue_size: Option<u64>,
     /// What `queue_size` counts.
     pub sizer: QueueSizer,
@@ -104,12 +104,12 @@ pub struct SendingQueue {
     pub block_on_overflow: bool,
     /// The sender waits for the backend's answer.
     pub wait_for_result: bool,
-    /// Join what is in the queue; the mention alone turns it on.
+    /// Join requests in the queue; the key alone turns it on.
     pub batch: Section<BatchSettings>,
     /// Id of an extension such as `file_storage`: the queue is on disk, and survives a crash.
     pub storage: Option<String>,
-    /// Id of an extension such as `file_storage`: what is given up for good is kept there, see
-    /// `skep dlq`. Not the items that a partial success rejects: it does not say which.
+    /// Id of an extension such as `file_storage`, which keeps data that is permanently given up,
+    /// see `skep dlq`. Items that a partial success rejects are not kept: it does not say which.
     pub dead_letters: Option<String>,
 }
 
@@ -117,15 +117,15 @@ pub struct SendingQueue {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BatchSettings {
-    /// Longest time in the making.
+    /// Longest time until a batch is sent.
     pub flush_timeout: Interval,
-    /// Sent as soon as it has so many units of `sizer`.
+    /// A batch of so many units of `sizer` is sent at once.
     pub min_size: u64,
-    /// Split above; 0: no limit.
+    /// A larger batch is split; 0: no limit.
     pub max_size: u64,
-    /// `items` or `bytes`; that of the queue where it is not given, unless that is `requests`.
+    /// `items` or `bytes`. Default: that of the queue, or `items` if that is `requests`.
     pub sizer: Option<QueueSizer>,
-    /// Batches of their own.
+    /// Separate batches, by request headers.
     pub partition: PartitionSettings,
 }
 
@@ -133,7 +133,7 @@ pub struct BatchSettings {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PartitionSettings {
-    /// Request headers; there is a batch for each combination of their values.
+    /// Request headers. There is a separate batch for each combination of their values.
     pub metadata_keys: Vec<String>,
 }
 
@@ -179,7 +179,7 @@ impl Default for SendingQueue {
 }
 
 impl SendingQueue {
-    /// What the engine does with it.
+    /// For the engine.
     pub fn queue(&self) -> Option<Queue> {
         self.enabled.then_some(Queue {
             consumers: self.num_consumers,
@@ -267,7 +267,7 @@ impl SendingQueue {
             let message = "`dead_letters` has no effect without a queue";
             problems
                 .error(at.at("sending_queue::dead_letters"), message)
-                .help("remove `enabled: false`, or remove `dead_letters`: the sender is told, and has the data");
+                .help("remove `enabled: false`, or remove `dead_letters`: the sender is told and still has the data");
         }
         if !self.enabled {
             return;
@@ -276,7 +276,7 @@ impl SendingQueue {
             let message = "`wait_for_result` is not supported with a persistent queue";
             problems
                 .error(at.at("sending_queue::wait_for_result"), message)
-                .help("remove it: what is on disk is answered for");
+                .help("remove it: data on disk is acknowledged at once");
         }
         if let Some(batch) = self.batch.on() {
             self.validate_batch(batch, at, problems);
@@ -295,10 +295,10 @@ impl SendingQueue {
     }
 }
 
-/// Capacity of a queue in memory that is not told another one.
+/// Default capacity of a queue in memory.
 const QUEUE_SIZE: u64 = 1000;
 
-/// The three together.
+/// All three together.
 pub fn delivery(queue: &SendingQueue, retry: &RetryOnFailure, timeout: Interval) -> Delivery {
     Delivery {
         queue: queue.queue(),

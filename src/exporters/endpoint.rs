@@ -43,7 +43,7 @@ impl Endpoint {
         if text.starts_with("unix:") || text.starts_with("unix-abstract:") {
             return Err("only `otlp_grpc` sends to a unix socket".to_owned());
         }
-        // Checked first: no other message may show what stands there.
+        // Checked first, so that no other message shows the password.
         if text.split_once("://").map_or(text, |(_, rest)| rest).split('/').any(|p| p.contains('@'))
         {
             return Err("do not put user and password into the endpoint; write \
@@ -106,7 +106,7 @@ pub(super) fn with_path(url: &str, path: &str) -> String {
     format!("{}{path}{query}", base.trim_end_matches('/'))
 }
 
-/// What follows `unix:`. A first `@` stands for a name without a file, as in Go.
+/// The address after `unix:`. A first `@` means a name without a file, as in Go.
 fn unix_address(path: &str) -> Option<UnixAddress> {
     let path = match path.strip_prefix("//") {
         // `unix://host/path` names another machine.
@@ -141,7 +141,7 @@ pub(super) fn user_agent(configured: &str) -> Result<HeaderValue, String> {
     if configured.is_empty() {
         return Ok(HeaderValue::from_static(concat!("skep/", env!("CARGO_PKG_VERSION"))));
     }
-    HeaderValue::try_from(configured).map_err(|_| format!("`{configured}` is no `user_agent`"))
+    HeaderValue::try_from(configured).map_err(|_| format!("`{configured}` is not a `user_agent`"))
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ mod group;
 mod writer;
 
 use std::{
+    borrow::Cow,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
@@ -34,12 +35,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     component::{
-        BoxFuture, BuildContext, Delivery, Encodes, Entry, ExportError, Exporter, ExporterConfig,
-        Piece, Request, Retry, Sent, StartError, Work,
+        BoxFuture, BuildContext, Delivery, Encodes, Entry, ErasedExporter, ExportError, Exporter,
+        ExporterConfig, Piece, Progress, Retry, Sent, StartError, Work,
     },
     config::{Interval, Node, Problems, Section},
     otlp::{Content, Signal, json},
 };
+use frames::Frames;
 use writer::Files;
 
 /// How a message is written.
@@ -98,7 +100,7 @@ impl Default for Rotation {
 pub struct GroupBy {
     /// Whether it is on.
     pub enabled: bool,
-    /// The attribute whose value stands for the `*` in the path.
+    /// The attribute whose value replaces the `*` in the path.
     pub resource_attribute: String,
     /// Files that are open at the same time; the one that was unused for longest is closed.
     pub max_open_files: usize,
@@ -249,7 +251,7 @@ impl ExporterConfig for Config {
         self.path.clone()
     }
 
-    fn build(&self, _cx: &BuildContext) -> Result<Arc<dyn Exporter>, StartError> {
+    fn build(&self, _cx: &BuildContext) -> Result<Arc<dyn ErasedExporter>, StartError> {
         let mut files = self.files.0.lock().unwrap_or_else(PoisonError::into_inner);
         files.get_or_insert_with(|| Files::new(self.clone()));
         Ok(Arc::new(File { config: self.clone() }))
@@ -292,7 +294,9 @@ struct File {
 }
 
 impl Exporter for File {
-    fn encode(&self, work: &Work<'_>) -> Result<Piece, ExportError> {
+    type Encoded = Frames;
+
+    fn encode(&self, work: &Work<'_>) -> Result<Piece<Frames>, ExportError> {
         frames::piece(&self.config, work)
     }
 
@@ -308,8 +312,8 @@ impl Exporter for File {
         Box::pin(std::future::ready(Ok("files are written here".to_owned())))
     }
 
-    fn send(&self, request: Request) -> BoxFuture<Result<Sent, ExportError>> {
-        let written = self.write(&request, SystemTime::now());
+    fn send(&self, frames: Frames, _: &Arc<Progress>) -> BoxFuture<Result<Sent, ExportError>> {
+        let written = self.write(&frames, SystemTime::now());
         Box::pin(std::future::ready(written))
     }
 
@@ -323,19 +327,21 @@ impl Exporter for File {
 }
 
 impl File {
-    fn write(&self, request: &Request, now: SystemTime) -> Result<Sent, ExportError> {
+    fn write(&self, frames: &Frames, now: SystemTime) -> Result<Sent, ExportError> {
         let mut files = self.config.files.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(files) = files.as_mut() else { return Ok(Sent::default()) };
-        for frame in request.body.chunks_exact(3) {
-            let segment = String::from_utf8_lossy(&frame[0]);
-            let path = self.config.path.replacen('*', &segment, usize::from(!segment.is_empty()));
-            let message = [&frame[1][..], &frame[2][..]];
-            files.write(Path::new(&path), message, now).map_err(|error| ExportError {
+        for frame in &frames.all {
+            let path = match &frame.name {
+                Some(name) => Cow::Owned(self.config.path.replacen('*', name, 1)),
+                None => Cow::Borrowed(&*self.config.path),
+            };
+            let message = [&frame.message[0][..], &frame.message[1][..]];
+            files.write(Path::new(&*path), message, now).map_err(|error| ExportError {
                 retry: Retry::After(None),
                 message: format!("cannot write to `{path}`: {error}"),
             })?;
         }
-        let [left_out, ..] = request.counts;
+        let left_out = frames.left_out;
         let message =
             (left_out > 0).then(|| format!("{left_out} items were not written: {}", json::NO_ROOM));
         Ok(Sent { rejected: left_out, message, ..Sent::default() })

@@ -16,16 +16,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    connection::{Headers, check_proxy, validate_level},
+    compression::{CompressionParams, HttpCompression, validate_level},
+    connection::{Headers, check_proxy},
     delivery::{RetryOnFailure, SendingQueue, delivery},
     endpoint::{Endpoint, headers, with_path},
-    otlp_grpc::CompressionParams,
-    otlp_http::{BodyEncoding, HttpCompression, Post, way},
+    post::{BodyEncoding, Post, Posted, Poster, way},
 };
 use crate::{
     component::{
-        BoxFuture, BuildContext, Delivery, Denial, Encodes, Entry, ExportError, Exporter,
-        ExporterConfig, Piece, Request, Retry, Sent, StartError, Work,
+        BoxFuture, BuildContext, Delivery, Denial, Encodes, Entry, ErasedExporter, ExportError,
+        Exporter, ExporterConfig, Piece, Progress, Retry, Sent, StartError, Work,
     },
     config::{Interval, Node, Problems, Secret},
     net::{client::Tuning, proxy, tls::ClientTls},
@@ -153,7 +153,7 @@ impl ExporterConfig for Config {
             HttpCompression::Gzip | HttpCompression::Zstd | HttpCompression::None
         ) {
             problems
-                .error(at.at("compression"), "Honeycomb does not take this compression")
+                .error(at.at("compression"), "Honeycomb does not accept this compression")
                 .help("valid: gzip, zstd, none");
         }
         check_proxy("proxy_url", &self.proxy_url, at, problems);
@@ -197,7 +197,7 @@ impl ExporterConfig for Config {
         }
     }
 
-    fn build(&self, cx: &BuildContext) -> Result<Arc<dyn Exporter>, StartError> {
+    fn build(&self, cx: &BuildContext) -> Result<Arc<dyn ErasedExporter>, StartError> {
         let fail = |message| StartError { component: format!("exporter `{}`", cx.id), message };
         let headers = self.request_headers(cx.signal).map_err(fail)?;
         let post = Post {
@@ -239,25 +239,31 @@ impl Config {
 
 /// OTLP/HTTP with Honeycomb's refusals explained.
 struct Honeycomb {
-    inner: Arc<dyn Exporter>,
+    inner: Poster,
     other_region: &'static str,
 }
 
 impl Exporter for Honeycomb {
-    fn encode(&self, work: &Work<'_>) -> Result<Piece, ExportError> {
+    type Encoded = Posted;
+
+    fn encode(&self, work: &Work<'_>) -> Result<Piece<Posted>, ExportError> {
         self.inner.encode(work)
     }
 
     fn encodes(&self) -> Encodes {
-        self.inner.encodes()
+        Exporter::encodes(&self.inner)
     }
 
     fn room(&self, content: &Content) -> usize {
-        self.inner.room(content)
+        Exporter::room(&self.inner, content)
     }
 
-    fn send(&self, request: Request) -> BoxFuture<Result<Sent, ExportError>> {
-        let send = self.inner.send(request);
+    fn send(
+        &self,
+        posted: Posted,
+        progress: &Arc<Progress>,
+    ) -> BoxFuture<Result<Sent, ExportError>> {
+        let send = self.inner.send(posted, progress);
         let other = self.other_region;
         Box::pin(async move { send.await.map_err(|error| explain(error, other)) })
     }

@@ -15,8 +15,8 @@ pub(super) fn hex(bytes: [u8; 8]) -> [u8; 16] {
 /// The number of the segment around the call of a local root, see [`derived`].
 pub(super) const SERVICE: u64 = u64::MAX;
 
-/// An id that follows from that of a span and a number, so that a document is the same whenever it
-/// is made: FNV-1a of both.
+/// An id that depends only on the id of a span and a number, so that a document is the same
+/// whenever it is made: FNV-1a of both.
 pub(super) fn derived(span_id: &[u8], number: u64) -> [u8; 16] {
     let bytes = span_id.iter().copied().chain(number.to_be_bytes());
     let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
@@ -25,7 +25,7 @@ pub(super) fn derived(span_id: &[u8], number: u64) -> [u8; 16] {
     hex(hash.max(1).to_be_bytes())
 }
 
-/// A span id; none where it is not one.
+/// A span id; `None` if it is not valid.
 pub(super) fn span(id: &[u8]) -> Option<[u8; 16]> {
     let id: [u8; 8] = id.try_into().ok()?;
     (id != [0; 8]).then(|| hex(id))

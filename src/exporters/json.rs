@@ -1,4 +1,4 @@
-//! JSON straight into a buffer: no tree in between, commas by themselves.
+//! Writes JSON straight into a buffer, without a tree in between, and places the commas.
 
 use crate::otlp::{
     json,
@@ -9,11 +9,11 @@ use crate::otlp::{
 #[derive(Debug)]
 pub(super) struct Json {
     pub(super) out: Vec<u8>,
-    /// Whether something stands before in the same object or list.
+    /// Whether something comes before in the same object or list.
     follows: bool,
-    /// Nothing is written any more once `out` is longer.
+    /// Once `out` is longer, nothing more is written.
     most: usize,
-    /// Whether a text was too long for what was left.
+    /// Whether a text was too long for the bytes that were left.
     is_cut: bool,
 }
 
@@ -23,44 +23,44 @@ impl Default for Json {
     }
 }
 
-/// Depth of nested values; what is deeper is left out. Senders choose it.
+/// Deepest nested value; deeper ones are left out, since senders choose the depth.
 const DEPTH: usize = 16;
 
 impl Json {
-    /// With room for documents of so many bytes.
+    /// Has room for documents of so many bytes.
     pub(super) fn with_capacity(bytes: usize) -> Self {
         Json::appending(Vec::with_capacity(bytes))
     }
 
-    /// Writes behind what `out` has.
+    /// Appends to `out`.
     pub(super) fn appending(out: Vec<u8>) -> Self {
         Json { out, follows: false, most: usize::MAX, is_cut: false }
     }
 
-    /// Stops a few bytes after `out` is longer than this, so that what a sender nests and escapes
-    /// takes no more memory. See [`Json::is_over`].
+    /// Stops a few bytes after `out` is longer than this, so that nested or escaped values of a
+    /// sender take no more memory. See [`Json::is_over`].
     pub(super) fn at_most(self, most: usize) -> Self {
         Json { most, ..self }
     }
 
-    /// The same from here on.
+    /// Like [`Json::at_most`], from here on.
     pub(super) fn bound(&mut self, most: usize) {
         self.most = most;
     }
 
-    /// Whether something is missing, so that it is no JSON.
+    /// Whether something is missing, so that it is not valid JSON.
     pub(super) fn is_over(&self) -> bool {
         self.is_cut || self.out.len() > self.most
     }
 
-    /// Begins again with a document at this length.
+    /// Begins a document again at this length.
     pub(super) fn restart(&mut self, at: usize) {
         self.out.truncate(at);
         self.follows = false;
         self.is_cut = false;
     }
 
-    /// Writes something if all is no longer than `most` with it; whether it was written.
+    /// Writes something if the text is then no longer than `most`. Returns whether it was written.
     pub(super) fn within(&mut self, most: usize, write: impl FnOnce(&mut Self)) -> bool {
         let (len, follows) = (self.out.len(), self.follows);
         write(self);
@@ -123,7 +123,7 @@ impl Json {
         self.begin();
     }
 
-    /// An object as the value of a key, if anything comes to stand in it.
+    /// Writes an object as the value of a key, unless it is empty.
     pub(super) fn object_at(&mut self, key: &str, fill: impl FnOnce(&mut Self)) {
         let (len, follows) = (self.out.len(), self.follows);
         self.begin_at(key);
@@ -186,7 +186,7 @@ impl Json {
         }
     }
 
-    /// JSON as it is.
+    /// Writes a text that is already JSON.
     pub(super) fn raw(&mut self, json: &[u8]) {
         self.separate();
         if !self.is_over() {

@@ -1,4 +1,4 @@
-//! Masks the secrets of a request in what a backend says of it: some repeat the key that they
+//! Masks the secrets of a request in the backend's answer: some backends repeat the key that they
 //! refuse.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -9,9 +9,9 @@ use crate::config::{
     units::REDACTED,
 };
 
-/// Shortest secret that is masked: shorter ones stand in ordinary words.
+/// Shortest secret that is masked: shorter ones occur in ordinary words.
 const SHORTEST: usize = 6;
-/// What stands before a secret.
+/// Words in front of a secret.
 const SCHEMES: [&str; 5] = ["basic", "bearer", "token", "apikey", "api-key"];
 
 /// The values of the sensitive headers of a request, and its URL.
@@ -22,7 +22,7 @@ pub(super) struct Secrets {
 }
 
 impl Secrets {
-    /// Of a request without any.
+    /// No secrets.
     pub(super) const NONE: Secrets = Secrets { headers: Vec::new(), uri: None };
 
     /// The secrets of a URL and of headers as they are sent; not `Host` and `User-Agent`.
@@ -34,7 +34,7 @@ impl Secrets {
         Secrets { headers, uri: Some(uri.clone()) }
     }
 
-    /// What must not be shown, the longest first: values, their parts after the name of a scheme,
+    /// All texts to mask, the longest first: values, their parts after the name of a scheme,
     /// passwords in them, and keys in the URL.
     fn words(&self) -> Vec<String> {
         let mut words = Vec::new();
@@ -63,7 +63,7 @@ impl Secrets {
         words
     }
 
-    /// The words of a backend without secrets, and without what steers a terminal.
+    /// A backend's text without secrets and without terminal escapes.
     pub(super) fn cover(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for word in self.words() {

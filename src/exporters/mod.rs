@@ -1,4 +1,5 @@
-//! The exporters: one file each, one [`Entry`] each in [`ALL`].
+//! The exporters: one file each, one [`Entry`] each in [`ALL`]. Files without an entry have what
+//! several exporters share; no exporter uses the file of another one.
 
 mod authenticated;
 #[cfg(feature = "aws")]
@@ -10,10 +11,9 @@ pub mod awscloudwatchlogs;
 pub mod awsemf;
 #[cfg(feature = "aws")]
 pub mod awsxray;
-mod calendar;
 #[cfg(feature = "aws")]
 mod cloudwatch;
-mod compressed;
+mod compression;
 pub mod connection;
 pub mod debug;
 pub mod delivery;
@@ -29,6 +29,7 @@ pub mod nop;
 pub mod otlp_grpc;
 pub mod otlp_http;
 mod outcome;
+mod post;
 
 use crate::component::{Entry, ExporterConfig};
 

@@ -11,8 +11,8 @@ use serde::Deserialize;
 
 use crate::{
     component::{
-        BoxFuture, BuildContext, Delivery, Entry, ExportError, Exporter, ExporterConfig, Piece,
-        Request, Sent, StartError, Work,
+        BoxFuture, BuildContext, Delivery, Entry, ErasedExporter, ExportError, Exporter,
+        ExporterConfig, Piece, Progress, Sent, StartError, Work,
     },
     otlp::Signal,
 };
@@ -43,7 +43,7 @@ impl ExporterConfig for Config {
         "nowhere".to_owned()
     }
 
-    fn build(&self, _cx: &BuildContext) -> Result<Arc<dyn Exporter>, StartError> {
+    fn build(&self, _cx: &BuildContext) -> Result<Arc<dyn ErasedExporter>, StartError> {
         Ok(Arc::new(Nop))
     }
 }
@@ -51,15 +51,17 @@ impl ExporterConfig for Config {
 struct Nop;
 
 impl Exporter for Nop {
-    fn encode(&self, work: &Work<'_>) -> Result<Piece, ExportError> {
-        Ok(work.last(work.rest()))
+    type Encoded = ();
+
+    fn encode(&self, work: &Work<'_>) -> Result<Piece<()>, ExportError> {
+        Ok(work.last((), 0))
     }
 
     fn probe(&self, _signal: Signal) -> BoxFuture<Result<String, ExportError>> {
         Box::pin(std::future::ready(Ok("data is thrown away".to_owned())))
     }
 
-    fn send(&self, _request: Request) -> BoxFuture<Result<Sent, ExportError>> {
+    fn send(&self, (): (), _: &Arc<Progress>) -> BoxFuture<Result<Sent, ExportError>> {
         Box::pin(std::future::ready(Ok(Sent::default())))
     }
 }

@@ -22,8 +22,8 @@ use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use super::{
     authenticated::{self, Head},
-    compressed::compressed,
-    connection::{Headers, Keepalive, MIDDLEWARES, REMOVE, refuse, validate_level},
+    compression::{CompressionParams, compressed, validate_level},
+    connection::{Headers, Keepalive, MIDDLEWARES, REMOVE, refuse},
     delivery::{RetryOnFailure, SendingQueue, delivery},
     endpoint::{Endpoint, headers, user_agent},
     masked::Secrets,
@@ -32,8 +32,8 @@ use super::{
 use crate::{
     component::{
         Auth, AuthUse, Authenticator, BoxFuture, BuildContext, Compression, Delivery, Encodes,
-        Entry, ExportError, Exporter, ExporterConfig, Piece, Protocol, Request, Retry, Sent,
-        StartError, Work,
+        Entry, ErasedExporter, ExportError, Exporter, ExporterConfig, Piece, Progress, Protocol,
+        Retry, Sent, StartError, Work,
     },
     config::{Ignored, Interval, Node, Problems},
     net::{
@@ -128,14 +128,6 @@ pub enum GrpcCompression {
     None,
 }
 
-/// `compression_params`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct CompressionParams {
-    /// gzip: 1 to 9, -1 for the library's 6; zstd: 1 to 22. Default: 1.
-    pub level: Option<i32>,
-}
-
 impl Default for Config {
     fn default() -> Self {
         Config {
@@ -219,7 +211,7 @@ impl ExporterConfig for Config {
         format!("{}{}", self.endpoint, proxy::in_words(way))
     }
 
-    fn build(&self, cx: &BuildContext) -> Result<Arc<dyn Exporter>, StartError> {
+    fn build(&self, cx: &BuildContext) -> Result<Arc<dyn ErasedExporter>, StartError> {
         let fail = |message| StartError { component: format!("exporter `{}`", cx.id), message };
         let endpoint = Endpoint::parse_grpc(&self.endpoint).map_err(fail)?;
         let settings = self.tls();
@@ -235,7 +227,7 @@ impl ExporterConfig for Config {
         };
         let uri = format!("{scheme}://{authority}{}", grpc::method(cx.signal));
         let uri: Uri =
-            uri.parse().map_err(|_| fail(format!("`{}` is no endpoint", self.endpoint)))?;
+            uri.parse().map_err(|_| fail(format!("`{}` is not an endpoint", self.endpoint)))?;
         let mut headers = headers(&self.headers).map_err(fail)?;
         headers.insert(header::CONTENT_TYPE, grpc::CONTENT_TYPE);
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
@@ -291,7 +283,7 @@ impl Config {
         ] {
             if is_set {
                 problems
-                    .warning(at.at(key), format!("`{key}` stands under `tls` now"))
+                    .warning(at.at(key), format!("`{key}` is now under `tls`"))
                     .help(format!("move it there: `tls: {{{key}: ...}}`; both places work"));
             }
         }
@@ -326,12 +318,14 @@ struct OtlpGrpc {
 }
 
 impl Exporter for OtlpGrpc {
-    fn encode(&self, work: &Work<'_>) -> Result<Piece, ExportError> {
-        let mut beside = 0;
+    type Encoded = Body;
+
+    fn encode(&self, work: &Work<'_>) -> Result<Piece<Body>, ExportError> {
+        let mut held = 0;
         let is_compressed = self.compression != Compression::Identity;
         let message: Body = if is_compressed {
             let bytes = compressed(self.compression, self.level, &work.rest(), work.room)?;
-            beside = bytes.capacity() - bytes.len();
+            held = bytes.capacity();
             smallvec::smallvec![Bytes::from(bytes)]
         } else {
             work.rest()
@@ -344,7 +338,7 @@ impl Exporter for OtlpGrpc {
         let mut body = Body::with_capacity(message.len() + 1);
         body.push(prefix);
         body.extend(message);
-        Ok(Piece { beside, ..work.last(body) })
+        Ok(work.last(body, held))
     }
 
     fn encodes(&self) -> Encodes {
@@ -362,17 +356,17 @@ impl Exporter for OtlpGrpc {
         }
     }
 
-    fn send(&self, request: Request) -> BoxFuture<Result<Sent, ExportError>> {
+    fn send(&self, body: Body, _: &Arc<Progress>) -> BoxFuture<Result<Sent, ExportError>> {
         let client = Arc::clone(&self.client);
         if let Some(auth) = &self.auth {
             let (auth, head) = (Arc::clone(auth), Arc::clone(&self.head));
             return Box::pin(async move {
                 let (answer, _, secrets) =
-                    authenticated::call(&client, &*auth, &head, request.body).await?;
+                    authenticated::call(&client, &*auth, &head, body).await?;
                 outcome::of_grpc(&answer, &secrets)
             });
         }
-        let mut http = HttpRequest::new(Segments::new(request.body));
+        let mut http = HttpRequest::new(Segments::new(body));
         *http.method_mut() = Method::POST;
         *http.uri_mut() = self.head.uri.clone();
         *http.version_mut() = self.head.version;

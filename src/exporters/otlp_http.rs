@@ -17,41 +17,25 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request as HttpRequest, Uri, Version, header};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde::{Deserialize, de::IgnoredAny};
 
 use super::{
-    authenticated::{self, Head},
     aws_otlp,
-    compressed::compressed,
-    connection::{
-        Headers, HttpKeepalive, MIDDLEWARES, REMOVE, check_proxy, refuse, validate_level,
-    },
+    compression::{CompressionParams, HttpCompression, validate_level},
+    connection::{Headers, HttpKeepalive, MIDDLEWARES, REMOVE, check_proxy, refuse},
     delivery::{RetryOnFailure, SendingQueue, delivery},
-    endpoint::{Endpoint, headers, user_agent, with_path},
-    masked::Secrets,
-    otlp_grpc::CompressionParams,
-    outcome,
+    endpoint::{Endpoint, headers, with_path},
+    post::{BodyEncoding, Post, way},
 };
 use crate::{
     component::{
-        Auth, AuthUse, Authenticator, BoxFuture, BuildContext, Compression, Delivery, Encodes,
-        Entry, ExportError, Exporter, ExporterConfig, Piece, Protocol, Request, Sent, StartError,
-        Work,
+        Auth, AuthUse, BuildContext, Delivery, Entry, ErasedExporter, ExporterConfig, Protocol,
+        StartError,
     },
     config::{Ignored, Interval, Node, Problems, Secret, refuse_beside_keepalive},
-    net::{
-        client::{Answer, Client, Segments, Target, Tuning},
-        codec,
-        proxy::{self, Destination, Way},
-        tls::{ClientTls, Connector},
-    },
-    otlp::{
-        Content, Signal,
-        json::{self, Extent},
-    },
+    net::{client::Tuning, proxy, tls::ClientTls},
+    otlp::Signal,
 };
 
 /// Sends OTLP over HTTP.
@@ -129,57 +113,6 @@ pub struct Config {
 pub struct Cookies {
     /// Whether the backend's cookies are kept; only `false` is supported.
     pub enabled: bool,
-}
-
-/// Form of the bodies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum BodyEncoding {
-    /// Binary protobuf, forwarded as it is.
-    #[default]
-    Proto,
-    /// OTLP/JSON, written from it: some thirty times the CPU. Large requests become several, and an
-    /// item that has no room is left out and counted.
-    Json,
-}
-
-/// Compression of HTTP requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum HttpCompression {
-    /// RFC 1952.
-    #[default]
-    Gzip,
-    /// RFC 8878.
-    Zstd,
-    /// Snappy block.
-    Snappy,
-    /// Snappy framed format.
-    #[serde(rename = "x-snappy-framed")]
-    SnappyFramed,
-    /// RFC 1950.
-    Zlib,
-    /// RFC 1950 under its HTTP name.
-    Deflate,
-    /// LZ4 frame.
-    Lz4,
-    /// None at all.
-    #[serde(alias = "")]
-    None,
-}
-
-impl HttpCompression {
-    pub(super) fn codec(self) -> Compression {
-        match self {
-            HttpCompression::Gzip => Compression::Gzip,
-            HttpCompression::Zstd => Compression::Zstd,
-            HttpCompression::Snappy => Compression::Snappy,
-            HttpCompression::SnappyFramed => Compression::SnappyFramed,
-            HttpCompression::Zlib | HttpCompression::Deflate => Compression::Zlib,
-            HttpCompression::Lz4 => Compression::Lz4,
-            HttpCompression::None => Compression::Identity,
-        }
-    }
 }
 
 impl Default for Config {
@@ -288,14 +221,19 @@ fn warn_of_path(url: &str, at: &Node, problems: &mut Problems) {
     }
 }
 
-impl ExporterConfig for Config {
-    fn validate(&self, at: &Node, problems: &mut Problems) {
-        let urls = [
+impl Config {
+    /// All URLs, by their keys.
+    fn urls(&self) -> [(&'static str, &String); 4] {
+        [
             ("endpoint", &self.endpoint),
             ("traces_endpoint", &self.traces_endpoint),
             ("metrics_endpoint", &self.metrics_endpoint),
             ("logs_endpoint", &self.logs_endpoint),
-        ];
+        ]
+    }
+
+    fn validate_urls(&self, at: &Node, problems: &mut Problems) {
+        let urls = self.urls();
         if urls.iter().all(|(_, url)| url.is_empty()) {
             problems
                 .error(at, "at least one endpoint must be specified")
@@ -309,11 +247,11 @@ impl ExporterConfig for Config {
         for (key, url) in urls.into_iter().filter(|(_, url)| !url.is_empty()) {
             aws_otlp::validate(key, url, &sending, at, problems);
             match Endpoint::parse(url, None) {
-                Ok(endpoint) if endpoint.tls.is_some() => {
-                    if endpoint.tls == Some(true) && self.tls.insecure {
+                Ok(Endpoint { tls: Some(is_https), .. }) => {
+                    if is_https && self.tls.insecure {
                         problems
                             .warning(at.at("tls::insecure"), format!("it has no effect: `{key}` is `https://`"))
-                            .help("write `http://`, or `insecure_skip_verify: true` to take any certificate");
+                            .help("write `http://`, or `insecure_skip_verify: true` to accept any certificate");
                     }
                     if key == "endpoint" {
                         warn_of_path(url, at.at(key), problems);
@@ -328,16 +266,10 @@ impl ExporterConfig for Config {
                 }
             }
         }
-        if let Err(message) = headers(&self.headers) {
-            problems.error(at.at("headers"), message);
-        }
-        let keeps_cookies = self.cookies.is_some_and(|cookies| cookies.enabled);
-        let keys = [
-            (self.middlewares.is_some(), "middlewares", MIDDLEWARES, REMOVE),
-            (keeps_cookies, "cookies", "an OTLP backend needs no session", REMOVE),
-        ];
-        refuse(&keys, at, problems);
-        check_proxy("proxy_url", &self.proxy_url, at, problems);
+    }
+
+    /// Warns about keys without an effect.
+    fn warn_of_ignored_keys(&self, at: &Node, problems: &mut Problems) {
         let consumers = "there are as many as `sending_queue::num_consumers` needs";
         let library = "sizes are the HTTP library's";
         let profiles = "there are no profiles here";
@@ -354,6 +286,23 @@ impl ExporterConfig for Config {
                            backend offers it";
             problems.warning(at.at("force_attempt_http2"), message).help(REMOVE);
         }
+    }
+}
+
+impl ExporterConfig for Config {
+    fn validate(&self, at: &Node, problems: &mut Problems) {
+        self.validate_urls(at, problems);
+        if let Err(message) = headers(&self.headers) {
+            problems.error(at.at("headers"), message);
+        }
+        let keeps_cookies = self.cookies.is_some_and(|cookies| cookies.enabled);
+        let keys = [
+            (self.middlewares.is_some(), "middlewares", MIDDLEWARES, REMOVE),
+            (keeps_cookies, "cookies", "an OTLP backend needs no session", REMOVE),
+        ];
+        refuse(&keys, at, problems);
+        check_proxy("proxy_url", &self.proxy_url, at, problems);
+        self.warn_of_ignored_keys(at, problems);
         validate_level(self.compression.codec(), self.compression_params.level, at, problems);
         self.tls.validate(at.at("tls"), problems);
         self.sending_queue.validate(at, problems);
@@ -362,9 +311,7 @@ impl ExporterConfig for Config {
 
     fn auth(&self) -> Option<AuthUse> {
         let auth = self.auth.as_ref()?;
-        let urls =
-            [&self.endpoint, &self.traces_endpoint, &self.metrics_endpoint, &self.logs_endpoint];
-        Some(AuthUse::new(auth, Protocol::Http, urls))
+        Some(AuthUse::new(auth, Protocol::Http, self.urls().map(|(_, url)| url)))
     }
 
     fn delivery(&self) -> Delivery {
@@ -372,14 +319,13 @@ impl ExporterConfig for Config {
     }
 
     fn destination(&self) -> String {
-        let all =
-            [&self.endpoint, &self.traces_endpoint, &self.metrics_endpoint, &self.logs_endpoint];
-        let url = all.into_iter().find(|url| !url.is_empty()).cloned().unwrap_or_default();
+        let url = self.urls().into_iter().map(|(_, url)| url.clone()).find(|url| !url.is_empty());
+        let url = url.unwrap_or_default();
         let way = way(&url, self.proxy_url.expose(), &self.tls);
         format!("{url}{}", proxy::in_words(way))
     }
 
-    fn build(&self, cx: &BuildContext) -> Result<Arc<dyn Exporter>, StartError> {
+    fn build(&self, cx: &BuildContext) -> Result<Arc<dyn ErasedExporter>, StartError> {
         let url = self.url(cx.signal);
         aws_otlp::check_signal(&url, cx.signal).map_err(|message| StartError {
             component: format!("exporter `{}`", cx.id),
@@ -397,203 +343,8 @@ impl ExporterConfig for Config {
             tuning: self.tuning(),
             proxy_url: self.proxy_url.clone(),
         };
-        post.build(cx)
+        Ok(Arc::new(post.build(cx)?))
     }
-}
-
-/// By which way requests to a URL go.
-pub(super) fn way(url: &str, proxy_url: &str, tls: &ClientTls) -> Result<Way, String> {
-    let Endpoint { tls: scheme, host, port, .. } = Endpoint::parse(url, None)?;
-    let destination = Destination { is_https: scheme == Some(true), host: &host, port };
-    proxy::way(destination, ("proxy_url", proxy_url), tls)
-}
-
-/// An exporter that posts protobuf bodies to one URL; Honeycomb's is built on it.
-pub(super) struct Post {
-    pub(super) url: String,
-    pub(super) headers: HeaderMap,
-    pub(super) tls: ClientTls,
-    pub(super) compression: Compression,
-    pub(super) level: Option<i32>,
-    pub(super) connections: usize,
-    pub(super) encoding: BodyEncoding,
-    pub(super) tuning: Tuning,
-    pub(super) proxy_url: Secret,
-}
-
-impl Post {
-    pub(super) fn build(self, cx: &BuildContext) -> Result<Arc<dyn Exporter>, StartError> {
-        let fail = |message| StartError { component: format!("exporter `{}`", cx.id), message };
-        let endpoint = Endpoint::parse(&self.url, None).map_err(fail)?;
-        let has_tls = endpoint.tls == Some(true);
-        let needs_http1 = cx.auth.as_ref().is_some_and(|auth| auth.needs_http1());
-        let protocols: &[&[u8]] = if needs_http1 { &[b"http/1.1"] } else { &[b"h2", b"http/1.1"] };
-        let tls = has_tls.then(|| Connector::new(self.tls.clone(), protocols));
-        let tls = tls.transpose().map_err(fail)?;
-        let mut headers = self.headers;
-        let media_type = match self.encoding {
-            BodyEncoding::Proto => "application/x-protobuf",
-            BodyEncoding::Json => "application/json",
-        };
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
-        if !headers.contains_key(header::USER_AGENT) {
-            headers.insert(header::USER_AGENT, user_agent("").map_err(fail)?);
-        }
-        if self.compression != Compression::Identity {
-            let name = HeaderValue::from_static(self.compression.name());
-            headers.insert(header::CONTENT_ENCODING, name);
-        }
-        // A configured host is what the backend is told, in either version of HTTP.
-        let authority = match headers.remove(header::HOST) {
-            Some(host) => host,
-            None => HeaderValue::try_from(endpoint.host_header())
-                .map_err(|_| fail(format!("`{}` is not a host", endpoint.host)))?,
-        };
-        let scheme = if endpoint.tls == Some(true) { "https" } else { "http" };
-        let uri = Uri::builder()
-            .scheme(scheme)
-            .authority(authority.as_bytes())
-            .path_and_query(if endpoint.path.is_empty() { "/" } else { &endpoint.path })
-            .build()
-            .map_err(|_| fail(format!("`{}` is not a URL", self.url)))?;
-        let way = way(&self.url, self.proxy_url.expose(), &self.tls).map_err(fail)?;
-        let target = Target {
-            host: endpoint.host,
-            port: endpoint.port,
-            way,
-            tls,
-            server_name: self.tls.server_name_override.clone(),
-            http2_only: false,
-            tuning: self.tuning,
-        };
-        let auth = authenticated::open(cx, &uri).map_err(fail)?;
-        let is_xray = aws_otlp::is_xray(&self.url);
-        headers.insert(header::HOST, authority);
-        Ok(Arc::new(OtlpHttp {
-            client: Arc::new(Client::new(target, self.connections)),
-            head: Arc::new(Head { uri, version: Version::HTTP_11, headers }),
-            auth,
-            is_xray,
-            compression: self.compression,
-            level: self.level,
-            encoding: self.encoding,
-        }))
-    }
-}
-
-struct OtlpHttp {
-    client: Arc<Client>,
-    head: Arc<Head>,
-    auth: Option<Arc<dyn Authenticator>>,
-    is_xray: bool,
-    compression: Compression,
-    level: Option<i32>,
-    encoding: BodyEncoding,
-}
-
-/// A JSON document has this part of the room: while it is written it takes five times its length,
-/// then twice its length, beside what it is compressed to.
-const JSON: usize = 5;
-const COMPRESSED_JSON: usize = 8;
-/// Bytes of JSON for one of protobuf that are asked for: most have a third of it.
-const GROWTH: usize = 4;
-
-impl OtlpHttp {
-    /// The next items as a document.
-    fn json(&self, work: &Work<'_>) -> Result<Piece, ExportError> {
-        let is_compressed = self.compression != Compression::Identity;
-        let most = work.room / if is_compressed { COMPRESSED_JSON } else { JSON };
-        let mut text = Vec::with_capacity(work.content.len().saturating_mul(2).min(most));
-        let mut walk = work.walk();
-        let left_out = json::write_page(&mut walk, Extent::Entries, most, &mut text);
-        if is_compressed {
-            let (text_room, body) = (text.capacity(), [text.into()]);
-            let room = work.room.saturating_sub(text_room);
-            text = compressed(self.compression, self.level, &body, room)?;
-        }
-        let beside = text.capacity() - text.len();
-        let mut piece = work.piece(smallvec::smallvec![Bytes::from(text)], &walk);
-        piece.request.counts[0] = left_out;
-        piece.beside = beside;
-        Ok(piece)
-    }
-}
-
-impl Exporter for OtlpHttp {
-    fn encode(&self, work: &Work<'_>) -> Result<Piece, ExportError> {
-        if self.encoding == BodyEncoding::Json {
-            return self.json(work);
-        }
-        if self.compression == Compression::Identity {
-            return Ok(work.last(work.rest()));
-        }
-        let bytes = compressed(self.compression, self.level, &work.rest(), work.room)?;
-        let beside = bytes.capacity() - bytes.len();
-        Ok(Piece { beside, ..work.last(smallvec::smallvec![Bytes::from(bytes)]) })
-    }
-
-    fn encodes(&self) -> Encodes {
-        let is_forwarded =
-            self.compression == Compression::Identity && self.encoding == BodyEncoding::Proto;
-        if is_forwarded { Encodes::Inline } else { Encodes::OnWorker }
-    }
-
-    fn room(&self, content: &Content) -> usize {
-        match self.encoding {
-            BodyEncoding::Proto => codec::deflate_room(self.compression, content.len()),
-            BodyEncoding::Json => {
-                content.len().saturating_mul(GROWTH * COMPRESSED_JSON).saturating_add(64 << 10)
-            }
-        }
-    }
-
-    fn prepare(&self) -> BoxFuture<()> {
-        match &self.auth {
-            Some(auth) => Arc::clone(auth).prepare(),
-            None => Box::pin(std::future::ready(())),
-        }
-    }
-
-    fn send(&self, request: Request) -> BoxFuture<Result<Sent, ExportError>> {
-        let client = Arc::clone(&self.client);
-        let is_xray = self.is_xray;
-        let [left_out, ..] = request.counts;
-        let explain = move |error, answer: &Answer| {
-            if is_xray { aws_otlp::explain(error, answer) } else { error }
-        };
-        if let Some(auth) = &self.auth {
-            let (auth, head) = (Arc::clone(auth), Arc::clone(&self.head));
-            return Box::pin(async move {
-                let (answer, refusal, secrets) =
-                    authenticated::call(&client, &*auth, &head, request.body).await?;
-                outcome::of_authenticated(&answer, refusal, &secrets)
-                    .map(|sent| with_left_out(sent, left_out))
-                    .map_err(|error| explain(error, &answer))
-            });
-        }
-        let mut http = HttpRequest::new(Segments::new(request.body));
-        *http.method_mut() = Method::POST;
-        *http.uri_mut() = self.head.uri.clone();
-        *http.version_mut() = self.head.version;
-        *http.headers_mut() = self.head.headers.clone();
-        let secrets = Secrets::of(&self.head.uri, &self.head.headers);
-        Box::pin(async move {
-            let answer = client.call(http).await.map_err(|error| outcome::of_failure(&error))?;
-            outcome::of_http(&answer, &secrets)
-                .map(|sent| with_left_out(sent, left_out))
-                .map_err(|error| explain(error, &answer))
-        })
-    }
-}
-
-/// What a backend said of a request that lacks some of its items.
-fn with_left_out(sent: Sent, left_out: u64) -> Sent {
-    if left_out == 0 {
-        return sent;
-    }
-    let own = format!("{left_out} items were not sent: {}", json::NO_ROOM);
-    let message = sent.message.map_or(own.clone(), |message| format!("{own}; {message}"));
-    Sent { rejected: sent.rejected.saturating_add(left_out), message: Some(message), ..sent }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! What an OTLP backend's answer means: delivered, delivered in part, to be sent again, refused.
-//! Rules of the OTLP specification ("Failures", "OTLP/HTTP Response") and of the Collector's
-//! exporters.
+//! The meaning of an OTLP backend's answer: delivered, delivered in part, to be sent again,
+//! refused. The rules are those of the OTLP specification ("Failures", "OTLP/HTTP Response") and of
+//! the Collector's exporters.
 
 use std::time::{Duration, SystemTime};
 
@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// The outcome of a gRPC call. What the backend says is covered where it repeats `secrets`.
+/// The outcome of a gRPC call. `secrets` are masked in the backend's answer.
 pub(super) fn of_grpc(answer: &Answer, secrets: &Secrets) -> Result<Sent, ExportError> {
     let status = answer
         .trailers
@@ -24,7 +24,7 @@ pub(super) fn of_grpc(answer: &Answer, secrets: &Secrets) -> Result<Sent, Export
         .or_else(|| Status::from_headers(&answer.headers))
         .unwrap_or_else(|| {
             let http = answer.status.as_u16();
-            // A proxy in between speaks HTTP only.
+            // A proxy in between may speak HTTP only.
             let retry_after = retry_after(&answer.headers, SystemTime::now());
             let message = format!("HTTP {http} without a gRPC status");
             Status { retry_after, ..Status::new(Code::from_http(http), message) }
@@ -144,7 +144,7 @@ fn redirection(headers: &HeaderMap, secrets: &Secrets) -> String {
 fn sent(read: Result<(u64, Option<String>), &str>, answer: &Answer, secrets: &Secrets) -> Sent {
     let is_long = answer.body.len() >= ANSWER_LIMIT;
     let read = match read {
-        // What it says may stand in the part that was not read.
+        // The message may be in the part that was not read.
         Ok((0, None)) if is_long && !is_page(answer) => Err("OTLP answer"),
         read => read,
     };
@@ -178,8 +178,8 @@ fn grpc_message(body: &[u8]) -> Option<&[u8]> {
     (!prefix.is_compressed && prefix.len == message.len()).then_some(message)
 }
 
-/// What a backend left out, by its answer in JSON; none where it is no JSON. No answer is a
-/// full success.
+/// The items that a backend rejected, by its answer in JSON; `None` if it is not JSON. No answer is
+/// a full success.
 fn json_partial_success(body: &[u8]) -> Option<(u64, Option<String>)> {
     if body.is_empty() {
         return Some((0, None));
@@ -200,7 +200,7 @@ pub(super) fn of_failure(error: &crate::net::client::CallError) -> ExportError {
     ExportError { retry: Retry::After(None), message: error.to_string() }
 }
 
-/// What a server without our codec says, it says in words of its own.
+/// A server that does not know our compression says so in its own words.
 const CODEC: &str = "; the server does not take this encoding: set `compression: none`";
 
 fn remedy(is_denied: bool, is_unknown: bool) -> &'static str {

@@ -46,7 +46,7 @@ use crate::{
     otlp::Signal,
     telemetry::{
         Telemetry,
-        process::timestamp,
+        calendar::timestamp,
         verdict::{self, ExporterVerdict, State},
     },
 };

@@ -26,8 +26,10 @@ use crate::{
     net::pages::{Ask, Page, Site, escape_html},
     otlp::{Signal, payload::Reason},
     telemetry::{
-        ExporterStats, Telemetry, logs,
-        process::{VERSION, timestamp, usage},
+        ExporterStats, Telemetry,
+        calendar::timestamp,
+        logs,
+        process::{VERSION, usage},
         verdict,
     },
 };

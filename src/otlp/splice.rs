@@ -67,7 +67,7 @@ impl<'a> Splicer<'a> {
     }
 
     /// The same, paid for by a purse, which [`Splicer::finish_into`] returns.
-    pub(super) fn paid(source: &'a [u8], growth: usize, purse: &mut Purse) -> Self {
+    pub(crate) fn paid(source: &'a [u8], growth: usize, purse: &mut Purse) -> Self {
         Splicer { purse: std::mem::take(purse), ..Self::new(source, growth) }
     }
 
@@ -195,7 +195,7 @@ impl<'a> Splicer<'a> {
     }
 
     /// The copy and the purse that paid for it; an error if it could not be paid for.
-    pub(super) fn finish_into(mut self, purse: &mut Purse) -> Result<Option<Vec<u8>>, Reason> {
+    pub(crate) fn finish_into(mut self, purse: &mut Purse) -> Result<Option<Vec<u8>>, Reason> {
         *purse = std::mem::take(&mut self.purse);
         match self.refused {
             Some(reason) => Err(reason),

@@ -52,7 +52,7 @@ impl FromStr for LetterId {
                 Ok(LetterId { exporter: exporter.to_owned(), signal, number })
             }
             _ => Err(format!(
-                "`{text}` is no id of a dead letter; `skep dlq list` shows them: `otlp_http:traces:17`"
+                "`{text}` is not the id of a dead letter; `skep dlq list` shows them: `otlp_http:traces:17`"
             )),
         }
     }

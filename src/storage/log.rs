@@ -77,7 +77,7 @@ struct Active {
     is_synced: bool,
 }
 
-/// What a log has that nobody has settled.
+/// The unsettled contents of a log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Held {
     /// Records.

@@ -7,7 +7,7 @@ use super::{record::Marker, settled::Runs};
 pub(super) struct Segment {
     pub(super) marker: Marker,
     pub(super) base: u64,
-    /// Number after that of its last record.
+    /// The number after its last record.
     pub(super) end: u64,
     /// Bytes of the file.
     pub(super) size: u64,

@@ -20,7 +20,7 @@ pub(super) enum Fault {
     WriteError,
     /// A sync fails, and what was to be synced stays where it was.
     SyncError,
-    /// A sync says that it has been done, and has not.
+    /// A sync reports success but has not been done.
     LostSync,
     /// A read fails.
     ReadError,

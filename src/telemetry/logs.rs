@@ -254,7 +254,7 @@ struct Clock;
 
 impl tracing_subscriber::fmt::time::FormatTime for Clock {
     fn format_time(&self, w: &mut tracing_subscriber::fmt::format::Writer<'_>) -> fmt::Result {
-        w.write_str(&super::process::timestamp(SystemTime::now()))
+        w.write_str(&super::calendar::timestamp(SystemTime::now()))
     }
 }
 

@@ -84,31 +84,6 @@ fn random_uuid() -> String {
     text
 }
 
-/// A wall clock time as RFC 3339 in UTC with milliseconds: `2026-01-02T03:04:05.678Z`.
-pub fn timestamp(time: SystemTime) -> String {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let (seconds, millis) = (since.as_secs(), since.subsec_millis());
-    let (year, month, day) = civil(seconds / 86_400);
-    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
-}
-
-/// Year, month and day of a day number since 1970 in the Gregorian calendar. The year is taken to
-/// begin in March, which puts the leap day last.
-fn civil(days: u64) -> (u64, u64, u64) {
-    const DAYS_PER_ERA: u64 = 146_097;
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / DAYS_PER_ERA, shifted % DAYS_PER_ERA);
-    let leap_days = day_of_era / 1460 + day_of_era / (DAYS_PER_ERA - 1);
-    let year_of_era = (day_of_era + day_of_era / 36_524 - leap_days) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    (year, month, day)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,16 +99,6 @@ mod tests {
     fn resident_memory_is_in_bytes() {
         assert_eq!(resident("Name:\tx\nVmRSS:\t    2048 kB\n"), Some(2 * 1024 * 1024));
         assert_eq!(resident("Name:\tx\n"), None);
-    }
-
-    #[test]
-    fn times_are_civil() {
-        let at = |seconds| timestamp(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
-        assert_eq!(at(0), "1970-01-01T00:00:00.000Z");
-        assert_eq!(at(951_782_400), "2000-02-29T00:00:00.000Z");
-        assert_eq!(at(1_709_251_199), "2024-02-29T23:59:59.000Z");
-        assert_eq!(at(1_735_689_599), "2024-12-31T23:59:59.000Z");
-        assert_eq!(at(1_735_689_600), "2025-01-01T00:00:00.000Z");
     }
 
     #[test]

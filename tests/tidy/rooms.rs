@@ -20,7 +20,7 @@ const CIRCLE: usize = 3;
 type Module = Vec<String>;
 
 /// The module of a source file.
-fn module(path: &Path) -> Option<Module> {
+pub(super) fn module(path: &Path) -> Option<Module> {
     let path = path.strip_prefix("src").ok()?.with_extension("");
     let mut parts: Module =
         path.components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();
@@ -55,7 +55,7 @@ fn leaves(tree: &str, prefix: &[String], found: &mut Vec<Module>) {
 }
 
 /// What a source names by a path: in `use`, and in `crate::` and `super::` paths elsewhere.
-fn named(text: &str) -> Vec<Module> {
+pub(super) fn named(text: &str) -> Vec<Module> {
     let text = text.replace("pub(in crate::engine)", "pub");
     let code: String = text
         .lines()

@@ -13,7 +13,7 @@ use crate::{
     config::shown::escaped,
     exporters::debug,
     otlp::{Signal, check, json},
-    telemetry::process::timestamp,
+    telemetry::calendar::timestamp,
 };
 
 /// Above the rows.

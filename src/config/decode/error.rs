@@ -83,6 +83,13 @@ fn choices(wrong: &str, valid: &[&str]) -> String {
     }
 }
 
+/// A key that is none of those that are valid here.
+pub(super) fn unknown_key(key: &str, valid: &[&str]) -> Boxed {
+    let help =
+        if valid.is_empty() { "there are no keys here".to_owned() } else { choices(key, valid) };
+    error(format!("unknown key `{key}`"), Some(help))
+}
+
 impl de::Error for Boxed {
     fn custom<T: fmt::Display>(message: T) -> Self {
         let message = message.to_string();
@@ -93,12 +100,7 @@ impl de::Error for Boxed {
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
-        let help = if expected.is_empty() {
-            "there are no keys here".into()
-        } else {
-            choices(field, expected)
-        };
-        error(format!("unknown key `{field}`"), Some(help))
+        unknown_key(field, expected)
     }
 
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {

@@ -1,20 +1,21 @@
-//! A panic within an attempt to send. It is a bug of an exporter, or of a library that it uses, and
-//! the same data would most likely cause it again: after a restart, too, if it is on disk. So it
-//! refuses the data of the attempt, and nothing else.
+//! A panic within an attempt to send. It is a bug in an exporter or in a library that it uses, and
+//! the same data would most likely cause it again, after a restart, too, if it is on disk. So the
+//! data of the attempt is refused, and nothing else.
 
 use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
-use crate::component::{BoxFuture, ExportError, Exporter, Request, Retry, Sent};
+use crate::component::{BoxFuture, ExportError, Progress, Ready, Retry, Sent};
 
-/// Sends a request; a panic is an error that no retry can mend.
-pub(super) fn guarded(exporter: &dyn Exporter, request: Request) -> Guarded {
-    // Exporters lock their state by locks that outlive a panic.
-    match catch_unwind(AssertUnwindSafe(|| exporter.send(request))) {
+/// Sends a piece; a panic becomes an error that is not retried.
+pub(super) fn guarded(piece: Box<dyn Ready>, progress: &Arc<Progress>) -> Guarded {
+    // The locks of exporters go on after a panic.
+    match catch_unwind(AssertUnwindSafe(|| piece.send(progress))) {
         Ok(sending) => Guarded(Ok(sending)),
         Err(panic) => Guarded(Err(Some(bug(&*panic)))),
     }

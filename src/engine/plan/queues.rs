@@ -6,7 +6,8 @@ use super::{Planner, missing};
 use crate::{
     component::{ComponentId, Kind, StartError},
     engine::export::{
-        queue::{Dispatcher, ExportQueue, Surroundings},
+        dispatcher::Dispatcher,
+        queue::{Deps, ExportQueue},
         workspace,
     },
     otlp::Signal,
@@ -63,7 +64,7 @@ impl Planner<'_> {
         let exporter = config.build(&cx)?;
         let stats = self.site.telemetry.exporter(&id.to_string(), signal, &config.destination());
         let dead_letters = self.dead_letters(id, signal, &delivery, &stats)?;
-        let around = Surroundings {
+        let deps = Deps {
             stats,
             telemetry: Arc::clone(&self.site.telemetry),
             offload: self.offload.clone(),
@@ -72,7 +73,7 @@ impl Planner<'_> {
             is_guarded,
         };
         // Its share is known once all exporters are planned, see `Shares`.
-        let (queue, dispatcher) = ExportQueue::new(exporter, delivery, 0, around);
+        let (queue, dispatcher) = Dispatcher::new(exporter, delivery, 0, deps);
         let dispatcher = Some(dispatcher);
         let id = id.clone();
         Ok(self.add_queue(PlannedExporter { id, signal, identity, queue, dispatcher }))

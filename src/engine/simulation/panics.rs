@@ -84,18 +84,20 @@ impl Processor for FaultyJoiner {
 struct FaultyExporter(BackendExporter, Arc<Fault>);
 
 impl Exporter for FaultyExporter {
-    fn encode(&self, work: &Work<'_>) -> Result<Piece, ExportError> {
+    type Encoded = Body;
+
+    fn encode(&self, work: &Work<'_>) -> Result<Piece<Body>, ExportError> {
         self.1.strike(Step::Encode);
-        self.0.encode(work)
+        Exporter::encode(&self.0, work)
     }
 
     fn encodes(&self) -> Encodes {
         Encodes::OnWorker
     }
 
-    fn send(&self, request: Request) -> BoxFuture<Result<Sent, ExportError>> {
+    fn send(&self, body: Body, progress: &Arc<Progress>) -> BoxFuture<Result<Sent, ExportError>> {
         let fault = Arc::clone(&self.1);
-        let sending = self.0.send(request);
+        let sending = self.0.send(body, progress);
         Box::pin(async move {
             fault.strike(Step::Send);
             sending.await
@@ -126,7 +128,7 @@ fn start(fault: &Arc<Fault>, workers: usize, journal: Option<&Path>) -> (World, 
     let backends = [Backend::new(healthy()), Backend::new(healthy())];
     let exporters = backends.iter().map(|backend| {
         let exporter = FaultyExporter(BackendExporter(Arc::clone(backend)), Arc::clone(fault));
-        (Arc::new(exporter) as Arc<dyn Exporter>, delivery())
+        (Arc::new(exporter) as Arc<dyn ErasedExporter>, delivery())
     });
     let (of_replicas, of_owner) = (Arc::clone(fault), Arc::clone(fault));
     let passes = TestStage {

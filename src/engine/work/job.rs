@@ -113,7 +113,7 @@ impl Router {
 
     /// Sends a job to the common queue, or, if other jobs wait there, past them to the next worker
     /// in turn: sending data makes room for new data. Without this, four times the sustainable load
-    /// left 85 to 105 % of the throughput, with it 92 to 107 % (`tests/goodput.rs`).
+    /// left 85 to 105 % of the throughput, with it 92 to 107 % (`tests/it/goodput.rs`).
     pub(super) fn to_any_first(&self, job: Job) {
         if self.any.is_empty() {
             return self.to_any(job);

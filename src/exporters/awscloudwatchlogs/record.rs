@@ -88,7 +88,7 @@ fn write_attributes<'a>(
 ) -> bool {
     let mut missing = 0;
     for attribute in attributes {
-        // It is written again for every piece, so that nobody may have it try a million.
+        // It is written again for every piece, so the number of tries is limited.
         let fits = missing < MISSES
             && json.within(most - DROPPED_LEN, |json| {
                 json.key(attribute.key.0);
@@ -164,7 +164,7 @@ fn boundary(text: &[u8], most: usize) -> usize {
     }
 }
 
-/// Appends it, and stops a little after `out` is longer than `most`; whether it is no longer.
+/// Appends it, and stops soon after `out` is longer than `most`. Returns whether it fits.
 fn append(
     record: &LogRecord<'_>,
     body: impl FnOnce(&mut Json),
@@ -274,7 +274,7 @@ pub(super) fn own_names(
     longest: usize,
 ) -> Option<(String, Option<String>)> {
     let Value::String(Text(text)) = record.body? else { return None };
-    // What is longer will be cut, and is no JSON then.
+    // A longer text will be cut, and is not JSON then.
     let is_candidate = text.first() == Some(&b'{')
         && text.len() <= longest
         && (contains(text, b"\"_aws\"") || contains(text, b"log_group_name"));

@@ -1,6 +1,5 @@
 //! Records as events: the cases of the reference's 5.8, and what any record may be.
 
-use bytes::Bytes;
 use opentelemetry_proto::tonic::{
     collector::logs::v1::ExportLogsServiceRequest,
     common::v1::{AnyValue, InstrumentationScope, KeyValue, KeyValueList, any_value::Value as Any},
@@ -11,10 +10,7 @@ use proptest::prelude::*;
 use prost::Message as _;
 use serde_json::{Value as Json, json};
 
-use super::{
-    super::cloudwatch::batch::{Batch, Note},
-    *,
-};
+use super::*;
 use crate::otlp::wild::{self, OneOfs};
 
 const TRACE: [u8; 16] = 0x68f0_a1b2_c3d4_e5f6_0718_293a_4b5c_6d7e_u128.to_be_bytes();
@@ -65,13 +61,12 @@ fn config() -> Config {
 
 /// Group, stream, milliseconds and message of all events.
 fn events(config: &Config, payload: &Content) -> Vec<(String, String, i64, String)> {
-    let pieces = layout(config).piece(&Work::all(payload)).request.body;
     let mut all = Vec::new();
-    for piece in &pieces[1..] {
-        let batch = Batch::read(piece, 7).unwrap();
-        for (millis, message) in batch.events {
+    for batch in &layout(config).piece(&Work::all(payload)).encoded.all {
+        let Target { group, stream } = batch.target();
+        for (millis, message) in batch.events(7) {
             let message = String::from_utf8(message.to_vec()).unwrap();
-            all.push((batch.group.to_owned(), batch.stream.to_owned(), millis, message));
+            all.push((group.clone(), stream.clone(), millis, message));
         }
     }
     all
@@ -251,13 +246,11 @@ fn a_request_that_expands_goes_out_in_pieces_within_their_room() {
             let (mut items, mut events, mut sent) = (0, 0, 0);
             loop {
                 let piece = layout.piece(&work);
-                let body = piece.request.body;
-                let made: usize = body.iter().map(Bytes::len).sum();
-                assert!(made + piece.beside <= room, "{made} and {}", piece.beside);
-                items += piece.request.items;
-                sent += made;
-                for batch in body[1..].iter().map(|batch| Batch::read(batch, 7).unwrap()) {
-                    events += batch.events.len() as u64;
+                assert!(piece.held <= room, "{} bytes", piece.held);
+                items += piece.items;
+                for batch in &piece.encoded.all {
+                    events += batch.events(7).len() as u64;
+                    sent += batch.events(7).map(|(_, message)| message.len()).sum::<usize>();
                 }
                 let Some(next) = piece.next else { break };
                 assert!(next.items() > work.from.items(), "it goes on");
@@ -277,8 +270,8 @@ fn parts_of_a_resource_that_do_not_fit_are_left_out_and_counted() {
     let message: Json = serde_json::from_str(message).unwrap();
     let expected = json!({"service.name": "web", "otel.dropped_attributes_count": 1});
     assert_eq!(message["resource"], expected);
-    let pieces = layout(&config()).piece(&Work::all(&payload)).request.body;
-    assert_eq!(Note::read(&pieces[0]).shortened, 1);
+    let batches = layout(&config()).piece(&Work::all(&payload)).encoded;
+    assert_eq!(batches.note.shortened, 1);
 }
 
 proptest! {
@@ -292,8 +285,7 @@ proptest! {
         let records = decoded.resource_logs.iter().flat_map(|entry| &entry.scope_logs);
         let count: usize = records.map(|scope| scope.log_records.len()).sum();
         let payload = payload(body);
-        let pieces = layout(&config).piece(&Work::all(&payload)).request.body;
-        let left_out = Note::read(&pieces[0]).lost();
+        let left_out = layout(&config).piece(&Work::all(&payload)).encoded.note.lost();
         let all = events(&config, &payload);
         prop_assert_eq!(all.len() as u64 + left_out, count as u64);
         for (.., message) in all {

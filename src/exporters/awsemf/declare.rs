@@ -10,13 +10,13 @@ pub(super) const DIMENSIONS: usize = 30;
 /// The dimension with the name of the scope.
 pub(super) const SCOPE: &str = "OTelLib";
 
-/// Sets beside that of all labels.
+/// Further sets of dimensions besides that of all labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rollup {
     None,
-    /// One for each label.
+    /// A set for each label.
     Single,
-    /// The same, and one without labels.
+    /// A set for each label, and one without labels.
     ZeroAndSingle,
 }
 
@@ -60,9 +60,9 @@ impl Declaration {
 /// Sets of dimensions, each sorted.
 pub(super) type Sets = BTreeSet<Vec<String>>;
 
-/// The sets that a metric is declared with, and those of the rollup; none: it is in the log, and is
-/// no metric. A metric that a declaration takes has the sets of the rollup even where it has the
-/// labels of none of the declared ones.
+/// The sets of dimensions of a metric: the declared ones and those of the rollup. If there are
+/// none, it is only in the log and not a metric. A metric that a declaration selects has the sets
+/// of the rollup even if it lacks the labels of all declared sets.
 pub(super) fn sets(
     name: &str,
     labels: &Labels,
@@ -111,7 +111,7 @@ pub(super) fn sets(
     sets
 }
 
-/// Whether the value stands as JSON in the document, so that it is no text.
+/// Whether the value is JSON in the document, and therefore not text.
 fn is_tree(name: &str, value: &str, parsed: &BTreeSet<String>) -> bool {
     parsed.contains(name) && serde_json::from_str::<serde::de::IgnoredAny>(value).is_ok()
 }

@@ -1,8 +1,8 @@
-//! What has been added since the last point of a series: CloudWatch adds up what it gets, so totals
-//! since the start of a process would be counted again and again.
+//! Computes what has been added since the last point of a series: CloudWatch adds up what it gets,
+//! so totals since the start of a process would be counted again and again.
 //!
-//! A series that is not heard of for five minutes is forgotten, and no more than so many are
-//! remembered.
+//! A series without a new point for five minutes is forgotten, and the number of remembered series
+//! is limited.
 
 use std::{collections::HashMap, hash::BuildHasher as _, time::Duration};
 
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::point::{Bucket, Buckets, Distribution};
 
-/// Series that were not heard of for so long are forgotten.
+/// Series without a new point for this long are forgotten.
 const FORGET: Duration = Duration::from_mins(5);
 /// Most series, some 100 bytes each without their buckets.
 const MOST: usize = 200_000;
@@ -21,7 +21,8 @@ const MOST: usize = 200_000;
 pub(super) struct Series([u64; 2]);
 
 impl Series {
-    /// Of 128 bits: among the most series that are remembered two are the same once in 10^28 tries.
+    /// A hash of 128 bits: among the most series that are remembered, two collide once in 10^28
+    /// tries.
     pub(super) fn of(key: &[u8]) -> Self {
         Series([FixedState::with_seed(1).hash_one(key), FixedState::with_seed(2).hash_one(key)])
     }
@@ -44,7 +45,7 @@ struct Total {
 /// Times of a point, in nanoseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Times {
-    /// Since when it counts; 0: not known.
+    /// When counting began; 0: not known.
     pub(super) since: u64,
     pub(super) at: u64,
 }
@@ -53,20 +54,20 @@ pub(super) struct Times {
 enum Last {
     Number(f64),
     Distribution(Box<Distribution>),
-    /// Whatever it was, what comes now began after it.
+    /// Anything; the new total has begun after it.
     Anew,
 }
 
-/// What came of a point.
+/// The result for a point.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Step<T> {
     /// Added since the last one.
     Added(T),
-    /// The first one, of which nobody knows since when it counts.
+    /// The first one. It is not known when counting began.
     First(T),
-    /// A later point came before.
+    /// A newer point was already seen.
     Late,
-    /// There are too many series to remember this one.
+    /// There are too many series to remember another one.
     Full,
 }
 
@@ -77,7 +78,8 @@ impl Default for Totals {
 }
 
 impl Totals {
-    /// What a total has grown by. One that is less than before has begun anew, and is all new.
+    /// How much a total has grown. A total that is less than before has begun again, so all of it
+    /// is new.
     pub(super) fn number(&mut self, series: Series, times: Times, total: f64) -> Step<f64> {
         match self.replace(series, times, Last::Number(total)) {
             Step::Added(Last::Number(before)) if total >= before => Step::Added(total - before),
@@ -88,7 +90,7 @@ impl Totals {
         }
     }
 
-    /// What a distribution has grown by.
+    /// How much a distribution has grown.
     pub(super) fn distribution(
         &mut self,
         series: Series,
@@ -106,7 +108,7 @@ impl Totals {
         }
     }
 
-    /// Remembers a total; gives the one before.
+    /// Remembers a total and returns the one before.
     fn replace(&mut self, series: Series, times: Times, last: Last) -> Step<Last> {
         let now = Instant::now();
         if now.duration_since(self.swept) >= FORGET / 5 {
@@ -120,7 +122,7 @@ impl Totals {
             }
             let before = std::mem::replace(&mut total.last, last);
             let began = std::mem::replace(&mut total.times, times).since;
-            // Where one of them is not known, the totals have to say it.
+            // If one of the times is not known, the totals decide.
             let is_anew = began != times.since && began != 0 && times.since != 0;
             return Step::Added(if is_anew { Last::Anew } else { before });
         }
@@ -133,15 +135,16 @@ impl Totals {
 }
 
 impl Distribution {
-    /// What has been added since `before`; none where it has begun anew.
+    /// What has been added since `before`; `None` if it has begun again.
     fn since(&self, before: &Distribution) -> Option<Distribution> {
         let count = self.count.checked_sub(before.count)?;
         let is_known =
             !self.buckets.0.is_empty() && (before.count == 0 || !before.buckets.0.is_empty());
         let buckets =
             if is_known { self.buckets.since(&before.buckets)? } else { Buckets::default() };
-        // Least and greatest of all time are those of the added where they are new. Else they are a
-        // bound, as those of the buckets are; without buckets they would stay for ever.
+        // Minimum and maximum since the start are those of the added part if they are new.
+        // Otherwise they are a bound, like those of the buckets; without buckets they would stay
+        // for ever.
         let (first, last) = (buckets.0.first(), buckets.0.last());
         let is_new = |is_further: &dyn Fn(f64) -> bool, old: Option<f64>| {
             self.has_recent_ends || before.count == 0 || old.is_some_and(is_further)
@@ -161,9 +164,9 @@ impl Distribution {
 }
 
 impl Buckets {
-    /// What is in these and was not in those; none where one of them has less than before. Their
-    /// bounds may be others: those of an exponential histogram get wider when its range grows, and
-    /// its zero bucket takes in others. Buckets that overlap are taken for one.
+    /// What has been added since `before`; `None` if one of the buckets has less than before.
+    /// Bounds may change: those of an exponential histogram get wider when its range grows, and its
+    /// zero bucket absorbs others. Buckets that overlap are treated as one.
     fn since(&self, before: &Buckets) -> Option<Buckets> {
         let new = self.0.iter().map(|bucket| (bucket, bucket.count, 0));
         let old = before.0.iter().map(|bucket| (bucket, 0, bucket.count));

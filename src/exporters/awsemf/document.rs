@@ -1,5 +1,5 @@
-//! Documents in the embedded metric format: points of the same time and labels side by side, at
-//! most a hundred metrics in each, since CloudWatch makes no metric of a document with more.
+//! Documents in the embedded metric format: points of the same time and labels share a document,
+//! with at most a hundred metrics, since CloudWatch makes no metrics from a document with more.
 //! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,15 +13,15 @@ use super::{
 /// Most metrics of a document.
 pub(super) const METRICS: usize = 100;
 
-/// Members that the format has for itself, in either version.
+/// Members that the format itself uses, in either version.
 pub(super) const FORMAT: [&str; 4] = ["_aws", "Version", "Timestamp", "CloudWatchMetrics"];
 
-/// A value with its name, which is none of [`FORMAT`].
+/// A value with its name, which is not in [`FORMAT`].
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Metric {
     pub(super) name: String,
     pub(super) unit: Option<&'static str>,
-    /// 1: by the second; else by the minute.
+    /// 1: per second; otherwise per minute.
     pub(super) is_high_resolution: bool,
     pub(super) worth: Worth,
 }
@@ -39,7 +39,7 @@ pub(super) struct Group {
     pub(super) is_short: bool,
 }
 
-/// What of the configuration matters to documents.
+/// The settings that matter to documents.
 #[derive(Debug)]
 pub(super) struct Form {
     pub(super) is_version_0: bool,
@@ -50,8 +50,8 @@ pub(super) struct Form {
 }
 
 impl Group {
-    /// The documents, each as JSON without line breaks, and none where one metric is too large for
-    /// an event.
+    /// The documents, each as JSON without line breaks; `None` for a document with a metric that is
+    /// too large for an event.
     pub(super) fn documents(&self, form: &Form) -> Vec<Option<Vec<u8>>> {
         let mut all = Vec::new();
         let mut part: Vec<&Metric> = Vec::new();
@@ -114,7 +114,7 @@ impl Group {
     }
 
     fn write_directives(&self, json: &mut Json, metrics: &[&Metric], form: &Form) {
-        // Metrics that are declared alike stand in one directive.
+        // Metrics with the same declaration share a directive.
         let mut directives: BTreeMap<Sets, Vec<&Metric>> = BTreeMap::new();
         for metric in metrics {
             let sets =

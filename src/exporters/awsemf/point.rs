@@ -1,10 +1,10 @@
-//! Values of data points as CloudWatch takes them: a number, a statistic set, or values with
+//! Values of data points in the forms of CloudWatch: a number, a statistic set, or values with
 //! counts.
 //!
-//! Of each set and of all parts of a point least <= sum / count <= greatest. A sender may not say
-//! the least and the greatest, and what was added to a total has others than the total; they follow
-//! from the buckets then. A bucket without an end reaches to its other bound, or to the mean where
-//! that is further.
+//! In each set, and in all parts of a point, minimum <= sum / count <= maximum. A sender may leave
+//! out minimum and maximum, and those of a total are not those of what was added to it; then they
+//! are taken from the buckets. A bucket without an end reaches to its other bound, or to the mean
+//! if that is further.
 
 use crate::otlp::view::{
     self, ExponentialHistogramPoint, HistogramPoint, Number, NumberPoint, SummaryPoint,
@@ -14,12 +14,12 @@ use crate::otlp::view::{
 const NO_VALUE: u32 = 1;
 /// Most values of one metric in a document (embedded metric format).
 pub(super) const VALUES: usize = 100;
-/// Most filled buckets of one side of an exponential histogram: SDKs have up to 160. More are made
-/// half as fine until they fit.
+/// Most filled buckets on one side of an exponential histogram: SDKs have up to 160. If there are
+/// more, pairs of them are merged until they fit.
 const SIDE: usize = 200;
-/// Most filled buckets of a histogram with explicit bounds; of more nothing is made but its totals.
+/// Most filled buckets of a histogram with explicit bounds. With more, only its totals are used.
 const BOUNDED: usize = 2000;
-/// CloudWatch takes numbers up to 2^360.
+/// CloudWatch accepts numbers up to 2^360.
 const LARGEST: f64 = f64::from_bits((1023 + 360) << 52);
 
 /// A value in a document.
@@ -28,11 +28,11 @@ pub(super) enum Worth {
     Int(i64),
     Double(f64),
     Statistics(Statistics),
-    /// The same with values from the buckets and how many are in each.
+    /// The same, with values from the buckets and their counts.
     Values(Statistics, Vec<(f64, u64)>),
 }
 
-/// Least, greatest, how many, and their sum.
+/// Minimum, maximum, count and sum.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Statistics {
     pub(super) min: f64,
@@ -48,9 +48,9 @@ pub(super) struct Distribution {
     pub(super) sum: Option<f64>,
     pub(super) min: Option<f64>,
     pub(super) max: Option<f64>,
-    /// Whether least and greatest are those of lately, not since the start.
+    /// Whether minimum and maximum are recent ones, not those since the start.
     pub(super) has_recent_ends: bool,
-    /// None where they are not known: else all of `count` is in them.
+    /// Empty if they are not known; otherwise they contain all of `count`.
     pub(super) buckets: Buckets,
 }
 
@@ -67,7 +67,7 @@ pub(super) struct Bucket {
 }
 
 impl Worth {
-    /// Whether it has only numbers that CloudWatch takes.
+    /// Whether it has only numbers that CloudWatch accepts.
     pub(super) fn is_taken(&self) -> bool {
         match self {
             Worth::Int(_) => true,
@@ -146,7 +146,7 @@ impl Distribution {
         .usable(point.flags)
     }
 
-    /// Of a summary; its quantiles are those of lately.
+    /// That of a summary. Its quantiles are recent ones.
     pub(super) fn of_summary(point: &SummaryPoint<'_>) -> Option<Self> {
         let values =
             || point.quantile_values().map(|quantile| quantile.value).filter(|v| !v.is_nan());
@@ -181,7 +181,7 @@ impl Distribution {
         (if low.is_finite() { low } else { high }, if high.is_finite() { high } else { low })
     }
 
-    /// The sum; where the sender does not say it, that of the middles of the buckets.
+    /// The sum; if the sender left it out, the sum of the middles of the buckets.
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
     fn sum(&self) -> Option<f64> {
         if self.sum.is_some() {
@@ -198,7 +198,7 @@ impl Distribution {
         Some(self.buckets.0.iter().map(sum).sum())
     }
 
-    /// None where nothing says the sum.
+    /// `None` if the sum is not known.
     fn totals(&self) -> Option<Statistics> {
         let (count, sum) = (self.count, self.sum()?);
         let mean = mean(sum, count);

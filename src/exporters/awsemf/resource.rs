@@ -53,7 +53,7 @@ impl ResourceConversion {
         }
     }
 
-    /// None: no attribute is a label.
+    /// `None`: no attribute becomes a label.
     pub(super) fn chosen(&self) -> Result<Option<Chosen>, String> {
         let set = |globs: &[String]| {
             RegexSet::new(globs.iter().map(|glob| pattern(glob))).map_err(|error| error.to_string())

@@ -88,15 +88,14 @@ impl Bench {
     /// Group and document of each event, and what was left out.
     fn send(&mut self, payload: &Content) -> (Vec<(String, Json)>, Note) {
         let piece = self.translation.piece(&Work::all(payload), &mut self.totals, NOW);
-        let pieces = piece.request.body;
         let mut all = Vec::new();
-        for piece in &pieces[1..] {
-            let batch = Batch::read(piece, 0).unwrap();
-            for (_, document) in batch.events {
-                all.push((batch.group.to_owned(), serde_json::from_slice(document).unwrap()));
+        for batch in &piece.encoded.all {
+            for (_, document) in batch.events(0) {
+                let group = batch.target().group.clone();
+                all.push((group, serde_json::from_slice(document).unwrap()));
             }
         }
-        (all, Note::read(&pieces[0]))
+        (all, piece.encoded.note.clone())
     }
 
     fn documents(&mut self, metrics: Vec<Metric>) -> Vec<Json> {
@@ -130,16 +129,14 @@ fn a_request_that_expands_goes_out_in_pieces_within_their_room() {
         let (mut items, mut total, mut short, mut first) = (0, 0.0, 0, 0);
         loop {
             let piece = bench.translation.piece(&work, &mut bench.totals, NOW);
-            let body = piece.request.body;
-            let made: usize = body.iter().map(bytes::Bytes::len).sum();
-            assert!(made + piece.beside <= room, "{made} and {}", piece.beside);
-            let note = Note::read(&body[0]);
+            assert!(piece.held <= room, "{} bytes", piece.held);
+            let note = &piece.encoded.note;
             assert_eq!(note.lost(), 0);
-            items += piece.request.items;
+            items += piece.items;
             first += note.left_out(LeftOut::First);
             short += note.shortened;
-            for batch in body[1..].iter().map(|batch| Batch::read(batch, 0).unwrap()) {
-                for (_, document) in batch.events {
+            for batch in &piece.encoded.all {
+                for (_, document) in batch.events(0) {
                     let document: Json = serde_json::from_slice(document).unwrap();
                     total += document["requests"].as_f64().unwrap();
                 }

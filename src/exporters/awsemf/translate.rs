@@ -3,13 +3,14 @@
 use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap},
+    sync::Arc,
 };
 
 use foldhash::fast::RandomState;
 
 use super::{
     super::cloudwatch::{
-        batch::{Gather, LONGEST_MESSAGE, Target},
+        batch::{Batches, Gather, LONGEST_MESSAGE, Target},
         name::{Named, Of, Template},
         streams::{Streams, as_text, asked, find},
     },
@@ -33,22 +34,22 @@ use crate::{
     telemetry::events::LeftOut,
 };
 
-/// Attribute that asks for values by the second; it is no label.
+/// Attribute that requests values per second; it does not become a label.
 const RESOLUTION: &[u8] = b"aws.emf.storage_resolution";
 /// A cumulative temporality (OTLP).
 const CUMULATIVE: i32 = 2;
 /// Most characters of a metric's name (embedded metric format).
 const LONGEST_NAME: usize = 1024;
-/// Most bytes of the labels that are attributes of the resource: many small points share them.
+/// Most bytes of labels from the resource, since many small points share them.
 const RESOURCE: usize = 12 << 10;
-/// What each of them counts for beside its text there.
+/// What each of these labels counts for besides its text.
 const ATTRIBUTE: usize = 16;
-/// Most bytes of the name of a scope: a longer one is no dimension.
+/// Most bytes of the name of a scope; a longer name does not become a dimension.
 const SCOPE_NAME: usize = 4096;
-/// Most bytes of a unit: all that there are are shorter.
+/// Most bytes of a unit; all known ones are shorter.
 const UNIT: usize = 256;
-/// What a document takes beside its labels and metrics, a label and a metric beside their texts,
-/// and a value with its count, from the point to the call, see `cloudwatch/batch.rs`.
+/// Bytes for a document besides its labels and metrics, for a label and a metric besides their
+/// texts, and for a value with its count, from the point to the call, see `cloudwatch/batch.rs`.
 const DOCUMENT: usize = 2048;
 const LABEL: usize = 256;
 const METRIC: usize = 1024;
@@ -57,24 +58,24 @@ const VALUE: usize = 256;
 /// The label that tells quantiles of a summary apart.
 const QUANTILE: &str = "quantile";
 
-/// Where metrics go and what they are like.
+/// Where metrics go and what they look like.
 #[derive(Debug)]
 pub(super) struct Translation {
-    /// Empty: after the service.
+    /// If empty, it is named after the service.
     pub(super) namespace: String,
-    /// None: `/metrics/` and the namespace.
+    /// `None`: `/metrics/` and the namespace.
     pub(super) group: Option<Template>,
     pub(super) stream: Template,
     pub(super) resource: Option<Chosen>,
     pub(super) is_detailed: bool,
     pub(super) keeps_first: bool,
-    /// Units by metric, and whether they count more than the metric's own.
+    /// Units by metric, and whether they replace the metric's own unit.
     pub(super) units: HashMap<String, (&'static str, bool)>,
     pub(super) form: Form,
     pub(super) streams: Streams,
 }
 
-/// What groups are found by.
+/// The key of a group.
 type Key = (usize, String, u64, Vec<(String, String)>);
 
 /// Groups in the making.
@@ -86,11 +87,11 @@ struct Groups {
     held: usize,
 }
 
-/// What the points of one resource and scope have in common.
+/// What the points of one resource and scope share.
 struct Around<'a> {
-    /// Attributes that names are made of.
+    /// Attributes for the names of groups and streams.
     resource: Vec<KeyValue<'a>>,
-    /// Those that are labels.
+    /// Attributes that become labels.
     labels: Vec<(String, String)>,
     namespace: String,
     scope: String,
@@ -103,7 +104,7 @@ impl Around<'_> {
         self.scope = lossy(Text(&name[..name.len().min(SCOPE_NAME)]));
     }
 
-    /// Attributes of the resource as labels, as many as there is room for.
+    /// Adds attributes of the resource as labels, as many as there is room for.
     fn set_labels(&mut self, chosen: &Chosen, resource: Option<Resource<'_>>) {
         let mut left = RESOURCE;
         let attributes = resource.iter().flat_map(Resource::attributes);
@@ -127,7 +128,7 @@ struct Point<'p, 'a> {
     labels: Vec<(String, String)>,
     target: Target,
     is_high_resolution: bool,
-    /// Bytes that a document with its labels takes, and those of its dimensions among them.
+    /// Bytes of a document with its labels, and bytes of its dimensions among them.
     weights: [usize; 2],
 }
 
@@ -139,7 +140,12 @@ impl Point<'_, '_> {
 
 impl Translation {
     /// The next documents by stream, as many as have room; `now` is in nanoseconds since 1970.
-    pub(super) fn piece(&self, work: &Work<'_>, totals: &mut Totals, now: u64) -> Piece {
+    pub(super) fn piece(
+        &self,
+        work: &Work<'_>,
+        totals: &mut Totals,
+        now: u64,
+    ) -> Piece<Arc<Batches>> {
         let mut gather = Gather::within(work.room);
         let mut groups = Groups::default();
         let mut walk = work.walk();
@@ -198,7 +204,7 @@ impl Translation {
         around
     }
 
-    /// The group of points that say nothing of where they come from.
+    /// The group of points without a resource.
     pub(super) fn group_of_nobody(&self) -> String {
         match &self.group {
             Some(group) => group.fill(|_, _| None),
@@ -250,11 +256,11 @@ struct One<'o, 'a> {
     is_full: bool,
 }
 
-/// What came of a point.
+/// The result for a point.
 type Made<T = ()> = Result<T, LeftOut>;
 
 impl<'a> One<'_, 'a> {
-    /// False: there is no room for it, and nothing came of it.
+    /// Translates a point. Returns false, and changes nothing, if there is no room for it.
     fn item(&mut self, metric: &view::Metric<'a>, point: Message<'a>) -> bool {
         let made = self.make(metric, point);
         if let Err(reason) = made
@@ -275,7 +281,7 @@ impl<'a> One<'_, 'a> {
             }
             Some(Data::Sum { temporality, is_monotonic, .. }) => {
                 let one = NumberPoint::from(point);
-                // What goes up and down is of use as it stands.
+                // A value that goes up and down is useful as it is.
                 let is_total = temporality.0 == CUMULATIVE && is_monotonic;
                 let times = [one.time_unix_nano, one.start_time_unix_nano];
                 let point = self.point(metric, times, one.attributes(), 1)?;
@@ -449,7 +455,7 @@ impl<'a> One<'_, 'a> {
         let count = i64::try_from(own.count).unwrap_or(i64::MAX);
         self.add(point, "_sum", Worth::Double(own.sum.unwrap_or_default()))?;
         self.add(point, "_count", Worth::Int(count))?;
-        // Of a time in which nothing was observed a quantile is not a number.
+        // If nothing was observed, a quantile is not a number.
         for quantile in summary.quantile_values().filter(|one| !one.value.is_nan()) {
             let mut labels = point.labels.clone();
             let renamed = rename(&mut labels, QUANTILE);
@@ -553,7 +559,7 @@ fn weight(text: &[u8]) -> usize {
     6 * text.len() + 24 + text.iter().map(escapes).sum::<usize>()
 }
 
-/// Name and value as text; none where one of them is longer than `most`.
+/// Name and value as text; `None` if one of them is longer than `most`.
 fn label(attribute: &KeyValue<'_>, most: usize) -> Option<(String, String)> {
     let value = attribute.value.unwrap_or_default();
     let len = if let Value::String(Text(text)) = value { text.len() } else { 0 };

@@ -1,5 +1,5 @@
-//! Units: those of UCUM, which OTLP has, as those of CloudWatch. CloudWatch takes no document with
-//! a unit that it does not know, so that others are left out.
+//! Units: translates those of UCUM, which OTLP uses, to those of CloudWatch. CloudWatch refuses a
+//! document with an unknown unit, so other units are left out.
 
 /// CloudWatch's units (`MetricDatum`, `StandardUnit`).
 const KNOWN: [&str; 27] = [
@@ -32,7 +32,7 @@ const KNOWN: [&str; 27] = [
     "None",
 ];
 
-/// UCUM units that have the same meaning there.
+/// UCUM units and the units of CloudWatch that mean the same.
 const SAME: [(&str, &str); 16] = [
     ("ms", "Milliseconds"),
     ("s", "Seconds"),
@@ -52,7 +52,7 @@ const SAME: [(&str, &str); 16] = [
     ("1/s", "Count/Second"),
 ];
 
-/// The unit of CloudWatch; none where there is none.
+/// The unit of CloudWatch; `None` if there is none.
 pub(super) fn of(unit: &str) -> Option<&'static str> {
     let same = SAME.iter().find(|(ucum, _)| *ucum == unit).map(|(_, own)| *own);
     same.or_else(|| known(unit))

@@ -1,5 +1,5 @@
-//! The attributes of a span: those that segments have fields for are found by their number, and
-//! what a field has taken is not written again as metadata.
+//! The attributes of a span. Attributes for which segments have fields are found by their numbers,
+//! and an attribute that a field has taken is not written again as metadata.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::secrets;
 use crate::otlp::view::{KeyValue, Span, Text, Value};
 
-/// An attribute that a segment has a field for.
+/// An attribute for which segments have a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Known {
     HttpMethod,
@@ -90,7 +90,7 @@ pub(super) enum Known {
     SqlConnectionString,
 }
 
-/// Every one with its key, in the order of the enum.
+/// All of them with their keys, in the order of the enum.
 pub(super) const KEYS: [(&str, Known); 77] = [
     ("http.method", Known::HttpMethod),
     ("http.request.method", Known::HttpRequestMethod),
@@ -171,11 +171,11 @@ pub(super) const KEYS: [(&str, Known); 77] = [
     ("aws.xray.document.sql.connection_string", Known::SqlConnectionString),
 ];
 
-/// Most attributes of a span or resource that are looked at: a document has no room for more, and
-/// OpenTelemetry's SDKs write 128.
+/// Most attributes of a span or resource that are read: a document has no room for more, and
+/// OpenTelemetry's SDKs write at most 128.
 pub(super) const MOST: usize = 2048;
 
-/// Most texts of a list that a field has.
+/// Most texts of a list in a field.
 const TEXTS: usize = 1024;
 
 /// Longest key.
@@ -192,7 +192,7 @@ const BY_LENGTH: [u128; LONGEST] = {
     masks
 };
 
-/// The same by the last byte of the key: hardly ever more than one is left to compare.
+/// The same by the last byte of the key. Rarely more than one key is left to compare.
 const BY_LAST: [u128; 128] = {
     let mut masks = [0; 128];
     let mut at = 0;
@@ -223,12 +223,12 @@ pub(super) struct Attribute<'a> {
     pub(super) key: Text<'a>,
     pub(super) value: Value<'a>,
     known: Option<Known>,
-    /// Whether a field of the segment has it.
+    /// Whether a field of the segment has taken it.
     pub(super) is_taken: bool,
 }
 
 impl Attribute<'_> {
-    /// Its value without passwords and keys, where it is an address that has some.
+    /// Its value without passwords and keys, if it is an address that contains some.
     fn without_secrets(&self) -> Option<Vec<u8>> {
         use Known as K;
         let Value::String(Text(text)) = self.value else { return None };
@@ -255,7 +255,7 @@ impl Attribute<'_> {
     }
 }
 
-/// Attributes that have secrets: their keys, and what is written of them.
+/// Attributes with secrets: their keys, and the values to write instead.
 #[derive(Debug)]
 pub(super) struct Hidden<'a>(SmallVec<[(&'a [u8], Vec<u8>); 1]>);
 
@@ -274,9 +274,9 @@ impl<'a> Hidden<'a> {
 #[derive(Debug)]
 pub(super) struct Attributes<'a> {
     pub(super) all: Vec<Attribute<'a>>,
-    /// Place in `all`, plus one, by [`Known`].
+    /// Index in `all`, plus one, by [`Known`].
     places: [u16; KEYS.len()],
-    /// How many were not looked at.
+    /// Number of attributes that were not read.
     pub(super) left_out: i64,
     /// Whether the span has events.
     pub(super) has_events: bool,
@@ -292,7 +292,7 @@ impl Default for Attributes<'_> {
 }
 
 impl<'a> Attributes<'a> {
-    /// Those of another span, in the same memory: they are too large to be moved about.
+    /// Reads the attributes of another span into the same memory, which is too large to be moved.
     pub(super) fn fill(&mut self, span: &Span<'a>) {
         self.all.clear();
         self.places.fill(0);
@@ -312,19 +312,19 @@ impl<'a> Attributes<'a> {
             });
     }
 
-    /// What is to be written of those that have secrets, by their keys.
+    /// The values to write for attributes with secrets, by their keys.
     pub(super) fn hidden(&self) -> Hidden<'a> {
         let own = |one: &Attribute<'a>| Some((one.key.0, one.without_secrets()?));
         Hidden(self.all.iter().filter_map(own).collect())
     }
 
-    /// Its value, left where it is.
+    /// The value of an attribute, which is not taken.
     pub(super) fn get(&self, known: Known) -> Option<Value<'a>> {
         let place = usize::from(self.places[known as usize]).checked_sub(1)?;
         self.all.get(place).map(|attribute| attribute.value)
     }
 
-    /// Its value, which a field of the segment has from now on.
+    /// Takes the value of an attribute for a field of the segment.
     pub(super) fn take(&mut self, known: Known) -> Option<Value<'a>> {
         let place = usize::from(self.places[known as usize]).checked_sub(1)?;
         let attribute = self.all.get_mut(place)?;
@@ -332,14 +332,14 @@ impl<'a> Attributes<'a> {
         Some(attribute.value)
     }
 
-    /// It is metadata after all.
+    /// Gives an attribute back, so that it is metadata.
     pub(super) fn give_back(&mut self, known: Known) {
         if let Some(place) = usize::from(self.places[known as usize]).checked_sub(1) {
             self.all[place].is_taken = false;
         }
     }
 
-    /// Names of attributes; taken where all of them are there.
+    /// Takes several attributes if all of them exist.
     pub(super) fn take_names(&mut self, known: Known) -> SmallVec<[&'a [u8]; 4]> {
         let names = self.get(known).map(texts).unwrap_or_default();
         let is_there = |name: &&[u8]| self.all.iter().any(|one| one.key.0 == *name);
@@ -349,8 +349,7 @@ impl<'a> Attributes<'a> {
         names
     }
 
-    /// Passes over those of the fields of a segment that have one of these keys: they are something
-    /// else.
+    /// Ignores attributes with one of these keys, because they mean something else here.
     pub(super) fn set_aside(&mut self, keys: &[&[u8]]) {
         for key in keys {
             if let Some(known) = known(key) {
@@ -359,40 +358,40 @@ impl<'a> Attributes<'a> {
         }
     }
 
-    /// Any text, which a field has from now on.
+    /// Takes a text, which may be empty.
     pub(super) fn take_any_text(&mut self, known: Known) -> Option<&'a [u8]> {
         let Some(Value::String(Text(text))) = self.get(known) else { return None };
         self.take(known);
         Some(text)
     }
 
-    /// True or false, which a field has from now on.
+    /// Takes a boolean.
     pub(super) fn take_truth(&mut self, known: Known) -> Option<bool> {
         let Some(Value::Bool(truth)) = self.get(known) else { return None };
         self.take(known);
         Some(truth)
     }
 
-    /// Text that is not empty, left where it is.
+    /// A text that is not empty; it is not taken.
     pub(super) fn text(&self, known: Known) -> Option<&'a [u8]> {
         self.get(known).and_then(text)
     }
 
-    /// Text that is not empty, which a field has from now on. A value of another type stays.
+    /// Takes a text that is not empty. A value of another type is not taken.
     pub(super) fn take_text(&mut self, known: Known) -> Option<&'a [u8]> {
         let found = self.text(known)?;
         self.take(known);
         Some(found)
     }
 
-    /// The first of these that is a text; it is taken, and those that say the same.
+    /// Takes the first of these that is a text, and all others with the same text.
     pub(super) fn take_first(&mut self, all: &[Known]) -> Option<&'a [u8]> {
         let found = all.iter().find_map(|known| self.text(*known))?;
         self.take_same(all, |text| text == found);
         Some(found)
     }
 
-    /// Takes those of `all` whose text the segment has.
+    /// Takes those of `all` whose text is already in the segment.
     pub(super) fn take_same(&mut self, all: &[Known], is_written: impl Fn(&[u8]) -> bool) {
         for known in all {
             if self.text(*known).is_some_and(&is_written) {
@@ -401,18 +400,18 @@ impl<'a> Attributes<'a> {
         }
     }
 
-    /// A whole number, or a text of one, left where it is.
+    /// A whole number, or a text of one; it is not taken.
     pub(super) fn int(&self, known: Known) -> Option<i64> {
         self.get(known).and_then(int)
     }
 
-    /// A whole number, or a text of one, which a field has from now on.
+    /// Takes a whole number, or a text of one.
     pub(super) fn take_int(&mut self, known: Known) -> Option<i64> {
         self.take_first_int(&[known])
     }
 
-    /// The first of these that is a whole number; it is taken, and those that say the same. A text
-    /// that spells it in another way stays.
+    /// Takes the first of these that is a whole number, and all others with the same number. A text
+    /// that spells it differently is not taken.
     pub(super) fn take_first_int(&mut self, all: &[Known]) -> Option<i64> {
         let found = all.iter().find_map(|known| self.int(*known))?;
         let mut buffer = itoa::Buffer::new();
@@ -430,7 +429,7 @@ impl<'a> Attributes<'a> {
     }
 }
 
-/// Whether an annotation can have it.
+/// Whether the value can be an annotation.
 pub(super) fn is_scalar(value: Value<'_>) -> bool {
     matches!(value, Value::String(_) | Value::Bool(_) | Value::Int(_) | Value::Double(_))
 }

@@ -5,22 +5,23 @@ use std::borrow::Cow;
 use super::{
     attributes::{Attributes, Known, int},
     events::Causes,
-    ids,
-    json::Json,
     stack::{self, Exception},
     trim::Trim,
 };
-use crate::otlp::view::{Event, KeyValue, Span, Text, Value};
+use crate::{
+    exporters::{ids, json::Json},
+    otlp::view::{Event, KeyValue, Span, Text, Value},
+};
 
-/// Frames of an exception where a document is too large with all of them.
+/// Frames of an exception if a document is too large with all of them.
 const FEW_FRAMES: usize = 10;
 
-/// Most exceptions of a span, and bytes of all of their traces that are read; what comes beyond is
-/// an event as others are.
+/// Most exceptions of a span that are read, and most bytes of all of their traces. Further
+/// exceptions are treated like other events.
 pub(super) const EXCEPTIONS: usize = 100;
 const TRACES: usize = 128 << 10;
 
-/// Client error, server error, throttled: the HTTP code wins over the status of the span.
+/// Client error, server error, throttled. The HTTP code takes precedence over the span's status.
 pub(super) fn flags(status: Option<i64>, is_error: bool) -> (bool, bool, bool) {
     match status {
         Some(429) => (true, false, true),
@@ -46,7 +47,7 @@ struct Used {
     keys: u8,
 }
 
-/// What is known of what went wrong.
+/// What is known about the failure.
 #[derive(Debug, Default)]
 pub(super) struct Cause<'a> {
     used: Vec<Used>,
@@ -56,7 +57,7 @@ pub(super) struct Cause<'a> {
 }
 
 impl<'a> Cause<'a> {
-    /// Reads the events of a span, else its status.
+    /// Reads the events of a span, or its status if there are none.
     pub(super) fn of(span: &Span<'a>, attributes: &Attributes<'a>, language: &str) -> Option<Self> {
         if !attributes.has_events && span.status.is_none_or(|status| status.code != 2) {
             return None;
@@ -92,7 +93,7 @@ impl<'a> Cause<'a> {
         Some(cause)
     }
 
-    /// Whether an exception says this, with or without its type.
+    /// Whether an exception has this message, with or without its type in front.
     pub(super) fn says(&self, text: &str) -> bool {
         self.chains.iter().flatten().any(|Exception { kind, message, .. }| {
             let before = text.strip_suffix(&**message);
@@ -165,7 +166,7 @@ impl Causes for Cause<'_> {
         let used = self.used.binary_search_by_key(&event, |used| used.event);
         let key = KEYS.iter().position(|key| attribute.key == *key);
         match (used, key) {
-            // A code that is a text may be spelled in another way.
+            // A code that is a text may be spelled differently.
             (Ok(_), Some(3)) if !matches!(attribute.value, Some(Value::Int(_))) => false,
             (Ok(at), Some(key)) => self.used[at].keys & 1 << key != 0,
             _ => false,
@@ -173,8 +174,8 @@ impl Causes for Cause<'_> {
     }
 }
 
-/// The exception of an event, and a bit for each of the keys that it has; so much of traces is
-/// `left` to be read.
+/// The exception of an event, and a bit for each of the keys that it has; `left` is how much more
+/// of stack traces may be read.
 fn exception<'a>(event: &Event<'a>, language: &str, left: &mut usize) -> (Vec<Exception<'a>>, u8) {
     let mut found = [""; 3];
     let mut keys = 0;
@@ -196,7 +197,7 @@ fn exception<'a>(event: &Event<'a>, language: &str, left: &mut usize) -> (Vec<Ex
     (chain, keys)
 }
 
-/// The whole lines that so many bytes of a text have.
+/// The complete lines within the first bytes of a text.
 fn first_lines(text: &str, most: usize) -> &str {
     if text.len() <= most {
         return text;
@@ -205,7 +206,7 @@ fn first_lines(text: &str, most: usize) -> &str {
     &some[..some.rfind('\n').map_or(0, |end| end + 1)]
 }
 
-/// The door lets UTF-8 in only, unless it is told not to look.
+/// Texts are UTF-8, unless the receiver was configured not to check that.
 fn str_of(text: &[u8]) -> &str {
     match std::str::from_utf8(text) {
         Ok(text) => text,
@@ -213,7 +214,7 @@ fn str_of(text: &[u8]) -> &str {
     }
 }
 
-/// What AWS SDKs say of a failed attempt.
+/// The error that AWS SDKs report about a failed attempt.
 pub(super) fn failure<'a>(event: &Event<'a>) -> Option<Exception<'a>> {
     let (mut code, mut said) = (None, None);
     for attribute in event.attributes() {

@@ -1,24 +1,26 @@
-//! What no cause has of the events of a span: X-Ray has no field for it, so it is metadata, as a
-//! list `otel.events` in the default namespace. Events that are no exceptions are there as a whole;
-//! of exceptions those attributes that their causes have not: a stack trace, for instance, that was
-//! not understood. The first 16 kB are kept; how many events there were beyond says
-//! `otel.events.left_out`.
+//! Events of a span, as far as they are not in a cause. X-Ray has no field for them, so they are
+//! metadata: a list `otel.events` in the default namespace. Events that are not exceptions are
+//! there as a whole; of exceptions, only attributes that are not in their causes, such as a stack
+//! trace that was not understood. The first 16 kB are kept; `otel.events.left_out` is the number of
+//! events beyond that.
 
-use super::json::Json;
-use crate::otlp::view::{Event, KeyValue, Span};
+use crate::{
+    exporters::json::Json,
+    otlp::view::{Event, KeyValue, Span},
+};
 
 /// Most bytes of the list.
 const LIMIT: usize = 16 << 10;
 
-/// What was made of the events of a span; these are known by their number.
+/// Which events of a span became causes, by their numbers.
 pub(super) trait Causes {
     /// Whether the event is a cause.
     fn has(&self, event: usize) -> bool;
-    /// Whether the cause says all that this attribute of the event does.
+    /// Whether the cause contains all of this attribute of the event.
     fn has_attribute(&self, event: usize, attribute: &KeyValue<'_>) -> bool;
 }
 
-/// Members of metadata, as JSON; nothing where there is nothing to say.
+/// Members of metadata, as JSON; empty if there are none.
 pub(super) fn of(span: &Span<'_>, has_events: bool, causes: Option<&dyn Causes>) -> Vec<u8> {
     if !has_events {
         return Vec::new();

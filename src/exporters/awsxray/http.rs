@@ -4,11 +4,11 @@ use std::{borrow::Cow, net::IpAddr};
 
 use super::{
     attributes::{Attributes, Known},
-    json::Json,
     secrets,
 };
+use crate::exporters::json::Json;
 
-/// What is known of a request.
+/// What is known about a request.
 #[derive(Debug, Default)]
 pub(super) struct Http<'a> {
     method: Option<&'a [u8]>,
@@ -21,7 +21,7 @@ pub(super) struct Http<'a> {
 }
 
 impl<'a> Http<'a> {
-    /// Takes the attributes of HTTP that it has. None: it is no request, and nothing is taken.
+    /// Takes the attributes of HTTP. Returns `None`, and takes nothing, if it is not a request.
     pub(super) fn take(attributes: &mut Attributes<'a>, is_server: bool) -> Option<Self> {
         use Known as K;
         if !is_request(attributes) {
@@ -98,8 +98,8 @@ fn is_request(attributes: &Attributes<'_>) -> bool {
         || ints.into_iter().any(|known| attributes.int(known).is_some())
 }
 
-/// The URL of the request, whole or put together. Attributes that it shows are taken; the others
-/// stay.
+/// The URL of the request, as a whole or put together. Attributes that are visible in it are taken;
+/// others are not.
 fn url<'a>(
     attributes: &mut Attributes<'a>,
     peer: &Peer<'a>,
@@ -157,7 +157,7 @@ fn port_of(url: &[u8]) -> Option<i64> {
     })
 }
 
-/// As the Collector has it, or as an SDK of X-Ray said it.
+/// The client's address, as in the Collector, or as an SDK of X-Ray reported it.
 fn content_length(attributes: &mut Attributes<'_>) -> i64 {
     if let Some(said) = attributes.take_int(Known::ContentLength) {
         return said;
@@ -175,9 +175,9 @@ fn is_ip(text: &[u8]) -> bool {
 struct Peer<'a> {
     ip: Option<&'a [u8]>,
     name: Option<&'a [u8]>,
-    /// Of the name or of the address.
+    /// The port that belongs to the name or the address.
     port: Option<i64>,
-    /// Of the address alone: a proxy may stand between it and the server that was asked for.
+    /// The port that belongs to the address alone: it may be that of a proxy.
     network_port: Option<i64>,
 }
 
@@ -194,7 +194,7 @@ impl<'a> Peer<'a> {
     }
 }
 
-/// What a URL is put together from.
+/// The parts of a URL.
 struct Parts<'a> {
     scheme: Option<&'a [u8]>,
     /// With its port, if it has one.
@@ -221,7 +221,7 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// Whom the request was sent to.
+    /// The host that the request was sent to.
     fn name(&self, peer: &Peer<'a>, is_server: bool) -> Option<&'a [u8]> {
         if is_server {
             self.host.or(self.server)
@@ -230,7 +230,7 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// The port that belongs to that name.
+    /// The port that belongs to that host.
     fn port(&self, peer: &Peer<'a>, is_server: bool) -> Option<i64> {
         if is_server {
             self.port
@@ -243,7 +243,7 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// The attributes that the URL shows.
+    /// The attributes that are visible in the URL.
     fn shown(&self, peer: &Peer<'a>, is_server: bool) -> [Option<&'a [u8]>; 4] {
         let name = self.name(peer, is_server);
         match self.target {
@@ -252,7 +252,7 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// With its port; none where nobody says where it went.
+    /// The host with its port; `None` if it is not known.
     fn url(&self, peer: &Peer<'a>, is_server: bool) -> Option<(Vec<u8>, Option<i64>)> {
         let name = self.name(peer, is_server)?;
         let port = self.port(peer, is_server);

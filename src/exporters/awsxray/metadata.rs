@@ -1,46 +1,43 @@
-//! `metadata` of a segment: what has no field, by namespace. Namespaces that are given as JSON are
-//! written as they are.
+//! `metadata` of a segment: everything that has no field, by namespace. Namespaces that are given
+//! as JSON are written as they are.
 
 use smallvec::SmallVec;
 
-use super::{
-    json::Json,
-    trim::{DOCUMENT_LIMIT, Trim},
-};
-use crate::otlp::view::Value;
+use super::trim::{DOCUMENT_LIMIT, Trim};
+use crate::{exporters::json::Json, otlp::view::Value};
 
-/// Before namespaces of metadata that are given as JSON.
+/// Prefix of attributes that are namespaces of metadata in JSON.
 pub(super) const PREFIX: &[u8] = b"aws.xray.metadata.";
 
-/// What comes to stand in it.
+/// The contents of `metadata`.
 #[derive(Debug, Default)]
 pub(super) struct Metadata<'m, 'a> {
     /// Members of the default namespace that are JSON already.
     pub(super) resource: &'m [u8],
-    /// The same of events.
+    /// Members for events, as JSON.
     pub(super) events: &'m [u8],
-    /// Attributes that are not here.
+    /// Number of attributes that are left out.
     pub(super) left_out: i64,
     /// Members of the default namespace.
     pub(super) others: SmallVec<[(&'m [u8], Value<'a>); 24]>,
-    /// Namespaces with their text.
+    /// Namespaces with their texts.
     pub(super) namespaces: SmallVec<[(&'m [u8], &'m [u8]); 2]>,
 }
 
-/// How the text of a namespace is written.
+/// How a namespace is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
-    /// Its members are some of the default namespace.
+    /// Its members go into the default namespace.
     Merged,
-    /// As a namespace.
+    /// As a namespace of its own.
     Own,
-    /// As a text of the default namespace, since it is no JSON.
+    /// Written as text in the default namespace, since it is not JSON.
     Text,
 }
 
 impl Metadata<'_, '_> {
-    /// `is_exact`: of a document that was one before, in which any JSON may stand for a namespace,
-    /// and `Default` is another than `default`.
+    /// `is_exact`: the document comes from an SDK of X-Ray. There a namespace may be any JSON, and
+    /// `Default` differs from `default`.
     pub(super) fn write(&self, json: &mut Json, trim: Trim, is_exact: bool) {
         let most = trim.most_of_value();
         let places: SmallVec<[Place; 2]> =

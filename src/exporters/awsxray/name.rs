@@ -10,7 +10,7 @@ use crate::otlp::view::Span;
 
 /// Most characters of a name (X-Ray segment documents).
 const NAME_LIMIT: usize = 200;
-/// Bytes in which they are looked for.
+/// Most bytes of a text that are read for a name.
 const NAME_BYTES: usize = 16 << 10;
 
 /// `SpanKind`.
@@ -20,10 +20,10 @@ pub(super) const CLIENT: i32 = 3;
 pub(super) const PRODUCER: i32 = 4;
 pub(super) const CONSUMER: i32 = 5;
 
-/// What X-Ray takes of a text as a name: letters, digits, blanks and `_.:/%&#=+\-@`, 200
-/// characters.
+/// The part of a text that X-Ray accepts as a name: letters, digits, blanks and `_.:/%&#=+\-@`, at
+/// most 200 characters.
 pub(super) fn clean(text: &[u8]) -> Cow<'_, str> {
-    // Nearly all names are clean: a look at each byte instead of a copy by characters.
+    // Nearly all names are valid, so check the bytes instead of copying the characters.
     if text.len() <= NAME_LIMIT
         && text.iter().all(|byte| IS_CLEAN[usize::from(*byte)])
         && text.iter().any(|byte| *byte != b' ')
@@ -38,7 +38,7 @@ pub(super) fn clean(text: &[u8]) -> Cow<'_, str> {
     if name.trim().is_empty() { Cow::Borrowed("span") } else { Cow::Owned(name) }
 }
 
-/// Whether an ASCII character stays in a name as it is.
+/// Whether an ASCII character is allowed in a name.
 const IS_CLEAN: [bool; 256] = {
     let others = b"_.:/%&#=+\\-@ ";
     let mut table = [false; 256];
@@ -55,12 +55,12 @@ const IS_CLEAN: [bool; 256] = {
     table
 };
 
-/// Whether the span begins the work of its service, as AWS's Application Signals marks it.
+/// Whether the span begins the work of its service, as marked by AWS's Application Signals.
 pub(super) fn is_local_root(attributes: &Attributes<'_>) -> bool {
     attributes.text(Known::AwsSpanKind) == Some(b"LOCAL_ROOT")
 }
 
-/// `aws.remote.service` without the prefix that SDKs of AWS write.
+/// `aws.remote.service` without the prefix that AWS's SDKs write.
 pub(super) fn remote_service<'a>(attributes: &Attributes<'a>) -> Option<&'a [u8]> {
     let name = attributes.text(Known::AwsRemoteService)?;
     let prefix: &[u8] = if is_aws_api(attributes) { b"AWS.SDK." } else { b"AWS::" };
@@ -71,7 +71,7 @@ fn is_aws_api(attributes: &Attributes<'_>) -> bool {
     attributes.text(Known::RpcSystem) == Some(b"aws-api")
 }
 
-/// The name: of the service that the segment shows.
+/// The name of the service that the segment shows.
 pub(super) fn of<'a>(
     span: &Span<'a>,
     attributes: &Attributes<'a>,
@@ -104,7 +104,7 @@ pub(super) fn of<'a>(
     }
 }
 
-/// `db.name`, with the host of the connection where that is a URL.
+/// `db.name`, with the host of the connection if that is a URL.
 fn database(attributes: &Attributes<'_>) -> Option<Vec<u8>> {
     let mut name = attributes.text(Known::DbName)?.to_vec();
     if let Some(host) = attributes.text(Known::DbConnectionString).and_then(host_of) {
@@ -127,7 +127,7 @@ fn host_of(url: &[u8]) -> Option<&[u8]> {
     (!host.is_empty()).then_some(host)
 }
 
-/// Where the work was done: `aws`, `remote`, or here.
+/// Where the work was done: `aws`, `remote`, or locally.
 pub(super) fn namespace(span: &Span<'_>, attributes: &Attributes<'_>) -> Option<&'static str> {
     use Known as K;
     let is_named_before = [K::AwsRemoteService, K::PeerService];

@@ -1,19 +1,19 @@
-//! Segments that came from an X-Ray SDK through the receiver `awsxray`, written again as they were:
-//! what the receiver made an attribute goes back to its field, and nothing is added that the
+//! Writes segments that came from an X-Ray SDK through the receiver `awsxray` as they were: what
+//! the receiver turned into an attribute goes back to its field, and nothing is added that the
 //! document did not have (`error: false`, `content_length`, names of SDKs). The receiver names the
 //! scope of such spans [`SCOPE`].
 //!
-//! A subsegment stands in its parent again where both are still together ([`nest`](super::nest)),
-//! with `trace_id`, `parent_id` and `type`, as SDKs write it. What somebody added on the way
-//! (attributes of a processor, of its resource in segments) is metadata as of any other span, and
-//! the limits of documents hold.
+//! A subsegment is nested in its parent again if both are still together ([`nest`](super::nest)),
+//! with `trace_id`, `parent_id` and `type`, as SDKs write it. Attributes that were added on the way
+//! (by a processor, or to the resource of segments) are metadata as for any other span, and the
+//! limits of documents apply.
 //!
-//! What does not come back: `null`, empty objects and lists outside of metadata; times to less than
-//! a microsecond, digits of numbers beyond 64 bits, the end of what is in progress; characters that
-//! no name may have; annotations that are lists or objects (they are their JSON text) or have the
-//! name of an attribute of the receiver (`http.method`: then the field is left out); unknown fields
-//! of links; exceptions without an id get one. Fields of a wrong type are mended or left out by the
-//! receiver, which counts them.
+//! Not restored are: `null`, empty objects and lists outside of metadata; times to less than a
+//! microsecond, digits of numbers beyond 64 bits, the end of segments in progress; characters that
+//! are not allowed in names; annotations that are lists or objects (they are their JSON text) or
+//! have the name of an attribute of the receiver (`http.method`: then the field is left out);
+//! unknown fields of links; exceptions without an id get one. Fields of a wrong type are mended or
+//! left out by the receiver, which counts them.
 
 mod exceptions;
 mod machine;
@@ -26,27 +26,29 @@ use self::exceptions::Exceptions;
 pub(super) use self::machine::Machine;
 use super::{
     attributes::{Attributes, Hidden, Known, is_scalar, texts},
-    events, ids,
-    json::Json,
+    events,
     metadata::{Metadata, PREFIX, is_json},
     name, secrets,
     segment::{Documents, Fault, annotation_key, write_links},
     settings::Settings,
     trim::Trim,
 };
-use crate::otlp::view::{Span, Text, Value};
+use crate::{
+    exporters::{ids, json::Json},
+    otlp::view::{Span, Text, Value},
+};
 
-/// Name of the scope of spans that were segments; the receiver writes it.
+/// The scope of spans that were segments; the receiver sets it.
 pub(super) const SCOPE: &str = "aws.xray";
 
-/// Before what is kept by its path.
+/// Prefix of fields that are kept by their paths.
 const KEPT: &[u8] = b"aws.xray.document.";
 
 /// The objects of a span in which fields are kept, the inner ones first.
 const OBJECTS: [&str; 7] =
     ["http.request.", "http.response.", "http.", "aws.", "sql.", "cause.", ""];
 
-/// Fields that have a writer of their own, or are none.
+/// Fields that are written elsewhere, or not at all.
 const OWN: [&str; 14] = [
     "name",
     "id",
@@ -67,7 +69,7 @@ const OWN: [&str; 14] = [
 /// Fields that a segment has from its resource.
 const OF_MACHINE: [&str; 3] = ["origin", "service", "resource_arn"];
 
-/// A field that is kept: the object that it is of, its name, its value.
+/// A field that is kept: its object, its name, its value.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Kept<'a> {
     object: &'static str,
@@ -76,7 +78,7 @@ pub(super) struct Kept<'a> {
 }
 
 impl<'a> Kept<'a> {
-    /// The path after `prefix`, in the first of `objects` that it begins with.
+    /// The path after `prefix`, relative to the first of `objects` that it begins with.
     fn of(key: &'a [u8], value: Value<'a>, objects: &[&'static str]) -> Option<Self> {
         let path = key.strip_prefix(KEPT)?;
         objects.iter().find_map(|object| {
@@ -86,7 +88,7 @@ impl<'a> Kept<'a> {
     }
 }
 
-/// Writes the kept fields of one object, and others of it that are not kept.
+/// Writes the fields of one object, kept ones and others.
 struct Fields<'j, 'k> {
     json: &'j mut Json,
     kept: &'k [Kept<'k>],
@@ -120,7 +122,7 @@ impl<'j, 'k> Fields<'j, 'k> {
         }
     }
 
-    /// What is kept of it.
+    /// Its kept fields.
     fn rest(self) {
         for one in self.kept.iter().filter(|one| one.object == self.object) {
             self.json.key(one.name);
@@ -136,12 +138,13 @@ impl<'j, 'k> Fields<'j, 'k> {
 }
 
 /// Whether a member of `sql` that has no attribute of its own may hold a connection string.
-/// Versions and the way of preparing a statement cannot.
+/// Versions and the kind of preparation cannot.
 fn may_hold_secret(name: &[u8]) -> bool {
     !matches!(name, b"database_version" | b"driver_version" | b"preparation")
 }
 
-/// A value as it was in the document: lists, objects and what looks like them are JSON in a text.
+/// A value as it was in the document. Lists, objects and texts that look like them are JSON in a
+/// text.
 pub(super) fn write_kept(json: &mut Json, value: Value<'_>) {
     match value {
         Value::String(Text(text))
@@ -157,7 +160,7 @@ pub(super) fn write_kept(json: &mut Json, value: Value<'_>) {
     }
 }
 
-/// Appends the document of a span; whether it is a subsegment.
+/// Appends the document of a span. Returns whether it is a subsegment.
 pub(super) fn document<'a>(
     span: &Span<'a>,
     machine: &Machine<'a>,
@@ -169,7 +172,7 @@ pub(super) fn document<'a>(
     Ok(segment.is_subsegment)
 }
 
-/// What the document of a span is written from.
+/// A span with everything that its document is written from.
 struct Segment<'s, 'a> {
     span: &'s Span<'a>,
     machine: &'s Machine<'a>,
@@ -214,7 +217,7 @@ impl<'a> Taken<'a> {
     fn of(name: &[u8], attributes: &mut Attributes<'a>) -> Self {
         use Known as K;
         let namespace = attributes.take_any_text(K::Namespace);
-        // The receiver says the name again.
+        // The receiver repeats the name.
         if namespace == Some(b"aws") {
             attributes.take_same(&[K::AwsService], |text| text == name);
         }
@@ -253,7 +256,8 @@ impl<'a> Taken<'a> {
     }
 }
 
-/// Gives back what of a database neither a kept field of `sql` nor its `url` says.
+/// Gives back the attributes of a database that are neither in a kept field of `sql` nor in its
+/// `url`.
 fn give_back_unsaid(kept: &[Kept<'_>], fields: &Taken<'_>, attributes: &mut Attributes<'_>) {
     let of_sql = |name: &[u8]| kept.iter().find(|one| one.object == "sql." && one.name == name);
     let (url, connection) = (of_sql(b"url"), of_sql(b"connection_string"));
@@ -456,7 +460,7 @@ impl<'s, 'a> Segment<'s, 'a> {
         fields.rest();
     }
 
-    /// What somebody has said since that no field has.
+    /// Attributes that were added later and have no field.
     fn unsaid(&self) -> SmallVec<[(&[u8], Value<'_>); 3]> {
         let said = self.machine.service.filter(|_| !self.is_subsegment);
         let is_renamed = said.is_some_and(|said| said != self.span.name.0);

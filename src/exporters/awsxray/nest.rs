@@ -1,9 +1,8 @@
-//! Subsegments back into the documents of their parents, as the SDK had them: one document with ten
-//! subsegments costs one fiftieth of a request instead of eleven.
+//! Nests subsegments in the documents of their parents, as the SDK had them: one document with ten
+//! subsegments is one of the 50 documents of a request instead of eleven.
 //!
-//! A subsegment stands in its parent where both came in one scope, the parent first, and the
-//! document keeps within its limit; else it stays a document of its own, which is the same to
-//! X-Ray.
+//! A subsegment is nested if it came in the same scope as its parent, after it, and the document
+//! stays within its limit. Otherwise it is a document of its own, which means the same to X-Ray.
 
 use std::collections::HashMap;
 
@@ -14,16 +13,16 @@ use super::trim::DOCUMENT_LIMIT;
 const BEGIN: &[u8] = b",\"subsegments\":[";
 const END: &[u8] = b"]";
 
-/// A document: whose it is, and of whom it is a part.
+/// A document: its ids, and the id of its parent.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Link<'a> {
     pub(super) trace: &'a [u8],
     pub(super) id: &'a [u8],
-    /// Empty: of nobody.
+    /// Empty if it has no parent.
     pub(super) parent: &'a [u8],
 }
 
-/// The documents of one scope on their way into each other.
+/// The documents of one scope while they are nested.
 struct Tree<'d> {
     documents: Vec<&'d [u8]>,
     /// The first part of each, and the next part of the same parent.
@@ -32,8 +31,8 @@ struct Tree<'d> {
     is_part: Vec<bool>,
 }
 
-/// Appends `documents` to `out`, those that can be within their parents, and their ends to `ends`.
-/// False, and nothing is appended, where none can be.
+/// Appends `documents` to `out`, nested where possible, and their ends to `ends`. Returns false,
+/// and appends nothing, if none can be nested.
 pub(super) fn nest(
     documents: Vec<&[u8]>,
     links: &[Link<'_>],
@@ -52,9 +51,9 @@ pub(super) fn nest(
         next: vec![None; count],
         is_part: vec![false; count],
     };
-    // The last one first: when its turn comes, all that it has is in it.
+    // The last one first, so that each is complete when it is nested itself.
     for place in (0..count).rev() {
-        // A parent that comes later would make circles possible.
+        // If parents could come later, circles would be possible.
         let Link { trace, parent, .. } = links[place];
         let parent = places.get(&(trace, parent)).copied().filter(|parent| *parent < place);
         let Some(parent) = parent else { continue };
@@ -79,7 +78,8 @@ pub(super) fn nest(
 }
 
 impl Tree<'_> {
-    /// With all of its parts: as deep as documents of some hundred bytes go into one of 64 kB.
+    /// Writes a document with all of its parts. The depth is bounded, since documents have at least
+    /// some hundred bytes and at most 64 kB.
     fn write(&self, place: usize, out: &mut Vec<u8>) {
         let document = self.documents[place];
         let Some(mut part) = self.first[place] else {

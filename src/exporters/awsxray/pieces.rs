@@ -1,4 +1,4 @@
-//! The documents of a payload in pieces that have their limits.
+//! The documents of a payload, in pieces that fit their room.
 
 use bytes::Bytes;
 
@@ -15,14 +15,28 @@ use crate::{
     otlp::{content::Step, view::Span},
 };
 
-/// Room for documents of any length.
+/// Room for a document of any length.
 pub(super) const ROOM: usize = 1 << 20;
 
-/// The part of the room that documents have. Sending copies their text (one part) and makes a
-/// request of that, in which quotes are escaped (up to two parts), in a buffer that grows (up to
-/// four). While they are made, a document that is not trimmed may have another part, in a buffer
-/// that grows as well.
+/// Documents get one of so many parts of the room. Sending them copies their text (one part) and
+/// escapes quotes in it (up to two parts) in a buffer that grows (up to four). While they are made,
+/// a document that is not trimmed yet may take another part, in a buffer that grows, too.
 const PART: usize = 8;
+
+/// What is sent of a piece.
+#[derive(Debug, Clone)]
+pub struct Segments {
+    /// JSON documents, parts of one buffer.
+    pub documents: Vec<Bytes>,
+    pub(super) left_out: LeftOut,
+}
+
+impl Segments {
+    /// Number of spans without a document.
+    pub fn left_out(&self) -> u64 {
+        self.left_out.count()
+    }
+}
 
 /// Spans without a document, by reason.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -32,35 +46,18 @@ impl LeftOut {
     pub(super) fn count(self) -> u64 {
         self.0.iter().sum()
     }
-
-    pub(super) fn read(text: &[u8]) -> Self {
-        let mut own = LeftOut::default();
-        let text = String::from_utf8_lossy(text);
-        for (count, word) in own.0.iter_mut().zip(text.split(' ')) {
-            *count = word.parse().unwrap_or(0);
-        }
-        own
-    }
 }
 
-/// As it stands before the documents of a request.
-impl std::fmt::Display for LeftOut {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let [trace, span, size] = self.0;
-        write!(f, "{trace} {span} {size}")
-    }
-}
-
-/// The documents of one native scope, as far as they are in this piece.
+/// The documents of one native scope in this piece.
 #[derive(Debug, Default)]
 struct Family<'a> {
-    /// How many documents come before.
+    /// Number of documents before them.
     before: usize,
     links: Vec<Link<'a>>,
 }
 
 impl Family<'_> {
-    /// Puts them into each other, and begins another one.
+    /// Nests subsegments in their parents, and begins another family.
     fn end(&mut self, all: &mut Documents) {
         if self.links.len() > 1 {
             all.nest(self.before, &self.links);
@@ -71,7 +68,7 @@ impl Family<'_> {
 }
 
 /// The next documents that have room.
-pub(super) fn next(work: &Work<'_>, settings: &Settings) -> Piece {
+pub(super) fn next(work: &Work<'_>, settings: &Settings) -> Piece<Segments> {
     let most = work.room / PART;
     let mut all = Documents::with_room(work.content.len(), most);
     let mut attributes = Attributes::default();
@@ -108,7 +105,7 @@ pub(super) fn next(work: &Work<'_>, settings: &Settings) -> Piece {
             documents(&span, facts, settings, &mut attributes, &mut all)
         };
         if all.held() > most {
-            // It is the first of the next piece.
+            // The next piece begins with this span.
             all.back_to(before);
             family.links.truncate(before - family.before);
             walk.put_back();
@@ -119,9 +116,7 @@ pub(super) fn next(work: &Work<'_>, settings: &Settings) -> Piece {
         }
     }
     family.end(&mut all);
-    let held = all.held();
-    let note = std::iter::once(Bytes::from(left_out.to_string()));
-    let mut piece = work.piece(note.chain(all.pieces()).collect(), &walk);
-    piece.beside = held.saturating_mul(PART - 2);
-    piece
+    let held = all.held().saturating_mul(PART - 1);
+    let documents = all.pieces();
+    work.piece(Segments { documents, left_out }, held, &walk)
 }

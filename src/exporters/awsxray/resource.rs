@@ -1,5 +1,5 @@
-//! What the resource of a span says in its segment: origin, `aws`, `service`, metadata. Read once
-//! for all spans of a resource entry.
+//! The resource of a span as it is in its segment: origin, `aws`, `service`, metadata. It is read
+//! once for all spans of a resource entry.
 
 use std::borrow::Cow;
 
@@ -8,33 +8,35 @@ use smallvec::SmallVec;
 use super::{
     super::cloudwatch::{name::Template, streams::find},
     attributes::{MOST, is_scalar, text, texts},
-    json::Json,
     settings::Settings,
     trim::LARGE_VALUE,
 };
-use crate::otlp::view::{KeyValue, Resource, Text, Value};
+use crate::{
+    exporters::json::Json,
+    otlp::view::{KeyValue, Resource, Text, Value},
+};
 
-/// Before keys of resources.
+/// Prefix of keys of resources.
 pub(super) const OF_RESOURCE: &[u8] = b"otel.resource.";
 
-/// Most bytes that attributes of a resource have of a document as metadata and annotations, and
-/// most of those that are in `aws` and others of its fields. All spans of a resource repeat them.
+/// Most bytes of a document for attributes of a resource in metadata and annotations, and most for
+/// those in `aws` and other fields. All spans of a resource repeat them.
 pub(super) const REPEATED: usize = 16 << 10;
 /// Most bytes of a field that is only a text.
 const TEXT: usize = 1 << 10;
 
-/// What of a resource comes into the metadata and annotations of its segments.
+/// Attributes of a resource for the metadata and annotations of its segments.
 #[derive(Debug, Default)]
 pub(super) struct Shared<'a> {
     /// Attributes that become annotations: `otel.resource.<key>`.
     pub(super) annotations: Vec<(Vec<u8>, Value<'a>)>,
-    /// The others as members of metadata, JSON; all of them, and those of no more than 1 kB.
+    /// The other attributes as members of metadata in JSON: all of them, and those of at most 1 kB.
     pub(super) metadata: [Vec<u8>; 2],
 }
 
 impl<'a> Shared<'a> {
-    /// Of these attributes, `left_out` less than there are; `is_indexed` says by the name which
-    /// ones are annotations.
+    /// Reads these attributes; `left_out` more are missing. `is_indexed` selects annotations by
+    /// their names.
     pub(super) fn of(
         attributes: impl Iterator<Item = (Text<'a>, Value<'a>)>,
         mut left_out: i64,
@@ -70,7 +72,7 @@ impl<'a> Shared<'a> {
     }
 }
 
-/// JSON of a resource, or nothing where it is too long to be repeated.
+/// JSON of a resource, or nothing if it is too long to be repeated.
 pub(super) fn shared(json: Json, left_out: &mut i64) -> Vec<u8> {
     if !json.is_over() {
         return json.out;
@@ -79,7 +81,7 @@ pub(super) fn shared(json: Json, left_out: &mut i64) -> Vec<u8> {
     Vec::new()
 }
 
-/// The attributes of a resource, and how many more it has.
+/// The attributes of a resource, and the number of further ones.
 pub(super) fn attributes<'a>(resource: Option<&Resource<'a>>) -> (All<'a>, i64) {
     let mut all = resource.into_iter().flat_map(Resource::attributes);
     let some = all.by_ref().take(MOST).map(|one| (one.key, one.value.unwrap_or_default()));
@@ -98,14 +100,14 @@ pub(super) struct Facts<'a> {
     pub(super) service: Option<&'a [u8]>,
     pub(super) language: String,
     pub(super) origin: Option<&'static str>,
-    /// Nothing of AWS is said of spans that ran at another provider.
+    /// Spans that ran at another provider get no fields of AWS.
     pub(super) is_aws: bool,
     pub(super) account: Option<&'a [u8]>,
     /// Members of the object `aws`, as JSON.
     pub(super) aws: Vec<u8>,
-    /// What is in metadata and annotations.
+    /// Attributes for metadata and annotations.
     pub(super) shared: Shared<'a>,
-    /// `service.version`, else the tag of the image.
+    /// `service.version`, or else the tag of the image.
     pub(super) version: Option<Vec<u8>>,
 }
 
@@ -220,8 +222,8 @@ impl<'a> Facts<'a> {
         json.end();
     }
 
-    /// Names in ARNs win over names, and these over the configured ones. One text may have several,
-    /// with `&` between.
+    /// Names in ARNs take precedence over names, and these over the configured ones. One text may
+    /// contain several, separated by `&`.
     fn write_log_groups(&self, json: &mut Json, configured: &[Template]) {
         let split = |key: &str| -> Vec<&'a [u8]> {
             let all = self.get(key).map(texts).unwrap_or_default();
@@ -261,7 +263,7 @@ impl<'a> Facts<'a> {
         json.end_list();
     }
 
-    /// What an attribute makes of its place in a name.
+    /// The text that replaces an attribute in a name.
     fn name_of(&self, key: &str) -> Option<Cow<'a, str>> {
         let all = self.attributes.iter();
         find(
@@ -274,7 +276,7 @@ impl<'a> Facts<'a> {
         json.begin_at("xray");
         if let Some(name) = self.text("telemetry.sdk.name") {
             let suffix = format!(" for {}", self.language);
-            // SDKs of X-Ray have it in their names: `X-Ray for Node.js`.
+            // SDKs of X-Ray contain the language in their names: `X-Ray for Node.js`.
             let is_said = name.windows(5).any(|part| part == b" for ");
             let is_whole = self.language.is_empty() || is_said;
             let suffix = if is_whole { "" } else { &*suffix };
@@ -300,7 +302,7 @@ pub(super) fn origin(platform: &[u8], launch: &[u8]) -> Option<&'static str> {
         b"aws_app_runner" => Some("AWS::AppRunner::Service"),
         b"aws_eks" => Some("AWS::EKS::Container"),
         b"aws_elastic_beanstalk" => Some("AWS::ElasticBeanstalk::Environment"),
-        // The metadata endpoint of ECS says it in capitals.
+        // The metadata endpoint of ECS uses capitals.
         b"aws_ecs" if launch.eq_ignore_ascii_case(b"ec2") => Some("AWS::ECS::EC2"),
         b"aws_ecs" if launch.eq_ignore_ascii_case(b"fargate") => Some("AWS::ECS::Fargate"),
         b"aws_ecs" => Some("AWS::ECS::Container"),

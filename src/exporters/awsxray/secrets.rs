@@ -1,6 +1,6 @@
-//! Passwords and keys in URLs and connection strings: what is written has `REDACTED` in their
-//! place, as the semantic conventions of OpenTelemetry have it (`url.full`). Where a text can be
-//! read in two ways, the longer secret counts.
+//! Passwords and keys in URLs and connection strings: they are replaced by `REDACTED`, as in the
+//! semantic conventions of OpenTelemetry (`url.full`). If a text can be read in two ways, the
+//! longer secret counts.
 //!
 //! The forms of connections: `scheme://user:password@host`, `user:password@tcp(host)` of Go,
 //! `user/password@host` of Oracle, `Password=x;` and `pwd={x}` of `ADO.NET`, ODBC and JDBC,
@@ -29,12 +29,12 @@ pub(super) fn url(text: &[u8]) -> Cow<'_, [u8]> {
     })
 }
 
-/// What a client of a database connects to; a host is one, too.
+/// A connection string of a database client; a host is one, too.
 pub(super) fn connection(text: &[u8]) -> Cow<'_, [u8]> {
     hidden(text, |places| {
         let scheme = after_scheme(text, 0);
-        // Passwords are not always escaped: the last `@` before the options counts, where it is
-        // not of an option itself.
+        // Passwords are not always escaped: the last `@` before the options counts, unless it is
+        // in an option.
         let options = scheme.map_or(text.len(), |start| {
             let len = text[start..].iter().position(|byte| b"?=".contains(byte));
             len.map_or(text.len(), |len| start + len)
@@ -67,7 +67,7 @@ pub(super) fn connection(text: &[u8]) -> Cow<'_, [u8]> {
     })
 }
 
-/// Whether what ends in `://` may be a user and the begin of a password, and no scheme.
+/// Whether a text that ends in `://` may be a user and the beginning of a password, not a scheme.
 fn may_be_user(before: &[u8]) -> bool {
     let before = before.strip_suffix(b"://").unwrap_or(before);
     if let Some(rest) = before.strip_prefix(b"jdbc:oracle:") {
@@ -84,15 +84,15 @@ fn user_end(text: &[u8], start: usize, ends: &[u8]) -> Option<usize> {
     if let Some(at) = authority.iter().rposition(|byte| *byte == b'@') {
         return Some(start + at);
     }
-    // `user:a/b@host`: what follows the colon is no port, so it is a password.
+    // `user:a/b@host`: the text after the colon is not a port, so it is a password.
     let port = authority.splitn(2, |byte| *byte == b':').nth(1)?;
     let is_port = authority.starts_with(b"[") || port.iter().all(u8::is_ascii_digit);
     if is_port { None } else { last_at(text, start..text.len()) }
 }
 
-/// The text without what `find` finds, and without the values of secret keys.
+/// The text without the parts that `find` finds and without the values of secret keys.
 fn hidden(text: &[u8], find: impl FnOnce(&mut Places)) -> Cow<'_, [u8]> {
-    // Nearly all addresses have neither.
+    // Nearly all addresses contain neither.
     if !text.iter().any(|byte| matches!(byte, b'@' | b'=')) {
         return Cow::Borrowed(text);
     }
@@ -156,7 +156,7 @@ fn of_user(text: &[u8], place: Range<usize>, is_web: bool, places: &mut Places) 
 /// The values of secret keys.
 fn of_keys(text: &[u8], places: &mut Places) {
     let mut from = 0;
-    // What ends a value that stands at the begin, or behind a blank.
+    // Ends of a value at the beginning or after a blank.
     let usual: &[u8] = match (text.contains(&b';'), text.contains(&b'&')) {
         (true, _) => b";",
         (_, true) => b"&",
@@ -183,7 +183,8 @@ fn trailing_blanks(text: &[u8]) -> usize {
     text.iter().rev().take_while(|byte| byte.is_ascii_whitespace()).count()
 }
 
-/// Where the value ends that begins at `start`, by what stands before its key and how it is quoted.
+/// The end of the value that begins at `start`. It depends on the text before its key and on
+/// quotes.
 fn value_end(text: &[u8], key: usize, start: usize, usual: &[u8]) -> usize {
     let before = key - trailing_blanks(&text[..key]);
     let before = before.checked_sub(1).map(|at| text[at]);
@@ -215,7 +216,7 @@ fn value_end(text: &[u8], key: usize, start: usize, usual: &[u8]) -> usize {
     text.len()
 }
 
-/// Whether what has this name is to be hidden.
+/// Whether the value of a key with this name is to be hidden.
 fn is_secret(key: &[u8]) -> bool {
     let letters = key.iter().filter(|byte| byte.is_ascii_alphanumeric());
     let name: SmallVec<[u8; 48]> = letters.map(u8::to_ascii_lowercase).collect();

@@ -1,6 +1,6 @@
-//! A span as a segment document: what it says is taken out of its attributes in a fixed order,
-//! since what a field has is not written again as metadata, and then written as often as it takes
-//! to fit.
+//! A span as a segment document. Fields take their values out of the attributes in a fixed order,
+//! so that they are not written again as metadata. The document is written, and trimmed, until it
+//! fits.
 
 use std::borrow::Cow;
 
@@ -12,8 +12,6 @@ use super::{
     cause::{self, Cause},
     events::{self, Causes},
     http::Http,
-    ids,
-    json::Json,
     metadata::{Metadata, PREFIX},
     name::{self, CONSUMER, INTERNAL, SERVER},
     nest::{Link, nest},
@@ -23,7 +21,10 @@ use super::{
     sql::Sql,
     trim::{self, DOCUMENT_LIMIT, Trim},
 };
-use crate::otlp::view::{Span, Text, Value};
+use crate::{
+    exporters::{ids, json::Json},
+    otlp::view::{Span, Text, Value},
+};
 
 /// Annotations that X-Ray indexes of a trace (service limits).
 const ANNOTATIONS: usize = 50;
@@ -52,14 +53,14 @@ impl Fault {
     }
 }
 
-/// Which document of a span.
+/// Which document of a span it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
     /// The only one.
     Whole,
     /// The call to another service, of a span that begins the work of its own.
     Dependency,
-    /// The work of the service itself, around that call.
+    /// The work of the service itself around that call.
     Service,
 }
 
@@ -75,11 +76,12 @@ pub(super) struct Documents {
     limit: usize,
 }
 
-/// What a document costs beside its bytes: its place here, and that of its text while it is sent.
+/// Bytes for a document besides its text: its entry here, and the entry of its text while it is
+/// sent.
 const PLACE: usize = 128;
 
-/// Appends the documents of a span: two for a local root that calls another service, else one.
-/// Where one cannot be, none is appended.
+/// Appends the documents of a span: two for a local root that calls another service, otherwise one.
+/// If one of them is not possible, none is appended.
 pub(super) fn documents<'a>(
     span: &Span<'a>,
     facts: &Facts<'a>,
@@ -102,8 +104,8 @@ pub(super) fn documents<'a>(
 }
 
 impl Documents {
-    /// Those of so many bytes of OTLP: keys and resources make them longer. A span has always room
-    /// in `most` bytes.
+    /// Documents for so many bytes of OTLP: keys and resources make them longer. There is always
+    /// room for a span in `most` bytes.
     pub(super) fn with_room(bytes: usize, most: usize) -> Self {
         Documents {
             json: Json::with_capacity(bytes.saturating_mul(2).min(most)),
@@ -112,12 +114,12 @@ impl Documents {
         }
     }
 
-    /// Bytes that they have with their places.
+    /// Bytes of all documents with their entries.
     pub(super) fn held(&self) -> usize {
         self.json.out.len() + self.ends.len() * PLACE
     }
 
-    /// Appends one that `write` writes, if it fits.
+    /// Appends a document that `write` writes, if it fits.
     pub(super) fn add(&mut self, write: impl Fn(&mut Json, Trim)) -> Result<(), Fault> {
         if !trim::fit(&mut self.json, self.limit, write) {
             return Err(Fault::TooLarge);
@@ -126,7 +128,7 @@ impl Documents {
         Ok(())
     }
 
-    /// Each by itself; all are parts of one buffer.
+    /// Each document by itself; all are parts of one buffer.
     pub(super) fn pieces(mut self) -> Vec<Bytes> {
         self.json.out.shrink_to_fit();
         let all = Bytes::from(self.json.out);
@@ -134,12 +136,12 @@ impl Documents {
         starts.zip(&self.ends).map(|(from, to)| all.slice(from..*to)).collect()
     }
 
-    /// How many there are.
+    /// Number of documents.
     pub(super) fn count(&self) -> usize {
         self.ends.len()
     }
 
-    /// Puts those after the first `before` into each other; a link for each of them.
+    /// Nests the documents after the first `before`; there is a link for each of them.
     pub(super) fn nest(&mut self, before: usize, links: &[Link<'_>]) {
         let from = before.checked_sub(1).map_or(0, |last| self.ends[last]);
         let starts = std::iter::once(from).chain(self.ends[before..].iter().copied());
@@ -153,14 +155,14 @@ impl Documents {
         }
     }
 
-    /// Takes away all but the first ones.
+    /// Removes all but the first `count`.
     pub(super) fn back_to(&mut self, count: usize) {
         self.ends.truncate(count);
         self.json.restart(self.ends.last().copied().unwrap_or(0));
     }
 }
 
-/// `aws` of a segment, what spans say of it.
+/// `aws` of a segment, as far as it comes from the span.
 #[derive(Debug, Default)]
 struct Aws<'a> {
     operation: Option<&'a [u8]>,
@@ -209,7 +211,7 @@ impl<'a> Aws<'a> {
         if let Some(account) = self.account.or(facts.account) {
             json.text_at("account_id", account);
         }
-        // Of the call that the dependency shows.
+        // Belongs to the call that the dependency shows.
         if part != Part::Service {
             let members = [
                 ("operation", self.operation),
@@ -532,7 +534,7 @@ pub(super) fn write_links(json: &mut Json, span: &Span<'_>, value: fn(&mut Json,
     json.end_list();
 }
 
-/// What X-Ray takes as the key of an annotation.
+/// A key that X-Ray accepts for an annotation.
 pub(super) fn annotation_key(key: &[u8]) -> SmallVec<[u8; 64]> {
     let is_taken = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'.';
     key.iter().map(|byte| if is_taken(byte) { *byte } else { b'_' }).collect()
@@ -541,7 +543,7 @@ pub(super) fn annotation_key(key: &[u8]) -> SmallVec<[u8; 64]> {
 /// Attributes by their keys.
 type Annotations<'m> = SmallVec<[(&'m [u8], Value<'m>); 8]>;
 
-/// Writes them; gives those that are not there as a whole.
+/// Writes them. Returns those that were not written completely.
 fn write_annotations<'m>(json: &mut Json, annotations: &Annotations<'m>) -> Annotations<'m> {
     let mut left = SmallVec::new();
     if annotations.is_empty() {
@@ -551,7 +553,7 @@ fn write_annotations<'m>(json: &mut Json, annotations: &Annotations<'m>) -> Anno
     let mut written: SmallVec<[SmallVec<[u8; 64]>; 4]> = SmallVec::new();
     for (own, value) in annotations {
         let key = annotation_key(own);
-        // Two keys may be one now; the first one counts.
+        // Two keys may have become the same; the first one counts.
         if written.contains(&key) {
             left.push((*own, *value));
             continue;

@@ -1,4 +1,4 @@
-//! What of the configuration matters to documents.
+//! The settings that matter to documents.
 
 use std::collections::HashSet;
 

@@ -1,14 +1,14 @@
-//! `sql` of a segment. The connection is what the span says of it, without passwords, and nothing
-//! that it does not say.
+//! `sql` of a segment. The connection is the one in the span, without passwords; nothing is
+//! guessed.
 
 use std::borrow::Cow;
 
 use super::{
     attributes::{Attributes, Known},
-    json::Json,
     secrets,
     trim::Trim,
 };
+use crate::exporters::json::Json;
 
 /// Systems whose statements are SQL.
 const SQL: [&[u8]; 12] = [
@@ -67,7 +67,7 @@ impl<'a> Sql<'a> {
 
 const NAMES: [Known; 2] = [Known::DbName, Known::DbNamespace];
 
-/// Takes the attributes that it shows. None: the span does not say where the database is.
+/// Takes its attributes. Returns `None` if the span does not say where the database is.
 fn connection(attributes: &mut Attributes<'_>) -> Option<Vec<u8>> {
     let name = NAMES.iter().find_map(|known| attributes.text(*known)).unwrap_or_default();
     let Some(said) = attributes.take_text(Known::DbConnectionString) else {
@@ -92,7 +92,7 @@ fn connection(attributes: &mut Attributes<'_>) -> Option<Vec<u8>> {
     Some([before.strip_suffix(b"/").unwrap_or(before), b"/", name, after].concat())
 }
 
-/// `host:port`, of the attributes that say where the server is.
+/// `host:port`, from the attributes of the server.
 fn server(attributes: &mut Attributes<'_>) -> Option<Vec<u8>> {
     use Known as K;
     let hosts = [K::ServerAddress, K::NetPeerName, K::NetPeerIp, K::NetworkPeerAddress];
@@ -104,7 +104,8 @@ fn server(attributes: &mut Attributes<'_>) -> Option<Vec<u8>> {
         Cow::Borrowed(host) if is_ipv6(host) => [b"[", host, b"]"].concat(),
         Cow::Borrowed(host) => host.to_vec(),
     };
-    // That of the connection belongs to an address: a proxy may stand before a server with a name.
+    // The port of the connection belongs to its address; there may be a proxy in front of the
+    // server.
     let ports = [K::ServerPort, K::NetPeerPort, K::NetworkPeerPort];
     let port = attributes.take_first_int(if found < 2 { &ports[..2] } else { &ports });
     match port {
@@ -120,10 +121,10 @@ fn is_ipv6(host: &[u8]) -> bool {
     host.is_some_and(|host| host.parse::<std::net::Ipv6Addr>().is_ok())
 }
 
-/// Whether a connection has the name as a part: of a path, or the value of a key.
+/// Whether the name is a part of a connection: of a path, or the value of a key.
 fn shows(connection: &[u8], name: &[u8]) -> bool {
     let is_edge = |byte: Option<&u8>| byte.is_none_or(|byte| b"/=:;?&, ()'\"".contains(byte));
-    // Not the host of `orders:3306`, or of `mysql://orders:3306`.
+    // It is not the host of `orders:3306` or `mysql://orders:3306`.
     let is_before = |at: usize| {
         at > 0 && is_edge(connection.get(at - 1)) && connection[..at].last() != Some(&b' ')
     };

@@ -1,9 +1,9 @@
-//! Stack traces as languages print them, read into frames. Any text is read. What is neither a
-//! frame nor said by the exception itself makes the reading incomplete: the text then stays
-//! metadata as a whole.
+//! Reads stack traces, as languages print them, into frames. Any text is accepted. A line that is
+//! neither a frame nor a part of the exception makes the result incomplete; then the whole text
+//! stays metadata.
 //!
-//! Not said again, and not missed: lines of source below frames, columns, addresses, modules of
-//! Java, numbers of goroutines.
+//! Dropped without making it incomplete: lines of source below frames, columns, addresses, modules
+//! of Java, numbers of goroutines.
 
 mod java;
 mod native;

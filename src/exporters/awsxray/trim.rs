@@ -1,13 +1,13 @@
-//! What is left out of a document that is too large, in this order: events, metadata values above 1
-//! kB, stack frames but the innermost ten of each exception, the text of SQL statements, all
+//! Trims a document that is too large. It leaves out, in this order: events, metadata values above
+//! 1 kB, all stack frames but the innermost ten of each exception, the text of SQL statements, all
 //! metadata.
 
-use super::json::Json;
+use crate::exporters::json::Json;
 
 /// Most bytes of a document (X-Ray API, `PutTraceSegments`).
 pub(super) const DOCUMENT_LIMIT: usize = 64 << 10;
 
-/// Metadata values above this go first.
+/// Metadata values above this size are left out first.
 pub(super) const LARGE_VALUE: usize = 1024;
 
 /// How much is left out.
@@ -51,12 +51,12 @@ impl Trim {
     }
 }
 
-/// Writes a document at the end of `json`, as often as it takes to be no longer than `limit`;
-/// whether it is. Where not, nothing is written. On the way it is never much more than twice as
-/// long.
+/// Writes a document at the end of `json`, and trims more of it until it is no longer than `limit`.
+/// Returns whether that was possible; if not, nothing is written. Meanwhile it is never much more
+/// than twice as long.
 pub(super) fn fit(json: &mut Json, limit: usize, write: impl Fn(&mut Json, Trim)) -> bool {
     let from = json.out.len();
-    // A value that is taken away where it is large begins within the limit, and is cut beyond it.
+    // A large value that is removed later begins within the limit, and is cut beyond it.
     json.bound(from + 2 * limit);
     for trim in Trim::ALL {
         json.restart(from);

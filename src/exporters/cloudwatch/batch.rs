@@ -1,15 +1,13 @@
 //! Events packed into requests by the limits of `PutLogEvents`: at most 10 000 events and 1 MiB
 //! with 26 bytes more for each, in order of time, at most 24 hours from first to last.
 //!
-//! Each batch is one piece of a request: names and events one after the other, so that it can be
-//! read back without a search.
+//! The text of all events of a stream is one buffer, which its batches share.
 //!
-//! What events take is counted with what it takes to make and to send them, so that all of it is
-//! within the room for a piece, see [`cost`].
+//! The room for a piece pays for all that is needed to make its events and to send them, see
+//! [`cost`].
 
-use std::{collections::HashMap, ops::Range};
+use std::{collections::HashMap, ops::Range, sync::Arc};
 
-use bytes::{BufMut as _, Bytes};
 use foldhash::fast::RandomState;
 
 use crate::{
@@ -18,7 +16,7 @@ use crate::{
     telemetry::events::LeftOut,
 };
 
-/// What each event counts for besides its message.
+/// Bytes that AWS adds to each message when it counts the size of a batch.
 const OVERHEAD: usize = 26;
 /// Most bytes of a batch.
 const BATCH_BYTES: usize = 1 << 20;
@@ -28,16 +26,13 @@ const BATCH_EVENTS: usize = 10_000;
 const SPAN: i64 = 24 * 60 * 60 * 1000;
 /// Most bytes of a message that a batch can have.
 pub(in super::super) const LONGEST_MESSAGE: usize = BATCH_BYTES - OVERHEAD;
-/// What an event that was cut ends with.
+/// The end of an event that was cut.
 pub(in super::super) const CUT: &str = "[Truncated...]";
 
-/// What an event takes beside its text: its place, twice, its member of the call, and its JSON.
+/// Bytes for an event besides its text: its entry here, its member of the call, and its JSON.
 const EVENT: usize = 384;
-/// What a stream takes beside its names, of which there are four.
+/// Bytes for a stream besides its names, of which there are four copies.
 const STREAM: usize = 1024;
-
-/// In the place of the time of an event that has none: that of its request.
-const UNTIMED: i64 = i64::MIN;
 
 /// Where an event goes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -46,45 +41,48 @@ pub(in super::super) struct Target {
     pub(in super::super) stream: String,
 }
 
-/// The events of a piece by where they go.
+/// The events of a piece by their streams.
 #[derive(Debug)]
 pub(in super::super) struct Gather {
     room: usize,
     held: usize,
     has_events: bool,
-    targets: Vec<(Target, Events)>,
+    streams: Vec<(Stream, Vec<Event>)>,
     places: HashMap<Target, usize, RandomState>,
     note: Note,
 }
 
-/// The events of one stream.
-#[derive(Debug, Default)]
-struct Events {
+/// A stream, and the text of its events.
+#[derive(Debug)]
+struct Stream {
+    target: Target,
     text: Vec<u8>,
-    all: Vec<Event>,
 }
 
+/// An event as a part of the text of its stream.
 #[derive(Debug, Clone, Copy)]
 struct Event {
-    millis: i64,
+    /// Milliseconds since 1970; `None`: the time when it is sent.
+    millis: Option<i64>,
     from: usize,
     to: usize,
 }
 
 impl Event {
-    fn cost(&self) -> usize {
+    /// Bytes of a batch.
+    fn size(&self) -> usize {
         self.to - self.from + OVERHEAD
     }
 }
 
 impl Gather {
-    /// With room for so many bytes.
+    /// Takes at most `room` bytes.
     pub(in super::super) fn within(room: usize) -> Self {
         Gather {
             room,
             held: 0,
             has_events: false,
-            targets: Vec::new(),
+            streams: Vec::new(),
             places: HashMap::default(),
             note: Note::default(),
         }
@@ -100,17 +98,17 @@ impl Gather {
         if let Some(place) = self.places.get(&target) {
             return *place;
         }
-        let place = self.targets.len();
+        let place = self.streams.len();
         self.held += STREAM + 4 * (target.group.len() + target.stream.len());
         self.places.insert(target.clone(), place);
-        self.targets.push((target, Events::default()));
+        self.streams.push((Stream { target, text: Vec::new() }, Vec::new()));
         place
     }
 
-    /// Adds the message that `write` appends; `nanos` since 1970 is its time, 0: it has none.
-    /// `write` is told how long it may be, and says whether it shortened it; what is above is cut
-    /// on a character's boundary. False: there is no room for it behind other events, and nothing
-    /// was added.
+    /// Adds the message that `write` appends; its time is `nanos` since 1970, or unknown if that is
+    /// 0. `write` gets the longest length that the message may have, and returns whether it
+    /// shortened the message. A longer message is cut between two characters. Returns false, and
+    /// adds nothing, if there is no room for it behind other events.
     pub(in super::super) fn push(
         &mut self,
         target: usize,
@@ -119,10 +117,10 @@ impl Gather {
         write: impl FnOnce(&mut Vec<u8>, usize) -> bool,
     ) -> bool {
         let left = self.left();
-        // What is written may be twice as long in the call, and is first where it is too long.
+        // In the call the message may be twice as long; a first message that is too long is cut.
         let longest = longest.min(self.room / 6);
         let most = longest.min(left / if self.has_events { 4 } else { 6 });
-        let text = &mut self.targets[target].1.text;
+        let text = &mut self.streams[target].0.text;
         let from = text.len();
         let mut is_short = write(text, most);
         if text.len() - from > most {
@@ -139,7 +137,7 @@ impl Gather {
             return false;
         }
         if cost > left {
-            // Characters that become six in the call.
+            // Each character may become six in the call.
             let most = left.saturating_sub(EVENT) / 14;
             if text.len() - from > most {
                 cut(text, from, most);
@@ -153,20 +151,19 @@ impl Gather {
         true
     }
 
-    /// Adds an event whose text is there.
+    /// Adds an event whose text has been written.
     fn add(&mut self, target: usize, nanos: u64, cost: usize, place: Range<usize>) {
         self.held += cost;
         self.has_events = true;
-        let millis = (nanos / 1_000_000).cast_signed();
-        let millis = if nanos == 0 { UNTIMED } else { millis };
-        self.targets[target].1.all.push(Event { millis, from: place.start, to: place.end });
+        let millis = (nanos > 0).then_some((nanos / 1_000_000).cast_signed());
+        self.streams[target].1.push(Event { millis, from: place.start, to: place.end });
     }
 
-    /// Adds a message that cannot be cut; whether there is room for it.
+    /// Adds a message that cannot be cut. Returns whether there was room for it.
     pub(in super::super) fn push_whole(&mut self, target: usize, nanos: u64, text: &[u8]) -> bool {
         let fits = text.len() <= LONGEST_MESSAGE && cost(text) <= self.left();
         if fits {
-            let all = &mut self.targets[target].1.text;
+            let all = &mut self.streams[target].0.text;
             let from = all.len();
             all.extend_from_slice(text);
             let to = all.len();
@@ -175,7 +172,7 @@ impl Gather {
         fits
     }
 
-    /// Counts an event that was written without a part of what it shares.
+    /// Counts an event that was written without a part of its resource or scope.
     pub(in super::super) fn shorten(&mut self) {
         self.note.shortened += 1;
     }
@@ -185,13 +182,10 @@ impl Gather {
         self.room
     }
 
-    /// All of it as a piece that ends where a walk is.
-    pub(in super::super) fn finish(self, work: &Work<'_>, walk: &Walk<'_>) -> Piece {
+    /// All of it as a piece that ends at the position of `walk`.
+    pub(in super::super) fn finish(self, work: &Work<'_>, walk: &Walk<'_>) -> Piece<Arc<Batches>> {
         let held = self.held;
-        let mut piece = work.piece(self.pieces().collect(), walk);
-        let made: usize = piece.request.body.iter().map(Bytes::len).sum();
-        piece.beside = held.saturating_sub(made);
-        piece
+        work.piece(Arc::new(self.batches()), held, walk)
     }
 
     /// Counts an item that becomes no event.
@@ -204,43 +198,71 @@ impl Gather {
         self.note.renamed += names;
     }
 
-    /// The pieces of a request: its [`Note`], then one for each batch.
-    pub(super) fn pieces(mut self) -> impl Iterator<Item = Bytes> {
-        let note = self.note.piece();
-        let batches = std::mem::take(&mut self.targets).into_iter().flat_map(|(target, events)| {
-            events.batches().into_iter().map(move |(text, all)| piece(&target, &text, &all))
-        });
-        std::iter::once(note).chain(batches)
+    pub(super) fn batches(self) -> Batches {
+        let mut all = Vec::new();
+        for (stream, events) in self.streams {
+            cut_into_batches(stream, events, &mut all);
+        }
+        Batches { note: self.note, all }
     }
 }
 
-/// What the translation of a payload left out and changed: the first piece of a request.
+/// What is sent of a piece.
+#[derive(Debug, Default)]
+pub(in super::super) struct Batches {
+    pub(in super::super) note: Note,
+    /// Batches of one stream are next to each other, in order.
+    pub(in super::super) all: Vec<Batch>,
+}
+
+impl Batches {
+    /// The batches of each stream.
+    pub(super) fn streams(&self) -> impl Iterator<Item = Range<usize>> {
+        let mut end = 0;
+        self.all.chunk_by(Batch::has_stream_of).map(move |stream| {
+            let begin = end;
+            end += stream.len();
+            begin..end
+        })
+    }
+}
+
+/// Events for one call of `PutLogEvents`.
+#[derive(Debug)]
+pub(in super::super) struct Batch {
+    stream: Arc<Stream>,
+    events: Vec<Event>,
+}
+
+impl Batch {
+    pub(in super::super) fn target(&self) -> &Target {
+        &self.stream.target
+    }
+
+    /// Times in milliseconds since 1970, and messages. An event without a time has that of `now`.
+    pub(in super::super) fn events(&self, now: i64) -> impl ExactSizeIterator<Item = (i64, &[u8])> {
+        let event = move |event: &Event| {
+            (event.millis.unwrap_or(now), &self.stream.text[event.from..event.to])
+        };
+        self.events.iter().map(event)
+    }
+
+    fn has_stream_of(&self, other: &Batch) -> bool {
+        Arc::ptr_eq(&self.stream, &other.stream)
+    }
+}
+
+/// What the translation of a piece left out and changed.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(in super::super) struct Note {
     left_out: [u64; LeftOut::ALL.len()],
+    /// Names that were changed.
     pub(in super::super) renamed: u64,
     /// Events that were shortened.
     pub(in super::super) shortened: u64,
 }
 
 impl Note {
-    fn piece(&self) -> Bytes {
-        let numbers =
-            self.left_out.iter().chain([&self.renamed, &self.shortened]).map(u64::to_string);
-        numbers.collect::<Vec<_>>().join(" ").into()
-    }
-
-    pub(in super::super) fn read(piece: &[u8]) -> Self {
-        let text = std::str::from_utf8(piece).unwrap_or_default();
-        let mut numbers = text.split(' ').map(|number| number.parse().unwrap_or_default());
-        let mut own = Note::default();
-        let counts = own.left_out.iter_mut();
-        for number in counts.chain([&mut own.renamed, &mut own.shortened]) {
-            *number = numbers.next().unwrap_or_default();
-        }
-        own
-    }
-
     pub(in super::super) fn left_out(&self, reason: LeftOut) -> u64 {
         self.left_out[reason as usize]
     }
@@ -253,8 +275,8 @@ impl Note {
     }
 }
 
-/// What an event takes at most while it is sent: here, in the call, and in its JSON, which grows by
-/// doubling and escapes it. While it is made, its text takes no more.
+/// Most bytes that an event takes while it is sent: its text here, in the call, and in JSON, which
+/// is escaped and whose buffer grows by doubling. Making the event takes no more.
 fn cost(text: &[u8]) -> usize {
     let escapes = |some: &[u8]| -> usize {
         let is_two = |byte: u8| u8::from(byte == b'"') | u8::from(byte == b'\\');
@@ -264,7 +286,7 @@ fn cost(text: &[u8]) -> usize {
     4 * text.len() + 2 * escapes(text) + EVENT
 }
 
-/// Cuts what comes after `from`, on a character's boundary, and marks it.
+/// Cuts the text after `from` between two characters, and marks its end.
 pub(in super::super) fn cut(text: &mut Vec<u8>, from: usize, longest: usize) {
     let mut end = text.len().min(from + longest.saturating_sub(CUT.len()));
     // A byte in the middle of a character begins with the bits 10.
@@ -275,90 +297,39 @@ pub(in super::super) fn cut(text: &mut Vec<u8>, from: usize, longest: usize) {
     text.extend_from_slice(CUT.as_bytes());
 }
 
-impl Events {
-    /// Cuts them into batches, in order.
-    fn batches(mut self) -> Vec<(Bytes, Vec<Event>)> {
-        // Stable: what is of the same time stays as it came.
-        self.all.sort_by_key(|event| event.millis);
-        let text = Bytes::from(self.text);
-        let mut batches = Vec::new();
-        let mut batch: Vec<Event> = Vec::new();
-        let mut bytes = 0;
-        for event in self.all {
-            let is_within = batch.first().is_none_or(|first| {
-                batch.len() < BATCH_EVENTS
-                    && bytes + event.cost() <= BATCH_BYTES
-                    && (first.millis == UNTIMED) == (event.millis == UNTIMED)
-                    && event.millis.saturating_sub(first.millis) <= SPAN
-            });
-            if !is_within {
-                batches.push((text.clone(), std::mem::take(&mut batch)));
-                bytes = 0;
-            }
-            bytes += event.cost();
-            batch.push(event);
-        }
-        if !batch.is_empty() {
-            batches.push((text, batch));
-        }
-        batches
-    }
-}
-
-fn piece(target: &Target, text: &[u8], events: &[Event]) -> Bytes {
-    let names = target.group.len() + target.stream.len();
-    let bytes: usize = events.iter().map(Event::cost).sum();
-    let mut piece = Vec::with_capacity(names + bytes + 8);
-    put(&mut piece, target.group.as_bytes());
-    put(&mut piece, target.stream.as_bytes());
+/// Appends the events of a stream as batches, in order of time.
+fn cut_into_batches(mut stream: Stream, mut events: Vec<Event>, all: &mut Vec<Batch>) {
+    // The sort is stable: events of the same time keep their order.
+    events.sort_by_key(|event| event.millis);
+    stream.text.shrink_to_fit();
+    let stream = Arc::new(stream);
+    let (mut batch, mut bytes): (Vec<Event>, usize) = (Vec::new(), 0);
+    let mut end = |events| all.push(Batch { stream: Arc::clone(&stream), events });
     for event in events {
-        piece.put_i64(event.millis);
-        put(&mut piece, &text[event.from..event.to]);
-    }
-    piece.into()
-}
-
-fn put(piece: &mut Vec<u8>, text: &[u8]) {
-    // No message is longer than a batch.
-    piece.put_u32(u32::try_from(text.len()).unwrap_or(u32::MAX));
-    piece.extend_from_slice(text);
-}
-
-/// A piece that was read back.
-#[derive(Debug, PartialEq, Eq)]
-pub(in super::super) struct Batch<'p> {
-    pub(in super::super) group: &'p str,
-    pub(in super::super) stream: &'p str,
-    /// Milliseconds since 1970, and messages.
-    pub(in super::super) events: Vec<(i64, &'p [u8])>,
-}
-
-impl<'p> Batch<'p> {
-    /// Reads a piece; events without a time have that of `now`, in milliseconds.
-    pub(in super::super) fn read(mut piece: &'p [u8], now: i64) -> Option<Self> {
-        let group = std::str::from_utf8(take(&mut piece)?).ok()?;
-        let stream = std::str::from_utf8(take(&mut piece)?).ok()?;
-        let mut events = Vec::new();
-        while let Some((millis, rest)) = piece.split_first_chunk() {
-            piece = rest;
-            let millis = i64::from_be_bytes(*millis);
-            let millis = if millis == UNTIMED { now } else { millis };
-            events.push((millis, take(&mut piece)?));
+        let is_within = batch.first().is_none_or(|first| {
+            batch.len() < BATCH_EVENTS
+                && bytes + event.size() <= BATCH_BYTES
+                && is_near(first.millis, event.millis)
+        });
+        if !is_within {
+            end(std::mem::take(&mut batch));
+            bytes = 0;
         }
-        Some(Batch { group, stream, events })
+        bytes += event.size();
+        batch.push(event);
+    }
+    if !batch.is_empty() {
+        end(batch);
     }
 }
 
-/// The names in a piece.
-pub(super) fn names(mut piece: &[u8]) -> Option<(&[u8], &[u8])> {
-    Some((take(&mut piece)?, take(&mut piece)?))
-}
-
-fn take<'p>(piece: &mut &'p [u8]) -> Option<&'p [u8]> {
-    let (len, rest) = piece.split_first_chunk()?;
-    let (text, rest) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*len)).ok()?)?;
-    *piece = rest;
-    Some(text)
+/// Whether events of these times may be in one batch.
+fn is_near(first: Option<i64>, last: Option<i64>) -> bool {
+    match (first, last) {
+        (Some(first), Some(last)) => last.saturating_sub(first) <= SPAN,
+        (None, None) => true,
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -381,17 +352,17 @@ mod tests {
         }
     }
 
-    fn gathered(events: &[(u64, &str)]) -> Vec<Bytes> {
+    fn gathered(events: &[(u64, &str)]) -> Batches {
         let mut gather = Gather::within(usize::MAX);
         let place = gather.target(target("s"));
         for (millis, text) in events {
             assert!(gather.push(place, millis * MILLI, LONGEST_MESSAGE, write(text)));
         }
-        gather.pieces().collect()
+        gather.batches()
     }
 
-    fn sizes(pieces: &[Bytes]) -> Vec<usize> {
-        pieces[1..].iter().map(|piece| Batch::read(piece, 7).unwrap().events.len()).collect()
+    fn sizes(batches: &Batches) -> Vec<usize> {
+        batches.all.iter().map(|batch| batch.events(7).len()).collect()
     }
 
     /// L01.
@@ -420,11 +391,10 @@ mod tests {
         let place = gather.target(target("s"));
         let text = "\u{20ac}".repeat(20);
         assert!(gather.push(place, MILLI, 40, write(&text)));
-        let pieces: Vec<Bytes> = gather.pieces().collect();
-        let batch = Batch::read(&pieces[1], 7).unwrap();
-        let cut = std::str::from_utf8(batch.events[0].1).unwrap();
+        let batches = gather.batches();
+        let cut = std::str::from_utf8(batches.all[0].events(7).next().unwrap().1).unwrap();
         assert_eq!(cut, format!("{}{CUT}", "\u{20ac}".repeat(8)));
-        assert_eq!(Note::read(&pieces[0]).shortened, 1);
+        assert_eq!(batches.note.shortened, 1);
     }
 
     #[test]
@@ -434,26 +404,25 @@ mod tests {
         let controls = "\u{1}".repeat(3000);
         assert!(gather.push(place, MILLI, LONGEST_MESSAGE, write(&controls)));
         assert!(!gather.push(place, MILLI, LONGEST_MESSAGE, write("x")));
-        let pieces: Vec<Bytes> = gather.pieces().collect();
-        let batch = Batch::read(&pieces[1], 7).unwrap();
-        let [(_, message)] = batch.events[..] else { panic!() };
+        let batches = gather.batches();
+        let events: Vec<_> = batches.all[0].events(7).collect();
+        let [(_, message)] = events[..] else { panic!() };
         assert!((500..700).contains(&message.len()), "{}", message.len());
         assert!(message.ends_with(CUT.as_bytes()));
     }
 
     #[test]
     fn events_without_a_time_have_a_batch_of_their_own_and_without_a_text_none() {
-        let pieces = gathered(&[(5, "b"), (0, "x"), (3, "a"), (4, "")]);
-        assert_eq!(Note::read(&pieces[0]).left_out(LeftOut::Empty), 1);
-        let batches: Vec<Batch<'_>> =
-            pieces[1..].iter().map(|piece| Batch::read(piece, 7).unwrap()).collect();
-        assert_eq!(batches[0].events, [(7, &b"x"[..])]);
-        assert_eq!(batches[1].events, [(3, &b"a"[..]), (5, &b"b"[..])]);
+        let batches = gathered(&[(5, "b"), (0, "x"), (3, "a"), (4, "")]);
+        assert_eq!(batches.note.left_out(LeftOut::Empty), 1);
+        let events: Vec<Vec<_>> =
+            batches.all.iter().map(|batch| batch.events(7).collect()).collect();
+        assert_eq!(events, [vec![(7, &b"x"[..])], vec![(3, &b"a"[..]), (5, &b"b"[..])]]);
     }
 
     proptest! {
         #[test]
-        fn all_that_was_pushed_is_read_back_within_the_limits(
+        fn all_that_was_pushed_is_in_a_batch_within_the_limits(
             events in prop::collection::vec((0..200 * HOUR, "[a-z]{0,20}", 0..3_usize), 0..300)
         ) {
             let mut gather = Gather::within(usize::MAX);
@@ -461,30 +430,31 @@ mod tests {
                 let place = gather.target(target(&stream.to_string()));
                 gather.push(place, millis * MILLI, LONGEST_MESSAGE, write(text));
             }
-            let pieces: Vec<Bytes> = gather.pieces().collect();
+            let batches = gather.batches();
             let mut back = Vec::new();
-            for piece in &pieces[1..] {
-                let batch = Batch::read(piece, 0).unwrap();
-                let times: Vec<i64> = batch.events.iter().map(|(millis, _)| *millis).collect();
+            for batch in &batches.all {
+                let times: Vec<i64> = batch.events(0).map(|(millis, _)| millis).collect();
                 prop_assert!(times.is_sorted());
                 prop_assert!(times[times.len() - 1] - times[0] <= SPAN);
-                for (millis, text) in batch.events {
+                for (millis, text) in batch.events(0) {
                     let text = String::from_utf8(text.to_vec()).unwrap();
-                    back.push((millis.unsigned_abs(), text, batch.stream.parse().unwrap()));
+                    let stream = batch.target().stream.parse().unwrap();
+                    back.push((millis.unsigned_abs(), text, stream));
                 }
+            }
+            let streams: Vec<_> = batches.streams().collect();
+            prop_assert_eq!(streams.iter().map(Range::len).sum::<usize>(), batches.all.len());
+            for stream in streams.windows(2) {
+                let [one, next] = [0, 1].map(|at| batches.all[stream[at].start].target());
+                prop_assert_ne!(one, next);
             }
             let mut sent: Vec<(u64, String, usize)> = events;
             let empty = sent.iter().filter(|(_, text, _)| text.is_empty()).count() as u64;
             sent.retain(|(_, text, _)| !text.is_empty());
-            prop_assert_eq!(Note::read(&pieces[0]).left_out(LeftOut::Empty), empty);
+            prop_assert_eq!(batches.note.left_out(LeftOut::Empty), empty);
             back.sort();
             sent.sort();
             prop_assert_eq!(back, sent);
-        }
-
-        #[test]
-        fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
-            let _ = Batch::read(&bytes, 0);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Log groups and streams that are not there yet. Those that others have made in between are as
-//! good.
+//! Creates log groups and streams that do not exist yet. If another process creates them first,
+//! that is fine, too.
 
 use std::collections::BTreeMap;
 
@@ -15,16 +15,16 @@ const DAYS: [i32; 22] = [
     3288, 3653,
 ];
 
-/// What a new group is like.
+/// Settings of a new group.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(in super::super) struct NewGroup {
-    /// Days; 0: for ever.
+    /// Days; `None`: for ever.
     pub(in super::super) retention: i32,
     pub(in super::super) tags: BTreeMap<String, String>,
     pub(in super::super) class: Option<LogGroupClass>,
 }
 
-/// What is wrong with a number of days, and what to write.
+/// Checks a number of days. An error is the remedy.
 pub(in super::super) fn check_retention(days: i64) -> Result<i32, String> {
     let days = i32::try_from(days).unwrap_or(-1);
     if days == 0 || DAYS.contains(&days) {
@@ -34,7 +34,7 @@ pub(in super::super) fn check_retention(days: i64) -> Result<i32, String> {
     Err(format!("write {next}, another of the numbers that CloudWatch knows, or 0 for ever"))
 }
 
-/// What is wrong with tags.
+/// Checks tags.
 pub(in super::super) fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), String> {
     if tags.len() > 50 {
         return Err("a log group has at most 50 tags".to_owned());
@@ -42,7 +42,8 @@ pub(in super::super) fn check_tags(tags: &BTreeMap<String, String>) -> Result<()
     for (key, value) in tags {
         if !(1..=128).contains(&key.chars().count()) || key.starts_with("aws:") {
             return Err(format!(
-                "`{key}` is no key of a tag: 1 to 128 characters that do not begin with `aws:`"
+                "`{key}` cannot be the key of a tag: it has 1 to 128 characters and does not begin with \
+                 `aws:`"
             ));
         }
         if value.chars().count() > 256 {
@@ -56,7 +57,7 @@ const EXISTS: &str = "ResourceAlreadyExistsException";
 const MISSING: &str = "ResourceNotFoundException";
 
 impl NewGroup {
-    /// Creates a stream, and its group where that is missing too.
+    /// Creates a stream, and its group if that is missing, too.
     pub(super) async fn create(
         &self,
         client: &Client,

@@ -1,15 +1,15 @@
 //! Names of log groups and streams: `/app/{ServiceName}`, filled in from attributes.
 //!
-//! `{ServiceName}` and its like are the keys of the Collector. Any attribute of the resource can be
-//! named: `{service.name}`, or `{resource.env}` where its name has no dot; `{attributes.tenant}` is
-//! one of the item. `{ServiceName:-app}` is `app` where there is none; without that it is
-//! `undefined`.
+//! Keys such as `{ServiceName}` are those of the Collector. Any attribute of the resource can be
+//! used: `{service.name}`, or `{resource.env}` if its name has no dot. `{attributes.tenant}` is an
+//! attribute of the item. `{ServiceName:-app}` is `app` if the attribute is missing; without a
+//! default it is `undefined`.
 
 use std::borrow::Cow;
 
 /// Most characters of a name (`CreateLogGroup`, `CreateLogStream`).
 const LONGEST: usize = 512;
-/// What stands where an attribute is missing, as in the Collector.
+/// Replaces a missing attribute, as in the Collector.
 const UNDEFINED: &str = "undefined";
 
 /// Keys of the Collector and the attributes of the resource that they mean.
@@ -26,7 +26,7 @@ const KEYS: [(&str, &str); 10] = [
     ("TaskId", "aws.ecs.task.id"),
 ];
 
-/// What is named.
+/// The kind of thing that is named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum Named {
     Group,
@@ -41,7 +41,7 @@ impl Named {
         }
     }
 
-    /// A name made of any text.
+    /// Makes a valid name of any text.
     pub(in super::super) fn clean(self, text: &str) -> String {
         let clean = |letter| if self.takes(letter) { letter } else { '_' };
         let name: String = text.chars().take(LONGEST).map(clean).collect();
@@ -56,7 +56,7 @@ impl Named {
     }
 }
 
-/// Whose attribute it is.
+/// Where an attribute comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum Of {
     Resource,
@@ -82,7 +82,7 @@ enum Part {
 }
 
 impl Template {
-    /// Reads a name, or says what is wrong with it and what to write.
+    /// Reads a name. An error says what is wrong and what to write.
     pub(in super::super) fn parse(named: Named, text: &str) -> Result<Self, String> {
         let mut parts = Vec::new();
         let mut rest = text;
@@ -100,7 +100,7 @@ impl Template {
         for part in &parts {
             let Part::Text(text) = part else { continue };
             if let Some(wrong) = text.chars().find(|letter| !named.takes(*letter)) {
-                return Err(format!("`{wrong}` may not stand in the name of {}", named.word()));
+                return Err(format!("`{wrong}` is not allowed in the name of {}", named.word()));
             }
             written += text.chars().count();
         }
@@ -110,17 +110,17 @@ impl Template {
         let is_reserved =
             matches!(parts.first(), Some(Part::Text(text)) if text.starts_with("aws/"));
         if named == Named::Group && is_reserved {
-            return Err("groups that begin with `aws/` are those of AWS".to_owned());
+            return Err("names of groups that begin with `aws/` are reserved for AWS".to_owned());
         }
         Ok(Template { named, parts })
     }
 
-    /// Whether it asks for attributes of items.
+    /// Whether it needs attributes of items.
     pub(in super::super) fn asks_items(&self) -> bool {
         self.parts.iter().any(|part| matches!(part, Part::Place { of: Of::Item, .. }))
     }
 
-    /// Whether it asks for an attribute, of a resource or an item.
+    /// Whether it needs this attribute of a resource or an item.
     pub(in super::super) fn asks(&self, key: &[u8]) -> bool {
         self.parts.iter().any(|part| match part {
             Part::Text(_) => false,
@@ -128,7 +128,7 @@ impl Template {
         })
     }
 
-    /// The name. Characters that it may not have become `_`; what is too long is cut.
+    /// The name. Characters that are not allowed become `_`; a name that is too long is cut.
     pub(in super::super) fn fill<'v>(
         &self,
         value: impl Fn(Of, &str) -> Option<Cow<'v, str>>,
@@ -156,7 +156,7 @@ fn place(inside: &str) -> Result<Part, String> {
     }
     let of = Of::Resource;
     if let Some((_, attribute)) = KEYS.iter().find(|(name, _)| *name == key) {
-        // An attribute with the very name of the key comes first, as in the Collector.
+        // An attribute with the same name as the key comes first, as in the Collector.
         return Ok(Part::Place {
             of,
             keys: vec![key.to_owned(), (*attribute).to_owned()],
@@ -164,7 +164,7 @@ fn place(inside: &str) -> Result<Part, String> {
         });
     }
     if let Some(attribute) = key.strip_prefix("resource.").filter(|key| !key.is_empty()) {
-        // One that is called so comes first.
+        // An attribute with this whole name comes first.
         return Ok(Part::Place { of, keys: vec![key.to_owned(), attribute.to_owned()], default });
     }
     if key.contains('.') {

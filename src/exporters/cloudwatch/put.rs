@@ -1,8 +1,8 @@
 //! Batches into their streams: streams side by side, the batches of each in order, each batch once.
 //!
-//! A batch that was taken is noted in the [`Progress`] of its request, so that throttling of
-//! another does not send it again. What CloudWatch refuses of a batch is counted; a batch that it
-//! refuses whole costs nothing but that batch.
+//! A batch that was taken is noted in the [`Progress`] of its piece, so that throttling of another
+//! does not send it again. Events that CloudWatch refuses are counted; if it refuses a whole batch,
+//! only that batch is lost.
 
 use std::{
     sync::Arc,
@@ -16,7 +16,6 @@ use aws_sdk_cloudwatchlogs::{
     types::{InputLogEvent, RejectedLogEventsInfo},
 };
 use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
-use bytes::Bytes;
 use tokio::{
     sync::{Mutex, OnceCell, Semaphore},
     task::JoinSet,
@@ -24,11 +23,11 @@ use tokio::{
 
 use super::{
     super::aws::{Connected, broken_off, connect, explain},
-    batch::{Batch, Note, names},
+    batch::{Batch, Batches, Note, Target},
     group::NewGroup,
 };
 use crate::{
-    component::{ExportError, Progress, Request, Retry, Sent},
+    component::{ExportError, Progress, Retry, Sent},
     net::aws::Access,
     telemetry::{
         Telemetry,
@@ -36,8 +35,10 @@ use crate::{
     },
 };
 
-/// A stream that is not there.
+/// A stream that does not exist.
 const NOBODY: &str = "skep doctor asks, and is no stream";
+/// The part of a piece that is its [`Note`]; batches come after it.
+const NOTE: usize = 0;
 /// Streams that are written at the same time.
 const SIDE_BY_SIDE: usize = 8;
 /// Most milliseconds that an event may be ahead of CloudWatch's clock: 2 hours.
@@ -91,15 +92,13 @@ impl Writer {
         self.client.get_or_try_init(open).await
     }
 
-    /// Writes to a stream of `group` that nobody has made: AWS looks whether skep may write before
-    /// it looks for the stream, and keeps nothing.
+    /// Writes to a stream of `group` that does not exist. AWS checks whether skep may write before
+    /// it looks for the stream, so nothing is stored.
     pub(in super::super) async fn probe(&self, group: &str) -> Result<String, ExportError> {
         let connected = self.connected().await?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
-        let events = vec![(now, &b"may skep write?"[..])];
-        let batch = Batch { group, stream: NOBODY, events };
-        connected.told(match self.call(&connected.client, &batch).await {
+        let target = Target { group: group.to_owned(), stream: NOBODY.to_owned() };
+        let events = [(now_millis(), &b"may skep write?"[..])];
+        connected.told(match self.call(&connected.client, &target, &events).await {
             Ok(_) => Ok("CloudWatch Logs takes events"),
             Err(error) if error.code() == Some("ResourceNotFoundException") => {
                 Ok("CloudWatch Logs lets it write; nothing was written")
@@ -108,31 +107,22 @@ impl Writer {
         })
     }
 
-    /// Sends all pieces that earlier attempts have not.
+    /// Sends all batches that earlier attempts have not sent.
     pub(in super::super) async fn send(
         self: Arc<Self>,
-        request: Request,
+        batches: Arc<Batches>,
+        progress: Arc<Progress>,
     ) -> Result<Sent, ExportError> {
-        let progress = request.progress;
-        let mut streams: Vec<Vec<(usize, Bytes)>> = Vec::new();
-        for (place, piece) in
-            request.body.iter().enumerate().filter(|(at, _)| !progress.is_done(*at))
-        {
-            if place == 0 {
-                progress.finish(0, self.note(piece));
-                continue;
-            }
-            // Batches of one stream stand side by side.
-            match streams.last_mut() {
-                Some(stream) if names(&stream[0].1) == names(piece) => {
-                    stream.push((place, piece.clone()));
-                }
-                _ => streams.push(vec![(place, piece.clone())]),
-            }
+        if !progress.is_done(NOTE) {
+            progress.finish(NOTE, self.note(&batches.note));
         }
         let mut writing = JoinSet::new();
-        for stream in streams {
-            writing.spawn(Arc::clone(&self).write(stream, Arc::clone(&progress)));
+        for stream in batches.streams() {
+            let left: Vec<usize> = stream.filter(|at| !progress.is_done(part(*at))).collect();
+            if !left.is_empty() {
+                let (batches, progress) = (Arc::clone(&batches), Arc::clone(&progress));
+                writing.spawn(Arc::clone(&self).write(batches, left, progress));
+            }
         }
         let mut failed: Option<ExportError> = None;
         while let Some(outcome) = writing.join_next().await {
@@ -141,7 +131,7 @@ impl Writer {
                 Ok(Err(error)) => error,
                 Err(error) => broken_off("CloudWatch Logs", &error),
             };
-            // What can be sent again decides.
+            // An error that allows another attempt wins.
             if failed.as_ref().is_none_or(|first| !matches!(first.retry, Retry::After(_))) {
                 failed = Some(error);
             }
@@ -149,29 +139,28 @@ impl Writer {
         failed.map_or_else(|| Ok(progress.sent()), Err)
     }
 
-    /// Counts what the translation left out and changed, by the first piece of a request.
-    pub(in super::super) fn note(&self, piece: &[u8]) -> Sent {
-        let note = Note::read(piece);
+    /// Counts what the translation of a piece left out and changed.
+    pub(in super::super) fn note(&self, note: &Note) -> Sent {
         if note.renamed > 0 && self.stats.renamed.read() == 0 {
             tracing::info!(
                 exporter = self.id,
-                "the name of a label or metric is taken by the format or by the metric; it is sent with \
-                 `_` at its end"
+                "the name of a label or metric is already in use by the format or a metric; it is \
+                 sent with `_` at its end"
             );
         }
         self.stats.renamed.add(note.renamed);
         if note.shortened > 0 && self.stats.shortened.read() == 0 {
             tracing::warn!(
                 exporter = self.id,
-                "an event is longer than it may be, or its resource or scope takes too much of it; it is \
-                 sent without a part"
+                "an event is too long, or its resource or scope takes too much of it; it is sent \
+                 without a part"
             );
         }
         self.stats.shortened.add(note.shortened);
         self.left_out(&LeftOut::ALL.map(|reason| (reason, note.left_out(reason))))
     }
 
-    /// Counts what is left out. Says each reason once, and a loss in the answer too.
+    /// Counts what is left out. Logs each reason once, and mentions losses in the answer, too.
     fn left_out(&self, all: &[(LeftOut, u64)]) -> Sent {
         let mut sent = Sent::default();
         for (reason, count) in all.iter().filter(|(_, count)| *count > 0) {
@@ -196,23 +185,22 @@ impl Writer {
         sent
     }
 
-    /// The batches of one stream, in order.
+    /// Writes batches of one stream, in order.
     async fn write(
         self: Arc<Self>,
-        batches: Vec<(usize, Bytes)>,
+        batches: Arc<Batches>,
+        left: Vec<usize>,
         progress: Arc<Progress>,
     ) -> Result<(), ExportError> {
         let _permit = self.under_way.acquire().await;
-        for (place, piece) in batches {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            let now = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
-            let Some(batch) = Batch::read(&piece, now) else { continue };
-            let events = batch.events.len() as u64;
-            match self.put(batch, now).await {
-                Ok(sent) => progress.finish(place, sent),
+        for at in left {
+            let batch = &batches.all[at];
+            match self.put(batch, now_millis()).await {
+                Ok(sent) => progress.finish(part(at), sent),
                 Err(error) if error.retry == Retry::Never => {
+                    let events = batch.events(0).len() as u64;
                     let sent = self.left_out(&[(LeftOut::Refused, events)]);
-                    progress.finish(place, Sent { message: Some(error.message), ..sent });
+                    progress.finish(part(at), Sent { message: Some(error.message), ..sent });
                 }
                 Err(error) => return Err(error),
             }
@@ -220,35 +208,37 @@ impl Writer {
         Ok(())
     }
 
-    async fn put(&self, mut batch: Batch<'_>, now: i64) -> Result<Sent, ExportError> {
+    async fn put(&self, batch: &Batch, now: i64) -> Result<Sent, ExportError> {
         let client = &self.connected().await?.client;
+        let target = batch.target();
+        let mut events: Vec<(i64, &[u8])> = batch.events(now).collect();
         let count = |is_out: &dyn Fn(i64) -> bool| {
-            batch.events.iter().filter(|(millis, _)| is_out(*millis)).count() as u64
+            events.iter().filter(|(millis, _)| is_out(*millis)).count() as u64
         };
         let mut sent = self.left_out(&[
             (LeftOut::TooOld, count(&|millis| millis < now - BEHIND)),
             (LeftOut::TooNew, count(&|millis| millis > now + AHEAD)),
         ]);
-        batch.events.retain(|(millis, _)| (now - BEHIND..=now + AHEAD).contains(millis));
-        if batch.events.is_empty() {
+        events.retain(|(millis, _)| (now - BEHIND..=now + AHEAD).contains(millis));
+        if events.is_empty() {
             return Ok(sent);
         }
-        let answer = match self.call(client, &batch).await {
+        let answer = match self.call(client, target, &events).await {
             Err(error) if error.code() == Some("ResourceNotFoundException") => {
                 let _one = self.creating.lock().await;
-                self.new_group.create(client, batch.group, batch.stream).await?;
+                self.new_group.create(client, &target.group, &target.stream).await?;
                 self.stats.created_streams.add(1);
-                self.call(client, &batch).await
+                self.call(client, target, &events).await
             }
             answer => answer,
         };
         let answer = match answer {
             Ok(answer) => answer,
-            // An attempt before this one came through, and its answer did not.
+            // An earlier attempt reached CloudWatch, but its answer did not reach us.
             Err(error) if error.code() == Some("DataAlreadyAcceptedException") => return Ok(sent),
             Err(error) => return Err(explain("logs:PutLogEvents", &error)),
         };
-        let refused = self.left_out(&refused(&answer, batch.events.len()));
+        let refused = self.left_out(&refused(&answer, events.len()));
         sent.rejected += refused.rejected;
         sent.message = refused.message.or(sent.message);
         Ok(sent)
@@ -257,19 +247,20 @@ impl Writer {
     async fn call(
         &self,
         client: &Client,
-        batch: &Batch<'_>,
+        target: &Target,
+        events: &[(i64, &[u8])],
     ) -> Result<
         PutLogEventsOutput,
         SdkError<aws_sdk_cloudwatchlogs::operation::put_log_events::PutLogEventsError>,
     > {
-        let events = batch.events.iter().filter_map(|(millis, text)| {
+        let events = events.iter().filter_map(|(millis, text)| {
             let text = String::from_utf8_lossy(text).into_owned();
             InputLogEvent::builder().timestamp(*millis).message(text).build().ok()
         });
         let call = client
             .put_log_events()
-            .log_group_name(batch.group)
-            .log_stream_name(batch.stream)
+            .log_group_name(&target.group)
+            .log_stream_name(&target.stream)
             .set_log_events(Some(events.collect()));
         if !self.is_emf {
             return call.send().await;
@@ -281,7 +272,17 @@ impl Writer {
     }
 }
 
-/// What CloudWatch says that it left out of `count` events: those before an index, and from one on.
+/// The number of a batch in [`Progress`].
+fn part(batch: usize) -> usize {
+    NOTE + 1 + batch
+}
+
+fn now_millis() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The events that CloudWatch rejected of `count`: it names the indexes before and after which.
 fn refused(answer: &PutLogEventsOutput, count: usize) -> [(LeftOut, u64); 3] {
     let info = answer.rejected_log_events_info();
     let index = |index: Option<i32>| index.and_then(|index| usize::try_from(index).ok());
@@ -311,8 +312,7 @@ mod tests {
         for reason in LeftOut::ALL {
             gather.leave_out(reason);
         }
-        let note = gather.pieces().next().unwrap();
-        let sent = writer.note(&note);
+        let sent = writer.note(&gather.batches().note);
         assert_eq!(sent.rejected, LeftOut::ALL.len() as u64 - 2);
         let said = sent.message.unwrap();
         for reason in LeftOut::ALL {

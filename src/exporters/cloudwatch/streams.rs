@@ -1,4 +1,4 @@
-//! Which streams there are, and the attributes that name them.
+//! The streams that are in use, and the attributes that their names are made of.
 
 use std::{
     borrow::Cow,
@@ -17,13 +17,13 @@ use crate::{
     },
 };
 
-/// Where events go that would make too many streams.
+/// The stream for events that would need too many streams.
 const OVERFLOW: &str = "overflow";
 
-/// Most bytes of a value that a name is made of: names are shorter.
+/// Most bytes of a value in a name; names are shorter.
 const VALUE: usize = 4096;
 
-/// The value of an attribute as text, or the start of it.
+/// The value of an attribute as text, or its beginning.
 pub(in super::super) fn find<'a>(
     mut attributes: impl Iterator<Item = KeyValue<'a>>,
     key: &str,
@@ -35,7 +35,7 @@ pub(in super::super) fn find<'a>(
     }
 }
 
-/// The attributes of a resource that are asked for, the first of each name.
+/// The attributes of a resource that are needed, the first of each name.
 pub(in super::super) fn asked<'a>(
     resource: Option<Resource<'a>>,
     is_asked: impl Fn(&[u8]) -> bool,
@@ -50,7 +50,7 @@ pub(in super::super) fn asked<'a>(
     all
 }
 
-/// A text, truth or number as text.
+/// A string, boolean or number as text.
 pub(in super::super) fn as_text(value: Value<'_>) -> Option<Cow<'_, str>> {
     match value {
         Value::String(Text(text)) => Some(String::from_utf8_lossy(text)),
@@ -61,8 +61,8 @@ pub(in super::super) fn as_text(value: Value<'_>) -> Option<Cow<'_, str>> {
     }
 }
 
-/// The streams that were written to: each new one is a call of AWS and costs in the console, and a
-/// name made of an attribute with endless values would make endless many.
+/// The streams that were written to. Each new stream costs a call of AWS, and the name of an
+/// attribute with ever new values would create ever new streams, so their number is limited.
 #[derive(Debug)]
 pub(in super::super) struct Streams {
     most: usize,

@@ -81,7 +81,7 @@ impl Page {
         }
     }
 
-    /// A label that is padded so that the colons of a span stand below each other.
+    /// A label that is padded so that the colons of a span are aligned.
     fn labelled(&mut self, label: &str, value: impl Display) {
         self.line(format_args!("    {label:<15}: {value}"));
     }

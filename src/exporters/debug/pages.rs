@@ -1,17 +1,16 @@
-//! Text of a payload in pieces that have their limits.
+//! The text of a payload, in pieces of limited length.
 
 use std::fmt::{self, Write};
 
-use super::{Verbosity, detailed, normal, sink::PAGE};
+use super::{Printout, Verbosity, detailed, normal, sink::PAGE};
 use crate::{
     component::{Piece, Work},
     config::shown::Escaping,
-    otlp::payload::Body,
 };
 
 /// Room for a piece: the log makes a line of it, and may make another one with escapes of that.
 pub(super) const ROOM: usize = 2 << 20;
-/// What printing a page takes beside its text: the line of it, and that line again with escapes.
+/// Copies of a page while it is printed: its line in the log, which grows to twice with escapes.
 const LINES: usize = 3;
 /// Most text of an item or of a header.
 const ITEM: usize = 64 << 10;
@@ -19,14 +18,14 @@ const ITEM: usize = 64 << 10;
 const PAYLOAD: u64 = 2 << 20;
 /// Bytes that are written at a time. With escapes they are four times as many.
 const STEP: usize = 256;
-/// What text ends with that was cut.
+/// The end of a text that was cut.
 const CUT: &str = " [cut]\n";
 
 /// The text of a piece. What is written within a line is escaped, so that only [`Page::end`] makes
 /// a new one: values come from applications.
 pub(super) struct Page {
     pub(super) text: String,
-    /// Where the item ends that is written now.
+    /// Where the current item must end.
     end: usize,
 }
 
@@ -34,7 +33,7 @@ impl Write for Page {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let mut rest = text;
         while !rest.is_empty() {
-            // What is written after the end is passed over.
+            // Anything after the end is ignored.
             if self.is_full() {
                 return Err(fmt::Error);
             }
@@ -63,7 +62,7 @@ impl Page {
         }
     }
 
-    /// Writes a header or an item, at most so many bytes.
+    /// Writes a header or an item of at most so many bytes.
     fn add(&mut self, most: usize, write: impl FnOnce(&mut Page)) {
         self.end = self.text.len() + most - CUT.len();
         write(self);
@@ -73,12 +72,13 @@ impl Page {
     }
 }
 
-/// The text of the next items, and their piece without it.
-pub(super) fn piece(work: &Work<'_>, verbosity: Verbosity) -> (String, Piece) {
+/// The text of the next items.
+pub(super) fn piece(work: &Work<'_>, verbosity: Verbosity) -> Piece<Printout> {
     if work.from.made >= PAYLOAD {
-        let mut piece = work.last(Body::new());
-        piece.request.counts[3] = piece.request.items;
-        return (format!("{}\n", left_out(piece.request.items)), piece);
+        let mut piece = work.last(Printout::default(), 0);
+        piece.encoded.left_out = piece.items;
+        piece.encoded.text = format!("{}\n", left_out(piece.items));
+        return piece;
     }
     let most = work.room.min(ROOM) / 8;
     let item = ITEM.min(most / 2);
@@ -91,13 +91,16 @@ pub(super) fn piece(work: &Work<'_>, verbosity: Verbosity) -> (String, Piece) {
             _ => normal::step(work.content.signal, step, &walk, page),
         });
     }
-    let mut piece = work.piece(Body::new(), &walk);
-    let slack = page.text.capacity() - page.text.len();
-    piece.beside = slack + LINES * page.text.len().min(PAGE);
-    (page.text, piece)
+    let (len, capacity) = (page.text.len(), page.text.capacity());
+    let printout = Printout { text: page.text, ..Printout::default() };
+    let mut piece = work.piece(printout, capacity + LINES * len.min(PAGE), &walk);
+    if let Some(next) = &mut piece.next {
+        next.made = work.from.made + len as u64;
+    }
+    piece
 }
 
-/// Says how much is missing.
+/// The note about missing items.
 pub(super) fn left_out(items: u64) -> String {
     format!("{items} items were not printed: a payload has at most {} MiB of text", PAYLOAD >> 20)
 }

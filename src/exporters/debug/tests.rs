@@ -6,8 +6,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-
 use super::*;
 use crate::otlp::json;
 
@@ -64,15 +62,12 @@ fn print(exporter: &Debug, content: &Content, room: usize) -> Result<Sent, Expor
     let (mut sent, mut from) = (Sent::default(), Some(Cursor::default()));
     while let Some(start) = from {
         let piece = exporter.encode(&Work { content, from: start, room })?;
-        let made: usize = piece.request.body.iter().map(Bytes::len).sum();
-        assert!(made + piece.beside <= room);
-        from = piece.next.map(|mut next| {
-            next.made = start.made + made as u64;
-            next
-        });
-        sent = runtime.block_on(super::print(Arc::clone(&exporter.sink), piece.request, time))?;
+        assert!(piece.held <= room);
+        from = piece.next;
+        let Some(printout) = piece.encoded else { continue };
+        sent = runtime.block_on(super::print(Arc::clone(&exporter.sink), printout, time))?;
     }
-    runtime.block_on(exporter.shutdown());
+    runtime.block_on(Exporter::shutdown(exporter));
     Ok(sent)
 }
 

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-pub(super) use crate::exporters::calendar::go_time as time_of;
 pub(super) use crate::otlp::text::{write_plain, write_with_type};
 use crate::otlp::{record::Record, view::Text};
+pub(super) use crate::telemetry::calendar::go_time as time_of;
 
 /// Bytes as hexadecimal digits.
 pub(super) fn hex(bytes: &[u8]) -> String {

@@ -1,5 +1,5 @@
-//! Messages as they stand in a file: each is three parts of a request, what stands for the `*` in
-//! the path, the length in front if there is one, and the message.
+//! Messages as they are written to files: each with its length in front, or with a line break
+//! behind it, and with the name of its file if there are several.
 
 use bytes::Bytes;
 
@@ -11,7 +11,6 @@ use crate::{
         Content,
         content::{Step, Walk},
         json::{self, Extent},
-        payload::Body,
     },
 };
 
@@ -19,6 +18,23 @@ use crate::{
 const FRAME: usize = 256;
 /// The level of zstd where none is given.
 const LEVEL: i32 = 3;
+
+/// Messages in the order in which they are written.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Frames {
+    pub(super) all: Vec<Frame>,
+    /// Items that had no room.
+    pub(super) left_out: u64,
+}
+
+/// One message.
+#[derive(Debug, Clone)]
+pub(super) struct Frame {
+    /// What replaces the `*` in the path, with `group_by`.
+    pub(super) name: Option<String>,
+    /// The message with its length or line break.
+    pub(super) message: [Bytes; 2],
+}
 
 /// The room for all messages of a content: as JSON it is a few times as long, and the room is five
 /// or eight times that.
@@ -28,7 +44,7 @@ pub(super) fn room(config: &Config, content: &Content) -> usize {
 }
 
 /// The next messages that have room.
-pub(super) fn piece(config: &Config, work: &Work<'_>) -> Result<Piece, ExportError> {
+pub(super) fn piece(config: &Config, work: &Work<'_>) -> Result<Piece<Frames>, ExportError> {
     match config.format {
         Format::Json => documents(config, work),
         Format::Proto if config.group_by.enabled => entries(config, work),
@@ -37,96 +53,80 @@ pub(super) fn piece(config: &Config, work: &Work<'_>) -> Result<Piece, ExportErr
 }
 
 /// A document, or one for each entry.
-fn documents(config: &Config, work: &Work<'_>) -> Result<Piece, ExportError> {
+fn documents(config: &Config, work: &Work<'_>) -> Result<Piece<Frames>, ExportError> {
     // A page takes five times its length while it is written, and is then compressed beside what it
     // holds, which is twice its length.
     let most = work.room / if config.compression == Compression::None { 5 } else { 8 };
-    let (mut body, mut walk) = (Body::new(), work.walk());
-    let (mut left_out, mut held) = (0, 0);
+    let (mut frames, mut walk, mut held) = (Frames::default(), work.walk(), 0);
     loop {
         let mut ahead = walk.clone();
-        let name = if config.group_by.enabled { name_of_next(config, &walk) } else { Bytes::new() };
+        let name = config.group_by.enabled.then(|| name_of_next(config, &walk));
         let extent = if config.group_by.enabled { Extent::Entry } else { Extent::Entries };
         let mut text = Vec::new();
         let missing = json::write_page(&mut ahead, extent, most.saturating_sub(held), &mut text);
-        let is_first = body.is_empty();
+        let is_first = frames.all.is_empty();
         if missing > 0 && !is_first {
             // There will be more room.
             break;
         }
-        let (frame, made) = framed(config, text.capacity(), vec![text.into()], work.room / 2)?;
-        held += made + FRAME + name.len();
-        left_out += missing;
-        body.push(name);
-        body.extend(frame);
+        let (message, made) = framed(config, text.capacity(), vec![text.into()], work.room / 2)?;
+        held += made + FRAME + name.as_ref().map_or(0, String::len);
+        frames.left_out += missing;
+        frames.all.push(Frame { name, message });
         walk = ahead;
         let is_done = !config.group_by.enabled || held >= most / 2 || walk.is_over();
         if is_done {
             break;
         }
     }
-    let mut piece = work.piece(body, &walk);
-    piece.request.counts[0] = left_out;
-    piece.beside = beside(held, &piece.request.body);
-    Ok(piece)
+    Ok(work.piece(frames, held, &walk))
 }
 
-/// What stands for the `*` for the entry that is open, or that comes next.
-fn name_of_next(config: &Config, walk: &Walk<'_>) -> Bytes {
+/// What replaces the `*` for the entry that is open, or that comes next.
+fn name_of_next(config: &Config, walk: &Walk<'_>) -> String {
     let mut walk = walk.clone();
     if walk.depth() == 0 {
         while !matches!(walk.next(), None | Some(Step::Resource)) {}
     }
-    group::name(walk.resource_message(), &config.group_by.resource_attribute).into()
+    group::name(walk.resource_message(), &config.group_by.resource_attribute)
 }
 
 /// Each entry as a message of its own, none of it copied.
-fn entries(config: &Config, work: &Work<'_>) -> Result<Piece, ExportError> {
-    let (mut body, mut walk, mut held) = (Body::new(), work.walk(), 0);
+fn entries(config: &Config, work: &Work<'_>) -> Result<Piece<Frames>, ExportError> {
+    let (mut frames, mut walk, mut held) = (Frames::default(), work.walk(), 0);
     while held < work.room / 2 {
         let Some(step) = walk.next() else { break };
         if !matches!(step, Step::Resource) {
             continue;
         }
         let attribute = &config.group_by.resource_attribute;
-        let name = Bytes::from(group::name(walk.resource_message(), attribute));
-        let entry = walk.take_entry();
-        let room = work.room / 2;
-        let (frame, made) = framed(config, 0, vec![entry], room)?;
+        let name = group::name(walk.resource_message(), attribute);
+        let (message, made) = framed(config, 0, vec![walk.take_entry()], work.room / 2)?;
         held += made + FRAME + name.len();
-        body.push(name);
-        body.extend(frame);
+        frames.all.push(Frame { name: Some(name), message });
     }
-    let beside = beside(held, &body);
-    Ok(Piece { beside, ..work.piece(body, &walk) })
-}
-
-/// What frames hold beside their bytes.
-fn beside(held: usize, body: &Body) -> usize {
-    held.saturating_sub(body.iter().map(Bytes::len).sum())
+    Ok(work.piece(frames, held, &walk))
 }
 
 /// All that is left: each segment a message, or all of them one that is compressed.
-fn whole(config: &Config, work: &Work<'_>) -> Result<Piece, ExportError> {
-    let (mut body, mut held) = (Body::new(), 0);
-    let rest = work.rest();
-    if config.compression == Compression::None {
-        for segment in rest {
-            body.push(Bytes::new());
-            body.extend(framed(config, 0, vec![segment], 0)?.0);
-        }
-    } else {
-        body.push(Bytes::new());
-        let (frame, made) = framed(config, 0, rest.to_vec(), work.room)?;
+fn whole(config: &Config, work: &Work<'_>) -> Result<Piece<Frames>, ExportError> {
+    let (mut frames, mut held, rest) = (Frames::default(), 0, work.rest());
+    let mut add = |parts, room| {
+        let (message, made) = framed(config, 0, parts, room)?;
         held += made;
-        body.extend(frame);
+        frames.all.push(Frame { name: None, message });
+        Ok::<(), ExportError>(())
+    };
+    if config.compression == Compression::None {
+        rest.into_iter().try_for_each(|segment| add(vec![segment], 0))?;
+    } else {
+        add(rest.to_vec(), work.room)?;
     }
-    let beside = beside(held, &body);
-    Ok(Piece { beside, ..work.last(body) })
+    Ok(work.last(frames, held))
 }
 
-/// A message with what stands before it, and the bytes that were made for it: `held` of them are in
-/// its parts.
+/// A message with its length or line break, and the bytes that were allocated for it; `held` of
+/// them are in `parts`.
 fn framed(
     config: &Config,
     mut held: usize,

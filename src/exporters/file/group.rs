@@ -1,15 +1,15 @@
-//! Names of files after an attribute of resources.
+//! Names of files, made from an attribute of the resource.
 
 use crate::otlp::view::{Message, Resource, Value};
 
-/// What stands for the `*` where a resource lacks the attribute, or has one that no file can be
-/// named after. A file of its own, so that nothing is lost.
+/// Replaces the `*` if the resource lacks the attribute or its value cannot be a file name. It is a
+/// file of its own, so that nothing is lost.
 const UNNAMED: &str = "_";
 
 /// Most bytes of a name.
 const LONGEST: usize = 200;
 
-/// The value of an attribute of a resource, as far as a file can be named after it.
+/// The value of an attribute of the resource, if it can be a file name.
 pub(super) fn name(resource: Option<Message<'_>>, attribute: &str) -> String {
     let resource = resource.map(Resource::from);
     let mut attributes = resource.iter().flat_map(Resource::attributes);

@@ -39,7 +39,7 @@ fn write_in(exporter: &File, content: &Content, room: usize, millis: u64) -> u64
         let piece = exporter.encode(&Work { content, from: start, room }).unwrap();
         assert!(piece.next.is_none_or(|next| next != start));
         from = piece.next;
-        rejected += exporter.write(&piece.request, at(millis)).unwrap().rejected;
+        rejected += exporter.write(&piece.encoded, at(millis)).unwrap().rejected;
     }
     rejected
 }
@@ -200,8 +200,8 @@ fn groups_have_their_own_files_and_reopened_ones_keep_their_content() {
 fn a_missing_directory_is_an_error_with_the_remedy_or_made() {
     let folder = tempfile::tempdir().unwrap();
     let closed = exporter(&folder, config("a/b/out.json"));
-    let request = closed.encode(&Work::all(&Content::of(&payload("a")))).unwrap().request;
-    let error = closed.write(&request, at(0)).unwrap_err();
+    let frames = closed.encode(&Work::all(&Content::of(&payload("a")))).unwrap().encoded;
+    let error = closed.write(&frames, at(0)).unwrap_err();
     assert!(error.message.ends_with("set `create_directory: true`"), "{error}");
     let open = exporter(&folder, Config { create_directory: true, ..config("a/b/out.json") });
     write(&open, &payload("a"), 0);

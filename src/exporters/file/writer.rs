@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{Config, Rotation};
-use crate::exporters::calendar::file_stamp;
+use crate::telemetry::calendar::file_stamp;
 
 /// Open files, the one that was used last at the end.
 pub(super) struct Files {
@@ -41,7 +41,7 @@ impl Files {
         Files { config, open: Vec::new() }
     }
 
-    /// Appends one message with what stands before it, whole or not at all.
+    /// Appends one message with its length or line break, as a whole or not at all.
     pub(super) fn write(
         &mut self,
         path: &Path,
@@ -62,7 +62,7 @@ impl Files {
         let written = write_all(&mut open.file, parts);
         match &written {
             Ok(()) => open.size += len,
-            // Half a message would spoil what comes after it.
+            // Half a message would make the rest of the file unreadable.
             Err(_) => open.file.set_len(open.size)?,
         }
         self.open.push(open);
@@ -116,7 +116,7 @@ impl Files {
     }
 }
 
-/// In one call as a rule, so that nobody else writes in between.
+/// Usually in one call, so that no other process writes in between.
 fn write_all(file: &mut File, parts: [&[u8]; 2]) -> io::Result<()> {
     let written = loop {
         match file.write_vectored(&parts.map(IoSlice::new)) {

@@ -28,7 +28,7 @@ pub struct Cursor {
     /// Entries that were opened.
     resources: usize,
     items: u64,
-    /// Bytes that were made of what comes before; the engine counts them.
+    /// Bytes that an exporter made of what comes before, if it limits them per payload.
     pub made: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Opening a log: what is there, what of it is settled, and where the next record goes.
+//! Opens a log: finds out which records it has, which of them are settled, and what is missing.
 
 use std::{
     collections::BTreeMap,
@@ -25,31 +25,31 @@ use crate::{
 /// Largest file `settled` that is believed to be one.
 const MAX_SETTLED: u64 = 256 << 20;
 
-/// A file with the name of a segment, as its header tells it.
+/// A file with the name of a segment, as described by its header.
 struct Found {
     base: u64,
     size: u64,
-    /// None: nothing of it can be read.
+    /// `None` if nothing in it can be read.
     segment: Option<Segment>,
     /// Items and bytes of everything before it; `None` if the header is damaged.
     before: Option<(u64, u64)>,
 }
 
-/// What the files tell.
+/// What the files contain.
 #[derive(Default)]
 struct Measured {
     segments: BTreeMap<u64, Segment>,
-    /// Number, size and, where it is known, end of those that hold nothing that can be read.
+    /// Number, size and, if known, end of the segments in which nothing can be read.
     unreadable: Vec<(u64, u64, Option<u64>)>,
     /// Items and bytes of all records up to the end of each segment, by that.
     totals: BTreeMap<u64, (u64, u64)>,
-    /// Items and bytes of all records before a segment, where its header tells.
+    /// Items and bytes of all records before a segment, if its header says so.
     befores: BTreeMap<u64, (u64, u64)>,
 }
 
 impl Log {
-    /// Opens the log in a folder. What is not settled waits to be taken; what is missing is counted
-    /// and said.
+    /// Opens the log in a folder. Records that are not settled wait to be taken; missing ones are
+    /// counted and logged.
     pub fn open(
         disk: Arc<dyn Disk>,
         settings: Settings,
@@ -58,7 +58,7 @@ impl Log {
     ) -> io::Result<Arc<Self>> {
         let names = disk.list()?;
         let damaged_files = names.iter().filter(|name| name.starts_with(DAMAGED)).count();
-        // What was not finished.
+        // Files that were not finished.
         for name in names.iter().filter(|name| *name == NEW_SETTLED || name.starts_with(NEW)) {
             clear(&*disk, name)?;
         }
@@ -68,32 +68,27 @@ impl Log {
             bases.into_iter().map(|base| look(&*disk, base)).collect::<Result<_, _>>()?;
         let settled = read_settled(&*disk, &stats)?;
         let gone = gone(&settled, &names);
-        let measured = measure(&*disk, found, &settled, &gone)?;
+        let mut measured = measure(&*disk, found, &settled, &gone)?;
         let missing = lost(&measured, &settled, &gone);
-        let Measured { segments, unreadable, totals, befores } = measured;
-        let last = segments.values().next_back().map_or(0, |segment| segment.end);
-        // New records get none of the numbers of an unreadable file, and none of a segment that was
-        // removed: the file that is left of it would be taken for the end of the new segment.
-        let bases = unreadable.iter().map(|unreadable| unreadable.0);
-        let bases = bases.chain(names.iter().filter_map(|name| spare_base_of(name)));
-        let next = bases.map(|base| base + 1).fold(last, u64::max);
-        let next = next.max(settled.next.unwrap_or(0));
-        let (items, bytes) = totals.values().next_back().copied().unwrap_or_default();
+        let next = next_number(&measured, &settled, &names);
+        let (items, bytes) = measured.totals.values().next_back().copied().unwrap_or_default();
         let writer = Writer {
             next,
             items,
             bytes,
             synced_items: items,
-            inherited: segments.keys().copied().collect(),
+            inherited: measured.segments.keys().copied().collect(),
             has_new_names: true,
             ..Writer::default()
         };
-        // Files that tell of segments which are gone, in case that `settled` does not.
-        let size = |name: &String| disk.open(name).and_then(|file| file.size()).unwrap_or(0);
-        let spares = names.iter().filter(|name| name.starts_with(SPARE));
-        let gone: Vec<(String, u64)> = spares.map(|name| (name.clone(), size(name))).collect();
-        let contents =
-            State { segments, damaged_files, next, gone, is_changed: true, ..State::default() };
+        let state = State {
+            segments: std::mem::take(&mut measured.segments),
+            damaged_files,
+            next,
+            gone: spares(&*disk, &names),
+            is_changed: true,
+            ..State::default()
+        };
         let log = Log {
             disk,
             settings,
@@ -102,29 +97,35 @@ impl Log {
             reader: Mutex::new(None),
             writer: Mutex::new(writer),
             saving: Mutex::default(),
-            state: Mutex::new(contents),
+            state: Mutex::new(state),
         };
         log.count();
-        for (base, size, _) in &unreadable {
-            log.unreadable(*base, *size)?;
-        }
-        for numbers in missing.iter() {
-            let before = match numbers.start {
-                0 => Some(&(0, 0)),
-                start => totals.get(&start),
-            };
-            let items = befores.get(&numbers.end).zip(before);
-            log.missing(numbers, items.map(|(after, before)| after.0.saturating_sub(before.0)));
-        }
+        log.report(&measured, &missing)?;
         log.apply(&settled);
-        if !missing.is_empty() || !unreadable.is_empty() {
-            // Said once.
+        if !missing.is_empty() || !measured.unreadable.is_empty() {
+            // If this fails, the losses are reported again at the next start.
             let _ = log.save();
         }
         Ok(Arc::new(log))
     }
 
-    /// Counts what is there, and lets all of it wait.
+    /// Reports and counts what cannot be read and what is missing.
+    fn report(&self, measured: &Measured, missing: &Ranges) -> io::Result<()> {
+        for (base, size, _) in &measured.unreadable {
+            self.unreadable(*base, *size)?;
+        }
+        for numbers in missing.iter() {
+            let before = match numbers.start {
+                0 => Some(&(0, 0)),
+                start => measured.totals.get(&start),
+            };
+            let items = measured.befores.get(&numbers.end).zip(before);
+            self.missing(numbers, items.map(|(after, before)| after.0.saturating_sub(before.0)));
+        }
+        Ok(())
+    }
+
+    /// Counts all records, and lets all of them wait.
     fn count(&self) {
         let mut state = super::lock(&self.state);
         let mut held = Held::default();
@@ -142,7 +143,7 @@ impl Log {
         self.hold(&mut state, |now| *now = held);
     }
 
-    /// Takes what is settled out of what waits.
+    /// Removes settled records from those that wait.
     fn apply(&self, settled: &Contents) {
         let mut state = super::lock(&self.state);
         let mut done = Vec::new();
@@ -174,6 +175,24 @@ impl Log {
     }
 }
 
+/// The number of the next record. New records get none of the numbers of an unreadable file, and
+/// none of a segment that was removed: a file that is left of it would be taken for the end of the
+/// new segment.
+fn next_number(measured: &Measured, settled: &Contents, names: &[String]) -> u64 {
+    let last = measured.segments.values().next_back().map_or(0, |segment| segment.end);
+    let bases = measured.unreadable.iter().map(|(base, ..)| *base);
+    let bases = bases.chain(names.iter().filter_map(|name| spare_base_of(name)));
+    let next = bases.map(|base| base + 1).fold(last, u64::max);
+    next.max(settled.next.unwrap_or(0))
+}
+
+/// Spare files and their sizes. They say which segments are gone, if `settled` does not.
+fn spares(disk: &dyn Disk, names: &[String]) -> Vec<(String, u64)> {
+    let size = |name: &String| disk.open(name).and_then(|file| file.size()).unwrap_or(0);
+    let spares = names.iter().filter(|name| name.starts_with(SPARE));
+    spares.map(|name| (name.clone(), size(name))).collect()
+}
+
 fn base_of(name: &str) -> Option<u64> {
     name.strip_suffix(".seg").filter(|number| number.len() == 20).and_then(number)
 }
@@ -184,11 +203,11 @@ fn spare_base_of(name: &str) -> Option<u64> {
 }
 
 fn number(digits: &str) -> Option<u64> {
-    // Half of the numbers are left for what comes.
+    // Half of the numbers are left for new records.
     digits.parse().ok().filter(|number| *number <= u64::MAX / 2)
 }
 
-/// Removes what nobody needs; what is no file is set aside.
+/// Removes a file that nobody needs. What is not a file is set aside.
 fn clear(disk: &dyn Disk, name: &str) -> io::Result<()> {
     match disk.remove(name) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -211,7 +230,7 @@ fn read_settled(disk: &dyn Disk, stats: &LogStats) -> io::Result<Contents> {
     };
     match read() {
         Ok(Some(contents)) => Ok(contents),
-        // Nothing is removed before it is there.
+        // No segment is removed before this file exists.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Ok(Contents { next: Some(0), ..Contents::default() })
         }
@@ -221,14 +240,14 @@ fn read_settled(disk: &dyn Disk, stats: &LogStats) -> io::Result<Contents> {
             tracing::warn!(
                 log = %stats.id,
                 kept_in,
-                "What has been delivered cannot be read; all that is stored is delivered again."
+                "cannot read what has been delivered; everything that is stored will be delivered again"
             );
             Ok(Contents::default())
         }
     }
 }
 
-/// Reads the header of a segment. Where it is damaged the first record tells the marker.
+/// Reads the header of a segment. If it is damaged, the marker is taken from the first record.
 fn look(disk: &dyn Disk, base: u64) -> io::Result<Found> {
     let name = segment_name(base);
     let nothing = Found { base, size: 0, segment: None, before: None };
@@ -256,15 +275,15 @@ fn look(disk: &dyn Disk, base: u64) -> io::Result<Found> {
     Ok(Found { base, size, segment: Some(segment), before })
 }
 
-/// Where each segment ends and what it has: by the header of the next one, else by looking it
-/// through.
+/// Finds the end and the contents of each segment: by the header of the next one, or by reading all
+/// of it.
 fn measure(
     disk: &dyn Disk,
     found: Vec<Found>,
     settled: &Contents,
     gone: &[u64],
 ) -> io::Result<Measured> {
-    // A next segment that is too far away follows on one that is gone.
+    // If the next segment is too far away, one between them is gone.
     let next = |pair: &[Found]| {
         let most = pair[0].base.saturating_add(pair[0].size / RECORD_HEADER as u64);
         let (base, before) = (pair[1].base, pair[1].before);
@@ -319,15 +338,15 @@ fn measure(
     Ok(measured)
 }
 
-/// Numbers of the segments that went after `settled` was written: their files tell of them.
+/// Numbers of the segments that were removed after `settled` was written; spare files name them.
 fn gone(settled: &Contents, names: &[String]) -> Vec<u64> {
     let Some(next) = settled.next else { return Vec::new() };
     let is_new = |base: &u64| *base >= next || settled.segments.iter().any(|s| s.base == *base);
     names.iter().filter_map(|name| spare_base_of(name)).filter(is_new).collect()
 }
 
-/// Numbers of records that were there and are not: what `settled` tells of, and what came after it
-/// was written, but for what lies in a file that can be read and what is gone as it should.
+/// Numbers of records that are missing: those in `settled` and those that came after it was
+/// written, without those in readable files and those that were removed on purpose.
 fn lost(measured: &Measured, settled: &Contents, gone: &[u64]) -> Ranges {
     let mut lost = Ranges::default();
     let files = measured.segments.values().map(|segment| (segment.base, segment.end));
@@ -351,14 +370,14 @@ fn lost(measured: &Measured, settled: &Contents, gone: &[u64]) -> Ranges {
         let end = known.map_or_else(|| next.unwrap_or(u64::MAX), |known| known.end);
         lost.remove(*gone..end);
     }
-    // What nobody needed any more is not missing.
+    // Settled records are not missing.
     for (from, to) in settled.segments.iter().flat_map(|segment| segment.runs.iter()) {
         lost.remove(from..to);
     }
     lost
 }
 
-/// Hops from header to header; `end` where it is known.
+/// Reads the headers of all records, up to `end` if it is known.
 fn look_through(
     file: Arc<dyn File>,
     marker: Marker,

@@ -82,7 +82,7 @@ impl Scan {
     }
 
     /// One step of the reader of a segment, and the number after the last of the segment at that
-    /// time; none where the segment is gone.
+    /// time; `None` if the segment is gone.
     fn look(&mut self, number: u64, base: u64) -> io::Result<Option<(Step, u64)>> {
         let marker = lock(&self.log.state).segments.get(&base).map(|s| (s.marker, s.end));
         let Some((marker, end)) = marker else { return Ok(None) };

@@ -15,17 +15,24 @@ use tokio::{
 use super::*;
 use crate::{
     component::{
-        Backoff, BoxFuture, Delivery, Denial, ExportError, Exporter, Piece, Queue, Request, Retry,
-        Sent as Taken, Sizer, Work,
+        Backoff, BoxFuture, Delivery, Denial, ExportError, Exporter, Piece, Progress, Queue, Retry,
+        Sent, Sizer, Work,
     },
     engine::{
-        export::{offload::Offload, queue::Surroundings},
+        export::{
+            dispatcher::Dispatcher,
+            offload::Offload,
+            queue::{Deps, ExportQueue},
+        },
         panics::Panics,
     },
-    otlp::{Signal, payload::Context},
+    otlp::{
+        Signal,
+        payload::{Body, Context, Receipt, Wait},
+    },
     storage::{
         Folder, Log, Overflow, Room, Settings,
-        letters::{Letter, Selection},
+        letters::{Desk as _, DeskState, Letter, Selection},
     },
     telemetry::{Telemetry, storage::LogStats},
 };
@@ -46,17 +53,19 @@ impl Backend {
 struct BackendExporter(Arc<Backend>);
 
 impl Exporter for BackendExporter {
-    fn encode(&self, work: &Work<'_>) -> Result<Piece, ExportError> {
-        Ok(work.last(work.rest()))
+    type Encoded = Body;
+
+    fn encode(&self, work: &Work<'_>) -> Result<Piece<Body>, ExportError> {
+        Ok(work.last(work.rest(), 0))
     }
 
-    fn send(&self, _: Request) -> BoxFuture<Result<Taken, ExportError>> {
+    fn send(&self, _: Body, _: &Arc<Progress>) -> BoxFuture<Result<Sent, ExportError>> {
         if self.0.hangs.load(Ordering::SeqCst) {
             return Box::pin(std::future::pending());
         }
         let answer = *self.0.answer.lock().unwrap();
         Box::pin(std::future::ready(match answer {
-            None => Ok(Taken::default()),
+            None => Ok(Sent::default()),
             Some(retry) => Err(ExportError { retry, message: "no, and for good".to_owned() }),
         }))
     }
@@ -117,7 +126,7 @@ impl Rig {
             }),
             timeout: None,
         };
-        let around = Surroundings {
+        let deps = Deps {
             stats: Arc::clone(&stats),
             telemetry,
             offload: Offload::in_place(),
@@ -127,7 +136,7 @@ impl Rig {
         };
         let backend = Arc::new(Backend::default());
         let exporter = Arc::new(BackendExporter(Arc::clone(&backend)));
-        let (queue, dispatcher) = ExportQueue::new(exporter, delivery, 1 << 20, around);
+        let (queue, dispatcher) = Dispatcher::new(exporter, delivery, 1 << 20, deps);
         let (abandon, abandoned) = watch::channel(false);
         let mut running = JoinSet::new();
         let dispatcher = running.spawn(dispatcher.run(abandoned));

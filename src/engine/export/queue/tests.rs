@@ -2,15 +2,31 @@
 
 mod outage;
 
-use std::sync::atomic::AtomicUsize;
+use std::{sync::atomic::AtomicUsize, time::Duration};
 
-use tokio::time::sleep;
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinSet,
+    time::sleep,
+};
 
 use super::*;
 use crate::{
-    component::{BoxFuture, ExportError, Piece, QueueBatch, Request, Retry, Sent, Work},
-    engine::{budget::Budget, disk::stored::Store, export::spool::Spooling, panics::Panics},
-    otlp::{Signal, payload::Receipt, wire::put_bytes},
+    component::{
+        BoxFuture, Delivery, ErasedExporter, ExportError, Exporter, Piece, Progress, QueueBatch,
+        Retry, Sent, Work,
+    },
+    engine::{
+        budget::Budget,
+        disk::stored::Store,
+        export::{dispatcher::Dispatcher, spool::Spooling},
+        panics::Panics,
+    },
+    otlp::{
+        Signal,
+        payload::{Body, Receipt},
+        wire::put_bytes,
+    },
     storage::{Folder, Log, Overflow, Room, Settings},
 };
 
@@ -18,11 +34,13 @@ use crate::{
 struct Backend(Arc<Semaphore>);
 
 impl Exporter for Backend {
-    fn encode(&self, work: &Work<'_>) -> Result<Piece, ExportError> {
-        Ok(work.last(work.rest()))
+    type Encoded = Body;
+
+    fn encode(&self, work: &Work<'_>) -> Result<Piece<Body>, ExportError> {
+        Ok(work.last(work.rest(), 0))
     }
 
-    fn send(&self, _: Request) -> BoxFuture<Result<Sent, ExportError>> {
+    fn send(&self, _: Body, _: &Arc<Progress>) -> BoxFuture<Result<Sent, ExportError>> {
         let answers = Arc::clone(&self.0);
         Box::pin(async move {
             answers.acquire_owned().await.unwrap().forget();
@@ -53,13 +71,13 @@ impl Rig {
     }
 
     fn of(
-        exporter: Arc<dyn Exporter>,
+        exporter: Arc<dyn ErasedExporter>,
         answers: Arc<Semaphore>,
         batch: Option<QueueBatch>,
         spool: Option<Spool>,
     ) -> Self {
         let telemetry = Arc::new(Telemetry::default());
-        let around = Surroundings {
+        let deps = Deps {
             stats: telemetry.exporter("home", Signal::Traces, "nowhere"),
             telemetry,
             offload: Offload::in_place(),
@@ -78,7 +96,7 @@ impl Rig {
             dead_letters: None,
         };
         let delivery = Delivery { queue: Some(settings), retry: None, timeout: None };
-        let (queue, dispatcher) = ExportQueue::new(exporter, delivery, 1 << 20, around);
+        let (queue, dispatcher) = Dispatcher::new(exporter, delivery, 1 << 20, deps);
         let (abandon, abandoned) = watch::channel(false);
         let mut running = JoinSet::new();
         running.spawn(dispatcher.run(abandoned));
@@ -121,12 +139,14 @@ fn spool_with(directory: &std::path::Path, spooling: Spooling, overflow: Overflo
 struct Narrow(AtomicUsize);
 
 impl Exporter for Narrow {
-    fn encode(&self, work: &Work<'_>) -> Result<Piece, ExportError> {
+    type Encoded = Body;
+
+    fn encode(&self, work: &Work<'_>) -> Result<Piece<Body>, ExportError> {
         self.0.fetch_add(work.content.len(), Ordering::SeqCst);
         Err(ExportError { retry: Retry::Split, message: "it is too large".to_owned() })
     }
 
-    fn send(&self, _: Request) -> BoxFuture<Result<Sent, ExportError>> {
+    fn send(&self, _: Body, _: &Arc<Progress>) -> BoxFuture<Result<Sent, ExportError>> {
         Box::pin(std::future::ready(Ok(Sent::default())))
     }
 }
@@ -134,7 +154,7 @@ impl Exporter for Narrow {
 #[tokio::test(start_paused = true)]
 async fn a_large_resource_is_not_repeated_for_every_item_that_is_too_large() {
     let narrow = Arc::new(Narrow::default());
-    let exporter = Arc::clone(&narrow) as Arc<dyn Exporter>;
+    let exporter = Arc::clone(&narrow) as Arc<dyn ErasedExporter>;
     let rig = Rig::of(exporter, Arc::new(Semaphore::new(0)), None, None);
     let (mut entry, mut body) = (Vec::new(), Vec::new());
     put_bytes(&mut entry, 1, &[0x0a, 0].repeat(50_000));

@@ -61,9 +61,9 @@ impl<'de> Visitor<'de> for Count {
 
 /// Raw documents, and the note.
 fn raw(bench: &mut Bench, payload: &Content) -> (Vec<Vec<u8>>, Note) {
-    let pieces = bench.translation.piece(&Work::all(payload), &mut bench.totals, NOW).request.body;
-    let batches = pieces[1..].iter().flat_map(|piece| Batch::read(piece, 0).unwrap().events);
-    (batches.map(|(_, text)| text.to_vec()).collect(), Note::read(&pieces[0]))
+    let batches = bench.translation.piece(&Work::all(payload), &mut bench.totals, NOW).encoded;
+    let events = batches.all.iter().flat_map(|batch| batch.events(0));
+    (events.map(|(_, text)| text.to_vec()).collect(), batches.note.clone())
 }
 
 #[test]

@@ -1,25 +1,27 @@
-//! Exceptions of a document that came from an X-Ray SDK, with their stacks, out of the events that
-//! the receiver made of them.
+//! Exceptions of a document that came from an X-Ray SDK, with their stacks. The receiver turned
+//! them into events; here they are turned back.
 
 use smallvec::SmallVec;
 
 use super::{Fields, Kept};
 use crate::{
-    exporters::awsxray::{
-        attributes::{Attributes, int},
-        cause::EXCEPTIONS,
-        events::Causes,
+    exporters::{
+        awsxray::{
+            attributes::{Attributes, int},
+            cause::EXCEPTIONS,
+            events::Causes,
+            trim::Trim,
+        },
         ids,
         json::Json,
-        trim::Trim,
     },
     otlp::view::{Event, KeyValue, Span, Text, Value},
 };
 
-/// Frames of an exception where a document is too large with all of them.
+/// Frames of an exception if a document is too large with all of them.
 const FEW_FRAMES: usize = 10;
 
-/// Before each frame in the text of a stack.
+/// The text in front of each frame of a stack.
 const AT: &str = "\n\tat ";
 
 /// An exception.
@@ -38,7 +40,7 @@ struct Exception<'a> {
     kept: SmallVec<[Kept<'a>; 2]>,
 }
 
-/// All of a span.
+/// All exceptions of a span.
 #[derive(Debug)]
 pub(super) struct Exceptions<'a>(SmallVec<[Exception<'a>; 1]>);
 
@@ -57,7 +59,7 @@ impl<'a> Exceptions<'a> {
         self.0.is_empty() && !kept.iter().any(|one| one.object == "cause.")
     }
 
-    /// Writes `cause`: an object, or what stands for one in another document.
+    /// Writes `cause`: an object, or the id of an exception in another document.
     pub(super) fn write(&self, json: &mut Json, span: &Span<'_>, kept: &[Kept<'_>], trim: Trim) {
         let named = span.status.map(|status| status.text.0);
         if self.are_named(kept) {
@@ -164,7 +166,7 @@ impl<'a> Exception<'a> {
         fields.rest();
     }
 
-    /// Whether the text of the stack is what the receiver makes of one.
+    /// Whether the text of the stack has the form that the receiver gives it.
     fn is_whole(&self) -> bool {
         let trace = String::from_utf8_lossy(self.trace);
         let Some(rest) = trace.strip_prefix(&*self.head()) else { return trace.is_empty() };
@@ -178,13 +180,13 @@ impl<'a> Exception<'a> {
             || rest.starts_with(AT) && rest.split(AT).skip(1).all(is_frame)
     }
 
-    /// What the receiver writes before the frames.
+    /// The text that the receiver writes in front of the frames.
     fn head(&self) -> String {
         let text = |text: Option<&'a [u8]>| String::from_utf8_lossy(text.unwrap_or_default());
         format!("{}: {}", text(self.kind), text(self.message))
     }
 
-    /// What follows `type: message` in the text of the stack.
+    /// The text of the stack after `type: message`.
     fn frames<'t>(&self, trace: &'t str) -> &'t str {
         trace
             .strip_prefix(&*self.head())
@@ -193,7 +195,7 @@ impl<'a> Exception<'a> {
     }
 }
 
-/// `label(path: line)`; what there is none of is left out.
+/// `label(path: line)`; missing parts are left out.
 fn write_frame(json: &mut Json, frame: &str) {
     let frame = frame.strip_suffix(')').unwrap_or(frame);
     let (label, place) = frame.split_once('(').unwrap_or((frame, ""));

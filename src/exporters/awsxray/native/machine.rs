@@ -1,5 +1,5 @@
-//! What the resource of a segment that came from an X-Ray SDK says in its document: where it ran,
-//! what it is, by which SDK. Read once for all spans of a resource entry.
+//! The resource of a segment that came from an X-Ray SDK, as it is in the document: where it ran,
+//! what it is, and which SDK made it. It is read once for all spans of a resource entry.
 
 use smallvec::SmallVec;
 
@@ -8,7 +8,6 @@ use crate::{
     exporters::{
         awsxray::{
             attributes::{is_scalar, texts},
-            json::Json,
             resource::{OF_RESOURCE, REPEATED, Shared, attributes, origin, shared},
             settings::Settings,
             trim::LARGE_VALUE,
@@ -17,6 +16,7 @@ use crate::{
             name::{Of, Template},
             streams::as_text,
         },
+        json::Json,
     },
     otlp::view::{Resource, Text, Value},
 };
@@ -28,8 +28,8 @@ const OBJECTS: [&str; 7] =
 /// Fields and the attributes that they have become.
 type Names = &'static [(&'static str, &'static str)];
 
-/// Those within `service` and the objects of `aws`; what several have in common is of the first
-/// one, unless the receiver has kept where it came from.
+/// Fields within `service` and the objects of `aws`. A field that several objects have belongs to
+/// the first one, unless the receiver has noted where it came from.
 const PLACES: [(&str, &str, Names); 6] = [
     (
         "service",
@@ -76,7 +76,7 @@ const PLACES: [(&str, &str, Names); 6] = [
     ),
 ];
 
-/// Where a field of several places is kept: each pair is one attribute.
+/// Fields that may be in two places: each pair is one attribute.
 const SHARED: [(&str, [(&str, &str); 2]); 3] = [
     (
         "cloud.availability_zone",
@@ -86,7 +86,7 @@ const SHARED: [(&str, [(&str, &str); 2]); 3] = [
     ("service.version", [("service.", "version"), ("aws.elastic_beanstalk.", "version_label")]),
 ];
 
-/// Attributes that have a field elsewhere, or say nothing new.
+/// Attributes that have a field elsewhere or are redundant.
 const OTHERS: [&str; 8] = [
     "service.name",
     "cloud.provider",
@@ -109,7 +109,7 @@ pub(in crate::exporters::awsxray) struct Machine<'a> {
     head: Vec<u8>,
     /// Members of the object `aws`.
     aws: Vec<u8>,
-    /// What of the attributes of others is in metadata and annotations.
+    /// Metadata and annotations from other attributes.
     pub(super) shared: Shared<'a>,
 }
 
@@ -148,7 +148,7 @@ impl<'a> Machine<'a> {
         self.kept.iter().any(|one| one.object == object && one.name == name.as_bytes())
     }
 
-    /// Whether the receiver has kept where the attribute came from.
+    /// Whether the receiver has noted where the attribute came from.
     fn is_kept(&self, attribute: &str) -> bool {
         let places = SHARED.iter().find(|(shared, _)| *shared == attribute);
         places.is_some_and(|(_, all)| all.iter().any(|(object, name)| self.has(object, name)))
@@ -219,7 +219,7 @@ impl<'a> Machine<'a> {
         json.end_list();
     }
 
-    /// Makes annotations and metadata of what the receiver has not written.
+    /// Makes annotations and metadata of attributes that the receiver has not written.
     fn divide(&self, settings: &Settings, left_out: i64) -> Shared<'a> {
         let is_beanstalk = self.kept.iter().any(|one| one.object == "aws.elastic_beanstalk.");
         let of_beanstalk = ["service.namespace", "service.instance.id"];

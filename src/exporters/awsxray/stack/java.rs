@@ -8,7 +8,7 @@ pub(super) fn read<'a>(kind: &'a str, message: &'a str, trace: &'a str) -> Trace
         vec![Exception { kind: kind.into(), message: message.into(), ..Exception::default() }];
     let mut is_whole = true;
     let mut head = String::new();
-    // What the first exception says of itself, and messages of causes, go on until the first frame.
+    // The text of the first exception, and messages of causes, go on until the first frame.
     let (mut in_head, mut in_message, mut is_suppressed) = (true, false, false);
     for line in lines(trace) {
         let Some(last) = chain.last_mut() else { continue };
@@ -44,7 +44,7 @@ pub(super) fn read<'a>(kind: &'a str, message: &'a str, trace: &'a str) -> Trace
     Trace { chain, is_whole }
 }
 
-/// `... 12 more`, of the frames that are those of the exception before.
+/// `... 12 more`: the remaining frames are those of the exception before.
 fn is_rest(line: &str) -> bool {
     let count = line.trim_start().strip_prefix("... ").and_then(|text| text.strip_suffix(" more"));
     count.is_some_and(|count| count.parse::<u32>().is_ok())
@@ -57,13 +57,13 @@ fn frame(line: &str) -> Option<Frame<'_>> {
     if !after.trim().is_empty() {
         return None;
     }
-    // `module/version/package.Class`: what is before the last slash is not of the name.
+    // `module/version/package.Class`: the part before the last slash is not part of the name.
     let label = label.rsplit('/').next().unwrap_or(label);
     let (path, line) = place(place_text);
     Some(Frame { path, line, label })
 }
 
-/// Whether a line after its blanks is a frame of Java alone: .NET has parameters there.
+/// Whether a line, after its blanks, can only be a frame of Java: .NET has parameters there.
 pub(super) fn is_frame(line: &str) -> bool {
     frame(line).is_some_and(|frame| {
         let has_line = frame.line > 0 && frame.path.contains('.');

@@ -30,7 +30,7 @@ pub(super) fn go<'a>(kind: &'a str, message: &'a str, trace: &'a str) -> Trace<'
             Line::Frame(Frame { label: line.trim(), ..Frame::default() })
         }
     });
-    // Without a place it is no frame.
+    // Without a place it is not a frame.
     let Some(exception) = read.chain.first_mut() else { return read };
     let before = exception.frames.len();
     exception.frames.retain(|frame| !frame.path.is_empty());
@@ -54,7 +54,7 @@ pub(super) fn rust<'a>(kind: &'a str, message: &'a str, trace: &'a str) -> Trace
     })
 }
 
-/// What follows the number of a frame, without its address.
+/// The text after the number of a frame, without its address.
 fn rust_label(line: &str) -> Option<&str> {
     let (number, label) = line.trim_start().split_once(": ")?;
     number.parse::<u32>().ok()?;

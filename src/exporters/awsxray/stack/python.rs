@@ -9,8 +9,8 @@ pub(super) const DURING: &str =
 pub(super) const DIRECT: &str =
     "The above exception was the direct cause of the following exception:";
 
-/// Innermost frames are last, and causes first. Between frames stand lines of source, and from 3.11
-/// on lines of `^` and `~` below them.
+/// Innermost frames are last, and causes first. There are lines of source between frames, and from
+/// 3.11 on lines of `^` and `~` below them.
 pub(super) fn read<'a>(kind: &'a str, message: &'a str, trace: &'a str) -> Trace<'a> {
     let all: Vec<&str> = lines(trace).collect();
     let parts = all.split(|line| *line == DURING || *line == DIRECT);
@@ -20,7 +20,7 @@ pub(super) fn read<'a>(kind: &'a str, message: &'a str, trace: &'a str) -> Trace
     for (at, part) in parts.iter().rev().enumerate() {
         let frames: Vec<Frame<'_>> = part.iter().rev().filter_map(|line| frame(line)).collect();
         is_whole &= is_known(part);
-        // After the last frame and its source comes the exception, at the begin of its line.
+        // After the last frame and its source comes the exception, at the beginning of its line.
         let after = &part[said_from(part)..];
         if at == 0 {
             is_whole &= is_head(&after.join("\n"), kind, message);
@@ -40,7 +40,7 @@ pub(super) fn read<'a>(kind: &'a str, message: &'a str, trace: &'a str) -> Trace
     Trace { chain, is_whole }
 }
 
-/// Where the exception begins: after the last frame and its source, at the begin of a line.
+/// Where the exception begins: after the last frame and its source, at the beginning of a line.
 fn said_from(part: &[&str]) -> usize {
     let last = part.iter().rposition(|line| frame(line).is_some()).map_or(0, |last| last + 1);
     let is_before =

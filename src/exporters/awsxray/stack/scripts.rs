@@ -16,7 +16,7 @@ pub(super) fn v8(line: &str) -> Option<Frame<'_>> {
     Some(Frame { path, line: number, label })
 }
 
-/// Whether a line after its blanks is a frame of V8 alone: with a column, or of what has no place.
+/// Whether a line, after its blanks, can only be a frame of V8: with a column, or without a place.
 pub(super) fn is_v8(line: &str) -> bool {
     let place = line.rsplit_once(" (").map_or(line, |(_, place)| place).trim_end_matches(')');
     has_column(place) || line.ends_with(" (<anonymous>)") || line.ends_with(" (native)")
@@ -28,7 +28,7 @@ fn has_column(text: &str) -> bool {
     is_number() && is_number() && parts.next().is_some_and(|path| !path.is_empty())
 }
 
-/// `label@url:line:column`, also without a label. Urls have `@`, too.
+/// `label@url:line:column`, also without a label. URLs may contain `@`, too.
 pub(super) fn gecko(line: &str) -> Option<Frame<'_>> {
     let line = line.trim();
     if line == "[native code]" {
@@ -45,7 +45,7 @@ pub(super) fn gecko(line: &str) -> Option<Frame<'_>> {
     Some(Frame { path, line, label })
 }
 
-/// A frame of Ruby, and what follows it.
+/// A frame of Ruby, and the text after it.
 struct Of<'a> {
     frame: Frame<'a>,
     rest: &'a str,
@@ -63,7 +63,7 @@ fn ruby_frame(line: &str) -> Option<Of<'_>> {
     Some(Of { frame, rest })
 }
 
-/// `\tfrom path:12`, of what is not in a method.
+/// `\tfrom path:12`, outside of methods.
 fn ruby_bare(line: &str) -> Option<Of<'_>> {
     let (path, number) = line.trim_start().strip_prefix("from ")?.rsplit_once(':')?;
     let frame = Frame { path, line: number.trim().parse().ok()?, label: "" };
@@ -74,13 +74,13 @@ pub(super) fn is_ruby(line: &str) -> bool {
     ruby_frame(line).is_some()
 }
 
-/// The first frame of an exception says it: `frame: message (Type)`; the message may have more
+/// The first frame of an exception contains it: `frame: message (Type)`; the message may have more
 /// lines. Causes follow.
 pub(super) fn ruby<'a>(kind: &'a str, message: &'a str, trace: &'a str) -> Trace<'a> {
     let own = Exception { kind: kind.into(), message: message.into(), frames: Vec::new() };
     let mut chain = vec![own];
     let mut is_whole = true;
-    // What is said behind a frame, and where that goes on.
+    // The text behind a frame, and the lines on which it goes on.
     let mut said: Vec<String> = vec![String::new()];
     for line in super::lines(trace) {
         let Some(Of { frame, rest }) = ruby_frame(line).or_else(|| ruby_bare(line)) else {
@@ -115,7 +115,7 @@ pub(super) fn ruby<'a>(kind: &'a str, message: &'a str, trace: &'a str) -> Trace
     Trace { chain, is_whole }
 }
 
-/// The message and the type that stands at the end of its first line.
+/// The message, and the type at the end of its first line.
 fn ruby_said(said: &str) -> (String, &str) {
     let first = said.split('\n').next().unwrap_or_default();
     match first.rsplit_once(" (").and_then(|(text, kind)| Some((text, kind.strip_suffix(')')?))) {

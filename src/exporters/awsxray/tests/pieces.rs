@@ -8,15 +8,13 @@ fn pieces(content: &Content, settings: &Settings, room: usize) -> (Vec<Vec<Bytes
     let mut work = Work { room, ..Work::all(content) };
     loop {
         let piece = super::super::pieces::next(&work, settings);
-        let body = piece.request.body;
-        let len: usize = body.iter().map(Bytes::len).sum();
-        assert!(len + piece.beside <= room, "{len} bytes and {} of {room}", piece.beside);
-        items += piece.request.items;
-        let (note, documents) = body.split_first().unwrap();
-        for (sum, count) in left_out.0.iter_mut().zip(LeftOut::read(note).0) {
+        assert!(piece.held <= room, "{} of {room} bytes", piece.held);
+        items += piece.items;
+        let Segments { documents, left_out: own } = piece.encoded;
+        for (sum, count) in left_out.0.iter_mut().zip(own.0) {
             *sum += count;
         }
-        all.push(documents.to_vec());
+        all.push(documents);
         let Some(next) = piece.next else { break };
         assert_ne!(next, work.from);
         work.from = next;

@@ -28,11 +28,13 @@ struct Away {
 struct Exporting(Arc<Away>);
 
 impl Exporter for Exporting {
-    fn encode(&self, work: &Work<'_>) -> Result<Piece, ExportError> {
-        Ok(work.last(work.rest()))
+    type Encoded = Body;
+
+    fn encode(&self, work: &Work<'_>) -> Result<Piece<Body>, ExportError> {
+        Ok(work.last(work.rest(), 0))
     }
 
-    fn send(&self, _: Request) -> BoxFuture<Result<Sent, ExportError>> {
+    fn send(&self, _: Body, _: &Arc<Progress>) -> BoxFuture<Result<Sent, ExportError>> {
         let away = Arc::clone(&self.0);
         away.attempts.fetch_add(1, Ordering::Relaxed);
         Box::pin(async move {
@@ -68,7 +70,7 @@ async fn outage(absence: Absence, seconds: u64, spool: Option<Spool>) {
     let _log = tracing::subscriber::set_default(subscriber);
     let telemetry = Arc::new(Telemetry::default());
     let is_guarded = spool.is_some();
-    let around = Surroundings {
+    let deps = Deps {
         stats: telemetry.exporter("home", Signal::Traces, "nowhere"),
         telemetry,
         offload: Offload::in_place(),
@@ -103,7 +105,7 @@ async fn outage(absence: Absence, seconds: u64, spool: Option<Spool>) {
     });
     let exporter = Arc::new(Exporting(Arc::clone(&away)));
     let share = 2000;
-    let (queue, dispatcher) = ExportQueue::new(exporter, delivery, share, around);
+    let (queue, dispatcher) = Dispatcher::new(exporter, delivery, share, deps);
     let (_abandon, abandoned) = watch::channel(false);
     let mut running = JoinSet::new();
     running.spawn(dispatcher.run(abandoned));

@@ -1,0 +1,65 @@
+//! OTTL, the language of conditions and statements on telemetry, compiled to run on OTLP bytes.
+//!
+//! ```text
+//!  text --lex--> tokens --parse--> syntax tree --compile--> program
+//!                                                  ^           |  run on each item
+//!                       language: contexts, paths -'           v
+//!                       functions: editors, converters     item: levels of bytes
+//! ```
+//!
+//! A [`Program`] is a group of statements and conditions for one [`Context`]. It reads an [`Item`]
+//! in place and edits it by writing single messages anew; [`walk`] leads it through a request and
+//! puts edited items into a copy of it. An untouched item is never copied, and a request in which
+//! nothing changes stays as it is.
+//!
+//! Map: `lex`, `parse`, `syntax` (text to tree); `problem` (mistakes with their place); `language`
+//! (contexts, paths, enums); `compile` (tree to checked nodes); `node` (nodes and evaluation);
+//! `functions`; `value`, `types`, `compare`, `arithmetic`, `text`, `calendar` (values); `wire`,
+//! `read`, `write`, `item`, `walk` (bytes); `program` (groups, error modes).
+//!
+//! Nothing here knows of pipelines or configuration. A program ends on any input: regular
+//! expressions take linear time, there are no loops but over elements of values, and what a
+//! function makes has a limit.
+
+mod arguments;
+mod arithmetic;
+mod calendar;
+mod compare;
+mod compile;
+mod entries;
+mod explain;
+mod fault;
+mod functions;
+mod item;
+mod language;
+mod lex;
+mod murmur3;
+mod node;
+mod parse;
+mod pattern;
+mod problem;
+mod program;
+mod read;
+mod syntax;
+mod text;
+mod trace_state;
+mod types;
+mod user_agent;
+mod value;
+mod walk;
+mod wire;
+mod write;
+
+pub use fault::{Fault, What};
+pub use functions::{Function, all as functions};
+pub use item::{Item, Tier};
+pub use language::{Context, Field, fields};
+pub use problem::{Problem, Shown};
+pub use program::{ErrorMode, Failure, Group, Located, Program, Report, Which};
+pub use syntax::Span;
+pub use types::Types;
+pub use value::Value;
+pub use walk::{Changed, Fate, Stop, Visit, Walk, walk, walk_with};
+
+#[cfg(test)]
+mod tests;

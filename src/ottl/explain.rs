@@ -1,0 +1,154 @@
+//! What a text was compiled to, in the notation of the language with every context named and
+//! everything calculated that is constant.
+
+use std::fmt;
+
+use super::{
+    node::{Argument, Call, Key, Node, Test},
+    text::write_json,
+    value::Value,
+};
+
+impl fmt::Display for Value<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Nil => f.write_str("nil"),
+            Value::Double(value) if value.fract() == 0.0 && value.abs() < 1e15 => {
+                write!(f, "{value:.1}")
+            }
+            Value::Bytes(bytes) => {
+                write!(f, "0x{}", String::from_utf8_lossy(&super::text::hex(bytes)))
+            }
+            Value::TraceId(id) => {
+                write!(f, "TraceID(0x{})", String::from_utf8_lossy(&super::text::hex(id)))
+            }
+            Value::SpanId(id) => {
+                write!(f, "SpanID(0x{})", String::from_utf8_lossy(&super::text::hex(id)))
+            }
+            Value::Duration(nanos) => write!(f, "Duration(\"{nanos}ns\")"),
+            Value::Collection(found) => f.write_str(found.name),
+            other => {
+                let mut json = Vec::new();
+                write_json(other, &mut json);
+                f.write_str(&String::from_utf8_lossy(&json))
+            }
+        }
+    }
+}
+
+fn listed<T: fmt::Display>(
+    f: &mut fmt::Formatter<'_>,
+    parts: impl IntoIterator<Item = T>,
+    separator: &str,
+) -> fmt::Result {
+    for (i, part) in parts.into_iter().enumerate() {
+        if i > 0 {
+            f.write_str(separator)?;
+        }
+        part.fmt(f)?;
+    }
+    Ok(())
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Key::Text(text) => write!(f, "[{:?}]", String::from_utf8_lossy(text)),
+            Key::Index(index) => write!(f, "[{index}]"),
+            Key::Dynamic(node) => write!(f, "[{node}]"),
+        }
+    }
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Node::Constant(value) => value.fmt(f),
+            Node::Path(place) => f.write_str(&place.text),
+            Node::Call(call) => call.fmt(f),
+            Node::Keys(inner, keys, _) | Node::Inside(inner, keys, _) => {
+                inner.fmt(f)?;
+                listed(f, keys, "")
+            }
+            Node::Math(math, sides, _) => {
+                write!(f, "({} {} {})", sides.0, math.sign(), sides.1)
+            }
+            Node::Negate(inner, _) => write!(f, "-{inner}"),
+            Node::List(nodes) => {
+                f.write_str("[")?;
+                listed(f, nodes, ", ")?;
+                f.write_str("]")
+            }
+            Node::Map(members) => {
+                f.write_str("{")?;
+                listed(f, members.iter().map(|(key, node)| format!("{key:?}: {node}")), ", ")?;
+                f.write_str("}")
+            }
+            Node::Local(at) => write!(f, "${at}"),
+            Node::Test(test) => test.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Test {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Test::Constant(value) => value.fmt(f),
+            Test::Not(inner) => write!(f, "not {inner}"),
+            Test::All(tests) => {
+                f.write_str("(")?;
+                listed(f, tests, " and ")?;
+                f.write_str(")")
+            }
+            Test::Any(tests) => {
+                f.write_str("(")?;
+                listed(f, tests, " or ")?;
+                f.write_str(")")
+            }
+            Test::Compare(comparison, sides) => {
+                write!(f, "{} {} {}", sides.0, comparison.sign(), sides.1)
+            }
+            Test::IsText { path, text, is_wanted, .. } => {
+                let sign = if *is_wanted { "==" } else { "!=" };
+                write!(f, "{path} {sign} {:?}", String::from_utf8_lossy(text))
+            }
+            Test::Value(node, _) => node.fmt(f),
+            Test::Held(inner, _) => write!(f, "once({inner})"),
+        }
+    }
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}(", self.function.name)?;
+        let mut is_first = true;
+        let mut skipped = false;
+        for (parameter, argument) in self.function.parameters.iter().zip(&self.arguments) {
+            if matches!(argument, Argument::Absent) {
+                skipped = true;
+                continue;
+            }
+            if !is_first {
+                f.write_str(", ")?;
+            }
+            is_first = false;
+            if skipped {
+                write!(f, "{} = ", parameter.name)?;
+            }
+            argument.fmt(f)?;
+        }
+        f.write_str(")")
+    }
+}
+
+impl fmt::Display for Argument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Argument::Absent => Ok(()),
+            Argument::Value(node, _) | Argument::Special(_, node, _) => node.fmt(f),
+            Argument::Path(place) => f.write_str(&place.text),
+            Argument::Function(function) => f.write_str(function.name),
+            Argument::Lambda(lambda) => write!(f, "=> {}", lambda.body),
+        }
+    }
+}

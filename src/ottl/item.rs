@@ -1,0 +1,216 @@
+//! The item that a program runs on, with everything above it: one span with its scope and resource.
+//!
+//! Each level is the bytes of one message, borrowed from the request until an edit makes a new
+//! version of it. An edit writes the whole message anew into a spare buffer, so what is read is
+//! always a valid message and there is no overlay to consult; a message of a kilobyte is copied in
+//! less time than one attribute of it is found. An edit that changes nothing is no edit.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{fault::What, wire::joined};
+use crate::otlp::payload;
+
+/// A level of an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tier {
+    Resource = 0,
+    Scope = 1,
+    /// A span, a log record or a metric.
+    Item = 2,
+    /// An event, a link or a data point.
+    Child = 3,
+    Exemplar = 4,
+    /// The URL beside the resource.
+    ResourceSchema = 5,
+    ScopeSchema = 6,
+    Cache = 7,
+    /// The request that brought the item.
+    Request = 8,
+}
+
+const TIERS: usize = 8;
+
+/// Spare capacity that is kept from one item to the next, in bytes.
+const KEPT: usize = 64 << 10;
+
+/// Source of [`Item::stamp`].
+static STAMPS: AtomicU64 = AtomicU64::new(1);
+
+fn stamp() -> u64 {
+    STAMPS.fetch_add(1, Ordering::Relaxed)
+}
+
+/// One message, as it came or edited.
+#[derive(Debug, Default)]
+struct Level<'a> {
+    original: &'a [u8],
+    /// The current version if it is not the original.
+    version: Vec<u8>,
+    has_version: bool,
+    is_edited: bool,
+}
+
+impl<'a> Level<'a> {
+    fn bytes(&self) -> &[u8] {
+        if self.has_version { &self.version } else { self.original }
+    }
+
+    fn enter(&mut self, original: &'a [u8]) {
+        self.original = original;
+        self.has_version = false;
+        self.is_edited = false;
+        self.version.clear();
+        self.version.shrink_to(KEPT);
+    }
+}
+
+/// An item and what is above it.
+#[derive(Debug)]
+pub struct Item<'a> {
+    levels: [Level<'a>; TIERS],
+    spare: Vec<u8>,
+    /// Changes whenever the resource or the scope does.
+    stamp: u64,
+    /// Field of the metric that holds the points, 5 to 11; 0 if it has no data.
+    pub(super) kind: u32,
+    /// Position of a span event in its span.
+    pub(super) index: Option<usize>,
+    pub(super) request: Option<&'a payload::Context>,
+    /// Metrics that editors have made of this one. They go into the same scope.
+    pub(super) appended: Vec<Vec<u8>>,
+    /// Keeps the cache when the next item is entered.
+    shares_cache: bool,
+}
+
+impl<'a> Item<'a> {
+    /// An item of which nothing is known yet. `request` is what brought it.
+    pub fn new(request: Option<&'a payload::Context>) -> Self {
+        Item {
+            levels: Default::default(),
+            spare: Vec::new(),
+            stamp: stamp(),
+            kind: 0,
+            index: None,
+            request,
+            appended: Vec::new(),
+            shares_cache: false,
+        }
+    }
+
+    /// Keeps one cache for all items from here on.
+    pub fn share_cache(&mut self) {
+        self.shares_cache = true;
+    }
+
+    /// A copy of the cache, for another walk that shares it.
+    pub fn cache(&self) -> Vec<u8> {
+        self.bytes(Tier::Cache).to_vec()
+    }
+
+    /// Puts a cache from another walk in place.
+    pub fn set_cache(&mut self, cache: Vec<u8>) {
+        let level = &mut self.levels[Tier::Cache as usize];
+        level.version = cache;
+        level.has_version = true;
+    }
+
+    /// Goes to another message of a level. The levels below it are to be entered after it.
+    pub fn enter(&mut self, tier: Tier, message: &'a [u8]) {
+        self.levels[tier as usize].enter(message);
+        if !self.shares_cache {
+            self.levels[Tier::Cache as usize].enter(&[]);
+        }
+        if matches!(tier, Tier::Resource | Tier::Scope) {
+            self.stamp = stamp();
+        }
+    }
+
+    /// Goes to a message that is in several parts, which count as one.
+    pub(super) fn enter_parts(&mut self, tier: Tier, parts: &[&'a [u8]]) {
+        self.enter(tier, parts.first().copied().unwrap_or_default());
+        if parts.len() > 1 {
+            let level = &mut self.levels[tier as usize];
+            level.version = joined(parts.iter().copied());
+            level.has_version = true;
+        }
+    }
+
+    /// An item with a copy of the resource and the scope of this one.
+    pub(super) fn with_same_owners(&self) -> Item<'a> {
+        let mut item = Item::new(self.request);
+        for (own, other) in item.levels.iter_mut().zip(&self.levels) {
+            own.version = other.bytes().to_vec();
+            own.has_version = true;
+        }
+        item.shares_cache = self.shares_cache;
+        item
+    }
+
+    /// The resource, the scope and the cache, where they were edited.
+    pub(super) fn into_owners(self) -> Vec<(usize, Vec<u8>)> {
+        let levels = self.levels.into_iter().enumerate();
+        let shared = levels.filter(|(at, level)| {
+            level.is_edited && *at != Tier::Item as usize && *at != Tier::Child as usize
+        });
+        shared.map(|(at, level)| (at, level.version)).collect()
+    }
+
+    /// Takes them from an item that has the same.
+    pub(super) fn take_owners(&mut self, owners: Vec<(usize, Vec<u8>)>) {
+        for (at, version) in owners {
+            let level = &mut self.levels[at];
+            level.version = version;
+            level.has_version = true;
+            level.is_edited = true;
+        }
+        self.stamp = stamp();
+    }
+
+    /// The kind of the metric whose points are entered.
+    pub fn set_kind(&mut self, kind: u32) {
+        self.kind = kind;
+    }
+
+    /// The current bytes of a level.
+    pub fn bytes(&self, tier: Tier) -> &[u8] {
+        self.levels.get(tier as usize).map_or(&[], Level::bytes)
+    }
+
+    /// The bytes of a level if they were edited.
+    pub fn edited(&self, tier: Tier) -> Option<&[u8]> {
+        let level = self.levels.get(tier as usize)?;
+        level.is_edited.then(|| level.bytes())
+    }
+
+    /// Which version of resource and scope this is: conditions on nothing else are evaluated once.
+    pub(super) fn stamp(&self) -> u64 {
+        self.stamp
+    }
+
+    /// Writes a level anew. `write` gets its current bytes and appends the new ones; if it fails,
+    /// the level stays as it is.
+    pub(super) fn edit(
+        &mut self,
+        tier: Tier,
+        write: impl FnOnce(&[u8], &mut Vec<u8>) -> Result<(), What>,
+    ) -> Result<(), What> {
+        let mut out = std::mem::take(&mut self.spare);
+        out.clear();
+        let level = &mut self.levels[tier as usize];
+        let written = write(level.bytes(), &mut out);
+        if written.is_ok() && out != level.bytes() {
+            std::mem::swap(&mut level.version, &mut out);
+            level.has_version = true;
+            level.is_edited = true;
+            if matches!(
+                tier,
+                Tier::Resource | Tier::Scope | Tier::ResourceSchema | Tier::ScopeSchema
+            ) {
+                self.stamp = stamp();
+            }
+        }
+        out.shrink_to(KEPT);
+        self.spare = out;
+        written
+    }
+}

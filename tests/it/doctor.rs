@@ -1,0 +1,182 @@
+//! `skep doctor` with `pipelines/aws-sidecar.yaml`: what stands in the way of data is named with
+//! its remedy, each backend by itself. That all is well against moto is in `seed.rs`.
+#![cfg(feature = "aws")]
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    path::Path,
+    process::Command,
+    thread,
+};
+
+use crate::support::{free_port, http_backend::http_backend};
+
+const KEY_HEADERS: &[&str] = &["x-honeycomb-team: hcaik_for_a_test"];
+const AWS: [&str; 3] = ["awsxray (traces)", "awsemf (metrics)", "awscloudwatchlogs (logs)"];
+
+/// An AWS that answers everything with one status and error; each request is handled alone.
+fn aws(status: u16, code: &'static str, message: &'static str) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let _ = answer(&stream, status, code, message);
+        }
+    });
+    port
+}
+
+fn answer(stream: &TcpStream, status: u16, code: &str, message: &str) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") && reader.read_line(&mut head)? > 0 {}
+    let length = head.to_lowercase();
+    let length = length.lines().find_map(|line| line.strip_prefix("content-length: "));
+    reader.read_exact(&mut vec![0; length.map_or(0, |text| text.parse().unwrap())])?;
+    let body = serde_json::json!({"__type": code, "message": message}).to_string();
+    let length = body.len();
+    write!(
+        reader.get_mut(),
+        "HTTP/1.1 {status} x\r\nx-amzn-errortype: {code}\r\nconnection: close\r\n\
+         content-length: {length}\r\n\r\n{body}"
+    )
+}
+
+/// What it says, and its exit code. `honeycomb` is told with its key, `environment` is all of AWS
+/// that there is.
+fn doctor(honeycomb: (u16, &str), aws: u16, environment: &[(&str, &str)]) -> (String, i32) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/aws-sidecar.yaml");
+    command.args(["doctor", "--config"]).arg(file);
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AWS_")) {
+        command.env_remove(name);
+    }
+    let nowhere = tempfile::tempdir().unwrap();
+    command
+        .env("HOME", nowhere.path())
+        .env("AWS_CONFIG_FILE", nowhere.path().join("config"))
+        .env("AWS_SHARED_CREDENTIALS_FILE", nowhere.path().join("credentials"))
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env("HONEYCOMB_API_KEY", honeycomb.1)
+        .env_remove("SKEP_CONFIG")
+        .envs(environment.iter().copied());
+    for (exporter, port) in
+        [("honeycomb", honeycomb.0), ("awsxray", aws), ("awsemf", aws), ("awscloudwatchlogs", aws)]
+    {
+        let value = format!("exporters::{exporter}::endpoint=http://127.0.0.1:{port}");
+        command.args(["--set", &value]);
+    }
+    let output = command.output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(!text.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    (text, output.status.code().unwrap())
+}
+
+const KEYS: [(&str, &str); 3] = [
+    ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+    ("AWS_SECRET_ACCESS_KEY", "secret-of-a-test"),
+    ("AWS_REGION", "us-east-1"),
+];
+
+/// The mark of an exporter and what was found of it.
+fn of<'r>(report: &'r str, exporter: &str) -> (&'r str, &'r str) {
+    let mut lines = report.lines();
+    let line = lines.find(|line| line.contains(exporter)).unwrap_or_else(|| panic!("{report}"));
+    (line.split(' ').next().unwrap(), lines.next().unwrap().trim())
+}
+
+/// What is said of an exporter that would not accept data has all of `words`.
+fn fails(report: &str, exporter: &str, words: &[&str]) {
+    let (mark, said) = of(report, exporter);
+    assert_eq!(mark, "FAIL", "{report}");
+    for word in words {
+        assert!(said.contains(word), "no `{word}` in {said}");
+    }
+    for noise in ["Failure {", "Error {", "\\\"", "secret-of-a-test"] {
+        assert!(!said.contains(noise), "{said}");
+    }
+}
+
+#[test]
+fn a_key_that_honeycomb_does_not_know_is_named() {
+    let (_honeycomb, port) = http_backend(KEY_HEADERS);
+    let (report, code) = doctor((port, "hcaik_mistyped"), aws(200, "", ""), &KEYS);
+    fails(&report, "honeycomb (traces)", &["refused the API key", "401", "region: eu"]);
+    for exporter in AWS {
+        let (mark, said) = of(&report, exporter);
+        assert_eq!(mark, "ok", "{report}");
+        assert!(said.contains("region us-east-1 by AWS_REGION"), "{said}");
+        assert!(said.contains("credentials from environment"), "{said}");
+    }
+    assert!(report.ends_with("\n1 of 4 would not accept data\n"), "{report}");
+    assert_eq!(code, 74);
+    assert!(!report.contains("hcaik"), "no key is shown");
+}
+
+#[test]
+fn without_credentials_it_says_where_they_are_looked_for() {
+    let (_honeycomb, port) = http_backend(KEY_HEADERS);
+    let backend = aws(200, "", "");
+    let empty =
+        [("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", ""), ("AWS_SESSION_TOKEN", "")];
+    // A compose file hands on variables that nobody has set as empty ones.
+    for given in [&[][..], &empty] {
+        let environment = [given, &[("AWS_DEFAULT_REGION", "us-east-1")]].concat();
+        let (report, code) = doctor((port, "hcaik_for_a_test"), backend, &environment);
+        let words = ["AWS_ACCESS_KEY_ID", "~/.aws", "role", "us-east-1 by AWS_DEFAULT_REGION"];
+        for exporter in AWS {
+            fails(&report, exporter, &words);
+        }
+        assert_eq!(of(&report, "honeycomb").0, "ok", "{report}");
+        assert_eq!(code, 74);
+    }
+    let (report, _) = doctor((port, "hcaik_for_a_test"), backend, &KEYS[..2]);
+    for exporter in AWS {
+        fails(&report, exporter, &["the AWS region is unknown", "AWS_REGION"]);
+    }
+}
+
+#[test]
+fn an_action_that_is_not_allowed_is_named() {
+    let (_honeycomb, port) = http_backend(KEY_HEADERS);
+    let denied = aws(403, "AccessDeniedException", "User: arn:aws:sts::1:x is not authorized");
+    let (report, code) = doctor((port, "hcaik_for_a_test"), denied, &KEYS);
+    let words = ["allow the action `xray:PutTraceSegments`", "User: arn:aws:sts::1:x"];
+    fails(&report, "awsxray (traces)", &words);
+    for exporter in &AWS[1..] {
+        fails(&report, exporter, &["allow the action `logs:PutLogEvents`"]);
+    }
+    assert_eq!(code, 74);
+}
+
+#[test]
+fn a_session_that_has_ended_and_a_key_that_is_not_known_are_told_apart() {
+    let (_honeycomb, port) = http_backend(KEY_HEADERS);
+    let session = [&KEYS[..], &[("AWS_SESSION_TOKEN", "ended")]].concat();
+    let message = "The security token included in the request is";
+    for (code, remedy) in [
+        ("ExpiredTokenException", "the session has expired: provide new credentials"),
+        ("UnrecognizedClientException", "AWS does not know this access key"),
+        ("InvalidSignatureException", "the secret key is wrong, or the clock"),
+    ] {
+        let refusing = aws(400, code, message);
+        let (report, _) = doctor((port, "hcaik_for_a_test"), refusing, &session);
+        for exporter in AWS {
+            fails(&report, exporter, &[code, message, remedy]);
+        }
+        assert!(report.ends_with("\n3 of 4 would not accept data\n"), "{report}");
+    }
+}
+
+#[test]
+fn where_nobody_listens_the_way_there_is_asked_for() {
+    let (report, code) = doctor((free_port(), "hcaik_for_a_test"), free_port(), &KEYS);
+    fails(&report, "honeycomb (traces)", &["cannot connect", "connection refused"]);
+    let words = ["cannot reach AWS", "connection refused", "VPC endpoint"];
+    for exporter in AWS {
+        fails(&report, exporter, &words);
+    }
+    assert!(report.ends_with("\n4 of 4 would not accept data\n"), "{report}");
+    assert_eq!(code, 74);
+}
