@@ -1,6 +1,6 @@
 //! The exporters' clients against backends that misbehave: whatever these do, every item is
 //! delivered, sent again or counted as lost, and nothing that was taken is sent twice. The real
-//! exporters stand behind the real queue; only the backend is a script.
+//! exporters are behind the real queue; only the backend is a script.
 
 use std::{
     fmt::Write as _,

@@ -79,7 +79,7 @@ impl Scenario {
         self
     }
 
-    /// Without the AWS settings of whoever runs the tests, and without a search for an instance.
+    /// Removes the AWS settings of the environment, and the search for instance metadata.
     #[cfg(feature = "aws")]
     fn without_aws(mut self) -> Self {
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AWS_")) {

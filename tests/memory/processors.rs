@@ -29,7 +29,7 @@ use skep::{
 use crate::{
     ALLOCATED,
     expanding::{requests, settings},
-    turn,
+    is_due, turn,
 };
 
 /// What may be allocated beside what was charged: one step of each table, one payload in the
@@ -210,8 +210,11 @@ fn no_processor_takes_more_than_was_charged() {
     let _entered = runtime.enter();
     let mut faults = Vec::new();
     for signal in Signal::ALL {
-        for (what, body) in requests(signal, 1) {
-            for (settings, processor) in all(signal) {
+        for (request, (what, body)) in requests(signal, 1).into_iter().enumerate() {
+            for (at, (settings, processor)) in all(signal).into_iter().enumerate() {
+                if !is_due(request, at) {
+                    continue;
+                }
                 let account = Account::of(1 << 30);
                 let mut chain = [processor];
                 let (peak, charged) = run(&mut chain, signal, &body, &account);
@@ -234,8 +237,11 @@ fn what_has_no_room_is_refused() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let _entered = runtime.enter();
     for signal in Signal::ALL {
-        for (what, body) in requests(signal, 1) {
-            for (settings, processor) in all(signal) {
+        for (request, (what, body)) in requests(signal, 1).into_iter().enumerate() {
+            for (at, (settings, processor)) in all(signal).into_iter().enumerate() {
+                if !is_due(request, at) {
+                    continue;
+                }
                 let account = Account::of(4 << 20);
                 let (peak, charged) = run(&mut [processor], signal, &body, &account);
                 // The body is there before, and what goes out is copied before it goes.

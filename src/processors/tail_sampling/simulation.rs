@@ -180,9 +180,15 @@ fn ids_of(sampler: &Sampler, ids: &[u128]) -> u64 {
     ids.iter().filter(found).count() as u64
 }
 
+/// All rounds if `SKEP_TEST_FULL` is set, as `.ci/run` does it, else a fifth of them.
+fn rounds(all: u64) -> u64 {
+    let is_full = std::env::var_os("SKEP_TEST_FULL").is_some_and(|value| !value.is_empty());
+    if is_full { all } else { all / 5 }
+}
+
 #[test]
 fn every_span_is_kept_dropped_or_waits() {
-    for seed in 0..300 {
+    for seed in 0..rounds(300) {
         conserve(seed);
     }
 }
@@ -193,7 +199,7 @@ fn every_span_is_kept_dropped_or_waits() {
 fn the_decision_is_the_same_whatever_the_interleaving_and_the_workers() {
     let policies = MIXED.replace("\n  - ", ", ").replace('\n', " ");
     let policies = policies.trim().trim_start_matches(',');
-    for seed in 0..40 {
+    for seed in 0..rounds(40) {
         let mut rng = Rng::with_seed(seed);
         let ids: Vec<u128> = (0..80).map(|_| rng.u128(..)).collect();
         let spans: Vec<Span> = (0..600)
