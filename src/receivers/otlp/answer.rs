@@ -1,4 +1,4 @@
-//! Answers of the receiver in the terms of gRPC and of OTLP/HTTP.
+//! The responses of the receiver, in gRPC and in OTLP/HTTP.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::{
     otlp::payload::Reason,
 };
 
-/// What a rejection is in gRPC's terms.
+/// The gRPC status of a rejection.
 pub(in super::super) fn status(rejection: &Rejection) -> Status {
     match rejection {
         Rejection::Malformed(message) => Status::new(Code::InvalidArgument, message.clone()),
@@ -31,7 +31,7 @@ pub(in super::super) fn status(rejection: &Rejection) -> Status {
     }
 }
 
-/// What a refusal for good is: where a sender waits for the backend, what the backend says of it.
+/// The gRPC code of a permanent refusal. A sender that waits for the backend gets the backend's.
 const fn code(reason: Reason) -> Code {
     match reason {
         Reason::BackendRefused | Reason::Malformed => Code::InvalidArgument,
@@ -43,7 +43,7 @@ const fn code(reason: Reason) -> Code {
     }
 }
 
-/// What a sender's log shows.
+/// The message for the sender's log.
 const fn sentence(reason: Reason) -> &'static str {
     match reason {
         Reason::OverBudget => "no memory was free for this request in time; send it again later",
@@ -52,7 +52,7 @@ const fn sentence(reason: Reason) -> &'static str {
         Reason::ShuttingDown => "skep is shutting down; send it again later",
         Reason::RetriesExhausted => "the backend took no data in time; send it again later",
         Reason::StorageFull => "the storage of skep is full; send it again later",
-        Reason::StorageFailed => "skep could not write the data down; send it again later",
+        Reason::StorageFailed => "skep could not write the data to disk; send it again later",
         Reason::Panicked | Reason::Unaccounted => {
             "an internal error ended this request; send it again"
         }
@@ -107,7 +107,7 @@ pub(super) fn failure(status: &Status, encoding: Encoding) -> Response<Reply> {
         }
     };
     let code = match status.code {
-        // The Collector answers 400 for what is too large, too.
+        // The Collector also answers 400 if a request is too large.
         Code::ResourceExhausted if status.retry_after.is_none() => 400,
         code => code.to_http(),
     };
@@ -123,7 +123,7 @@ pub(super) fn failure(status: &Status, encoding: Encoding) -> Response<Reply> {
     response
 }
 
-/// The answer to a client that may not send. `challenge` says how it can prove itself.
+/// The response to a client that may not send. `challenge` says how it can authenticate.
 pub(super) fn unauthenticated(
     status: &Status,
     encoding: Encoding,
