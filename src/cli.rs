@@ -10,6 +10,7 @@ mod decisions;
 mod dlq;
 mod doctor;
 mod health;
+mod ottl;
 mod print;
 mod reload;
 mod run;
@@ -265,6 +266,11 @@ enum Command {
     Schema,
     /// Lists the components as YAML.
     Components,
+    /// Runs one OTTL statement or condition on an OTLP/JSON document and says what it does and why.
+    Ottl {
+        #[command(flatten)]
+        arguments: ottl::Arguments,
+    },
     /// Asks a running skep whether it is healthy; for container health checks.
     Health {
         /// Address of the `health_check` extension.
@@ -369,6 +375,7 @@ impl Arguments {
             }
             Some(Command::Schema) => print::schema(),
             Some(Command::Components) => components::run(),
+            Some(Command::Ottl { arguments }) => ottl::run(&arguments),
             Some(Command::Health { url }) => health::run(&url),
             Some(Command::Explain { trace_id, target }) => {
                 decisions::explain(&target.endpoint(&process)?, &trace_id)

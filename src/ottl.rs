@@ -15,7 +15,8 @@
 //! Map: `lex`, `parse`, `syntax` (text to tree); `problem` (mistakes with their place); `language`
 //! (contexts, paths, enums); `compile` (tree to checked nodes); `node` (nodes and evaluation);
 //! `functions`; `value`, `types`, `compare`, `arithmetic`, `text`, `calendar` (values); `wire`,
-//! `read`, `write`, `item`, `walk` (bytes); `program` (groups, error modes).
+//! `index`, `read`, `write`, `item`, `walk` (bytes); `program` (groups, error modes); `place`
+//! (problems in a configuration).
 //!
 //! Nothing here knows of pipelines or configuration. A program ends on any input: regular
 //! expressions take linear time, there are no loops but over elements of values, and what a
@@ -30,6 +31,7 @@ mod entries;
 mod explain;
 mod fault;
 mod functions;
+mod index;
 mod item;
 mod language;
 mod lex;
@@ -37,6 +39,7 @@ mod murmur3;
 mod node;
 mod parse;
 mod pattern;
+mod place;
 mod problem;
 mod program;
 mod read;
@@ -49,11 +52,14 @@ mod value;
 mod walk;
 mod wire;
 mod write;
+mod xml;
 
+pub use compile::signature;
 pub use fault::{Fault, What};
 pub use functions::{Function, all as functions};
 pub use item::{Item, Tier};
 pub use language::{Context, Field, fields};
+pub use place::report;
 pub use problem::{Problem, Shown};
 pub use program::{ErrorMode, Failure, Group, Located, Program, Report, Which};
 pub use syntax::Span;

@@ -179,7 +179,7 @@ impl Call {
 }
 
 /// Bytes as UTF-8; what is not is shown as U+FFFD.
-pub fn to_str(text: Cow<'_, [u8]>) -> Cow<'_, str> {
+pub(crate) fn to_str(text: Cow<'_, [u8]>) -> Cow<'_, str> {
     match text {
         Cow::Borrowed(text) => String::from_utf8_lossy(text),
         Cow::Owned(text) => Cow::Owned(
@@ -190,6 +190,6 @@ pub fn to_str(text: Cow<'_, [u8]>) -> Cow<'_, str> {
 }
 
 /// A text as a value.
-pub fn made<'e>(text: impl Into<Vec<u8>>) -> Value<'e> {
+pub(crate) fn made<'e>(text: impl Into<Vec<u8>>) -> Value<'e> {
     Value::Text(Cow::Owned(text.into()))
 }

@@ -6,7 +6,11 @@
 use super::{compare::as_double, fault::What, syntax::Math, types::Types, value::Value};
 
 /// Calculates with two values.
-pub fn calculate(math: Math, left: &Value<'_>, right: &Value<'_>) -> Result<Value<'static>, What> {
+pub(crate) fn calculate(
+    math: Math,
+    left: &Value<'_>,
+    right: &Value<'_>,
+) -> Result<Value<'static>, What> {
     match (left, right) {
         (Value::Int(a), Value::Int(b)) => integers(math, *a, *b).map(Value::Int),
         (Value::Double(a), Value::Double(b)) => doubles(math, *a, *b),
@@ -59,7 +63,7 @@ fn doubles(math: Math, a: f64, b: f64) -> Result<Value<'static>, What> {
 }
 
 /// What a calculation with values of these types can give; empty if it always fails.
-pub fn result(math: Math, left: Types, right: Types) -> Types {
+pub(crate) fn result(math: Math, left: Types, right: Types) -> Types {
     let mut types = Types::NONE;
     if left.meets(Types::INT) && right.meets(Types::INT) {
         types = types.or(Types::INT);
@@ -86,7 +90,7 @@ pub fn result(math: Math, left: Types, right: Types) -> Types {
 }
 
 /// Changes the sign of a number.
-pub fn negate(value: &Value<'_>) -> Result<Value<'static>, What> {
+pub(crate) fn negate(value: &Value<'_>) -> Result<Value<'static>, What> {
     match value {
         Value::Int(value) => Ok(Value::Int(value.wrapping_neg())),
         Value::Double(value) => Ok(Value::Double(-value)),

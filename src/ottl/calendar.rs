@@ -8,7 +8,7 @@ use jiff::{
 };
 
 /// Nanoseconds of a second.
-pub const SECOND: i64 = 1_000_000_000;
+pub(crate) const SECOND: i64 = 1_000_000_000;
 
 const MONTHS: [&str; 12] = [
     "January",
@@ -29,23 +29,23 @@ const DAYS: [&str; 7] =
     ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
 /// A time in UTC.
-pub fn date_time(nanos: i64) -> DateTime {
+pub(crate) fn date_time(nanos: i64) -> DateTime {
     let timestamp = Timestamp::from_nanosecond(i128::from(nanos)).unwrap_or(Timestamp::UNIX_EPOCH);
     Offset::UTC.to_datetime(timestamp)
 }
 
 /// `2024-05-06T07:08:09.123Z`
-pub fn rfc3339(nanos: i64) -> String {
+pub(crate) fn rfc3339(nanos: i64) -> String {
     Timestamp::from_nanosecond(i128::from(nanos)).unwrap_or(Timestamp::UNIX_EPOCH).to_string()
 }
 
 /// Days since Sunday.
-pub fn weekday(weekday: Weekday) -> i64 {
+pub(crate) fn weekday(weekday: Weekday) -> i64 {
     i64::from(weekday.to_sunday_zero_offset())
 }
 
 /// A time zone by its IANA name; `None` if it is unknown.
-pub fn zone(name: &str) -> Option<TimeZone> {
+pub(crate) fn zone(name: &str) -> Option<TimeZone> {
     match name {
         "" | "UTC" => Some(TimeZone::UTC),
         "Local" => Some(TimeZone::system()),
@@ -95,12 +95,12 @@ fn steps(format: &str) -> Result<Vec<Step>, String> {
 }
 
 /// Whether a format can be used.
-pub fn check_format(format: &str) -> Result<(), String> {
+pub(crate) fn check_format(format: &str) -> Result<(), String> {
     steps(format).map(|_| ())
 }
 
 /// Writes a time in UTC.
-pub fn format(nanos: i64, format: &str) -> Result<String, String> {
+pub(crate) fn format(nanos: i64, format: &str) -> Result<String, String> {
     let at = date_time(nanos);
     let mut out = String::new();
     let twelve = |hour: i8| if hour % 12 == 0 { 12 } else { hour % 12 };
@@ -163,7 +163,7 @@ struct Parts {
 }
 
 /// Reads a time. Without a zone in the text it is one of `location`.
-pub fn parse(text: &str, format: &str, location: &TimeZone) -> Result<i64, String> {
+pub(crate) fn parse(text: &str, format: &str, location: &TimeZone) -> Result<i64, String> {
     let steps = steps(format)?;
     let mut parts = Parts {
         year: 1970,
@@ -345,7 +345,7 @@ fn abbreviated(name: &str) -> Option<TimeZone> {
 }
 
 /// A duration in the notation of Go: `1h30m`, `-1.5s`, `300ms`.
-pub fn parse_duration(text: &str) -> Option<i64> {
+pub(crate) fn parse_duration(text: &str) -> Option<i64> {
     let (sign, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (-1, rest),
         None => (1, text.strip_prefix('+').unwrap_or(text)),

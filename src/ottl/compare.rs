@@ -11,7 +11,7 @@ use super::{
 };
 
 /// Compares two values.
-pub fn compare(comparison: Comparison, left: &Value<'_>, right: &Value<'_>) -> bool {
+pub(crate) fn compare(comparison: Comparison, left: &Value<'_>, right: &Value<'_>) -> bool {
     match relation(left, right) {
         Relation::Ordered(ordering) => match comparison {
             Comparison::Equal => ordering.is_eq(),
@@ -62,12 +62,12 @@ fn relation(left: &Value<'_>, right: &Value<'_>) -> Relation {
 
 /// An integer as the nearest double.
 #[expect(clippy::cast_precision_loss, reason = "the language compares integers as doubles")]
-pub fn as_double(value: i64) -> f64 {
+pub(crate) fn as_double(value: i64) -> f64 {
     value as f64
 }
 
 /// Whether two values are the same including their types, at every depth.
-pub fn is_same(left: &Value<'_>, right: &Value<'_>) -> bool {
+pub(crate) fn is_same(left: &Value<'_>, right: &Value<'_>) -> bool {
     match (left, right) {
         (Value::Map(a), Value::Map(b)) => is_same_map(a, b),
         (Value::List(a), Value::List(b)) => {
@@ -80,8 +80,10 @@ pub fn is_same(left: &Value<'_>, right: &Value<'_>) -> bool {
                 }
             }
         }
-        (Value::Int(_), Value::Double(_)) | (Value::Double(_), Value::Int(_)) => false,
-        (Value::Map(_) | Value::List(_), _) | (_, Value::Map(_) | Value::List(_)) => false,
+        (Value::Int(_), Value::Double(_))
+        | (Value::Double(_), Value::Int(_))
+        | (Value::Map(_) | Value::List(_), _)
+        | (_, Value::Map(_) | Value::List(_)) => false,
         _ => compare(Comparison::Equal, left, right),
     }
 }

@@ -8,6 +8,8 @@ mod call;
 mod condition;
 mod path;
 
+pub use call::signature;
+
 use super::{
     arithmetic,
     fault::Fault,
@@ -22,7 +24,7 @@ use super::{
 
 /// How statements are compiled.
 #[derive(Debug, Clone, Copy)]
-pub struct Options {
+pub(crate) struct Options {
     /// What they run on.
     pub context: Context,
     /// Whether each path must name its context. If not, one without is of `context`.
@@ -50,7 +52,7 @@ pub(super) struct CompiledStatement {
 }
 
 impl Compiler {
-    pub fn new(options: Options) -> Self {
+    pub(crate) fn new(options: Options) -> Self {
         Compiler { options, locals: Vec::new(), problems: Vec::new() }
     }
 
@@ -58,11 +60,7 @@ impl Compiler {
         self.problems.push(problem);
     }
 
-    pub fn has_errors(&self) -> bool {
-        self.problems.iter().any(|problem| !problem.is_warning)
-    }
-
-    pub fn statement(&mut self, statement: &Statement) -> Option<CompiledStatement> {
+    pub(crate) fn statement(&mut self, statement: &Statement) -> Option<CompiledStatement> {
         let call = self.editor(&statement.editor, statement.span);
         let condition = statement.condition.as_ref().map(|condition| {
             let test = self.condition(condition);
@@ -82,7 +80,7 @@ impl Compiler {
     }
 
     /// Compiles a value.
-    pub fn value(&mut self, expr: &Expr) -> Option<Typed> {
+    pub(crate) fn value(&mut self, expr: &Expr) -> Option<Typed> {
         let constant = |value: Value<'static>| {
             let types = value.types();
             Some(Typed { node: Node::Constant(value), types })

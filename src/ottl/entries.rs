@@ -6,7 +6,7 @@ use super::value::{Map, Value, put_entry_bytes};
 
 /// Entries with their `AnyValue`s.
 #[derive(Debug, Default)]
-pub struct Entries {
+pub(crate) struct Entries {
     list: Vec<(Vec<u8>, Vec<u8>)>,
     places: HashMap<Vec<u8>, usize>,
 }
@@ -22,12 +22,8 @@ impl Entries {
         self.places.get(key).copied()
     }
 
-    pub fn has(&self, key: &[u8]) -> bool {
-        self.place(key).is_some()
-    }
-
     /// Sets an entry to an `AnyValue`.
-    pub fn put_bytes(&mut self, key: impl Into<Vec<u8>>, any: impl Into<Vec<u8>>) {
+    pub(crate) fn put_bytes(&mut self, key: impl Into<Vec<u8>>, any: impl Into<Vec<u8>>) {
         let key = key.into();
         if let Some(at) = self.place(&key) {
             self.list[at].1 = any.into();
@@ -42,18 +38,18 @@ impl Entries {
         }
     }
 
-    pub fn put(&mut self, key: impl Into<Vec<u8>>, value: &Value<'_>) {
+    pub(crate) fn put(&mut self, key: impl Into<Vec<u8>>, value: &Value<'_>) {
         let mut any = Vec::new();
         value.encode(&mut any);
         self.put_bytes(key, any);
     }
 
-    pub fn put_text(&mut self, key: impl Into<Vec<u8>>, text: impl AsRef<[u8]>) {
+    pub(crate) fn put_text(&mut self, key: impl Into<Vec<u8>>, text: impl AsRef<[u8]>) {
         self.put(key, &Value::Text(Cow::Borrowed(text.as_ref())));
     }
 
     /// The content of a `KeyValueList`.
-    pub fn into_list(self) -> Vec<u8> {
+    pub(crate) fn into_list(self) -> Vec<u8> {
         let mut list = Vec::new();
         for (key, any) in &self.list {
             put_entry_bytes(&mut list, 1, key, any);
@@ -61,7 +57,7 @@ impl Entries {
         list
     }
 
-    pub fn into_value(self) -> Value<'static> {
+    pub(crate) fn into_value(self) -> Value<'static> {
         Value::Map(Map::made(self.into_list()))
     }
 }

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::{
-    node::{Argument, Call, Key, Node, Test},
+    node::{Argument, Call, Eval, Key, Node, Test},
     text::write_json,
     value::Value,
 };
@@ -150,5 +150,52 @@ impl fmt::Display for Argument {
             Argument::Function(function) => f.write_str(function.name),
             Argument::Lambda(lambda) => write!(f, "=> {}", lambda.body),
         }
+    }
+}
+
+/// How a condition came to its result on an item, a line for each part that was evaluated.
+pub(super) fn why(test: &Test, eval: Eval<'_>, depth: usize, out: &mut Vec<String>) {
+    let result = match test.eval(eval) {
+        Ok(value) => value.to_string(),
+        Err(fault) => format!("failed: {fault}"),
+    };
+    let indent = "  ".repeat(depth);
+    let shown = |node: &Node| match (node, node.eval(eval)) {
+        (Node::Constant(_), _) | (_, Err(_)) => None,
+        (node, Ok(value)) => Some(format!("{node} is {value}")),
+    };
+    let values: Vec<String> = match test {
+        Test::Compare(_, sides) => {
+            [shown(&sides.0), shown(&sides.1)].into_iter().flatten().collect()
+        }
+        Test::IsText { tier, number, key, path, .. } => {
+            let found = super::value::find(eval.item.bytes(*tier), *number, key);
+            vec![format!("{path} is {}", found.map_or(Value::Nil, Value::read_cow))]
+        }
+        Test::Value(Node::Call(call), _) => {
+            let arguments = call.arguments.iter().filter_map(|argument| match argument {
+                Argument::Value(node, _) | Argument::Special(_, node, _) => shown(node),
+                _ => None,
+            });
+            arguments.collect()
+        }
+        _ => Vec::new(),
+    };
+    let detail =
+        if values.is_empty() { String::new() } else { format!("  ({})", values.join(", ")) };
+    out.push(format!("{indent}{result}: {test}{detail}"));
+    match test {
+        Test::Not(inner) | Test::Held(inner, _) => why(inner, eval, depth + 1, out),
+        Test::All(tests) | Test::Any(tests) => {
+            let decides = matches!(test, Test::Any(_));
+            for part in tests {
+                why(part, eval, depth + 1, out);
+                // What follows is not evaluated.
+                if !matches!(part.eval(eval), Ok(value) if value != decides) {
+                    break;
+                }
+            }
+        }
+        _ => {}
     }
 }

@@ -12,6 +12,7 @@ mod lambdas;
 mod lists;
 mod logs;
 mod metrics;
+mod naming;
 mod network;
 mod numbers;
 mod parse;
@@ -22,7 +23,7 @@ mod sprintf;
 mod strings;
 mod times;
 mod xml;
-pub mod xpath;
+pub(crate) mod xpath;
 
 use super::{
     fault::Fault,
@@ -60,10 +61,10 @@ pub enum Run {
     Edit(Edit),
 }
 
-pub type Convert = for<'e> fn(&'e Call, Eval<'e>) -> Result<Value<'e>, Fault>;
+pub(crate) type Convert = for<'e> fn(&'e Call, Eval<'e>) -> Result<Value<'e>, Fault>;
 /// Checks and compiles constant arguments; the error is an argument and its words.
-pub type Prepare = fn(&[Argument]) -> Result<Special, (usize, String)>;
-pub type Edit = fn(&Call, &mut Item<'_>) -> Result<(), Fault>;
+pub(crate) type Prepare = fn(&[Argument]) -> Result<Special, (usize, String)>;
+pub(crate) type Edit = fn(&Call, &mut Item<'_>) -> Result<(), Fault>;
 
 /// A parameter.
 #[derive(Debug)]
@@ -158,7 +159,7 @@ const fn editor(
     }
 }
 
-const GROUPS: [&[Function]; 20] = [
+const GROUPS: [&[Function]; 22] = [
     edit::FUNCTIONS,
     replace::FUNCTIONS,
     reshape::FUNCTIONS,
@@ -179,15 +180,17 @@ const GROUPS: [&[Function]; 20] = [
     metrics::FUNCTIONS,
     aggregate::FUNCTIONS,
     histograms::FUNCTIONS,
+    extract::FUNCTIONS,
+    naming::FUNCTIONS,
 ];
 
 /// Every function.
 pub fn all() -> impl Iterator<Item = &'static Function> {
-    GROUPS.into_iter().chain([extract::FUNCTIONS]).flatten()
+    GROUPS.into_iter().flatten()
 }
 
 /// The function of a name.
-pub fn named(name: &str) -> Option<&'static Function> {
+pub(crate) fn named(name: &str) -> Option<&'static Function> {
     all().find(|function| function.name == name)
 }
 

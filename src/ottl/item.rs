@@ -7,8 +7,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{fault::What, wire::joined};
-use crate::otlp::payload;
+use super::{
+    fault::What,
+    index::{Index, Indexed},
+    wire::joined,
+};
+use crate::otlp::{payload, wire::put_header};
 
 /// A level of an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,6 +52,7 @@ struct Level<'a> {
     version: Vec<u8>,
     has_version: bool,
     is_edited: bool,
+    index: Index,
 }
 
 impl<'a> Level<'a> {
@@ -56,11 +61,46 @@ impl<'a> Level<'a> {
     }
 
     fn enter(&mut self, original: &'a [u8]) {
+        self.index.clear();
         self.original = original;
         self.has_version = false;
         self.is_edited = false;
         self.version.clear();
         self.version.shrink_to(KEPT);
+    }
+}
+
+/// A metric that an editor has made.
+#[derive(Debug, Default)]
+pub(crate) struct Appended {
+    /// Its name, description and unit; or all of it, if it has no kind.
+    pub(super) head: Vec<u8>,
+    /// The field of its data.
+    pub(super) kind: u32,
+    pub(super) points: Vec<u8>,
+    /// What follows the points in the data.
+    pub(super) nature: Vec<u8>,
+}
+
+impl Appended {
+    /// A metric that is complete.
+    pub(super) fn whole(metric: Vec<u8>) -> Self {
+        Appended { head: metric, ..Appended::default() }
+    }
+
+    /// Bytes that it takes.
+    pub(super) fn len(&self) -> usize {
+        self.head.len() + self.points.len() + self.nature.len() + 16
+    }
+
+    pub(super) fn finish(self) -> Vec<u8> {
+        let mut metric = self.head;
+        if self.kind != 0 {
+            put_header(&mut metric, self.kind, self.points.len() + self.nature.len());
+            metric.extend(self.points);
+            metric.extend(self.nature);
+        }
+        metric
     }
 }
 
@@ -71,13 +111,15 @@ pub struct Item<'a> {
     spare: Vec<u8>,
     /// Changes whenever the resource or the scope does.
     stamp: u64,
+    /// Edits so far.
+    edits: u64,
     /// Field of the metric that holds the points, 5 to 11; 0 if it has no data.
     pub(super) kind: u32,
     /// Position of a span event in its span.
     pub(super) index: Option<usize>,
     pub(super) request: Option<&'a payload::Context>,
     /// Metrics that editors have made of this one. They go into the same scope.
-    pub(super) appended: Vec<Vec<u8>>,
+    pub(super) appended: Vec<Appended>,
     /// Keeps the cache when the next item is entered.
     shares_cache: bool,
 }
@@ -89,6 +131,7 @@ impl<'a> Item<'a> {
             levels: Default::default(),
             spare: Vec::new(),
             stamp: stamp(),
+            edits: 0,
             kind: 0,
             index: None,
             request,
@@ -110,6 +153,7 @@ impl<'a> Item<'a> {
     /// Puts a cache from another walk in place.
     pub fn set_cache(&mut self, cache: Vec<u8>) {
         let level = &mut self.levels[Tier::Cache as usize];
+        level.index.clear();
         level.version = cache;
         level.has_version = true;
     }
@@ -131,6 +175,7 @@ impl<'a> Item<'a> {
         if parts.len() > 1 {
             let level = &mut self.levels[tier as usize];
             level.version = joined(parts.iter().copied());
+            level.index.clear();
             level.has_version = true;
         }
     }
@@ -159,6 +204,7 @@ impl<'a> Item<'a> {
     pub(super) fn take_owners(&mut self, owners: Vec<(usize, Vec<u8>)>) {
         for (at, version) in owners {
             let level = &mut self.levels[at];
+            level.index.clear();
             level.version = version;
             level.has_version = true;
             level.is_edited = true;
@@ -176,10 +222,23 @@ impl<'a> Item<'a> {
         self.levels.get(tier as usize).map_or(&[], Level::bytes)
     }
 
+    /// The same with an index of its fields.
+    pub(super) fn indexed(&self, tier: Tier) -> Indexed<'_> {
+        match self.levels.get(tier as usize) {
+            Some(level) => Indexed { message: level.bytes(), index: Some(&level.index) },
+            None => Indexed::plain(&[]),
+        }
+    }
+
     /// The bytes of a level if they were edited.
     pub fn edited(&self, tier: Tier) -> Option<&[u8]> {
         let level = self.levels.get(tier as usize)?;
         level.is_edited.then(|| level.bytes())
+    }
+
+    /// Changes with every edit.
+    pub fn version(&self) -> u64 {
+        self.edits
     }
 
     /// Which version of resource and scope this is: conditions on nothing else are evaluated once.
@@ -202,6 +261,8 @@ impl<'a> Item<'a> {
             std::mem::swap(&mut level.version, &mut out);
             level.has_version = true;
             level.is_edited = true;
+            level.index.clear();
+            self.edits += 1;
             if matches!(
                 tier,
                 Tier::Resource | Tier::Scope | Tier::ResourceSchema | Tier::ScopeSchema

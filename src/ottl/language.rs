@@ -5,9 +5,10 @@
 mod enums;
 mod paths;
 
-pub use enums::enums;
+pub(crate) use enums::enums;
 pub(super) use paths::exemplars;
-pub use paths::{Access, Field, Point, RequestField, fields};
+pub(crate) use paths::{Access, Point, RequestField};
+pub use paths::{Field, fields};
 
 use super::item::Tier;
 use crate::otlp::Signal;
@@ -93,15 +94,25 @@ impl Context {
 
     /// The contexts above it that its statements can use, too.
     pub const fn above(self) -> &'static [Context] {
-        use Context::{DataPoint, Metric, Request, Resource, Scope, Span};
+        const SHARED: &[Context] = &[Context::Resource, Context::Scope, Context::Request];
         match self {
-            Context::Resource => &[Request],
-            Context::Scope => &[Resource, Request],
-            Context::Span | Context::Metric | Context::Log => &[Resource, Scope, Request],
-            Context::SpanEvent | Context::SpanLink => &[Span, Resource, Scope, Request],
-            Context::DataPoint => &[Metric, Resource, Scope, Request],
-            Context::Exemplar => &[DataPoint, Metric, Resource, Scope, Request],
             Context::Request => &[],
+            Context::Resource => &[Context::Request],
+            Context::Scope => &[Context::Resource, Context::Request],
+            Context::Span | Context::Metric | Context::Log => SHARED,
+            Context::SpanEvent | Context::SpanLink => {
+                &[Context::Span, Context::Resource, Context::Scope, Context::Request]
+            }
+            Context::DataPoint => {
+                &[Context::Metric, Context::Resource, Context::Scope, Context::Request]
+            }
+            Context::Exemplar => &[
+                Context::DataPoint,
+                Context::Metric,
+                Context::Resource,
+                Context::Scope,
+                Context::Request,
+            ],
         }
     }
 
@@ -130,7 +141,7 @@ impl Context {
         let picked = PRIORITY[first];
         let mut all = vec![picked];
         // Contexts below the picked one reach its paths, too, and may have the functions it lacks.
-        all.extend(PRIORITY.iter().copied().filter(|other| {
+        all.extend(PRIORITY.iter().rev().copied().filter(|other| {
             *other != picked && named.iter().all(|context| other.reaches(*context))
         }));
         all

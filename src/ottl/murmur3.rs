@@ -1,7 +1,7 @@
 //! The hash Murmur3 with seed 0, by Austin Appleby.
 
 /// The 32-bit hash.
-pub fn hash32(bytes: &[u8]) -> u32 {
+pub(crate) fn hash32(bytes: &[u8]) -> u32 {
     const C1: u32 = 0xcc9e_2d51;
     const C2: u32 = 0x1b87_3593;
     let mixed = |k: u32| k.wrapping_mul(C1).rotate_left(15).wrapping_mul(C2);
@@ -25,7 +25,7 @@ pub fn hash32(bytes: &[u8]) -> u32 {
 }
 
 /// The 128-bit hash for 64-bit machines, as two halves.
-pub fn hash128(bytes: &[u8]) -> (u64, u64) {
+pub(crate) fn hash128(bytes: &[u8]) -> (u64, u64) {
     const C1: u64 = 0x87c3_7b91_1142_53d5;
     const C2: u64 = 0x4cf5_ad43_2745_937f;
     let first = |k: u64| k.wrapping_mul(C1).rotate_left(31).wrapping_mul(C2);

@@ -1,7 +1,7 @@
 //! Tokens to a syntax tree, by recursive descent.
 //!
 //! One grammar serves for values and conditions; whether a comparison may be used at a place is
-//! decided by the compiler, which can say why. Nesting is limited, so no text can exhaust the stack.
+//! decided by the compiler, which can say why. Nesting is limited: no text exhausts the stack.
 
 use super::{
     lex::{Token, TokenKind, tokens},
@@ -19,7 +19,7 @@ const SUMS: usize = 128;
 const LONGEST: usize = 64 << 10;
 
 /// Parses `editor(...) where condition`.
-pub fn statement(text: &str) -> Result<Statement, Problem> {
+pub(crate) fn statement(text: &str) -> Result<Statement, Problem> {
     let mut parser = Parser::new(text)?;
     let start = parser.span();
     let name = parser.editor_name()?;
@@ -35,16 +35,7 @@ pub fn statement(text: &str) -> Result<Statement, Problem> {
 }
 
 /// Parses a condition.
-pub fn condition(text: &str) -> Result<Expr, Problem> {
-    expression(text)
-}
-
-/// Parses a value.
-pub fn value(text: &str) -> Result<Expr, Problem> {
-    expression(text)
-}
-
-fn expression(text: &str) -> Result<Expr, Problem> {
+pub(crate) fn condition(text: &str) -> Result<Expr, Problem> {
     let mut parser = Parser::new(text)?;
     let found = parser.any_of()?;
     parser.end("the end")?;

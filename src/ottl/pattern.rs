@@ -20,7 +20,7 @@ const LONGEST: usize = 16 << 10;
 const REMEMBERED: usize = 8;
 
 /// Compiles an expression of Go.
-pub fn compile(pattern: &str) -> Result<Regex, String> {
+pub(crate) fn compile(pattern: &str) -> Result<Regex, String> {
     if pattern.len() > LONGEST {
         return Err(format!("the regular expression has more than {LONGEST} bytes"));
     }
@@ -38,7 +38,7 @@ pub fn compile(pattern: &str) -> Result<Regex, String> {
 
 /// Compiles a glob: `*` is any text, `?` one character, `[abc]`, `[!a-z]`, `{a,b}`, and `\` takes
 /// the next character as it is.
-pub fn compile_glob(glob: &str) -> Result<Regex, String> {
+pub(crate) fn compile_glob(glob: &str) -> Result<Regex, String> {
     let mut out = String::from("(?s)\\A(?:");
     let mut chars = glob.chars().peekable();
     let mut depth = 0;

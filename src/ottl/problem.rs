@@ -1,5 +1,5 @@
-//! What is wrong with a statement: where, what, and the remedy. Shown with the line of the statement
-//! and a caret under the place.
+//! What is wrong with a statement: where, what, and the remedy. A problem is shown with the line of
+//! the statement and a caret under the place.
 
 use std::fmt;
 

@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::{
     compile::{Compiler, Options},
+    explain::why,
     fault::Fault,
     functions,
     item::Item,
@@ -192,6 +193,11 @@ impl Program {
         self.conditions.iter().all(|c| matches!(c.test, Test::Constant(false)))
     }
 
+    /// Whether it changes anything.
+    pub fn has_statements(&self) -> bool {
+        !self.statements.is_empty()
+    }
+
     /// The text of a statement or condition.
     pub fn text(&self, which: Which) -> &str {
         match which {
@@ -249,12 +255,13 @@ impl Program {
         conditions.chain(statements).collect()
     }
 
-    /// Whether the `where` of a statement holds for an item.
-    pub fn applies(&self, statement: usize, item: &Item<'_>) -> Result<bool, Fault> {
-        match self.statements.get(statement).and_then(|found| found.condition.as_ref()) {
-            Some(condition) => condition.eval(Eval::new(item)),
-            None => Ok(true),
-        }
+    /// How its conditions, and those of its statements, come to their results on an item.
+    pub fn why(&self, item: &Item<'_>) -> Vec<String> {
+        let own = self.conditions.iter().map(|condition| &condition.test);
+        let wheres = self.statements.iter().filter_map(|statement| statement.condition.as_ref());
+        let mut lines = Vec::new();
+        own.chain(wheres).for_each(|test| why(test, Eval::new(item), 0, &mut lines));
+        lines
     }
 }
 
@@ -315,7 +322,7 @@ fn infer(signal: Signal, parsed: &[(Which, &str, Parsed)]) -> Result<Context, Bo
         Box::new(Located { which, problem })
     };
     let span = parsed.first().map_or(Span::default(), |(_, text, _)| Span::new(0, text.len()));
-    let names: Vec<&str> = of_signal.iter().map(|context| context.name()).collect();
+    let valid: Vec<&str> = of_signal.iter().map(|context| context.name()).collect();
     let mut candidates = Context::candidates(&named.contexts);
     if candidates.is_empty() {
         // Only functions may say what the statements run on.
@@ -326,8 +333,8 @@ fn infer(signal: Signal, parsed: &[(Which, &str, Parsed)]) -> Result<Context, Bo
         let problem = Problem::new(span, message);
         return Err(located(problem.help(format!(
             "name the context in a path, such as `{}.attributes`, or set `context` to one of {}",
-            names.last().unwrap_or(&"log"),
-            names.join(", ")
+            valid.last().unwrap_or(&"log"),
+            valid.join(", ")
         ))));
     }
     let fitting = candidates.iter().find(|context| named.fits(**context));
@@ -335,7 +342,7 @@ fn infer(signal: Signal, parsed: &[(Which, &str, Parsed)]) -> Result<Context, Bo
     if !of_signal.contains(&context) {
         let message = format!("{} have no context `{}`", signal.name(), context.name());
         let problem = Problem::new(span, message);
-        return Err(located(problem.help(format!("valid: {}", names.join(", ")))));
+        return Err(located(problem.help(format!("valid: {}", valid.join(", ")))));
     }
     Ok(context)
 }
@@ -370,7 +377,9 @@ impl Named {
         match &expr.kind {
             ExprKind::Enum(name) => self.enums.push(name.clone()),
             ExprKind::List(values) | ExprKind::And(values) | ExprKind::Or(values) => {
-                values.iter().for_each(|value| self.expr(value));
+                for value in values {
+                    self.expr(value);
+                }
             }
             ExprKind::Map(members) => members.iter().for_each(|(_, value)| self.expr(value)),
             ExprKind::Path(path) => {

@@ -3,14 +3,14 @@
 use std::borrow::Cow;
 
 use super::{
-    compare::as_double,
     fault::What,
+    index::Indexed,
     item::{Item, Tier},
     language::{Access, Point, RequestField},
     text::{hex, plain},
     trace_state,
     value::{Collection, Map, Value, find},
-    wire::{Step, bytes, child, fixed64s, last, last_of, number, step, unzigzag, varints},
+    wire::{Step, fixed64s, last, last_of, number, step, unzigzag, varints},
 };
 use crate::otlp::wire::FieldValue;
 
@@ -32,7 +32,7 @@ pub(super) const OLD_KINDS: [&str; 6] = [
 pub(super) const DATA: [u32; 5] = [5, 7, 9, 10, 11];
 
 /// Reads a field and follows the keys behind it.
-pub fn read<'i>(
+pub(crate) fn read<'i>(
     item: &'i Item<'_>,
     tier: Tier,
     access: Access,
@@ -45,57 +45,56 @@ pub fn read<'i>(
         },
         other => other,
     };
-    let message = item.bytes(tier);
+    let indexed = item.indexed(tier);
+    let message = indexed.message;
     let (value, steps) = match (access, steps) {
         (Access::Attributes(number), [Step::Key(key), deeper @ ..]) => {
             (find(message, number, key).map_or(Value::Nil, Value::read_cow), deeper)
         }
         (Access::TraceState(number), [Step::Key(key), deeper @ ..]) => {
-            (trace_state::member(bytes(message, number), key), deeper)
+            (trace_state::member(indexed.bytes(number), key), deeper)
         }
         (Access::Request(field), _) => return read_request(item, field, steps),
         (Access::Any(number), [_, ..]) => {
-            let body = child(message, number).map_or(Value::Nil, Value::read_cow);
+            let body = indexed.child(number).map_or(Value::Nil, Value::read_cow);
             if body.is_nil() {
                 return Err(What::NoKeys(body.types()));
             }
             (body, steps)
         }
-        _ => (whole(item, message, access), steps),
+        _ => (whole(item, indexed, access), steps),
     };
     steps.iter().try_fold(value, step)
 }
 
 /// Reads a field without keys.
-fn whole<'i>(item: &Item<'_>, message: &'i [u8], access: Access) -> Value<'i> {
+fn whole<'i>(item: &Item<'_>, from: Indexed<'i>, access: Access) -> Value<'i> {
+    let message = from.message;
     let collection = |name, bytes, number| Value::Collection(Collection { name, bytes, number });
     match access {
-        Access::Text(n) | Access::TraceState(n) => Value::Text(Cow::Borrowed(bytes(message, n))),
-        Access::Uint32(n) => Value::Int(i64::from(low_bits(number(message, n)))),
-        Access::Fixed32(n) => Value::Int(number(message, n).cast_signed()),
-        Access::Enum(n) => Value::Int(i64::from(low_bits(number(message, n)).cast_signed())),
-        Access::Sint32(n) => Value::Int(unzigzag(u64::from(low_bits(number(message, n))))),
-        Access::Fixed64(n) => Value::Int(number(message, n).cast_signed()),
-        Access::Time(n) => Value::Time(number(message, n).cast_signed()),
-        Access::Double(n) => Value::Double(f64::from_bits(number(message, n))),
-        Access::Bool(n) => Value::Bool(number(message, n) != 0),
+        Access::Text(n) | Access::TraceState(n) => Value::Text(Cow::Borrowed(from.bytes(n))),
+        Access::Uint32(n) => Value::Int(i64::from(low_bits(from.number(n)))),
+        Access::Enum(n) => Value::Int(i64::from(low_bits(from.number(n)).cast_signed())),
+        Access::Sint32(n) => Value::Int(unzigzag(u64::from(low_bits(from.number(n))))),
+        Access::Fixed32(n) | Access::Fixed64(n) => Value::Int(from.number(n).cast_signed()),
+        Access::Time(n) => Value::Time(from.number(n).cast_signed()),
+        Access::Double(n) => Value::Double(f64::from_bits(from.number(n))),
+        Access::Bool(n) => Value::Bool(from.number(n) != 0),
         Access::Attributes(number) => Value::Map(Map { bytes: Cow::Borrowed(message), number }),
-        Access::Any(n) => child(message, n).map_or(Value::Nil, Value::read_cow),
-        Access::AnyText(n) => {
-            Value::Text(plain(child(message, n).map_or(Value::Nil, Value::read_cow)))
-        }
-        Access::TraceId(n) => Value::TraceId(id(bytes(message, n))),
-        Access::SpanId(n) => Value::SpanId(id(bytes(message, n))),
-        Access::TraceIdText(n) => Value::Text(hex(&id::<16>(bytes(message, n))).into()),
-        Access::SpanIdText(n) => Value::Text(hex(&id::<8>(bytes(message, n))).into()),
-        Access::KindText(n) => Value::text(kind_name(&KINDS, number(message, n))),
-        Access::KindOldText(n) => Value::text(kind_name(&OLD_KINDS, number(message, n))),
+        Access::Any(n) => from.child(n).map_or(Value::Nil, Value::read_cow),
+        Access::AnyText(n) => Value::Text(plain(from.child(n).map_or(Value::Nil, Value::read_cow))),
+        Access::TraceId(n) => Value::TraceId(id(from.bytes(n))),
+        Access::SpanId(n) => Value::SpanId(id(from.bytes(n))),
+        Access::TraceIdText(n) => Value::Text(hex(&id::<16>(from.bytes(n))).into()),
+        Access::SpanIdText(n) => Value::Text(hex(&id::<8>(from.bytes(n))).into()),
+        Access::KindText(n) => Value::text(kind_name(&KINDS, from.number(n))),
+        Access::KindOldText(n) => Value::text(kind_name(&OLD_KINDS, from.number(n))),
         Access::Messages(n, name) => collection(name, Cow::Borrowed(message), n),
-        Access::Message(n, name) => collection(name, child(message, n).unwrap_or_default(), 0),
-        Access::Within(n, inner) => match child(message, n) {
-            Some(Cow::Borrowed(child)) => whole(item, child, *inner),
-            Some(Cow::Owned(child)) => whole(item, &child, *inner).into_owned(),
-            None => whole(item, &[], *inner),
+        Access::Message(n, name) => collection(name, from.child(n).unwrap_or_default(), 0),
+        Access::Within(n, inner) => match from.child(n) {
+            Some(Cow::Borrowed(child)) => whole(item, Indexed::plain(child), *inner),
+            Some(Cow::Owned(child)) => whole(item, Indexed::plain(&child), *inner).into_owned(),
+            None => whole(item, Indexed::plain(&[]), *inner),
         },
         Access::Fixed64s(n) => {
             Value::list(fixed64s(message, n).into_iter().map(|n| Value::Int(n.cast_signed())))
@@ -107,12 +106,12 @@ fn whole<'i>(item: &Item<'_>, message: &'i [u8], access: Access) -> Value<'i> {
         Access::Varints(n) => {
             Value::list(varints(message, n).into_iter().map(|n| Value::Int(n.cast_signed())))
         }
-        Access::NumberDouble(own, other) => match last_of(message, &[own, other]) {
-            Some((n, field)) if n == own => Value::Double(f64::from_bits(field.number_value())),
+        Access::NumberDouble(own, other) => match from.last_of(&[own, other]) {
+            Some((n, bits)) if n == own => Value::Double(f64::from_bits(bits)),
             _ => Value::Double(0.0),
         },
-        Access::NumberInt(own, other) => match last_of(message, &[own, other]) {
-            Some((n, field)) if n == own => Value::Int(field.number_value().cast_signed()),
+        Access::NumberInt(own, other) => match from.last_of(&[own, other]) {
+            Some((n, bits)) if n == own => Value::Int(bits.cast_signed()),
             _ => Value::Int(0),
         },
         Access::Index => item.index.map_or(Value::Nil, |i| Value::Int(i.cast_signed() as i64)),
@@ -209,7 +208,7 @@ fn read_request<'i>(
                 let name = std::str::from_utf8(key).unwrap_or("");
                 match request.auth_values(name) {
                     Some([one]) => Value::text(one),
-                    Some(many) => Value::texts(many.iter().map(|value| value.as_bytes())),
+                    Some(many) => Value::texts(many.iter().map(String::as_bytes)),
                     None => Value::Nil,
                 }
             }
@@ -225,13 +224,6 @@ fn read_request<'i>(
         },
     };
     steps.iter().skip(1).try_fold(value, step)
-}
-
-/// The number of a point's value: a double, or an integer as one.
-pub(super) fn point_value(point: &[u8]) -> Option<f64> {
-    let (n, field) = last_of(point, &[4, 6])?;
-    let bits = field.number_value();
-    Some(if n == 4 { f64::from_bits(bits) } else { as_double(bits.cast_signed()) })
 }
 
 /// Whether a field is set.

@@ -20,7 +20,7 @@ impl Span {
 
 /// An editor call with its condition.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Statement {
+pub(crate) struct Statement {
     pub editor: Call,
     pub condition: Option<Expr>,
     /// The editor call.
@@ -29,14 +29,14 @@ pub struct Statement {
 
 /// A value or a condition.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Expr {
+pub(crate) struct Expr {
     pub kind: ExprKind,
     pub span: Span,
 }
 
 /// What an expression is.
 #[derive(Debug, Clone, PartialEq)]
-pub enum ExprKind {
+pub(crate) enum ExprKind {
     Nil,
     Bool(bool),
     Int(i64),
@@ -61,13 +61,13 @@ pub enum ExprKind {
 
 /// `span.attributes["a"]`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Path {
+pub(crate) struct Path {
     pub segments: Vec<Segment>,
 }
 
 /// One name of a path with its keys.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Segment {
+pub(crate) struct Segment {
     pub name: String,
     pub span: Span,
     pub keys: Vec<Expr>,
@@ -75,7 +75,7 @@ pub struct Segment {
 
 /// A call of an editor or converter.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Call {
+pub(crate) struct Call {
     pub name: String,
     pub name_span: Span,
     pub arguments: Vec<Argument>,
@@ -84,7 +84,7 @@ pub struct Call {
 
 /// An argument, which may be named.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Argument {
+pub(crate) struct Argument {
     pub name: Option<(String, Span)>,
     pub value: Expr,
 }

@@ -9,7 +9,7 @@ use super::value::Value;
 use crate::otlp::json;
 
 /// A value as text; nil has none.
-pub fn like<'a>(value: Value<'a>) -> Option<Cow<'a, [u8]>> {
+pub(crate) fn like(value: Value<'_>) -> Option<Cow<'_, [u8]>> {
     Some(match value {
         Value::Nil => return None,
         Value::Text(text) => text,
@@ -24,7 +24,7 @@ pub fn like<'a>(value: Value<'a>) -> Option<Cow<'a, [u8]>> {
 
 /// A value as `body.string` and `stringify_all` have it: like [`like`], but bytes become base64,
 /// and nil the empty text.
-pub fn plain<'a>(value: Value<'a>) -> Cow<'a, [u8]> {
+pub(crate) fn plain(value: Value<'_>) -> Cow<'_, [u8]> {
     match value {
         Value::Bytes(bytes) => Cow::Owned(STANDARD.encode(&bytes).into_bytes()),
         other => like(other).unwrap_or_default(),
@@ -32,14 +32,14 @@ pub fn plain<'a>(value: Value<'a>) -> Cow<'a, [u8]> {
 }
 
 /// Lower-case hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn hex(bytes: &[u8]) -> Vec<u8> {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digit = |nibble: u8| DIGITS[usize::from(nibble & 15)];
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
 }
 
 /// Bytes from hexadecimal digits of any case.
-pub fn from_hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
+pub(crate) fn from_hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
     let mut bytes = [0; N];
     if digits.len() != 2 * N {
         return None;
@@ -52,7 +52,7 @@ pub fn from_hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
 }
 
 /// Appends a value as JSON.
-pub fn write_json(value: &Value<'_>, out: &mut Vec<u8>) {
+pub(crate) fn write_json(value: &Value<'_>, out: &mut Vec<u8>) {
     match value {
         Value::Nil => out.extend(b"null"),
         Value::Bool(value) => out.extend(value.to_string().bytes()),
@@ -94,7 +94,7 @@ pub fn write_json(value: &Value<'_>, out: &mut Vec<u8>) {
 }
 
 /// A number in the form of ECMAScript, without the quotes of `NaN`.
-pub fn write_double(value: f64, out: &mut Vec<u8>) {
+pub(crate) fn write_double(value: f64, out: &mut Vec<u8>) {
     if value.is_finite() {
         json::write_double(value, out);
     } else {

@@ -8,14 +8,14 @@ use super::value::Value;
 const MEMBERS: usize = 32;
 
 /// The value of a member: the empty text if it is absent, nil if the state cannot be read.
-pub fn member<'a>(state: &'a [u8], key: &[u8]) -> Value<'a> {
+pub(crate) fn member<'a>(state: &'a [u8], key: &[u8]) -> Value<'a> {
     let Some(members) = members(state) else { return Value::Nil };
     let found = members.into_iter().find(|(name, _)| *name == key);
     found.map_or(Value::text(""), |(_, value)| Value::Text(Cow::Borrowed(value)))
 }
 
 /// The state with a member in front; `None` if the member or the state is invalid.
-pub fn with_member(state: &[u8], key: &[u8], value: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn with_member(state: &[u8], key: &[u8], value: &[u8]) -> Option<Vec<u8>> {
     if !is_key(key) || !is_value(value) {
         return None;
     }

@@ -27,14 +27,17 @@ impl Types {
     pub const ANY: Types = Types(0xFF);
     pub const ALL: Types = Types(0x1FFF);
 
+    #[must_use]
     pub const fn or(self, other: Types) -> Types {
         Types(self.0 | other.0)
     }
 
+    #[must_use]
     pub const fn and(self, other: Types) -> Types {
         Types(self.0 & other.0)
     }
 
+    #[must_use]
     pub const fn without(self, other: Types) -> Types {
         Types(self.0 & !other.0)
     }

@@ -5,7 +5,7 @@
 
 /// What is known of a user agent; empty where nothing is.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct UserAgent {
+pub(crate) struct UserAgent {
     pub name: String,
     pub version: String,
     pub os: String,
@@ -73,7 +73,7 @@ const WINDOWS: [(&str, &str); 6] = [
 ];
 
 /// Reads a header.
-pub fn read(text: &str) -> UserAgent {
+pub(crate) fn read(text: &str) -> UserAgent {
     let (name, version) = family(text);
     let (os, os_version) = system(text);
     UserAgent { name: name.to_owned(), version, os: os.to_owned(), os_version }

@@ -190,21 +190,21 @@ impl<'a> Value<'a> {
 }
 
 /// The `AnyValue`s in the content of an `ArrayValue`.
-pub fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     let fields = Fields::new(list).map_while(Result::ok);
     fields.filter_map(|field| content(&field, 1))
 }
 
 /// The content of a field if it is a message of this number.
 #[inline]
-pub fn content<'a>(field: &Field<'a>, number: u32) -> Option<&'a [u8]> {
+pub(crate) fn content<'a>(field: &Field<'a>, number: u32) -> Option<&'a [u8]> {
     match field.value {
         FieldValue::Len(bytes) if field.number == number => Some(bytes),
         _ => None,
     }
 }
 
-pub fn put_double(out: &mut Vec<u8>, number: u32, value: f64) {
+pub(crate) fn put_double(out: &mut Vec<u8>, number: u32, value: f64) {
     put_varint(out, tag(number, WireType::Fixed64));
     out.extend(value.to_le_bytes());
 }
@@ -216,7 +216,7 @@ fn join<'a>(before: Cow<'a, [u8]>, part: &[u8]) -> Cow<'a, [u8]> {
 }
 
 /// A `KeyValue`: its key and its `AnyValue`. Parts of the value are joined.
-pub fn key_value(bytes: &[u8]) -> (&[u8], Cow<'_, [u8]>) {
+pub(crate) fn key_value(bytes: &[u8]) -> (&[u8], Cow<'_, [u8]>) {
     if let Some((key, any)) = usual(bytes) {
         return (key, Cow::Borrowed(any));
     }
@@ -289,7 +289,7 @@ impl<'a> Map<'a> {
 }
 
 /// How many fields of a number a message has.
-pub fn count(message: &[u8], number: u32) -> usize {
+pub(crate) fn count(message: &[u8], number: u32) -> usize {
     Fields::new(message).map_while(Result::ok).filter(|f| content(f, number).is_some()).count()
 }
 
@@ -298,7 +298,7 @@ pub fn count(message: &[u8], number: u32) -> usize {
 /// Most attributes are not the wanted one: they are passed over by the length of their key, without
 /// reading them field by field (`benches/ottl.rs`).
 #[inline]
-pub fn find<'a>(message: &'a [u8], number: u32, key: &[u8]) -> Option<Cow<'a, [u8]>> {
+pub(crate) fn find<'a>(message: &'a [u8], number: u32, key: &[u8]) -> Option<Cow<'a, [u8]>> {
     let short_tag = u8::try_from(tag(number, WireType::Len)).unwrap_or(0);
     let key_len = u8::try_from(key.len()).ok().filter(|len| *len < 0x80);
     let mut rest = message;
@@ -345,7 +345,7 @@ fn is_usual(entry: &[u8], key_len: u8) -> bool {
 }
 
 /// Appends a `KeyValue` as field `number`; false if an attribute cannot hold the value.
-pub fn put_entry(out: &mut Vec<u8>, number: u32, key: &[u8], value: &Value<'_>) -> bool {
+pub(crate) fn put_entry(out: &mut Vec<u8>, number: u32, key: &[u8], value: &Value<'_>) -> bool {
     let mut any = Vec::new();
     let is_held = value.encode(&mut any);
     put_entry_bytes(out, number, key, &any);
@@ -358,7 +358,7 @@ fn put_text(out: &mut Vec<u8>, number: u32, text: &[u8]) {
 }
 
 /// Appends a `KeyValue` with an `AnyValue` as field `number`.
-pub fn put_entry_bytes(out: &mut Vec<u8>, number: u32, key: &[u8], any: &[u8]) {
+pub(crate) fn put_entry_bytes(out: &mut Vec<u8>, number: u32, key: &[u8], any: &[u8]) {
     let key = String::from_utf8_lossy(key);
     let key = key.as_bytes();
     put_header(out, number, bytes_field_len(1, key.len()) + bytes_field_len(2, any.len()));

@@ -83,6 +83,12 @@ pub struct Walk<'a> {
 /// Most metrics that editors add to a scope.
 const APPENDED: usize = 10_000;
 
+/// Messages from so many bytes on pay for the copies that statements make of them.
+const LARGE: usize = 64 << 10;
+
+/// How many copies that may be at a time.
+const COPIES: usize = 4;
+
 /// How often statements run on what they have added themselves.
 const GENERATIONS: usize = 4;
 
@@ -245,6 +251,7 @@ impl Walker<'_> {
 
     fn entry<'a>(&mut self, item: &mut Item<'a>, at: usize, entry: &'a [u8]) -> Result<Fate, Stop> {
         enter_owner(item, entry, Tier::Resource, Tier::ResourceSchema);
+        self.pay_for_large(item.bytes(Tier::Resource))?;
         let mut notes = Notes::at(at);
         let mut fate = Fate::Keep;
         if self.how.context == Context::Resource {
@@ -269,6 +276,14 @@ impl Walker<'_> {
             self.purse.push(&mut self.notes.inner, notes)?;
         }
         Ok(fate)
+    }
+
+    /// Pays for the copies that statements make of a large message.
+    fn pay_for_large(&mut self, message: &[u8]) -> Result<(), Stop> {
+        if message.len() > LARGE {
+            self.purse.pay(COPIES * message.len())?;
+        }
+        Ok(())
     }
 
     /// Notes an edited resource or scope.
@@ -296,6 +311,7 @@ impl Walker<'_> {
         entry: &mut Notes,
     ) -> Result<Fate, Stop> {
         enter_owner(item, scopes, Tier::Scope, Tier::ScopeSchema);
+        self.pay_for_large(item.bytes(Tier::Scope))?;
         let mut notes = Notes::at(at);
         let mut fate = Fate::Keep;
         if self.how.context == Context::Scope {
@@ -304,6 +320,7 @@ impl Walker<'_> {
             let (mut kept, mut lost) = (0, 0);
             for (i, one) in messages(scopes, &[2]).enumerate() {
                 item.enter(Tier::Item, one.bytes());
+                self.pay_for_large(one.bytes())?;
                 if self.item(item, one.bytes())? == Fate::Drop {
                     lost += 1;
                     self.purse.push(&mut notes.items, (i, None))?;
@@ -336,8 +353,9 @@ impl Walker<'_> {
     /// Visits the metrics that editors have added to a scope.
     fn appended(&mut self, item: &mut Item<'_>, notes: &mut Notes) -> Result<(), Stop> {
         for generation in 0..=GENERATIONS {
-            for metric in std::mem::take(&mut item.appended) {
-                self.purse.pay(metric.len())?;
+            for added in std::mem::take(&mut item.appended) {
+                self.purse.pay(2 * added.len())?;
+                let metric = added.finish();
                 let mut own = item.with_same_owners();
                 own.enter(Tier::Item, &metric);
                 let is_visited = generation < GENERATIONS && notes.appended.len() < APPENDED;

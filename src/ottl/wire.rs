@@ -18,13 +18,13 @@ const PADDING: i64 = 10_000;
 const DEPTH: usize = 56;
 
 /// The fields of a message that passed the door.
-pub fn fields(message: &[u8]) -> impl Iterator<Item = Field<'_>> {
+pub(crate) fn fields(message: &[u8]) -> impl Iterator<Item = Field<'_>> {
     Fields::new(message).map_while(Result::ok)
 }
 
 /// The last occurrence of a scalar, which is the one that counts.
 #[inline]
-pub fn last(message: &[u8], number: u32) -> Option<FieldValue<'_>> {
+pub(crate) fn last(message: &[u8], number: u32) -> Option<FieldValue<'_>> {
     let mut found = None;
     for field in fields(message) {
         if field.number == number {
@@ -35,14 +35,14 @@ pub fn last(message: &[u8], number: u32) -> Option<FieldValue<'_>> {
 }
 
 /// The last of several fields, such as the members of a oneof.
-pub fn last_of<'a>(message: &'a [u8], numbers: &[u32]) -> Option<(u32, Field<'a>)> {
+pub(crate) fn last_of<'a>(message: &'a [u8], numbers: &[u32]) -> Option<(u32, Field<'a>)> {
     let found = fields(message).filter(|field| numbers.contains(&field.number)).last();
     found.map(|field| (field.number, field))
 }
 
 /// Bytes of a field, empty if it is absent.
 #[inline]
-pub fn bytes(message: &[u8], number: u32) -> &[u8] {
+pub(crate) fn bytes(message: &[u8], number: u32) -> &[u8] {
     match last(message, number) {
         Some(FieldValue::Len(bytes)) => bytes,
         _ => &[],
@@ -51,7 +51,7 @@ pub fn bytes(message: &[u8], number: u32) -> &[u8] {
 
 /// Number of a field, 0 if it is absent.
 #[inline]
-pub fn number(message: &[u8], number: u32) -> u64 {
+pub(crate) fn number(message: &[u8], number: u32) -> u64 {
     match last(message, number) {
         Some(FieldValue::Varint(bits) | FieldValue::Fixed64(bits)) => bits,
         Some(FieldValue::Fixed32(bits)) => u64::from(bits),
@@ -60,7 +60,7 @@ pub fn number(message: &[u8], number: u32) -> u64 {
 }
 
 /// A singular message field; its parts are joined.
-pub fn child(message: &[u8], number: u32) -> Option<Cow<'_, [u8]>> {
+pub(crate) fn child(message: &[u8], number: u32) -> Option<Cow<'_, [u8]>> {
     let mut parts = fields(message).filter_map(|field| content(&field, number));
     let first = parts.next()?;
     Some(match parts.next() {
@@ -70,14 +70,14 @@ pub fn child(message: &[u8], number: u32) -> Option<Cow<'_, [u8]>> {
 }
 
 /// Parts of a message as one.
-pub fn joined<'p>(parts: impl Iterator<Item = &'p [u8]>) -> Vec<u8> {
+pub(crate) fn joined<'p>(parts: impl Iterator<Item = &'p [u8]>) -> Vec<u8> {
     let mut all = Vec::new();
     parts.for_each(|part| all.extend_from_slice(part));
     all
 }
 
 /// The packed or single eight-byte numbers of a repeated field.
-pub fn fixed64s(message: &[u8], number: u32) -> Vec<u64> {
+pub(crate) fn fixed64s(message: &[u8], number: u32) -> Vec<u64> {
     let mut found = Vec::new();
     for field in fields(message).filter(|field| field.number == number) {
         match field.value {
@@ -93,7 +93,7 @@ pub fn fixed64s(message: &[u8], number: u32) -> Vec<u64> {
 }
 
 /// The packed or single integers of a repeated field.
-pub fn varints(message: &[u8], number: u32) -> Vec<u64> {
+pub(crate) fn varints(message: &[u8], number: u32) -> Vec<u64> {
     let mut found = Vec::new();
     for field in fields(message).filter(|field| field.number == number) {
         match field.value {
@@ -113,32 +113,32 @@ pub fn varints(message: &[u8], number: u32) -> Vec<u64> {
 }
 
 /// A signed integer from its zigzag form.
-pub fn unzigzag(bits: u64) -> i64 {
+pub(crate) fn unzigzag(bits: u64) -> i64 {
     (bits >> 1).cast_signed() ^ -(bits & 1).cast_signed()
 }
 
-pub fn zigzag(value: i64) -> u64 {
+pub(crate) fn zigzag(value: i64) -> u64 {
     (value.cast_unsigned() << 1) ^ (value >> 63).cast_unsigned()
 }
 
-pub fn put_fixed64(out: &mut Vec<u8>, number: u32, bits: u64) {
+pub(crate) fn put_fixed64(out: &mut Vec<u8>, number: u32, bits: u64) {
     put_varint(out, tag(number, WireType::Fixed64));
     out.extend(bits.to_le_bytes());
 }
 
-pub fn put_number(out: &mut Vec<u8>, number: u32, bits: u64) {
+pub(crate) fn put_number(out: &mut Vec<u8>, number: u32, bits: u64) {
     put_varint(out, tag(number, WireType::Varint));
     put_varint(out, bits);
 }
 
-pub fn put_fixed32(out: &mut Vec<u8>, number: u32, bits: u32) {
+pub(crate) fn put_fixed32(out: &mut Vec<u8>, number: u32, bits: u32) {
     put_varint(out, tag(number, WireType::Fixed32));
     out.extend(bits.to_le_bytes());
 }
 
 /// Copies a message with other fields in place of those with some numbers: `write` appends them
 /// where the first one was, or at the end.
-pub fn replace(
+pub(crate) fn replace(
     message: &[u8],
     numbers: &[u32],
     out: &mut Vec<u8>,
@@ -158,7 +158,7 @@ pub fn replace(
 }
 
 /// Rewrites a singular message field, which may be in several parts or absent.
-pub fn replace_child(
+pub(crate) fn replace_child(
     message: &[u8],
     number: u32,
     out: &mut Vec<u8>,
@@ -187,7 +187,7 @@ impl Step<'_> {
 }
 
 /// Sets the value behind `first` and the steps after it among the `KeyValue` fields `number`.
-pub fn put_attribute(
+pub(crate) fn put_attribute(
     message: &[u8],
     number: u32,
     steps: &[Step<'_>],
@@ -218,7 +218,7 @@ pub fn put_attribute(
         is_done = true;
         out.extend_from_slice(&message[copied..start]);
         copied = at;
-        put_value(number, key, Some(&old), deeper, any, out)?;
+        put_value(number, key, Some((entry, &old)), deeper, any, out)?;
     }
     out.extend_from_slice(&message[copied..]);
     if !is_done {
@@ -227,27 +227,40 @@ pub fn put_attribute(
     Ok(())
 }
 
+/// Appends an entry with a new value; `old` is the entry before with its value.
 fn put_value(
     number: u32,
     key: &[u8],
-    old: Option<&[u8]>,
+    old: Option<(&[u8], &[u8])>,
     deeper: &[Step<'_>],
     any: &[u8],
     out: &mut Vec<u8>,
 ) -> Result<(), What> {
     if deeper.is_empty() {
-        put_entry_bytes(out, number, key, any);
+        put_entry_over(number, key, old.map(|(entry, _)| entry), any, out);
         return Ok(());
     }
     let mut new = Vec::new();
-    put_inside(old.unwrap_or_default(), deeper, any, &mut new)?;
+    put_inside(old.map_or(&[], |(_, any)| any), deeper, any, &mut new)?;
     check_depth(&new)?;
-    put_entry_bytes(out, number, key, &new);
+    put_entry_over(number, key, old.map(|(entry, _)| entry), &new, out);
     Ok(())
 }
 
+/// Appends an entry with a new value. Other fields of the entry before stay.
+fn put_entry_over(number: u32, key: &[u8], old: Option<&[u8]>, any: &[u8], out: &mut Vec<u8>) {
+    match old {
+        Some(entry) if fields(entry).any(|field| field.number > 2) => {
+            let mut new = Vec::with_capacity(entry.len() + any.len());
+            replace(entry, &[2], &mut new, |out| put_bytes(out, 2, any));
+            put_bytes(out, number, &new);
+        }
+        _ => put_entry_bytes(out, number, key, any),
+    }
+}
+
 /// Sets a value inside of an `AnyValue` and appends the new `AnyValue`. Absent levels are made.
-pub fn put_inside(
+pub(crate) fn put_inside(
     old: &[u8],
     steps: &[Step<'_>],
     any: &[u8],
@@ -301,7 +314,7 @@ pub fn put_inside(
 }
 
 /// Refuses an `AnyValue` that is nested too deep for the door.
-pub fn check_depth(any: &[u8]) -> Result<(), What> {
+pub(crate) fn check_depth(any: &[u8]) -> Result<(), What> {
     if depth(any, DEPTH) > DEPTH { Err(What::TooDeep) } else { Ok(()) }
 }
 
@@ -324,7 +337,7 @@ fn depth(any: &[u8], limit: usize) -> usize {
 }
 
 /// Follows one step into a value that an item holds: what is absent is nil.
-pub fn step<'a>(value: Value<'a>, step: &Step<'_>) -> Result<Value<'a>, What> {
+pub(crate) fn step<'a>(value: Value<'a>, step: &Step<'_>) -> Result<Value<'a>, What> {
     let wrong = |wanted, found| What::Type { subject: "the key", wanted, found };
     match (value, step) {
         (Value::Nil, _) => Ok(Value::Nil),
@@ -337,7 +350,7 @@ pub fn step<'a>(value: Value<'a>, step: &Step<'_>) -> Result<Value<'a>, What> {
 }
 
 /// Follows one step into what a converter returned: what is absent is an error.
-pub fn step_strictly<'a>(value: Value<'a>, key: &Step<'_>) -> Result<Value<'a>, What> {
+pub(crate) fn step_strictly<'a>(value: Value<'a>, key: &Step<'_>) -> Result<Value<'a>, What> {
     match (&value, key) {
         (Value::Nil, _) => Err(What::NoKeys(Types::NIL)),
         (Value::Map(map), Step::Key(key)) if map.get(key).is_none() => {
@@ -360,7 +373,7 @@ fn at_index(list: Cow<'_, [u8]>, index: i64) -> Result<Value<'_>, What> {
 }
 
 /// Copies a message without its `KeyValue` fields `number`, and appends those of a map.
-pub fn replace_map(message: &[u8], number: u32, map: &value::Map<'_>, out: &mut Vec<u8>) {
+pub(crate) fn replace_map(message: &[u8], number: u32, map: &value::Map<'_>, out: &mut Vec<u8>) {
     replace(message, &[number], out, |out| {
         for field in fields(&map.bytes) {
             if let Some(entry) = content(&field, map.number) {

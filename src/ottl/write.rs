@@ -21,7 +21,7 @@ use super::{
 use crate::otlp::wire::{bytes_field_len, put_bytes, put_header};
 
 /// Sets a field, or what is behind the keys of a field.
-pub fn write(
+pub(crate) fn write(
     item: &mut Item<'_>,
     tier: Tier,
     access: Access,
@@ -41,7 +41,7 @@ pub fn write(
 }
 
 /// The `AnyValue` of what is to be stored.
-pub fn stored(value: &Value<'_>) -> Result<Vec<u8>, What> {
+pub(crate) fn stored(value: &Value<'_>) -> Result<Vec<u8>, What> {
     let mut any = Vec::new();
     if !value.encode(&mut any) {
         return Err(What::NotStored(value.types()));
@@ -85,18 +85,16 @@ fn write_inside(
             };
             item.edit(tier, |message, out| {
                 let state = trace_state::with_member(bytes(message, number), key, new);
-                let Some(state) = state else { return copy(message, out) };
+                let Some(state) = state else {
+                    out.extend_from_slice(message);
+                    return Ok(());
+                };
                 replace(message, &[number], out, |out| put_bytes(out, number, &state));
                 Ok(())
             })
         }
         _ => Err(What::text("this path has no keys")),
     }
-}
-
-fn copy(message: &[u8], out: &mut Vec<u8>) -> Result<(), What> {
-    out.extend_from_slice(message);
-    Ok(())
 }
 
 fn wrong(wanted: Types, value: &Value<'_>) -> What {
@@ -133,6 +131,77 @@ fn write_whole(
             let new = String::from_utf8_lossy(text(value)?);
             replace(message, &[n], out, |out| put_bytes(out, n, new.as_bytes()));
         }
+        Access::Uint32(_)
+        | Access::Fixed32(_)
+        | Access::Enum(_)
+        | Access::Sint32(_)
+        | Access::Fixed64(_)
+        | Access::Time(_)
+        | Access::Double(_)
+        | Access::Bool(_) => return write_scalar(message, access, value, out),
+        Access::Schema => out.extend(String::from_utf8_lossy(text(value)?).bytes()),
+        Access::Within(n, inner) => {
+            return replace_child(message, n, out, |child, new| {
+                write_whole(child, *inner, value, new)
+            });
+        }
+        Access::Attributes(_) | Access::Any(_) | Access::AnyText(_) => {
+            return write_values(message, access, value, out);
+        }
+        Access::TraceId(_) | Access::TraceIdText(_) | Access::SpanId(_) | Access::SpanIdText(_) => {
+            return write_id(message, access, value, out);
+        }
+        Access::KindText(n) => return write_kind(message, n, &KINDS, value, out),
+        Access::KindOldText(n) => return write_kind(message, n, &OLD_KINDS, value, out),
+        Access::Messages(..) | Access::Message(..) => {
+            return write_collection(message, access, value, out);
+        }
+        Access::Fixed64s(_) | Access::Doubles(_) | Access::Varints(_) => {
+            return write_numbers(message, access, value, out);
+        }
+        Access::NumberDouble(own, other) => match value {
+            Value::Double(new) => {
+                replace(message, &[own, other], out, |out| put_double(out, own, *new));
+            }
+            found => return Err(wrong(Types::DOUBLE, found)),
+        },
+        Access::NumberInt(own, other) => {
+            let bits = integer(value)?.cast_unsigned();
+            replace(message, &[own, other], out, |out| put_fixed64(out, own, bits));
+        }
+        Access::MetricType | Access::Temporality | Access::IsMonotonic | Access::DataPoints => {
+            return write_metric(message, access, value, out);
+        }
+        Access::Index
+        | Access::Point(_)
+        | Access::Request(RequestField::Address | RequestField::Auth | RequestField::Metadata) => {
+            return Err(What::text("the path is read only"));
+        }
+    }
+    Ok(())
+}
+
+fn write_kind(
+    message: &[u8],
+    number: u32,
+    names: &[&str],
+    value: &Value<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), What> {
+    let name = text(value)?;
+    let kind = names.iter().position(|known| known.as_bytes() == name);
+    let kind = kind.ok_or(What::text("the text is not the name of a span kind"))?;
+    replace(message, &[number], out, |out| put_number(out, number, kind as u64));
+    Ok(())
+}
+
+fn write_scalar(
+    message: &[u8],
+    access: Access,
+    value: &Value<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), What> {
+    match access {
         Access::Uint32(n) => {
             let new: u32 = fits(value)?;
             replace(message, &[n], out, |out| put_number(out, n, u64::from(new)));
@@ -166,53 +235,11 @@ fn write_whole(
         },
         Access::Bool(n) => match value {
             Value::Bool(new) => {
-                replace(message, &[n], out, |out| put_number(out, n, (*new).into()))
+                replace(message, &[n], out, |out| put_number(out, n, (*new).into()));
             }
             other => return Err(wrong(Types::BOOL, other)),
         },
-        Access::Schema => out.extend(String::from_utf8_lossy(text(value)?).bytes()),
-        Access::Within(n, inner) => {
-            return replace_child(message, n, out, |child, new| {
-                write_whole(child, *inner, value, new)
-            });
-        }
-        Access::Attributes(_) | Access::Any(_) | Access::AnyText(_) => {
-            return write_values(message, access, value, out);
-        }
-        Access::TraceId(_) | Access::TraceIdText(_) | Access::SpanId(_) | Access::SpanIdText(_) => {
-            return write_id(message, access, value, out);
-        }
-        Access::KindText(n) | Access::KindOldText(n) => {
-            let names = if access == Access::KindText(n) { &KINDS } else { &OLD_KINDS };
-            let name = text(value)?;
-            let kind = names.iter().position(|known| known.as_bytes() == name);
-            let kind = kind.ok_or(What::text("the text is not the name of a span kind"))?;
-            replace(message, &[n], out, |out| put_number(out, n, kind as u64));
-        }
-        Access::Messages(..) | Access::Message(..) => {
-            return write_collection(message, access, value, out);
-        }
-        Access::Fixed64s(_) | Access::Doubles(_) | Access::Varints(_) => {
-            return write_numbers(message, access, value, out);
-        }
-        Access::NumberDouble(own, other) => match value {
-            Value::Double(new) => {
-                replace(message, &[own, other], out, |out| put_double(out, own, *new));
-            }
-            found => return Err(wrong(Types::DOUBLE, found)),
-        },
-        Access::NumberInt(own, other) => {
-            let bits = integer(value)?.cast_unsigned();
-            replace(message, &[own, other], out, |out| put_fixed64(out, own, bits));
-        }
-        Access::MetricType | Access::Temporality | Access::IsMonotonic | Access::DataPoints => {
-            return write_metric(message, access, value, out);
-        }
-        Access::Index
-        | Access::Point(_)
-        | Access::Request(RequestField::Address | RequestField::Auth | RequestField::Metadata) => {
-            return Err(What::text("the path is read only"));
-        }
+        _ => {}
     }
     Ok(())
 }
@@ -276,10 +303,7 @@ fn write_collection(
     value: &Value<'_>,
     out: &mut Vec<u8>,
 ) -> Result<(), What> {
-    let (n, name) = match access {
-        Access::Messages(n, name) | Access::Message(n, name) => (n, name),
-        _ => return Ok(()),
-    };
+    let (Access::Messages(n, name) | Access::Message(n, name)) = access else { return Ok(()) };
     let Value::Collection(found) = value else { return Err(wrong(Types::COLLECTION, value)) };
     if found.name != name {
         return Err(What::owned(format!("the value is {}, but must be {name}", found.name)));
@@ -331,7 +355,8 @@ fn write_metric(
 ) -> Result<(), What> {
     let is_type = access == Access::MetricType;
     let Some((kind, old)) = data(message).filter(|_| !is_type) else {
-        return copy(message, out);
+        out.extend_from_slice(message);
+        return Ok(());
     };
     let mut new = Vec::new();
     match access {
@@ -341,14 +366,17 @@ fn write_metric(
         }
         Access::IsMonotonic if kind == 7 => match value {
             Value::Bool(flag) => {
-                replace(&old, &[3], &mut new, |new| put_number(new, 3, (*flag).into()))
+                replace(&old, &[3], &mut new, |new| put_number(new, 3, (*flag).into()));
             }
             other => return Err(wrong(Types::BOOL, other)),
         },
         Access::DataPoints => {
             write_collection(&old, Access::Messages(1, points_name(kind)), value, &mut new)?;
         }
-        _ => return copy(message, out),
+        _ => {
+            out.extend_from_slice(message);
+            return Ok(());
+        }
     }
     replace_data(message, kind, &new, out);
     Ok(())

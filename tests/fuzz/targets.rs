@@ -23,6 +23,7 @@ use skep::{
         split as cutter, view,
         wire::put_bytes,
     },
+    ottl::{Changed, ErrorMode, Fate, Group, Program, Walk, walk},
     processors, receivers,
     storage::{Disk, File, Log, NewRecord, Overflow, Place, Room, Settings},
     telemetry::storage::LogStats,
@@ -496,5 +497,45 @@ impl File for Open {
     }
     fn has_name(&self) -> io::Result<bool> {
         Ok(true)
+    }
+}
+
+/// A program of one line of text for each statement, and a request behind an empty line: what is
+/// compiled runs without a panic, and what it makes of a valid request is valid.
+pub(crate) fn ottl(data: &[u8]) {
+    let Some((first, rest)) = data.split_first() else { return };
+    let at = rest.windows(2).position(|pair| pair == b"\n\n").unwrap_or(rest.len());
+    let (program, body) = rest.split_at(at);
+    let Ok(text) = std::str::from_utf8(program) else { return };
+    let signal = Signal::ALL[usize::from(*first) % 3];
+    let contexts = skep::ottl::Context::of_signal(signal);
+    let context = contexts[usize::from(*first / 3) % contexts.len()];
+    let lines: Vec<&str> = text.lines().collect();
+    let conditions = Group { signal, context: Some(context), conditions: &lines, statements: &[] };
+    let statements = Group { signal, context: Some(context), conditions: &[], statements: &lines };
+    let body = body.get(2..).unwrap_or_default();
+    let is_valid = door::check(signal, body, Utf8::Strict).is_ok();
+    for group in [conditions, statements] {
+        let program = match Program::compile(&group) {
+            Ok((program, _)) => program,
+            Err(problems) => {
+                for located in problems {
+                    let _ = located.problem.shown(text).to_string();
+                }
+                continue;
+            }
+        };
+        if !is_valid {
+            continue;
+        }
+        let how = Walk { signal, context: program.context(), request: None, prunes: false };
+        let changed = walk(&how, body, &mut Purse::default(), &mut |item| {
+            let report = &mut |_: &skep::ottl::Failure<'_>| {};
+            program.run(item, ErrorMode::Ignore, report)?;
+            Ok(Fate::Keep)
+        });
+        if let Ok(Changed::Body(new)) = changed {
+            items(signal, &new);
+        }
     }
 }

@@ -14,7 +14,9 @@ use skep::{
     component::{Entry, Kind},
     connectors,
     document::schema::Schemas,
-    exporters, extensions, processors, receivers,
+    exporters, extensions,
+    ottl::{self, Context, Types},
+    processors, receivers,
 };
 
 /// How everything is written anew.
@@ -314,6 +316,48 @@ fn the_tables_of_the_readme_are_up_to_date() {
     let text = fs::read_to_string("README.md").unwrap();
     let text = with_block(&text, "components", &overview());
     is_up_to_date("README.md", &with_block(&text, "costs", &costs()));
+}
+
+/// The paths of each context of OTTL.
+fn paths() -> String {
+    let mut out = String::from("| Context | Paths |\n|---|---|\n");
+    for context in Context::ALL {
+        let shown =
+            ottl::fields(context).iter().filter(|field| field.path != "cache").map(|field| {
+                let keys = if field.has_keys { "[...]" } else { "" };
+                let mark = if field.writes == Types::NONE { " (read only)" } else { "" };
+                format!("`{}{keys}`{mark}", field.path)
+            });
+        let shown: Vec<String> = shown.collect();
+        writeln!(out, "| `{}` | {} |", context.name(), shown.join(", ")).unwrap();
+    }
+    out
+}
+
+/// The functions of OTTL.
+fn functions() -> String {
+    let mut all: Vec<_> = ottl::functions().collect();
+    all.sort_by_key(|function| function.name);
+    let mut out = String::new();
+    for (title, is_editor) in [("Editors", true), ("Converters", false)] {
+        write!(out, "## {title}\n\n| Function | What it does | Contexts |\n|---|---|---|\n")
+            .unwrap();
+        for function in all.iter().filter(|function| function.is_editor() == is_editor) {
+            let contexts: Vec<&str> = function.contexts.iter().map(|one| one.name()).collect();
+            let contexts = if contexts.is_empty() { "all".to_owned() } else { contexts.join(", ") };
+            let words = function.words.replace('|', "\\|");
+            writeln!(out, "| `{}` | {words} | {contexts} |", ottl::signature(function)).unwrap();
+        }
+        out.push('\n');
+    }
+    out.trim_end().to_owned() + "\n"
+}
+
+#[test]
+fn the_page_of_the_language_is_up_to_date() {
+    let text = fs::read_to_string("docs/ottl.md").unwrap();
+    let text = with_block(&text, "paths", &paths());
+    is_up_to_date("docs/ottl.md", &with_block(&text, "functions", &functions()));
 }
 
 #[test]

@@ -40,6 +40,11 @@ fn splice() {
 }
 
 #[test]
+fn ottl() {
+    replay("ottl", targets::ottl);
+}
+
+#[test]
 fn json() {
     replay("json", targets::json);
 }

@@ -178,12 +178,8 @@ impl Compiler {
                     return None;
                 }
                 None => {
-                    let message = format!(
-                        "`{}` takes at most {} arguments, but this is number {}",
-                        call.name,
-                        parameters.len(),
-                        at + 1
-                    );
+                    let most = parameters.len();
+                    let message = format!("`{}` takes at most {most} arguments", call.name);
                     self.error(
                         Problem::new(argument.value.span, message).help(signature(function)),
                     );
@@ -212,25 +208,25 @@ impl Compiler {
             Takes::Lambda(names) => return self.lambda(parameter.name, names, expr),
             _ => {}
         }
-        let typed = self.value(expr)?;
+        let given = self.value(expr)?;
         let wanted = match parameter.takes {
             Takes::Value(types) | Takes::Literal(types) => types,
             _ => Types::TEXT,
         };
-        if !typed.types.meets(wanted) {
+        if !given.types.meets(wanted) {
             let message =
-                format!("`{}` must be {wanted}, but this is {}", parameter.name, typed.types);
+                format!("`{}` must be {wanted}, but this is {}", parameter.name, given.types);
             self.error(Problem::new(expr.span, message));
             return None;
         }
         let needs_constant =
             matches!(parameter.takes, Takes::Literal(_) | Takes::OneOf(_) | Takes::XPath);
-        if needs_constant && typed.node.constant().is_none() {
+        if needs_constant && given.node.constant().is_none() {
             let message = format!("`{}` must be a constant", parameter.name);
             self.error(Problem::new(expr.span, message));
             return None;
         }
-        let special = match self.special(parameter, &typed.node) {
+        let special = match special(parameter, &given.node) {
             Ok(special) => special,
             Err(problem) => {
                 self.error(Problem { span: expr.span, ..problem });
@@ -238,38 +234,9 @@ impl Compiler {
             }
         };
         Some(match special {
-            Special::None => Argument::Value(typed.node, expr.span),
-            special => Argument::Special(special, typed.node, expr.span),
+            Special::None => Argument::Value(given.node, expr.span),
+            special => Argument::Special(special, given.node, expr.span),
         })
-    }
-
-    /// What is compiled of a constant argument.
-    fn special(&self, parameter: &Parameter, node: &Node) -> Result<Special, Problem> {
-        let text = match node.constant() {
-            Some(Value::Text(text)) => Some(String::from_utf8_lossy(text)),
-            _ => None,
-        };
-        let wrong = |message: String| Problem::new(Span::default(), message);
-        match (parameter.takes, text) {
-            (Takes::Regex, Some(text)) => {
-                pattern::compile(&text).map(Special::Regex).map_err(wrong)
-            }
-            (Takes::Glob, Some(text)) => {
-                pattern::compile_glob(&text).map(Special::Regex).map_err(wrong)
-            }
-            (Takes::Regex | Takes::Glob, None) => Ok(Special::Recent(Recent::default())),
-            (Takes::TimeFormat, Some(text)) => {
-                calendar::check_format(&text).map(|()| Special::None).map_err(wrong)
-            }
-            (Takes::XPath, Some(text)) => {
-                xpath::XPath::parse(&text).map(Special::XPath).map_err(wrong)
-            }
-            (Takes::OneOf(names), Some(text)) if !names.contains(&&*text) => {
-                let message = format!("`{}` cannot be `{text}`", parameter.name);
-                Err(wrong(message).suggest(&text, names.iter().copied()))
-            }
-            _ => Ok(Special::None),
-        }
     }
 
     /// A path that an editor changes.
@@ -307,19 +274,17 @@ impl Compiler {
             let fits = matches!(first, Some(Takes::Value(types)) if types.meets(Types::TEXT));
             !function.is_editor() && required == 1 && fits
         };
-        match functions::named(name).filter(takes_text) {
-            Some(function) => Some(Argument::Function(function)),
-            None => {
-                let message = format!("`{name}` is not a converter of one text");
-                let names = functions::all().filter(takes_text).map(|function| function.name);
-                let problem = Problem::new(expr.span, message);
-                self.error(match super::super::problem::closest(name, names) {
-                    Some(best) => problem.help(format!("did you mean `{best}`?")),
-                    None => problem.help("for instance `SHA256`"),
-                });
-                None
-            }
+        if let Some(function) = functions::named(name).filter(takes_text) {
+            return Some(Argument::Function(function));
         }
+        let message = format!("`{name}` is not a converter of one text");
+        let names = functions::all().filter(takes_text).map(|function| function.name);
+        let problem = Problem::new(expr.span, message);
+        self.error(match super::super::problem::closest(name, names) {
+            Some(best) => problem.help(format!("did you mean `{best}`?")),
+            None => problem.help("for instance `SHA256`"),
+        });
+        None
     }
 
     fn lambda(&mut self, name: &str, names: usize, expr: &Expr) -> Option<Argument> {
@@ -356,6 +321,31 @@ impl Compiler {
     }
 }
 
+/// What is compiled of a constant argument.
+fn special(parameter: &Parameter, node: &Node) -> Result<Special, Problem> {
+    let text = match node.constant() {
+        Some(Value::Text(text)) => Some(String::from_utf8_lossy(text)),
+        _ => None,
+    };
+    let wrong = |message: String| Problem::new(Span::default(), message);
+    match (parameter.takes, text) {
+        (Takes::Regex, Some(text)) => pattern::compile(&text).map(Special::Regex).map_err(wrong),
+        (Takes::Glob, Some(text)) => {
+            pattern::compile_glob(&text).map(Special::Regex).map_err(wrong)
+        }
+        (Takes::Regex | Takes::Glob, None) => Ok(Special::Recent(Recent::default())),
+        (Takes::TimeFormat, Some(text)) => {
+            calendar::check_format(&text).map(|()| Special::None).map_err(wrong)
+        }
+        (Takes::XPath, Some(text)) => xpath::XPath::parse(&text).map(Special::XPath).map_err(wrong),
+        (Takes::OneOf(names), Some(text)) if !names.contains(&&*text) => {
+            let message = format!("`{}` cannot be `{text}`", parameter.name);
+            Err(wrong(message).suggest(&text, names.iter().copied()))
+        }
+        _ => Ok(Special::None),
+    }
+}
+
 /// `pair_delimiter` and `pairDelimiter` are the same.
 fn is_same_name(known: &str, name: &str) -> bool {
     let plain = |text: &str| text.replace('_', "").to_lowercase();
@@ -363,7 +353,7 @@ fn is_same_name(known: &str, name: &str) -> bool {
 }
 
 /// `Split(target, delimiter)`
-pub(in crate::ottl) fn signature(function: &Function) -> String {
+pub fn signature(function: &Function) -> String {
     let parameters = function.parameters.iter().map(|parameter| {
         let mark = if parameter.is_optional { "?" } else { "" };
         format!("{}{mark}", parameter.name)

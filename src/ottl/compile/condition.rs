@@ -16,7 +16,7 @@ use super::{
 
 impl Compiler {
     /// Compiles a condition and marks the parts that are evaluated once per resource or scope.
-    pub fn condition(&mut self, expr: &Expr) -> Option<Test> {
+    pub(crate) fn condition(&mut self, expr: &Expr) -> Option<Test> {
         let test = self.test(expr)?;
         let is_shared = !matches!(self.options.context.tier(), Tier::Resource);
         Some(if is_shared { held(test) } else { test })

@@ -5,7 +5,7 @@ use super::{
         item::Tier,
         language::{Access, Context, Field, RequestField, fields},
         node::{Key, Node, Place},
-        problem::Problem,
+        problem::{Problem, closest},
         syntax::{Expr, ExprKind, Path, Segment, Span},
         types::Types,
         value::Value,
@@ -103,9 +103,10 @@ impl Compiler {
                     of(own)
                 );
                 let problem = Problem::new(first.span, message);
-                self.error(match context.reaches(own) {
-                    true => problem.help(format!("it needs the context `{}`", context.name())),
-                    false => problem.suggest("", prefixes(own)),
+                self.error(if context.reaches(own) {
+                    problem.help(format!("it needs the context `{}`", context.name()))
+                } else {
+                    problem.suggest("", prefixes(own))
                 });
                 return None;
             }
@@ -161,7 +162,10 @@ impl Compiler {
             let problem = Problem::new(whole, message);
             let others = || fields(context).iter().map(|field| field.path);
             let is_known_head = others().any(|path| path == segments[0].name);
-            self.error(if segments.len() > 1 && is_known_head {
+            let best = closest(&joined, others());
+            self.error(if let Some(best) = best {
+                problem.help(format!("did you mean `{best}`?"))
+            } else if segments.len() > 1 && is_known_head {
                 let head = &segments[0].name;
                 problem.help(format!("write `{head}[\"{}\"]` for a key", last.name))
             } else if context == Context::Metric && joined.starts_with("attributes") {

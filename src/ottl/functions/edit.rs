@@ -19,7 +19,7 @@ use crate::otlp::wire::put_bytes;
 const MAP: Parameter = parameter("target", Takes::Path(Types::MAP));
 const TEXT: Types = Types::TEXT;
 
-pub const FUNCTIONS: &[Function] = &[
+pub(crate) const FUNCTIONS: &[Function] = &[
     editor(
         "set",
         &[parameter("target", Takes::Path(Types::ALL)), value("value", Types::ALL)],

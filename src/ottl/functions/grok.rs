@@ -20,7 +20,7 @@ use super::{
     optional, parameter, value,
 };
 
-pub const FUNCTIONS: &[Function] = &[Function {
+pub(crate) const FUNCTIONS: &[Function] = &[Function {
     prepare: Some(prepare),
     ..converter(
         "ExtractGrokPatterns",

@@ -29,7 +29,7 @@ const VALUE: &[super::Parameter] = &[value("value", TEXT)];
 const ID: &[super::Parameter] = &[value("bytes", Types::BYTES.or(TEXT))];
 const VARIANTS: &[&str] = &["base64", "base64-raw", "base64-url", "base64-raw-url"];
 
-pub const FUNCTIONS: &[Function] = &[
+pub(crate) const FUNCTIONS: &[Function] = &[
     converter("MD5", VALUE, TEXT, md5, "The MD5 hash of a text."),
     converter("SHA1", VALUE, TEXT, sha1, "The SHA-1 hash of a text."),
     converter("SHA256", VALUE, TEXT, sha256, "The SHA-256 hash of a text."),
@@ -69,12 +69,12 @@ pub const FUNCTIONS: &[Function] = &[
     ),
 ];
 
-fn digits<'e>(bytes: &[u8]) -> Result<Value<'e>, Fault> {
-    Ok(made(hex(bytes)))
+fn digits<'e>(bytes: &[u8]) -> Value<'e> {
+    made(hex(bytes))
 }
 
 fn md5<'e>(call: &'e Call, eval: Eval<'e>) -> Result<Value<'e>, Fault> {
-    digits(&Md5::digest(call.text(eval, 0)?))
+    Ok(digits(&Md5::digest(call.text(eval, 0)?)))
 }
 
 fn digest<'e>(
@@ -82,7 +82,7 @@ fn digest<'e>(
     eval: Eval<'e>,
     algorithm: &'static digest::Algorithm,
 ) -> Result<Value<'e>, Fault> {
-    digits(digest::digest(algorithm, &call.text(eval, 0)?).as_ref())
+    Ok(digits(digest::digest(algorithm, &call.text(eval, 0)?).as_ref()))
 }
 
 fn sha1<'e>(call: &'e Call, eval: Eval<'e>) -> Result<Value<'e>, Fault> {
@@ -105,20 +105,20 @@ fn fnv<'e>(call: &'e Call, eval: Eval<'e>) -> Result<Value<'e>, Fault> {
 }
 
 fn murmur3<'e>(call: &'e Call, eval: Eval<'e>) -> Result<Value<'e>, Fault> {
-    digits(&super::super::murmur3::hash32(&call.text(eval, 0)?).to_le_bytes())
+    Ok(digits(&super::super::murmur3::hash32(&call.text(eval, 0)?).to_le_bytes()))
 }
 
 fn murmur3_128<'e>(call: &'e Call, eval: Eval<'e>) -> Result<Value<'e>, Fault> {
     let (first, second) = super::super::murmur3::hash128(&call.text(eval, 0)?);
-    digits(&[first.to_le_bytes(), second.to_le_bytes()].concat())
+    Ok(digits(&[first.to_le_bytes(), second.to_le_bytes()].concat()))
 }
 
 fn xxh3_64<'e>(call: &'e Call, eval: Eval<'e>) -> Result<Value<'e>, Fault> {
-    digits(&xxh3::xxh3_64(&call.text(eval, 0)?).to_be_bytes())
+    Ok(digits(&xxh3::xxh3_64(&call.text(eval, 0)?).to_be_bytes()))
 }
 
 fn xxh3_128<'e>(call: &'e Call, eval: Eval<'e>) -> Result<Value<'e>, Fault> {
-    digits(&xxh3::xxh3_128(&call.text(eval, 0)?).to_be_bytes())
+    Ok(digits(&xxh3::xxh3_128(&call.text(eval, 0)?).to_be_bytes()))
 }
 
 fn id<const N: usize>(call: &Call, eval: Eval<'_>) -> Result<[u8; N], Fault> {
@@ -148,10 +148,12 @@ fn uuid_text(mut bytes: [u8; 16], version: u8) -> Vec<u8> {
     [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join(&b'-')
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "every converter can fail")]
 fn uuid<'e>(_: &'e Call, _: Eval<'e>) -> Result<Value<'e>, Fault> {
     Ok(made(uuid_text(fastrand::u128(..).to_be_bytes(), 4)))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "every converter can fail")]
 fn uuid_v7<'e>(_: &'e Call, _: Eval<'e>) -> Result<Value<'e>, Fault> {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let millis = since.as_millis();

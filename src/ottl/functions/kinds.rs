@@ -8,14 +8,14 @@ use super::{
         read::DATA,
         types::Types,
         value::{Value, count, elements},
-        wire::{bytes, last_of},
+        wire::last_of,
     },
     Function, Parameter, converter, value,
 };
 
 const VALUE: &[Parameter] = &[value("value", Types::ALL)];
 
-pub const FUNCTIONS: &[Function] = &[
+pub(crate) const FUNCTIONS: &[Function] = &[
     converter("IsString", VALUE, Types::BOOL, is_string, "Whether a value is a text."),
     converter("IsMap", VALUE, Types::BOOL, is_map, "Whether a value is a map."),
     converter("IsList", VALUE, Types::BOOL, is_list, "Whether a value is a list."),
@@ -111,9 +111,10 @@ fn is_empty<'e>(call: &'e Call, eval: Eval<'e>) -> Result<Value<'e>, Fault> {
     }))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "every converter can fail")]
 fn is_root_span<'e>(_: &'e Call, eval: Eval<'e>) -> Result<Value<'e>, Fault> {
-    let span = eval.item.bytes(Context::Span.tier());
-    Ok(Value::Bool(bytes(span, 4).iter().all(|byte| *byte == 0)))
+    let span = eval.item.indexed(Context::Span.tier());
+    Ok(Value::Bool(span.bytes(4).iter().all(|byte| *byte == 0)))
 }
 
 fn len<'e>(call: &'e Call, eval: Eval<'e>) -> Result<Value<'e>, Fault> {

@@ -21,7 +21,7 @@ const SOURCE: Types = Types::LIST.or(Types::MAP);
 const PREDICATE: &[Parameter] =
     &[value("source", SOURCE), parameter("predicate", Takes::Lambda(2))];
 
-pub const FUNCTIONS: &[Function] = &[
+pub(crate) const FUNCTIONS: &[Function] = &[
     converter(
         "All",
         PREDICATE,

@@ -6,12 +6,13 @@ use super::{
     super::{
         arguments::made,
         compare::{as_double, compare},
+        entries::Entries,
         fault::{Fault, What},
         node::{Argument, Call, Eval},
         syntax::Comparison,
         text::like,
         types::Types,
-        value::{Map, Value, elements, put_entry_bytes},
+        value::{Value, elements},
     },
     Function, Special, Takes, converter, optional, parameter, value,
 };
@@ -20,7 +21,7 @@ use crate::otlp::wire::put_bytes;
 const LIST: Types = Types::LIST;
 const TEXT: Types = Types::TEXT;
 
-pub const FUNCTIONS: &[Function] = &[
+pub(crate) const FUNCTIONS: &[Function] = &[
     converter("Keys", &[value("target", Types::MAP)], LIST, keys, "The keys of a map in order."),
     converter(
         "Values",
@@ -129,7 +130,9 @@ fn sort<'e>(call: &'e Call, eval: Eval<'e>) -> Result<Value<'e>, Fault> {
     };
     found.sort_by(|a, b| if is_descending { order(&b.1, &a.1) } else { order(&a.1, &b.1) });
     let mut sorted = Vec::with_capacity(list.len());
-    found.iter().for_each(|(any, _)| put_bytes(&mut sorted, 1, any));
+    for (any, _) in &found {
+        put_bytes(&mut sorted, 1, any);
+    }
     Ok(Value::List(Cow::Owned(sorted)))
 }
 
@@ -147,8 +150,7 @@ fn follow<'v>(value: Value<'v>, path: &[Vec<u8>]) -> Result<Value<'v>, Fault> {
 fn slice_to_map<'e>(call: &'e Call, eval: Eval<'e>) -> Result<Value<'e>, Fault> {
     let list = call.list(eval, 0)?;
     let (key_path, value_path) = (call.texts(eval, 1)?, call.texts(eval, 2)?);
-    let mut entries: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-    let mut places = std::collections::HashMap::new();
+    let mut entries = Entries::default();
     for (i, any) in elements(&list).enumerate() {
         let key = if key_path.is_empty() {
             i.to_string().into_bytes()
@@ -165,20 +167,9 @@ fn slice_to_map<'e>(call: &'e Call, eval: Eval<'e>) -> Result<Value<'e>, Fault> 
         };
         let mut found = Vec::new();
         follow(Value::read(any), &value_path)?.encode(&mut found);
-        match places.get(&key) {
-            Some(at) => {
-                let entry: &mut (_, Vec<u8>) = &mut entries[*at];
-                entry.1 = found;
-            }
-            None => {
-                places.insert(key.clone(), entries.len());
-                entries.push((key, found));
-            }
-        }
+        entries.put_bytes(key, found);
     }
-    let mut map = Vec::new();
-    entries.iter().for_each(|(key, any)| put_entry_bytes(&mut map, 1, key, any));
-    Ok(Value::Map(Map::made(map)))
+    Ok(entries.into_value())
 }
 
 fn contains_value<'e>(call: &'e Call, eval: Eval<'e>) -> Result<Value<'e>, Fault> {

@@ -14,7 +14,7 @@ use super::{
 
 const TARGET: &[super::Parameter] = &[value("target", Types::TEXT)];
 
-pub const FUNCTIONS: &[Function] = &[
+pub(crate) const FUNCTIONS: &[Function] = &[
     converter("ParseCEF", TARGET, Types::MAP, parse_cef, "A map of a line in the format CEF."),
     converter("ParseLEEF", TARGET, Types::MAP, parse_leef, "A map of a line in the format LEEF."),
     converter(
@@ -158,21 +158,18 @@ fn web_fields(line: &str) -> Option<Vec<String>> {
             b'"' => Some('"'),
             _ => None,
         };
-        let (field, len) = match close {
-            Some(close) => {
-                let inner = &rest[1..];
-                let mut is_escaped = false;
-                let end = inner.char_indices().find(|(_, c)| {
-                    let found = *c == close && !is_escaped;
-                    is_escaped = *c == '\\' && !is_escaped;
-                    found
-                })?;
-                (&inner[..end.0], end.0 + 2)
-            }
-            None => {
-                let end = rest.find(' ').unwrap_or(rest.len());
-                (&rest[..end], end)
-            }
+        let (field, len) = if let Some(close) = close {
+            let inner = &rest[1..];
+            let mut is_escaped = false;
+            let end = inner.char_indices().find(|(_, c)| {
+                let found = *c == close && !is_escaped;
+                is_escaped = *c == '\\' && !is_escaped;
+                found
+            })?;
+            (&inner[..end.0], end.0 + 2)
+        } else {
+            let end = rest.find(' ').unwrap_or(rest.len());
+            (&rest[..end], end)
         };
         fields.push(field.replace("\\\"", "\""));
         rest = rest[len..].trim_start();

@@ -21,7 +21,7 @@ use super::{
 const TEXT: Types = Types::TEXT;
 const INT: Types = Types::INT;
 
-pub const FUNCTIONS: &[Function] = &[
+pub(crate) const FUNCTIONS: &[Function] = &[
     converter(
         "URL",
         &[value("url", TEXT)],

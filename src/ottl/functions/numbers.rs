@@ -18,7 +18,7 @@ use super::{
 /// What the converters of this file make something of.
 const SCALAR: Types = Types::NIL.or(Types::BOOL).or(Types::NUMBER).or(Types::TEXT);
 
-pub const FUNCTIONS: &[Function] = &[
+pub(crate) const FUNCTIONS: &[Function] = &[
     converter(
         "Int",
         &[value("value", SCALAR)],

@@ -18,7 +18,7 @@ use crate::otlp::wire::{WireType, put_bytes, put_varint, tag};
 
 const TEXT: Types = Types::TEXT;
 
-pub const FUNCTIONS: &[Function] = &[
+pub(crate) const FUNCTIONS: &[Function] = &[
     converter(
         "ParseJSON",
         &[value("target", TEXT)],

@@ -10,7 +10,7 @@ use super::{
     Function, Takes, converter, parameter, regex, value,
 };
 
-pub const FUNCTIONS: &[Function] = &[
+pub(crate) const FUNCTIONS: &[Function] = &[
     converter(
         "IsMatch",
         &[value("target", Types::ALL), parameter("pattern", Takes::Regex)],

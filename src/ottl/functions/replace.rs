@@ -7,12 +7,13 @@ use regex::bytes::{Captures, Regex};
 use super::{
     super::{
         arguments::made,
+        entries::Entries,
         fault::{Fault, What},
         item::Item,
         node::{Argument, Call, Eval},
         syntax::Span,
         types::Types,
-        value::{Map, Value, elements, key_value, put_entry, put_entry_bytes},
+        value::{Map, Value, elements, key_value, put_entry},
     },
     Function, Parameter, Special, Takes,
     edit::{Fate, each_entry, push},
@@ -27,7 +28,7 @@ const MAP: Parameter = parameter("target", Takes::Path(Types::MAP));
 const FUNCTION: Parameter = optional("function", Takes::Function);
 const FORMAT: Parameter = optional("replacement_format", Takes::Value(TEXT));
 
-pub const FUNCTIONS: &[Function] = &[
+pub(crate) const FUNCTIONS: &[Function] = &[
     editor(
         "replace_pattern",
         &[
@@ -221,29 +222,12 @@ fn replace_keys(
     if !map.entries().any(|(key, _)| regex.is_match(key)) {
         return Ok(());
     }
-    let mut new: Vec<(Cow<'_, [u8]>, Cow<'_, [u8]>)> = Vec::new();
-    let mut places = std::collections::HashMap::new();
+    let mut entries = Entries::default();
     for (key, any) in map.entries() {
-        let key = match replacement.all(regex, key)? {
-            Some(key) => Cow::Owned(key),
-            None => Cow::Borrowed(key),
-        };
-        match places.get(&key) {
-            Some(at) => {
-                let entry: &mut (_, Cow<'_, [u8]>) = &mut new[*at];
-                entry.1 = any;
-            }
-            None => {
-                places.insert(key.clone(), new.len());
-                new.push((key, any));
-            }
-        }
+        let key = replacement.all(regex, key)?.unwrap_or_else(|| key.to_vec());
+        entries.put_bytes(key, any);
     }
-    let mut list = Vec::new();
-    for (key, any) in &new {
-        put_entry_bytes(&mut list, 1, key, any);
-    }
-    call.set(item, &Value::Map(Map::made(list)))
+    call.set(item, &entries.into_value())
 }
 
 fn sanitize_utf8(call: &Call, item: &mut Item<'_>) -> Result<(), Fault> {

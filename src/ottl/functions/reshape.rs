@@ -16,7 +16,7 @@ use super::{
 };
 use crate::otlp::wire::put_bytes;
 
-pub const FUNCTIONS: &[Function] = &[
+pub(crate) const FUNCTIONS: &[Function] = &[
     Function {
         prepare: Some(check_flatten),
         ..editor(
@@ -67,10 +67,13 @@ fn check_flatten(arguments: &[Argument]) -> Result<Special, (usize, String)> {
 }
 
 /// Entries of a flattened map, in order of their first occurrence.
+#[derive(Default)]
 struct Flat {
     entries: Vec<(Vec<u8>, Vec<u8>)>,
     places: HashMap<Vec<u8>, usize>,
     resolves: bool,
+    /// The next number behind a name that is taken.
+    numbers: HashMap<Vec<u8>, usize>,
     /// Bytes of keys and values.
     size: usize,
 }
@@ -87,10 +90,12 @@ impl Flat {
                 self.entries[*at].1 = any.to_vec();
                 return Ok(());
             }
-            let stem = key.clone();
-            for number in 0.. {
-                key = [&stem[..], b".", number.to_string().as_bytes()].concat();
-                if !self.places.contains_key(&key) {
+            let next = self.numbers.entry(key.clone()).or_default();
+            loop {
+                let numbered = [&key[..], b".", next.to_string().as_bytes()].concat();
+                *next += 1;
+                if !self.places.contains_key(&numbered) {
+                    key = numbered;
                     break;
                 }
             }
@@ -139,7 +144,7 @@ fn flatten(call: &Call, item: &mut Item<'_>) -> Result<(), Fault> {
     if is_flat {
         return Ok(());
     }
-    let mut flat = Flat { entries: Vec::new(), places: HashMap::new(), resolves, size: 0 };
+    let mut flat = Flat { resolves, ..Flat::default() };
     for (key, any) in map.entries() {
         let key = if prefix.is_empty() { key.to_vec() } else { [&prefix, &b"."[..], key].concat() };
         flat.add(&key, &any, depth)?;

@@ -14,7 +14,7 @@ use super::{
     value,
 };
 
-pub const FUNCTIONS: &[Function] = &[converter(
+pub(crate) const FUNCTIONS: &[Function] = &[converter(
     "Format",
     &[value("format", Types::TEXT), value("args", Types::LIST)],
     Types::TEXT,
@@ -27,6 +27,7 @@ const WIDEST: usize = 1 << 16;
 
 /// `%-08.3f`
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "the flags of a verb are independent")]
 struct Verb {
     minus: bool,
     plus: bool,
@@ -35,7 +36,7 @@ struct Verb {
     sharp: bool,
     width: usize,
     precision: Option<usize>,
-    verb: char,
+    letter: char,
 }
 
 fn format<'e>(call: &'e Call, eval: Eval<'e>) -> Result<Value<'e>, Fault> {
@@ -53,13 +54,13 @@ fn format<'e>(call: &'e Call, eval: Eval<'e>) -> Result<Value<'e>, Fault> {
             out.push_str("%!(NOVERB)");
             break;
         };
-        if verb.verb == '%' {
+        if verb.letter == '%' {
             out.push('%');
             continue;
         }
         match values.next() {
             Some(value) => write(&verb, &value, &mut out),
-            None => out.push_str(&format!("%!{}(MISSING)", verb.verb)),
+            None => out.extend(["%!", &verb.letter.to_string(), "(MISSING)"]),
         }
         if out.len() > LARGEST {
             return Err(What::TooLarge.into());
@@ -67,7 +68,7 @@ fn format<'e>(call: &'e Call, eval: Eval<'e>) -> Result<Value<'e>, Fault> {
     }
     let extra: Vec<String> = values.map(|value| with_type(&value)).collect();
     if !extra.is_empty() {
-        out.push_str(&format!("%!(EXTRA {})", extra.join(", ")));
+        out.extend(["%!(EXTRA ", &extra.join(", "), ")"]);
     }
     Ok(made(out))
 }
@@ -86,25 +87,22 @@ fn parse(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<Verb> {
         *flag = true;
         chars.next();
     }
-    let mut number = || {
-        let mut number = 0_usize;
-        while let Some(digit) = chars.peek().and_then(|c| c.to_digit(10)) {
-            number = (number * 10 + digit as usize).min(WIDEST);
-            chars.next();
-        }
-        number
-    };
-    verb.width = number();
+    verb.width = number(chars);
     if chars.next_if_eq(&'.').is_some() {
-        let mut precision = 0_usize;
-        while let Some(digit) = chars.peek().and_then(|c| c.to_digit(10)) {
-            precision = (precision * 10 + digit as usize).min(WIDEST);
-            chars.next();
-        }
-        verb.precision = Some(precision);
+        verb.precision = Some(number(chars));
     }
-    verb.verb = chars.next()?;
+    verb.letter = chars.next()?;
     Some(verb)
+}
+
+/// The digits that follow as a number, at most the widest.
+fn number(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> usize {
+    let mut number = 0_usize;
+    while let Some(digit) = chars.peek().and_then(|c| c.to_digit(10)) {
+        number = (number * 10 + digit as usize).min(WIDEST);
+        chars.next();
+    }
+    number
 }
 
 fn go_type(value: &Value<'_>) -> &'static str {
@@ -178,7 +176,7 @@ fn exponent(text: &str, letter: char) -> String {
 }
 
 fn write(verb: &Verb, value: &Value<'_>, out: &mut String) {
-    let text = match (verb.verb, value) {
+    let text = match (verb.letter, value) {
         ('v', Value::Int(_) | Value::Double(_)) if verb.plus => format!("+{}", plain(value)),
         ('v', _) => plain(value),
         ('T', _) => go_type(value).to_owned(),
@@ -189,7 +187,8 @@ fn write(verb: &Verb, value: &Value<'_>, out: &mut String) {
         }
         ('e' | 'E' | 'f' | 'F' | 'g' | 'G', Value::Double(number)) => double_form(verb, *number),
         _ => {
-            out.push_str(&format!("%!{}({})", verb.verb, with_type(value)));
+            let words = format!("%!{}({})", verb.letter, with_type(value));
+            out.push_str(&words);
             return;
         }
     };
@@ -216,7 +215,7 @@ fn text_form(verb: &Verb, value: &Value<'_>) -> String {
         Some(precision) => text.chars().take(precision).collect(),
         None => text.into_owned(),
     };
-    match verb.verb {
+    match verb.letter {
         'q' => format!("{cut:?}"),
         'x' => String::from_utf8_lossy(&hex(bytes)).into_owned(),
         'X' => String::from_utf8_lossy(&hex(bytes)).to_uppercase(),
@@ -226,7 +225,7 @@ fn text_form(verb: &Verb, value: &Value<'_>) -> String {
 
 fn int_form(verb: &Verb, number: i64) -> String {
     let size = number.unsigned_abs();
-    let digits = match verb.verb {
+    let digits = match verb.letter {
         'b' => format!("{size:b}"),
         'o' => format!("{}{size:o}", if verb.sharp { "0" } else { "" }),
         'O' => format!("0o{size:o}"),
@@ -234,7 +233,7 @@ fn int_form(verb: &Verb, number: i64) -> String {
         'X' => format!("{}{size:X}", if verb.sharp { "0X" } else { "" }),
         'c' | 'q' | 'U' => {
             let c = u32::try_from(number).ok().and_then(char::from_u32).unwrap_or('\u{fffd}');
-            return match verb.verb {
+            return match verb.letter {
                 'c' => c.to_string(),
                 'q' => format!("{c:?}"),
                 _ => format!("U+{:04X}", u32::from(c)),
@@ -261,7 +260,7 @@ fn double_form(verb: &Verb, number: f64) -> String {
     }
     let size = number.abs();
     let precision = verb.precision.unwrap_or(6);
-    let digits = match verb.verb {
+    let digits = match verb.letter {
         'e' => exponent(&format!("{size:.precision$e}"), 'e'),
         'E' => exponent(&format!("{size:.precision$e}"), 'E'),
         'g' | 'G' => general(size),

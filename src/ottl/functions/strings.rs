@@ -21,7 +21,7 @@ use super::{
 const TEXT: Types = Types::TEXT;
 const TARGET: &[Parameter] = &[value("target", TEXT)];
 
-pub const FUNCTIONS: &[Function] = &[
+pub(crate) const FUNCTIONS: &[Function] = &[
     converter(
         "Concat",
         &[value("values", Types::LIST), value("delimiter", TEXT)],

@@ -19,7 +19,7 @@ const TIME: &[super::Parameter] = &[value("time", Types::TIME)];
 const DURATION: &[super::Parameter] = &[value("duration", Types::DURATION)];
 const INT: Types = Types::INT;
 
-pub const FUNCTIONS: &[Function] = &[
+pub(crate) const FUNCTIONS: &[Function] = &[
     Function { is_pure: false, ..converter("Now", &[], Types::TIME, now, "The current time.") },
     converter(
         "Time",
@@ -102,6 +102,7 @@ fn check_zone(arguments: &[Argument]) -> Result<Special, (usize, String)> {
     Ok(Special::None)
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "every converter can fail")]
 fn now<'e>(_: &'e Call, _: Eval<'e>) -> Result<Value<'e>, Fault> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok(Value::Time(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)))

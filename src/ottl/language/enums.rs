@@ -56,14 +56,16 @@ const METRIC: [(&str, i64); 9] = [
 
 const POINT: [(&str, i64); 2] = [("FLAG_NONE", 0), ("FLAG_NO_RECORDED_VALUE", 1)];
 
+type Table = &'static [(&'static str, i64)];
+
 /// The enums of a context.
-pub fn enums(context: Context) -> impl Iterator<Item = (&'static str, i64)> {
-    let (first, second): (&[(&str, i64)], &[(&str, i64)]) = match context {
-        Context::Span | Context::SpanEvent | Context::SpanLink => (&SPAN, &[]),
-        Context::Log => (&LOG, &[]),
-        Context::Metric => (&METRIC, &[]),
-        Context::DataPoint => (&METRIC, &POINT),
-        Context::Resource | Context::Scope | Context::Exemplar | Context::Request => (&[], &[]),
+pub(crate) fn enums(context: Context) -> impl Iterator<Item = (&'static str, i64)> {
+    let first: Table = match context {
+        Context::Span | Context::SpanEvent | Context::SpanLink => &SPAN,
+        Context::Log => &LOG,
+        Context::Metric | Context::DataPoint => &METRIC,
+        Context::Resource | Context::Scope | Context::Exemplar | Context::Request => &[],
     };
+    let second: Table = if context == Context::DataPoint { &POINT } else { &[] };
     first.iter().chain(second).copied()
 }
