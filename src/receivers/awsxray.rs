@@ -59,14 +59,12 @@
 //!   without one the receiver starts all the same.
 
 mod answer;
-mod attributes;
 mod document;
 #[cfg(feature = "aws")]
 mod forward;
 #[cfg(not(feature = "aws"))]
 #[path = "awsxray/forward_absent.rs"]
 mod forward;
-mod json;
 mod proxy;
 mod resource;
 mod sampling;

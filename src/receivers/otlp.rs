@@ -63,8 +63,6 @@
 //! sends no `WWW-Authenticate`.
 
 mod answer;
-mod body;
-mod cors;
 mod guard;
 mod service;
 mod settings;

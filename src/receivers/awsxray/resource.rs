@@ -1,10 +1,12 @@
 //! What a segment says of where it was made: attributes of the resource.
 
 use super::{
-    attributes::Attributes,
     document::Notes,
-    json::{Json, Members, find},
     segment::{keep, keep_others},
+};
+use crate::receivers::{
+    attributes::Attributes,
+    json::{Json, Members, find},
 };
 
 /// A field of an object and the attribute that it becomes.

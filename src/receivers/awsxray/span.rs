@@ -1,13 +1,17 @@
 //! What a segment or a subsegment says of itself: the fields of its span.
 
 use super::{
-    attributes::Attributes,
     document::{Notes, span_id, trace_id},
-    json::{Json, Members, find},
     resource,
     segment::{Core, keep, keep_others},
 };
-use crate::otlp::wire::{WireType, put_bytes, put_varint, tag};
+use crate::{
+    otlp::wire::{WireType, put_bytes, put_varint, tag},
+    receivers::{
+        attributes::Attributes,
+        json::{Json, Members, find},
+    },
+};
 
 /// Where a (sub)segment stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

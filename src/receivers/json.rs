@@ -1,9 +1,12 @@
-//! Reads JSON that X-Ray SDKs write, which is not always JSON: bare `NaN` and `Infinity`, halves of
-//! surrogate pairs, bytes that are not UTF-8, text that ends too early. What can be read is kept,
-//! what cannot becomes `null` or U+FFFD, and each such repair is counted.
+//! Reads JSON that SDKs write, which is not always JSON: bare `NaN` and `Infinity`, halves of
+//! surrogate pairs, bytes that are not UTF-8, text that ends too early. The reader keeps what it
+//! can read; what it cannot read becomes `null` or U+FFFD, and it counts each such repair.
 //!
-//! A document has at most 64 KiB, so a tree of borrowed values is cheap; numbers stay as they are
-//! written, and are written back so. Nothing here fails or panics.
+//! It makes a tree of borrowed values, and leaves numbers as they are written, so that they are
+//! written back in the same form. The caller limits the length of a document: a tree takes up to
+//! 48 times its memory. Nothing here fails or panics.
+//!
+//! The receivers `awsxray` and `rollbar` share this file.
 
 use std::{
     borrow::Cow,
@@ -83,20 +86,31 @@ impl Json<'_> {
                 }
                 out.push(b']');
             }
-            Json::Map(members) => {
-                out.push(b'{');
-                for (i, (name, value)) in members.iter().enumerate() {
-                    if i > 0 {
-                        out.push(b',');
-                    }
-                    json::write_text(name, out);
-                    out.push(b':');
-                    value.write(out);
-                }
-                out.push(b'}');
-            }
+            Json::Map(members) => write_members(members.iter(), out),
         }
     }
+}
+
+/// Appends an object without one of its members; the name of none is empty.
+pub(super) fn write_map(members: &Members<'_>, except: &str, out: &mut Vec<u8>) {
+    let is_left = |(name, _): &&(Cow<'_, str>, Json<'_>)| except.is_empty() || name != except;
+    write_members(members.iter().filter(is_left), out);
+}
+
+fn write_members<'m>(
+    members: impl Iterator<Item = &'m (Cow<'m, str>, Json<'m>)>,
+    out: &mut Vec<u8>,
+) {
+    out.push(b'{');
+    for (i, (name, value)) in members.enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        json::write_text(name, out);
+        out.push(b':');
+        value.write(out);
+    }
+    out.push(b'}');
 }
 
 /// Reads one document; the number is how many repairs it took.

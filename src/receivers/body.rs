@@ -22,7 +22,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Body;
 use tokio::time::Instant;
 
-use super::answer::status;
+use super::status::status;
 use crate::{
     component::{Rejection, Way},
     net::{
