@@ -1,12 +1,12 @@
 //! What translation for AWS costs on one core: nanoseconds of CPU time for a span as a segment
 //! document, for a log record as an event of CloudWatch Logs, for a data point in the embedded
-//! metric format.
+//! metric format; and what an event of a client of CloudWatch Logs costs as a log record.
 //!
 //! `cargo bench --bench aws`
 
 #![expect(clippy::cast_precision_loss, clippy::print_stdout, reason = "a report of figures")]
 
-use std::{fs, sync::Arc};
+use std::fs;
 
 use opentelemetry_proto::tonic::{
     collector::{
@@ -24,11 +24,11 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message as _;
 use skep::{
-    component::{BuildContext, ComponentId, Work},
+    component::{BuildContext, Work},
     config::{Problems, yaml},
     exporters,
     otlp::{Content, Signal},
-    telemetry::Telemetry,
+    receivers,
 };
 
 #[global_allocator]
@@ -181,25 +181,20 @@ fn measure(name: &str, settings: &str, whole: &Content, item: &str) {
     let entry = exporters::ALL.iter().find(|entry| entry.name == name);
     let mut problems = Problems::default();
     let config = (entry.expect("it is registered").decode)(&node.expect("YAML"), &mut problems);
-    let context = BuildContext {
-        id: ComponentId { kind_name: name.to_owned(), name: None },
-        pipeline: String::new(),
-        signal: whole.signal,
-        wants_weights: false,
-        budget: 1 << 30,
-        in_container: false,
-        telemetry: Arc::new(Telemetry::default()),
-        auth: None,
-        server_auths: Arc::default(),
-    };
+    let context = BuildContext::test(name, whole.signal);
     let exporter = config.expect("the settings are right").build(&context).expect("it is built");
     let encode = || Arc::clone(&exporter).encode(&Work::all(whole)).expect("it is valid");
     let bytes = encode().held;
+    report(name, item, bytes, encode);
+}
+
+/// Runs `work`, which makes `bytes` of all items, again and again.
+fn report<T>(name: &str, item: &str, bytes: usize, work: impl Fn() -> T) {
     let mut nanos: Vec<f64> = (0..ROUNDS)
         .map(|_| {
             let began = cpu_nanos();
             for _ in 0..REPEATS {
-                std::hint::black_box(encode());
+                std::hint::black_box(work());
             }
             (cpu_nanos() - began) as f64 / (REPEATS * ITEMS) as f64
         })
@@ -213,10 +208,31 @@ fn measure(name: &str, settings: &str, whole: &Content, item: &str) {
     );
 }
 
+/// A message of watchtower with attributes of its record.
+const OBJECT: &str = r#"{"msg": "GET /api/activities/home took 250 ms", "levelname": "INFO", "status": 200,
+    "otelTraceID": "68f0a1b2c3d4e5f60718293a4b5c6d7e", "otelSpanID": "1112131415161718"}"#;
+
+/// The body of `PutLogEvents` with as many events as items.
+fn calls(message: &str) -> Vec<u8> {
+    let event = serde_json::json!({"timestamp": TIME / 1_000_000, "message": message});
+    let call = serde_json::json!({
+        "logGroupName": "/app/shop", "logStreamName": "web/1", "logEvents": vec![event; ITEMS],
+    });
+    call.to_string().into_bytes()
+}
+
 fn main() {
     let region = "region: ca-central-1\n";
     measure("awsxray", &format!("{region}indexed_attributes: [http.route]\n"), &spans(), "span");
     let names = "log_group_name: /app/{ServiceName}\nlog_stream_name: \"{TaskId:-local}\"\n";
     measure("awscloudwatchlogs", &format!("{region}{names}"), &records(), "record");
     measure("awsemf", region, &points(), "data point");
+    for (name, message) in [
+        ("receiver awscloudwatchlogs, text", "INFO:shop:GET /api/activities/home took 250 ms"),
+        ("receiver awscloudwatchlogs, JSON", OBJECT),
+    ] {
+        let body = calls(message);
+        let translated = || receivers::awscloudwatchlogs::translated(&body).expect("it is a call");
+        report(name, "event", translated().0.len(), translated);
+    }
 }

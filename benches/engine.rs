@@ -1,16 +1,20 @@
 //! What the engine itself costs per payload, beside the work on its bytes: paying for them,
-//! answering for them, the hop to a worker, batching. `cargo bench --bench engine`; times and
-//! allocations are per call, items are payloads, receipts or jobs.
+//! answering for them, the hop to a worker, batching, counting. `cargo bench --bench engine`; times
+//! and allocations are per call, items are payloads, receipts or jobs.
 
 use std::{
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
     time::Instant,
 };
 
 use bytes::Bytes;
 use divan::{AllocProfiler, Bencher, black_box, counter::ItemsCount};
 use skep::{
-    component::{BuildContext, ComponentId, Output, Processor},
+    component::{BuildContext, Output, Processor},
     config::{Problems, yaml},
     engine::{
         budget::Budget,
@@ -25,7 +29,7 @@ use skep::{
         payload::{Outcome, Receipt, Wait},
     },
     processors,
-    telemetry::Telemetry,
+    telemetry::{Desc, Histogram, Meter, Telemetry, histogram},
 };
 
 #[global_allocator]
@@ -91,17 +95,7 @@ fn batch() -> Box<dyn Processor> {
     let entry = processors::ALL.iter().find(|entry| entry.name == "batch");
     let mut problems = Problems::default();
     let config = (entry.expect("it is registered").decode)(&node, &mut problems);
-    let context = BuildContext {
-        id: ComponentId { kind_name: "batch".to_owned(), name: None },
-        pipeline: "traces".to_owned(),
-        signal: Signal::Traces,
-        wants_weights: false,
-        budget: 0,
-        in_container: false,
-        telemetry: Arc::new(Telemetry::default()),
-        auth: None,
-        server_auths: Arc::default(),
-    };
+    let context = BuildContext::test("batch", Signal::Traces);
     config.and_then(|config| config.build(&context).ok()).expect("the defaults are right")
 }
 
@@ -128,4 +122,85 @@ fn batch_of_82_payloads(bencher: Bencher) {
         assert_eq!(emitted.len(), 1, "all payloads make one batch");
         drop(black_box(emitted));
     });
+}
+
+/// What a handle of the `metrics` crate does: a call through a vtable, gauges and distributions in
+/// floating point.
+trait Handle: Send + Sync {
+    fn increment(&self, n: u64);
+    fn add(&self, n: f64);
+    fn record(&self, value: f64);
+}
+
+struct Cell {
+    number: AtomicU64,
+    buckets: Histogram,
+}
+
+impl Handle for Cell {
+    fn increment(&self, n: u64) {
+        self.number.fetch_add(n, Ordering::Release);
+    }
+
+    fn add(&self, n: f64) {
+        let add = |bits| Some((f64::from_bits(bits) + n).to_bits());
+        let _ = self.number.fetch_update(Ordering::AcqRel, Ordering::Relaxed, add);
+    }
+
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts of items")]
+    fn record(&self, value: f64) {
+        self.buckets.record(value as u64);
+    }
+}
+
+const COUNT: Desc = Desc::new("skep_bench_count", "{item}", "Items");
+
+fn sizes() -> Histogram {
+    Meter::default().histogram(&COUNT, histogram::ITEMS, &[])
+}
+
+fn dynamic() -> Option<Arc<dyn Handle>> {
+    Some(Arc::new(Cell { number: AtomicU64::new(0), buckets: sizes() }))
+}
+
+#[divan::bench]
+fn metric_counter(bencher: Bencher) {
+    let counter = Meter::default().counter(&COUNT, &[]);
+    bencher.bench_local(|| black_box(&counter).add(black_box(7)));
+}
+
+#[divan::bench]
+fn metric_counter_by_vtable(bencher: Bencher) {
+    let counter = dynamic();
+    bencher.bench_local(|| black_box(&counter).as_ref().map(|c| c.increment(black_box(7))));
+}
+
+#[divan::bench]
+fn metric_gauge(bencher: Bencher) {
+    let gauge = Meter::default().gauge(&COUNT, &[]);
+    bencher.bench_local(|| {
+        black_box(&gauge).add(black_box(7));
+        black_box(&gauge).sub(black_box(7));
+    });
+}
+
+#[divan::bench]
+fn metric_gauge_by_vtable(bencher: Bencher) {
+    let gauge = dynamic();
+    bencher.bench_local(|| {
+        black_box(&gauge).as_ref().map(|g| g.add(black_box(7.0)));
+        black_box(&gauge).as_ref().map(|g| g.add(black_box(-7.0)))
+    });
+}
+
+#[divan::bench]
+fn metric_histogram(bencher: Bencher) {
+    let histogram = sizes();
+    bencher.bench_local(|| black_box(&histogram).record(black_box(700)));
+}
+
+#[divan::bench]
+fn metric_histogram_by_vtable(bencher: Bencher) {
+    let histogram = dynamic();
+    bencher.bench_local(|| black_box(&histogram).as_ref().map(|h| h.record(black_box(700.0))));
 }

@@ -2,7 +2,7 @@
 //! prost's decode beside them. `cargo bench --bench otlp`; figures are per request of 100 spans of
 //! about 740 bytes, with the allocations of each call.
 
-use std::{hint::black_box, sync::Arc, time::Instant};
+use std::{hint::black_box, time::Instant};
 
 use bytes::Bytes;
 use divan::{AllocProfiler, Bencher, counter::ItemsCount};
@@ -14,7 +14,7 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message as _;
 use skep::{
-    component::{BuildContext, ComponentId, Output, Processor},
+    component::{BuildContext, Output, Processor},
     config::{Problems, yaml},
     otlp::{
         Payload, Signal,
@@ -24,7 +24,6 @@ use skep::{
         split, view,
     },
     processors,
-    telemetry::Telemetry,
 };
 
 #[global_allocator]
@@ -140,17 +139,7 @@ fn processor(name: &str, yaml: &str) -> Box<dyn Processor> {
     let entry = processors::ALL.iter().find(|entry| entry.name == name);
     let mut problems = Problems::default();
     let config = (entry.expect("it is registered").decode)(&node, &mut problems);
-    let context = BuildContext {
-        id: ComponentId { kind_name: name.to_owned(), name: None },
-        pipeline: "traces".to_owned(),
-        signal: Signal::Traces,
-        wants_weights: false,
-        budget: 0,
-        in_container: false,
-        telemetry: Arc::new(Telemetry::default()),
-        auth: None,
-        server_auths: Arc::default(),
-    };
+    let context = BuildContext::test(name, Signal::Traces);
     config.and_then(|config| config.build(&context).ok()).expect("the settings are right")
 }
 

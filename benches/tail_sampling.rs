@@ -29,14 +29,13 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message as _;
 use skep::{
-    component::{BuildContext, ComponentId, Output, Processor},
+    component::{BuildContext, ByTrace, Output, Processor},
     config::{Problems, yaml},
     otlp::{
         Payload, Signal,
         check::{self, Utf8},
     },
     processors,
-    telemetry::Telemetry,
 };
 
 #[global_allocator]
@@ -192,19 +191,14 @@ fn replicas(scenario: &Scenario, workers: usize) -> Vec<Box<dyn Processor>> {
     let entry = processors::ALL.iter().find(|entry| entry.name == "tail_sampling");
     let mut problems = Problems::default();
     let config = (entry.expect("it is registered").decode)(&node, &mut problems);
-    let context = BuildContext {
-        id: ComponentId { kind_name: "tail_sampling".to_owned(), name: None },
-        pipeline: "traces".to_owned(),
-        signal: Signal::Traces,
-        wants_weights: false,
-        budget: 8 << 30,
-        in_container: false,
-        telemetry: Arc::new(Telemetry::default()),
-        auth: None,
-        server_auths: Arc::default(),
-    };
+    let context =
+        BuildContext { budget: 8 << 30, ..BuildContext::test("tail_sampling", Signal::Traces) };
     let config = config.expect("the settings are right");
     config.replicas(&context, workers).expect("it can be built")
+}
+
+fn by_trace(shard: &mut Box<dyn Processor>) -> &mut dyn ByTrace {
+    shard.by_trace().expect("it is split by trace")
 }
 
 fn resident() -> usize {
@@ -412,12 +406,12 @@ fn process(
                 if let Ok(part) = receivers[worker].try_recv() {
                     left -= 1;
                     if let Some(share) = part {
-                        shard.take(share, &mut out);
+                        by_trace(shard).take(share, &mut out);
                     }
                 } else if let Some(payload) = own.next() {
                     spent.bytes += payload.len() as u64;
                     check(payload);
-                    let parts = shard.share(payload.clone(), workers, &mut out);
+                    let parts = by_trace(shard).share(payload.clone(), workers, &mut out);
                     for (owner, share) in parts.into_iter().enumerate() {
                         if owner != worker {
                             senders[owner].send(share).expect("everybody is there");
@@ -425,7 +419,7 @@ fn process(
                         }
                         left -= 1;
                         if let Some(share) = share {
-                            shard.take(share, &mut out);
+                            by_trace(shard).take(share, &mut out);
                         }
                     }
                 }

@@ -1,13 +1,13 @@
 //! The control plane: what a running process does, for programs, over gRPC.
 //!
 //! `skep.control.v1.ControlService` (see `proto/`), `grpc.health.v1` and reflection on one
-//! listener, by default [`DEFAULT_ENDPOINT`]. Everything only reads but `Reload`, which can do no
-//! more than whoever may change the configuration, and the dead letters, which can be sent again
-//! and dropped. It listens on other than loopback addresses only where `--control-endpoint` names
-//! one.
+//! listener, by default [`DEFAULT_ENDPOINT`]. All calls only read, except `Reload`, which applies
+//! what is in the configuration files, and those on dead letters, which can be sent again and
+//! dropped. It listens on loopback, unless `--control-endpoint` names another address.
 
 pub(crate) mod dead_letters;
 mod decisions;
+pub mod metrics;
 mod service;
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};

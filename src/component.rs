@@ -3,53 +3,52 @@
 //! queues or sockets of others; those belong to the engine.
 //!
 //! A component is one file: docs with a YAML example, `Config`, build, behaviour, tests. Its
-//! `Config` implements the `*Config` trait of its kind and stands as one [`Entry`] in the list of
-//! its folder's `mod.rs`.
+//! `Config` implements the `*Config` trait of its kind and has one [`Entry`] in the list of its
+//! folder's `mod.rs`.
 
 #![warn(missing_docs)]
 
 mod auth;
+mod build;
+mod by_trace;
 mod erased;
+#[cfg(test)]
+mod example;
 mod exporter;
 mod extension;
+mod processor;
 mod progress;
 pub mod reload;
 mod server_auth;
 mod storage;
 
-use std::{
-    any::Any,
-    collections::HashMap,
-    fmt,
-    future::Future,
-    net::SocketAddr,
-    pin::Pin,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{fmt, future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use smallvec::SmallVec;
 
 use crate::{
     config::{Node, Problems},
     otlp::{
-        Payload, Signal,
+        Signal,
         check::Utf8,
-        payload::{Context, Outcome, Permit, Reason, Wait},
+        payload::{Context, Permit, Reason, Wait},
     },
-    telemetry::Telemetry,
 };
 
 pub use auth::{
     Asked, Auth, AuthUse, Authenticator, ClientAuth, Outgoing, Protocol, Refusal, Unusable,
 };
+pub use build::{BuildContext, Entry};
+pub use by_trace::{ByTrace, Share};
 pub use erased::{ErasedExporter, Ready};
 pub use exporter::{
     Backoff, Delivery, Denial, Encodes, ExportError, Exporter, ExporterConfig, Piece, Queue,
     QueueBatch, Retry, Sent, Sizer, Work,
 };
 pub use extension::{Extension, ExtensionConfig, Passive};
+pub use processor::{
+    ConnectorConfig, MemoryBound, Needs, Output, Partition, Processor, ProcessorConfig,
+};
 pub use progress::Progress;
 pub use server_auth::{
     Credentials, Denied, GrpcServerAuth, HttpServerAuth, Identity, ServerAuth, ServerAuthenticator,
@@ -98,7 +97,7 @@ impl Kind {
     }
 }
 
-/// `type` or `type/name` as it stands in the file.
+/// `type` or `type/name` as the file has it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ComponentId {
     /// Before the slash, as the user wrote it (an alias stays an alias).
@@ -116,49 +115,6 @@ impl fmt::Display for ComponentId {
     }
 }
 
-/// One line of a registry: how a component type is found, described and decoded.
-///
-/// `C` is the boxed configuration trait of the kind, for instance `dyn ProcessorConfig`.
-pub struct Entry<C: ?Sized + 'static> {
-    /// Canonical type name.
-    pub name: &'static str,
-    /// Other accepted spellings; they work with a warning that names the canonical one.
-    pub aliases: &'static [&'static str],
-    /// Signals it works with.
-    pub signals: &'static [Signal],
-    /// Source text of its file; documentation is generated from the `//!` header.
-    pub source: &'static str,
-    /// Decodes the body under the id. Problems are recorded with their places; `None` if there
-    /// is nothing to go on with.
-    pub decode: fn(&Node, &mut Problems) -> Option<Box<C>>,
-    /// JSON schema of the body.
-    pub schema: fn(&mut schemars::SchemaGenerator) -> schemars::Schema,
-}
-
-/// What a component is given when it is built.
-#[derive(Clone)]
-pub struct BuildContext {
-    /// Its id in the file.
-    pub id: ComponentId,
-    /// Pipeline it works in, for processors: `traces/backend`.
-    pub pipeline: String,
-    /// Signal it is built for; extensions ignore it.
-    pub signal: Signal,
-    /// Whether a processor that may write weights is to do so by default, see
-    /// [`ProcessorConfig::may_write_weights`].
-    pub wants_weights: bool,
-    /// Bytes of the budget of the process.
-    pub budget: u64,
-    /// Whether the process runs in a container: decides the default bind address.
-    pub in_container: bool,
-    /// Counters of the whole process.
-    pub telemetry: Arc<Telemetry>,
-    /// What the exporter's `auth` names.
-    pub auth: Option<Arc<dyn ClientAuth>>,
-    /// The server authenticators that receivers' `auth` may name, by the id that the file has.
-    pub server_auths: Arc<HashMap<String, Arc<dyn ServerAuth>>>,
-}
-
 /// A component that cannot be built or started: says what and the remedy.
 #[derive(Debug, thiserror::Error)]
 #[error("{component}: {message}")]
@@ -169,181 +125,13 @@ pub struct StartError {
     pub message: String,
 }
 
-// ---- processors ----------------------------------------------------------------------------
-
-/// Where a processor may run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Partition {
-    /// Stateless: a replica on each worker, run wherever the payload is.
-    Any,
-    /// Split by trace id; each trace has one owning worker.
-    ByTrace,
-    /// One instance per pipeline on one owning worker.
-    Single,
-}
-
-/// Configuration of a processor, decoded.
-pub trait ProcessorConfig: fmt::Debug + Send + Sync {
-    /// Where replicas run.
-    fn partition(&self) -> Partition;
-
-    /// Checks beyond types. `at` is the body, so that a problem can point at its key.
-    fn validate(&self, _at: &Node, _problems: &mut Problems) {}
-
-    /// Whether payloads must carry their request's [`Context`] up to here.
-    fn needs_context(&self) -> bool {
-        false
-    }
-
-    /// Whether it looks at request headers, which a receiver has to keep for it.
-    fn reads_metadata(&self) -> bool {
-        false
-    }
-
-    /// Whether it looks at what an authenticator of the receiver knows of the client.
-    fn reads_auth(&self) -> bool {
-        false
-    }
-
-    /// Whether payloads that it emits have the headers of the requests that came in.
-    fn keeps_metadata(&self) -> bool {
-        true
-    }
-
-    /// Whether it writes how many items each kept item counts for, where an exporter downstream
-    /// reads that ([`ExporterConfig::reads_weights`]).
-    fn may_write_weights(&self) -> bool {
-        false
-    }
-
-    /// The byte budget that it asks for, given the memory there is; the smallest one counts.
-    fn memory_limit(&self, _total: u64) -> Option<u64> {
-        None
-    }
-
-    /// Bytes of a `budget` in use above which it refuses everything. Where it is the first of a
-    /// pipeline, receivers refuse in its place, before they read a body.
-    fn refuses_above(&self, _budget: u64) -> Option<u64> {
-        None
-    }
-
-    /// Builds one replica.
-    fn build(&self, cx: &BuildContext) -> Result<Box<dyn Processor>, StartError>;
-
-    /// Builds one replica for each worker that runs it.
-    fn replicas(
-        &self,
-        cx: &BuildContext,
-        count: usize,
-    ) -> Result<Vec<Box<dyn Processor>>, StartError> {
-        (0..count).map(|_| self.build(cx)).collect()
-    }
-}
-
-/// What one worker owns of a payload, at a processor that is split by trace.
-pub struct Share {
-    /// The body of all owners; items, receipts and permits for this one.
-    pub payload: Payload,
-    /// What the processor has read of it, in its own form.
-    pub reading: Box<dyn Any + Send>,
-}
-
-/// One replica of a processor, owned by a worker: plain synchronous Rust, no locks.
-pub trait Processor: Send {
-    /// Takes a payload and emits none, one or several through `out`.
-    fn process(&mut self, payload: Payload, out: &mut Output);
-
-    /// Of a processor that is split by trace: reads a payload where it came in, and gives each of
-    /// `owners` its share. None for those that own nothing of it; nothing at all where it was
-    /// refused.
-    fn share(&mut self, payload: Payload, owners: usize, _out: &mut Output) -> Vec<Option<Share>> {
-        let whole = Share { payload, reading: Box::new(()) };
-        std::iter::once(Some(whole)).chain((1..owners).map(|_| None)).collect()
-    }
-
-    /// Takes a share that a worker has read, maybe another one.
-    fn take(&mut self, share: Share, out: &mut Output) {
-        self.process(share.payload, out);
-    }
-
-    /// When [`Processor::tick`] wants to be called next; `None` if no timer is due.
-    fn next_tick(&self) -> Option<Instant> {
-        None
-    }
-
-    /// Called once `next_tick` has passed. `out.now` is the time.
-    fn tick(&mut self, _out: &mut Output) {}
-
-    /// Emits everything that is still held; the last call.
-    fn drain(&mut self, _out: &mut Output) {}
-}
-
-/// What a processor hands on.
-#[derive(Debug)]
-pub struct Output {
-    /// Monotonic time of this call.
-    pub now: Instant,
-    emitted: SmallVec<[Payload; 2]>,
-    /// Items left out by decision since the last call.
-    filtered: u64,
-    /// Items refused since the last call.
-    refused: u64,
-}
-
-impl Output {
-    /// An empty output at a time.
-    pub fn at(now: Instant) -> Self {
-        Output { now, emitted: SmallVec::new(), filtered: 0, refused: 0 }
-    }
-
-    /// Hands a payload on to the next stage.
-    pub fn emit(&mut self, payload: Payload) {
-        self.emitted.push(payload);
-    }
-
-    /// Ends a payload by a decision of the configuration.
-    pub fn filter(&mut self, payload: Payload) {
-        self.filtered += payload.items;
-        payload.finish(Outcome::Filtered);
-    }
-
-    /// Counts items that were left out of a payload that itself went on.
-    pub fn count_filtered(&mut self, items: u64) {
-        self.filtered += items;
-    }
-
-    /// Ends a payload that cannot go on.
-    pub fn refuse(&mut self, payload: Payload, reason: Reason) {
-        self.refused += payload.items;
-        payload.finish(Outcome::Failed(reason));
-    }
-
-    /// Takes what was emitted, in order.
-    pub fn take(&mut self) -> SmallVec<[Payload; 2]> {
-        std::mem::take(&mut self.emitted)
-    }
-
-    /// Takes the counts of filtered and refused items.
-    pub fn take_counts(&mut self) -> (u64, u64) {
-        (std::mem::take(&mut self.filtered), std::mem::take(&mut self.refused))
-    }
-}
-
-// ---- connectors ----------------------------------------------------------------------------
-
-/// Configuration of a connector. A connector is a processor whose output enters other pipelines.
-pub trait ConnectorConfig: fmt::Debug + Send + Sync {
-    /// Output signal for an input signal; none where the pair is not supported.
-    fn output(&self, input: Signal) -> Option<Signal>;
-
-    /// See [`ProcessorConfig::validate`].
-    fn validate(&self, _at: &Node, _problems: &mut Problems) {}
-
-    /// Builds one replica for one pair of signals.
-    fn build(&self, cx: &BuildContext) -> Result<Box<dyn Processor>, StartError>;
-}
-
 // ---- receivers -----------------------------------------------------------------------------
+
+impl<T: ReceiverConfig + 'static> From<T> for Box<dyn ReceiverConfig> {
+    fn from(config: T) -> Self {
+        Box::new(config)
+    }
+}
 
 /// Configuration of a receiver.
 pub trait ReceiverConfig: fmt::Debug + Send + Sync {
@@ -442,7 +230,7 @@ pub struct Arrival {
     pub transport: &'static str,
 }
 
-/// Why an arrival was not taken. Small and copyable: this is the hot path of an overload.
+/// Why an arrival was not taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rejection {
     /// The bytes are wrong; sending them again is useless. The text says what is wrong where.

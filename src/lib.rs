@@ -6,12 +6,12 @@
 //!   (tokio)        (checks, inflates, edits: plain synchronous Rust)        (tokio)
 //! ```
 //!
-//! Layers, each using only those above it in this list:
+//! Layers, each using only those above it in this list, and [`sync`]:
 //! - [`otlp`]: the bytes. Checks, views, splices, splits; knows nothing else of ours.
 //! - [`config`]: the YAML tree with positions, units, problems.
 //! - [`ottl`]: the language of conditions and statements, on those bytes.
 //! - [`net`]: sockets, HTTP, gRPC framing, TLS, compression.
-//! - [`telemetry`]: counters and state that pages and probes read.
+//! - [`telemetry`]: metrics and state that pages and probes read.
 //! - [`storage`]: logs of OTLP bytes on disk.
 //! - [`component`]: the traits that components implement.
 //! - [`receivers`], [`processors`], [`exporters`], [`connectors`], [`extensions`]: one file each.
@@ -35,4 +35,5 @@ pub mod ottl;
 pub mod processors;
 pub mod receivers;
 pub mod storage;
+pub mod sync;
 pub mod telemetry;

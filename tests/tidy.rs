@@ -26,7 +26,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("ottl", &["ottl", "config", "otlp"]),
     ("config", &["config"]),
     ("net", &["net", "otlp", "config"]),
-    ("telemetry", &["telemetry", "config", "net", "otlp"]),
+    ("telemetry", &["telemetry", "config", "otlp"]),
     ("storage", &["storage", "otlp", "telemetry"]),
     ("component", &["component", "config", "net", "otlp", "storage", "telemetry"]),
     ("receivers", &["receivers", "component", "config", "net", "otlp", "storage", "telemetry"]),

@@ -1,9 +1,8 @@
-//! Dead letters over gRPC: list, show, replay, drop. The letters themselves are told in
-//! `storage::letters`.
+//! Dead letters over gRPC: list, show, replay, drop. `storage::letters` describes the letters.
 //!
 //! Reading is done off the io threads, in parts, so that no more than one part of a log is in
 //! memory. A replay sends a few letters at a time and waits while queue or memory are nearly full:
-//! new data goes before old.
+//! new data takes precedence.
 
 use std::{
     io,
@@ -30,9 +29,9 @@ const PART: usize = 64;
 const PART_BYTES: u64 = 1 << 20;
 /// Letters of a replay that are on their way at the same time.
 const ON_THEIR_WAY: usize = 64;
-/// How often it is seen whether a queue has room again.
+/// How often a replay checks whether a queue has room again.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-/// How often a replay says how far it is.
+/// How often a replay reports its progress.
 const PROGRESS: Duration = Duration::from_millis(500);
 
 /// A letter without its data.
@@ -50,7 +49,7 @@ pub(crate) fn message_of(letter: &Letter) -> DeadLetter {
     }
 }
 
-/// What a caller means; an error where an id is none.
+/// The letters that a caller selects; an error if an id is malformed.
 pub(crate) fn selection_of(asked: &DeadLetterSelection) -> Result<Selection, String> {
     let ids = asked.ids.iter().map(|id| id.parse()).collect::<Result<_, String>>()?;
     let before = (asked.before_unix_ms > 0)
@@ -60,7 +59,7 @@ pub(crate) fn selection_of(asked: &DeadLetterSelection) -> Result<Selection, Str
     Ok(Selection { exporter, ids, before })
 }
 
-/// The same for what changes something: nothing set is more likely a mistake than a wish.
+/// The same for calls that change something: an empty selection is most likely a mistake.
 fn chosen(asked: Option<DeadLetterSelection>) -> Result<Selection, Status> {
     let asked = asked.unwrap_or_default();
     let selection = selection_of(&asked).map_err(Status::invalid_argument)?;
@@ -71,7 +70,7 @@ fn chosen(asked: Option<DeadLetterSelection>) -> Result<Selection, Status> {
     Ok(selection)
 }
 
-/// The letterboxes of a process that has some.
+/// The letterboxes, if there are any.
 fn some_boxes(letterboxes: &Letterboxes) -> Result<Vec<Arc<Letterbox>>, Status> {
     let boxes = letterboxes.all();
     if boxes.is_empty() {
@@ -81,7 +80,7 @@ fn some_boxes(letterboxes: &Letterboxes) -> Result<Vec<Arc<Letterbox>>, Status> 
     Ok(boxes)
 }
 
-/// An exporter that is named has to be one that keeps letters.
+/// Checks that a named exporter keeps letters.
 fn meant(boxes: Vec<Arc<Letterbox>>, selection: &Selection) -> Result<Vec<Arc<Letterbox>>, Status> {
     let Some(name) = &selection.exporter else { return Ok(boxes) };
     let mut names: Vec<&str> = boxes.iter().map(|one| one.exporter()).collect();
@@ -100,7 +99,7 @@ fn failed(error: &io::Error) -> Status {
     Status::internal(format!("the dead letters cannot be read: {error}"))
 }
 
-/// Something that blocks, off the io threads.
+/// Runs blocking code off the io threads.
 async fn off_thread<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, Status> {
@@ -125,7 +124,7 @@ async fn part<T: Send + 'static>(
     .await
 }
 
-/// What a listing may be of; the error comes before the stream.
+/// What a listing selects; an error comes before the stream.
 pub(super) fn listed(
     control: &Control,
     asked: Option<DeadLetterSelection>,
@@ -135,7 +134,7 @@ pub(super) fn listed(
     Ok((boxes, selection))
 }
 
-/// What may be replayed, likewise.
+/// What a replay selects, likewise.
 pub(super) fn replayed(
     control: &Control,
     asked: Option<DeadLetterSelection>,
@@ -145,7 +144,7 @@ pub(super) fn replayed(
     Ok((boxes, selection))
 }
 
-/// Sends all that are meant, in parts, until the reader is gone or the process stops.
+/// Lists the selected letters, in parts, until the reader is gone or the process stops.
 pub(super) async fn list(
     mut control: Control,
     (boxes, selection): (Vec<Arc<Letterbox>>, Selection),
@@ -196,7 +195,7 @@ pub(super) async fn show(control: &Control, id: &str) -> Result<ShowDeadLetterRe
     Err(Status::not_found(message))
 }
 
-/// Drops those that are meant.
+/// Drops the selected letters.
 pub(super) async fn drop(
     control: &Control,
     asked: Option<DeadLetterSelection>,
@@ -224,7 +223,7 @@ pub(super) async fn drop(
 
 type Progress = mpsc::Sender<Result<ReplayDeadLettersResponse, Status>>;
 
-/// A replay that goes on.
+/// A replay in progress.
 struct Replay {
     places: Arc<Semaphore>,
     /// Fates, with the items of the letter.
@@ -265,7 +264,7 @@ pub(super) async fn replay(
             },
             fate = told.recv() => match fate {
                 Some((fate, items, _place)) => note(&mut so_far, fate, items),
-                // Nobody is left who could tell anything.
+                // All takers are gone.
                 None => break,
             },
             _ = ticks.tick() => {
@@ -331,14 +330,14 @@ impl Replay {
                 };
                 let place = Arc::clone(&self.places).acquire_owned().await;
                 let Ok(place) = place else { return Ok(()) };
-                // Somebody else may have sent or dropped it meanwhile.
+                // Another request may have sent or dropped it meanwhile.
                 if !letterbox.log().claim(&letter.stored.ticket) {
                     continue;
                 }
                 let _ = started.send(Start::Sent);
                 let (tell, items) = (self.tell.clone(), letter.stored.ticket.items);
                 let told = Box::new(move |fate| {
-                    // Whether anybody listens makes no difference to a letter.
+                    // The letter is handled even if the client has gone away.
                     let _ = tell.send((fate, items, place));
                 });
                 desk.resend(letter.stored, told);
@@ -347,7 +346,7 @@ impl Replay {
     }
 }
 
-/// Who takes a letter now; waits while all that can is busy. None where nobody will.
+/// The taker that is free first; waits while all are busy. `None` if there is none any more.
 async fn free_desk(letterbox: &Letterbox) -> Option<Arc<dyn Desk>> {
     loop {
         let desk = letterbox.desk()?;

@@ -1,5 +1,5 @@
-//! `skep.control.v1.ControlService` over [`Telemetry`], which it only reads, and over the dead
-//! letters; and hands on who wants a reload.
+//! `skep.control.v1.ControlService`: reads [`Telemetry`], works on dead letters, and forwards
+//! requests for a reload.
 
 use std::{
     collections::BTreeSet,
@@ -254,31 +254,11 @@ pub(super) fn health(telemetry: &Telemetry, now: SystemTime) -> HealthResponse {
     }
 }
 
+/// All components, sorted by kind, id, signal and pipeline.
 fn components(telemetry: &Telemetry, is_ready: bool, now: SystemTime) -> Vec<Component> {
     let running = |state: State| (if is_ready { state } else { State::Stopped }).into();
     let by_use = |items: u64| running(if items > 0 { State::Ok } else { State::Idle });
-    let logs = telemetry.logs();
-    let storage = |kind: &str, id: &str, signal: Signal| {
-        let its = logs.iter().filter(|log| log.is_of(kind, id, signal));
-        its.map(|log| stored(log)).collect()
-    };
-    let mut all: Vec<Component> = Vec::new();
-    for stats in telemetry.receivers() {
-        // One component, whatever number of transports it counts.
-        let same = |c: &&mut Component| c.id == stats.id && c.signal == stats.signal.name();
-        let state = by_use(stats.accepted.read());
-        match all.iter_mut().find(same) {
-            Some(component) => component.state = component.state.max(state),
-            None => all.push(Component {
-                kind: "receiver".to_owned(),
-                id: stats.id.clone(),
-                signal: stats.signal.name().to_owned(),
-                state,
-                storage: storage("receiver", &stats.id, stats.signal),
-                ..Component::default()
-            }),
-        }
-    }
+    let mut all = receivers(telemetry, by_use);
     all.extend(telemetry.processors().iter().map(|stats| Component {
         kind: "processor".to_owned(),
         id: stats.id.clone(),
@@ -287,26 +267,7 @@ fn components(telemetry: &Telemetry, is_ready: bool, now: SystemTime) -> Vec<Com
         pipeline: stats.pipeline.clone(),
         ..Component::default()
     }));
-    all.extend(verdict::exporters(telemetry, now).into_iter().map(|exporter| {
-        let (age, words) = exporter.error.unzip();
-        Component {
-            kind: "exporter".to_owned(),
-            storage: storage("exporter", &exporter.id, exporter.stats.signal),
-            queue: Some(queue(&exporter.stats)),
-            id: exporter.id,
-            signal: exporter.signal.to_owned(),
-            state: running(match exporter.state {
-                verdict::State::Idle => State::Idle,
-                verdict::State::Ok => State::Ok,
-                verdict::State::Failing | verdict::State::Denied => State::Error,
-            }),
-            last_success_age_ms: exporter.success_age.map(millis),
-            last_error: words.unwrap_or_default(),
-            last_error_age_ms: age.map(millis),
-            destination: exporter.destination,
-            ..Component::default()
-        }
-    }));
+    all.extend(exporters(telemetry, running, now));
     all.extend(telemetry.inventory().extensions.iter().map(|id| Component {
         kind: "extension".to_owned(),
         id: id.clone(),
@@ -317,6 +278,62 @@ fn components(telemetry: &Telemetry, is_ready: bool, now: SystemTime) -> Vec<Com
         (&a.kind, &a.id, &a.signal, &a.pipeline).cmp(&(&b.kind, &b.id, &b.signal, &b.pipeline))
     });
     all
+}
+
+/// One for each receiver and signal, whatever number of transports it counts.
+fn receivers(telemetry: &Telemetry, by_use: impl Fn(u64) -> i32) -> Vec<Component> {
+    let logs = telemetry.logs();
+    let mut all: Vec<Component> = Vec::new();
+    for stats in telemetry.receivers() {
+        let same = |c: &&mut Component| c.id == stats.id && c.signal == stats.signal.name();
+        let state = by_use(stats.accepted.read());
+        match all.iter_mut().find(same) {
+            Some(component) => component.state = component.state.max(state),
+            None => all.push(Component {
+                kind: "receiver".to_owned(),
+                id: stats.id.clone(),
+                signal: stats.signal.name().to_owned(),
+                state,
+                storage: storage(&logs, "receiver", &stats.id, stats.signal),
+                ..Component::default()
+            }),
+        }
+    }
+    all
+}
+
+fn exporters(
+    telemetry: &Telemetry,
+    running: impl Fn(State) -> i32,
+    now: SystemTime,
+) -> Vec<Component> {
+    let logs = telemetry.logs();
+    let component = |exporter: verdict::ExporterVerdict| {
+        let (age, text) = exporter.error.unzip();
+        Component {
+            kind: "exporter".to_owned(),
+            storage: storage(&logs, "exporter", &exporter.id, exporter.stats.signal),
+            queue: Some(queue(&exporter.stats)),
+            id: exporter.id,
+            signal: exporter.signal.to_owned(),
+            state: running(match exporter.state {
+                verdict::State::Idle => State::Idle,
+                verdict::State::Ok => State::Ok,
+                verdict::State::Failing | verdict::State::Denied => State::Error,
+            }),
+            last_success_age_ms: exporter.success_age.map(millis),
+            last_error: text.unwrap_or_default(),
+            last_error_age_ms: age.map(millis),
+            destination: exporter.destination,
+            ..Component::default()
+        }
+    };
+    verdict::exporters(telemetry, now).into_iter().map(component).collect()
+}
+
+/// The logs on disk of one component.
+fn storage(logs: &[Arc<LogStats>], kind: &str, id: &str, signal: Signal) -> Vec<StoredLog> {
+    logs.iter().filter(|log| log.is_of(kind, id, signal)).map(|log| stored(log)).collect()
 }
 
 fn queue(stats: &ExporterStats) -> ExporterQueue {

@@ -16,7 +16,6 @@ use crate::{
     },
     document::{self, Document},
     otlp::Signal,
-    telemetry::Telemetry,
 };
 
 /// Longest time for one answer.
@@ -100,17 +99,7 @@ fn exporters(document: &Document) -> Vec<(ComponentId, Signal)> {
 }
 
 fn context(id: &ComponentId, signal: Signal) -> BuildContext {
-    BuildContext {
-        id: id.clone(),
-        pipeline: String::new(),
-        signal,
-        wants_weights: false,
-        budget: u64::MAX,
-        in_container: false,
-        telemetry: Arc::new(Telemetry::default()),
-        auth: None,
-        server_auths: Arc::default(),
-    }
+    BuildContext::new(id.clone(), signal, Arc::default())
 }
 
 /// Answers come from backends, destinations may have a key in them.

@@ -163,7 +163,7 @@ pub(super) fn budget(document: &Document) -> u64 {
     let available = memory::available();
     let processors = document.processors.values();
     processors
-        .filter_map(|processor| processor.config.memory_limit(available.bytes))
+        .filter_map(|processor| processor.config.needs().memory?.limit(available.bytes))
         .min()
         .unwrap_or_else(|| memory::default_budget(available))
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::OFF;
 use crate::{
-    admin::Admin,
+    admin::{Admin, metrics::MetricsPage},
     component::{
         BoxFuture, BuildContext, ComponentId, Extension, Kind, Listening, StartError, Stop,
         reload::Reloads,
@@ -14,10 +14,7 @@ use crate::{
     net::server::Sockets,
     otlp::Signal,
     storage::letters::Letterboxes,
-    telemetry::{
-        Inventory, PipelineInfo, Telemetry,
-        prometheus::{Detail, MetricsPage},
-    },
+    telemetry::{Detail, Inventory, PipelineInfo, Telemetry},
 };
 
 /// What services are built with.
@@ -43,15 +40,8 @@ pub(super) fn build(
     for id in &document.enabled_extensions {
         let Some(extension) = document.extensions.get(id) else { continue };
         let cx = BuildContext {
-            id: id.clone(),
-            pipeline: String::new(),
-            signal: Signal::Traces,
-            wants_weights: false,
-            budget: 0,
             in_container: *in_container,
-            telemetry: Arc::clone(telemetry),
-            auth: None,
-            server_auths: Arc::default(),
+            ..BuildContext::new(id.clone(), Signal::Traces, Arc::clone(telemetry))
         };
         services.push(Service {
             id: id.to_string(),
@@ -175,3 +165,6 @@ impl Extension for Control {
         }
     }
 }
+
+#[cfg(all(test, feature = "aws"))]
+mod tests;

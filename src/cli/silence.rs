@@ -18,8 +18,13 @@ pub(super) fn advice(listening: &[(String, Listening)]) -> Option<Vec<String>> {
         (Some((_, http)), _) => (http, "http/protobuf"),
         (None, Some((_, grpc))) => (grpc, "grpc"),
         (None, None) => {
-            let (_, port) = find("awsxray", "udp")?;
-            return Some(vec![format!("AWS_XRAY_DAEMON_ADDRESS={}", local(&port.address))]);
+            if let Some((_, port)) = find("awsxray", "udp") {
+                return Some(vec![format!("AWS_XRAY_DAEMON_ADDRESS={}", local(&port.address))]);
+            }
+            let (_, port) = find("awscloudwatchlogs", "http")?;
+            let scheme = if port.tls { "https" } else { "http" };
+            let url = format!("{scheme}://{}", local(&port.address));
+            return Some(vec![format!("AWS_ENDPOINT_URL_CLOUDWATCH_LOGS={url}")]);
         }
     };
     let scheme = if listening.tls { "https" } else { "http" };
@@ -83,6 +88,9 @@ mod tests {
         assert_eq!(told[0], "OTEL_EXPORTER_OTLP_ENDPOINT=http://10.0.0.7:4318");
         let xray = port("awsxray", "udp", "127.0.0.1:2000");
         assert_eq!(advice(&[xray]).unwrap(), ["AWS_XRAY_DAEMON_ADDRESS=localhost:2000"]);
+        let logs = port("awscloudwatchlogs", "http", "127.0.0.1:4586");
+        let told = advice(&[logs]).unwrap();
+        assert_eq!(told, ["AWS_ENDPOINT_URL_CLOUDWATCH_LOGS=http://localhost:4586"]);
         assert_eq!(advice(&[metrics]), None);
     }
 

@@ -148,17 +148,7 @@ impl Builder<'_> {
         }
         for id in &document.enabled_extensions {
             let Some(extension) = document.extensions.get(id) else { continue };
-            let cx = BuildContext {
-                id: id.clone(),
-                pipeline: String::new(),
-                signal: Signal::Traces,
-                wants_weights: false,
-                budget: 0,
-                in_container: false,
-                telemetry: Arc::new(Telemetry::default()),
-                auth: None,
-                server_auths: Arc::default(),
-            };
+            let cx = BuildContext::new(id.clone(), Signal::Traces, Arc::default());
             let built = extension.config.build(&cx);
             self.note(Kind::Extension, id, &extension.place, built.err());
         }
@@ -188,14 +178,7 @@ impl Builder<'_> {
 
 fn context(id: &ComponentId, pipeline: &document::Pipeline) -> BuildContext {
     BuildContext {
-        id: id.clone(),
         pipeline: pipeline.id.clone(),
-        signal: pipeline.signal,
-        wants_weights: false,
-        budget: u64::MAX,
-        in_container: false,
-        telemetry: Arc::new(Telemetry::default()),
-        auth: None,
-        server_auths: Arc::default(),
+        ..BuildContext::new(id.clone(), pipeline.signal, Arc::default())
     }
 }

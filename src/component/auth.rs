@@ -1,4 +1,4 @@
-//! Client authenticators: extensions that say to a backend who sends.
+//! Client authenticators: extensions that authenticate skep to a backend.
 //!
 //! The configuration of such an extension gives a [`ClientAuth`]. An exporter with
 //! `auth: {authenticator: id}` is handed the one of that id when it is built, and opens it for each
@@ -36,7 +36,7 @@ pub enum Protocol {
 /// What an exporter asks an authenticator for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthUse {
-    /// Id as it stands in the file.
+    /// Id as the file has it.
     pub authenticator: String,
     /// How it sends.
     pub protocol: Protocol,
@@ -45,7 +45,7 @@ pub struct AuthUse {
 }
 
 impl AuthUse {
-    /// Of what a configuration says; empty URLs are left out.
+    /// The use that a configuration describes; empty URLs are left out.
     pub fn new<'u>(
         auth: &Auth,
         protocol: Protocol,
@@ -116,7 +116,7 @@ pub trait Authenticator: Send + Sync {
         Box::pin(std::future::ready(()))
     }
 
-    /// Adds what proves who sends.
+    /// Adds the proof of identity.
     fn authenticate<'a>(&'a self, request: Outgoing<'a>) -> Asked<'a, Result<(), ExportError>>;
 
     /// Looks at an answer that is not a success.

@@ -14,6 +14,12 @@ use crate::{
     },
 };
 
+impl<T: ExporterConfig + 'static> From<T> for Box<dyn ExporterConfig> {
+    fn from(config: T) -> Self {
+        Box::new(config)
+    }
+}
+
 /// Configuration of an exporter.
 pub trait ExporterConfig: fmt::Debug + Send + Sync {
     /// See [`super::ProcessorConfig::validate`].

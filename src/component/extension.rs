@@ -7,6 +7,12 @@ use super::{
 };
 use crate::config::{Node, Problems};
 
+impl<T: ExtensionConfig + 'static> From<T> for Box<dyn ExtensionConfig> {
+    fn from(config: T) -> Self {
+        Box::new(config)
+    }
+}
+
 /// Configuration of an extension.
 pub trait ExtensionConfig: fmt::Debug + Send + Sync {
     /// See [`super::ProcessorConfig::validate`].

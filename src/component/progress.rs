@@ -1,8 +1,9 @@
 //! What earlier attempts on a piece have achieved, when it has to be sent again.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use super::Sent;
+use crate::sync::lock;
 
 /// What earlier attempts have achieved, by parts that the exporter numbers. An exporter that makes
 /// several calls to send one piece leaves out those that succeeded; it has to make the same parts
@@ -19,13 +20,13 @@ struct Parts {
 impl Progress {
     /// Whether the backend has this part already, or has refused it for good.
     pub fn is_done(&self, part: usize) -> bool {
-        let parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let parts = lock(&self.0);
         parts.done.get(part).copied().unwrap_or_default()
     }
 
     /// Notes what the backend said about a part that need not be sent again.
     pub fn finish(&self, part: usize, sent: Sent) {
-        let mut parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut parts = lock(&self.0);
         if parts.done.len() <= part {
             parts.done.resize(part + 1, false);
         }
@@ -36,7 +37,7 @@ impl Progress {
 
     /// What the backend said about all parts so far.
     pub fn sent(&self) -> Sent {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).sent.clone()
+        lock(&self.0).sent.clone()
     }
 }
 

@@ -11,7 +11,7 @@ use crate::config::Severity;
 pub struct Finding {
     /// Whether it hinders the reload.
     pub severity: Severity,
-    /// File, line and column, each from 1; none for what concerns the whole.
+    /// File, line and column, each from 1; `None` for what concerns the whole file.
     pub place: Option<(String, usize, usize)>,
     /// Path of the key: `processors::batch::timeout`.
     pub path: String,
@@ -58,11 +58,11 @@ pub struct Outcome {
     pub changes: Changes,
     /// Errors where it was not applied, and warnings.
     pub findings: Vec<Finding>,
-    /// For how long the workers stood still.
+    /// How long the workers stood still.
     pub pause: Duration,
 }
 
-/// Whoever waits for the outcome.
+/// Takes the outcome back to the one who asked.
 pub type Ask = oneshot::Sender<Outcome>;
 
 /// A way to ask for a reload. One is done after the other.

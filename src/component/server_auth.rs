@@ -41,7 +41,7 @@ pub struct Credentials<'a> {
     pub headers: &'a HeaderMap,
     /// Query parameters that are taken for headers, decoded.
     pub parameters: &'a [(String, String)],
-    /// Address of the connection; none on a unix socket.
+    /// Address of the connection; `None` on a unix socket.
     pub peer: Option<IpAddr>,
 }
 

@@ -1,4 +1,4 @@
-//! What keeps data on disk, and who asks for it.
+//! Storages: what keeps data on disk, and which components ask for it.
 
 use std::{path::PathBuf, time::Duration};
 

@@ -18,17 +18,8 @@ use crate::{
 #[serde(default, deny_unknown_fields)]
 pub struct Config {}
 
-pub(super) const ENTRY: Entry<dyn ConnectorConfig> = Entry {
-    name: "forward",
-    aliases: &[],
-    signals: &Signal::ALL,
-    source: include_str!("forward.rs"),
-    decode: |node, problems| {
-        crate::config::decode::<Config>(node, problems)
-            .map(|config| Box::new(config) as Box<dyn ConnectorConfig>)
-    },
-    schema: |generator| generator.subschema_for::<Config>(),
-};
+pub(super) const ENTRY: Entry<dyn ConnectorConfig> =
+    Entry::of::<Config>("forward", &[], &Signal::ALL, include_str!("forward.rs"));
 
 impl ConnectorConfig for Config {
     fn output(&self, input: Signal) -> Option<Signal> {

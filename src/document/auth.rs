@@ -101,7 +101,7 @@ pub(super) fn readers(document: &Document, problems: &mut Problems) {
         }
         for id in &pipeline.processors {
             let Some(processor) = document.processors.get(id) else { continue };
-            if processor.config.reads_auth() {
+            if processor.config.needs().auth {
                 let mut problem = at(&processor.place, &format!("processors::{id}"));
                 problem.severity = Severity::Warning;
                 problem.message = format!(

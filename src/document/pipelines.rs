@@ -490,7 +490,7 @@ fn metadata(document: &Document, problems: &mut Problems) {
         let mut dropped_by = None;
         for id in &pipeline.processors {
             let Some(processor) = document.processors.get(id) else { continue };
-            if processor.config.reads_metadata() {
+            if processor.config.needs().metadata {
                 let why = match (is_given, dropped_by) {
                     (false, _) => Some((
                         "no receiver keeps them".to_owned(),
@@ -513,7 +513,7 @@ fn metadata(document: &Document, problems: &mut Problems) {
                     problems.0.push(problem);
                 }
             }
-            if !processor.config.keeps_metadata() {
+            if processor.config.needs().drops_metadata {
                 dropped_by = Some(id);
             }
         }

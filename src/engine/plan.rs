@@ -141,15 +141,11 @@ struct Planner<'a> {
 impl Planner<'_> {
     fn context(&self, id: &ComponentId, pipeline: &str, signal: Signal) -> BuildContext {
         BuildContext {
-            id: id.clone(),
             pipeline: pipeline.to_owned(),
-            signal,
-            wants_weights: false,
             budget: self.site.budget.whole(),
             in_container: self.site.in_container,
-            telemetry: Arc::clone(&self.site.telemetry),
-            auth: None,
             server_auths: Arc::clone(&self.blueprint.server_auths),
+            ..BuildContext::new(id.clone(), signal, Arc::clone(&self.site.telemetry))
         }
     }
 
@@ -186,7 +182,7 @@ impl Planner<'_> {
         let telemetry = &self.site.telemetry;
         let config = Arc::clone(config);
         let mut cx = self.context(id, &pipeline.id, pipeline.signal);
-        cx.wants_weights = config.may_write_weights() && self.reads_weights(pipeline);
+        cx.wants_weights = config.needs().writes_weights && self.reads_weights(pipeline);
         let text = self.blueprint.texts.get(&(Kind::Processor, id.clone()));
         let identity = text.map(|text| format!("{id}\n{}\n{text}", cx.wants_weights));
         Ok(Stage {

@@ -51,7 +51,7 @@ use crate::{
         payload::{Body, Reason, Wait},
     },
     storage::Log,
-    telemetry::{Number, Telemetry},
+    telemetry::{Gauge, Telemetry},
 };
 
 /// A request of `spans` spans whose names are `name`.
@@ -361,7 +361,7 @@ impl World {
         assert_eq!(unaccounted.read(), 0, "somebody says what became of each item");
         for stats in self.telemetry.exporters() {
             let held = [&stats.queue_unwritten, &stats.queue_bytes, &stats.queue_items];
-            assert_eq!(held.map(Number::read), [0; 3], "queues are empty");
+            assert_eq!(held.map(Gauge::read), [0; 3], "queues are empty");
             assert_eq!(stats.oldest_age(), None, "nothing is left to age");
         }
         lost

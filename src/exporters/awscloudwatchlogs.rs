@@ -19,6 +19,11 @@
 //! `{TaskId}`, any attribute as `{service.name}` or `{resource.env}`, and of the record
 //! `{attributes.tenant}`; `{ServiceName:-app}` has a default.
 //!
+//! The logs of the receiver `awscloudwatchlogs` go where their clients wrote them with
+//! `log_group_name: "{aws.log.group.names}"`, `log_stream_name: "{aws.log.stream.names}"` and
+//! `raw_log: true`. A group is then made with the retention, class and tags that its client asked
+//! for; the keys here are for groups whose clients asked for nothing.
+//!
 //! Streams are written in parallel, each in order: one payload is sent at a time, joined from all
 //! requests of 200 ms (`sending_queue.batch`). A batch that was accepted is not sent again when
 //! another is throttled. Events older than 14 days or more than 2 hours ahead are left out and
@@ -58,7 +63,7 @@ use super::{
     aws::{AwsAccess, WORKERS, report, warn_of_xray_keys},
     cloudwatch::{
         batch::{Batches, CUT, Gather, LONGEST_MESSAGE, Target},
-        group::{NewGroup, check_retention, check_tags},
+        group::{NewGroup, NewGroups, check_retention, check_tags},
         name::{Named, Of, Template},
         put::Writer,
         streams::{Streams, asked, find},
@@ -153,17 +158,12 @@ impl Default for Config {
     }
 }
 
-pub(super) const ENTRY: Entry<dyn ExporterConfig> = Entry {
-    name: "awscloudwatchlogs",
-    aliases: &[],
-    signals: &[Signal::Logs],
-    source: include_str!("awscloudwatchlogs.rs"),
-    decode: |node, problems| {
-        crate::config::decode::<Config>(node, problems)
-            .map(|config| Box::new(config) as Box<dyn ExporterConfig>)
-    },
-    schema: |generator| generator.subschema_for::<Config>(),
-};
+pub(super) const ENTRY: Entry<dyn ExporterConfig> = Entry::of::<Config>(
+    "awscloudwatchlogs",
+    &[],
+    &[Signal::Logs],
+    include_str!("awscloudwatchlogs.rs"),
+);
 
 impl ExporterConfig for Config {
     fn validate(&self, at: &Node, problems: &mut Problems) {
@@ -240,7 +240,9 @@ impl ExporterConfig for Config {
                 LogGroupClass::InfrequentAccess => Class::InfrequentAccess,
             }),
         };
-        let writer = Writer::new(cx.id.to_string(), access, new_group, self.raw_log, &cx.telemetry);
+        let groups = Arc::new(NewGroups::new(new_group, self.max_streams));
+        let (id, meter) = (cx.id.to_string(), cx.metrics());
+        let writer = Writer::new(id, access, Arc::clone(&groups), self.raw_log, &meter);
         let layout = Layout {
             group: Template::parse(Named::Group, &self.log_group_name).map_err(fail)?,
             stream: Template::parse(Named::Stream, &self.log_stream_name).map_err(fail)?,
@@ -248,6 +250,7 @@ impl ExporterConfig for Config {
             trace_field: self.xray_trace_id_field.clone(),
             longest: self.max_event_size,
             streams: Streams::new(self.max_streams),
+            groups,
         };
         Ok(Arc::new(CloudWatchLogs { layout, writer: Arc::new(writer) }))
     }
@@ -303,6 +306,8 @@ struct Layout {
     trace_field: String,
     longest: usize,
     streams: Streams,
+    /// What clients ask for their groups.
+    groups: Arc<NewGroups>,
 }
 
 /// What the records of one resource and scope share.
@@ -345,6 +350,13 @@ impl Layout {
         let resource = asked(walk.resource(), is_asked);
         let asks_items = self.group.asks_items() || self.stream.asks_items();
         let target = (!asks_items).then(|| self.target(gather, &resource, None));
+        let group = || {
+            self.group.fill(|of, key| match of {
+                Of::Resource => find(resource.iter().copied(), key),
+                Of::Item => None,
+            })
+        };
+        self.groups.note(walk.resource(), group);
         let mut around = Around::default();
         if !self.is_raw {
             around = Around::of_resource(walk.resource());

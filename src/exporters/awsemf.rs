@@ -85,7 +85,7 @@ use super::{
     aws::{AwsAccess, WORKERS, report, warn_of_xray_keys},
     cloudwatch::{
         batch::Batches,
-        group::{NewGroup, check_retention, check_tags},
+        group::{NewGroup, NewGroups, check_retention, check_tags},
         name::{Named, Template},
         put::Writer,
         streams::Streams,
@@ -249,17 +249,8 @@ impl Default for Config {
     }
 }
 
-pub(super) const ENTRY: Entry<dyn ExporterConfig> = Entry {
-    name: "awsemf",
-    aliases: &[],
-    signals: &[Signal::Metrics],
-    source: include_str!("awsemf.rs"),
-    decode: |node, problems| {
-        crate::config::decode::<Config>(node, problems)
-            .map(|config| Box::new(config) as Box<dyn ExporterConfig>)
-    },
-    schema: |generator| generator.subschema_for::<Config>(),
-};
+pub(super) const ENTRY: Entry<dyn ExporterConfig> =
+    Entry::of::<Config>("awsemf", &[], &[Signal::Metrics], include_str!("awsemf.rs"));
 
 impl Config {
     fn validate_names(&self, at: &Node, problems: &mut Problems) {
@@ -453,9 +444,9 @@ impl ExporterConfig for Config {
             writer: Arc::new(Writer::new(
                 cx.id.to_string(),
                 access,
-                new_group,
+                Arc::new(NewGroups::new(new_group, 0)),
                 true,
-                &cx.telemetry,
+                &cx.metrics(),
             )),
         }))
     }

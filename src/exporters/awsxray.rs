@@ -75,6 +75,7 @@ mod segment;
 mod send;
 mod settings;
 mod sql;
+mod stats;
 mod trim;
 
 #[cfg(test)]
@@ -86,7 +87,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use self::pieces::Segments;
-use self::{send::Sender, settings::Settings};
+use self::{send::Sender, settings::Settings, stats::SegmentStats};
 use super::{
     aws::{AwsAccess, report},
     cloudwatch::name::{Named, Template},
@@ -99,7 +100,6 @@ use crate::{
     },
     config::{Interval, Node, Problems},
     otlp::{Content, Signal},
-    telemetry::segments::SegmentStats,
 };
 
 /// Sends to X-Ray.
@@ -166,17 +166,8 @@ impl Default for Config {
     }
 }
 
-pub(super) const ENTRY: Entry<dyn ExporterConfig> = Entry {
-    name: "awsxray",
-    aliases: &[],
-    signals: &[Signal::Traces],
-    source: include_str!("awsxray.rs"),
-    decode: |node, problems| {
-        crate::config::decode::<Config>(node, problems)
-            .map(|config| Box::new(config) as Box<dyn ExporterConfig>)
-    },
-    schema: |generator| generator.subschema_for::<Config>(),
-};
+pub(super) const ENTRY: Entry<dyn ExporterConfig> =
+    Entry::of::<Config>("awsxray", &[], &[Signal::Traces], include_str!("awsxray.rs"));
 
 impl ExporterConfig for Config {
     fn validate(&self, at: &Node, problems: &mut Problems) {
@@ -226,8 +217,7 @@ impl Config {
             ..Settings::default()
         };
         settings.index(self.indexed_attributes.iter().map(String::as_str));
-        let stats = Arc::new(SegmentStats::new(&cx.id.to_string()));
-        cx.telemetry.add_segments(Arc::clone(&stats));
+        let stats = SegmentStats::new(&cx.id.to_string(), cx.metrics());
         let access = self.access.access();
         let sender = Sender::new(cx.id.to_string(), stats, access, self.num_workers);
         Ok(XRay { settings, sender: Arc::new(sender) })

@@ -9,6 +9,7 @@
 
 pub(super) mod batch;
 pub(super) mod group;
+pub(super) mod left_out;
 pub(super) mod name;
 pub(super) mod put;
 pub(super) mod streams;

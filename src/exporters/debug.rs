@@ -141,17 +141,8 @@ impl Config {
     }
 }
 
-pub(super) const ENTRY: Entry<dyn ExporterConfig> = Entry {
-    name: "debug",
-    aliases: &["logging"],
-    signals: &Signal::ALL,
-    source: include_str!("debug.rs"),
-    decode: |node, problems| {
-        crate::config::decode::<Config>(node, problems)
-            .map(|config| Box::new(config) as Box<dyn ExporterConfig>)
-    },
-    schema: |generator| generator.subschema_for::<Config>(),
-};
+pub(super) const ENTRY: Entry<dyn ExporterConfig> =
+    Entry::of::<Config>("debug", &["logging"], &Signal::ALL, include_str!("debug.rs"));
 
 impl ExporterConfig for Config {
     fn validate(&self, at: &Node, problems: &mut Problems) {

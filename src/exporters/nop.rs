@@ -22,17 +22,8 @@ use crate::{
 #[serde(default, deny_unknown_fields)]
 pub struct Config {}
 
-pub(super) const ENTRY: Entry<dyn ExporterConfig> = Entry {
-    name: "nop",
-    aliases: &[],
-    signals: &Signal::ALL,
-    source: include_str!("nop.rs"),
-    decode: |node, problems| {
-        crate::config::decode::<Config>(node, problems)
-            .map(|config| Box::new(config) as Box<dyn ExporterConfig>)
-    },
-    schema: |generator| generator.subschema_for::<Config>(),
-};
+pub(super) const ENTRY: Entry<dyn ExporterConfig> =
+    Entry::of::<Config>("nop", &[], &Signal::ALL, include_str!("nop.rs"));
 
 impl ExporterConfig for Config {
     fn delivery(&self) -> Delivery {

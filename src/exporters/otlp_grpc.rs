@@ -159,17 +159,8 @@ impl Default for Config {
     }
 }
 
-pub(super) const ENTRY: Entry<dyn ExporterConfig> = Entry {
-    name: "otlp_grpc",
-    aliases: &["otlp"],
-    signals: &Signal::ALL,
-    source: include_str!("otlp_grpc.rs"),
-    decode: |node, problems| {
-        crate::config::decode::<Config>(node, problems)
-            .map(|config| Box::new(config) as Box<dyn ExporterConfig>)
-    },
-    schema: |generator| generator.subschema_for::<Config>(),
-};
+pub(super) const ENTRY: Entry<dyn ExporterConfig> =
+    Entry::of::<Config>("otlp_grpc", &["otlp"], &Signal::ALL, include_str!("otlp_grpc.rs"));
 
 impl ExporterConfig for Config {
     fn validate(&self, at: &Node, problems: &mut Problems) {

@@ -196,17 +196,8 @@ impl Config {
     }
 }
 
-pub(super) const ENTRY: Entry<dyn ExporterConfig> = Entry {
-    name: "otlp_http",
-    aliases: &["otlphttp"],
-    signals: &Signal::ALL,
-    source: include_str!("otlp_http.rs"),
-    decode: |node, problems| {
-        crate::config::decode::<Config>(node, problems)
-            .map(|config| Box::new(config) as Box<dyn ExporterConfig>)
-    },
-    schema: |generator| generator.subschema_for::<Config>(),
-};
+pub(super) const ENTRY: Entry<dyn ExporterConfig> =
+    Entry::of::<Config>("otlp_http", &["otlphttp"], &Signal::ALL, include_str!("otlp_http.rs"));
 
 /// Warns of a base URL that has the path of a signal already.
 fn warn_of_path(url: &str, at: &Node, problems: &mut Problems) {

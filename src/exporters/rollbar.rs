@@ -163,17 +163,12 @@ impl Config {
     }
 }
 
-pub(super) const ENTRY: Entry<dyn ExporterConfig> = Entry {
-    name: "rollbar",
-    aliases: &[],
-    signals: &[Signal::Traces, Signal::Logs],
-    source: include_str!("rollbar.rs"),
-    decode: |node, problems| {
-        crate::config::decode::<Config>(node, problems)
-            .map(|config| Box::new(config) as Box<dyn ExporterConfig>)
-    },
-    schema: |generator| generator.subschema_for::<Config>(),
-};
+pub(super) const ENTRY: Entry<dyn ExporterConfig> = Entry::of::<Config>(
+    "rollbar",
+    &[],
+    &[Signal::Traces, Signal::Logs],
+    include_str!("rollbar.rs"),
+);
 
 impl ExporterConfig for Config {
     fn validate(&self, at: &Node, problems: &mut Problems) {

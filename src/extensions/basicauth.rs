@@ -83,17 +83,8 @@ pub struct ClientPair {
     pub password_file: String,
 }
 
-pub(super) const ENTRY: Entry<dyn ExtensionConfig> = Entry {
-    name: "basicauth",
-    aliases: &[],
-    signals: &Signal::ALL,
-    source: include_str!("basicauth.rs"),
-    decode: |node, problems| {
-        crate::config::decode::<Config>(node, problems)
-            .map(|config| Box::new(config) as Box<dyn ExtensionConfig>)
-    },
-    schema: |generator| generator.subschema_for::<Config>(),
-};
+pub(super) const ENTRY: Entry<dyn ExtensionConfig> =
+    Entry::of::<Config>("basicauth", &[], &Signal::ALL, include_str!("basicauth.rs"));
 
 impl ExtensionConfig for Config {
     fn validate(&self, at: &Node, problems: &mut Problems) {
@@ -249,7 +240,7 @@ enum Origin {
     File(Watched<Users>),
 }
 
-/// Lets in who has the password of a user.
+/// Accepts requests with the password of a user.
 struct Guests {
     users: Origin,
     checks: Checks,

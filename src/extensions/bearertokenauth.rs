@@ -7,7 +7,7 @@
 //!
 //! An exporter or a receiver's protocol names it with `auth: {authenticator: bearertokenauth}`.
 //! Receivers take requests with any of the `tokens`; exporters send the first. With `filename` the
-//! tokens stand in a file, one a line, which must be a regular file of at most 4 MiB. It is read
+//! tokens are in a file, one a line, which must be a regular file of at most 4 MiB. It is read
 //! again when it changes, and by an exporter at once when the backend refuses the old token.
 //!
 //! A client sends `Authorization: Bearer TOKEN`, which SDKs do with
@@ -66,17 +66,8 @@ impl Default for Config {
     }
 }
 
-pub(super) const ENTRY: Entry<dyn ExtensionConfig> = Entry {
-    name: "bearertokenauth",
-    aliases: &[],
-    signals: &Signal::ALL,
-    source: include_str!("bearertokenauth.rs"),
-    decode: |node, problems| {
-        crate::config::decode::<Config>(node, problems)
-            .map(|config| Box::new(config) as Box<dyn ExtensionConfig>)
-    },
-    schema: |generator| generator.subschema_for::<Config>(),
-};
+pub(super) const ENTRY: Entry<dyn ExtensionConfig> =
+    Entry::of::<Config>("bearertokenauth", &[], &Signal::ALL, include_str!("bearertokenauth.rs"));
 
 impl Config {
     /// The tokens in the configuration.
@@ -84,7 +75,7 @@ impl Config {
         if self.tokens.is_empty() { std::slice::from_ref(&self.token) } else { &self.tokens }
     }
 
-    /// What stands before the token.
+    /// What comes before the token.
     fn prefix(&self) -> String {
         if self.scheme.is_empty() { String::new() } else { format!("{} ", self.scheme) }
     }
@@ -117,7 +108,7 @@ impl ExtensionConfig for Config {
         for (key, _) in unused.iter().filter(|(_, is_unused)| *is_unused) {
             let other = if self.filename.is_empty() { "tokens" } else { "filename" };
             problems
-                .warning(at.at(key), format!("`{key}` has no effect: `{other}` is there and wins"))
+                .warning(at.at(key), format!("`{key}` has no effect: `{other}` takes precedence"))
                 .help(format!("remove `{key}` or `{other}`"));
         }
         if !self.filename.is_empty() {
@@ -190,7 +181,7 @@ enum Tokens {
     File(Watched<Vec<Secret>>),
 }
 
-/// Lets in who has one of the tokens.
+/// Accepts requests with one of the tokens.
 struct Bearers {
     name: HeaderName,
     prefix: String,

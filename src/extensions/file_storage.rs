@@ -130,17 +130,8 @@ impl Default for Config {
     }
 }
 
-pub(super) const ENTRY: Entry<dyn ExtensionConfig> = Entry {
-    name: "file_storage",
-    aliases: &[],
-    signals: &Signal::ALL,
-    source: include_str!("file_storage.rs"),
-    decode: |node, problems| {
-        crate::config::decode::<Config>(node, problems)
-            .map(|config| Box::new(config) as Box<dyn ExtensionConfig>)
-    },
-    schema: |generator| generator.subschema_for::<Config>(),
-};
+pub(super) const ENTRY: Entry<dyn ExtensionConfig> =
+    Entry::of::<Config>("file_storage", &[], &Signal::ALL, include_str!("file_storage.rs"));
 
 impl Config {
     fn mode(&self) -> Option<u32> {

@@ -204,28 +204,21 @@ fn decode(node: &Node, problems: &mut Problems) -> Option<Config> {
     crate::config::decode::<Config>(&body, problems)
 }
 
-pub(super) const ENTRY: Entry<dyn ExtensionConfig> = Entry {
-    name: "health_check",
-    aliases: &[],
-    signals: &Signal::ALL,
-    source: include_str!("health_check.rs"),
-    decode: |node, problems| {
-        decode(node, problems).map(|config| Box::new(config) as Box<dyn ExtensionConfig>)
-    },
-    schema: |generator| generator.subschema_for::<Config>(),
-};
+pub(super) const ENTRY: Entry<dyn ExtensionConfig> = Entry::decoded_by::<Config>(
+    |node, problems| decode(node, problems).map(Into::into),
+    "health_check",
+    &[],
+    &Signal::ALL,
+    include_str!("health_check.rs"),
+);
 
-pub(super) const ENTRY_V2: Entry<dyn ExtensionConfig> = Entry {
-    name: "healthcheckv2",
-    aliases: &["healthcheck_v2"],
-    signals: &Signal::ALL,
-    source: include_str!("health_check.rs"),
-    decode: |node, problems| {
-        decode(node, problems)
-            .map(|config| Box::new(Config { use_v2: true, ..config }) as Box<dyn ExtensionConfig>)
-    },
-    schema: |generator| generator.subschema_for::<Config>(),
-};
+pub(super) const ENTRY_V2: Entry<dyn ExtensionConfig> = Entry::decoded_by::<Config>(
+    |node, problems| decode(node, problems).map(|config| Config { use_v2: true, ..config }.into()),
+    "healthcheckv2",
+    &["healthcheck_v2"],
+    &Signal::ALL,
+    include_str!("health_check.rs"),
+);
 
 impl ExtensionConfig for Config {
     fn validate(&self, at: &Node, problems: &mut Problems) {
@@ -256,7 +249,7 @@ impl ExtensionConfig for Config {
         if let Some(port) = self.port {
             let place = at.at("port");
             if self.endpoint.is_some() {
-                let message = "`port` has no effect: `endpoint` is there and wins";
+                let message = "`port` has no effect: `endpoint` takes precedence";
                 problems.warning(place, message).help("remove `port`");
             } else {
                 problems
@@ -355,7 +348,7 @@ impl Extension for Servers {
 }
 
 struct Probe {
-    /// Path of the Collector's probe; none where it is turned off.
+    /// Path of the Collector's probe; `None` if it is turned off.
     path: Option<String>,
     bodies: Option<ResponseBody>,
     judge: Arc<Judge>,

@@ -31,7 +31,7 @@ const MOST_NAMED: usize = 5;
 #[derive(Debug, Default)]
 pub(super) struct Users {
     by_name: HashMap<String, Arc<User>>,
-    /// What passwords of unknown names are compared with; none where no hash is slow.
+    /// What passwords of unknown names are compared with; `None` if no hash is slow.
     stand_in: Option<Arc<User>>,
     /// Passwords that were wrong lately, of all names.
     wrong: Arc<Wrong>,

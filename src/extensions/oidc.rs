@@ -118,17 +118,8 @@ pub struct Provider {
     pub public_keys_file: String,
 }
 
-pub(super) const ENTRY: Entry<dyn ExtensionConfig> = Entry {
-    name: "oidc",
-    aliases: &[],
-    signals: &Signal::ALL,
-    source: include_str!("oidc.rs"),
-    decode: |node, problems| {
-        crate::config::decode::<Config>(node, problems)
-            .map(|config| Box::new(config) as Box<dyn ExtensionConfig>)
-    },
-    schema: |generator| generator.subschema_for::<Config>(),
-};
+pub(super) const ENTRY: Entry<dyn ExtensionConfig> =
+    Entry::of::<Config>("oidc", &[], &Signal::ALL, include_str!("oidc.rs"));
 
 impl Config {
     /// The issuer in the older form.
@@ -255,7 +246,7 @@ struct Issuer {
     keys: Keys,
 }
 
-/// Lets in who has a token of one of the issuers.
+/// Accepts requests with a token of one of the issuers.
 struct Issuers {
     attribute: String,
     all: Vec<Issuer>,

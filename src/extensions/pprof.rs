@@ -67,18 +67,16 @@ impl Default for Config {
     }
 }
 
-pub(super) const ENTRY: Entry<dyn ExtensionConfig> = Entry {
-    name: "pprof",
-    aliases: &[],
-    signals: &Signal::ALL,
-    source: include_str!("pprof.rs"),
-    decode: |node, problems| {
+pub(super) const ENTRY: Entry<dyn ExtensionConfig> = Entry::decoded_by::<Config>(
+    |node, problems| {
         let body = pages::without_server_keys(node, &[], problems);
-        crate::config::decode::<Config>(&body, problems)
-            .map(|config| Box::new(config) as Box<dyn ExtensionConfig>)
+        crate::config::decode::<Config>(&body, problems).map(Into::into)
     },
-    schema: |generator| generator.subschema_for::<Config>(),
-};
+    "pprof",
+    &[],
+    &Signal::ALL,
+    include_str!("pprof.rs"),
+);
 
 impl ExtensionConfig for Config {
     fn validate(&self, at: &Node, problems: &mut Problems) {

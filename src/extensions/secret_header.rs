@@ -1,4 +1,4 @@
-//! What `bearertokenauth` and `basicauth` share: one header with a secret, which may stand in a
+//! What `bearertokenauth` and `basicauth` share: one header with a secret, which may be in a
 //! file.
 
 use std::{sync::Arc, time::Instant};

@@ -7,9 +7,9 @@
 //!   service: xray
 //! ```
 //!
-//! An exporter names it with `auth: {authenticator: sigv4auth}`. Region and service stand in the
+//! An exporter names it with `auth: {authenticator: sigv4auth}`. Region and service are in the
 //! host of `xray.`, `logs.`, `monitoring.`, `aps-workspaces.` and `search-` endpoints, so that both
-//! keys are for other hosts. A region that stands nowhere is looked for in `AWS_REGION`,
+//! keys are for other hosts. A region that is given nowhere is looked for in `AWS_REGION`,
 //! `AWS_DEFAULT_REGION`, the profile, the task of ECS and the EC2 instance; credentials in the
 //! environment, the profile, a web identity, the role of the task or pod, the role of the instance.
 //! The log says what was found, never the keys.
@@ -25,7 +25,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicI64, Ordering},
     },
     time::{Duration, Instant, SystemTime},
@@ -48,6 +48,7 @@ use crate::{
         client::Answer,
     },
     otlp::Signal,
+    sync::lock,
 };
 
 /// Differences between clocks that are taken for the cause of a refusal; AWS allows five minutes.
@@ -85,17 +86,8 @@ pub struct AssumeRole {
     pub web_identity_token_file: String,
 }
 
-pub(super) const ENTRY: Entry<dyn ExtensionConfig> = Entry {
-    name: "sigv4auth",
-    aliases: &[],
-    signals: &Signal::ALL,
-    source: include_str!("sigv4auth.rs"),
-    decode: |node, problems| {
-        crate::config::decode::<Config>(node, problems)
-            .map(|config| Box::new(config) as Box<dyn ExtensionConfig>)
-    },
-    schema: |generator| generator.subschema_for::<Config>(),
-};
+pub(super) const ENTRY: Entry<dyn ExtensionConfig> =
+    Entry::of::<Config>("sigv4auth", &[], &Signal::ALL, include_str!("sigv4auth.rs"));
 
 impl ExtensionConfig for Config {
     fn validate(&self, at: &Node, problems: &mut Problems) {
@@ -318,7 +310,7 @@ impl SigV4 {
     async fn ask_anew(&self) {
         let now = Instant::now();
         let is_due = {
-            let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut asked = lock(&self.asked);
             let is_due = asked.is_none_or(|last| now.duration_since(last) >= ASK_EVERY);
             if is_due {
                 *asked = Some(now);
@@ -364,7 +356,7 @@ impl Authenticator for SigV4 {
         Box::pin(async move {
             if let Err(error) = self.report().await {
                 let exporter = &self.exporter;
-                tracing::warn!(exporter, error, "AWS is not set up; what comes waits in the queue");
+                tracing::warn!(exporter, error, "cannot get AWS credentials yet; data is queued");
             }
         })
     }
@@ -378,7 +370,7 @@ impl Authenticator for SigV4 {
     }
 }
 
-/// What AWS says is wrong with who sends.
+/// What AWS says is wrong with the credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     Expired,

@@ -10,11 +10,11 @@
 use std::{
     fmt, fs,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant, SystemTime},
 };
 
-use crate::{config::source::read_file, net::seldom::Seldom};
+use crate::{config::source::read_file, net::seldom::Seldom, sync::lock};
 
 /// How often a file is looked at.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -28,7 +28,7 @@ const FIRST_WAIT: Duration = Duration::from_secs(5);
 struct Version(SystemTime, u64);
 
 impl Version {
-    /// Of a regular file: another one is not to be opened, since that may take for ever.
+    /// The state of a regular file. Other files are not opened, because that may block for ever.
     fn of(file: &str) -> Result<Self, String> {
         let explain = |error| format!("cannot read `{file}`: {error}");
         let about = fs::metadata(file).map_err(explain)?;
@@ -58,7 +58,7 @@ struct State<T> {
     value: Arc<T>,
     /// None: not yet.
     looked: Option<Instant>,
-    /// Of what was parsed last, with or without success.
+    /// The state of what was parsed last, with or without success.
     version: Option<Version>,
     /// Why the last look brought nothing.
     fault: Option<String>,
@@ -92,13 +92,13 @@ impl<T: Send + Sync + 'static> Watched<T> {
             // Asked before the file is read: a later change is seen the next time.
             let version = Version::of(&name);
             let text = version.and_then(|version| Ok((version, read_file(Path::new(&name))?)));
-            // Nobody waits any more where the file came too late.
+            // If the file came too late, there is no waiter any more.
             let _ = done.send(text);
         };
         let thread = std::thread::Builder::new().name("file".to_owned()).spawn(reading);
         thread.map_err(|error| format!("cannot read `{file}`: {error}"))?;
         let read = read.recv_timeout(FIRST_WAIT);
-        let late = |_| format!("cannot read `{file}`: nothing came within {FIRST_WAIT:?}");
+        let late = |_| format!("cannot read `{file}`: no data within {FIRST_WAIT:?}");
         let (version, text) = read.map_err(late)??;
         let value = parse(&text).map_err(|error| format!("`{file}` {error}"))?;
         let watched = Watched::unread(file, value, parse);
@@ -110,7 +110,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
         Ok(watched)
     }
 
-    /// A file that is read when somebody asks for it. Until then it says `value`.
+    /// A file that is read on demand. Until then its content is `value`.
     pub(super) fn unread(
         file: &str,
         value: T,
@@ -189,7 +189,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
 
 impl<T> Inner<T> {
     fn state(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Says that a look hangs.
@@ -197,7 +197,7 @@ impl<T> Inner<T> {
         if self.state().is_read && self.told_wait.is_due() {
             tracing::warn!(
                 file = self.file,
-                "the file cannot be read in time; what it said before stays in use"
+                "cannot read the file in time; its previous content stays in use"
             );
         }
     }
@@ -228,7 +228,7 @@ impl<T> Inner<T> {
             Err(error) => {
                 // Once for this version: it is not parsed again.
                 let fault = format!("`{}` {error}", self.file);
-                tracing::warn!(error = fault, "what the file said before stays in use");
+                tracing::warn!(error = fault, "the previous content of the file stays in use");
                 state.fault = Some(fault);
             }
         }
@@ -237,7 +237,7 @@ impl<T> Inner<T> {
     fn keep(&self, fault: String) {
         let mut state = self.state();
         if state.is_read && self.told_fault.is_due() {
-            tracing::warn!(error = fault, "what the file said before stays in use");
+            tracing::warn!(error = fault, "the previous content of the file stays in use");
         }
         state.fault = Some(fault);
     }

@@ -64,18 +64,16 @@ pub struct Expvar {
     pub enabled: bool,
 }
 
-pub(super) const ENTRY: Entry<dyn ExtensionConfig> = Entry {
-    name: "zpages",
-    aliases: &[],
-    signals: &Signal::ALL,
-    source: include_str!("zpages.rs"),
-    decode: |node, problems| {
+pub(super) const ENTRY: Entry<dyn ExtensionConfig> = Entry::decoded_by::<Config>(
+    |node, problems| {
         let body = pages::without_server_keys(node, &[], problems);
-        crate::config::decode::<Config>(&body, problems)
-            .map(|config| Box::new(config) as Box<dyn ExtensionConfig>)
+        crate::config::decode::<Config>(&body, problems).map(Into::into)
     },
-    schema: |generator| generator.subschema_for::<Config>(),
-};
+    "zpages",
+    &[],
+    &Signal::ALL,
+    include_str!("zpages.rs"),
+);
 
 impl ExtensionConfig for Config {
     fn validate(&self, at: &Node, problems: &mut Problems) {
@@ -252,7 +250,7 @@ fn seconds(duration: Duration) -> String {
 mod tests {
     use super::*;
     use crate::{
-        component::{ComponentId, Stop},
+        component::Stop,
         net::{pages::tests::get, server::Sockets},
         telemetry::storage::{LogOwner, LogStats},
     };
@@ -272,17 +270,7 @@ mod tests {
             part: "journal".to_owned(),
         };
         telemetry.add_log(Arc::new(LogStats::new("file_storage", "x").owned_by(owner)));
-        let cx = BuildContext {
-            id: ComponentId { kind_name: "zpages".to_owned(), name: None },
-            pipeline: String::new(),
-            signal: Signal::Logs,
-            wants_weights: false,
-            budget: 0,
-            in_container: false,
-            telemetry,
-            auth: None,
-            server_auths: Arc::default(),
-        };
+        let cx = BuildContext { telemetry, ..BuildContext::test("zpages", Signal::Logs) };
         let config = Config { endpoint: "127.0.0.1:0".to_owned(), ..Config::default() };
         let mut extension = config.build(&cx).unwrap();
         let address = extension.bind(&mut Sockets::default()).unwrap()[0].address.parse().unwrap();

@@ -51,29 +51,26 @@
 //!   empty bytes are `""`; the Collector makes an empty text of the whole value, and `null` of the
 //!   bytes. A double beyond 64 bits becomes the nearest integer.
 
-pub(crate) mod action;
-pub(crate) mod edit;
 pub mod select;
-pub mod value;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use self::{edit::Editor, select::Selector};
+use self::select::{Match, Selector};
+use super::editing::{
+    action::{self, Action},
+    edit::Editor,
+    edit_segments,
+};
 use crate::{
-    component::{BuildContext, Entry, Output, Partition, Processor, ProcessorConfig, StartError},
+    component::{
+        BuildContext, Entry, Needs, Output, Partition, Processor, ProcessorConfig, StartError,
+    },
     config::{Node, Problems},
     otlp::{
         Payload, Signal,
-        payload::{Permit, Reason},
-        purse::Purse,
         splice::{self, EditItems, Splicer},
     },
-};
-
-pub use self::{
-    action::{Action, Type, Verb},
-    select::Match,
 };
 
 /// Edits attributes of items.
@@ -88,17 +85,8 @@ pub struct Config {
     pub exclude: Option<Match>,
 }
 
-pub(super) const ENTRY: Entry<dyn ProcessorConfig> = Entry {
-    name: "attributes",
-    aliases: &[],
-    signals: &Signal::ALL,
-    source: include_str!("attributes.rs"),
-    decode: |node, problems| {
-        crate::config::decode::<Config>(node, problems)
-            .map(|config| Box::new(config) as Box<dyn ProcessorConfig>)
-    },
-    schema: |generator| generator.subschema_for::<Config>(),
-};
+pub(super) const ENTRY: Entry<dyn ProcessorConfig> =
+    Entry::of::<Config>("attributes", &[], &Signal::ALL, include_str!("attributes.rs"));
 
 impl ProcessorConfig for Config {
     fn partition(&self) -> Partition {
@@ -114,16 +102,8 @@ impl ProcessorConfig for Config {
         }
     }
 
-    fn needs_context(&self) -> bool {
-        action::Plan::needs_context(&self.actions)
-    }
-
-    fn reads_metadata(&self) -> bool {
-        action::Plan::reads_metadata(&self.actions)
-    }
-
-    fn reads_auth(&self) -> bool {
-        action::Plan::reads_auth(&self.actions)
+    fn needs(&self) -> Needs<'_> {
+        action::needs(&self.actions)
     }
 
     fn build(&self, cx: &BuildContext) -> Result<Box<dyn Processor>, StartError> {
@@ -178,54 +158,6 @@ impl Processor for Attributes {
             splice::edit_items(signal, segment, growth, purse, self)
         });
     }
-}
-
-/// Largest copy that is made even if the budget has no room for it. Each worker makes one at a
-/// time.
-const ALWAYS: usize = 1 << 20;
-
-/// The purse for an edited copy of a payload. The copy replaces the original, so it may be up to
-/// twice as large, within a limit, even if the budget is exhausted: a small edit should not fail
-/// for lack of room. Larger growth must find free bytes. Otherwise a sender could turn a megabyte
-/// of empty items into any amount of memory.
-pub(crate) fn purse_for(payload: &Payload) -> Purse {
-    let credit = payload.len().saturating_mul(9) / 4 + (8 << 10);
-    let is_shared = payload.permits.iter().any(Permit::is_shared);
-    let credit = if is_shared || credit > ALWAYS { 0 } else { credit };
-    Purse::new(payload.permits.first(), credit)
-}
-
-/// Edits each segment of a payload. The payload may grow by `growth` bytes; `edit` gets a segment,
-/// its share of the growth, and the purse that pays for it.
-pub(crate) fn edit_segments(
-    mut payload: Payload,
-    growth: usize,
-    out: &mut Output,
-    mut edit: impl FnMut(&[u8], usize, &mut Purse) -> Result<Option<Vec<u8>>, Reason>,
-) {
-    let total = payload.len();
-    let mut purse = purse_for(&payload);
-    let mut body = payload.body.clone();
-    let mut changed = 0;
-    for segment in &mut body {
-        let share = growth.saturating_mul(segment.len()) / total.max(1);
-        let new = match edit(segment, share, &mut purse) {
-            Ok(new) => new,
-            Err(reason) => return out.refuse(payload, reason),
-        };
-        if let Some(mut new) = new {
-            if new.capacity() > new.len() + new.len() / 4 + 4096 {
-                new.shrink_to_fit();
-            }
-            *segment = new.into();
-            changed += 1;
-        }
-    }
-    if changed > 0 {
-        let is_whole = changed == body.len();
-        payload.exchange_body(body, purse.into_permits(), is_whole);
-    }
-    out.emit(payload);
 }
 
 fn to_usize(items: u64) -> usize {

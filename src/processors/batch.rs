@@ -32,7 +32,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    component::{BuildContext, Entry, Output, Partition, Processor, ProcessorConfig, StartError},
+    component::{
+        BuildContext, Entry, Needs, Output, Partition, Processor, ProcessorConfig, StartError,
+    },
     config::{Interval, Node, Problems},
     otlp::{
         Payload, Signal, merge,
@@ -40,8 +42,29 @@ use crate::{
         purse::Purse,
         split,
     },
-    telemetry::ProcessorStats,
+    telemetry::{Counter, Desc, Detail, Gauge, Histogram, Meter, histogram},
 };
+
+const SIZE_TRIGGERS: Desc = Desc::new(
+    "otelcol_processor_batch_batch_size_trigger_send",
+    "{batch}",
+    "Batches sent because of their size",
+);
+const TIMEOUT_TRIGGERS: Desc = Desc::new(
+    "otelcol_processor_batch_timeout_trigger_send",
+    "{batch}",
+    "Batches sent because of their age",
+);
+const CARDINALITY: Desc = Desc::new(
+    "otelcol_processor_batch_metadata_cardinality",
+    "{combination}",
+    "Distinct combinations of metadata",
+);
+const ITEMS: Desc =
+    Desc::new("otelcol_processor_batch_batch_send_size", "{item}", "Items of the batches")
+        .at(Detail::Normal);
+const BYTES: Desc = Desc::new("otelcol_processor_batch_batch_send_size_bytes", "By", "Their bytes")
+    .at(Detail::Detailed);
 
 /// Joins payloads.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -79,17 +102,8 @@ impl Default for Config {
     }
 }
 
-pub(super) const ENTRY: Entry<dyn ProcessorConfig> = Entry {
-    name: "batch",
-    aliases: &[],
-    signals: &Signal::ALL,
-    source: include_str!("batch.rs"),
-    decode: |node, problems| {
-        crate::config::decode::<Config>(node, problems)
-            .map(|config| Box::new(config) as Box<dyn ProcessorConfig>)
-    },
-    schema: |generator| generator.subschema_for::<Config>(),
-};
+pub(super) const ENTRY: Entry<dyn ProcessorConfig> =
+    Entry::of::<Config>("batch", &[], &Signal::ALL, include_str!("batch.rs"));
 
 impl ProcessorConfig for Config {
     fn partition(&self) -> Partition {
@@ -114,20 +128,18 @@ impl ProcessorConfig for Config {
         }
     }
 
-    fn needs_context(&self) -> bool {
-        !self.metadata_keys.is_empty()
-    }
-
-    fn reads_metadata(&self) -> bool {
-        !self.metadata_keys.is_empty()
-    }
-
-    fn keeps_metadata(&self) -> bool {
-        !self.metadata_keys.is_empty()
+    fn needs(&self) -> Needs<'_> {
+        let by_metadata = !self.metadata_keys.is_empty();
+        Needs {
+            context: by_metadata,
+            metadata: by_metadata,
+            drops_metadata: !by_metadata,
+            ..Needs::default()
+        }
     }
 
     fn build(&self, cx: &BuildContext) -> Result<Box<dyn Processor>, StartError> {
-        let stats = cx.telemetry.processor(&cx.id.to_string(), &cx.pipeline, cx.signal);
+        let stats = Stats::new(&cx.id.to_string(), &cx.metrics());
         Ok(Box::new(Batch { config: self.clone(), batches: HashMap::new(), stats }))
     }
 }
@@ -138,7 +150,33 @@ type Key = Vec<Option<Vec<String>>>;
 struct Batch {
     config: Config,
     batches: HashMap<Key, Making>,
-    stats: Arc<ProcessorStats>,
+    stats: Stats,
+}
+
+struct Stats {
+    /// Batches sent because of their size.
+    size_triggers: Counter,
+    /// Batches sent because of their age.
+    timeout_triggers: Counter,
+    /// Distinct combinations of metadata.
+    cardinality: Gauge,
+    /// Items of each batch.
+    items: Histogram,
+    /// Bytes of each batch.
+    bytes: Histogram,
+}
+
+impl Stats {
+    fn new(id: &str, meter: &Meter) -> Self {
+        let labels = [("processor", id)];
+        Stats {
+            size_triggers: meter.counter(&SIZE_TRIGGERS, &labels),
+            timeout_triggers: meter.counter(&TIMEOUT_TRIGGERS, &labels),
+            cardinality: meter.gauge(&CARDINALITY, &labels),
+            items: meter.histogram(&ITEMS, histogram::ITEMS, &labels),
+            bytes: meter.histogram(&BYTES, histogram::BYTES, &labels),
+        }
+    }
 }
 
 /// A batch in the making.
@@ -208,8 +246,8 @@ impl Batch {
             let parts = if max_bytes > 0 { split::by_bytes(part, max_bytes) } else { vec![part] };
             for part in parts {
                 counter.add(1);
-                self.stats.batch_items.record(part.items);
-                self.stats.batch_bytes.record(part.len() as u64);
+                self.stats.items.record(part.items);
+                self.stats.bytes.record(part.len() as u64);
                 out.emit(part);
             }
         }
@@ -249,7 +287,7 @@ impl Processor for Batch {
         }
         self.batches.insert(key, making);
         if is_new {
-            self.stats.metadata_cardinality.set(self.batches.len() as u64);
+            self.stats.cardinality.set(self.batches.len() as u64);
         }
     }
 
@@ -282,7 +320,7 @@ impl Processor for Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{component::ComponentId, otlp::wire::put_bytes, telemetry::Telemetry};
+    use crate::otlp::wire::put_bytes;
 
     const NOTHING: [u64; 0] = [];
 
@@ -307,17 +345,7 @@ mod tests {
     }
 
     fn build(config: &Config) -> Box<dyn Processor> {
-        let cx = BuildContext {
-            id: ComponentId { kind_name: "batch".to_owned(), name: None },
-            pipeline: "traces".to_owned(),
-            signal: Signal::Traces,
-            wants_weights: false,
-            budget: 0,
-            in_container: false,
-            telemetry: Arc::new(Telemetry::default()),
-            auth: None,
-            server_auths: Arc::default(),
-        };
+        let cx = BuildContext::test("batch", Signal::Traces);
         config.build(&cx).unwrap()
     }
 

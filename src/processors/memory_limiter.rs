@@ -18,13 +18,22 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    component::{BuildContext, Entry, Output, Partition, Processor, ProcessorConfig, StartError},
+    component::{
+        BuildContext, Entry, MemoryBound, Needs, Output, Partition, Processor, ProcessorConfig,
+        StartError,
+    },
     config::{Ignored, Interval, Node, Problems},
     otlp::{
         Payload, Signal,
         payload::{Permit, Reason},
     },
+    telemetry::{Counter, Desc},
 };
+
+const ACCEPTED: Desc =
+    Desc::new("otelcol_processor_memory_limiter_accepted", "{item}", "Items let through");
+const REFUSED: Desc =
+    Desc::new("otelcol_processor_memory_limiter_refused", "{item}", "Items refused");
 
 /// A pebibyte: what is above was meant in bytes.
 const MIB_LIMIT: u64 = 1 << 30;
@@ -55,17 +64,8 @@ pub struct Config {
     pub max_gc_interval_when_hard_limited: Option<Interval>,
 }
 
-pub(super) const ENTRY: Entry<dyn ProcessorConfig> = Entry {
-    name: "memory_limiter",
-    aliases: &[],
-    signals: &Signal::ALL,
-    source: include_str!("memory_limiter.rs"),
-    decode: |node, problems| {
-        crate::config::decode::<Config>(node, problems)
-            .map(|config| Box::new(config) as Box<dyn ProcessorConfig>)
-    },
-    schema: |generator| generator.subschema_for::<Config>(),
-};
+pub(super) const ENTRY: Entry<dyn ProcessorConfig> =
+    Entry::of::<Config>("memory_limiter", &[], &Signal::ALL, include_str!("memory_limiter.rs"));
 
 impl Config {
     /// Limit and the part of it above which data is refused, given the memory there is.
@@ -103,18 +103,14 @@ impl Config {
             ("spike_limit_percentage", self.spike_limit_percentage),
         ];
         for (key, _) in shares.iter().filter(|(_, share)| *share > 0) {
-            let message = format!("`{key}` has no effect: `limit_mib` is there and wins");
+            let message = format!("`{key}` has no effect: `limit_mib` takes precedence");
             problems.warning(at.at(key), message).help(format!("remove `{key}` or `limit_mib`"));
         }
     }
 }
 
-impl ProcessorConfig for Config {
-    fn partition(&self) -> Partition {
-        Partition::Any
-    }
-
-    fn memory_limit(&self, total: u64) -> Option<u64> {
+impl MemoryBound for Config {
+    fn limit(&self, total: u64) -> Option<u64> {
         Some(self.limits(total).0).filter(|limit| *limit > 0)
     }
 
@@ -130,6 +126,16 @@ impl ProcessorConfig for Config {
         } else {
             budget / 5 * 4
         })
+    }
+}
+
+impl ProcessorConfig for Config {
+    fn partition(&self) -> Partition {
+        Partition::Any
+    }
+
+    fn needs(&self) -> Needs<'_> {
+        Needs { memory: Some(self), ..Needs::default() }
     }
 
     fn validate(&self, at: &Node, problems: &mut Problems) {
@@ -163,13 +169,21 @@ impl ProcessorConfig for Config {
     }
 
     fn build(&self, cx: &BuildContext) -> Result<Box<dyn Processor>, StartError> {
-        Ok(Box::new(MemoryLimiter { refuses_above: self.refuses_above(cx.budget) }))
+        let (meter, id) = (cx.metrics(), cx.id.to_string());
+        let labels = [("processor", &*id)];
+        Ok(Box::new(MemoryLimiter {
+            refuses_above: self.refuses_above(cx.budget),
+            accepted: meter.counter(&ACCEPTED.for_signal(cx.signal), &labels),
+            refused: meter.counter(&REFUSED.for_signal(cx.signal), &labels),
+        }))
     }
 }
 
 struct MemoryLimiter {
     /// The limit less the spike, in bytes of the budget in use.
     refuses_above: Option<u64>,
+    accepted: Counter,
+    refused: Counter,
 }
 
 impl MemoryLimiter {
@@ -183,8 +197,10 @@ impl MemoryLimiter {
 impl Processor for MemoryLimiter {
     fn process(&mut self, payload: Payload, out: &mut Output) {
         if self.is_above(&payload) {
+            self.refused.add(payload.items);
             out.refuse(payload, Reason::Limited);
         } else {
+            self.accepted.add(payload.items);
             out.emit(payload);
         }
     }
@@ -195,7 +211,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::{component::ComponentId, otlp::payload::Ledger, telemetry::Telemetry};
+    use crate::otlp::payload::Ledger;
 
     /// An account of which so many bytes are in use.
     struct InUse(u64);
@@ -217,17 +233,7 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     fn refuses(config: &Config, budget: u64, used: u64) -> bool {
-        let cx = BuildContext {
-            id: ComponentId { kind_name: "memory_limiter".to_owned(), name: None },
-            pipeline: "traces".to_owned(),
-            signal: Signal::Traces,
-            wants_weights: false,
-            budget,
-            in_container: false,
-            telemetry: Arc::new(Telemetry::default()),
-            auth: None,
-            server_auths: Arc::default(),
-        };
+        let cx = BuildContext { budget, ..BuildContext::test("memory_limiter", Signal::Traces) };
         let mut limiter = config.build(&cx).unwrap();
         let mut out = Output::at(std::time::Instant::now());
         let permit = Permit::charged(1, Arc::new(InUse(used)));
@@ -252,7 +258,7 @@ mod tests {
     fn percentages_are_of_the_memory_there_is() {
         let config =
             Config { limit_percentage: 50, spike_limit_percentage: 10, ..Config::default() };
-        assert_eq!(config.memory_limit(1000 * MIB), Some(1000 * MIB / 100 * 50));
+        assert_eq!(config.limit(1000 * MIB), Some(1000 * MIB / 100 * 50));
         assert!(!refuses(&config, 500 * MIB, 400 * MIB));
         assert!(refuses(&config, 500 * MIB, 401 * MIB));
     }

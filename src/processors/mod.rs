@@ -2,6 +2,7 @@
 
 pub mod attributes;
 pub mod batch;
+pub mod editing;
 pub mod memory_limiter;
 pub mod probabilistic_sampler;
 pub mod resource;

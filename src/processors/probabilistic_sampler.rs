@@ -10,7 +10,7 @@
 //! `equalizing` the percentage of what there was before anybody sampled: both compare 56 random
 //! bits of the trace (`rv` of `tracestate`, else the last seven bytes of the trace id) with a
 //! threshold. Every mode writes the threshold as `ot=th:...` into `tracestate`, or into
-//! `sampling.threshold` of log records, so that a backend knows how many each kept item stands for.
+//! `sampling.threshold` of log records, so that a backend knows how many each kept item represents.
 //!
 //! A span whose attribute `sampling.priority` is 0 is dropped, one above 0 is kept. For log records
 //! `sampling_priority` names an attribute with a percentage that replaces `sampling_percentage` for
@@ -35,13 +35,11 @@
 
 mod sampler;
 
-use std::sync::Arc;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::sampler::{Marker, Sampler};
-use super::attributes::{edit_segments, purse_for};
+use super::editing::{edit_segments, purse_for};
 use crate::{
     component::{BuildContext, Entry, Output, Partition, Processor, ProcessorConfig, StartError},
     config::{Node, Problems},
@@ -51,8 +49,28 @@ use crate::{
         payload::Body,
         splice,
     },
-    telemetry::ProcessorStats,
+    telemetry::{Counter, Desc, Meter},
 };
+
+// The Collector counts items here, for traces under a name that says traces.
+const SAMPLED_TRACES: Desc = Desc::new(
+    "otelcol_processor_probabilistic_sampler_count_traces_sampled",
+    "{item}",
+    "Items kept and left out",
+);
+const SAMPLED_LOGS: Desc = Desc::new(
+    "otelcol_processor_probabilistic_sampler_count_logs_sampled",
+    "{item}",
+    "Items kept and left out",
+);
+const UNDECIDED: Desc = Desc::new(
+    "skep_processor_undecided_items",
+    "{item}",
+    "Items dropped because nothing could be decided (`fail_closed`)",
+);
+
+/// Why a sampler cannot decide upon an item.
+const UNDECIDED_REASONS: [&str; 2] = ["no_randomness", "inconsistent_threshold"];
 
 /// Samples by probability.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -117,17 +135,12 @@ impl Default for Config {
     }
 }
 
-pub(super) const ENTRY: Entry<dyn ProcessorConfig> = Entry {
-    name: "probabilistic_sampler",
-    aliases: &[],
-    signals: &[Signal::Traces, Signal::Logs],
-    source: include_str!("probabilistic_sampler.rs"),
-    decode: |node, problems| {
-        crate::config::decode::<Config>(node, problems)
-            .map(|config| Box::new(config) as Box<dyn ProcessorConfig>)
-    },
-    schema: |generator| generator.subschema_for::<Config>(),
-};
+pub(super) const ENTRY: Entry<dyn ProcessorConfig> = Entry::of::<Config>(
+    "probabilistic_sampler",
+    &[],
+    &[Signal::Traces, Signal::Logs],
+    include_str!("probabilistic_sampler.rs"),
+);
 
 impl ProcessorConfig for Config {
     fn partition(&self) -> Partition {
@@ -159,14 +172,42 @@ impl ProcessorConfig for Config {
 
     fn build(&self, cx: &BuildContext) -> Result<Box<dyn Processor>, StartError> {
         let sampler = Sampler::new(self, cx.signal);
-        let stats = cx.telemetry.processor(&cx.id.to_string(), &cx.pipeline, cx.signal);
-        Ok(Box::new(Probabilistic { sampler, stats }))
+        let (id, pipeline) = (cx.id.to_string(), cx.pipeline.clone());
+        let stats = Stats::new(&id, &pipeline, cx.signal, &cx.metrics());
+        Ok(Box::new(Probabilistic { id, pipeline, sampler, stats }))
     }
 }
 
 struct Probabilistic {
+    id: String,
+    pipeline: String,
     sampler: Sampler,
-    stats: Arc<ProcessorStats>,
+    stats: Stats,
+}
+
+struct Stats {
+    /// Items that went on.
+    kept: Counter,
+    /// Items that were left out.
+    left_out: Counter,
+    /// Of those, items that could not be decided upon, for each reason of [`UNDECIDED_REASONS`].
+    undecided: [Counter; 2],
+}
+
+impl Stats {
+    fn new(id: &str, pipeline: &str, signal: Signal, meter: &Meter) -> Self {
+        let desc = if signal == Signal::Traces { &SAMPLED_TRACES } else { &SAMPLED_LOGS };
+        let sampled = |is_so| meter.counter(desc, &[("processor", id), ("sampled", is_so)]);
+        let undecided = |reason| {
+            let labels = [("processor", id), ("pipeline", pipeline), ("reason", reason)];
+            meter.counter(&UNDECIDED, &labels)
+        };
+        Stats {
+            kept: sampled("true"),
+            left_out: sampled("false"),
+            undecided: UNDECIDED_REASONS.map(undecided),
+        }
+    }
 }
 
 impl Probabilistic {
@@ -178,8 +219,8 @@ impl Probabilistic {
         let counters = &self.stats.undecided;
         if counters.iter().all(|counter| counter.read() == 0) {
             tracing::warn!(
-                component = self.stats.id,
-                pipeline = self.stats.pipeline,
+                component = self.id,
+                pipeline = self.pipeline,
                 no_randomness = undecided[0],
                 inconsistent_threshold = undecided[1],
                 "items that cannot be sampled are dropped; to keep them set `fail_closed: false`, \
@@ -222,19 +263,25 @@ impl Processor for Probabilistic {
         }
         self.note(undecided);
         if items == 0 && payload.items > 0 {
+            self.stats.left_out.add(payload.items);
             return out.filter(payload);
         }
         if items < payload.items {
             payload.exchange_body(body, purse.into_permits(), is_whole);
         }
-        out.count_filtered(payload.items.saturating_sub(items));
+        let left_out = payload.items.saturating_sub(items);
+        out.count_filtered(left_out);
+        self.stats.left_out.add(left_out);
         payload.items = items;
         let growth = usize::try_from(items).unwrap_or(usize::MAX);
         let growth = growth.saturating_mul(self.sampler.growth());
         let signal = payload.signal;
-        edit_segments(payload, growth, out, |segment, growth, purse| {
+        let is_emitted = edit_segments(payload, growth, out, |segment, growth, purse| {
             splice::edit_items(signal, segment, growth, purse, &mut Marker(&self.sampler))
         });
+        if is_emitted {
+            self.stats.kept.add(items);
+        }
     }
 }
 

@@ -16,13 +16,15 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::attributes::{
+use super::editing::{
     action::{self, Action, Plan},
     edit::Editor,
     edit_segments,
 };
 use crate::{
-    component::{BuildContext, Entry, Output, Partition, Processor, ProcessorConfig, StartError},
+    component::{
+        BuildContext, Entry, Needs, Output, Partition, Processor, ProcessorConfig, StartError,
+    },
     config::{Node, Problems},
     otlp::{Payload, Signal, splice, wire::Fields},
 };
@@ -35,17 +37,8 @@ pub struct Config {
     pub attributes: Vec<Action>,
 }
 
-pub(super) const ENTRY: Entry<dyn ProcessorConfig> = Entry {
-    name: "resource",
-    aliases: &[],
-    signals: &Signal::ALL,
-    source: include_str!("resource.rs"),
-    decode: |node, problems| {
-        crate::config::decode::<Config>(node, problems)
-            .map(|config| Box::new(config) as Box<dyn ProcessorConfig>)
-    },
-    schema: |generator| generator.subschema_for::<Config>(),
-};
+pub(super) const ENTRY: Entry<dyn ProcessorConfig> =
+    Entry::of::<Config>("resource", &[], &Signal::ALL, include_str!("resource.rs"));
 
 impl ProcessorConfig for Config {
     fn partition(&self) -> Partition {
@@ -56,16 +49,8 @@ impl ProcessorConfig for Config {
         action::validate(&self.attributes, at, "attributes", problems);
     }
 
-    fn needs_context(&self) -> bool {
-        Plan::needs_context(&self.attributes)
-    }
-
-    fn reads_metadata(&self) -> bool {
-        Plan::reads_metadata(&self.attributes)
-    }
-
-    fn reads_auth(&self) -> bool {
-        Plan::reads_auth(&self.attributes)
+    fn needs(&self) -> Needs<'_> {
+        action::needs(&self.attributes)
     }
 
     fn build(&self, _cx: &BuildContext) -> Result<Box<dyn Processor>, StartError> {

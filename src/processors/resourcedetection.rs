@@ -50,6 +50,7 @@ mod ecs;
 mod eks;
 mod env;
 mod machine;
+mod probe;
 mod retry;
 mod settings;
 mod system;
@@ -63,9 +64,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::detect::{Attributes, Detection, Environment};
 pub use self::settings::{Choice, Config, Ec2, Eks, Openshift, Switch, Switches, System, Untaken};
-use super::attributes::{
+use self::{
+    detect::Detection,
+    probe::{Attributes, Environment},
+};
+use super::editing::{
     action::{Action, Plan, Verb},
     edit::Editor,
     edit_segments,
@@ -79,19 +83,16 @@ use crate::{
 /// How often held payloads look whether detection is over.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
-pub(super) const ENTRY: Entry<dyn ProcessorConfig> = Entry {
-    name: "resource_detection",
-    aliases: &["resourcedetection"],
-    signals: &Signal::ALL,
-    source: include_str!("resourcedetection.rs"),
-    decode: |node, problems| {
-        crate::config::decode::<Config>(node, problems).map(|config| {
-            let detecting = Detecting::new(config, Environment::of_the_process());
-            Box::new(detecting) as Box<dyn ProcessorConfig>
-        })
+pub(super) const ENTRY: Entry<dyn ProcessorConfig> = Entry::decoded_by::<Config>(
+    |node, problems| {
+        let config = crate::config::decode::<Config>(node, problems)?;
+        Some(Detecting::new(config, Environment::of_the_process()).into())
     },
-    schema: |generator| generator.subschema_for::<Config>(),
-};
+    "resource_detection",
+    &["resourcedetection"],
+    &Signal::ALL,
+    include_str!("resourcedetection.rs"),
+);
 
 /// The settings with what was detected by them: once, for all pipelines that use the processor.
 #[derive(Debug)]

@@ -1,5 +1,5 @@
 //! What samplers share: thresholds and randomness of consistent probability sampling, and where
-//! they stand in `tracestate` (the chapter on probability sampling of the OpenTelemetry
+//! they are in `tracestate` (the chapter on probability sampling of the OpenTelemetry
 //! specification).
 
 mod attribute;

@@ -64,7 +64,7 @@
 //!         rate_allocation: [ { policy: bad, percent: 80 }, { policy: any, percent: 20 } ] } }
 //! ```
 //!
-//! **Weights.** A kept trace stands for those that were not: with `weights` its spans say for how
+//! **Weights.** A kept trace represents those that were not: with `weights` its spans say for how
 //! many, in the attribute `SampleRate`, which Honeycomb reads, and as `ot=th:` in `tracestate`.
 //! This is on where the pipeline ends in a `honeycomb` exporter. The weight is one over the
 //! probability that a trace like it is kept by all policies together, chances and limits included,
@@ -104,7 +104,7 @@
 //!   equal share.
 //! - `probabilistic` goes by the random bits of the trace where `tracestate` has `rv` or `th`, else
 //!   by the hash.
-//! - `tailsampling.policy` stands on spans, not on their scope. Sizes are those of the spans,
+//! - `tailsampling.policy` is on spans, not on their scope. Sizes are those of the spans,
 //!   without resources.
 //! - Schema URLs and unknown fields of resources and scopes are kept. Traces are spread over all
 //!   workers, so `num_shards` has no effect.
@@ -125,6 +125,7 @@ mod remembered;
 mod room;
 mod settings;
 mod shard;
+mod stats;
 mod traces;
 mod weight;
 
@@ -143,9 +144,10 @@ use self::{
     remembered::{most_dropped_bytes, most_kept_bytes},
     settings::Settings,
     shard::Shard,
+    stats::TailSamplingStats,
 };
 use crate::{
-    component::{BuildContext, Entry, Partition, Processor, ProcessorConfig, StartError},
+    component::{BuildContext, Entry, Needs, Partition, Processor, ProcessorConfig, StartError},
     config::{Ignored, Interval, Node, Problems},
     otlp::Signal,
     telemetry::decisions::Decisions,
@@ -185,7 +187,7 @@ pub struct Config {
     pub num_shards: Option<u32>,
     /// Refused: spans wait in memory.
     pub tail_storage: Option<String>,
-    /// How kept spans say how many they stand for. Not known to the Collector.
+    /// How kept spans say how many they represent. Not known to the Collector.
     pub weights: WeightsConfig,
     /// Write the name of the policy into kept spans, as `tailsampling.policy`. In the Collector a
     /// feature gate.
@@ -253,17 +255,8 @@ impl Default for Config {
     }
 }
 
-pub(super) const ENTRY: Entry<dyn ProcessorConfig> = Entry {
-    name: "tail_sampling",
-    aliases: &[],
-    signals: &[Signal::Traces],
-    source: include_str!("tail_sampling.rs"),
-    decode: |node, problems| {
-        crate::config::decode::<Config>(node, problems)
-            .map(|config| Box::new(config) as Box<dyn ProcessorConfig>)
-    },
-    schema: |generator| generator.subschema_for::<Config>(),
-};
+pub(super) const ENTRY: Entry<dyn ProcessorConfig> =
+    Entry::of::<Config>("tail_sampling", &[], &[Signal::Traces], include_str!("tail_sampling.rs"));
 
 /// Least `max_memory`: what tables and a few requests take.
 const LEAST_MEMORY: u64 = 256 << 10;
@@ -276,7 +269,7 @@ impl ProcessorConfig for Config {
     fn validate(&self, at: &Node, problems: &mut Problems) {
         if self.policies.is_empty() {
             problems
-                .error(at.at("policies"), "there is no policy, so nothing would ever be kept")
+                .error(at.at("policies"), "there is no policy, so no trace would be kept")
                 .help("add `policies: [{name: all, type: always_sample}]`, for instance");
         }
         let program = compile(&self.policies);
@@ -300,17 +293,17 @@ impl ProcessorConfig for Config {
             problems
                 .warning(
                     at.at("decision_wait"),
-                    "with no wait a trace is decided by its first spans",
+                    "without a wait, a trace is decided by its first spans",
                 )
-                .help("wait as long as a trace takes: `decision_wait: 10s`");
+                .help("wait as long as a trace takes, for instance `decision_wait: 10s`");
         }
         if (1..LEAST_MEMORY).contains(&self.max_memory) {
             problems
                 .error(
                     at.at("max_memory"),
-                    format!("less than {LEAST_MEMORY} bytes hold no traces"),
+                    format!("`max_memory` must be at least {LEAST_MEMORY} bytes"),
                 )
-                .help("it is in bytes: 268435456 are 256 MiB");
+                .help("write a number of bytes: 268435456 is 256 MiB");
         }
         if self.tail_storage.is_some() {
             problems
@@ -328,12 +321,13 @@ impl ProcessorConfig for Config {
         }
     }
 
-    fn keeps_metadata(&self) -> bool {
-        false
-    }
-
-    fn may_write_weights(&self) -> bool {
-        self.weights.sample_rate.is_none() || self.weights.tracestate.is_none()
+    fn needs(&self) -> Needs<'_> {
+        let WeightsConfig { sample_rate, tracestate } = &self.weights;
+        Needs {
+            drops_metadata: true,
+            writes_weights: sample_rate.is_none() || tracestate.is_none(),
+            ..Needs::default()
+        }
     }
 
     fn build(&self, cx: &BuildContext) -> Result<Box<dyn Processor>, StartError> {
@@ -378,7 +372,7 @@ impl Config {
         let program: Program = compile(&self.policies);
         let names: Vec<String> = program.rules.iter().map(|rule| rule.name.clone()).collect();
         let id = cx.id.to_string();
-        let stats = cx.telemetry.tail_sampler(&id, &cx.pipeline, &names);
+        let stats = TailSamplingStats::new(&cx.metrics(), &id, &cx.pipeline, &names);
         let decisions = (self.explain > 0).then(|| {
             let ring = Decisions::new(&id, &cx.pipeline, names, self.dry_run, self.explain);
             let ring = Arc::new(ring);
@@ -394,7 +388,7 @@ impl Config {
                 processor = %cx.id,
                 max_memory = self.max_memory,
                 budget = cx.budget,
-                "max_memory is more than the budget of the process, which counts"
+                "max_memory exceeds the budget of the process; the budget applies"
             );
         }
         let max_memory = to_usize(max_memory);

@@ -1,37 +1,52 @@
 //! What senders and the log are told of requests that nothing takes. SDKs tend to keep quiet about
 //! them, so each kind has a line a minute, with the remedy, and a counter.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::net::SocketAddr;
 
 use http::{HeaderMap, HeaderValue};
 
+use super::stray::Stray;
 use crate::{
     net::{
         grpc::{Code, Status},
         seldom::Seldom,
     },
     otlp::Signal,
-    telemetry::strays::{Stray, StrayStats},
+    telemetry::{Counter, Desc, Meter},
 };
+
+const REQUESTS: Desc = Desc::new(
+    "skep_receiver_stray_requests",
+    "{request}",
+    "Requests that are not for this receiver, by what they look like",
+);
 
 /// Counts the stray requests of one receiver, and tells the log of them.
 #[derive(Debug)]
 pub(super) struct Astray {
-    stats: Arc<StrayStats>,
+    /// Component id of the receiver.
+    receiver: String,
+    /// Requests, indexed by `Stray as usize`.
+    requests: [Counter; Stray::ALL.len()],
     said: [Seldom; Stray::ALL.len()],
 }
 
 impl Astray {
-    pub(super) fn new(stats: Arc<StrayStats>) -> Self {
-        Astray { stats, said: Default::default() }
+    pub(super) fn new(receiver: &str, meter: &Meter) -> Self {
+        let labels = |kind: Stray| [("kind", kind.name()), ("receiver", receiver)];
+        Astray {
+            receiver: receiver.to_owned(),
+            requests: Stray::ALL.map(|kind| meter.counter(&REQUESTS, &labels(kind))),
+            said: Default::default(),
+        }
     }
 
     /// Notes a request that was answered with `text`.
     pub(super) fn note(&self, kind: Stray, peer: Option<SocketAddr>, text: &str) {
-        self.stats.requests[kind as usize].add(1);
+        self.requests[kind as usize].add(1);
         if self.said[kind as usize].is_due() {
             let client = peer.map(|peer| peer.to_string()).unwrap_or_default();
-            let (receiver, kind) = (&*self.stats.id, kind.name());
+            let (receiver, kind) = (&*self.receiver, kind.name());
             tracing::warn!(receiver, client, kind, "A request was refused: {text:.500}");
         }
     }
@@ -118,8 +133,9 @@ fn foreign(path: &str, headers: &HeaderMap) -> Option<(Stray, String)> {
     if let Some(target) = headers.get("x-amz-target") {
         let target = target.to_str().unwrap_or("?");
         let text = format!(
-            "{} is a call of an AWS SDK, and no receiver takes it; let the application send logs as \
-             OTLP, or unset AWS_ENDPOINT_URL so that it reaches AWS",
+            "{} is a call of an AWS SDK; for CloudWatch Logs add the receiver `awscloudwatchlogs` and \
+             set AWS_ENDPOINT_URL_CLOUDWATCH_LOGS to its port, for another service unset \
+             AWS_ENDPOINT_URL so that the call reaches AWS",
             short(target)
         );
         return Some((Stray::AwsJson, text));

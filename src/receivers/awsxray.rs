@@ -71,6 +71,7 @@ mod sampling;
 mod segment;
 mod settings;
 mod span;
+mod stats;
 mod udp;
 mod upstream;
 
@@ -88,13 +89,14 @@ use crate::{
     net::server::{self, Family, Listener, Sockets, Tuning},
     otlp::Signal,
     receivers::{astray::Astray, journal::Journal},
-    telemetry::datagrams::DatagramStats,
 };
 pub use document::{Refused, Translated};
 use forward::Forward;
 use proxy::{Proxy, Source};
 use sampling::Sampling;
 pub use segment::{datagram, document};
+use stats::{DatagramStats, RuleStats};
+
 pub use settings::{Config, Mode, ProxyServer, ProxyTls, Rule, Transport};
 use udp::{Counters, Datagrams};
 use upstream::Upstream;
@@ -102,17 +104,8 @@ use upstream::Upstream;
 /// Port of the X-Ray daemon.
 const PORT: u16 = 2000;
 
-pub(super) const ENTRY: Entry<dyn ReceiverConfig> = Entry {
-    name: "awsxray",
-    aliases: &[],
-    signals: &[Signal::Traces],
-    source: include_str!("awsxray.rs"),
-    decode: |node, problems| {
-        crate::config::decode::<Config>(node, problems)
-            .map(|config| Box::new(config) as Box<dyn ReceiverConfig>)
-    },
-    schema: |generator| generator.subschema_for::<Config>(),
-};
+pub(super) const ENTRY: Entry<dyn ReceiverConfig> =
+    Entry::of::<Config>("awsxray", &[], &[Signal::Traces], include_str!("awsxray.rs"));
 
 impl ReceiverConfig for Config {
     fn validate(&self, at: &Node, problems: &mut Problems) {
@@ -149,16 +142,17 @@ impl ReceiverConfig for Config {
         let rules = rules
             .transpose()
             .map_err(|message| StartError { component: format!("receiver `{id}`"), message })?;
-        let datagrams = Arc::new(DatagramStats {
-            id: id.clone(),
-            rules: rules.as_deref().map(sampling::stats).unwrap_or_default(),
-            ..DatagramStats::default()
-        });
-        cx.telemetry.add_datagrams(Arc::clone(&datagrams));
+        let meter = cx.metrics();
+        let with_stats = |rule: Rule| {
+            let stats = RuleStats::new(&id, &rule, &meter);
+            (rule, stats)
+        };
+        let rules = rules.map(|rules| rules.into_iter().map(with_stats).unzip());
+        let datagrams = Arc::new(DatagramStats::new(&id, &meter));
         let counters =
             Counters { requests: cx.telemetry.receiver(&id, Signal::Traces, "udp"), datagrams };
         let endpoint = self.endpoint.clone().unwrap_or_else(default);
-        let astray = Astray::new(cx.telemetry.strays(&id));
+        let astray = Astray::new(&id, &meter);
         Ok(Box::new(XRayReceiver {
             proxy_endpoint: proxy.endpoint.clone(),
             endpoint,
@@ -178,8 +172,8 @@ struct XRayReceiver {
     endpoint: String,
     /// Of the proxy; `None` means that of the datagrams.
     proxy_endpoint: Option<String>,
-    /// Of the configuration; none with `mode: proxy`.
-    rules: Option<Vec<Rule>>,
+    /// The rules of the configuration, with their counters; `None` with `mode: proxy`.
+    rules: Option<(Vec<Rule>, Vec<RuleStats>)>,
     counters: Counters,
     astray: Astray,
     open: Option<(Datagrams, Listener)>,
@@ -225,13 +219,10 @@ impl Receiver for XRayReceiver {
                 receive_buffer = datagrams.buffer,
                 asked_for = config.receive_buffer,
                 mode = mode.name(),
-                rules = rules.as_ref().map_or(0, Vec::len),
+                rules = rules.as_ref().map_or(0, |(rules, _)| rules.len()),
                 "The receiver takes segments and answers SDKs"
             );
-            let own = rules.map(|rules| {
-                let stats = Arc::clone(&counters.datagrams);
-                Sampling::new(rules, stats, SystemTime::now())
-            });
+            let own = rules.map(|(rules, stats)| Sampling::new(rules, stats, SystemTime::now()));
             let source = match (mode, own) {
                 (Mode::Local, Some(own)) => Source::Local(own),
                 (_, own) => {

@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, heade
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::{net::server::Reply, telemetry::strays::Stray};
+use crate::{net::server::Reply, receivers::stray::Stray};
 
 /// `cors`.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]

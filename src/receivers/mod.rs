@@ -2,6 +2,7 @@
 
 mod astray;
 mod attributes;
+pub mod awscloudwatchlogs;
 pub mod awsxray;
 mod body;
 pub mod cors;
@@ -11,8 +12,10 @@ pub mod nop;
 pub mod otlp;
 pub mod rollbar;
 mod status;
+mod stray;
 
 use crate::component::{Entry, ReceiverConfig};
 
 /// Every receiver type, by canonical name.
-pub const ALL: &[Entry<dyn ReceiverConfig>] = &[awsxray::ENTRY, nop::ENTRY, otlp::ENTRY, rollbar::ENTRY];
+pub const ALL: &[Entry<dyn ReceiverConfig>] =
+    &[awscloudwatchlogs::ENTRY, awsxray::ENTRY, nop::ENTRY, otlp::ENTRY, rollbar::ENTRY];

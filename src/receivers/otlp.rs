@@ -91,17 +91,8 @@ pub use settings::{Config, GrpcSettings, HttpSettings, Protocols};
 const GRPC_PORT: u16 = 4317;
 const HTTP_PORT: u16 = 4318;
 
-pub(super) const ENTRY: Entry<dyn ReceiverConfig> = Entry {
-    name: "otlp",
-    aliases: &[],
-    signals: &Signal::ALL,
-    source: include_str!("otlp.rs"),
-    decode: |node, problems| {
-        crate::config::decode::<Config>(node, problems)
-            .map(|config| Box::new(config) as Box<dyn ReceiverConfig>)
-    },
-    schema: |generator| generator.subschema_for::<Config>(),
-};
+pub(super) const ENTRY: Entry<dyn ReceiverConfig> =
+    Entry::of::<Config>("otlp", &[], &Signal::ALL, include_str!("otlp.rs"));
 
 impl ReceiverConfig for Config {
     fn validate(&self, at: &Node, problems: &mut Problems) {
@@ -141,7 +132,7 @@ impl ReceiverConfig for Config {
             Signal::ALL.map(|signal| cx.telemetry.receiver(&id, signal, transport))
         });
         let (config, signals) = (self.clone(), signals.to_vec());
-        let astray = Astray::new(cx.telemetry.strays(&id));
+        let astray = Astray::new(&id, &cx.metrics());
         let ports = Vec::new();
         Ok(Box::new(OtlpReceiver { id, config, signals, refusals, astray, planned, ports }))
     }

@@ -66,17 +66,8 @@ pub use item::item;
 use service::Intake;
 pub use settings::Config;
 
-pub(super) const ENTRY: Entry<dyn ReceiverConfig> = Entry {
-    name: "rollbar",
-    aliases: &[],
-    signals: &[Signal::Logs],
-    source: include_str!("rollbar.rs"),
-    decode: |node, problems| {
-        crate::config::decode::<Config>(node, problems)
-            .map(|config| Box::new(config) as Box<dyn ReceiverConfig>)
-    },
-    schema: |generator| generator.subschema_for::<Config>(),
-};
+pub(super) const ENTRY: Entry<dyn ReceiverConfig> =
+    Entry::of::<Config>("rollbar", &[], &[Signal::Logs], include_str!("rollbar.rs"));
 
 impl ReceiverConfig for Config {
     fn validate(&self, at: &Node, problems: &mut Problems) {
@@ -107,7 +98,7 @@ impl ReceiverConfig for Config {
         })?;
         Ok(Box::new(RollbarReceiver {
             stats: cx.telemetry.receiver(&id, Signal::Logs, "http"),
-            astray: Astray::new(cx.telemetry.strays(&id)),
+            astray: Astray::new(&id, &cx.metrics()),
             tuning: tuning(cx.budget),
             config: self.clone(),
             tls: tls.map(Arc::new),

@@ -1,17 +1,19 @@
 //! The last decisions of a tail sampler, and why: what `skep explain` and `skep sample` show.
 //!
-//! A ring of a fixed number of decisions, written once per tick and worker, read by whoever asks.
+//! A ring of a fixed number of decisions, written once per tick and worker, and read on demand.
 //! Watchers have no queue of their own: they remember the number of the last decision that they
 //! saw, and one that is too slow is told how many it missed.
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, SystemTime},
 };
 
 use smallvec::SmallVec;
 use tokio::sync::Notify;
+
+use crate::sync::lock;
 
 /// How a policy voted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,18 +21,18 @@ pub enum Vote {
     /// It was not asked, since the decision was made before.
     #[default]
     NotAsked,
-    /// For keeping the trace.
+    /// It voted for keeping the trace.
     Sampled,
-    /// Not for it.
+    /// It did not vote for it.
     NotSampled,
-    /// Against it, whatever others say.
+    /// It voted against it, whatever others say.
     Dropped,
     /// Its evaluation went wrong.
     Error,
 }
 
 impl Vote {
-    /// As metrics and pages have it.
+    /// The name on pages and in labels.
     pub const fn name(self) -> &'static str {
         match self {
             Vote::NotAsked => "not_asked",
@@ -62,7 +64,7 @@ pub enum Trigger {
 }
 
 impl Trigger {
-    /// All of them.
+    /// All triggers, in the order of their numbers.
     pub const ALL: [Trigger; 7] = [
         Trigger::WaitElapsed,
         Trigger::RootReceived,
@@ -73,7 +75,7 @@ impl Trigger {
         Trigger::Shutdown,
     ];
 
-    /// As metrics and pages have it.
+    /// The name on pages and in labels.
     pub const fn name(self) -> &'static str {
         match self {
             Trigger::WaitElapsed => "wait_elapsed",
@@ -99,7 +101,7 @@ impl Name {
     /// Bytes that are kept.
     const MAX: usize = 63;
 
-    /// Of the text, as far as it fits.
+    /// The beginning of a text, as much as fits.
     pub fn new(text: &[u8]) -> Self {
         let mut bytes = [0; Name::MAX];
         let len = text.len().min(Name::MAX);
@@ -121,15 +123,15 @@ impl Name {
 pub struct Decision {
     /// Counts up from 1.
     pub number: u64,
-    /// When.
+    /// Wall clock time.
     pub at: SystemTime,
-    /// Of the trace.
+    /// Id of the trace.
     pub trace_id: [u8; 16],
-    /// Name of the root span, its first bytes; empty where none has come.
+    /// Name of the root span, its first bytes; empty if none has come.
     pub root: Name,
     /// `service.name` of the root, or of any span.
     pub service: Arc<str>,
-    /// Spans that had come.
+    /// Spans that had arrived.
     pub spans: u64,
     /// Their bytes.
     pub bytes: u64,
@@ -141,9 +143,9 @@ pub struct Decision {
     pub policy: Option<usize>,
     /// One for each policy.
     pub votes: SmallVec<[Vote; 16]>,
-    /// How many traces it stands for; 0 for one that was not kept.
+    /// How many traces it represents; 0 for one that was not kept.
     pub rate: f64,
-    /// Why then.
+    /// What caused it.
     pub trigger: Trigger,
 }
 
@@ -173,9 +175,9 @@ struct Ring {
 /// What a watcher gets.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct News {
-    /// In order.
+    /// Oldest first.
     pub decisions: Vec<Decision>,
-    /// Those that came and went since the watcher last looked.
+    /// How many the watcher missed since it last looked.
     pub missed: u64,
 }
 
@@ -204,10 +206,10 @@ impl Decisions {
         self.size
     }
 
-    /// Adds decisions; `unseen` are those before them that are not worth their place, since more
-    /// come than the ring holds.
+    /// Adds decisions; `unseen` is the number of those before them that are skipped, because the
+    /// ring does not hold so many.
     pub fn add(&self, unseen: u64, decisions: impl IntoIterator<Item = Decision>) {
-        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ring = lock(&self.ring);
         ring.next += unseen;
         for mut decision in decisions {
             decision.number = ring.next;
@@ -221,21 +223,21 @@ impl Decisions {
         self.changed.notify_waiters();
     }
 
-    /// Those on a trace that are still remembered, the newest first.
+    /// The remembered decisions on a trace, newest first.
     pub fn find(&self, trace_id: [u8; 16]) -> Vec<Decision> {
-        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let ring = lock(&self.ring);
         ring.last.iter().rev().filter(|one| one.trace_id == trace_id).cloned().collect()
     }
 
     /// The number of the last decision but `back`.
     pub fn before_last(&self, back: u64) -> u64 {
-        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let ring = lock(&self.ring);
         (ring.next - 1).saturating_sub(back)
     }
 
-    /// Those after number `seen`, at most `limit`.
+    /// The decisions after number `seen`, at most `limit`.
     pub fn after(&self, seen: u64, limit: usize) -> News {
-        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let ring = lock(&self.ring);
         let is_new = |one: &&Decision| one.number > seen;
         let from = ring.last.partition_point(|one| !is_new(&one));
         let decisions: Vec<Decision> = ring.last.iter().skip(from).take(limit).cloned().collect();

@@ -1,6 +1,6 @@
 //! Distributions: counts by bucket, added to once per payload or attempt.
 
-use super::Number;
+use super::number::Number;
 
 /// Upper bounds of item counts, as in the Collector.
 pub const ITEMS: &[u64] = &[
@@ -35,11 +35,11 @@ pub const MILLISECONDS: &[u64] =
 /// Upper bounds of durations in seconds.
 pub const SECONDS: &[u64] = &[1, 2, 5, 10, 30, 60, 120, 300, 600, 1_800, 3_600, 7_200];
 
-/// How often which values were seen.
+/// How often values of each bucket were seen.
 #[derive(Debug)]
-pub struct Histogram {
+pub struct Buckets {
     bounds: &'static [u64],
-    /// By bucket, and what is above the last bound.
+    /// By bucket; the last one has what is above all bounds.
     counts: Box<[Number]>,
     sum: Number,
 }
@@ -51,15 +51,15 @@ pub struct Distribution {
     pub bounds: &'static [u64],
     /// Values by bucket; one more than there are bounds.
     pub counts: Vec<u64>,
-    /// Of all values.
+    /// Sum of all values.
     pub sum: u64,
 }
 
-impl Histogram {
+impl Buckets {
     /// An empty one with ascending upper bounds.
     pub fn new(bounds: &'static [u64]) -> Self {
         let counts = (0..=bounds.len()).map(|_| Number::default()).collect();
-        Histogram { bounds, counts, sum: Number::default() }
+        Buckets { bounds, counts, sum: Number::default() }
     }
 
     /// Counts a value.
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn bounds_belong_to_the_bucket_below_them() {
-        let histogram = Histogram::new(&[10, 20]);
+        let histogram = Buckets::new(&[10, 20]);
         for value in [0, 10, 11, 20, 21, 1_000] {
             histogram.record(value);
         }

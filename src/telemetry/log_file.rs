@@ -1,5 +1,5 @@
-//! A log in a file that does not grow without end: at 50 MB it becomes `NAME.1`, the older one of
-//! that name goes, and a new file is begun.
+//! A log file that does not grow without end: at 50 MB it is renamed to `NAME.1`, which replaces an
+//! older one, and a new file is begun.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -15,12 +15,12 @@ pub(super) struct Rotating {
     path: String,
     file: File,
     len: u64,
-    /// None: it may grow.
+    /// `None`: it may grow.
     limit: Option<u64>,
 }
 
 impl Rotating {
-    /// Opens it, or makes it.
+    /// Opens or creates it.
     pub(super) fn open(path: &str, rotates: bool) -> io::Result<Self> {
         let file = append(path)?;
         let len = file.metadata()?.len();
@@ -28,7 +28,7 @@ impl Rotating {
         Ok(Rotating { path: path.to_owned(), file, len, limit })
     }
 
-    /// Where the old file cannot be put away it goes on growing: a log is better than none.
+    /// If the old file cannot be renamed, it goes on growing: a log is better than none.
     fn rotate(&mut self) {
         self.len = 0;
         if fs::rename(&self.path, format!("{}.1", self.path)).is_ok()

@@ -1,7 +1,7 @@
 //! skep's own log: lines for people on a terminal, JSON lines otherwise, on stderr.
 //!
-//! Lines are written by a thread of their own ([`super::outlet`]), so nobody waits for who reads
-//! them. What finds no room is counted in `skep_log_dropped_lines`.
+//! A separate thread writes the lines ([`super::outlet`]), so nothing waits for their reader. Lines
+//! that find no room are counted in `skep_log_dropped_lines`.
 //!
 //! Identical messages are sampled as the Collector samples them: within each tick the first few
 //! pass, then every n-th, so that a backend that is down does not fill a disk. Warnings and errors
@@ -17,7 +17,7 @@ use std::{
     io::{self, IsTerminal as _},
     panic,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant, SystemTime},
@@ -41,6 +41,7 @@ use super::{
     outlet::{self, Outlet},
 };
 use crate::config::shown::{escaped, without_secrets};
+use crate::sync::lock;
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -57,16 +58,15 @@ pub enum Format {
 /// Sampling of identical messages: `service.telemetry.logs.sampling`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sampling {
-    /// Length of a round.
     pub tick: Duration,
     /// Messages that pass at the beginning of each.
     pub initial: u64,
-    /// Then each n-th passes; 0: none.
+    /// Then each n-th passes; with 0 none does.
     pub thereafter: u64,
 }
 
 impl Default for Sampling {
-    /// Those of the Collector.
+    /// The defaults of the Collector.
     fn default() -> Self {
         Sampling { tick: Duration::from_secs(10), initial: 10, thereafter: 100 }
     }
@@ -79,9 +79,9 @@ pub struct Settings {
     pub level: LevelFilter,
     /// How lines look.
     pub format: Format,
-    /// None: every message is written.
+    /// `None`: every message is written.
     pub sampling: Option<Sampling>,
-    /// None: standard error.
+    /// `None`: standard error.
     pub file: Option<LogFile>,
     /// Whether [`BATCHES`] are told at their level, and not only when `debug` is written.
     pub tells_batches: bool,
@@ -90,9 +90,8 @@ pub struct Settings {
 /// A file that the log goes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogFile {
-    /// Where it is, or is to be.
     pub path: String,
-    /// Whether it is put away at 50 MB, with one old file kept.
+    /// Whether it is rotated at 50 MB, with one old file kept.
     pub rotates: bool,
 }
 
@@ -205,7 +204,7 @@ pub async fn room(len: usize) {
     }
 }
 
-/// What of the log can change while it runs.
+/// The settings of the log that can change while it runs.
 struct Running {
     level: reload::Handle<LevelFilter, Registry>,
     sampler: Arc<Sampler>,
@@ -234,13 +233,13 @@ impl Settings {
         self.tells_batches || self.level >= LevelFilter::DEBUG
     }
 
-    /// Whether lines would look another way than those of the log that runs, which cannot change.
+    /// Whether lines would have another form than those of the running log, which cannot change.
     pub fn has_other_format(&self) -> bool {
         RUNNING.get().is_some_and(|running| running.format != self.format)
     }
 }
 
-/// Changes level and sampling of the log that runs.
+/// Changes level and sampling of the running log.
 pub fn change(settings: &Settings) {
     let Some(Running { level, sampler, .. }) = RUNNING.get() else { return };
     if let Err(error) = level.modify(|level| *level = settings.level) {
@@ -284,12 +283,12 @@ impl Sampler {
     }
 
     fn change(&self, sampling: Option<Sampling>) {
-        self.rounds.lock().unwrap_or_else(PoisonError::into_inner).sampling = sampling;
+        lock(&self.rounds).sampling = sampling;
     }
 
     /// `message` is the [`Fingerprint`] of level and message.
     fn passes(&self, message: u64, now: Instant) -> bool {
-        let mut rounds = self.rounds.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rounds = lock(&self.rounds);
         let Some(sampling) = rounds.sampling else { return true };
         if now.saturating_duration_since(rounds.began) >= sampling.tick {
             rounds.began = now;
@@ -374,7 +373,7 @@ struct Ring(Mutex<VecDeque<Recent>>);
 
 impl Ring {
     fn push(&self, recent: Recent) {
-        let mut ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ring = lock(&self.0);
         if ring.len() == MAX_RECENT {
             ring.pop_front();
         }
@@ -384,7 +383,7 @@ impl Ring {
 
 /// The last warnings and errors, newest first.
 pub fn recent() -> Vec<Recent> {
-    let ring = RECENT.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let ring = lock(&RECENT.0);
     ring.iter().rev().cloned().collect()
 }
 

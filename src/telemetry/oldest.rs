@@ -1,10 +1,10 @@
-//! Since when the oldest payload of a queue is in memory.
+//! How long the oldest payload of a queue has been in memory.
 //!
-//! A queue sends payloads in the order in which they came, so many at a time. Each that is being
-//! sent writes the time at which it came into a place of its own, and takes it away when it ends;
-//! of all others the dispatcher notes the oldest that it holds. What the dispatcher has not seen
-//! yet is younger than what keeps it from looking. Costs a few relaxed operations per payload and
-//! no lock; only who asks looks at all places.
+//! A queue sends payloads in the order of their arrival, a fixed number at a time. Each one that is
+//! being sent has its arrival time in a slot, which is cleared when sending ends. For those that
+//! still wait, the dispatcher notes the arrival of the oldest one that it holds; what it has not
+//! seen yet arrived later. This costs a few relaxed operations per payload and no lock; only a
+//! reader looks at all slots.
 
 use std::{
     sync::{
@@ -16,34 +16,34 @@ use std::{
 
 use tokio::time::Instant;
 
-/// Most places: of payloads that are sent beyond so many at a time nobody knows the age.
-const MOST_PLACES: usize = 1 << 16;
+/// Most slots. Payloads that are sent beyond this number at the same time have no known age.
+const MOST_SLOTS: usize = 1 << 16;
 
-/// Times are milliseconds since `base`, from 1; 0: nothing.
+/// Times are milliseconds since `base`, counted from 1; 0 is a free slot.
 #[derive(Debug)]
 pub struct Oldest {
     base: Instant,
     waiting: AtomicU64,
-    places: Box<[AtomicU64]>,
-    /// Where to look for a free place first.
+    slots: Box<[AtomicU64]>,
+    /// Where to look for a free slot first.
     next: AtomicUsize,
 }
 
-/// The place of a payload that is being sent. Free again when dropped.
+/// The slot of a payload that is being sent. Freed when dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct Slot {
     oldest: Arc<Oldest>,
     index: Option<usize>,
 }
 
 impl Oldest {
-    /// Of a queue that sends so many payloads at the same time.
+    /// For a queue that sends `consumers` payloads at the same time.
     pub fn new(consumers: usize) -> Self {
-        let places = std::iter::repeat_with(AtomicU64::default);
+        let slots = std::iter::repeat_with(AtomicU64::default);
         Oldest {
             base: Instant::now(),
             waiting: AtomicU64::new(0),
-            places: places.take(consumers.min(MOST_PLACES)).collect(),
+            slots: slots.take(consumers.min(MOST_SLOTS)).collect(),
             next: AtomicUsize::new(0),
         }
     }
@@ -54,21 +54,21 @@ impl Oldest {
     }
 
     /// Notes that a payload is being sent.
-    pub fn send(self: &Arc<Self>, arrived: Instant) -> Place {
+    pub fn send(self: &Arc<Self>, arrived: Instant) -> Slot {
         let stamp = self.stamp(arrived);
         let first = self.next.fetch_add(1, Ordering::Relaxed);
-        let take = |place: &AtomicU64| {
-            place.compare_exchange(0, stamp, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        let take = |slot: &AtomicU64| {
+            slot.compare_exchange(0, stamp, Ordering::Relaxed, Ordering::Relaxed).is_ok()
         };
-        let count = self.places.len();
+        let count = self.slots.len();
         let mut tried = (0..count).map(|step| first.wrapping_add(step) % count);
-        let index = tried.find(|index| take(&self.places[*index]));
-        Place { oldest: Arc::clone(self), index }
+        let index = tried.find(|index| take(&self.slots[*index]));
+        Slot { oldest: Arc::clone(self), index }
     }
 
-    /// Time since the oldest payload came in; none where there is none.
+    /// Time since the oldest payload came in; `None` if there is none.
     pub fn age(&self) -> Option<Duration> {
-        let stamps = self.places.iter().chain([&self.waiting]);
+        let stamps = self.slots.iter().chain([&self.waiting]);
         let stamps = stamps.map(|stamp| stamp.load(Ordering::Relaxed));
         let oldest = stamps.filter(|stamp| *stamp > 0).min()?;
         let now = Instant::now().saturating_duration_since(self.base);
@@ -81,10 +81,10 @@ impl Oldest {
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         if let Some(index) = self.index {
-            self.oldest.places[index].store(0, Ordering::Relaxed);
+            self.oldest.slots[index].store(0, Ordering::Relaxed);
         }
     }
 }
@@ -103,14 +103,14 @@ mod tests {
         let (first, second) = (oldest.send(begin), oldest.send(begin + SECOND));
         oldest.wait(Some(begin + 2 * SECOND));
         let beyond = oldest.send(begin + SECOND);
-        assert_eq!(beyond.index, None, "there are two places");
+        assert_eq!(beyond.index, None, "there are two slots");
         tokio::time::advance(10 * SECOND).await;
         assert_eq!(oldest.age(), Some(10 * SECOND));
         drop(first);
         assert_eq!(oldest.age(), Some(9 * SECOND));
         let third = oldest.send(begin + 4 * SECOND);
         drop(second);
-        assert_eq!(oldest.age(), Some(8 * SECOND), "the one that waits");
+        assert_eq!(oldest.age(), Some(8 * SECOND), "the waiting one");
         oldest.wait(None);
         assert_eq!(oldest.age(), Some(6 * SECOND));
         drop((third, beyond));

@@ -17,6 +17,8 @@ use std::{
 
 use tokio::sync::Notify;
 
+use crate::sync::lock;
+
 /// Limit of bytes in the buffer, including those that the thread is writing.
 const LIMIT: usize = 1 << 20;
 /// Largest write.
@@ -77,12 +79,12 @@ static LOST: Mutex<Vec<(String, Arc<AtomicU64>)>> = Mutex::new(Vec::new());
 
 /// Lines lost so far, by the names of outlets.
 pub fn lost() -> Vec<(String, u64)> {
-    let all = LOST.lock().unwrap_or_else(PoisonError::into_inner);
+    let all = lock(&LOST);
     all.iter().map(|(name, count)| (name.clone(), count.load(Ordering::Relaxed))).collect()
 }
 
 fn counter(name: &str) -> Arc<AtomicU64> {
-    let mut all = LOST.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut all = lock(&LOST);
     if let Some((_, counter)) = all.iter().find(|(known, _)| known == name) {
         return Arc::clone(counter);
     }
@@ -198,7 +200,7 @@ impl Drop for Outlet {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn lose(&self, state: &mut State, lines: &[u8]) {
@@ -207,7 +209,7 @@ impl Shared {
         self.lost.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// The thread.
+    /// Runs the thread.
     fn write_all(&self, mut writer: impl Write) {
         let mut text = Vec::new();
         loop {

@@ -1,4 +1,4 @@
-//! The process as such: since when, as what, and what it uses of the machine. Usage is read from
+//! The process itself: its start, its identity, and what it uses of the machine. Usage is read from
 //! `/proc`; where that is missing a reading is absent, never zero.
 
 use std::{
@@ -10,7 +10,7 @@ use std::{
 /// Clock ticks a second in `/proc/self/stat`: `USER_HZ`, 100 on every Linux that Rust supports.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// When and as what the process started.
+/// Start and identity of the process.
 #[derive(Debug, Clone)]
 pub struct Identity {
     /// Wall clock at start.

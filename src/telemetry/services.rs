@@ -9,7 +9,7 @@ use foldhash::fast::FixedState;
 
 /// Slots of the table, a power of two.
 const SLOTS: usize = 256;
-/// Services that are announced: a list that is longer is no help in the log.
+/// Most services that are announced: a longer list does not help in the log.
 const MOST: u32 = 50;
 /// Slots that are looked at for one service.
 const TRIES: usize = 16;

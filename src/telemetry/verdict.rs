@@ -1,4 +1,4 @@
-//! What probes are told: whether the process takes data, and how each exporter fares.
+//! What probes are told: whether the process takes data, and the state of each exporter.
 
 use std::{
     sync::Arc,
@@ -7,7 +7,7 @@ use std::{
 
 use super::{ExporterStats, Telemetry};
 
-/// How an exporter fares.
+/// State of an exporter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// Nothing has been tried.
@@ -21,7 +21,7 @@ pub enum State {
 }
 
 impl State {
-    /// In words, for JSON and pages.
+    /// The name in JSON and on pages.
     pub const fn name(self) -> &'static str {
         match self {
             State::Idle => "idle",
@@ -41,11 +41,10 @@ pub struct ExporterVerdict {
     pub signal: &'static str,
     /// Where it sends to.
     pub destination: String,
-    /// How it fares.
     pub state: State,
     /// Time since the backend last took data.
     pub success_age: Option<Duration>,
-    /// Words of the last failure since then, and its age.
+    /// Age and text of the last failure since then.
     pub error: Option<(Duration, String)>,
     /// Its counters.
     pub stats: Arc<ExporterStats>,

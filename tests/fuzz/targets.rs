@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use skep::{
-    component::{BuildContext, ComponentId, Output, Processor},
+    component::{BuildContext, ByTrace, Output, Processor},
     config::{Problems, diagnostics, source, yaml},
     document,
     otlp::{
@@ -25,7 +25,7 @@ use skep::{
     },
     processors, receivers,
     storage::{Disk, File, Log, NewRecord, Overflow, Place, Room, Settings},
-    telemetry::{Telemetry, storage::LogStats},
+    telemetry::storage::LogStats,
 };
 
 /// `KeyValue { key: "k" }`.
@@ -155,6 +155,10 @@ const POLICIES: &str = "{decision_wait: 1s, record_policy: true, weights: {sampl
     {name: p, type: probabilistic, probabilistic: {sampling_percentage: 30}},\
     {name: r, type: rate_limiting, rate_limiting: {spans_per_second: 2}}]}";
 
+fn by_trace(shard: &mut Box<dyn Processor>) -> &mut dyn ByTrace {
+    shard.by_trace().unwrap_or_else(|| panic!("it is split by trace"))
+}
+
 /// The tail sampler on one worker and on two: what comes in goes out or is counted, and what goes
 /// out is a valid request.
 pub(crate) fn tail_sampling(data: &[u8]) {
@@ -166,10 +170,10 @@ pub(crate) fn tail_sampling(data: &[u8]) {
         if let [only] = &mut shards[..] {
             only.process(payload, &mut out);
         } else {
-            let parts = shards[0].share(payload, workers, &mut out);
+            let parts = by_trace(&mut shards[0]).share(payload, workers, &mut out);
             for (shard, share) in shards.iter_mut().zip(parts) {
                 if let Some(share) = share {
-                    shard.take(share, &mut out);
+                    by_trace(shard).take(share, &mut out);
                 }
             }
         }
@@ -313,6 +317,23 @@ fn check_items(signal: Signal, body: Vec<u8>) -> usize {
     items.all.len()
 }
 
+/// A body of `PutLogEvents` becomes a valid request with a record for each event, or is refused.
+/// The same bytes as `aws-chunked` are joined to no more than they are.
+pub(crate) fn logs_calls(data: &[u8]) {
+    if let Some((body, events)) = receivers::awscloudwatchlogs::translated(data) {
+        assert_eq!(items(Signal::Logs, &body), events);
+    }
+    let mut chunks = 0;
+    let joined = receivers::awscloudwatchlogs::join_chunks(data, |chunk, _| {
+        chunks += chunk.len();
+        true
+    });
+    if let Some(joined) = joined {
+        assert_eq!(joined.len(), chunks);
+        assert!(joined.len() < data.len());
+    }
+}
+
 /// `telemetry.sdk.language` of those whose stack traces are read, and of one that is not known.
 const LANGUAGES: [&str; 9] =
     ["java", "php", "python", "javascript", "nodejs", "webjs", "dotnet", "go", "rust"];
@@ -380,17 +401,7 @@ fn failed_span(language: &str, trace: &[u8]) -> Vec<u8> {
 }
 
 fn context(name: &str, budget: u64) -> BuildContext {
-    BuildContext {
-        id: ComponentId { kind_name: name.to_owned(), name: None },
-        pipeline: "traces".to_owned(),
-        signal: Signal::Traces,
-        wants_weights: false,
-        budget,
-        in_container: false,
-        telemetry: Arc::new(Telemetry::default()),
-        auth: None,
-        server_auths: Arc::default(),
-    }
+    BuildContext { budget, ..BuildContext::test(name, Signal::Traces) }
 }
 
 /// Any text is a configuration or has problems, which can be shown.

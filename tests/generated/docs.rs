@@ -188,7 +188,7 @@ fn around_sections(example: &str) -> Vec<String> {
 fn every_example_is_valid() {
     let mut count = 0;
     for (page, text) in pages() {
-        // `tests/generated/main.rs` checks these where they stand in the code.
+        // `tests/generated/main.rs` checks these where they are in the code.
         if page.starts_with("docs/components") {
             continue;
         }
@@ -294,7 +294,7 @@ fn the_readme_is_short_and_begins_with_what_to_do() {
     assert!(lines.len() <= README_LIMIT, "README.md has {} lines", lines.len());
     let first_screen = lines[..60].join("\n");
     for command in ["git clone", "cargo build --release", "./target/release/skep", "cargo test"] {
-        assert!(first_screen.contains(command), "`{command}` stands too far down");
+        assert!(first_screen.contains(command), "`{command}` is too far down");
     }
 }
 

@@ -210,7 +210,7 @@ fn yaml_files() -> Vec<PathBuf> {
     paths
 }
 
-/// Replaces what stands between the marks of a generated block.
+/// Replaces the text between the marks of a generated block.
 fn with_block(text: &str, name: &str, block: &str) -> String {
     let begin = format!("<!-- generated: {name} -->\n");
     let (before, rest) = text.split_once(&begin).unwrap_or_else(|| panic!("no mark {begin}"));

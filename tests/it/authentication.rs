@@ -283,7 +283,7 @@ service:
     assert!(skep.stop());
 }
 
-/// A token of an issuer whose keys stand in a file.
+/// A token of an issuer whose keys are in a file.
 #[test]
 fn a_token_of_an_issuer_says_who_sends() {
     use ring::signature::{Ed25519KeyPair, KeyPair as _};

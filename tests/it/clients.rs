@@ -442,7 +442,8 @@ fn a_known_mix_is_sampled_as_the_pipeline_says() {
 #[test]
 fn ignored_tests_are_named_here_and_run_by_the_gate() {
     let gate = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(".ci/run")).unwrap();
-    assert!(gate.contains("\nSKEP_TEST_FULL=1 cargo test -- --include-ignored\n"), "{gate}");
+    assert!(gate.contains("\nexport SKEP_TEST_FULL=1 PROPTEST_CASES=256\n"), "{gate}");
+    assert!(gate.contains("\ncargo test -- --include-ignored\n"), "{gate}");
     if !std::env::args().any(|argument| argument.contains("ignored")) {
         // Not `println!`, whose output libtest keeps to itself if a test passes.
         let _ = writeln!(

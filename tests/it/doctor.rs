@@ -1,4 +1,4 @@
-//! `skep doctor` with `pipelines/aws-sidecar.yaml`: what stands in the way of data is named with
+//! `skep doctor` with `pipelines/aws-sidecar.yaml`: what keeps data from arriving is named with
 //! its remedy, each backend by itself. That all is well against moto is in `seed.rs`.
 #![cfg(feature = "aws")]
 

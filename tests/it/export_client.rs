@@ -1,6 +1,6 @@
 //! The exporters' clients against backends that misbehave: whatever these do, every item is
 //! delivered, sent again or counted as lost, and nothing that was taken is sent twice. The real
-//! exporters stand behind the real queue; only the backend is a script.
+//! exporters are behind the real queue; only the backend is a script.
 
 use std::{
     fmt::Write as _,
@@ -20,10 +20,13 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message as _;
 use skep::{
-    component::{BuildContext, ClientAuth, ComponentId},
+    component::{BuildContext, ClientAuth},
     config::{Problems, yaml},
     engine::{
-        export::queue::{ExportQueue, Surroundings},
+        export::{
+            dispatcher::Dispatcher,
+            queue::{Deps, ExportQueue},
+        },
         work::pool::Ways,
     },
     exporters, extensions,
@@ -78,18 +81,12 @@ impl Exporting {
         assert!(!problems.has_errors(), "{problems:?}");
         let telemetry = Arc::new(Telemetry::default());
         let context = BuildContext {
-            id: ComponentId { kind_name: kind.to_owned(), name: None },
-            pipeline: "traces".to_owned(),
-            signal: Signal::Traces,
-            wants_weights: false,
-            budget: 0,
-            in_container: false,
             telemetry: Arc::clone(&telemetry),
             auth,
-            server_auths: Arc::default(),
+            ..BuildContext::test(kind, Signal::Traces)
         };
         let stats = telemetry.exporter(kind, Signal::Traces, "a hostile backend");
-        let around = Surroundings {
+        let deps = Deps {
             stats: Arc::clone(&stats),
             telemetry,
             offload: Ways::new(1).offload(),
@@ -98,7 +95,7 @@ impl Exporting {
             is_guarded: false,
         };
         let exporter = config.build(&context).unwrap();
-        let (queue, dispatcher) = ExportQueue::new(exporter, config.delivery(), 1 << 30, around);
+        let (queue, dispatcher) = Dispatcher::new(exporter, config.delivery(), 1 << 30, deps);
         let (abandon, abandoned) = watch::channel(false);
         tokio::spawn(dispatcher.run(abandoned));
         Exporting { queue, stats, _abandon: abandon }

@@ -78,3 +78,8 @@ fn tail_sampling() {
 fn storage() {
     replay("storage", targets::storage);
 }
+
+#[test]
+fn logs_calls() {
+    replay("logs_calls", targets::logs_calls);
+}

@@ -3,9 +3,8 @@
 //! that was taken is lost. Over gRPC and HTTP, plain and compressed.
 //!
 //! Without `SKEP_OVERLOAD_SECONDS` each case has three seconds of saturation and three of overload,
-//! in turns, and a collapse fails it. A rate is measured by
-//! `SKEP_OVERLOAD_SECONDS=60 cargo test --test it goodput:: -- --test-threads=1` on a quiet machine:
-//! there nine tenths have to be left.
+//! in turns, and a collapse fails it. On a quiet machine nine tenths have to be left:
+//! `SKEP_OVERLOAD_SECONDS=60 cargo test --test it goodput:: -- --test-threads=1`.
 #![cfg(target_os = "linux")]
 #![expect(clippy::print_stdout, reason = "what was seen belongs to the result")]
 
@@ -294,7 +293,7 @@ service:
     let began = Instant::now();
     // Until there is no room.
     while told.put_off.load(Ordering::SeqCst) == 0 {
-        assert!(began.elapsed() < Duration::from_mins(1), "there is always room");
+        assert!(began.elapsed() < Duration::from_mins(5), "there is always room");
         press(&load, SENDERS, None, Duration::from_millis(200), &told);
     }
     let run = |senders, offered, rate: &mut Rate| {

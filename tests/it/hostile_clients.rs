@@ -1,4 +1,4 @@
-//! Clients that mean no good, or no longer know what they do: slow ones, silent ones, thousands of
+//! Malicious and broken clients: slow ones, silent ones, thousands of
 //! them, bombs, floods of headers and frames, garbage. Each meets the whole program with a budget
 //! of 64 MiB; in each case the memory stays within it and a fixed bound, connections end within
 //! their time, what was a request is counted, and good clients beside them go on without an error.
@@ -242,7 +242,7 @@ fn floods_of_headers_are_refused() {
                 let _ = stream.write_all(head.as_bytes());
                 let said = ended(&mut stream, SLACK);
                 let text = String::from_utf8_lossy(&said);
-                // Who writes on while he is refused may see the reset first.
+                // A client that writes on while it is refused may see the reset first.
                 assert!(text.is_empty() || text.starts_with("HTTP/1.1 4"), "{text}");
             }
         }

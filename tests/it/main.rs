@@ -10,6 +10,7 @@ mod aws_logs;
 mod aws_otlp;
 mod chaos;
 mod clients;
+mod cloudwatch_clients;
 mod command_line;
 mod config_errors;
 mod conformance;

@@ -183,9 +183,9 @@ fn answer(reader: &mut BufReader<&TcpStream>) -> Option<(u16, String)> {
     Some((head.split(' ').nth(1)?.parse().ok()?, head))
 }
 
-/// Sends one request over connections of its own until it is accepted. Whoever is refused before
-/// his body is read may find the connection closed while he writes; the answer then is what he
-/// reads, or he tries again.
+/// Sends one request over connections of its own until it is accepted. A client that is refused
+/// before its body is read may find the connection closed while it writes; then it reads the
+/// answer, or tries again.
 fn send_by_http(port: u16, name: &str, outcome: &Outcome) {
     let body = request(name).encode_to_vec();
     let head = format!(

@@ -110,7 +110,7 @@ fn backend(refuse_first: usize) -> (u16, Arc<Mutex<Vec<String>>>) {
     (port, names)
 }
 
-/// Reads one request and answers it; none when the connection has ended.
+/// Reads one request and answers it; `None` if the connection has ended.
 fn answer(
     mut stream: &TcpStream,
     names: &Mutex<Vec<String>>,

@@ -1,6 +1,6 @@
 //! Exporters of every kind where the only way out is a proxy: the backends have names that nobody
 //! but the proxy finds. What `NO_PROXY` names goes past it, credentials are sent and never shown,
-//! and what stands in the way is said with its remedy.
+//! and errors name the obstacle and its remedy.
 
 use std::{
     fs,

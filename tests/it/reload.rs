@@ -368,7 +368,7 @@ service:
     let world = World::start(&config(false), &[ports.0, ports.1, health]);
     let is_over = Over::new();
     let mut senders = tokio::task::JoinSet::new();
-    // Who is told to go opens another connection; nothing else may go wrong.
+    // A sender that is told to close opens another connection; nothing else may go wrong.
     for _ in 0..2 {
         let over = is_over.flag();
         senders.spawn_blocking(move || {
@@ -406,7 +406,7 @@ service:
             (accepted, 20)
         });
     }
-    // Nothing is asked on this one until its receiver is another one.
+    // This connection stays idle until its receiver has been replaced.
     let mut idle = Http::connect(ports.1);
     let mut accepted = idle.export(1);
     for round in 0..40 {

@@ -305,7 +305,7 @@ service:
         ),
         &[http],
     );
-    // Who trusts the new authority alone.
+    // A client that trusts only the new authority.
     let authority = Authority::new();
     let trusts = async || {
         let ca = tonic::transport::Certificate::from_pem(authority.issuer.pem());

@@ -82,7 +82,7 @@ impl Scenario {
         self
     }
 
-    /// Without the AWS settings of whoever runs the tests, and without a search for an instance.
+    /// Removes the AWS settings of the environment, and the search for instance metadata.
     #[cfg(feature = "aws")]
     fn without_aws(mut self) -> Self {
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AWS_")) {
@@ -350,6 +350,45 @@ async fn aws_sidecar() {
     let [document] = &logs.messages("/metrics/web", "7")[..] else { panic!("{:?}", logs.calls) };
     assert!(document.contains("a-metric"), "{document}");
     assert_eq!(logs.groups["/app/web"]["retentionInDays"], 7);
+}
+
+/// With real clients the receiver is run in `cloudwatch_clients.rs`.
+#[cfg(feature = "aws")]
+#[tokio::test(flavor = "multi_thread")]
+async fn watchtower() {
+    use std::io::{Read as _, Write as _};
+
+    let (honeycomb, honeycomb_port) = http_backend(KEY_HEADERS);
+    let (logs, cloudwatch) = logs_backend::logs_backend();
+    let port = free_port();
+    let skep = Scenario::new("watchtower.yaml")
+        .without_aws()
+        .env("HONEYCOMB_API_KEY", KEY)
+        .env("AWS_REGION", "ca-central-1")
+        .env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+        .env("AWS_SECRET_ACCESS_KEY", "secret")
+        .set("receivers::awscloudwatchlogs::endpoint", &format!("127.0.0.1:{port}"))
+        .set("exporters::honeycomb::endpoint", &format!("http://127.0.0.1:{honeycomb_port}"))
+        .set("exporters::awscloudwatchlogs::endpoint", &format!("http://127.0.0.1:{cloudwatch}"))
+        .run(None)
+        .await;
+    let body = format!(
+        r#"{{"logGroupName":"/app","logStreamName":"s","logEvents":[{{"timestamp":{},"message":"an event"}}]}}"#,
+        now() / 1_000_000
+    );
+    let request = format!(
+        "POST / HTTP/1.1\r\nhost: logs\r\nx-amz-target: Logs_20140328.PutLogEvents\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    assert!(skep.stop());
+    assert!(arrived(&honeycomb).contains("an event"));
+    assert_eq!(logs.lock().unwrap().messages("/app", "s"), ["an event"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,7 +17,7 @@ use crate::support::{
     wait_for,
 };
 
-/// What stands in a configuration beside the parts that differ.
+/// The parts of a configuration that differ between tests.
 struct Setup<'a> {
     receiver: u16,
     directory: &'a Path,

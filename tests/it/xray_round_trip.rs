@@ -4,16 +4,15 @@
 //! What counts as the same says `support/segments.rs`.
 #![cfg(feature = "aws")]
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use proptest::{prelude::*, sample::select};
 use serde_json::{Value, json};
 use skep::{
-    component::{BuildContext, ComponentId, Exporter, Work},
+    component::{BuildContext, Exporter, Work},
     exporters::awsxray::{Config, XRay},
     otlp::{Content, Signal},
     receivers::awsxray::document,
-    telemetry::Telemetry,
 };
 
 use crate::support::segments::{all_flat, pruned};
@@ -23,17 +22,7 @@ const TRACE: &str = "1-68f0a1b2-c3d4e5f60718293a4b5c6d7e";
 fn exporter() -> &'static XRay {
     static BUILT: OnceLock<XRay> = OnceLock::new();
     BUILT.get_or_init(|| {
-        let context = BuildContext {
-            id: ComponentId { kind_name: "awsxray".to_owned(), name: None },
-            pipeline: "traces".to_owned(),
-            signal: Signal::Traces,
-            wants_weights: false,
-            budget: 1 << 30,
-            in_container: false,
-            telemetry: Arc::new(Telemetry::default()),
-            auth: None,
-            server_auths: Arc::default(),
-        };
+        let context = BuildContext::test("awsxray", Signal::Traces);
         Config::default().exporter(&context).unwrap()
     })
 }

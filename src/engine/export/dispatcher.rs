@@ -257,11 +257,12 @@ impl Run {
             let oldest = gathered.map_or(queued.arrived, |held| held.min(queued.arrived));
             self.queue.oldest.wait(Some(oldest));
             let place = tokio::select! {
-                place = Arc::clone(&self.places).acquire_owned() => place,
-                _ = self.abandon.wait_for(|raised| *raised) => {
-                    self.give_up(queued);
-                    continue;
-                }
+                place = Arc::clone(&self.places).acquire_owned() => Some(place),
+                _ = self.abandon.wait_for(|raised| *raised) => None,
+            };
+            let Some(place) = place else {
+                self.give_up(queued);
+                continue;
             };
             let delivery = self.deliver(queued);
             self.sending.spawn(async move {

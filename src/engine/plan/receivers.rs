@@ -128,7 +128,7 @@ impl Planner<'_> {
     /// pipelines the lowest counts: what one of them refuses the sender has to send again to all.
     fn refuses_above(&self, pipeline: &PipelineBlueprint) -> Option<u64> {
         let first = self.blueprint.processors.get(pipeline.processors.first()?)?;
-        first.refuses_above(self.site.budget.limit())
+        first.needs().memory?.refuses_above(self.site.budget.limit())
     }
 
     /// Whether a processor of the pipeline, or of one that it feeds, asks for the context.
@@ -137,7 +137,7 @@ impl Planner<'_> {
         let is_connected =
             pipeline.exporters.iter().any(|id| self.blueprint.connectors.contains_key(id));
         let asks = |id: &ComponentId| {
-            self.blueprint.processors.get(id).is_some_and(|config| config.needs_context())
+            self.blueprint.processors.get(id).is_some_and(|config| config.needs().context)
         };
         let batches_by_it = |id: &ComponentId| {
             let queue = self.blueprint.exporters.get(id).and_then(|config| config.delivery().queue);

@@ -17,7 +17,7 @@ use super::{
     pool::{Pool, Ways},
 };
 use crate::{
-    component::{Output, Partition, Processor, Share},
+    component::{ByTrace, Output, Partition, Processor, Share},
     otlp::{Payload, Signal, payload::Outcome},
     telemetry::Telemetry,
 };
@@ -41,6 +41,12 @@ impl Processor for Owner {
         out.filter(payload);
     }
 
+    fn by_trace(&mut self) -> Option<&mut dyn ByTrace> {
+        Some(self)
+    }
+}
+
+impl ByTrace for Owner {
     fn share(&mut self, payload: Payload, owners: usize, _: &mut Output) -> Vec<Option<Share>> {
         let request = ExportTraceServiceRequest::decode(&*payload.body.concat()).unwrap();
         let bodies = (0..owners).map(|owner| {
@@ -59,6 +65,10 @@ impl Processor for Owner {
             None
         };
         payload.divide(bodies.collect::<Vec<_>>()).into_iter().map(share).collect()
+    }
+
+    fn take(&mut self, share: Share, out: &mut Output) {
+        self.process(share.payload, out);
     }
 }
 

@@ -85,7 +85,10 @@ impl Worker {
                 self.advance(smallvec::smallvec![(pipeline, stage, payload)], now);
             }
             Job::Share { pipeline, stage, share } => {
-                self.call(pipeline, stage, now, |processor, out| processor.take(share, out));
+                self.call(pipeline, stage, now, |processor, out| match processor.by_trace() {
+                    Some(owner) => owner.take(share, out),
+                    None => processor.process(share.payload, out),
+                });
             }
             Job::Exchange(_) | Job::Stop => {}
             Job::Drain { pipeline, stage } => {
@@ -186,14 +189,18 @@ impl Worker {
     fn share_out(&mut self, p: usize, s: usize, payload: Payload, now: Instant, work: &mut Work) {
         let Some(processor) = &mut self.replicas[p][s] else { return };
         let mut out = Output::at(now);
-        let shares = processor.share(payload, self.router.workers(), &mut out);
-        for (worker, share) in shares.into_iter().enumerate() {
-            let Some(share) = share else { continue };
-            if worker == self.index {
-                processor.take(share, &mut out);
-            } else {
-                self.router.to_worker(worker, Job::Share { pipeline: p, stage: s, share });
+        if let Some(owner) = processor.by_trace() {
+            let shares = owner.share(payload, self.router.workers(), &mut out);
+            for (worker, share) in shares.into_iter().enumerate() {
+                let Some(share) = share else { continue };
+                if worker == self.index {
+                    owner.take(share, &mut out);
+                } else {
+                    self.router.to_worker(worker, Job::Share { pipeline: p, stage: s, share });
+                }
             }
+        } else {
+            processor.process(payload, &mut out);
         }
         self.collect(p, s, &mut out, work);
     }

@@ -48,6 +48,7 @@ fn layout(config: &Config) -> Layout {
         trace_field: config.xray_trace_id_field.clone(),
         longest: config.max_event_size,
         streams: Streams::new(config.max_streams),
+        groups: Arc::default(),
     }
 }
 

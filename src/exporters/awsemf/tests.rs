@@ -17,12 +17,11 @@ use proptest::prelude::*;
 use prost::Message as _;
 use serde_json::{Value as Json, json};
 
-use super::{super::cloudwatch::batch::Note, *};
-use crate::{
-    component::ComponentId,
-    otlp::wild::{self, OneOfs},
-    telemetry::events::LeftOut,
+use super::{
+    super::cloudwatch::{batch::Note, left_out::LeftOut},
+    *,
 };
+use crate::otlp::wild::{self, OneOfs};
 
 mod distributions;
 mod names;
@@ -386,17 +385,7 @@ fn a_document_is_sent_as_it_was_made_also_the_second_time() {
     let one = bench.documents(vec![counter(3.0)]);
     let again = bench.documents(vec![counter(3.0)]);
     assert_eq!((&one[0]["requests"], &again[0]["requests"]), (&json!(2), &json!(0)));
-    let cx = BuildContext {
-        id: ComponentId { kind_name: "awsemf".to_owned(), name: None },
-        pipeline: String::new(),
-        signal: Signal::Metrics,
-        wants_weights: false,
-        budget: 0,
-        in_container: false,
-        telemetry: Arc::default(),
-        auth: None,
-        server_auths: Arc::default(),
-    };
+    let cx = BuildContext::test("awsemf", Signal::Metrics);
     let exporter = config.build(&cx).unwrap();
     assert_eq!(exporter.encodes(), Encodes::OrderedOnce, "in the order in which they came");
 }

@@ -11,6 +11,7 @@ use foldhash::fast::RandomState;
 use super::{
     super::cloudwatch::{
         batch::{Batches, Gather, LONGEST_MESSAGE, Target},
+        left_out::LeftOut,
         name::{Named, Of, Template},
         streams::{Streams, as_text, asked, find},
     },
@@ -31,7 +32,6 @@ use crate::{
             Resource, Scope, SummaryPoint, Text, Value,
         },
     },
-    telemetry::events::LeftOut,
 };
 
 /// Attribute that requests values per second; it does not become a label.

@@ -13,12 +13,13 @@ use tokio::{
 use super::{
     pieces::{LeftOut, Segments},
     segment::Fault,
+    stats::SegmentStats,
 };
 use crate::{
     component::{ExportError, Retry, Sent},
     exporters::aws::{Connected, broken_off, connect, explain},
     net::aws::Access,
-    telemetry::{logs::BATCHES, segments::SegmentStats},
+    telemetry::logs::BATCHES,
 };
 
 /// Most documents of a request (X-Ray API).
@@ -48,7 +49,7 @@ pub(super) fn requests(documents: &[Bytes]) -> Vec<&[Bytes]> {
 /// Sends documents.
 pub(super) struct Sender {
     id: String,
-    stats: Arc<SegmentStats>,
+    stats: SegmentStats,
     access: Access,
     client: OnceCell<Connected<Client>>,
     /// Requests that may be in flight at the same time.
@@ -56,12 +57,7 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    pub(super) fn new(
-        id: String,
-        stats: Arc<SegmentStats>,
-        access: Access,
-        workers: usize,
-    ) -> Self {
+    pub(super) fn new(id: String, stats: SegmentStats, access: Access, workers: usize) -> Self {
         let (client, requests) = (OnceCell::new(), Semaphore::new(workers));
         Sender { id, stats, access, client, requests }
     }

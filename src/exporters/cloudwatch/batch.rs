@@ -10,10 +10,10 @@ use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use foldhash::fast::RandomState;
 
+use super::left_out::LeftOut;
 use crate::{
     component::{Piece, Work},
     otlp::content::Walk,
-    telemetry::events::LeftOut,
 };
 
 /// Bytes that AWS adds to each message when it counts the size of a batch.

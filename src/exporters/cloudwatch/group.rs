@@ -1,13 +1,24 @@
 //! Creates log groups and streams that do not exist yet. If another process creates them first,
 //! that is fine, too.
+//!
+//! A group is made as the configuration says. Where clients of the receiver `awscloudwatchlogs`
+//! have asked for a retention, a class or tags, the resource of its records says so, and the group
+//! gets them.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Mutex, PoisonError},
+};
 
 use aws_sdk_cloudwatchlogs::{Client, types::LogGroupClass};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
+use foldhash::fast::RandomState;
 
-use super::super::aws::explain;
-use crate::component::ExportError;
+use super::{super::aws::explain, streams::as_text};
+use crate::{
+    component::ExportError,
+    otlp::view::{Resource, Text, Value},
+};
 
 /// Days that a group can keep its events (`PutRetentionPolicy`).
 const DAYS: [i32; 22] = [
@@ -51,6 +62,96 @@ pub(in super::super) fn check_tags(tags: &BTreeMap<String, String>) -> Result<()
         }
     }
     Ok(())
+}
+
+/// Attributes of a resource that say what a client asked for its group.
+const NAMES: &str = "aws.log.group.names";
+const RETENTION: &str = "aws.log.group.retention_days";
+const CLASS: &str = "aws.log.group.class";
+const TAGS: &str = "aws.log.group.tags";
+
+/// What new groups are like: as the configuration has it, and what clients asked for some.
+#[derive(Debug, Default)]
+pub(in super::super) struct NewGroups {
+    usual: NewGroup,
+    /// Groups that are remembered at most.
+    most: usize,
+    /// By name; only what clients asked for.
+    asked: Mutex<HashMap<String, NewGroup, RandomState>>,
+}
+
+impl NewGroups {
+    /// Groups as `usual`, but for at most `most` that clients ask for.
+    pub(in super::super) fn new(usual: NewGroup, most: usize) -> Self {
+        NewGroups { usual, most, asked: Mutex::default() }
+    }
+
+    /// Notes what a resource asks for a group, if that is the `group` that its records go to.
+    pub(in super::super) fn note(
+        &self,
+        resource: Option<Resource<'_>>,
+        group: impl FnOnce() -> String,
+    ) {
+        let Some((name, asked)) = resource.as_ref().and_then(NewGroup::asked_for) else { return };
+        if group() != name {
+            return;
+        }
+        let mut all = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.get(&name) == Some(&asked) || all.len() >= self.most && !all.contains_key(&name) {
+            return;
+        }
+        all.insert(name, asked);
+    }
+
+    /// What a group is to be like.
+    pub(super) fn of(&self, group: &str) -> NewGroup {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner).get(group).cloned();
+        let mut new = self.usual.clone();
+        if let Some(asked) = asked {
+            if asked.retention > 0 {
+                new.retention = asked.retention;
+            }
+            new.class = asked.class.or(new.class);
+            new.tags.extend(asked.tags);
+        }
+        new
+    }
+}
+
+impl NewGroup {
+    /// What a resource asks for its group, with the group's name; none if it asks for nothing. What
+    /// CloudWatch does not take is passed over.
+    fn asked_for(resource: &Resource<'_>) -> Option<(String, Self)> {
+        let mut asked = NewGroup::default();
+        let mut name = None;
+        for attribute in resource.attributes() {
+            let is_meant = attribute.key.0.starts_with(b"aws.log.group.");
+            let (true, Some(value)) = (is_meant, attribute.value) else { continue };
+            let Ok(key) = std::str::from_utf8(attribute.key.0) else { continue };
+            match (key, value) {
+                (NAMES, Value::Array(names)) => name = names.values().next().and_then(as_text),
+                (RETENTION, Value::Int(days)) => {
+                    asked.retention = check_retention(days).unwrap_or_default();
+                }
+                (CLASS, Value::String(Text(class))) => {
+                    let class = String::from_utf8_lossy(class);
+                    asked.class = LogGroupClass::try_parse(&class).ok();
+                }
+                (TAGS, Value::KeyValues(tags)) => {
+                    let tags = tags.entries().take(50).filter_map(|tag| {
+                        Some((tag.key.to_str().into_owned(), as_text(tag.value?)?.into_owned()))
+                    });
+                    asked.tags = tags.collect();
+                    if check_tags(&asked.tags).is_err() {
+                        asked.tags.clear();
+                    }
+                }
+                _ => {}
+            }
+        }
+        let asks = asked != NewGroup::default();
+        name.filter(|_| asks).map(|name| (name.into_owned(), asked))
+    }
 }
 
 const EXISTS: &str = "ResourceAlreadyExistsException";
@@ -124,5 +225,52 @@ mod tests {
         assert_eq!(check_tags(&tags("team", "web")), Ok(()));
         assert!(check_tags(&tags("aws:x", "")).is_err());
         assert!(check_tags(&tags("x", &"y".repeat(257))).is_err());
+    }
+
+    #[test]
+    fn a_group_is_made_as_its_clients_asked_and_otherwise_as_configured() {
+        use crate::otlp::{
+            view::Message,
+            wire::{bytes_field_len, put_bytes, put_header},
+        };
+        let text = |text: &[u8]| [&[0x0A, u8::try_from(text.len()).unwrap()], text].concat();
+        let list = |number: u8, inside: Vec<u8>| {
+            [vec![number << 3 | 2, u8::try_from(inside.len()).unwrap()], inside].concat()
+        };
+        let tag = [text(b"team"), list(2, text(b"web"))].concat();
+        let resource = |name: &[u8]| {
+            let mut out = Vec::new();
+            for (key, value) in [
+                (NAMES, list(5, list(1, text(name)))),
+                (RETENTION, vec![0x18, 30]),
+                (CLASS, text(b"INFREQUENT_ACCESS")),
+                (TAGS, list(6, list(1, tag.clone()))),
+            ] {
+                let len = bytes_field_len(1, key.len()) + bytes_field_len(2, value.len());
+                put_header(&mut out, 1, len);
+                put_bytes(&mut out, 1, key.as_bytes());
+                put_bytes(&mut out, 2, &value);
+            }
+            out
+        };
+        let usual = NewGroup {
+            retention: 7,
+            tags: BTreeMap::from([("by".to_owned(), "skep".to_owned())]),
+            class: None,
+        };
+        let groups = NewGroups::new(usual.clone(), 1);
+        let note = |group: &str, name: &[u8]| {
+            let bytes = resource(name);
+            let resource = Resource::from(Message::new(&bytes));
+            groups.note(Some(resource), || group.to_owned());
+        };
+        note("g", b"another");
+        assert_eq!(groups.of("g"), usual, "the records of one group may go to another");
+        note("g", b"g");
+        let made = groups.of("g");
+        assert_eq!((made.retention, made.tags.len()), (30, 2));
+        assert_eq!(made.class, Some(LogGroupClass::InfrequentAccess));
+        note("more", b"more");
+        assert_eq!(groups.of("more"), usual, "as many groups as may be");
     }
 }

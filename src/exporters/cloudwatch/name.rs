@@ -221,7 +221,7 @@ mod tests {
         assert!(error(Named::Group, "a{b").contains("no `}`"));
         assert!(error(Named::Group, "a:b").starts_with("`:`"));
         assert!(error(Named::Stream, "a*").starts_with("`*`"));
-        assert!(error(Named::Group, "aws/x").contains("those of AWS"));
+        assert!(error(Named::Group, "aws/x").contains("reserved for AWS"));
         assert!(error(Named::Stream, &"x".repeat(513)).contains("512"));
     }
 

@@ -24,15 +24,13 @@ use tokio::{
 use super::{
     super::aws::{Connected, broken_off, connect, explain},
     batch::{Batch, Batches, Note, Target},
-    group::NewGroup,
+    group::NewGroups,
+    left_out::{EventStats, LeftOut},
 };
 use crate::{
     component::{ExportError, Progress, Retry, Sent},
     net::aws::Access,
-    telemetry::{
-        Telemetry,
-        events::{EventStats, LeftOut},
-    },
+    telemetry::Meter,
 };
 
 /// A stream that does not exist.
@@ -51,35 +49,33 @@ const BEHIND: i64 = 14 * 24 * 60 * 60 * 1000;
 pub(in super::super) struct Writer {
     id: String,
     access: Access,
-    new_group: NewGroup,
+    new_groups: Arc<NewGroups>,
     /// Whether CloudWatch is told that events may be metrics.
     is_emf: bool,
     client: OnceCell<Connected<Client>>,
     /// One group or stream is created at a time: AWS allows 5 to 50 a second.
     creating: Mutex<()>,
     under_way: Semaphore,
-    stats: Arc<EventStats>,
+    stats: EventStats,
 }
 
 impl Writer {
     pub(in super::super) fn new(
         id: String,
         access: Access,
-        new_group: NewGroup,
+        new_groups: Arc<NewGroups>,
         is_emf: bool,
-        telemetry: &Telemetry,
+        meter: &Meter,
     ) -> Self {
-        let stats = Arc::new(EventStats::new(&id));
-        telemetry.add_events(Arc::clone(&stats));
         Writer {
+            stats: EventStats::new(&id, meter),
             id,
             access,
-            new_group,
+            new_groups,
             is_emf,
             client: OnceCell::new(),
             creating: Mutex::new(()),
             under_way: Semaphore::new(SIDE_BY_SIDE),
-            stats,
         }
     }
 
@@ -226,7 +222,8 @@ impl Writer {
         let answer = match self.call(client, target, &events).await {
             Err(error) if error.code() == Some("ResourceNotFoundException") => {
                 let _one = self.creating.lock().await;
-                self.new_group.create(client, &target.group, &target.stream).await?;
+                let new = self.new_groups.of(&target.group);
+                new.create(client, &target.group, &target.stream).await?;
                 self.stats.created_streams.add(1);
                 self.call(client, target, &events).await
             }
@@ -304,9 +301,9 @@ mod tests {
 
     #[test]
     fn each_item_that_becomes_no_event_is_counted_by_its_reason_and_losses_are_answered() {
-        let telemetry = Telemetry::default();
-        let new_group = NewGroup::default();
-        let writer = Writer::new("emf".to_owned(), Access::default(), new_group, true, &telemetry);
+        let meter = Meter::default();
+        let groups = Arc::default();
+        let writer = Writer::new("emf".to_owned(), Access::default(), groups, true, &meter);
         let mut gather = Gather::within(usize::MAX);
         gather.rename(2);
         for reason in LeftOut::ALL {

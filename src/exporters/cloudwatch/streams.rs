@@ -23,13 +23,18 @@ const OVERFLOW: &str = "overflow";
 /// Most bytes of a value in a name; names are shorter.
 const VALUE: usize = 4096;
 
-/// The value of an attribute as text, or its beginning.
+/// The value of an attribute as text, or its beginning. Of a list it is the first value, since the
+/// names of groups and streams are lists (`aws.log.group.names`).
 pub(in super::super) fn find<'a>(
     mut attributes: impl Iterator<Item = KeyValue<'a>>,
     key: &str,
 ) -> Option<Cow<'a, str>> {
     let found = attributes.find(|attribute| attribute.key.0 == key.as_bytes())?;
-    match found.value? {
+    let value = match found.value? {
+        Value::Array(list) => list.values().next()?,
+        value => value,
+    };
+    match value {
         Value::String(Text(text)) => as_text(Value::String(Text(&text[..text.len().min(VALUE)]))),
         value => as_text(value),
     }

@@ -1,7 +1,7 @@
 //! The gRPC side of the newer health check: `grpc.health.v1` on a port of its own.
 //!
 //! The empty service name asks for the process, the id of a pipeline (`traces/backend`) for that
-//! pipeline. `Check` of a name that nobody knows ends with `NOT_FOUND`, `Watch` says
+//! pipeline. `Check` of an unknown name ends with `NOT_FOUND`, `Watch` says
 //! `SERVICE_UNKNOWN`, as the protocol demands.
 
 use std::{
@@ -28,7 +28,7 @@ use crate::{
     net::server::{self, Sockets},
 };
 
-/// How often the state is looked at while somebody watches it.
+/// How often the state is read for a watcher.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Longest wait for open calls after the stop.
 const GRACE: Duration = Duration::from_secs(1);
@@ -117,7 +117,9 @@ impl Health for Service {
         let service = request.into_inner().service;
         match serving(&self.judge, &service) {
             ServingStatus::ServiceUnknown => {
-                let message = format!("`{service}` is no pipeline; an empty name asks for skep");
+                let message = format!(
+                    "`{service}` is not a pipeline; an empty name asks about skep as a whole"
+                );
                 Err(Status::not_found(message))
             }
             status => Ok(Response::new(answer(status))),

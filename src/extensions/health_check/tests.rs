@@ -1,21 +1,10 @@
 use super::*;
-use crate::{
-    component::{ComponentId, Stop},
-    net::pages::tests::get,
-    telemetry::PipelineInfo,
-};
+use crate::{component::Stop, net::pages::tests::get, telemetry::PipelineInfo};
 
 fn context(telemetry: &Arc<Telemetry>) -> BuildContext {
     BuildContext {
-        id: ComponentId { kind_name: "health_check".to_owned(), name: None },
-        pipeline: String::new(),
-        signal: Signal::Traces,
-        wants_weights: false,
-        budget: 0,
-        in_container: false,
         telemetry: Arc::clone(telemetry),
-        auth: None,
-        server_auths: Arc::default(),
+        ..BuildContext::test("health_check", Signal::Traces)
     }
 }
 

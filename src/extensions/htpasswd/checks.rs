@@ -1,10 +1,10 @@
-//! Which passwords are known already, and who waits for a comparison that takes long.
+//! Which passwords are known already, and which requests wait for a comparison that takes long.
 
 use std::{
     borrow::Cow,
     collections::{HashMap, VecDeque},
     net::{IpAddr, Ipv6Addr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -12,7 +12,7 @@ use ring::{hmac, rand::SystemRandom};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{User, Users};
-use crate::component::Denied;
+use crate::{component::Denied, sync::lock};
 
 /// Longest wait for the turn of a comparison: as long as a request waits for memory.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -97,7 +97,7 @@ impl Question {
         self.wrong.has(&self.mark, now).then_some(false)
     }
 
-    /// Compares, and remembers. The thread is free at the end, whether or not somebody still waits.
+    /// Compares, and remembers. Frees the thread at the end, even if the request waits no longer.
     fn compare(&self, password: &str, thread: OwnedSemaphorePermit) -> bool {
         let is_right = self.user.hash.is_of(password) && !self.is_stranger;
         if is_right {
@@ -246,17 +246,13 @@ impl Drop for Place<'_> {
     }
 }
 
-/// What stands for one sender: an IPv4 address, or the /64 network of an IPv6 address, which one
+/// What identifies one sender: an IPv4 address, or the /64 network of an IPv6 address, which one
 /// sender usually has as a whole.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
         address @ IpAddr::V4(_) => address,
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ pub(super) enum Hash {
 }
 
 impl Hash {
-    /// Reads what stands after the colon.
+    /// Reads what comes after the colon.
     pub(super) fn read(text: &str) -> Result<Self, &'static str> {
         if text.is_empty() {
             return Err("has no password");

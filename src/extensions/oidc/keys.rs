@@ -5,7 +5,7 @@
 //! them; the others are told to come again.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -22,6 +22,7 @@ use tokio::{
 
 use super::super::watched::Watched;
 use crate::net::{fetch, seldom::Seldom, tls::ClientTls};
+use crate::sync::lock;
 
 /// How long keys are used before they are fetched again.
 const FRESH: Duration = Duration::from_hours(1);
@@ -53,7 +54,7 @@ struct Key {
 }
 
 impl Key {
-    /// Reads a key; none where it is for something else, or of a kind that is not supported.
+    /// Reads a key; `None` if it is for something else, or of a kind that is not supported.
     fn read(value: &Value) -> Option<Self> {
         let jwk = Jwk::deserialize(value).ok()?;
         if jwk.common.public_key_use.as_ref().is_some_and(|of| *of != PublicKeyUse::Signature) {
@@ -241,7 +242,7 @@ impl Remote {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     async fn current(self: &Arc<Self>) -> Result<Arc<KeySet>, Unknown> {
@@ -249,7 +250,7 @@ impl Remote {
             return Ok(keys);
         }
         let has_begun = self.begin(|state| state.fresh().is_none() && !state.has_failed_lately());
-        // With old keys nobody waits for somebody else's fetch.
+        // With old keys no request waits for a fetch by another one.
         if has_begun || self.state().keys.is_none() {
             self.fetched().await?;
         }

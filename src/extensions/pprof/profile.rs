@@ -1,4 +1,4 @@
-//! `profile.proto` of pprof: the few messages of it that a CPU profile needs. Strings stand in a
+//! `profile.proto` of pprof: the few messages of it that a CPU profile needs. Strings are in a
 //! table and are referred to by index; index 0 is the empty string. Ids begin at 1.
 
 use std::{

@@ -9,15 +9,15 @@ use regex::bytes::Regex;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 
-use super::{
-    action::broken,
-    value::{AttributeValue, Scalar, as_text, is_equal},
-};
 use crate::{
     config::{Node, Problems},
     otlp::{
         Signal,
         wire::{FieldValue, Fields},
+    },
+    processors::editing::{
+        action::broken,
+        value::{AttributeValue, Scalar, as_text, is_equal},
     },
 };
 
@@ -116,7 +116,7 @@ impl Default for Severity {
 }
 
 impl Severity {
-    /// From 1 to 24; none where it is no severity.
+    /// From 1 to 24; `None` if it is no severity.
     fn number(&self) -> Option<u64> {
         match &self.0 {
             AttributeValue::Int(number) => u64::try_from(*number).ok(),
@@ -368,7 +368,7 @@ pub(super) struct Selector {
     libraries: Vec<(Pattern, Option<Pattern>)>,
     metric_names: Vec<Pattern>,
     attributes: Vec<Wanted>,
-    /// Of spans, or severity texts of log records.
+    /// Names of spans, or severity texts of log records.
     names: Vec<Pattern>,
     kinds: Vec<Pattern>,
     bodies: Vec<Pattern>,
@@ -376,7 +376,7 @@ pub(super) struct Selector {
 }
 
 impl Selector {
-    /// Compiles what [`Match::validate`] found right; none where it did not.
+    /// Compiles what [`Match::validate`] found right; `None` for others.
     pub(super) fn new(config: &Match, signal: Signal) -> Option<Self> {
         let match_type = config.match_type?;
         let patterns = |texts: &[String]| {
@@ -445,7 +445,7 @@ impl Selector {
         any(&self.metric_names, || bytes(metric, 1))
     }
 
-    /// Whether the item matches, given that what it stands in does.
+    /// Whether the item matches, given that its resource, scope and metric do.
     pub(super) fn takes_item(&self, item: &[u8], attributes: u32) -> bool {
         let of_signal = match self.signal {
             Signal::Traces => {

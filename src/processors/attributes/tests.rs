@@ -1,7 +1,5 @@
 //! The edits on bytes against the same edits on decoded messages.
 
-use std::{sync::Arc, time::Instant};
-
 use opentelemetry_proto::tonic::{
     collector::{
         logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest,
@@ -21,123 +19,16 @@ use proptest::prelude::*;
 use prost::Message as _;
 
 mod made;
-mod model;
 
-pub(crate) use self::model::model;
-use self::model::value;
-use super::{value::AttributeValue, *};
+use super::*;
 use crate::{
-    component::ComponentId,
     config::{self, yaml},
-    otlp::{payload::Context, wire::put_bytes},
-    telemetry::Telemetry,
+    otlp::wire::put_bytes,
+    processors::editing::{
+        oracle::{actions, attribute, attributes, model, run, text, value},
+        value::AttributeValue,
+    },
 };
-
-pub(crate) fn context(signal: Signal) -> BuildContext {
-    BuildContext {
-        id: ComponentId { kind_name: "attributes".to_owned(), name: None },
-        pipeline: format!("{signal}/test"),
-        signal,
-        wants_weights: false,
-        budget: 0,
-        in_container: false,
-        telemetry: Arc::new(Telemetry::default()),
-        auth: None,
-        server_auths: Arc::default(),
-    }
-}
-
-pub(crate) fn attribute(key: &str, value: Value) -> KeyValue {
-    KeyValue {
-        key: key.to_owned(),
-        value: Some(AnyValue { value: Some(value) }),
-        ..KeyValue::default()
-    }
-}
-
-pub(crate) fn text(key: &str, value: &str) -> KeyValue {
-    attribute(key, Value::StringValue(value.to_owned()))
-}
-
-pub(crate) fn run(
-    processor: &mut dyn Processor,
-    signal: Signal,
-    body: Vec<u8>,
-    items: u64,
-) -> (Payload, Payload) {
-    let mut before = Payload::unpaid(signal, body.into(), items);
-    before.context = Some(Arc::new(Context {
-        metadata: vec![("x-user".to_owned(), "ann".to_owned()), ("x-user".into(), "bob".into())],
-        auth: vec![
-            ("username".to_owned(), vec!["ann".to_owned()]),
-            ("membership".to_owned(), vec!["a".to_owned(), "b".to_owned()]),
-            ("nobody".to_owned(), Vec::new()),
-        ],
-        peer: Some("192.0.2.7:4000".parse().unwrap()),
-        arrived: Instant::now(),
-    }));
-    let mut out = Output::at(Instant::now());
-    processor.process(before.clone(), &mut out);
-    (before, out.take().pop().unwrap())
-}
-
-fn any_value() -> impl Strategy<Value = AttributeValue> {
-    prop_oneof![
-        any::<bool>().prop_map(AttributeValue::Bool),
-        (-9i64..999).prop_map(AttributeValue::Int),
-        "[a-d0-9]{0,9}".prop_map(AttributeValue::Text),
-        "[a-z0-9 ]{100,200}".prop_map(AttributeValue::Text),
-        Just(AttributeValue::List(vec![AttributeValue::Int(1), AttributeValue::Text("x".into())])),
-    ]
-}
-
-pub(crate) fn actions() -> impl Strategy<Value = Vec<Action>> {
-    let key = "[a-d]";
-    let setting = (key, 0..3usize, any_value(), 0..7usize, proptest::option::of(any_value()));
-    let setting = setting.prop_map(|(key, verb, value, source, default_value)| {
-        let action = [Verb::Insert, Verb::Update, Verb::Upsert][verb];
-        let mut made = Action { key, action: Some(action), default_value, ..Action::default() };
-        match source {
-            0 => "b".clone_into(&mut made.from_attribute),
-            1 => "metadata.x-user".clone_into(&mut made.from_context),
-            2 => "client.address".clone_into(&mut made.from_context),
-            3 => "auth.membership".clone_into(&mut made.from_context),
-            4 => "auth.nobody".clone_into(&mut made.from_context),
-            5 if made.default_value.is_some() => {}
-            _ => made.value = Some(value),
-        }
-        made
-    });
-    let selecting = (key, any::<bool>(), 0..3usize).prop_map(|(key, deletes, pattern)| {
-        let action = Some(if deletes { Verb::Delete } else { Verb::Hash });
-        let pattern = ["", "^[cx]", "."][pattern].to_owned();
-        Action { key, action, pattern, ..Action::default() }
-    });
-    let converting = (key, 0..3usize).prop_map(|(key, to)| Action {
-        key,
-        action: Some(Verb::Convert),
-        converted_type: Some([Type::Int, Type::Double, Type::String][to]),
-        ..Action::default()
-    });
-    let extracting = key.prop_map(|key| Action {
-        key,
-        action: Some(Verb::Extract),
-        pattern: "^(?P<a>[a-z]*)(?P<new>[0-9]+)?".to_owned(),
-        ..Action::default()
-    });
-    let one = prop_oneof![4 => setting, 2 => selecting, 1 => converting, 1 => extracting];
-    proptest::collection::vec(one, 1..5)
-}
-
-pub(crate) fn attributes() -> impl Strategy<Value = Vec<KeyValue>> {
-    let one =
-        ("[a-dx]", proptest::option::weighted(0.9, any_value())).prop_map(|(key, v)| KeyValue {
-            key,
-            value: v.map(|v| AnyValue { value: Some(value(&v)) }),
-            ..KeyValue::default()
-        });
-    proptest::collection::vec(one, 0..6)
-}
 
 pub(super) fn scope(name: &str, version: &str) -> InstrumentationScope {
     let (name, version) = (name.to_owned(), version.to_owned());
@@ -241,7 +132,7 @@ pub(super) fn edited(
     request: &impl prost::Message,
     items: usize,
 ) -> (Payload, Vec<u8>) {
-    let mut processor = config.build(&context(signal)).unwrap();
+    let mut processor = config.build(&BuildContext::test("attributes", signal)).unwrap();
     let (before, after) = run(&mut *processor, signal, request.encode_to_vec(), items as u64);
     let bytes = after.body.concat();
     assert_eq!(after.items, items as u64);
@@ -276,7 +167,7 @@ proptest! {
     fn random_bytes_never_panic(actions in actions(), bytes: Vec<u8>) {
         for signal in Signal::ALL {
             let config = Config { actions: actions.clone(), ..Config::default() };
-            let mut processor = config.build(&context(signal)).unwrap();
+            let mut processor = config.build(&BuildContext::test("attributes", signal)).unwrap();
             run(&mut *processor, signal, bytes.clone(), 1);
         }
     }
@@ -304,7 +195,7 @@ fn what_does_not_change_is_the_same_allocation() {
   - { key: a, converted_type: int, action: convert }",
     );
     let request = traces(vec![vec![attribute("a", Value::IntValue(1))]; 3]);
-    let mut processor = config.build(&context(Signal::Traces)).unwrap();
+    let mut processor = config.build(&BuildContext::test("attributes", Signal::Traces)).unwrap();
     let (before, after) = run(&mut *processor, Signal::Traces, request.encode_to_vec(), 3);
     assert_eq!(before.body[0].as_ptr(), after.body[0].as_ptr());
 }
@@ -357,7 +248,7 @@ fn a_captured_header_becomes_the_user() {
 
 #[test]
 fn unknown_fields_and_split_values_survive() {
-    // A span of an unknown field, and an attribute whose value stands in two parts.
+    // A span of an unknown field, and an attribute whose value is in two parts.
     let config = config("actions: [{ key: copy, from_attribute: a, action: insert }]");
     let (mut kv, mut part) = (Vec::new(), Vec::new());
     put_bytes(&mut kv, 1, b"a");
@@ -370,7 +261,7 @@ fn unknown_fields_and_split_values_survive() {
     put_bytes(&mut scope, 2, &span);
     put_bytes(&mut entry, 2, &scope);
     put_bytes(&mut body, 1, &entry);
-    let mut processor = config.build(&context(Signal::Traces)).unwrap();
+    let mut processor = config.build(&BuildContext::test("attributes", Signal::Traces)).unwrap();
     let (_, after) = run(&mut *processor, Signal::Traces, body, 1);
     let bytes = after.body.concat();
     assert!(bytes.windows(7).any(|window| window == b"unknown"));

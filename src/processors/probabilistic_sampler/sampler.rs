@@ -180,7 +180,7 @@ impl Sampler {
         }
         let said = said.ok_or(Unfit::Unreadable)?;
         if let Rule::Hash(threshold) = self.rule {
-            // Whoever says something is sampled by others, with other bits.
+            // An item that says something was sampled by others, with other bits.
             let is_free = said.randomness.is_none() && said.threshold.is_none();
             return if is_free && found.is_some() { Ok(threshold) } else { Err(Unfit::Unreadable) };
         }
@@ -221,7 +221,7 @@ impl Sampler {
         }
     }
 
-    /// None where there is no trace id, or one of zeros.
+    /// `None` if there is no trace id, or one of zeros.
     fn randomness_of_trace(&self, id: &[u8]) -> Option<Randomness> {
         match self.rule {
             Rule::Hash(_) => id.iter().any(|byte| *byte != 0).then(|| self.hash(id)).flatten(),
@@ -286,7 +286,7 @@ impl Sampler {
             Mark::NoThreshold => (None, None),
             Mark::Threshold(threshold, randomness) => (Some(threshold), randomness),
         };
-        // Those that are there go, wherever they stand; the new ones come at the end.
+        // Those that are there go, wherever they are; the new ones come at the end.
         for field in Fields::new(item).flatten() {
             let (LOG_ATTRIBUTES, FieldValue::Len(bytes)) = (field.number, field.value) else {
                 continue;

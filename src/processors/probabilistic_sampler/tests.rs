@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use opentelemetry_proto::tonic::{
     collector::{logs::v1::ExportLogsServiceRequest, trace::v1::ExportTraceServiceRequest},
     common::v1::{AnyValue, KeyValue, KeyValueList, any_value},
@@ -8,7 +10,6 @@ use prost::Message as _;
 
 use super::*;
 use crate::{
-    component::ComponentId,
     config::{Problems, yaml},
     otlp::payload::{Ledger, Permit},
     processors::sampling::{Randomness, Threshold, TraceState},
@@ -26,15 +27,8 @@ fn processor_of(signal: Signal, settings: &str, telemetry: &Arc<Telemetry>) -> B
     config.validate(&node, &mut problems);
     assert!(!problems.has_errors(), "{problems:?}");
     let cx = BuildContext {
-        id: ComponentId { kind_name: "probabilistic_sampler".to_owned(), name: None },
-        pipeline: signal.name().to_owned(),
-        signal,
-        wants_weights: false,
-        budget: 0,
-        in_container: false,
         telemetry: Arc::clone(telemetry),
-        auth: None,
-        server_auths: Arc::default(),
+        ..BuildContext::test("probabilistic_sampler", signal)
     };
     config.build(&cx).unwrap()
 }
@@ -204,7 +198,11 @@ fn at_100_percent_there_is_nothing_to_decide() {
 #[test]
 fn what_is_dropped_without_a_decision_is_counted_by_its_reason() {
     let telemetry = Arc::new(Telemetry::default());
-    let stats = telemetry.processor("probabilistic_sampler", "traces", Signal::Traces);
+    let cx = BuildContext {
+        telemetry: Arc::clone(&telemetry),
+        ..BuildContext::test("probabilistic_sampler", Signal::Traces)
+    };
+    let stats = Stats::new("probabilistic_sampler", "traces", Signal::Traces, &cx.metrics());
     let attributes = vec![attribute("sampling.priority", text("0"))];
     let asked = Span { attributes, ..Span::default() };
     let spans = vec![
@@ -221,7 +219,8 @@ fn what_is_dropped_without_a_decision_is_counted_by_its_reason() {
     processor_of(Signal::Traces, "{sampling_percentage: 50, mode: proportional}", &telemetry)
         .process(Payload::unpaid(Signal::Traces, body.into(), 5), &mut out);
     assert_eq!(out.take_counts(), (5, 0));
-    assert_eq!(stats.undecided.each_ref().map(crate::telemetry::Number::read), [2, 1]);
+    assert_eq!(stats.undecided.each_ref().map(Counter::read), [2, 1]);
+    assert_eq!((stats.kept.read(), stats.left_out.read()), (0, 5));
 }
 
 /// Ids that differ in all of their bytes.

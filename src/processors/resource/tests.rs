@@ -10,9 +10,9 @@ use proptest::prelude::*;
 use prost::Message as _;
 
 use super::{
-    super::attributes::{
+    super::editing::{
         action::Verb,
-        tests::{actions, attribute, attributes, context, model, run},
+        oracle::{actions, attribute, attributes, model, run},
         value::AttributeValue,
     },
     *,
@@ -46,7 +46,7 @@ fn upsert(key: &str, value: &str) -> Action {
 
 fn edited(actions: &[Action], body: Vec<u8>) -> (Payload, Payload) {
     let config = Config { attributes: actions.to_vec() };
-    let mut processor = config.build(&context(Signal::Traces)).unwrap();
+    let mut processor = config.build(&BuildContext::test("resource", Signal::Traces)).unwrap();
     run(&mut *processor, Signal::Traces, body, 1)
 }
 
@@ -102,7 +102,7 @@ proptest! {
             }
         }
         let bytes = after.body.concat();
-        // A resource that was added stands at the end of its entry; decoding does not mind.
+        // A resource that was added is at the end of its entry; decoding does not mind.
         prop_assert_eq!(ExportTraceServiceRequest::decode(&*bytes).unwrap(), request.clone());
         prop_assert_eq!(bytes.len(), request.encoded_len(), "lengths are minimal");
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use serde_json::Value;
 
-use super::detect::Probe;
+use super::probe::Probe;
 use crate::net::metadata::{Answer, Failure, Service};
 
 /// Its address in every instance.
@@ -14,7 +14,7 @@ const ADDRESS: &str = "http://169.254.169.254";
 /// Its address where the mode is `IPv6`.
 const ADDRESS_IPV6: &str = "http://[fd00:ec2::254]";
 /// How long one answer may take: it comes from the same machine. Longer than connecting may take,
-/// or nobody at the address would look like somebody who is silent.
+/// or an unused address would look like a silent service.
 const ANSWER: Duration = Duration::from_secs(2);
 /// First pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -38,14 +38,14 @@ pub(super) fn member<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
 pub(super) struct Instance<'a> {
     probe: &'a Probe,
     service: Service,
-    /// None where the service gives none: version 1.
+    /// `None` if the service gives none: version 1.
     token: Option<String>,
     attempts: u32,
     longest_pause: Duration,
 }
 
 impl<'a> Instance<'a> {
-    /// Opens a session. None where there is no service, or it fails; both are noted.
+    /// Opens a session. `None` if there is no service, or it fails; both are noted.
     pub(super) async fn open(
         probe: &'a Probe,
         attempts: u32,
@@ -97,7 +97,7 @@ impl<'a> Instance<'a> {
         }
     }
 
-    /// Reads a path: `/latest/meta-data/hostname`. None where there is nothing; failures are noted.
+    /// Reads a path: `/latest/meta-data/hostname`. `None` if there is nothing; failures are noted.
     pub(super) async fn get(&self, path: &str) -> Option<Answer> {
         let token = self.token.as_deref().map(|token| ("x-aws-ec2-metadata-token", token));
         match self.ask(Method::GET, path, token.as_slice()).await {
@@ -106,7 +106,7 @@ impl<'a> Instance<'a> {
             Asked::Answered(answer) => {
                 self.probe.failed_for(&format!("the answer is {}", answer.status), REFUSED);
             }
-            Asked::Nobody => self.probe.failed("there is nobody any more"),
+            Asked::Nobody => self.probe.failed("the service no longer answers"),
             Asked::Failed(why) => self.probe.failed(&why),
         }
         None
@@ -167,7 +167,7 @@ impl<'a> Instance<'a> {
 
 enum Asked {
     Answered(Answer),
-    /// There is nobody at the address: no EC2.
+    /// The address does not answer: no EC2.
     Nobody,
     Failed(String),
 }

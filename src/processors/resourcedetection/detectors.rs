@@ -2,9 +2,6 @@
 //! defaults are those of the Collector; where it has more than one name for a detector, both are
 //! read.
 
-use super::{detect::Probe, docker, ec2, ecs, eks, env, machine, system};
-
-/// What can be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Detector {
     Env,
@@ -55,6 +52,107 @@ pub(super) const FOREIGN: [&str; 23] = [
     "vultr",
 ];
 
+/// An attribute that a detector may find, and whether it is added by default.
+type Found = (&'static str, bool);
+
+const SYSTEM: &[Found] = &[
+    ("host.name", true),
+    ("os.type", true),
+    ("host.arch", false),
+    ("host.id", false),
+    ("host.interface", false),
+    ("host.ip", false),
+    ("host.mac", false),
+    ("host.cpu.vendor.id", false),
+    ("host.cpu.family", false),
+    ("host.cpu.model.id", false),
+    ("host.cpu.model.name", false),
+    ("host.cpu.stepping", false),
+    ("host.cpu.cache.l2.size", false),
+    ("os.build.id", false),
+    ("os.description", false),
+    ("os.name", false),
+    ("os.version", false),
+];
+
+const DOCKER: &[Found] = &[
+    ("host.name", true),
+    ("os.type", true),
+    ("container.name", false),
+    ("container.image.id", false),
+    ("container.image.name", false),
+    ("container.image.tags", false),
+];
+
+const LAMBDA: &[Found] = &[
+    ("cloud.provider", true),
+    ("cloud.platform", true),
+    ("cloud.region", true),
+    ("faas.name", true),
+    ("faas.version", true),
+    ("faas.instance", true),
+    ("faas.max_memory", true),
+    ("aws.log.group.names", true),
+    ("aws.log.stream.names", true),
+];
+
+const ELASTIC_BEANSTALK: &[Found] = &[
+    ("cloud.provider", true),
+    ("cloud.platform", true),
+    ("deployment.environment", true),
+    ("service.instance.id", true),
+    ("service.version", true),
+];
+
+const EKS: &[Found] = &[
+    ("cloud.provider", true),
+    ("cloud.platform", true),
+    ("cloud.account.id", false),
+    ("cloud.availability_zone", false),
+    ("cloud.region", false),
+    ("host.id", false),
+    ("host.image.id", false),
+    ("host.name", false),
+    ("host.type", false),
+    ("k8s.cluster.name", false),
+];
+
+/// The container is off by default, and not in the Collector's list: it is skep's own, and skep is
+/// a sidecar of those whose data it carries.
+const ECS: &[Found] = &[
+    ("cloud.provider", true),
+    ("cloud.platform", true),
+    ("cloud.account.id", true),
+    ("cloud.region", true),
+    ("cloud.availability_zone", true),
+    ("aws.ecs.cluster.arn", true),
+    ("aws.ecs.launchtype", true),
+    ("aws.ecs.task.arn", true),
+    ("aws.ecs.task.family", true),
+    ("aws.ecs.task.id", true),
+    ("aws.ecs.task.revision", true),
+    ("aws.log.group.names", true),
+    ("aws.log.group.arns", true),
+    ("aws.log.stream.names", true),
+    ("aws.log.stream.arns", true),
+    ("aws.ecs.container.arn", false),
+    ("container.id", false),
+    ("container.image.name", false),
+    ("container.name", false),
+];
+
+const EC2: &[Found] = &[
+    ("cloud.provider", true),
+    ("cloud.platform", true),
+    ("cloud.account.id", true),
+    ("cloud.availability_zone", true),
+    ("cloud.region", true),
+    ("host.id", true),
+    ("host.image.id", true),
+    ("host.name", true),
+    ("host.type", true),
+];
+
 impl Detector {
     /// The detector of a name in the configuration.
     pub(super) fn named(name: &str) -> Option<Detector> {
@@ -77,121 +175,22 @@ impl Detector {
         }
     }
 
-    /// Attributes that it may find, each with whether it is added by default.
-    ///
-    /// Of `ecs` the container is off, and not in the Collector's list: it is the one of skep, which
-    /// is a sidecar of those whose data it carries.
-    pub(super) fn attributes(self) -> &'static [(&'static str, bool)] {
+    /// The attributes that it may find.
+    pub(super) fn attributes(self) -> &'static [Found] {
         match self {
             Detector::Env => &[],
-            Detector::System => &[
-                ("host.name", true),
-                ("os.type", true),
-                ("host.arch", false),
-                ("host.id", false),
-                ("host.interface", false),
-                ("host.ip", false),
-                ("host.mac", false),
-                ("host.cpu.vendor.id", false),
-                ("host.cpu.family", false),
-                ("host.cpu.model.id", false),
-                ("host.cpu.model.name", false),
-                ("host.cpu.stepping", false),
-                ("host.cpu.cache.l2.size", false),
-                ("os.build.id", false),
-                ("os.description", false),
-                ("os.name", false),
-                ("os.version", false),
-            ],
-            Detector::Docker => &[
-                ("host.name", true),
-                ("os.type", true),
-                ("container.name", false),
-                ("container.image.id", false),
-                ("container.image.name", false),
-                ("container.image.tags", false),
-            ],
-            Detector::Lambda => &[
-                ("cloud.provider", true),
-                ("cloud.platform", true),
-                ("cloud.region", true),
-                ("faas.name", true),
-                ("faas.version", true),
-                ("faas.instance", true),
-                ("faas.max_memory", true),
-                ("aws.log.group.names", true),
-                ("aws.log.stream.names", true),
-            ],
-            Detector::ElasticBeanstalk => &[
-                ("cloud.provider", true),
-                ("cloud.platform", true),
-                ("deployment.environment", true),
-                ("service.instance.id", true),
-                ("service.version", true),
-            ],
-            Detector::Eks => &[
-                ("cloud.provider", true),
-                ("cloud.platform", true),
-                ("cloud.account.id", false),
-                ("cloud.availability_zone", false),
-                ("cloud.region", false),
-                ("host.id", false),
-                ("host.image.id", false),
-                ("host.name", false),
-                ("host.type", false),
-                ("k8s.cluster.name", false),
-            ],
-            Detector::Ecs => &[
-                ("cloud.provider", true),
-                ("cloud.platform", true),
-                ("cloud.account.id", true),
-                ("cloud.region", true),
-                ("cloud.availability_zone", true),
-                ("aws.ecs.cluster.arn", true),
-                ("aws.ecs.launchtype", true),
-                ("aws.ecs.task.arn", true),
-                ("aws.ecs.task.family", true),
-                ("aws.ecs.task.id", true),
-                ("aws.ecs.task.revision", true),
-                ("aws.log.group.names", true),
-                ("aws.log.group.arns", true),
-                ("aws.log.stream.names", true),
-                ("aws.log.stream.arns", true),
-                ("aws.ecs.container.arn", false),
-                ("container.id", false),
-                ("container.image.name", false),
-                ("container.name", false),
-            ],
-            Detector::Ec2 => &[
-                ("cloud.provider", true),
-                ("cloud.platform", true),
-                ("cloud.account.id", true),
-                ("cloud.availability_zone", true),
-                ("cloud.region", true),
-                ("host.id", true),
-                ("host.image.id", true),
-                ("host.name", true),
-                ("host.type", true),
-            ],
+            Detector::System => SYSTEM,
+            Detector::Docker => DOCKER,
+            Detector::Lambda => LAMBDA,
+            Detector::ElasticBeanstalk => ELASTIC_BEANSTALK,
+            Detector::Eks => EKS,
+            Detector::Ecs => ECS,
+            Detector::Ec2 => EC2,
         }
     }
 
-    /// Whether an attribute is added by default; none where it is not in the list.
+    /// Whether an attribute is added by default; `None` if the detector cannot find it.
     pub(super) fn gives(self, name: &str) -> Option<bool> {
         self.attributes().iter().find(|(known, _)| *known == name).map(|(_, is_on)| *is_on)
-    }
-
-    /// Asks.
-    pub(super) async fn run(self, probe: &Probe) {
-        match self {
-            Detector::Env => env::detect(probe),
-            Detector::System => system::detect(probe).await,
-            Detector::Docker => docker::detect(probe).await,
-            Detector::Lambda => machine::lambda(probe),
-            Detector::ElasticBeanstalk => machine::elastic_beanstalk(probe).await,
-            Detector::Eks => eks::detect(probe).await,
-            Detector::Ecs => ecs::detect(probe).await,
-            Detector::Ec2 => ec2::detect(probe).await,
-        }
     }
 }

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::{
     aws::member,
-    detect::{Probe, texts},
     ecs::without_tag,
+    probe::{Probe, texts},
     system,
 };
 use crate::net::metadata::{Failure, Service};
@@ -64,7 +64,7 @@ async fn about_container(probe: &Probe, service: &Service) {
     let Some(name) = system::kernel_name(probe).await else { return };
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
     if !name.chars().all(is_plain) {
-        return probe.warn(format!("`{name:.100}` is no name of a container; unset `hostname`"));
+        return probe.warn(format!("`{name:.100}` is not a name of a container; unset `hostname`"));
     }
     let remedy = "give the container no `hostname` and no `network_mode: host`, or do not ask for \
                   its attributes";

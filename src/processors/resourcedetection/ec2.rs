@@ -2,12 +2,12 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::{aws::Instance, detect::Probe};
+use super::{aws::Instance, probe::Probe};
 
 /// Most tags that are read; AWS allows 50.
 const TAG_LIMIT: usize = 100;
 
-/// What stands as it is in a path.
+/// What is not encoded in a path.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 pub(super) async fn detect(probe: &Probe) {

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{
     aws::{Arn, member},
-    detect::{Probe, texts},
+    probe::{Probe, texts},
 };
 use crate::net::metadata::Service;
 
@@ -126,7 +126,7 @@ mod tests {
         super::mock::{Server, json_value, outcome, probe, text, variables},
         *,
     };
-    use crate::processors::attributes::value::AttributeValue;
+    use crate::processors::editing::value::AttributeValue;
 
     fn task() -> Value {
         let container = |id: &str, kind: &str, status: &str, driver: &str| {

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{
     aws::{Instance, member},
-    detect::Probe,
+    probe::Probe,
 };
 use crate::net::{
     client::{Client, Segments, Target, Tuning},
@@ -25,7 +25,7 @@ const INFO: &str = "/api/v1/namespaces/amazon-cloudwatch/configmaps/cluster-info
 
 const REMEDY: &str = "let the pod reach the API of Kubernetes, or remove the detector";
 
-/// What helps where nobody wrote the cluster's name down.
+/// The remedy if the cluster's name is not recorded.
 const NAME: &str = "let skep's service account read it, or give `k8s.cluster.name` in \
                     OTEL_RESOURCE_ATTRIBUTES and detect `env`";
 
@@ -78,7 +78,7 @@ impl<'a> Api<'a> {
             ca_file: trusted.is_file().then(|| trusted.display().to_string()),
             ..ClientTls::default()
         };
-        // No certificate, no question: the token goes to nobody else.
+        // Without the certificate nothing is asked, so that the token goes nowhere else.
         let tls = match environment.kubernetes_tls.then(|| Connector::new(settings, &[b"http/1.1"]))
         {
             Some(Err(wrong)) => {

@@ -9,10 +9,10 @@
 
 use percent_encoding::percent_decode_str;
 
-use super::detect::Probe;
-use crate::processors::attributes::value::AttributeValue;
+use super::probe::Probe;
+use crate::processors::editing::value::AttributeValue;
 
-/// Where attributes stand; the second one is the old name, read where the first is not set.
+/// The variables with attributes; the second one is the old name, read if the first is not set.
 const VARIABLES: [&str; 2] = ["OTEL_RESOURCE_ATTRIBUTES", "OTEL_RESOURCE"];
 
 pub(super) fn detect(probe: &Probe) {

@@ -1,11 +1,10 @@
-//! `lambda` and `elasticbeanstalk`: what AWS leaves on the machine, without any question to
-//! anybody.
+//! `lambda` and `elasticbeanstalk`: what AWS leaves on the machine, without any request.
 
 use super::{
     aws::member,
-    detect::{Probe, texts},
+    probe::{Probe, texts},
 };
-use crate::processors::attributes::value::AttributeValue;
+use crate::processors::editing::value::AttributeValue;
 
 /// <https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html>.
 ///
@@ -25,7 +24,7 @@ pub(super) fn lambda(probe: &Probe) {
         match memory.parse::<i64>().ok().and_then(|mib| mib.checked_mul(1 << 20)) {
             Some(bytes) => probe.set("faas.max_memory", AttributeValue::Int(bytes)),
             None => probe.warn(format!(
-                "AWS_LAMBDA_FUNCTION_MEMORY_SIZE is no number of MiB: `{memory:.100}`; unset it"
+                "AWS_LAMBDA_FUNCTION_MEMORY_SIZE is not a number of MiB: `{memory:.100}`; unset it"
             )),
         }
     }
@@ -121,7 +120,7 @@ mod tests {
                     ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", memory),
                 ]),
             );
-            assert!(notes.warning.unwrap().contains("no number"), "{memory}");
+            assert!(notes.warning.unwrap().contains("not a number"), "{memory}");
         }
     }
 

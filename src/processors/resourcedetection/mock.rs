@@ -17,14 +17,15 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{
-    Config,
-    detect::{Environment, Notes, Probe, detect},
+    detect::detect,
     detectors::Detector,
+    probe::{Environment, Notes, Probe},
+    settings::Config,
 };
 use crate::{
     config::{self, Problems, Secret, yaml},
     net::tls::{Acceptor, ServerTls},
-    processors::attributes::value::AttributeValue,
+    processors::editing::value::AttributeValue,
 };
 
 /// An environment in the making.

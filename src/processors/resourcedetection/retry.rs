@@ -65,7 +65,7 @@ impl Retry {
         if self.enabled { self.max_elapsed_time.0.max(timeout) } else { timeout }
     }
 
-    /// The pauses between attempts; none where there is one attempt only.
+    /// The pauses between attempts; none if there is only one attempt.
     pub(super) fn pauses(&self) -> impl Iterator<Item = Duration> {
         let mut interval = self.initial_interval.0;
         let (longest, multiplier) = (self.max_interval.0, self.multiplier);

@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, de::IgnoredAny};
 
 use super::{
-    super::attributes::action::broken,
+    super::editing::action::broken,
     detectors::{self, Detector},
     retry::Retry,
 };
@@ -53,108 +53,108 @@ pub struct Config {
     /// Only attributes of these names are added; all where it is empty.
     pub attributes: Vec<String>,
     /// The Collector's refusal to start where a platform does not answer; has no effect: start-up
-    /// waits for nobody.
+    /// does not wait.
     pub fail_on_missing_metadata: Ignored<bool>,
     /// The Collector's repeated detection; has no effect: detection runs once.
     pub refresh_interval: Ignored<Interval>,
-    /// Of the detector `system`.
+    /// Settings of the detector `system`.
     pub system: System,
-    /// Of the detector `docker`.
+    /// Settings of the detector `docker`.
     pub docker: Choice,
-    /// Of the detector `lambda`.
+    /// Settings of the detector `lambda`.
     pub lambda: Choice,
-    /// Of the detector `elasticbeanstalk`.
+    /// Settings of the detector `elasticbeanstalk`.
     pub elasticbeanstalk: Choice,
-    /// Of the detector `eks`.
+    /// Settings of the detector `eks`.
     pub eks: Eks,
-    /// Of the detector `ecs`.
+    /// Settings of the detector `ecs`.
     pub ecs: Choice,
-    /// Of the detector `ec2`.
+    /// Settings of the detector `ec2`.
     pub ec2: Ec2,
-    /// Of a detector that skep does not have.
+    /// Settings of a detector that skep does not have.
     pub akamai: Untaken,
-    /// Of a detector that skep does not have.
+    /// Settings of a detector that skep does not have.
     pub aks: Untaken,
-    /// Of a detector that skep does not have.
+    /// Settings of a detector that skep does not have.
     pub alibaba_ecs: Untaken,
-    /// Of a detector that skep does not have.
+    /// Settings of a detector that skep does not have.
     pub azure: Untaken,
-    /// Of a detector that skep does not have.
+    /// Settings of a detector that skep does not have.
     pub azurecontainerapps: Untaken,
-    /// Of a detector that skep does not have.
+    /// Settings of a detector that skep does not have.
     pub consul: Untaken,
-    /// Of a detector that skep does not have.
+    /// Settings of a detector that skep does not have.
     pub digitalocean: Untaken,
-    /// Of a detector that skep does not have.
+    /// Settings of a detector that skep does not have.
     pub gcp: Untaken,
-    /// Of a detector that skep does not have.
+    /// Settings of a detector that skep does not have.
     pub heroku: Untaken,
-    /// Of a detector that skep does not have.
+    /// Settings of a detector that skep does not have.
     pub hetzner: Untaken,
-    /// Of a detector that skep does not have.
+    /// Settings of a detector that skep does not have.
     pub ibmcloud_classic: Untaken,
-    /// Of a detector that skep does not have.
+    /// Settings of a detector that skep does not have.
     pub ibmcloud_vpc: Untaken,
-    /// Of a detector that skep does not have.
+    /// Settings of a detector that skep does not have.
     pub k8s_api: Untaken,
-    /// Of a detector that skep does not have.
+    /// Settings of a detector that skep does not have.
     pub k8snode: Untaken,
-    /// Of a detector that skep does not have.
+    /// Settings of a detector that skep does not have.
     pub kubeadm: Untaken,
-    /// Of a detector that skep does not have.
+    /// Settings of a detector that skep does not have.
     pub nova: Untaken,
-    /// Of a detector that skep does not have.
+    /// Settings of a detector that skep does not have.
     #[schemars(extend("deprecated" = true))]
     pub openshift: Openshift,
-    /// Of a detector that skep does not have.
+    /// Settings of a detector that skep does not have.
     pub oraclecloud: Untaken,
-    /// Of a detector that skep does not have.
+    /// Settings of a detector that skep does not have.
     pub scaleway: Untaken,
-    /// Of a detector that skep does not have.
+    /// Settings of a detector that skep does not have.
     pub tencent_cvm: Untaken,
-    /// Of a detector that skep does not have.
+    /// Settings of a detector that skep does not have.
     pub upcloud: Untaken,
-    /// Of a detector that skep does not have.
+    /// Settings of a detector that skep does not have.
     pub vultr: Untaken,
-    /// Of the Collector's HTTP client; has no effect.
+    /// A key of the Collector's HTTP client; has no effect.
     pub endpoint: Untaken,
-    /// Of the Collector's HTTP client; has no effect.
+    /// A key of the Collector's HTTP client; has no effect.
     #[schemars(extend("deprecated" = true))]
     pub proxy_url: Secret,
-    /// Of the Collector's HTTP client; has no effect.
+    /// A key of the Collector's HTTP client; has no effect.
     pub tls: Untaken,
-    /// Of the Collector's HTTP client; has no effect.
+    /// A key of the Collector's HTTP client; has no effect.
     pub read_buffer_size: Untaken,
-    /// Of the Collector's HTTP client; has no effect.
+    /// A key of the Collector's HTTP client; has no effect.
     pub write_buffer_size: Untaken,
-    /// Of the Collector's HTTP client; has no effect.
+    /// A key of the Collector's HTTP client; has no effect.
     #[schemars(extend("deprecated" = true))]
     pub headers: BTreeMap<String, Secret>,
-    /// Of the Collector's HTTP client; has no effect.
+    /// A key of the Collector's HTTP client; has no effect.
     pub auth: Untaken,
-    /// Of the Collector's HTTP client; has no effect.
+    /// A key of the Collector's HTTP client; has no effect.
     pub compression: Untaken,
-    /// Of the Collector's HTTP client; has no effect.
+    /// A key of the Collector's HTTP client; has no effect.
     pub compression_params: Untaken,
-    /// Of the Collector's HTTP client; has no effect.
+    /// A key of the Collector's HTTP client; has no effect.
     pub max_idle_conns: Untaken,
-    /// Of the Collector's HTTP client; has no effect.
+    /// A key of the Collector's HTTP client; has no effect.
     pub max_idle_conns_per_host: Untaken,
-    /// Of the Collector's HTTP client; has no effect.
+    /// A key of the Collector's HTTP client; has no effect.
     pub max_conns_per_host: Untaken,
-    /// Of the Collector's HTTP client; has no effect.
+    /// A key of the Collector's HTTP client; has no effect.
     pub idle_conn_timeout: Untaken,
-    /// Of the Collector's HTTP client; has no effect.
+    /// A key of the Collector's HTTP client; has no effect.
     pub disable_keep_alives: Untaken,
-    /// Of the Collector's HTTP client; has no effect.
+    /// A key of the Collector's HTTP client; has no effect.
     pub http2_read_idle_timeout: Untaken,
-    /// Of the Collector's HTTP client; has no effect.
+    /// A key of the Collector's HTTP client; has no effect.
     pub http2_ping_timeout: Untaken,
-    /// Of the Collector's HTTP client; has no effect.
+    /// A key of the Collector's HTTP client; has no effect.
     pub cookies: Untaken,
-    /// Of the Collector's HTTP client; has no effect.
+    /// A key of the Collector's HTTP client; has no effect.
     pub force_attempt_http2: Untaken,
-    /// Of the Collector's HTTP client; has no effect.
+    /// A key of the Collector's HTTP client; has no effect.
     pub middlewares: Untaken,
     /// Asking a detector again that fails; it is not asked again without this section.
     pub retry: Option<Retry>,
@@ -217,7 +217,7 @@ pub struct Openshift {
 #[serde(default, deny_unknown_fields)]
 pub struct System {
     /// Where `host.name` comes from, the first that knows it: `dns` is the name with a dot that
-    /// stands beside the host's in `/etc/hosts`, `os` the name that the kernel has.
+    /// is beside the host's in `/etc/hosts`, `os` the name that the kernel has.
     pub hostname_sources: Vec<String>,
     /// Which attributes are wanted: `{name: {enabled: true}}`.
     pub resource_attributes: Switches,
@@ -243,7 +243,7 @@ pub struct Ec2 {
     pub max_attempts: u32,
     /// Longest pause between two attempts.
     pub max_backoff: Interval,
-    /// Has no effect: start-up waits for nobody.
+    /// Has no effect: start-up does not wait.
     pub fail_on_missing_metadata: Ignored<bool>,
     /// Which attributes are wanted: `{name: {enabled: true}}`.
     pub resource_attributes: Switches,

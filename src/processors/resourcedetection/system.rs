@@ -6,8 +6,8 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use super::detect::{Probe, texts};
-use crate::processors::attributes::value::AttributeValue;
+use super::probe::{Probe, texts};
+use crate::processors::editing::value::AttributeValue;
 
 const REMEDY: &str = "raise `timeout`";
 
@@ -139,7 +139,7 @@ async fn network(probe: &Probe) {
 }
 
 /// Local addresses in the routing table, loopback left out: an address has a line, and what it is
-/// stands on one below.
+/// is on one below.
 fn addresses(trie: &str) -> Vec<Ipv4Addr> {
     let mut all = Vec::new();
     let mut last = None;

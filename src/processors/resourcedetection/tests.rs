@@ -16,12 +16,12 @@ use proptest::prelude::*;
 use prost::Message as _;
 
 use super::{
-    super::attributes::{
-        tests::{attributes, context, text as oracle_text},
+    super::editing::{
+        oracle::{attributes, text as oracle_text},
         value::AttributeValue,
     },
-    detect::texts,
     mock::{Place, Server, settings, text, variables},
+    probe::texts,
     *,
 };
 use crate::config::yaml;
@@ -31,7 +31,7 @@ fn detecting(config: &str, place: &Place) -> Detecting {
 }
 
 fn built(detecting: &Detecting, signal: Signal) -> Box<dyn Processor> {
-    detecting.build(&context(signal)).unwrap()
+    detecting.build(&BuildContext::test("resource_detection", signal)).unwrap()
 }
 
 fn payload(signal: Signal, resource: Option<Vec<KeyValue>>) -> Payload {
@@ -198,7 +198,7 @@ fn the_end_waits_for_detection_too() {
 fn building_asks_nobody() {
     let place = variables(&[("OTEL_RESOURCE_ATTRIBUTES", "a=1")]);
     let detecting = detecting("", &place);
-    drop(detecting.replicas(&context(Signal::Traces), 4).unwrap());
+    drop(detecting.replicas(&BuildContext::test("resource_detection", Signal::Traces), 4).unwrap());
     assert_eq!(detecting.detection.found(), None);
 }
 
@@ -206,7 +206,7 @@ fn building_asks_nobody() {
 fn the_first_detector_wins() {
     let one = vec![text("a", "1"), text("b", "1")];
     let two = vec![text("b", "2"), ("c".to_owned(), texts(["2".to_owned()]))];
-    let merged = detect::merge(vec![one.clone(), two.clone()]);
+    let merged = probe::merge(vec![one.clone(), two.clone()]);
     assert_eq!(merged, [one[0].clone(), one[1].clone(), two[1].clone()]);
 }
 
@@ -238,7 +238,7 @@ proptest! {
         own in proptest::option::of(attributes()),
     ) {
         let found: Vec<_> = found.into_iter().map(|(key, value)| text(&key, &value)).collect();
-        let found = detect::merge(vec![found]);
+        let found = probe::merge(vec![found]);
         let detection = Arc::new(Detection::new(
             Arc::new(Config::default()),
             variables(&[]).environment(),

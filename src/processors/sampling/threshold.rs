@@ -23,8 +23,8 @@ impl Threshold {
     /// Keeps nothing; it has no text.
     pub(in crate::processors) const NEVER: Threshold = Threshold(END);
 
-    /// Of a probability, with so many hexadecimal digits that count: leading `0` and `f` do not,
-    /// since near 0 and 1 they would take all of the precision.
+    /// The threshold of a probability, with so many hexadecimal digits that count: leading `0` and
+    /// `f` do not, since near 0 and 1 they would take all of the precision.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -58,13 +58,13 @@ impl Threshold {
         hex(text).map(|bits| Threshold(bits << (4 * (DIGITS - digits))))
     }
 
-    /// Of the share of what is not rejected, all digits; at least 2^-56, since who was kept had a
-    /// chance.
+    /// The threshold of a probability with all digits. The probability is taken as at least 2^-56,
+    /// since an item that was kept had a chance.
     pub(in crate::processors) fn exact(probability: f64) -> Self {
         Threshold::of(probability.max(LEAST_PROBABILITY), DIGITS)
     }
 
-    /// That keeps so many of 2^56.
+    /// The threshold that keeps so many of 2^56.
     pub(in crate::processors) const fn keeping(units: u64) -> Self {
         Threshold(END.saturating_sub(units))
     }
@@ -103,7 +103,7 @@ impl Randomness {
     /// The least of all: kept by [`Threshold::ALWAYS`] only.
     pub(in crate::processors) const LEAST: Randomness = Randomness(0);
 
-    /// The last seven bytes of a trace id; none where there is no id, or one of zeros.
+    /// The last seven bytes of a trace id; `None` if there is no id, or one of zeros.
     pub(in crate::processors) fn of_trace(id: &[u8]) -> Option<Self> {
         if id.len() != 16 || id.iter().all(|byte| *byte == 0) {
             return None;
@@ -111,9 +111,9 @@ impl Randomness {
         Some(Randomness(id[9..].iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte))))
     }
 
-    /// Of any bytes and a seed, as the Collector's sampler has always hashed them: FNV-1a of 32
-    /// bits, whose low 14 choose a bucket. These become the first bits, upside down, so that low
-    /// buckets are kept; the rest fills up what is left.
+    /// The randomness of any bytes and a seed, as the Collector's sampler has always hashed them:
+    /// FNV-1a of 32 bits, whose low 14 choose a bucket. These become the first bits, upside down, so
+    /// that low buckets are kept; the rest fills up what is left.
     pub(in crate::processors) fn of_hash(bytes: &[u8], seed: u32) -> Self {
         let all = seed.to_le_bytes().into_iter().chain(bytes.iter().copied());
         let hash = all

@@ -18,7 +18,7 @@ pub(in crate::processors) struct TraceState<'a> {
 }
 
 impl<'a> TraceState<'a> {
-    /// Takes it apart; none where `ot` has a `th` or `rv` that is no such number, or a form that
+    /// Parses it; `None` if `ot` has a `th` or `rv` that is no such number, or a form that
     /// it may not have. Other vendors' members are theirs, whatever is in them.
     pub(in crate::processors) fn parse(text: &'a [u8]) -> Option<Self> {
         let text = std::str::from_utf8(text).ok()?;

@@ -8,7 +8,7 @@
 //! every trace that has records in it has been decided (`shard` knows), so there are no reference
 //! counts and no holes.
 //!
-//! A record is a run of spans of one trace that stand side by side, with the number of their
+//! A record is a run of spans of one trace, side by side, with the number of their
 //! context and the place of the record before it in their trace. SDKs send the spans of a trace
 //! together, so one search and one record do for several spans.
 //!
@@ -62,7 +62,7 @@ struct Entry {
 enum Storage {
     /// A request.
     Lent(Bytes, Arc<Loan>),
-    /// Copies, and what pays for them: none where nobody keeps accounts.
+    /// Copies, and the permits that pay for them; empty if nothing is accounted for.
     Own(Vec<u8>, Option<Permit>),
 }
 
@@ -74,7 +74,7 @@ struct Chunk {
     records: Vec<Entry>,
     /// Contexts that were first used here since the chunk before.
     contexts: Vec<u32>,
-    /// Who waits for what is here.
+    /// Receipts that wait for what is here.
     claims: Group,
     /// Number of the request whose claims came last.
     claimed_by: u64,
@@ -279,7 +279,7 @@ impl Arena {
         at
     }
 
-    // ---- who waits -------------------------------------------------------------------------
+    // ---- receipts -------------------------------------------------------------------------
 
     /// Notes that those of a request wait for what is in the newest chunk.
     #[inline]
@@ -309,7 +309,7 @@ impl Arena {
         }
     }
 
-    /// Who waits for what is in a chunk.
+    /// Receipts that wait for what is in a chunk.
     pub(super) fn claims(&self, chunk: u32) -> Option<&Group> {
         self.chunks.get(chunk.wrapping_sub(self.first) as usize).map(|chunk| &chunk.claims)
     }

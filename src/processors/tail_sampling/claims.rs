@@ -1,13 +1,15 @@
-//! Who waits for what becomes of spans: senders with `wait_for_export`, and records of a journal. A
-//! chunk of the arena has one group of them, so that a kept trace takes one receipt for each chunk
-//! that it has spans in, however many requests those came in. When the group's last receipt ends,
-//! so do those of its members, with the worst outcome of all: at most some are delivered twice.
+//! Receipts that wait for the outcome of spans: those of senders with `wait_for_export`, and of
+//! records of a journal. A chunk of the arena has one group of them, so that a kept trace takes one
+//! receipt for each chunk that has spans of it, whatever the number of requests. When the group's
+//! last receipt ends, so do those of its members, with the worst outcome of all: at most some spans
+//! are delivered twice.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use smallvec::SmallVec;
 
 use crate::otlp::payload::{Outcome, Receipt, Wait, settle_all};
+use crate::sync::lock;
 
 /// Receipts of one request.
 pub(super) type Claims = SmallVec<[Receipt; 1]>;
@@ -30,8 +32,7 @@ impl Members {
         let receipts: Arc<Mutex<Vec<Receipt>>> = Arc::default();
         let members = Arc::clone(&receipts);
         let answer = move |outcome| {
-            let receipts =
-                std::mem::take(&mut *members.lock().unwrap_or_else(PoisonError::into_inner));
+            let receipts = std::mem::take(&mut *lock(&members));
             settle_all(receipts, outcome);
         };
         Members { receipt: Receipt::new(wait, Box::new(answer)), receipts }
@@ -53,7 +54,7 @@ impl Group {
                 Wait::Delivery => &mut self.delivery,
             };
             let members = members.get_or_insert_with(|| Members::new(wait));
-            let mut receipts = members.receipts.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut receipts = lock(&members.receipts);
             receipts.push(claim);
         }
     }

@@ -1,4 +1,4 @@
-//! From policies as they stand in YAML to rules, with everything that is wrong with them at its
+//! From policies in YAML to rules, with everything that is wrong with them at its
 //! place.
 
 use std::collections::HashSet;
@@ -11,7 +11,7 @@ use super::{
     policy::{Composite, Policy, Type},
     program::{Chance, Member, Rule, Test, Unit},
 };
-use crate::processors::{attributes::action::broken, sampling::Threshold};
+use crate::processors::{editing::action::broken, sampling::Threshold};
 
 /// Salt of shares that have none of their own.
 const DEFAULT_SALT: &str = "default-hash-seed";
@@ -23,7 +23,7 @@ const REMEMBERED: usize = 128;
 /// What policies compile to.
 #[derive(Debug, Default)]
 pub(super) struct Program {
-    /// Those that drop stand first, otherwise in the order of the file.
+    /// Those that drop come first; otherwise in the order of the file.
     pub(super) rules: Vec<Rule>,
     pub(super) matcher: Matcher,
     pub(super) limits: Vec<Limit>,
@@ -55,7 +55,7 @@ pub(super) fn compile(policies: &[Policy]) -> Program {
             program.fault(&join(&path, "name"), message, "give each a name of its own");
         }
         let is_drop = policy.r#type == Some(Type::Drop);
-        if let Some(test) = program.test(policy, &path, Place::Top) {
+        if let Some(test) = program.test(policy, &path, Nesting::Top) {
             let name = policy.name.clone();
             program.rules.push(Rule { name, is_drop, test });
         }
@@ -65,9 +65,9 @@ pub(super) fn compile(policies: &[Policy]) -> Program {
     program
 }
 
-/// Where a policy stands: some may not stand in others.
+/// What a policy is nested in: some may not be nested in others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum Nesting {
     Top,
     Within(Type),
 }
@@ -96,15 +96,15 @@ impl Program {
         self.limits.len() - 1
     }
 
-    fn test(&mut self, policy: &Policy, path: &str, place: Place) -> Option<Test> {
+    fn test(&mut self, policy: &Policy, path: &str, place: Nesting) -> Option<Test> {
         let Some(kind) = policy.r#type else {
             self.fault(path, "a policy needs a type", "add `type: always_sample`, for instance");
             return None;
         };
         self.blocks(policy, kind, path);
         let is_nested = matches!(kind, Type::Drop | Type::Composite);
-        if let (true, Place::Within(outer)) = (is_nested, place) {
-            let message = format!("`{}` cannot stand in `{}`", kind.name(), outer.name());
+        if let (true, Nesting::Within(outer)) = (is_nested, place) {
+            let message = format!("`{}` cannot be nested in `{}`", kind.name(), outer.name());
             self.fault(&join(path, "type"), message, "make it a policy of its own");
             return None;
         }
@@ -144,7 +144,7 @@ impl Program {
                     return None;
                 };
                 let path = join(&block, "not_sub_policy");
-                Some(Test::Not(Box::new(self.test(sub, &path, Place::Within(kind))?)))
+                Some(Test::Not(Box::new(self.test(sub, &path, Nesting::Within(kind))?)))
             }
             Type::Composite => {
                 let Some(composite) = &policy.composite else {
@@ -201,7 +201,7 @@ impl Program {
         }
         let mut tests = Vec::new();
         for (i, sub) in subs.iter().enumerate() {
-            tests.push(self.test(sub, &join(path, &i.to_string()), Place::Within(kind)));
+            tests.push(self.test(sub, &join(path, &i.to_string()), Nesting::Within(kind)));
         }
         let mut tests = tests.into_iter().collect::<Option<Vec<_>>>()?;
         tests.sort_by_key(Test::has_limit);
@@ -315,7 +315,7 @@ impl Program {
         let percent = settings.sampling_percentage;
         if percent.is_nan() {
             let path = join(block, "sampling_percentage");
-            self.fault(&path, "the percentage is no number", "write a number from 0 to 100");
+            self.fault(&path, "the percentage is not a number", "write a number from 0 to 100");
             return None;
         }
         let salt = if settings.hash_salt.is_empty() { DEFAULT_SALT } else { &settings.hash_salt };
@@ -350,7 +350,7 @@ impl Program {
             let code = ["UNSET", "OK", "ERROR"].iter().position(|known| known == name);
             let Some(code) = code else {
                 let path = format!("{block}::status_codes::{i}");
-                self.fault(&path, format!("`{name}` is no status"), help);
+                self.fault(&path, format!("`{name}` is not a status"), help);
                 return None;
             };
             codes |= 1 << code;
@@ -443,7 +443,7 @@ impl Program {
                 continue;
             };
             let path = format!("{block}::composite_sub_policy::{at}");
-            let test = self.test(&subs[at], &path, Place::Within(Type::Composite))?;
+            let test = self.test(&subs[at], &path, Nesting::Within(Type::Composite))?;
             let share = composite.rate_allocation.iter().find(|share| share.policy == *name);
             let percent = share.map_or(0, |share| share.percent);
             let rate = if percent > 0 {

@@ -1,4 +1,4 @@
-//! What spans stand in: resource and scope entries without their spans, each kept once however many
+//! What encloses spans: resource and scope entries without their spans, each kept once however many
 //! spans and requests name it.
 //!
 //! A context is held by the newest chunk with a span in it, and goes with that chunk: no counting
@@ -149,7 +149,7 @@ impl Contexts {
             self.all.push(context);
             u32::try_from(self.all.len() - 1).unwrap_or(NONE)
         };
-        // Of two with one hash the later one is not found again, and stands there once more.
+        // Of two with one hash the later one is not found again, and is kept twice.
         if known.is_none() {
             self.by_hash.insert(hash, number);
         }

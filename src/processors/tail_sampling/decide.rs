@@ -11,8 +11,9 @@ use std::{
 };
 
 use super::{
+    arena::Position,
     compile::Program,
-    limit::{Answer as Granted, try_spend},
+    limit::{Grant, try_spend},
     mark::{self, ATTRIBUTES, Mark},
     program::{self, Chance, Facts, Oracle, Outcome},
     remembered::Kept,
@@ -39,7 +40,7 @@ pub(super) struct Deciding {
     /// Attributes that say why, by policy.
     reasons: Vec<Vec<u8>>,
     pub(super) has_limits: bool,
-    /// Of this moment.
+    /// The tick of this moment.
     tick: u32,
 }
 
@@ -48,8 +49,18 @@ struct Decided {
     number: u32,
     trigger: Trigger,
     outcome: Outcome,
-    /// Of a composite policy.
+    /// The member of a composite policy that decided.
     member: Option<String>,
+}
+
+/// A trace whose spans go on.
+struct Going {
+    id: u128,
+    facts: Facts,
+    newest: Position,
+    by_bits: bool,
+    /// Attributes that are added to its spans.
+    attributes: Vec<u8>,
 }
 
 /// 64 bits of FNV-1a over a salt and a trace id.
@@ -81,7 +92,7 @@ fn unrelated_bits(id: u128) -> u64 {
     bits ^ bits >> 31
 }
 
-/// The bits that a trace is sampled by, and whether somebody said so.
+/// The bits that a trace is sampled by, and whether its spans say so.
 fn bits_of(trace: &Trace) -> (Randomness, bool) {
     let own = || Randomness::of_trace(&trace.id.to_be_bytes()).unwrap_or(Randomness::LEAST);
     let said = trace.says.as_ref().and_then(|says| says.randomness);
@@ -118,10 +129,10 @@ impl Oracle for Live<'_> {
             return Some(false);
         }
         let granted = try_spend(&self.program.limits, index, self.now, cost);
-        if granted == Granted::Spent {
+        if granted == Grant::Spent {
             self.cuts[index] = Threshold::above(self.bits);
         }
-        Some(granted == Granted::Granted)
+        Some(granted == Grant::Given)
     }
 }
 
@@ -294,8 +305,8 @@ impl Shard {
         if is_kept && let Some(spans) = self.local.spans.get_mut(policy) {
             *spans += facts.spans;
         }
-        let Deciding { weigher, cuts, .. } = &mut self.deciding;
         let wants_weight = settings.weights.any() || settings.decisions.is_some();
+        let Deciding { weigher, cuts, .. } = &mut self.deciding;
         let own = if is_kept && wants_weight {
             weigher.weigh(&settings.program, &facts, by_bits, None, cuts)
         } else {
@@ -311,17 +322,38 @@ impl Shard {
             },
             self.deciding.tick,
         );
+        let attributes = self.marks(settings, one, policy);
+        self.send_on(settings, &Going { id, facts, newest, by_bits, attributes }, out);
+        let Deciding { weigher, cuts, .. } = &mut self.deciding;
+        match upstream {
+            None => own,
+            Some(_) if is_kept && wants_weight => {
+                weigher.weigh(&settings.program, &facts, by_bits, upstream, cuts)
+            }
+            Some(_) => always,
+        }
+    }
+
+    /// Attributes that say why a trace goes on.
+    fn marks(&self, settings: &Settings, one: &Decided, policy: usize) -> Vec<u8> {
         let mut attributes = self.deciding.reasons.get(policy).cloned().unwrap_or_default();
         if let Some(member) = &one.member {
             put_text(&mut attributes, ATTRIBUTES, "tailsampling.composite_policy", member);
         }
         if settings.is_dry_run {
+            let is_kept = one.outcome.is_kept;
             put_truth(&mut attributes, ATTRIBUTES, "tailsampling.dry_run.kept", is_kept);
         }
+        attributes
+    }
+
+    /// Sends the spans of a trace on, with its marks, from the newest record to the oldest.
+    fn send_on(&mut self, settings: &Settings, going: &Going, out: &mut Output) {
+        let Going { id, facts, newest, by_bits, attributes } = going;
         let weights = if settings.is_dry_run { mark::Weights::default() } else { settings.weights };
-        let random = unrelated_bits(id);
+        let random = unrelated_bits(*id);
         let mut first = self.emitter.len();
-        let mut at = newest;
+        let mut at = *newest;
         while let Some(record) = self.arena.record(at) {
             let context = (self.contexts.parent(record.context), record.context);
             self.emitter.enter(context, &self.contexts);
@@ -331,10 +363,10 @@ impl Shard {
             } else {
                 let Deciding { weigher, cuts, .. } = &mut self.deciding;
                 let mut weigh = |said: Option<Threshold>| {
-                    weigher.weigh(&settings.program, &facts, by_bits, said, cuts)
+                    weigher.weigh(&settings.program, facts, *by_bits, said, cuts)
                 };
                 let rate = self.contexts.rate(record.context);
-                let mark = Mark { attributes: &attributes, weights, random, rate };
+                let mark = Mark { attributes, weights, random, rate };
                 let from = self.emitter.written.len();
                 for span in digest::spans(record.spans) {
                     if !mark::write(span.inner, &mark, &mut weigh, &mut self.emitter.written) {
@@ -353,14 +385,6 @@ impl Shard {
             }
         }
         self.emitter.reverse_from(first);
-        match upstream {
-            None => own,
-            Some(_) if is_kept && wants_weight => {
-                let Deciding { weigher, cuts, .. } = &mut self.deciding;
-                weigher.weigh(&settings.program, &facts, by_bits, upstream, cuts)
-            }
-            Some(_) => always,
-        }
     }
 
     /// Spans of a trace that was kept before go on at once, as their trace did.

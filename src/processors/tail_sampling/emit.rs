@@ -34,11 +34,11 @@ pub(super) struct Emitter {
     pub(super) written: Vec<u8>,
     bytes: usize,
     spans: u64,
-    /// Of the last piece.
+    /// Resource and scope of the last piece.
     context: Option<(u32, u32)>,
     /// Chunks that the pieces are of.
     chunks: Vec<u32>,
-    /// Who waits for late spans among them, and the last request that had some.
+    /// Receipts that wait for late spans among them, and the last request that had some.
     late: Claims,
     late_of: u64,
 }

@@ -7,9 +7,9 @@ const SECOND: u64 = 1_000_000_000;
 
 /// What a limit says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum Grant {
     /// It fits, and is spent.
-    Granted,
+    Given,
     /// There is not enough left.
     Spent,
     /// It is larger than all that there ever is.
@@ -58,9 +58,9 @@ impl Limit {
         }
     }
 
-    fn try_spend(&self, now: u64, cost: u64) -> Answer {
+    fn try_spend(&self, now: u64, cost: u64) -> Grant {
         if !self.could_grant(cost) {
-            return Answer::TooLarge;
+            return Grant::TooLarge;
         }
         match self {
             Limit::Bucket { rate, burst, full_at } => {
@@ -72,7 +72,7 @@ impl Limit {
                     let then = full_at.max(now).saturating_add(nanos(cost));
                     (then - now <= nanos(*burst)).then_some(then)
                 });
-                if spend.is_ok() { Answer::Granted } else { Answer::Spent }
+                if spend.is_ok() { Grant::Given } else { Grant::Spent }
             }
             Limit::Share { rate, spent, .. } => {
                 let second = (now / SECOND) << 32;
@@ -80,7 +80,7 @@ impl Limit {
                     let before = if state >> 32 << 32 == second { state & 0xFFFF_FFFF } else { 0 };
                     (before + cost <= *rate).then(|| second | (before + cost))
                 });
-                if spend.is_ok() { Answer::Granted } else { Answer::Spent }
+                if spend.is_ok() { Grant::Given } else { Grant::Spent }
             }
         }
     }
@@ -93,22 +93,22 @@ impl Limit {
 }
 
 /// Spends `cost` of one of `limits`, and of the total that it is a share of.
-pub(super) fn try_spend(limits: &[Limit], index: usize, now: u64, cost: u64) -> Answer {
+pub(super) fn try_spend(limits: &[Limit], index: usize, now: u64, cost: u64) -> Grant {
     let total = match &limits[index] {
         Limit::Share { total, .. } => total.map(|total| &limits[total]),
         Limit::Bucket { .. } => None,
     };
     if !limits[index].could_grant(cost) {
-        return Answer::TooLarge;
+        return Grant::TooLarge;
     }
     if let Some(total) = total {
         match total.try_spend(now, cost) {
-            Answer::Granted => {}
+            Grant::Given => {}
             refusal => return refusal,
         }
     }
     let answer = limits[index].try_spend(now, cost);
-    if let (Some(total), false) = (total, answer == Answer::Granted) {
+    if let (Some(total), false) = (total, answer == Grant::Given) {
         total.give_back(cost);
     }
     answer
@@ -123,28 +123,28 @@ mod tests {
         let limits = [Limit::bucket(10, 0)];
         let now = 5 * SECOND;
         let answers = [10, 10, 10].map(|cost| try_spend(&limits, 0, now, cost));
-        assert_eq!(answers, [Answer::Granted, Answer::Granted, Answer::Spent]);
-        assert_eq!(try_spend(&limits, 0, now + SECOND, 10), Answer::Granted);
-        assert_eq!(try_spend(&limits, 0, now + SECOND, 1), Answer::Spent);
-        assert_eq!(try_spend(&limits, 0, now + 9 * SECOND, 21), Answer::TooLarge);
+        assert_eq!(answers, [Grant::Given, Grant::Given, Grant::Spent]);
+        assert_eq!(try_spend(&limits, 0, now + SECOND, 10), Grant::Given);
+        assert_eq!(try_spend(&limits, 0, now + SECOND, 1), Grant::Spent);
+        assert_eq!(try_spend(&limits, 0, now + 9 * SECOND, 21), Grant::TooLarge);
     }
 
     #[test]
     fn shares_begin_anew_each_second_and_stay_within_their_total() {
         let limits = [Limit::share(10, None), Limit::share(8, Some(0)), Limit::share(8, Some(0))];
-        assert_eq!(try_spend(&limits, 1, 1, 8), Answer::Granted);
-        assert_eq!(try_spend(&limits, 1, 1, 1), Answer::Spent);
-        assert_eq!(try_spend(&limits, 2, 1, 3), Answer::Spent, "two are left of the total");
-        assert_eq!(try_spend(&limits, 2, 1, 2), Answer::Granted, "what was refused is not spent");
-        assert_eq!(try_spend(&limits, 2, SECOND, 8), Answer::Granted);
-        assert_eq!(try_spend(&limits, 2, SECOND, 9), Answer::TooLarge);
+        assert_eq!(try_spend(&limits, 1, 1, 8), Grant::Given);
+        assert_eq!(try_spend(&limits, 1, 1, 1), Grant::Spent);
+        assert_eq!(try_spend(&limits, 2, 1, 3), Grant::Spent, "two are left of the total");
+        assert_eq!(try_spend(&limits, 2, 1, 2), Grant::Given, "what was refused is not spent");
+        assert_eq!(try_spend(&limits, 2, SECOND, 8), Grant::Given);
+        assert_eq!(try_spend(&limits, 2, SECOND, 9), Grant::TooLarge);
     }
 
     #[test]
     fn workers_spend_no_more_than_there_is() {
         let limits = [Limit::bucket(1000, 1000)];
         let spent: u64 = std::thread::scope(|scope| {
-            let spend = || (0..1000).filter(|_| try_spend(&limits, 0, 0, 1) == Answer::Granted);
+            let spend = || (0..1000).filter(|_| try_spend(&limits, 0, 0, 1) == Grant::Given);
             let threads = [(); 4].map(|()| scope.spawn(move || spend().count() as u64));
             threads.into_iter().map(|thread| thread.join().unwrap()).sum()
         });

@@ -1,4 +1,4 @@
-//! What is written into spans that are kept: how many they stand for, and why they were kept.
+//! What is written into spans that are kept: how many they represent, and why they were kept.
 //!
 //! The weight goes where backends look for it: Honeycomb reads the attribute `SampleRate`, whole
 //! numbers only; OpenTelemetry has `th` in the member `ot` of `tracestate`. A weight that a span

@@ -96,7 +96,7 @@ fn key_bit(key: &[u8]) -> u64 {
 }
 
 impl Matcher {
-    /// Adds a condition and gives the number of its bit; none where there are too many.
+    /// Adds a condition and returns the number of its bit; `None` if there are too many.
     pub(super) fn add(&mut self, condition: Condition) -> Option<u32> {
         if self.count == CONDITIONS {
             return None;

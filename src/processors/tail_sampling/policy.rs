@@ -1,4 +1,4 @@
-//! Policies as they stand in YAML. What they mean stands in `compile`.
+//! Policies as YAML has them. `compile` says what they mean.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

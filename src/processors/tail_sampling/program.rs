@@ -231,7 +231,7 @@ pub(super) struct Outcome {
     pub(super) policy: Option<usize>,
 }
 
-/// Asks the rules in order; those that drop stand first. `votes` has one place for each.
+/// Asks the rules in order; those that drop come first. `votes` has one place for each.
 pub(super) fn decide(
     rules: &[Rule],
     stops_at_first: bool,
@@ -263,7 +263,7 @@ pub(super) fn decide(
     Outcome { is_kept: policy.is_some(), is_dropped: false, policy }
 }
 
-/// The same in three-valued logic, without a word on who voted how.
+/// The same in three-valued logic, without the votes.
 pub(super) fn is_kept(rules: &[Rule], facts: &Facts, oracle: &mut impl Oracle) -> Option<bool> {
     let mut kept = Some(false);
     let mut may_drop = false;

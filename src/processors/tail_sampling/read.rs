@@ -29,7 +29,7 @@ use crate::{
     processors::sampling::TraceState,
 };
 
-/// Spans of one trace that stand side by side.
+/// Spans of one trace, side by side.
 #[derive(Debug)]
 pub(super) struct Run {
     pub(super) id: u128,
@@ -54,7 +54,7 @@ pub(super) struct Place {
     scope: Range<usize>,
 }
 
-/// In what the spans of a request stand.
+/// The resources and scopes of the spans of a request.
 #[derive(Debug, Default)]
 pub(super) struct Places {
     pub(super) all: Vec<Place>,
@@ -109,7 +109,7 @@ impl Drop for Loan {
 pub(super) struct Paid {
     permits: SmallVec<[Permit; 1]>,
     owed: u64,
-    /// Of all readings.
+    /// Bytes of all readings.
     all_owed: Arc<AtomicU64>,
 }
 
@@ -301,7 +301,7 @@ impl Reader {
                 }
             }
             if spans == 0 {
-                // Nobody asks for it.
+                // No policy asks for it.
                 reads.places.wrappers.truncate(from);
                 continue;
             }

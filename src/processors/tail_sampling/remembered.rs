@@ -2,7 +2,7 @@
 //! bear, of dropped ones only that they were; of both when.
 //!
 //! Both go by a keyed hash of the trace id, 40 bits of it beside those that choose a place: of a
-//! million remembered, one new trace in 10^12 is taken for one of them. Both stand in two
+//! million remembered, one new trace in 10^12 is taken for one of them. Both are in two
 //! generations. What is looked up moves into the younger one; when that is half of the size the
 //! older one is forgotten as a whole. So the least recently used go first, in halves, without a
 //! list to keep in order.
@@ -73,7 +73,7 @@ impl<T: Copy + Default> Remembered<T> {
         self.young.insert(slot, value);
     }
 
-    /// Looks at where it would stand, to have that in the cache later.
+    /// Looks at where it would be, to have that in the cache later.
     #[inline]
     pub(super) fn touch(&self, hash: u64) -> u64 {
         let slot = slot(hash, 0);
@@ -125,7 +125,7 @@ impl<T: Copy + Default> Table<T> {
         (slot >> TICK_BITS) as usize & self.slots.len().wrapping_sub(1)
     }
 
-    /// Its place, or the empty one where it would stand.
+    /// Its place, or the empty one where it would be.
     #[inline]
     fn place(&self, slot: u64) -> usize {
         let mut at = self.first(slot);

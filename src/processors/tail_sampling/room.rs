@@ -25,7 +25,7 @@ const TABLE_STEP: usize = 64 << 10;
 /// Bytes of chunks whose traces are decided at once where memory is needed.
 const EARLY_BYTES: usize = 1 << 20;
 
-/// Of traces at a limit, the part that is decided at once.
+/// The part of the traces that is decided at once when a limit is reached.
 const EARLY_PART: usize = 64;
 
 impl Shard {
@@ -52,7 +52,7 @@ impl Shard {
         true
     }
 
-    /// What a request counts for if it is kept as it is; none where copying is better: small ones,
+    /// What a request counts for if it is kept as it is; `None` if copying is better: small ones,
     /// such as would take much of the memory at once, and such as keep alive, and paid for, much
     /// more than their bytes.
     pub(super) fn lent_size(&self, payload: &Payload) -> Option<usize> {
@@ -137,7 +137,7 @@ impl Shard {
         }
     }
 
-    /// Makes sure that there is room for what the spans at hand stand in.
+    /// Makes sure that there is room for the resources and scopes of the spans at hand.
     #[inline]
     pub(super) fn make_room_for_context(
         &mut self,
@@ -200,13 +200,13 @@ impl Shard {
         }
     }
 
-    /// Who pays: the account that the request at hand, or what is held, was paid from.
+    /// The account that pays: the one that the request at hand, or what is held, was paid from.
     pub(super) fn account(&self) -> Option<&Permit> {
         let held = self.arena.permit().or(self.tables_permits.first());
         self.payer.as_ref().or(held)
     }
 
-    /// Bytes from the account, if it has so many. Nothing where nobody keeps accounts.
+    /// Bytes from the account, if it has so many. Nothing if there is no account.
     fn draw(&self, bytes: usize) -> Result<Option<Permit>, OutOfBytes> {
         match self.account() {
             None => Ok(None),
@@ -228,7 +228,7 @@ impl Shard {
 
     /// Gives back chunks of which no trace waits.
     pub(super) fn release(&mut self, out: &mut Output) {
-        // What is on its way out may stand in chunks that go.
+        // What is on its way out may be in chunks that go.
         self.flush(out);
         while let Some((number, generation)) = self.order.front() {
             if let Some(trace) = self.traces.current(*number, *generation) {

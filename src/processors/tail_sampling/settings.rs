@@ -5,11 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{compile::Program, mark::Weights};
-use crate::telemetry::{
-    decisions::{Decisions, Trigger, Vote},
-    tail_sampling::TailSamplingStats,
-};
+use super::{compile::Program, mark::Weights, stats::TailSamplingStats};
+use crate::telemetry::decisions::{Decisions, Trigger, Vote};
 
 /// Settings, read by all.
 #[derive(Debug)]
@@ -35,7 +32,7 @@ pub(super) struct Settings {
     pub(super) is_span_ingest: bool,
     pub(super) drops_pending: bool,
     pub(super) blocks: bool,
-    /// Of all workers.
+    /// How many decisions all workers together remember.
     pub(super) kept_remembered: usize,
     pub(super) dropped_remembered: usize,
     /// Bytes that one worker's part of these takes when it is full.
@@ -43,9 +40,9 @@ pub(super) struct Settings {
     pub(super) weights: Weights,
     pub(super) records_policy: bool,
     pub(super) is_dry_run: bool,
-    /// None where nobody wants to know why.
+    /// `None` if decisions are not explained.
     pub(super) decisions: Option<Arc<Decisions>>,
-    pub(super) stats: Arc<TailSamplingStats>,
+    pub(super) stats: TailSamplingStats,
 }
 
 /// Counters of one worker, plain numbers until they are shown.
@@ -107,6 +104,7 @@ impl Local {
         stats.sampled.add(take(&mut self.sampled));
         stats.not_sampled.add(take(&mut self.not_sampled));
         stats.dropped.add(take(&mut self.dropped));
+        stats.too_large.add(self.triggers[Trigger::TooLarge as usize]);
         for (count, number) in self.triggers.iter_mut().zip(&stats.triggers) {
             number.add(take(count));
         }

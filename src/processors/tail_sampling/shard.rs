@@ -32,7 +32,7 @@ use super::{
     traces::Traces,
 };
 use crate::{
-    component::{Output, Processor, Share},
+    component::{ByTrace, Output, Processor, Share},
     otlp::{
         Payload,
         payload::{Outcome, Permit, Reason, settle_all},
@@ -89,9 +89,9 @@ pub(super) struct Shard {
     pub(super) order: VecDeque<(u32, u32)>,
     /// Bytes of the spans of all that wait.
     pub(super) live: u64,
-    /// Of the request at hand.
+    /// Places of the request at hand.
     pub(super) payer: Option<Permit>,
-    /// Who waits for what becomes of the request at hand, and its number.
+    /// Receipts that wait for the outcome of the request at hand, and its number.
     pub(super) claims: Claims,
     pub(super) request: u64,
     /// Traces whose decision the request at hand made certain: number and generation.
@@ -418,7 +418,7 @@ impl Shard {
                 if is_enough && !deciding.has_limits {
                     return batch;
                 }
-                // A trace that stands in both queues is taken once.
+                // A trace that is in both queues is taken once.
                 let is_new = is_there && traces.entry(due.number).due != u32::MAX;
                 if is_new && due.tick <= tick {
                     let trace = traces.entry_mut(due.number);
@@ -432,7 +432,7 @@ impl Shard {
         batch
     }
 
-    /// Writes what was counted into what everybody sees.
+    /// Adds what was counted to the shared counters.
     fn show(&mut self) {
         let now = (self.traces.len() as u64, self.memory() as u64);
         self.local.flush(&self.settings.stats, self.shown, now);
@@ -440,7 +440,7 @@ impl Shard {
     }
 }
 
-/// Where the spans at hand stand.
+/// Where the spans at hand are.
 pub(super) struct Spot<'a> {
     places: &'a Places,
     /// The segment.
@@ -469,36 +469,6 @@ impl Processor for Shard {
         }
     }
 
-    fn share(&mut self, payload: Payload, owners: usize, out: &mut Output) -> Vec<Option<Share>> {
-        if self.settings.blocks && self.is_full(payload.len() / owners) {
-            out.refuse(payload, Reason::Limited);
-            return Vec::new();
-        }
-        let readings = match self.read(&payload, owners, out) {
-            Ok(readings) => readings,
-            Err(reason) => {
-                out.refuse(payload, reason);
-                return Vec::new();
-            }
-        };
-        let with_items = readings.iter().map(|reading| reading.items).filter(|items| *items > 0);
-        let bodies: Vec<_> = with_items.map(|items| (payload.body.clone(), items)).collect();
-        let mut parts = payload.divide(bodies).into_iter();
-        let share = |reading: Reading| {
-            let payload = (reading.items > 0).then(|| parts.next()).flatten()?;
-            Some(Share { payload, reading: Box::new(reading) })
-        };
-        readings.into_iter().map(share).collect()
-    }
-
-    fn take(&mut self, share: Share, out: &mut Output) {
-        match share.reading.downcast::<Reading>() {
-            Ok(reading) => self.ingest(share.payload, *reading, out),
-            // Read by another kind of processor: nobody here can say what its items are.
-            Err(_) => out.refuse(share.payload, Reason::Unaccounted),
-        }
-    }
-
     fn next_tick(&self) -> Option<Instant> {
         let due = [self.waiting.front(), self.rooted.front()].into_iter().flatten();
         let tick = due.map(|due| due.tick).min()?;
@@ -514,7 +484,7 @@ impl Processor for Shard {
             self.decide(&batch, out);
             self.settings.stats.tick_millis.record(millis(began));
         }
-        // So much each time that nobody waits long.
+        // A limited part each time, so that payloads do not wait long.
         let mut copied = 0;
         while copied < COMPACTED
             && let Some(bytes) = self.compact(out)
@@ -547,6 +517,42 @@ impl Processor for Shard {
             self.decide(&batch, out);
         }
         self.show();
+    }
+
+    fn by_trace(&mut self) -> Option<&mut dyn ByTrace> {
+        Some(self)
+    }
+}
+
+impl ByTrace for Shard {
+    fn share(&mut self, payload: Payload, owners: usize, out: &mut Output) -> Vec<Option<Share>> {
+        if self.settings.blocks && self.is_full(payload.len() / owners) {
+            out.refuse(payload, Reason::Limited);
+            return Vec::new();
+        }
+        let readings = match self.read(&payload, owners, out) {
+            Ok(readings) => readings,
+            Err(reason) => {
+                out.refuse(payload, reason);
+                return Vec::new();
+            }
+        };
+        let with_items = readings.iter().map(|reading| reading.items).filter(|items| *items > 0);
+        let bodies: Vec<_> = with_items.map(|items| (payload.body.clone(), items)).collect();
+        let mut parts = payload.divide(bodies).into_iter();
+        let share = |reading: Reading| {
+            let payload = (reading.items > 0).then(|| parts.next()).flatten()?;
+            Some(Share { payload, reading: Box::new(reading) })
+        };
+        readings.into_iter().map(share).collect()
+    }
+
+    fn take(&mut self, share: Share, out: &mut Output) {
+        match share.reading.downcast::<Reading>() {
+            Ok(reading) => self.ingest(share.payload, *reading, out),
+            // Read by another kind of processor: this one cannot read it.
+            Err(_) => out.refuse(share.payload, Reason::Unaccounted),
+        }
     }
 }
 

@@ -149,7 +149,7 @@ fn conserve(seed: u64) {
             sampler.now += Duration::from_secs(100);
         }
         kept.extend(sampler.wait(Duration::from_millis(rng.u64(..400))));
-        let stats = &sampler.telemetry.tail_samplers()[0];
+        let stats = &sampler.stats;
         assert!(
             stats.memory.read() <= stats.memory_limit.read() + 64_000 || extra.is_empty(),
             "seed {seed}: {} of {}",
@@ -159,7 +159,7 @@ fn conserve(seed: u64) {
     }
     kept.extend(sampler.drain());
     assert_eq!(kept.len() as u64 + sampler.filtered, sent, "seed {seed}: {settings}");
-    let stats = Arc::clone(&sampler.telemetry.tail_samplers()[0]);
+    let stats = Arc::clone(&sampler.stats);
     assert_eq!(stats.pending.read(), 0, "seed {seed}");
     let decided = stats.sampled.read() + stats.not_sampled.read() + stats.dropped.read();
     assert_eq!(decided, stats.new_traces.read(), "seed {seed}");
@@ -180,9 +180,15 @@ fn ids_of(sampler: &Sampler, ids: &[u128]) -> u64 {
     ids.iter().filter(found).count() as u64
 }
 
+/// All rounds if `SKEP_TEST_FULL` is set, as `.ci/run` does it, else a fifth of them.
+fn rounds(all: u64) -> u64 {
+    let is_full = std::env::var_os("SKEP_TEST_FULL").is_some_and(|value| !value.is_empty());
+    if is_full { all } else { all / 5 }
+}
+
 #[test]
 fn every_span_is_kept_dropped_or_waits() {
-    for seed in 0..300 {
+    for seed in 0..rounds(300) {
         conserve(seed);
     }
 }
@@ -193,7 +199,7 @@ fn every_span_is_kept_dropped_or_waits() {
 fn the_decision_is_the_same_whatever_the_interleaving_and_the_workers() {
     let policies = MIXED.replace("\n  - ", ", ").replace('\n', " ");
     let policies = policies.trim().trim_start_matches(',');
-    for seed in 0..40 {
+    for seed in 0..rounds(40) {
         let mut rng = Rng::with_seed(seed);
         let ids: Vec<u128> = (0..80).map(|_| rng.u128(..)).collect();
         let spans: Vec<Span> = (0..600)
@@ -245,7 +251,7 @@ fn paid(account: &Arc<Account>, mut payload: Payload) -> Payload {
 
 /// What is held, which has to be within the limit, and paid for but for a step of the tables.
 fn check_memory(sampler: &Sampler, account: &Account, slack: u64) {
-    let stats = &sampler.telemetry.tail_samplers()[0];
+    let stats = &sampler.stats;
     let (memory, limit) = (stats.memory.read(), stats.memory_limit.read());
     assert!(memory <= limit + slack, "{memory} of {limit}");
     let used = account.used();
@@ -299,7 +305,7 @@ fn neither_tiny_spans_nor_stragglers_break_the_limit() {
         check_memory(&sampler, &account, 300_000);
         kept += sampler.wait(Duration::from_millis(round % 7 * 10)).len();
     }
-    let stats = Arc::clone(&sampler.telemetry.tail_samplers()[0]);
+    let stats = Arc::clone(&sampler.stats);
     assert!(stats.pending.read() > 0);
     kept += sampler.drain().len();
     assert_eq!(kept, sent);
@@ -336,7 +342,7 @@ fn large_requests_are_kept_and_small_ones_copied() {
         // Chunks of copies give back what they did not need, when one comes after them.
         let tables = 64_000 * (1 + workers as u64);
         assert!((bytes..bytes + tables).contains(&held), "{held} for {bytes}");
-        let stats = Arc::clone(&sampler.telemetry.tail_samplers()[0]);
+        let stats = Arc::clone(&sampler.stats);
         assert!(stats.memory.read() >= bytes, "{}", stats.memory.read());
         assert_eq!(sampler.wait(Duration::from_secs(11)).len(), 98);
         assert!(account.used() < tables && stats.memory.read() < 64_000 * workers as u64);
@@ -411,7 +417,7 @@ fn a_giant_trace_disturbs_nobody() {
     }
     kept += sampler.drain().len();
     assert_eq!(kept, 100_100);
-    let stats = &sampler.telemetry.tail_samplers()[0];
+    let stats = &sampler.stats;
     assert!(stats.memory.read() <= 3_000_000);
 }
 
@@ -444,7 +450,7 @@ fn a_million_traces_of_one_span() {
     assert_eq!(kept as u64 + sampler.filtered, sent);
     // 10 000 of a million; four standard deviations are 400.
     assert!(kept.abs_diff(10_000) < 400, "{kept}");
-    let stats = &sampler.telemetry.tail_samplers()[0];
+    let stats = &sampler.stats;
     assert!(stats.memory.read() <= 20_000_000, "{}", stats.memory.read());
     assert_eq!(
         (stats.pending.read(), sampler.telemetry.decisions()[0].after(0, 99).decisions.len()),

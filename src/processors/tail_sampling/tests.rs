@@ -13,9 +13,9 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message as _;
 
-use super::{Config, ENTRY};
+use super::{Config, ENTRY, stats::TailSamplingStats};
 use crate::{
-    component::{BuildContext, ComponentId, Output, Processor, ProcessorConfig},
+    component::{BuildContext, ByTrace, Output, Processor, ProcessorConfig},
     config::{Problems, yaml},
     otlp::{Payload, Signal, check::Utf8},
     telemetry::{
@@ -40,11 +40,18 @@ pub(super) fn decode(settings: &str) -> (Config, Problems) {
     (config, problems)
 }
 
+/// A replica that takes shares.
+pub(super) fn by_trace(shard: &mut Box<dyn Processor>) -> &mut dyn ByTrace {
+    shard.by_trace().unwrap()
+}
+
 /// A tail sampler on some workers, and the time.
 pub(super) struct Sampler {
     pub(super) shards: Vec<Box<dyn Processor>>,
     pub(super) now: Instant,
     pub(super) telemetry: Arc<Telemetry>,
+    /// The counters of its replicas.
+    pub(super) stats: Arc<TailSamplingStats>,
     pub(super) filtered: u64,
     pub(super) refused: u64,
     readers: usize,
@@ -60,18 +67,22 @@ impl Sampler {
         assert!(!problems.has_errors(), "{:?}", problems.0);
         let telemetry = Arc::new(Telemetry::default());
         let cx = BuildContext {
-            id: ComponentId { kind_name: ENTRY.name.to_owned(), name: None },
-            pipeline: "traces".to_owned(),
-            signal: Signal::Traces,
             wants_weights,
-            budget: 1 << 30,
-            in_container: false,
             telemetry: Arc::clone(&telemetry),
-            auth: None,
-            server_auths: Arc::default(),
+            ..BuildContext::test(ENTRY.name, Signal::Traces)
         };
         let shards = config.replicas(&cx, workers).unwrap();
-        Sampler { shards, now: Instant::now(), telemetry, filtered: 0, refused: 0, readers: 0 }
+        let names: Vec<_> = config.policies.iter().map(|policy| policy.name.clone()).collect();
+        let stats = TailSamplingStats::new(&cx.metrics(), ENTRY.name, &cx.pipeline, &names);
+        Sampler {
+            shards,
+            now: Instant::now(),
+            telemetry,
+            stats: Arc::new(stats),
+            filtered: 0,
+            refused: 0,
+            readers: 0,
+        }
     }
 
     fn collect(&mut self, mut out: Output) -> Vec<ResourceSpans> {
@@ -96,10 +107,11 @@ impl Sampler {
             // Workers read in turn.
             self.readers += 1;
             let (owners, reader) = (self.shards.len(), self.readers % self.shards.len());
-            let shares = self.shards[reader].share(payload.clone(), owners, &mut out);
+            let shares =
+                by_trace(&mut self.shards[reader]).share(payload.clone(), owners, &mut out);
             for (shard, share) in self.shards.iter_mut().zip(shares) {
                 if let Some(share) = share {
-                    shard.take(share, &mut out);
+                    by_trace(shard).take(share, &mut out);
                 }
             }
         }
@@ -461,7 +473,7 @@ fn late_spans_follow_the_decision() {
     let error = Span { status: status(2).status, ..span(C, 1) };
     assert_eq!(sampler.send(vec![error]), [], "not kept, whatever it says");
     assert_eq!(sampler.wait(Duration::from_mins(1)), []);
-    let stats = &sampler.telemetry.tail_samplers()[0];
+    let stats = &sampler.stats;
     assert_eq!((stats.late_kept.read(), stats.late_dropped.read()), (1, 1));
     assert_eq!(stats.late_seconds.read().counts.iter().sum::<u64>(), 2);
     assert_eq!((stats.sampled.read(), stats.not_sampled.read(), stats.pending.read()), (1, 1, 0));

@@ -3,7 +3,7 @@
 //!
 //! The index holds a number and 32 bits of the hash in eight bytes, so that it is probed and moved
 //! without looking at entries; a removal shifts back what follows, so there are no tombstones. The
-//! hash is keyed per process: nobody outside can make ids that collide.
+//! hash is keyed per process: senders cannot make ids that collide.
 
 use super::{arena::Position, program::Facts};
 use crate::processors::sampling::{Randomness, Threshold};
@@ -216,8 +216,8 @@ impl Traces {
                 break;
             }
             let first = (slot >> 32) as usize & mask;
-            // What may stand in the hole: where its search begins is not between the hole and where
-            // it stands.
+            // What may move into the hole: an entry whose search does not begin between the hole
+            // and its present place.
             if (at.wrapping_sub(first) & mask) >= (at.wrapping_sub(hole) & mask) {
                 self.index[hole] = slot;
                 hole = at;

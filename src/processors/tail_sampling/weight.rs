@@ -1,4 +1,4 @@
-//! How many traces a kept one stands for: one over the probability that a trace like it is kept.
+//! How many traces a kept one represents: one over the probability that a trace like it is kept.
 //!
 //! A trace's facts are what they are; only chances and limits could have gone otherwise. Each salt
 //! is one number, evenly spread over all traces and independent of the others; so are the 56 random
@@ -69,7 +69,7 @@ impl Weigher {
         self.last = None;
     }
 
-    /// The probability that a trace with these facts is kept, and was kept by who sampled before.
+    /// The probability that a trace with these facts is kept, and was kept by earlier samplers.
     /// `by_bits`: chances go by the bits of the trace. `limits` are the thresholds of limits.
     pub(super) fn weigh(
         &mut self,

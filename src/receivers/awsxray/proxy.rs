@@ -174,15 +174,11 @@ impl Service for Proxy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        receivers::awsxray::{ProxyServer, sampling},
-        telemetry::datagrams::DatagramStats,
-    };
+    use crate::receivers::awsxray::{ProxyServer, sampling};
 
     fn source() -> Source {
         let rules = sampling::rules(&ProxyServer::default()).unwrap();
-        let stats = Arc::new(DatagramStats::default());
-        Source::Local(Sampling::new(rules, stats, SystemTime::now()))
+        Source::Local(Sampling::new(rules, Vec::new(), SystemTime::now()))
     }
 
     #[test]

@@ -7,15 +7,17 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::settings::{DEFAULT, ProxyServer, Rule};
-use crate::telemetry::datagrams::{DatagramStats, RuleStats};
+use super::{
+    settings::{DEFAULT, ProxyServer, Rule},
+    stats::RuleStats,
+};
 
 /// When a client should ask again; what SDKs do without being told.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -31,7 +33,8 @@ const CLIENTS: usize = 1024;
 pub(super) struct Sampling {
     rules: Vec<Rule>,
     since: SystemTime,
-    stats: Arc<DatagramStats>,
+    /// Counters of the rules, in the same order; empty if they are not counted.
+    stats: Vec<RuleStats>,
     /// By rule, in the order of `rules`.
     shares: Mutex<Vec<HashMap<String, Share>>>,
 }
@@ -78,15 +81,9 @@ pub(super) fn of_records(records: &[Value]) -> Vec<Rule> {
     records.iter().filter_map(read).map(|record| record.rule.into()).collect()
 }
 
-/// Counters of the rules.
-pub(super) fn stats(rules: &[Rule]) -> Vec<RuleStats> {
-    let of = |rule: &Rule| RuleStats { rule: rule.rule_name.clone(), ..RuleStats::default() };
-    rules.iter().map(of).collect()
-}
-
 impl Sampling {
     /// `stats` has the counters of these rules.
-    pub(super) fn new(rules: Vec<Rule>, stats: Arc<DatagramStats>, now: SystemTime) -> Self {
+    pub(super) fn new(rules: Vec<Rule>, stats: Vec<RuleStats>, now: SystemTime) -> Self {
         let shares = Mutex::new(rules.iter().map(|_| HashMap::new()).collect());
         Sampling { rules, since: now, stats, shares }
     }
@@ -134,7 +131,7 @@ impl Sampling {
                 continue;
             };
             let rule = &self.rules[index];
-            if let Some(stats) = self.stats.rules.get(index) {
+            if let Some(stats) = self.stats.get(index) {
                 stats.requests.add(report.requests.into());
                 stats.sampled.add(report.sampled.into());
                 stats.borrowed.add(report.borrowed.into());
@@ -337,8 +334,8 @@ mod tests {
 
     fn sampling(given: Vec<Rule>, now: SystemTime) -> Sampling {
         let rules = rules(&ProxyServer { rules: given, ..ProxyServer::default() }).unwrap();
-        let stats = DatagramStats { rules: stats(&rules), ..DatagramStats::default() };
-        Sampling::new(rules, Arc::new(stats), now)
+        let stats = vec![RuleStats::default(); rules.len()];
+        Sampling::new(rules, stats, now)
     }
 
     fn at(millis: u64) -> SystemTime {
@@ -387,9 +384,9 @@ mod tests {
                 "UnprocessedStatistics": [],
             })
         );
-        let stats = &sampling.stats.rules[0];
+        let stats = &sampling.stats[0];
         let counts =
-            [&stats.requests, &stats.sampled, &stats.borrowed].map(crate::telemetry::Number::read);
+            [&stats.requests, &stats.sampled, &stats.borrowed].map(crate::telemetry::Counter::read);
         assert_eq!(counts, [7, 2, 1]);
         let answer = ask(&sampling, "other", "c1", 500);
         assert_eq!(answer["SamplingTargetDocuments"], json!([]));

@@ -25,7 +25,7 @@ use tokio::{
     time::MissedTickBehavior,
 };
 
-use super::segment;
+use super::{segment, stats::DatagramStats};
 use crate::{
     component::{Arrival, Compression, Encoding, Ingress, Rejection, Stop, Way},
     net::{seldom::Seldom, server::Sockets},
@@ -34,7 +34,7 @@ use crate::{
         check::Utf8,
         payload::{Context, Permit, Reason, Wait},
     },
-    telemetry::{ReceiverStats, datagrams::DatagramStats},
+    telemetry::ReceiverStats,
 };
 
 /// Largest datagram, and a byte more than IPv4 can carry.
@@ -392,7 +392,7 @@ mod tests {
         inlet.take(b"no room", peer);
         let lost = |stats: &DatagramStats| {
             [&stats.received, &stats.over_budget, &stats.queue_full, &stats.malformed]
-                .map(crate::telemetry::Number::read)
+                .map(crate::telemetry::Counter::read)
         };
         assert_eq!(lost(&datagrams), [6, 1, 1, 0]);
         let requests = Arc::clone(&inlet.counters.requests);

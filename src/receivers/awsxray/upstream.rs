@@ -20,7 +20,7 @@ use super::{
     proxy::Call,
     sampling::{self, Sampling},
 };
-use crate::{net::seldom::Seldom, telemetry::datagrams::DatagramStats};
+use crate::net::seldom::Seldom;
 
 /// Most pages of rules that are asked for; an account has 25 rules unless AWS was asked for more.
 const PAGES: usize = 32;
@@ -118,8 +118,7 @@ impl Upstream {
             answer.body = Bytes::from(all.to_string());
         }
         let rules = sampling::of_records(&records);
-        let stats = Arc::new(DatagramStats::default());
-        let sampling = Sampling::new(rules, stats, SystemTime::now());
+        let sampling = Sampling::new(rules, Vec::new(), SystemTime::now());
         let kept = Arc::new(Kept { answer: answer.clone(), sampling });
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
         Ok(answer)

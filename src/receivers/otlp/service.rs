@@ -27,8 +27,9 @@ use crate::{
         body::{self, Payer},
         cors::{Cors, is_preflight},
         status::status,
+        stray::Stray,
     },
-    telemetry::{ReceiverStats, strays::Stray},
+    telemetry::ReceiverStats,
 };
 
 /// Longest time for a whole body: a slow sender holds a permit.

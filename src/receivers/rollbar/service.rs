@@ -44,8 +44,9 @@ use crate::{
         body::{self, Payer},
         cors::{Cors, is_preflight},
         status::status,
+        stray::Stray,
     },
-    telemetry::{ReceiverStats, strays::Stray},
+    telemetry::ReceiverStats,
 };
 
 /// Where the log says that pages can be allowed.

@@ -65,7 +65,7 @@ fn ids_are_read_as_they_are_shown() {
         assert_eq!(id.to_string().parse(), Ok(id));
     }
     for wrong in ["", "17", "traces:17", ":traces:17", "a:spans:1", "a:traces:-1", "a:traces:"] {
-        assert!(wrong.parse::<LetterId>().unwrap_err().contains("no id"), "{wrong}");
+        assert!(wrong.parse::<LetterId>().unwrap_err().contains("not the id"), "{wrong}");
     }
 }
 

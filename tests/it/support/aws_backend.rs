@@ -27,13 +27,13 @@ pub(crate) struct Aws {
     pub(crate) faults: Vec<String>,
     /// Statuses of the next answers instead of 200.
     pub(crate) refuse: VecDeque<u16>,
-    /// Pages of sampling rules; none: sampling is not known.
+    /// Pages of sampling rules; if empty, the sampling API is unknown here.
     pub(crate) rules: Vec<Vec<Value>>,
     /// Sampling calls that were answered: path and body.
     pub(crate) asked: Vec<(String, Value)>,
     /// Session tokens that have ended.
     pub(crate) ended: Vec<String>,
-    /// Seconds that its clock is ahead; none: it does not look at the time.
+    /// Seconds by which its clock is ahead; if `None`, it does not check the time.
     pub(crate) ahead: Option<i64>,
 }
 

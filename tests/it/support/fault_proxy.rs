@@ -217,7 +217,7 @@ impl State {
         let (parts, mut incoming) = request.into_parts();
         let mut body = BytesMut::new();
         while let Some(frame) = incoming.frame().await {
-            // The client is gone; so is whoever waits for this answer.
+            // The client is gone, and nobody waits for this answer.
             let Ok(frame) = frame else { return Response::default() };
             body.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new()));
             if fault == Fault::Slow {

@@ -26,7 +26,7 @@ pub(crate) fn http_backend(headers: &'static [&'static str]) -> (Backend, u16) {
     (backend, port)
 }
 
-/// Reads one request and answers it; none when the connection has ended.
+/// Reads one request and answers it; `None` if the connection has ended.
 fn take(reader: &mut BufReader<&TcpStream>, backend: &Backend, headers: &[&str]) -> Option<()> {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {

@@ -36,8 +36,9 @@ pub(crate) mod watch;
 
 use std::{
     fs::{self, File},
+    io::{BufRead as _, BufReader},
     net::{TcpListener, TcpStream},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStderr, Command, Stdio},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -91,6 +92,16 @@ fn wait_for_some<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// Prints a log. libtest keeps what threads of a test print, and shows it if the test fails.
+#[expect(clippy::print_stderr, reason = "it is shown with a test that fails")]
+fn show(log: ChildStderr) {
+    thread::spawn(move || {
+        for line in BufReader::new(log).lines().map_while(Result::ok) {
+            eprintln!("{line}");
+        }
+    });
+}
+
 /// The program, ended with the test.
 pub(crate) struct Skep(pub(crate) Child);
 
@@ -112,8 +123,9 @@ impl Skep {
     /// The same with the caller's arguments and environment.
     pub(crate) fn run(mut command: Command, ports: &[u16]) -> Self {
         command.env_remove("SKEP_CONFIG");
-        let mut skep =
-            Skep(command.stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().unwrap());
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        show(child.stderr.take().unwrap());
+        let mut skep = Skep(child);
         skep.listens(ports);
         skep
     }

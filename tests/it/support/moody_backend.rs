@@ -8,16 +8,16 @@ use std::{
     thread,
 };
 
-/// What it takes.
+/// What the backend accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mood {
     /// Everything.
     Open,
-    /// Nothing in which the word `poison` stands.
+    /// Everything but requests with the word `poison`.
     Picky,
-    /// Nothing from this sender.
+    /// Nothing: the sender is not authorized.
     Denying,
-    /// Nothing of more than 4 kB.
+    /// Requests of at most 4 kB.
     Narrow,
 }
 
@@ -53,12 +53,12 @@ impl MoodyBackend {
         self.0.lock().unwrap().mood = mood;
     }
 
-    /// How many requests it took in which a word stands.
+    /// How many accepted requests contain a word.
     pub(crate) fn count(&self, word: &str) -> usize {
         self.0.lock().unwrap().taken.iter().filter(|body| has(body, word)).count()
     }
 
-    /// Reads one request and answers it; none when the connection has ended.
+    /// Reads one request and answers it; `None` if the connection has ended.
     fn take(&self, reader: &mut BufReader<&TcpStream>) -> Option<()> {
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {

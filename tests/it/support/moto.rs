@@ -1,6 +1,6 @@
 //! moto, the stand-in for AWS that others test with: X-Ray and CloudWatch Logs are of use here. It
 //! checks less than AWS does (no signatures, no limits; `aws_backend.rs` does), but shares no
-//! thought with skep: what it took is read back by the AWS SDK for Python.
+//! code with skep: what it took is read back by the AWS SDK for Python.
 
 use std::{
     fs::File,
@@ -65,7 +65,7 @@ impl Moto {
     }
 }
 
-/// Without the AWS settings of whoever runs the tests, and without a search for an instance.
+/// Removes the AWS settings of the environment, and the search for instance metadata.
 pub(crate) fn alone(mut command: Command) -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AWS_")) {
         command.env_remove(name);

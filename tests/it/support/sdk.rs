@@ -16,7 +16,7 @@ pub(crate) fn run(command: &mut Command, remedy: &str) {
 }
 
 /// Runs `install` in `target/clients/NAME` unless that has been done for this content of `lists`.
-fn installed(name: &str, lists: &[PathBuf], install: impl FnOnce(&Path)) -> PathBuf {
+pub(crate) fn installed(name: &str, lists: &[PathBuf], install: impl FnOnce(&Path)) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("clients");
     fs::create_dir_all(&folder).unwrap();
     let lock = File::create(folder.join(format!("{name}.lock"))).unwrap();

@@ -1,6 +1,7 @@
-//! When two X-Ray documents say the same: each subsegment stands alone, with `trace_id`,
-//! `parent_id` and `type: subsegment`; `null`, empty objects and empty lists are absent; numbers
-//! are doubles, times to the microsecond. Everything else, above all what is not there, counts.
+//! When two X-Ray documents say the same: each subsegment is a document of its own, with
+//! `trace_id`, `parent_id` and `type: subsegment`; `null`, empty objects and empty lists are
+//! absent; numbers are doubles, times to the microsecond. Everything else counts, above all what
+//! is missing.
 
 use std::collections::BTreeMap;
 

@@ -51,7 +51,7 @@ impl Sink {
         });
     }
 
-    /// Takes one request; none when the connection has ended.
+    /// Takes one request; `None` if the connection has ended.
     fn take(&self, reader: &mut BufReader<&TcpStream>) -> Option<()> {
         let (_, body) = read(reader)?;
         let request = ExportTraceServiceRequest::decode(&*body).ok()?;
@@ -70,7 +70,7 @@ impl Sink {
     }
 }
 
-/// Head and body of a message; none when the connection has ended.
+/// Head and body of a message; `None` if the connection has ended.
 fn read(reader: &mut BufReader<&TcpStream>) -> Option<(String, Vec<u8>)> {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {

@@ -1,4 +1,4 @@
-//! A backend that takes its time over each answer.
+//! A backend that waits before it answers.
 
 use std::{net::TcpListener, sync::Arc, thread, time::Duration};
 

@@ -31,7 +31,7 @@ pub(crate) fn start<S: Default + Send + 'static>(
     (state, port)
 }
 
-/// Reads one request and answers it; none when the connection has ended.
+/// Reads one request and answers it; `None` if the connection has ended.
 fn serve<S>(
     reader: &mut BufReader<&TcpStream>,
     state: &Mutex<S>,
@@ -44,7 +44,7 @@ fn serve<S>(
     reader.get_mut().write_all(text.as_bytes()).ok()
 }
 
-/// The head and the body of one message; none at the end of the connection.
+/// The head and the body of one message; `None` if the connection has ended.
 pub(crate) fn message(reader: &mut impl BufRead) -> Option<(String, Vec<u8>)> {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {

@@ -45,8 +45,8 @@ impl Grpc {
         Grpc { send, port }
     }
 
-    /// Sends spans; their names once they are accepted. None: the connection says that it closes,
-    /// before the request was sent.
+    /// Sends spans and returns their names once they are accepted; `None` if the server announced
+    /// that it closes the connection before the request was sent.
     pub(crate) async fn export(&mut self, spans: usize) -> Option<Vec<String>> {
         let (body, names) = request(spans);
         let mut framed = BytesMut::with_capacity(body.len() + 5);
@@ -76,7 +76,7 @@ impl Grpc {
     }
 }
 
-/// What HTTP is spoken on.
+/// A connection that carries HTTP.
 pub(crate) trait Wire: Read + Write + Send {}
 
 impl<T: Read + Write + Send> Wire for T {}

@@ -32,7 +32,7 @@ use crate::{
     },
     storage::{
         Folder, Log, Overflow, Room, Settings,
-        letters::{Desk as _, DeskState, Letter, Selection},
+        letters::{DeskState, Letter, Selection},
     },
     telemetry::{Telemetry, storage::LogStats},
 };

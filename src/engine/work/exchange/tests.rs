@@ -136,7 +136,8 @@ impl World {
     }
 
     fn pending(&self) -> u64 {
-        self.site.telemetry.tail_samplers().iter().map(|stats| stats.pending.read()).sum()
+        let name = "otelcol_processor_tail_sampling_sampling_traces_on_memory";
+        self.site.telemetry.registry().sum(name)
     }
 
     fn queued(&self) -> u64 {

@@ -10,10 +10,14 @@ use opentelemetry_proto::tonic::{
 use prost::Message as _;
 
 use super::{
-    super::tests::{attribute, config, context, edited, logs, scope, text},
+    super::tests::{config, edited, logs, scope},
     *,
 };
-use crate::{component::ProcessorConfig as _, config::yaml};
+use crate::{
+    component::{BuildContext, ProcessorConfig as _},
+    config::yaml,
+    processors::editing::oracle::{attribute, text},
+};
 
 #[test]
 fn severities_have_the_numbers_of_the_specification() {
@@ -140,8 +144,9 @@ fn properties_of_another_signal_are_refused() {
     let yaml = "actions: [{key: a, value: 1, action: insert}]\n\
                 include: {match_type: strict, span_names: [x]}";
     let config = config(yaml);
-    assert!(config.build(&context(Signal::Traces)).is_ok());
-    let error = config.build(&context(Signal::Logs)).err().unwrap().to_string();
+    assert!(config.build(&BuildContext::test("attributes", Signal::Traces)).is_ok());
+    let error =
+        config.build(&BuildContext::test("attributes", Signal::Logs)).err().unwrap().to_string();
     assert!(error.contains("`include::span_names` does not apply to logs"), "{error}");
 }
 

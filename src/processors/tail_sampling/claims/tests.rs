@@ -14,7 +14,7 @@ use super::*;
 use crate::{
     component::Output,
     otlp::{Payload, Signal, payload::Outcome},
-    processors::tail_sampling::tests::Sampler,
+    processors::tail_sampling::tests::{Sampler, by_trace},
 };
 
 type Ended = Arc<Mutex<HashSet<usize>>>;
@@ -72,10 +72,10 @@ fn live(seed: u64, workers: usize, settings: &str) {
         } else {
             let payload = request(name, &mut random, &ended);
             let reader = random.usize(..workers);
-            let shares = sampler.shards[reader].share(payload, workers, &mut out);
+            let shares = by_trace(&mut sampler.shards[reader]).share(payload, workers, &mut out);
             for (shard, share) in sampler.shards.iter_mut().zip(shares) {
                 if let Some(share) = share {
-                    shard.take(share, &mut out);
+                    by_trace(shard).take(share, &mut out);
                 }
             }
             sampler.now += Duration::from_millis(random.u64(..120));

@@ -1,0 +1,179 @@
+//! Processors and connectors: what the engine asks of their configuration, and how it runs them.
+
+use std::{fmt, time::Instant};
+
+use smallvec::SmallVec;
+
+use super::{BuildContext, ByTrace, StartError};
+use crate::{
+    config::{Node, Problems},
+    otlp::{
+        Payload, Signal,
+        payload::{Outcome, Reason},
+    },
+};
+
+/// Where a processor may run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Partition {
+    /// Stateless: a replica on each worker, run wherever the payload is.
+    Any,
+    /// Split by trace id; each trace has one owning worker. Its replicas implement [`ByTrace`].
+    ByTrace,
+    /// One instance per pipeline on one owning worker.
+    Single,
+}
+
+/// What a processor needs of the requests, receivers and exporters around it. Most need nothing.
+#[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a need of its own")]
+pub struct Needs<'a> {
+    /// Payloads must carry their request's [`Context`](crate::otlp::payload::Context) up to here.
+    pub context: bool,
+    /// It reads request headers, which a receiver has to keep for it.
+    pub metadata: bool,
+    /// It reads what an authenticator of the receiver knows about the client.
+    pub auth: bool,
+    /// Payloads that it emits do not have the headers of the requests that came in.
+    pub drops_metadata: bool,
+    /// It can write how many items each kept item represents, and does so by default if an
+    /// exporter downstream [reads that](super::ExporterConfig::reads_weights).
+    pub writes_weights: bool,
+    /// It bounds the memory of the process.
+    pub memory: Option<&'a dyn MemoryBound>,
+}
+
+/// A bound on the memory that payloads may take in the whole process.
+pub trait MemoryBound: fmt::Debug {
+    /// The byte budget of the process that it asks for, given the memory of the machine. The
+    /// smallest one of all processors applies.
+    fn limit(&self, total: u64) -> Option<u64>;
+
+    /// Bytes of a `budget` in use above which it refuses everything. If it is the first processor
+    /// of a pipeline, receivers refuse for it, before they read a body.
+    fn refuses_above(&self, budget: u64) -> Option<u64>;
+}
+
+impl<T: ProcessorConfig + 'static> From<T> for Box<dyn ProcessorConfig> {
+    fn from(config: T) -> Self {
+        Box::new(config)
+    }
+}
+
+/// Configuration of a processor, decoded.
+pub trait ProcessorConfig: fmt::Debug + Send + Sync {
+    /// Where replicas run.
+    fn partition(&self) -> Partition;
+
+    /// Checks beyond types. `at` is the body, so that a problem can point at its key.
+    fn validate(&self, _at: &Node, _problems: &mut Problems) {}
+
+    /// What it needs of its surroundings.
+    fn needs(&self) -> Needs<'_> {
+        Needs::default()
+    }
+
+    /// Builds one replica.
+    fn build(&self, cx: &BuildContext) -> Result<Box<dyn Processor>, StartError>;
+
+    /// Builds one replica for each worker that runs it.
+    fn replicas(
+        &self,
+        cx: &BuildContext,
+        count: usize,
+    ) -> Result<Vec<Box<dyn Processor>>, StartError> {
+        (0..count).map(|_| self.build(cx)).collect()
+    }
+}
+
+/// One replica of a processor, owned by a worker: plain synchronous Rust, no locks.
+pub trait Processor: Send {
+    /// Takes a payload and emits none, one or several through `out`.
+    fn process(&mut self, payload: Payload, out: &mut Output);
+
+    /// When [`Processor::tick`] wants to be called next; `None` if no timer is due.
+    fn next_tick(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Called once `next_tick` has passed. `out.now` is the time.
+    fn tick(&mut self, _out: &mut Output) {}
+
+    /// Emits everything that is still held; the last call.
+    fn drain(&mut self, _out: &mut Output) {}
+
+    /// This replica as one that takes shares of payloads, if its partition is
+    /// [`Partition::ByTrace`].
+    fn by_trace(&mut self) -> Option<&mut dyn ByTrace> {
+        None
+    }
+}
+
+/// What a processor hands on.
+#[derive(Debug)]
+pub struct Output {
+    /// Monotonic time of this call.
+    pub now: Instant,
+    emitted: SmallVec<[Payload; 2]>,
+    /// Items left out by decision since the last call.
+    filtered: u64,
+    /// Items refused since the last call.
+    refused: u64,
+}
+
+impl Output {
+    /// An empty output at a time.
+    pub fn at(now: Instant) -> Self {
+        Output { now, emitted: SmallVec::new(), filtered: 0, refused: 0 }
+    }
+
+    /// Hands a payload on to the next stage.
+    pub fn emit(&mut self, payload: Payload) {
+        self.emitted.push(payload);
+    }
+
+    /// Ends a payload by a decision of the configuration.
+    pub fn filter(&mut self, payload: Payload) {
+        self.filtered += payload.items;
+        payload.finish(Outcome::Filtered);
+    }
+
+    /// Counts items that were left out of a payload that itself went on.
+    pub fn count_filtered(&mut self, items: u64) {
+        self.filtered += items;
+    }
+
+    /// Ends a payload that cannot go on.
+    pub fn refuse(&mut self, payload: Payload, reason: Reason) {
+        self.refused += payload.items;
+        payload.finish(Outcome::Failed(reason));
+    }
+
+    /// Takes what was emitted, in order.
+    pub fn take(&mut self) -> SmallVec<[Payload; 2]> {
+        std::mem::take(&mut self.emitted)
+    }
+
+    /// Takes the counts of filtered and refused items.
+    pub fn take_counts(&mut self) -> (u64, u64) {
+        (std::mem::take(&mut self.filtered), std::mem::take(&mut self.refused))
+    }
+}
+
+impl<T: ConnectorConfig + 'static> From<T> for Box<dyn ConnectorConfig> {
+    fn from(config: T) -> Self {
+        Box::new(config)
+    }
+}
+
+/// Configuration of a connector. A connector is a processor whose output enters other pipelines.
+pub trait ConnectorConfig: fmt::Debug + Send + Sync {
+    /// Output signal for an input signal; `None` if the pair is not supported.
+    fn output(&self, input: Signal) -> Option<Signal>;
+
+    /// See [`ProcessorConfig::validate`].
+    fn validate(&self, _at: &Node, _problems: &mut Problems) {}
+
+    /// Builds one replica for one pair of signals.
+    fn build(&self, cx: &BuildContext) -> Result<Box<dyn Processor>, StartError>;
+}

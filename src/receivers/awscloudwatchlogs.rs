@@ -1,0 +1,242 @@
+//! Takes log events from clients of CloudWatch Logs, such as `watchtower`, in the place of AWS.
+//!
+//! ```yaml
+//! awscloudwatchlogs:
+//!   endpoint: localhost:4586
+//! ```
+//!
+//! Clients find it by `AWS_ENDPOINT_URL_CLOUDWATCH_LOGS=http://localhost:4586`, or by an endpoint
+//! in their options. The AWS SDKs also want a region and credentials; any will do unless `sigv4` is
+//! set. `AWS_ENDPOINT_URL_LOGS` is not read by the SDKs. With `AWS_ENDPOINT_URL` all services are
+//! called here: of those, `GetCallerIdentity` of STS is answered, which `watchtower` asks for tags.
+//!
+//! Groups and streams need not be made first: a write makes them, so no event is lost for a missing
+//! name. `DescribeLogGroups` and `DescribeLogStreams` list what was made, as long as it has room in
+//! 4 MiB; a restart forgets it. Reading events and queries are refused, as skep keeps none.
+//!
+//! Each call becomes one resource with `aws.log.group.names`, `aws.log.stream.names`,
+//! `cloud.region` (of the credentials) and `service.name` (`service_name_from`, or the service that
+//! the client names as its `entity`). Each event becomes a log record:
+//!
+//! - The body is the message. If that is a JSON object, it is a map (`parse_json`).
+//! - Severity is taken from `levelname`, `level`, `severity` and their like, or from the level that
+//!   a format has put into the first line of a text. Trace and span id are taken from `trace_id`,
+//!   `otelTraceID` and their like, from `trace_id=` in a text, and from ids of X-Ray. All of that
+//!   stays in the body too.
+//! - A Python traceback gives `exception.type`, `exception.message` and `exception.stacktrace`.
+//!
+//! Retention, class and tags that clients ask for a group are attributes of the resource
+//! (`aws.log.group.retention_days`, `.class`, `.tags`). The exporter `awscloudwatchlogs` makes the
+//! group with them.
+//!
+//! While a queue is full or memory is short, calls get `ThrottlingException` after three seconds at
+//! most: at that the SDKs have more patience than at 503 (13 s for `boto3`). Calls that make groups
+//! and streams are answered all the same. An event is acknowledged once every exporter queue, or a
+//! batch, has taken it; with `wait_for_export: true` when the backends have it; with
+//! `journal: {storage: file_storage}` when it is on disk.
+//!
+//! Events that CloudWatch would refuse for their time come back in `rejectedLogEventsInfo` and
+//! count in `otelcol_receiver_refused_log_records`; the rest of their batch is taken.
+//!
+//! `sigv4` decides who may call: `access_key` takes calls that are signed with an id of the list,
+//! `verify` checks the signature of the whole call. Bodies may be compressed (`gzip` and others)
+//! and in `aws-chunked`.
+//!
+//! ```yaml
+//! awscloudwatchlogs:
+//!   endpoint: 0.0.0.0:4586
+//!   sigv4:
+//!     keys:
+//!       - access_key_id: AKIASHOP
+//!         secret_access_key: ${env:SHOP_SECRET}
+//! ```
+//!
+//! Differs from CloudWatch:
+//!
+//! - Batches may be larger than 1 MiB, out of order and of more than 24 hours. Exporters split
+//!   them.
+//! - An event may be as long as a body (`max_request_body_size`). The exporter `awscloudwatchlogs`
+//!   cuts what is longer than CloudWatch takes.
+//! - `CreateLogStream` makes a group that is missing. A client that makes groups only when it is
+//!   told that there is none, such as fluent-bit, does not ask for a retention then; set
+//!   `log_retention` of the exporter.
+//! - Sequence tokens are neither checked nor given a meaning.
+
+mod answer;
+mod body;
+mod calls;
+mod chunked;
+mod events;
+mod gate;
+mod groups;
+mod lift;
+mod put;
+mod record;
+mod service;
+mod settings;
+mod signature;
+mod traceback;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use crate::{
+    component::{
+        BoxFuture, BuildContext, Entry, Ingress, JournalUse, Listening, Receiver, ReceiverConfig,
+        StartError, Stop,
+    },
+    config::{Node, Problems},
+    net::{
+        seldom::Seldom,
+        server::{self, CONNECTION, Family, Listener, Sockets, Tuning},
+        tls::Acceptor,
+    },
+    otlp::Signal,
+    receivers::{astray::Astray, journal::Journal},
+    telemetry::ReceiverStats,
+};
+pub use chunked::join as join_chunks;
+pub use fuzzed::translated;
+use gate::Gate;
+use groups::Groups;
+use put::Reader;
+use service::LogsService;
+pub use settings::{AccessKey, Config, Mode, ServiceName, SigV4};
+
+/// The port that LocalStack once had for CloudWatch Logs.
+const PORT: u16 = 4586;
+
+/// Connections may use this part of the byte budget, and there may be at least so many.
+const CONNECTIONS_SHARE: u64 = 8;
+const LEAST_CONNECTIONS: u64 = 64;
+
+pub(super) const ENTRY: Entry<dyn ReceiverConfig> = Entry::of::<Config>(
+    "awscloudwatchlogs",
+    &[],
+    &[Signal::Logs],
+    include_str!("awscloudwatchlogs.rs"),
+);
+
+impl ReceiverConfig for Config {
+    fn validate(&self, at: &Node, problems: &mut Problems) {
+        settings::validate(self, at, problems);
+    }
+
+    fn journal(&self) -> Option<JournalUse> {
+        self.journal.as_ref().map(Journal::wanted)
+    }
+
+    fn default_endpoints(&self) -> Vec<(&'static str, u16)> {
+        if self.endpoint.is_some() { Vec::new() } else { vec![("endpoint", PORT)] }
+    }
+
+    fn transports(&self) -> &'static [&'static str] {
+        &["http"]
+    }
+
+    fn build(
+        &self,
+        cx: &BuildContext,
+        _signals: &[Signal],
+    ) -> Result<Box<dyn Receiver>, StartError> {
+        let id = cx.id.to_string();
+        let tls = self.tls.clone().map(Acceptor::new).transpose().map_err(|text| StartError {
+            component: format!("receiver `{id}`"),
+            message: format!("`tls`: {text}"),
+        })?;
+        let default = || crate::component::default_address(cx.in_container, PORT).to_string();
+        Ok(Box::new(LogsReceiver {
+            endpoint: self.endpoint.clone().unwrap_or_else(default),
+            config: self.clone(),
+            tls: tls.map(Arc::new),
+            tuning: tuning(cx.budget),
+            stats: cx.telemetry.receiver(&id, Signal::Logs, "http"),
+            astray: Astray::new(&id, &cx.metrics()),
+            id,
+            listener: None,
+        }))
+    }
+}
+
+/// What the limits of the port are, given the byte budget.
+fn tuning(budget: u64) -> Tuning {
+    let connections = (budget / CONNECTIONS_SHARE / CONNECTION as u64).max(LEAST_CONNECTIONS);
+    let default = Tuning::default();
+    Tuning {
+        all_windows: (budget / CONNECTIONS_SHARE).min(default.all_windows),
+        max_connections: usize::try_from(connections).unwrap_or(usize::MAX),
+        ..default
+    }
+}
+
+struct LogsReceiver {
+    id: String,
+    config: Config,
+    endpoint: String,
+    tls: Option<Arc<Acceptor>>,
+    tuning: Tuning,
+    stats: Arc<ReceiverStats>,
+    astray: Astray,
+    listener: Option<Listener>,
+}
+
+impl Receiver for LogsReceiver {
+    fn bind(&mut self, sockets: &mut Sockets) -> Result<Vec<Listening>, StartError> {
+        let address = server::resolve(&self.endpoint, Family::Any);
+        let listener = address.and_then(|address| sockets.tcp(address));
+        let listener = listener.map_err(|error| StartError {
+            component: format!("receiver `{}`", self.id),
+            message: server::explain_bind(&error, &self.endpoint),
+        })?;
+        let address = listener.address();
+        self.listener = Some(listener);
+        Ok(vec![Listening { protocol: "http", address, tls: self.tls.is_some() }])
+    }
+
+    fn run(self: Box<Self>, ingress: Ingress, stop: Stop) -> BoxFuture<()> {
+        let LogsReceiver { id, config, tls, tuning, stats, astray, listener, .. } = *self;
+        Box::pin(async move {
+            let Some(listener) = listener else { return };
+            let gate = Gate::new(&config.sigv4);
+            let service = LogsService {
+                id,
+                reader: Arc::new(Reader { config, gate, groups: Groups::default() }),
+                ingress,
+                stats,
+                astray,
+                told_denied: Seldom::default(),
+                told_rejected: Seldom::default(),
+            };
+            server::run(listener, tls, Arc::new(service), tuning, stop.subscribe()).await;
+        })
+    }
+}
+
+/// What fuzzing calls, beside [`join_chunks`].
+mod fuzzed {
+    use super::{
+        events::Put,
+        groups::Wishes,
+        record::{self, Around},
+        settings::ServiceName,
+    };
+
+    /// The request of OTLP that the events of a body become, and how many they are; `None` if the
+    /// body is not one of `PutLogEvents`.
+    pub fn translated(body: &[u8]) -> Option<(Vec<u8>, u64)> {
+        let put = Put::read(body).ok()?;
+        let around = Around {
+            region: Some("eu-west-1"),
+            wishes: &Wishes::default(),
+            service_name: ServiceName::Group,
+            parses_json: true,
+            observed: 1,
+        };
+        let events = &put.log_events.kept;
+        let request = record::translate(&put, events, &around, usize::MAX)?;
+        Some((request, events.len() as u64))
+    }
+}

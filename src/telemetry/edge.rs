@@ -1,0 +1,40 @@
+//! Traffic from one component to the next within a pipeline.
+
+use super::{
+    metric::{Counter, Desc},
+    registry::Meter,
+};
+
+const PAYLOADS: Desc =
+    Desc::new("skep_edge_payloads", "{payload}", "Payloads handed from one component to the next");
+const ITEMS: Desc =
+    Desc::new("skep_edge_items", "{item}", "Items handed from one component to the next");
+const BYTES: Desc =
+    Desc::new("skep_edge_bytes", "By", "Bytes handed from one component to the next");
+
+#[derive(Debug)]
+pub struct EdgeStats {
+    /// Pipeline id.
+    pub pipeline: String,
+    /// Kind and id: `receiver otlp`.
+    pub from: String,
+    /// Kind and id: `processor batch`.
+    pub to: String,
+    pub payloads: Counter,
+    pub items: Counter,
+    pub bytes: Counter,
+}
+
+impl EdgeStats {
+    pub(super) fn new(meter: &Meter, pipeline: &str, from: &str, to: &str) -> Self {
+        let labels = [("pipeline", pipeline), ("from", from), ("to", to)];
+        EdgeStats {
+            pipeline: pipeline.to_owned(),
+            from: from.to_owned(),
+            to: to.to_owned(),
+            payloads: meter.counter(&PAYLOADS, &labels),
+            items: meter.counter(&ITEMS, &labels),
+            bytes: meter.counter(&BYTES, &labels),
+        }
+    }
+}
