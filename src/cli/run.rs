@@ -86,7 +86,7 @@ pub(super) fn start(
     }
     if is_json {
         // Several lines for people would break up a log of JSON.
-        engine::reload::tell(&reload::findings(&problems, loaded));
+        engine::reload::log(&reload::findings(&problems, loaded));
     }
     let descriptors = raise_descriptors();
     let telemetry = Arc::new(Telemetry::default());
@@ -105,7 +105,7 @@ pub(super) fn start(
     );
     telemetry.set_inventory(services::inventory(&document));
     let watched = Arc::clone(&telemetry);
-    let (reloads, asks) = Reloads::pair();
+    let (reloads, requests) = Reloads::pair();
     let storages = Arc::new(Storages::live(Arc::clone(&telemetry)));
     let around = Around {
         control_endpoint,
@@ -123,7 +123,7 @@ pub(super) fn start(
         }
     };
     let reloading =
-        again.map(|again| Reloading { source: reload::source(again, around, budget), asks });
+        again.map(|again| Reloading { source: reload::source(again, around, budget), requests });
     let options = Options {
         site: Site {
             workers,

@@ -45,7 +45,7 @@ pub(super) fn build(
         };
         services.push(Service {
             id: id.to_string(),
-            words: format!("extension {id}"),
+            label: format!("extension {id}"),
             identity: texts.get(&(Kind::Extension, id.clone())).cloned(),
             extension: extension.config.build(&cx)?,
         });
@@ -57,7 +57,7 @@ pub(super) fn build(
         let page = Metrics { endpoint, detail, telemetry: Arc::clone(telemetry), page: None };
         services.push(Service {
             id: "metrics".to_owned(),
-            words: "metrics page".to_owned(),
+            label: "metrics page".to_owned(),
             identity,
             extension: Box::new(page),
         });
@@ -73,7 +73,7 @@ pub(super) fn build(
         };
         services.push(Service {
             id: "control".to_owned(),
-            words: "control plane".to_owned(),
+            label: "control plane".to_owned(),
             // Its address is an argument.
             identity: Some(String::new()),
             extension: Box::new(control),

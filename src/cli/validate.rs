@@ -10,7 +10,8 @@ use crate::{
     engine::{
         budget::Budget,
         disk::storages::Storages,
-        plan::{self, Blueprint, Site},
+        export::offload::Offload,
+        plan::{self, Blueprint, Kept, Site},
     },
     otlp::Signal,
     telemetry::Telemetry,
@@ -108,7 +109,8 @@ fn whole(blueprint: &Blueprint, problems: &mut Problems) {
         in_container: false,
         telemetry,
     };
-    let built = plan::plan(blueprint, &site).and_then(|plan| plan.build_replicas());
+    let built = plan::plan(blueprint, &site, &Offload::in_place(), &Kept::default());
+    let built = built.and_then(|plan| plan.build_replicas());
     if let Err(error) = built {
         problems.0.push(Problem::of_the_whole(error.to_string()));
     }

@@ -1,8 +1,9 @@
-//! From a document to a graph: which processors run in which pipeline, where each chain ends,
-//! which receiver feeds what. Building opens no socket, so `validate` builds the same graph.
+//! From a document to a graph: which processors run in which pipeline, where each chain ends, and
+//! which receiver feeds which pipeline. Building opens no socket, so `validate` builds the same
+//! graph.
 //!
-//! A reload plans with what runs ([`Kept`]): an exporter or receiver that is the same is not built
-//! again, its place in the graph is taken by the one that runs.
+//! A plan takes the running parts into account ([`Kept`]): an exporter or receiver that is the same
+//! is not built again but takes its place in the new graph. At the start there are none.
 
 mod blueprint;
 mod kept;
@@ -17,11 +18,8 @@ use crate::{
     engine::{
         disk::storages::Storages,
         export::offload::Offload,
-        intake::routes::BySignal,
-        work::{
-            graph::{BuildReplicas, Connector, End, Graph, Pipeline, Stage, Target},
-            pool::Ways,
-        },
+        intake::route::BySignal,
+        work::graph::{BuildReplicas, Connector, End, Graph, Pipeline, Stage, Target},
     },
     otlp::Signal,
     telemetry::{EdgeStats, Telemetry},
@@ -34,14 +32,14 @@ pub use kept::{Kept, KeptReceiver};
 pub use queues::{PlannedExporter, Shares};
 pub use receivers::PlannedReceiver;
 
-/// What building needs to know of the process.
+/// What building needs to know about the process.
 #[derive(Clone)]
 pub struct Site {
     /// Workers that replicas are spread over.
     pub workers: usize,
     /// The byte budget.
     pub budget: Arc<Budget>,
-    /// What is on disk.
+    /// The logs on disk.
     pub storages: Arc<Storages>,
     /// Whether the process runs in a container.
     pub in_container: bool,
@@ -51,54 +49,38 @@ pub struct Site {
 
 /// Everything built and connected, nothing running.
 pub struct Plan {
-    /// What is to run.
-    pub draft: Draft,
-    /// Queues of the workers, not yet taken.
-    pub ways: Ways,
-}
-
-/// What is to run.
-pub struct Draft {
-    /// What the workers run.
+    /// The graph for the workers.
     pub graph: Arc<Graph>,
     /// One for each queue of the graph, in its order.
     pub exporters: Vec<PlannedExporter>,
-    /// What each exporter has of the byte budget. Those that are new have it already.
+    /// Each exporter's part of the byte budget. New exporters have it already.
     pub shares: Shares,
     /// Receivers with the routes of their signals.
     pub receivers: Vec<PlannedReceiver>,
-    /// Where what still comes from receivers goes that run, and are not to run.
-    pub stragglers: Vec<(String, BySignal)>,
+    /// Routes for the last requests of running receivers that are to be removed, by their id.
+    pub last_routes: Vec<(String, BySignal)>,
 }
 
 impl Plan {
-    /// Builds every replica once and throws it away: what `validate` does instead of running.
+    /// Builds every replica once and drops it. `validate` does this instead of running.
     pub fn build_replicas(&self) -> Result<(), StartError> {
-        let graph = &self.draft.graph;
-        for stage in graph.pipelines.iter().flat_map(|pipeline| &pipeline.stages) {
+        for stage in self.graph.pipelines.iter().flat_map(|pipeline| &pipeline.stages) {
             (stage.build)(1)?;
         }
-        for connector in &graph.connectors {
+        for connector in &self.graph.connectors {
             (connector.build)(1)?;
         }
         Ok(())
     }
 }
 
-/// Builds the plan, or says which component cannot be built.
-pub fn plan(blueprint: &Blueprint, site: &Site) -> Result<Plan, StartError> {
-    let ways = Ways::new(site.workers);
-    let draft = draft(blueprint, site, &ways.offload(), &Kept::default())?;
-    Ok(Plan { draft, ways })
-}
-
-/// The same beside what runs; nothing of that is touched.
-pub fn draft(
+/// Builds the plan, or says which component cannot be built. Running parts are not touched.
+pub fn plan(
     blueprint: &Blueprint,
     site: &Site,
     offload: &Offload,
     kept: &Kept,
-) -> Result<Draft, StartError> {
+) -> Result<Plan, StartError> {
     let mut planner = Planner {
         blueprint,
         site,
@@ -114,7 +96,7 @@ pub fn draft(
         pipelines.push(planner.pipeline(index, pipeline)?);
     }
     let receivers = planner.receivers()?;
-    let stragglers = planner.stragglers(&receivers);
+    let last_routes = planner.last_routes(&receivers);
     let Planner { exporters, connectors, .. } = planner;
     let downstream_order = downstream_order(&pipelines, &connectors);
     let shares = Shares::among(&exporters, site.budget.whole());
@@ -123,7 +105,7 @@ pub fn draft(
     }
     let queues = exporters.iter().map(|exporter| Arc::clone(&exporter.queue)).collect();
     let graph = Arc::new(Graph { pipelines, connectors, queues, downstream_order });
-    Ok(Draft { graph, exporters, shares, receivers, stragglers })
+    Ok(Plan { graph, exporters, shares, receivers, last_routes })
 }
 
 struct Planner<'a> {
@@ -131,7 +113,7 @@ struct Planner<'a> {
     site: &'a Site,
     offload: &'a Offload,
     kept: &'a Kept,
-    /// Their places are those of the queues in the graph.
+    /// In the order of the queues in the graph.
     exporters: Vec<PlannedExporter>,
     queue_index: HashMap<(ComponentId, Signal), usize>,
     connectors: Vec<Connector>,
@@ -296,7 +278,7 @@ fn node_name(kind: Kind, id: &ComponentId) -> String {
     format!("{} {id}", kind.name())
 }
 
-/// What stands before the first processor; with several receivers, all of them together.
+/// The source of a pipeline: its receivers, joined into one name if there are several.
 fn entry_name(pipeline: &PipelineBlueprint) -> String {
     let ids: Vec<String> = pipeline.receivers.iter().map(ToString::to_string).collect();
     format!("{} {}", Kind::Receiver.name(), ids.join("+"))

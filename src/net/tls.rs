@@ -60,7 +60,7 @@ pub struct ClientTls {
     #[serde(deserialize_with = "given")]
     #[schemars(with = "Option<String>")]
     pub key_file: Option<String>,
-    /// Name that the server's certificate must bear, where it is not the endpoint's host.
+    /// Name that the server's certificate must have, if it is not the endpoint's host.
     #[serde(deserialize_with = "given")]
     #[schemars(with = "Option<String>")]
     pub server_name_override: Option<String>,
@@ -78,7 +78,7 @@ pub struct ClientTls {
     pub min_version: Option<String>,
     /// Highest version: `1.2` or `1.3`.
     pub max_version: Option<String>,
-    /// How often the files are looked at; 0: at a start and a reload only.
+    /// How often the files are checked; 0: only at a start and a reload.
     pub reload_interval: Renewal,
     /// The library's suites are used.
     pub cipher_suites: Vec<String>,
@@ -155,7 +155,7 @@ impl ClientTls {
         let trust = if self.insecure_skip_verify {
             ServerTrust::any(&provider())
         } else {
-            ServerTrust::of(self.authorities()?, provider())
+            ServerTrust::new(self.authorities()?, provider())
         };
         let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(trust));
         let certificate = match (&self.cert_file, &self.cert_pem) {
@@ -185,7 +185,7 @@ impl ClientTls {
             (None, Some(pem)) => ("ca_pem", Cow::Borrowed(pem.as_bytes())),
             (None, None) => return Ok(system_authorities()),
         };
-        Authorities::of(name, &pem, self.include_system_ca_certs_pool)
+        Authorities::new(name, &pem, self.include_system_ca_certs_pool)
     }
 }
 
@@ -196,14 +196,14 @@ struct Authorities {
     named: Arc<Named>,
 }
 
-/// Whether the system's are included, and the SHA-256 of the PEM text.
+/// Whether the system's authorities are included, and the SHA-256 of the PEM text.
 type AuthoritiesKey = (bool, [u8; 32]);
 
 impl Authorities {
     /// The authorities in `pem`, with the system's if `has_system`. The last result is cached,
     /// because exporters usually share a file: 140 certificates take 16 ms in a debug build, and
     /// 150 KB.
-    fn of(name: &str, pem: &[u8], has_system: bool) -> Result<Self, String> {
+    fn new(name: &str, pem: &[u8], has_system: bool) -> Result<Self, String> {
         static LAST: Mutex<Option<(AuthoritiesKey, Authorities)>> = Mutex::new(None);
         let key = (has_system, trust::hash(pem));
         let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);

@@ -15,23 +15,23 @@ const INT: u32 = 3;
 const DOUBLE: u32 = 4;
 const ARRAY: u32 = 5;
 
-/// Appends `KeyValue` messages to one that is being made.
+/// Appends `KeyValue` messages to a message that is being written.
 pub(super) struct Attributes<'o, 'k> {
     out: &'o mut Vec<u8>,
     /// Number of the repeated field of attributes in that message.
     field: u32,
-    /// Names that somebody else writes: attributes are unique.
+    /// Names that are written elsewhere, because attributes are unique.
     taken: &'k [(Cow<'k, str>, Json<'k>)],
     value: Vec<u8>,
 }
 
 impl<'o, 'k> Attributes<'o, 'k> {
-    /// Attributes in `field` of the message in `out`.
+    /// Writes attributes to `field` of the message in `out`.
     pub(super) fn new(out: &'o mut Vec<u8>, field: u32) -> Self {
         Attributes { out, field, taken: &[], value: Vec::new() }
     }
 
-    /// The same without those that are `taken`.
+    /// The same, but without those that are `taken`.
     pub(super) fn except(
         out: &'o mut Vec<u8>,
         field: u32,
@@ -63,7 +63,7 @@ impl<'o, 'k> Attributes<'o, 'k> {
         self.with(key, |value| put_bytes(value, STRING, text.as_bytes()));
     }
 
-    /// Text where there is one.
+    /// Text, if there is one.
     pub(super) fn maybe(&mut self, key: &str, text: Option<&str>) {
         if let Some(text) = text {
             self.text(key, text);
@@ -99,8 +99,8 @@ impl<'o, 'k> Attributes<'o, 'k> {
         self.with(key, |value| put_bytes(value, STRING, &text));
     }
 
-    /// Like [`Attributes::typed`], but to be written as JSON again: a text that looks like the JSON
-    /// text of something else is quoted.
+    /// Like [`Attributes::typed`], but so that the exporter can write it as JSON again: text that
+    /// looks like another JSON value is quoted.
     pub(super) fn kept(&mut self, key: &str, json: &Json<'_>) {
         match json {
             Json::Text(text) if text.starts_with(['[', '{', '"']) => self.json(key, json),
@@ -119,7 +119,7 @@ impl<'o, 'k> Attributes<'o, 'k> {
                 if let Ok(number) = text.parse() {
                     self.int(key, number);
                 } else {
-                    // Beyond all doubles it is a text.
+                    // A number outside the range of doubles becomes text.
                     let Ok(number) = number::double(text) else { return self.text(key, text) };
                     self.with(key, |value| {
                         put_varint(value, tag(DOUBLE, WireType::Fixed64));

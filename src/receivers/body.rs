@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use super::status::status;
 use crate::{
-    component::{Rejection, Way},
+    component::{Admission, Rejection},
     net::{
         grpc::{self, Code, Prefix, Status},
         server::Connection,
@@ -40,17 +40,17 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Pays for the body of one request.
 pub(super) struct Payer<'a> {
-    pub(super) way: &'a dyn Way,
+    pub(super) admission: &'a dyn Admission,
     pub(super) connection: &'a Arc<Connection>,
     /// Longest time for the body, once it is paid for and before.
     pub(super) timeout: Duration,
-    /// How long the sender waits for its answer, if it says so.
+    /// How long the sender waits for a response, if it says so.
     pub(super) patience: Option<Duration>,
     /// Counts requests that are refused unread.
     pub(super) stats: &'a ReceiverStats,
 }
 
-/// How fast a body comes in.
+/// The pace at which a body must arrive.
 struct Pace {
     begin: Instant,
     timeout: Duration,
@@ -61,9 +61,9 @@ impl Pace {
         Pace { begin: Instant::now(), timeout }
     }
 
-    /// When to give up on a body of which `read` bytes of `len` are there: when the rest would take
-    /// twice as long as it may if it came in as the beginning did, but not before a sixth of the
-    /// time is over. Where nobody knows how much is to come it has all the time.
+    /// When to give up on a body of which `read` bytes of `len` have arrived: when, at the pace so
+    /// far, it would take twice its time, but not before a sixth of the time is over. A body of
+    /// unknown length has all the time.
     fn deadline(&self, read: usize, len: Option<usize>) -> Instant {
         #[expect(clippy::cast_precision_loss, reason = "a part of a time needs no more digits")]
         let part = len.filter(|len| *len > 0).map_or(1.0, |len| read as f64 / len as f64);
@@ -89,15 +89,15 @@ impl Pace {
 }
 
 impl Payer<'_> {
-    /// Takes bytes if they are free and nobody waits for some; otherwise `None`.
+    /// Takes bytes if they are free and no other request waits for some.
     fn try_pay(&self, bytes: usize) -> Result<Option<Permit>, Status> {
-        let free = self.way.try_permit(bytes);
+        let free = self.admission.try_permit(bytes);
         free.map_err(|rejection| self.refuse(&rejection))
     }
 
     /// Waits for room in the queues before the body is read.
     async fn wait_for_room(&self) -> Result<(), Status> {
-        match self.way.room(self.patience) {
+        match self.admission.room(self.patience) {
             Some(room) => room.await.map_err(|rejection| self.refuse(&rejection)),
             None => Ok(()),
         }
@@ -110,12 +110,12 @@ impl Payer<'_> {
         status(rejection)
     }
 
-    /// Waits for bytes without holding any. [`Connection::wait`] says who may wait.
+    /// Waits for bytes without holding any. [`Connection::wait`] limits the requests that may wait.
     async fn wait(&self, bytes: usize) -> Result<Permit, Status> {
         let Some(_waiting) = self.connection.wait() else {
             return Err(self.refuse(&Rejection::Unavailable(Reason::OverBudget, None)));
         };
-        self.way.permit(bytes).await.map_err(|rejection| self.refuse(&rejection))
+        self.admission.permit(bytes).await.map_err(|rejection| self.refuse(&rejection))
     }
 
     async fn pay(&self, bytes: usize) -> Result<Permit, Status> {
@@ -170,7 +170,7 @@ pub(super) async fn message(
         return Ok((prefix, data, permit));
     }
     let mut intake = Intake::begin(payer, Some(prefix.len), prefix.len).await?;
-    // A whole message in a frame of its own is taken as it is, too.
+    // A whole message in a frame of its own is not copied either.
     if data.is_empty() {
         data = intake.next(&mut body).await?.ok_or_else(|| ends_within("its message"))?;
         if data.len() == prefix.len {
@@ -240,7 +240,7 @@ struct Intake<'a> {
 enum Growth {
     /// All of it at once.
     Whole,
-    /// As much again as is there.
+    /// As much again as has arrived.
     Steps,
 }
 
@@ -249,7 +249,7 @@ impl<'a> Intake<'a> {
         let first = len.unwrap_or(most).min(FIRST);
         if let Some(len) = len.filter(|len| *len > FIRST) {
             // Refused now, before it is read, if the whole body would be refused.
-            let fits = payer.way.fits(len);
+            let fits = payer.admission.fits(len);
             fits.map_err(|rejection| payer.refuse(&rejection))?;
         }
         let (permit, paid) = match (payer.try_pay(first)?, len) {
@@ -287,12 +287,12 @@ impl<'a> Intake<'a> {
         }
     }
 
-    /// The buffer for so many bytes that are there.
+    /// The size of the buffer for the received bytes.
     fn step(&self, len: usize) -> usize {
         (2 * len + FIRST).min(self.len.unwrap_or(self.most)).max(len)
     }
 
-    /// Takes data up.
+    /// Appends data.
     async fn take(&mut self, data: &[u8]) -> Result<(), Status> {
         let len = self.bytes.len() + data.len();
         if len > self.paid {
@@ -347,7 +347,7 @@ fn out_of_memory() -> Status {
     }
 }
 
-/// The next data of a body; trailers are passed over.
+/// The next data of a body; trailers are skipped.
 async fn next(body: &mut impl Source) -> Result<Option<Bytes>, Status> {
     loop {
         match body.frame().await {

@@ -1,4 +1,4 @@
-//! CORS: which pages may send, as browsers ask before they let them.
+//! CORS: answers the preflight requests of browsers, which ask whether a page may send.
 //!
 //! The receivers `otlp` and `rollbar` share this file.
 
@@ -18,21 +18,21 @@ pub struct Cors {
     pub allowed_headers: Vec<String>,
     /// Response headers that a page may read.
     pub exposed_headers: Vec<String>,
-    /// Seconds for which a browser may remember the answer.
+    /// Seconds for which a browser may remember the response.
     pub max_age: u32,
 }
 
 /// Headers that pages may always send.
 const ALWAYS_ALLOWED: &str = "content-type, content-encoding, x-requested-with";
 
-/// Whether a browser asks if a page may send.
+/// Whether this is a preflight request.
 pub(super) fn is_preflight<B>(request: &Request<B>) -> bool {
     request.method() == Method::OPTIONS
         && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
 impl Cors {
-    /// The answer to a browser that asks whether it may send.
+    /// The response to a preflight request.
     pub(super) fn preflight<B>(&self, request: &Request<B>) -> Option<Response<Reply>> {
         if !is_preflight(request) {
             return None;
@@ -66,8 +66,8 @@ impl Cors {
         text.is_ok_and(|text| self.allowed_origins.iter().any(|pattern| matches(pattern, text)))
     }
 
-    /// Why a browser that asks for a page is told no, with the key that would allow it. `section`
-    /// is where these settings are.
+    /// Why a page may not send, with the key that would allow it. `section` is where these settings
+    /// are.
     pub(super) fn refused<B>(
         &self,
         origin: &HeaderValue,
@@ -87,7 +87,7 @@ impl Cors {
         let allowed = ALWAYS_ALLOWED.split(", ").chain(self.allowed_headers.iter().map(|n| &**n));
         let is_allowed = |name: &str| {
             allowed.clone().any(|known| known == "*" || known.eq_ignore_ascii_case(name))
-                // Browsers do not ask for those that every page may send.
+                // Browsers do not ask for headers that every page may send.
                 || [header::ACCEPT, header::ACCEPT_LANGUAGE, header::CONTENT_LANGUAGE]
                     .iter()
                     .any(|known: &HeaderName| known.as_str().eq_ignore_ascii_case(name))
@@ -102,7 +102,7 @@ impl Cors {
         Some((Stray::CorsHeader, text))
     }
 
-    /// Tells the browser that the page may read the answer, where its origin is allowed.
+    /// Tells the browser that the page may read the response, if its origin is allowed.
     pub(super) fn allow_origin(&self, origin: &HeaderValue, response: &mut Response<Reply>) {
         if self.allows(origin) {
             let headers = response.headers_mut();

@@ -15,10 +15,10 @@ use std::{
 
 use crate::otlp::json::{self, number::is_number};
 
-/// Deepest nesting that is read. Each level of subsegments takes two; what lies deeper is `null`.
+/// Deepest nesting that is read. Each level of subsegments takes two; deeper values become `null`.
 const DEPTH_LIMIT: usize = 200;
 
-/// From so many members on, repeated names are found by hash.
+/// From this many members on, repeated names are found by hash.
 const FEW: usize = 16;
 
 /// The members of an object, in order, each name once.
@@ -27,13 +27,13 @@ pub(super) type Members<'a> = Vec<(Cow<'a, str>, Json<'a>)>;
 /// A value.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Json<'a> {
-    /// `null`, and what could not be read.
+    /// `null`, or a value that could not be read.
     Null,
     /// `true` or `false`.
     Bool(bool),
-    /// As it is written; always a number that JSON knows.
+    /// The text of a valid JSON number.
     Number(&'a str),
-    /// Without its escapes.
+    /// Text with its escapes resolved.
     Text(Cow<'a, str>),
     /// `[...]`
     List(Vec<Json<'a>>),
@@ -47,8 +47,7 @@ pub(super) fn find<'m, 'a>(members: &'m [(Cow<'a, str>, Json<'a>)], key: &str) -
 }
 
 impl Json<'_> {
-    /// Whether it says nothing: `null`, an empty text, list or object. SDKs write these for what
-    /// they do not know.
+    /// Whether it is `null` or an empty text, list or object. SDKs write these for unknown values.
     pub(super) fn is_nothing(&self) -> bool {
         match self {
             Json::Null => true,
@@ -59,7 +58,7 @@ impl Json<'_> {
         }
     }
 
-    /// What may be a number: as it is written, quoted or not.
+    /// The text of a possible number, quoted or not.
     pub(super) fn number(&self) -> Option<&str> {
         match self {
             Json::Text(text) => Some(text),
@@ -113,7 +112,7 @@ fn write_members<'m>(
     out.push(b'}');
 }
 
-/// Reads one document; the number is how many repairs it took.
+/// Reads one document. Also returns the number of repairs.
 pub(super) fn parse(text: &str) -> (Json<'_>, u64) {
     let mut reader = Reader { text, at: 0, repairs: 0 };
     let value = reader.value(0);
@@ -137,7 +136,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Nothing after this place can be trusted: everything that is open ends here.
+    /// Nothing after this position can be trusted: all open lists and objects end here.
     fn give_up(&mut self) {
         if self.at < self.text.len() || self.text.is_empty() {
             self.at = self.text.len();
@@ -195,7 +194,7 @@ impl<'a> Reader<'a> {
         Json::Map(self.each_once(members))
     }
 
-    /// Of a name that occurs twice the last value counts, as every SDK's reader has it.
+    /// If a name occurs twice, the last value counts, as in the readers of all SDKs.
     fn each_once(&mut self, members: Members<'a>) -> Members<'a> {
         let is_unique = |members: &Members<'_>| {
             let before = |i: usize| members[..i].iter().any(|(name, _)| *name == members[i].0);
@@ -243,7 +242,7 @@ impl<'a> Reader<'a> {
         Json::List(values)
     }
 
-    /// A string with its quotes; none where it does not end.
+    /// A string with its quotes; `None` if it does not end.
     fn string(&mut self) -> Option<Cow<'a, str>> {
         let text = self.text;
         let start = self.at + 1;
@@ -272,7 +271,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What stands after a backslash.
+    /// The character of an escape, after the backslash.
     fn escape(&mut self, out: &mut String) {
         let Some(character) = self.text[self.at..].chars().next() else { return };
         self.at += character.len_utf8();
@@ -321,7 +320,7 @@ impl<'a> Reader<'a> {
         Some(value)
     }
 
-    /// A number, `true`, `false`, `null`, or something that is none of them.
+    /// A number, `true`, `false`, `null`, or an invalid token.
     fn word(&mut self, depth: usize) -> Json<'a> {
         let rest = &self.text[self.at..];
         let end = rest.find(|c: char| matches!(c, ',' | '}' | ']' | ':') || c.is_whitespace());
@@ -335,7 +334,7 @@ impl<'a> Reader<'a> {
             "null" => Json::Null,
             "true" => Json::Bool(true),
             "false" => Json::Bool(false),
-            // A number where an object should go on may have lost its last digits.
+            // A number at the end of the text may have lost its last digits.
             number if is_number(number) && (end.is_some() || depth == 0) => Json::Number(number),
             _ => {
                 self.repairs += 1;
@@ -344,7 +343,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Passes over a value that is nested too deeply.
+    /// Skips a value that is nested too deeply.
     fn skip(&mut self) {
         let mut open = 0_usize;
         while let Some(byte) = self.peek() {

@@ -49,7 +49,7 @@ use std::sync::Arc;
 
 use crate::{
     component::{
-        BoxFuture, BuildContext, Entry, Ingress, JournalUse, Listening, Receiver, ReceiverConfig,
+        BoxFuture, BuildContext, Entry, Inlet, JournalUse, Listening, Receiver, ReceiverConfig,
         StartError, Stop,
     },
     config::{Node, Problems},
@@ -79,10 +79,6 @@ impl ReceiverConfig for Config {
 
     fn journal(&self) -> Option<JournalUse> {
         self.journal.as_ref().map(Journal::wanted)
-    }
-
-    fn transports(&self) -> &'static [&'static str] {
-        &["http"]
     }
 
     fn build(
@@ -144,11 +140,11 @@ impl Receiver for RollbarReceiver {
         Ok(vec![Listening { protocol: "http", address, tls: self.tls.is_some() }])
     }
 
-    fn run(self: Box<Self>, ingress: Ingress, stop: Stop) -> BoxFuture<()> {
+    fn run(self: Box<Self>, inlet: Arc<dyn Inlet>, stop: Stop) -> BoxFuture<()> {
         let RollbarReceiver { config, stats, astray, tls, tuning, listener, .. } = *self;
         Box::pin(async move {
             let Some(listener) = listener else { return };
-            let intake = Arc::new(Intake::new(&config, ingress, stats, astray));
+            let intake = Arc::new(Intake::new(&config, inlet, stats, astray));
             server::run(listener, tls, intake, tuning, stop.subscribe()).await;
         })
     }

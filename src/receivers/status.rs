@@ -1,4 +1,5 @@
-//! A request that the engine refuses, as a gRPC status: what clients are told, in every protocol.
+//! The gRPC status of a request that the engine rejects: the message that clients get in every
+//! protocol.
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use crate::{
     otlp::payload::Reason,
 };
 
-/// What a rejection is in gRPC's terms.
+/// The gRPC status of a rejection.
 pub(super) fn status(rejection: &Rejection) -> Status {
     match rejection {
         Rejection::Malformed(message) => Status::new(Code::InvalidArgument, message.clone()),
@@ -25,7 +26,7 @@ pub(super) fn status(rejection: &Rejection) -> Status {
     }
 }
 
-/// What a refusal for good is: where a sender waits for the backend, what the backend says of it.
+/// The gRPC code of a permanent refusal. A sender that waits for the backend gets the backend's.
 const fn code(reason: Reason) -> Code {
     match reason {
         Reason::BackendRefused | Reason::Malformed => Code::InvalidArgument,
@@ -37,7 +38,7 @@ const fn code(reason: Reason) -> Code {
     }
 }
 
-/// What a sender's log shows.
+/// The message for the sender's log.
 const fn sentence(reason: Reason) -> &'static str {
     match reason {
         Reason::OverBudget => "no memory was free for this request in time; send it again later",
@@ -46,7 +47,7 @@ const fn sentence(reason: Reason) -> &'static str {
         Reason::ShuttingDown => "skep is shutting down; send it again later",
         Reason::RetriesExhausted => "the backend took no data in time; send it again later",
         Reason::StorageFull => "the storage of skep is full; send it again later",
-        Reason::StorageFailed => "skep could not write the data down; send it again later",
+        Reason::StorageFailed => "skep could not write the data to disk; send it again later",
         Reason::Panicked | Reason::Unaccounted => {
             "an internal error ended this request; send it again"
         }

@@ -1,4 +1,4 @@
-//! What a reload keeps: what runs already, and by what it is told to be the same.
+//! What a reload keeps: the running parts, and the identity by which it knows them.
 
 use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
@@ -7,15 +7,15 @@ use crate::{
     component::{ComponentId, ExporterConfig, Kind, ReceiverConfig},
     engine::{
         export::queue::ExportQueue,
-        intake::{journal::Journal, routes::BySignal},
+        intake::{journal::Journal, route::BySignal},
     },
     otlp::Signal,
 };
 
-/// What runs, for a plan that keeps what is the same.
+/// The running parts that a plan may keep.
 #[derive(Default)]
 pub struct Kept {
-    /// Queues with the identity of their exporters.
+    /// The identity and the queue of each exporter.
     pub exporters: HashMap<(ComponentId, Signal), (Option<String>, Arc<ExportQueue>)>,
     /// Receivers by id.
     pub receivers: HashMap<String, KeptReceiver>,
@@ -23,18 +23,16 @@ pub struct Kept {
 
 /// A receiver that runs.
 pub struct KeptReceiver {
-    /// What makes it another one.
+    /// Identity for a reload; `None` counts as changed.
     pub identity: Option<String>,
     /// Pipelines that it feeds.
     pub feeds: Vec<String>,
-    /// Labels of its data.
-    pub transports: &'static [&'static str],
-    /// Where its requests are written down.
+    /// Where its requests are written before they are answered.
     pub journal: Option<Arc<Journal>>,
 }
 
 impl Planner<'_> {
-    /// Its own configuration and that of its authenticator.
+    /// The configuration of the exporter and that of its authenticator.
     pub(super) fn exporter_identity(
         &self,
         id: &ComponentId,
@@ -47,7 +45,7 @@ impl Planner<'_> {
         Some(identity)
     }
 
-    /// Its own configuration and that of its authenticators.
+    /// The configuration of the receiver and those of its authenticators.
     pub(super) fn receiver_text(
         &self,
         id: &ComponentId,
@@ -62,22 +60,22 @@ impl Planner<'_> {
 
     fn extension_text(&self, wanted: &str) -> Option<&str> {
         let mut texts = self.blueprint.texts.iter();
-        let is_it = |((kind, id), _): &(&(Kind, ComponentId), &String)| {
+        let is_wanted = |((kind, id), _): &(&(Kind, ComponentId), &String)| {
             *kind == Kind::Extension && id.to_string() == wanted.trim()
         };
-        texts.find(is_it).map(|(_, text)| &**text)
+        texts.find(is_wanted).map(|(_, text)| &**text)
     }
 
-    /// The ways of receivers that are not to run any more into the pipelines that are left: what
-    /// they have begun to read is not lost.
-    pub(super) fn stragglers(&self, receivers: &[PlannedReceiver]) -> Vec<(String, BySignal)> {
+    /// Routes from receivers that are to be removed into those of their pipelines that are left, so
+    /// that requests that they have begun to read are not lost.
+    pub(super) fn last_routes(&self, receivers: &[PlannedReceiver]) -> Vec<(String, BySignal)> {
         let gone = self.kept.receivers.iter();
         let gone = gone.filter(|(id, _)| receivers.iter().all(|planned| planned.id != **id));
         gone.map(|(id, runs)| {
             let feeds = |pipeline: &PipelineBlueprint| runs.feeds.contains(&pipeline.id);
             let journal = runs.journal.as_ref();
-            let routes = |signal| self.routes(id, runs.transports, signal, &feeds, journal);
-            (id.clone(), Signal::ALL.map(routes))
+            let route = |signal| self.route(id, signal, &feeds, journal);
+            (id.clone(), Signal::ALL.map(route))
         })
         .collect()
     }

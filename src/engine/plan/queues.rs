@@ -13,8 +13,8 @@ use crate::{
     otlp::Signal,
 };
 
-/// Share of the byte budget that all exporter queues may hold together; the rest is for requests
-/// on their way in and for batches in the making.
+/// Part of the byte budget that all exporter queues may hold together; the rest is for incoming
+/// requests and for batches that are being filled.
 const QUEUES_SHARE: f64 = 0.8;
 
 /// An exporter of one signal with its queue.
@@ -23,11 +23,11 @@ pub struct PlannedExporter {
     pub id: ComponentId,
     /// Signal of its data.
     pub signal: Signal,
-    /// What makes it another one.
+    /// Identity for a reload; `None` counts as changed.
     pub identity: Option<String>,
-    /// In front of it.
+    /// The queue in front of it.
     pub queue: Arc<ExportQueue>,
-    /// What empties the queue; `None` if that runs already.
+    /// Empties the queue; `None` if it runs already.
     pub dispatcher: Option<Dispatcher>,
 }
 
@@ -72,7 +72,7 @@ impl Planner<'_> {
             dead_letters,
             is_guarded,
         };
-        // What it may hold is known when all exporters are there, see `Shares`.
+        // Its share is known once all exporters are planned, see `Shares`.
         let (queue, dispatcher) = Dispatcher::new(exporter, delivery, 0, deps);
         let dispatcher = Some(dispatcher);
         let id = id.clone();
@@ -94,7 +94,7 @@ pub struct Shares {
     queue: u64,
     /// Bytes of the workspace of each exporter that needs one.
     workspace: u64,
-    /// Bytes of all workspaces, which are not for payloads.
+    /// Bytes of all workspaces, which payloads cannot use.
     pub aside: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Receivers and the ways from them into pipelines.
+//! Receivers and the routes from them into pipelines.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::{
     component::{ComponentId, Kind, Receiver, StartError},
     engine::intake::{
         journal::Journal,
-        routes::{BySignal, Route, SignalRoutes},
+        route::{BySignal, Route},
     },
     otlp::Signal,
 };
@@ -16,17 +16,15 @@ use crate::{
 pub struct PlannedReceiver {
     /// Component id.
     pub id: String,
-    /// What makes it another one: its configuration and its signals.
+    /// Identity for a reload: its configuration and its signals; `None` counts as changed.
     pub identity: Option<String>,
     /// Pipelines that it feeds.
     pub feeds: Vec<String>,
-    /// Labels of its data.
-    pub transports: &'static [&'static str],
     /// The receiver; `None` if it runs already.
     pub receiver: Option<Box<dyn Receiver>>,
-    /// Its ways.
+    /// Its routes.
     pub routes: BySignal,
-    /// Where its requests are written down.
+    /// Where its requests are written before they are answered.
     pub journal: Option<Arc<Journal>>,
 }
 
@@ -46,11 +44,10 @@ impl Planner<'_> {
     fn receiver(&self, id: &ComponentId) -> Result<PlannedReceiver, StartError> {
         let config = self.blueprint.receivers.get(id).ok_or_else(|| missing(Kind::Receiver, id))?;
         let lists_it = |pipeline: &PipelineBlueprint| pipeline.receivers.contains(id);
-        let transports = config.transports();
         let name = id.to_string();
         let journal = self.journal(id, &**config)?;
-        let way = |signal| self.routes(&name, transports, signal, &lists_it, journal.as_ref());
-        let routes = Signal::ALL.map(way);
+        let routes =
+            Signal::ALL.map(|signal| self.route(&name, signal, &lists_it, journal.as_ref()));
         let fed = self.blueprint.pipelines.iter().filter(|pipeline| lists_it(pipeline));
         let feeds = fed.map(|pipeline| pipeline.id.clone()).collect();
         let signals: Vec<Signal> =
@@ -66,18 +63,17 @@ impl Planner<'_> {
             let signal = signals.first().copied().unwrap_or(Signal::Traces);
             Some(config.build(&self.context(id, "", signal), &signals)?)
         };
-        Ok(PlannedReceiver { id: name, identity, feeds, transports, receiver, routes, journal })
+        Ok(PlannedReceiver { id: name, identity, feeds, receiver, routes, journal })
     }
 
-    pub(super) fn routes(
+    /// The route from a receiver into the pipelines of a signal that it `feeds`.
+    pub(super) fn route(
         &self,
         id: &str,
-        transports: &[&'static str],
         signal: Signal,
         feeds: &dyn Fn(&PipelineBlueprint) -> bool,
         journal: Option<&Arc<Journal>>,
-    ) -> Option<SignalRoutes> {
-        let telemetry = &self.site.telemetry;
+    ) -> Option<Arc<Route>> {
         let from = format!("{} {id}", Kind::Receiver.name());
         let mut pipelines = Vec::new();
         let mut wants_context = false;
@@ -93,19 +89,19 @@ impl Planner<'_> {
         if pipelines.is_empty() {
             return None;
         }
-        let by_transport = transports.iter().map(|transport| {
-            let stats = telemetry.receiver(id, signal, transport);
-            let journal = journal.cloned();
-            (*transport, Arc::new(Route { pipelines: pipelines.clone(), stats, journal }))
-        });
         let mut queues = Vec::new();
         for (pipeline, _) in &pipelines {
             self.ends_of(&self.blueprint.pipelines[*pipeline], &mut queues);
         }
-        let queues =
-            queues.into_iter().map(|queue| Arc::clone(&self.exporters[queue].queue)).collect();
-        let by_transport = by_transport.collect();
-        Some(SignalRoutes { by_transport, wants_context, refuses_above, queues })
+        let queues = queues.into_iter().map(|queue| Arc::clone(&self.exporters[queue].queue));
+        Some(Arc::new(Route {
+            pipelines,
+            journal: journal.cloned(),
+            wants_context,
+            refuses_above,
+            queues: queues.collect(),
+            ..Route::default()
+        }))
     }
 
     /// Adds the queues that the data of a pipeline may end in. The document has no cycles.
@@ -124,14 +120,15 @@ impl Planner<'_> {
         }
     }
 
-    /// Bytes in use above which the first processor of a pipeline refuses everything. With several
-    /// pipelines the lowest counts: what one of them refuses the sender has to send again to all.
+    /// Bytes in use above which the first processor of a pipeline refuses every request. With
+    /// several pipelines the lowest limit counts: if one refuses, the sender has to send again to
+    /// all.
     fn refuses_above(&self, pipeline: &PipelineBlueprint) -> Option<u64> {
         let first = self.blueprint.processors.get(pipeline.processors.first()?)?;
         first.needs().memory?.refuses_above(self.site.budget.limit())
     }
 
-    /// Whether a processor of the pipeline, or of one that it feeds, asks for the context.
+    /// Whether a processor of the pipeline, or of one that it feeds, reads the request's context.
     fn wants_context(&self, pipeline: &PipelineBlueprint) -> bool {
         let processors = pipeline.processors.iter();
         let is_connected =

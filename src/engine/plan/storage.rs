@@ -21,7 +21,7 @@ use crate::{
 };
 
 impl Planner<'_> {
-    /// The part of a queue on disk, and whether all that comes to the queue is on some disk.
+    /// The spool of a queue, and whether all data that reaches the queue is on disk somewhere.
     pub(super) fn spool(
         &self,
         id: &ComponentId,
@@ -46,8 +46,8 @@ impl Planner<'_> {
         Ok((Some(spool), spools_all || is_journaled))
     }
 
-    /// Where an exporter keeps what it gives up; none where that is not asked for, or nothing is
-    /// opened.
+    /// Where an exporter keeps data that its backend refuses for good; `None` if this is not
+    /// configured, or in a dry run.
     pub(super) fn dead_letters(
         &self,
         id: &ComponentId,
@@ -78,7 +78,7 @@ impl Planner<'_> {
         Ok(store.map(|store| Journal::new(store, asked.fsync)))
     }
 
-    /// The log of an owner; none where nothing is opened.
+    /// The log of an owner; `None` in a dry run.
     fn store(&self, name: &str, owner: Owner<'_>) -> Result<Option<Arc<Store>>, StartError> {
         let Some(settings) = self.blueprint.storages.get(name) else {
             return Err(StartError {
@@ -94,7 +94,7 @@ impl Planner<'_> {
         Some(journal.storage)
     }
 
-    /// Adds the receivers whose data may come to an exporter or connector. The document has no
+    /// Adds the receivers whose data may reach an exporter or connector. The document has no
     /// cycles.
     fn receivers_of(&self, id: &ComponentId, signal: Signal, found: &mut HashSet<ComponentId>) {
         let pipelines = self.blueprint.pipelines.iter();

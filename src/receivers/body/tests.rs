@@ -46,7 +46,7 @@ impl Body for Pieces {
     }
 }
 
-/// A door with so many bytes behind it, that nobody can wait at.
+/// An admission with a limited number of bytes, for which nobody can wait.
 struct Purse(Arc<Account>);
 
 struct Account {
@@ -87,7 +87,7 @@ impl Purse {
     }
 }
 
-impl Way for Purse {
+impl Admission for Purse {
     fn try_permit(&self, bytes: usize) -> Result<Option<Permit>, Rejection> {
         let bytes = bytes as u64;
         let ledger: Arc<dyn Ledger> = Arc::<Account>::clone(&self.0);
@@ -116,11 +116,11 @@ fn stats() -> Arc<ReceiverStats> {
 }
 
 fn payer<'a>(
-    way: &'a dyn Way,
+    admission: &'a dyn Admission,
     connection: &'a Arc<Connection>,
     stats: &'a ReceiverStats,
 ) -> Payer<'a> {
-    Payer { way, connection, timeout: TIMEOUT, patience: None, stats }
+    Payer { admission, connection, timeout: TIMEOUT, patience: None, stats }
 }
 
 async fn read_message(pieces: Pieces, purse: &Purse) -> Result<(bool, Vec<u8>, u64), Status> {

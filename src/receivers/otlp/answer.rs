@@ -1,4 +1,4 @@
-//! Answers of the receiver in the terms of gRPC and of OTLP/HTTP.
+//! The responses of the receiver, in gRPC and in OTLP/HTTP.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
@@ -50,7 +50,7 @@ pub(super) fn failure(status: &Status, encoding: Encoding) -> Response<Reply> {
         }
     };
     let code = match status.code {
-        // The Collector answers 400 for what is too large, too.
+        // The Collector also answers 400 if a request is too large.
         Code::ResourceExhausted if status.retry_after.is_none() => 400,
         code => code.to_http(),
     };
@@ -66,7 +66,7 @@ pub(super) fn failure(status: &Status, encoding: Encoding) -> Response<Reply> {
     response
 }
 
-/// The answer to a client that may not send. `challenge` says how it can prove itself.
+/// The response to a client that may not send. `challenge` says how it can authenticate.
 pub(super) fn unauthenticated(
     status: &Status,
     encoding: Encoding,

@@ -26,12 +26,12 @@ use super::{
     settings::{Config, TOKEN},
 };
 use crate::{
-    component::{Arrival, Compression, Encoding, Ingress, Way},
+    component::{Admission, Arrival, Compression, Encoding, Inlet},
     config::Secret,
     net::{
         codec,
         grpc::{Code, Status},
-        seldom::Seldom,
+        rate_limit::RateLimit,
         server::{self, Connection, Reply, Service},
     },
     otlp::{
@@ -80,7 +80,7 @@ struct Item {
 
 /// The service of one receiver.
 pub(super) struct Intake {
-    ingress: Ingress,
+    inlet: Arc<dyn Inlet>,
     stats: Arc<ReceiverStats>,
     astray: Astray,
     tokens: Vec<Secret>,
@@ -90,18 +90,18 @@ pub(super) struct Intake {
     cors: Cors,
     limits: Limits,
     seen: Seen,
-    limited: Seldom,
+    limited: RateLimit,
 }
 
 impl Intake {
     pub(super) fn new(
         config: &Config,
-        ingress: Ingress,
+        inlet: Arc<dyn Inlet>,
         stats: Arc<ReceiverStats>,
         astray: Astray,
     ) -> Self {
         Intake {
-            ingress,
+            inlet,
             stats,
             astray,
             tokens: config.access_tokens.clone(),
@@ -111,7 +111,7 @@ impl Intake {
             cors: config.pages(),
             limits: Limits::new(config.max_items_per_minute),
             seen: Seen::default(),
-            limited: Seldom::default(),
+            limited: RateLimit::default(),
         }
     }
 
@@ -141,9 +141,10 @@ impl Intake {
         if let Some(token) = token_of(&parts.headers) {
             self.check_token(token, connection)?;
         }
-        let way = self.ingress.way(Signal::Logs).map_err(|why| Answer::rejected(&why))?;
+        let admission = Arc::clone(&self.inlet).admission(Signal::Logs);
+        let admission = admission.map_err(|why| Answer::rejected(&why))?;
         let payer = Payer {
-            way: &*way,
+            admission: &*admission,
             connection,
             timeout: BODY_TIMEOUT,
             patience: Some(PATIENCE),
@@ -160,8 +161,8 @@ impl Intake {
         let permit = paid.try_more((item.request.len() + item.request.len() / 8) as u64);
         let permit = permit.ok_or_else(|| Answer::refused(&no_memory()))?;
         drop(paid);
-        let arrival = self.arrival(item.request, permit, &*way, connection);
-        let answer = match way.submit(arrival).await {
+        let arrival = self.arrival(item.request, permit, &*admission, connection);
+        let answer = match admission.submit(arrival).await {
             Ok(()) => {
                 if let Some(turn) = item.turn {
                     turn.taken();
@@ -331,10 +332,10 @@ impl Intake {
         &self,
         request: Vec<u8>,
         permit: Permit,
-        way: &dyn Way,
+        admission: &dyn Admission,
         connection: &Connection,
     ) -> Arrival {
-        let context = way.wants_context().then(|| {
+        let context = admission.wants_context().then(|| {
             let arrived = tokio::time::Instant::now().into_std();
             let (metadata, auth) = (Vec::new(), Vec::new());
             Arc::new(Context { metadata, auth, peer: connection.peer, arrived })
@@ -349,14 +350,14 @@ impl Intake {
             utf8: Utf8::Strict,
             context,
             wait: self.wait,
-            transport: "http",
+            stats: Arc::clone(&self.stats),
         }
     }
 }
 
 impl Service for Intake {
     fn charge(&self, bytes: usize) -> Option<Permit> {
-        self.ingress.door.charge(bytes)
+        self.inlet.charge(bytes)
     }
 
     async fn serve(

@@ -1,4 +1,4 @@
-//! Things that are said once a minute, however often they happen.
+//! Limits a log event to one a minute, however often it happens.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -9,12 +9,12 @@ use tokio::time::Instant;
 
 const PAUSE: Duration = Duration::from_mins(1);
 
-/// When something was last said.
+/// When the event was last logged.
 #[derive(Debug, Default)]
-pub struct Seldom(Mutex<Option<Instant>>);
+pub struct RateLimit(Mutex<Option<Instant>>);
 
-impl Seldom {
-    /// Whether to say it now; false for a minute after that.
+impl RateLimit {
+    /// Whether to log it now; after that it is false for a minute.
     pub fn is_due(&self) -> bool {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_due = last.is_none_or(|last| last.elapsed() >= PAUSE);
@@ -31,13 +31,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn once_a_minute_is_enough() {
-        let seldom = Seldom::default();
-        assert!(seldom.is_due());
-        assert!(!seldom.is_due());
+        let limit = RateLimit::default();
+        assert!(limit.is_due());
+        assert!(!limit.is_due());
         tokio::time::advance(PAUSE / 2).await;
-        assert!(!seldom.is_due());
+        assert!(!limit.is_due());
         tokio::time::advance(PAUSE / 2).await;
-        assert!(seldom.is_due());
-        assert!(!seldom.is_due());
+        assert!(limit.is_due());
+        assert!(!limit.is_due());
     }
 }

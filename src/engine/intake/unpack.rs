@@ -1,4 +1,4 @@
-//! What happens to a body at the door: inflate, transcode JSON, check, count. Runs on a worker.
+//! Unpacks an arrival on a worker: inflates it, transcodes JSON, checks it and counts its items.
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -13,13 +13,14 @@ use crate::{
     },
 };
 
-/// Turns an arrival into a payload whose bytes are valid, or says what is wrong with them. What a
-/// body grows to is paid for before it is there, and what that takes beside it as long as it takes.
+/// Turns an arrival into a payload whose bytes are valid, or says what is wrong with them. Growth
+/// of the body is paid for before it is allocated, and so is working memory for as long as it is
+/// held.
 ///
-/// With so much in use that the first processor would refuse it, it is refused before the work:
-/// without the `ceiling`, four times the load that skep could bear left 55 to 78 % of it, as
-/// requests were inflated in vain.
-pub(super) fn admit(arrival: Arrival, ceiling: Option<u64>) -> Result<Payload, Rejection> {
+/// If more than `ceiling` bytes are in use, the first processor would refuse the payload, so it is
+/// refused before the work. Without this, four times the sustainable load left 55 to 78 % of the
+/// throughput, because requests were inflated in vain.
+pub(super) fn unpack(arrival: Arrival, ceiling: Option<u64>) -> Result<Payload, Rejection> {
     let mut permits: SmallVec<[Permit; 1]> = SmallVec::new();
     let account = Account { permit: arrival.permit.clone(), ceiling };
     if let Some(context) = &arrival.context {
@@ -56,7 +57,7 @@ pub(super) fn admit(arrival: Arrival, ceiling: Option<u64>) -> Result<Payload, R
     Ok(payload)
 }
 
-/// What to say of a body that was sent as protobuf.
+/// A hint for the sender of a malformed protobuf body.
 fn looks_like_json(body: &[u8]) -> &'static str {
     match body.trim_ascii_start().first() {
         Some(b'{') => "; the body looks like JSON: send `Content-Type: application/json`",
@@ -64,10 +65,10 @@ fn looks_like_json(body: &[u8]) -> &'static str {
     }
 }
 
-/// What pays for the growth of a body.
+/// Pays for the growth of a body.
 struct Account {
     permit: Permit,
-    /// See [`admit`].
+    /// See [`unpack`].
     ceiling: Option<u64>,
 }
 
@@ -94,7 +95,7 @@ struct Growth<'a> {
     account: &'a Account,
     permits: &'a mut SmallVec<[Permit; 1]>,
     borrowed: Option<Permit>,
-    /// Bytes that were asked for so far.
+    /// Bytes requested so far.
     asked: u64,
 }
 
@@ -113,8 +114,9 @@ impl Funds for Growth<'_> {
     }
 }
 
-/// JSON as protobuf, which has fewer bytes as a rule and then goes by what was paid for the text.
-/// Lists of short numbers have up to four times as many; those are read again for another permit.
+/// Turns JSON into protobuf. The result is usually shorter, and the permit for the text pays for
+/// it. Lists of short numbers become up to four times as long; those are read again with another
+/// permit.
 fn transcode(
     signal: Signal,
     json: Bytes,
@@ -135,7 +137,7 @@ fn transcode(
             .map_err(|error| Rejection::Malformed(error.to_string()))?;
         match read {
             Some(bytes) => {
-                // The text goes first: the bytes have its permit.
+                // The bytes take over the permit of the text, so the text must be gone.
                 let has_own = most > json.len();
                 drop(json);
                 if has_own {

@@ -20,7 +20,7 @@ fn request() -> Vec<u8> {
 }
 
 /// Admits the request with so many bytes in use before it came, of 4 MiB.
-fn admit_with(used: usize, compression: Compression, json: bool) -> Result<u64, Rejection> {
+fn unpack_with(used: usize, compression: Compression, json: bool) -> Result<u64, Rejection> {
     let budget = Budget::new(5 * MIB as u64, Arc::new(Telemetry::default()));
     let before = budget.owe(used);
     let plain = if json { br#"{"resourceSpans":[]}"#.repeat(30_000) } else { request() };
@@ -35,9 +35,9 @@ fn admit_with(used: usize, compression: Compression, json: bool) -> Result<u64, 
         utf8: Utf8::Strict,
         context: None,
         wait: Wait::Acceptance,
-        transport: "http",
+        stats: Telemetry::default().receiver("otlp", Signal::Traces, "http"),
     };
-    let admitted = admit(arrival, Some(4 * MIB as u64)).map(|payload| payload.items);
+    let admitted = unpack(arrival, Some(4 * MIB as u64)).map(|payload| payload.items);
     drop(before);
     assert_eq!(budget.used(), 0, "everything was given back");
     admitted
@@ -48,10 +48,10 @@ fn what_would_be_refused_later_is_not_inflated() {
     let later = Err(Rejection::Unavailable(Reason::Limited, None));
     for compression in [Compression::Gzip, Compression::Zstd, Compression::Snappy, Compression::Lz4]
     {
-        assert_eq!(admit_with(4 * MIB - 1000, compression, false), later, "{compression:?}");
+        assert_eq!(unpack_with(4 * MIB - 1000, compression, false), later, "{compression:?}");
     }
-    assert_eq!(admit_with(MIB, Compression::Gzip, false), Ok(100_000));
-    assert_eq!(admit_with(4 * MIB - 1000, Compression::Gzip, true), later, "nor read from JSON");
+    assert_eq!(unpack_with(MIB, Compression::Gzip, false), Ok(100_000));
+    assert_eq!(unpack_with(4 * MIB - 1000, Compression::Gzip, true), later, "nor read from JSON");
 }
 
 #[test]
@@ -85,14 +85,14 @@ fn the_headers_of_a_request_are_paid_for() {
         utf8: Utf8::Strict,
         context: Some(Arc::new(context.clone())),
         wait: Wait::Acceptance,
-        transport: "http",
+        stats: Telemetry::default().receiver("otlp", Signal::Traces, "http"),
     };
-    let payload = admit(arrival(budget.owe(1024)), None).unwrap();
+    let payload = unpack(arrival(budget.owe(1024)), None).unwrap();
     assert!((65_000..70_000).contains(&budget.used()), "{}", budget.used());
     payload.finish(Outcome::Delivered);
     assert_eq!(budget.used(), 0);
     let full = budget.owe(4 * MIB - 30_000);
-    let refused = admit(arrival(budget.owe(1024)), None).unwrap_err();
+    let refused = unpack(arrival(budget.owe(1024)), None).unwrap_err();
     assert_eq!(refused, Rejection::Unavailable(Reason::OverBudget, None));
     drop(full);
     assert_eq!(budget.used(), 0);
