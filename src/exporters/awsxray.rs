@@ -75,7 +75,6 @@ mod segment;
 mod send;
 mod settings;
 mod sql;
-mod stack;
 mod stats;
 mod trim;
 

@@ -155,8 +155,8 @@ fn foreign(path: &str, headers: &HeaderMap) -> Option<(Stray, String)> {
         (Stray::Xray, text)
     } else if path.contains("/api/1/item") {
         let text = format!(
-            "{shown} is an item for Rollbar, and no receiver takes it; take `endpoint` out of the \
-             options of the Rollbar SDK so that it reaches Rollbar"
+            "{shown} is an item for Rollbar; add the receiver `rollbar`, and set `endpoint` of the \
+             Rollbar SDK to its port"
         );
         (Stray::Rollbar, text)
     } else if path.starts_with("/api/v2/spans") || path.starts_with("/api/v1/spans") {

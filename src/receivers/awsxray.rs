@@ -58,14 +58,12 @@
 //!   receiver also starts without one.
 
 mod answer;
-mod attributes;
 mod document;
 #[cfg(feature = "aws")]
 mod forward;
 #[cfg(not(feature = "aws"))]
 #[path = "awsxray/forward_absent.rs"]
 mod forward;
-mod json;
 mod proxy;
 mod resource;
 mod sampling;

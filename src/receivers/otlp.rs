@@ -63,9 +63,7 @@
 //! Differs from the Collector: the Collector limits neither connections nor the pace of a body, and
 //! sends no `WWW-Authenticate`.
 
-pub(super) mod answer;
-pub(super) mod body;
-mod cors;
+mod answer;
 mod guard;
 mod service;
 mod settings;

@@ -35,10 +35,8 @@ use crate::{
     },
     receivers::{
         astray::{self, Astray},
-        otlp::{
-            answer::status,
-            body::{Payer, whole},
-        },
+        body::{Payer, whole},
+        status::status,
         stray::Stray,
     },
     telemetry::ReceiverStats,

@@ -3,8 +3,10 @@
 
 use std::{borrow::Cow, cell::Cell};
 
-use super::json::{self, Json, Members, find};
-use crate::otlp::json::number;
+use crate::{
+    otlp::json::number,
+    receivers::json::{self, Json, Members, find},
+};
 
 /// Why a datagram was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

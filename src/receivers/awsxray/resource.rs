@@ -1,10 +1,12 @@
 //! The attributes of the resource: where a segment was made.
 
 use super::{
-    attributes::Attributes,
     document::Notes,
-    json::{Json, Members, find},
     segment::{keep, keep_others},
+};
+use crate::receivers::{
+    attributes::Attributes,
+    json::{Json, Members, find},
 };
 
 /// A field of an object and the attribute that it becomes.

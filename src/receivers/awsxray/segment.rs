@@ -7,12 +7,16 @@
 //! documents again.
 
 use super::{
-    attributes::Attributes,
     document::{Notes, Refused, Translated, as_text, trace_id, unframe},
-    json::{Json, Members, find},
     resource, span,
 };
-use crate::otlp::wire::put_bytes;
+use crate::{
+    otlp::wire::put_bytes,
+    receivers::{
+        attributes::Attributes,
+        json::{Json, Members, find},
+    },
+};
 
 /// Name of the scope; the exporter knows it.
 const SCOPE: &[u8] = b"aws.xray";

@@ -1,13 +1,17 @@
 //! The fields of the span that a segment or a subsegment becomes.
 
 use super::{
-    attributes::Attributes,
     document::{Notes, span_id, trace_id},
-    json::{Json, Members, find},
     resource,
     segment::{Core, keep, keep_others},
 };
-use crate::otlp::wire::{WireType, put_bytes, put_varint, tag};
+use crate::{
+    otlp::wire::{WireType, put_bytes, put_varint, tag},
+    receivers::{
+        attributes::Attributes,
+        json::{Json, Members, find},
+    },
+};
 
 /// The place of a (sub)segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,7 +15,6 @@ use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 use http::{HeaderMap, HeaderValue, Uri};
 use percent_encoding::percent_decode_str;
 
-use super::answer::status;
 use crate::{
     component::{Asked, Credentials, Denied, Identity, Inlet, Rejection, ServerAuthenticator},
     net::{
@@ -27,6 +26,7 @@ use crate::{
         Signal,
         payload::{Permit, Reason},
     },
+    receivers::status::status,
     telemetry::ReceiverStats,
 };
 

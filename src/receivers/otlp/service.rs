@@ -6,11 +6,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use hyper::body::Incoming;
 
 use super::{
-    answer::{failure, grpc_response, plain, status, success, unauthenticated},
-    body::{self, Payer},
-    cors::is_preflight,
+    answer::{failure, grpc_response, plain, success, unauthenticated},
     guard::{Caller, Guard},
-    settings::{Config, Cors, HttpSettings, Utf8Check},
+    settings::{Config, HttpSettings, Utf8Check},
 };
 use crate::{
     component::{Admission, Arrival, Compression, Encoding, Identity, Inlet, Rejection},
@@ -24,8 +22,13 @@ use crate::{
         check::Utf8,
         payload::{Context, Permit, Wait},
     },
-    receivers::astray::{self, Astray},
-    receivers::stray::Stray,
+    receivers::{
+        astray::{self, Astray},
+        body::{self, Payer},
+        cors::{Cors, is_preflight},
+        status::status,
+        stray::Stray,
+    },
     telemetry::ReceiverStats,
 };
 
@@ -59,6 +62,9 @@ pub(super) struct OtlpService {
 
 /// Counters of gRPC and of HTTP, by signal.
 pub(super) type Stats = [[Arc<ReceiverStats>; 3]; 2];
+
+/// Where the log says that pages can be allowed.
+const CORS: &str = "protocols: http: cors";
 
 const GRPC: usize = 0;
 const HTTP: usize = 1;
@@ -320,8 +326,8 @@ impl OtlpService {
         connection: &Connection,
     ) {
         let refused = match &self.cors {
-            Some(cors) => cors.refused(origin, request),
-            None => Cors::default().refused(origin, request),
+            Some(cors) => cors.refused(origin, request, CORS),
+            None => Cors::default().refused(origin, request, CORS),
         };
         if let Some((kind, text)) = refused {
             self.astray.note(kind, connection.peer, &text);

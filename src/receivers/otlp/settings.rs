@@ -13,7 +13,7 @@ use crate::{
         server::{self, CONNECTION, Tuning},
         tls::ServerTls,
     },
-    receivers::journal::Journal,
+    receivers::{cors::Cors, journal::Journal},
 };
 
 /// A port may hold as many connections as this part of the budget pays for, and at least so many.
@@ -224,20 +224,6 @@ impl Default for HttpKeepalive {
     fn default() -> Self {
         HttpKeepalive { enabled: true, idle_timeout: Interval::default() }
     }
-}
-
-/// `cors`.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Cors {
-    /// Origins such as `https://app.example.com`; `*` stands for any characters.
-    pub allowed_origins: Vec<String>,
-    /// Request headers that a page may set, besides those that are always allowed.
-    pub allowed_headers: Vec<String>,
-    /// Response headers that a page may read.
-    pub exposed_headers: Vec<String>,
-    /// Seconds for which a browser may remember the response.
-    pub max_age: u32,
 }
 
 impl Default for HttpSettings {

@@ -6,7 +6,36 @@ use super::{
 };
 
 fn frames<'a>(all: &[(&'a str, i64, &'a str)]) -> Vec<Frame<'a>> {
-    all.iter().map(|(path, line, label)| Frame { path, line: *line, label }).collect()
+    all.iter().map(|(path, line, label)| Frame::new(path, *line, label)).collect()
+}
+
+/// Frames without columns and source, which `columns_and_source_are_read` checks.
+fn places<'a>(frames: &[Frame<'a>]) -> Vec<Frame<'a>> {
+    frames.iter().map(|frame| Frame::new(frame.path, frame.line, frame.label)).collect()
+}
+
+#[test]
+fn columns_and_source_are_read() {
+    let columns = |language, trace| {
+        let Trace { chain, .. } = read(language, "Error", "m", trace);
+        chain[0].frames.iter().map(|frame| frame.column).collect::<Vec<_>>()
+    };
+    let v8 = "Error: m\n    at f (/a.js:10:5)\n    at /b.js:2:1\n    at Array.map (native)\n    at g (/c.js:7)";
+    assert_eq!(columns("nodejs", v8), [5, 1, 0, 0]);
+    assert_eq!(columns("webjs", "f@http://a/c.js:41:17\nmap@[native code]\n"), [17, 0]);
+    let python = "Traceback (most recent call last):\n  File \"b.py\", line 9, in <module>\n    f()\n  \
+        File \"a.py\", line 5, in f\n    raise E('m')\n    ^^^^^^^^\nError: m\n";
+    let Trace { chain, is_whole } = read("python", "Error", "m", python);
+    let code: Vec<&str> = chain[0].frames.iter().map(|frame| frame.code).collect();
+    assert_eq!((code, is_whole), (vec!["raise E('m')", "f()"], true));
+}
+
+#[test]
+fn frames_that_java_does_not_print_twice_are_counted() {
+    let trace = "E: m\n\tat a.b(C.java:1)\n\tat a.d(C.java:2)\nCaused by: F: n\n\tat a.c(C.java:3)\n\t... 2 more\n";
+    let Trace { chain, is_whole } = read("java", "E", "m", trace);
+    let shared: Vec<usize> = chain.iter().map(|exception| exception.shared).collect();
+    assert_eq!((shared, is_whole), (vec![0, 2], true));
 }
 
 #[test]
@@ -23,9 +52,9 @@ fn python_chains_of_all_versions() {
     let all = read("python", "RuntimeError", "wrapped", trace);
     assert_eq!(all.len(), 2);
     let own = frames(&[("/app/a.py", 5, "f"), ("/app/b, c.py", 9, "<module>")]);
-    assert_eq!((&*all[0].kind, &all[0].frames), ("RuntimeError", &own));
+    assert_eq!((&*all[0].kind, places(&all[0].frames)), ("RuntimeError", own));
     assert_eq!((&*all[1].kind, &*all[1].message), ("KeyError", "'k'"));
-    assert_eq!(all[1].frames, frames(&[("/app/a.py", 3, "f")]));
+    assert_eq!(places(&all[1].frames), frames(&[("/app/a.py", 3, "f")]));
     let direct = trace.replace(DURING, DIRECT);
     assert_eq!(read("python", "RuntimeError", "wrapped", &direct), all);
     // Frames without a line of source.
@@ -64,7 +93,7 @@ fn the_other_languages() {
         let read = |language| read(language, kind, "m", trace);
         let Trace { mut chain, is_whole } = read(language);
         assert_eq!((&read("").chain, is_whole), (&chain, true), "{language}");
-        chain.remove(0).frames
+        places(&chain.remove(0).frames)
     };
     let js = "Error: m\n    at Object.run (/app/a.js:10:5)\n    at /app/b.js:2:1\n    at Array.map (native)\n    at new X (file:///c.mjs:7:3)";
     let expected = frames(&[

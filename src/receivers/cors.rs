@@ -1,9 +1,26 @@
-//! Answers the preflight requests of browsers, which ask whether a page may send.
+//! CORS: answers the preflight requests of browsers, which ask whether a page may send.
+//!
+//! The receivers `otlp` and `rollbar` share this file.
 
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use schemars::JsonSchema;
+use serde::Deserialize;
 
-use super::settings::Cors;
 use crate::{net::server::Reply, receivers::stray::Stray};
+
+/// `cors`.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cors {
+    /// Origins such as `https://app.example.com`; `*` stands for any characters.
+    pub allowed_origins: Vec<String>,
+    /// Request headers that a page may set, besides those that are always allowed.
+    pub allowed_headers: Vec<String>,
+    /// Response headers that a page may read.
+    pub exposed_headers: Vec<String>,
+    /// Seconds for which a browser may remember the response.
+    pub max_age: u32,
+}
 
 /// Headers that pages may always send.
 const ALWAYS_ALLOWED: &str = "content-type, content-encoding, x-requested-with";
@@ -49,18 +66,20 @@ impl Cors {
         text.is_ok_and(|text| self.allowed_origins.iter().any(|pattern| matches(pattern, text)))
     }
 
-    /// Why a page may not send, with the key that would allow it.
+    /// Why a page may not send, with the key that would allow it. `section` is where these settings
+    /// are.
     pub(super) fn refused<B>(
         &self,
         origin: &HeaderValue,
         request: &Request<B>,
+        section: &str,
     ) -> Option<(Stray, String)> {
         if !self.allows(origin) {
             let page = String::from_utf8_lossy(origin.as_bytes());
             let page: String = page.chars().take(200).collect();
             let text = format!(
-                "the page {page} may not send here; allow it with `protocols: http: cors: \
-                 allowed_origins: [{page}]`"
+                "the page {page} may not send here; allow it with `{section}: allowed_origins: \
+                 [{page}]`"
             );
             return Some((Stray::CorsOrigin, text));
         }
@@ -77,8 +96,8 @@ impl Cors {
             asked.split(',').map(str::trim).find(|name| !name.is_empty() && !is_allowed(name))?;
         let name: String = name.chars().take(100).collect();
         let text = format!(
-            "a page may not send the header `{name}`; allow it with `protocols: http: cors: \
-             allowed_headers: [{name}]`"
+            "a page may not send the header `{name}`; allow it with `{section}: allowed_headers: \
+             [{name}]`"
         );
         Some((Stray::CorsHeader, text))
     }
@@ -136,7 +155,7 @@ mod tests {
                 .header(header::ACCESS_CONTROL_REQUEST_HEADERS, asked)
                 .body(())
                 .unwrap();
-            cors.refused(&HeaderValue::from_static(origin), &request)
+            cors.refused(&HeaderValue::from_static(origin), &request, "cors")
         };
         let fine = "content-type,x-honeycomb-team";
         assert_eq!(refused(&cors, "https://shop.example", fine), None);

@@ -22,7 +22,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Body;
 use tokio::time::Instant;
 
-use super::answer::status;
+use super::status::status;
 use crate::{
     component::{Admission, Rejection},
     net::{
@@ -39,15 +39,15 @@ const FIRST: usize = 4 * 1024;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Pays for the body of one request.
-pub(in super::super) struct Payer<'a> {
-    pub(in super::super) admission: &'a dyn Admission,
-    pub(in super::super) connection: &'a Arc<Connection>,
+pub(super) struct Payer<'a> {
+    pub(super) admission: &'a dyn Admission,
+    pub(super) connection: &'a Arc<Connection>,
     /// Longest time for the body, once it is paid for and before.
-    pub(in super::super) timeout: Duration,
+    pub(super) timeout: Duration,
     /// How long the sender waits for a response, if it says so.
-    pub(in super::super) patience: Option<Duration>,
+    pub(super) patience: Option<Duration>,
     /// Counts requests that are refused unread.
-    pub(in super::super) stats: &'a ReceiverStats,
+    pub(super) stats: &'a ReceiverStats,
 }
 
 /// The pace at which a body must arrive.
@@ -127,10 +127,7 @@ impl Payer<'_> {
 }
 
 /// The body of a request.
-pub(in super::super) trait Source:
-    Body<Data = Bytes, Error: Display> + Unpin
-{
-}
+pub(super) trait Source: Body<Data = Bytes, Error: Display> + Unpin {}
 
 impl<B: Body<Data = Bytes, Error: Display> + Unpin> Source for B {}
 
@@ -197,7 +194,7 @@ fn ends_within(what: &str) -> Status {
 }
 
 /// Reads a whole body.
-pub(in super::super) async fn whole(
+pub(super) async fn whole(
     body: &mut impl Source,
     max: usize,
     payer: Payer<'_>,

@@ -1,9 +1,12 @@
-//! Reads the JSON of X-Ray SDKs, which is not always valid: it may have bare `NaN` and `Infinity`,
-//! halves of surrogate pairs, invalid UTF-8, or text that ends too early. Unreadable values become
-//! `null` or U+FFFD, everything else is kept, and each such repair is counted.
+//! Reads JSON that SDKs write, which is not always JSON: bare `NaN` and `Infinity`, halves of
+//! surrogate pairs, bytes that are not UTF-8, text that ends too early. The reader keeps what it
+//! can read; what it cannot read becomes `null` or U+FFFD, and it counts each such repair.
 //!
-//! A document has at most 64 KiB, so a tree of borrowed values is cheap. Numbers keep their text.
-//! Nothing here fails or panics.
+//! It makes a tree of borrowed values, and leaves numbers as they are written, so that they are
+//! written back in the same form. The caller limits the length of a document: a tree takes up to
+//! 48 times its memory. Nothing here fails or panics.
+//!
+//! The receivers `awsxray` and `rollbar` share this file.
 
 use std::{
     borrow::Cow,
@@ -82,20 +85,31 @@ impl Json<'_> {
                 }
                 out.push(b']');
             }
-            Json::Map(members) => {
-                out.push(b'{');
-                for (i, (name, value)) in members.iter().enumerate() {
-                    if i > 0 {
-                        out.push(b',');
-                    }
-                    json::write_text(name, out);
-                    out.push(b':');
-                    value.write(out);
-                }
-                out.push(b'}');
-            }
+            Json::Map(members) => write_members(members.iter(), out),
         }
     }
+}
+
+/// Appends an object without one of its members; the name of none is empty.
+pub(super) fn write_map(members: &Members<'_>, except: &str, out: &mut Vec<u8>) {
+    let is_left = |(name, _): &&(Cow<'_, str>, Json<'_>)| except.is_empty() || name != except;
+    write_members(members.iter().filter(is_left), out);
+}
+
+fn write_members<'m>(
+    members: impl Iterator<Item = &'m (Cow<'m, str>, Json<'m>)>,
+    out: &mut Vec<u8>,
+) {
+    out.push(b'{');
+    for (i, (name, value)) in members.enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        json::write_text(name, out);
+        out.push(b':');
+        value.write(out);
+    }
+    out.push(b'}');
 }
 
 /// Reads one document. Also returns the number of repairs.

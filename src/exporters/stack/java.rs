@@ -4,8 +4,7 @@ use super::{Exception, Frame, Trace, is_head, lines, place};
 
 /// Frames are `\tat package.Class.method(File.java:12)`; `Caused by: Type: message` begins a cause.
 pub(super) fn read<'a>(kind: &'a str, message: &'a str, trace: &'a str) -> Trace<'a> {
-    let mut chain =
-        vec![Exception { kind: kind.into(), message: message.into(), ..Exception::default() }];
+    let mut chain = vec![Exception::new(kind, message, Vec::new())];
     let mut is_whole = true;
     let mut head = String::new();
     // The text of the first exception, and messages of causes, go on until the first frame.
@@ -20,7 +19,7 @@ pub(super) fn read<'a>(kind: &'a str, message: &'a str, trace: &'a str) -> Trace
         } else if let Some(cause) = line.strip_prefix("Caused by: ") {
             let (kind, message) = cause.split_once(':').unwrap_or((cause, ""));
             let (kind, message) = (kind.trim().into(), message.trim_start().into());
-            chain.push(Exception { kind, message, frames: Vec::new() });
+            chain.push(Exception { kind, message, ..Exception::default() });
             (in_head, in_message, is_suppressed) = (false, true, false);
         } else if line.trim_start().starts_with("Suppressed:") {
             (in_head, in_message, is_suppressed) = (false, false, true);
@@ -30,8 +29,13 @@ pub(super) fn read<'a>(kind: &'a str, message: &'a str, trace: &'a str) -> Trace
                 head.push('\n');
             }
             head.push_str(line);
-        } else if is_rest(line) || line.trim().is_empty() && !in_message {
+        } else if let Some(count) = rest(line) {
+            if !is_suppressed {
+                last.shared = count;
+            }
             in_message = false;
+        } else if line.trim().is_empty() && !in_message {
+            // Says nothing.
         } else if in_message {
             let message = last.message.to_mut();
             message.push('\n');
@@ -44,10 +48,10 @@ pub(super) fn read<'a>(kind: &'a str, message: &'a str, trace: &'a str) -> Trace
     Trace { chain, is_whole }
 }
 
-/// `... 12 more`: the remaining frames are those of the exception before.
-fn is_rest(line: &str) -> bool {
-    let count = line.trim_start().strip_prefix("... ").and_then(|text| text.strip_suffix(" more"));
-    count.is_some_and(|count| count.parse::<u32>().is_ok())
+/// The number of `... 12 more`: frames that are those of the exception before.
+fn rest(line: &str) -> Option<usize> {
+    let count = line.trim_start().strip_prefix("... ")?.strip_suffix(" more")?;
+    count.parse::<u32>().ok().and_then(|count| usize::try_from(count).ok())
 }
 
 fn frame(line: &str) -> Option<Frame<'_>> {
@@ -60,7 +64,7 @@ fn frame(line: &str) -> Option<Frame<'_>> {
     // `module/version/package.Class`: the part before the last slash is not part of the name.
     let label = label.rsplit('/').next().unwrap_or(label);
     let (path, line) = place(place_text);
-    Some(Frame { path, line, label })
+    Some(Frame::new(path, line, label))
 }
 
 /// Whether a line, after its blanks, can only be a frame of Java: .NET has parameters there.

@@ -1,9 +1,10 @@
-//! Reads stack traces, as languages print them, into frames. Any text is accepted. A line that is
-//! neither a frame nor a part of the exception makes the result incomplete; then the whole text
-//! stays metadata.
+//! Reads stack traces, as languages print them, into exceptions with frames.
 //!
-//! Dropped without making it incomplete: lines of source below frames, columns, addresses, modules
-//! of Java, numbers of goroutines.
+//! Any text can be read. If a line is neither a frame nor a part of what the exception says about
+//! itself, the reading is not whole, and an exporter keeps the text beside the frames. Addresses,
+//! modules of Java and numbers of goroutines are left out; a reading without them is still whole.
+//!
+//! The exporters `awsxray` and `rollbar` share this file.
 
 mod java;
 mod native;
@@ -21,6 +22,15 @@ pub(super) struct Exception<'a> {
     pub(super) kind: Cow<'a, str>,
     pub(super) message: Cow<'a, str>,
     pub(super) frames: Vec<Frame<'a>>,
+    /// How many outer frames are not printed, because they are those of the exception that this
+    /// one caused (Java's `... 12 more`).
+    pub(super) shared: usize,
+}
+
+impl<'a> Exception<'a> {
+    fn new(kind: &'a str, message: &'a str, frames: Vec<Frame<'a>>) -> Self {
+        Exception { kind: kind.into(), message: message.into(), frames, shared: 0 }
+    }
 }
 
 /// A frame.
@@ -29,7 +39,17 @@ pub(super) struct Frame<'a> {
     pub(super) path: &'a str,
     /// 0 where it is not known.
     pub(super) line: i64,
+    /// 0 where it is not known; the first column is 1.
+    pub(super) column: i64,
     pub(super) label: &'a str,
+    /// The line of source below the frame, if the trace has one.
+    pub(super) code: &'a str,
+}
+
+impl<'a> Frame<'a> {
+    fn new(path: &'a str, line: i64, label: &'a str) -> Self {
+        Frame { path, line, label, ..Frame::default() }
+    }
 }
 
 /// What a trace was read into.
@@ -83,7 +103,7 @@ pub(super) fn read<'a>(
         (first, second) => first.or(second),
     };
     best.unwrap_or_else(|| Trace {
-        chain: vec![Exception { kind: kind.into(), message: message.into(), frames: Vec::new() }],
+        chain: vec![Exception::new(kind, message, Vec::new())],
         is_whole: is_head(trace, kind, message),
     })
 }
@@ -190,7 +210,7 @@ fn by_line<'a>(
         }
     }
     is_whole &= is_head(&trace[head], kind, message);
-    let chain = vec![Exception { kind: kind.into(), message: message.into(), frames }];
+    let chain = vec![Exception::new(kind, message, frames)];
     Trace { chain, is_whole }
 }
 
@@ -210,6 +230,15 @@ fn is_head(text: &str, kind: &str, message: &str) -> bool {
         _ => None,
     };
     of_kind.is_some_and(|of_kind| kind.ends_with(of_kind))
+}
+
+/// The column of `path:line:column`; 0 where there is none.
+fn column(text: &str) -> i64 {
+    let mut parts = text.rsplitn(3, ':').map(|part| part.trim().parse::<i64>().ok());
+    match (parts.next().flatten(), parts.next().flatten()) {
+        (Some(column), Some(_)) => column,
+        _ => 0,
+    }
 }
 
 /// `path:line`; what follows the line, as in `path:line:column`, is left out.

@@ -11,7 +11,7 @@ pub(super) fn dotnet(line: &str) -> Option<Frame<'_>> {
     let place = text.rsplit_once(":line ");
     let place = place.and_then(|(path, number)| Some((path, number.trim().parse().ok()?)));
     let (path, line) = place.unwrap_or((text, 0));
-    Some(Frame { path, line, label })
+    Some(Frame::new(path, line, label))
 }
 
 /// Pairs of lines, the function and `\tpath:12 +0x1d`, after `goroutine 1 [running]:`.
@@ -91,13 +91,13 @@ pub(super) fn swift(line: &str) -> Option<Frame<'_>> {
         return None;
     }
     if !before.is_empty() && !before.starts_with('[') {
-        return Some(Frame { path: before, line: 0, label });
+        return Some(Frame::new(before, 0, label));
     }
     match label.rsplit_once(" at ") {
         Some((label, text)) => {
             let (path, line) = place(text);
-            Some(Frame { path, line, label })
+            Some(Frame::new(path, line, label))
         }
-        None => Some(Frame { path: "", line: 0, label }),
+        None => Some(Frame::new("", 0, label)),
     }
 }

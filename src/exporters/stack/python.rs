@@ -18,13 +18,13 @@ pub(super) fn read<'a>(kind: &'a str, message: &'a str, trace: &'a str) -> Trace
     let mut chain = Vec::new();
     let mut is_whole = true;
     for (at, part) in parts.iter().rev().enumerate() {
-        let frames: Vec<Frame<'_>> = part.iter().rev().filter_map(|line| frame(line)).collect();
+        let frames = frames(part);
         is_whole &= is_known(part);
         // After the last frame and its source comes the exception, at the beginning of its line.
         let after = &part[said_from(part)..];
         if at == 0 {
             is_whole &= is_head(&after.join("\n"), kind, message);
-            chain.push(Exception { kind: kind.into(), message: message.into(), frames });
+            chain.push(Exception::new(kind, message, frames));
             continue;
         }
         let mut words = after.iter();
@@ -35,9 +35,23 @@ pub(super) fn read<'a>(kind: &'a str, message: &'a str, trace: &'a str) -> Trace
             message.to_mut().push('\n');
             message.to_mut().push_str(line);
         }
-        chain.push(Exception { kind: kind.into(), message, frames });
+        chain.push(Exception { message, ..Exception::new(kind, "", frames) });
     }
     Trace { chain, is_whole }
+}
+
+/// The frames of a part, innermost first, each with the line of source below it.
+fn frames<'a>(part: &[&'a str]) -> Vec<Frame<'a>> {
+    let mut below = "";
+    let mut found = Vec::new();
+    for line in part.iter().rev() {
+        if let Some(frame) = frame(line) {
+            let code = below.strip_prefix("    ").unwrap_or_default().trim();
+            found.push(Frame { code, ..frame });
+        }
+        below = line;
+    }
+    found
 }
 
 /// Where the exception begins: after the last frame and its source, at the beginning of a line.
@@ -69,5 +83,5 @@ pub(super) fn frame(line: &str) -> Option<Frame<'_>> {
         None => rest.rsplit_once(", line ")?,
     };
     let (number, label) = rest.split_once(", in ").unwrap_or((rest, ""));
-    Some(Frame { path, line: number.trim().parse().ok()?, label })
+    Some(Frame::new(path, number.trim().parse().ok()?, label))
 }

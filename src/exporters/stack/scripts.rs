@@ -1,6 +1,6 @@
 //! JavaScript of all engines, and Ruby.
 
-use super::{Exception, Frame, Trace, is_head, place};
+use super::{Exception, Frame, Trace, column, is_head, place};
 
 /// `    at label (path:line:column)` or `    at path:line:column`.
 pub(super) fn v8(line: &str) -> Option<Frame<'_>> {
@@ -11,9 +11,9 @@ pub(super) fn v8(line: &str) -> Option<Frame<'_>> {
     };
     let (path, number) = place(text);
     if number == 0 && text == "native" {
-        return Some(Frame { path: "native", line: 0, label });
+        return Some(Frame::new("native", 0, label));
     }
-    Some(Frame { path, line: number, label })
+    Some(Frame { column: column(text), ..Frame::new(path, number, label) })
 }
 
 /// Whether a line, after its blanks, can only be a frame of V8: with a column, or without a place.
@@ -36,13 +36,13 @@ pub(super) fn gecko(line: &str) -> Option<Frame<'_>> {
     }
     let (label, text) = line.split_once('@')?;
     if text == "[native code]" {
-        return Some(Frame { path: text, line: 0, label });
+        return Some(Frame::new(text, 0, label));
     }
     if !has_column(text) {
         return None;
     }
     let (path, line) = place(text);
-    Some(Frame { path, line, label })
+    Some(Frame { column: column(text), ..Frame::new(path, line, label) })
 }
 
 /// A frame of Ruby, and the text after it.
@@ -59,14 +59,14 @@ fn ruby_frame(line: &str) -> Option<Of<'_>> {
     let (path, number) = before.rsplit_once(':')?;
     let after = after.strip_prefix(['`', '\''])?;
     let (label, rest) = after.split_once('\'')?;
-    let frame = Frame { path, line: number.parse().ok()?, label };
+    let frame = Frame::new(path, number.parse().ok()?, label);
     Some(Of { frame, rest })
 }
 
 /// `\tfrom path:12`, outside of methods.
 fn ruby_bare(line: &str) -> Option<Of<'_>> {
     let (path, number) = line.trim_start().strip_prefix("from ")?.rsplit_once(':')?;
-    let frame = Frame { path, line: number.trim().parse().ok()?, label: "" };
+    let frame = Frame::new(path, number.trim().parse().ok()?, "");
     Some(Of { frame, rest: "" })
 }
 
@@ -77,7 +77,7 @@ pub(super) fn is_ruby(line: &str) -> bool {
 /// The first frame of an exception contains it: `frame: message (Type)`; the message may have more
 /// lines. Causes follow.
 pub(super) fn ruby<'a>(kind: &'a str, message: &'a str, trace: &'a str) -> Trace<'a> {
-    let own = Exception { kind: kind.into(), message: message.into(), frames: Vec::new() };
+    let own = Exception::new(kind, message, Vec::new());
     let mut chain = vec![own];
     let mut is_whole = true;
     // The text behind a frame, and the lines on which it goes on.
