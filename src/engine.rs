@@ -1,5 +1,5 @@
-//! The engine: runs a configuration, from opening the first socket to delivering the last byte. Only
-//! the engine spawns tasks.
+//! The engine: runs a configuration, from opening the first socket to delivering the last byte.
+//! Only the engine spawns tasks.
 //!
 //! ```text
 //! tokio: accept -> permit -> body      workers: inflate, check, processors      tokio: queue -> client
@@ -14,8 +14,8 @@
 //! - [`intake`]: how requests come in: inlets, admissions, journals, routes.
 //! - [`plan`]: from a document to a graph.
 //!
-//! Start: the workers start with an empty graph, and the configuration is applied like a reload of a
-//! process that has no parts yet (`transition`). Everything that can fail is done before the first
+//! Start: the workers start with an empty graph, and the configuration is applied like a reload of
+//! a process that has no parts yet (`transition`). Everything that can fail is done before the first
 //! exporter or receiver runs. End: `drain`. In between, SIGHUP and the control plane reload the
 //! configuration ([`reload`]).
 
@@ -95,8 +95,8 @@ pub enum Ended {
     Lost(u64),
     /// A second signal ended the drain.
     Interrupted,
-    /// A worker, an exporter, a receiver or a storage panicked. Its data was not acknowledged, or is
-    /// on disk, or is lost.
+    /// A worker, an exporter, a receiver or a storage panicked. Its data was not acknowledged, or
+    /// is on disk, or is lost.
     Panicked,
 }
 

@@ -4,6 +4,7 @@
 
 mod conservation;
 mod panics;
+mod turns;
 
 use std::{
     collections::HashMap,
@@ -43,7 +44,6 @@ use crate::{
             exchange::Next,
             graph::{End, Graph, Pipeline, Stage, Target},
             pool::Pool,
-            worker,
         },
     },
     otlp::{
@@ -499,50 +499,6 @@ async fn one_poisoned_sender_costs_only_its_own_data() {
     assert_eq!(backend.taken.lock().unwrap().get("good"), Some(&30));
     assert_eq!(telemetry.exporters()[0].failed.read(), 2);
     assert_eq!(telemetry.exporters()[0].sent.read(), 30);
-}
-
-/// Passes payloads on, and notes how many items each had.
-struct Notes(&'static str, Arc<Mutex<Vec<String>>>);
-
-impl Processor for Notes {
-    fn process(&mut self, payload: Payload, out: &mut Output) {
-        self.1.lock().unwrap().push(format!("{} {}", self.0, payload.items));
-        out.emit(payload);
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_large_request_leaves_its_worker_to_others_between_two_processors() {
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let stage = |name: &'static str| {
-        let seen = Arc::clone(&seen);
-        let make = move || Box::new(Notes(name, Arc::clone(&seen))) as Box<dyn Processor>;
-        TestStage { name, partition: Partition::Any, make: Box::new(make) }
-    };
-    let exporter: Arc<dyn ErasedExporter> = Arc::new(BackendExporter(Backend::new(healthy())));
-    let world = World::start(Setup {
-        workers: 1,
-        limit: 64 << 20,
-        stages: vec![stage("first"), stage("second")],
-        exporters: vec![(exporter, delivery())],
-        journal: None,
-    });
-    let large = usize::try_from(worker::LARGE).unwrap() + 1;
-    let (one, other) = tokio::join!(
-        World::send(&world.inlet, "large", large, Wait::Acceptance),
-        World::send(&world.inlet, "small", 1, Wait::Acceptance),
-    );
-    assert_eq!((one, other), (Ok(()), Ok(())));
-    assert_eq!(
-        *seen.lock().unwrap(),
-        [
-            format!("first {large}"),
-            "first 1".to_owned(),
-            "second 1".to_owned(),
-            format!("second {large}")
-        ]
-    );
-    assert_eq!(world.drain(Duration::from_secs(9)).await, 0);
 }
 
 #[tokio::test(start_paused = true)]

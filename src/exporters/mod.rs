@@ -22,10 +22,7 @@ pub mod file;
 pub mod honeycomb;
 #[cfg(feature = "aws")]
 mod ids;
-#[cfg_attr(
-    not(feature = "aws"),
-    expect(dead_code, reason = "exporters to AWS use more of it")
-)]
+#[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "exporters to AWS use more of it"))]
 mod json;
 mod masked;
 pub mod nop;

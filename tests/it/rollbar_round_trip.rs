@@ -1,5 +1,5 @@
-//! An item that comes in by the receiver `rollbar` and goes out by the exporter `rollbar` is what it
-//! was, but for members that are `null`.
+//! An item that comes in by the receiver `rollbar` and goes out by the exporter `rollbar` is what
+//! it was, but for members that are `null`.
 
 use std::sync::OnceLock;
 
