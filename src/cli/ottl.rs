@@ -217,7 +217,9 @@ fn results(signal: Signal, program: &Program, body: &[u8]) -> String {
             let _ = writeln!(out, "{:#}", shown.unwrap_or_default());
         }
         Ok(Changed::Nothing | Changed::Empty) => {}
-        Err(Stop::Fault(fault)) => out.push_str(&format!("{fault}\n")),
+        Err(Stop::Fault(fault)) => {
+            let _ = writeln!(out, "{fault}");
+        }
         Err(Stop::Refused(_)) => out.push_str("the document is too large\n"),
     }
     out
