@@ -15,9 +15,9 @@
 //! - [`plan`]: from a document to a graph.
 //!
 //! Start: the workers start with an empty graph, and the configuration is applied like a reload of
-//! a process that has no parts yet (`transition`). Everything that can fail is done before the first
-//! exporter or receiver runs. End: `drain`. In between, SIGHUP and the control plane reload the
-//! configuration ([`reload`]).
+//! a process that has no parts yet (`transition`). Everything that can fail is done before the
+//! first exporter or receiver runs. End: `drain`. In between, SIGHUP and the control plane reload
+//! the configuration ([`reload`]).
 
 pub mod budget;
 mod changes;
