@@ -18,11 +18,7 @@ use skep::{
     config::{Problems, yaml},
     engine::{
         budget::Budget,
-        work::{
-            graph::Graph,
-            pool::{Pool, Ways},
-            worker::Worker,
-        },
+        work::{pool::Pool, worker::Worker},
     },
     otlp::{
         Payload, Signal,
@@ -69,13 +65,7 @@ fn receipt(bencher: Bencher, parts: usize) {
 /// runs on the calling thread, two have threads of their own.
 #[divan::bench(args = [(1, 1), (2, 1), (1, BATCH), (2, BATCH)])]
 fn hop(bencher: Bencher, (workers, jobs): (usize, usize)) {
-    let graph = Graph {
-        pipelines: Vec::new(),
-        connectors: Vec::new(),
-        queues: Vec::new(),
-        downstream_order: Vec::new(),
-    };
-    let (pool, _panics) = Pool::start(Ways::new(workers), Arc::new(graph)).expect("threads");
+    let (pool, _panics) = Pool::start(workers).expect("threads");
     let (done_tx, done) = mpsc::channel();
     bencher.counter(ItemsCount::new(jobs)).bench_local(|| {
         for job in 0..jobs {

@@ -1,6 +1,6 @@
-//! What a component is: the traits of receivers, processors, exporters, connectors and extensions,
-//! and what each is given. A component knows its configuration and its data, nothing of threads,
-//! queues or sockets of others; those belong to the engine.
+//! The contracts of components: the traits of receivers, processors, exporters, connectors and
+//! extensions, and what the engine gives to each. A component knows its configuration and its data,
+//! nothing of threads, queues or sockets of others; those belong to the engine.
 //!
 //! A component is one file: docs with a YAML example, `Config`, build, behaviour, tests. Its
 //! `Config` implements the `*Config` trait of its kind and has one [`Entry`] in the list of its
@@ -19,6 +19,7 @@ mod extension;
 mod processor;
 mod progress;
 pub mod reload;
+mod same;
 mod server_auth;
 mod storage;
 
@@ -33,6 +34,7 @@ use crate::{
         check::Utf8,
         payload::{Context, Permit, Reason, Wait},
     },
+    telemetry::ReceiverStats,
 };
 
 pub use auth::{
@@ -50,6 +52,7 @@ pub use processor::{
     ConnectorConfig, MemoryBound, Needs, Output, Partition, Processor, ProcessorConfig,
 };
 pub use progress::Progress;
+pub use same::Same;
 pub use server_auth::{
     Credentials, Denied, GrpcServerAuth, HttpServerAuth, Identity, ServerAuth, ServerAuthenticator,
 };
@@ -74,6 +77,10 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All kinds, in the order of data.
+    pub const ALL: [Kind; 5] =
+        [Kind::Receiver, Kind::Processor, Kind::Exporter, Kind::Connector, Kind::Extension];
+
     /// `receiver`, `processor`, ...
     pub const fn name(self) -> &'static str {
         match self {
@@ -97,7 +104,7 @@ impl Kind {
     }
 }
 
-/// `type` or `type/name` as the file has it.
+/// `type` or `type/name` as it is written in the file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ComponentId {
     /// Before the slash, as the user wrote it (an alias stays an alias).
@@ -115,7 +122,7 @@ impl fmt::Display for ComponentId {
     }
 }
 
-/// A component that cannot be built or started: says what and the remedy.
+/// The error if a component cannot be built or started, with the remedy.
 #[derive(Debug, thiserror::Error)]
 #[error("{component}: {message}")]
 pub struct StartError {
@@ -134,7 +141,7 @@ impl<T: ReceiverConfig + 'static> From<T> for Box<dyn ReceiverConfig> {
 }
 
 /// Configuration of a receiver.
-pub trait ReceiverConfig: fmt::Debug + Send + Sync {
+pub trait ReceiverConfig: fmt::Debug + Same {
     /// See [`ProcessorConfig::validate`].
     fn validate(&self, _at: &Node, _problems: &mut Problems) {}
 
@@ -148,25 +155,20 @@ pub trait ReceiverConfig: fmt::Debug + Send + Sync {
         Vec::new()
     }
 
-    /// Keys of endpoints that are not given, with their ports: where those listen depends on the
-    /// machine, see [`default_address`].
+    /// Keys of endpoints that are not set, with their ports. Their addresses depend on the machine,
+    /// see [`default_address`].
     fn default_endpoints(&self) -> Vec<(&'static str, u16)> {
         Vec::new()
     }
 
-    /// Files that it reads when it is built: a reload builds it again where one has changed.
+    /// Files that it reads when it is built. A reload builds it again if one has changed.
     fn files(&self) -> Vec<String> {
         Vec::new()
     }
 
-    /// Where requests are written down before they are answered; `None` if they are not.
+    /// Where requests are written before they are answered; `None` if they are not.
     fn journal(&self) -> Option<JournalUse> {
         None
-    }
-
-    /// Labels under which its data is counted; one that speaks only one uses only one.
-    fn transports(&self) -> &'static [&'static str] {
-        &["grpc", "http"]
     }
 
     /// Builds the one instance that serves all `signals` whose pipelines list it. Opens nothing.
@@ -177,7 +179,7 @@ pub trait ReceiverConfig: fmt::Debug + Send + Sync {
 /// A listener that is open, for the start-up report: `otlp grpc 127.0.0.1:4317`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listening {
-    /// Protocol in words: `grpc`, `http`.
+    /// Name of the protocol: `grpc`, `http`.
     pub protocol: &'static str,
     /// Address, or path of a unix socket.
     pub address: String,
@@ -185,13 +187,13 @@ pub struct Listening {
     pub tls: bool,
 }
 
-/// Brings data in. Bound first, so that a port in use ends start-up; run later.
+/// Brings data in. It is bound first, so that a port in use ends the start, and run later.
 pub trait Receiver: Send {
     /// Opens the sockets (in a tokio context), out of `sockets`. Nothing is accepted yet.
     fn bind(&mut self, sockets: &mut Sockets) -> Result<Vec<Listening>, StartError>;
 
     /// Serves until `stop` is raised, then stops accepting, finishes requests in flight and ends.
-    fn run(self: Box<Self>, ingress: Ingress, stop: Stop) -> BoxFuture<()>;
+    fn run(self: Box<Self>, inlet: Arc<dyn Inlet>, stop: Stop) -> BoxFuture<()>;
 }
 
 /// How a body is encoded when it arrives.
@@ -214,7 +216,7 @@ pub struct Arrival {
     pub encoding: Encoding,
     /// What the content encoding or the gRPC flag said.
     pub compression: Compression,
-    /// As it came.
+    /// The bytes as they were received.
     pub body: Bytes,
     /// Charged for `body` before it was read.
     pub permit: Permit,
@@ -222,15 +224,15 @@ pub struct Arrival {
     pub max_inflated: usize,
     /// Whether strings must be UTF-8.
     pub utf8: Utf8,
-    /// The request, where [`Way::wants_context`] says so.
+    /// The request, if [`Admission::wants_context`].
     pub context: Option<Arc<Context>>,
-    /// When the sender is answered: `Delivery` where the receiver has `wait_for_export: true`.
+    /// When the sender is answered: `Delivery` if the receiver has `wait_for_export: true`.
     pub wait: Wait,
-    /// `grpc`, `http` or `udp`: a label of the receiver's metrics, which the engine counts.
-    pub transport: &'static str,
+    /// The counters of the receiver for this signal and transport, which the engine updates.
+    pub stats: Arc<ReceiverStats>,
 }
 
-/// Why an arrival was not taken.
+/// Why a request was not taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rejection {
     /// The bytes are wrong; sending them again is useless. The text says what is wrong where.
@@ -240,62 +242,56 @@ pub enum Rejection {
         /// The limit in bytes.
         limit: usize,
     },
-    /// Not now; the reason says why, the duration when to come back.
+    /// Not taken now, with the reason and when to come back.
     Unavailable(Reason, Option<Duration>),
     /// Refused for good by the pipeline.
     Failed(Reason),
 }
 
-/// What the sender is told.
+/// The answer to the sender.
 pub type Reply = Result<(), Rejection>;
 
-/// The door of the engine, as one receiver sees it. Cheap to clone.
-#[derive(Clone)]
-pub struct Ingress {
-    /// Implemented by the engine.
-    pub door: Arc<dyn Door>,
-}
+/// The engine as one receiver sees it.
+pub trait Inlet: Send + Sync {
+    /// The admission of one request. It keeps the route that is in force now, because a reload may
+    /// replace it meanwhile. Fails if no pipeline takes this signal from this receiver.
+    fn admission(self: Arc<Self>, signal: Signal) -> Result<Box<dyn Admission>, Rejection>;
 
-impl Ingress {
-    /// See [`Door::way`].
-    pub fn way(&self, signal: Signal) -> Result<Box<dyn Way>, Rejection> {
-        Arc::clone(&self.door).way(signal)
-    }
-}
-
-/// What the engine offers to receivers.
-pub trait Door: Send + Sync {
-    /// The way of one request. It is looked up once, since a reload may replace it meanwhile. An
-    /// error if no pipeline takes this signal from this receiver.
-    fn way(self: Arc<Self>, signal: Signal) -> Result<Box<dyn Way>, Rejection>;
-    /// Charges bytes in any case, for what is no body and has a limit of its own: a connection.
+    /// Charges bytes whether they are free or not, for something other than a body that has a limit
+    /// of its own: a connection.
     fn charge(&self, _bytes: usize) -> Option<Permit> {
         None
     }
 }
 
-/// The way of one request's body into the engine. The methods are in the order of their use.
-pub trait Way: Send + Sync {
+/// The handle by which one request comes into the engine. The methods are in the order of their
+/// use.
+pub trait Admission: Send + Sync {
     /// Whether a component downstream wants the request's [`Context`].
     fn wants_context(&self) -> bool;
-    /// The wait for room, if the queues at the end are full or much waits in them. It takes at most
-    /// `patience`, or as long as a sender may be expected to wait. Call it before any byte of the
-    /// body is read, so that a waiting request holds no memory. Afterwards a full queue may still
-    /// refuse.
+
+    /// The wait for room if an exporter queue is full or long; `None` if there is room. It takes at
+    /// most `patience`, or as long as a sender may be expected to wait. Call it before any byte of
+    /// the body is read, so that a waiting request holds no memory. Afterwards a full queue may
+    /// still refuse.
     fn room(&self, _patience: Option<Duration>) -> Option<BoxFuture<Result<(), Rejection>>> {
         None
     }
+
     /// Refuses a body that would find no room even if it were alone; charges nothing.
     fn fits(&self, _bytes: usize) -> Result<(), Rejection> {
         Ok(())
     }
-    /// Takes bytes for a body of known length, if they are free now. `None`: waiting may help.
+
+    /// Takes bytes for a body of known length if they are free now; `None` if waiting may help.
     /// Acquire once per request before any byte is held; grow only with `Permit::try_more`.
     fn try_permit(&self, bytes: usize) -> Result<Option<Permit>, Rejection>;
+
     /// Waits for the bytes, at most a few seconds (`Unavailable` afterwards).
     fn permit(&self, bytes: usize) -> BoxFuture<Result<Permit, Rejection>>;
-    /// Hands a body to the workers; the future ends when somebody answers for the data, or, with
-    /// [`Wait::Delivery`], when the backends have it.
+
+    /// Hands a body to the workers. The future ends when a part of skep answers for the data or,
+    /// with [`Wait::Delivery`], when the backends have it.
     fn submit(&self, arrival: Arrival) -> BoxFuture<Reply>;
 }
 

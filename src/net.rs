@@ -1,4 +1,4 @@
-//! Sockets and what travels on them: HTTP, gRPC framing, TLS, compression. Nothing of pipelines.
+//! Sockets and their protocols: HTTP, gRPC framing, TLS, compression. Knows nothing of pipelines.
 #[cfg(feature = "aws")]
 pub mod aws;
 pub mod aws_host;
@@ -11,6 +11,6 @@ pub mod grpc;
 pub mod metadata;
 pub mod pages;
 pub mod proxy;
-pub mod seldom;
+pub mod rate_limit;
 pub mod server;
 pub mod tls;

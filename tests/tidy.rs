@@ -1,13 +1,15 @@
-//! What neither the compiler nor clippy checks: the layers, the size of files, that every
-//! component is registered, that every dependency says why it is there.
+//! What neither the compiler nor clippy checks: layers, circles of imports, the size of files and
+//! functions, that every component is registered, that every dependency says why it is there.
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-#[path = "tidy/rooms.rs"]
-mod rooms;
+#[path = "tidy/functions.rs"]
+mod functions;
+#[path = "tidy/imports.rs"]
+mod imports;
 #[path = "tidy/siblings.rs"]
 mod siblings;
 

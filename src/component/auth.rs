@@ -1,10 +1,10 @@
-//! Client authenticators: extensions that authenticate skep to a backend.
+//! Client authenticators: extensions that authenticate exporters to their backends.
 //!
-//! The configuration of such an extension gives a [`ClientAuth`]. An exporter with
-//! `auth: {authenticator: id}` is handed the one of that id when it is built, and opens it for each
-//! URL that it sends to. What it gets is an [`Authenticator`], which sees every request whole, its
-//! body as it goes out, and every answer that is not a success: it may learn from one, so that the
-//! same request succeeds at once.
+//! The configuration of such an extension gives a [`ClientAuth`]. An exporter with `auth:
+//! {authenticator: id}` gets the one with that id when it is built, and opens it for each URL that
+//! it sends to. The result is an [`Authenticator`], which sees every whole request with its encoded
+//! body, and every response that is not a success. It may learn from a response, so that the same
+//! request succeeds at once.
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
@@ -36,7 +36,7 @@ pub enum Protocol {
 /// What an exporter asks an authenticator for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthUse {
-    /// Id as the file has it.
+    /// Id as it is written in the file.
     pub authenticator: String,
     /// How it sends.
     pub protocol: Protocol,
@@ -45,7 +45,7 @@ pub struct AuthUse {
 }
 
 impl AuthUse {
-    /// The use that a configuration describes; empty URLs are left out.
+    /// Made from a configuration; empty URLs are left out.
     pub fn new<'u>(
         auth: &Auth,
         protocol: Protocol,
@@ -56,7 +56,7 @@ impl AuthUse {
     }
 }
 
-/// Why an authenticator is of no use to an exporter.
+/// Why an exporter cannot use an authenticator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unusable {
     /// Lower case, no full stop.
@@ -90,19 +90,19 @@ pub struct Outgoing<'a> {
     pub uri: &'a Uri,
     /// To be added to.
     pub headers: &'a mut HeaderMap,
-    /// As it goes out, in pieces.
+    /// The encoded body, in pieces.
     pub body: &'a [Bytes],
 }
 
-/// What an answer other than a success means to an authenticator.
+/// What a response other than a success means to an authenticator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     /// Nothing: it is about the data.
     Other,
-    /// Something was learnt; the same request may succeed at once. The words follow those of the
-    /// backend where it does not.
+    /// Something was learnt, so the same request may succeed at once. If it does not, the text is
+    /// appended to the message of the backend.
     Again(&'static str),
-    /// It will be refused again; words likewise.
+    /// It will be refused again. The text is appended, too.
     Denied(&'static str),
 }
 
@@ -116,10 +116,10 @@ pub trait Authenticator: Send + Sync {
         Box::pin(std::future::ready(()))
     }
 
-    /// Adds the proof of identity.
+    /// Adds the credentials.
     fn authenticate<'a>(&'a self, request: Outgoing<'a>) -> Asked<'a, Result<(), ExportError>>;
 
-    /// Looks at an answer that is not a success.
+    /// Handles a response that is not a success.
     fn refused<'a>(&'a self, _answer: &'a Answer) -> Asked<'a, Refusal> {
         Box::pin(std::future::ready(Refusal::Other))
     }

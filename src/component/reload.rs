@@ -1,4 +1,4 @@
-//! How one asks the process to read its configuration again, and what it answers.
+//! Requests to read the configuration again, and their outcome.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::config::Severity;
 
-/// Something that was found while a configuration was read again.
+/// A problem that was found while a configuration was read again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// Whether it hinders the reload.
+    /// Whether it prevents the reload.
     pub severity: Severity,
-    /// File, line and column, each from 1; `None` for what concerns the whole file.
+    /// File, line and column, counted from 1; `None` if it concerns the whole configuration.
     pub place: Option<(String, usize, usize)>,
     /// Path of the key: `processors::batch::timeout`.
     pub path: String,
@@ -22,13 +22,13 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// One of the whole.
+    /// A finding about the whole configuration.
     pub fn new(severity: Severity, message: String) -> Self {
         let (path, help) = (String::new(), String::new());
         Finding { severity, place: None, path, message, help }
     }
 
-    /// `file:line:column`; empty where there is none.
+    /// `file:line:column`; empty without a place.
     pub fn location(&self) -> String {
         let named =
             |(file, line, column): &(String, usize, usize)| format!("{file}:{line}:{column}");
@@ -36,50 +36,51 @@ impl Finding {
     }
 }
 
-/// What became of the parts of a process, each in words: `exporter otlp_grpc/b of traces`.
+/// The parts of a process before and after a reload, by their labels, such as
+/// `exporter otlp_grpc/b of traces`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Went on as they were.
+    /// Parts that stayed as they were.
     pub kept: Vec<String>,
-    /// Took the place of one of the same name.
+    /// Parts that replaced one with the same label.
     pub changed: Vec<String>,
-    /// Were not there before.
+    /// Parts that are new.
     pub added: Vec<String>,
-    /// Are not there any more.
+    /// Parts that are gone.
     pub removed: Vec<String>,
 }
 
 /// How a reload ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// Whether the new configuration runs; otherwise nothing has changed.
+    /// Whether the new configuration is in force; if not, nothing has changed.
     pub is_applied: bool,
-    /// What it meant to the parts.
+    /// What changed.
     pub changes: Changes,
-    /// Errors where it was not applied, and warnings.
+    /// Warnings, and errors if it was not applied.
     pub findings: Vec<Finding>,
-    /// How long the workers stood still.
+    /// For how long the workers were paused.
     pub pause: Duration,
 }
 
-/// Takes the outcome back to the one who asked.
-pub type Ask = oneshot::Sender<Outcome>;
+/// A request for a reload; it is answered with the outcome.
+pub type ReloadRequest = oneshot::Sender<Outcome>;
 
-/// A way to ask for a reload. One is done after the other.
+/// Sends requests for reloads, which are done one after the other.
 #[derive(Debug, Clone)]
-pub struct Reloads(mpsc::Sender<Ask>);
+pub struct Reloads(mpsc::Sender<ReloadRequest>);
 
 impl Reloads {
-    /// The way, and its end.
-    pub fn pair() -> (Self, mpsc::Receiver<Ask>) {
-        let (asks, end) = mpsc::channel(1);
-        (Reloads(asks), end)
+    /// The sender of requests, and their receiver.
+    pub fn pair() -> (Self, mpsc::Receiver<ReloadRequest>) {
+        let (sender, requests) = mpsc::channel(1);
+        (Reloads(sender), requests)
     }
 
-    /// Asks and waits; `None` if the process is ending.
+    /// Requests a reload and waits for its outcome; `None` if the process is ending.
     pub async fn ask(&self) -> Option<Outcome> {
-        let (told, outcome) = oneshot::channel();
-        self.0.send(told).await.ok()?;
+        let (request, outcome) = oneshot::channel();
+        self.0.send(request).await.ok()?;
         outcome.await.ok()
     }
 }

@@ -1,8 +1,8 @@
 //! Server authenticators: extensions that decide which clients may send.
 //!
 //! The configuration of such an extension gives a [`ServerAuth`]. A receiver with
-//! `auth: {authenticator: id}` is handed the one of that id when it is built, and opens it. What it
-//! gets is a [`ServerAuthenticator`], which it asks about each request before the body is read.
+//! `auth: {authenticator: id}` gets the one with that id when it is built, and opens it. The result
+//! is a [`ServerAuthenticator`], which decides on each request before the body is read.
 
 use std::{borrow::Cow, fmt, net::IpAddr, sync::Arc};
 
@@ -30,23 +30,23 @@ pub struct HttpServerAuth {
     pub request_params: Vec<String>,
 }
 
-/// What an authenticator knows of a client: `username` of a user and the like, each with its
-/// values. Shown to processors as `auth.<name>`.
+/// What an authenticator knows about a client: `username` of a user and the like, each with its
+/// values. Processors read it as `auth.<name>`.
 pub type Identity = Vec<(String, Vec<String>)>;
 
-/// What a request says of its sender.
+/// What a request has to authenticate its sender.
 #[derive(Debug, Clone, Copy)]
 pub struct Credentials<'a> {
     /// Headers of the request.
     pub headers: &'a HeaderMap,
-    /// Query parameters that are taken for headers, decoded.
+    /// Query parameters that are read as headers, decoded.
     pub parameters: &'a [(String, String)],
     /// Address of the connection; `None` on a unix socket.
     pub peer: Option<IpAddr>,
 }
 
 impl<'a> Credentials<'a> {
-    /// The first value of a header, or of the query parameter that is taken for it. The name may
+    /// The first value of a header, or of the query parameter that replaces it. The name may
     /// be in upper or lower case.
     pub fn value(&self, name: &str) -> Option<&'a [u8]> {
         let parameter = self.parameters.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
@@ -90,8 +90,8 @@ pub trait ServerAuthenticator: Send + Sync {
     /// What the client should send, for the log.
     fn remedy(&self) -> Cow<'_, str>;
 
-    /// Decides upon one request. Runs where requests are read: whatever takes longer than a
-    /// millisecond has to happen on another thread.
+    /// Decides on one request. It runs on the threads that read requests, so work of more than a
+    /// millisecond has to be done on another thread.
     fn authenticate<'a>(
         &'a self,
         credentials: Credentials<'a>,

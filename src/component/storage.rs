@@ -1,4 +1,4 @@
-//! Storages: what keeps data on disk, and which components ask for it.
+//! Storage extensions, which keep data on disk, and receivers with a journal.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -9,11 +9,11 @@ use crate::storage::Overflow;
 pub struct Storage {
     /// Where its logs are, one folder each.
     pub directory: PathBuf,
-    /// Whether to make the directory where it is not there.
+    /// Whether to create the directory if it does not exist.
     pub creates_directory: bool,
-    /// Permissions of what is made.
+    /// Permissions of new files and directories.
     pub mode: u32,
-    /// How long to wait for another process to let go of the directory.
+    /// How long to wait for another process to release the directory.
     pub timeout: Duration,
     /// Bytes that all logs together may have.
     pub limit: u64,
@@ -21,8 +21,8 @@ pub struct Storage {
     pub segment_size: u64,
     /// What happens at the limit.
     pub overflow: Overflow,
-    /// Whether a queue takes data only once it survives the machine; otherwise it does within half
-    /// a second.
+    /// Whether a queue accepts data only once it survives a crash of the machine. Otherwise it
+    /// survives one half a second later.
     pub fsync: bool,
 }
 
@@ -31,7 +31,7 @@ pub struct Storage {
 pub struct JournalUse {
     /// Id of the storage extension.
     pub storage: String,
-    /// Whether a request is answered only once it survives the machine; otherwise it does within
-    /// half a second of the answer.
+    /// Whether a request is answered only once it survives a crash of the machine. Otherwise it
+    /// survives one half a second after the answer.
     pub fsync: bool,
 }

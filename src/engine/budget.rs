@@ -2,7 +2,7 @@
 //!
 //! A receiver acquires bytes for the whole body once, before it reads the body. From then on,
 //! growth uses `Ledger::try_charge` and fails if there is no room, so nobody waits for bytes while
-//! holding some. Waiters are served in order of arrival, and newcomers wait behind them, so that
+//! holding some. Waiters are served in order of arrival, and new requests wait behind them, so that
 //! small bodies do not starve a large one. Each waiter has a time limit, which bounds how long a
 //! large body can delay the others.
 //!
@@ -42,7 +42,7 @@ pub struct Budget {
     waiting: AtomicUsize,
     waiters: Mutex<VecDeque<Waiter>>,
     telemetry: Arc<Telemetry>,
-    /// Whoever gives bytes back serves the line, and permits hold the account.
+    /// A permit that gives bytes back serves the waiters, so it needs the account.
     itself: Weak<Budget>,
 }
 
@@ -88,12 +88,12 @@ impl Budget {
         self.used.load(Ordering::SeqCst)
     }
 
-    /// Takes `bytes` if they are free and nobody waits before.
+    /// Takes `bytes` if they are free and no request waits for some.
     pub fn try_acquire(self: &Arc<Self>, bytes: usize) -> Option<Permit> {
         self.try_acquire_below(self.limit(), bytes)
     }
 
-    /// Takes `bytes` if `ceiling` is not exceeded with them and nobody waits before.
+    /// Takes `bytes` if they do not exceed `ceiling` and no request waits for some.
     pub fn try_acquire_below(self: &Arc<Self>, ceiling: u64, bytes: usize) -> Option<Permit> {
         let bytes = (bytes as u64).max(LEAST_CHARGE);
         let is_first = self.waiting.load(Ordering::SeqCst) == 0;
@@ -101,7 +101,7 @@ impl Budget {
         (is_first && self.charge_below(ceiling, bytes)).then(|| self.permit(bytes))
     }
 
-    /// Takes `bytes` whether they are free or not; the next one who comes waits for the debt.
+    /// Takes `bytes` whether they are free or not; the next request waits until the debt is paid.
     pub fn owe(self: &Arc<Self>, bytes: usize) -> Permit {
         self.charge(bytes as u64);
         self.permit(bytes as u64)
@@ -136,7 +136,7 @@ impl Budget {
         if let Ok(Ok(permit)) = tokio::time::timeout(patience, waits).await {
             return Ok(permit);
         }
-        // Those behind must not wait for one who has left the line.
+        // Those behind must not wait for a waiter that has given up.
         self.serve();
         Err(Reason::OverBudget)
     }
@@ -153,16 +153,16 @@ impl Budget {
         self.telemetry.budget_waiting.set(waiters.len() as u64);
     }
 
-    /// Grants to the head of the line as long as there is room.
+    /// Grants bytes to the first waiters as long as there is room.
     fn serve(self: &Arc<Self>) {
         while let Some(head) = self.next_granted() {
-            // Outside the lock: a receiver that went meanwhile drops the permit, which serves
-            // the next in the line.
+            // Outside the lock, because the receiver may have gone: the dropped permit then serves
+            // the next waiter.
             let _ = head.granted.send(self.permit(head.bytes));
         }
     }
 
-    /// Takes the first waiter that is still there out of the line and charges for it.
+    /// Removes the first waiter that still waits, if its bytes are free, and charges them.
     fn next_granted(&self) -> Option<Waiter> {
         let mut waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
         while waiters.front().is_some_and(|head| head.granted.is_closed()) {
@@ -176,13 +176,14 @@ impl Budget {
     }
 }
 
-/// What a body is charged: an eighth more than its bytes. The allocator rounds up and keeps some of
-/// what is freed: a process with 51 MiB of bodies had 96 MiB.
+/// The charge for a body: an eighth more than its bytes. The allocator rounds up and keeps some of
+/// the freed memory: a process with 51 MiB of bodies had 96 MiB.
 pub const fn cost(bytes: usize) -> usize {
     bytes.saturating_add(bytes / 8)
 }
 
-/// A body that would not fit if it were alone; the largest that would is 8/9 of the `limit`.
+/// The refusal of a body that would not fit even if it were alone; the largest that fits has 8/9 of
+/// the `limit`.
 pub fn too_large(limit: u64) -> Rejection {
     Rejection::TooLarge { limit: usize::try_from(limit - limit / 9).unwrap_or(usize::MAX) }
 }

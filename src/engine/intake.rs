@@ -1,14 +1,26 @@
-//! How requests come in: permits out of the byte budget, checks, journals, and the routes into
-//! pipelines.
+//! How requests come in.
 //!
 //! ```text
-//! receiver -> door (permit, submit) -> arrival, on a worker (admission -> journal -> pipelines)
+//! receiver (tokio)                                     worker
+//! inlet -> admission: room, permit -> read body -> arrival -> unpack -> [journal] -> pipelines
+//!              \------------------------ route -----------------------/
 //! ```
+//!
+//! Four words:
+//!
+//! - *inlet*: the engine as one receiver sees it ([`inlet`]).
+//! - *admission*: the handle by which one request comes in. It waits for room, pays for the body
+//!   and hands the arrival to the workers ([`inlet`]).
+//! - *arrival*: a body as a receiver has read it, perhaps compressed and not yet checked
+//!   ([`arrival`]).
+//! - *route*: where the data of one receiver and signal goes ([`route`]). An admission looks it up
+//!   once. A reload links the old route to its successor, so that a worker that takes up an arrival
+//!   finds the route that belongs to its graph without a lock.
 
-mod admission;
 pub mod arrival;
-pub mod door;
 mod first_data;
+pub mod inlet;
 pub mod journal;
 pub mod replay;
-pub mod routes;
+pub mod route;
+mod unpack;

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 const MIB: u64 = 1 << 20;
 
-/// Memory that the process may use, and who says so.
+/// Memory that the process may use, and what limits it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Available {
     /// Bytes.
@@ -27,8 +27,8 @@ fn available_under(root: &Path) -> Available {
     }
 }
 
-/// The default budget: half of what a cgroup allows; of a whole host a quarter, at most 1 GiB,
-/// since other programs live there too. Never under 16 MiB.
+/// The default budget: half of the limit of a cgroup. Without one, a quarter of the host's memory,
+/// at most 1 GiB, because other programs run there too. Never under 16 MiB.
 pub fn default_budget(available: Available) -> u64 {
     let share = if available.is_cgroup {
         available.bytes / 2

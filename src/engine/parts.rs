@@ -1,5 +1,5 @@
-//! What runs, each part with the handle by which it is told to stop, so that a reload can let one
-//! go while the others run on.
+//! The running parts: receivers, services and exporters, each with the handle that stops it, so
+//! that a reload can remove one while the others run on.
 
 use std::{
     sync::{Arc, Weak},
@@ -12,16 +12,16 @@ use tokio::{
 };
 
 use crate::{
-    component::{ComponentId, Ingress, Stop},
+    component::{ComponentId, Extension, Stop},
     engine::{
         export::queue::ExportQueue,
+        identity::Identity,
         intake::{
-            door::{EngineDoor, Inside},
+            inlet::{InletDeps, ReceiverInlet},
             journal::Journal,
             replay,
-            routes::Routes,
+            route::Routes,
         },
-        work::pool::Pool,
     },
     net::server::Held,
     otlp::Signal,
@@ -29,62 +29,70 @@ use crate::{
 };
 
 use super::{
-    Service,
-    budget::Budget,
     panics::Panics,
     plan::{PlannedExporter, PlannedReceiver},
 };
 
-/// How long a sender may take for the request that it had begun when its receiver was told to stop.
+/// How long senders may take to finish their requests after a reload has stopped their receiver.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// What every receiver has in common.
-pub(super) struct Surroundings<'a> {
-    pub(super) budget: &'a Arc<Budget>,
-    pub(super) pool: &'a Arc<Pool>,
-    pub(super) inside: &'a Arc<Inside>,
+/// A service beside the pipelines: an extension, the metrics page, the control plane.
+pub struct Service {
+    /// `health_check`.
+    pub id: String,
+    /// `extension health_check`.
+    pub label: String,
+    /// Identity for a reload; `None` counts as changed.
+    pub identity: Option<Identity>,
+    /// The service itself.
+    pub extension: Box<dyn Extension>,
 }
 
-/// Something that listens, until it is told to stop.
+/// How logs and the control plane name a receiver.
+pub(super) fn receiver_label(id: &str) -> String {
+    format!("receiver {id}")
+}
+
+/// The task of a part that listens, until it is told to stop.
 pub(super) struct Serving {
     stop: watch::Sender<bool>,
-    /// Open as long as these are here, or the task runs.
+    /// They stay open as long as these handles exist or the task runs.
     pub(super) sockets: Vec<Arc<Held>>,
     task: JoinHandle<()>,
 }
 
 impl Serving {
-    /// Whether it has ended by itself: a page whose port was taken, or a panic.
+    /// Whether it has ended by itself, because its port was taken or because it has panicked.
     pub(super) fn has_ended(&self) -> bool {
         self.task.is_finished()
     }
 
-    /// Closes its ports, unless somebody else has them, and tells it to finish.
+    /// Closes its sockets, unless another part shares them, and tells it to finish.
     fn leave(self) -> Leaving {
-        let heirs = self.sockets.iter().map(|held| held.heir()).collect();
+        let successors = self.sockets.iter().map(|held| held.successor()).collect();
         drop(self.sockets);
         let _ = self.stop.send(true);
         let abort = self.task.abort_handle();
-        Leaving { heirs, abort, task: self.task }
+        Leaving { successors, abort, task: self.task }
     }
 }
 
-/// Something that was told to stop.
+/// A part that was told to stop.
 pub(super) struct Leaving {
-    heirs: Vec<Arc<watch::Sender<bool>>>,
+    successors: Vec<Arc<watch::Sender<bool>>>,
     abort: AbortHandle,
     task: JoinHandle<()>,
 }
 
 impl Leaving {
-    /// From now on it ends as if nobody took its place.
+    /// Makes it end as fast as if it had no successor.
     pub(super) fn hurry(&self) {
-        for heir in &self.heirs {
-            heir.send_replace(false);
+        for successor in &self.successors {
+            successor.send_replace(false);
         }
     }
 
-    /// Ends with it.
+    /// Waits until it has ended.
     pub(super) async fn ended(&mut self) {
         if !self.task.is_finished() {
             let _ = (&mut self.task).await;
@@ -99,55 +107,49 @@ impl Leaving {
         self.abort.abort();
     }
 
-    /// Watches its end, and forgets its counters then.
-    pub(super) fn watched(self, words: String, telemetry: Arc<Telemetry>) -> Self {
-        let Leaving { heirs, abort, mut task } = self;
+    /// Gives it a limited time to end, and forgets its counters then.
+    pub(super) fn watched(self, label: String, telemetry: Arc<Telemetry>) -> Self {
+        let Leaving { successors, abort, mut task } = self;
         let last = abort.clone();
         let watch = async move {
             if tokio::time::timeout(PATIENCE, &mut task).await.is_err() {
-                tracing::warn!(part = words, "some senders did not finish their requests in time");
+                tracing::warn!(part = label, "some senders did not finish their requests in time");
                 last.abort();
                 let _ = task.await;
             }
             telemetry.forget_unused();
         };
-        Leaving { heirs, abort, task: tokio::spawn(watch) }
+        Leaving { successors, abort, task: tokio::spawn(watch) }
     }
 }
 
-/// A receiver.
+/// A receiver that runs.
 pub(super) struct RunningReceiver {
     pub(super) id: String,
-    pub(super) identity: Option<String>,
+    pub(super) identity: Identity,
     pub(super) feeds: Vec<String>,
-    pub(super) transports: &'static [&'static str],
     pub(super) journal: Option<Arc<Journal>>,
     pub(super) routes: Arc<Routes>,
     pub(super) serving: Serving,
 }
 
 impl RunningReceiver {
-    /// Starts one whose sockets are open. None: it runs already.
+    /// Starts a receiver whose sockets are open; `None` if it runs already.
     pub(super) fn start(
         planned: PlannedReceiver,
         sockets: Vec<Arc<Held>>,
         routes: Arc<Routes>,
-        around: &Surroundings<'_>,
+        deps: &InletDeps,
     ) -> Option<Self> {
-        let PlannedReceiver { id, identity, feeds, transports, receiver, journal, .. } = planned;
+        let PlannedReceiver { id, identity, feeds, receiver, journal, .. } = planned;
         let receiver = receiver?;
         let (stop, stopped) = Stop::pair();
-        let door = Arc::new(EngineDoor::new(
-            Arc::clone(around.budget),
-            Arc::clone(around.pool),
-            Arc::clone(&routes),
-            Arc::clone(around.inside),
-        ));
+        let inlet = Arc::new(ReceiverInlet::new(deps.clone(), Arc::clone(&routes)));
         let replay = journal
             .clone()
-            .map(|journal| replay::replay(journal, Arc::clone(&door), stopped.clone()));
-        let running = receiver.run(Ingress { door }, stopped);
-        let alarm = around.pool.panics().alarm(format!("receiver {id}"));
+            .map(|journal| replay::replay(journal, Arc::clone(&inlet), stopped.clone()));
+        let running = receiver.run(inlet, stopped);
+        let alarm = deps.pool.panics().alarm(receiver_label(&id));
         let task = tokio::spawn(async move {
             let _alarm = alarm;
             let replay = async move {
@@ -158,7 +160,7 @@ impl RunningReceiver {
             tokio::join!(running, replay);
         });
         let serving = Serving { stop, sockets, task };
-        Some(RunningReceiver { id, identity, feeds, transports, journal, routes, serving })
+        Some(RunningReceiver { id, identity, feeds, journal, routes, serving })
     }
 
     /// Tells it to stop.
@@ -167,19 +169,25 @@ impl RunningReceiver {
     }
 }
 
-/// An extension, or a page.
+/// A service that runs.
 pub(super) struct RunningService {
-    pub(super) words: String,
-    pub(super) identity: Option<String>,
+    pub(super) label: String,
+    pub(super) identity: Option<Identity>,
     pub(super) serving: Serving,
 }
 
 impl RunningService {
+    /// Whether this is the same service as a planned one, and still runs.
+    pub(super) fn is_same_as(&self, new: &Service) -> bool {
+        let has_same_identity = self.identity.is_some() && self.identity == new.identity;
+        self.label == new.label && has_same_identity && !self.serving.has_ended()
+    }
+
     pub(super) fn start(service: Service, sockets: Vec<Arc<Held>>) -> Self {
-        let Service { words, identity, extension, .. } = service;
+        let Service { label, identity, extension, .. } = service;
         let (stop, stopped) = Stop::pair();
         let task = tokio::spawn(extension.run(stopped));
-        RunningService { words, identity, serving: Serving { stop, sockets, task } }
+        RunningService { label, identity, serving: Serving { stop, sockets, task } }
     }
 
     pub(super) fn leave(self) -> Leaving {
@@ -187,18 +195,18 @@ impl RunningService {
     }
 }
 
-/// An exporter of one signal.
+/// An exporter of one signal that runs.
 pub(super) struct RunningExporter {
     pub(super) id: ComponentId,
     pub(super) signal: Signal,
-    pub(super) identity: Option<String>,
+    pub(super) identity: Identity,
     pub(super) queue: Arc<ExportQueue>,
     abandon: Arc<watch::Sender<bool>>,
     task: JoinHandle<u64>,
 }
 
 impl RunningExporter {
-    /// Starts one that has a dispatcher. None: it runs already.
+    /// Starts an exporter that has a dispatcher; `None` if it runs already.
     pub(super) fn start(planned: PlannedExporter, panics: &Panics) -> Option<Self> {
         let PlannedExporter { id, signal, identity, queue, dispatcher } = planned;
         let (abandon, abandoned) = watch::channel(false);
@@ -222,13 +230,13 @@ impl RunningExporter {
         Some(RunningExporter { id, signal, identity, queue, abandon, task })
     }
 
-    /// Nothing comes any more.
+    /// Closes its queue for new data.
     pub(super) fn close(self) -> Departing {
         self.queue.close();
         Departing { abandon: self.abandon, task: self.task }
     }
 
-    /// The same while others go on: what is not delivered by the deadline is given up.
+    /// Closes its queue at a reload. Data that is not delivered within the timeout is given up.
     pub(super) fn depart(self, timeout: Duration, telemetry: Arc<Telemetry>) -> Departing {
         let stats = Arc::downgrade(self.queue.stats());
         let Departing { abandon, mut task } = self.close();
@@ -240,7 +248,7 @@ impl RunningExporter {
                 raise.send_replace(true);
                 task.await
             };
-            // Not awaited: the end of skep does not wait for it.
+            // Not awaited, because the end of the process need not wait for it.
             tokio::spawn(forget(stats, telemetry));
             lost.unwrap_or(0)
         };
@@ -248,8 +256,8 @@ impl RunningExporter {
     }
 }
 
-/// Forgets the counters of an exporter that has ended. Requests that found their way before it went
-/// hold them for a moment longer.
+/// Forgets the counters of an exporter that has ended. Requests with a route from before hold them
+/// for a moment longer.
 async fn forget(stats: Weak<ExporterStats>, telemetry: Arc<Telemetry>) {
     loop {
         telemetry.forget_unused();
@@ -262,8 +270,8 @@ async fn forget(stats: Weak<ExporterStats>, telemetry: Arc<Telemetry>) {
 
 /// An exporter whose queue is closed.
 pub(super) struct Departing {
-    /// Raised when what is left is to be given up.
+    /// Raised when the remaining data is to be given up.
     pub(super) abandon: Arc<watch::Sender<bool>>,
-    /// Gives the items that were given up.
+    /// Returns how many items were given up.
     pub(super) task: JoinHandle<u64>,
 }

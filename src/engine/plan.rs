@@ -1,10 +1,10 @@
-//! From a document to a graph: which processors run in which pipeline, where each chain ends,
-//! which receiver feeds what. Building opens no socket, so `validate` builds the same graph.
+//! From a document to a graph: which processors run in which pipeline, where each chain ends, and
+//! which receiver feeds which pipeline. Building opens no socket, so `validate` builds the same
+//! graph.
 //!
-//! A reload plans with what runs ([`Kept`]): an exporter or receiver that is the same is not built
-//! again, its place in the graph is taken by the one that runs.
+//! A plan takes the running parts into account ([`Kept`]): an exporter or receiver that is the same
+//! is not built again but takes its place in the new graph. At the start there are none.
 
-mod blueprint;
 mod kept;
 mod queues;
 mod receivers;
@@ -13,15 +13,14 @@ mod storage;
 use std::{collections::HashMap, sync::Arc};
 
 use crate::{
-    component::{BuildContext, ComponentId, Kind, StartError},
+    component::{BuildContext, ComponentId, Kind, Same, StartError},
+    document::{self, Document},
     engine::{
         disk::storages::Storages,
         export::offload::Offload,
-        intake::routes::BySignal,
-        work::{
-            graph::{BuildReplicas, Connector, End, Graph, Pipeline, Stage, Target},
-            pool::Ways,
-        },
+        identity::Identity,
+        intake::route::BySignal,
+        work::graph::{BuildReplicas, Connector, End, Graph, Pipeline, Stage, Target},
     },
     otlp::Signal,
     telemetry::{EdgeStats, Telemetry},
@@ -29,19 +28,18 @@ use crate::{
 
 use super::budget::Budget;
 
-pub use blueprint::{Blueprint, PipelineBlueprint, Texts};
 pub use kept::{Kept, KeptReceiver};
 pub use queues::{PlannedExporter, Shares};
 pub use receivers::PlannedReceiver;
 
-/// What building needs to know of the process.
+/// What building needs to know about the process.
 #[derive(Clone)]
 pub struct Site {
     /// Workers that replicas are spread over.
     pub workers: usize,
     /// The byte budget.
     pub budget: Arc<Budget>,
-    /// What is on disk.
+    /// The logs on disk.
     pub storages: Arc<Storages>,
     /// Whether the process runs in a container.
     pub in_container: bool,
@@ -51,56 +49,40 @@ pub struct Site {
 
 /// Everything built and connected, nothing running.
 pub struct Plan {
-    /// What is to run.
-    pub draft: Draft,
-    /// Queues of the workers, not yet taken.
-    pub ways: Ways,
-}
-
-/// What is to run.
-pub struct Draft {
-    /// What the workers run.
+    /// The graph for the workers.
     pub graph: Arc<Graph>,
     /// One for each queue of the graph, in its order.
     pub exporters: Vec<PlannedExporter>,
-    /// What each exporter has of the byte budget. Those that are new have it already.
+    /// Each exporter's part of the byte budget. New exporters have it already.
     pub shares: Shares,
     /// Receivers with the routes of their signals.
     pub receivers: Vec<PlannedReceiver>,
-    /// Where what still comes from receivers goes that run, and are not to run.
-    pub stragglers: Vec<(String, BySignal)>,
+    /// Routes for the last requests of running receivers that are to be removed, by their id.
+    pub last_routes: Vec<(String, BySignal)>,
 }
 
 impl Plan {
-    /// Builds every replica once and throws it away: what `validate` does instead of running.
+    /// Builds every replica once and drops it. `validate` does this instead of running.
     pub fn build_replicas(&self) -> Result<(), StartError> {
-        let graph = &self.draft.graph;
-        for stage in graph.pipelines.iter().flat_map(|pipeline| &pipeline.stages) {
+        for stage in self.graph.pipelines.iter().flat_map(|pipeline| &pipeline.stages) {
             (stage.build)(1)?;
         }
-        for connector in &graph.connectors {
+        for connector in &self.graph.connectors {
             (connector.build)(1)?;
         }
         Ok(())
     }
 }
 
-/// Builds the plan, or says which component cannot be built.
-pub fn plan(blueprint: &Blueprint, site: &Site) -> Result<Plan, StartError> {
-    let ways = Ways::new(site.workers);
-    let draft = draft(blueprint, site, &ways.offload(), &Kept::default())?;
-    Ok(Plan { draft, ways })
-}
-
-/// The same beside what runs; nothing of that is touched.
-pub fn draft(
-    blueprint: &Blueprint,
+/// Builds the plan, or says which component cannot be built. Running parts are not touched.
+pub fn plan(
+    document: &Document,
     site: &Site,
     offload: &Offload,
     kept: &Kept,
-) -> Result<Draft, StartError> {
+) -> Result<Plan, StartError> {
     let mut planner = Planner {
-        blueprint,
+        document,
         site,
         offload,
         kept,
@@ -109,12 +91,12 @@ pub fn draft(
         connectors: Vec::new(),
         connector_index: HashMap::new(),
     };
-    let mut pipelines = Vec::with_capacity(blueprint.pipelines.len());
-    for (index, pipeline) in blueprint.pipelines.iter().enumerate() {
+    let mut pipelines = Vec::with_capacity(document.pipelines.len());
+    for (index, pipeline) in document.pipelines.iter().enumerate() {
         pipelines.push(planner.pipeline(index, pipeline)?);
     }
     let receivers = planner.receivers()?;
-    let stragglers = planner.stragglers(&receivers);
+    let last_routes = planner.last_routes(&receivers);
     let Planner { exporters, connectors, .. } = planner;
     let downstream_order = downstream_order(&pipelines, &connectors);
     let shares = Shares::among(&exporters, site.budget.whole());
@@ -123,15 +105,15 @@ pub fn draft(
     }
     let queues = exporters.iter().map(|exporter| Arc::clone(&exporter.queue)).collect();
     let graph = Arc::new(Graph { pipelines, connectors, queues, downstream_order });
-    Ok(Draft { graph, exporters, shares, receivers, stragglers })
+    Ok(Plan { graph, exporters, shares, receivers, last_routes })
 }
 
 struct Planner<'a> {
-    blueprint: &'a Blueprint,
+    document: &'a Document,
     site: &'a Site,
     offload: &'a Offload,
     kept: &'a Kept,
-    /// Their places are those of the queues in the graph.
+    /// In the order of the queues in the graph.
     exporters: Vec<PlannedExporter>,
     queue_index: HashMap<(ComponentId, Signal), usize>,
     connectors: Vec<Connector>,
@@ -144,7 +126,7 @@ impl Planner<'_> {
             pipeline: pipeline.to_owned(),
             budget: self.site.budget.whole(),
             in_container: self.site.in_container,
-            server_auths: Arc::clone(&self.blueprint.server_auths),
+            server_auths: Arc::clone(&self.document.server_auths),
             ..BuildContext::new(id.clone(), signal, Arc::clone(&self.site.telemetry))
         }
     }
@@ -152,41 +134,40 @@ impl Planner<'_> {
     fn pipeline(
         &mut self,
         index: usize,
-        blueprint: &PipelineBlueprint,
+        planned: &document::Pipeline,
     ) -> Result<Pipeline, StartError> {
-        let mut stages = Vec::with_capacity(blueprint.processors.len());
-        let mut before = entry_name(blueprint);
-        for (position, id) in blueprint.processors.iter().enumerate() {
-            let mut stage = self.stage(index, blueprint, id)?;
+        let mut stages = Vec::with_capacity(planned.processors.len());
+        let mut before = entry_name(planned);
+        for (position, id) in planned.processors.iter().enumerate() {
+            let mut stage = self.stage(index, planned, id)?;
             let name = node_name(Kind::Processor, id);
             let telemetry = &self.site.telemetry;
-            stage.edge = (position > 0).then(|| telemetry.edge(&blueprint.id, &before, &name));
+            stage.edge = (position > 0).then(|| telemetry.edge(&planned.id, &before, &name));
             stages.push(stage);
             before = name;
         }
-        let mut ends = Vec::with_capacity(blueprint.exporters.len());
-        for id in &blueprint.exporters {
-            ends.extend(self.ends(blueprint, id, &before)?);
+        let mut ends = Vec::with_capacity(planned.exporters.len());
+        for id in &planned.exporters {
+            ends.extend(self.ends(planned, id, &before)?);
         }
-        Ok(Pipeline { id: blueprint.id.clone(), signal: blueprint.signal, stages, ends })
+        Ok(Pipeline { id: planned.id.clone(), signal: planned.signal, stages, ends })
     }
 
     fn stage(
         &self,
         index: usize,
-        pipeline: &PipelineBlueprint,
+        pipeline: &document::Pipeline,
         id: &ComponentId,
     ) -> Result<Stage, StartError> {
-        let config =
-            self.blueprint.processors.get(id).ok_or_else(|| missing(Kind::Processor, id))?;
+        let processor =
+            self.document.processors.get(id).ok_or_else(|| missing(Kind::Processor, id))?;
         let telemetry = &self.site.telemetry;
-        let config = Arc::clone(config);
+        let config = Arc::clone(&processor.config);
         let mut cx = self.context(id, &pipeline.id, pipeline.signal);
         cx.wants_weights = config.needs().writes_weights && self.reads_weights(pipeline);
-        let text = self.blueprint.texts.get(&(Kind::Processor, id.clone()));
-        let identity = text.map(|text| format!("{id}\n{}\n{text}", cx.wants_weights));
+        let same = Arc::clone(&config) as Arc<dyn Same>;
         Ok(Stage {
-            identity,
+            identity: Some(Identity::of((id.clone(), cx.wants_weights)).and(same)),
             partition: config.partition(),
             owner: index % self.site.workers,
             stats: telemetry.processor(&id.to_string(), &pipeline.id, pipeline.signal),
@@ -197,12 +178,12 @@ impl Planner<'_> {
 
     fn ends(
         &mut self,
-        pipeline: &PipelineBlueprint,
+        pipeline: &document::Pipeline,
         id: &ComponentId,
         before: &str,
     ) -> Result<Vec<End>, StartError> {
         let telemetry = Arc::clone(&self.site.telemetry);
-        if self.blueprint.connectors.contains_key(id) {
+        if self.document.connectors.contains_key(id) {
             let edge = telemetry.edge(&pipeline.id, before, &node_name(Kind::Connector, id));
             let instances = self.connector(id, pipeline.signal)?;
             return Ok(instances
@@ -220,23 +201,24 @@ impl Planner<'_> {
         if let Some(instances) = self.connector_index.get(&(id.clone(), input)) {
             return Ok(instances.clone());
         }
-        let config =
-            self.blueprint.connectors.get(id).ok_or_else(|| missing(Kind::Connector, id))?;
+        let connector =
+            self.document.connectors.get(id).ok_or_else(|| missing(Kind::Connector, id))?;
+        let config = &connector.config;
         let mut instances = Vec::new();
         if let Some(output) = config.output(input) {
             let mut targets = Vec::new();
-            for (index, pipeline) in self.blueprint.pipelines.iter().enumerate() {
+            for (index, pipeline) in self.document.pipelines.iter().enumerate() {
                 if pipeline.signal == output && pipeline.receivers.contains(id) {
                     let from = node_name(Kind::Connector, id);
                     targets.push((index, self.edge_into(pipeline, &from)));
                 }
             }
+            let same = Arc::clone(config) as Arc<dyn Same>;
+            let identity = Some(Identity::of((id.clone(), input)).and(same));
             let config = Arc::clone(config);
             let cx = self.context(id, "", input);
             let build: BuildReplicas =
                 Box::new(move |count| (0..count).map(|_| config.build(&cx)).collect());
-            let text = self.blueprint.texts.get(&(Kind::Connector, id.clone()));
-            let identity = text.map(|text| format!("{id}\n{input}\n{text}"));
             self.connectors.push(Connector { id: id.to_string(), build, identity, targets });
             instances.push(self.connectors.len() - 1);
         }
@@ -245,18 +227,18 @@ impl Planner<'_> {
     }
 
     /// Whether an exporter that data of a pipeline may end in reads weights.
-    fn reads_weights(&self, pipeline: &PipelineBlueprint) -> bool {
+    fn reads_weights(&self, pipeline: &document::Pipeline) -> bool {
         pipeline.exporters.iter().any(|id| {
-            if let Some(exporter) = self.blueprint.exporters.get(id) {
-                return exporter.reads_weights();
+            if let Some(exporter) = self.document.exporters.get(id) {
+                return exporter.config.reads_weights();
             }
-            let mut fed = self.blueprint.pipelines.iter();
+            let mut fed = self.document.pipelines.iter();
             fed.any(|next| next.receivers.contains(id) && self.reads_weights(next))
         })
     }
 
     /// The edge into the first processor of a pipeline.
-    fn edge_into(&self, pipeline: &PipelineBlueprint, from: &str) -> Option<Arc<EdgeStats>> {
+    fn edge_into(&self, pipeline: &document::Pipeline, from: &str) -> Option<Arc<EdgeStats>> {
         let first = node_name(Kind::Processor, pipeline.processors.first()?);
         Some(self.site.telemetry.edge(&pipeline.id, from, &first))
     }
@@ -296,8 +278,8 @@ fn node_name(kind: Kind, id: &ComponentId) -> String {
     format!("{} {id}", kind.name())
 }
 
-/// What stands before the first processor; with several receivers, all of them together.
-fn entry_name(pipeline: &PipelineBlueprint) -> String {
+/// The source of a pipeline: its receivers, joined into one name if there are several.
+fn entry_name(pipeline: &document::Pipeline) -> String {
     let ids: Vec<String> = pipeline.receivers.iter().map(ToString::to_string).collect();
     format!("{} {}", Kind::Receiver.name(), ids.join("+"))
 }

@@ -1,9 +1,10 @@
-//! The engine against backends of every mood, in virtual time with seeded schedules: every
-//! request is answered exactly once, the budget is never exceeded and returns to zero, nothing
-//! that was accepted vanishes, the drain ends.
+//! The engine against backends that succeed, fail and hang, in virtual time with seeded schedules:
+//! every request is answered exactly once, the budget is never exceeded and returns to zero,
+//! nothing that was accepted vanishes, the drain ends.
 
 mod conservation;
 mod panics;
+mod turns;
 
 use std::{
     collections::HashMap,
@@ -27,22 +28,22 @@ use tokio::{
 use super::budget::Budget;
 use crate::{
     component::{
-        Arrival, Backoff, BoxFuture, Compression, Delivery, Door, Encoding, ErasedExporter,
-        ExportError, Exporter, Output, Partition, Piece, Processor, Progress, Queue, Rejection,
-        Reply, Retry, Sent, Sizer, Work,
+        Arrival, Backoff, BoxFuture, Compression, Delivery, Encoding, ErasedExporter, ExportError,
+        Exporter, Inlet, Output, Partition, Piece, Processor, Progress, Queue, Rejection, Reply,
+        Retry, Sent, Sizer, Work,
     },
     engine::{
         disk::stored::Store,
         export::{dispatcher::Dispatcher, queue::Deps},
         intake::{
-            door::{EngineDoor, Inside},
+            inlet::{InletDeps, ReceiverInlet},
             journal::Journal,
-            routes::{Route, Routes, SignalRoutes},
+            route::{Route, Routes},
         },
         work::{
+            exchange::Next,
             graph::{End, Graph, Pipeline, Stage, Target},
-            pool::{Pool, Ways},
-            worker,
+            pool::Pool,
         },
     },
     otlp::{
@@ -211,7 +212,7 @@ struct World {
     telemetry: Arc<Telemetry>,
     budget: Arc<Budget>,
     pool: Arc<Pool>,
-    door: Arc<EngineDoor>,
+    inlet: Arc<ReceiverInlet>,
     graph: Arc<Graph>,
     store: Option<Arc<Store>>,
     dispatchers: JoinSet<u64>,
@@ -248,7 +249,7 @@ impl World {
     fn start(setup: Setup) -> Self {
         let Setup { workers, limit, stages, exporters, journal } = setup;
         let telemetry = Arc::new(Telemetry::default());
-        let ways = Ways::new(workers);
+        let (pool, panics) = Pool::start(workers).unwrap();
         let (mut queues, mut ends) = (Vec::new(), Vec::new());
         let (abandon, abandoned) = watch::channel(false);
         let mut dispatchers = JoinSet::new();
@@ -257,7 +258,7 @@ impl World {
             let deps = Deps {
                 stats: telemetry.exporter(&index.to_string(), Signal::Traces, "nowhere"),
                 telemetry: Arc::clone(&telemetry),
-                offload: ways.offload(),
+                offload: pool.offload(),
                 spool: None,
                 dead_letters: None,
                 is_guarded: false,
@@ -284,7 +285,9 @@ impl World {
             queues,
             downstream_order: vec![0],
         });
-        let (pool, panics) = Pool::start(ways, Arc::clone(&graph)).unwrap();
+        let nothing = Box::new(|| {});
+        let next = Next::prepare(&pool.graph(), Arc::clone(&graph), workers, nothing).unwrap();
+        pool.exchange_here(next).unwrap();
         let mut ticking = JoinSet::new();
         ticking.spawn({
             let pool = Arc::clone(&pool);
@@ -294,33 +297,39 @@ impl World {
         let store = journal.map(|log| Store::new(log, pool.panics().clone()));
         let route = Arc::new(Route {
             pipelines: vec![(0, None)],
-            stats: telemetry.receiver("otlp", Signal::Traces, "grpc"),
             journal: store.as_ref().map(|store| Journal::new(Arc::clone(store), false)),
+            queues: graph.queues.iter().map(Arc::clone).collect(),
+            ..Route::default()
         });
-        let routes = SignalRoutes {
-            by_transport: vec![("grpc", route)],
-            wants_context: false,
-            refuses_above: None,
-            queues: graph.queues.clone(),
+        let deps = InletDeps {
+            budget: Arc::clone(&budget),
+            pool: Arc::clone(&pool),
+            open_requests: Arc::default(),
         };
-        let door = Arc::new(EngineDoor::new(
-            Arc::clone(&budget),
-            Arc::clone(&pool),
-            Routes::new([Some(routes), None, None]),
-            Arc::new(Inside::default()),
-        ));
-        World { telemetry, budget, pool, door, graph, store, dispatchers, ticking, abandon, panics }
+        let inlet = ReceiverInlet::new(deps, Routes::new([Some(route), None, None]));
+        World {
+            telemetry,
+            budget,
+            pool,
+            inlet: Arc::new(inlet),
+            graph,
+            store,
+            dispatchers,
+            ticking,
+            abandon,
+            panics,
+        }
     }
 
-    async fn send(door: &Arc<EngineDoor>, name: &str, spans: usize, wait: Wait) -> Reply {
-        let way = Arc::clone(door).way(Signal::Traces)?;
-        if let Some(room) = way.room(None) {
+    async fn send(inlet: &Arc<ReceiverInlet>, name: &str, spans: usize, wait: Wait) -> Reply {
+        let admission = Arc::clone(inlet).admission(Signal::Traces)?;
+        if let Some(room) = admission.room(None) {
             room.await?;
         }
         let body = request(name, spans);
-        let permit = match way.try_permit(body.len())? {
+        let permit = match admission.try_permit(body.len())? {
             Some(permit) => permit,
-            None => way.permit(body.len()).await?,
+            None => admission.permit(body.len()).await?,
         };
         let arrival = Arrival {
             signal: Signal::Traces,
@@ -332,9 +341,9 @@ impl World {
             utf8: Utf8::Strict,
             context: None,
             wait,
-            transport: "grpc",
+            stats: Telemetry::default().receiver("otlp", Signal::Traces, "grpc"),
         };
-        way.submit(arrival).await
+        admission.submit(arrival).await
     }
 
     /// Drains and returns the items that were given up.
@@ -383,7 +392,7 @@ fn refuses(retry: Retry) -> Mood {
 async fn a_request_is_answered_when_the_queue_has_it() {
     let backend = Backend::new(healthy());
     let world = World::new(1 << 20, None, &[(Arc::clone(&backend), delivery())]);
-    assert_eq!(World::send(&world.door, "a", 3, Wait::Acceptance).await, Ok(()));
+    assert_eq!(World::send(&world.inlet, "a", 3, Wait::Acceptance).await, Ok(()));
     assert_eq!(backend.taken(), 0);
     assert_eq!(world.drain(Duration::from_secs(1)).await, 0);
     assert_eq!(backend.taken(), 3);
@@ -394,7 +403,7 @@ async fn with_wait_for_export_it_is_answered_when_the_backend_has_it() {
     let backend = Backend::new(healthy());
     let joiner: fn() -> Box<dyn Processor> = || Box::new(Joiner { limit: 100, held: None });
     let world = World::new(1 << 20, Some(joiner), &[(Arc::clone(&backend), delivery())]);
-    assert_eq!(World::send(&world.door, "a", 3, Wait::Delivery).await, Ok(()));
+    assert_eq!(World::send(&world.inlet, "a", 3, Wait::Delivery).await, Ok(()));
     assert_eq!(backend.taken(), 3);
     world.drain(Duration::from_secs(1)).await;
 }
@@ -403,7 +412,7 @@ async fn with_wait_for_export_it_is_answered_when_the_backend_has_it() {
 async fn a_refusal_for_good_reaches_the_sender_who_waits_for_it() {
     let backend = Backend::new(refuses(Retry::Never));
     let world = World::new(1 << 20, None, &[(backend, delivery())]);
-    let reply = World::send(&world.door, "a", 3, Wait::Delivery).await;
+    let reply = World::send(&world.inlet, "a", 3, Wait::Delivery).await;
     assert_eq!(reply, Err(Rejection::Failed(Reason::BackendRefused)));
     world.drain(Duration::from_secs(1)).await;
 }
@@ -419,7 +428,7 @@ async fn a_full_queue_refuses_and_its_sibling_goes_on() {
     let world = World::new(1 << 20, None, &[(dead, small), (Arc::clone(&alive), delivery())]);
     let mut refused = 0;
     for _ in 0..20 {
-        match World::send(&world.door, "a", 1, Wait::Acceptance).await {
+        match World::send(&world.inlet, "a", 1, Wait::Acceptance).await {
             Ok(()) => {}
             Err(Rejection::Unavailable(Reason::QueueFull, _)) => refused += 1,
             Err(other) => panic!("{other:?}"),
@@ -432,7 +441,7 @@ async fn a_full_queue_refuses_and_its_sibling_goes_on() {
     assert_eq!(world.drain(Duration::from_secs(1)).await, 5);
 }
 
-/// What a batch has taken is answered for, so a slow backend has to be felt at the door.
+/// What a batch has taken is answered for, so a slow backend has to make senders wait.
 #[tokio::test(start_paused = true)]
 async fn a_backend_that_is_too_slow_costs_nothing_that_was_taken() {
     let slow: Mood = Box::new(|_| (Duration::from_millis(200), Ok(Sent::default())));
@@ -446,7 +455,7 @@ async fn a_backend_that_is_too_slow_costs_nothing_that_was_taken() {
     let begin = tokio::time::Instant::now();
     for _ in 0..2000 {
         // It waits for room, and nothing is refused.
-        assert_eq!(World::send(&world.door, "a", 1, Wait::Acceptance).await, Ok(()));
+        assert_eq!(World::send(&world.inlet, "a", 1, Wait::Acceptance).await, Ok(()));
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     assert!(begin.elapsed() > Duration::from_secs(15), "four at a time take 20 s for 400 batches");
@@ -464,7 +473,7 @@ async fn retries_until_the_backend_is_back() {
     });
     let backend = Backend::new(mood);
     let world = World::new(1 << 20, None, &[(Arc::clone(&backend), delivery())]);
-    assert_eq!(World::send(&world.door, "a", 4, Wait::Delivery).await, Ok(()));
+    assert_eq!(World::send(&world.inlet, "a", 4, Wait::Delivery).await, Ok(()));
     assert!(start.elapsed() >= Duration::from_secs(10));
     let attempts = backend.attempts.load(Ordering::SeqCst);
     assert!((8..40).contains(&attempts), "{attempts} attempts in ten seconds");
@@ -483,57 +492,13 @@ async fn one_poisoned_sender_costs_only_its_own_data() {
     let world = World::new(1 << 20, Some(joiner), &[(Arc::clone(&backend), delivery())]);
     for sender in 0..16 {
         let name = if sender == 11 { "poison" } else { "good" };
-        World::send(&world.door, name, 2, Wait::Acceptance).await.unwrap();
+        World::send(&world.inlet, name, 2, Wait::Acceptance).await.unwrap();
     }
     let telemetry = Arc::clone(&world.telemetry);
     assert_eq!(world.drain(Duration::from_secs(1)).await, 0);
     assert_eq!(backend.taken.lock().unwrap().get("good"), Some(&30));
     assert_eq!(telemetry.exporters()[0].failed.read(), 2);
     assert_eq!(telemetry.exporters()[0].sent.read(), 30);
-}
-
-/// Passes payloads on, and notes how many items each had.
-struct Notes(&'static str, Arc<Mutex<Vec<String>>>);
-
-impl Processor for Notes {
-    fn process(&mut self, payload: Payload, out: &mut Output) {
-        self.1.lock().unwrap().push(format!("{} {}", self.0, payload.items));
-        out.emit(payload);
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_large_request_leaves_its_worker_to_others_between_two_processors() {
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let stage = |name: &'static str| {
-        let seen = Arc::clone(&seen);
-        let make = move || Box::new(Notes(name, Arc::clone(&seen))) as Box<dyn Processor>;
-        TestStage { name, partition: Partition::Any, make: Box::new(make) }
-    };
-    let exporter: Arc<dyn ErasedExporter> = Arc::new(BackendExporter(Backend::new(healthy())));
-    let world = World::start(Setup {
-        workers: 1,
-        limit: 64 << 20,
-        stages: vec![stage("first"), stage("second")],
-        exporters: vec![(exporter, delivery())],
-        journal: None,
-    });
-    let large = usize::try_from(worker::LARGE).unwrap() + 1;
-    let (one, other) = tokio::join!(
-        World::send(&world.door, "large", large, Wait::Acceptance),
-        World::send(&world.door, "small", 1, Wait::Acceptance),
-    );
-    assert_eq!((one, other), (Ok(()), Ok(())));
-    assert_eq!(
-        *seen.lock().unwrap(),
-        [
-            format!("first {large}"),
-            "first 1".to_owned(),
-            "second 1".to_owned(),
-            format!("second {large}")
-        ]
-    );
-    assert_eq!(world.drain(Duration::from_secs(9)).await, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -546,7 +511,7 @@ async fn partial_success_is_counted_and_never_sent_again() {
     });
     let backend = Backend::new(mood);
     let world = World::new(1 << 20, None, &[(Arc::clone(&backend), delivery())]);
-    assert_eq!(World::send(&world.door, "a", 5, Wait::Delivery).await, Ok(()));
+    assert_eq!(World::send(&world.inlet, "a", 5, Wait::Delivery).await, Ok(()));
     let stats = Arc::clone(&world.telemetry.exporters()[0]);
     assert_eq!((stats.sent.read(), stats.rejected.read()), (3, 2));
     assert_eq!(backend.attempts.load(Ordering::SeqCst), 1);
@@ -558,7 +523,7 @@ async fn a_hanging_backend_holds_up_neither_the_drain_nor_the_accounts() {
     let mood: Mood = Box::new(|_| (Duration::from_secs(1 << 20), Ok(Sent::default())));
     let world = World::new(1 << 20, None, &[(Backend::new(mood), delivery())]);
     for _ in 0..10 {
-        World::send(&world.door, "a", 2, Wait::Acceptance).await.unwrap();
+        World::send(&world.inlet, "a", 2, Wait::Acceptance).await.unwrap();
     }
     let start = tokio::time::Instant::now();
     assert_eq!(world.drain(Duration::from_secs(2)).await, 20);
@@ -569,7 +534,7 @@ async fn a_hanging_backend_holds_up_neither_the_drain_nor_the_accounts() {
 async fn a_panic_answers_the_sender_and_is_reported() {
     let panics: fn() -> Box<dyn Processor> = || Box::new(Panics);
     let mut world = World::new(1 << 20, Some(panics), &[(Backend::new(healthy()), delivery())]);
-    let reply = World::send(&world.door, "a", 1, Wait::Acceptance).await;
+    let reply = World::send(&world.inlet, "a", 1, Wait::Acceptance).await;
     assert_eq!(reply, Err(Rejection::Unavailable(Reason::Panicked, None)));
     assert_eq!(world.panics.recv().await.as_deref(), Some("worker 0"));
     assert_eq!(world.budget.used(), 0);
@@ -586,8 +551,8 @@ async fn overflow_with_blocking_makes_senders_wait_instead_of_refusing_them() {
     let mut senders = JoinSet::new();
     let start = tokio::time::Instant::now();
     for _ in 0..20 {
-        let door = Arc::clone(&world.door);
-        senders.spawn(async move { World::send(&door, "a", 1, Wait::Acceptance).await });
+        let inlet = Arc::clone(&world.inlet);
+        senders.spawn(async move { World::send(&inlet, "a", 1, Wait::Acceptance).await });
     }
     assert!(senders.join_all().await.iter().all(Result::is_ok));
     assert!(start.elapsed() >= Duration::from_millis(80), "they waited for their turn");

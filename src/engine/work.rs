@@ -1,9 +1,11 @@
-//! The workers: which jobs they have, the graph that they run, and how it is exchanged under them.
+//! The workers: their jobs, the graph that they run, and how a reload exchanges it.
 
+pub mod backlog;
 pub mod exchange;
 pub mod graph;
 pub mod job;
 pub mod pool;
+mod replicas;
 #[cfg(test)]
 mod sharing;
 pub mod worker;

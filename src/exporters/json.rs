@@ -186,6 +186,11 @@ impl Json {
         }
     }
 
+    /// No comma comes before what follows: the caller has written to `out` itself.
+    pub(super) fn without_comma(&mut self) {
+        self.follows = false;
+    }
+
     /// Writes a text that is already JSON.
     pub(super) fn raw(&mut self, json: &[u8]) {
         self.separate();

@@ -22,7 +22,7 @@ pub mod file;
 pub mod honeycomb;
 #[cfg(feature = "aws")]
 mod ids;
-#[cfg(feature = "aws")]
+#[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "exporters to AWS use more of it"))]
 mod json;
 mod masked;
 pub mod nop;
@@ -30,6 +30,8 @@ pub mod otlp_grpc;
 pub mod otlp_http;
 mod outcome;
 mod post;
+pub mod rollbar;
+mod stack;
 
 use crate::component::{Entry, ExporterConfig};
 
@@ -47,4 +49,5 @@ pub const ALL: &[Entry<dyn ExporterConfig>] = &[
     nop::ENTRY,
     otlp_grpc::ENTRY,
     otlp_http::ENTRY,
+    rollbar::ENTRY,
 ];

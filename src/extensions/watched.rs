@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use crate::{config::source::read_file, net::seldom::Seldom, sync::lock};
+use crate::{config::source::read_file, net::rate_limit::RateLimit, sync::lock};
 
 /// How often a file is looked at.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -50,8 +50,8 @@ struct Inner<T> {
     state: Mutex<State<T>>,
     /// The task that holds it looks at the file.
     turn: Arc<tokio::sync::Mutex<()>>,
-    told_fault: Seldom,
-    told_wait: Seldom,
+    told_fault: RateLimit,
+    told_wait: RateLimit,
 }
 
 struct State<T> {
@@ -123,8 +123,8 @@ impl<T: Send + Sync + 'static> Watched<T> {
             parse: Box::new(parse),
             state: Mutex::new(state),
             turn: Arc::default(),
-            told_fault: Seldom::default(),
-            told_wait: Seldom::default(),
+            told_fault: RateLimit::default(),
+            told_wait: RateLimit::default(),
         }))
     }
 

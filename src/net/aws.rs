@@ -1,10 +1,10 @@
-//! How AWS is reached: the region, the credentials, and signatures of requests that other clients
-//! than the SDK's send.
+//! Access to AWS: the region, the credentials, and signatures of requests that are not sent by the
+//! SDK.
 //!
-//! Everything here that talks to AWS goes by one order. Region: the configuration, `AWS_REGION`,
-//! `AWS_DEFAULT_REGION`, the profile, the task of ECS, the EC2 instance. Credentials: environment,
-//! profile files, web identity, the role of the ECS task or EKS pod, the role of the EC2 instance;
-//! on top of them a role to assume.
+//! All components that use AWS look things up in the same order. Region: the configuration,
+//! `AWS_REGION`, `AWS_DEFAULT_REGION`, the profile, the task of ECS, the EC2 instance. Credentials:
+//! environment, profile files, web identity, the role of the ECS task or EKS pod, the role of the
+//! EC2 instance; on top of them a role to assume.
 
 use std::{
     error::Error,
@@ -45,27 +45,27 @@ use super::{
 };
 use crate::config::shown::without_secrets;
 
-/// Credentials without an end are asked for again after this, in case a file has changed.
+/// Credentials that do not expire are fetched again after this time, in case a file has changed.
 const ASK_AGAIN: Duration = Duration::from_mins(15);
-/// New ones are asked for so long before the old ones end.
+/// New credentials are fetched this long before the old ones expire.
 const BEFORE_END: Duration = Duration::from_mins(1);
-/// Most time for the agent of a task to say the region.
+/// Longest time for the agent of an ECS task to answer with the region.
 const AGENT: Duration = Duration::from_secs(2);
 
-/// What to do where there are no credentials.
+/// The remedy if there are no credentials.
 const GIVE_CREDENTIALS: &str = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, mount ~/.aws, \
                                 or give the task a role";
 
-/// How a service is reached.
+/// How to reach a service.
 #[derive(Debug, Clone, Default)]
 pub struct Access {
-    /// Empty: found out.
+    /// If empty, it is looked up.
     pub region: String,
-    /// Base URL; empty: that of the region.
+    /// Base URL. If empty, that of the region.
     pub endpoint: String,
     /// Role to assume.
     pub role: Option<Role>,
-    /// Attempts of the SDK itself for one request; 0: its own number.
+    /// Attempts of the SDK for one request; 0 means its default.
     pub attempts: u32,
     /// Longest time for one operation with all of its attempts; `None` means no limit.
     pub timeout: Option<Duration>,
@@ -80,24 +80,24 @@ pub struct Access {
 pub struct Role {
     /// `arn:aws:iam::...:role/...`.
     pub arn: String,
-    /// What the role asks for, where it does.
+    /// The external id that the role requires, if it requires one.
     pub external_id: String,
-    /// Name of the session in the logs of AWS; empty: `skep`.
+    /// Name of the session in the logs of AWS. If empty, `skep`.
     pub session_name: String,
-    /// Region whose STS is asked; empty: that of the service.
+    /// Region whose STS is used. If empty, that of the service.
     pub sts_region: String,
-    /// File with the token of a web identity, which then takes the place of other credentials.
+    /// File with the token of a web identity, which replaces other credentials.
     pub token_file: String,
 }
 
-/// What was found.
+/// The configuration for the SDK, with the region.
 #[derive(Debug, Clone)]
 pub struct Found {
     /// For the clients of the SDK.
     pub config: SdkConfig,
     /// `ca-central-1`.
     pub region: String,
-    /// Where the region stood: `region`, `AWS_REGION`, ...
+    /// Where the region was found: `region`, `AWS_REGION`, ...
     pub region_source: &'static str,
 }
 
@@ -119,14 +119,14 @@ impl Access {
         loader
     }
 
-    /// Finds the region and who knows credentials; no credentials are asked for yet. The error says
-    /// what to do.
+    /// Finds the region and the sources of credentials; no credentials are fetched yet. The error
+    /// has the remedy.
     pub async fn find(&self) -> Result<Found, String> {
         let http = aws_http::client(&self.proxy);
         let (region, region_source) = self
             .region(&http)
             .await
-            .ok_or("no AWS region is known: set `region`, or AWS_REGION where skep runs")?;
+            .ok_or("the AWS region is unknown: set `region`, or AWS_REGION where skep runs")?;
         let loader = self.loader(http.clone()).region(Region::new(region.clone()));
         let mut config = loader.load().await;
         let mut wrong = wrong_endpoint(config.endpoint_url(), "the endpoint of AWS");
@@ -147,7 +147,7 @@ impl Access {
         Ok(Found { config, region, region_source })
     }
 
-    /// The proxy that is used for a host, for messages.
+    /// The proxy for a host, for messages.
     pub fn proxy_of(&self, is_https: bool, host: &str, port: u16) -> Option<String> {
         let destination = Destination { is_https, host, port };
         match proxy::way(destination, ("proxy_address", &self.proxy), &ClientTls::default()) {
@@ -216,7 +216,7 @@ impl Role {
     }
 }
 
-/// What the agent of ECS says of the task that skep runs in.
+/// What the ECS agent reports about the task that skep runs in.
 async fn region_of_task() -> Option<String> {
     let url = std::env::var("ECS_CONTAINER_METADATA_URI_V4").ok()?;
     let service = Service::parse(&url).ok()?;
@@ -233,7 +233,7 @@ fn region_of_arn(arn: &str) -> Option<String> {
     parts.nth(2).filter(|region| is_arn && !region.is_empty()).map(str::to_owned)
 }
 
-/// What to say where no credentials were found, with the remedy.
+/// The message if no credentials were found, with the remedy.
 pub fn no_credentials() -> String {
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let why = match (is_set("AWS_ACCESS_KEY_ID"), is_set("AWS_SECRET_ACCESS_KEY")) {
@@ -245,7 +245,7 @@ pub fn no_credentials() -> String {
 }
 
 impl Found {
-    /// Credentials as they are now, and where they came from in words; the error says what to do.
+    /// The current credentials, and a description of their source. The error has the remedy.
     pub async fn credentials(&self) -> Result<(Credentials, String), String> {
         let provider = self.config.credentials_provider().ok_or_else(no_credentials)?;
         let credentials = provider.provide_credentials().await.map_err(|error| {
@@ -270,7 +270,7 @@ impl Found {
     }
 }
 
-/// What an error says, and what caused it, once each.
+/// The messages of an error and of its causes, each once.
 pub fn in_words(error: &dyn Error) -> String {
     let mut said: Vec<String> = Vec::new();
     let mut next = Some(error);
@@ -294,18 +294,18 @@ fn shortened(text: &str) -> String {
     text[..text.floor_char_boundary(end.min(SHOWN))].to_owned()
 }
 
-/// Why an endpoint cannot be used; none where it can be, or where there is none.
+/// Why an endpoint cannot be used; `None` if it can, or if it is not set.
 fn wrong_endpoint(url: Option<&str>, name: &str) -> Option<String> {
     let url = url?;
     let uri = url.parse::<Uri>().ok();
     let is_url = uri.is_some_and(|uri| uri.scheme().is_some() && uri.host().is_some());
     (!is_url).then(|| {
         let shown = without_secrets(url);
-        format!("{name} is `{shown}`, which is no URL: write `https://host`, or unset it")
+        format!("{name} is `{shown}`, which is not a URL: write `https://host`, or unset it")
     })
 }
 
-/// Where credentials came from; never what they are.
+/// Describes the source of credentials, never the credentials.
 fn source(credentials: &Credentials) -> String {
     let features: &[Feature] =
         credentials.get_property::<Vec<Feature>>().map(Vec::as_slice).unwrap_or_default();
@@ -332,12 +332,12 @@ fn source(credentials: &Credentials) -> String {
 pub struct Signer {
     found: Found,
     service: String,
-    /// Credentials, and when to ask for others.
+    /// Credentials, and when to fetch others.
     kept: Mutex<Option<(Credentials, SystemTime)>>,
 }
 
 impl Signer {
-    /// What requests are signed with.
+    /// The credentials that requests are signed with.
     pub fn found(&self) -> &Found {
         &self.found
     }
@@ -355,19 +355,19 @@ impl Signer {
         Ok(credentials)
     }
 
-    /// Asks for credentials where there are none, and says where they came from.
+    /// Fetches credentials if there are none, and describes their source.
     pub async fn credentials_source(&self, now: SystemTime) -> Result<String, String> {
         Ok(source(&self.credentials(now).await?))
     }
 
-    /// Asks for new credentials at the next request: the service said that these have ended.
+    /// Fetches new credentials for the next request, because the service has said that these have
+    /// expired.
     pub async fn forget(&self) {
         *self.kept.lock().await = None;
     }
 
     /// Adds the headers of a signature over the method, the URL, `headers` and `body`. `Host` is
-    /// taken from the URL where it is not among the headers. `now` is the time that the service
-    /// has.
+    /// taken from the URL if it is not among the headers. `now` is the time of the service's clock.
     pub async fn sign(
         &self,
         method: &Method,
@@ -379,7 +379,7 @@ impl Signer {
         self.sign_body(method, uri, headers, SignableBody::Bytes(body), now).await
     }
 
-    /// The same for a body in pieces, which are not joined.
+    /// Signs a body in pieces, without joining them.
     pub async fn sign_pieces(
         &self,
         method: &Method,
@@ -444,7 +444,7 @@ fn hex(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    /// The error of the SDK where an endpoint is wrong shows the whole request.
+    /// The SDK's error for a wrong endpoint shows the whole request.
     #[test]
     fn errors_of_the_sdk_show_no_telemetry() {
         let text = "failed to apply endpoint `localhost:4566` to request Request { body: SdkBody { \

@@ -1,10 +1,9 @@
-//! What the name of a host of AWS says: which service it is, in which region. Only names, nothing
-//! of the SDK.
+//! Reads service and region from the host names of AWS, without the SDK.
 
 use std::borrow::Cow;
 
-/// The URL that an `endpoint` of AWS stands for: without a scheme it is a host with TLS, as in the
-/// SDKs of AWS. Empty text stays empty.
+/// The URL that an `endpoint` of AWS means: without a scheme it is a host with TLS, as in the SDKs
+/// of AWS. Empty text stays empty.
 pub fn endpoint_url(endpoint: &str) -> Cow<'_, str> {
     if endpoint.is_empty() || endpoint.contains("://") {
         return Cow::Borrowed(endpoint);
@@ -12,7 +11,7 @@ pub fn endpoint_url(endpoint: &str) -> Cow<'_, str> {
     Cow::Owned(format!("https://{endpoint}"))
 }
 
-/// A service of AWS by its host.
+/// A service of AWS, read from its host name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AwsHost<'a> {
     /// Name in signatures: `xray`, `logs`, `monitoring`, `aps`, `es`.
@@ -25,7 +24,7 @@ pub struct AwsHost<'a> {
 const SERVICES: [(&str, &str); 4] =
     [("xray", "xray"), ("logs", "logs"), ("monitoring", "monitoring"), ("aps-workspaces", "aps")];
 
-/// Ends of the names of all hosts of AWS.
+/// Suffixes of the host names of AWS.
 const DOMAINS: [&str; 3] = [".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu"];
 
 impl<'a> AwsHost<'a> {
@@ -36,7 +35,7 @@ impl<'a> AwsHost<'a> {
         let name = DOMAINS.iter().find_map(|domain| host.strip_suffix(domain))?;
         let labels: Vec<&str> = name.split('.').collect();
         let named = |label: &str| {
-            // An endpoint of FIPS signs with the name of the service.
+            // A FIPS endpoint signs with the name of the service.
             let label = label.strip_suffix("-fips").unwrap_or(label);
             SERVICES.iter().find(|(host, _)| *host == label).map(|(_, service)| *service)
         };

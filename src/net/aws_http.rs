@@ -59,7 +59,7 @@ pub(super) fn client(proxy_address: &str) -> SharedHttpClient {
 }
 
 impl Clients {
-    fn of(&self, place: Place) -> Result<Arc<Client>, String> {
+    fn client(&self, place: Place) -> Result<Arc<Client>, String> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = open.get(&place) {
             return Ok(Arc::clone(client));
@@ -110,7 +110,7 @@ impl HttpConnector for Calls {
             let wrong = |error: String| ConnectorError::user(error.into());
             let request = request.try_into_http1x().map_err(|error| wrong(error.to_string()))?;
             let place = place(&request, connect_timeout).ok_or_else(|| wrong(no_url(&request)))?;
-            let client = clients.of(place).map_err(wrong)?;
+            let client = clients.client(place).map_err(wrong)?;
             let request = ready(request).await.map_err(wrong)?;
             let limit = read_timeout.unwrap_or(Duration::MAX);
             let answer = tokio::time::timeout(limit, client.call(request)).await.map_err(|_| {

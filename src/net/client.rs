@@ -43,9 +43,9 @@ pub struct Target {
     pub host: String,
     /// Port.
     pub port: u16,
-    /// Directly, by a socket of this machine, or through a proxy.
+    /// Directly, through a unix socket, or through a proxy.
     pub way: Way,
-    /// `None`: plaintext.
+    /// `None` means plaintext.
     pub tls: Option<Arc<Connector>>,
     /// Name in the certificate, if it is not `host`.
     pub server_name: Option<String>,
@@ -68,7 +68,7 @@ pub struct Tuning {
     pub pings_idle: bool,
     /// How many idle HTTP/1.1 connections are kept.
     pub max_idle: usize,
-    /// How long they are kept; `None`: until the backend closes them.
+    /// How long they are kept; `None` means until the backend closes them.
     pub idle_timeout: Option<Duration>,
 }
 
@@ -196,7 +196,7 @@ impl Client {
         }
     }
 
-    /// On a connection that is kept, or on a new one, which cannot be closing.
+    /// Sends a request on a kept connection, or on a new one, which cannot be closing.
     async fn attempt(&self, request: Request<Segments>) -> Result<Answer, Failed> {
         if !self.target.http2_only {
             while let Some(mut idle) = self.take_idle() {
@@ -289,7 +289,7 @@ impl Client {
         Ok(answer)
     }
 
-    /// A request comes back to be sent again where it has not left on a connection that was kept.
+    /// Returns a request to be sent again if it has not left on a connection that was kept.
     fn unsent(
         &self,
         error: &hyper::Error,
@@ -310,8 +310,8 @@ impl Client {
         idle.pop().map(|(http1, _)| http1)
     }
 
-    /// The whole answer, or as much as is read of a huge one: the rest of it costs the HTTP/1.1
-    /// connection, where waiting for its end would cost the time-out and send the data again.
+    /// Reads the response, up to a limit. A longer one costs the HTTP/1.1 connection; waiting for
+    /// its end would run into the timeout, and the data would be sent again.
     async fn read(&self, response: http::Response<Incoming>) -> Result<Answer, CallError> {
         let (parts, mut incoming) = response.into_parts();
         let (mut body, mut trailers) = (BytesMut::new(), None);
@@ -334,7 +334,7 @@ impl Client {
     }
 }
 
-/// A request body: segments that go out one after the other, none copied but the small ones.
+/// A request body: segments that are sent one after the other. Only small ones are copied.
 #[derive(Debug, Default)]
 pub struct Segments {
     rest: std::collections::VecDeque<Bytes>,

@@ -1,9 +1,9 @@
 //! Compression of whole bodies: gzip, zlib, zstd, snappy, lz4, over lists of segments.
 //!
-//! Contexts are pooled per thread: making one costs more than compressing a small body. Output
-//! of `inflate` grows in steps, each of which the caller pays for before it is allocated, up to
-//! an absolute limit, together with what the codec needs beside it; a decompression bomb therefore
-//! costs its sender's share of the budget and nobody else's.
+//! Contexts are pooled per thread, because making one costs more than compressing a small body. The
+//! output of `inflate` grows in steps up to a limit. The caller pays for each step, and for the
+//! working memory of the codec, before it is allocated, so a decompression bomb cannot take more
+//! than the budget allows.
 
 mod deflate;
 mod inflate;
@@ -53,7 +53,7 @@ impl Compression {
         known.map(|(_, compression)| compression)
     }
 
-    /// Its value in a `content-encoding` or `grpc-encoding` header.
+    /// The value of a `content-encoding` or `grpc-encoding` header.
     pub const fn name(self) -> &'static str {
         match self {
             Compression::Identity => "identity",

@@ -32,7 +32,7 @@ pub const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/grpc
 /// Bytes that `grpc-message` percent-encodes: all but printable ASCII, and the percent sign.
 const MESSAGE_SET: &AsciiSet = &CONTROLS.add(b'%');
 
-/// Status codes of gRPC, those that OTLP speaks of.
+/// The status codes of gRPC that OTLP mentions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 #[expect(missing_docs, reason = "the names are those of the gRPC specification")]
@@ -83,7 +83,7 @@ impl Code {
         Code::ALL.get(index).copied().unwrap_or(Code::Unknown)
     }
 
-    /// What a gRPC client makes of an HTTP status without `grpc-status`: the table of the gRPC
+    /// How a gRPC client reads an HTTP status without `grpc-status`: the table of the gRPC
     /// documentation ("HTTP to gRPC Status Code Mapping").
     pub const fn from_http(status: u16) -> Self {
         match status {
@@ -96,7 +96,7 @@ impl Code {
         }
     }
 
-    /// The HTTP status that the OTLP receiver answers for it.
+    /// The HTTP status with which the OTLP receiver answers.
     pub const fn to_http(self) -> u16 {
         match self {
             Code::Ok => 200,
@@ -157,7 +157,7 @@ impl Code {
 pub struct Status {
     /// What happened.
     pub code: Code,
-    /// In words.
+    /// The message.
     pub message: String,
     /// `RetryInfo.retry_delay`.
     pub retry_after: Option<Duration>,
@@ -191,7 +191,7 @@ impl Status {
         out
     }
 
-    /// Reads a `google.rpc.Status`; what is unknown in it is passed over.
+    /// Reads a `google.rpc.Status` and skips unknown fields.
     pub fn from_bytes(bytes: &[u8]) -> Self {
         let mut status = Status::new(Code::Ok, "");
         for field in Fields::new(bytes).flatten() {
@@ -229,7 +229,7 @@ impl Status {
         headers
     }
 
-    /// Reads the status from headers or trailers; none where there is no `grpc-status`.
+    /// Reads the status from headers or trailers; `None` without a `grpc-status`.
     pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
         use base64::Engine as _;
         let code = headers.get(STATUS)?.to_str().ok()?.parse().unwrap_or(2);
@@ -301,8 +301,8 @@ pub fn signal_of(path: &str) -> Option<Signal> {
     Signal::ALL.into_iter().find(|signal| method(*signal) == path)
 }
 
-/// What an `Export*ServiceResponse` says of a partial success: rejected items and the message. None
-/// where it cannot be read.
+/// Reads the partial success of an `Export*ServiceResponse`: the number of rejected items and the
+/// message; `None` if it cannot be read.
 pub fn partial_success(response: &[u8]) -> Option<(u64, Option<String>)> {
     let (mut rejected, mut message) = (0, None);
     for part in Fields::new(response) {
@@ -313,7 +313,7 @@ pub fn partial_success(response: &[u8]) -> Option<(u64, Option<String>)> {
         for field in Fields::new(part.bytes()) {
             let field = field.ok()?;
             match (field.number, field.value) {
-                // A negative count means nothing; it reads as a huge one.
+                // A negative count has no meaning; it is read as a huge one.
                 (1, FieldValue::Varint(count)) => {
                     rejected = if count >> 63 == 0 { count } else { 0 }
                 }

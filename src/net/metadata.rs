@@ -1,8 +1,8 @@
-//! One small question to a service of the platform: instance metadata, the agent of a task, the
-//! docker daemon. HTTP/1.1 without TLS over TCP or a unix socket, on a connection of its own.
+//! One small request to a service of the platform: instance metadata, the ECS agent, the Docker
+//! daemon. HTTP/1.1 without TLS over TCP or a unix socket, on a connection of its own.
 //!
 //! Why not `client`: that one keeps connections, speaks TLS and cuts answers at 64 KiB. Here it
-//! matters whether there is anybody at all, since silence means another platform and not a fault.
+//! matters whether there is a service at all, because silence means another platform, not a fault.
 
 use std::{
     io,
@@ -30,9 +30,9 @@ pub enum Service {
     Tcp {
         /// Name or address, without brackets.
         host: String,
-        /// 80 where the URL has none.
+        /// 80 if the URL has none.
         port: u16,
-        /// What paths begin with; no slash at its end.
+        /// Prefix of paths, without a slash at its end.
         base: String,
     },
     /// A unix socket.
@@ -47,7 +47,7 @@ impl Service {
         let uri: Uri = url.parse().map_err(|_| wrong("is not a URL"))?;
         match uri.scheme_str() {
             Some("http") => {}
-            Some("https") => return Err(wrong("asks for TLS, which is not spoken here")),
+            Some("https") => return Err(wrong("asks for TLS, which is not supported here")),
             _ => return Err(wrong("does not begin with `http://`")),
         }
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
@@ -58,7 +58,7 @@ impl Service {
         Ok(Service::Tcp { host: host.to_owned(), port: uri.port_u16().unwrap_or(80), base })
     }
 
-    /// How a path of it is shown to people.
+    /// A path of it, for messages.
     pub fn show(&self, path: &str) -> String {
         match self {
             Service::Tcp { host, port, base } if host.contains(':') => {
@@ -71,7 +71,7 @@ impl Service {
     }
 }
 
-/// What came back, whatever the status.
+/// A response with any status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// HTTP status.
@@ -80,18 +80,19 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// There is nobody, or nobody lets us in.
+    /// No connection could be made.
     #[error("cannot connect: {0}")]
     Unreachable(#[source] io::Error),
-    /// It was connected, and then it broke.
+    /// The connection broke.
     #[error("the connection broke: {0}")]
     Broken(String),
 }
 
-/// Asks once. Connecting takes at most `patience`; the answer takes as long as the caller waits.
+/// Sends one request. Connecting takes at most `patience`; the response may take as long as the
+/// caller waits.
 pub async fn ask(
     service: &Service,
     method: Method,
@@ -155,7 +156,7 @@ where
         let body = body.map_err(|error| Failure::Broken(error.to_string()))?.to_bytes();
         Ok(Answer { status: parts.status, body })
     };
-    // The connection moves as long as the answer is waited for, and ends with it: no task is left.
+    // The connection is driven while the response is awaited, so no task is left behind.
     tokio::pin!(exchanging, connection);
     tokio::select! {
         answer = &mut exchanging => return answer,

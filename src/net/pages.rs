@@ -1,7 +1,7 @@
 //! A small server of read-only pages: metrics, health, profiles. GET and HEAD only.
 //!
-//! A page on loopback is reachable by any web site that the user visits, by a name that the site
-//! lets point to 127.0.0.1 (DNS rebinding). A listener on loopback therefore answers only requests
+//! Any web site that the user visits can reach a page on loopback by a name that it resolves to
+//! 127.0.0.1 (DNS rebinding). A listener on loopback therefore answers only requests
 //! whose `Host` is a loopback address or `localhost`. No page may be framed, sniffed or cached,
 //! and none runs a script.
 
@@ -23,10 +23,10 @@ use super::{
     tls::Acceptor,
 };
 
-/// What a page is asked.
+/// The request for a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ask {
-    /// Path as it came: `/metrics`.
+    /// Path as it was sent: `/metrics`.
     pub path: String,
     query: String,
 }
@@ -36,7 +36,7 @@ impl Ask {
         Ask { path: uri.path().to_owned(), query: uri.query().unwrap_or_default().to_owned() }
     }
 
-    /// Value of a query parameter, percent-decoded; empty where it stands without `=`.
+    /// Value of a query parameter, percent-decoded; empty if it has no `=`.
     pub fn parameter(&self, name: &str) -> Option<String> {
         self.query.split('&').find_map(|pair| {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -45,13 +45,13 @@ impl Ask {
         })
     }
 
-    /// Whether a parameter is there and not `false`.
+    /// Whether a parameter is present and not `false`.
     pub fn has(&self, name: &str) -> bool {
         self.parameter(name).is_some_and(|value| value != "false")
     }
 }
 
-/// An answer.
+/// The response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
     /// HTTP status.
@@ -73,7 +73,7 @@ impl Page {
         Page { status, content_type: "application/json", body: body.into() }
     }
 
-    /// A page for people.
+    /// HTML.
     pub fn html(body: impl Into<Bytes>) -> Self {
         let content_type = "text/html; charset=utf-8";
         Page { status: StatusCode::OK, content_type, body: body.into() }
@@ -85,7 +85,7 @@ impl Page {
     }
 }
 
-/// Answers for all paths of a listener.
+/// Answers the requests of a listener.
 pub trait Site: Send + Sync + 'static {
     /// The page for a request.
     fn answer(&self, ask: Ask) -> impl Future<Output = Page> + Send;
@@ -100,7 +100,7 @@ pub struct Pages {
 }
 
 impl Pages {
-    /// Opens the listener on an endpoint such as `localhost:8888`; the error has the remedy in it.
+    /// Opens the listener on an endpoint such as `localhost:8888`. The error has the remedy.
     /// Call within a tokio runtime.
     pub fn bind(endpoint: &str, sockets: &mut Sockets) -> Result<Self, String> {
         let mut open = |endpoint: &str| -> io::Result<Pages> {
@@ -111,13 +111,13 @@ impl Pages {
         open(endpoint).map_err(|error| server::explain_bind(&error, endpoint))
     }
 
-    /// Serves over TLS, where an acceptor is given.
+    /// Serves over TLS if an acceptor is given.
     #[must_use]
     pub fn over(self, tls: Option<Arc<Acceptor>>) -> Self {
         Pages { tls, ..self }
     }
 
-    /// The address that was opened.
+    /// The address of the listener.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -206,7 +206,7 @@ fn is_loopback_host(host: &str) -> bool {
         || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// Text with the characters that mean something in HTML replaced.
+/// Escapes the characters that have a meaning in HTML.
 pub fn escape_html(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {

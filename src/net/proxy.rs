@@ -24,7 +24,7 @@ use percent_encoding::percent_decode_str;
 
 use super::tls::{ClientTls, Connector};
 
-/// How a backend is reached.
+/// How to reach a backend.
 #[derive(Debug, Clone, Default)]
 pub enum Way {
     /// Directly, by its host and port.
@@ -61,7 +61,7 @@ pub struct Proxy {
     pub(super) port: u16,
     /// `Proxy-Authorization`; never shown.
     pub(super) authorization: Option<HeaderValue>,
-    /// `None`: plaintext.
+    /// `None` means plaintext.
     pub(super) tls: Option<Arc<Connector>>,
     /// The setting that names it: `HTTPS_PROXY`, `proxy_url`.
     source: &'static str,
@@ -240,7 +240,7 @@ impl Environment {
         Environment { http, https: url(["HTTPS_PROXY", "https_proxy"]), exceptions }
     }
 
-    /// `None`: no proxy.
+    /// `None` means no proxy.
     fn choose(&self, to: Destination<'_>) -> Option<(&'static str, &Result<Url, String>)> {
         let (source, url) = if to.is_https { self.https.as_ref()? } else { self.http.as_ref()? };
         let host = to.host.trim().to_ascii_lowercase();
@@ -299,8 +299,8 @@ impl Exception {
             }
             Exception::Address { address: own, port } => address == Some(*own) && is_port(port),
             Exception::Domain { suffix, port, has_itself } => {
-                let is_it = host.ends_with(suffix) || (*has_itself && *host == suffix[1..]);
-                is_it && is_port(port)
+                let is_match = host.ends_with(suffix) || (*has_itself && *host == suffix[1..]);
+                is_match && is_port(port)
             }
         }
     }

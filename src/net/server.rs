@@ -1,9 +1,9 @@
 //! Serves HTTP/1.1 and HTTP/2 on one port, told apart by the first bytes of a connection, with TLS
 //! or without.
 //!
-//! A listener that stops lets what has begun end. Where somebody else listens on the same socket by
-//! then ([`Sockets`]), it also waits for clients to ask once more: connections of which nothing was
-//! read yet are served, and HTTP/1.1 clients are told to close with their next answer.
+//! A listener that stops lets open requests finish. If another listener has its socket by then
+//! ([`Sockets`]), it also waits for one more request of each client: connections of which nothing
+//! was read yet are served, and HTTP/1.1 clients are told to close with their next response.
 
 mod authority;
 mod descriptors;
@@ -49,47 +49,46 @@ use newcomers::{NEWCOMER, Newcomer, Newcomers};
 pub use reply::Reply;
 use seats::{Seat, Seats, Windows};
 use serving::connection;
-use sockets::Heir;
+use sockets::Successor;
 pub use sockets::{Held, Sockets};
 pub use unread::{discard, is_sent_anyway};
 
-/// After so long without a packet the kernel asks whether the other side is still there, as Go has
-/// it.
+/// After this time without a packet the kernel checks whether the peer is still there, as in Go.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
 
-/// What a connection is charged as long as it is open: buffers, a task, a few streams. Measured
-/// with thousands of them: 9 to 26 KiB.
+/// The charge for an open connection: buffers, a task, a few streams. Measured with thousands of
+/// them: 9 to 26 KiB.
 pub const CONNECTION: usize = 32 * 1024;
 
 /// How HTTP/2 and HTTP/1.1 connections are served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tuning {
-    /// Bytes a stream may have on its way before we read them. HTTP/2 buffers up to this much per
-    /// stream outside the byte budget.
+    /// Bytes of a stream that may be in flight before they are read. HTTP/2 buffers up to this much
+    /// per stream outside the byte budget.
     pub stream_window: u32,
-    /// The same for a whole connection; more than one stream's, since one may wait unread.
+    /// The same for a whole connection; more than one stream's, because one may wait unread.
     pub connection_window: u32,
-    /// Largest frame we let a client send. Large frames mean one slice and no join per request.
+    /// Largest frame that a client may send. With large frames a request is one slice.
     pub max_frame_size: u32,
-    /// Bytes that the windows of all connections may have together, but for the least that HTTP/2
-    /// knows: from then on a connection gets 64 KiB.
+    /// Bytes that the windows of all connections may have together. Once they are used up, a
+    /// connection gets 64 KiB, the minimum of HTTP/2.
     pub all_windows: u64,
-    /// Connections at a time. One more, and the quietest one goes.
+    /// Connections at a time. For one more, the quietest one is closed.
     pub max_connections: usize,
-    /// Streams at a time on a connection; `None` means 128, and fewer where its window is small.
+    /// Streams at a time on a connection; `None` means 128, or fewer if its window is small.
     pub max_concurrent_streams: Option<u32>,
-    /// Ping an idle HTTP/2 connection after so long.
+    /// Ping an idle HTTP/2 connection after this time.
     pub keepalive_time: Option<Duration>,
-    /// Close it when the ping is not answered in so long.
+    /// Close it if the ping is not answered within this time.
     pub keepalive_timeout: Duration,
     /// Longest time for the headers of an HTTP/1.1 request, for the first request of an HTTP/2
     /// connection, and for a TLS handshake, which has ten seconds at most.
     pub header_timeout: Duration,
     /// Whether an HTTP/1.1 connection serves more than one request.
     pub keep_alive: bool,
-    /// Close a connection that has had no request for so long.
+    /// Close a connection that has had no request for this time.
     pub max_idle: Option<Duration>,
-    /// Close a connection that is so old, give or take a tenth, once its requests are answered.
+    /// Close a connection of this age, give or take a tenth, once its requests are answered.
     pub max_age: Option<Duration>,
     /// Longest wait for those requests; `None` means as long as they take.
     pub max_age_grace: Option<Duration>,
@@ -117,14 +116,14 @@ impl Default for Tuning {
 
 /// Answers the requests of a listener.
 pub trait Service: Send + Sync + 'static {
-    /// One request.
+    /// Answers one request.
     fn serve(
         self: Arc<Self>,
         request: Request<Incoming>,
         connection: Arc<Connection>,
     ) -> impl Future<Output = Response<Reply>> + Send;
 
-    /// Bytes that a connection is charged for beside its bodies, where somebody keeps an account.
+    /// Charges bytes for a connection besides its bodies; `None` if nobody keeps an account.
     fn charge(&self, _bytes: usize) -> Option<Permit> {
         None
     }
@@ -133,12 +132,12 @@ pub trait Service: Send + Sync + 'static {
 /// A connection, as the service sees it.
 #[derive(Debug)]
 pub struct Connection {
-    /// Address of the sender; none on a unix socket.
+    /// Address of the client; `None` on a unix socket.
     pub peer: Option<SocketAddr>,
     has_waiting: AtomicBool,
     /// Requests being answered.
     open: AtomicUsize,
-    /// Told of each that begins.
+    /// Notified when a request begins.
     begun: Notify,
     answers: Arc<Answers>,
 }
@@ -150,7 +149,7 @@ impl Connection {
         Connection { peer, has_waiting: AtomicBool::new(false), open, begun, answers }
     }
 
-    /// Ends when a request is being answered, at once where one is.
+    /// Waits until a request is being answered.
     async fn asked(&self) {
         let begun = self.begun.notified();
         let mut begun = pin!(begun);
@@ -160,9 +159,9 @@ impl Connection {
         }
     }
 
-    /// Leave for a request to wait while nobody reads its body; one at a time has it. HTTP/2
-    /// streams share the window of their connection: if several waited, their bodies would fill it,
-    /// and those that are being read, which hold the memory that is waited for, could not come in.
+    /// Permission for one request of the connection to wait while its body is not read. HTTP/2
+    /// streams share the window of their connection: the bodies of several waiting requests would
+    /// fill it, and the bodies that are being read, which hold the memory, could not arrive.
     pub fn wait(self: &Arc<Self>) -> Option<Waiting> {
         let was_waiting = self.has_waiting.swap(true, Ordering::Relaxed);
         (!was_waiting).then(|| Waiting(Arc::clone(self)))
@@ -179,33 +178,33 @@ impl Drop for Waiting {
     }
 }
 
-/// What the connections of a listener share.
+/// State that the connections of a listener share.
 struct Shared<S> {
     service: Arc<S>,
     tuning: Tuning,
     tls: Option<Arc<Acceptor>>,
     stop: watch::Receiver<bool>,
-    heir: Heir,
+    successor: Successor,
     hints: Hints,
     windows: Arc<Windows>,
 }
 
 impl<S> Shared<S> {
-    /// Ends when a connection on which nothing has been asked has to go.
+    /// Waits until a connection without a request has to be closed.
     async fn cut_off(&self) {
         let _ = self.stop.clone().wait_for(|raised| *raised).await;
-        self.heir.clone().gone().await;
+        self.successor.clone().gone().await;
     }
 }
 
-/// What a connection holds while it is open.
+/// Resources that a connection holds while it is open.
 struct Place {
     peer: Option<SocketAddr>,
     seat: Seat,
     _charge: Option<Permit>,
 }
 
-/// Accepts until `stop` is raised, then lets open connections finish what they have begun.
+/// Accepts until `stop` is raised, then lets open connections finish their requests.
 pub async fn run<S: Service>(
     listener: Listener,
     tls: Option<Arc<Acceptor>>,
@@ -216,8 +215,8 @@ pub async fn run<S: Service>(
     let windows = Windows::new(tuning.all_windows);
     let seats = Seats::new(tuning.max_connections, &descriptors::PROCESS);
     let newcomers = Newcomers::new(tuning.max_connections, &descriptors::PROCESS);
-    let (heir, hints) = (listener.heir(), Hints::default());
-    let shared = Shared { service, tuning, tls, stop: stop.clone(), heir, hints, windows };
+    let (successor, hints) = (listener.successor(), Hints::default());
+    let shared = Shared { service, tuning, tls, stop: stop.clone(), successor, hints, windows };
     let shared = Arc::new(shared);
     let mut connections = JoinSet::new();
     loop {
@@ -269,8 +268,8 @@ async fn begin<S: Service>(accepted: Accepted, seat: Seat, shared: Arc<Shared<S>
     }
 }
 
-/// A connection that gets a seat once its first request is there. The time limit of a request's
-/// head ends with that: how long it waits for a seat is not its fault.
+/// A connection that gets a seat once its first request has arrived. The time limit for a request's
+/// head ends then, because the wait for a seat is not the client's fault.
 async fn come_later<S: Service>(
     accepted: Accepted,
     newcomer: Newcomer,
@@ -292,7 +291,7 @@ async fn come_later<S: Service>(
     Box::pin(begin(accepted, seat, shared)).await;
 }
 
-/// Neither failing costs more than its use.
+/// Failing to set either option does no harm.
 fn set_options(stream: &tokio::net::TcpStream) {
     let _ = stream.set_nodelay(true);
     let keepalive = socket2::TcpKeepalive::new().with_time(TCP_KEEPALIVE);
@@ -300,7 +299,7 @@ fn set_options(stream: &tokio::net::TcpStream) {
     let _ = socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive);
 }
 
-/// Whether accepting failed for one connection, and may go well for the next.
+/// Whether accepting failed for one connection only, so that the next may succeed.
 fn is_of_client(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)

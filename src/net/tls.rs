@@ -31,7 +31,7 @@ use self::{
     reload::Reloading,
     trust::{Named, ServerTrust},
 };
-use crate::config::{Node, Problems, Secret, given, source::check_file};
+use crate::config::{Fixed, Ignored, Node, Problems, Secret, given, source::check_file};
 
 pub use reload::{Renewal, look_again};
 pub use server::{Acceptor, ServerTls};
@@ -39,7 +39,6 @@ pub use server::{Acceptor, ServerTls};
 /// `tls` of an exporter.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[expect(clippy::struct_excessive_bools, reason = "the Collector's keys")]
 pub struct ClientTls {
     /// Speak plaintext. Has no meaning for an `https://` endpoint.
     pub insecure: bool,
@@ -60,7 +59,7 @@ pub struct ClientTls {
     #[serde(deserialize_with = "given")]
     #[schemars(with = "Option<String>")]
     pub key_file: Option<String>,
-    /// Name that the server's certificate must bear, where it is not the endpoint's host.
+    /// Name that the server's certificate must have, if it is not the endpoint's host.
     #[serde(deserialize_with = "given")]
     #[schemars(with = "Option<String>")]
     pub server_name_override: Option<String>,
@@ -78,14 +77,14 @@ pub struct ClientTls {
     pub min_version: Option<String>,
     /// Highest version: `1.2` or `1.3`.
     pub max_version: Option<String>,
-    /// How often the files are looked at; 0: at a start and a reload only.
+    /// How often the files are checked; 0: only at a start and a reload.
     pub reload_interval: Renewal,
-    /// The library's suites are used.
-    pub cipher_suites: Vec<String>,
-    /// The library's groups are used.
-    pub curve_preferences: Vec<String>,
-    /// There are no insecure suites to include.
-    pub include_insecure_cipher_suites: bool,
+    /// Has no effect: the suites of the TLS library are used.
+    pub cipher_suites: Ignored<Vec<String>>,
+    /// Has no effect: the groups of the TLS library are used.
+    pub curve_preferences: Ignored<Vec<String>>,
+    /// Has no effect: the TLS library has no insecure suites.
+    pub include_insecure_cipher_suites: Fixed<false>,
     /// Keys in a TPM are not supported.
     #[schemars(with = "serde_json::Value")]
     pub tpm: Option<IgnoredAny>,
@@ -125,19 +124,6 @@ impl ClientTls {
             validate_version(key, version.as_deref(), at, problems);
         }
         validate_order(self.min_version.as_deref(), self.max_version.as_deref(), at, problems);
-        for (is_set, key, why) in [
-            (!self.cipher_suites.is_empty(), "cipher_suites", "the library's are used"),
-            (!self.curve_preferences.is_empty(), "curve_preferences", "the library's are used"),
-            (
-                self.include_insecure_cipher_suites,
-                "include_insecure_cipher_suites",
-                "there are none",
-            ),
-        ] {
-            if is_set {
-                problems.warning(at.at(key), format!("`{key}` has no effect: {why}"));
-            }
-        }
         if self.tpm.is_some() {
             problems
                 .error(at.at("tpm"), "keys in a TPM are not supported")
@@ -155,7 +141,7 @@ impl ClientTls {
         let trust = if self.insecure_skip_verify {
             ServerTrust::any(&provider())
         } else {
-            ServerTrust::of(self.authorities()?, provider())
+            ServerTrust::new(self.authorities()?, provider())
         };
         let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(trust));
         let certificate = match (&self.cert_file, &self.cert_pem) {
@@ -185,7 +171,7 @@ impl ClientTls {
             (None, Some(pem)) => ("ca_pem", Cow::Borrowed(pem.as_bytes())),
             (None, None) => return Ok(system_authorities()),
         };
-        Authorities::of(name, &pem, self.include_system_ca_certs_pool)
+        Authorities::new(name, &pem, self.include_system_ca_certs_pool)
     }
 }
 
@@ -196,14 +182,14 @@ struct Authorities {
     named: Arc<Named>,
 }
 
-/// Whether the system's are included, and the SHA-256 of the PEM text.
+/// Whether the system's authorities are included, and the SHA-256 of the PEM text.
 type AuthoritiesKey = (bool, [u8; 32]);
 
 impl Authorities {
     /// The authorities in `pem`, with the system's if `has_system`. The last result is cached,
     /// because exporters usually share a file: 140 certificates take 16 ms in a debug build, and
     /// 150 KB.
-    fn of(name: &str, pem: &[u8], has_system: bool) -> Result<Self, String> {
+    fn new(name: &str, pem: &[u8], has_system: bool) -> Result<Self, String> {
         static LAST: Mutex<Option<(AuthoritiesKey, Authorities)>> = Mutex::new(None);
         let key = (has_system, trust::hash(pem));
         let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);

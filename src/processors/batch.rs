@@ -23,7 +23,7 @@
 //! 9 and 8.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -140,7 +140,12 @@ impl ProcessorConfig for Config {
 
     fn build(&self, cx: &BuildContext) -> Result<Box<dyn Processor>, StartError> {
         let stats = Stats::new(&cx.id.to_string(), &cx.metrics());
-        Ok(Box::new(Batch { config: self.clone(), batches: HashMap::new(), stats }))
+        Ok(Box::new(Batch {
+            config: self.clone(),
+            batches: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            stats,
+        }))
     }
 }
 
@@ -150,6 +155,8 @@ type Key = Vec<Option<Vec<String>>>;
 struct Batch {
     config: Config,
     batches: HashMap<Key, Making>,
+    /// When each batch in the making is sent however small it is, in order.
+    deadlines: BTreeSet<(Instant, Key)>,
     stats: Stats,
 }
 
@@ -184,7 +191,7 @@ struct Making {
     /// None between two batches.
     payload: Option<Payload>,
     bytes: u64,
-    /// When it is sent however small it is.
+    /// Its entry in [`Batch::deadlines`], if it has a payload.
     due: Instant,
 }
 
@@ -272,6 +279,7 @@ impl Processor for Batch {
         let due = out.now + self.config.timeout.0;
         let mut making =
             self.batches.remove(&key).unwrap_or(Making { payload: None, bytes: 0, due });
+        let was_empty = making.payload.is_none();
         match &mut making.payload {
             None => (making.payload, making.bytes, making.due) = (Some(payload), bytes, due),
             Some(held) => {
@@ -280,10 +288,15 @@ impl Processor for Batch {
             }
         }
         if self.is_full(&making) {
+            if !was_empty {
+                self.deadlines.remove(&(making.due, key.clone()));
+            }
             if let Some(full) = making.payload.take() {
                 self.send(full, Trigger::Size, out);
             }
             making.bytes = 0;
+        } else if was_empty {
+            self.deadlines.insert((making.due, key.clone()));
         }
         self.batches.insert(key, making);
         if is_new {
@@ -292,23 +305,21 @@ impl Processor for Batch {
     }
 
     fn next_tick(&self) -> Option<Instant> {
-        self.batches.values().filter(|making| making.payload.is_some()).map(|m| m.due).min()
+        self.deadlines.first().map(|(due, _)| *due)
     }
 
     fn tick(&mut self, out: &mut Output) {
-        let now = out.now;
-        let due: Vec<Payload> = self
-            .batches
-            .values_mut()
-            .filter(|making| making.due <= now)
-            .filter_map(|making| making.payload.take())
-            .collect();
-        for payload in due {
-            self.send(payload, Trigger::Timeout, out);
+        while self.deadlines.first().is_some_and(|(due, _)| *due <= out.now) {
+            let Some((_, key)) = self.deadlines.pop_first() else { return };
+            let payload = self.batches.get_mut(&key).and_then(|making| making.payload.take());
+            if let Some(payload) = payload {
+                self.send(payload, Trigger::Timeout, out);
+            }
         }
     }
 
     fn drain(&mut self, out: &mut Output) {
+        self.deadlines.clear();
         let all: Vec<Payload> =
             self.batches.values_mut().filter_map(|making| making.payload.take()).collect();
         for payload in all {
@@ -385,6 +396,30 @@ mod tests {
     }
 
     #[test]
+    fn each_tenant_has_its_own_deadline() {
+        let config = Config {
+            metadata_keys: vec!["x-tenant".to_owned()],
+            send_batch_size: 5,
+            ..Config::default()
+        };
+        let mut batch = build(&config);
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        for (tenant, millis) in [("a", 0), ("b", 50), ("c", 100)] {
+            assert_eq!(push(&mut *batch, from(tenant, 1), at(millis)), NOTHING);
+        }
+        assert_eq!(batch.next_tick(), Some(at(200)));
+        // A full batch has no deadline any more, and the next one of its tenant has a new one.
+        assert_eq!(push(&mut *batch, from("a", 4), at(120)), [5]);
+        assert_eq!(batch.next_tick(), Some(at(250)));
+        assert_eq!(push(&mut *batch, from("a", 2), at(130)), NOTHING);
+        assert_eq!(tick(&mut *batch, at(250)), [1]);
+        assert_eq!(batch.next_tick(), Some(at(300)));
+        assert_eq!(tick(&mut *batch, at(330)), [1, 2]);
+        assert_eq!(batch.next_tick(), None);
+    }
+
+    #[test]
     fn what_is_larger_than_the_maximum_is_split_and_nothing_is_dropped() {
         let config = Config { send_batch_size: 4, send_batch_max_size: 5, ..Config::default() };
         let mut batch = build(&config);
@@ -441,6 +476,7 @@ mod tests {
         // The batch of `a` has gone, so that there is room for another tenant.
         batch.process(from("d", 1), &mut out);
         assert_eq!(out.take_counts(), (0, 0));
+        assert_eq!(batch.next_tick(), Some(now + Duration::from_millis(200)));
         batch.drain(&mut out);
         assert_eq!(out.take().iter().map(|payload| payload.items).sum::<u64>(), 4);
     }

@@ -1,5 +1,5 @@
-//! What senders and the log are told of requests that nothing takes. SDKs tend to keep quiet about
-//! them, so each kind has a line a minute, with the remedy, and a counter.
+//! Explains stray requests, which no receiver takes, to their senders and in the log. SDKs tend to
+//! keep quiet about them, so each kind has a line a minute, with the remedy, and a counter.
 
 use std::net::SocketAddr;
 
@@ -9,7 +9,7 @@ use super::stray::Stray;
 use crate::{
     net::{
         grpc::{Code, Status},
-        seldom::Seldom,
+        rate_limit::RateLimit,
     },
     otlp::Signal,
     telemetry::{Counter, Desc, Meter},
@@ -21,14 +21,14 @@ const REQUESTS: Desc = Desc::new(
     "Requests that are not for this receiver, by what they look like",
 );
 
-/// Counts the stray requests of one receiver, and tells the log of them.
+/// Counts and logs the stray requests of one receiver.
 #[derive(Debug)]
 pub(super) struct Astray {
     /// Component id of the receiver.
     receiver: String,
     /// Requests, indexed by `Stray as usize`.
     requests: [Counter; Stray::ALL.len()],
-    said: [Seldom; Stray::ALL.len()],
+    limits: [RateLimit; Stray::ALL.len()],
 }
 
 impl Astray {
@@ -37,14 +37,14 @@ impl Astray {
         Astray {
             receiver: receiver.to_owned(),
             requests: Stray::ALL.map(|kind| meter.counter(&REQUESTS, &labels(kind))),
-            said: Default::default(),
+            limits: Default::default(),
         }
     }
 
     /// Notes a request that was answered with `text`.
     pub(super) fn note(&self, kind: Stray, peer: Option<SocketAddr>, text: &str) {
         self.requests[kind as usize].add(1);
-        if self.said[kind as usize].is_due() {
+        if self.limits[kind as usize].is_due() {
             let client = peer.map(|peer| peer.to_string()).unwrap_or_default();
             let (receiver, kind) = (&*self.receiver, kind.name());
             tracing::warn!(receiver, client, kind, "A request was refused: {text:.500}");
@@ -63,9 +63,9 @@ impl Astray {
     }
 }
 
-/// The signal of the data in a JSON body that was sent to the path of another one.
+/// The signal of the data in a JSON body, if it was sent to the path of another signal.
 pub(super) fn other_signal(body: &[u8], signal: Signal) -> Option<Signal> {
-    // The first key of a request is its only one.
+    // A request has only one key.
     let start = &body[..body.len().min(64)];
     let has = |name: &str| memchr::memmem::find(start, name.as_bytes()).is_some();
     let others = Signal::ALL.into_iter().filter(|other| *other != signal);
@@ -114,7 +114,7 @@ pub(super) fn wrong_method(path: &str) -> (Stray, String) {
     (Stray::Path, format!("unknown method {}", short(path)))
 }
 
-/// What to do about a request of OTLP at a port that is not for it; none for another request.
+/// The remedy for an OTLP request at a port for another protocol; `None` for other requests.
 pub(super) fn misdirected_otlp(path: &str, headers: &HeaderMap) -> Option<(Stray, String)> {
     let media_type = headers.get(http::header::CONTENT_TYPE).map(HeaderValue::as_bytes);
     let is_grpc = media_type.is_some_and(|media_type| media_type.starts_with(b"application/grpc"));
@@ -128,7 +128,7 @@ pub(super) fn misdirected_otlp(path: &str, headers: &HeaderMap) -> Option<(Stray
 
 const SEND_OTLP: &str = "let the application send OTLP instead (OTEL_TRACES_EXPORTER=otlp)";
 
-/// Requests of other protocols, by what is peculiar to them.
+/// Recognises requests of other protocols.
 fn foreign(path: &str, headers: &HeaderMap) -> Option<(Stray, String)> {
     if let Some(target) = headers.get("x-amz-target") {
         let target = target.to_str().unwrap_or("?");
@@ -155,8 +155,8 @@ fn foreign(path: &str, headers: &HeaderMap) -> Option<(Stray, String)> {
         (Stray::Xray, text)
     } else if path.contains("/api/1/item") {
         let text = format!(
-            "{shown} is an item for Rollbar, and no receiver takes it; take `endpoint` out of the \
-             options of the Rollbar SDK so that it reaches Rollbar"
+            "{shown} is an item for Rollbar; add the receiver `rollbar`, and set `endpoint` of the \
+             Rollbar SDK to its port"
         );
         (Stray::Rollbar, text)
     } else if path.starts_with("/api/v2/spans") || path.starts_with("/api/v1/spans") {

@@ -85,12 +85,12 @@ use std::sync::Arc;
 
 use crate::{
     component::{
-        BoxFuture, BuildContext, Entry, Ingress, JournalUse, Listening, Receiver, ReceiverConfig,
+        BoxFuture, BuildContext, Entry, Inlet, JournalUse, Listening, Receiver, ReceiverConfig,
         StartError, Stop,
     },
     config::{Node, Problems},
     net::{
-        seldom::Seldom,
+        rate_limit::RateLimit,
         server::{self, CONNECTION, Family, Listener, Sockets, Tuning},
         tls::Acceptor,
     },
@@ -131,10 +131,6 @@ impl ReceiverConfig for Config {
 
     fn default_endpoints(&self) -> Vec<(&'static str, u16)> {
         if self.endpoint.is_some() { Vec::new() } else { vec![("endpoint", PORT)] }
-    }
-
-    fn transports(&self) -> &'static [&'static str] {
-        &["http"]
     }
 
     fn build(
@@ -196,7 +192,7 @@ impl Receiver for LogsReceiver {
         Ok(vec![Listening { protocol: "http", address, tls: self.tls.is_some() }])
     }
 
-    fn run(self: Box<Self>, ingress: Ingress, stop: Stop) -> BoxFuture<()> {
+    fn run(self: Box<Self>, inlet: Arc<dyn Inlet>, stop: Stop) -> BoxFuture<()> {
         let LogsReceiver { id, config, tls, tuning, stats, astray, listener, .. } = *self;
         Box::pin(async move {
             let Some(listener) = listener else { return };
@@ -204,11 +200,11 @@ impl Receiver for LogsReceiver {
             let service = LogsService {
                 id,
                 reader: Arc::new(Reader { config, gate, groups: Groups::default() }),
-                ingress,
+                inlet,
                 stats,
                 astray,
-                told_denied: Seldom::default(),
-                told_rejected: Seldom::default(),
+                told_denied: RateLimit::default(),
+                told_rejected: RateLimit::default(),
             };
             server::run(listener, tls, Arc::new(service), tuning, stop.subscribe()).await;
         })

@@ -1,5 +1,5 @@
-//! Takes segments from AWS X-Ray SDKs in the place of the X-Ray daemon, and tells the SDKs what to
-//! sample.
+//! Replaces the X-Ray daemon: takes segments from AWS X-Ray SDKs, and gives the SDKs their sampling
+//! rules.
 //!
 //! ```yaml
 //! awsxray:
@@ -14,59 +14,56 @@
 //!         fixed_rate: 0.1
 //! ```
 //!
-//! SDKs find it by `AWS_XRAY_DAEMON_ADDRESS=host:2000`, which means both ports: datagrams with
-//! segments over UDP, and questions for sampling rules over TCP. A container has to publish both
+//! SDKs find it by `AWS_XRAY_DAEMON_ADDRESS=host:2000`, which means both ports: UDP for datagrams
+//! with segments, and TCP for requests for sampling rules. A container has to publish both
 //! (`2000:2000` and `2000:2000/udp`).
 //!
 //! Each segment becomes a span, as does each subsegment in it. Everything in a document is kept:
 //! annotations as attributes (their names in `aws.xray.annotations`), metadata as JSON in
-//! `aws.xray.metadata.<namespace>`, exceptions as events, and what OTLP has no name for under
-//! `aws.xray.document`. A subsegment that an SDK sent alone does not say whose it is: its
-//! `service.name` is its own name. Documents that are not quite JSON are mended; only one without a
-//! name, an id, a trace id or a start is dropped.
+//! `aws.xray.metadata.<namespace>`, exceptions as events, and fields without a name in OTLP under
+//! `aws.xray.document`. A subsegment that was sent alone does not name its service, so its
+//! `service.name` is its own name. Documents that are not quite JSON are repaired; only those
+//! without a name, an id, a trace id or a start are dropped.
 //!
-//! What SDKs are told to sample comes from one of three places (`proxy_server.mode`):
+//! The sampling rules come from one of three sources (`proxy_server.mode`):
 //!
-//! - `proxy`: from AWS. The calls of SDKs are signed with the credentials of skep and forwarded;
-//!   these three and no others, unless `allow_all_paths` is set. While AWS cannot be asked, the
-//!   rules that it gave last are given again, and reports on them are answered here. Before it has
-//!   given any, clients are answered 503 or 502 with the reason, and go by their own local rules
-//!   (one request a second and 5 % of the rest). This is the mode where there are no rules below.
-//! - `local`: from `rules` and `rules_file`, and no AWS account is needed; reservoirs are shared
-//!   among the clients that ask. This is the mode where there are rules and no `mode`.
-//! - `merge`: from AWS; while it cannot be asked, the rules that it gave last; before it has given
-//!   any, `rules` and `rules_file`. Rules of AWS and of the configuration are never mixed.
+//! - `proxy`: from AWS. The three calls of SDKs are signed with the credentials of skep and
+//!   forwarded, and no others unless `allow_all_paths` is set. While AWS is unavailable, skep
+//!   serves the rules that AWS returned last, and answers reports on them itself. Before AWS has
+//!   returned any, clients get 503 or 502 with the reason, and use their own local rules (one
+//!   request a second and 5 % of the rest). This is the default without `rules` and `rules_file`.
+//! - `local`: from `rules` and `rules_file`, without an AWS account; reservoirs are shared among
+//!   the clients. This is the default with `rules` or a `rules_file`.
+//! - `merge`: as `proxy`, but before AWS has returned any rules, from `rules` and `rules_file`.
+//!   Rules of AWS and of the configuration are never mixed.
 //!
-//! Region and credentials are looked for beside the rest, so that datagrams are taken without them;
-//! the log says what was found and where, never the secret. The role needs `xray:GetSamplingRules`,
+//! Region and credentials are looked up in the background, so datagrams are taken without them. The
+//! log says what was found and where, but never the secret. The role needs `xray:GetSamplingRules`,
 //! `xray:GetSamplingTargets` and `xray:GetSamplingStatisticSummaries`. `AWS_ENDPOINT_URL_XRAY` and
 //! `AWS_ENDPOINT_URL` are obeyed.
 //!
-//! Senders get no answer. What is lost is counted on the metrics page in
-//! `skep_receiver_dropped_datagrams`: by the kernel, for want of memory, for want of room in a
-//! queue, or because it is no segment. The start-up log shows how large a buffer the kernel allows;
-//! where it drops datagrams, raise `net.core.rmem_max`. With `journal: {storage: file_storage}`
-//! what was read is written down, so that a crash and an outage of the backends lose no more than
-//! what was still in the socket.
+//! Senders get no response. Lost datagrams are counted on the metrics page in
+//! `skep_receiver_dropped_datagrams`: dropped by the kernel, for lack of memory, for lack of room
+//! in a queue, or because they are not segments. The start-up log shows the size of the buffer that
+//! the kernel allows; if the kernel drops datagrams, raise `net.core.rmem_max`. With a journal
+//! (`journal: {storage: file_storage}`) segments are written to disk, so that a crash or an outage
+//! of the backends loses at most the datagrams that are still in the socket.
 //!
 //! Differs from the Collector:
 //!
-//! - Without credentials calls are answered 503 with the reason, not forwarded unsigned.
-//! - Only the calls of SDKs are forwarded. Rules of several pages are given as one.
-//! - A session that has ended is renewed and a clock that is wrong is corrected, with one more
-//!   call.
-//! - The region is found as all of skep finds it (`AWS_REGION` before `AWS_DEFAULT_REGION`);
-//!   without one the receiver starts all the same.
+//! - Without credentials calls get 503 with the reason; they are not forwarded unsigned.
+//! - Only the calls of SDKs are forwarded. Several pages of rules are returned as one.
+//! - An expired session is renewed and a wrong clock is corrected, with one more call.
+//! - The region is found as everywhere in skep (`AWS_REGION` before `AWS_DEFAULT_REGION`). The
+//!   receiver also starts without one.
 
 mod answer;
-mod attributes;
 mod document;
 #[cfg(feature = "aws")]
 mod forward;
 #[cfg(not(feature = "aws"))]
 #[path = "awsxray/forward_absent.rs"]
 mod forward;
-mod json;
 mod proxy;
 mod resource;
 mod sampling;
@@ -84,7 +81,7 @@ use std::{
 
 use crate::{
     component::{
-        BoxFuture, BuildContext, Entry, Ingress, JournalUse, Listening, Receiver, ReceiverConfig,
+        BoxFuture, BuildContext, Entry, Inlet, JournalUse, Listening, Receiver, ReceiverConfig,
         StartError, Stop,
     },
     config::{Node, Problems},
@@ -123,13 +120,9 @@ impl ReceiverConfig for Config {
     }
 
     fn default_endpoints(&self) -> Vec<(&'static str, u16)> {
-        // Without an endpoint of its own the proxy has that of the datagrams.
+        // Without an endpoint of its own, the proxy uses that of the datagrams.
         let is_given = self.endpoint.is_some();
         if is_given { Vec::new() } else { vec![("endpoint", PORT)] }
-    }
-
-    fn transports(&self) -> &'static [&'static str] {
-        &["udp"]
     }
 
     fn build(
@@ -172,9 +165,9 @@ struct XRayReceiver {
     id: String,
     config: Config,
     endpoint: String,
-    /// Of the proxy; `None` means that of the datagrams.
+    /// Endpoint of the proxy; `None` means that of the datagrams.
     proxy_endpoint: Option<String>,
-    /// The rules of the configuration, with their counters; `None` with `mode: proxy`.
+    /// Configured rules with their counters; `None` with `mode: proxy`.
     rules: Option<(Vec<Rule>, Vec<RuleStats>)>,
     counters: Counters,
     astray: Astray,
@@ -209,7 +202,7 @@ impl Receiver for XRayReceiver {
         Ok(open)
     }
 
-    fn run(self: Box<Self>, ingress: Ingress, stop: Stop) -> BoxFuture<()> {
+    fn run(self: Box<Self>, inlet: Arc<dyn Inlet>, stop: Stop) -> BoxFuture<()> {
         let XRayReceiver { id, config, rules, counters, astray, open, .. } = *self;
         Box::pin(async move {
             let Some((datagrams, listener)) = open else { return };
@@ -222,7 +215,7 @@ impl Receiver for XRayReceiver {
                 asked_for = config.receive_buffer,
                 mode = mode.name(),
                 rules = rules.as_ref().map_or(0, |(rules, _)| rules.len()),
-                "The receiver takes segments and answers SDKs"
+                "Receiving segments and serving sampling rules to SDKs"
             );
             let own = rules.map(|(rules, stats)| Sampling::new(rules, stats, SystemTime::now()));
             let source = match (mode, own) {
@@ -234,19 +227,19 @@ impl Receiver for XRayReceiver {
                 }
             };
             let allows_all = config.proxy_server.allow_all_paths && mode != Mode::Local;
-            let proxy = Proxy { source, allows_all, ingress: ingress.clone(), astray };
+            let proxy = Proxy { source, allows_all, inlet: Arc::clone(&inlet), astray };
             let proxy = Arc::new(proxy);
             serving.spawn(server::run(listener, None, proxy, tuning(), stop.subscribe()));
             let room = usize::try_from(config.queue_size).unwrap_or(usize::MAX).max(1);
             let (queue, waiting) = tokio::sync::mpsc::channel(room);
-            serving.spawn(datagrams.read(ingress.clone(), counters.clone(), queue, stop));
-            serving.spawn(udp::translate(waiting, ingress, counters));
+            serving.spawn(datagrams.read(Arc::clone(&inlet), counters.clone(), queue, stop));
+            serving.spawn(udp::translate(waiting, inlet, counters));
             while serving.join_next().await.is_some() {}
         })
     }
 }
 
-/// How the port of the proxy is served: small questions, one every few seconds.
+/// Limits of the proxy's port: requests are small, one every few seconds.
 fn tuning() -> Tuning {
     Tuning {
         stream_window: 64 * 1024,

@@ -1,4 +1,4 @@
-//! The option `journal` of receivers whose requests can be written down before they are answered.
+//! The option `journal` of receivers: requests are written to disk before they are answered.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -19,16 +19,16 @@ pub struct Journal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Fsync {
-    /// Once it is written: it survives a crash of the process at once, one of the machine after
-    /// half a second.
+    /// Once it is written. It then survives a crash of the process, and half a second later a crash
+    /// of the machine.
     #[default]
     Interval,
-    /// Once it survives the machine, too. Requests that come at the same time share the wait.
+    /// Once it survives a crash of the machine, too. Requests that arrive together share the wait.
     Always,
 }
 
 impl Journal {
-    /// What the engine is asked for.
+    /// The journal that the engine is to keep.
     pub(super) fn wanted(&self) -> JournalUse {
         JournalUse { storage: self.storage.clone(), fsync: self.fsync == Fsync::Always }
     }

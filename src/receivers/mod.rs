@@ -1,15 +1,21 @@
 //! The receivers: one file each, one [`Entry`] each in [`ALL`].
 
 mod astray;
+mod attributes;
 pub mod awscloudwatchlogs;
 pub mod awsxray;
+mod body;
+pub mod cors;
 pub mod journal;
+mod json;
 pub mod nop;
 pub mod otlp;
+pub mod rollbar;
+mod status;
 mod stray;
 
 use crate::component::{Entry, ReceiverConfig};
 
 /// Every receiver type, by canonical name.
 pub const ALL: &[Entry<dyn ReceiverConfig>] =
-    &[awscloudwatchlogs::ENTRY, awsxray::ENTRY, nop::ENTRY, otlp::ENTRY];
+    &[awscloudwatchlogs::ENTRY, awsxray::ENTRY, nop::ENTRY, otlp::ENTRY, rollbar::ENTRY];

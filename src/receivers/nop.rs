@@ -1,18 +1,21 @@
-//! Brings nothing in: a place holder for pipelines that are fed by nothing.
+//! Receives nothing: a placeholder for pipelines without a source.
 //!
 //! ```yaml
 //! nop:
 //! ```
+
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
     component::{
-        BoxFuture, BuildContext, Entry, Ingress, Listening, Receiver, ReceiverConfig, Sockets,
+        BoxFuture, BuildContext, Entry, Inlet, Listening, Receiver, ReceiverConfig, Sockets,
         StartError, Stop,
     },
     otlp::Signal,
+    telemetry::ReceiverStats,
 };
 
 /// No keys.
@@ -26,21 +29,31 @@ pub(super) const ENTRY: Entry<dyn ReceiverConfig> =
 impl ReceiverConfig for Config {
     fn build(
         &self,
-        _cx: &BuildContext,
-        _signals: &[Signal],
+        cx: &BuildContext,
+        signals: &[Signal],
     ) -> Result<Box<dyn Receiver>, StartError> {
-        Ok(Box::new(Nop))
+        let id = cx.id.to_string();
+        let counted = ["grpc", "http"].into_iter().flat_map(|transport| {
+            signals.iter().map(|signal| cx.telemetry.receiver(&id, *signal, transport))
+        });
+        Ok(Box::new(Nop { _stats: counted.collect() }))
     }
 }
 
-struct Nop;
+struct Nop {
+    /// Shown as long as it runs, though nothing is ever counted.
+    _stats: Vec<Arc<ReceiverStats>>,
+}
 
 impl Receiver for Nop {
     fn bind(&mut self, _: &mut Sockets) -> Result<Vec<Listening>, StartError> {
         Ok(Vec::new())
     }
 
-    fn run(self: Box<Self>, _ingress: Ingress, mut stop: Stop) -> BoxFuture<()> {
-        Box::pin(async move { stop.raised().await })
+    fn run(self: Box<Self>, _inlet: Arc<dyn Inlet>, mut stop: Stop) -> BoxFuture<()> {
+        Box::pin(async move {
+            let _shown = self;
+            stop.raised().await;
+        })
     }
 }

@@ -9,10 +9,11 @@
 //!       endpoint: 0.0.0.0:4318
 //! ```
 //!
-//! Both protocols are accepted on either port: a client that is pointed at the wrong one works.
+//! Both ports accept both protocols, so a client that uses the wrong port works.
 //! Without an `endpoint` the receiver listens on loopback, in a container on all interfaces. With
 //! `transport: unix` the endpoint is the path of a unix socket. `tls` turns on TLS, and with
-//! `client_ca_file` clients need a certificate, too; certificates are read again while running.
+//! `client_ca_file` clients need a certificate, too. Certificate files are read again when they
+//! change.
 //!
 //! A request is acknowledged when every exporter queue, or a batch, has taken its data; with
 //! `wait_for_export: true` when the backends have it. Requests wait before their body is read while
@@ -62,9 +63,7 @@
 //! Differs from the Collector: the Collector limits neither connections nor the pace of a body, and
 //! sends no `WWW-Authenticate`.
 
-pub(super) mod answer;
-pub(super) mod body;
-mod cors;
+mod answer;
 mod guard;
 mod service;
 mod settings;
@@ -73,7 +72,7 @@ use std::{collections::HashMap, path::Path, sync::Arc};
 
 use crate::{
     component::{
-        BoxFuture, BuildContext, Entry, Ingress, JournalUse, Listening, Receiver, ReceiverConfig,
+        BoxFuture, BuildContext, Entry, Inlet, JournalUse, Listening, Receiver, ReceiverConfig,
         ServerAuthenticator, StartError, Stop,
     },
     config::{Node, Problems},
@@ -85,7 +84,7 @@ use crate::{
     receivers::{astray::Astray, journal::Journal},
 };
 use guard::Guard;
-use service::{OtlpService, PortService, Refusals};
+use service::{OtlpService, PortService, Stats};
 use settings::Transport;
 pub use settings::{Config, GrpcSettings, HttpSettings, Protocols};
 
@@ -130,13 +129,13 @@ impl ReceiverConfig for Config {
     ) -> Result<Box<dyn Receiver>, StartError> {
         let id = cx.id.to_string();
         let planned = self.plan(cx)?;
-        let refusals = ["grpc", "http"].map(|transport| {
+        let stats = ["grpc", "http"].map(|transport| {
             Signal::ALL.map(|signal| cx.telemetry.receiver(&id, signal, transport))
         });
         let (config, signals) = (self.clone(), signals.to_vec());
         let astray = Astray::new(&id, &cx.metrics());
         let ports = Vec::new();
-        Ok(Box::new(OtlpReceiver { id, config, signals, refusals, astray, planned, ports }))
+        Ok(Box::new(OtlpReceiver { id, config, signals, stats, astray, planned, ports }))
     }
 }
 
@@ -163,8 +162,7 @@ struct OtlpReceiver {
     id: String,
     config: Config,
     signals: Vec<Signal>,
-    /// Requests turned away before the engine knows of them, by transport and signal.
-    refusals: Refusals,
+    stats: Stats,
     astray: Astray,
     planned: Vec<Planned>,
     ports: Vec<Port>,
@@ -219,7 +217,7 @@ impl Config {
     }
 }
 
-/// Opens an authenticator, which both ports share where they name the same.
+/// Opens an authenticator, which both ports share if they name the same one.
 fn guard(
     cx: &BuildContext,
     id: &str,
@@ -233,7 +231,7 @@ fn guard(
     let authenticator = if let Some(authenticator) = open.get(id) {
         Arc::clone(authenticator)
     } else {
-        // The document has checked that it is there.
+        // The document has checked that it exists.
         let auth = cx.server_auths.get(id);
         let auth = auth.ok_or_else(|| wrong("there is no such extension".to_owned()))?;
         let authenticator = auth.open().map_err(wrong)?;
@@ -279,9 +277,9 @@ impl Receiver for OtlpReceiver {
         Ok(open)
     }
 
-    fn run(self: Box<Self>, ingress: Ingress, stop: Stop) -> BoxFuture<()> {
-        let OtlpReceiver { config, signals, refusals, astray, ports, .. } = *self;
-        let service = OtlpService::new(&config, &signals, refusals, astray, ingress);
+    fn run(self: Box<Self>, inlet: Arc<dyn Inlet>, stop: Stop) -> BoxFuture<()> {
+        let OtlpReceiver { config, signals, stats, astray, ports, .. } = *self;
+        let service = OtlpService::new(&config, &signals, stats, astray, inlet);
         let service = Arc::new(service);
         Box::pin(async move {
             let mut serving = tokio::task::JoinSet::new();

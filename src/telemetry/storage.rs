@@ -147,7 +147,10 @@ impl LogStats {
         let labels = [("log", &*self.id), ("storage", &*self.storage)];
         let column = |(desc, kind, read): Column| {
             let this = Arc::downgrade(self);
-            meter.asked(kind, &desc, &labels, move || Some(read(&this.upgrade()?).read()))
+            meter.asked(kind, &desc, &labels, move || {
+                let stats = this.upgrade()?;
+                Some(read(&stats).read())
+            })
         };
         COLUMNS.into_iter().map(column).collect()
     }

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use skep::{
     component::{BuildContext, ByTrace, Output, Processor},
-    config::{Problems, diagnostics, source, yaml},
+    config::{Problems, excerpt, source, yaml},
     document,
     otlp::{
         Payload, Signal,
@@ -277,6 +277,47 @@ pub(crate) fn xray_segments(data: &[u8]) {
     }
 }
 
+/// A payload of a Rollbar SDK is refused or becomes one record, which leaves as one item.
+pub(crate) fn rollbar_items(data: &[u8]) {
+    let mut body = Vec::new();
+    if receivers::rollbar::item(data, &mut body).is_err() {
+        assert!(body.is_empty());
+        return;
+    }
+    assert_eq!(items(Signal::Logs, &body), 1);
+    assert_eq!(check_items(Signal::Logs, body), 1);
+}
+
+/// A stack trace in the language that the first byte chooses leaves as an item that is JSON and has
+/// no more bytes than the limit.
+pub(crate) fn rollbar_documents(data: &[u8]) {
+    let Some((language, trace)) = data.split_first() else { return };
+    let language = LANGUAGES[usize::from(*language) % LANGUAGES.len()];
+    assert_eq!(check_items(Signal::Traces, failed_span(language, trace)), 1);
+}
+
+/// The number of items that a request of one span or record becomes.
+fn check_items(signal: Signal, body: Vec<u8>) -> usize {
+    use skep::{
+        component::{Exporter as _, Work},
+        config::Secret,
+        exporters::rollbar::Config,
+        otlp::Content,
+    };
+    let content = Content::new(signal, body.into(), 1);
+    let config = Config { access_token: Secret::new("t"), ..Config::default() };
+    let id = ComponentId { kind_name: "rollbar".to_owned(), name: None };
+    let exporter = config.exporter(&id).unwrap_or_else(|error| panic!("{error}"));
+    let piece = exporter.encode(&Work::all(&content));
+    let items = piece.unwrap_or_else(|error| panic!("{error}")).encoded;
+    for item in &items.all {
+        assert!(item.len() <= 512 << 10);
+        let read = serde_json::from_slice::<serde_json::Value>(item);
+        assert!(read.is_ok(), "{}", String::from_utf8_lossy(item));
+    }
+    items.all.len()
+}
+
 /// A body of `PutLogEvents` becomes a valid request with a record for each event, or is refused.
 /// The same bytes as `aws-chunked` are joined to no more than they are.
 pub(crate) fn logs_calls(data: &[u8]) {
@@ -376,7 +417,7 @@ pub(crate) fn config(data: &[u8]) {
     if let Some(root) = &loaded.root {
         document::load(root, &mut problems);
     }
-    let shown = diagnostics::render(&problems, &loaded.sources, false);
+    let shown = excerpt::render(&problems, &loaded.sources, false);
     assert!(loaded.root.is_some() || !shown.is_empty());
 }
 

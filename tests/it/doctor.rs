@@ -133,7 +133,7 @@ fn without_credentials_it_says_where_they_are_looked_for() {
     }
     let (report, _) = doctor((port, "hcaik_for_a_test"), backend, &KEYS[..2]);
     for exporter in AWS {
-        fails(&report, exporter, &["no AWS region", "AWS_REGION"]);
+        fails(&report, exporter, &["the AWS region is unknown", "AWS_REGION"]);
     }
 }
 

@@ -22,12 +22,10 @@ use prost::Message as _;
 use skep::{
     component::{BuildContext, ClientAuth},
     config::{Problems, yaml},
-    engine::{
-        export::{
-            dispatcher::Dispatcher,
-            queue::{Deps, ExportQueue},
-        },
-        work::pool::Ways,
+    engine::export::{
+        dispatcher::Dispatcher,
+        offload::Offload,
+        queue::{Deps, ExportQueue},
     },
     exporters, extensions,
     otlp::{
@@ -89,7 +87,7 @@ impl Exporting {
         let deps = Deps {
             stats: Arc::clone(&stats),
             telemetry,
-            offload: Ways::new(1).offload(),
+            offload: Offload::in_place(),
             spool: None,
             dead_letters: None,
             is_guarded: false,

@@ -55,6 +55,16 @@ fn config() {
 }
 
 #[test]
+fn rollbar_items() {
+    replay("rollbar_items", targets::rollbar_items);
+}
+
+#[test]
+fn rollbar_documents() {
+    replay("rollbar_documents", targets::rollbar_documents);
+}
+
+#[test]
 fn xray_segments() {
     replay("xray_segments", targets::xray_segments);
 }

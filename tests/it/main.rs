@@ -34,6 +34,8 @@ mod pitfalls;
 mod proxies;
 mod reload;
 mod reload_parts;
+mod rollbar;
+mod rollbar_round_trip;
 mod scenarios;
 mod seed;
 mod storage;

@@ -25,12 +25,15 @@ use opentelemetry_proto::tonic::{
     trace::v1::{ResourceSpans, ScopeSpans, Span},
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use serde_json::json;
 use tonic::{
     Request,
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
 
-use crate::support::{Skep, backend::Backend, free_port, http_backend::http_backend, wait_for};
+use crate::support::{
+    Skep, backend::Backend, free_port, http_backend::http_backend, rollbar_backend, wait_for,
+};
 #[cfg(feature = "aws")]
 use crate::support::{aws_backend, logs_backend};
 
@@ -269,6 +272,24 @@ async fn sidecar() {
     let skep = Scenario::new("sidecar.yaml").env("SKEP_BACKEND", &address).run(None).await;
     assert!(skep.stop());
     arrived(&backend);
+}
+
+/// A log record without an exception is no item; what Rollbar's own SDKs send is.
+#[tokio::test(flavor = "multi_thread")]
+async fn rollbar() {
+    let (backend, port) = rollbar_backend::rollbar();
+    let own = free_port();
+    let skep = Scenario::new("rollbar.yaml")
+        .env("ROLLBAR_ACCESS_TOKEN", rollbar_backend::TOKEN)
+        .env("ROLLBAR_ENDPOINT", &format!("127.0.0.1:{own}"))
+        .set("exporters::rollbar::endpoint", &format!("http://127.0.0.1:{port}/api/1/"))
+        .run(None)
+        .await;
+    let data = json!({"environment": "p", "body": {"message": {"body": "Hello World!"}}});
+    assert_eq!(rollbar_backend::post(own, &json!({"data": data})).0, 200);
+    assert!(skep.stop());
+    let state = backend.lock().unwrap();
+    assert_eq!((state.items.len(), state.calls.len()), (1, 1));
 }
 
 /// Killed before its backend is there; what it had acknowledged arrives all the same.

@@ -52,6 +52,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("file", "{path: '/tmp/*', format: proto, compression: zstd, group_by: {enabled: true}}"),
     ("honeycomb", "{api_key: k, compression: none}"),
     ("honeycomb", "{api_key: k, compression: zstd}"),
+    ("rollbar", "{access_token: t, error_logs: true}"),
     ("otlp_grpc", "{endpoint: 'localhost:4317', compression: none}"),
     ("otlp_grpc", "{endpoint: 'localhost:4317', compression: snappy}"),
     ("otlp_grpc", "{endpoint: 'localhost:4317', compression: zstd}"),
@@ -98,7 +99,15 @@ fn grown(signal: Signal) -> Vec<(&'static str, Vec<u8>)> {
     let maps = repeated(1, std::iter::repeat_n(Vec::new(), 40_000));
     let resource = |size: usize| field(1, &text_attribute("large", &"\u{1}".repeat(size)));
     let some = |count: u64| (1..count).map(move |id| item(signal, id, &[]));
+    let exception = |trace: &str| {
+        let kind = text_attribute("exception.type", "E");
+        let attributes = [kind, text_attribute("exception.stacktrace", trace)];
+        request(&[], &[], [item(signal, 1, &attributes)])
+    };
     let mut all = vec![
+        ("an exception of empty lines", exception(&"\n".repeat(1 << 19))),
+        ("an exception of short frames", exception(&"from a:1\n".repeat(1 << 15))),
+        ("an exception of control characters", exception(&"\u{1}".repeat(1 << 19))),
         ("control characters", one(text_attribute("url", &"\u{1}".repeat(1 << 19)))),
         ("marks of direction", one(text_attribute("url", &"\u{202e}".repeat(1 << 18)))),
         ("bytes", one(value(&field(7, &vec![0xff; 1 << 19])))),

@@ -2,7 +2,7 @@
 //! that have no entry.
 
 use super::{
-    rooms::{module, named},
+    imports::{module, named},
     sources,
 };
 

@@ -28,7 +28,7 @@ use tokio::{
 
 use crate::{
     engine::panics::Panics,
-    net::seldom::Seldom,
+    net::rate_limit::RateLimit,
     otlp::{
         Payload,
         payload::{Context, Outcome, Permit, Reason, Receipt, Receipts, Wait, settle_all},
@@ -68,8 +68,8 @@ pub struct Store {
     /// Records that could not be synced, and that a journal still has.
     left_to_journals: Mutex<Vec<Ticket>>,
     receipts: Mutex<Parked>,
-    said: Seldom,
-    said_no_room: Seldom,
+    said: RateLimit,
+    said_no_room: RateLimit,
     /// When a record was refused last.
     refused: Mutex<Option<Instant>>,
     /// Reading pauses until then.
@@ -90,8 +90,8 @@ impl Store {
             after_sync: Mutex::default(),
             left_to_journals: Mutex::default(),
             receipts: Mutex::default(),
-            said: Seldom::default(),
-            said_no_room: Seldom::default(),
+            said: RateLimit::default(),
+            said_no_room: RateLimit::default(),
             refused: Mutex::default(),
             pause: Mutex::default(),
             is_touched: AtomicBool::new(true),

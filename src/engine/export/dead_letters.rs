@@ -24,7 +24,7 @@ use crate::{
         budget::Budget,
         disk::stored::{self, Store},
     },
-    net::seldom::Seldom,
+    net::rate_limit::RateLimit,
     otlp::{
         Payload,
         payload::{Outcome, Reason},
@@ -51,7 +51,7 @@ pub struct DeadLetters {
     /// How many payloads could not be kept.
     unkept: AtomicU64,
     /// Limits how often that is logged; the counters have all of it.
-    logged: Seldom,
+    logged: RateLimit,
 }
 
 impl DeadLetters {
@@ -63,7 +63,7 @@ impl DeadLetters {
         stats: Arc<ExporterStats>,
         senders_wait: bool,
     ) -> Arc<Self> {
-        let (unkept, logged) = (AtomicU64::new(0), Seldom::default());
+        let (unkept, logged) = (AtomicU64::new(0), RateLimit::default());
         Arc::new(DeadLetters { store, letterbox, budget, stats, senders_wait, unkept, logged })
     }
 

@@ -22,6 +22,12 @@ impl Offload {
         Offload { hand_over, panics }
     }
 
+    /// Runs all work in the caller's task and reports panics to nobody: for a plan that is only
+    /// validated, and for tests.
+    pub fn in_place() -> Self {
+        Offload::new(None, Panics::channel().0)
+    }
+
     /// Where panics of exporters are reported.
     pub(in crate::engine) fn panics(&self) -> &Panics {
         &self.panics

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::{component::Sent, net::seldom::Seldom};
+use crate::{component::Sent, net::rate_limit::RateLimit};
 
 /// The same kind is logged once in this time; the counters count all of them.
 const PAUSE: Duration = Duration::from_mins(1);
@@ -21,8 +21,8 @@ const PREFIX: usize = 200;
 /// What was logged recently.
 #[derive(Debug, Default)]
 pub(super) struct Partial {
-    notes: Seldom,
-    unread: Seldom,
+    notes: RateLimit,
+    unread: RateLimit,
     /// Kinds of rejections: the backend's message without digits.
     told: Mutex<Vec<(String, Instant)>>,
 }

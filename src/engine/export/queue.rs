@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     component::{Queue, Sizer},
-    net::seldom::Seldom,
+    net::rate_limit::RateLimit,
     otlp::{
         Payload,
         payload::{Outcome, Reason, Wait},
@@ -62,7 +62,7 @@ pub struct ExportQueue {
     /// How old its payloads are.
     pub(super) oldest: Arc<Oldest>,
     /// Limits how often the log says that data is dropped.
-    dropping: Seldom,
+    dropping: RateLimit,
     telemetry: Arc<Telemetry>,
     /// `None` if the exporter makes no bytes.
     workspace: Option<Arc<Workspace>>,
@@ -115,7 +115,7 @@ impl ExportQueue {
             messages,
             stats: Arc::clone(&deps.stats),
             oldest: deps.stats.watch_queue(consumers),
-            dropping: Seldom::default(),
+            dropping: RateLimit::default(),
             telemetry: Arc::clone(&deps.telemetry),
             workspace,
         };

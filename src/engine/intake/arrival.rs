@@ -1,5 +1,5 @@
-//! What a worker does with a request: check it, write it down where there is a journal, and show it
-//! to the pipelines of its receiver.
+//! What a worker does with an arrival: unpack it, write it to the journal if there is one, and hand
+//! it to the pipelines of its route.
 
 use std::{
     sync::Arc,
@@ -9,52 +9,54 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
-    admission, first_data,
-    journal::{Entering, Journal, Turn},
-    routes::Routes,
+    first_data,
+    journal::{Journal, TrayEntry, Turn},
+    route::Route,
+    unpack,
 };
 use crate::{
     component::{Arrival, Rejection, Reply},
     engine::work::{job::Task, worker::Worker},
     otlp::{
         Payload,
-        payload::{Outcome, Reason, Receipt},
+        payload::{Outcome, Reason, Receipt, Wait},
     },
+    telemetry::ReceiverStats,
 };
 
-/// An arrival with the way it goes and whom to answer.
-pub struct Arriving {
-    /// The body.
+/// A request on its way to a worker.
+pub struct Request {
+    /// Its body.
     pub arrival: Arrival,
-    /// Pipelines that take it, and the receiver's counters; looked up when its turn comes.
-    pub routes: Arc<Routes>,
+    /// Where it goes, unless a reload comes first.
+    pub route: Arc<Route>,
     /// Told the outcome.
     pub reply: oneshot::Sender<Reply>,
     /// Whether it goes no further than the journal for now.
-    pub waits: bool,
-    /// Bytes in use above which the pipelines would refuse it; see `admission::admit`.
+    pub must_wait: bool,
+    /// Bytes in use above which the pipelines would refuse it; see `unpack::unpack`.
     pub ceiling: Option<u64>,
 }
 
-impl Arriving {
-    /// As a task of a worker.
+impl Request {
+    /// The request as a task of a worker.
     pub fn into_task(self) -> Task {
         Box::new(move |worker, now| self.run(worker, now))
     }
 
     fn run(self, worker: &mut Worker, now: Instant) {
-        let Arriving { arrival, routes, reply, waits, ceiling } = self;
-        let transport = arrival.transport;
-        let Some(route) = routes.route(arrival.signal, transport) else {
+        let Request { arrival, route, reply, must_wait, ceiling } = self;
+        let Some(route) = route.current() else {
             let _ = reply.send(Err(Rejection::Unavailable(Reason::ShuttingDown, None)));
             return;
         };
         let (wait, permit) = (arrival.wait, arrival.permit.clone());
-        let payload = match admission::admit(arrival, ceiling) {
+        let stats = Arc::clone(&arrival.stats);
+        let mut payload = match unpack::unpack(arrival, ceiling) {
             Ok(payload) => payload,
             Err(rejection) => {
                 drop(permit);
-                route.stats.rejected_requests.add(1);
+                stats.rejected_requests.add(1);
                 let _ = reply.send(Err(rejection));
                 return;
             }
@@ -64,59 +66,68 @@ impl Arriving {
             let _ = reply.send(Ok(()));
             return payload.finish(Outcome::Filtered);
         }
-        first_data::announce(&route.stats, &payload);
-        let (items, stats) = (payload.items, Arc::clone(&route.stats));
-        let sender = Receipt::new(
-            wait,
-            Box::new(move |outcome| {
-                let answer = match outcome {
-                    Outcome::Delivered | Outcome::Filtered => Ok(()),
-                    Outcome::Failed(reason) => Err(rejection(reason)),
-                    Outcome::Postponed(millis) => {
-                        let pause = Duration::from_millis(millis.into());
-                        Err(Rejection::Unavailable(Reason::RetriesExhausted, Some(pause)))
-                    }
-                    Outcome::LeftOnDisk => Err(rejection(Reason::ShuttingDown)),
-                };
-                match answer {
-                    Ok(()) => stats.accept(items),
-                    Err(_) => stats.refused.add(items),
-                }
-                // A sender that hung up meanwhile needs no answer.
-                let _ = reply.send(answer);
-            }),
-        );
+        first_data::announce(&stats, &payload);
+        let sender = sender(wait, stats, payload.items, reply);
         let Some(journal) = &route.journal else {
-            let mut payload = payload;
             payload.receipts.push(sender);
             return worker.enter(&route.pipelines, payload, now);
         };
-        match journal.collect(Entering { payload, sender, waits, routes, transport }) {
-            Turn::First(emptying) => worker.later(Box::new(move |worker, now| {
-                if let Some(journal) = emptying.begin() {
-                    write_down(worker, &journal, now);
+        let entry = TrayEntry { payload, sender, must_wait, route: Arc::clone(route) };
+        match journal.collect(entry) {
+            Turn::First(duty) => worker.later(Box::new(move |worker, now| {
+                if let Some(journal) = duty.begin() {
+                    write_tray(worker, &journal, now);
                 }
             })),
             Turn::Later => {}
-            Turn::Full => write_down(worker, journal, now),
+            Turn::Full => write_tray(worker, journal, now),
         }
     }
 }
 
-/// Writes down what a journal has collected, and lets it go on.
-fn write_down(worker: &mut Worker, journal: &Journal, now: Instant) {
-    for (route, payload) in journal.enter(journal.collected()) {
+/// The receipt that answers the sender of a request and counts its items.
+fn sender(
+    wait: Wait,
+    stats: Arc<ReceiverStats>,
+    items: u64,
+    reply: oneshot::Sender<Reply>,
+) -> Receipt {
+    Receipt::new(
+        wait,
+        Box::new(move |outcome| {
+            let answer = match outcome {
+                Outcome::Delivered | Outcome::Filtered => Ok(()),
+                Outcome::Failed(reason) => Err(rejection(reason)),
+                Outcome::Postponed(millis) => {
+                    let pause = Duration::from_millis(millis.into());
+                    Err(Rejection::Unavailable(Reason::RetriesExhausted, Some(pause)))
+                }
+                Outcome::LeftOnDisk => Err(rejection(Reason::ShuttingDown)),
+            };
+            match answer {
+                Ok(()) => stats.accept(items),
+                Err(_) => stats.refused.add(items),
+            }
+            // The sender may have hung up.
+            let _ = reply.send(answer);
+        }),
+    )
+}
+
+/// Writes the tray of a journal to disk and hands its payloads to the pipelines.
+fn write_tray(worker: &mut Worker, journal: &Journal, now: Instant) {
+    for (route, payload) in journal.write(journal.empty_tray()) {
         worker.enter(&route.pipelines, payload, now);
     }
 }
 
-/// A payload of a journal goes on, in the pipelines that take it when its turn comes.
-pub fn replay(routes: Arc<Routes>, payload: Payload) -> Task {
+/// Hands a payload of a journal to the pipelines that take it when its turn comes.
+pub fn replay(route: Option<Arc<Route>>, payload: Payload) -> Task {
     Box::new(move |worker, now| {
-        if let Some(route) = routes.first(payload.signal) {
+        if let Some(route) = route.as_ref().and_then(Route::current) {
             return worker.enter(&route.pipelines, payload, now);
         }
-        // No pipeline takes this signal any more. Put back, it would be read again and again.
+        // No pipeline takes this signal any more. If it were put back, it would be read for ever.
         payload.finish(Outcome::LeftOnDisk);
     })
 }

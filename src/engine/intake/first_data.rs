@@ -1,5 +1,5 @@
-//! The first data of each service is a line in the log, so that the one who sets up an application
-//! sees that it arrives.
+//! Logs the first data of each service, so that a user who sets up an application sees that its
+//! data arrives.
 
 use crate::{
     otlp::{
@@ -9,12 +9,12 @@ use crate::{
     telemetry::ReceiverStats,
 };
 
-/// Resources of a request that are looked at. Applications send one; a Collector in between may
-/// send many.
+/// Resources of a request that are checked. Applications send one; a Collector in between may send
+/// many.
 const RESOURCES: usize = 8;
 
-/// Tells the log of services whose data has not come to this receiver before, with this signal and
-/// protocol. A request of one known service costs 60 ns.
+/// Logs services whose data is new to this receiver, signal and protocol. A request of one known
+/// service costs 60 ns.
 pub(super) fn announce(stats: &ReceiverStats, payload: &Payload) {
     let Some(bytes) = payload.body.first() else { return };
     // The entries of all signals have their resource in the same place.

@@ -20,7 +20,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::routes::{Route, Routes};
+use super::route::Route;
 use crate::{
     engine::disk::stored::{self, Store},
     otlp::{
@@ -45,26 +45,23 @@ pub struct Journal {
 /// Requests that are written next.
 #[derive(Default)]
 struct Tray {
-    requests: Vec<Entering>,
+    requests: Vec<TrayEntry>,
     bytes: usize,
 }
 
-/// A request on its way into the journal.
-pub struct Entering {
-    /// What it brought.
+/// A request that is to be written to the journal.
+pub struct TrayEntry {
+    /// Its data.
     pub payload: Payload,
-    /// Who waits for the answer.
+    /// Answers its sender.
     pub sender: Receipt,
     /// Whether it waits on disk for room.
-    pub waits: bool,
-    /// Routes and transport of its receiver. The route is looked up when the request is written,
-    /// because a reload may come before that.
-    pub routes: Arc<Routes>,
-    /// See `routes`.
-    pub transport: &'static str,
+    pub must_wait: bool,
+    /// Where it goes. A reload may come before it is written.
+    pub route: Arc<Route>,
 }
 
-impl Entering {
+impl TrayEntry {
     fn refuse(self, reason: Reason) {
         self.sender.settle(Outcome::Failed(reason));
         self.payload.finish(Outcome::Failed(reason));
@@ -73,30 +70,30 @@ impl Entering {
 
 /// What to do after a request was put into the tray.
 pub enum Turn {
-    /// It is the first one: queue a job that empties the tray.
-    First(Emptying),
-    /// Nothing: such a job is already queued.
+    /// The request is the first one: queue a job that empties the tray.
+    First(TrayDuty),
+    /// Do nothing: such a job is already queued.
     Later,
     /// The tray is full: empty it now.
     Full,
 }
 
-/// The duty to empty a tray. If nobody does, because workers have ended, what is in the tray is
-/// dropped unsettled, and so has failed. Nobody else would drop it: the requests have the routes of
-/// their receiver, and the routes have the journal.
-pub struct Emptying(Option<Arc<Journal>>);
+/// The duty to empty a tray. If it is dropped because the workers have ended, the requests in the
+/// tray are dropped unsettled, and so have failed. Nothing else would drop them: each holds a
+/// route, which holds the journal, which holds the tray.
+pub struct TrayDuty(Option<Arc<Journal>>);
 
-impl Emptying {
-    /// The journal whose tray is emptied now.
+impl TrayDuty {
+    /// The journal whose tray is to be emptied now.
     pub fn begin(mut self) -> Option<Arc<Journal>> {
         self.0.take()
     }
 }
 
-impl Drop for Emptying {
+impl Drop for TrayDuty {
     fn drop(&mut self) {
         if let Some(journal) = &self.0 {
-            drop(journal.collected());
+            drop(journal.empty_tray());
         }
     }
 }
@@ -108,19 +105,19 @@ impl Journal {
     }
 
     /// Puts a request into the tray.
-    pub fn collect(self: &Arc<Self>, entering: Entering) -> Turn {
+    pub fn collect(self: &Arc<Self>, entry: TrayEntry) -> Turn {
         let mut tray = self.tray();
-        tray.bytes += entering.payload.len();
-        tray.requests.push(entering);
+        tray.bytes += entry.payload.len();
+        tray.requests.push(entry);
         match tray.requests.len() {
             _ if tray.bytes >= TRAY => Turn::Full,
-            1 => Turn::First(Emptying(Some(Arc::clone(self)))),
+            1 => Turn::First(TrayDuty(Some(Arc::clone(self)))),
             _ => Turn::Later,
         }
     }
 
     /// Takes all requests out of the tray.
-    pub fn collected(&self) -> Vec<Entering> {
+    pub fn empty_tray(&self) -> Vec<TrayEntry> {
         std::mem::take(&mut *self.tray()).requests
     }
 
@@ -128,24 +125,25 @@ impl Journal {
         self.tray.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes requests to disk and answers their senders. Returns, with their routes, those that
-    /// are processed now; not those that wait or could not be written.
-    pub fn enter(&self, requests: Vec<Entering>) -> Vec<(Arc<Route>, Payload)> {
-        let mut found = Vec::with_capacity(requests.len());
+    /// Writes requests to disk and answers their senders. Returns those that are processed now,
+    /// with their routes, and not those that wait or could not be written.
+    pub fn write(&self, requests: Vec<TrayEntry>) -> Vec<(Arc<Route>, Payload)> {
+        let mut routed = Vec::with_capacity(requests.len());
         for request in requests {
-            match request.routes.route(request.payload.signal, request.transport) {
-                Some(route) => found.push((request, route)),
+            match request.route.current().cloned() {
+                Some(route) => routed.push((request, route)),
                 // A reload has removed the receiver from all pipelines of this signal.
                 None => request.refuse(Reason::ShuttingDown),
             }
         }
-        let place = |waits| if waits { Place::Waiting } else { Place::InHand };
-        let payloads = found.iter().map(|(request, _)| (&request.payload, place(request.waits)));
-        let has_waiting = found.iter().any(|(request, _)| request.waits);
+        let place = |must_wait| if must_wait { Place::Waiting } else { Place::InHand };
+        let payloads =
+            routed.iter().map(|(request, _)| (&request.payload, place(request.must_wait)));
+        let has_waiting = routed.iter().any(|(request, _)| request.must_wait);
         let mut parking = has_waiting.then(|| self.store.parking());
         let tickets = self.store.append_all(payloads);
-        let (mut entered, mut later) = (Vec::with_capacity(found.len()), Vec::new());
-        for ((request, route), ticket) in found.into_iter().zip(tickets) {
+        let (mut processed, mut after_sync) = (Vec::with_capacity(routed.len()), Vec::new());
+        for ((request, route), ticket) in routed.into_iter().zip(tickets) {
             let ticket = match ticket {
                 Ok(ticket) => ticket,
                 Err(reason) => {
@@ -153,26 +151,27 @@ impl Journal {
                     continue;
                 }
             };
-            let Entering { mut payload, sender, waits, .. } = request;
+            let TrayEntry { mut payload, sender, must_wait, .. } = request;
             match sender.waits_for() {
                 Wait::Delivery => payload.receipts.push(sender),
-                _ if self.fsync => later.push(sender),
+                _ if self.fsync => after_sync.push(sender),
                 _ => sender.settle(Outcome::Delivered),
             }
             match &mut parking {
-                Some(parking) if waits => parking.park(&ticket, payload.take_over()),
+                Some(parking) if must_wait => parking.park(&ticket, payload.take_over()),
                 _ => {
                     payload.receipts.push(self.store.claim(ticket, Wait::Durable));
-                    entered.push((route, payload));
+                    processed.push((route, payload));
                 }
             }
         }
         drop(parking);
-        if !later.is_empty() {
-            let answer = move |is_durable: bool| settle_all(later, stored::durable(is_durable));
+        if !after_sync.is_empty() {
+            let answer =
+                move |is_durable: bool| settle_all(after_sync, stored::durable(is_durable));
             self.store.after_sync(true, Box::new(answer));
         }
-        entered
+        processed
     }
 }
 

@@ -1,17 +1,17 @@
-//! Reads the requests that wait in a journal back, in order, when there is room for them.
+//! Reads back the requests that wait in a journal, in order, when there is room for them.
 
 use std::{sync::Arc, time::Duration};
 
-use super::{door::EngineDoor, journal::Journal};
+use super::{inlet::ReceiverInlet, journal::Journal};
 use crate::{component::Stop, engine::disk::stored, otlp::payload::Wait};
 
-/// Bytes that are read back at once.
+/// Bytes that are read at once.
 const READ: u64 = 1 << 20;
 /// How often to check whether there is room again.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
+const CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Does so until `stop` is raised.
-pub async fn replay(journal: Arc<Journal>, door: Arc<EngineDoor>, mut stop: Stop) {
+/// Replays the journal until `stop` is raised.
+pub async fn replay(journal: Arc<Journal>, inlet: Arc<ReceiverInlet>, mut stop: Stop) {
     let store = &journal.store;
     while !stop.is_raised() {
         if !store.has_waiting() {
@@ -21,8 +21,8 @@ pub async fn replay(journal: Arc<Journal>, door: Arc<EngineDoor>, mut stop: Stop
             }
         }
         let paused = store.paused_until();
-        if paused.is_some() || !door.has_room_for_replay() {
-            let until = paused.unwrap_or_else(|| tokio::time::Instant::now() + LOOK_AGAIN);
+        if paused.is_some() || !inlet.has_room_for_replay() {
+            let until = paused.unwrap_or_else(|| tokio::time::Instant::now() + CHECK_INTERVAL);
             tokio::select! {
                 () = tokio::time::sleep_until(until) => {}
                 () = stop.raised() => return,
@@ -31,8 +31,8 @@ pub async fn replay(journal: Arc<Journal>, door: Arc<EngineDoor>, mut stop: Stop
         }
         let read = stored::read(Arc::clone(store), READ).await;
         for stored in read.into_iter().flatten() {
-            let permit = door.owe(stored.body.len() + stored.note.len());
-            door.replay(store.payload(stored, Some(permit), Wait::Durable));
+            let permit = inlet.owe(stored.body.len() + stored.note.len());
+            inlet.replay(store.payload(stored, Some(permit), Wait::Durable));
         }
     }
 }

@@ -5,16 +5,19 @@ use std::sync::Arc;
 use super::{Planner, missing};
 use crate::{
     component::{ComponentId, Kind, StartError},
-    engine::export::{
-        dispatcher::Dispatcher,
-        queue::{Deps, ExportQueue},
-        workspace,
+    engine::{
+        export::{
+            dispatcher::Dispatcher,
+            queue::{Deps, ExportQueue},
+            workspace,
+        },
+        identity::Identity,
     },
     otlp::Signal,
 };
 
-/// Share of the byte budget that all exporter queues may hold together; the rest is for requests
-/// on their way in and for batches in the making.
+/// Part of the byte budget that all exporter queues may hold together; the rest is for incoming
+/// requests and for batches that are being filled.
 const QUEUES_SHARE: f64 = 0.8;
 
 /// An exporter of one signal with its queue.
@@ -23,11 +26,11 @@ pub struct PlannedExporter {
     pub id: ComponentId,
     /// Signal of its data.
     pub signal: Signal,
-    /// What makes it another one.
-    pub identity: Option<String>,
-    /// In front of it.
+    /// A reload keeps an exporter that has the same identity.
+    pub identity: Identity,
+    /// The queue in front of it.
     pub queue: Arc<ExportQueue>,
-    /// What empties the queue; `None` if that runs already.
+    /// Empties the queue; `None` if it runs already.
     pub dispatcher: Option<Dispatcher>,
 }
 
@@ -37,19 +40,16 @@ impl Planner<'_> {
         if let Some(index) = self.queue_index.get(&(id.clone(), signal)) {
             return Ok(*index);
         }
-        let config = self.blueprint.exporters.get(id).ok_or_else(|| missing(Kind::Exporter, id))?;
+        let exporter =
+            self.document.exporters.get(id).ok_or_else(|| missing(Kind::Exporter, id))?;
+        let config = &exporter.config;
         let delivery = config.delivery();
         let (spool, is_guarded) = self.spool(id, signal, &delivery)?;
-        let on_disk = spool.as_ref().map(|spool| (&spool.store.stats().storage, spool.spooling));
-        let identity = self.exporter_identity(id, config.as_ref());
-        let identity = identity.map(|text| format!("{text}\n{on_disk:?} {is_guarded}"));
-        let key = (id.clone(), signal);
-        let running = self
-            .kept
-            .exporters
-            .get(&key)
-            .filter(|(runs, _)| identity.is_some() && *runs == identity);
-        if let Some((_, queue)) = running {
+        let on_disk =
+            spool.as_ref().map(|spool| (spool.store.stats().storage.clone(), spool.spooling));
+        let identity = self.exporter_identity(config, (on_disk, is_guarded));
+        let running = self.kept.exporters.get(&(id.clone(), signal));
+        if let Some((_, queue)) = running.filter(|(runs, _)| *runs == identity) {
             let queue = Arc::clone(queue);
             return Ok(self.add_queue(PlannedExporter {
                 id: id.clone(),
@@ -60,7 +60,7 @@ impl Planner<'_> {
             }));
         }
         let mut cx = self.context(id, "", signal);
-        cx.auth = self.blueprint.auths.get(id).cloned();
+        cx.auth = self.document.auths.get(id).cloned();
         let exporter = config.build(&cx)?;
         let stats = self.site.telemetry.exporter(&id.to_string(), signal, &config.destination());
         let dead_letters = self.dead_letters(id, signal, &delivery, &stats)?;
@@ -72,7 +72,7 @@ impl Planner<'_> {
             dead_letters,
             is_guarded,
         };
-        // What it may hold is known when all exporters are there, see `Shares`.
+        // Its share is known once all exporters are planned, see `Shares`.
         let (queue, dispatcher) = Dispatcher::new(exporter, delivery, 0, deps);
         let dispatcher = Some(dispatcher);
         let id = id.clone();
@@ -94,7 +94,7 @@ pub struct Shares {
     queue: u64,
     /// Bytes of the workspace of each exporter that needs one.
     workspace: u64,
-    /// Bytes of all workspaces, which are not for payloads.
+    /// Bytes of all workspaces, which payloads cannot use.
     pub aside: u64,
 }
 

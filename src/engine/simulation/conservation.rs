@@ -48,11 +48,11 @@ async fn conserve(seed: u64) {
     let mut random = fastrand::Rng::with_seed(seed ^ 0xA5);
     let mut senders = JoinSet::new();
     for _ in 0..150 {
-        let (door, spans) = (Arc::clone(&world.door), random.usize(1..6));
+        let (inlet, spans) = (Arc::clone(&world.inlet), random.usize(1..6));
         let pause = Duration::from_millis(random.u64(0..2000));
         senders.spawn(async move {
             tokio::time::sleep(pause).await;
-            (spans as u64, World::send(&door, "s", spans, Wait::Acceptance).await)
+            (spans as u64, World::send(&inlet, "s", spans, Wait::Acceptance).await)
         });
     }
     let replies = senders.join_all().await;

@@ -160,17 +160,17 @@ async fn run(seed: u64, workers: usize, journal: Option<&Path>) {
     let step = STEPS[random.usize(..STEPS.len())];
     let fault = Arc::new(Fault { step, left: AtomicI64::new(random.i64(1..40)) });
     let (world, backends) = start(&fault, workers, journal);
-    let World { telemetry, pool, door, graph, store, .. } = world;
+    let World { telemetry, pool, inlet, graph, store, .. } = world;
     let (mut dispatchers, mut ticking, mut panics) =
         (world.dispatchers, world.ticking, world.panics);
     let mut senders = JoinSet::new();
     for name in 0..60 {
-        let (door, name) = (Arc::clone(&door), name.to_string());
+        let (inlet, name) = (Arc::clone(&inlet), name.to_string());
         // In memory only a sender that waits for the backends is promised anything.
         let waits = journal.is_none() || random.bool();
         let wait = if waits { Wait::Delivery } else { Wait::Acceptance };
         senders.spawn(async move {
-            let reply = World::send(&door, &name, 1, wait).await;
+            let reply = World::send(&inlet, &name, 1, wait).await;
             (name, reply)
         });
     }
@@ -212,7 +212,7 @@ async fn run(seed: u64, workers: usize, journal: Option<&Path>) {
     while dispatchers.join_next().await.is_some() {}
     ticking.shutdown().await;
     tokio::task::spawn_blocking(move || pool.stop()).await.unwrap();
-    drop((door, graph));
+    drop((inlet, graph));
     let mut left = HashSet::new();
     if let Some((directory, store)) = journal.zip(store) {
         // Tasks of an aborted dispatcher are dropped a moment later. A claim that is leaked fails

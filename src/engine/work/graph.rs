@@ -1,17 +1,17 @@
-//! The graph that workers run: pipelines as chains of stages, and where each chain ends. Built
-//! by `plan`, shared read-only by everybody, so there is no lock in it; a reload puts another graph
-//! in its place.
+//! The graph that workers run: pipelines as chains of stages, and their ends. It is built by `plan`
+//! and shared read-only, so it needs no lock; a reload replaces it.
 
 use std::sync::Arc;
 
 use crate::{
     component::{Partition, Processor, StartError},
-    engine::export::queue::ExportQueue,
+    engine::{export::queue::ExportQueue, identity::Identity},
     otlp::Signal,
     telemetry::{EdgeStats, ProcessorStats},
 };
 
-/// Everything between the door and the exporter queues.
+/// Everything between the routes of receivers and the exporter queues.
+#[derive(Default)]
 pub struct Graph {
     /// Pipelines in the order of the file.
     pub pipelines: Vec<Pipeline>,
@@ -19,7 +19,7 @@ pub struct Graph {
     pub connectors: Vec<Connector>,
     /// One queue per exporter and signal.
     pub queues: Vec<Arc<ExportQueue>>,
-    /// Pipelines in an order in which each stands before those it feeds through connectors.
+    /// Pipelines in an order in which each comes before those that it feeds through connectors.
     pub downstream_order: Vec<usize>,
 }
 
@@ -39,20 +39,19 @@ pub struct Pipeline {
 pub struct Stage {
     /// Where replicas run.
     pub partition: Partition,
-    /// Worker that owns the one instance, where the partition wants one.
+    /// Worker that owns the instance if the partition is `Single`.
     pub owner: usize,
     /// Counters.
     pub stats: Arc<ProcessorStats>,
-    /// Traffic into it from the stage before; the first stage's is counted where it comes from.
+    /// Traffic from the stage before; traffic into the first stage is counted by its source.
     pub edge: Option<Arc<EdgeStats>>,
-    /// Builds so many replicas.
+    /// Builds its replicas.
     pub build: BuildReplicas,
-    /// What makes it another one; a reload keeps the replicas of one that is the same. None: it is
-    /// never the same.
-    pub identity: Option<String>,
+    /// Identity for a reload, which keeps the replicas if it is the same; `None` counts as changed.
+    pub identity: Option<Identity>,
 }
 
-/// Builds replicas, one for each worker that runs the stage.
+/// Builds the given number of replicas, one for each worker that runs the stage.
 pub type BuildReplicas =
     Box<dyn Fn(usize) -> Result<Vec<Box<dyn Processor>>, StartError> + Send + Sync>;
 
@@ -60,17 +59,17 @@ pub type BuildReplicas =
 pub struct Connector {
     /// Component id.
     pub id: String,
-    /// Builds so many replicas.
+    /// Builds its replicas.
     pub build: BuildReplicas,
-    /// As of a [`Stage`].
-    pub identity: Option<String>,
+    /// See [`Stage::identity`].
+    pub identity: Option<Identity>,
     /// Pipelines that it feeds, with the traffic into each.
     pub targets: Vec<(usize, Option<Arc<EdgeStats>>)>,
 }
 
-/// What a pipeline ends in.
+/// One end of a pipeline.
 pub struct End {
-    /// Where.
+    /// The queue or connector.
     pub target: Target,
     /// Traffic into it.
     pub edge: Arc<EdgeStats>,
@@ -91,7 +90,7 @@ impl Stage {
         self.partition != Partition::Single
     }
 
-    /// Whether a payload is shown to every worker, which takes its share of it.
+    /// Whether each worker gets its share of a payload.
     pub fn is_shared_out(&self) -> bool {
         self.partition == Partition::ByTrace
     }

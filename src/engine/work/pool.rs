@@ -1,9 +1,11 @@
 //! The workers as a whole: threads, timers, the drain, and the exchange of their graph.
 //!
+//! They start with an empty graph; every graph, also the first one, comes by an exchange.
+//!
 //! With one worker there are no threads and no queues: the task that has a job runs it, under a
 //! lock that no other task wants. On one core a hop to another thread and back costs two wake-ups
-//! (about 10 us in a virtual machine), several times the work on a request of 100 spans. What a job
-//! puts off is done by the task that keeps the timers, after all other tasks that are ready.
+//! (about 10 us in a virtual machine), several times the work on a request of 100 spans. Jobs that
+//! are put off are run by the task that keeps the timers, after all other tasks that are ready.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -16,10 +18,11 @@ use crossbeam_channel::{Receiver, TryRecvError, after, bounded, never, select_bi
 use tokio::sync::{Notify, mpsc};
 
 use super::{
+    backlog::Backlog,
     exchange::{self, Next},
     graph::{Graph, Target},
-    job::{Backlog, Job, Router, Task},
-    worker::{Worker, stand},
+    job::{Job, Router, Task},
+    worker::{Worker, pause},
 };
 use crate::{
     component::StartError,
@@ -28,37 +31,6 @@ use crate::{
         panics::Panics,
     },
 };
-
-/// The queues before the workers exist: exporters need a way to workers, workers need exporters.
-pub struct Ways {
-    router: Router,
-    any: Receiver<Job>,
-    own: Vec<Receiver<Job>>,
-    panics: (Panics, mpsc::UnboundedReceiver<String>),
-}
-
-impl Ways {
-    /// Queues for so many workers.
-    pub fn new(workers: usize) -> Self {
-        let (router, any, own) = Router::new(workers);
-        Ways { router, any, own, panics: Panics::channel() }
-    }
-
-    /// A way for work that needs no replica: encoding.
-    pub fn offload(&self) -> Offload {
-        offload(self.router.workers() > 1, &self.router, &self.panics.0)
-    }
-}
-
-/// Work of exporters goes to the workers where these are threads, before what comes in.
-fn offload(has_threads: bool, router: &Router, panics: &Panics) -> Offload {
-    let router = router.clone();
-    let hand_over = move |work: Box<dyn FnOnce() + Send>| {
-        router.to_any_first(Job::Task(Box::new(move |_: &mut Worker, _| work())));
-    };
-    let hand_over: Option<HandOver> = if has_threads { Some(Arc::new(hand_over)) } else { None };
-    Offload::new(hand_over, panics.clone())
-}
 
 /// The workers.
 pub struct Pool {
@@ -69,10 +41,10 @@ pub struct Pool {
 }
 
 enum Mode {
-    /// One worker, run by whoever submits.
+    /// One worker, run by the task that submits a job.
     Inline {
         worker: Mutex<Worker>,
-        /// Jobs that others have put off.
+        /// Jobs that were put off.
         later: Receiver<Job>,
         ticker: Ticker,
     },
@@ -80,8 +52,8 @@ enum Mode {
     Threads(Mutex<Vec<thread::JoinHandle<()>>>),
 }
 
-/// Wakes the ticking task of the inline worker when a timer is due earlier than it thinks, or a job
-/// was put off.
+/// Wakes the ticking task of the inline worker when a timer has become due earlier than scheduled,
+/// or a job was put off.
 #[derive(Default)]
 struct Ticker {
     earlier: Notify,
@@ -90,42 +62,41 @@ struct Ticker {
 }
 
 impl Pool {
-    /// Builds all replicas, then starts the threads if there is more than one worker. Also gives
-    /// the reports of panics: of workers, and of exporters that offload to them.
+    /// Starts workers with an empty graph, as threads if there are several. Also returns the
+    /// reports of panics: of workers, and of exporters that offload to them.
     pub fn start(
-        ways: Ways,
-        graph: Arc<Graph>,
+        workers: usize,
     ) -> Result<(Arc<Self>, mpsc::UnboundedReceiver<String>), StartError> {
-        let Ways { router, any, own, panics: (panics, reports) } = ways;
-        let mut workers = Worker::build_all(router.workers(), &graph, &router)?;
-        let mode = if workers.len() == 1 {
-            let worker = Mutex::new(workers.swap_remove(0));
+        let (router, any, own) = Router::new(workers);
+        let (panics, reports) = Panics::channel();
+        let mode = if workers == 1 {
+            let worker = Mutex::new(Worker::new(0, router.clone()));
             Mode::Inline { worker, later: any, ticker: Ticker::default() }
         } else {
-            let threads = workers.into_iter().zip(own).map(|(worker, own)| {
+            let threads = own.into_iter().enumerate().map(|(index, own)| {
+                let worker = Worker::new(index, router.clone());
                 let (any, backlog) = (any.clone(), Arc::clone(&router.backlog));
                 spawn(worker, own, any, backlog, panics.clone())
             });
-            let threads = Mutex::new(threads.collect::<Result<Vec<_>, _>>()?);
-            Mode::Threads(threads)
+            Mode::Threads(Mutex::new(threads.collect::<Result<Vec<_>, _>>()?))
         };
-        Ok((Arc::new(Pool { mode, graph: Mutex::new(graph), router, panics }), reports))
+        Ok((Arc::new(Pool { mode, graph: Mutex::default(), router, panics }), reports))
     }
 
-    /// Takes a task: done before this returns with one worker, queued with several.
+    /// Runs a task with one worker, and queues it with several.
     pub fn submit(&self, task: Task) {
-        self.take(Job::Task(task));
+        self.accept(Job::Task(task));
     }
 
-    fn take(&self, job: Job) {
+    fn accept(&self, job: Job) {
         match &self.mode {
             Mode::Threads(_) => self.router.to_any(job),
             Mode::Inline { .. } => self.with_worker(|worker, now| worker.run(job, now)),
         }
     }
 
-    /// With one worker: calls the timers that are due and does what was put off, for ever. With
-    /// threads each worker has its own timers and this ends at once.
+    /// With one worker: calls the timers that are due and runs the jobs that were put off, for
+    /// ever. With threads each worker has its own timers, and this ends at once.
     pub async fn tick(&self) {
         let Mode::Inline { worker, later, ticker, .. } = &self.mode else { return };
         loop {
@@ -141,12 +112,12 @@ impl Pool {
                 () = ticker.earlier.notified() => {}
                 () = due => self.with_worker(Worker::tick),
                 () = ticker.later.notified() => {
-                    // Once more round: whoever has become ready meanwhile comes first.
+                    // Other tasks that have become ready meanwhile come first.
                     tokio::task::yield_now().await;
                     while let Ok(job) = later.try_recv() {
                         self.with_worker(|worker, now| worker.run(job, now));
                         self.router.done();
-                        // And between two jobs.
+                        // They also come between two jobs.
                         tokio::task::yield_now().await;
                     }
                 }
@@ -182,52 +153,57 @@ impl Pool {
         &self.panics
     }
 
-    /// A way for work that needs no replica, as [`Ways::offload`].
+    /// Runs the work of exporters: on the workers if they are threads, and before new requests.
     pub fn offload(&self) -> Offload {
-        offload(matches!(self.mode, Mode::Threads(_)), &self.router, &self.panics)
-    }
-
-    /// Puts another graph in the place of the one that runs, see [`crate::engine::work::exchange`].
-    /// How long the workers stood still; none where one of them has panicked.
-    pub async fn exchange(&self, next: Next) -> Option<Duration> {
-        let graph = Arc::clone(next.graph());
-        let stood = match &self.mode {
-            Mode::Inline { .. } => self.exchange_inline(next),
+        let hand_over = match &self.mode {
+            Mode::Inline { .. } => None,
             Mode::Threads(_) => {
-                let (asked, standing) = bounded(self.router.workers());
-                for worker in 0..self.router.workers() {
-                    self.router.to_worker(worker, Job::Exchange(asked.clone()));
-                }
-                drop(asked);
-                let (router, panics) = (self.router.clone(), self.panics.clone());
-                let exchange = move || {
-                    let run = || exchange::among_threads(&standing, &router, next);
-                    let ended = catch_unwind(AssertUnwindSafe(run));
-                    ended.unwrap_or_else(|_| {
-                        panics.report("a worker, while the configuration was exchanged");
-                        None
-                    })
+                let router = self.router.clone();
+                let hand_over = move |work: Box<dyn FnOnce() + Send>| {
+                    router.to_any_first(Job::Task(Box::new(move |_: &mut Worker, _| work())));
                 };
-                tokio::task::spawn_blocking(exchange).await.ok().flatten()
+                Some(Arc::new(hand_over) as HandOver)
             }
         };
-        if stood.is_some() {
-            *self.graph.lock().unwrap_or_else(PoisonError::into_inner) = graph;
-        }
-        stood
+        Offload::new(hand_over, self.panics.clone())
     }
 
-    fn exchange_inline(&self, next: Next) -> Option<Duration> {
-        let Mode::Inline { worker, ticker, .. } = &self.mode else { return None };
-        let mut worker = worker.lock().unwrap_or_else(PoisonError::into_inner);
-        let (began, now) = (Instant::now(), now());
-        let run = || exchange::inline(&mut worker, &self.router, next, now);
-        if catch_unwind(AssertUnwindSafe(run)).is_err() {
-            self.panics.report(worker_name(0));
-            return None;
+    /// Replaces the running graph, see [`exchange`]. Returns for how long the workers were paused;
+    /// `None` if one of them has panicked.
+    pub async fn exchange(self: &Arc<Self>, next: Next) -> Option<Duration> {
+        if let Mode::Inline { .. } = &self.mode {
+            return self.exchange_here(next);
         }
-        ticker.earlier.notify_one();
-        Some(Instant::now().saturating_duration_since(began))
+        let pool = Arc::clone(self);
+        tokio::task::spawn_blocking(move || pool.exchange_here(next)).await.ok().flatten()
+    }
+
+    /// The same on the calling thread, which it blocks until all workers have paused.
+    pub fn exchange_here(&self, next: Next) -> Option<Duration> {
+        let graph = Arc::clone(next.graph());
+        let exchange = AssertUnwindSafe(|| match &self.mode {
+            Mode::Inline { worker, ticker, .. } => {
+                let mut worker = worker.lock().unwrap_or_else(PoisonError::into_inner);
+                let began = Instant::now();
+                exchange::inline(&mut worker, &self.router, next, now());
+                ticker.earlier.notify_one();
+                Some(Instant::now().saturating_duration_since(began))
+            }
+            Mode::Threads(_) => {
+                let (asked, paused) = bounded(self.router.workers());
+                for worker in 0..self.router.workers() {
+                    self.router.to_worker(worker, Job::Pause(asked.clone()));
+                }
+                drop(asked);
+                exchange::with_threads(&paused, &self.router, next)
+            }
+        });
+        let pause = catch_unwind(exchange).unwrap_or_else(|_| {
+            self.panics.report("a worker, while the configuration was exchanged");
+            None
+        })?;
+        *self.graph.lock().unwrap_or_else(PoisonError::into_inner) = graph;
+        Some(pause)
     }
 
     /// Lets every processor emit what it holds, upstream first, and waits until all of it has
@@ -238,12 +214,12 @@ impl Pool {
         for &pipeline in &graph.downstream_order {
             let plan = &graph.pipelines[pipeline];
             for (stage, settings) in plan.stages.iter().enumerate() {
-                let replicas: Vec<usize> = if settings.is_replicated() {
-                    (0..self.router.workers()).collect()
+                let workers = if settings.is_replicated() {
+                    0..self.router.workers()
                 } else {
-                    vec![settings.owner]
+                    settings.owner..settings.owner + 1
                 };
-                for worker in replicas {
+                for worker in workers {
                     self.to_owner(worker, Job::Drain { pipeline, stage });
                 }
                 self.router.backlog.wait_until_empty().await;
@@ -259,7 +235,7 @@ impl Pool {
         }
     }
 
-    /// Ends the threads. What is still queued for them is dropped unsettled, and so has failed.
+    /// Ends the threads. Jobs in their queues are dropped unsettled, and so have failed.
     pub fn stop(&self) {
         let Mode::Threads(threads) = &self.mode else { return };
         let threads = std::mem::take(&mut *threads.lock().unwrap_or_else(PoisonError::into_inner));
@@ -275,7 +251,7 @@ impl Pool {
     fn to_owner(&self, worker: usize, job: Job) {
         match &self.mode {
             Mode::Threads(_) => self.router.to_worker(worker, job),
-            Mode::Inline { .. } => self.take(job),
+            Mode::Inline { .. } => self.accept(job),
         }
     }
 }
@@ -309,8 +285,9 @@ fn spawn(
     })
 }
 
-/// The loop of a worker thread: its own queue first (finish what is started), then the common
-/// one, then its timers. Parked while there is nothing, and woken by no timer that is not due.
+/// The loop of a worker thread: first its own queue, to finish what has begun, then the common one,
+/// then its timers. It is parked while there is nothing to do, and woken only by a timer that is
+/// due.
 fn work(mut worker: Worker, own: &Receiver<Job>, any: &Receiver<Job>, backlog: &Backlog) {
     loop {
         let job = match own.try_recv() {
@@ -344,7 +321,7 @@ fn work(mut worker: Worker, own: &Receiver<Job>, any: &Receiver<Job>, backlog: &
     }
 }
 
-/// Does one job; the worker to go on with, none at the end.
+/// Does one job. Returns the worker to go on with, or `None` at the end.
 fn run(
     mut worker: Worker,
     job: Job,
@@ -353,7 +330,7 @@ fn run(
 ) -> Option<Worker> {
     match job {
         Job::Stop => return None,
-        Job::Exchange(asked) => return stand(worker, own, any, &asked),
+        Job::Pause(asked) => return pause(worker, own, any, &asked),
         job => worker.run(job, now),
     }
     Some(worker)

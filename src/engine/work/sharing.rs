@@ -13,8 +13,9 @@ use opentelemetry_proto::tonic::{
 use prost::Message as _;
 
 use super::{
+    exchange::Next,
     graph::{Graph, Pipeline, Stage},
-    pool::{Pool, Ways},
+    pool::Pool,
 };
 use crate::{
     component::{ByTrace, Output, Partition, Processor, Share},
@@ -100,7 +101,9 @@ async fn each_trace_has_one_owner() {
         queues: Vec::new(),
         downstream_order: vec![0],
     });
-    let (pool, _) = Pool::start(Ways::new(3), graph).unwrap();
+    let (pool, _) = Pool::start(3).unwrap();
+    let next = Next::prepare(&pool.graph(), graph, 3, Box::new(|| {})).unwrap();
+    pool.exchange_here(next).unwrap();
     for request in 0..200_u128 {
         let span = |i: u128| Span {
             trace_id: ((request / 4 * 10 + i % 10) << 64 | 7).to_be_bytes().to_vec(),

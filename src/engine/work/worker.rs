@@ -1,5 +1,9 @@
-//! A worker: the synchronous loop body that runs tasks and processors. It owns `&mut`
-//! replicas of the processors, so there is no lock between a payload and an edit.
+//! A worker: the synchronous code that runs tasks and processors. It owns its replicas of the
+//! processors, so there is no lock between a payload and an edit.
+//!
+//! A processor is asked for its next timer only after it was called. The worker remembers the
+//! answer and keeps the earliest of all, so a job costs nothing for processors that it does not
+//! reach.
 //!
 //! Time is an argument of every call, so tests run a worker in virtual time.
 
@@ -11,15 +15,13 @@ use smallvec::SmallVec;
 use super::{
     graph::{Graph, Pipeline, Target},
     job::{Job, Router, Task},
+    replicas::Replicas,
 };
 use crate::{
-    component::{Output, Processor, StartError},
+    component::{Output, Processor},
     otlp::Payload,
     telemetry::EdgeStats,
 };
-
-/// Of stages by pipeline, and of connectors.
-pub(super) type Replicas = (Vec<Vec<Option<Box<dyn Processor>>>>, Vec<Option<Box<dyn Processor>>>);
 
 type Work = SmallVec<[(usize, usize, Payload); 4]>;
 
@@ -27,54 +29,18 @@ type Work = SmallVec<[(usize, usize, Payload); 4]>;
 /// about 100 ns for an item, and a request of 20 MiB may have ten million empty ones.
 pub(in crate::engine) const LARGE: u64 = 64 << 10;
 
-/// One worker's replicas and its way to the others.
+/// One worker: its replicas, and the router to the others.
 pub struct Worker {
     index: usize,
     pub(super) graph: Arc<Graph>,
-    /// `[pipeline][stage]`; none where another worker owns the stage.
-    pub(super) replicas: Vec<Vec<Option<Box<dyn Processor>>>>,
-    pub(super) connectors: Vec<Box<dyn Processor>>,
+    pub(super) replicas: Replicas,
     router: Router,
 }
 
 impl Worker {
-    /// Builds all workers with their replicas.
-    pub fn build_all(
-        count: usize,
-        graph: &Arc<Graph>,
-        router: &Router,
-    ) -> Result<Vec<Self>, StartError> {
-        let new = |index| Worker {
-            index,
-            graph: Arc::clone(graph),
-            replicas: Vec::new(),
-            connectors: Vec::new(),
-            router: router.clone(),
-        };
-        let mut workers: Vec<Worker> = (0..count).map(new).collect();
-        for pipeline in &graph.pipelines {
-            for worker in &mut workers {
-                worker.replicas.push(Vec::new());
-            }
-            for stage in &pipeline.stages {
-                let wanted = if stage.is_replicated() { count } else { 1 };
-                let mut replicas = (stage.build)(wanted)?.into_iter();
-                for worker in &mut workers {
-                    let is_here = stage.is_replicated() || stage.owner == worker.index;
-                    let replica = if is_here { replicas.next() } else { None };
-                    if let Some(chain) = worker.replicas.last_mut() {
-                        chain.push(replica);
-                    }
-                }
-            }
-        }
-        for connector in &graph.connectors {
-            let replicas = (connector.build)(count)?;
-            for (worker, replica) in workers.iter_mut().zip(replicas) {
-                worker.connectors.push(replica);
-            }
-        }
-        Ok(workers)
+    /// A worker with an empty graph.
+    pub(super) fn new(index: usize, router: Router) -> Self {
+        Worker { index, graph: Arc::default(), replicas: Replicas::default(), router }
     }
 
     /// Does one job.
@@ -90,55 +56,44 @@ impl Worker {
                     None => processor.process(share.payload, out),
                 });
             }
-            Job::Exchange(_) | Job::Stop => {}
+            Job::Pause(_) | Job::Stop => {}
             Job::Drain { pipeline, stage } => {
                 self.call(pipeline, stage, now, |processor, out| processor.drain(out));
             }
             Job::DrainConnector(index) => {
-                let mut out = Output::at(now);
-                self.connectors[index].drain(&mut out);
-                let work = self.distribute(index, &mut out);
-                self.advance(work, now);
+                self.call_connector(index, now, |connector, out| connector.drain(out));
             }
         }
     }
 
-    /// When `tick` is due; `None` while no processor holds anything.
+    /// When `tick` is due; `None` while no processor has a timer.
     pub fn next_tick(&self) -> Option<Instant> {
-        let chains = self.replicas.iter().flatten().flatten();
-        chains.chain(&self.connectors).filter_map(|processor| processor.next_tick()).min()
+        self.replicas.next_tick()
     }
 
-    /// Calls every processor whose time has come.
+    /// Calls every processor whose timer is due.
     pub fn tick(&mut self, now: Instant) {
         let graph = Arc::clone(&self.graph);
         for (p, pipeline) in graph.pipelines.iter().enumerate() {
             for s in 0..pipeline.stages.len() {
-                let is_due = self.replicas[p][s]
-                    .as_ref()
-                    .and_then(|processor| processor.next_tick())
-                    .is_some_and(|due| due <= now);
-                if is_due {
+                if self.replicas.is_stage_due(p, s, now) {
                     self.call(p, s, now, |processor, out| processor.tick(out));
                 }
             }
         }
-        for index in 0..self.connectors.len() {
-            if self.connectors[index].next_tick().is_some_and(|due| due <= now) {
-                let mut out = Output::at(now);
-                self.connectors[index].tick(&mut out);
-                let work = self.distribute(index, &mut out);
-                self.advance(work, now);
+        for index in 0..graph.connectors.len() {
+            if self.replicas.is_connector_due(index, now) {
+                self.call_connector(index, now, |connector, out| connector.tick(out));
             }
         }
     }
 
-    /// Hands a task to whichever worker is free first.
+    /// Queues a task for any worker.
     pub fn later(&self, task: Task) {
         self.router.to_any(Job::Task(task));
     }
 
-    /// Shows a payload to pipelines of the graph, each with the traffic into it.
+    /// Hands a payload to pipelines of the graph, and counts the traffic into each.
     pub fn enter(
         &mut self,
         pipelines: &[(usize, Option<Arc<EdgeStats>>)],
@@ -167,7 +122,7 @@ impl Worker {
                 self.end(pipeline, payload, &mut work, now);
                 continue;
             };
-            if self.replicas[p][s].is_none() {
+            if !self.replicas.has_stage(p, s) {
                 self.router.to_worker(stage.owner, Job::Payload { pipeline: p, stage: s, payload });
                 continue;
             }
@@ -178,46 +133,57 @@ impl Worker {
                 continue;
             }
             let mut out = Output::at(now);
-            if let Some(processor) = &mut self.replicas[p][s] {
-                processor.process(payload, &mut out);
-            }
+            self.replicas.call_stage(p, s, |processor| processor.process(payload, &mut out));
             self.collect(p, s, &mut out, &mut work);
         }
     }
 
     /// Gives each worker its share of a payload, this one too.
     fn share_out(&mut self, p: usize, s: usize, payload: Payload, now: Instant, work: &mut Work) {
-        let Some(processor) = &mut self.replicas[p][s] else { return };
         let mut out = Output::at(now);
-        if let Some(owner) = processor.by_trace() {
-            let shares = owner.share(payload, self.router.workers(), &mut out);
+        let (index, router) = (self.index, &self.router);
+        self.replicas.call_stage(p, s, |processor| {
+            let Some(owner) = processor.by_trace() else {
+                return processor.process(payload, &mut out);
+            };
+            let shares = owner.share(payload, router.workers(), &mut out);
             for (worker, share) in shares.into_iter().enumerate() {
                 let Some(share) = share else { continue };
-                if worker == self.index {
+                if worker == index {
                     owner.take(share, &mut out);
                 } else {
-                    self.router.to_worker(worker, Job::Share { pipeline: p, stage: s, share });
+                    router.to_worker(worker, Job::Share { pipeline: p, stage: s, share });
                 }
             }
-        } else {
-            processor.process(payload, &mut out);
-        }
+        });
         self.collect(p, s, &mut out, work);
     }
 
-    /// Calls one processor outside the flow of a payload, then lets what it emits go on.
+    /// Calls a processor that is not in the flow of a payload, then passes on what it emits.
     fn call(
         &mut self,
         p: usize,
         s: usize,
         now: Instant,
-        action: impl FnOnce(&mut Box<dyn Processor>, &mut Output),
+        action: impl FnOnce(&mut dyn Processor, &mut Output),
     ) {
-        let Some(processor) = &mut self.replicas[p][s] else { return };
         let mut out = Output::at(now);
-        action(processor, &mut out);
+        self.replicas.call_stage(p, s, |processor| action(processor, &mut out));
         let mut work = Work::new();
         self.collect(p, s, &mut out, &mut work);
+        self.advance(work, now);
+    }
+
+    /// The same for a connector.
+    fn call_connector(
+        &mut self,
+        index: usize,
+        now: Instant,
+        action: impl FnOnce(&mut dyn Processor, &mut Output),
+    ) {
+        let mut out = Output::at(now);
+        self.replicas.call_connector(index, |connector| action(connector, &mut out));
+        let work = self.distribute(index, &mut out);
         self.advance(work, now);
     }
 
@@ -231,13 +197,13 @@ impl Worker {
         if refused > 0 {
             stats.refused.add(refused);
         }
-        // An owner hands what comes after it back to everybody: splitting and editing a batch is
-        // work for any worker. With nothing but queues after it there is no work to share.
+        // After a stage with one owner, any worker goes on: splitting and editing a batch need not
+        // burden the owner. If only queues follow, there is no work to share.
         let goes_on = pipeline.stages.len() > s + 1;
-        let is_shared = !pipeline.stages[s].is_replicated() && self.router.workers() > 1;
+        let has_one_owner = !pipeline.stages[s].is_replicated() && self.router.workers() > 1;
         for payload in out.take() {
             stats.outgoing.add(payload.items);
-            if goes_on && (is_shared || payload.items > LARGE) {
+            if goes_on && (has_one_owner || payload.items > LARGE) {
                 self.router.to_any(Job::Payload { pipeline: p, stage: s + 1, payload });
             } else {
                 work.push((p, s + 1, payload));
@@ -245,8 +211,8 @@ impl Worker {
         }
     }
 
-    /// Gives a payload to everything at the end of its pipeline. Siblings share the bytes; none
-    /// waits for another.
+    /// Gives a payload to all ends of its pipeline. They share the bytes, and none waits for
+    /// another.
     fn end(&mut self, pipeline: &Pipeline, payload: Payload, work: &mut Work, now: Instant) {
         let last = pipeline.ends.len().saturating_sub(1);
         let mut payload = Some(payload);
@@ -258,7 +224,8 @@ impl Worker {
                 Target::Queue(queue) => self.graph.queues[queue].enqueue(copy),
                 Target::Connector(index) => {
                     let mut out = Output::at(now);
-                    self.connectors[index].process(copy, &mut out);
+                    let connector = |c: &mut dyn Processor| c.process(copy, &mut out);
+                    self.replicas.call_connector(index, connector);
                     work.extend(self.distribute(index, &mut out));
                 }
             }
@@ -282,39 +249,33 @@ impl Worker {
         work
     }
 
-    /// Takes all replicas out: of the stages and of the connectors.
-    pub(super) fn take_replicas(&mut self) -> Replicas {
-        let connectors = std::mem::take(&mut self.connectors).into_iter().map(Some).collect();
-        (std::mem::take(&mut self.replicas), connectors)
-    }
-
     /// Which worker this is.
     pub fn index(&self) -> usize {
         self.index
     }
 }
 
-/// A worker that stands still, with its queues.
-pub struct Standing {
+/// A worker that is paused, with its queues.
+pub struct PausedWorker {
     pub(super) worker: Worker,
     pub(super) own: Receiver<Job>,
     pub(super) any: Receiver<Job>,
-    pub(super) back: Sender<Worker>,
+    pub(super) resume: Sender<Worker>,
 }
 
-/// Called by a worker's thread: hands the worker out and waits for what comes back. None: whoever
-/// had it has panicked.
-pub(super) fn stand(
+/// Called by a worker's thread: hands the worker out and waits until it comes back; `None` if
+/// whoever had it has panicked.
+pub(super) fn pause(
     worker: Worker,
     own: &Receiver<Job>,
     any: &Receiver<Job>,
-    asked: &Sender<Standing>,
+    asked: &Sender<PausedWorker>,
 ) -> Option<Worker> {
-    let (back, returned) = bounded(1);
-    let standing = Standing { worker, own: own.clone(), any: any.clone(), back };
-    match asked.send(standing) {
-        Ok(()) => returned.recv().ok(),
-        // Nobody waits any more.
+    let (resume, resumed) = bounded(1);
+    let paused = PausedWorker { worker, own: own.clone(), any: any.clone(), resume };
+    match asked.send(paused) {
+        Ok(()) => resumed.recv().ok(),
+        // Nobody waits for it any more.
         Err(unsent) => Some(unsent.0.worker),
     }
 }

@@ -5,11 +5,14 @@ use std::borrow::Cow;
 use super::{
     attributes::{Attributes, Known, int},
     events::Causes,
-    stack::{self, Exception},
     trim::Trim,
 };
 use crate::{
-    exporters::{ids, json::Json},
+    exporters::{
+        ids,
+        json::Json,
+        stack::{self, Exception},
+    },
     otlp::view::{Event, KeyValue, Span, Text, Value},
 };
 
@@ -230,5 +233,5 @@ pub(super) fn failure<'a>(event: &Event<'a>) -> Option<Exception<'a>> {
         (event.time_unix_nano / 1_000_000_000, event.time_unix_nano % 1_000_000_000);
     let message = format!("{}@{seconds}.{:06}@{}", code?, nanos / 1000, said?);
     let kind = Cow::Borrowed("aws.http.error.event");
-    Some(Exception { kind, message: message.into(), frames: Vec::new() })
+    Some(Exception { kind, message: message.into(), ..Exception::default() })
 }

@@ -10,7 +10,7 @@ use foldhash::fast::RandomState;
 
 use super::batch::Target;
 use crate::{
-    net::seldom::Seldom,
+    net::rate_limit::RateLimit,
     otlp::{
         text,
         view::{KeyValue, Resource, Text, Value},
@@ -72,12 +72,12 @@ pub(in super::super) fn as_text(value: Value<'_>) -> Option<Cow<'_, str>> {
 pub(in super::super) struct Streams {
     most: usize,
     known: Mutex<HashSet<Target, RandomState>>,
-    told: Seldom,
+    told: RateLimit,
 }
 
 impl Streams {
     pub(in super::super) fn new(most: usize) -> Self {
-        Streams { most, known: Mutex::default(), told: Seldom::default() }
+        Streams { most, known: Mutex::default(), told: RateLimit::default() }
     }
 
     pub(in super::super) fn admit(&self, target: Target) -> Target {

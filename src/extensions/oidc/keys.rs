@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use super::super::watched::Watched;
-use crate::net::{fetch, seldom::Seldom, tls::ClientTls};
+use crate::net::{fetch, rate_limit::RateLimit, tls::ClientTls};
 use crate::sync::lock;
 
 /// How long keys are used before they are fetched again.
@@ -177,7 +177,7 @@ pub(super) struct Remote {
     fetching: watch::Sender<bool>,
     /// For requests that wait for it.
     places: Semaphore,
-    told: Seldom,
+    told: RateLimit,
 }
 
 #[derive(Default)]
@@ -237,7 +237,7 @@ impl Remote {
             state: Mutex::default(),
             fetching: watch::Sender::new(false),
             places: Semaphore::new(MOST_WAITING),
-            told: Seldom::default(),
+            told: RateLimit::default(),
         })
     }
 

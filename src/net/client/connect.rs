@@ -32,7 +32,7 @@ pub(super) enum Connected {
 /// An HTTP/1.1 connection.
 pub(super) struct Http1 {
     pub(super) open: http1::SendRequest<Segments>,
-    /// What may come before the head of a response.
+    /// Limits what may come before the head of a response.
     pub(super) before_head: Allowance,
 }
 
@@ -175,7 +175,7 @@ impl Target {
         let server = ServerName::try_from(name.to_owned())
             .map_err(|_| self.unreachable(&format!("`{name}` is not a server name")))?;
         tls.current().connect(server, stream).await.map_err(|error| {
-            let remedy = remedy::of(&error).map(|text| format!("; {text}")).unwrap_or_default();
+            let remedy = remedy::find(&error).map(|text| format!("; {text}")).unwrap_or_default();
             self.unreachable(&format!("the TLS handshake failed: {error}{remedy}"))
         })
     }
@@ -222,7 +222,7 @@ impl Target {
     }
 
     pub(super) fn broken(&self, error: &hyper::Error) -> CallError {
-        let hint = if let Some(remedy) = remedy::of(error) {
+        let hint = if let Some(remedy) = remedy::find(error) {
             format!("; {remedy}")
         } else if self.tls.is_none() && self.http2_only {
             "; if the server speaks TLS remove `tls.insecure: true`, if it speaks HTTP/1.1 use \

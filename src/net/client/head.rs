@@ -15,15 +15,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Most bytes from the request to the head of its response, which hyper limits to less than half.
 const LIMIT: usize = 1 << 20;
-/// After so many bytes in a row other tasks run.
+/// After this many bytes in a row other tasks run.
 const TURN: usize = 64 * 1024;
-/// No limit: nobody waits for a head.
+/// No limit, while no head is awaited.
 const ANY: usize = usize::MAX;
 
 const TOO_MUCH: &str = "the server sent 1 MiB and still no answer, as with endless `100 Continue` \
                         responses; is it an OTLP receiver?";
 
-/// What may still come before the head; clones are the same.
+/// How many bytes may still come before the head. Clones share the number.
 #[derive(Debug, Clone)]
 pub(super) struct Allowance(Arc<AtomicUsize>);
 
@@ -32,12 +32,12 @@ impl Allowance {
         Allowance(Arc::new(AtomicUsize::new(ANY)))
     }
 
-    /// A request goes out.
+    /// A request is sent.
     pub(super) fn begin(&self) {
         self.0.store(LIMIT, Ordering::Relaxed);
     }
 
-    /// The head of its response is there.
+    /// The head of its response has arrived.
     pub(super) fn end(&self) {
         self.0.store(ANY, Ordering::Relaxed);
     }
@@ -53,11 +53,11 @@ impl Allowance {
     }
 }
 
-/// A stream that fails where more than its allowance comes.
+/// A stream that fails when it receives more than its allowance.
 pub(super) struct Limited<S> {
     stream: S,
     allowance: Allowance,
-    /// Bytes since other tasks could run.
+    /// Bytes since other tasks last ran.
     turn: usize,
 }
 

@@ -13,9 +13,9 @@ use super::{Compression, Funds, InflateError};
 
 /// First allocation, as a multiple of the compressed length: spans shrink to a fifth or so.
 const GUESS: usize = 6;
-/// Beyond this nothing is guessed.
+/// The largest first allocation that is a guess.
 const COUNTED: usize = 1 << 20;
-/// What is inflated at a time while it is only counted.
+/// Bytes that are inflated at a time while they are only counted.
 const COUNTING: usize = 64 * 1024;
 /// Limit of members in a gzip body and of frames in an LZ4 body. Each costs the setup of a stream,
 /// even if it is empty.
@@ -30,7 +30,7 @@ const DEFLATE_STEP: usize = 128 * 1024;
 const MEMBER_STEP: usize = 16 * 1024;
 /// Least allocation.
 const STEP: usize = 16 * 1024;
-/// What is needed beside the output is borrowed from here on; less is worth no account.
+/// Working memory below this is not charged.
 const BORROWED: usize = 256 * 1024;
 
 thread_local! {
@@ -38,12 +38,12 @@ thread_local! {
     static ZSTD: RefCell<Option<Decoder<'static>>> = const { RefCell::new(None) };
 }
 
-/// Inflates into one allocation where its size can be known, and else into a few.
+/// Inflates into one allocation if its size is known, otherwise into a few.
 ///
-/// Above [`COUNTED`] a body that is not what its trailer or header says is inflated twice: first
-/// only to count its bytes. Growing by doubling and copying took 134 MiB for bombs within a budget
-/// of 64 MiB, since the allocator keeps what is freed for a while; and a bomb above the limit takes
-/// no memory at all.
+/// A body that contradicts its trailer or header is inflated twice above [`COUNTED`]: first only to
+/// count its bytes. Growing by doubling and copying took 134 MiB for bombs within a budget of
+/// 64 MiB, because the allocator keeps freed memory for a while. A bomb above the limit takes no
+/// memory at all.
 pub(super) fn inflate(
     compression: Compression,
     input: &[u8],
@@ -52,8 +52,8 @@ pub(super) fn inflate(
 ) -> Result<Bytes, InflateError> {
     let guess = announced(compression, input).filter(|len| *len <= max);
     let guess = guess.map_or(input.len().saturating_mul(GUESS).min(COUNTED), |len| len + 1);
-    let beside = Beside::of(compression, input);
-    let mut out = Growing::new(max, guess, beside, funds);
+    let memory = WorkingMemory::new(compression, input);
+    let mut out = Growing::new(max, guess, memory, funds);
     let mut result = run(compression, input, &mut out);
     if out.has_to_count {
         out.bytes = Vec::with_capacity(COUNTING);
@@ -82,8 +82,8 @@ fn run(compression: Compression, input: &[u8], out: &mut Growing<'_>) -> Result<
     }
 }
 
-/// How long a body will be if what it says of itself is true: the last four bytes of gzip, the
-/// header of a zstd frame.
+/// The length that a body claims to have: in the last four bytes of gzip, or in the header of a
+/// zstd frame.
 fn announced(compression: Compression, input: &[u8]) -> Option<usize> {
     match compression {
         Compression::Gzip => {
@@ -98,25 +98,25 @@ fn announced(compression: Compression, input: &[u8]) -> Option<usize> {
     }
 }
 
-/// What a codec holds beside its output.
+/// The working memory of a codec.
 #[derive(Clone, Copy)]
-struct Beside {
-    /// In any case.
+struct WorkingMemory {
+    /// Bytes that it always takes.
     fixed: usize,
-    /// At most; as far as the output goes.
+    /// The most that it takes; less for a short output.
     window: usize,
 }
 
-impl Beside {
-    fn of(compression: Compression, input: &[u8]) -> Self {
+impl WorkingMemory {
+    fn new(compression: Compression, input: &[u8]) -> Self {
         match compression {
-            Compression::Zstd => Beside { fixed: 0, window: 1 << ZSTD_WINDOW_LOG },
+            Compression::Zstd => WorkingMemory { fixed: 0, window: 1 << ZSTD_WINDOW_LOG },
             Compression::Lz4 => {
                 let block = Lz4Frames(input).take(MEMBERS).map_while(Result::ok).max();
                 let block = block.unwrap_or(0);
-                Beside { fixed: block, window: 2 * block }
+                WorkingMemory { fixed: block, window: 2 * block }
             }
-            _ => Beside { fixed: 0, window: 0 },
+            _ => WorkingMemory { fixed: 0, window: 0 },
         }
     }
 }
@@ -136,7 +136,7 @@ impl Iterator for Lz4Frames<'_> {
     }
 }
 
-/// The block size of the first frame, and what follows the frame.
+/// The block size of the first frame, and the input after the frame.
 fn lz4_frame(input: &[u8]) -> Result<(usize, &[u8]), InflateError> {
     const TRUNCATED: InflateError = InflateError::Truncated(Compression::Lz4);
     let (magic, rest) = input.split_first_chunk().ok_or(TRUNCATED)?;
@@ -172,11 +172,11 @@ struct Growing<'a> {
     bytes: Vec<u8>,
     max: usize,
     funds: &'a mut dyn Funds,
-    /// What `funds` has paid for.
+    /// Bytes that `funds` has paid for.
     paid: usize,
     guess: usize,
-    beside: Beside,
-    /// It got large, and nobody knows how large.
+    memory: WorkingMemory,
+    /// The output has become large, and its length is unknown.
     has_to_count: bool,
     /// Bytes are only counted.
     is_counting: bool,
@@ -184,14 +184,14 @@ struct Growing<'a> {
 }
 
 impl<'a> Growing<'a> {
-    fn new(max: usize, guess: usize, beside: Beside, funds: &'a mut dyn Funds) -> Self {
+    fn new(max: usize, guess: usize, memory: WorkingMemory, funds: &'a mut dyn Funds) -> Self {
         Growing {
             bytes: Vec::new(),
             max,
             funds,
             paid: 0,
             guess,
-            beside,
+            memory,
             has_to_count: false,
             is_counting: false,
             counted: 0,
@@ -221,12 +221,12 @@ impl<'a> Growing<'a> {
         self.allocate(if have == 0 { self.guess.max(STEP) } else { have * 2 }.min(most))
     }
 
-    /// Room for so many bytes in all.
+    /// Makes room for this many bytes in all.
     fn allocate(&mut self, wanted: usize) -> Result<(), InflateError> {
         let have = self.bytes.capacity();
-        // What is there stays until it is copied.
-        let beside = have + self.beside.fixed + self.beside.window.min(wanted);
-        let is_paid = beside < BORROWED || self.funds.borrow(beside);
+        // The old buffer exists until it has been copied.
+        let borrowed = have + self.memory.fixed + self.memory.window.min(wanted);
+        let is_paid = borrowed < BORROWED || self.funds.borrow(borrowed);
         let more = wanted.saturating_sub(self.paid);
         if !is_paid || (more > 0 && !self.funds.grow(more)) {
             return Err(InflateError::OverBudget);
@@ -295,7 +295,7 @@ fn raw_deflate<'a>(
     })
 }
 
-/// Members one after the other, each with header, stream, CRC and length (RFC 1952).
+/// Inflates consecutive members, each with header, stream, CRC and length (RFC 1952).
 fn gzip(input: &[u8], out: &mut Growing<'_>) -> Result<(), InflateError> {
     let mut rest = input;
     let mut members = 0;
@@ -348,7 +348,7 @@ fn gzip_header(input: &[u8]) -> Result<&[u8], InflateError> {
     Ok(rest)
 }
 
-/// With the header and checksum of RFC 1950, or bare.
+/// Inflates a stream with the header and checksum of RFC 1950, or without them.
 fn zlib(input: &[u8], out: &mut Growing<'_>) -> Result<(), InflateError> {
     const NAME: Compression = Compression::Zlib;
     let [method, flags, stream @ ..] = input else { return Err(InflateError::Truncated(NAME)) };

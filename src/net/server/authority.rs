@@ -1,4 +1,4 @@
-//! Makes the `:authority` of requests on a unix socket one that the HTTP/2 library takes.
+//! Changes the `:authority` of requests on a unix socket so that the HTTP/2 library accepts it.
 //!
 //! gRPC clients on the C core (Python, C++, Ruby, PHP) send the percent-encoded path of the socket,
 //! gRPC for Java the path itself. Neither is the authority of a URI, and the library resets such
@@ -8,9 +8,9 @@
 //! Only bytes of the value change, each for another one of the same length, also in Huffman code:
 //! lengths and the dynamic table of HPACK (RFC 7541) stay as the client has them, so no header
 //! block has to be decoded and encoded again. A later request that refers to the table finds the
-//! changed value there. The bytes may come in any pieces.
+//! changed value there. The bytes may arrive in any pieces.
 
-/// The name where it is spelled out: as it is, and in Huffman code.
+/// The spelled-out name: in plain text, and in Huffman code.
 const NAME: &[u8] = b":authority";
 const NAME_HUFFMAN: &[u8] = &[0xB8, 0x3B, 0x53, 0x39, 0xEC, 0x32, 0x7D, 0x7F];
 /// Index of the name in the static table.
@@ -56,7 +56,7 @@ enum After {
 enum Part {
     /// Bytes of the value of `:authority`; `None` for another name.
     Name(Option<usize>),
-    /// Of `:authority`: the bits that are no whole character yet, in Huffman code.
+    /// The bits of `:authority` in Huffman code that do not form a whole character yet.
     Authority(Bits),
     Value,
 }
@@ -68,7 +68,7 @@ enum Coding {
 }
 
 impl Block {
-    /// A frame begins.
+    /// Called at the beginning of a frame.
     pub(super) fn begin(&mut self, kind: u8, flags: u8, len: u32) {
         (self.lead, self.is_padded, self.left) = (0, false, 0);
         match kind {
@@ -83,7 +83,7 @@ impl Block {
         }
     }
 
-    /// More of the payload of that frame.
+    /// Called for each piece of the payload of that frame.
     pub(super) fn pass(&mut self, bytes: &mut [u8]) {
         for byte in bytes {
             if self.lead > 0 {
@@ -147,7 +147,7 @@ impl At {
         }
     }
 
-    /// `left` bytes of a text follow.
+    /// Called when `left` bytes of a text follow.
     fn text(part: Part, coding: Coding, left: u32) -> At {
         if left > 0 {
             return At::Text(part, coding, left);
@@ -184,13 +184,13 @@ impl Part {
 #[derive(Debug, Clone, Copy, Default)]
 struct Bits {
     code: u16,
-    /// More than 8: a character that is left as it is, and so is what follows.
+    /// More than 8: a character that stays unchanged, and so does the rest.
     len: u8,
 }
 
 impl Bits {
-    /// Eight bits more. What is replaced differs in the last bit that is known, since those before
-    /// may have gone on already: `%` becomes `.`, a blank `-`, and `/` becomes `3`.
+    /// Adds eight bits. A replacement differs only in the last known bit, because the bits before
+    /// it may have been passed on already: `%` becomes `.`, a blank `-`, and `/` becomes `3`.
     fn next(mut self, byte: &mut u8) -> Bits {
         for shift in (0..8).rev() {
             if self.len > 8 {

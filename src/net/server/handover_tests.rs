@@ -1,5 +1,4 @@
-//! A listener that is handed over: who is connected to the old one is served, and told to come
-//! again.
+//! A listener that is handed over: clients of the old one are served, and told to connect again.
 
 use std::{sync::Arc, time::Duration};
 
@@ -65,7 +64,7 @@ async fn http1_clients_are_answered_once_more_and_told_to_close() {
     let answer = ask(&mut next).await;
     assert!(answer.ends_with("new") && !answer.contains("connection: close"), "{answer}");
     assert!(!serving.is_finished(), "one more may ask");
-    held[0].heir().send_replace(false);
+    held[0].successor().send_replace(false);
     serving.await.unwrap();
     assert_eq!(third.read(&mut [0; 9]).await.unwrap(), 0, "there is no more patience");
 }

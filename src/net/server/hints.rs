@@ -1,27 +1,26 @@
-//! What a listener says of clients that cannot be served: one line a minute for each kind, with
-//! the remedy.
+//! Logs clients that cannot be served: one line a minute for each kind of problem, with the remedy.
 
 use std::{io, net::SocketAddr};
 
 use super::seats::Crowd;
-use crate::net::seldom::Seldom;
+use crate::net::rate_limit::RateLimit;
 
-/// When each kind was last given.
+/// When each kind was last logged.
 #[derive(Debug, Default)]
-pub(super) struct Hints([Seldom; 8]);
+pub(super) struct Hints([RateLimit; 8]);
 
-/// One kind of trouble.
+/// One kind of problem.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Hint<'a> {
     Accept(&'a io::Error),
     TlsOnPlain(Option<SocketAddr>),
     PlainOnTls(Option<SocketAddr>),
     Handshake(Option<SocketAddr>, &'a io::Error),
-    /// A limit of connections, and one more.
+    /// A connection beyond a limit of connections.
     Crowded(Crowd),
-    /// Many frames and no request.
+    /// Many frames without a request.
     Flood(Option<SocketAddr>),
-    /// Answers that a client does not take.
+    /// Responses that a client does not read.
     Stuck(Option<SocketAddr>),
 }
 

@@ -1,11 +1,11 @@
-//! Requests whose tasks are still there, and responses that have not been sent yet.
+//! Requests whose tasks have not ended, and responses that have not been sent.
 //!
 //! An HTTP/2 client controls how much it receives. If it opens no window, its responses stay in
 //! memory, and their streams too. Their number is limited by the streams of a connection, but no
 //! permit pays for them. So each connection is charged for its waiting responses, and a connection
-//! that sends nothing any more is closed.
+//! that stops sending them is closed.
 //!
-//! A connection that has ended is in memory until the tasks of its requests have ended, too.
+//! A connection that has ended stays in memory until the tasks of its requests have ended.
 
 use std::{
     pin::pin,
@@ -20,10 +20,10 @@ use tokio::{sync::Notify, time::Instant};
 
 use crate::otlp::payload::Permit;
 
-/// How often a connection is checked. It is closed if two consecutive checks find responses and
-/// none was sent in between.
+/// How often a connection is checked. It is closed if two consecutive checks find responses of
+/// which none was sent in between.
 const LOOK: Duration = Duration::from_secs(5);
-/// When so many more responses wait, they are charged at once.
+/// When this many more responses wait, they are charged at once.
 const STEP: usize = 8;
 /// The charge for a waiting response: a stream, a task, headers. Measured: 6 KiB.
 const ANSWER: usize = 8 * 1024;
@@ -34,7 +34,7 @@ pub(super) struct Answers {
     /// Requests whose tasks have not ended.
     open: AtomicUsize,
     ended: Notify,
-    /// Responses, and those of them that left.
+    /// Responses, and how many of them were sent.
     begun: AtomicUsize,
     left: AtomicUsize,
     more: Notify,
@@ -47,7 +47,7 @@ impl Answers {
         Exchange { answers: Arc::clone(self), has_response: false }
     }
 
-    /// Completes when no task of a request is left.
+    /// Completes when all tasks of requests have ended.
     pub(super) async fn have_ended(&self) {
         while self.open.load(Ordering::Acquire) > 0 {
             self.ended.notified().await;
@@ -59,7 +59,7 @@ impl Answers {
         self.begun.load(Ordering::Relaxed).saturating_sub(left)
     }
 
-    /// Charges for waiting responses; completes when none is sent any more.
+    /// Charges for waiting responses; completes when they are no longer sent.
     pub(super) async fn are_stuck(&self, charge: impl Fn(usize) -> Option<Permit>) {
         let (mut left_before, mut look) = (None, Instant::now());
         loop {
@@ -86,7 +86,7 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    /// There is a response to be sent.
+    /// Notes that there is a response to send.
     pub(super) fn respond(mut self) -> Self {
         self.has_response = true;
         self.answers.begun.fetch_add(1, Ordering::Relaxed);
@@ -116,7 +116,7 @@ mod tests {
 
     use super::*;
 
-    /// Notes what is charged.
+    /// Notes the charge.
     fn note(charged: &Cell<usize>) -> impl Fn(usize) -> Option<Permit> {
         |bytes| {
             charged.set(bytes);

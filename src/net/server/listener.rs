@@ -1,4 +1,4 @@
-//! Where connections come from: TCP addresses and unix sockets.
+//! Sources of connections: TCP addresses and unix sockets.
 
 use std::{
     fs, io,
@@ -10,13 +10,13 @@ use std::{
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 
-use super::sockets::Heir;
+use super::sockets::Successor;
 
 /// An open listener.
 #[derive(Debug)]
 pub struct Listener {
     socket: Socket,
-    heir: Heir,
+    successor: Successor,
 }
 
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub(super) struct UnixSocket {
     pub(super) file: Arc<SocketFile>,
 }
 
-/// A path that is removed when the last listener on it goes.
+/// A path that is removed when its last listener is dropped.
 #[derive(Debug)]
 pub(super) struct SocketFile(PathBuf);
 
@@ -50,7 +50,7 @@ impl Drop for SocketFile {
     }
 }
 
-/// Whether a socket was left behind on a path by a process that is gone.
+/// Whether a process that has ended left its socket at a path.
 pub(super) fn is_stale(path: &Path) -> bool {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
     is_socket && std::os::unix::net::UnixStream::connect(path).is_err()
@@ -64,16 +64,16 @@ pub(super) enum Accepted {
 
 impl From<TcpListener> for Listener {
     fn from(listener: TcpListener) -> Self {
-        Listener::new(Socket::Tcp(listener), Heir::none())
+        Listener::new(Socket::Tcp(listener), Successor::none())
     }
 }
 
 impl Listener {
-    pub(super) fn new(socket: Socket, heir: Heir) -> Self {
-        Listener { socket, heir }
+    pub(super) fn new(socket: Socket, successor: Successor) -> Self {
+        Listener { socket, successor }
     }
 
-    /// The address or the path that is open.
+    /// The address or the path of the listener.
     pub fn address(&self) -> String {
         match &self.socket {
             Socket::Tcp(listener) => {
@@ -83,9 +83,9 @@ impl Listener {
         }
     }
 
-    /// Who listens on the same socket.
-    pub(super) fn heir(&self) -> Heir {
-        self.heir.clone()
+    /// Whether another listener has the same socket.
+    pub(super) fn successor(&self) -> Successor {
+        self.successor.clone()
     }
 
     pub(super) async fn accept(&self) -> io::Result<Accepted> {
@@ -100,11 +100,11 @@ impl Listener {
     }
 }
 
-/// Which addresses a listener may have.
+/// The kinds of addresses that a listener may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
-    /// Either; of a name that has both kinds the IPv4 one, as Go does: clients that are told
-    /// `127.0.0.1` find a receiver on `localhost`, whatever order the hosts file has.
+    /// Either. For a name with both kinds the IPv4 one is used, as in Go, so that clients that use
+    /// `127.0.0.1` find a receiver on `localhost`, whatever the order of the hosts file.
     Any,
     /// IPv4.
     V4,
@@ -113,7 +113,7 @@ pub enum Family {
 }
 
 /// The address of an endpoint as the Collector writes it: `localhost:4317`, `0.0.0.0:4317`,
-/// `[::]:4317`; `:4317` is all interfaces, IPv6 and IPv4 where there is IPv6.
+/// `[::]:4317`; `:4317` means all interfaces, IPv4 and, if available, IPv6.
 pub fn resolve(endpoint: &str, family: Family) -> io::Result<SocketAddr> {
     if let Some(port) = endpoint.strip_prefix(':') {
         let invalid = |_| io::Error::new(io::ErrorKind::InvalidInput, "the port is not a number");
@@ -133,11 +133,11 @@ pub fn resolve(endpoint: &str, family: Family) -> io::Result<SocketAddr> {
     .ok_or_else(|| io::Error::other("the name has no address of the kind that `transport` says"))
 }
 
-/// Whether an endpoint can be one: what is wrong, and the remedy.
+/// Checks an endpoint. The error has the problem and the remedy.
 pub fn check(endpoint: &str) -> Result<(), (String, String)> {
     const FORM: &str = "write `host:port`, for instance `0.0.0.0:4317`";
     if let Some((scheme, address)) = endpoint.split_once("://") {
-        // What is more than a listener needs may be a secret.
+        // The text may contain a secret, so it is not shown.
         let address = address.split(['/', '?', '#']).next().unwrap_or_default();
         let address = address.rsplit('@').next().unwrap_or_default();
         return Err((
@@ -160,8 +160,8 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
-    // The most that Linux allows by default. With 1024, 10 000 connections at once filled the queue
-    // again and again, and a client that met a full queue waited for a second.
+    // The maximum of Linux by default. With 1024, 10 000 connections at once filled the queue again
+    // and again, and a client that met a full queue waited for a second.
     socket.listen(4096)
 }
 

@@ -1,4 +1,5 @@
-//! Connections that found all seats taken. They wait here until their first request has arrived.
+//! Connections that have found all seats taken. They wait here until their first request has
+//! arrived.
 //!
 //! A connection without a request should keep nobody out. So if no seat is free, a new connection
 //! gets one only once it has sent a whole head: of HTTP/1.1, or the preface of HTTP/2, or the first
@@ -27,14 +28,14 @@ use super::{
 
 /// Newcomers for each seat.
 const FOR_EACH_SEAT: usize = 4;
-/// One out of so many is told to go at the limit, so that the tasks are not switched for each.
+/// At the limit one out of this many is told to leave, so that tasks are not switched for each.
 const LEAVING: usize = 16;
-/// What one is charged.
+/// The charge for a newcomer.
 pub(super) const NEWCOMER: usize = 2 * 1024;
 
 /// Bytes of a head that are looked at: as many as the read buffer of HTTP/1.1 has.
 const LOOK: usize = READ_BUFFER;
-/// What an HTTP/2 client says first.
+/// The first bytes of an HTTP/2 client.
 const PREFACE: usize = 24;
 
 /// The newcomers of a listener.
@@ -43,25 +44,25 @@ pub(super) struct Newcomers {
     most: usize,
     ports: Arc<Ports>,
     state: Mutex<State>,
-    /// Nobody who was told to go is left.
+    /// Notified when all that were told to leave have left.
     answered: Notify,
-    /// Those who have asked get seats in turn.
+    /// Newcomers with a request get seats in turn.
     turn: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     next: u64,
-    /// Those whose first request is not there, in the order in which they came.
+    /// Those whose first request has not arrived, in order of arrival.
     silent: BTreeMap<u64, Arc<Notify>>,
-    /// Those who are told to go, unless their request is there after all.
+    /// Those that were told to leave, unless their request arrives after all.
     told: usize,
-    /// Those who wait for a seat.
+    /// Those that wait for a seat.
     ready: usize,
 }
 
 impl Newcomers {
-    /// Some for each of so many seats.
+    /// Newcomers for this many seats.
     pub(super) fn new(seats: usize, ports: &Arc<Ports>) -> Arc<Self> {
         Arc::new(Newcomers {
             most: seats.saturating_mul(FOR_EACH_SEAT),
@@ -76,7 +77,7 @@ impl Newcomers {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for one more; none where all who are here have asked, or there are no descriptors.
+    /// A place for one more; `None` if all newcomers have a request, or there are no descriptors.
     pub(super) async fn enter(self: &Arc<Self>) -> Option<Newcomer> {
         loop {
             if let Some(newcomer) = self.take() {
@@ -100,7 +101,7 @@ impl Newcomers {
         Some(Newcomer { number, leave, is_ready: false, all: Arc::clone(self) })
     }
 
-    /// Tells those that have been silent for longest to leave; whether there are any.
+    /// Tells those that have been silent for longest to leave. Returns whether there are any.
     fn clear_some(&self) -> bool {
         let mut state = self.state();
         if state.told == 0 {
@@ -113,7 +114,7 @@ impl Newcomers {
         state.told > 0
     }
 
-    /// Takes a newcomer out of those who are silent.
+    /// Removes a newcomer from the silent ones.
     fn leaves_the_silent(&self, state: &mut State, number: u64) {
         if state.silent.remove(&number).is_none() {
             state.told -= 1;
@@ -134,13 +135,13 @@ pub(super) struct Newcomer {
 }
 
 impl Newcomer {
-    /// Ends when the first request is there; none where the connection ends, or has to go.
+    /// Waits for the first request; `None` if the connection ends or has to leave.
     pub(super) async fn asked(mut self, connection: &Accepted) -> Option<Self> {
         tokio::select! {
             biased;
             asked = has_asked(connection) => asked.ok()?,
-            // The kernel may have the request already, while tokio does not know yet. With
-            // thousands of connections at once good clients were closed unheard.
+            // The kernel may have the request before tokio knows. Otherwise, with thousands of
+            // connections at once, good clients were closed unheard.
             () = self.leave.notified() => look_at(connection).ok()?,
         }
         {
@@ -152,7 +153,7 @@ impl Newcomer {
         Some(self)
     }
 
-    /// A seat for one that has asked, in turn.
+    /// Waits for a seat, in turn.
     pub(super) async fn seat(self, seats: &Arc<Seats>) -> Seat {
         let _turn = self.all.turn.lock().await;
         seats.wait().await
@@ -171,7 +172,7 @@ impl Drop for Newcomer {
     }
 }
 
-/// Ends when the head of the first request is there; an error where the connection ends before.
+/// Waits for the head of the first request; an error if the connection ends before.
 async fn has_asked(connection: &Accepted) -> io::Result<()> {
     loop {
         let ready = match connection {
@@ -183,7 +184,7 @@ async fn has_asked(connection: &Accepted) -> io::Result<()> {
             Accepted::Unix(stream) => stream.try_io(Interest::READABLE, || look(stream)),
         };
         match looked {
-            // The rest will not come, and the socket stays readable.
+            // The rest will not arrive, and the socket stays readable.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && ready.is_read_closed() => {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
@@ -200,7 +201,7 @@ fn look_at(connection: &Accepted) -> io::Result<()> {
     }
 }
 
-/// Looks at what is there, and leaves it. `WouldBlock` until it is a whole head.
+/// Peeks at the received bytes; `WouldBlock` until they are a whole head.
 fn look(socket: &impl std::os::fd::AsFd) -> io::Result<()> {
     let mut buffer = [0; LOOK];
     let (len, _) = recv(socket, &mut buffer[..], RecvFlags::PEEK)?;

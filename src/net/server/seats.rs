@@ -1,16 +1,16 @@
-//! How many connections a listener holds at a time, and who goes when one more comes.
+//! Limits the connections of a listener, and decides which one is closed for another one.
 //!
 //! A connection costs memory that no body pays for, and a file descriptor, so there is a limit for
-//! a port and one for all ports of the process ([`Ports`]). At the limit those go that have been
-//! quiet for longest, first of all those that never asked for anything: a client that opens
-//! connections and says nothing pushes out its own. A connection with a request under way stays,
-//! and so does one that was quiet for a moment only: where all are like that, the newcomer waits,
-//! and those behind it wait in the kernel. With half a second as the moment, 3000 connections that
-//! never ended their headers made a new client wait for two seconds.
+//! a port and one for all ports of the process ([`Ports`]). At the limit those are closed that have
+//! been quiet for longest, first of all those that never sent a request: a client that opens silent
+//! connections pushes out its own. A connection with an open request stays, and so does one that
+//! was quiet only for a moment: if all are like that, the newcomer waits, and those behind it wait
+//! in the kernel. With half a second as the moment, 3000 connections that never ended their headers
+//! made a new client wait for two seconds.
 //!
-//! HTTP/2 may hold bytes that nobody has asked for, up to the window of each connection. The
-//! windows of a listener together have a limit, too: the first connections get large ones, and when
-//! there are many each gets the least that the protocol knows.
+//! HTTP/2 may hold bytes that have not been read, up to the window of each connection. The windows
+//! of a listener together have a limit, too: the first connections get large ones, and if there are
+//! many, each gets the minimum of the protocol.
 
 use std::{
     collections::HashMap,
@@ -25,7 +25,7 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::descriptors::Ports;
 
-/// The least window of a connection in HTTP/2, but for one byte.
+/// The smallest window of a connection in HTTP/2, less one byte.
 const LEAST_WINDOW: u32 = 64 * 1024;
 /// A stream takes its share of the window; fewer bytes would not be worth a request.
 const BYTES_PER_STREAM: u32 = 16 * 1024;
@@ -33,14 +33,14 @@ const BYTES_PER_STREAM: u32 = 16 * 1024;
 const MOST_STREAMS: u32 = 200;
 /// Streams at a time on any connection.
 const LEAST_STREAMS: u32 = 8;
-/// A connection that is quiet for less than this may be about to ask: most clients do so as soon
-/// as they are connected. With 50 ms a client on a busy machine, which was a little late, was
-/// sometimes closed unheard. With 500 ms and 10 000 connections that asked once, a new client
+/// A connection that is quiet for less than this may be about to send a request: most clients do so
+/// as soon as they are connected. With 50 ms, a client on a busy machine that was a little late was
+/// sometimes closed unheard. With 500 ms and 10 000 connections of one request each, a new client
 /// waited for four seconds, with 100 ms for one and a half.
 const MOMENT: Duration = Duration::from_millis(100);
-/// How often those who wait look for somebody who has become quiet.
+/// How often waiting connections look for one that has become quiet.
 const LOOK: Duration = Duration::from_millis(5);
-/// One out of so many goes at the limit, so that the list is not read for each newcomer.
+/// At the limit one out of this many is closed, so that the list is not read for each newcomer.
 const LEAVING: usize = 16;
 
 /// The connections of a listener.
@@ -56,14 +56,14 @@ pub(super) struct Seats {
 /// The limit that was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Crowd {
-    /// So many connections of a port, which the byte budget pays for.
+    /// The number of connections of a port, which the byte budget pays for.
     Port(usize),
-    /// Connections of all ports, with so many descriptors.
+    /// The connections of all ports, with the number of descriptors.
     Process(usize),
 }
 
 impl Seats {
-    /// At most so many, and what `ports` allow together.
+    /// At most this many, and not more than `ports` allow together.
     pub(super) fn new(most: usize, ports: &Arc<Ports>) -> Arc<Self> {
         let (next, taken, ports) = (AtomicU64::new(0), Mutex::default(), Arc::clone(ports));
         let seats = Arc::new(Seats { most: most.max(1), next, taken, freed: Notify::new(), ports });
@@ -80,7 +80,7 @@ impl Seats {
         self.taken().len()
     }
 
-    /// The limit because of which the next connection requires closing another one.
+    /// The limit because of which another connection has to be closed for the next one.
     pub(super) fn crowd(&self) -> Option<Crowd> {
         if self.len() >= self.most {
             return Some(Crowd::Port(self.most));
@@ -93,7 +93,7 @@ impl Seats {
         self.ports.clear_some();
     }
 
-    /// A seat for a new connection, as soon as there is one.
+    /// Waits for a seat for a new connection.
     pub(super) async fn wait(self: &Arc<Self>) -> Seat {
         loop {
             if let Some(seat) = self.take() {
@@ -103,7 +103,7 @@ impl Seats {
         }
     }
 
-    /// A seat for a new connection; none where everybody who sits is, or just was, at work.
+    /// A seat for a new connection; `None` if all others have, or just had, a request.
     fn take(self: &Arc<Self>) -> Option<Seat> {
         match self.crowd() {
             Some(Crowd::Port(_)) => self.clear_some(),
@@ -156,7 +156,7 @@ impl Drop for Seat {
     }
 }
 
-/// Requests of a connection that are being answered, and when the last one was.
+/// The open requests of a connection, and when the last one ended.
 #[derive(Debug)]
 pub(super) struct Activity {
     open: AtomicUsize,
@@ -182,7 +182,7 @@ impl Activity {
         self.work()
     }
 
-    /// We work for it, and there is no request yet: it is not quiet meanwhile.
+    /// Counts work before the first request, during which the connection is not quiet.
     pub(super) fn work(self: &Arc<Self>) -> Busy {
         self.open.fetch_add(1, Ordering::Relaxed);
         Busy(Arc::clone(self))
@@ -193,19 +193,19 @@ impl Activity {
         self.has_asked.load(Ordering::Relaxed)
     }
 
-    /// Since when there has been no request; none while there is one.
+    /// Since when there has been no request; `None` while there is one.
     pub(super) fn quiet_since(&self) -> Option<Instant> {
         let since = *self.quiet_since.lock().unwrap_or_else(PoisonError::into_inner);
         (self.open.load(Ordering::Relaxed) == 0).then_some(since)
     }
 
-    /// Ends when the connection has to leave for another one.
+    /// Waits until the connection has to be closed for another one.
     pub(super) async fn told_to_leave(&self) {
         self.leave.notified().await;
     }
 }
 
-/// A request under way, or another work.
+/// An open request, or other work.
 pub(super) struct Busy(Arc<Activity>);
 
 impl Drop for Busy {
@@ -215,7 +215,7 @@ impl Drop for Busy {
     }
 }
 
-/// What is left for the windows of HTTP/2 connections.
+/// The bytes that are left for the windows of HTTP/2 connections.
 #[derive(Debug)]
 pub(super) struct Windows(AtomicU64);
 
@@ -224,7 +224,7 @@ impl Windows {
         Arc::new(Windows(AtomicU64::new(bytes)))
     }
 
-    /// The window of a new connection: a quarter of what is left, `most` at most.
+    /// The window of a new connection: a quarter of the rest, but at most `most`.
     pub(super) fn take(self: &Arc<Self>, most: u32) -> Window {
         let least = LEAST_WINDOW.min(most);
         let share = |left: u64| (left / 4).clamp(u64::from(least), u64::from(most));
@@ -239,15 +239,15 @@ impl Windows {
 /// See [`Windows::take`].
 #[derive(Debug)]
 pub(super) struct Window {
-    /// Bytes of the connection that may be on their way.
+    /// Bytes of the connection that may be in flight.
     pub(super) bytes: u32,
-    /// What of them goes back.
+    /// Bytes to give back.
     taken: u64,
     windows: Arc<Windows>,
 }
 
 impl Window {
-    /// The same of one stream: half of it, since one may wait unread.
+    /// The window of one stream: half of it, because one may wait unread.
     pub(super) fn of_stream(&self, most: u32) -> u32 {
         (self.bytes / 2).min(most)
     }

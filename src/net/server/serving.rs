@@ -31,8 +31,8 @@ use super::{
 use crate::net::tls::Acceptor;
 
 /// Read buffer of an HTTP/1.1 connection. The library's 400 KiB would be 40 MiB for a hundred busy
-/// connections, outside the byte budget. With 64 KiB 128 connections took up to 30 MiB more at
-/// overload; requests of 74 KB cost the same CPU, refused ones of 740 KB twice as much.
+/// connections, outside the byte budget. With 64 KiB, 128 connections took up to 30 MiB more at
+/// overload. Requests of 74 KB cost the same CPU, refused ones of 740 KB twice as much.
 pub(super) const READ_BUFFER: usize = 16 * 1024;
 
 /// How long an HTTP/1.1 connection may stay without a request after its listener has a successor.
@@ -45,21 +45,21 @@ pub(super) const TLS_HANDSHAKE: u8 = 22;
 /// buffer.
 const MAX_HEADERS: u32 = 64 * 1024;
 
-/// How long a connection that was flooded with frames stays closed for reading before it ends. Who
-/// comes again at once would cost a new connection a few milliseconds later.
+/// How long a connection that was flooded with frames is not read before it is closed. Otherwise
+/// the client would connect again a few milliseconds later.
 const PENALTY: Duration = Duration::from_secs(1);
 
-/// Longest time for a TLS handshake, where headers have longer.
+/// Longest time for a TLS handshake, even if headers may take longer.
 pub(super) const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// How long a connection that has to leave for another one may take: enough to say so.
+/// How long a connection may take to close for another one: enough to send GOAWAY.
 const LEAVE: Duration = Duration::from_millis(50);
 
-/// The same for one that never asked for anything in its time.
+/// The same for a connection without a request in its time limit.
 const UNUSED: Duration = Duration::from_secs(5);
 
-/// A connection that nothing has been read of yet. What comes then is on the heap, so that one that
-/// says nothing is small: it took 10 KiB otherwise.
+/// A connection of which nothing has been read yet. Its later state is on the heap, so that a
+/// silent connection is small: it took 10 KiB otherwise.
 pub(super) async fn connection<T, S>(mut stream: T, held: Place, shared: Arc<Shared<S>>)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -118,7 +118,7 @@ where
     }
 }
 
-/// Answers the requests of one connection. `stop` is given where clients have to be told to close.
+/// Answers the requests of one connection. `stop` is given if clients have to be told to close.
 fn answers<S: Service>(
     held: &Place,
     connection: &Arc<Connection>,
@@ -163,8 +163,8 @@ where
 {
     let connection = Arc::new(Connection::new(held.peer));
     converse(stream, &held, &connection, &shared).await;
-    // Until then all of it is in memory, so it keeps its seat. Without this, connections that ended
-    // and came again at once took 90 MiB with a budget of 64 MiB.
+    // Until then all of it is in memory, so it keeps its seat. Without this, clients that connected
+    // again at once took 90 MiB with a budget of 64 MiB.
     connection.answers.have_ended().await;
 }
 
@@ -191,7 +191,7 @@ async fn converse<T, S>(
         .max_concurrent_streams(tuning.max_concurrent_streams.unwrap_or(window.streams()))
         .keep_alive_interval(tuning.keepalive_time)
         .keep_alive_timeout(tuning.keepalive_timeout);
-    // HTTP/2 says by itself that it closes.
+    // HTTP/2 announces the end by itself.
     let service = answers(held, connection, None, shared);
     let kind = if held.peer.is_some() { Kind::Remote } else { Kind::Unix };
     let is_flooded = Arc::new(AtomicBool::new(false));
@@ -243,14 +243,14 @@ where
         _ = serving.as_mut() => return,
         grace = ended(&shared, &held.seat.activity, false) => grace,
     };
-    // A client may be sending its next request just now. Where there is a successor, it is answered
+    // The client may be sending its next request just now. If there is a successor, it is answered
     // and told to close.
-    let mut heir = shared.heir.clone();
-    if heir.is_there() && *shared.stop.borrow() {
+    let mut successor = shared.successor.clone();
+    if successor.is_there() && *shared.stop.borrow() {
         tokio::select! {
             _ = serving.as_mut() => return,
             () = connection.asked() => {}
-            () = heir.gone() => {}
+            () = successor.gone() => {}
             () = held.seat.activity.told_to_leave() => {}
             () = tokio::time::sleep(LINGER) => {}
         }
@@ -266,9 +266,9 @@ async fn within<T>(grace: Option<Duration>, rest: impl Future<Output = T>) {
     }
 }
 
-/// Ends when a connection has to: the process stops, it is too old, was idle for too long, never
-/// asked for anything in its time, or has to make room. Gives how long what is being answered may
-/// still take. HTTP/1.1 has a time limit of its own for the first request.
+/// Waits until a connection has to end: the process stops, or the connection is too old, was idle
+/// for too long, had no request in its time limit, or has to make room. Returns how long open
+/// requests may still take. HTTP/1.1 has a time limit of its own for the first request.
 async fn ended<S>(shared: &Shared<S>, activity: &Activity, is_h2: bool) -> Option<Duration> {
     let (tuning, mut stop) = (&shared.tuning, shared.stop.clone());
     let aged = async {
@@ -302,24 +302,24 @@ async fn ended<S>(shared: &Shared<S>, activity: &Activity, is_h2: bool) -> Optio
         () = idle => None,
         () = unused => Some(UNUSED),
         () = activity.told_to_leave() => match activity.quiet_since() {
-            // It asked in the last moment, and is answered.
+            // Its request came at the last moment, and is answered.
             None => None,
-            // One of HTTP/1.1 that never asked is owed no word.
+            // An HTTP/1.1 client without a request gets no response.
             Some(_) if !is_h2 && !activity.has_asked() => Some(Duration::ZERO),
             Some(_) => Some(LEAVE),
         }
     }
 }
 
-/// The first three bytes: no HTTP/1.1 method is called PRI, and a TLS handshake begins with 22. A
-/// client that says nothing is owed nothing.
+/// Reads the first three bytes: no HTTP/1.1 method is called PRI, and a TLS handshake begins with
+/// 22. A silent client gets no response.
 async fn first_bytes<T: AsyncRead + Unpin, S>(
     stream: &mut T,
     held: &Place,
     shared: &Shared<S>,
 ) -> Option<Bytes> {
     let mut first = [0; 3];
-    // What is there already is read before anybody has to leave.
+    // Received bytes are read before the connection has to leave.
     tokio::select! {
         biased;
         read = tokio::time::timeout(shared.tuning.header_timeout, stream.read_exact(&mut first)) => {

@@ -1,13 +1,13 @@
-//! Listening sockets that outlive whoever opened them.
+//! Listening sockets that outlive the component that has opened them.
 //!
-//! A reload puts a component in the place of another one that listens on the same address. The new
-//! one is given a copy of the open socket (`dup`), so the kernel's queue of connections goes on:
-//! nobody is refused, and nobody who waits to be accepted is reset, as would be with a socket of
-//! its own and `SO_REUSEPORT`. Both accept until the old one stops.
+//! A reload may replace a component by another one that listens on the same address. The new one
+//! gets a copy of the open socket (`dup`), so the kernel's queue of connections goes on: no client
+//! is refused, and none that waits to be accepted is reset, as would happen with a second socket
+//! and `SO_REUSEPORT`. Both accept until the old one stops.
 //!
-//! [`Sockets`] opens sockets for one component, or copies those of its heritage. What it has opened
-//! is kept as [`Held`] beside the component: as long as that lives the port is open, so it goes
-//! before the component is told to stop.
+//! [`Sockets`] opens the sockets of one component, or copies inherited ones. Each is kept as
+//! [`Held`] beside the component. The port is open as long as this lives, so it is dropped before
+//! the component is told to stop.
 
 use std::{
     fs, io,
@@ -27,7 +27,7 @@ use super::{
     listener::{self, Socket, SocketFile, UnixSocket},
 };
 
-/// What a socket is bound to, as it was asked for.
+/// The requested address of a socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Address {
     Tcp(SocketAddr),
@@ -40,16 +40,16 @@ enum Address {
 pub struct Held {
     address: Address,
     socket: OwnedFd,
-    /// Goes with the last holder of the socket.
+    /// The file is removed with the last holder of the socket.
     file: Option<Arc<SocketFile>>,
-    has_heir: Arc<watch::Sender<bool>>,
-    /// Of the socket that this one is a copy of.
+    has_successor: Arc<watch::Sender<bool>>,
+    /// The sender of the socket that this one is a copy of.
     predecessor: Option<Arc<watch::Sender<bool>>>,
 }
 
 impl Held {
-    /// Tells the predecessor, where there is one, that clients who come back find a successor: it
-    /// then lets them go without haste.
+    /// Tells the predecessor, if there is one, that clients find a successor, so that it can take
+    /// its time to close their connections.
     pub fn take_over(&self) {
         if let Some(predecessor) = &self.predecessor {
             predecessor.send_replace(true);
@@ -61,37 +61,39 @@ impl Held {
         self.predecessor.is_some()
     }
 
-    /// Whether this is a copy of that one.
+    /// Whether this is a copy of `other`.
     pub fn succeeds(&self, other: &Held) -> bool {
-        self.predecessor.as_ref().is_some_and(|heir| Arc::ptr_eq(heir, &other.has_heir))
+        self.predecessor
+            .as_ref()
+            .is_some_and(|successor| Arc::ptr_eq(successor, &other.has_successor))
     }
 
-    /// By which the haste of its owner is governed: true while somebody else listens, too.
-    pub fn heir(&self) -> Arc<watch::Sender<bool>> {
-        Arc::clone(&self.has_heir)
+    /// Tells the owner whether a successor is listening on the same socket.
+    pub fn successor(&self) -> Arc<watch::Sender<bool>> {
+        Arc::clone(&self.has_successor)
     }
 }
 
-/// Whether somebody else listens on the same socket. A listener that stops lets its connections end
-/// at their ease while that is so, since clients find another one.
+/// Whether a successor is listening on the same socket. If so, a listener that stops takes its time
+/// to close connections, because clients find the other one.
 #[derive(Debug, Clone)]
-pub struct Heir(Option<watch::Receiver<bool>>);
+pub struct Successor(Option<watch::Receiver<bool>>);
 
-impl Heir {
-    /// Nobody, ever.
+impl Successor {
+    /// There never is a successor.
     pub(super) fn none() -> Self {
-        Heir(None)
+        Successor(None)
     }
 
-    /// Whether there is one.
+    /// Whether there is a successor.
     pub(super) fn is_there(&self) -> bool {
-        self.0.as_ref().is_some_and(|heir| *heir.borrow())
+        self.0.as_ref().is_some_and(|successor| *successor.borrow())
     }
 
-    /// Ends at once where there is none, else when it goes or haste is asked for.
+    /// Waits until there is no successor any more, or the process ends.
     pub(super) async fn gone(&mut self) {
-        if let Some(heir) = &mut self.0 {
-            let _ = heir.wait_for(|is_there| !is_there).await;
+        if let Some(successor) = &mut self.0 {
+            let _ = successor.wait_for(|is_there| !is_there).await;
         }
     }
 }
@@ -99,41 +101,41 @@ impl Heir {
 /// Opens the sockets of one component. Call within a tokio runtime.
 #[derive(Debug, Default)]
 pub struct Sockets {
-    heritage: Vec<Arc<Held>>,
+    inherited: Vec<Arc<Held>>,
     opened: Vec<Arc<Held>>,
 }
 
 impl Sockets {
-    /// With sockets that may be copied, each once.
-    pub fn with(heritage: Vec<Arc<Held>>) -> Self {
-        Sockets { heritage, opened: Vec::new() }
+    /// Sockets that may copy each of `inherited` once.
+    pub fn with(inherited: Vec<Arc<Held>>) -> Self {
+        Sockets { inherited, opened: Vec::new() }
     }
 
-    /// What was opened, and what is left of the heritage.
+    /// The opened sockets, and the inherited ones that were not used.
     pub fn finish(self) -> (Vec<Arc<Held>>, Vec<Arc<Held>>) {
-        (self.opened, self.heritage)
+        (self.opened, self.inherited)
     }
 
-    /// A listener on an address.
+    /// Opens a listener on an address.
     pub fn tcp(&mut self, address: SocketAddr) -> io::Result<Listener> {
-        let (listener, heir) = self.tcp_listener(address)?;
-        Ok(Listener::new(Socket::Tcp(listener), heir))
+        let (listener, successor) = self.tcp_listener(address)?;
+        Ok(Listener::new(Socket::Tcp(listener), successor))
     }
 
-    /// The same for other servers than ours.
-    pub fn tcp_listener(&mut self, address: SocketAddr) -> io::Result<(TcpListener, Heir)> {
+    /// Opens a listener for a server of a library.
+    pub fn tcp_listener(&mut self, address: SocketAddr) -> io::Result<(TcpListener, Successor)> {
         let wanted = Address::Tcp(address);
         if let Some(held) = self.inherited(&wanted) {
             let std: std::net::TcpListener = held.socket.try_clone()?.into();
-            let heir = self.keep(wanted, std.as_fd().try_clone_to_owned()?, None, Some(&held));
-            return Ok((TcpListener::from_std(std)?, heir));
+            let successor = self.keep(wanted, std.as_fd().try_clone_to_owned()?, None, Some(&held));
+            return Ok((TcpListener::from_std(std)?, successor));
         }
         let listener = listener::listen(address).map_err(|error| self.explain(error, address))?;
-        let heir = self.keep(wanted, listener.as_fd().try_clone_to_owned()?, None, None);
-        Ok((listener, heir))
+        let successor = self.keep(wanted, listener.as_fd().try_clone_to_owned()?, None, None);
+        Ok((listener, successor))
     }
 
-    /// A socket for datagrams; `open` makes one where none can be copied.
+    /// Opens a socket for datagrams; `open` makes one if none can be copied.
     pub fn udp(
         &mut self,
         address: SocketAddr,
@@ -149,18 +151,18 @@ impl Sockets {
         UdpSocket::from_std(socket)
     }
 
-    /// A unix socket. A file that an earlier process left behind goes; one that somebody listens on
-    /// stays.
+    /// Opens a unix socket. A file that an earlier process has left behind is replaced, unless a
+    /// process listens on it.
     pub fn unix(&mut self, path: &Path) -> io::Result<Listener> {
         let wanted = Address::Unix(path.to_owned());
         if let Some(held) = self.inherited(&wanted) {
             let std: std::os::unix::net::UnixListener = held.socket.try_clone()?.into();
             let file = held.file.clone();
             let copy = std.as_fd().try_clone_to_owned()?;
-            let heir = self.keep(wanted, copy, file.clone(), Some(&held));
+            let successor = self.keep(wanted, copy, file.clone(), Some(&held));
             let file = file.unwrap_or_else(|| SocketFile::at(path));
             let socket = UnixSocket { listener: UnixListener::from_std(std)?, file };
-            return Ok(Listener::new(Socket::Unix(socket), heir));
+            return Ok(Listener::new(Socket::Unix(socket), successor));
         }
         if listener::is_stale(path) {
             fs::remove_file(path)?;
@@ -168,14 +170,14 @@ impl Sockets {
         let listener = UnixListener::bind(path)?;
         let file = SocketFile::at(path);
         let copy = listener.as_fd().try_clone_to_owned()?;
-        let heir = self.keep(wanted, copy, Some(Arc::clone(&file)), None);
-        Ok(Listener::new(Socket::Unix(UnixSocket { listener, file }), heir))
+        let successor = self.keep(wanted, copy, Some(Arc::clone(&file)), None);
+        Ok(Listener::new(Socket::Unix(UnixSocket { listener, file }), successor))
     }
 
-    /// Takes a socket out of the heritage.
+    /// Takes an inherited socket.
     fn inherited(&mut self, wanted: &Address) -> Option<Arc<Held>> {
-        let index = self.heritage.iter().position(|held| held.address == *wanted)?;
-        Some(self.heritage.remove(index))
+        let index = self.inherited.iter().position(|held| held.address == *wanted)?;
+        Some(self.inherited.remove(index))
     }
 
     fn keep(
@@ -184,15 +186,15 @@ impl Sockets {
         socket: OwnedFd,
         file: Option<Arc<SocketFile>>,
         predecessor: Option<&Held>,
-    ) -> Heir {
-        let (has_heir, heir) = watch::channel(false);
-        let predecessor = predecessor.map(Held::heir);
-        let has_heir = Arc::new(has_heir);
-        self.opened.push(Arc::new(Held { address, socket, file, has_heir, predecessor }));
-        Heir(Some(heir))
+    ) -> Successor {
+        let (has_successor, successor) = watch::channel(false);
+        let predecessor = predecessor.map(Held::successor);
+        let has_successor = Arc::new(has_successor);
+        self.opened.push(Arc::new(Held { address, socket, file, has_successor, predecessor }));
+        Successor(Some(successor))
     }
 
-    /// One address may be closed to us by another that goes only later: `0.0.0.0` takes every one.
+    /// An address may be taken by another one that is closed only later: `0.0.0.0` takes them all.
     fn explain(&self, error: io::Error, wanted: SocketAddr) -> io::Error {
         if error.kind() != io::ErrorKind::AddrInUse {
             return error;
@@ -203,7 +205,7 @@ impl Sockets {
             }
             Address::Unix(_) => false,
         };
-        match self.heritage.iter().find(covers).map(|held| &held.address) {
+        match self.inherited.iter().find(covers).map(|held| &held.address) {
             Some(Address::Tcp(open) | Address::Udp(open)) => io::Error::other(format!(
                 "`{open}` is open until the part that has it has gone, and one excludes the other; \
                  restart skep, or reload with another port in between"
@@ -242,11 +244,11 @@ mod tests {
         let mut sockets = Sockets::with(held.clone());
         let new = sockets.tcp(any()).unwrap();
         assert_eq!(new.address(), address);
-        assert!(!old.heir().is_there());
+        assert!(!old.successor().is_there());
         let (successor, rest) = sockets.finish();
         assert!(successor[0].is_inherited() && rest.is_empty());
         successor[0].take_over();
-        assert!(old.heir().is_there());
+        assert!(old.successor().is_there());
         drop((old, held));
         greet(&new, b"new").await;
         let mut word = String::new();

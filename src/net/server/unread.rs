@@ -1,4 +1,4 @@
-//! What becomes of a body that nobody wants.
+//! Reads and drops the rest of a body that is not wanted.
 
 use std::time::Duration;
 
@@ -6,22 +6,22 @@ use http::{Request, Version, header};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 
-/// Longest time for which the rest of a body is read and thrown away.
+/// Longest time for which the rest of a body is read and dropped.
 const TIME: Duration = Duration::from_secs(5);
-/// Most bytes of it: some times the usual limit of a body.
+/// Most bytes of it: several times the usual limit of a body.
 const BYTES: usize = 64 << 20;
 
-/// Whether the body of a request comes whatever is answered: HTTP/2 resets a stream without losing
-/// its answer, and who waits for `100 Continue` has sent nothing and will not.
+/// Whether the body of a request is sent whatever the response is: HTTP/2 resets a stream without
+/// losing its response, and a client that waits for `100 Continue` will send nothing.
 pub fn is_sent_anyway<B>(request: &Request<B>) -> bool {
     request.version() < Version::HTTP_2 && !request.headers().contains_key(header::EXPECT)
 }
 
-/// Reads and forgets the rest of a refused HTTP/1.1 body while its answer is on the way.
+/// Reads and drops the rest of a refused HTTP/1.1 body while its response is being sent.
 ///
-/// Many clients look for an answer only after they have sent everything. Were the connection
-/// closed with bytes unread, the kernel would reset it, and the client would see a broken pipe in
-/// place of the status that tells it to stop, or when to come back (RFC 9112, section 9.6).
+/// Many clients look for a response only after they have sent everything. If the connection were
+/// closed with bytes unread, the kernel would reset it, and the client would see a broken pipe
+/// instead of the status that tells it to stop, or when to come back (RFC 9112, section 9.6).
 pub fn discard(mut body: Incoming) {
     if body.is_end_stream() {
         return;

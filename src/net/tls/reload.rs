@@ -1,8 +1,8 @@
-//! Settings made of certificate files, made again when the files change.
+//! Settings that are made from certificate files, and made again when the files change.
 //!
-//! The files are looked at by whoever needs the settings, at most once an interval, so that an
-//! idle process sleeps, and once after the process was told to look ([`look_again`]). New files
-//! that are of no use change nothing: the old settings stay.
+//! The files are checked when the settings are needed, at most once an interval, so that an idle
+//! process sleeps, and once after the process was told to check ([`look_again`]). If new files are
+//! unusable, the old settings stay.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Interval;
 
-/// How often certificates are looked at; 0: only after a reload of the configuration.
+/// How often certificates are checked; 0 means only after a reload of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Renewal(pub Interval);
@@ -30,24 +30,24 @@ impl Default for Renewal {
 }
 
 impl Renewal {
-    /// None: never.
+    /// `None` means never.
     pub(super) fn interval(self) -> Option<Duration> {
         Some(self.0.0).filter(|interval| !interval.is_zero())
     }
 }
 
-/// How often the process was told to look.
+/// How often the process was told to check.
 static LOOKS: AtomicU64 = AtomicU64::new(0);
 
-/// Has all certificates looked at before they are used the next time, whatever their intervals are.
+/// Makes all certificates be checked before their next use, whatever their intervals are.
 pub fn look_again() {
     LOOKS.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Settings of one day.
+/// The settings, and the state of their files.
 #[derive(Debug)]
 pub(super) struct Reloading<C> {
-    /// How often the files are looked at; `None` means never.
+    /// How often the files are checked; `None` means never.
     interval: Option<Duration>,
     files: Vec<String>,
     state: Mutex<State<C>>,
@@ -57,14 +57,14 @@ pub(super) struct Reloading<C> {
 struct State<C> {
     config: Arc<C>,
     looked: Instant,
-    /// [`LOOKS`] at that time.
+    /// The value of [`LOOKS`] at that time.
     looks: u64,
     /// When the files were written last.
     written: Vec<Option<SystemTime>>,
 }
 
 impl<C> Reloading<C> {
-    /// The first settings, and the files that they were made of.
+    /// The first settings, and the files that they were made from.
     pub(super) fn new<'a>(
         interval: Option<Duration>,
         files: impl IntoIterator<Item = &'a Option<String>>,

@@ -1,11 +1,11 @@
-//! What to do about a failed handshake.
+//! The remedy for a failed handshake.
 
 use std::io;
 
 use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
 
-/// Finds the TLS error in an error of a connection, and what to do about it.
-pub(in crate::net) fn of(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+/// Finds the TLS error in an error of a connection, and its remedy.
+pub(in crate::net) fn find(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
     let mut next = Some(error);
     while let Some(error) = next {
         let io = error.downcast_ref::<io::Error>();
@@ -127,8 +127,8 @@ mod tests {
         let words = |alert| Error::AlertReceived(alert).to_string();
         for alert in [AlertDescription::CertificateRequired, AlertDescription::UnknownCA] {
             assert!(of_alert(alert).is_some());
-            assert_eq!(of(&io::Error::other(words(alert))), of_alert(alert));
+            assert_eq!(find(&io::Error::other(words(alert))), of_alert(alert));
         }
-        assert_eq!(of(&io::Error::other("broken pipe")), None);
+        assert_eq!(find(&io::Error::other("broken pipe")), None);
     }
 }

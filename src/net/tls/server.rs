@@ -24,7 +24,7 @@ use super::{
     reload::{Reloading, Renewal},
     trust::ClientTrust,
 };
-use crate::config::{Node, Problems, Secret, given, source::check_file};
+use crate::config::{Fixed, Ignored, Node, Problems, Secret, given, source::check_file};
 
 /// `tls` of a receiver.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
@@ -51,29 +51,28 @@ pub struct ServerTls {
     pub client_ca_file: Option<String>,
     /// Read `client_ca_file` again when it changes.
     pub client_ca_file_reload: bool,
-    /// How often certificate and key are looked at, and read again where they have changed; 0: at a
-    /// start and a reload only.
+    /// How often certificate and key are checked, and read again if they have changed; 0: only at a
+    /// start and a reload.
     pub reload_interval: Renewal,
     /// Lowest version: `1.2` or `1.3`.
     pub min_version: Option<String>,
     /// Highest version: `1.2` or `1.3`.
     pub max_version: Option<String>,
-    /// Cipher suites of TLS 1.2 by name; all that the library offers where it is empty.
+    /// Cipher suites of TLS 1.2 by name; all that the library offers if it is empty.
     pub cipher_suites: Vec<String>,
     /// Key exchange groups, preferred first: `X25519`, `P256`, `P384`.
     pub curve_preferences: Vec<String>,
-    /// Authorities of this server's own certificate; has a meaning for clients only.
-    #[serde(deserialize_with = "given")]
-    #[schemars(with = "Option<String>")]
-    pub ca_file: Option<String>,
-    /// The same as text.
-    #[serde(deserialize_with = "given")]
-    #[schemars(with = "Option<String>")]
-    pub ca_pem: Option<String>,
-    /// Has a meaning for clients only.
-    pub include_system_ca_certs_pool: bool,
-    /// There are no insecure suites to include.
-    pub include_insecure_cipher_suites: bool,
+    /// Has no effect: only clients use it. Instead: name the authorities of clients in
+    /// `client_ca_file`.
+    pub ca_file: Ignored<String>,
+    /// Has no effect: only clients use it. Instead: name the authorities of clients in
+    /// `client_ca_file`.
+    pub ca_pem: Ignored<String>,
+    /// Has no effect: only clients use it. Instead: name the authorities of clients in
+    /// `client_ca_file`.
+    pub include_system_ca_certs_pool: Fixed<false>,
+    /// Has no effect: the TLS library has no insecure suites.
+    pub include_insecure_cipher_suites: Fixed<false>,
     /// Keys in a TPM are not supported.
     #[schemars(with = "serde_json::Value")]
     pub tpm: Option<IgnoredAny>,
@@ -119,26 +118,9 @@ impl ServerTls {
                 .error(at.at("tpm"), "keys in a TPM are not supported")
                 .help("put the key into a file and name it in `key_file`");
         }
-        if self.include_insecure_cipher_suites {
-            problems.warning(
-                at.at("include_insecure_cipher_suites"),
-                "there are no insecure cipher suites here; the key has no effect",
-            );
-        }
-        for (key, is_set) in [
-            ("ca_file", self.ca_file.is_some()),
-            ("ca_pem", self.ca_pem.is_some()),
-            ("include_system_ca_certs_pool", self.include_system_ca_certs_pool),
-        ] {
-            if is_set {
-                problems
-                    .warning(at.at(key), format!("`{key}` has no effect on a server"))
-                    .help("name the authorities of clients in `client_ca_file`");
-            }
-        }
     }
 
-    /// The library's provider, reduced to the suites and groups that are wanted.
+    /// The library's provider with the configured suites and groups.
     fn provider(&self) -> Result<Arc<CryptoProvider>, String> {
         let all = super::provider();
         if self.cipher_suites.is_empty() && self.curve_preferences.is_empty() {
@@ -146,7 +128,7 @@ impl ServerTls {
         }
         let mut provider = (*all).clone();
         if !self.cipher_suites.is_empty() {
-            // Go has no say in the suites of TLS 1.3; they stay.
+            // As in Go, the suites of TLS 1.3 cannot be chosen.
             let name = |suite: &rustls::SupportedCipherSuite| format!("{:?}", suite.suite());
             let of_12 = |suite: &rustls::SupportedCipherSuite| suite.version() == &TLS12;
             for wanted in &self.cipher_suites {
@@ -199,9 +181,9 @@ impl ServerTls {
             }
         };
         let (certificates, key) = (self.certificates()?, self.key()?);
-        let mut config = builder.with_single_cert(certificates, key).map_err(|error| {
-            format!("certificate and key of the server do not fit together: {error}")
-        })?;
+        let mut config = builder
+            .with_single_cert(certificates, key)
+            .map_err(|error| format!("the server's certificate and key do not match: {error}"))?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }
@@ -225,19 +207,19 @@ impl ServerTls {
         }
     }
 
-    /// How often the files are looked at; `None` means never.
+    /// How often the files are checked; `None` means never.
     fn interval(&self) -> Option<Duration> {
         let watch = self.client_ca_file_reload.then_some(Duration::from_secs(1));
         watch.into_iter().chain(self.reload_interval.interval()).min()
     }
 }
 
-/// Gives each handshake the settings of the day.
+/// Gives each handshake the current settings.
 #[derive(Debug)]
 pub struct Acceptor {
     settings: ServerTls,
     config: Reloading<ServerConfig>,
-    /// Whose turn it is to be signed for.
+    /// Lets handshakes sign in turn.
     turn: Mutex<()>,
 }
 
@@ -249,11 +231,11 @@ impl Acceptor {
         Ok(Acceptor { settings, config, turn: Mutex::default() })
     }
 
-    /// One handshake. What `works` gives is held while the client waits for us.
+    /// Does one handshake. The value of `works` is held while the client waits for the signature.
     ///
-    /// Each hello of a client makes us sign, which takes a millisecond and more with an RSA key. So
-    /// handshakes take turns, and between two of them all others are served. Before, 600 clients
-    /// that sent only a hello held up a plaintext port for 12 s.
+    /// Each hello of a client costs a signature, which takes a millisecond and more with an RSA
+    /// key. So handshakes take turns, and between two of them all other tasks run. Before, 600
+    /// clients that sent only a hello held up a plaintext port for 12 s.
     pub async fn accept<T, W>(
         &self,
         stream: T,

@@ -69,7 +69,7 @@ async fn shake_hands(server: ServerTls, client: ClientTls) -> Result<(), String>
     };
     let both = async { tokio::join!(serving, asking).1 };
     let answer = tokio::time::timeout(Duration::from_secs(20), both).await.unwrap();
-    answer.map_err(|error: io::Error| format!("{error}; {:?}", remedy::of(&error)))
+    answer.map_err(|error: io::Error| format!("{error}; {:?}", remedy::find(&error)))
 }
 
 #[tokio::test]
@@ -170,7 +170,7 @@ async fn shake_hands_with_version_1(client: ClientTls, signs: &str) -> Result<()
     let connector = Connector::new(client, &[]).unwrap().current();
     let name = ServerName::try_from("localhost").unwrap();
     let (_, answer) = tokio::join!(acceptor.accept(there), connector.connect(name, here));
-    answer.map(drop).map_err(|error| format!("{error}; {:?}", remedy::of(&error)))
+    answer.map(drop).map_err(|error| format!("{error}; {:?}", remedy::find(&error)))
 }
 
 #[tokio::test]

@@ -87,7 +87,7 @@ impl ServerTrust {
     }
 
     /// Trusts the servers of these authorities.
-    pub(super) fn of(authorities: Authorities, provider: Arc<CryptoProvider>) -> Self {
+    pub(super) fn new(authorities: Authorities, provider: Arc<CryptoProvider>) -> Self {
         let Authorities { roots, named } = authorities;
         let algorithms = provider.signature_verification_algorithms;
         let webpki = WebPkiServerVerifier::builder_with_provider(roots, provider).build().ok();

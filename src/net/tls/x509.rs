@@ -46,7 +46,7 @@ pub(super) struct Certificate<'c> {
     validity: (i64, i64),
     /// Subject public key info, with its tag.
     key: &'c [u8],
-    /// The allowed usages; `None`: any.
+    /// The allowed usages; `None` means any.
     usages: Option<&'c [u8]>,
 }
 

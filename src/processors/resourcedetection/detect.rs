@@ -90,7 +90,7 @@ pub(super) async fn detect(
     }
     let mut running = JoinSet::new();
     for probe in &probes {
-        running.spawn(probe.clone().run(deadline));
+        running.spawn(run(probe.clone(), deadline));
     }
     while let Some(ended) = running.join_next().await {
         if let Err(error) = ended {

@@ -112,8 +112,8 @@ impl Randomness {
     }
 
     /// The randomness of any bytes and a seed, as the Collector's sampler has always hashed them:
-    /// FNV-1a of 32 bits, whose low 14 choose a bucket. These become the first bits, upside down, so
-    /// that low buckets are kept; the rest fills up what is left.
+    /// FNV-1a of 32 bits, whose low 14 choose a bucket. These become the first bits, upside down,
+    /// so that low buckets are kept; the rest fills up what is left.
     pub(in crate::processors) fn of_hash(bytes: &[u8], seed: u32) -> Self {
         let all = seed.to_le_bytes().into_iter().chain(bytes.iter().copied());
         let hash = all

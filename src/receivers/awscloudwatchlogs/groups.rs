@@ -10,7 +10,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use crate::net::seldom::Seldom;
+use crate::net::rate_limit::RateLimit;
 
 /// Most bytes of all groups and streams. A stream with a name of 80 characters takes 240.
 const MOST_BYTES: usize = 4 << 20;
@@ -68,7 +68,7 @@ pub(super) struct Exists;
 #[derive(Debug, Default)]
 pub(super) struct Groups {
     all: Mutex<All>,
-    told: Seldom,
+    told: RateLimit,
 }
 
 /// See [`Groups`].

@@ -23,9 +23,9 @@ use super::{
     signature::{Signature, Signed},
 };
 use crate::{
-    component::{Arrival, Compression, Encoding, Ingress, Way},
+    component::{Admission, Arrival, Compression, Encoding, Inlet},
     net::{
-        seldom::Seldom,
+        rate_limit::RateLimit,
         server::{self, Connection, Reply, Service},
     },
     otlp::{
@@ -35,10 +35,8 @@ use crate::{
     },
     receivers::{
         astray::{self, Astray},
-        otlp::{
-            answer::status,
-            body::{Payer, whole},
-        },
+        body::{Payer, whole},
+        status::status,
         stray::Stray,
     },
     telemetry::ReceiverStats,
@@ -60,11 +58,11 @@ const REGION: &str = "us-east-1";
 pub(super) struct LogsService {
     pub(super) id: String,
     pub(super) reader: Arc<Reader>,
-    pub(super) ingress: Ingress,
+    pub(super) inlet: Arc<dyn Inlet>,
     pub(super) stats: Arc<ReceiverStats>,
     pub(super) astray: Astray,
-    pub(super) told_denied: Seldom,
-    pub(super) told_rejected: Seldom,
+    pub(super) told_denied: RateLimit,
+    pub(super) told_rejected: RateLimit,
 }
 
 /// Counts a request as rejected unless it is said not to be: also one whose client goes away.
@@ -173,7 +171,7 @@ impl LogsService {
         if size > SMALL {
             return Err(too_large());
         }
-        let charge = self.ingress.door.charge(size);
+        let charge = self.inlet.charge(size);
         let read = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, SMALL).collect()).await;
         match read.map_err(|_| Fault::new(Kind::Throttling, "the body came too slowly"))? {
             Ok(body) => Ok((body.to_bytes(), charge)),
@@ -189,10 +187,10 @@ impl LogsService {
         connection: &Arc<Connection>,
         refused: &mut Refusal<'_>,
     ) -> Result<Answer, Fault> {
-        let way =
-            self.ingress.way(Signal::Logs).map_err(|error| Fault::of_status(status(&error)))?;
+        let admission = Arc::clone(&self.inlet).admission(Signal::Logs);
+        let admission = admission.map_err(|error| Fault::of_status(status(&error)))?;
         let payer = Payer {
-            way: &*way,
+            admission: &*admission,
             connection,
             timeout: BODY_TIMEOUT,
             patience: None,
@@ -205,7 +203,7 @@ impl LogsService {
         self.note_rejected(&ready);
         let Ready { data, group, stream, bytes, written, answer, .. } = ready;
         if let Some((body, permit)) = data {
-            let reply = way.submit(self.arrival(body, permit, &*way, connection)).await;
+            let reply = admission.submit(self.arrival(body, permit, &*admission, connection)).await;
             reply.map_err(|error| Fault::of_status(status(&error)))?;
         }
         if let Some(written) = written {
@@ -231,10 +229,10 @@ impl LogsService {
         &self,
         body: Bytes,
         permit: Permit,
-        way: &dyn Way,
+        admission: &dyn Admission,
         connection: &Connection,
     ) -> Arrival {
-        let context = way.wants_context().then(|| {
+        let context = admission.wants_context().then(|| {
             let arrived = tokio::time::Instant::now().into_std();
             let (metadata, auth) = (Vec::new(), Vec::new());
             Arc::new(Context { metadata, auth, peer: connection.peer, arrived })
@@ -250,7 +248,7 @@ impl LogsService {
             utf8: Utf8::Strict,
             context,
             wait: if waits { Wait::Delivery } else { Wait::Acceptance },
-            transport: "http",
+            stats: Arc::clone(&self.stats),
         }
     }
 
@@ -300,7 +298,7 @@ fn is_form(head: &Parts) -> bool {
 
 impl Service for LogsService {
     fn charge(&self, bytes: usize) -> Option<Permit> {
-        self.ingress.door.charge(bytes)
+        self.inlet.charge(bytes)
     }
 
     async fn serve(

@@ -1,4 +1,4 @@
-//! An answer on the port of the proxy, made here or by AWS, and what an answer of AWS means.
+//! Responses on the port of the proxy, made by skep or by AWS, and the meaning of those of AWS.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::net::server::Reply;
 
-/// Headers of AWS that the client gets.
+/// Headers of AWS that are passed on to the client.
 const PASSED: [HeaderName; 4] = [
     header::CONTENT_TYPE,
     header::RETRY_AFTER,
@@ -14,7 +14,7 @@ const PASSED: [HeaderName; 4] = [
     HeaderName::from_static("x-amzn-requestid"),
 ];
 
-/// A whole answer.
+/// A whole response.
 #[derive(Debug, Clone)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
@@ -22,16 +22,16 @@ pub(super) struct Answer {
     pub(super) body: Bytes,
 }
 
-/// Why AWS gave no answer.
+/// Why there is no response from AWS.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Failure {
-    /// What the client is told.
+    /// The message for the client.
     pub(super) status: StatusCode,
     pub(super) reason: String,
 }
 
 impl Failure {
-    /// It could not be reached, or did not answer.
+    /// AWS could not be reached, or did not respond.
     pub(super) fn broken(reason: impl Into<String>) -> Self {
         Failure { status: StatusCode::BAD_GATEWAY, reason: reason.into() }
     }
@@ -49,21 +49,21 @@ impl Failure {
 impl Answer {
     /// 200 with JSON.
     pub(super) fn json(value: &Value) -> Self {
-        Self::of(StatusCode::OK, value)
+        Self::new(StatusCode::OK, value)
     }
 
     /// An error in the form of the API.
     pub(super) fn error(status: StatusCode, name: &str, message: &str) -> Self {
-        Self::of(status, &json!({"__type": name, "message": message}))
+        Self::new(status, &json!({"__type": name, "message": message}))
     }
 
-    fn of(status: StatusCode, value: &Value) -> Self {
+    fn new(status: StatusCode, value: &Value) -> Self {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         Answer { status, headers, body: Bytes::from(value.to_string()) }
     }
 
-    /// The code and the words of an error; empty where it has none.
+    /// The code and the message of an error; empty if it has none.
     pub(super) fn said(&self) -> (String, String) {
         let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
         let text = |key: &str| body.get(key).and_then(Value::as_str).map(str::to_owned);
@@ -87,7 +87,7 @@ impl Answer {
         self.status.is_client_error() && codes.contains(&&*self.said().0)
     }
 
-    /// Whether the client made the mistake, so that AWS would say the same of it at any time.
+    /// Whether the client is at fault, so that AWS would refuse the call at any time.
     pub(super) fn blames_client(&self) -> bool {
         let codes = ["InvalidRequestException", "ValidationException", "SerializationException"];
         let is_unclear = matches!(self.status.as_u16(), 401 | 403 | 408 | 429);
@@ -99,7 +99,7 @@ impl Answer {
                 || self.status != StatusCode::BAD_REQUEST)
     }
 
-    /// As it goes to the client.
+    /// The response for the client.
     pub(super) fn respond(self) -> Response<Reply> {
         let length = self.body.len();
         let mut response = Response::new(Reply::new(self.body));

@@ -1,39 +1,41 @@
-//! A datagram and the document in it: framing, the fields that every (sub)segment has, and what is
-//! noted on the way.
+//! A datagram and the document in it: framing, the fields that every (sub)segment has, and the
+//! count of repairs.
 
 use std::{borrow::Cow, cell::Cell};
 
-use super::json::{self, Json, Members, find};
-use crate::otlp::json::number;
+use crate::{
+    otlp::json::number,
+    receivers::json::{self, Json, Members, find},
+};
 
-/// Why nothing of a datagram could be kept.
+/// Why a datagram was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// There has to be a header, a line feed and a document.
+    /// It does not have a header, a line feed and a document.
     #[error("there is no header line")]
     NoHeader,
-    /// Not `{"format":"json","version":1}`.
+    /// The header is not `{"format":"json","version":1}`.
     #[error("the header is not {{\"format\":\"json\",\"version\":1}}")]
     Header,
-    /// Nothing after the header.
+    /// There is nothing after the header.
     #[error("there is no document after the header")]
     NoDocument,
-    /// The document is no JSON object.
+    /// The document is not a JSON object.
     #[error("the document is not a JSON object")]
     NoObject,
-    /// A segment without it cannot be a span.
+    /// It lacks a field without which it cannot be a span.
     #[error("the document has no valid `{0}`")]
     Missing(&'static str),
 }
 
-/// What became of a document.
+/// The result of translating a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Translated {
     /// Spans that were written.
     pub spans: u64,
-    /// Fields that were mended or left out.
+    /// Fields that were repaired or left out.
     pub repairs: u64,
-    /// Nested subsegments that were left out, since they lack a name, an id or a start.
+    /// Nested subsegments that were left out because they lack a name, an id or a start.
     pub skipped: u64,
 }
 
@@ -43,7 +45,7 @@ pub(super) struct Notes {
     repairs: Cell<u64>,
 }
 
-/// The document of a datagram: what follows the first line, where that is the known header.
+/// The document of a datagram: the text after the first line, which must be the known header.
 pub(super) fn unframe(datagram: &[u8]) -> Result<&[u8], Refused> {
     let end = datagram.iter().position(|byte| *byte == b'\n').ok_or(Refused::NoHeader)?;
     let (header, document) = datagram.split_at(end);
@@ -65,7 +67,7 @@ impl Notes {
         self.repairs.get()
     }
 
-    /// Something was mended or left out.
+    /// Counts a field that was repaired or left out.
     pub(super) fn repaired(&self) {
         self.repairs.set(self.repairs.get() + 1);
     }
@@ -91,7 +93,7 @@ impl Notes {
         None
     }
 
-    /// Text that is not empty, also where a number stands for it.
+    /// Text that is not empty, or a number as text.
     pub(super) fn text<'m>(&self, members: &'m Members<'_>, key: &str) -> Option<&'m str> {
         match find(members, key) {
             Json::Text(text) if text.is_empty() => None,
@@ -132,7 +134,7 @@ impl Notes {
         }
     }
 
-    /// The values of a list; none where there is no list.
+    /// The values of a list; `None` if there is no list.
     pub(super) fn list<'m, 'a>(&self, members: &'m Members<'a>, key: &str) -> &'m [Json<'a>] {
         match find(members, key) {
             Json::List(values) => values,
@@ -143,7 +145,7 @@ impl Notes {
         }
     }
 
-    /// The texts of a list, without what is no text.
+    /// The texts of a list; other values are left out.
     pub(super) fn texts<'m>(&self, members: &'m Members<'_>, key: &str) -> Vec<&'m str> {
         let texts = self.list(members, key).iter().filter_map(|value| match value {
             Json::Text(text) => Some(&**text),
@@ -169,7 +171,7 @@ impl Notes {
     }
 }
 
-/// Bytes as text; what is not UTF-8 becomes U+FFFD.
+/// Bytes as text; invalid UTF-8 becomes U+FFFD.
 pub(super) fn as_text<'a>(bytes: &'a [u8], notes: &Notes) -> Cow<'a, str> {
     let text = String::from_utf8_lossy(bytes);
     if matches!(text, Cow::Owned(_)) {
@@ -178,7 +180,7 @@ pub(super) fn as_text<'a>(bytes: &'a [u8], notes: &Notes) -> Cow<'a, str> {
     text
 }
 
-/// Eight bytes in hexadecimal; all zero is none.
+/// Eight bytes in hexadecimal; `None` if all are zero.
 pub(super) fn span_id(text: &str) -> Option<[u8; 8]> {
     if text.len() != 16 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
@@ -187,7 +189,7 @@ pub(super) fn span_id(text: &str) -> Option<[u8; 8]> {
     (id != 0).then(|| id.to_be_bytes())
 }
 
-/// `1-`, eight digits, `-`, 24 digits: the bytes of the digits; all zero is none.
+/// Reads `1-`, eight digits, `-`, 24 digits into the bytes of the digits; `None` if all are zero.
 pub(super) fn trace_id(text: &str) -> Option<[u8; 16]> {
     let (time, rest) = text.strip_prefix("1-")?.split_once('-')?;
     let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -199,10 +201,10 @@ pub(super) fn trace_id(text: &str) -> Option<[u8; 16]> {
     (id != 0).then(|| id.to_be_bytes())
 }
 
-/// Latest time that is one, in seconds: the year 2554, as far as 64 bits of nanoseconds go.
+/// Latest valid time in seconds: the year 2554, the limit of nanoseconds in 64 bits.
 const LATEST: f64 = 1.8e10;
 
-/// Seconds as nanoseconds, to the microsecond: that is what a double of this size can tell.
+/// Seconds as nanoseconds, rounded to microseconds, the precision of a double of this size.
 fn nanos(text: &str) -> Option<u64> {
     let seconds = number::double(text).ok()?;
     if !(0.0..LATEST).contains(&seconds) {

@@ -1,7 +1,7 @@
 //! Calls to AWS, signed as Signature Version 4 with the credentials of skep.
 //!
-//! Region and credentials are looked for beside everything else: neither the start nor a datagram
-//! waits for them. Until they are there a call is answered at once that they are not.
+//! Region and credentials are looked up in the background: neither the start nor a datagram waits
+//! for them. Until they are found, each call gets an error at once.
 
 use std::{
     sync::{
@@ -24,22 +24,22 @@ use crate::net::{
     aws_host::endpoint_url,
     client::{Client, Segments, Target, Tuning},
     proxy::{self, Destination},
-    seldom::Seldom,
+    rate_limit::RateLimit,
     tls::{ClientTls, Connector},
 };
 
-/// Whether AWS can be asked at all.
+/// Whether calls to AWS are compiled in.
 pub(super) const IS_BUILT_IN: bool = true;
 
 /// Longest time for one call with its credentials; SDKs give up after 60 s at the earliest.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long the first calls wait for what is being looked for.
+/// How long the first calls wait for the lookup.
 const FIRST: Duration = Duration::from_secs(3);
-/// Credentials that were not there are looked for again after this, and not before.
+/// Credentials that were not found are not looked up again before this time.
 const AGAIN: Duration = Duration::from_secs(10);
-/// Largest answer. A rule has 400 bytes.
+/// Largest response. A rule has 400 bytes.
 const ANSWER_LIMIT: usize = 4 << 20;
-/// A clock that differs by less is not the reason for a refusal; AWS allows five minutes.
+/// A clock that differs by less cannot be the reason for a refusal; AWS allows five minutes.
 const SKEW: i64 = 60;
 
 /// Calls to AWS.
@@ -50,32 +50,32 @@ pub(super) struct Forward {
     tls: ProxyTls,
     state: watch::Sender<State>,
     wanted: Notify,
-    told: Seldom,
+    limit: RateLimit,
 }
 
-/// What is known of AWS.
+/// What has been found out about AWS.
 enum State {
     Looking,
     Ready(Arc<Open>),
     Missing(Arc<str>),
 }
 
-/// A way to AWS.
+/// Everything that a call to AWS needs.
 struct Open {
     signer: Signer,
     client: Client,
     base: String,
     host: HeaderValue,
-    /// Seconds that the clock of AWS is ahead of ours.
+    /// Seconds by which the clock of AWS is ahead.
     ahead: AtomicI64,
 }
 
-/// Whether `url` is one that can be called; else what is wrong with it.
+/// Checks a URL. The error says what is wrong with it.
 pub(super) fn check_url(url: &str) -> Result<(), String> {
     Place::parse(url).map(drop)
 }
 
-/// A base URL taken apart.
+/// The parts of a base URL.
 #[derive(Debug, PartialEq, Eq)]
 struct Place {
     has_tls: bool,
@@ -125,7 +125,7 @@ fn url(service: &str, region: &str) -> String {
 }
 
 impl Forward {
-    /// Calls as `settings` say, for the receiver of this id. Nothing is looked for yet.
+    /// Calls for the receiver of this id. Nothing is looked up yet.
     pub(super) fn new(settings: &ProxyServer, receiver: &str) -> Self {
         let text = |given: &Option<String>| given.clone().unwrap_or_default();
         let role = Some(text(&settings.role_arn)).filter(|arn| !arn.is_empty());
@@ -144,12 +144,12 @@ impl Forward {
             tls: settings.tls.clone().unwrap_or_default(),
             state: watch::Sender::new(State::Looking),
             wanted: Notify::new(),
-            told: Seldom::default(),
+            limit: RateLimit::default(),
         }
     }
 
-    /// Looks for region and credentials until they are there or `stop` is raised; after the first
-    /// time only when a call wants them.
+    /// Looks up region and credentials until they are found or `stop` is raised; after the first
+    /// time only when a call needs them.
     pub(super) async fn prepare(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let looking = async {
             loop {
@@ -159,7 +159,7 @@ impl Forward {
                         return;
                     }
                     Err(error) => {
-                        if self.told.is_due() {
+                        if self.limit.is_due() {
                             tracing::warn!(
                                 receiver = self.receiver,
                                 %error,
@@ -222,7 +222,7 @@ impl Forward {
         })
     }
 
-    /// The configured URL, else that of the environment or the profile, else the region's.
+    /// The configured URL, or that of the environment or the profile, or that of the region.
     fn url(&self, found: &Found) -> String {
         let is_ignored = std::env::var("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")
             .is_ok_and(|text| text.eq_ignore_ascii_case("true"));
@@ -237,7 +237,7 @@ impl Forward {
             .unwrap_or_else(|| url(&self.service, &found.region))
     }
 
-    /// What is ready, or why there is nothing.
+    /// Returns what a call needs, or why it is missing.
     async fn ready(&self) -> Result<Arc<Open>, Failure> {
         let mut state = self.state.subscribe();
         let known = state.wait_for(|state| !matches!(state, State::Looking));
@@ -254,8 +254,8 @@ impl Forward {
         }
     }
 
-    /// Sends a call to AWS. Credentials that have ended are replaced, and a clock that is wrong is
-    /// corrected, once each.
+    /// Sends a call to AWS. Expired credentials are replaced and a wrong clock is corrected, once
+    /// each.
     pub(super) async fn call(
         &self,
         method: &Method,
@@ -317,7 +317,7 @@ impl Open {
         Ok(Answer { status: answer.status, headers: answer.headers, body: answer.body })
     }
 
-    /// Takes the clock of AWS where it says that a signature is of another time than its own.
+    /// Adopts the clock of AWS if AWS refuses a signature because of its time.
     fn corrects_clock(&self, answer: &Answer, now: SystemTime) -> bool {
         if !answer.doubts_signature() {
             return false;
@@ -339,12 +339,12 @@ impl Open {
     }
 }
 
-/// Region or credentials are not there.
+/// The error if region or credentials are missing.
 fn not_ready(reason: impl Into<String>) -> Failure {
     Failure { status: StatusCode::SERVICE_UNAVAILABLE, reason: reason.into() }
 }
 
-/// Whether the session of the credentials has ended.
+/// Whether the session of the credentials has expired.
 fn says_expired(answer: &Answer) -> bool {
     answer.status.is_client_error() && answer.said().0.starts_with("ExpiredToken")
 }

@@ -1,4 +1,4 @@
-//! In the place of `forward.rs` where skep is built without AWS: there is nobody to ask.
+//! Replaces `forward.rs` if skep is built without AWS.
 
 use std::sync::Arc;
 
@@ -11,13 +11,13 @@ use super::{
     settings::ProxyServer,
 };
 
-/// Whether AWS can be asked at all.
+/// Whether calls to AWS are compiled in.
 pub(super) const IS_BUILT_IN: bool = false;
 
 /// Calls to AWS, none of which is made.
 pub(super) struct Forward;
 
-/// Nothing is called, whatever the URL.
+/// Accepts any URL, because none is called.
 #[expect(clippy::unnecessary_wraps, reason = "the one that calls has errors")]
 pub(super) fn check_url(_url: &str) -> Result<(), String> {
     Ok(())
@@ -28,12 +28,12 @@ impl Forward {
         Forward
     }
 
-    /// Looks for nothing.
+    /// Looks up nothing.
     pub(super) async fn prepare(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let _ = stop.wait_for(|raised| *raised).await;
     }
 
-    /// Says that nothing can be called.
+    /// Returns the error that AWS is not compiled in.
     #[expect(clippy::unused_async, reason = "the one that calls waits")]
     pub(super) async fn call(
         &self,

@@ -1,8 +1,8 @@
 //! The TCP port that SDKs ask for sampling rules, as the X-Ray daemon's proxy.
 //!
-//! Only the calls that SDKs make are known: the daemon signs whatever comes with its own role,
-//! which lets anybody who reaches it act for it. `allow_all_paths` asks for just that. [`Source`]
-//! is where answers come from.
+//! Only the calls of SDKs are accepted. The daemon signs every request with its own role, so that
+//! everybody who can reach it can use the role; `allow_all_paths` does the same. Responses come
+//! from [`Source`].
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -17,7 +17,7 @@ use super::{
     upstream::{Asked, Upstream},
 };
 use crate::{
-    component::Ingress,
+    component::Inlet,
     net::server::{self, Connection, Reply, Service},
     otlp::Signal,
     receivers::astray::{self, Astray},
@@ -26,11 +26,11 @@ use crate::{
 /// Largest request: reports on 25 rules have 4 KiB, fifty segments hardly more than this.
 const MAX_BODY: usize = 1 << 20;
 
-/// Bytes that reading and answering takes for each of a body: a report of 17 bytes becomes one of
-/// 400.
+/// Bytes that reading and answering takes for each byte of a body: a report of 17 bytes becomes one
+/// of 400.
 const READING: usize = 32;
 
-/// A call that SDKs make.
+/// A call of SDKs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Call {
     Rules,
@@ -50,7 +50,7 @@ impl Call {
 }
 
 impl Call {
-    /// What these rules answer.
+    /// The response with these rules.
     pub(super) fn answer(self, sampling: &Sampling, body: &[u8]) -> Answer {
         let answer = match self {
             Call::Rules => Some(sampling.records()),
@@ -65,7 +65,7 @@ impl Call {
     }
 }
 
-/// Where answers come from.
+/// The source of responses.
 pub(super) enum Source {
     /// Rules of the configuration.
     Local(Sampling),
@@ -94,11 +94,11 @@ fn no_memory() -> Answer {
     Answer::error(StatusCode::SERVICE_UNAVAILABLE, "ThrottledException", message)
 }
 
-/// Answers on the port.
+/// The service on the port.
 pub(super) struct Proxy {
     pub(super) source: Source,
     pub(super) allows_all: bool,
-    pub(super) ingress: Ingress,
+    pub(super) inlet: Arc<dyn Inlet>,
     pub(super) astray: Astray,
 }
 
@@ -127,8 +127,8 @@ impl Proxy {
             let status = StatusCode::PAYLOAD_TOO_LARGE;
             return Answer::error(status, "InvalidRequestException", &message);
         }
-        let way = self.ingress.way(Signal::Traces);
-        let Ok(Some(permit)) = way.and_then(|way| way.try_permit(size)) else {
+        let admission = Arc::clone(&self.inlet).admission(Signal::Traces);
+        let Ok(Some(permit)) = admission.and_then(|admission| admission.try_permit(size)) else {
             return no_memory();
         };
         let (parts, body) = request.into_parts();

@@ -1,16 +1,18 @@
-//! What a segment says of where it was made: attributes of the resource.
+//! The attributes of the resource: where a segment was made.
 
 use super::{
-    attributes::Attributes,
     document::Notes,
-    json::{Json, Members, find},
     segment::{keep, keep_others},
+};
+use crate::receivers::{
+    attributes::Attributes,
+    json::{Json, Members, find},
 };
 
 /// A field of an object and the attribute that it becomes.
 type Names = &'static [(&'static str, &'static str)];
 
-/// The objects within `aws` that tell of the machine.
+/// The objects within `aws` that describe the machine.
 const PLACES: [(&str, Names); 4] = [
     (
         "ec2",
@@ -107,9 +109,9 @@ fn says(aws: &Members<'_>, place: &str, field: &str) -> bool {
     matches!(find(aws, place), Json::Map(members) if is_text(find(members, field)))
 }
 
-/// Whether the attribute alone does not say which place it came from. Without more said, an
-/// availability zone is of `ec2` and the id of a container of `ecs`; those of Elastic Beanstalk
-/// have their names from services of any kind.
+/// Whether the attribute alone does not tell from which object it came. An availability zone is
+/// assumed to be from `ec2` and the id of a container from `ecs`; the attributes of Elastic
+/// Beanstalk have names that are also used for other services.
 fn is_of_several(aws: &Members<'_>, place: &str, attribute: &str) -> bool {
     match attribute {
         "cloud.availability_zone" => says(aws, "ecs", "availability_zone"),
@@ -152,7 +154,7 @@ fn logs(aws: &Members<'_>, notes: &Notes, attributes: &mut Attributes<'_, '_>) {
     }
     let first = shapes.first().copied().unwrap_or_default();
     if shapes.iter().any(|shape| *shape != first || !shape.2) {
-        // Two lists do not say which name goes with which ARN.
+        // Two lists do not tell which name belongs to which ARN.
         keep(aws, "cloudwatch_logs", "aws.", attributes);
     }
     if !names.is_empty() {
@@ -163,14 +165,14 @@ fn logs(aws: &Members<'_>, notes: &Notes, attributes: &mut Attributes<'_, '_>) {
     }
 }
 
-/// Writes each attribute once: two fields may have the same one.
+/// Writes each attribute once, because two fields may have the same one.
 struct Once<'a, 'o, 'k> {
     written: Vec<&'static str>,
     attributes: &'a mut Attributes<'o, 'k>,
 }
 
 impl Once<'_, '_, '_> {
-    /// Whether the text was written.
+    /// Returns whether the text was written.
     fn text(&mut self, key: &'static str, text: Option<&str>) -> bool {
         let Some(text) = text else { return false };
         if self.written.contains(&key) {

@@ -1,9 +1,9 @@
-//! Sampling rules that are given out without an AWS account, and who may sample how much of them.
+//! Serves sampling rules without an AWS account, and shares their reservoirs among clients.
 //!
-//! An SDK asks for the rules every five minutes, and every ten seconds reports what it did and
-//! asks how many requests a second it may sample of each rule in any case: its share of the rule's
-//! reservoir. The shares that are out never add up to more than the reservoir: a client that comes
-//! later gets what is left, and its fair share once the others have asked again.
+//! An SDK asks for the rules every five minutes. Every ten seconds it reports its decisions and
+//! asks for its share of each rule's reservoir: how many requests a second it may always sample.
+//! The shares in use never add up to more than the reservoir. A new client gets the rest, and its
+//! fair share once the others have asked again.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -19,13 +19,13 @@ use super::{
     stats::RuleStats,
 };
 
-/// When a client should ask again; what SDKs do without being told.
+/// When a client should ask again. SDKs do so by default.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// How long a share is good for: half an interval more, for clients that come late.
+/// How long a share is valid: half an interval longer, for clients that are late.
 const SHARE: Duration = Duration::from_secs(15);
 
-/// Most clients of a rule that are told apart; more get no share, and go by the rate.
+/// Most clients of a rule that get a share; others use only the rate.
 const CLIENTS: usize = 1024;
 
 /// The rules of a receiver and their clients.
@@ -39,14 +39,14 @@ pub(super) struct Sampling {
     shares: Mutex<Vec<HashMap<String, Share>>>,
 }
 
-/// What a client has of a reservoir.
+/// A client's share of a reservoir.
 #[derive(Debug, Clone, Copy)]
 struct Share {
     quota: u32,
     until: SystemTime,
 }
 
-/// The rules that are configured, the most important first, with one for what no other takes.
+/// The configured rules, the most important first, with the default rule.
 pub(super) fn rules(proxy: &ProxyServer) -> Result<Vec<Rule>, String> {
     let mut rules = proxy.rules.clone();
     if let Some(path) = &proxy.rules_file {
@@ -75,7 +75,7 @@ pub(super) fn rules(proxy: &ProxyServer) -> Result<Vec<Rule>, String> {
     Ok(rules)
 }
 
-/// Rules of AWS as they are given out again; what is no rule is left out.
+/// Rules of AWS in the form in which they are served again; invalid ones are left out.
 pub(super) fn of_records(records: &[Value]) -> Vec<Rule> {
     let read = |record: &Value| Record::deserialize(record).ok();
     records.iter().filter_map(read).map(|record| record.rule.into()).collect()
@@ -88,7 +88,7 @@ impl Sampling {
         Sampling { rules, since: now, stats, shares }
     }
 
-    /// What `GetSamplingRules` answers.
+    /// The response to `GetSamplingRules`.
     pub(super) fn records(&self) -> Value {
         let since = seconds(self.since);
         let records = self.rules.iter().map(|rule| {
@@ -114,8 +114,7 @@ impl Sampling {
         json!({"SamplingRuleRecords": records.collect::<Vec<_>>(), "NextToken": null})
     }
 
-    /// What `GetSamplingTargets` answers to the reports of a client; none where they are not what
-    /// the API says.
+    /// The response to the reports in `GetSamplingTargets`; `None` if they are not valid.
     pub(super) fn targets(&self, body: &[u8], now: SystemTime) -> Option<Value> {
         let asked: Asked = serde_json::from_slice(body).ok()?;
         let mut all = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
@@ -155,7 +154,7 @@ impl Sampling {
     }
 }
 
-/// What a client gets of a `reservoir`, given what others have.
+/// A client's share of a `reservoir`, given the shares of the others.
 fn share(
     clients: &mut HashMap<String, Share>,
     client: String,
@@ -168,7 +167,7 @@ fn share(
     }
     clients.remove(&client);
     let given: u32 = clients.values().map(|share| share.quota).sum();
-    // The first few by name have one more where the reservoir cannot be divided.
+    // If the reservoir cannot be divided evenly, the first few by name get one more.
     let count = u32::try_from(clients.len()).unwrap_or(u32::MAX).saturating_add(1);
     let before = clients.keys().filter(|id| **id < client).count();
     let has_more = u32::try_from(before).is_ok_and(|before| before < reservoir % count);
@@ -178,7 +177,7 @@ fn share(
     Some(share)
 }
 
-/// Seconds since 1970 to the millisecond, as the API has its times.
+/// Seconds since 1970 to the millisecond, as times are in the API.
 fn seconds(time: SystemTime) -> f64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Duration::from_millis(u64::try_from(since.as_millis()).unwrap_or(0)).as_secs_f64()
@@ -191,7 +190,7 @@ struct Asked {
     reports: Vec<Report>,
 }
 
-/// What a client did by a rule since its last report.
+/// The report of a client on one rule.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Report {
@@ -237,7 +236,7 @@ struct Record {
     rule: ApiRule,
 }
 
-/// A rule as the API has it.
+/// A rule in the form of the API.
 #[derive(Deserialize)]
 struct ApiRule {
     #[serde(rename = "RuleName")]
@@ -308,7 +307,7 @@ fn from_json(text: &str) -> Result<Vec<Rule>, String> {
     Ok(rules)
 }
 
-/// Local rules have no names and go by their order.
+/// Local rules have no names; their order is their priority.
 fn local(rule: LocalRule, index: u32) -> Rule {
     let short = |text: String| text.chars().take(24).collect::<String>();
     let name = rule.description.map_or_else(|| "local".to_owned(), short);

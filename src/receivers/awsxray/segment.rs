@@ -1,23 +1,27 @@
 //! Turns a segment document into OTLP: one resource, one scope, and a span for the (sub)segment and
 //! for each of the subsegments in it.
 //!
-//! What has no attribute of its own is kept as `aws.xray.document.<path>`, and so is what its
-//! attribute alone does not tell from something else: nothing is lost that an SDK said. The name of
-//! the scope says that the spans were segments, so that the exporter `awsxray` writes the documents
-//! again.
+//! Members without an attribute of their own are kept as `aws.xray.document.<path>`, and so are
+//! members whose attribute could also come from another one: no data of an SDK is lost. The name of
+//! the scope tells the exporter `awsxray` that the spans were segments, so that it writes the same
+//! documents again.
 
 use super::{
-    attributes::Attributes,
     document::{Notes, Refused, Translated, as_text, trace_id, unframe},
-    json::{Json, Members, find},
     resource, span,
 };
-use crate::otlp::wire::put_bytes;
+use crate::{
+    otlp::wire::put_bytes,
+    receivers::{
+        attributes::Attributes,
+        json::{Json, Members, find},
+    },
+};
 
 /// Name of the scope; the exporter knows it.
 const SCOPE: &[u8] = b"aws.xray";
 
-/// What every span needs; a segment that lacks it is refused, a subsegment left out.
+/// Fields that every span needs. A segment that lacks one is refused, a subsegment is left out.
 pub(super) struct Core<'m> {
     pub(super) name: &'m str,
     pub(super) id: [u8; 8],
@@ -41,7 +45,7 @@ pub fn datagram(datagram: &[u8], out: &mut Vec<u8>) -> Result<Translated, Refuse
 }
 
 /// Appends a segment, or a subsegment that was sent alone, to an `ExportTraceServiceRequest`.
-/// Nothing is appended where it is refused.
+/// Nothing is appended if it is refused.
 pub fn document(bytes: &[u8], out: &mut Vec<u8>) -> Result<Translated, Refused> {
     let notes = Notes::default();
     let text = as_text(bytes, &notes);
@@ -68,7 +72,7 @@ pub fn document(bytes: &[u8], out: &mut Vec<u8>) -> Result<Translated, Refused> 
     Ok(Translated { spans: count, repairs: notes.repairs(), skipped })
 }
 
-/// The `ScopeSpans` in the making.
+/// The `ScopeSpans` that is being written.
 struct Spans<'n> {
     trace_id: [u8; 16],
     notes: &'n Notes,
@@ -78,8 +82,8 @@ struct Spans<'n> {
 }
 
 impl Spans<'_> {
-    /// Adds the subsegments of `members`, and theirs. Those of one that has to be left out move up.
-    /// As deep as the reader of JSON goes, which is bounded.
+    /// Adds the subsegments of `members`, and their subsegments. Those of a subsegment that is left
+    /// out move up. The reader of JSON limits the depth.
     fn children(&mut self, members: &Members<'_>, parent: [u8; 8]) {
         for child in self.notes.list(members, "subsegments") {
             let Json::Map(child) = child else {
@@ -129,7 +133,7 @@ pub(super) fn keep_others(
     }
 }
 
-/// Keeps one member so, where it is there.
+/// Keeps one member, if it is there.
 pub(super) fn keep(
     members: &Members<'_>,
     name: &str,

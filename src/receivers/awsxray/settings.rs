@@ -1,4 +1,4 @@
-//! What can be configured: the Collector's keys, and those of local sampling.
+//! The settings: the Collector's keys, and those of local sampling.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -18,12 +18,12 @@ pub struct Config {
     pub endpoint: Option<String>,
     /// Kind of socket.
     pub transport: Transport,
-    /// Bytes that the socket's buffer should have; the kernel may allow less. 4 MiB.
+    /// Requested size of the socket's buffer in bytes; the kernel may allow less. 4 MiB by default.
     pub receive_buffer: u32,
     /// Datagrams that may wait to be translated; more are dropped.
     pub queue_size: u32,
-    /// Write segments down before they go on, so that they survive a crash and an outage of the
-    /// backends costs disk instead of memory.
+    /// Write segments to disk before they are processed, so that they survive a crash, and an
+    /// outage of the backends costs disk space instead of memory.
     pub journal: Option<Journal>,
     /// Where SDKs ask for sampling rules.
     pub proxy_server: ProxyServer,
@@ -33,7 +33,7 @@ pub struct Config {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Transport {
-    /// What every SDK sends.
+    /// The transport of all SDKs.
     #[default]
     Udp,
 }
@@ -42,28 +42,30 @@ pub enum Transport {
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProxyServer {
-    /// `host:port`; that of the datagrams, since SDKs are told one address for both.
+    /// `host:port`. By default that of the datagrams, because SDKs have one address for both.
     pub endpoint: Option<String>,
-    /// Where rules come from: `proxy`, and `local` where there are `rules` or a `rules_file`.
+    /// Source of the rules. By default `proxy`, or `local` with `rules` or a `rules_file`.
     pub mode: Option<Mode>,
-    /// Rules that SDKs are given; a rule `Default` takes what no other takes (1 a second and 5 %
-    /// unless it is given here).
+    /// Rules for SDKs. The rule `Default` is for requests that no other rule matches (1 a second
+    /// and 5 % unless it is set here).
     pub rules: Vec<Rule>,
-    /// A JSON file with rules: local rules of an SDK (`"version": 2`), or what `GetSamplingRules`
-    /// answers (`SamplingRuleRecords`), or what `create-sampling-rule` is given (`SamplingRule`).
+    /// A JSON file with rules: local rules of an SDK (`"version": 2`), a response of
+    /// `GetSamplingRules` (`SamplingRuleRecords`), or the input of `create-sampling-rule`
+    /// (`SamplingRule`).
     pub rules_file: Option<String>,
     /// Do not ask the metadata of an EC2 instance for the region.
     pub local_mode: bool,
-    /// Region; else `AWS_REGION`, `AWS_DEFAULT_REGION`, the profile, the ECS task, the instance.
+    /// Region. By default `AWS_REGION`, `AWS_DEFAULT_REGION`, that of the profile, the ECS task, or
+    /// the instance.
     pub region: Option<String>,
     /// Role to assume for the calls.
     pub role_arn: Option<String>,
     /// Base URL of X-Ray instead of the region's.
     pub aws_endpoint: Option<String>,
-    /// Name of the service in the URL and in signatures; `xray`.
+    /// Name of the service in the URL and in signatures. By default `xray`.
     pub service_name: Option<String>,
-    /// Forward every path and method, signed, and not the three sampling calls only: whoever
-    /// reaches the port then acts with the role of skep.
+    /// Sign and forward every path and method, not only the three sampling calls. Everybody who can
+    /// reach the port then acts with the role of skep.
     pub allow_all_paths: bool,
     /// TLS of the connection to AWS.
     pub tls: Option<ProxyTls>,
@@ -78,7 +80,7 @@ pub struct ProxyServer {
 pub struct ProxyTls {
     /// Accept any certificate.
     pub insecure: bool,
-    /// Name that the certificate must bear, where it is not the host of the URL.
+    /// Name that the certificate must have, if it is not the host of the URL.
     pub server_name_override: Option<String>,
 }
 
@@ -86,11 +88,11 @@ pub struct ProxyTls {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// From AWS; while it cannot be asked, those that it gave last.
+    /// From AWS; while AWS is unavailable, the rules that it returned last.
     Proxy,
     /// From `rules` and `rules_file`, without an AWS account.
     Local,
-    /// As `proxy`; before AWS has given any, from `rules` and `rules_file`.
+    /// As `proxy`, but before AWS has returned any, from `rules` and `rules_file`.
     Merge,
 }
 
@@ -104,28 +106,28 @@ impl Mode {
     }
 }
 
-/// A sampling rule. Of those that match a request, the one with the smallest priority counts;
-/// `*` and `?` stand for any characters and for any one.
+/// A sampling rule. Of the rules that match a request, the one with the smallest priority number
+/// counts; `*` matches any characters, `?` any single one.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rule {
-    /// Name of at most 32 characters; `Default` is the one for what no other takes.
+    /// Name of at most 32 characters. `Default` is for requests that no other rule matches.
     pub rule_name: String,
     /// 1 to 9999.
     pub priority: u32,
-    /// Share of the requests that is sampled after the reservoir, 0 to 1.
+    /// Fraction of requests that is sampled beyond the reservoir, 0 to 1.
     pub fixed_rate: f64,
-    /// Requests a second that are sampled in any case, over all clients.
+    /// Requests a second that are always sampled, over all clients.
     pub reservoir_size: u32,
-    /// Host header; any.
+    /// Host header. By default any.
     pub host: String,
-    /// Name of the service; any.
+    /// Name of the service. By default any.
     pub service_name: String,
-    /// Where the service runs, such as `AWS::ECS::Container`; any.
+    /// Where the service runs, such as `AWS::ECS::Container`. By default any.
     pub service_type: String,
-    /// HTTP method; any.
+    /// HTTP method. By default any.
     pub http_method: String,
-    /// Path of the URL; any.
+    /// Path of the URL. By default any.
     pub url_path: String,
 }
 
@@ -159,19 +161,19 @@ impl Default for Rule {
     }
 }
 
-/// Name of the rule for what no other takes.
+/// Name of the rule for requests that no other rule matches.
 pub(super) const DEFAULT: &str = "Default";
 
 /// Priority of that rule.
 const LAST: u32 = 10_000;
 
 impl Rule {
-    /// The rule for what no other takes, as AWS has it in a new account.
+    /// The rule for requests that no other rule matches, as in a new AWS account.
     pub(super) fn last() -> Self {
         Rule { rule_name: DEFAULT.to_owned(), priority: LAST, ..Rule::default() }
     }
 
-    /// What is wrong with a rule, by key (limits of the X-Ray API, `SamplingRule`).
+    /// The problems of a rule, by key (limits of the X-Ray API, `SamplingRule`).
     pub(super) fn problems(&self) -> Vec<(&'static str, String)> {
         let mut found = Vec::new();
         for (key, text, limit) in [
@@ -201,13 +203,13 @@ impl Rule {
 }
 
 impl ProxyServer {
-    /// The mode that is meant where none is given.
+    /// The configured mode, or the default.
     pub(super) fn mode(&self) -> Mode {
         let has_rules = !self.rules.is_empty() || self.rules_file.is_some();
         self.mode.unwrap_or(if has_rules { Mode::Local } else { Mode::Proxy })
     }
 
-    /// Checks what concerns AWS. `at` is the receiver.
+    /// Checks the settings of AWS. `at` is the receiver.
     fn validate_aws(&self, at: &Node, problems: &mut Problems) {
         let at = |key: &str| at.at(&format!("proxy_server::{key}"));
         let given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());

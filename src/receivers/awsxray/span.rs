@@ -1,15 +1,19 @@
-//! What a segment or a subsegment says of itself: the fields of its span.
+//! The fields of the span that a segment or a subsegment becomes.
 
 use super::{
-    attributes::Attributes,
     document::{Notes, span_id, trace_id},
-    json::{Json, Members, find},
     resource,
     segment::{Core, keep, keep_others},
 };
-use crate::otlp::wire::{WireType, put_bytes, put_varint, tag};
+use crate::{
+    otlp::wire::{WireType, put_bytes, put_varint, tag},
+    receivers::{
+        attributes::Attributes,
+        json::{Json, Members, find},
+    },
+};
 
-/// Where a (sub)segment stands.
+/// The place of a (sub)segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
     /// The document itself.
@@ -29,7 +33,7 @@ enum Kind {
 /// Field of attributes in `Span`.
 const ATTRIBUTES: u32 = 9;
 
-/// Fields that have a place of their own.
+/// Members that are translated.
 const KNOWN: &[&str] = &[
     "name",
     "id",
@@ -55,8 +59,8 @@ const KNOWN: &[&str] = &[
     "links",
 ];
 
-/// Fields of a document that the resource has.
-const OF_RESOURCE: &[&str] = &["service", "origin", "resource_arn"];
+/// Members that become attributes of the resource.
+const RESOURCE: &[&str] = &["service", "origin", "resource_arn"];
 
 /// Whether a document is a subsegment that was sent alone.
 pub(super) fn is_subsegment(root: &Members<'_>) -> bool {
@@ -65,7 +69,7 @@ pub(super) fn is_subsegment(root: &Members<'_>) -> bool {
     is_type && has_parent
 }
 
-/// Appends everything but the ids.
+/// Appends all fields but the ids.
 pub(super) fn write(
     members: &Members<'_>,
     core: &Core<'_>,
@@ -98,43 +102,58 @@ pub(super) fn write(
     if namespace == Some("aws") {
         attributes.text("aws.service", core.name);
     }
-    let status_code = http.and_then(|http| of_http(http, notes, &mut attributes));
+    let status_code = http.and_then(|http| http_attributes(http, notes, &mut attributes));
     let has_failed = flags(members, notes, &mut attributes);
     traced(members, http, notes, &mut attributes);
+    section_attributes(members, is_segment, notes, &mut attributes);
+    write_annotations(annotations, notes, out);
+
+    let cause = find(members, "cause");
+    let (message, has_cause) = write_cause(cause, end.unwrap_or(core.start), notes, out);
+    links(members, notes, out);
+    // The flags say whether something failed. Without flags, a cause means that it did.
+    let has_failed = has_failed.unwrap_or(has_cause)
+        || status_code.is_some_and(|code| code != 0 && !(100..400).contains(&code));
+    write_status(message, has_failed, out);
+}
+
+/// Writes the sections `aws`, `sql` and `metadata`, and unknown members.
+fn section_attributes(
+    members: &Members<'_>,
+    is_segment: bool,
+    notes: &Notes,
+    attributes: &mut Attributes<'_, '_>,
+) {
     if let Some(aws) = notes.map(members, "aws") {
-        of_aws(aws, is_segment, notes, &mut attributes);
+        aws_attributes(aws, is_segment, notes, attributes);
     }
     if let Some(sql) = notes.map(members, "sql") {
-        of_sql(sql, notes, &mut attributes);
+        sql_attributes(sql, notes, attributes);
     }
-    for (namespace, value) in notes.map(members, "metadata").unwrap_or(&none) {
+    for (namespace, value) in notes.map(members, "metadata").into_iter().flatten() {
         attributes.json(&format!("aws.xray.metadata.{namespace}"), value);
     }
     let mut known = KNOWN.to_vec();
-    // One document may tell of a subsegment and others below it: its machine is its own.
+    // The resource has these members of a segment, but not those of a subsegment below it, which
+    // may come from another machine.
     if is_segment {
-        known.extend(OF_RESOURCE);
+        known.extend(RESOURCE);
     }
-    keep_others(members, &known, "", &mut attributes);
-    of_annotations(annotations, notes, out);
+    keep_others(members, &known, "", attributes);
+}
 
-    let cause = find(members, "cause");
-    let time = end.unwrap_or(core.start);
-    let (message, has_cause) = of_cause(cause, time, notes, out);
-    links(members, notes, out);
-    // A cause tells what went wrong; whether something did the flags say, where they are there.
-    let has_failed = has_failed.unwrap_or(has_cause)
-        || status_code.is_some_and(|code| code != 0 && !(100..400).contains(&code));
-    if has_failed || message.is_some() {
-        let mut status = Vec::new();
-        if let Some(message) = message {
-            put_bytes(&mut status, 2, message.as_bytes());
-        }
-        if has_failed {
-            number(&mut status, 3, 2);
-        }
-        put_bytes(out, 15, &status);
+fn write_status(message: Option<&str>, has_failed: bool, out: &mut Vec<u8>) {
+    if !has_failed && message.is_none() {
+        return;
     }
+    let mut status = Vec::new();
+    if let Some(message) = message {
+        put_bytes(&mut status, 2, message.as_bytes());
+    }
+    if has_failed {
+        number(&mut status, 3, 2);
+    }
+    put_bytes(out, 15, &status);
 }
 
 fn kind(is_segment: bool, http: Option<&Members<'_>>, namespace: Option<&str>) -> Kind {
@@ -150,8 +169,12 @@ fn kind(is_segment: bool, http: Option<&Members<'_>>, namespace: Option<&str>) -
     }
 }
 
-/// Writes the HTTP request and response; gives the status code.
-fn of_http(http: &Members<'_>, notes: &Notes, attributes: &mut Attributes<'_, '_>) -> Option<i64> {
+/// Writes the HTTP request and response. Returns the status code.
+fn http_attributes(
+    http: &Members<'_>,
+    notes: &Notes,
+    attributes: &mut Attributes<'_, '_>,
+) -> Option<i64> {
     const REQUEST: [(&str, &str); 4] = [
         ("method", "http.method"),
         ("client_ip", "http.client_ip"),
@@ -183,8 +206,8 @@ fn of_http(http: &Members<'_>, notes: &Notes, attributes: &mut Attributes<'_, '_
     code
 }
 
-/// Whether the other side sends a segment of its own. It is said of the request as a rule; where
-/// not, the path is kept, too.
+/// Whether the peer sends a segment of its own. Usually this is a member of the request; otherwise
+/// its path is kept, too.
 fn traced(
     members: &Members<'_>,
     http: Option<&Members<'_>>,
@@ -205,8 +228,8 @@ fn traced(
     }
 }
 
-/// Writes the three kinds of failure; gives whether the span failed, if they say so: one of an
-/// error or a fault does, no of both.
+/// Writes the three kinds of failure. Returns whether the span has failed: yes if `error` or
+/// `fault` is true, no if both are false, otherwise `None`.
 fn flags(
     members: &Members<'_>,
     notes: &Notes,
@@ -231,7 +254,12 @@ fn flags(
     }
 }
 
-fn of_aws(aws: &Members<'_>, is_segment: bool, notes: &Notes, attributes: &mut Attributes<'_, '_>) {
+fn aws_attributes(
+    aws: &Members<'_>,
+    is_segment: bool,
+    notes: &Notes,
+    attributes: &mut Attributes<'_, '_>,
+) {
     const CALL: [(&str, &str); 5] = [
         ("operation", "aws.operation"),
         ("region", "aws.region"),
@@ -242,7 +270,7 @@ fn of_aws(aws: &Members<'_>, is_segment: bool, notes: &Notes, attributes: &mut A
     for (field, attribute) in CALL {
         attributes.maybe(attribute, notes.text(aws, field));
     }
-    // The account of a segment is its resource's.
+    // The account of a segment is an attribute of its resource.
     if !is_segment {
         attributes.maybe("aws.account_id", notes.text(aws, "account_id"));
     }
@@ -261,7 +289,7 @@ fn of_aws(aws: &Members<'_>, is_segment: bool, notes: &Notes, attributes: &mut A
     keep_others(aws, &known, "aws.", attributes);
 }
 
-fn of_sql(sql: &Members<'_>, notes: &Notes, attributes: &mut Attributes<'_, '_>) {
+fn sql_attributes(sql: &Members<'_>, notes: &Notes, attributes: &mut Attributes<'_, '_>) {
     let url = notes.text(sql, "url");
     let connection = notes.text(sql, "connection_string");
     match url.map(|url| (url, split_url(url))) {
@@ -290,7 +318,7 @@ fn of_sql(sql: &Members<'_>, notes: &Notes, attributes: &mut Attributes<'_, '_>)
     keep_others(sql, &known, "sql.", attributes);
 }
 
-/// `scheme://host:port/name?options`: what stands before the name, and the name.
+/// Splits `scheme://host:port/name?options` into the part before the name, and the name.
 fn split_url(url: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = url.split_once("://")?;
     let host = rest.find('/').filter(|len| *len > 0)?;
@@ -299,7 +327,7 @@ fn split_url(url: &str) -> Option<(&str, &str)> {
 }
 
 /// Writes the annotations in their own types, and the list of their names.
-fn of_annotations(annotations: &Members<'_>, notes: &Notes, out: &mut Vec<u8>) {
+fn write_annotations(annotations: &Members<'_>, notes: &Notes, out: &mut Vec<u8>) {
     let mut attributes = Attributes::new(out, ATTRIBUTES);
     let mut names = Vec::new();
     for (name, value) in annotations {
@@ -315,11 +343,11 @@ fn of_annotations(annotations: &Members<'_>, notes: &Notes, out: &mut Vec<u8>) {
     }
 }
 
-/// Attribute with the names of those that are annotations.
+/// Attribute with the names of all annotations.
 const LIST: &str = "aws.xray.annotations";
 
-/// Writes the exceptions; gives the message of the status, and whether there is a cause at all.
-fn of_cause<'m>(
+/// Writes the exceptions. Returns the message of the status, and whether there is a cause at all.
+fn write_cause<'m>(
     cause: &'m Json<'_>,
     time: u64,
     notes: &Notes,
@@ -336,7 +364,7 @@ fn of_cause<'m>(
                     notes.repaired();
                     continue;
                 };
-                // Nothing to keep, and 21 000 of them fit into a datagram.
+                // There is nothing to keep, and 21 000 of them fit into a datagram.
                 if exception.iter().all(|(_, value)| value.is_nothing()) {
                     notes.repaired();
                     continue;
@@ -407,7 +435,7 @@ fn of_exception(exception: &Members<'_>, time: u64, notes: &Notes, out: &mut Vec
     keep_others(exception, &known, "exception.", &mut attributes);
 }
 
-/// Whether a frame can be read out of the text of the stack again.
+/// Whether the frame can be read back from the text of the stack.
 fn is_plain(frame: &Json<'_>) -> bool {
     let Json::Map(frame) = frame else { return true };
     frame.iter().all(|(name, value)| match (&**name, value) {

@@ -1,12 +1,12 @@
-//! The socket of the datagrams, and their way to the workers.
+//! The socket of the datagrams, and how they come to the workers.
 //!
 //! ```text
 //! socket -> read: permit or drop -> bounded queue -> translate: all that wait -> one payload
 //! ```
 //!
 //! Reading does nothing else, so that the kernel has to drop as little as possible. Senders never
-//! get an answer, so whatever is lost is counted: by the kernel in `/proc/net/udp`, by us for want
-//! of bytes, of room, or of sense.
+//! get an answer, so every loss is counted: by the kernel in `/proc/net/udp`, by skep if the budget
+//! or the queue has no room or the datagram makes no sense.
 
 use std::{
     fs, io,
@@ -27,8 +27,8 @@ use tokio::{
 
 use super::{segment, stats::DatagramStats};
 use crate::{
-    component::{Arrival, Compression, Encoding, Ingress, Rejection, Stop, Way},
-    net::{seldom::Seldom, server::Sockets},
+    component::{Admission, Arrival, Compression, Encoding, Inlet, Rejection, Stop},
+    net::{rate_limit::RateLimit, server::Sockets},
     otlp::{
         Signal,
         check::Utf8,
@@ -40,14 +40,14 @@ use crate::{
 /// Largest datagram, and a byte more than IPv4 can carry.
 const BUFFER: usize = 64 * 1024;
 
-/// A payload is sent on when it has so many bytes, or when nothing waits.
+/// A payload is submitted when it has this many bytes, or when no datagram waits.
 const ENOUGH: usize = 1 << 20;
 
-/// Payloads on their way to a queue at a time.
+/// Payloads that are submitted at a time.
 const IN_FLIGHT: usize = 4;
 
-/// How often the kernel is asked what it dropped.
-const LOOK: Duration = Duration::from_secs(5);
+/// How often the kernel is asked for its drops.
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A datagram that waits to be translated.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ pub(super) struct Waiting {
     permit: Permit,
 }
 
-/// What the parts of a receiver count.
+/// Counters that the parts of a receiver share.
 #[derive(Debug, Clone)]
 pub(super) struct Counters {
     pub(super) requests: Arc<ReceiverStats>,
@@ -88,7 +88,7 @@ impl Datagrams {
             socket.bind(&address.into())?;
             Ok(socket.into())
         })?;
-        // Of one that was open before it may be another.
+        // A socket that was open before a reload may have another size.
         let kernel = SockRef::from(&socket);
         kernel.set_recv_buffer_size(buffer)?;
         let buffer = kernel.recv_buffer_size()?;
@@ -100,60 +100,61 @@ impl Datagrams {
         self.socket.local_addr()
     }
 
-    /// Reads until `stop` is raised, and then what has already come.
+    /// Reads until `stop` is raised, and then the datagrams that have already arrived.
     pub(super) async fn read(
         self,
-        ingress: Ingress,
+        inlet: Arc<dyn Inlet>,
         counters: Counters,
         queue: Sender<Waiting>,
         mut stop: Stop,
     ) {
-        let kernel = KernelDrops::of(self.socket.as_raw_fd());
+        let kernel = KernelDrops::new(self.socket.as_raw_fd());
         let mut buffer = vec![0; BUFFER];
-        let mut look = tokio::time::interval(LOOK);
+        let mut look = tokio::time::interval(CHECK_INTERVAL);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let inlet = Inlet { ingress, counters, queue };
+        let intake = Intake { inlet, counters, queue };
         loop {
             tokio::select! {
                 received = self.socket.recv_from(&mut buffer) => match received {
-                    Ok((len, peer)) => inlet.take(&buffer[..len], peer),
-                    // The kernel reports an ICMP message or a want of memory; the socket stays.
+                    Ok((len, peer)) => intake.take(&buffer[..len], peer),
+                    // The kernel reports an ICMP message or a lack of memory; the socket stays
+                    // open.
                     Err(error) => {
                         tracing::debug!(%error, "a datagram could not be read");
                         tokio::task::yield_now().await;
                     }
                 },
-                _ = look.tick() => kernel.count(&inlet.counters.datagrams),
+                _ = look.tick() => kernel.count(&intake.counters.datagrams),
                 () = stop.raised() => break,
             }
         }
-        // By the socket itself, since tokio may not have heard of the last datagrams.
-        kernel.count(&inlet.counters.datagrams);
+        // The socket is read directly, since tokio may not know of the last datagrams yet.
+        kernel.count(&intake.counters.datagrams);
         let Ok(socket) = self.socket.into_std() else { return };
         while let Ok((len, peer)) = socket.recv_from(&mut buffer) {
-            inlet.take(&buffer[..len], peer);
+            intake.take(&buffer[..len], peer);
         }
-        kernel.count(&inlet.counters.datagrams);
+        kernel.count(&intake.counters.datagrams);
     }
 }
 
-/// Where datagrams go that have been read.
-struct Inlet {
-    ingress: Ingress,
+/// Takes datagrams that have been read.
+struct Intake {
+    inlet: Arc<dyn Inlet>,
     counters: Counters,
     queue: Sender<Waiting>,
 }
 
-impl Inlet {
+impl Intake {
     fn take(&self, bytes: &[u8], peer: SocketAddr) {
         if bytes.is_empty() {
             return;
         }
         let stats = &self.counters.datagrams;
         stats.received.add(1);
-        // Twice, since its spans are there before it goes.
-        let way = self.ingress.way(Signal::Traces);
-        let lost = match way.and_then(|way| way.try_permit(bytes.len() * 2)) {
+        // Twice the bytes, because the datagram is held until its spans have been made.
+        let admission = Arc::clone(&self.inlet).admission(Signal::Traces);
+        let lost = match admission.and_then(|admission| admission.try_permit(bytes.len() * 2)) {
             Ok(Some(permit)) => {
                 let bytes = Bytes::copy_from_slice(bytes);
                 let sent = self.queue.try_send(Waiting { bytes, peer, permit });
@@ -169,35 +170,42 @@ impl Inlet {
     }
 }
 
-/// Turns what waits into payloads, until nobody reads any more.
-pub(super) async fn translate(mut queue: Receiver<Waiting>, ingress: Ingress, counters: Counters) {
-    let mut on_their_way = JoinSet::new();
-    let wrong = Seldom::default();
+/// Turns waiting datagrams into payloads, until the socket is no longer read.
+pub(super) async fn translate(
+    mut queue: Receiver<Waiting>,
+    inlet: Arc<dyn Inlet>,
+    counters: Counters,
+) {
+    let mut in_flight = JoinSet::new();
+    let wrong = RateLimit::default();
     while let Some(first) = queue.recv().await {
         let Some(gathered) = gather(first, &mut queue, &counters, &wrong) else { continue };
-        if on_their_way.len() >= IN_FLIGHT {
-            on_their_way.join_next().await;
+        if in_flight.len() >= IN_FLIGHT {
+            in_flight.join_next().await;
         }
-        match ingress.way(Signal::Traces) {
-            // The engine counts what it refuses.
-            Ok(way) => drop(on_their_way.spawn(way.submit(gathered.arrive(&*way)))),
+        match Arc::clone(&inlet).admission(Signal::Traces) {
+            // The engine counts refusals.
+            Ok(admission) => {
+                let arrival = gathered.into_arrival(&*admission, Arc::clone(&counters.requests));
+                drop(in_flight.spawn(admission.submit(arrival)));
+            }
             Err(_) => counters.requests.rejected_requests.add(1),
         }
     }
-    while on_their_way.join_next().await.is_some() {}
+    while in_flight.join_next().await.is_some() {}
 }
 
-/// The body of a payload.
+/// The body of a payload, made from datagrams.
 struct Gathered {
     body: Vec<u8>,
     permit: Permit,
-    /// Who sent the first of it.
+    /// Sender of the first datagram.
     peer: SocketAddr,
 }
 
 impl Gathered {
-    fn arrive(self, way: &dyn Way) -> Arrival {
-        let context = way.wants_context().then(|| {
+    fn into_arrival(self, admission: &dyn Admission, stats: Arc<ReceiverStats>) -> Arrival {
+        let context = admission.wants_context().then(|| {
             let arrived = tokio::time::Instant::now().into_std();
             Arc::new(Context {
                 metadata: Vec::new(),
@@ -216,17 +224,17 @@ impl Gathered {
             utf8: Utf8::Strict,
             context,
             wait: Wait::Acceptance,
-            transport: "udp",
+            stats,
         }
     }
 }
 
-/// One payload of the first datagram and of those that wait behind it.
+/// Makes one payload of the first datagram and those that wait behind it.
 fn gather(
     first: Waiting,
     queue: &mut Receiver<Waiting>,
     counters: &Counters,
-    wrong: &Seldom,
+    wrong: &RateLimit,
 ) -> Option<Gathered> {
     let peer = first.peer;
     let paid = first.permit.clone();
@@ -258,20 +266,21 @@ fn gather(
         return None;
     }
     body.shrink_to_fit();
-    // The datagrams go as this is there, so it need not wait. An eighth more, as the door has it.
+    // Needs no wait, because the datagrams are dropped in exchange. An eighth more, as `cost` has
+    // it.
     let permit = paid.more((body.len() + body.len() / 8) as u64);
     drop((paid, permits));
     Some(Gathered { body, permit, peer })
 }
 
-/// What the kernel says of a socket.
+/// Reads from the kernel how many datagrams of a socket it has dropped.
 struct KernelDrops {
-    /// The socket's inode; none where there is no `/proc`.
+    /// The socket's inode; `None` without `/proc`.
     inode: Option<String>,
 }
 
 impl KernelDrops {
-    fn of(socket: RawFd) -> Self {
+    fn new(socket: RawFd) -> Self {
         let link = fs::read_link(format!("/proc/self/fd/{socket}")).ok();
         let name = link.as_ref().and_then(|link| link.to_str());
         let inode = name.and_then(|name| name.strip_prefix("socket:[")?.strip_suffix(']'));
@@ -304,7 +313,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        component::{BoxFuture, Door, Reply},
+        component::{BoxFuture, Reply},
         otlp::{check, payload::Ledger},
         telemetry::Telemetry,
     };
@@ -340,15 +349,15 @@ mod tests {
         }
     }
 
-    struct FakeDoor(Arc<Engine>);
+    struct FakeInlet(Arc<Engine>);
 
-    impl Door for FakeDoor {
-        fn way(self: Arc<Self>, _: Signal) -> Result<Box<dyn Way>, Rejection> {
-            Ok(Box::new(FakeDoor(Arc::clone(&self.0))))
+    impl Inlet for FakeInlet {
+        fn admission(self: Arc<Self>, _: Signal) -> Result<Box<dyn Admission>, Rejection> {
+            Ok(Box::new(FakeInlet(Arc::clone(&self.0))))
         }
     }
 
-    impl Way for FakeDoor {
+    impl Admission for FakeInlet {
         fn try_permit(&self, bytes: usize) -> Result<Option<Permit>, Rejection> {
             let engine: Arc<Engine> = Arc::clone(&self.0);
             let is_free = engine.try_charge(bytes as u64);
@@ -360,7 +369,7 @@ mod tests {
         }
 
         fn submit(&self, arrival: Arrival) -> BoxFuture<Reply> {
-            assert_eq!(arrival.transport, "udp");
+            assert_eq!(arrival.stats.transport, "udp");
             let paid = arrival.permit.bytes();
             self.0.arrivals.lock().unwrap().push((arrival.body, paid));
             Box::pin(std::future::ready(Ok(())))
@@ -374,30 +383,30 @@ mod tests {
     #[tokio::test]
     async fn what_waits_becomes_one_payload_and_what_is_lost_is_counted() {
         let engine = Arc::new(Engine { free: 10_000.into(), ..Engine::default() });
-        let ingress = Ingress { door: Arc::new(FakeDoor(Arc::clone(&engine))) };
+        let inlet: Arc<dyn Inlet> = Arc::new(FakeInlet(Arc::clone(&engine)));
         let datagrams = Arc::new(DatagramStats::default());
         let requests = Telemetry::default().receiver("awsxray", Signal::Traces, "udp");
         let counters = Counters { requests, datagrams: Arc::clone(&datagrams) };
         let (queue, waiting) = tokio::sync::mpsc::channel(4);
-        let inlet = Inlet { ingress: ingress.clone(), counters: counters.clone(), queue };
+        let intake = Intake { inlet: Arc::clone(&inlet), counters: counters.clone(), queue };
         let peer = ([127, 0, 0, 1], 1).into();
         let segment = "{\"format\":\"json\",\"version\":1}\n{\"name\":\"n\",\"id\":\"1111111111111111\",\
             \"trace_id\":\"1-68f0a1b2-c3d4e5f60718293a4b5c6d7e\",\"start_time\":1}";
-        inlet.take(&[b'x'; 6000], peer);
+        intake.take(&[b'x'; 6000], peer);
         for _ in 0..3 {
-            inlet.take(segment.as_bytes(), peer);
+            intake.take(segment.as_bytes(), peer);
         }
-        inlet.take(b"no segment", peer);
-        inlet.take(b"", peer);
-        inlet.take(b"no room", peer);
+        intake.take(b"no segment", peer);
+        intake.take(b"", peer);
+        intake.take(b"no room", peer);
         let lost = |stats: &DatagramStats| {
             [&stats.received, &stats.over_budget, &stats.queue_full, &stats.malformed]
                 .map(crate::telemetry::Counter::read)
         };
         assert_eq!(lost(&datagrams), [6, 1, 1, 0]);
-        let requests = Arc::clone(&inlet.counters.requests);
-        drop(inlet);
-        translate(waiting, ingress, counters).await;
+        let requests = Arc::clone(&intake.counters.requests);
+        drop(intake);
+        translate(waiting, inlet, counters).await;
         assert_eq!(lost(&datagrams), [6, 1, 1, 1]);
         assert_eq!(requests.rejected_requests.read(), 3);
         let arrivals = engine.arrivals.lock().unwrap();
@@ -412,7 +421,7 @@ mod tests {
     async fn what_the_kernel_drops_is_counted() {
         let datagrams =
             Datagrams::open(([127, 0, 0, 1], 0).into(), 4096, &mut Sockets::default()).unwrap();
-        let kernel = KernelDrops::of(datagrams.socket.as_raw_fd());
+        let kernel = KernelDrops::new(datagrams.socket.as_raw_fd());
         let sender = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = datagrams.address().unwrap();
         for _ in 0..100 {

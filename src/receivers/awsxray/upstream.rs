@@ -1,9 +1,9 @@
-//! Sampling calls that AWS answers, and what is answered while it does not.
+//! Sampling calls that AWS answers, and their responses while AWS is unavailable.
 //!
-//! AWS is asked first, each time. Where it cannot be reached, throttles or refuses skep, the rules
-//! that it gave last are given again, and reports on them are answered here, with shares of their
-//! reservoirs among the clients that ask here. Before it has given any, the rules of the
-//! configuration are in their place (`mode: merge`), or the client is told why there are none.
+//! Each call goes to AWS first. If AWS cannot be reached, throttles or refuses skep, the rules that
+//! it returned last are served, and reports on them are answered by skep, which shares their
+//! reservoirs among its clients. Before AWS has returned any, the rules of the configuration are
+//! used (`mode: merge`), or the client is told why there are none.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -20,31 +20,31 @@ use super::{
     proxy::Call,
     sampling::{self, Sampling},
 };
-use crate::net::seldom::Seldom;
+use crate::net::rate_limit::RateLimit;
 
-/// Most pages of rules that are asked for; an account has 25 rules unless AWS was asked for more.
+/// Most pages of rules that are read. An account has 25 rules unless its limit was raised.
 const PAGES: usize = 32;
 
 /// AWS behind the proxy.
 pub(super) struct Upstream {
     forward: Arc<Forward>,
-    /// What it gave last.
+    /// The rules that AWS returned last.
     kept: Mutex<Option<Arc<Kept>>>,
     /// Rules of `mode: merge`.
     configured: Option<Sampling>,
-    told: Seldom,
+    limit: RateLimit,
 }
 
-/// Rules that AWS gave.
+/// Rules of AWS.
 struct Kept {
     answer: Answer,
     sampling: Sampling,
 }
 
-/// A request, read.
+/// A request with its body.
 pub(super) struct Asked {
     pub(super) method: Method,
-    /// With its query.
+    /// The path with its query.
     pub(super) path: String,
     pub(super) content_type: Option<HeaderValue>,
     pub(super) body: Bytes,
@@ -52,10 +52,10 @@ pub(super) struct Asked {
 
 impl Upstream {
     pub(super) fn new(forward: Arc<Forward>, configured: Option<Sampling>) -> Self {
-        Upstream { forward, kept: Mutex::default(), configured, told: Seldom::default() }
+        Upstream { forward, kept: Mutex::default(), configured, limit: RateLimit::default() }
     }
 
-    /// The answer to a sampling call, or to any other that is let through.
+    /// The response to a sampling call, or to any other that is allowed.
     pub(super) async fn answer(&self, call: Option<Call>, asked: Asked) -> Answer {
         let body = asked.body.clone();
         let answered = match call {
@@ -64,8 +64,7 @@ impl Upstream {
         };
         let (said, reason) = match answered {
             Ok(answer) if answer.status.is_success() => return answer,
-            // The path of a sampling call is right: what does not know it is no AWS, but a
-            // stand-in.
+            // The path of a sampling call is right, so this is not AWS but a substitute.
             Ok(answer) if answer.blames_client() && !(call.is_some() && is_unknown(&answer)) => {
                 return answer;
             }
@@ -76,7 +75,7 @@ impl Upstream {
             Err(failure) => (failure.answer(), failure.reason),
         };
         let instead = call.and_then(|call| self.instead(call, &body));
-        if self.told.is_due() {
+        if self.limit.is_due() {
             tracing::warn!(
                 reason,
                 answered = instead.as_ref().map_or("with the error", |(_, by)| *by),
@@ -91,7 +90,7 @@ impl Upstream {
         self.forward.call(&method, &path, content_type.as_ref(), body).await
     }
 
-    /// All rules at once: few SDKs ask for a second page.
+    /// Reads all pages of rules, because few SDKs ask for a second one.
     async fn rules(&self, asked: Asked) -> Result<Answer, Failure> {
         let wants_page = serde_json::from_slice::<Value>(&asked.body)
             .is_ok_and(|body| body.get("NextToken").is_some_and(|token| !token.is_null()));
@@ -124,7 +123,7 @@ impl Upstream {
         Ok(answer)
     }
 
-    /// What is answered in the place of AWS, and by what.
+    /// The response instead of that of AWS, with its source.
     fn instead(&self, call: Call, body: &[u8]) -> Option<(Answer, &'static str)> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(kept) = kept {
@@ -139,7 +138,7 @@ impl Upstream {
     }
 }
 
-/// The records of a page, and the token of the next.
+/// The records of a page, and the token of the next page.
 fn page(body: &[u8]) -> Option<(Vec<Value>, Option<Value>)> {
     let mut body: Value = serde_json::from_slice(body).ok()?;
     let Value::Array(records) = body.get_mut("SamplingRuleRecords")?.take() else { return None };
@@ -147,12 +146,12 @@ fn page(body: &[u8]) -> Option<(Vec<Value>, Option<Value>)> {
     Some((records, next.filter(|token| !token.is_null())))
 }
 
-/// Whether nothing is known of the path.
+/// Whether the path is unknown.
 fn is_unknown(answer: &Answer) -> bool {
     answer.status == StatusCode::NOT_FOUND
 }
 
-/// An answer in words, with what to do about it.
+/// A message with the remedy.
 fn explain(answer: &Answer) -> String {
     let (code, message) = answer.said();
     let hint = match &*code {

@@ -1,72 +1,15 @@
-//! Answers of the receiver in the terms of gRPC and of OTLP/HTTP.
-
-use std::time::Duration;
+//! The responses of the receiver, in gRPC and in OTLP/HTTP.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use crate::{
-    component::{Encoding, Rejection},
+    component::Encoding,
     net::{
         grpc::{self, Code, Status},
         server::Reply,
     },
-    otlp::payload::Reason,
 };
-
-/// What a rejection is in gRPC's terms.
-pub(in super::super) fn status(rejection: &Rejection) -> Status {
-    match rejection {
-        Rejection::Malformed(message) => Status::new(Code::InvalidArgument, message.clone()),
-        Rejection::TooLarge { limit } => Status::new(
-            Code::ResourceExhausted,
-            format!("the message is larger than the limit of {limit} bytes"),
-        ),
-        Rejection::Unavailable(reason, pause) => Status {
-            code: Code::Unavailable,
-            message: sentence(*reason).to_owned(),
-            retry_after: Some(pause.unwrap_or(Duration::from_secs(1))),
-        },
-        Rejection::Failed(reason) => Status::new(code(*reason), sentence(*reason)),
-    }
-}
-
-/// What a refusal for good is: where a sender waits for the backend, what the backend says of it.
-const fn code(reason: Reason) -> Code {
-    match reason {
-        Reason::BackendRefused | Reason::Malformed => Code::InvalidArgument,
-        Reason::Unauthenticated => Code::Unauthenticated,
-        Reason::Forbidden => Code::PermissionDenied,
-        Reason::NotFound => Code::Unimplemented,
-        Reason::TooLarge => Code::ResourceExhausted,
-        _ => Code::Internal,
-    }
-}
-
-/// What a sender's log shows.
-const fn sentence(reason: Reason) -> &'static str {
-    match reason {
-        Reason::OverBudget => "no memory was free for this request in time; send it again later",
-        Reason::Limited => "data refused due to high memory usage; send it again later",
-        Reason::QueueFull => "the sending queue of an exporter is full; send it again later",
-        Reason::ShuttingDown => "skep is shutting down; send it again later",
-        Reason::RetriesExhausted => "the backend took no data in time; send it again later",
-        Reason::StorageFull => "the storage of skep is full; send it again later",
-        Reason::StorageFailed => "skep could not write the data down; send it again later",
-        Reason::Panicked | Reason::Unaccounted => {
-            "an internal error ended this request; send it again"
-        }
-        Reason::BackendRefused => "the backend refused the data for good",
-        Reason::Unauthenticated => "the backend does not accept the credentials of skep (401)",
-        Reason::Forbidden => "the backend does not allow skep to send this data (403)",
-        Reason::NotFound => "the backend has no such endpoint, or does not take this format (404)",
-        Reason::Malformed => "the bytes are not what they claim to be",
-        Reason::TooLarge => "an item is larger than a limit allows",
-        Reason::TooManyMetadataValues => {
-            "too many combinations of metadata values (metadata_cardinality_limit of batch)"
-        }
-    }
-}
 
 pub(super) fn grpc_response(result: Result<(), Status>) -> Response<Reply> {
     let mut response = match result {
@@ -107,7 +50,7 @@ pub(super) fn failure(status: &Status, encoding: Encoding) -> Response<Reply> {
         }
     };
     let code = match status.code {
-        // The Collector answers 400 for what is too large, too.
+        // The Collector also answers 400 if a request is too large.
         Code::ResourceExhausted if status.retry_after.is_none() => 400,
         code => code.to_http(),
     };
@@ -123,7 +66,7 @@ pub(super) fn failure(status: &Status, encoding: Encoding) -> Response<Reply> {
     response
 }
 
-/// The answer to a client that may not send. `challenge` says how it can prove itself.
+/// The response to a client that may not send. `challenge` says how it can authenticate.
 pub(super) fn unauthenticated(
     status: &Status,
     encoding: Encoding,

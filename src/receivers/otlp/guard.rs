@@ -1,42 +1,42 @@
-//! Asks an authenticator about each request of a port, before the body is read.
+//! Authenticates each request of a port before the body is read.
 //!
-//! Most answers come at once and cost nothing. A request that has to wait, for the keys of an
+//! Most decisions take no time and cost nothing. A request that has to wait, for the keys of an
 //! issuer or for its turn at a slow hash, keeps its headers in memory meanwhile, which may be as
-//! large as the limit of HTTP/2 allows. They are charged to the byte budget for the time of the
-//! wait, and a request that finds no room gets 503. Before, 200 connections that sent headers of
+//! large as the limit of HTTP/2 allows. They are charged to the byte budget during the wait, and a
+//! request that finds no room gets 503. Before, 200 connections that sent headers of
 //! 60 KB held 240 MiB beside a budget of 64 MiB. How many requests may wait is up to the
 //! authenticator.
 //!
-//! The authenticator belongs to the port and not to the protocol, since both ports take both
-//! protocols: a port with `auth` takes nothing from anybody else.
+//! The authenticator belongs to the port and not to the protocol, because both ports take both
+//! protocols: a port with `auth` takes requests only from authenticated clients.
 
 use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Uri};
 use percent_encoding::percent_decode_str;
 
-use super::answer::status;
 use crate::{
-    component::{Asked, Credentials, Denied, Identity, Ingress, Rejection, ServerAuthenticator},
+    component::{Asked, Credentials, Denied, Identity, Inlet, Rejection, ServerAuthenticator},
     net::{
         grpc::{Code, Status},
-        seldom::Seldom,
+        rate_limit::RateLimit,
         server::Connection,
     },
     otlp::{
         Signal,
         payload::{Permit, Reason},
     },
+    receivers::status::status,
     telemetry::ReceiverStats,
 };
 
-/// What a header takes in memory beside its name and value.
+/// Memory that a header takes besides its name and value.
 const HEADER: usize = 64;
 
-/// Where a request comes from, and who pays while it waits.
+/// The origin of a request, and the inlet that pays while it waits.
 #[derive(Clone, Copy)]
 pub(super) struct Caller<'a> {
-    pub(super) ingress: &'a Ingress,
+    pub(super) inlet: &'a Arc<dyn Inlet>,
     pub(super) signal: Signal,
     pub(super) connection: &'a Connection,
     pub(super) stats: &'a ReceiverStats,
@@ -45,7 +45,7 @@ pub(super) struct Caller<'a> {
 impl Caller<'_> {
     /// Takes bytes from the budget if they are free now.
     fn pay(&self, bytes: usize) -> Result<Permit, Rejection> {
-        let free = self.ingress.way(self.signal)?.try_permit(bytes)?;
+        let free = Arc::clone(self.inlet).admission(self.signal)?.try_permit(bytes)?;
         free.ok_or(Rejection::Unavailable(Reason::OverBudget, None))
     }
 }
@@ -55,9 +55,9 @@ pub(super) struct Guard {
     authenticator: Arc<dyn ServerAuthenticator>,
     /// Id of the receiver, for the log.
     receiver: String,
-    /// Query parameters that are taken for headers.
+    /// Query parameters that are read as headers.
     request_params: Vec<String>,
-    told: Seldom,
+    limit: RateLimit,
 }
 
 impl Guard {
@@ -70,7 +70,7 @@ impl Guard {
             authenticator,
             receiver: receiver.to_owned(),
             request_params: request_params.to_vec(),
-            told: Seldom::default(),
+            limit: RateLimit::default(),
         }
     }
 
@@ -84,7 +84,7 @@ impl Guard {
         self.authenticator.challenge()
     }
 
-    /// What is known of the sender, or the refusal.
+    /// Returns the identity of the sender, or the refusal.
     pub(super) async fn admit(
         &self,
         headers: &HeaderMap,
@@ -104,7 +104,7 @@ impl Guard {
         match denied {
             Denied::Unauthenticated(why) => {
                 stats.unauthenticated_requests.add(1);
-                if self.told.is_due() {
+                if self.limit.is_due() {
                     let client = connection.peer.map(|peer| peer.to_string()).unwrap_or_default();
                     tracing::warn!(
                         receiver = self.receiver,
@@ -123,8 +123,8 @@ impl Guard {
     }
 }
 
-/// The decision of an authenticator. Where it does not come at once, the request pays for the
-/// `bytes` that it holds until it comes.
+/// Waits for the decision of an authenticator. If it is not ready at once, the request pays for the
+/// `bytes` that it holds until then.
 async fn decided(
     mut asked: Asked<'_, Result<Identity, Denied>>,
     bytes: usize,
@@ -146,7 +146,7 @@ fn size(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + HEADER).sum()
 }
 
-/// The first value of each query parameter that is `wanted`.
+/// The first value of each `wanted` query parameter.
 fn parameters(query: &str, wanted: &[String]) -> Vec<(String, String)> {
     let mut found: Vec<(String, String)> = Vec::new();
     if wanted.is_empty() {
@@ -162,7 +162,7 @@ fn parameters(query: &str, wanted: &[String]) -> Vec<(String, String)> {
     found
 }
 
-/// A name or value of a query, as forms encode it.
+/// Decodes a name or value of a query, as encoded by forms.
 fn decoded(text: &str) -> String {
     let text = text.replace('+', " ");
     percent_decode_str(&text).decode_utf8_lossy().into_owned()

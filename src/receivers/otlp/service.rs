@@ -1,4 +1,4 @@
-//! Answers OTLP requests: gRPC and HTTP, told apart by their content type, on any port.
+//! Serves OTLP requests over gRPC and HTTP on any port. The content type tells them apart.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,14 +6,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use hyper::body::Incoming;
 
 use super::{
-    answer::{failure, grpc_response, plain, status, success, unauthenticated},
-    body::{self, Payer},
-    cors::is_preflight,
+    answer::{failure, grpc_response, plain, success, unauthenticated},
     guard::{Caller, Guard},
-    settings::{Config, Cors, HttpSettings, Utf8Check},
+    settings::{Config, HttpSettings, Utf8Check},
 };
 use crate::{
-    component::{Arrival, Compression, Encoding, Identity, Ingress, Rejection, Way},
+    component::{Admission, Arrival, Compression, Encoding, Identity, Inlet, Rejection},
     config::{Interval, Secret},
     net::{
         grpc::{self, Code, Status},
@@ -24,28 +22,33 @@ use crate::{
         check::Utf8,
         payload::{Context, Permit, Wait},
     },
-    receivers::astray::{self, Astray},
-    receivers::stray::Stray,
+    receivers::{
+        astray::{self, Astray},
+        body::{self, Payer},
+        cors::{Cors, is_preflight},
+        status::status,
+        stray::Stray,
+    },
     telemetry::ReceiverStats,
 };
 
 /// Longest time for a whole body: a slow sender holds a permit.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What gRPC clients may send.
+/// Encodings that gRPC clients may use.
 const GRPC_CODECS: [Compression; 4] =
     [Compression::Identity, Compression::Gzip, Compression::Snappy, Compression::Zstd];
 
 /// The service of one receiver.
 pub(super) struct OtlpService {
-    ingress: Ingress,
+    inlet: Arc<dyn Inlet>,
     paths: [String; 3],
     signals: Vec<Signal>,
     max_message: usize,
     max_body: usize,
     wait: Wait,
     utf8: Utf8,
-    /// Of gRPC and of HTTP requests; a protocol that has no section of its own follows the other.
+    /// For gRPC and for HTTP. A protocol without a section of its own follows the other.
     include_metadata: [bool; 2],
     cors: Option<Cors>,
     response_headers: Vec<(HeaderName, HeaderValue)>,
@@ -53,12 +56,15 @@ pub(super) struct OtlpService {
     codecs: Option<Vec<Compression>>,
     /// Longest time for the body of an HTTP request.
     body_timeout: Duration,
-    refusals: Refusals,
+    stats: Stats,
     astray: Astray,
 }
 
 /// Counters of gRPC and of HTTP, by signal.
-pub(super) type Refusals = [[Arc<ReceiverStats>; 3]; 2];
+pub(super) type Stats = [[Arc<ReceiverStats>; 3]; 2];
+
+/// Where the log says that pages can be allowed.
+const CORS: &str = "protocols: http: cors";
 
 const GRPC: usize = 0;
 const HTTP: usize = 1;
@@ -67,9 +73,9 @@ impl OtlpService {
     pub(super) fn new(
         config: &Config,
         signals: &[Signal],
-        refusals: Refusals,
+        stats: Stats,
         astray: Astray,
-        ingress: Ingress,
+        inlet: Arc<dyn Inlet>,
     ) -> Self {
         let defaults = HttpSettings::default();
         let http = config.protocols.http.on().unwrap_or(&defaults);
@@ -77,7 +83,7 @@ impl OtlpService {
             if path.starts_with('/') { path.clone() } else { format!("/{path}") }
         };
         OtlpService {
-            ingress,
+            inlet,
             paths: [
                 path(&http.traces_url_path),
                 path(&http.metrics_url_path),
@@ -93,11 +99,11 @@ impl OtlpService {
             },
             include_metadata: {
                 let grpc = config.protocols.grpc.on().map(|grpc| grpc.include_metadata);
-                let of_http = config.protocols.http.on().map(|http| http.include_metadata);
-                [grpc.or(of_http) == Some(true), of_http.or(grpc) == Some(true)]
+                let http = config.protocols.http.on().map(|http| http.include_metadata);
+                [grpc.or(http) == Some(true), http.or(grpc) == Some(true)]
             },
             cors: http.cors.clone(),
-            response_headers: http.response_headers.iter().filter_map(header_of).collect(),
+            response_headers: http.response_headers.iter().filter_map(parse_header).collect(),
             codecs: http.compression_algorithms.as_ref().map(|names| {
                 names.iter().filter_map(|name| Compression::from_name(name)).collect()
             }),
@@ -105,7 +111,7 @@ impl OtlpService {
                 Some(Interval(timeout)) if !timeout.is_zero() => timeout,
                 _ => BODY_TIMEOUT,
             },
-            refusals,
+            stats,
             astray,
         }
     }
@@ -116,7 +122,7 @@ impl OtlpService {
         client: &Client<'a>,
         stats: &'a ReceiverStats,
     ) -> Caller<'a> {
-        Caller { ingress: &self.ingress, signal, connection: client.connection, stats }
+        Caller { inlet: &self.inlet, signal, connection: client.connection, stats }
     }
 
     // ---- gRPC ----------------------------------------------------------------------------
@@ -147,7 +153,7 @@ impl OtlpService {
         request: Request<Incoming>,
         client: &Client<'_>,
     ) -> Result<(), Status> {
-        let stats = &self.refusals[GRPC][signal.index()];
+        let stats = &self.stats[GRPC][signal.index()];
         let refused = Refusal::new(stats);
         let identity = client.admit(&request, self.caller(signal, client, stats)).await?;
         let encoding = request.headers().get(grpc::ENCODING).map(HeaderValue::as_bytes);
@@ -157,13 +163,14 @@ impl OtlpService {
             let message = format!("grpc-encoding `{name}` is not supported");
             return Err(Status::new(Code::Unimplemented, message));
         };
-        let way = self.ingress.way(signal).map_err(|rejection| status(&rejection))?;
-        let context = self.context(&*way, &request, (client, identity), GRPC);
+        let admission = Arc::clone(&self.inlet).admission(signal);
+        let admission = admission.map_err(|rejection| status(&rejection))?;
+        let context = self.context(&*admission, &request, (client, identity), GRPC);
         let payer = Payer {
-            way: &*way,
+            admission: &*admission,
             connection: client.connection,
             timeout: BODY_TIMEOUT,
-            // A sender ignores an answer after its timeout, so it gets one before.
+            // A sender ignores a response after its timeout, so it gets one before.
             patience: grpc_timeout(request.headers()).map(|patience| patience.mul_f64(0.75)),
             stats,
         };
@@ -190,15 +197,14 @@ impl OtlpService {
             utf8: self.utf8,
             context,
             wait: self.wait,
-            transport: "grpc",
+            stats: Arc::clone(stats),
         };
-        refused.not();
-        let reply = way.submit(arrival).await;
+        refused.disarm();
+        let reply = admission.submit(arrival).await;
         reply.map_err(|rejection| self.rejected(&rejection, client.connection))
     }
 
-    /// The answer to a request that is refused, of which the log is told where its sender is at
-    /// fault.
+    /// The status of a rejected request. It is logged if the sender is at fault.
     fn rejected(&self, rejection: &Rejection, connection: &Connection) -> Status {
         let status = status(rejection);
         if matches!(rejection, Rejection::Malformed(_) | Rejection::TooLarge { .. }) {
@@ -217,14 +223,14 @@ impl OtlpService {
             .filter(|signal| self.signals.contains(signal));
         let Some(signal) = signal else {
             let (kind, text) = astray::wrong_path(path, request.headers(), &self.paths);
-            // Health checks of load balancers and passing browsers GET; they are no senders.
+            // GET comes from health checks of load balancers and from browsers, not from senders.
             if request.method() == Method::POST {
                 self.astray.note(kind, client.connection.peer, &text);
             }
             return plain(StatusCode::NOT_FOUND, text);
         };
-        let counters = &self.refusals[HTTP][signal.index()];
-        let refused = Refusal::new(counters);
+        let stats = &self.stats[HTTP][signal.index()];
+        let refused = Refusal::new(stats);
         if request.method() != Method::POST {
             let text = "405 method not allowed, supported: [POST]";
             let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, text);
@@ -244,7 +250,7 @@ impl OtlpService {
                 return plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);
             }
         };
-        let identity = match client.admit(&request, self.caller(signal, client, counters)).await {
+        let identity = match client.admit(&request, self.caller(signal, client, stats)).await {
             Ok(identity) => identity,
             Err(status) => return unauthenticated(&status, encoding, client.challenge()),
         };
@@ -270,15 +276,16 @@ impl OtlpService {
             let message = format!("content-encoding `{name}` is not supported");
             return Err(Status::new(Code::InvalidArgument, message));
         };
-        let way = self.ingress.way(signal).map_err(|rejection| status(&rejection))?;
-        let connection = client.0.connection;
-        let context = self.context(&*way, &request, client, HTTP);
+        let admission = Arc::clone(&self.inlet).admission(signal);
+        let admission = admission.map_err(|rejection| status(&rejection))?;
+        let (connection, stats) = (client.0.connection, &self.stats[HTTP][signal.index()]);
+        let context = self.context(&*admission, &request, client, HTTP);
         let payer = Payer {
-            way: &*way,
+            admission: &*admission,
             connection,
             timeout: self.body_timeout,
             patience: None,
-            stats: &self.refusals[HTTP][signal.index()],
+            stats,
         };
         let read = body::whole(request.into_body(), self.max_body, payer).await;
         let (body, permit) = read.inspect_err(|status| {
@@ -288,7 +295,7 @@ impl OtlpService {
             && let Some(other) = astray::other_signal(&body, signal)
         {
             let text = format!(
-                "the body has data of {other} and was sent to {}, where it is nothing; send it to {}",
+                "the body has data of {other} and was sent to {}, where it has no meaning; send it to {}",
                 self.paths[signal.index()],
                 self.paths[other.index()]
             );
@@ -304,14 +311,14 @@ impl OtlpService {
             utf8: self.utf8,
             context,
             wait: self.wait,
-            transport: "http",
+            stats: Arc::clone(stats),
         };
-        refused.not();
-        let reply = way.submit(arrival).await;
+        refused.disarm();
+        let reply = admission.submit(arrival).await;
         reply.map_err(|rejection| self.rejected(&rejection, connection))
     }
 
-    /// Tells the log what a browser tells only its own console: a page may not send here.
+    /// Logs that a page may not send, which a browser shows only in its own console.
     fn note_refused_page<B>(
         &self,
         origin: &HeaderValue,
@@ -319,8 +326,8 @@ impl OtlpService {
         connection: &Connection,
     ) {
         let refused = match &self.cors {
-            Some(cors) => cors.refused(origin, request),
-            None => Cors::default().refused(origin, request),
+            Some(cors) => cors.refused(origin, request, CORS),
+            None => Cors::default().refused(origin, request, CORS),
         };
         if let Some((kind, text)) = refused {
             self.astray.note(kind, connection.peer, &text);
@@ -329,12 +336,12 @@ impl OtlpService {
 
     fn context<B>(
         &self,
-        way: &dyn Way,
+        admission: &dyn Admission,
         request: &Request<B>,
         (client, auth): (&Client<'_>, Identity),
         protocol: usize,
     ) -> Option<Arc<Context>> {
-        if !way.wants_context() {
+        if !admission.wants_context() {
             return None;
         }
         let mut metadata = Vec::new();
@@ -359,14 +366,14 @@ pub(super) struct PortService {
     pub(super) guard: Option<Arc<Guard>>,
 }
 
-/// Who sends a request.
+/// The client that sends a request.
 struct Client<'a> {
     connection: &'a Arc<Connection>,
     guard: Option<&'a Guard>,
 }
 
 impl Client<'_> {
-    /// What is known of it, or why it may not send.
+    /// Returns the identity of the client, or why it may not send.
     async fn admit<B>(&self, request: &Request<B>, caller: Caller<'_>) -> Result<Identity, Status> {
         let (headers, uri) = (request.headers(), request.uri());
         match self.guard {
@@ -382,7 +389,7 @@ impl Client<'_> {
 
 impl Service for PortService {
     fn charge(&self, bytes: usize) -> Option<Permit> {
-        self.service.ingress.door.charge(bytes)
+        self.service.inlet.charge(bytes)
     }
 
     async fn serve(
@@ -429,7 +436,7 @@ impl OtlpService {
     }
 }
 
-/// Counts a request as rejected unless it is said not to be: also one whose client goes away.
+/// Counts a request as rejected, also if its client goes away, unless it is submitted.
 struct Refusal<'a> {
     stats: &'a ReceiverStats,
     is_rejected: bool,
@@ -440,8 +447,8 @@ impl<'a> Refusal<'a> {
         Refusal { stats, is_rejected: true }
     }
 
-    /// The engine answers for it, and counts.
-    fn not(mut self) {
+    /// From now on the engine counts.
+    fn disarm(mut self) {
         self.is_rejected = false;
     }
 }
@@ -454,13 +461,13 @@ impl Drop for Refusal<'_> {
     }
 }
 
-fn header_of((name, value): (&String, &Secret)) -> Option<(HeaderName, HeaderValue)> {
+fn parse_header((name, value): (&String, &Secret)) -> Option<(HeaderName, HeaderValue)> {
     let name = HeaderName::try_from(name.as_str()).ok()?;
     Some((name, HeaderValue::try_from(value.expose()).ok()?))
 }
 
 /// `application/grpc`, which means protobuf, and `application/grpc+proto`; others, such as
-/// `application/grpc-web`, are not spoken.
+/// `application/grpc-web`, are not supported.
 fn is_grpc(content_type: &HeaderValue) -> bool {
     let media_type = content_type.as_bytes().split(|byte| *byte == b';').next();
     let media_type = media_type.unwrap_or_default().trim_ascii();

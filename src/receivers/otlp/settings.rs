@@ -1,4 +1,4 @@
-//! What can be configured, with the Collector's keys and defaults.
+//! The settings, with the Collector's keys and defaults.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -13,7 +13,7 @@ use crate::{
         server::{self, CONNECTION, Tuning},
         tls::ServerTls,
     },
-    receivers::journal::Journal,
+    receivers::{cors::Cors, journal::Journal},
 };
 
 /// A port may hold as many connections as this part of the budget pays for, and at least so many.
@@ -28,10 +28,10 @@ pub struct Config {
     pub protocols: Protocols,
     /// Answer a request only after the backends have its data.
     pub wait_for_export: bool,
-    /// Write requests down before they are answered, so that they survive a crash and an outage of
-    /// the backends costs disk instead of memory.
+    /// Write requests to disk before they are answered, so that they survive a crash, and an outage
+    /// of the backends costs disk space instead of memory.
     pub journal: Option<Journal>,
-    /// What becomes of text that is not UTF-8.
+    /// How to treat text that is not UTF-8.
     pub utf8: Utf8Check,
 }
 
@@ -39,12 +39,12 @@ pub struct Config {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Utf8Check {
-    /// The request is refused with the place, as protobuf demands: a backend would refuse the whole
-    /// batch for it.
+    /// The request is refused and the place named, as protobuf demands: a backend would refuse the
+    /// whole batch for it.
     #[default]
     Strict,
-    /// It goes on as it is, for senders that cut texts within a character; the check at the door
-    /// costs half as much.
+    /// It is passed on unchanged, for senders that cut texts within a character. The check of a
+    /// request costs half as much.
     Unchecked,
 }
 
@@ -52,9 +52,9 @@ pub enum Utf8Check {
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Protocols {
-    /// OTLP/gRPC; the mention alone turns it on.
+    /// OTLP/gRPC; naming it turns it on.
     pub grpc: Section<GrpcSettings>,
-    /// OTLP/HTTP; the mention alone turns it on.
+    /// OTLP/HTTP; naming it turns it on.
     pub http: Section<HttpSettings>,
 }
 
@@ -71,8 +71,8 @@ pub struct GrpcSettings {
     pub tls: Option<ServerTls>,
     /// Largest message in MiB, before and after inflating; 0 means 4, too.
     pub max_recv_msg_size_mib: u64,
-    /// Streams at a time on a connection; 128 without it or with 0, and fewer where there are many
-    /// connections.
+    /// Streams at a time on a connection. By default, and with 0, it is 128, or fewer if there are
+    /// many connections.
     pub max_concurrent_streams: Option<u32>,
     /// Has no effect: the HTTP/2 library chooses the sizes.
     pub read_buffer_size: Ignored<u64>,
@@ -82,7 +82,7 @@ pub struct GrpcSettings {
     pub keepalive: Keepalive,
     /// Keep the request's headers for processors that ask for them.
     pub include_metadata: bool,
-    /// Extension that decides which clients may send to this port; without it all may.
+    /// Extension that decides which clients may send to this port. By default all may.
     pub auth: Option<GrpcServerAuth>,
     /// Middlewares are not supported.
     #[schemars(with = "serde_json::Value")]
@@ -128,18 +128,15 @@ pub enum Transport {
 pub struct Keepalive {
     /// What the server does.
     pub server_parameters: ServerParameters,
-    /// What clients may do.
-    pub enforcement_policy: Option<EnforcementPolicy>,
+    /// Has no effect: pings have a limit of their own, 256 without a request and 20 a second.
+    pub enforcement_policy: Ignored<EnforcementPolicy>,
 }
 
-/// `keepalive.enforcement_policy`. Pings have a limit of their own: 256 without a request, and 20 a
-/// second.
+/// The keys of `keepalive.enforcement_policy`.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EnforcementPolicy {
-    /// Has no effect.
     pub min_time: Option<Interval>,
-    /// Has no effect.
     pub permit_without_stream: bool,
 }
 
@@ -147,15 +144,16 @@ pub struct EnforcementPolicy {
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerParameters {
-    /// Close a connection that has had no request for so long; never.
+    /// Close a connection that has had no request for this time. By default never.
     pub max_connection_idle: Option<Interval>,
-    /// Close a connection that is so old, give or take a tenth; never.
+    /// Close a connection of this age, give or take a tenth. By default never.
     pub max_connection_age: Option<Interval>,
-    /// Longest wait for the requests of a connection that is too old; as long as they take.
+    /// Longest wait for the requests of a connection that is too old. By default as long as they
+    /// take.
     pub max_connection_age_grace: Option<Interval>,
-    /// Ping an idle connection after so long; 2h.
+    /// Ping an idle connection after this time. By default 2h.
     pub time: Option<Interval>,
-    /// Close it when the ping is not answered in so long; 20s.
+    /// Close it if the ping is not answered within this time. By default 20s.
     pub timeout: Option<Interval>,
 }
 
@@ -176,7 +174,7 @@ pub struct HttpSettings {
     pub metrics_url_path: String,
     /// Path of logs.
     pub logs_url_path: String,
-    /// Has no effect: there are no profiles here.
+    /// Has no effect: skep has no profiles.
     pub profiles_url_path: Ignored<String>,
     /// Largest body in bytes, before and after inflating; 20 MiB.
     pub max_request_body_size: u64,
@@ -184,25 +182,25 @@ pub struct HttpSettings {
     pub include_metadata: bool,
     /// Web pages that may send from a browser.
     pub cors: Option<Cors>,
-    /// Headers of every answer.
+    /// Headers of every response.
     pub response_headers: BTreeMap<String, Secret>,
-    /// Content encodings that are taken, `""` for none; all that are known where it is not given.
+    /// Accepted content encodings, `""` for none. By default all that are supported.
     pub compression_algorithms: Option<Vec<String>>,
-    /// Longest time for a whole request; without it, or with 0, 30s for the body. A body of which
-    /// less than a twelfth came in a sixth of it is given up.
+    /// Longest time for a whole request. By default, and with 0, it is 30s for the body. A body of
+    /// which less than a twelfth has arrived after a sixth of it is given up.
     pub read_timeout: Option<Interval>,
-    /// Longest time for the headers of a request; without it, or with 0, `read_timeout`, and
-    /// without that 1m.
+    /// Longest time for the headers of a request. By default, and with 0, it is `read_timeout`, or
+    /// 1m without that.
     pub read_header_timeout: Option<Interval>,
     /// Has no effect: a response is a single packet that does not block.
     pub write_timeout: Ignored<Interval>,
-    /// Connections that wait for the next request; instead of the two older keys below.
+    /// Connections that wait for the next request. Replaces the two older keys below.
     pub keepalive: Option<HttpKeepalive>,
     /// Old form of `keepalive::idle_timeout`.
     pub idle_timeout: Interval,
     /// Old form of `keepalive::enabled`.
     pub keep_alives_enabled: bool,
-    /// Extension that decides which clients may send to this port; without it all may.
+    /// Extension that decides which clients may send to this port. By default all may.
     pub auth: Option<HttpServerAuth>,
     /// Middlewares are not supported.
     #[schemars(with = "serde_json::Value")]
@@ -215,7 +213,7 @@ pub struct HttpSettings {
 pub struct HttpKeepalive {
     /// Whether a connection serves more than one request.
     pub enabled: bool,
-    /// Close a connection that has had no request for so long; 0: never.
+    /// Close a connection that has had no request for this time; 0 means never.
     pub idle_timeout: Interval,
 }
 
@@ -223,20 +221,6 @@ impl Default for HttpKeepalive {
     fn default() -> Self {
         HttpKeepalive { enabled: true, idle_timeout: Interval::default() }
     }
-}
-
-/// `cors`.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Cors {
-    /// Origins such as `https://app.example.com`; `*` stands for any characters.
-    pub allowed_origins: Vec<String>,
-    /// Request headers that a page may set, besides those that are always allowed.
-    pub allowed_headers: Vec<String>,
-    /// Response headers that a page may read.
-    pub exposed_headers: Vec<String>,
-    /// Seconds for which a browser may remember the answer.
-    pub max_age: u32,
 }
 
 impl Default for HttpSettings {
@@ -267,7 +251,7 @@ impl Default for HttpSettings {
 }
 
 impl Config {
-    /// The keys that name authenticators, and what they name.
+    /// The keys that name authenticators, with their values.
     pub(super) fn auths(&self) -> Vec<(&'static str, String)> {
         let grpc = self.protocols.grpc.on().and_then(|grpc| grpc.auth.as_ref());
         let http = self.protocols.http.on().and_then(|http| http.auth.as_ref());
@@ -325,7 +309,7 @@ impl Config {
     }
 }
 
-/// What the limits of a port are, given the byte budget.
+/// The limits of a port for this byte budget.
 fn tuning_for(budget: u64) -> Tuning {
     let connections = (budget / CONNECTIONS_SHARE / CONNECTION as u64).max(LEAST_CONNECTIONS);
     let default = Tuning::default();
@@ -347,73 +331,67 @@ pub(super) fn validate(config: &Config, at: &Node, problems: &mut Problems) {
             .help("add `grpc:` or `http:` under `protocols`");
     }
     if let Some(grpc) = grpc.on() {
-        let place = |key: &str| at.at(&format!("protocols::grpc::{key}"));
-        endpoint(grpc.endpoint.as_deref(), grpc.transport, place("endpoint"), problems);
-        refused(grpc.middlewares.is_some(), place("middlewares"), problems);
-        if let Some(tls) = &grpc.tls {
-            tls.validate(place("tls"), problems);
-        }
-        let library = "the HTTP/2 library chooses the sizes";
-        let node = at.at("protocols::grpc");
-        grpc.read_buffer_size.warn("read_buffer_size", library, node, problems);
-        grpc.write_buffer_size.warn("write_buffer_size", library, node, problems);
-        if grpc.keepalive.enforcement_policy.is_some() {
-            problems.warning(
-                place("keepalive::enforcement_policy"),
-                "`enforcement_policy` has no effect: pings are answered up to a limit of their own",
-            );
-        }
+        validate_grpc(grpc, at, problems);
     }
     if let Some(http) = http.on() {
-        let packet = "a response is a single packet that does not block";
-        let node = at.at("protocols::http");
-        http.write_timeout.warn("write_timeout", packet, node, problems);
-        let profiles = "there are no profiles here";
-        http.profiles_url_path.warn("profiles_url_path", profiles, node, problems);
-        if http.keepalive.is_some() {
-            let old = [("idle_timeout", "idle_timeout"), ("keep_alives_enabled", "enabled")];
-            refuse_beside_keepalive(&old, node, problems);
+        validate_http(http, at, problems);
+    }
+}
+
+fn validate_grpc(grpc: &GrpcSettings, at: &Node, problems: &mut Problems) {
+    let place = |key: &str| at.at(&format!("protocols::grpc::{key}"));
+    endpoint(grpc.endpoint.as_deref(), grpc.transport, place("endpoint"), problems);
+    refused(grpc.middlewares.is_some(), place("middlewares"), problems);
+    if let Some(tls) = &grpc.tls {
+        tls.validate(place("tls"), problems);
+    }
+}
+
+fn validate_http(http: &HttpSettings, at: &Node, problems: &mut Problems) {
+    let node = at.at("protocols::http");
+    if http.keepalive.is_some() {
+        let old = [("idle_timeout", "idle_timeout"), ("keep_alives_enabled", "enabled")];
+        refuse_beside_keepalive(&old, node, problems);
+    }
+    let place = |key: &str| at.at(&format!("protocols::http::{key}"));
+    for (key, path) in [
+        ("traces_url_path", &http.traces_url_path),
+        ("metrics_url_path", &http.metrics_url_path),
+        ("logs_url_path", &http.logs_url_path),
+    ] {
+        if !is_path(path) {
+            problems
+                .error(place(key), format!("`{path}` is not the path of a URL"))
+                .help("write for instance `/v1/logs`, without scheme, host or query");
         }
-        let place = |key: &str| at.at(&format!("protocols::http::{key}"));
-        for (key, path) in [
-            ("traces_url_path", &http.traces_url_path),
-            ("metrics_url_path", &http.metrics_url_path),
-            ("logs_url_path", &http.logs_url_path),
-        ] {
-            if !is_path(path) {
-                problems
-                    .error(place(key), format!("`{path}` is not the path of a URL"))
-                    .help("write for instance `/v1/logs`, without scheme, host or query");
-            }
+    }
+    endpoint(http.endpoint.as_deref(), http.transport, place("endpoint"), problems);
+    refused(http.middlewares.is_some(), place("middlewares"), problems);
+    if let Some(tls) = &http.tls {
+        tls.validate(place("tls"), problems);
+    }
+    for (i, name) in http.compression_algorithms.iter().flatten().enumerate() {
+        if Compression::from_name(name).is_none() {
+            problems
+                .error(
+                    place(&format!("compression_algorithms::{i}")),
+                    format!("`{name}` is not a supported content encoding"),
+                )
+                .help("valid: \"\", gzip, zstd, zlib, snappy, deflate, lz4");
         }
-        endpoint(http.endpoint.as_deref(), http.transport, place("endpoint"), problems);
-        refused(http.middlewares.is_some(), place("middlewares"), problems);
-        if let Some(tls) = &http.tls {
-            tls.validate(place("tls"), problems);
-        }
-        for (i, name) in http.compression_algorithms.iter().flatten().enumerate() {
-            if Compression::from_name(name).is_none() {
-                problems
-                    .error(
-                        place(&format!("compression_algorithms::{i}")),
-                        format!("`{name}` is not a content encoding that is known"),
-                    )
-                    .help("valid: \"\", gzip, zstd, zlib, snappy, deflate, lz4");
-            }
-        }
-        for (name, value) in &http.response_headers {
-            let is_valid = HeaderName::try_from(name.as_str()).is_ok()
-                && HeaderValue::try_from(value.expose()).is_ok();
-            if !is_valid {
-                let message = format!("`{name}` is not a header that HTTP can carry");
-                problems.error(place(&format!("response_headers::{name}")), message);
-            }
+    }
+    for (name, value) in &http.response_headers {
+        let is_valid = HeaderName::try_from(name.as_str()).is_ok()
+            && HeaderValue::try_from(value.expose()).is_ok();
+        if !is_valid {
+            let message = format!("`{name}` is not a header that HTTP can carry");
+            problems.error(place(&format!("response_headers::{name}")), message);
         }
     }
 }
 
-/// Whether requests can have this path; one without a slash in front gets it. What has a colon in
-/// its first part is the scheme of a URL (RFC 3986, section 4.2).
+/// Whether requests can have this path. A missing slash at the front is added; a colon in the first
+/// part would make it the scheme of a URL (RFC 3986, section 4.2).
 fn is_path(path: &str) -> bool {
     let first = path.split('/').next().unwrap_or_default();
     let is_relative = !path.starts_with('/');
@@ -440,11 +418,11 @@ fn endpoint(endpoint: Option<&str>, transport: Transport, at: &Node, problems: &
     }
 }
 
-/// What needs extensions that skep does not have.
+/// Refuses keys that need extensions that skep does not have.
 fn refused(has_middlewares: bool, at: &Node, problems: &mut Problems) {
     if has_middlewares {
         problems
-            .error(at, "receivers have no middlewares here")
+            .error(at, "middlewares are not supported")
             .help("for `memory_limiter` remove it: the byte budget refuses before a body is read");
     }
 }
@@ -491,7 +469,5 @@ mod tests {
             let message = format!("`{path}` is not the path of a URL");
             assert_eq!(read(&format!("{{logs_url_path: '{path}'}}")).1, [message]);
         }
-        let (_, problems) = read("{profiles_url_path: /v1development/profiles}");
-        assert_eq!(problems, ["`profiles_url_path` has no effect: there are no profiles here"]);
     }
 }

@@ -18,6 +18,7 @@ pub(crate) mod moody_backend;
 pub(crate) mod moto;
 #[cfg(target_os = "linux")]
 pub(crate) mod reloading;
+pub(crate) mod rollbar_backend;
 pub(crate) mod sdk;
 #[cfg(feature = "aws")]
 pub(crate) mod segments;

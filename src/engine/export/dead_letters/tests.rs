@@ -21,10 +21,10 @@ use crate::{
     engine::{
         export::{
             dispatcher::Dispatcher,
+            offload::Offload,
             queue::{Deps, ExportQueue},
         },
         panics::Panics,
-        work::pool::Ways,
     },
     otlp::{
         Signal,
@@ -129,7 +129,7 @@ impl Rig {
         let deps = Deps {
             stats: Arc::clone(&stats),
             telemetry,
-            offload: Ways::new(1).offload(),
+            offload: Offload::in_place(),
             spool: None,
             dead_letters: Some(letters),
             is_guarded: false,

@@ -21,7 +21,6 @@ use crate::{
         disk::stored::Store,
         export::{dispatcher::Dispatcher, spool::Spooling},
         panics::Panics,
-        work::pool::Ways,
     },
     otlp::{
         Signal,
@@ -81,7 +80,7 @@ impl Rig {
         let deps = Deps {
             stats: telemetry.exporter("home", Signal::Traces, "nowhere"),
             telemetry,
-            offload: Ways::new(1).offload(),
+            offload: Offload::in_place(),
             spool,
             dead_letters: None,
             is_guarded: false,

@@ -1,4 +1,4 @@
-//! Requests through the door into a journal, with workers that have threads and with the one that
+//! Requests through an inlet into a journal, with workers that have threads and with the one that
 //! has none.
 
 use bytes::Bytes;
@@ -7,18 +7,19 @@ use tokio::task::JoinSet;
 use super::*;
 use crate::{
     component::{
-        Arrival, Compression, Door, Encoding, Output, Partition, Processor, Rejection, Reply,
+        Arrival, Compression, Encoding, Inlet, Output, Partition, Processor, Rejection, Reply,
     },
     engine::{
         budget::Budget,
         intake::{
-            door::{EngineDoor, Inside},
-            routes::SignalRoutes,
+            inlet::{InletDeps, ReceiverInlet},
+            route::Routes,
         },
         panics::Panics,
         work::{
+            exchange::Next,
             graph::{Graph, Pipeline, Stage},
-            pool::{Pool, Ways},
+            pool::Pool,
         },
     },
     otlp::{Signal, check::Utf8},
@@ -38,7 +39,7 @@ impl Processor for Filters {
 }
 
 struct Rig {
-    door: Arc<EngineDoor>,
+    inlet: Arc<ReceiverInlet>,
     pool: Arc<Pool>,
     routes: Arc<Routes>,
     journal: Arc<Journal>,
@@ -58,14 +59,8 @@ impl Rig {
         let telemetry = Arc::new(Telemetry::default());
         let route = Route {
             pipelines: vec![(0, None)],
-            stats: telemetry.receiver("otlp", Signal::Traces, "grpc"),
             journal: Some(Arc::clone(&journal)),
-        };
-        let routes = SignalRoutes {
-            by_transport: vec![("grpc", Arc::new(route))],
-            wants_context: false,
-            refuses_above: None,
-            queues: Vec::new(),
+            ..Route::default()
         };
         let filters = Stage {
             partition: Partition::Any,
@@ -89,18 +84,21 @@ impl Rig {
             queues: Vec::new(),
             downstream_order: vec![0],
         };
-        let (pool, _) = Pool::start(Ways::new(workers), Arc::new(graph)).unwrap();
+        let (pool, _) = Pool::start(workers).unwrap();
+        let nothing = Box::new(|| {});
+        let next = Next::prepare(&pool.graph(), Arc::new(graph), workers, nothing).unwrap();
+        pool.exchange_here(next).unwrap();
         let mut ticking = JoinSet::new();
         let ticked = Arc::clone(&pool);
         ticking.spawn(async move { ticked.tick().await });
-        let routes = Routes::new([Some(routes), None, None]);
-        let door = Arc::new(EngineDoor::new(
-            Budget::new(16 << 20, telemetry),
-            Arc::clone(&pool),
-            Arc::clone(&routes),
-            Arc::new(Inside::default()),
-        ));
-        Rig { door, pool, routes, journal, _ticking: ticking, _directory: directory }
+        let routes = Routes::new([Some(Arc::new(route)), None, None]);
+        let deps = InletDeps {
+            budget: Budget::new(16 << 20, telemetry),
+            pool: Arc::clone(&pool),
+            open_requests: Arc::default(),
+        };
+        let inlet = Arc::new(ReceiverInlet::new(deps, Arc::clone(&routes)));
+        Rig { inlet, pool, routes, journal, _ticking: ticking, _directory: directory }
     }
 
     /// So many requests at once, each with as many spans as asked for.
@@ -108,9 +106,9 @@ impl Rig {
         let mut replies = JoinSet::new();
         for _ in 0..requests {
             let body = Bytes::from(SPAN.repeat(spans));
-            let way = Arc::clone(&self.door).way(Signal::Traces).unwrap();
-            let permit = way.try_permit(body.len()).unwrap().unwrap();
-            replies.spawn(way.submit(Arrival {
+            let admission = Arc::clone(&self.inlet).admission(Signal::Traces).unwrap();
+            let permit = admission.try_permit(body.len()).unwrap().unwrap();
+            replies.spawn(admission.submit(Arrival {
                 signal: Signal::Traces,
                 encoding: Encoding::Protobuf,
                 compression: Compression::Identity,
@@ -120,7 +118,7 @@ impl Rig {
                 utf8: Utf8::Strict,
                 context: None,
                 wait,
-                transport: "grpc",
+                stats: Telemetry::default().receiver("otlp", Signal::Traces, "grpc"),
             }));
         }
         replies.join_all().await
@@ -160,17 +158,17 @@ async fn a_full_tray_is_written_at_once_and_what_finds_no_room_is_refused() {
 }
 
 #[tokio::test]
-async fn a_request_whose_way_a_reload_takes_away_is_refused_before_it_is_written() {
+async fn a_request_whose_route_a_reload_removes_is_refused_before_it_is_written() {
     let rig = Rig::new(1, 1 << 20);
     let payload = Payload::unpaid(Signal::Traces, Bytes::from_static(SPAN), 1);
     let (tell, told) = tokio::sync::oneshot::channel();
     let sender = Receipt::new(Wait::Acceptance, Box::new(move |end| tell.send(end).unwrap()));
-    let routes = Arc::clone(&rig.routes);
-    let entering = Entering { payload, sender, waits: false, routes, transport: "grpc" };
-    let Turn::First(emptying) = rig.journal.collect(entering) else { panic!("the tray was empty") };
-    rig.routes.exchange([None, None, None]);
-    let journal = emptying.begin().unwrap();
-    assert_eq!(journal.enter(journal.collected()).len(), 0);
+    let route = rig.routes.get(Signal::Traces).unwrap();
+    let entry = TrayEntry { payload, sender, must_wait: false, route };
+    let Turn::First(duty) = rig.journal.collect(entry) else { panic!("the tray was empty") };
+    rig.routes.replace([None, None, None]);
+    let journal = duty.begin().unwrap();
+    assert_eq!(journal.write(journal.empty_tray()).len(), 0);
     assert_eq!(told.await, Ok(Outcome::Failed(Reason::ShuttingDown)));
     assert_eq!(rig.journal.store.stats().appended_bytes.read(), 0);
 }
@@ -182,23 +180,22 @@ async fn what_is_in_the_tray_fails_if_nobody_empties_it() {
     let collect = || {
         let told = told.clone();
         let sender = move |outcome| told.send(outcome).unwrap();
-        rig.journal.collect(Entering {
+        rig.journal.collect(TrayEntry {
             payload: Payload::unpaid(Signal::Traces, Bytes::from_static(SPAN), 1),
             sender: Receipt::new(Wait::Delivery, Box::new(sender)),
-            waits: false,
-            routes: Arc::clone(&rig.routes),
-            transport: "grpc",
+            must_wait: false,
+            route: rig.routes.get(Signal::Traces).unwrap(),
         })
     };
-    let Turn::First(emptying) = collect() else { panic!("the tray was empty") };
+    let Turn::First(duty) = collect() else { panic!("the tray was empty") };
     assert!(matches!(collect(), Turn::Later) && heard.try_recv().is_err());
-    drop(emptying);
+    drop(duty);
     let failed = Outcome::Failed(Reason::Unaccounted);
     assert_eq!(heard.try_iter().collect::<Vec<_>>(), [failed, failed]);
-    // Who begins answers for what is there, and for nothing that comes later.
-    let Turn::First(emptying) = collect() else { panic!("the tray was empty") };
-    let journal = emptying.begin().unwrap();
-    let begun = journal.collected();
+    // The duty that has begun covers the requests that are there, and no later ones.
+    let Turn::First(duty) = collect() else { panic!("the tray was empty") };
+    let journal = duty.begin().unwrap();
+    let begun = journal.empty_tray();
     assert!(matches!(collect(), Turn::First(_)));
     assert_eq!(heard.try_recv(), Ok(failed), "the later one");
     assert!(begun.len() == 1 && heard.try_recv().is_err());

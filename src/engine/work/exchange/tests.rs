@@ -18,15 +18,18 @@ use tokio::{sync::mpsc, task::JoinSet};
 
 use super::Next;
 use crate::{
-    component::{Arrival, Compression, Door, Encoding, Rejection, Reply},
+    component::{Arrival, Compression, Encoding, Inlet, Rejection, Reply},
     config::{Problems, yaml},
-    document::{self, identity},
+    document::{self, Document},
     engine::{
         budget::Budget,
         disk::storages::Storages,
         export::queue::ExportQueue,
-        intake::{door::EngineDoor, routes::Routes},
-        plan::{self, Blueprint, Draft, Kept, KeptReceiver, Plan, PlannedReceiver, Site},
+        intake::{
+            inlet::{InletDeps, ReceiverInlet},
+            route::Routes,
+        },
+        plan::{self, Kept, KeptReceiver, Plan, PlannedReceiver, Site},
         work::pool::Pool,
     },
     otlp::{
@@ -37,18 +40,22 @@ use crate::{
     telemetry::Telemetry,
 };
 
-fn blueprint(text: &str) -> Blueprint {
+fn document(text: &str) -> Document {
     let root = yaml::parse(0, text).unwrap();
     let mut problems = Problems::default();
     let document = document::load(&root, &mut problems);
     assert!(!problems.has_errors(), "{problems:?}");
-    Blueprint { texts: identity::texts(&root), ..Blueprint::from(document) }
+    document
 }
 
 /// A pipeline with a value that may change, a wait that may change, and a pipeline of its own for
 /// what comes out of a connector.
-fn pipelines(value: &str, wait: &str, more: &str) -> Blueprint {
-    blueprint(&format!(
+fn pipelines(value: &str, wait: &str, more: &str) -> Document {
+    document(&text(value, wait, more))
+}
+
+fn text(value: &str, wait: &str, more: &str) -> String {
+    format!(
         "receivers: {{nop: {{}}, nop/b: {{}}}}
 processors:
   attributes: {{actions: [{{key: a, action: upsert, value: '{value}'}}]}}
@@ -61,14 +68,14 @@ service:
     traces: {{receivers: [nop], processors: [tail_sampling, attributes], exporters: [forward]}}
     traces/out: {{receivers: [forward], processors: [batch], exporters: [otlp_grpc]}}
 {more}"
-    ))
+    )
 }
 
 /// Pipelines that run.
 struct World {
     site: Site,
     pool: Arc<Pool>,
-    door: Arc<EngineDoor>,
+    inlet: Arc<ReceiverInlet>,
     routes: Arc<Routes>,
     queue: Arc<ExportQueue>,
     kept: Kept,
@@ -78,22 +85,28 @@ struct World {
 }
 
 impl World {
-    fn new(workers: usize, blueprint: &Blueprint) -> Self {
+    fn new(workers: usize, document: &Document) -> Self {
         let telemetry = Arc::new(Telemetry::default());
         let budget = Budget::new(256 << 20, Arc::clone(&telemetry));
         let storages = Arc::new(Storages::dry(Arc::clone(&telemetry)));
         let site = Site { workers, budget, storages, in_container: false, telemetry };
-        let Plan { draft, ways } = plan::plan(blueprint, &site).unwrap();
-        let (pool, panics) = Pool::start(ways, Arc::clone(&draft.graph)).unwrap();
-        let Draft { exporters, mut receivers, .. } = draft;
+        let (pool, panics) = Pool::start(workers).unwrap();
+        let plan = plan::plan(document, &site, &pool.offload(), &Kept::default()).unwrap();
+        let Plan { graph, exporters, mut receivers, .. } = plan;
+        let next = Next::prepare(&pool.graph(), graph, workers, Box::new(|| {})).unwrap();
+        pool.exchange_here(next).unwrap();
         let routes = Routes::new(std::mem::take(&mut receivers[0].routes));
-        let budget = Arc::clone(&site.budget);
-        let door = EngineDoor::new(budget, Arc::clone(&pool), Arc::clone(&routes), Arc::default());
+        let deps = InletDeps {
+            budget: Arc::clone(&site.budget),
+            pool: Arc::clone(&pool),
+            open_requests: Arc::default(),
+        };
+        let inlet = ReceiverInlet::new(deps, Arc::clone(&routes));
         let queue = Arc::clone(&exporters[0].queue);
         let mut world = World {
             site,
             pool,
-            door: Arc::new(door),
+            inlet: Arc::new(inlet),
             routes,
             queue,
             kept: Kept::default(),
@@ -110,23 +123,22 @@ impl World {
         let exporters = exporters
             .map(|one| ((one.id.clone(), one.signal), (one.identity.clone(), one.queue.clone())));
         let (identity, feeds) = (receiver.identity.clone(), receiver.feeds.clone());
-        let transports = receiver.transports;
-        let runs = KeptReceiver { identity, feeds, transports, journal: None };
+        let runs = KeptReceiver { identity: Some(identity), feeds, journal: None };
         let receivers = [(receiver.id.clone(), runs)].into();
         self.kept = Kept { exporters: exporters.collect(), receivers };
     }
 
     /// Reloads; the planned receivers come back.
-    async fn reload(&mut self, blueprint: &Blueprint) -> Vec<PlannedReceiver> {
+    async fn reload(&mut self, document: &Document) -> Vec<PlannedReceiver> {
         let offload = self.pool.offload();
-        let draft = plan::draft(blueprint, &self.site, &offload, &self.kept).unwrap();
-        let Draft { graph, exporters, mut receivers, mut stragglers, .. } = draft;
-        let ways = match stragglers.pop() {
-            Some((_, ways)) => ways,
+        let plan = plan::plan(document, &self.site, &offload, &self.kept).unwrap();
+        let Plan { graph, exporters, mut receivers, mut last_routes, .. } = plan;
+        let new = match last_routes.pop() {
+            Some((_, last)) => last,
             None => std::mem::take(&mut receivers[0].routes),
         };
         let routes = Arc::clone(&self.routes);
-        let install = Box::new(move || routes.exchange(ways));
+        let install = Box::new(move || routes.replace(new));
         let next = Next::prepare(&self.pool.graph(), graph, self.site.workers, install).unwrap();
         self.pool.exchange(next).await.unwrap();
         self.queue = Arc::clone(&exporters[0].queue);
@@ -146,7 +158,7 @@ impl World {
 }
 
 /// Sends a span of a trace of its own.
-async fn send(door: &Arc<EngineDoor>, trace: u128) -> Reply {
+async fn send(inlet: &Arc<ReceiverInlet>, trace: u128) -> Reply {
     let span = Span {
         trace_id: (trace << 64 | trace | 1).to_be_bytes().to_vec(),
         span_id: vec![7; 8],
@@ -155,8 +167,8 @@ async fn send(door: &Arc<EngineDoor>, trace: u128) -> Reply {
     let scope = ScopeSpans { spans: vec![span], ..ScopeSpans::default() };
     let entry = ResourceSpans { scope_spans: vec![scope], ..ResourceSpans::default() };
     let body = ExportTraceServiceRequest { resource_spans: vec![entry] }.encode_to_vec();
-    let way = Arc::clone(door).way(Signal::Traces)?;
-    let permit = way.try_permit(body.len())?.unwrap();
+    let admission = Arc::clone(inlet).admission(Signal::Traces)?;
+    let permit = admission.try_permit(body.len())?.unwrap();
     let arrival = Arrival {
         signal: Signal::Traces,
         encoding: Encoding::Protobuf,
@@ -167,9 +179,9 @@ async fn send(door: &Arc<EngineDoor>, trace: u128) -> Reply {
         utf8: Utf8::Strict,
         context: None,
         wait: Wait::Acceptance,
-        transport: "grpc",
+        stats: Telemetry::default().receiver("nop", Signal::Traces, "grpc"),
     };
-    way.submit(arrival).await
+    admission.submit(arrival).await
 }
 
 #[tokio::test]
@@ -177,7 +189,7 @@ async fn a_tail_sampler_keeps_its_traces_when_another_processor_changes() {
     for workers in [1, 3] {
         let mut world = World::new(workers, &pipelines("1", "1h", ""));
         for trace in 1..=20 {
-            send(&world.door, trace).await.unwrap();
+            send(&world.inlet, trace).await.unwrap();
         }
         for value in ["2", "3"] {
             world.reload(&pipelines(value, "1h", "")).await;
@@ -187,7 +199,7 @@ async fn a_tail_sampler_keeps_its_traces_when_another_processor_changes() {
             }
             assert_eq!((world.pending(), world.queued()), (20, 0), "{workers} workers");
         }
-        send(&world.door, 21).await.unwrap();
+        send(&world.inlet, 21).await.unwrap();
         world.pool.drain().await;
         assert_eq!((world.pending(), world.queued()), (0, 21), "{workers} workers");
         world.pool.stop();
@@ -197,7 +209,7 @@ async fn a_tail_sampler_keeps_its_traces_when_another_processor_changes() {
 #[test]
 fn another_exporter_changes_no_processor() {
     let identities = |exporters: &str, ids: &str| {
-        let blueprint = blueprint(&format!(
+        let document = document(&format!(
             "receivers: {{nop: {{}}}}
 processors:
   attributes: {{actions: [{{key: a, action: upsert, value: b}}]}}
@@ -207,7 +219,7 @@ service:
   pipelines:
     traces: {{receivers: [nop], processors: [attributes, tail_sampling], exporters: [nop{ids}]}}"
         ));
-        let world = World::new(1, &blueprint);
+        let world = World::new(1, &document);
         let graph = world.pool.graph();
         let stages = graph.pipelines[0].stages.iter();
         stages.map(|stage| stage.identity.clone().unwrap()).collect::<Vec<_>>()
@@ -225,7 +237,7 @@ async fn a_processor_that_changes_emits_what_it_holds_through_the_old_graph() {
     for workers in [1, 3] {
         let mut world = World::new(workers, &pipelines("1", "1h", ""));
         for trace in 1..=20 {
-            send(&world.door, trace).await.unwrap();
+            send(&world.inlet, trace).await.unwrap();
         }
         world.reload(&pipelines("1", "2h", "")).await;
         // The batch behind it is kept, and holds them now.
@@ -234,7 +246,7 @@ async fn a_processor_that_changes_emits_what_it_holds_through_the_old_graph() {
             "traces/batched: {receivers: [nop], processors: [batch], exporters: [otlp_grpc]}";
         world.reload(&pipelines("1", "2h", &format!("    {batch}\n"))).await;
         assert_eq!(world.queued(), 0, "a batch belongs to its pipeline");
-        let gone = blueprint(
+        let gone = document(
             "receivers: {nop: {}}
 exporters: {otlp_grpc: {endpoint: '127.0.0.1:1', tls: {insecure: true}, sending_queue: {sizer: items, queue_size: 10000000}}}
 service: {pipelines: {traces: {receivers: [nop], exporters: [otlp_grpc]}}}",
@@ -252,12 +264,12 @@ async fn nothing_is_refused_or_lost_while_the_graph_changes_under_load() {
         let is_over = Arc::new(AtomicBool::new(false));
         let mut senders = JoinSet::new();
         for sender in 0..4_u128 {
-            let (door, is_over) = (Arc::clone(&world.door), Arc::clone(&is_over));
+            let (inlet, is_over) = (Arc::clone(&world.inlet), Arc::clone(&is_over));
             senders.spawn(async move {
                 let mut sent = 0;
                 while !is_over.load(Ordering::Relaxed) {
                     sent += 1;
-                    send(&door, sender << 32 | sent).await.unwrap();
+                    send(&inlet, sender << 32 | sent).await.unwrap();
                     tokio::task::yield_now().await;
                 }
                 u64::try_from(sent).unwrap()
@@ -280,28 +292,28 @@ async fn nothing_is_refused_or_lost_while_the_graph_changes_under_load() {
 #[tokio::test]
 async fn what_a_removed_receiver_still_brings_goes_into_the_pipelines_that_are_left() {
     let text = |receiver: &str, pipeline: &str| {
-        blueprint(&format!(
+        document(&format!(
             "receivers: {{nop: {{}}, nop/b: {{}}}}
 exporters: {{otlp_grpc: {{endpoint: '127.0.0.1:1', tls: {{insecure: true}}, sending_queue: {{sizer: items, queue_size: 10000000}}}}}}
 service: {{pipelines: {{{pipeline}: {{receivers: [{receiver}], exporters: [otlp_grpc]}}}}}}"
         ))
     };
     let mut world = World::new(1, &text("nop", "traces/a"));
-    send(&world.door, 1).await.unwrap();
+    send(&world.inlet, 1).await.unwrap();
     let planned = world.reload(&text("nop/b", "traces/a")).await;
     assert!(planned[0].receiver.is_some(), "another one");
-    send(&world.door, 2).await.unwrap();
+    send(&world.inlet, 2).await.unwrap();
     assert_eq!(world.queued(), 2, "the exporter is the same one");
     let mut world = World::new(1, &text("nop", "traces/a"));
     world.reload(&text("nop/b", "traces/b")).await;
-    let refusal = send(&world.door, 3).await.unwrap_err();
+    let refusal = send(&world.inlet, 3).await.unwrap_err();
     assert!(matches!(refusal, Rejection::Unavailable(Reason::ShuttingDown, Some(_))));
 }
 
 #[tokio::test]
 async fn another_secret_of_its_authenticator_makes_another_exporter() {
     let with = |token: &str| {
-        blueprint(&format!(
+        document(&format!(
             "receivers: {{nop: {{}}}}
 extensions: {{bearertokenauth: {{token: {token}}}}}
 exporters: {{otlp_http: {{endpoint: 'http://127.0.0.1:1', auth: {{authenticator: bearertokenauth}}}}}}
@@ -319,7 +331,7 @@ service: {{extensions: [bearertokenauth], pipelines: {{traces: {{receivers: [nop
 #[tokio::test]
 async fn another_secret_of_its_authenticator_makes_another_receiver() {
     let with = |token: &str| {
-        blueprint(&format!(
+        document(&format!(
             "receivers: {{otlp: {{protocols: {{http: {{auth: {{authenticator: bearertokenauth}}}}}}}}}}
 extensions: {{bearertokenauth: {{token: {token}}}}}
 exporters: {{nop: }}
@@ -338,11 +350,14 @@ async fn what_is_the_same_is_not_built_again() {
     let planned = world.reload(&pipelines("2", "1h", "")).await;
     assert!(planned[0].receiver.is_none());
     assert!(Arc::ptr_eq(&queue, &world.queue));
-    let mut other = pipelines("2", "1h", "");
-    for text in other.texts.values_mut() {
-        text.push('#');
-    }
-    let planned = world.reload(&other).await;
+    // Another spelling of the same settings is no change.
+    let rewritten = text("2", "1h", "").replace("10000000", "0x989680");
+    let planned = world.reload(&document(&rewritten)).await;
+    assert!(planned[0].receiver.is_none());
+    assert!(Arc::ptr_eq(&queue, &world.queue));
+    let more = "    logs: {receivers: [nop], exporters: [otlp_grpc]}";
+    let other = text("2", "1h", more).replace("10000000", "20000000");
+    let planned = world.reload(&document(&other)).await;
     assert!(planned[0].receiver.is_some());
     assert!(!Arc::ptr_eq(&queue, &world.queue));
 }

@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 use super::*;
 use crate::{
-    component::{Arrival, BoxFuture, Door, Reply, Way},
+    component::{Admission, Arrival, BoxFuture, Reply},
     otlp::payload::Ledger,
     telemetry::Telemetry,
 };
@@ -47,13 +47,13 @@ impl Ledger for Purse {
 #[derive(Clone, Default)]
 struct Counter(Arc<Purse>);
 
-impl Door for Counter {
-    fn way(self: Arc<Self>, _: Signal) -> Result<Box<dyn Way>, Rejection> {
+impl Inlet for Counter {
+    fn admission(self: Arc<Self>, _: Signal) -> Result<Box<dyn Admission>, Rejection> {
         Ok(Box::new((*self).clone()))
     }
 }
 
-impl Way for Counter {
+impl Admission for Counter {
     fn wants_context(&self) -> bool {
         false
     }
@@ -98,15 +98,11 @@ async fn headers_of_waiting_requests_are_paid_for() {
     let (counter, told) = (Counter::default(), Arc::new(Notify::new()));
     let used = || counter.0.0.load(Ordering::SeqCst);
     let guard = Guard::new(Arc::new(Slow(Arc::clone(&told))), "otlp", &[]);
-    let ingress = Ingress { door: Arc::new(counter.clone()) };
+    let inlet: Arc<dyn Inlet> = Arc::new(counter.clone());
     let stats = Telemetry::default().receiver("otlp", Signal::Traces, "grpc");
     let connection = Connection::new(None);
-    let caller = Caller {
-        ingress: &ingress,
-        signal: Signal::Traces,
-        connection: &connection,
-        stats: &stats,
-    };
+    let caller =
+        Caller { inlet: &inlet, signal: Signal::Traces, connection: &connection, stats: &stats };
     let mut headers = HeaderMap::new();
     headers.insert("x-large", HeaderValue::try_from("x".repeat(60_000)).unwrap());
     let uri = Uri::from_static("/v1/traces");

@@ -73,7 +73,7 @@ async fn outage(absence: Absence, seconds: u64, spool: Option<Spool>) {
     let deps = Deps {
         stats: telemetry.exporter("home", Signal::Traces, "nowhere"),
         telemetry,
-        offload: Ways::new(1).offload(),
+        offload: Offload::in_place(),
         spool,
         dead_letters: None,
         is_guarded,

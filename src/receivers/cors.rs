@@ -1,0 +1,180 @@
+//! CORS: answers the preflight requests of browsers, which ask whether a page may send.
+//!
+//! The receivers `otlp` and `rollbar` share this file.
+
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::{net::server::Reply, receivers::stray::Stray};
+
+/// `cors`.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cors {
+    /// Origins such as `https://app.example.com`; `*` stands for any characters.
+    pub allowed_origins: Vec<String>,
+    /// Request headers that a page may set, besides those that are always allowed.
+    pub allowed_headers: Vec<String>,
+    /// Response headers that a page may read.
+    pub exposed_headers: Vec<String>,
+    /// Seconds for which a browser may remember the response.
+    pub max_age: u32,
+}
+
+/// Headers that pages may always send.
+const ALWAYS_ALLOWED: &str = "content-type, content-encoding, x-requested-with";
+
+/// Whether this is a preflight request.
+pub(super) fn is_preflight<B>(request: &Request<B>) -> bool {
+    request.method() == Method::OPTIONS
+        && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+impl Cors {
+    /// The response to a preflight request.
+    pub(super) fn preflight<B>(&self, request: &Request<B>) -> Option<Response<Reply>> {
+        if !is_preflight(request) {
+            return None;
+        }
+        let mut response = Response::new(Reply::default());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        let headers = response.headers_mut();
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST"));
+        let mut allowed = ALWAYS_ALLOWED.to_owned();
+        for name in &self.allowed_headers {
+            allowed.push_str(", ");
+            allowed.push_str(name);
+        }
+        if self.allowed_headers.iter().any(|name| name == "*") {
+            let asked = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS);
+            if let Some(asked) = asked.and_then(|value| value.to_str().ok()) {
+                asked.clone_into(&mut allowed);
+            }
+        }
+        if let Ok(value) = HeaderValue::try_from(allowed) {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, value);
+        }
+        if self.max_age > 0 {
+            headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from(self.max_age));
+        }
+        Some(response)
+    }
+
+    fn allows(&self, origin: &HeaderValue) -> bool {
+        let text = origin.to_str();
+        text.is_ok_and(|text| self.allowed_origins.iter().any(|pattern| matches(pattern, text)))
+    }
+
+    /// Why a page may not send, with the key that would allow it. `section` is where these settings
+    /// are.
+    pub(super) fn refused<B>(
+        &self,
+        origin: &HeaderValue,
+        request: &Request<B>,
+        section: &str,
+    ) -> Option<(Stray, String)> {
+        if !self.allows(origin) {
+            let page = String::from_utf8_lossy(origin.as_bytes());
+            let page: String = page.chars().take(200).collect();
+            let text = format!(
+                "the page {page} may not send here; allow it with `{section}: allowed_origins: \
+                 [{page}]`"
+            );
+            return Some((Stray::CorsOrigin, text));
+        }
+        let asked = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS)?.to_str().ok()?;
+        let allowed = ALWAYS_ALLOWED.split(", ").chain(self.allowed_headers.iter().map(|n| &**n));
+        let is_allowed = |name: &str| {
+            allowed.clone().any(|known| known == "*" || known.eq_ignore_ascii_case(name))
+                // Browsers do not ask for headers that every page may send.
+                || [header::ACCEPT, header::ACCEPT_LANGUAGE, header::CONTENT_LANGUAGE]
+                    .iter()
+                    .any(|known: &HeaderName| known.as_str().eq_ignore_ascii_case(name))
+        };
+        let name =
+            asked.split(',').map(str::trim).find(|name| !name.is_empty() && !is_allowed(name))?;
+        let name: String = name.chars().take(100).collect();
+        let text = format!(
+            "a page may not send the header `{name}`; allow it with `{section}: allowed_headers: \
+             [{name}]`"
+        );
+        Some((Stray::CorsHeader, text))
+    }
+
+    /// Tells the browser that the page may read the response, if its origin is allowed.
+    pub(super) fn allow_origin(&self, origin: &HeaderValue, response: &mut Response<Reply>) {
+        if self.allows(origin) {
+            let headers = response.headers_mut();
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+            headers
+                .insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+            if let Ok(exposed) = HeaderValue::try_from(self.exposed_headers.join(", "))
+                && !exposed.is_empty()
+            {
+                headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+            }
+            headers.insert(header::VARY, HeaderValue::from_static("origin"));
+        }
+    }
+}
+
+/// Whether `text` is `pattern`, in which `*` stands for any characters. Case-insensitive.
+fn matches(pattern: &str, text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    let pattern = pattern.to_ascii_lowercase();
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = text.strip_prefix(parts.next().unwrap_or_default()) else { return false };
+    let mut parts = parts.peekable();
+    if parts.peek().is_none() {
+        return rest.is_empty();
+    }
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return rest.ends_with(part);
+        }
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_refused_names_the_key_that_allows_it() {
+        let cors = Cors {
+            allowed_origins: vec!["https://shop.example".to_owned()],
+            allowed_headers: vec!["X-Honeycomb-Team".to_owned()],
+            ..Cors::default()
+        };
+        let refused = |cors: &Cors, origin: &'static str, asked: &'static str| {
+            let request = Request::options("/v1/traces")
+                .header(header::ACCESS_CONTROL_REQUEST_HEADERS, asked)
+                .body(())
+                .unwrap();
+            cors.refused(&HeaderValue::from_static(origin), &request, "cors")
+        };
+        let fine = "content-type,x-honeycomb-team";
+        assert_eq!(refused(&cors, "https://shop.example", fine), None);
+        let (kind, text) = refused(&cors, "https://evil.example", fine).unwrap();
+        assert_eq!(kind, Stray::CorsOrigin);
+        assert!(text.contains("allowed_origins: [https://evil.example]"), "{text}");
+        let (kind, text) = refused(&cors, "https://shop.example", "content-type, x-b3").unwrap();
+        assert_eq!(kind, Stray::CorsHeader);
+        assert!(text.contains("allowed_headers: [x-b3]"), "{text}");
+        let any = Cors { allowed_headers: vec!["*".to_owned()], ..cors };
+        assert_eq!(refused(&any, "https://shop.example", "x-b3"), None);
+    }
+
+    #[test]
+    fn origins_match_with_wildcards() {
+        assert!(matches("*", "https://a.example"));
+        assert!(matches("https://*.example.com", "https://App.example.com"));
+        assert!(!matches("https://*.example.com", "https://example.org"));
+        assert!(matches("http://localhost:*", "http://localhost:3000"));
+        assert!(!matches("http://localhost", "http://localhost:3000"));
+    }
+}

@@ -1,0 +1,94 @@
+//! Settings of the receiver.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::{
+    config::{Node, Problems, Secret},
+    net::{server, tls::ServerTls},
+    receivers::{cors::Cors, journal::Journal},
+};
+
+/// The header that carries the access token.
+pub(super) const TOKEN: &str = "x-rollbar-access-token";
+
+/// Receives items of Rollbar's SDKs.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Address to listen on, such as `127.0.0.1:8090`. Required.
+    pub endpoint: String,
+    /// TLS; without it the port speaks plain HTTP.
+    pub tls: Option<ServerTls>,
+    /// Access tokens that clients may send; if the list is empty, any.
+    pub access_tokens: Vec<Secret>,
+    /// `service.name` of every item, which itself names no service.
+    pub service_name: String,
+    /// Largest body in bytes, also after inflating.
+    pub max_request_body_size: u64,
+    /// Items that each access token may send in a minute; 0: no limit.
+    pub max_items_per_minute: u64,
+    /// Pages that may send from a browser, by default those of this machine.
+    pub cors: Cors,
+    /// Answer a request only after the backends have its data.
+    pub wait_for_export: bool,
+    /// Write items to disk before they are answered, so that they survive a crash.
+    pub journal: Option<Journal>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let local =
+            ["http://localhost:*", "http://127.0.0.1:*", "http://localhost", "http://127.0.0.1"];
+        Config {
+            endpoint: String::new(),
+            tls: None,
+            access_tokens: Vec::new(),
+            service_name: String::new(),
+            max_request_body_size: 1 << 20,
+            max_items_per_minute: 5000,
+            cors: Cors {
+                allowed_origins: local.map(str::to_owned).to_vec(),
+                max_age: 7200,
+                ..Cors::default()
+            },
+            wait_for_export: false,
+            journal: None,
+        }
+    }
+}
+
+impl Config {
+    /// The settings for browsers. The header of the token is always allowed: without it no page
+    /// could send.
+    pub(super) fn pages(&self) -> Cors {
+        let mut cors = self.cors.clone();
+        cors.allowed_headers.push(TOKEN.to_owned());
+        cors
+    }
+
+    pub(super) fn max_body(&self) -> usize {
+        usize::try_from(self.max_request_body_size).unwrap_or(usize::MAX)
+    }
+}
+
+pub(super) fn validate(config: &Config, at: &Node, problems: &mut Problems) {
+    const EXAMPLE: &str = "add an address, such as `endpoint: 127.0.0.1:8090`";
+    if config.endpoint.is_empty() {
+        problems.error(at, "the receiver needs an `endpoint`").help(EXAMPLE);
+    } else if let Err((message, remedy)) = server::check(&config.endpoint) {
+        problems.error(at.at("endpoint"), message).help(remedy.replace("4317", "8090"));
+    }
+    for (i, token) in config.access_tokens.iter().enumerate() {
+        if token.expose().is_empty() {
+            problems
+                .error(at.at(&format!("access_tokens::{i}")), "the access token is empty")
+                .help("set its variable where skep runs, or remove the line");
+        }
+    }
+    if config.max_request_body_size == 0 {
+        problems
+            .error(at.at("max_request_body_size"), "no item fits into 0 bytes")
+            .help("write 1048576, or leave it out");
+    }
+}
