@@ -1,8 +1,8 @@
 //! The command line: which subcommand, which configuration, which exit code.
 //!
-//! Exit codes are those of `sysexits.h`: 0 success, 64 wrong usage, 69 a port or file that cannot
-//! be had, 70 a panic, 74 data that could not be delivered, 78 a wrong configuration; and 1 where
-//! `explain` knows nothing of a trace, or `dlq` of a dead letter.
+//! Exit codes are those of `sysexits.h`: 0 success, 64 wrong usage, 69 a port or file that is not
+//! available, 70 a panic, 74 data that could not be delivered, 78 a wrong configuration; and 1 if
+//! `explain` does not know the trace, or `dlq` the dead letter.
 
 mod components;
 mod control;
@@ -15,6 +15,7 @@ mod reload;
 mod run;
 mod services;
 mod silence;
+mod source;
 mod validate;
 #[cfg(feature = "aws")]
 mod xray;
@@ -28,11 +29,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::{
     admin,
-    config::{
-        Problem, Problems, Severity, diagnostics,
-        source::{self, Loaded},
-        units::parse_duration,
-    },
+    config::{self, Problem, Problems, Severity, excerpt, source::Loaded, units::parse_duration},
     document::{self, profiles},
     net::server,
     telemetry::logs,
@@ -40,7 +37,7 @@ use crate::{
 
 /// The arguments are wrong.
 pub const USAGE: u8 = 64;
-/// A port, a file or a thread cannot be had.
+/// A port, a file or a thread is not available.
 pub const UNAVAILABLE: u8 = 69;
 /// A panic.
 pub const SOFTWARE: u8 = 70;
@@ -49,17 +46,17 @@ pub const IO: u8 = 74;
 /// The configuration is wrong.
 pub const CONFIG: u8 = 78;
 
-/// The variable in which `main` names those that were empty and that it has unset.
+/// The variable in which `main` lists the variables that were empty and that it has unset.
 pub const EMPTY_VARIABLES: &str = "SKEP_EMPTY_VARIABLES";
 
-/// Places where a configuration is looked for when none is named; the last two are those of the
-/// Collector's images, so that an image can be swapped in place.
+/// Files that are read, the first that exists, if no configuration is named. The last two are those
+/// of the Collector's images, so that skep can replace such an image.
 const DEFAULT_FILES: [&str; 3] =
     ["/etc/skep/config.yaml", "/etc/otelcol/config.yaml", "/etc/otelcol-contrib/config.yaml"];
 
-/// What runs without any configuration.
+/// The configuration if there is no other.
 const BUILT_IN: &str = include_str!("../pipelines/default.yaml");
-/// The same with Honeycomb, where its key is set.
+/// The configuration if there is no other and Honeycomb's key is set.
 const BUILT_IN_HONEYCOMB: &str = include_str!("../pipelines/honeycomb.yaml");
 
 #[derive(Debug, Parser)]
@@ -75,7 +72,7 @@ struct Arguments {
     command: Option<Command>,
 }
 
-/// What `skep` and `skep run` take.
+/// Arguments of `skep` and `skep run`.
 #[derive(Debug, Default, clap::Args)]
 struct Running {
     #[command(flatten)]
@@ -89,26 +86,26 @@ struct Running {
 /// Where the configuration comes from.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Configuration {
-    /// File, `env:VARIABLE` or `yaml:TEXT`; repeated, later ones win.
+    /// File, `env:VARIABLE` or `yaml:TEXT`; can be repeated, later ones win.
     #[arg(short = 'c', long = "config", value_name = "URI")]
     uris: Vec<String>,
     /// Sets one value after all files, for instance `exporters.otlp_grpc.endpoint=host:4317`.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
-    /// Accepted because the Collector has it. With `service.profilesSupport` pipelines of profiles
-    /// are left out with a warning; others have no effect.
+    /// Accepted because the Collector has it. With `service.profilesSupport`, pipelines of profiles
+    /// are left out with a warning; other gates have no effect.
     #[arg(long, value_name = "GATES")]
     feature_gates: Vec<String>,
 }
 
 impl Configuration {
-    /// With a file that stands without `--config`.
+    /// Adds a file that was named without `--config`.
     fn and(mut self, file: Option<String>) -> Self {
         self.uris.extend(file);
         self
     }
 
-    /// What stands before the command, then what stands after it.
+    /// Adds the arguments after the command to those before it.
     fn with(mut self, after: Configuration) -> Self {
         self.uris.extend(after.uris);
         self.sets.extend(after.sets);
@@ -117,21 +114,21 @@ impl Configuration {
     }
 }
 
-/// How the process behaves; what is not about pipelines and so has no place in their file.
+/// Settings of the process, which do not belong in a file of pipelines.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Process {
-    /// Where the control plane listens; `off` for nowhere [default: 127.0.0.1:8687, or
+    /// Address of the control plane, or `off` to turn it off [default: 127.0.0.1:8687, or
     /// `SKEP_CONTROL_ENDPOINT`].
     #[arg(long, value_name = "HOST:PORT", value_parser = control_endpoint)]
     control_endpoint: Option<String>,
-    /// Longest time between the first SIGTERM or SIGINT and the end, in which everything that was
-    /// accepted goes out. Containers are killed after 10 s (compose) or 30 s (ECS) by default
-    /// [default: 8s, or `SKEP_DRAIN_TIMEOUT`].
+    /// Longest time between the first SIGTERM or SIGINT and the end of the process, in which skep
+    /// delivers what it has accepted. Containers are killed after 10 s (compose) or 30 s (ECS) by
+    /// default [default: 8s, or `SKEP_DRAIN_TIMEOUT`].
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     drain_timeout: Option<Duration>,
 }
 
-/// What to log; wins over `service::telemetry::logs::level`.
+/// The level of the log; overrides `service::telemetry::logs::level`.
 #[derive(Debug, Default, clap::Args)]
 struct Logging {
     /// Least severe level that is logged.
@@ -158,20 +155,20 @@ impl Logging {
 /// The running skep that a command talks to.
 #[derive(Debug, clap::Args)]
 struct Target {
-    /// Where the control plane of the running skep listens [default: 127.0.0.1:8687, or
+    /// Address of the control plane of the running skep [default: 127.0.0.1:8687, or
     /// `SKEP_CONTROL_ENDPOINT`].
     #[arg(long, value_name = "HOST:PORT", value_parser = control_endpoint, global = true)]
     control_endpoint: Option<String>,
 }
 
 impl Target {
-    /// The flag after the command, or what stands before it or is the default.
+    /// The flag after the command, or the flag before it, or the default.
     fn endpoint(self, before: &Process) -> Result<String, String> {
         self.control_endpoint.map_or_else(|| before.control_endpoint(), Ok)
     }
 }
 
-/// How `--control-endpoint` turns the control plane off.
+/// The value of `--control-endpoint` that turns the control plane off.
 const OFF: &str = "off";
 
 const DRAIN_TIMEOUT: &str = "8s";
@@ -183,7 +180,7 @@ impl Process {
         chosen(self.control_endpoint.clone(), "SKEP_CONTROL_ENDPOINT", default, control_endpoint)
     }
 
-    /// The same.
+    /// The flag, or its variable, or the default.
     fn drain_timeout(&self) -> Result<Duration, String> {
         chosen(self.drain_timeout, "SKEP_DRAIN_TIMEOUT", DRAIN_TIMEOUT, parse_duration)
     }
@@ -198,7 +195,7 @@ fn chosen<T>(
     if let Some(value) = flag {
         return Ok(value);
     }
-    // Empty is unset: compose writes it so for a variable that nobody set.
+    // An empty variable counts as unset: compose makes a variable empty if nobody has set it.
     let value = std::env::var(variable).ok().filter(|value| !value.is_empty());
     match value {
         None => parse(default),
@@ -223,30 +220,30 @@ enum Command {
         #[command(flatten)]
         running: Running,
     },
-    /// Checks the configuration and builds the whole graph, without opening a socket.
+    /// Checks the configuration and builds all pipelines, without opening a socket.
     Validate {
-        /// Files to check, each by itself.
+        /// Files to check, each on its own.
         #[arg(value_name = "FILE", conflicts_with = "uris")]
         files: Vec<String>,
-        /// Fail on warnings too.
+        /// Fail on warnings, too.
         #[arg(long)]
         deny_warnings: bool,
-        /// Fail where a variable or a file that the configuration refers to does not exist on this
-        /// machine. Without it, that is a warning.
+        /// Fail if a variable or a file that the configuration refers to does not exist on this
+        /// machine. Without this flag, that is a warning.
         #[arg(long)]
         strict: bool,
         #[command(flatten)]
         configuration: Configuration,
     },
-    /// Asks each backend harmlessly whether it would take data, and says how to fix what would not.
+    /// Asks each backend whether it would accept data, without storing any, and says what to fix.
     Doctor {
-        /// The configuration, as with `--config`.
+        /// The configuration; the same as `--config`.
         #[arg(value_name = "FILE")]
         file: Option<String>,
         #[command(flatten)]
         configuration: Configuration,
     },
-    /// Prints the configuration as it is used: merged, references replaced, defaults filled in.
+    /// Prints the configuration as skep uses it: merged, references replaced, defaults filled in.
     #[command(alias = "print-initial-config")]
     PrintConfig {
         /// YAML, or JSON in the same order.
@@ -255,7 +252,7 @@ enum Command {
         /// Whether secrets are printed.
         #[arg(long, value_enum, default_value = "redacted")]
         mode: print::Mode,
-        /// The configuration, as with `--config`.
+        /// The configuration; the same as `--config`.
         #[arg(value_name = "FILE")]
         file: Option<String>,
         #[command(flatten)]
@@ -271,32 +268,33 @@ enum Command {
         #[arg(long, default_value = "http://127.0.0.1:13133/")]
         url: String,
     },
-    /// Tells why a running skep's tail sampler kept a trace or not, and how each policy voted.
+    /// Shows why the tail sampler of a running skep kept or dropped a trace, and how each policy
+    /// voted.
     Explain {
-        /// 32 hexadecimal digits; the short and the X-Ray form are taken too.
+        /// 32 hexadecimal digits; the short form and X-Ray's are accepted, too.
         trace_id: String,
         #[command(flatten)]
         target: Target,
     },
-    /// Shows the last decisions of a running skep's tail samplers.
+    /// Shows the last decisions of the tail samplers of a running skep.
     Sample {
-        /// Go on with those that follow.
+        /// Keep showing decisions as they are made.
         #[arg(long)]
         watch: bool,
-        /// How many of the last ones.
+        /// How many of the last decisions to show.
         #[arg(long, value_name = "N", default_value_t = 20)]
         last: u32,
         #[command(flatten)]
         target: Target,
     },
-    /// Has a running skep read its configuration again, without a restart, as SIGHUP does; says
-    /// what has changed, or why nothing has.
+    /// Makes a running skep read its configuration again, as SIGHUP does, and shows what has
+    /// changed, or why nothing has.
     Reload {
         #[command(flatten)]
         target: Target,
     },
-    /// What backends refused for good (`sending_queue: dead_letters:`): list, show, send again,
-    /// drop.
+    /// Lists, shows, sends again or drops data that backends refused for good (`sending_queue:
+    /// dead_letters:`).
     Dlq {
         #[command(subcommand)]
         command: dlq::Dlq,
@@ -396,7 +394,7 @@ impl Arguments {
     }
 }
 
-/// The configuration, with a note where it has what skep does not.
+/// The configuration. Prints a note if it has feature gates.
 #[expect(clippy::print_stderr, reason = "this is the command line")]
 fn noted(configuration: Configuration) -> Configuration {
     let gates = &configuration.feature_gates;
@@ -406,7 +404,7 @@ fn noted(configuration: Configuration) -> Configuration {
     configuration
 }
 
-/// The arguments after `skep xray`, or after the name `xray`, which the image has too.
+/// The arguments after `skep xray`, or after the name `xray`, which the image has, too.
 fn flags_of_daemon(
     mut arguments: impl Iterator<Item = OsString>,
 ) -> Option<impl Iterator<Item = OsString>> {
@@ -431,10 +429,10 @@ pub(crate) enum Origin {
 }
 
 impl Origin {
-    /// What to call the configuration.
+    /// The name of the configuration in the log.
     fn name(&self) -> String {
         match self {
-            // The text of an argument may fill a line, and may hold secrets.
+            // The text of an argument may be long and may contain secrets.
             Origin::Given(uris) => {
                 let name = |uri: &String| match uri.strip_prefix("yaml:") {
                     Some(text) => format!("yaml: ({} bytes)", text.len()),
@@ -471,7 +469,7 @@ pub(crate) fn load(configuration: &Configuration, problems: &mut Problems) -> (O
         }
         uris = vec![format!("env:{AOT_CONFIG}")];
     }
-    // Empty is unset: compose writes it so for a variable that nobody set.
+    // An empty variable counts as unset: compose makes a variable empty if nobody has set it.
     if uris.is_empty() && env("SKEP_CONFIG").is_some_and(|text| !text.is_empty()) {
         uris.push("env:SKEP_CONFIG".to_owned());
     }
@@ -480,7 +478,7 @@ pub(crate) fn load(configuration: &Configuration, problems: &mut Problems) -> (O
         uris.extend(found.map(ToOwned::to_owned));
     }
     if !uris.is_empty() {
-        let mut loaded = source::load(&uris, &configuration.sets, &env, problems);
+        let mut loaded = config::source::load(&uris, &configuration.sets, &env, problems);
         if let Some(root) = loaded.root.as_mut()
             && profiles::is_allowed(&configuration.feature_gates)
         {
@@ -491,7 +489,7 @@ pub(crate) fn load(configuration: &Configuration, problems: &mut Problems) -> (O
     let has_key = env("HONEYCOMB_API_KEY").is_some_and(|key| !key.is_empty());
     let text = if has_key { BUILT_IN_HONEYCOMB } else { BUILT_IN };
     let uris = [format!("yaml:{text}")];
-    (Origin::BuiltIn, source::load(&uris, &configuration.sets, &env, problems))
+    (Origin::BuiltIn, config::source::load(&uris, &configuration.sets, &env, problems))
 }
 
 /// Shows problems on standard error; secrets in the lines that they quote are masked.
@@ -502,5 +500,5 @@ pub(crate) fn show(problems: &Problems, loaded: &Loaded) {
     }
     let is_plain = std::env::var_os("NO_COLOR").is_some() || !std::io::stderr().is_terminal();
     let sources = document::masked_sources(loaded);
-    eprint!("{}", diagnostics::render(problems, &sources, !is_plain));
+    eprint!("{}", excerpt::render(problems, &sources, !is_plain));
 }

@@ -19,6 +19,7 @@ mod extension;
 mod processor;
 mod progress;
 pub mod reload;
+mod same;
 mod server_auth;
 mod storage;
 
@@ -51,6 +52,7 @@ pub use processor::{
     ConnectorConfig, MemoryBound, Needs, Output, Partition, Processor, ProcessorConfig,
 };
 pub use progress::Progress;
+pub use same::Same;
 pub use server_auth::{
     Credentials, Denied, GrpcServerAuth, HttpServerAuth, Identity, ServerAuth, ServerAuthenticator,
 };
@@ -75,6 +77,10 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All kinds, in the order of data.
+    pub const ALL: [Kind; 5] =
+        [Kind::Receiver, Kind::Processor, Kind::Exporter, Kind::Connector, Kind::Extension];
+
     /// `receiver`, `processor`, ...
     pub const fn name(self) -> &'static str {
         match self {
@@ -135,7 +141,7 @@ impl<T: ReceiverConfig + 'static> From<T> for Box<dyn ReceiverConfig> {
 }
 
 /// Configuration of a receiver.
-pub trait ReceiverConfig: fmt::Debug + Send + Sync {
+pub trait ReceiverConfig: fmt::Debug + Same {
     /// See [`ProcessorConfig::validate`].
     fn validate(&self, _at: &Node, _problems: &mut Problems) {}
 

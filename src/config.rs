@@ -1,5 +1,5 @@
-//! The vocabulary of configuration: a tree of YAML nodes that remember where they stand, units,
-//! secrets, and problems that point at their line.
+//! The vocabulary of configuration: a tree of YAML nodes that know their positions, units, secrets,
+//! and problems that point at their line.
 //!
 //! Why not deserialize the YAML text in place with serde-saphyr: substitution of `${env:X}` by
 //! the Collector's rules (original text into strings, parsed text elsewhere), merging of several
@@ -11,7 +11,8 @@
 
 pub mod decode;
 pub mod diagnostics;
-mod excerpt;
+pub mod excerpt;
+pub mod ignored;
 pub mod shown;
 pub mod source;
 pub mod tree;
@@ -21,5 +22,6 @@ pub mod yaml;
 
 pub use decode::decode;
 pub use diagnostics::{Problem, Problems, Severity};
+pub use ignored::{Anything, Fixed, Ignored};
 pub use tree::{Node, Place, Value};
-pub use units::{Ignored, Interval, Secret, Section, given, refuse_beside_keepalive};
+pub use units::{Interval, Secret, Section, given, refuse_beside_keepalive};

@@ -24,6 +24,7 @@ mod changes;
 pub mod disk;
 mod drain;
 pub mod export;
+pub mod identity;
 pub mod intake;
 pub mod memory;
 pub mod panics;
@@ -44,11 +45,14 @@ use std::{
 
 use tokio::{runtime, sync::mpsc, task::JoinHandle};
 
-use crate::component::{Listening, StartError, reload::ReloadRequest};
+use crate::{
+    component::{Listening, StartError, reload::ReloadRequest},
+    document::Document,
+};
 
 use self::{
     parts::{Departing, Leaving, RunningExporter, RunningReceiver, RunningService},
-    plan::{Blueprint, Site},
+    plan::Site,
     reload::Source,
     signals::{Command, Signals},
     work::{backlog::Backlog, pool::Pool},
@@ -98,7 +102,7 @@ pub enum Ended {
 
 /// Builds everything, runs until a signal, and drains. Calls `on_started` when everything is open.
 pub fn run(
-    blueprint: &Blueprint,
+    document: &Document,
     services: Vec<Service>,
     mut options: Options,
     on_started: impl FnOnce(&Started),
@@ -110,7 +114,7 @@ pub fn run(
         let mut signals = Signals::new().map_err(|error| start_error(&error))?;
         let reloading = options.reloading.take();
         let mut running = Running::new(&options)?;
-        running.start(blueprint, services, &mut signals, on_started).await?;
+        running.start(document, services, &mut signals, on_started).await?;
         // Reload requests after this are refused, because their receiver is dropped.
         let cause = Box::pin(running.wait(&mut signals, reloading)).await;
         signalled = Some(Instant::now());
@@ -218,12 +222,12 @@ impl Running {
     /// Applies the first configuration.
     async fn start(
         &mut self,
-        blueprint: &Blueprint,
+        document: &Document,
         services: Vec<Service>,
         signals: &mut Signals,
         on_started: impl FnOnce(&Started),
     ) -> Result<(), StartError> {
-        let transition = match self.prepare(blueprint, services) {
+        let transition = match self.prepare(document, services) {
             Ok(transition) => transition,
             Err(error) => {
                 self.ticker.abort();

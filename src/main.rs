@@ -7,25 +7,25 @@ use std::{
     process::{Command, ExitCode},
 };
 
-/// Bodies come and go by the megabyte: this allocator keeps the pages, glibc returns them each
-/// time and faults them in again.
+/// Bodies are allocated and freed by the megabyte. This allocator keeps their pages; glibc returns
+/// them to the system each time and faults them in again.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 use skep::cli::EMPTY_VARIABLES;
 
-/// The allocator's option that says for how many milliseconds it keeps pages that nobody uses.
+/// The allocator's option for how many milliseconds it keeps unused pages.
 const PURGE_DELAY: (&str, &str) = ("MIMALLOC_PURGE_DELAY", "30");
 
-/// Starts this process once more with another environment, if it has to be another one.
+/// Starts this process once more if its environment has to change.
 ///
 /// The allocator reads its options from the environment before `main`, and its default for
 /// [`PURGE_DELAY`] is a second: with a budget of 64 MiB, senders that were too fast for tail
 /// sampling took 125 MiB of memory, and with 30 ms 87 MiB. A saturated batch costs a tenth more
 /// CPU.
 ///
-/// Variables of AWS that are empty are unset: compose writes `${AWS_ENDPOINT_URL:-}` so, and the
-/// AWS SDK panics on an empty URL. A reference in the configuration still finds them empty.
+/// Empty variables of AWS are unset: compose makes `${AWS_ENDPOINT_URL:-}` empty, and the AWS SDK
+/// panics on an empty URL. A reference in the configuration still finds them empty.
 fn correct_environment() {
     let (name, value) = PURGE_DELAY;
     let is_empty_aws = |(name, value): &(OsString, OsString)| {
@@ -38,7 +38,7 @@ fn correct_environment() {
     let mut arguments = env::args_os();
     let (Some(own_name), Ok(program)) = (arguments.next(), env::current_exe()) else { return };
     if program.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"ld-")) {
-        // The loader was called with the program as its argument.
+        // The dynamic loader was started with the program as its argument.
         return;
     }
     let mut again = Command::new(program);
@@ -51,7 +51,7 @@ fn correct_environment() {
     if !empty.is_empty() {
         again.env(EMPTY_VARIABLES, empty.join(OsStr::new(",")));
     }
-    // It returns only where it fails. Then the process goes on, and takes more memory.
+    // This returns only if it fails. Then the process goes on and uses more memory.
     let _ = again.arg0(own_name).args(arguments).exec();
 }
 

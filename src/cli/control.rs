@@ -1,4 +1,4 @@
-//! How subcommands ask a running skep: by its control plane.
+//! Requests of subcommands to the control plane of a running skep.
 
 use std::{future::Future, time::Duration};
 
@@ -10,17 +10,17 @@ use tonic::{
 use super::{OFF, UNAVAILABLE, USAGE};
 use crate::{admin::proto::control_service_client::ControlServiceClient, config::shown::escaped};
 
-/// Nothing is known of what was asked for.
+/// The exit code if the requested thing is not known.
 pub(super) const NOT_FOUND: u8 = 1;
 
 /// Longest time for connecting.
 const CONNECTING: Duration = Duration::from_secs(5);
-/// Longest time for an answer that skep has at hand, and from one part of an answer to the next.
-const AT_HAND: Duration = Duration::from_secs(10);
-/// Longest time for an answer for which skep has to work.
+/// Longest wait for an answer that needs no work, and for each part of a longer answer.
+const QUICK: Duration = Duration::from_secs(10);
+/// Longest wait for an answer that needs work.
 const WORK: Duration = Duration::from_mins(1);
 
-/// How long a subcommand waits for whom.
+/// How long a subcommand waits for an answer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Patience<'a> {
     endpoint: &'a str,
@@ -28,12 +28,12 @@ pub(super) struct Patience<'a> {
 }
 
 impl<'a> Patience<'a> {
-    /// For what skep has at hand.
+    /// For an answer that needs no work.
     pub(super) fn short(endpoint: &'a str) -> Self {
-        Patience { endpoint, limit: AT_HAND }
+        Patience { endpoint, limit: QUICK }
     }
 
-    /// For what skep has to do first.
+    /// For an answer that needs work.
     pub(super) fn long(endpoint: &'a str) -> Self {
         Patience { endpoint, limit: WORK }
     }
@@ -48,21 +48,21 @@ impl<'a> Patience<'a> {
             let seconds = limit.as_secs();
             Err(Status::unavailable(format!(
                 "no answer from {endpoint} within {seconds} s: something other than skep may \
-                 listen there, or skep is stuck; `--control-endpoint` says where its control \
-                 plane is"
+                 listen there, or skep is stuck; set `--control-endpoint` to the address of its \
+                 control plane"
             )))
         })
     }
 }
 
-/// Asks, and gives the exit code.
+/// Sends a request and returns the exit code.
 #[expect(clippy::print_stderr, reason = "this is the command line")]
 pub(super) fn ask(
     endpoint: &str,
     question: impl AsyncFnOnce(ControlServiceClient<Channel>) -> Result<u8, Status>,
 ) -> u8 {
     if endpoint == OFF {
-        eprintln!("`--control-endpoint off` leaves nobody to ask");
+        eprintln!("this command needs a control plane; `--control-endpoint off` turns it off");
         return USAGE;
     }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -75,7 +75,8 @@ pub(super) fn ask(
     let code = runtime.block_on(async {
         let Some(channel) = connect(endpoint).await else {
             eprintln!(
-                "no skep answers at {endpoint}; `--control-endpoint` says where its control plane is"
+                "no skep answers at {endpoint}; set `--control-endpoint` to the address of its control \
+                 plane"
             );
             return UNAVAILABLE;
         };
@@ -91,12 +92,12 @@ pub(super) fn ask(
             }
         }
     });
-    // The lookup of a name cannot be interrupted, and nobody waits for it any more.
+    // The lookup of a name cannot be interrupted, so this does not wait for it.
     runtime.shutdown_background();
     code
 }
 
-/// None where nobody takes the connection in time.
+/// Connects; `None` if that fails or takes too long.
 async fn connect(endpoint: &str) -> Option<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://{endpoint}")).ok()?;
     tokio::time::timeout(CONNECTING, endpoint.connect()).await.ok()?.ok()
@@ -107,7 +108,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn who_says_nothing_is_named() {
+    async fn an_endpoint_that_does_not_answer_is_named() {
         let never = std::future::pending::<Result<(), Status>>();
         let error = Patience::short("127.0.0.1:9").wait(never).await.unwrap_err();
         let text = error.message();

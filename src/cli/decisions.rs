@@ -1,4 +1,4 @@
-//! `skep explain` and `skep sample`: the decisions of a running skep's tail samplers, asked of its
+//! `skep explain` and `skep sample`: the decisions of the tail samplers of a running skep, from its
 //! control plane.
 
 use std::fmt::Write as _;
@@ -12,7 +12,7 @@ use crate::{
     config::shown::escaped,
 };
 
-/// Why a trace was kept or not.
+/// Prints why a trace was kept or not.
 pub(super) fn explain(endpoint: &str, trace_id: &str) -> u8 {
     ask(endpoint, async |mut client| {
         let request = ExplainRequest { trace_id: trace_id.to_owned() };
@@ -23,7 +23,7 @@ pub(super) fn explain(endpoint: &str, trace_id: &str) -> u8 {
     })
 }
 
-/// The last decisions, and with `follow` those that come.
+/// Prints the last decisions, and with `follow` also new ones as they are made.
 pub(super) fn sample(endpoint: &str, last: u32, follow: bool) -> u8 {
     ask(endpoint, async |mut client| {
         let request = WatchDecisionsRequest { last, follow };
@@ -31,7 +31,7 @@ pub(super) fn sample(endpoint: &str, last: u32, follow: bool) -> u8 {
         let mut stream = patience.wait(client.watch_decisions(request)).await?.into_inner();
         let mut is_first = true;
         loop {
-            // The next decision may take for ever.
+            // It may take for ever until the next decision.
             let message = if follow {
                 stream.message().await?
             } else {
@@ -42,7 +42,7 @@ pub(super) fn sample(endpoint: &str, last: u32, follow: bool) -> u8 {
             is_first = false;
             text.push_str(&lines(&message));
             if print::write(&text).is_err() {
-                // Whoever reads has seen enough, or there is no room.
+                // The reader has closed the pipe, or the disk is full.
                 return Ok(print::output(""));
             }
         }
@@ -72,7 +72,7 @@ fn story(one: &Decision) -> String {
         let rate = rounded(one.rate);
         row("stands for", if rate == "1" { "itself".to_owned() } else { format!("{rate} traces") });
     }
-    let root = if one.root.is_empty() { "(no root span came)" } else { &*one.root };
+    let root = if one.root.is_empty() { "(no root span arrived)" } else { &*one.root };
     row("root", root.to_owned());
     row("service", one.service.clone());
     let plural = if one.spans == 1 { "" } else { "s" };
@@ -91,12 +91,12 @@ fn story(one: &Decision) -> String {
 
 fn reason(one: &Decision) -> &'static str {
     match one.reason.as_str() {
-        "wait_elapsed" => "when decision_wait was over",
-        "root_received" => "after its root had come",
+        "wait_elapsed" => "after decision_wait",
+        "root_received" => "after its root had arrived",
         "certain" => "as soon as it was certain",
-        "too_large" => "since it was too large",
-        "too_many_traces" => "early, since more than num_traces waited",
-        "out_of_memory" => "early, since memory was used up",
+        "too_large" => "because it was too large",
+        "too_many_traces" => "early, because more than num_traces were waiting",
+        "out_of_memory" => "early, because memory was used up",
         "shutdown" => "when skep ended",
         _ => "for a reason that this skep does not know",
     }
@@ -113,7 +113,7 @@ fn heading() -> String {
 fn lines(message: &WatchDecisionsResponse) -> String {
     let mut text = String::new();
     if message.missed > 0 {
-        let _ = writeln!(text, "... {} more, which came too fast to be shown", message.missed);
+        let _ = writeln!(text, "... {} more, which were too many to be shown", message.missed);
     }
     for one in &message.decisions {
         let kept = if one.kept { "yes" } else { "no" };
@@ -196,7 +196,7 @@ mod tests {
           root        GET /cart
           service     shop
           size        8 spans, 5920 bytes, 1203.4 ms
-          decided     12:00:01.234 UTC, when decision_wait was over
+          decided     12:00:01.234 UTC, after decision_wait
           where       tail_sampling in pipeline traces
           votes       errors  not sampled
                       rest    sampled
@@ -216,7 +216,7 @@ mod tests {
         let message = WatchDecisionsResponse { decisions: vec![decision(), dropped], missed: 3 };
         insta::assert_snapshot!(heading() + &lines(&message), @r"
         time (UTC)    kept  policy                  rate  trace                             spans    duration  service: root
-        ... 3 more, which came too fast to be shown
+        ... 3 more, which were too many to be shown
         12:00:01.234  yes   rest                      20  5b8efff798038103d269b633813fc60c      8   1203.4 ms  shop: GET /cart
         12:00:01.234  no    -                          0  5b8efff798038103d269b633813fc60c      8   1203.4 ms  shop: GET \x1b[2J/cart\n (out_of_memory)
         ");

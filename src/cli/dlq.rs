@@ -1,7 +1,7 @@
-//! `skep dlq`: what backends refused for good, listed, shown, sent again, dropped.
+//! `skep dlq`: lists, shows, sends again or drops data that backends refused for good.
 //!
-//! A running skep is asked by its control plane, since it owns the files. With `--directory` the
-//! files of a storage are read as they are; only dropping then wants that no process has them.
+//! The commands ask the control plane of a running skep, which owns the files. With `--directory`
+//! they read the files of a storage themselves; only `drop` then requires that no process has them.
 
 mod files;
 mod text;
@@ -28,7 +28,7 @@ use crate::{
     config::units::parse_duration,
 };
 
-/// What is done with dead letters.
+/// The commands for dead letters.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Dlq {
     /// Lists dead letters: id, time, size, reason and the backend's answer.
@@ -36,7 +36,7 @@ pub(crate) enum Dlq {
         /// Only those of this exporter.
         #[arg(long, value_name = "ID")]
         exporter: Option<String>,
-        /// One JSON object a line.
+        /// Print one JSON object per line.
         #[arg(long)]
         json: bool,
         #[command(flatten)]
@@ -44,26 +44,27 @@ pub(crate) enum Dlq {
     },
     /// Shows one dead letter with its data.
     Show {
-        /// Id as `list` shows it: `otlp_http/backend:traces:17`.
+        /// Id from `list`: `otlp_http/backend:traces:17`.
         id: String,
-        /// The data alone, as the OTLP/JSON request that can be sent to `/v1/traces` and its like.
+        /// Print only the data, as an OTLP/JSON request that can be sent to `/v1/traces`,
+        /// `/v1/metrics` or `/v1/logs`.
         #[arg(long)]
         json: bool,
         #[command(flatten)]
         files: Files,
     },
-    /// Sends dead letters to their exporters again; what the backend takes is gone from the list.
+    /// Sends dead letters to their exporters again. Those that the backend accepts are removed.
     Replay {
         #[command(flatten)]
         chosen: Chosen,
         #[command(flatten)]
         files: Files,
     },
-    /// Drops dead letters: nobody gets the data.
+    /// Drops dead letters; their data is lost.
     Drop {
         #[command(flatten)]
         chosen: Chosen,
-        /// Only those that were given up longer ago than this, for instance `72h`.
+        /// Only those that are older than this, for instance `72h`.
         #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
         older_than: Option<Duration>,
         #[command(flatten)]
@@ -71,7 +72,7 @@ pub(crate) enum Dlq {
     },
 }
 
-/// Whose letters.
+/// Where the dead letters are.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Files {
     /// Read the files in the `directory` of a storage instead of asking a running skep.
@@ -79,22 +80,22 @@ pub(crate) struct Files {
     directory: Option<PathBuf>,
 }
 
-/// Which letters.
+/// Which dead letters are meant.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Chosen {
-    /// Ids as `list` shows them.
+    /// Ids from `list`.
     #[arg(value_name = "LETTER")]
     ids: Vec<String>,
-    /// All there are.
+    /// All dead letters.
     #[arg(long, conflicts_with_all = ["ids", "exporter"])]
     all: bool,
-    /// All of this exporter.
+    /// All dead letters of this exporter.
     #[arg(long, value_name = "ID", conflicts_with = "ids")]
     exporter: Option<String>,
 }
 
 impl Chosen {
-    /// None where nothing is chosen.
+    /// `None` if nothing is chosen.
     fn selection(self, older_than: Option<Duration>) -> Option<DeadLetterSelection> {
         let before = older_than.map(|age| SystemTime::now().checked_sub(age));
         let before_unix_ms = match before {
@@ -162,7 +163,7 @@ fn complain(code: u8, message: &str) -> u8 {
     code
 }
 
-/// Tells about `--directory` where nobody answers.
+/// Mentions `--directory` if no skep answers.
 fn with_hint(code: u8) -> u8 {
     if code == UNAVAILABLE {
         complain(code, "`--directory DIR` reads the files of a storage without a running skep");
@@ -172,7 +173,7 @@ fn with_hint(code: u8) -> u8 {
 
 // ---- list ----------------------------------------------------------------------------------
 
-/// A list that is printed as it comes.
+/// A list that is printed page by page.
 struct Listing {
     is_json: bool,
     width: usize,
@@ -188,7 +189,7 @@ impl Listing {
         Listing { is_json, width, is_begun: false, letters: 0, items: 0, bytes: 0 }
     }
 
-    /// Prints some; an error where nobody reads any more.
+    /// Prints a page; an error if it cannot be written.
     fn add(&mut self, letters: &[DeadLetter]) -> std::io::Result<()> {
         let mut page = String::new();
         if !self.is_json && !self.is_begun {
@@ -226,7 +227,7 @@ fn list(endpoint: &str, selection: &DeadLetterSelection, mut listing: Listing) -
         let mut stream = patience.wait(client.list_dead_letters(request)).await?.into_inner();
         while let Some(page) = patience.wait(stream.message()).await? {
             if listing.add(&page.letters).is_err() {
-                // Whoever reads has seen enough, or there is no room.
+                // The reader has closed the pipe, or the disk is full.
                 return Ok(print::output(""));
             }
         }
@@ -269,7 +270,7 @@ fn replay(endpoint: &str, chosen: Chosen, files: &Files) -> u8 {
     let is_watched = std::io::stderr().is_terminal();
     ask(endpoint, async |mut client| {
         let request = ReplayDeadLettersRequest { selection: Some(selection.clone()) };
-        // It tells twice a second how far it is.
+        // It reports its progress twice a second.
         let patience = Patience::long(endpoint);
         let mut stream = patience.wait(client.replay_dead_letters(request)).await?.into_inner();
         let mut last = ReplayDeadLettersResponse::default();

@@ -1,7 +1,7 @@
-//! `skep doctor`: asks each backend, once and harmlessly, whether it would take data.
+//! `skep doctor`: asks each backend, once, whether it would accept data.
 //!
-//! Backends of OTLP are sent an export request without items; those of AWS a call that stores
-//! nothing. Nothing is received or written, so it can run beside a skep that works.
+//! An OTLP backend gets an export request without items, and an AWS service a call that stores
+//! nothing. Nothing is received or written, so the command can run beside a running skep.
 
 use std::{fmt::Write as _, sync::Arc, time::Duration};
 
@@ -21,7 +21,7 @@ use crate::{
 /// Longest time for one answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What is asked, and what came of it.
+/// A backend and its answer.
 struct Finding {
     /// `honeycomb (traces)`.
     who: String,
@@ -29,7 +29,7 @@ struct Finding {
     answer: Result<String, String>,
 }
 
-/// Asks all of them at the same time; fails where one would not take data.
+/// Asks all backends at the same time; fails if one would not accept data.
 pub(super) fn run(configuration: &Configuration) -> u8 {
     let mut problems = Problems::default();
     let (_, loaded) = load(configuration, &mut problems);
@@ -78,13 +78,13 @@ async fn ask(exporter: Arc<dyn ErasedExporter>, signal: Signal) -> Result<String
     match answer {
         Ok(answer) => answer.map_err(|error| error.message),
         Err(_) => Err(format!(
-            "no answer in {} s: is the network path open, or does a firewall block it?",
+            "no answer within {} s; check that no firewall blocks the connection",
             PATIENCE.as_secs()
         )),
     }
 }
 
-/// Each exporter with each signal that it gets, in the order of the file.
+/// Each exporter with each of its signals, in the order of the file.
 fn exporters(document: &Document) -> Vec<(ComponentId, Signal)> {
     let mut all = Vec::new();
     for pipeline in &document.pipelines {
@@ -102,7 +102,7 @@ fn context(id: &ComponentId, signal: Signal) -> BuildContext {
     BuildContext::new(id.clone(), signal, Arc::default())
 }
 
-/// Answers come from backends, destinations may have a key in them.
+/// Makes text safe to show: answers come from backends, and destinations may contain a key.
 fn shown(text: &str) -> String {
     escaped(&without_secrets(text)).into_owned()
 }
@@ -121,11 +121,13 @@ fn report(findings: &[Finding]) -> String {
     let ill = findings.iter().filter(|finding| finding.answer.is_err()).count();
     let all = findings.len();
     let _ = match ill {
-        0 if all == 0 => writeln!(text, "there is nothing to ask: no pipeline has an exporter"),
+        0 if all == 0 => writeln!(text, "there is no backend to ask: no pipeline has an exporter"),
         0 if all == 1 => {
-            writeln!(text, "it would take data, as far as can be seen without sending any")
+            writeln!(text, "it would accept data, as far as can be seen without sending any")
         }
-        0 => writeln!(text, "all {all} would take data, as far as can be seen without sending any"),
+        0 => {
+            writeln!(text, "all {all} would accept data, as far as can be seen without sending any")
+        }
         ill => writeln!(text, "{ill} of {all} would not accept data"),
     };
     text

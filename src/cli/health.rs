@@ -10,7 +10,7 @@ use super::{UNAVAILABLE, USAGE};
 
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// 0 where the answer is 200.
+/// Returns 0 if the answer is 200.
 #[expect(clippy::print_stderr, reason = "this is the command line")]
 pub(super) fn run(url: &str) -> u8 {
     let Some(rest) = url.strip_prefix("http://") else {
@@ -27,9 +27,9 @@ pub(super) fn run(url: &str) -> u8 {
         }
         Err(error) => {
             let why = match error.kind() {
-                // What the systems call a read that took too long.
+                // The two errors of a read that took too long.
                 ErrorKind::WouldBlock | ErrorKind::TimedOut => format!(
-                    "nothing came within {} s; something other than skep may listen there",
+                    "no answer within {} s; maybe a program other than skep listens there",
                     TIMEOUT.as_secs()
                 ),
                 _ => error.to_string(),

@@ -15,7 +15,7 @@ use crate::{
 /// How a configuration is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Format {
-    /// As it would stand in a file.
+    /// YAML.
     Yaml,
     /// In the same order.
     Json,
@@ -24,9 +24,9 @@ pub(super) enum Format {
 /// Whether secrets are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Mode {
-    /// As `[REDACTED]`.
+    /// Secrets are printed as `[REDACTED]`.
     Redacted,
-    /// As they are.
+    /// Secrets are printed in clear text.
     Unredacted,
 }
 

@@ -6,20 +6,17 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::{
     CONFIG, Configuration, IO, Logging, Origin, Process, SOFTWARE, UNAVAILABLE, load,
-    reload::{self, Again},
-    services::{self, Around},
+    services::{self, Deps},
     show, silence,
+    source::{self, Reread},
 };
 use crate::{
-    component::reload::Reloads,
+    component::{StartError, reload::Reloads},
     config::{Problems, source::Loaded},
-    document::{self, Document, identity},
+    document::{self, Document},
     engine::{
-        self, Ended, Options, Reloading, Started,
-        budget::Budget,
-        disk::storages::Storages,
-        memory,
-        plan::{Blueprint, Site},
+        self, Ended, Options, Reloading, Started, budget::Budget, disk::storages::Storages, memory,
+        plan::Site,
     },
     net::server::raise_descriptors,
     telemetry::{
@@ -36,25 +33,25 @@ pub(super) fn run(
     process: &Process,
 ) -> Result<u8, String> {
     let mut configuration = configuration.clone();
-    // A value like any other, so that a reload keeps it.
+    // Set like any other value, so that a reload keeps it.
     let level = logging.level().map(|level| format!("service.telemetry.logs.level={level}"));
     configuration.sets.extend(level);
     let mut problems = Problems::default();
     let (origin, loaded) = load(&configuration, &mut problems);
-    let again: Again = Box::new(move |problems| load(&configuration, problems).1);
-    start(&origin, &loaded, problems, process, Mode::Pipelines(again))
+    let reread: Reread = Box::new(move |problems| load(&configuration, problems).1);
+    start(&origin, &loaded, problems, process, Mode::Pipelines(reread))
 }
 
-/// What is peculiar to a way of running.
+/// The two ways of running.
 pub(super) enum Mode {
-    /// Pipelines, with the way to their configuration.
-    Pipelines(Again),
-    /// In the place of the X-Ray daemon; the log goes into a file where one is given.
+    /// Pipelines, whose configuration can be read again.
+    Pipelines(Reread),
+    /// In place of the X-Ray daemon, which may log into a file.
     #[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "there is no such daemon"))]
     Daemon(Option<LogFile>),
 }
 
-/// Runs what was loaded until a signal.
+/// Runs a configuration until a signal. An error is one of usage.
 pub(super) fn start(
     origin: &Origin,
     loaded: &Loaded,
@@ -64,58 +61,32 @@ pub(super) fn start(
 ) -> Result<u8, String> {
     let (control_endpoint, drain_timeout) = (process.control_endpoint()?, process.drain_timeout()?);
     let document = loaded.root.as_ref().map(|root| document::load(root, &mut problems));
-    let (Some(document), Some(root), false) = (document, &loaded.root, problems.has_errors())
-    else {
+    let Some(document) = document.filter(|_| !problems.has_errors()) else {
         show(&problems, loaded);
         return Ok(CONFIG);
     };
-    let is_daemon = matches!(origin, Origin::Daemon(_));
-    let (again, log_file) = match mode {
-        Mode::Pipelines(again) => (Some(again), None),
+    let (reread, log_file) = match mode {
+        Mode::Pipelines(reread) => (Some(reread), None),
         Mode::Daemon(log_file) => (None, log_file),
     };
-    let settings = LogSettings { file: log_file, ..log_settings(&document, is_daemon) };
-    let has_file = settings.file.is_some();
-    let (is_json, shows_warnings) = (settings.is_json(), settings.level >= LevelFilter::WARN);
-    if !is_json && shows_warnings {
-        show(&problems, loaded);
-    }
-    // Without a file it fails only where a log runs already.
-    if let (Err(message), true) = (logs::install(&settings), has_file) {
+    let is_daemon = matches!(origin, Origin::Daemon(_));
+    let log = LogSettings { file: log_file, ..log_settings(&document, is_daemon) };
+    if let Err(message) = start_log(&log, &problems, loaded) {
         return Ok(complain(&message));
     }
-    if is_json {
-        // Several lines for people would break up a log of JSON.
-        engine::reload::log(&reload::findings(&problems, loaded));
-    }
-    let descriptors = raise_descriptors();
-    let telemetry = Arc::new(Telemetry::default());
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let budget = budget(&document);
-    let in_container = in_container();
-    let source = origin.name();
-    tracing::info!(
-        source,
-        version = env!("CARGO_PKG_VERSION"),
-        workers,
-        budget_mib = budget >> 20,
-        descriptors,
-        default_bind = if in_container { "all interfaces (in a container)" } else { "loopback" },
-        "Starting skep"
-    );
-    telemetry.set_inventory(services::inventory(&document));
-    let watched = Arc::clone(&telemetry);
+    let site = site(budget);
+    announce(origin, &site, budget);
+    site.telemetry.set_inventory(services::inventory(&document));
     let (reloads, requests) = Reloads::pair();
-    let storages = Arc::new(Storages::live(Arc::clone(&telemetry)));
-    let around = Around {
+    let deps = Deps {
         control_endpoint,
-        in_container,
-        telemetry: Arc::clone(&telemetry),
-        reloads: again.is_some().then_some(reloads),
-        letterboxes: Arc::clone(&storages.letterboxes),
+        in_container: site.in_container,
+        telemetry: Arc::clone(&site.telemetry),
+        reloads: reread.is_some().then_some(reloads),
+        letterboxes: Arc::clone(&site.storages.letterboxes),
     };
-    let texts = identity::texts(root);
-    let services = match services::build(&document, &texts, &around) {
+    let services = match services::build(&document, &deps) {
         Ok(services) => services,
         Err(error) => {
             tracing::error!(%error, "cannot start");
@@ -123,25 +94,65 @@ pub(super) fn start(
         }
     };
     let reloading =
-        again.map(|again| Reloading { source: reload::source(again, around, budget), requests });
-    let options = Options {
-        site: Site {
-            workers,
-            budget: Budget::new(budget, Arc::clone(&telemetry)),
-            storages,
-            in_container,
-            telemetry,
-        },
-        drain_timeout,
-        reloading,
-    };
-    let blueprint = Blueprint { texts, ..Blueprint::from(document) };
+        reread.map(|reread| Reloading { source: source::source(reread, deps, budget), requests });
+    let telemetry = Arc::clone(&site.telemetry);
+    let options = Options { site, drain_timeout, reloading };
     let is_built_in = matches!(origin, Origin::BuiltIn);
-    let on_started = |started: &Started| {
+    let ended = engine::run(&document, services, options, |started| {
         report(started, is_built_in);
-        tokio::spawn(silence::watch(silence::advice(&started.listening), watched));
-    };
-    Ok(match engine::run(&blueprint, services, options, on_started) {
+        tokio::spawn(silence::watch(silence::advice(&started.listening), telemetry));
+    });
+    Ok(exit_code(ended))
+}
+
+/// Shows the warnings and starts the log. It only fails if the log goes to a file.
+fn start_log(settings: &LogSettings, problems: &Problems, loaded: &Loaded) -> Result<(), String> {
+    let (is_json, shows_warnings) = (settings.is_json(), settings.level >= LevelFilter::WARN);
+    if !is_json && shows_warnings {
+        show(problems, loaded);
+    }
+    // Without a file, an error means that a log is already running.
+    if let (Err(message), true) = (logs::install(settings), settings.file.is_some()) {
+        return Err(message);
+    }
+    if is_json {
+        // Excerpts of several lines would not be JSON.
+        engine::reload::log(&source::findings(problems, loaded));
+    }
+    Ok(())
+}
+
+/// What the engine needs to know of this process.
+fn site(budget: u64) -> Site {
+    let telemetry = Arc::new(Telemetry::default());
+    Site {
+        workers: std::thread::available_parallelism().map_or(1, usize::from),
+        budget: Budget::new(budget, Arc::clone(&telemetry)),
+        storages: Arc::new(Storages::live(Arc::clone(&telemetry))),
+        in_container: in_container(),
+        telemetry,
+    }
+}
+
+/// The first line of the log.
+fn announce(origin: &Origin, site: &Site, budget: u64) {
+    let descriptors = raise_descriptors();
+    let source = origin.name();
+    let default_bind =
+        if site.in_container { "all interfaces (in a container)" } else { "loopback" };
+    tracing::info!(
+        source,
+        version = env!("CARGO_PKG_VERSION"),
+        workers = site.workers,
+        budget_mib = budget >> 20,
+        descriptors,
+        default_bind,
+        "Starting skep"
+    );
+}
+
+fn exit_code(ended: Result<Ended, StartError>) -> u8 {
+    match ended {
         Ok(Ended::Clean) => 0,
         Ok(Ended::Lost(_) | Ended::Interrupted) => IO,
         Ok(Ended::Panicked) => SOFTWARE,
@@ -149,16 +160,16 @@ pub(super) fn start(
             tracing::error!(%error, "cannot start");
             UNAVAILABLE
         }
-    })
+    }
 }
 
-#[expect(clippy::print_stderr, reason = "there is no log to say it in")]
+#[expect(clippy::print_stderr, reason = "there is no log yet")]
 fn complain(message: &str) -> u8 {
     eprintln!("error: {message}");
     UNAVAILABLE
 }
 
-/// Bytes that payloads may hold: what a `memory_limiter` says, or by the memory there is.
+/// Bytes that payloads may hold: the limit of a `memory_limiter`, or a part of the memory.
 pub(super) fn budget(document: &Document) -> u64 {
     let available = memory::available();
     let processors = document.processors.values();
@@ -168,7 +179,7 @@ pub(super) fn budget(document: &Document) -> u64 {
         .unwrap_or_else(|| memory::default_budget(available))
 }
 
-/// The log as `service.telemetry.logs` says.
+/// The settings of `service.telemetry.logs`. The X-Ray daemon logs each batch.
 pub(super) fn log_settings(document: &Document, tells_batches: bool) -> LogSettings {
     let logs = &document.telemetry.logs;
     let mut settings = LogSettings { tells_batches, ..LogSettings::default() };
@@ -190,7 +201,7 @@ pub(super) fn log_settings(document: &Document, tells_batches: bool) -> LogSetti
     settings
 }
 
-/// What listens, what is sent where, and what an application has to be told.
+/// Logs the listeners, the destinations, and the variables that an application needs.
 fn report(started: &Started, is_built_in: bool) {
     for (component, listening) in &started.listening {
         tracing::info!(
@@ -209,11 +220,11 @@ fn report(started: &Started, is_built_in: bool) {
     }
 }
 
-/// The first thing that a new user reads; like the log, it must not stop the start.
+/// The first text that a new user reads. Like the log, it must not stop the start.
 fn print_environment(started: &Started) {
     let Some(advice) = silence::advice(&started.listening) else { return };
     if !std::io::stderr().is_terminal() {
-        // The lines are JSON there.
+        // There the log is JSON lines.
         tracing::info!(
             tell_your_application = advice.join(" "),
             "No configuration was given, so skep runs its built-in one"

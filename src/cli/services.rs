@@ -6,36 +6,32 @@ use super::OFF;
 use crate::{
     admin::{Admin, metrics::MetricsPage},
     component::{
-        BoxFuture, BuildContext, ComponentId, Extension, Kind, Listening, StartError, Stop,
+        BoxFuture, BuildContext, ComponentId, Extension, Listening, StartError, Stop,
         reload::Reloads,
     },
     document::Document,
-    engine::{Service, plan::Texts},
+    engine::{Service, identity::Identity},
     net::server::Sockets,
     otlp::Signal,
     storage::letters::Letterboxes,
     telemetry::{Detail, Inventory, PipelineInfo, Telemetry},
 };
 
-/// What services are built with.
+/// What services need of the process.
 #[derive(Clone)]
-pub(super) struct Around {
+pub(super) struct Deps {
     pub(super) control_endpoint: String,
     pub(super) in_container: bool,
     pub(super) telemetry: Arc<Telemetry>,
-    /// Where the control plane hands on who wants a reload.
+    /// How the control plane requests a reload; `None` if reloading is disabled.
     pub(super) reloads: Option<Reloads>,
     /// The dead letters of the process.
     pub(super) letterboxes: Arc<Letterboxes>,
 }
 
-/// Builds all of them; nothing is opened yet. `texts` are the configurations of components.
-pub(super) fn build(
-    document: &Document,
-    texts: &Texts,
-    around: &Around,
-) -> Result<Vec<Service>, StartError> {
-    let Around { control_endpoint, in_container, telemetry, reloads, letterboxes } = around;
+/// Builds all services of a document. Nothing is opened yet.
+pub(super) fn build(document: &Document, deps: &Deps) -> Result<Vec<Service>, StartError> {
+    let Deps { control_endpoint, in_container, telemetry, reloads, letterboxes } = deps;
     let mut services: Vec<Service> = Vec::new();
     for id in &document.enabled_extensions {
         let Some(extension) = document.extensions.get(id) else { continue };
@@ -46,14 +42,14 @@ pub(super) fn build(
         services.push(Service {
             id: id.to_string(),
             label: format!("extension {id}"),
-            identity: texts.get(&(Kind::Extension, id.clone())).cloned(),
+            identity: Some(Identity::of_config(Arc::clone(&extension.config) as _)),
             extension: extension.config.build(&cx)?,
         });
     }
     if let Some(endpoint) = document.telemetry.metrics.endpoint() {
         let level = document.telemetry.metrics.level.as_deref();
         let detail = level.map(Detail::named).unwrap_or_default();
-        let identity = Some(format!("{endpoint} {detail:?}"));
+        let identity = Some(Identity::of((endpoint.clone(), detail)));
         let page = Metrics { endpoint, detail, telemetry: Arc::clone(telemetry), page: None };
         services.push(Service {
             id: "metrics".to_owned(),
@@ -74,8 +70,8 @@ pub(super) fn build(
         services.push(Service {
             id: "control".to_owned(),
             label: "control plane".to_owned(),
-            // Its address is an argument.
-            identity: Some(String::new()),
+            // Its endpoint is an argument of the process, so it never changes.
+            identity: Some(Identity::of(())),
             extension: Box::new(control),
         });
     }
@@ -94,8 +90,8 @@ pub(super) fn inventory(document: &Document) -> Inventory {
     Inventory { pipelines: pipelines.collect(), extensions: names(&document.enabled_extensions) }
 }
 
-/// The metrics page. Its port is taken by any Collector on the same host, and data matters more
-/// than its numbers: where it cannot be opened, skep says so and goes on.
+/// The metrics page. Any Collector on the same host uses the same port, and data matters more than
+/// metrics: if the page cannot be opened, skep logs a warning and goes on.
 struct Metrics {
     endpoint: String,
     detail: Detail,
@@ -114,8 +110,8 @@ impl Extension for Metrics {
             Err(message) => {
                 tracing::warn!(
                     reason = message,
-                    "The metrics page is not served; `service::telemetry::metrics::readers` puts \
-                     it elsewhere"
+                    "The metrics page is not served; choose another address with \
+                     `service::telemetry::metrics::readers`"
                 );
                 Ok(Vec::new())
             }
@@ -130,7 +126,7 @@ impl Extension for Metrics {
     }
 }
 
-/// The control plane, likewise.
+/// The control plane. If it cannot be opened, skep logs a warning and goes on.
 struct Control {
     endpoint: String,
     telemetry: Arc<Telemetry>,
@@ -151,7 +147,8 @@ impl Extension for Control {
             Err(message) => {
                 tracing::warn!(
                     reason = message,
-                    "The control plane is not served; `--control-endpoint` puts it elsewhere"
+                    "The control plane is not served; choose another address with \
+                     `--control-endpoint`"
                 );
                 Ok(Vec::new())
             }

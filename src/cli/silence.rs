@@ -1,14 +1,14 @@
-//! What an application has to be told, and a warning where no data comes.
+//! The variables that an application needs, and a warning if no data arrives.
 
 use std::{sync::Arc, time::Duration};
 
 use crate::{component::Listening, telemetry::Telemetry};
 
-/// How long after the start data is waited for.
+/// Time after the start until the warning.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Variables for an application on this host, for the first port that takes its data; none where
-/// no port does.
+/// Variables for an application on this host, for the first port that takes its data; `None` if no
+/// port does.
 pub(super) fn advice(listening: &[(String, Listening)]) -> Option<Vec<String>> {
     let find = |kind: &str, protocol: &str| {
         let is_of_kind = |id: &str| id.split('/').next() == Some(kind);
@@ -40,7 +40,7 @@ pub(super) fn advice(listening: &[(String, Listening)]) -> Option<Vec<String>> {
     ])
 }
 
-/// An address as an application on this host writes it.
+/// An address in the form that an application on this host uses.
 fn local(address: &str) -> String {
     let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
     match host {
@@ -49,7 +49,7 @@ fn local(address: &str) -> String {
     }
 }
 
-/// Warns once where nothing has come a minute after the start; whether it did.
+/// Warns once if no data has arrived a minute after the start. Returns whether it has warned.
 pub(super) async fn watch(advice: Option<Vec<String>>, telemetry: Arc<Telemetry>) -> bool {
     let Some(advice) = advice else { return false };
     tokio::time::sleep(PATIENCE).await;
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn silence_is_told_and_data_is_not() {
+    async fn a_warning_comes_without_data_only() {
         let told = || Some(vec!["OTEL_SERVICE_NAME=my-service".to_owned()]);
         let telemetry = Arc::new(Telemetry::default());
         assert!(watch(told(), Arc::clone(&telemetry)).await);

@@ -11,7 +11,7 @@ use crate::{
         budget::Budget,
         disk::storages::Storages,
         export::offload::Offload,
-        plan::{self, Blueprint, Kept, Site},
+        plan::{self, Kept, Site},
     },
     otlp::Signal,
     telemetry::Telemetry,
@@ -48,7 +48,7 @@ fn check(configuration: &Configuration, deny_warnings: bool, is_strict: bool) ->
         }
         summary = summary_of(&document);
         if !problems.has_errors() {
-            whole(&Blueprint::from(document), &mut problems);
+            whole(&document, &mut problems);
         }
     }
     if !is_strict {
@@ -100,7 +100,7 @@ fn summary_of(document: &Document) -> String {
 }
 
 /// The graph as `run` builds it, for what no component sees alone.
-fn whole(blueprint: &Blueprint, problems: &mut Problems) {
+fn whole(document: &Document, problems: &mut Problems) {
     let telemetry = Arc::new(Telemetry::default());
     let site = Site {
         workers: 1,
@@ -109,14 +109,14 @@ fn whole(blueprint: &Blueprint, problems: &mut Problems) {
         in_container: false,
         telemetry,
     };
-    let built = plan::plan(blueprint, &site, &Offload::in_place(), &Kept::default());
+    let built = plan::plan(document, &site, &Offload::in_place(), &Kept::default());
     let built = built.and_then(|plan| plan.build_replicas());
     if let Err(error) = built {
         problems.0.push(Problem::of_the_whole(error.to_string()));
     }
 }
 
-/// Builds each component by itself, so that one that cannot be built hides no other.
+/// Builds each component on its own, so that all that cannot be built are found.
 struct Builder<'a> {
     document: &'a Document,
     problems: &'a mut Problems,
@@ -131,7 +131,7 @@ impl Builder<'_> {
             for id in &pipeline.receivers {
                 let Some(receiver) = document.receivers.get(id) else { continue };
                 let mut cx = context(id, pipeline);
-                cx.server_auths = Arc::new(document.server_auths.clone());
+                cx.server_auths = Arc::clone(&document.server_auths);
                 let built = receiver.config.build(&cx, &[pipeline.signal]);
                 self.note(Kind::Receiver, id, &receiver.place, built.err());
             }

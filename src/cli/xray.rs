@@ -1,8 +1,7 @@
 //! `skep xray`: the X-Ray daemon's command line, on a pipeline of skep.
 //!
-//! Flags and the daemon's configuration file become values that are set in an embedded
-//! configuration, `xray/daemon.yaml`, which then goes the way of every other one: its checks, its
-//! errors, its metrics, its health are skep's own.
+//! The flags and the daemon's configuration file become values that are set in an embedded
+//! configuration, `xray/daemon.yaml`, which is then loaded like any other.
 
 mod file;
 mod flags;
@@ -14,12 +13,12 @@ use clap::Parser;
 use super::{CONFIG, Origin, Process, USAGE, run, show};
 use crate::{
     component::default_address,
-    config::{Problems, diagnostics, source},
+    config::{Problems, excerpt, source},
     telemetry::logs::LogFile,
 };
 use file::File;
 
-/// What runs.
+/// The configuration that the values are set in.
 const TEMPLATE: &str = include_str!("xray/daemon.yaml");
 
 /// Port of the daemon.
@@ -28,10 +27,10 @@ const PORT: u16 = 2000;
 /// Port of `health_check`.
 const HEALTH_PORT: u16 = 13133;
 
-/// Smallest buffer in MB, as the daemon has it.
+/// Smallest buffer in MB; the same as in the daemon.
 const LEAST_BUFFER: u64 = 3;
 
-/// The daemon's levels, from the most to the least that is said.
+/// The daemon's levels, the most verbose first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Level {
     Dev,
@@ -55,14 +54,14 @@ impl Level {
 }
 
 const AFTER: &str = "\
-Long flags may have one dash or two. The configuration file is that of the daemon: without --config
-/etc/amazon/xray/cfg.yaml and then cfg.yaml are looked for, and flags win over it.
+Long flags may have one dash or two. The configuration file is that of the daemon. Without --config,
+skep looks for /etc/amazon/xray/cfg.yaml and then cfg.yaml. Flags override the file.
 
-What the daemon does and skep does not:
+Differences from the daemon:
   NoVerifySSL       certificates are always checked; SSL_CERT_FILE names others to trust
   -r                the session of the role is named skep, not xray-daemon
-  telemetry         the daemon's records of itself are not sent to X-Ray; the same and more is at
-                    localhost:8888/metrics
+  telemetry         the daemon's telemetry records are not sent to X-Ray; localhost:8888/metrics has
+                    the same numbers and more
 
 Applications find it by AWS_XRAY_DAEMON_ADDRESS=host:2000, which means UDP and TCP: publish both.";
 
@@ -91,7 +90,7 @@ struct Flags {
     bind_tcp: Option<String>,
     #[arg(short = 'n', long, value_name = "REGION", help = REGION)]
     region: Option<String>,
-    /// Role to assume, maybe of another account
+    /// Role to assume, which may belong to another account
     #[arg(short, long, value_name = "ARN")]
     role_arn: Option<String>,
     /// Do not ask the metadata of the EC2 instance for the region of sampling calls
@@ -156,8 +155,8 @@ pub(super) fn main(arguments: impl Iterator<Item = OsString>) -> u8 {
     };
     let mut problems = Problems::default();
     let in_container = run::in_container();
-    // The image asks itself for its health. Segments matter more: where another program has the
-    // port, or elsewhere, where a Collector may want it, it is not served.
+    // The image asks itself for its health. Segments matter more, so the health check is not served
+    // if another program has its port, nor outside of a container, where a Collector may want it.
     let health = default_address(in_container, HEALTH_PORT);
     let serves_health = in_container && TcpListener::bind(health).is_ok();
     let sets = settings.sets(in_container, serves_health);
@@ -175,7 +174,7 @@ pub(super) fn main(arguments: impl Iterator<Item = OsString>) -> u8 {
     })
 }
 
-/// Flags over the file over what the daemon does without either.
+/// The settings: flags override the file, and the file overrides the defaults.
 #[derive(Debug, Default, PartialEq)]
 struct Settings {
     bind: String,
@@ -186,9 +185,9 @@ struct Settings {
     endpoint: String,
     proxy_address: String,
     local_mode: bool,
-    /// 0: as skep decides.
+    /// 0 lets skep decide.
     buffer: u64,
-    /// 0: as the exporter decides.
+    /// 0 lets the exporter decide.
     concurrency: u64,
     level: &'static str,
     log_file: Option<LogFile>,
@@ -196,7 +195,7 @@ struct Settings {
 
 impl Settings {
     fn of(flags: &Flags, file: File) -> Result<Self, String> {
-        // Empty is unset: the daemon's own file has all of its keys so.
+        // An empty value counts as unset: the daemon's own file has all keys with empty values.
         let text = |flag: &Option<String>, own: String| flag.clone().unwrap_or(own);
         let path = text(&flags.log_file, file.logging.path);
         let level = flags.log_level.or(file.logging.level).unwrap_or(Level::Info);
@@ -233,7 +232,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// What is set in the template, as `--set` has it.
+    /// The values to set in the template, in the form of `--set`.
     fn sets(&self, in_container: bool, serves_health: bool) -> Vec<String> {
         let default = default_address(in_container, PORT).to_string();
         let or_default =
@@ -289,16 +288,16 @@ impl Settings {
     }
 }
 
-/// A text under a key: quoted, and with nothing in it to be replaced.
+/// Sets a key to a text, which is quoted, and in which nothing is replaced.
 fn text(key: &str, value: &str) -> String {
     let quoted = serde_json::Value::from(value).to_string();
     format!("{key}={}", quoted.replace('$', "$$"))
 }
 
-/// Problems of the daemon's file, as they are shown.
-fn rendered(problems: &Problems, sources: &[diagnostics::Source]) -> String {
+/// Problems of the daemon's file as text.
+fn rendered(problems: &Problems, sources: &[excerpt::Source]) -> String {
     let is_plain = std::env::var_os("NO_COLOR").is_some() || !std::io::stderr().is_terminal();
-    diagnostics::render(problems, sources, !is_plain)
+    excerpt::render(problems, sources, !is_plain)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use super::{AuthUse, BoxFuture, BuildContext, ErasedExporter, Progress, StartError};
+use super::{AuthUse, BoxFuture, BuildContext, ErasedExporter, Progress, Same, StartError};
 use crate::{
     config::{Node, Problems},
     otlp::{
@@ -21,7 +21,7 @@ impl<T: ExporterConfig + 'static> From<T> for Box<dyn ExporterConfig> {
 }
 
 /// Configuration of an exporter.
-pub trait ExporterConfig: fmt::Debug + Send + Sync {
+pub trait ExporterConfig: fmt::Debug + Same {
     /// See [`super::ProcessorConfig::validate`].
     fn validate(&self, _at: &Node, _problems: &mut Problems) {}
 

@@ -3,7 +3,8 @@
 use std::{fmt, sync::Arc};
 
 use super::{
-    BoxFuture, BuildContext, ClientAuth, Listening, ServerAuth, Sockets, StartError, Stop, Storage,
+    BoxFuture, BuildContext, ClientAuth, Listening, Same, ServerAuth, Sockets, StartError, Stop,
+    Storage,
 };
 use crate::config::{Node, Problems};
 
@@ -14,7 +15,7 @@ impl<T: ExtensionConfig + 'static> From<T> for Box<dyn ExtensionConfig> {
 }
 
 /// Configuration of an extension.
-pub trait ExtensionConfig: fmt::Debug + Send + Sync {
+pub trait ExtensionConfig: fmt::Debug + Same {
     /// See [`super::ProcessorConfig::validate`].
     fn validate(&self, _at: &Node, _problems: &mut Problems) {}
 

@@ -4,7 +4,7 @@ use std::{fmt, time::Instant};
 
 use smallvec::SmallVec;
 
-use super::{BuildContext, ByTrace, StartError};
+use super::{BuildContext, ByTrace, Same, StartError};
 use crate::{
     config::{Node, Problems},
     otlp::{
@@ -61,7 +61,7 @@ impl<T: ProcessorConfig + 'static> From<T> for Box<dyn ProcessorConfig> {
 }
 
 /// Configuration of a processor, decoded.
-pub trait ProcessorConfig: fmt::Debug + Send + Sync {
+pub trait ProcessorConfig: fmt::Debug + Same {
     /// Where replicas run.
     fn partition(&self) -> Partition;
 
@@ -167,7 +167,7 @@ impl<T: ConnectorConfig + 'static> From<T> for Box<dyn ConnectorConfig> {
 }
 
 /// Configuration of a connector. A connector is a processor whose output enters other pipelines.
-pub trait ConnectorConfig: fmt::Debug + Send + Sync {
+pub trait ConnectorConfig: fmt::Debug + Same {
     /// Output signal for an input signal; `None` if the pair is not supported.
     fn output(&self, input: Signal) -> Option<Signal>;
 

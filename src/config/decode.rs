@@ -34,7 +34,7 @@ pub(super) const SECRET: &str = "$secret";
 /// keeps its default so that the others are still looked at.
 pub fn decode<T: DeserializeOwned>(node: &Node, problems: &mut Problems) -> Option<T> {
     let mut tree = node.clone();
-    // What is left out because nobody knows its value: it is not missing.
+    // Keys that were left out because their values are not known; they are not missing.
     let mut unknown: Vec<Vec<String>> = Vec::new();
     for _ in 0..PROBLEM_LIMIT {
         let error = match T::deserialize(Cursor { node: &tree }) {
@@ -149,7 +149,7 @@ impl<'a> Cursor<'a> {
             Value::Bool(_) | Value::Int(_) | Value::Float(_) if expected == "a string" => {
                 Some("put quotes around it".to_owned())
             }
-            Value::Substituted { .. } => Some("look at what the reference stands for".to_owned()),
+            Value::Substituted { .. } => Some("check the value of the reference".to_owned()),
             _ => None,
         }
     }
@@ -191,14 +191,6 @@ impl<'a> Cursor<'a> {
     }
 }
 
-macro_rules! numbers {
-    ($($method:ident)*) => {
-        $(fn $method<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Boxed> {
-            self.number(visitor)
-        })*
-    };
-}
-
 impl<'a> Deserializer<'a> for Cursor<'a> {
     type Error = Boxed;
 
@@ -227,10 +219,44 @@ impl<'a> Deserializer<'a> for Cursor<'a> {
         }
     }
 
-    numbers! {
-        deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64
-        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64
-        deserialize_i128 deserialize_u128
+    fn deserialize_i8<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Boxed> {
+        self.number(visitor)
+    }
+
+    fn deserialize_i16<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Boxed> {
+        self.number(visitor)
+    }
+
+    fn deserialize_i32<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Boxed> {
+        self.number(visitor)
+    }
+
+    fn deserialize_i64<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Boxed> {
+        self.number(visitor)
+    }
+
+    fn deserialize_i128<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Boxed> {
+        self.number(visitor)
+    }
+
+    fn deserialize_u8<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Boxed> {
+        self.number(visitor)
+    }
+
+    fn deserialize_u16<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Boxed> {
+        self.number(visitor)
+    }
+
+    fn deserialize_u32<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Boxed> {
+        self.number(visitor)
+    }
+
+    fn deserialize_u64<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Boxed> {
+        self.number(visitor)
+    }
+
+    fn deserialize_u128<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Boxed> {
+        self.number(visitor)
     }
 
     fn deserialize_f32<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Boxed> {
@@ -368,7 +394,7 @@ impl<'a> Deserializer<'a> for Cursor<'a> {
         visitor: V,
     ) -> Result<V::Value, Boxed> {
         match &self.node.value {
-            // As in the Collector, where it is the zero value of each kind of word.
+            // As in the Collector, an empty text is the zero value of each enum.
             Value::String(text) | Value::Substituted { text, .. }
                 if text.is_empty() && !variants.contains(&"") =>
             {

@@ -2,8 +2,6 @@
 
 use super::tree::{Node, Place, Value};
 
-pub use super::excerpt::{Source, render};
-
 /// How many problems are shown at once.
 pub const SHOWN: usize = 100;
 
@@ -21,7 +19,7 @@ pub enum Severity {
 pub struct Problem {
     /// Error or warning.
     pub severity: Severity,
-    /// Where; none for problems of the whole.
+    /// Its position; `None` for problems of the whole configuration.
     pub place: Option<Place>,
     /// Path of the node: `processors::batch::timeout`.
     pub path: String,
@@ -92,7 +90,7 @@ impl Problems {
 
     fn push(&mut self, severity: Severity, at: &Node, mut message: String) -> &mut Problem {
         if matches!(&at.value, Value::Substituted { text, .. } if text.is_empty()) {
-            message.push_str("; the reference here stands for an empty text");
+            message.push_str("; the reference here expands to an empty text");
         }
         self.0.push(Problem {
             severity,
@@ -108,6 +106,15 @@ impl Problems {
 }
 
 impl Problem {
+    /// An error at a place, such as that of a key.
+    pub fn at(place: &Place, path: &str, message: impl Into<String>) -> Self {
+        Problem {
+            place: Some(place.clone()),
+            path: path.to_owned(),
+            ..Problem::of_the_whole(message)
+        }
+    }
+
     /// An error of the whole configuration, without a place.
     pub fn of_the_whole(message: impl Into<String>) -> Self {
         Problem {
@@ -139,7 +146,7 @@ const LONGEST_NAME: usize = 200;
 
 /// The candidate that `wrong` was most likely meant to be: few edits away for its length.
 pub fn closest<'a>(wrong: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // So long a name is not a misspelling.
+    // A name of this length is not a misspelling.
     if wrong.len() > LONGEST_NAME {
         return None;
     }

@@ -12,7 +12,8 @@ use std::{collections::HashMap, fs::File, io::Read as _, path::Path};
 
 use self::reference::{Expanded, References};
 use super::{
-    diagnostics::{Problem, Problems, Source},
+    diagnostics::{Problem, Problems},
+    excerpt::Source,
     shown::without_secrets,
     tree::{Member, Node, Place, Value},
     yaml,
@@ -31,7 +32,7 @@ pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 pub struct Loaded {
     /// The texts, by the index that places refer to.
     pub sources: Vec<Source>,
-    /// The merged tree; none where a source could not be read.
+    /// The merged tree; `None` if a source could not be read.
     pub root: Option<Node>,
     /// The tree of each source that is YAML, by the index of the source.
     pub trees: Vec<(usize, Node)>,
@@ -130,7 +131,7 @@ impl Loaded {
             self.is_partial = true;
             problems.error(&node, "the configuration must be a map of sections").help(
                 "if this is a file name, write `--config file:NAME`; if it came from a variable, \
-                 it holds something else than YAML",
+                 the variable does not contain YAML",
             );
             return;
         }
@@ -312,7 +313,7 @@ fn whole(text: String, is_text: bool, place: &Place, path: &str) -> Value {
     Value::Substituted { text, parsed: Box::new(node.value), is_text }
 }
 
-/// Everything that came out of a reference stands where the reference stands.
+/// Gives all nodes of a reference's value the position of the reference.
 fn relocate(node: &mut Node, place: &Place, path: &str) {
     node.place = place.clone();
     node.key_place = None;

@@ -1,8 +1,8 @@
-//! A YAML document as a tree in which every key and value knows its place.
+//! A YAML document as a tree in which every key and value knows its position.
 
 use std::sync::Arc;
 
-/// Where something stands: a source (file, variable, flag) and a byte range in its text.
+/// A position: a source (file, variable, flag) and a byte range in its text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Place {
     /// Index into the sources that were read; see `source`.
@@ -16,9 +16,9 @@ pub struct Place {
 pub struct Node {
     /// What it is.
     pub value: Value,
-    /// Where its value stands.
+    /// The position of its value.
     pub place: Place,
-    /// Where its key stands; none for the root and for elements of lists.
+    /// The position of its key; `None` for the root and for elements of lists.
     pub key_place: Option<Place>,
     /// Path from the root: `receivers::otlp::protocols`.
     pub path: Arc<str>,
@@ -29,7 +29,7 @@ pub struct Node {
 pub struct Member {
     /// The key.
     pub key: String,
-    /// Where the key stands.
+    /// The position of the key.
     pub key_place: Place,
     /// Its value.
     pub value: Node,
@@ -41,7 +41,7 @@ pub enum Value {
     /// Absent after a key, `~` or `null`.
     Null,
     /// Text with a reference that could not be replaced, most likely because its variable or file
-    /// does not exist here. It may stand for anything, and a problem is recorded already.
+    /// does not exist here. Its value may be anything, and a problem is recorded already.
     Unknown(String),
     /// `true` or `false`.
     Bool(bool),
@@ -51,7 +51,7 @@ pub enum Value {
     Float(f64),
     /// Text.
     String(String),
-    /// A scalar that came whole from `${...}`: `text` for string fields, `parsed` for others.
+    /// A scalar that was a single `${...}`: `text` for string fields, `parsed` for others.
     Substituted {
         /// The original text.
         text: String,
@@ -75,8 +75,8 @@ impl Node {
         }
     }
 
-    /// Where to show a problem of the whole value: at the value itself where it is a scalar, at
-    /// its key where it is a map, a list or nothing.
+    /// The position to show for a problem of the whole value: the scalar itself, or the key of a
+    /// map, a list or a null.
     pub fn spot(&self) -> &Place {
         match (&self.value, &self.key_place) {
             (Value::Map(_) | Value::List(_) | Value::Null, Some(key)) => key,
@@ -84,7 +84,7 @@ impl Node {
         }
     }
 
-    /// The value under `key`, where this is a map that has it.
+    /// The value of `key`, if this is a map that has it.
     pub fn get(&self, key: &str) -> Option<&Node> {
         match self.plain() {
             Value::Map(members) => members.iter().find(|m| m.key == key).map(|m| &m.value),

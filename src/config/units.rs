@@ -1,4 +1,4 @@
-//! Values with units or with manners: durations, secrets, optional sections.
+//! Values with units or with rules of their own: durations, secrets, optional sections.
 
 use std::{borrow::Cow, fmt, marker::PhantomData, time::Duration};
 
@@ -82,8 +82,7 @@ pub fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String
     Ok(text.filter(|text| !text.is_empty()))
 }
 
-/// Go's grammar: decimal numbers with units, added up. Negative durations are refused: nothing
-/// here lasts less than no time.
+/// Go's grammar: decimal numbers with units, added up. Negative durations are refused.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || {
         let hint = if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {
@@ -147,7 +146,7 @@ impl JsonSchema for Interval {
     }
 }
 
-/// What stands for a secret wherever it would be shown.
+/// The text that is shown instead of a secret.
 pub const REDACTED: &str = "[REDACTED]";
 
 /// Text that never prints: `Debug` and serialization show `[REDACTED]`.
@@ -201,7 +200,7 @@ impl<'de> de::Visitor<'de> for SecretVisitor {
     }
 }
 
-/// Shows whether there is one, and no more.
+/// Serialized to show only whether there is a secret.
 impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(if self.0.is_empty() { "" } else { REDACTED })
@@ -214,38 +213,6 @@ impl JsonSchema for Secret {
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "string", "writeOnly": true })
-    }
-}
-
-/// A key of the Collector that has no effect here. Its type is checked, and a value that differs
-/// from the default causes a warning.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Ignored<T>(T);
-
-/// Marked as deprecated: editors strike the key through, and `print-config` does not add it.
-impl<T: JsonSchema> JsonSchema for Ignored<T> {
-    fn inline_schema() -> bool {
-        true
-    }
-    fn schema_name() -> Cow<'static, str> {
-        format!("ignored_{}", T::schema_name()).into()
-    }
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let mut schema = T::json_schema(generator);
-        schema.insert("deprecated".to_owned(), true.into());
-        schema
-    }
-}
-
-impl<T: Default + PartialEq> Ignored<T> {
-    /// Warns at the line of `key`, which is below `at`, and says why it has no effect.
-    pub fn warn(&self, key: &str, why: &str, at: &Node, problems: &mut Problems) {
-        if self.0 != T::default() {
-            problems
-                .warning(at.at(key), format!("`{key}` has no effect: {why}"))
-                .help("remove the key");
-        }
     }
 }
 
@@ -273,7 +240,7 @@ pub enum Section<T> {
 }
 
 impl<T> Section<T> {
-    /// The settings where it is on.
+    /// The settings, if it is on.
     pub fn on(&self) -> Option<&T> {
         match self {
             Section::Off => None,

@@ -9,7 +9,7 @@ use std::{
 use granit_parser::{Event, Parser, ScalarStyle, Span};
 
 use super::{
-    diagnostics::{Problem, Severity},
+    diagnostics::Problem,
     tree::{Member, Node, Place, Value},
 };
 
@@ -23,7 +23,7 @@ pub fn parse(source: usize, text: &str) -> Result<Node, Problem> {
     parse_at(source, text, 0, "")
 }
 
-/// Reads one document that stands `base` bytes into its source, under `path`.
+/// Reads one document that begins `base` bytes into its source, under `path`.
 pub fn parse_at(source: usize, text: &str, base: usize, path: &str) -> Result<Node, Problem> {
     let ends = text.char_indices().map(|(i, _)| i).chain([text.len()]);
     let starts: Vec<usize> = ends.map(|i| base + i).collect();
@@ -36,7 +36,8 @@ pub fn parse_at(source: usize, text: &str, base: usize, path: &str) -> Result<No
             Event::StreamEnd => break,
             _ if document.is_some() => {
                 let place = reader.place(span);
-                let mut problem = problem(place, path, "more than one YAML document in the file");
+                let mut problem =
+                    Problem::at(&place, path, "more than one YAML document in the file");
                 problem.help("remove the line `---`, or give each document its own `--config`");
                 return Err(problem);
             }
@@ -70,7 +71,7 @@ impl<'t> Reader<'t> {
                 Some(Err(error)) => {
                     let start = self.byte(error.marker().index());
                     let place = Place { source: self.source, range: start..start };
-                    let mut problem = problem(place, "", error.info());
+                    let mut problem = Problem::at(&place, "", error.info());
                     if let Some(remedy) = remedy(&problem.message) {
                         problem.help(remedy);
                     }
@@ -100,14 +101,14 @@ impl<'t> Reader<'t> {
         self.nodes += 1;
         if depth > DEPTH_LIMIT {
             let message = format!("the document is nested deeper than {DEPTH_LIMIT} levels");
-            return Err(problem(place, path, message));
+            return Err(Problem::at(&place, path, message));
         }
         if self.nodes > NODE_LIMIT {
             let message = format!(
                 "the document has more than {NODE_LIMIT} values, those that its anchors repeat \
                  included"
             );
-            return Err(problem(place, path, message));
+            return Err(Problem::at(&place, path, message));
         }
         let (value, anchor) = match event {
             Event::Scalar(text, style, anchor, tag) => {
@@ -122,11 +123,11 @@ impl<'t> Reader<'t> {
             Event::MappingStart(_, anchor, _) => (self.map(path, depth)?, anchor),
             Event::Alias(anchor) => {
                 let target = self.anchors.get(&anchor).cloned();
-                let node = target.ok_or_else(|| problem(place, path, "unknown anchor"))?;
+                let node = target.ok_or_else(|| Problem::at(&place, path, "unknown anchor"))?;
                 self.nodes += weigh(&node.value);
                 return Ok(Node { path: path.into(), key_place: None, ..node });
             }
-            _ => return Err(problem(place, path, "unexpected YAML")),
+            _ => return Err(Problem::at(&place, path, "unexpected YAML")),
         };
         let node = Node { value, place, key_place: None, path: path.into() };
         if anchor != 0 {
@@ -156,7 +157,7 @@ impl<'t> Reader<'t> {
             }
             let key_place = self.place(span);
             let Event::Scalar(key, ..) = event else {
-                return Err(problem(key_place, path, "a key must be text"));
+                return Err(Problem::at(&key_place, path, "a key must be text"));
             };
             let inner = join(path, &key);
             let Some((event, span)) = self.next()? else { break };
@@ -193,7 +194,7 @@ fn remedy(message: &str) -> Option<&'static str> {
         ("quoted scalar", "a quote above is not closed"),
         (
             "anchor",
-            "`*name` stands for what `&name` marks above; put quotes around text that starts with `*`",
+            "`*name` repeats the value that `&name` marks above; put quotes around text that starts with `*`",
         ),
         ("character", "put quotes around a value that starts with it"),
         ("block", "check the indentation: keys of one map begin in the same column"),
@@ -253,8 +254,8 @@ fn insert(
     match (&mut known.value.value, rest) {
         (_, None) => {
             let first_place = known.key_place.clone();
-            let message = format!("the key `{first}` is here a second time");
-            let mut problem = problem(key_place, &join(path, first), message);
+            let message = format!("duplicate key `{first}`");
+            let mut problem = Problem::at(&key_place, &join(path, first), message);
             problem.help("remove one of the two").relate(&first_place, "here first");
             Err(problem)
         }
@@ -263,9 +264,11 @@ fn insert(
                 index.inner.entry(first.to_owned()).or_insert_with(|| Index::of(inner));
             insert(inner, inner_index, rest, key_place, value, &join(path, first))
         }
-        (_, Some(_)) => {
-            Err(problem(key_place, path, format!("`{first}` has a value and cannot have keys")))
-        }
+        (_, Some(_)) => Err(Problem::at(
+            &key_place,
+            path,
+            format!("`{first}` has a value and cannot have keys"),
+        )),
     }
 }
 
@@ -293,18 +296,6 @@ fn weigh(value: &Value) -> usize {
 /// A path and one more key.
 pub fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}::{key}") }
-}
-
-fn problem(place: Place, path: &str, message: impl Into<String>) -> Problem {
-    Problem {
-        severity: Severity::Error,
-        place: Some(place),
-        path: path.to_owned(),
-        message: message.into(),
-        help: None,
-        related: None,
-        is_absent: false,
-    }
 }
 
 /// What a plain scalar means.

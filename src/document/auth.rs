@@ -1,12 +1,14 @@
-//! Which authenticator each exporter and receiver gets: `auth: {authenticator: id}` names an
-//! extension that is of use to it.
+//! The authenticators of exporters and receivers: `auth: {authenticator: id}` names an extension.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
-use super::{Bodies, Document, Unknown, at, extension_of::Role, pipelines::Scope};
+use super::{
+    Document, components::Bodies, extension_of::Role, in_file_order, references::Scope,
+    unknown::Unknown,
+};
 use crate::{
-    component::{AuthUse, ClientAuth, ComponentId, Kind, ServerAuth},
-    config::{Node, Problems, Severity},
+    component::{AuthUse, ClientAuth, Kind, ServerAuth},
+    config::{Node, Problems},
     extensions,
 };
 
@@ -17,7 +19,7 @@ const AUTHENTICATOR: Role<Arc<dyn ClientAuth>> = Role {
         "`auth` names no authenticator",
         "write `auth: {authenticator: id}` with the id of an extension",
     ),
-    of: |extension| extension.client_auth(),
+    get: |extension| extension.client_auth(),
 };
 
 const SERVER_AUTHENTICATOR: Role<Arc<dyn ServerAuth>> = Role {
@@ -27,19 +29,18 @@ const SERVER_AUTHENTICATOR: Role<Arc<dyn ServerAuth>> = Role {
         "`auth` names no authenticator",
         "write `auth: {authenticator: id}` with the id of an extension",
     ),
-    of: |extension| extension.server_auth(),
+    get: |extension| extension.server_auth(),
 };
 
-/// Looks up what exporters and receivers name. `ignored` is what cannot be seen because of other
-/// errors.
+/// Looks up the authenticators of exporters and receivers.
 pub(super) fn load(
     root: &Node,
     document: &mut Document,
-    ignored: &Unknown,
+    unknown: &Unknown,
     problems: &mut Problems,
 ) {
     let before = problems.0.len();
-    let bodies = Bodies::of(root, problems);
+    let bodies = Bodies::new(root, problems);
     let mut auths = Vec::new();
     for exporter in document.exporters.values() {
         let Some(wanted) = exporter.config.auth() else { continue };
@@ -48,11 +49,11 @@ pub(super) fn load(
             continue;
         }
         let at = at.at("auth::authenticator");
-        if let Some(auth) = resolve(&wanted, at, Scope { document, ignored }, problems) {
+        if let Some(auth) = resolve(&wanted, at, Scope { document, unknown }, problems) {
             auths.push((exporter.id.clone(), auth));
         }
     }
-    let mut server_auths = Vec::new();
+    let mut server_auths = HashMap::new();
     for receiver in document.receivers.values() {
         for (key, wanted) in receiver.config.auths() {
             let Some(body) = bodies.get(Kind::Receiver, &receiver.id) else { continue };
@@ -60,15 +61,15 @@ pub(super) fn load(
                 continue;
             }
             let place = body.at(&format!("{key}::authenticator"));
-            let scope = Scope { document, ignored };
+            let scope = Scope { document, unknown };
             if let Some(auth) = resolve_server(&wanted, place, scope, problems) {
-                server_auths.push((wanted, auth));
+                server_auths.insert(wanted, auth);
             }
         }
     }
     document.auths.extend(auths);
-    document.server_auths.extend(server_auths);
-    super::in_file_order(problems, before);
+    document.server_auths = Arc::new(server_auths);
+    in_file_order(problems, before);
 }
 
 fn resolve_server(
@@ -86,34 +87,6 @@ fn resolve_server(
         return None;
     }
     Some(auth)
-}
-
-/// Warns of processors that look at what an authenticator knows of clients, where none can tell.
-pub(super) fn readers(document: &Document, problems: &mut Problems) {
-    for pipeline in &document.pipelines {
-        let asks = |id: &ComponentId| match document.receivers.get(id) {
-            Some(receiver) => !receiver.config.auths().is_empty(),
-            // What comes through a connector is seen in the pipelines before it.
-            None => true,
-        };
-        if pipeline.receivers.iter().any(asks) {
-            continue;
-        }
-        for id in &pipeline.processors {
-            let Some(processor) = document.processors.get(id) else { continue };
-            if processor.config.needs().auth {
-                let mut problem = at(&processor.place, &format!("processors::{id}"));
-                problem.severity = Severity::Warning;
-                problem.message = format!(
-                    "processor `{id}` looks at attributes of the authenticator, but in the \
-                     pipeline `{}` no receiver has one",
-                    pipeline.id
-                );
-                problem.help = Some("add `auth` to a protocol of the receiver".to_owned());
-                problems.0.push(problem);
-            }
-        }
-    }
 }
 
 fn resolve(

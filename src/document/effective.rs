@@ -12,7 +12,8 @@ use crate::{
     component::{Kind, default_address},
     config::{
         Node, Place, Value,
-        diagnostics::{Source, closest},
+        diagnostics::closest,
+        excerpt::Source,
         shown::{url_secrets, without_secrets},
         tree::Member,
         units::{REDACTED, SECTION_MARK, parse_duration},
@@ -23,9 +24,9 @@ use crate::{
 /// Whether secrets are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Secrets {
-    /// As `[REDACTED]`.
+    /// They are shown as `[REDACTED]`.
     Hidden,
-    /// As they are.
+    /// They are shown in clear text.
     Shown,
 }
 
@@ -33,7 +34,7 @@ pub enum Secrets {
 pub fn effective(root: &Node, schemas: &Schemas, secrets: Secrets) -> Node {
     let mut root = root.clone();
     let fill = Fill { schemas, secrets };
-    for kind in KINDS {
+    for kind in Kind::ALL {
         for member in members_of(&mut root, kind.section()) {
             let schema = ids::component(&member.key)
                 .ok()
@@ -54,7 +55,7 @@ pub fn effective(root: &Node, schemas: &Schemas, secrets: Secrets) -> Node {
     root
 }
 
-/// Writes down where receivers listen that have no endpoint.
+/// Adds the default endpoints of receivers that have none.
 pub fn put_endpoints(root: &mut Node, document: &Document, in_container: bool) {
     for receiver in document.receivers.values() {
         for (key, port) in receiver.config.default_endpoints() {
@@ -65,7 +66,7 @@ pub fn put_endpoints(root: &mut Node, document: &Document, in_container: bool) {
     }
 }
 
-/// Puts a value before the others of the map where `path` leads, if there is such a map.
+/// Puts a value first into the map that `path` leads to, if there is such a map.
 fn put(node: &mut Node, path: &str, value: Value) {
     let (key, rest) = path.split_once("::").unwrap_or((path, ""));
     let (place, whole) = (node.place.clone(), yaml::join(&node.path, key));
@@ -104,16 +105,13 @@ fn hide_urls(node: &mut Node) {
     }
 }
 
-const KINDS: [Kind; 5] =
-    [Kind::Receiver, Kind::Processor, Kind::Exporter, Kind::Connector, Kind::Extension];
-
 /// Masks the secrets in the sources: values that a schema marks as secret, also if they are of a
 /// wrong type; values of unknown keys that sound secret; and secrets in URLs.
 pub(super) fn cover_secrets(root: &Node, schemas: &Schemas, sources: &mut [Source]) {
     let mut cover = Cover { schemas, sources };
     let Value::Map(sections) = root.plain() else { return cover.node(root, None) };
     for section in sections {
-        let kind = KINDS.into_iter().find(|kind| kind.section() == section.key);
+        let kind = Kind::ALL.into_iter().find(|kind| kind.section() == section.key);
         let (Some(kind), Value::Map(members)) = (kind, section.value.plain()) else {
             cover.node(&section.value, None);
             continue;
@@ -204,7 +202,7 @@ impl Cover<'_> {
         }
     }
 
-    /// Masks the texts in what stands under a key that is near no known one, beside keys of
+    /// Masks the texts under a key that is not similar to a known one, beside keys of
     /// secrets. Keys, numbers and durations stay.
     fn texts(&mut self, node: &Node) {
         match node.plain() {
@@ -267,7 +265,7 @@ fn unwrap(node: &mut Node) {
     }
 }
 
-/// What a null means.
+/// The position of a null, on which its meaning depends.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Position {
     /// All defaults.
@@ -322,13 +320,13 @@ impl Fill<'_> {
     /// Adds the keys that are missing.
     fn defaults(&self, node: &mut Node, all: &[&Json]) {
         let mut maps = all.iter().filter(|schema| schema["properties"].is_object());
-        // Of several forms nobody knows which one is meant.
+        // With several forms it is not known which one is meant.
         let (Some(schema), None) = (maps.next(), maps.next()) else { return };
         let Some(properties) = schema["properties"].as_object() else { return };
         let (place, path) = (node.place.clone(), node.path.clone());
         for (key, schema) in properties {
             let is_there = node.get(key).is_some_and(|node| *node.plain() != Value::Null);
-            if is_there || self.has_no_effect(schema) {
+            if is_there || Schemas::is_ignored(schema) {
                 continue;
             }
             let path = yaml::join(&path, key);
@@ -339,13 +337,7 @@ impl Fill<'_> {
         }
     }
 
-    /// Whether a key is only accepted.
-    fn has_no_effect(&self, schema: &Json) -> bool {
-        let all = self.schemas.alternatives(schema);
-        schema["deprecated"] == true || all.iter().any(|schema| schema["deprecated"] == true)
-    }
-
-    /// The default of a key; none where it has none that could be written.
+    /// The default of a key; `None` if it has none that can be written.
     fn default(&self, schema: &Json, place: &Place, path: &str) -> Option<Node> {
         let all = self.schemas.alternatives(schema);
         let mut node =

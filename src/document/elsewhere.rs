@@ -2,7 +2,7 @@
 //!
 //! The names are those of `opentelemetry-collector-contrib` and its retired components. They are
 //! written without underscores, because many were renamed (`filelog` is now `file_log`) and both
-//! names stand in files.
+//! names are in use.
 
 use crate::component::Kind;
 

@@ -1,26 +1,26 @@
 //! Extensions that components name: an authenticator, a storage. The id must be that of an
-//! extension that is configured, runs, and is what is wanted. Nothing depends on the order of the
-//! file.
+//! extension that is configured and enabled, and has the wanted role. The order in the file makes
+//! no difference.
 
-use super::{Component, ids, pipelines::Scope};
+use super::{Component, ids, references::Scope};
 use crate::{
     component::{ComponentId, ExtensionConfig, Kind},
     config::{Node, Problems, diagnostics::closest},
 };
 
-/// What an extension is wanted as.
+/// A role that an extension may have.
 pub(super) struct Role<T> {
     /// `storage`.
     pub(super) name: &'static str,
-    /// Types that are this.
+    /// Extension types that have this role.
     pub(super) types: &'static [&'static str],
-    /// Says that the id is empty, and what to write.
+    /// The message for an empty id, and its remedy.
     pub(super) unnamed: (&'static str, &'static str),
-    /// What an extension is as this; none where it is something else.
-    pub(super) of: fn(&dyn ExtensionConfig) -> Option<T>,
+    /// The extension in this role; `None` if it does not have it.
+    pub(super) get: fn(&dyn ExtensionConfig) -> Option<T>,
 }
 
-/// An extension as what is wanted of it.
+/// An extension in the wanted role, and its place in the file.
 pub(super) type Found<'a, T> = (T, &'a Component<dyn ExtensionConfig>);
 
 impl<T> Role<T> {
@@ -32,7 +32,7 @@ impl<T> Role<T> {
         scope: Scope<'a>,
         problems: &mut Problems,
     ) -> Option<Found<'a, T>> {
-        let Scope { document, ignored } = scope;
+        let Scope { document, unknown } = scope;
         if wanted.is_empty() {
             problems.error(at, self.unnamed.0).help(self.unnamed.1);
             return None;
@@ -46,14 +46,14 @@ impl<T> Role<T> {
         };
         let name = self.name;
         let Some(extension) = document.extensions.get(&id) else {
-            if !ignored.may_define(Kind::Extension, &id) {
+            if !unknown.may_define(Kind::Extension, &id) {
                 let help = (!problems.are_many()).then(|| self.remedy(scope, &id));
                 let message = format!("references {name} `{id}` which is not configured");
                 problems.error(at, message).help = help;
             }
             return None;
         };
-        let Some(found) = (self.of)(&*extension.config) else {
+        let Some(found) = (self.get)(&*extension.config) else {
             let message = format!("extension `{id}` is not {} {name}", self.article());
             problems.error(at, message).help(self.known());
             return None;
@@ -69,11 +69,11 @@ impl<T> Role<T> {
         Some((found, extension))
     }
 
-    /// What to do about an id that no extension has.
+    /// What to do about an id that is not defined.
     fn remedy(&self, scope: Scope<'_>, id: &ComponentId) -> String {
         let extensions = scope.document.extensions.values();
         let mut names: Vec<String> = extensions
-            .filter(|extension| (self.of)(&*extension.config).is_some())
+            .filter(|extension| (self.get)(&*extension.config).is_some())
             .map(|extension| extension.id.to_string())
             .collect();
         names.sort();

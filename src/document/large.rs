@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::config::{diagnostics::render, source};
+use crate::config::{excerpt::render, source};
 
 /// The limit for an unoptimised build on a busy machine.
 const DEADLINE: Duration = Duration::from_mins(1);

@@ -1,8 +1,8 @@
 //! Pipelines of profiles, a signal that skep does not have. In the Collector they need a feature
 //! gate. With that gate, skep leaves them out, too.
 
-use super::{at, ids};
-use crate::config::{Node, Problems, Severity, Value};
+use super::ids;
+use crate::config::{Node, Problem, Problems, Severity, Value};
 
 /// The feature gate of the Collector without which it refuses such pipelines.
 pub const GATE: &str = "service.profilesSupport";
@@ -37,11 +37,10 @@ pub fn leave_out(root: &mut Node, problems: &mut Problems) {
     members.retain(|member| {
         let is_profiles = is_one(&member.key);
         if is_profiles {
-            let mut problem = at(&member.key_place, &member.value.path);
+            let message = format!("`{}` is left out: skep has no profiles", member.key.trim());
+            let mut problem = Problem::at(&member.key_place, &member.value.path, message);
             problem.severity = Severity::Warning;
-            problem.message = format!("`{}` is left out: skep has no profiles", member.key.trim());
-            let help = "remove it, unless another Collector reads this file, too";
-            problem.help = Some(help.to_owned());
+            problem.help("remove it, unless another Collector also reads this file");
             problems.0.push(problem);
         }
         !is_profiles

@@ -1,5 +1,5 @@
-//! Whole documents at random: whatever stands in a file, reading it ends with problems at places
-//! inside the file, never with a panic.
+//! Random documents: reading any file ends with problems at positions inside the file, never with a
+//! panic.
 
 use proptest::prelude::*;
 
@@ -39,65 +39,71 @@ fn check(text: &str) -> Result<(), TestCaseError> {
         );
     }
     let sources = masked_sources(&loaded);
-    let rendered = crate::config::diagnostics::render(&problems, &sources, false);
+    let rendered = crate::config::excerpt::render(&problems, &sources, false);
     prop_assert_eq!(rendered.is_empty(), problems.0.is_empty());
     Ok(())
 }
 
+/// Scalars that have a meaning somewhere.
+const WORDS: [&str; 24] = [
+    "",
+    "~",
+    "true",
+    "-1",
+    "5",
+    "1.5",
+    "10s",
+    "x",
+    "'q'",
+    "[]",
+    "{}",
+    "otlp",
+    "batch",
+    "debug",
+    "otlp/2",
+    "otlp/",
+    "'${env:MAP}'",
+    "'a${MAP}'",
+    "'$X'",
+    "'$$X'",
+    "99999999999999999999",
+    "'\u{e9}\u{20ac}'",
+    "localhost:4317",
+    "http://a",
+];
+
+/// Keys that have a meaning somewhere.
+const KEYS: [&str; 23] = [
+    "protocols",
+    "grpc",
+    "http",
+    "endpoint",
+    "timeout",
+    "headers",
+    "enabled",
+    "receivers",
+    "processors",
+    "exporters",
+    "telemetry",
+    "logs",
+    "traces",
+    "a::b",
+    "attributes",
+    "key",
+    "value",
+    "sending_queue",
+    "tls",
+    "otlp",
+    "otlp_http",
+    "batch",
+    "level",
+];
+
 /// A value of any shape, in flow style, with words that have a meaning somewhere.
 fn value() -> impl Strategy<Value = String> {
-    let word = prop::sample::select(vec![
-        "",
-        "~",
-        "true",
-        "-1",
-        "5",
-        "1.5",
-        "10s",
-        "x",
-        "'q'",
-        "[]",
-        "{}",
-        "otlp",
-        "batch",
-        "debug",
-        "otlp/2",
-        "otlp/",
-        "'${env:MAP}'",
-        "'a${MAP}'",
-        "'$X'",
-        "'$$X'",
-        "99999999999999999999",
-        "'\u{e9}\u{20ac}'",
-        "localhost:4317",
-        "http://a",
-    ]);
+    let word = prop::sample::select(&WORDS[..]);
     word.prop_map(ToOwned::to_owned).prop_recursive(4, 24, 4, |inner| {
-        let keys = prop::sample::select(vec![
-            "protocols",
-            "grpc",
-            "http",
-            "endpoint",
-            "timeout",
-            "headers",
-            "enabled",
-            "receivers",
-            "processors",
-            "exporters",
-            "telemetry",
-            "logs",
-            "traces",
-            "a::b",
-            "attributes",
-            "key",
-            "value",
-            "sending_queue",
-            "tls",
-            "otlp",
-            "otlp_http",
-            "batch",
-            "level",
-        ]);
+        let keys = prop::sample::select(&KEYS[..]);
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..3)
                 .prop_map(|all| format!("[{}]", all.join(", "))),

@@ -1,8 +1,8 @@
 //! The JSON schemas of all components, and one of a whole file for editors.
 //!
-//! The schema that serde's structs give is stricter than the reader: a key may stand without a
-//! value, a scalar may be a reference such as `${env:NAME}`, `a::b` stands for a map, components
-//! have names after a slash. [`Schemas::whole`] allows all of that.
+//! The schemas of the structs are stricter than the reader, for which a key may have no value, a
+//! scalar may be a reference such as `${env:NAME}`, `a::b` is a map in a map, and components have
+//! names after a slash. [`Schemas::whole`] allows all of that.
 
 use std::sync::LazyLock;
 
@@ -12,14 +12,18 @@ use serde_json::{Map, Value, json};
 use super::telemetry::Telemetry;
 use crate::{
     component::{Entry, Kind},
-    config::units::SECTION_MARK,
+    config::{
+        ignored::{self, FIXED_MARK},
+        tree,
+        units::SECTION_MARK,
+    },
     connectors, exporters, extensions, processors, receivers,
 };
 
 /// Deepest chain of references and alternatives that is followed.
 const DEPTH_LIMIT: usize = 8;
 
-/// Schemas as the structs give them.
+/// The schemas of the structs.
 pub struct Schemas {
     components: Vec<Described>,
     telemetry: Value,
@@ -65,7 +69,7 @@ fn describe<C: ?Sized>(
 }
 
 impl Schemas {
-    /// Those of this process, made once.
+    /// The schemas, which are made once.
     pub fn shared() -> &'static Schemas {
         static SCHEMAS: LazyLock<Schemas> = LazyLock::new(Schemas::default);
         &SCHEMAS
@@ -86,7 +90,7 @@ impl Schemas {
         &self.telemetry
     }
 
-    /// The schema itself and whatever it refers to or offers as an alternative.
+    /// The schema itself, the schemas that it refers to, and its alternatives.
     pub fn alternatives<'a>(&'a self, schema: &'a Value) -> Vec<&'a Value> {
         let mut all = Vec::new();
         self.collect(schema, &mut all, 0);
@@ -118,6 +122,22 @@ impl Schemas {
                 others.map(|name| &schema[name]).find(|inner| inner.is_object())
             })
         })
+    }
+
+    /// Whether a key has no effect: its type is [`crate::config::Ignored`] or
+    /// [`crate::config::Fixed`].
+    pub fn is_ignored(schema: &Value) -> bool {
+        schema["deprecated"] == true
+    }
+
+    /// Why a key with this value has no effect, and what to do instead; `None` if it has an effect.
+    pub fn reason(schema: &Value, value: &tree::Value) -> Option<(String, String)> {
+        let is_fixed =
+            matches!(value, tree::Value::Bool(value) if schema[FIXED_MARK] == Value::Bool(*value));
+        if !Self::is_ignored(schema) || is_fixed || *value == tree::Value::Null {
+            return None;
+        }
+        ignored::reason(schema["description"].as_str()?)
     }
 
     /// Whether a value is a [`crate::config::Secret`].
@@ -161,9 +181,7 @@ impl Schemas {
         }
         definitions.insert("reference".to_owned(), reference());
         let mut properties = Map::new();
-        let kinds =
-            [Kind::Receiver, Kind::Processor, Kind::Exporter, Kind::Connector, Kind::Extension];
-        for kind in kinds {
+        for kind in Kind::ALL {
             properties.insert(kind.section().to_owned(), self.section(kind));
         }
         let mut telemetry = self.telemetry.clone();
@@ -199,7 +217,7 @@ impl Schemas {
 }
 
 fn reference() -> Value {
-    // Nothing leaves the default; a reference looks like `${env:NAME}`.
+    // A key without a value keeps its default; a reference looks like `${env:NAME}`.
     json!({
         "type": ["string", "null"],
         "pattern": "\\$\\{",
@@ -219,9 +237,9 @@ fn service(telemetry: &Value) -> Value {
     let pipeline = json!({
         "type": "object",
         "properties": {
-            "receivers": ids("Where data comes from; connectors may stand here."),
-            "processors": ids("What is done to it, in this order."),
-            "exporters": ids("Where it goes; connectors may stand here."),
+            "receivers": ids("Where data comes from: receivers and connectors."),
+            "processors": ids("How data is processed, in this order."),
+            "exporters": ids("Where data goes: exporters and connectors."),
         },
         "patternProperties": { "::": {} },
         "additionalProperties": false,
@@ -250,6 +268,7 @@ fn service(telemetry: &Value) -> Value {
 fn relax(schema: &mut Value) {
     let Some(fields) = schema.as_object_mut() else { return };
     fields.remove(SECTION_MARK);
+    fields.remove(FIXED_MARK);
     for key in ["anyOf", "oneOf", "allOf", "prefixItems"] {
         for inner in fields.get_mut(key).and_then(Value::as_array_mut).into_iter().flatten() {
             relax(inner);

@@ -7,11 +7,10 @@ use serde_json::Value as Json;
 
 use super::{
     effective::{Secrets, effective},
-    identity,
     schema::Schemas,
     *,
 };
-use crate::config::{diagnostics::render, source, write};
+use crate::config::{excerpt::render, source, write};
 
 const MARKER: &str = "SECRETMARKER";
 /// The marker as a number.
@@ -90,12 +89,12 @@ fn shown(text: &str, schemas: &Schemas) -> String {
     let loaded = source::load(&uris, &[], &|_| None, &mut problems);
     let mut shown = String::new();
     if let Some(root) = &loaded.root {
-        load(root, &mut problems);
+        let document = load(root, &mut problems);
         if !problems.has_errors() {
             shown += &write::yaml(&effective(root, schemas, Secrets::Hidden));
         }
-        let digests = identity::texts(root);
-        let _ = write!(shown, "{digests:?}");
+        // A configuration in the log would look like this.
+        let _ = write!(shown, "{document:?}");
     }
     shown + &render(&problems, &masked_sources(&loaded), false)
 }
@@ -177,7 +176,7 @@ fn flags_and_names_of_sources_show_no_secret() {
     }
 }
 
-/// A misspelt key, or a level that is missing, is where secrets stand that no schema knows.
+/// Under a misspelt key, or where a level is missing, secrets are in places that no schema knows.
 #[test]
 fn secrets_in_the_wrong_place_are_covered() {
     let schemas = Schemas::default();

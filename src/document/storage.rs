@@ -1,6 +1,9 @@
-//! Which storage each queue and journal gets: `storage: id` names an extension that keeps data.
+//! The storages of queues and journals: `storage: id` names an extension that keeps data.
 
-use super::{Bodies, Document, Unknown, extension_of::Role, pipelines::Scope};
+use super::{
+    Document, components::Bodies, extension_of::Role, in_file_order, references::Scope,
+    unknown::Unknown,
+};
 use crate::{
     component::{ComponentId, Kind, Storage},
     config::{Node, Problems},
@@ -14,15 +17,14 @@ const STORAGE: Role<Storage> = Role {
         "no storage is named",
         "write `storage:` with the id of an extension such as `file_storage`",
     ),
-    of: |extension| extension.storage(),
+    get: |extension| extension.storage(),
 };
 
-/// Looks up what exporters and receivers name. `ignored` is what cannot be seen because of other
-/// errors.
+/// Looks up the storages of exporters and receivers.
 pub(super) fn load(
     root: &Node,
     document: &mut Document,
-    ignored: &Unknown,
+    unknown: &Unknown,
     problems: &mut Problems,
 ) {
     let before = problems.0.len();
@@ -41,15 +43,15 @@ pub(super) fn load(
         let Some(journal) = receiver.config.journal() else { continue };
         asked.push((Kind::Receiver, &receiver.id, "journal::storage", journal.storage));
     }
-    let bodies = Bodies::of(root, problems);
+    let bodies = Bodies::new(root, problems);
     let mut storages = Vec::new();
     for (kind, id, key, name) in asked {
         let Some(at) = bodies.get(kind, id).map(|body| body.at(key)) else { continue };
         if !bodies.is_broken(at) {
-            let found = STORAGE.find(&name, at, Scope { document, ignored }, problems);
+            let found = STORAGE.find(&name, at, Scope { document, unknown }, problems);
             storages.extend(found.map(|(storage, _)| (name, storage)));
         }
     }
     document.storages.extend(storages);
-    super::in_file_order(problems, before);
+    in_file_order(problems, before);
 }

@@ -1,14 +1,11 @@
-//! `service.telemetry`: what skep says of itself, in the Collector's keys.
-//!
-//! What has no meaning here is accepted with a warning that says so; nothing is dropped in
-//! silence.
+//! `service.telemetry`: the log and the metrics of skep itself, with the keys of the Collector.
 
 use std::collections::BTreeMap;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::config::{Interval, Node, Problems, Value, decode};
+use crate::config::{Anything, Fixed, Ignored, Interval, Node, Problems, Value, decode};
 
 /// `service.telemetry`.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
@@ -18,51 +15,53 @@ pub struct Telemetry {
     pub logs: Logs,
     /// The metrics page.
     pub metrics: Metrics,
-    /// Accepted without effect.
-    traces: Option<Anything>,
-    /// Accepted without effect.
-    resource: Option<Anything>,
+    /// Has no effect: skep makes no spans of its own work.
+    traces: Ignored<Anything>,
+    /// Has no effect: the metrics of skep have no resource. Instead: add the attributes where the
+    /// metrics page is scraped.
+    resource: Ignored<Anything>,
 }
 
 /// `service.telemetry.logs`.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Logs {
-    /// Least severe level: debug, info, warn, error.
+    /// Least severe level: `debug`, `info`, `warn` or `error`.
     pub level: Option<String>,
     /// `console` or `json`; by default console on a terminal and JSON otherwise.
     pub encoding: Option<String>,
-    /// Of identical messages.
+    /// Sampling of identical messages.
     pub sampling: Option<LogSampling>,
-    /// Accepted without effect.
-    development: Option<Anything>,
-    /// Accepted without effect.
-    disable_caller: Option<Anything>,
-    /// Accepted without effect.
-    disable_stacktrace: Option<Anything>,
-    /// Accepted without effect.
-    output_paths: Option<Anything>,
-    /// Accepted without effect.
-    error_output_paths: Option<Anything>,
-    /// Accepted without effect.
-    initial_fields: Option<Anything>,
-    /// Accepted without effect.
-    processors: Option<Anything>,
-    /// Accepted without effect.
-    disable_zap_resource: Option<Anything>,
+    /// Has no effect: the log of skep has one mode.
+    development: Fixed<false>,
+    /// Has no effect: lines of the log have no caller.
+    disable_caller: Fixed<true>,
+    /// Has no effect: lines of the log have no stack traces.
+    disable_stacktrace: Fixed<true>,
+    /// Has no effect: the log goes to standard error.
+    output_paths: Ignored<Anything>,
+    /// Has no effect: the log goes to standard error.
+    error_output_paths: Ignored<Anything>,
+    /// Has no effect: skep adds no fields to its log. Instead: add the fields where the log is
+    /// collected.
+    initial_fields: Ignored<Anything>,
+    /// Has no effect: the log goes to standard error, and skep does not export it.
+    processors: Ignored<Anything>,
+    /// Has no effect: lines of the log have no resource.
+    disable_zap_resource: Fixed<true>,
 }
 
 /// `service.telemetry.logs.sampling`.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogSampling {
-    /// Whether identical messages are thinned out.
+    /// Whether identical messages are sampled.
     pub enabled: bool,
-    /// Length of a round.
+    /// Length of an interval.
     pub tick: Interval,
-    /// Messages that pass at its beginning.
+    /// Messages that pass at the beginning of each interval.
     pub initial: u64,
-    /// Then each n-th passes; 0: none.
+    /// After these, each n-th message passes; with 0, no more pass.
     pub thereafter: u64,
 }
 
@@ -77,29 +76,30 @@ impl Default for LogSampling {
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Metrics {
-    /// none, basic, normal, detailed; `none` turns the page off.
+    /// `none`, `basic`, `normal` or `detailed`; `none` turns the page off.
     pub level: Option<String>,
     /// The form of older Collectors: `host:port` of the page.
     address: Option<String>,
-    /// Where metrics are read; the first Prometheus reader counts.
+    /// How metrics are read; only the first Prometheus reader is used.
     readers: Option<Vec<Reader>>,
-    /// Accepted without effect.
-    views: Option<Anything>,
+    /// Has no effect: the metrics page has all metrics. Instead: drop or rename metrics where the
+    /// page is scraped.
+    views: Ignored<Anything>,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Reader {
-    /// A page that others read.
+    /// A page to be scraped.
     pull: Option<Pull>,
-    /// Accepted without effect.
-    periodic: Option<Anything>,
+    /// Has no effect: skep does not push its own metrics. Instead: scrape the Prometheus page.
+    periodic: Ignored<Anything>,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Pull {
-    /// Of which kind.
+    /// The exporter of the page.
     exporter: PullExporter,
 }
 
@@ -117,33 +117,15 @@ struct Prometheus {
     host: Option<String>,
     /// Default 8888.
     port: Option<u16>,
-    /// Accepted without effect.
-    without_scope_info: Option<bool>,
-    /// Accepted without effect.
-    without_units: Option<bool>,
-    /// Accepted without effect.
-    without_type_suffix: Option<bool>,
-    /// Accepted without effect.
-    with_resource_constant_labels: Option<Anything>,
-}
-
-/// A value that is accepted whatever it is.
-#[derive(Debug, Clone, PartialEq, Default)]
-struct Anything;
-
-impl<'de> Deserialize<'de> for Anything {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        serde::de::IgnoredAny::deserialize(deserializer).map(|_| Anything)
-    }
-}
-
-impl JsonSchema for Anything {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "anything".into()
-    }
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        Schema::default()
-    }
+    /// Has no effect: the page has no scope labels.
+    without_scope_info: Fixed<true>,
+    /// Has no effect: names of metrics have no unit suffix.
+    without_units: Fixed<true>,
+    /// Has no effect: names of metrics have no `_total` suffix.
+    without_type_suffix: Fixed<true>,
+    /// Has no effect: the page has no labels of the resource. Instead: add the labels where the
+    /// page is scraped.
+    with_resource_constant_labels: Ignored<Anything>,
 }
 
 impl Metrics {
@@ -165,48 +147,10 @@ impl Metrics {
     }
 }
 
-const REMOVE: &str = "remove it";
-const STDERR: &str = "the log goes to standard error";
-
-/// Reads the section and warns of what has no effect.
+/// Reads the section. Keys without effect are found by `values`.
 pub(super) fn load(service: &Node, problems: &mut Problems) -> Telemetry {
     let Some(node) = service.get("telemetry") else { return Telemetry::default() };
     let telemetry: Telemetry = decode(node, problems).unwrap_or_default();
-    let without_effect = [
-        ("traces", telemetry.traces.is_some(), "skep makes no spans of its own work"),
-        (
-            "resource",
-            telemetry.resource.is_some(),
-            "add the attributes where the metrics page is scraped",
-        ),
-        ("logs::development", telemetry.logs.development.is_some(), REMOVE),
-        ("logs::disable_caller", telemetry.logs.disable_caller.is_some(), REMOVE),
-        ("logs::disable_stacktrace", telemetry.logs.disable_stacktrace.is_some(), REMOVE),
-        ("logs::output_paths", telemetry.logs.output_paths.is_some(), STDERR),
-        ("logs::error_output_paths", telemetry.logs.error_output_paths.is_some(), STDERR),
-        (
-            "logs::initial_fields",
-            telemetry.logs.initial_fields.is_some(),
-            "add the fields where the log is collected",
-        ),
-        (
-            "logs::processors",
-            telemetry.logs.processors.is_some(),
-            "the log goes to standard error; skep does not export it",
-        ),
-        ("logs::disable_zap_resource", telemetry.logs.disable_zap_resource.is_some(), REMOVE),
-        (
-            "metrics::views",
-            telemetry.metrics.views.is_some(),
-            "drop or rename metrics where the page is scraped",
-        ),
-    ];
-    for (key, is_there, help) in without_effect {
-        if is_there {
-            let message = format!("`{}` has no effect in skep", key.replace("::", "."));
-            problems.warning(node.at(key), message).help(help);
-        }
-    }
     levels(node, &telemetry, problems);
     if let Some(address) = &telemetry.metrics.address {
         let (host, port) = address.rsplit_once(':').unwrap_or((address, "8888"));
@@ -219,13 +163,6 @@ pub(super) fn load(service: &Node, problems: &mut Problems) -> Telemetry {
                 "it works; the new form is `readers: [{{pull: {{exporter: {{prometheus: {{host: \
                  '{host}', port: {port}}}}}}}}}]`"
             ));
-    }
-    for (i, reader) in telemetry.metrics.readers.iter().flatten().enumerate() {
-        if reader.periodic.is_some() {
-            let at = node.at(&format!("metrics::readers::{i}::periodic"));
-            let message = "periodic readers are not supported, so these metrics go nowhere";
-            problems.warning(at, message).help("scrape the Prometheus page instead");
-        }
     }
     telemetry
 }
@@ -288,17 +225,8 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_ignored_in_silence() {
-        let (_, messages) =
-            loaded("telemetry: {logs: {level: loud, output_paths: [x]}, resource: {a: b}}");
-        assert_eq!(
-            messages,
-            [
-                "`resource` has no effect in skep",
-                "`logs.output_paths` has no effect in skep",
-                "unknown value `loud`",
-            ]
-        );
+    fn values_that_are_not_known_are_errors() {
+        assert_eq!(loaded("telemetry: {logs: {level: loud}}").1, ["unknown value `loud`"]);
         assert_eq!(loaded("telemetry: {log: 1}").1, ["unknown key `log`"]);
         assert_eq!(loaded("telemetry: {metrics: {readers: []}}").1.len(), 1);
     }

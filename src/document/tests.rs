@@ -1,7 +1,9 @@
 //! Cross-checks, each with its words.
 
+use serde_json::Value as Json;
+
 use super::*;
-use crate::config::yaml;
+use crate::config::{Problem, Severity, ignored, yaml};
 
 fn problems(text: &str) -> Vec<String> {
     let root = yaml::parse(0, text).unwrap();
@@ -245,4 +247,88 @@ service:
                     pipeline `traces` no receiver has one";
     assert_eq!(messages, [expected]);
     assert_eq!(document.server_auths.keys().collect::<Vec<_>>(), ["bearertokenauth"]);
+}
+
+/// The configuration of an exporter with some keys.
+fn exporter(keys: &str) -> Arc<dyn ExporterConfig> {
+    let text = format!("exporters: {{otlp_http: {{endpoint: 'http://a'{keys}}}}}");
+    let document = load(&yaml::parse(0, &text).unwrap(), &mut Problems::default());
+    Arc::clone(&document.exporters.values().next().unwrap().config)
+}
+
+#[test]
+fn configurations_are_compared_by_their_meaning_and_secrets_count() {
+    let is_same = |one: &str, other: &str| exporter(one).is_same(&*exporter(other));
+    assert!(is_same("", ", timeout: 30s"));
+    assert!(is_same("", ", timeout: 30000ms"));
+    assert!(is_same("", ", retry_on_failure: {enabled: true}"));
+    assert!(is_same("", ", read_buffer_size: 5"), "a key without effect");
+    assert!(!is_same("", ", timeout: 3s"));
+    assert!(is_same(", headers: {x-key: one, x-a: b}", ", headers: {x-a: b, x-key: one}"));
+    assert!(!is_same(", headers: {x-key: one}", ", headers: {x-key: two}"));
+}
+
+/// Every key without effect in the schemas, with its path.
+fn ignored_keys(schemas: &schema::Schemas, schema: &Json, path: &str, found: &mut Vec<String>) {
+    if path.matches('.').count() > 8 {
+        return;
+    }
+    let all = schemas.alternatives(schema);
+    for (key, inner) in all.iter().filter_map(|one| one["properties"].as_object()).flatten() {
+        let path = format!("{path}.{key}");
+        if schema::Schemas::is_ignored(inner) {
+            let comment = inner["description"].as_str().unwrap_or_default();
+            assert!(ignored::reason(comment).is_some(), "{path} has no reason: {comment}");
+            found.push(path);
+        } else {
+            ignored_keys(schemas, inner, &path, found);
+        }
+    }
+}
+
+#[test]
+fn every_key_without_effect_has_a_reason() {
+    let schemas = schema::Schemas::shared();
+    let mut found = Vec::new();
+    for kind in Kind::ALL {
+        for name in unknown::types(kind) {
+            ignored_keys(schemas, schemas.component(kind, name).unwrap(), name, &mut found);
+        }
+    }
+    ignored_keys(schemas, schemas.telemetry(), "telemetry", &mut found);
+    for key in [
+        "otlp_http.max_conns_per_host",
+        "otlp_http.force_attempt_http2",
+        "otlp_http.read_buffer_size",
+        "otlp_http.write_buffer_size",
+        "file_storage.recreate",
+        "tail_sampling.expected_new_traces_per_sec",
+        "telemetry.logs.output_paths",
+    ] {
+        assert!(found.iter().any(|known| known == key), "{key}: {found:?}");
+    }
+}
+
+#[test]
+fn keys_without_effect_are_warned_of_at_their_lines() {
+    let text = GOOD
+        .replace(
+            "service:",
+            "  otlp_http:\n    endpoint: http://a\n    force_attempt_http2: false\n    \
+                              read_buffer_size: 0\n    tls:\n      cipher_suites: [a]\nservice:\n  \
+                              telemetry: {logs: {output_paths: [x]}}",
+        )
+        .replace("exporters: [otlp_grpc]", "exporters: [otlp_grpc, otlp_http]");
+    assert_eq!(
+        problems(&text),
+        [
+            "11 warning: `force_attempt_http2: false` has no effect: HTTP/2 is spoken where the \
+             backend offers it",
+            "12 warning: `read_buffer_size` has no effect: the HTTP library chooses the sizes",
+            "14 warning: `cipher_suites` has no effect: the suites of the TLS library are used",
+            "16 warning: `output_paths` has no effect: the log goes to standard error",
+        ]
+    );
+    let text = text.replace("false", "true").replace(": 0", ":").replace("[a]", "");
+    assert_eq!(problems(&text.replace("{output_paths: [x]}", "{disable_caller: true}")), [""; 0]);
 }

@@ -1,24 +1,24 @@
-//! Values that are taken and most likely not meant: a duration without a unit, which is
-//! nanoseconds as in the Collector, and what `print-config` puts in the place of a secret.
+//! Warnings about single values: keys without effect, durations without a unit, which are
+//! nanoseconds as in the Collector, and the text that `print-config` shows instead of a secret.
+//!
+//! The schemas say which key is which, so that a component cannot forget to warn.
 
 use serde_json::Value as Json;
 
-use super::{ids, schema::Schemas};
+use super::{ids, in_file_order, schema::Schemas};
 use crate::{
     component::Kind,
-    config::{Node, Problems, Value, tree::Member, units::REDACTED},
+    config::{Node, Problems, Value, ignored::FIXED_MARK, tree::Member, units::REDACTED},
 };
 
-const KINDS: [Kind; 5] =
-    [Kind::Receiver, Kind::Processor, Kind::Exporter, Kind::Connector, Kind::Extension];
-
-/// A shorter time is hardly meant.
+/// A duration in nanoseconds below this is most likely a mistake.
 const SHORT: i128 = 1_000_000;
 
-/// Warns of such values in the components of a document.
+/// Warns of such values in a document.
 pub(super) fn check(root: &Node, problems: &mut Problems) {
     let schemas = Schemas::shared();
-    for kind in KINDS {
+    let before = problems.0.len();
+    for kind in Kind::ALL {
         let section = root.get(kind.section()).map(Node::plain);
         let Some(Value::Map(members)) = section else { continue };
         for Member { key, value, .. } in members {
@@ -28,6 +28,10 @@ pub(super) fn check(root: &Node, problems: &mut Problems) {
             }
         }
     }
+    if let Some(telemetry) = root.get("service").and_then(|service| service.get("telemetry")) {
+        Check { schemas, problems }.value(telemetry, schemas.telemetry());
+    }
+    in_file_order(problems, before);
 }
 
 struct Check<'a> {
@@ -37,6 +41,9 @@ struct Check<'a> {
 
 impl Check<'_> {
     fn value(&mut self, node: &Node, schema: &Json) {
+        if Schemas::is_ignored(schema) {
+            return self.ignored(node, schema);
+        }
         match node.plain() {
             Value::Map(members) => {
                 for member in members {
@@ -66,6 +73,18 @@ impl Check<'_> {
             }
             _ => {}
         }
+    }
+
+    /// Warns of a key without effect.
+    fn ignored(&mut self, node: &Node, schema: &Json) {
+        let Some((why, remedy)) = Schemas::reason(schema, node.plain()) else { return };
+        let key = node.path.rsplit("::").next().unwrap_or_default();
+        // Of a key with one good value, the other value has no effect.
+        let key = match node.plain() {
+            Value::Bool(value) if schema[FIXED_MARK].is_boolean() => format!("{key}: {value}"),
+            _ => key.to_owned(),
+        };
+        self.problems.warning(node, format!("`{key}` has no effect: {why}")).help(remedy);
     }
 
     fn is_duration(&self, schema: &Json) -> bool {

@@ -15,6 +15,7 @@ use crate::{
     component::{ComponentId, Extension, Stop},
     engine::{
         export::queue::ExportQueue,
+        identity::Identity,
         intake::{
             inlet::{InletDeps, ReceiverInlet},
             journal::Journal,
@@ -42,7 +43,7 @@ pub struct Service {
     /// `extension health_check`.
     pub label: String,
     /// Identity for a reload; `None` counts as changed.
-    pub identity: Option<String>,
+    pub identity: Option<Identity>,
     /// The service itself.
     pub extension: Box<dyn Extension>,
 }
@@ -125,7 +126,7 @@ impl Leaving {
 /// A receiver that runs.
 pub(super) struct RunningReceiver {
     pub(super) id: String,
-    pub(super) identity: Option<String>,
+    pub(super) identity: Identity,
     pub(super) feeds: Vec<String>,
     pub(super) journal: Option<Arc<Journal>>,
     pub(super) routes: Arc<Routes>,
@@ -171,7 +172,7 @@ impl RunningReceiver {
 /// A service that runs.
 pub(super) struct RunningService {
     pub(super) label: String,
-    pub(super) identity: Option<String>,
+    pub(super) identity: Option<Identity>,
     pub(super) serving: Serving,
 }
 
@@ -198,7 +199,7 @@ impl RunningService {
 pub(super) struct RunningExporter {
     pub(super) id: ComponentId,
     pub(super) signal: Signal,
-    pub(super) identity: Option<String>,
+    pub(super) identity: Identity,
     pub(super) queue: Arc<ExportQueue>,
     abandon: Arc<watch::Sender<bool>>,
     task: JoinHandle<u64>,

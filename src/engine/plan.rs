@@ -5,7 +5,6 @@
 //! A plan takes the running parts into account ([`Kept`]): an exporter or receiver that is the same
 //! is not built again but takes its place in the new graph. At the start there are none.
 
-mod blueprint;
 mod kept;
 mod queues;
 mod receivers;
@@ -14,10 +13,12 @@ mod storage;
 use std::{collections::HashMap, sync::Arc};
 
 use crate::{
-    component::{BuildContext, ComponentId, Kind, StartError},
+    component::{BuildContext, ComponentId, Kind, Same, StartError},
+    document::{self, Document},
     engine::{
         disk::storages::Storages,
         export::offload::Offload,
+        identity::Identity,
         intake::route::BySignal,
         work::graph::{BuildReplicas, Connector, End, Graph, Pipeline, Stage, Target},
     },
@@ -27,7 +28,6 @@ use crate::{
 
 use super::budget::Budget;
 
-pub use blueprint::{Blueprint, PipelineBlueprint, Texts};
 pub use kept::{Kept, KeptReceiver};
 pub use queues::{PlannedExporter, Shares};
 pub use receivers::PlannedReceiver;
@@ -76,13 +76,13 @@ impl Plan {
 
 /// Builds the plan, or says which component cannot be built. Running parts are not touched.
 pub fn plan(
-    blueprint: &Blueprint,
+    document: &Document,
     site: &Site,
     offload: &Offload,
     kept: &Kept,
 ) -> Result<Plan, StartError> {
     let mut planner = Planner {
-        blueprint,
+        document,
         site,
         offload,
         kept,
@@ -91,8 +91,8 @@ pub fn plan(
         connectors: Vec::new(),
         connector_index: HashMap::new(),
     };
-    let mut pipelines = Vec::with_capacity(blueprint.pipelines.len());
-    for (index, pipeline) in blueprint.pipelines.iter().enumerate() {
+    let mut pipelines = Vec::with_capacity(document.pipelines.len());
+    for (index, pipeline) in document.pipelines.iter().enumerate() {
         pipelines.push(planner.pipeline(index, pipeline)?);
     }
     let receivers = planner.receivers()?;
@@ -109,7 +109,7 @@ pub fn plan(
 }
 
 struct Planner<'a> {
-    blueprint: &'a Blueprint,
+    document: &'a Document,
     site: &'a Site,
     offload: &'a Offload,
     kept: &'a Kept,
@@ -126,7 +126,7 @@ impl Planner<'_> {
             pipeline: pipeline.to_owned(),
             budget: self.site.budget.whole(),
             in_container: self.site.in_container,
-            server_auths: Arc::clone(&self.blueprint.server_auths),
+            server_auths: Arc::clone(&self.document.server_auths),
             ..BuildContext::new(id.clone(), signal, Arc::clone(&self.site.telemetry))
         }
     }
@@ -134,41 +134,40 @@ impl Planner<'_> {
     fn pipeline(
         &mut self,
         index: usize,
-        blueprint: &PipelineBlueprint,
+        planned: &document::Pipeline,
     ) -> Result<Pipeline, StartError> {
-        let mut stages = Vec::with_capacity(blueprint.processors.len());
-        let mut before = entry_name(blueprint);
-        for (position, id) in blueprint.processors.iter().enumerate() {
-            let mut stage = self.stage(index, blueprint, id)?;
+        let mut stages = Vec::with_capacity(planned.processors.len());
+        let mut before = entry_name(planned);
+        for (position, id) in planned.processors.iter().enumerate() {
+            let mut stage = self.stage(index, planned, id)?;
             let name = node_name(Kind::Processor, id);
             let telemetry = &self.site.telemetry;
-            stage.edge = (position > 0).then(|| telemetry.edge(&blueprint.id, &before, &name));
+            stage.edge = (position > 0).then(|| telemetry.edge(&planned.id, &before, &name));
             stages.push(stage);
             before = name;
         }
-        let mut ends = Vec::with_capacity(blueprint.exporters.len());
-        for id in &blueprint.exporters {
-            ends.extend(self.ends(blueprint, id, &before)?);
+        let mut ends = Vec::with_capacity(planned.exporters.len());
+        for id in &planned.exporters {
+            ends.extend(self.ends(planned, id, &before)?);
         }
-        Ok(Pipeline { id: blueprint.id.clone(), signal: blueprint.signal, stages, ends })
+        Ok(Pipeline { id: planned.id.clone(), signal: planned.signal, stages, ends })
     }
 
     fn stage(
         &self,
         index: usize,
-        pipeline: &PipelineBlueprint,
+        pipeline: &document::Pipeline,
         id: &ComponentId,
     ) -> Result<Stage, StartError> {
-        let config =
-            self.blueprint.processors.get(id).ok_or_else(|| missing(Kind::Processor, id))?;
+        let processor =
+            self.document.processors.get(id).ok_or_else(|| missing(Kind::Processor, id))?;
         let telemetry = &self.site.telemetry;
-        let config = Arc::clone(config);
+        let config = Arc::clone(&processor.config);
         let mut cx = self.context(id, &pipeline.id, pipeline.signal);
         cx.wants_weights = config.needs().writes_weights && self.reads_weights(pipeline);
-        let text = self.blueprint.texts.get(&(Kind::Processor, id.clone()));
-        let identity = text.map(|text| format!("{id}\n{}\n{text}", cx.wants_weights));
+        let same = Arc::clone(&config) as Arc<dyn Same>;
         Ok(Stage {
-            identity,
+            identity: Some(Identity::of((id.clone(), cx.wants_weights)).and(same)),
             partition: config.partition(),
             owner: index % self.site.workers,
             stats: telemetry.processor(&id.to_string(), &pipeline.id, pipeline.signal),
@@ -179,12 +178,12 @@ impl Planner<'_> {
 
     fn ends(
         &mut self,
-        pipeline: &PipelineBlueprint,
+        pipeline: &document::Pipeline,
         id: &ComponentId,
         before: &str,
     ) -> Result<Vec<End>, StartError> {
         let telemetry = Arc::clone(&self.site.telemetry);
-        if self.blueprint.connectors.contains_key(id) {
+        if self.document.connectors.contains_key(id) {
             let edge = telemetry.edge(&pipeline.id, before, &node_name(Kind::Connector, id));
             let instances = self.connector(id, pipeline.signal)?;
             return Ok(instances
@@ -202,23 +201,24 @@ impl Planner<'_> {
         if let Some(instances) = self.connector_index.get(&(id.clone(), input)) {
             return Ok(instances.clone());
         }
-        let config =
-            self.blueprint.connectors.get(id).ok_or_else(|| missing(Kind::Connector, id))?;
+        let connector =
+            self.document.connectors.get(id).ok_or_else(|| missing(Kind::Connector, id))?;
+        let config = &connector.config;
         let mut instances = Vec::new();
         if let Some(output) = config.output(input) {
             let mut targets = Vec::new();
-            for (index, pipeline) in self.blueprint.pipelines.iter().enumerate() {
+            for (index, pipeline) in self.document.pipelines.iter().enumerate() {
                 if pipeline.signal == output && pipeline.receivers.contains(id) {
                     let from = node_name(Kind::Connector, id);
                     targets.push((index, self.edge_into(pipeline, &from)));
                 }
             }
+            let same = Arc::clone(config) as Arc<dyn Same>;
+            let identity = Some(Identity::of((id.clone(), input)).and(same));
             let config = Arc::clone(config);
             let cx = self.context(id, "", input);
             let build: BuildReplicas =
                 Box::new(move |count| (0..count).map(|_| config.build(&cx)).collect());
-            let text = self.blueprint.texts.get(&(Kind::Connector, id.clone()));
-            let identity = text.map(|text| format!("{id}\n{input}\n{text}"));
             self.connectors.push(Connector { id: id.to_string(), build, identity, targets });
             instances.push(self.connectors.len() - 1);
         }
@@ -227,18 +227,18 @@ impl Planner<'_> {
     }
 
     /// Whether an exporter that data of a pipeline may end in reads weights.
-    fn reads_weights(&self, pipeline: &PipelineBlueprint) -> bool {
+    fn reads_weights(&self, pipeline: &document::Pipeline) -> bool {
         pipeline.exporters.iter().any(|id| {
-            if let Some(exporter) = self.blueprint.exporters.get(id) {
-                return exporter.reads_weights();
+            if let Some(exporter) = self.document.exporters.get(id) {
+                return exporter.config.reads_weights();
             }
-            let mut fed = self.blueprint.pipelines.iter();
+            let mut fed = self.document.pipelines.iter();
             fed.any(|next| next.receivers.contains(id) && self.reads_weights(next))
         })
     }
 
     /// The edge into the first processor of a pipeline.
-    fn edge_into(&self, pipeline: &PipelineBlueprint, from: &str) -> Option<Arc<EdgeStats>> {
+    fn edge_into(&self, pipeline: &document::Pipeline, from: &str) -> Option<Arc<EdgeStats>> {
         let first = node_name(Kind::Processor, pipeline.processors.first()?);
         Some(self.site.telemetry.edge(&pipeline.id, from, &first))
     }
@@ -279,7 +279,7 @@ fn node_name(kind: Kind, id: &ComponentId) -> String {
 }
 
 /// The source of a pipeline: its receivers, joined into one name if there are several.
-fn entry_name(pipeline: &PipelineBlueprint) -> String {
+fn entry_name(pipeline: &document::Pipeline) -> String {
     let ids: Vec<String> = pipeline.receivers.iter().map(ToString::to_string).collect();
     format!("{} {}", Kind::Receiver.name(), ids.join("+"))
 }

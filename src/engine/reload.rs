@@ -11,13 +11,14 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{Running, parts::Service, plan::Blueprint, signals::Signals, transition::Applied};
+use super::{Running, parts::Service, signals::Signals, transition::Applied};
 use crate::{
     component::{
         Listening,
         reload::{Finding, Outcome},
     },
     config::Severity,
+    document::Document,
 };
 
 /// Reads the configuration again.
@@ -29,7 +30,7 @@ pub trait Source: Send + Sync {
 /// A configuration that is to run.
 pub struct Candidate {
     /// The pipelines.
-    pub blueprint: Blueprint,
+    pub document: Document,
     /// The services beside them.
     pub services: Vec<Service>,
     /// Warnings.
@@ -63,8 +64,8 @@ impl Running {
                 return (self.refuse(vec![Finding::new(Severity::Error, message)]), false);
             }
         };
-        let Candidate { blueprint, services, mut findings, on_applied } = candidate;
-        let transition = match self.prepare(&blueprint, services) {
+        let Candidate { document, services, mut findings, on_applied } = candidate;
+        let transition = match self.prepare(&document, services) {
             Ok(transition) => transition,
             Err(error) => {
                 findings.push(Finding::new(Severity::Error, error.to_string()));

@@ -25,11 +25,12 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use super::{
     Running, changes,
     parts::{RunningExporter, RunningReceiver, RunningService, Service, receiver_label},
-    plan::{self, Blueprint, Kept, KeptReceiver, Plan, PlannedExporter, PlannedReceiver, Shares},
+    plan::{self, Kept, KeptReceiver, Plan, PlannedExporter, PlannedReceiver, Shares},
     signals::Signals,
 };
 use crate::{
     component::{Listening, Sockets, StartError, reload::Changes},
+    document::Document,
     engine::{
         intake::{inlet::InletDeps, route::Routes},
         work::exchange::Next,
@@ -83,10 +84,10 @@ impl Running {
     /// Does everything that can fail.
     pub(super) fn prepare(
         &self,
-        blueprint: &Blueprint,
+        document: &Document,
         services: Vec<Service>,
     ) -> Result<Transition, StartError> {
-        let plan = plan::plan(blueprint, &self.site, &self.pool.offload(), &self.kept())?;
+        let plan = plan::plan(document, &self.site, &self.pool.offload(), &self.kept())?;
         let Plan { graph, exporters, shares, mut receivers, last_routes } = plan;
         let running: HashMap<&str, &Arc<Routes>> =
             self.receivers.iter().map(|one| (&*one.id, &one.routes)).collect();
@@ -129,7 +130,7 @@ impl Running {
             ((one.id.clone(), one.signal), (one.identity.clone(), Arc::clone(&one.queue)))
         });
         let receivers = self.receivers.iter().map(|one| {
-            let identity = one.identity.clone().filter(|_| !one.serving.has_ended());
+            let identity = (!one.serving.has_ended()).then(|| one.identity.clone());
             let (feeds, journal) = (one.feeds.clone(), one.journal.clone());
             (one.id.clone(), KeptReceiver { identity, feeds, journal })
         });

@@ -25,34 +25,6 @@ use crate::{
 /// Bytes that are shown of an answer that does not come from AWS.
 const FOREIGN: usize = 300;
 
-/// The Collector's default of `num_workers`.
-pub(super) const WORKERS: usize = 8;
-
-/// Warns about keys that the Collector has for all AWS exporters, but that only matter to X-Ray.
-pub(super) fn warn_of_xray_keys(
-    num_workers: usize,
-    resource_arn: &str,
-    at: &Node,
-    problems: &mut Problems,
-) {
-    if num_workers != WORKERS {
-        problems
-            .warning(
-                at.at("num_workers"),
-                "`num_workers` has no effect: streams are written in parallel",
-            )
-            .help("remove the key");
-    }
-    if !resource_arn.is_empty() {
-        problems
-            .warning(
-                at.at("resource_arn"),
-                "`resource_arn` has no effect: it belongs to segments of X-Ray",
-            )
-            .help("remove the key");
-    }
-}
-
 /// Keys of all AWS exporters: where AWS is, and how it is reached.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

@@ -60,7 +60,7 @@ use serde::{Deserialize, Serialize};
 
 use self::record::Around;
 use super::{
-    aws::{AwsAccess, WORKERS, report, warn_of_xray_keys},
+    aws::{AwsAccess, report},
     cloudwatch::{
         batch::{Batches, CUT, Gather, LONGEST_MESSAGE, Target},
         group::{NewGroup, NewGroups, check_retention, check_tags},
@@ -75,7 +75,7 @@ use crate::{
         BoxFuture, BuildContext, Delivery, Encodes, Entry, ErasedExporter, ExportError, Exporter,
         ExporterConfig, Piece, Progress, QueueBatch, Sent, Sizer, StartError, Work,
     },
-    config::{Interval, Node, Problems},
+    config::{Ignored, Interval, Node, Problems},
     otlp::{
         Content, Signal,
         content::{Step, Walk},
@@ -115,9 +115,9 @@ pub struct Config {
     #[schemars(flatten)]
     pub access: AwsAccess,
     /// Has no effect: streams are written in parallel.
-    pub num_workers: usize,
+    pub num_workers: Ignored<usize>,
     /// Has no effect: it belongs to segments of X-Ray.
-    pub resource_arn: String,
+    pub resource_arn: Ignored<String>,
     /// Longest time for one attempt with all of its requests.
     pub timeout: Interval,
     /// Queue in front of CloudWatch; one request at a time.
@@ -149,8 +149,8 @@ impl Default for Config {
             max_event_size: LONGEST_MESSAGE,
             max_streams: 1000,
             access: AwsAccess::default(),
-            num_workers: WORKERS,
-            resource_arn: String::new(),
+            num_workers: Ignored::default(),
+            resource_arn: Ignored::default(),
             timeout: Interval(Duration::from_mins(2)),
             sending_queue: SendingQueue::default(),
             retry_on_failure: RetryOnFailure::default(),
@@ -203,7 +203,6 @@ impl ExporterConfig for Config {
                 .error(at.at("xray_trace_id_field"), "this is not the name of a field")
                 .help("use letters, digits and `._-@`; write \"\" for no such field");
         }
-        warn_of_xray_keys(self.num_workers, &self.resource_arn, at, problems);
         self.access.validate(at, problems);
         self.sending_queue.validate(at, problems);
         self.retry_on_failure.validate(at, problems);

@@ -82,7 +82,7 @@ use self::{
     translate::Translation,
 };
 use super::{
-    aws::{AwsAccess, WORKERS, report, warn_of_xray_keys},
+    aws::{AwsAccess, report},
     cloudwatch::{
         batch::Batches,
         group::{NewGroup, NewGroups, check_retention, check_tags},
@@ -97,7 +97,7 @@ use crate::{
         BoxFuture, BuildContext, Delivery, Encodes, Entry, ErasedExporter, ExportError, Exporter,
         ExporterConfig, Piece, Progress, Retry, Sent, StartError, Work,
     },
-    config::{Interval, Node, Problems},
+    config::{Fixed, Ignored, Interval, Node, Problems},
     otlp::{Content, Signal},
 };
 
@@ -135,8 +135,8 @@ pub struct Config {
     pub retain_initial_value_of_delta_metric: bool,
     /// Labels whose values are JSON, and are JSON in the document, too.
     pub parse_json_encoded_attr_values: Vec<String>,
-    /// Has no effect: there is no receiver of Container Insights.
-    pub eks_fargate_container_insights_enabled: bool,
+    /// Has no effect: skep has no receiver of Container Insights.
+    pub eks_fargate_container_insights_enabled: Fixed<false>,
     /// Most streams that the process writes to; events of others go to the stream `overflow`.
     pub max_streams: usize,
     /// How AWS is reached.
@@ -144,9 +144,9 @@ pub struct Config {
     #[schemars(flatten)]
     pub access: AwsAccess,
     /// Has no effect: streams are written in parallel.
-    pub num_workers: usize,
+    pub num_workers: Ignored<usize>,
     /// Has no effect: it belongs to segments of X-Ray.
-    pub resource_arn: String,
+    pub resource_arn: Ignored<String>,
     /// Longest time for one attempt with all of its requests.
     pub timeout: Interval,
     /// Queue in front of CloudWatch; one request at a time.
@@ -237,11 +237,11 @@ impl Default for Config {
             detailed_metrics: false,
             retain_initial_value_of_delta_metric: false,
             parse_json_encoded_attr_values: Vec::new(),
-            eks_fargate_container_insights_enabled: false,
+            eks_fargate_container_insights_enabled: Fixed,
             max_streams: 1000,
             access: AwsAccess::default(),
-            num_workers: WORKERS,
-            resource_arn: String::new(),
+            num_workers: Ignored::default(),
+            resource_arn: Ignored::default(),
             timeout: Interval(Duration::from_mins(2)),
             sending_queue: SendingQueue::default(),
             retry_on_failure: RetryOnFailure::default(),
@@ -402,16 +402,7 @@ impl ExporterConfig for Config {
                 .error(at.at("version"), format!("there is no version `{}`", self.version))
                 .help("write \"1\", or leave it out");
         }
-        if self.eks_fargate_container_insights_enabled {
-            problems
-                .warning(
-                    at.at("eks_fargate_container_insights_enabled"),
-                    "there is no receiver of Container Insights",
-                )
-                .help("remove it");
-        }
         self.resource_to_telemetry_conversion.validate(at, problems);
-        warn_of_xray_keys(self.num_workers, &self.resource_arn, at, problems);
         self.access.validate(at, problems);
         self.sending_queue.validate(at, problems);
         self.retry_on_failure.validate(at, problems);

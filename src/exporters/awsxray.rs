@@ -99,7 +99,7 @@ use crate::{
         BoxFuture, BuildContext, Delivery, Encodes, Entry, ErasedExporter, ExportError, Exporter,
         ExporterConfig, Piece, Progress, Sent, StartError, Work,
     },
-    config::{Interval, Node, Problems},
+    config::{Ignored, Interval, Node, Problems},
     otlp::{Content, Signal},
 };
 
@@ -122,8 +122,9 @@ pub struct Config {
     /// Log groups that the console links to if the resource names none, with placeholders such as
     /// `{ServiceName}`.
     pub aws_log_groups: Vec<String>,
-    /// Telemetry that the X-Ray daemon sent about itself.
-    pub telemetry: DaemonTelemetry,
+    /// Has no effect: skep sends no telemetry of the X-Ray daemon. Instead: use skep's own metrics,
+    /// see `service::telemetry::metrics`.
+    pub telemetry: Ignored<DaemonTelemetry>,
     /// Longest time for one attempt with all of its requests.
     pub timeout: Interval,
     /// Queue in front of X-Ray.
@@ -132,21 +133,15 @@ pub struct Config {
     pub retry_on_failure: RetryOnFailure,
 }
 
-/// `telemetry`, as in the Collector's configurations; it is not sent.
+/// The keys of `telemetry`.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DaemonTelemetry {
-    /// Has no effect.
     pub enabled: bool,
-    /// Has no effect.
     pub include_metadata: bool,
-    /// Has no effect.
     pub contributors: Vec<String>,
-    /// Has no effect.
     pub hostname: String,
-    /// Has no effect.
     pub instance_id: String,
-    /// Has no effect.
     pub resource_arn: String,
 }
 
@@ -159,7 +154,7 @@ impl Default for Config {
             indexed_attributes: Vec::new(),
             index_all_attributes: false,
             aws_log_groups: Vec::new(),
-            telemetry: DaemonTelemetry::default(),
+            telemetry: Ignored::default(),
             timeout: Interval(Duration::from_mins(2)),
             sending_queue: SendingQueue::default(),
             retry_on_failure: RetryOnFailure::default(),
@@ -177,11 +172,6 @@ impl ExporterConfig for Config {
             problems
                 .error(at.at("num_workers"), "`num_workers` must be at least 1")
                 .help("write 8, or leave it out");
-        }
-        if self.telemetry.enabled {
-            problems
-                .warning(at.at("telemetry::enabled"), "telemetry of the X-Ray daemon is not sent")
-                .help("remove it; skep's own metrics tell more, see `service::telemetry::metrics`");
         }
         for (i, name) in self.aws_log_groups.iter().enumerate() {
             if let Err(message) = log_group(name) {

@@ -38,7 +38,7 @@ use crate::{
         BoxFuture, BuildContext, Delivery, Encodes, Entry, ErasedExporter, ExportError, Exporter,
         ExporterConfig, Piece, Progress, Retry, Sent, StartError, Work,
     },
-    config::{Interval, Node, Problems, Section},
+    config::{Fixed, Ignored, Interval, Node, Problems, Section},
     otlp::{Content, Signal, json},
 };
 use frames::Frames;
@@ -84,13 +84,13 @@ pub struct Rotation {
     pub max_days: u64,
     /// Number of backups that are kept; 0: all.
     pub max_backups: usize,
-    /// Accepted with a warning: the times in names of backups are UTC.
-    pub localtime: bool,
+    /// Has no effect: the times in names of backups are UTC.
+    pub localtime: Fixed<false>,
 }
 
 impl Default for Rotation {
     fn default() -> Self {
-        Rotation { max_megabytes: 100, max_days: 0, max_backups: 100, localtime: false }
+        Rotation { max_megabytes: 100, max_days: 0, max_backups: 100, localtime: Fixed }
     }
 }
 
@@ -133,7 +133,7 @@ pub struct Config {
     /// How hard to compress.
     pub compression_params: CompressionParams,
     /// Has no effect: each request is written at once.
-    pub flush_interval: Interval,
+    pub flush_interval: Ignored<Interval>,
     /// Not supported: use `format`.
     pub encoding: Option<String>,
     /// A file per value of a resource attribute.
@@ -173,7 +173,7 @@ impl Default for Config {
             rotation: Section::Off,
             compression: Compression::None,
             compression_params: CompressionParams::default(),
-            flush_interval: Interval(std::time::Duration::from_secs(1)),
+            flush_interval: Ignored::default(),
             encoding: None,
             group_by: GroupBy::default(),
             create_directory: false,
@@ -222,14 +222,6 @@ impl ExporterConfig for Config {
                 let at = at.at("rotation::max_megabytes");
                 problems.error(at, "`max_megabytes` must be positive");
             }
-            if rotation.localtime {
-                let at = at.at("rotation::localtime");
-                problems.warning(at, "`localtime` has no effect: names of backups have UTC times");
-            }
-        }
-        if self.flush_interval != Config::default().flush_interval {
-            let message = "`flush_interval` has no effect: each request is written at once";
-            problems.warning(at.at("flush_interval"), message).help("remove the key");
         }
         self.validate_groups(at, problems);
     }

@@ -35,7 +35,7 @@ use crate::{
         Entry, ErasedExporter, ExportError, Exporter, ExporterConfig, Piece, Progress, Protocol,
         Retry, Sent, StartError, Work,
     },
-    config::{Ignored, Interval, Node, Problems},
+    config::{Fixed, Ignored, Interval, Node, Problems},
     net::{
         client::{Client, Segments, Target},
         codec,
@@ -84,8 +84,8 @@ pub struct Config {
     pub user_agent: String,
     /// `round_robin` or `pick_first`; the connections to the endpoint are always used in turn.
     pub balancer_name: Balancer,
-    /// Has no effect: requests wait in the queue, and are sent again.
-    pub wait_for_ready: Ignored<bool>,
+    /// Has no effect: requests that cannot be sent stay in the queue and are sent again.
+    pub wait_for_ready: Fixed<false>,
     /// Has no effect: the HTTP/2 library chooses the sizes.
     pub read_buffer_size: Ignored<u64>,
     /// Has no effect: the HTTP/2 library chooses the sizes.
@@ -148,7 +148,7 @@ impl Default for Config {
             authority: String::new(),
             user_agent: String::new(),
             balancer_name: Balancer::RoundRobin,
-            wait_for_ready: Ignored::default(),
+            wait_for_ready: Fixed,
             read_buffer_size: Ignored::default(),
             write_buffer_size: Ignored::default(),
             auth: None,
@@ -176,11 +176,6 @@ impl ExporterConfig for Config {
         }
         let keys = [(self.middlewares.is_some(), "middlewares", MIDDLEWARES, REMOVE)];
         refuse(&keys, at, problems);
-        let library = "the HTTP/2 library chooses the sizes";
-        let waits = "requests wait in the queue, and are sent again";
-        self.wait_for_ready.warn("wait_for_ready", waits, at, problems);
-        self.read_buffer_size.warn("read_buffer_size", library, at, problems);
-        self.write_buffer_size.warn("write_buffer_size", library, at, problems);
         validate_level(self.codec(), self.compression_params.level, at, problems);
         self.warn_of_older_keys(at, problems);
         self.tls().validate(at.at("tls"), problems);

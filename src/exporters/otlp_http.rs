@@ -33,7 +33,7 @@ use crate::{
         Auth, AuthUse, BuildContext, Delivery, Entry, ErasedExporter, ExporterConfig, Protocol,
         StartError,
     },
-    config::{Ignored, Interval, Node, Problems, Secret, refuse_beside_keepalive},
+    config::{Fixed, Ignored, Interval, Node, Problems, Secret, refuse_beside_keepalive},
     net::{client::Tuning, proxy, tls::ClientTls},
     otlp::Signal,
 };
@@ -50,9 +50,9 @@ pub struct Config {
     pub metrics_endpoint: String,
     /// URL for logs, used as it is.
     pub logs_endpoint: String,
-    /// Has no effect: there are no profiles here.
+    /// Has no effect: skep has no profiles.
     pub profiles_endpoint: Ignored<String>,
-    /// Has no effect: there are no profiles here.
+    /// Has no effect: skep has no profiles.
     pub profiles_url_path: Ignored<String>,
     /// TLS of an `https://` URL.
     pub tls: ClientTls,
@@ -74,22 +74,22 @@ pub struct Config {
     pub max_idle_conns: usize,
     /// Old form of `keepalive::max_idle_conns_per_host`.
     pub max_idle_conns_per_host: usize,
-    /// Has no effect: as many as requests are sent at the same time
-    /// (`sending_queue.num_consumers`).
+    /// Has no effect: there are as many connections as requests are sent at the same time. Instead:
+    /// set `sending_queue::num_consumers`.
     pub max_conns_per_host: Ignored<usize>,
     /// Old form of `keepalive::idle_conn_timeout`.
     pub idle_conn_timeout: Interval,
     /// Old form of `keepalive::enabled: false`.
     pub disable_keep_alives: bool,
-    /// HTTP/2 is spoken where the backend offers it; `false` has no effect.
-    pub force_attempt_http2: bool,
+    /// Has no effect: HTTP/2 is spoken where the backend offers it.
+    pub force_attempt_http2: Fixed<true>,
     /// Ping a quiet HTTP/2 connection after so long; 0: after a minute.
     pub http2_read_idle_timeout: Interval,
     /// Close it when the ping is not answered in so long.
     pub http2_ping_timeout: Interval,
-    /// Has no effect: sizes are the HTTP library's.
+    /// Has no effect: the HTTP library chooses the sizes.
     pub read_buffer_size: Ignored<u64>,
-    /// Has no effect: sizes are the HTTP library's.
+    /// Has no effect: the HTTP library chooses the sizes.
     pub write_buffer_size: Ignored<u64>,
     /// Proxy of all requests, such as `http://user:password@host:3128`, instead of that of the
     /// environment.
@@ -137,7 +137,7 @@ impl Default for Config {
             max_conns_per_host: Ignored::default(),
             idle_conn_timeout: Interval(Duration::from_secs(90)),
             disable_keep_alives: false,
-            force_attempt_http2: true,
+            force_attempt_http2: Fixed,
             http2_read_idle_timeout: Interval::default(),
             http2_ping_timeout: Interval(Duration::from_secs(15)),
             read_buffer_size: Ignored::default(),
@@ -258,26 +258,6 @@ impl Config {
             }
         }
     }
-
-    /// Warns about keys without an effect.
-    fn warn_of_ignored_keys(&self, at: &Node, problems: &mut Problems) {
-        let consumers = "there are as many as `sending_queue::num_consumers` needs";
-        let library = "sizes are the HTTP library's";
-        let profiles = "there are no profiles here";
-        self.profiles_endpoint.warn("profiles_endpoint", profiles, at, problems);
-        self.profiles_url_path.warn("profiles_url_path", profiles, at, problems);
-        if self.keepalive.is_some() {
-            refuse_beside_keepalive(&OLD_KEEPALIVE, at, problems);
-        }
-        self.max_conns_per_host.warn("max_conns_per_host", consumers, at, problems);
-        self.read_buffer_size.warn("read_buffer_size", library, at, problems);
-        self.write_buffer_size.warn("write_buffer_size", library, at, problems);
-        if !self.force_attempt_http2 {
-            let message = "`force_attempt_http2: false` has no effect: HTTP/2 is spoken where the \
-                           backend offers it";
-            problems.warning(at.at("force_attempt_http2"), message).help(REMOVE);
-        }
-    }
 }
 
 impl ExporterConfig for Config {
@@ -293,7 +273,9 @@ impl ExporterConfig for Config {
         ];
         refuse(&keys, at, problems);
         check_proxy("proxy_url", &self.proxy_url, at, problems);
-        self.warn_of_ignored_keys(at, problems);
+        if self.keepalive.is_some() {
+            refuse_beside_keepalive(&OLD_KEEPALIVE, at, problems);
+        }
         validate_level(self.compression.codec(), self.compression_params.level, at, problems);
         self.tls.validate(at.at("tls"), problems);
         self.sending_queue.validate(at, problems);

@@ -70,8 +70,8 @@ pub struct Config {
     pub fsync: bool,
     /// Has no effect: damaged records are always left out.
     pub recreate: Ignored<bool>,
-    /// Has no effect: whole files are removed.
-    pub compaction: Compaction,
+    /// Has no effect: disk space is freed by removing whole files.
+    pub compaction: Ignored<Compaction>,
     /// Limit of all logs together, in mebibytes.
     pub max_size_mib: u64,
     /// What happens at the limit.
@@ -80,25 +80,17 @@ pub struct Config {
     pub segment_size_mib: u64,
 }
 
-/// `compaction`.
+/// The keys of `compaction`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Compaction {
-    /// Without effect.
     pub on_start: bool,
-    /// Without effect.
     pub on_rebound: bool,
-    /// Without effect.
     pub directory: String,
-    /// Without effect.
     pub max_transaction_size: u64,
-    /// Without effect.
     pub rebound_needed_threshold_mib: u64,
-    /// Without effect.
     pub rebound_trigger_threshold_mib: u64,
-    /// Without effect.
     pub check_interval: Interval,
-    /// Without effect.
     pub cleanup_on_start: bool,
 }
 
@@ -122,7 +114,7 @@ impl Default for Config {
             directory_permissions: "0750".to_owned(),
             fsync: false,
             recreate: Ignored::default(),
-            compaction: Compaction::default(),
+            compaction: Ignored::default(),
             max_size_mib: 4096,
             overflow: OverflowPolicy::Block,
             segment_size_mib: 64,
@@ -161,12 +153,6 @@ impl ExtensionConfig for Config {
             problems.error(at.at("max_size_mib"), "`max_size_mib` is less than two segments").help(
                 "raise it, or lower `segment_size_mib`: disk space is freed a file at a time",
             );
-        }
-        let always = "damaged records are always left out";
-        self.recreate.warn("recreate", always, at, problems);
-        if self.compaction.on_start || self.compaction.on_rebound {
-            let message = "`compaction` has no effect: whole files are removed";
-            problems.warning(at.at("compaction"), message).help("remove it");
         }
     }
 

@@ -38,7 +38,7 @@ use crate::{
         BoxFuture, BuildContext, Entry, Extension, ExtensionConfig, Listening, Sockets, StartError,
         Stop, default_address,
     },
-    config::{Interval, Node, Problems, Section},
+    config::{Ignored, Interval, Node, Problems, Section},
     net::{
         pages::{Ask, Page, Site},
         tls::ServerTls,
@@ -69,8 +69,9 @@ pub struct Config {
     pub path: String,
     /// Bodies to answer with instead of JSON.
     pub response_body: Option<ResponseBody>,
-    /// Accepted without effect, as in the Collector.
-    pub check_collector_pipeline: Option<CheckPipeline>,
+    /// Has no effect: it has none in the Collector, either. Instead: use `component_health` with
+    /// `use_v2: true`.
+    pub check_collector_pipeline: Ignored<CheckPipeline>,
     /// When a failing exporter makes the probe fail.
     pub component_health: Option<ComponentHealth>,
     /// HTTP, with `use_v2`.
@@ -89,7 +90,7 @@ impl Default for Config {
             tls: None,
             path: "/".to_owned(),
             response_body: None,
-            check_collector_pipeline: None,
+            check_collector_pipeline: Ignored::default(),
             component_health: None,
             http: Section::Off,
             grpc: Section::Off,
@@ -107,15 +108,12 @@ pub struct ResponseBody {
     pub unhealthy: String,
 }
 
-/// Has had no effect in the Collector for years.
+/// The keys of `check_collector_pipeline`.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CheckPipeline {
-    /// Without effect.
     pub enabled: bool,
-    /// Without effect.
     pub interval: Option<Interval>,
-    /// Without effect.
     pub exporter_failure_threshold: u32,
 }
 
@@ -273,11 +271,6 @@ impl ExtensionConfig for Config {
         }
         if http.is_some_and(|http| !http.status.path.starts_with('/')) {
             problems.error(at.at("http::status::path"), "`path` must begin with `/`");
-        }
-        if self.check_collector_pipeline.is_some() {
-            let words = "`check_collector_pipeline` has no effect";
-            let place = at.at("check_collector_pipeline");
-            problems.warning(place, words).help("use `component_health` with `use_v2: true`");
         }
     }
 

@@ -30,7 +30,7 @@ use crate::{
         BoxFuture, BuildContext, Entry, Extension, ExtensionConfig, Listening, Sockets, StartError,
         Stop,
     },
-    config::{Node, Problems},
+    config::{Ignored, Node, Problems},
     net::pages::{Ask, Page, Pages, Site},
     otlp::Signal,
 };
@@ -47,10 +47,10 @@ pub struct Config {
     pub endpoint: String,
     /// `tcp`.
     pub transport: Transport,
-    /// Of Go's runtime: accepted with a warning.
-    pub block_profile_fraction: i64,
-    /// Of Go's runtime: accepted with a warning.
-    pub mutex_profile_fraction: i64,
+    /// Has no effect: it belongs to Go's runtime.
+    pub block_profile_fraction: Ignored<i64>,
+    /// Has no effect: it belongs to Go's runtime.
+    pub mutex_profile_fraction: Ignored<i64>,
     /// File for a CPU profile of the whole run, written at shutdown; empty: none.
     pub save_to_file: String,
 }
@@ -60,8 +60,8 @@ impl Default for Config {
         Config {
             endpoint: "localhost:1777".to_owned(),
             transport: Transport::Tcp,
-            block_profile_fraction: 0,
-            mutex_profile_fraction: 0,
+            block_profile_fraction: Ignored::default(),
+            mutex_profile_fraction: Ignored::default(),
             save_to_file: String::new(),
         }
     }
@@ -81,14 +81,6 @@ pub(super) const ENTRY: Entry<dyn ExtensionConfig> = Entry::decoded_by::<Config>
 impl ExtensionConfig for Config {
     fn validate(&self, at: &Node, problems: &mut Problems) {
         pages::validate(&self.endpoint, at, problems);
-        for (key, fraction) in [
-            ("block_profile_fraction", self.block_profile_fraction),
-            ("mutex_profile_fraction", self.mutex_profile_fraction),
-        ] {
-            if fraction != 0 {
-                problems.warning(at.at(key), format!("`{key}` has no effect outside Go"));
-            }
-        }
     }
 
     fn build(&self, cx: &BuildContext) -> Result<Box<dyn Extension>, StartError> {

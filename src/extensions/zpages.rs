@@ -22,7 +22,7 @@ use serde::Deserialize;
 use super::pages::{self, SiteServer, Transport};
 use crate::{
     component::{BuildContext, Entry, Extension, ExtensionConfig, StartError},
-    config::{Node, Problems},
+    config::{Fixed, Node, Problems},
     net::pages::{Ask, Page, Site, escape_html},
     otlp::{Signal, payload::Reason},
     telemetry::{
@@ -42,7 +42,7 @@ pub struct Config {
     pub endpoint: String,
     /// `tcp`.
     pub transport: Transport,
-    /// Go's exported variables: not offered.
+    /// Go's exported variables.
     pub expvar: Expvar,
 }
 
@@ -60,8 +60,9 @@ impl Default for Config {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Expvar {
-    /// Accepted with a warning; there is no such page.
-    pub enabled: bool,
+    /// Has no effect: there is no page of Go's variables. Instead: use the metrics page, which has
+    /// the same numbers.
+    pub enabled: Fixed<false>,
 }
 
 pub(super) const ENTRY: Entry<dyn ExtensionConfig> = Entry::decoded_by::<Config>(
@@ -78,11 +79,6 @@ pub(super) const ENTRY: Entry<dyn ExtensionConfig> = Entry::decoded_by::<Config>
 impl ExtensionConfig for Config {
     fn validate(&self, at: &Node, problems: &mut Problems) {
         pages::validate(&self.endpoint, at, problems);
-        if self.expvar.enabled {
-            problems
-                .warning(at.at("expvar::enabled"), "there is no page of Go variables")
-                .help("the metrics page has the same numbers");
-        }
     }
 
     fn build(&self, cx: &BuildContext) -> Result<Box<dyn Extension>, StartError> {

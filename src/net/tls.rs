@@ -31,7 +31,7 @@ use self::{
     reload::Reloading,
     trust::{Named, ServerTrust},
 };
-use crate::config::{Node, Problems, Secret, given, source::check_file};
+use crate::config::{Fixed, Ignored, Node, Problems, Secret, given, source::check_file};
 
 pub use reload::{Renewal, look_again};
 pub use server::{Acceptor, ServerTls};
@@ -39,7 +39,6 @@ pub use server::{Acceptor, ServerTls};
 /// `tls` of an exporter.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[expect(clippy::struct_excessive_bools, reason = "the Collector's keys")]
 pub struct ClientTls {
     /// Speak plaintext. Has no meaning for an `https://` endpoint.
     pub insecure: bool,
@@ -80,12 +79,12 @@ pub struct ClientTls {
     pub max_version: Option<String>,
     /// How often the files are checked; 0: only at a start and a reload.
     pub reload_interval: Renewal,
-    /// The library's suites are used.
-    pub cipher_suites: Vec<String>,
-    /// The library's groups are used.
-    pub curve_preferences: Vec<String>,
-    /// There are no insecure suites to include.
-    pub include_insecure_cipher_suites: bool,
+    /// Has no effect: the suites of the TLS library are used.
+    pub cipher_suites: Ignored<Vec<String>>,
+    /// Has no effect: the groups of the TLS library are used.
+    pub curve_preferences: Ignored<Vec<String>>,
+    /// Has no effect: the TLS library has no insecure suites.
+    pub include_insecure_cipher_suites: Fixed<false>,
     /// Keys in a TPM are not supported.
     #[schemars(with = "serde_json::Value")]
     pub tpm: Option<IgnoredAny>,
@@ -125,19 +124,6 @@ impl ClientTls {
             validate_version(key, version.as_deref(), at, problems);
         }
         validate_order(self.min_version.as_deref(), self.max_version.as_deref(), at, problems);
-        for (is_set, key, why) in [
-            (!self.cipher_suites.is_empty(), "cipher_suites", "the library's are used"),
-            (!self.curve_preferences.is_empty(), "curve_preferences", "the library's are used"),
-            (
-                self.include_insecure_cipher_suites,
-                "include_insecure_cipher_suites",
-                "there are none",
-            ),
-        ] {
-            if is_set {
-                problems.warning(at.at(key), format!("`{key}` has no effect: {why}"));
-            }
-        }
         if self.tpm.is_some() {
             problems
                 .error(at.at("tpm"), "keys in a TPM are not supported")

@@ -5,22 +5,20 @@
 //! It checks wire types, lengths of ids, nesting depth, and that strings are UTF-8; it counts the
 //! items on the way. Unknown fields are skipped by their framing and never judged by content.
 //!
-//! The walk is driven by a table per message (`tables`). Attributes are most of a span, so their
+//! The walk is driven by the tables of [`super::schema`]. Attributes are most of a span, so their
 //! canonical form, `KeyValue { key, AnyValue { string_value } }` with one-byte lengths, is
 //! recognised as a whole; anything else takes the general way. Measured with `benches/otlp.rs`.
 //!
 //! Where the bytes are wrong, a second, slow walk is not needed to name the place: each level
 //! adds its step to the path as the error passes through it.
 
-mod tables;
-
 use std::fmt;
 
 use super::{
     Signal,
+    schema::{self, Layout, Message, Presence},
     wire::{WireError, group, split_tag, varint},
 };
-use tables::{Kind, Message};
 
 /// Deepest nesting of messages below the request. Protobuf libraries allow 100 in all; a value
 /// that is nested deeper would be refused by the backend together with its neighbours.
@@ -62,7 +60,7 @@ pub enum Fault {
     /// A known field with another layout than its type has.
     #[error("wire type {found} where the field has another type")]
     WrongWireType {
-        /// What stands there.
+        /// The wire type that was found.
         found: u8,
     },
     /// A string that is not UTF-8.
@@ -86,11 +84,7 @@ pub enum Fault {
 
 /// Checks `body`, one request of `signal`.
 pub fn check(signal: Signal, body: &[u8], utf8: Utf8) -> Result<Checked, CheckError> {
-    let root = match signal {
-        Signal::Traces => &tables::TRACES,
-        Signal::Metrics => &tables::METRICS,
-        Signal::Logs => &tables::LOGS,
-    };
+    let root = schema::request(signal);
     let mut items = 0;
     let walked = match utf8 {
         Utf8::Strict => walk::<true>(root, body, DEPTH_LIMIT, &mut items),
@@ -118,20 +112,29 @@ fn walk<const UTF8: bool>(
             Ok(tag) => tag,
             Err(error) => return Err(fault(error.into())),
         };
-        let kind = message.kind(number);
+        let layout = message.layout(number);
         let checked = match wire_type {
-            2 => length_delimited::<UTF8>(kind, after_tag, depth, items),
+            2 => length_delimited::<UTF8>(layout, after_tag, depth, items),
             0 => varint(after_tag).map_err(|e| fault(e.into())).and_then(|(_, rest)| {
-                expect(matches!(kind, Kind::Varint | Kind::Varints | Kind::Unknown), rest, 0)
+                expect(
+                    matches!(layout, Layout::Varint | Layout::Varints | Layout::Unknown),
+                    rest,
+                    0,
+                )
             }),
             1 => fixed(after_tag, 8).and_then(|rest| {
-                expect(matches!(kind, Kind::Fixed64 | Kind::Fixed64s | Kind::Unknown), rest, 1)
+                expect(
+                    matches!(layout, Layout::Fixed64 | Layout::Fixed64s | Layout::Unknown),
+                    rest,
+                    1,
+                )
             }),
-            5 => fixed(after_tag, 4)
-                .and_then(|rest| expect(matches!(kind, Kind::Fixed32 | Kind::Unknown), rest, 5)),
+            5 => fixed(after_tag, 4).and_then(|rest| {
+                expect(matches!(layout, Layout::Fixed32 | Layout::Unknown), rest, 5)
+            }),
             3 => group(number, after_tag)
                 .map_err(|error| fault(error.into()))
-                .and_then(|(_, rest)| expect(matches!(kind, Kind::Unknown), rest, 3)),
+                .and_then(|(_, rest)| expect(matches!(layout, Layout::Unknown), rest, 3)),
             other => Err(fault(WireError::WireType(other).into())),
         };
         rest = match checked {
@@ -155,7 +158,7 @@ fn read_tag(bytes: &[u8]) -> Result<(u32, u8, &[u8]), WireError> {
 
 #[inline]
 fn length_delimited<'a, const UTF8: bool>(
-    kind: Kind,
+    layout: Layout,
     after_tag: &'a [u8],
     depth: u32,
     items: &mut u64,
@@ -163,27 +166,27 @@ fn length_delimited<'a, const UTF8: bool>(
     let (len, rest) = varint(after_tag).map_err(|e| fault(e.into()))?;
     let split = usize::try_from(len).ok().and_then(|len| rest.split_at_checked(len));
     let Some((value, rest)) = split else { return Err(fault(WireError::Truncated.into())) };
-    match kind {
-        Kind::KeyValue => {
+    match layout {
+        Layout::KeyValue => {
             if !is_plain_attribute::<UTF8>(value) {
-                deeper::<UTF8>(&tables::KEY_VALUE, value, depth, items)?;
+                deeper::<UTF8>(&schema::KEY_VALUE, value, depth, items)?;
             }
         }
-        Kind::String => {
+        Layout::String => {
             if UTF8 && !is_utf8(value) {
                 return Err(fault(Fault::NotUtf8));
             }
         }
-        Kind::Message(message) => deeper::<UTF8>(message, value, depth, items)?,
-        Kind::Id(wanted) => {
+        Layout::Message(message) => deeper::<UTF8>(message, value, depth, items)?,
+        Layout::Id(wanted) => {
             if value.len() != wanted && !value.is_empty() {
                 return Err(fault(Fault::IdLength { found: value.len(), wanted }));
             }
         }
-        Kind::Bytes | Kind::Unknown => {}
-        Kind::Varints => packed_varints(value)?,
-        Kind::Fixed64s => packed(value)?,
-        Kind::Varint | Kind::Fixed64 | Kind::Fixed32 => {
+        Layout::Bytes | Layout::Unknown => {}
+        Layout::Varints => packed_varints(value)?,
+        Layout::Fixed64s => packed(value)?,
+        Layout::Varint | Layout::Fixed64 | Layout::Fixed32 => {
             return Err(fault(Fault::WrongWireType { found: 2 }));
         }
     }
@@ -276,8 +279,7 @@ fn step_out(
 ) -> Trace {
     let Some(field) = message.field(number) else { return trace };
     let before = &bytes[..bytes.len() - field_start.len()];
-    let position = field
-        .is_repeated
+    let position = (field.presence == Presence::Repeated)
         .then(|| super::wire::Fields::new(before).flatten().filter(|f| f.number == number).count());
     trace.path.push((field.name, position));
     trace

@@ -46,7 +46,7 @@ impl Content {
         self.body.iter().all(Bytes::is_empty)
     }
 
-    /// What stands between two places, as a body; without a second one up to the end. Only entries
+    /// The data between two positions, as a body; without a second one up to the end. Only entries
     /// that begin before or end after it are copied, as far as they are within it.
     pub fn between(&self, from: &Cursor, to: Option<&Cursor>) -> Body {
         let end = to.map_or(self.body.len(), |to| to.segment + 1);

@@ -3,7 +3,7 @@
 //!
 //! A view reads each attribute with its value (0.9 us for a span of 12 of them). Here an attribute
 //! is passed over by its length, which leaves 40 ns for a span of 740 bytes
-//! (`benches/tail_sampling`). For spans that passed the door check; of others it tells what stands
+//! (`benches/tail_sampling`). For spans that passed the check; of others it tells what stands
 //! before the first fault.
 
 use super::{
@@ -42,7 +42,7 @@ impl<'a> Digest<'a> {
         loop {
             // Fields as every encoder writes them; field by field the walk takes twice the time.
             match rest {
-                // Attributes stand in a row and are most of a span.
+                // Attributes follow one another and are most of a span.
                 [ATTRIBUTES, len @ 0..0x80, tail @ ..] => {
                     let Some((one, tail)) = tail.split_at_checked(usize::from(*len)) else { break };
                     attribute(one);

@@ -92,7 +92,7 @@ impl Context {
         ENTRY + metadata.sum::<usize>() + auth.sum::<usize>()
     }
 
-    /// The values of an attribute of the authenticator; none where it does not know it.
+    /// The values of an attribute of the authenticator; `None` if it does not know the attribute.
     pub fn auth_values(&self, name: &str) -> Option<&[String]> {
         self.auth.iter().find(|(known, _)| known == name).map(|(_, values)| &**values)
     }

@@ -28,7 +28,7 @@ const LISTED: usize = 128;
 pub struct Record<'a> {
     message: &'static Message,
     view: view::Message<'a>,
-    /// Position in the table and value, in order of arrival; none where there are many.
+    /// Position in the table and value, in order of arrival; `None` if there are many.
     listed: Option<SmallVec<[(usize, FieldValue<'a>); 16]>>,
     /// So many fields of the table come before the member that the oneof has: others of it among
     /// them were cleared.
@@ -121,7 +121,7 @@ impl<'a> Record<'a> {
         self.values_at(position).filter_map(slice).map(view::Text)
     }
 
-    /// Number of a field as it stands on the wire, 0 if it is not set.
+    /// Number of a field as it is on the wire, 0 if it is not set.
     pub fn bits(&self, name: &str) -> u64 {
         match self.last(name) {
             Some(FieldValue::Varint(bits) | FieldValue::Fixed64(bits)) => bits,
@@ -188,7 +188,7 @@ impl<'a> Record<'a> {
             .filter_map(move |part| of.map(|of| Record::read(of, part)))
     }
 
-    /// The numbers of a repeated field, packed or not, as they stand on the wire.
+    /// The numbers of a repeated field, packed or not, as they are on the wire.
     pub fn numbers(&self, name: &str) -> impl Iterator<Item = u64> {
         self.numbers_at(self.message.position_of_name(name).unwrap_or(usize::MAX))
     }

@@ -1,100 +1,19 @@
 //! OTLP as tables: for each message its fields, with number, both spellings of the name, type and
-//! presence. OTLP/JSON is read and written by walking these tables, so a field that OTLP gains is
-//! one line here.
+//! presence. The check and OTLP/JSON walk these tables, so a new field of OTLP is one line here.
 //!
-//! Fields stand in the order of the `.proto` files, which is the order in which the Collector
-//! writes them as JSON. A test encodes every field with the generated types and compares.
+//! Fields are in the order of the `.proto` files, which is the order in which the Collector writes
+//! them as JSON. A test encodes every field with the generated types and compares.
+//!
+//! The views do not use the tables: they read the few fields that they need by number, and their
+//! tests compare each of them with the generated types.
 
 mod enums;
+mod table;
 
 use super::Signal;
 pub use enums::Enum;
-
-/// One message type.
-#[derive(Debug)]
-pub struct Message {
-    /// Name in the `.proto` file.
-    pub name: &'static str,
-    /// Its fields in the order of the `.proto` file.
-    pub fields: &'static [Field],
-}
-
-impl Message {
-    /// Position in `fields` of a field number.
-    pub fn position(&self, number: u32) -> Option<usize> {
-        self.fields.iter().position(|field| field.number == number)
-    }
-
-    /// Position in `fields` of a name in either spelling.
-    pub fn position_of_name(&self, name: &str) -> Option<usize> {
-        self.fields.iter().position(|field| field.json == name || field.name == name)
-    }
-}
-
-/// One field of a message.
-#[derive(Debug)]
-pub struct Field {
-    /// Field number.
-    pub number: u32,
-    /// Name in the `.proto` file: `trace_id`.
-    pub name: &'static str,
-    /// Name in JSON: `traceId`.
-    pub json: &'static str,
-    /// Type of its value, or of each value.
-    pub kind: Kind,
-    /// How often it may occur and what its absence means.
-    pub presence: Presence,
-}
-
-/// How often a field may occur and what its absence means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Presence {
-    /// Absent and zero are the same.
-    Implicit,
-    /// Absent and zero differ: `optional` fields and messages.
-    Explicit,
-    /// As explicit, and the Collector's JSON has it even where it is absent: `"status":{}`.
-    Always,
-    /// One of several; setting one clears the others. A message has at most one such group.
-    OneOf,
-    /// Any number of times; numbers may be packed.
-    Repeated,
-}
-
-/// Type of a value.
-#[derive(Debug, Clone, Copy)]
-pub enum Kind {
-    /// `string`.
-    String,
-    /// `bytes`, in JSON base64.
-    Bytes,
-    /// `bytes` of so many bytes or none, in JSON hexadecimal.
-    Id(usize),
-    /// `bool`.
-    Bool,
-    /// `int32`.
-    Int32,
-    /// `sint32`, zigzag on the wire.
-    Sint32,
-    /// `uint32`.
-    Uint32,
-    /// `fixed32`.
-    Fixed32,
-    /// `int64`, in JSON a string.
-    Int64,
-    /// `uint64`, in JSON a string.
-    Uint64,
-    /// `fixed64`, in JSON a string.
-    Fixed64,
-    /// `sfixed64`, in JSON a string.
-    Sfixed64,
-    /// `double`.
-    Double,
-    /// An enum, in JSON its number.
-    Enum(&'static Enum),
-    /// A message.
-    Message(&'static Message),
-}
+pub use table::{Field, Kind, Layout, Message, Presence};
+use table::{always, field, message, messages, one_of, optional, repeated};
 
 /// The request message of a signal.
 pub fn request(signal: Signal) -> &'static Message {
@@ -105,38 +24,13 @@ pub fn request(signal: Signal) -> &'static Message {
     }
 }
 
-type Name = &'static str;
-
-const fn field(number: u32, name: Name, json: Name, kind: Kind) -> Field {
-    Field { number, name, json, kind, presence: Presence::Implicit }
-}
-
-const fn optional(number: u32, name: Name, json: Name, kind: Kind) -> Field {
-    Field { number, name, json, kind, presence: Presence::Explicit }
-}
-
-const fn one_of(number: u32, name: Name, json: Name, kind: Kind) -> Field {
-    Field { number, name, json, kind, presence: Presence::OneOf }
-}
-
-const fn repeated(number: u32, name: Name, json: Name, kind: Kind) -> Field {
-    Field { number, name, json, kind, presence: Presence::Repeated }
-}
-
-const fn message(number: u32, name: Name, json: Name, of: &'static Message) -> Field {
-    optional(number, name, json, Kind::Message(of))
-}
-
-const fn always(number: u32, name: Name, json: Name, of: &'static Message) -> Field {
-    Field { number, name, json, kind: Kind::Message(of), presence: Presence::Always }
-}
-
-const fn messages(number: u32, name: Name, json: Name, of: &'static Message) -> Field {
-    repeated(number, name, json, Kind::Message(of))
+/// A repeated attribute, which the check recognises as a whole.
+const fn key_values(number: u32, name: &'static str, json: &'static str) -> Field {
+    messages(number, name, json, &KEY_VALUE).of_attributes()
 }
 
 const fn attributes(number: u32) -> Field {
-    messages(number, "attributes", "attributes", &KEY_VALUE)
+    key_values(number, "attributes", "attributes")
 }
 
 const fn dropped_attributes(number: u32) -> Field {
@@ -171,9 +65,9 @@ const TEMPORALITY: Field = field(
 );
 
 /// `opentelemetry.proto.common.v1.AnyValue`.
-pub static ANY_VALUE: Message = Message {
-    name: "AnyValue",
-    fields: &[
+pub static ANY_VALUE: Message = Message::new(
+    "AnyValue",
+    &[
         one_of(1, "string_value", "stringValue", Kind::String),
         one_of(2, "bool_value", "boolValue", Kind::Bool),
         one_of(3, "int_value", "intValue", Kind::Int64),
@@ -183,88 +77,80 @@ pub static ANY_VALUE: Message = Message {
         one_of(7, "bytes_value", "bytesValue", Kind::Bytes),
         one_of(8, "string_value_strindex", "stringValueStrindex", Kind::Int32),
     ],
-};
+);
 
 /// `opentelemetry.proto.common.v1.ArrayValue`.
 pub static ARRAY_VALUE: Message =
-    Message { name: "ArrayValue", fields: &[messages(1, "values", "values", &ANY_VALUE)] };
+    Message::new("ArrayValue", &[messages(1, "values", "values", &ANY_VALUE)]);
 
 /// `opentelemetry.proto.common.v1.KeyValueList`.
 pub static KEY_VALUE_LIST: Message =
-    Message { name: "KeyValueList", fields: &[messages(1, "values", "values", &KEY_VALUE)] };
+    Message::new("KeyValueList", &[key_values(1, "values", "values")]);
 
 /// `opentelemetry.proto.common.v1.KeyValue`.
-pub static KEY_VALUE: Message = Message {
-    name: "KeyValue",
-    fields: &[
+pub static KEY_VALUE: Message = Message::new(
+    "KeyValue",
+    &[
         field(1, "key", "key", Kind::String),
         message(2, "value", "value", &ANY_VALUE),
         field(3, "key_strindex", "keyStrindex", Kind::Int32),
     ],
-};
+);
 
 /// `opentelemetry.proto.common.v1.InstrumentationScope`.
-pub static SCOPE: Message = Message {
-    name: "InstrumentationScope",
-    fields: &[
+pub static SCOPE: Message = Message::new(
+    "InstrumentationScope",
+    &[
         field(1, "name", "name", Kind::String),
         field(2, "version", "version", Kind::String),
         attributes(3),
         dropped_attributes(4),
     ],
-};
+);
 
 /// `opentelemetry.proto.common.v1.EntityRef`.
-pub static ENTITY_REF: Message = Message {
-    name: "EntityRef",
-    fields: &[
+pub static ENTITY_REF: Message = Message::new(
+    "EntityRef",
+    &[
         schema_url(1),
         field(2, "type", "type", Kind::String),
         repeated(3, "id_keys", "idKeys", Kind::String),
         repeated(4, "description_keys", "descriptionKeys", Kind::String),
     ],
-};
+);
 
 /// `opentelemetry.proto.resource.v1.Resource`.
-pub static RESOURCE: Message = Message {
-    name: "Resource",
-    fields: &[
-        attributes(1),
-        dropped_attributes(2),
-        messages(3, "entity_refs", "entityRefs", &ENTITY_REF),
-    ],
-};
+pub static RESOURCE: Message = Message::new(
+    "Resource",
+    &[attributes(1), dropped_attributes(2), messages(3, "entity_refs", "entityRefs", &ENTITY_REF)],
+);
 
 /// `ExportTraceServiceRequest`.
-pub static TRACES: Message = Message {
-    name: "ExportTraceServiceRequest",
-    fields: &[messages(1, "resource_spans", "resourceSpans", &RESOURCE_SPANS)],
-};
+pub static TRACES: Message = Message::new(
+    "ExportTraceServiceRequest",
+    &[messages(1, "resource_spans", "resourceSpans", &RESOURCE_SPANS)],
+);
 
 /// `opentelemetry.proto.trace.v1.ResourceSpans`.
-pub static RESOURCE_SPANS: Message = Message {
-    name: "ResourceSpans",
-    fields: &[
+pub static RESOURCE_SPANS: Message = Message::new(
+    "ResourceSpans",
+    &[
         always(1, "resource", "resource", &RESOURCE),
         messages(2, "scope_spans", "scopeSpans", &SCOPE_SPANS),
         schema_url(3),
     ],
-};
+);
 
 /// `opentelemetry.proto.trace.v1.ScopeSpans`.
-pub static SCOPE_SPANS: Message = Message {
-    name: "ScopeSpans",
-    fields: &[
-        always(1, "scope", "scope", &SCOPE),
-        messages(2, "spans", "spans", &SPAN),
-        schema_url(3),
-    ],
-};
+pub static SCOPE_SPANS: Message = Message::new(
+    "ScopeSpans",
+    &[always(1, "scope", "scope", &SCOPE), messages(2, "spans", "spans", &SPAN), schema_url(3)],
+);
 
 /// `opentelemetry.proto.trace.v1.Span`.
-pub static SPAN: Message = Message {
-    name: "Span",
-    fields: &[
+pub static SPAN: Message = Message::item(
+    "Span",
+    &[
         trace_id(1),
         span_id(2),
         field(3, "trace_state", "traceState", Kind::String),
@@ -282,23 +168,18 @@ pub static SPAN: Message = Message {
         field(14, "dropped_links_count", "droppedLinksCount", Kind::Uint32),
         always(15, "status", "status", &STATUS),
     ],
-};
+);
 
 /// `opentelemetry.proto.trace.v1.Span.Event`.
-pub static SPAN_EVENT: Message = Message {
-    name: "Event",
-    fields: &[
-        time(1),
-        field(2, "name", "name", Kind::String),
-        attributes(3),
-        dropped_attributes(4),
-    ],
-};
+pub static SPAN_EVENT: Message = Message::new(
+    "Event",
+    &[time(1), field(2, "name", "name", Kind::String), attributes(3), dropped_attributes(4)],
+);
 
 /// `opentelemetry.proto.trace.v1.Span.Link`.
-pub static SPAN_LINK: Message = Message {
-    name: "Link",
-    fields: &[
+pub static SPAN_LINK: Message = Message::new(
+    "Link",
+    &[
         trace_id(1),
         span_id(2),
         field(3, "trace_state", "traceState", Kind::String),
@@ -306,47 +187,47 @@ pub static SPAN_LINK: Message = Message {
         dropped_attributes(5),
         field(6, "flags", "flags", Kind::Fixed32),
     ],
-};
+);
 
 /// `opentelemetry.proto.trace.v1.Status`.
-pub static STATUS: Message = Message {
-    name: "Status",
-    fields: &[
+pub static STATUS: Message = Message::new(
+    "Status",
+    &[
         field(2, "message", "message", Kind::String),
         field(3, "code", "code", Kind::Enum(&enums::STATUS_CODE)),
     ],
-};
+);
 
 /// `ExportLogsServiceRequest`.
-pub static LOGS: Message = Message {
-    name: "ExportLogsServiceRequest",
-    fields: &[messages(1, "resource_logs", "resourceLogs", &RESOURCE_LOGS)],
-};
+pub static LOGS: Message = Message::new(
+    "ExportLogsServiceRequest",
+    &[messages(1, "resource_logs", "resourceLogs", &RESOURCE_LOGS)],
+);
 
 /// `opentelemetry.proto.logs.v1.ResourceLogs`.
-pub static RESOURCE_LOGS: Message = Message {
-    name: "ResourceLogs",
-    fields: &[
+pub static RESOURCE_LOGS: Message = Message::new(
+    "ResourceLogs",
+    &[
         always(1, "resource", "resource", &RESOURCE),
         messages(2, "scope_logs", "scopeLogs", &SCOPE_LOGS),
         schema_url(3),
     ],
-};
+);
 
 /// `opentelemetry.proto.logs.v1.ScopeLogs`.
-pub static SCOPE_LOGS: Message = Message {
-    name: "ScopeLogs",
-    fields: &[
+pub static SCOPE_LOGS: Message = Message::new(
+    "ScopeLogs",
+    &[
         always(1, "scope", "scope", &SCOPE),
         messages(2, "log_records", "logRecords", &LOG_RECORD),
         schema_url(3),
     ],
-};
+);
 
 /// `opentelemetry.proto.logs.v1.LogRecord`.
-pub static LOG_RECORD: Message = Message {
-    name: "LogRecord",
-    fields: &[
+pub static LOG_RECORD: Message = Message::item(
+    "LogRecord",
+    &[
         time(1),
         field(11, "observed_time_unix_nano", "observedTimeUnixNano", Kind::Fixed64),
         field(2, "severity_number", "severityNumber", Kind::Enum(&enums::SEVERITY_NUMBER)),
@@ -359,38 +240,38 @@ pub static LOG_RECORD: Message = Message {
         span_id(10),
         field(12, "event_name", "eventName", Kind::String),
     ],
-};
+);
 
 /// `ExportMetricsServiceRequest`.
-pub static METRICS: Message = Message {
-    name: "ExportMetricsServiceRequest",
-    fields: &[messages(1, "resource_metrics", "resourceMetrics", &RESOURCE_METRICS)],
-};
+pub static METRICS: Message = Message::new(
+    "ExportMetricsServiceRequest",
+    &[messages(1, "resource_metrics", "resourceMetrics", &RESOURCE_METRICS)],
+);
 
 /// `opentelemetry.proto.metrics.v1.ResourceMetrics`.
-pub static RESOURCE_METRICS: Message = Message {
-    name: "ResourceMetrics",
-    fields: &[
+pub static RESOURCE_METRICS: Message = Message::new(
+    "ResourceMetrics",
+    &[
         always(1, "resource", "resource", &RESOURCE),
         messages(2, "scope_metrics", "scopeMetrics", &SCOPE_METRICS),
         schema_url(3),
     ],
-};
+);
 
 /// `opentelemetry.proto.metrics.v1.ScopeMetrics`.
-pub static SCOPE_METRICS: Message = Message {
-    name: "ScopeMetrics",
-    fields: &[
+pub static SCOPE_METRICS: Message = Message::new(
+    "ScopeMetrics",
+    &[
         always(1, "scope", "scope", &SCOPE),
         messages(2, "metrics", "metrics", &METRIC),
         schema_url(3),
     ],
-};
+);
 
 /// `opentelemetry.proto.metrics.v1.Metric`.
-pub static METRIC: Message = Message {
-    name: "Metric",
-    fields: &[
+pub static METRIC: Message = Message::new(
+    "Metric",
+    &[
         field(1, "name", "name", Kind::String),
         field(2, "description", "description", Kind::String),
         field(3, "unit", "unit", Kind::String),
@@ -404,46 +285,44 @@ pub static METRIC: Message = Message {
             Kind::Message(&EXPONENTIAL_HISTOGRAM),
         ),
         one_of(11, "summary", "summary", Kind::Message(&SUMMARY)),
-        messages(12, "metadata", "metadata", &KEY_VALUE),
+        key_values(12, "metadata", "metadata"),
     ],
-};
+);
 
 /// `opentelemetry.proto.metrics.v1.Gauge`.
 pub static GAUGE: Message =
-    Message { name: "Gauge", fields: &[messages(1, "data_points", "dataPoints", &NUMBER_POINT)] };
+    Message::new("Gauge", &[messages(1, "data_points", "dataPoints", &NUMBER_POINT)]);
 
 /// `opentelemetry.proto.metrics.v1.Sum`.
-pub static SUM: Message = Message {
-    name: "Sum",
-    fields: &[
+pub static SUM: Message = Message::new(
+    "Sum",
+    &[
         messages(1, "data_points", "dataPoints", &NUMBER_POINT),
         TEMPORALITY,
         field(3, "is_monotonic", "isMonotonic", Kind::Bool),
     ],
-};
+);
 
 /// `opentelemetry.proto.metrics.v1.Histogram`.
-pub static HISTOGRAM: Message = Message {
-    name: "Histogram",
-    fields: &[messages(1, "data_points", "dataPoints", &HISTOGRAM_POINT), TEMPORALITY],
-};
+pub static HISTOGRAM: Message = Message::new(
+    "Histogram",
+    &[messages(1, "data_points", "dataPoints", &HISTOGRAM_POINT), TEMPORALITY],
+);
 
 /// `opentelemetry.proto.metrics.v1.ExponentialHistogram`.
-pub static EXPONENTIAL_HISTOGRAM: Message = Message {
-    name: "ExponentialHistogram",
-    fields: &[messages(1, "data_points", "dataPoints", &EXPONENTIAL_HISTOGRAM_POINT), TEMPORALITY],
-};
+pub static EXPONENTIAL_HISTOGRAM: Message = Message::new(
+    "ExponentialHistogram",
+    &[messages(1, "data_points", "dataPoints", &EXPONENTIAL_HISTOGRAM_POINT), TEMPORALITY],
+);
 
 /// `opentelemetry.proto.metrics.v1.Summary`.
-pub static SUMMARY: Message = Message {
-    name: "Summary",
-    fields: &[messages(1, "data_points", "dataPoints", &SUMMARY_POINT)],
-};
+pub static SUMMARY: Message =
+    Message::new("Summary", &[messages(1, "data_points", "dataPoints", &SUMMARY_POINT)]);
 
 /// `opentelemetry.proto.metrics.v1.NumberDataPoint`.
-pub static NUMBER_POINT: Message = Message {
-    name: "NumberDataPoint",
-    fields: &[
+pub static NUMBER_POINT: Message = Message::item(
+    "NumberDataPoint",
+    &[
         attributes(7),
         start_time(2),
         time(3),
@@ -452,12 +331,12 @@ pub static NUMBER_POINT: Message = Message {
         messages(5, "exemplars", "exemplars", &EXEMPLAR),
         field(8, "flags", "flags", Kind::Uint32),
     ],
-};
+);
 
 /// `opentelemetry.proto.metrics.v1.HistogramDataPoint`.
-pub static HISTOGRAM_POINT: Message = Message {
-    name: "HistogramDataPoint",
-    fields: &[
+pub static HISTOGRAM_POINT: Message = Message::item(
+    "HistogramDataPoint",
+    &[
         attributes(9),
         start_time(2),
         time(3),
@@ -470,12 +349,12 @@ pub static HISTOGRAM_POINT: Message = Message {
         optional(11, "min", "min", Kind::Double),
         optional(12, "max", "max", Kind::Double),
     ],
-};
+);
 
 /// `opentelemetry.proto.metrics.v1.ExponentialHistogramDataPoint`.
-pub static EXPONENTIAL_HISTOGRAM_POINT: Message = Message {
-    name: "ExponentialHistogramDataPoint",
-    fields: &[
+pub static EXPONENTIAL_HISTOGRAM_POINT: Message = Message::item(
+    "ExponentialHistogramDataPoint",
+    &[
         attributes(1),
         start_time(2),
         time(3),
@@ -491,21 +370,21 @@ pub static EXPONENTIAL_HISTOGRAM_POINT: Message = Message {
         optional(13, "max", "max", Kind::Double),
         field(14, "zero_threshold", "zeroThreshold", Kind::Double),
     ],
-};
+);
 
 /// `opentelemetry.proto.metrics.v1.ExponentialHistogramDataPoint.Buckets`.
-pub static BUCKETS: Message = Message {
-    name: "Buckets",
-    fields: &[
+pub static BUCKETS: Message = Message::new(
+    "Buckets",
+    &[
         field(1, "offset", "offset", Kind::Sint32),
         repeated(2, "bucket_counts", "bucketCounts", Kind::Uint64),
     ],
-};
+);
 
 /// `opentelemetry.proto.metrics.v1.SummaryDataPoint`.
-pub static SUMMARY_POINT: Message = Message {
-    name: "SummaryDataPoint",
-    fields: &[
+pub static SUMMARY_POINT: Message = Message::item(
+    "SummaryDataPoint",
+    &[
         attributes(7),
         start_time(2),
         time(3),
@@ -514,29 +393,26 @@ pub static SUMMARY_POINT: Message = Message {
         messages(6, "quantile_values", "quantileValues", &VALUE_AT_QUANTILE),
         field(8, "flags", "flags", Kind::Uint32),
     ],
-};
+);
 
 /// `opentelemetry.proto.metrics.v1.SummaryDataPoint.ValueAtQuantile`.
-pub static VALUE_AT_QUANTILE: Message = Message {
-    name: "ValueAtQuantile",
-    fields: &[
-        field(1, "quantile", "quantile", Kind::Double),
-        field(2, "value", "value", Kind::Double),
-    ],
-};
+pub static VALUE_AT_QUANTILE: Message = Message::new(
+    "ValueAtQuantile",
+    &[field(1, "quantile", "quantile", Kind::Double), field(2, "value", "value", Kind::Double)],
+);
 
 /// `opentelemetry.proto.metrics.v1.Exemplar`.
-pub static EXEMPLAR: Message = Message {
-    name: "Exemplar",
-    fields: &[
-        messages(7, "filtered_attributes", "filteredAttributes", &KEY_VALUE),
+pub static EXEMPLAR: Message = Message::new(
+    "Exemplar",
+    &[
+        key_values(7, "filtered_attributes", "filteredAttributes"),
         time(2),
         one_of(3, "as_double", "asDouble", Kind::Double),
         one_of(6, "as_int", "asInt", Kind::Sfixed64),
         span_id(4),
         trace_id(5),
     ],
-};
+);
 
 #[cfg(test)]
 mod tests;

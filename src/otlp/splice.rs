@@ -207,13 +207,13 @@ impl<'a> Splicer<'a> {
 /// What is done to the items of a request. Each method that enters a level says whether anything
 /// below it may be edited; a level that is not entered stays as it is.
 pub trait EditItems {
-    /// A resource entry begins; `resource` is its `Resource` message, empty where it has none.
+    /// A resource entry begins; `resource` is its `Resource` message, empty if it has none.
     fn enter_resource(&mut self, resource: &[u8]) -> bool;
-    /// A scope entry begins; `scope` is its `InstrumentationScope`, empty where it has none.
+    /// A scope entry begins; `scope` is its `InstrumentationScope`, empty if it has none.
     fn enter_scope(&mut self, scope: &[u8]) -> bool;
     /// A metric begins, given whole. Not called for spans and log records.
     fn enter_metric(&mut self, metric: &[u8]) -> bool;
-    /// Edits one item, the innermost message of `out`; its attributes stand in field `attributes`.
+    /// Edits one item, the innermost message of `out`; its attributes are in field `attributes`.
     fn edit<'a>(&mut self, item: &'a [u8], attributes: u32, out: &mut Splicer<'a>);
 }
 

@@ -295,14 +295,7 @@ impl Cutter<'_> {
         }
         let united = united(level, message);
         let message = united.as_deref().unwrap_or(message);
-        let is_header = |field: &Field<'_>| !level.children.contains(&field.number);
-        let fields = || Fields::new(message).flatten();
-        let len = fields().filter(is_header).map(|field| field.whole.len()).sum();
-        self.purse.pay(2 * len).ok()?;
-        let mut header = Vec::with_capacity(len);
-        for field in fields().filter(is_header) {
-            header.extend_from_slice(field.whole);
-        }
+        let header = self.header(level, message)?;
         let around = around + header.len();
         let mut pieces = Pieces::new();
         let (mut piece, mut items) = (Vec::new(), 0);
@@ -328,13 +321,7 @@ impl Cutter<'_> {
             match level.below {
                 Some(below) if size > self.max => {
                     for (part, part_items) in self.cut(below, field.bytes(), around + 8)? {
-                        let len = header.len() + bytes_field_len(field.number, part.len());
-                        self.spend(len)?;
-                        self.purse.pay(len).ok()?;
-                        let mut wrapped = Vec::with_capacity(len);
-                        wrapped.extend_from_slice(&header);
-                        put_bytes(&mut wrapped, field.number, &part);
-                        pieces.push((wrapped, part_items));
+                        pieces.push((self.wrap(&header, field.number, &part)?, part_items));
                     }
                 }
                 _ => {
@@ -354,6 +341,30 @@ impl Cutter<'_> {
             pieces.push((piece, items));
         }
         Some(pieces)
+    }
+
+    /// The fields of a message beside the next level, which every piece repeats.
+    fn header(&mut self, level: &Level, message: &[u8]) -> Option<Vec<u8>> {
+        let is_header = |field: &Field<'_>| !level.children.contains(&field.number);
+        let fields = || Fields::new(message).flatten().filter(is_header);
+        let len = fields().map(|field| field.whole.len()).sum();
+        self.purse.pay(2 * len).ok()?;
+        let mut header = Vec::with_capacity(len);
+        for field in fields() {
+            header.extend_from_slice(field.whole);
+        }
+        Some(header)
+    }
+
+    /// A piece of one field, which is a part of the field of the message.
+    fn wrap(&mut self, header: &[u8], number: u32, part: &[u8]) -> Option<Vec<u8>> {
+        let len = header.len() + bytes_field_len(number, part.len());
+        self.spend(len)?;
+        self.purse.pay(len).ok()?;
+        let mut wrapped = Vec::with_capacity(len);
+        wrapped.extend_from_slice(header);
+        put_bytes(&mut wrapped, number, part);
+        Some(wrapped)
     }
 
     fn size(&self, around: usize, bytes: usize, items: u64) -> u64 {

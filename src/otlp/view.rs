@@ -6,7 +6,7 @@
 //! last counts, setting one member of a oneof clears the others, a singular message that stands in
 //! several parts is one message, numbers may be packed or not, unknown fields are passed over.
 //!
-//! Views are for bytes that passed the door check. Of others they show what comes before the first
+//! Views are for bytes that passed the check. Of others they show what comes before the first
 //! fault of each message, and fields of another wire type are unknown.
 //!
 //! ```

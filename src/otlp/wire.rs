@@ -59,7 +59,7 @@ pub enum FieldValue<'a> {
     Group(&'a [u8]),
 }
 
-/// One field as it stands in a message.
+/// One field as it is in a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Field<'a> {
     /// Field number, 1 to 2^29 - 1.

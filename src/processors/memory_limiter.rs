@@ -52,16 +52,16 @@ pub struct Config {
     pub limit_percentage: u64,
     /// The same distance in percent; 0: a fifth of the limit.
     pub spike_limit_percentage: u64,
-    /// Accepted without effect, as in the Collector: there is no garbage collector.
+    /// Has no effect: skep has no garbage collector that a ballast would delay.
     pub ballast_size_mib: Ignored<u64>,
-    /// Accepted without effect: there is no garbage collector.
-    pub min_gc_interval_when_soft_limited: Option<Interval>,
-    /// Accepted without effect: there is no garbage collector.
-    pub min_gc_interval_when_hard_limited: Option<Interval>,
-    /// Accepted without effect: there is no garbage collector.
-    pub max_gc_interval_when_soft_limited: Option<Interval>,
-    /// Accepted without effect: there is no garbage collector.
-    pub max_gc_interval_when_hard_limited: Option<Interval>,
+    /// Has no effect: skep has no garbage collector.
+    pub min_gc_interval_when_soft_limited: Ignored<Interval>,
+    /// Has no effect: skep has no garbage collector.
+    pub min_gc_interval_when_hard_limited: Ignored<Interval>,
+    /// Has no effect: skep has no garbage collector.
+    pub max_gc_interval_when_soft_limited: Ignored<Interval>,
+    /// Has no effect: skep has no garbage collector.
+    pub max_gc_interval_when_hard_limited: Ignored<Interval>,
 }
 
 pub(super) const ENTRY: Entry<dyn ProcessorConfig> =
@@ -82,19 +82,7 @@ impl Config {
 }
 
 impl Config {
-    fn warn_of_keys_without_effect(&self, at: &Node, problems: &mut Problems) {
-        let intervals = [
-            ("min_gc_interval_when_soft_limited", self.min_gc_interval_when_soft_limited),
-            ("min_gc_interval_when_hard_limited", self.min_gc_interval_when_hard_limited),
-            ("max_gc_interval_when_soft_limited", self.max_gc_interval_when_soft_limited),
-            ("max_gc_interval_when_hard_limited", self.max_gc_interval_when_hard_limited),
-        ];
-        for (key, _) in intervals.iter().filter(|(_, interval)| interval.is_some()) {
-            let message = format!("`{key}` has no effect: there is no garbage collector");
-            problems.warning(at.at(key), message).help(format!("remove `{key}`"));
-        }
-        let ballast = "there is no garbage collector that a ballast would delay";
-        self.ballast_size_mib.warn("ballast_size_mib", ballast, at, problems);
+    fn warn_of_percentages(&self, at: &Node, problems: &mut Problems) {
         if self.limit_mib == 0 {
             return;
         }
@@ -165,7 +153,7 @@ impl ProcessorConfig for Config {
             let message = "'spike_limit_percentage' must be smaller than 'limit_percentage'";
             problems.error(at.at("spike_limit_percentage"), message);
         }
-        self.warn_of_keys_without_effect(at, problems);
+        self.warn_of_percentages(at, problems);
     }
 
     fn build(&self, cx: &BuildContext) -> Result<Box<dyn Processor>, StartError> {
@@ -264,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_without_effect_are_named() {
+    fn a_percentage_beside_a_limit_is_named() {
         let warnings = |yaml: &str| {
             let node = crate::config::yaml::parse(0, yaml).unwrap();
             let mut problems = Problems::default();
@@ -274,8 +262,7 @@ mod tests {
             problems.0.into_iter().map(|problem| problem.path).collect::<Vec<_>>()
         };
         assert!(warnings("{check_interval: 1s, limit_percentage: 50}").is_empty());
-        let collector = "{check_interval: 1s, limit_mib: 512, limit_percentage: 50, \
-                         min_gc_interval_when_hard_limited: 0s}";
-        assert_eq!(warnings(collector), ["min_gc_interval_when_hard_limited", "limit_percentage"]);
+        let both = "{check_interval: 1s, limit_mib: 512, limit_percentage: 50}";
+        assert_eq!(warnings(both), ["limit_percentage"]);
     }
 }

@@ -64,7 +64,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use self::settings::{Choice, Config, Ec2, Eks, Openshift, Switch, Switches, System, Untaken};
+pub use self::settings::{Choice, Config, Ec2, Eks, Openshift, Switch, Switches, System};
 use self::{
     detect::Detection,
     probe::{Attributes, Environment},
@@ -99,6 +99,13 @@ pub(super) const ENTRY: Entry<dyn ProcessorConfig> = Entry::decoded_by::<Config>
 struct Detecting {
     config: Arc<Config>,
     detection: Arc<Detection>,
+}
+
+/// What was detected does not count: it depends on the settings.
+impl PartialEq for Detecting {
+    fn eq(&self, other: &Self) -> bool {
+        self.config == other.config
+    }
 }
 
 impl Detecting {

@@ -183,8 +183,8 @@ pub struct Config {
     pub maximum_trace_size_bytes: u64,
     /// When traces are decided.
     pub sampling_strategy: Strategy,
-    /// Accepted without effect: traces are spread over all workers.
-    pub num_shards: Option<u32>,
+    /// Has no effect: traces are spread over all workers.
+    pub num_shards: Ignored<u32>,
     /// Refused: spans wait in memory.
     pub tail_storage: Option<String>,
     /// How kept spans say how many they represent. Not known to the Collector.
@@ -245,7 +245,7 @@ impl Default for Config {
             block_on_overflow: false,
             maximum_trace_size_bytes: 0,
             sampling_strategy: Strategy::TraceComplete,
-            num_shards: None,
+            num_shards: Ignored::default(),
             tail_storage: None,
             weights: WeightsConfig::default(),
             record_policy: false,
@@ -312,12 +312,6 @@ impl ProcessorConfig for Config {
                     "`tail_storage` is not supported: spans wait in memory",
                 )
                 .help("remove it; `max_memory` bounds the memory");
-        }
-        let grow = "tables grow as needed";
-        self.expected_new_traces_per_sec.warn("expected_new_traces_per_sec", grow, at, problems);
-        if self.num_shards.is_some() {
-            let message = "`num_shards` has no effect: traces are spread over all workers";
-            problems.warning(at.at("num_shards"), message).help("remove `num_shards`");
         }
     }
 

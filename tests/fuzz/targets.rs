@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use skep::{
     component::{BuildContext, ByTrace, Output, Processor},
-    config::{Problems, diagnostics, source, yaml},
+    config::{Problems, excerpt, source, yaml},
     document,
     otlp::{
         Payload, Signal,
@@ -375,7 +375,7 @@ pub(crate) fn config(data: &[u8]) {
     if let Some(root) = &loaded.root {
         document::load(root, &mut problems);
     }
-    let shown = diagnostics::render(&problems, &loaded.sources, false);
+    let shown = excerpt::render(&problems, &loaded.sources, false);
     assert!(loaded.root.is_some() || !shown.is_empty());
 }
 

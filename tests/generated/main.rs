@@ -7,11 +7,17 @@
 mod docs;
 mod examples;
 
-use std::{collections::BTreeSet, fmt::Write as _, fs, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    fs,
+    path::PathBuf,
+};
 
 use serde_json::Value;
 use skep::{
     component::{Entry, Kind},
+    config::ignored,
     connectors,
     document::schema::Schemas,
     exporters, extensions, processors, receivers,
@@ -109,11 +115,20 @@ impl Component {
             write!(out, "\nSignals: {}.\n", self.signals).unwrap();
         }
         let schema = schemas.component(self.kind, self.name).unwrap();
-        let mut rows = String::new();
-        fields(&mut rows, schemas, schema, "", &mut Vec::new());
-        if !rows.is_empty() {
+        let mut settings = Settings::default();
+        fields(&mut settings, schemas, schema, "", &mut Vec::new());
+        if !settings.rows.is_empty() {
             let head = "| Key | Type | Default | Meaning |\n|---|---|---|---|";
-            write!(out, "\n## Settings\n\n{head}\n{rows}").unwrap();
+            write!(out, "\n## Settings\n\n{head}\n{}", settings.rows).unwrap();
+        }
+        if !settings.ignored.is_empty() {
+            out.push_str(
+                "\n## Keys without effect\n\nThese keys of the Collector are accepted with a \
+                 warning.\n\n| Keys | Why they have no effect |\n|---|---|\n",
+            );
+            for (why, keys) in &settings.ignored {
+                writeln!(out, "| `{}` | {why} |", keys.join("`, `")).unwrap();
+            }
         }
         out.push_str("\n[All components](README.md)\n");
         out
@@ -218,10 +233,19 @@ fn with_block(text: &str, name: &str, block: &str) -> String {
     format!("{before}{begin}\n{block}\n<!-- end of generated -->{after}")
 }
 
+/// The keys of a component.
+#[derive(Default)]
+struct Settings {
+    /// A row for each key.
+    rows: String,
+    /// Keys without effect, by the reason.
+    ignored: BTreeMap<String, Vec<String>>,
+}
+
 /// A row for each key of a map, and below it those of the maps in it. A map that contains itself is
 /// shown once.
 fn fields<'a>(
-    rows: &mut String,
+    settings: &mut Settings,
     schemas: &'a Schemas,
     schema: &'a Value,
     path: &str,
@@ -237,22 +261,26 @@ fn fields<'a>(
     above.extend(&maps);
     for (key, field) in maps.iter().filter_map(|map| map["properties"].as_object()).flatten() {
         let inner = schemas.alternatives(field);
-        if inner.iter().any(|schema| schema["$ref"] == "#/$defs/anything") {
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        let comment = field["description"].as_str().unwrap_or_default();
+        if Schemas::is_ignored(field) {
+            let (why, instead) = ignored::reason(comment).unwrap();
+            let why = if instead == "remove the key" { why } else { format!("{why}; {instead}") };
+            settings.ignored.entry(why.replace('|', "\\|")).or_default().push(path);
             continue;
         }
-        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-        let meaning = field["description"].as_str().unwrap_or_default().replace('\n', " ");
+        let meaning = comment.replace('\n', " ");
         let default = match &field["default"] {
             Value::Null => String::new(),
             value => format!("`{value}`"),
         };
         let kind = kind(&inner);
         let meaning = meaning.replace('|', "\\|");
-        writeln!(rows, "| `{path}` | {kind} | {default} | {meaning} |").unwrap();
+        writeln!(settings.rows, "| `{path}` | {kind} | {default} | {meaning} |").unwrap();
         let items = inner.iter().find_map(|schema| schema.get("items"));
         match items {
-            Some(items) => fields(rows, schemas, items, &format!("{path}[]"), above),
-            None => fields(rows, schemas, field, &path, above),
+            Some(items) => fields(settings, schemas, items, &format!("{path}[]"), above),
+            None => fields(settings, schemas, field, &path, above),
         }
     }
     above.truncate(depth);

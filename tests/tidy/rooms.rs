@@ -12,7 +12,7 @@ use super::sources;
 /// From the bottom to the top.
 const ROOMS: [&str; 5] = ["disk", "export", "work", "intake", "plan"];
 /// Files of the engine that every room may use.
-const UNDER_ALL: [&str; 3] = ["budget", "memory", "panics"];
+const UNDER_ALL: [&str; 4] = ["budget", "identity", "memory", "panics"];
 /// Most files of a circle within a room.
 const CIRCLE: usize = 3;
 

@@ -97,7 +97,7 @@ pub(super) fn list(
                 break;
             }
             if listing.add(&page).is_err() {
-                // Whoever reads has seen enough, or there is no room.
+                // The reader has closed the pipe, or the disk is full.
                 return Ok(print::output(""));
             }
         }

@@ -44,7 +44,7 @@ fn time(letter: &DeadLetter) -> String {
     timestamp(SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH))
 }
 
-/// As in the JSON and in the metrics.
+/// The reason, with the same name as in the JSON and the metrics.
 fn reason(letter: &DeadLetter) -> &str {
     if letter.reason.is_empty() { "(unknown)" } else { &letter.reason }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::{Level, address, rendered};
-use crate::config::{Problems, decode, diagnostics::Source, source, tree::Node, yaml};
+use crate::config::{Problems, decode, excerpt::Source, source, tree::Node, yaml};
 
 /// Where the daemon looks when no file is named.
 const PLACES: [&str; 2] = ["/etc/amazon/xray/cfg.yaml", "cfg.yaml"];

@@ -1,5 +1,5 @@
 //! The daemon's flags in the form that clap reads: long ones may have one dash, short ones two, a
-//! value may follow an equal sign, and the word `xray` may stand among them.
+//! value may follow an equal sign, and the word `xray` may be among them.
 //!
 //! The word comes from compose files: `command: xray -o` was meant as a whole command line, and the
 //! daemon's image takes it as arguments.

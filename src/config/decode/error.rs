@@ -18,7 +18,7 @@ pub(super) struct Error {
     pub(super) place: Option<Place>,
     /// Keys from the innermost out.
     pub(super) steps: Vec<String>,
-    /// A null, or an empty word, where a value stands by default: not a problem.
+    /// A null or an empty word in place of a value that has a default: not a problem.
     pub(super) is_null: bool,
     /// A [`Value::Unknown`], whose problem is recorded already.
     pub(super) is_unknown: bool,
@@ -48,13 +48,13 @@ pub(super) fn error(message: String, help: Option<String>) -> Boxed {
     })
 }
 
-/// Takes what came out of a reference out of the words: it may be a secret in the wrong place.
+/// Removes the value of a reference from the message: it may be a secret in the wrong place.
 pub(super) fn without_value(mut error: Boxed, node: &Node) -> Boxed {
     if let (None, Value::Substituted { text, .. }) = (&error.place, &node.value) {
         for text in [text.clone(), text.to_lowercase()] {
             let quoted = format!("`{text}`");
             if error.message.contains(&quoted) {
-                error.message = error.message.replace(&quoted, "what the reference stands for");
+                error.message = error.message.replace(&quoted, "the value of the reference");
             }
         }
     }
@@ -67,7 +67,7 @@ pub(super) fn at(mut error: Boxed, place: &Place, step: &str) -> Boxed {
     error
 }
 
-/// A value that is missing where there may be a default: not a problem by itself.
+/// A value that is missing and may have a default, which is not a problem in itself.
 pub(super) fn empty() -> Boxed {
     let mut error = error("the value is empty".to_owned(), None);
     error.is_null = true;
@@ -127,7 +127,7 @@ impl de::Error for Boxed {
     }
 }
 
-/// `timeout:1s`, which YAML takes for one word.
+/// Whether a text is like `timeout:1s`, which YAML reads as one word.
 pub(super) fn is_key_and_value(text: &str) -> bool {
     text.split_once(':').is_some_and(|(key, value)| {
         !value.starts_with("//") && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')

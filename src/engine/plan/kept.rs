@@ -2,11 +2,13 @@
 
 use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
-use super::{PipelineBlueprint, PlannedReceiver, Planner};
+use super::{PlannedReceiver, Planner};
 use crate::{
-    component::{ComponentId, ExporterConfig, Kind, ReceiverConfig},
+    component::{ComponentId, ExporterConfig, ReceiverConfig, Same},
+    document,
     engine::{
         export::queue::ExportQueue,
+        identity::Identity,
         intake::{journal::Journal, route::BySignal},
     },
     otlp::Signal,
@@ -16,15 +18,15 @@ use crate::{
 #[derive(Default)]
 pub struct Kept {
     /// The identity and the queue of each exporter.
-    pub exporters: HashMap<(ComponentId, Signal), (Option<String>, Arc<ExportQueue>)>,
+    pub exporters: HashMap<(ComponentId, Signal), (Identity, Arc<ExportQueue>)>,
     /// Receivers by id.
     pub receivers: HashMap<String, KeptReceiver>,
 }
 
 /// A receiver that runs.
 pub struct KeptReceiver {
-    /// Identity for a reload; `None` counts as changed.
-    pub identity: Option<String>,
+    /// `None` if it has ended by itself, so that it is started again.
+    pub identity: Option<Identity>,
     /// Pipelines that it feeds.
     pub feeds: Vec<String>,
     /// Where its requests are written before they are answered.
@@ -32,38 +34,38 @@ pub struct KeptReceiver {
 }
 
 impl Planner<'_> {
-    /// The configuration of the exporter and that of its authenticator.
+    /// The identity of an exporter: its configuration, where its queue is on disk, and the
+    /// configuration of its authenticator.
     pub(super) fn exporter_identity(
         &self,
-        id: &ComponentId,
-        config: &dyn ExporterConfig,
-    ) -> Option<String> {
-        let mut identity = self.blueprint.texts.get(&(Kind::Exporter, id.clone()))?.clone();
-        if let Some(auth) = config.auth() {
-            identity.push_str(self.extension_text(&auth.authenticator)?);
-        }
-        Some(identity)
+        config: &Arc<dyn ExporterConfig>,
+        on_disk: impl Same,
+    ) -> Identity {
+        let identity = Identity::of(on_disk).and(Arc::clone(config) as _);
+        self.with_authenticators(identity, config.auth().map(|auth| auth.authenticator))
     }
 
-    /// The configuration of the receiver and those of its authenticators.
-    pub(super) fn receiver_text(
+    /// The identity of a receiver: its configuration, its signals, the versions of its files, and
+    /// the configurations of its authenticators.
+    pub(super) fn receiver_identity(
         &self,
-        id: &ComponentId,
-        config: &dyn ReceiverConfig,
-    ) -> Option<String> {
-        let mut text = self.blueprint.texts.get(&(Kind::Receiver, id.clone()))?.clone();
-        for (_, authenticator) in config.auths() {
-            text.push_str(self.extension_text(&authenticator)?);
-        }
-        Some(text)
+        config: &Arc<dyn ReceiverConfig>,
+        signals: &[Signal],
+    ) -> Identity {
+        let files: Vec<_> = config.files().iter().map(|file| version(file)).collect();
+        let identity = Identity::of((signals.to_vec(), files)).and(Arc::clone(config) as _);
+        self.with_authenticators(identity, config.auths().into_iter().map(|(_, wanted)| wanted))
     }
 
-    fn extension_text(&self, wanted: &str) -> Option<&str> {
-        let mut texts = self.blueprint.texts.iter();
-        let is_wanted = |((kind, id), _): &(&(Kind, ComponentId), &String)| {
-            *kind == Kind::Extension && id.to_string() == wanted.trim()
-        };
-        texts.find(is_wanted).map(|(_, text)| &**text)
+    fn with_authenticators(
+        &self,
+        identity: Identity,
+        wanted: impl IntoIterator<Item = String>,
+    ) -> Identity {
+        let extensions = wanted.into_iter().filter_map(|wanted| self.document.extension(&wanted));
+        extensions.fold(identity, |identity, extension| {
+            identity.and(Arc::clone(&extension.config) as Arc<dyn Same>)
+        })
     }
 
     /// Routes from receivers that are to be removed into those of their pipelines that are left, so
@@ -72,7 +74,7 @@ impl Planner<'_> {
         let gone = self.kept.receivers.iter();
         let gone = gone.filter(|(id, _)| receivers.iter().all(|planned| planned.id != **id));
         gone.map(|(id, runs)| {
-            let feeds = |pipeline: &PipelineBlueprint| runs.feeds.contains(&pipeline.id);
+            let feeds = |pipeline: &document::Pipeline| runs.feeds.contains(&pipeline.id);
             let journal = runs.journal.as_ref();
             let route = |signal| self.route(id, signal, &feeds, journal);
             (id.clone(), Signal::ALL.map(route))
@@ -82,7 +84,7 @@ impl Planner<'_> {
 }
 
 /// When a file was written last, and how long it is.
-pub(super) fn version(file: &str) -> Option<(SystemTime, u64)> {
+fn version(file: &str) -> Option<(SystemTime, u64)> {
     let about = std::fs::metadata(file).ok()?;
     Some((about.modified().ok()?, about.len()))
 }

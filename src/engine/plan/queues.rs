@@ -5,10 +5,13 @@ use std::sync::Arc;
 use super::{Planner, missing};
 use crate::{
     component::{ComponentId, Kind, StartError},
-    engine::export::{
-        dispatcher::Dispatcher,
-        queue::{Deps, ExportQueue},
-        workspace,
+    engine::{
+        export::{
+            dispatcher::Dispatcher,
+            queue::{Deps, ExportQueue},
+            workspace,
+        },
+        identity::Identity,
     },
     otlp::Signal,
 };
@@ -23,8 +26,8 @@ pub struct PlannedExporter {
     pub id: ComponentId,
     /// Signal of its data.
     pub signal: Signal,
-    /// Identity for a reload; `None` counts as changed.
-    pub identity: Option<String>,
+    /// A reload keeps an exporter that has the same identity.
+    pub identity: Identity,
     /// The queue in front of it.
     pub queue: Arc<ExportQueue>,
     /// Empties the queue; `None` if it runs already.
@@ -37,19 +40,16 @@ impl Planner<'_> {
         if let Some(index) = self.queue_index.get(&(id.clone(), signal)) {
             return Ok(*index);
         }
-        let config = self.blueprint.exporters.get(id).ok_or_else(|| missing(Kind::Exporter, id))?;
+        let exporter =
+            self.document.exporters.get(id).ok_or_else(|| missing(Kind::Exporter, id))?;
+        let config = &exporter.config;
         let delivery = config.delivery();
         let (spool, is_guarded) = self.spool(id, signal, &delivery)?;
-        let on_disk = spool.as_ref().map(|spool| (&spool.store.stats().storage, spool.spooling));
-        let identity = self.exporter_identity(id, config.as_ref());
-        let identity = identity.map(|text| format!("{text}\n{on_disk:?} {is_guarded}"));
-        let key = (id.clone(), signal);
-        let running = self
-            .kept
-            .exporters
-            .get(&key)
-            .filter(|(runs, _)| identity.is_some() && *runs == identity);
-        if let Some((_, queue)) = running {
+        let on_disk =
+            spool.as_ref().map(|spool| (spool.store.stats().storage.clone(), spool.spooling));
+        let identity = self.exporter_identity(config, (on_disk, is_guarded));
+        let running = self.kept.exporters.get(&(id.clone(), signal));
+        if let Some((_, queue)) = running.filter(|(runs, _)| *runs == identity) {
             let queue = Arc::clone(queue);
             return Ok(self.add_queue(PlannedExporter {
                 id: id.clone(),
@@ -60,7 +60,7 @@ impl Planner<'_> {
             }));
         }
         let mut cx = self.context(id, "", signal);
-        cx.auth = self.blueprint.auths.get(id).cloned();
+        cx.auth = self.document.auths.get(id).cloned();
         let exporter = config.build(&cx)?;
         let stats = self.site.telemetry.exporter(&id.to_string(), signal, &config.destination());
         let dead_letters = self.dead_letters(id, signal, &delivery, &stats)?;

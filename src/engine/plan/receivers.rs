@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
-use super::{PipelineBlueprint, Planner, kept::version, missing};
+use super::{Planner, missing};
 use crate::{
     component::{ComponentId, Kind, Receiver, StartError},
-    engine::intake::{
-        journal::Journal,
-        route::{BySignal, Route},
+    document,
+    engine::{
+        identity::Identity,
+        intake::{
+            journal::Journal,
+            route::{BySignal, Route},
+        },
     },
     otlp::Signal,
 };
@@ -16,8 +20,8 @@ use crate::{
 pub struct PlannedReceiver {
     /// Component id.
     pub id: String,
-    /// Identity for a reload: its configuration and its signals; `None` counts as changed.
-    pub identity: Option<String>,
+    /// A reload keeps a receiver that has the same identity.
+    pub identity: Identity,
     /// Pipelines that it feeds.
     pub feeds: Vec<String>,
     /// The receiver; `None` if it runs already.
@@ -31,9 +35,9 @@ pub struct PlannedReceiver {
 impl Planner<'_> {
     pub(super) fn receivers(&self) -> Result<Vec<PlannedReceiver>, StartError> {
         let mut order: Vec<&ComponentId> = Vec::new();
-        for pipeline in &self.blueprint.pipelines {
+        for pipeline in &self.document.pipelines {
             for id in &pipeline.receivers {
-                if self.blueprint.receivers.contains_key(id) && !order.contains(&id) {
+                if self.document.receivers.contains_key(id) && !order.contains(&id) {
                     order.push(id);
                 }
             }
@@ -42,21 +46,21 @@ impl Planner<'_> {
     }
 
     fn receiver(&self, id: &ComponentId) -> Result<PlannedReceiver, StartError> {
-        let config = self.blueprint.receivers.get(id).ok_or_else(|| missing(Kind::Receiver, id))?;
-        let lists_it = |pipeline: &PipelineBlueprint| pipeline.receivers.contains(id);
+        let receiver =
+            self.document.receivers.get(id).ok_or_else(|| missing(Kind::Receiver, id))?;
+        let config = &receiver.config;
+        let lists_it = |pipeline: &document::Pipeline| pipeline.receivers.contains(id);
         let name = id.to_string();
         let journal = self.journal(id, &**config)?;
         let routes =
             Signal::ALL.map(|signal| self.route(&name, signal, &lists_it, journal.as_ref()));
-        let fed = self.blueprint.pipelines.iter().filter(|pipeline| lists_it(pipeline));
+        let fed = self.document.pipelines.iter().filter(|pipeline| lists_it(pipeline));
         let feeds = fed.map(|pipeline| pipeline.id.clone()).collect();
         let signals: Vec<Signal> =
             Signal::ALL.into_iter().filter(|signal| routes[signal.index()].is_some()).collect();
-        let text = self.receiver_text(id, &**config);
-        let files: Vec<_> = config.files().iter().map(|file| version(file)).collect();
-        let identity = text.map(|text| format!("{signals:?}\n{files:?}\n{text}"));
+        let identity = self.receiver_identity(config, &signals);
         let runs = self.kept.receivers.get(&name);
-        let is_kept = identity.is_some() && runs.is_some_and(|runs| runs.identity == identity);
+        let is_kept = runs.is_some_and(|runs| runs.identity.as_ref() == Some(&identity));
         let receiver = if is_kept {
             None
         } else {
@@ -71,14 +75,14 @@ impl Planner<'_> {
         &self,
         id: &str,
         signal: Signal,
-        feeds: &dyn Fn(&PipelineBlueprint) -> bool,
+        feeds: &dyn Fn(&document::Pipeline) -> bool,
         journal: Option<&Arc<Journal>>,
     ) -> Option<Arc<Route>> {
         let from = format!("{} {id}", Kind::Receiver.name());
         let mut pipelines = Vec::new();
         let mut wants_context = false;
         let mut refuses_above: Option<u64> = None;
-        for (index, pipeline) in self.blueprint.pipelines.iter().enumerate() {
+        for (index, pipeline) in self.document.pipelines.iter().enumerate() {
             if pipeline.signal == signal && feeds(pipeline) {
                 pipelines.push((index, self.edge_into(pipeline, &from)));
                 wants_context |= self.wants_context(pipeline);
@@ -91,7 +95,7 @@ impl Planner<'_> {
         }
         let mut queues = Vec::new();
         for (pipeline, _) in &pipelines {
-            self.ends_of(&self.blueprint.pipelines[*pipeline], &mut queues);
+            self.ends_of(&self.document.pipelines[*pipeline], &mut queues);
         }
         let queues = queues.into_iter().map(|queue| Arc::clone(&self.exporters[queue].queue));
         Some(Arc::new(Route {
@@ -105,13 +109,13 @@ impl Planner<'_> {
     }
 
     /// Adds the queues that the data of a pipeline may end in. The document has no cycles.
-    fn ends_of(&self, pipeline: &PipelineBlueprint, queues: &mut Vec<usize>) {
+    fn ends_of(&self, pipeline: &document::Pipeline, queues: &mut Vec<usize>) {
         for id in &pipeline.exporters {
             match self.queue_index.get(&(id.clone(), pipeline.signal)) {
                 Some(queue) if !queues.contains(queue) => queues.push(*queue),
                 Some(_) => {}
                 None => {
-                    let fed = self.blueprint.pipelines.iter();
+                    let fed = self.document.pipelines.iter();
                     for next in fed.filter(|next| next.receivers.contains(id)) {
                         self.ends_of(next, queues);
                     }
@@ -123,26 +127,28 @@ impl Planner<'_> {
     /// Bytes in use above which the first processor of a pipeline refuses every request. With
     /// several pipelines the lowest limit counts: if one refuses, the sender has to send again to
     /// all.
-    fn refuses_above(&self, pipeline: &PipelineBlueprint) -> Option<u64> {
-        let first = self.blueprint.processors.get(pipeline.processors.first()?)?;
-        first.needs().memory?.refuses_above(self.site.budget.limit())
+    fn refuses_above(&self, pipeline: &document::Pipeline) -> Option<u64> {
+        let first = self.document.processors.get(pipeline.processors.first()?)?;
+        first.config.needs().memory?.refuses_above(self.site.budget.limit())
     }
 
     /// Whether a processor of the pipeline, or of one that it feeds, reads the request's context.
-    fn wants_context(&self, pipeline: &PipelineBlueprint) -> bool {
+    fn wants_context(&self, pipeline: &document::Pipeline) -> bool {
         let processors = pipeline.processors.iter();
         let is_connected =
-            pipeline.exporters.iter().any(|id| self.blueprint.connectors.contains_key(id));
+            pipeline.exporters.iter().any(|id| self.document.connectors.contains_key(id));
         let asks = |id: &ComponentId| {
-            self.blueprint.processors.get(id).is_some_and(|config| config.needs().context)
+            let processor = self.document.processors.get(id);
+            processor.is_some_and(|processor| processor.config.needs().context)
         };
         let batches_by_it = |id: &ComponentId| {
-            let queue = self.blueprint.exporters.get(id).and_then(|config| config.delivery().queue);
+            let exporter = self.document.exporters.get(id);
+            let queue = exporter.and_then(|exporter| exporter.config.delivery().queue);
             queue.and_then(|queue| queue.batch).is_some_and(|batch| !batch.metadata_keys.is_empty())
         };
         if pipeline.exporters.iter().any(batches_by_it) {
             return true;
         }
-        processors.clone().any(asks) || (is_connected && self.blueprint.processors.keys().any(asks))
+        processors.clone().any(asks) || (is_connected && self.document.processors.keys().any(asks))
     }
 }

@@ -40,7 +40,7 @@ impl Planner<'_> {
         };
         let owner = Owner { kind: Kind::Exporter, id, signal: Some(signal), part: signal.name() };
         let Some(store) = self.store(name, owner)? else { return Ok((None, true)) };
-        let fsync = self.blueprint.storages.get(name).is_some_and(|storage| storage.fsync);
+        let fsync = self.document.storages.get(name).is_some_and(|storage| storage.fsync);
         let spooling = if spools_all { Spooling::All { fsync } } else { Spooling::Overflow };
         let spool = Spool { store, spooling, budget: Arc::clone(&self.site.budget) };
         Ok((Some(spool), spools_all || is_journaled))
@@ -80,7 +80,7 @@ impl Planner<'_> {
 
     /// The log of an owner; `None` in a dry run.
     fn store(&self, name: &str, owner: Owner<'_>) -> Result<Option<Arc<Store>>, StartError> {
-        let Some(settings) = self.blueprint.storages.get(name) else {
+        let Some(settings) = self.document.storages.get(name) else {
             return Err(StartError {
                 component: format!("extension `{name}`"),
                 message: "a queue or a journal refers to it, but it is no storage".to_owned(),
@@ -90,21 +90,21 @@ impl Planner<'_> {
     }
 
     fn journal_of(&self, id: &ComponentId) -> Option<String> {
-        let journal = self.blueprint.receivers.get(id)?.journal()?;
+        let journal = self.document.receivers.get(id)?.config.journal()?;
         Some(journal.storage)
     }
 
     /// Adds the receivers whose data may reach an exporter or connector. The document has no
     /// cycles.
     fn receivers_of(&self, id: &ComponentId, signal: Signal, found: &mut HashSet<ComponentId>) {
-        let pipelines = self.blueprint.pipelines.iter();
+        let pipelines = self.document.pipelines.iter();
         for pipeline in pipelines.filter(|p| p.signal == signal && p.exporters.contains(id)) {
             for sender in &pipeline.receivers {
-                if self.blueprint.receivers.contains_key(sender) {
+                if self.document.receivers.contains_key(sender) {
                     found.insert(sender.clone());
-                } else if let Some(connector) = self.blueprint.connectors.get(sender) {
+                } else if let Some(connector) = self.document.connectors.get(sender) {
                     for input in Signal::ALL {
-                        if connector.output(input) == Some(signal) {
+                        if connector.config.output(input) == Some(signal) {
                             self.receivers_of(sender, input, found);
                         }
                     }

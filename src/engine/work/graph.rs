@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::{
     component::{Partition, Processor, StartError},
-    engine::export::queue::ExportQueue,
+    engine::{export::queue::ExportQueue, identity::Identity},
     otlp::Signal,
     telemetry::{EdgeStats, ProcessorStats},
 };
@@ -48,7 +48,7 @@ pub struct Stage {
     /// Builds its replicas.
     pub build: BuildReplicas,
     /// Identity for a reload, which keeps the replicas if it is the same; `None` counts as changed.
-    pub identity: Option<String>,
+    pub identity: Option<Identity>,
 }
 
 /// Builds the given number of replicas, one for each worker that runs the stage.
@@ -62,7 +62,7 @@ pub struct Connector {
     /// Builds its replicas.
     pub build: BuildReplicas,
     /// See [`Stage::identity`].
-    pub identity: Option<String>,
+    pub identity: Option<Identity>,
     /// Pipelines that it feeds, with the traffic into each.
     pub targets: Vec<(usize, Option<Arc<EdgeStats>>)>,
 }

@@ -35,6 +35,4 @@ fn keepalive_replaces_the_older_keys() {
     assert_eq!(read("max_idle_conns: 7"), (7, Some(90), none()));
     let (.., problems) = read("keepalive: {}, disable_keep_alives: true");
     assert_eq!(problems, ["`disable_keep_alives` and `keepalive` cannot be used together"]);
-    let (.., problems) = read("profiles_endpoint: 'https://a'");
-    assert_eq!(problems, ["`profiles_endpoint` has no effect: there are no profiles here"]);
 }

@@ -24,7 +24,7 @@ use super::{
     reload::{Reloading, Renewal},
     trust::ClientTrust,
 };
-use crate::config::{Node, Problems, Secret, given, source::check_file};
+use crate::config::{Fixed, Ignored, Node, Problems, Secret, given, source::check_file};
 
 /// `tls` of a receiver.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
@@ -62,18 +62,17 @@ pub struct ServerTls {
     pub cipher_suites: Vec<String>,
     /// Key exchange groups, preferred first: `X25519`, `P256`, `P384`.
     pub curve_preferences: Vec<String>,
-    /// Authorities of this server's own certificate; has a meaning only for clients.
-    #[serde(deserialize_with = "given")]
-    #[schemars(with = "Option<String>")]
-    pub ca_file: Option<String>,
-    /// The same as text.
-    #[serde(deserialize_with = "given")]
-    #[schemars(with = "Option<String>")]
-    pub ca_pem: Option<String>,
-    /// Has a meaning only for clients.
-    pub include_system_ca_certs_pool: bool,
-    /// There are no insecure suites to include.
-    pub include_insecure_cipher_suites: bool,
+    /// Has no effect: only clients use it. Instead: name the authorities of clients in
+    /// `client_ca_file`.
+    pub ca_file: Ignored<String>,
+    /// Has no effect: only clients use it. Instead: name the authorities of clients in
+    /// `client_ca_file`.
+    pub ca_pem: Ignored<String>,
+    /// Has no effect: only clients use it. Instead: name the authorities of clients in
+    /// `client_ca_file`.
+    pub include_system_ca_certs_pool: Fixed<false>,
+    /// Has no effect: the TLS library has no insecure suites.
+    pub include_insecure_cipher_suites: Fixed<false>,
     /// Keys in a TPM are not supported.
     #[schemars(with = "serde_json::Value")]
     pub tpm: Option<IgnoredAny>,
@@ -118,23 +117,6 @@ impl ServerTls {
             problems
                 .error(at.at("tpm"), "keys in a TPM are not supported")
                 .help("put the key into a file and name it in `key_file`");
-        }
-        if self.include_insecure_cipher_suites {
-            problems.warning(
-                at.at("include_insecure_cipher_suites"),
-                "there are no insecure cipher suites here; the key has no effect",
-            );
-        }
-        for (key, is_set) in [
-            ("ca_file", self.ca_file.is_some()),
-            ("ca_pem", self.ca_pem.is_some()),
-            ("include_system_ca_certs_pool", self.include_system_ca_certs_pool),
-        ] {
-            if is_set {
-                problems
-                    .warning(at.at(key), format!("`{key}` has no effect on a server"))
-                    .help("name the authorities of clients in `client_ca_file`");
-            }
         }
     }
 

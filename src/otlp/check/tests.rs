@@ -119,73 +119,40 @@ fn a_list_of_numbers_where_one_belongs_is_refused() {
     }
 }
 
-/// The two tables of OTLP, the one of the check and the one of JSON, are of one opinion.
-#[test]
-fn the_tables_of_the_check_are_those_of_the_schema() {
-    use crate::otlp::schema;
-    let roots = [&tables::TRACES, &tables::METRICS, &tables::LOGS];
-    let mut known = Vec::new();
-    for (signal, root) in Signal::ALL.into_iter().zip(roots) {
-        compare(root, schema::request(signal), &mut known);
-    }
-    assert_eq!(known.len(), 34);
-}
-
-fn compare(
-    ours: &'static Message,
-    theirs: &'static crate::otlp::schema::Message,
-    known: &mut Vec<&'static str>,
-) {
-    use crate::otlp::schema::{Kind as Theirs, Presence};
-    if known.contains(&theirs.name) {
+/// Adds a message and those in it.
+fn collect(message: &'static Message, found: &mut Vec<&'static Message>) {
+    if found.iter().any(|known| std::ptr::eq(*known, message)) {
         return;
     }
-    known.push(theirs.name);
-    let items = ["Span", "LogRecord"].contains(&theirs.name) || theirs.name.ends_with("DataPoint");
-    assert_eq!(ours.is_item, items, "{}", theirs.name);
-    for number in 0..64 {
-        let place = format!("{} field {number}", theirs.name);
-        let Some(position) = theirs.position(number) else {
-            assert!(ours.field(number).is_none(), "{place} is only in the check");
-            continue;
-        };
-        let field = &theirs.fields[position];
-        let Some(found) = ours.field(number) else { panic!("{place} is not in the check") };
-        assert_eq!(found.name, field.name, "{place}");
-        assert_eq!(found.is_repeated, field.presence == Presence::Repeated, "{place}");
-        let is_right = match (found.kind, field.kind) {
-            (Kind::Message(ours), Theirs::Message(theirs)) => {
-                compare(ours, theirs, known);
-                true
-            }
-            (Kind::KeyValue, Theirs::Message(theirs)) => {
-                compare(&tables::KEY_VALUE, theirs, known);
-                theirs.name == "KeyValue"
-            }
-            (Kind::String, Theirs::String)
-            | (Kind::Bytes, Theirs::Bytes)
-            | (Kind::Fixed32, Theirs::Fixed32) => true,
-            (Kind::Id(ours), Theirs::Id(theirs)) => ours == theirs,
-            (kind @ (Kind::Fixed64 | Kind::Fixed64s), theirs) => {
-                matches!(theirs, Theirs::Fixed64 | Theirs::Sfixed64 | Theirs::Double)
-                    && matches!(kind, Kind::Fixed64s) == found.is_repeated
-            }
-            (kind @ (Kind::Varint | Kind::Varints), theirs) => {
-                let is_varint = matches!(
-                    theirs,
-                    Theirs::Bool
-                        | Theirs::Int32
-                        | Theirs::Sint32
-                        | Theirs::Uint32
-                        | Theirs::Int64
-                        | Theirs::Uint64
-                        | Theirs::Enum(_)
-                );
-                is_varint && matches!(kind, Kind::Varints) == found.is_repeated
-            }
-            _ => false,
-        };
-        assert!(is_right, "{place}: {:?} and {:?}", found.kind, field.kind);
+    found.push(message);
+    for field in message.fields {
+        if let schema::Kind::Message(inner) = field.kind {
+            collect(inner, found);
+        }
+    }
+}
+
+#[test]
+fn every_message_is_reached_with_the_layouts_of_its_fields() {
+    let mut found = Vec::new();
+    for signal in Signal::ALL {
+        collect(schema::request(signal), &mut found);
+    }
+    assert_eq!(found.len(), 34);
+    for message in found {
+        let name = message.name;
+        let is_item = ["Span", "LogRecord"].contains(&name) || name.ends_with("DataPoint");
+        assert_eq!(message.is_item, is_item, "{name}");
+        for number in 0..64 {
+            let is_known = !matches!(message.layout(number), Layout::Unknown);
+            assert_eq!(is_known, message.field(number).is_some(), "{name} field {number}");
+        }
+        for field in message.fields {
+            let is_attribute = matches!(field.kind, schema::Kind::Message(inner)
+                if std::ptr::eq(inner, &schema::KEY_VALUE));
+            let layout = message.layout(field.number);
+            assert_eq!(matches!(layout, Layout::KeyValue), is_attribute, "{name} {}", field.name);
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What stands between two cursors, as requests: wrappers repeat all other fields of the messages
+//! The data between two cursors, as requests: wrappers repeat all other fields of the messages
 //! that are cut.
 
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use crate::otlp::{
     wire::{Fields, put_bytes},
 };
 
-/// Appends what stands in a segment between two cursors of it.
+/// Appends the data between two cursors of a segment.
 pub(super) fn segment(
     segment: &Bytes,
     from: Option<&Cursor>,
@@ -47,7 +47,7 @@ fn is_same(first: &[Level], last: &[Level]) -> bool {
 }
 
 /// The outermost of the open messages, with its header and those of its children that come after
-/// what is open in `first` and before what is open in `last`. None where nothing is open.
+/// what is open in `first` and before what is open in `last`. `None` if nothing is open.
 fn cut(segment: &[u8], first: &[Level], last: &[Level]) -> Option<Vec<u8>> {
     let level = first.first().or(last.first())?;
     let message = &segment[level.start..level.end];

@@ -122,7 +122,7 @@ impl<'a> Walk<'a> {
         walk
     }
 
-    /// Where the walk is. None: at the end.
+    /// Where the walk is. `None` at the end.
     pub fn cursor(&self) -> Option<Cursor> {
         let mut ahead = Walk { content: self.content, left: 1, ..self.clone() };
         ahead.next().map(|_| self.cursor)
@@ -217,7 +217,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The resource of the entry that is open; none where the field is not set.
+    /// The resource of the entry that is open; `None` if the field is not set.
     pub fn resource(&self) -> Option<Resource<'a>> {
         self.part(0).map(Resource::from)
     }
@@ -232,7 +232,7 @@ impl<'a> Walk<'a> {
         self.schema_url(0)
     }
 
-    /// The scope of the scope entry that is open; none where the field is not set.
+    /// The scope of the scope entry that is open; `None` if the field is not set.
     pub fn scope(&self) -> Option<Scope<'a>> {
         self.part(1).map(Scope::from)
     }
@@ -295,7 +295,7 @@ impl<'a> Walk<'a> {
         self.cursor.depth += 1;
     }
 
-    /// Opens an entry or scope entry: finds its header, wherever it stands.
+    /// Opens an entry or scope entry: finds its header at any position.
     fn open(&mut self, segment: &[u8], found: &Found) {
         let Found { field, start, end } = *found;
         let mut level = Level { start, end, field, at: start, ..Level::default() };

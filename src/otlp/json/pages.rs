@@ -153,7 +153,7 @@ impl Page<'_> {
         has_list
     }
 
-    /// Takes back what was written since `mark` where it is too much.
+    /// Removes what was written since `mark` if it is too much.
     fn keep(&mut self, mark: usize, had_list: bool, is_open: bool) -> bool {
         // A list and an object end with two brackets, and there may be a comma.
         let ends: usize = self.open.iter().map(|open| open.end.len() + 3).sum();

@@ -23,7 +23,7 @@ mod scalar;
 
 use scalar::Scalar;
 
-/// Reads a whole document as a message; none where it has more than `most` bytes.
+/// Reads a whole document as a message; `None` if it has more than `most` bytes.
 pub(super) fn document(
     message: &'static Message,
     json: &[u8],
@@ -237,7 +237,7 @@ impl Visitor<'_> for Key {
 struct InField<'r> {
     reader: &'r mut Reader,
     field: &'static Field,
-    /// The same key stood before in this object, so that a zero has to be written to win.
+    /// The same key occurred before in this object, so a zero has to be written to override it.
     is_again: bool,
 }
 

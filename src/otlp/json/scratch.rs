@@ -58,7 +58,7 @@ fn first_quote(json: &[u8], mut from: usize) -> Option<usize> {
     None
 }
 
-/// Whether an odd number of backslashes stands before `at`.
+/// Whether there is an odd number of backslashes before `at`.
 fn is_escaped(json: &[u8], at: usize) -> bool {
     json[..at].iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
 }

@@ -13,7 +13,7 @@ use crate::otlp::wire::FieldValue;
 #[derive(Debug, Clone, Copy)]
 pub struct Entry<'a, K> {
     message: Message<'a>,
-    /// Its resource; none where the field is not set.
+    /// Its resource; `None` if the field is not set.
     pub resource: Option<Resource<'a>>,
     /// Schema of the resource.
     pub schema_url: Text<'a>,
@@ -54,7 +54,7 @@ impl<'a, K> Entry<'a, K> {
 #[derive(Debug, Clone, Copy)]
 pub struct ScopeEntry<'a, K> {
     message: Message<'a>,
-    /// Its scope; none where the field is not set.
+    /// Its scope; `None` if the field is not set.
     pub scope: Option<Scope<'a>>,
     /// Schema of the scope and of the items.
     pub schema_url: Text<'a>,

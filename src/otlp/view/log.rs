@@ -14,11 +14,11 @@ pub struct LogRecord<'a> {
     pub time_unix_nano: u64,
     /// When it was collected, nanoseconds since 1970.
     pub observed_time_unix_nano: u64,
-    /// 1 to 24 from trace to fatal, 0 where it has none.
+    /// 1 to 24 from trace to fatal, 0 if it has none.
     pub severity_number: i32,
     /// Severity as the source calls it.
     pub severity_text: Text<'a>,
-    /// The message; none where the field is not set.
+    /// The message; `None` if the field is not set.
     pub body: Option<Value<'a>>,
     /// Attributes that the sender left out.
     pub dropped_attributes_count: u32,

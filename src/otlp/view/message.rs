@@ -1,4 +1,4 @@
-//! A message as it stands on the wire, be it in several parts, and its repeated fields.
+//! A message as it is on the wire, be it in several parts, and its repeated fields.
 
 use crate::otlp::wire::{Field, FieldValue, Fields, varint};
 

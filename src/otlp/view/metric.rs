@@ -17,7 +17,7 @@ pub struct Metric<'a> {
     pub description: Text<'a>,
     /// UCUM unit: `By`, `ms`, `1`.
     pub unit: Text<'a>,
-    /// Its points; none where no member of the oneof is set.
+    /// Its points; `None` if no member of the oneof is set.
     pub data: Option<Data<'a>>,
 }
 

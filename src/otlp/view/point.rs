@@ -23,7 +23,7 @@ pub struct NumberPoint<'a> {
     pub start_time_unix_nano: u64,
     /// End of the interval, nanoseconds since 1970.
     pub time_unix_nano: u64,
-    /// The value; none where no member is set.
+    /// The value; `None` if no member is set.
     pub value: Option<Number>,
     /// 1: no recorded value.
     pub flags: u32,
@@ -148,9 +148,9 @@ pub struct ExponentialHistogramPoint<'a> {
     pub scale: i32,
     /// Values within the zero threshold.
     pub zero_count: u64,
-    /// Positive values; none where the field is not set.
+    /// Positive values; `None` if the field is not set.
     pub positive: Option<Buckets<'a>>,
-    /// Negative values; none where the field is not set.
+    /// Negative values; `None` if the field is not set.
     pub negative: Option<Buckets<'a>>,
     /// 1: no recorded value.
     pub flags: u32,
@@ -312,13 +312,13 @@ impl<'a> From<Message<'a>> for Quantile {
     }
 }
 
-/// A measurement that stands for others.
+/// A sample of the measurements in a point.
 #[derive(Debug, Clone, Copy)]
 pub struct Exemplar<'a> {
     message: Message<'a>,
     /// Nanoseconds since 1970.
     pub time_unix_nano: u64,
-    /// The value; none where no member is set.
+    /// The value; `None` if no member is set.
     pub value: Option<Number>,
     /// 8 bytes, or none.
     pub span_id: &'a [u8],

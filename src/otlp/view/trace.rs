@@ -32,7 +32,7 @@ pub struct Span<'a> {
     pub dropped_events_count: u32,
     /// Links that the sender left out.
     pub dropped_links_count: u32,
-    /// Its status; none where the field is not set.
+    /// Its status; `None` if the field is not set.
     pub status: Option<Status<'a>>,
     /// The low 8 bits are W3C trace flags.
     pub flags: u32,

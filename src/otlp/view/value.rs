@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt};
 use super::message::{Child, Message};
 use crate::otlp::wire::FieldValue;
 
-/// A string as it stands on the wire: UTF-8 where the door checks strings, else any bytes.
+/// A string as it is on the wire: UTF-8 where the door checks strings, else any bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Text<'a>(
     /// Its bytes.
@@ -54,7 +54,7 @@ impl PartialEq<&str> for Text<'_> {
 pub struct KeyValue<'a> {
     /// Its key.
     pub key: Text<'a>,
-    /// Its value; none where the field is not set, which means the same as [`Value::Empty`].
+    /// Its value; `None` if the field is not set, which means the same as [`Value::Empty`].
     pub value: Option<Value<'a>>,
     /// Position of the key in a table of strings, used by profiles only.
     pub key_strindex: i32,

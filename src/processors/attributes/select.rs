@@ -10,7 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 
 use crate::{
-    config::{Node, Problems},
+    config::{Ignored, Node, Problems},
     otlp::{
         Signal,
         wire::{FieldValue, Fields},
@@ -29,8 +29,8 @@ pub struct Match {
     /// `strict` compares whole texts; `regexp` searches with regular expressions, which match
     /// anywhere unless anchored.
     pub match_type: Option<MatchType>,
-    /// The cache of matches that the Collector keeps; has no effect.
-    pub regexp: Option<RegexpCache>,
+    /// Has no effect: expressions are compiled once and need no cache of matches.
+    pub regexp: Ignored<RegexpCache>,
     /// Values of the resource attribute `service.name`. Traces only.
     pub services: Vec<String>,
     /// Attributes of the resource.
@@ -63,14 +63,11 @@ pub enum MatchType {
     Regexp,
 }
 
-/// Settings of a cache that skep does not need: expressions are compiled once and run in linear
-/// time.
+/// The keys of `regexp`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RegexpCache {
-    /// Has no effect.
     pub cacheenabled: bool,
-    /// Has no effect.
     pub cachemaxnumentries: u64,
 }
 
@@ -204,10 +201,6 @@ impl Match {
             || !self.libraries.is_empty()
             || !self.attributes.is_empty()
             || self.log_severity_number.is_some();
-        if self.regexp.is_some_and(|cache| cache.cacheenabled) {
-            let message = "`regexp` has no effect: expressions are compiled once and need no cache";
-            problems.warning(place("regexp"), message).help("remove the key");
-        }
         if !is_given {
             problems.error(at.at(name), format!("`{name}` names no property to match")).help(
                 "add one of services, resources, libraries, attributes, span_names, span_kinds, \

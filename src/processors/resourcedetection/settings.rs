@@ -1,43 +1,20 @@
 //! What can be configured, with the Collector's keys and defaults.
 
-use std::{borrow::Cow, collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
-use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::{Deserialize, Deserializer, Serialize, de::IgnoredAny};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::{
     super::editing::action::broken,
     detectors::{self, Detector},
     retry::Retry,
 };
-use crate::config::{Ignored, Interval, Node, Problems, Secret, diagnostics};
+use crate::config::{Anything, Fixed, Ignored, Interval, Node, Problems, Secret, diagnostics};
 
 /// What to do about a platform that no detector is for.
 const ELSEWHERE: &str =
     "give attributes of other platforms in OTEL_RESOURCE_ATTRIBUTES and detect `env`";
-
-/// Keys of the Collector's HTTP client.
-const WITHOUT_EFFECT: [&str; 19] = [
-    "endpoint",
-    "proxy_url",
-    "tls",
-    "read_buffer_size",
-    "write_buffer_size",
-    "headers",
-    "auth",
-    "compression",
-    "compression_params",
-    "max_idle_conns",
-    "max_idle_conns_per_host",
-    "max_conns_per_host",
-    "idle_conn_timeout",
-    "disable_keep_alives",
-    "http2_read_idle_timeout",
-    "http2_ping_timeout",
-    "cookies",
-    "force_attempt_http2",
-    "middlewares",
-];
 
 /// Adds detected resource attributes.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -52,10 +29,9 @@ pub struct Config {
     pub timeout: Interval,
     /// Only attributes of these names are added; all where it is empty.
     pub attributes: Vec<String>,
-    /// The Collector's refusal to start where a platform does not answer; has no effect: start-up
-    /// does not wait.
-    pub fail_on_missing_metadata: Ignored<bool>,
-    /// The Collector's repeated detection; has no effect: detection runs once.
+    /// Has no effect: start-up does not wait for detection, and a detector that fails is logged.
+    pub fail_on_missing_metadata: Fixed<false>,
+    /// Has no effect: detection runs once, when skep starts.
     pub refresh_interval: Ignored<Interval>,
     /// Settings of the detector `system`.
     pub system: System,
@@ -71,91 +47,88 @@ pub struct Config {
     pub ecs: Choice,
     /// Settings of the detector `ec2`.
     pub ec2: Ec2,
-    /// Settings of a detector that skep does not have.
-    pub akamai: Untaken,
-    /// Settings of a detector that skep does not have.
-    pub aks: Untaken,
-    /// Settings of a detector that skep does not have.
-    pub alibaba_ecs: Untaken,
-    /// Settings of a detector that skep does not have.
-    pub azure: Untaken,
-    /// Settings of a detector that skep does not have.
-    pub azurecontainerapps: Untaken,
-    /// Settings of a detector that skep does not have.
-    pub consul: Untaken,
-    /// Settings of a detector that skep does not have.
-    pub digitalocean: Untaken,
-    /// Settings of a detector that skep does not have.
-    pub gcp: Untaken,
-    /// Settings of a detector that skep does not have.
-    pub heroku: Untaken,
-    /// Settings of a detector that skep does not have.
-    pub hetzner: Untaken,
-    /// Settings of a detector that skep does not have.
-    pub ibmcloud_classic: Untaken,
-    /// Settings of a detector that skep does not have.
-    pub ibmcloud_vpc: Untaken,
-    /// Settings of a detector that skep does not have.
-    pub k8s_api: Untaken,
-    /// Settings of a detector that skep does not have.
-    pub k8snode: Untaken,
-    /// Settings of a detector that skep does not have.
-    pub kubeadm: Untaken,
-    /// Settings of a detector that skep does not have.
-    pub nova: Untaken,
-    /// Settings of a detector that skep does not have.
-    #[schemars(extend("deprecated" = true))]
-    pub openshift: Openshift,
-    /// Settings of a detector that skep does not have.
-    pub oraclecloud: Untaken,
-    /// Settings of a detector that skep does not have.
-    pub scaleway: Untaken,
-    /// Settings of a detector that skep does not have.
-    pub tencent_cvm: Untaken,
-    /// Settings of a detector that skep does not have.
-    pub upcloud: Untaken,
-    /// Settings of a detector that skep does not have.
-    pub vultr: Untaken,
-    /// A key of the Collector's HTTP client; has no effect.
-    pub endpoint: Untaken,
-    /// A key of the Collector's HTTP client; has no effect.
-    #[schemars(extend("deprecated" = true))]
-    pub proxy_url: Secret,
-    /// A key of the Collector's HTTP client; has no effect.
-    pub tls: Untaken,
-    /// A key of the Collector's HTTP client; has no effect.
-    pub read_buffer_size: Untaken,
-    /// A key of the Collector's HTTP client; has no effect.
-    pub write_buffer_size: Untaken,
-    /// A key of the Collector's HTTP client; has no effect.
-    #[schemars(extend("deprecated" = true))]
-    pub headers: BTreeMap<String, Secret>,
-    /// A key of the Collector's HTTP client; has no effect.
-    pub auth: Untaken,
-    /// A key of the Collector's HTTP client; has no effect.
-    pub compression: Untaken,
-    /// A key of the Collector's HTTP client; has no effect.
-    pub compression_params: Untaken,
-    /// A key of the Collector's HTTP client; has no effect.
-    pub max_idle_conns: Untaken,
-    /// A key of the Collector's HTTP client; has no effect.
-    pub max_idle_conns_per_host: Untaken,
-    /// A key of the Collector's HTTP client; has no effect.
-    pub max_conns_per_host: Untaken,
-    /// A key of the Collector's HTTP client; has no effect.
-    pub idle_conn_timeout: Untaken,
-    /// A key of the Collector's HTTP client; has no effect.
-    pub disable_keep_alives: Untaken,
-    /// A key of the Collector's HTTP client; has no effect.
-    pub http2_read_idle_timeout: Untaken,
-    /// A key of the Collector's HTTP client; has no effect.
-    pub http2_ping_timeout: Untaken,
-    /// A key of the Collector's HTTP client; has no effect.
-    pub cookies: Untaken,
-    /// A key of the Collector's HTTP client; has no effect.
-    pub force_attempt_http2: Untaken,
-    /// A key of the Collector's HTTP client; has no effect.
-    pub middlewares: Untaken,
+    /// Has no effect: skep does not have this detector.
+    pub akamai: Ignored<Anything>,
+    /// Has no effect: skep does not have this detector.
+    pub aks: Ignored<Anything>,
+    /// Has no effect: skep does not have this detector.
+    pub alibaba_ecs: Ignored<Anything>,
+    /// Has no effect: skep does not have this detector.
+    pub azure: Ignored<Anything>,
+    /// Has no effect: skep does not have this detector.
+    pub azurecontainerapps: Ignored<Anything>,
+    /// Has no effect: skep does not have this detector.
+    pub consul: Ignored<Anything>,
+    /// Has no effect: skep does not have this detector.
+    pub digitalocean: Ignored<Anything>,
+    /// Has no effect: skep does not have this detector.
+    pub gcp: Ignored<Anything>,
+    /// Has no effect: skep does not have this detector.
+    pub heroku: Ignored<Anything>,
+    /// Has no effect: skep does not have this detector.
+    pub hetzner: Ignored<Anything>,
+    /// Has no effect: skep does not have this detector.
+    pub ibmcloud_classic: Ignored<Anything>,
+    /// Has no effect: skep does not have this detector.
+    pub ibmcloud_vpc: Ignored<Anything>,
+    /// Has no effect: skep does not have this detector.
+    pub k8s_api: Ignored<Anything>,
+    /// Has no effect: skep does not have this detector.
+    pub k8snode: Ignored<Anything>,
+    /// Has no effect: skep does not have this detector.
+    pub kubeadm: Ignored<Anything>,
+    /// Has no effect: skep does not have this detector.
+    pub nova: Ignored<Anything>,
+    /// Has no effect: skep does not have this detector.
+    pub openshift: Ignored<Openshift>,
+    /// Has no effect: skep does not have this detector.
+    pub oraclecloud: Ignored<Anything>,
+    /// Has no effect: skep does not have this detector.
+    pub scaleway: Ignored<Anything>,
+    /// Has no effect: skep does not have this detector.
+    pub tencent_cvm: Ignored<Anything>,
+    /// Has no effect: skep does not have this detector.
+    pub upcloud: Ignored<Anything>,
+    /// Has no effect: skep does not have this detector.
+    pub vultr: Ignored<Anything>,
+    /// Has no effect: platforms are asked directly.
+    pub endpoint: Ignored<Anything>,
+    /// Has no effect: platforms are asked directly.
+    pub proxy_url: Ignored<Secret>,
+    /// Has no effect: platforms are asked directly.
+    pub tls: Ignored<Anything>,
+    /// Has no effect: platforms are asked directly.
+    pub read_buffer_size: Ignored<Anything>,
+    /// Has no effect: platforms are asked directly.
+    pub write_buffer_size: Ignored<Anything>,
+    /// Has no effect: platforms are asked directly.
+    pub headers: Ignored<BTreeMap<String, Secret>>,
+    /// Has no effect: platforms are asked directly.
+    pub auth: Ignored<Anything>,
+    /// Has no effect: platforms are asked directly.
+    pub compression: Ignored<Anything>,
+    /// Has no effect: platforms are asked directly.
+    pub compression_params: Ignored<Anything>,
+    /// Has no effect: platforms are asked directly.
+    pub max_idle_conns: Ignored<Anything>,
+    /// Has no effect: platforms are asked directly.
+    pub max_idle_conns_per_host: Ignored<Anything>,
+    /// Has no effect: platforms are asked directly.
+    pub max_conns_per_host: Ignored<Anything>,
+    /// Has no effect: platforms are asked directly.
+    pub idle_conn_timeout: Ignored<Anything>,
+    /// Has no effect: platforms are asked directly.
+    pub disable_keep_alives: Ignored<Anything>,
+    /// Has no effect: platforms are asked directly.
+    pub http2_read_idle_timeout: Ignored<Anything>,
+    /// Has no effect: platforms are asked directly.
+    pub http2_ping_timeout: Ignored<Anything>,
+    /// Has no effect: platforms are asked directly.
+    pub cookies: Ignored<Anything>,
+    /// Has no effect: platforms are asked directly.
+    pub force_attempt_http2: Ignored<Anything>,
+    /// Has no effect: platforms are asked directly.
+    pub middlewares: Ignored<Anything>,
     /// Asking a detector again that fails; it is not asked again without this section.
     pub retry: Option<Retry>,
 }
@@ -179,37 +152,14 @@ pub struct Choice {
     pub resource_attributes: Switches,
 }
 
-/// A key of the Collector that skep takes and does not look at. The reference does not list it.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Untaken(Option<IgnoredAny>);
-
-impl<'de> Deserialize<'de> for Untaken {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        IgnoredAny::deserialize(deserializer).map(|any| Untaken(Some(any)))
-    }
-}
-
-impl JsonSchema for Untaken {
-    fn schema_name() -> Cow<'static, str> {
-        "anything".into()
-    }
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        schemars::json_schema!({ "deprecated": true })
-    }
-}
-
-/// `openshift`, of which the token is a secret.
+/// The keys of `openshift`, of which the token is a secret.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Openshift {
-    /// Has no effect.
-    pub address: Untaken,
-    /// Has no effect.
+    pub address: Anything,
     pub token: Secret,
-    /// Has no effect.
-    pub tls: Untaken,
-    /// Has no effect.
-    pub resource_attributes: Untaken,
+    pub tls: Anything,
+    pub resource_attributes: Anything,
 }
 
 /// `system`.
@@ -243,8 +193,8 @@ pub struct Ec2 {
     pub max_attempts: u32,
     /// Longest pause between two attempts.
     pub max_backoff: Interval,
-    /// Has no effect: start-up does not wait.
-    pub fail_on_missing_metadata: Ignored<bool>,
+    /// Has no effect: start-up does not wait for detection, and a detector that fails is logged.
+    pub fail_on_missing_metadata: Fixed<false>,
     /// Which attributes are wanted: `{name: {enabled: true}}`.
     pub resource_attributes: Switches,
 }
@@ -256,7 +206,7 @@ impl Default for Ec2 {
             tags_from_imds: false,
             max_attempts: 3,
             max_backoff: Interval(Duration::from_secs(20)),
-            fail_on_missing_metadata: Ignored::default(),
+            fail_on_missing_metadata: Fixed,
             resource_attributes: Switches::new(),
         }
     }
@@ -266,8 +216,8 @@ impl Default for Ec2 {
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Eks {
-    /// Variable with the name of the node. Has no effect: skep does not use the EC2 API.
-    pub node_from_env_var: String,
+    /// Has no effect: skep does not use the EC2 API, which would need the name of the node.
+    pub node_from_env_var: Ignored<String>,
     /// How often each question to the instance metadata is asked before it counts as failed.
     pub max_attempts: u32,
     /// Longest pause between two attempts.
@@ -279,7 +229,7 @@ pub struct Eks {
 impl Default for Eks {
     fn default() -> Self {
         Eks {
-            node_from_env_var: "K8S_NODE_NAME".to_owned(),
+            node_from_env_var: Ignored::default(),
             max_attempts: 3,
             max_backoff: Interval(Duration::from_secs(20)),
             resource_attributes: Switches::new(),
@@ -294,7 +244,7 @@ impl Default for Config {
             r#override: true,
             timeout: Interval(Duration::from_secs(5)),
             attributes: Vec::new(),
-            fail_on_missing_metadata: Ignored::default(),
+            fail_on_missing_metadata: Fixed,
             refresh_interval: Ignored::default(),
             system: System::default(),
             docker: Choice::default(),
@@ -303,47 +253,47 @@ impl Default for Config {
             eks: Eks::default(),
             ecs: Choice::default(),
             ec2: Ec2::default(),
-            akamai: Untaken::default(),
-            aks: Untaken::default(),
-            alibaba_ecs: Untaken::default(),
-            azure: Untaken::default(),
-            azurecontainerapps: Untaken::default(),
-            consul: Untaken::default(),
-            digitalocean: Untaken::default(),
-            gcp: Untaken::default(),
-            heroku: Untaken::default(),
-            hetzner: Untaken::default(),
-            ibmcloud_classic: Untaken::default(),
-            ibmcloud_vpc: Untaken::default(),
-            k8s_api: Untaken::default(),
-            k8snode: Untaken::default(),
-            kubeadm: Untaken::default(),
-            nova: Untaken::default(),
-            openshift: Openshift::default(),
-            oraclecloud: Untaken::default(),
-            scaleway: Untaken::default(),
-            tencent_cvm: Untaken::default(),
-            upcloud: Untaken::default(),
-            vultr: Untaken::default(),
-            endpoint: Untaken::default(),
-            proxy_url: Secret::default(),
-            tls: Untaken::default(),
-            read_buffer_size: Untaken::default(),
-            write_buffer_size: Untaken::default(),
-            headers: BTreeMap::new(),
-            auth: Untaken::default(),
-            compression: Untaken::default(),
-            compression_params: Untaken::default(),
-            max_idle_conns: Untaken::default(),
-            max_idle_conns_per_host: Untaken::default(),
-            max_conns_per_host: Untaken::default(),
-            idle_conn_timeout: Untaken::default(),
-            disable_keep_alives: Untaken::default(),
-            http2_read_idle_timeout: Untaken::default(),
-            http2_ping_timeout: Untaken::default(),
-            cookies: Untaken::default(),
-            force_attempt_http2: Untaken::default(),
-            middlewares: Untaken::default(),
+            akamai: Ignored::default(),
+            aks: Ignored::default(),
+            alibaba_ecs: Ignored::default(),
+            azure: Ignored::default(),
+            azurecontainerapps: Ignored::default(),
+            consul: Ignored::default(),
+            digitalocean: Ignored::default(),
+            gcp: Ignored::default(),
+            heroku: Ignored::default(),
+            hetzner: Ignored::default(),
+            ibmcloud_classic: Ignored::default(),
+            ibmcloud_vpc: Ignored::default(),
+            k8s_api: Ignored::default(),
+            k8snode: Ignored::default(),
+            kubeadm: Ignored::default(),
+            nova: Ignored::default(),
+            openshift: Ignored::default(),
+            oraclecloud: Ignored::default(),
+            scaleway: Ignored::default(),
+            tencent_cvm: Ignored::default(),
+            upcloud: Ignored::default(),
+            vultr: Ignored::default(),
+            endpoint: Ignored::default(),
+            proxy_url: Ignored::default(),
+            tls: Ignored::default(),
+            read_buffer_size: Ignored::default(),
+            write_buffer_size: Ignored::default(),
+            headers: Ignored::default(),
+            auth: Ignored::default(),
+            compression: Ignored::default(),
+            compression_params: Ignored::default(),
+            max_idle_conns: Ignored::default(),
+            max_idle_conns_per_host: Ignored::default(),
+            max_conns_per_host: Ignored::default(),
+            idle_conn_timeout: Ignored::default(),
+            disable_keep_alives: Ignored::default(),
+            http2_read_idle_timeout: Ignored::default(),
+            http2_ping_timeout: Ignored::default(),
+            cookies: Ignored::default(),
+            force_attempt_http2: Ignored::default(),
+            middlewares: Ignored::default(),
             retry: None,
         }
     }
@@ -403,18 +353,6 @@ impl Config {
             problems
                 .error(at.at("timeout"), "`timeout` must be greater than zero")
                 .help("remove it: 5s is the default, and data waits no longer than that");
-        }
-        let waits = "start-up does not wait for detection, and a detector that fails is logged";
-        self.fail_on_missing_metadata.warn("fail_on_missing_metadata", waits, at, problems);
-        let ec2 = at.at("ec2");
-        self.ec2.fail_on_missing_metadata.warn("fail_on_missing_metadata", waits, ec2, problems);
-        let once = "detection runs once, when skep starts";
-        self.refresh_interval.warn("refresh_interval", once, at, problems);
-        for key in WITHOUT_EFFECT {
-            if at.get(key).is_some() {
-                let message = format!("`{key}` has no effect: the platform is asked directly");
-                problems.warning(at.at(key), message).help("remove the key");
-            }
         }
     }
 
@@ -502,10 +440,6 @@ impl Config {
                         .help("valid: dns, os");
                 }
             }
-        }
-        if self.eks.node_from_env_var != Eks::default().node_from_env_var {
-            let message = "`node_from_env_var` has no effect: skep does not use the EC2 API";
-            problems.warning(at.at("eks::node_from_env_var"), message).help("remove the key");
         }
         if self.system.hostname_sources.is_empty() {
             problems

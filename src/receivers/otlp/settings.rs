@@ -128,18 +128,15 @@ pub enum Transport {
 pub struct Keepalive {
     /// What the server does.
     pub server_parameters: ServerParameters,
-    /// What clients may do.
-    pub enforcement_policy: Option<EnforcementPolicy>,
+    /// Has no effect: pings have a limit of their own, 256 without a request and 20 a second.
+    pub enforcement_policy: Ignored<EnforcementPolicy>,
 }
 
-/// `keepalive.enforcement_policy`. Pings have a limit of their own: 256 without a request, and 20 a
-/// second.
+/// The keys of `keepalive.enforcement_policy`.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EnforcementPolicy {
-    /// Has no effect.
     pub min_time: Option<Interval>,
-    /// Has no effect.
     pub permit_without_stream: bool,
 }
 
@@ -177,7 +174,7 @@ pub struct HttpSettings {
     pub metrics_url_path: String,
     /// Path of logs.
     pub logs_url_path: String,
-    /// Has no effect: there are no profiles here.
+    /// Has no effect: skep has no profiles.
     pub profiles_url_path: Ignored<String>,
     /// Largest body in bytes, before and after inflating; 20 MiB.
     pub max_request_body_size: u64,
@@ -362,24 +359,10 @@ fn validate_grpc(grpc: &GrpcSettings, at: &Node, problems: &mut Problems) {
     if let Some(tls) = &grpc.tls {
         tls.validate(place("tls"), problems);
     }
-    let library = "the HTTP/2 library chooses the sizes";
-    let node = at.at("protocols::grpc");
-    grpc.read_buffer_size.warn("read_buffer_size", library, node, problems);
-    grpc.write_buffer_size.warn("write_buffer_size", library, node, problems);
-    if grpc.keepalive.enforcement_policy.is_some() {
-        problems.warning(
-            place("keepalive::enforcement_policy"),
-            "`enforcement_policy` has no effect: pings are answered up to a limit of their own",
-        );
-    }
 }
 
 fn validate_http(http: &HttpSettings, at: &Node, problems: &mut Problems) {
-    let packet = "a response is a single packet that does not block";
     let node = at.at("protocols::http");
-    http.write_timeout.warn("write_timeout", packet, node, problems);
-    let profiles = "there are no profiles here";
-    http.profiles_url_path.warn("profiles_url_path", profiles, node, problems);
     if http.keepalive.is_some() {
         let old = [("idle_timeout", "idle_timeout"), ("keep_alives_enabled", "enabled")];
         refuse_beside_keepalive(&old, node, problems);
@@ -500,7 +483,5 @@ mod tests {
             let message = format!("`{path}` is not the path of a URL");
             assert_eq!(read(&format!("{{logs_url_path: '{path}'}}")).1, [message]);
         }
-        let (_, problems) = read("{profiles_url_path: /v1development/profiles}");
-        assert_eq!(problems, ["`profiles_url_path` has no effect: there are no profiles here"]);
     }
 }
