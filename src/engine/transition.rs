@@ -30,6 +30,7 @@ use super::{
 };
 use crate::{
     component::{Listening, Sockets, StartError, reload::Changes},
+    document::Document,
     engine::{
         intake::{inlet::InletDeps, route::Routes},
         work::exchange::Next,
