@@ -114,6 +114,9 @@ impl Default for Telemetry {
     fn default() -> Self {
         let registry = Arc::default();
         let meter = Meter::new(&registry, "");
+        // `Reason::ALL` is in the order of severity.
+        let mut by_number = Reason::ALL;
+        by_number.sort_unstable_by_key(|reason| *reason as usize);
         Telemetry {
             receivers: Mutex::default(),
             processors: Mutex::default(),
@@ -124,8 +127,7 @@ impl Default for Telemetry {
             budget_limit: meter.gauge(&BUDGET_LIMIT, &[]),
             budget_used: meter.gauge(&BUDGET_USED, &[]),
             budget_waiting: meter.gauge(&BUDGET_WAITING, &[]),
-            dropped: Reason::ALL
-                .map(|reason| meter.counter(&DROPPED, &[("reason", reason.name())])),
+            dropped: by_number.map(|reason| meter.counter(&DROPPED, &[("reason", reason.name())])),
             process: process::Identity::default(),
             inventory: Mutex::default(),
             reloads: ["applied", "refused"]

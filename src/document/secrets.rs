@@ -92,9 +92,9 @@ fn shown(text: &str, schemas: &Schemas) -> String {
         let document = load(root, &mut problems);
         if !problems.has_errors() {
             shown += &write::yaml(&effective(root, schemas, Secrets::Hidden));
+            // A configuration in the log would look like this.
+            let _ = write!(shown, "{document:?}");
         }
-        // A configuration in the log would look like this.
-        let _ = write!(shown, "{document:?}");
     }
     shown + &render(&problems, &masked_sources(&loaded), false)
 }

@@ -107,7 +107,7 @@ fn labels(text: &str) {
 
 #[test]
 fn a_strict_parser_reads_the_page() {
-    let (telemetry, sizes) = sample();
+    let (telemetry, series_of_batch) = sample();
     let series = parse(&render(&telemetry, Detail::Detailed));
     let at = |key: &str| series.get(key).copied().unwrap_or_else(|| panic!("no {key}"));
     assert!(
@@ -125,7 +125,7 @@ fn a_strict_parser_reads_the_page() {
     parse(&render(&Telemetry::default(), Detail::Detailed));
     let basic = render(&telemetry, Detail::Basic);
     assert!(!basic.contains(" histogram"), "{basic}");
-    drop(sizes);
+    drop(series_of_batch);
     assert!(!render(&telemetry, Detail::Detailed).contains("batch_send_size"), "they have ended");
 }
 

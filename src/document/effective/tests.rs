@@ -13,6 +13,7 @@ use crate::{
 fn env(name: &str) -> Option<String> {
     match name {
         "HONEYCOMB_API_KEY" => Some("hcaik_very_secret".to_owned()),
+        "ROLLBAR_ACCESS_TOKEN" => Some("0123456789abcdef0123456789abcdef".to_owned()),
         "TOKEN" => Some("0123".to_owned()),
         "LIMIT" => Some("64".to_owned()),
         "GATEWAY_BACKEND" => Some("localhost:1".to_owned()),
