@@ -101,7 +101,7 @@ service:
     document::load(&loaded.root.expect("it is YAML"), &mut problems);
     let messages: Vec<&str> = problems.0.iter().map(|problem| &*problem.message).collect();
     // Of both exporters, also with the Collector's default.
-    let workers = "`num_workers` has no effect: each stream has its own requests";
+    let workers = "`num_workers` has no effect: streams are written in parallel";
     assert_eq!(messages, [workers, workers]);
 }
 

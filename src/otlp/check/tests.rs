@@ -149,7 +149,7 @@ fn every_message_is_reached_with_the_layouts_of_its_fields() {
         }
         for field in message.fields {
             let is_attribute = matches!(field.kind, schema::Kind::Message(inner)
-                if std::ptr::eq(inner, &schema::KEY_VALUE));
+                if std::ptr::eq(inner, &raw const schema::KEY_VALUE));
             let layout = message.layout(field.number);
             assert_eq!(matches!(layout, Layout::KeyValue), is_attribute, "{name} {}", field.name);
         }
