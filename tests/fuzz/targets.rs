@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use skep::{
-    component::{BuildContext, ByTrace, Output, Processor},
+    component::{BuildContext, ByTrace, ComponentId, Output, Processor},
     config::{Problems, excerpt, source, yaml},
     document,
     otlp::{
