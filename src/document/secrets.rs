@@ -92,8 +92,6 @@ fn shown(text: &str, schemas: &Schemas) -> String {
         load(root, &mut problems);
         if !problems.has_errors() {
             shown += &write::yaml(&effective(root, schemas, Secrets::Hidden));
-            // A configuration in the log would look like this.
-            let _ = write!(shown, "{document:?}");
         }
     }
     shown + &render(&problems, &masked_sources(&loaded), false)
