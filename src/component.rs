@@ -13,6 +13,7 @@ mod build;
 mod by_trace;
 mod erased;
 #[cfg(test)]
+#[expect(unreachable_pub, reason = "written as a component in its folder is")]
 mod example;
 mod exporter;
 mod extension;

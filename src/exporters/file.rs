@@ -217,11 +217,9 @@ impl ExporterConfig for Config {
             let text = "`directory_permissions` must be octal digits in quotes, such as \"0755\"";
             problems.error(at.at("directory_permissions"), text);
         }
-        if let Some(rotation) = self.rotation.on() {
-            if rotation.max_megabytes == 0 {
-                let at = at.at("rotation::max_megabytes");
-                problems.error(at, "`max_megabytes` must be positive");
-            }
+        if self.rotation.on().is_some_and(|rotation| rotation.max_megabytes == 0) {
+            let at = at.at("rotation::max_megabytes");
+            problems.error(at, "`max_megabytes` must be positive");
         }
         self.validate_groups(at, problems);
     }

@@ -106,7 +106,7 @@ use put::Reader;
 use service::LogsService;
 pub use settings::{AccessKey, Config, Mode, ServiceName, SigV4};
 
-/// The port that LocalStack once had for CloudWatch Logs.
+/// The port that `LocalStack` once had for CloudWatch Logs.
 const PORT: u16 = 4586;
 
 /// Connections may use this part of the byte budget, and there may be at least so many.

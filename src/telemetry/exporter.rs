@@ -146,6 +146,9 @@ pub struct ExporterStats {
     _asked: [Asked; 3],
 }
 
+/// A metric that is computed when it is read.
+type Column = (Desc, fn(&ExporterStats) -> u64);
+
 impl ExporterStats {
     pub(super) fn new(meter: &Meter, id: &str, signal: Signal, destination: &str) -> Arc<Self> {
         let labels = [("exporter", id)];
@@ -185,7 +188,7 @@ impl ExporterStats {
     }
 
     fn asked(this: &Weak<Self>, meter: &Meter, labels: &[(&'static str, &str)]) -> [Asked; 3] {
-        let columns: [(Desc, fn(&Self) -> u64); 3] = [
+        let columns: [Column; 3] = [
             (QUEUE_SIZE, Self::queue_size),
             (OLDEST_AGE, |stats| {
                 let age = stats.oldest_age().unwrap_or_default();

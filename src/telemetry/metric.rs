@@ -165,7 +165,7 @@ pub(super) type Ask = dyn Fn() -> Option<u64> + Send + Sync;
 
 /// A value that is computed on demand; shown while this handle exists.
 #[derive(Clone)]
-pub struct Asked(pub(super) Arc<Ask>);
+pub struct Asked(#[expect(dead_code, reason = "holding it keeps the series")] pub(super) Arc<Ask>);
 
 impl fmt::Debug for Asked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -126,7 +126,8 @@ fn a_strict_parser_reads_the_page() {
     let basic = render(&telemetry, Detail::Basic);
     assert!(!basic.contains(" histogram"), "{basic}");
     drop(series_of_batch);
-    assert!(!render(&telemetry, Detail::Detailed).contains("batch_send_size"), "they have ended");
+    let page = render(&telemetry, Detail::Detailed);
+    assert!(!page.contains("batch_send_size"), "they have ended: {page}");
 }
 
 #[test]

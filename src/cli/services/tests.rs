@@ -11,11 +11,11 @@ use crate::{
 };
 
 fn config<C: ?Sized>(all: &[Entry<C>], name: &str, text: &str) -> Box<C> {
-    let entry = all.iter().find(|entry| entry.name == name).unwrap();
-    let (node, mut problems) = (yaml::parse(0, text).unwrap(), Problems::default());
+    let entry = all.iter().find(|entry| entry.name == name).expect("a component");
+    let (node, mut problems) = (yaml::parse(0, text).expect("YAML"), Problems::default());
     let config = (entry.decode)(&node, &mut problems);
     assert!(!problems.has_errors(), "{problems:?}");
-    config.unwrap()
+    config.expect("a configuration")
 }
 
 /// A line without its value, which may depend on the machine.

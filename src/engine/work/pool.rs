@@ -40,6 +40,7 @@ pub struct Pool {
     panics: Panics,
 }
 
+#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
 enum Mode {
     /// One worker, run by the task that submits a job.
     Inline {

@@ -36,9 +36,12 @@ const KNOWN: [&[u8]; 15] = [
 ];
 const ESSENTIAL: usize = 12;
 
+/// Makes an item smaller.
+type Step = fn(&[u8]) -> Vec<u8>;
+
 /// The item with at most `most` bytes; `None` if no step is enough. `item` is valid JSON.
 pub(super) fn to_fit(item: Vec<u8>, most: usize) -> Option<Vec<u8>> {
-    let steps: [fn(&[u8]) -> Vec<u8>; 4] = [
+    let steps: [Step; 4] = [
         |json| short_texts(json, 4096),
         few_frames,
         |json| short_texts(&only(json, &KNOWN), 512),
@@ -101,11 +104,11 @@ fn few_frames(json: &[u8]) -> Vec<u8> {
             0..=20 => (&frames[..], &frames[..0]),
             len => (&frames[..FRAMES], &frames[len - FRAMES..]),
         };
-        for (number, (from, to)) in first.iter().chain(last).enumerate() {
+        for (number, (begin, end)) in first.iter().chain(last).enumerate() {
             if number > 0 {
                 out.push(b',');
             }
-            out.extend_from_slice(&json[*from..*to]);
+            out.extend_from_slice(&json[*begin..*end]);
         }
         at = end;
     }
@@ -174,14 +177,13 @@ fn end_of_value(json: &[u8], at: usize) -> usize {
                 continue;
             }
             b'{' | b'[' => depth += 1,
-            b'}' | b']' if depth == 0 => return at,
+            b'}' | b']' | b',' if depth == 0 => return at,
             b'}' | b']' => {
                 depth -= 1;
                 if depth == 0 {
                     return at + 1;
                 }
             }
-            b',' if depth == 0 => return at,
             _ => {}
         }
         at += 1;

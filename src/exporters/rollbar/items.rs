@@ -126,7 +126,7 @@ struct Maker<'s> {
     items: Items,
 }
 
-impl<'s> Maker<'s> {
+impl Maker<'_> {
     fn span<'a>(&mut self, span: &Span<'a>, scope: &'a [u8], facts: &Facts<'a>) {
         let events = span.events().filter(|event| event.name == "exception");
         // Events of one span that say the same are told apart by their number.

@@ -22,8 +22,8 @@ fn attributes(pairs: &[(&str, &str)]) -> Vec<KeyValue> {
     pairs.iter().map(pair).collect()
 }
 
-fn resource(pairs: &[(&str, &str)]) -> Option<Resource> {
-    Some(Resource { attributes: attributes(pairs), ..Resource::default() })
+fn resource(pairs: &[(&str, &str)]) -> Resource {
+    Resource { attributes: attributes(pairs), ..Resource::default() }
 }
 
 fn exception(kind: &str, message: &str, stack: &str) -> Vec<KeyValue> {
@@ -37,7 +37,8 @@ fn spans(of: &[(&str, &str)], spans: Vec<Span>) -> Content {
     let scope =
         InstrumentationScope { name: "flask".to_owned(), ..InstrumentationScope::default() };
     let scope_spans = vec![ScopeSpans { scope: Some(scope), spans, ..ScopeSpans::default() }];
-    let entry = ResourceSpans { resource: resource(of), scope_spans, ..ResourceSpans::default() };
+    let entry =
+        ResourceSpans { resource: Some(resource(of)), scope_spans, ..ResourceSpans::default() };
     let request = ExportTraceServiceRequest { resource_spans: vec![entry] };
     Content::new(Signal::Traces, request.encode_to_vec().into(), count)
 }
@@ -45,7 +46,8 @@ fn spans(of: &[(&str, &str)], spans: Vec<Span>) -> Content {
 fn records(of: &[(&str, &str)], log_records: Vec<LogRecord>) -> Content {
     let count = log_records.len() as u64;
     let scope_logs = vec![ScopeLogs { log_records, ..ScopeLogs::default() }];
-    let entry = ResourceLogs { resource: resource(of), scope_logs, ..ResourceLogs::default() };
+    let entry =
+        ResourceLogs { resource: Some(resource(of)), scope_logs, ..ResourceLogs::default() };
     let request = ExportLogsServiceRequest { resource_logs: vec![entry] };
     Content::new(Signal::Logs, request.encode_to_vec().into(), count)
 }
@@ -294,7 +296,7 @@ fn a_large_item_is_cut_to_the_limit() {
 fn many_items_are_sent_in_pieces() {
     let logs = (0..200).map(|number| record(17, "x", exception("E", &format!("m{number}"), "")));
     let content = records(&[], logs.collect());
-    let (mut from, mut seen) = (Default::default(), Vec::new());
+    let (mut from, mut seen) = (crate::otlp::content::Cursor::default(), Vec::new());
     loop {
         let work = Work { content: &content, from, room: 1 << 20 };
         let (found, walk) = next(&work, &settings(false));

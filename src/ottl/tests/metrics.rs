@@ -6,13 +6,15 @@ use super::plain::{filter, metric_list, metrics, run};
 use crate::{otlp::Signal, ottl::Context};
 
 fn after(metric: &Value, context: Context, statements: &[&str]) -> Vec<Value> {
-    let outcome = run(Signal::Metrics, Some(context), &metrics(&[metric.clone()]), statements);
+    let outcome =
+        run(Signal::Metrics, Some(context), &metrics(std::slice::from_ref(metric)), statements);
     assert_eq!(outcome.failures, Vec::<String>::new(), "{statements:?}");
     metric_list(&outcome.request)
 }
 
 fn failure(metric: &Value, context: Context, statement: &str) -> String {
-    let outcome = run(Signal::Metrics, Some(context), &metrics(&[metric.clone()]), &[statement]);
+    let outcome =
+        run(Signal::Metrics, Some(context), &metrics(std::slice::from_ref(metric)), &[statement]);
     assert!(!outcome.is_changed);
     outcome.failures[0].clone()
 }
@@ -128,8 +130,12 @@ fn kinds_of_metrics_are_converted() {
     for statement in
         ["convert_sum_to_gauge()", "set(metric.is_monotonic, true)", "set(metric.type, 2)"]
     {
-        let outcome =
-            run(Signal::Metrics, Some(Context::Metric), &metrics(&[gauge.clone()]), &[statement]);
+        let outcome = run(
+            Signal::Metrics,
+            Some(Context::Metric),
+            &metrics(std::slice::from_ref(&gauge)),
+            &[statement],
+        );
         assert!(!outcome.is_changed && outcome.failures.is_empty(), "{statement}");
     }
     let outcome = run(Signal::Metrics, None, &metrics(&[sum()]), &["convert_sum_to_gauge()"]);

@@ -279,7 +279,7 @@ pub(super) fn problems(context: Context, statement: &str) -> (Vec<String>, Vec<S
 
 /// A request of one log record.
 pub(super) fn logs(record: &Value) -> Value {
-    many_logs(&[record.clone()])
+    many_logs(std::slice::from_ref(record))
 }
 
 pub(super) fn many_logs(records: &[Value]) -> Value {

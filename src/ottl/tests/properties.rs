@@ -98,7 +98,9 @@ impl Writer {
                 Takes::Regex => format!("{:?}", self.pick(&["a", "(?P<n>.)", "^k", ".*", "x|y"])),
                 Takes::Glob => format!("{:?}", self.pick(&["*", "a*", "?"])),
                 Takes::TimeFormat => "\"%Y-%m-%d\"".to_owned(),
-                Takes::XPath => format!("{:?}", self.pick(&["//a", "/a/@b", "//text()", "//*"])),
+                Takes::XPath => {
+                    format!("{:?}", self.pick(&["//a", "/a/@b", "//Some(text())", "//*"]))
+                }
                 Takes::Function => self.pick(&["SHA256", "ToUpperCase"]).to_owned(),
                 Takes::Lambda(0) => "() => true".to_owned(),
                 Takes::Lambda(2) => self.pick(&["(k, v) => v != nil", "(k, v) => k"]).to_owned(),
@@ -181,10 +183,10 @@ fn model(request: &mut ExportLogsServiceRequest, action: u8, key: &str) {
         let attributes = &mut record.attributes;
         let place = attributes.iter().position(|attribute| attribute.key == key);
         match (action, place) {
-            (0, Some(at)) => attributes[at].value = text(),
+            (0, Some(at)) => attributes[at].value = Some(text()),
             (0, None) => attributes.push(KeyValue {
                 key: key.to_owned(),
-                value: text(),
+                value: Some(text()),
                 ..Default::default()
             }),
             (1, Some(at)) => drop(attributes.remove(at)),
@@ -194,8 +196,8 @@ fn model(request: &mut ExportLogsServiceRequest, action: u8, key: &str) {
     }
 }
 
-fn text() -> Option<AnyValue> {
-    Some(AnyValue { value: Some(Theirs::StringValue("new".to_owned())) })
+fn text() -> AnyValue {
+    AnyValue { value: Some(Theirs::StringValue("new".to_owned())) }
 }
 
 proptest! {

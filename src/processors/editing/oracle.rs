@@ -194,7 +194,7 @@ fn hashed(value: Option<Value>) -> String {
         _ => return String::new(),
     };
     let digest = ring::digest::digest(&ring::digest::SHA256, &bytes);
-    digest.as_ref().iter().map(|b| format!("{b:02x}")).collect()
+    digest.as_ref().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// A value in another type, where it changes.

@@ -98,14 +98,14 @@ impl Fault {
     }
 
     /// What the OTLP receiver says of bodies and of the pipelines, in the words of this API.
-    pub(super) fn of_status(status: Status) -> Self {
+    pub(super) fn of_status(status: &Status) -> Self {
         let kind = match status.code {
             Code::Unavailable => Kind::Throttling,
             Code::Internal => Kind::Internal,
             _ if status.retry_after.is_some() => Kind::Throttling,
             _ => Kind::InvalidParameter,
         };
-        Fault { kind, message: status.message.to_string(), pause: status.retry_after }
+        Fault { kind, message: status.message.clone(), pause: status.retry_after }
     }
 }
 
@@ -231,7 +231,7 @@ mod tests {
     fn what_may_be_sent_again_is_throttling() {
         let of = |code, retry_after| {
             let status = Status { retry_after, ..Status::new(code, "why") };
-            Fault::of_status(status).kind
+            Fault::of_status(&status).kind
         };
         let second = Some(Duration::from_secs(1));
         assert_eq!(of(Code::Unavailable, second), Kind::Throttling);

@@ -209,10 +209,9 @@ fn is_placed(before: &[u8], after: &[u8]) -> bool {
         None | Some(b':' | b']' | b'|' | b'-' | b'>' | b')')
     ) || after.first() == Some(&b'\t');
     match before.last() {
-        None => is_apart || after.starts_with(b" "),
         Some(b'[' | b'|' | b'<' | b'(') => true,
         // `app - ERROR - ...`, `app:ERROR:...`
-        Some(b'-' | b':' | b']') => is_apart || after.starts_with(b" "),
+        None | Some(b'-' | b':' | b']') => is_apart || after.starts_with(b" "),
         // Behind a time: `10:00:00,123 ERROR app`.
         Some(last) => {
             let start = before.iter().rposition(|byte| *byte == b' ').map_or(0, |at| at + 1);

@@ -81,14 +81,14 @@ pub(super) fn translate(
 fn write_resource(put: &Put<'_>, around: &Around<'_>, out: &mut Vec<u8>) {
     let (group, stream) = (&*put.log_group_name.0, &*put.log_stream_name.0);
     let names = put.entity.as_ref().map(|entity| &entity.key_attributes);
-    let named = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     let own = match around.service_name {
         ServiceName::Group => Some(group),
         ServiceName::Stream => Some(stream),
         ServiceName::None => None,
     };
-    let service = names.and_then(|names| named(&names.name.0)).or(own.map(str::to_owned));
-    let environment = names.and_then(|names| named(&names.environment.0));
+    let service = names.and_then(|names| given(&names.name.0)).or(own.map(str::to_owned));
+    let environment = names.and_then(|names| given(&names.environment.0));
     for (key, text) in [
         ("service.name", service.as_deref()),
         ("deployment.environment.name", environment.as_deref()),

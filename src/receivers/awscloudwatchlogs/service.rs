@@ -188,7 +188,7 @@ impl LogsService {
         refused: &mut Refusal<'_>,
     ) -> Result<Answer, Fault> {
         let admission = Arc::clone(&self.inlet).admission(Signal::Logs);
-        let admission = admission.map_err(|error| Fault::of_status(status(&error)))?;
+        let admission = admission.map_err(|error| Fault::of_status(&status(&error)))?;
         let payer = Payer {
             admission: &*admission,
             connection,
@@ -197,14 +197,14 @@ impl LogsService {
             stats: &self.stats,
         };
         let read = whole(body, self.reader.config.max_body(), payer).await;
-        let (bytes, permit) = read.map_err(Fault::of_status)?;
+        let (bytes, permit) = read.map_err(|status| Fault::of_status(&status))?;
         let ready = self.read(head, Paid { bytes, permits: vec![permit] }).await?;
         refused.is_rejected = false;
         self.note_rejected(&ready);
         let Ready { data, group, stream, bytes, written, answer, .. } = ready;
         if let Some((body, permit)) = data {
             let reply = admission.submit(self.arrival(body, permit, &*admission, connection)).await;
-            reply.map_err(|error| Fault::of_status(status(&error)))?;
+            reply.map_err(|error| Fault::of_status(&status(&error)))?;
         }
         if let Some(written) = written {
             self.reader.groups.wrote(&group, &stream, bytes, written);

@@ -33,7 +33,8 @@ pub(super) struct Signature<'h> {
     region: &'h str,
     service: &'h str,
     signed_headers: &'h str,
-    signature: &'h str,
+    /// In hexadecimal digits.
+    value: &'h str,
 }
 
 impl<'h> Signature<'h> {
@@ -48,16 +49,8 @@ impl<'h> Signature<'h> {
         let mut fields = scope.split('/');
         let (date, region, service) = (fields.next()?, fields.next()?, fields.next()?);
         let is_whole = fields.next() == Some("aws4_request") && fields.next().is_none();
-        let (signed_headers, signature) = (part("SignedHeaders")?, part("Signature")?);
-        is_whole.then_some(Signature {
-            key,
-            scope,
-            date,
-            region,
-            service,
-            signed_headers,
-            signature,
-        })
+        let (signed_headers, value) = (part("SignedHeaders")?, part("Signature")?);
+        is_whole.then_some(Signature { key, scope, date, region, service, signed_headers, value })
     }
 
     /// The region that the call is meant for, if it can be the name of one.
@@ -122,7 +115,7 @@ impl Signed<'_> {
             signature.scope,
             self::hash(self.canonical(signature, &hash).as_bytes())
         );
-        let is_right = is_same(&signature.of_text(secret, &text), signature.signature)
+        let is_right = is_same(&signature.of_text(secret, &text), signature.value)
             && content.is_none_or(|content| content == hash);
         if !is_right {
             return Err(wrong(
@@ -139,7 +132,7 @@ impl Signed<'_> {
 
     /// Each chunk is signed together with the signature before it.
     fn has_right_chunks(&self, signature: &Signature<'_>, secret: &str, time: &str) -> bool {
-        let mut before = signature.signature.to_owned();
+        let mut before = signature.value.to_owned();
         let joined = chunked::join(self.body, |data, own| {
             let text = format!(
                 "{ALGORITHM}-PAYLOAD\n{time}\n{}\n{before}\n{}\n{}",

@@ -252,11 +252,11 @@ impl OtlpService {
         };
         let identity = match client.admit(&request, self.caller(signal, client, stats)).await {
             Ok(identity) => identity,
-            Err(status) => return unauthenticated(&status, encoding, client.challenge()),
+            Err(denied) => return unauthenticated(&denied, encoding, client.challenge()),
         };
         match self.submit(signal, encoding, request, (client, identity), refused).await {
             Ok(()) => success(encoding),
-            Err(status) => failure(&status, encoding),
+            Err(failed) => failure(&failed, encoding),
         }
     }
 

@@ -45,13 +45,11 @@ pub(super) fn write_trace(
     kept.keep_named("exception", exception, names);
 
     let mut trace = String::with_capacity(1024);
-    let printed = match raw_stack(data) {
-        Some(stack) => stack,
-        None => {
-            let language = language(data).unwrap_or_default();
-            print(&chain.0, language, &mut trace);
-            &*trace
-        }
+    let printed = if let Some(stack) = raw_stack(data) {
+        stack
+    } else {
+        print(&chain.0, language(data).unwrap_or_default(), &mut trace);
+        &*trace
     };
     kept.attributes.text("exception.stacktrace", printed);
 
@@ -108,7 +106,9 @@ fn print(chain: &[&Members<'_>], language: &str, out: &mut String) {
                 out.push_str(DIRECT);
             }
             out.push_str("Traceback (most recent call last):\n");
-            frames(trace).iter().for_each(|frame| print_frame(frame, form, out));
+            for frame in frames(trace).iter() {
+                print_frame(frame, form, out);
+            }
             let (class, message) = said(trace);
             head(class, message, out);
             out.push('\n');
@@ -121,7 +121,9 @@ fn print(chain: &[&Members<'_>], language: &str, out: &mut String) {
         }
         let (class, message) = said(trace);
         head(class, message, out);
-        frames(trace).iter().rev().for_each(|frame| print_frame(frame, form, out));
+        for frame in frames(trace).iter().rev() {
+            print_frame(frame, form, out);
+        }
     }
 }
 

@@ -198,13 +198,13 @@ impl Intake {
         }
         let given = envelope.uuid().filter(|uuid| uuid.len() <= UUID).map(str::to_owned);
         let turn = match &given {
-            Some(uuid) => match self.seen.enter(&token, uuid).await {
-                Some(turn) => Some(turn),
-                None => {
+            Some(uuid) => {
+                let Some(turn) = self.seen.enter(&token, uuid).await else {
                     let answer = Answer { rate, ..Answer::taken(uuid) };
                     return Ok(Translated::Known(answer));
-                }
-            },
+                };
+                Some(turn)
+            }
             None => None,
         };
         let uuid = given.unwrap_or_else(random_uuid);

@@ -29,17 +29,19 @@ pub struct Config {
     /// Items that each access token may send in a minute; 0: no limit.
     pub max_items_per_minute: u64,
     /// Pages that may send from a browser, by default those of this machine.
-    pub cors: Cors,
+    pub cors: Option<Cors>,
     /// Answer a request only after the backends have its data.
     pub wait_for_export: bool,
     /// Write items to disk before they are answered, so that they survive a crash.
     pub journal: Option<Journal>,
 }
 
+/// Pages of this machine.
+const LOCAL: [&str; 4] =
+    ["http://localhost:*", "http://127.0.0.1:*", "http://localhost", "http://127.0.0.1"];
+
 impl Default for Config {
     fn default() -> Self {
-        let local =
-            ["http://localhost:*", "http://127.0.0.1:*", "http://localhost", "http://127.0.0.1"];
         Config {
             endpoint: String::new(),
             tls: None,
@@ -47,11 +49,7 @@ impl Default for Config {
             service_name: String::new(),
             max_request_body_size: 1 << 20,
             max_items_per_minute: 5000,
-            cors: Cors {
-                allowed_origins: local.map(str::to_owned).to_vec(),
-                max_age: 7200,
-                ..Cors::default()
-            },
+            cors: None,
             wait_for_export: false,
             journal: None,
         }
@@ -62,7 +60,11 @@ impl Config {
     /// The settings for browsers. The header of the token is always allowed: without it no page
     /// could send.
     pub(super) fn pages(&self) -> Cors {
-        let mut cors = self.cors.clone();
+        let mut cors = self.cors.clone().unwrap_or_else(|| Cors {
+            allowed_origins: LOCAL.map(str::to_owned).to_vec(),
+            max_age: 7200,
+            ..Cors::default()
+        });
         cors.allowed_headers.push(TOKEN.to_owned());
         cors
     }

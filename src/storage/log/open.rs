@@ -81,7 +81,7 @@ impl Log {
             has_new_names: true,
             ..Writer::default()
         };
-        let state = State {
+        let initial = State {
             segments: std::mem::take(&mut measured.segments),
             damaged_files,
             next,
@@ -97,7 +97,7 @@ impl Log {
             reader: Mutex::new(None),
             writer: Mutex::new(writer),
             saving: Mutex::default(),
-            state: Mutex::new(state),
+            state: Mutex::new(initial),
         };
         log.count();
         log.report(&measured, &missing)?;
