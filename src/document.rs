@@ -113,11 +113,13 @@ pub fn load(root: &Node, problems: &mut Problems) -> Document {
     document.extensions =
         components::load(root, Kind::Extension, extensions::ALL, skipped, problems);
     unknown.report(problems);
+    let before = problems.0.len();
     components::validate(root, &document, problems);
+    values::check(root, problems);
+    in_file_order(problems, before);
     pipelines::load(root, &mut document, &unknown, problems);
     components::validate_use(root, &document, problems);
     // A value behind an anchor is checked wherever the anchor is used.
-    values::check(root, problems);
     let mut seen = HashSet::new();
     problems.0.retain(|problem| seen.insert((problem.place.clone(), problem.message.clone())));
     document

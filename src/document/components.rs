@@ -145,7 +145,6 @@ impl<'a> Bodies<'a> {
 
 /// Lets each configuration check itself, unless it has problems already.
 pub(super) fn validate(root: &Node, document: &Document, problems: &mut Problems) {
-    let before = problems.0.len();
     let bodies = Bodies::new(root, problems);
     for (receiver, at) in bodies.sound(Kind::Receiver, &document.receivers) {
         receiver.config.validate(at, problems);
@@ -162,7 +161,6 @@ pub(super) fn validate(root: &Node, document: &Document, problems: &mut Problems
     for (extension, at) in bodies.sound(Kind::Extension, &document.extensions) {
         extension.config.validate(at, problems);
     }
-    in_file_order(problems, before);
 }
 
 /// Lets each exporter check the signals that pipelines send to it.

@@ -5,7 +5,7 @@
 
 use serde_json::Value as Json;
 
-use super::{ids, in_file_order, schema::Schemas};
+use super::{ids, schema::Schemas};
 use crate::{
     component::Kind,
     config::{Node, Problems, Value, ignored::FIXED_MARK, tree::Member, units::REDACTED},
@@ -17,7 +17,6 @@ const SHORT: i128 = 1_000_000;
 /// Warns of such values in a document.
 pub(super) fn check(root: &Node, problems: &mut Problems) {
     let schemas = Schemas::shared();
-    let before = problems.0.len();
     for kind in Kind::ALL {
         let section = root.get(kind.section()).map(Node::plain);
         let Some(Value::Map(members)) = section else { continue };
@@ -31,7 +30,6 @@ pub(super) fn check(root: &Node, problems: &mut Problems) {
     if let Some(telemetry) = root.get("service").and_then(|service| service.get("telemetry")) {
         Check { schemas, problems }.value(telemetry, schemas.telemetry());
     }
-    in_file_order(problems, before);
 }
 
 struct Check<'a> {

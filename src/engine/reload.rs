@@ -5,9 +5,9 @@
 //! page whose port was taken, is opened again.
 //!
 //! Measured (`tests/it/reload.rs`: 500 reloads in a build without optimisation, senders at full
-//! speed on the same two cores): the workers are paused for 0.2 ms with two threads (99 of 100: 6 ms,
-//! until the other one has ended its job) and for 0.1 ms with one. Processors that are removed add
-//! the time in which they emit what they hold.
+//! speed on the same two cores): the workers are paused for 0.2 ms with two threads (99 of 100:
+//! 6 ms, until the other one has ended its job) and for 0.1 ms with one. Processors that are
+//! removed add the time in which they emit what they hold.
 
 use std::{sync::Arc, time::Instant};
 

@@ -4,12 +4,12 @@
 
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{net::server::Reply, receivers::stray::Stray};
 
 /// `cors`.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cors {
     /// Origins such as `https://app.example.com`; `*` stands for any characters.
