@@ -1,7 +1,7 @@
 //! Puts a secret into every place that may hold one, with errors on every line, and checks that it
 //! is never shown.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use serde_json::Value as Json;
 
@@ -89,9 +89,11 @@ fn shown(text: &str, schemas: &Schemas) -> String {
     let loaded = source::load(&uris, &[], &|_| None, &mut problems);
     let mut shown = String::new();
     if let Some(root) = &loaded.root {
-        load(root, &mut problems);
+        let document = load(root, &mut problems);
         if !problems.has_errors() {
             shown += &write::yaml(&effective(root, schemas, Secrets::Hidden));
+            // A configuration in the log would look like this.
+            let _ = write!(shown, "{document:?}");
         }
     }
     shown + &render(&problems, &masked_sources(&loaded), false)

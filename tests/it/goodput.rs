@@ -290,10 +290,10 @@ service:
     let told = Arc::new(Told::default());
     let (seconds, least) = form();
     let time = Duration::from_secs_f64(seconds);
-    let began = Instant::now();
+    let start = Instant::now();
     // Until there is no room.
     while told.put_off.load(Ordering::SeqCst) == 0 {
-        assert!(began.elapsed() < Duration::from_mins(5), "there is always room");
+        assert!(start.elapsed() < Duration::from_mins(5), "there is always room");
         press(&load, SENDERS, None, Duration::from_millis(200), &told);
     }
     let run = |senders, offered, rate: &mut Rate| {

@@ -127,7 +127,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ),
     (
         "a slice that pins the read buffer of its connection",
-        "src/receivers/otlp/body/tests.rs",
+        "src/receivers/body/tests.rs",
         &["a_message_may_come_in_any_pieces", "a_message_in_one_frame_is_not_copied"],
     ),
     (
@@ -223,7 +223,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     // The transports.
     (
         "streams that wait for memory and fill the window of those that hold it",
-        "src/receivers/otlp/body/tests.rs",
+        "src/receivers/body/tests.rs",
         &["one_request_of_a_connection_waits"],
     ),
     (

@@ -123,7 +123,7 @@ fn forms_tokens_in_the_body_and_gzip_are_taken() {
     let settings = format!(", access_tokens: [{OWN}]");
     let skep = Skep::start(&through(port, backend_port, &settings), &[port]);
     let payload = json!({"access_token": OWN, "data": item("a")}).to_string();
-    let form: String = payload.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let form = payload.bytes().fold(String::new(), |form, byte| form + &format!("%{byte:02x}"));
     let headers = "content-type: application/x-www-form-urlencoded\r\n";
     let (status, _, answer) =
         call(port, "POST", "/api/1/item/", headers, &format!("payload={form}"));

@@ -100,15 +100,15 @@ fn few_frames(json: &[u8]) -> Vec<u8> {
         out.extend_from_slice(&json[at..=list]);
         let frames = values(json, list);
         let end = frames.last().map_or(list + 1, |(_, end)| *end);
-        let (first, last) = match frames.len() {
+        let (head, tail) = match frames.len() {
             0..=20 => (&frames[..], &frames[..0]),
             len => (&frames[..FRAMES], &frames[len - FRAMES..]),
         };
-        for (number, (begin, end)) in first.iter().chain(last).enumerate() {
+        for (number, (start, stop)) in head.iter().chain(tail).enumerate() {
             if number > 0 {
                 out.push(b',');
             }
-            out.extend_from_slice(&json[*begin..*end]);
+            out.extend_from_slice(&json[*start..*stop]);
         }
         at = end;
     }

@@ -106,7 +106,7 @@ fn print(chain: &[&Members<'_>], language: &str, out: &mut String) {
                 out.push_str(DIRECT);
             }
             out.push_str("Traceback (most recent call last):\n");
-            for frame in frames(trace).iter() {
+            for frame in frames(trace) {
                 print_frame(frame, form, out);
             }
             let (class, message) = said(trace);
