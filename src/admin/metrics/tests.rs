@@ -127,7 +127,7 @@ fn a_strict_parser_reads_the_page() {
     assert!(!basic.contains(" histogram"), "{basic}");
     drop(series_of_batch);
     let page = render(&telemetry, Detail::Detailed);
-    assert!(!page.contains("batch_send_size"), "they have ended: {page}");
+    assert!(!page.contains("processor_batch_batch_send_size"), "they have ended: {page}");
 }
 
 #[test]

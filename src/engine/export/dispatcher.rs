@@ -5,7 +5,7 @@
 //! disk ---+   (batch, if configured) |
 //! ```
 //!
-//! It is one task, so its state needs no lock. It waits for seven kinds of events, see [`Event`].
+//! It is one task, so its state needs no lock. It waits for seven kinds of events, see `Event`.
 
 use std::{
     sync::{Arc, atomic::Ordering},

@@ -12,7 +12,7 @@
 //! `spool`.
 //!
 //! It decides by its own state, never by a counter of the metrics page. What each payload takes up
-//! is a [`Fill`], which is given back when it is dropped.
+//! is a `Fill`, which is given back when it is dropped.
 
 use std::sync::{
     Arc,

@@ -1,6 +1,6 @@
 //! Ids that follow from the data: the uuid of an item, and the fingerprint of a message.
 
-use ring::digest::{SHA256, digest};
+use ring::digest::{Context, SHA256};
 
 /// Most bytes of a message that its template is made of.
 const MESSAGE: usize = 1024;
@@ -29,13 +29,13 @@ pub(super) fn short_id(text: &[u8]) -> String {
 }
 
 fn hash(parts: &[&[u8]]) -> [u8; 32] {
-    let mut all = Vec::with_capacity(256);
+    let mut all = Context::new(&SHA256);
     for part in parts {
-        all.extend_from_slice(&(part.len() as u64).to_be_bytes());
-        all.extend_from_slice(part);
+        all.update(&(part.len() as u64).to_be_bytes());
+        all.update(part);
     }
     let mut hash = [0; 32];
-    hash.copy_from_slice(digest(&SHA256, &all).as_ref());
+    hash.copy_from_slice(all.finish().as_ref());
     hash
 }
 

@@ -3,6 +3,8 @@
 //! An exception may come as an event of a span and as a log record. Both get the same uuid, which
 //! follows from the ids of the span, the class and the message, and Rollbar keeps the first one.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use super::{
@@ -302,13 +304,13 @@ fn level<'a>(record: &LogRecord<'a>, origin: Origin, is_exception: bool) -> &'a 
 }
 
 /// The body of a record, to tell records apart.
-fn text_of(body: Option<Value<'_>>) -> Vec<u8> {
+fn text_of(body: Option<Value<'_>>) -> Cow<'_, [u8]> {
     match body.unwrap_or_default() {
-        Value::String(Text(text)) => text.to_vec(),
+        Value::String(Text(text)) => text.into(),
         value => {
             let mut json = Json::default().at_most(4096);
             json.value(value);
-            json.out
+            json.out.into()
         }
     }
 }
