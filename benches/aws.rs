@@ -7,6 +7,7 @@
 #![expect(clippy::cast_precision_loss, clippy::print_stdout, reason = "a report of figures")]
 
 use std::fs;
+use std::sync::Arc;
 
 use opentelemetry_proto::tonic::{
     collector::{

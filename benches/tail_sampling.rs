@@ -14,10 +14,7 @@
     reason = "a report of figures"
 )]
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use fastrand::Rng;
