@@ -176,7 +176,7 @@ impl Schemas {
         let mut definitions = self.definitions.clone();
         for definition in definitions.values_mut() {
             relax(definition);
-            // Editors show it in the place of the key's own.
+            // Editors show it instead of the text of the key.
             definition.as_object_mut().map(|fields| fields.remove("description"));
         }
         definitions.insert("reference".to_owned(), reference());

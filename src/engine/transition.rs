@@ -178,7 +178,7 @@ impl Running {
         Ok(opened)
     }
 
-    /// Puts the new parts in the place of the running ones.
+    /// Replaces the running parts by the new ones.
     pub(super) async fn apply(&mut self, transition: Transition, signals: &mut Signals) -> Applied {
         let Transition { next, receivers, services, exporters, shares, changes, listening } =
             transition;

@@ -186,7 +186,7 @@ pub struct MetricDeclaration {
     pub dimensions: Vec<Vec<String>>,
     /// Regular expressions; the name matches one of them.
     pub metric_name_selectors: Vec<String>,
-    /// The labels match one of these; none: any labels.
+    /// Matchers of labels, of which one must match; if the list is empty, any labels match.
     pub label_matchers: Vec<LabelMatcher>,
 }
 

@@ -1,7 +1,7 @@
 //! One message, read by its table into a list of fields with protobuf's rules applied: the last
 //! value of a field wins, repeated parts of a message are one message, setting one member of a
-//! oneof clears the others, packed and unpacked numbers are the same. For whoever shows data
-//! rather than edits it: JSON and the debug exporter.
+//! oneof clears the others, packed and unpacked numbers are the same. JSON and the exporter
+//! `debug` use it, because they show data and do not edit it.
 //!
 //! Fields are asked for by name, since nothing here is on the way of forwarded data. Nothing is
 //! copied, and nothing is kept that grows with the message; a record borrows from the payload.

@@ -2,9 +2,9 @@
 //! cannot fail.
 //!
 //! A view reads its message once, when it is made, and keeps the scalars; repeated fields are
-//! iterators that walk the bytes again. Protobuf's rules hold: of a scalar that is set twice the
-//! last counts, setting one member of a oneof clears the others, a singular message that stands in
-//! several parts is one message, numbers may be packed or not, unknown fields are passed over.
+//! iterators that walk the bytes again. Protobuf's rules hold: the last value of a scalar
+//! counts, setting one member of a oneof clears the others, the parts of a singular message are
+//! merged, numbers may be packed or not, unknown fields are passed over.
 //!
 //! Views are for bytes that passed the check. Of others they show what comes before the first
 //! fault of each message, and fields of another wire type are unknown.

@@ -1,4 +1,4 @@
-//! The syntax tree of a statement or condition. Every node knows where it stands in the text.
+//! The syntax tree of a statement or condition. Every node has its position in the text.
 
 /// A range of bytes in the text of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

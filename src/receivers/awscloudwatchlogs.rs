@@ -1,4 +1,4 @@
-//! Takes log events from clients of CloudWatch Logs, such as `watchtower`, in the place of AWS.
+//! Takes log events from clients of CloudWatch Logs, such as `watchtower`, as AWS would.
 //!
 //! ```yaml
 //! awscloudwatchlogs:

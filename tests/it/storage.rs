@@ -292,9 +292,21 @@ fn a_full_storage_refuses_or_drops_the_oldest_and_counts() {
             ..Setup::new(receiver, directory.path())
         };
         let skep = setup.start();
-        let last = if refuses { 100 } else { 300 };
-        let (taken, others) = send(receiver, 0..last, 100_000);
+        let last = if refuses { 44 } else { 300 };
+        let (taken, mut others) = send(receiver, 0..last, 100_000);
         if refuses {
+            // Each waits for room before it is refused, so the rest come at the same time.
+            std::thread::scope(|scope| {
+                let rest = (last..100).step_by(7);
+                let senders: Vec<_> = rest
+                    .map(|from| scope.spawn(move || send(receiver, from..from + 7, 100_000)))
+                    .collect();
+                for sender in senders {
+                    let (more, refused) = sender.join().unwrap();
+                    assert_eq!(more, 0, "there is no room for more");
+                    others.extend(refused);
+                }
+            });
             assert!((35..43).contains(&taken), "{taken}");
             assert!(others.iter().all(|status| *status == 503), "{others:?}");
             assert_eq!(metric(metrics, "skep_storage_full"), 100 - taken);

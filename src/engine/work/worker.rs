@@ -264,7 +264,7 @@ pub struct PausedWorker {
 }
 
 /// Called by a worker's thread: hands the worker out and waits until it comes back; `None` if
-/// whoever had it has panicked.
+/// the thread that took it has panicked.
 pub(super) fn pause(
     worker: Worker,
     own: &Receiver<Job>,

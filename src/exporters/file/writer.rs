@@ -19,9 +19,8 @@ pub(super) struct Files {
     open: Vec<Open>,
 }
 
-/// Paths that this process has opened: what was written since is never emptied, also not after a
-/// reload that has put an exporter in the place of another one. As many as there are in
-/// configurations.
+/// Paths that this process has opened: they are never emptied again, also not after a reload that
+/// has replaced an exporter. There are as many as in configurations.
 static BEGUN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 fn begin(path: &Path) -> bool {

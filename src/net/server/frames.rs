@@ -3,7 +3,7 @@
 //!
 //! The library answers PING and SETTINGS, takes PRIORITY, `WINDOW_UPDATE` and frames it does not
 //! know, and counts none of them: a hundred connections that sent nothing else made good clients
-//! wait for 0.2 to 1.2 s. [`Frames`] stands between it and the socket and reads the nine bytes at
+//! wait for 0.2 to 1.2 s. [`Frames`] is between it and the socket and reads the nine bytes at
 //! the beginning of each frame: 20 ns (measured alone, optimised), and a request has two.
 //!
 //! A connection may send [`FIRST`] such frames before its first request, from then on [`BURST`] at

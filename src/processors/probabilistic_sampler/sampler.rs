@@ -16,7 +16,7 @@ use crate::{
 
 /// Attribute of spans that decides for them.
 const PRIORITY: &str = "sampling.priority";
-/// Attributes of log records, in the place of `tracestate`.
+/// Attributes of log records, which have no `tracestate`.
 const THRESHOLD: &str = "sampling.threshold";
 const RANDOMNESS: &str = "sampling.randomness";
 

@@ -38,7 +38,7 @@ pub(super) fn member<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
 pub(super) struct Instance<'a> {
     probe: &'a Probe,
     service: Service,
-    /// `None` if the service gives none: version 1.
+    /// `None` with version 1 of the service, which has no tokens.
     token: Option<String>,
     attempts: u32,
     longest_pause: Duration,

@@ -1,8 +1,8 @@
 //! Severity and ids of the trace that a message has in itself, in the forms that logging libraries
 //! write.
 //!
-//! Of a JSON object the members at its top are looked at: `levelname`, `level` and their like;
-//! `trace_id`, `otelTraceID` and their like. Of a text its first line: a level that stands where a
+//! In a JSON object it looks at the members at the top: `levelname`, `level` and their like;
+//! `trace_id`, `otelTraceID` and their like. In a text it looks at the first line: a level where a
 //! format puts it (`ERROR:root:...`, `[ERROR] ...`, `2026-11-29 10:00:00 - app - ERROR - ...`),
 //! `trace_id=` and `span_id=` as the SDK for Python writes them, and the id of the X-Ray SDKs. What
 //! is lifted also stays in the body.

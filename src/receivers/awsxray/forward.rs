@@ -222,7 +222,7 @@ impl Forward {
         })
     }
 
-    /// The configured URL, or that of the environment or the profile, or that of the region.
+    /// The URL from the configuration, else from the environment, the profile, or the region.
     fn url(&self, found: &Found) -> String {
         let is_ignored = std::env::var("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")
             .is_ok_and(|text| text.eq_ignore_ascii_case("true"));

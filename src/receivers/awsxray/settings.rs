@@ -263,10 +263,7 @@ impl ProxyServer {
         }
         if self.tls.as_ref().is_some_and(|tls| tls.insecure) {
             problems
-                .warning(
-                    at("tls::insecure"),
-                    "any certificate is accepted in the place of that of AWS",
-                )
+                .warning(at("tls::insecure"), "any certificate is accepted, not only that of AWS")
                 .help("remove it; for an own endpoint let SSL_CERT_FILE name its certificate");
         }
     }

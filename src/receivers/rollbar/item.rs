@@ -252,8 +252,8 @@ fn write_parts(data: &Members<'_>, about: &About<'_>, kept: &mut Kept<'_>) {
     kept.attributes.maybe("user_agent.original", agent);
 }
 
-/// Writes the request. `$remote_ip` means the address of the client; it is put in here, since
-/// whoever gets the item next would take it for the address of skep.
+/// Writes the request. `$remote_ip` means the address of the client. It is resolved here, because
+/// the next receiver of the item would resolve it to the address of skep.
 fn write_request(request: &Members<'_>, about: &About<'_>, kept: &mut Kept<'_>) {
     let names = PARTS.iter().find(|(part, _)| *part == "request").map_or(&[][..], |part| part.1);
     for (name, value) in request {
