@@ -15,7 +15,7 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Mutex, Weak,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -26,6 +26,7 @@ use tokio::sync::oneshot;
 use crate::{
     component::Rejection,
     otlp::payload::{Ledger, Permit, Reason},
+    sync,
     telemetry::Telemetry,
 };
 
@@ -147,7 +148,7 @@ impl Budget {
     }
 
     fn enqueue(&self, waiter: Waiter) {
-        let mut waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiters = sync::lock(&self.waiters);
         waiters.push_back(waiter);
         self.waiting.store(waiters.len(), Ordering::SeqCst);
         self.telemetry.budget_waiting.set(waiters.len() as u64);
@@ -164,7 +165,7 @@ impl Budget {
 
     /// Removes the first waiter that still waits, if its bytes are free, and charges them.
     fn next_granted(&self) -> Option<Waiter> {
-        let mut waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiters = sync::lock(&self.waiters);
         while waiters.front().is_some_and(|head| head.granted.is_closed()) {
             waiters.pop_front();
         }

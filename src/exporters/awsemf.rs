@@ -66,7 +66,7 @@ mod tests;
 use std::{
     collections::BTreeMap,
     io::Write as _,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -99,6 +99,7 @@ use crate::{
     },
     config::{Fixed, Ignored, Interval, Node, Problems},
     otlp::{Content, Signal},
+    sync,
 };
 
 /// Sends metrics as documents of the embedded metric format.
@@ -459,7 +460,7 @@ impl Exporter for Emf {
     fn encode(&self, work: &Work<'_>) -> Result<Piece<Arc<Batches>>, ExportError> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-        let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut totals = sync::lock(&self.totals);
         Ok(self.translation.piece(work, &mut totals, now))
     }
 

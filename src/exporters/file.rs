@@ -26,7 +26,7 @@ mod writer;
 use std::{
     borrow::Cow,
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::SystemTime,
 };
 
@@ -40,6 +40,7 @@ use crate::{
     },
     config::{Fixed, Ignored, Interval, Node, Problems, Section},
     otlp::{Content, Signal, json},
+    sync,
 };
 use frames::Frames;
 use writer::Files;
@@ -233,7 +234,7 @@ impl ExporterConfig for Config {
     }
 
     fn build(&self, _cx: &BuildContext) -> Result<Arc<dyn ErasedExporter>, StartError> {
-        let mut files = self.files.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut files = sync::lock(&self.files.0);
         files.get_or_insert_with(|| Files::new(self.clone()));
         Ok(Arc::new(File { config: self.clone() }))
     }
@@ -299,7 +300,7 @@ impl Exporter for File {
     }
 
     fn shutdown(&self) -> BoxFuture<()> {
-        let mut files = self.config.files.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut files = sync::lock(&self.config.files.0);
         if let Some(files) = files.as_mut() {
             files.sync();
         }
@@ -309,7 +310,7 @@ impl Exporter for File {
 
 impl File {
     fn write(&self, frames: &Frames, now: SystemTime) -> Result<Sent, ExportError> {
-        let mut files = self.config.files.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut files = sync::lock(&self.config.files.0);
         let Some(files) = files.as_mut() else { return Ok(Sent::default()) };
         for frame in &frames.all {
             let path = match &frame.name {

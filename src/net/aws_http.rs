@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     fmt, io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -24,6 +24,8 @@ use super::{
     proxy::{self, Destination},
     tls::{ClientTls, Connector},
 };
+
+use crate::sync;
 
 /// Limit of a response body. Responses of AWS are small documents.
 const ANSWER_LIMIT: usize = 1 << 20;
@@ -60,7 +62,7 @@ pub(super) fn client(proxy_address: &str) -> SharedHttpClient {
 
 impl Clients {
     fn client(&self, place: Place) -> Result<Arc<Client>, String> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = sync::lock(&self.open);
         if let Some(client) = open.get(&place) {
             return Ok(Arc::clone(client));
         }

@@ -9,7 +9,7 @@ use std::{
     convert::Infallible,
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
@@ -25,6 +25,8 @@ use tokio::time::Instant;
 
 use self::connect::{Connected, Http1};
 use super::{proxy::Way, tls::Connector};
+
+use crate::sync;
 
 /// Limit of a response body. Longer ones are truncated.
 pub const ANSWER_LIMIT: usize = 64 * 1024;
@@ -281,7 +283,7 @@ impl Client {
         }
         let answer = self.read(response).await.map_err(Failed::Broken)?;
         if !http1.open.is_closed() {
-            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut idle = sync::lock(&self.idle);
             if idle.len() < self.target.tuning.max_idle {
                 idle.push((http1, Instant::now()));
             }
@@ -303,7 +305,7 @@ impl Client {
     }
 
     fn take_idle(&self) -> Option<Http1> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = sync::lock(&self.idle);
         if let Some(limit) = self.target.tuning.idle_timeout {
             idle.retain(|(_, since)| since.elapsed() < limit);
         }

@@ -1,11 +1,10 @@
 //! Limits a log event to one a minute, however often it happens.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Mutex, time::Duration};
 
 use tokio::time::Instant;
+
+use crate::sync;
 
 const PAUSE: Duration = Duration::from_mins(1);
 
@@ -16,7 +15,7 @@ pub struct RateLimit(Mutex<Option<Instant>>);
 impl RateLimit {
     /// Whether to log it now; after that it is false for a minute.
     pub fn is_due(&self) -> bool {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = sync::lock(&self.0);
         let is_due = last.is_none_or(|last| last.elapsed() >= PAUSE);
         if is_due {
             *last = Some(Instant::now());

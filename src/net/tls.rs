@@ -12,7 +12,7 @@ mod x509;
 use std::{
     borrow::Cow,
     fs, io,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock},
     time::Instant,
 };
 
@@ -31,7 +31,10 @@ use self::{
     reload::Reloading,
     trust::{Named, ServerTrust},
 };
-use crate::config::{Fixed, Ignored, Node, Problems, Secret, given, source::check_file};
+use crate::{
+    config::{Fixed, Ignored, Node, Problems, Secret, given, source::check_file},
+    sync,
+};
 
 pub use reload::{Renewal, look_again};
 pub use server::{Acceptor, ServerTls};
@@ -192,7 +195,7 @@ impl Authorities {
     fn new(name: &str, pem: &[u8], has_system: bool) -> Result<Self, String> {
         static LAST: Mutex<Option<(AuthoritiesKey, Authorities)>> = Mutex::new(None);
         let key = (has_system, trust::hash(pem));
-        let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = sync::lock(&LAST);
         if let Some((_, known)) = last.as_ref().filter(|(of, _)| *of == key) {
             return Ok(known.clone());
         }

@@ -13,14 +13,17 @@ use std::{
     collections::{BTreeMap, VecDeque},
     fmt, io,
     str::FromStr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, SystemTime},
 };
 
 use prost::Message as _;
 
 use super::{Log, Scan, Stored, proto::Note};
-use crate::otlp::{Signal, payload::Reason};
+use crate::{
+    otlp::{Signal, payload::Reason},
+    sync,
+};
 
 /// The name of a letter: `otlp_http/backend:traces:17`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -141,10 +144,6 @@ pub struct Letterbox {
     desk: Mutex<Option<Arc<dyn Desk>>>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Letterbox {
     /// The letters of a log.
     pub fn new(exporter: &str, signal: Signal, log: Arc<Log>) -> Self {
@@ -168,12 +167,12 @@ impl Letterbox {
 
     /// Sets the desk, replacing the one before.
     pub fn set_desk(&self, desk: Arc<dyn Desk>) {
-        *lock(&self.desk) = Some(desk);
+        *sync::lock(&self.desk) = Some(desk);
     }
 
     /// The desk.
     pub fn desk(&self) -> Option<Arc<dyn Desk>> {
-        lock(&self.desk).clone()
+        sync::lock(&self.desk).clone()
     }
 
     /// The selected letters, in order of their numbers.
@@ -257,7 +256,7 @@ pub struct Letterboxes(Mutex<BTreeMap<(String, Signal), Arc<Letterbox>>>);
 impl Letterboxes {
     /// The letterbox around a log; made at the first call.
     pub fn open(&self, exporter: &str, signal: Signal, log: &Arc<Log>) -> Arc<Letterbox> {
-        let mut all = lock(&self.0);
+        let mut all = sync::lock(&self.0);
         let made = all
             .entry((exporter.to_owned(), signal))
             .or_insert_with(|| Arc::new(Letterbox::new(exporter, signal, Arc::clone(log))));
@@ -270,7 +269,7 @@ impl Letterboxes {
 
     /// All of them.
     pub fn all(&self) -> Vec<Arc<Letterbox>> {
-        lock(&self.0).values().cloned().collect()
+        sync::lock(&self.0).values().cloned().collect()
     }
 }
 

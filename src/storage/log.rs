@@ -14,7 +14,7 @@ use std::{
     collections::BTreeMap,
     io::{self, IoSlice},
     ops::Range,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::SystemTime,
 };
 
@@ -27,7 +27,7 @@ use super::{
     segment::Segment,
     settled::{self, OfSegment},
 };
-use crate::{otlp::payload::Reason, telemetry::storage::LogStats};
+use crate::{otlp::payload::Reason, sync, telemetry::storage::LogStats};
 
 pub use scan::Scan;
 
@@ -131,10 +131,6 @@ impl State {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Whether there is no such file, or a directory has its name.
 fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::IsADirectory)
@@ -174,7 +170,7 @@ impl Log {
     /// segment is begun then, because the kernel may have dropped pages that it could not write.
     pub fn sync(&self) -> io::Result<u64> {
         let (files, has_new_names, upto, items, last) = {
-            let mut writer = lock(&self.writer);
+            let mut writer = sync::lock(&self.writer);
             let inherited = std::mem::take(&mut writer.inherited);
             let mut files = std::mem::take(&mut writer.unsynced);
             // A segment that is gone was fully settled or dropped.
@@ -192,7 +188,7 @@ impl Log {
         let names = if has_new_names { self.disk.sync() } else { Ok(()) };
         let synced = files.iter().try_for_each(|file| file.sync()).and(names);
         let synced = synced.and_then(|()| self.disk.check()).and_then(|()| self.check_last(last));
-        let mut writer = lock(&self.writer);
+        let mut writer = sync::lock(&self.writer);
         writer.has_failed = synced.is_err();
         if let Err(error) = synced {
             self.stats.sync_errors.add(1);
@@ -205,7 +201,7 @@ impl Log {
         if !files.is_empty() {
             self.stats.syncs.add(1);
             // The next `settled` lists the synced records, too.
-            lock(&self.state).is_changed = true;
+            sync::lock(&self.state).is_changed = true;
         }
         Ok(upto)
     }
@@ -216,7 +212,7 @@ impl Log {
         if last.has_name()? {
             return Ok(());
         }
-        let writer = lock(&self.writer);
+        let writer = sync::lock(&self.writer);
         let Some(active) = writer.active.as_ref().filter(|now| Arc::ptr_eq(&now.file, &last))
         else {
             // It was dropped meanwhile to make room.
@@ -228,9 +224,9 @@ impl Log {
 
     /// Writes `settled`, if anything has changed since the last time.
     pub fn save(&self) -> io::Result<()> {
-        let _saving = lock(&self.saving);
+        let _saving = sync::lock(&self.saving);
         let (next, segments, gone) = {
-            let mut state = lock(&self.state);
+            let mut state = sync::lock(&self.state);
             if !std::mem::take(&mut state.is_changed) {
                 return Ok(());
             }
@@ -248,7 +244,7 @@ impl Log {
         };
         let written = self.write_settled(next, &segments, !gone.is_empty());
         if written.is_err() {
-            lock(&self.state).is_changed = true;
+            sync::lock(&self.state).is_changed = true;
         }
         match &written {
             Ok(()) => gone.into_iter().for_each(|(name, size)| self.spare_or_remove(name, size)),
@@ -256,9 +252,9 @@ impl Log {
             Err(error) if is_full(error) => {
                 let emptied = gone.into_iter().map(|(name, size)| self.empty(name, size));
                 let emptied: Vec<(String, u64)> = emptied.collect();
-                lock(&self.state).gone.extend(emptied);
+                sync::lock(&self.state).gone.extend(emptied);
             }
-            Err(_) => lock(&self.state).gone.extend(gone),
+            Err(_) => sync::lock(&self.state).gone.extend(gone),
         }
         written
     }
@@ -277,7 +273,7 @@ impl Log {
     /// Writes `settled` to get rid of files that wait for it. `false` if there are none, or on an
     /// error.
     fn clear_away(&self) -> bool {
-        let has_gone = !lock(&self.state).gone.is_empty();
+        let has_gone = !sync::lock(&self.state).gone.is_empty();
         has_gone && self.save().is_ok()
     }
 
@@ -298,7 +294,7 @@ impl Log {
 
     /// How much is not settled.
     pub fn held(&self) -> Held {
-        lock(&self.state).held
+        sync::lock(&self.state).held
     }
 
     /// Changes how much is not settled, and shows it.
@@ -311,13 +307,13 @@ impl Log {
 
     /// Whether a record waits to be taken.
     pub fn has_waiting(&self) -> bool {
-        !lock(&self.state).waiting.is_empty()
+        !sync::lock(&self.state).waiting.is_empty()
     }
 
     /// Age of the oldest unsettled record in milliseconds, accurate to a second; `None` if there is
     /// none.
     pub fn oldest(&self, now: SystemTime) -> Option<u64> {
-        let state = lock(&self.state);
+        let state = sync::lock(&self.state);
         let oldest = state.segments.values().find_map(Segment::oldest)?;
         Some(millis(now).saturating_sub(oldest))
     }
@@ -325,10 +321,10 @@ impl Log {
     /// Takes the first waiting record; `None` if there is none. Records that cannot be read are
     /// skipped and counted. After an error of the disk the record still waits.
     pub fn take(&self) -> io::Result<Option<Stored>> {
-        let mut reader = lock(&self.reader);
+        let mut reader = sync::lock(&self.reader);
         loop {
             let (number, segment) = {
-                let mut state = lock(&self.state);
+                let mut state = sync::lock(&self.state);
                 let Some(number) = state.waiting.first() else { return Ok(None) };
                 let segment = state.segment_of(number).map(|s| (s.base, s.marker, s.end));
                 let Some(segment) = segment else {
@@ -387,12 +383,12 @@ impl Log {
     /// Takes a record out of the waiting ones; `false` if it was dropped meanwhile or does not
     /// wait.
     fn hand_out(&self, number: u64) -> bool {
-        lock(&self.state).waiting.remove(number..number + 1) == 1
+        sync::lock(&self.state).waiting.remove(number..number + 1) == 1
     }
 
     /// A record that was taken waits again.
     pub fn put_back(&self, ticket: &Ticket) {
-        let mut state = lock(&self.state);
+        let mut state = sync::lock(&self.state);
         let is_there =
             state.segment_of(ticket.number).is_some_and(|s| !s.is_settled(ticket.number));
         if is_there {
@@ -403,12 +399,12 @@ impl Log {
     /// Numbers of the waiting records that were lost since the last call: dropped to make room, or
     /// damaged. They are settled.
     pub fn lost(&self) -> Vec<(Range<u64>, Reason)> {
-        std::mem::take(&mut lock(&self.state).lost)
+        std::mem::take(&mut sync::lock(&self.state).lost)
     }
 
     /// Settles the record: it is no longer needed.
     pub fn settle(&self, ticket: &Ticket) {
-        let mut state = lock(&self.state);
+        let mut state = sync::lock(&self.state);
         state.waiting.remove(ticket.number..ticket.number + 1);
         let Some(segment) = state.segment_of(ticket.number) else { return };
         if !segment.settle(ticket.number) {
@@ -442,7 +438,7 @@ impl Log {
             self.disk.rename(&segment_name(base), &spare_name(base)).map(|()| true)
         };
         match renamed {
-            Ok(true) => lock(&self.state).gone.push((spare_name(base), size)),
+            Ok(true) => sync::lock(&self.state).gone.push((spare_name(base), size)),
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 // The next opening finds it again; until then its bytes count.
                 tracing::warn!(log = %self.stats.id, %error, "A file of the storage cannot be removed");
@@ -453,7 +449,7 @@ impl Log {
 
     /// Keeps a large file as a spare if there are few spares; otherwise removes it.
     fn spare_or_remove(&self, name: String, size: u64) {
-        let mut state = lock(&self.state);
+        let mut state = sync::lock(&self.state);
         if size >= self.settings.segment_size / 2 && state.spares.len() < SPARES {
             state.spares.push((name, size));
             return;

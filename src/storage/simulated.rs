@@ -4,10 +4,12 @@
 use std::{
     collections::BTreeMap,
     io::{self, IoSlice},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use super::disk::{Disk, File};
+
+use crate::sync;
 
 /// What goes wrong with one operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,34 +81,30 @@ impl Content {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl SimulatedDisk {
     pub(super) fn new(seed: u64) -> Self {
         let disk = SimulatedDisk::default();
-        lock(&disk.0).random = Some(fastrand::Rng::with_seed(seed));
+        sync::lock(&disk.0).random = Some(fastrand::Rng::with_seed(seed));
         disk
     }
 
     /// Bytes that were read so far.
     pub(super) fn read(&self) -> usize {
-        lock(&self.0).read
+        sync::lock(&self.0).read
     }
 
     /// Writes so far.
     pub(super) fn writes(&self) -> usize {
-        lock(&self.0).writes
+        sync::lock(&self.0).writes
     }
 
     /// From now on these percentages of the operations fail.
     pub(super) fn fail(&self, faults: &[(u8, Fault)]) {
-        lock(&self.0).faults = faults.to_vec();
+        sync::lock(&self.0).faults = faults.to_vec();
     }
 
     fn meets(&self, faults: &[Fault]) -> Option<Fault> {
-        let mut inner = lock(&self.0);
+        let mut inner = sync::lock(&self.0);
         let likely: Vec<(u8, Fault)> =
             inner.faults.iter().filter(|(_, fault)| faults.contains(fault)).copied().collect();
         let random = inner.random.as_mut()?;
@@ -115,7 +113,7 @@ impl SimulatedDisk {
 
     /// The machine crashes: of unsynced bytes, any prefix and any pages may survive.
     pub(super) fn crash(&self) {
-        let mut inner = lock(&self.0);
+        let mut inner = sync::lock(&self.0);
         let mut random = inner.random.take().unwrap_or_default();
         // An unsynced name may survive, too. A file has one name, the old or the new one.
         let mut after: BTreeMap<String, Arc<Mutex<Content>>> = BTreeMap::new();
@@ -137,7 +135,7 @@ impl SimulatedDisk {
             }
         }
         for content in after.values() {
-            let mut content = lock(content);
+            let mut content = sync::lock(content);
             let Content { bytes, durable, .. } = &mut *content;
             let upto = random.usize(durable.len().min(bytes.len())..=bytes.len());
             let mut survived = Vec::with_capacity(upto);
@@ -161,36 +159,36 @@ impl SimulatedDisk {
 
     /// The process is restarted: everything that was written is still there.
     pub(super) fn files(&self) -> Vec<String> {
-        let mut names: Vec<String> = lock(&self.0).files.keys().cloned().collect();
+        let mut names: Vec<String> = sync::lock(&self.0).files.keys().cloned().collect();
         names.sort();
         names
     }
 
     /// Changes the bytes of a file.
     pub(super) fn edit(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
-        let content = Arc::clone(&lock(&self.0).files[name]);
-        change(&mut lock(&content).bytes);
+        let content = Arc::clone(&sync::lock(&self.0).files[name]);
+        change(&mut sync::lock(&content).bytes);
     }
 
     /// Puts an empty directory in the place of a file.
     pub(super) fn put_directory(&self, name: &str) {
         let directory = Content { is_directory: true, ..Content::default() };
-        lock(&self.0).files.insert(name.to_owned(), Arc::new(Mutex::new(directory)));
+        sync::lock(&self.0).files.insert(name.to_owned(), Arc::new(Mutex::new(directory)));
     }
 
     /// Removes the folder with its files; open files stay open.
     pub(super) fn remove_all(&self) {
-        let mut inner = lock(&self.0);
+        let mut inner = sync::lock(&self.0);
         inner.files.clear();
         inner.is_gone = true;
     }
 
     /// An independent copy.
     pub(super) fn copy(&self) -> Self {
-        let inner = lock(&self.0);
+        let inner = sync::lock(&self.0);
         let copied = |files: &BTreeMap<String, Arc<Mutex<Content>>>| {
             let copy = |content: &Arc<Mutex<Content>>| {
-                let content = lock(content);
+                let content = sync::lock(content);
                 Arc::new(Mutex::new(Content {
                     bytes: content.bytes.clone(),
                     durable: content.durable.clone(),
@@ -213,7 +211,7 @@ impl Disk for SimulatedDisk {
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
-        let mut inner = lock(&self.0);
+        let mut inner = sync::lock(&self.0);
         if inner.is_gone {
             return Err(io::ErrorKind::NotFound.into());
         }
@@ -226,9 +224,9 @@ impl Disk for SimulatedDisk {
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
-        let inner = lock(&self.0);
+        let inner = sync::lock(&self.0);
         let content = inner.files.get(name).ok_or(io::ErrorKind::NotFound)?;
-        if lock(content).is_directory {
+        if sync::lock(content).is_directory {
             return Err(io::ErrorKind::IsADirectory.into());
         }
         Ok(SimulatedFile::open(self, content))
@@ -239,12 +237,12 @@ impl Disk for SimulatedDisk {
     }
 
     fn check(&self) -> io::Result<()> {
-        if lock(&self.0).is_gone { Err(io::ErrorKind::NotFound.into()) } else { Ok(()) }
+        if sync::lock(&self.0).is_gone { Err(io::ErrorKind::NotFound.into()) } else { Ok(()) }
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        let mut inner = lock(&self.0);
-        if inner.files.get(to).is_some_and(|content| lock(content).is_directory) {
+        let mut inner = sync::lock(&self.0);
+        if inner.files.get(to).is_some_and(|content| sync::lock(content).is_directory) {
             return Err(io::ErrorKind::IsADirectory.into());
         }
         let content = inner.files.remove(from).ok_or(io::ErrorKind::NotFound)?;
@@ -253,8 +251,8 @@ impl Disk for SimulatedDisk {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        let mut inner = lock(&self.0);
-        if inner.files.get(name).is_some_and(|content| lock(content).is_directory) {
+        let mut inner = sync::lock(&self.0);
+        if inner.files.get(name).is_some_and(|content| sync::lock(content).is_directory) {
             return Err(io::ErrorKind::IsADirectory.into());
         }
         inner.files.remove(name).map(|_| ()).ok_or(io::ErrorKind::NotFound.into())
@@ -266,7 +264,7 @@ impl Disk for SimulatedDisk {
             Some(_) => return Err(io::Error::other("sync of the folder")),
             None => {}
         }
-        let mut inner = lock(&self.0);
+        let mut inner = sync::lock(&self.0);
         inner.names = inner.files.clone();
         Ok(())
     }
@@ -275,10 +273,10 @@ impl Disk for SimulatedDisk {
 impl File for SimulatedFile {
     fn append(&self, bytes: &[IoSlice<'_>]) -> io::Result<usize> {
         let all: Vec<u8> = bytes.iter().flat_map(|slice| slice.iter().copied()).collect();
-        lock(&self.disk.0).writes += 1;
+        sync::lock(&self.disk.0).writes += 1;
         let fault = self.disk.meets(&[Fault::ShortWrite, Fault::NoSpace, Fault::WriteError]);
         let written = if fault.is_some() { all.len() / 2 } else { all.len() };
-        let (mut content, mut at) = (lock(&self.content), lock(&self.at));
+        let (mut content, mut at) = (sync::lock(&self.content), sync::lock(&self.at));
         match fault {
             Some(Fault::WriteError) => return Err(io::Error::other("write")),
             Some(Fault::NoSpace) => {
@@ -296,12 +294,12 @@ impl File for SimulatedFile {
         if self.disk.meets(&[Fault::ReadError]).is_some() {
             return Err(io::Error::other("read"));
         }
-        let content = lock(&self.content);
+        let content = sync::lock(&self.content);
         let offset = usize::try_from(offset).map_err(io::Error::other)?;
         let there = content.bytes.get(offset..).unwrap_or_default();
         let len = there.len().min(bytes.len());
         bytes[..len].copy_from_slice(&there[..len]);
-        lock(&self.disk.0).read += len;
+        sync::lock(&self.disk.0).read += len;
         Ok(len)
     }
 
@@ -311,7 +309,7 @@ impl File for SimulatedFile {
             Some(_) => return Err(io::Error::other("sync")),
             None => {}
         }
-        let mut content = lock(&self.content);
+        let mut content = sync::lock(&self.content);
         let Content { bytes, durable, .. } = &mut *content;
         durable.clone_from(bytes);
         Ok(())
@@ -321,16 +319,16 @@ impl File for SimulatedFile {
         if self.disk.meets(&[Fault::WriteError]).is_some() {
             return Err(io::Error::other("cut"));
         }
-        lock(&self.content).bytes.truncate(usize::try_from(len).map_err(io::Error::other)?);
+        sync::lock(&self.content).bytes.truncate(usize::try_from(len).map_err(io::Error::other)?);
         Ok(())
     }
 
     fn size(&self) -> io::Result<u64> {
-        Ok(lock(&self.content).bytes.len() as u64)
+        Ok(sync::lock(&self.content).bytes.len() as u64)
     }
 
     fn has_name(&self) -> io::Result<bool> {
-        let inner = lock(&self.disk.0);
+        let inner = sync::lock(&self.disk.0);
         Ok(inner.files.values().any(|content| Arc::ptr_eq(content, &self.content)))
     }
 }

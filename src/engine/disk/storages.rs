@@ -7,7 +7,7 @@ use std::{
     fs, io,
     os::unix::fs::MetadataExt as _,
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -19,6 +19,7 @@ use crate::{
     engine::panics::Panics,
     otlp::Signal,
     storage::{Folder, Log, Room, Settings, letters::Letterboxes},
+    sync,
     telemetry::{
         Telemetry,
         storage::{LogOwner, LogStats},
@@ -106,7 +107,7 @@ impl Storages {
             component: format!("extension `{name}`"),
             message: message.to_owned(),
         };
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = sync::lock(&self.open);
         if !open.contains_key(name) {
             let opened = Open::new(settings).map_err(|message| failed(&message))?;
             open.insert(name.to_owned(), opened);
@@ -124,7 +125,7 @@ impl Storages {
             log.map_err(|error| failed(&explain(&error, &settings.directory.join(&folder))))?;
         let store = Store::new(log, panics.clone());
         let keeper = Arc::clone(&store).keep(self.closed.subscribe());
-        self.keepers.lock().unwrap_or_else(PoisonError::into_inner).spawn(keeper);
+        sync::lock(&self.keepers).spawn(keeper);
         storage.stores.insert(folder, Arc::clone(&store));
         Ok(Some(store))
     }
@@ -173,11 +174,10 @@ impl Storages {
     /// it.
     pub async fn close(&self) -> u64 {
         let _ = self.closed.send(true);
-        let mut keepers =
-            std::mem::take(&mut *self.keepers.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut keepers = std::mem::take(&mut *sync::lock(&self.keepers));
         while keepers.join_next().await.is_some() {}
         let stores: Vec<Arc<Store>> = {
-            let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            let open = sync::lock(&self.open);
             open.values().flat_map(|open| open.stores.values()).map(Arc::clone).collect()
         };
         stores.iter().map(|store| store.tell_lost()).sum()

@@ -14,7 +14,7 @@ use std::{
     collections::{HashMap, VecDeque},
     io,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, SystemTime},
@@ -37,6 +37,7 @@ use crate::{
         AppendError, Held, Log, NewRecord, Place, Stored, Ticket,
         proto::{Header, Note},
     },
+    sync,
     telemetry::storage::LogStats,
 };
 
@@ -164,7 +165,7 @@ impl Store {
                 (Reason::StorageFailed, "Data is refused for as long as the storage fails.")
             }
         };
-        *lock(&self.refused) = Some(Instant::now());
+        *sync::lock(&self.refused) = Some(Instant::now());
         if self.said.is_due() {
             tracing::error!(log = %self.stats().id, %error, "{remedy}");
         }
@@ -173,7 +174,7 @@ impl Store {
 
     /// Whether the log has refused a record less than a second ago, because it is full or fails.
     pub(in crate::engine) fn is_refusing(&self) -> bool {
-        lock(&self.refused).is_some_and(|at| at.elapsed() < PAUSE)
+        sync::lock(&self.refused).is_some_and(|at| at.elapsed() < PAUSE)
     }
 
     /// Ends the receipts of records that were lost.
@@ -186,7 +187,7 @@ impl Store {
             let found = lost.iter().find(|(numbers, _)| numbers.contains(number));
             found.map(|(_, reason)| *reason)
         };
-        let ended: Vec<_> = lock(&self.receipts)
+        let ended: Vec<_> = sync::lock(&self.receipts)
             .extract_if(|number, _| why(number).is_some())
             .filter_map(|(number, receipts)| Some((receipts, why(&number)?)))
             .collect();
@@ -197,7 +198,7 @@ impl Store {
 
     /// Hold this from before waiting records are appended until they are parked.
     pub(in crate::engine) fn parking(&self) -> Parking<'_> {
-        Parking { receipts: lock(&self.receipts), waiting: &self.waiting }
+        Parking { receipts: sync::lock(&self.receipts), waiting: &self.waiting }
     }
 
     /// How much of the log is not settled.
@@ -212,7 +213,7 @@ impl Store {
 
     /// When reading may resume, if it is paused.
     pub(in crate::engine) fn paused_until(&self) -> Option<Instant> {
-        lock(&self.pause).filter(|until| *until > Instant::now())
+        sync::lock(&self.pause).filter(|until| *until > Instant::now())
     }
 
     /// Reads waiting records in order, up to `bytes` bytes. Blocks.
@@ -246,7 +247,7 @@ impl Store {
         wait: Wait,
     ) -> Payload {
         let Stored { ticket, signal, note, body, .. } = stored;
-        let mut receipts = lock(&self.receipts).remove(&ticket.number).unwrap_or_default();
+        let mut receipts = sync::lock(&self.receipts).remove(&ticket.number).unwrap_or_default();
         receipts.push(self.claim(ticket, wait));
         let mut payload = Payload::new(signal, body, ticket.items, permit);
         (payload.receipts, payload.context) = (receipts, context_of(&note));
@@ -290,7 +291,7 @@ impl Store {
     }
 
     fn pause(&self) {
-        *lock(&self.pause) = Some(Instant::now() + PAUSE);
+        *sync::lock(&self.pause) = Some(Instant::now() + PAUSE);
     }
 
     /// Logs once a minute that records found no room in memory. One that needs more than there is
@@ -321,7 +322,7 @@ impl Store {
     }
 
     fn push_after_sync(&self, is_urgent: bool, after: AfterSync) {
-        lock(&self.after_sync).push(after);
+        sync::lock(&self.after_sync).push(after);
         if is_urgent {
             self.sync_wanted.notify_one();
         }
@@ -358,7 +359,7 @@ impl Store {
                 () = self.sync_wanted.notified() => next_sync = Instant::now(),
                 _ = closed.changed() => break,
             }
-            let is_due = next_sync <= Instant::now() || !lock(&self.after_sync).is_empty();
+            let is_due = next_sync <= Instant::now() || !sync::lock(&self.after_sync).is_empty();
             if is_due {
                 next_sync = Instant::now() + SYNC_INTERVAL;
                 owes_sync = false;
@@ -392,14 +393,14 @@ impl Store {
     fn write_out(&self, syncs: bool) {
         self.end_lost();
         if syncs {
-            let waiting = std::mem::take(&mut *lock(&self.after_sync));
+            let waiting = std::mem::take(&mut *sync::lock(&self.after_sync));
             let result = self.log.sync();
             if let Err(error) = &result {
                 tracing::error!(log = %self.stats().id, %error, "cannot sync the storage");
             }
             if result.is_err() {
                 let in_journals = waiting.iter().filter_map(|after| after.in_journal);
-                lock(&self.left_to_journals).extend(in_journals);
+                sync::lock(&self.left_to_journals).extend(in_journals);
             }
             for after in waiting {
                 (after.synced)(result.is_ok());
@@ -420,7 +421,7 @@ impl Store {
     /// journal keeps because they could not be synced here are left out: if the journal's files are
     /// gone too, the journal counts them.
     pub(in crate::engine) fn tell_lost(&self) -> u64 {
-        let lost_items = self.log.at_risk(&lock(&self.left_to_journals));
+        let lost_items = self.log.at_risk(&sync::lock(&self.left_to_journals));
         if lost_items > 0 {
             tracing::error!(
                 log = %self.stats().id,
@@ -450,10 +451,6 @@ impl Store {
 /// The outcome for those who waited for a sync.
 pub(in crate::engine) fn durable(is_durable: bool) -> Outcome {
     if is_durable { Outcome::Delivered } else { Outcome::Failed(Reason::StorageFailed) }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The attribute of an authenticator that holds the credentials.

@@ -7,13 +7,15 @@
 
 use std::{
     sync::{
-        Mutex, PoisonError,
+        Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use tokio::{sync::Notify, time::Instant};
+
+use crate::sync;
 
 /// After failures without a success for this long, the backend is considered down.
 const LENGTH: Duration = Duration::from_secs(10);
@@ -59,7 +61,7 @@ impl Outage {
     /// Notes a failure. Returns what to log.
     pub(super) fn failed(&self) -> News {
         let now = Instant::now();
-        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failing = sync::lock(&self.failing);
         self.is_failing.store(true, Ordering::Relaxed);
         match failing.as_mut() {
             None => {
@@ -80,7 +82,7 @@ impl Outage {
         if !self.is_failing.load(Ordering::Relaxed) {
             return false;
         }
-        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failing = sync::lock(&self.failing);
         self.is_failing.store(false, Ordering::Relaxed);
         let Some(failing) = failing.take() else { return false };
         if failing.since.elapsed() >= LENGTH {

@@ -2,14 +2,11 @@
 //! warnings: a note may be the only sign that the endpoint is not the backend. Each kind of
 //! rejection is logged once a minute.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Mutex, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::{component::Sent, net::rate_limit::RateLimit};
+use crate::{component::Sent, net::rate_limit::RateLimit, sync};
 
 /// The same kind is logged once in this time; the counters count all of them.
 const PAUSE: Duration = Duration::from_mins(1);
@@ -55,7 +52,7 @@ impl Partial {
 
     fn is_new(&self, reason: &str) -> bool {
         let kind: String = reason.chars().filter(|c| !c.is_ascii_digit()).take(PREFIX).collect();
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = sync::lock(&self.told);
         told.retain(|(_, since)| since.elapsed() < PAUSE);
         let is_new = told.len() < KINDS && told.iter().all(|(other, _)| *other != kind);
         if is_new {

@@ -16,9 +16,11 @@
 //! Invariant: beside the bodies of their payloads, exporters hold no more bytes than their
 //! workspaces. While a reload replaces an exporter, the old and the new workspace both exist.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::sync;
 
 /// All workspaces together are one eighth of the budget.
 const PART: u64 = 8;
@@ -67,7 +69,7 @@ impl Workspace {
 
     /// Changes the size. Room that is in use now returns to the old workspace.
     pub fn resize(&self, bytes: u64) {
-        let mut space = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut space = sync::lock(&self.0);
         if u64::from(space.bytes) != bytes.min(MOST) {
             *space = Space::new(bytes);
         }
@@ -77,7 +79,7 @@ impl Workspace {
     /// piece can be encoded while another is sent.
     pub async fn take(&self, wanted: usize) -> Room {
         let (free, bytes) = {
-            let space = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let space = sync::lock(&self.0);
             let most = space.bytes / 2;
             (Arc::clone(&space.free), u32::try_from(wanted).map_or(most, |wanted| wanted.min(most)))
         };

@@ -18,7 +18,7 @@
 //! already waiting. So an outage costs disk, but neither memory nor refusals. After a crash all
 //! unsettled requests wait.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::route::Route;
 use crate::{
@@ -28,6 +28,7 @@ use crate::{
         payload::{Outcome, Reason, Receipt, Wait, settle_all},
     },
     storage::Place,
+    sync,
 };
 
 /// Bytes in the tray that are written without waiting for more.
@@ -122,7 +123,7 @@ impl Journal {
     }
 
     fn tray(&self) -> MutexGuard<'_, Tray> {
-        self.tray.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.tray)
     }
 
     /// Writes requests to disk and answers their senders. Returns those that are processed now,

@@ -6,7 +6,7 @@
 
 use std::{
     sync::{
-        Arc, OnceLock, PoisonError, RwLock,
+        Arc, OnceLock, RwLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -19,6 +19,7 @@ use crate::{
     component::Rejection,
     engine::export::queue::ExportQueue,
     otlp::{Signal, payload::Reason},
+    sync,
     telemetry::EdgeStats,
 };
 
@@ -143,13 +144,13 @@ impl Routes {
 
     /// The route of a signal now.
     pub fn get(&self, signal: Signal) -> Option<Arc<Route>> {
-        self.by_signal.read().unwrap_or_else(PoisonError::into_inner)[signal.index()].clone()
+        sync::read(&self.by_signal)[signal.index()].clone()
     }
 
     /// Puts other routes in force. Call it only while the workers are paused.
     pub fn replace(&self, routes: BySignal) {
         self.were_replaced.store(true, Ordering::SeqCst);
-        let mut by_signal = self.by_signal.write().unwrap_or_else(PoisonError::into_inner);
+        let mut by_signal = sync::write(&self.by_signal);
         for (current, new) in by_signal.iter_mut().zip(routes) {
             if let Some(old) = std::mem::replace(current, new.clone()) {
                 // Nobody else sets it: it was in force until now.

@@ -9,7 +9,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant},
 };
@@ -30,6 +30,7 @@ use crate::{
         export::offload::{HandOver, Offload},
         panics::Panics,
     },
+    sync,
 };
 
 /// The workers.
@@ -101,8 +102,8 @@ impl Pool {
     pub async fn tick(&self) {
         let Mode::Inline { worker, later, ticker, .. } = &self.mode else { return };
         loop {
-            let due = worker.lock().unwrap_or_else(PoisonError::into_inner).next_tick();
-            *ticker.scheduled.lock().unwrap_or_else(PoisonError::into_inner) = due;
+            let due = sync::lock(&worker).next_tick();
+            *sync::lock(&ticker.scheduled) = due;
             let due = async {
                 match due {
                     Some(due) => tokio::time::sleep_until(due.into()).await,
@@ -129,7 +130,7 @@ impl Pool {
     fn with_worker(&self, action: impl FnOnce(&mut Worker, Instant)) {
         let Mode::Inline { worker, later, ticker } = &self.mode else { return };
         let now = now();
-        let mut worker = worker.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut worker = sync::lock(&worker);
         if catch_unwind(AssertUnwindSafe(|| action(&mut worker, now))).is_err() {
             return self.panics.report(worker_name(0));
         }
@@ -137,7 +138,7 @@ impl Pool {
             ticker.later.notify_one();
         }
         if let Some(due) = worker.next_tick() {
-            let scheduled = ticker.scheduled.lock().unwrap_or_else(PoisonError::into_inner);
+            let scheduled = sync::lock(&ticker.scheduled);
             if scheduled.is_none_or(|scheduled| due < scheduled) {
                 ticker.earlier.notify_one();
             }
@@ -146,7 +147,7 @@ impl Pool {
 
     /// The graph that runs.
     pub fn graph(&self) -> Arc<Graph> {
-        Arc::clone(&self.graph.lock().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&sync::lock(&self.graph))
     }
 
     /// Where panics are reported.
@@ -184,7 +185,7 @@ impl Pool {
         let graph = Arc::clone(next.graph());
         let exchange = AssertUnwindSafe(|| match &self.mode {
             Mode::Inline { worker, ticker, .. } => {
-                let mut worker = worker.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut worker = sync::lock(&worker);
                 let began = Instant::now();
                 exchange::inline(&mut worker, &self.router, next, now());
                 ticker.earlier.notify_one();
@@ -203,7 +204,7 @@ impl Pool {
             self.panics.report("a worker, while the configuration was exchanged");
             None
         })?;
-        *self.graph.lock().unwrap_or_else(PoisonError::into_inner) = graph;
+        *sync::lock(&self.graph) = graph;
         Some(pause)
     }
 
@@ -239,7 +240,7 @@ impl Pool {
     /// Ends the threads. Jobs in their queues are dropped unsettled, and so have failed.
     pub fn stop(&self) {
         let Mode::Threads(threads) = &self.mode else { return };
-        let threads = std::mem::take(&mut *threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let threads = std::mem::take(&mut *sync::lock(&threads));
         for worker in 0..threads.len() {
             self.router.to_worker(worker, Job::Stop);
         }

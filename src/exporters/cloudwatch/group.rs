@@ -7,7 +7,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
 };
 
 use aws_sdk_cloudwatchlogs::{Client, types::LogGroupClass};
@@ -18,6 +18,7 @@ use super::{super::aws::explain, streams::as_text};
 use crate::{
     component::ExportError,
     otlp::view::{Resource, Text, Value},
+    sync,
 };
 
 /// Days that a group can keep its events (`PutRetentionPolicy`).
@@ -96,7 +97,7 @@ impl NewGroups {
         if group() != name {
             return;
         }
-        let mut all = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = sync::lock(&self.asked);
         if all.get(&name) == Some(&asked) || all.len() >= self.most && !all.contains_key(&name) {
             return;
         }
@@ -105,7 +106,7 @@ impl NewGroups {
 
     /// What a group is to be like.
     pub(super) fn of(&self, group: &str) -> NewGroup {
-        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner).get(group).cloned();
+        let asked = sync::lock(&self.asked).get(group).cloned();
         let mut new = self.usual.clone();
         if let Some(asked) = asked {
             if asked.retention > 0 {

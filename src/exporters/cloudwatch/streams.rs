@@ -1,10 +1,6 @@
 //! The streams that are in use, and the attributes that their names are made of.
 
-use std::{
-    borrow::Cow,
-    collections::HashSet,
-    sync::{Mutex, PoisonError},
-};
+use std::{borrow::Cow, collections::HashSet, sync::Mutex};
 
 use foldhash::fast::RandomState;
 
@@ -15,6 +11,7 @@ use crate::{
         text,
         view::{KeyValue, Resource, Text, Value},
     },
+    sync,
 };
 
 /// The stream for events that would need too many streams.
@@ -81,7 +78,7 @@ impl Streams {
     }
 
     pub(in super::super) fn admit(&self, target: Target) -> Target {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = sync::lock(&self.known);
         if known.contains(&target) {
             return target;
         }

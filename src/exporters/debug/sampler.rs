@@ -1,9 +1,11 @@
 //! So many payloads per second, then every n-th.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
     time::{Duration, Instant},
 };
+
+use crate::sync;
 
 /// Counts the payloads of the current second.
 pub(super) struct Sampler {
@@ -20,7 +22,7 @@ impl Sampler {
 
     /// Whether the payload that came at `now` is taken.
     pub(super) fn takes(&self, now: Instant) -> bool {
-        let mut second = self.second.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut second = sync::lock(&self.second);
         let (start, count) = match *second {
             Some((start, count)) if now.duration_since(start) < Duration::from_secs(1) => {
                 (start, count + 1)

@@ -4,13 +4,14 @@ use std::{
     fmt::Write as _,
     fs::OpenOptions,
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::SystemTime,
 };
 
 use super::{Counts, value::time_of};
 use crate::{
     otlp::Signal,
+    sync,
     telemetry::{
         logs::{self, PAGES},
         outlet::{self, Outlet},
@@ -94,7 +95,7 @@ impl Sink {
     pub(super) async fn flush(&self) {
         let Sink::Targets(targets) = self else { return };
         for target in targets {
-            let outlet = target.outlet.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let outlet = sync::lock(&target.outlet).clone();
             let Some(outlet) = outlet else { continue };
             outlet.written().await;
             if let Some(error) = outlet.take_error() {
@@ -106,7 +107,7 @@ impl Sink {
 
 impl Target {
     fn outlet(&self) -> io::Result<Arc<Outlet>> {
-        let mut outlet = self.outlet.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut outlet = sync::lock(&self.outlet);
         Ok(match &*outlet {
             Some(outlet) => Arc::clone(outlet),
             None => Arc::clone(outlet.insert(open(&self.name)?)),

@@ -6,12 +6,12 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, IoSlice, Write},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
     time::{Duration, SystemTime},
 };
 
 use super::{Config, Rotation};
-use crate::telemetry::calendar::file_stamp;
+use crate::{sync, telemetry::calendar::file_stamp};
 
 /// Open files, the one that was used last at the end.
 pub(super) struct Files {
@@ -24,7 +24,7 @@ pub(super) struct Files {
 static BEGUN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 fn begin(path: &Path) -> bool {
-    BEGUN.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned())
+    sync::lock(&BEGUN).insert(path.to_owned())
 }
 
 struct Open {

@@ -5,7 +5,7 @@
 //! the second one by its uuid.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
     time::{Duration, SystemTime},
 };
 
@@ -21,6 +21,7 @@ use crate::{
         outcome::{of_failure, said},
     },
     net::client::{Answer, Client, Segments},
+    sync,
 };
 
 /// Longest pause that is obeyed at a time; windows may be as long as 30 days, and a limit may be
@@ -95,8 +96,7 @@ impl Sender {
                     && let Verdict::Failed(ExportError { retry: Retry::After(Some(pause)), .. }) =
                         &verdict
                 {
-                    let mut closed =
-                        self.closed_until.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut closed = sync::lock(&self.closed_until);
                     *closed = Some(Instant::now() + *pause);
                 }
                 verdict
@@ -107,7 +107,7 @@ impl Sender {
 
     /// How long Rollbar takes nothing.
     fn pause(&self) -> Option<Duration> {
-        let closed = self.closed_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let closed = sync::lock(&self.closed_until);
         let left = closed.map(|until| until.saturating_duration_since(Instant::now()));
         left.filter(|left| !left.is_zero())
     }

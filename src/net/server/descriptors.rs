@@ -6,13 +6,15 @@
 //! closes those that have been idle for longest.
 
 use std::sync::{
-    Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak,
+    Arc, LazyLock, Mutex, MutexGuard, Weak,
     atomic::{AtomicUsize, Ordering},
 };
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::seats::Seats;
+
+use crate::sync;
 
 /// Descriptors that are kept free for other uses: a quarter of the limit, but at most this number.
 const RESERVE: usize = 1024;
@@ -56,7 +58,7 @@ impl Ports {
     }
 
     fn all(&self) -> MutexGuard<'_, Vec<Weak<Seats>>> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.all)
     }
 
     pub(super) fn add(&self, port: &Arc<Seats>) {

@@ -13,7 +13,7 @@
 use std::{
     collections::BTreeMap,
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use rustix::net::{RecvFlags, recv};
@@ -25,6 +25,8 @@ use super::{
     seats::{Seat, Seats},
     serving::{READ_BUFFER, TLS_HANDSHAKE},
 };
+
+use crate::sync;
 
 /// Newcomers for each seat.
 const FOR_EACH_SEAT: usize = 4;
@@ -74,7 +76,7 @@ impl Newcomers {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.state)
     }
 
     /// A place for one more; `None` if all newcomers have a request, or there are no descriptors.

@@ -15,7 +15,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -24,6 +24,8 @@ use std::{
 use tokio::{sync::Notify, time::Instant};
 
 use super::descriptors::Ports;
+
+use crate::sync;
 
 /// The smallest window of a connection in HTTP/2, less one byte.
 const LEAST_WINDOW: u32 = 64 * 1024;
@@ -72,7 +74,7 @@ impl Seats {
     }
 
     fn taken(&self) -> MutexGuard<'_, HashMap<u64, Arc<Activity>>> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.taken)
     }
 
     /// Current connections.
@@ -195,7 +197,7 @@ impl Activity {
 
     /// Since when there has been no request; `None` while there is one.
     pub(super) fn quiet_since(&self) -> Option<Instant> {
-        let since = *self.quiet_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = *sync::lock(&self.quiet_since);
         (self.open.load(Ordering::Relaxed) == 0).then_some(since)
     }
 
@@ -210,7 +212,7 @@ pub(super) struct Busy(Arc<Activity>);
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        *self.0.quiet_since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *sync::lock(&self.0.quiet_since) = Instant::now();
         self.0.open.fetch_sub(1, Ordering::Relaxed);
     }
 }

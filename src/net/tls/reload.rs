@@ -7,7 +7,7 @@
 use std::{
     fs,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant, SystemTime},
@@ -16,7 +16,7 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::Interval;
+use crate::{config::Interval, sync};
 
 /// How often certificates are checked; 0 means only after a reload of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -79,7 +79,7 @@ impl<C> Reloading<C> {
 
     /// The settings at a time; `make` makes them again.
     pub(super) fn at(&self, now: Instant, make: impl FnOnce() -> Result<Arc<C>, String>) -> Arc<C> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = sync::lock(&self.state);
         let looks = LOOKS.load(Ordering::Relaxed);
         let is_old = self.interval.is_some_and(|limit| now.duration_since(state.looked) >= limit);
         if is_old || state.looks != looks {

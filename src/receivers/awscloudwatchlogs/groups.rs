@@ -7,10 +7,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
 };
 
-use crate::net::rate_limit::RateLimit;
+use crate::{net::rate_limit::RateLimit, sync};
 
 /// Most bytes of all groups and streams. A stream with a name of 80 characters takes 240.
 const MOST_BYTES: usize = 4 << 20;
@@ -82,7 +82,7 @@ pub(super) struct All {
 
 impl Groups {
     pub(super) fn lock(&self) -> MutexGuard<'_, All> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.all)
     }
 
     /// Makes a group, or says that there is one.

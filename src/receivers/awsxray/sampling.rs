@@ -7,7 +7,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
     time::{Duration, SystemTime},
 };
 
@@ -18,6 +18,8 @@ use super::{
     settings::{DEFAULT, ProxyServer, Rule},
     stats::RuleStats,
 };
+
+use crate::sync;
 
 /// When a client should ask again. SDKs do so by default.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -117,7 +119,7 @@ impl Sampling {
     /// The response to the reports in `GetSamplingTargets`; `None` if they are not valid.
     pub(super) fn targets(&self, body: &[u8], now: SystemTime) -> Option<Value> {
         let asked: Asked = serde_json::from_slice(body).ok()?;
-        let mut all = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = sync::lock(&self.shares);
         let (mut targets, mut unknown) = (Vec::new(), Vec::new());
         for report in asked.reports {
             let known = self.rules.iter().position(|rule| rule.rule_name == report.rule_name);

@@ -6,7 +6,7 @@
 //! used (`mode: merge`), or the client is told why there are none.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::SystemTime,
 };
 
@@ -20,7 +20,7 @@ use super::{
     proxy::Call,
     sampling::{self, Sampling},
 };
-use crate::net::rate_limit::RateLimit;
+use crate::{net::rate_limit::RateLimit, sync};
 
 /// Most pages of rules that are read. An account has 25 rules unless its limit was raised.
 const PAGES: usize = 32;
@@ -119,13 +119,13 @@ impl Upstream {
         let rules = sampling::of_records(&records);
         let sampling = Sampling::new(rules, Vec::new(), SystemTime::now());
         let kept = Arc::new(Kept { answer: answer.clone(), sampling });
-        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+        *sync::lock(&self.kept) = Some(kept);
         Ok(answer)
     }
 
     /// The response instead of that of AWS, with its source.
     fn instead(&self, call: Call, body: &[u8]) -> Option<(Answer, &'static str)> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let kept = sync::lock(&self.kept).clone();
         if let Some(kept) = kept {
             let answer = match call {
                 Call::Rules => kept.answer.clone(),

@@ -1,15 +1,12 @@
 //! How many items a client may send in a minute. As at Rollbar, the minute of an access token
 //! begins with its first item, and everything beyond the limit gets 429 until it ends.
 
-use std::{
-    collections::HashMap,
-    hash::BuildHasher,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, hash::BuildHasher, sync::Mutex, time::Duration};
 
 use foldhash::fast::RandomState;
 use tokio::time::Instant;
+
+use crate::sync;
 
 /// Length of a window.
 const MINUTE: Duration = Duration::from_mins(1);
@@ -53,7 +50,7 @@ impl Limits {
     pub(super) fn take(&self, token: &str) -> Option<Rate> {
         let limit = Some(self.per_minute).filter(|limit| *limit > 0)?;
         let now = Instant::now();
-        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut windows = sync::lock(&self.windows);
         let mut key = self.hasher.hash_one(token);
         if windows.len() >= MOST && !windows.contains_key(&key) {
             windows.retain(|_, window| now < window.begin + MINUTE);

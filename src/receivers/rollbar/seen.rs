@@ -8,11 +8,13 @@
 use std::{
     collections::{HashMap, VecDeque},
     hash::BuildHasher,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use foldhash::fast::RandomState;
 use tokio::sync::watch;
+
+use crate::sync;
 
 /// Items that are remembered: 32 bytes each.
 const MOST: usize = 8192;
@@ -64,7 +66,7 @@ impl Seen {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
-        self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.0.known)
     }
 }
 

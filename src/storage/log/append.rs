@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Active, Log, NEW, Writer, lock, millis, segment_name};
+use super::{Active, Log, NEW, Writer, millis, segment_name};
 use crate::{
     otlp::payload::Reason,
     storage::{
@@ -19,6 +19,7 @@ use crate::{
         record::{self, Marker, RecordHeader, SEGMENT_HEADER, SegmentHeader},
         segment::Segment,
     },
+    sync,
 };
 
 /// A record before it has a number.
@@ -67,7 +68,7 @@ impl Log {
         // Checksums first: they take as long as the write, and need no lock.
         let ready: Vec<_> = new.iter().map(|new| Ready::new(*new)).collect();
         let mut results = Vec::with_capacity(new.len());
-        let mut writer = lock(&self.writer);
+        let mut writer = sync::lock(&self.writer);
         let mut group = Group::default();
         for record in ready {
             let record = record.and_then(|record| {
@@ -120,7 +121,7 @@ impl Log {
             results.extend(records.iter().map(|_| Err(same(&error).into())));
             return;
         }
-        let mut state = lock(&self.state);
+        let mut state = sync::lock(&self.state);
         state.next = writer.next + records.len() as u64;
         for record in records {
             let (number, time) = (record.header.number, record.header.time);
@@ -171,7 +172,7 @@ impl Log {
 
     /// Removes the oldest segment, with its unread records; `false` if there is none.
     fn drop_oldest(&self, writer: &mut Writer) -> bool {
-        let mut state = lock(&self.state);
+        let mut state = sync::lock(&self.state);
         let Some(base) = state.segments.keys().next().copied() else { return false };
         if writer.active.as_ref().is_some_and(|active| active.base == base) {
             writer.active = None;
@@ -228,7 +229,7 @@ impl Log {
             Some(Active { file, marker: header.marker, base: header.base, size, is_synced: false });
         let mut segment = Segment::new(header.marker, header.base, time);
         segment.size = size;
-        let mut state = lock(&self.state);
+        let mut state = sync::lock(&self.state);
         state.segments.insert(header.base, segment);
         state.is_changed = true;
         Ok(())
@@ -236,7 +237,7 @@ impl Log {
 
     /// A file for a new segment, with its preliminary name. Uses a spare file if there is one.
     fn new_file(&self, base: u64) -> io::Result<(String, Arc<dyn File>)> {
-        let spare = lock(&self.state).spares.pop();
+        let spare = sync::lock(&self.state).spares.pop();
         if let Some((spare, size)) = spare {
             self.room.give_back(size);
             self.stats.disk_bytes.sub(size);
@@ -253,7 +254,7 @@ impl Log {
 
     /// Removes a spare file; `false` if there is none.
     fn drop_spare(&self) -> bool {
-        let Some((name, size)) = lock(&self.state).spares.pop() else { return false };
+        let Some((name, size)) = sync::lock(&self.state).spares.pop() else { return false };
         if self.disk.remove(&name).is_ok() {
             self.room.give_back(size);
             self.stats.disk_bytes.sub(size);
@@ -267,7 +268,7 @@ impl Log {
         if !active.is_synced {
             writer.unsynced.push(active.file);
         }
-        let mut state = lock(&self.state);
+        let mut state = sync::lock(&self.state);
         let Some(segment) = state.segments.get_mut(&active.base) else { return };
         segment.is_sealed = true;
         self.remove_if_done(state, active.base);

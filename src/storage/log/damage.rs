@@ -9,10 +9,11 @@ use std::{
     ops::Range,
 };
 
-use super::{DAMAGED, Log, append_all, is_missing, lock, segment_name};
+use super::{DAMAGED, Log, append_all, is_missing, segment_name};
 use crate::{
     otlp::payload::Reason,
     storage::{Ticket, disk::read_full, segment::Segment},
+    sync,
 };
 
 /// Limits of the copies: bytes of one copy, and number of copies.
@@ -23,7 +24,7 @@ impl Log {
     /// Counts records that cannot be read, keeps their bytes for an operator, and settles them.
     pub(super) fn damaged(&self, base: u64, bytes: Range<u64>, numbers: Range<u64>) {
         let len = bytes.end - bytes.start;
-        let mut state = lock(&self.state);
+        let mut state = sync::lock(&self.state);
         state.lost.push((numbers.clone(), Reason::StorageFailed));
         let lost: Vec<u64> = numbers.filter(|n| state.waiting.remove(*n..*n + 1) == 1).collect();
         let count = lost.len() as u64;
@@ -112,11 +113,11 @@ impl Log {
     /// not count: a journal has them.
     pub fn at_risk(&self, elsewhere: &[Ticket]) -> u64 {
         let unsynced = {
-            let writer = lock(&self.writer);
+            let writer = sync::lock(&self.writer);
             if writer.has_failed { writer.items - writer.synced_items } else { 0 }
         };
         let segments: Vec<_> = {
-            let state = lock(&self.state);
+            let state = sync::lock(&self.state);
             let left = state.segments.values().filter(|segment| segment.left() > 0);
             let items_elsewhere = |segment: &Segment| {
                 let numbers = segment.base..segment.end;

@@ -19,6 +19,7 @@ use crate::{
         segment::Segment,
         settled::{self, Contents},
     },
+    sync,
     telemetry::storage::LogStats,
 };
 
@@ -127,7 +128,7 @@ impl Log {
 
     /// Counts all records, and lets all of them wait.
     fn count(&self) {
-        let mut state = super::lock(&self.state);
+        let mut state = sync::lock(&self.state);
         let mut held = Held::default();
         let State { segments, waiting, gone, .. } = &mut *state;
         for (_, size) in gone {
@@ -145,7 +146,7 @@ impl Log {
 
     /// Removes settled records from those that wait.
     fn apply(&self, settled: &Contents) {
-        let mut state = super::lock(&self.state);
+        let mut state = sync::lock(&self.state);
         let mut done = Vec::new();
         for of_segment in &settled.segments {
             let State { segments, waiting, .. } = &mut *state;
@@ -170,7 +171,7 @@ impl Log {
         done.extend(state.segments.values().filter(|s| s.is_done()).map(|s| s.base));
         drop(state);
         for base in done {
-            self.remove_if_done(super::lock(&self.state), base);
+            self.remove_if_done(sync::lock(&self.state), base);
         }
     }
 }

@@ -5,10 +5,13 @@
 
 use std::{io, sync::Arc};
 
-use super::{Log, lock, segment_name};
-use crate::storage::{
-    Stored, Ticket,
-    reader::{Reader, Step},
+use super::{Log, segment_name};
+use crate::{
+    storage::{
+        Stored, Ticket,
+        reader::{Reader, Step},
+    },
+    sync,
 };
 
 /// A place in a log, which goes on to its end.
@@ -24,7 +27,8 @@ pub struct Scan {
 impl Scan {
     /// Goes through the records with numbers of `from` on, up to those that there are now.
     pub fn new(log: Arc<Log>, from: u64) -> Self {
-        let end = lock(&log.state).segments.values().next_back().map_or(0, |segment| segment.end);
+        let end =
+            sync::lock(&log.state).segments.values().next_back().map_or(0, |segment| segment.end);
         Scan { log, reader: None, next: from, end }
     }
 
@@ -72,7 +76,7 @@ impl Scan {
 
     /// The next number that is not settled, and its segment.
     fn next_number(&self) -> Option<(u64, u64)> {
-        let state = lock(&self.log.state);
+        let state = sync::lock(&self.log.state);
         let first = state.segments.range(..=self.next).next_back().map_or(0, |(base, _)| *base);
         state.segments.range(first..).find_map(|(base, segment)| {
             let from = self.next.max(segment.base);
@@ -84,7 +88,7 @@ impl Scan {
     /// One step of the reader of a segment, and the number after the last of the segment at that
     /// time; `None` if the segment is gone.
     fn look(&mut self, number: u64, base: u64) -> io::Result<Option<(Step, u64)>> {
-        let marker = lock(&self.log.state).segments.get(&base).map(|s| (s.marker, s.end));
+        let marker = sync::lock(&self.log.state).segments.get(&base).map(|s| (s.marker, s.end));
         let Some((marker, end)) = marker else { return Ok(None) };
         if self.reader.as_ref().is_none_or(|reader| reader.base != base || reader.next > number) {
             match self.log.disk.open(&segment_name(base)) {
@@ -102,7 +106,7 @@ impl Scan {
     }
 
     fn is_settled(&self, number: u64) -> bool {
-        lock(&self.log.state).segment_of(number).is_none_or(|s| s.is_settled(number))
+        sync::lock(&self.log.state).segment_of(number).is_none_or(|s| s.is_settled(number))
     }
 }
 
