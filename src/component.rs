@@ -31,7 +31,7 @@ use bytes::Bytes;
 use crate::{
     config::{Node, Problems},
     otlp::{
-        Signal,
+        Payload, Signal,
         check::Utf8,
         payload::{Context, Permit, Reason, Wait},
     },
@@ -231,6 +231,15 @@ pub struct Arrival {
     pub wait: Wait,
     /// The counters of the receiver for this signal and transport, which the engine updates.
     pub stats: Arc<ReceiverStats>,
+    /// What the receiver does with the data of a sender that it does not trust.
+    pub vetting: Option<Box<dyn Vetting>>,
+}
+
+/// What a receiver does with a request once a worker has unpacked it, before the journal and the
+/// pipelines see it: judges and edits it.
+pub trait Vetting: fmt::Debug + Send + Sync {
+    /// Edits the payload, or says why it is not taken. The payload is one segment.
+    fn vet(&self, payload: &mut Payload) -> Result<(), Rejection>;
 }
 
 /// Why a request was not taken.
@@ -245,6 +254,15 @@ pub enum Rejection {
     },
     /// Not taken now, with the reason and when to come back.
     Unavailable(Reason, Option<Duration>),
+    /// Its sender sends more than it may.
+    TooMany {
+        /// Of what.
+        text: &'static str,
+        /// When to come back.
+        pause: Duration,
+    },
+    /// The receiver takes no such data from its sender; the text says what it would have to change.
+    NotAllowed(String),
     /// Refused for good by the pipeline.
     Failed(Reason),
 }

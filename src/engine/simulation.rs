@@ -342,6 +342,7 @@ impl World {
             context: None,
             wait,
             stats: Telemetry::default().receiver("otlp", Signal::Traces, "grpc"),
+            vetting: None,
         };
         admission.submit(arrival).await
     }

@@ -3,7 +3,11 @@
 
 use smallvec::SmallVec;
 
-use super::payload::{Permit, Reason};
+use super::payload::{Payload, Permit, Reason};
+
+/// Largest copy that is made even if the budget has no room for it. Each worker makes one at a
+/// time.
+const ALWAYS: usize = 1 << 20;
 
 /// Bytes drawn from an account for one purpose, given back when the purse is dropped.
 #[derive(Debug, Default)]
@@ -23,6 +27,17 @@ impl Purse {
     /// the account is empty (the next acquirer waits until the debt is paid); more only if free.
     pub fn new(permit: Option<&Permit>, credit: usize) -> Self {
         Purse { account: permit.cloned(), credit: credit as u64, ..Purse::default() }
+    }
+
+    /// A purse for an edited copy of a payload. The copy replaces the original, so it may be up to
+    /// twice as large, within a limit, even if the budget is exhausted: a small edit should not
+    /// fail for lack of room. Larger growth must find free bytes. Otherwise a sender could turn a
+    /// megabyte of empty items into any amount of memory.
+    pub fn for_copy_of(payload: &Payload) -> Self {
+        let credit = payload.len().saturating_mul(9) / 4 + (8 << 10);
+        let is_shared = payload.permits.iter().any(Permit::is_shared);
+        let credit = if is_shared || credit > ALWAYS { 0 } else { credit };
+        Purse::new(payload.permits.first(), credit)
     }
 
     /// Pays for `bytes` more bytes, or fails if they are not free.

@@ -39,7 +39,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::sampler::{Marker, Sampler};
-use super::editing::{edit_segments, purse_for};
+use super::editing::edit_segments;
 use crate::{
     component::{BuildContext, Entry, Output, Partition, Processor, ProcessorConfig, StartError},
     config::{Node, Problems},
@@ -47,6 +47,7 @@ use crate::{
         Payload, Signal,
         filter::{self, Left},
         payload::Body,
+        purse::Purse,
         splice,
     },
     telemetry::{Counter, Desc, Meter},
@@ -235,7 +236,7 @@ impl Probabilistic {
 
 impl Processor for Probabilistic {
     fn process(&mut self, mut payload: Payload, out: &mut Output) {
-        let mut purse = purse_for(&payload);
+        let mut purse = Purse::for_copy_of(&payload);
         let mut body = Body::new();
         let (mut items, mut is_whole) = (0, true);
         let mut undecided = [0; 2];

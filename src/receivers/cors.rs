@@ -9,18 +9,42 @@ use serde::{Deserialize, Serialize};
 use crate::{net::server::Reply, receivers::stray::Stray};
 
 /// `cors`.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cors {
-    /// Origins such as `https://app.example.com`; `*` stands for any characters.
+    /// Origins such as `https://app.example.com`; `*` stands for any characters, and `:*` at the
+    /// end for any port.
     pub allowed_origins: Vec<String>,
     /// Request headers that a page may set, besides those that are always allowed.
     pub allowed_headers: Vec<String>,
-    /// Response headers that a page may read.
+    /// Response headers that a page may read, besides `Retry-After`.
     pub exposed_headers: Vec<String>,
-    /// Seconds for which a browser may remember the response.
+    /// Seconds for which a browser may remember that a page may send. With 0 it asks before nearly
+    /// every request.
     pub max_age: u32,
 }
+
+/// The longest time that Chromium remembers (Fetch standard, section 3.3.5, leaves it to browsers).
+const MAX_AGE: u32 = 7200;
+
+impl Default for Cors {
+    fn default() -> Self {
+        Cors {
+            allowed_origins: Vec::new(),
+            allowed_headers: Vec::new(),
+            exposed_headers: Vec::new(),
+            max_age: MAX_AGE,
+        }
+    }
+}
+
+/// The header that tells an SDK when to come back. It reads it only where it is exposed.
+const ALWAYS_EXPOSED: &str = "retry-after";
+
+/// A public page asks with it whether it may send to a private address, such as localhost
+/// (<https://wicg.github.io/private-network-access/>).
+const REQUEST_PRIVATE: &str = "access-control-request-private-network";
+const ALLOW_PRIVATE: &str = "access-control-allow-private-network";
 
 /// Headers that pages may always send.
 const ALWAYS_ALLOWED: &str = "content-type, content-encoding, x-requested-with";
@@ -57,6 +81,9 @@ impl Cors {
         }
         if self.max_age > 0 {
             headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from(self.max_age));
+        }
+        if request.headers().contains_key(REQUEST_PRIVATE) {
+            headers.insert(ALLOW_PRIVATE, HeaderValue::from_static("true"));
         }
         Some(response)
     }
@@ -109,9 +136,12 @@ impl Cors {
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
             headers
                 .insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
-            if let Ok(exposed) = HeaderValue::try_from(self.exposed_headers.join(", "))
-                && !exposed.is_empty()
-            {
+            let mut exposed = ALWAYS_EXPOSED.to_owned();
+            for name in &self.exposed_headers {
+                exposed.push_str(", ");
+                exposed.push_str(name);
+            }
+            if let Ok(exposed) = HeaderValue::try_from(exposed) {
                 headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
             }
             headers.insert(header::VARY, HeaderValue::from_static("origin"));
@@ -119,10 +149,14 @@ impl Cors {
     }
 }
 
-/// Whether `text` is `pattern`, in which `*` stands for any characters. Case-insensitive.
+/// Whether `text` is `pattern`, in which `*` stands for any characters. Case-insensitive. Browsers
+/// leave out the port that a scheme has by default, so a pattern for any port takes none, too.
 fn matches(pattern: &str, text: &str) -> bool {
     let text = text.to_ascii_lowercase();
     let pattern = pattern.to_ascii_lowercase();
+    if pattern.strip_suffix(":*").is_some_and(|host| host == text) {
+        return true;
+    }
     let mut parts = pattern.split('*');
     let Some(mut rest) = text.strip_prefix(parts.next().unwrap_or_default()) else { return false };
     let mut parts = parts.peekable();
@@ -170,11 +204,34 @@ mod tests {
     }
 
     #[test]
+    fn a_preflight_is_remembered_and_a_page_reads_when_to_come_back() {
+        let cors =
+            Cors { allowed_origins: vec!["http://localhost:*".to_owned()], ..Cors::default() };
+        let ask = || {
+            let request = Request::options("/v1/traces")
+                .header(header::ACCESS_CONTROL_REQUEST_METHOD, "POST")
+                .header(REQUEST_PRIVATE, "true");
+            request.body(()).unwrap()
+        };
+        let mut response = cors.preflight(&ask()).unwrap();
+        cors.allow_origin(&HeaderValue::from_static("http://localhost:3000"), &mut response);
+        let headers = response.headers();
+        assert_eq!(headers[header::ACCESS_CONTROL_MAX_AGE], "7200");
+        assert_eq!(headers[header::ACCESS_CONTROL_EXPOSE_HEADERS], "retry-after");
+        assert_eq!(headers[ALLOW_PRIVATE], "true");
+        let cors = Cors { max_age: 0, ..cors };
+        let response = cors.preflight(&ask()).unwrap();
+        assert!(!response.headers().contains_key(header::ACCESS_CONTROL_MAX_AGE));
+    }
+
+    #[test]
     fn origins_match_with_wildcards() {
         assert!(matches("*", "https://a.example"));
         assert!(matches("https://*.example.com", "https://App.example.com"));
         assert!(!matches("https://*.example.com", "https://example.org"));
         assert!(matches("http://localhost:*", "http://localhost:3000"));
+        assert!(matches("http://localhost:*", "http://localhost"));
+        assert!(!matches("http://localhost:*", "http://localhost.example.com"));
         assert!(!matches("http://localhost", "http://localhost:3000"));
     }
 }

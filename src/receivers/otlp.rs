@@ -56,15 +56,37 @@
 //! the hard one. At a limit, a new connection is let in once its first request has arrived. It then
 //! replaces one that was idle for long, first of all one that has sent no request.
 //!
+//! With `public:` under `http`, the port is one that anybody may send to, as pages in browsers need
+//! it. Put it into a receiver of its own, such as `otlp/browser`. It takes traces and logs over
+//! HTTP. Each client (an IPv4 address, or an IPv6 network of 64 bits) and all of them together have
+//! a rate; beyond it they get 429 with `Retry-After` before the body is read. Bodies of the port
+//! use at most an eighth of the byte budget. Requests with too many items, or of a service that is
+//! not in `service_names`, get 403. Everything else is edited: attributes that are not listed, the
+//! weight of sampled spans (`tracestate`), fields that OTLP does not know and what exceeds a limit
+//! are left out, long texts are cut, kinds of servers and queues become internal. Resources get
+//! `skep.source`, `skep.trust: client`, `client.address` and `user_agent.original` from skep. A
+//! page's own `user.id` is kept as `client.claimed.user.id`; with `token`, a claim that the
+//! application has signed becomes `user.id` of each item.
+//!
+//! Clocks of pages may be wrong by hours. If the latest time of a request is far from its arrival,
+//! all its times are shifted so that it is at the arrival; `skep.clock.shift_ms` on the resource
+//! says by how much. An item whose times cannot be takes no time; `skep.clock.implausible` says
+//! why, and `skep.clock.claimed_start` and `skep.clock.claimed_end` keep what the page has sent.
+//! What was refused and changed is counted in `skep_public_refused_requests`,
+//! `skep_public_refused_items` and `skep_public_changes`. The [guide to browsers](../browser.md)
+//! shows a page and says what each guard is for.
+//!
 //! Names of encodings may be in upper or lower case, and `x-gzip` means `gzip`. On a unix socket
 //! clients may send any `:authority`; gRPC clients in Python, C++ and Java send the path of the
 //! socket.
 //!
 //! Differs from the Collector: the Collector limits neither connections nor the pace of a body, and
-//! sends no `WWW-Authenticate`.
+//! sends no `WWW-Authenticate`. It has nothing like `public`. Its `max_age` of CORS is 0 by
+//! default, and it exposes no `Retry-After` by itself.
 
 mod answer;
 mod guard;
+pub mod public;
 mod service;
 mod settings;
 
@@ -128,6 +150,14 @@ impl ReceiverConfig for Config {
         signals: &[Signal],
     ) -> Result<Box<dyn Receiver>, StartError> {
         let id = cx.id.to_string();
+        if self.is_public() && signals.contains(&Signal::Metrics) {
+            return Err(StartError {
+                component: format!("receiver `{id}`"),
+                message: "a public port takes traces and logs only; remove it from the pipelines \
+                          of metrics"
+                    .to_owned(),
+            });
+        }
         let planned = self.plan(cx)?;
         let stats = ["grpc", "http"].map(|transport| {
             Signal::ALL.map(|signal| cx.telemetry.receiver(&id, signal, transport))
@@ -146,6 +176,7 @@ struct Port {
     tls: Option<Arc<Acceptor>>,
     tuning: Tuning,
     guard: Option<Arc<Guard>>,
+    public: Option<Arc<public::Guard>>,
 }
 
 /// A port before it is opened.
@@ -156,6 +187,7 @@ struct Planned {
     tls: Option<Arc<Acceptor>>,
     tuning: Tuning,
     guard: Option<Arc<Guard>>,
+    public: Option<Arc<public::Guard>>,
 }
 
 struct OtlpReceiver {
@@ -169,6 +201,10 @@ struct OtlpReceiver {
 }
 
 impl Config {
+    fn is_public(&self) -> bool {
+        self.protocols.http.on().is_some_and(|http| http.public.on().is_some())
+    }
+
     fn plan(&self, cx: &BuildContext) -> Result<Vec<Planned>, StartError> {
         let acceptor = |protocol: &str, tls: &Option<ServerTls>| match tls {
             None => Ok(None),
@@ -199,6 +235,7 @@ impl Config {
                 tls: acceptor("grpc", &grpc.tls)?,
                 tuning: self.grpc_tuning(cx.budget),
                 guard: guard(grpc.auth.as_ref().map(|auth| (&auth.authenticator, &[][..])))?,
+                public: None,
             });
         }
         if let Some(http) = self.protocols.http.on() {
@@ -211,6 +248,10 @@ impl Config {
                 guard: guard(
                     http.auth.as_ref().map(|auth| (&auth.authenticator, &*auth.request_params)),
                 )?,
+                public: http.public.on().map(|public| {
+                    let meter = cx.metrics();
+                    Arc::new(public::Guard::new(public, &cx.id.to_string(), cx.budget, &meter))
+                }),
             });
         }
         Ok(planned)
@@ -252,8 +293,8 @@ impl Planned {
             Transport::Tcp4 => self.tcp(Family::V4, sockets)?,
             Transport::Tcp6 => self.tcp(Family::V6, sockets)?,
         };
-        let Planned { protocol, tls, tuning, guard, .. } = self;
-        Ok(Port { protocol, listener, tls, tuning, guard })
+        let Planned { protocol, tls, tuning, guard, public, .. } = self;
+        Ok(Port { protocol, listener, tls, tuning, guard, public })
     }
 
     fn tcp(&self, family: Family, sockets: &mut Sockets) -> std::io::Result<Listener> {
@@ -288,7 +329,8 @@ impl Receiver for OtlpReceiver {
                 if let Some(guard) = guard.clone() {
                     serving.spawn(async move { guard.prepare().await });
                 }
-                let service = Arc::new(PortService { service: Arc::clone(&service), guard });
+                let (service, public) = (Arc::clone(&service), port.public.clone());
+                let service = Arc::new(PortService { service, guard, public });
                 let stop = stop.subscribe();
                 serving.spawn(server::run(port.listener, port.tls, service, port.tuning, stop));
             }

@@ -22,6 +22,11 @@ pub(super) fn status(rejection: &Rejection) -> Status {
             message: sentence(*reason).to_owned(),
             retry_after: Some(pause.unwrap_or(Duration::from_secs(1))),
         },
+        Rejection::TooMany { text, pause } => Status {
+            retry_after: Some(*pause),
+            ..Status::new(Code::ResourceExhausted, format!("{text}; send it again later"))
+        },
+        Rejection::NotAllowed(message) => Status::new(Code::PermissionDenied, message.clone()),
         Rejection::Failed(reason) => Status::new(code(*reason), sentence(*reason)),
     }
 }

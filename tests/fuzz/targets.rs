@@ -5,12 +5,12 @@ use std::{
     collections::HashMap,
     io::{self, IoSlice},
     sync::{Arc, Mutex, PoisonError},
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bytes::Bytes;
 use skep::{
-    component::{BuildContext, ByTrace, ComponentId, Output, Processor},
+    component::{BuildContext, ByTrace, ComponentId, Output, Processor, Vetting as _},
     config::{Problems, excerpt, source, yaml},
     document,
     otlp::{
@@ -24,7 +24,11 @@ use skep::{
         wire::put_bytes,
     },
     ottl::{Changed, ErrorMode, Fate, Group, Program, Walk, walk},
-    processors, receivers,
+    processors,
+    receivers::{
+        self,
+        otlp::public::{Guard, Visit, settings::Public, token},
+    },
     storage::{Disk, File, Log, NewRecord, Overflow, Place, Room, Settings},
     telemetry::storage::LogStats,
 };
@@ -274,6 +278,46 @@ pub(crate) fn xray_segments(data: &[u8]) {
             Ok(translated) => assert_eq!(items(Signal::Traces, &body), translated.spans),
             Err(_) => assert!(body.is_empty()),
         }
+    }
+}
+
+/// A token that no secret has signed names nobody, and one that is signed is read without a panic:
+/// its header and claims are the lines of the data.
+pub(crate) fn public_tokens(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let secret = "0123456789abcdef0123456789abcdef";
+    let verifier = token::Verifier::new([secret], "sub");
+    assert!(verifier.user(text, 1_800_000_000).is_err(), "nobody has signed it");
+    let (header, claims) = text.split_once('\n').unwrap_or((text, ""));
+    if let Ok(user) = verifier.user(&token::sign(header, claims, secret), 1_800_000_000) {
+        assert!(!user.is_empty() && user.len() <= 256);
+    }
+}
+
+/// What a public port makes of a valid request is valid, has the same items, and comes out of a
+/// second edit with as many.
+pub(crate) fn public_edits(data: &[u8]) {
+    let Some((signal, body, total)) = valid(data) else { return };
+    if signal == Signal::Metrics || total > 512 {
+        return;
+    }
+    let settings = Public {
+        max_attributes: 3,
+        max_value_bytes: 16,
+        max_events: 2,
+        max_links: 1,
+        items_per_second_per_client: 0,
+        allowed_attributes: vec!["a*".to_owned(), "k".to_owned()],
+        ..Public::default()
+    };
+    let metrics = context("otlp", 1 << 20).metrics();
+    let guard = Arc::new(Guard::new(&settings, "otlp", 1 << 20, &metrics));
+    let arrived = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+    let visit = Visit::of_page(&guard, Some("user-42"), arrived);
+    let mut payload = Payload::unpaid(signal, Bytes::copy_from_slice(body), total);
+    for _ in 0..2 {
+        assert!(visit.vet(&mut payload).is_ok());
+        assert_eq!(items(signal, &payload.body.concat()), total);
     }
 }
 

@@ -55,6 +55,16 @@ fn config() {
 }
 
 #[test]
+fn public_tokens() {
+    replay("public_tokens", targets::public_tokens);
+}
+
+#[test]
+fn public_edits() {
+    replay("public_edits", targets::public_edits);
+}
+
+#[test]
 fn rollbar_items() {
     replay("rollbar_items", targets::rollbar_items);
 }

@@ -274,6 +274,27 @@ async fn sidecar() {
     arrived(&backend);
 }
 
+/// A page's span is marked, a backend's is not, whatever it says.
+#[tokio::test(flavor = "multi_thread")]
+async fn browser() {
+    let (backend, port) = Backend::start(None);
+    let (address, own) = (format!("127.0.0.1:{port}"), free_port());
+    let skep = Scenario::new("browser.yaml")
+        .env("SKEP_BACKEND", &address)
+        .env("BROWSER_ENDPOINT", &format!("127.0.0.1:{own}"))
+        .run(None)
+        .await;
+    let span = json!({"resourceSpans": [{"scopeSpans": [{"spans": [{"name": "of a page"}]}]}]});
+    let headers = "content-type: application/json\r\n";
+    let answer = rollbar_backend::call(own, "POST", "/v1/traces", headers, &span.to_string());
+    assert_eq!(answer.0, 200);
+    assert!(skep.stop());
+    let text = arrived(&backend);
+    let at = text.find("of a page").unwrap();
+    let marks: Vec<usize> = text.match_indices("skep.trust").map(|(at, _)| at).collect();
+    assert!(matches!(marks[..], [mark] if mark < at), "{text}");
+}
+
 /// A log record without an exception is no item; what Rollbar's own SDKs send is.
 #[tokio::test(flavor = "multi_thread")]
 async fn rollbar() {

@@ -45,13 +45,13 @@ impl Request {
     }
 
     fn run(self, worker: &mut Worker, now: Instant) {
-        let Request { arrival, route, reply, must_wait, ceiling } = self;
+        let Request { mut arrival, route, reply, must_wait, ceiling } = self;
         let Some(route) = route.current() else {
             let _ = reply.send(Err(Rejection::Unavailable(Reason::ShuttingDown, None)));
             return;
         };
         let (wait, permit) = (arrival.wait, arrival.permit.clone());
-        let stats = Arc::clone(&arrival.stats);
+        let (stats, vetting) = (Arc::clone(&arrival.stats), arrival.vetting.take());
         let mut payload = match unpack::unpack(arrival, ceiling) {
             Ok(payload) => payload,
             Err(rejection) => {
@@ -65,6 +65,14 @@ impl Request {
         if payload.items == 0 {
             let _ = reply.send(Ok(()));
             return payload.finish(Outcome::Filtered);
+        }
+        if let Some(vetting) = vetting
+            && let Err(rejection) = vetting.vet(&mut payload)
+        {
+            stats.refused.add(payload.items);
+            payload.take_over();
+            let _ = reply.send(Err(rejection));
+            return;
         }
         first_data::announce(&stats, &payload);
         let sender = sender(wait, stats, payload.items, reply);

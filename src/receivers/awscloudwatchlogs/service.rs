@@ -249,6 +249,7 @@ impl LogsService {
             context,
             wait: if waits { Wait::Delivery } else { Wait::Acceptance },
             stats: Arc::clone(&self.stats),
+            vetting: None,
         }
     }
 

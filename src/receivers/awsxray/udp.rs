@@ -225,6 +225,7 @@ impl Gathered {
             context,
             wait: Wait::Acceptance,
             stats,
+            vetting: None,
         }
     }
 }

@@ -8,10 +8,11 @@ use hyper::body::Incoming;
 use super::{
     answer::{failure, grpc_response, plain, success, unauthenticated},
     guard::{Caller, Guard},
+    public::{self, Visit},
     settings::{Config, HttpSettings, Utf8Check},
 };
 use crate::{
-    component::{Admission, Arrival, Compression, Encoding, Identity, Inlet, Rejection},
+    component::{Admission, Arrival, Compression, Encoding, Identity, Inlet, Rejection, Vetting},
     config::{Interval, Secret},
     net::{
         grpc::{self, Code, Status},
@@ -51,6 +52,7 @@ pub(super) struct OtlpService {
     /// For gRPC and for HTTP. A protocol without a section of its own follows the other.
     include_metadata: [bool; 2],
     cors: Option<Cors>,
+    remove_public_marks: bool,
     response_headers: Vec<(HeaderName, HeaderValue)>,
     /// Content encodings that HTTP requests may have; `None` means all.
     codecs: Option<Vec<Compression>>,
@@ -102,7 +104,12 @@ impl OtlpService {
                 let http = config.protocols.http.on().map(|http| http.include_metadata);
                 [grpc.or(http) == Some(true), http.or(grpc) == Some(true)]
             },
-            cors: http.cors.clone(),
+            cors: http.cors.clone().map(|mut cors| {
+                let token = http.public.on().and_then(|public| public.token.as_ref());
+                cors.allowed_headers.extend(token.map(|token| token.header.clone()));
+                cors
+            }),
+            remove_public_marks: config.remove_public_marks,
             response_headers: http.response_headers.iter().filter_map(parse_header).collect(),
             codecs: http.compression_algorithms.as_ref().map(|names| {
                 names.iter().filter_map(|name| Compression::from_name(name)).collect()
@@ -198,10 +205,20 @@ impl OtlpService {
             context,
             wait: self.wait,
             stats: Arc::clone(stats),
+            vetting: self.vetting(None),
         };
         refused.disarm();
         let reply = admission.submit(arrival).await;
         reply.map_err(|rejection| self.rejected(&rejection, client.connection))
+    }
+
+    /// What is done with a request once it is unpacked.
+    fn vetting(&self, visit: Option<Visit>) -> Option<Box<dyn Vetting>> {
+        match visit {
+            Some(visit) => Some(Box::new(visit)),
+            None if self.remove_public_marks => Some(Box::new(public::RemoveMarks)),
+            None => None,
+        }
     }
 
     /// The status of a rejected request. It is logged if the sender is at fault.
@@ -254,7 +271,15 @@ impl OtlpService {
             Ok(identity) => identity,
             Err(denied) => return unauthenticated(&denied, encoding, client.challenge()),
         };
-        match self.submit(signal, encoding, request, (client, identity), refused).await {
+        let visit = client
+            .public
+            .map(|guard| guard.admit(request.headers(), client.connection, self.max_body));
+        let visit = match visit.transpose() {
+            Ok(visit) => visit,
+            Err(refused) => return failure(&refused, encoding),
+        };
+        let from = From { client, identity, visit };
+        match self.submit((signal, encoding), request, from, refused).await {
             Ok(()) => success(encoding),
             Err(failed) => failure(&failed, encoding),
         }
@@ -262,10 +287,9 @@ impl OtlpService {
 
     async fn submit(
         &self,
-        signal: Signal,
-        encoding: Encoding,
+        (signal, encoding): (Signal, Encoding),
         request: Request<&mut Incoming>,
-        client: (&Client<'_>, Identity),
+        from: From<'_>,
         refused: Refusal<'_>,
     ) -> Result<(), Status> {
         let name = request.headers().get(header::CONTENT_ENCODING);
@@ -278,8 +302,9 @@ impl OtlpService {
         };
         let admission = Arc::clone(&self.inlet).admission(signal);
         let admission = admission.map_err(|rejection| status(&rejection))?;
-        let (connection, stats) = (client.0.connection, &self.stats[HTTP][signal.index()]);
-        let context = self.context(&*admission, &request, client, HTTP);
+        let From { client, identity, visit } = from;
+        let (connection, stats) = (client.connection, &self.stats[HTTP][signal.index()]);
+        let context = self.context(&*admission, &request, (client, identity), HTTP);
         let payer = Payer {
             admission: &*admission,
             connection,
@@ -312,6 +337,7 @@ impl OtlpService {
             context,
             wait: self.wait,
             stats: Arc::clone(stats),
+            vetting: self.vetting(visit),
         };
         refused.disarm();
         let reply = admission.submit(arrival).await;
@@ -364,12 +390,23 @@ pub(super) struct PortService {
     pub(super) service: Arc<OtlpService>,
     /// Decides which clients may send; `None` means that all may.
     pub(super) guard: Option<Arc<Guard>>,
+    /// Guards the port if anybody can be its client.
+    pub(super) public: Option<Arc<public::Guard>>,
 }
 
 /// The client that sends a request.
 struct Client<'a> {
     connection: &'a Arc<Connection>,
     guard: Option<&'a Guard>,
+    public: Option<&'a Arc<public::Guard>>,
+}
+
+/// Where a request comes from.
+struct From<'a> {
+    client: &'a Client<'a>,
+    identity: Identity,
+    /// At a public port.
+    visit: Option<Visit>,
 }
 
 impl Client<'_> {
@@ -397,7 +434,8 @@ impl Service for PortService {
         request: Request<Incoming>,
         connection: Arc<Connection>,
     ) -> Response<Reply> {
-        let client = Client { connection: &connection, guard: self.guard.as_deref() };
+        let (guard, public) = (self.guard.as_deref(), self.public.as_ref());
+        let client = Client { connection: &connection, guard, public };
         self.service.serve(request, &client).await
     }
 }
@@ -406,6 +444,9 @@ impl OtlpService {
     async fn serve(&self, request: Request<Incoming>, client: &Client<'_>) -> Response<Reply> {
         let content_type = request.headers().get(header::CONTENT_TYPE);
         if content_type.is_some_and(is_grpc) {
+            if let Some(guard) = client.public {
+                return grpc_response(Err(guard.refuse_grpc()));
+            }
             return grpc_response(self.grpc(request, client).await);
         }
         let origin = request.headers().get(header::ORIGIN).cloned();

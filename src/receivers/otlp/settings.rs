@@ -13,7 +13,7 @@ use crate::{
         server::{self, CONNECTION, Tuning},
         tls::ServerTls,
     },
-    receivers::{cors::Cors, journal::Journal},
+    receivers::{cors::Cors, journal::Journal, otlp::public::settings::Public},
 };
 
 /// A port may hold as many connections as this part of the budget pays for, and at least so many.
@@ -33,6 +33,9 @@ pub struct Config {
     pub journal: Option<Journal>,
     /// How to treat text that is not UTF-8.
     pub utf8: Utf8Check,
+    /// Remove the attributes `skep.*` of resources, which only a receiver with `public` should
+    /// write: for the ports of backends, if something downstream believes these marks.
+    pub remove_public_marks: bool,
 }
 
 /// `utf8`.
@@ -182,6 +185,8 @@ pub struct HttpSettings {
     pub include_metadata: bool,
     /// Web pages that may send from a browser.
     pub cors: Option<Cors>,
+    /// The port is open to anybody, as pages need it: what comes is limited, corrected and marked.
+    pub public: Section<Public>,
     /// Headers of every response.
     pub response_headers: BTreeMap<String, Secret>,
     /// Accepted content encodings, `""` for none. By default all that are supported.
@@ -236,6 +241,7 @@ impl Default for HttpSettings {
             max_request_body_size: 20 << 20,
             include_metadata: false,
             cors: None,
+            public: Section::Off,
             response_headers: BTreeMap::new(),
             compression_algorithms: None,
             read_timeout: None,
@@ -304,8 +310,12 @@ impl Config {
     /// Bytes of the largest HTTP body.
     pub(super) fn max_body(&self) -> usize {
         let default = HttpSettings::default().max_request_body_size;
-        let bytes = self.protocols.http.on().map_or(default, |http| http.max_request_body_size);
-        usize::try_from(if bytes == 0 { default } else { bytes }).unwrap_or(usize::MAX)
+        let http = self.protocols.http.on();
+        let bytes = http.map_or(default, |http| http.max_request_body_size);
+        let public = http.and_then(|http| http.public.on());
+        let most = public.map_or(u64::MAX, |public| public.max_body_size);
+        let bytes = if bytes == 0 { default } else { bytes }.min(most);
+        usize::try_from(bytes).unwrap_or(usize::MAX)
     }
 }
 
@@ -364,6 +374,9 @@ fn validate_http(http: &HttpSettings, at: &Node, problems: &mut Problems) {
                 .error(place(key), format!("`{path}` is not the path of a URL"))
                 .help("write for instance `/v1/logs`, without scheme, host or query");
         }
+    }
+    if let Some(public) = http.public.on() {
+        public.validate(|key| node.at(&format!("public::{key}")), problems);
     }
     endpoint(http.endpoint.as_deref(), http.transport, place("endpoint"), problems);
     refused(http.middlewares.is_some(), place("middlewares"), problems);

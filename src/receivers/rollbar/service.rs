@@ -351,6 +351,7 @@ impl Intake {
             context,
             wait: self.wait,
             stats: Arc::clone(&self.stats),
+            vetting: None,
         }
     }
 }

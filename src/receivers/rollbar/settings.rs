@@ -37,8 +37,7 @@ pub struct Config {
 }
 
 /// Pages of this machine.
-const LOCAL: [&str; 4] =
-    ["http://localhost:*", "http://127.0.0.1:*", "http://localhost", "http://127.0.0.1"];
+const LOCAL: [&str; 2] = ["http://localhost:*", "http://127.0.0.1:*"];
 
 impl Default for Config {
     fn default() -> Self {
@@ -62,7 +61,6 @@ impl Config {
     pub(super) fn pages(&self) -> Cors {
         let mut cors = self.cors.clone().unwrap_or_else(|| Cors {
             allowed_origins: LOCAL.map(str::to_owned).to_vec(),
-            max_age: 7200,
             ..Cors::default()
         });
         cors.allowed_headers.push(TOKEN.to_owned());

@@ -60,9 +60,22 @@ pub(crate) fn python() -> PathBuf {
 
 /// A folder with the SDKs for Node.js.
 pub(crate) fn node() -> PathBuf {
-    installed("node", &[sources().join("package-lock.json")], |home| {
+    packages("node", &sources())
+}
+
+/// A folder with the SDKs for browsers and the driver of a browser, which has to be there.
+pub(crate) fn browser() -> PathBuf {
+    let remedy = "install Chromium (Debian: chromium), or set CHROMIUM to the program";
+    let program = std::env::var("CHROMIUM").unwrap_or_else(|_| "/usr/bin/chromium".to_owned());
+    run(Command::new(program).arg("--version"), remedy);
+    packages("browser", &sources().join("browser"))
+}
+
+/// A folder with the packages of a list.
+fn packages(name: &str, list: &Path) -> PathBuf {
+    installed(name, &[list.join("package-lock.json")], |home| {
         for file in ["package.json", "package-lock.json"] {
-            fs::copy(sources().join(file), home.join(file)).unwrap();
+            fs::copy(list.join(file), home.join(file)).unwrap();
         }
         let mut npm = Command::new("npm");
         npm.args(["ci", "--no-audit", "--no-fund"]).current_dir(home);

@@ -119,6 +119,7 @@ impl Rig {
                 context: None,
                 wait,
                 stats: Telemetry::default().receiver("otlp", Signal::Traces, "grpc"),
+                vetting: None,
             }));
         }
         replies.join_all().await

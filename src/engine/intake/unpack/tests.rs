@@ -36,6 +36,7 @@ fn unpack_with(used: usize, compression: Compression, json: bool) -> Result<u64,
         context: None,
         wait: Wait::Acceptance,
         stats: Telemetry::default().receiver("otlp", Signal::Traces, "http"),
+        vetting: None,
     };
     let admitted = unpack(arrival, Some(4 * MIB as u64)).map(|payload| payload.items);
     drop(before);
@@ -86,6 +87,7 @@ fn the_headers_of_a_request_are_paid_for() {
         context: Some(Arc::new(context.clone())),
         wait: Wait::Acceptance,
         stats: Telemetry::default().receiver("otlp", Signal::Traces, "http"),
+        vetting: None,
     };
     let payload = unpack(arrival(budget.owe(1024)), None).unwrap();
     assert!((65_000..70_000).contains(&budget.used()), "{}", budget.used());

@@ -180,6 +180,7 @@ async fn send(inlet: &Arc<ReceiverInlet>, trace: u128) -> Reply {
         context: None,
         wait: Wait::Acceptance,
         stats: Telemetry::default().receiver("nop", Signal::Traces, "grpc"),
+        vetting: None,
     };
     admission.submit(arrival).await
 }
