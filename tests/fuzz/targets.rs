@@ -298,7 +298,8 @@ pub(crate) fn public_tokens(data: &[u8]) {
 /// second edit with as many.
 pub(crate) fn public_edits(data: &[u8]) {
     let Some((signal, body, total)) = valid(data) else { return };
-    if signal == Signal::Metrics || total > 512 {
+    // More than 512 resources are refused, and each has two bytes at least.
+    if signal == Signal::Metrics || total > 512 || body.len() > 1024 {
         return;
     }
     let settings = Public {

@@ -489,7 +489,7 @@ fn browsers_of_allowed_origins_may_send() {
     assert!(head.contains("access-control-max-age: 600") && head.contains("x-key"), "{head}");
     let from =
         |origin: &str| http(server.http, &format!("{POST_TRACES}\r\norigin: {origin}"), b"").0;
-    assert!(from("https://app.example.com").contains("access-control-expose-headers: x-by"));
+    assert!(from("https://app.example.com").contains("expose-headers: retry-after, x-by"));
     assert!(!from("https://evil.example").contains("access-control-allow-origin"));
     server.stop();
 }

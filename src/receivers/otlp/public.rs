@@ -37,6 +37,7 @@ use crate::{
         purse::Purse,
         splice,
         view::{KeyValue, Message},
+        wire::Fields,
     },
     telemetry::Meter,
 };
@@ -309,9 +310,13 @@ impl Visit {
 impl Vetting for Visit {
     fn vet(&self, payload: &mut Payload) -> Result<(), Rejection> {
         let (guard, items) = (&*self.guard, payload.items);
-        if items > guard.max_items {
-            let text = format!("the request has {items} items, and {} are taken", guard.max_items);
-            return Err(self.refuse(Why::TooManyItems, items, (&text, "max_items")));
+        // Each resource gets marks, so empty ones would make much of little.
+        let resources: usize = payload.body.iter().map(|part| Fields::new(part).count()).sum();
+        for (count, what) in [(items, "items"), (resources as u64, "resources")] {
+            if count > guard.max_items {
+                let text = format!("the request has {count} {what}; {} are taken", guard.max_items);
+                return Err(self.refuse(Why::TooManyItems, items, (&text, "max_items")));
+            }
         }
         if let Err(wait) = guard.limits.take_items(self.client, items) {
             let text = "this client sends more items than it may";
@@ -369,6 +374,40 @@ fn shown(address: IpAddr, privacy: AddressPrivacy) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{component::BuildContext, otlp::Signal};
+
+    fn guard(settings: &Public, budget: u64) -> Arc<Guard> {
+        let metrics = BuildContext::test("otlp", Signal::Traces).metrics();
+        Arc::new(Guard::new(settings, "otlp", budget, &metrics))
+    }
+
+    #[test]
+    fn empty_resources_do_not_make_much_of_little() {
+        let guard = guard(&Public::default(), 1 << 30);
+        let visit = Visit::of_page(&guard, None, SystemTime::now());
+        let vet = |resources: usize| {
+            let mut payload =
+                Payload::unpaid(Signal::Traces, [0x0A, 0].repeat(resources).into(), 1);
+            let answer = visit.vet(&mut payload);
+            answer.map(|()| payload.len())
+        };
+        assert!(vet(512).unwrap() < 512 * 400);
+        assert!(matches!(vet(513), Err(Rejection::NotAllowed(_))));
+    }
+
+    #[test]
+    fn bodies_use_a_share_of_the_budget() {
+        let guard = guard(&Public::default(), 8000);
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(600));
+        let first = guard.hold(&headers, 5000).unwrap();
+        let refused = guard.hold(&headers, 5000).unwrap_err();
+        assert_eq!((refused.code, refused.retry_after), (Code::Unavailable, Some(PAUSE)));
+        headers.remove(header::CONTENT_LENGTH);
+        assert!(guard.hold(&headers, 5000).is_err(), "it may be as long as it likes");
+        drop(first);
+        assert!(guard.hold(&headers, 5000).is_ok(), "alone it may be larger than the share");
+    }
 
     #[test]
     fn an_address_is_cut_to_its_network() {
