@@ -278,8 +278,8 @@ impl OtlpService {
             Ok(visit) => visit,
             Err(refused) => return failure(&refused, encoding),
         };
-        let from = From { client, identity, visit };
-        match self.submit((signal, encoding), request, from, refused).await {
+        let source = Source { client, identity, visit };
+        match self.submit((signal, encoding), request, source, refused).await {
             Ok(()) => success(encoding),
             Err(failed) => failure(&failed, encoding),
         }
@@ -289,7 +289,7 @@ impl OtlpService {
         &self,
         (signal, encoding): (Signal, Encoding),
         request: Request<&mut Incoming>,
-        from: From<'_>,
+        source: Source<'_>,
         refused: Refusal<'_>,
     ) -> Result<(), Status> {
         let name = request.headers().get(header::CONTENT_ENCODING);
@@ -302,7 +302,7 @@ impl OtlpService {
         };
         let admission = Arc::clone(&self.inlet).admission(signal);
         let admission = admission.map_err(|rejection| status(&rejection))?;
-        let From { client, identity, visit } = from;
+        let Source { client, identity, visit } = source;
         let (connection, stats) = (client.connection, &self.stats[HTTP][signal.index()]);
         let context = self.context(&*admission, &request, (client, identity), HTTP);
         let payer = Payer {
@@ -402,7 +402,7 @@ struct Client<'a> {
 }
 
 /// Where a request comes from.
-struct From<'a> {
+struct Source<'a> {
     client: &'a Client<'a>,
     identity: Identity,
     /// At a public port.

@@ -42,7 +42,11 @@ registerInstrumentations({
   tracerProvider: provider,
   instrumentations: [
     new DocumentLoadInstrumentation(),
-    new FetchInstrumentation({ propagateTraceHeaderCorsUrls: [api], ignoreUrls: [otlp] }),
+    new FetchInstrumentation({
+      // A text would have to be the whole address.
+      propagateTraceHeaderCorsUrls: [new RegExp(`^${api}/`)],
+      ignoreUrls: [otlp],
+    }),
   ],
 });
 const tracer = provider.getTracer("shop", "1.2.3");
@@ -58,7 +62,7 @@ window.click = async () => {
   span.setStatus({ code: SpanStatusCode.OK });
   span.end();
   // The instrumentation of fetch ends its span once the timing of the request is known.
-  await new Promise((done) => setTimeout(done, 500));
+  await new Promise((done) => setTimeout(done, 1500));
   return activities;
 };
 

@@ -269,7 +269,7 @@ impl<'r> Editor<'r> {
         match (field.number, field.value) {
             (1 | 2 | 4 | 10 | 12 | 14 | 16, _) => true,
             (3, FieldValue::Len(state)) => state.is_empty(),
-            (5, FieldValue::Len(name)) => name.len() <= self.rules.max_value,
+            (5 | 15, FieldValue::Len(text)) => text.len() <= self.rules.max_value,
             (6, FieldValue::Varint(kind)) => is_kind_of_page(kind),
             (7, FieldValue::Fixed64(time)) => {
                 seen.start = time;
@@ -282,7 +282,6 @@ impl<'r> Editor<'r> {
             (9, FieldValue::Len(content)) => take(&mut left[0]) && self.is_fine_attribute(content),
             (11, FieldValue::Len(event)) => take(&mut left[1]) && self.is_fine_event(event),
             (13, FieldValue::Len(link)) => take(&mut left[2]) && self.is_fine_link(link),
-            (15, FieldValue::Len(status)) => status.len() <= self.rules.max_value,
             _ => false,
         }
     }

@@ -241,7 +241,7 @@ impl Token {
         if self.secrets.is_empty() {
             problems
                 .error(place("token"), "tokens cannot be checked without a secret")
-                .help("add `secrets: [\"${env:SKEP_TOKEN_SECRET}\"]`, the one that the application signs with");
+                .help("add `secrets: [\"${env:SKEP_BROWSER_TOKEN_SECRET}\"]`, the one that the application signs with");
         }
         for (i, secret) in self.secrets.iter().enumerate() {
             if secret.expose().len() < LEAST_SECRET {
