@@ -29,8 +29,8 @@ use crate::support::{Skep, free_port, slow_backend};
 /// with other tests.
 const BACKENDS: u32 = 4;
 const PER_SECOND: u32 = 10;
-/// Clients of the public port, from one address. Together they ask for a hundred times what it takes
-/// of one. The flood and skep share two cores, so it must not win by that alone.
+/// Clients of the public port, from one address. Together they ask for a hundred times what it
+/// takes of one. The flood and skep share two cores, so it must not win by that alone.
 const FLOODERS: usize = 10;
 const PER_FLOODER: u32 = 20;
 /// The least part of the rate, in a short run on a machine that does other things, too.
