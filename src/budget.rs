@@ -42,3 +42,6 @@ pub use self::{
     settings::{Class, Mode, Settings, Share, ShareError, Unit},
     who::{Eater, stride},
 };
+
+#[cfg(test)]
+mod month;

@@ -126,8 +126,7 @@ impl MonthlyBudget {
             settings,
         };
         if let Some((change, units)) = lost {
-            let at = state.ledger.look(now);
-            state.ledger.book(units, at, &state.settings.zone);
+            state.ledger.book(units, now, &state.settings.zone);
             state.tell(change);
         }
         let budget = MonthlyBudget {
@@ -141,7 +140,6 @@ impl MonthlyBudget {
             who: Mutex::default(),
         };
         let mut state = lock(&budget.state);
-        budget.turn_to(&mut state, now);
         budget.compute(&mut state, now);
         state.tended = budget.used(&state);
         drop(state);
@@ -179,8 +177,8 @@ impl MonthlyBudget {
             return true;
         }
         let mut state = lock(&self.state);
-        let at = self.turn_to(&mut state, now);
-        self.claim_slowly(&mut state, units, now, at)
+        self.turn_to(&mut state, now);
+        self.claim_slowly(&mut state, units, now)
     }
 
     /// Claims one unit for something that is counted once in a period, such as a metric. Returns
@@ -188,15 +186,15 @@ impl MonthlyBudget {
     /// for the same thing in all processes that use the ledger. Blocks to write each new id.
     pub fn claim_once(&self, id: u64, now: Timestamp) -> bool {
         let mut state = lock(&self.state);
-        let at = self.turn_to(&mut state, now);
+        self.turn_to(&mut state, now);
         if state.ledger.knows(id, &state.period) {
             return true;
         }
         // Remembered first, so that the write of the claim holds both.
         let State { ledger, period, .. } = &mut *state;
-        ledger.remember(id, at, period);
+        ledger.remember(id, now, period);
         let number = state.number;
-        if !self.claim_slowly(&mut state, 1, now, at) {
+        if !self.claim_slowly(&mut state, 1, now) {
             state.ledger.forget(id);
             return false;
         }
@@ -224,7 +222,6 @@ impl MonthlyBudget {
     /// changed since the last call. May block to write a file.
     pub fn tend(&self, now: Timestamp) -> Vec<Change> {
         let mut state = lock(&self.state);
-        let at = self.turn_to(&mut state, now);
         self.compute(&mut state, now);
         let used = self.used(&state);
         let spent = used.saturating_sub(state.tended);
@@ -234,7 +231,7 @@ impl MonthlyBudget {
         if state.files.is_some() {
             let is_low = spent > 0 && self.block.load(Ordering::SeqCst) < state.size / 2;
             let is_old = now.as_millisecond().saturating_sub(state.written) >= SAVE_INTERVAL;
-            let booked = is_low && self.book(&mut state, 0, at);
+            let booked = is_low && self.book(&mut state, 0, now);
             if booked || state.trouble.is_some() || (is_old && state.is_worth_saving()) {
                 state.save(now);
             }
@@ -250,7 +247,6 @@ impl MonthlyBudget {
         (state.is_exhausted, state.marks) = (false, 0);
         // The day of another zone.
         self.day[1].store(i64::MIN, Ordering::SeqCst);
-        self.turn_to(&mut state, now);
         self.compute(&mut state, now);
         state.save(now);
     }
@@ -258,7 +254,6 @@ impl MonthlyBudget {
     /// Writes down exactly what is used, at the end of the process. Claims go on to work.
     pub fn close(&self, now: Timestamp) {
         let mut state = lock(&self.state);
-        self.turn_to(&mut state, now);
         self.compute(&mut state, now);
         self.release(&mut state);
         state.save(now);
@@ -267,8 +262,7 @@ impl MonthlyBudget {
     /// The state at this moment, with the `names` that want most.
     pub fn report(&self, names: usize, now: Timestamp) -> Report {
         let mut state = lock(&self.state);
-        let at = self.turn_to(&mut state, now);
-        self.compute(&mut state, now);
+        let at = self.compute(&mut state, now);
         let used = self.used(&state);
         let limit = state.settings.limit();
         let rates = self.published();
@@ -327,7 +321,7 @@ impl MonthlyBudget {
     /// Looks at the clock; begins another day and another period if it says so. Returns the time to
     /// go by.
     fn turn_to(&self, state: &mut State, now: Timestamp) -> Timestamp {
-        let at = state.ledger.look(now);
+        let at = state.ledger.look(now, &state.period);
         if self.is_today(at.as_millisecond()) {
             return at;
         }
@@ -353,7 +347,8 @@ impl MonthlyBudget {
         state.ledger.unbook(rest);
     }
 
-    fn compute(&self, state: &mut State, now: Timestamp) {
+    /// Computes the rates. Returns the time to go by.
+    fn compute(&self, state: &mut State, now: Timestamp) -> Timestamp {
         let at = self.turn_to(state, now);
         let wanted = [0, 1, 2].map(|class: usize| self.wanted[class].swap(0, Ordering::Relaxed));
         let left = state.period.seconds_left(at);
@@ -372,9 +367,10 @@ impl MonthlyBudget {
         self.due.store(now.as_millisecond() + INTERVAL, Ordering::Relaxed);
         state.note_pacing(rates, now.as_millisecond());
         state.note_marks(used, limit);
+        at
     }
 
-    fn claim_slowly(&self, state: &mut State, units: u64, now: Timestamp, at: Timestamp) -> bool {
+    fn claim_slowly(&self, state: &mut State, units: u64, now: Timestamp) -> bool {
         if take(&self.block, units) {
             return true;
         }
@@ -382,7 +378,7 @@ impl MonthlyBudget {
             let largest = largest_block(state.settings.limit());
             state.size = state.size.saturating_mul(2).min(largest);
         }
-        if !self.book(state, units, at) {
+        if !self.book(state, units, now) {
             state.exhaust();
             return false;
         }
@@ -391,7 +387,7 @@ impl MonthlyBudget {
     }
 
     /// Books another block, and takes `units` from it. False if the limit does not allow so many.
-    fn book(&self, state: &mut State, units: u64, at: Timestamp) -> bool {
+    fn book(&self, state: &mut State, units: u64, now: Timestamp) -> bool {
         // Until the block is put back, other claims wait for the lock.
         let rest = self.block.swap(0, Ordering::SeqCst);
         let lacks = units.saturating_sub(rest);
@@ -409,7 +405,7 @@ impl MonthlyBudget {
             state.exhaust();
         }
         let more = lacks.max(state.size.max(least_block(limit)).min(free));
-        state.ledger.book(more, at, &state.settings.zone);
+        state.ledger.book(more, now, &state.settings.zone);
         self.block.fetch_add((rest + more).saturating_sub(units), Ordering::SeqCst);
         true
     }

@@ -3,7 +3,7 @@
 //! ```text
 //! skep budget ledger 1
 //! number 42                        the file with the higher number counts
-//! clock 1764400000 0               when it was written; see `behind` in ledger.rs
+//! clock 1764400000 1764400000 0    when it was written; `reached`, `behind`: see ledger.rs
 //! wanted 0.01 0 7.7 1764400000123  units per second by class, and when that was true
 //! day 1764400000 123456            last second and units of a day
 //! id 00f1e2d3c4b5a697 1764400000   what was counted once, and when
@@ -23,6 +23,8 @@ use std::{
     io::{Read as _, Seek as _, Write as _},
     path::{Path, PathBuf},
 };
+
+use jiff::Timestamp;
 
 use super::ledger::{Day, MOST_DAYS};
 
@@ -50,7 +52,9 @@ pub struct Contents {
     pub number: u64,
     /// The clock when it was written, in seconds since 1970.
     pub seen: i64,
-    /// Seconds that the clock has been behind by more than a day.
+    /// The latest second that was gone by.
+    pub reached: i64,
+    /// Seconds that the clock has gone on while it was behind by more than a day.
     pub behind: i64,
     /// Units per second of each class that want to pass.
     pub wanted: [f64; 3],
@@ -67,7 +71,7 @@ impl Contents {
     pub fn to_text(&self) -> String {
         let mut text = format!("{TITLE}\nnumber {}\n", self.number);
         let [error, slow, rest] = self.wanted;
-        let _ = writeln!(text, "clock {} {}", self.seen, self.behind);
+        let _ = writeln!(text, "clock {} {} {}", self.seen, self.reached, self.behind);
         let _ = writeln!(text, "wanted {error} {slow} {rest} {}", self.wanted_at);
         for day in &self.days {
             let _ = writeln!(text, "day {} {}", day.last, day.units);
@@ -95,11 +99,12 @@ pub fn parse(bytes: &[u8]) -> Option<Contents> {
         return None;
     }
     let [number] = fields(lines.next()?, "number")?;
-    let [seen, behind] = fields(lines.next()?, "clock")?;
+    let [seen, reached, behind] = fields(lines.next()?, "clock")?;
     let [error, slow, rest, wanted_at] = fields(lines.next()?, "wanted")?;
     let mut contents = Contents {
         number: number.parse().ok()?,
         seen: seen.parse().ok()?,
+        reached: reached.parse().ok()?,
         behind: behind.parse().ok()?,
         wanted: [estimate(error)?, estimate(slow)?, estimate(rest)?],
         wanted_at: wanted_at.parse().ok()?,
@@ -114,9 +119,10 @@ pub fn parse(bytes: &[u8]) -> Option<Contents> {
         }
     }
     let is_bounded = contents.days.len() <= MOST_DAYS && contents.ids.len() <= MOST_IDS;
+    let are_times = contents.days.iter().all(|day| Timestamp::from_second(day.last).is_ok());
     let is_sorted = contents.days.is_sorted_by_key(|day| day.last)
         && contents.ids.is_sorted_by(|one, next| one.0 < next.0);
-    (is_bounded && is_sorted).then_some(contents)
+    (is_bounded && are_times && is_sorted).then_some(contents)
 }
 
 /// The fields of a line after its name.
@@ -174,7 +180,7 @@ impl Files {
         let files = files.map_err(|error| failed(folder, error))?;
         let parsed: Vec<Option<Contents>> = texts.iter().map(|text| parse(text)).collect();
         let number = |at: usize| parsed[at].as_ref().map(|contents| contents.number);
-        let newest = usize::from(number(1) > number(0));
+        let newest = usize::from(number(1) >= number(0));
         let are_empty = texts.iter().all(Vec::is_empty);
         // A file that was only just made, before its first write, is not damaged.
         let is_damaged = (0..2).any(|at| parsed[at].is_none() && !texts[at].is_empty());
@@ -198,6 +204,12 @@ impl Files {
         // After an error the same file is tried again, so that the other one stays whole.
         self.turn = 1 - self.turn;
         Ok(())
+    }
+
+    /// Exchanges the file that is written next.
+    #[cfg(test)]
+    pub(super) fn exchange(&mut self, file: fs::File) -> fs::File {
+        std::mem::replace(&mut self.files[self.turn], file)
     }
 
     /// Where they are.

@@ -6,18 +6,21 @@
 //! time zone or reset day changes still knows what is used, to within a day and never too little.
 //!
 //! Clocks jump. The rules:
-//! - Units are booked at the clock's time, but never before the last entry.
-//! - A clock that is behind the last entry by at most a day is taken for that moment: a period that
-//!   has begun is not left again.
-//! - A clock that is behind by more than a day may be right, because an earlier one was ahead. The
-//!   period is that of the clock. Entries after it are in the sum by the rule above, so what was
-//!   used under the wrong clock counts. Once the clock has gone on like this for a day it is
-//!   believed, and those entries are moved to its time.
+//! - Units are booked at the clock's time, but never before the last entry, nor before the latest
+//!   time that was gone by.
+//! - *Ahead*: if the clock jumps over the end of the period by more than an hour while skep runs,
+//!   the period goes on, until the clock has gone on like this for a day. What is booked meanwhile
+//!   counts in both periods. When skep starts, the clock is believed.
+//! - *Behind by at most a day*: the time stands still. A period that has begun is not left again.
+//! - *Behind by more than a day*: perhaps an earlier clock was ahead. The period is that of the
+//!   clock, and entries after it are in its sum by the rule above, so what was used under the
+//!   wrong clock counts. Once the clock has gone on like this for a day it is believed, and those
+//!   entries are moved to its time.
 //! - A clock that was behind and is right again finds its entries as they were, and what was booked
 //!   meanwhile is in the last of them.
 //!
 //! So a clock that is wrong by more than a day, for more than a day, is believed. Every other jump
-//! changes no sum.
+//! neither loses nor doubles anything. All this needs a look at the clock about once a second.
 
 use std::collections::HashMap;
 
@@ -32,7 +35,7 @@ use super::{
 pub(super) const MOST_DAYS: usize = 64;
 /// In seconds.
 const DAY: i64 = 86_400;
-/// Most seconds that count as gone by between two looks at the clock.
+/// More seconds than this between two looks at the clock are a jump.
 const STEP: i64 = 3_600;
 
 /// Units that were used on one day.
@@ -53,8 +56,15 @@ pub(super) struct Ledger {
     ids: HashMap<u64, i64>,
     /// The clock when it was last looked at, in seconds.
     seen: i64,
-    /// Seconds that the clock has gone on while it was behind the last entry by more than a day.
+    /// The latest second that was gone by.
+    reached: i64,
+    /// Seconds that the clock has gone on while it was behind that, or behind the last entry, by
+    /// more than a day.
     behind: i64,
+    /// Whether this process has looked at the clock before.
+    is_running: bool,
+    /// The clock has jumped ahead: the time before that, and how many seconds it has gone on since.
+    ahead: Option<(Timestamp, i64)>,
 }
 
 impl Ledger {
@@ -64,7 +74,9 @@ impl Ledger {
             days: contents.days.clone(),
             ids: contents.ids.iter().copied().collect(),
             seen: contents.seen,
+            reached: contents.reached,
             behind: contents.behind,
+            ..Ledger::default()
         }
     }
 
@@ -73,33 +85,62 @@ impl Ledger {
         contents.days.clone_from(&self.days);
         contents.ids = self.ids.iter().map(|(id, at)| (*id, *at)).collect();
         contents.ids.sort_unstable();
-        (contents.seen, contents.behind) = (self.seen, self.behind);
+        contents.seen = self.seen;
+        (contents.reached, contents.behind) = (self.reached, self.behind);
     }
 
-    /// Looks at the clock. Returns the time to go by, see the rules above.
-    pub(super) fn look(&mut self, now: Timestamp) -> Timestamp {
-        let clock = now.as_second();
-        let passed = (clock - self.seen).clamp(0, STEP);
-        self.seen = clock;
-        let Some(last) = self.days.last().map(|day| day.last) else { return now };
-        if last <= clock {
+    /// Looks at the clock during `period`. Returns the time to go by, see the rules above.
+    pub(super) fn look(&mut self, now: Timestamp, period: &Period) -> Timestamp {
+        let (clock, before) = (now.as_second(), self.seen);
+        let passed = clock.saturating_sub(before);
+        // A clock that was behind is not ahead when it is right again.
+        let is_known = clock <= self.reached.saturating_add(STEP);
+        let is_jump = passed > STEP && self.is_running && !is_known;
+        let gone_on = if (0..=STEP).contains(&passed) { passed } else { 0 };
+        (self.seen, self.is_running) = (clock, true);
+        if let Some(frozen) = self.is_ahead(now, is_jump.then_some(before), gone_on, period) {
+            return frozen;
+        }
+        let last = self.days.last().map_or(self.reached, |day| day.last.max(self.reached));
+        if last <= clock.saturating_add(DAY) {
             self.behind = 0;
+        } else {
+            self.behind = self.behind.saturating_add(gone_on);
+            if self.behind >= DAY {
+                self.behind = 0;
+                self.believe(clock);
+            }
+        }
+        if self.reached > clock.saturating_add(DAY) {
             return now;
         }
-        if last - clock <= DAY {
-            self.behind = 0;
-            return Timestamp::from_second(last).unwrap_or(now);
+        self.reached = self.reached.max(clock);
+        now.max(Timestamp::from_second(self.reached).unwrap_or(now))
+    }
+
+    /// The time before the clock has jumped ahead over the end of the period, until it is believed.
+    fn is_ahead(
+        &mut self,
+        now: Timestamp,
+        jumped_from: Option<i64>,
+        gone_on: i64,
+        period: &Period,
+    ) -> Option<Timestamp> {
+        if now < period.end {
+            self.ahead = None;
+        } else if let Some((_, seconds)) = &mut self.ahead {
+            *seconds += gone_on;
+            self.ahead.take_if(|(_, seconds)| *seconds >= DAY);
+        } else if let Some(before) = jumped_from.and_then(|at| Timestamp::from_second(at).ok()) {
+            let is_within = period.start <= before && before < period.end;
+            self.ahead = is_within.then_some((before, 0));
         }
-        self.behind += passed;
-        if self.behind >= DAY {
-            self.behind = 0;
-            self.believe(clock);
-        }
-        now
+        self.ahead.map(|(before, _)| before)
     }
 
     /// Moves what was booked after `clock` to that time.
     fn believe(&mut self, clock: i64) {
+        self.reached = clock;
         let ahead = self.days.iter().filter(|day| day.last > clock);
         let units = ahead.fold(0_u64, |sum, day| sum.saturating_add(day.units));
         self.days.retain(|day| day.last <= clock);
@@ -107,7 +148,7 @@ impl Ledger {
         self.ids.values_mut().for_each(|at| *at = clock.min(*at));
     }
 
-    /// Books units at a time that [`Ledger::look`] has returned.
+    /// Books units at the clock's time.
     pub(super) fn book(&mut self, units: u64, at: Timestamp, zone: &TimeZone) {
         let at = self.not_before_the_last(at);
         let today = day_at(at, zone).0.as_second();
@@ -138,9 +179,10 @@ impl Ledger {
         self.ids.remove(&id);
     }
 
-    fn not_before_the_last(&self, at: Timestamp) -> Timestamp {
-        let last = self.days.last().and_then(|day| Timestamp::from_second(day.last).ok());
-        last.map_or(at, |last| last.max(at))
+    /// When something is booked.
+    fn not_before_the_last(&self, now: Timestamp) -> Timestamp {
+        let last = self.days.last().map_or(self.reached, |day| day.last.max(self.reached));
+        Timestamp::from_second(last).map_or(now, |last| last.max(now))
     }
 
     /// Units that are booked in a period.

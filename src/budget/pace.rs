@@ -124,7 +124,7 @@ impl Pace {
     #[expect(clippy::cast_precision_loss, reason = "estimates")]
     pub(super) fn observe(&mut self, units: [u64; 3], now: i64, left: f64) {
         // A clock that jumps tells nothing about how long it was quiet.
-        let passed = (now - self.at).clamp(0, 86_400_000) as f64 / 1e3;
+        let passed = now.saturating_sub(self.at).clamp(0, 86_400_000) as f64 / 1e3;
         self.at = now;
         for (class, units) in Class::ALL.into_iter().zip(units) {
             let memory = memory(class, left);
