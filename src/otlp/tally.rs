@@ -34,7 +34,7 @@ impl<'a> Tally<'a> {
     pub fn of_span(span: &'a [u8]) -> Self {
         let mut tally = Tally::default();
         let (mut start, mut end) = (0, 0);
-        walk(span, |tag, value| match (tag, value) {
+        walk::<SPAN_ATTRIBUTES>(span, |tag, value| match (tag, value) {
             (0x0A, Value::Bytes(id)) => tally.trace_id = id,
             (0x1A, Value::Bytes(text)) => tally.trace_state = text,
             (0x39, Value::Number(time)) => start = time,
@@ -59,7 +59,7 @@ impl<'a> Tally<'a> {
     #[inline]
     pub fn of_record(record: &'a [u8]) -> Self {
         let mut tally = Tally::default();
-        walk(record, |tag, value| match (tag, value) {
+        walk::<LOG_ATTRIBUTES>(record, |tag, value| match (tag, value) {
             (0x10, Value::Number(severity)) => {
                 // An `int32`, whose low bits count; a negative one is no severity.
                 tally.has_failed = (ERROR..1 << 31).contains(&(severity & 0xFFFF_FFFF));
@@ -83,42 +83,56 @@ enum Value<'a> {
     Number(u64),
 }
 
-/// Shows each field of a message with its tag. Tags of more than a byte are not shown.
+/// Shows each field of a message with its tag, except those with the tag `PASSED`. Tags of more
+/// than a byte are not shown.
 #[inline]
-fn walk<'a>(message: &'a [u8], mut show: impl FnMut(u8, Value<'a>)) {
+fn walk<'a, const PASSED: u8>(message: &'a [u8], mut show: impl FnMut(u8, Value<'a>)) {
     let mut rest = message;
     loop {
-        let (tag, value, tail) = match rest {
-            // Texts, messages and ids, by far the most.
+        match rest {
+            // Attributes follow one another and are most of an item.
+            [tag, len @ 0..0x80, tail @ ..] if *tag == PASSED => {
+                let Some((_, tail)) = tail.split_at_checked(usize::from(*len)) else { return };
+                rest = tail;
+            }
+            [tag, low, high @ 0..0x80, tail @ ..] if *tag == PASSED => {
+                let len = usize::from(*low & 0x7F) | usize::from(*high) << 7;
+                let Some((_, tail)) = tail.split_at_checked(len) else { return };
+                rest = tail;
+            }
             [tag @ 0..0x80, len @ 0..0x80, tail @ ..] if tag & 7 == 2 => {
                 let Some((value, tail)) = tail.split_at_checked(usize::from(*len)) else { return };
-                (*tag, Value::Bytes(value), tail)
-            }
-            [tag @ 0..0x80, low, high @ 0..0x80, tail @ ..] if tag & 7 == 2 => {
-                let len = usize::from(*low & 0x7F) | usize::from(*high) << 7;
-                let Some((value, tail)) = tail.split_at_checked(len) else { return };
-                (*tag, Value::Bytes(value), tail)
+                rest = tail;
+                show(*tag, Value::Bytes(value));
             }
             [tag @ 0..0x80, tail @ ..] if tag & 7 == 1 => {
                 let Some((bytes, tail)) = tail.split_first_chunk() else { return };
-                (*tag, Value::Number(u64::from_le_bytes(*bytes)), tail)
+                rest = tail;
+                show(*tag, Value::Number(u64::from_le_bytes(*bytes)));
             }
             [tag @ 0..0x80, number @ 0..0x80, tail @ ..] if tag & 7 == 0 => {
-                (*tag, Value::Number(u64::from(*number)), tail)
+                rest = tail;
+                show(*tag, Value::Number(u64::from(*number)));
+            }
+            // `flags` of a span.
+            [0x85, 0x01, tail @ ..] => {
+                let Some((_, tail)) = tail.split_at_checked(4) else { return };
+                rest = tail;
             }
             [] => return,
             _ => match any_field(rest, &mut show) {
-                Some(tail) => {
-                    rest = tail;
-                    continue;
-                }
+                Some(tail) => rest = tail,
                 None => return,
             },
-        };
-        rest = tail;
-        show(tag, value);
+        }
     }
 }
+
+/// Tag of attributes in a span, and in a log record.
+const SPAN_ATTRIBUTES: u8 = 0x4A;
+const LOG_ATTRIBUTES: u8 = 0x32;
+/// No field has this tag.
+const NONE: u8 = 0;
 
 /// Reads a field in any form, and gives what comes after it.
 #[cold]
@@ -143,7 +157,7 @@ fn any_field<'a>(rest: &'a [u8], show: &mut impl FnMut(u8, Value<'a>)) -> Option
 #[inline]
 fn is_exception(event: &[u8]) -> bool {
     let mut is_so = false;
-    walk(event, |tag, value| {
+    walk::<NONE>(event, |tag, value| {
         if let (0x12, Value::Bytes(name)) = (tag, value) {
             is_so = name == b"exception";
         }
@@ -154,7 +168,7 @@ fn is_exception(event: &[u8]) -> bool {
 /// The code in a part of a status, if it is there.
 fn status_code(status: &[u8]) -> Option<i32> {
     let mut code = None;
-    walk(status, |tag, value| {
+    walk::<NONE>(status, |tag, value| {
         if let (0x18, Value::Number(bits)) = (tag, value) {
             #[expect(clippy::cast_possible_truncation, reason = "protobuf takes the low 32 bits")]
             let bits = bits as u32;

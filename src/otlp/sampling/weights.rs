@@ -157,8 +157,7 @@ impl Weighing {
         for field in Fields::new(record).map_while(Result::ok) {
             let is_replaced = match (field.number, field.value) {
                 (LOG_ATTRIBUTES, FieldValue::Len(attribute)) => {
-                    let is_threshold =
-                        || KeyValue::from(Message::new(attribute)).key == THRESHOLD;
+                    let is_threshold = || KeyValue::from(Message::new(attribute)).key == THRESHOLD;
                     (has_rate && rate_key(attribute).is_some())
                         || (writes_threshold && is_threshold())
                 }
