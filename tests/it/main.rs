@@ -8,6 +8,9 @@ mod authentication;
 mod aws;
 mod aws_logs;
 mod aws_otlp;
+mod budget;
+#[cfg(feature = "aws")]
+mod budget_units;
 mod chaos;
 mod clients;
 mod cloudwatch_clients;
