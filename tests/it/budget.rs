@@ -261,8 +261,8 @@ fn an_outage_uses_nothing_up() {
     drop(skep);
 }
 
-/// Tail sampling and then a budget: errors are all there, and the weights of what has come add up to
-/// what was sent, within three standard deviations.
+/// Tail sampling and then a budget: errors are all there, and the weights of what has come add up
+/// to what was sent, within three standard deviations.
 #[test]
 #[expect(clippy::cast_precision_loss, reason = "statistics")]
 fn tail_sampling_and_a_budget_keep_weighted_counts() {

@@ -328,23 +328,32 @@ impl Allowance {
                 %until,
                 "The monthly budget is used up. Data is left out until the month ends."
             ),
-            Change::OneDamaged => tracing::warn!(
-                exporter,
-                used,
-                "One of the two files of a budget's ledger was damaged; the other one is used."
-            ),
-            Change::Damaged(assumed) => tracing::error!(
-                exporter,
-                assumed,
-                "The ledger of a budget is damaged. Units are assumed to be used, cautiously."
-            ),
-            Change::CannotWrite(error) => tracing::error!(
-                exporter,
-                error,
-                "The ledger of a budget cannot be written: a restart would forget what is used. \
-                 Make room on the disk of its storage."
-            ),
+            Change::OneDamaged | Change::Damaged(_) | Change::CannotWrite(_) => {
+                tell_of_trouble(exporter, change);
+            }
         }
+    }
+}
+
+/// Says what is wrong with a ledger.
+fn tell_of_trouble(exporter: &str, change: &Change) {
+    match change {
+        Change::OneDamaged => tracing::warn!(
+            exporter,
+            "One of the two files of a budget's ledger was damaged; the other one is used."
+        ),
+        Change::Damaged(assumed) => tracing::error!(
+            exporter,
+            assumed,
+            "The ledger of a budget is damaged. Units are assumed to be used, cautiously."
+        ),
+        Change::CannotWrite(error) => tracing::error!(
+            exporter,
+            error,
+            "The ledger of a budget cannot be written: a restart would forget what is used. Make \
+             room on the disk of its storage."
+        ),
+        _ => {}
     }
 }
 
