@@ -1,6 +1,8 @@
 //! Monthly budgets with the whole program: no kill, restart or reload lets an exporter exceed its
 //! ceiling, each exporter's unit is what a backend counts, errors go first, and weights are right.
 
+#![cfg(target_os = "linux")]
+
 use std::{
     io::{Read as _, Write as _},
     net::TcpStream,

@@ -10,8 +10,9 @@
 //! What passes the gate is claimed right before its first attempt, and not at the gate. Why: a
 //! queue may refuse a payload, drop it, or hold it over the end of a month, and an outage would use
 //! up the budget with data that nobody has counted. So a payload on disk is counted by the process
-//! that sends it, once, and a dead letter when it is sent again. A claim is given back if the
-//! backend has certainly not taken the data; if no answer came in time it stays.
+//! that sends it, once, and a dead letter when it is sent again. A claim is given back if all
+//! attempts have failed. If no answer came in time it stays, since the backend may have the data;
+//! a connection that breaks before the answer counts as a failure.
 //!
 //! A reload keeps the allowance, and changes its limits at once. Its ledger is written when its
 //! last queue is gone, and at the end of the process.
