@@ -9,6 +9,7 @@
 #![warn(missing_docs)]
 
 mod auth;
+mod budget;
 mod build;
 mod by_trace;
 mod erased;
@@ -41,6 +42,7 @@ use crate::{
 pub use auth::{
     Asked, Auth, AuthUse, Authenticator, ClientAuth, Outgoing, Protocol, Refusal, Unusable,
 };
+pub use budget::{BudgetUse, BudgetWeights, Count};
 pub use build::{BuildContext, Entry};
 pub use by_trace::{ByTrace, Share};
 pub use erased::{ErasedExporter, Ready};

@@ -134,6 +134,7 @@ pub fn run(
             },
         })
     });
+    options.site.budgets.close();
     let gone = runtime.block_on(options.site.storages.close());
     options.site.storages.tell_left();
     let ended = ended.map(|ended| match ended {

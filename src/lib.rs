@@ -11,6 +11,7 @@
 //! - [`config`]: the YAML tree with positions, units, problems.
 //! - [`ottl`]: the language of conditions and statements, on those bytes.
 //! - [`net`]: sockets, HTTP, gRPC framing, TLS, compression.
+//! - [`budget`]: monthly ceilings of exporters, in the units that vendors bill.
 //! - [`telemetry`]: metrics and state that pages and probes read.
 //! - [`storage`]: logs of OTLP bytes on disk.
 //! - [`component`]: the traits that components implement.
@@ -21,6 +22,7 @@
 //! - [`cli`]: arguments to exit code.
 
 pub mod admin;
+pub mod budget;
 pub mod cli;
 pub mod component;
 pub mod config;

@@ -13,10 +13,12 @@ pub mod merge;
 pub mod payload;
 pub mod purse;
 pub mod record;
+pub(crate) mod sampling;
 pub mod schema;
 pub mod share;
 pub mod splice;
 pub mod split;
+pub mod tally;
 pub mod text;
 pub mod view;
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub mod services;
 pub mod storage;
 pub mod verdict;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use self::{decisions::Decisions, storage::LogStats};
 pub use self::{
@@ -44,6 +44,7 @@ pub use self::{
     registry::{Meter, Registry},
 };
 use crate::{
+    budget::MonthlyBudget,
     config::shown::without_secrets,
     otlp::{Signal, payload::Reason},
     sync::lock,
@@ -88,6 +89,8 @@ pub struct Telemetry {
     exporters: Mutex<Vec<Arc<ExporterStats>>>,
     edges: Mutex<Vec<Arc<EdgeStats>>>,
     decisions: Mutex<Vec<Arc<Decisions>>>,
+    /// Monthly budgets, by exporter; forgotten with their exporters.
+    budgets: Mutex<Vec<(String, Weak<MonthlyBudget>)>>,
     /// Logs on disk, with the handles of their metrics.
     logs: Mutex<Vec<(Arc<LogStats>, Vec<Asked>)>>,
     /// Byte budget: limit.
@@ -123,6 +126,7 @@ impl Default for Telemetry {
             exporters: Mutex::default(),
             edges: Mutex::default(),
             decisions: Mutex::default(),
+            budgets: Mutex::default(),
             logs: Mutex::default(),
             budget_limit: meter.gauge(&BUDGET_LIMIT, &[]),
             budget_used: meter.gauge(&BUDGET_USED, &[]),
@@ -176,6 +180,21 @@ impl Telemetry {
         sweep(&self.edges);
         sweep(&self.decisions);
         self.registry.forget_unused();
+    }
+
+    /// Shows the monthly budget of an exporter.
+    pub fn watch_budget(&self, exporter: &str, budget: &Arc<MonthlyBudget>) {
+        let mut all = lock(&self.budgets);
+        all.retain(|(_, budget)| budget.strong_count() > 0);
+        all.push((exporter.to_owned(), Arc::downgrade(budget)));
+        all.sort_by(|one, other| one.0.cmp(&other.0));
+    }
+
+    /// The monthly budgets that are open, by exporter.
+    pub fn budgets(&self) -> Vec<(String, Arc<MonthlyBudget>)> {
+        let all = lock(&self.budgets);
+        let open = |(id, budget): &(String, Weak<_>)| Some((id.clone(), budget.upgrade()?));
+        all.iter().filter_map(open).collect()
     }
 
     /// Notes that the pipelines run, or that the drain begins.

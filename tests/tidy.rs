@@ -28,15 +28,19 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("ottl", &["ottl", "config", "otlp"]),
     ("config", &["config"]),
     ("net", &["net", "otlp", "config"]),
-    ("telemetry", &["telemetry", "config", "otlp"]),
+    ("budget", &["budget"]),
+    ("telemetry", &["telemetry", "budget", "config", "otlp"]),
     ("storage", &["storage", "otlp", "telemetry"]),
-    ("component", &["component", "config", "net", "otlp", "storage", "telemetry"]),
+    ("component", &["component", "budget", "config", "net", "otlp", "storage", "telemetry"]),
     ("receivers", &["receivers", "component", "config", "net", "otlp", "storage", "telemetry"]),
     (
         "processors",
         &["processors", "component", "config", "net", "otlp", "ottl", "storage", "telemetry"],
     ),
-    ("exporters", &["exporters", "component", "config", "net", "otlp", "storage", "telemetry"]),
+    (
+        "exporters",
+        &["exporters", "component", "budget", "config", "net", "otlp", "storage", "telemetry"],
+    ),
     (
         "connectors",
         &["connectors", "component", "config", "net", "otlp", "ottl", "storage", "telemetry"],
@@ -52,6 +56,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "connectors",
             "extensions",
             "component",
+            "budget",
             "config",
             "otlp",
             "storage",
@@ -59,9 +64,22 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "engine",
-        &["engine", "document", "component", "config", "net", "otlp", "storage", "telemetry"],
+        &[
+            "engine",
+            "document",
+            "component",
+            "budget",
+            "config",
+            "net",
+            "otlp",
+            "storage",
+            "telemetry",
+        ],
     ),
-    ("admin", &["admin", "component", "config", "net", "otlp", "ottl", "storage", "telemetry"]),
+    (
+        "admin",
+        &["admin", "component", "budget", "config", "net", "otlp", "ottl", "storage", "telemetry"],
+    ),
 ];
 
 fn sources() -> Vec<(PathBuf, String)> {

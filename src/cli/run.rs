@@ -15,8 +15,8 @@ use crate::{
     config::{Problems, source::Loaded},
     document::{self, Document},
     engine::{
-        self, Ended, Options, Reloading, Started, budget::Budget, disk::storages::Storages, memory,
-        plan::Site,
+        self, Ended, Options, Reloading, Started, budget::Budget, disk::storages::Storages,
+        export::allowance::Allowances, memory, plan::Site,
     },
     net::server::raise_descriptors,
     telemetry::{
@@ -129,6 +129,7 @@ fn site(budget: u64) -> Site {
         workers: std::thread::available_parallelism().map_or(1, usize::from),
         budget: Budget::new(budget, Arc::clone(&telemetry)),
         storages: Arc::new(Storages::live(Arc::clone(&telemetry))),
+        budgets: Arc::new(Allowances::live()),
         in_container: in_container(),
         telemetry,
     }

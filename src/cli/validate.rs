@@ -106,6 +106,7 @@ fn whole(document: &Document, problems: &mut Problems) {
         workers: 1,
         budget: Budget::new(1 << 30, Arc::clone(&telemetry)),
         storages: Arc::new(Storages::dry(Arc::clone(&telemetry))),
+        budgets: Arc::default(),
         in_container: false,
         telemetry,
     };

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::{ClientAuth, ComponentId, ServerAuth};
 use crate::{
+    budget::MonthlyBudget,
     config::{Node, Problems},
     otlp::Signal,
     telemetry::{Meter, Telemetry},
@@ -83,6 +84,8 @@ pub struct BuildContext {
     /// State of the whole process, for components that show it. For metrics of its own a component
     /// uses [`BuildContext::metrics`].
     pub telemetry: Arc<Telemetry>,
+    /// The monthly budget of an exporter that claims units of it while it encodes.
+    pub monthly: Option<Arc<MonthlyBudget>>,
     /// What the exporter's `auth` names.
     pub auth: Option<Arc<dyn ClientAuth>>,
     /// The server authenticators that receivers' `auth` may name, by the id that the file has.
@@ -100,6 +103,7 @@ impl BuildContext {
             budget: u64::MAX,
             in_container: false,
             telemetry,
+            monthly: None,
             auth: None,
             server_auths: Arc::default(),
         }

@@ -37,6 +37,9 @@ pub trait Ready: Send {
     /// Makes one attempt, see [`Exporter::send`].
     fn send(self: Box<Self>, progress: &Arc<Progress>) -> BoxFuture<Result<Sent, ExportError>>;
 
+    /// See [`Exporter::units`].
+    fn units(&self) -> Option<u64>;
+
     /// The same piece for another attempt, of an exporter that encodes once.
     fn copy(&self) -> Box<dyn Ready>;
 }
@@ -78,6 +81,10 @@ impl<E: Exporter> Ready for Encoded<E> {
     fn send(self: Box<Self>, progress: &Arc<Progress>) -> BoxFuture<Result<Sent, ExportError>> {
         let Encoded { exporter, encoded } = *self;
         exporter.send(encoded, progress)
+    }
+
+    fn units(&self) -> Option<u64> {
+        self.exporter.units(&self.encoded)
     }
 
     fn copy(&self) -> Box<dyn Ready> {

@@ -4,7 +4,9 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use super::{AuthUse, BoxFuture, BuildContext, ErasedExporter, Progress, Same, StartError};
+use super::{
+    AuthUse, BoxFuture, BudgetUse, BuildContext, ErasedExporter, Progress, Same, StartError,
+};
 use crate::{
     config::{Node, Problems},
     otlp::{
@@ -36,6 +38,11 @@ pub trait ExporterConfig: fmt::Debug + Same {
     /// Whether its backend computes with the weights of sampled items.
     fn reads_weights(&self) -> bool {
         false
+    }
+
+    /// How much it may send in a month; `None`: there is no limit.
+    fn budget(&self) -> Option<BudgetUse> {
+        None
     }
 
     /// Queue, retry and timeout, which the engine provides.
@@ -287,6 +294,12 @@ pub trait Exporter: Send + Sync + 'static {
         progress: &Arc<Progress>,
     ) -> BoxFuture<Result<Sent, ExportError>>;
 
+    /// What the vendor will count for an encoded piece, in the unit of the exporter's budget.
+    /// `None`: that is known without encoding, see [`Count`](super::Count).
+    fn units(&self, _encoded: &Self::Encoded) -> Option<u64> {
+        None
+    }
+
     /// Called once after the last `send`: flush and close.
     fn shutdown(&self) -> BoxFuture<()> {
         Box::pin(std::future::ready(()))
@@ -313,6 +326,9 @@ pub enum Retry {
     Split,
     /// The attempt may be repeated, after this pause if there is one.
     After(Option<Duration>),
+    /// The attempt may be repeated at once. There was no answer to the request, so that the backend
+    /// may have the data.
+    Unanswered,
     /// The backend accepts nothing until the configuration changes: no retry, no bisection.
     Denied(Denial),
 }
@@ -326,6 +342,8 @@ pub enum Denial {
     Forbidden,
     /// There is no such endpoint (404), or it wants another method or encoding (405, 415).
     NotFound,
+    /// Not the backend but the budget of the exporter has nothing left for this data.
+    BudgetSpent,
 }
 
 impl Denial {
@@ -335,6 +353,7 @@ impl Denial {
             Denial::Unauthenticated => Reason::Unauthenticated,
             Denial::Forbidden => Reason::Forbidden,
             Denial::NotFound => Reason::NotFound,
+            Denial::BudgetSpent => Reason::BudgetSpent,
         }
     }
 }

@@ -35,6 +35,11 @@ impl Progress {
         parts.sent.message = parts.sent.message.take().or(sent.message);
     }
 
+    /// Whether the backend has had a part.
+    pub fn is_begun(&self) -> bool {
+        lock(&self.0).done.contains(&true)
+    }
+
     /// What the backend said about all parts so far.
     pub fn sent(&self) -> Sent {
         lock(&self.0).sent.clone()

@@ -1,4 +1,4 @@
-//! The storages of queues and journals: `storage: id` names an extension that keeps data.
+//! The storages of queues, journals and budgets: `storage: id` names an extension that keeps data.
 
 use super::{
     Document, components::Bodies, extension_of::Role, in_file_order, references::Scope,
@@ -30,6 +30,9 @@ pub(super) fn load(
     let before = problems.0.len();
     let mut asked: Vec<(Kind, &ComponentId, &str, String)> = Vec::new();
     for exporter in document.exporters.values() {
+        let ledger = exporter.config.budget().and_then(|budget| budget.storage);
+        let ledger = ledger.map(|name| (Kind::Exporter, &exporter.id, "budget::storage", name));
+        asked.extend(ledger);
         let Some(queue) = exporter.config.delivery().queue else { continue };
         let keys = [
             ("sending_queue::storage", queue.storage),

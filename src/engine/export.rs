@@ -2,17 +2,20 @@
 //! its payloads are encoded, sent, retried, and given up.
 //!
 //! ```text
-//! queue (fill, spool) --> dispatcher (gather) --> sender: pieces, halves, dead letters
-//!                                                 carrier: room, encode, attempt, pause
+//! gate --> queue (fill, spool) --> dispatcher (gather) --> sender: pieces, halves, dead letters
+//!                                                          carrier: room, encode, attempt, pause
 //! ```
 
+pub mod allowance;
 mod bug;
 mod carrier;
 pub mod dead_letters;
 mod desk;
 pub mod dispatcher;
 mod fill;
+pub mod gate;
 mod gather;
+mod meter;
 pub mod offload;
 mod outage;
 mod partial;

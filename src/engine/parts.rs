@@ -208,7 +208,7 @@ pub(super) struct RunningExporter {
 impl RunningExporter {
     /// Starts an exporter that has a dispatcher; `None` if it runs already.
     pub(super) fn start(planned: PlannedExporter, panics: &Panics) -> Option<Self> {
-        let PlannedExporter { id, signal, identity, queue, dispatcher } = planned;
+        let PlannedExporter { id, signal, identity, queue, dispatcher, .. } = planned;
         let (abandon, abandoned) = watch::channel(false);
         let running = dispatcher?.run(abandoned);
         let name = id.to_string();

@@ -17,7 +17,7 @@ use crate::{
     document::{self, Document},
     engine::{
         disk::storages::Storages,
-        export::offload::Offload,
+        export::{allowance::Allowances, offload::Offload},
         identity::Identity,
         intake::route::BySignal,
         work::graph::{BuildReplicas, Connector, End, Graph, Pipeline, Stage, Target},
@@ -41,6 +41,8 @@ pub struct Site {
     pub budget: Arc<Budget>,
     /// The logs on disk.
     pub storages: Arc<Storages>,
+    /// The monthly budgets of exporters.
+    pub budgets: Arc<Allowances>,
     /// Whether the process runs in a container.
     pub in_container: bool,
     /// Counters.

@@ -262,6 +262,7 @@ impl World {
                 spool: None,
                 dead_letters: None,
                 is_guarded: false,
+                monthly: None,
             };
             let (queue, dispatcher) = Dispatcher::new(exporter, delivery, share, deps);
             queues.push(queue);

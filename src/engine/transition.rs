@@ -245,6 +245,9 @@ impl Running {
         let mut running = Vec::with_capacity(planned.len());
         for exporter in planned {
             shares.give(&exporter);
+            if let Some(monthly) = &exporter.monthly {
+                monthly.allowance.apply(&monthly.budget.settings);
+            }
             let same = |one: &RunningExporter| Arc::ptr_eq(&one.queue, &exporter.queue);
             match self.exporters.iter().position(same) {
                 Some(index) => running.push(self.exporters.swap_remove(index)),

@@ -35,6 +35,10 @@
 //! memory for a part (4 MiB if one exporter has 64 MiB).
 //! `otelcol_exporter_awscloudwatch_shortened_events` counts events that were shortened.
 //!
+//! `budget` is a ceiling for each month in bytes, as CloudWatch Logs bills them: those of the
+//! messages, and 26 for each event. If records are sampled, those that are sent have the attribute
+//! `SampleRate`, so that its sum is the number of all.
+//!
 //! Differs from the Collector:
 //!
 //! - Batches have the 1 MiB of the service instead of a quarter of it, and events are cut at its
@@ -61,6 +65,7 @@ use serde::{Deserialize, Serialize};
 use self::record::Around;
 use super::{
     aws::{AwsAccess, report},
+    budget::{self, Budget, Counted},
     cloudwatch::{
         batch::{Batches, CUT, Gather, LONGEST_MESSAGE, Target},
         group::{NewGroup, NewGroups, check_retention, check_tags},
@@ -71,11 +76,13 @@ use super::{
     delivery::{RetryOnFailure, SendingQueue, delivery},
 };
 use crate::{
+    budget::Unit,
     component::{
-        BoxFuture, BuildContext, Delivery, Encodes, Entry, ErasedExporter, ExportError, Exporter,
-        ExporterConfig, Piece, Progress, QueueBatch, Sent, Sizer, StartError, Work,
+        BoxFuture, BudgetUse, BudgetWeights, BuildContext, Count, Delivery, Encodes, Entry,
+        ErasedExporter, ExportError, Exporter, ExporterConfig, Piece, Progress, QueueBatch, Sent,
+        Sizer, StartError, Work,
     },
-    config::{Ignored, Interval, Node, Problems},
+    config::{Ignored, Interval, Node, Problems, Section},
     otlp::{
         Content, Signal,
         content::{Step, Walk},
@@ -124,6 +131,8 @@ pub struct Config {
     pub sending_queue: SendingQueue,
     /// Sending again after a failure.
     pub retry_on_failure: RetryOnFailure,
+    /// Ceiling for each month in the unit that the vendor bills.
+    pub budget: Section<Budget>,
 }
 
 /// Class of a log group.
@@ -154,6 +163,7 @@ impl Default for Config {
             timeout: Interval(Duration::from_mins(2)),
             sending_queue: SendingQueue::default(),
             retry_on_failure: RetryOnFailure::default(),
+            budget: Section::Off,
         }
     }
 }
@@ -164,6 +174,15 @@ pub(super) const ENTRY: Entry<dyn ExporterConfig> = Entry::of::<Config>(
     &[Signal::Logs],
     include_str!("awscloudwatchlogs.rs"),
 );
+
+/// What CloudWatch Logs bills: messages, with 26 bytes more for each.
+const COUNTED: Counted = Counted {
+    exporter: "awscloudwatchlogs",
+    like: &[],
+    unit: Unit::Bytes,
+    count: Count::Bytes,
+    weights: BudgetWeights { sample_rate: true, tracestate: false },
+};
 
 impl ExporterConfig for Config {
     fn validate(&self, at: &Node, problems: &mut Problems) {
@@ -206,6 +225,11 @@ impl ExporterConfig for Config {
         self.access.validate(at, problems);
         self.sending_queue.validate(at, problems);
         self.retry_on_failure.validate(at, problems);
+        budget::validate(&self.budget, &COUNTED, &self.sending_queue, at, problems);
+    }
+
+    fn budget(&self) -> Option<BudgetUse> {
+        budget::budget(&self.budget, &COUNTED)
     }
 
     /// One request at a time, since streams are in order, and joined, since each is a call.
@@ -286,6 +310,10 @@ impl Exporter for CloudWatchLogs {
         let writer = Arc::clone(&self.writer);
         let group = self.layout.group.fill(|_, _| None);
         Box::pin(async move { writer.probe(&group).await })
+    }
+
+    fn units(&self, batches: &Arc<Batches>) -> Option<u64> {
+        Some(batches.billed())
     }
 
     fn send(

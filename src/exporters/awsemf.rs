@@ -35,6 +35,11 @@
 //! its labels take more than a sixteenth of the memory for a part (4 MiB if one exporter has 64
 //! MiB), or more than an event may have.
 //!
+//! `budget` is a ceiling for each month in metrics, as CloudWatch bills them: combinations of
+//! namespace, name and dimensions. Those that have been sent this month go on; a new one beyond the
+//! ceiling is in the log and not a metric. With `preset: cloudwatch-logs-free` it is a ceiling for
+//! the bytes of the documents.
+//!
 //! Differs from the Collector:
 //!
 //! - `dimension_rollup_option` is `NoDimensionRollup`: each further set of dimensions costs money.
@@ -52,6 +57,7 @@
 //!   make no metric. Numbers beyond 2^360 are left out.
 //! - A unit that CloudWatch does not know is left out.
 
+mod admission;
 mod declare;
 mod delta;
 mod document;
@@ -76,6 +82,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::resource::ResourceConversion;
 use self::{
+    admission::Admission,
     declare::{DIMENSIONS, Declaration, LabelMatcher as Matcher, Rollup},
     delta::Totals,
     document::Form,
@@ -83,6 +90,7 @@ use self::{
 };
 use super::{
     aws::{AwsAccess, report},
+    budget::{self, Budget, Counted, Plan},
     cloudwatch::{
         batch::Batches,
         group::{NewGroup, NewGroups, check_retention, check_tags},
@@ -93,11 +101,13 @@ use super::{
     delivery::{RetryOnFailure, SendingQueue, delivery},
 };
 use crate::{
+    budget::Unit,
     component::{
-        BoxFuture, BuildContext, Delivery, Encodes, Entry, ErasedExporter, ExportError, Exporter,
-        ExporterConfig, Piece, Progress, Retry, Sent, StartError, Work,
+        BoxFuture, BudgetUse, BudgetWeights, BuildContext, Count, Delivery, Encodes, Entry,
+        ErasedExporter, ExportError, Exporter, ExporterConfig, Piece, Progress, Retry, Sent,
+        StartError, Work,
     },
-    config::{Fixed, Ignored, Interval, Node, Problems},
+    config::{Fixed, Ignored, Interval, Node, Problems, Section},
     otlp::{Content, Signal},
     sync,
 };
@@ -154,6 +164,8 @@ pub struct Config {
     pub sending_queue: SendingQueue,
     /// Sending again after a failure.
     pub retry_on_failure: RetryOnFailure,
+    /// Ceiling for each month in the unit that the vendor bills.
+    pub budget: Section<Budget>,
 }
 
 /// `dimension_rollup_option`.
@@ -246,6 +258,7 @@ impl Default for Config {
             timeout: Interval(Duration::from_mins(2)),
             sending_queue: SendingQueue::default(),
             retry_on_failure: RetryOnFailure::default(),
+            budget: Section::Off,
         }
     }
 }
@@ -340,6 +353,26 @@ impl Config {
         }
     }
 
+    /// What CloudWatch bills: distinct metrics, or with the preset of CloudWatch Logs the bytes of
+    /// the documents.
+    fn counted(&self) -> Counted {
+        let weights = BudgetWeights::default();
+        let is_of_logs =
+            self.budget.on().is_some_and(|own| own.preset == Some(Plan::CloudwatchLogsFree));
+        let (unit, count) = if is_of_logs {
+            (Unit::Bytes, Count::Bytes)
+        } else {
+            (Unit::Metrics, Count::ByExporter)
+        };
+        Counted { exporter: "awsemf", like: &["awscloudwatchlogs"], unit, count, weights }
+    }
+
+    /// Which metrics the budget allows, if that is what it counts.
+    fn admission(&self, cx: &BuildContext) -> Option<Admission> {
+        let monthly = cx.monthly.as_ref().filter(|_| self.counted().count == Count::ByExporter)?;
+        Some(Admission::new(&cx.id.to_string(), Arc::clone(monthly), &cx.metrics()))
+    }
+
     fn translation(&self) -> Result<Translation, String> {
         let regex = |text: &String| Regex::new(text).map_err(|error| error.to_string());
         let matcher = |one: &LabelMatcher| {
@@ -407,6 +440,11 @@ impl ExporterConfig for Config {
         self.access.validate(at, problems);
         self.sending_queue.validate(at, problems);
         self.retry_on_failure.validate(at, problems);
+        budget::validate(&self.budget, &self.counted(), &self.sending_queue, at, problems);
+    }
+
+    fn budget(&self) -> Option<BudgetUse> {
+        budget::budget(&self.budget, &self.counted())
     }
 
     fn delivery(&self) -> Delivery {
@@ -431,6 +469,7 @@ impl ExporterConfig for Config {
         };
         Ok(Arc::new(Emf {
             translation: self.translation().map_err(fail)?,
+            admits: self.admission(cx),
             totals: Mutex::default(),
             output: self.output_destination,
             writer: Arc::new(Writer::new(
@@ -447,6 +486,8 @@ impl ExporterConfig for Config {
 /// Translates on a worker, writes on tokio.
 struct Emf {
     translation: Translation,
+    /// Which metrics the budget allows; `None`: all.
+    admits: Option<Admission>,
     /// Payloads are encoded one after the other, see [`Encodes::OrderedOnce`], so nobody waits for
     /// the lock.
     totals: Mutex<Totals>,
@@ -461,7 +502,7 @@ impl Exporter for Emf {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
         let mut totals = sync::lock(&self.totals);
-        Ok(self.translation.piece(work, &mut totals, now))
+        Ok(self.translation.piece(work, &mut totals, now, self.admits.as_ref()))
     }
 
     /// If a payload were encoded again, its totals would not have grown.
@@ -489,6 +530,10 @@ impl Exporter for Emf {
         let writer = Arc::clone(&self.writer);
         let group = self.translation.group_of_nobody();
         Box::pin(async move { writer.probe(&group).await })
+    }
+
+    fn units(&self, batches: &Arc<Batches>) -> Option<u64> {
+        Some(batches.billed())
     }
 
     fn send(

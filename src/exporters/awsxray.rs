@@ -43,6 +43,9 @@
 //! resource. If both have the same text, the console finds the records of a trace by their
 //! `xray_trace_id`.
 //!
+//! `budget` is a ceiling for each month in traces, however many requests a trace comes in. Spans of
+//! a trace that is counted cost nothing more.
+//!
 //! Differs from the Collector:
 //!
 //! - There is a queue, and throttling, timeouts and errors of the server are retried. A segment
@@ -90,15 +93,18 @@ pub use self::pieces::Segments;
 use self::{send::Sender, settings::Settings, stats::SegmentStats};
 use super::{
     aws::{AwsAccess, report},
+    budget::{self, Budget, Counted},
     cloudwatch::name::{Named, Template},
     delivery::{RetryOnFailure, SendingQueue, delivery},
 };
 use crate::{
+    budget::Unit,
     component::{
-        BoxFuture, BuildContext, Delivery, Encodes, Entry, ErasedExporter, ExportError, Exporter,
-        ExporterConfig, Piece, Progress, Sent, StartError, Work,
+        BoxFuture, BudgetUse, BudgetWeights, BuildContext, Count, Delivery, Encodes, Entry,
+        ErasedExporter, ExportError, Exporter, ExporterConfig, Piece, Progress, Sent, StartError,
+        Work,
     },
-    config::{Ignored, Interval, Node, Problems},
+    config::{Ignored, Interval, Node, Problems, Section},
     otlp::{Content, Signal},
 };
 
@@ -130,6 +136,8 @@ pub struct Config {
     pub sending_queue: SendingQueue,
     /// Sending again after a failure.
     pub retry_on_failure: RetryOnFailure,
+    /// Ceiling for each month in the unit that the vendor bills.
+    pub budget: Section<Budget>,
 }
 
 /// The keys of `telemetry`.
@@ -157,12 +165,22 @@ impl Default for Config {
             timeout: Interval(Duration::from_mins(2)),
             sending_queue: SendingQueue::default(),
             retry_on_failure: RetryOnFailure::default(),
+            budget: Section::Off,
         }
     }
 }
 
 pub(super) const ENTRY: Entry<dyn ExporterConfig> =
     Entry::of::<Config>("awsxray", &[], &[Signal::Traces], include_str!("awsxray.rs"));
+
+/// What X-Ray bills: traces.
+const COUNTED: Counted = Counted {
+    exporter: "awsxray",
+    like: &[],
+    unit: Unit::Traces,
+    count: Count::Traces,
+    weights: BudgetWeights { sample_rate: false, tracestate: false },
+};
 
 impl ExporterConfig for Config {
     fn validate(&self, at: &Node, problems: &mut Problems) {
@@ -179,6 +197,11 @@ impl ExporterConfig for Config {
         }
         self.sending_queue.validate(at, problems);
         self.retry_on_failure.validate(at, problems);
+        budget::validate(&self.budget, &COUNTED, &self.sending_queue, at, problems);
+    }
+
+    fn budget(&self) -> Option<BudgetUse> {
+        budget::budget(&self.budget, &COUNTED)
     }
 
     fn delivery(&self) -> Delivery {

@@ -8,6 +8,10 @@
 //! Traces and logs go to the dataset of their `service.name`; metrics, and logs without a service,
 //! to `dataset`. A classic key (32 hexadecimal digits, or `hc?ic_...`) needs `dataset` for
 //! everything.
+//!
+//! `budget` is a ceiling for each month in events, as Honeycomb bills them: spans, their events and
+//! links, and log records, one each. Data points are not counted. What is sampled so that the
+//! budget lasts has its weight in `SampleRate`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,6 +20,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    budget::{self, Budget, Counted},
     compression::{CompressionParams, HttpCompression, validate_level},
     connection::{Headers, check_proxy},
     delivery::{RetryOnFailure, SendingQueue, delivery},
@@ -23,11 +28,13 @@ use super::{
     post::{BodyEncoding, Post, Posted, Poster, way},
 };
 use crate::{
+    budget::Unit,
     component::{
-        BoxFuture, BuildContext, Delivery, Denial, Encodes, Entry, ErasedExporter, ExportError,
-        Exporter, ExporterConfig, Piece, Progress, Retry, Sent, StartError, Work,
+        BoxFuture, BudgetUse, BudgetWeights, BuildContext, Count, Delivery, Denial, Encodes, Entry,
+        ErasedExporter, ExportError, Exporter, ExporterConfig, Piece, Progress, Retry, Sent,
+        StartError, Work,
     },
-    config::{Interval, Node, Problems, Secret},
+    config::{Interval, Node, Problems, Secret, Section},
     net::{client::Tuning, proxy, tls::ClientTls},
     otlp::{Content, Signal},
 };
@@ -61,6 +68,8 @@ pub struct Config {
     pub sending_queue: SendingQueue,
     /// Sending again after a failure.
     pub retry_on_failure: RetryOnFailure,
+    /// Ceiling for each month in the unit that the vendor bills.
+    pub budget: Section<Budget>,
 }
 
 /// Honeycomb's regions.
@@ -89,6 +98,7 @@ impl Default for Config {
             compression_params: CompressionParams::default(),
             sending_queue: SendingQueue::default(),
             retry_on_failure: RetryOnFailure::default(),
+            budget: Section::Off,
         }
     }
 }
@@ -114,6 +124,15 @@ impl Config {
 
 pub(super) const ENTRY: Entry<dyn ExporterConfig> =
     Entry::of::<Config>("honeycomb", &[], &Signal::ALL, include_str!("honeycomb.rs"));
+
+/// What Honeycomb bills: events.
+const COUNTED: Counted = Counted {
+    exporter: "honeycomb",
+    like: &[],
+    unit: Unit::Events,
+    count: Count::Events,
+    weights: BudgetWeights { sample_rate: true, tracestate: true },
+};
 
 impl ExporterConfig for Config {
     fn validate(&self, at: &Node, problems: &mut Problems) {
@@ -155,6 +174,7 @@ impl ExporterConfig for Config {
         }
         self.sending_queue.validate(at, problems);
         self.retry_on_failure.validate(at, problems);
+        budget::validate(&self.budget, &COUNTED, &self.sending_queue, at, problems);
     }
 
     fn validate_use(&self, signals: &[Signal], at: &Node, problems: &mut Problems) {
@@ -172,6 +192,10 @@ impl ExporterConfig for Config {
 
     fn reads_weights(&self) -> bool {
         true
+    }
+
+    fn budget(&self) -> Option<BudgetUse> {
+        budget::budget(&self.budget, &COUNTED)
     }
 
     fn delivery(&self) -> Delivery {

@@ -11,6 +11,7 @@ pub mod awscloudwatchlogs;
 pub mod awsemf;
 #[cfg(feature = "aws")]
 pub mod awsxray;
+pub mod budget;
 #[cfg(feature = "aws")]
 mod cloudwatch;
 mod compression;

@@ -12,6 +12,9 @@
 //!
 //! Where `HTTPS_PROXY` names a proxy, and `NO_PROXY` does not except the host, connections go
 //! through the proxy (`CONNECT`), with TLS and without, as those of gRPC in Go do.
+//!
+//! `budget` is a ceiling for each month in items: spans, log records and data points. Data points
+//! are never sampled; they count first.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,6 +25,7 @@ use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use super::{
     authenticated::{self, Head},
+    budget::{self, Budget, Counted},
     compression::{CompressionParams, compressed, validate_level},
     connection::{Headers, Keepalive, MIDDLEWARES, REMOVE, refuse},
     delivery::{RetryOnFailure, SendingQueue, delivery},
@@ -30,12 +34,13 @@ use super::{
     outcome,
 };
 use crate::{
+    budget::Unit,
     component::{
-        Auth, AuthUse, Authenticator, BoxFuture, BuildContext, Compression, Delivery, Encodes,
-        Entry, ErasedExporter, ExportError, Exporter, ExporterConfig, Piece, Progress, Protocol,
-        Retry, Sent, StartError, Work,
+        Auth, AuthUse, Authenticator, BoxFuture, BudgetUse, BudgetWeights, BuildContext,
+        Compression, Count, Delivery, Encodes, Entry, ErasedExporter, ExportError, Exporter,
+        ExporterConfig, Piece, Progress, Protocol, Retry, Sent, StartError, Work,
     },
-    config::{Fixed, Ignored, Interval, Node, Problems},
+    config::{Fixed, Ignored, Interval, Node, Problems, Section},
     net::{
         client::{Client, Segments, Target},
         codec,
@@ -99,6 +104,8 @@ pub struct Config {
     pub sending_queue: SendingQueue,
     /// Sending again after a failure.
     pub retry_on_failure: RetryOnFailure,
+    /// Ceiling for each month in the unit that the vendor bills.
+    pub budget: Section<Budget>,
 }
 
 /// How addresses are chosen.
@@ -155,12 +162,22 @@ impl Default for Config {
             middlewares: None,
             sending_queue: SendingQueue::default(),
             retry_on_failure: RetryOnFailure::default(),
+            budget: Section::Off,
         }
     }
 }
 
 pub(super) const ENTRY: Entry<dyn ExporterConfig> =
     Entry::of::<Config>("otlp_grpc", &["otlp"], &Signal::ALL, include_str!("otlp_grpc.rs"));
+
+/// What a budget counts.
+const COUNTED: Counted = Counted {
+    exporter: "otlp_grpc",
+    like: &[],
+    unit: Unit::Items,
+    count: Count::Items,
+    weights: BudgetWeights { sample_rate: false, tracestate: true },
+};
 
 impl ExporterConfig for Config {
     fn validate(&self, at: &Node, problems: &mut Problems) {
@@ -181,10 +198,15 @@ impl ExporterConfig for Config {
         self.tls().validate(at.at("tls"), problems);
         self.sending_queue.validate(at, problems);
         self.retry_on_failure.validate(at, problems);
+        budget::validate(&self.budget, &COUNTED, &self.sending_queue, at, problems);
     }
 
     fn auth(&self) -> Option<AuthUse> {
         Some(AuthUse::new(self.auth.as_ref()?, Protocol::Grpc, [&self.endpoint]))
+    }
+
+    fn budget(&self) -> Option<BudgetUse> {
+        budget::budget(&self.budget, &COUNTED)
     }
 
     fn delivery(&self) -> Delivery {

@@ -14,6 +14,9 @@
 //! Where `HTTP_PROXY` (for `http://` URLs) or `HTTPS_PROXY` (for `https://`) names a proxy, and
 //! `NO_PROXY` does not except the host, requests go through the proxy, as the Collector's do.
 //! `proxy_url` comes before them, and has no exceptions.
+//!
+//! `budget` is a ceiling for each month in items: spans, log records and data points. Data points
+//! are never sampled; they count first.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,6 +25,7 @@ use serde::{Deserialize, de::IgnoredAny};
 
 use super::{
     aws_otlp,
+    budget::{self, Budget, Counted},
     compression::{CompressionParams, HttpCompression, validate_level},
     connection::{Headers, HttpKeepalive, MIDDLEWARES, REMOVE, check_proxy, refuse},
     delivery::{RetryOnFailure, SendingQueue, delivery},
@@ -29,11 +33,12 @@ use super::{
     post::{BodyEncoding, Post, way},
 };
 use crate::{
+    budget::Unit,
     component::{
-        Auth, AuthUse, BuildContext, Delivery, Entry, ErasedExporter, ExporterConfig, Protocol,
-        StartError,
+        Auth, AuthUse, BudgetUse, BudgetWeights, BuildContext, Count, Delivery, Entry,
+        ErasedExporter, ExporterConfig, Protocol, StartError,
     },
-    config::{Fixed, Ignored, Interval, Node, Problems, Secret, refuse_beside_keepalive},
+    config::{Fixed, Ignored, Interval, Node, Problems, Secret, Section, refuse_beside_keepalive},
     net::{client::Tuning, proxy, tls::ClientTls},
     otlp::Signal,
 };
@@ -105,6 +110,8 @@ pub struct Config {
     pub sending_queue: SendingQueue,
     /// Sending again after a failure.
     pub retry_on_failure: RetryOnFailure,
+    /// Ceiling for each month in the unit that the vendor bills.
+    pub budget: Section<Budget>,
 }
 
 /// `cookies`.
@@ -148,6 +155,7 @@ impl Default for Config {
             middlewares: None,
             sending_queue: SendingQueue::default(),
             retry_on_failure: RetryOnFailure::default(),
+            budget: Section::Off,
         }
     }
 }
@@ -260,6 +268,15 @@ impl Config {
     }
 }
 
+/// What a budget counts.
+const COUNTED: Counted = Counted {
+    exporter: "otlp_http",
+    like: &[],
+    unit: Unit::Items,
+    count: Count::Items,
+    weights: BudgetWeights { sample_rate: false, tracestate: true },
+};
+
 impl ExporterConfig for Config {
     fn validate(&self, at: &Node, problems: &mut Problems) {
         self.validate_urls(at, problems);
@@ -280,11 +297,16 @@ impl ExporterConfig for Config {
         self.tls.validate(at.at("tls"), problems);
         self.sending_queue.validate(at, problems);
         self.retry_on_failure.validate(at, problems);
+        budget::validate(&self.budget, &COUNTED, &self.sending_queue, at, problems);
     }
 
     fn auth(&self) -> Option<AuthUse> {
         let auth = self.auth.as_ref()?;
         Some(AuthUse::new(auth, Protocol::Http, self.urls().map(|(_, url)| url)))
+    }
+
+    fn budget(&self) -> Option<BudgetUse> {
+        budget::budget(&self.budget, &COUNTED)
     }
 
     fn delivery(&self) -> Delivery {

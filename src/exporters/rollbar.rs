@@ -40,6 +40,8 @@
 //! When the rate limit of the token is used up (429), nothing is sent until its window has ended,
 //! as `X-Rate-Limit-Remaining-Seconds` or `X-Rate-Limit-Reset` say. An item that Rollbar refuses
 //! (400, 422) is counted and not sent again.
+//!
+//! `budget` is a ceiling for each month in occurrences, that is items that are sent to Rollbar.
 
 mod cut;
 mod exception;
@@ -66,17 +68,20 @@ use self::{
     send::Sender,
 };
 use super::{
+    budget::{self, Budget, Counted},
     connection::check_proxy,
     delivery::{RetryOnFailure, SendingQueue, delivery},
     endpoint::{Endpoint, user_agent},
     post::way,
 };
 use crate::{
+    budget::Unit,
     component::{
-        BoxFuture, BuildContext, ComponentId, Delivery, Encodes, Entry, ErasedExporter,
-        ExportError, Exporter, ExporterConfig, Piece, Progress, Sent, StartError, Work,
+        BoxFuture, BudgetUse, BudgetWeights, BuildContext, ComponentId, Count, Delivery, Encodes,
+        Entry, ErasedExporter, ExportError, Exporter, ExporterConfig, Piece, Progress, Sent,
+        StartError, Work,
     },
-    config::{Interval, Node, Problems, Secret},
+    config::{Interval, Node, Problems, Secret, Section},
     net::{
         client::{Client, Target, Tuning},
         proxy,
@@ -110,6 +115,8 @@ pub struct Config {
     pub sending_queue: SendingQueue,
     /// Sending again after a failure.
     pub retry_on_failure: RetryOnFailure,
+    /// Ceiling for each month in the unit that the vendor bills.
+    pub budget: Section<Budget>,
 }
 
 impl Default for Config {
@@ -124,6 +131,7 @@ impl Default for Config {
             timeout: Interval(Duration::from_secs(30)),
             sending_queue: SendingQueue::default(),
             retry_on_failure: RetryOnFailure::default(),
+            budget: Section::Off,
         }
     }
 }
@@ -170,6 +178,15 @@ pub(super) const ENTRY: Entry<dyn ExporterConfig> = Entry::of::<Config>(
     include_str!("rollbar.rs"),
 );
 
+/// What Rollbar bills: occurrences.
+const COUNTED: Counted = Counted {
+    exporter: "rollbar",
+    like: &[],
+    unit: Unit::Items,
+    count: Count::Occurrences,
+    weights: BudgetWeights { sample_rate: false, tracestate: false },
+};
+
 impl ExporterConfig for Config {
     fn validate(&self, at: &Node, problems: &mut Problems) {
         let token = self.access_token.expose();
@@ -196,6 +213,7 @@ impl ExporterConfig for Config {
         self.tls.validate(at.at("tls"), problems);
         self.sending_queue.validate(at, problems);
         self.retry_on_failure.validate(at, problems);
+        budget::validate(&self.budget, &COUNTED, &self.sending_queue, at, problems);
     }
 
     fn validate_use(&self, signals: &[Signal], at: &Node, problems: &mut Problems) {
@@ -207,6 +225,10 @@ impl ExporterConfig for Config {
                 )
                 .help("remove it, or add the exporter to a pipeline of logs");
         }
+    }
+
+    fn budget(&self) -> Option<BudgetUse> {
+        budget::budget(&self.budget, &COUNTED)
     }
 
     fn delivery(&self) -> Delivery {
@@ -263,6 +285,10 @@ impl Exporter for Rollbar {
     fn probe(&self, _signal: Signal) -> BoxFuture<Result<String, ExportError>> {
         let sender = Arc::clone(&self.sender);
         Box::pin(async move { sender.probe().await })
+    }
+
+    fn units(&self, items: &Items) -> Option<u64> {
+        Some(items.all.len() as u64)
     }
 
     fn send(&self, items: Items, progress: &Arc<Progress>) -> BoxFuture<Result<Sent, ExportError>> {

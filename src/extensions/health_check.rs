@@ -9,7 +9,8 @@
 //! `path` answers 200 once the pipelines run, and 503 before that and from the start of the drain,
 //! as the Collector does. Two more paths tell liveness and readiness apart: `/livez` answers 200 as
 //! long as the process answers at all, `/readyz` as `path`. `?verbose` shows every exporter with
-//! the age of its last success and the backend's own words for its last failure.
+//! the age of its last success and the backend's own words for its last failure, and every monthly
+//! budget. `warnings` has the budgets of which 80 or 95 % are used; they do not change the status.
 //!
 //! `tls` serves the probe over TLS; `skep health` asks without. `port: 13133`, the older form of
 //! `endpoint`, works with a warning.
@@ -47,7 +48,7 @@ use crate::{
     telemetry::{
         Telemetry,
         calendar::timestamp,
-        verdict::{self, ExporterVerdict, State},
+        verdict::{self, BudgetVerdict, ExporterVerdict, State},
     },
 };
 
@@ -374,8 +375,14 @@ impl Probe {
             return Page::text(status, body.clone());
         }
         let mut body = self.summary(status);
+        let budgets = verdict::budgets(&self.judge.telemetry, now);
+        let warnings: Vec<String> = budgets.iter().filter_map(BudgetVerdict::warning).collect();
+        if !warnings.is_empty() {
+            body["warnings"] = warnings.into();
+        }
         if ask.has("verbose") {
             body["exporters"] = exporters.iter().map(describe).collect();
+            body["budgets"] = budgets.iter().map(describe_budget).collect();
         }
         Page::json(status, format!("{body}\n"))
     }
@@ -445,6 +452,16 @@ impl Judge {
             }
         }
     }
+}
+
+fn describe_budget(budget: &BudgetVerdict) -> serde_json::Value {
+    serde_json::json!({
+        "exporter": budget.exporter,
+        "unit": budget.unit,
+        "used": budget.used,
+        "limit": budget.limit,
+        "percent": budget.percent,
+    })
 }
 
 fn describe(exporter: &ExporterVerdict) -> serde_json::Value {

@@ -218,8 +218,18 @@ fn errors(telemetry: &Telemetry) -> String {
         "retries",
         "last error",
     ];
+    let budgets = verdict::budgets(telemetry, SystemTime::now()).into_iter().map(|budget| {
+        let numbers = [budget.used, budget.limit, budget.percent].map(|number| number.to_string());
+        let mut row = vec![budget.exporter.clone(), budget.unit.to_owned()];
+        row.extend(numbers);
+        row
+    });
+    let monthly = ["monthly budget of", "unit", "used", "limit", "percent"];
     let disk = ["component", "on disk", "storage", "bytes", "records", "items", "oldest"];
-    table(&head, exporters) + &table(&disk, on_disk) + &table(&["time", "level", "message"], recent)
+    table(&head, exporters)
+        + &table(&monthly, budgets)
+        + &table(&disk, on_disk)
+        + &table(&["time", "level", "message"], recent)
 }
 
 /// Fill and limit, bytes and items in memory, age of the oldest, requests in flight, retries.

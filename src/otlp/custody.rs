@@ -158,6 +158,8 @@ pub enum Reason {
     TooManyMetadataValues,
     /// A component's limit, for instance of a memory limiter.
     Limited,
+    /// The monthly budget of the exporter has nothing left for it.
+    BudgetSpent,
     /// A worker panicked while it held the data.
     Panicked,
     /// The storage has reached its limit.
@@ -184,6 +186,7 @@ impl Reason {
             Reason::TooLarge => "too_large",
             Reason::TooManyMetadataValues => "too_many_metadata_values",
             Reason::Limited => "limited",
+            Reason::BudgetSpent => "budget_spent",
             Reason::Panicked => "panicked",
             Reason::StorageFull => "storage_full",
             Reason::StorageFailed => "storage_failed",
@@ -209,7 +212,8 @@ impl Reason {
 
     /// From the mildest to the worst; see [`Outcome`]. A failure of skep itself is worse than a
     /// refusal for good, because a journal then reads the record again.
-    pub const ALL: [Reason; 16] = [
+    pub const ALL: [Reason; 17] = [
+        Reason::BudgetSpent,
         Reason::BackendRefused,
         Reason::NotFound,
         Reason::Forbidden,

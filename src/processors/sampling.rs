@@ -1,11 +1,6 @@
-//! What samplers share: thresholds and randomness of consistent probability sampling, and where
-//! they are in `tracestate` (the chapter on probability sampling of the OpenTelemetry
-//! specification).
+//! What samplers share, from [`crate::otlp::sampling`], which the budgets of exporters use, too.
 
-mod attribute;
-mod threshold;
-mod tracestate;
-
-pub(super) use attribute::{put_attribute, put_text, put_truth};
-pub(super) use threshold::{Randomness, Threshold};
-pub(super) use tracestate::TraceState;
+pub(super) use crate::otlp::sampling::{
+    Answer, RANDOMNESS, Randomness, Said, THRESHOLD, Threshold, TraceState, Weighing, put_text,
+    put_truth,
+};

@@ -38,7 +38,7 @@ const fn code(reason: Reason) -> Code {
         Reason::Unauthenticated => Code::Unauthenticated,
         Reason::Forbidden => Code::PermissionDenied,
         Reason::NotFound => Code::Unimplemented,
-        Reason::TooLarge => Code::ResourceExhausted,
+        Reason::TooLarge | Reason::BudgetSpent => Code::ResourceExhausted,
         _ => Code::Internal,
     }
 }
@@ -60,6 +60,7 @@ const fn sentence(reason: Reason) -> &'static str {
         Reason::Unauthenticated => "the backend does not accept the credentials of skep (401)",
         Reason::Forbidden => "the backend does not allow skep to send this data (403)",
         Reason::NotFound => "the backend has no such endpoint, or does not take this format (404)",
+        Reason::BudgetSpent => "the monthly budget of an exporter has nothing left for this data",
         Reason::Malformed => "the bytes are not what they claim to be",
         Reason::TooLarge => "an item is larger than a limit allows",
         Reason::TooManyMetadataValues => {

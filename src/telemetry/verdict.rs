@@ -1,9 +1,12 @@
-//! What probes are told: whether the process takes data, and the state of each exporter.
+//! What probes are told: whether the process takes data, the state of each exporter, and which
+//! monthly budgets are nearly used up.
 
 use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
+
+use jiff::Timestamp;
 
 use super::{ExporterStats, Telemetry};
 
@@ -89,6 +92,51 @@ pub fn exporters(telemetry: &Telemetry, now: SystemTime) -> Vec<ExporterVerdict>
     all
 }
 
+/// From so many percent on, a budget is worth a warning.
+const NEARLY: u64 = 80;
+
+/// A monthly budget.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BudgetVerdict {
+    /// Id of its exporter.
+    pub exporter: String,
+    /// What is counted.
+    pub unit: &'static str,
+    /// Units that are used in this month.
+    pub used: u64,
+    /// Units that may be used.
+    pub limit: u64,
+    /// The used part, rounded down.
+    pub percent: u64,
+}
+
+impl BudgetVerdict {
+    /// What people should know: from 80 % on, and once more from 95 % on; `None` before that.
+    pub fn warning(&self) -> Option<String> {
+        let BudgetVerdict { exporter, unit, used, limit, percent } = self;
+        let urgency = match percent {
+            ..NEARLY => return None,
+            NEARLY..95 => "is nearly used up",
+            95..100 => "is all but used up",
+            _ => "is used up",
+        };
+        Some(format!(
+            "the monthly budget of `{exporter}` {urgency}: {used} of {limit} {unit} ({percent} %)"
+        ))
+    }
+}
+
+/// Every monthly budget, sorted by exporter.
+pub fn budgets(telemetry: &Telemetry, now: SystemTime) -> Vec<BudgetVerdict> {
+    let now = Timestamp::try_from(now).unwrap_or(Timestamp::UNIX_EPOCH);
+    let all = telemetry.budgets().into_iter().map(|(exporter, budget)| {
+        let report = budget.report(0, now);
+        let (unit, percent) = (report.unit.name(), report.percent());
+        BudgetVerdict { exporter, unit, used: report.used, limit: report.limit, percent }
+    });
+    all.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,5 +160,20 @@ mod tests {
         let healed = state(7);
         assert_eq!((healed.state, healed.error), (State::Ok, None));
         assert_eq!(healed.success_age, Some(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn a_budget_is_worth_a_warning_from_eighty_percent_on() {
+        let told = |percent| {
+            let (exporter, unit) = ("honeycomb".to_owned(), "events");
+            BudgetVerdict { exporter, unit, used: percent, limit: 100, percent }.warning()
+        };
+        assert_eq!(told(79), None);
+        assert_eq!(
+            told(80).unwrap(),
+            "the monthly budget of `honeycomb` is nearly used up: 80 of 100 events (80 %)"
+        );
+        assert!(told(95).unwrap().contains("all but used up"));
+        assert!(told(100).unwrap().contains("is used up: 100"));
     }
 }

@@ -91,6 +91,7 @@ impl Exporting {
             spool: None,
             dead_letters: None,
             is_guarded: false,
+            monthly: None,
         };
         let exporter = config.build(&context).unwrap();
         let (queue, dispatcher) = Dispatcher::new(exporter, config.delivery(), 1 << 30, deps);

@@ -9,6 +9,9 @@ mod aws;
 mod aws_logs;
 mod aws_otlp;
 mod browser;
+mod budget;
+#[cfg(feature = "aws")]
+mod budget_units;
 mod chaos;
 mod clients;
 mod cloudwatch_clients;

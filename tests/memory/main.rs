@@ -2,6 +2,7 @@
 //! alone in their process, and they take turns.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod budget;
 mod expanding;
 mod exporters;
 mod processors;

@@ -2,11 +2,11 @@
 //! queue, journal and store of dead letters.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     fmt::Write as _,
     fs, io,
     os::unix::fs::MetadataExt as _,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -91,6 +91,21 @@ impl Storages {
         Storages { is_live, telemetry, letterboxes, open, keepers, closed }
     }
 
+    /// A folder in the storage `name` for something other than a log; `None` if nothing is opened.
+    pub fn folder(
+        &self,
+        name: &str,
+        settings: &Storage,
+        owner: Owner<'_>,
+    ) -> Result<Option<PathBuf>, StartError> {
+        if !self.is_live {
+            return Ok(None);
+        }
+        let mut open = sync::lock(&self.open);
+        opened(&mut open, name, settings)?;
+        Ok(Some(settings.directory.join(folder_name(owner))))
+    }
+
     /// The log of an owner in the storage `name`, opened at the first call; `None` if nothing is
     /// opened. Its panics are reported to `panics`.
     pub fn store(
@@ -108,14 +123,7 @@ impl Storages {
             message: message.to_owned(),
         };
         let mut open = sync::lock(&self.open);
-        if !open.contains_key(name) {
-            let opened = Open::new(settings).map_err(|message| failed(&message))?;
-            open.insert(name.to_owned(), opened);
-        }
-        let Some(storage) = open.get_mut(name) else { return Ok(None) };
-        if storage.settings != *settings {
-            return Err(failed("the settings of an open storage cannot change; restart skep"));
-        }
+        let storage = opened(&mut open, name, settings)?;
         let folder = folder_name(owner);
         if let Some(store) = storage.stores.get(&folder) {
             return Ok(Some(Arc::clone(store)));
@@ -198,6 +206,24 @@ impl Storages {
             }
         }
     }
+}
+
+/// The storage `name`, opened at the first call.
+fn opened<'o>(
+    open: &'o mut HashMap<String, Open>,
+    name: &str,
+    settings: &Storage,
+) -> Result<&'o mut Open, StartError> {
+    let failed = |message: String| StartError { component: format!("extension `{name}`"), message };
+    let storage = match open.entry(name.to_owned()) {
+        Entry::Occupied(known) => known.into_mut(),
+        Entry::Vacant(place) => place.insert(Open::new(settings).map_err(failed)?),
+    };
+    if storage.settings != *settings {
+        let message = "the settings of an open storage cannot change; restart skep";
+        return Err(failed(message.to_owned()));
+    }
+    Ok(storage)
 }
 
 impl Open {

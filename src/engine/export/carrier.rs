@@ -4,6 +4,8 @@
 //! What an exporter makes of a piece is dropped after each attempt, with its room, and made again
 //! for the next one. For an exporter that encodes once it is kept instead, and [`Made`] sees to it
 //! that nothing is encoded twice.
+//!
+//! With a monthly budget a piece is claimed once it is encoded, before its first attempt.
 
 use std::{
     sync::Arc,
@@ -14,6 +16,7 @@ use tokio::sync::watch;
 
 use super::{
     bug::guarded,
+    meter::{Claim, Load, Meter},
     offload::Offload,
     outage::{News, Outage},
     partial::Partial,
@@ -23,7 +26,7 @@ use super::{
 };
 use crate::{
     component::{
-        Backoff, Encodes, ErasedExporter, ExportError, Piece, Progress, Ready, Retry, Work,
+        Backoff, Denial, Encodes, ErasedExporter, ExportError, Piece, Progress, Ready, Retry, Work,
     },
     otlp::{Content, content::Cursor, payload::Reason},
     telemetry::ExporterStats,
@@ -46,6 +49,8 @@ pub(super) struct Carrier {
     /// Whether the backend is down. Changes of this state are logged, not attempts.
     pub(super) outage: Outage,
     pub(super) partial: Partial,
+    /// Claims what is sent from the monthly budget, if there is one.
+    pub(super) meter: Option<Meter>,
 }
 
 /// A piece on its way: state that is kept from one attempt to the next.
@@ -58,6 +63,10 @@ pub(super) struct Passage {
     room: usize,
     progress: Arc<Progress>,
     made: Made,
+    /// Units of the whole payload, if the gate has counted them.
+    units: Option<u64>,
+    /// What is claimed for it from the monthly budget, and where the claimed piece ends.
+    claim: Option<(Claim, Option<Cursor>)>,
 }
 
 /// What an exporter that encodes once has made of a piece. For others it is always `Nothing`.
@@ -83,12 +92,33 @@ impl Passage {
     pub(super) fn new(content: &Content, from: &Cursor) -> Self {
         let items = content.items.saturating_sub(from.items());
         let (progress, made) = (Arc::default(), Made::Nothing);
-        Passage { from: *from, next: None, items, room: 0, progress, made }
+        Passage {
+            from: *from,
+            next: None,
+            items,
+            room: 0,
+            progress,
+            made,
+            units: None,
+            claim: None,
+        }
+    }
+
+    /// The same with the units of the whole payload, if they are known.
+    pub(super) fn with_units(self, units: Option<u64>) -> Self {
+        Passage { units, ..self }
     }
 
     /// Where the next piece begins; `None` if there is none.
     pub(super) fn next(&self) -> Option<Cursor> {
         self.next
+    }
+
+    /// Notes that the backend may have the piece although it has not said so.
+    fn note_no_answer(&mut self) {
+        if let Some((claim, _)) = &mut self.claim {
+            claim.is_unsure = true;
+        }
     }
 
     /// Items in the piece; as long as it is not encoded, all that are left.
@@ -110,8 +140,25 @@ pub(super) enum End {
 }
 
 impl Carrier {
-    /// Makes attempts until one succeeds or another is useless.
+    /// Makes attempts until one succeeds or another is useless. Gives back what was claimed from
+    /// the monthly budget if nothing of the piece was taken.
     pub(super) async fn carry(
+        &self,
+        content: &Arc<Content>,
+        passage: &mut Passage,
+        abandon: watch::Receiver<bool>,
+    ) -> End {
+        let end = self.attempts(content, passage, abandon).await;
+        let is_taken = matches!(end, End::Done { .. }) || passage.progress.is_begun();
+        if let (Some(meter), Some((claim, _)), false) =
+            (&self.meter, passage.claim.take(), is_taken)
+        {
+            meter.give_back(claim);
+        }
+        end
+    }
+
+    async fn attempts(
         &self,
         content: &Arc<Content>,
         passage: &mut Passage,
@@ -126,6 +173,7 @@ impl Carrier {
             };
             let asked = match error.retry {
                 Retry::After(asked) => asked,
+                Retry::Unanswered => None,
                 Retry::Split => return End::TooLarge(error),
                 Retry::Never => return End::Refused(error),
                 Retry::Denied(denial) => return End::Lost(denial.reason(), error),
@@ -186,12 +234,16 @@ impl Carrier {
         let millis = now().duration_since(begin).as_millis();
         self.stats.attempt_millis.record(u64::try_from(millis).unwrap_or(u64::MAX));
         if let Err(error) = &attempt {
+            if error.retry == Retry::Denied(Denial::BudgetSpent) {
+                // It says nothing about the backend.
+                return attempt;
+            }
             self.state.set_failing(true);
             match error.retry {
                 Retry::Never | Retry::Denied(_) => {
                     self.stats.denied(SystemTime::now(), &error.message);
                 }
-                Retry::Split | Retry::After(_) => {
+                Retry::Split | Retry::After(_) | Retry::Unanswered => {
                     self.stats.erred(SystemTime::now(), &error.message);
                 }
             }
@@ -217,6 +269,7 @@ impl Carrier {
                 });
             }
         };
+        self.claim(content, passage, &*piece)?;
         // It is paid for until the attempt has ended, or until the piece is dropped.
         let _room = if self.exporter.encodes().may_repeat() {
             room
@@ -227,11 +280,19 @@ impl Carrier {
         let timeout = self.timeout.unwrap_or(Duration::MAX);
         let answer = tokio::select! {
             answer = tokio::time::timeout(timeout, guarded(piece, &passage.progress)) => answer,
-            _ = abandon.wait_for(|raised| *raised) => return Err(cut_off()),
+            _ = abandon.wait_for(|raised| *raised) => {
+                passage.note_no_answer();
+                return Err(cut_off());
+            }
         };
-        let sent = answer.unwrap_or_else(|_| {
+        let answer = answer.unwrap_or_else(|_| {
             let message = format!("no answer from {} within {timeout:?}", self.stats.destination);
-            Err(ExportError { retry: Retry::After(None), message })
+            Err(ExportError { retry: Retry::Unanswered, message })
+        });
+        let sent = answer.inspect_err(|error| {
+            if error.retry == Retry::Unanswered {
+                passage.note_no_answer();
+            }
         })?;
         self.stats.succeeded(SystemTime::now());
         self.state.set_failing(false);
@@ -242,6 +303,39 @@ impl Carrier {
         let rejected = sent.rejected.min(passage.items);
         self.partial.tell(&self.stats.id, rejected, &sent);
         Ok(rejected)
+    }
+
+    /// Claims a piece from the monthly budget, unless an earlier attempt has done so.
+    fn claim(
+        &self,
+        content: &Arc<Content>,
+        passage: &mut Passage,
+        encoded: &dyn Ready,
+    ) -> Result<(), ExportError> {
+        let Some(meter) = &self.meter else { return Ok(()) };
+        match passage.claim.take() {
+            Some((claim, end)) if end == passage.next => {
+                passage.claim = Some((claim, end));
+                return Ok(());
+            }
+            // With another room the piece has another end.
+            Some((claim, _)) => meter.give_back(claim),
+            None => {}
+        }
+        let is_whole = passage.from.is_at_start() && passage.next.is_none();
+        let body = if is_whole {
+            content.body.clone()
+        } else {
+            content.between(&passage.from, passage.next.as_ref())
+        };
+        let (items, known) = (passage.items, passage.units);
+        let load = Load { content, body, items, is_whole, known, encoded };
+        passage.claim = meter.claim(&load).map(|claim| (claim, passage.next));
+        if passage.claim.is_some() {
+            return Ok(());
+        }
+        let message = "the monthly budget has nothing left for it".to_owned();
+        Err(ExportError { retry: Retry::Denied(Denial::BudgetSpent), message })
     }
 
     async fn encode(
@@ -300,6 +394,9 @@ impl Carrier {
         })?;
         room.shrink(piece.held);
         if passage.room != bytes {
+            if passage.progress.is_begun() {
+                passage.note_no_answer();
+            }
             passage.progress = Arc::default();
         }
         passage.room = bytes;

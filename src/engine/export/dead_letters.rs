@@ -5,7 +5,8 @@
 //! part, and data whose retries are exhausted, unless its sender still waits for the result and so
 //! still has it. Not kept are: data that is given up because skep ends (it stays on disk if it is
 //! there), data that finds the queue full (its sender is told), and the items that a backend
-//! rejected in a partial success, since it says how many, but not which.
+//! rejected in a partial success, since it says how many, but not which. With `left_out:
+//! dead_letters` of a budget, what that leaves out is kept, too.
 //!
 //! A letter is a whole payload. If an exporter makes several requests of one
 //! (`awscloudwatchlogs` makes one for each stream) and only some were refused, sending the letter
@@ -48,10 +49,22 @@ pub struct DeadLetters {
     stats: Arc<ExporterStats>,
     /// Whether its senders have the data until the backend has it.
     senders_wait: bool,
+    /// Whether what the monthly budget leaves out is kept.
+    keeps_left_out: bool,
     /// How many payloads could not be kept.
     unkept: AtomicU64,
     /// Limits how often that is logged; the counters have all of it.
     logged: RateLimit,
+}
+
+/// What is kept beside data that was refused for good.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Kept {
+    /// Whether senders have the data until the backend has it, so that exhausted retries make no
+    /// letter.
+    pub senders_wait: bool,
+    /// Whether what the monthly budget leaves out is kept.
+    pub keeps_left_out: bool,
 }
 
 impl DeadLetters {
@@ -61,10 +74,20 @@ impl DeadLetters {
         letterbox: Arc<Letterbox>,
         budget: Arc<Budget>,
         stats: Arc<ExporterStats>,
-        senders_wait: bool,
+        kept: Kept,
     ) -> Arc<Self> {
+        let Kept { senders_wait, keeps_left_out } = kept;
         let (unkept, logged) = (AtomicU64::new(0), RateLimit::default());
-        Arc::new(DeadLetters { store, letterbox, budget, stats, senders_wait, unkept, logged })
+        Arc::new(DeadLetters {
+            store,
+            letterbox,
+            budget,
+            stats,
+            senders_wait,
+            keeps_left_out,
+            unkept,
+            logged,
+        })
     }
 
     /// Whether data that was given up for this reason is kept.
@@ -76,6 +99,7 @@ impl DeadLetters {
             | Reason::NotFound
             | Reason::TooLarge => true,
             Reason::RetriesExhausted => !self.senders_wait,
+            Reason::BudgetSpent => self.keeps_left_out,
             _ => false,
         }
     }

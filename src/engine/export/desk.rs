@@ -54,7 +54,8 @@ impl Desk for QueueDesk {
         payload.receipts.push(claim);
         payload.context = stored::context_of(&note);
         match self.queue.upgrade() {
-            Some(queue) => queue.enqueue(payload),
+            // What it may cost is claimed when it is sent.
+            Some(queue) => queue.enqueue_again(payload),
             None => payload.finish(Outcome::Failed(Reason::ShuttingDown)),
         }
     }

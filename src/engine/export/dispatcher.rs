@@ -21,6 +21,7 @@ use super::{
     carrier::Carrier,
     desk,
     gather::{self, Gather, Queued},
+    meter::Meter,
     outage::Outage,
     partial::Partial,
     queue::{Deps, ExportQueue, Message},
@@ -77,6 +78,7 @@ impl Dispatcher {
             state: Arc::clone(queue.state()),
             outage: Outage::default(),
             partial: Partial::default(),
+            meter: deps.monthly.map(|monthly| Meter::new(monthly.allowance, monthly.budget.count)),
         };
         let sender = Sender {
             carrier,
@@ -285,10 +287,10 @@ impl Run {
             if queue.settings().is_some_and(|settings| !settings.wait_for_result) {
                 queued.payload.accept();
             }
-            let Queued { payload, mut fill, .. } = queued;
+            let Queued { payload, mut fill, units, .. } = queued;
             fill.is_sent();
             let _held = (fill, being_sent, InFlight::new(&sender.carrier.stats));
-            sender.deliver(payload, abandon).await
+            sender.deliver(payload, units, abandon).await
         }
     }
 

@@ -18,13 +18,15 @@ pub(super) struct Queued {
     pub(super) fill: Fill,
     /// When it came into memory; of several that were joined, the first.
     pub(super) arrived: Instant,
+    /// Units of the monthly budget, if they are known.
+    pub(super) units: Option<u64>,
 }
 
 impl Queued {
     /// A payload that came into memory just now.
     pub(super) fn new(payload: Payload, mut fill: Fill) -> Self {
         fill.count(payload.items);
-        Queued { payload, fill, arrived: Instant::now() }
+        Queued { payload, fill, arrived: Instant::now(), units: None }
     }
 }
 
@@ -54,6 +56,8 @@ impl Gather {
                 held.payload.absorb(queued.payload);
                 held.fill.join(queued.fill);
                 held.arrived = held.arrived.min(queued.arrived);
+                let units = held.units.zip(queued.units);
+                held.units = units.map(|(held, new)| held.saturating_add(new));
                 (held, due)
             }
         };
@@ -112,7 +116,7 @@ impl Gather {
         if max == 0 {
             return vec![queued];
         }
-        let Queued { payload, mut fill, arrived } = queued;
+        let Queued { payload, mut fill, arrived, .. } = queued;
         let all_items = payload.items.max(1);
         let parts = match self.settings.sizer {
             Sizer::Bytes => split::by_bytes(payload, max),
@@ -128,7 +132,7 @@ impl Gather {
             let is_last = i + 1 == count;
             let (size, bytes, items) =
                 if is_last { fill.parts() } else { (share(size), share(bytes), payload.items) };
-            Queued { payload, fill: fill.split(size, bytes, items), arrived }
+            Queued { payload, fill: fill.split(size, bytes, items), arrived, units: None }
         };
         parts.into_iter().enumerate().map(part).collect()
     }

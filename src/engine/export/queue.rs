@@ -22,8 +22,10 @@ use std::sync::{
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
+    allowance::Allowance,
     dead_letters::DeadLetters,
     fill::{Fill, Gauge},
+    gate::{Gate, Passed},
     gather::Queued,
     offload::Offload,
     spool::{Spool, Spooled},
@@ -31,7 +33,7 @@ use super::{
     workspace::Workspace,
 };
 use crate::{
-    component::{Queue, Sizer},
+    component::{BudgetUse, Queue, Sizer},
     net::rate_limit::RateLimit,
     otlp::{
         Payload,
@@ -66,6 +68,8 @@ pub struct ExportQueue {
     telemetry: Arc<Telemetry>,
     /// `None` if the exporter makes no bytes.
     workspace: Option<Arc<Workspace>>,
+    /// What the monthly budget of the exporter lets pass; `None` if there is no budget.
+    gate: Option<Gate>,
 }
 
 /// What a queue hands to its dispatcher.
@@ -89,6 +93,17 @@ pub struct Deps {
     pub dead_letters: Option<Arc<DeadLetters>>,
     /// Whether all payloads are on disk, here or in a journal.
     pub is_guarded: bool,
+    /// The monthly budget of the exporter.
+    pub monthly: Option<Monthly>,
+}
+
+/// The monthly budget of an exporter, and how its units are counted.
+#[derive(Clone)]
+pub struct Monthly {
+    /// What all queues of the exporter share.
+    pub allowance: Arc<Allowance>,
+    /// Its settings.
+    pub budget: BudgetUse,
 }
 
 impl ExportQueue {
@@ -118,25 +133,47 @@ impl ExportQueue {
             dropping: RateLimit::default(),
             telemetry: Arc::clone(&deps.telemetry),
             workspace,
+            gate: deps.monthly.as_ref().map(|monthly| {
+                let Monthly { allowance, budget } = monthly;
+                Gate::new(Arc::clone(allowance), budget, deps.dead_letters.as_ref())
+            }),
         };
         queue.set_share(share);
         (Arc::new(queue), received)
     }
 
-    /// Takes a payload, or refuses it. Called by workers; never waits.
-    pub fn enqueue(&self, mut payload: Payload) {
+    /// Takes a payload, or refuses it. Called by workers; never waits. What the budget of the
+    /// exporter does not let pass ends here.
+    pub fn enqueue(&self, payload: Payload) {
+        let Some(gate) = self.gate.as_ref().filter(|_| !self.is_closed()) else {
+            return self.take(payload, None);
+        };
+        match gate.pass(payload) {
+            Passed::On(payload, units) => self.take(payload, units),
+            Passed::LeftOut => {}
+            Passed::Refused(payload, reason) => self.refuse(payload, reason),
+        }
+    }
+
+    /// Takes a payload that has passed the gate before, as a dead letter has.
+    pub(super) fn enqueue_again(&self, payload: Payload) {
+        self.take(payload, None);
+    }
+
+    /// `units` are those of the monthly budget, if they are known.
+    fn take(&self, mut payload: Payload, units: Option<u64>) {
         let (size, bytes) = (self.measure(&payload), payload.len() as u64);
         if self.is_closed() {
             return self.refuse(payload, Reason::ShuttingDown);
         }
         if let Some(spool) = self.spool.as_ref().filter(|spool| spool.takes_all()) {
-            return self.write_down(spool, payload, size, bytes);
+            return self.write_down(spool, payload, (size, bytes), units);
         }
         let (mut fill, size_before, bytes_before) = self.gauge.hold(size, bytes);
         let has_room = self.fits(size_before, size) && self.fits_share(bytes_before, bytes);
         let Some(settings) = &self.settings else {
             // Synchronous: the caller waits for the outcome, so nothing is accepted here.
-            return self.push(payload, fill);
+            return self.push(payload, fill, units);
         };
         if let Some(spool) = self.spool.as_ref().filter(|_| !has_room) {
             fill.leaves_memory();
@@ -156,16 +193,22 @@ impl ExportQueue {
             (true, _) if settings.wait_for_result => {}
             (true, _) => payload.accept(),
         }
-        self.push(payload, fill);
+        self.push(payload, fill, units);
     }
 
     /// Takes a payload that has to be on disk before it is acknowledged.
-    fn write_down(&self, spool: &Spool, payload: Payload, size: u64, bytes: u64) {
+    fn write_down(
+        &self,
+        spool: &Spool,
+        payload: Payload,
+        (size, bytes): (u64, u64),
+        units: Option<u64>,
+    ) {
         let (mut fill, size_before, bytes_before) = self.gauge.hold(size, bytes);
         if !self.fits(size_before, size) {
             if self.settings.as_ref().is_some_and(|settings| settings.block_on_overflow) {
                 // The sender still waits, so the payload need not be on disk yet.
-                return self.push(payload, fill);
+                return self.push(payload, fill, units);
             }
             drop(fill);
             return self.refuse(payload, Reason::QueueFull);
@@ -179,22 +222,28 @@ impl ExportQueue {
         // For an instant it counts twice, so that no two payloads find the same room.
         fill.is_written();
         match written {
-            Spooled::InHand(payload) => self.push(payload, fill),
+            Spooled::InHand(payload) => self.push(payload, fill, units),
             Spooled::Waiting => {}
             Spooled::Refused(payload, reason) => {
                 drop(fill);
-                self.keep_or_refuse(payload, size, bytes, reason);
+                self.keep_or_refuse(payload, (size, bytes), units, reason);
             }
         }
     }
 
     /// Keeps a payload in memory that the disk has refused, if its senders have already been told
     /// that it is taken, as behind a batch. Otherwise refuses it.
-    fn keep_or_refuse(&self, payload: Payload, size: u64, bytes: u64, reason: Reason) {
+    fn keep_or_refuse(
+        &self,
+        payload: Payload,
+        (size, bytes): (u64, u64),
+        units: Option<u64>,
+        reason: Reason,
+    ) {
         let is_answered = payload.receipts.iter().all(|one| one.waits_for() == Wait::Delivery);
         let (fill, _, bytes_before) = self.gauge.hold(size, bytes);
         if is_answered && self.fits_share(bytes_before, bytes) {
-            return self.push(payload, fill);
+            return self.push(payload, fill, units);
         }
         drop(fill);
         self.refuse(payload, reason);
@@ -336,10 +385,10 @@ impl ExportQueue {
         before == 0 || before + bytes <= self.share.load(Ordering::Relaxed)
     }
 
-    fn push(&self, payload: Payload, fill: Fill) {
+    fn push(&self, payload: Payload, fill: Fill, units: Option<u64>) {
         self.stats.enqueued_items.record(payload.items);
         self.stats.enqueued_bytes.record(payload.len() as u64);
-        let message = Message::Payload(Queued::new(payload, fill));
+        let message = Message::Payload(Queued { units, ..Queued::new(payload, fill) });
         if let Err(mpsc::error::SendError(Message::Payload(queued))) = self.messages.send(message) {
             self.refuse(queued.payload, Reason::ShuttingDown);
         }

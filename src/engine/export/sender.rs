@@ -61,18 +61,22 @@ impl Sender {
     /// Sends `payload` piece by piece. If a piece is refused for good, tries its parts, so that one
     /// sender with bad data loses only its own. Returns the items that were given up because skep
     /// is ending.
+    ///
+    /// `units` are those of the monthly budget, if they are known.
     pub(super) fn deliver(
         self: Arc<Self>,
         payload: Payload,
+        units: Option<u64>,
         abandon: watch::Receiver<bool>,
     ) -> BoxFuture<u64> {
         let halving = Arc::new(Halving::new(&payload));
-        self.deliver_part(payload, abandon, halving)
+        self.deliver_part(payload, units, abandon, halving)
     }
 
     fn deliver_part(
         self: Arc<Self>,
         payload: Payload,
+        units: Option<u64>,
         abandon: watch::Receiver<bool>,
         halving: Arc<Halving>,
     ) -> BoxFuture<u64> {
@@ -83,7 +87,7 @@ impl Sender {
             let content = Arc::new(Content::of(&payload));
             let (mut lost, mut from) = (0, Some(Cursor::default()));
             while let Some(start) = from {
-                let mut passage = Passage::new(&content, &start);
+                let mut passage = Passage::new(&content, &start).with_units(units);
                 let end = self.carrier.carry(&content, &mut passage, abandon.clone()).await;
                 from = passage.next();
                 let (reason, error) = match end {
@@ -109,7 +113,7 @@ impl Sender {
                     Ok(halves) => {
                         for half in halves {
                             let (own, halving) = (Arc::clone(&self), Arc::clone(&halving));
-                            lost += own.deliver_part(half, abandon.clone(), halving).await;
+                            lost += own.deliver_part(half, None, abandon.clone(), halving).await;
                         }
                     }
                     Err(part) => lost += self.give_up(part, reason, &error),
@@ -171,6 +175,10 @@ impl Sender {
     fn bury(&self, payload: &Payload, reason: Reason, error: &ExportError) -> bool {
         let letters = self.dead_letters.as_ref().filter(|letters| letters.takes(reason));
         let is_kept = letters.is_some_and(|letters| letters.keep(payload, reason, &error.message));
+        if reason == Reason::BudgetSpent {
+            // The budget says so itself, once.
+            return is_kept;
+        }
         if is_kept {
             tracing::error!(
                 exporter = %self.carrier.stats.id,

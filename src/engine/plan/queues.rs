@@ -8,7 +8,7 @@ use crate::{
     engine::{
         export::{
             dispatcher::Dispatcher,
-            queue::{Deps, ExportQueue},
+            queue::{Deps, ExportQueue, Monthly},
             workspace,
         },
         identity::Identity,
@@ -32,6 +32,8 @@ pub struct PlannedExporter {
     pub queue: Arc<ExportQueue>,
     /// Empties the queue; `None` if it runs already.
     pub dispatcher: Option<Dispatcher>,
+    /// The monthly budget; its settings apply once the exporter runs.
+    pub monthly: Option<Monthly>,
 }
 
 impl Planner<'_> {
@@ -57,13 +59,17 @@ impl Planner<'_> {
                 identity,
                 queue,
                 dispatcher: None,
+                monthly: None,
             }));
         }
         let mut cx = self.context(id, "", signal);
         cx.auth = self.document.auths.get(id).cloned();
+        let monthly = self.monthly(id, config.budget())?;
+        cx.monthly = monthly.as_ref().map(|one| Arc::clone(one.allowance.budget()));
         let exporter = config.build(&cx)?;
         let stats = self.site.telemetry.exporter(&id.to_string(), signal, &config.destination());
-        let dead_letters = self.dead_letters(id, signal, &delivery, &stats)?;
+        let keeps_left_out = monthly.as_ref().is_some_and(|one| one.budget.keeps_left_out);
+        let dead_letters = self.dead_letters(id, signal, &delivery, &stats, keeps_left_out)?;
         let deps = Deps {
             stats,
             telemetry: Arc::clone(&self.site.telemetry),
@@ -71,12 +77,13 @@ impl Planner<'_> {
             spool,
             dead_letters,
             is_guarded,
+            monthly: monthly.clone(),
         };
         // Its share is known once all exporters are planned, see `Shares`.
         let (queue, dispatcher) = Dispatcher::new(exporter, delivery, 0, deps);
         let dispatcher = Some(dispatcher);
         let id = id.clone();
-        Ok(self.add_queue(PlannedExporter { id, signal, identity, queue, dispatcher }))
+        Ok(self.add_queue(PlannedExporter { id, signal, identity, queue, dispatcher, monthly }))
     }
 
     fn add_queue(&mut self, exporter: PlannedExporter) -> usize {

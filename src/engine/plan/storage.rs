@@ -4,14 +4,15 @@ use std::{collections::HashSet, sync::Arc};
 
 use super::Planner;
 use crate::{
-    component::{ComponentId, Delivery, Kind, ReceiverConfig, StartError},
+    component::{BudgetUse, ComponentId, Delivery, Kind, ReceiverConfig, StartError, Storage},
     engine::{
         disk::{
             storages::{Owner, letters_part},
             stored::Store,
         },
         export::{
-            dead_letters::DeadLetters,
+            dead_letters::{DeadLetters, Kept},
+            queue::Monthly,
             spool::{Spool, Spooling},
         },
         intake::journal::Journal,
@@ -54,6 +55,7 @@ impl Planner<'_> {
         signal: Signal,
         delivery: &Delivery,
         stats: &Arc<ExporterStats>,
+        keeps_left_out: bool,
     ) -> Result<Option<Arc<DeadLetters>>, StartError> {
         let Some(queue) = &delivery.queue else { return Ok(None) };
         let Some(name) = &queue.dead_letters else { return Ok(None) };
@@ -63,7 +65,28 @@ impl Planner<'_> {
         let letterboxes = &self.site.storages.letterboxes;
         let letterbox = letterboxes.open(&id.to_string(), signal, store.log());
         let (budget, stats) = (Arc::clone(&self.site.budget), Arc::clone(stats));
-        Ok(Some(DeadLetters::new(store, letterbox, budget, stats, queue.wait_for_result)))
+        let kept = Kept { senders_wait: queue.wait_for_result, keeps_left_out };
+        Ok(Some(DeadLetters::new(store, letterbox, budget, stats, kept)))
+    }
+
+    /// The monthly budget of an exporter: one for all of its signals.
+    pub(super) fn monthly(
+        &self,
+        id: &ComponentId,
+        budget: Option<BudgetUse>,
+    ) -> Result<Option<Monthly>, StartError> {
+        let Some(budget) = budget else { return Ok(None) };
+        let owner = Owner { kind: Kind::Exporter, id, signal: None, part: "budget" };
+        let folder = match &budget.storage {
+            Some(name) => {
+                let settings = self.storage(name)?;
+                self.site.storages.folder(name, settings, owner)?
+            }
+            None => None,
+        };
+        let (budgets, telemetry) = (&self.site.budgets, &self.site.telemetry);
+        let allowance = budgets.of(&id.to_string(), &budget.settings, folder, telemetry)?;
+        Ok(Some(Monthly { allowance, budget }))
     }
 
     /// The journal of a receiver.
@@ -80,13 +103,15 @@ impl Planner<'_> {
 
     /// The log of an owner; `None` in a dry run.
     fn store(&self, name: &str, owner: Owner<'_>) -> Result<Option<Arc<Store>>, StartError> {
-        let Some(settings) = self.document.storages.get(name) else {
-            return Err(StartError {
-                component: format!("extension `{name}`"),
-                message: "a queue or a journal refers to it, but it is no storage".to_owned(),
-            });
-        };
+        let settings = self.storage(name)?;
         self.site.storages.store(name, settings, owner, self.offload.panics())
+    }
+
+    fn storage(&self, name: &str) -> Result<&Storage, StartError> {
+        self.document.storages.get(name).ok_or_else(|| StartError {
+            component: format!("extension `{name}`"),
+            message: "a queue, a journal or a budget refers to it, but it is no storage".to_owned(),
+        })
     }
 
     fn journal_of(&self, id: &ComponentId) -> Option<String> {

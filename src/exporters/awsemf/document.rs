@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     super::{cloudwatch::batch::LONGEST_MESSAGE, json::Json},
+    admission::Admission,
     declare::{Declaration, Rollup, Sets, sets},
     point::{Statistics, Worth},
 };
@@ -49,10 +50,21 @@ pub(super) struct Form {
     pub(super) parsed: BTreeSet<String>,
 }
 
+/// What documents are made by: the settings, and which metrics a budget allows.
+struct Given<'g> {
+    form: &'g Form,
+    admits: Option<&'g Admission>,
+}
+
 impl Group {
     /// The documents, each as JSON without line breaks; `None` for a document with a metric that is
     /// too large for an event.
-    pub(super) fn documents(&self, form: &Form) -> Vec<Option<Vec<u8>>> {
+    pub(super) fn documents(
+        &self,
+        form: &Form,
+        admits: Option<&Admission>,
+    ) -> Vec<Option<Vec<u8>>> {
+        let form = &Given { form, admits };
         let mut all = Vec::new();
         let mut part: Vec<&Metric> = Vec::new();
         for metric in &self.metrics {
@@ -70,7 +82,7 @@ impl Group {
     }
 
     /// One document, or two halves where it would be larger than an event.
-    fn write(&self, metrics: &[&Metric], form: &Form, all: &mut Vec<Option<Vec<u8>>>) {
+    fn write(&self, metrics: &[&Metric], form: &Given<'_>, all: &mut Vec<Option<Vec<u8>>>) {
         let document = self.document(metrics, form);
         if document.len() <= LONGEST_MESSAGE {
             all.push(Some(document));
@@ -83,18 +95,19 @@ impl Group {
         }
     }
 
-    fn document(&self, metrics: &[&Metric], form: &Form) -> Vec<u8> {
+    fn document(&self, metrics: &[&Metric], given: &Given<'_>) -> Vec<u8> {
+        let form = given.form;
         let mut json = Json::with_capacity(512);
         json.begin();
         if form.is_version_0 {
             json.text_at("Version", b"0");
             json.text_at("Timestamp", self.millis.to_string().as_bytes());
-            self.write_directives(&mut json, metrics, form);
+            self.write_directives(&mut json, metrics, given);
         } else {
             json.text_at("Version", b"1");
             json.begin_at("_aws");
             json.int_at("Timestamp", self.millis.cast_signed());
-            self.write_directives(&mut json, metrics, form);
+            self.write_directives(&mut json, metrics, given);
             json.end();
         }
         for (name, value) in &self.labels {
@@ -113,12 +126,18 @@ impl Group {
         json.out
     }
 
-    fn write_directives(&self, json: &mut Json, metrics: &[&Metric], form: &Form) {
+    fn write_directives(&self, json: &mut Json, metrics: &[&Metric], given: &Given<'_>) {
+        let form = given.form;
         // Metrics with the same declaration share a directive.
         let mut directives: BTreeMap<Sets, Vec<&Metric>> = BTreeMap::new();
         for metric in metrics {
-            let sets =
+            let mut sets =
                 sets(&metric.name, &self.labels, &form.declarations, form.rollup, &form.parsed);
+            if let Some(admission) = given.admits {
+                sets.retain(|set| {
+                    admission.admits(&self.namespace, &metric.name, set, &self.labels)
+                });
+            }
             if !sets.is_empty() {
                 directives.entry(sets).or_default().push(metric);
             }

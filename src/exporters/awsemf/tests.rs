@@ -86,7 +86,7 @@ impl Bench {
 
     /// Group and document of each event, and what was left out.
     fn send(&mut self, payload: &Content) -> (Vec<(String, Json)>, Note) {
-        let piece = self.translation.piece(&Work::all(payload), &mut self.totals, NOW);
+        let piece = self.translation.piece(&Work::all(payload), &mut self.totals, NOW, None);
         let mut all = Vec::new();
         for batch in &piece.encoded.all {
             for (_, document) in batch.events(0) {
@@ -127,7 +127,7 @@ fn a_request_that_expands_goes_out_in_pieces_within_their_room() {
         let mut work = Work { room, ..Work::all(&content) };
         let (mut items, mut total, mut short, mut first) = (0, 0.0, 0, 0);
         loop {
-            let piece = bench.translation.piece(&work, &mut bench.totals, NOW);
+            let piece = bench.translation.piece(&work, &mut bench.totals, NOW, None);
             assert!(piece.held <= room, "{} bytes", piece.held);
             let note = &piece.encoded.note;
             assert_eq!(note.lost(), 0);

@@ -15,6 +15,7 @@ use super::{
         name::{Named, Of, Template},
         streams::{Streams, as_text, asked, find},
     },
+    admission::Admission,
     declare::{Rollup, SCOPE, sets},
     delta::{Series, Step, Times, Totals},
     document::{FORMAT, Form, Group, METRICS, Metric},
@@ -145,6 +146,7 @@ impl Translation {
         work: &Work<'_>,
         totals: &mut Totals,
         now: u64,
+        admits: Option<&Admission>,
     ) -> Piece<Arc<Batches>> {
         let mut gather = Gather::within(work.room);
         let mut groups = Groups::default();
@@ -174,7 +176,7 @@ impl Translation {
             }
         }
         for (target, group) in groups.all {
-            for document in group.documents(&self.form) {
+            for document in group.documents(&self.form, admits) {
                 let nanos = group.millis * 1_000_000;
                 let fits = |text: Vec<u8>| gather.push_whole(target, nanos, &text);
                 if !document.is_some_and(fits) {

@@ -216,6 +216,12 @@ pub(in super::super) struct Batches {
 }
 
 impl Batches {
+    /// What CloudWatch Logs bills: the bytes of all messages, with 26 more for each.
+    pub(in super::super) fn billed(&self) -> u64 {
+        let events = self.all.iter().flat_map(|batch| &batch.events);
+        events.map(|event| event.size() as u64).sum()
+    }
+
     /// The batches of each stream.
     pub(super) fn streams(&self) -> impl Iterator<Item = Range<usize>> {
         let mut end = 0;

@@ -11,14 +11,13 @@ use crate::{
         view::{KeyValue, LogRecord, Message, Span, Text, Value},
         wire::{FieldValue, Fields, bytes_field_len, put_bytes},
     },
-    processors::sampling::{Randomness, Threshold, TraceState, put_text},
+    processors::sampling::{
+        RANDOMNESS, Randomness, Said, THRESHOLD, Threshold, TraceState, put_text,
+    },
 };
 
 /// Attribute of spans that decides for them.
 const PRIORITY: &str = "sampling.priority";
-/// Attributes of log records, which have no `tracestate`.
-const THRESHOLD: &str = "sampling.threshold";
-const RANDOMNESS: &str = "sampling.randomness";
 
 /// `trace_state` of `Span`, `attributes` of `LogRecord`.
 const TRACE_STATE: u32 = 3;
@@ -64,12 +63,6 @@ enum Mark {
     NoThreshold,
     /// With the bits that a hash gave it, where nobody else could find them.
     Threshold(Threshold, Option<Randomness>),
-}
-
-/// What an item says of itself. None: it cannot be read.
-struct Said {
-    threshold: Option<Threshold>,
-    randomness: Option<Randomness>,
 }
 
 /// What an attribute asks for.
@@ -129,10 +122,10 @@ impl Sampler {
         let (said, found, asks) = if self.signal == Signal::Logs {
             let record = LogRecord::from(Message::new(item));
             let found = self.randomness_of_record(item, &record);
-            (said_by_record(&record), found, self.asked_by(&record))
+            (Said::by_record(&record), found, self.asked_by(&record))
         } else {
             let span = Span::from(Message::new(item));
-            (said_by_span(&span), self.randomness_of_span(&span), asked_by_span(&span))
+            (Said::by_span(&span), self.randomness_of_span(&span), asked_by_span(&span))
         };
         self.weigh(said.as_ref(), found, asks)
     }
@@ -341,27 +334,6 @@ impl EditItems for Marker<'_> {
             _ => Sampler::mark_span(item, mark, out),
         }
     }
-}
-
-fn said_by_span(span: &Span<'_>) -> Option<Said> {
-    let state = TraceState::parse(span.trace_state.0)?;
-    Some(Said { threshold: state.threshold, randomness: state.randomness })
-}
-
-fn said_by_record(record: &LogRecord<'_>) -> Option<Said> {
-    let mut said = Said { threshold: None, randomness: None };
-    for attribute in record.attributes() {
-        let Some(Value::String(text)) = attribute.value else { continue };
-        if text.is_empty() {
-            continue;
-        }
-        if attribute.key == THRESHOLD {
-            said.threshold = Some(Threshold::parse(text.0)?);
-        } else if attribute.key == RANDOMNESS {
-            said.randomness = Some(Randomness::parse(text.0)?);
-        }
-    }
-    Some(said)
 }
 
 /// `sampling.priority` of `OpenTracing`: a number, be it as text.

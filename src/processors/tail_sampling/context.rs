@@ -8,8 +8,9 @@ use std::{collections::HashMap, hash::BuildHasher as _, sync::Arc};
 
 use foldhash::fast::RandomState;
 
-use super::{arena::Arena, mark, matcher::Matcher};
+use super::{arena::Arena, matcher::Matcher};
 use crate::otlp::{
+    sampling,
     splice::messages,
     view::{Message, Resource, Value},
     wire::Fields,
@@ -140,7 +141,7 @@ impl Contexts {
         let service: Arc<str> =
             if parent == NONE { service_name(&wrapper).into() } else { Arc::default() };
         self.bytes += service.len();
-        let rate = if parent == NONE { mark::rate(attributes(&wrapper)) } else { None };
+        let rate = if parent == NONE { sampling::rate(attributes(&wrapper)) } else { None };
         let context = Context { parent, bits, service, rate, wrapper, chunk: None, hash };
         let number = if let Some(number) = self.free.pop() {
             self.all[number as usize] = context;

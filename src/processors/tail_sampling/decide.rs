@@ -20,12 +20,12 @@ use super::{
     settings::Settings,
     shard::Shard,
     traces::Trace,
-    weight::{Answer, Weigher},
+    weight::Weigher,
 };
 use crate::{
     component::Output,
     otlp::digest,
-    processors::sampling::{Randomness, Threshold, put_text, put_truth},
+    processors::sampling::{Answer, Randomness, Threshold, Weighing, put_text, put_truth},
     telemetry::decisions::{Decision, Name, Trigger, Vote},
 };
 
@@ -366,7 +366,8 @@ impl Shard {
                     weigher.weigh(&settings.program, facts, *by_bits, said, cuts)
                 };
                 let rate = self.contexts.rate(record.context);
-                let mark = Mark { attributes, weights, random, rate };
+                let weighing = Weighing { weights, random, rate };
+                let mark = Mark { attributes, weighing };
                 let from = self.emitter.written.len();
                 for span in digest::spans(record.spans) {
                     if !mark::write(span.inner, &mark, &mut weigh, &mut self.emitter.written) {
@@ -400,7 +401,8 @@ impl Shard {
         }
         let weights = if settings.is_dry_run { mark::Weights::default() } else { settings.weights };
         let rate = self.contexts.rate(scope);
-        let mark = Mark { attributes: &attributes, weights, random: unrelated_bits(id), rate };
+        let weighing = Weighing { weights, random: unrelated_bits(id), rate };
+        let mark = Mark { attributes: &attributes, weighing };
         let weigh = |said: Option<Threshold>| {
             let before = said.unwrap_or(Threshold::ALWAYS);
             if kept.is_detached {

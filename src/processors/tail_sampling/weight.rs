@@ -16,7 +16,7 @@ use super::{
     compile::Program,
     program::{Chance, Facts, Oracle, Unknown, is_kept},
 };
-use crate::processors::sampling::Threshold;
+use crate::processors::sampling::{Answer, Threshold};
 
 /// Numbers that chances come from: the bits of the trace, then one for each salt.
 const BITS: usize = 0;
@@ -37,17 +37,6 @@ struct Question {
     facts: Facts,
     by_bits: bool,
     upstream: Option<Threshold>,
-}
-
-/// A probability.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Answer {
-    pub(super) probability: f64,
-    /// The same as a threshold.
-    pub(super) threshold: Threshold,
-    /// Whether the bits of the trace may be below the threshold: where salts have a part in it, or
-    /// where a `not` keeps what has small bits.
-    pub(super) is_detached: bool,
 }
 
 impl Weigher {

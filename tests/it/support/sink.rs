@@ -38,7 +38,8 @@ impl Sink {
         self.serve(TcpListener::bind(("127.0.0.1", port)).unwrap());
     }
 
-    fn serve(&self, listener: TcpListener) {
+    /// Comes up at a listener.
+    pub(crate) fn serve(&self, listener: TcpListener) {
         let served = self.clone();
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {

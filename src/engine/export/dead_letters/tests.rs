@@ -104,7 +104,7 @@ impl Rig {
             Arc::clone(&letterbox),
             Budget::new(1 << 20, Arc::clone(&telemetry)),
             Arc::clone(&stats),
-            senders_wait,
+            Kept { senders_wait, keeps_left_out: false },
         );
         let delivery = Delivery {
             queue: Some(Queue {
@@ -133,6 +133,7 @@ impl Rig {
             spool: None,
             dead_letters: Some(letters),
             is_guarded: false,
+            monthly: None,
         };
         let backend = Arc::new(Backend::default());
         let exporter = Arc::new(BackendExporter(Arc::clone(&backend)));

@@ -84,6 +84,7 @@ impl Rig {
             spool,
             dead_letters: None,
             is_guarded: false,
+            monthly: None,
         };
         let settings = Queue {
             consumers: 1,

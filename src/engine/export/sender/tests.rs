@@ -88,6 +88,7 @@ async fn totals(
         offload: Offload::new(hand_over, Panics::channel().0),
         workspace: Arc::new(Workspace::default()),
         is_guarded: false,
+        meter: None,
         state: Arc::<State>::default(),
         outage: Outage::default(),
         partial: Partial::default(),
@@ -96,7 +97,7 @@ async fn totals(
     let mut payload = Payload::unpaid(Signal::Traces, SPANS.into(), 4);
     payload.body = Body::from_iter([SPANS.into(), SPANS.into()]);
     let (_abandon, abandoned) = watch::channel(false);
-    assert_eq!(sender.deliver(payload, abandoned).await, 0);
+    assert_eq!(sender.deliver(payload, None, abandoned).await, 0);
     let sent = exporter.sent.lock().unwrap().clone();
     (sent, [stats.sent.read(), stats.failed.read()])
 }

@@ -89,7 +89,8 @@ impl World {
         let telemetry = Arc::new(Telemetry::default());
         let budget = Budget::new(256 << 20, Arc::clone(&telemetry));
         let storages = Arc::new(Storages::dry(Arc::clone(&telemetry)));
-        let site = Site { workers, budget, storages, in_container: false, telemetry };
+        let budgets = Arc::default();
+        let site = Site { workers, budget, storages, budgets, in_container: false, telemetry };
         let (pool, panics) = Pool::start(workers).unwrap();
         let plan = plan::plan(document, &site, &pool.offload(), &Kept::default()).unwrap();
         let Plan { graph, exporters, mut receivers, .. } = plan;

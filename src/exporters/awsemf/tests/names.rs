@@ -61,7 +61,8 @@ impl<'de> Visitor<'de> for Count {
 
 /// Raw documents, and the note.
 fn raw(bench: &mut Bench, payload: &Content) -> (Vec<Vec<u8>>, Note) {
-    let batches = bench.translation.piece(&Work::all(payload), &mut bench.totals, NOW).encoded;
+    let batches =
+        bench.translation.piece(&Work::all(payload), &mut bench.totals, NOW, None).encoded;
     let events = batches.all.iter().flat_map(|batch| batch.events(0));
     (events.map(|(_, text)| text.to_vec()).collect(), batches.note.clone())
 }

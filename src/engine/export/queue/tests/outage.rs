@@ -77,6 +77,7 @@ async fn outage(absence: Absence, seconds: u64, spool: Option<Spool>) {
         spool,
         dead_letters: None,
         is_guarded,
+        monthly: None,
     };
     let settings = Queue {
         consumers: 10,

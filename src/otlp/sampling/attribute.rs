@@ -3,7 +3,7 @@
 use crate::otlp::wire::put_bytes;
 
 /// Appends an attribute as field `number` of an item, its `AnyValue` written by `value`.
-pub(in crate::processors) fn put_attribute(
+pub(crate) fn put_attribute(
     out: &mut Vec<u8>,
     number: u32,
     key: &str,
@@ -17,11 +17,11 @@ pub(in crate::processors) fn put_attribute(
 }
 
 /// The same for a text.
-pub(in crate::processors) fn put_text(out: &mut Vec<u8>, number: u32, key: &str, text: &str) {
+pub(crate) fn put_text(out: &mut Vec<u8>, number: u32, key: &str, text: &str) {
     put_attribute(out, number, key, |value| put_bytes(value, 1, text.as_bytes()));
 }
 
 /// The same for a truth.
-pub(in crate::processors) fn put_truth(out: &mut Vec<u8>, number: u32, key: &str, is_so: bool) {
+pub(crate) fn put_truth(out: &mut Vec<u8>, number: u32, key: &str, is_so: bool) {
     put_attribute(out, number, key, |value| value.extend([0x10, u8::from(is_so)]));
 }

@@ -6,11 +6,11 @@ use super::{Randomness, Threshold};
 
 /// A `tracestate`, its member `ot` taken apart.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(in crate::processors) struct TraceState<'a> {
+pub(crate) struct TraceState<'a> {
     /// `th`.
-    pub(in crate::processors) threshold: Option<Threshold>,
+    pub(crate) threshold: Option<Threshold>,
     /// `rv`.
-    pub(in crate::processors) randomness: Option<Randomness>,
+    pub(crate) randomness: Option<Randomness>,
     /// Other fields of `ot`, in order.
     fields: Vec<&'a str>,
     /// Other members, in order.
@@ -20,7 +20,7 @@ pub(in crate::processors) struct TraceState<'a> {
 impl<'a> TraceState<'a> {
     /// Parses it; `None` if `ot` has a `th` or `rv` that is no such number, or a form that
     /// it may not have. Other vendors' members are theirs, whatever is in them.
-    pub(in crate::processors) fn parse(text: &'a [u8]) -> Option<Self> {
+    pub(crate) fn parse(text: &'a [u8]) -> Option<Self> {
         let text = std::str::from_utf8(text).ok()?;
         let mut state = TraceState::default();
         for member in text.split(',').map(str::trim).filter(|member| !member.is_empty()) {
@@ -40,7 +40,7 @@ impl<'a> TraceState<'a> {
     }
 
     /// Puts it together: `ot` comes first, as W3C asks of a member that was changed.
-    pub(in crate::processors) fn write(&self) -> String {
+    pub(crate) fn write(&self) -> String {
         let mut own = String::new();
         if let Some(threshold) = self.threshold {
             let _ = write!(own, ";th:{threshold}");

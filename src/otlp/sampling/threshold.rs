@@ -11,17 +11,17 @@ const LEAST_PROBABILITY: f64 = f64::EPSILON / 16.0;
 
 /// A rejection threshold: what is below it is dropped. By default nothing is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(in crate::processors) struct Threshold(u64);
+pub(crate) struct Threshold(u64);
 
 /// 56 random bits of a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::processors) struct Randomness(u64);
+pub(crate) struct Randomness(u64);
 
 impl Threshold {
     /// Keeps everything.
-    pub(in crate::processors) const ALWAYS: Threshold = Threshold(0);
+    pub(crate) const ALWAYS: Threshold = Threshold(0);
     /// Keeps nothing; it has no text.
-    pub(in crate::processors) const NEVER: Threshold = Threshold(END);
+    pub(crate) const NEVER: Threshold = Threshold(END);
 
     /// The threshold of a probability, with so many hexadecimal digits that count: leading `0` and
     /// `f` do not, since near 0 and 1 they would take all of the precision.
@@ -31,7 +31,7 @@ impl Threshold {
         clippy::cast_precision_loss,
         reason = "a probability times 2^56 is a number of 56 bits"
     )]
-    pub(in crate::processors) fn of(probability: f64, precision: u32) -> Self {
+    pub(crate) fn of(probability: f64, precision: u32) -> Self {
         if probability < LEAST_PROBABILITY {
             return Threshold::NEVER;
         }
@@ -48,45 +48,50 @@ impl Threshold {
     }
 
     /// Above all but so many of the 16 384 buckets of the first 14 bits, which are kept.
-    pub(in crate::processors) fn of_buckets(kept: u32) -> Self {
+    pub(crate) fn of_buckets(kept: u32) -> Self {
         Threshold(0x4000_u64.saturating_sub(kept.into()) << 42)
     }
 
     /// From 1 to 14 lower-case hexadecimal digits; those at the end that are missing are zeros.
-    pub(in crate::processors) fn parse(text: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
         let digits = u32::try_from(text.len()).ok().filter(|len| (1..=DIGITS).contains(len))?;
         hex(text).map(|bits| Threshold(bits << (4 * (DIGITS - digits))))
     }
 
     /// The threshold of a probability with all digits. The probability is taken as at least 2^-56,
     /// since an item that was kept had a chance.
-    pub(in crate::processors) fn exact(probability: f64) -> Self {
+    pub(crate) fn exact(probability: f64) -> Self {
         Threshold::of(probability.max(LEAST_PROBABILITY), DIGITS)
     }
 
     /// The threshold that keeps so many of 2^56.
-    pub(in crate::processors) const fn keeping(units: u64) -> Self {
+    pub(crate) const fn keeping(units: u64) -> Self {
         Threshold(END.saturating_sub(units))
     }
 
+    /// From a number of 56 bits; a larger one keeps nothing.
+    pub(crate) const fn from_bits(bits: u64) -> Self {
+        Threshold(if bits > END { END } else { bits })
+    }
+
     /// As a number of 56 bits, or 2^56.
-    pub(in crate::processors) const fn bits(self) -> u64 {
+    pub(crate) const fn bits(self) -> u64 {
         self.0
     }
 
     /// The lowest threshold that rejects these bits; of the largest, one that rejects all.
-    pub(in crate::processors) const fn above(randomness: Randomness) -> Self {
+    pub(crate) const fn above(randomness: Randomness) -> Self {
         Threshold(randomness.0 + 1)
     }
 
     /// Whether an item with such bits is kept.
-    pub(in crate::processors) const fn keeps(self, randomness: Randomness) -> bool {
+    pub(crate) const fn keeps(self, randomness: Randomness) -> bool {
         randomness.0 >= self.0
     }
 
     /// The share of items that it keeps.
     #[expect(clippy::cast_precision_loss, reason = "a share needs no exactness")]
-    pub(in crate::processors) fn probability(self) -> f64 {
+    pub(crate) fn probability(self) -> f64 {
         (END - self.0) as f64 / END as f64
     }
 }
@@ -101,10 +106,15 @@ impl fmt::Display for Threshold {
 
 impl Randomness {
     /// The least of all: kept by [`Threshold::ALWAYS`] only.
-    pub(in crate::processors) const LEAST: Randomness = Randomness(0);
+    pub(crate) const LEAST: Randomness = Randomness(0);
+
+    /// The low 56 of these bits.
+    pub(crate) const fn from_bits(bits: u64) -> Self {
+        Randomness(bits & (END - 1))
+    }
 
     /// The last seven bytes of a trace id; `None` if there is no id, or one of zeros.
-    pub(in crate::processors) fn of_trace(id: &[u8]) -> Option<Self> {
+    pub(crate) fn of_trace(id: &[u8]) -> Option<Self> {
         if id.len() != 16 || id.iter().all(|byte| *byte == 0) {
             return None;
         }
@@ -114,7 +124,7 @@ impl Randomness {
     /// The randomness of any bytes and a seed, as the Collector's sampler has always hashed them:
     /// FNV-1a of 32 bits, whose low 14 choose a bucket. These become the first bits, upside down,
     /// so that low buckets are kept; the rest fills up what is left.
-    pub(in crate::processors) fn of_hash(bytes: &[u8], seed: u32) -> Self {
+    pub(crate) fn of_hash(bytes: &[u8], seed: u32) -> Self {
         let all = seed.to_le_bytes().into_iter().chain(bytes.iter().copied());
         let hash = all
             .fold(0x811C_9DC5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
@@ -124,14 +134,14 @@ impl Randomness {
     }
 
     /// Bits that a threshold keeps, as evenly spread as `random` is.
-    pub(in crate::processors) fn kept_by(threshold: Threshold, random: u64) -> Self {
+    pub(crate) fn kept_by(threshold: Threshold, random: u64) -> Self {
         let room = END - threshold.0.min(END - 1);
         let above = (u128::from(random) * u128::from(room)) >> 64;
         Randomness(END - room + u64::try_from(above).unwrap_or(0))
     }
 
     /// From 14 lower-case hexadecimal digits.
-    pub(in crate::processors) fn parse(text: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
         (text.len() == DIGITS as usize).then(|| hex(text)).flatten().map(Randomness)
     }
 }

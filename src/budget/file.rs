@@ -1,0 +1,230 @@
+//! The ledger on disk: two small text files that are written in turn.
+//!
+//! ```text
+//! skep budget ledger 1
+//! number 42                        the file with the higher number counts
+//! clock 1764400000 1764400000 0    when it was written; `reached`, `behind`: see ledger.rs
+//! wanted 0.01 0 7.7 1764400000123  units per second by class, and when that was true
+//! day 1764400000 123456            last second and units of a day
+//! id 00f1e2d3c4b5a697 1764400000   what was counted once, and when
+//! crc32c 89abcdef                  of all lines above
+//! ```
+//!
+//! A write that is torn leaves the other file, whose claims are older: what the torn one was to
+//! count was not sent, because a claim is granted after its write. Text, so that an operator can
+//! read it.
+//!
+//! If one file is damaged, the other one is used, and a block is added that the damaged one may
+//! have granted. If both are, `account.rs` assumes something cautious.
+
+use std::{
+    fmt::Write as _,
+    fs, io,
+    io::{Read as _, Seek as _, Write as _},
+    path::{Path, PathBuf},
+};
+
+use jiff::Timestamp;
+
+use super::ledger::{Day, MOST_DAYS};
+
+/// Most ids that a ledger remembers.
+pub const MOST_IDS: usize = 65_536;
+/// The longest file that is read: a line with an id has 31 bytes.
+const LONGEST: u64 = 4 << 20;
+const TITLE: &str = "skep budget ledger 1";
+const NAMES: [&str; 2] = ["ledger-a", "ledger-b"];
+
+/// A ledger cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot open the ledger of a budget, `{path}`: {error}")]
+pub struct OpenError {
+    /// The file or folder.
+    pub path: PathBuf,
+    /// Why.
+    pub error: io::Error,
+}
+
+/// What a file says.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Contents {
+    /// Counts the writes.
+    pub number: u64,
+    /// The clock when it was written, in seconds since 1970.
+    pub seen: i64,
+    /// The latest second that was gone by.
+    pub reached: i64,
+    /// Seconds that the clock has gone on while it was behind by more than a day.
+    pub behind: i64,
+    /// Units per second of each class that want to pass.
+    pub wanted: [f64; 3],
+    /// When that was true, in milliseconds since 1970.
+    pub wanted_at: i64,
+    /// Units by day, in order.
+    pub days: Vec<Day>,
+    /// Ids, with the second in which they were counted; sorted.
+    pub ids: Vec<(u64, i64)>,
+}
+
+impl Contents {
+    /// As text.
+    pub fn to_text(&self) -> String {
+        let mut text = format!("{TITLE}\nnumber {}\n", self.number);
+        let [error, slow, rest] = self.wanted;
+        let _ = writeln!(text, "clock {} {} {}", self.seen, self.reached, self.behind);
+        let _ = writeln!(text, "wanted {error} {slow} {rest} {}", self.wanted_at);
+        for day in &self.days {
+            let _ = writeln!(text, "day {} {}", day.last, day.units);
+        }
+        for (id, at) in &self.ids {
+            let _ = writeln!(text, "id {id:016x} {at}");
+        }
+        let crc = crc32c::crc32c(text.as_bytes());
+        let _ = writeln!(text, "crc32c {crc:08x}");
+        text
+    }
+}
+
+/// Reads a file; `None` if it is damaged, or was written by a later version.
+pub fn parse(bytes: &[u8]) -> Option<Contents> {
+    let text = str::from_utf8(bytes).ok()?;
+    let at = text.rfind("crc32c ")?;
+    let (body, end) = text.split_at_checked(at)?;
+    let crc = end.strip_prefix("crc32c ")?.strip_suffix('\n')?;
+    if format!("{:08x}", crc32c::crc32c(body.as_bytes())) != crc {
+        return None;
+    }
+    let mut lines = body.strip_suffix('\n')?.split('\n');
+    if lines.next()? != TITLE {
+        return None;
+    }
+    let [number] = fields(lines.next()?, "number")?;
+    let [seen, reached, behind] = fields(lines.next()?, "clock")?;
+    let [error, slow, rest, wanted_at] = fields(lines.next()?, "wanted")?;
+    let mut contents = Contents {
+        number: number.parse().ok()?,
+        seen: seen.parse().ok()?,
+        reached: reached.parse().ok()?,
+        behind: behind.parse().ok()?,
+        wanted: [estimate(error)?, estimate(slow)?, estimate(rest)?],
+        wanted_at: wanted_at.parse().ok()?,
+        ..Contents::default()
+    };
+    for line in lines {
+        if let Some([last, units]) = fields(line, "day") {
+            contents.days.push(Day { last: last.parse().ok()?, units: units.parse().ok()? });
+        } else {
+            let [id, at] = fields(line, "id")?;
+            contents.ids.push((u64::from_str_radix(id, 16).ok()?, at.parse().ok()?));
+        }
+    }
+    let is_bounded = contents.days.len() <= MOST_DAYS && contents.ids.len() <= MOST_IDS;
+    let are_times = contents.days.iter().all(|day| Timestamp::from_second(day.last).is_ok());
+    let is_sorted = contents.days.is_sorted_by_key(|day| day.last)
+        && contents.ids.is_sorted_by(|one, next| one.0 < next.0);
+    (is_bounded && are_times && is_sorted).then_some(contents)
+}
+
+/// The fields of a line after its name.
+fn fields<'a, const N: usize>(line: &'a str, name: &str) -> Option<[&'a str; N]> {
+    let rest = line.strip_prefix(name)?.strip_prefix(' ')?;
+    let mut fields = rest.split(' ');
+    let mut found = [""; N];
+    for field in &mut found {
+        *field = fields.next()?;
+    }
+    fields.next().is_none().then_some(found)
+}
+
+fn estimate(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|number: &f64| number.is_finite() && *number >= 0.0)
+}
+
+/// What was found on disk.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// Nothing: the budget is new.
+    Nothing,
+    /// A ledger.
+    Whole(Contents),
+    /// The older of two files; the other one is damaged.
+    Older(Contents),
+    /// Only damaged files.
+    Damaged,
+}
+
+/// The two files.
+#[derive(Debug)]
+pub(super) struct Files {
+    folder: PathBuf,
+    files: [fs::File; 2],
+    /// The one to write next.
+    turn: usize,
+}
+
+impl Files {
+    /// Opens the files in a folder, and makes both if they are not there.
+    pub(super) fn open(folder: &Path) -> Result<(Self, Found), OpenError> {
+        let failed = |path: &Path, error| OpenError { path: path.to_owned(), error };
+        fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
+        let (mut texts, mut files) = (Vec::new(), Vec::new());
+        for name in NAMES {
+            let path = folder.join(name);
+            let (file, bytes) = read(&path).map_err(|error| failed(&path, error))?;
+            texts.push(bytes);
+            files.push(file);
+        }
+        let sync = fs::File::open(folder).and_then(|folder| folder.sync_all());
+        sync.map_err(|error| failed(folder, error))?;
+        let files = files.try_into().map_err(|_| io::ErrorKind::InvalidData.into());
+        let files = files.map_err(|error| failed(folder, error))?;
+        let parsed: Vec<Option<Contents>> = texts.iter().map(|text| parse(text)).collect();
+        let number = |at: usize| parsed[at].as_ref().map(|contents| contents.number);
+        let newest = usize::from(number(1) >= number(0));
+        let are_empty = texts.iter().all(Vec::is_empty);
+        // A file that was only just made, before its first write, is not damaged.
+        let is_damaged = (0..2).any(|at| parsed[at].is_none() && !texts[at].is_empty());
+        let found = match parsed.into_iter().nth(newest).flatten() {
+            Some(contents) if is_damaged => Found::Older(contents),
+            Some(contents) => Found::Whole(contents),
+            None if are_empty => Found::Nothing,
+            None => Found::Damaged,
+        };
+        Ok((Files { folder: folder.to_owned(), files, turn: 1 - newest }, found))
+    }
+
+    /// Writes the next file. The contents are durable when this returns.
+    pub(super) fn write(&mut self, contents: &Contents) -> io::Result<()> {
+        let text = contents.to_text();
+        let file = &mut self.files[self.turn];
+        file.rewind()?;
+        file.write_all(text.as_bytes())?;
+        file.set_len(text.len() as u64)?;
+        file.sync_data()?;
+        // After an error the same file is tried again, so that the other one stays whole.
+        self.turn = 1 - self.turn;
+        Ok(())
+    }
+
+    /// Exchanges the file that is written next.
+    #[cfg(test)]
+    pub(super) fn exchange(&mut self, file: fs::File) -> fs::File {
+        std::mem::replace(&mut self.files[self.turn], file)
+    }
+
+    /// Where they are.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+}
+
+fn read(path: &Path) -> io::Result<(fs::File, Vec<u8>)> {
+    let mut options = fs::OpenOptions::new();
+    let file = options.read(true).write(true).create(true).truncate(false).open(path)?;
+    let mut bytes = Vec::new();
+    (&file).take(LONGEST).read_to_end(&mut bytes)?;
+    Ok((file, bytes))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,176 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn some() -> Contents {
+    Contents {
+        number: 42,
+        seen: 1_764_400_000,
+        reached: 1_764_400_000,
+        behind: 0,
+        wanted: [0.01, 0.0, 7.7],
+        wanted_at: 1_764_400_000_123,
+        days: vec![Day { last: 1_764_300_000, units: 7 }, Day { last: 1_764_400_000, units: 123 }],
+        ids: vec![(0x00f1_e2d3_c4b5_a697, 1_764_400_000)],
+    }
+}
+
+#[test]
+fn a_ledger_is_text() {
+    let text = some().to_text();
+    let expected = "\
+skep budget ledger 1
+number 42
+clock 1764400000 1764400000 0
+wanted 0.01 0 7.7 1764400000123
+day 1764300000 7
+day 1764400000 123
+id 00f1e2d3c4b5a697 1764400000
+crc32c 14a3c402
+";
+    assert_eq!(text, expected);
+    assert_eq!(parse(text.as_bytes()), Some(some()));
+}
+
+/// With the checksum that belongs to it.
+fn signed(body: &str) -> String {
+    format!("{body}crc32c {:08x}\n", crc32c::crc32c(body.as_bytes()))
+}
+
+#[test]
+fn texts_that_nobody_wrote_are_refused() {
+    let good = "skep budget ledger 1\nnumber 1\nclock 0 0 0\nwanted 0 0 0 0\n";
+    assert!(parse(signed(good).as_bytes()).is_some());
+    for (from, to) in [
+        ("ledger 1", "ledger 2"),
+        ("number 1", "number -1"),
+        ("number 1", "number 1 1"),
+        ("clock 0 0 0", "clock 0 0"),
+        ("wanted 0 0 0 0", "wanted 0 0 NaN 0"),
+        ("wanted 0 0 0 0", "wanted 0 0 inf 0"),
+        ("wanted 0 0 0 0", "wanted 0 -1 0 0"),
+        ("wanted 0 0 0 0\n", "wanted 0 0 0 0\n\n"),
+        ("wanted 0 0 0 0\n", "wanted 0 0 0 0\nday 2 1\nday 1 1\n"),
+        ("wanted 0 0 0 0\n", "wanted 0 0 0 0\nday 9223372036854775807 1\n"),
+        ("wanted 0 0 0 0\n", "wanted 0 0 0 0\nid 01 1\nid 01 1\n"),
+        ("wanted 0 0 0 0\n", "wanted 0 0 0 0\nhour 1 1\n"),
+        ("wanted 0 0 0 0\n", "wanted 0 0 0 0"),
+    ] {
+        let wrong = signed(&good.replacen(from, to, 1));
+        assert_eq!(parse(wrong.as_bytes()), None, "{wrong}");
+    }
+    assert_eq!(parse(good.as_bytes()), None);
+    let days = "day 1 1\n".repeat(MOST_DAYS + 1);
+    assert_eq!(parse(signed(&format!("{good}{days}")).as_bytes()), None);
+}
+
+fn any_contents() -> impl Strategy<Value = Contents> {
+    let estimates = proptest::array::uniform3(0.0_f64..1e300);
+    let days = proptest::collection::vec((any::<i32>(), any::<u64>()), 0..MOST_DAYS);
+    let ids = proptest::collection::btree_map(any::<u64>(), any::<i64>(), 0..20);
+    (any::<(u64, i64, i64, i64, i64)>(), estimates, days, ids).prop_map(
+        |(numbers, wanted, days, ids)| {
+            let mut days: Vec<Day> =
+                days.into_iter().map(|(last, units)| Day { last: last.into(), units }).collect();
+            days.sort_by_key(|day| day.last);
+            let (number, seen, reached, behind, wanted_at) = numbers;
+            Contents {
+                number,
+                seen,
+                reached,
+                behind,
+                wanted,
+                wanted_at,
+                days,
+                ids: ids.into_iter().collect(),
+            }
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read_back(contents in any_contents()) {
+        prop_assert_eq!(parse(contents.to_text().as_bytes()), Some(contents));
+    }
+
+    #[test]
+    fn a_changed_byte_is_noticed(contents in any_contents(), at: usize, bit in 0_u8..8) {
+        let mut bytes = contents.to_text().into_bytes();
+        let at = at % bytes.len();
+        bytes[at] ^= 1 << bit;
+        prop_assert_eq!(parse(&bytes), None);
+    }
+
+    #[test]
+    fn a_part_is_no_ledger(contents in any_contents(), at: usize) {
+        let text = contents.to_text();
+        prop_assert_eq!(parse(&text.as_bytes()[..at % text.len()]), None);
+    }
+
+    #[test]
+    fn any_text_is_read_or_refused(lines in "(number|day|id|clock|wanted)?[ 0-9a-f.-]{0,20}\n") {
+        parse(lines.as_bytes());
+        let text = format!("{TITLE}\n{lines}");
+        parse(signed(&text).as_bytes());
+    }
+}
+
+fn found(folder: &Path) -> Found {
+    Files::open(folder).unwrap().1
+}
+
+fn numbered(number: u64) -> Contents {
+    Contents { number, ..some() }
+}
+
+#[test]
+fn the_newer_of_two_files_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("a/b");
+    let (mut files, nothing) = Files::open(&folder).unwrap();
+    assert!(matches!(nothing, Found::Nothing));
+    assert!(matches!(found(&folder), Found::Nothing), "two empty files are nothing");
+    for number in 1..6 {
+        files.write(&numbered(number)).unwrap();
+        let found = found(&folder);
+        assert!(matches!(found, Found::Whole(contents) if contents.number == number));
+    }
+    drop(files);
+    // A shorter one leaves nothing of the longer one before it.
+    let (mut files, _) = Files::open(&folder).unwrap();
+    for number in [6, 7] {
+        files.write(&Contents { number, ..Contents::default() }).unwrap();
+    }
+    assert!(matches!(found(&folder), Found::Whole(contents) if contents.number == 7));
+}
+
+#[test]
+fn a_write_that_is_torn_leaves_the_other_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut files, _) = Files::open(dir.path()).unwrap();
+    for number in 1..=2 {
+        files.write(&numbered(number)).unwrap();
+    }
+    let torn = &numbered(3).to_text()[..50];
+    let paths = NAMES.map(|name| dir.path().join(name));
+    let older = fs::read_to_string(&paths[0]).unwrap();
+    fs::write(&paths[0], format!("{torn}{}", &older[50..])).unwrap();
+    assert!(matches!(found(dir.path()), Found::Older(contents) if contents.number == 2));
+    // The next write replaces the torn one, not the good one.
+    let (mut files, _) = Files::open(dir.path()).unwrap();
+    files.write(&numbered(3)).unwrap();
+    assert!(matches!(found(dir.path()), Found::Whole(contents) if contents.number == 3));
+    for path in &paths {
+        fs::write(path, "\0\0\0").unwrap();
+    }
+    assert!(matches!(found(dir.path()), Found::Damaged));
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_an_error_with_its_path() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("file"), "").unwrap();
+    let error = Files::open(&dir.path().join("file/x")).unwrap_err().to_string();
+    assert!(error.starts_with("cannot open the ledger of a budget, `") && error.contains("file/x"));
+}
