@@ -35,9 +35,9 @@
 //! memory for a part (4 MiB if one exporter has 64 MiB).
 //! `otelcol_exporter_awscloudwatch_shortened_events` counts events that were shortened.
 //!
-//! `budget` is a ceiling for each month in bytes, as CloudWatch Logs bills them: those of the messages,
-//! and 26 for each event. If records are sampled, those that are sent have the attribute `SampleRate`,
-//! so that `sum(attributes.SampleRate)` is the number of all.
+//! `budget` is a ceiling for each month in bytes, as CloudWatch Logs bills them: those of the
+//! messages, and 26 for each event. If records are sampled, those that are sent have the attribute
+//! `SampleRate`, so that its sum is the number of all.
 //!
 //! Differs from the Collector:
 //!

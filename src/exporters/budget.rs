@@ -179,21 +179,7 @@ pub(super) fn validate(
         }
         _ => {}
     }
-    match own.share.parse::<Share>() {
-        Err(error) => {
-            problems
-                .error(place("share"), format!("`{}` is not a part of a budget", own.share))
-                .help(error.to_string());
-        }
-        Ok(share) => {
-            let per_month = own.limit();
-            if per_month > 0 && share.of(per_month) == 0 {
-                problems
-                    .error(place("share"), format!("`{share}` of {per_month} {unit} is nothing"))
-                    .help("raise `per_month`, or give fewer processes a share");
-            }
-        }
-    }
+    own.validate_share(unit, place("share"), problems);
     if let Some(zone) = &own.time_zone
         && TimeZone::get(zone).is_err()
     {
@@ -248,6 +234,21 @@ pub(super) fn budget(section: &Section<Budget>, counted: &Counted) -> Option<Bud
 }
 
 impl Budget {
+    fn validate_share(&self, unit: &str, at: &Node, problems: &mut Problems) {
+        let Ok(share) = self.share.parse::<Share>() else {
+            problems.error(at, format!("`{}` is not a part of a budget", self.share)).help(
+                "write a fraction such as `1/3`: two whole numbers, the first not the larger one",
+            );
+            return;
+        };
+        let per_month = self.limit();
+        if per_month > 0 && share.of(per_month) == 0 {
+            problems
+                .error(at, format!("`{share}` of {per_month} {unit} is nothing"))
+                .help("raise `per_month`, or give fewer processes a share");
+        }
+    }
+
     /// Units per month of all replicas.
     fn limit(&self) -> u64 {
         let preset = || self.preset.and_then(Plan::preset).map(|preset| preset.per_month);

@@ -10,8 +10,8 @@
 //! everything.
 //!
 //! `budget` is a ceiling for each month in events, as Honeycomb bills them: spans, their events and
-//! links, and log records, one each. Data points are not counted. What is sampled so that the budget
-//! lasts has its weight in `SampleRate`.
+//! links, and log records, one each. Data points are not counted. What is sampled so that the
+//! budget lasts has its weight in `SampleRate`.
 
 use std::{sync::Arc, time::Duration};
 

@@ -13,8 +13,8 @@
 //! Where `HTTPS_PROXY` names a proxy, and `NO_PROXY` does not except the host, connections go
 //! through the proxy (`CONNECT`), with TLS and without, as those of gRPC in Go do.
 //!
-//! `budget` is a ceiling for each month in items: spans, log records and data points. Data points are
-//! never sampled; they count first.
+//! `budget` is a ceiling for each month in items: spans, log records and data points. Data points
+//! are never sampled; they count first.
 
 use std::{sync::Arc, time::Duration};
 

@@ -15,8 +15,8 @@
 //! `NO_PROXY` does not except the host, requests go through the proxy, as the Collector's do.
 //! `proxy_url` comes before them, and has no exceptions.
 //!
-//! `budget` is a ceiling for each month in items: spans, log records and data points. Data points are
-//! never sampled; they count first.
+//! `budget` is a ceiling for each month in items: spans, log records and data points. Data points
+//! are never sampled; they count first.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,6 +1,8 @@
 //! Monthly budgets with the whole program: no kill, restart or reload lets an exporter exceed its
 //! ceiling, each exporter's unit is what a backend counts, errors go first, and weights are right.
 
+#![cfg(target_os = "linux")]
+
 use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
@@ -261,8 +263,8 @@ fn an_outage_uses_nothing_up() {
     drop(skep);
 }
 
-/// Tail sampling and then a budget: errors are all there, and the weights of what has come add up to
-/// what was sent, within three standard deviations.
+/// Tail sampling and then a budget: errors are all there, and the weights of what has come add up
+/// to what was sent, within three standard deviations.
 #[test]
 #[expect(clippy::cast_precision_loss, reason = "statistics")]
 fn tail_sampling_and_a_budget_keep_weighted_counts() {

@@ -10,8 +10,9 @@
 //! What passes the gate is claimed right before its first attempt, and not at the gate. Why: a
 //! queue may refuse a payload, drop it, or hold it over the end of a month, and an outage would use
 //! up the budget with data that nobody has counted. So a payload on disk is counted by the process
-//! that sends it, once, and a dead letter when it is sent again. A claim is given back if the
-//! backend has certainly not taken the data; if no answer came in time it stays.
+//! that sends it, once, and a dead letter when it is sent again. A claim is given back if all
+//! attempts have failed. If no answer came in time it stays, since the backend may have the data;
+//! a connection that breaks before the answer counts as a failure.
 //!
 //! A reload keeps the allowance, and changes its limits at once. Its ledger is written when its
 //! last queue is gone, and at the end of the process.
@@ -328,23 +329,32 @@ impl Allowance {
                 %until,
                 "The monthly budget is used up. Data is left out until the month ends."
             ),
-            Change::OneDamaged => tracing::warn!(
-                exporter,
-                used,
-                "One of the two files of a budget's ledger was damaged; the other one is used."
-            ),
-            Change::Damaged(assumed) => tracing::error!(
-                exporter,
-                assumed,
-                "The ledger of a budget is damaged. Units are assumed to be used, cautiously."
-            ),
-            Change::CannotWrite(error) => tracing::error!(
-                exporter,
-                error,
-                "The ledger of a budget cannot be written: a restart would forget what is used. \
-                 Make room on the disk of its storage."
-            ),
+            Change::OneDamaged | Change::Damaged(_) | Change::CannotWrite(_) => {
+                tell_of_trouble(exporter, change);
+            }
         }
+    }
+}
+
+/// Says what is wrong with a ledger.
+fn tell_of_trouble(exporter: &str, change: &Change) {
+    match change {
+        Change::OneDamaged => tracing::warn!(
+            exporter,
+            "One of the two files of a budget's ledger was damaged; the other one is used."
+        ),
+        Change::Damaged(assumed) => tracing::error!(
+            exporter,
+            assumed,
+            "The ledger of a budget is damaged. Units are assumed to be used, cautiously."
+        ),
+        Change::CannotWrite(error) => tracing::error!(
+            exporter,
+            error,
+            "The ledger of a budget cannot be written: a restart would forget what is used. Make \
+             room on the disk of its storage."
+        ),
+        _ => {}
     }
 }
 

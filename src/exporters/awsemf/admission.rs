@@ -1,5 +1,5 @@
-//! Which metrics the monthly budget allows: CloudWatch bills each combination of namespace, name and
-//! dimensions once. A metric that was sent this month goes on; a new one needs a place in the
+//! Which metrics the monthly budget allows: CloudWatch bills each combination of namespace, name
+//! and dimensions once. A metric that was sent this month goes on; a new one needs a place in the
 //! budget, and is only in the log if there is none.
 
 use std::sync::Arc;
