@@ -1,5 +1,5 @@
-//! What a monthly budget costs a payload, without the gate that reads the payload (`benches/gate.rs`
-//! has that): what wants to pass, the rates, the claim, and who wants it.
+//! What a monthly budget costs a payload: what wants to pass, the rates, the claim, and who wants
+//! it. `benches/gate.rs` has the gate that reads the payload.
 //!
 //! ```sh
 //! cargo bench --bench budget

@@ -70,8 +70,7 @@ fn story(one: &MonthlyBudget, now: Timestamp) -> String {
     row("month", &month(one, now));
     for class in &one.classes {
         let wanted = rounded(class.wanted);
-        let words =
-            format!("{} pass, {wanted} {} a second want to", part_of(class.passing), one.unit);
+        let words = format!("{} of {wanted} {} a second pass", part_of(class.passing), one.unit);
         row(&class.name, &words);
     }
     let ledger = if one.ledger.is_empty() {

@@ -44,7 +44,23 @@ fn noon() -> Timestamp {
 
 #[test]
 fn a_budget_is_told_in_full() {
-    insta::assert_snapshot!(story(&budget(), noon()), @r"");
+    insta::assert_snapshot!(story(&budget(), noon()), @r"
+    honeycomb: paced, so that the rest lasts to the end of the month
+      used      8 123 456 of 20 000 000 events (40.6 %)
+      forecast  19 104 200 at the end of the month; 84 550 012 without a budget
+      month     2026-11-01T00:00:00Z to 2026-12-01T00:00:00Z, 13 days left
+      error     all of 0.12 events a second pass
+      slow      all of 1.42 events a second pass
+      rest      12.9 % of 46.6 events a second pass
+      ledger    /var/lib/skep/exporter_honeycomb_budget
+      services       41 112 000   94.4 %  shop
+                      2 400 512    5.5 %  pay
+                            512  0.001 %  (no service)
+      names          40 112 000   92.1 %  shop: GET /cart
+                      2 400 512    5.5 %  pay: POST /charge
+                      1 000 000    2.2 %  shop: GET /\x1b[2J
+                            512  0.001 %  (no service): cron
+    ");
 }
 
 #[test]
@@ -52,6 +68,7 @@ fn a_budget_that_is_used_up_says_so() {
     let full = MonthlyBudget {
         mode: "stop".to_owned(),
         used: 20_000_000,
+        forecast: 20_000_000,
         share: "1/3".to_owned(),
         ledger: String::new(),
         trouble: "No space left on device".to_owned(),
@@ -59,7 +76,17 @@ fn a_budget_that_is_used_up_says_so() {
         eaters: Vec::new(),
         ..budget()
     };
-    insta::assert_snapshot!(story(&full, noon()), @r"");
+    insta::assert_snapshot!(story(&full, noon()), @r"
+    honeycomb: used up: nothing passes until the month ends
+      used      20 000 000 of 20 000 000 events (100.0 %); share 1/3
+      forecast  20 000 000 at the end of the month; 84 550 012 without a budget
+      month     2026-11-01T00:00:00Z to 2026-12-01T00:00:00Z, 13 days left
+      error     all of 0.12 events a second pass
+      slow      all of 1.42 events a second pass
+      rest      12.9 % of 46.6 events a second pass
+      ledger    in memory only: a restart forgets what is used; set `budget: storage`
+                cannot be written: No space left on device
+    ");
     let state_of =
         |mode: &str, used| state(&MonthlyBudget { mode: mode.to_owned(), used, ..full.clone() });
     assert!(state_of("warn", 20_000_001).contains("sent nevertheless"));
