@@ -229,10 +229,15 @@ impl MonthlyBudget {
         let limit = state.settings.limit();
         state.size = spent.saturating_mul(2).clamp(least_block(limit), largest_block(limit));
         if state.files.is_some() {
-            let is_low = spent > 0 && self.block.load(Ordering::SeqCst) < state.size / 2;
+            let block = self.block.load(Ordering::SeqCst);
+            let is_low = spent > 0 && block < state.size / 2;
+            let is_high = block / 4 > state.size;
+            if is_high {
+                self.release(&mut state);
+            }
+            let is_booked = (is_low || is_high) && self.book(&mut state, 0, now);
             let is_old = now.as_millisecond().saturating_sub(state.written) >= SAVE_INTERVAL;
-            let booked = is_low && self.book(&mut state, 0, now);
-            if booked || state.trouble.is_some() || (is_old && state.is_worth_saving()) {
+            if is_booked || state.trouble.is_some() || (is_old && state.is_worth_saving()) {
                 state.save(now);
             }
         }
@@ -386,7 +391,7 @@ impl MonthlyBudget {
         true
     }
 
-    /// Books another block, and takes `units` from it. False if the limit does not allow so many.
+    /// Books what a block lacks, and takes `units` from it. False if the limit does not allow so many.
     fn book(&self, state: &mut State, units: u64, now: Timestamp) -> bool {
         // Until the block is put back, other claims wait for the lock.
         let rest = self.block.swap(0, Ordering::SeqCst);
@@ -404,7 +409,8 @@ impl MonthlyBudget {
         if booked.saturating_add(lacks) > limit {
             state.exhaust();
         }
-        let more = lacks.max(state.size.max(least_block(limit)).min(free));
+        let size = state.size.max(least_block(limit));
+        let more = lacks.max(size.saturating_sub(rest).min(free));
         state.ledger.book(more, now, &state.settings.zone);
         self.block.fetch_add((rest + more).saturating_sub(units), Ordering::SeqCst);
         true

@@ -10,6 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use skep::{
+    budget,
     component::{BuildContext, ByTrace, ComponentId, Output, Processor, Vetting as _},
     config::{Problems, excerpt, source, yaml},
     document,
@@ -319,6 +320,16 @@ pub(crate) fn public_edits(data: &[u8]) {
     for _ in 0..2 {
         assert!(visit.vet(&mut payload).is_ok());
         assert_eq!(items(signal, &payload.body.concat()), total);
+    }
+}
+
+/// Any bytes as a ledger; and as its lines, as if they had their checksum. What is read is written
+/// as it can be read again.
+pub(crate) fn budget_ledger(data: &[u8]) {
+    budget::parse(data);
+    let Ok(text) = str::from_utf8(data) else { return };
+    if let Some(contents) = budget::Contents::from_lines(text) {
+        assert_eq!(budget::parse(contents.to_text().as_bytes()), Some(contents));
     }
 }
 

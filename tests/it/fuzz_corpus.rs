@@ -65,6 +65,11 @@ fn public_edits() {
 }
 
 #[test]
+fn budget_ledger() {
+    replay("budget_ledger", targets::budget_ledger);
+}
+
+#[test]
 fn rollbar_items() {
     replay("rollbar_items", targets::rollbar_items);
 }
