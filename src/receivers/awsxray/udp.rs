@@ -301,7 +301,10 @@ mod tests {
     use super::*;
     use crate::{
         component::{BoxFuture, Reply},
-        otlp::{check, payload::Ledger},
+        otlp::{
+            check::{self, Utf8},
+            payload::Ledger,
+        },
         telemetry::Telemetry,
     };
 
