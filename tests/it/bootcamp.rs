@@ -201,6 +201,8 @@ fn four_sdks_and_the_stock_sdk_reach_every_vendor_once() {
         "{report}"
     );
 
+    // Its questions are items that Rollbar refuses.
+    *vendors.rollbar.lock().unwrap() = Rollbar::default();
     // A running skep has the ports.
     for receiver in ["otlp", "otlp/honeycomb", "awsxray", "awscloudwatchlogs", "rollbar"] {
         assert!(report.contains(&format!("in    {receiver} <- not now: ")), "{report}");
