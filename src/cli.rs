@@ -238,6 +238,7 @@ enum Command {
         configuration: Configuration,
     },
     /// Asks each backend whether it would accept data, without storing any, and says what to fix.
+    /// Also says how applications find each receiver.
     Doctor {
         /// The configuration; the same as `--config`.
         #[arg(value_name = "FILE")]

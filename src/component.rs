@@ -105,6 +105,17 @@ impl Kind {
             Kind::Extension => "extensions",
         }
     }
+
+    /// A type that many files have, to show how a component is written.
+    pub const fn example(self) -> &'static str {
+        match self {
+            Kind::Receiver => "otlp",
+            Kind::Processor => "batch",
+            Kind::Exporter => "otlp_http",
+            Kind::Connector => "forward",
+            Kind::Extension => "health_check",
+        }
+    }
 }
 
 /// `type` or `type/name` as it is written in the file.

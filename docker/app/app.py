@@ -1,5 +1,6 @@
 """A small backend. It has no line of any vendor and no secret: `opentelemetry-instrument`, which
-starts it, sends its traces, metrics and logs to OTEL_EXPORTER_OTLP_ENDPOINT."""
+starts it, sends its traces, metrics and logs to OTEL_EXPORTER_OTLP_ENDPOINT. docker/four-sdks has
+the same backend with the SDKs of four vendors."""
 
 import logging
 
@@ -12,6 +13,16 @@ tracer = trace.get_tracer("home.activities")
 app = flask.Flask("backend-flask")
 
 
+@app.before_request
+def name_user():
+    trace.get_current_span().set_attribute("user.id", "andrew")
+
+
+@app.get("/api/health-check")
+def health_check():
+    return {"success": True}
+
+
 @app.get("/api/activities/home")
 def home():
     with tracer.start_as_current_span("home-activities") as span:
@@ -21,7 +32,16 @@ def home():
         return activities
 
 
+@app.get("/api/activities/@<handle>")
+def user(handle):
+    return [{"handle": handle, "message": "Cloud is fun"}]
+
+
 @app.get("/api/activities/broken")
 def broken():
     """Fails, so that there is an error to look at."""
-    raise RuntimeError("this always fails")
+    with tracer.start_as_current_span("broken-activities"):
+        try:
+            {}["message"]
+        except KeyError as error:
+            raise RuntimeError("this always fails") from error

@@ -1,20 +1,24 @@
-//! `skep doctor`: asks each backend, once, whether it would accept data.
+//! `skep doctor`: asks each backend, once, whether it would accept data, and says by what
+//! applications find each receiver.
 //!
 //! An OTLP backend gets an export request without items, and an AWS service a call that stores
-//! nothing. Nothing is received or written, so the command can run beside a running skep.
+//! nothing. The ports of receivers are opened and closed again, so that it can be said which are
+//! free. Nothing is received or written, so the command can run beside a running skep; its ports
+//! are then in use, which is no fault.
 
 use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use tokio::{runtime, task::JoinSet};
 
-use super::{CONFIG, Configuration, IO, UNAVAILABLE, load, print, show};
+use super::{CONFIG, Configuration, IO, UNAVAILABLE, load, print, run, show, silence};
 use crate::{
-    component::{BuildContext, ComponentId, ErasedExporter},
+    component::{BuildContext, ComponentId, ErasedExporter, Listening, StartError},
     config::{
         Problems,
         shown::{escaped, without_secrets},
     },
     document::{self, Document},
+    net::server::Sockets,
     otlp::Signal,
 };
 
@@ -29,6 +33,12 @@ struct Finding {
     answer: Result<String, String>,
 }
 
+/// A receiver, and the ports that it would open.
+struct Door {
+    id: String,
+    ports: Result<Vec<Listening>, String>,
+}
+
 /// Asks all backends at the same time; fails if one would not accept data.
 pub(super) fn run(configuration: &Configuration) -> u8 {
     let mut problems = Problems::default();
@@ -39,10 +49,34 @@ pub(super) fn run(configuration: &Configuration) -> u8 {
     let Ok(runtime) = runtime::Builder::new_current_thread().enable_all().build() else {
         return UNAVAILABLE;
     };
-    let findings = runtime.block_on(examine(&document));
-    let code = print::output(&report(&findings));
+    let (doors, findings) =
+        runtime.block_on(async { (doors(&document), examine(&document).await) });
+    let code = print::output(&(entrances(&doors) + &report(&findings)));
     let is_well = findings.iter().all(|finding| finding.answer.is_ok());
     if code == 0 && !is_well { IO } else { code }
+}
+
+/// The receivers that pipelines use, in the order of the file. Their ports are closed again.
+fn doors(document: &Document) -> Vec<Door> {
+    let mut doors: Vec<Door> = Vec::new();
+    for pipeline in &document.pipelines {
+        for id in &pipeline.receivers {
+            let Some(receiver) = document.receivers.get(id) else { continue };
+            let name = id.to_string();
+            if doors.iter().any(|door| door.id == name) {
+                continue;
+            }
+            let mut cx = context(id, pipeline.signal);
+            cx.budget = run::budget(document);
+            cx.in_container = run::in_container();
+            cx.server_auths = Arc::clone(&document.server_auths);
+            let built = receiver.config.build(&cx, &[pipeline.signal]);
+            let ports = built.and_then(|mut receiver| receiver.bind(&mut Sockets::default()));
+            let ports = ports.map_err(|StartError { message, .. }| message);
+            doors.push(Door { id: name, ports });
+        }
+    }
+    doors
 }
 
 async fn examine(document: &Document) -> Vec<Finding> {
@@ -105,6 +139,29 @@ fn context(id: &ComponentId, signal: Signal) -> BuildContext {
 /// Makes text safe to show: answers come from backends, and destinations may contain a key.
 fn shown(text: &str) -> String {
     escaped(&without_secrets(text)).into_owned()
+}
+
+/// Where each receiver listens, and what an application is told.
+fn entrances(doors: &[Door]) -> String {
+    let mut text = String::new();
+    for Door { id, ports } in doors {
+        let id = shown(id);
+        let _ = match ports {
+            Ok(ports) => {
+                let all: Vec<String> = ports
+                    .iter()
+                    .map(|port| format!("{} {}", port.protocol, port.address))
+                    .collect();
+                writeln!(text, "in    {id} <- {}", shown(&all.join(", ")))
+            }
+            Err(message) => writeln!(text, "in    {id} <- not now: {}", shown(message)),
+        };
+        let named = ports.iter().flatten().map(|port| (id.clone(), port.clone()));
+        for line in silence::advice(&named.collect::<Vec<_>>()).into_iter().flatten() {
+            let _ = writeln!(text, "      {}", shown(&line));
+        }
+    }
+    text
 }
 
 fn report(findings: &[Finding]) -> String {

@@ -1,4 +1,4 @@
-//! The variables that an application needs, and a warning if no data arrives.
+//! What an application is told to find skep, and a warning if no data arrives.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,37 +7,57 @@ use crate::{component::Listening, telemetry::Telemetry};
 /// Time after the start until the warning.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Variables for an application on this host, for the first port that takes its data; `None` if no
+/// Ports for applications: the type of the receiver, and the protocol. The best one comes first.
+const PORTS: [(&str, &str); 5] = [
+    ("otlp", "http"),
+    ("otlp", "grpc"),
+    ("awsxray", "udp"),
+    ("awscloudwatchlogs", "http"),
+    ("rollbar", "http"),
+];
+
+/// What to tell an application on this host, for the best port that takes its data; `None` if no
 /// port does.
 pub(super) fn advice(listening: &[(String, Listening)]) -> Option<Vec<String>> {
-    let find = |kind: &str, protocol: &str| {
-        let is_of_kind = |id: &str| id.split('/').next() == Some(kind);
-        listening.iter().find(|(id, port)| is_of_kind(id) && port.protocol == protocol)
-    };
-    let (listening, protocol) = match (find("otlp", "http"), find("otlp", "grpc")) {
-        (Some((_, http)), _) => (http, "http/protobuf"),
-        (None, Some((_, grpc))) => (grpc, "grpc"),
-        (None, None) => {
-            if let Some((_, port)) = find("awsxray", "udp") {
-                return Some(vec![format!("AWS_XRAY_DAEMON_ADDRESS={}", local(&port.address))]);
-            }
-            let (_, port) = find("awscloudwatchlogs", "http")?;
-            let scheme = if port.tls { "https" } else { "http" };
-            let url = format!("{scheme}://{}", local(&port.address));
-            return Some(vec![format!("AWS_ENDPOINT_URL_CLOUDWATCH_LOGS={url}")]);
-        }
-    };
-    let scheme = if listening.tls { "https" } else { "http" };
-    let endpoint = if listening.address.starts_with('/') {
-        format!("unix://{}", listening.address)
+    PORTS.iter().find_map(|(kind, protocol)| {
+        let is_it =
+            |(id, port): &&(String, Listening)| kind_of(id) == *kind && port.protocol == *protocol;
+        let (id, port) = listening.iter().find(is_it)?;
+        told(id, port)
+    })
+}
+
+fn kind_of(id: &str) -> &str {
+    id.split('/').next().unwrap_or(id)
+}
+
+/// The variables, or the option, by which an application finds this port of a receiver.
+fn told(receiver: &str, port: &Listening) -> Option<Vec<String>> {
+    let scheme = if port.tls { "https" } else { "http" };
+    let url = if port.address.starts_with('/') {
+        format!("unix://{}", port.address)
     } else {
-        format!("{scheme}://{}", local(&listening.address))
+        format!("{scheme}://{}", local(&port.address))
     };
-    Some(vec![
-        format!("OTEL_EXPORTER_OTLP_ENDPOINT={endpoint}"),
-        format!("OTEL_EXPORTER_OTLP_PROTOCOL={protocol}"),
-        "OTEL_SERVICE_NAME=my-service".to_owned(),
-    ])
+    let otlp = |protocol: &str| {
+        vec![
+            format!("OTEL_EXPORTER_OTLP_ENDPOINT={url}"),
+            format!("OTEL_EXPORTER_OTLP_PROTOCOL={protocol}"),
+            "OTEL_SERVICE_NAME=my-service".to_owned(),
+        ]
+    };
+    match (kind_of(receiver), port.protocol) {
+        ("otlp", "http") => Some(otlp("http/protobuf")),
+        ("otlp", "grpc") => Some(otlp("grpc")),
+        ("awsxray", "udp") => {
+            Some(vec![format!("AWS_XRAY_DAEMON_ADDRESS={}", local(&port.address))])
+        }
+        ("awscloudwatchlogs", "http") => {
+            Some(vec![format!("AWS_ENDPOINT_URL_CLOUDWATCH_LOGS={url}")])
+        }
+        ("rollbar", "http") => Some(vec![format!("rollbar.init(..., endpoint='{url}/api/1/')")]),
+        _ => None,
+    }
 }
 
 /// An address in the form that an application on this host uses.
@@ -91,6 +111,9 @@ mod tests {
         let logs = port("awscloudwatchlogs", "http", "127.0.0.1:4586");
         let told = advice(&[logs]).unwrap();
         assert_eq!(told, ["AWS_ENDPOINT_URL_CLOUDWATCH_LOGS=http://localhost:4586"]);
+        let items = port("rollbar/pages", "http", "127.0.0.1:8090");
+        let told = advice(&[items]).unwrap();
+        assert_eq!(told, ["rollbar.init(..., endpoint='http://localhost:8090/api/1/')"]);
         assert_eq!(advice(&[metrics]), None);
     }
 

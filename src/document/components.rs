@@ -47,7 +47,13 @@ impl<C: ?Sized + 'static> Section<'_, C> {
     /// Reports that the section is not a map.
     fn refuse(&mut self, section: &Node) {
         let name = self.kind.section();
-        let example = self.registry.first().map_or("type", |entry| entry.name);
+        let written = match section.plain() {
+            Value::String(text) => text,
+            _ => "",
+        };
+        let is_written = |entry: &&Entry<C>| entry.name == written;
+        let example =
+            self.registry.iter().find(is_written).map_or(self.kind.example(), |entry| entry.name);
         self.problems
             .error(section, format!("`{name}` must be a map of components"))
             .help(format!("write `{name}:` and under it, indented, `{example}:`"));

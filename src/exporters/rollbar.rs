@@ -15,11 +15,12 @@
 //! All other data is dropped here, so the exporter can be beside others in any pipeline of traces
 //! or logs.
 //!
-//! An exception that an SDK records twice, as an event of a span and as a log record, is one item.
-//! Both have the same uuid, made of the ids of the span, the class and the message, and Rollbar
-//! drops the second. The uuid of other items follows from their data, too, so that nothing is
-//! counted twice after a retry or a crash. The price: a log record that says the same exception in
-//! the same span again is not another item.
+//! An exception that an SDK records several times, on each span that it leaves and as a log record,
+//! is one item. All have the same uuid, made of the id of the trace, the class and the message, and
+//! Rollbar keeps the first one. Of those that come together the one that knows the request is sent,
+//! or the one of the outer span. The uuid of other items follows from their data, too, so that
+//! nothing is counted twice after a retry or a crash. The price: the same class with the same
+//! message again in the same trace is not another item.
 //!
 //! Stack traces of Python, JavaScript, Java, Go, Ruby and .NET become frames (PHP, Rust and Swift
 //! as well), and causes a chain. What the frames do not say is in `custom`, with the attributes

@@ -91,11 +91,10 @@ use crate::{
     config::{Node, Problems},
     net::{
         rate_limit::RateLimit,
-        server::{self, CONNECTION, Family, Listener, Sockets, Tuning},
-        tls::Acceptor,
+        server::{CONNECTION, Sockets, Tuning},
     },
     otlp::Signal,
-    receivers::{astray::Astray, journal::Journal},
+    receivers::{astray::Astray, http_port::HttpPort, journal::Journal},
     telemetry::ReceiverStats,
 };
 pub use chunked::join as join_chunks;
@@ -139,20 +138,15 @@ impl ReceiverConfig for Config {
         _signals: &[Signal],
     ) -> Result<Box<dyn Receiver>, StartError> {
         let id = cx.id.to_string();
-        let tls = self.tls.clone().map(Acceptor::new).transpose().map_err(|text| StartError {
-            component: format!("receiver `{id}`"),
-            message: format!("`tls`: {text}"),
-        })?;
         let default = || crate::component::default_address(cx.in_container, PORT).to_string();
+        let endpoint = self.endpoint.clone().unwrap_or_else(default);
         Ok(Box::new(LogsReceiver {
-            endpoint: self.endpoint.clone().unwrap_or_else(default),
+            port: HttpPort::new(&id, endpoint, self.tls.clone())?,
             config: self.clone(),
-            tls: tls.map(Arc::new),
             tuning: tuning(cx.budget),
             stats: cx.telemetry.receiver(&id, Signal::Logs, "http"),
             astray: Astray::new(&id, &cx.metrics()),
             id,
-            listener: None,
         }))
     }
 }
@@ -171,31 +165,20 @@ fn tuning(budget: u64) -> Tuning {
 struct LogsReceiver {
     id: String,
     config: Config,
-    endpoint: String,
-    tls: Option<Arc<Acceptor>>,
+    port: HttpPort,
     tuning: Tuning,
     stats: Arc<ReceiverStats>,
     astray: Astray,
-    listener: Option<Listener>,
 }
 
 impl Receiver for LogsReceiver {
     fn bind(&mut self, sockets: &mut Sockets) -> Result<Vec<Listening>, StartError> {
-        let address = server::resolve(&self.endpoint, Family::Any);
-        let listener = address.and_then(|address| sockets.tcp(address));
-        let listener = listener.map_err(|error| StartError {
-            component: format!("receiver `{}`", self.id),
-            message: server::explain_bind(&error, &self.endpoint),
-        })?;
-        let address = listener.address();
-        self.listener = Some(listener);
-        Ok(vec![Listening { protocol: "http", address, tls: self.tls.is_some() }])
+        self.port.bind(sockets)
     }
 
     fn run(self: Box<Self>, inlet: Arc<dyn Inlet>, stop: Stop) -> BoxFuture<()> {
-        let LogsReceiver { id, config, tls, tuning, stats, astray, listener, .. } = *self;
+        let LogsReceiver { id, config, port, tuning, stats, astray } = *self;
         Box::pin(async move {
-            let Some(listener) = listener else { return };
             let gate = Gate::new(&config.sigv4);
             let service = LogsService {
                 id,
@@ -206,7 +189,7 @@ impl Receiver for LogsReceiver {
                 told_denied: RateLimit::default(),
                 told_rejected: RateLimit::default(),
             };
-            server::run(listener, tls, Arc::new(service), tuning, stop.subscribe()).await;
+            port.serve(service, tuning, &stop).await;
         })
     }
 }

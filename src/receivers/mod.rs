@@ -6,6 +6,7 @@ pub mod awscloudwatchlogs;
 pub mod awsxray;
 mod body;
 pub mod cors;
+mod http_port;
 pub mod journal;
 mod json;
 pub mod nop;
@@ -13,6 +14,7 @@ pub mod otlp;
 pub mod rollbar;
 mod status;
 mod stray;
+mod translated;
 
 use crate::component::{Entry, ReceiverConfig};
 

@@ -53,12 +53,9 @@ use crate::{
         StartError, Stop,
     },
     config::{Node, Problems},
-    net::{
-        server::{self, CONNECTION, Family, Listener, Sockets, Tuning},
-        tls::Acceptor,
-    },
+    net::server::{CONNECTION, Sockets, Tuning},
     otlp::Signal,
-    receivers::{astray::Astray, journal::Journal},
+    receivers::{astray::Astray, http_port::HttpPort, journal::Journal},
     telemetry::ReceiverStats,
 };
 pub use envelope::Refused;
@@ -87,19 +84,12 @@ impl ReceiverConfig for Config {
         _signals: &[Signal],
     ) -> Result<Box<dyn Receiver>, StartError> {
         let id = cx.id.to_string();
-        let acceptor = self.tls.clone().map(Acceptor::new).transpose();
-        let tls = acceptor.map_err(|text| StartError {
-            component: format!("receiver `{id}`"),
-            message: format!("`tls`: {text}"),
-        })?;
         Ok(Box::new(RollbarReceiver {
             stats: cx.telemetry.receiver(&id, Signal::Logs, "http"),
             astray: Astray::new(&id, &cx.metrics()),
             tuning: tuning(cx.budget),
+            port: HttpPort::new(&id, self.endpoint.clone(), self.tls.clone())?,
             config: self.clone(),
-            tls: tls.map(Arc::new),
-            listener: None,
-            id,
         }))
     }
 }
@@ -118,34 +108,22 @@ fn tuning(budget: u64) -> Tuning {
 }
 
 struct RollbarReceiver {
-    id: String,
     config: Config,
     stats: Arc<ReceiverStats>,
     astray: Astray,
-    tls: Option<Arc<Acceptor>>,
+    port: HttpPort,
     tuning: Tuning,
-    listener: Option<Listener>,
 }
 
 impl Receiver for RollbarReceiver {
     fn bind(&mut self, sockets: &mut Sockets) -> Result<Vec<Listening>, StartError> {
-        let endpoint = &self.config.endpoint;
-        let opened = server::resolve(endpoint, Family::Any).and_then(|at| sockets.tcp(at));
-        let listener = opened.map_err(|error| StartError {
-            component: format!("receiver `{}`", self.id),
-            message: server::explain_bind(&error, endpoint),
-        })?;
-        let address = listener.address();
-        self.listener = Some(listener);
-        Ok(vec![Listening { protocol: "http", address, tls: self.tls.is_some() }])
+        self.port.bind(sockets)
     }
 
     fn run(self: Box<Self>, inlet: Arc<dyn Inlet>, stop: Stop) -> BoxFuture<()> {
-        let RollbarReceiver { config, stats, astray, tls, tuning, listener, .. } = *self;
+        let RollbarReceiver { config, stats, astray, port, tuning } = *self;
         Box::pin(async move {
-            let Some(listener) = listener else { return };
-            let intake = Arc::new(Intake::new(&config, inlet, stats, astray));
-            server::run(listener, tls, intake, tuning, stop.subscribe()).await;
+            port.serve(Intake::new(&config, inlet, stats, astray), tuning, &stop).await;
         })
     }
 }

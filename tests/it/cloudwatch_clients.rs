@@ -35,7 +35,7 @@ fn start(backend: u16, receiver: &str, exporter: &str) -> (Skep, u16) {
 }
 
 /// A client with credentials that know skep as CloudWatch Logs.
-fn client(mut command: Command, variable: &str, port: u16) -> Command {
+pub(crate) fn client(mut command: Command, variable: &str, port: u16) -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AWS_")) {
         command.env_remove(name);
     }
@@ -49,26 +49,19 @@ fn client(mut command: Command, variable: &str, port: u16) -> Command {
     command
 }
 
-const OWN: &str = "AWS_ENDPOINT_URL_CLOUDWATCH_LOGS";
+pub(crate) const OWN: &str = "AWS_ENDPOINT_URL_CLOUDWATCH_LOGS";
 
 /// Runs a client and gives what it printed.
-fn output(mut command: Command) -> String {
+pub(crate) fn output(mut command: Command) -> String {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// Python with one of the lists of packages in `tests/clients/aws`.
-fn python(list: &str) -> PathBuf {
-    let list_file = sdk::sources().join("aws").join(format!("{list}.txt"));
-    let home = sdk::installed(list, std::slice::from_ref(&list_file), |home| {
-        let remedy = "install Python 3.9 or later with venv (Debian: python3-venv)";
-        sdk::run(Command::new("python3").args(["-m", "venv"]).arg(home), remedy);
-        let mut pip = Command::new(home.join("bin/python"));
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]);
-        sdk::run(pip.arg(&list_file), "pip needs a package index");
-    });
-    home.join("bin/python")
+pub(crate) fn python(list: &str) -> PathBuf {
+    let file = sdk::sources().join("aws").join(format!("{list}.txt"));
+    sdk::python_with(list, &[file]).join("python")
 }
 
 fn watchtower(list: &str, variable: &str, port: u16, options: &Value) -> String {
@@ -79,7 +72,7 @@ fn watchtower(list: &str, variable: &str, port: u16, options: &Value) -> String 
 }
 
 /// The records at the backend, each with the attributes of its resource.
-fn arrived(backend: &Backend) -> Vec<(Vec<KeyValue>, LogRecord)> {
+pub(crate) fn arrived(backend: &Backend) -> Vec<(Vec<KeyValue>, LogRecord)> {
     let taken = backend.taken();
     let entries = taken.logs.iter().flat_map(|request| &request.resource_logs);
     entries
@@ -104,7 +97,7 @@ fn text(value: Option<&Any>) -> &str {
     }
 }
 
-fn body(record: &LogRecord) -> &str {
+pub(crate) fn body(record: &LogRecord) -> &str {
     text(record.body.as_ref().and_then(|body: &AnyValue| body.value.as_ref()))
 }
 
@@ -315,7 +308,7 @@ fn call(port: u16, operation: &str, headers: &str, body: &[u8]) -> (u16, String,
     (status, head.to_lowercase(), serde_json::from_slice(&body).unwrap())
 }
 
-fn events(stream: &str, messages: &[&str]) -> Vec<u8> {
+pub(crate) fn events(stream: &str, messages: &[&str]) -> Vec<u8> {
     let events: Vec<Value> =
         messages.iter().map(|text| json!({"timestamp": now(), "message": text})).collect();
     let body = json!({"logGroupName": "/app/raw", "logStreamName": stream, "logEvents": events});
@@ -350,54 +343,29 @@ fn a_stream_without_a_group_is_made_and_written_in_every_encoding() {
     }
     chunks.extend_from_slice(b"0\r\n\r\n");
     assert_eq!(call(port, "PutLogEvents", "content-encoding: aws-chunked\r\n", &chunks).0, 200);
+    let mut of_service: Value = serde_json::from_slice(&events("s", &["of a service"])).unwrap();
+    of_service["entity"] = json!({"keyAttributes": {"Type": "Service", "Name": "shop"}});
+    let of_service = of_service.to_string().into_bytes();
+    assert_eq!(call(port, "PutLogEvents", "", &of_service).0, 200);
     let (status, _, answer) = call(port, "PutLogEvents", "content-encoding: gzip\r\n", b"no gzip");
     assert_eq!((status, &answer["__type"]), (400, &json!("SerializationException")));
     assert_eq!(call(port, "Nope", "", b"{}").2["__type"], "UnknownOperationException");
     assert!(skep.stop());
-    let mut bodies: Vec<String> =
-        arrived(&backend).iter().map(|(_, record)| body(record).to_owned()).collect();
-    bodies.sort_unstable();
-    assert_eq!(bodies, ["in chunks", "packed", "plain"]);
-}
-
-/// Killed again and again while a client writes: what was acknowledged arrives.
-#[test]
-fn what_was_acknowledged_survives_restarts_under_load() {
-    let (backend, at) = http_backend(&[]);
-    let storage = tempfile::tempdir().unwrap();
-    let port = free_port();
-    let config = format!(
-        "extensions:\n  file_storage: {{directory: {}, create_directory: true}}\n\
-         receivers:\n  awscloudwatchlogs:\n    endpoint: 127.0.0.1:{port}\n    \
-         journal: {{storage: file_storage}}\n\
-         processors:\n  batch: {{timeout: 50ms}}\n\
-         exporters:\n  otlp_http: {{endpoint: 'http://127.0.0.1:{at}'}}\n\
-         service:\n  extensions: [file_storage]\n  telemetry: {{metrics: {{level: none}}}}\n  \
-         pipelines:\n    logs: {{receivers: [awscloudwatchlogs], processors: [batch], \
-         exporters: [otlp_http]}}\n",
-        storage.path().join("s").display()
-    );
-    let mut acknowledged = Vec::new();
-    for round in 0..5 {
-        let skep = Skep::start(&config, &[port]);
-        for number in 0..40 {
-            let message = format!("{round}-{number}");
-            if put(port, "s", &[&message]).0 == 200 {
-                acknowledged.push(message);
-            }
-        }
-        // Kill -9.
-        drop(skep);
-    }
-    assert_eq!(acknowledged.len(), 200);
-    let skep = Skep::start(&config, &[port]);
-    wait_for("all that was acknowledged", || {
-        let all = arrived(&backend);
-        let bodies: std::collections::HashSet<&str> =
-            all.iter().map(|(_, record)| body(record)).collect();
-        acknowledged.iter().all(|message| bodies.contains(&**message))
-    });
-    assert!(skep.stop());
+    let mut all: Vec<(String, String)> = arrived(&backend)
+        .iter()
+        .map(|(resource, record)| {
+            let service = text(find(resource, "service.name"));
+            (body(record).to_owned(), service.to_owned())
+        })
+        .collect();
+    all.sort_unstable();
+    let expected = [
+        ("in chunks", "/app/raw"),
+        ("of a service", "shop"),
+        ("packed", "/app/raw"),
+        ("plain", "/app/raw"),
+    ];
+    assert_eq!(all, expected.map(|(body, service)| (body.to_owned(), service.to_owned())));
 }
 
 /// To CloudWatch again: the same group, stream and messages, and a group as its client asked.
@@ -422,11 +390,15 @@ fn what_goes_on_to_cloudwatch_is_as_it_came() {
     let days = json!({"logGroupName": "/app/raw", "retentionInDays": 30}).to_string();
     assert_eq!(call(port, "PutRetentionPolicy", "", days.as_bytes()).0, 200);
     let object = r#"{"levelname":"INFO","n":[1,2.5,null],"m":{"k":"v"}}"#;
+    // The largest event that CloudWatch takes.
+    let long = "y".repeat((1 << 20) - 26);
     assert_eq!(put(port, "web/1", &["a text", object]).0, 200);
+    assert_eq!(put(port, "web/2", &[&long]).0, 200);
     wait_for("the events", || logs.lock().unwrap().messages("/app/raw", "web/1").len() == 2);
     assert!(skep.stop());
     let logs = logs.lock().unwrap();
     assert_eq!(logs.messages("/app/raw", "web/1"), ["a text", object]);
+    assert_eq!(logs.messages("/app/raw", "web/2"), [long]);
     assert_eq!(logs.groups["/app/raw"]["tags"], json!({"team": "web"}));
     assert_eq!(logs.groups["/app/raw"]["retentionInDays"], 30);
 }

@@ -13,7 +13,10 @@ use skep::{exporters, receivers};
 /// What runs beside an application on ECS.
 const SIDECAR: &str = "pipelines/aws-sidecar.yaml";
 
-const DOCKERFILES: [&str; 2] = ["docker/Dockerfile", "docker/app/Dockerfile"];
+const DOCKERFILES: [&str; 3] =
+    ["docker/Dockerfile", "docker/app/Dockerfile", "docker/four-sdks/Dockerfile"];
+
+const COMPOSE_FILES: [&str; 2] = ["docker/compose.yaml", "docker/bootcamp.yaml"];
 
 fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
@@ -85,9 +88,12 @@ fn what_the_build_copies_exists_and_is_sent_to_it_dependencies_first() {
             assert!(is_sent, "{source} is in .dockerignore");
         }
     }
-    for source in all(&dockerfile(DOCKERFILES[1]), "COPY") {
-        let file = source.split(' ').next().unwrap();
-        assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join("docker/app").join(file).exists());
+    for path in &DOCKERFILES[1..] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        for source in all(&dockerfile(path), "COPY") {
+            let file = source.split(' ').next().unwrap();
+            assert!(folder.with_file_name(file).exists(), "{path}: {file}");
+        }
     }
     // The layer of the dependencies is made before the sources come. The manifest names the
     // benches, so cargo wants to see them.
@@ -120,17 +126,87 @@ const SERVICE_KEYS: &str = "build cap_drop depends_on environment healthcheck im
 
 /// `.ci/run` checks the form by `docker compose config`, too, where that is installed.
 #[test]
+fn compose_files_have_known_keys_and_services() {
+    for path in COMPOSE_FILES {
+        let compose = yaml_file(path);
+        let services = compose["services"].as_object().unwrap();
+        for (name, service) in services {
+            for key in service.as_object().unwrap().keys() {
+                assert!(SERVICE_KEYS.split(' ').any(|known| known == key), "{path}: {name}: {key}");
+            }
+            for other in service["depends_on"].as_object().into_iter().flatten() {
+                assert!(services.contains_key(other.0), "{path}: {name} depends on {}", other.0);
+                assert_eq!(other.1["condition"], "service_healthy");
+            }
+            let build = &service["build"];
+            let folder = build["context"].as_str().or(build.as_str()).unwrap();
+            let dockerfile = build["dockerfile"].as_str().unwrap_or("Dockerfile");
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docker").join(folder);
+            assert!(folder.join(dockerfile).exists(), "{path}: {name}");
+        }
+        let skep = &services["skep"];
+        assert_eq!(skep["build"]["dockerfile"], "docker/Dockerfile");
+        for (name, value) in skep["environment"].as_object().unwrap() {
+            let value = value.as_str().unwrap();
+            let is_outside = value.starts_with(&format!("${{{name}:-"));
+            assert!(
+                is_outside || name == "SKEP_HOST",
+                "{path}: {name} comes from outside: {value}"
+            );
+        }
+        let names =
+            ["ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN", "REGION", "DEFAULT_REGION"];
+        for name in names.map(|name| format!("AWS_{name}")) {
+            assert!(skep["environment"][&name].is_string(), "{path}: {name}");
+        }
+        let grace = skep["stop_grace_period"].as_str().unwrap().trim_end_matches('s');
+        assert!(grace.parse::<u32>().unwrap() > 8, "longer than the drain");
+    }
+}
+
+/// Each SDK finds a receiver of the file that skep has there, and the secrets are skep's alone.
+#[test]
+fn the_sdks_of_the_bootcamp_have_only_other_addresses() {
+    let compose = yaml_file("docker/bootcamp.yaml");
+    let services = &compose["services"];
+    let pipeline = read("pipelines/bootcamp.yaml");
+    let config = yaml_file("pipelines/bootcamp.yaml");
+    let of_sdks = services["with-four-sdks"]["environment"].as_object().unwrap();
+    for (name, address, receiver) in [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://skep:4319", "otlp/honeycomb"),
+        ("AWS_XRAY_DAEMON_ADDRESS", "skep:2000", "awsxray"),
+        ("AWS_ENDPOINT_URL_CLOUDWATCH_LOGS", "http://skep:4586", "awscloudwatchlogs"),
+        ("ROLLBAR_ENDPOINT", "http://skep:8090/api/1/", "rollbar"),
+    ] {
+        assert_eq!(of_sdks[name], address);
+        assert!(config["receivers"].as_object().unwrap().contains_key(receiver), "{receiver}");
+        let source = read("docker/four-sdks/app.py");
+        assert!(source.contains(name), "the application says where {name} is used");
+    }
+    for port in [4319, 8090] {
+        let listens = format!("${{env:SKEP_HOST:-localhost}}:{port}");
+        assert!(pipeline.contains(&listens), "{listens}");
+    }
+    assert_eq!(services["skep"]["environment"]["SKEP_HOST"], "0.0.0.0");
+    let secrets = ["OTEL_EXPORTER_OTLP_HEADERS", "ROLLBAR_ACCESS_TOKEN", "AWS_SECRET_ACCESS_KEY"];
+    for name in secrets {
+        let value = of_sdks[name].as_str().unwrap();
+        assert!(value.ends_with("any"), "{name}: {value}");
+    }
+    for name in ["HONEYCOMB_API_KEY", "ROLLBAR_ACCESS_TOKEN", "AWS_SECRET_ACCESS_KEY"] {
+        assert!(services["skep"]["environment"][name].is_string(), "{name}");
+    }
+    let volumes = services["skep"]["volumes"].as_array().unwrap();
+    let file = "../pipelines/bootcamp.yaml:/etc/skep/config.yaml:ro";
+    assert!(volumes.iter().any(|volume| volume == file), "{volumes:?}");
+    let stock = services["stock-sdk"]["environment"].as_object().unwrap();
+    assert!(stock.keys().all(|name| name.starts_with("OTEL_")), "no secret: {stock:?}");
+}
+
+#[test]
 fn the_application_of_the_compose_file_waits_for_skep_and_knows_no_vendor() {
     let compose = yaml_file("docker/compose.yaml");
     let services = compose["services"].as_object().unwrap();
-    for (name, service) in services {
-        for key in service.as_object().unwrap().keys() {
-            assert!(SERVICE_KEYS.split(' ').any(|known| known == key), "{name}: {key}");
-        }
-        for other in service["depends_on"].as_object().into_iter().flatten() {
-            assert!(services.contains_key(other.0), "{name} depends on {}", other.0);
-        }
-    }
     let app = &services["backend-flask"];
     assert_eq!(app["depends_on"]["skep"]["condition"], "service_healthy");
     let environment = app["environment"].as_object().unwrap();
@@ -143,32 +219,18 @@ fn the_application_of_the_compose_file_waits_for_skep_and_knows_no_vendor() {
         assert!(!source.contains(vendor), "{vendor}");
     }
     let skep = &services["skep"];
-    assert_eq!(skep["build"]["context"], "..");
-    assert!(
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("docker").join("../docker/Dockerfile").exists()
-    );
-    assert_eq!(skep["build"]["dockerfile"], "docker/Dockerfile");
-    for (name, value) in skep["environment"].as_object().unwrap() {
-        let value = value.as_str().unwrap();
-        assert!(value.starts_with(&format!("${{{name}:-")), "{name} comes from outside: {value}");
-    }
-    let names = ["ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN", "REGION", "DEFAULT_REGION"];
-    for name in names.map(|name| format!("AWS_{name}")) {
-        assert!(skep["environment"][&name].is_string(), "{name}");
-    }
     let ports = skep["ports"].as_array().unwrap();
     for protocol in ["tcp", "udp"] {
         let port = format!("127.0.0.1:2000:2000/{protocol}");
         assert!(ports.iter().any(|one| *one == port), "{port}");
     }
-    let grace = skep["stop_grace_period"].as_str().unwrap().trim_end_matches('s');
-    assert!(grace.parse::<u32>().unwrap() > 8, "longer than the drain");
 }
 
 /// The image's health check asks the extension.
 #[test]
 fn configurations_without_a_file_are_healthy() {
-    for path in ["pipelines/default.yaml", "pipelines/honeycomb.yaml", SIDECAR] {
+    let bootcamp = "pipelines/bootcamp.yaml";
+    for path in ["pipelines/default.yaml", "pipelines/honeycomb.yaml", SIDECAR, bootcamp] {
         let config = yaml_file(path);
         assert!(config["extensions"].as_object().unwrap().contains_key("health_check"), "{path}");
         let enabled = config["service"]["extensions"].as_array().unwrap();

@@ -180,3 +180,39 @@ fn where_nobody_listens_the_way_there_is_asked_for() {
     assert!(report.ends_with("\n4 of 4 would not accept data\n"), "{report}");
     assert_eq!(code, 74);
 }
+
+/// Ports that are in use are no fault: a running skep has them.
+#[test]
+fn receivers_are_listed_with_what_applications_are_told() {
+    let [otlp, logs, items] = [(); 3].map(|()| free_port());
+    let config = format!(
+        "yaml:receivers:\n  otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:{otlp}'}}}}}}\n  \
+         awscloudwatchlogs: {{endpoint: '127.0.0.1:{logs}'}}\n  \
+         rollbar/pages: {{endpoint: '127.0.0.1:{items}'}}\nexporters:\n  nop:\nservice:\n  \
+         pipelines:\n    \
+         logs: {{receivers: [otlp, awscloudwatchlogs, rollbar/pages], exporters: [nop]}}\n"
+    );
+    let doctor = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
+        command.args(["doctor", "--config", &config]).env_remove("SKEP_CONFIG");
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let expected = format!(
+        "in    otlp <- http 127.0.0.1:{otlp}\n      \
+         OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:{otlp}\n      \
+         OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf\n      OTEL_SERVICE_NAME=my-service\n\
+         in    awscloudwatchlogs <- http 127.0.0.1:{logs}\n      \
+         AWS_ENDPOINT_URL_CLOUDWATCH_LOGS=http://localhost:{logs}\n\
+         in    rollbar/pages <- http 127.0.0.1:{items}\n      \
+         rollbar.init(..., endpoint='http://localhost:{items}/api/1/')\n\
+         ok    nop (logs)"
+    );
+    let report = doctor();
+    assert!(report.starts_with(&expected), "{report}");
+    let _held = TcpListener::bind(("127.0.0.1", items)).unwrap();
+    let report = doctor();
+    let busy = format!("in    rollbar/pages <- not now: `127.0.0.1:{items}` is in use");
+    assert!(report.contains(&busy), "{report}");
+}

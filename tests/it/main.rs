@@ -8,6 +8,7 @@ mod authentication;
 mod aws;
 mod aws_logs;
 mod aws_otlp;
+mod bootcamp;
 mod browser;
 mod budget;
 #[cfg(feature = "aws")]
@@ -15,6 +16,7 @@ mod budget_units;
 mod chaos;
 mod clients;
 mod cloudwatch_clients;
+mod cloudwatch_restarts;
 mod command_line;
 mod config_errors;
 mod conformance;

@@ -373,6 +373,49 @@ async fn aws_sidecar() {
     assert_eq!(logs.groups["/app/web"]["retentionInDays"], 7);
 }
 
+/// Each vendor gets what is for it. With real SDKs it is run in `bootcamp.rs`.
+#[cfg(feature = "aws")]
+#[tokio::test(flavor = "multi_thread")]
+async fn bootcamp() {
+    let (honeycomb, honeycomb_port) = http_backend(KEY_HEADERS);
+    let (aws, xray) = aws_backend::aws_backend();
+    let (logs, cloudwatch) = logs_backend::logs_backend();
+    let (rollbar, rollbar_port) = rollbar_backend::rollbar();
+    let here = |port: u16| format!("http://127.0.0.1:{port}");
+    let items = free_port();
+    let mut scenario = Scenario::new("bootcamp.yaml")
+        .without_aws()
+        .env("HONEYCOMB_API_KEY", KEY)
+        .env("ROLLBAR_ACCESS_TOKEN", rollbar_backend::TOKEN)
+        .env("AWS_REGION", "ca-central-1")
+        .env("AWS_ACCESS_KEY_ID", aws_backend::KEY)
+        .env("AWS_SECRET_ACCESS_KEY", aws_backend::SECRET)
+        .set("receivers::rollbar::endpoint", &format!("127.0.0.1:{items}"))
+        .set("exporters::honeycomb::endpoint", &here(honeycomb_port))
+        .set("exporters::awsxray::endpoint", &here(xray))
+        .set("exporters::rollbar::endpoint", &format!("{}/api/1/", here(rollbar_port)));
+    for receiver in ["otlp/honeycomb::protocols::http", "awsxray", "awscloudwatchlogs"] {
+        let address = format!("127.0.0.1:{}", free_port());
+        scenario = scenario.set(&format!("receivers::{receiver}::endpoint"), &address);
+    }
+    for exporter in ["awscloudwatchlogs", "awscloudwatchlogs/watchtower", "awsemf"] {
+        scenario = scenario.set(&format!("exporters::{exporter}::endpoint"), &here(cloudwatch));
+    }
+    let skep = scenario.run(None).await;
+    let data = json!({"environment": "p", "body": {"message": {"body": "Hello World!"}}});
+    assert_eq!(rollbar_backend::post(items, &json!({"data": data})).0, 200);
+    assert!(skep.stop());
+    let at_honeycomb = format!("{:?}", honeycomb.taken());
+    assert!(at_honeycomb.contains("a-span") && at_honeycomb.contains("a-log-record"));
+    assert!(!at_honeycomb.contains("a-metric"), "metrics are for CloudWatch");
+    let aws = aws.lock().unwrap();
+    assert!(aws.faults.is_empty(), "{:?}", aws.faults);
+    assert_eq!(aws.taken[0][0]["id"], "0909090909090909");
+    let all = format!("{:?}", logs.lock().unwrap().groups);
+    assert!(all.contains("/app/") && all.contains("/metrics/"), "{all}");
+    assert_eq!(rollbar.lock().unwrap().items.len(), 1, "neither a span nor a log without an error");
+}
+
 /// With real clients the receiver is run in `cloudwatch_clients.rs`.
 #[cfg(feature = "aws")]
 #[tokio::test(flavor = "multi_thread")]

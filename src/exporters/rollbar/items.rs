@@ -1,7 +1,9 @@
 //! Which spans and log records become items, and the items of a payload in pieces.
 //!
-//! An exception may come as an event of a span and as a log record. Both get the same uuid, which
-//! follows from the ids of the span, the class and the message, and Rollbar keeps the first one.
+//! An exception may come several times: SDKs record it on each span that it leaves, and maybe as a
+//! log record. All get the same uuid, which follows from the trace, the class and the message, and
+//! Rollbar keeps the first one. Of those in one piece only the best one is written: the one that
+//! knows the request, or the one of the outer span.
 
 use std::borrow::Cow;
 
@@ -86,6 +88,7 @@ pub(super) fn next<'a>(work: &Work<'a>, settings: &Settings) -> (Items, Walk<'a>
         most: (work.room / PART).min(LIMIT),
         most_stack: (work.room / READING).min(STACK),
         items: Items::default(),
+        places: Vec::new(),
     };
     let mut walk = work.walk();
     let mut facts = None;
@@ -98,7 +101,7 @@ pub(super) fn next<'a>(work: &Work<'a>, settings: &Settings) -> (Items, Walk<'a>
             }
             Step::Scope | Step::Metric(_) => continue,
         };
-        let before = (maker.items.all.len(), maker.items.len, maker.items.left_out);
+        let before = (maker.items.all.len(), maker.items.left_out);
         let scope = walk.scope().map_or(&[][..], |scope| scope.name.0);
         let facts = facts.get_or_insert_with(|| Facts::of(walk.resource()));
         match work.content.signal {
@@ -111,7 +114,7 @@ pub(super) fn next<'a>(work: &Work<'a>, settings: &Settings) -> (Items, Walk<'a>
         if is_full && before.0 > 0 {
             // They are the first of the next piece.
             all.truncate(before.0);
-            (*len, *left_out) = (before.1, before.2);
+            (*len, *left_out) = (all.iter().map(Bytes::len).sum(), before.1);
             walk.put_back();
             break;
         }
@@ -126,6 +129,28 @@ struct Maker<'s> {
     /// Most bytes of a stack trace that are read.
     most_stack: usize,
     items: Items,
+    /// Those of the items, in their order.
+    places: Vec<Place>,
+}
+
+/// Where an item was found.
+struct Place {
+    uuid: String,
+    knows_request: bool,
+    /// Ids of its span and of the parent of that.
+    span: Vec<u8>,
+    parent: Vec<u8>,
+}
+
+impl Place {
+    /// Whether it says more than another place of the same exception.
+    fn is_better(&self, other: &Place) -> bool {
+        let is_parent = !self.span.is_empty() && self.span == other.parent;
+        match (self.knows_request, other.knows_request) {
+            (own, others) if own == others => is_parent,
+            (own, _) => own,
+        }
+    }
 }
 
 impl Maker<'_> {
@@ -140,7 +165,7 @@ impl Maker<'_> {
             said.push(exception);
             let uuid = match own_uuid(&parts) {
                 Some(uuid) => uuid,
-                None => exception_uuid(span.trace_id, span.span_id, exception, number),
+                None => exception_uuid(span.trace_id, exception, number),
             };
             let is_error = span.status.is_some_and(|status| status.code == 2);
             // An exception without a name is one nevertheless.
@@ -163,7 +188,7 @@ impl Maker<'_> {
                 environment: &self.settings.environment,
                 most_stack: self.most_stack,
             };
-            self.add(&occurrence);
+            self.add(&occurrence, span.parent_span_id);
         }
     }
 
@@ -181,13 +206,10 @@ impl Maker<'_> {
             0 => record.observed_time_unix_nano,
             time => time,
         };
-        let has_span =
-            [record.trace_id, record.span_id].iter().all(|id| id.iter().any(|b| *b != 0));
+        let has_trace = record.trace_id.iter().any(|byte| *byte != 0);
         let uuid = match own_uuid(&parts) {
             Some(uuid) => uuid,
-            None if is_exception && has_span => {
-                exception_uuid(record.trace_id, record.span_id, exception, 0)
-            }
+            None if is_exception && has_trace => exception_uuid(record.trace_id, exception, 0),
             None => {
                 let service = facts.service.unwrap_or_default();
                 let stack = parts.text(Known::Stack).unwrap_or_default();
@@ -213,10 +235,20 @@ impl Maker<'_> {
             environment: &self.settings.environment,
             most_stack: self.most_stack,
         };
-        self.add(&occurrence);
+        self.add(&occurrence, &[]);
     }
 
-    fn add(&mut self, occurrence: &Occurrence<'_, '_>) {
+    fn add(&mut self, occurrence: &Occurrence<'_, '_>, parent: &[u8]) {
+        let place = Place {
+            uuid: occurrence.uuid.clone(),
+            knows_request: occurrence.knows_request(),
+            span: occurrence.span_id.to_vec(),
+            parent: parent.to_vec(),
+        };
+        let known = self.places.iter().position(|other| other.uuid == place.uuid);
+        if known.is_some_and(|at| !place.is_better(&self.places[at])) {
+            return;
+        }
         // Enough for what the first cut can make small; what is longer is written once more with
         // the essential alone.
         let mut json = Json::with_capacity(4096).at_most(2 * self.most);
@@ -227,13 +259,20 @@ impl Maker<'_> {
         let is_whole = !json.is_over();
         let item = Some(json.out).filter(|_| is_whole);
         let item = item.and_then(|item| to_fit(item, self.most)).or_else(|| self.least(occurrence));
-        match item {
-            Some(mut item) => {
+        match (item, known) {
+            (Some(mut item), known) => {
                 item.shrink_to_fit();
                 self.items.len += item.len();
-                self.items.all.push(item.into());
+                if let Some(at) = known {
+                    self.items.len -= self.items.all[at].len();
+                    (self.items.all[at], self.places[at]) = (item.into(), place);
+                } else {
+                    self.items.all.push(item.into());
+                    self.places.push(place);
+                }
             }
-            None => self.items.left_out += 1,
+            (None, Some(_)) => {}
+            (None, None) => self.items.left_out += 1,
         }
     }
 
@@ -275,8 +314,8 @@ fn identity<'a>(parts: &Parts<'a>) -> [&'a [u8]; 2] {
     [class.unwrap_or_default(), text(Known::Message)]
 }
 
-fn exception_uuid(trace: &[u8], span: &[u8], [kind, message]: [&[u8]; 2], number: usize) -> String {
-    uuid(&[b"exception", trace, span, kind, message, &number.to_be_bytes()])
+fn exception_uuid(trace: &[u8], [kind, message]: [&[u8]; 2], number: usize) -> String {
+    uuid(&[b"exception", trace, kind, message, &number.to_be_bytes()])
 }
 
 /// The uuid that an item came with.

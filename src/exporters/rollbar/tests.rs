@@ -183,6 +183,31 @@ fn an_exception_that_comes_as_both_has_one_uuid() {
     assert_ne!(twice[0]["uuid"], twice[1]["uuid"]);
 }
 
+/// In whatever order the spans come.
+#[test]
+fn an_exception_that_leaves_several_spans_is_one_item_of_the_outermost() {
+    let span = |id: u8, parent: u8, pairs: &[(&str, &str)]| Span {
+        span_id: vec![id; 8],
+        parent_span_id: if parent == 0 { vec![] } else { vec![parent; 8] },
+        ..failed(vec![exception("E", "m", "")], pairs)
+    };
+    let request = [("url.full", "http://a.test/"), ("user.id", "42")];
+    let all = [span(5, 4, &[]), span(4, 3, &[]), span(3, 9, &request)];
+    for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0], [0, 2, 1]] {
+        let item = one(&spans(&[], order.map(|at| all[at].clone()).to_vec()));
+        assert_eq!(item["custom"]["span_id"], "03".repeat(8), "{order:?}");
+        assert_eq!(item["person"]["id"], "42");
+    }
+    let inner = [all[0].clone(), span(4, 0, &[])];
+    assert_eq!(one(&spans(&[], inner.to_vec()))["custom"]["span_id"], "04".repeat(8));
+    // The log record of any of the spans has the same id.
+    let log = record(17, "failed", exception("E", "m", ""));
+    assert_eq!(one(&records(&[], vec![log]))["uuid"], one(&spans(&[], inner.to_vec()))["uuid"]);
+    // Another trace is another exception.
+    let other = Span { trace_id: vec![7; 16], ..all[2].clone() };
+    assert_eq!(items(&spans(&[], vec![all[2].clone(), other]), false).len(), 2);
+}
+
 #[test]
 fn frames_are_read_in_all_languages() {
     let frames = |language: &str, kind: &str, stack: &str| {

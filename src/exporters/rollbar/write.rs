@@ -93,6 +93,11 @@ impl Occurrence<'_, '_> {
         json.end();
     }
 
+    /// Whether it says which request failed.
+    pub(super) fn knows_request(&self) -> bool {
+        [Known::Url, Known::Path, Known::Method].iter().any(|part| self.parts.text(*part).is_some())
+    }
+
     /// Writes what tells of an exception or a message, where nothing else has room.
     pub(super) fn write_least(&self, json: &mut Json) {
         let text = |known| cut(self.parts.text(known).unwrap_or_default(), 255);

@@ -23,21 +23,21 @@ use super::{
     signature::{Signature, Signed},
 };
 use crate::{
-    component::{Admission, Arrival, Compression, Encoding, Inlet},
+    component::Inlet,
     net::{
         rate_limit::RateLimit,
         server::{self, Connection, Reply, Service},
     },
     otlp::{
         Signal,
-        check::Utf8,
-        payload::{Context, Permit, Wait},
+        payload::{Permit, Wait},
     },
     receivers::{
         astray::{self, Astray},
         body::{Payer, whole},
         status::status,
         stray::Stray,
+        translated::Translated,
     },
     telemetry::ReceiverStats,
 };
@@ -203,7 +203,15 @@ impl LogsService {
         self.note_rejected(&ready);
         let Ready { data, group, stream, bytes, written, answer, .. } = ready;
         if let Some((body, permit)) = data {
-            let reply = admission.submit(self.arrival(body, permit, &*admission, connection)).await;
+            let waits = self.reader.config.wait_for_export;
+            let made = Translated {
+                signal: Signal::Logs,
+                body,
+                permit,
+                peer: connection.peer,
+                wait: if waits { Wait::Delivery } else { Wait::Acceptance },
+            };
+            let reply = admission.submit(made.arrival(&*admission, Arc::clone(&self.stats))).await;
             reply.map_err(|error| Fault::of_status(&status(&error)))?;
         }
         if let Some(written) = written {
@@ -223,34 +231,6 @@ impl LogsService {
         reading.await.unwrap_or_else(|_| {
             Err(Fault::new(Kind::Internal, "an internal error ended this call; send it again"))
         })
-    }
-
-    fn arrival(
-        &self,
-        body: Bytes,
-        permit: Permit,
-        admission: &dyn Admission,
-        connection: &Connection,
-    ) -> Arrival {
-        let context = admission.wants_context().then(|| {
-            let arrived = tokio::time::Instant::now().into_std();
-            let (metadata, auth) = (Vec::new(), Vec::new());
-            Arc::new(Context { metadata, auth, peer: connection.peer, arrived })
-        });
-        let waits = self.reader.config.wait_for_export;
-        Arrival {
-            signal: Signal::Logs,
-            encoding: Encoding::Protobuf,
-            compression: Compression::Identity,
-            max_inflated: body.len(),
-            body,
-            permit,
-            utf8: Utf8::Strict,
-            context,
-            wait: if waits { Wait::Delivery } else { Wait::Acceptance },
-            stats: Arc::clone(&self.stats),
-            vetting: None,
-        }
     }
 
     /// Counts events that are refused for their time.

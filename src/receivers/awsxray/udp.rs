@@ -27,13 +27,13 @@ use tokio::{
 
 use super::{segment, stats::DatagramStats};
 use crate::{
-    component::{Admission, Arrival, Compression, Encoding, Inlet, Rejection, Stop},
+    component::{Admission, Arrival, Inlet, Rejection, Stop},
     net::{rate_limit::RateLimit, server::Sockets},
     otlp::{
         Signal,
-        check::Utf8,
-        payload::{Context, Permit, Reason, Wait},
+        payload::{Permit, Reason, Wait},
     },
+    receivers::translated::Translated,
     telemetry::ReceiverStats,
 };
 
@@ -205,28 +205,14 @@ struct Gathered {
 
 impl Gathered {
     fn into_arrival(self, admission: &dyn Admission, stats: Arc<ReceiverStats>) -> Arrival {
-        let context = admission.wants_context().then(|| {
-            let arrived = tokio::time::Instant::now().into_std();
-            Arc::new(Context {
-                metadata: Vec::new(),
-                auth: Vec::new(),
-                peer: Some(self.peer),
-                arrived,
-            })
-        });
-        Arrival {
+        let made = Translated {
             signal: Signal::Traces,
-            encoding: Encoding::Protobuf,
-            compression: Compression::Identity,
-            max_inflated: self.body.len(),
             body: self.body.into(),
             permit: self.permit,
-            utf8: Utf8::Strict,
-            context,
+            peer: Some(self.peer),
             wait: Wait::Acceptance,
-            stats,
-            vetting: None,
-        }
+        };
+        made.arrival(admission, stats)
     }
 }
 
@@ -315,7 +301,10 @@ mod tests {
     use super::*;
     use crate::{
         component::{BoxFuture, Reply},
-        otlp::{check, payload::Ledger},
+        otlp::{
+            check::{self, Utf8},
+            payload::Ledger,
+        },
         telemetry::Telemetry,
     };
 

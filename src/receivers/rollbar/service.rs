@@ -26,7 +26,7 @@ use super::{
     settings::{Config, TOKEN},
 };
 use crate::{
-    component::{Admission, Arrival, Compression, Encoding, Inlet},
+    component::{Compression, Inlet},
     config::Secret,
     net::{
         codec,
@@ -36,8 +36,7 @@ use crate::{
     },
     otlp::{
         Signal,
-        check::Utf8,
-        payload::{Context, Permit, Reason, Wait},
+        payload::{Permit, Reason, Wait},
     },
     receivers::{
         astray::{self, Astray},
@@ -45,6 +44,7 @@ use crate::{
         cors::{Cors, is_preflight},
         status::status,
         stray::Stray,
+        translated::Translated,
     },
     telemetry::ReceiverStats,
 };
@@ -62,7 +62,7 @@ const PATIENCE: Duration = Duration::from_millis(2250);
 const UUID: usize = 36;
 
 /// What a request brought.
-enum Translated {
+enum Brought {
     /// An item that was taken before.
     Known(Answer),
     New(Item),
@@ -153,15 +153,22 @@ impl Intake {
         let read = body::whole(body, self.max_body, payer).await;
         let (body, mut paid) = read.map_err(|status| self.unread(&status, connection))?;
         let body = self.inflated(&parts.headers, body, &mut paid)?;
-        let item = match self.translated(&parts.headers, &body, &paid, connection).await? {
-            Translated::Known(answer) => return Ok(answer),
-            Translated::New(item) => item,
+        let item = match self.brought(&parts.headers, &body, &paid, connection).await? {
+            Brought::Known(answer) => return Ok(answer),
+            Brought::New(item) => item,
         };
         drop(body);
         let permit = paid.try_more((item.request.len() + item.request.len() / 8) as u64);
         let permit = permit.ok_or_else(|| Answer::refused(&no_memory()))?;
         drop(paid);
-        let arrival = self.arrival(item.request, permit, &*admission, connection);
+        let made = Translated {
+            signal: Signal::Logs,
+            body: item.request.into(),
+            permit,
+            peer: connection.peer,
+            wait: self.wait,
+        };
+        let arrival = made.arrival(&*admission, Arc::clone(&self.stats));
         let answer = match admission.submit(arrival).await {
             Ok(()) => {
                 if let Some(turn) = item.turn {
@@ -175,13 +182,13 @@ impl Intake {
     }
 
     /// Reads an item, and asks whether it may be taken.
-    async fn translated(
+    async fn brought(
         &self,
         headers: &HeaderMap,
         body: &[u8],
         paid: &Permit,
         connection: &Connection,
-    ) -> Result<Translated, Answer> {
+    ) -> Result<Brought, Answer> {
         let wrong = |why: Refused| self.refused(why, connection);
         let text = text(headers, body);
         let tree = paid.try_more(cost_of_tree(text.as_bytes()));
@@ -201,7 +208,7 @@ impl Intake {
             Some(uuid) => {
                 let Some(turn) = self.seen.enter(&token, uuid).await else {
                     let answer = Answer { rate, ..Answer::taken(uuid) };
-                    return Ok(Translated::Known(answer));
+                    return Ok(Brought::Known(answer));
                 };
                 Some(turn)
             }
@@ -213,7 +220,7 @@ impl Intake {
         let peer = connection.peer.map(|peer| peer.ip());
         self.write(&envelope, &uuid, peer, &mut request).map_err(wrong)?;
         request.shrink_to_fit();
-        Ok(Translated::New(Item { request, uuid, rate, turn }))
+        Ok(Brought::New(Item { request, uuid, rate, turn }))
     }
 
     fn refused(&self, why: Refused, connection: &Connection) -> Answer {
@@ -326,33 +333,6 @@ impl Intake {
         let arrived = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
         let about = About { peer, arrived, uuid, service_name: &self.service_name };
         item::write(&envelope.data, &about, out)
-    }
-
-    fn arrival(
-        &self,
-        request: Vec<u8>,
-        permit: Permit,
-        admission: &dyn Admission,
-        connection: &Connection,
-    ) -> Arrival {
-        let context = admission.wants_context().then(|| {
-            let arrived = tokio::time::Instant::now().into_std();
-            let (metadata, auth) = (Vec::new(), Vec::new());
-            Arc::new(Context { metadata, auth, peer: connection.peer, arrived })
-        });
-        Arrival {
-            signal: Signal::Logs,
-            encoding: Encoding::Protobuf,
-            compression: Compression::Identity,
-            max_inflated: request.len(),
-            body: request.into(),
-            permit,
-            utf8: Utf8::Strict,
-            context,
-            wait: self.wait,
-            stats: Arc::clone(&self.stats),
-            vetting: None,
-        }
     }
 }
 

@@ -9,6 +9,8 @@ pub(crate) mod aws_backend;
 pub(crate) mod aws_otlp_backend;
 pub(crate) mod backend;
 pub(crate) mod fault_proxy;
+#[cfg(feature = "aws")]
+pub(crate) mod honeycomb_backend;
 pub(crate) mod hostile;
 pub(crate) mod http_backend;
 #[cfg(feature = "aws")]

@@ -42,15 +42,25 @@ pub(crate) fn example() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docker/app")
 }
 
+/// The same application with the SDKs of four vendors.
+pub(crate) fn four_sdks() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("docker/four-sdks")
+}
+
 /// The programs of a virtual environment with the SDKs for Python.
 pub(crate) fn python() -> PathBuf {
     let lists = [sources(), example()].map(|folder| folder.join("requirements.txt"));
-    let home = installed("python", &lists, |home| {
+    python_with("python", &lists)
+}
+
+/// The programs of a virtual environment with lists of packages.
+pub(crate) fn python_with(name: &str, lists: &[PathBuf]) -> PathBuf {
+    let home = installed(name, lists, |home| {
         let remedy = "install Python 3.9 or later with venv (Debian: python3-venv)";
         run(Command::new("python3").args(["-m", "venv"]).arg(home), remedy);
         let mut pip = Command::new(home.join("bin/python"));
         pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
-        for list in &lists {
+        for list in lists {
             pip.arg("-r").arg(list);
         }
         run(&mut pip, "pip needs a package index");

@@ -12,6 +12,7 @@ use crate::{
     },
     otlp::Signal,
     storage::{Disk, File, Folder, Overflow, Room, Settings},
+    sync::lock,
 };
 
 /// Bytes of the body of a payload here.
