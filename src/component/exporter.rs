@@ -326,6 +326,9 @@ pub enum Retry {
     Split,
     /// The attempt may be repeated, after this pause if there is one.
     After(Option<Duration>),
+    /// The attempt may be repeated at once. There was no answer to the request, so that the backend
+    /// may have the data.
+    Unanswered,
     /// The backend accepts nothing until the configuration changes: no retry, no bisection.
     Denied(Denial),
 }

@@ -197,7 +197,8 @@ fn json_partial_success(body: &[u8]) -> Option<(u64, Option<String>)> {
 
 /// Nothing came back: the connection failed. Always worth another attempt.
 pub(super) fn of_failure(error: &crate::net::client::CallError) -> ExportError {
-    ExportError { retry: Retry::After(None), message: error.to_string() }
+    let retry = if error.is_sent() { Retry::Unanswered } else { Retry::After(None) };
+    ExportError { retry, message: error.to_string() }
 }
 
 /// A server that does not know our compression says so in its own words.

@@ -165,8 +165,27 @@ pub struct Answer {
 
 /// Why there is no answer: a sentence with the address, the cause and the remedy.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct CallError(String);
+#[error("{message}")]
+pub struct CallError {
+    message: String,
+    is_sent: bool,
+}
+
+impl CallError {
+    fn new(message: String) -> Self {
+        CallError { message, is_sent: false }
+    }
+
+    /// The same of a request that was sent.
+    fn after_sending(self) -> Self {
+        CallError { is_sent: true, ..self }
+    }
+
+    /// Whether the request was sent, so that the backend may have acted on it.
+    pub fn is_sent(&self) -> bool {
+        self.is_sent
+    }
+}
 
 impl Client {
     /// A client of `connections` HTTP/2 connections at most; none is opened yet.
@@ -298,7 +317,8 @@ impl Client {
     ) -> Failed {
         match request {
             Some(request) if !is_new => Failed::Unsent(Box::new(request)),
-            _ => Failed::Broken(self.target.broken(error)),
+            Some(_) => Failed::Broken(self.target.broken(error)),
+            None => Failed::Broken(self.target.broken(error).after_sending()),
         }
     }
 
@@ -318,7 +338,8 @@ impl Client {
         let limit = if self.target.http2_only { GRPC_ANSWER_LIMIT } else { self.answer_limit };
         let mut len = 0;
         while let Some(frame) = incoming.frame().await {
-            match frame.map_err(|error| self.target.broken(&error))?.into_data() {
+            let frame = frame.map_err(|error| self.target.broken(&error).after_sending())?;
+            match frame.into_data() {
                 Ok(data) => {
                     let room = self.answer_limit.saturating_sub(body.len());
                     body.extend_from_slice(&data[..data.len().min(room)]);

@@ -28,13 +28,7 @@ use crate::support::{
 };
 
 /// Honeycomb behind a budget.
-pub(crate) fn config(
-    receiver: u16,
-    metrics: u16,
-    backend: u16,
-    directory: &Path,
-    budget: &str,
-) -> String {
+fn config(receiver: u16, metrics: u16, backend: u16, directory: &Path, budget: &str) -> String {
     format!(
         "extensions:\n  file_storage: {{directory: '{}', create_directory: true}}\n\
          receivers:\n  otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:{receiver}'}}}}}}\n\
@@ -103,7 +97,8 @@ fn metric(port: u16, name: &str) -> Option<u64> {
     let values: Vec<f64> =
         values.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts")]
-    (!values.is_empty()).then(|| values.iter().sum::<f64>() as u64)
+    let sum = values.iter().sum::<f64>() as u64;
+    (!values.is_empty()).then_some(sum)
 }
 
 fn spans(backend: &Backend) -> Vec<Span> {

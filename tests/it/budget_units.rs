@@ -147,7 +147,7 @@ fn span(trace: u128, id: u64) -> Span {
 fn cloudwatch_logs_bills_bytes_with_26_more_for_each_event() {
     let (logs, port) = logs_backend();
     let body = format!("endpoint: http://127.0.0.1:{port}, log_group_name: a, log_stream_name: b");
-    let rig = Rig::start("logs", ("awscloudwatchlogs", &body), "preset: cloudwatch-logs-free");
+    let rig = Rig::start("logs", ("awscloudwatchlogs", &*body), "preset: cloudwatch-logs-free");
     let lines = (0..500).map(|n| record(format!("line {n} \u{e4}\u{1F600} \"{}\"", "x".repeat(n))));
     rig.send("/v1/logs", &logs_of(lines.collect()));
     wait_for("the events", || messages(&logs.lock().unwrap()).len() == 500);
@@ -158,7 +158,7 @@ fn cloudwatch_logs_bills_bytes_with_26_more_for_each_event() {
     let (logs, port) = logs_backend();
     let body = format!("endpoint: http://127.0.0.1:{port}, log_group_name: a, log_stream_name: b");
     let budget = "per_month: 20000, mode: stop";
-    let rig = Rig::start("logs", ("awscloudwatchlogs", &body), budget);
+    let rig = Rig::start("logs", ("awscloudwatchlogs", &*body), budget);
     for n in 0..60 {
         rig.send("/v1/logs", &logs_of(vec![record(format!("{n} {}", "y".repeat(1000)))]));
         wait_for("its turn", || rig.metric("skep_exporter_queue_items") == 0);
@@ -173,7 +173,7 @@ fn cloudwatch_logs_bills_bytes_with_26_more_for_each_event() {
 fn cloudwatch_bills_each_metric_with_its_dimensions_once() {
     let (logs, port) = logs_backend();
     let body = format!("endpoint: http://127.0.0.1:{port}, namespace: Shop");
-    let rig = Rig::start("metrics", ("awsemf", &body), "preset: cloudwatch-metrics-free");
+    let rig = Rig::start("metrics", ("awsemf", &*body), "preset: cloudwatch-metrics-free");
     let send = || {
         let point = |route: usize| NumberDataPoint {
             time_unix_nano: now(),
@@ -220,7 +220,7 @@ fn cloudwatch_bills_each_metric_with_its_dimensions_once() {
 fn xray_bills_each_trace_once() {
     let (aws, port) = aws_backend();
     let body = format!("endpoint: http://127.0.0.1:{port}");
-    let rig = Rig::start("traces", ("awsxray", &body), "per_month: 30, mode: stop");
+    let rig = Rig::start("traces", ("awsxray", &*body), "per_month: 30, mode: stop");
     let seconds = u128::from(now() / 1_000_000_000) << 96;
     let traces = || -> HashSet<String> {
         let aws = aws.lock().unwrap();
@@ -250,7 +250,7 @@ fn xray_bills_each_trace_once() {
 fn rollbar_bills_occurrences() {
     let (backend, port) = rollbar();
     let body = format!("access_token: {TOKEN}, endpoint: \"http://127.0.0.1:{port}/api/1/\"");
-    let rig = Rig::start("traces", ("rollbar", &body), "per_month: 12, mode: stop");
+    let rig = Rig::start("traces", ("rollbar", &*body), "per_month: 12, mode: stop");
     let exception = |number: usize| Event {
         name: "exception".to_owned(),
         time_unix_nano: now(),

@@ -155,6 +155,7 @@ fn why(reason: &str) -> &str {
         "backend_refused" => "the backend refused it for good",
         "too_large" => "too large for the backend, even in the smallest part",
         "retries_exhausted" => "the backend did not take it within `max_elapsed_time`",
+        "budget_spent" => "the monthly budget of the exporter left it out",
         "" => "not known: the note of the letter cannot be read",
         other => other,
     }

@@ -11,8 +11,8 @@
 //! queue may refuse a payload, drop it, or hold it over the end of a month, and an outage would use
 //! up the budget with data that nobody has counted. So a payload on disk is counted by the process
 //! that sends it, once, and a dead letter when it is sent again. A claim is given back if all
-//! attempts have failed. If no answer came in time it stays, since the backend may have the data;
-//! a connection that breaks before the answer counts as a failure.
+//! attempts have failed. If one was sent and not answered it stays, since the backend may have the
+//! data.
 //!
 //! A reload keeps the allowance, and changes its limits at once. Its ledger is written when its
 //! last queue is gone, and at the end of the process.

@@ -173,6 +173,7 @@ impl Carrier {
             };
             let asked = match error.retry {
                 Retry::After(asked) => asked,
+                Retry::Unanswered => None,
                 Retry::Split => return End::TooLarge(error),
                 Retry::Never => return End::Refused(error),
                 Retry::Denied(denial) => return End::Lost(denial.reason(), error),
@@ -242,7 +243,7 @@ impl Carrier {
                 Retry::Never | Retry::Denied(_) => {
                     self.stats.denied(SystemTime::now(), &error.message);
                 }
-                Retry::Split | Retry::After(_) => {
+                Retry::Split | Retry::After(_) | Retry::Unanswered => {
                     self.stats.erred(SystemTime::now(), &error.message);
                 }
             }
@@ -284,10 +285,14 @@ impl Carrier {
                 return Err(cut_off());
             }
         };
-        let sent = answer.unwrap_or_else(|_| {
-            passage.note_no_answer();
+        let answer = answer.unwrap_or_else(|_| {
             let message = format!("no answer from {} within {timeout:?}", self.stats.destination);
-            Err(ExportError { retry: Retry::After(None), message })
+            Err(ExportError { retry: Retry::Unanswered, message })
+        });
+        let sent = answer.inspect_err(|error| {
+            if error.retry == Retry::Unanswered {
+                passage.note_no_answer();
+            }
         })?;
         self.stats.succeeded(SystemTime::now());
         self.state.set_failing(false);

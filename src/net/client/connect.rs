@@ -218,7 +218,7 @@ impl Target {
     }
 
     fn unreachable(&self, cause: &str) -> CallError {
-        CallError(format!("cannot connect to {}: {cause}", self.place()))
+        CallError::new(format!("cannot connect to {}: {cause}", self.place()))
     }
 
     pub(super) fn broken(&self, error: &hyper::Error) -> CallError {
@@ -231,7 +231,7 @@ impl Target {
         } else {
             String::new()
         };
-        CallError(format!("the connection to {} broke: {}{hint}", self.place(), cause(error)))
+        CallError::new(format!("the connection to {} broke: {}{hint}", self.place(), cause(error)))
     }
 }
 
