@@ -2,8 +2,9 @@
 //!
 //! Exit codes are those of `sysexits.h`: 0 success, 64 wrong usage, 69 a port or file that is not
 //! available, 70 a panic, 74 data that could not be delivered, 78 a wrong configuration; and 1 if
-//! `explain` does not know the trace, or `dlq` the dead letter.
+//! `explain` does not know the trace, `budget` the budget, or `dlq` the dead letter.
 
+mod budget;
 mod components;
 mod control;
 mod decisions;
@@ -293,6 +294,15 @@ enum Command {
         #[command(flatten)]
         target: Target,
     },
+    /// Shows the monthly budgets of a running skep: what is used, what passes, and who wants it.
+    Budget {
+        /// Id of an exporter; without it all are shown.
+        exporter: Option<String>,
+        #[arg(long, value_enum, default_value_t = budget::Format::Text)]
+        format: budget::Format,
+        #[command(flatten)]
+        target: Target,
+    },
     /// Makes a running skep read its configuration again, as SIGHUP does, and shows what has
     /// changed, or why nothing has.
     Reload {
@@ -380,6 +390,9 @@ impl Arguments {
             }
             Some(Command::Sample { watch, last, target }) => {
                 decisions::sample(&target.endpoint(&process)?, last, watch)
+            }
+            Some(Command::Budget { exporter, format, target }) => {
+                budget::run(&target.endpoint(&process)?, exporter.as_deref(), format)
             }
             Some(Command::Reload { target }) => reload::run(&target.endpoint(&process)?),
             Some(Command::Dlq { command, target }) => {

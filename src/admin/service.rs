@@ -13,15 +13,15 @@ use tokio::sync::mpsc;
 use tonic::{Request, Response, Status};
 
 use super::{
-    dead_letters, decisions,
+    budgets, dead_letters, decisions,
     proto::{
-        Budget, Component, DropDeadLettersRequest, DropDeadLettersResponse, Dropped, Edge,
-        ExplainRequest, ExplainResponse, ExporterQueue, HealthRequest, HealthResponse,
-        ListDeadLettersRequest, ListDeadLettersResponse, Node, Problem, ReloadRequest,
-        ReloadResponse, ReplayDeadLettersRequest, ReplayDeadLettersResponse, ShowDeadLetterRequest,
-        ShowDeadLetterResponse, State, StoredLog, TopologyRequest, TopologyResponse,
-        WatchDecisionsRequest, WatchDecisionsResponse, WatchTopologyRequest,
-        control_service_server::ControlService,
+        Budget, BudgetsRequest, BudgetsResponse, Component, DropDeadLettersRequest,
+        DropDeadLettersResponse, Dropped, Edge, ExplainRequest, ExplainResponse, ExporterQueue,
+        HealthRequest, HealthResponse, ListDeadLettersRequest, ListDeadLettersResponse, Node,
+        Problem, ReloadRequest, ReloadResponse, ReplayDeadLettersRequest,
+        ReplayDeadLettersResponse, ShowDeadLetterRequest, ShowDeadLetterResponse, State, StoredLog,
+        TopologyRequest, TopologyResponse, WatchDecisionsRequest, WatchDecisionsResponse,
+        WatchTopologyRequest, control_service_server::ControlService,
     },
 };
 use crate::{
@@ -95,6 +95,14 @@ impl ControlService for Control {
         let (sender, receiver) = mpsc::channel(1);
         let feeding = decisions::feed(self.clone(), request.into_inner(), sender);
         Ok(Response::new(Watch { receiver, feeding: Some(Box::pin(feeding)) }))
+    }
+
+    async fn budgets(
+        &self,
+        request: Request<BudgetsRequest>,
+    ) -> Result<Response<BudgetsResponse>, Status> {
+        let found = budgets::found(&self.telemetry, &request.into_inner().exporter).await;
+        found.map(Response::new).map_err(brief)
     }
 
     async fn reload(&self, _: Request<ReloadRequest>) -> Result<Response<ReloadResponse>, Status> {

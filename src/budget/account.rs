@@ -152,7 +152,8 @@ impl MonthlyBudget {
         self.wanted[class as usize].fetch_add(units, Ordering::Relaxed);
     }
 
-    /// The rates to sample by. Everything passes with the modes `stop` and `warn`. Never blocks.
+    /// The rates to sample by. Everything passes with the modes `stop` and `warn`. Never waits for a
+    /// file.
     pub fn rates(&self, now: Timestamp) -> Rates {
         if self.is_due(now.as_millisecond()) {
             // Whoever holds the lock may be writing; the rates of a moment ago will do.
@@ -229,10 +230,15 @@ impl MonthlyBudget {
         let limit = state.settings.limit();
         state.size = spent.saturating_mul(2).clamp(least_block(limit), largest_block(limit));
         if state.files.is_some() {
-            let is_low = spent > 0 && self.block.load(Ordering::SeqCst) < state.size / 2;
+            let block = self.block.load(Ordering::SeqCst);
+            let is_low = spent > 0 && block < state.size / 2;
+            let is_high = block / 4 > state.size;
+            if is_high {
+                self.release(&mut state);
+            }
+            let is_booked = (is_low || is_high) && self.book(&mut state, 0, now);
             let is_old = now.as_millisecond().saturating_sub(state.written) >= SAVE_INTERVAL;
-            let booked = is_low && self.book(&mut state, 0, now);
-            if booked || state.trouble.is_some() || (is_old && state.is_worth_saving()) {
+            if is_booked || state.trouble.is_some() || (is_old && state.is_worth_saving()) {
                 state.save(now);
             }
         }
@@ -386,7 +392,8 @@ impl MonthlyBudget {
         true
     }
 
-    /// Books another block, and takes `units` from it. False if the limit does not allow so many.
+    /// Books what a block lacks, and takes `units` from it. False if the limit does not allow so
+    /// many.
     fn book(&self, state: &mut State, units: u64, now: Timestamp) -> bool {
         // Until the block is put back, other claims wait for the lock.
         let rest = self.block.swap(0, Ordering::SeqCst);
@@ -404,7 +411,8 @@ impl MonthlyBudget {
         if booked.saturating_add(lacks) > limit {
             state.exhaust();
         }
-        let more = lacks.max(state.size.max(least_block(limit)).min(free));
+        let size = state.size.max(least_block(limit));
+        let more = lacks.max(size.saturating_sub(rest).min(free));
         state.ledger.book(more, now, &state.settings.zone);
         self.block.fetch_add((rest + more).saturating_sub(units), Ordering::SeqCst);
         true

@@ -83,6 +83,40 @@ impl Contents {
         let _ = writeln!(text, "crc32c {crc:08x}");
         text
     }
+
+    /// From all lines but the last, which has the checksum; `None` if a line is not as it should
+    /// be.
+    pub fn from_lines(text: &str) -> Option<Self> {
+        let mut lines = text.strip_suffix('\n')?.split('\n');
+        if lines.next()? != TITLE {
+            return None;
+        }
+        let [number] = fields(lines.next()?, "number")?;
+        let [seen, reached, behind] = fields(lines.next()?, "clock")?;
+        let [error, slow, rest, wanted_at] = fields(lines.next()?, "wanted")?;
+        let mut contents = Contents {
+            number: number.parse().ok()?,
+            seen: seen.parse().ok()?,
+            reached: reached.parse().ok()?,
+            behind: behind.parse().ok()?,
+            wanted: [estimate(error)?, estimate(slow)?, estimate(rest)?],
+            wanted_at: wanted_at.parse().ok()?,
+            ..Contents::default()
+        };
+        for line in lines {
+            if let Some([last, units]) = fields(line, "day") {
+                contents.days.push(Day { last: last.parse().ok()?, units: units.parse().ok()? });
+            } else {
+                let [id, at] = fields(line, "id")?;
+                contents.ids.push((u64::from_str_radix(id, 16).ok()?, at.parse().ok()?));
+            }
+        }
+        let is_bounded = contents.days.len() <= MOST_DAYS && contents.ids.len() <= MOST_IDS;
+        let are_times = contents.days.iter().all(|day| Timestamp::from_second(day.last).is_ok());
+        let is_sorted = contents.days.is_sorted_by_key(|day| day.last)
+            && contents.ids.is_sorted_by(|one, next| one.0 < next.0);
+        (is_bounded && are_times && is_sorted).then_some(contents)
+    }
 }
 
 /// Reads a file; `None` if it is damaged, or was written by a later version.
@@ -94,35 +128,7 @@ pub fn parse(bytes: &[u8]) -> Option<Contents> {
     if format!("{:08x}", crc32c::crc32c(body.as_bytes())) != crc {
         return None;
     }
-    let mut lines = body.strip_suffix('\n')?.split('\n');
-    if lines.next()? != TITLE {
-        return None;
-    }
-    let [number] = fields(lines.next()?, "number")?;
-    let [seen, reached, behind] = fields(lines.next()?, "clock")?;
-    let [error, slow, rest, wanted_at] = fields(lines.next()?, "wanted")?;
-    let mut contents = Contents {
-        number: number.parse().ok()?,
-        seen: seen.parse().ok()?,
-        reached: reached.parse().ok()?,
-        behind: behind.parse().ok()?,
-        wanted: [estimate(error)?, estimate(slow)?, estimate(rest)?],
-        wanted_at: wanted_at.parse().ok()?,
-        ..Contents::default()
-    };
-    for line in lines {
-        if let Some([last, units]) = fields(line, "day") {
-            contents.days.push(Day { last: last.parse().ok()?, units: units.parse().ok()? });
-        } else {
-            let [id, at] = fields(line, "id")?;
-            contents.ids.push((u64::from_str_radix(id, 16).ok()?, at.parse().ok()?));
-        }
-    }
-    let is_bounded = contents.days.len() <= MOST_DAYS && contents.ids.len() <= MOST_IDS;
-    let are_times = contents.days.iter().all(|day| Timestamp::from_second(day.last).is_ok());
-    let is_sorted = contents.days.is_sorted_by_key(|day| day.last)
-        && contents.ids.is_sorted_by(|one, next| one.0 < next.0);
-    (is_bounded && are_times && is_sorted).then_some(contents)
+    Contents::from_lines(body)
 }
 
 /// The fields of a line after its name.

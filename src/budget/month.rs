@@ -215,9 +215,13 @@ fn row(preset: &Preset, traffic: Traffic, outcome: &Outcome) -> String {
     )
 }
 
+/// Rounded down, so that 100 % is all.
 fn percent(share: f64) -> String {
     let percent = share * 100.0;
-    if percent < 0.1 { format!("{percent:.3} %") } else { format!("{percent:.1} %") }
+    if percent < 0.1 {
+        return format!("{percent:.3} %");
+    }
+    format!("{:.1} %", (percent * 10.0).floor() / 10.0)
 }
 
 /// 1234567 as `1 234 567`.

@@ -10,6 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use skep::{
+    budget,
     component::{BuildContext, ByTrace, ComponentId, Output, Processor},
     config::{Problems, excerpt, source, yaml},
     document,
@@ -274,6 +275,16 @@ pub(crate) fn xray_segments(data: &[u8]) {
             Ok(translated) => assert_eq!(items(Signal::Traces, &body), translated.spans),
             Err(_) => assert!(body.is_empty()),
         }
+    }
+}
+
+/// Any bytes as a ledger; and as its lines, as if they had their checksum. What is read is written
+/// as it can be read again.
+pub(crate) fn budget_ledger(data: &[u8]) {
+    budget::parse(data);
+    let Ok(text) = str::from_utf8(data) else { return };
+    if let Some(contents) = budget::Contents::from_lines(text) {
+        assert_eq!(budget::parse(contents.to_text().as_bytes()), Some(contents));
     }
 }
 

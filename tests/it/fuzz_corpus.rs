@@ -55,6 +55,11 @@ fn config() {
 }
 
 #[test]
+fn budget_ledger() {
+    replay("budget_ledger", targets::budget_ledger);
+}
+
+#[test]
 fn rollbar_items() {
     replay("rollbar_items", targets::rollbar_items);
 }
