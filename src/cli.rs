@@ -2,7 +2,7 @@
 //!
 //! Exit codes are those of `sysexits.h`: 0 success, 64 wrong usage, 69 a port or file that is not
 //! available, 70 a panic, 74 data that could not be delivered, 78 a wrong configuration; and 1 if
-//! `explain` does not know the trace, or `dlq` the dead letter.
+//! `explain` does not know the trace, `budget` the budget, or `dlq` the dead letter.
 
 mod budget;
 mod components;

@@ -152,7 +152,8 @@ impl MonthlyBudget {
         self.wanted[class as usize].fetch_add(units, Ordering::Relaxed);
     }
 
-    /// The rates to sample by. Everything passes with the modes `stop` and `warn`. Never blocks.
+    /// The rates to sample by. Everything passes with the modes `stop` and `warn`. Never waits for a
+    /// file.
     pub fn rates(&self, now: Timestamp) -> Rates {
         if self.is_due(now.as_millisecond()) {
             // Whoever holds the lock may be writing; the rates of a moment ago will do.
@@ -391,7 +392,8 @@ impl MonthlyBudget {
         true
     }
 
-    /// Books what a block lacks, and takes `units` from it. False if the limit does not allow so many.
+    /// Books what a block lacks, and takes `units` from it. False if the limit does not allow so
+    /// many.
     fn book(&self, state: &mut State, units: u64, now: Timestamp) -> bool {
         // Until the block is put back, other claims wait for the lock.
         let rest = self.block.swap(0, Ordering::SeqCst);

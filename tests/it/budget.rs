@@ -208,7 +208,7 @@ fn queues_on_disk_and_dead_letters_are_counted_once() {
         .replace("sending_queue: {", "sending_queue: {storage: file_storage, ")
         .replace("api_key: key", "api_key: key\n    retry_on_failure: {initial_interval: 50ms}")
     };
-    let skep = Skep::start(&of(20), &[receiver, metrics]);
+    let skep = Skep::start(&of(1000), &[receiver, metrics]);
     for id in 1..=10 {
         assert!(send(receiver, "/v1/traces", &body(vec![rich(span(id, "x"))])));
     }
@@ -238,11 +238,14 @@ fn queues_on_disk_and_dead_letters_are_counted_once() {
     assert!(skep.stop());
 }
 
+/// Nothing is sampled.
+const OUTAGE: &str = "per_month: 1000, mode: stop";
+
 #[test]
 fn an_outage_uses_nothing_up() {
     let directory = tempfile::tempdir().unwrap();
     let (receiver, metrics) = (free_port(), free_port());
-    let config = config(receiver, metrics, free_port(), directory.path(), "per_month: 1000")
+    let config = config(receiver, metrics, free_port(), directory.path(), OUTAGE)
         .replace(
             "api_key: key",
             "api_key: key\n    \

@@ -270,6 +270,7 @@ impl Carrier {
             }
         };
         self.claim(content, passage, &*piece)?;
+        let is_healthy = !self.state.is_failing();
         // It is paid for until the attempt has ended, or until the piece is dropped.
         let _room = if self.exporter.encodes().may_repeat() {
             room
@@ -281,7 +282,9 @@ impl Carrier {
         let answer = tokio::select! {
             answer = tokio::time::timeout(timeout, guarded(piece, &passage.progress)) => answer,
             _ = abandon.wait_for(|raised| *raised) => {
-                passage.note_no_answer();
+                if is_healthy {
+                    passage.note_no_answer();
+                }
                 return Err(cut_off());
             }
         };
@@ -290,7 +293,9 @@ impl Carrier {
             Err(ExportError { retry: Retry::Unanswered, message })
         });
         let sent = answer.inspect_err(|error| {
-            if error.retry == Retry::Unanswered {
+            // While a backend fails, what it does not answer it mostly has not got. If all of it
+            // counted, an outage would use up the month.
+            if error.retry == Retry::Unanswered && is_healthy {
                 passage.note_no_answer();
             }
         })?;
@@ -314,11 +319,12 @@ impl Carrier {
     ) -> Result<(), ExportError> {
         let Some(meter) = &self.meter else { return Ok(()) };
         match passage.claim.take() {
-            Some((claim, end)) if end == passage.next => {
+            Some((claim, end)) if end == passage.next && !claim.is_unsure => {
                 passage.claim = Some((claim, end));
                 return Ok(());
             }
-            // With another room the piece has another end.
+            // With another room the piece has another end. One that the backend may have is kept:
+            // then the piece counts twice, since it is sent twice.
             Some((claim, _)) => meter.give_back(claim),
             None => {}
         }

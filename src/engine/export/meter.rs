@@ -67,7 +67,7 @@ impl Meter {
         None
     }
 
-    /// Gives back what was claimed for a piece that the backend has not taken.
+    /// Gives back what was claimed for a piece, unless the backend may have taken it.
     pub(super) fn give_back(&self, claim: Claim) {
         if !claim.is_unsure {
             self.allowance.uncount_traces(&claim.traces);
