@@ -1,5 +1,5 @@
-//! What the guards of a public port cost: spans of a page, once they are unpacked. Each has to take
-//! less than 100 ns.
+//! What the guards of a public port cost: spans of a page, once they are unpacked. The aim is
+//! 100 ns a span.
 //!
 //! ```sh
 //! cargo bench --bench public

@@ -10,6 +10,7 @@ mod counts;
 mod edit;
 mod keys;
 mod limits;
+mod quick;
 pub mod settings;
 pub mod token;
 
@@ -170,8 +171,8 @@ impl Guard {
 
     fn client(&self, headers: &HeaderMap, connection: &Connection) -> Option<IpAddr> {
         if let Some(name) = &self.address_header {
-            let lines = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-            let last = lines.last().and_then(|line| line.rsplit(',').next());
+            let mut lines = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+            let last = lines.next_back().and_then(|line| line.rsplit(',').next());
             if let Some(address) = last.and_then(|text| text.trim().parse().ok()) {
                 return Some(address);
             }

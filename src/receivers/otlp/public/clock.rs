@@ -10,8 +10,9 @@
 
 use std::time::Duration;
 
+use super::quick;
 use crate::otlp::{
-    Signal, splice,
+    Signal,
     wire::{FieldValue, Fields},
 };
 
@@ -20,19 +21,15 @@ const MILLISECOND: i128 = 1_000_000;
 /// Bounds of times, in nanoseconds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
-    pub(super) max_ahead: i128,
-    pub(super) max_behind: i128,
-    pub(super) max_age: i128,
+    ahead: i128,
+    behind: i128,
+    age: i128,
 }
 
 impl Bounds {
     pub(super) fn new(max_ahead: Duration, max_behind: Duration, max_age: Duration) -> Self {
         let nanos = |time: Duration| i128::try_from(time.as_nanos()).unwrap_or(i128::MAX / 4);
-        Bounds {
-            max_ahead: nanos(max_ahead),
-            max_behind: nanos(max_behind),
-            max_age: nanos(max_age),
-        }
+        Bounds { ahead: nanos(max_ahead), behind: nanos(max_behind), age: nanos(max_age) }
     }
 }
 
@@ -80,7 +77,7 @@ impl Clock {
     /// Compares the latest time of a request with its arrival.
     pub(super) fn new(bounds: Bounds, arrived: u64, latest: Option<u64>) -> Self {
         let behind = latest.map_or(0, |latest| i128::from(arrived) - i128::from(latest));
-        let is_off = behind > bounds.max_behind || -behind > bounds.max_ahead;
+        let is_off = behind > bounds.behind || -behind > bounds.ahead;
         let shift = if is_off { behind.div_euclid(MILLISECOND) } else { 0 };
         Clock { bounds, arrived, shift_ms: i64::try_from(shift).unwrap_or(0) }
     }
@@ -96,9 +93,9 @@ impl Clock {
         let (shifted, arrived) = (self.shifted(time), i128::from(self.arrived));
         if time == 0 {
             Err(Implausible::Missing)
-        } else if shifted < arrived - self.bounds.max_age {
+        } else if shifted < arrived - self.bounds.age {
             Err(Implausible::TooOld)
-        } else if shifted > arrived + self.bounds.max_ahead {
+        } else if shifted > arrived + self.bounds.ahead {
             Err(Implausible::InTheFuture)
         } else {
             u64::try_from(shifted).map_err(|_| Implausible::TooOld)
@@ -138,30 +135,46 @@ impl Clock {
 /// The latest end of a span, or the latest time of a log record, that could be one. A time that
 /// is set again is not looked at: this is an estimate, and each item is judged by itself.
 pub(super) fn latest(signal: Signal, body: &[u8]) -> Option<u64> {
-    let scopes =
-        splice::messages(body, &[1]).flat_map(|entry| splice::messages(entry.bytes(), &[2]));
-    let items = scopes.flat_map(|scope| splice::messages(scope.bytes(), &[2]));
-    items.filter_map(|item| time(signal, item.bytes())).max()
+    let mut latest = None;
+    for entry in Fields::new(body).flatten().filter(|field| field.number == 1) {
+        for scopes in Fields::new(entry.bytes()).flatten().filter(|field| field.number == 2) {
+            for item in Fields::new(scopes.bytes()).flatten().filter(|field| field.number == 2) {
+                latest = latest.max(match signal {
+                    Signal::Logs => time_of_record(item.bytes()),
+                    _ => end_of_span(item.bytes()),
+                });
+            }
+        }
+    }
+    latest
 }
 
-fn time(signal: Signal, item: &[u8]) -> Option<u64> {
-    let is_span = signal == Signal::Traces;
-    let (first, second) = if is_span { (7, 8) } else { (1, 11) };
-    let (mut begin, mut end) = (0, 0);
-    for field in Fields::new(item).flatten() {
-        match field.value {
-            FieldValue::Fixed64(time) if field.number == first => begin = time,
-            FieldValue::Fixed64(time) if field.number == second => end = time,
+fn end_of_span(span: &[u8]) -> Option<u64> {
+    let (mut start, mut end, mut rest) = (0, 0, span);
+    while let Some(tag) = rest.first() {
+        match *tag {
+            quick::START => start = quick::fixed(rest)?.0,
+            quick::END => end = quick::fixed(rest)?.0,
             _ => {}
         }
-        if begin > 0 && end > 0 {
+        if start > 0 && end > 0 {
             break;
         }
+        rest = quick::skip(rest)?;
     }
-    if is_span {
-        return Some(end).filter(|end| begin > 0 && begin <= *end);
+    Some(end).filter(|end| start > 0 && start <= *end)
+}
+
+fn time_of_record(record: &[u8]) -> Option<u64> {
+    let (mut time, mut observed) = (0, 0);
+    for field in Fields::new(record).flatten() {
+        match field.value {
+            FieldValue::Fixed64(value) if field.number == 1 => time = value,
+            FieldValue::Fixed64(value) if field.number == 11 => observed = value,
+            _ => {}
+        }
     }
-    Some(if begin > 0 { begin } else { end }).filter(|time| *time > 0)
+    Some(if time > 0 { time } else { observed }).filter(|time| *time > 0)
 }
 
 #[cfg(test)]

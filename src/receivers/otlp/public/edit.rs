@@ -10,6 +10,7 @@ use super::{
     clock::{Clock, Times},
     counts::{Counted, Counts},
     keys::{Fate, Keys, LONGEST_KEY},
+    quick,
 };
 use crate::otlp::{
     Signal,
@@ -117,7 +118,7 @@ struct Seen {
     is_dirty: bool,
 }
 
-impl<'r> Editor<'r> {
+impl Editor<'_> {
     fn leave_out(&mut self, field: &Field<'_>, out: &mut Splicer<'_>) {
         self.counts.add(Counted::UnknownField);
         out.replace(field.whole, 0, |_| {});
@@ -227,8 +228,16 @@ impl<'r> Editor<'r> {
                 (2, FieldValue::Len(item)) => {
                     let seen = self.seen(item);
                     let times = self.times(&seen);
-                    if seen.is_dirty || self.facts.user.is_some() || is_moved(&seen, times) {
+                    let is_moved = is_moved(&seen, times);
+                    if seen.is_dirty {
                         out.inside(&field, |out, item| self.item(item, &seen, times, out));
+                    } else if is_moved || self.facts.user.is_some() {
+                        out.inside(&field, |out, item| {
+                            if is_moved {
+                                self.set_times(item, times, out);
+                            }
+                            self.append(&seen, times, out);
+                        });
                     }
                 }
                 (3, FieldValue::Len(url)) => self.schema_url(&field, url, out),
@@ -249,12 +258,21 @@ impl<'r> Editor<'r> {
         }
     }
 
-    /// Reads an item, and stops reading closely once it is known that it has to be written anew.
-    #[inline]
+    /// Reads an item.
     fn seen(&self, item: &[u8]) -> Seen {
         let mut seen = Seen::default();
         let mut left = [self.rules.max_attributes, self.rules.max_events, self.rules.max_links];
-        for field in Fields::new(item).flatten() {
+        let mut rest = item;
+        while !rest.is_empty() {
+            if self.signal == Signal::Traces
+                && let Some(after) = self.usual_in_span(rest, &mut seen, &mut left)
+            {
+                rest = after;
+                continue;
+            }
+            let mut fields = Fields::new(rest);
+            let Some(Ok(field)) = fields.next() else { break };
+            rest = fields.rest();
             let is_fine = match self.signal {
                 Signal::Logs => self.is_fine_in_log(&field, &mut seen, &mut left[0]),
                 _ => self.is_fine_in_span(&field, &mut seen, &mut left),
@@ -262,6 +280,47 @@ impl<'r> Editor<'r> {
             seen.is_dirty |= !is_fine;
         }
         seen
+    }
+
+    /// Reads the first field if it is a usual one in its usual form; returns what comes after it.
+    #[inline]
+    fn usual_in_span<'a>(
+        &self,
+        rest: &'a [u8],
+        seen: &mut Seen,
+        left: &mut [usize; 3],
+    ) -> Option<&'a [u8]> {
+        match *rest.first()? {
+            quick::ATTRIBUTE => {
+                let (content, after) = quick::short(rest)?;
+                seen.is_dirty |= !(take(&mut left[0]) && self.is_fine_attribute(content));
+                Some(after)
+            }
+            quick::TRACE_ID | quick::SPAN_ID | quick::PARENT_ID => {
+                quick::short(rest).map(|(_, after)| after)
+            }
+            quick::NAME => {
+                let (name, after) = quick::short(rest)?;
+                seen.is_dirty |= name.len() > self.rules.max_value;
+                Some(after)
+            }
+            quick::KIND => {
+                let (kind, after) = quick::small(rest)?;
+                seen.is_dirty |= !is_kind_of_page(kind);
+                Some(after)
+            }
+            quick::START => {
+                let (time, after) = quick::fixed(rest)?;
+                seen.start = time;
+                Some(after)
+            }
+            quick::END => {
+                let (time, after) = quick::fixed(rest)?;
+                seen.end = time;
+                Some(after)
+            }
+            _ => None,
+        }
     }
 
     #[inline]
@@ -326,11 +385,16 @@ impl<'r> Editor<'r> {
     /// Whether an attribute of an item may stay as it is.
     #[inline]
     fn is_fine_attribute(&self, content: &[u8]) -> bool {
+        self.may_stay(content, &self.rules.item_keys)
+    }
+
+    #[inline]
+    fn may_stay(&self, content: &[u8], keys: &Keys) -> bool {
         let key = match usual_key(content) {
             Some(key) => key,
             None => KeyValue::from(Message::new(content)).key.0,
         };
-        self.rules.item_keys.fate(key) == Fate::Keep
+        keys.fate(key) == Fate::Keep
             && (content.len() <= self.rules.max_value || self.fits(content))
     }
 

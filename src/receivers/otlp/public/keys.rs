@@ -34,6 +34,36 @@ pub(super) struct Keys {
 struct Pattern {
     text: Box<[u8]>,
     is_prefix: bool,
+    /// Its first bytes, and which of the eight they are: most patterns are no longer.
+    word: u64,
+    mask: u64,
+}
+
+impl Pattern {
+    fn new(text: &str, is_prefix: bool) -> Self {
+        let mut mask = [0; 8];
+        mask[..text.len().min(8)].fill(u8::MAX);
+        let (word, mask) = (word(text.as_bytes()), u64::from_le_bytes(mask));
+        Pattern { text: text.as_bytes().into(), is_prefix, word, mask }
+    }
+
+    /// Whether it is a key whose first bytes are `word`.
+    #[inline]
+    fn is_for(&self, key: &[u8], word: u64) -> bool {
+        let len = self.text.len();
+        (word ^ self.word) & self.mask == 0
+            && (key.len() == len || self.is_prefix && key.len() > len)
+            && (len <= 8 || key.starts_with(&self.text))
+    }
+}
+
+/// The first eight bytes, with zeros at the end of a shorter text.
+#[inline]
+fn word(text: &[u8]) -> u64 {
+    if let Some(bytes) = text.first_chunk() {
+        return u64::from_le_bytes(*bytes);
+    }
+    text.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
 /// Why a pattern cannot be used: the message and the remedy.
@@ -65,7 +95,7 @@ impl Keys {
                 has_all |= prefix.is_some();
                 continue;
             }
-            compiled.push(Pattern { text: text.as_bytes().into(), is_prefix: prefix.is_some() });
+            compiled.push(Pattern::new(text, prefix.is_some()));
         }
         compiled.sort_by(|a, b| a.text.cmp(&b.text));
         compiled.truncate(usize::from(u16::MAX));
@@ -90,13 +120,9 @@ impl Keys {
         }
         let first = usize::from(first);
         let range = usize::from(self.begins[first])..usize::from(self.begins[first + 1]);
-        let is_listed = self.has_all
-            || self.patterns.get(range).is_some_and(|near| {
-                near.iter().any(|pattern| {
-                    key.starts_with(&pattern.text)
-                        && (pattern.is_prefix || key.len() == pattern.text.len())
-                })
-            });
+        let near = self.patterns.get(range).unwrap_or_default();
+        let word = word(key);
+        let is_listed = self.has_all || near.iter().any(|pattern| pattern.is_for(key, word));
         if is_listed { Fate::Keep } else { Fate::Remove }
     }
 }

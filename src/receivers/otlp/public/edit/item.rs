@@ -7,6 +7,7 @@ use super::{
         clock::Times,
         counts::Counted,
         keys::{Fate, Keys},
+        quick,
     },
     AROUND, CLAIMED_END, CLAIMED_START, CLAIMED_USER, Editor, IMPLAUSIBLE, Seen, USER, cut_bytes,
     is_kind_of_page, put_attribute, put_text, take,
@@ -21,7 +22,7 @@ use crate::otlp::{
 /// Bytes of a field with a time.
 const TIME: usize = 9;
 
-impl<'r> Editor<'r> {
+impl Editor<'_> {
     /// A span or a log record.
     pub(super) fn item<'a>(
         &mut self,
@@ -39,6 +40,35 @@ impl<'r> Editor<'r> {
             }
         }
         self.append(seen, times, out);
+    }
+
+    /// The times of an item in which everything else is fine.
+    pub(super) fn set_times<'a>(&self, item: &'a [u8], times: Times, out: &mut Splicer<'a>) {
+        let is_log = self.signal == Signal::Logs;
+        let mut rest = item;
+        while !rest.is_empty() {
+            let Some(after) = quick::skip(rest) else { return };
+            let field = Fields::new(&rest[..rest.len() - after.len()]);
+            let field = match rest[0] {
+                // Times, and fields whose tags are longer than they could be.
+                0x09 | quick::START | quick::END | 0x80.. => field.flatten().next(),
+                _ => None,
+            };
+            rest = after;
+            let Some(field) = field else { continue };
+            match (field.number, field.value) {
+                (1, FieldValue::Fixed64(time)) if is_log => {
+                    set_time(&field, (time, times.start), out);
+                }
+                (7, FieldValue::Fixed64(time)) if !is_log => {
+                    set_time(&field, (time, times.start), out);
+                }
+                (8, FieldValue::Fixed64(time)) if !is_log => {
+                    set_time(&field, (time, times.end), out);
+                }
+                _ => {}
+            }
+        }
     }
 
     fn field_of_span<'a>(
@@ -187,11 +217,15 @@ impl<'r> Editor<'r> {
         out: &mut Splicer<'a>,
     ) {
         let content = field.bytes();
+        if !take(left) {
+            return self.remove(field, Counted::TooManyAttributes, out);
+        }
+        if self.may_stay(content, keys) {
+            return;
+        }
         let attribute = KeyValue::from(Message::new(content));
         let key = match keys.fate(attribute.key.0) {
-            _ if !take(left) => return self.remove(field, Counted::TooManyAttributes, out),
             Fate::Remove => return self.remove(field, Counted::Attribute, out),
-            Fate::Keep if content.len() <= self.rules.max_value || self.fits(content) => return,
             Fate::Keep => attribute.key.0,
             Fate::Claim => {
                 self.counts.add(Counted::User);
@@ -217,11 +251,11 @@ impl<'r> Editor<'r> {
     }
 
     /// What skep knows of the item: its user, and the times that a page has claimed.
-    fn append(&mut self, seen: &Seen, times: Times, out: &mut Splicer<'_>) {
+    pub(super) fn append(&mut self, seen: &Seen, times: Times, out: &mut Splicer<'_>) {
         let is_log = self.signal == Signal::Logs;
         let number = if is_log { 6 } else { 9 };
         if !is_log {
-            self.missing_times(times, seen, out);
+            missing_times(times, seen, out);
         }
         if let Some(user) = self.facts.user {
             let len = USER.len() + user.len() + 2 * AROUND;
@@ -239,13 +273,13 @@ impl<'r> Editor<'r> {
         }
         out.append(marks.len(), |out| out.extend_from_slice(&marks));
     }
+}
 
-    /// Adds times that a span does not have.
-    fn missing_times(&self, times: Times, seen: &Seen, out: &mut Splicer<'_>) {
-        for (number, was, is) in [(7, seen.start, times.start), (8, seen.end, times.end)] {
-            if was == 0 {
-                out.append(TIME, |out| put_time(out, number, is));
-            }
+/// Adds times that a span does not have.
+fn missing_times(times: Times, seen: &Seen, out: &mut Splicer<'_>) {
+    for (number, was, is) in [(7, seen.start, times.start), (8, seen.end, times.end)] {
+        if was == 0 {
+            out.append(TIME, |out| put_time(out, number, is));
         }
     }
 }
