@@ -80,6 +80,11 @@ fn tail_sampling() {
 }
 
 #[test]
+fn connectors() {
+    replay("connectors", targets::connectors);
+}
+
+#[test]
 fn storage() {
     replay("storage", targets::storage);
 }
