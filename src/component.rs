@@ -52,7 +52,7 @@ pub use exporter::{
 };
 pub use extension::{Extension, ExtensionConfig, Passive};
 pub use processor::{
-    ConnectorConfig, MemoryBound, Needs, Output, Partition, Processor, ProcessorConfig,
+    ConnectorConfig, MemoryBound, Needs, Outlets, Output, Partition, Processor, ProcessorConfig,
 };
 pub use progress::Progress;
 pub use same::Same;

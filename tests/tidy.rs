@@ -32,10 +32,21 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("telemetry", &["telemetry", "budget", "config", "otlp"]),
     ("storage", &["storage", "otlp", "telemetry"]),
     ("component", &["component", "budget", "config", "net", "otlp", "storage", "telemetry"]),
+    ("statements", &["statements", "component", "config", "otlp", "ottl", "telemetry"]),
     ("receivers", &["receivers", "component", "config", "net", "otlp", "storage", "telemetry"]),
     (
         "processors",
-        &["processors", "component", "config", "net", "otlp", "ottl", "storage", "telemetry"],
+        &[
+            "processors",
+            "component",
+            "config",
+            "net",
+            "otlp",
+            "ottl",
+            "statements",
+            "storage",
+            "telemetry",
+        ],
     ),
     (
         "exporters",
@@ -43,7 +54,17 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "connectors",
-        &["connectors", "component", "config", "net", "otlp", "ottl", "storage", "telemetry"],
+        &[
+            "connectors",
+            "component",
+            "config",
+            "net",
+            "otlp",
+            "ottl",
+            "statements",
+            "storage",
+            "telemetry",
+        ],
     ),
     ("extensions", &["extensions", "component", "config", "net", "otlp", "storage", "telemetry"]),
     (

@@ -115,6 +115,8 @@ pub struct Output {
     /// Monotonic time of this call.
     pub now: Instant,
     emitted: SmallVec<[Payload; 2]>,
+    /// What goes to one pipeline each, by its index in [`Outlets`].
+    directed: Vec<(usize, Payload)>,
     /// Items left out by decision since the last call.
     filtered: u64,
     /// Items refused since the last call.
@@ -124,12 +126,17 @@ pub struct Output {
 impl Output {
     /// An empty output at a time.
     pub fn at(now: Instant) -> Self {
-        Output { now, emitted: SmallVec::new(), filtered: 0, refused: 0 }
+        Output { now, emitted: SmallVec::new(), directed: Vec::new(), filtered: 0, refused: 0 }
     }
 
     /// Hands a payload on to the next stage.
     pub fn emit(&mut self, payload: Payload) {
         self.emitted.push(payload);
+    }
+
+    /// Hands a payload of a connector on to one of its [`Outlets`].
+    pub fn emit_to(&mut self, outlet: usize, payload: Payload) {
+        self.directed.push((outlet, payload));
     }
 
     /// Ends a payload by a decision of the configuration.
@@ -154,6 +161,11 @@ impl Output {
         std::mem::take(&mut self.emitted)
     }
 
+    /// Takes what was emitted to one outlet each, in order.
+    pub fn take_directed(&mut self) -> Vec<(usize, Payload)> {
+        std::mem::take(&mut self.directed)
+    }
+
     /// Takes the counts of filtered and refused items.
     pub fn take_counts(&mut self) -> (u64, u64) {
         (std::mem::take(&mut self.filtered), std::mem::take(&mut self.refused))
@@ -166,14 +178,65 @@ impl<T: ConnectorConfig + 'static> From<T> for Box<dyn ConnectorConfig> {
     }
 }
 
-/// Configuration of a connector. A connector is a processor whose output enters other pipelines.
+/// Where the output of a connector goes: the pipelines of one signal that list it as a receiver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outlets {
+    /// Signal of what the connector emits.
+    pub signal: Signal,
+    /// Ids of the pipelines, in the order of the file.
+    pub pipelines: Vec<String>,
+}
+
+impl Outlets {
+    /// The outlet to a pipeline, see [`Output::emit_to`].
+    pub fn find(&self, pipeline: &str) -> Option<usize> {
+        self.pipelines.iter().position(|known| known == pipeline)
+    }
+}
+
+/// Configuration of a connector. A connector is a processor whose output enters other pipelines:
+/// [`Output::emit`] hands a payload to all of them, [`Output::emit_to`] to one.
+///
+/// One that makes other data of what it takes ends the payload that came in as delivered. Its
+/// engine counts traffic on both sides; what it refuses or leaves out it counts itself.
 pub trait ConnectorConfig: fmt::Debug + Same {
-    /// Output signal for an input signal; `None` if the pair is not supported.
-    fn output(&self, input: Signal) -> Option<Signal>;
+    /// Output signals for an input signal; none if it does not take that signal.
+    fn outputs(&self, input: Signal) -> &'static [Signal];
+
+    /// Whether one instance on one worker takes everything, because it keeps state that must not be
+    /// spread; otherwise each worker has a replica.
+    fn is_single(&self, _output: Signal) -> bool {
+        false
+    }
+
+    /// Pipelines that it names: the path of the value within its body, and the id. Each of them has
+    /// to list the connector as a receiver.
+    fn pipelines(&self) -> Vec<(String, &str)> {
+        Vec::new()
+    }
+
+    /// What it needs of its surroundings.
+    fn needs(&self) -> Needs<'_> {
+        Needs::default()
+    }
 
     /// See [`ProcessorConfig::validate`].
     fn validate(&self, _at: &Node, _problems: &mut Problems) {}
 
-    /// Builds one replica for one pair of signals.
-    fn build(&self, cx: &BuildContext) -> Result<Box<dyn Processor>, StartError>;
+    /// Checks what depends on the signals that pipelines send to it.
+    fn validate_use(&self, _inputs: &[Signal], _at: &Node, _problems: &mut Problems) {}
+
+    /// Builds one replica for one pair of signals; that of the input is in `cx`.
+    fn build(&self, cx: &BuildContext, outlets: &Outlets)
+    -> Result<Box<dyn Processor>, StartError>;
+
+    /// Builds one replica for each worker that runs it.
+    fn replicas(
+        &self,
+        cx: &BuildContext,
+        outlets: &Outlets,
+        count: usize,
+    ) -> Result<Vec<Box<dyn Processor>>, StartError> {
+        (0..count).map(|_| self.build(cx, outlets)).collect()
+    }
 }

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    component::{BuildContext, ConnectorConfig, Entry, Output, Processor, StartError},
+    component::{BuildContext, ConnectorConfig, Entry, Outlets, Output, Processor, StartError},
     otlp::{Payload, Signal},
 };
 
@@ -22,11 +22,11 @@ pub(super) const ENTRY: Entry<dyn ConnectorConfig> =
     Entry::of::<Config>("forward", &[], &Signal::ALL, include_str!("forward.rs"));
 
 impl ConnectorConfig for Config {
-    fn output(&self, input: Signal) -> Option<Signal> {
-        Some(input)
+    fn outputs(&self, input: Signal) -> &'static [Signal] {
+        input.only()
     }
 
-    fn build(&self, _cx: &BuildContext) -> Result<Box<dyn Processor>, StartError> {
+    fn build(&self, _: &BuildContext, _: &Outlets) -> Result<Box<dyn Processor>, StartError> {
         Ok(Box::new(Forward))
     }
 }

@@ -169,7 +169,7 @@ pub(super) fn validate(root: &Node, document: &Document, problems: &mut Problems
     }
 }
 
-/// Lets each exporter check the signals that pipelines send to it.
+/// Lets each exporter and connector check the signals that pipelines send to it.
 pub(super) fn validate_use(root: &Node, document: &Document, problems: &mut Problems) {
     let before = problems.0.len();
     let bodies = Bodies::new(root, problems);
@@ -179,6 +179,14 @@ pub(super) fn validate_use(root: &Node, document: &Document, problems: &mut Prob
         if !signals.is_empty() {
             exporter.config.validate_use(&signals, at, problems);
         }
+    }
+    for (connector, at) in bodies.sound(Kind::Connector, &document.connectors) {
+        let sends = |signal: &Signal| {
+            let mut pipelines = document.pipelines.iter();
+            pipelines.any(|it| it.signal == *signal && it.exporters.contains(&connector.id))
+        };
+        let signals: Vec<Signal> = Signal::ALL.into_iter().filter(sends).collect();
+        connector.config.validate_use(&signals, at, problems);
     }
     in_file_order(problems, before);
 }

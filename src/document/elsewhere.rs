@@ -27,6 +27,9 @@ const INSTEAD: &[(Kind, &str, &str)] = &[
     (Kind::Processor, "redaction", "`attributes` with the actions `delete` and `hash`"),
     (Kind::Processor, "groupbytrace", "remove it: `tail_sampling` groups spans by trace itself"),
     (Kind::Processor, "cumulativetodelta", "remove it before `awsemf`, which converts by itself"),
+    (Kind::Processor, "routing", "the connector `routing`"),
+    (Kind::Processor, "servicegraph", "the connector `servicegraph`"),
+    (Kind::Processor, "spanmetrics", "the connector `span_metrics`"),
     (
         Kind::Processor,
         "queuedretry",
@@ -88,8 +91,8 @@ const OTHERS: &[(Kind, &str)] = &[
         Kind::Processor,
         "coralogix datadog datadogsemantics deltatocumulative deltatorate dnslookup drain \
          experimentalmetricsgeneration metricsgeneration geoip groupbyattrs interval \
-         isolationforest logdedup lookup metricstarttime metricstransform remotetap routing \
-         schema servicegraph spanmetrics spanpruning starttimemetric sumologic unroll",
+         isolationforest logdedup lookup metricstarttime metricstransform remotetap schema \
+         spanpruning starttimemetric sumologic unroll",
     ),
     (
         Kind::Exporter,
@@ -102,8 +105,7 @@ const OTHERS: &[(Kind, &str)] = &[
     ),
     (
         Kind::Connector,
-        "count datadog exceptions failover grafanacloud metricsaslogs otlpjson roundrobin routing \
-         servicegraph signaltometrics slowsql spanmetrics sum",
+        "datadog failover grafanacloud metricsaslogs otlpjson roundrobin signaltometrics slowsql",
     ),
     (
         Kind::Extension,

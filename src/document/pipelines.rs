@@ -93,7 +93,7 @@ pub(super) fn load(
         let pipeline = pipeline(member, Scope { document, unknown }, problems);
         document.pipelines.extend(pipeline);
     }
-    wiring::check(document, problems);
+    wiring::check(root, document, problems);
     auth::load(root, document, unknown, problems);
     storage::load(root, document, unknown, problems);
     // With an error in a pipeline, what it would have used only looks unused.
@@ -204,8 +204,9 @@ fn check_references(node: &Node, pipeline: &Pipeline, scope: Scope<'_>, problems
         let connector = document.connectors.get(id);
         let supported = known.map(|receiver| receiver.signals.contains(&signal)).or_else(|| {
             let mut inputs = Signal::ALL.into_iter();
-            connector
-                .map(|connector| inputs.any(|input| connector.config.output(input) == Some(signal)))
+            connector.map(|connector| {
+                inputs.any(|input| connector.config.outputs(input).contains(&signal))
+            })
         });
         let at = node.at(&format!("receivers::{i}"));
         let reference = Reference { at, kind: Kind::Receiver, id, supported };
@@ -230,7 +231,7 @@ fn check_references(node: &Node, pipeline: &Pipeline, scope: Scope<'_>, problems
         let connector = document.connectors.get(id);
         let supported = known
             .map(|exporter| exporter.signals.contains(&signal))
-            .or_else(|| connector.map(|connector| connector.config.output(signal).is_some()));
+            .or_else(|| connector.map(|connector| !connector.config.outputs(signal).is_empty()));
         let at = node.at(&format!("exporters::{i}"));
         let reference = Reference { at, kind: Kind::Exporter, id, supported };
         reference.check(pipeline, scope, problems);

@@ -141,6 +141,20 @@ fn a_connector_used_on_one_side_only_is_an_error() {
 }
 
 #[test]
+fn a_connector_that_leads_to_no_pipeline_of_its_signal_is_an_error_on_both_sides() {
+    let text = CONNECTED.replace("traces/out:", "logs/out:");
+    assert_eq!(
+        problems(&text),
+        [
+            "14 error: connector `forward` used as exporter in [traces/in] pipeline but not used in any \
+          supported receiver pipeline",
+            "16 error: connector `forward` used as receiver in [logs/out] pipeline but not used in any \
+          supported exporter pipeline"
+        ]
+    );
+}
+
+#[test]
 fn a_cycle_is_shown_whole() {
     let text = CONNECTED.replace("exporters: [nop]", "exporters: [nop, forward]");
     let all = problems(&text);

@@ -1,11 +1,11 @@
-//! Warnings about how pipelines use components: components that nothing uses, and processors that
-//! need data which no receiver keeps for them.
+//! Warnings about how pipelines use components: components that nothing uses, and processors and
+//! connectors that need data which no receiver keeps for them.
 
 use std::collections::HashSet;
 
-use super::{Component, Document, Pipeline, in_file_order};
+use super::{Document, Pipeline, in_file_order};
 use crate::{
-    component::{ComponentId, Kind, ProcessorConfig},
+    component::{ComponentId, Kind, Needs},
     config::{Place, Problem, Problems, Severity},
 };
 
@@ -53,7 +53,21 @@ fn unused(document: &Document, problems: &mut Problems) {
     in_file_order(problems, before);
 }
 
-/// Warns of processors that read request headers which the receivers or an earlier processor drop.
+/// Processors of a pipeline in order, and the connectors at its end, with their needs.
+fn readers<'a>(
+    document: &'a Document,
+    pipeline: &'a Pipeline,
+) -> impl Iterator<Item = (Kind, &'a ComponentId, &'a Place, Needs<'a>)> {
+    let processors = pipeline.processors.iter().filter_map(|id| document.processors.get(id));
+    let connectors = pipeline.exporters.iter().filter_map(|id| document.connectors.get(id));
+    let processors =
+        processors.map(|one| (Kind::Processor, &one.id, &one.place, one.config.needs()));
+    let connectors =
+        connectors.map(|one| (Kind::Connector, &one.id, &one.place, one.config.needs()));
+    processors.chain(connectors)
+}
+
+/// Warns of readers of request headers which the receivers or an earlier processor drop.
 fn metadata(document: &Document, pipeline: &Pipeline, problems: &mut Problems) {
     let gives = |id: &ComponentId| match document.receivers.get(id) {
         Some(receiver) => receiver.config.gives_metadata(),
@@ -62,9 +76,8 @@ fn metadata(document: &Document, pipeline: &Pipeline, problems: &mut Problems) {
     };
     let is_given = pipeline.receivers.iter().any(gives);
     let mut dropped_by = None;
-    for id in &pipeline.processors {
-        let Some(processor) = document.processors.get(id) else { continue };
-        if processor.config.needs().metadata {
+    for (kind, id, place, needs) in readers(document, pipeline) {
+        if needs.metadata {
             let why = match (is_given, dropped_by) {
                 (false, _) => Some((
                     "no receiver keeps them".to_owned(),
@@ -78,19 +91,20 @@ fn metadata(document: &Document, pipeline: &Pipeline, problems: &mut Problems) {
             };
             if let Some((why, remedy)) = why {
                 let message = format!(
-                    "processor `{id}` looks at request headers, but in the pipeline `{}` {why}",
+                    "{} `{id}` looks at request headers, but in the pipeline `{}` {why}",
+                    kind.name(),
                     pipeline.id
                 );
-                problems.0.push(warning(processor, message, remedy));
+                problems.0.push(warning(kind, id, place, message, remedy));
             }
         }
-        if processor.config.needs().drops_metadata {
+        if needs.drops_metadata {
             dropped_by = Some(id);
         }
     }
 }
 
-/// Warns of processors that read attributes of an authenticator in a pipeline without one.
+/// Warns of readers of attributes of an authenticator in a pipeline without one.
 fn authentication(document: &Document, pipeline: &Pipeline, problems: &mut Problems) {
     let authenticates = |id: &ComponentId| match document.receivers.get(id) {
         Some(receiver) => !receiver.config.auths().is_empty(),
@@ -100,23 +114,29 @@ fn authentication(document: &Document, pipeline: &Pipeline, problems: &mut Probl
     if pipeline.receivers.iter().any(authenticates) {
         return;
     }
-    for id in &pipeline.processors {
-        let Some(processor) = document.processors.get(id) else { continue };
-        if processor.config.needs().auth {
+    for (kind, id, place, needs) in readers(document, pipeline) {
+        if needs.auth {
             let message = format!(
-                "processor `{id}` looks at attributes of the authenticator, but in the pipeline \
-                 `{}` no receiver has one",
+                "{} `{id}` looks at attributes of the authenticator, but in the pipeline `{}` no \
+                 receiver has one",
+                kind.name(),
                 pipeline.id
             );
             let remedy = "add `auth` to a protocol of the receiver".to_owned();
-            problems.0.push(warning(processor, message, remedy));
+            problems.0.push(warning(kind, id, place, message, remedy));
         }
     }
 }
 
-fn warning(processor: &Component<dyn ProcessorConfig>, message: String, remedy: String) -> Problem {
-    let path = format!("processors::{}", processor.id);
-    let mut problem = Problem::at(&processor.place, &path, message);
+fn warning(
+    kind: Kind,
+    id: &ComponentId,
+    place: &Place,
+    message: String,
+    remedy: String,
+) -> Problem {
+    let path = format!("{}::{id}", kind.section());
+    let mut problem = Problem::at(place, &path, message);
     problem.severity = Severity::Warning;
     problem.help(remedy);
     problem

@@ -2,15 +2,17 @@
 
 use std::{collections::HashMap, fmt::Write as _};
 
-use super::{Document, Pipeline, in_file_order};
+use super::{Document, Pipeline, components::Bodies, in_file_order};
 use crate::{
     component::{ComponentId, Kind},
-    config::{Problem, Problems},
+    config::{Node, Problem, Problems, diagnostics::closest},
+    otlp::Signal,
 };
 
 /// Checks the connectors of a document.
-pub(super) fn check(document: &Document, problems: &mut Problems) {
+pub(super) fn check(root: &Node, document: &Document, problems: &mut Problems) {
     both_sides(document, problems);
+    named(root, document, problems);
     cycles(document, problems);
 }
 
@@ -50,28 +52,64 @@ fn both_sides(document: &Document, problems: &mut Problems) {
                 problems.0.push(problem);
             }
         }
+        let outputs = |index: &usize| connector.config.outputs(pipelines[*index].signal);
         let fed = receiving.get(id).map_or(&[][..], Vec::as_slice);
         let feeding = exporting.get(id).map_or(&[][..], Vec::as_slice);
-        let (used, other, users) = match (fed, feeding) {
-            ([], [_, ..]) => ("exporter", "receiver", feeding),
-            ([_, ..], []) => ("receiver", "exporter", fed),
-            _ => continue,
+        let feeds = |from: &usize, to: &usize| outputs(from).contains(&pipelines[*to].signal);
+        // A signal that it does not support has its own problem already.
+        let idle =
+            |from: &&usize| !outputs(from).is_empty() && !fed.iter().any(|to| feeds(from, to));
+        let is_possible = |to: &usize| {
+            let signal = pipelines[*to].signal;
+            Signal::ALL.iter().any(|input| connector.config.outputs(*input).contains(&signal))
         };
-        let first = &pipelines[users[0]];
-        let place = match used {
-            "exporter" => first.place_of_exporter(id),
-            _ => first.place_of_receiver(id),
-        };
-        let names: Vec<&str> = users.iter().map(|index| &*pipelines[*index].id).collect();
-        let message = format!(
-            "connector `{id}` used as {used} in [{}] pipeline but not used in any supported {other} \
-             pipeline",
-            names.join(" ")
-        );
-        let path = format!("service::pipelines::{}::{used}s", first.id);
-        let mut problem = Problem::at(place, &path, message);
-        problem.help(format!("list it among the {other}s of another pipeline"));
-        problems.0.push(problem);
+        let dry = |to: &&usize| is_possible(to) && !feeding.iter().any(|from| feeds(from, to));
+        for (used, other, users) in [
+            ("exporter", "receiver", feeding.iter().filter(idle).collect::<Vec<_>>()),
+            ("receiver", "exporter", fed.iter().filter(dry).collect()),
+        ] {
+            let Some(first) = users.first().map(|index| &pipelines[**index]) else { continue };
+            let place = match used {
+                "exporter" => first.place_of_exporter(id),
+                _ => first.place_of_receiver(id),
+            };
+            let names: Vec<&str> = users.iter().map(|index| &*pipelines[**index].id).collect();
+            let message = format!(
+                "connector `{id}` used as {used} in [{}] pipeline but not used in any supported \
+                 {other} pipeline",
+                names.join(" ")
+            );
+            let path = format!("service::pipelines::{}::{used}s", first.id);
+            let mut problem = Problem::at(place, &path, message);
+            problem.help(format!("list it among the {other}s of another pipeline"));
+            problems.0.push(problem);
+        }
+    }
+    in_file_order(problems, before);
+}
+
+/// Checks the pipelines that connectors name: each is there and has the connector as a receiver.
+fn named(root: &Node, document: &Document, problems: &mut Problems) {
+    let before = problems.0.len();
+    let bodies = Bodies::new(root, problems);
+    for (id, connector) in &document.connectors {
+        let Some(body) = bodies.get(Kind::Connector, id) else { continue };
+        for (path, name) in connector.config.pipelines() {
+            let at = body.at(&path);
+            let ids = || document.pipelines.iter().map(|pipeline| &*pipeline.id);
+            let Some(pipeline) = document.pipelines.iter().find(|known| known.id == name) else {
+                let help = match closest(name, ids()) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("add `{name}:` under `service: pipelines:`"),
+                };
+                problems.error(at, format!("there is no pipeline `{name}`")).help(help);
+                continue;
+            };
+            if !pipeline.receivers.contains(id) {
+                let message = format!("the pipeline `{name}` does not receive from `{id}`");
+                problems.error(at, message).help(format!("add `{id}` to its `receivers`"));
+            }
+        }
     }
     in_file_order(problems, before);
 }

@@ -13,7 +13,7 @@ mod storage;
 use std::{collections::HashMap, sync::Arc};
 
 use crate::{
-    component::{BuildContext, ComponentId, Kind, Same, StartError},
+    component::{BuildContext, ComponentId, Kind, Outlets, Same, StartError},
     document::{self, Document},
     engine::{
         disk::storages::Storages,
@@ -207,22 +207,30 @@ impl Planner<'_> {
             self.document.connectors.get(id).ok_or_else(|| missing(Kind::Connector, id))?;
         let config = &connector.config;
         let mut instances = Vec::new();
-        if let Some(output) = config.output(input) {
+        for output in config.outputs(input) {
             let mut targets = Vec::new();
             for (index, pipeline) in self.document.pipelines.iter().enumerate() {
-                if pipeline.signal == output && pipeline.receivers.contains(id) {
+                if pipeline.signal == *output && pipeline.receivers.contains(id) {
                     let from = node_name(Kind::Connector, id);
                     targets.push((index, self.edge_into(pipeline, &from)));
                 }
             }
+            if targets.is_empty() {
+                continue;
+            }
+            let ids = targets.iter().map(|(index, _)| self.document.pipelines[*index].id.clone());
+            let outlets = Outlets { signal: *output, pipelines: ids.collect() };
+            // One that names pipelines knows them by their position.
+            let known = (!config.pipelines().is_empty()).then(|| outlets.clone());
             let same = Arc::clone(config) as Arc<dyn Same>;
-            let identity = Some(Identity::of((id.clone(), input)).and(same));
+            let identity = Some(Identity::of((id.clone(), input, *output, known)).and(same));
+            let index = self.connectors.len();
+            let owner = config.is_single(*output).then_some(index % self.site.workers);
             let config = Arc::clone(config);
             let cx = self.context(id, "", input);
-            let build: BuildReplicas =
-                Box::new(move |count| (0..count).map(|_| config.build(&cx)).collect());
-            self.connectors.push(Connector { id: id.to_string(), build, identity, targets });
-            instances.push(self.connectors.len() - 1);
+            let build: BuildReplicas = Box::new(move |count| config.replicas(&cx, &outlets, count));
+            self.connectors.push(Connector { id: id.to_string(), owner, build, identity, targets });
+            instances.push(index);
         }
         self.connector_index.insert((id.clone(), input), instances.clone());
         Ok(instances)

@@ -156,6 +156,8 @@ pub enum Reason {
     TooLarge,
     /// Too many distinct metadata values for a batch processor.
     TooManyMetadataValues,
+    /// A statement or condition failed, and its `error_mode` is `propagate`.
+    StatementFailed,
     /// A component's limit, for instance of a memory limiter.
     Limited,
     /// The monthly budget of the exporter has nothing left for it.
@@ -185,6 +187,7 @@ impl Reason {
             Reason::Malformed => "malformed",
             Reason::TooLarge => "too_large",
             Reason::TooManyMetadataValues => "too_many_metadata_values",
+            Reason::StatementFailed => "statement_failed",
             Reason::Limited => "limited",
             Reason::BudgetSpent => "budget_spent",
             Reason::Panicked => "panicked",
@@ -212,7 +215,7 @@ impl Reason {
 
     /// From the mildest to the worst; see [`Outcome`]. A failure of skep itself is worse than a
     /// refusal for good, because a journal then reads the record again.
-    pub const ALL: [Reason; 17] = [
+    pub const ALL: [Reason; 18] = [
         Reason::BudgetSpent,
         Reason::BackendRefused,
         Reason::NotFound,
@@ -221,6 +224,7 @@ impl Reason {
         Reason::Malformed,
         Reason::TooLarge,
         Reason::TooManyMetadataValues,
+        Reason::StatementFailed,
         Reason::RetriesExhausted,
         Reason::Limited,
         Reason::QueueFull,

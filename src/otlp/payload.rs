@@ -49,6 +49,15 @@ impl Signal {
         }
     }
 
+    /// This signal as a list of one.
+    pub const fn only(self) -> &'static [Signal] {
+        match self {
+            Signal::Traces => &[Signal::Traces],
+            Signal::Metrics => &[Signal::Metrics],
+            Signal::Logs => &[Signal::Logs],
+        }
+    }
+
     /// Position in arrays that hold one value per signal.
     pub const fn index(self) -> usize {
         self as usize

@@ -11,9 +11,9 @@ use std::{
 use bytes::Bytes;
 use skep::{
     budget,
-    component::{BuildContext, ByTrace, ComponentId, Output, Processor, Vetting as _},
+    component::{BuildContext, ByTrace, ComponentId, Outlets, Output, Processor, Vetting as _},
     config::{Problems, excerpt, source, yaml},
-    document,
+    connectors, document,
     otlp::{
         Payload, Signal,
         check::{self as door, Utf8},
@@ -199,6 +199,56 @@ fn tail_samplers(workers: usize) -> Vec<Box<dyn Processor>> {
     let context = context("tail_sampling", 1 << 20);
     let built = config.and_then(|config| config.replicas(&context, workers).ok());
     built.unwrap_or_else(|| panic!("the settings are right"))
+}
+
+/// Settings of connectors that look at all that they can.
+const CONNECTORS: [(&str, &str); 6] = [
+    (
+        "routing",
+        "{default_pipelines: [traces, metrics, logs], table: [{condition: 'span.kind > 1', pipelines: \
+         [traces]}, {condition: 'datapoint.flags == 0', pipelines: [metrics]}, {condition: \
+         'log.severity_number > 9', action: copy, pipelines: [logs]}, {statement: \
+         'delete_key(attributes, \"k\") where attributes[\"k\"] != nil', pipelines: [traces, logs]}]}",
+    ),
+    (
+        "count",
+        "{spans: {n: {attributes: [{key: k}]}}, logs: {n: {attributes: [{key: k}]}}, datapoints: \
+         {n: {attributes: [{key: k, default_value: 1}]}}}",
+    ),
+    ("sum", "{spans: {n: {source_attribute: k}}, logs: {n: {source_attribute: k}}}"),
+    (
+        "span_metrics",
+        "{dimensions: [{name: k}, {glob: '*'}], events: {enabled: true, dimensions: [{name: k}]}, \
+         exemplars: {enabled: true}, histogram: {exponential: {}}, resource_metrics_cache_size: 1}",
+    ),
+    ("exceptions", "{exemplars: {enabled: true}}"),
+    ("servicegraph", "{dimensions: [k], metrics_flush_interval: 0}"),
+];
+
+/// What connectors make of a valid request is valid, and has as many items as they say.
+pub(crate) fn connectors(data: &[u8]) {
+    let Some((signal, body, items_in)) = valid(data) else { return };
+    for (name, settings) in CONNECTORS {
+        let node = yaml::parse(0, settings).unwrap_or_else(|_| panic!("the settings are YAML"));
+        let entry = connectors::ALL.iter().find(|entry| entry.name == name);
+        let config = entry.and_then(|entry| (entry.decode)(&node, &mut Problems::default()));
+        let config = config.unwrap_or_else(|| panic!("the settings of `{name}` are right"));
+        for output in config.outputs(signal) {
+            let outlets = Outlets { signal: *output, pipelines: vec![output.name().to_owned()] };
+            let context = BuildContext { signal, ..context(name, 1 << 20) };
+            let built = config.build(&context, &outlets);
+            let mut connector = built.unwrap_or_else(|error| panic!("{error}"));
+            let mut out = Output::at(Instant::now());
+            let payload = Payload::unpaid(signal, body.to_vec().into(), items_in);
+            connector.process(payload, &mut out);
+            connector.drain(&mut out);
+            let directed = out.take_directed().into_iter().map(|(_, payload)| payload);
+            for made in out.take().into_iter().chain(directed) {
+                assert_eq!(made.signal, *output);
+                assert_eq!(items(*output, &made.body.concat()), made.items, "{name}");
+            }
+        }
+    }
 }
 
 fn points(metric: &view::Metric<'_>) -> usize {

@@ -177,6 +177,7 @@ fn around_sections(example: &str) -> Vec<String> {
             &ids,
             Kind::Connector,
             value["service"]["extensions"].is_null(),
+            &|kind, id| node.get(kind.section())?.get(id).cloned(),
         ));
     }
     texts

@@ -4,9 +4,11 @@
 use std::fmt::Write as _;
 
 use skep::{
-    component::{Entry, Kind},
-    config::{Problems, source},
-    connectors, document, exporters, extensions, processors, receivers,
+    component::{ConnectorConfig, Entry, Kind},
+    config::{Node, Problems, source, yaml},
+    connectors, document, exporters, extensions,
+    otlp::Signal,
+    processors, receivers,
 };
 
 pub(crate) const KINDS: [Kind; 5] =
@@ -75,14 +77,44 @@ pub(crate) fn around_component(kind: Kind, example: &str) -> String {
     });
     let ids: Vec<(Kind, String)> = ids.map(|id| (kind, id.to_owned())).collect();
     assert!(!ids.is_empty(), "no component in\n{example}");
-    text.push_str(&frame(&ids, kind, true));
+    let root = yaml::parse(0, example).unwrap_or_else(|problem| panic!("{problem:?}\n{example}"));
+    text.push_str(&frame(&ids, kind, true, &|_, id| root.get(id).cloned()));
     text
+}
+
+/// What a connector in a frame is joined with: its input signals, and the pipelines that it feeds,
+/// each with its id.
+fn joined(id: &str, body: Option<&Node>) -> (Vec<Signal>, Vec<String>) {
+    let (name, _) = id.split_once('/').unwrap_or((id, ""));
+    let is_it = |one: &&Entry<dyn ConnectorConfig>| one.name == name || one.aliases.contains(&name);
+    let entry = connectors::ALL.iter().find(is_it).unwrap_or_else(|| panic!("no `{name}`"));
+    let empty = yaml::parse(0, "{}").unwrap();
+    let config = (entry.decode)(body.unwrap_or(&empty), &mut Problems::default());
+    let config = config.unwrap_or_else(|| panic!("the body of `{id}` is wrong"));
+    let mut named: Vec<String> =
+        config.pipelines().into_iter().map(|(_, pipeline)| pipeline.to_owned()).collect();
+    named.sort();
+    named.dedup();
+    if named.is_empty() {
+        let first = signal(Kind::Connector, id);
+        let input = Signal::ALL.into_iter().find(|signal| signal.name() == first).unwrap();
+        let fed = |output: &Signal| format!("{}/docs-{}", output.name(), id.replace('/', "-"));
+        return (vec![input], config.outputs(input).iter().map(fed).collect());
+    }
+    let is_fed =
+        |signal: &Signal| named.iter().any(|id| id.split('/').next() == Some(signal.name()));
+    (Signal::ALL.into_iter().filter(is_fed).collect(), named)
 }
 
 /// What runs components from nowhere into nowhere, each in pipelines of its own. It follows the
 /// section of the kind `own`.
-pub(crate) fn frame(ids: &[(Kind, String)], own: Kind, lists_extensions: bool) -> String {
-    let mut pipelines = String::new();
+pub(crate) fn frame(
+    ids: &[(Kind, String)],
+    own: Kind,
+    lists_extensions: bool,
+    body: &dyn Fn(Kind, &str) -> Option<Node>,
+) -> String {
+    let (mut pipelines, mut connected) = (String::new(), String::new());
     let mut count = 0;
     let mut pipeline = |signal: &str, from: &str, through: &str, to: &str| {
         count += 1;
@@ -100,8 +132,12 @@ pub(crate) fn frame(ids: &[(Kind, String)], own: Kind, lists_extensions: bool) -
             Kind::Processor => pipeline(signal, NOP, id, NOP),
             Kind::Exporter => pipeline(signal, NOP, "", id),
             Kind::Connector => {
-                pipeline(signal, NOP, "", id);
-                pipeline(signal, id, "", NOP);
+                let (inputs, fed) = joined(id, body(*kind, id).as_ref());
+                inputs.iter().for_each(|input| pipeline(input.name(), NOP, "", id));
+                for fed in fed {
+                    writeln!(connected, "    {fed}: {{receivers: [{id}], exporters: [{NOP}]}}")
+                        .unwrap();
+                }
             }
             Kind::Extension => {}
         }
@@ -129,7 +165,7 @@ pub(crate) fn frame(ids: &[(Kind, String)], own: Kind, lists_extensions: bool) -
     if lists_extensions {
         writeln!(text, "  extensions: [{}]", extensions.join(", ")).unwrap();
     }
-    write!(text, "  pipelines:\n{pipelines}").unwrap();
+    write!(text, "  pipelines:\n{pipelines}{connected}").unwrap();
     text
 }
 

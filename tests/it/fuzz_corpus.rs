@@ -95,6 +95,11 @@ fn tail_sampling() {
 }
 
 #[test]
+fn connectors() {
+    replay("connectors", targets::connectors);
+}
+
+#[test]
 fn storage() {
     replay("storage", targets::storage);
 }

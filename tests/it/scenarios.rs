@@ -22,6 +22,7 @@ use opentelemetry_proto::tonic::{
         Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, metric::Data,
         number_data_point,
     },
+    resource::v1::Resource,
     trace::v1::{ResourceSpans, ScopeSpans, Span},
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -507,6 +508,41 @@ async fn gateway() {
         .await;
     assert!(skep.stop());
     arrived(&backend);
+}
+
+/// Spans of a service are counted, and go the way of their environment. What is held is sent at the
+/// end.
+#[tokio::test(flavor = "multi_thread")]
+async fn span_metrics() {
+    let (backend, port) = Backend::start(None);
+    let scenario =
+        Scenario::new("span-metrics.yaml").env("SKEP_BACKEND", &format!("127.0.0.1:{port}"));
+    let grpc = scenario.grpc;
+    // Everything is kept, marked.
+    let skep = scenario.set("processors::tail_sampling::dry_run", "true").run(None).await;
+    let channel = Endpoint::try_from(format!("http://127.0.0.1:{grpc}")).unwrap();
+    let channel = channel.connect().await.unwrap();
+    let mut request = traces();
+    let attribute = |(key, value): (&str, &str)| KeyValue {
+        key: key.to_owned(),
+        value: Some(text(value)),
+        ..KeyValue::default()
+    };
+    let attributes = [("service.name", "shop"), ("deployment.environment.name", "production")];
+    request.resource_spans[0].resource =
+        Some(Resource { attributes: attributes.map(attribute).to_vec(), ..Resource::default() });
+    request.resource_spans[0].scope_spans[0].spans[0].name = "of-the-shop".to_owned();
+    TraceServiceClient::new(channel).export(request).await.unwrap();
+    assert!(skep.stop());
+    arrived(&backend);
+    let taken = backend.taken();
+    let (traces, metrics) = (format!("{:?}", taken.traces), format!("{:?}", taken.metrics));
+    assert_eq!(traces.matches("of-the-shop").count(), 1, "{traces}");
+    assert_eq!(traces.matches("tailsampling.dry_run.kept").count(), 1, "{traces}");
+    for metric in ["traces.span.metrics.calls", "traces.span.metrics.duration"] {
+        assert_eq!(metrics.matches(metric).count(), 1, "{metrics}");
+    }
+    assert_eq!(metrics.matches("of-the-shop").count(), 2, "one point of each: {metrics}");
 }
 
 /// A file without a test above would not be run by anybody.

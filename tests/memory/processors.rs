@@ -5,21 +5,21 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use skep::{
-    component::{BuildContext, Output, Processor},
+    component::{BuildContext, Outlets, Output, Processor},
     config::{Problems, yaml},
     connectors,
     otlp::{
         Payload, Signal,
         check::{self, Utf8},
         json,
-        payload::{Context, Ledger, Outcome, Permit},
+        payload::{Context, Ledger, Outcome, Permit, Reason, Receipt, Wait},
         split,
     },
     processors,
@@ -112,6 +112,44 @@ fn context(signal: Signal) -> BuildContext {
     BuildContext { budget: 64 << 20, ..BuildContext::test("one", signal) }
 }
 
+/// Settings of connectors that let data grow, beside the examples of the documentation.
+const CONNECTORS: &[(&str, &str)] = &[
+    ("forward", "{}"),
+    ("count", "{}"),
+    (
+        "count",
+        "{spans: {n: {attributes: [{key: url}]}}, spanevents: {n: {attributes: [{key: url, \
+         default_value: x}]}}, datapoints: {n: {attributes: [{key: url, default_value: x}]}}, \
+         logs: {n: {attributes: [{key: url, default_value: x}]}}, \
+         aggregation_cardinality_limit: 0}",
+    ),
+    ("sum", "{spans: {n: {source_attribute: n, attributes: [{key: url, default_value: x}]}}}"),
+    (
+        "routing",
+        "{default_pipelines: [traces, metrics, logs], table: [{condition: 'true', action: copy, \
+         pipelines: [traces/b, metrics/b, logs/b]}, {condition: 'attributes[\"service.name\"] != \
+         nil', pipelines: [traces/b, metrics/b, logs/b]}]}",
+    ),
+    (
+        "routing",
+        "{table: [{condition: 'span.kind == 2', pipelines: [traces/b]}, {condition: \
+         'span.name != \"\"', pipelines: [traces/c]}, {condition: 'log.severity_number > 0', \
+         pipelines: [logs/b]}, {condition: 'datapoint.flags > 0', pipelines: [metrics/b]}]}",
+    ),
+    (
+        "span_metrics",
+        "{dimensions: [{glob: '*'}], aggregation_cardinality_limit: 0, exemplars: {enabled: true, \
+         max_per_data_point: 100}, histogram: {exponential: {max_size: 1000}}, events: {enabled: \
+         true, dimensions: [{name: url}]}}",
+    ),
+    ("span_metrics", "{resource_metrics_cache_size: 1, exemplars: {enabled: true}}"),
+    ("exceptions", "{aggregation_cardinality_limit: 0, dimensions: [{name: url}]}"),
+    (
+        "servicegraph",
+        "{aggregation_cardinality_limit: 0, dimensions: [url], store: {max_items: 10000000}}",
+    ),
+];
+
 /// Each replica of each processor and connector that can be built for a signal, with its settings.
 fn all(signal: Signal) -> Vec<(String, Box<dyn Processor>)> {
     let mut all: Vec<(String, Box<dyn Processor>)> = Vec::new();
@@ -128,22 +166,50 @@ fn all(signal: Signal) -> Vec<(String, Box<dyn Processor>)> {
         }
         assert!(all.len() > before, "`{}` has no example that can be built", entry.name);
     }
-    for entry in connectors::ALL {
-        let node = yaml::parse(0, "{}").unwrap();
-        let config = (entry.decode)(&node, &mut Problems::default()).unwrap();
-        all.push((entry.name.to_owned(), config.build(&context(signal)).unwrap()));
+    all
+}
+
+/// The same for connectors, for each signal that they emit.
+fn all_connectors(signal: Signal) -> Vec<(String, Box<dyn Processor>)> {
+    let mut all: Vec<(String, Box<dyn Processor>)> = Vec::new();
+    for entry in connectors::ALL.iter().filter(|entry| entry.signals.contains(&signal)) {
+        let before = all.len();
+        for text in settings(entry.name, entry.source, CONNECTORS) {
+            let node = yaml::parse(0, &text).unwrap();
+            let Some(node) = node.get(entry.name) else { continue };
+            let config = (entry.decode)(node, &mut Problems::default());
+            let config = config.unwrap_or_else(|| panic!("{text}"));
+            for output in config.outputs(signal) {
+                let named = config.pipelines().into_iter().map(|(_, id)| id.to_owned());
+                let own = named.filter(|id| id.split('/').next() == Some(output.name()));
+                let outlets = Outlets { signal: *output, pipelines: own.collect() };
+                let processor = config.build(&context(signal), &outlets).unwrap();
+                all.push((text.clone(), processor));
+            }
+        }
+        assert!(all.len() > before, "`{}` has no example that can be built", entry.name);
     }
     all
 }
 
-/// Sends a request through a chain. The most that was allocated beside what was charged, and the
-/// items that came out and that did not.
+/// What came of a run.
+struct Ran {
+    /// Most bytes that were allocated.
+    peak: u64,
+    /// Most bytes that were charged.
+    charged: u64,
+    /// Whether as many items as went in came out, were left out, or were refused.
+    is_conserved: bool,
+}
+
+/// Sends a request through a chain. Returns the most that was allocated, and the most that was
+/// charged. Its receipt must be settled with an outcome.
 fn run(
     chain: &mut [Box<dyn Processor>],
     signal: Signal,
     body: &[u8],
     account: &Arc<Account>,
-) -> (u64, u64) {
+) -> Ran {
     let started = Instant::now();
     let before = ALLOCATED.current_usage();
     ALLOCATED.reset_peak_usage();
@@ -153,6 +219,10 @@ fn run(
     payload.context =
         Some(Arc::new(Context { metadata, auth: Vec::new(), peer: None, arrived: started }));
     account.pay(&mut payload);
+    let outcome: Arc<Mutex<Option<Outcome>>> = Arc::default();
+    let told = Arc::clone(&outcome);
+    let answer = move |outcome| *told.lock().unwrap() = Some(outcome);
+    payload.receipts.push(Receipt::new(Wait::Delivery, Box::new(answer)));
     let mut gone = 0;
     let mut work = VecDeque::from([(0, payload)]);
     let mut now = started;
@@ -171,7 +241,7 @@ fn run(
             }
             let (filtered, refused) = out.take_counts();
             gone += filtered + refused;
-            work.extend(out.take().into_iter().map(|payload| (at + 1, payload)));
+            work.extend(emitted(&mut out).map(|payload| (at + 1, payload)));
             while let Some((at, payload)) = work.pop_front() {
                 let Some(processor) = chain.get_mut(at) else {
                     gone += payload.items;
@@ -182,14 +252,22 @@ fn run(
                 processor.process(payload, &mut out);
                 let (filtered, refused) = out.take_counts();
                 gone += filtered + refused;
-                work.extend(out.take().into_iter().map(|payload| (at + 1, payload)));
+                work.extend(emitted(&mut out).map(|payload| (at + 1, payload)));
             }
         }
         now += Duration::from_mins(1);
     }
     let peak = ALLOCATED.peak_usage().saturating_sub(before) as u64;
-    assert_eq!(gone, items, "every item came out, was left out, or was refused");
-    (peak, account.most.load(Ordering::SeqCst))
+    let outcome = outcome.lock().unwrap().take();
+    let is_answered = !matches!(outcome, None | Some(Outcome::Failed(Reason::Unaccounted)));
+    assert!(is_answered, "{outcome:?}");
+    Ran { peak, charged: account.most.load(Ordering::SeqCst), is_conserved: gone == items }
+}
+
+/// What was emitted, to all or to one.
+fn emitted(out: &mut Output) -> impl Iterator<Item = Payload> {
+    let directed = out.take_directed().into_iter().map(|(_, payload)| payload);
+    out.take().into_iter().chain(directed)
 }
 
 #[test]
@@ -200,13 +278,17 @@ fn no_processor_takes_more_than_was_charged() {
     let mut faults = Vec::new();
     for signal in Signal::ALL {
         for (request, (what, body)) in requests(signal, 1).into_iter().enumerate() {
-            for (at, (settings, processor)) in all(signal).into_iter().enumerate() {
+            let processors = all(signal).into_iter().map(|one| (true, one));
+            let connectors = all_connectors(signal).into_iter().map(|one| (false, one));
+            for (at, (conserves, (settings, processor))) in processors.chain(connectors).enumerate()
+            {
                 if !is_due(request, at) {
                     continue;
                 }
                 let account = Account::of(1 << 30);
                 let mut chain = [processor];
-                let (peak, charged) = run(&mut chain, signal, &body, &account);
+                let Ran { peak, charged, is_conserved } = run(&mut chain, signal, &body, &account);
+                assert!(is_conserved || !conserves, "{signal}, {what}: {settings}");
                 if peak > charged + BESIDE {
                     faults.push(format!("{signal}, {what}: {peak} of {charged}, {settings}"));
                 }
@@ -227,12 +309,14 @@ fn what_has_no_room_is_refused() {
     let _entered = runtime.enter();
     for signal in Signal::ALL {
         for (request, (what, body)) in requests(signal, 1).into_iter().enumerate() {
-            for (at, (settings, processor)) in all(signal).into_iter().enumerate() {
+            let connectors = all_connectors(signal);
+            for (at, (settings, processor)) in all(signal).into_iter().chain(connectors).enumerate()
+            {
                 if !is_due(request, at) {
                     continue;
                 }
                 let account = Account::of(4 << 20);
-                let (peak, charged) = run(&mut [processor], signal, &body, &account);
+                let Ran { peak, charged, .. } = run(&mut [processor], signal, &body, &account);
                 // The body is there before, and what goes out is copied before it goes.
                 let most =
                     account.limit.max(body.len() as u64 * 9 / 8) + body.len() as u64 + BESIDE;
@@ -258,7 +342,8 @@ fn a_pipeline_takes_no_more_than_was_charged() {
             };
             let mut chain: Vec<_> = chain.iter().filter_map(stage).collect();
             let account = Account::of(1 << 30);
-            let (peak, charged) = run(&mut chain, signal, &body, &account);
+            let Ran { peak, charged, is_conserved } = run(&mut chain, signal, &body, &account);
+            assert!(is_conserved, "{signal}, {what}");
             assert!(peak <= charged + BESIDE, "{signal}, {what}: {peak} of {charged}");
         }
     }

@@ -141,6 +141,10 @@ impl Planner<'_> {
             let processor = self.document.processors.get(id);
             processor.is_some_and(|processor| processor.config.needs().context)
         };
+        let connector_asks = |id: &ComponentId| {
+            let connector = self.document.connectors.get(id);
+            connector.is_some_and(|connector| connector.config.needs().context)
+        };
         let batches_by_it = |id: &ComponentId| {
             let exporter = self.document.exporters.get(id);
             let queue = exporter.and_then(|exporter| exporter.config.delivery().queue);
@@ -149,6 +153,10 @@ impl Planner<'_> {
         if pipeline.exporters.iter().any(batches_by_it) {
             return true;
         }
-        processors.clone().any(asks) || (is_connected && self.document.processors.keys().any(asks))
+        let asked_behind = || {
+            self.document.processors.keys().any(asks)
+                || self.document.connectors.keys().any(connector_asks)
+        };
+        processors.clone().any(asks) || (is_connected && asked_behind())
     }
 }

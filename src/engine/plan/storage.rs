@@ -129,7 +129,7 @@ impl Planner<'_> {
                     found.insert(sender.clone());
                 } else if let Some(connector) = self.document.connectors.get(sender) {
                     for input in Signal::ALL {
-                        if connector.config.output(input) == Some(signal) {
+                        if connector.config.outputs(input).contains(&signal) {
                             self.receivers_of(sender, input, found);
                         }
                     }

@@ -22,7 +22,7 @@ use std::{
 use crossbeam_channel::Receiver;
 
 use super::{
-    graph::{Graph, Target},
+    graph::Graph,
     job::{Job, Router},
     replicas::{Replica, Replicas},
     worker::{PausedWorker, Worker},
@@ -91,7 +91,7 @@ impl Next {
             let found = candidates.connectors.iter().position(same);
             connectors.push(match found {
                 Some(index) => Origin::Kept(candidates.connectors.swap_remove(index)),
-                None => Origin::Built((connector.build)(workers)?),
+                None => Origin::Built((connector.build)(connector.replicas(workers))?),
             });
         }
         Ok(Next { graph: new, stages, connectors, install })
@@ -248,8 +248,7 @@ fn drain_removed(workers: &mut [Worker], queued: &mut Queued, next: &Next, now: 
             }
             queued.finish(workers, now);
         }
-        for end in &old.pipelines[pipeline].ends {
-            let Target::Connector(index) = end.target else { continue };
+        for index in old.fed_last_by(pipeline) {
             if next.keeps_connector(index) {
                 continue;
             }
@@ -290,7 +289,7 @@ fn replace_replicas(
             }
         }
     }
-    for origin in connectors {
+    for (connector, origin) in graph.connectors.iter().zip(connectors) {
         let mut replicas: VecDeque<Replica> = match origin {
             Origin::Built(all) => built(all),
             Origin::Kept(index) => {
@@ -298,7 +297,8 @@ fn replace_replicas(
             }
         };
         for worker in workers.iter_mut() {
-            worker.replicas.push_connector(replicas.pop_front());
+            let is_here = connector.is_on(worker.index());
+            worker.replicas.push_connector(if is_here { replicas.pop_front() } else { None });
         }
     }
 }

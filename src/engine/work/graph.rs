@@ -59,6 +59,8 @@ pub type BuildReplicas =
 pub struct Connector {
     /// Component id.
     pub id: String,
+    /// The worker that owns the only replica; `None` if each worker has one.
+    pub owner: Option<usize>,
     /// Builds its replicas.
     pub build: BuildReplicas,
     /// See [`Stage::identity`].
@@ -82,6 +84,34 @@ pub enum Target {
     Queue(usize),
     /// Index into [`Graph::connectors`].
     Connector(usize),
+}
+
+impl Graph {
+    /// The connectors at the ends of a pipeline that no pipeline after it in the
+    /// [order](Self::downstream_order) feeds: once it has been drained, they can be.
+    pub fn fed_last_by(&self, pipeline: usize) -> Vec<usize> {
+        let rest = self.downstream_order.iter().skip_while(|at| **at != pipeline).skip(1);
+        let feeds = |pipeline: usize, connector: usize| {
+            let mut ends = self.pipelines[pipeline].ends.iter();
+            ends.any(|end| end.target == Target::Connector(connector))
+        };
+        (0..self.connectors.len())
+            .filter(|connector| feeds(pipeline, *connector))
+            .filter(|connector| !rest.clone().any(|later| feeds(*later, *connector)))
+            .collect()
+    }
+}
+
+impl Connector {
+    /// Whether a worker has a replica.
+    pub fn is_on(&self, worker: usize) -> bool {
+        self.owner.is_none_or(|owner| owner == worker)
+    }
+
+    /// How many replicas there are.
+    pub fn replicas(&self, workers: usize) -> usize {
+        if self.owner.is_none() { workers } else { 1 }
+    }
 }
 
 impl Stage {

@@ -46,6 +46,13 @@ pub enum Job {
         /// The part.
         share: Share,
     },
+    /// A payload for a connector that this worker owns.
+    Connector {
+        /// Index into the graph's connectors.
+        index: usize,
+        /// The payload.
+        payload: Payload,
+    },
     /// Emit what a stage still holds.
     Drain {
         /// Index into the graph's pipelines.
@@ -67,6 +74,7 @@ impl Job {
         match self {
             Job::Payload { .. }
             | Job::Share { .. }
+            | Job::Connector { .. }
             | Job::Drain { .. }
             | Job::DrainConnector(_) => true,
             Job::Task(_) | Job::Pause(_) | Job::Stop => false,

@@ -20,7 +20,7 @@ use tokio::sync::{Notify, mpsc};
 use super::{
     backlog::Backlog,
     exchange::{self, Next},
-    graph::{Graph, Target},
+    graph::Graph,
     job::{Job, Router, Task},
     worker::{Worker, pause},
 };
@@ -226,13 +226,12 @@ impl Pool {
                 }
                 self.router.backlog.wait_until_empty().await;
             }
-            for end in &plan.ends {
-                if let Target::Connector(index) = end.target {
-                    for worker in 0..self.router.workers() {
-                        self.to_owner(worker, Job::DrainConnector(index));
-                    }
-                    self.router.backlog.wait_until_empty().await;
+            for index in graph.fed_last_by(pipeline) {
+                let connector = &graph.connectors[index];
+                for worker in (0..self.router.workers()).filter(|at| connector.is_on(*at)) {
+                    self.to_owner(worker, Job::DrainConnector(index));
                 }
+                self.router.backlog.wait_until_empty().await;
             }
         }
     }

@@ -66,6 +66,10 @@ impl Replicas {
         self.stages[pipeline][stage].is_some()
     }
 
+    pub(super) fn has_connector(&self, index: usize) -> bool {
+        self.connectors[index].is_some()
+    }
+
     /// The earliest timer.
     pub(super) fn next_tick(&self) -> Option<Instant> {
         self.next_tick

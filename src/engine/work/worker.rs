@@ -56,6 +56,9 @@ impl Worker {
                     None => processor.process(share.payload, out),
                 });
             }
+            Job::Connector { index, payload } => {
+                self.call_connector(index, now, |connector, out| connector.process(payload, out));
+            }
             Job::Pause(_) | Job::Stop => {}
             Job::Drain { pipeline, stage } => {
                 self.call(pipeline, stage, now, |processor, out| processor.drain(out));
@@ -222,6 +225,10 @@ impl Worker {
             count(Some(&end.edge), &copy);
             match end.target {
                 Target::Queue(queue) => self.graph.queues[queue].enqueue(copy),
+                Target::Connector(index) if !self.replicas.has_connector(index) => {
+                    let owner = self.graph.connectors[index].owner.unwrap_or(self.index);
+                    self.router.to_worker(owner, Job::Connector { index, payload: copy });
+                }
                 Target::Connector(index) => {
                     let mut out = Output::at(now);
                     let connector = |c: &mut dyn Processor| c.process(copy, &mut out);
@@ -236,6 +243,13 @@ impl Worker {
     fn distribute(&self, index: usize, out: &mut Output) -> Work {
         let targets = &self.graph.connectors[index].targets;
         let mut work = Work::new();
+        for (outlet, payload) in out.take_directed() {
+            // A connector knows its outlets; a payload for another one is dropped, and so has
+            // failed.
+            let Some((pipeline, edge)) = targets.get(outlet) else { continue };
+            count(edge.as_deref(), &payload);
+            work.push((*pipeline, 0, payload));
+        }
         for payload in out.take() {
             let mut payload = Some(payload);
             for (i, (pipeline, edge)) in targets.iter().enumerate() {
