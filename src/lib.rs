@@ -14,6 +14,7 @@
 //! - [`telemetry`]: metrics and state that pages and probes read.
 //! - [`storage`]: logs of OTLP bytes on disk.
 //! - [`component`]: the traits that components implement.
+//! - [`statements`]: OTTL in the configurations of components.
 //! - [`receivers`], [`processors`], [`exporters`], [`connectors`], [`extensions`]: one file each.
 //! - [`document`]: a whole configuration file, decoded against the registries.
 //! - [`engine`]: plan, workers, budget, queues: the only place that spawns.
@@ -34,6 +35,7 @@ pub mod otlp;
 pub mod ottl;
 pub mod processors;
 pub mod receivers;
+pub mod statements;
 pub mod storage;
 pub mod sync;
 pub mod telemetry;

@@ -16,7 +16,7 @@
 //! (contexts, paths, enums); `compile` (tree to checked nodes); `node` (nodes and evaluation);
 //! `functions`; `value`, `types`, `compare`, `arithmetic`, `text`, `calendar` (values); `wire`,
 //! `index`, `read`, `write`, `item`, `walk` (bytes); `program` (groups, error modes); `place`
-//! (problems in a configuration).
+//! (problems in a configuration); `keys`, `request` (what an item has, what a text asks for).
 //!
 //! Nothing here knows of pipelines or configuration. A program ends on any input: regular
 //! expressions take linear time, there are no loops but over elements of values, and what a
@@ -33,6 +33,7 @@ mod fault;
 mod functions;
 mod index;
 mod item;
+mod keys;
 mod language;
 mod lex;
 mod murmur3;
@@ -43,6 +44,7 @@ mod place;
 mod problem;
 mod program;
 mod read;
+mod request;
 mod syntax;
 mod text;
 mod trace_state;
@@ -58,14 +60,16 @@ pub use compile::signature;
 pub use fault::{Fault, What};
 pub use functions::{Function, all as functions};
 pub use item::{Item, Tier};
+pub use keys::keys;
 pub use language::{Context, Field, fields};
 pub use place::report;
 pub use problem::{Problem, Shown};
 pub use program::{ErrorMode, Failure, Group, Located, Program, Report, Which};
+pub use request::RequestUse;
 pub use syntax::Span;
 pub use types::Types;
 pub use value::Value;
 pub use walk::{Changed, Fate, Stop, Visit, Walk, walk, walk_with};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -20,7 +20,6 @@ const INSTEAD: &[(Kind, &str, &str)] = &[
         "put the pod's names into OTEL_RESOURCE_ATTRIBUTES with the downward API, so that the \
          application sends them itself",
     ),
-    (Kind::Processor, "filter", NO_OTTL),
     (Kind::Processor, "transform", NO_OTTL),
     (Kind::Processor, "logstransform", NO_OTTL),
     (Kind::Processor, "span", "`attributes` edits attributes; span names stay as they are"),

@@ -156,6 +156,8 @@ pub enum Reason {
     TooLarge,
     /// Too many distinct metadata values for a batch processor.
     TooManyMetadataValues,
+    /// A statement or condition failed, and its `error_mode` is `propagate`.
+    StatementFailed,
     /// A component's limit, for instance of a memory limiter.
     Limited,
     /// A worker panicked while it held the data.
@@ -183,6 +185,7 @@ impl Reason {
             Reason::Malformed => "malformed",
             Reason::TooLarge => "too_large",
             Reason::TooManyMetadataValues => "too_many_metadata_values",
+            Reason::StatementFailed => "statement_failed",
             Reason::Limited => "limited",
             Reason::Panicked => "panicked",
             Reason::StorageFull => "storage_full",
@@ -209,7 +212,7 @@ impl Reason {
 
     /// From the mildest to the worst; see [`Outcome`]. A failure of skep itself is worse than a
     /// refusal for good, because a journal then reads the record again.
-    pub const ALL: [Reason; 16] = [
+    pub const ALL: [Reason; 17] = [
         Reason::BackendRefused,
         Reason::NotFound,
         Reason::Forbidden,
@@ -217,6 +220,7 @@ impl Reason {
         Reason::Malformed,
         Reason::TooLarge,
         Reason::TooManyMetadataValues,
+        Reason::StatementFailed,
         Reason::RetriesExhausted,
         Reason::Limited,
         Reason::QueueFull,

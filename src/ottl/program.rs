@@ -3,6 +3,9 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::{
     compile::{Compiler, Options},
     explain::why,
@@ -18,7 +21,8 @@ use super::{
 use crate::otlp::Signal;
 
 /// What happens when a statement or condition fails on an item.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum ErrorMode {
     /// The failure is reported, and the next statement runs.
     #[default]

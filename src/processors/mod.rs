@@ -3,12 +3,16 @@
 pub mod attributes;
 pub mod batch;
 pub mod editing;
+pub mod filter;
 pub mod memory_limiter;
 pub mod probabilistic_sampler;
 pub mod resource;
 pub mod resourcedetection;
 mod sampling;
+pub mod select;
 pub mod tail_sampling;
+#[cfg(test)]
+mod trial;
 
 use crate::component::{Entry, ProcessorConfig};
 
@@ -16,6 +20,7 @@ use crate::component::{Entry, ProcessorConfig};
 pub const ALL: &[Entry<dyn ProcessorConfig>] = &[
     attributes::ENTRY,
     batch::ENTRY,
+    filter::ENTRY,
     memory_limiter::ENTRY,
     probabilistic_sampler::ENTRY,
     resource::ENTRY,

@@ -29,7 +29,9 @@ pub(super) fn status(rejection: &Rejection) -> Status {
 /// The gRPC code of a permanent refusal. A sender that waits for the backend gets the backend's.
 const fn code(reason: Reason) -> Code {
     match reason {
-        Reason::BackendRefused | Reason::Malformed => Code::InvalidArgument,
+        Reason::BackendRefused | Reason::Malformed | Reason::StatementFailed => {
+            Code::InvalidArgument
+        }
         Reason::Unauthenticated => Code::Unauthenticated,
         Reason::Forbidden => Code::PermissionDenied,
         Reason::NotFound => Code::Unimplemented,
@@ -57,6 +59,7 @@ const fn sentence(reason: Reason) -> &'static str {
         Reason::NotFound => "the backend has no such endpoint, or does not take this format (404)",
         Reason::Malformed => "the bytes are not what they claim to be",
         Reason::TooLarge => "an item is larger than a limit allows",
+        Reason::StatementFailed => "a statement failed on this data (error_mode: propagate)",
         Reason::TooManyMetadataValues => {
             "too many combinations of metadata values (metadata_cardinality_limit of batch)"
         }

@@ -92,6 +92,11 @@ const SETTINGS: &[(&str, &str)] = &[
     ("batch", "{send_batch_size: 1, send_batch_max_size: 1}"),
     ("batch", "{send_batch_size: 10000, send_batch_max_size: 10000, merge_equal_resources: true}"),
     ("batch", "{send_batch_size: 10000, send_batch_max_bytes: 10000}"),
+    (
+        "filter",
+        "{trace_conditions: ['span.name == \"x\"', 'spanevent.name == \"x\"'], metric_conditions: \
+                ['datapoint.attributes[\"url\"] == nil'], log_conditions: ['log.attributes[\"k\"] == nil']}",
+    ),
     ("probabilistic_sampler", "{sampling_percentage: 50}"),
     ("probabilistic_sampler", "{sampling_percentage: 99, mode: hash_seed, hash_seed: 7}"),
     ("resource", "{attributes: [{key: cloud.region, value: eu-west-1, action: upsert}]}"),

@@ -1,0 +1,155 @@
+//! What fails while texts run: counted by text, and logged the first time that a text fails in a
+//! way of its own, with the keys of the item. A payload of a million bad items makes one line.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex},
+};
+
+use crate::{
+    component::{BuildContext, Kind},
+    ottl::{Failure, Item, Program, What, Which, keys},
+    sync::lock,
+    telemetry::{Counter, Desc},
+};
+
+const FAILED: Desc = Desc::new(
+    "skep_statement_failures",
+    "{failure}",
+    "Failures of statements and conditions of OTTL on items, by statement",
+);
+
+/// What the replicas of a component have logged: places of texts, and kinds of failure.
+#[derive(Debug, Clone, Default)]
+pub struct Told(Arc<Mutex<HashSet<(String, u32)>>>);
+
+impl Told {
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        lock(&self.0).len()
+    }
+}
+
+/// Counts failures of a group of texts.
+#[derive(Debug, Clone)]
+pub(super) struct Failures {
+    id: String,
+    pipeline: String,
+    places: Vec<String>,
+    /// Statements are counted behind so many conditions.
+    conditions: usize,
+    /// By text, as yet uncounted.
+    pending: Vec<u64>,
+    is_pending: bool,
+    counters: Vec<Counter>,
+    /// By text, a bit for each kind of failure that was logged.
+    known: Vec<u32>,
+    told: Told,
+    news: Vec<News>,
+}
+
+/// A failure that is to be logged.
+#[derive(Debug, Clone)]
+struct News {
+    at: usize,
+    which: Which,
+    words: String,
+}
+
+/// The bit of a kind of failure.
+const fn kind(what: &What) -> u32 {
+    1 << match what {
+        What::Type { .. } => 0,
+        What::Index { .. } => 1,
+        What::Key(_) => 2,
+        What::NoKeys(_) => 3,
+        What::NotStored(_) => 4,
+        What::DivisionByZero => 5,
+        What::TooLarge => 6,
+        What::TooDeep => 7,
+        What::Other(_) => 8,
+    }
+}
+
+impl Failures {
+    pub(super) fn new(
+        cx: &BuildContext,
+        component: Kind,
+        places: Vec<String>,
+        told: &Told,
+    ) -> Self {
+        let (id, meter) = (cx.id.to_string(), cx.metrics());
+        let counter = |place: &String| {
+            meter.counter(&FAILED, &[(component.name(), &id), ("statement", place)])
+        };
+        Failures {
+            counters: places.iter().map(counter).collect(),
+            pending: vec![0; places.len()],
+            is_pending: false,
+            known: vec![0; places.len()],
+            told: told.clone(),
+            news: Vec::new(),
+            pipeline: cx.pipeline.clone(),
+            id,
+            places,
+            conditions: 0,
+        }
+    }
+
+    /// The first so many texts are conditions.
+    pub(super) fn with_conditions(self, conditions: usize) -> Self {
+        Failures { conditions, ..self }
+    }
+
+    /// Counts a failure.
+    #[cold]
+    pub(super) fn note(&mut self, failure: &Failure<'_>) {
+        let at = match failure.which {
+            Which::Condition(at) => at,
+            Which::Statement(at) => self.conditions + at,
+        };
+        let Some(pending) = self.pending.get_mut(at) else { return };
+        *pending += 1;
+        self.is_pending = true;
+        let bit = kind(&failure.fault.what);
+        if self.known[at] & bit == 0 {
+            self.known[at] |= bit;
+            if lock(&self.told.0).insert((self.places[at].clone(), bit)) {
+                self.news.push(News { at, which: failure.which, words: failure.to_string() });
+            }
+        }
+    }
+
+    #[inline]
+    pub(super) fn has_news(&self) -> bool {
+        !self.news.is_empty()
+    }
+
+    /// Logs what failed for the first time, with the item that it failed on.
+    #[cold]
+    pub(super) fn tell(&mut self, item: &Item<'_>, program: &Program) {
+        for News { at, which, words } in std::mem::take(&mut self.news) {
+            tracing::warn!(
+                component = self.id,
+                pipeline = self.pipeline,
+                place = self.places[at],
+                statement = program.text(which),
+                item = program.context().name(),
+                keys = keys(item, program.context()).join(" "),
+                error = words,
+                "a statement failed; further failures of this kind are only counted"
+            );
+        }
+    }
+
+    pub(super) fn flush(&mut self) {
+        if !std::mem::take(&mut self.is_pending) {
+            return;
+        }
+        for (pending, counter) in self.pending.iter_mut().zip(&self.counters) {
+            if *pending > 0 {
+                counter.add(std::mem::take(pending));
+            }
+        }
+    }
+}
