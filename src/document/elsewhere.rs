@@ -20,8 +20,7 @@ const INSTEAD: &[(Kind, &str, &str)] = &[
         "put the pod's names into OTEL_RESOURCE_ATTRIBUTES with the downward API, so that the \
          application sends them itself",
     ),
-    (Kind::Processor, "transform", NO_OTTL),
-    (Kind::Processor, "logstransform", NO_OTTL),
+    (Kind::Processor, "logstransform", "`transform` with `log_statements`"),
     (Kind::Processor, "span", "`attributes` edits attributes; span names stay as they are"),
     (Kind::Processor, "redaction", "`attributes` with the actions `delete` and `hash`"),
     (Kind::Processor, "groupbytrace", "remove it: `tail_sampling` groups spans by trace itself"),
@@ -62,8 +61,6 @@ const INSTEAD: &[(Kind, &str, &str)] = &[
 
 const OTLP_IN: &str = "let the application send OTLP to the receiver `otlp`";
 const OTLP_OUT: &str = "`otlp_grpc` or `otlp_http`, if the backend takes OTLP";
-const NO_OTTL: &str = "skep does not have OTTL; `attributes` and `resource` edit attributes, \
-                       `tail_sampling` and `probabilistic_sampler` drop traces";
 
 /// The other types of the Collector, by kind.
 const OTHERS: &[(Kind, &str)] = &[

@@ -11,6 +11,7 @@ pub mod resourcedetection;
 mod sampling;
 pub mod select;
 pub mod tail_sampling;
+pub mod transform;
 #[cfg(test)]
 mod trial;
 
@@ -26,4 +27,5 @@ pub const ALL: &[Entry<dyn ProcessorConfig>] = &[
     resource::ENTRY,
     resourcedetection::ENTRY,
     tail_sampling::ENTRY,
+    transform::ENTRY,
 ];

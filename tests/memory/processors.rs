@@ -111,6 +111,17 @@ const SETTINGS: &[(&str, &str)] = &[
         "{decision_wait: 1s, sampling_strategy: span-ingest, max_memory: 1000000, \
          policies: [{name: all, type: always_sample}]}",
     ),
+    (
+        "transform",
+        "{trace_statements: ['set(span.attributes[\"a\"], span.attributes)', 'flatten(span.attributes)'], \
+         metric_statements: ['set(datapoint.attributes[\"a\"], resource.attributes)'], log_statements: \
+         ['set(log.body, log.attributes)', 'set(resource.attributes[\"n\"], Len(log.attributes))']}",
+    ),
+    (
+        "transform",
+        "{log_statements: [{shared_cache: true, context: log, statements: \
+         ['append(cache[\"all\"], attributes[\"url\"])', 'set(attributes[\"c\"], cache)']}]}",
+    ),
 ];
 
 fn context(signal: Signal) -> BuildContext {
