@@ -69,7 +69,7 @@ pub use request::RequestUse;
 pub use syntax::Span;
 pub use types::Types;
 pub use value::Value;
-pub use walk::{Changed, Fate, Stop, Visit, Walk, walk, walk_with};
+pub use walk::{Changed, Fate, Stop, Visit, Walk, enter_owner, walk, walk_with};
 
 #[cfg(test)]
 pub(crate) mod tests;

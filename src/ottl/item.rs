@@ -173,6 +173,12 @@ impl<'a> Item<'a> {
         }
     }
 
+    /// Goes to an event of the span that was entered; `index` is its position.
+    pub fn enter_event(&mut self, index: usize, event: &'a [u8]) {
+        self.enter(Tier::Child, event);
+        self.index = Some(index);
+    }
+
     /// Goes to a message that is in several parts, which count as one.
     pub(super) fn enter_parts(&mut self, tier: Tier, parts: &[&'a [u8]]) {
         self.enter(tier, parts.first().copied().unwrap_or_default());
