@@ -22,7 +22,6 @@ const INSTEAD: &[(Kind, &str, &str)] = &[
     ),
     (Kind::Processor, "logstransform", "`transform` with `log_statements`"),
     (Kind::Processor, "span", "`attributes` edits attributes; span names stay as they are"),
-    (Kind::Processor, "redaction", "`attributes` with the actions `delete` and `hash`"),
     (Kind::Processor, "groupbytrace", "remove it: `tail_sampling` groups spans by trace itself"),
     (Kind::Processor, "cumulativetodelta", "remove it before `awsemf`, which converts by itself"),
     (

@@ -6,6 +6,7 @@ pub mod editing;
 pub mod filter;
 pub mod memory_limiter;
 pub mod probabilistic_sampler;
+pub mod redaction;
 pub mod resource;
 pub mod resourcedetection;
 mod sampling;
@@ -24,6 +25,7 @@ pub const ALL: &[Entry<dyn ProcessorConfig>] = &[
     filter::ENTRY,
     memory_limiter::ENTRY,
     probabilistic_sampler::ENTRY,
+    redaction::ENTRY,
     resource::ENTRY,
     resourcedetection::ENTRY,
     tail_sampling::ENTRY,

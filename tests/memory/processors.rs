@@ -98,6 +98,12 @@ const SETTINGS: &[(&str, &str)] = &[
                 ['datapoint.attributes[\"url\"] == nil'], log_conditions: ['log.attributes[\"k\"] == nil']}",
     ),
     ("probabilistic_sampler", "{sampling_percentage: 50}"),
+    (
+        "redaction",
+        "{allow_all_keys: true, blocked_values: [x, '^$'], hash_function: md5, summary: debug}",
+    ),
+    ("redaction", "{summary: debug}"),
+    ("redaction", "{allow_all_keys: true, redact_all_types: true, blocked_values: [x+]}"),
     ("probabilistic_sampler", "{sampling_percentage: 99, mode: hash_seed, hash_seed: 7}"),
     ("resource", "{attributes: [{key: cloud.region, value: eu-west-1, action: upsert}]}"),
     ("tail_sampling", "{decision_wait: 1s, policies: [{name: all, type: always_sample}]}"),
