@@ -21,7 +21,6 @@ const INSTEAD: &[(Kind, &str, &str)] = &[
          application sends them itself",
     ),
     (Kind::Processor, "logstransform", "`transform` with `log_statements`"),
-    (Kind::Processor, "span", "`attributes` edits attributes; span names stay as they are"),
     (Kind::Processor, "groupbytrace", "remove it: `tail_sampling` groups spans by trace itself"),
     (Kind::Processor, "cumulativetodelta", "remove it before `awsemf`, which converts by itself"),
     (

@@ -11,6 +11,7 @@ pub mod resource;
 pub mod resourcedetection;
 mod sampling;
 pub mod select;
+pub mod span;
 pub mod tail_sampling;
 pub mod transform;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub const ALL: &[Entry<dyn ProcessorConfig>] = &[
     redaction::ENTRY,
     resource::ENTRY,
     resourcedetection::ENTRY,
+    span::ENTRY,
     tail_sampling::ENTRY,
     transform::ENTRY,
 ];
