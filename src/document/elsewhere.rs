@@ -81,7 +81,7 @@ const OTHERS: &[(Kind, &str)] = &[
     (
         Kind::Processor,
         "coralogix datadog datadogsemantics deltatocumulative deltatorate dnslookup drain \
-         experimentalmetricsgeneration metricsgeneration geoip groupbyattrs interval \
+         experimentalmetricsgeneration metricsgeneration geoip interval \
          isolationforest logdedup lookup metricstarttime metricstransform remotetap routing \
          schema servicegraph spanmetrics spanpruning starttimemetric sumologic unroll",
     ),

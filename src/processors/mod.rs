@@ -4,6 +4,7 @@ pub mod attributes;
 pub mod batch;
 pub mod editing;
 pub mod filter;
+pub mod groupbyattrs;
 pub mod memory_limiter;
 pub mod probabilistic_sampler;
 pub mod redaction;
@@ -24,6 +25,7 @@ pub const ALL: &[Entry<dyn ProcessorConfig>] = &[
     attributes::ENTRY,
     batch::ENTRY,
     filter::ENTRY,
+    groupbyattrs::ENTRY,
     memory_limiter::ENTRY,
     probabilistic_sampler::ENTRY,
     redaction::ENTRY,

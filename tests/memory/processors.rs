@@ -97,6 +97,8 @@ const SETTINGS: &[(&str, &str)] = &[
         "{trace_conditions: ['span.name == \"x\"', 'spanevent.name == \"x\"'], metric_conditions: \
                 ['datapoint.attributes[\"url\"] == nil'], log_conditions: ['log.attributes[\"k\"] == nil']}",
     ),
+    ("groupbyattrs", "{keys: [url, '']}"),
+    ("groupbyattrs", "{keys: []}"),
     ("probabilistic_sampler", "{sampling_percentage: 50}"),
     (
         "redaction",
