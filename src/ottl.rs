@@ -62,6 +62,7 @@ pub use functions::{Function, all as functions};
 pub use item::{Item, Tier};
 pub use keys::keys;
 pub use language::{Context, Field, fields};
+pub(crate) use pattern::compile as regex;
 pub use place::report;
 pub use problem::{Problem, Shown};
 pub use program::{ErrorMode, Failure, Group, Located, Program, Report, Which};
@@ -69,7 +70,8 @@ pub use request::RequestUse;
 pub use syntax::Span;
 pub use types::Types;
 pub use value::Value;
-pub use walk::{Changed, Fate, Stop, Visit, Walk, walk, walk_with};
+pub(crate) use value::{content, elements, key_value, put_entry_bytes};
+pub use walk::{Changed, Fate, Stop, Visit, Walk, enter_owner, walk, walk_with};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,8 +1,8 @@
 //! OTTL in the configurations of components: how texts are written in YAML, how they are compiled
 //! there with every mistake at its place, and how they run, with failures counted and logged.
 //!
-//! A component lists its groups of texts as [`Source`]s. `validate` calls [`Source::check`], `build`
-//! makes a [`Runner`] of each.
+//! A component lists its groups of texts as [`Source`]s. `validate` calls [`Source::check`],
+//! `build` makes a [`Runner`] of each.
 
 mod failures;
 mod settings;

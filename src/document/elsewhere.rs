@@ -20,11 +20,7 @@ const INSTEAD: &[(Kind, &str, &str)] = &[
         "put the pod's names into OTEL_RESOURCE_ATTRIBUTES with the downward API, so that the \
          application sends them itself",
     ),
-    (Kind::Processor, "filter", NO_OTTL),
-    (Kind::Processor, "transform", NO_OTTL),
-    (Kind::Processor, "logstransform", NO_OTTL),
-    (Kind::Processor, "span", "`attributes` edits attributes; span names stay as they are"),
-    (Kind::Processor, "redaction", "`attributes` with the actions `delete` and `hash`"),
+    (Kind::Processor, "logstransform", "`transform` with `log_statements`"),
     (Kind::Processor, "groupbytrace", "remove it: `tail_sampling` groups spans by trace itself"),
     (Kind::Processor, "cumulativetodelta", "remove it before `awsemf`, which converts by itself"),
     (Kind::Processor, "routing", "the connector `routing`"),
@@ -66,8 +62,6 @@ const INSTEAD: &[(Kind, &str, &str)] = &[
 
 const OTLP_IN: &str = "let the application send OTLP to the receiver `otlp`";
 const OTLP_OUT: &str = "`otlp_grpc` or `otlp_http`, if the backend takes OTLP";
-const NO_OTTL: &str = "skep does not have OTTL; `attributes` and `resource` edit attributes, \
-                       `tail_sampling` and `probabilistic_sampler` drop traces";
 
 /// The other types of the Collector, by kind.
 const OTHERS: &[(Kind, &str)] = &[
@@ -90,9 +84,9 @@ const OTHERS: &[(Kind, &str)] = &[
     (
         Kind::Processor,
         "coralogix datadog datadogsemantics deltatocumulative deltatorate dnslookup drain \
-         experimentalmetricsgeneration metricsgeneration geoip groupbyattrs interval \
-         isolationforest logdedup lookup metricstarttime metricstransform remotetap schema \
-         spanpruning starttimemetric sumologic unroll",
+         experimentalmetricsgeneration metricsgeneration geoip interval \
+         isolationforest logdedup lookup metricstarttime metricstransform remotetap \
+         schema spanpruning starttimemetric sumologic unroll",
     ),
     (
         Kind::Exporter,

@@ -37,6 +37,9 @@ const TIERS: usize = 8;
 /// Spare capacity that is kept from one item to the next, in bytes.
 const KEPT: usize = 64 << 10;
 
+/// Most bytes of a cache that many items share. Each write copies it.
+const SHARED_CACHE: usize = 64 << 10;
+
 /// Source of [`Item::stamp`].
 static STAMPS: AtomicU64 = AtomicU64::new(1);
 
@@ -140,7 +143,8 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// Keeps one cache for all items from here on.
+    /// Keeps one cache for all items from here on; a write that would make it larger than 64 KiB
+    /// fails.
     pub fn share_cache(&mut self) {
         self.shares_cache = true;
     }
@@ -167,6 +171,12 @@ impl<'a> Item<'a> {
         if matches!(tier, Tier::Resource | Tier::Scope) {
             self.stamp = stamp();
         }
+    }
+
+    /// Goes to an event of the span that was entered; `index` is its position.
+    pub fn enter_event(&mut self, index: usize, event: &'a [u8]) {
+        self.enter(Tier::Child, event);
+        self.index = Some(index);
     }
 
     /// Goes to a message that is in several parts, which count as one.
@@ -256,7 +266,10 @@ impl<'a> Item<'a> {
         let mut out = std::mem::take(&mut self.spare);
         out.clear();
         let level = &mut self.levels[tier as usize];
-        let written = write(level.bytes(), &mut out);
+        let mut written = write(level.bytes(), &mut out);
+        if self.shares_cache && tier == Tier::Cache && out.len() > SHARED_CACHE {
+            written = Err(What::TooLarge);
+        }
         if written.is_ok() && out != level.bytes() {
             std::mem::swap(&mut level.version, &mut out);
             level.has_version = true;

@@ -4,6 +4,6 @@
 mod cases;
 mod edges;
 mod metrics;
-mod plain;
+pub(crate) mod plain;
 mod properties;
 mod start;

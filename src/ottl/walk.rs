@@ -250,7 +250,7 @@ impl Walker<'_> {
     }
 
     fn entry<'a>(&mut self, item: &mut Item<'a>, at: usize, entry: &'a [u8]) -> Result<Fate, Stop> {
-        enter_owner(item, entry, Tier::Resource, Tier::ResourceSchema);
+        enter_owner(item, Tier::Resource, entry);
         self.pay_for_large(item.bytes(Tier::Resource))?;
         let mut notes = Notes::at(at);
         let mut fate = Fate::Keep;
@@ -310,7 +310,7 @@ impl Walker<'_> {
         scopes: &'a [u8],
         entry: &mut Notes,
     ) -> Result<Fate, Stop> {
-        enter_owner(item, scopes, Tier::Scope, Tier::ScopeSchema);
+        enter_owner(item, Tier::Scope, scopes);
         self.pay_for_large(item.bytes(Tier::Scope))?;
         let mut notes = Notes::at(at);
         let mut fate = Fate::Keep;
@@ -466,8 +466,10 @@ impl Walker<'_> {
     }
 }
 
-/// Goes to the resource or scope of an entry and to the URL beside it.
-fn enter_owner<'a>(item: &mut Item<'a>, entry: &'a [u8], owner: Tier, schema: Tier) {
+/// Goes to the resource or scope of an entry and to the URL beside it. `owner` is the tier of the
+/// resource or of the scope.
+pub fn enter_owner<'a>(item: &mut Item<'a>, owner: Tier, entry: &'a [u8]) {
+    let schema = if owner == Tier::Resource { Tier::ResourceSchema } else { Tier::ScopeSchema };
     let parts: SmallVec<[&[u8]; 1]> = messages(entry, &[1]).map(|field| field.bytes()).collect();
     item.enter_parts(owner, &parts);
     let url = fields(entry).filter_map(|field| content(&field, 3)).last();

@@ -51,16 +51,16 @@
 //!   empty bytes are `""`; the Collector makes an empty text of the whole value, and `null` of the
 //!   bytes. A double beyond 64 bits becomes the nearest integer.
 
-pub mod select;
-
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use self::select::{Match, Selector};
-use super::editing::{
-    action::{self, Action},
-    edit::Editor,
-    edit_segments,
+use super::{
+    editing::{
+        action::{self, Action},
+        edit::Editor,
+        edit_segments,
+    },
+    select::{Choice, Match},
 };
 use crate::{
     component::{
@@ -119,34 +119,16 @@ impl ProcessorConfig for Config {
                 )));
             }
         }
-        let selector = |section: &Option<Match>| match section {
-            Some(section) => Selector::new(section, cx.signal).map(Some).ok_or_else(|| {
-                error("a section of `include` or `exclude` is not valid".to_owned())
-            }),
-            None => Ok(None),
-        };
-        Ok(Box::new(Attributes {
-            editor: Editor::new(action::Plan::new(&self.actions)),
-            include: selector(&self.include)?,
-            exclude: selector(&self.exclude)?,
-            excluded: Excluded::default(),
-        }))
+        let choice = Choice::new(self.include.as_ref(), self.exclude.as_ref(), cx.signal);
+        let choice = choice
+            .ok_or_else(|| error("a section of `include` or `exclude` is not valid".to_owned()))?;
+        Ok(Box::new(Attributes { editor: Editor::new(action::Plan::new(&self.actions)), choice }))
     }
 }
 
 struct Attributes {
     editor: Editor,
-    include: Option<Selector>,
-    exclude: Option<Selector>,
-    excluded: Excluded,
-}
-
-/// What around the current item matches `exclude`.
-#[derive(Debug, Default)]
-struct Excluded {
-    resource: bool,
-    scope: bool,
-    metric: bool,
+    choice: Choice,
 }
 
 impl Processor for Attributes {
@@ -166,27 +148,20 @@ fn to_usize(items: u64) -> usize {
 
 impl EditItems for Attributes {
     fn enter_resource(&mut self, resource: &[u8]) -> bool {
-        self.excluded.resource = self.exclude.as_ref().is_some_and(|s| s.takes_resource(resource));
-        self.include.as_ref().is_none_or(|selector| selector.takes_resource(resource))
+        self.choice.enter_resource(resource)
     }
 
     fn enter_scope(&mut self, scope: &[u8]) -> bool {
-        self.excluded.scope = self.exclude.as_ref().is_some_and(|s| s.takes_scope(scope));
-        self.excluded.metric = true;
-        self.include.as_ref().is_none_or(|selector| selector.takes_scope(scope))
+        self.choice.enter_scope(scope)
     }
 
     fn enter_metric(&mut self, metric: &[u8]) -> bool {
-        self.excluded.metric = self.exclude.as_ref().is_some_and(|s| s.takes_metric(metric));
-        self.include.as_ref().is_none_or(|selector| selector.takes_metric(metric))
+        self.choice.enter_metric(metric)
     }
 
     #[inline]
     fn edit<'a>(&mut self, item: &'a [u8], attributes: u32, out: &mut Splicer<'a>) {
-        let takes = |selector: &Selector| selector.takes_item(item, attributes);
-        let Excluded { resource, scope, metric } = self.excluded;
-        let is_excluded = resource && scope && metric && self.exclude.as_ref().is_some_and(takes);
-        if !is_excluded && self.include.as_ref().is_none_or(takes) {
+        if self.choice.takes(item, attributes) {
             self.editor.edit(item, attributes, out);
         }
     }

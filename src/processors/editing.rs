@@ -6,6 +6,7 @@ pub(super) mod edit;
 #[cfg(test)]
 pub(super) mod oracle;
 pub mod value;
+pub(super) mod walking;
 
 use crate::{
     component::Output,

@@ -3,12 +3,20 @@
 pub mod attributes;
 pub mod batch;
 pub mod editing;
+pub mod filter;
+pub mod groupbyattrs;
 pub mod memory_limiter;
 pub mod probabilistic_sampler;
+pub mod redaction;
 pub mod resource;
 pub mod resourcedetection;
 mod sampling;
+pub mod select;
+pub mod span;
 pub mod tail_sampling;
+pub mod transform;
+#[cfg(test)]
+mod trial;
 
 use crate::component::{Entry, ProcessorConfig};
 
@@ -16,9 +24,14 @@ use crate::component::{Entry, ProcessorConfig};
 pub const ALL: &[Entry<dyn ProcessorConfig>] = &[
     attributes::ENTRY,
     batch::ENTRY,
+    filter::ENTRY,
+    groupbyattrs::ENTRY,
     memory_limiter::ENTRY,
     probabilistic_sampler::ENTRY,
+    redaction::ENTRY,
     resource::ENTRY,
     resourcedetection::ENTRY,
+    span::ENTRY,
     tail_sampling::ENTRY,
+    transform::ENTRY,
 ];

@@ -47,6 +47,10 @@
 //!     - { name: middling, type: span_count, span_count: { min_spans: 3, max_spans: 10 } }
 //!     # any span with this member of the W3C tracestate
 //!     - { name: marked, type: trace_state, trace_state: { key: vendor, values: [important] } }
+//!     # any span, or any event of a span, for which a condition in OTTL holds
+//!     - { name: paid, type: ottl_condition, ottl_condition: {
+//!         span: ['span.attributes["http.route"] == "/pay" and span.status.code != STATUS_CODE_OK'],
+//!         spanevent: ['spanevent.name == "exception"'] } }
 //!     # any span with the sampled flag
 //!     - { name: head, type: trace_flags }
 //!     # errors of one service: all of these, by whichever spans
@@ -102,6 +106,8 @@
 //!   not by their order.
 //! - `composite`: the sum of all shares is limited; a sub-policy without an allocation gets an
 //!   equal share.
+//! - `ottl_condition` with `error_mode: propagate` does not sample a trace of which any span fails.
+//!   Failures are counted in `skep_statement_failures`, and the first of each kind is logged.
 //! - `probabilistic` goes by the random bits of the trace where `tracestate` has `rv` or `th`, else
 //!   by the hash.
 //! - `tailsampling.policy` is on spans, not on their scope. Sizes are those of the spans,
@@ -120,6 +126,7 @@ mod mark;
 mod matcher;
 pub mod policy;
 mod program;
+mod questions;
 mod read;
 mod remembered;
 mod room;
@@ -141,6 +148,7 @@ use self::{
     compile::{Program, compile},
     mark::Weights,
     policy::Policy,
+    questions::Questions,
     remembered::{most_dropped_bytes, most_kept_bytes},
     settings::Settings,
     shard::Shard,
@@ -150,6 +158,7 @@ use crate::{
     component::{BuildContext, Entry, Needs, Partition, Processor, ProcessorConfig, StartError},
     config::{Ignored, Interval, Node, Problems},
     otlp::Signal,
+    statements::Told,
     telemetry::decisions::Decisions,
 };
 
@@ -282,6 +291,7 @@ impl ProcessorConfig for Config {
             };
             problem.help(&*fault.help);
         }
+        program.questions.iter().for_each(|question| question.check(at, problems));
         let has_limits = program.rules.iter().any(|rule| rule.test.has_limit());
         if self.sampling_strategy == Strategy::SpanIngest && has_limits {
             let message = "`span-ingest` cannot have limits of spans or bytes a second";
@@ -337,13 +347,16 @@ impl ProcessorConfig for Config {
         count: usize,
     ) -> Result<Vec<Box<dyn Processor>>, StartError> {
         let settings = Arc::new(self.settings(cx, count));
+        let told = Told::default();
         let shard = |_| {
             // Of its own: clones of an expression share scratch space, which workers would fight
             // for.
-            let matcher = compile(&self.policies).matcher;
-            Box::new(Shard::new(Arc::clone(&settings), matcher, count)) as Box<dyn Processor>
+            let Program { matcher, questions, .. } = compile(&self.policies);
+            let questions = Questions::new(&questions, cx, &told)?;
+            let shard = Shard::new(Arc::clone(&settings), matcher, questions, count);
+            Ok(Box::new(shard) as Box<dyn Processor>)
         };
-        Ok((0..count).map(shard).collect())
+        (0..count).map(shard).collect()
     }
 }
 

@@ -199,8 +199,8 @@ impl<T: JsonSchema> JsonSchema for Blocks<T> {
         let group = generator.subschema_for::<T>();
         json_schema!({
             "anyOf": [
-                { "type": "array", "items": { "type": "string" } },
                 { "type": "array", "items": group },
+                { "type": "array", "items": { "type": "string" } },
             ],
         })
     }

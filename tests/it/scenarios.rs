@@ -296,6 +296,22 @@ async fn browser() {
     assert!(matches!(marks[..], [mark] if mark < at), "{text}");
 }
 
+/// What OTTL does: addresses are hashed, tokens are gone, the resource has its environment.
+#[tokio::test(flavor = "multi_thread")]
+async fn filter_and_transform() {
+    let (backend, port) = Backend::start(None);
+    let address = format!("127.0.0.1:{port}");
+    let scenario = Scenario::new("filter-transform.yaml").env("SKEP_BACKEND", &address);
+    let skep = scenario.env("ENVIRONMENT", "a-test").run(None).await;
+    assert!(skep.stop());
+    let text = arrived(&backend);
+    // Of the span and of the record.
+    let hash = "71d4f55f";
+    assert_eq!(text.matches(hash).count(), 2, "{text}");
+    assert!(!text.contains("ann@example.com") && text.contains("a-test"), "{text}");
+    assert_eq!(text.matches("x.token").count(), 1, "only the record keeps it: {text}");
+}
+
 /// A log record without an exception is no item; what Rollbar's own SDKs send is.
 #[tokio::test(flavor = "multi_thread")]
 async fn rollbar() {

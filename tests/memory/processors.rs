@@ -92,7 +92,20 @@ const SETTINGS: &[(&str, &str)] = &[
     ("batch", "{send_batch_size: 1, send_batch_max_size: 1}"),
     ("batch", "{send_batch_size: 10000, send_batch_max_size: 10000, merge_equal_resources: true}"),
     ("batch", "{send_batch_size: 10000, send_batch_max_bytes: 10000}"),
+    (
+        "filter",
+        "{trace_conditions: ['span.name == \"x\"', 'spanevent.name == \"x\"'], metric_conditions: \
+                ['datapoint.attributes[\"url\"] == nil'], log_conditions: ['log.attributes[\"k\"] == nil']}",
+    ),
+    ("groupbyattrs", "{keys: [url, '']}"),
+    ("groupbyattrs", "{keys: []}"),
     ("probabilistic_sampler", "{sampling_percentage: 50}"),
+    (
+        "redaction",
+        "{allow_all_keys: true, blocked_values: [x, '^$'], hash_function: md5, summary: debug}",
+    ),
+    ("redaction", "{summary: debug}"),
+    ("redaction", "{allow_all_keys: true, redact_all_types: true, blocked_values: [x+]}"),
     ("probabilistic_sampler", "{sampling_percentage: 99, mode: hash_seed, hash_seed: 7}"),
     ("resource", "{attributes: [{key: cloud.region, value: eu-west-1, action: upsert}]}"),
     ("tail_sampling", "{decision_wait: 1s, policies: [{name: all, type: always_sample}]}"),
@@ -105,6 +118,17 @@ const SETTINGS: &[(&str, &str)] = &[
         "tail_sampling",
         "{decision_wait: 1s, sampling_strategy: span-ingest, max_memory: 1000000, \
          policies: [{name: all, type: always_sample}]}",
+    ),
+    (
+        "transform",
+        "{trace_statements: ['set(span.attributes[\"a\"], span.attributes)', 'flatten(span.attributes)'], \
+         metric_statements: ['set(datapoint.attributes[\"a\"], resource.attributes)'], log_statements: \
+         ['set(log.body, log.attributes)', 'set(resource.attributes[\"n\"], Len(log.attributes))']}",
+    ),
+    (
+        "transform",
+        "{log_statements: [{shared_cache: true, context: log, statements: \
+         ['append(cache[\"all\"], attributes[\"url\"])', 'set(attributes[\"c\"], cache)']}]}",
     ),
 ];
 

@@ -17,12 +17,12 @@ use crate::{
 };
 
 /// What a run came to.
-pub(super) struct Outcome {
+pub(crate) struct Outcome {
     /// The whole request; null if nothing is left.
-    pub request: Value,
+    pub(crate) request: Value,
     /// What failed.
-    pub failures: Vec<String>,
-    pub is_changed: bool,
+    pub(crate) failures: Vec<String>,
+    pub(crate) is_changed: bool,
 }
 
 const KEYED: [&str; 3] = ["attributes", "filteredAttributes", "metadata"];
@@ -117,19 +117,19 @@ fn from_otlp(value: &Value) -> Value {
     }
 }
 
-pub(super) fn bytes(signal: Signal, request: &Value) -> Vec<u8> {
+pub(crate) fn bytes(signal: Signal, request: &Value) -> Vec<u8> {
     let text = to_otlp(request).to_string();
     otlp_json::to_protobuf(signal, text.as_bytes(), otlp_json::DEPTH_LIMIT).unwrap()
 }
 
-fn shown(signal: Signal, body: &[u8]) -> Value {
+pub(crate) fn shown(signal: Signal, body: &[u8]) -> Value {
     let mut out = Vec::new();
     otlp_json::write(signal, &[Bytes::copy_from_slice(body)], &mut out);
     from_otlp(&serde_json::from_slice(&out).unwrap())
 }
 
 /// Runs a group on a request.
-pub(super) fn run(
+pub(crate) fn run(
     signal: Signal,
     context: Option<Context>,
     request: &Value,
@@ -139,7 +139,7 @@ pub(super) fn run(
 }
 
 /// The same with conditions.
-pub(super) fn run_if(
+pub(crate) fn run_if(
     signal: Signal,
     context: Option<Context>,
     request: &Value,
@@ -173,7 +173,7 @@ fn outcome(signal: Signal, body: &[u8], changed: Changed, failures: Vec<String>)
 }
 
 /// Drops the items for which a condition holds, as the processor `filter` does.
-pub(super) fn filter(
+pub(crate) fn filter(
     signal: Signal,
     context: Option<Context>,
     request: &Value,
@@ -192,7 +192,7 @@ pub(super) fn filter(
 }
 
 /// The value of an expression on a log record, or its failure.
-pub(super) fn value(record: &Value, expression: &str) -> Result<Value, String> {
+pub(crate) fn value(record: &Value, expression: &str) -> Result<Value, String> {
     let statement = format!("set(cache[\"result\"], {expression})");
     let group = Group {
         signal: Signal::Logs,
@@ -237,7 +237,7 @@ fn cached(item: &Item<'_>) -> Value {
 }
 
 /// Whether a condition holds for a log record.
-pub(super) fn holds(record: &Value, condition: &str) -> Result<bool, String> {
+pub(crate) fn holds(record: &Value, condition: &str) -> Result<bool, String> {
     let program = match Program::conditions(Signal::Logs, Some(Context::Log), &[condition]) {
         Ok((program, _)) => program,
         Err(problems) => return Err(format!("start: {}", problems[0].problem.message)),
@@ -257,7 +257,7 @@ pub(super) fn holds(record: &Value, condition: &str) -> Result<bool, String> {
 }
 
 /// The problems of a statement at the start: errors, then warnings.
-pub(super) fn problems(context: Context, statement: &str) -> (Vec<String>, Vec<String>) {
+pub(crate) fn problems(context: Context, statement: &str) -> (Vec<String>, Vec<String>) {
     let signal = match context {
         Context::Log => Signal::Logs,
         Context::Metric | Context::DataPoint | Context::Exemplar => Signal::Metrics,
@@ -278,25 +278,25 @@ pub(super) fn problems(context: Context, statement: &str) -> (Vec<String>, Vec<S
 }
 
 /// A request of one log record.
-pub(super) fn logs(record: &Value) -> Value {
+pub(crate) fn logs(record: &Value) -> Value {
     many_logs(std::slice::from_ref(record))
 }
 
-pub(super) fn many_logs(records: &[Value]) -> Value {
+pub(crate) fn many_logs(records: &[Value]) -> Value {
     json!({"resourceLogs": [{
         "resource": {"attributes": {"host.name": "n1"}},
         "scopeLogs": [{"scope": {"name": "s", "version": "2"}, "logRecords": records}],
     }]})
 }
 
-pub(super) fn spans(spans: &[Value]) -> Value {
+pub(crate) fn spans(spans: &[Value]) -> Value {
     json!({"resourceSpans": [{
         "resource": {"attributes": {"host.name": "n1"}},
         "scopeSpans": [{"scope": {"name": "s"}, "spans": spans}],
     }]})
 }
 
-pub(super) fn metrics(metrics: &[Value]) -> Value {
+pub(crate) fn metrics(metrics: &[Value]) -> Value {
     json!({"resourceMetrics": [{
         "resource": {"attributes": {"host.name": "n1"}},
         "scopeMetrics": [{"scope": {"name": "s"}, "metrics": metrics}],
@@ -304,15 +304,15 @@ pub(super) fn metrics(metrics: &[Value]) -> Value {
 }
 
 /// The first log record of a request.
-pub(super) fn record(request: &Value) -> Value {
+pub(crate) fn record(request: &Value) -> Value {
     request["resourceLogs"][0]["scopeLogs"][0]["logRecords"][0].clone()
 }
 
-pub(super) fn span(request: &Value) -> Value {
+pub(crate) fn span(request: &Value) -> Value {
     request["resourceSpans"][0]["scopeSpans"][0]["spans"][0].clone()
 }
 
-pub(super) fn metric_list(request: &Value) -> Vec<Value> {
+pub(crate) fn metric_list(request: &Value) -> Vec<Value> {
     let list = &request["resourceMetrics"][0]["scopeMetrics"][0]["metrics"];
     list.as_array().cloned().unwrap_or_default()
 }

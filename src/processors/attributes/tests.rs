@@ -19,6 +19,7 @@ use proptest::prelude::*;
 use prost::Message as _;
 
 mod made;
+mod select;
 
 use super::*;
 use crate::{

@@ -10,8 +10,12 @@ use super::{
     matcher::{CONDITIONS, Condition, Matcher, Pattern, Wanted},
     policy::{Composite, Policy, Type},
     program::{Chance, Member, Rule, Test, Unit},
+    questions::Question,
 };
-use crate::processors::{editing::action::broken, sampling::Threshold};
+use crate::{
+    ottl::ErrorMode,
+    processors::{editing::action::broken, sampling::Threshold},
+};
 
 /// Salt of shares that have none of their own.
 const DEFAULT_SALT: &str = "default-hash-seed";
@@ -26,6 +30,7 @@ pub(super) struct Program {
     /// Those that drop come first; otherwise in the order of the file.
     pub(super) rules: Vec<Rule>,
     pub(super) matcher: Matcher,
+    pub(super) questions: Vec<Question>,
     pub(super) limits: Vec<Limit>,
     /// Salts of shares, by number.
     pub(super) salts: Vec<Vec<u8>>,
@@ -122,13 +127,7 @@ impl Program {
             Type::TraceState => self.trace_state(policy, path, &block),
             Type::RateLimiting => self.rate(policy, path, &block),
             Type::BytesLimiting => self.bytes(policy, path, &block),
-            Type::OttlCondition => {
-                let message = "`ottl_condition` is not there yet: skep has no OTTL";
-                let help = "use `string_attribute`, `numeric_attribute`, `status_code` or `latency`, \
-                            joined by `and`";
-                self.fault(&join(path, "type"), message, help);
-                None
-            }
+            Type::OttlCondition => self.ottl(policy, path, &block),
             Type::And => {
                 let subs = policy.and.as_ref().map_or(&[][..], |and| &and.and_sub_policy);
                 self.all(subs, &join(&block, "and_sub_policy"), kind)
@@ -406,6 +405,33 @@ impl Program {
         self.positive(rate, block, "bytes_per_second")?;
         let index = self.limit(Limit::bucket(rate, settings.burst_capacity));
         Some(Test::Limit { index, unit: Unit::Bytes })
+    }
+
+    fn ottl(&mut self, policy: &Policy, path: &str, block: &str) -> Option<Test> {
+        let Some(condition) = &policy.ottl_condition else {
+            let example = "ottl_condition: {span: ['span.status.code == STATUS_CODE_ERROR']}";
+            self.missing(path, Type::OttlCondition, example);
+            return None;
+        };
+        if condition.span.0.is_empty() && condition.spanevent.0.is_empty() {
+            let help = "add `span: [<condition>]` or `spanevent: [<condition>]`";
+            self.fault(block, "the policy has no conditions", help);
+            return None;
+        }
+        let met = self.bit(path, Condition::Question)?;
+        let is_strict = condition.error_mode == Some(ErrorMode::Propagate);
+        let failed = if is_strict { Some(self.bit(path, Condition::Question)?) } else { None };
+        let mask = |test: &Test| if let Test::Bit(bit) = test { 1 << bit } else { 0 };
+        self.questions.push(Question {
+            path: format!("policies::{block}"),
+            condition: condition.clone(),
+            bit: mask(&met),
+            failed: failed.as_ref().map_or(0, mask),
+        });
+        Some(match failed {
+            Some(failed) => Test::All(vec![met, Test::Not(Box::new(failed))]),
+            None => met,
+        })
     }
 
     fn positive(&mut self, rate: u64, block: &str, key: &str) -> Option<()> {

@@ -70,6 +70,8 @@ pub(super) enum Condition {
     Flags,
     /// A member of `tracestate` with one of these values.
     TraceState { key: String, values: Vec<String> },
+    /// A bit that [`super::questions`] sets.
+    Question,
 }
 
 /// A bit, and what sets it.
@@ -111,6 +113,7 @@ impl Matcher {
                 }
             }
             Condition::Flags => self.flags |= bit,
+            Condition::Question => {}
             Condition::TraceState { key, values } => self.trace_state.push((bit, key, values)),
             Condition::Attribute { key, wanted } => {
                 self.filter |= key_bit(&key);

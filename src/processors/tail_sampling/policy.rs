@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::{ottl::ErrorMode, statements::Texts};
+
 /// A policy: a name, a type, and the block of settings that has the name of the type.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -31,7 +33,7 @@ pub struct Policy {
     pub span_count: Option<SpanCount>,
     /// Of `trace_state`.
     pub trace_state: Option<TraceStateValues>,
-    /// Of `ottl_condition`, which is refused.
+    /// Of `ottl_condition`.
     pub ottl_condition: Option<OttlCondition>,
     /// Of `and`.
     pub and: Option<And>,
@@ -71,7 +73,7 @@ pub enum Type {
     TraceState,
     /// Traces that a head sampler chose.
     TraceFlags,
-    /// Refused: there is no OTTL yet.
+    /// Traces with a span or span event for which a condition in OTTL holds.
     OttlCondition,
     /// Traces that all of these would sample.
     And,
@@ -218,16 +220,17 @@ pub struct TraceStateValues {
     pub values: Vec<String>,
 }
 
-/// Refused.
+/// By conditions in OTTL; one that holds is enough.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct OttlCondition {
-    /// Not implemented.
-    pub error_mode: String,
-    /// Not implemented.
-    pub span: Vec<String>,
-    /// Not implemented.
-    pub spanevent: Vec<String>,
+    /// What happens when a condition fails. With `ignore`, the default, and `silent` it does not
+    /// hold; with `propagate` the policy does not sample the trace.
+    pub error_mode: Option<ErrorMode>,
+    /// Conditions on spans.
+    pub span: Texts,
+    /// Conditions on span events.
+    pub spanevent: Texts,
 }
 
 /// All of several.

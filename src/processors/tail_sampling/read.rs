@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 use super::{
     matcher::Matcher,
     program::Facts,
+    questions::Questions,
     traces::{SAYS_BYTES, Says},
 };
 use crate::{
@@ -26,6 +27,7 @@ use crate::{
         share::{TraceHash, id_number},
         splice::messages,
     },
+    ottl::{Item, Tier, enter_owner},
     processors::sampling::TraceState,
 };
 
@@ -144,6 +146,7 @@ const ALL_OWED: u64 = 2 << 20;
 pub(super) struct Reader {
     pub(super) hash: TraceHash,
     pub(super) matcher: Matcher,
+    pub(super) questions: Questions,
     /// Most bytes of a run of several spans.
     pub(super) run_limit: usize,
     /// Most bytes of a resource or scope: what is decided early repeats it again and again.
@@ -153,7 +156,9 @@ pub(super) struct Reader {
 }
 
 /// A request that is read.
-struct Reads {
+struct Reads<'a> {
+    /// The span at hand, if there are questions about it.
+    item: Option<Item<'a>>,
     places: Places,
     /// By owner.
     lists: Vec<Vec<Vec<Run>>>,
@@ -163,7 +168,7 @@ struct Reads {
     refused: Option<Reason>,
 }
 
-impl Reads {
+impl Reads<'_> {
     /// Whether so many bytes may be used.
     fn pays(&mut self, bytes: usize) -> bool {
         self.refused = self.refused.or(self.purse.pay(bytes).err());
@@ -235,6 +240,7 @@ impl Reader {
         let credit = usize::try_from(owed).unwrap_or(0);
         let mut paid = Paid { permits: SmallVec::new(), owed, all_owed };
         let mut reads = Reads {
+            item: (!self.questions.is_empty()).then(|| Item::new(None)),
             places: Places::default(),
             lists: (0..owners).map(|_| Vec::new()).collect(),
             each: each.clamp(1, RUNS),
@@ -246,6 +252,7 @@ impl Reader {
                 self.read_entry(entry.bytes(), (segment, body), &mut reads);
             }
         }
+        self.questions.flush();
         let Reads { places, lists, purse, refused, .. } = reads;
         if let Some(reason) = refused {
             return Err(reason);
@@ -272,7 +279,15 @@ impl Reader {
         Ok(parts.into_iter().map(reading).collect())
     }
 
-    fn read_entry(&mut self, entry: &[u8], (segment, body): (usize, &[u8]), reads: &mut Reads) {
+    fn read_entry<'a>(
+        &mut self,
+        entry: &'a [u8],
+        (segment, body): (usize, &[u8]),
+        reads: &mut Reads<'a>,
+    ) {
+        if let Some(item) = &mut reads.item {
+            enter_owner(item, Tier::Resource, entry);
+        }
         let mut scopes = 0;
         let from = reads.places.wrappers.len();
         for part in digest::parts(entry) {
@@ -287,6 +302,9 @@ impl Reader {
             let Part::Inner(scope) = part else { continue };
             let place = reads.places.all.len();
             let from = reads.places.wrappers.len();
+            if let Some(item) = &mut reads.item {
+                enter_owner(item, Tier::Scope, scope.inner);
+            }
             let mut spans = 0;
             for part in digest::parts(scope.inner) {
                 if reads.refused.is_some() {
@@ -318,8 +336,17 @@ impl Reader {
 
     /// Notes a span, with those before it if they are of its trace.
     #[inline]
-    fn read_span(&mut self, field: InnerField<'_>, body: &[u8], place: usize, reads: &mut Reads) {
-        let (digest, bits) = self.matcher.span(field.inner);
+    fn read_span<'a>(
+        &mut self,
+        field: InnerField<'a>,
+        body: &[u8],
+        place: usize,
+        reads: &mut Reads<'a>,
+    ) {
+        let (digest, mut bits) = self.matcher.span(field.inner);
+        if let Some(item) = &mut reads.item {
+            bits |= self.questions.bits(item, field.inner);
+        }
         let id = id_number(digest.trace_id);
         let hash = self.hash.hash(id);
         let owner = TraceHash::owner(hash, reads.lists.len());

@@ -26,6 +26,7 @@ use super::{
     decide::Deciding,
     emit::Emitter,
     matcher::Matcher,
+    questions::Questions,
     read::{Loan, Places, Reader, Reading, Run},
     remembered::{DroppedTraces, KeptTraces},
     settings::{Local, Settings},
@@ -105,7 +106,12 @@ pub(super) struct Shard {
 
 impl Shard {
     /// One of so many.
-    pub(super) fn new(settings: Arc<Settings>, matcher: Matcher, of: usize) -> Self {
+    pub(super) fn new(
+        settings: Arc<Settings>,
+        matcher: Matcher,
+        questions: Questions,
+        of: usize,
+    ) -> Self {
         let share = |size: usize| size.div_ceil(of);
         let arena = Arena::new(settings.max_memory);
         let hash = TraceHash::of_process();
@@ -113,6 +119,7 @@ impl Shard {
             reader: Reader {
                 hash,
                 matcher,
+                questions,
                 run_limit: arena.run_limit(),
                 wrapper_limit: (settings.max_memory / 8).max(LEAST_WRAPPER),
                 owed: Arc::clone(&settings.owed),

@@ -222,7 +222,7 @@ pub(super) fn policies(policies: &str) -> String {
 }
 
 /// Whether the spans of one trace are kept, all of them.
-fn is_kept(settings: &str, spans: Vec<Span>) -> bool {
+pub(super) fn is_kept(settings: &str, spans: Vec<Span>) -> bool {
     let mut sampler = Sampler::new(settings);
     let sent = spans.len();
     assert_eq!(sampler.send(spans.clone()), []);
@@ -235,7 +235,7 @@ fn is_kept(settings: &str, spans: Vec<Span>) -> bool {
     !kept.is_empty()
 }
 
-fn one(policy: &str, spans: Vec<Span>) -> bool {
+pub(super) fn one(policy: &str, spans: Vec<Span>) -> bool {
     is_kept(&policies(&format!("{{name: p, {policy}}}")), spans)
 }
 

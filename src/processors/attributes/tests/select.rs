@@ -9,14 +9,15 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message as _;
 
-use super::{
-    super::tests::{config, edited, logs, scope},
-    *,
-};
+use super::{config, edited, logs, scope};
 use crate::{
     component::{BuildContext, ProcessorConfig as _},
-    config::yaml,
-    processors::editing::oracle::{attribute, text},
+    config::{Problems, yaml},
+    otlp::Signal,
+    processors::{
+        editing::oracle::{attribute, text},
+        select::severity,
+    },
 };
 
 #[test]
@@ -159,7 +160,7 @@ fn a_severity_that_does_not_exist_is_refused() {
         );
         let tree = yaml::parse(0, &yaml).unwrap();
         let mut problems = Problems::default();
-        let config = crate::config::decode::<super::super::Config>(&tree, &mut problems).unwrap();
+        let config = config::decode::<super::super::Config>(&tree, &mut problems).unwrap();
         config.validate(&tree, &mut problems);
         let [problem] = &problems.0[..] else { panic!("{min}: {problems:?}") };
         assert_eq!(problem.path, "include::log_severity_number::min");

@@ -1,4 +1,4 @@
-//! `include` and `exclude`: which items the actions apply to.
+//! `include` and `exclude`, as several processors have them: which items they apply to.
 //!
 //! Properties of resource, scope and metric are judged once per entry; an entry that cannot match
 //! is not walked into.
@@ -15,10 +15,11 @@ use crate::{
         Signal,
         wire::{FieldValue, Fields},
     },
-    processors::editing::{
-        action::broken,
-        value::{AttributeValue, Scalar, as_text, is_equal},
-    },
+};
+
+use super::editing::{
+    action::broken,
+    value::{AttributeValue, Scalar, as_text, is_equal},
 };
 
 /// Properties of an item. Within one list any element has to match, of `attributes` and
@@ -155,7 +156,7 @@ const KINDS: [&str; 6] = [
 ];
 
 /// The number of a severity name: 1 (`trace`) to 24 (`fatal4`).
-fn severity(name: &str) -> Option<u64> {
+pub(super) fn severity(name: &str) -> Option<u64> {
     let name = name.to_ascii_lowercase();
     let name = name.strip_prefix("severity_number_").unwrap_or(&name);
     let (base, step) = match name.strip_suffix(['2', '3', '4']) {
@@ -484,5 +485,65 @@ fn any<'a>(patterns: &[Pattern], text: impl FnOnce() -> &'a [u8]) -> bool {
     patterns.iter().any(|pattern| pattern.matches(text))
 }
 
-#[cfg(test)]
-mod tests;
+/// `include` and `exclude` on a walk through a request: only what `include` takes is chosen, and
+/// nothing that `exclude` takes.
+#[derive(Debug, Clone)]
+pub(super) struct Choice {
+    include: Option<Selector>,
+    exclude: Option<Selector>,
+    /// What around the current item matches `exclude`.
+    excludes_resource: bool,
+    excludes_scope: bool,
+    excludes_metric: bool,
+}
+
+impl Choice {
+    /// Compiles sections that [`Match::validate`] found right.
+    pub(super) fn new(
+        include: Option<&Match>,
+        exclude: Option<&Match>,
+        signal: Signal,
+    ) -> Option<Self> {
+        let selector = |section: Option<&Match>| match section {
+            Some(section) => Selector::new(section, signal).map(Some),
+            None => Some(None),
+        };
+        Some(Choice {
+            include: selector(include)?,
+            exclude: selector(exclude)?,
+            excludes_resource: false,
+            excludes_scope: false,
+            excludes_metric: false,
+        })
+    }
+
+    /// A resource begins. Whether an item below it may be chosen.
+    pub(super) fn enter_resource(&mut self, resource: &[u8]) -> bool {
+        self.excludes_resource = self.exclude.as_ref().is_some_and(|s| s.takes_resource(resource));
+        self.include.as_ref().is_none_or(|selector| selector.takes_resource(resource))
+    }
+
+    /// The same of a scope.
+    pub(super) fn enter_scope(&mut self, scope: &[u8]) -> bool {
+        self.excludes_scope = self.exclude.as_ref().is_some_and(|s| s.takes_scope(scope));
+        self.excludes_metric = true;
+        self.include.as_ref().is_none_or(|selector| selector.takes_scope(scope))
+    }
+
+    /// The same of a metric.
+    pub(super) fn enter_metric(&mut self, metric: &[u8]) -> bool {
+        self.excludes_metric = self.exclude.as_ref().is_some_and(|s| s.takes_metric(metric));
+        self.include.as_ref().is_none_or(|selector| selector.takes_metric(metric))
+    }
+
+    /// Whether an item is chosen; its attributes are in field `attributes`.
+    #[inline]
+    pub(super) fn takes(&self, item: &[u8], attributes: u32) -> bool {
+        let takes = |selector: &Selector| selector.takes_item(item, attributes);
+        let is_excluded = self.excludes_resource
+            && self.excludes_scope
+            && self.excludes_metric
+            && self.exclude.as_ref().is_some_and(takes);
+        !is_excluded && self.include.as_ref().is_none_or(takes)
+    }
+}
