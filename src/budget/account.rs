@@ -152,8 +152,8 @@ impl MonthlyBudget {
         self.wanted[class as usize].fetch_add(units, Ordering::Relaxed);
     }
 
-    /// The rates to sample by. Everything passes with the modes `stop` and `warn`. Never waits for a
-    /// file.
+    /// The rates to sample by. Everything passes with the modes `stop` and `warn`. Never waits for
+    /// a file.
     pub fn rates(&self, now: Timestamp) -> Rates {
         if self.is_due(now.as_millisecond()) {
             // Whoever holds the lock may be writing; the rates of a moment ago will do.
