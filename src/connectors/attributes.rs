@@ -13,7 +13,8 @@ use crate::otlp::{
 };
 
 /// Longest value of an attribute of a metric, in bytes, and longest name of a span. A value above
-/// it is as if it were absent, a name is cut: keys of series are copied, and nobody reads such ones.
+/// it is as if it were absent, a name is cut: keys of series are copied, and nobody reads such
+/// ones.
 pub(super) const LONGEST: usize = 4096;
 
 /// Keys that are looked up together.

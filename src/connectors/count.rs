@@ -21,16 +21,16 @@
 //! default.
 //!
 //! An item is counted if one of the `conditions` holds or there are none; they are written in
-//! [OTTL](../ottl.md), and paths without a context are those of the item. With `attributes` there is
-//! a point for each combination of their values; an item that lacks one that has no
-//! `default_value` is not counted. Attributes are looked for in the item, then in its scope, then in
-//! its resource. Numbers keep their type, other values become text.
+//! [OTTL](../ottl.md), and paths without a context are those of the item. With `attributes` there
+//! is a point for each combination of their values; an item that lacks one that has no
+//! `default_value` is not counted. Attributes are looked for in the item, then in its scope, then
+//! in its resource. Numbers keep their type, other values become text.
 //!
-//! Each request becomes metrics at once: sums with delta temporality, one resource for each resource
-//! that has items, from the first to the last time of the items that were counted. Prometheus needs
-//! cumulative sums. Metrics of a request carry its receipts, so a sender with `wait_for_export`
-//! waits for them, too. A condition that fails on an item does not hold; that is counted in
-//! `skep_statement_failures`, and the first of each kind is logged.
+//! Each request becomes metrics at once: sums with delta temporality, one resource for each
+//! resource that has items, from the first to the last time of the items that were counted.
+//! Prometheus needs cumulative sums. Metrics of a request carry its receipts, so a sender with
+//! `wait_for_export` waits for them, too. A condition that fails on an item does not hold; that is
+//! counted in `skep_statement_failures`, and the first of each kind is logged.
 //!
 //! Differs from the Collector:
 //!

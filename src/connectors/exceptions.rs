@@ -1,5 +1,5 @@
-//! Makes metrics and log records of exceptions: of span events named `exception`, and of log records
-//! that have `exception.type` or `exception.message`.
+//! Makes metrics and log records of exceptions: of span events named `exception`, and of log
+//! records that have `exception.type` or `exception.message`.
 //!
 //! ```yaml
 //! exceptions:
@@ -9,8 +9,8 @@
 //!       default: unknown
 //! ```
 //!
-//! The connector is fed by pipelines of traces or logs, and feeds pipelines of metrics, of logs or of
-//! both.
+//! The connector is fed by pipelines of traces or logs, and feeds pipelines of metrics, of logs or
+//! of both.
 //!
 //! **Metrics.** The sum `exceptions` counts them since the start, by `service.name`, `span.name`,
 //! `span.kind`, `status.code` (of spans only) and `dimensions`, every `metrics_flush_interval` and
@@ -20,13 +20,13 @@
 //! **Logs.** Each exception of a span becomes a log record with the time of the event, the severity
 //! `ERROR`, the event name `exception`, and the ids of its span, under the same resource and scope.
 //! Its attributes are those of the span, `span.name`, `span.kind`, `status.code`, `service.name`,
-//! the dimensions, and `exception.type`, `exception.message` and `exception.stacktrace`. Log records
-//! that are exceptions already are passed on as they are, and others are left out. These records
-//! carry the receipts of the request that they were made of.
+//! the dimensions, and `exception.type`, `exception.message` and `exception.stacktrace`. Log
+//! records that are exceptions already are passed on as they are, and others are left out. These
+//! records carry the receipts of the request that they were made of.
 //!
-//! Messages of exceptions are often all different. Without `exception.message` among the dimensions,
-//! as above, the metric stays small. It has at most `aggregation_cardinality_limit` series; what
-//! goes beyond is counted in one with the attribute `otel.metric.overflow`, and in
+//! Messages of exceptions are often all different. Without `exception.message` among the
+//! dimensions, as above, the metric stays small. It has at most `aggregation_cardinality_limit`
+//! series; what goes beyond is counted in one with the attribute `otel.metric.overflow`, and in
 //! `skep_connector_overflow_items`.
 //!
 //! Differs from the Collector:

@@ -24,8 +24,8 @@
 //! | `traces_service_graph_request_client` | a histogram: how long the client took, in seconds |
 //!
 //! Their points have the attributes `client`, `server`, `connection_type` (`messaging_system`,
-//! `database`, `virtual_node`, or nothing) and `failed`; and for each of `dimensions` that a span or
-//! its resource has, `client_...` and `server_...`.
+//! `database`, `virtual_node`, or nothing) and `failed`; and for each of `dimensions` that a span
+//! or its resource has, `client_...` and `server_...`.
 //!
 //! If the other span does not come, what is known makes a **virtual node**: a server span without a
 //! parent was called by `user`, and the server of a client span is what the first of

@@ -23,10 +23,10 @@
 //! | `traces.span.metrics.events` | a sum: span events, with `events: { enabled: true }` |
 //!
 //! Their points have the attributes `service.name`, `span.name`, `span.kind` (`SPAN_KIND_SERVER`),
-//! `status.code` (`STATUS_CODE_ERROR`) and `collector.instance.id`, a random id of this process that
-//! keeps the sums of several gateways apart, unless `exclude_dimensions` names them; and those of
-//! `dimensions`, looked for in the span, then in its resource. One that is missing is left out of
-//! the point, unless it has a default. A dimension may also be a pattern of keys:
+//! `status.code` (`STATUS_CODE_ERROR`) and `collector.instance.id`, a random id of this process
+//! that keeps the sums of several gateways apart, unless `exclude_dimensions` names them; and those
+//! of `dimensions`, looked for in the span, then in its resource. One that is missing is left out
+//! of the point, unless it has a default. A dimension may also be a pattern of keys:
 //!
 //! ```yaml
 //! span_metrics/patterns:
@@ -42,10 +42,10 @@
 //!     dimensions: [{ name: exception.type }]
 //! ```
 //!
-//! Spans of resources without `service.name` are not counted. A span that was sampled counts as many
-//! times as its threshold (`ot=th:` in `tracestate`) says, rounded at random, so that sums come
-//! close to what they were before sampling. The request is done once its spans are counted; it does
-//! not wait for the metrics.
+//! Spans of resources without `service.name` are not counted. A span that was sampled counts as
+//! many times as its threshold (`ot=th:` in `tracestate`) says, rounded at random, so that sums
+//! come close to what they were before sampling. The request is done once its spans are counted; it
+//! does not wait for the metrics.
 //!
 //! **Limits.** A metric has at most `aggregation_cardinality_limit` series for each resource; what
 //! goes beyond is counted in one more, which has only the attribute `otel.metric.overflow`. There

@@ -36,11 +36,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use self::regroup::{Keys, Regrouped, regroup};
-use super::editing::purse_for;
 use crate::{
     component::{BuildContext, Entry, Output, Partition, Processor, ProcessorConfig, StartError},
     config::{Node, Problems},
-    otlp::{Payload, Signal},
+    otlp::{Payload, Signal, purse::Purse},
     telemetry::{Counter, Desc, Detail, Histogram},
 };
 
@@ -129,7 +128,7 @@ struct GroupByAttributes {
 
 impl Processor for GroupByAttributes {
     fn process(&mut self, mut payload: Payload, out: &mut Output) {
-        let mut purse = purse_for(&payload);
+        let mut purse = Purse::for_copy_of(&payload);
         let Regrouped { body, moved, groups } =
             match regroup(payload.signal, &payload.body, &self.keys, &mut purse) {
                 Ok(regrouped) => regrouped,

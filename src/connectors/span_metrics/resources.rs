@@ -1,5 +1,5 @@
-//! The resources whose spans were counted, each with its series. Their number is limited: when it is
-//! reached, an eighth of them goes, those that were quiet for the longest time.
+//! The resources whose spans were counted, each with its series. Their number is limited: when it
+//! is reached, an eighth of them goes, those that were quiet for the longest time.
 
 use std::{collections::HashMap, time::Instant};
 

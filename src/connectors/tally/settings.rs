@@ -1,4 +1,5 @@
-//! How metrics of `count` and `sum` are written: sections by kind of item, attributes with defaults.
+//! How metrics of `count` and `sum` are written: sections by kind of item, attributes with
+//! defaults.
 
 use std::{borrow::Cow, fmt};
 

@@ -33,7 +33,7 @@ use crate::{
     component::{BudgetUse, Count},
     otlp::{
         Payload, Signal, digest,
-        payload::{Outcome, Permit, Reason},
+        payload::{Outcome, Reason},
         purse::Purse,
         sampling::Weights,
         splice::messages,
@@ -41,9 +41,6 @@ use crate::{
     },
     sync::lock,
 };
-
-/// Largest copy that is made even if the byte budget has no room for it: it replaces the original.
-const ALWAYS: usize = 1 << 20;
 
 /// Bytes of a name that are shown.
 const SHOWN: usize = 128;
@@ -91,7 +88,7 @@ impl Gate {
         if payload.signal == Signal::Metrics || self.scale.count == Count::ByExporter {
             return self.pass_points(payload);
         }
-        let mut purse = purse_for(&payload);
+        let mut purse = Purse::for_copy_of(&payload);
         let mut names = Names::default();
         let mut note = |entry: &[u8], item: &[u8], units: u64| {
             if units > 0 {
@@ -205,7 +202,7 @@ impl Gate {
         let is_kept = |item: usize| {
             measured.of_items.get(item).is_none_or(|trace| verdicts[*trace as usize].is_kept())
         };
-        let mut purse = purse_for(&payload);
+        let mut purse = Purse::for_copy_of(&payload);
         if verdicts.iter().any(|verdict| !verdict.is_kept()) {
             if self.letters.is_some() {
                 match rewrite::part(&payload, &mut purse, |item| !is_kept(item)) {
@@ -229,7 +226,7 @@ impl Gate {
             rewrite::put(&mut payload, part, purse);
         }
         if self.weights.any() {
-            let mut purse = purse_for(&payload);
+            let mut purse = Purse::for_copy_of(&payload);
             let weights = self.weights;
             let done = rewrite::weigh(&mut payload, measured, verdicts, weights, &mut purse);
             if let Err(reason) = done {
@@ -312,14 +309,6 @@ impl Names {
 /// As much of a name as is shown.
 fn beginning(text: &[u8]) -> String {
     String::from_utf8_lossy(&text[..text.len().min(SHOWN)]).into_owned()
-}
-
-/// The purse that pays for measuring and rewriting.
-fn purse_for(payload: &Payload) -> Purse {
-    let credit = payload.len().saturating_mul(9) / 4 + (8 << 10);
-    let is_shared = payload.permits.iter().any(Permit::is_shared);
-    let credit = if is_shared || credit > ALWAYS { 0 } else { credit };
-    Purse::new(payload.permits.first(), credit)
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! Walks of OTTL through all segments of a payload, which gets the new bytes and pays for them.
 
-use super::purse_for;
 use crate::{
     otlp::{
         Payload,
         payload::{Body, Reason},
+        purse::Purse,
         split,
     },
     ottl::{Changed, Context, Item, Stop, Visit, Walk, walk_with},
@@ -44,7 +44,7 @@ pub(in crate::processors) fn pass_sharing(
     mut cache: Option<&mut Vec<u8>>,
     visit: Visit<'_>,
 ) -> Result<Left, Stop> {
-    let mut purse = purse_for(payload);
+    let mut purse = Purse::for_copy_of(payload);
     let request = payload.context.clone();
     let how = Walk { signal: payload.signal, context, request: request.as_deref(), prunes };
     let (mut body, mut changed) = (Body::new(), 0);
