@@ -38,13 +38,16 @@ struct Vendors {
     rollbar: Arc<Mutex<Rollbar>>,
     rollbar_port: u16,
     moto: Moto,
+    /// Where skep writes down what it has used of the budgets.
+    storage: tempfile::TempDir,
 }
 
 impl Vendors {
     fn start() -> Self {
         let (honeycomb, honeycomb_port) = honeycomb();
         let (rollbar, rollbar_port) = rollbar();
-        Vendors { honeycomb, honeycomb_port, rollbar, rollbar_port, moto: Moto::start() }
+        let (moto, storage) = (Moto::start(), tempfile::tempdir().unwrap());
+        Vendors { honeycomb, honeycomb_port, rollbar, rollbar_port, moto, storage }
     }
 }
 
@@ -69,6 +72,7 @@ impl Ports {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/bootcamp.yaml");
         command.args(["--control-endpoint", "off", "--config"]).arg(file);
         command.env("HONEYCOMB_API_KEY", honeycomb_backend::KEY);
+        command.env("SKEP_STORAGE", vendors.storage.path());
         command.env("ROLLBAR_ACCESS_TOKEN", rollbar_backend::TOKEN).env_remove("SKEP_CONFIG");
         let here = |port: u16| format!("127.0.0.1:{port}");
         let url = |port: u16| format!("http://127.0.0.1:{port}");

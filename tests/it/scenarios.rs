@@ -400,8 +400,10 @@ async fn bootcamp() {
     let (rollbar, rollbar_port) = rollbar_backend::rollbar();
     let here = |port: u16| format!("http://127.0.0.1:{port}");
     let items = free_port();
+    let storage = tempfile::tempdir().unwrap();
     let mut scenario = Scenario::new("bootcamp.yaml")
         .without_aws()
+        .env("SKEP_STORAGE", &storage.path().display().to_string())
         .env("HONEYCOMB_API_KEY", KEY)
         .env("ROLLBAR_ACCESS_TOKEN", rollbar_backend::TOKEN)
         .env("AWS_REGION", "ca-central-1")
