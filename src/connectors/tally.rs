@@ -472,7 +472,7 @@ impl<'c> Definition<'c> {
         let conditions = self.conditions();
         let (signal, context) = (self.section.signal, Some(self.section.context));
         let statements = Vec::new();
-        (!conditions.is_empty()).then(|| Source {
+        (!conditions.is_empty()).then_some(Source {
             signal,
             context,
             conditions,

@@ -89,6 +89,6 @@ fn failures_are_counted_and_each_kind_is_told_once() {
 
 #[test]
 fn needs_follow_from_the_texts() {
-    let needs = needs(&[source("0", r#"set(body, otelcol.client.addr)"#)]);
+    let needs = needs(&[source("0", r"set(body, otelcol.client.addr)")]);
     assert_eq!((needs.context, needs.metadata, needs.auth), (true, false, false));
 }

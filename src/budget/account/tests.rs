@@ -160,7 +160,7 @@ fn rates_are_computed_once_a_second_or_when_much_has_come() {
     budget.demand(Class::Rest, 999);
     budget.rates(noon() + Duration::from_millis(999));
     assert_eq!(budget.wanted[2].load(Ordering::Relaxed), 999, "not yet");
-    budget.rates(noon() + Duration::from_millis(1000));
+    budget.rates(noon() + Duration::from_secs(1));
     assert_eq!(budget.wanted[2].load(Ordering::Relaxed), 0);
     budget.demand(Class::Rest, 1000);
     budget.rates(noon() + Duration::from_millis(1001));

@@ -34,7 +34,7 @@ impl Book {
         let (mut clock, mut used) = (at(from), 0);
         while clock < at(until) {
             used = self.book(clock, 1);
-            clock += std::time::Duration::from_secs(3600);
+            clock += std::time::Duration::from_hours(1);
         }
         used
     }

@@ -49,10 +49,8 @@ fn histograms(made: &ExportMetricsServiceRequest, name: &str) -> Vec<HistogramDa
 fn a_client_and_its_server_are_a_call_in_any_order() {
     for reversed in [false, true] {
         let mut trial = graph("{dimensions: [env, zone], metrics_flush_interval: 5s}");
-        let mut requests = vec![
-            of("shop", vec![call(CLIENT, 1, 0, 100, &[("zone", "z")])]),
-            of("cart", vec![call(SERVER, 2, 1, 60, &[])]),
-        ];
+        let mut requests = [of("shop", vec![call(CLIENT, 1, 0, 100, &[("zone", "z")])]),
+            of("cart", vec![call(SERVER, 2, 1, 60, &[])])];
         if reversed {
             requests.reverse();
         }

@@ -165,15 +165,12 @@ impl Collector {
         let mut purse = Purse::new(self.account.as_ref(), 0);
         purse.pay(if joined.len() > LARGE { 10 * joined.len() } else { 0 })?;
         let key = self.identity(parts);
-        let at = match self.resources.find(&key) {
-            Some(at) => at,
-            None => {
-                if self.resources.len() >= self.plan.most_resources {
-                    self.make_room(out);
-                }
-                let account = self.account.as_ref();
-                self.resources.add(&key, &joined, &self.plan, account, out.now)?
+        let at = if let Some(at) = self.resources.find(&key) { at } else {
+            if self.resources.len() >= self.plan.most_resources {
+                self.make_room(out);
             }
+            let account = self.account.as_ref();
+            self.resources.add(&key, &joined, &self.plan, account, out.now)?
         };
         // A copy of the last resource, however large, is not worth paying for.
         self.last = (joined.len() <= LARGE).then(|| ((*joined).into(), at));

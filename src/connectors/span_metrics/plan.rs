@@ -83,13 +83,10 @@ impl Plan {
             Unit::Ms => histogram::Unit::MILLISECONDS,
             Unit::S => histogram::Unit::SECONDS,
         };
-        let shape = match settings.exponential.on() {
-            Some(exponential) => Shape::Exponential { max_size: exponential.max_size.into() },
-            None => {
-                let explicit = settings.explicit.on().cloned().unwrap_or_default();
-                let bounds: Vec<Duration> = explicit.buckets.iter().map(|it| it.0).collect();
-                Shape::explicit(&bounds, unit)
-            }
+        let shape = if let Some(exponential) = settings.exponential.on() { Shape::Exponential { max_size: exponential.max_size.into() } } else {
+            let explicit = settings.explicit.on().cloned().unwrap_or_default();
+            let bounds: Vec<Duration> = explicit.buckets.iter().map(|it| it.0).collect();
+            Shape::explicit(&bounds, unit)
         };
         let after = |expiration: Duration| (!expiration.is_zero()).then_some(expiration);
         let bytes = |texts: &[String]| texts.iter().map(|text| text.as_bytes().into()).collect();

@@ -102,7 +102,7 @@ impl Pool {
     pub async fn tick(&self) {
         let Mode::Inline { worker, later, ticker, .. } = &self.mode else { return };
         loop {
-            let due = sync::lock(&worker).next_tick();
+            let due = sync::lock(worker).next_tick();
             *sync::lock(&ticker.scheduled) = due;
             let due = async {
                 match due {
@@ -130,7 +130,7 @@ impl Pool {
     fn with_worker(&self, action: impl FnOnce(&mut Worker, Instant)) {
         let Mode::Inline { worker, later, ticker } = &self.mode else { return };
         let now = now();
-        let mut worker = sync::lock(&worker);
+        let mut worker = sync::lock(worker);
         if catch_unwind(AssertUnwindSafe(|| action(&mut worker, now))).is_err() {
             return self.panics.report(worker_name(0));
         }
@@ -185,7 +185,7 @@ impl Pool {
         let graph = Arc::clone(next.graph());
         let exchange = AssertUnwindSafe(|| match &self.mode {
             Mode::Inline { worker, ticker, .. } => {
-                let mut worker = sync::lock(&worker);
+                let mut worker = sync::lock(worker);
                 let began = Instant::now();
                 exchange::inline(&mut worker, &self.router, next, now());
                 ticker.earlier.notify_one();
@@ -239,7 +239,7 @@ impl Pool {
     /// Ends the threads. Jobs in their queues are dropped unsettled, and so have failed.
     pub fn stop(&self) {
         let Mode::Threads(threads) = &self.mode else { return };
-        let threads = std::mem::take(&mut *sync::lock(&threads));
+        let threads = std::mem::take(&mut *sync::lock(threads));
         for worker in 0..threads.len() {
             self.router.to_worker(worker, Job::Stop);
         }

@@ -184,7 +184,7 @@ proptest! {
         let segments = smallvec::smallvec![bytes::Bytes::from(body.clone())];
         let result =
             regroup(Signal::Logs, &segments, &Keys::new(&names), &mut Purse::default()).unwrap();
-        let after = result.body.clone().unwrap_or_else(|| body.clone());
+        let after = result.body.unwrap_or_else(|| body.clone());
         prop_assert_eq!(plain(&after, &[], false), plain(&body, &keys, true));
         // All resources are different, and again nothing moves.
         let again = smallvec::smallvec![bytes::Bytes::from(after)];

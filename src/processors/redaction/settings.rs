@@ -90,9 +90,9 @@ pub struct DatabaseSwitches {
     pub valkey: Switch,
     /// Statements of Memcached.
     pub memcached: Switch,
-    /// Statements of MongoDB.
+    /// Statements of `MongoDB`.
     pub mongo: Switch,
-    /// Statements of OpenSearch.
+    /// Statements of `OpenSearch`.
     pub opensearch: Switch,
     /// Statements of Elasticsearch.
     pub es: Switch,

@@ -30,7 +30,7 @@ fn what_does_not_change_is_the_same_allocation() {
 fn groups_run_one_after_the_other_over_the_whole_request() {
     let statements = |first: &str, second: &str, third: &str| {
         format!(
-            r#"{{log_statements: [{{statements: ['{first}']}}, {{statements: ['{second}']}}, {{statements: ['{third}']}}]}}"#
+            r"{{log_statements: [{{statements: ['{first}']}}, {{statements: ['{second}']}}, {{statements: ['{third}']}}]}}"
         )
     };
     let copy =

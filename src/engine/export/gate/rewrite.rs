@@ -65,12 +65,9 @@ pub(super) fn weigh(
     let items = usize::try_from(payload.items).unwrap_or(usize::MAX);
     for segment in &payload.body {
         let growth = items.saturating_mul(GROWTH).min(segment.len());
-        match edit_items(payload.signal, segment, growth, purse, &mut writer)? {
-            Some(new) => body.push(new.into()),
-            None => {
-                is_new = false;
-                body.push(segment.clone());
-            }
+        if let Some(new) = edit_items(payload.signal, segment, growth, purse, &mut writer)? { body.push(new.into()) } else {
+            is_new = false;
+            body.push(segment.clone());
         }
     }
     let permits = std::mem::take(purse).into_permits();
