@@ -163,7 +163,7 @@ pub(super) enum Found {
 #[derive(Debug)]
 pub(super) struct Files {
     folder: PathBuf,
-    files: [fs::File; 2],
+    both: [fs::File; 2],
     /// The one to write next.
     turn: usize,
 }
@@ -196,13 +196,13 @@ impl Files {
             None if are_empty => Found::Nothing,
             None => Found::Damaged,
         };
-        Ok((Files { folder: folder.to_owned(), files, turn: 1 - newest }, found))
+        Ok((Files { folder: folder.to_owned(), both: files, turn: 1 - newest }, found))
     }
 
     /// Writes the next file. The contents are durable when this returns.
     pub(super) fn write(&mut self, contents: &Contents) -> io::Result<()> {
         let text = contents.to_text();
-        let file = &mut self.files[self.turn];
+        let file = &mut self.both[self.turn];
         file.rewind()?;
         file.write_all(text.as_bytes())?;
         file.set_len(text.len() as u64)?;
@@ -215,7 +215,7 @@ impl Files {
     /// Exchanges the file that is written next.
     #[cfg(test)]
     pub(super) fn exchange(&mut self, file: fs::File) -> fs::File {
-        std::mem::replace(&mut self.files[self.turn], file)
+        std::mem::replace(&mut self.both[self.turn], file)
     }
 
     /// Where they are.

@@ -39,8 +39,8 @@ impl Period {
     /// The part of `units` that is over at `now` if they are spread evenly.
     pub(super) fn past_of(&self, units: u64, now: Timestamp) -> u64 {
         let whole = self.end.as_second() - self.start.as_second();
-        let past = (now.as_second() - self.start.as_second()).clamp(0, whole);
-        let part = i128::from(units) * i128::from(past) / i128::from(whole.max(1));
+        let elapsed = (now.as_second() - self.start.as_second()).clamp(0, whole);
+        let part = i128::from(units) * i128::from(elapsed) / i128::from(whole.max(1));
         u64::try_from(part).unwrap_or(units)
     }
 }

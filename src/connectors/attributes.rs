@@ -139,7 +139,9 @@ pub(super) fn any_text(text: &[u8]) -> Vec<u8> {
 
 /// A value as the text that it is in the Collector.
 pub(super) fn plain_text(any: &[u8]) -> Cow<'_, [u8]> {
-    if let Some(Value::String(text)) = scalar(any) { Cow::Borrowed(text.0) } else {
+    if let Some(Value::String(text)) = scalar(any) {
+        Cow::Borrowed(text.0)
+    } else {
         let record = Record::read(&schema::ANY_VALUE, any);
         Cow::Owned(text::plain(Some(&record)).into_bytes())
     }

@@ -113,19 +113,6 @@ impl Histogram {
         }
     }
 
-    /// Forgets everything.
-    pub(super) fn clear(&mut self) {
-        match self {
-            Histogram::Explicit { sum, buckets } => {
-                *sum = 0.0;
-                buckets.fill(0);
-            }
-            Histogram::Exponential(histogram) => {
-                **histogram = Exponential::new(histogram.max_size);
-            }
-        }
-    }
-
     /// Appends the fields of a point: all but its attributes and exemplars.
     pub(super) fn put(&self, out: &mut Vec<u8>, shape: &Shape, times: Times) {
         times.put(out);

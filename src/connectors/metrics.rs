@@ -171,7 +171,9 @@ pub(super) fn put_sum_point(
             Number::Int(count) => put_fixed64(out, 6, count),
             Number::Double(sum) => put_double(out, 4, sum),
         }
-        exemplars.iter().for_each(|exemplar| exemplar.put(out, 5));
+        for exemplar in exemplars {
+            exemplar.put(out, 5);
+        }
         attributes.put(out, 7);
     });
 }

@@ -194,12 +194,14 @@ impl<V> Table<V> {
             return 0;
         }
         let mut freed = 0;
-        self.index.retain(|key, at| if let Some(place) = places[*at as usize] {
-            *at = place;
-            true
-        } else {
-            freed += key.len();
-            false
+        self.index.retain(|key, at| {
+            if let Some(place) = places[*at as usize] {
+                *at = place;
+                true
+            } else {
+                freed += key.len();
+                false
+            }
         });
         self.overflow = self.overflow.and_then(|at| places[at]).map(|place| place as usize);
         let mut place = places.iter();

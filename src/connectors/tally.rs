@@ -61,12 +61,14 @@ struct Group {
     key: Vec<u8>,
 }
 
+/// Key, position among the labels, and default.
+type Label = (Box<[u8]>, usize, Option<Vec<u8>>);
+
 struct Metric {
     name: String,
     description: String,
     runner: Option<Runner>,
-    /// Key, position among the labels, and default.
-    labels: Vec<(Box<[u8]>, usize, Option<Vec<u8>>)>,
+    labels: Vec<Label>,
     /// Position among the sources of what is summed up; `None` to count.
     source: Option<usize>,
     /// Whether labels keep the type of a number.

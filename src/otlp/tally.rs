@@ -110,7 +110,7 @@ fn walk<'a, const PASSED: u8>(message: &'a [u8], mut show: impl FnMut(u8, Value<
                 rest = tail;
                 show(*tag, Value::Number(u64::from_le_bytes(*bytes)));
             }
-            [tag @ 0..0x80, number @ 0..0x80, tail @ ..] if tag & 7 == 0 => {
+            [tag @ 0..0x80, number @ 0..0x80, tail @ ..] if tag.trailing_zeros() >= 3 => {
                 rest = tail;
                 show(*tag, Value::Number(u64::from(*number)));
             }

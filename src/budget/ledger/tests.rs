@@ -60,7 +60,8 @@ fn the_use_of_a_month_is_the_sum_of_its_days() {
 
 #[test]
 fn jumps_of_the_clock_neither_lose_nor_double() {
-    let table: [(&str, &[(&str, u64)], u64); 9] = [
+    type Claims = &'static [(&'static str, u64)];
+    let table: [(&str, Claims, u64); 9] = [
         (
             "back over the start of a month by ten minutes: it stays the new one",
             &[

@@ -196,7 +196,9 @@ proptest! {
         let mut trial = count("{spans: {m: {attributes: [{key: k}]}}}", Signal::Traces);
         let made = metrics(&trial.send(&traces(vec![resource_spans(&[], spans)])));
         let mut expected: BTreeMap<&str, u64> = BTreeMap::new();
-        values.iter().for_each(|value| *expected.entry(value).or_default() += 1);
+        for value in &values {
+            *expected.entry(value).or_default() += 1;
+        }
         let expected: Vec<_> =
             expected.into_iter().map(|(value, count)| format!("k={value}: {count}")).collect();
         let found = made.resource_metrics.first().map(|_| shown(metric(&made, "m")));

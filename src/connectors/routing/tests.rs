@@ -182,7 +182,9 @@ fn data_that_goes_one_way_is_not_copied() {
     router.process(Payload::unpaid(Signal::Traces, body.clone(), 4), &mut out);
     let emitted = out.take_directed();
     assert_eq!(emitted[0].1.body[0].as_ptr(), body.as_ptr());
-    emitted.into_iter().for_each(|(_, payload)| payload.finish(Outcome::Delivered));
+    for (_, payload) in emitted {
+        payload.finish(Outcome::Delivered);
+    }
 }
 
 fn router(text: &str) -> Box<dyn Processor> {

@@ -233,13 +233,13 @@ impl Grapher {
         if self.edges.is_full() {
             self.expire(now);
         }
-        let size = |side: &Side| {
-            let values = side.dimensions.iter().flatten().chain(&side.service);
-            values.map(|any| any.len()).sum::<usize>() + 16 * side.dimensions.len()
+        let bytes_of = |of: &Side| {
+            let values = of.dimensions.iter().flatten().chain(&of.service);
+            values.map(|any| any.len()).sum::<usize>() + 16 * of.dimensions.len()
         };
         let peer = edge.peer.as_ref().map_or(0, |any| any.len());
-        let size = size(&edge.client) + size(&edge.server) + peer + 4 * size_of::<(Key, Edge)>();
-        edge.purse.pay(size).ok()?;
+        let ends = bytes_of(&edge.client) + bytes_of(&edge.server);
+        edge.purse.pay(ends + peer + 4 * size_of::<(Key, Edge)>()).ok()?;
         self.edges.put(key, edge, now).ok()?;
         Some(is_new)
     }

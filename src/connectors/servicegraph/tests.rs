@@ -49,12 +49,16 @@ fn histograms(made: &ExportMetricsServiceRequest, name: &str) -> Vec<HistogramDa
 fn a_client_and_its_server_are_a_call_in_any_order() {
     for reversed in [false, true] {
         let mut trial = graph("{dimensions: [env, zone], metrics_flush_interval: 5s}");
-        let mut requests = [of("shop", vec![call(CLIENT, 1, 0, 100, &[("zone", "z")])]),
-            of("cart", vec![call(SERVER, 2, 1, 60, &[])])];
+        let mut requests = [
+            of("shop", vec![call(CLIENT, 1, 0, 100, &[("zone", "z")])]),
+            of("cart", vec![call(SERVER, 2, 1, 60, &[])]),
+        ];
         if reversed {
             requests.reverse();
         }
-        requests.iter().for_each(|request| assert!(trial.send(request).is_empty()));
+        for request in &requests {
+            assert!(trial.send(request).is_empty());
+        }
         let made = metrics(&trial.wait(Duration::from_secs(5)));
         let line = "client=shop server=cart connection_type= failed=false client_env=prod \
                     server_env=prod client_zone=z: 1";

@@ -165,7 +165,9 @@ impl Collector {
         let mut purse = Purse::new(self.account.as_ref(), 0);
         purse.pay(if joined.len() > LARGE { 10 * joined.len() } else { 0 })?;
         let key = self.identity(parts);
-        let at = if let Some(at) = self.resources.find(&key) { at } else {
+        let at = if let Some(at) = self.resources.find(&key) {
+            at
+        } else {
             if self.resources.len() >= self.plan.most_resources {
                 self.make_room(out);
             }

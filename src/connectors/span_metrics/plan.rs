@@ -83,7 +83,9 @@ impl Plan {
             Unit::Ms => histogram::Unit::MILLISECONDS,
             Unit::S => histogram::Unit::SECONDS,
         };
-        let shape = if let Some(exponential) = settings.exponential.on() { Shape::Exponential { max_size: exponential.max_size.into() } } else {
+        let shape = if let Some(exponential) = settings.exponential.on() {
+            Shape::Exponential { max_size: exponential.max_size.into() }
+        } else {
             let explicit = settings.explicit.on().cloned().unwrap_or_default();
             let bounds: Vec<Duration> = explicit.buckets.iter().map(|it| it.0).collect();
             Shape::explicit(&bounds, unit)

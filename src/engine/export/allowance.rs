@@ -241,7 +241,9 @@ impl Allowance {
     /// Takes that back.
     pub(super) fn uncount_traces(&self, keys: &[u64]) {
         let mut seen = lock(&self.seen);
-        keys.iter().for_each(|key| seen.forget(*key));
+        for key in keys {
+            seen.forget(*key);
+        }
     }
 
     /// Bytes of what is remembered of traces.

@@ -153,7 +153,7 @@ impl Carrier {
         if let (Some(meter), Some((claim, _)), false) =
             (&self.meter, passage.claim.take(), is_taken)
         {
-            meter.give_back(claim);
+            meter.give_back(&claim);
         }
         end
     }
@@ -325,7 +325,7 @@ impl Carrier {
             }
             // With another room the piece has another end. One that the backend may have is kept:
             // then the piece counts twice, since it is sent twice.
-            Some((claim, _)) => meter.give_back(claim),
+            Some((claim, _)) => meter.give_back(&claim),
             None => {}
         }
         let is_whole = passage.from.is_at_start() && passage.next.is_none();

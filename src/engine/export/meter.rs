@@ -68,7 +68,7 @@ impl Meter {
     }
 
     /// Gives back what was claimed for a piece, unless the backend may have taken it.
-    pub(super) fn give_back(&self, claim: Claim) {
+    pub(super) fn give_back(&self, claim: &Claim) {
         if !claim.is_unsure {
             self.allowance.uncount_traces(&claim.traces);
             self.allowance.budget().give_back(claim.units, claim.at);

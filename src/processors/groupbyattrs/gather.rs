@@ -72,7 +72,7 @@ impl Node<'_> {
 pub(super) struct Head<'h> {
     /// What tells it from others of its parent.
     pub(super) identity: &'h [u8],
-    pub(super) head: &'h [u8],
+    pub(super) bytes: &'h [u8],
     pub(super) kind: u32,
     pub(super) nature: &'h [u8],
 }
@@ -80,7 +80,7 @@ pub(super) struct Head<'h> {
 impl<'h> Head<'h> {
     /// A head that is its own identity.
     pub(super) fn plain(head: &'h [u8]) -> Self {
-        Head { identity: head, head, kind: 0, nature: &[] }
+        Head { identity: head, bytes: head, kind: 0, nature: &[] }
     }
 }
 
@@ -117,11 +117,11 @@ impl<'a> Gathered<'a> {
         if let Some(known) = self.known.get(&key) {
             return Ok(*known);
         }
-        let texts = head.identity.len() + head.head.len() + head.nature.len();
+        let texts = head.identity.len() + head.bytes.len() + head.nature.len();
         purse.pay(NODE + 2 * texts)?;
         let number = u32::try_from(self.nodes.len()).map_err(|_| Reason::TooLarge)?;
         self.nodes.push(Node {
-            head: head.head.into(),
+            head: head.bytes.into(),
             kind: head.kind,
             nature: head.nature.into(),
             ..Node::default()

@@ -322,7 +322,9 @@ impl<'a> Walk<'_, 'a> {
         let len = attributes.iter().map(|one| one.len() + 16).sum::<usize>();
         purse.pay(4 * (len + entry.rest.len() + entry.beside.len()))?;
         let mut resource = Vec::new();
-        attributes.iter().for_each(|attribute| put_bytes(&mut resource, 1, attribute));
+        for attribute in &attributes {
+            put_bytes(&mut resource, 1, attribute);
+        }
         resource.extend_from_slice(&entry.rest);
         let mut head = Vec::new();
         put_header(&mut head, 1, resource.len());
@@ -331,7 +333,9 @@ impl<'a> Walk<'_, 'a> {
         // The order of attributes makes no difference.
         attributes.sort_unstable();
         let mut identity = Vec::new();
-        attributes.iter().for_each(|attribute| put_bytes(&mut identity, 1, attribute));
+        for attribute in &attributes {
+            put_bytes(&mut identity, 1, attribute);
+        }
         put_bytes(&mut identity, 2, &entry.rest);
         put_bytes(&mut identity, 3, &entry.beside);
         let head = Head { identity: &identity, head: &head, kind: 0, nature: &[] };

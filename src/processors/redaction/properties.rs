@@ -32,9 +32,9 @@ fn rules() -> impl Strategy<Value = Config> {
     )
 }
 
-fn is_text_with(value: Option<&AnyValue>, test: impl Fn(&str) -> bool) -> bool {
+fn is_text_with(value: Option<&AnyValue>, is_such: impl Fn(&str) -> bool) -> bool {
     match value.and_then(|any| any.value.as_ref()) {
-        Some(Value::StringValue(text)) => test(text),
+        Some(Value::StringValue(text)) => is_such(text),
         _ => false,
     }
 }

@@ -69,6 +69,22 @@ pub(super) struct Edit<'a> {
 /// Memory of an edit beside its content, in a list that grows.
 const EDIT: usize = 3 * size_of::<Edit<'_>>();
 
+/// What becomes of an attribute that does not stay.
+enum Change {
+    Removed,
+    /// Another attribute is in its place.
+    Replaced(Vec<u8>),
+}
+
+impl Change {
+    fn into_bytes(self) -> Option<Vec<u8>> {
+        match self {
+            Change::Removed => None,
+            Change::Replaced(bytes) => Some(bytes),
+        }
+    }
+}
+
 impl Walk<'_> {
     fn entry<'a>(&mut self, signal: Signal, entry: &'a [u8], out: &mut Splicer<'a>) {
         for field in messages(entry, &[1, 2]) {
@@ -119,7 +135,7 @@ impl Walk<'_> {
         let mut edits: Vec<Edit<'a>> = Vec::new();
         for field in Fields::new(message).map_while(Result::ok) {
             let change = if let Some(entry) = content(&field, shape.attributes) {
-                self.attribute(entry, &mut own, out)
+                self.attribute(entry, &mut own, out).map(Change::into_bytes)
             } else if shape.body != 0
                 && let Some(body) = content(&field, shape.body)
             {
@@ -147,26 +163,21 @@ impl Walk<'_> {
         }
     }
 
-    /// What becomes of an attribute: nothing else, nothing at all, or another one.
-    fn attribute(
-        &self,
-        entry: &[u8],
-        found: &mut Found,
-        out: &mut Splicer<'_>,
-    ) -> Option<Option<Vec<u8>>> {
+    /// What becomes of an attribute; `None`: it stays.
+    fn attribute(&self, entry: &[u8], found: &mut Found, out: &mut Splicer<'_>) -> Option<Change> {
         let (key, any) = key_value(entry);
         let (kind, change) = match self.rules.attribute(key, &any, &mut |bytes| out.pays(bytes)) {
             Verdict::Keeps | Verdict::Unpaid => return None,
             Verdict::Ignored => (Kind::Ignored, None),
             Verdict::Allowed => (Kind::Allowed, None),
-            Verdict::Deleted => (Kind::Deleted, Some(None)),
+            Verdict::Deleted => (Kind::Deleted, Some(Change::Removed)),
             Verdict::Masked(text) => {
                 let mut any = Vec::with_capacity(text.len() + 8);
                 put_bytes(&mut any, 1, &text);
                 let mut new = Vec::with_capacity(key.len() + any.len() + 16);
                 put_bytes(&mut new, 1, key);
                 put_bytes(&mut new, 2, &any);
-                (Kind::Masked, Some(Some(new)))
+                (Kind::Masked, Some(Change::Replaced(new)))
             }
         };
         found.add(kind, key, out);

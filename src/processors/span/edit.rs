@@ -49,7 +49,7 @@ impl Editor {
     /// Edits a span, the innermost message of `out`.
     pub(super) fn edit<'a>(&self, span: &'a [u8], out: &mut Splicer<'a>) {
         let old = last_name(span);
-        let mut name = self.from_attributes(span, out);
+        let mut name = self.name_of_attributes(span, out);
         let mut attributes: Vec<(&str, Vec<u8>)> = Vec::new();
         for rule in &self.rules {
             let current = name.as_deref().unwrap_or(old);
@@ -89,7 +89,7 @@ impl Editor {
     }
 
     /// The name that attributes make, if the span has all of them.
-    fn from_attributes(&self, span: &[u8], out: &mut Splicer<'_>) -> Option<Vec<u8>> {
+    fn name_of_attributes(&self, span: &[u8], out: &mut Splicer<'_>) -> Option<Vec<u8>> {
         if self.from.is_empty() {
             return None;
         }

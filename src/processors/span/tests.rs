@@ -17,9 +17,9 @@ fn attributes_make_a_name() {
         let settings = format!("{{name: {{from_attributes: [{keys}], separator: '::'}}}}");
         edited(&settings, &json!({"name": "old", "attributes": attributes}))["name"].clone()
     };
-    let all = json!({"a": "bob", "i": 123, "d": 234.129312, "b": true, "l": [1]});
+    let all = json!({"a": "bob", "i": 123, "d": 234.129_312, "b": true, "l": [1]});
     assert_eq!(named("a", &all), "bob");
-    assert_eq!(named("i, d, b", &all), "123::234.129312::true");
+    assert_eq!(named("i, d, b", &all), "123::234.129_312::true");
     assert_eq!(named("a, l", &all), "bob::<unknown-attribute-type>");
     assert_eq!(named("a, missing", &all), "old");
 }

@@ -65,7 +65,9 @@ pub(super) fn weigh(
     let items = usize::try_from(payload.items).unwrap_or(usize::MAX);
     for segment in &payload.body {
         let growth = items.saturating_mul(GROWTH).min(segment.len());
-        if let Some(new) = edit_items(payload.signal, segment, growth, purse, &mut writer)? { body.push(new.into()) } else {
+        if let Some(new) = edit_items(payload.signal, segment, growth, purse, &mut writer)? {
+            body.push(new.into())
+        } else {
             is_new = false;
             body.push(segment.clone());
         }

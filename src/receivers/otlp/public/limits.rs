@@ -179,8 +179,8 @@ mod tests {
         Limits::new(Rates { requests_per_client, items_per_client, requests })
     }
 
-    fn client(text: &str) -> Option<IpAddr> {
-        Some(text.parse().unwrap())
+    fn client(text: &str) -> IpAddr {
+        text.parse().unwrap()
     }
 
     fn taken(limits: &Limits, from: Option<IpAddr>, of: u32) -> usize {
@@ -190,38 +190,38 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_has_a_rate_and_a_burst() {
         let limits = limits(2.0, 0.0, 0.0);
-        assert_eq!(taken(&limits, client("10.0.0.1"), 30), 20);
-        let (over, wait) = limits.take_request(client("10.0.0.1")).unwrap_err();
+        assert_eq!(taken(&limits, Some(client("10.0.0.1")), 30), 20);
+        let (over, wait) = limits.take_request(Some(client("10.0.0.1"))).unwrap_err();
         assert_eq!((over, wait), (Over::OfClient, Duration::from_millis(500)));
-        assert_eq!(taken(&limits, client("10.0.0.2"), 30), 20, "another one has its own");
+        assert_eq!(taken(&limits, Some(client("10.0.0.2")), 30), 20, "another one has its own");
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(taken(&limits, client("10.0.0.1"), 30), 2);
+        assert_eq!(taken(&limits, Some(client("10.0.0.1")), 30), 2);
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_ipv6_network_is_one_client_and_a_mapped_address_is_ipv4() {
         let limits = limits(1.0, 0.0, 0.0);
-        assert_eq!(taken(&limits, client("2001:db8:0:1::1"), 10), 10);
-        assert_eq!(taken(&limits, client("2001:db8:0:1:ffff::9"), 1), 0);
-        assert_eq!(taken(&limits, client("2001:db8:0:2::1"), 1), 1);
-        assert_eq!(taken(&limits, client("::ffff:10.0.0.1"), 10), 10);
-        assert_eq!(taken(&limits, client("10.0.0.1"), 1), 0);
+        assert_eq!(taken(&limits, Some(client("2001:db8:0:1::1")), 10), 10);
+        assert_eq!(taken(&limits, Some(client("2001:db8:0:1:ffff::9")), 1), 0);
+        assert_eq!(taken(&limits, Some(client("2001:db8:0:2::1")), 1), 1);
+        assert_eq!(taken(&limits, Some(client("::ffff:10.0.0.1")), 10), 10);
+        assert_eq!(taken(&limits, Some(client("10.0.0.1")), 1), 0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn all_together_have_a_limit_which_refused_requests_do_not_use_up() {
         let limits = limits(1.0, 0.0, 2.0);
-        assert_eq!(taken(&limits, client("10.0.0.1"), 5_000), 10);
-        assert_eq!(taken(&limits, client("10.0.0.2"), 5), 5);
-        assert_eq!(taken(&limits, client("10.0.0.3"), 10), 5);
-        let (over, wait) = limits.take_request(client("10.0.0.4")).unwrap_err();
+        assert_eq!(taken(&limits, Some(client("10.0.0.1")), 5_000), 10);
+        assert_eq!(taken(&limits, Some(client("10.0.0.2")), 5), 5);
+        assert_eq!(taken(&limits, Some(client("10.0.0.3")), 10), 5);
+        let (over, wait) = limits.take_request(Some(client("10.0.0.4"))).unwrap_err();
         assert_eq!((over, wait), (Over::OfAll, Duration::from_millis(500)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn items_have_a_rate_of_their_own() {
         let limits = limits(0.0, 100.0, 0.0);
-        let from = client("10.0.0.1");
+        let from = Some(client("10.0.0.1"));
         assert_eq!(limits.take_items(from, 900), Ok(()));
         assert_eq!(limits.take_items(from, 600), Ok(()), "one may exceed what is left");
         let wait = limits.take_items(from, 1).unwrap_err();
