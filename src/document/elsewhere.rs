@@ -85,7 +85,7 @@ const OTHERS: &[(Kind, &str)] = &[
         Kind::Processor,
         "coralogix datadog datadogsemantics deltatocumulative deltatorate dnslookup drain \
          experimentalmetricsgeneration metricsgeneration geoip interval \
-         isolationforest logdedup lookup metricstarttime metricstransform remotetap \
+         isolationforest logdedup lookup metricstarttime remotetap \
          schema spanpruning starttimemetric sumologic unroll",
     ),
     (

@@ -6,6 +6,7 @@ pub mod editing;
 pub mod filter;
 pub mod groupbyattrs;
 pub mod memory_limiter;
+pub mod metricstransform;
 pub mod probabilistic_sampler;
 pub mod redaction;
 pub mod resource;
@@ -27,6 +28,7 @@ pub const ALL: &[Entry<dyn ProcessorConfig>] = &[
     filter::ENTRY,
     groupbyattrs::ENTRY,
     memory_limiter::ENTRY,
+    metricstransform::ENTRY,
     probabilistic_sampler::ENTRY,
     redaction::ENTRY,
     resource::ENTRY,

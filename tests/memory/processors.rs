@@ -99,6 +99,12 @@ const SETTINGS: &[(&str, &str)] = &[
     ),
     ("groupbyattrs", "{keys: [url, '']}"),
     ("groupbyattrs", "{keys: []}"),
+    (
+        "metrics_transform",
+        "{transforms: [{include: '', match_type: regexp, action: insert, new_name: copied}, {include: ., \
+         match_type: regexp, action: combine, new_name: all}, {include: '^$', match_type: regexp, action: group, \
+         group_resource_labels: {a: b}}]}",
+    ),
     ("probabilistic_sampler", "{sampling_percentage: 50}"),
     (
         "redaction",
