@@ -22,7 +22,6 @@ const INSTEAD: &[(Kind, &str, &str)] = &[
     ),
     (Kind::Processor, "logstransform", "`transform` with `log_statements`"),
     (Kind::Processor, "groupbytrace", "remove it: `tail_sampling` groups spans by trace itself"),
-    (Kind::Processor, "cumulativetodelta", "remove it before `awsemf`, which converts by itself"),
     (Kind::Processor, "routing", "the connector `routing`"),
     (Kind::Processor, "servicegraph", "the connector `servicegraph`"),
     (Kind::Processor, "spanmetrics", "the connector `span_metrics`"),

@@ -2,6 +2,7 @@
 
 pub mod attributes;
 pub mod batch;
+pub mod cumulativetodelta;
 pub mod editing;
 pub mod filter;
 pub mod groupbyattrs;
@@ -13,6 +14,7 @@ pub mod resource;
 pub mod resourcedetection;
 mod sampling;
 pub mod select;
+mod series;
 pub mod span;
 pub mod tail_sampling;
 pub mod transform;
@@ -25,6 +27,7 @@ use crate::component::{Entry, ProcessorConfig};
 pub const ALL: &[Entry<dyn ProcessorConfig>] = &[
     attributes::ENTRY,
     batch::ENTRY,
+    cumulativetodelta::ENTRY,
     filter::ENTRY,
     groupbyattrs::ENTRY,
     memory_limiter::ENTRY,
