@@ -82,7 +82,7 @@ const OTHERS: &[(Kind, &str)] = &[
     ),
     (
         Kind::Processor,
-        "coralogix datadog datadogsemantics deltatocumulative deltatorate dnslookup drain \
+        "coralogix datadog datadogsemantics deltatorate dnslookup drain \
          experimentalmetricsgeneration metricsgeneration geoip interval \
          isolationforest logdedup lookup metricstarttime remotetap \
          schema spanpruning starttimemetric sumologic unroll",

@@ -3,6 +3,7 @@
 pub mod attributes;
 pub mod batch;
 pub mod cumulativetodelta;
+pub mod deltatocumulative;
 pub mod editing;
 pub mod filter;
 pub mod groupbyattrs;
@@ -28,6 +29,7 @@ pub const ALL: &[Entry<dyn ProcessorConfig>] = &[
     attributes::ENTRY,
     batch::ENTRY,
     cumulativetodelta::ENTRY,
+    deltatocumulative::ENTRY,
     filter::ENTRY,
     groupbyattrs::ENTRY,
     memory_limiter::ENTRY,
