@@ -76,7 +76,7 @@ pub(crate) use value::{content, elements, key_value, put_entry_bytes};
 pub(crate) mod message {
     pub(crate) use super::{
         functions::merged_data,
-        read::{DATA, data, point_attributes},
+        read::{data, point_attributes},
         value::{put_double, put_entry},
         wire::{
             bytes, child, fields, fixed64s, last, last_of, number, put_fixed64, put_number,

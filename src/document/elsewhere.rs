@@ -84,7 +84,7 @@ const OTHERS: &[(Kind, &str)] = &[
         Kind::Processor,
         "coralogix datadog datadogsemantics deltatorate dnslookup drain \
          experimentalmetricsgeneration metricsgeneration geoip interval \
-         isolationforest logdedup lookup metricstarttime remotetap \
+         isolationforest lookup metricstarttime remotetap \
          schema spanpruning starttimemetric sumologic unroll",
     ),
     (

@@ -29,7 +29,7 @@ pub(super) const OLD_KINDS: [&str; 6] = [
 ];
 
 /// Fields of a metric that hold its points.
-pub(crate) const DATA: [u32; 5] = [5, 7, 9, 10, 11];
+pub(super) const DATA: [u32; 5] = [5, 7, 9, 10, 11];
 
 /// Reads a field and follows the keys behind it.
 pub(crate) fn read<'i>(

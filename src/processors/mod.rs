@@ -7,6 +7,7 @@ pub mod deltatocumulative;
 pub mod editing;
 pub mod filter;
 pub mod groupbyattrs;
+pub mod logdedup;
 pub mod memory_limiter;
 pub mod metricstransform;
 pub mod probabilistic_sampler;
@@ -32,6 +33,7 @@ pub const ALL: &[Entry<dyn ProcessorConfig>] = &[
     deltatocumulative::ENTRY,
     filter::ENTRY,
     groupbyattrs::ENTRY,
+    logdedup::ENTRY,
     memory_limiter::ENTRY,
     metricstransform::ENTRY,
     probabilistic_sampler::ENTRY,

@@ -99,6 +99,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ),
     ("groupbyattrs", "{keys: [url, '']}"),
     ("groupbyattrs", "{keys: []}"),
+    ("log_dedup", "{exclude_fields: [attributes.url], include_fields: []}"),
     (
         "metrics_transform",
         "{transforms: [{include: '', match_type: regexp, action: insert, new_name: copied}, {include: ., \
