@@ -71,6 +71,20 @@ pub use syntax::Span;
 pub use types::Types;
 pub use value::Value;
 pub(crate) use value::{content, elements, key_value, put_entry_bytes};
+
+/// Reading and writing single messages, for components that do so without statements.
+pub(crate) mod message {
+    pub(crate) use super::{
+        functions::merged_data,
+        read::{data, point_attributes},
+        value::{put_double, put_entry},
+        wire::{
+            bytes, child, fields, fixed64s, last, last_of, number, put_fixed64, put_number,
+            replace, unzigzag, varints, zigzag,
+        },
+        write::replace_data,
+    };
+}
 pub use walk::{Changed, Fate, Stop, Visit, Walk, enter_owner, walk, walk_with};
 
 #[cfg(test)]

@@ -22,7 +22,6 @@ const INSTEAD: &[(Kind, &str, &str)] = &[
     ),
     (Kind::Processor, "logstransform", "`transform` with `log_statements`"),
     (Kind::Processor, "groupbytrace", "remove it: `tail_sampling` groups spans by trace itself"),
-    (Kind::Processor, "cumulativetodelta", "remove it before `awsemf`, which converts by itself"),
     (Kind::Processor, "routing", "the connector `routing`"),
     (Kind::Processor, "servicegraph", "the connector `servicegraph`"),
     (Kind::Processor, "spanmetrics", "the connector `span_metrics`"),
@@ -83,9 +82,9 @@ const OTHERS: &[(Kind, &str)] = &[
     ),
     (
         Kind::Processor,
-        "coralogix datadog datadogsemantics deltatocumulative deltatorate dnslookup drain \
+        "coralogix datadog datadogsemantics deltatorate dnslookup drain \
          experimentalmetricsgeneration metricsgeneration geoip interval \
-         isolationforest logdedup lookup metricstarttime metricstransform remotetap \
+         isolationforest lookup metricstarttime remotetap \
          schema spanpruning starttimemetric sumologic unroll",
     ),
     (

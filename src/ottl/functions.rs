@@ -25,6 +25,8 @@ mod times;
 mod xml;
 pub(crate) mod xpath;
 
+pub(crate) use aggregate::merged_data;
+
 use std::{ops::Deref, sync::Arc};
 
 use super::{

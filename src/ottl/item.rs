@@ -251,9 +251,18 @@ impl<'a> Item<'a> {
         self.edits
     }
 
-    /// Which version of resource and scope this is: conditions on nothing else are evaluated once.
-    pub(super) fn stamp(&self) -> u64 {
+    /// Which version of resource and scope this is: what depends on nothing else is computed once.
+    pub(crate) fn stamp(&self) -> u64 {
         self.stamp
+    }
+
+    /// Puts another message in the place of the current one of a level.
+    pub(crate) fn put(&mut self, tier: Tier, message: &[u8]) {
+        // This edit cannot fail.
+        let _ = self.edit(tier, |_, out| {
+            out.extend_from_slice(message);
+            Ok(())
+        });
     }
 
     /// Writes a level anew. `write` gets its current bytes and appends the new ones; if it fails,

@@ -139,7 +139,7 @@ pub(super) fn id<const N: usize>(bytes: &[u8]) -> [u8; N] {
 }
 
 /// The field that holds the points of a metric, and its content.
-pub(super) fn data(metric: &[u8]) -> Option<(u32, Cow<'_, [u8]>)> {
+pub(crate) fn data(metric: &[u8]) -> Option<(u32, Cow<'_, [u8]>)> {
     let (kind, _) = last_of(metric, &DATA)?;
     // Parts before another kind of data do not count.
     let mut parts: Vec<&[u8]> = Vec::new();
@@ -232,7 +232,7 @@ pub(super) fn has(message: &[u8], number: u32) -> bool {
 }
 
 /// Where the attributes of a point are.
-pub(super) fn point_attributes(kind: u32) -> u32 {
+pub(crate) fn point_attributes(kind: u32) -> u32 {
     match Point::Attributes.access(kind) {
         Some(Access::Attributes(number)) => number,
         _ => 7,

@@ -383,7 +383,7 @@ fn write_metric(
 }
 
 /// Copies a metric with other data.
-pub(super) fn replace_data(metric: &[u8], kind: u32, data: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn replace_data(metric: &[u8], kind: u32, data: &[u8], out: &mut Vec<u8>) {
     out.reserve(metric.len() + bytes_field_len(kind, data.len()));
     replace(metric, &DATA, out, |out| {
         put_header(out, kind, data.len());

@@ -23,19 +23,28 @@ pub(super) fn edit_segments(
     mut edit: impl FnMut(&[u8], usize, &mut Purse) -> Result<Option<Vec<u8>>, Reason>,
 ) -> bool {
     let total = payload.len();
-    let mut purse = Purse::for_copy_of(&payload);
+    let result = edited(&mut payload, |segment, purse| {
+        let share = growth.saturating_mul(segment.len()) / total.max(1);
+        edit(segment, share, purse)
+    });
+    match result {
+        Ok(_) => out.emit(payload),
+        Err(reason) => out.refuse(payload, reason),
+    }
+    result.is_ok()
+}
+
+/// Edits each segment of a payload in place and pays for it. Returns whether something changed; if
+/// `edit` fails, the payload stays as it is.
+pub(super) fn edited(
+    payload: &mut Payload,
+    mut edit: impl FnMut(&[u8], &mut Purse) -> Result<Option<Vec<u8>>, Reason>,
+) -> Result<bool, Reason> {
+    let mut purse = Purse::for_copy_of(payload);
     let mut body = payload.body.clone();
     let mut changed = 0;
     for segment in &mut body {
-        let share = growth.saturating_mul(segment.len()) / total.max(1);
-        let new = match edit(segment, share, &mut purse) {
-            Ok(new) => new,
-            Err(reason) => {
-                out.refuse(payload, reason);
-                return false;
-            }
-        };
-        if let Some(mut new) = new {
+        if let Some(mut new) = edit(segment, &mut purse)? {
             if new.capacity() > new.len() + new.len() / 4 + 4096 {
                 new.shrink_to_fit();
             }
@@ -47,6 +56,5 @@ pub(super) fn edit_segments(
         let is_whole = changed == body.len();
         payload.exchange_body(body, purse.into_permits(), is_whole);
     }
-    out.emit(payload);
-    true
+    Ok(changed > 0)
 }

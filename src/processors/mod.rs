@@ -2,16 +2,21 @@
 
 pub mod attributes;
 pub mod batch;
+pub mod cumulativetodelta;
+pub mod deltatocumulative;
 pub mod editing;
 pub mod filter;
 pub mod groupbyattrs;
+pub mod logdedup;
 pub mod memory_limiter;
+pub mod metricstransform;
 pub mod probabilistic_sampler;
 pub mod redaction;
 pub mod resource;
 pub mod resourcedetection;
 mod sampling;
 pub mod select;
+mod series;
 pub mod span;
 pub mod tail_sampling;
 pub mod transform;
@@ -24,9 +29,13 @@ use crate::component::{Entry, ProcessorConfig};
 pub const ALL: &[Entry<dyn ProcessorConfig>] = &[
     attributes::ENTRY,
     batch::ENTRY,
+    cumulativetodelta::ENTRY,
+    deltatocumulative::ENTRY,
     filter::ENTRY,
     groupbyattrs::ENTRY,
+    logdedup::ENTRY,
     memory_limiter::ENTRY,
+    metricstransform::ENTRY,
     probabilistic_sampler::ENTRY,
     redaction::ENTRY,
     resource::ENTRY,

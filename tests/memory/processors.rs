@@ -99,6 +99,13 @@ const SETTINGS: &[(&str, &str)] = &[
     ),
     ("groupbyattrs", "{keys: [url, '']}"),
     ("groupbyattrs", "{keys: []}"),
+    ("log_dedup", "{exclude_fields: [attributes.url], include_fields: []}"),
+    (
+        "metrics_transform",
+        "{transforms: [{include: '', match_type: regexp, action: insert, new_name: copied}, {include: ., \
+         match_type: regexp, action: combine, new_name: all}, {include: '^$', match_type: regexp, action: group, \
+         group_resource_labels: {a: b}}]}",
+    ),
     ("probabilistic_sampler", "{sampling_percentage: 50}"),
     (
         "redaction",

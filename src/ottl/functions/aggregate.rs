@@ -94,20 +94,32 @@ fn on_value(call: &Call, item: &mut Item<'_>) -> Result<(), Fault> {
 fn aggregate(
     item: &mut Item<'_>,
     function: &str,
-    mut edit: impl FnMut(&[u8], u32, &mut Vec<u8>),
+    edit: impl FnMut(&[u8], u32, &mut Vec<u8>),
 ) -> Result<(), Fault> {
     let Some((kind, data)) = data(item.bytes(Tier::Item)) else { return Ok(()) };
+    let new = merged_data(kind, &data, function, edit)?;
+    set_data(item, kind, &new)
+}
+
+/// The data of a metric in field `kind` with its points edited, and those merged that are the same
+/// then. `edit` gets a point, the number of its attributes, and writes the new point.
+pub(crate) fn merged_data(
+    kind: u32,
+    data: &[u8],
+    function: &str,
+    mut edit: impl FnMut(&[u8], u32, &mut Vec<u8>),
+) -> Result<Vec<u8>, What> {
     if kind == 11 {
-        return Err(What::text("a summary cannot be aggregated").into());
+        return Err(What::text("a summary cannot be aggregated"));
     }
     if matches!(kind, 9 | 10) && function != "sum" {
-        return Err(What::text("histograms can only be aggregated by `sum`").into());
+        return Err(What::text("histograms can only be aggregated by `sum`"));
     }
-    let is_delta = kind != 5 && number(&data, 2) == 1;
+    let is_delta = kind != 5 && number(data, 2) == 1;
     let attributes = point_attributes(kind);
     let mut groups: Vec<Vec<Vec<u8>>> = Vec::new();
     let mut places: HashMap<Vec<u8>, usize> = HashMap::new();
-    for field in fields(&data) {
+    for field in fields(data) {
         let Some(point) = content(&field, 1) else { continue };
         let mut new = Vec::with_capacity(point.len());
         edit(point, attributes, &mut new);
@@ -128,10 +140,10 @@ fn aggregate(
         };
         put_bytes(&mut out, 1, &merged);
     }
-    for field in fields(&data).filter(|field| content(field, 1).is_none()) {
+    for field in fields(data).filter(|field| content(field, 1).is_none()) {
         out.extend_from_slice(field.whole);
     }
-    set_data(item, kind, &out)
+    Ok(out)
 }
 
 /// What points have in common that are merged.
