@@ -62,7 +62,7 @@ fn payload(end: SystemTime, extra: Option<&str>) -> Payload {
             "parentSpanId": "00000000000000aa", "name": "HTTP GET", "kind": 3,
             "startTimeUnixNano": (end - 30_000_000).to_string(), "endTimeUnixNano": end.to_string(),
             "attributes": attributes, "status": {}, "flags": 257,
-            "events": if number % 10 == 0 { &timed[..] } else { &[] },
+            "events": if number.is_multiple_of(10) { &timed[..] } else { &[] },
         })
     };
     let spans: Vec<Value> = (1..=SPANS).map(span).collect();

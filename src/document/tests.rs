@@ -59,15 +59,15 @@ fn undefined_references_are_errors_at_their_place() {
 fn unknown_components_are_named_at_their_lines_and_their_references_are_no_errors() {
     let text = GOOD
         .replace("exporters: [otlp_grpc]", "exporters: [otlp_grpc, kafka]")
-        .replace("service:", "  kafka:\nprocessors:\n  nosuch:\n  filter/2:\n  otlp:\nservice:");
+        .replace("service:", "  kafka:\nprocessors:\n  nosuch:\n  geoip/2:\n  otlp:\nservice:");
     assert_eq!(
         problems(&text),
         [
             "11 error: unknown processor type `nosuch`",
-            "12 error: the processor `filter/2` of the Collector is not in skep",
+            "12 error: the processor `geoip/2` of the Collector is not in skep",
             "13 error: unknown processor type `otlp`",
             "9 error: the exporter `kafka` of the Collector is not in skep",
-            "0 error: 2 components of the Collector are not in skep: processor `filter/2`, exporter \
+            "0 error: 2 components of the Collector are not in skep: processor `geoip/2`, exporter \
              `kafka`",
         ]
     );

@@ -135,6 +135,7 @@ impl<T: Remembered> Table<T> {
         }
         self.account.gives_back(before.unwrap_or(0).saturating_sub(bytes));
         self.series.insert(series, Entry { known, bytes, heard: now });
+        self.swept.get_or_insert(now);
         Ok(())
     }
 

@@ -71,7 +71,7 @@ impl Trial {
         payload.context = self.request.clone();
         let mut out = Output::at(self.now);
         self.processor.process(payload, &mut out);
-        self.came(&mut out, &body)
+        Self::came(&mut out, &body)
     }
 
     /// Lets time pass.
@@ -81,17 +81,17 @@ impl Trial {
         while self.processor.next_tick().is_some_and(|due| due <= self.now) {
             self.processor.tick(&mut out);
         }
-        self.came(&mut out, &Bytes::new())
+        Self::came(&mut out, &Bytes::new())
     }
 
     /// Ends the processor.
     pub(super) fn drain(&mut self) -> Came {
         let mut out = Output::at(self.now);
         self.processor.drain(&mut out);
-        self.came(&mut out, &Bytes::new())
+        Self::came(&mut out, &Bytes::new())
     }
 
-    fn came(&self, out: &mut Output, sent: &Bytes) -> Came {
+    fn came(out: &mut Output, sent: &Bytes) -> Came {
         let (filtered, refused) = out.take_counts();
         let payloads = out.take();
         let is_same = payloads

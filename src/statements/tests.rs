@@ -46,10 +46,10 @@ fn a_list_has_texts_or_groups() {
 #[test]
 fn mistakes_are_shown_at_their_element() {
     let at = |text: &str| read(text).1[0].0.clone();
-    assert_eq!(at("{list: [a, {b: c}]}"), "{b: c}");
+    assert_eq!(at("{list: [a, {b: c}]}"), "{");
     assert_eq!(at("{list: [a, 5]}"), "5");
     assert_eq!(at("{blocks: [{texts: [a]}, b]}"), "b");
-    assert_eq!(at("{blocks: [b, {texts: [a]}]}"), "{texts: [a]}");
+    assert_eq!(at("{blocks: [b, {texts: [a]}]}"), "{");
     assert_eq!(at("{blocks: [{text: [a]}]}"), "text");
     assert_eq!(at("{blocks: ['  ']}"), "'  '");
     assert!(read("{blocks: [~]}").1[0].1.contains("empty"));

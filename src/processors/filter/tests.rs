@@ -81,7 +81,8 @@ fn outer_conditions_come_first_and_inner_ones_see_what_is_left() {
         came.only(),
         json!({"resourceSpans": [
             {"resource": {"attributes": {"env": "prod"}},
-             "scopeSpans": [{"spans": [{"name": "c", "events": [{"name": "f"}]}]}]},
+             "scopeSpans": [{"scope": {}, "spans": [
+                 {"name": "c", "events": [{"name": "f"}], "status": {}}]}]},
         ]})
     );
     assert_eq!(came.filtered, 3);
@@ -275,7 +276,7 @@ fn the_examples_do_what_they_say() {
     assert_eq!(names(&left), ["GET /b"]);
     assert_eq!(
         kept[1]["scopeSpans"][0]["spans"],
-        json!([{"name": "GET /c", "events": [{"name": "exception"}]}])
+        json!([{"name": "GET /c", "events": [{"name": "exception"}], "status": {}}])
     );
     let list = metric_list(&filtered(Signal::Metrics, main, &numbers()));
     assert_eq!(list.len(), 1);

@@ -202,7 +202,7 @@ impl<'a> Walk<'_, 'a> {
         put_varint(&mut identity, head.len() as u64);
         identity.extend_from_slice(&head);
         identity.extend_from_slice(&nature);
-        let head = Head { identity: &identity, head: &head, kind, nature: &nature };
+        let head = Head { identity: &identity, bytes: &head, kind, nature: &nature };
         let attributes = match kind {
             9 => 9,
             10 => 1,
@@ -338,7 +338,7 @@ impl<'a> Walk<'_, 'a> {
         }
         put_bytes(&mut identity, 2, &entry.rest);
         put_bytes(&mut identity, 3, &entry.beside);
-        let head = Head { identity: &identity, head: &head, kind: 0, nature: &[] };
+        let head = Head { identity: &identity, bytes: &head, kind: 0, nature: &[] };
         self.gathered.resource(head, purse)
     }
 }

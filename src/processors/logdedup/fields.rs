@@ -50,8 +50,8 @@ impl Field {
             Some((last, outer)) => (quoted(last), outer),
             None => (String::new(), &[][..]),
         };
-        let outer: String = outer.iter().map(|key| format!("[{}]", quoted(key))).collect();
-        format!("delete_key({root}{outer}, {last})")
+        let outer: Vec<String> = outer.iter().map(|key| format!("[{}]", quoted(key))).collect();
+        format!("delete_key({root}{}, {last})", outer.concat())
     }
 
     /// Appends its value in a log record as a canonical `AnyValue`; false if the record lacks it.

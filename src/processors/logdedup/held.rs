@@ -89,7 +89,7 @@ impl Held {
         let record = item.bytes(Tier::Item);
         let scope = self.owners.scope(&mut self.identities, item);
         let urls = [item.bytes(Tier::ResourceSchema), item.bytes(Tier::ScopeSchema)];
-        let owner = self.identities.texts(scope, &urls);
+        let owner = Identities::texts(scope, &urls);
         self.canonical.clear();
         for (field, at) in include.iter().zip(0_u64..) {
             let before = self.canonical.len();
@@ -104,10 +104,10 @@ impl Held {
                 Value::read_cow(body).encode(&mut self.canonical);
             }
             let texts = [self.canonical.as_slice(), bytes(record, 3)];
-            let scope = self.identities.texts(scope, &texts);
+            let scope = Identities::texts(scope, &texts);
             self.identities.record(scope, record, number(record, 2))
         } else {
-            self.identities.texts(scope, &[self.canonical.as_slice()]).series()
+            Identities::texts(scope, &[self.canonical.as_slice()]).series()
         };
         if let Some(known) = self.by_kind.get(&kind).and_then(|at| self.records.get_mut(*at)) {
             known.count += 1;

@@ -71,11 +71,15 @@ fn labels_are_renamed_added_and_mapped() {
 
 #[test]
 fn a_metric_without_points_goes() {
-    let list = [gauge("m", &[int(1, &json!({"k": "v"}))]), gauge("empty", &[])];
+    let list = [
+        gauge("m", &[int(1, &json!({"k": "v"}))]),
+        gauge("empty", &[]),
+        gauge("other", &[int(2, &json!({"k": "w"}))]),
+    ];
     let operation = "operations: [{action: delete_label_value, label: k, label_value: v}]";
     let came =
         came(&format!("{{include: '.', match_type: regexp, action: update, {operation}}}"), &list);
-    assert_eq!(names(&metric_list(&came.only())), ["empty"], "one that had none stays");
+    assert_eq!(names(&metric_list(&came.only())), ["empty", "other"], "one that had none stays");
     let transform = format!("{{include: m, action: update, {operation}}}");
     let came = self::came(&transform, &list[..1]);
     assert_eq!((came.requests.len(), came.filtered), (0, 1));
@@ -128,7 +132,7 @@ fn values_are_scaled_and_toggled() {
     let numbers = [
         gauge("g", &[int(7, &labels), json!({"asDouble": 2.5})]),
         json!({"name": "h", "histogram": {"dataPoints": [{
-            "count": "3", "sum": 6.0, "min": 1.0, "max": 4.0, "bucketCounts": ["1", "2"],
+            "count": "3", "sum": 6.0, "min": 1, "max": 4, "bucketCounts": ["1", "2"],
             "explicitBounds": [2.0], "exemplars": [{"asDouble": 3.0}]}]}}),
         json!({"name": "e", "exponentialHistogram": {"dataPoints": [{
             "count": "1", "sum": 4.0, "scale": 1, "positive": {"offset": 3, "bucketCounts": ["1"]}}]}}),
@@ -218,11 +222,12 @@ fn metrics_move_to_a_resource_of_their_own() {
     let entries = came.only()["resourceMetrics"].clone();
     assert_eq!(entries.as_array().map(Vec::len), Some(2));
     assert_eq!(entries[0]["resource"]["attributes"], json!({"host.name": "n1"}));
-    assert_eq!(entries[0]["scopeMetrics"][0]["metrics"], json!([list[1]]));
+    let moved = |name: &str, value: &str| json!({"name": name, "gauge": {"dataPoints": [{"asInt": value}]}});
+    assert_eq!(entries[0]["scopeMetrics"][0]["metrics"], json!([moved("b", "2")]));
     assert_eq!(entries[1]["resource"]["attributes"], json!({"host.name": "y", "type": "x"}));
     assert_eq!(
         entries[1]["scopeMetrics"][0],
-        json!({"scope": {"name": "s"}, "metrics": [list[0]]})
+        json!({"scope": {"name": "s"}, "metrics": [moved("a", "1")]})
     );
     let came = self::came(
         "{include: ., match_type: regexp, action: group, group_resource_labels: {type: x}}",

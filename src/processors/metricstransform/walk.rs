@@ -120,7 +120,7 @@ impl Plan {
         for entry in messages(body, &[1]) {
             let mut scopes = Vec::new();
             for field in messages(entry.bytes(), &[2]) {
-                let Some(mut scope) = self.slots(field, &mut out) else { break };
+                let Some(mut scope) = Self::slots(field, &mut out) else { break };
                 for step in &self.steps {
                     let moved = self.step(step, &mut scope.slots, left_alone, &mut out);
                     if !moved.is_empty() {
@@ -141,7 +141,7 @@ impl Plan {
         out.finish_into(purse)
     }
 
-    fn slots<'a>(&self, field: Field<'a>, out: &mut Splicer<'_>) -> Option<ScopeSlots<'a>> {
+    fn slots<'a>(field: Field<'a>, out: &mut Splicer<'_>) -> Option<ScopeSlots<'a>> {
         let metrics = || messages(field.bytes(), &[2]);
         if !out.pays(SLOT * metrics().count()) {
             return None;
@@ -280,6 +280,7 @@ fn added(metric: Vec<u8>) -> Slot<'static> {
 impl Step {
     /// The metric with a new name and after all operations: nothing if it stays as it is. `None` if
     /// it has lost all its points.
+    #[expect(clippy::option_option, reason = "gone, unchanged and changed are three outcomes")]
     fn transformed(&self, metric: &[u8], is_whole: bool) -> Option<Option<Vec<u8>>> {
         let before = points(metric);
         let mut new: Option<Vec<u8>> = None;
@@ -390,7 +391,9 @@ fn regrouped(entry: &[u8], scope: &[u8], metrics: &[Vec<u8>], step: &Step) -> Ve
     for field in fields(scope).filter(|field| content(field, 2).is_none()) {
         inner.extend_from_slice(field.whole);
     }
-    metrics.iter().for_each(|metric| put_bytes(&mut inner, 2, metric));
+    for metric in metrics {
+        put_bytes(&mut inner, 2, metric);
+    }
     let mut out = Vec::new();
     put_bytes(&mut out, 1, &resource);
     put_header(&mut out, 2, inner.len());

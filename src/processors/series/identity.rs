@@ -39,7 +39,9 @@ impl Identities {
     fn hashed(&mut self, above: u128, message: &[u8], attributes: u32, more: &[u64]) -> u128 {
         let mut hasher = Xxh3::with_seed(*SEED);
         hasher.update(&above.to_le_bytes());
-        more.iter().for_each(|number| hasher.update(&number.to_le_bytes()));
+        for number in more {
+            hasher.update(&number.to_le_bytes());
+        }
         let mut entries: SmallVec<[&[u8]; 16]> =
             fields(message).filter_map(|field| content(&field, attributes)).collect();
         entries.sort_unstable_by(|one, other| key_value(one).0.cmp(key_value(other).0));
@@ -78,7 +80,7 @@ impl Identities {
     }
 
     /// Something below an owner that has some texts.
-    pub(in crate::processors) fn texts(&mut self, above: Owner, texts: &[&[u8]]) -> Owner {
+    pub(in crate::processors) fn texts(above: Owner, texts: &[&[u8]]) -> Owner {
         Owner(named(above.0, texts))
     }
 

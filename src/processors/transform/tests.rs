@@ -156,7 +156,7 @@ fn mistakes_are_shown_inside_of_the_statement() {
     let found = problems(&ENTRY, settings);
     assert_eq!((found.len(), &*found[0][0], &*found[0][2]), (1, "sett", "did you mean `set`?"));
     for (settings, at, message) in [
-        ("{flatten_data: true}", "flatten_data", "not supported"),
+        ("{flatten_data: true}", "true", "not supported"),
         ("{profile_statements: []}", "profile_statements", "no profiles"),
         (
             "{trace_statements: [{context: log, statements: ['set(name, \"a\")']}]}",

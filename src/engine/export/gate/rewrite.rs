@@ -66,7 +66,7 @@ pub(super) fn weigh(
     for segment in &payload.body {
         let growth = items.saturating_mul(GROWTH).min(segment.len());
         if let Some(new) = edit_items(payload.signal, segment, growth, purse, &mut writer)? {
-            body.push(new.into())
+            body.push(new.into());
         } else {
             is_new = false;
             body.push(segment.clone());
