@@ -171,7 +171,7 @@ pub(crate) fn frame(
 
 /// What is wrong with a configuration of these texts, where every variable has a value.
 pub(crate) fn problems(texts: &[String]) -> Problems {
-    let env = |name: &str| Some(format!("value-of-{}", name.to_lowercase()));
+    let env = |name: &str| Some(format!("the-value-of-the-variable-{}", name.to_lowercase()));
     let uris: Vec<String> = texts.iter().map(|text| format!("yaml:{text}")).collect();
     let mut problems = Problems::default();
     let loaded = source::load(&uris, &[], &env, &mut problems);
