@@ -94,7 +94,7 @@ pub struct Config {
     pub default_pipelines: Vec<String>,
     /// What happens when a condition fails on an item.
     pub error_mode: ErrorMode,
-    /// Has no effect: what a route takes is not there for later ones. Instead: `action: copy`.
+    /// Has no effect: what a route takes is not there for later ones. Instead: write `action: copy` in the route.
     pub match_once: Fixed<true>,
 }
 

@@ -37,7 +37,7 @@ pub struct Config {
     /// Attributes that tell resources apart; without any, all do. A resource of metrics is the
     /// first of those that are the same.
     pub resource_metrics_key_attributes: Vec<String>,
-    /// Has no effect: there is no such cache. Instead: `aggregation_cardinality_limit`.
+    /// Has no effect: there is no such cache. Instead: limit the series with `aggregation_cardinality_limit`.
     pub dimensions_cache_size: Ignored<u64>,
     /// What the names of metrics begin with.
     pub namespace: String,
@@ -240,7 +240,10 @@ pub(super) fn validate(config: &Config, at: &Node, problems: &mut Problems) {
 fn histogram(histogram: &Histogram, at: &Node, problems: &mut Problems) {
     if histogram.explicit.on().is_some() && histogram.exponential.on().is_some() {
         problems
-            .error(at.at("exponential"), "use either `explicit` or `exponential` buckets histogram")
+            .error(
+                at.at("exponential"),
+                "a histogram has either `explicit` or `exponential` buckets",
+            )
             .help("remove one of them");
     }
     if let Some(Explicit { buckets }) = histogram.explicit.on() {

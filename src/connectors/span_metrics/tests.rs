@@ -297,7 +297,7 @@ fn mistakes_are_found() {
     for (settings, expected) in [
         (
             "{histogram: {explicit: {}, exponential: {}}}",
-            "use either `explicit` or `exponential` buckets histogram",
+            "a histogram has either `explicit` or `exponential` buckets",
         ),
         ("{histogram: {explicit: {buckets: [2s, 1s]}}}", "the bucket `1s` comes after `2s`"),
         ("{histogram: {exponential: {max_size: 1}}}", "`max_size` must be at least 2"),
