@@ -303,7 +303,8 @@ fn failed(
 /// What a group names: contexts, functions and enums.
 #[derive(Default)]
 struct Named {
-    contexts: Vec<Context>,
+    /// With the places of the paths.
+    contexts: Vec<(Context, Span)>,
     functions: Vec<String>,
     enums: Vec<String>,
 }
@@ -312,46 +313,61 @@ struct Named {
 fn infer(signal: Signal, parsed: &[(Which, &str, Parsed)]) -> Result<Context, Box<Located>> {
     let mut named = Named::default();
     for (_, _, tree) in parsed {
-        match tree {
-            Parsed::Condition(expr) => named.expr(expr),
-            Parsed::Statement(statement) => {
-                named.call(&statement.editor);
-                statement.condition.iter().for_each(|condition| named.expr(condition));
-            }
-        }
+        named.tree(tree);
     }
     let of_signal = Context::of_signal(signal);
-    let located = |problem| {
-        let which = parsed.first().map_or(Which::Statement(0), |(which, ..)| *which);
-        Box::new(Located { which, problem })
-    };
-    let span = parsed.first().map_or(Span::default(), |(_, text, _)| Span::new(0, text.len()));
     let valid: Vec<&str> = of_signal.iter().map(|context| context.name()).collect();
-    let mut candidates = Context::candidates(&named.contexts);
+    // Paths of other signals' contexts are mistakes, which are shown at their places.
+    let all: Vec<Context> = named.contexts.iter().map(|(context, _)| *context).collect();
+    let known: Vec<Context> = all.iter().copied().filter(|one| of_signal.contains(one)).collect();
+    let mut candidates = Context::candidates(if known.is_empty() { &all } else { &known });
     if candidates.is_empty() {
         // Only functions may say what the statements run on.
         candidates = of_signal.iter().rev().copied().filter(|c| named.is_bound_to(*c)).collect();
     }
     if candidates.is_empty() {
+        let (which, text) = parsed.first().map_or((Which::Statement(0), ""), |one| (one.0, one.1));
         let message = "no path says what this runs on";
-        let problem = Problem::new(span, message);
-        return Err(located(problem.help(format!(
+        let problem = Problem::new(Span::new(0, text.len()), message).help(format!(
             "name the context in a path, such as `{}.attributes`, or set `context` to one of {}",
             valid.last().unwrap_or(&"log"),
             valid.join(", ")
-        ))));
+        ));
+        return Err(Box::new(Located { which, problem }));
     }
     let fitting = candidates.iter().find(|context| named.fits(**context));
     let context = *fitting.unwrap_or(&candidates[0]);
     if !of_signal.contains(&context) {
+        let (which, span) = place_of(context, parsed);
         let message = format!("{} have no context `{}`", signal.name(), context.name());
-        let problem = Problem::new(span, message);
-        return Err(located(problem.help(format!("valid: {}", valid.join(", ")))));
+        let problem = Problem::new(span, message).help(format!("valid: {}", valid.join(", ")));
+        return Err(Box::new(Located { which, problem }));
     }
     Ok(context)
 }
 
+/// The first path that names a context.
+fn place_of(context: Context, parsed: &[(Which, &str, Parsed)]) -> (Which, Span) {
+    let found = parsed.iter().find_map(|(which, _, tree)| {
+        let mut named = Named::default();
+        named.tree(tree);
+        let (_, span) = named.contexts.into_iter().find(|(one, _)| *one == context)?;
+        Some((*which, span))
+    });
+    found.unwrap_or((Which::Statement(0), Span::default()))
+}
+
 impl Named {
+    fn tree(&mut self, tree: &Parsed) {
+        match tree {
+            Parsed::Condition(expr) => self.expr(expr),
+            Parsed::Statement(statement) => {
+                self.call(&statement.editor);
+                statement.condition.iter().for_each(|condition| self.expr(condition));
+            }
+        }
+    }
+
     fn fits(&self, context: Context) -> bool {
         let has_functions = self
             .functions
@@ -390,7 +406,7 @@ impl Named {
                 if let (Some(context), true) =
                     (Context::named(&path.segments[0].name), path.segments.len() > 1)
                 {
-                    self.contexts.push(context);
+                    self.contexts.push((context, expr.span));
                 }
                 let keys = path.segments.iter().flat_map(|segment| &segment.keys);
                 keys.for_each(|key| self.expr(key));
