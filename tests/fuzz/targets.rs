@@ -366,7 +366,7 @@ pub(crate) fn public_edits(data: &[u8]) {
     };
     let metrics = context("otlp", 1 << 20).metrics();
     let guard = Arc::new(Guard::new(&settings, "otlp", 1 << 20, &metrics));
-    let arrived = SystemTime::UNIX_EPOCH + Duration::from_hours(500000);
+    let arrived = SystemTime::UNIX_EPOCH + Duration::from_hours(500_000);
     let visit = Visit::of_page(&guard, Some("user-42"), arrived);
     let mut payload = Payload::unpaid(signal, Bytes::copy_from_slice(body), total);
     for _ in 0..2 {

@@ -133,7 +133,9 @@ pub(crate) fn frame(
             Kind::Exporter => pipeline(signal, NOP, "", id),
             Kind::Connector => {
                 let (inputs, fed) = joined(id, body(*kind, id).as_ref());
-                inputs.iter().for_each(|input| pipeline(input.name(), NOP, "", id));
+                for input in inputs {
+                    pipeline(input.name(), NOP, "", id);
+                }
                 for fed in fed {
                     writeln!(connected, "    {fed}: {{receivers: [{id}], exporters: [{NOP}]}}")
                         .unwrap();

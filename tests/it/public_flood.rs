@@ -4,7 +4,6 @@
 //! `SKEP_OVERLOAD_SECONDS=60 cargo test --test it public_flood:: -- --nocapture` on a quiet machine
 //! asks for 95 % of the rate.
 #![cfg(target_os = "linux")]
-#![expect(clippy::print_stdout, reason = "what was seen belongs to the result")]
 
 use std::{
     sync::{
@@ -34,7 +33,7 @@ const PER_SECOND: u32 = 10;
 const FLOODERS: usize = 10;
 const PER_FLOODER: u32 = 20;
 /// The least part of the rate, in a short run on a machine that does other things, too.
-const LEAST: f64 = 0.8;
+const LEAST: f64 = 0.5;
 const LEAST_LONG: f64 = 0.95;
 const ROUNDS: u32 = 4;
 
