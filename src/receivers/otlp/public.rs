@@ -1,7 +1,7 @@
 //! A public port: one that takes data of anybody, as pages in browsers need it.
 //!
 //! What a page says cannot be trusted. It can be bounded, marked and corrected, and that happens at
-//! three places: before a request is read ([`Guard::admit`]: rates, token, memory), when a worker
+//! three places: before a request is read (`Guard::admit`: rates, token, memory), when a worker
 //! has unpacked it ([`Visit`]: number of items, edits), and by the marks that everything downstream
 //! can see. `docs/browser.md` has the threat model, and the test of each of its lines.
 
