@@ -7,7 +7,7 @@
 
 mod settings;
 
-use std::time::Instant;
+use std::{borrow::Cow, time::Instant};
 
 pub(super) use self::settings::{Attribute, Definition, SECTIONS, Scalar, check};
 use super::{
@@ -235,9 +235,10 @@ impl Group {
     fn add(&mut self, how: &Walk<'_>, entry: &[u8], purse: &mut Purse) -> Result<u64, Reason> {
         let (mut over, mut refused) = (0, None);
         let mut own = Purse::default();
+        let mut around = [Around::default(), Around::default()];
         let walked = walk(how, entry, &mut own, &mut |item| {
             if refused.is_none() {
-                match self.add_item(item, purse) {
+                match self.add_item(item, &mut around, purse) {
                     Ok(more) => over += more,
                     Err(reason) => refused = Some(reason),
                 }
@@ -250,7 +251,12 @@ impl Group {
         }
     }
 
-    fn add_item(&mut self, item: &Item<'_>, purse: &mut Purse) -> Result<u64, Reason> {
+    fn add_item(
+        &mut self,
+        item: &Item<'_>,
+        [scope, resource]: &mut [Around; 2],
+        purse: &mut Purse,
+    ) -> Result<u64, Reason> {
         let (message, number) = message(item, self.context);
         let (mut labels, mut sources) = (self.labels.none(), self.sources.none());
         let times = read(
@@ -263,12 +269,11 @@ impl Group {
             number,
         );
         if labels.iter().any(Option::is_none) {
-            let around = [(item.bytes(Tier::Scope), 3), (item.bytes(Tier::Resource), 1)];
-            for (owner, number) in around {
-                let more = self.labels.among(&[owner], number);
-                for (label, other) in labels.iter_mut().zip(more) {
-                    *label = label.take().or(other);
-                }
+            let scope = scope.labels(item.bytes(Tier::Scope), 3, &self.labels);
+            let resource = resource.labels(item.bytes(Tier::Resource), 1, &self.labels);
+            for (label, (near, far)) in labels.iter_mut().zip(scope.iter().zip(resource)) {
+                let other = || near.as_deref().or(far.as_deref()).map(Cow::Borrowed);
+                *label = label.take().or_else(other);
             }
         }
         let (mut over, mut key) = (0, std::mem::take(&mut self.key));
@@ -282,6 +287,27 @@ impl Group {
         }
         self.key = key;
         refused.map_or(Ok(over), Err)
+    }
+}
+
+/// The labels that a scope or a resource has. They are looked up once for all of its items: it may
+/// have megabytes of attributes, and thousands of items.
+#[derive(Debug, Default)]
+struct Around {
+    /// Address and length of the message; both are of one request entry, which stays where it is.
+    owner: (usize, usize),
+    labels: Vec<Option<Vec<u8>>>,
+}
+
+impl Around {
+    fn labels(&mut self, owner: &[u8], number: u32, wanted: &Wanted) -> &[Option<Vec<u8>>] {
+        let identity = (owner.as_ptr() as usize, owner.len());
+        if self.owner != identity {
+            let found = wanted.among(&[owner], number);
+            self.labels = found.into_iter().map(|value| value.map(Cow::into_owned)).collect();
+            self.owner = identity;
+        }
+        &self.labels
     }
 }
 
