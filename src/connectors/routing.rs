@@ -94,7 +94,8 @@ pub struct Config {
     pub default_pipelines: Vec<String>,
     /// What happens when a condition fails on an item.
     pub error_mode: ErrorMode,
-    /// Has no effect: what a route takes is not there for later ones. Instead: write `action: copy` in the route.
+    /// Has no effect: what a route takes is not there for later ones. Instead: write `action: copy`
+    /// in the route.
     pub match_once: Fixed<true>,
 }
 

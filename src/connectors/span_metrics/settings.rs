@@ -37,7 +37,8 @@ pub struct Config {
     /// Attributes that tell resources apart; without any, all do. A resource of metrics is the
     /// first of those that are the same.
     pub resource_metrics_key_attributes: Vec<String>,
-    /// Has no effect: there is no such cache. Instead: limit the series with `aggregation_cardinality_limit`.
+    /// Has no effect: there is no such cache. Instead: limit the series with
+    /// `aggregation_cardinality_limit`.
     pub dimensions_cache_size: Ignored<u64>,
     /// What the names of metrics begin with.
     pub namespace: String,
