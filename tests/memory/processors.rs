@@ -319,6 +319,8 @@ fn no_processor_takes_more_than_was_charged() {
                 let account = Account::of(1 << 30);
                 let mut chain = [processor];
                 let Ran { peak, charged, is_conserved } = run(&mut chain, signal, &body, &account);
+                // It copies metrics and makes one of several.
+                let conserves = conserves && !settings.starts_with("metrics_transform");
                 assert!(is_conserved || !conserves, "{signal}, {what}: {settings}");
                 if peak > charged + BESIDE {
                     faults.push(format!("{signal}, {what}: {peak} of {charged}, {settings}"));
