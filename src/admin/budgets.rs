@@ -32,7 +32,7 @@ pub(super) async fn found(
     let meant = all.into_iter().filter(|(id, _)| exporter.is_empty() || id == exporter);
     let mut budgets = Vec::new();
     for (id, budget) in meant {
-        // Whoever writes a ledger holds its lock.
+        // The lock is held while a ledger is written.
         let report = tokio::task::spawn_blocking(move || budget.report(NAMES, Timestamp::now()));
         let report = report.await.map_err(|error| Status::internal(error.to_string()))?;
         budgets.push(message_of(id, report));

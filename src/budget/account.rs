@@ -156,7 +156,7 @@ impl MonthlyBudget {
     /// a file.
     pub fn rates(&self, now: Timestamp) -> Rates {
         if self.is_due(now.as_millisecond()) {
-            // Whoever holds the lock may be writing; the rates of a moment ago will do.
+            // The lock may be held for a write to disk; the rates of a moment ago will do.
             let state = match self.state.try_lock() {
                 Ok(state) => Some(state),
                 Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),

@@ -79,7 +79,7 @@ const BOUNDS: [u64; 10] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000];
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Keys of attributes by which items are grouped; none: equal resources are joined.
+    /// Keys of the attributes to group items by. If the list is empty, equal resources are joined.
     pub keys: Vec<String>,
 }
 

@@ -16,8 +16,8 @@ const NAME: u32 = 5;
 const ATTRIBUTES: u32 = 9;
 const STATUS: u32 = 15;
 
-/// What stands in a name for a value that is neither text nor number nor boolean, as in the
-/// Collector.
+/// Replaces a value in a name that is neither text nor number nor boolean. The Collector writes the
+/// same.
 const UNKNOWN: &[u8] = b"<unknown-attribute-type>";
 
 /// The configuration, compiled.

@@ -1,8 +1,8 @@
 //! How much may come: from each client, and from all together.
 //!
 //! Each limit is a bucket that fills at its rate and holds what comes in [`BURST`]. A client is an
-//! IPv4 address or an IPv6 network of 64 bits, since whoever has one address of such a network has
-//! all of them. The table has a limit: beyond it new clients share one entry.
+//! IPv4 address or an IPv6 network of 64 bits, because a client that has one address of such a
+//! network has all of them. The table has a limit: beyond it new clients share one entry.
 
 use std::{collections::HashMap, net::IpAddr, sync::Mutex, time::Duration};
 
