@@ -237,6 +237,22 @@ fn metrics_move_to_a_resource_of_their_own() {
 }
 
 #[test]
+fn metrics_of_several_scopes_move_to_one_resource() {
+    let mut request = metrics(&[gauge("a", &[int(1, &json!({}))])]);
+    let scopes = request["resourceMetrics"][0]["scopeMetrics"].as_array_mut().unwrap();
+    let mut other = scopes[0].clone();
+    other["scope"]["name"] = json!("t");
+    scopes.push(other);
+    let settings = "{transforms: [{include: a, action: group, group_resource_labels: {type: x}}]}";
+    let entries = Trial::of(&ENTRY, Signal::Metrics, settings).send(&request).only();
+    let [entry] = &entries["resourceMetrics"].as_array().unwrap()[..] else { panic!("{entries}") };
+    assert_eq!(entry["resource"]["attributes"], json!({"host.name": "n1", "type": "x"}));
+    let scopes = entry["scopeMetrics"].as_array().unwrap();
+    let names: Vec<_> = scopes.iter().map(|scope| scope["scope"]["name"].clone()).collect();
+    assert_eq!(names, ["s", "t"]);
+}
+
+#[test]
 fn labels_choose_points() {
     let list =
         [gauge("m", &[int(1, &json!({"k": "a"})), int(2, &json!({"k": "b"})), int(3, &json!({}))])];

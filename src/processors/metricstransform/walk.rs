@@ -119,19 +119,26 @@ impl Plan {
         let mut grouped: Vec<Vec<u8>> = Vec::new();
         for entry in messages(body, &[1]) {
             let mut scopes = Vec::new();
+            // What each step moves out of this entry: one new entry, however many scopes there are.
+            let mut moved_by = vec![Vec::new(); self.steps.len()];
             for field in messages(entry.bytes(), &[2]) {
                 let Some(mut scope) = Self::slots(field, &mut out) else { break };
-                for step in &self.steps {
+                for (step, new) in self.steps.iter().zip(&mut moved_by) {
                     let moved = self.step(step, &mut scope.slots, left_alone, &mut out);
                     if !moved.is_empty() {
-                        let new = regrouped(entry.bytes(), field.bytes(), &moved, step);
-                        if out.pays(2 * new.len()) {
-                            grouped.push(new);
+                        let before = new.len();
+                        if before == 0 {
+                            put_owner(entry.bytes(), step, new);
+                        }
+                        put_scope(field.bytes(), &moved, new);
+                        if !out.pays(2 * (new.len() - before)) {
+                            break;
                         }
                     }
                 }
                 scopes.push(scope);
             }
+            grouped.extend(moved_by.into_iter().filter(|new| !new.is_empty()));
             write(&entry, &scopes, &mut out);
         }
         for new in grouped {
@@ -373,8 +380,8 @@ fn are_alike(metrics: &[&[u8]]) -> bool {
         && others.iter().all(|other| nature(other).as_ref() == Some(&wanted))
 }
 
-/// A resource entry of metrics that have moved.
-fn regrouped(entry: &[u8], scope: &[u8], metrics: &[Vec<u8>], step: &Step) -> Vec<u8> {
+/// Begins a resource entry for metrics that move out of another one: everything but its scopes.
+fn put_owner(entry: &[u8], step: &Step, out: &mut Vec<u8>) {
     let mut resource = Vec::new();
     for part in fields(entry).filter_map(|field| content(&field, 1)) {
         for field in fields(part) {
@@ -387,6 +394,14 @@ fn regrouped(entry: &[u8], scope: &[u8], metrics: &[Vec<u8>], step: &Step) -> Ve
     for (key, value) in &step.resource_labels {
         put_entry(&mut resource, 1, key, &Value::Text(value.as_slice().into()));
     }
+    put_bytes(out, 1, &resource);
+    for field in fields(entry).filter(|field| !matches!(field.number, 1 | 2)) {
+        out.extend_from_slice(field.whole);
+    }
+}
+
+/// Adds a scope with these metrics to a resource entry.
+fn put_scope(scope: &[u8], metrics: &[Vec<u8>], out: &mut Vec<u8>) {
     let mut inner = Vec::new();
     for field in fields(scope).filter(|field| content(field, 2).is_none()) {
         inner.extend_from_slice(field.whole);
@@ -394,14 +409,8 @@ fn regrouped(entry: &[u8], scope: &[u8], metrics: &[Vec<u8>], step: &Step) -> Ve
     for metric in metrics {
         put_bytes(&mut inner, 2, metric);
     }
-    let mut out = Vec::new();
-    put_bytes(&mut out, 1, &resource);
-    put_header(&mut out, 2, inner.len());
+    put_header(out, 2, inner.len());
     out.extend_from_slice(&inner);
-    for field in fields(entry).filter(|field| !matches!(field.number, 1 | 2)) {
-        out.extend_from_slice(field.whole);
-    }
-    out
 }
 
 /// Writes what has become of an entry.
