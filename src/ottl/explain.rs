@@ -113,7 +113,7 @@ impl fmt::Display for Test {
                 write!(f, "{path} {sign} {:?}", String::from_utf8_lossy(text))
             }
             Test::Value(node, _) => node.fmt(f),
-            Test::Held(inner, _) => write!(f, "once({inner})"),
+            Test::Held(inner, ..) => write!(f, "once({inner})"),
         }
     }
 }
@@ -185,7 +185,7 @@ pub(super) fn why(test: &Test, eval: Eval<'_>, depth: usize, out: &mut Vec<Strin
         if values.is_empty() { String::new() } else { format!("  ({})", values.join(", ")) };
     out.push(format!("{indent}{result}: {test}{detail}"));
     match test {
-        Test::Not(inner) | Test::Held(inner, _) => why(inner, eval, depth + 1, out),
+        Test::Not(inner) | Test::Held(inner, ..) => why(inner, eval, depth + 1, out),
         Test::All(tests) | Test::Any(tests) => {
             let decides = matches!(test, Test::Any(_));
             for part in tests {

@@ -40,7 +40,7 @@ const KEPT: usize = 64 << 10;
 /// Most bytes of a cache that many items share. Each write copies it.
 const SHARED_CACHE: usize = 64 << 10;
 
-/// Source of [`Item::stamp`].
+/// The source of the stamps of items.
 static STAMPS: AtomicU64 = AtomicU64::new(1);
 
 fn stamp() -> u64 {
@@ -112,8 +112,10 @@ impl Appended {
 pub struct Item<'a> {
     levels: [Level<'a>; TIERS],
     spare: Vec<u8>,
+    /// Changes whenever the resource does.
+    resource_stamp: u64,
     /// Changes whenever the resource or the scope does.
-    stamp: u64,
+    scope_stamp: u64,
     /// Edits so far.
     edits: u64,
     /// Field of the metric that holds the points, 5 to 11; 0 if it has no data.
@@ -133,7 +135,8 @@ impl<'a> Item<'a> {
         Item {
             levels: Default::default(),
             spare: Vec::new(),
-            stamp: stamp(),
+            resource_stamp: stamp(),
+            scope_stamp: stamp(),
             edits: 0,
             kind: 0,
             index: None,
@@ -168,9 +171,7 @@ impl<'a> Item<'a> {
         if !self.shares_cache {
             self.levels[Tier::Cache as usize].enter(&[]);
         }
-        if matches!(tier, Tier::Resource | Tier::Scope) {
-            self.stamp = stamp();
-        }
+        self.note_change(tier);
     }
 
     /// Goes to an event of the span that was entered; `index` is its position.
@@ -219,7 +220,7 @@ impl<'a> Item<'a> {
             level.has_version = true;
             level.is_edited = true;
         }
-        self.stamp = stamp();
+        self.note_change(Tier::Resource);
     }
 
     /// The kind of the metric whose points are entered.
@@ -251,9 +252,22 @@ impl<'a> Item<'a> {
         self.edits
     }
 
-    /// Which version of resource and scope this is: what depends on nothing else is computed once.
-    pub(crate) fn stamp(&self) -> u64 {
-        self.stamp
+    /// Which version of an owner this is, a resource or a scope with its resource: what depends on
+    /// nothing else is computed once. A resource may have thousands of scopes.
+    pub(crate) fn stamp(&self, owner: Tier) -> u64 {
+        if owner == Tier::Resource { self.resource_stamp } else { self.scope_stamp }
+    }
+
+    /// Gives an owner that has changed a new stamp.
+    fn note_change(&mut self, tier: Tier) {
+        match tier {
+            Tier::Resource | Tier::ResourceSchema => {
+                self.resource_stamp = stamp();
+                self.scope_stamp = self.resource_stamp;
+            }
+            Tier::Scope | Tier::ScopeSchema => self.scope_stamp = stamp(),
+            _ => {}
+        }
     }
 
     /// Puts another message in the place of the current one of a level.
@@ -285,12 +299,7 @@ impl<'a> Item<'a> {
             level.is_edited = true;
             level.index.clear();
             self.edits += 1;
-            if matches!(
-                tier,
-                Tier::Resource | Tier::Scope | Tier::ResourceSchema | Tier::ScopeSchema
-            ) {
-                self.stamp = stamp();
-            }
+            self.note_change(tier);
         }
         out.shrink_to(KEPT);
         self.spare = out;

@@ -33,6 +33,48 @@ pub struct Place {
     pub writes: Types,
     /// As written, with its context: `span.attributes["a"]`.
     pub text: String,
+    /// Where an attribute of the resource or scope was found last.
+    pub found: Found,
+}
+
+/// Where an attribute is in its owner, which many items share: it is looked up once for all of them.
+#[derive(Debug, Clone, Default)]
+pub struct Found(Cell<(u64, Option<(u32, u32)>)>);
+
+impl Found {
+    /// The attribute with a key; `stamp` tells which version of the owner this is.
+    fn find<'m>(
+        &self,
+        stamp: u64,
+        message: &'m [u8],
+        number: u32,
+        key: &[u8],
+    ) -> Option<Cow<'m, [u8]>> {
+        let (known, place) = self.0.get();
+        if known == stamp {
+            let (start, end) = place?;
+            return message.get(start as usize..end as usize).map(Cow::Borrowed);
+        }
+        let found = find(message, number, key);
+        match &found {
+            None => self.0.set((stamp, None)),
+            Some(Cow::Borrowed(any)) => {
+                if let Some(place) = place_in(message, any) {
+                    self.0.set((stamp, Some(place)));
+                }
+            }
+            // It was put together of several parts.
+            Some(Cow::Owned(_)) => {}
+        }
+        found
+    }
+}
+
+/// Where a part of a message begins and ends; `None` if it is not in the message.
+fn place_in(message: &[u8], part: &[u8]) -> Option<(u32, u32)> {
+    let start = part.as_ptr().addr().checked_sub(message.as_ptr().addr())?;
+    let end = start.checked_add(part.len()).filter(|end| *end <= message.len())?;
+    Some((u32::try_from(start).ok()?, u32::try_from(end).ok()?))
 }
 
 /// A key of a path, or of what a converter returned.
@@ -83,9 +125,9 @@ pub enum Test {
     },
     /// A converter that returns a boolean.
     Value(Node, Span),
-    /// A test of the resource and scope only, with its last result and the version of them that it
-    /// was made for.
-    Held(Box<Test>, Cell<(u64, bool)>),
+    /// A test of an owner only: of the resource, or of the scope with it. It has its last result, and
+    /// the version of the owner that it was made for.
+    Held(Box<Test>, Tier, Cell<(u64, bool)>),
 }
 
 /// A converter or editor with its arguments.
@@ -233,7 +275,13 @@ impl Place {
 
     pub fn read<'e>(&'e self, eval: Eval<'e>) -> Result<Value<'e>, Fault> {
         if let (Access::Attributes(number), [Key::Text(key)]) = (self.access, &*self.keys) {
-            let found = find(eval.item.bytes(self.tier), number, key);
+            let message = eval.item.bytes(self.tier);
+            let found = match self.tier {
+                Tier::Resource | Tier::Scope => {
+                    self.found.find(eval.item.stamp(self.tier), message, number, key)
+                }
+                _ => find(message, number, key),
+            };
             return Ok(found.map_or(Value::Nil, Value::read_cow));
         }
         if self.keys.is_empty() {
@@ -290,8 +338,8 @@ impl Test {
                     Err(What::Type { subject: "the condition", wanted, found }.at(*span))
                 }
             },
-            Test::Held(inner, held) => {
-                let stamp = eval.item.stamp();
+            Test::Held(inner, owner, held) => {
+                let stamp = eval.item.stamp(*owner);
                 let (known, value) = held.get();
                 if known == stamp {
                     return Ok(value);

@@ -80,6 +80,9 @@ pub struct Walk<'a> {
     pub prunes: bool,
 }
 
+/// Largest block of new bytes, unless one message is larger.
+const BLOCK: usize = 1 << 20;
+
 /// Most metrics that editors add to a scope.
 const APPENDED: usize = 10_000;
 
@@ -125,7 +128,7 @@ pub fn walk_with<'a>(
     if left == 0 {
         return Ok(Changed::Empty);
     }
-    let mut out = Splicer::paid(body, arena.0.len(), purse);
+    let mut out = Splicer::paid(body, arena.len, purse);
     let mut changed = notes.inner.iter().peekable();
     for (at, entry) in messages(body, &[1]).enumerate() {
         if let Some(notes) = changed.next_if(|notes| notes.at == at) {
@@ -135,21 +138,35 @@ pub fn walk_with<'a>(
     Ok(out.finish_into(purse)?.map_or(Changed::Nothing, Changed::Body))
 }
 
-/// New bytes of what changes.
+/// Bytes in an arena: which block, and where in it.
+type Kept = (usize, Range<usize>);
+
+/// New bytes of what changes, in blocks that never grow: each is as large as all before it, within
+/// a limit. A list that doubles would have three times its length allocated while it is copied.
 #[derive(Debug, Default)]
-struct Arena(Vec<u8>);
+struct Arena {
+    blocks: Vec<Vec<u8>>,
+    len: usize,
+}
 
 impl Arena {
-    fn keep(&mut self, purse: &mut Purse, bytes: &[u8]) -> Result<Range<usize>, Reason> {
-        let start = self.0.len();
-        let needed = start + bytes.len();
-        if needed > self.0.capacity() {
-            let capacity = needed.max(self.0.capacity() * 2).max(256);
-            purse.pay(capacity - self.0.capacity())?;
-            self.0.reserve_exact(capacity - start);
+    fn keep(&mut self, purse: &mut Purse, bytes: &[u8]) -> Result<Kept, Reason> {
+        let is_full = |block: &Vec<u8>| block.capacity() - block.len() < bytes.len();
+        if self.blocks.last().is_none_or(is_full) {
+            let capacity = bytes.len().max(self.len.clamp(256, BLOCK));
+            purse.pay(capacity)?;
+            purse.push(&mut self.blocks, Vec::with_capacity(capacity))?;
         }
-        self.0.extend_from_slice(bytes);
-        Ok(start..needed)
+        let at = self.blocks.len() - 1;
+        let block = &mut self.blocks[at];
+        let start = block.len();
+        block.extend_from_slice(bytes);
+        self.len += bytes.len();
+        Ok((at, start..block.len()))
+    }
+
+    fn bytes(&self, (block, range): &Kept) -> &[u8] {
+        &self.blocks[*block][range.clone()]
     }
 }
 
@@ -161,13 +178,13 @@ struct Notes {
     /// All of it goes.
     is_dropped: bool,
     /// Its resource or scope, in the arena.
-    owner: Option<Range<usize>>,
-    schema: Option<Range<usize>>,
+    owner: Option<Kept>,
+    schema: Option<Kept>,
     /// The entries or scope entries in it that change.
     inner: Vec<Notes>,
     /// Positions of items that change; `None`: they go.
-    items: Vec<(usize, Option<Range<usize>>)>,
-    appended: Vec<Range<usize>>,
+    items: Vec<(usize, Option<Kept>)>,
+    appended: Vec<Kept>,
 }
 
 impl Notes {
@@ -212,7 +229,7 @@ impl Notes {
             }
             let missing = owner.map(|new| (1, new)).into_iter().chain(schema.map(|new| (3, new)));
             for (number, new) in missing.chain(self.appended.iter().map(|new| (2, new))) {
-                let bytes = &arena.0[new.clone()];
+                let bytes = arena.bytes(new);
                 let len = bytes_field_len(number, bytes.len());
                 out.append(len, |out| put_bytes(out, number, bytes));
             }
@@ -221,14 +238,9 @@ impl Notes {
 }
 
 /// Puts new bytes in place of a field; without any the field goes.
-fn put_once<'a>(
-    out: &mut Splicer<'a>,
-    field: &Field<'a>,
-    new: Option<&Range<usize>>,
-    arena: &Arena,
-) {
+fn put_once<'a>(out: &mut Splicer<'a>, field: &Field<'a>, new: Option<&Kept>, arena: &Arena) {
     let Some(new) = new else { return out.replace(field.whole, 0, |_| {}) };
-    let bytes = &arena.0[new.clone()];
+    let bytes = arena.bytes(new);
     let len = bytes_field_len(field.number, bytes.len());
     out.replace(field.whole, len, |out| put_bytes(out, field.number, bytes));
 }
@@ -245,7 +257,7 @@ struct Walker<'w> {
 type Children = Vec<(usize, Option<Vec<u8>>)>;
 
 impl Walker<'_> {
-    fn keep(&mut self, bytes: &[u8]) -> Result<Range<usize>, Stop> {
+    fn keep(&mut self, bytes: &[u8]) -> Result<Kept, Stop> {
         Ok(self.arena.keep(self.purse, bytes)?)
     }
 

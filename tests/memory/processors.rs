@@ -134,8 +134,9 @@ const SETTINGS: &[(&str, &str)] = &[
     ),
     (
         "transform",
-        "{log_statements: [{shared_cache: true, context: log, statements: \
-         ['append(cache[\"all\"], attributes[\"url\"])', 'set(attributes[\"c\"], cache)']}]}",
+        "{log_statements: [{shared_cache: true, context: log, error_mode: ignore, statements: \
+         ['append(cache[\"all\"], \"a text that many records add until the cache is full\")', \
+         'append(cache[\"all\"], attributes[\"url\"])', 'set(attributes[\"c\"], cache)']}]}",
     ),
 ];
 
@@ -316,9 +317,17 @@ fn no_processor_takes_more_than_was_charged() {
                 if !is_due(request, at) {
                     continue;
                 }
-                let account = Account::of(1 << 30);
+                let account = Account::of(256 << 20);
                 let mut chain = [processor];
+                let t0 = Instant::now();
                 let Ran { peak, charged, is_conserved } = run(&mut chain, signal, &body, &account);
+                if t0.elapsed() > Duration::from_millis(700) {
+                    eprintln!(
+                        "SLOW {:?} {signal} {what}: {}",
+                        t0.elapsed(),
+                        settings.replace('\n', " ")
+                    );
+                }
                 // It copies metrics and makes one of several.
                 let conserves = conserves && !settings.starts_with("metrics_transform");
                 assert!(is_conserved || !conserves, "{signal}, {what}: {settings}");

@@ -150,66 +150,80 @@ fn is_text(comparison: Comparison, path: &Node, text: &Node) -> Option<Test> {
     Some(Test::IsText { tier: place.tier, number, key, text, is_wanted, path })
 }
 
-/// Wraps the largest parts that depend on nothing but the resource, the scope and the request.
+/// Wraps the largest parts that depend on nothing but the resource and the request, then those that
+/// also depend on the scope.
 fn held(test: Test) -> Test {
-    if is_shared_test(&test) && !matches!(test, Test::Constant(_)) {
-        return Test::Held(Box::new(test), std::cell::Cell::new((0, false)));
+    held_by(held_by(test, Tier::Resource), Tier::Scope)
+}
+
+/// Wraps the largest parts that are the same for everything in an owner: a resource or a scope.
+fn held_by(test: Test, owner: Tier) -> Test {
+    if matches!(test, Test::Constant(_) | Test::Held(..)) {
+        return test;
+    }
+    if is_shared_test(&test, owner) {
+        return Test::Held(Box::new(test), owner, std::cell::Cell::new((0, false)));
     }
     match test {
-        Test::Not(inner) => Test::Not(Box::new(held(*inner))),
-        Test::All(tests) => Test::All(tests.into_iter().map(held).collect()),
-        Test::Any(tests) => Test::Any(tests.into_iter().map(held).collect()),
+        Test::Not(inner) => Test::Not(Box::new(held_by(*inner, owner))),
+        Test::All(tests) => Test::All(held_all(tests, owner)),
+        Test::Any(tests) => Test::Any(held_all(tests, owner)),
         other => other,
     }
 }
 
-fn is_shared_tier(tier: Tier) -> bool {
-    matches!(
-        tier,
-        Tier::Resource | Tier::Scope | Tier::ResourceSchema | Tier::ScopeSchema | Tier::Request
-    )
+fn held_all(tests: Vec<Test>, owner: Tier) -> Vec<Test> {
+    tests.into_iter().map(|test| held_by(test, owner)).collect()
 }
 
-fn is_shared_test(test: &Test) -> bool {
-    match test {
-        Test::Constant(_) => true,
-        Test::Not(inner) | Test::Held(inner, _) => is_shared_test(inner),
-        Test::All(tests) | Test::Any(tests) => tests.iter().all(is_shared_test),
-        Test::Compare(_, sides) => is_shared(&sides.0) && is_shared(&sides.1),
-        Test::IsText { tier, .. } => is_shared_tier(*tier),
-        Test::Value(node, _) => is_shared(node),
+fn is_shared_tier(tier: Tier, owner: Tier) -> bool {
+    match tier {
+        Tier::Resource | Tier::ResourceSchema | Tier::Request => true,
+        Tier::Scope | Tier::ScopeSchema => owner == Tier::Scope,
+        _ => false,
     }
 }
 
-fn are_shared(keys: &[Key]) -> bool {
+fn is_shared_test(test: &Test, owner: Tier) -> bool {
+    match test {
+        Test::Constant(_) => true,
+        Test::Not(inner) | Test::Held(inner, ..) => is_shared_test(inner, owner),
+        Test::All(tests) | Test::Any(tests) => tests.iter().all(|test| is_shared_test(test, owner)),
+        Test::Compare(_, sides) => is_shared(&sides.0, owner) && is_shared(&sides.1, owner),
+        Test::IsText { tier, .. } => is_shared_tier(*tier, owner),
+        Test::Value(node, _) => is_shared(node, owner),
+    }
+}
+
+fn are_shared(keys: &[Key], owner: Tier) -> bool {
     keys.iter().all(|key| match key {
         Key::Text(_) | Key::Index(_) => true,
-        Key::Dynamic(node) => is_shared(node),
+        Key::Dynamic(node) => is_shared(node, owner),
     })
 }
 
-fn is_shared(node: &Node) -> bool {
+fn is_shared(node: &Node, owner: Tier) -> bool {
     match node {
         Node::Constant(_) => true,
-        Node::Path(place) => is_shared_tier(place.tier) && are_shared(&place.keys),
-        Node::Call(call) => is_shared_call(call),
+        Node::Path(place) => is_shared_tier(place.tier, owner) && are_shared(&place.keys, owner),
+        Node::Call(call) => is_shared_call(call, owner),
         Node::Keys(inner, keys, _) | Node::Inside(inner, keys, _) => {
-            is_shared(inner) && are_shared(keys)
+            is_shared(inner, owner) && are_shared(keys, owner)
         }
-        Node::Math(_, sides, _) => is_shared(&sides.0) && is_shared(&sides.1),
-        Node::Negate(inner, _) => is_shared(inner),
-        Node::List(nodes) => nodes.iter().all(is_shared),
-        Node::Map(members) => members.iter().all(|(_, node)| is_shared(node)),
+        Node::Math(_, sides, _) => is_shared(&sides.0, owner) && is_shared(&sides.1, owner),
+        Node::Negate(inner, _) => is_shared(inner, owner),
+        Node::List(nodes) => nodes.iter().all(|node| is_shared(node, owner)),
+        Node::Map(members) => members.iter().all(|(_, node)| is_shared(node, owner)),
         Node::Local(_) => false,
-        Node::Test(test) => is_shared_test(test),
+        Node::Test(test) => is_shared_test(test, owner),
     }
 }
 
-fn is_shared_call(call: &Call) -> bool {
+fn is_shared_call(call: &Call, owner: Tier) -> bool {
     call.function.is_pure
         && call.arguments.iter().all(|argument| match argument {
             Argument::Absent | Argument::Function(_) => true,
-            Argument::Value(node, _) | Argument::Special(_, node, _) => is_shared(node),
+            Argument::Value(node, _) | Argument::Special(_, node, _) => is_shared(node, owner),
             Argument::Path(_) | Argument::Lambda(_) => false,
         })
 }

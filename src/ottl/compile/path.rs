@@ -4,7 +4,7 @@ use super::{
     super::{
         item::Tier,
         language::{Access, Context, Field, RequestField, fields},
-        node::{Key, Node, Place},
+        node::{Found, Key, Node, Place},
         problem::{Problem, closest},
         syntax::{Expr, ExprKind, Path, Segment, Span},
         types::Types,
@@ -54,7 +54,8 @@ impl Compiler {
             Key::Dynamic(_) => "[...]".to_owned(),
         });
         let text = format!("{}.{}{}", context.name(), field.path, shown.collect::<String>());
-        Some(Place { tier, access: field.access, keys, span, reads, writes, text })
+        let found = Found::default();
+        Some(Place { tier, access: field.access, keys, span, reads, writes, text, found })
     }
 
     /// What a field with keys may give and take.

@@ -70,6 +70,8 @@ pub(super) fn regroup(
         moved: 0,
         nodes: 0,
         last: None,
+        scopes: HashMap::default(),
+        metrics: HashMap::default(),
     };
     for segment in body {
         for entry in messages(segment, &[1]) {
@@ -88,6 +90,18 @@ pub(super) fn regroup(
         }
     })?;
     Ok(Regrouped { body: Some(body), moved, groups })
+}
+
+/// Notes the node of a scope or metric below its parent.
+fn note(
+    nodes: &mut HashMap<u32, u32, RandomState>,
+    parent: u32,
+    node: u32,
+    purse: &mut Purse,
+) -> Result<u32, Reason> {
+    purse.pay(4 * size_of::<(u32, u32)>())?;
+    nodes.insert(parent, node);
+    Ok(node)
 }
 
 fn fields(message: &[u8]) -> impl Iterator<Item = Field<'_>> {
@@ -130,6 +144,10 @@ struct Walk<'k, 'a> {
     nodes: usize,
     /// The node that was found last, for a resource and a place.
     last: Option<(u32, usize, u32)>,
+    /// The nodes of the scope at hand by their resources, and of the metric by their scopes: a long
+    /// scope is compared once for each resource, not for each of its items.
+    scopes: HashMap<u32, u32, RandomState>,
+    metrics: HashMap<u32, u32, RandomState>,
 }
 
 impl<'a> Walk<'_, 'a> {
@@ -162,6 +180,7 @@ impl<'a> Walk<'_, 'a> {
                 head.extend_from_slice(field.whole);
             }
             purse.pay(2 * head.len())?;
+            self.scopes.clear();
             for item in messages(scope.bytes(), &[2]) {
                 if signal == Signal::Metrics {
                     self.metric(&mut own, &head, item.bytes(), purse)?;
@@ -209,6 +228,7 @@ impl<'a> Walk<'_, 'a> {
             _ => 7,
         };
         let place = Place { number: self.nodes, scope, metric: Some(head), attributes };
+        self.metrics.clear();
         let mut has_points = false;
         for data in fields(metric).filter_map(|field| content(&field, kind)) {
             for point in messages(data, &[1]) {
@@ -264,10 +284,20 @@ impl<'a> Walk<'_, 'a> {
         {
             return Ok(node);
         }
-        let scope = self.gathered.node(resource, Head::plain(place.scope), purse)?;
-        let node = match place.metric {
-            Some(metric) => self.gathered.node(scope, metric, purse)?,
-            None => scope,
+        let scope = match self.scopes.get(&resource) {
+            Some(known) => *known,
+            None => {
+                let node = self.gathered.node(resource, Head::plain(place.scope), purse)?;
+                note(&mut self.scopes, resource, node, purse)?
+            }
+        };
+        let node = match (place.metric, self.metrics.get(&scope)) {
+            (None, _) => scope,
+            (Some(_), Some(known)) => *known,
+            (Some(metric), None) => {
+                let node = self.gathered.node(scope, metric, purse)?;
+                note(&mut self.metrics, scope, node, purse)?
+            }
         };
         self.last = Some((resource, place.number, node));
         Ok(node)

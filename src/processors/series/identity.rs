@@ -106,9 +106,13 @@ impl Identities {
     }
 }
 
-/// The scope of the item at hand: those of one scope have one identity, which is computed once.
+/// The resource and the scope of the item at hand: the identity of each is computed once for all
+/// that is in it.
 #[derive(Debug, Default)]
-pub(in crate::processors) struct Owners(Option<(u64, Owner)>);
+pub(in crate::processors) struct Owners {
+    resource: Option<(u64, Owner)>,
+    scope: Option<(u64, Owner)>,
+}
 
 impl Owners {
     pub(in crate::processors) fn scope(
@@ -116,14 +120,23 @@ impl Owners {
         identities: &mut Identities,
         item: &Item<'_>,
     ) -> Owner {
-        match self.0 {
-            Some((stamp, last)) if stamp == item.stamp() => last,
-            _ => {
-                let resource = identities.resource(item.bytes(Tier::Resource));
-                let owner = identities.scope(resource, item.bytes(Tier::Scope));
-                self.0 = Some((item.stamp(), owner));
-                owner
-            }
+        held(&mut self.scope, item.stamp(Tier::Scope), || {
+            let resource = held(&mut self.resource, item.stamp(Tier::Resource), || {
+                identities.resource(item.bytes(Tier::Resource))
+            });
+            identities.scope(resource, item.bytes(Tier::Scope))
+        })
+    }
+}
+
+/// What is known of a version of an owner, or is computed for it.
+fn held(known: &mut Option<(u64, Owner)>, stamp: u64, compute: impl FnOnce() -> Owner) -> Owner {
+    match *known {
+        Some((of, owner)) if of == stamp => owner,
+        _ => {
+            let owner = compute();
+            *known = Some((stamp, owner));
+            owner
         }
     }
 }

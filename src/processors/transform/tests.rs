@@ -46,6 +46,51 @@ fn groups_run_one_after_the_other_over_the_whole_request() {
 }
 
 #[test]
+fn an_attribute_of_a_resource_or_scope_is_that_of_the_item_at_hand() {
+    let attributes =
+        |key: &str, value: &str| if value.is_empty() { json!({}) } else { json!({key: value}) };
+    let scope = |name: &str, bodies: &[&str]| {
+        let logs: Vec<Value> = bodies.iter().map(|body| json!({"body": body})).collect();
+        json!({"scope": {"attributes": attributes("s", name)}, "logRecords": logs})
+    };
+    let resource = |name: &str, scopes: &[Value]| json!({"resource": {"attributes": attributes("r", name)}, "scopeLogs": scopes});
+    let request = json!({"resourceLogs": [
+        resource("one", &[scope("a", &["1", "change"]), scope("b", &["2"]), scope("", &["3"])]),
+        resource("", &[scope("a", &["4"])]),
+        resource("two", &[scope("a", &["5", "6"])]),
+    ]});
+    let settings = r#"{log_statements: ['set(log.attributes["r"], resource.attributes["r"])',
+        'set(log.attributes["s"], scope.attributes["s"])',
+        'set(resource.attributes["r"], "longer than before") where log.body == "change"',
+        'set(scope.attributes["a"], "x") where log.body == "change"']}"#;
+    let after = transformed(Signal::Logs, settings, &request);
+    let mut found = Vec::new();
+    for resource in after["resourceLogs"].as_array().unwrap() {
+        for scope in resource["scopeLogs"].as_array().unwrap() {
+            for log in scope["logRecords"].as_array().unwrap() {
+                let attributes = &log["attributes"];
+                let of = |key: &str| {
+                    let value = attributes.get(key).and_then(Value::as_str);
+                    value.unwrap_or("-").to_owned()
+                };
+                let body = log["body"].as_str().unwrap();
+                found.push(format!("{body} {} {}", of("r"), of("s")));
+            }
+        }
+    }
+    let wanted = [
+        "1 one a",
+        "change one a",
+        "2 longer than before b",
+        "3 longer than before -",
+        "4 - a",
+        "5 two a",
+        "6 two a",
+    ];
+    assert_eq!(found, wanted);
+}
+
+#[test]
 fn the_cache_is_empty_for_each_item_unless_it_is_shared() {
     let settings = |shared: bool| {
         format!(
