@@ -273,14 +273,21 @@ impl Place {
         fixed.collect()
     }
 
+    /// The attribute of the resource or scope that this is, if it is one.
+    pub fn shared_attribute<'e>(&self, item: &'e Item<'_>) -> Option<Cow<'e, [u8]>> {
+        match (self.tier, self.access, &*self.keys) {
+            (Tier::Resource | Tier::Scope, Access::Attributes(number), [Key::Text(key)]) => {
+                self.found.find(item.stamp(self.tier), item.bytes(self.tier), number, key)
+            }
+            _ => None,
+        }
+    }
+
     pub fn read<'e>(&'e self, eval: Eval<'e>) -> Result<Value<'e>, Fault> {
         if let (Access::Attributes(number), [Key::Text(key)]) = (self.access, &*self.keys) {
-            let message = eval.item.bytes(self.tier);
             let found = match self.tier {
-                Tier::Resource | Tier::Scope => {
-                    self.found.find(eval.item.stamp(self.tier), message, number, key)
-                }
-                _ => find(message, number, key),
+                Tier::Resource | Tier::Scope => self.shared_attribute(eval.item),
+                tier => find(eval.item.bytes(tier), number, key),
             };
             return Ok(found.map_or(Value::Nil, Value::read_cow));
         }

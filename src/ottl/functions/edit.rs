@@ -101,6 +101,10 @@ fn set(call: &Call, item: &mut Item<'_>) -> Result<(), Fault> {
             // The usual case without an owned copy of the value.
             let any = super::super::write::stored(&node.eval(Eval::new(item))?)
                 .map_err(|what| what.at(*span))?;
+            // Items often set the same attribute of their resource to the same value.
+            if place.shared_attribute(item).is_some_and(|old| *old == *any) {
+                return Ok(());
+            }
             return item
                 .edit(place.tier, |message, out| put_attribute(message, number, &steps, &any, out))
                 .map_err(|what| what.at(place.span));
