@@ -26,6 +26,9 @@ use crate::{
 
 /// Memory of a metric in a list, and of a point that is merged.
 const SLOT: usize = 2 * size_of::<Slot<'_>>();
+
+/// Memory of a scope; the list of them doubles and is copied when it grows.
+const SCOPE: usize = 3 * size_of::<ScopeSlots<'_>>();
 const MERGED: usize = 400;
 
 /// A transform, compiled.
@@ -150,7 +153,7 @@ impl Plan {
 
     fn slots<'a>(field: Field<'a>, out: &mut Splicer<'_>) -> Option<ScopeSlots<'a>> {
         let metrics = || messages(field.bytes(), &[2]);
-        if !out.pays(SLOT * metrics().count()) {
+        if !out.pays(SCOPE + SLOT * metrics().count()) {
             return None;
         }
         let slot = |field: Field<'a>| Slot {
