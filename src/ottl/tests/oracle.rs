@@ -43,6 +43,16 @@ use crate::{
     },
 };
 
+/// A random request with few keys and texts, as an encoder writes it.
+pub(crate) fn plain_request(signal: Signal, seed: u64) -> Vec<u8> {
+    request::plain(signal, &mut Rng::with_seed(seed))
+}
+
+/// A request encoded as no sane encoder does it.
+pub(crate) fn encoded_anew(signal: Signal, body: &[u8], seed: u64) -> Vec<u8> {
+    request::wild(signal, body, &mut Rng::with_seed(seed))
+}
+
 /// What a program made of a request, and what failed.
 type Outcome = (Request, Vec<Failed>);
 
