@@ -82,7 +82,7 @@ impl Val {
         Ok(any)
     }
 
-    /// An integer, or what a bool or text says.
+    /// The entries of a map; anything else fails.
     pub(super) fn entries(self) -> Res<Vec<KeyValue>> {
         match self {
             Val::Map(map) => Ok(map),
