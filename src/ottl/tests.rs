@@ -4,6 +4,7 @@
 mod cases;
 mod edges;
 mod metrics;
+pub(crate) mod oracle;
 pub(crate) mod plain;
 mod properties;
 mod start;

@@ -80,7 +80,11 @@ pub(crate) fn write_json(value: &Value<'_>, out: &mut Vec<u8>) {
             entries.sort_by(|a, b| a.0.cmp(b.0));
             out.push(b'{');
             for (i, (key, any)) in entries.iter().enumerate() {
-                if i > 0 {
+                // Of a key that is there twice the last value counts, as in Go.
+                if entries.get(i + 1).is_some_and(|(next, _)| next == key) {
+                    continue;
+                }
+                if out.last() != Some(&b'{') {
                     out.push(b',');
                 }
                 write_string(key, out);

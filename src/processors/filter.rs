@@ -397,4 +397,6 @@ impl Processor for Filter {
 }
 
 #[cfg(test)]
+mod public;
+#[cfg(test)]
 mod tests;

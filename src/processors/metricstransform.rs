@@ -166,4 +166,6 @@ impl Processor for MetricsTransform {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

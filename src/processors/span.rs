@@ -225,4 +225,6 @@ impl EditItems for Spans {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

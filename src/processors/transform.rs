@@ -270,4 +270,6 @@ fn cache_of(caches: &mut Vec<(Context, Vec<u8>)>, context: Context) -> &mut Vec<
 }
 
 #[cfg(test)]
+mod public;
+#[cfg(test)]
 mod tests;

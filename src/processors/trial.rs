@@ -74,6 +74,30 @@ impl Trial {
         Self::came(&mut out, &body)
     }
 
+    /// Sends bytes as they are. What comes out, which is valid if they were, and whether it is the
+    /// allocation that was sent.
+    pub(super) fn send_body(&mut self, body: Vec<u8>) -> (Vec<u8>, bool) {
+        let body = Bytes::from(body);
+        let is_valid = check::check(self.signal, &body, Utf8::Strict).is_ok();
+        let items = split::count_items(self.signal, &body);
+        let mut out = Output::at(self.now);
+        self.processor.process(Payload::unpaid(self.signal, body.clone(), items), &mut out);
+        let (filtered, refused) = out.take_counts();
+        let (mut came, mut counted, mut is_same) = (Vec::new(), 0, false);
+        for payload in out.take() {
+            is_same = payload.body.len() == 1 && payload.body[0].as_ptr() == body.as_ptr();
+            counted += payload.items;
+            payload.body.iter().for_each(|part| came.extend_from_slice(part));
+        }
+        if is_valid {
+            check::check(self.signal, &came, Utf8::Strict).expect("what comes out is valid");
+            assert_eq!(counted, split::count_items(self.signal, &came), "the items are counted");
+            assert_eq!(refused, 0, "nothing is refused");
+            assert!(filtered <= items, "no more is filtered than there was");
+        }
+        (came, is_same)
+    }
+
     /// Lets time pass.
     pub(super) fn wait(&mut self, time: Duration) -> Came {
         self.now += time;

@@ -267,15 +267,14 @@ fn merge_maps(call: &Call, item: &mut Item<'_>) -> Result<(), Fault> {
     let (inserts, updates) = (&*strategy != b"update", &*strategy != b"insert");
     let source = call.map(eval, 1)?;
     let target = call.map(eval, 0)?;
-    // Later entries of the source win, and both orders are kept.
+    // Later entries of the source win where they may update. Both orders are kept.
     let mut new: Vec<(&[u8], Vec<u8>, bool)> =
         target.entries().map(|(key, any)| (key, any.into_owned(), false)).collect();
     let mut places: std::collections::HashMap<&[u8], usize> =
         new.iter().enumerate().rev().map(|(i, (key, ..))| (*key, i)).collect();
-    let known = new.len();
     for (key, any) in source.entries() {
         match places.get(key) {
-            Some(at) if *at < known && !updates => {}
+            Some(_) if !updates => {}
             Some(at) => new[*at] = (key, any.into_owned(), true),
             None if inserts => {
                 places.insert(key, new.len());

@@ -2,7 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::plain::{holds, logs, record, run, span, spans, value};
+use super::{
+    super::{
+        text::like,
+        value::{Map, Value as Ours, put_entry},
+    },
+    plain::{holds, logs, record, run, span, spans, value},
+};
 use crate::{otlp::Signal, ottl::Context};
 
 fn log() -> Value {
@@ -117,6 +123,28 @@ fn lists_and_maps() {
     gives(r#"IsInt(attributes["map"]["a"])"#, json!(true));
     fails("Keys(body)", "target is text, but must be a map");
     fails("Filter(body, (_, v) => true)", "source is text");
+}
+
+#[test]
+fn of_a_key_that_is_there_twice_json_has_the_last_value() {
+    let mut list = Vec::new();
+    for (key, number) in [("b", 1), ("a", 2), ("b", 3)] {
+        put_entry(&mut list, 1, key.as_bytes(), &Ours::Int(number));
+    }
+    let text = like(Ours::Map(Map::made(list)));
+    assert_eq!(text.as_deref(), Some(&br#"{"a":2,"b":3}"#[..]));
+}
+
+#[test]
+fn of_a_key_that_is_there_twice_the_first_value_is_inserted() {
+    let entry = |value: &str| json!({"key": "n", "value": {"stringValue": value}});
+    let map = json!({"kvlistValue": {"values": [entry("first"), entry("last")]}});
+    let request = logs(&json!({"attributes": [{"key": "m", "value": map}]}));
+    for (strategy, wanted) in [("insert", "first"), ("upsert", "last")] {
+        let statement = format!("merge_maps(attributes, attributes[\"m\"], {strategy:?})");
+        let outcome = run(Signal::Logs, Some(Context::Log), &request, &[&statement]);
+        assert_eq!(record(&outcome.request)["attributes"]["n"], wanted);
+    }
 }
 
 #[test]

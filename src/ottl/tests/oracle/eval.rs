@@ -1,0 +1,181 @@
+//! Evaluates expressions and conditions.
+
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+
+use super::{
+    convert::{call, each},
+    place::{ItemOf, Key, Levels},
+    program::{Cond, Expr, Path},
+    value::{No, Res, Val, calculate, compare},
+};
+
+impl Path {
+    pub(super) fn keys(&self, levels: &mut Levels<'_>) -> Res<Vec<Key>> {
+        self.keys.iter().map(|key| evaluated_key(key, levels)).collect()
+    }
+
+    pub(super) fn get(&self, levels: &mut Levels<'_>) -> Res<Val> {
+        let keys = self.keys(levels)?;
+        levels.get(self.context, self.field, &keys)
+    }
+
+    pub(super) fn set(&self, levels: &mut Levels<'_>, value: &Val) -> Res<()> {
+        let keys = self.keys(levels)?;
+        levels.set(self.context, self.field, &keys, value)
+    }
+}
+
+fn evaluated_key(key: &Expr, levels: &mut Levels<'_>) -> Res<Key> {
+    match eval(key, levels)? {
+        Val::Text(text) => Ok(Key::Text(text)),
+        Val::Int(index) => Ok(Key::Index(index)),
+        _ => Err(No::Fails),
+    }
+}
+
+pub(super) fn eval(expr: &Expr, levels: &mut Levels<'_>) -> Res<Val> {
+    match expr {
+        Expr::Literal(value) => Ok(value.clone()),
+        Expr::Enum(_, value) => Ok(Val::Int(*value)),
+        Expr::List(values) => {
+            let values: Res<Vec<AnyValue>> =
+                values.iter().map(|value| element(&eval(value, levels)?)).collect();
+            Ok(Val::List(values?))
+        }
+        Expr::Map(members) => {
+            let mut map: Vec<KeyValue> = Vec::new();
+            for (key, value) in members {
+                let value = Some(element(&eval(value, levels)?)?);
+                map.push(KeyValue { key: (*key).to_owned(), value, ..KeyValue::default() });
+            }
+            Ok(Val::Map(map))
+        }
+        Expr::Path(path) => path.get(levels),
+        Expr::Math(sign, sides) => {
+            let (left, right) = (eval(&sides.0, levels)?, eval(&sides.1, levels)?);
+            calculate(*sign, &left, &right)
+        }
+        Expr::Call("IsRootSpan", _) => match &levels.item {
+            ItemOf::Span(span) => Ok(Val::Bool(span.parent_span_id.iter().all(|byte| *byte == 0))),
+            _ => Err(No::Unsure),
+        },
+        Expr::Call("Coalesce", arguments) => {
+            let [Expr::List(list)] = &**arguments else { return Err(No::Unsure) };
+            for value in list {
+                let value = eval(value, levels)?;
+                if !value.is_nil() {
+                    return Ok(value);
+                }
+            }
+            Ok(Val::Nil)
+        }
+        Expr::Call(name, arguments) => {
+            let arguments: Res<Vec<Val>> = arguments.iter().map(|one| eval(one, levels)).collect();
+            call(name, arguments?)
+        }
+        Expr::Each(name, source, op, with) => {
+            let source = eval(source, levels)?;
+            let with = eval(with, levels)?;
+            each(name, source, |value| compare(*op, value, &with))
+        }
+        Expr::Key(inner, key) => {
+            let inner = eval(inner, levels)?;
+            match (inner, evaluated_key(key, levels)?) {
+                (Val::Map(map), Key::Text(key)) => {
+                    let found = map.iter().find(|entry| entry.key == key).ok_or(No::Fails)?;
+                    Ok(Val::of(found.value.as_ref()))
+                }
+                (Val::List(list), Key::Index(at)) => {
+                    let at = usize::try_from(at).map_err(|_| No::Fails)?;
+                    list.get(at).map(|any| Val::of(Some(any))).ok_or(No::Fails)
+                }
+                _ => Err(No::Fails),
+            }
+        }
+    }
+}
+
+/// What a list or map holds; ids and times are not for the interpreter to say.
+fn element(value: &Val) -> Res<AnyValue> {
+    value.stored().map_err(|_| No::Unsure)
+}
+
+/// Whether a condition holds. What is constant is known before the rest is looked at.
+pub(super) fn holds(cond: &Cond, levels: &mut Levels<'_>) -> Res<bool> {
+    if let Some(value) = constant(cond) {
+        return Ok(value);
+    }
+    match cond {
+        Cond::Constant(value) => Ok(*value),
+        Cond::Compare(op, left, right) => {
+            Ok(compare(*op, &eval(left, levels)?, &eval(right, levels)?))
+        }
+        Cond::Call(call) => match eval(call, levels)? {
+            Val::Bool(value) => Ok(value),
+            _ => Err(No::Fails),
+        },
+        Cond::Not(inner) => Ok(!holds(inner, levels)?),
+        Cond::And(all) => {
+            for one in all {
+                if !holds(one, levels)? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        }
+        Cond::Or(all) => {
+            for one in all {
+                if holds(one, levels)? {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        }
+    }
+}
+
+/// What a condition is for all items, if that is known at the start.
+fn constant(cond: &Cond) -> Option<bool> {
+    match cond {
+        Cond::Constant(value) => Some(*value),
+        Cond::Compare(op, left, right) => Some(compare(*op, &fixed(left)?, &fixed(right)?)),
+        Cond::Call(call) => match fixed(call)? {
+            Val::Bool(value) => Some(value),
+            _ => None,
+        },
+        Cond::Not(inner) => constant(inner).map(|value| !value),
+        Cond::And(all) | Cond::Or(all) => {
+            let decides = matches!(cond, Cond::Or(_));
+            let known: Vec<Option<bool>> = all.iter().map(constant).collect();
+            if known.contains(&Some(decides)) {
+                return Some(decides);
+            }
+            known.iter().all(Option::is_some).then_some(!decides)
+        }
+    }
+}
+
+/// The value of an expression that needs no item.
+fn fixed(expr: &Expr) -> Option<Val> {
+    let is_fixed = |all: &[Expr]| all.iter().map(fixed).collect::<Option<Vec<Val>>>();
+    match expr {
+        Expr::Literal(value) => Some(value.clone()),
+        Expr::Enum(_, value) => Some(Val::Int(*value)),
+        Expr::Math(sign, sides) => calculate(*sign, &fixed(&sides.0)?, &fixed(&sides.1)?).ok(),
+        Expr::Call("IsRootSpan", _) => None,
+        Expr::Call(name, arguments) => call(name, is_fixed(arguments)?).ok(),
+        Expr::List(values) => {
+            let values: Option<Vec<AnyValue>> =
+                is_fixed(values)?.iter().map(|value| element(value).ok()).collect();
+            values.map(Val::List)
+        }
+        Expr::Map(members) => {
+            let entry = |(key, value): &(&str, Expr)| {
+                let value = Some(element(&fixed(value)?).ok()?);
+                Some(KeyValue { key: (*key).to_owned(), value, ..KeyValue::default() })
+            };
+            members.iter().map(entry).collect::<Option<Vec<KeyValue>>>().map(Val::Map)
+        }
+        _ => None,
+    }
+}
