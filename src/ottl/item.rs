@@ -5,7 +5,10 @@
 //! always a valid message and there is no overlay to consult; a message of a kilobyte is copied in
 //! less time than one attribute of it is found. An edit that changes nothing is no edit.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    cell::Cell,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use super::{
     fault::What,
@@ -39,6 +42,9 @@ const KEPT: usize = 64 << 10;
 
 /// Most bytes of a cache that many items share. Each write copies it.
 const SHARED_CACHE: usize = 64 << 10;
+
+/// Most steps of lambdas for one item, about a quarter of a second.
+const STEPS: usize = 1_000_000;
 
 /// The source of the stamps of items.
 static STAMPS: AtomicU64 = AtomicU64::new(1);
@@ -118,6 +124,8 @@ pub struct Item<'a> {
     scope_stamp: u64,
     /// Edits so far.
     edits: u64,
+    /// Steps that lambdas may still take.
+    steps: Cell<usize>,
     /// Field of the metric that holds the points, 5 to 11; 0 if it has no data.
     pub(super) kind: u32,
     /// Position of a span event in its span.
@@ -138,6 +146,7 @@ impl<'a> Item<'a> {
             resource_stamp: stamp(),
             scope_stamp: stamp(),
             edits: 0,
+            steps: Cell::new(STEPS),
             kind: 0,
             index: None,
             request,
@@ -171,6 +180,7 @@ impl<'a> Item<'a> {
         if !self.shares_cache {
             self.levels[Tier::Cache as usize].enter(&[]);
         }
+        self.steps.set(STEPS);
         self.note_change(tier);
     }
 
@@ -245,6 +255,14 @@ impl<'a> Item<'a> {
     pub fn edited(&self, tier: Tier) -> Option<&[u8]> {
         let level = self.levels.get(tier as usize)?;
         level.is_edited.then(|| level.bytes())
+    }
+
+    /// Takes steps of lambdas; `false` if the item has none left. Lambdas in lambdas could go
+    /// through a list of a megabyte as often as it has elements.
+    pub(super) fn takes_steps(&self, steps: usize) -> bool {
+        let left = self.steps.get().checked_sub(steps);
+        self.steps.set(left.unwrap_or(0));
+        left.is_some()
     }
 
     /// Changes with every edit.

@@ -37,7 +37,7 @@ pub struct Place {
     pub found: Found,
 }
 
-/// Where an attribute is in its owner, which many items share: it is looked up once for all of them.
+/// Where an attribute is in its owner, which many items share: it is looked up once for all.
 #[derive(Debug, Clone, Default)]
 pub struct Found(Cell<(u64, Option<(u32, u32)>)>);
 

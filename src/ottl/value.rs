@@ -164,6 +164,15 @@ impl<'a> Value<'a> {
         true
     }
 
+    /// Bytes of a text, of bytes, of a list or of a map; 0 of others.
+    pub(crate) fn content_len(&self) -> usize {
+        match self {
+            Value::Text(bytes) | Value::Bytes(bytes) | Value::List(bytes) => bytes.len(),
+            Value::Map(map) => map.bytes.len(),
+            _ => 0,
+        }
+    }
+
     /// The values of a list.
     pub fn values(list: &'a [u8]) -> impl Iterator<Item = Value<'a>> + use<'a> {
         elements(list).map(Value::read)

@@ -5,6 +5,10 @@ use quick_xml::{Reader, events::Event};
 /// Deepest nesting of elements.
 const DEPTH: usize = 64;
 
+/// Most attributes of an element. Each is compared with those before it, so without a limit a
+/// megabyte of them takes seconds.
+const ATTRIBUTES: usize = 1000;
+
 /// A part of a document.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Part {
@@ -149,6 +153,9 @@ fn element(start: &quick_xml::events::BytesStart<'_>) -> Result<Element, String>
     let mut element = Element::new(String::from_utf8_lossy(start.name().as_ref()));
     for attribute in start.attributes() {
         let attribute = attribute.map_err(|error| format!("invalid XML: {error}"))?;
+        if element.attributes.len() == ATTRIBUTES {
+            return Err(format!("an element has more than {ATTRIBUTES} attributes"));
+        }
         let name = String::from_utf8_lossy(attribute.key.as_ref()).into_owned();
         let value = String::from_utf8_lossy(&attribute.value);
         let value =

@@ -17,6 +17,9 @@ use super::{
     optional, parameter, value,
 };
 
+/// Bytes of values whose copies count as a step of their own.
+const STEP: usize = 64;
+
 const SOURCE: Types = Types::LIST.or(Types::MAP);
 const PREDICATE: &[Parameter] =
     &[value("source", SOURCE), parameter("predicate", Takes::Lambda(2))];
@@ -94,6 +97,10 @@ pub(crate) const FUNCTIONS: &[Function] = &[
 
 /// Calls a lambda.
 fn run(lambda: &Lambda, eval: Eval<'_>, values: &[Value<'_>]) -> Result<Value<'static>, Fault> {
+    let copied: usize = eval.locals.iter().chain(values).map(Value::content_len).sum();
+    if !eval.item.takes_steps(1 + copied / STEP) {
+        return Err(What::text("lambdas took too many steps for one item").into());
+    }
     let mut locals: Vec<Value<'_>> = eval.locals.to_vec();
     locals.truncate(lambda.outer);
     locals.extend(values.iter().cloned());

@@ -22,8 +22,9 @@ pub(crate) const FUNCTIONS: &[Function] = &[converter(
     "A text from a format with verbs such as `%s`, `%d`, `%05.2f`, `%v`, `%q`, `%x` and values.",
 )];
 
-/// Widest field.
-const WIDEST: usize = 1 << 16;
+/// Largest width and precision. The standard library panics at larger ones: it adds one to a
+/// precision of 16 bits.
+const WIDEST: usize = u16::MAX as usize - 1;
 
 /// `%-08.3f`
 #[derive(Debug, Default)]

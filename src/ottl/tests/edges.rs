@@ -307,3 +307,40 @@ fn growth_has_a_limit() {
     );
     assert!(outcome.failures[0].contains("out of range"));
 }
+
+#[test]
+fn a_format_of_any_width_and_precision_is_no_panic() {
+    for verb in ["%.70000f", "%.70000e", "%.70000g", "%.70000d", "%070000d", "%70000s", "%-70000x"]
+    {
+        for number in ["1.5", "7", "\"x\""] {
+            let expression = format!("Len(Format(\"{verb}\", [{number}]))");
+            let found = value(&log(), &expression).map(|len| len.as_i64() > Some(0));
+            assert_eq!(found, Ok(true), "{expression}");
+        }
+    }
+}
+
+#[test]
+fn an_element_of_xml_has_a_limit_of_attributes() {
+    let xml = |count: usize| {
+        let attributes: String = (0..count).map(|i| format!(" a{i}='x'")).collect();
+        json!({"body": format!("<a{attributes}/>")})
+    };
+    assert_eq!(value(&xml(1000), r#"Len(ParseXML(body)["attributes"])"#), Ok(json!(1000)));
+    let fault = value(&xml(1001), "ParseXML(body)").unwrap_err();
+    assert!(fault.contains("more than 1000 attributes"), "{fault}");
+}
+
+#[test]
+fn lambdas_take_a_limited_number_of_steps() {
+    let list = json!({"body": "x,".repeat(2000)});
+    let nested = r#"Any(Split(body, ","), (_, a) => Any(Split(body, ","), (_, b) => a == "z"))"#;
+    let fault = value(&list, nested).unwrap_err();
+    assert!(fault.contains("too many steps"), "{fault}");
+    let fits = r#"Any(Split(body, ","), (_, a) => a == "z")"#;
+    assert_eq!(value(&list, fits), Ok(json!(false)));
+    let long = json!({"body": "x".repeat(100_000)});
+    let grows = r#"Reduce(Split(body, ""), "", (all, _, one) => Concat([all, one], ""))"#;
+    let fault = value(&long, grows).unwrap_err();
+    assert!(fault.contains("too many steps"), "{fault}");
+}

@@ -72,6 +72,7 @@ pub(super) fn regroup(
         last: None,
         scopes: HashMap::default(),
         metrics: HashMap::default(),
+        paid: Copies::default(),
     };
     for segment in body {
         for entry in messages(segment, &[1]) {
@@ -148,6 +149,30 @@ struct Walk<'k, 'a> {
     /// scope is compared once for each resource, not for each of its items.
     scopes: HashMap<u32, u32, RandomState>,
     metrics: HashMap<u32, u32, RandomState>,
+    paid: Copies,
+}
+
+/// Copies that are made for one entry, scope, metric or resource after the other.
+#[derive(Debug, Default)]
+struct Copies {
+    entry: Room,
+    scope: Room,
+    metric: Room,
+    resource: Room,
+}
+
+/// Memory that is used again and again: the largest need so far is paid for.
+#[derive(Debug, Default)]
+struct Room(usize);
+
+impl Room {
+    fn needs(&mut self, bytes: usize, purse: &mut Purse) -> Result<(), Reason> {
+        if let Some(more) = bytes.checked_sub(self.0) {
+            purse.pay(more)?;
+            self.0 = bytes;
+        }
+        Ok(())
+    }
 }
 
 impl<'a> Walk<'_, 'a> {
@@ -172,14 +197,14 @@ impl<'a> Walk<'_, 'a> {
                 }
             }
         }
-        purse.pay(3 * copied)?;
+        self.paid.entry.needs(3 * copied, purse)?;
         for scope in messages(entry, &[2]) {
             self.nodes += 1;
             let mut head = Vec::new();
             for field in fields(scope.bytes()).filter(|field| content(field, 2).is_none()) {
                 head.extend_from_slice(field.whole);
             }
-            purse.pay(2 * head.len())?;
+            self.paid.scope.needs(2 * head.len(), purse)?;
             self.scopes.clear();
             for item in messages(scope.bytes(), &[2]) {
                 if signal == Signal::Metrics {
@@ -215,7 +240,7 @@ impl<'a> Walk<'_, 'a> {
                 }
             }
         }
-        purse.pay(4 * (head.len() + nature.len()) + 16)?;
+        self.paid.metric.needs(4 * (head.len() + nature.len()) + 16, purse)?;
         let mut identity = Vec::with_capacity(head.len() + nature.len() + 8);
         put_varint(&mut identity, u64::from(kind));
         put_varint(&mut identity, head.len() as u64);
@@ -284,12 +309,11 @@ impl<'a> Walk<'_, 'a> {
         {
             return Ok(node);
         }
-        let scope = match self.scopes.get(&resource) {
-            Some(known) => *known,
-            None => {
-                let node = self.gathered.node(resource, Head::plain(place.scope), purse)?;
-                note(&mut self.scopes, resource, node, purse)?
-            }
+        let scope = if let Some(known) = self.scopes.get(&resource) {
+            *known
+        } else {
+            let node = self.gathered.node(resource, Head::plain(place.scope), purse)?;
+            note(&mut self.scopes, resource, node, purse)?
         };
         let node = match (place.metric, self.metrics.get(&scope)) {
             (None, _) => scope,
@@ -350,7 +374,7 @@ impl<'a> Walk<'_, 'a> {
         let mut attributes: Vec<&[u8]> = kept.map(Vec::as_slice).collect();
         attributes.extend(more.iter().map(|(_, attribute)| *attribute));
         let len = attributes.iter().map(|one| one.len() + 16).sum::<usize>();
-        purse.pay(4 * (len + entry.rest.len() + entry.beside.len()))?;
+        self.paid.resource.needs(4 * (len + entry.rest.len() + entry.beside.len()), purse)?;
         let mut resource = Vec::new();
         for attribute in &attributes {
             put_bytes(&mut resource, 1, attribute);
