@@ -93,11 +93,21 @@ impl MonthlyBudget {
         folder: Option<&Path>,
         now: Timestamp,
     ) -> Result<Self, OpenError> {
-        let period = Period::at(now, &settings.zone, settings.reset_day);
         let (files, found) = match folder.map(Files::open).transpose()? {
             Some((files, found)) => (Some(files), found),
             None => (None, Found::Nothing),
         };
+        Ok(Self::of(settings, files, found, now))
+    }
+
+    /// The budget that `found` is the state of.
+    pub(super) fn of(
+        settings: Settings,
+        files: Option<Files>,
+        found: Found,
+        now: Timestamp,
+    ) -> Self {
+        let period = Period::at(now, &settings.zone, settings.reset_day);
         let (contents, lost) = match found {
             Found::Nothing => (Contents::default(), None),
             Found::Whole(contents) => (contents, None),
@@ -143,7 +153,7 @@ impl MonthlyBudget {
         budget.compute(&mut state, now);
         state.tended = budget.used(&state);
         drop(state);
-        Ok(budget)
+        budget
     }
 
     /// Notes units that want to pass, before anything is sampled. With units that are counted once,

@@ -33,6 +33,8 @@ pub const MOST_IDS: usize = 65_536;
 /// The longest file that is read: a line with an id has 31 bytes.
 const LONGEST: u64 = 4 << 20;
 const TITLE: &str = "skep budget ledger 1";
+/// How often [`Files::peek`] reads files that seem damaged.
+const PEEKS: usize = 3;
 const NAMES: [&str; 2] = ["ledger-a", "ledger-b"];
 
 /// A ledger cannot be opened.
@@ -184,19 +186,30 @@ impl Files {
         sync.map_err(|error| failed(folder, error))?;
         let files = files.try_into().map_err(|_| io::ErrorKind::InvalidData.into());
         let files = files.map_err(|error| failed(folder, error))?;
-        let parsed: Vec<Option<Contents>> = texts.iter().map(|text| parse(text)).collect();
-        let number = |at: usize| parsed[at].as_ref().map(|contents| contents.number);
-        let newest = usize::from(number(1) >= number(0));
-        let are_empty = texts.iter().all(Vec::is_empty);
-        // A file that was only just made, before its first write, is not damaged.
-        let is_damaged = (0..2).any(|at| parsed[at].is_none() && !texts[at].is_empty());
-        let found = match parsed.into_iter().nth(newest).flatten() {
-            Some(contents) if is_damaged => Found::Older(contents),
-            Some(contents) => Found::Whole(contents),
-            None if are_empty => Found::Nothing,
-            None => Found::Damaged,
-        };
+        let (newest, found) = judge(&texts);
         Ok((Files { folder: folder.to_owned(), both: files, turn: 1 - newest }, found))
+    }
+
+    /// Reads the files in a folder, and makes nothing. Another process may be writing them, so a
+    /// file that seems damaged is read again.
+    pub(super) fn peek(folder: &Path) -> Result<Found, OpenError> {
+        let mut found = Found::Nothing;
+        for _ in 0..PEEKS {
+            let mut texts = Vec::new();
+            for name in NAMES {
+                let path = folder.join(name);
+                let bytes = match fs::File::open(&path).and_then(|file| bytes_of(&file)) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+                    other => other.map_err(|error| OpenError { path, error })?,
+                };
+                texts.push(bytes);
+            }
+            found = judge(&texts).1;
+            if matches!(found, Found::Nothing | Found::Whole(_)) {
+                break;
+            }
+        }
+        Ok(found)
     }
 
     /// Writes the next file. The contents are durable when this returns.
@@ -224,12 +237,34 @@ impl Files {
     }
 }
 
+/// Which of the two files is the newer one, and what both say.
+fn judge(texts: &[Vec<u8>]) -> (usize, Found) {
+    let parsed: Vec<Option<Contents>> = texts.iter().map(|text| parse(text)).collect();
+    let number = |at: usize| parsed[at].as_ref().map(|contents| contents.number);
+    let newest = usize::from(number(1) >= number(0));
+    let are_empty = texts.iter().all(Vec::is_empty);
+    // A file that was only just made, before its first write, is not damaged.
+    let is_damaged = (0..2).any(|at| parsed[at].is_none() && !texts[at].is_empty());
+    let found = match parsed.into_iter().nth(newest).flatten() {
+        Some(contents) if is_damaged => Found::Older(contents),
+        Some(contents) => Found::Whole(contents),
+        None if are_empty => Found::Nothing,
+        None => Found::Damaged,
+    };
+    (newest, found)
+}
+
 fn read(path: &Path) -> io::Result<(fs::File, Vec<u8>)> {
     let mut options = fs::OpenOptions::new();
     let file = options.read(true).write(true).create(true).truncate(false).open(path)?;
-    let mut bytes = Vec::new();
-    (&file).take(LONGEST).read_to_end(&mut bytes)?;
+    let bytes = bytes_of(&file)?;
     Ok((file, bytes))
+}
+
+fn bytes_of(file: &fs::File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(LONGEST).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 #[cfg(test)]

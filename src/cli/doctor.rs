@@ -1,13 +1,16 @@
 //! `skep doctor`: asks each backend, once, whether it would accept data, and says by what
-//! applications find each receiver.
+//! applications find each receiver, and what is used of monthly budgets.
 //!
 //! An OTLP backend gets an export request without items, and an AWS service a call that stores
 //! nothing. The ports of receivers are opened and closed again, so that it can be said which are
 //! free. Nothing is received or written, so the command can run beside a running skep; its ports
 //! are then in use, which is no fault.
 
+mod budgets;
+
 use std::{fmt::Write as _, sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use tokio::{runtime, task::JoinSet};
 
 use super::{CONFIG, Configuration, IO, UNAVAILABLE, load, print, run, show, silence};
@@ -33,6 +36,26 @@ struct Finding {
     answer: Result<String, String>,
 }
 
+/// What works, and should be mended nevertheless.
+struct Warning {
+    message: String,
+    remedy: String,
+}
+
+impl Warning {
+    fn new(message: String, remedy: String) -> Self {
+        Warning { message, remedy }
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!("WARN  {}\n", shown(&self.message));
+        if !self.remedy.is_empty() {
+            let _ = writeln!(text, "      {}", shown(&self.remedy));
+        }
+        text
+    }
+}
+
 /// A receiver, and the ports that it would open.
 struct Door {
     id: String,
@@ -51,7 +74,8 @@ pub(super) fn run(configuration: &Configuration) -> u8 {
     };
     let (doors, findings) =
         runtime.block_on(async { (doors(&document), examine(&document).await) });
-    let code = print::output(&(entrances(&doors) + &report(&findings)));
+    let budgets = budgets::report(&document, Timestamp::now());
+    let code = print::output(&(entrances(&doors) + &budgets + &report(&findings)));
     let is_well = findings.iter().all(|finding| finding.answer.is_ok());
     if code == 0 && !is_well { IO } else { code }
 }
