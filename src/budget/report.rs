@@ -40,7 +40,7 @@ pub struct Report {
     pub ledger: Option<PathBuf>,
     /// Why the ledger could not be written, since it could last.
     pub trouble: Option<String>,
-    /// Who wants most, since skep was started or the period began.
+    /// Who wants most, since the period began.
     pub who: Vec<Eater>,
 }
 
