@@ -5,7 +5,7 @@
 //! what is in the configuration files, and those on dead letters, which can be sent again and
 //! dropped. It listens on loopback, unless `--control-endpoint` names another address.
 
-mod budgets;
+pub mod budgets;
 pub(crate) mod dead_letters;
 mod decisions;
 pub mod metrics;

@@ -25,6 +25,7 @@
 mod account;
 mod file;
 mod ledger;
+mod on_disk;
 mod pace;
 mod period;
 mod preset;
@@ -35,6 +36,7 @@ mod who;
 pub use self::{
     account::MonthlyBudget,
     file::{Contents, MOST_IDS, OpenError, parse},
+    on_disk::OnDisk,
     pace::{Rate, Rates},
     period::Period,
     preset::{PRESETS, Preset},

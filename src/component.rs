@@ -9,6 +9,7 @@
 #![warn(missing_docs)]
 
 mod auth;
+mod browser_port;
 mod budget;
 mod build;
 mod by_trace;
@@ -42,6 +43,7 @@ use crate::{
 pub use auth::{
     Asked, Auth, AuthUse, Authenticator, ClientAuth, Outgoing, Protocol, Refusal, Unusable,
 };
+pub use browser_port::{BrowserPort, takes_strangers};
 pub use budget::{BudgetUse, BudgetWeights, Count};
 pub use build::{BuildContext, Entry};
 pub use by_trace::{ByTrace, Share};
@@ -182,6 +184,11 @@ pub trait ReceiverConfig: fmt::Debug + Same {
 
     /// Where requests are written before they are answered; `None` if they are not.
     fn journal(&self) -> Option<JournalUse> {
+        None
+    }
+
+    /// Its port for pages in browsers; `None` if no page may send.
+    fn browser_port(&self, _cx: &BuildContext) -> Option<BrowserPort> {
         None
     }
 

@@ -40,7 +40,8 @@ pub(super) async fn found(
     Ok(BudgetsResponse { budgets })
 }
 
-fn message_of(exporter: String, report: Report) -> MonthlyBudget {
+/// The same for one report.
+pub fn message_of(exporter: String, report: Report) -> MonthlyBudget {
     let classes = Class::ALL.map(|class| BudgetClass {
         name: class.name().to_owned(),
         wanted: report.wanted[class as usize],

@@ -27,13 +27,13 @@ use super::{
     period::{Period, day_at},
     report::{Change, Report},
     settings::{Class, Mode, Settings},
-    who::Who,
+    who::{Eater, Who},
 };
 use crate::sync::lock;
 
 /// Milliseconds between computations of the rates.
 const INTERVAL: i64 = 1_000;
-/// Estimates are written down after so many milliseconds, if nothing else is.
+/// Estimates, and who wants most, are written down after so many milliseconds, if nothing else is.
 const SAVE_INTERVAL: i64 = 60_000;
 /// Pacing has ended if nothing was sampled for so many milliseconds.
 const CALM: i64 = 600_000;
@@ -71,6 +71,10 @@ struct State {
     number: u64,
     /// When it was, in milliseconds.
     written: i64,
+    /// Who wants most, as it is written.
+    eaters: Vec<Eater>,
+    /// When that was looked up, in milliseconds.
+    eaters_at: i64,
     trouble: Option<String>,
     /// Units to book at a time.
     size: u64,
@@ -93,11 +97,21 @@ impl MonthlyBudget {
         folder: Option<&Path>,
         now: Timestamp,
     ) -> Result<Self, OpenError> {
-        let period = Period::at(now, &settings.zone, settings.reset_day);
         let (files, found) = match folder.map(Files::open).transpose()? {
             Some((files, found)) => (Some(files), found),
             None => (None, Found::Nothing),
         };
+        Ok(Self::of(settings, files, found, now))
+    }
+
+    /// The budget that `found` is the state of.
+    pub(super) fn of(
+        settings: Settings,
+        files: Option<Files>,
+        found: Found,
+        now: Timestamp,
+    ) -> Self {
+        let period = Period::at(now, &settings.zone, settings.reset_day);
         let (contents, lost) = match found {
             Found::Nothing => (Contents::default(), None),
             Found::Whole(contents) => (contents, None),
@@ -109,6 +123,7 @@ impl MonthlyBudget {
                 (Contents::default(), Some((Change::Damaged(units), units)))
             }
         };
+        let is_of_period = contents.reached >= period.start.as_second();
         let mut state = State {
             ledger: Ledger::of(&contents),
             pace: Pace { wanted: contents.wanted, at: contents.wanted_at },
@@ -116,6 +131,8 @@ impl MonthlyBudget {
             files,
             number: contents.number,
             written: i64::MIN,
+            eaters: if is_of_period { contents.eaters } else { Vec::new() },
+            eaters_at: now.as_millisecond(),
             trouble: None,
             size: 0,
             tended: 0,
@@ -125,6 +142,7 @@ impl MonthlyBudget {
             changes: Vec::new(),
             settings,
         };
+        let who = Who::of(&state.eaters);
         if let Some((change, units)) = lost {
             state.ledger.book(units, now, &state.settings.zone);
             state.tell(change);
@@ -137,13 +155,13 @@ impl MonthlyBudget {
             block: AtomicU64::new(0),
             day: [const { AtomicI64::new(0) }; 2],
             state: Mutex::new(state),
-            who: Mutex::default(),
+            who: Mutex::new(who),
         };
         let mut state = lock(&budget.state);
         budget.compute(&mut state, now);
         state.tended = budget.used(&state);
         drop(state);
-        Ok(budget)
+        budget
     }
 
     /// Notes units that want to pass, before anything is sampled. With units that are counted once,
@@ -237,7 +255,11 @@ impl MonthlyBudget {
                 self.release(&mut state);
             }
             let is_booked = (is_low || is_high) && self.book(&mut state, 0, now);
-            let is_old = now.as_millisecond().saturating_sub(state.written) >= SAVE_INTERVAL;
+            let age = |since| now.as_millisecond().saturating_sub(since);
+            if !(0..SAVE_INTERVAL).contains(&age(state.eaters_at)) {
+                (state.eaters, state.eaters_at) = (lock(&self.who).kept(), now.as_millisecond());
+            }
+            let is_old = age(state.written) >= SAVE_INTERVAL;
             if is_booked || state.trouble.is_some() || (is_old && state.is_worth_saving()) {
                 state.save(now);
             }
@@ -262,6 +284,7 @@ impl MonthlyBudget {
         let mut state = lock(&self.state);
         self.compute(&mut state, now);
         self.release(&mut state);
+        state.eaters = lock(&self.who).kept();
         state.save(now);
     }
 
@@ -343,6 +366,7 @@ impl MonthlyBudget {
             state.tended = self.used(state);
             state.tell(Change::Began);
             lock(&self.who).clear();
+            state.eaters.clear();
         }
         at
     }
@@ -427,6 +451,7 @@ impl State {
             number: self.number + 1,
             wanted: self.pace.wanted,
             wanted_at: self.pace.at,
+            eaters: self.eaters.clone(),
             ..Contents::default()
         };
         self.ledger.write(&mut contents);

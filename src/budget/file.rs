@@ -1,14 +1,18 @@
 //! The ledger on disk: two small text files that are written in turn.
 //!
 //! ```text
-//! skep budget ledger 1
+//! skep budget ledger 2
 //! number 42                        the file with the higher number counts
 //! clock 1764400000 1764400000 0    when it was written; `reached`, `behind`: see ledger.rs
 //! wanted 0.01 0 7.7 1764400000123  units per second by class, and when that was true
 //! day 1764400000 123456            last second and units of a day
 //! id 00f1e2d3c4b5a697 1764400000   what was counted once, and when
+//! eater 40112000 0 shop GET%20/    units that somebody wanted, how many too many, service, name
 //! crc32c 89abcdef                  of all lines above
 //! ```
+//!
+//! Version 1 had no eaters, and is read. They are looked up once a minute, and only the 64 that
+//! want most are kept, so that a write stays small.
 //!
 //! A write that is torn leaves the other file, whose claims are older: what the torn one was to
 //! count was not sent, because a claim is granted after its write. Text, so that an operator can
@@ -25,14 +29,23 @@ use std::{
 };
 
 use jiff::Timestamp;
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
-use super::ledger::{Day, MOST_DAYS};
+use super::{
+    ledger::{Day, MOST_DAYS},
+    who::{Eater, LONGEST_NAME, MOST_KEPT},
+};
 
 /// Most ids that a ledger remembers.
 pub const MOST_IDS: usize = 65_536;
 /// The longest file that is read: a line with an id has 31 bytes.
 const LONGEST: u64 = 4 << 20;
-const TITLE: &str = "skep budget ledger 1";
+const TITLE: &str = "skep budget ledger 2";
+const OLD_TITLE: &str = "skep budget ledger 1";
+/// What a name of an eater must not have, beside what is not ASCII.
+const IN_NAMES: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
+/// How often [`Files::peek`] reads files that seem damaged.
+const PEEKS: usize = 3;
 const NAMES: [&str; 2] = ["ledger-a", "ledger-b"];
 
 /// A ledger cannot be opened.
@@ -64,6 +77,8 @@ pub struct Contents {
     pub days: Vec<Day>,
     /// Ids, with the second in which they were counted; sorted.
     pub ids: Vec<(u64, i64)>,
+    /// Who wants most of the period in which it was written, by service and name.
+    pub eaters: Vec<Eater>,
 }
 
 impl Contents {
@@ -79,6 +94,10 @@ impl Contents {
         for (id, at) in &self.ids {
             let _ = writeln!(text, "id {id:016x} {at}");
         }
+        for Eater { service, name, wanted, error } in &self.eaters {
+            let [service, name] = [service, name].map(|name| utf8_percent_encode(name, IN_NAMES));
+            let _ = writeln!(text, "eater {wanted} {error} {service} {name}");
+        }
         let crc = crc32c::crc32c(text.as_bytes());
         let _ = writeln!(text, "crc32c {crc:08x}");
         text
@@ -88,7 +107,7 @@ impl Contents {
     /// be.
     pub fn from_lines(text: &str) -> Option<Self> {
         let mut lines = text.strip_suffix('\n')?.split('\n');
-        if lines.next()? != TITLE {
+        if ![TITLE, OLD_TITLE].contains(&lines.next()?) {
             return None;
         }
         let [number] = fields(lines.next()?, "number")?;
@@ -106,15 +125,20 @@ impl Contents {
         for line in lines {
             if let Some([last, units]) = fields(line, "day") {
                 contents.days.push(Day { last: last.parse().ok()?, units: units.parse().ok()? });
+            } else if let Some(eater) = fields(line, "eater") {
+                contents.eaters.push(eater_of(eater)?);
             } else {
                 let [id, at] = fields(line, "id")?;
                 contents.ids.push((u64::from_str_radix(id, 16).ok()?, at.parse().ok()?));
             }
         }
-        let is_bounded = contents.days.len() <= MOST_DAYS && contents.ids.len() <= MOST_IDS;
+        let is_bounded = contents.days.len() <= MOST_DAYS
+            && contents.ids.len() <= MOST_IDS
+            && contents.eaters.len() <= MOST_KEPT;
         let are_times = contents.days.iter().all(|day| Timestamp::from_second(day.last).is_ok());
         let is_sorted = contents.days.is_sorted_by_key(|day| day.last)
-            && contents.ids.is_sorted_by(|one, next| one.0 < next.0);
+            && contents.ids.is_sorted_by(|one, next| one.0 < next.0)
+            && contents.eaters.is_sorted_by(|one, next| one.names() < next.names());
         (is_bounded && are_times && is_sorted).then_some(contents)
     }
 }
@@ -140,6 +164,15 @@ fn fields<'a, const N: usize>(line: &'a str, name: &str) -> Option<[&'a str; N]>
         *field = fields.next()?;
     }
     fields.next().is_none().then_some(found)
+}
+
+fn eater_of([wanted, error, service, name]: [&str; 4]) -> Option<Eater> {
+    let name_of = |text: &str| {
+        let name = percent_decode_str(text).decode_utf8().ok()?;
+        (name.len() <= LONGEST_NAME).then(|| Box::from(&*name))
+    };
+    let (service, name) = (name_of(service)?, name_of(name)?);
+    Some(Eater { service, name, wanted: wanted.parse().ok()?, error: error.parse().ok()? })
 }
 
 fn estimate(text: &str) -> Option<f64> {
@@ -184,19 +217,30 @@ impl Files {
         sync.map_err(|error| failed(folder, error))?;
         let files = files.try_into().map_err(|_| io::ErrorKind::InvalidData.into());
         let files = files.map_err(|error| failed(folder, error))?;
-        let parsed: Vec<Option<Contents>> = texts.iter().map(|text| parse(text)).collect();
-        let number = |at: usize| parsed[at].as_ref().map(|contents| contents.number);
-        let newest = usize::from(number(1) >= number(0));
-        let are_empty = texts.iter().all(Vec::is_empty);
-        // A file that was only just made, before its first write, is not damaged.
-        let is_damaged = (0..2).any(|at| parsed[at].is_none() && !texts[at].is_empty());
-        let found = match parsed.into_iter().nth(newest).flatten() {
-            Some(contents) if is_damaged => Found::Older(contents),
-            Some(contents) => Found::Whole(contents),
-            None if are_empty => Found::Nothing,
-            None => Found::Damaged,
-        };
+        let (newest, found) = judge(&texts);
         Ok((Files { folder: folder.to_owned(), both: files, turn: 1 - newest }, found))
+    }
+
+    /// Reads the files in a folder, and makes nothing. Another process may be writing them, so a
+    /// file that seems damaged is read again.
+    pub(super) fn peek(folder: &Path) -> Result<Found, OpenError> {
+        let mut found = Found::Nothing;
+        for _ in 0..PEEKS {
+            let mut texts = Vec::new();
+            for name in NAMES {
+                let path = folder.join(name);
+                let bytes = match fs::File::open(&path).and_then(|file| bytes_of(&file)) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+                    other => other.map_err(|error| OpenError { path, error })?,
+                };
+                texts.push(bytes);
+            }
+            found = judge(&texts).1;
+            if matches!(found, Found::Nothing | Found::Whole(_)) {
+                break;
+            }
+        }
+        Ok(found)
     }
 
     /// Writes the next file. The contents are durable when this returns.
@@ -224,12 +268,34 @@ impl Files {
     }
 }
 
+/// Which of the two files is the newer one, and what both say.
+fn judge(texts: &[Vec<u8>]) -> (usize, Found) {
+    let parsed: Vec<Option<Contents>> = texts.iter().map(|text| parse(text)).collect();
+    let number = |at: usize| parsed[at].as_ref().map(|contents| contents.number);
+    let newest = usize::from(number(1) >= number(0));
+    let are_empty = texts.iter().all(Vec::is_empty);
+    // A file that was only just made, before its first write, is not damaged.
+    let is_damaged = (0..2).any(|at| parsed[at].is_none() && !texts[at].is_empty());
+    let found = match parsed.into_iter().nth(newest).flatten() {
+        Some(contents) if is_damaged => Found::Older(contents),
+        Some(contents) => Found::Whole(contents),
+        None if are_empty => Found::Nothing,
+        None => Found::Damaged,
+    };
+    (newest, found)
+}
+
 fn read(path: &Path) -> io::Result<(fs::File, Vec<u8>)> {
     let mut options = fs::OpenOptions::new();
     let file = options.read(true).write(true).create(true).truncate(false).open(path)?;
-    let mut bytes = Vec::new();
-    (&file).take(LONGEST).read_to_end(&mut bytes)?;
+    let bytes = bytes_of(&file)?;
     Ok((file, bytes))
+}
+
+fn bytes_of(file: &fs::File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(LONGEST).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 #[cfg(test)]

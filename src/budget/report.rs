@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use jiff::Timestamp;
+
 use super::{
     pace::Rates,
     period::Period,
@@ -38,7 +40,7 @@ pub struct Report {
     pub ledger: Option<PathBuf>,
     /// Why the ledger could not be written, since it could last.
     pub trouble: Option<String>,
-    /// Who wants most, since skep was started or the period began.
+    /// Who wants most, since the period began.
     pub who: Vec<Eater>,
 }
 
@@ -47,6 +49,11 @@ impl Report {
     pub fn percent(&self) -> u64 {
         let percent = u128::from(self.used) * 100 / u128::from(self.limit.max(1));
         u64::try_from(percent).unwrap_or(u64::MAX)
+    }
+
+    /// Units that would be used now if the limit were used evenly.
+    pub fn planned(&self, now: Timestamp) -> u64 {
+        self.period.past_of(self.limit, now)
     }
 }
 

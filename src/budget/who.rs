@@ -16,7 +16,9 @@ use std::{
 /// Names in the table.
 const ROOM: usize = 256;
 /// Longest part of a service or a name that is kept, in bytes.
-const LONGEST: usize = 120;
+pub(super) const LONGEST_NAME: usize = 120;
+/// Names that outlive the process.
+pub(super) const MOST_KEPT: usize = 64;
 /// Items of a payload that are noted one by one.
 const ONE_BY_ONE: usize = 8;
 
@@ -31,6 +33,12 @@ pub struct Eater {
     pub wanted: u64,
     /// The count may be too high by this.
     pub error: u64,
+}
+
+impl Eater {
+    pub(super) fn names(&self) -> (&str, &str) {
+        (&self.service, &self.name)
+    }
 }
 
 /// Every how many items of a payload one is to be noted, with its units times that number. Payloads
@@ -53,6 +61,25 @@ pub(super) struct Who {
 }
 
 impl Who {
+    /// Those of an earlier process, of which no two have the same names.
+    pub(super) fn of(eaters: &[Eater]) -> Self {
+        let mut who = Who::default();
+        for eater in eaters.iter().take(ROOM) {
+            let hash = who.hasher.hash_one(eater.names());
+            who.places.insert(hash, who.hashes.len());
+            who.hashes.push(hash);
+            who.eaters.push(eater.clone());
+        }
+        who
+    }
+
+    /// Those that outlive the process, by service and name.
+    pub(super) fn kept(&self) -> Vec<Eater> {
+        let mut eaters = self.first(MOST_KEPT);
+        eaters.sort_by(|one, other| one.names().cmp(&other.names()));
+        eaters
+    }
+
     /// Adds units of a service and a name.
     pub(super) fn note(&mut self, service: &str, name: &str, units: u64) {
         let (service, name) = (cut(service), cut(name));
@@ -114,7 +141,7 @@ impl Who {
 }
 
 fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(LONGEST)]
+    &text[..text.floor_char_boundary(LONGEST_NAME)]
 }
 
 #[cfg(test)]

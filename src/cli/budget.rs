@@ -16,6 +16,9 @@ use crate::{
 
 /// Names that are shown in a terminal.
 const NAMES: usize = 10;
+/// A budget without a storage.
+pub(super) const FORGETFUL: &str =
+    "in memory only: a restart forgets what is used; set `budget: storage`";
 
 /// How budgets are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -46,13 +49,15 @@ pub(super) fn run(endpoint: &str, exporter: Option<&str>, format: Format) -> u8 
     })
 }
 
-/// A budget in full.
-fn story(one: &MonthlyBudget, now: Timestamp) -> String {
+/// A row below the name of a budget. Some words come from applications and from paths.
+pub(super) fn row(name: &str, words: &str) -> String {
+    format!("  {name:<10}{}\n", escaped(words))
+}
+
+/// What is used, how that goes on, and when the month ends.
+pub(super) fn summary(one: &MonthlyBudget, now: Timestamp) -> String {
     let mut text = format!("{}: {}\n", escaped(&one.exporter), state(one));
-    // Some words come from applications and from paths.
-    let mut row = |name: &str, words: &str| {
-        let _ = writeln!(text, "  {name:<10}{}", escaped(words));
-    };
+    let mut row = |name: &str, words: &str| text.push_str(&row(name, words));
     let (used, limit) = (grouped(one.used), grouped(one.limit));
     let part = percent(ratio(one.used, one.limit));
     let share = match &*one.share {
@@ -68,17 +73,19 @@ fn story(one: &MonthlyBudget, now: Timestamp) -> String {
     };
     row("forecast", &format!("{forecast} at the end of the month{without}"));
     row("month", &month(one, now));
+    text
+}
+
+/// A budget in full.
+fn story(one: &MonthlyBudget, now: Timestamp) -> String {
+    let mut text = summary(one, now);
+    let mut row = |name: &str, words: &str| text.push_str(&row(name, words));
     for class in &one.classes {
         let wanted = rounded(class.wanted);
         let words = format!("{} of {wanted} {} a second pass", part_of(class.passing), one.unit);
         row(&class.name, &words);
     }
-    let ledger = if one.ledger.is_empty() {
-        "in memory only: a restart forgets what is used; set `budget: storage`"
-    } else {
-        &one.ledger
-    };
-    row("ledger", ledger);
+    row("ledger", if one.ledger.is_empty() { FORGETFUL } else { &one.ledger });
     if !one.trouble.is_empty() {
         row("", &format!("cannot be written: {}", one.trouble));
     }
@@ -207,7 +214,7 @@ fn rounded(number: f64) -> String {
 }
 
 /// 1234567 as `1 234 567`.
-fn grouped(number: u64) -> String {
+pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {

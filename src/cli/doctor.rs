@@ -1,18 +1,22 @@
 //! `skep doctor`: asks each backend, once, whether it would accept data, and says by what
-//! applications find each receiver.
+//! applications find each receiver, and what is used of monthly budgets.
 //!
 //! An OTLP backend gets an export request without items, and an AWS service a call that stores
 //! nothing. The ports of receivers are opened and closed again, so that it can be said which are
 //! free. Nothing is received or written, so the command can run beside a running skep; its ports
-//! are then in use, which is no fault.
+//! are then in use, which is no fault, and those for pages are asked as a browser would.
+
+mod budgets;
+mod pages;
 
 use std::{fmt::Write as _, sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use tokio::{runtime, task::JoinSet};
 
 use super::{CONFIG, Configuration, IO, UNAVAILABLE, load, print, run, show, silence};
 use crate::{
-    component::{BuildContext, ComponentId, ErasedExporter, Listening, StartError},
+    component::{BrowserPort, BuildContext, ComponentId, ErasedExporter, Listening, StartError},
     config::{
         Problems,
         shown::{escaped, without_secrets},
@@ -33,10 +37,32 @@ struct Finding {
     answer: Result<String, String>,
 }
 
+/// What works, and should be mended nevertheless.
+struct Warning {
+    message: String,
+    remedy: String,
+}
+
+impl Warning {
+    fn new(message: String, remedy: String) -> Self {
+        Warning { message, remedy }
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!("WARN  {}\n", shown(&self.message));
+        if !self.remedy.is_empty() {
+            let _ = writeln!(text, "      {}", shown(&self.remedy));
+        }
+        text
+    }
+}
+
 /// A receiver, and the ports that it would open.
 struct Door {
     id: String,
     ports: Result<Vec<Listening>, String>,
+    /// Where pages in browsers send.
+    for_pages: Option<BrowserPort>,
 }
 
 /// Asks all backends at the same time; fails if one would not accept data.
@@ -49,9 +75,12 @@ pub(super) fn run(configuration: &Configuration) -> u8 {
     let Ok(runtime) = runtime::Builder::new_current_thread().enable_all().build() else {
         return UNAVAILABLE;
     };
-    let (doors, findings) =
-        runtime.block_on(async { (doors(&document), examine(&document).await) });
-    let code = print::output(&(entrances(&doors) + &report(&findings)));
+    let (entrances, findings) = runtime.block_on(async {
+        let doors = doors(&document);
+        (entrances(&doors).await, examine(&document).await)
+    });
+    let budgets = budgets::report(&document, Timestamp::now());
+    let code = print::output(&(entrances + &budgets + &report(&findings)));
     let is_well = findings.iter().all(|finding| finding.answer.is_ok());
     if code == 0 && !is_well { IO } else { code }
 }
@@ -73,7 +102,8 @@ fn doors(document: &Document) -> Vec<Door> {
             let built = receiver.config.build(&cx, &[pipeline.signal]);
             let ports = built.and_then(|mut receiver| receiver.bind(&mut Sockets::default()));
             let ports = ports.map_err(|StartError { message, .. }| message);
-            doors.push(Door { id: name, ports });
+            let for_pages = receiver.config.browser_port(&cx);
+            doors.push(Door { id: name, ports, for_pages });
         }
     }
     doors
@@ -142,9 +172,9 @@ fn shown(text: &str) -> String {
 }
 
 /// Where each receiver listens, and what an application is told.
-fn entrances(doors: &[Door]) -> String {
+async fn entrances(doors: &[Door]) -> String {
     let mut text = String::new();
-    for Door { id, ports } in doors {
+    for Door { id, ports, for_pages } in doors {
         let id = shown(id);
         let _ = match ports {
             Ok(ports) => {
@@ -156,9 +186,17 @@ fn entrances(doors: &[Door]) -> String {
             }
             Err(message) => writeln!(text, "in    {id} <- not now: {}", shown(message)),
         };
-        let named = ports.iter().flatten().map(|port| (id.clone(), port.clone()));
-        for line in silence::advice(&named.collect::<Vec<_>>()).into_iter().flatten() {
-            let _ = writeln!(text, "      {}", shown(&line));
+        if !for_pages.as_ref().is_some_and(|port| port.is_for_pages) {
+            let named = ports.iter().flatten().map(|port| (id.clone(), port.clone()));
+            for line in silence::advice(&named.collect::<Vec<_>>()).into_iter().flatten() {
+                let _ = writeln!(text, "      {}", shown(&line));
+            }
+        }
+        if let Some(port) = for_pages {
+            text.push_str(&pages::told(&id, port));
+            if ports.is_err() {
+                text.push_str(&pages::asked(&id, port).await);
+            }
         }
     }
     text

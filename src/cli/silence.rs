@@ -61,7 +61,7 @@ fn told(receiver: &str, port: &Listening) -> Option<Vec<String>> {
 }
 
 /// An address in the form that an application on this host uses.
-fn local(address: &str) -> String {
+pub(super) fn local(address: &str) -> String {
     let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
     match host {
         "0.0.0.0" | "[::]" | "127.0.0.1" | "[::1]" => format!("localhost:{port}"),

@@ -1,5 +1,6 @@
 //! What the engine keeps on disk: the logs of journals, queues and dead letters, and the
 //! directories that they are in.
 
+pub mod look;
 pub mod storages;
 pub mod stored;

@@ -88,6 +88,26 @@ impl Cors {
         Some(response)
     }
 
+    /// What should be mended, each with its remedy. `section` is where these settings are.
+    pub(super) fn doubts(&self, section: &str) -> Vec<(String, String)> {
+        const EXAMPLE: &str = "`allowed_origins: [\"https://shop.example\"]`";
+        let mut doubts = Vec::new();
+        let is_any = |origin: &String| matches!(&**origin, "*" | "http://*" | "https://*");
+        if self.allowed_origins.is_empty() {
+            let message = format!("`{section}`: `allowed_origins` is empty: no page may send");
+            doubts.push((message, format!("name the origins of your pages: {EXAMPLE}")));
+        }
+        if self.allowed_origins.iter().any(is_any) {
+            let message = format!("`{section}`: pages of every origin may send");
+            doubts.push((message, format!("name the origins of yours: {EXAMPLE}")));
+        }
+        if self.max_age == 0 {
+            let message = format!("`{section}`: `max_age` is 0: browsers ask before each request");
+            doubts.push((message, "remove it: 7200 is the default".to_owned()));
+        }
+        doubts
+    }
+
     fn allows(&self, origin: &HeaderValue) -> bool {
         let text = origin.to_str();
         text.is_ok_and(|text| self.allowed_origins.iter().any(|pattern| matches(pattern, text)))

@@ -86,6 +86,7 @@
 
 mod answer;
 mod guard;
+mod pages;
 pub mod public;
 mod service;
 mod settings;
@@ -94,8 +95,8 @@ use std::{collections::HashMap, path::Path, sync::Arc};
 
 use crate::{
     component::{
-        BoxFuture, BuildContext, Entry, Inlet, JournalUse, Listening, Receiver, ReceiverConfig,
-        ServerAuthenticator, StartError, Stop,
+        BoxFuture, BrowserPort, BuildContext, Entry, Inlet, JournalUse, Listening, Receiver,
+        ReceiverConfig, ServerAuthenticator, StartError, Stop,
     },
     config::{Node, Problems},
     net::{
@@ -136,6 +137,11 @@ impl ReceiverConfig for Config {
         let grpc = grpc.map(|_| ("protocols::grpc::endpoint", GRPC_PORT));
         let http = http.map(|_| ("protocols::http::endpoint", HTTP_PORT));
         grpc.into_iter().chain(http).collect()
+    }
+
+    fn browser_port(&self, cx: &BuildContext) -> Option<BrowserPort> {
+        let default = crate::component::default_address(cx.in_container, HTTP_PORT);
+        self.for_pages(&default.to_string())
     }
 
     fn gives_metadata(&self) -> bool {

@@ -49,8 +49,8 @@ use std::sync::Arc;
 
 use crate::{
     component::{
-        BoxFuture, BuildContext, Entry, Inlet, JournalUse, Listening, Receiver, ReceiverConfig,
-        StartError, Stop,
+        BoxFuture, BrowserPort, BuildContext, Entry, Inlet, JournalUse, Listening, Receiver,
+        ReceiverConfig, StartError, Stop,
     },
     config::{Node, Problems},
     net::server::{CONNECTION, Sockets, Tuning},
@@ -72,6 +72,10 @@ impl ReceiverConfig for Config {
         if let Some(tls) = &self.tls {
             tls.validate(at.at("tls"), problems);
         }
+    }
+
+    fn browser_port(&self, _cx: &BuildContext) -> Option<BrowserPort> {
+        Some(self.for_pages())
     }
 
     fn journal(&self) -> Option<JournalUse> {

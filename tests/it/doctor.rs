@@ -206,7 +206,11 @@ fn receivers_are_listed_with_what_applications_are_told() {
          in    awscloudwatchlogs <- http 127.0.0.1:{logs}\n      \
          AWS_ENDPOINT_URL_CLOUDWATCH_LOGS=http://localhost:{logs}\n\
          in    rollbar/pages <- http 127.0.0.1:{items}\n      \
-         rollbar.init(..., endpoint='http://localhost:{items}/api/1/')\n\
+         rollbar.init(..., endpoint='http://localhost:{items}/api/1/')\n      \
+         pages     http://localhost:*, http://127.0.0.1:*\n      \
+         url       http://localhost:{items}/api/1/item/\n      \
+         code      new Rollbar({{ accessToken: token, endpoint: \
+         'http://localhost:{items}/api/1/item/' }})\n\
          ok    nop (logs)"
     );
     let report = doctor();

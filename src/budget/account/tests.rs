@@ -49,6 +49,31 @@ fn a_hard_ceiling_is_reached_and_never_exceeded() {
 }
 
 #[test]
+fn who_wants_most_is_known_after_a_restart_and_forgotten_with_the_month() {
+    let folder = tempfile::tempdir().unwrap();
+    let open =
+        |now| MonthlyBudget::open(settings(Mode::Pace, 1000), Some(folder.path()), now).unwrap();
+    let wanted = |budget: &MonthlyBudget, now| {
+        let who = budget.report(9, now).who;
+        who.first().map(|eater| (eater.service.to_string(), eater.wanted))
+    };
+    let budget = open(noon());
+    budget.note("shop", "GET /", 3);
+    budget.close(noon());
+    let budget = open(noon());
+    budget.note("shop", "GET /", 4);
+    assert_eq!(wanted(&budget, noon()), Some(("shop".to_owned(), 7)));
+    // It is killed, but has claimed something more than a minute later.
+    let later = noon() + Duration::from_secs(61);
+    budget.tend(later);
+    assert!(budget.claim(900, later));
+    drop(budget);
+    assert_eq!(wanted(&open(later), later), Some(("shop".to_owned(), 7)));
+    let next = at("2026-12-01T00:00:00Z");
+    assert_eq!(wanted(&open(next), next), None);
+}
+
+#[test]
 fn a_warning_lets_everything_pass() {
     let budget = open(Mode::Warn, 1000);
     for _ in 0..30 {

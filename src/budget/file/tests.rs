@@ -12,13 +12,36 @@ fn some() -> Contents {
         wanted_at: 1_764_400_000_123,
         days: vec![Day { last: 1_764_300_000, units: 7 }, Day { last: 1_764_400_000, units: 123 }],
         ids: vec![(0x00f1_e2d3_c4b5_a697, 1_764_400_000)],
+        eaters: vec![eater("", "cron", 512, 0), eater("shop", "GET /b\u{e4}r%", 40_112_000, 7)],
     }
+}
+
+fn eater(service: &str, name: &str, wanted: u64, error: u64) -> Eater {
+    Eater { service: service.into(), name: name.into(), wanted, error }
 }
 
 #[test]
 fn a_ledger_is_text() {
     let text = some().to_text();
     let expected = "\
+skep budget ledger 2
+number 42
+clock 1764400000 1764400000 0
+wanted 0.01 0 7.7 1764400000123
+day 1764300000 7
+day 1764400000 123
+id 00f1e2d3c4b5a697 1764400000
+eater 512 0  cron
+eater 40112000 7 shop GET%20/b%C3%A4r%25
+crc32c a9c57a14
+";
+    assert_eq!(text, expected);
+    assert_eq!(parse(text.as_bytes()), Some(some()));
+}
+
+#[test]
+fn a_ledger_of_an_older_version_is_read() {
+    let text = "\
 skep budget ledger 1
 number 42
 clock 1764400000 1764400000 0
@@ -28,8 +51,7 @@ day 1764400000 123
 id 00f1e2d3c4b5a697 1764400000
 crc32c 14a3c402
 ";
-    assert_eq!(text, expected);
-    assert_eq!(parse(text.as_bytes()), Some(some()));
+    assert_eq!(parse(text.as_bytes()), Some(Contents { eaters: Vec::new(), ..some() }));
 }
 
 /// With the checksum that belongs to it.
@@ -39,10 +61,10 @@ fn signed(body: &str) -> String {
 
 #[test]
 fn texts_that_nobody_wrote_are_refused() {
-    let good = "skep budget ledger 1\nnumber 1\nclock 0 0 0\nwanted 0 0 0 0\n";
+    let good = "skep budget ledger 2\nnumber 1\nclock 0 0 0\nwanted 0 0 0 0\n";
     assert!(parse(signed(good).as_bytes()).is_some());
     for (from, to) in [
-        ("ledger 1", "ledger 2"),
+        ("ledger 2", "ledger 3"),
         ("number 1", "number -1"),
         ("number 1", "number 1 1"),
         ("clock 0 0 0", "clock 0 0"),
@@ -54,6 +76,9 @@ fn texts_that_nobody_wrote_are_refused() {
         ("wanted 0 0 0 0\n", "wanted 0 0 0 0\nday 9223372036854775807 1\n"),
         ("wanted 0 0 0 0\n", "wanted 0 0 0 0\nid 01 1\nid 01 1\n"),
         ("wanted 0 0 0 0\n", "wanted 0 0 0 0\nhour 1 1\n"),
+        ("wanted 0 0 0 0\n", "wanted 0 0 0 0\neater 1 0 a\n"),
+        ("wanted 0 0 0 0\n", "wanted 0 0 0 0\neater 1 0 a %ff\n"),
+        ("wanted 0 0 0 0\n", "wanted 0 0 0 0\neater 1 0 b c\neater 1 0 b c\n"),
         ("wanted 0 0 0 0\n", "wanted 0 0 0 0"),
     ] {
         let wrong = signed(&good.replacen(from, to, 1));
@@ -62,14 +87,20 @@ fn texts_that_nobody_wrote_are_refused() {
     assert_eq!(parse(good.as_bytes()), None);
     let days = "day 1 1\n".repeat(MOST_DAYS + 1);
     assert_eq!(parse(signed(&format!("{good}{days}")).as_bytes()), None);
+    let long = "x".repeat(LONGEST_NAME + 1);
+    assert_eq!(parse(signed(&format!("{good}eater 1 0 a {long}\n")).as_bytes()), None);
+    let many: String = (0..=MOST_KEPT).map(|at| format!("eater 1 0 a {at:03}\n")).collect();
+    assert_eq!(parse(signed(&format!("{good}{many}")).as_bytes()), None);
 }
 
 fn any_contents() -> impl Strategy<Value = Contents> {
     let estimates = proptest::array::uniform3(0.0_f64..1e300);
     let days = proptest::collection::vec((any::<i32>(), any::<u64>()), 0..MOST_DAYS);
     let ids = proptest::collection::btree_map(any::<u64>(), any::<i64>(), 0..20);
-    (any::<(u64, i64, i64, i64, i64)>(), estimates, days, ids).prop_map(
-        |(numbers, wanted, days, ids)| {
+    let names = (".{0,30}", "[ -~]{0,120}");
+    let eaters = proptest::collection::btree_map(names, any::<(u64, u64)>(), 0..=MOST_KEPT);
+    (any::<(u64, i64, i64, i64, i64)>(), estimates, days, ids, eaters).prop_map(
+        |(numbers, wanted, days, ids, eaters)| {
             let mut days: Vec<Day> =
                 days.into_iter().map(|(last, units)| Day { last: last.into(), units }).collect();
             days.sort_by_key(|day| day.last);
@@ -83,6 +114,10 @@ fn any_contents() -> impl Strategy<Value = Contents> {
                 wanted_at,
                 days,
                 ids: ids.into_iter().collect(),
+                eaters: eaters
+                    .into_iter()
+                    .map(|((service, name), (wanted, error))| eater(&service, &name, wanted, error))
+                    .collect(),
             }
         },
     )
@@ -109,7 +144,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_read_or_refused(lines in "(number|day|id|clock|wanted)?[ 0-9a-f.-]{0,20}\n") {
+    fn any_text_is_read_or_refused(lines in "(number|day|id|clock|wanted|eater)?[ 0-9a-f.-]{0,20}\n") {
         parse(lines.as_bytes());
         let text = format!("{TITLE}\n{lines}");
         parse(signed(&text).as_bytes());

@@ -26,6 +26,26 @@ fn names_are_counted_and_those_that_want_most_come_first() {
 }
 
 #[test]
+fn those_that_are_kept_go_on_to_be_counted() {
+    let mut who = Who::default();
+    for at in 0..1000_u64 {
+        who.note("shop", &format!("GET /{at}"), 1 + at % 300);
+    }
+    let kept = who.kept();
+    assert_eq!(kept.len(), MOST_KEPT);
+    assert!(kept.is_sorted_by(|one, next| one.names() < next.names()));
+    let mut again = Who::of(&kept);
+    assert_eq!(again.first(MOST_KEPT), who.first(MOST_KEPT));
+    let Eater { name, wanted: before, error, .. } = again.first(1).remove(0);
+    again.note("shop", &name, 7);
+    assert_eq!(wanted(&again, "shop", &name), Some((before + 7, error)));
+    for at in 0..1000_u64 {
+        again.note("pay", &format!("POST /{at}"), 1);
+    }
+    assert_eq!(wanted(&again, "shop", &name), Some((before + 7, error)), "the least are replaced");
+}
+
+#[test]
 fn long_names_are_cut_between_characters() {
     let mut who = Who::default();
     who.note(&"\u{e4}".repeat(100), &"x".repeat(1 << 20), 1);

@@ -103,7 +103,7 @@ impl Storages {
         }
         let mut open = sync::lock(&self.open);
         opened(&mut open, name, settings)?;
-        Ok(Some(settings.directory.join(folder_name(owner))))
+        Ok(Some(folder_of(settings, owner)))
     }
 
     /// The log of an owner in the storage `name`, opened at the first call; `None` if nothing is
@@ -258,6 +258,15 @@ pub struct DirectoryLock {
 }
 
 impl DirectoryLock {
+    /// Whether a process has locked a directory. Looking disturbs none.
+    pub fn is_held(directory: &Path) -> bool {
+        let is_locked = |path: &Path| {
+            let locked = fs::File::open(path).map(|file| file.try_lock_shared());
+            matches!(locked, Ok(Err(fs::TryLockError::WouldBlock)))
+        };
+        is_locked(directory) || is_locked(&directory.join("lock"))
+    }
+
     /// Locks a directory; the error has the remedy in it.
     pub fn new(directory: &Path, timeout: Duration) -> Result<Self, String> {
         let until = Instant::now() + timeout;
@@ -308,7 +317,7 @@ fn lock_file(path: &Path, until: Instant) -> io::Result<fs::File> {
     }
 }
 
-fn explain(error: &io::Error, directory: &Path) -> String {
+pub(super) fn explain(error: &io::Error, directory: &Path) -> String {
     let directory = directory.display();
     match error.kind() {
         io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
@@ -323,8 +332,26 @@ fn explain(error: &io::Error, directory: &Path) -> String {
         io::ErrorKind::ResourceBusy => format!(
             "`{directory}` is in use by another process; stop it, or set another `directory`"
         ),
+        io::ErrorKind::ReadOnlyFilesystem => format!(
+            "`{directory}` is on a file system that is mounted read-only; mount it for writing, or set another `directory`"
+        ),
         _ => format!("cannot open `{directory}`: {error}"),
     }
+}
+
+/// The folder of an owner in a storage.
+fn folder_of(settings: &Storage, owner: Owner<'_>) -> PathBuf {
+    settings.directory.join(folder_name(owner))
+}
+
+/// The folder of the ledger of an exporter's monthly budget.
+pub fn ledger_folder(settings: &Storage, exporter: &ComponentId) -> PathBuf {
+    folder_of(settings, ledger_of(exporter))
+}
+
+/// The owner of that folder.
+pub fn ledger_of(exporter: &ComponentId) -> Owner<'_> {
+    Owner { kind: Kind::Exporter, id: exporter, signal: None, part: "budget" }
 }
 
 /// `exporter_otlp_http~002fbackend_traces`: unsafe characters as `~` and their code, as the

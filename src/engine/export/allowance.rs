@@ -11,9 +11,9 @@
 //! queue may refuse a payload, drop it, or hold it over the end of a month, and an outage would use
 //! up the budget with data that nobody has counted. So a payload on disk is counted by the process
 //! that sends it, once, and a dead letter when it is sent again. A claim is given back if all
-//! attempts have failed. If one was sent and not answered it stays, and another attempt is claimed
-//! anew, since the backend may have the data; but not while the exporter fails anyway, so that an
-//! outage does not use up the month.
+//! attempts have failed. If one was not answered the claim stays, since the backend may have the
+//! data, and another attempt is claimed anew. While the exporter fails anyway the claim stays, too,
+//! but it holds for the other attempts: an outage costs no more than the same data without it.
 //!
 //! A reload keeps the allowance, and changes its limits at once. Its ledger is written when its
 //! last queue is gone, and at the end of the process.

@@ -117,7 +117,14 @@ impl Passage {
     /// Notes that the backend may have the piece although it has not said so.
     fn note_no_answer(&mut self) {
         if let Some((claim, _)) = &mut self.claim {
-            claim.is_unsure = true;
+            (claim.may_be_taken, claim.is_spent) = (true, true);
+        }
+    }
+
+    /// The same while the exporter fails: it counts, but another attempt does not count again.
+    fn note_no_answer_while_failing(&mut self) {
+        if let Some((claim, _)) = &mut self.claim {
+            claim.may_be_taken = true;
         }
     }
 
@@ -293,10 +300,12 @@ impl Carrier {
             Err(ExportError { retry: Retry::Unanswered, message })
         });
         let sent = answer.inspect_err(|error| {
-            // While a backend fails, what it does not answer it mostly has not got. If all of it
+            // While a backend fails, what it does not answer it mostly has not got. If each attempt
             // counted, an outage would use up the month.
-            if error.retry == Retry::Unanswered && is_healthy {
-                passage.note_no_answer();
+            match error.retry {
+                Retry::Unanswered if is_healthy => passage.note_no_answer(),
+                Retry::Unanswered => passage.note_no_answer_while_failing(),
+                _ => {}
             }
         })?;
         self.stats.succeeded(SystemTime::now());
@@ -319,7 +328,7 @@ impl Carrier {
     ) -> Result<(), ExportError> {
         let Some(meter) = &self.meter else { return Ok(()) };
         match passage.claim.take() {
-            Some((claim, end)) if end == passage.next && !claim.is_unsure => {
+            Some((claim, end)) if end == passage.next && !claim.is_spent => {
                 passage.claim = Some((claim, end));
                 return Ok(());
             }

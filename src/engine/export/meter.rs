@@ -1,5 +1,6 @@
-//! Claims what is about to be sent from the monthly budget, piece by piece: once before the first
-//! attempt, however many attempts follow. What the backend has certainly not taken is given back.
+//! Claims what is about to be sent from the monthly budget, piece by piece, before the first
+//! attempt. What the backend has certainly not taken is given back; `allowance.rs` says what an
+//! attempt without an answer costs.
 
 use std::sync::Arc;
 
@@ -47,8 +48,11 @@ pub(super) struct Claim {
     at: Timestamp,
     /// Traces that it counts.
     traces: Vec<u64>,
-    /// Whether an attempt has ended without an answer, so that the backend may have the data.
-    pub(super) is_unsure: bool,
+    /// Whether an attempt has ended without an answer, so that the backend may have the data. Then
+    /// it is not given back.
+    pub(super) may_be_taken: bool,
+    /// Whether another attempt claims anew.
+    pub(super) is_spent: bool,
 }
 
 impl Meter {
@@ -61,7 +65,7 @@ impl Meter {
         let at = self.allowance.now();
         let (units, traces) = self.units(load);
         if units == 0 || self.allowance.budget().claim(units, at) {
-            return Some(Claim { units, at, traces, is_unsure: false });
+            return Some(Claim { units, at, traces, may_be_taken: false, is_spent: false });
         }
         self.allowance.uncount_traces(&traces);
         None
@@ -69,7 +73,7 @@ impl Meter {
 
     /// Gives back what was claimed for a piece, unless the backend may have taken it.
     pub(super) fn give_back(&self, claim: &Claim) {
-        if !claim.is_unsure {
+        if !claim.may_be_taken {
             self.allowance.uncount_traces(&claim.traces);
             self.allowance.budget().give_back(claim.units, claim.at);
         }

@@ -7,7 +7,7 @@ use crate::{
     component::{BudgetUse, ComponentId, Delivery, Kind, ReceiverConfig, StartError, Storage},
     engine::{
         disk::{
-            storages::{Owner, letters_part},
+            storages::{Owner, ledger_of, letters_part},
             stored::Store,
         },
         export::{
@@ -76,7 +76,7 @@ impl Planner<'_> {
         budget: Option<BudgetUse>,
     ) -> Result<Option<Monthly>, StartError> {
         let Some(budget) = budget else { return Ok(None) };
-        let owner = Owner { kind: Kind::Exporter, id, signal: None, part: "budget" };
+        let owner = ledger_of(id);
         let folder = match &budget.storage {
             Some(name) => {
                 let settings = self.storage(name)?;

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
+    component::{BrowserPort, takes_strangers},
     config::{Node, Problems, Secret},
     net::{server, tls::ServerTls},
     receivers::{cors::Cors, journal::Journal},
@@ -65,6 +66,34 @@ impl Config {
         });
         cors.allowed_headers.push(TOKEN.to_owned());
         cors
+    }
+
+    /// What a page needs to know of the port.
+    pub(super) fn for_pages(&self) -> BrowserPort {
+        let cors = self.pages();
+        let mut doubts = cors.doubts("cors");
+        if self.max_items_per_minute == 0 {
+            doubts.push((
+                "`max_items_per_minute` is 0: a client may send as much as it likes".to_owned(),
+                "remove it: 5000 is the default".to_owned(),
+            ));
+        }
+        if self.access_tokens.is_empty() && takes_strangers(&cors.allowed_origins) {
+            doubts.push((
+                "items with any access token are taken, or with none".to_owned(),
+                "list the tokens of your pages in `access_tokens`".to_owned(),
+            ));
+        }
+        BrowserPort {
+            endpoint: self.endpoint.clone(),
+            is_tls: self.tls.is_some(),
+            path: "/api/1/item/".to_owned(),
+            origins: cors.allowed_origins,
+            header: Some(TOKEN.to_owned()),
+            code: "new Rollbar({ accessToken: token, endpoint: '{url}' })".to_owned(),
+            is_for_pages: false,
+            doubts,
+        }
     }
 
     pub(super) fn max_body(&self) -> usize {

@@ -6,11 +6,16 @@ use std::{
     time::Duration,
 };
 
+use jiff::{Timestamp, tz::TimeZone};
+
 use super::*;
 use crate::{
-    component::{Backoff, Encodes, Exporter, Piece, Progress, Sent, Work},
+    budget::{Mode, Settings, Share, Unit},
+    component::{Backoff, Count, Encodes, Exporter, Piece, Progress, Sent, Work},
     engine::{
         export::{
+            allowance::Allowance,
+            meter::Meter,
             offload::{HandOver, Offload},
             outage::Outage,
             partial::Partial,
@@ -53,6 +58,8 @@ impl Exporter for Total {
         self.sent.lock().unwrap().push(total);
         let answer = match self.answers.lock().unwrap().pop_front() {
             None => Ok(Sent::default()),
+            // It comes too late.
+            Some(Retry::Unanswered) => return Box::pin(std::future::pending()),
             Some(retry) => Err(ExportError { retry, message: "no".to_owned() }),
         };
         Box::pin(std::future::ready(answer))
@@ -66,8 +73,19 @@ async fn totals(
     answers: &[Retry],
     hand_over: Option<HandOver>,
 ) -> (Vec<u64>, [u64; 2]) {
+    let (sender, exporter) = sender(encodes, answers, hand_over, None);
+    deliver(&sender).await;
+    let (sent, stats) = (exporter.sent.lock().unwrap().clone(), &sender.carrier.stats);
+    (sent, [stats.sent.read(), stats.failed.read()])
+}
+
+fn sender(
+    encodes: Encodes,
+    answers: &[Retry],
+    hand_over: Option<HandOver>,
+    meter: Option<Meter>,
+) -> (Arc<Sender>, Arc<Total>) {
     let telemetry = Arc::new(Telemetry::default());
-    let stats = telemetry.exporter("home", Signal::Metrics, "nowhere");
     let exporter = Arc::new(Total {
         encodes,
         encoded: AtomicU64::new(0),
@@ -83,23 +101,62 @@ async fn totals(
             max_interval: Duration::from_secs(1),
             max_elapsed_time: Some(Duration::from_secs(10)),
         }),
-        timeout: None,
-        stats: Arc::clone(&stats),
+        timeout: Some(Duration::from_secs(3)),
+        stats: telemetry.exporter("home", Signal::Metrics, "nowhere"),
         offload: Offload::new(hand_over, Panics::channel().0),
         workspace: Arc::new(Workspace::default()),
         is_guarded: false,
-        meter: None,
+        meter,
         state: Arc::<State>::default(),
         outage: Outage::default(),
         partial: Partial::default(),
     };
-    let sender = Arc::new(Sender { carrier, queue: None, telemetry, dead_letters: None });
+    let sender = Sender { carrier, queue: None, telemetry, dead_letters: None };
+    (Arc::new(sender), exporter)
+}
+
+async fn deliver(sender: &Arc<Sender>) {
     let mut payload = Payload::unpaid(Signal::Traces, SPANS.into(), 4);
     payload.body = Body::from_iter([SPANS.into(), SPANS.into()]);
     let (_abandon, abandoned) = watch::channel(false);
-    assert_eq!(sender.deliver(payload, None, abandoned).await, 0);
-    let sent = exporter.sent.lock().unwrap().clone();
-    (sent, [stats.sent.read(), stats.failed.read()])
+    assert_eq!(Arc::clone(sender).deliver(payload, None, abandoned).await, 0);
+}
+
+/// Units that are used after each of three payloads of four items, which are sent one by one.
+async fn used(answers: &[Retry]) -> [u64; 3] {
+    let settings = Settings {
+        unit: Unit::Items,
+        per_month: 1000,
+        share: Share::WHOLE,
+        mode: Mode::Stop,
+        zone: TimeZone::UTC,
+        reset_day: 1,
+    };
+    let now = Timestamp::from_second(1_793_491_200).unwrap();
+    let clock = Arc::new(move || now);
+    let meter = Telemetry::default().meter("budget home");
+    let allowance = Allowance::open("home", settings, None, clock, &meter).unwrap();
+    let meter = Meter::new(Arc::clone(&allowance), Count::Items);
+    let (sender, _) = sender(Encodes::OnWorker, answers, None, Some(meter));
+    let mut used = [0; 3];
+    for after in &mut used {
+        deliver(&sender).await;
+        *after = allowance.budget().report(0, now).used;
+    }
+    used
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_have_been_taken_counts_once_while_the_exporter_fails() {
+    assert_eq!(used(&[]).await, [4, 8, 12]);
+    // A payload is given up after three attempts of three seconds, and so is what is left of it.
+    let late = [Retry::Unanswered; 6];
+    // The first attempt of all counts by itself; those that follow, while the exporter fails, count
+    // once for each payload.
+    assert_eq!(used(&late).await, [2, 3, 7]);
+    assert_eq!(used(&late[..2]).await, [5, 9, 13], "the third attempt is that of the second");
+    // What was refused is known not to be taken.
+    assert_eq!(used(&[Retry::After(None); 22]).await, [0, 0, 4]);
 }
 
 #[tokio::test(start_paused = true)]

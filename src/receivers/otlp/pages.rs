@@ -1,0 +1,69 @@
+//! What commands tell of a port for pages.
+
+use super::{
+    public::settings::Public,
+    settings::{Config, Transport},
+};
+use crate::component::{BrowserPort, takes_strangers};
+
+impl Config {
+    /// The port over HTTP if pages may send to it; `endpoint` is its address if none is set.
+    pub(super) fn for_pages(&self, endpoint: &str) -> Option<BrowserPort> {
+        let http = self.protocols.http.on()?;
+        let (cors, public) = (http.cors.clone().unwrap_or_default(), http.public.on());
+        let is_used = public.is_some() || !cors.allowed_origins.is_empty();
+        if http.transport == Transport::Unix || !is_used {
+            return None;
+        }
+        let mut doubts = cors.doubts("protocols::http::cors");
+        match public {
+            Some(public) => doubts.extend(doubts_of(public, &cors.allowed_origins)),
+            None if takes_strangers(&cors.allowed_origins) => doubts.push((
+                "pages of strangers may send, and nothing limits or marks what they say".to_owned(),
+                "give them a receiver of their own with `protocols::http::public`, see \
+                 docs/browser.md"
+                    .to_owned(),
+            )),
+            None => {}
+        }
+        let header = public.and_then(|public| Some(public.token.as_ref()?.header.clone()));
+        let code = match &header {
+            None => "new OTLPTraceExporter({ url: '{url}' })".to_owned(),
+            Some(name) => format!(
+                "new OTLPTraceExporter({{ url: '{{url}}', headers: async () => \
+                 ({{ '{name}': await telemetryToken() }}) }})"
+            ),
+        };
+        Some(BrowserPort {
+            endpoint: http.endpoint.clone().unwrap_or_else(|| endpoint.to_owned()),
+            is_tls: http.tls.is_some(),
+            path: format!("/{}", http.traces_url_path.trim_start_matches('/')),
+            origins: cors.allowed_origins,
+            header,
+            code,
+            is_for_pages: public.is_some(),
+            doubts,
+        })
+    }
+}
+
+fn doubts_of(public: &Public, origins: &[String]) -> Vec<(String, String)> {
+    let mut doubts = Vec::new();
+    for (key, rate) in [
+        ("requests_per_second_per_client", public.requests_per_second_per_client),
+        ("items_per_second_per_client", public.items_per_second_per_client),
+        ("requests_per_second", public.requests_per_second),
+    ] {
+        if rate == 0 {
+            let message = format!("`public::{key}` is 0: there is no such limit");
+            doubts.push((message, format!("remove `{key}` for the default")));
+        }
+    }
+    if public.token.is_none() && takes_strangers(origins) {
+        doubts.push((
+            "nobody signs who the users of these pages are: `user.id` stays a claim".to_owned(),
+            "add `public::token`, see docs/browser.md".to_owned(),
+        ));
+    }
+    doubts
+}
