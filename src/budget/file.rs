@@ -202,11 +202,13 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Opens the files in a folder, and makes both if they are not there.
+    /// Opens the files in a folder. If none is there, makes both and begins the ledger, so that files
+    /// without a content have lost it.
     pub(super) fn open(folder: &Path) -> Result<(Self, Found), OpenError> {
         let failed = |path: &Path, error| OpenError { path: path.to_owned(), error };
         fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
         let (mut texts, mut files) = (Vec::new(), Vec::new());
+        let is_new = NAMES.iter().all(|name| !folder.join(name).exists());
         for name in NAMES {
             let path = folder.join(name);
             let (file, bytes) = read(&path).map_err(|error| failed(&path, error))?;
@@ -218,7 +220,13 @@ impl Files {
         let files = files.try_into().map_err(|_| io::ErrorKind::InvalidData.into());
         let files = files.map_err(|error| failed(folder, error))?;
         let (newest, found) = judge(&texts);
-        Ok((Files { folder: folder.to_owned(), both: files, turn: 1 - newest }, found))
+        let mut files = Files { folder: folder.to_owned(), both: files, turn: 1 - newest };
+        if is_new {
+            // If the disk is full, the next writes fail, too, and tell.
+            let _ = files.write(&Contents::default());
+            return Ok((files, Found::Nothing));
+        }
+        Ok((files, found))
     }
 
     /// Reads the files in a folder, and makes nothing. Another process may be writing them, so a
@@ -226,16 +234,19 @@ impl Files {
     pub(super) fn peek(folder: &Path) -> Result<Found, OpenError> {
         let mut found = Found::Nothing;
         for _ in 0..PEEKS {
-            let mut texts = Vec::new();
+            let (mut texts, mut missing) = (Vec::new(), 0);
             for name in NAMES {
                 let path = folder.join(name);
                 let bytes = match fs::File::open(&path).and_then(|file| bytes_of(&file)) {
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        missing += 1;
+                        Vec::new()
+                    }
                     other => other.map_err(|error| OpenError { path, error })?,
                 };
                 texts.push(bytes);
             }
-            found = judge(&texts).1;
+            found = if missing == NAMES.len() { Found::Nothing } else { judge(&texts).1 };
             if matches!(found, Found::Nothing | Found::Whole(_)) {
                 break;
             }
@@ -273,13 +284,11 @@ fn judge(texts: &[Vec<u8>]) -> (usize, Found) {
     let parsed: Vec<Option<Contents>> = texts.iter().map(|text| parse(text)).collect();
     let number = |at: usize| parsed[at].as_ref().map(|contents| contents.number);
     let newest = usize::from(number(1) >= number(0));
-    let are_empty = texts.iter().all(Vec::is_empty);
-    // A file that was only just made, before its first write, is not damaged.
+    // One that was made and has not been written yet is not damaged: the other one has the ledger.
     let is_damaged = (0..2).any(|at| parsed[at].is_none() && !texts[at].is_empty());
     let found = match parsed.into_iter().nth(newest).flatten() {
         Some(contents) if is_damaged => Found::Older(contents),
         Some(contents) => Found::Whole(contents),
-        None if are_empty => Found::Nothing,
         None => Found::Damaged,
     };
     (newest, found)

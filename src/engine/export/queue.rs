@@ -401,8 +401,8 @@ impl ExportQueue {
                 exporter = %self.stats.id,
                 reason = reason.name(),
                 dropped_items = payload.items,
-                "The queue is full. Dropping data that was already acknowledged to its senders. \
-                 `skep_dropped_items` has the total."
+                "The queue takes no more. Dropping data that was already acknowledged to its \
+                 senders. `skep_dropped_items` has the total."
             );
         }
         self.stats.enqueue_failed.add(payload.items);

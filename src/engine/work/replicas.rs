@@ -1,7 +1,8 @@
 //! The replicas of one worker, and when their timers are due.
 //!
-//! Invariant: `due` of a replica is what its processor answered after its last call, and
-//! `next_tick` is the earliest of them. A processor changes its timer only when it is called.
+//! Invariant: `due` of a replica is what its processor answered after its last call, or nothing
+//! after it was drained, and `next_tick` is the earliest of them. A processor changes its timer
+//! only when it is called.
 
 use std::time::Instant;
 
@@ -100,6 +101,19 @@ impl Replicas {
         self.reschedule(before, after);
     }
 
+    /// Stops the timer of a stage that has been drained, until it is called again: what a timer
+    /// emits would find the queues closed.
+    pub(super) fn rest_stage(&mut self, pipeline: usize, stage: usize) {
+        let before = self.stages[pipeline][stage].as_mut().and_then(|replica| replica.due.take());
+        self.reschedule(before, None);
+    }
+
+    /// The same for a connector.
+    pub(super) fn rest_connector(&mut self, index: usize) {
+        let before = self.connectors[index].as_mut().and_then(|replica| replica.due.take());
+        self.reschedule(before, None);
+    }
+
     /// Updates the earliest timer after one of them has changed.
     fn reschedule(&mut self, before: Option<Instant>, after: Option<Instant>) {
         if before == after {
@@ -196,6 +210,11 @@ mod tests {
         assert_eq!(replicas.next_tick(), Some(at(5)));
         replicas.call_stage(0, 0, |timed| timed.drain(&mut Output::at(start)));
         assert_eq!(replicas.next_tick(), Some(at(7)));
+        replicas.rest_stage(0, 0);
+        replicas.rest_connector(0);
+        assert_eq!(replicas.next_tick(), Some(at(10)));
+        replicas.rest_stage(1, 0);
+        assert_eq!(replicas.next_tick(), None);
         replicas.call_stage(0, 1, |_| unreachable!("another worker has it"));
         let asked = asked.map(|asked| asked.load(Ordering::Relaxed));
         assert_eq!(asked, [2, 3, 2], "once when it is built, and after each call");

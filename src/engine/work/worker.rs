@@ -62,9 +62,11 @@ impl Worker {
             Job::Pause(_) | Job::Stop => {}
             Job::Drain { pipeline, stage } => {
                 self.call(pipeline, stage, now, |processor, out| processor.drain(out));
+                self.replicas.rest_stage(pipeline, stage);
             }
             Job::DrainConnector(index) => {
                 self.call_connector(index, now, |connector, out| connector.drain(out));
+                self.replicas.rest_connector(index);
             }
         }
     }
