@@ -294,7 +294,8 @@ impl MonthlyBudget {
         let at = self.compute(&mut state, now);
         let used = self.used(&state);
         let limit = state.settings.limit();
-        let rates = self.published();
+        let is_spent = used >= limit && state.settings.mode != Mode::Warn;
+        let rates = if is_spent { Rates::NOTHING } else { self.published() };
         let wants = state.pace.forecast(state.period.seconds_left(at));
         let passes = wants.iter().zip(rates.0).map(|(wants, rate)| wants * rate.probability());
         let forecast = used.saturating_add(rounded(passes.sum()));

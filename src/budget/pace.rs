@@ -98,6 +98,9 @@ impl Rates {
     /// Everything passes.
     pub const ALL: Rates = Rates([Rate::ALL; 3]);
 
+    /// Nothing passes.
+    pub const NOTHING: Rates = Rates([Rate::NOTHING; 3]);
+
     /// The rate of a class.
     pub const fn of(&self, class: Class) -> Rate {
         self.0[class as usize]

@@ -80,9 +80,12 @@ pub(super) fn summary(one: &MonthlyBudget, now: Timestamp) -> String {
 fn story(one: &MonthlyBudget, now: Timestamp) -> String {
     let mut text = summary(one, now);
     let mut row = |name: &str, words: &str| text.push_str(&row(name, words));
+    // Little traffic is told by the hour.
+    let wanted: f64 = one.classes.iter().map(|class| class.wanted).sum();
+    let (times, time) = if wanted < 1.0 { (3600.0, "an hour") } else { (1.0, "a second") };
     for class in &one.classes {
-        let wanted = rounded(class.wanted);
-        let words = format!("{} of {wanted} {} a second pass", part_of(class.passing), one.unit);
+        let wanted = rounded(class.wanted * times);
+        let words = format!("{} of {wanted} {} {time} pass", part_of(class.passing), one.unit);
         row(&class.name, &words);
     }
     row("ledger", if one.ledger.is_empty() { FORGETFUL } else { &one.ledger });
@@ -191,7 +194,11 @@ fn ratio(part: u64, whole: u64) -> f64 {
 }
 
 fn part_of(probability: f64) -> String {
-    if probability >= 1.0 { "all".to_owned() } else { percent(probability) }
+    match probability {
+        1.0.. => "all".to_owned(),
+        0.0 => "nothing".to_owned(),
+        _ => percent(probability),
+    }
 }
 
 /// Rounded down to tenths, so that 100 % is all; small parts with more digits.
