@@ -27,7 +27,10 @@ mod xray;
 
 use std::{ffi::OsString, io::IsTerminal as _, path::Path, process::ExitCode, time::Duration};
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{
+    CommandFactory as _, Parser, Subcommand,
+    error::{ContextKind, ContextValue},
+};
 
 use crate::{
     admin,
@@ -65,6 +68,7 @@ const BUILT_IN_HONEYCOMB: &str = include_str!("../pipelines/honeycomb.yaml");
 #[command(
     name = "skep",
     version,
+    max_term_width = 100,
     about = "A telemetry pipeline: OTLP in, OpenTelemetry Collector YAML in between, Honeycomb and others out"
 )]
 struct Arguments {
@@ -210,7 +214,9 @@ fn chosen<T>(
 fn control_endpoint(text: &str) -> Result<String, String> {
     let text = if text.is_empty() { admin::DEFAULT_ENDPOINT } else { text };
     if text != OFF {
-        server::check(text).map_err(|(message, remedy)| format!("{message}: {remedy}"))?;
+        let example = admin::DEFAULT_ENDPOINT;
+        server::check_like(text, example)
+            .map_err(|(message, remedy)| format!("{message}: {remedy}"))?;
     }
     Ok(text.to_owned())
 }
@@ -345,6 +351,7 @@ pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
+            let error = with_tip(error);
             let _ = error.print();
             return if error.use_stderr() { USAGE.into() } else { ExitCode::SUCCESS };
         }
@@ -413,6 +420,22 @@ impl Arguments {
             }
         })
     }
+}
+
+/// Adds to the error of a command that does not exist that it may be the name of a file.
+fn with_tip(mut error: clap::Error) -> clap::Error {
+    let name = match error.get(ContextKind::InvalidSubcommand) {
+        Some(ContextValue::String(name)) => name.clone(),
+        _ => return error,
+    };
+    let is_file = Path::new(&name).is_file()
+        || name.contains('/')
+        || [".yaml", ".yml"].iter().any(|ending| name.ends_with(ending));
+    if is_file {
+        let tip = format!("to run this file, write `skep --config {name}`");
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    error
 }
 
 /// The configuration. Prints a note if it has feature gates.

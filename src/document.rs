@@ -95,12 +95,20 @@ pub fn load(root: &Node, problems: &mut Problems) -> Document {
         return document;
     };
     let mut unknown = Unknown::default();
+    let mut above = None;
     for section in sections {
-        if !SECTIONS.contains(&&*section.key) {
-            if !problems.are_many() {
-                unknown.sections.extend(closest(&section.key, SECTIONS));
-            }
-            unknown_key(&section.key_place, &section.key, &section.key, &SECTIONS, problems);
+        if SECTIONS.contains(&&*section.key) {
+            above = Some(&*section.key);
+            continue;
+        }
+        let near = if problems.are_many() { None } else { closest(&section.key, SECTIONS) };
+        unknown.sections.extend(near);
+        unknown_key(&section.key_place, &section.key, &section.key, &SECTIONS, problems);
+        if near.is_none()
+            && let Some(help) = unknown.too_shallow(&section.key, above)
+            && let Some(problem) = problems.0.last_mut()
+        {
+            problem.help(help);
         }
     }
     let skipped = &mut unknown;

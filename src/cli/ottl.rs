@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::{CONFIG, IO, USAGE, print::output};
 use crate::{
+    config::diagnostics::closest,
     otlp::{Signal, json as otlp_json, purse::Purse},
     ottl::{
         Changed, Context, ErrorMode, Fate, Group, Item, Located, Program, Stop, Walk, functions,
@@ -42,43 +43,79 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
     if arguments.functions {
         return output(&listed());
     }
-    let context = match arguments.context.as_deref().map(|name| (name, Context::named(name))) {
-        None => None,
-        Some((_, Some(context))) if context != Context::Request => Some(context),
-        Some((name, _)) => return complain(USAGE, &format!("`{name}` is not a context")),
+    let context = match arguments.context.as_deref().map(context).transpose() {
+        Ok(context) => context,
+        Err(words) => return complain(USAGE, &words),
     };
     let text = arguments.text.as_deref().unwrap_or_default();
-    let document = match document(arguments.file.as_deref()) {
-        Ok(document) => document,
-        Err(words) => return complain(IO, &words),
+    match checked(text, context, arguments.file.as_deref()) {
+        Ok(checked) => output(&checked.shown(text)),
+        Err((code, words)) => complain(code, &words),
+    }
+}
+
+/// The context that is named; an error lists all.
+fn context(name: &str) -> Result<Context, String> {
+    let valid = || Context::ALL.into_iter().filter(|context| *context != Context::Request);
+    Context::named(name).filter(|context| *context != Context::Request).ok_or_else(|| {
+        let names: Vec<&str> = valid().map(Context::name).collect();
+        let near = closest(name, names.iter().copied());
+        let near = near.map_or_else(String::new, |near| format!("did you mean `{near}`? "));
+        format!("error: `{name}` is not a context\n  = {near}valid: {}", names.join(", "))
+    })
+}
+
+/// A program, and what it runs on.
+struct Checked {
+    signal: Signal,
+    program: Program,
+    warnings: Vec<Located>,
+    /// The request; without a document there is none.
+    body: Option<Vec<u8>>,
+}
+
+/// Compiles the text and reads the document. Mistakes of the text come first: from its paths
+/// follows what the document is.
+fn checked(
+    text: &str,
+    context: Option<Context>,
+    file: Option<&str>,
+) -> Result<Checked, (u8, String)> {
+    let config = |words| (CONFIG, words);
+    let (signal, program, warnings) =
+        compiled(text, context, &signals(text, context)).map_err(config)?;
+    let checked = Checked { signal, program, warnings, body: None };
+    let Some(document) = document(file).map_err(|words| (IO, format!("error: {words}")))? else {
+        return Ok(checked);
     };
-    let request = match document.map(|text| request(&text, context)).transpose() {
-        Ok(request) => request,
-        Err(words) => return complain(CONFIG, &words),
+    let runs_on = context.unwrap_or(checked.program.context());
+    let (signal, body) =
+        request(&document, runs_on).map_err(|words| (CONFIG, format!("error: {words}")))?;
+    let checked = if signal == checked.signal {
+        checked
+    } else {
+        let (signal, program, warnings) = compiled(text, context, &[signal]).map_err(config)?;
+        Checked { signal, program, warnings, body: None }
     };
-    let signals = match (&request, context) {
-        (Some((signal, _)), _) => vec![*signal],
-        (None, Some(context)) => {
-            Signal::ALL.into_iter().filter(|s| Context::of_signal(*s).contains(&context)).collect()
+    Ok(Checked { body: Some(body), ..checked })
+}
+
+impl Checked {
+    fn shown(&self, text: &str) -> String {
+        let Checked { signal, program, warnings, body } = self;
+        // Writing to a string cannot fail.
+        let mut out = String::new();
+        for line in program.explain() {
+            let _ = writeln!(out, "compiled for {}: {line}", program.context().name());
         }
-        (None, None) => Signal::ALL.to_vec(),
-    };
-    let (signal, program, warnings) = match compiled(text, context, &signals) {
-        Ok(compiled) => compiled,
-        Err(words) => return complain(CONFIG, &words),
-    };
-    // Writing to a string cannot fail.
-    let mut out = String::new();
-    for line in program.explain() {
-        let _ = writeln!(out, "compiled for {}: {line}", program.context().name());
+        for located in warnings {
+            let _ = writeln!(out, "warning: {}", located.problem.shown(text));
+        }
+        if let Some(body) = body {
+            out.push_str(&results(*signal, program, body));
+        }
+        out
     }
-    for located in &warnings {
-        let _ = writeln!(out, "warning: {}", located.problem.shown(text));
-    }
-    if let Some((_, body)) = request {
-        out.push_str(&results(signal, &program, &body));
-    }
-    output(&out)
 }
 
 #[expect(clippy::print_stderr, reason = "this is the command line")]
@@ -112,8 +149,9 @@ fn document(file: Option<&str>) -> Result<Option<String>, String> {
     Ok(Some(text).filter(|text| !text.trim().is_empty()))
 }
 
-/// The request of a document; an item is put into one.
-fn request(text: &str, context: Option<Context>) -> Result<(Signal, Vec<u8>), String> {
+/// The request of a document; an item is put into one. What kind of item it is, `context` says
+/// unless it is above items.
+fn request(text: &str, context: Context) -> Result<(Signal, Vec<u8>), String> {
     let mut document: Value =
         serde_json::from_str(text).map_err(|error| format!("the document is not JSON: {error}"))?;
     let names = [
@@ -126,10 +164,8 @@ fn request(text: &str, context: Option<Context>) -> Result<(Signal, Vec<u8>), St
         *signal
     } else {
         let is_kind = |signal: Signal| {
-            context.is_some_and(|context| {
-                !matches!(context, Context::Resource | Context::Scope)
-                    && Context::of_signal(signal).contains(&context)
-            })
+            !matches!(context, Context::Resource | Context::Scope | Context::Request)
+                && Context::of_signal(signal).contains(&context)
         };
         let data = ["gauge", "sum", "histogram", "exponentialHistogram", "summary"];
         let (signal, entries, scopes, items, _) = names
@@ -142,7 +178,10 @@ fn request(text: &str, context: Option<Context>) -> Result<(Signal, Vec<u8>), St
                         && data.iter().any(|kind| document.get(kind).is_some())
                 })
             })
-            .ok_or("the document is neither a request nor an item; name it by `--context`")?;
+            .ok_or(
+                "nothing says whether the document is a span, a metric or a log record; \
+                 add `--context span`, `metric` or `log`",
+            )?;
         let item = document.take();
         document = json!({*entries: [{*scopes: [{*items: [item]}]}]});
         *signal
@@ -184,6 +223,28 @@ fn compiled(
         })
         .collect();
     Err(shown.join("\n"))
+}
+
+/// The signals that the paths of a text may be about; all if it names none, or contexts of several.
+fn signals(text: &str, context: Option<Context>) -> Vec<Signal> {
+    let names = |context: &Context| {
+        let name = format!("{}.", context.name());
+        text.match_indices(&name).any(|(at, _)| {
+            let is_within = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '"');
+            !text[..at].ends_with(is_within)
+        })
+    };
+    let known: Vec<Context> = match context {
+        Some(context) => vec![context],
+        // It is above the items of all signals.
+        None => {
+            Context::ALL.into_iter().filter(|one| *one != Context::Request && names(one)).collect()
+        }
+    };
+    let fits =
+        |signal: &Signal| known.iter().all(|context| Context::of_signal(*signal).contains(context));
+    let fitting: Vec<Signal> = Signal::ALL.into_iter().filter(fits).collect();
+    if fitting.is_empty() { Signal::ALL.to_vec() } else { fitting }
 }
 
 /// What the program does to each item.

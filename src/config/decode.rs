@@ -10,8 +10,10 @@ use serde::de::{
 };
 
 mod error;
+mod number;
 mod shared;
 
+pub use self::error::explained;
 use self::{
     error::{Boxed, at, empty, error, is_key_and_value, without_value},
     shared::{OwnAndShared, shared_field},
@@ -118,7 +120,17 @@ impl<'a> Cursor<'a> {
             Value::Map(_) => Unexpected::Map,
         };
         let mut error: Boxed = de::Error::invalid_type(unexpected, visitor);
-        error.help = self.remedy(&visitor.to_string());
+        let expected = visitor.to_string();
+        error.help = self.remedy(&expected);
+        if let Value::String(text) = &self.node.value
+            && number::is_wanted(&expected)
+            && (1..=number::LONGEST).contains(&text.len())
+        {
+            error.message =
+                error.message.replace("got a string", &format!("got the text `{text}`"));
+            let key = self.node.path.rsplit("::").next().unwrap_or_default();
+            error.help = error.help.or_else(|| number::remedy(key, text));
+        }
         error
     }
 

@@ -380,7 +380,9 @@ fn group<'a>(problem: &Problem, pages: &[Pages<'_>]) -> (Group<'a>, Moved) {
         group = group.element(snippet.path(name));
     }
     if let Some(help) = &problem.help {
-        group = group.element(Level::HELP.message(words(help)));
+        // Only skep writes line breaks here: a statement of several lines is shown line by line.
+        let lines: Vec<String> = help.lines().map(words).collect();
+        group = group.element(Level::HELP.message(lines.join("\n")));
     }
     (group, moved)
 }

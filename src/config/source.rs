@@ -24,6 +24,10 @@ pub const LIMIT: usize = 4 << 20;
 /// Limit of references, including nested ones.
 pub const MOST_REFERENCES: usize = 100_000;
 
+/// In the remedy for a variable that is not set. What follows is wrong for a secret, which does not
+/// belong into a file.
+pub(crate) const OR_DEFAULT: &str = ", or give a default";
+
 /// Looks a variable up.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 

@@ -1,6 +1,8 @@
 //! YAML text to a tree. Scalars are resolved as the Collector's YAML library does (YAML 1.2 core
 //! schema, and `0123` as octal); `a::b: 1` means `a: {b: 1}`; `<<` merges a map that was anchored.
 
+mod remedy;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -8,6 +10,7 @@ use std::{
 
 use granit_parser::{Event, Parser, ScalarStyle, Span};
 
+use self::remedy::Remedy;
 use super::{
     diagnostics::Problem,
     tree::{Member, Node, Place, Value},
@@ -28,7 +31,7 @@ pub fn parse_at(source: usize, text: &str, base: usize, path: &str) -> Result<No
     let ends = text.char_indices().map(|(i, _)| i).chain([text.len()]);
     let starts: Vec<usize> = ends.map(|i| base + i).collect();
     let events = Parser::new_from_str(text);
-    let mut reader = Reader { source, starts, events, anchors: HashMap::new(), nodes: 0 };
+    let mut reader = Reader { source, text, starts, events, anchors: HashMap::new(), nodes: 0 };
     let mut document = None;
     while let Some((event, span)) = reader.next()? {
         match event {
@@ -54,6 +57,7 @@ pub fn parse_at(source: usize, text: &str, base: usize, path: &str) -> Result<No
 
 struct Reader<'t> {
     source: usize,
+    text: &'t str,
     /// Byte offset of each character: the parser counts characters.
     starts: Vec<usize>,
     events: Parser<'t, granit_parser::StrInput<'t>>,
@@ -70,11 +74,13 @@ impl<'t> Reader<'t> {
                 Some(Ok(event)) => return Ok(Some(event)),
                 Some(Err(error)) => {
                     let start = self.byte(error.marker().index());
-                    let place = Place { source: self.source, range: start..start };
+                    let base = self.starts[0];
+                    let remedy = Remedy::of(&error.info(), self.text, start - base);
+                    let range =
+                        remedy.range.map_or(start..start, |at| base + at.start..base + at.end);
+                    let place = Place { source: self.source, range };
                     let mut problem = Problem::at(&place, "", error.info());
-                    if let Some(remedy) = remedy(&problem.message) {
-                        problem.help(remedy);
-                    }
+                    problem.help = remedy.help.map(ToOwned::to_owned);
                     return Err(problem);
                 }
             }
@@ -174,32 +180,6 @@ impl<'t> Reader<'t> {
         }
         Ok(Value::Map(members))
     }
-}
-
-/// What is most likely wrong where the parser says `message`.
-fn remedy(message: &str) -> Option<&'static str> {
-    const REMEDIES: [(&str, &str); 8] = [
-        ("tab", "YAML is indented with spaces; replace the tab"),
-        (
-            "mapping values are not allowed",
-            "check the indentation of this line and the one above, and that each key there ends with a \
-             colon; a value with `: ` in it needs quotes",
-        ),
-        ("placement of ':'", "a bracket or brace above is not closed"),
-        (
-            "flow",
-            "a bracket or brace is not closed, or a comma is missing; a value with one of \
-             `[]{},` in it needs quotes",
-        ),
-        ("quoted scalar", "a quote above is not closed"),
-        (
-            "anchor",
-            "`*name` repeats the value that `&name` marks above; put quotes around text that starts with `*`",
-        ),
-        ("character", "put quotes around a value that starts with it"),
-        ("block", "check the indentation: keys of one map begin in the same column"),
-    ];
-    REMEDIES.iter().find(|(words, _)| message.contains(words)).map(|(_, remedy)| *remedy)
 }
 
 /// The index of each key of a map, and the same for inner maps that `a::b` refers to.

@@ -83,7 +83,12 @@ impl<C: ?Sized + 'static> Section<'_, C> {
         if entry.name != id.kind_name {
             self.unknown.add_renamed(kind, &id.kind_name, entry.name);
         }
-        let Some(config) = (entry.decode)(&member.value, self.problems) else {
+        let before = self.problems.0.len();
+        let decoded = (entry.decode)(&member.value, self.problems);
+        for problem in &mut self.problems.0[before..] {
+            self.unknown.note_too_deep(kind, &id, member, problem);
+        }
+        let Some(config) = decoded else {
             self.unknown.add_broken(kind, id);
             return;
         };

@@ -15,6 +15,22 @@ const INSTEAD: &[(Kind, &str, &str)] = &[
     (Kind::Receiver, "libhoney", OTLP_IN),
     (Kind::Receiver, "otelarrow", OTLP_IN),
     (
+        Kind::Receiver,
+        "prometheus",
+        "let the application send its metrics by OTLP, or let a Collector beside skep scrape and \
+         send OTLP to skep",
+    ),
+    (
+        Kind::Receiver,
+        "statsd",
+        "let the application send its metrics by OTLP, or let a Collector beside skep take statsd \
+         and send OTLP to skep",
+    ),
+    (Kind::Receiver, "filelog", FILES_IN),
+    (Kind::Receiver, "syslog", FILES_IN),
+    (Kind::Receiver, "hostmetrics", COLLECTOR_IN),
+    (Kind::Receiver, "kafka", COLLECTOR_IN),
+    (
         Kind::Processor,
         "k8sattributes",
         "put the pod's names into OTEL_RESOURCE_ATTRIBUTES with the downward API, so that the \
@@ -52,6 +68,35 @@ const INSTEAD: &[(Kind, &str, &str)] = &[
     (Kind::Exporter, "sapm", OTLP_OUT),
     (Kind::Exporter, "coralogix", OTLP_OUT),
     (Kind::Exporter, "awss3", "`file` writes OTLP to disk"),
+    (Kind::Exporter, "datadog", "`otlp_grpc` to a Datadog Agent that takes OTLP (port 4317)"),
+    (Kind::Exporter, "elasticsearch", "`otlp_grpc` or `otlp_http` to Elastic's APM Server"),
+    (Kind::Exporter, "kafka", COLLECTOR_OUT),
+    (
+        Kind::Exporter,
+        "loadbalancing",
+        "let skep send OTLP to a Collector that has it; one skep alone samples whole traces without it",
+    ),
+    (
+        Kind::Connector,
+        "failover",
+        "send to one exporter: it keeps what it cannot send in `sending_queue`, on disk with `storage`, \
+         and tries again",
+    ),
+    (
+        Kind::Extension,
+        "headerssetter",
+        "`headers` of the exporter, if their values do not depend on the request",
+    ),
+    (
+        Kind::Extension,
+        "oauth2client",
+        "`bearertokenauth` with a `filename` in which another program renews the token",
+    ),
+    (
+        Kind::Extension,
+        "opamp",
+        "remove it: `skep reload` reads a new configuration, and the health probe says how skep is",
+    ),
     (
         Kind::Extension,
         "memoryballast",
@@ -60,6 +105,10 @@ const INSTEAD: &[(Kind, &str, &str)] = &[
 ];
 
 const OTLP_IN: &str = "let the application send OTLP to the receiver `otlp`";
+const FILES_IN: &str = "let the application send its logs by OTLP, or let a Collector or Fluent \
+                        Bit beside skep read them and send OTLP to skep";
+const COLLECTOR_IN: &str = "let a Collector beside skep receive it and send OTLP to skep";
+const COLLECTOR_OUT: &str = "let skep send OTLP to a Collector that has it";
 const OTLP_OUT: &str = "`otlp_grpc` or `otlp_http`, if the backend takes OTLP";
 
 /// The other types of the Collector, by kind.
@@ -69,14 +118,14 @@ const OTHERS: &[(Kind, &str)] = &[
         "activedirectoryds aerospike apache apachespark awscloudwatch awscontainerinsightreceiver \
          awsecscontainermetrics awsfirehose awss3 azureblob azureeventhub azuremonitor bigip \
          carbon chrony ciscoos cloudflare cloudfoundry collectd couchdb datadog dockerstats \
-         elasticsearch envoyals expvar faro filelog filestats flinkmetrics fluentforward github \
-         gitlab googlecloudmonitoring googlecloudpubsub googlecloudspanner haproxy hostmetrics \
-         httpcheck icmpcheck iis influxdb jmx journald k8scluster k8sevents k8sobjects kafka \
+         elasticsearch envoyals expvar faro filestats flinkmetrics fluentforward github \
+         gitlab googlecloudmonitoring googlecloudpubsub googlecloudspanner haproxy \
+         httpcheck icmpcheck iis influxdb jmx journald k8scluster k8sevents k8sobjects \
          kafkametrics kubeletstats loki macosunifiedlogging memcached mongodb mongodbatlas mysql \
          namedpipe netflow nginx nsxt ntp oracledb osquery otlpjsonfile podmanstats postgresql \
-         pprof prometheus prometheusremotewrite prometheussimple pulsar purefa purefb rabbitmq \
+         pprof prometheusremotewrite prometheussimple pulsar purefa purefb rabbitmq \
          receivercreator redis redfish riak saphana signalfx snmp snowflake solace \
-         splunkenterprise splunkhec sqlquery sqlserver sshcheck statsd stef syslog systemd \
+         splunkenterprise splunkhec sqlquery sqlserver sshcheck stef systemd \
          tcpcheck tcplog tlscheck udplog vcenter vcrwindows wavefront webhookevent \
          windowseventlog windowsperfcounters windowsservice yanggrpc zookeeper",
     ),
@@ -90,24 +139,24 @@ const OTHERS: &[(Kind, &str)] = &[
     (
         Kind::Exporter,
         "alertmanager alibabacloudlogservice awskinesis azureblob azuredataexplorer azuremonitor \
-         bmchelix carbon cassandra clickhouse datadog dataset doris elasticsearch faro googlecloud \
+         bmchelix carbon cassandra clickhouse dataset doris faro googlecloud \
          googlecloudpubsub googlecloudstorage googlemanagedprometheus honeycombmarker influxdb \
-         instana kafka kinetica loadbalancing logicmonitor logzio mezmo opensearch parquet pulsar \
+         instana kinetica logicmonitor logzio mezmo opensearch parquet pulsar \
          rabbitmq sematext sentry skywalking splunkhec stackdriver stef sumologic syslog \
          tanzuobservability tencentcloudlogservice tinybird zipkin",
     ),
     (
         Kind::Connector,
-        "datadog failover grafanacloud metricsaslogs otlpjson roundrobin signaltometrics slowsql",
+        "datadog grafanacloud metricsaslogs otlpjson roundrobin signaltometrics slowsql",
     ),
     (
         Kind::Extension,
         "ack asapclient avrologencoding awscloudwatchmetricstreamsencoding awslogsencoding awsproxy \
          azureauth azureencoding basicauthenticator cfgardenobserver cgroupruntime datadog \
          dbstorage dockerobserver ecsobserver ecstaskobserver fluentbit googleclientauth \
-         googlecloudlogentryencoding headerssetter hostobserver httpforwarder jaegerencoding \
+         googlecloudlogentryencoding hostobserver httpforwarder jaegerencoding \
          jaegerremotesampling jsonlogencoding k8sleaderelector k8sobserver kafkatopicsobserver \
-         oauth2client opamp otlpencoding redisstorage remotetap skywalkingencoding \
+         otlpencoding redisstorage remotetap skywalkingencoding \
          solarwindsapmsettings sumologic textencoding zipkinencoding",
     ),
 ];
@@ -121,6 +170,18 @@ pub(super) enum Elsewhere {
     Collector,
     /// The Collector has it, and skep has something else.
     Instead(&'static str),
+}
+
+/// What to do about a component of the Collector that skep has nothing in place of.
+pub(super) const fn remedy(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Receiver => COLLECTOR_IN,
+        Kind::Exporter => COLLECTOR_OUT,
+        Kind::Processor | Kind::Connector => {
+            "remove it, or run it in a Collector before or behind skep, connected by OTLP"
+        }
+        Kind::Extension => "remove it, also from `service: extensions:`",
+    }
 }
 
 /// Looks up a type.
@@ -142,8 +203,10 @@ mod tests {
 
     #[test]
     fn old_and_new_names_are_known() {
-        assert_eq!(find(Kind::Receiver, "filelog"), Elsewhere::Collector);
-        assert_eq!(find(Kind::Receiver, "file_log"), Elsewhere::Collector);
+        assert_eq!(find(Kind::Receiver, "filestats"), Elsewhere::Collector);
+        assert_eq!(find(Kind::Receiver, "file_stats"), Elsewhere::Collector);
+        assert!(matches!(find(Kind::Receiver, "filelog"), Elsewhere::Instead(_)));
+        assert!(matches!(find(Kind::Extension, "headers_setter"), Elsewhere::Instead(_)));
         assert!(matches!(find(Kind::Processor, "k8s_attributes"), Elsewhere::Instead(_)));
         assert_eq!(find(Kind::Processor, "filelog"), Elsewhere::Nowhere, "another kind");
         assert_eq!(find(Kind::Exporter, "honeycom"), Elsewhere::Nowhere);

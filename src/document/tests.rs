@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 
 use super::*;
-use crate::config::{Problem, Severity, ignored, yaml};
+use crate::config::{Problem, Severity, ignored, source, yaml};
 
 fn problems(text: &str) -> Vec<String> {
     let root = yaml::parse(0, text).unwrap();
@@ -67,10 +67,22 @@ fn unknown_components_are_named_at_their_lines_and_their_references_are_no_error
             "12 error: the processor `geoip/2` of the Collector is not in skep",
             "13 error: unknown processor type `otlp`",
             "9 error: the exporter `kafka` of the Collector is not in skep",
-            "0 error: 2 components of the Collector are not in skep: processor `geoip/2`, exporter \
-             `kafka`",
         ]
     );
+}
+
+#[test]
+fn no_default_is_proposed_for_a_secret() {
+    let text = "exporters: {honeycomb: {api_key: '${env:NO_KEY}', endpoint: '${env:NO_URL}'}}";
+    let mut problems = Problems::default();
+    let loaded = source::load(&[format!("yaml:{text}")], &[], &|_| None, &mut problems);
+    load(loaded.root.as_ref().unwrap(), &mut problems);
+    let help = |name: &str| {
+        let found = problems.0.iter().find(|problem| problem.message.contains(name));
+        found.and_then(|problem| problem.help.clone()).unwrap()
+    };
+    assert_eq!(help("NO_KEY"), "set it where skep runs");
+    assert!(help("NO_URL").ends_with("or give a default: `${env:NO_URL:-value}`"));
 }
 
 #[test]
@@ -217,7 +229,7 @@ service:
 ";
     let mut problems = Problems::default();
     let uris = [format!("yaml:{text}")];
-    let loaded = crate::config::source::load(&uris, &[], &|_| None, &mut problems);
+    let loaded = source::load(&uris, &[], &|_| None, &mut problems);
     load(loaded.root.as_ref().unwrap(), &mut problems);
     let messages = |is_absent: bool| -> Vec<&str> {
         let those = problems.0.iter().filter(|problem| problem.is_absent == is_absent);

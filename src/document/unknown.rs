@@ -5,7 +5,11 @@
 
 use std::collections::HashSet;
 
-use super::elsewhere::{self, Elsewhere};
+use super::{
+    SECTIONS,
+    elsewhere::{self, Elsewhere},
+    ids,
+};
 use crate::{
     component::{ComponentId, Entry, Kind},
     config::{Place, Problem, Problems, Severity, diagnostics::closest, tree::Member},
@@ -18,8 +22,6 @@ const MOST_NAMED: usize = 30;
 /// Names that may be defined although they are not in the document, and old names.
 #[derive(Default)]
 pub(super) struct Unknown {
-    /// Components of the Collector that skep does not have.
-    missing: Vec<(Kind, ComponentId)>,
     /// Types with their old and their new name.
     renamed: Vec<(Kind, String, &'static str)>,
     /// Ids that are in the file but not in the document.
@@ -69,13 +71,15 @@ impl Unknown {
         let known = elsewhere::find(kind, name);
         if known != Elsewhere::Nowhere {
             problem.message = format!("the {} `{id}` of the Collector is not in skep", kind.name());
-            if let Elsewhere::Instead(instead) = known {
-                problem.help(format!("instead: {instead}"));
-            }
-            self.missing.push((kind, id.clone()));
+            problem.help(match known {
+                Elsewhere::Instead(instead) => format!("instead: {instead}"),
+                _ => elsewhere::remedy(kind).to_owned(),
+            });
+        } else if SECTIONS.contains(&name) && id.name.is_none() {
+            problem.help(format!("`{name}` is a section: begin it in the first column"));
+            self.sections.extend(SECTIONS.into_iter().find(|section| *section == name));
         } else if let Some(other) = other_kind(kind, name) {
-            let article =
-                if other == Kind::Extension || other == Kind::Exporter { "an" } else { "a" };
+            let article = article(other);
             let (other, section) = (other.name(), other.section());
             problem.help(format!("`{name}` is {article} {other}: define it under `{section}`"));
         } else if !problems.are_many()
@@ -92,22 +96,47 @@ impl Unknown {
         self.ids.insert((kind, id));
     }
 
-    /// Reports what is said once for the whole file: the number of missing components, and the old
-    /// names.
-    pub(super) fn report(&self, problems: &mut Problems) {
-        if self.missing.len() > 1 {
-            let mut names = self.missing.iter().map(|(kind, id)| format!("{} `{id}`", kind.name()));
-            let all = list(&mut names, self.missing.len());
-            let mut problem = Problem::of_the_whole(format!(
-                "{} components of the Collector are not in skep: {all}",
-                self.missing.len()
+    /// Adds to an unknown key among the settings of the component `id` that it is a component, if
+    /// its name is that of one. A reference to it is not reported.
+    pub(super) fn note_too_deep(
+        &mut self,
+        kind: Kind,
+        id: &ComponentId,
+        member: &Member,
+        problem: &mut Problem,
+    ) {
+        let message = problem.message.strip_prefix("unknown key `");
+        let Some(key) = message.and_then(|rest| rest.strip_suffix('`')) else { return };
+        let Ok(inner) = ids::component(key) else { return };
+        if is_type(kind, &inner.kind_name) && member.value.get(key).is_some() {
+            let article = article(kind);
+            let kind_name = kind.name();
+            problem.help(format!(
+                "`{key}` is {article} {kind_name}: begin it in the same column as `{id}`"
             ));
-            problem.help(
-                "remove them from their sections and from the pipelines; for what only they can do, \
-                 run a Collector beside skep and let it send OTLP to skep",
-            );
-            problems.0.push(problem);
+            self.ids.insert((kind, inner));
         }
+    }
+
+    /// The remedy for a top-level key that is not a section: it may be a component that begins too
+    /// far to the left. `section` is the one above it.
+    pub(super) fn too_shallow(&mut self, key: &str, section: Option<&str>) -> Option<String> {
+        let inner = ids::component(key).ok()?;
+        let has_type = |kind: &Kind| is_type(*kind, &inner.kind_name);
+        let above = Kind::ALL.into_iter().filter(|kind| section == Some(kind.section()));
+        let kind = above.chain(Kind::ALL).find(has_type)?;
+        let help = format!(
+            "`{key}` is {} {}: indent it, under `{}`",
+            article(kind),
+            kind.name(),
+            kind.section()
+        );
+        self.ids.insert((kind, inner));
+        Some(help)
+    }
+
+    /// Reports what is said once for the whole file: the old names.
+    pub(super) fn report(&self, problems: &mut Problems) {
         if !self.renamed.is_empty() {
             let mut names = self
                 .renamed
@@ -148,9 +177,30 @@ pub(super) fn unknown_key(
     problems.0.push(problem);
 }
 
+const fn article(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Exporter | Kind::Extension => "an",
+        Kind::Receiver | Kind::Processor | Kind::Connector => "a",
+    }
+}
+
 /// Another kind that has a type of this name.
 fn other_kind(kind: Kind, name: &str) -> Option<Kind> {
     Kind::ALL.into_iter().find(|other| *other != kind && types(*other).contains(&name))
+}
+
+/// Whether a kind has a type of this name, old names included.
+fn is_type(kind: Kind, name: &str) -> bool {
+    fn has<C: ?Sized>(registry: &'static [Entry<C>], name: &str) -> bool {
+        registry.iter().any(|entry| entry.name == name || entry.aliases.contains(&name))
+    }
+    match kind {
+        Kind::Receiver => has(receivers::ALL, name),
+        Kind::Processor => has(processors::ALL, name),
+        Kind::Exporter => has(exporters::ALL, name),
+        Kind::Connector => has(connectors::ALL, name),
+        Kind::Extension => has(extensions::ALL, name),
+    }
 }
 
 /// The names of all types of a kind.

@@ -8,7 +8,10 @@ use serde_json::Value as Json;
 use super::{ids, schema::Schemas};
 use crate::{
     component::Kind,
-    config::{Node, Problems, Value, ignored::FIXED_MARK, tree::Member, units::REDACTED},
+    config::{
+        Node, Problems, Value, ignored::FIXED_MARK, source::OR_DEFAULT, tree::Member,
+        units::REDACTED,
+    },
 };
 
 /// A duration in nanoseconds below this is most likely a mistake.
@@ -57,6 +60,7 @@ impl Check<'_> {
                     }
                 }
             }
+            Value::Unknown(_) if self.schemas.is_secret(schema) => self.without_default(node),
             Value::Int(number) if (1..SHORT).contains(number) && self.is_duration(schema) => {
                 self.problems
                     .warning(node, format!("`{number}` without a unit is {number} nanoseconds"))
@@ -70,6 +74,17 @@ impl Check<'_> {
                     .help("write `${env:NAME}`, or print with `--mode unredacted`");
             }
             _ => {}
+        }
+    }
+
+    /// Does not propose to write a secret into the file, as the default of a variable.
+    fn without_default(&mut self, node: &Node) {
+        let place = Some(node.spot());
+        let own = self.problems.0.iter_mut().filter(|problem| problem.place.as_ref() == place);
+        for help in own.filter_map(|problem| problem.help.as_mut()) {
+            if let Some(at) = help.find(OR_DEFAULT) {
+                help.truncate(at);
+            }
         }
     }
 

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::delivery::SendingQueue;
 use crate::{
     budget::{self, PRESETS, Preset, Settings, Share, Unit},
     component::{BudgetUse, BudgetWeights, Count},
-    config::{Interval, Node, Problems, Section},
+    config::{Interval, Node, Problems, Section, decode::explained},
 };
 
 /// `budget`.
@@ -31,10 +31,13 @@ pub struct Budget {
     pub storage: Option<String>,
     /// Zone in which months begin at midnight, such as `Europe/Berlin`. Default: that of the
     /// preset, or `UTC`.
+    #[serde(deserialize_with = "zone")]
     pub time_zone: Option<String>,
     /// Day on which a month begins, 1 to 31; in a shorter month its last day.
+    #[serde(deserialize_with = "day")]
     pub reset_day: u8,
     /// The part of this process if several share the budget, such as `1/3`.
+    #[serde(deserialize_with = "share")]
     pub share: String,
     /// Traces with a span of at least this length are kept before those that are faster.
     pub slow: Interval,
@@ -57,6 +60,39 @@ impl Default for Budget {
             left_out: LeftOut::Drop,
         }
     }
+}
+
+// Keys that can be wrong by themselves are refused where they are decoded, so that the mistakes of
+// all of them are shown at once, whatever is wrong with the others.
+
+fn zone<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let zone = Option::<String>::deserialize(deserializer)?;
+    match &zone {
+        Some(name) if TimeZone::get(name).is_err() => Err(explained(
+            &format!("there is no time zone `{name}`"),
+            "write a name of the IANA database such as `Europe/Berlin`, or leave it out",
+        )),
+        _ => Ok(zone),
+    }
+}
+
+fn day<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
+    let day = u8::deserialize(deserializer)?;
+    if (1..=31).contains(&day) {
+        return Ok(day);
+    }
+    Err(explained("no month has such a day", "write 1 to 31, or leave it out"))
+}
+
+fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let share = String::deserialize(deserializer)?;
+    if share.parse::<Share>().is_ok() {
+        return Ok(share);
+    }
+    Err(explained(
+        &format!("`{share}` is not a part of a budget"),
+        "write a fraction such as `1/3`: two whole numbers, the first not the larger one",
+    ))
 }
 
 /// Known plans.
@@ -180,18 +216,6 @@ pub(super) fn validate(
         _ => {}
     }
     own.validate_share(unit, place("share"), problems);
-    if let Some(zone) = &own.time_zone
-        && TimeZone::get(zone).is_err()
-    {
-        problems
-            .error(place("time_zone"), format!("there is no time zone `{zone}`"))
-            .help("write a name of the IANA database such as `Europe/Berlin`, or leave it out");
-    }
-    if !(1..=31).contains(&own.reset_day) {
-        problems
-            .error(place("reset_day"), "no month has such a day")
-            .help("write 1 to 31, or leave it out");
-    }
     if own.left_out == LeftOut::DeadLetters && queue.dead_letters.is_none() {
         problems
             .error(place("left_out"), "the queue of this exporter keeps no dead letters")
@@ -235,12 +259,7 @@ pub(super) fn budget(section: &Section<Budget>, counted: &Counted) -> Option<Bud
 
 impl Budget {
     fn validate_share(&self, unit: &str, at: &Node, problems: &mut Problems) {
-        let Ok(share) = self.share.parse::<Share>() else {
-            problems.error(at, format!("`{}` is not a part of a budget", self.share)).help(
-                "write a fraction such as `1/3`: two whole numbers, the first not the larger one",
-            );
-            return;
-        };
+        let share: Share = self.share.parse().unwrap_or_default();
         let per_month = self.limit();
         if per_month > 0 && share.of(per_month) == 0 {
             problems

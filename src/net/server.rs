@@ -44,7 +44,7 @@ pub use descriptors::raise_descriptors;
 use hints::{Hint, Hints};
 use leaving::Answers;
 use listener::Accepted;
-pub use listener::{Family, Listener, check, explain_bind, listen, resolve};
+pub use listener::{Family, Listener, check, check_like, explain_bind, listen, resolve};
 use newcomers::{NEWCOMER, Newcomer, Newcomers};
 pub use reply::Reply;
 use seats::{Seat, Seats, Windows};

@@ -7,16 +7,22 @@ use crate::config::{Place, Problems, tree::Node};
 /// Records a problem of the statement `text`, which is the value of a node.
 ///
 /// The text of a plain or quoted scalar is in the file as it is, unless it has escapes or several
-/// lines. Then the whole value is marked, and the line of the statement is shown below.
+/// lines. Then the whole value is marked, and the line of the statement is shown below. Only then
+/// the message begins with the line and column in the statement: the place in the file says more.
 pub fn report(problems: &mut Problems, node: &Node, text: &str, problem: &Problem) {
-    let (line, column) = problem.position(text);
-    let message = format!("{line}:{column}: {}", problem.message);
+    let place = within(node.spot(), text, problem);
+    let message = match &place {
+        Some(_) => problem.message.clone(),
+        None => {
+            let (line, column) = problem.position(text);
+            format!("{line}:{column}: {}", problem.message)
+        }
+    };
     let recorded = if problem.is_warning {
         problems.warning(node, message)
     } else {
         problems.error(node, message)
     };
-    let place = within(node.spot(), text, problem);
     match place {
         Some(place) => {
             recorded.place = Some(place);
@@ -37,11 +43,11 @@ fn within(whole: &Place, text: &str, problem: &Problem) -> Option<Place> {
     Some(Place { source: whole.source, range: start + problem.span.start..end })
 }
 
-/// The line of the statement with a caret, and the remedy.
+/// The line of the statement with a caret, and the remedy, a line each.
 fn shown(problem: &Problem, text: &str) -> String {
     let shown = problem.shown(text).to_string();
-    let lines: Vec<&str> = shown.lines().skip(1).collect();
-    lines.join("\n")
+    let lines = shown.lines().skip(1).map(|line| line.strip_prefix("  ").unwrap_or(line));
+    lines.collect::<Vec<&str>>().join("\n")
 }
 
 #[cfg(test)]
@@ -74,5 +80,6 @@ mod tests {
         let range = problems.0[0].place.clone().unwrap().range;
         assert_eq!(&text[range], "attribtes");
         assert_eq!(problems.0[0].help.as_deref(), Some("did you mean `attributes`?"));
+        assert_eq!(problems.0[0].message, "a log record has no field `attribtes`");
     }
 }

@@ -51,7 +51,7 @@ impl ErrorMode {
 }
 
 /// Which text of a group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Which {
     Condition(usize),
     Statement(usize),
@@ -83,10 +83,17 @@ pub struct Failure<'p> {
     pub fault: &'p Fault,
 }
 
+impl Failure<'_> {
+    /// What failed and where in the text, for those who show the text themselves.
+    pub fn reason(&self) -> String {
+        let (_, column) = Problem::new(self.fault.span, "").position(self.text);
+        format!("at column {column}: {}", self.fault)
+    }
+}
+
 impl fmt::Display for Failure<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (_, column) = Problem::new(self.fault.span, "").position(self.text);
-        write!(f, "`{}` failed at column {column}: {}", self.text, self.fault)
+        write!(f, "`{}` failed {}", self.text, self.reason())
     }
 }
 
@@ -138,13 +145,12 @@ impl Program {
                 Err(problem) => problems.push(Located { which, problem }),
             }
         }
-        if !problems.is_empty() {
-            return Err(problems);
-        }
         let (context, needs_context) = match group.context {
             Some(context) => (context, false),
             None => match infer(group.signal, &parsed) {
                 Ok(context) => (context, true),
+                // A text that could not be read may have said it.
+                Err(_) if !problems.is_empty() => return Err(problems),
                 Err(located) => return Err(vec![*located]),
             },
         };
@@ -173,6 +179,7 @@ impl Program {
                 .extend(compiler.problems.into_iter().map(|problem| Located { which, problem }));
         }
         if problems.iter().any(|located| !located.problem.is_warning) {
+            problems.sort_by_key(|located| located.which);
             return Err(problems);
         }
         Ok((program, problems))

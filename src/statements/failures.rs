@@ -53,7 +53,7 @@ pub(super) struct Failures {
 struct News {
     at: usize,
     which: Which,
-    words: String,
+    reason: String,
 }
 
 /// The bit of a kind of failure.
@@ -115,7 +115,7 @@ impl Failures {
         if self.known[at] & bit == 0 {
             self.known[at] |= bit;
             if lock(&self.told.0).insert((self.places[at].clone(), bit)) {
-                self.news.push(News { at, which: failure.which, words: failure.to_string() });
+                self.news.push(News { at, which: failure.which, reason: failure.reason() });
             }
         }
     }
@@ -128,15 +128,17 @@ impl Failures {
     /// Logs what failed for the first time, with the item that it failed on.
     #[cold]
     pub(super) fn tell(&mut self, item: &Item<'_>, program: &Program) {
-        for News { at, which, words } in std::mem::take(&mut self.news) {
+        for News { at, which, reason } in std::mem::take(&mut self.news) {
+            let keys = keys(item, program.context()).join(" ");
             tracing::warn!(
                 component = self.id,
                 pipeline = self.pipeline,
                 place = self.places[at],
-                statement = program.text(which),
                 item = program.context().name(),
-                keys = keys(item, program.context()).join(" "),
-                error = words,
+                keys = (!keys.is_empty()).then_some(keys),
+                error = reason,
+                // As it is written: in quotes it would have twice as many backslashes.
+                statement = %program.text(which),
                 "a statement failed; further failures of this kind are only counted"
             );
         }

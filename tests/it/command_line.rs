@@ -328,3 +328,39 @@ fn pipelines_of_profiles_are_left_out_where_their_gate_is_given() {
     assert!(errors.contains("`profiles` is left out"), "{errors}");
     assert!(!errors.contains("has no effect"), "{errors}");
 }
+
+#[test]
+fn the_paths_of_a_statement_say_what_the_document_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("span.json");
+    std::fs::write(&file, r#"{"name": "ac", "attributes": []}"#).unwrap();
+    let file = file.to_str().unwrap();
+    let (output, out, errors) = run(&["ottl", r#"replace_pattern(span.name, "a", "b")"#, file]);
+    assert!(output.status.success() && out.contains(r#""name": "bc""#), "{out}{errors}");
+    let (output, _, errors) = run(&["ottl", "set(log.body, Foo(1))", file]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(errors.starts_with("error: ") && errors.contains("Foo"), "{errors}");
+    let (_, _, errors) = run(&["ottl", r#"resource.attributes["a"] == 1"#, file]);
+    assert!(errors.starts_with("error: ") && errors.contains("`--context span`"), "{errors}");
+    let (output, _, errors) = run(&["ottl", "--context", "spn", "true", file]);
+    assert_eq!(output.status.code(), Some(64));
+    assert!(errors.contains("did you mean `span`? valid: resource, scope, span,"), "{errors}");
+}
+
+#[test]
+fn a_file_in_place_of_a_command_is_a_file_to_run() {
+    let (output, _, errors) = run(&["my.yaml"]);
+    assert_eq!(output.status.code(), Some(64));
+    assert!(errors.contains("write `skep --config my.yaml`"), "{errors}");
+    let (_, _, errors) = run(&["validat"]);
+    assert!(!errors.contains("--config validat"), "{errors}");
+    let (_, _, errors) = run(&["--control-endpoint", "28687"]);
+    assert!(errors.contains("for instance `127.0.0.1:8687`"), "{errors}");
+}
+
+#[test]
+fn help_fits_into_a_terminal() {
+    let (_, out, _) = run(&["--help"]);
+    let longest = out.lines().map(|line| line.chars().count()).max();
+    assert!(longest <= Some(100), "{out}");
+}

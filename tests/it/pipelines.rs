@@ -220,4 +220,5 @@ fn wrong_bodies_are_refused_with_their_place() {
     assert!(answer.contains("resource_spans[0]"), "{answer}");
     let answer = post(port, "text/plain", b"x").unwrap();
     assert!(answer.starts_with("HTTP/1.1 415"), "{answer}");
+    assert!(answer.contains("with curl add -H 'content-type: application/json'"), "{answer}");
 }

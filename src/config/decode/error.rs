@@ -26,6 +26,14 @@ pub(super) struct Error {
     pub(super) missing: Option<String>,
 }
 
+/// Between the message and the remedy in an error of serde, which has one text only.
+const HELP: &str = "\u{1f}help\u{1f}";
+
+/// An error of a type that decodes itself, with its remedy.
+pub fn explained<E: de::Error>(message: &str, help: &str) -> E {
+    E::custom(format_args!("{message}{HELP}{help}"))
+}
+
 pub(super) type Boxed = Box<Error>;
 
 impl fmt::Display for Error {
@@ -93,6 +101,9 @@ pub(super) fn unknown_key(key: &str, valid: &[&str]) -> Boxed {
 impl de::Error for Boxed {
     fn custom<T: fmt::Display>(message: T) -> Self {
         let message = message.to_string();
+        if let Some((message, help)) = message.split_once(HELP) {
+            return error(message.to_owned(), Some(help.to_owned()));
+        }
         if message.starts_with("data did not match any variant") {
             return error("this has none of the forms that are allowed here".to_owned(), None);
         }

@@ -115,7 +115,7 @@ fn all_problems_of_a_body_are_reported() {
         all,
         [
             "1: nam unknown key `nam`",
-            "2: count expected a whole number, 0 or more, got a string",
+            "2: count expected a whole number, 0 or more, got the text `many`",
             "4: on expected `true` or `false`, got a string",
             "5: inner::size expected a whole number, 0 or more, got a list",
             "6: mode unknown value `loud`",
@@ -128,7 +128,7 @@ fn types_are_not_converted() {
     assert_eq!(messages("name: 5\n"), ["1: name expected a string, got the number `5`"]);
     assert_eq!(
         messages("count: \"5\"\n"),
-        ["1: count expected a whole number, 0 or more, got a string"]
+        ["1: count expected a whole number, 0 or more, got the text `5`"]
     );
     assert_eq!(messages("on: 1\n"), ["1: on expected `true` or `false`, got the number `1`"]);
     assert_eq!(messages("count: -1\n").len(), 1);

@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, path::Path};
 
-use super::{Environment, LIMIT, MOST_REFERENCES, read_file};
+use super::{Environment, LIMIT, MOST_REFERENCES, OR_DEFAULT, read_file};
 
 /// How often the result of a reference is expanded again.
 const ROUNDS: usize = 100;
@@ -158,7 +158,7 @@ fn variable(reference: &str, env: Environment<'_>) -> Result<String, Wrong> {
             is_absent: true,
             ..wrong(
                 format!("the environment variable `{name}` is not set"),
-                format!("set it where skep runs, or give a default: `${{env:{name}:-value}}`"),
+                format!("set it where skep runs{OR_DEFAULT}: `${{env:{name}:-value}}`"),
             )
         }),
     }

@@ -135,7 +135,12 @@ pub fn resolve(endpoint: &str, family: Family) -> io::Result<SocketAddr> {
 
 /// Checks an endpoint. The error has the problem and the remedy.
 pub fn check(endpoint: &str) -> Result<(), (String, String)> {
-    const FORM: &str = "write `host:port`, for instance `0.0.0.0:4317`";
+    check_like(endpoint, "0.0.0.0:4317")
+}
+
+/// Checks an endpoint; the remedy names `example`.
+pub fn check_like(endpoint: &str, example: &str) -> Result<(), (String, String)> {
+    let form = || format!("write `host:port`, for instance `{example}`");
     if let Some((scheme, address)) = endpoint.split_once("://") {
         // The text may contain a secret, so it is not shown.
         let address = address.split(['/', '?', '#']).next().unwrap_or_default();
@@ -146,13 +151,13 @@ pub fn check(endpoint: &str) -> Result<(), (String, String)> {
         ));
     }
     let Some((_, port)) = endpoint.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')) else {
-        return Err((format!("`{endpoint}` has no port"), FORM.to_owned()));
+        return Err((format!("`{endpoint}` has no port"), form()));
     };
     if port.parse::<u16>().is_ok() {
         return Ok(());
     }
     let port = port.split(['/', '?', '#', '@']).next().unwrap_or_default();
-    Err((format!("`{port}` is not a port: ports are 0 to 65535"), FORM.to_owned()))
+    Err((format!("`{port}` is not a port: ports are 0 to 65535"), form()))
 }
 
 /// Opens a listener. Call within a tokio runtime.

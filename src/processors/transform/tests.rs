@@ -200,6 +200,10 @@ fn mistakes_are_shown_inside_of_the_statement() {
     let settings = "trace_statements:\n  - statements:\n      - set(span.attributes[\"a\"], 1)\n      - sett(span.attributes[\"a\"], 1)\n";
     let found = problems(&ENTRY, settings);
     assert_eq!((found.len(), &*found[0][0], &*found[0][2]), (1, "sett", "did you mean `set`?"));
+    // Names are checked although another statement cannot be parsed.
+    let settings =
+        "trace_statements:\n  - 'set(span.nme, 1)'\n  - 'set(span.name'\n  - 'set(span.kin, 1)'\n";
+    assert_eq!(problems(&ENTRY, settings).len(), 3);
     for (settings, at, message) in [
         ("{flatten_data: true}", "true", "not supported"),
         ("{profile_statements: []}", "profile_statements", "no profiles"),

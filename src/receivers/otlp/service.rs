@@ -262,7 +262,8 @@ impl OtlpService {
             "application/json" => Encoding::Json,
             _ => {
                 let text = "415 unsupported media type, supported: \
-                            [application/json, application/x-protobuf]";
+                            [application/json, application/x-protobuf]; \
+                            with curl add -H 'content-type: application/json'";
                 self.astray.note(Stray::MediaType, client.connection.peer, text);
                 return plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);
             }
