@@ -4,13 +4,15 @@
 //! An OTLP backend gets an export request without items, and an AWS service a call that stores
 //! nothing. The ports of receivers are opened and closed again, so that it can be said which are
 //! free. Nothing is received or written, so the command can run beside a running skep; its ports
-//! are then in use, which is no fault.
+//! are then in use, which is no fault. Whether a skep runs is asked at its control plane.
 
 use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use tokio::{runtime, task::JoinSet};
 
-use super::{CONFIG, Configuration, IO, UNAVAILABLE, load, print, run, show, silence};
+use super::{
+    CONFIG, Configuration, IO, OFF, UNAVAILABLE, control, load, print, run, show, silence,
+};
 use crate::{
     component::{BuildContext, ComponentId, ErasedExporter, Listening, StartError},
     config::{
@@ -18,7 +20,7 @@ use crate::{
         shown::{escaped, without_secrets},
     },
     document::{self, Document},
-    net::server::Sockets,
+    net::server::{Sockets, StandIn},
     otlp::Signal,
 };
 
@@ -37,10 +39,23 @@ struct Finding {
 struct Door {
     id: String,
     ports: Result<Vec<Listening>, String>,
+    /// Those of its addresses that are in use.
+    in_use: Vec<String>,
+}
+
+/// Who may have the ports that are in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Holder {
+    /// A skep runs on this machine.
+    Skep,
+    /// No skep answers.
+    Another,
+    /// The control plane is off, so nobody can be asked.
+    Unknown,
 }
 
 /// Asks all backends at the same time; fails if one would not accept data.
-pub(super) fn run(configuration: &Configuration) -> u8 {
+pub(super) fn run(configuration: &Configuration, control_endpoint: &str) -> u8 {
     let mut problems = Problems::default();
     let (_, loaded) = load(configuration, &mut problems);
     let document = loaded.root.as_ref().map(|root| document::load(root, &mut problems));
@@ -49,9 +64,17 @@ pub(super) fn run(configuration: &Configuration) -> u8 {
     let Ok(runtime) = runtime::Builder::new_current_thread().enable_all().build() else {
         return UNAVAILABLE;
     };
-    let (doors, findings) =
-        runtime.block_on(async { (doors(&document), examine(&document).await) });
-    let code = print::output(&(entrances(&doors) + &report(&findings)));
+    let (doors, holder, findings) = runtime.block_on(async {
+        let doors = doors(&document);
+        let is_asked = doors.iter().any(|door| !door.in_use.is_empty());
+        let holder = match control_endpoint {
+            OFF => Holder::Unknown,
+            endpoint if is_asked && control::is_running(endpoint).await => Holder::Skep,
+            _ => Holder::Another,
+        };
+        (doors, holder, examine(&document).await)
+    });
+    let code = print::output(&(entrances(&doors, holder, control_endpoint) + &report(&findings)));
     let is_well = findings.iter().all(|finding| finding.answer.is_ok());
     if code == 0 && !is_well { IO } else { code }
 }
@@ -71,12 +94,28 @@ fn doors(document: &Document) -> Vec<Door> {
             cx.in_container = run::in_container();
             cx.server_auths = Arc::clone(&document.server_auths);
             let built = receiver.config.build(&cx, &[pipeline.signal]);
-            let ports = built.and_then(|mut receiver| receiver.bind(&mut Sockets::default()));
-            let ports = ports.map_err(|StartError { message, .. }| message);
-            doors.push(Door { id: name, ports });
+            let mut sockets = Sockets::for_a_look();
+            let ports = built.and_then(|mut receiver| receiver.bind(&mut sockets));
+            let mut ports = ports.map_err(|StartError { message, .. }| message);
+            let in_use = wanted(ports.as_deref_mut().unwrap_or_default(), sockets.stand_ins());
+            doors.push(Door { id: name, ports, in_use });
         }
     }
     doors
+}
+
+/// Gives ports the addresses that are configured where those are in use, and returns these.
+fn wanted(ports: &mut [Listening], stand_ins: &[StandIn]) -> Vec<String> {
+    let mut in_use: Vec<String> = Vec::new();
+    for port in ports {
+        let is_it = |one: &&StandIn| one.opened.to_string() == port.address;
+        let Some(StandIn { wanted, .. }) = stand_ins.iter().find(is_it) else { continue };
+        port.address = wanted.to_string();
+        if !in_use.contains(&port.address) {
+            in_use.push(port.address.clone());
+        }
+    }
+    in_use
 }
 
 async fn examine(document: &Document) -> Vec<Finding> {
@@ -142,9 +181,9 @@ fn shown(text: &str) -> String {
 }
 
 /// Where each receiver listens, and what an application is told.
-fn entrances(doors: &[Door]) -> String {
+fn entrances(doors: &[Door], holder: Holder, control_endpoint: &str) -> String {
     let mut text = String::new();
-    for Door { id, ports } in doors {
+    for Door { id, ports, in_use } in doors {
         let id = shown(id);
         let _ = match ports {
             Ok(ports) => {
@@ -156,6 +195,23 @@ fn entrances(doors: &[Door]) -> String {
             }
             Err(message) => writeln!(text, "in    {id} <- not now: {}", shown(message)),
         };
+        if !in_use.is_empty() {
+            let addresses = shown(&in_use.join(", "));
+            let _ = match holder {
+                Holder::Skep => {
+                    writeln!(text, "      {addresses}: in use, probably by the running skep")
+                }
+                Holder::Unknown => {
+                    writeln!(text, "      {addresses}: in use, maybe by a running skep")
+                }
+                Holder::Another => writeln!(
+                    text,
+                    "      {addresses}: in use, but no skep answers at {}; stop the program that \
+                     has it, or choose another address",
+                    shown(control_endpoint)
+                ),
+            };
+        }
         let named = ports.iter().flatten().map(|port| (id.clone(), port.clone()));
         for line in silence::advice(&named.collect::<Vec<_>>()).into_iter().flatten() {
             let _ = writeln!(text, "      {}", shown(&line));

@@ -49,8 +49,8 @@ use std::sync::Arc;
 
 use crate::{
     component::{
-        BoxFuture, BuildContext, Entry, Inlet, JournalUse, Listening, Receiver, ReceiverConfig,
-        StartError, Stop,
+        BoxFuture, BuildContext, Entry, Inlet, JournalUse, Listening, Port, Receiver,
+        ReceiverConfig, StartError, Stop,
     },
     config::{Node, Problems},
     net::server::{CONNECTION, Sockets, Tuning},
@@ -76,6 +76,10 @@ impl ReceiverConfig for Config {
 
     fn journal(&self) -> Option<JournalUse> {
         self.journal.as_ref().map(Journal::wanted)
+    }
+
+    fn ports(&self) -> Vec<Port> {
+        vec![Port::tcp("endpoint", Some(&self.endpoint), 0)]
     }
 
     fn build(
