@@ -40,7 +40,7 @@
 //! transform:
 //!   error_mode: ignore
 //!   log_statements:
-//!     - set(log.body, ParseJSON(log.body)) where IsString(log.body) and IsMatch(log.body, "^\\s*\\{")
+//!     - set(log.body, ParseJSON(log.body)) where IsString(log.body) and IsMatch(log.body, "^[{]")
 //! redaction/json:
 //!   allow_all_keys: true
 //!   blocked_key_patterns: ["(?i)password"]
