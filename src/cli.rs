@@ -251,6 +251,8 @@ enum Command {
         file: Option<String>,
         #[command(flatten)]
         configuration: Configuration,
+        #[command(flatten)]
+        target: Target,
     },
     /// Prints the configuration as skep uses it: merged, references replaced, defaults filled in.
     #[command(alias = "print-initial-config")]
@@ -383,8 +385,8 @@ impl Arguments {
             Some(Command::Validate { files, deny_warnings, strict, configuration }) => {
                 validate::run(&with(configuration), &files, deny_warnings, strict)
             }
-            Some(Command::Doctor { file, configuration }) => {
-                doctor::run(&with(configuration.and(file)))
+            Some(Command::Doctor { file, configuration, target }) => {
+                doctor::run(&with(configuration.and(file)), &target.endpoint(&process)?)
             }
             Some(Command::PrintConfig { format, mode, file, configuration }) => {
                 print::config(&with(configuration.and(file)), format, mode)

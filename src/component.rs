@@ -19,6 +19,7 @@ mod erased;
 mod example;
 mod exporter;
 mod extension;
+mod port;
 mod processor;
 mod progress;
 pub mod reload;
@@ -53,6 +54,7 @@ pub use exporter::{
     QueueBatch, Retry, Sent, Sizer, Work,
 };
 pub use extension::{Extension, ExtensionConfig, Passive};
+pub use port::Port;
 pub use processor::{
     ConnectorConfig, MemoryBound, Needs, Outlets, Output, Partition, Processor, ProcessorConfig,
 };
@@ -171,9 +173,8 @@ pub trait ReceiverConfig: fmt::Debug + Same {
         Vec::new()
     }
 
-    /// Keys of endpoints that are not set, with their ports. Their addresses depend on the machine,
-    /// see [`default_address`].
-    fn default_endpoints(&self) -> Vec<(&'static str, u16)> {
+    /// The ports that it opens; not the unix sockets.
+    fn ports(&self) -> Vec<Port> {
         Vec::new()
     }
 

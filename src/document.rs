@@ -10,6 +10,7 @@ mod elsewhere;
 mod extension_of;
 mod ids;
 mod pipelines;
+mod ports;
 pub mod profiles;
 mod references;
 pub mod schema;
@@ -127,6 +128,7 @@ pub fn load(root: &Node, problems: &mut Problems) -> Document {
     in_file_order(problems, before);
     pipelines::load(root, &mut document, &unknown, problems);
     components::validate_use(root, &document, problems);
+    ports::check(root, &document, problems);
     // A value behind an anchor is checked wherever the anchor is used.
     let mut seen = HashSet::new();
     problems.0.retain(|problem| seen.insert((problem.place.clone(), problem.message.clone())));

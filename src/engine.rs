@@ -82,8 +82,19 @@ pub struct Reloading {
 pub struct Started {
     /// Each component with its listener.
     pub listening: Vec<(String, Listening)>,
-    /// Each exporter with its destination.
-    pub exporting: Vec<(String, String)>,
+    /// Each exporter with its destinations.
+    pub exporting: Vec<Exporting>,
+}
+
+/// Where an exporter sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exporting {
+    /// Component id.
+    pub exporter: String,
+    /// What it sends there.
+    pub signals: Vec<&'static str>,
+    /// A URL or an address.
+    pub destination: String,
 }
 
 /// How the run ended.
@@ -238,14 +249,31 @@ impl Running {
         };
         // No part is removed, so no signal is awaited. If a worker has panicked, `wait` finds out.
         let applied = self.apply(transition, signals).await;
-        let exporters = self.exporters.iter().map(|exporter| exporter.queue.stats());
-        let mut exporting: Vec<_> =
-            exporters.map(|stats| (stats.id.clone(), stats.destination.clone())).collect();
-        exporting.dedup();
         self.site.telemetry.set_ready(true);
-        on_started(&Started { listening: applied.listening, exporting });
+        on_started(&Started { listening: applied.listening, exporting: self.exporting() });
         tracing::info!("Everything is ready. Begin running and processing data.");
         Ok(())
+    }
+
+    /// Where the exporters send. An exporter has a part for each signal.
+    fn exporting(&self) -> Vec<Exporting> {
+        let mut all: Vec<Exporting> = Vec::new();
+        for stats in self.exporters.iter().map(|exporter| exporter.queue.stats()) {
+            let (exporter, destination) = (stats.id.clone(), stats.destination.clone());
+            let is_it =
+                |one: &&mut Exporting| one.exporter == exporter && one.destination == destination;
+            match all.iter_mut().find(is_it) {
+                Some(one) => one.signals.push(stats.signal.name()),
+                None => {
+                    all.push(Exporting {
+                        exporter,
+                        signals: vec![stats.signal.name()],
+                        destination,
+                    });
+                }
+            }
+        }
+        all
     }
 
     /// Runs until a signal or a panic, and reloads when asked to.

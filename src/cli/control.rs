@@ -8,7 +8,10 @@ use tonic::{
 };
 
 use super::{OFF, UNAVAILABLE, USAGE};
-use crate::{admin::proto::control_service_client::ControlServiceClient, config::shown::escaped};
+use crate::{
+    admin::proto::{HealthRequest, control_service_client::ControlServiceClient},
+    config::shown::escaped,
+};
 
 /// The exit code if the requested thing is not known.
 pub(super) const NOT_FOUND: u8 = 1;
@@ -95,6 +98,13 @@ pub(super) fn ask(
     // The lookup of a name cannot be interrupted, so this does not wait for it.
     runtime.shutdown_background();
     code
+}
+
+/// Whether a skep answers at an endpoint.
+pub(super) async fn is_running(endpoint: &str) -> bool {
+    let Some(channel) = connect(endpoint).await else { return false };
+    let mut client = ControlServiceClient::new(channel);
+    Patience::short(endpoint).wait(client.health(HealthRequest {})).await.is_ok()
 }
 
 /// Connects; `None` if that fails or takes too long.

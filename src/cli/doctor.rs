@@ -4,7 +4,8 @@
 //! An OTLP backend gets an export request without items, and an AWS service a call that stores
 //! nothing. The ports of receivers are opened and closed again, so that it can be said which are
 //! free. Nothing is received or written, so the command can run beside a running skep; its ports
-//! are then in use, which is no fault, and those for pages are asked as a browser would.
+//! are then in use, which is no fault, and those for pages are asked as a browser would. Whether a
+//! skep runs is asked at its control plane.
 
 mod budgets;
 mod pages;
@@ -14,7 +15,9 @@ use std::{fmt::Write as _, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use tokio::{runtime, task::JoinSet};
 
-use super::{CONFIG, Configuration, IO, UNAVAILABLE, load, print, run, show, silence};
+use super::{
+    CONFIG, Configuration, IO, OFF, UNAVAILABLE, control, load, print, run, show, silence,
+};
 use crate::{
     component::{BrowserPort, BuildContext, ComponentId, ErasedExporter, Listening, StartError},
     config::{
@@ -22,7 +25,7 @@ use crate::{
         shown::{escaped, without_secrets},
     },
     document::{self, Document},
-    net::server::Sockets,
+    net::server::{Sockets, StandIn},
     otlp::Signal,
 };
 
@@ -63,10 +66,23 @@ struct Door {
     ports: Result<Vec<Listening>, String>,
     /// Where pages in browsers send.
     for_pages: Option<BrowserPort>,
+    /// Those of its addresses that are in use.
+    in_use: Vec<String>,
+}
+
+/// Who may have the ports that are in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Holder {
+    /// A skep runs on this machine.
+    Skep,
+    /// No skep answers.
+    Another,
+    /// The control plane is off, so nobody can be asked.
+    Unknown,
 }
 
 /// Asks all backends at the same time; fails if one would not accept data.
-pub(super) fn run(configuration: &Configuration) -> u8 {
+pub(super) fn run(configuration: &Configuration, control_endpoint: &str) -> u8 {
     let mut problems = Problems::default();
     let (_, loaded) = load(configuration, &mut problems);
     let document = loaded.root.as_ref().map(|root| document::load(root, &mut problems));
@@ -77,7 +93,14 @@ pub(super) fn run(configuration: &Configuration) -> u8 {
     };
     let (entrances, findings) = runtime.block_on(async {
         let doors = doors(&document);
-        (entrances(&doors).await, examine(&document).await)
+        let is_asked = doors.iter().any(|door| !door.in_use.is_empty());
+        let holder = match control_endpoint {
+            OFF => Holder::Unknown,
+            endpoint if is_asked && control::is_running(endpoint).await => Holder::Skep,
+            _ => Holder::Another,
+        };
+        let entrances = entrances(&doors, holder, control_endpoint).await;
+        (entrances, examine(&document).await)
     });
     let budgets = budgets::report(&document, Timestamp::now());
     let code = print::output(&(entrances + &budgets + &report(&findings)));
@@ -100,13 +123,29 @@ fn doors(document: &Document) -> Vec<Door> {
             cx.in_container = run::in_container();
             cx.server_auths = Arc::clone(&document.server_auths);
             let built = receiver.config.build(&cx, &[pipeline.signal]);
-            let ports = built.and_then(|mut receiver| receiver.bind(&mut Sockets::default()));
-            let ports = ports.map_err(|StartError { message, .. }| message);
+            let mut sockets = Sockets::for_a_look();
+            let ports = built.and_then(|mut receiver| receiver.bind(&mut sockets));
+            let mut ports = ports.map_err(|StartError { message, .. }| message);
+            let in_use = wanted(ports.as_deref_mut().unwrap_or_default(), sockets.stand_ins());
             let for_pages = receiver.config.browser_port(&cx);
-            doors.push(Door { id: name, ports, for_pages });
+            doors.push(Door { id: name, ports, for_pages, in_use });
         }
     }
     doors
+}
+
+/// Gives ports the addresses that are configured where those are in use, and returns these.
+fn wanted(ports: &mut [Listening], stand_ins: &[StandIn]) -> Vec<String> {
+    let mut in_use: Vec<String> = Vec::new();
+    for port in ports {
+        let is_it = |one: &&StandIn| one.opened.to_string() == port.address;
+        let Some(StandIn { wanted, .. }) = stand_ins.iter().find(is_it) else { continue };
+        port.address = wanted.to_string();
+        if !in_use.contains(&port.address) {
+            in_use.push(port.address.clone());
+        }
+    }
+    in_use
 }
 
 async fn examine(document: &Document) -> Vec<Finding> {
@@ -172,9 +211,9 @@ fn shown(text: &str) -> String {
 }
 
 /// Where each receiver listens, and what an application is told.
-async fn entrances(doors: &[Door]) -> String {
+async fn entrances(doors: &[Door], holder: Holder, control_endpoint: &str) -> String {
     let mut text = String::new();
-    for Door { id, ports, for_pages } in doors {
+    for Door { id, ports, for_pages, in_use } in doors {
         let id = shown(id);
         let _ = match ports {
             Ok(ports) => {
@@ -186,6 +225,7 @@ async fn entrances(doors: &[Door]) -> String {
             }
             Err(message) => writeln!(text, "in    {id} <- not now: {}", shown(message)),
         };
+        text.push_str(&occupied(in_use, holder, control_endpoint));
         if !for_pages.as_ref().is_some_and(|port| port.is_for_pages) {
             let named = ports.iter().flatten().map(|port| (id.clone(), port.clone()));
             for line in silence::advice(&named.collect::<Vec<_>>()).into_iter().flatten() {
@@ -194,12 +234,29 @@ async fn entrances(doors: &[Door]) -> String {
         }
         if let Some(port) = for_pages {
             text.push_str(&pages::told(&id, port));
-            if ports.is_err() {
+            if ports.is_err() || !in_use.is_empty() {
                 text.push_str(&pages::asked(&id, port).await);
             }
         }
     }
     text
+}
+
+/// Who has the ports that are in use.
+fn occupied(in_use: &[String], holder: Holder, control_endpoint: &str) -> String {
+    if in_use.is_empty() {
+        return String::new();
+    }
+    let addresses = shown(&in_use.join(", "));
+    match holder {
+        Holder::Skep => format!("      {addresses}: in use, probably by the running skep\n"),
+        Holder::Unknown => format!("      {addresses}: in use, maybe by a running skep\n"),
+        Holder::Another => format!(
+            "      {addresses}: in use, but no skep answers at {}; stop the program that has it, \
+             or choose another address\n",
+            shown(control_endpoint)
+        ),
+    }
 }
 
 fn report(findings: &[Finding]) -> String {

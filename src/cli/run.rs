@@ -15,8 +15,8 @@ use crate::{
     config::{Problems, source::Loaded},
     document::{self, Document},
     engine::{
-        self, Ended, Options, Reloading, Started, budget::Budget, disk::storages::Storages,
-        export::allowance::Allowances, memory, plan::Site,
+        self, Ended, Exporting, Options, Reloading, Started, budget::Budget,
+        disk::storages::Storages, export::allowance::Allowances, memory, plan::Site,
     },
     net::server::raise_descriptors,
     telemetry::{
@@ -213,8 +213,8 @@ fn report(started: &Started, is_built_in: bool) {
             "Listening"
         );
     }
-    for (exporter, destination) in &started.exporting {
-        tracing::info!(exporter, destination, "Exporting");
+    for Exporting { exporter, signals, destination } in &started.exporting {
+        tracing::info!(exporter, signals = signals.join(", "), destination, "Exporting");
     }
     if is_built_in {
         print_environment(started);

@@ -3,8 +3,8 @@
 use std::{fmt, sync::Arc};
 
 use super::{
-    BoxFuture, BuildContext, ClientAuth, Listening, Same, ServerAuth, Sockets, StartError, Stop,
-    Storage,
+    BoxFuture, BuildContext, ClientAuth, Listening, Port, Same, ServerAuth, Sockets, StartError,
+    Stop, Storage,
 };
 use crate::config::{Node, Problems};
 
@@ -32,6 +32,11 @@ pub trait ExtensionConfig: fmt::Debug + Same {
     /// What queues and journals may name as their storage; `None` if this is no storage.
     fn storage(&self) -> Option<Storage> {
         None
+    }
+
+    /// The ports that it opens.
+    fn ports(&self) -> Vec<Port> {
+        Vec::new()
     }
 
     /// Builds the instance. Opens nothing.

@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 
 use super::{Document, ids, schema::Schemas};
 use crate::{
-    component::{Kind, default_address},
+    component::{Kind, Port, default_address},
     config::{
         Node, Place, Value,
         diagnostics::closest,
@@ -58,8 +58,9 @@ pub fn effective(root: &Node, schemas: &Schemas, secrets: Secrets) -> Node {
 /// Adds the default endpoints of receivers that have none.
 pub fn put_endpoints(root: &mut Node, document: &Document, in_container: bool) {
     for receiver in document.receivers.values() {
-        for (key, port) in receiver.config.default_endpoints() {
-            let address = default_address(in_container, port).to_string();
+        let ports = receiver.config.ports().into_iter();
+        for Port { key, default, .. } in ports.filter(|port| port.endpoint.is_none()) {
+            let address = default_address(in_container, default).to_string();
             let path = format!("receivers::{}::{key}", receiver.id);
             put(root, &path, Value::String(address));
         }

@@ -9,7 +9,10 @@
 //! 6 ms, until the other one has ended its job) and for 0.1 ms with one. Processors that are
 //! removed add the time in which they emit what they hold.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{Running, parts::Service, signals::Signals, transition::Applied};
 use crate::{
@@ -37,6 +40,18 @@ pub struct Candidate {
     pub findings: Vec<Finding>,
     /// Called once it runs.
     pub on_applied: Box<dyn FnOnce() + Send>,
+}
+
+/// Names for the log; `None` leaves the field out.
+fn listed(names: &[String]) -> Option<String> {
+    (!names.is_empty()).then(|| names.join(", "))
+}
+
+/// A time for the log: in milliseconds, if it has some.
+fn rounded(time: Duration) -> Duration {
+    let (ms, us) = (time.as_millis(), time.as_micros());
+    let (ms, us) = (u64::try_from(ms).unwrap_or(u64::MAX), u64::try_from(us).unwrap_or(u64::MAX));
+    if ms > 0 { Duration::from_millis(ms) } else { Duration::from_micros(us) }
 }
 
 impl Running {
@@ -88,11 +103,11 @@ impl Running {
         log(&findings);
         tracing::info!(
             kept = changes.kept.len(),
-            changed = changes.changed.join(", "),
-            added = changes.added.join(", "),
-            removed = changes.removed.join(", "),
+            changed = listed(&changes.changed),
+            added = listed(&changes.added),
+            removed = listed(&changes.removed),
             pause_us = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX),
-            took = ?began.elapsed(),
+            took = ?rounded(began.elapsed()),
             "The configuration was reloaded."
         );
         (Outcome { is_applied: true, changes, findings, pause }, has_ended)

@@ -1,13 +1,25 @@
 //! The signals that end a run or reload the configuration.
+//!
+//! SIGHUP reloads, as for every daemon. It also says that the terminal of a process was closed; then
+//! nobody can see or end a skep that was started there, so it ends. With `nohup` and under a
+//! supervisor there is no terminal that could be closed.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 
 use tokio::signal::unix::{Signal as UnixSignal, SignalKind, signal};
 
 /// What a signal asks for.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Command {
     End,
     Reload,
+}
+
+impl Command {
+    /// What SIGHUP asks for, by whether there was a terminal at the start and is one now.
+    fn of_hangup(had_terminal: bool, has_terminal: bool) -> Self {
+        if had_terminal && !has_terminal { Command::End } else { Command::Reload }
+    }
 }
 
 /// The same number on every system that skep runs on.
@@ -20,6 +32,13 @@ pub(super) struct Signals {
     terminate: UnixSignal,
     interrupt: UnixSignal,
     hangup: UnixSignal,
+    /// Whether skep was started in a terminal.
+    had_terminal: bool,
+}
+
+/// Whether a standard stream is a terminal; one that was closed is none any more.
+fn has_terminal() -> bool {
+    io::stdin().is_terminal() || io::stdout().is_terminal() || io::stderr().is_terminal()
 }
 
 impl Signals {
@@ -29,6 +48,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            had_terminal: has_terminal(),
         })
     }
 
@@ -37,7 +57,7 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => Command::End,
             _ = self.interrupt.recv() => Command::End,
-            _ = self.hangup.recv() => Command::Reload,
+            _ = self.hangup.recv() => Command::of_hangup(self.had_terminal, has_terminal()),
         }
     }
 
@@ -52,10 +72,26 @@ impl Signals {
     /// Waits for SIGTERM or SIGINT during the drain; SIGHUP is only logged.
     pub(super) async fn second_end(&mut self) {
         loop {
-            match self.next().await {
-                Command::End => return,
-                Command::Reload => tracing::warn!("skep is ending; SIGHUP has no effect"),
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                // A terminal that is closed may send it twice.
+                _ = self.hangup.recv() => {
+                    tracing::warn!("skep is ending; SIGHUP has no effect");
+                }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_terminal_that_was_closed_ends_the_run() {
+        assert_eq!(Command::of_hangup(true, false), Command::End);
+        assert_eq!(Command::of_hangup(true, true), Command::Reload);
+        assert_eq!(Command::of_hangup(false, false), Command::Reload, "nohup, a supervisor");
     }
 }

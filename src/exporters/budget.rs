@@ -181,6 +181,9 @@ impl Counted {
     }
 }
 
+const ADD_STORAGE: &str = "add `storage: file_storage`, the extension `file_storage`, and its name to \
+                           `service::extensions`";
+
 /// Checks `budget` of an exporter beyond types; `at` is the exporter's body.
 pub(super) fn validate(
     section: &Section<Budget>,
@@ -227,7 +230,7 @@ pub(super) fn validate(
                 at.at("budget"),
                 "without `storage` a restart forgets what was used this month",
             )
-            .help("add `storage: file_storage`, and the extension `file_storage`");
+            .help(ADD_STORAGE);
     }
 }
 

@@ -85,7 +85,7 @@ pub struct HttpKeepalive {
     pub idle_conn_timeout: Interval,
     /// HTTP/1.1 connections that may wait; 0: 100.
     pub max_idle_conns: usize,
-    /// The same, since all connections go to one host.
+    /// The same as `max_idle_conns`, since all connections go to one host.
     pub max_idle_conns_per_host: usize,
 }
 

@@ -98,7 +98,7 @@ impl JsonSchema for Verbosity {
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// `basic`: counts. `normal`: a line per item. `detailed`: every field. Any case.
+    /// `basic` (the default): counts. `normal`: a line per item. `detailed`: every field. Any case.
     pub verbosity: Option<Verbosity>,
     /// Payloads that are printed in each second before the sampling begins.
     pub sampling_initial: u64,

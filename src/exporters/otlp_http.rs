@@ -73,7 +73,8 @@ pub struct Config {
     pub connections: usize,
     /// Form of the bodies: `proto` or `json`.
     pub encoding: BodyEncoding,
-    /// Connections that wait for the next request; instead of the four older keys below.
+    /// Connections that wait for the next request. Replaces `max_idle_conns`,
+    /// `max_idle_conns_per_host`, `idle_conn_timeout` and `disable_keep_alives`.
     pub keepalive: Option<HttpKeepalive>,
     /// Old form of `keepalive::max_idle_conns`.
     pub max_idle_conns: usize,

@@ -44,7 +44,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     component::{BuildContext, Entry, Extension, ExtensionConfig, Passive, StartError, Storage},
@@ -95,7 +95,7 @@ pub struct Compaction {
 }
 
 /// What happens at the limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OverflowPolicy {
     /// New data is refused, so that its sender keeps it.

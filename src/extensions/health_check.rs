@@ -36,8 +36,8 @@ use self::grpc::GrpcServer;
 use super::pages::{self, SiteServer, Transport};
 use crate::{
     component::{
-        BoxFuture, BuildContext, Entry, Extension, ExtensionConfig, Listening, Sockets, StartError,
-        Stop, default_address,
+        BoxFuture, BuildContext, Entry, Extension, ExtensionConfig, Listening, Port, Sockets,
+        StartError, Stop, default_address,
     },
     config::{Ignored, Interval, Node, Problems, Section},
     net::{
@@ -144,7 +144,7 @@ impl Default for ComponentHealth {
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpV2 {
-    /// Address; default as above.
+    /// Address; default `localhost:13133`, in a container `0.0.0.0:13133`.
     pub endpoint: Option<String>,
     /// `tcp`.
     pub transport: Transport,
@@ -201,6 +201,27 @@ pub struct GrpcV2 {
 fn decode(node: &Node, problems: &mut Problems) -> Option<Config> {
     let body = pages::without_server_keys(node, &["tls"], problems);
     crate::config::decode::<Config>(&body, problems)
+}
+
+const GRPC_PORT: u16 = 13132;
+const HTTP_PORT: u16 = 13133;
+
+impl Config {
+    /// Whether the probe over HTTP is served, which is so if nothing else is.
+    fn has_http(&self) -> bool {
+        !self.use_v2 || self.http.on().is_some() || self.grpc.on().is_none()
+    }
+
+    /// The section of the newer extension, if that is used.
+    fn http_v2(&self) -> Option<&HttpV2> {
+        self.http.on().filter(|_| self.use_v2)
+    }
+
+    /// Where the probe over HTTP is served; `None` by default.
+    fn endpoint(&self) -> Option<String> {
+        let own = self.http_v2().map_or(&self.endpoint, |http| &http.endpoint).clone();
+        own.or_else(|| self.port.map(|port| format!("0.0.0.0:{port}")))
+    }
 }
 
 pub(super) const ENTRY: Entry<dyn ExtensionConfig> = Entry::decoded_by::<Config>(
@@ -275,6 +296,14 @@ impl ExtensionConfig for Config {
         }
     }
 
+    fn ports(&self) -> Vec<Port> {
+        let grpc = self.grpc.on().filter(|_| self.use_v2);
+        let grpc = grpc.map(|grpc| Port::tcp("grpc::endpoint", grpc.endpoint.as_ref(), GRPC_PORT));
+        let key = if self.http_v2().is_some() { "http::endpoint" } else { "endpoint" };
+        let http = self.has_http().then(|| Port::tcp(key, self.endpoint().as_ref(), HTTP_PORT));
+        grpc.into_iter().chain(http).collect()
+    }
+
     fn build(&self, cx: &BuildContext) -> Result<Box<dyn Extension>, StartError> {
         let judge = Arc::new(Judge {
             health: self.component_health.unwrap_or_default(),
@@ -282,28 +311,22 @@ impl ExtensionConfig for Config {
         });
         let grpc = self.grpc.on().filter(|_| self.use_v2).map(|grpc| {
             let component = format!("extension \"{}\"", cx.id);
-            let default = || default_address(cx.in_container, 13132).to_string();
+            let default = || default_address(cx.in_container, GRPC_PORT).to_string();
             let endpoint = grpc.endpoint.clone().unwrap_or_else(default);
             GrpcServer::new(component, endpoint, Arc::clone(&judge))
         });
         let http = self.http.on().cloned().unwrap_or_default();
-        let has_http = !self.use_v2 || self.http.on().is_some() || grpc.is_none();
-        let endpoint = if self.use_v2 && self.http.on().is_some() {
-            http.endpoint
-        } else {
-            self.endpoint.clone()
-        };
         let path = match (self.use_v2, http.status.enabled) {
             (true, true) => Some(http.status.path),
             (true, false) => None,
             (false, _) => Some(self.path.clone()),
         };
         let tls = if self.use_v2 && self.http.on().is_some() { http.tls } else { self.tls.clone() };
-        let endpoint = endpoint.or_else(|| self.port.map(|port| format!("0.0.0.0:{port}")));
-        let endpoint =
-            endpoint.unwrap_or_else(|| default_address(cx.in_container, 13133).to_string());
+        let endpoint = self
+            .endpoint()
+            .unwrap_or_else(|| default_address(cx.in_container, HTTP_PORT).to_string());
         let probe = Probe { path, bodies: self.response_body.clone(), judge };
-        let http = has_http.then(|| SiteServer::new(cx, endpoint, probe).over(tls.as_ref()));
+        let http = self.has_http().then(|| SiteServer::new(cx, endpoint, probe).over(tls.as_ref()));
         let http = http.transpose()?;
         Ok(Box::new(Servers { http, grpc }))
     }

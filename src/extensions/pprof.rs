@@ -27,8 +27,8 @@ use tokio::sync::Mutex;
 use super::pages::{self, Transport};
 use crate::{
     component::{
-        BoxFuture, BuildContext, Entry, Extension, ExtensionConfig, Listening, Sockets, StartError,
-        Stop,
+        BoxFuture, BuildContext, Entry, Extension, ExtensionConfig, Listening, Port, Sockets,
+        StartError, Stop,
     },
     config::{Ignored, Node, Problems},
     net::pages::{Ask, Page, Pages, Site},
@@ -81,6 +81,10 @@ pub(super) const ENTRY: Entry<dyn ExtensionConfig> = Entry::decoded_by::<Config>
 impl ExtensionConfig for Config {
     fn validate(&self, at: &Node, problems: &mut Problems) {
         pages::validate(&self.endpoint, at, problems);
+    }
+
+    fn ports(&self) -> Vec<Port> {
+        vec![Port::tcp("endpoint", Some(&self.endpoint), 0)]
     }
 
     fn build(&self, cx: &BuildContext) -> Result<Box<dyn Extension>, StartError> {

@@ -21,7 +21,7 @@ use serde::Deserialize;
 
 use super::pages::{self, SiteServer, Transport};
 use crate::{
-    component::{BuildContext, Entry, Extension, ExtensionConfig, StartError},
+    component::{BuildContext, Entry, Extension, ExtensionConfig, Port, StartError},
     config::{Fixed, Node, Problems},
     net::pages::{Ask, Page, Site, escape_html},
     otlp::{Signal, payload::Reason},
@@ -79,6 +79,10 @@ pub(super) const ENTRY: Entry<dyn ExtensionConfig> = Entry::decoded_by::<Config>
 impl ExtensionConfig for Config {
     fn validate(&self, at: &Node, problems: &mut Problems) {
         pages::validate(&self.endpoint, at, problems);
+    }
+
+    fn ports(&self) -> Vec<Port> {
+        vec![Port::tcp("endpoint", Some(&self.endpoint), 0)]
     }
 
     fn build(&self, cx: &BuildContext) -> Result<Box<dyn Extension>, StartError> {

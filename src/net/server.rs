@@ -50,7 +50,7 @@ pub use reply::Reply;
 use seats::{Seat, Seats, Windows};
 use serving::connection;
 use sockets::Successor;
-pub use sockets::{Held, Sockets};
+pub use sockets::{Held, Sockets, StandIn};
 pub use unread::{discard, is_sent_anyway};
 
 /// After this time without a packet the kernel checks whether the peer is still there, as in Go.

@@ -115,7 +115,8 @@ pub struct Config {
 pub struct Conditions {
     /// What the conditions run on; without it, it follows from the paths.
     pub context: Option<String>,
-    /// As `error_mode` above, for this group.
+    /// What happens when a condition or a statement of this group fails; without it, as the
+    /// `error_mode` of the processor says.
     pub error_mode: Option<ErrorMode>,
     /// An item goes if one of them holds.
     pub conditions: Texts,

@@ -50,7 +50,8 @@ pub struct Config {
     pub spike_limit_mib: u64,
     /// Limit in percent of the memory of the container, or of the host.
     pub limit_percentage: u64,
-    /// The same distance in percent; 0: a fifth of the limit.
+    /// Distance from the limit above which data is refused, in percent of the memory; 0: a fifth of
+    /// the limit.
     pub spike_limit_percentage: u64,
     /// Has no effect: skep has no garbage collector that a ballast would delay.
     pub ballast_size_mib: Ignored<u64>,

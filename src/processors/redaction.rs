@@ -32,6 +32,20 @@
 //! in them count as those of attributes do, and a body that is text is masked as a value is. Only
 //! texts are masked, unless `redact_all_types: true` masks the text form of other values, too.
 //!
+//! A text has no keys, also if it is JSON: in a body such as `{"password": "..."}` that is text,
+//! `blocked_key_patterns` finds nothing. Let `transform` make a map of it, before this processor in
+//! the pipeline:
+//!
+//! ```yaml
+//! transform:
+//!   error_mode: ignore
+//!   log_statements:
+//!     - set(log.body, ParseJSON(log.body)) where IsString(log.body) and IsMatch(log.body, "^[{]")
+//! redaction/json:
+//!   allow_all_keys: true
+//!   blocked_key_patterns: ["(?i)password"]
+//! ```
+//!
 //! `summary` adds attributes that say what was done: `redaction.redacted.count` of those deleted,
 //! `redaction.masked.count`, `redaction.allowed.count` and `redaction.ignored.count`, and with
 //! `debug` their keys (`redaction.masked.keys`); `redaction.body...` of bodies.

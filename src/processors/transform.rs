@@ -92,7 +92,8 @@ pub struct Config {
 pub struct Statements {
     /// What the statements run on; without it, it follows from the paths.
     pub context: Option<String>,
-    /// As `error_mode` above, for this group.
+    /// What happens when a condition or a statement of this group fails; without it, as the
+    /// `error_mode` of the processor says.
     pub error_mode: Option<ErrorMode>,
     /// The statements run on an item only if one of these holds.
     pub conditions: Texts,

@@ -85,8 +85,8 @@ use std::sync::Arc;
 
 use crate::{
     component::{
-        BoxFuture, BuildContext, Entry, Inlet, JournalUse, Listening, Receiver, ReceiverConfig,
-        StartError, Stop,
+        BoxFuture, BuildContext, Entry, Inlet, JournalUse, Listening, Port, Receiver,
+        ReceiverConfig, StartError, Stop,
     },
     config::{Node, Problems},
     net::{
@@ -128,8 +128,8 @@ impl ReceiverConfig for Config {
         self.journal.as_ref().map(Journal::wanted)
     }
 
-    fn default_endpoints(&self) -> Vec<(&'static str, u16)> {
-        if self.endpoint.is_some() { Vec::new() } else { vec![("endpoint", PORT)] }
+    fn ports(&self) -> Vec<Port> {
+        vec![Port::tcp("endpoint", self.endpoint.as_ref(), PORT)]
     }
 
     fn build(

@@ -81,8 +81,8 @@ use std::{
 
 use crate::{
     component::{
-        BoxFuture, BuildContext, Entry, Inlet, JournalUse, Listening, Receiver, ReceiverConfig,
-        StartError, Stop,
+        BoxFuture, BuildContext, Entry, Inlet, JournalUse, Listening, Port, Receiver,
+        ReceiverConfig, StartError, Stop,
     },
     config::{Node, Problems},
     net::server::{self, Family, Listener, Sockets, Tuning},
@@ -119,10 +119,14 @@ impl ReceiverConfig for Config {
         self.proxy_server.rules_file.iter().cloned().collect()
     }
 
-    fn default_endpoints(&self) -> Vec<(&'static str, u16)> {
+    fn ports(&self) -> Vec<Port> {
+        let datagrams = Port::udp("endpoint", self.endpoint.as_ref(), PORT);
         // Without an endpoint of its own, the proxy uses that of the datagrams.
-        let is_given = self.endpoint.is_some();
-        if is_given { Vec::new() } else { vec![("endpoint", PORT)] }
+        let proxy = match &self.proxy_server.endpoint {
+            None => Port { is_udp: false, ..datagrams.clone() },
+            own => Port::tcp("proxy_server::endpoint", own.as_ref(), PORT),
+        };
+        vec![datagrams, proxy]
     }
 
     fn build(

@@ -1,7 +1,7 @@
 //! The option `journal` of receivers: requests are written to disk before they are answered.
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::component::JournalUse;
 
@@ -16,7 +16,7 @@ pub struct Journal {
 }
 
 /// `journal.fsync`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Fsync {
     /// Once it is written. It then survives a crash of the process, and half a second later a crash

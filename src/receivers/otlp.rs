@@ -95,8 +95,8 @@ use std::{collections::HashMap, path::Path, sync::Arc};
 
 use crate::{
     component::{
-        BoxFuture, BrowserPort, BuildContext, Entry, Inlet, JournalUse, Listening, Receiver,
-        ReceiverConfig, ServerAuthenticator, StartError, Stop,
+        BoxFuture, BrowserPort, BuildContext, Entry, Inlet, JournalUse, Listening,
+        Port as WantedPort, Receiver, ReceiverConfig, ServerAuthenticator, StartError, Stop,
     },
     config::{Node, Problems},
     net::{
@@ -131,11 +131,15 @@ impl ReceiverConfig for Config {
         self.journal.as_ref().map(Journal::wanted)
     }
 
-    fn default_endpoints(&self) -> Vec<(&'static str, u16)> {
-        let grpc = self.protocols.grpc.on().filter(|grpc| grpc.endpoint.is_none());
-        let http = self.protocols.http.on().filter(|http| http.endpoint.is_none());
-        let grpc = grpc.map(|_| ("protocols::grpc::endpoint", GRPC_PORT));
-        let http = http.map(|_| ("protocols::http::endpoint", HTTP_PORT));
+    fn ports(&self) -> Vec<WantedPort> {
+        let grpc = self.protocols.grpc.on().filter(|grpc| grpc.transport != Transport::Unix);
+        let http = self.protocols.http.on().filter(|http| http.transport != Transport::Unix);
+        let grpc = grpc.map(|grpc| {
+            WantedPort::tcp("protocols::grpc::endpoint", grpc.endpoint.as_ref(), GRPC_PORT)
+        });
+        let http = http.map(|http| {
+            WantedPort::tcp("protocols::http::endpoint", http.endpoint.as_ref(), HTTP_PORT)
+        });
         grpc.into_iter().chain(http).collect()
     }
 

@@ -49,7 +49,7 @@ use std::sync::Arc;
 
 use crate::{
     component::{
-        BoxFuture, BrowserPort, BuildContext, Entry, Inlet, JournalUse, Listening, Receiver,
+        BoxFuture, BrowserPort, BuildContext, Entry, Inlet, JournalUse, Listening, Port, Receiver,
         ReceiverConfig, StartError, Stop,
     },
     config::{Node, Problems},
@@ -80,6 +80,10 @@ impl ReceiverConfig for Config {
 
     fn journal(&self) -> Option<JournalUse> {
         self.journal.as_ref().map(Journal::wanted)
+    }
+
+    fn ports(&self) -> Vec<Port> {
+        vec![Port::tcp("endpoint", Some(&self.endpoint), 0)]
     }
 
     fn build(

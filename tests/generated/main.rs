@@ -279,10 +279,13 @@ fn fields<'a>(
         let kind = kind(&inner);
         let meaning = meaning.replace('|', "\\|");
         writeln!(settings.rows, "| `{path}` | {kind} | {default} | {meaning} |").unwrap();
-        let items = inner.iter().find_map(|schema| schema.get("items"));
-        match items {
-            Some(items) => fields(settings, schemas, items, &format!("{path}[]"), above),
-            None => fields(settings, schemas, field, &path, above),
+        let part = |key| inner.iter().find_map(|schema| schema.get(key));
+        if let Some(items) = part("items") {
+            fields(settings, schemas, items, &format!("{path}[]"), above);
+        } else if let Some(values) = part("additionalProperties").filter(|it| it.is_object()) {
+            fields(settings, schemas, values, &format!("{path}.<name>"), above);
+        } else {
+            fields(settings, schemas, field, &path, above);
         }
     }
     above.truncate(depth);

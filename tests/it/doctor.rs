@@ -6,11 +6,11 @@ use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
     path::Path,
-    process::Command,
+    process::{Command, Stdio},
     thread,
 };
 
-use crate::support::{free_port, http_backend::http_backend};
+use crate::support::{Skep, free_port, http_backend::http_backend};
 
 const KEY_HEADERS: &[&str] = &["x-honeycomb-team: hcaik_for_a_test"];
 const AWS: [&str; 3] = ["awsxray (traces)", "awsemf (metrics)", "awscloudwatchlogs (logs)"];
@@ -192,9 +192,11 @@ fn receivers_are_listed_with_what_applications_are_told() {
          pipelines:\n    \
          logs: {{receivers: [otlp, awscloudwatchlogs, rollbar/pages], exporters: [nop]}}\n"
     );
-    let doctor = || {
+    let doctor = |control: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
-        command.args(["doctor", "--config", &config]).env_remove("SKEP_CONFIG");
+        command
+            .args(["doctor", "--control-endpoint", control, "--config", &config])
+            .env_remove("SKEP_CONFIG");
         let output = command.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
@@ -213,10 +215,29 @@ fn receivers_are_listed_with_what_applications_are_told() {
          'http://localhost:{items}/api/1/item/' }})\n\
          ok    nop (logs)"
     );
-    let report = doctor();
+    let report = doctor("off");
     assert!(report.starts_with(&expected), "{report}");
-    let _held = TcpListener::bind(("127.0.0.1", items)).unwrap();
-    let report = doctor();
-    let busy = format!("in    rollbar/pages <- not now: `127.0.0.1:{items}` is in use");
-    assert!(report.contains(&busy), "{report}");
+    let held = TcpListener::bind(("127.0.0.1", items)).unwrap();
+    let busy = |who: &str| {
+        format!(
+            "in    rollbar/pages <- http 127.0.0.1:{items}\n      127.0.0.1:{items}: in use, {who}\n      \
+             rollbar.init(..., endpoint='http://localhost:{items}/api/1/')\n"
+        )
+    };
+    let nobody = "but no skep answers at 127.0.0.1:9; stop the program that has it, or choose \
+                  another address";
+    let report = doctor("127.0.0.1:9");
+    assert!(report.contains(&busy(nobody)), "{report}");
+    let report = doctor("off");
+    assert!(report.contains(&busy("maybe by a running skep")), "{report}");
+    drop(held);
+    let control = format!("127.0.0.1:{}", free_port());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
+    command.args(["--config", &config, "--set", "service::telemetry::metrics::level=none"]);
+    command.args(["--control-endpoint", &control]).env_remove("SKEP_CONFIG");
+    let mut skep = Skep(command.stderr(Stdio::null()).spawn().unwrap());
+    skep.listens(&[items]);
+    let report = doctor(&control);
+    assert!(report.contains(&busy("probably by the running skep")), "{report}");
+    assert!(skep.stop());
 }

@@ -247,6 +247,8 @@ async fn a_public_port_speaks_no_grpc_and_takes_no_metrics() {
     let mut client = TraceServiceClient::new(endpoint.connect().await.unwrap());
     let refused = client.export(ExportTraceServiceRequest::default()).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unimplemented, "{refused}");
+    assert_eq!(call(ports.public, "POST", "/v1/metrics", JSON, "{}").0, 404);
+    ports.logged(&["takes traces and logs only; send metrics to a port without"]);
     assert!(ports.skep.stop());
     let config = "receivers: {otlp: {protocols: {http: {endpoint: '127.0.0.1:0', public: {}}}}}\n\
                   exporters: {nop: {}}\nservice: {pipelines: {metrics: {receivers: [otlp], exporters: [nop]}}}";

@@ -103,12 +103,34 @@ impl Successor {
 pub struct Sockets {
     inherited: Vec<Arc<Held>>,
     opened: Vec<Arc<Held>>,
+    /// Set for a look only.
+    stand_ins: Option<Vec<StandIn>>,
+}
+
+/// A socket that was opened in the place of one whose address is in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StandIn {
+    /// The address in use.
+    pub wanted: SocketAddr,
+    /// The address of the socket.
+    pub opened: SocketAddr,
 }
 
 impl Sockets {
     /// Sockets that may copy each of `inherited` once.
     pub fn with(inherited: Vec<Arc<Held>>) -> Self {
-        Sockets { inherited, opened: Vec::new() }
+        Sockets { inherited, ..Sockets::default() }
+    }
+
+    /// Sockets for a look at what is free: nobody will be served, so where an address is in use, any
+    /// free port is opened instead.
+    pub fn for_a_look() -> Self {
+        Sockets { stand_ins: Some(Vec::new()), ..Sockets::default() }
+    }
+
+    /// The addresses in use that such a look has found.
+    pub fn stand_ins(&self) -> &[StandIn] {
+        self.stand_ins.as_deref().unwrap_or_default()
     }
 
     /// The opened sockets, and the inherited ones that were not used.
@@ -130,7 +152,14 @@ impl Sockets {
             let successor = self.keep(wanted, std.as_fd().try_clone_to_owned()?, None, Some(&held));
             return Ok((TcpListener::from_std(std)?, successor));
         }
-        let listener = listener::listen(address).map_err(|error| self.explain(error, address))?;
+        let listener = match listener::listen(address) {
+            Err(error) if self.takes_another(&error) => {
+                let listener = listener::listen((address.ip(), 0).into())?;
+                self.note(address, listener.local_addr()?);
+                listener
+            }
+            opened => opened.map_err(|error| self.explain(error, address))?,
+        };
         let successor = self.keep(wanted, listener.as_fd().try_clone_to_owned()?, None, None);
         Ok((listener, successor))
     }
@@ -145,7 +174,15 @@ impl Sockets {
         let held = self.inherited(&wanted);
         let socket = match &held {
             Some(held) => held.socket.try_clone()?.into(),
-            None => open().map_err(|error| self.explain(error, address))?,
+            None => match open() {
+                Err(error) if self.takes_another(&error) => {
+                    let socket = std::net::UdpSocket::bind((address.ip(), 0))?;
+                    socket.set_nonblocking(true)?;
+                    self.note(address, socket.local_addr()?);
+                    socket
+                }
+                opened => opened.map_err(|error| self.explain(error, address))?,
+            },
         };
         self.keep(wanted, socket.as_fd().try_clone_to_owned()?, None, held.as_deref());
         UdpSocket::from_std(socket)
@@ -192,6 +229,14 @@ impl Sockets {
         let has_successor = Arc::new(has_successor);
         self.opened.push(Arc::new(Held { address, socket, file, has_successor, predecessor }));
         Successor(Some(successor))
+    }
+
+    fn takes_another(&self, error: &io::Error) -> bool {
+        self.stand_ins.is_some() && error.kind() == io::ErrorKind::AddrInUse
+    }
+
+    fn note(&mut self, wanted: SocketAddr, opened: SocketAddr) {
+        self.stand_ins.get_or_insert_default().push(StandIn { wanted, opened });
     }
 
     /// An address may be taken by another one that is closed only later: `0.0.0.0` takes them all.

@@ -34,15 +34,15 @@ pub struct ServerTls {
     #[serde(deserialize_with = "given")]
     #[schemars(with = "Option<String>")]
     pub cert_file: Option<String>,
-    /// The same as text.
+    /// The certificates as text, instead of `cert_file`.
     #[serde(deserialize_with = "given")]
     #[schemars(with = "Option<String>")]
     pub cert_pem: Option<String>,
-    /// PEM file of its private key.
+    /// PEM file of the private key of the server.
     #[serde(deserialize_with = "given")]
     #[schemars(with = "Option<String>")]
     pub key_file: Option<String>,
-    /// The same as text.
+    /// The private key as text, instead of `key_file`.
     pub key_pem: Option<Secret>,
     /// PEM file of the authorities of clients, or of the clients' certificates themselves. If it is
     /// set, every client needs a certificate.

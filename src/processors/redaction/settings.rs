@@ -15,7 +15,7 @@ pub struct Config {
     pub allowed_keys: Vec<String>,
     /// Keys of attributes that are not looked at.
     pub ignored_keys: Vec<String>,
-    /// The same by regular expressions.
+    /// Regular expressions; attributes whose keys match are not looked at.
     pub ignored_key_patterns: Vec<String>,
     /// Regular expressions; values of matching keys are masked.
     pub blocked_key_patterns: Vec<String>,

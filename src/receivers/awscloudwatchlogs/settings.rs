@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     config::{Interval, Node, Problems, Secret},
@@ -41,7 +41,7 @@ pub struct Config {
 }
 
 /// `service_name_from`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ServiceName {
     /// The name of the log group.

@@ -50,6 +50,10 @@ use limits::{Limits, Over, Rates};
 use settings::{AddressPrivacy, Public};
 use token::{Verifier, Wrong};
 
+/// The answer to metrics.
+pub(super) const NO_METRICS: &str =
+    "a public port takes traces and logs only; send metrics to a port without `public`";
+
 /// Bodies of a public port may have this part of the byte budget, so that the other ports always
 /// find some.
 const SHARE: u64 = 8;

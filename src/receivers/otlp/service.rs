@@ -239,7 +239,12 @@ impl OtlpService {
             .find(|signal| self.paths[signal.index()] == path)
             .filter(|signal| self.signals.contains(signal));
         let Some(signal) = signal else {
-            let (kind, text) = astray::wrong_path(path, request.headers(), &self.paths);
+            let (kind, text) = match client.public {
+                Some(_) if path == self.paths[Signal::Metrics.index()] => {
+                    (Stray::UnusedSignal, public::NO_METRICS.to_owned())
+                }
+                _ => astray::wrong_path(path, request.headers(), &self.paths),
+            };
             // GET comes from health checks of load balancers and from browsers, not from senders.
             if request.method() == Method::POST {
                 self.astray.note(kind, client.connection.peer, &text);

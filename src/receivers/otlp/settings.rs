@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use http::{HeaderName, HeaderValue, uri::PathAndQuery};
 use schemars::JsonSchema;
-use serde::{Deserialize, de::IgnoredAny};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use crate::{
     component::{Compression, GrpcServerAuth, HttpServerAuth},
@@ -39,7 +39,7 @@ pub struct Config {
 }
 
 /// `utf8`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Utf8Check {
     /// The request is refused and the place named, as protobuf demands: a backend would refuse the
@@ -111,7 +111,7 @@ impl Default for GrpcSettings {
 }
 
 /// `transport`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Transport {
     /// IPv4 or IPv6, as the endpoint says; IPv4 for a name that has both.
@@ -199,7 +199,8 @@ pub struct HttpSettings {
     pub read_header_timeout: Option<Interval>,
     /// Has no effect: a response is a single packet that does not block.
     pub write_timeout: Ignored<Interval>,
-    /// Connections that wait for the next request. Replaces the two older keys below.
+    /// Connections that wait for the next request. Replaces `idle_timeout` and
+    /// `keep_alives_enabled`.
     pub keepalive: Option<HttpKeepalive>,
     /// Old form of `keepalive::idle_timeout`.
     pub idle_timeout: Interval,
@@ -377,6 +378,10 @@ fn validate_http(http: &HttpSettings, at: &Node, problems: &mut Problems) {
     }
     if let Some(public) = http.public.on() {
         public.validate(|key| node.at(&format!("public::{key}")), problems);
+        validate_pages(node, problems);
+    }
+    if let Some(cors) = &http.cors {
+        cors.validate(place("cors"), problems);
     }
     endpoint(http.endpoint.as_deref(), http.transport, place("endpoint"), problems);
     refused(http.middlewares.is_some(), place("middlewares"), problems);
@@ -400,6 +405,21 @@ fn validate_http(http: &HttpSettings, at: &Node, problems: &mut Problems) {
             let message = format!("`{name}` is not a header that HTTP can carry");
             problems.error(place(&format!("response_headers::{name}")), message);
         }
+    }
+}
+
+/// Warns of a public port without a list of the pages that may send to it. An empty list says that
+/// there are only pages of the same origin.
+fn validate_pages(http: &Node, problems: &mut Problems) {
+    let says_which = http.get("cors").is_some_and(|cors| cors.get("allowed_origins").is_some());
+    if !says_which {
+        let message = "only pages that come from this port's own origin can send here: no other \
+                       origin is allowed";
+        problems.warning(http.at("public"), message).help(
+            "add `cors: {allowed_origins: [https://shop.example]}` beside `public`, with the origin \
+             of your pages; if a proxy serves pages and this port under one origin, write \
+             `allowed_origins: []`",
+        );
     }
 }
 

@@ -108,6 +108,9 @@ pub(super) fn validate(config: &Config, at: &Node, problems: &mut Problems) {
     } else if let Err((message, remedy)) = server::check(&config.endpoint) {
         problems.error(at.at("endpoint"), message).help(remedy.replace("4317", "8090"));
     }
+    if let Some(cors) = &config.cors {
+        cors.validate(at.at("cors"), problems);
+    }
     for (i, token) in config.access_tokens.iter().enumerate() {
         if token.expose().is_empty() {
             problems

@@ -56,16 +56,30 @@ where
         }
         let is_page = event.metadata().target() == PAGES;
         let is_colored = writer.has_ansi_escapes();
-        let mut fields = Fields { out: &mut writer, is_page, is_colored, result: Ok(()) };
-        event.record(&mut fields);
-        fields.result?;
+        // The text of a page has many lines, so its fields come before it.
+        let passes: &[Part] = if is_page { &[Part::Fields, Part::Message] } else { &[Part::All] };
+        for part in passes {
+            let mut fields =
+                Fields { out: &mut writer, part: *part, is_page, is_colored, result: Ok(()) };
+            event.record(&mut fields);
+            fields.result?;
+        }
         writeln!(writer)
     }
+}
+
+/// What of an event is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    All,
+    Fields,
+    Message,
 }
 
 /// Writes fields as ` name=value`, the message without its name.
 struct Fields<'w, 'o> {
     out: &'w mut Writer<'o>,
+    part: Part,
     is_page: bool,
     is_colored: bool,
     result: fmt::Result,
@@ -79,8 +93,8 @@ impl Fields<'_, '_> {
         } else if name != "message" {
             write!(self.out, " {name}=")?;
         } else if self.is_page {
-            // Its lines are already escaped.
-            return write!(self.out, " {value:?}");
+            // It begins with a line break, and its lines are already escaped.
+            return write!(self.out, "{value:?}");
         } else {
             self.out.write_char(' ')?;
         }
@@ -98,7 +112,12 @@ impl Visit for Fields<'_, '_> {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        if self.result.is_ok() {
+        let is_wanted = match self.part {
+            Part::All => true,
+            Part::Fields => field.name() != "message",
+            Part::Message => field.name() == "message",
+        };
+        if is_wanted && self.result.is_ok() {
             self.result = self.put(field, value);
         }
     }
@@ -206,10 +225,10 @@ mod tests {
     fn urls_have_no_secrets_and_pages_keep_their_lines() {
         let events = || {
             tracing::info!(url = "http://u:p@a/?k=S", "Exporting");
-            tracing::info!(target: PAGES, "\nhttp://a/?k=S\nsecond");
+            tracing::info!(target: PAGES, component = "debug", "\nhttp://a/?k=S\nsecond");
         };
         let lines = logged(false, events);
         assert_eq!(lines[0], "  INFO Exporting url=\"http://[REDACTED]@a/?k=[REDACTED]\"");
-        assert_eq!(lines[1..], ["  INFO ", "http://a/?k=S", "second"]);
+        assert_eq!(lines[1..], ["  INFO component=\"debug\"", "http://a/?k=S", "second"]);
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::keys;
 use crate::config::{Interval, Node, Problems, Secret};
@@ -25,7 +25,7 @@ pub struct Public {
     /// of keys with `*` behind them. Replaces the default, which has what the OpenTelemetry SDK
     /// for browsers writes.
     pub allowed_attributes: Vec<String>,
-    /// The same for resources.
+    /// Attributes that resources may have, in the same form.
     pub allowed_resource_attributes: Vec<String>,
     /// Largest body in bytes, before and after inflating, if `max_request_body_size` is not lower.
     pub max_body_size: u64,
@@ -42,7 +42,8 @@ pub struct Public {
     /// Requests that each client may send in a second, with bursts of ten times as many; 0: no
     /// limit. A client is an IPv4 address or an IPv6 network of 64 bits.
     pub requests_per_second_per_client: u32,
-    /// The same for spans and log records.
+    /// Spans and log records that each client may send in a second, with bursts of ten times as
+    /// many; 0: no limit.
     pub items_per_second_per_client: u32,
     /// Requests that all clients together may send in a second, with bursts of ten times as many;
     /// 0: no limit.
@@ -59,7 +60,7 @@ pub struct Public {
 }
 
 /// `public.client_address`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AddressPrivacy {
     /// The network: 24 bits of IPv4, 48 bits of IPv6.
@@ -77,7 +78,7 @@ pub enum AddressPrivacy {
 pub struct ClockSettings {
     /// If the latest time of a request is further ahead of its arrival, all its times are shifted.
     pub max_ahead: Interval,
-    /// The same if it is further behind.
+    /// If the latest time of a request is further behind its arrival, all its times are shifted.
     pub max_behind: Interval,
     /// Times that are older, once they are shifted, cannot be.
     pub max_age: Interval,
