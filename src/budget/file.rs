@@ -202,8 +202,8 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Opens the files in a folder. If none is there, makes both and begins the ledger, so that files
-    /// without a content have lost it.
+    /// Opens the files in a folder. If none is there, makes both and begins the ledger, so that
+    /// files without a content have lost it.
     pub(super) fn open(folder: &Path) -> Result<(Self, Found), OpenError> {
         let failed = |path: &Path, error| OpenError { path: path.to_owned(), error };
         fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
