@@ -17,8 +17,8 @@ pub(super) enum Command {
 
 impl Command {
     /// What SIGHUP asks for, by whether there was a terminal at the start and is one now.
-    fn of_hangup(had_terminal: bool, has_terminal: bool) -> Self {
-        if had_terminal && !has_terminal { Command::End } else { Command::Reload }
+    fn of_hangup(began_in_terminal: bool, is_in_terminal: bool) -> Self {
+        if began_in_terminal && !is_in_terminal { Command::End } else { Command::Reload }
     }
 }
 
@@ -33,7 +33,7 @@ pub(super) struct Signals {
     interrupt: UnixSignal,
     hangup: UnixSignal,
     /// Whether skep was started in a terminal.
-    had_terminal: bool,
+    began_in_terminal: bool,
 }
 
 /// Whether a standard stream is a terminal; one that was closed is none any more.
@@ -48,7 +48,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
-            had_terminal: has_terminal(),
+            began_in_terminal: has_terminal(),
         })
     }
 
@@ -57,7 +57,7 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => Command::End,
             _ = self.interrupt.recv() => Command::End,
-            _ = self.hangup.recv() => Command::of_hangup(self.had_terminal, has_terminal()),
+            _ = self.hangup.recv() => Command::of_hangup(self.began_in_terminal, has_terminal()),
         }
     }
 
