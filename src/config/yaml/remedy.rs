@@ -100,8 +100,6 @@ mod tests {
             ("receivers:\n  otlp\n    protocols:\n", "otlp"),
             ("a:\n  traces:{receivers: [otlp]}\n", ":{"),
             ("a:\n  traces:{receivers: [otlp], exporters: [debug]}\n", ":{"),
-            ("a:\n  - traces:[receivers: otlp]\n", ":["),
-            ("a: 1\nb\n", "b"),
         ];
         for (text, place) in table {
             let problem = parse(0, text).unwrap_err();
