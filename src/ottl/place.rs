@@ -11,12 +11,11 @@ use crate::config::{Place, Problems, tree::Node};
 /// the message begins with the line and column in the statement: the place in the file says more.
 pub fn report(problems: &mut Problems, node: &Node, text: &str, problem: &Problem) {
     let place = within(node.spot(), text, problem);
-    let message = match &place {
-        Some(_) => problem.message.clone(),
-        None => {
-            let (line, column) = problem.position(text);
-            format!("{line}:{column}: {}", problem.message)
-        }
+    let message = if place.is_some() {
+        problem.message.clone()
+    } else {
+        let (line, column) = problem.position(text);
+        format!("{line}:{column}: {}", problem.message)
     };
     let recorded = if problem.is_warning {
         problems.warning(node, message)

@@ -89,7 +89,8 @@ fn texts_that_nobody_wrote_are_refused() {
     assert_eq!(parse(signed(&format!("{good}{days}")).as_bytes()), None);
     let long = "x".repeat(LONGEST_NAME + 1);
     assert_eq!(parse(signed(&format!("{good}eater 1 0 a {long}\n")).as_bytes()), None);
-    let many: String = (0..=MOST_KEPT).map(|at| format!("eater 1 0 a {at:03}\n")).collect();
+    let many: Vec<String> = (0..=MOST_KEPT).map(|at| format!("eater 1 0 a {at:03}\n")).collect();
+    let many = many.concat();
     assert_eq!(parse(signed(&format!("{good}{many}")).as_bytes()), None);
 }
 
