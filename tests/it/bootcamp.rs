@@ -209,7 +209,13 @@ fn four_sdks_and_the_stock_sdk_reach_every_vendor_once() {
     *vendors.rollbar.lock().unwrap() = Rollbar::default();
     // A running skep has the ports.
     for receiver in ["otlp", "otlp/honeycomb", "awsxray", "awscloudwatchlogs", "rollbar"] {
-        assert!(report.contains(&format!("in    {receiver} <- not now: ")), "{report}");
+        assert!(report.contains(&format!("in    {receiver} <- ")), "{report}");
+    }
+    for port in all {
+        assert!(
+            report.contains(&format!(":{port}: in use, maybe by a running skep\n")),
+            "{report}"
+        );
     }
 
     let folder = sdk::four_sdks();
