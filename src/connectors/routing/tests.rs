@@ -336,7 +336,10 @@ fn mistakes_are_found() {
             "{table: [{condition: 'spanevent.name == \"x\"', pipelines: [traces]}]}",
             "a `spanevent` cannot be routed by itself",
         ),
-        ("{table: [{condition: 'atributes[\"a\"] == \"x\"', pipelines: [traces]}]}", "1:1:"),
+        (
+            "{table: [{condition: 'atributes[\"a\"] == \"x\"', pipelines: [traces]}]}",
+            "a resource has no field `atributes`",
+        ),
         ("{table: [{condition: 'span.nam == \"x\"', pipelines: [traces]}]}", "1:6:"),
         (
             "{table: [{condition: 'attributes[\"a\"] == \"x\"', pipelines: [traces]}, \

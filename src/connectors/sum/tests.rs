@@ -45,7 +45,10 @@ fn mistakes_are_found() {
         ("{}", "there is nothing to add up"),
         ("{spans: {m: {}}}", "metric source_attribute missing"),
         ("{metrics: {m: {source_attribute: a}}}", "metrics have no attributes of their own"),
-        ("{logs: {m: {source_attribute: a, conditions: ['bdy == 1']}}}", "1:1:"),
+        (
+            "{logs: {m: {source_attribute: a, conditions: ['bdy == 1']}}}",
+            "a log record has no field `bdy`",
+        ),
     ] {
         let found = problems(&ENTRY, settings, &[Signal::Traces]);
         assert!(found.iter().any(|problem| problem.contains(expected)), "{settings}: {found:?}");
