@@ -125,8 +125,8 @@ pub enum Test {
     },
     /// A converter that returns a boolean.
     Value(Node, Span),
-    /// A test of an owner only: of the resource, or of the scope with it. It has its last result, and
-    /// the version of the owner that it was made for.
+    /// A test of an owner only: of the resource, or of the scope with it. It has its last result,
+    /// and the version of the owner that it was made for.
     Held(Box<Test>, Tier, Cell<(u64, bool)>),
 }
 

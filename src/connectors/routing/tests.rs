@@ -340,7 +340,10 @@ fn mistakes_are_found() {
             "{table: [{condition: 'atributes[\"a\"] == \"x\"', pipelines: [traces]}]}",
             "a resource has no field `atributes`",
         ),
-        ("{table: [{condition: 'span.nam == \"x\"', pipelines: [traces]}]}", "1:6:"),
+        (
+            "{table: [{condition: 'span.nam == \"x\"', pipelines: [traces]}]}",
+            "a span has no field `nam`",
+        ),
         (
             "{table: [{condition: 'attributes[\"a\"] == \"x\"', pipelines: [traces]}, \
              {condition: 'attributes[\"a\"] == \"x\"', pipelines: [traces]}]}",
