@@ -1,7 +1,7 @@
 //! The signals that end a run or reload the configuration.
 //!
-//! SIGHUP reloads, as for every daemon. It also says that the terminal of a process was closed; then
-//! nobody can see or end a skep that was started there, so it ends. With `nohup` and under a
+//! SIGHUP reloads, as for every daemon. It also says that the terminal of a process was closed;
+//! then nobody can see or end a skep that was started there, so it ends. With `nohup` and under a
 //! supervisor there is no terminal that could be closed.
 
 use std::io::{self, IsTerminal as _};

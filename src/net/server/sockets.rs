@@ -122,8 +122,8 @@ impl Sockets {
         Sockets { inherited, ..Sockets::default() }
     }
 
-    /// Sockets for a look at what is free: nobody will be served, so where an address is in use, any
-    /// free port is opened instead.
+    /// Sockets for a look at what is free: nobody will be served, so where an address is in use,
+    /// any free port is opened instead.
     pub fn for_a_look() -> Self {
         Sockets { stand_ins: Some(Vec::new()), ..Sockets::default() }
     }
