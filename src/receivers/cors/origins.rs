@@ -2,7 +2,8 @@
 //! never match the `Origin` of a browser.
 //!
 //! Browsers write an origin as `scheme://host`, with the port if it is not that of the scheme, in
-//! ASCII and without anything behind it (<https://html.spec.whatwg.org/#ascii-serialisation-of-an-origin>).
+//! ASCII and without anything behind it
+//! (<https://html.spec.whatwg.org/#ascii-serialisation-of-an-origin>).
 
 use crate::config::{Node, Problems, diagnostics::closest};
 
