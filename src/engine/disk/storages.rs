@@ -333,7 +333,8 @@ pub(super) fn explain(error: &io::Error, directory: &Path) -> String {
             "`{directory}` is in use by another process; stop it, or set another `directory`"
         ),
         io::ErrorKind::ReadOnlyFilesystem => format!(
-            "`{directory}` is on a file system that is mounted read-only; mount it for writing, or set another `directory`"
+            "`{directory}` is on a file system that is mounted read-only; mount it for writing, or \
+             set another `directory`"
         ),
         _ => format!("cannot open `{directory}`: {error}"),
     }

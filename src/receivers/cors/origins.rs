@@ -10,14 +10,23 @@ use crate::config::{Node, Problems, diagnostics::closest};
 /// The schemes of most pages, with their ports.
 const SCHEMES: [(&str, &str); 2] = [("https", "443"), ("http", "80")];
 
-/// Whether `text` is `pattern`, in which `*` stands for any characters. Case-insensitive. Browsers
-/// leave out the port that a scheme has by default, so a pattern for any port takes none, too.
+/// Whether `text` is `pattern`, in which `*` stands for any characters, and `:*` at the end for any
+/// port. Case-insensitive. Browsers leave out the port that a scheme has by default, so a pattern
+/// for any port takes none, too.
 pub(super) fn matches(pattern: &str, text: &str) -> bool {
-    let text = text.to_ascii_lowercase();
-    let pattern = pattern.to_ascii_lowercase();
-    if pattern.strip_suffix(":*").is_some_and(|host| host == text) {
-        return true;
+    let (pattern, text) = (pattern.to_ascii_lowercase(), text.to_ascii_lowercase());
+    match pattern.strip_suffix(":*") {
+        Some(pattern) => fits(pattern, without_port(&text)),
+        None => fits(&pattern, &text),
     }
+}
+
+fn without_port(origin: &str) -> &str {
+    let is_port = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    origin.rsplit_once(':').filter(|(_, port)| is_port(port)).map_or(origin, |(host, _)| host)
+}
+
+fn fits(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(mut rest) = text.strip_prefix(parts.next().unwrap_or_default()) else { return false };
     let mut parts = parts.peekable();
@@ -212,7 +221,18 @@ mod tests {
         assert!(!matches("https://*.example.com", "https://example.org"));
         assert!(matches("http://localhost:*", "http://localhost:3000"));
         assert!(matches("http://localhost:*", "http://localhost"));
-        assert!(!matches("http://localhost:*", "http://localhost.example.com"));
+        for other in [
+            "http://localhost.example.com",
+            "http://localhost:3000.example.com",
+            "http://localhost:3000@example.com",
+            "http://localhost:x",
+            "http://localhost:",
+        ] {
+            assert!(!matches("http://localhost:*", other), "{other}");
+        }
+        assert!(matches("http://[::1]:*", "http://[::1]:3000"));
+        assert!(matches("http://[::1]:*", "http://[::1]"));
+        assert!(matches("https://*.example.com:*", "https://a.example.com:8443"));
         assert!(!matches("http://localhost", "http://localhost:3000"));
     }
 
