@@ -110,6 +110,8 @@ pub enum Special {
     /// The pattern comes from the item.
     Recent(Recent),
     Networks(Vec<network::Network>),
+    /// An `AnyValue` that is set.
+    Stored(Vec<u8>),
     Grok(grok::Grok),
     XPath(xpath::XPath),
 }

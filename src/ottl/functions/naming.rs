@@ -4,6 +4,7 @@
 use super::{
     super::{
         fault::Fault,
+        index::Indexed,
         item::{Item, Tier},
         language::Context,
         node::{Argument, Call, Eval},
@@ -143,7 +144,7 @@ fn set_name(call: &Call, item: &mut Item<'_>) -> Result<(), Fault> {
     if let Some(key) = key {
         let any = stored(&Value::Text(old.into()))?;
         item.edit(Tier::Item, |span, out| {
-            put_attribute(span, 9, &[Step::Key(key.into())], &any, out)
+            put_attribute(Indexed::plain(span), 9, &[Step::Key(key.into())], &any, out)
         })?;
     }
     Ok(())
