@@ -4,3 +4,4 @@
 pub mod look;
 pub mod storages;
 pub mod stored;
+mod suspects;

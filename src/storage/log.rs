@@ -5,6 +5,7 @@
 //! writer's lock during one write, settling only the state's, and syncing none while the disk
 //! works.
 
+mod apart;
 mod append;
 mod damage;
 mod open;

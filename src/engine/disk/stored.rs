@@ -3,7 +3,8 @@
 //! A record is either *in hand* (its payload is in memory, with a claim among its receipts) or
 //! *waiting* to be read. When the payload ends well, the claim settles the record; otherwise the
 //! record waits again. While a record waits, the receipts of those who wait for its delivery are
-//! kept here.
+//! kept here. Records that a panic has dropped are tried apart by the next process
+//! (`suspects.rs`).
 //!
 //! Each store has one task, the keeper, which syncs: every half second, within 50 ms if a journal
 //! waits for it, at once if a sender does. Requests that arrive meanwhile share one sync. It also
@@ -26,6 +27,7 @@ use tokio::{
     time::Instant,
 };
 
+use super::suspects::Suspects;
 use crate::{
     engine::panics::Panics,
     net::rate_limit::RateLimit,
@@ -65,6 +67,7 @@ type Parked = HashMap<u64, Receipts>;
 /// One log, with its keeper and the receipts of waiting records.
 pub struct Store {
     log: Arc<Log>,
+    suspects: Suspects,
     after_sync: Mutex<Vec<AfterSync>>,
     /// Records that could not be synced, and that a journal still has.
     left_to_journals: Mutex<Vec<Ticket>>,
@@ -86,8 +89,10 @@ pub struct Store {
 impl Store {
     /// A store around `log`. If the log panics, that is reported to `panics`.
     pub fn new(log: Arc<Log>, panics: Panics) -> Arc<Self> {
-        Arc::new(Store {
+        let suspects = Suspects::load(&log);
+        let store = Store {
             log,
+            suspects,
             after_sync: Mutex::default(),
             left_to_journals: Mutex::default(),
             receipts: Mutex::default(),
@@ -100,7 +105,9 @@ impl Store {
             sync_wanted: Notify::new(),
             panics,
             waiting: Notify::new(),
-        })
+        };
+        store.try_suspects();
+        Arc::new(store)
     }
 
     /// The counters of the log.
@@ -194,6 +201,16 @@ impl Store {
         for (receipts, reason) in ended {
             settle_all(receipts, Outcome::Failed(reason));
         }
+        for (numbers, _) in lost {
+            self.suspects.acquit(numbers);
+        }
+    }
+
+    /// Lets suspects be read once nothing else waits.
+    fn try_suspects(&self) {
+        if self.suspects.try_next() {
+            self.waiting.notify_one();
+        }
     }
 
     /// Hold this from before waiting records are appended until they are parked.
@@ -235,6 +252,7 @@ impl Store {
             }
         }
         self.end_lost();
+        self.try_suspects();
         found
     }
 
@@ -265,7 +283,11 @@ impl Store {
         match outcome {
             // The record stays for the next process. In this one, reading it again could fail in
             // the same way for ever.
-            Outcome::LeftOnDisk | Outcome::Failed(Reason::Panicked | Reason::Unaccounted) => {}
+            Outcome::Failed(Reason::Panicked) => {
+                self.suspects.accuse(ticket.number);
+                self.touch();
+            }
+            Outcome::LeftOnDisk | Outcome::Failed(Reason::Unaccounted) => {}
             // After a reload, the successor of the component that gave it up reads it.
             Outcome::Failed(Reason::ShuttingDown) => {
                 self.log.put_back(ticket);
@@ -284,8 +306,8 @@ impl Store {
                 self.waiting.notify_one();
             }
             Outcome::Delivered | Outcome::Filtered | Outcome::Failed(_) | Outcome::Postponed(_) => {
-                self.log.settle(ticket);
-                self.touch();
+                self.settle(ticket);
+                self.try_suspects();
             }
         }
     }
@@ -406,7 +428,7 @@ impl Store {
                 (after.synced)(result.is_ok());
             }
         }
-        if let Err(error) = self.log.save() {
+        if let Err(error) = self.log.save().and_then(|()| self.suspects.save()) {
             self.stats().write_errors.add(1);
             tracing::warn!(
                 log = %self.stats().id,
@@ -444,7 +466,13 @@ impl Store {
     /// Settles the record: it is no longer needed.
     pub(in crate::engine) fn settle(&self, ticket: &Ticket) {
         self.log.settle(ticket);
+        self.suspects.acquit(ticket.number..ticket.number + 1);
         self.touch();
+    }
+
+    /// Which records a panic has dropped, or may have been about.
+    pub(super) fn suspects(&self) -> &Suspects {
+        &self.suspects
     }
 }
 
