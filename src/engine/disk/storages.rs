@@ -193,9 +193,13 @@ impl Storages {
         let mut stores = self.stores();
         stores.retain(|store| letters_of(&store.stats().id).is_none());
         if !stores.iter().any(|store| store.suspects().have_come()) {
-            stores.iter().for_each(|store| store.suspects().accuse_in_hand());
+            for store in &stores {
+                store.suspects().accuse_in_hand();
+            }
         }
-        stores.iter().for_each(|store| store.suspects().tell());
+        for store in &stores {
+            store.suspects().tell();
+        }
     }
 
     fn stores(&self) -> Vec<Arc<Store>> {

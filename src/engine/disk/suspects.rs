@@ -94,7 +94,9 @@ impl Suspects {
     pub(super) fn accuse_in_hand(&self) {
         let on_trial: Vec<u64> = sync::lock(&self.known).on_trial.iter().copied().collect();
         let accused = if on_trial.is_empty() { self.log.in_hand() } else { on_trial };
-        accused.into_iter().for_each(|number| self.accuse(number));
+        for number in accused {
+            self.accuse(number);
+        }
     }
 
     /// Whether this process has found suspects.

@@ -53,7 +53,9 @@ fn process(
         is_first = false;
         if together.iter().any(|ticket| panics(ticket.number)) {
             if drops {
-                together.iter().for_each(|ticket| suspects.accuse(ticket.number));
+                for ticket in &together {
+                    suspects.accuse(ticket.number);
+                }
             } else {
                 suspects.accuse_in_hand();
             }
