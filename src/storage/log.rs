@@ -207,6 +207,11 @@ impl Log {
         Ok(upto)
     }
 
+    /// Fails if the directory was removed, or if another one has its path.
+    pub fn check(&self) -> io::Result<()> {
+        self.disk.check()
+    }
+
     /// Fails if the file that is appended to was removed.
     fn check_last(&self, last: Option<Arc<dyn File>>) -> io::Result<()> {
         let Some(last) = last else { return Ok(()) };

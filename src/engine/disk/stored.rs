@@ -9,7 +9,8 @@
 //! Each store has one task, the keeper, which syncs: every half second, within 50 ms if a journal
 //! waits for it, at once if a sender does. Requests that arrive meanwhile share one sync. It also
 //! writes `settled` up to twenty times a second. For an idle store it only updates the age of the
-//! oldest record, once a second. A panic of the keeper ends the process ([`Panics`]).
+//! oldest record, once a second, and looks whether the directory is still there. A panic of the
+//! keeper ends the process ([`Panics`]).
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -27,18 +28,18 @@ use tokio::{
     time::Instant,
 };
 
-use super::suspects::Suspects;
+use super::{
+    notes::{context_of, note_of},
+    suspects::Suspects,
+};
 use crate::{
     engine::panics::Panics,
     net::rate_limit::RateLimit,
     otlp::{
         Payload,
-        payload::{Context, Outcome, Permit, Reason, Receipt, Receipts, Wait, settle_all},
+        payload::{Outcome, Permit, Reason, Receipt, Receipts, Wait, settle_all},
     },
-    storage::{
-        AppendError, Held, Log, NewRecord, Place, Stored, Ticket,
-        proto::{Header, Note},
-    },
+    storage::{AppendError, Held, Log, NewRecord, Place, Stored, Ticket, proto::Note},
     sync,
     telemetry::storage::LogStats,
 };
@@ -46,8 +47,10 @@ use crate::{
 /// How long written bytes may stay undurable, and settled records be forgotten by a crash.
 const SYNC_INTERVAL: Duration = Duration::from_millis(500);
 const SAVE_INTERVAL: Duration = Duration::from_millis(50);
-/// How often the age of the oldest record is updated.
+/// How often the age of the oldest record is updated, if there is one.
 const SHOW_INTERVAL: Duration = Duration::from_secs(1);
+/// How often an empty store looks whether its directory is still there.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// How long reading pauses after the engine could not take a record.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -366,11 +369,15 @@ impl Store {
         while !*closed.borrow() {
             owes_sync |= self.is_touched.swap(false, Ordering::SeqCst);
             if !owes_sync {
-                let has_records = self.held().records > 0;
+                let is_empty = self.held().records == 0;
+                let interval = if is_empty { LOOK_INTERVAL } else { SHOW_INTERVAL };
                 tokio::select! {
                     () = self.touched.notified() => {}
-                    () = tokio::time::sleep(SHOW_INTERVAL), if has_records => {
-                        self.show_age();
+                    () = tokio::time::sleep(interval) => {
+                        let store = Arc::clone(&self);
+                        if self.blocking(move || store.look()).await.is_none() {
+                            return;
+                        }
                         continue;
                     }
                     _ = closed.changed() => break,
@@ -412,12 +419,46 @@ impl Store {
         format!("storage {}", self.stats().id)
     }
 
+    /// What an idle store does. A directory that is gone fails the next sync, so that from then on
+    /// data is refused and not written to files without a name.
+    fn look(&self) {
+        self.show_age();
+        if !self.note_directory() {
+            self.write_out(true);
+        }
+    }
+
+    /// Says when the directory is gone, and when it is back. Returns false if it has just gone.
+    fn note_directory(&self) -> bool {
+        let missing = &self.stats().missing;
+        let was_missing = missing.read() == 1;
+        match self.log.check() {
+            Ok(()) if was_missing => {
+                missing.set(0);
+                tracing::info!(log = %self.stats().id, "The directory of a storage is back.");
+            }
+            Err(error) if !was_missing => {
+                missing.set(1);
+                tracing::error!(
+                    log = %self.stats().id,
+                    %error,
+                    "The directory of a storage is gone. Until it is back, or skep is restarted, new data is \
+                     refused, and what is not delivered before the end is lost."
+                );
+                return false;
+            }
+            _ => {}
+        }
+        true
+    }
+
     fn write_out(&self, syncs: bool) {
         self.end_lost();
         if syncs {
             let waiting = std::mem::take(&mut *sync::lock(&self.after_sync));
             let result = self.log.sync();
             if let Err(error) = &result {
+                self.note_directory();
                 tracing::error!(log = %self.stats().id, %error, "cannot sync the storage");
             }
             if result.is_err() {
@@ -479,46 +520,6 @@ impl Store {
 /// The outcome for those who waited for a sync.
 pub(in crate::engine) fn durable(is_durable: bool) -> Outcome {
     if is_durable { Outcome::Delivered } else { Outcome::Failed(Reason::StorageFailed) }
-}
-
-/// The attribute of an authenticator that holds the credentials.
-const RAW: &str = "raw";
-
-pub(in crate::engine) fn note_of(context: &Context) -> Note {
-    let header =
-        |(name, value): &(String, String)| Header { name: name.clone(), value: value.clone() };
-    // Credentials are not written to a disk.
-    let told = context.auth.iter().filter(|(name, _)| name != RAW);
-    let auth = told.flat_map(|(name, values)| {
-        values.iter().map(|value| Header { name: name.clone(), value: value.clone() })
-    });
-    Note {
-        metadata: context.metadata.iter().map(header).collect(),
-        auth: auth.collect(),
-        peer: context.peer.map(|peer| peer.to_string()).unwrap_or_default(),
-        ..Note::default()
-    }
-}
-
-/// The context of the request that brought the data; `None` if the note has none or cannot be read.
-pub(in crate::engine) fn context_of(note: &[u8]) -> Option<Arc<Context>> {
-    let note = Note::decode(note).ok()?;
-    if note.metadata.is_empty() && note.auth.is_empty() && note.peer.is_empty() {
-        return None;
-    }
-    let mut auth: Vec<(String, Vec<String>)> = Vec::new();
-    for Header { name, value } in note.auth {
-        match auth.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, values)) => values.push(value),
-            None => auth.push((name, vec![value])),
-        }
-    }
-    Some(Arc::new(Context {
-        auth,
-        metadata: note.metadata.into_iter().map(|header| (header.name, header.value)).collect(),
-        peer: note.peer.parse().ok(),
-        arrived: Instant::now().into_std(),
-    }))
 }
 
 fn new_record<'a>(payload: &'a Payload, place: Place, note: &'a [u8]) -> NewRecord<'a> {
