@@ -20,7 +20,6 @@ use super::{
     },
     Function, Takes, editor,
     metrics::set_data,
-    numbers::truncated,
     optional, parameter, value,
 };
 use crate::otlp::wire::{put_bytes, put_varint};
@@ -220,7 +219,10 @@ fn merged_number(group: &[Vec<u8>], function: &str) -> Vec<u8> {
         replace(&first, &[4, 6], &mut out, |out| put_fixed64(out, 6, group.len() as u64));
         return out;
     }
-    if !values.is_empty() && values.iter().all(|(n, _)| *n == 6) {
+    if values.is_empty() {
+        return first;
+    }
+    if values.iter().all(|(n, _)| *n == 6) {
         let ints: Vec<i64> =
             values.iter().map(|(_, field)| field.number_value().cast_signed()).collect();
         let result = aggregated_ints(ints, function);
@@ -248,8 +250,12 @@ fn aggregated_ints(mut values: Vec<i64>, function: &str) -> i64 {
         "mean" => sum() / i64::try_from(values.len()).unwrap_or(1),
         _ => {
             values.sort_unstable();
-            let doubles: Vec<f64> = values.into_iter().map(as_double).collect();
-            truncated(median(&doubles))
+            let middle = values.len() / 2;
+            match values.len() % 2 {
+                1 => values[middle],
+                // Without overflow and towards zero.
+                _ => values[middle - 1].midpoint(values[middle]),
+            }
         }
     }
 }
@@ -288,6 +294,15 @@ fn combined(out: Vec<u8>, group: &[Vec<u8>], field: u32, combine: fn(f64, f64) -
     }
 }
 
+/// Adds the exemplars of the other points to those of the first.
+fn with_exemplars(mut out: Vec<u8>, group: &[Vec<u8>], number: u32) -> Vec<u8> {
+    for point in &group[1..] {
+        let exemplars = fields(point).filter(|field| content(field, number).is_some());
+        exemplars.for_each(|field| out.extend_from_slice(field.whole));
+    }
+    out
+}
+
 fn total(group: &[Vec<u8>], field: u32) -> u64 {
     group.iter().fold(0, |sum, point| sum.wrapping_add(number(point, field)))
 }
@@ -308,6 +323,7 @@ fn merged_histogram(group: &[Vec<u8>]) -> Vec<u8> {
     out = combined(out, group, 5, |a, b| a + b);
     out = combined(out, group, 11, f64::min);
     out = combined(out, group, 12, f64::max);
+    out = with_exemplars(out, group, 8);
     let counts = added(group.iter().map(|point| fixed64s(point, 6)));
     let packed: Vec<u8> = counts.iter().flat_map(|count| count.to_le_bytes()).collect();
     rewritten(&out, 6, |out| {
@@ -326,8 +342,12 @@ fn merged_exponential(group: &[Vec<u8>]) -> Vec<u8> {
     out = combined(out, group, 5, |a, b| a + b);
     out = combined(out, group, 12, f64::min);
     out = combined(out, group, 13, f64::max);
+    out = with_exemplars(out, group, 11);
     for side in [8, 9] {
-        let Some(first) = child(&group[0], side) else { continue };
+        if group.iter().all(|point| child(point, side).is_none()) {
+            continue;
+        }
+        let first = child(&group[0], side).unwrap_or_default();
         let counts =
             added(group.iter().map(|point| {
                 child(point, side).map_or(Vec::new(), |buckets| varints(&buckets, 2))

@@ -1,6 +1,9 @@
 //! Evaluates expressions and conditions.
 
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::{
+    common::v1::{AnyValue, KeyValue},
+    metrics::v1::metric::Data,
+};
 
 use super::{
     convert::{call, each},
@@ -59,6 +62,11 @@ pub(super) fn eval(expr: &Expr, levels: &mut Levels<'_>) -> Res<Val> {
             ItemOf::Span(span) => Ok(Val::Bool(span.parent_span_id.iter().all(|byte| *byte == 0))),
             _ => Err(No::Unsure),
         },
+        Expr::Call(name @ ("HasAttrKeyOnDatapoint" | "HasAttrOnDatapoint"), arguments) => {
+            let arguments: Res<Vec<String>> =
+                arguments.iter().map(|one| eval(one, levels)?.into_text()).collect();
+            on_points(name, &arguments?, levels)
+        }
         Expr::Call("Coalesce", arguments) => {
             let [Expr::List(list)] = &**arguments else { return Err(No::Unsure) };
             for value in list {
@@ -93,6 +101,34 @@ pub(super) fn eval(expr: &Expr, levels: &mut Levels<'_>) -> Res<Val> {
             }
         }
     }
+}
+
+/// Looks at the first data point of a metric that has an attribute.
+fn on_points(name: &str, arguments: &[String], levels: &Levels<'_>) -> Res<Val> {
+    let ItemOf::Metric(metric) = &levels.item else { return Err(No::Unsure) };
+    macro_rules! all {
+        ($data:expr) => {
+            $data.data_points.iter().map(|point| &point.attributes).collect()
+        };
+    }
+    let points: Vec<&Vec<KeyValue>> = match metric.data.as_ref().ok_or(No::Fails)? {
+        Data::Gauge(data) => all!(data),
+        Data::Sum(data) => all!(data),
+        Data::Histogram(data) => all!(data),
+        Data::ExponentialHistogram(data) => all!(data),
+        Data::Summary(data) => all!(data),
+    };
+    let found = points
+        .iter()
+        .find_map(|attributes| attributes.iter().find(|entry| entry.key == arguments[0]));
+    let Some(found) = found else { return Ok(Val::Bool(false)) };
+    if name == "HasAttrKeyOnDatapoint" {
+        return Ok(Val::Bool(true));
+    }
+    Ok(Val::Bool(match Val::of(found.value.as_ref()) {
+        Val::Text(text) => text == arguments[1],
+        _ => arguments[1].is_empty(),
+    }))
 }
 
 /// What a list or map holds; ids and times are not for the interpreter to say.
@@ -162,7 +198,7 @@ fn fixed(expr: &Expr) -> Option<Val> {
         Expr::Literal(value) => Some(value.clone()),
         Expr::Enum(_, value) => Some(Val::Int(*value)),
         Expr::Math(sign, sides) => calculate(*sign, &fixed(&sides.0)?, &fixed(&sides.1)?).ok(),
-        Expr::Call("IsRootSpan", _) => None,
+        Expr::Call("IsRootSpan" | "HasAttrKeyOnDatapoint" | "HasAttrOnDatapoint", _) => None,
         Expr::Call(name, arguments) => call(name, is_fixed(arguments)?).ok(),
         Expr::List(values) => {
             let values: Option<Vec<AnyValue>> =
