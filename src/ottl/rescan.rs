@@ -8,8 +8,8 @@
 //! began until it is decided, and its steps behind the match are counted. What is read again may be
 //! [`FACTOR`] times the text; then the replacement fails. So the time stays linear.
 //!
-//! Why an automaton of its own: `regex` does not tell how far it has read. The automaton costs about
-//! as much as a search, and nothing at all for texts with few matches.
+//! Why an automaton of its own: `regex` does not tell how far it has read. The automaton costs
+//! about as much as a search, and nothing at all for texts with few matches.
 
 use std::cell::{OnceCell, RefCell};
 

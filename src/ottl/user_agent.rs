@@ -2,8 +2,8 @@
 //!
 //! The table has those that make nearly all traffic; everything else is `Other`. `docs/ottl.md`
 //! lists them. Why not all rules of `uap-core`: they are more than a thousand regular expressions,
-//! and take 20 MB of memory; the crate `ua-parser` does not bring them. Why not `woothee`, which has
-//! rules in its code: its names are not those of `uap-core`, which queries are written for.
+//! and take 20 MB of memory; the crate `ua-parser` does not bring them. Why not `woothee`, which
+//! has rules in its code: its names are not those of `uap-core`, which queries are written for.
 
 /// What is known of a user agent; empty where nothing is.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -118,7 +118,9 @@ fn a_consumer_belongs_to_the_producers_that_it_links_to() {
         if reversed {
             requests.reverse();
         }
-        requests.iter().for_each(|request| assert!(trial.send(request).is_empty()));
+        for request in &requests {
+            assert!(trial.send(request).is_empty());
+        }
         let made = metrics(&trial.drain());
         let mut calls = shown(metric(&made, "traces_service_graph_request_total"));
         calls.sort();

@@ -15,7 +15,7 @@ use super::{
         node::{Call, Eval},
         read::{data, has, point_attributes},
         types::Types,
-        value::{Value, content, key_value, put_double, put_entry},
+        value::{Value, content, elements, key_value, put_double, put_entry, put_entry_bytes},
         wire::{child, fields, fixed64s, last_of, number, put_fixed64, replace, varints},
     },
     Function, Takes, editor,
@@ -151,7 +151,7 @@ fn identity(point: &[u8], kind: u32, attributes: u32, is_delta: bool) -> Vec<u8>
         .filter_map(|field| content(&field, attributes).map(key_value))
         .map(|(key, any)| {
             let mut canonical = Vec::new();
-            Value::read(&any).encode(&mut canonical);
+            put_canonical(&Value::read(&any), &mut canonical);
             (key, canonical)
         })
         .collect();
@@ -189,6 +189,35 @@ fn identity(point: &[u8], kind: u32, attributes: u32, is_delta: bool) -> Vec<u8>
         _ => add(number(point, 8)),
     }
     key
+}
+
+/// Appends a value such that equal ones have the same bytes: maps have no order, and messages may
+/// be encoded in many ways.
+fn put_canonical(value: &Value<'_>, out: &mut Vec<u8>) {
+    let canonical = |any: &[u8]| {
+        let mut inner = Vec::new();
+        put_canonical(&Value::read(any), &mut inner);
+        inner
+    };
+    let mut all = Vec::new();
+    match value {
+        Value::Map(map) => {
+            let entries = map.entries().map(|(key, any)| (key.to_vec(), canonical(&any)));
+            let mut entries: Vec<(Vec<u8>, Vec<u8>)> = entries.collect();
+            entries.sort();
+            for (key, any) in &entries {
+                put_entry_bytes(&mut all, 1, key, any);
+            }
+            put_bytes(out, 6, &all);
+        }
+        Value::List(list) => {
+            elements(list).for_each(|any| put_bytes(&mut all, 1, &canonical(any)));
+            put_bytes(out, 5, &all);
+        }
+        other => {
+            other.encode(out);
+        }
+    }
 }
 
 /// The first of some points with the earliest start.

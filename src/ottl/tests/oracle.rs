@@ -263,7 +263,9 @@ fn number(point: &mut NumberDataPoint) {
 }
 
 fn exemplars(all: &mut [Exemplar]) {
-    all.iter_mut().for_each(|exemplar| values(&mut exemplar.filtered_attributes));
+    for exemplar in all {
+        values(&mut exemplar.filtered_attributes);
+    }
 }
 
 fn values(entries: &mut [KeyValue]) {

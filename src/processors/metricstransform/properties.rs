@@ -225,7 +225,7 @@ impl Step {
                     // A factor of two is as many buckets as there are for each power of two.
                     let shift = factor.log2() * 2_f64.powi(point.scale);
                     for side in [&mut point.positive, &mut point.negative].into_iter().flatten() {
-                        side.offset += if factor > 0.0 { shift.round() as i32 } else { 0 };
+                        side.offset += if factor > 0.0 { whole(shift) } else { 0 };
                     }
                 }
             }
@@ -253,6 +253,11 @@ fn number(point: &mut NumberDataPoint, factor: Option<f64>) {
         (Some(Number::AsDouble(value)), None) => Some(Number::AsInt(value as i64)),
         (None, _) => None,
     };
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "as documented")]
+fn whole(value: f64) -> i32 {
+    value.round() as i32
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "as documented")]

@@ -190,7 +190,8 @@ pub(super) fn limit_buckets(point: &mut HistogramDataPoint, most: usize) {
     }
     let counts = std::mem::take(&mut point.bucket_counts);
     let old = std::mem::take(&mut point.explicit_bounds);
-    let width = (1..).find(|width| counts.len().div_ceil(*width) <= most).unwrap();
+    let is_enough = |width: &usize| counts.len().div_ceil(*width) <= most;
+    let width = (1..=counts.len()).find(is_enough).unwrap();
     for (at, chunk) in counts.chunks(width).enumerate() {
         point.bucket_counts.push(chunk.iter().copied().fold(0, u64::wrapping_add));
         if let Some(bound) = old.get(at * width + width - 1) {

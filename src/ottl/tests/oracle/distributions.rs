@@ -1,7 +1,7 @@
 //! Random metrics, with points that are often the same but for their values.
 
 use opentelemetry_proto::tonic::{
-    common::v1::KeyValue,
+    common::v1::{AnyValue, KeyValue, KeyValueList, any_value::Value as Any},
     metrics::v1::{
         Exemplar, ExponentialHistogram, ExponentialHistogramDataPoint, Gauge, Histogram,
         HistogramDataPoint, Metric, NumberDataPoint, Sum, Summary, SummaryDataPoint, exemplar,
@@ -11,6 +11,11 @@ use opentelemetry_proto::tonic::{
 };
 
 use super::request::Maker;
+
+fn entry(key: &str, value: Any) -> KeyValue {
+    let value = Some(AnyValue { value: Some(value) });
+    KeyValue { key: key.to_owned(), value, ..KeyValue::default() }
+}
 
 impl Maker<'_> {
     pub(super) fn metric(&mut self) -> Metric {
@@ -45,7 +50,16 @@ impl Maker<'_> {
 
     /// Attributes that several points are likely to have.
     fn few(&mut self) -> Vec<KeyValue> {
-        if self.rng.u8(0..4) == 0 { self.attributes() } else { self.map(1, 0) }
+        match self.rng.u8(0..8) {
+            0 | 1 => self.attributes(),
+            2 => {
+                // The same map in any order.
+                let mut values = ["a", "b"].map(|key| entry(key, Any::IntValue(1))).to_vec();
+                self.rng.shuffle(&mut values);
+                vec![entry("m", Any::KvlistValue(KeyValueList { values }))]
+            }
+            _ => self.map(1, 0),
+        }
     }
 
     fn time(&mut self) -> u64 {

@@ -134,7 +134,7 @@ fn text_of(entry: &KeyValue) -> Option<&str> {
     }
 }
 
-fn put(map: &mut Vec<KeyValue>, key: &str, value: Option<AnyValue>) {
+pub(super) fn put(map: &mut Vec<KeyValue>, key: &str, value: Option<AnyValue>) {
     match map.iter_mut().find(|entry| entry.key == key) {
         Some(entry) => entry.value = value,
         None => map.push(KeyValue { key: key.to_owned(), value, ..KeyValue::default() }),

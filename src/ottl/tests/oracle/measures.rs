@@ -48,7 +48,8 @@ impl Display for Nature {
 /// Arguments that are given by name.
 fn named(arguments: &[(&str, Option<String>)]) -> String {
     let given = arguments.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
-    given.map(|(name, value)| format!(", {name}={value}")).collect()
+    let texts: Vec<String> = given.map(|(name, value)| format!(", {name}={value}")).collect();
+    texts.concat()
 }
 
 fn suffix(suffix: Suffix) -> String {

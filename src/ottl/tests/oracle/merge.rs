@@ -166,8 +166,8 @@ fn of_ints(mut ints: Vec<i64>, function: &str) -> i64 {
         "mean" => sum / i64::try_from(len).unwrap(),
         _ if len % 2 == 1 => ints[len / 2],
         _ => {
-            let middle = (i128::from(ints[len / 2 - 1]) + i128::from(ints[len / 2])) / 2;
-            i64::try_from(middle).unwrap()
+            let middle = [len / 2 - 1, len / 2].map(|at| i128::from(ints[at]));
+            i64::try_from(middle[0].midpoint(middle[1])).unwrap()
         }
     }
 }
@@ -224,7 +224,7 @@ macro_rules! merge_distributions {
     };
 }
 
-fn has_same<T>(left: Option<T>, right: Option<T>) -> bool {
+fn has_same(left: Option<f64>, right: Option<f64>) -> bool {
     left.is_some() == right.is_some()
 }
 

@@ -1,7 +1,7 @@
 //! Runs editors of metrics and data points.
 
 use opentelemetry_proto::tonic::{
-    common::v1::{AnyValue, KeyValue},
+    common::v1::AnyValue,
     metrics::v1::{
         Gauge, Metric, NumberDataPoint, Sum, SummaryDataPoint, exemplar::Value as Measured,
         metric::Data, number_data_point::Value as Number,
@@ -10,6 +10,7 @@ use opentelemetry_proto::tonic::{
 
 use super::{
     buckets::{limit_buckets, percentile, remove_bound, to_explicit},
+    edit::put,
     eval::eval,
     measures::{Measure, Nature},
     merge::aggregate,
@@ -24,11 +25,13 @@ pub(super) fn measured(measure: &Measure, levels: &mut Levels<'_>) -> Res<()> {
     match measure {
         Measure::SummaryCount(nature, suffix) => {
             let count = |point: &SummaryDataPoint| Number::AsInt(point.count.cast_signed());
-            from_summary(levels, *nature, suffix.unwrap_or("_count"), count)
+            from_summary(levels, *nature, suffix.unwrap_or("_count"), count);
+            Ok(())
         }
         Measure::SummarySum(nature, suffix) => {
             let sum = |point: &SummaryDataPoint| Number::AsDouble(point.sum);
-            from_summary(levels, *nature, suffix.unwrap_or("_sum"), sum)
+            from_summary(levels, *nature, suffix.unwrap_or("_sum"), sum);
+            Ok(())
         }
         Measure::Quantiles(key, suffix) => {
             quantiles(levels, key.unwrap_or("quantile"), suffix.unwrap_or(".quantiles"))
@@ -354,14 +357,13 @@ fn from_summary(
     nature: Nature,
     suffix: &str,
     value: impl Fn(&SummaryDataPoint) -> Number,
-) -> Res<()> {
+) {
     let (ItemOf::Metric(metric), Child::Summary(point)) = (&levels.item, &levels.child) else {
-        return Ok(());
+        return;
     };
     let data = sum(vec![number_of!(point, value(point))], nature);
     let new = named(metric, suffix, data);
     add(levels, new);
-    Ok(())
 }
 
 fn quantiles(levels: &mut Levels<'_>, key: &str, suffix: &str) -> Res<()> {
@@ -376,16 +378,7 @@ fn quantiles(levels: &mut Levels<'_>, key: &str, suffix: &str) -> Res<()> {
         }
         let mut made = number_of!(point, Number::AsDouble(quantile.value));
         let value: Option<AnyValue> = Some(Val::Text(quantile.quantile.to_string()).stored()?);
-        match made.attributes.iter_mut().find(|entry| entry.key == key) {
-            Some(entry) => entry.value = value,
-            None => {
-                made.attributes.push(KeyValue {
-                    key: key.to_owned(),
-                    value,
-                    ..KeyValue::default()
-                });
-            }
-        }
+        put(&mut made.attributes, key, value);
         data_points.push(made);
     }
     if data_points.is_empty() {

@@ -1,8 +1,9 @@
 //! Names of spans by the semantic conventions.
 
-use opentelemetry_proto::tonic::{common::v1::KeyValue, trace::v1::Span};
+use opentelemetry_proto::tonic::trace::v1::Span;
 
 use super::{
+    edit::put,
     place::{ItemOf, Levels},
     value::{No, Res, Val},
 };
@@ -13,13 +14,7 @@ pub(super) fn conventional(old: Option<&str>, levels: &mut Levels<'_>) -> Res<()
     let before = std::mem::replace(&mut span.name, new);
     let Some(key) = old else { return Ok(()) };
     let value = Some(Val::Text(before).stored()?);
-    match span.attributes.iter_mut().find(|entry| entry.key == key) {
-        Some(entry) => entry.value = value,
-        None => {
-            let entry = KeyValue { key: key.to_owned(), value, ..KeyValue::default() };
-            span.attributes.push(entry);
-        }
-    }
+    put(&mut span.attributes, key, value);
     Ok(())
 }
 
