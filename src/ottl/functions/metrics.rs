@@ -4,6 +4,7 @@ use super::{
     super::{
         arguments::to_str,
         fault::{Fault, What},
+        index::Indexed,
         item::{Appended, Item, Tier},
         language::Context,
         node::{Call, Eval},
@@ -300,7 +301,7 @@ fn summary_quantiles(call: &Call, item: &mut Item<'_>) -> Result<(), Fault> {
         // The point may have an attribute of this name already.
         let (steps, any) = ([Step::Key(key.as_bytes().into())], stored(&Value::Text(text.into()))?);
         let mut with_quantile = Vec::with_capacity(added.len() + key.len() + any.len());
-        put_attribute(&added, 7, &steps, &any, &mut with_quantile)?;
+        put_attribute(Indexed::plain(&added), 7, &steps, &any, &mut with_quantile)?;
         put_bytes(&mut new.points, 1, &with_quantile);
     }
     if !new.points.is_empty() {
