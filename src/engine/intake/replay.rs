@@ -10,11 +10,13 @@ const READ: u64 = 1 << 20;
 /// How often to check whether there is room again.
 const CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Replays the journal until `stop` is raised, and one read of it in any case: a process that is
-/// stopped right after its start delivers what it has found.
+/// Replays the journal until `stop` is raised. What is there at the beginning is read in any case:
+/// a process that is stopped right after its start delivers what it has found.
 pub async fn replay(journal: Arc<Journal>, inlet: Arc<ReceiverInlet>, mut stop: Stop) {
     let store = &journal.store;
-    loop {
+    let mut is_first = true;
+    while is_first || !stop.is_raised() {
+        is_first = false;
         if !store.has_waiting() {
             tokio::select! {
                 () = store.waiting.notified() => {}
@@ -34,9 +36,6 @@ pub async fn replay(journal: Arc<Journal>, inlet: Arc<ReceiverInlet>, mut stop: 
         for stored in read.into_iter().flatten() {
             let permit = inlet.owe(stored.body.len() + stored.note.len());
             inlet.replay(store.payload(stored, Some(permit), Wait::Durable));
-        }
-        if stop.is_raised() {
-            return;
         }
     }
 }

@@ -294,16 +294,17 @@ fn spawn(
 /// due.
 fn work(slot: &mut Option<Worker>, own: &Receiver<Job>, any: &Receiver<Job>, backlog: &Backlog) {
     while let Some(worker) = slot {
+        let due = worker.next_tick();
+        let now = Instant::now();
+        // Before a job is taken, which a panic of a timer would drop.
+        if due.is_some_and(|due| due <= now) {
+            worker.tick(now);
+        }
         let job = match own.try_recv() {
             Ok(job) => Some(job),
             Err(TryRecvError::Empty) => any.try_recv().ok(),
             Err(TryRecvError::Disconnected) => return,
         };
-        let due = worker.next_tick();
-        let now = Instant::now();
-        if due.is_some_and(|due| due <= now) {
-            worker.tick(now);
-        }
         if let Some(job) = job {
             run(slot, job, now, (own, any));
             backlog.done();
