@@ -110,18 +110,6 @@ pub(crate) fn split(data: &[u8]) {
 struct Append;
 
 impl EditItems for Append {
-    fn enter_resource(&mut self, _: &[u8]) -> bool {
-        true
-    }
-
-    fn enter_scope(&mut self, _: &[u8]) -> bool {
-        true
-    }
-
-    fn enter_metric(&mut self, _: &[u8]) -> bool {
-        true
-    }
-
     fn edit<'a>(&mut self, _: &'a [u8], attributes: u32, out: &mut Splicer<'a>) {
         out.append(ATTRIBUTE.len() + 8, |out| put_bytes(out, attributes, ATTRIBUTE));
     }

@@ -315,18 +315,6 @@ pub(super) enum Unfit {
 pub(super) struct Marker<'s>(pub(super) &'s Sampler);
 
 impl EditItems for Marker<'_> {
-    fn enter_resource(&mut self, _resource: &[u8]) -> bool {
-        true
-    }
-
-    fn enter_scope(&mut self, _scope: &[u8]) -> bool {
-        true
-    }
-
-    fn enter_metric(&mut self, _metric: &[u8]) -> bool {
-        false
-    }
-
     fn edit<'a>(&mut self, item: &'a [u8], _attributes: u32, out: &mut Splicer<'a>) {
         let mark = self.0.decide(item).mark;
         match self.0.signal {
