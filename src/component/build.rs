@@ -60,8 +60,9 @@ impl<C: ?Sized + 'static> Entry<C> {
         signals: &'static [Signal],
         source: &'static str,
     ) -> Self {
-        let schema = |generator: &mut schemars::SchemaGenerator| generator.subschema_for::<T>();
-        Entry { name, aliases, signals, source, decode, schema }
+        // Not a definition: all structs are called `Config`, so definitions would be numbered, and
+        // a new component would rename those behind it.
+        Entry { name, aliases, signals, source, decode, schema: T::json_schema }
     }
 }
 
