@@ -23,7 +23,7 @@
 //! 9 and 8.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -35,7 +35,7 @@ use crate::{
     component::{
         BuildContext, Entry, Needs, Output, Partition, Processor, ProcessorConfig, StartError,
     },
-    config::{Interval, Node, Problems},
+    config::{Interval, Node, Problems, Severity},
     otlp::{
         Payload, Signal, merge,
         payload::{Context, Reason},
@@ -117,15 +117,8 @@ impl ProcessorConfig for Config {
                 .error(at.at("send_batch_max_size"), message)
                 .help("lower `send_batch_size` (8192 by default) too, or raise this");
         }
-        let mut known = HashSet::new();
-        for (i, key) in self.metadata_keys.iter().enumerate() {
-            if !known.insert(key.to_ascii_lowercase()) {
-                let message = format!("duplicate entry in metadata_keys: `{key}`");
-                problems
-                    .error(at.at(&format!("metadata_keys::{i}")), message)
-                    .help("remove one; case makes no difference");
-            }
-        }
+        let (keys, at) = (&self.metadata_keys, at.at("metadata_keys"));
+        problems.repeated(Severity::Error, at, keys, str::to_ascii_lowercase);
     }
 
     fn needs(&self) -> Needs<'_> {

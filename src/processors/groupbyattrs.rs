@@ -38,7 +38,7 @@ use serde::Deserialize;
 use self::regroup::{Keys, Regrouped, regroup};
 use crate::{
     component::{BuildContext, Entry, Output, Partition, Processor, ProcessorConfig, StartError},
-    config::{Node, Problems},
+    config::{Node, Problems, Severity},
     otlp::{Payload, Signal, purse::Purse},
     telemetry::{Counter, Desc, Detail, Histogram},
 };
@@ -96,13 +96,10 @@ impl ProcessorConfig for Config {
     }
 
     fn validate(&self, at: &Node, problems: &mut Problems) {
-        for (i, key) in self.keys.iter().enumerate() {
-            let node = at.at(&format!("keys::{i}"));
-            if key.is_empty() {
-                problems.error(node, "the key is empty").help("remove it");
-            } else if self.keys[..i].contains(key) {
-                problems.warning(node, format!("`{key}` is there twice")).help("remove one");
-            }
+        let at = at.at("keys");
+        problems.repeated(Severity::Warning, at, &self.keys, str::to_owned);
+        for (i, _) in self.keys.iter().enumerate().filter(|(_, key)| key.is_empty()) {
+            problems.error(at.at(&i.to_string()), "the key is empty").help("remove it");
         }
     }
 
