@@ -3,6 +3,7 @@
 
 #![warn(missing_docs)]
 
+pub mod attribute;
 pub mod check;
 pub mod content;
 pub mod custody;

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     component::{BuildContext, Output, Processor},
     connectors::{
-        attributes::{Found, any_key_value, contents},
+        attributes::{Found, contents},
         histogram::Histogram,
         metrics::{Exemplar, Parts, Temporality, unix_nanos},
         payloads::{account_of, reserve},
@@ -21,6 +21,7 @@ use crate::{
     },
     otlp::{
         Payload, Signal,
+        attribute::key_value,
         digest::{self, Digest},
         payload::{Outcome, Permit, Reason},
         purse::Purse,
@@ -183,7 +184,7 @@ impl Collector {
     fn identity(&self, parts: &Parts<'_>) -> Vec<u8> {
         let is_part = |attribute: &&[u8]| {
             let identity = &self.plan.identity;
-            let (key, _) = any_key_value(attribute);
+            let (key, _) = key_value(attribute);
             identity.is_empty() || identity.iter().any(|known| **known == *key)
         };
         let attributes = parts.iter().flat_map(|part| contents(part, 1));

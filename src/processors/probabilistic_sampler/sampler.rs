@@ -4,6 +4,7 @@ use super::{Config, Mode, Source};
 use crate::{
     otlp::{
         Signal,
+        attribute::put_text,
         record::Record,
         schema,
         splice::{EditItems, Splicer},
@@ -11,9 +12,7 @@ use crate::{
         view::{KeyValue, LogRecord, Message, Span, Text, Value},
         wire::{FieldValue, Fields, bytes_field_len, put_bytes},
     },
-    processors::sampling::{
-        RANDOMNESS, Randomness, Said, THRESHOLD, Threshold, TraceState, put_text,
-    },
+    processors::sampling::{RANDOMNESS, Randomness, Said, THRESHOLD, Threshold, TraceState},
 };
 
 /// Attribute of spans that decides for them.
