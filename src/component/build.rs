@@ -125,9 +125,14 @@ impl BuildContext {
         }
     }
 
-    /// Registers the metrics of this component. Replicas of a processor share their metrics; two
-    /// pipelines do not.
-    pub fn metrics(&self) -> Meter {
+    /// Registers the metrics of this component, whose first label is its id: `processor`, for
+    /// instance. Replicas of a processor share their metrics; two pipelines do not.
+    pub fn metrics(&self, label: &'static str) -> Meter {
+        self.meter().with(label, &self.id.to_string())
+    }
+
+    /// The same for metrics that have the id in another place, or not at all.
+    pub fn meter(&self) -> Meter {
         self.telemetry.meter(&format!("{} {} {}", self.signal.name(), self.pipeline, self.id))
     }
 }

@@ -52,8 +52,7 @@ impl ProcessorConfig for Config {
     }
 
     fn build(&self, cx: &BuildContext) -> Result<Box<dyn Processor>, StartError> {
-        let id = cx.id.to_string();
-        let refused = cx.metrics().counter(&REFUSED, &[("processor", &id)]);
+        let refused = cx.metrics("processor").counter(&REFUSED, &[]);
         Ok(Box::new(ItemLimit { max_items: self.max_items, refused }))
     }
 }

@@ -132,7 +132,7 @@ impl ProcessorConfig for Config {
     }
 
     fn build(&self, cx: &BuildContext) -> Result<Box<dyn Processor>, StartError> {
-        let stats = Stats::new(&cx.id.to_string(), &cx.metrics());
+        let stats = Stats::new(&cx.metrics("processor"));
         Ok(Box::new(Batch {
             config: self.clone(),
             batches: HashMap::new(),
@@ -167,14 +167,13 @@ struct Stats {
 }
 
 impl Stats {
-    fn new(id: &str, meter: &Meter) -> Self {
-        let labels = [("processor", id)];
+    fn new(meter: &Meter) -> Self {
         Stats {
-            size_triggers: meter.counter(&SIZE_TRIGGERS, &labels),
-            timeout_triggers: meter.counter(&TIMEOUT_TRIGGERS, &labels),
-            cardinality: meter.gauge(&CARDINALITY, &labels),
-            items: meter.histogram(&ITEMS, histogram::ITEMS, &labels),
-            bytes: meter.histogram(&BYTES, histogram::BYTES, &labels),
+            size_triggers: meter.counter(&SIZE_TRIGGERS, &[]),
+            timeout_triggers: meter.counter(&TIMEOUT_TRIGGERS, &[]),
+            cardinality: meter.gauge(&CARDINALITY, &[]),
+            items: meter.histogram(&ITEMS, histogram::ITEMS, &[]),
+            bytes: meter.histogram(&BYTES, histogram::BYTES, &[]),
         }
     }
 }

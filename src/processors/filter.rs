@@ -327,7 +327,7 @@ impl Config {
             Signal::Metrics => &POINTS,
             Signal::Logs => &LOGS,
         };
-        let filtered = cx.metrics().counter(desc, &[("filter", &cx.id.to_string())]);
+        let filtered = cx.metrics("filter").counter(desc, &[]);
         Ok(Filter { steps, filtered })
     }
 }

@@ -104,14 +104,12 @@ impl ProcessorConfig for Config {
     }
 
     fn build(&self, cx: &BuildContext) -> Result<Box<dyn Processor>, StartError> {
-        let id = cx.id.to_string();
-        let labels = [("processor", &*id)];
-        let (meter, at) = (cx.metrics(), cx.signal.index());
+        let (meter, at) = (cx.metrics("processor"), cx.signal.index());
         Ok(Box::new(GroupByAttributes {
             keys: Keys::new(&self.keys),
-            grouped: meter.counter(&GROUPED[at], &labels),
-            not_grouped: meter.counter(&NOT_GROUPED[at], &labels),
-            groups: meter.histogram(&GROUPS[at].at(Detail::Normal), &BOUNDS, &labels),
+            grouped: meter.counter(&GROUPED[at], &[]),
+            not_grouped: meter.counter(&NOT_GROUPED[at], &[]),
+            groups: meter.histogram(&GROUPS[at].at(Detail::Normal), &BOUNDS, &[]),
         }))
     }
 }

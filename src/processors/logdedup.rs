@@ -235,7 +235,6 @@ impl ProcessorConfig for Config {
         let remove = (!deletions.is_empty())
             .then(|| removal.runner(cx, Kind::Processor, &told))
             .transpose()?;
-        let id = cx.id.to_string();
         Ok(Box::new(Dedup {
             interval: self.interval.0,
             conditions,
@@ -245,7 +244,7 @@ impl ProcessorConfig for Config {
             receipts: Receipts::new(),
             due: None,
             clock: (Instant::now(), SystemTime::now()),
-            aggregated: cx.metrics().histogram(&AGGREGATED, &BOUNDS, &[("processor", &id)]),
+            aggregated: cx.metrics("processor").histogram(&AGGREGATED, &BOUNDS, &[]),
         }))
     }
 }

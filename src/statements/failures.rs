@@ -78,10 +78,8 @@ impl Failures {
         places: Vec<String>,
         told: &Told,
     ) -> Self {
-        let (id, meter) = (cx.id.to_string(), cx.metrics());
-        let counter = |place: &String| {
-            meter.counter(&FAILED, &[(component.name(), &id), ("statement", place)])
-        };
+        let meter = cx.metrics(component.name());
+        let counter = |place: &String| meter.counter(&FAILED, &[("statement", place)]);
         Failures {
             counters: places.iter().map(counter).collect(),
             pending: vec![0; places.len()],
@@ -90,7 +88,7 @@ impl Failures {
             told: told.clone(),
             news: Vec::new(),
             pipeline: cx.pipeline.clone(),
-            id,
+            id: cx.id.to_string(),
             places,
             conditions: 0,
         }

@@ -352,8 +352,8 @@ pub(crate) fn public_edits(data: &[u8]) {
         allowed_attributes: vec!["a*".to_owned(), "k".to_owned()],
         ..Public::default()
     };
-    let metrics = context("otlp", 1 << 20).metrics();
-    let guard = Arc::new(Guard::new(&settings, "otlp", 1 << 20, &metrics));
+    let meter = context("otlp", 1 << 20).meter();
+    let guard = Arc::new(Guard::new(&settings, "otlp", 1 << 20, &meter));
     let arrived = SystemTime::UNIX_EPOCH + Duration::from_hours(500_000);
     let visit = Visit::of_page(&guard, Some("user-42"), arrived);
     let mut payload = Payload::unpaid(signal, Bytes::copy_from_slice(body), total);

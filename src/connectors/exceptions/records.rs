@@ -60,9 +60,8 @@ pub(super) struct Records {
 
 impl Records {
     pub(super) fn new(plan: Plan, cx: &BuildContext) -> Self {
-        let labels = [("connector", &*cx.id.to_string())];
         let plan = Plan { wanted: plan.wanted.of_any_length(), ..plan };
-        Records { plan, refused: cx.metrics().counter(&REFUSED, &labels) }
+        Records { plan, refused: cx.metrics("connector").counter(&REFUSED, &[]) }
     }
 
     /// Appends the records of a request. Returns how many.

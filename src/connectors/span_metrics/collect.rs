@@ -95,14 +95,13 @@ struct Around<'s, 'a> {
 
 impl Collector {
     pub(super) fn new(plan: Plan, cx: &BuildContext) -> Self {
-        let (id, meter) = (cx.id.to_string(), cx.metrics());
-        let labels = [("connector", &*id)];
+        let meter = cx.metrics("connector");
         let stats = Stats {
-            overflow: meter.counter(&OVERFLOW, &labels),
-            dropped: meter.counter(&DROPPED, &labels),
-            nameless: meter.counter(&NAMELESS, &labels),
-            postponed: meter.counter(&POSTPONED, &labels),
-            series: meter.gauge(&SERIES, &labels),
+            overflow: meter.counter(&OVERFLOW, &[]),
+            dropped: meter.counter(&DROPPED, &[]),
+            nameless: meter.counter(&NAMELESS, &[]),
+            postponed: meter.counter(&POSTPONED, &[]),
+            series: meter.gauge(&SERIES, &[]),
         };
         Collector {
             plan,
