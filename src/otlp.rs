@@ -12,6 +12,8 @@ pub mod filter;
 pub mod json;
 pub mod merge;
 pub mod payload;
+#[cfg(test)]
+pub(crate) mod plain;
 pub mod purse;
 pub mod record;
 pub(crate) mod sampling;
