@@ -251,7 +251,8 @@ fn every_component_file_is_registered() {
                 continue;
             }
             let text = fs::read_to_string(&path).unwrap();
-            if text.contains("const ENTRY") {
+            // The example is for `docs/contributing.md`.
+            if text.contains("const ENTRY") && name != "example" {
                 assert!(list.contains(&format!("{name}::ENTRY")), "{name} is not in {folder}");
             } else {
                 assert!(list.contains(&format!("mod {name};")), "{name} is not in {folder}");
