@@ -20,12 +20,15 @@
 //! - With the modes `pace` and `stop` the claims of a period never exceed the limit.
 //! - A clock that jumps never opens a period again and never halves or doubles one; see
 //!   `budget/ledger.rs` for the rules.
-//! - Memory is bounded: 64 days, [`MOST_IDS`] ids, and a table of 256 names.
+//! - Memory is bounded: 64 days, [`MOST_IDS`] ids, a table of 256 names, and 64 services of which
+//!   something was left out.
 
 mod account;
 mod file;
 mod ledger;
+mod left_out;
 mod on_disk;
+mod outlook;
 mod pace;
 mod period;
 mod preset;
@@ -36,7 +39,9 @@ mod who;
 pub use self::{
     account::MonthlyBudget,
     file::{Contents, MOST_IDS, OpenError, parse},
+    left_out::{LeftOut, Why},
     on_disk::OnDisk,
+    outlook::Outlook,
     pace::{Rate, Rates},
     period::Period,
     preset::{PRESETS, Preset},

@@ -68,7 +68,7 @@ const BUILT_IN_HONEYCOMB: &str = include_str!("../pipelines/honeycomb.yaml");
 #[command(
     name = "skep",
     version,
-    max_term_width = 100,
+    max_term_width = 80,
     about = "A telemetry pipeline: OTLP in, OpenTelemetry Collector YAML in between, Honeycomb and others out"
 )]
 struct Arguments {
@@ -257,7 +257,7 @@ enum Command {
     /// Prints the configuration as skep uses it: merged, references replaced, defaults filled in.
     #[command(alias = "print-initial-config")]
     PrintConfig {
-        /// YAML, or JSON in the same order.
+        /// How it is printed.
         #[arg(long, value_enum, default_value = "yaml")]
         format: print::Format,
         /// Whether secrets are printed.
@@ -278,7 +278,8 @@ enum Command {
         #[command(flatten)]
         arguments: ottl::Arguments,
     },
-    /// Asks a running skep whether it is healthy; for container health checks.
+    /// Asks a running skep whether it is healthy, and shows warnings and monthly budgets; for
+    /// container health checks.
     Health {
         /// Address of the `health_check` extension.
         #[arg(long, default_value = "http://127.0.0.1:13133/")]
@@ -307,6 +308,7 @@ enum Command {
     Budget {
         /// Id of an exporter; without it all are shown.
         exporter: Option<String>,
+        /// How they are printed; docs/budget.md has the fields of the JSON.
         #[arg(long, value_enum, default_value_t = budget::Format::Text)]
         format: budget::Format,
         #[command(flatten)]

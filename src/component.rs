@@ -23,6 +23,7 @@ pub mod reload;
 mod same;
 mod server_auth;
 mod storage;
+mod told;
 
 use std::{fmt, future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
@@ -61,6 +62,7 @@ pub use server_auth::{
     Credentials, Denied, GrpcServerAuth, HttpServerAuth, Identity, ServerAuth, ServerAuthenticator,
 };
 pub use storage::{JournalUse, Storage};
+pub use told::Told;
 
 /// A future on the heap: once per request or per connection, never per item.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;

@@ -146,6 +146,9 @@ pub fn run(
         })
     });
     options.site.budgets.close();
+    if matches!(ended, Ok(Ended::Panicked)) {
+        options.site.storages.note_panic();
+    }
     let gone = runtime.block_on(options.site.storages.close());
     options.site.storages.tell_left();
     let ended = ended.map(|ended| match ended {

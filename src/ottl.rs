@@ -19,8 +19,8 @@
 //! (problems in a configuration); `keys`, `request` (what an item has, what a text asks for).
 //!
 //! Nothing here knows of pipelines or configuration. A program ends on any input: regular
-//! expressions take linear time, there are no loops but over elements of values, and what a
-//! function makes has a limit.
+//! expressions take linear time, even if all matches are replaced (`rescan`), there are no loops
+//! but over elements of values, and what a function makes has a limit.
 
 mod arguments;
 mod arithmetic;
@@ -45,6 +45,7 @@ mod problem;
 mod program;
 mod read;
 mod request;
+mod rescan;
 mod syntax;
 mod text;
 mod trace_state;

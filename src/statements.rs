@@ -7,7 +7,6 @@
 mod failures;
 mod settings;
 
-pub use failures::Told;
 pub use settings::{Blocks, Texts};
 
 use self::failures::Failures;
@@ -90,11 +89,11 @@ impl<'c> Source<'c> {
         program.map(|program| program.context())
     }
 
-    /// Compiles the texts to run them in one replica of a component. All replicas share `told`.
+    /// Compiles the texts to run them in one replica of a component.
     ///
     /// Each replica compiles them again: clones of a regular expression share scratch space, which
     /// workers would fight for.
-    pub fn runner(&self, cx: &BuildContext, kind: Kind, told: &Told) -> Result<Runner, StartError> {
+    pub fn runner(&self, cx: &BuildContext, kind: Kind) -> Result<Runner, StartError> {
         let (program, _) = self.compile().map_err(|found| StartError {
             component: format!("{} `{}`", kind.name(), cx.id),
             message: found.first().map_or_else(String::new, |located| {
@@ -103,7 +102,7 @@ impl<'c> Source<'c> {
         })?;
         let all = self.conditions.iter().chain(&self.statements);
         let places = all.map(|text| text.place.clone()).collect();
-        let failures = Failures::new(cx, kind, places, told);
+        let failures = Failures::new(cx, kind, places);
         let failures = failures.with_conditions(self.conditions.len());
         Ok(Runner { program, mode: self.mode, failures })
     }

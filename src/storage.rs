@@ -8,8 +8,8 @@
 //!   00000000000000131072.seg       marker   8 random bytes      CRC32C of the rest of the header
 //!   settled                        number of first record       CRC32C of note and body
 //!   spare-..., new-...             items, bytes before it       number, time, items, sizes, signal
-//!   damaged-...                    time, CRC32C                 note: `proto/skep/storage/v1`
-//!                                  64 bytes                     body: one valid OTLP request
+//!   damaged-..., panicked-...      time, CRC32C                 note: `proto/skep/storage/v1`
+//!   suspects                       64 bytes                     body: one valid OTLP request
 //! ```
 //!
 //! All numbers are little-endian. Records that arrive together are appended with one write. A
@@ -34,6 +34,9 @@
 //! costs at most one record, and a torn write only what was not durable yet. A file that cannot be
 //! read at all is renamed to `damaged-...-whole`. skep never removes such files; they are kept for
 //! an operator to look at.
+//!
+//! Records on which a panic may be blamed are listed in the file `suspects` and read apart from the
+//! others; one that was found to panic becomes a file `panicked-...` (`engine/disk/suspects.rs`).
 //!
 //! Each storage directory is locked to one process (`engine/disk/storages.rs`). If the directory is
 //! removed while skep runs, the next sync or the next new segment fails. From then on appends fail,

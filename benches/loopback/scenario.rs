@@ -32,8 +32,20 @@ pub(crate) struct Scenario {
     pub(crate) journal: Option<&'static str>,
     /// Whether the queue is on disk.
     pub(crate) spools: bool,
+    /// Between the pipeline of the receiver and others.
+    pub(crate) connector: Option<Connector>,
     /// Instead of the common length.
     pub(crate) seconds: Option<u64>,
+}
+
+/// A connector, and what is behind it.
+pub(crate) struct Connector {
+    /// Its type and its settings in flow style.
+    config: (&'static str, &'static str),
+    /// Whether the pipeline of the receiver sends to the backend, too.
+    is_beside: bool,
+    /// The pipelines behind it, with what they send to; an empty text is the backend.
+    pipelines: &'static [(&'static str, &'static str)],
 }
 
 const BATCH: (&str, &str) = ("batch", "{}");
@@ -46,6 +58,29 @@ const SAMPLE: (&str, &str) = (
      {name: slow, type: latency, latency: {threshold_ms: 100000000}}, \
      {name: kept, type: string_attribute, string_attribute: {key: bench.kept, values: ['yes']}}]}",
 );
+const TRANSFORM: (&str, &str) = (
+    "transform",
+    "{trace_statements: [\
+     'set(span.attributes[\"peer\"], \"web\") where span.kind == SPAN_KIND_SERVER', \
+     'delete_key(span.attributes, \"thread.name\")']}",
+);
+const ROUTING: Connector = Connector {
+    config: (
+        "routing",
+        "{default_pipelines: [traces/others], table: [\
+         {condition: 'span.attributes[\"http.request.method\"] == \"POST\"', pipelines: [traces/posts]}]}",
+    ),
+    is_beside: false,
+    pipelines: &[("traces/posts", ""), ("traces/others", "")],
+};
+const SPAN_METRICS: Connector = Connector {
+    config: (
+        "span_metrics",
+        "{dimensions: [{name: http.request.method}, {name: http.route}, {name: thread.name}]}",
+    ),
+    is_beside: true,
+    pipelines: &[("metrics", "nop")],
+};
 const LIMIT: (&str, &str) = ("memory_limiter", "{check_interval: 1s, limit_mib: 64}");
 
 const PLAIN: Scenario = Scenario {
@@ -64,6 +99,7 @@ const PLAIN: Scenario = Scenario {
     samples: false,
     journal: None,
     spools: false,
+    connector: None,
     seconds: None,
 };
 
@@ -90,6 +126,24 @@ pub(crate) static ALL: &[Scenario] = &[
     PLAIN,
     BATCHED,
     ENRICHED,
+    Scenario {
+        name: "transform",
+        about: "batch, `set` on each span of a server and `delete_key` on every span",
+        processors: &[TRANSFORM, BATCH],
+        ..PLAIN
+    },
+    Scenario {
+        name: "routing",
+        about: "batch, spans routed to one of two pipelines",
+        connector: Some(ROUTING),
+        ..BATCHED
+    },
+    Scenario {
+        name: "span-metrics",
+        about: "batch, `span_metrics` with three dimensions beside it",
+        connector: Some(SPAN_METRICS),
+        ..BATCHED
+    },
     Scenario { name: "batch-http", about: "batch, in over HTTP", http: true, ..BATCHED },
     Scenario { name: "batch-gzip-out", about: "batch, gzip out", out: Codec::Gzip, ..BATCHED },
     Scenario {
@@ -188,45 +242,71 @@ impl Scenario {
 
     /// skep's configuration.
     pub(crate) fn config(&self, grpc: u16, http: u16, sink: u16) -> String {
-        let names: Vec<&str> = self.processors.iter().map(|(name, _)| *name).collect();
-        let bodies: Vec<String> =
-            self.processors.iter().map(|(name, body)| format!("  {name}: {body}\n")).collect();
+        let section = |name: &str, parts: &[String]| {
+            if parts.is_empty() { String::new() } else { format!("{name}:\n{}", parts.concat()) }
+        };
+        let entry = |(name, body): &(&str, &str)| format!("  {name}: {body}\n");
+        let processors: Vec<String> = self.processors.iter().map(entry).collect();
+        let connectors: Vec<String> =
+            self.connector.iter().map(|connector| entry(&connector.config)).collect();
+        let storage = if self.spools { ", sending_queue: {storage: file_storage}" } else { "" };
+        let out = self.out.name();
+        let exporter = |id: &String| {
+            format!(
+                "  {id}: {{endpoint: \"127.0.0.1:{sink}\", compression: {out}, timeout: 30s, tls: \
+                 {{insecure: true}}{storage}}}\n"
+            )
+        };
         let ids: Vec<String> = (1..=self.exporters).map(|i| format!("otlp_grpc/{i}")).collect();
-        let exporters: Vec<String> = ids
-            .iter()
-            .map(|id| {
-                format!(
-                    "  {id}: {{endpoint: \"127.0.0.1:{sink}\", compression: {}, timeout: 30s, \
-                     tls: {{insecure: true}}{}}}\n",
-                    self.out.name(),
-                    if self.spools { ", sending_queue: {storage: file_storage}" } else { "" },
-                )
-            })
-            .collect();
+        let mut exporters: Vec<String> = ids.iter().map(exporter).collect();
+        exporters.push("  nop:\n".to_owned());
         let journal = self.journal.map_or(String::new(), |fsync| {
             format!("    journal: {{storage: file_storage, fsync: {fsync}}}\n")
         });
-        let (storage, extensions) = if self.journal.is_some() || self.spools {
+        let (extensions, uses) = if self.journal.is_some() || self.spools {
             let directory = Self::directory(grpc);
-            let directory = directory.display();
-            let storage = format!(
-                "extensions:\n  file_storage: {{directory: {directory}, create_directory: true}}\n"
-            );
-            (storage, "extensions: [file_storage]\n  ")
+            let settings =
+                format!("{{directory: {}, create_directory: true}}", directory.display());
+            (vec![entry(&("file_storage", &*settings))], "  extensions: [file_storage]\n")
         } else {
-            (String::new(), "")
+            (Vec::new(), "")
         };
+        let receiver = format!(
+            "  otlp:\n    protocols:\n      grpc: {{endpoint: 127.0.0.1:{grpc}}}\n      http: \
+             {{endpoint: 127.0.0.1:{http}}}\n{journal}"
+        );
+        let sections = [
+            section("receivers", &[receiver]),
+            section("processors", &processors),
+            section("connectors", &connectors),
+            section("exporters", &exporters),
+            section("extensions", &extensions),
+        ];
         format!(
-            "receivers:\n  otlp:\n    protocols:\n      grpc: {{endpoint: 127.0.0.1:{grpc}}}\n      \
-             http: {{endpoint: 127.0.0.1:{http}}}\n{journal}{}{}exporters:\n{}{storage}service:\n  {extensions}\
-             telemetry: {{metrics: {{level: none}}, logs: {{level: error}}}}\n  pipelines:\n    \
-             {}: {{receivers: [otlp], processors: [{}], exporters: [{}]}}\n",
-            if names.is_empty() { "" } else { "processors:\n" },
-            bodies.concat(),
-            exporters.concat(),
-            self.signal,
-            names.join(", "),
-            ids.join(", "),
+            "{}service:\n{uses}  telemetry: {{metrics: {{level: none}}, logs: {{level: error}}}}\n  \
+             pipelines:\n{}",
+            sections.concat(),
+            self.pipelines(&ids.join(", ")),
         )
+    }
+
+    fn pipelines(&self, backends: &str) -> String {
+        let names: Vec<&str> = self.processors.iter().map(|(name, _)| *name).collect();
+        let names = names.join(", ");
+        let pipeline = |id: &str, from: &str, names: &str, to: &str| {
+            format!("    {id}: {{receivers: [{from}], processors: [{names}], exporters: [{to}]}}\n")
+        };
+        let signal = self.signal.to_string();
+        let Some(connector) = &self.connector else {
+            return pipeline(&signal, "otlp", &names, backends);
+        };
+        let (kind, _) = connector.config;
+        let beside = if connector.is_beside { format!("{backends}, ") } else { String::new() };
+        let first = pipeline(&signal, "otlp", &names, &format!("{beside}{kind}"));
+        let behind = connector.pipelines.iter().map(|(id, to)| {
+            let to = if to.is_empty() { backends } else { to };
+            pipeline(id, kind, "", to)
+        });
+        std::iter::once(first).chain(behind).collect()
     }
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tonic::Status;
 
-use super::proto::{BudgetClass, BudgetEater, BudgetsResponse, MonthlyBudget};
+use super::proto::{BudgetClass, BudgetEater, BudgetLeftOut, BudgetsResponse, MonthlyBudget};
 use crate::{
-    budget::{self, Class, Report},
+    budget::{self, Class, Report, Why},
     telemetry::Telemetry,
 };
 
@@ -53,6 +53,11 @@ pub fn message_of(exporter: String, report: Report) -> MonthlyBudget {
         wanted: eater.wanted,
         error: eater.error,
     };
+    let of_services = report.left_out.services.iter();
+    let mut left_out: Vec<BudgetLeftOut> = of_services
+        .map(|(service, units)| BudgetLeftOut { service: service.to_string(), units: *units })
+        .collect();
+    left_out.sort_by_key(|one| std::cmp::Reverse(one.units));
     MonthlyBudget {
         exporter,
         unit: report.unit.name().to_owned(),
@@ -69,6 +74,9 @@ pub fn message_of(exporter: String, report: Report) -> MonthlyBudget {
         ledger: report.ledger.map(|folder| folder.display().to_string()).unwrap_or_default(),
         trouble: report.trouble.unwrap_or_default(),
         eaters: report.who.into_iter().map(eater).collect(),
+        left_out_paced: report.left_out.of(Why::Paced),
+        left_out_ceiling: report.left_out.of(Why::Ceiling),
+        left_out,
     }
 }
 

@@ -23,6 +23,8 @@ use jiff::Timestamp;
 use super::{
     file::{Contents, Files, Found, OpenError},
     ledger::Ledger,
+    left_out::{LeftOut, Why},
+    outlook::Outlook,
     pace::{Pace, Rate, Rates},
     period::{Period, day_at},
     report::{Change, Report},
@@ -58,6 +60,7 @@ pub struct MonthlyBudget {
     day: [AtomicI64; 2],
     state: Mutex<State>,
     who: Mutex<Who>,
+    left_out: Mutex<LeftOut>,
 }
 
 #[derive(Debug)]
@@ -65,6 +68,7 @@ struct State {
     settings: Settings,
     ledger: Ledger,
     pace: Pace,
+    outlook: Outlook,
     period: Period,
     files: Option<Files>,
     /// Number of the last write.
@@ -73,7 +77,9 @@ struct State {
     written: i64,
     /// Who wants most, as it is written.
     eaters: Vec<Eater>,
-    /// When that was looked up, in milliseconds.
+    /// What was left out, as it is written.
+    left_out: LeftOut,
+    /// When both were looked up, in milliseconds.
     eaters_at: i64,
     trouble: Option<String>,
     /// Units to book at a time.
@@ -123,26 +129,10 @@ impl MonthlyBudget {
                 (Contents::default(), Some((Change::Damaged(units), units)))
             }
         };
-        let is_of_period = contents.reached >= period.start.as_second();
-        let mut state = State {
-            ledger: Ledger::of(&contents),
-            pace: Pace { wanted: contents.wanted, at: contents.wanted_at },
-            period,
-            files,
-            number: contents.number,
-            written: i64::MIN,
-            eaters: if is_of_period { contents.eaters } else { Vec::new() },
-            eaters_at: now.as_millisecond(),
-            trouble: None,
-            size: 0,
-            tended: 0,
-            is_exhausted: false,
-            marks: 0,
-            sampled: None,
-            changes: Vec::new(),
-            settings,
-        };
+        let mut state = State::of(contents, settings, period, now);
+        state.files = files;
         let who = Who::of(&state.eaters);
+        let left_out = state.left_out.clone();
         if let Some((change, units)) = lost {
             state.ledger.book(units, now, &state.settings.zone);
             state.tell(change);
@@ -156,6 +146,7 @@ impl MonthlyBudget {
             day: [const { AtomicI64::new(0) }; 2],
             state: Mutex::new(state),
             who: Mutex::new(who),
+            left_out: Mutex::new(left_out),
         };
         let mut state = lock(&budget.state);
         budget.compute(&mut state, now);
@@ -237,6 +228,11 @@ impl MonthlyBudget {
         lock(&self.who).note(service, name, units);
     }
 
+    /// Notes units of a service that do not pass.
+    pub fn leave_out(&self, why: Why, service: &str, units: u64) {
+        lock(&self.left_out).add(why, service, units);
+    }
+
     /// What is to be done about once a second: books ahead, saves estimates, and returns what has
     /// changed since the last call. May block to write a file.
     pub fn tend(&self, now: Timestamp) -> Vec<Change> {
@@ -247,7 +243,8 @@ impl MonthlyBudget {
         state.tended = used;
         let limit = state.settings.limit();
         state.size = spent.saturating_mul(2).clamp(least_block(limit), largest_block(limit));
-        if state.files.is_some() {
+        if let Some(files) = &state.files {
+            let are_gone = files.are_gone();
             let block = self.block.load(Ordering::SeqCst);
             let is_low = spent > 0 && block < state.size / 2;
             let is_high = block / 4 > state.size;
@@ -257,10 +254,12 @@ impl MonthlyBudget {
             let is_booked = (is_low || is_high) && self.book(&mut state, 0, now);
             let age = |since| now.as_millisecond().saturating_sub(since);
             if !(0..SAVE_INTERVAL).contains(&age(state.eaters_at)) {
-                (state.eaters, state.eaters_at) = (lock(&self.who).kept(), now.as_millisecond());
+                self.look_up(&mut state);
+                state.eaters_at = now.as_millisecond();
             }
             let is_old = age(state.written) >= SAVE_INTERVAL;
-            if is_booked || state.trouble.is_some() || (is_old && state.is_worth_saving()) {
+            let is_due = is_booked || are_gone || state.trouble.is_some();
+            if is_due || (is_old && state.is_worth_saving()) {
                 state.save(now);
             }
         }
@@ -284,7 +283,7 @@ impl MonthlyBudget {
         let mut state = lock(&self.state);
         self.compute(&mut state, now);
         self.release(&mut state);
-        state.eaters = lock(&self.who).kept();
+        self.look_up(&mut state);
         state.save(now);
     }
 
@@ -296,7 +295,7 @@ impl MonthlyBudget {
         let limit = state.settings.limit();
         let is_spent = used >= limit && state.settings.mode != Mode::Warn;
         let rates = if is_spent { Rates::NOTHING } else { self.published() };
-        let wants = state.pace.forecast(state.period.seconds_left(at));
+        let wants = state.outlook.forecast(state.period.seconds_left(at));
         let passes = wants.iter().zip(rates.0).map(|(wants, rate)| wants * rate.probability());
         let forecast = used.saturating_add(rounded(passes.sum()));
         let ceiling = match state.settings.mode {
@@ -318,10 +317,17 @@ impl MonthlyBudget {
             ledger: state.files.as_ref().map(|files| files.folder().to_owned()),
             trouble: state.trouble.clone(),
             who: lock(&self.who).first(names),
+            left_out: lock(&self.left_out).clone(),
         }
     }
 
     // ---- inside ----------------------------------------------------------------------------
+
+    /// Looks up what is written beside the ledger.
+    fn look_up(&self, state: &mut State) {
+        state.eaters = lock(&self.who).kept();
+        state.left_out.clone_from(&lock(&self.left_out));
+    }
 
     fn published(&self) -> Rates {
         let load = |threshold: &AtomicU64| Rate::from_threshold(threshold.load(Ordering::Relaxed));
@@ -367,7 +373,8 @@ impl MonthlyBudget {
             state.tended = self.used(state);
             state.tell(Change::Began);
             lock(&self.who).clear();
-            state.eaters.clear();
+            *lock(&self.left_out) = LeftOut::default();
+            (state.eaters, state.left_out) = (Vec::new(), LeftOut::default());
         }
         at
     }
@@ -383,7 +390,8 @@ impl MonthlyBudget {
         let at = self.turn_to(state, now);
         let wanted = [0, 1, 2].map(|class: usize| self.wanted[class].swap(0, Ordering::Relaxed));
         let left = state.period.seconds_left(at);
-        state.pace.observe(wanted, now.as_millisecond(), left);
+        let passed = state.pace.observe(wanted, now.as_millisecond(), left);
+        state.outlook.observe(wanted, passed);
         let used = self.used(state);
         let limit = state.settings.limit();
         let rest = limit.saturating_sub(used);
@@ -445,6 +453,30 @@ impl MonthlyBudget {
 }
 
 impl State {
+    fn of(contents: Contents, settings: Settings, period: Period, now: Timestamp) -> Self {
+        let is_of_period = contents.reached >= period.start.as_second();
+        State {
+            ledger: Ledger::of(&contents),
+            pace: Pace { wanted: contents.wanted, at: contents.wanted_at },
+            outlook: contents.outlook,
+            period,
+            files: None,
+            number: contents.number,
+            written: i64::MIN,
+            eaters: if is_of_period { contents.eaters } else { Vec::new() },
+            left_out: if is_of_period { contents.left_out } else { LeftOut::default() },
+            eaters_at: now.as_millisecond(),
+            trouble: None,
+            size: 0,
+            tended: 0,
+            is_exhausted: false,
+            marks: 0,
+            sampled: None,
+            changes: Vec::new(),
+            settings,
+        }
+    }
+
     /// Writes the ledger, if it is on disk. If that fails, counting goes on in memory, and `tend`
     /// tries again.
     fn save(&mut self, now: Timestamp) {
@@ -452,16 +484,24 @@ impl State {
             number: self.number + 1,
             wanted: self.pace.wanted,
             wanted_at: self.pace.at,
+            outlook: self.outlook,
             eaters: self.eaters.clone(),
+            left_out: self.left_out.clone(),
             ..Contents::default()
         };
         self.ledger.write(&mut contents);
         let Some(files) = &mut self.files else { return };
-        let written = files.write(&contents);
+        let were_gone = files.restore();
+        let written = were_gone.and_then(|gone| files.write(&contents).map(|()| gone));
         self.number += 1;
         self.written = now.as_millisecond();
         match written {
-            Ok(()) => self.trouble = None,
+            Ok(were_gone) => {
+                self.trouble = None;
+                if were_gone {
+                    self.tell(Change::MadeAgain);
+                }
+            }
             Err(error) => {
                 let trouble = error.to_string();
                 if self.trouble.is_none() {

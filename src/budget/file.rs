@@ -1,18 +1,25 @@
 //! The ledger on disk: two small text files that are written in turn.
 //!
 //! ```text
-//! skep budget ledger 2
+//! skep budget ledger 3
 //! number 42                        the file with the higher number counts
 //! clock 1764400000 1764400000 0    when it was written; `reached`, `behind`: see ledger.rs
 //! wanted 0.01 0 7.7 1764400000123  units per second by class, and when that was true
+//! outlook 10 0 99999.5 604800      units by class within so many seconds, see outlook.rs
+//! left_out 512000 0                units that were left out: paced, at the ceiling
 //! day 1764400000 123456            last second and units of a day
 //! id 00f1e2d3c4b5a697 1764400000   what was counted once, and when
 //! eater 40112000 0 shop GET%20/    units that somebody wanted, how many too many, service, name
+//! without 512000 shop              units that were left out of a service
 //! crc32c 89abcdef                  of all lines above
 //! ```
 //!
-//! Version 1 had no eaters, and is read. They are looked up once a minute, and only the 64 that
-//! want most are kept, so that a write stays small.
+//! Version 1 had no eaters, version 2 neither an outlook nor what was left out; both are read.
+//! Eaters and what was left out are looked up once a minute. Only the 64 that want most are kept,
+//! and at most 64 services, so that a write stays small.
+//!
+//! If somebody removes the files or their folder while skep runs, both are made again at the next
+//! write, which has all that the ledger knows.
 //!
 //! A write that is torn leaves the other file, whose claims are older: what the torn one was to
 //! count was not sent, because a claim is granted after its write. Text, so that an operator can
@@ -25,6 +32,7 @@ use std::{
     fmt::Write as _,
     fs, io,
     io::{Read as _, Seek as _, Write as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -33,6 +41,8 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 
 use super::{
     ledger::{Day, MOST_DAYS},
+    left_out::{LeftOut, MOST_SERVICES},
+    outlook::Outlook,
     who::{Eater, LONGEST_NAME, MOST_KEPT},
 };
 
@@ -40,8 +50,8 @@ use super::{
 pub const MOST_IDS: usize = 65_536;
 /// The longest file that is read: a line with an id has 31 bytes.
 const LONGEST: u64 = 4 << 20;
-const TITLE: &str = "skep budget ledger 2";
-const OLD_TITLE: &str = "skep budget ledger 1";
+const TITLE: &str = "skep budget ledger 3";
+const OLD_TITLES: [&str; 2] = ["skep budget ledger 1", "skep budget ledger 2"];
 /// What a name of an eater must not have, beside what is not ASCII.
 const IN_NAMES: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
 /// How often [`Files::peek`] reads files that seem damaged.
@@ -73,12 +83,16 @@ pub struct Contents {
     pub wanted: [f64; 3],
     /// When that was true, in milliseconds since 1970.
     pub wanted_at: i64,
+    /// What wanted to pass during the last week, about.
+    pub outlook: Outlook,
     /// Units by day, in order.
     pub days: Vec<Day>,
     /// Ids, with the second in which they were counted; sorted.
     pub ids: Vec<(u64, i64)>,
     /// Who wants most of the period in which it was written, by service and name.
     pub eaters: Vec<Eater>,
+    /// What was left out of that period.
+    pub left_out: LeftOut,
 }
 
 impl Contents {
@@ -88,6 +102,10 @@ impl Contents {
         let [error, slow, rest] = self.wanted;
         let _ = writeln!(text, "clock {} {} {}", self.seen, self.reached, self.behind);
         let _ = writeln!(text, "wanted {error} {slow} {rest} {}", self.wanted_at);
+        let Outlook { units: [error, slow, rest], seconds } = self.outlook;
+        let _ = writeln!(text, "outlook {error} {slow} {rest} {seconds}");
+        let [paced, ceiling] = self.left_out.units;
+        let _ = writeln!(text, "left_out {paced} {ceiling}");
         for day in &self.days {
             let _ = writeln!(text, "day {} {}", day.last, day.units);
         }
@@ -98,6 +116,9 @@ impl Contents {
             let [service, name] = [service, name].map(|name| utf8_percent_encode(name, IN_NAMES));
             let _ = writeln!(text, "eater {wanted} {error} {service} {name}");
         }
+        for (service, units) in &self.left_out.services {
+            let _ = writeln!(text, "without {units} {}", utf8_percent_encode(service, IN_NAMES));
+        }
         let crc = crc32c::crc32c(text.as_bytes());
         let _ = writeln!(text, "crc32c {crc:08x}");
         text
@@ -107,7 +128,8 @@ impl Contents {
     /// be.
     pub fn from_lines(text: &str) -> Option<Self> {
         let mut lines = text.strip_suffix('\n')?.split('\n');
-        if ![TITLE, OLD_TITLE].contains(&lines.next()?) {
+        let title = lines.next()?;
+        if title != TITLE && !OLD_TITLES.contains(&title) {
             return None;
         }
         let [number] = fields(lines.next()?, "number")?;
@@ -122,11 +144,23 @@ impl Contents {
             wanted_at: wanted_at.parse().ok()?,
             ..Contents::default()
         };
+        if title == TITLE {
+            let [error, slow, rest, seconds] = fields(lines.next()?, "outlook")?;
+            contents.outlook.units = [estimate(error)?, estimate(slow)?, estimate(rest)?];
+            contents.outlook.seconds = estimate(seconds)?;
+            let [paced, ceiling] = fields(lines.next()?, "left_out")?;
+            contents.left_out.units = [paced.parse().ok()?, ceiling.parse().ok()?];
+        } else {
+            contents.outlook = Outlook::steady(contents.wanted);
+        }
         for line in lines {
             if let Some([last, units]) = fields(line, "day") {
                 contents.days.push(Day { last: last.parse().ok()?, units: units.parse().ok()? });
             } else if let Some(eater) = fields(line, "eater") {
                 contents.eaters.push(eater_of(eater)?);
+            } else if let Some([units, service]) = fields(line, "without") {
+                let service = name_of(service)?;
+                contents.left_out.services.insert(service, units.parse().ok()?);
             } else {
                 let [id, at] = fields(line, "id")?;
                 contents.ids.push((u64::from_str_radix(id, 16).ok()?, at.parse().ok()?));
@@ -134,7 +168,8 @@ impl Contents {
         }
         let is_bounded = contents.days.len() <= MOST_DAYS
             && contents.ids.len() <= MOST_IDS
-            && contents.eaters.len() <= MOST_KEPT;
+            && contents.eaters.len() <= MOST_KEPT
+            && contents.left_out.services.len() <= MOST_SERVICES;
         let are_times = contents.days.iter().all(|day| Timestamp::from_second(day.last).is_ok());
         let is_sorted = contents.days.is_sorted_by_key(|day| day.last)
             && contents.ids.is_sorted_by(|one, next| one.0 < next.0)
@@ -166,11 +201,12 @@ fn fields<'a, const N: usize>(line: &'a str, name: &str) -> Option<[&'a str; N]>
     fields.next().is_none().then_some(found)
 }
 
+fn name_of(text: &str) -> Option<Box<str>> {
+    let name = percent_decode_str(text).decode_utf8().ok()?;
+    (name.len() <= LONGEST_NAME).then(|| Box::from(&*name))
+}
+
 fn eater_of([wanted, error, service, name]: [&str; 4]) -> Option<Eater> {
-    let name_of = |text: &str| {
-        let name = percent_decode_str(text).decode_utf8().ok()?;
-        (name.len() <= LONGEST_NAME).then(|| Box::from(&*name))
-    };
     let (service, name) = (name_of(service)?, name_of(name)?);
     Some(Eater { service, name, wanted: wanted.parse().ok()?, error: error.parse().ok()? })
 }
@@ -196,6 +232,8 @@ pub(super) enum Found {
 #[derive(Debug)]
 pub(super) struct Files {
     folder: PathBuf,
+    /// Kept open, so that no other folder can get its inode number.
+    opened: fs::File,
     both: [fs::File; 2],
     /// The one to write next.
     turn: usize,
@@ -215,12 +253,13 @@ impl Files {
             texts.push(bytes);
             files.push(file);
         }
-        let sync = fs::File::open(folder).and_then(|folder| folder.sync_all());
-        sync.map_err(|error| failed(folder, error))?;
+        let opened = fs::File::open(folder).and_then(|opened| opened.sync_all().map(|()| opened));
+        let opened = opened.map_err(|error| failed(folder, error))?;
         let files = files.try_into().map_err(|_| io::ErrorKind::InvalidData.into());
         let files = files.map_err(|error| failed(folder, error))?;
         let (newest, found) = judge(&texts);
-        let mut files = Files { folder: folder.to_owned(), both: files, turn: 1 - newest };
+        let turn = 1 - newest;
+        let mut files = Files { folder: folder.to_owned(), opened, both: files, turn };
         if is_new {
             // If the disk is full, the next writes fail, too, and tell.
             let _ = files.write(&Contents::default());
@@ -252,6 +291,25 @@ impl Files {
             }
         }
         Ok(found)
+    }
+
+    /// Whether somebody has removed a file or the folder, so that a write would be lost.
+    pub(super) fn are_gone(&self) -> bool {
+        let is_same = || {
+            let (now, opened) = (fs::metadata(&self.folder)?, self.opened.metadata()?);
+            io::Result::Ok((now.dev(), now.ino()) == (opened.dev(), opened.ino()))
+        };
+        let is_there = |file: &fs::File| file.metadata().is_ok_and(|file| file.nlink() > 0);
+        !is_same().unwrap_or(false) || !self.both.iter().all(is_there)
+    }
+
+    /// Makes them again if they are gone. Returns whether they were.
+    pub(super) fn restore(&mut self) -> io::Result<bool> {
+        let are_gone = self.are_gone();
+        if are_gone {
+            (*self, _) = Files::open(&self.folder).map_err(|error| error.error)?;
+        }
+        Ok(are_gone)
     }
 
     /// Writes the next file. The contents are durable when this returns.

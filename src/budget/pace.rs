@@ -123,17 +123,19 @@ pub(super) struct Pace {
 
 impl Pace {
     /// Takes in what wanted to pass since the last call; `left` is the time to the end of the
-    /// period in seconds.
+    /// period in seconds. Returns how many seconds ago that call was, at most a day.
     #[expect(clippy::cast_precision_loss, reason = "estimates")]
-    pub(super) fn observe(&mut self, units: [u64; 3], now: i64, left: f64) {
+    pub(super) fn observe(&mut self, units: [u64; 3], now: i64, left: f64) -> f64 {
         // A clock that jumps tells nothing about how long it was quiet.
         let passed = now.saturating_sub(self.at).clamp(0, 86_400_000) as f64 / 1e3;
+        let passed = if self.at == 0 { 0.0 } else { passed };
         self.at = now;
         for (class, units) in Class::ALL.into_iter().zip(units) {
             let memory = memory(class, left);
             let wanted = &mut self.wanted[class as usize];
             *wanted = *wanted * (-passed / memory).exp() + units as f64 / memory;
         }
+        passed
     }
 
     /// Divides `rest` units over `left` seconds.

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use super::{
+    left_out::LeftOut,
     pace::Rates,
     period::Period,
-    settings::{Mode, Share, Unit},
+    settings::{Class, Mode, Share, Unit},
     who::Eater,
 };
 
@@ -42,6 +43,8 @@ pub struct Report {
     pub trouble: Option<String>,
     /// Who wants most, since the period began.
     pub who: Vec<Eater>,
+    /// What was left out, since the period began.
+    pub left_out: LeftOut,
 }
 
 impl Report {
@@ -49,6 +52,19 @@ impl Report {
     pub fn percent(&self) -> u64 {
         let percent = u128::from(self.used) * 100 / u128::from(self.limit.max(1));
         u64::try_from(percent).unwrap_or(u64::MAX)
+    }
+
+    /// Whether a part is left out now, so that the rest lasts.
+    pub fn is_paced(&self) -> bool {
+        let is_sampled = |class: Class| {
+            self.wanted[class as usize] > 0.0 && self.rates.of(class).probability() < 1.0
+        };
+        self.mode == Mode::Pace && !self.is_spent() && Class::ALL.into_iter().any(is_sampled)
+    }
+
+    /// Whether nothing is left and nothing passes.
+    pub fn is_spent(&self) -> bool {
+        self.used >= self.limit && self.mode != Mode::Warn
     }
 
     /// Units that would be used now if the limit were used evenly.
@@ -74,6 +90,8 @@ pub enum Change {
     OneDamaged,
     /// The ledger is damaged. So many units are assumed to be used.
     Damaged(u64),
+    /// The ledger was removed; it was made again, with all that is known.
+    MadeAgain,
     /// The ledger cannot be written; counting goes on in memory.
     CannotWrite(String),
 }

@@ -140,7 +140,8 @@ impl Who {
     }
 }
 
-fn cut(text: &str) -> &str {
+/// As much of a name as is kept.
+pub(super) fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(LONGEST_NAME)]
 }
 

@@ -72,8 +72,25 @@ pub(super) fn summary(one: &MonthlyBudget, now: Timestamp) -> String {
         format!("; {unlimited} without a budget")
     };
     row("forecast", &format!("{forecast} at the end of the month{without}"));
+    if let Some(words) = left_out(one) {
+        row("left out", &words);
+    }
     row("month", &month(one, now));
     text
+}
+
+/// What was left out this month, and why; `None` if nothing was.
+fn left_out(one: &MonthlyBudget) -> Option<String> {
+    let (paced, ceiling) = (grouped(one.left_out_paced), grouped(one.left_out_ceiling));
+    let unit = &one.unit;
+    match (one.left_out_paced, one.left_out_ceiling) {
+        (0, 0) => None,
+        (_, 0) => Some(format!("{paced} {unit}, so that the rest lasts")),
+        (0, _) => Some(format!("{ceiling} {unit}, because nothing was left")),
+        _ => Some(format!(
+            "{paced} {unit}, so that the rest lasts; {ceiling}, because nothing was left"
+        )),
+    }
 }
 
 /// A budget in full.
@@ -121,7 +138,7 @@ fn month(one: &MonthlyBudget, now: Timestamp) -> String {
     format!("{start} to {end}, {left} left")
 }
 
-/// Who wants most, by service and by name.
+/// Who wants most, by service and by name, and of whom most was left out.
 fn eaters(one: &MonthlyBudget) -> String {
     let mut text = String::new();
     let mut services: BTreeMap<&str, u64> = BTreeMap::new();
@@ -130,7 +147,7 @@ fn eaters(one: &MonthlyBudget) -> String {
         *sum = sum.saturating_add(eater.wanted);
     }
     let whole: u64 = services.values().fold(0, |sum, units| sum.saturating_add(*units));
-    let mut table = |title: &str, rows: Vec<(String, u64)>| {
+    let mut table = |title: &str, whole: u64, rows: Vec<(String, u64)>| {
         for (at, (name, units)) in rows.into_iter().take(NAMES).enumerate() {
             let title = if at == 0 { title } else { "" };
             let part = percent(ratio(units, whole));
@@ -147,10 +164,12 @@ fn eaters(one: &MonthlyBudget) -> String {
     let mut by_service: Vec<_> =
         services.iter().map(|(service, units)| (named(service), *units)).collect();
     by_service.sort_by_key(|(_, units)| std::cmp::Reverse(*units));
-    table("services", by_service);
+    table("services", whole, by_service);
+    let left_out = one.left_out.iter().map(|one| (named(&one.service), one.units));
+    table("left out", one.left_out_paced.saturating_add(one.left_out_ceiling), left_out.collect());
     let by_name =
         one.eaters.iter().map(|one| (format!("{}: {}", named(&one.service), one.name), one.wanted));
-    table("names", by_name.collect());
+    table("names", whole, by_name.collect());
     text
 }
 
@@ -169,6 +188,7 @@ fn document(one: &MonthlyBudget) -> serde_json::Value {
             "error": eater.error,
         })
     };
+    let left_out = |one: &crate::admin::proto::BudgetLeftOut| json!({"service": one.service, "units": one.units});
     json!({
         "exporter": one.exporter,
         "unit": one.unit,
@@ -184,6 +204,11 @@ fn document(one: &MonthlyBudget) -> serde_json::Value {
         "exhausted": one.exhausted,
         "ledger": (!one.ledger.is_empty()).then_some(&one.ledger),
         "trouble": (!one.trouble.is_empty()).then_some(&one.trouble),
+        "left_out": {
+            "paced": one.left_out_paced,
+            "ceiling": one.left_out_ceiling,
+            "services": one.left_out.iter().map(left_out).collect::<Vec<_>>(),
+        },
         "eaters": one.eaters.iter().map(eater).collect::<Vec<_>>(),
     })
 }

@@ -15,9 +15,9 @@ use crate::{
 /// How a configuration is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Format {
-    /// YAML.
+    /// As a configuration file that skep can read, with the keys in the order of the file.
     Yaml,
-    /// In the same order.
+    /// The same as one JSON object, for programs.
     Json,
 }
 

@@ -76,6 +76,7 @@ const PROXY: &str =
     name = "skep xray",
     bin_name = "skep xray",
     version,
+    max_term_width = 80,
     about = "Takes the place of the AWS X-Ray daemon: segments over UDP go to X-Ray, sampling calls over TCP are signed and forwarded",
     after_help = AFTER,
     disable_version_flag = true,

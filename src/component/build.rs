@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use super::{ClientAuth, ComponentId, ServerAuth};
+use super::{ClientAuth, ComponentId, ServerAuth, Told};
 use crate::{
     budget::MonthlyBudget,
     config::{Node, Problems},
@@ -91,6 +91,8 @@ pub struct BuildContext {
     pub auth: Option<Arc<dyn ClientAuth>>,
     /// The server authenticators that receivers' `auth` may name, by the id that the file has.
     pub server_auths: Arc<HashMap<String, Arc<dyn ServerAuth>>>,
+    /// What its replicas have logged; all of them get the same.
+    pub told: Told,
 }
 
 impl BuildContext {
@@ -107,6 +109,7 @@ impl BuildContext {
             monthly: None,
             auth: None,
             server_auths: Arc::default(),
+            told: Told::default(),
         }
     }
 

@@ -8,7 +8,7 @@
 
 mod reference;
 
-use std::{collections::HashMap, fs::File, io::Read as _, path::Path};
+use std::{collections::HashMap, fs::File, io::Read as _, path::Path, sync::Arc};
 
 use self::reference::{Expanded, References};
 use super::{
@@ -99,7 +99,7 @@ fn flag(source: usize, key: &str, value: &str) -> Result<Node, Problem> {
         node.key_place = Some(key_place.clone());
         let member = Member { key: key.to_owned(), key_place: key_place.clone(), value: node };
         let value = Value::Map(vec![member]);
-        node = Node { value, place: key_place, key_place: None, path: path.into() };
+        node = Node { value, place: key_place, key_place: None, path: path.into(), pieces: None };
     }
     Ok(node)
 }
@@ -273,6 +273,9 @@ impl Substitution<'_> {
                             self.problems.warning(node, message).help(format!(
                                 "write `${{env:{name}}}`, or `$${name}` for the text itself"
                             ));
+                        }
+                        if text != unreplaced {
+                            node.pieces = Some(Arc::default());
                         }
                         node.value = Value::String(text);
                     }

@@ -22,6 +22,20 @@ pub struct Node {
     pub key_place: Option<Place>,
     /// Path from the root: `receivers::otlp::protocols`.
     pub path: Arc<str>,
+    /// Where the pieces of its text are, if that is not in the file as it is: a scalar of several
+    /// lines is folded. There are none if references in it were replaced.
+    pub pieces: Option<Arc<[Piece]>>,
+}
+
+/// A piece of a text that is in the file as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece {
+    /// Where it begins in the text.
+    pub at: usize,
+    /// Where it begins in the source.
+    pub start: usize,
+    /// Its length in bytes.
+    pub len: usize,
 }
 
 /// One entry of a map.

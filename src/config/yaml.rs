@@ -13,7 +13,7 @@ use granit_parser::{Event, Parser, ScalarStyle, Span};
 use self::remedy::Remedy;
 use super::{
     diagnostics::Problem,
-    tree::{Member, Node, Place, Value},
+    tree::{Member, Node, Piece, Place, Value},
 };
 
 /// Deepest nesting; configuration files have six or so.
@@ -52,6 +52,7 @@ pub fn parse_at(source: usize, text: &str, base: usize, path: &str) -> Result<No
         place: Place { source, range: base..base },
         key_place: None,
         path: Arc::from(path),
+        pieces: None,
     }))
 }
 
@@ -135,11 +136,54 @@ impl<'t> Reader<'t> {
             }
             _ => return Err(Problem::at(&place, path, "unexpected YAML")),
         };
-        let node = Node { value, place, key_place: None, path: path.into() };
+        let pieces = match &value {
+            Value::String(text) => self.pieces(text, &place),
+            _ => None,
+        };
+        let node = Node { value, place, key_place: None, path: path.into(), pieces };
         if anchor != 0 {
             self.anchors.insert(anchor, node.clone());
         }
         Ok(node)
+    }
+
+    /// Where the lines of a scalar of several lines are in its text; none of them where it has
+    /// escapes.
+    fn pieces(&self, text: &str, place: &Place) -> Option<Arc<[Piece]>> {
+        let base = self.starts[0];
+        let raw = self.text.get(place.range.start - base..place.range.end - base)?;
+        let is_block = raw.starts_with(['|', '>']);
+        if !raw.contains('\n') {
+            return None;
+        }
+        let quote = raw.chars().next().filter(|first| matches!(first, '"' | '\''));
+        let (mut pieces, mut at, mut start) = (Vec::new(), 0, place.range.start);
+        for (index, line) in raw.split_inclusive('\n').enumerate() {
+            let mut content = line.trim_start();
+            let mut begins = start + line.len() - content.len();
+            start += line.len();
+            if let Some(quote) = quote {
+                if let Some(rest) = content.strip_prefix(quote).filter(|_| index == 0) {
+                    (content, begins) = (rest, begins + 1);
+                }
+                if start == place.range.end {
+                    content = content.strip_suffix(quote).unwrap_or(content);
+                }
+            }
+            let content = content.trim_end();
+            if content.is_empty() || is_block && index == 0 {
+                continue;
+            }
+            let rest = text[at..].trim_start();
+            if !rest.starts_with(content) {
+                return Some(Arc::default());
+            }
+            at = text.len() - rest.len();
+            pieces.push(Piece { at, start: begins, len: content.len() });
+            at += content.len();
+        }
+        let is_whole = text[at..].trim_start().is_empty();
+        Some(if is_whole { pieces.into() } else { Arc::default() })
     }
 
     fn list(&mut self, path: &str, depth: usize) -> Result<Value, Problem> {
@@ -223,6 +267,7 @@ fn insert(
                     place,
                     key_place: Some(key_place.clone()),
                     path: inner_path.into(),
+                    pieces: None,
                 }
             }
         };

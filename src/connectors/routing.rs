@@ -72,7 +72,7 @@ use crate::{
         payload::{Outcome, Reason},
     },
     ottl::{ErrorMode, Stop},
-    statements::{self, Told},
+    statements,
     telemetry::{Counter, Desc},
 };
 
@@ -225,43 +225,21 @@ impl ConnectorConfig for Config {
         cx: &BuildContext,
         outlets: &Outlets,
     ) -> Result<Box<dyn Processor>, StartError> {
-        Ok(Box::new(self.router(cx, outlets, &Told::default())?))
-    }
-
-    fn replicas(
-        &self,
-        cx: &BuildContext,
-        outlets: &Outlets,
-        count: usize,
-    ) -> Result<Vec<Box<dyn Processor>>, StartError> {
-        let told = Told::default();
-        let replica = |_| Ok(Box::new(self.router(cx, outlets, &told)?) as Box<dyn Processor>);
-        (0..count).map(replica).collect()
-    }
-}
-
-impl Config {
-    fn router(
-        &self,
-        cx: &BuildContext,
-        outlets: &Outlets,
-        told: &Told,
-    ) -> Result<Router, StartError> {
         let signal = cx.signal;
         // Those of other signals are no outlets.
         let find = |ids: &[String]| ids.iter().filter_map(|id| outlets.find(id)).collect();
         let mut rules = Vec::new();
         for (at, route) in self.table.iter().enumerate().filter(|(_, it)| it.is_for(signal)) {
-            let test = route::test(route, at, self.error_mode, (cx, told))?;
+            let test = route::test(route, at, self.error_mode, cx)?;
             rules.push(Rule { test, action: route.action, outlets: find(&route.pipelines) });
         }
         let meter = cx.metrics("connector").with("signal", signal.name());
-        Ok(Router {
+        Ok(Box::new(Router {
             rules,
             default: find(&self.default_pipelines),
             unrouted: meter.counter(&UNROUTED, &[]),
             refused: meter.counter(&REFUSED, &[]),
-        })
+        }))
     }
 }
 

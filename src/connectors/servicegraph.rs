@@ -13,8 +13,10 @@
 //! ```
 //!
 //! A call is a client span and the server span whose parent it is, or a producer and a consumer
-//! span; the first of the two waits for the other for `store: ttl`. A client span with a database's
-//! name is a call by itself. For each pair of services there are, with cumulative temporality:
+//! span; the first of the two waits for the other for `store: ttl`. A consumer span belongs to its
+//! parent and to the spans that it links to, each of which is a call if it is a producer; for
+//! messages that wait in their queue for long, raise `ttl`. A client span with a database's name is
+//! a call by itself. For each pair of services there are, with cumulative temporality:
 //!
 //! | Metric | |
 //! |---|---|
@@ -43,7 +45,7 @@
 //! Differs from the Collector:
 //!
 //! - The number of series is limited, and metrics are sent at the end of the process.
-//! - A consumer is paired with its parent, not through span links.
+//! - A consumer that has links is paired with its parent, too.
 
 mod edges;
 mod graph;

@@ -40,7 +40,7 @@ use crate::{
     component::{BuildContext, ConnectorConfig, Entry, Needs, Outlets, Processor, StartError},
     config::{Node, Problems},
     otlp::Signal,
-    statements::{Texts, Told},
+    statements::Texts,
 };
 
 /// Adds up attributes.
@@ -142,25 +142,9 @@ impl ConnectorConfig for Config {
     }
 
     fn build(&self, cx: &BuildContext, _: &Outlets) -> Result<Box<dyn Processor>, StartError> {
-        Ok(Box::new(self.tally(cx, &Told::default())?))
-    }
-
-    fn replicas(
-        &self,
-        cx: &BuildContext,
-        _: &Outlets,
-        count: usize,
-    ) -> Result<Vec<Box<dyn Processor>>, StartError> {
-        let told = Told::default();
-        let replica = |_| Ok(Box::new(self.tally(cx, &told)?) as Box<dyn Processor>);
-        (0..count).map(replica).collect()
-    }
-}
-
-impl Config {
-    fn tally(&self, cx: &BuildContext, told: &Told) -> Result<Tally, StartError> {
         let limit = self.aggregation_cardinality_limit;
-        Tally::new("otelcol/sumconnector", limit, &self.definitions(), (cx, told))
+        let tally = Tally::new("otelcol/sumconnector", limit, &self.definitions(), cx)?;
+        Ok(Box::new(tally))
     }
 }
 

@@ -30,7 +30,7 @@ use crate::{
         wire::{FieldValue, Fields, put_varint},
     },
     ottl::{Context, ErrorMode, Fate, Item, Stop, Tier, Walk, walk},
-    statements::{self, Runner, Source, Told},
+    statements::{self, Runner, Source},
     telemetry::{Counter, Desc},
 };
 
@@ -93,7 +93,7 @@ impl Tally {
         scope: &'static str,
         limit: usize,
         definitions: &[Definition<'_>],
-        (cx, told): (&BuildContext, &Told),
+        cx: &BuildContext,
     ) -> Result<Self, StartError> {
         let mut groups: Vec<Group> = Vec::new();
         for definition in definitions.iter().filter(|it| it.section.signal == cx.signal) {
@@ -109,7 +109,7 @@ impl Tally {
                 });
             }
             let Some(group) = groups.last_mut() else { continue };
-            let metric = group.metric(definition, limit, (cx, told))?;
+            let metric = group.metric(definition, limit, cx)?;
             group.metrics.push(metric);
         }
         let meter = cx.metrics("connector");
@@ -206,10 +206,10 @@ impl Group {
         &mut self,
         definition: &Definition<'_>,
         limit: usize,
-        (cx, told): (&BuildContext, &Told),
+        cx: &BuildContext,
     ) -> Result<Metric, StartError> {
         let runner = match definition.source() {
-            Some(source) => Some(source.runner(cx, Kind::Connector, told)?),
+            Some(source) => Some(source.runner(cx, Kind::Connector)?),
             None => None,
         };
         let keeps_numbers = definition.sums.is_none();

@@ -80,7 +80,8 @@ fn put(node: &mut Node, path: &str, value: Value) {
         return;
     }
     members.retain(|member| member.key != key);
-    let value = Node { value, place: place.clone(), key_place: None, path: whole.into() };
+    let value =
+        Node { value, place: place.clone(), key_place: None, path: whole.into(), pieces: None };
     members.insert(0, Member { key: key.to_owned(), key_place: place, value });
 }
 
@@ -98,7 +99,7 @@ fn hide_urls(node: &mut Node) {
             *text = without_secrets(text).into_owned();
             let value = std::mem::replace(&mut **parsed, Value::Null);
             let (place, path) = (node.place.clone(), node.path.clone());
-            let mut inner = Node { value, place, key_place: None, path };
+            let mut inner = Node { value, place, key_place: None, path, pieces: None };
             hide_urls(&mut inner);
             **parsed = inner.value;
         }
@@ -341,8 +342,13 @@ impl Fill<'_> {
     /// The default of a key; `None` if it has none that can be written.
     fn default(&self, schema: &Json, place: &Place, path: &str) -> Option<Node> {
         let all = self.schemas.alternatives(schema);
-        let mut node =
-            Node { value: Value::Null, place: place.clone(), key_place: None, path: path.into() };
+        let mut node = Node {
+            value: Value::Null,
+            place: place.clone(),
+            key_place: None,
+            path: path.into(),
+            pieces: None,
+        };
         match &schema["default"] {
             Json::Null if may_be_absent(&all) => return None,
             Json::Null => {
@@ -408,6 +414,7 @@ fn from_json(json: &Json, place: &Place, path: &str) -> Value {
         place: place.clone(),
         key_place: None,
         path: path.into(),
+        pieces: None,
     };
     match json {
         Json::Null => Value::Null,

@@ -2,5 +2,7 @@
 //! directories that they are in.
 
 pub mod look;
+pub(super) mod notes;
 pub mod storages;
 pub mod stored;
+mod suspects;

@@ -4,6 +4,7 @@
 
 mod conservation;
 mod panics;
+mod poison;
 mod turns;
 
 use std::{
@@ -40,6 +41,7 @@ use crate::{
             journal::Journal,
             route::{Route, Routes},
         },
+        panics::Panics,
         work::{
             exchange::Next,
             graph::{End, Graph, Pipeline, Stage, Target},
@@ -159,9 +161,9 @@ impl Processor for Joiner {
     }
 }
 
-struct Panics;
+struct AlwaysPanics;
 
-impl Processor for Panics {
+impl Processor for AlwaysPanics {
     fn process(&mut self, _payload: Payload, _out: &mut Output) {
         panic!("a processor that always panics");
     }
@@ -197,8 +199,11 @@ struct Setup {
     limit: u64,
     stages: Vec<TestStage>,
     exporters: Vec<(Arc<dyn ErasedExporter>, Delivery)>,
-    journal: Option<Arc<Log>>,
+    journal: Option<OpenJournal>,
 }
+
+/// Opens a journal whose panics are reported.
+type OpenJournal = Box<dyn FnOnce(&Panics) -> Arc<Store>>;
 
 /// A stage of the one pipeline.
 struct TestStage {
@@ -295,7 +300,7 @@ impl World {
             async move { pool.tick().await }
         });
         let budget = Budget::new(limit, Arc::clone(&telemetry));
-        let store = journal.map(|log| Store::new(log, pool.panics().clone()));
+        let store = journal.map(|open| open(pool.panics()));
         let route = Arc::new(Route {
             pipelines: vec![(0, None)],
             journal: store.as_ref().map(|store| Journal::new(Arc::clone(store), false)),
@@ -534,7 +539,7 @@ async fn a_hanging_backend_holds_up_neither_the_drain_nor_the_accounts() {
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_answers_the_sender_and_is_reported() {
-    let panics: fn() -> Box<dyn Processor> = || Box::new(Panics);
+    let panics: fn() -> Box<dyn Processor> = || Box::new(AlwaysPanics);
     let mut world = World::new(1 << 20, Some(panics), &[(Backend::new(healthy()), delivery())]);
     let reply = World::send(&world.inlet, "a", 1, Wait::Acceptance).await;
     assert_eq!(reply, Err(Rejection::Unavailable(Reason::Panicked, None)));

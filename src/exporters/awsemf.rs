@@ -38,7 +38,8 @@
 //! `budget` is a ceiling for each month in metrics, as CloudWatch bills them: combinations of
 //! namespace, name and dimensions. Those that have been sent this month go on; a new one beyond the
 //! ceiling is in the log and not a metric. With `preset: cloudwatch-logs-free` it is a ceiling for
-//! the bytes of the documents.
+//! the bytes of the documents, as CloudWatch Logs bills them. One exporter has one budget: the
+//! bytes of an exporter with a budget in metrics have no ceiling.
 //!
 //! Differs from the Collector:
 //!

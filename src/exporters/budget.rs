@@ -23,6 +23,7 @@ pub struct Budget {
     pub preset: Option<Plan>,
     /// Units per month, as the vendor counts them, of all replicas together. Required without a
     /// `preset`.
+    #[serde(deserialize_with = "units")]
     pub per_month: Option<u64>,
     /// What happens if more comes than the budget allows: `pace`, `stop` or `warn`.
     pub mode: Mode,
@@ -64,6 +65,17 @@ impl Default for Budget {
 
 // Keys that can be wrong by themselves are refused where they are decoded, so that the mistakes of
 // all of them are shown at once, whatever is wrong with the others.
+
+fn units<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let units = Option::<u64>::deserialize(deserializer)?;
+    if units == Some(0) {
+        return Err(explained(
+            "`per_month` must be at least 1",
+            "to send nothing, take the exporter out of its pipelines",
+        ));
+    }
+    Ok(units)
+}
 
 fn zone<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let zone = Option::<String>::deserialize(deserializer)?;
@@ -206,17 +218,9 @@ pub(super) fn validate(
         let help = format!("write {}`per_month` with a number of {unit}", counted.choices());
         problems.error(place("preset"), message).help(help);
     }
-    match (own.preset, own.per_month) {
-        (None, None) => {
-            let help = format!("add {}`per_month` with a number of {unit}", counted.choices());
-            problems.error(at.at("budget"), "a budget needs a limit").help(help);
-        }
-        (_, Some(0)) => {
-            problems
-                .error(place("per_month"), "`per_month` must be at least 1")
-                .help("to send nothing, take the exporter out of its pipelines");
-        }
-        _ => {}
+    if own.preset.is_none() && own.per_month.is_none() {
+        let help = format!("add {}`per_month` with a number of {unit}", counted.choices());
+        problems.error(at.at("budget"), "a budget needs a limit").help(help);
     }
     own.validate_share(unit, place("share"), problems);
     if own.left_out == LeftOut::DeadLetters && queue.dead_letters.is_none() {

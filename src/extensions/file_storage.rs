@@ -29,10 +29,15 @@
 //! says what was delivered. Older versions of skep cannot read its version 2: they deliver
 //! everything that is stored again.
 //!
+//! A record whose processing panics is kept as `panicked-...` once it is found; skep never removes
+//! such files either.
+//!
 //! Do not remove the directory, or files in it, while skep runs. skep checks this at each sync, at
-//! most half a second after a write. If the directory is gone, skep refuses new data until it is
-//! restarted or the directory is back; if only the current file of a log is gone, the log begins a
-//! new one. Requests that a journal or a queue has answered with success since the removal are lost
+//! most half a second after a write, and every five seconds otherwise. If the directory is gone,
+//! skep says so in the log and in `skep_storage_missing`, `health_check` answers 503, and new data
+//! is refused until the directory is back or skep is restarted. If only the current file of a log
+//! is gone, the log begins a new one. Ledgers of budgets are made again with all that skep knows.
+//! Requests that a journal or a queue has answered with success since the removal are lost
 //! if skep ends before they are delivered. With `fsync: always` of the journal, or `fsync: true`
 //! here for queues, a request is answered only after the check, so none is lost. If undelivered
 //! data is gone when skep ends, it logs `lost_items` and exits with code 74.

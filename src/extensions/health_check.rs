@@ -10,7 +10,12 @@
 //! as the Collector does. Two more paths tell liveness and readiness apart: `/livez` answers 200 as
 //! long as the process answers at all, `/readyz` as `path`. `?verbose` shows every exporter with
 //! the age of its last success and the backend's own words for its last failure, and every monthly
-//! budget. `warnings` has the budgets of which 80 or 95 % are used; they do not change the status.
+//! budget: `state` is `open`, `paced` while a part is left out so that the rest lasts, or `spent`.
+//! `warnings` has the budgets of which 80 or 95 % are used and those whose ledger cannot be
+//! written; they do not change the status. `skep health` shows all of this.
+//!
+//! If the directory of a storage is gone while skep runs, `path` and `/readyz` answer 503, because
+//! skep refuses the data that belongs there, and `warnings` names it.
 //!
 //! `tls` serves the probe over TLS; `skep health` asks without. `port: 13133`, the older form of
 //! `endpoint`, works with a warning.
@@ -399,7 +404,8 @@ impl Probe {
         }
         let mut body = self.summary(status);
         let budgets = verdict::budgets(&self.judge.telemetry, now);
-        let warnings: Vec<String> = budgets.iter().filter_map(BudgetVerdict::warning).collect();
+        let mut warnings = verdict::missing_storages(&self.judge.telemetry);
+        warnings.extend(budgets.iter().flat_map(BudgetVerdict::warnings));
         if !warnings.is_empty() {
             body["warnings"] = warnings.into();
         }
@@ -428,8 +434,9 @@ impl Probe {
     }
 }
 
-/// Says how the process or a pipeline is, in HTTP statuses: 200, 503 before the start and from the
-/// drain on, 500 where a failing exporter counts, 404 for no such pipeline.
+/// Says how the process or a pipeline is, in HTTP statuses: 200, 503 before the start, from the
+/// drain on and while a storage is gone, 500 where a failing exporter counts, 404 for no such
+/// pipeline.
 struct Judge {
     health: ComponentHealth,
     telemetry: Arc<Telemetry>,
@@ -441,7 +448,8 @@ impl Judge {
     }
 
     fn status(&self, exporters: &[ExporterVerdict], pipeline: Option<&str>) -> StatusCode {
-        if !verdict::is_ready(&self.telemetry) {
+        let is_whole = verdict::missing_storages(&self.telemetry).is_empty();
+        if !verdict::is_ready(&self.telemetry) || !is_whole {
             return StatusCode::SERVICE_UNAVAILABLE;
         }
         let inventory = self.telemetry.inventory();
@@ -484,6 +492,9 @@ fn describe_budget(budget: &BudgetVerdict) -> serde_json::Value {
         "used": budget.used,
         "limit": budget.limit,
         "percent": budget.percent,
+        "state": budget.state.name(),
+        "forecast": budget.forecast,
+        "leftOut": budget.left_out,
     })
 }
 

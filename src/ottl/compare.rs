@@ -13,16 +13,22 @@ use super::{
 /// Compares two values.
 pub(crate) fn compare(comparison: Comparison, left: &Value<'_>, right: &Value<'_>) -> bool {
     match relation(left, right) {
-        Relation::Ordered(ordering) => match comparison {
-            Comparison::Equal => ordering.is_eq(),
-            Comparison::NotEqual => ordering.is_ne(),
-            Comparison::Less => ordering.is_lt(),
-            Comparison::LessOrEqual => ordering.is_le(),
-            Comparison::Greater => ordering.is_gt(),
-            Comparison::GreaterOrEqual => ordering.is_ge(),
-        },
+        Relation::Ordered(ordering) => holds(comparison, ordering),
         Relation::Equal => comparison == Comparison::Equal,
         Relation::Different => comparison == Comparison::NotEqual,
+    }
+}
+
+/// Whether a comparison holds for what is ordered so.
+#[inline]
+pub(crate) fn holds(comparison: Comparison, ordering: Ordering) -> bool {
+    match comparison {
+        Comparison::Equal => ordering.is_eq(),
+        Comparison::NotEqual => ordering.is_ne(),
+        Comparison::Less => ordering.is_lt(),
+        Comparison::LessOrEqual => ordering.is_le(),
+        Comparison::Greater => ordering.is_gt(),
+        Comparison::GreaterOrEqual => ordering.is_ge(),
     }
 }
 

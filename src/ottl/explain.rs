@@ -112,6 +112,9 @@ impl fmt::Display for Test {
                 let sign = if *is_wanted { "==" } else { "!=" };
                 write!(f, "{path} {sign} {:?}", String::from_utf8_lossy(text))
             }
+            Test::IsInt(comparison, place, value) => {
+                write!(f, "{} {} {value}", place.text, comparison.sign())
+            }
             Test::Value(node, _) => node.fmt(f),
             Test::Held(inner, ..) => write!(f, "once({inner})"),
         }
@@ -172,6 +175,10 @@ pub(super) fn why(test: &Test, eval: Eval<'_>, depth: usize, out: &mut Vec<Strin
             let found = super::value::find(eval.item.bytes(*tier), *number, key);
             vec![format!("{path} is {}", found.map_or(Value::Nil, Value::read_cow))]
         }
+        Test::IsInt(_, place, _) => match place.read(eval) {
+            Ok(value) => vec![format!("{} is {value}", place.text)],
+            Err(_) => Vec::new(),
+        },
         Test::Value(Node::Call(call), _) => {
             let arguments = call.arguments.iter().filter_map(|argument| match argument {
                 Argument::Value(node, _) | Argument::Special(_, node, _) => shown(node),

@@ -29,12 +29,15 @@ pub(crate) use aggregate::merged_data;
 
 use std::{ops::Deref, sync::Arc};
 
+use regex::bytes::Regex;
+
 use super::{
     fault::Fault,
     item::Item,
     language::Context,
     node::{Argument, Call, Eval},
     pattern::{self, Recent},
+    rescan::Rescans,
     types::Types,
     value::Value,
 };
@@ -106,12 +109,27 @@ pub enum Takes {
 pub enum Special {
     #[default]
     None,
-    Regex(regex::bytes::Regex),
+    Regex(Pattern),
     /// The pattern comes from the item.
     Recent(Recent),
     Networks(Vec<network::Network>),
+    /// An `AnyValue` that is set.
+    Stored(Vec<u8>),
     Grok(grok::Grok),
     XPath(xpath::XPath),
+}
+
+/// A regular expression or glob that is known at the start.
+#[derive(Debug, Clone)]
+pub struct Pattern {
+    regex: Regex,
+    rescans: Rescans,
+}
+
+impl From<Regex> for Pattern {
+    fn from(regex: Regex) -> Self {
+        Pattern { regex, rescans: Rescans::default() }
+    }
 }
 
 const fn parameter(name: &'static str, takes: Takes) -> Parameter {
@@ -221,17 +239,26 @@ impl Function {
 
 /// A regular expression of a call. It is not cloned: a clone would start with empty caches.
 enum Compiled<'c> {
-    Constant(&'c regex::bytes::Regex),
-    Recent(Arc<regex::bytes::Regex>),
+    Constant(&'c Pattern),
+    Recent(Arc<Regex>, Rescans),
 }
 
 impl Deref for Compiled<'_> {
-    type Target = regex::bytes::Regex;
+    type Target = Regex;
 
     fn deref(&self) -> &Self::Target {
         match self {
-            Compiled::Constant(regex) => regex,
-            Compiled::Recent(regex) => regex,
+            Compiled::Constant(pattern) => &pattern.regex,
+            Compiled::Recent(regex, _) => regex,
+        }
+    }
+}
+
+impl Compiled<'_> {
+    fn rescans(&self) -> &Rescans {
+        match self {
+            Compiled::Constant(pattern) => &pattern.rescans,
+            Compiled::Recent(_, rescans) => rescans,
         }
     }
 }
@@ -239,11 +266,12 @@ impl Deref for Compiled<'_> {
 /// An argument that is a regular expression or glob: compiled at the start, or of the item.
 fn regex<'c>(call: &'c Call, eval: Eval<'_>, at: usize) -> Result<Compiled<'c>, Fault> {
     match call.special(at) {
-        Special::Regex(regex) => Ok(Compiled::Constant(regex)),
+        Special::Regex(pattern) => Ok(Compiled::Constant(pattern)),
         Special::Recent(recent) => {
             let is_glob = matches!(call.function.parameters[at].takes, Takes::Glob);
             let compile = if is_glob { pattern::compile_glob } else { pattern::compile };
-            Ok(Compiled::Recent(recent.get(dynamic_text(call, eval, at)?, compile)?))
+            let regex = recent.get(dynamic_text(call, eval, at)?, compile)?;
+            Ok(Compiled::Recent(regex, Rescans::default()))
         }
         _ => Err(call.wrong(at, Types::TEXT, &Value::Nil)),
     }

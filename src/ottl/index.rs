@@ -1,23 +1,55 @@
-//! Where the fields of a message are: one scan finds them all, and further reads go straight to
-//! them. A condition on `kind` takes half the time so, and each further one a few nanoseconds
-//! (`benches/ottl.rs`).
+//! Where the fields and attributes of a message are: one scan finds them all, and further reads go
+//! straight to them. Each further condition takes a few nanoseconds so (`benches/ottl.rs`).
 
-use std::{borrow::Cow, cell::Cell};
+use std::{borrow::Cow, cell::Cell, ops::Range};
 
-use super::wire::{child, fields};
+use super::{
+    value::{content, is_usual, key_value},
+    wire::{child, fields},
+};
 use crate::otlp::wire::{FieldValue, Fields};
 
 /// Field numbers that are found; OTLP has none above in what items read.
 const NUMBERS: usize = 17;
 
-/// The last occurrence of each field of a message, found when it is first asked for.
+/// Attributes whose places are kept. Further ones are searched one by one.
+const ATTRIBUTES: usize = 32;
+
+/// What is kept of a key: its length and its last two bytes, since many keys begin alike.
+type Sign = (u8, [u8; 2]);
+
+/// Stands for the sign of a key: the attribute has to be read to know its key.
+const UNUSUAL: Sign = (u8::MAX, [0; 2]);
+
+/// The last occurrence of each field of a message, and its attributes, found when one of them is
+/// first asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     is_built: Cell<bool>,
-    /// One more than where a field begins; 0 if it is absent.
-    starts: [Cell<u32>; NUMBERS],
-    /// A bit for each number that occurs several times.
+    /// A bit for each number that occurs, and for each that occurs several times.
+    seen: Cell<u32>,
     repeated: Cell<u32>,
+    /// Where the fields that occur begin.
+    starts: [Cell<usize>; NUMBERS],
+    /// Number of the attributes. It is known once an attribute was asked for, and stays for the
+    /// messages that follow.
+    attributes: Cell<usize>,
+    kept: Cell<usize>,
+    /// Where the attributes begin, and the signs of their keys.
+    places: [Cell<usize>; ATTRIBUTES],
+    signs: [Cell<Sign>; ATTRIBUTES],
+    /// Where the first attribute begins that is not kept.
+    rest: Cell<Option<usize>>,
+}
+
+/// An attribute in its message.
+#[derive(Debug)]
+pub(crate) struct Attribute<'m> {
+    /// The whole field.
+    pub place: Range<usize>,
+    /// Its `KeyValue` and its `AnyValue`.
+    pub entry: &'m [u8],
+    pub any: Cow<'m, [u8]>,
 }
 
 impl Index {
@@ -27,47 +59,126 @@ impl Index {
     }
 
     fn build(&self, message: &[u8]) {
-        self.starts.iter().for_each(|start| start.set(0));
-        let mut repeated = 0;
-        let mut at = 0;
-        while let Some(len) = field_len(&message[at..]) {
-            let number = usize::from(message[at] >> 3);
-            let number = if message[at] < 0x80 { number } else { long_number(&message[at..]) };
-            if let (Some(start), Ok(place)) = (self.starts.get(number), u32::try_from(at + 1)) {
-                if start.get() != 0 {
-                    repeated |= 1 << number;
+        let attributes = self.attributes.get();
+        let (mut seen, mut repeated, mut kept, mut at) = (0, 0, 0, 0);
+        self.rest.set(None);
+        while let Some(Outline { number, header, len }) = message.get(at..).and_then(outline) {
+            if let Some(start) = self.starts.get(number) {
+                repeated |= seen & 1 << number;
+                seen |= 1 << number;
+                start.set(at);
+            }
+            if number == attributes
+                && let Some(entry) = message.get(at + header..at + len)
+            {
+                if let (Some(place), Some(sign)) = (self.places.get(kept), self.signs.get(kept)) {
+                    place.set(at);
+                    sign.set(sign_in(entry));
+                    kept += 1;
+                } else if self.rest.get().is_none() {
+                    self.rest.set(Some(at));
                 }
-                start.set(place);
             }
             at += len;
         }
+        self.seen.set(seen);
         self.repeated.set(repeated);
+        self.kept.set(kept);
         self.is_built.set(true);
+    }
+
+    fn attribute<'m>(&self, message: &'m [u8], number: u32, key: &[u8]) -> Option<Attribute<'m>> {
+        let slot = usize::try_from(number).unwrap_or(0);
+        if !self.is_built.get() || self.attributes.get() != slot {
+            self.attributes.set(slot);
+            self.build(message);
+        }
+        let wanted = sign_of(key);
+        let kept = self.places.iter().zip(&self.signs).take(self.kept.get());
+        for (place, sign) in kept {
+            if sign.get() == wanted || sign.get() == UNUSUAL {
+                let found = first_attribute(message, place.get(), number);
+                if let Some(found) = found.filter(|(known, _)| *known == key) {
+                    return Some(found.1);
+                }
+            }
+        }
+        search(message, self.rest.get()?, number, key)
     }
 }
 
-/// Bytes of the field at the start; the usual short forms without reading it.
+/// The outline of a field: its number, and the lengths of what precedes its content and of all.
+struct Outline {
+    number: usize,
+    header: usize,
+    len: usize,
+}
+
+/// The outline of the first field; the usual short forms without reading it.
 #[inline]
-fn field_len(message: &[u8]) -> Option<usize> {
-    let len = match message {
-        [] => return None,
-        [tag @ ..0x80, second @ ..0x80, ..] if tag & 7 == 2 => 2 + usize::from(*second),
-        [tag @ ..0x80, ..0x80, ..] if tag.trailing_zeros() >= 3 => 2,
-        [tag @ ..0x80, ..] if tag & 7 == 1 => 9,
-        _ => usize::MAX,
+fn outline(message: &[u8]) -> Option<Outline> {
+    let (tag, header, len) = match *message {
+        [tag @ 0..0x80, len @ 0..0x80, ..] if tag & 7 == 2 => (tag, 2, 2 + usize::from(len)),
+        [tag @ 0..0x80, 0..0x80, ..] if tag & 7 == 0 => (tag, 1, 2),
+        [tag @ 0..0x80, ..] if tag & 7 == 1 => (tag, 1, 9),
+        [tag @ 0..0x80, low, high @ 0..0x80, ..] if tag & 7 == 2 => {
+            (tag, 3, 3 + (usize::from(low & 0x7F) | usize::from(high) << 7))
+        }
+        _ => return long_outline(message),
     };
-    if len <= message.len() { Some(len) } else { long_len(message) }
+    Some(Outline { number: usize::from(tag >> 3), header, len })
 }
 
 #[cold]
-fn long_len(message: &[u8]) -> Option<usize> {
-    Some(Fields::new(message).next()?.ok()?.whole.len())
+fn long_outline(message: &[u8]) -> Option<Outline> {
+    let field = Fields::new(message).next()?.ok()?;
+    let len = field.whole.len();
+    let content = if let FieldValue::Len(bytes) = field.value { bytes.len() } else { 0 };
+    Some(Outline { number: usize::try_from(field.number).ok()?, header: len - content, len })
 }
 
-#[cold]
-fn long_number(message: &[u8]) -> usize {
-    let field = Fields::new(message).next().and_then(Result::ok);
-    field.and_then(|field| usize::try_from(field.number).ok()).unwrap_or(NUMBERS)
+/// The sign of the key of a `KeyValue` that has a key and at most one value, in this order.
+#[inline]
+fn sign_in(entry: &[u8]) -> Sign {
+    match entry {
+        [0x0A, len @ 0..0x80, rest @ ..] if is_usual(entry, *len) => {
+            rest.get(..usize::from(*len)).map_or(UNUSUAL, sign_of)
+        }
+        _ => UNUSUAL,
+    }
+}
+
+/// The sign of a key. That of a long one is the same as of an attribute that has to be read.
+#[inline]
+fn sign_of(key: &[u8]) -> Sign {
+    match u8::try_from(key.len()) {
+        Ok(len @ 0..0x80) => (len, key.last_chunk().copied().unwrap_or_default()),
+        _ => UNUSUAL,
+    }
+}
+
+/// The attribute that begins at a place, with its key.
+#[inline]
+fn first_attribute(message: &[u8], at: usize, number: u32) -> Option<(&[u8], Attribute<'_>)> {
+    let field = Fields::new(message.get(at..)?).next()?.ok()?;
+    let entry = content(&field, number)?;
+    let (key, any) = key_value(entry);
+    Some((key, Attribute { place: at..at + field.whole.len(), entry, any }))
+}
+
+/// Looks for an attribute from a place on.
+fn search<'m>(message: &'m [u8], from: usize, number: u32, key: &[u8]) -> Option<Attribute<'m>> {
+    let mut at = from;
+    for field in fields(message.get(from..)?) {
+        if field.number == number
+            && let Some((known, found)) = first_attribute(message, at, number)
+            && known == key
+        {
+            return Some(found);
+        }
+        at += field.whole.len();
+    }
+    None
 }
 
 /// A message with its index, if it has one.
@@ -93,8 +204,19 @@ impl<'m> Indexed<'m> {
         if !index.is_built.get() {
             index.build(self.message);
         }
-        let start = usize::try_from(index.starts[slot].get()).ok()?.checked_sub(1)?;
-        Some(Fields::new(self.message.get(start..)?).next()?.ok()?.value)
+        if index.seen.get() & 1 << slot == 0 {
+            return None;
+        }
+        Some(Fields::new(self.message.get(index.starts[slot].get()..)?).next()?.ok()?.value)
+    }
+
+    /// The first attribute with a key among the `KeyValue` fields `number`.
+    #[inline]
+    pub(crate) fn attribute(self, number: u32, key: &[u8]) -> Option<Attribute<'m>> {
+        match self.index {
+            Some(index) => index.attribute(self.message, number, key),
+            None => search(self.message, 0, number, key),
+        }
     }
 
     /// Bytes of a field, empty if it is absent.
@@ -133,5 +255,87 @@ impl<'m> Indexed<'m> {
             found = Some((field.number, field.number_value()));
         }
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{super::wire::last, *};
+    use crate::otlp::{
+        Signal,
+        splice::messages,
+        wild::{self, OneOfs},
+        wire::put_bytes,
+    };
+
+    fn spans(request: &[u8]) -> Vec<&[u8]> {
+        let inner = |message| messages(message, &[2]).map(|field| field.bytes());
+        let entries = messages(request, &[1]).map(|field| field.bytes());
+        entries.flat_map(inner).flat_map(inner).collect()
+    }
+
+    fn key_value_bytes(key: &[u8]) -> Vec<u8> {
+        let mut entry = Vec::new();
+        put_bytes(&mut entry, 1, key);
+        put_bytes(&mut entry, 2, &[0x0A, 1, b'x']);
+        entry
+    }
+
+    proptest! {
+        #[test]
+        fn fields_and_attributes_are_those_of_the_message(seed: u64, more in 0_usize..80) {
+            let request = wild::request(Signal::Traces, seed, OneOfs::Mixed);
+            let index = Index::default();
+            for span in spans(&request) {
+                let mut span = span.to_vec();
+                for n in 0..more {
+                    put_bytes(&mut span, 9, &key_value_bytes(format!("key.{}", n % 50).as_bytes()));
+                }
+                index.clear();
+                let (plain, indexed) =
+                    (Indexed::plain(&span), Indexed { message: &span, index: Some(&index) });
+                for number in 0..20 {
+                    prop_assert_eq!(indexed.last(number), last(&span, number));
+                    prop_assert_eq!(indexed.child(number), child(&span, number));
+                }
+                let entries = fields(&span).filter_map(|field| content(&field, 9).map(key_value));
+                let keys: Vec<&[u8]> = entries.map(|(key, _)| key).chain([&b"absent"[..]]).collect();
+                for key in keys {
+                    let (found, expected) = (indexed.attribute(9, key), plain.attribute(9, key));
+                    let shown = |one: Option<Attribute<'_>>| {
+                        one.map(|one| (one.place, one.entry.to_vec(), one.any.into_owned()))
+                    };
+                    prop_assert_eq!(shown(found), shown(expected));
+                }
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_a_panic(bytes: Vec<u8>, number in 0_u32..20) {
+            let index = Index::default();
+            let indexed = Indexed { message: &bytes, index: Some(&index) };
+            let key = b"x";
+            let found = indexed.attribute(number, key).map_or(0, |found| found.place.end);
+            prop_assert!(found <= bytes.len());
+            prop_assert!(indexed.bytes(number).len() <= bytes.len());
+        }
+    }
+
+    #[test]
+    fn the_first_of_several_attributes_with_a_key_is_found_also_beyond_those_kept() {
+        let mut span = Vec::new();
+        for n in 0..100 {
+            put_bytes(&mut span, 9, &key_value_bytes(format!("k{n:02}").as_bytes()));
+        }
+        put_bytes(&mut span, 9, &key_value_bytes(b"k70"));
+        let index = Index::default();
+        let indexed = Indexed { message: &span, index: Some(&index) };
+        let len = span.len() / 101;
+        for n in [0, 31, 32, 70, 99] {
+            let found = indexed.attribute(9, format!("k{n:02}").as_bytes());
+            assert_eq!(found.map(|found| found.place), Some(n * len..(n + 1) * len));
+        }
     }
 }

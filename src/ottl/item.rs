@@ -304,10 +304,20 @@ impl<'a> Item<'a> {
         tier: Tier,
         write: impl FnOnce(&[u8], &mut Vec<u8>) -> Result<(), What>,
     ) -> Result<(), What> {
+        self.edit_indexed(tier, |from, out| write(from.message, out))
+    }
+
+    /// The same for what looks for single fields.
+    pub(super) fn edit_indexed(
+        &mut self,
+        tier: Tier,
+        write: impl FnOnce(Indexed<'_>, &mut Vec<u8>) -> Result<(), What>,
+    ) -> Result<(), What> {
         let mut out = std::mem::take(&mut self.spare);
         out.clear();
         let level = &mut self.levels[tier as usize];
-        let mut written = write(level.bytes(), &mut out);
+        let from = Indexed { message: level.bytes(), index: Some(&level.index) };
+        let mut written = write(from, &mut out);
         if self.shares_cache && tier == Tier::Cache && out.len() > SHARED_CACHE {
             written = Err(What::TooLarge);
         }

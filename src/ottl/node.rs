@@ -9,12 +9,12 @@ use smallvec::SmallVec;
 
 use super::{
     arithmetic::{calculate, negate},
-    compare::compare,
+    compare::{compare, holds},
     fault::{Fault, What},
     functions::{Function, Run, Special},
     item::{Item, Tier},
     language::Access,
-    read::read,
+    read::{integer, read},
     syntax::{Comparison, Math, Span},
     types::Types,
     value::{Map, Value, find, put_entry},
@@ -123,6 +123,8 @@ pub enum Test {
         /// As written.
         path: Box<str>,
     },
+    /// `kind == 2`: an integer of the item and a constant one.
+    IsInt(Comparison, Box<Place>, i64),
     /// A converter that returns a boolean.
     Value(Node, Span),
     /// A test of an owner only: of the resource, or of the scope with it. It has its last result,
@@ -287,7 +289,7 @@ impl Place {
         if let (Access::Attributes(number), [Key::Text(key)]) = (self.access, &*self.keys) {
             let found = match self.tier {
                 Tier::Resource | Tier::Scope => self.shared_attribute(eval.item),
-                tier => find(eval.item.bytes(tier), number, key),
+                tier => eval.item.indexed(tier).attribute(number, key).map(|found| found.any),
             };
             return Ok(found.map_or(Value::Nil, Value::read_cow));
         }
@@ -332,11 +334,15 @@ impl Test {
                 Ok(compare(*comparison, &left, &right))
             }
             Test::IsText { tier, number, key, text, is_wanted, .. } => {
-                let found = find(eval.item.bytes(*tier), *number, key);
-                let is_equal = found.is_some_and(
-                    |any| matches!(Value::read(&any), Value::Text(found) if *found == **text),
-                );
+                let found = eval.item.indexed(*tier).attribute(*number, key);
+                let is_equal = found.is_some_and(|found| {
+                    matches!(Value::read(&found.any), Value::Text(found) if *found == **text)
+                });
                 Ok(is_equal == *is_wanted)
+            }
+            Test::IsInt(comparison, place, value) => {
+                let found = integer(eval.item.indexed(place.tier), place.access);
+                Ok(holds(*comparison, found.cmp(value)))
             }
             Test::Value(node, span) => match node.eval(eval)? {
                 Value::Bool(value) => Ok(value),

@@ -1,6 +1,7 @@
 //! Regular expressions and globs of the language, which are those of Go.
 //!
-//! The engine is Rust's, whose time is linear, too. What Go writes otherwise is translated: `\d`,
+//! The engine is Rust's, whose time is linear, too, for a single match; for all matches of a text
+//! see `rescan`. What Go writes otherwise is translated: `\d`,
 //! `\w`, `\s` and `\b` mean ASCII, `\Q...\E` quotes, and `[`, `&&`, `--` and `~~` inside of a class
 //! are plain characters.
 

@@ -2,15 +2,19 @@
 //! statement, where that is known.
 
 use super::problem::Problem;
-use crate::config::{Place, Problems, tree::Node};
+use crate::config::{
+    Place, Problems,
+    tree::{Node, Value},
+};
 
 /// Records a problem of the statement `text`, which is the value of a node.
 ///
-/// The text of a plain or quoted scalar is in the file as it is, unless it has escapes or several
-/// lines. Then the whole value is marked, and the line of the statement is shown below. Only then
-/// the message begins with the line and column in the statement: the place in the file says more.
+/// The text of a scalar is in the file as it is, line by line if it has several, unless it has
+/// escapes or references. Then the whole value is marked, and the line of the statement is shown
+/// below. Only then the message begins with the line and column in the statement: the place in the
+/// file says more.
 pub fn report(problems: &mut Problems, node: &Node, text: &str, problem: &Problem) {
-    let place = within(node.spot(), text, problem);
+    let place = within(node, text, problem);
     let message = if place.is_some() {
         problem.message.clone()
     } else {
@@ -32,7 +36,17 @@ pub fn report(problems: &mut Problems, node: &Node, text: &str, problem: &Proble
 }
 
 /// The part of a scalar that a problem is about.
-fn within(whole: &Place, text: &str, problem: &Problem) -> Option<Place> {
+fn within(node: &Node, text: &str, problem: &Problem) -> Option<Place> {
+    let whole = node.spot();
+    if let Some(pieces) = &node.pieces {
+        let piece = pieces.iter().rev().find(|piece| piece.at <= problem.span.start)?;
+        let inside = |at: usize| piece.start + (at - piece.at).min(piece.len);
+        let (start, end) = (problem.span.start, problem.span.end.max(problem.span.start));
+        return Some(Place { source: whole.source, range: inside(start)..inside(end) });
+    }
+    if matches!(node.value, Value::Substituted { .. }) {
+        return None;
+    }
     let quotes = whole.range.len().checked_sub(text.len())?;
     if !matches!(quotes, 0 | 2) || text.contains('\n') {
         return None;
@@ -53,21 +67,16 @@ fn shown(problem: &Problem, text: &str) -> String {
 mod tests {
     use super::*;
     use crate::{
-        config::{Value, yaml},
+        config::yaml,
         otlp::Signal,
         ottl::{Context, Group, Program},
     };
 
-    #[test]
-    fn the_caret_is_inside_of_the_statement() {
-        let text = "statements:\n  - 'set(log.attribtes[\"a\"], 1)'\n";
-        let mut problems = Problems::default();
-        let root = yaml::parse(0, text).unwrap();
-        let node = match &root.get("statements").unwrap().value {
-            Value::List(nodes) => nodes[0].clone(),
-            _ => panic!("a list"),
-        };
-        let statement = "set(log.attribtes[\"a\"], 1)";
+    /// What is marked for the one problem of the statement in `yaml`, and its message.
+    fn marked(yaml: &str) -> (&str, String) {
+        let root = yaml::parse(0, yaml).unwrap();
+        let node = root.at("statements::0");
+        let Value::String(statement) = &node.value else { panic!("{node:?}") };
         let group = Group {
             signal: Signal::Logs,
             context: Some(Context::Log),
@@ -75,10 +84,50 @@ mod tests {
             statements: &[statement],
         };
         let found = Program::compile(&group).unwrap_err();
-        report(&mut problems, &node, statement, &found[0].problem);
-        let range = problems.0[0].place.clone().unwrap().range;
-        assert_eq!(&text[range], "attribtes");
-        assert_eq!(problems.0[0].help.as_deref(), Some("did you mean `attributes`?"));
-        assert_eq!(problems.0[0].message, "a log record has no field `attribtes`");
+        let mut problems = Problems::default();
+        report(&mut problems, node, statement, &found[0].problem);
+        let problem = &problems.0[0];
+        (&yaml[problem.place.clone().unwrap().range], problem.message.clone())
+    }
+
+    const MISSPELT: &str = "a log record has no field `attribtes`";
+
+    #[test]
+    fn the_caret_is_inside_of_the_statement() {
+        for yaml in [
+            "statements:\n  - 'set(log.attribtes[\"a\"], 1)'\n",
+            "statements:\n  - set(log.attribtes[\"a\"], 1)\n",
+            // Folded, with and without line breaks at the end, and indented further.
+            "statements:\n  - >\n    set(\n    log.attribtes[\"a\"],\n    1)\n",
+            "statements:\n  - >-\n    set(log.attribtes[\"a\"], 1)\n\n",
+            "statements:\n  - >-\n    set(\n      log.attribtes[\"a\"],\n\n      1)\n\n# end\n",
+            // Literal.
+            "statements:\n  - |\n    set(\n      log.attribtes[\"a\"], 1)\n",
+            "statements:\n  - |2-\n    set(\n      log.attribtes[\"a\"], 1)\n",
+            // Plain and quoted ones that go on in the next line.
+            "statements:\n - set(body,\n  log.attribtes[\"a\"])\n",
+            "statements:\n - 'set(body,\n\n     log.attribtes[\"a\"])'\n",
+            "statements:\n - \"set(body,\n  \u{e9}log.attribtes)\"\n",
+        ] {
+            if yaml.contains('\u{e9}') {
+                assert_eq!(marked(yaml).0, "\u{e9}", "{yaml}");
+            } else {
+                assert_eq!(marked(yaml), ("attribtes", MISSPELT.to_owned()), "{yaml}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_statement_with_escapes_is_marked_as_a_whole() {
+        let yaml = "statements:\n  - \"set(body,\n    log.attribtes[\\\"a\\\"])\"\n";
+        let (place, message) = marked(yaml);
+        assert!(place.starts_with("\"set("), "{place}");
+        assert_eq!(message, format!("1:15: {MISSPELT}"));
+    }
+
+    #[test]
+    fn the_end_of_a_statement_is_the_end_of_its_last_line() {
+        let (place, message) = marked("statements:\n  - >\n    set(body,\n      1\n  - ok\n");
+        assert_eq!((place, message.contains("1:")), ("", false), "{message}");
     }
 }

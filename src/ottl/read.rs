@@ -9,7 +9,7 @@ use super::{
     language::{Access, Point, RequestField},
     text::{hex, plain},
     trace_state,
-    value::{Collection, Map, Value, find},
+    value::{Collection, Map, Value},
     wire::{Step, fixed64s, last, last_of, number, step, unzigzag, varints},
 };
 use crate::otlp::wire::FieldValue;
@@ -46,10 +46,10 @@ pub(crate) fn read<'i>(
         other => other,
     };
     let indexed = item.indexed(tier);
-    let message = indexed.message;
     let (value, steps) = match (access, steps) {
         (Access::Attributes(number), [Step::Key(key), deeper @ ..]) => {
-            (find(message, number, key).map_or(Value::Nil, Value::read_cow), deeper)
+            let found = indexed.attribute(number, key).map(|found| found.any);
+            (found.map_or(Value::Nil, Value::read_cow), deeper)
         }
         (Access::TraceState(number), [Step::Key(key), deeper @ ..]) => {
             (trace_state::member(indexed.bytes(number), key), deeper)
@@ -73,10 +73,11 @@ fn whole<'i>(item: &Item<'_>, from: Indexed<'i>, access: Access) -> Value<'i> {
     let collection = |name, bytes, number| Value::Collection(Collection { name, bytes, number });
     match access {
         Access::Text(n) | Access::TraceState(n) => Value::Text(Cow::Borrowed(from.bytes(n))),
-        Access::Uint32(n) => Value::Int(i64::from(low_bits(from.number(n)))),
-        Access::Enum(n) => Value::Int(i64::from(low_bits(from.number(n)).cast_signed())),
-        Access::Sint32(n) => Value::Int(unzigzag(u64::from(low_bits(from.number(n))))),
-        Access::Fixed32(n) | Access::Fixed64(n) => Value::Int(from.number(n).cast_signed()),
+        Access::Uint32(_)
+        | Access::Enum(_)
+        | Access::Sint32(_)
+        | Access::Fixed32(_)
+        | Access::Fixed64(_) => Value::Int(integer(from, access)),
         Access::Time(n) => Value::Time(from.number(n).cast_signed()),
         Access::Double(n) => Value::Double(f64::from_bits(from.number(n))),
         Access::Bool(n) => Value::Bool(from.number(n) != 0),
@@ -120,6 +121,35 @@ fn whole<'i>(item: &Item<'_>, from: Indexed<'i>, access: Access) -> Value<'i> {
         }
         Access::Schema => Value::Text(Cow::Borrowed(message)),
         Access::Point(_) | Access::Request(_) => Value::Nil,
+    }
+}
+
+/// Whether a field is an integer, also where it is absent.
+pub(super) fn is_integer(access: Access) -> bool {
+    match access {
+        Access::Uint32(_)
+        | Access::Enum(_)
+        | Access::Sint32(_)
+        | Access::Fixed32(_)
+        | Access::Fixed64(_) => true,
+        Access::Within(_, inner) => is_integer(*inner),
+        _ => false,
+    }
+}
+
+/// A field that is an integer.
+#[inline]
+pub(super) fn integer(from: Indexed<'_>, access: Access) -> i64 {
+    match access {
+        Access::Uint32(n) => i64::from(low_bits(from.number(n))),
+        Access::Enum(n) => i64::from(low_bits(from.number(n)).cast_signed()),
+        Access::Sint32(n) => unzigzag(u64::from(low_bits(from.number(n)))),
+        Access::Fixed32(n) | Access::Fixed64(n) => from.number(n).cast_signed(),
+        Access::Within(n, inner) => {
+            let child = from.child(n).unwrap_or_default();
+            integer(Indexed::plain(&child), *inner)
+        }
+        _ => 0,
     }
 }
 

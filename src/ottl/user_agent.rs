@@ -1,7 +1,9 @@
 //! Browsers, tools and bots by the header `User-Agent`, with the names of the project `uap-core`.
 //!
-//! The table has those that make nearly all traffic; everything else is `Other`. Why not all rules
-//! of `uap-core`: they are more than a thousand regular expressions, and take 20 MB of memory.
+//! The table has those that make nearly all traffic; everything else is `Other`. `docs/ottl.md`
+//! lists them. Why not all rules of `uap-core`: they are more than a thousand regular expressions,
+//! and take 20 MB of memory; the crate `ua-parser` does not bring them. Why not `woothee`, which
+//! has rules in its code: its names are not those of `uap-core`, which queries are written for.
 
 /// What is known of a user agent; empty where nothing is.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -143,4 +145,20 @@ fn system(text: &str) -> (&'static str, String) {
         }
     }
     ("Other", String::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_for_users_is_complete() {
+        let page = include_str!("../../docs/ottl.md");
+        let list = page.split("## User agents").nth(1).and_then(|rest| rest.split("<!--").next());
+        let listed = |name: &str| list.is_some_and(|list| list.contains(&format!("`{name}`")));
+        let words = FAMILIES.iter().map(|(_, name)| name).chain(WINDOWS.iter().map(|(_, it)| it));
+        for name in words {
+            assert!(listed(name), "{name}");
+        }
+    }
 }

@@ -5,8 +5,9 @@ use std::borrow::Cow;
 
 use super::{
     fault::What,
+    index::Indexed,
     types::Types,
-    value::{self, Value, content, elements, key_value, put_entry_bytes},
+    value::{self, Value, content, elements, put_entry_bytes},
 };
 use crate::otlp::wire::{Field, FieldValue, Fields, WireType, put_bytes, put_varint, tag};
 
@@ -145,13 +146,19 @@ pub(crate) fn replace(
     write: impl FnOnce(&mut Vec<u8>),
 ) {
     let mut write = Some(write);
+    let (mut copied, mut at) = (0, 0);
     for field in fields(message) {
-        if !numbers.contains(&field.number) {
-            out.extend_from_slice(field.whole);
-        } else if let Some(write) = write.take() {
-            write(out);
+        let start = at;
+        at += field.whole.len();
+        if numbers.contains(&field.number) {
+            out.extend_from_slice(&message[copied..start]);
+            copied = at;
+            if let Some(write) = write.take() {
+                write(out);
+            }
         }
     }
+    out.extend_from_slice(&message[copied..at]);
     if let Some(write) = write {
         write(out);
     }
@@ -188,7 +195,7 @@ impl Step<'_> {
 
 /// Sets the value behind `first` and the steps after it among the `KeyValue` fields `number`.
 pub(crate) fn put_attribute(
-    message: &[u8],
+    from: Indexed<'_>,
     number: u32,
     steps: &[Step<'_>],
     any: &[u8],
@@ -204,26 +211,14 @@ pub(crate) fn put_attribute(
             found: Types::INT,
         });
     };
-    let mut is_done = false;
-    let mut copied = 0;
-    let mut at = 0;
-    for field in fields(message) {
-        let start = at;
-        at += field.whole.len();
-        let Some(entry) = content(&field, number) else { continue };
-        let (found, old) = key_value(entry);
-        if is_done || found != &**key {
-            continue;
-        }
-        is_done = true;
-        out.extend_from_slice(&message[copied..start]);
-        copied = at;
-        put_value(number, key, Some((entry, &old)), deeper, any, out)?;
-    }
-    out.extend_from_slice(&message[copied..]);
-    if !is_done {
-        put_value(number, key, None, deeper, any, out)?;
-    }
+    let message = from.message;
+    let Some(old) = from.attribute(number, key) else {
+        out.extend_from_slice(message);
+        return put_value(number, key, None, deeper, any, out);
+    };
+    out.extend_from_slice(&message[..old.place.start]);
+    put_value(number, key, Some((old.entry, &old.any)), deeper, any, out)?;
+    out.extend_from_slice(&message[old.place.end..]);
     Ok(())
 }
 
@@ -274,11 +269,11 @@ pub(crate) fn put_inside(
     let mut inner = Vec::new();
     match (Value::read(old), first) {
         (Value::Map(map), Step::Key(_)) => {
-            put_attribute(&map.bytes, 1, steps, any, &mut inner)?;
+            put_attribute(Indexed::plain(&map.bytes), 1, steps, any, &mut inner)?;
             put_bytes(out, 6, &inner);
         }
         (Value::Nil, Step::Key(_)) => {
-            put_attribute(&[], 1, steps, any, &mut inner)?;
+            put_attribute(Indexed::plain(&[]), 1, steps, any, &mut inner)?;
             put_bytes(out, 6, &inner);
         }
         (Value::List(list), Step::Index(index)) => {

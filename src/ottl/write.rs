@@ -62,7 +62,7 @@ fn write_inside(
     match access {
         Access::Attributes(number) => {
             let any = stored(value)?;
-            item.edit(tier, |message, out| put_attribute(message, number, steps, &any, out))
+            item.edit_indexed(tier, |from, out| put_attribute(from, number, steps, &any, out))
         }
         Access::Any(number) => {
             let any = stored(value)?;

@@ -72,7 +72,7 @@ use crate::{
     config::{Anything, Node, Problems},
     otlp::{Payload, Signal},
     ottl::{Context, ErrorMode, Fate},
-    statements::{self, Blocks, Runner, Source, Text, Texts, Told, texts},
+    statements::{self, Blocks, Runner, Source, Text, Texts, texts},
     telemetry::{Counter, Desc},
 };
 
@@ -289,26 +289,10 @@ impl ProcessorConfig for Config {
     }
 
     fn build(&self, cx: &BuildContext) -> Result<Box<dyn Processor>, StartError> {
-        Ok(Box::new(self.filter(cx, &Told::default())?))
-    }
-
-    fn replicas(
-        &self,
-        cx: &BuildContext,
-        count: usize,
-    ) -> Result<Vec<Box<dyn Processor>>, StartError> {
-        let told = Told::default();
-        let replica = |_| Ok(Box::new(self.filter(cx, &told)?) as Box<dyn Processor>);
-        (0..count).map(replica).collect()
-    }
-}
-
-impl Config {
-    fn filter(&self, cx: &BuildContext, told: &Told) -> Result<Filter, StartError> {
         let signal = cx.signal;
         let mut steps: Vec<Step> = Vec::new();
         for source in self.older(signal).into_iter().chain(self.newer(signal)) {
-            let runner = source.runner(cx, Kind::Processor, told)?;
+            let runner = source.runner(cx, Kind::Processor)?;
             steps.push(Step { context: runner.context(), runners: vec![runner], selection: None });
         }
         if let Blocks::Texts(_) = self.blocks(signal) {
@@ -328,7 +312,7 @@ impl Config {
             Signal::Logs => &LOGS,
         };
         let filtered = cx.metrics("filter").counter(desc, &[]);
-        Ok(Filter { steps, filtered })
+        Ok(Box::new(Filter { steps, filtered }))
     }
 }
 

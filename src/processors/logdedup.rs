@@ -64,7 +64,7 @@ use crate::{
         payload::{Permit, Receipts},
     },
     ottl::{Context, ErrorMode, Fate, Item},
-    statements::{self, Runner, Source, Text, Texts, Told, texts},
+    statements::{self, Runner, Source, Text, Texts, texts},
     telemetry::{Desc, Detail, Histogram},
 };
 
@@ -213,10 +213,8 @@ impl ProcessorConfig for Config {
     }
 
     fn build(&self, cx: &BuildContext) -> Result<Box<dyn Processor>, StartError> {
-        let told = Told::default();
         let source = self.source();
-        let conditions =
-            source.map(|source| source.runner(cx, Kind::Processor, &told)).transpose()?;
+        let conditions = source.map(|source| source.runner(cx, Kind::Processor)).transpose()?;
         let fields = |list: &[String]| list.iter().filter_map(|field| parse(field)).collect();
         let exclude: Vec<Field> = fields(&self.exclude_fields);
         let deletions: Vec<String> = exclude.iter().map(Field::deletion).collect();
@@ -232,9 +230,8 @@ impl ProcessorConfig for Config {
             // A record without the field has nothing to lose.
             mode: ErrorMode::Silent,
         };
-        let remove = (!deletions.is_empty())
-            .then(|| removal.runner(cx, Kind::Processor, &told))
-            .transpose()?;
+        let remove =
+            (!deletions.is_empty()).then(|| removal.runner(cx, Kind::Processor)).transpose()?;
         Ok(Box::new(Dedup {
             interval: self.interval.0,
             conditions,

@@ -158,7 +158,6 @@ use crate::{
     component::{BuildContext, Entry, Needs, Partition, Processor, ProcessorConfig, StartError},
     config::{Ignored, Interval, Node, Problems},
     otlp::Signal,
-    statements::Told,
     telemetry::decisions::Decisions,
 };
 
@@ -347,12 +346,11 @@ impl ProcessorConfig for Config {
         count: usize,
     ) -> Result<Vec<Box<dyn Processor>>, StartError> {
         let settings = Arc::new(self.settings(cx, count));
-        let told = Told::default();
         let shard = |_| {
             // Of its own: clones of an expression share scratch space, which workers would fight
             // for.
             let Program { matcher, questions, .. } = compile(&self.policies);
-            let questions = Questions::new(&questions, cx, &told)?;
+            let questions = Questions::new(&questions, cx)?;
             let shard = Shard::new(Arc::clone(&settings), matcher, questions, count);
             Ok(Box::new(shard) as Box<dyn Processor>)
         };

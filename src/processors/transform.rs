@@ -65,7 +65,7 @@ use crate::{
     config::{Anything, Node, Problems},
     otlp::{Payload, Signal},
     ottl::{Context, ErrorMode, Fate, Item},
-    statements::{self, Blocks, Runner, Source, Texts, Told, texts},
+    statements::{self, Blocks, Runner, Source, Texts, texts},
 };
 
 /// Runs statements.
@@ -150,14 +150,6 @@ impl Config {
         let of = |signal| self.sources(signal).into_iter().map(|(source, _)| source);
         Signal::ALL.into_iter().flat_map(of).collect()
     }
-
-    fn transform(&self, cx: &BuildContext, told: &Told) -> Result<Transform, StartError> {
-        let group = |(source, shares_cache): (Source<'_>, bool)| {
-            Ok(Group { runner: source.runner(cx, Kind::Processor, told)?, shares_cache })
-        };
-        let groups = self.sources(cx.signal).into_iter().map(group).collect::<Result<_, _>>()?;
-        Ok(Transform { groups, caches: Vec::new() })
-    }
 }
 
 impl ProcessorConfig for Config {
@@ -203,17 +195,11 @@ impl ProcessorConfig for Config {
     }
 
     fn build(&self, cx: &BuildContext) -> Result<Box<dyn Processor>, StartError> {
-        Ok(Box::new(self.transform(cx, &Told::default())?))
-    }
-
-    fn replicas(
-        &self,
-        cx: &BuildContext,
-        count: usize,
-    ) -> Result<Vec<Box<dyn Processor>>, StartError> {
-        let told = Told::default();
-        let replica = |_| Ok(Box::new(self.transform(cx, &told)?) as Box<dyn Processor>);
-        (0..count).map(replica).collect()
+        let group = |(source, shares_cache): (Source<'_>, bool)| {
+            Ok(Group { runner: source.runner(cx, Kind::Processor)?, shares_cache })
+        };
+        let groups = self.sources(cx.signal).into_iter().map(group).collect::<Result<_, _>>()?;
+        Ok(Box::new(Transform { groups, caches: Vec::new() }))
     }
 }
 

@@ -1,15 +1,9 @@
 //! What fails while texts run: counted by text, and logged the first time that a text fails in a
 //! way of its own, with the keys of the item. A payload of a million bad items makes one line.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex},
-};
-
 use crate::{
-    component::{BuildContext, Kind},
+    component::{BuildContext, Kind, Told},
     ottl::{Failure, Item, Program, What, Which, keys},
-    sync::lock,
     telemetry::{Counter, Desc},
 };
 
@@ -18,17 +12,6 @@ const FAILED: Desc = Desc::new(
     "{failure}",
     "Failures of statements and conditions of OTTL on items, by statement",
 );
-
-/// What the replicas of a component have logged: places of texts, and kinds of failure.
-#[derive(Debug, Clone, Default)]
-pub struct Told(Arc<Mutex<HashSet<(String, u32)>>>);
-
-impl Told {
-    #[cfg(test)]
-    pub(super) fn count(&self) -> usize {
-        lock(&self.0).len()
-    }
-}
 
 /// Counts failures of a group of texts.
 #[derive(Debug, Clone)]
@@ -72,12 +55,7 @@ const fn kind(what: &What) -> u32 {
 }
 
 impl Failures {
-    pub(super) fn new(
-        cx: &BuildContext,
-        component: Kind,
-        places: Vec<String>,
-        told: &Told,
-    ) -> Self {
+    pub(super) fn new(cx: &BuildContext, component: Kind, places: Vec<String>) -> Self {
         let meter = cx.metrics(component.name());
         let counter = |place: &String| meter.counter(&FAILED, &[("statement", place)]);
         Failures {
@@ -85,7 +63,7 @@ impl Failures {
             pending: vec![0; places.len()],
             is_pending: false,
             known: vec![0; places.len()],
-            told: told.clone(),
+            told: cx.told.clone(),
             news: Vec::new(),
             pipeline: cx.pipeline.clone(),
             id: cx.id.to_string(),
@@ -112,7 +90,7 @@ impl Failures {
         let bit = kind(&failure.fault.what);
         if self.known[at] & bit == 0 {
             self.known[at] |= bit;
-            if lock(&self.told.0).insert((self.places[at].clone(), bit)) {
+            if self.told.insert(&self.places[at], bit) {
                 self.news.push(News { at, which: failure.which, reason: failure.reason() });
             }
         }

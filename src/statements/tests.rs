@@ -68,9 +68,8 @@ fn source<'c>(place: &str, text: &'c str) -> Source<'c> {
 #[test]
 fn failures_are_counted_and_each_kind_is_told_once() {
     let cx = BuildContext::test("transform", Signal::Logs);
-    let told = Told::default();
     let text = "set(attributes[\"a\"], 1 / Len(body))";
-    let runner = || source("log_statements::0", text).runner(&cx, Kind::Processor, &told).unwrap();
+    let runner = || source("log_statements::0", text).runner(&cx, Kind::Processor).unwrap();
     let mut replicas = [runner(), runner()];
     // A body that is an empty text, and none.
     let bodies: [&[u8]; 2] = [&[0x2A, 2, 0x0A, 0], &[]];
@@ -84,7 +83,7 @@ fn failures_are_counted_and_each_kind_is_told_once() {
         replica.flush();
     }
     assert_eq!(cx.telemetry.registry().sum("skep_statement_failures"), 12);
-    assert_eq!(told.count(), 2, "a division by zero, and no text");
+    assert_eq!(cx.told.count(), 2, "a division by zero, and no text");
 }
 
 #[test]

@@ -27,6 +27,10 @@ pub trait Disk: Send + Sync {
     fn sync(&self) -> io::Result<()>;
     /// Fails if the folder was removed, or if another one has its path.
     fn check(&self) -> io::Result<()>;
+    /// How an operator finds a file in it.
+    fn path_of(&self, name: &str) -> String {
+        name.to_owned()
+    }
 }
 
 /// One file. Only its log writes to it.
@@ -141,6 +145,10 @@ impl Disk for Folder {
             self.path.display()
         );
         Err(io::Error::new(io::ErrorKind::NotFound, message))
+    }
+
+    fn path_of(&self, name: &str) -> String {
+        self.path.join(name).display().to_string()
     }
 }
 

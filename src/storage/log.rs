@@ -5,6 +5,7 @@
 //! writer's lock during one write, settling only the state's, and syncing none while the disk
 //! works.
 
+mod apart;
 mod append;
 mod damage;
 mod open;
@@ -204,6 +205,11 @@ impl Log {
             sync::lock(&self.state).is_changed = true;
         }
         Ok(upto)
+    }
+
+    /// Fails if the directory was removed, or if another one has its path.
+    pub fn check(&self) -> io::Result<()> {
+        self.disk.check()
     }
 
     /// Fails if the file that is appended to was removed.

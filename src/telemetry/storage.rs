@@ -12,7 +12,7 @@ use crate::otlp::Signal;
 type Column = (Desc, Kind, fn(&LogStats) -> &Number);
 
 /// The metrics of a log.
-const COLUMNS: [Column; 14] = [
+const COLUMNS: [Column; 16] = [
     (Desc::new("skep_storage_size_bytes", "By", "Bytes of its files"), Kind::Gauge, |s| {
         &s.disk_bytes
     }),
@@ -73,6 +73,18 @@ const COLUMNS: [Column; 14] = [
         Kind::Counter,
         |s| &s.damaged_bytes,
     ),
+    (Desc::new("skep_storage_missing", "1", "1 while its directory is gone"), Kind::Gauge, |s| {
+        &s.missing
+    }),
+    (
+        Desc::new(
+            "skep_storage_panicked_records",
+            "{record}",
+            "Records that were set aside because processing them panics",
+        ),
+        Kind::Counter,
+        |s| &s.panicked_records,
+    ),
 ];
 
 /// The component that owns a log.
@@ -127,6 +139,10 @@ pub struct LogStats {
     pub damaged_records: Number,
     /// Bytes that were no record.
     pub damaged_bytes: Number,
+    /// 1 while its directory is gone, so that nothing can be written.
+    pub missing: Number,
+    /// Records that were set aside because processing them panics.
+    pub panicked_records: Number,
 }
 
 impl LogStats {

@@ -1,5 +1,5 @@
-//! What probes are told: whether the process takes data, the state of each exporter, and which
-//! monthly budgets are nearly used up.
+//! What probes are told: whether the process takes data, the state of each exporter, which monthly
+//! budgets are nearly used up, and which storages are gone.
 
 use std::{
     sync::Arc,
@@ -108,12 +108,42 @@ pub struct BudgetVerdict {
     pub limit: u64,
     /// The used part, rounded down.
     pub percent: u64,
+    /// What passes now.
+    pub state: BudgetState,
+    /// Units that will be used at the end of the month, if it goes on like this.
+    pub forecast: u64,
+    /// Units that were left out in this month.
+    pub left_out: u64,
+    /// Why the ledger cannot be written.
+    pub trouble: Option<String>,
+}
+
+/// What a monthly budget lets pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BudgetState {
+    /// Everything.
+    Open,
+    /// A part, so that the rest lasts to the end of the month.
+    Paced,
+    /// Nothing until then.
+    Spent,
+}
+
+impl BudgetState {
+    /// The name in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            BudgetState::Open => "open",
+            BudgetState::Paced => "paced",
+            BudgetState::Spent => "spent",
+        }
+    }
 }
 
 impl BudgetVerdict {
     /// What people should know: from 80 % on, and once more from 95 % on; `None` before that.
     pub fn warning(&self) -> Option<String> {
-        let BudgetVerdict { exporter, unit, used, limit, percent } = self;
+        let BudgetVerdict { exporter, unit, used, limit, percent, .. } = self;
         let urgency = match percent {
             ..NEARLY => return None,
             NEARLY..95 => "is nearly used up",
@@ -124,6 +154,28 @@ impl BudgetVerdict {
             "the monthly budget of `{exporter}` {urgency}: {used} of {limit} {unit} ({percent} %)"
         ))
     }
+
+    /// Everything that people should know.
+    pub fn warnings(&self) -> impl Iterator<Item = String> {
+        let trouble = self.trouble.as_ref().map(|trouble| {
+            let exporter = &self.exporter;
+            format!("the ledger of the monthly budget of `{exporter}` cannot be written: {trouble}")
+        });
+        self.warning().into_iter().chain(trouble)
+    }
+}
+
+/// A warning for each log on disk whose directory is gone.
+pub fn missing_storages(telemetry: &Telemetry) -> Vec<String> {
+    let mut logs = telemetry.logs();
+    logs.retain(|log| log.missing.read() == 1);
+    let told = logs.iter().map(|log| {
+        format!(
+            "the directory of `{}` in the storage `{}` is gone: put it back, or restart skep",
+            log.id, log.storage
+        )
+    });
+    told.collect()
 }
 
 /// Every monthly budget, sorted by exporter.
@@ -131,8 +183,21 @@ pub fn budgets(telemetry: &Telemetry, now: SystemTime) -> Vec<BudgetVerdict> {
     let now = Timestamp::try_from(now).unwrap_or(Timestamp::UNIX_EPOCH);
     let all = telemetry.budgets().into_iter().map(|(exporter, budget)| {
         let report = budget.report(0, now);
-        let (unit, percent) = (report.unit.name(), report.percent());
-        BudgetVerdict { exporter, unit, used: report.used, limit: report.limit, percent }
+        BudgetVerdict {
+            exporter,
+            unit: report.unit.name(),
+            used: report.used,
+            limit: report.limit,
+            percent: report.percent(),
+            state: match () {
+                () if report.is_spent() => BudgetState::Spent,
+                () if report.is_paced() => BudgetState::Paced,
+                () => BudgetState::Open,
+            },
+            forecast: report.forecast,
+            left_out: report.left_out.units.into_iter().fold(0, u64::saturating_add),
+            trouble: report.trouble,
+        }
     });
     all.collect()
 }
@@ -165,8 +230,19 @@ mod tests {
     #[test]
     fn a_budget_is_worth_a_warning_from_eighty_percent_on() {
         let told = |percent| {
-            let (exporter, unit) = ("honeycomb".to_owned(), "events");
-            BudgetVerdict { exporter, unit, used: percent, limit: 100, percent }.warning()
+            let budget = BudgetVerdict {
+                exporter: "honeycomb".to_owned(),
+                unit: "events",
+                used: percent,
+                limit: 100,
+                percent,
+                state: BudgetState::Open,
+                forecast: percent,
+                left_out: 0,
+                trouble: (percent == 99).then(|| "no space".to_owned()),
+            };
+            let warnings: Vec<String> = budget.warnings().collect();
+            (!warnings.is_empty()).then(|| warnings.join("; "))
         };
         assert_eq!(told(79), None);
         assert_eq!(
@@ -175,5 +251,8 @@ mod tests {
         );
         assert!(told(95).unwrap().contains("all but used up"));
         assert!(told(100).unwrap().contains("is used up: 100"));
+        assert!(told(99).unwrap().ends_with(
+            "; the ledger of the monthly budget of `honeycomb` cannot be written: no space"
+        ));
     }
 }

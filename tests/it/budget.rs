@@ -235,6 +235,66 @@ fn queues_on_disk_and_dead_letters_are_counted_once() {
     assert!(said.contains("2 delivered with 2 items, 3 refused again"), "{said}");
     assert_eq!(sink.counts().get("x"), Some(&7));
     assert_eq!(metric(metrics, "skep_exporter_budget_used"), Some(28));
+    let mut ask = Command::new(env!("CARGO_BIN_EXE_skep"));
+    ask.args(["budget", "--format", "json", "--control-endpoint", &control]);
+    let said = ask.env_remove("SKEP_CONFIG").output().unwrap();
+    let said: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap();
+    // Five by the process before, three of them once more.
+    let services = serde_json::json!([{"service": "", "units": 32}]);
+    let left_out = serde_json::json!({"paced": 0, "ceiling": 32, "services": services});
+    assert_eq!(said[0]["left_out"], left_out, "{said:#}");
+    assert!(skep.stop());
+}
+
+/// `skep health`: its exit code, and what it says.
+fn health(port: u16) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
+    let output = command.args(["health", "--url", &format!("http://127.0.0.1:{port}/")]).output();
+    let output = output.unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(said).unwrap())
+}
+
+/// Somebody removes the directory of the storage while skep runs. The probe says so, and the ledger
+/// is there again with what was used.
+#[test]
+fn probes_tell_of_budgets_and_of_a_storage_that_is_gone() {
+    let parent = tempfile::tempdir().unwrap();
+    let directory = parent.path().join("storage");
+    let (backend, backend_port) = http_backend(&[]);
+    let (receiver, metrics, probe) = (free_port(), free_port(), free_port());
+    let budget = "per_month: 20, mode: stop";
+    let config = config(receiver, metrics, backend_port, &directory, budget)
+        .replace(
+            "extensions:\n",
+            &format!("extensions:\n  health_check: {{endpoint: '127.0.0.1:{probe}'}}\n"),
+        )
+        .replace("extensions: [", "extensions: [health_check, ");
+    let skep = Skep::start(&config, &[receiver, metrics, probe]);
+    let open = "budget of honeycomb: 0 of 20 events used (0 %), everything passes\n";
+    assert_eq!(health(probe), (Some(0), open.to_owned()));
+    for id in 1..=4 {
+        assert!(send(receiver, "/v1/traces", &body(vec![rich(span(id, "x"))])));
+    }
+    wait_for("what is sent", || billed(&backend) == 16 && is_idle(metrics));
+    let nearly =
+        "warning: the monthly budget of `honeycomb` is nearly used up: 16 of 20 events (80 %)\n";
+    let said = health(probe);
+    assert!(said.0 == Some(0) && said.1.starts_with(nearly), "{said:?}");
+
+    std::fs::remove_dir_all(&directory).unwrap();
+    wait_for("a probe that fails", || health(probe).0 == Some(69));
+    let said = health(probe).1;
+    let gone = "warning: the directory of `exporter_honeycomb_dead_letters_traces` in the storage `file_storage` is \
+                gone: put it back, or restart skep";
+    assert!(said.contains("answers 503") && said.contains(gone), "{said}");
+    assert_eq!(metric(metrics, "skep_storage_missing"), Some(1));
+    let ledger = directory.join("exporter_honeycomb_budget/ledger-a");
+    wait_for("the ledger", || ledger.exists());
+    assert!(skep.stop());
+    let skep = Skep::start(&config, &[receiver, metrics, probe]);
+    assert_eq!(metric(metrics, "skep_exporter_budget_used"), Some(16));
+    assert_eq!(health(probe).0, Some(0));
     assert!(skep.stop());
 }
 

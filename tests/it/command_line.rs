@@ -360,7 +360,30 @@ fn a_file_in_place_of_a_command_is_a_file_to_run() {
 
 #[test]
 fn help_fits_into_a_terminal() {
-    let (_, out, _) = run(&["--help"]);
-    let longest = out.lines().map(|line| line.chars().count()).max();
-    assert!(longest <= Some(100), "{out}");
+    let mut asked = vec![Vec::new()];
+    let mut seen = 0;
+    while let Some(command) = asked.pop() {
+        seen += 1;
+        let words: Vec<&str> = command.iter().map(String::as_str).chain(["--help"]).collect();
+        let (output, out, _) = run(&words);
+        assert!(output.status.success() && !out.is_empty(), "{words:?}");
+        let too_long = out.lines().find(|line| line.chars().count() > 80);
+        assert_eq!(too_long, None, "{words:?}");
+        let rest = out.split_once("\nCommands:\n").map_or("", |(_, rest)| rest);
+        let commands = rest.lines().take_while(|line| !line.is_empty());
+        // Lines with more than two spaces before them go on with the words of the line before.
+        let names = commands.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+        for name in names.filter(|name| !name.is_empty() && *name != "help") {
+            asked.push([&command[..], &[name.to_owned()]].concat());
+        }
+    }
+    assert!(seen >= 20, "{seen} commands, and those of `dlq`");
+}
+
+#[test]
+fn the_formats_of_a_printed_configuration_are_explained() {
+    let (_, out, _) = run(&["print-config", "--help"]);
+    for words in ["- yaml: ", "- json: ", "as a configuration file", "one JSON object"] {
+        assert!(out.to_lowercase().contains(&words.to_lowercase()), "{out}");
+    }
 }

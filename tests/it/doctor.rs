@@ -10,7 +10,7 @@ use std::{
     thread,
 };
 
-use crate::support::{Skep, free_port, http_backend::http_backend};
+use crate::support::{Skep, authority::Authority, free_port, http_backend::http_backend};
 
 const KEY_HEADERS: &[&str] = &["x-honeycomb-team: hcaik_for_a_test"];
 const AWS: [&str; 3] = ["awsxray (traces)", "awsemf (metrics)", "awscloudwatchlogs (logs)"];
@@ -239,5 +239,59 @@ fn receivers_are_listed_with_what_applications_are_told() {
     skep.listens(&[items]);
     let report = doctor(&control);
     assert!(report.contains(&busy("probably by the running skep")), "{report}");
+    assert!(skep.stop());
+}
+
+/// A browser asks before a page may send, and so does doctor: over TLS, too, and of what runs there
+/// and not of the file.
+#[test]
+fn ports_for_pages_are_asked_as_a_browser_would() {
+    let folder = tempfile::tempdir().unwrap();
+    Authority::new().write(folder.path());
+    let [plain, secure] = [(); 2].map(|()| free_port());
+    let config = |origin: &str| {
+        let folder = folder.path().display();
+        let port = |id: &str, port: u16, more: &str| {
+            format!(
+                "  otlp/{id}:\n    protocols:\n      http:\n        endpoint: '127.0.0.1:{port}'\n        \
+                 cors: {{allowed_origins: ['{origin}']}}\n        public: {{}}\n{more}"
+            )
+        };
+        let tls = format!(
+            "        tls: {{cert_file: '{folder}/cert.pem', key_file: '{folder}/key.pem'}}\n"
+        );
+        let receivers = port("plain", plain, "") + &port("secure", secure, &tls);
+        format!(
+            "receivers:\n{receivers}exporters:\n  nop:\nservice:\n  telemetry: {{metrics: {{level: none}}}}\n  \
+             pipelines:\n    traces: {{receivers: [otlp/plain, otlp/secure], exporters: [nop]}}\n"
+        )
+    };
+    let doctor = |origin: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
+        command
+            .args(["doctor", "--control-endpoint", "off"])
+            .args(["--config", &format!("yaml:{}", config(origin))])
+            .env_remove("SKEP_CONFIG");
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let report = doctor("https://shop.example");
+    assert!(!report.contains("preflight"), "nobody is there to ask: {report}");
+    let skep = Skep::start(&config("https://shop.example"), &[plain, secure]);
+    let report = doctor("https://shop.example");
+    let may_send = "      preflight a page of https://shop.example may send";
+    for words in [format!("{may_send}\n"), format!("{may_send}; its certificate was not checked\n")]
+    {
+        assert!(report.contains(&words), "no `{words}` in {report}");
+    }
+    let report = doctor("https://other.example");
+    for id in ["plain", "secure"] {
+        let words = format!(
+            "WARN  otlp/{id}: what runs there refuses pages of https://other.example: the answer does \
+             not allow this origin\n      reload or restart skep"
+        );
+        assert!(report.contains(&words), "no `{words}` in {report}");
+    }
     assert!(skep.stop());
 }

@@ -29,6 +29,7 @@ mod faults;
 mod fuzz_corpus;
 mod goodput;
 mod handed_on;
+mod hangup;
 mod hostile_clients;
 mod hostile_connections;
 mod log_and_secrets;

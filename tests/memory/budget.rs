@@ -20,9 +20,8 @@ use skep::{
 };
 
 use crate::{
-    ALLOCATED,
+    ALLOCATED, alone,
     expanding::{field, item, request, requests, text_attribute},
-    turn,
 };
 
 /// What may be allocated beside what is charged: the tables of traces (2 MiB, and 5 MiB of counted
@@ -65,43 +64,48 @@ fn pass(gate: &Gate, signal: Signal, body: Vec<u8>, items: u64) {
 
 #[test]
 fn hostile_requests_take_a_multiple_of_their_length() {
-    let _turn = turn();
-    for signal in [Signal::Traces, Signal::Logs] {
-        for count in [Count::Events, Count::Traces, Count::Bytes, Count::Occurrences] {
-            let gate = gate(count, 1000);
-            for (name, body) in requests(signal, 10) {
-                let len = body.len() as u64;
-                let items = skep::otlp::split::count_items(signal, &body);
-                ALLOCATED.reset_peak_usage();
-                let before = ALLOCATED.current_usage() as u64;
-                pass(&gate, signal, body, items);
-                let most = ALLOCATED.peak_usage() as u64 - before;
-                // An item has at least two bytes, and 150 while it is looked at.
-                let fair = len * 9 + items * 150 + BESIDE;
-                assert!(most <= fair, "{name}, {signal}: {most} bytes for {len}, {items} items");
+    alone(|| {
+        for signal in [Signal::Traces, Signal::Logs] {
+            for count in [Count::Events, Count::Traces, Count::Bytes, Count::Occurrences] {
+                let gate = gate(count, 1000);
+                for (name, body) in requests(signal, 10) {
+                    let len = body.len() as u64;
+                    let items = skep::otlp::split::count_items(signal, &body);
+                    ALLOCATED.reset_peak_usage();
+                    let before = ALLOCATED.current_usage() as u64;
+                    pass(&gate, signal, body, items);
+                    let most = ALLOCATED.peak_usage() as u64 - before;
+                    // An item has at least two bytes, and 150 while it is looked at.
+                    let fair = len * 9 + items * 150 + BESIDE;
+                    assert!(
+                        most <= fair,
+                        "{name}, {signal}: {most} bytes for {len}, {items} items"
+                    );
+                }
             }
         }
-    }
+    });
 }
 
 #[test]
 fn endless_traces_services_and_names_take_what_is_stated() {
-    let _turn = turn();
-    let gate = gate(Count::Traces, 1_000_000);
-    let before = ALLOCATED.current_usage() as u64;
-    let mut id = 0;
-    for round in 0..200 {
-        let spans: Vec<Vec<u8>> = (0..2000)
-            .map(|_| {
-                id += 1;
-                let mut span = item(Signal::Traces, id, &[]);
-                span.extend(field(5, format!("name {id}").as_bytes()));
-                span
-            })
-            .collect();
-        let resource = field(1, &text_attribute("service.name", &format!("service {round}")));
-        pass(&gate, Signal::Traces, request(&resource[..], &[], spans), 2000);
-    }
-    let kept = ALLOCATED.current_usage() as u64 - before;
-    assert!(kept <= BESIDE, "{kept} bytes");
+    alone(|| {
+        let gate = gate(Count::Traces, 1_000_000);
+        let before = ALLOCATED.current_usage() as u64;
+        let mut id = 0;
+        for round in 0..200 {
+            let spans: Vec<Vec<u8>> = (0..2000)
+                .map(|_| {
+                    id += 1;
+                    let mut span = item(Signal::Traces, id, &[]);
+                    span.extend(field(5, format!("name {id}").as_bytes()));
+                    span
+                })
+                .collect();
+            let resource = field(1, &text_attribute("service.name", &format!("service {round}")));
+            pass(&gate, Signal::Traces, request(&resource[..], &[], spans), 2000);
+        }
+        let kept = ALLOCATED.current_usage() as u64 - before;
+        assert!(kept <= BESIDE, "{kept} bytes");
+    });
 }

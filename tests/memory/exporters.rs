@@ -14,9 +14,9 @@ use skep::{
 };
 
 use crate::{
-    ALLOCATED,
+    ALLOCATED, alone,
     expanding::{field, item, repeated, request, requests, settings, text_attribute},
-    is_due, turn,
+    is_due,
 };
 
 /// What may be allocated beside the room: 256 KiB for lists of the fields of nested values, the
@@ -227,35 +227,46 @@ impl Trial {
 }
 
 #[test]
-fn no_exporter_takes_more_than_its_room() {
-    let _turn = turn();
+fn no_exporter_takes_more_than_its_room_of_traces() {
+    alone(|| no_exporter_takes_more_than_its_room(Signal::Traces));
+}
+
+#[test]
+fn no_exporter_takes_more_than_its_room_of_logs() {
+    alone(|| no_exporter_takes_more_than_its_room(Signal::Logs));
+}
+
+#[test]
+fn no_exporter_takes_more_than_its_room_of_metrics() {
+    alone(|| no_exporter_takes_more_than_its_room(Signal::Metrics));
+}
+
+fn no_exporter_takes_more_than_its_room(signal: Signal) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let _entered = runtime.enter();
     let mut faults = Vec::new();
-    for signal in Signal::ALL {
-        let requests = requests(signal, 10).into_iter().chain(grown(signal));
-        for (request, (what, body)) in requests.enumerate() {
-            let items = split::count_items(signal, &body);
-            let content = Content::new(signal, body.into(), items);
-            for (at, (settings, exporter)) in all(signal).into_iter().enumerate() {
-                if !is_due(request, at) {
-                    continue;
-                }
-                // What a thread keeps for all of its life, such as a compressor.
-                let nothing = Content::new(signal, Bytes::new(), 0);
-                Arc::clone(&exporter).encode(&Work::all(&nothing)).unwrap();
-                for room in ROOMS {
-                    let exporter = Arc::clone(&exporter);
-                    let mut trial = Trial { exporter, room, items: 0, peak: 0, held: 0, unsaid: 0 };
-                    trial.run(&content);
-                    let Trial { items: seen, peak, held, unsaid, .. } = trial;
-                    if peak > BESIDE || held > BESIDE || unsaid > BESIDE || seen != items {
-                        faults.push(format!(
-                            "{signal}, {what}, room {room}: while it is made {peak}, while it is \
-                             sent {held} above it, {unsaid} unsaid; {seen} of {items} items; \
-                             {settings}"
-                        ));
-                    }
+    let requests = requests(signal, 10).into_iter().chain(grown(signal));
+    for (request, (what, body)) in requests.enumerate() {
+        let items = split::count_items(signal, &body);
+        let content = Content::new(signal, body.into(), items);
+        for (at, (settings, exporter)) in all(signal).into_iter().enumerate() {
+            if !is_due(request, at) {
+                continue;
+            }
+            // What a thread keeps for all of its life, such as a compressor.
+            let nothing = Content::new(signal, Bytes::new(), 0);
+            Arc::clone(&exporter).encode(&Work::all(&nothing)).unwrap();
+            for room in ROOMS {
+                let exporter = Arc::clone(&exporter);
+                let mut trial = Trial { exporter, room, items: 0, peak: 0, held: 0, unsaid: 0 };
+                trial.run(&content);
+                let Trial { items: seen, peak, held, unsaid, .. } = trial;
+                if peak > BESIDE || held > BESIDE || unsaid > BESIDE || seen != items {
+                    faults.push(format!(
+                        "{signal}, {what}, room {room}: while it is made {peak}, while it is \
+                         sent {held} above it, {unsaid} unsaid; {seen} of {items} items; \
+                         {settings}"
+                    ));
                 }
             }
         }

@@ -26,9 +26,9 @@ use skep::{
 };
 
 use crate::{
-    ALLOCATED,
+    ALLOCATED, alone,
     expanding::{requests, settings},
-    is_due, turn,
+    is_due,
 };
 
 /// What may be allocated beside what was charged: one step of each table, one payload in the
@@ -303,40 +303,42 @@ fn emitted(out: &mut Output) -> impl Iterator<Item = Payload> {
 }
 
 #[test]
-fn no_processor_takes_more_than_was_charged() {
-    let _turn = turn();
+fn no_processor_takes_more_than_was_charged_of_traces() {
+    alone(|| no_processor_takes_more_than_was_charged(Signal::Traces));
+}
+
+#[test]
+fn no_processor_takes_more_than_was_charged_of_logs() {
+    alone(|| no_processor_takes_more_than_was_charged(Signal::Logs));
+}
+
+#[test]
+fn no_processor_takes_more_than_was_charged_of_metrics() {
+    alone(|| no_processor_takes_more_than_was_charged(Signal::Metrics));
+}
+
+fn no_processor_takes_more_than_was_charged(signal: Signal) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let _entered = runtime.enter();
     let mut faults = Vec::new();
-    for signal in Signal::ALL {
-        for (request, (what, body)) in requests(signal, 1).into_iter().enumerate() {
-            let processors = all(signal).into_iter().map(|one| (true, one));
-            let connectors = all_connectors(signal).into_iter().map(|one| (false, one));
-            for (at, (conserves, (settings, processor))) in processors.chain(connectors).enumerate()
-            {
-                if !is_due(request, at) {
-                    continue;
-                }
-                let account = Account::of(256 << 20);
-                let mut chain = [processor];
-                let t0 = Instant::now();
-                let Ran { peak, charged, is_conserved } = run(&mut chain, signal, &body, &account);
-                if t0.elapsed() > Duration::from_millis(700) {
-                    eprintln!(
-                        "SLOW {:?} {signal} {what}: {}",
-                        t0.elapsed(),
-                        settings.replace('\n', " ")
-                    );
-                }
-                // It copies metrics and makes one of several.
-                let conserves = conserves && !settings.starts_with("metrics_transform");
-                assert!(is_conserved || !conserves, "{signal}, {what}: {settings}");
-                if peak > charged + BESIDE {
-                    faults.push(format!("{signal}, {what}: {peak} of {charged}, {settings}"));
-                }
-                drop(chain);
-                assert_eq!(account.used.load(Ordering::SeqCst), 0, "{settings}");
+    for (request, (what, body)) in requests(signal, 1).into_iter().enumerate() {
+        let processors = all(signal).into_iter().map(|one| (true, one));
+        let connectors = all_connectors(signal).into_iter().map(|one| (false, one));
+        for (at, (conserves, (settings, processor))) in processors.chain(connectors).enumerate() {
+            if !is_due(request, at) {
+                continue;
             }
+            let account = Account::of(256 << 20);
+            let mut chain = [processor];
+            let Ran { peak, charged, is_conserved } = run(&mut chain, signal, &body, &account);
+            // It copies metrics and makes one of several.
+            let conserves = conserves && !settings.starts_with("metrics_transform");
+            assert!(is_conserved || !conserves, "{signal}, {what}: {settings}");
+            if peak > charged + BESIDE {
+                faults.push(format!("{signal}, {what}: {peak} of {charged}, {settings}"));
+            }
+            drop(chain);
+            assert_eq!(account.used.load(Ordering::SeqCst), 0, "{settings}");
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
@@ -345,50 +347,60 @@ fn no_processor_takes_more_than_was_charged() {
 /// With little left in the account what would grow is refused, and the account is not overdrawn by
 /// more than a little.
 #[test]
-fn what_has_no_room_is_refused() {
-    let _turn = turn();
+fn what_has_no_room_is_refused_of_traces() {
+    alone(|| what_has_no_room_is_refused(Signal::Traces));
+}
+
+#[test]
+fn what_has_no_room_is_refused_of_logs() {
+    alone(|| what_has_no_room_is_refused(Signal::Logs));
+}
+
+#[test]
+fn what_has_no_room_is_refused_of_metrics() {
+    alone(|| what_has_no_room_is_refused(Signal::Metrics));
+}
+
+fn what_has_no_room_is_refused(signal: Signal) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let _entered = runtime.enter();
-    for signal in Signal::ALL {
-        for (request, (what, body)) in requests(signal, 1).into_iter().enumerate() {
-            let connectors = all_connectors(signal);
-            for (at, (settings, processor)) in all(signal).into_iter().chain(connectors).enumerate()
-            {
-                if !is_due(request, at) {
-                    continue;
-                }
-                let account = Account::of(4 << 20);
-                let Ran { peak, charged, .. } = run(&mut [processor], signal, &body, &account);
-                // The body is there before, and what goes out is copied before it goes.
-                let most =
-                    account.limit.max(body.len() as u64 * 9 / 8) + body.len() as u64 + BESIDE;
-                assert!(charged <= most, "{signal}, {what}: {charged}, {settings}");
-                assert!(peak <= charged + BESIDE, "{signal}, {what}: {peak}, {settings}");
+    for (request, (what, body)) in requests(signal, 1).into_iter().enumerate() {
+        let connectors = all_connectors(signal);
+        for (at, (settings, processor)) in all(signal).into_iter().chain(connectors).enumerate() {
+            if !is_due(request, at) {
+                continue;
             }
+            let account = Account::of(4 << 20);
+            let Ran { peak, charged, .. } = run(&mut [processor], signal, &body, &account);
+            // The body is there before, and what goes out is copied before it goes.
+            let most = account.limit.max(body.len() as u64 * 9 / 8) + body.len() as u64 + BESIDE;
+            assert!(charged <= most, "{signal}, {what}: {charged}, {settings}");
+            assert!(peak <= charged + BESIDE, "{signal}, {what}: {peak}, {settings}");
         }
     }
 }
 
 #[test]
 fn a_pipeline_takes_no_more_than_was_charged() {
-    let _turn = turn();
-    let chain = ["attributes", "resource", "probabilistic_sampler", "tail_sampling", "batch"];
-    for signal in [Signal::Traces, Signal::Logs] {
-        for (what, body) in requests(signal, 1) {
-            let stage = |name: &&str| {
-                let entry = processors::ALL.iter().find(|entry| entry.name == *name).unwrap();
-                let (_, settings) = SETTINGS.iter().find(|(of, _)| of == name).unwrap();
-                let node = yaml::parse(0, settings).unwrap();
-                let config = (entry.decode)(&node, &mut Problems::default()).unwrap();
-                entry.signals.contains(&signal).then(|| config.build(&context(signal)).unwrap())
-            };
-            let mut chain: Vec<_> = chain.iter().filter_map(stage).collect();
-            let account = Account::of(1 << 30);
-            let Ran { peak, charged, is_conserved } = run(&mut chain, signal, &body, &account);
-            assert!(is_conserved, "{signal}, {what}");
-            assert!(peak <= charged + BESIDE, "{signal}, {what}: {peak} of {charged}");
+    alone(|| {
+        let chain = ["attributes", "resource", "probabilistic_sampler", "tail_sampling", "batch"];
+        for signal in [Signal::Traces, Signal::Logs] {
+            for (what, body) in requests(signal, 1) {
+                let stage = |name: &&str| {
+                    let entry = processors::ALL.iter().find(|entry| entry.name == *name).unwrap();
+                    let (_, settings) = SETTINGS.iter().find(|(of, _)| of == name).unwrap();
+                    let node = yaml::parse(0, settings).unwrap();
+                    let config = (entry.decode)(&node, &mut Problems::default()).unwrap();
+                    entry.signals.contains(&signal).then(|| config.build(&context(signal)).unwrap())
+                };
+                let mut chain: Vec<_> = chain.iter().filter_map(stage).collect();
+                let account = Account::of(1 << 30);
+                let Ran { peak, charged, is_conserved } = run(&mut chain, signal, &body, &account);
+                assert!(is_conserved, "{signal}, {what}");
+                assert!(peak <= charged + BESIDE, "{signal}, {what}: {peak} of {charged}");
+            }
         }
-    }
+    });
 }
 
 /// JSON documents that are built to take memory while they are read, well formed or not.
@@ -436,43 +448,53 @@ fn documents() -> Vec<(&'static str, String)> {
 
 #[test]
 fn reading_json_takes_what_it_says_before() {
-    let _turn = turn();
-    for (what, document) in documents() {
-        for signal in [Signal::Logs, Signal::Metrics] {
-            for most in [document.len(), 4 * document.len()] {
-                let said = json::most_for(most) + json::most_scratch(document.as_bytes());
-                let before = ALLOCATED.current_usage();
-                ALLOCATED.reset_peak_usage();
-                let read =
-                    json::to_protobuf_within(signal, document.as_bytes(), json::DEPTH_LIMIT, most);
-                let peak = ALLOCATED.peak_usage() - before;
-                assert!(peak <= said + BESIDE_JSON, "{what}: {peak}, and {said} were said");
-                if let Ok(Some(bytes)) = &read {
-                    assert!(bytes.len() <= most + 1024, "{what}");
-                    assert!(check::check(signal, bytes, Utf8::Strict).is_ok(), "{what}");
-                }
-                if let Err(error) = read {
-                    assert!(error.to_string().len() < 1000, "{what}: {}", error.to_string().len());
+    alone(|| {
+        for (what, document) in documents() {
+            for signal in [Signal::Logs, Signal::Metrics] {
+                for most in [document.len(), 4 * document.len()] {
+                    let said = json::most_for(most) + json::most_scratch(document.as_bytes());
+                    let before = ALLOCATED.current_usage();
+                    ALLOCATED.reset_peak_usage();
+                    let read = json::to_protobuf_within(
+                        signal,
+                        document.as_bytes(),
+                        json::DEPTH_LIMIT,
+                        most,
+                    );
+                    let peak = ALLOCATED.peak_usage() - before;
+                    assert!(peak <= said + BESIDE_JSON, "{what}: {peak}, and {said} were said");
+                    if let Ok(Some(bytes)) = &read {
+                        assert!(bytes.len() <= most + 1024, "{what}");
+                        assert!(check::check(signal, bytes, Utf8::Strict).is_ok(), "{what}");
+                    }
+                    if let Err(error) = read {
+                        assert!(
+                            error.to_string().len() < 1000,
+                            "{what}: {}",
+                            error.to_string().len()
+                        );
+                    }
                 }
             }
         }
-    }
+    });
 }
 
 /// The check at the door looks at bytes, whatever they are, and allocates next to nothing.
 #[test]
 fn checking_allocates_nothing_that_grows() {
-    let _turn = turn();
-    for signal in Signal::ALL {
-        for (what, body) in requests(signal, 1) {
-            for cut in [0, 1, body.len() / 2] {
-                let body = &body[..body.len() - cut];
-                let before = ALLOCATED.current_usage();
-                ALLOCATED.reset_peak_usage();
-                let checked = check::check(signal, body, Utf8::Strict);
-                let peak = ALLOCATED.peak_usage() - before;
-                assert!(peak < 16 << 10, "{signal}, {what}: {peak} {:?}", checked.is_ok());
+    alone(|| {
+        for signal in Signal::ALL {
+            for (what, body) in requests(signal, 1) {
+                for cut in [0, 1, body.len() / 2] {
+                    let body = &body[..body.len() - cut];
+                    let before = ALLOCATED.current_usage();
+                    ALLOCATED.reset_peak_usage();
+                    let checked = check::check(signal, body, Utf8::Strict);
+                    let peak = ALLOCATED.peak_usage() - before;
+                    assert!(peak < 16 << 10, "{signal}, {what}: {peak} {:?}", checked.is_ok());
+                }
             }
         }
-    }
+    });
 }

@@ -495,3 +495,68 @@ proptest! {
         budget.close(now);
     }
 }
+
+#[test]
+fn a_ledger_that_somebody_removes_is_written_again_with_all_that_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("ledger");
+    let open = || MonthlyBudget::open(settings(Mode::Stop, 1000), Some(&folder), noon()).unwrap();
+    let budget = open();
+    assert!(budget.claim(500, noon()) && budget.claim_once(7, noon()));
+    budget.tend(noon());
+    // It is noticed without another claim, and by a claim before it is granted.
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert_eq!(budget.tend(noon()), [Change::MadeAgain]);
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(budget.claim(200, noon()));
+    assert_eq!(budget.tend(noon()), [Change::MadeAgain]);
+    assert!(budget.tend(noon()).is_empty());
+    budget.close(noon());
+    let again = open();
+    assert_eq!(used(&again, noon()), 701);
+    assert!(again.claim_once(7, noon()) && !again.claim(300, noon()));
+}
+
+#[test]
+fn what_is_left_out_outlives_the_process_and_ends_with_the_month() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = |now| MonthlyBudget::open(settings(Mode::Pace, 1000), Some(dir.path()), now);
+    let budget = open(noon()).unwrap();
+    budget.leave_out(Why::Paced, "shop", 70);
+    budget.leave_out(Why::Ceiling, "shop", 5);
+    budget.leave_out(Why::Ceiling, "", 1);
+    budget.close(noon());
+    let budget = open(noon()).unwrap();
+    let left_out = budget.report(0, noon()).left_out;
+    assert_eq!((left_out.of(Why::Paced), left_out.of(Why::Ceiling)), (70, 6));
+    assert_eq!(left_out.services, [("".into(), 1), ("shop".into(), 75)].into());
+    budget.tend(at("2026-11-30T23:59:59Z"));
+    let december = at("2026-12-01T00:00:00Z");
+    assert_eq!(budget.report(0, december).left_out, LeftOut::default());
+    budget.close(december);
+    assert_eq!(open(december).unwrap().report(0, december).left_out, LeftOut::default());
+}
+
+#[test]
+fn the_forecast_right_after_a_burst_is_not_wild() {
+    let budget = open(Mode::Pace, 1_000_000);
+    // A quiet fortnight, and a load test of an hour.
+    let start = at("2026-11-02T00:00:00Z");
+    for hour in 0..24 * 14 {
+        budget.tend(start + Duration::from_hours(hour));
+    }
+    let now = start + Duration::from_hours(24 * 14);
+    for second in 0..3600 {
+        budget.demand(Class::Rest, 10);
+        budget.tend(now + Duration::from_secs(second));
+    }
+    let now = now + Duration::from_hours(1);
+    let (report, days_left) = (budget.report(0, now), 14);
+    let daily = 36_000 * days_left;
+    assert!(
+        report.unlimited < daily / 5,
+        "{} of {daily}, as if each day had one",
+        report.unlimited
+    );
+    assert!(report.unlimited > 36_000, "it is not forgotten either");
+}

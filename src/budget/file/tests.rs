@@ -10,9 +10,14 @@ fn some() -> Contents {
         behind: 0,
         wanted: [0.01, 0.0, 7.7],
         wanted_at: 1_764_400_000_123,
+        outlook: Outlook { units: [10.0, 0.0, 99_999.5], seconds: 604_800.0 },
         days: vec![Day { last: 1_764_300_000, units: 7 }, Day { last: 1_764_400_000, units: 123 }],
         ids: vec![(0x00f1_e2d3_c4b5_a697, 1_764_400_000)],
         eaters: vec![eater("", "cron", 512, 0), eater("shop", "GET /b\u{e4}r%", 40_112_000, 7)],
+        left_out: LeftOut {
+            units: [512_100, 3],
+            services: [(Box::from(""), 103), (Box::from("a shop"), 512_000)].into(),
+        },
     }
 }
 
@@ -24,16 +29,20 @@ fn eater(service: &str, name: &str, wanted: u64, error: u64) -> Eater {
 fn a_ledger_is_text() {
     let text = some().to_text();
     let expected = "\
-skep budget ledger 2
+skep budget ledger 3
 number 42
 clock 1764400000 1764400000 0
 wanted 0.01 0 7.7 1764400000123
+outlook 10 0 99999.5 604800
+left_out 512100 3
 day 1764300000 7
 day 1764400000 123
 id 00f1e2d3c4b5a697 1764400000
 eater 512 0  cron
 eater 40112000 7 shop GET%20/b%C3%A4r%25
-crc32c a9c57a14
+without 103 
+without 512000 a%20shop
+crc32c 330d1b52
 ";
     assert_eq!(text, expected);
     assert_eq!(parse(text.as_bytes()), Some(some()));
@@ -51,7 +60,44 @@ day 1764400000 123
 id 00f1e2d3c4b5a697 1764400000
 crc32c 14a3c402
 ";
-    assert_eq!(parse(text.as_bytes()), Some(Contents { eaters: Vec::new(), ..some() }));
+    let outlook = Outlook { units: [864.0, 0.0, 665_280.0], seconds: 86_400.0 };
+    let left_out = LeftOut::default();
+    let first = Contents { eaters: Vec::new(), outlook, left_out, ..some() };
+    assert_eq!(parse(text.as_bytes()), Some(first.clone()));
+    let second = text.replace("ledger 1", "ledger 2");
+    let second = second.split("crc32c").next().unwrap().to_owned() + "eater 512 0  cron\n";
+    let eaters = vec![eater("", "cron", 512, 0)];
+    assert_eq!(parse(signed(&second).as_bytes()), Some(Contents { eaters, ..first }));
+}
+
+#[test]
+fn files_that_were_removed_are_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("storage/ledger");
+    let (mut files, _) = Files::open(&folder).unwrap();
+    let read = || Files::peek(&folder).unwrap();
+    let is_read = |found: Found| matches!(found, Found::Whole(contents) if contents == some());
+    files.write(&some()).unwrap();
+    assert!(!files.are_gone() && !files.restore().unwrap());
+    let aside = dir.path().join("aside");
+    let removals: [&dyn Fn(); 4] = [
+        &|| fs::remove_dir_all(dir.path().join("storage")).unwrap(),
+        &|| fs::remove_file(folder.join("ledger-a")).unwrap(),
+        &|| fs::remove_file(folder.join("ledger-b")).unwrap(),
+        &|| {
+            fs::rename(&folder, &aside).unwrap();
+            fs::create_dir(&folder).unwrap();
+        },
+    ];
+    for removal in removals {
+        removal();
+        assert!(files.are_gone() && files.restore().unwrap() && !files.are_gone());
+        files.write(&some()).unwrap();
+        assert!(is_read(read()));
+    }
+    fs::remove_dir_all(dir.path().join("storage")).unwrap();
+    fs::write(dir.path().join("storage"), "a file is in the way").unwrap();
+    assert!(files.restore().is_err() && files.are_gone());
 }
 
 /// With the checksum that belongs to it.
@@ -100,8 +146,15 @@ fn any_contents() -> impl Strategy<Value = Contents> {
     let ids = proptest::collection::btree_map(any::<u64>(), any::<i64>(), 0..20);
     let names = (".{0,30}", "[ -~]{0,120}");
     let eaters = proptest::collection::btree_map(names, any::<(u64, u64)>(), 0..=MOST_KEPT);
-    (any::<(u64, i64, i64, i64, i64)>(), estimates, days, ids, eaters).prop_map(
-        |(numbers, wanted, days, ids, eaters)| {
+    let services = proptest::collection::btree_map(".{0,30}", any::<u64>(), 0..=MOST_SERVICES);
+    let outlook =
+        (estimates.clone(), 0.0..1e9).prop_map(|(units, seconds)| Outlook { units, seconds });
+    let left_out = (any::<[u64; 2]>(), services).prop_map(|(units, services)| {
+        let services = services.into_iter().map(|(name, units)| (name.into(), units));
+        LeftOut { units, services: services.collect() }
+    });
+    (any::<(u64, i64, i64, i64, i64)>(), estimates, days, ids, eaters, outlook, left_out).prop_map(
+        |(numbers, wanted, days, ids, eaters, outlook, left_out)| {
             let mut days: Vec<Day> =
                 days.into_iter().map(|(last, units)| Day { last: last.into(), units }).collect();
             days.sort_by_key(|day| day.last);
@@ -113,6 +166,8 @@ fn any_contents() -> impl Strategy<Value = Contents> {
                 behind,
                 wanted,
                 wanted_at,
+                outlook,
+                left_out,
                 days,
                 ids: ids.into_iter().collect(),
                 eaters: eaters

@@ -1,5 +1,5 @@
 use super::*;
-use crate::admin::proto::{BudgetClass, BudgetEater};
+use crate::admin::proto::{BudgetClass, BudgetEater, BudgetLeftOut};
 
 fn budget() -> MonthlyBudget {
     let class =
@@ -35,6 +35,12 @@ fn budget() -> MonthlyBudget {
             eater("shop", "GET /\u{1b}[2J", 1_000_000),
             eater("", "cron", 512),
         ],
+        left_out_paced: 35_001_000,
+        left_out_ceiling: 0,
+        left_out: vec![
+            BudgetLeftOut { service: "shop".to_owned(), units: 35_000_000 },
+            BudgetLeftOut { service: String::new(), units: 1_000 },
+        ],
     }
 }
 
@@ -48,6 +54,7 @@ fn a_budget_is_told_in_full() {
     honeycomb: paced, so that the rest lasts to the end of the month
       used      8 123 456 of 20 000 000 events (40.6 %)
       forecast  19 104 200 at the end of the month; 84 550 012 without a budget
+      left out  35 001 000 events, so that the rest lasts
       month     2026-11-01T00:00:00Z to 2026-12-01T00:00:00Z, 13 days left
       error     all of 0.12 events a second pass
       slow      all of 1.42 events a second pass
@@ -56,6 +63,8 @@ fn a_budget_is_told_in_full() {
       services       41 112 000   94.4 %  shop
                       2 400 512    5.5 %  pay
                             512  0.001 %  (no service)
+      left out       35 000 000   99.9 %  shop
+                          1 000  0.003 %  (no service)
       names          40 112 000   92.1 %  shop: GET /cart
                       2 400 512    5.5 %  pay: POST /charge
                       1 000 000    2.2 %  shop: GET /\x1b[2J
@@ -74,12 +83,15 @@ fn a_budget_that_is_used_up_says_so() {
         trouble: "No space left on device".to_owned(),
         exhausted: true,
         eaters: Vec::new(),
+        left_out_ceiling: 7,
+        left_out: Vec::new(),
         ..budget()
     };
     insta::assert_snapshot!(story(&full, noon()), @r"
     honeycomb: used up: nothing passes until the month ends
       used      20 000 000 of 20 000 000 events (100.0 %); share 1/3
       forecast  20 000 000 at the end of the month; 84 550 012 without a budget
+      left out  35 001 000 events, so that the rest lasts; 7, because nothing was left
       month     2026-11-01T00:00:00Z to 2026-12-01T00:00:00Z, 13 days left
       error     all of 0.12 events a second pass
       slow      all of 1.42 events a second pass
@@ -99,6 +111,10 @@ fn programs_get_json() {
     assert_eq!(value["start"], "2026-11-01T00:00:00Z");
     assert_eq!(value["classes"]["rest"]["passing"], 0.129);
     assert_eq!(value["eaters"][1]["service"], "pay");
+    let services =
+        json!([{"service": "shop", "units": 35_000_000}, {"service": "", "units": 1000}]);
+    let left_out = json!({"paced": 35_001_000, "ceiling": 0, "services": services});
+    assert_eq!(value["left_out"], left_out);
     assert!(value["trouble"].is_null() && value["used"] == 8_123_456);
 }
 

@@ -1,11 +1,13 @@
 //! What a page in a browser needs to know of a port, and whether the skep that runs there would let
-//! it send: one preflight request, as a browser makes it.
+//! it send: one preflight request, as a browser makes it. Over TLS any certificate is taken: its
+//! name is that of the host which pages use, and here the port is asked at this machine.
 
 use std::{io, time::Duration};
 
 use http::HeaderValue;
+use rustls::pki_types::ServerName;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,
     time::timeout,
 };
@@ -14,6 +16,7 @@ use super::{Warning, shown};
 use crate::{
     cli::{budget::row, silence::local},
     component::BrowserPort,
+    net::tls::{ClientTls, Connector},
 };
 
 /// Longest time for the answer of a port of this machine.
@@ -52,15 +55,13 @@ pub(super) async fn asked(id: &str, port: &BrowserPort) -> String {
     let Some(origin) = port.origins.first().map(|pattern| example(pattern)) else {
         return String::new();
     };
-    if port.is_tls {
-        return String::new();
-    }
     let head = match preflight(port, &origin).await {
         Ok(head) => head,
         Err(error) => return indented("preflight", &format!("no answer: {error}")),
     };
     let Some(message) = refusal(&head, &origin, &headers(port)) else {
-        return indented("preflight", &format!("a page of {origin} may send"));
+        let unchecked = if port.is_tls { "; its certificate was not checked" } else { "" };
+        return indented("preflight", &format!("a page of {origin} may send{unchecked}"));
     };
     let message = format!("{id}: what runs there refuses pages of {origin}: {message}");
     let remedy = "reload or restart skep, if it has an older configuration";
@@ -110,14 +111,35 @@ async fn preflight(port: &BrowserPort, origin: &str) -> io::Result<String> {
          connection: close\r\n\r\n"
     );
     let asking = async {
-        let mut stream = TcpStream::connect(&*authority).await?;
-        stream.write_all(request.as_bytes()).await?;
-        let mut answer = Vec::new();
-        stream.take(LONGEST).read_to_end(&mut answer).await?;
-        Ok(String::from_utf8_lossy(&answer).into_owned())
+        let stream = TcpStream::connect(&*authority).await?;
+        if !port.is_tls {
+            return exchange(stream, &request).await;
+        }
+        let host = authority.rsplit_once(':').map_or(&*authority, |(host, _)| host);
+        let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned());
+        let name = name.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let any = ClientTls { insecure_skip_verify: true, ..ClientTls::default() };
+        let connector = Connector::new(any, &[b"http/1.1"]).map_err(io::Error::other)?;
+        exchange(connector.current().connect(name, stream).await?, &request).await
     };
     let answer = timeout(PATIENCE, asking).await;
     answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// Sends a request and reads the answer up to the end of the connection.
+async fn exchange(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    request: &str,
+) -> io::Result<String> {
+    stream.write_all(request.as_bytes()).await?;
+    stream.flush().await?;
+    let mut answer = Vec::new();
+    let read = stream.take(LONGEST).read_to_end(&mut answer).await;
+    // Over TLS a connection may end without a farewell.
+    if answer.is_empty() {
+        read?;
+    }
+    Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
 /// Why a browser would not let a page send after this answer.
@@ -193,9 +215,22 @@ mod tests {
             ("{cors: {allowed_origins: ['https://x.example'], max_age: 0}}", "`max_age` is 0"),
             ("{public: {requests_per_second: 0}}", "`public::requests_per_second` is 0"),
             ("{cors: {allowed_origins: ['https://x.example']}, public: {}}", "stays a claim"),
+            (
+                "{endpoint: '127.0.0.1:4319', cors: {allowed_origins: ['https://x.example']}, public: {}}",
+                "set `public::client_address_header`",
+            ),
         ] {
             let text = of(http);
             assert!(text.contains("WARN  otlp/x: ") && text.contains(words), "{text}");
+        }
+        for (endpoint, public) in [
+            ("127.0.0.1:4319", "{client_address_header: x-forwarded-for}"),
+            // Perhaps nothing is before it.
+            ("0.0.0.0:4319", "{}"),
+        ] {
+            let cors = "cors: {allowed_origins: ['https://x.example']}";
+            let text = of(&format!("{{endpoint: '{endpoint}', {cors}, public: {public}}}"));
+            assert!(!text.contains("through a proxy"), "{text}");
         }
         let rollbar = |keys: &str| {
             let text = format!("{{endpoint: '127.0.0.1:8090', {keys}}}");

@@ -11,7 +11,7 @@ use crate::{
     config::{Node, Problems, diagnostics::closest},
     otlp::{Signal, payload},
     ottl::{Context, ErrorMode, Group, Program},
-    statements::{Runner, Source, Text, Told},
+    statements::{Runner, Source, Text},
 };
 
 /// A route of one signal.
@@ -307,13 +307,13 @@ pub(super) fn test(
     route: &Route,
     at: usize,
     mode: ErrorMode,
-    (cx, told): (&BuildContext, &Told),
+    cx: &BuildContext,
 ) -> Result<Test, StartError> {
     match form(route, at) {
         Ok(Form::Request(test)) => Ok(Test::Request(test)),
         Ok(Form::Texts(texts)) => {
             let source = texts.source(cx.signal, texts.context(cx.signal), mode);
-            source.runner(cx, Kind::Connector, told).map(Test::Program)
+            source.runner(cx, Kind::Connector).map(Test::Program)
         }
         Err(wrong) => Err(StartError {
             component: format!("connector `{}`", cx.id),

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use smallvec::SmallVec;
+
 use super::{
     Config,
     edges::{Connection, Edge, Edges, Key, Side},
@@ -137,6 +139,49 @@ struct Seen<'s, 'a> {
     digest: &'s Digest<'a>,
     values: &'s Found<'a>,
     resource: &'s Found<'a>,
+    /// It is the half of a call that made it.
+    is_client: bool,
+    connection: Connection,
+}
+
+/// What came of the spans of a resource.
+#[derive(Debug, Default)]
+struct Came {
+    /// Calls of which they are the first half.
+    new: u64,
+    /// Spans without room.
+    dropped: u64,
+}
+
+/// Most links of a consumer that are looked at, as many as SDKs keep.
+const LINKS: usize = 128;
+
+/// The calls that a span is half of: its own, or that of its parent. A consumer gets messages of
+/// its parent and of the producers that it links to.
+fn keys(span: &[u8], seen: &Seen<'_, '_>) -> SmallVec<[Key; 1]> {
+    let Digest { trace_id, span_id, parent_span_id, kind, .. } = seen.digest;
+    let key = |trace: &[u8], span: &[u8]| -> Key {
+        (trace.try_into().unwrap_or([0; 16]), span.try_into().unwrap_or([0; 8]))
+    };
+    let own = key(trace_id, if seen.is_client { span_id } else { parent_span_id });
+    let mut keys = SmallVec::new();
+    if *kind == 5 {
+        for link in messages(span, &[13]).take(LINKS) {
+            let linked = key(bytes_of(link.bytes(), 1), bytes_of(link.bytes(), 2));
+            if linked.1 != [0; 8] && !keys.contains(&linked) {
+                keys.push(linked);
+            }
+        }
+    }
+    if keys.is_empty() || own.1 != [0; 8] && !keys.contains(&own) {
+        keys.push(own);
+    }
+    keys
+}
+
+/// The last occurrence of a field counts.
+fn bytes_of(message: &[u8], number: u32) -> &[u8] {
+    messages(message, &[number]).last().map_or(&[], |field| field.bytes())
 }
 
 impl Seen<'_, '_> {
@@ -181,22 +226,18 @@ impl Grapher {
         if resource.get(self.plan.service).is_none_or(Option::is_none) {
             return;
         }
-        let (mut new, mut dropped) = (0, 0);
+        let mut came = Came::default();
         for scope in digest::spans(entry) {
             for span in digest::spans(scope.inner) {
-                match self.span(span.inner, &resource, now) {
-                    Some(true) => new += 1,
-                    Some(false) => {}
-                    None => dropped += 1,
-                }
+                self.span(span.inner, &resource, now, &mut came);
             }
         }
-        self.total.add(new);
-        self.dropped.add(dropped);
+        self.total.add(came.new);
+        self.dropped.add(came.dropped);
     }
 
-    /// Takes a span. Returns whether it is the first of a call; `None` if there is no room for it.
-    fn span(&mut self, span: &[u8], resource: &Found<'_>, now: Instant) -> Option<bool> {
+    /// Takes a span: half of a call, or for a consumer of several ones.
+    fn span(&mut self, span: &[u8], resource: &Found<'_>, now: Instant, came: &mut Came) {
         let mut values = self.plan.wanted.none();
         let digest = Digest::read(span, |attribute| self.plan.wanted.note(attribute, &mut values));
         let (is_client, connection) = match digest.kind {
@@ -204,24 +245,33 @@ impl Grapher {
             3 => (true, Connection::Unknown),
             4 => (true, Connection::Messaging),
             5 => (false, Connection::Messaging),
-            _ => return Some(false),
+            _ => return,
         };
-        let id = if is_client { digest.span_id } else { digest.parent_span_id };
-        let key: Key =
-            (digest.trace_id.try_into().unwrap_or([0; 16]), id.try_into().unwrap_or([0; 8]));
-        let seen = Seen { digest: &digest, values: &values, resource };
-        let known = self.edges.take(&key);
+        let seen = Seen { digest: &digest, values: &values, resource, is_client, connection };
+        let mut is_kept = true;
+        for key in keys(span, &seen) {
+            match self.half(&key, &seen, now) {
+                Some(is_new) => came.new += u64::from(is_new),
+                None => is_kept = false,
+            }
+        }
+        came.dropped += u64::from(!is_kept);
+    }
+
+    /// Takes half of a call. Returns whether it is the first; `None` if there is no room for it.
+    fn half(&mut self, key: &Key, seen: &Seen<'_, '_>, now: Instant) -> Option<bool> {
+        let known = self.edges.take(key);
         let is_new = known.is_none();
         let mut edge = match known {
             Some(edge) => edge,
             None => Edge { purse: Purse::new(self.account.as_ref(), 0), ..Edge::default() },
         };
-        edge.connection = connection;
-        edge.has_failed |= digest.status_code == 2;
+        edge.connection = seen.connection;
+        edge.has_failed |= seen.digest.status_code == 2;
         let side = seen.side(&self.plan);
-        if is_client {
+        if seen.is_client {
             edge.client = side;
-            self.add_server(&seen, &mut edge);
+            self.add_server(seen, &mut edge);
         } else {
             edge.server = side;
         }
@@ -239,7 +289,7 @@ impl Grapher {
         let peer = edge.peer.as_ref().map_or(0, |any| any.len());
         let ends = bytes_of(&edge.client) + bytes_of(&edge.server);
         edge.purse.pay(ends + peer + 4 * size_of::<(Key, Edge)>()).ok()?;
-        self.edges.put(key, edge, now).ok()?;
+        self.edges.put(*key, edge, now).ok()?;
         Some(is_new)
     }
 

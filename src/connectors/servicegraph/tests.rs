@@ -1,7 +1,7 @@
 use opentelemetry_proto::tonic::{
     collector::{metrics::v1::ExportMetricsServiceRequest, trace::v1::ExportTraceServiceRequest},
     metrics::v1::{HistogramDataPoint, metric::Data},
-    trace::v1::{Span, Status},
+    trace::v1::{Span, Status, span::Link},
 };
 
 use super::*;
@@ -92,6 +92,54 @@ fn messages_databases_and_failures_are_told_apart() {
     let database = "client=a server=orders connection_type=database failed=false: 1";
     assert_eq!(shown(metric(&made, "traces_service_graph_request_total")), [message, database]);
     assert_eq!(shown(metric(&made, "traces_service_graph_request_failed_total")), [message]);
+}
+
+/// A consumer that got messages of spans with these ids, in another trace.
+fn linked(id: u8, parent: u8, producers: &[u8]) -> Span {
+    let link = |id: &u8| Link { trace_id: vec![9; 16], span_id: vec![*id; 8], ..Link::default() };
+    Span {
+        trace_id: vec![7; 16],
+        links: producers.iter().map(link).collect(),
+        ..call(CONSUMER, id, parent, 5, &[])
+    }
+}
+
+#[test]
+fn a_consumer_belongs_to_the_producers_that_it_links_to() {
+    for reversed in [false, true] {
+        let mut trial = graph("{}");
+        let producers = vec![call(PRODUCER, 1, 0, 10, &[]), call(PRODUCER, 2, 0, 10, &[])];
+        let mut requests = [
+            of("shop", producers),
+            // A root, which nobody called; it links to one producer twice.
+            of("mail", vec![linked(3, 0, &[1, 2, 2])]),
+            of("stock", vec![call(SERVER, 4, 0, 5, &[])]),
+        ];
+        if reversed {
+            requests.reverse();
+        }
+        for request in &requests {
+            assert!(trial.send(request).is_empty());
+        }
+        let made = metrics(&trial.drain());
+        let mut calls = shown(metric(&made, "traces_service_graph_request_total"));
+        calls.sort();
+        let message = "client=shop server=mail connection_type=messaging_system failed=false: 2";
+        let user = "client=user server=stock connection_type=virtual_node failed=false: 1";
+        assert_eq!(calls, [message, user]);
+        assert_eq!(trial.sum("otelcol_connector_servicegraph_expired_edges"), 1);
+    }
+}
+
+#[test]
+fn a_consumer_with_links_still_belongs_to_its_parent() {
+    let mut trial = graph("{}");
+    let producer = Span { trace_id: vec![7; 16], ..call(PRODUCER, 1, 0, 10, &[]) };
+    trial.send(&of("a", vec![producer]));
+    trial.send(&of("b", vec![linked(2, 1, &[8])]));
+    let made = metrics(&trial.drain());
+    let message = "client=a server=b connection_type=messaging_system failed=false: 1";
+    assert_eq!(shown(metric(&made, "traces_service_graph_request_total")), [message]);
 }
 
 #[test]

@@ -184,11 +184,27 @@ impl Storages {
         let _ = self.closed.send(true);
         let mut keepers = std::mem::take(&mut *sync::lock(&self.keepers));
         while keepers.join_next().await.is_some() {}
-        let stores: Vec<Arc<Store>> = {
-            let open = sync::lock(&self.open);
-            open.values().flat_map(|open| open.stores.values()).map(Arc::clone).collect()
-        };
-        stores.iter().map(|store| store.tell_lost()).sum()
+        self.stores().iter().map(|store| store.tell_lost()).sum()
+    }
+
+    /// Notes before the end by a panic which records it may have been about. A letter that was
+    /// being sent again is not among them: nobody sends it again unasked.
+    pub fn note_panic(&self) {
+        let mut stores = self.stores();
+        stores.retain(|store| letters_of(&store.stats().id).is_none());
+        if !stores.iter().any(|store| store.suspects().have_come()) {
+            for store in &stores {
+                store.suspects().accuse_in_hand();
+            }
+        }
+        for store in &stores {
+            store.suspects().tell();
+        }
+    }
+
+    fn stores(&self) -> Vec<Arc<Store>> {
+        let open = sync::lock(&self.open);
+        open.values().flat_map(|open| open.stores.values()).map(Arc::clone).collect()
     }
 
     /// Says at the end which data stays on disk for the next start.

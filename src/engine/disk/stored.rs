@@ -3,12 +3,14 @@
 //! A record is either *in hand* (its payload is in memory, with a claim among its receipts) or
 //! *waiting* to be read. When the payload ends well, the claim settles the record; otherwise the
 //! record waits again. While a record waits, the receipts of those who wait for its delivery are
-//! kept here.
+//! kept here. Records that a panic has dropped are tried apart by the next process
+//! (`suspects.rs`).
 //!
 //! Each store has one task, the keeper, which syncs: every half second, within 50 ms if a journal
 //! waits for it, at once if a sender does. Requests that arrive meanwhile share one sync. It also
 //! writes `settled` up to twenty times a second. For an idle store it only updates the age of the
-//! oldest record, once a second. A panic of the keeper ends the process ([`Panics`]).
+//! oldest record, once a second, and looks whether the directory is still there. A panic of the
+//! keeper ends the process ([`Panics`]).
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -26,17 +28,18 @@ use tokio::{
     time::Instant,
 };
 
+use super::{
+    notes::{context_of, note_of},
+    suspects::Suspects,
+};
 use crate::{
     engine::panics::Panics,
     net::rate_limit::RateLimit,
     otlp::{
         Payload,
-        payload::{Context, Outcome, Permit, Reason, Receipt, Receipts, Wait, settle_all},
+        payload::{Outcome, Permit, Reason, Receipt, Receipts, Wait, settle_all},
     },
-    storage::{
-        AppendError, Held, Log, NewRecord, Place, Stored, Ticket,
-        proto::{Header, Note},
-    },
+    storage::{AppendError, Held, Log, NewRecord, Place, Stored, Ticket, proto::Note},
     sync,
     telemetry::storage::LogStats,
 };
@@ -44,8 +47,10 @@ use crate::{
 /// How long written bytes may stay undurable, and settled records be forgotten by a crash.
 const SYNC_INTERVAL: Duration = Duration::from_millis(500);
 const SAVE_INTERVAL: Duration = Duration::from_millis(50);
-/// How often the age of the oldest record is updated.
+/// How often the age of the oldest record is updated, if there is one.
 const SHOW_INTERVAL: Duration = Duration::from_secs(1);
+/// How often an empty store looks whether its directory is still there.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// How long reading pauses after the engine could not take a record.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -65,6 +70,7 @@ type Parked = HashMap<u64, Receipts>;
 /// One log, with its keeper and the receipts of waiting records.
 pub struct Store {
     log: Arc<Log>,
+    suspects: Suspects,
     after_sync: Mutex<Vec<AfterSync>>,
     /// Records that could not be synced, and that a journal still has.
     left_to_journals: Mutex<Vec<Ticket>>,
@@ -86,8 +92,10 @@ pub struct Store {
 impl Store {
     /// A store around `log`. If the log panics, that is reported to `panics`.
     pub fn new(log: Arc<Log>, panics: Panics) -> Arc<Self> {
-        Arc::new(Store {
+        let suspects = Suspects::load(&log);
+        let store = Store {
             log,
+            suspects,
             after_sync: Mutex::default(),
             left_to_journals: Mutex::default(),
             receipts: Mutex::default(),
@@ -100,7 +108,9 @@ impl Store {
             sync_wanted: Notify::new(),
             panics,
             waiting: Notify::new(),
-        })
+        };
+        store.try_suspects();
+        Arc::new(store)
     }
 
     /// The counters of the log.
@@ -194,6 +204,16 @@ impl Store {
         for (receipts, reason) in ended {
             settle_all(receipts, Outcome::Failed(reason));
         }
+        for (numbers, _) in lost {
+            self.suspects.acquit(numbers);
+        }
+    }
+
+    /// Lets suspects be read once nothing else waits.
+    fn try_suspects(&self) {
+        if self.suspects.try_next() {
+            self.waiting.notify_one();
+        }
     }
 
     /// Hold this from before waiting records are appended until they are parked.
@@ -235,6 +255,7 @@ impl Store {
             }
         }
         self.end_lost();
+        self.try_suspects();
         found
     }
 
@@ -265,7 +286,11 @@ impl Store {
         match outcome {
             // The record stays for the next process. In this one, reading it again could fail in
             // the same way for ever.
-            Outcome::LeftOnDisk | Outcome::Failed(Reason::Panicked | Reason::Unaccounted) => {}
+            Outcome::Failed(Reason::Panicked) => {
+                self.suspects.accuse(ticket.number);
+                self.touch();
+            }
+            Outcome::LeftOnDisk | Outcome::Failed(Reason::Unaccounted) => {}
             // After a reload, the successor of the component that gave it up reads it.
             Outcome::Failed(Reason::ShuttingDown) => {
                 self.log.put_back(ticket);
@@ -284,8 +309,8 @@ impl Store {
                 self.waiting.notify_one();
             }
             Outcome::Delivered | Outcome::Filtered | Outcome::Failed(_) | Outcome::Postponed(_) => {
-                self.log.settle(ticket);
-                self.touch();
+                self.settle(ticket);
+                self.try_suspects();
             }
         }
     }
@@ -344,11 +369,15 @@ impl Store {
         while !*closed.borrow() {
             owes_sync |= self.is_touched.swap(false, Ordering::SeqCst);
             if !owes_sync {
-                let has_records = self.held().records > 0;
+                let is_empty = self.held().records == 0;
+                let interval = if is_empty { LOOK_INTERVAL } else { SHOW_INTERVAL };
                 tokio::select! {
                     () = self.touched.notified() => {}
-                    () = tokio::time::sleep(SHOW_INTERVAL), if has_records => {
-                        self.show_age();
+                    () = tokio::time::sleep(interval) => {
+                        let store = Arc::clone(&self);
+                        if self.blocking(move || store.look()).await.is_none() {
+                            return;
+                        }
                         continue;
                     }
                     _ = closed.changed() => break,
@@ -390,12 +419,46 @@ impl Store {
         format!("storage {}", self.stats().id)
     }
 
+    /// What an idle store does. A directory that is gone fails the next sync, so that from then on
+    /// data is refused and not written to files without a name.
+    fn look(&self) {
+        self.show_age();
+        if !self.note_directory() {
+            self.write_out(true);
+        }
+    }
+
+    /// Says when the directory is gone, and when it is back. Returns false if it has just gone.
+    fn note_directory(&self) -> bool {
+        let missing = &self.stats().missing;
+        let was_missing = missing.read() == 1;
+        match self.log.check() {
+            Ok(()) if was_missing => {
+                missing.set(0);
+                tracing::info!(log = %self.stats().id, "The directory of a storage is back.");
+            }
+            Err(error) if !was_missing => {
+                missing.set(1);
+                tracing::error!(
+                    log = %self.stats().id,
+                    %error,
+                    "The directory of a storage is gone. Until it is back, or skep is restarted, new data is \
+                     refused, and what is not delivered before the end is lost."
+                );
+                return false;
+            }
+            _ => {}
+        }
+        true
+    }
+
     fn write_out(&self, syncs: bool) {
         self.end_lost();
         if syncs {
             let waiting = std::mem::take(&mut *sync::lock(&self.after_sync));
             let result = self.log.sync();
             if let Err(error) = &result {
+                self.note_directory();
                 tracing::error!(log = %self.stats().id, %error, "cannot sync the storage");
             }
             if result.is_err() {
@@ -406,7 +469,7 @@ impl Store {
                 (after.synced)(result.is_ok());
             }
         }
-        if let Err(error) = self.log.save() {
+        if let Err(error) = self.log.save().and_then(|()| self.suspects.save()) {
             self.stats().write_errors.add(1);
             tracing::warn!(
                 log = %self.stats().id,
@@ -444,53 +507,19 @@ impl Store {
     /// Settles the record: it is no longer needed.
     pub(in crate::engine) fn settle(&self, ticket: &Ticket) {
         self.log.settle(ticket);
+        self.suspects.acquit(ticket.number..ticket.number + 1);
         self.touch();
+    }
+
+    /// Which records a panic has dropped, or may have been about.
+    pub(super) fn suspects(&self) -> &Suspects {
+        &self.suspects
     }
 }
 
 /// The outcome for those who waited for a sync.
 pub(in crate::engine) fn durable(is_durable: bool) -> Outcome {
     if is_durable { Outcome::Delivered } else { Outcome::Failed(Reason::StorageFailed) }
-}
-
-/// The attribute of an authenticator that holds the credentials.
-const RAW: &str = "raw";
-
-pub(in crate::engine) fn note_of(context: &Context) -> Note {
-    let header =
-        |(name, value): &(String, String)| Header { name: name.clone(), value: value.clone() };
-    // Credentials are not written to a disk.
-    let told = context.auth.iter().filter(|(name, _)| name != RAW);
-    let auth = told.flat_map(|(name, values)| {
-        values.iter().map(|value| Header { name: name.clone(), value: value.clone() })
-    });
-    Note {
-        metadata: context.metadata.iter().map(header).collect(),
-        auth: auth.collect(),
-        peer: context.peer.map(|peer| peer.to_string()).unwrap_or_default(),
-        ..Note::default()
-    }
-}
-
-/// The context of the request that brought the data; `None` if the note has none or cannot be read.
-pub(in crate::engine) fn context_of(note: &[u8]) -> Option<Arc<Context>> {
-    let note = Note::decode(note).ok()?;
-    if note.metadata.is_empty() && note.auth.is_empty() && note.peer.is_empty() {
-        return None;
-    }
-    let mut auth: Vec<(String, Vec<String>)> = Vec::new();
-    for Header { name, value } in note.auth {
-        match auth.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, values)) => values.push(value),
-            None => auth.push((name, vec![value])),
-        }
-    }
-    Some(Arc::new(Context {
-        auth,
-        metadata: note.metadata.into_iter().map(|header| (header.name, header.value)).collect(),
-        peer: note.peer.parse().ok(),
-        arrived: Instant::now().into_std(),
-    }))
 }
 
 fn new_record<'a>(payload: &'a Payload, place: Place, note: &'a [u8]) -> NewRecord<'a> {

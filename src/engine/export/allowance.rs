@@ -34,7 +34,7 @@ use tokio::{runtime::Handle, task};
 
 use super::gate::Remembered;
 use crate::{
-    budget::{Change, Class, Mode, MonthlyBudget, Rate, Settings},
+    budget::{Change, Class, Mode, MonthlyBudget, Rate, Settings, Why},
     component::StartError,
     sync::lock,
     telemetry::{Asked, Counter, Desc, Meter, Telemetry, registry::Kind},
@@ -68,27 +68,6 @@ const ONE: u64 = 1 << 16;
 
 /// Tells the time; tests have clocks of their own.
 pub(super) type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
-
-/// Why the budget leaves something out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Why {
-    /// So that the rest lasts to the end of the month.
-    Paced,
-    /// The ceiling is reached.
-    Ceiling,
-}
-
-impl Why {
-    const ALL: [Why; 2] = [Why::Paced, Why::Ceiling];
-
-    /// The label in metrics.
-    const fn name(self) -> &'static str {
-        match self {
-            Why::Paced => "paced",
-            Why::Ceiling => "ceiling",
-        }
-    }
-}
 
 /// The budget of one exporter.
 pub struct Allowance {
@@ -280,8 +259,7 @@ impl Allowance {
             self.tell(&change, now);
         }
         let report = self.budget.report(0, now);
-        let is_closed = report.used >= report.limit && report.mode != Mode::Warn;
-        self.is_closed.store(is_closed, Ordering::Relaxed);
+        self.is_closed.store(report.is_spent(), Ordering::Relaxed);
         lock(&self.remembered).age(now.as_millisecond());
     }
 
@@ -332,9 +310,10 @@ impl Allowance {
                 %until,
                 "The monthly budget is used up. Data is left out until the month ends."
             ),
-            Change::OneDamaged | Change::Damaged(_) | Change::CannotWrite(_) => {
-                tell_of_trouble(exporter, change);
-            }
+            Change::OneDamaged
+            | Change::Damaged(_)
+            | Change::MadeAgain
+            | Change::CannotWrite(_) => tell_of_trouble(exporter, change),
         }
     }
 }
@@ -351,11 +330,16 @@ fn tell_of_trouble(exporter: &str, change: &Change) {
             assumed,
             "The ledger of a budget is damaged. Units are assumed to be used, cautiously."
         ),
+        Change::MadeAgain => tracing::error!(
+            exporter,
+            "The ledger of a budget was removed while skep runs. It was written again from memory. Do not \
+             remove files of a storage; if the whole storage is gone, restart skep."
+        ),
         Change::CannotWrite(error) => tracing::error!(
             exporter,
             error,
             "The ledger of a budget cannot be written: a restart would forget what is used. Make \
-             room on the disk of its storage."
+             room on the disk of its storage, and let skep write to it."
         ),
         _ => {}
     }

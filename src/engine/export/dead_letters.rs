@@ -23,7 +23,7 @@ use std::sync::{
 use crate::{
     engine::{
         budget::Budget,
-        disk::stored::{self, Store},
+        disk::{notes::note_of, stored::Store},
     },
     net::rate_limit::RateLimit,
     otlp::{
@@ -110,7 +110,7 @@ impl DeadLetters {
             exporter: self.stats.id.clone(),
             reason: reason.name().to_owned(),
             answer: beginning(answer, ANSWER).to_owned(),
-            ..payload.context.as_deref().map(stored::note_of).unwrap_or_default()
+            ..payload.context.as_deref().map(note_of).unwrap_or_default()
         };
         match self.store.append_with(payload, Place::Waiting, &note) {
             Ok(_) => {

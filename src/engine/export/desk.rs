@@ -7,7 +7,7 @@ use super::{
     queue::ExportQueue,
 };
 use crate::{
-    engine::{budget::cost, disk::stored},
+    engine::{budget::cost, disk::notes::context_of},
     otlp::{
         Payload,
         payload::{Outcome, Reason, Receipt, Wait},
@@ -52,7 +52,7 @@ impl Desk for QueueDesk {
         );
         let mut payload = Payload::new(signal, body, ticket.items, [permit]);
         payload.receipts.push(claim);
-        payload.context = stored::context_of(&note);
+        payload.context = context_of(&note);
         match self.queue.upgrade() {
             // What it may cost is claimed when it is sent.
             Some(queue) => queue.enqueue_again(payload),

@@ -25,16 +25,13 @@ use self::{
     choice::{Verdict, decide_all},
     measure::{EVENT, Measured, Scale, measure},
 };
-use super::{
-    allowance::{Allowance, Why},
-    dead_letters::DeadLetters,
-};
+use super::{allowance::Allowance, dead_letters::DeadLetters};
 use crate::{
-    budget::{Class, Rate},
+    budget::{Class, Rate, Why},
     component::{BudgetUse, Count},
     otlp::{
         Payload, Signal, digest,
-        payload::{Outcome, Reason},
+        payload::{Body, Outcome, Reason},
         purse::Purse,
         sampling::Weights,
         splice::messages,
@@ -134,6 +131,7 @@ impl Gate {
         };
         if self.allowance.is_closed() && units > 0 {
             self.allowance.leave_out(Class::Rest, Why::Ceiling, payload.items);
+            self.allowance.budget().leave_out(Why::Ceiling, &service_of(&payload.body), units);
             self.keep_letter(&payload);
             payload.finish(Outcome::Filtered);
             return Passed::LeftOut;
@@ -220,6 +218,7 @@ impl Gate {
                 Err(reason) => return Passed::Refused(payload, reason),
             };
             self.count_left_out(measured, verdicts, rates);
+            self.note_left_out(&payload, measured, verdicts, rates);
             if part.items == 0 {
                 payload.finish(Outcome::Filtered);
                 return Passed::LeftOut;
@@ -248,9 +247,44 @@ impl Gate {
             }
         }
         for class in Class::ALL {
-            let is_shut = rates[class as usize] == Rate::NOTHING;
-            let why = if is_shut { Why::Ceiling } else { Why::Paced };
-            self.allowance.leave_out(class, why, left_out[class as usize]);
+            self.allowance.leave_out(class, why(class, rates), left_out[class as usize]);
+        }
+    }
+
+    /// Notes the units of what is left out by service. Of a trace with several services in this
+    /// payload, each item counts the same.
+    fn note_left_out(
+        &self,
+        payload: &Payload,
+        measured: &Measured,
+        verdicts: &[Verdict],
+        rates: &[Rate; 3],
+    ) {
+        let entries = payload.body.iter().flat_map(|segment| messages(segment, &[1]));
+        let mut of_items = measured.of_items.iter();
+        // Traces are numbered in the order of their first items.
+        let mut begun = 0;
+        for entry in entries {
+            let mut left_out = [0; Why::ALL.len()];
+            let scopes = messages(entry.bytes(), &[2]);
+            let items: usize = scopes.map(|scope| digest::spans(scope.bytes()).count()).sum();
+            for at in of_items.by_ref().take(items) {
+                let (at, trace) = (*at as usize, &measured.traces[*at as usize]);
+                let is_first = at == begun;
+                begun += usize::from(is_first);
+                if !verdicts[at].is_kept() {
+                    let items = u64::from(trace.items).max(1);
+                    let rest = if is_first { trace.units % items } else { 0 };
+                    left_out[why(trace.class, rates) as usize] += trace.units / items + rest;
+                }
+            }
+            if left_out.iter().any(|units| *units > 0) {
+                let mut names = Names::default();
+                names.enter(entry.bytes());
+                for (why, units) in Why::ALL.into_iter().zip(left_out) {
+                    self.allowance.budget().leave_out(why, &names.service, units);
+                }
+            }
         }
     }
 
@@ -277,6 +311,20 @@ impl Gate {
         };
         self.allowance.budget().note(&names.service, &own, units);
     }
+}
+
+/// Why items of a class are left out at these rates.
+fn why(class: Class, rates: &[Rate; 3]) -> Why {
+    if rates[class as usize] == Rate::NOTHING { Why::Ceiling } else { Why::Paced }
+}
+
+/// The service of the first resource of a payload; empty if it has none.
+pub(super) fn service_of(body: &Body) -> String {
+    let mut names = Names::default();
+    if let Some(entry) = body.iter().flat_map(|segment| messages(segment, &[1])).next() {
+        names.enter(entry.bytes());
+    }
+    names.service
 }
 
 /// The names of a resource, read once for all of its items.

@@ -6,8 +6,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{allowance::Allowance, gate::key_of};
+use super::{
+    allowance::Allowance,
+    gate::{key_of, service_of},
+};
 use crate::{
+    budget::Why,
     component::{Count, Ready},
     otlp::{
         Content, Signal,
@@ -68,6 +72,7 @@ impl Meter {
             return Some(Claim { units, at, traces, may_be_taken: false, is_spent: false });
         }
         self.allowance.uncount_traces(&traces);
+        self.allowance.budget().leave_out(Why::Ceiling, &service_of(&load.body), units);
         None
     }
 

@@ -10,10 +10,11 @@ const READ: u64 = 1 << 20;
 /// How often to check whether there is room again.
 const CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Replays the journal until `stop` is raised.
+/// Replays the journal until `stop` is raised, and one read of it in any case: a process that is
+/// stopped right after its start delivers what it has found.
 pub async fn replay(journal: Arc<Journal>, inlet: Arc<ReceiverInlet>, mut stop: Stop) {
     let store = &journal.store;
-    while !stop.is_raised() {
+    loop {
         if !store.has_waiting() {
             tokio::select! {
                 () = store.waiting.notified() => {}
@@ -33,6 +34,9 @@ pub async fn replay(journal: Arc<Journal>, inlet: Arc<ReceiverInlet>, mut stop: 
         for stored in read.into_iter().flatten() {
             let permit = inlet.owe(stored.body.len() + stored.note.len());
             inlet.replay(store.payload(stored, Some(permit), Wait::Durable));
+        }
+        if stop.is_raised() {
+            return;
         }
     }
 }

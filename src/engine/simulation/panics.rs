@@ -149,7 +149,10 @@ fn start(fault: &Arc<Fault>, workers: usize, journal: Option<&Path>) -> (World, 
         limit: 1 << 24,
         stages: vec![passes, joins],
         exporters: exporters.collect(),
-        journal: journal.map(open),
+        journal: journal.map(|directory| {
+            let log = open(directory);
+            Box::new(|panics: &Panics| Store::new(log, panics.clone())) as OpenJournal
+        }),
     });
     (world, backends)
 }

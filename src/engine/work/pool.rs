@@ -275,7 +275,10 @@ fn spawn(
 ) -> Result<thread::JoinHandle<()>, StartError> {
     let index = worker.index();
     let body = move || {
-        let run = AssertUnwindSafe(|| work(worker, &own, &any, &backlog));
+        // Outside, so that a panic drops the payloads of the call that it ends and not all that the
+        // worker's processors hold: only the former are suspects (`engine/disk/suspects.rs`).
+        let mut worker = Some(worker);
+        let run = AssertUnwindSafe(|| work(&mut worker, &own, &any, &backlog));
         if catch_unwind(run).is_err() {
             panics.report(worker_name(index));
         }
@@ -289,8 +292,8 @@ fn spawn(
 /// The loop of a worker thread: first its own queue, to finish what has begun, then the common one,
 /// then its timers. It is parked while there is nothing to do, and woken only by a timer that is
 /// due.
-fn work(mut worker: Worker, own: &Receiver<Job>, any: &Receiver<Job>, backlog: &Backlog) {
-    loop {
+fn work(slot: &mut Option<Worker>, own: &Receiver<Job>, any: &Receiver<Job>, backlog: &Backlog) {
+    while let Some(worker) = slot {
         let job = match own.try_recv() {
             Ok(job) => Some(job),
             Err(TryRecvError::Empty) => any.try_recv().ok(),
@@ -302,8 +305,7 @@ fn work(mut worker: Worker, own: &Receiver<Job>, any: &Receiver<Job>, backlog: &
             worker.tick(now);
         }
         if let Some(job) = job {
-            let Some(after) = run(worker, job, now, (own, any)) else { return };
-            worker = after;
+            run(slot, job, now, (own, any));
             backlog.done();
             continue;
         }
@@ -316,23 +318,23 @@ fn work(mut worker: Worker, own: &Receiver<Job>, any: &Receiver<Job>, backlog: &
             recv(timer) -> _ => continue,
         };
         let Ok(job) = job else { return };
-        let Some(after) = run(worker, job, Instant::now(), (own, any)) else { return };
-        worker = after;
+        run(slot, job, Instant::now(), (own, any));
         backlog.done();
     }
 }
 
-/// Does one job. Returns the worker to go on with, or `None` at the end.
+/// Does one job. At the end there is no worker any more.
 fn run(
-    mut worker: Worker,
+    slot: &mut Option<Worker>,
     job: Job,
     now: Instant,
     (own, any): (&Receiver<Job>, &Receiver<Job>),
-) -> Option<Worker> {
-    match job {
-        Job::Stop => return None,
-        Job::Pause(asked) => return pause(worker, own, any, &asked),
-        job => worker.run(job, now),
+) {
+    match (job, slot.as_mut()) {
+        (Job::Stop, _) | (_, None) => *slot = None,
+        (Job::Pause(asked), _) => {
+            *slot = slot.take().and_then(|worker| pause(worker, own, any, &asked));
+        }
+        (job, Some(worker)) => worker.run(job, now),
     }
-    Some(worker)
 }

@@ -1,5 +1,7 @@
 //! Calls: which function, and whether its arguments fit its parameters.
 
+use regex::bytes::Regex;
+
 use super::{
     super::{
         calendar,
@@ -328,11 +330,10 @@ fn special(parameter: &Parameter, node: &Node) -> Result<Special, Problem> {
         _ => None,
     };
     let wrong = |message: String| Problem::new(Span::default(), message);
+    let compiled = |regex: Result<Regex, String>| regex.map(|it| Special::Regex(it.into()));
     match (parameter.takes, text) {
-        (Takes::Regex, Some(text)) => pattern::compile(&text).map(Special::Regex).map_err(wrong),
-        (Takes::Glob, Some(text)) => {
-            pattern::compile_glob(&text).map(Special::Regex).map_err(wrong)
-        }
+        (Takes::Regex, Some(text)) => compiled(pattern::compile(&text)).map_err(wrong),
+        (Takes::Glob, Some(text)) => compiled(pattern::compile_glob(&text)).map_err(wrong),
         (Takes::Regex | Takes::Glob, None) => Ok(Special::Recent(Recent::default())),
         (Takes::TimeFormat, Some(text)) => {
             calendar::check_format(&text).map(|()| Special::None).map_err(wrong)

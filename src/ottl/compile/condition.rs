@@ -7,6 +7,7 @@ use super::{
         language::Access,
         node::{Argument, Call, Key, Node, Test},
         problem::Problem,
+        read::is_integer,
         syntax::{Comparison, Expr, ExprKind, Span},
         types::Types,
         value::Value,
@@ -101,6 +102,7 @@ impl Compiler {
         self.check_types(comparison, left.types, right.types, span);
         is_text(comparison, &left.node, &right.node)
             .or_else(|| is_text(comparison, &right.node, &left.node))
+            .or_else(|| is_int(comparison, &left.node, &right.node))
             .unwrap_or_else(|| Test::Compare(comparison, Box::new((left.node, right.node))))
     }
 
@@ -150,6 +152,13 @@ fn is_text(comparison: Comparison, path: &Node, text: &Node) -> Option<Test> {
     Some(Test::IsText { tier: place.tier, number, key, text, is_wanted, path })
 }
 
+/// `kind == 2` as one step.
+fn is_int(comparison: Comparison, path: &Node, value: &Node) -> Option<Test> {
+    let (Node::Path(place), Node::Constant(Value::Int(value))) = (path, value) else { return None };
+    let is_plain = place.keys.is_empty() && is_integer(place.access);
+    is_plain.then(|| Test::IsInt(comparison, place.clone(), *value))
+}
+
 /// Wraps the largest parts that depend on nothing but the resource and the request, then those that
 /// also depend on the scope.
 fn held(test: Test) -> Test {
@@ -191,6 +200,7 @@ fn is_shared_test(test: &Test, owner: Tier) -> bool {
         Test::All(tests) | Test::Any(tests) => tests.iter().all(|test| is_shared_test(test, owner)),
         Test::Compare(_, sides) => is_shared(&sides.0, owner) && is_shared(&sides.1, owner),
         Test::IsText { tier, .. } => is_shared_tier(*tier, owner),
+        Test::IsInt(_, place, _) => is_shared_tier(place.tier, owner),
         Test::Value(node, _) => is_shared(node, owner),
     }
 }

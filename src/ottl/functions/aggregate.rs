@@ -15,12 +15,11 @@ use super::{
         node::{Call, Eval},
         read::{data, has, point_attributes},
         types::Types,
-        value::{Value, content, key_value, put_double, put_entry},
+        value::{Value, content, elements, key_value, put_double, put_entry, put_entry_bytes},
         wire::{child, fields, fixed64s, last_of, number, put_fixed64, replace, varints},
     },
     Function, Takes, editor,
     metrics::set_data,
-    numbers::truncated,
     optional, parameter, value,
 };
 use crate::otlp::wire::{put_bytes, put_varint};
@@ -152,7 +151,7 @@ fn identity(point: &[u8], kind: u32, attributes: u32, is_delta: bool) -> Vec<u8>
         .filter_map(|field| content(&field, attributes).map(key_value))
         .map(|(key, any)| {
             let mut canonical = Vec::new();
-            Value::read(&any).encode(&mut canonical);
+            put_canonical(&Value::read(&any), &mut canonical);
             (key, canonical)
         })
         .collect();
@@ -192,6 +191,35 @@ fn identity(point: &[u8], kind: u32, attributes: u32, is_delta: bool) -> Vec<u8>
     key
 }
 
+/// Appends a value such that equal ones have the same bytes: maps have no order, and messages may
+/// be encoded in many ways.
+fn put_canonical(value: &Value<'_>, out: &mut Vec<u8>) {
+    let canonical = |any: &[u8]| {
+        let mut inner = Vec::new();
+        put_canonical(&Value::read(any), &mut inner);
+        inner
+    };
+    let mut all = Vec::new();
+    match value {
+        Value::Map(map) => {
+            let entries = map.entries().map(|(key, any)| (key.to_vec(), canonical(&any)));
+            let mut entries: Vec<(Vec<u8>, Vec<u8>)> = entries.collect();
+            entries.sort();
+            for (key, any) in &entries {
+                put_entry_bytes(&mut all, 1, key, any);
+            }
+            put_bytes(out, 6, &all);
+        }
+        Value::List(list) => {
+            elements(list).for_each(|any| put_bytes(&mut all, 1, &canonical(any)));
+            put_bytes(out, 5, &all);
+        }
+        other => {
+            other.encode(out);
+        }
+    }
+}
+
 /// The first of some points with the earliest start.
 fn first_of(group: &[Vec<u8>]) -> Vec<u8> {
     let start = group.iter().map(|point| number(point, 2)).min().unwrap_or(0);
@@ -220,7 +248,10 @@ fn merged_number(group: &[Vec<u8>], function: &str) -> Vec<u8> {
         replace(&first, &[4, 6], &mut out, |out| put_fixed64(out, 6, group.len() as u64));
         return out;
     }
-    if !values.is_empty() && values.iter().all(|(n, _)| *n == 6) {
+    if values.is_empty() {
+        return first;
+    }
+    if values.iter().all(|(n, _)| *n == 6) {
         let ints: Vec<i64> =
             values.iter().map(|(_, field)| field.number_value().cast_signed()).collect();
         let result = aggregated_ints(ints, function);
@@ -248,8 +279,12 @@ fn aggregated_ints(mut values: Vec<i64>, function: &str) -> i64 {
         "mean" => sum() / i64::try_from(values.len()).unwrap_or(1),
         _ => {
             values.sort_unstable();
-            let doubles: Vec<f64> = values.into_iter().map(as_double).collect();
-            truncated(median(&doubles))
+            let middle = values.len() / 2;
+            match values.len() % 2 {
+                1 => values[middle],
+                // Without overflow and towards zero.
+                _ => values[middle - 1].midpoint(values[middle]),
+            }
         }
     }
 }
@@ -288,6 +323,15 @@ fn combined(out: Vec<u8>, group: &[Vec<u8>], field: u32, combine: fn(f64, f64) -
     }
 }
 
+/// Adds the exemplars of the other points to those of the first.
+fn with_exemplars(mut out: Vec<u8>, group: &[Vec<u8>], number: u32) -> Vec<u8> {
+    for point in &group[1..] {
+        let exemplars = fields(point).filter(|field| content(field, number).is_some());
+        exemplars.for_each(|field| out.extend_from_slice(field.whole));
+    }
+    out
+}
+
 fn total(group: &[Vec<u8>], field: u32) -> u64 {
     group.iter().fold(0, |sum, point| sum.wrapping_add(number(point, field)))
 }
@@ -308,6 +352,7 @@ fn merged_histogram(group: &[Vec<u8>]) -> Vec<u8> {
     out = combined(out, group, 5, |a, b| a + b);
     out = combined(out, group, 11, f64::min);
     out = combined(out, group, 12, f64::max);
+    out = with_exemplars(out, group, 8);
     let counts = added(group.iter().map(|point| fixed64s(point, 6)));
     let packed: Vec<u8> = counts.iter().flat_map(|count| count.to_le_bytes()).collect();
     rewritten(&out, 6, |out| {
@@ -326,8 +371,12 @@ fn merged_exponential(group: &[Vec<u8>]) -> Vec<u8> {
     out = combined(out, group, 5, |a, b| a + b);
     out = combined(out, group, 12, f64::min);
     out = combined(out, group, 13, f64::max);
+    out = with_exemplars(out, group, 11);
     for side in [8, 9] {
-        let Some(first) = child(&group[0], side) else { continue };
+        if group.iter().all(|point| child(point, side).is_none()) {
+            continue;
+        }
+        let first = child(&group[0], side).unwrap_or_default();
         let counts =
             added(group.iter().map(|point| {
                 child(point, side).map_or(Vec::new(), |buckets| varints(&buckets, 2))

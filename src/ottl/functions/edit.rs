@@ -1,18 +1,21 @@
 //! Editors of values and of the entries of a map.
 
+use std::borrow::Cow;
+
 use super::{
     super::{
         arguments::made,
         fault::{Fault, What},
         item::Item,
         language::Access,
-        node::{Argument, Call, Eval},
+        node::{Argument, Call, Eval, Place},
         text::plain,
         types::Types,
         value::{Map, Value, content, key_value, put_entry, put_entry_bytes},
         wire::{fields, put_attribute},
+        write::stored,
     },
-    Function, Parameter, Takes, editor, optional, parameter, regex, value,
+    Function, Parameter, Special, Takes, editor, optional, parameter, regex, value,
 };
 use crate::otlp::wire::put_bytes;
 
@@ -20,12 +23,15 @@ const MAP: Parameter = parameter("target", Takes::Path(Types::MAP));
 const TEXT: Types = Types::TEXT;
 
 pub(crate) const FUNCTIONS: &[Function] = &[
-    editor(
-        "set",
-        &[parameter("target", Takes::Path(Types::ALL)), value("value", Types::ALL)],
-        set,
-        "Sets a path to a value. Nil empties a map, a list or an attribute.",
-    ),
+    Function {
+        prepare: Some(prepare_set),
+        ..editor(
+            "set",
+            &[parameter("target", Takes::Path(Types::ALL)), value("value", Types::ALL)],
+            set,
+            "Sets a path to a value. Nil empties a map, a list or an attribute.",
+        )
+    },
     editor("delete_key", &[MAP, value("key", TEXT)], delete_key, "Removes an entry of a map."),
     editor(
         "delete_matching_keys",
@@ -92,6 +98,16 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     ),
 ];
 
+/// A constant is written once; one that cannot be stored is a fault of each item.
+fn prepare_set(arguments: &[Argument]) -> Result<Special, (usize, String)> {
+    let constant = match arguments.get(1) {
+        Some(Argument::Value(node, _)) => node.constant(),
+        _ => None,
+    };
+    let any = constant.and_then(|value| stored(value).ok());
+    Ok(any.map_or(Special::None, Special::Stored))
+}
+
 fn set(call: &Call, item: &mut Item<'_>) -> Result<(), Fault> {
     if let Some(Argument::Value(node, span)) = call.arguments.get(1) {
         let place = call.target()?;
@@ -99,14 +115,21 @@ fn set(call: &Call, item: &mut Item<'_>) -> Result<(), Fault> {
             (place.access, place.fixed_steps(), place.keys.is_empty())
         {
             // The usual case without an owned copy of the value.
-            let any = super::super::write::stored(&node.eval(Eval::new(item))?)
-                .map_err(|what| what.at(*span))?;
+            let any = match &call.prepared {
+                Special::Stored(any) => Cow::Borrowed(&**any),
+                _ => {
+                    let new = node.eval(Eval::new(item))?;
+                    Cow::Owned(stored(&new).map_err(|what| what.at(*span))?)
+                }
+            };
             // Items often set the same attribute of their resource to the same value.
             if place.shared_attribute(item).is_some_and(|old| *old == *any) {
                 return Ok(());
             }
             return item
-                .edit(place.tier, |message, out| put_attribute(message, number, &steps, &any, out))
+                .edit_indexed(place.tier, |from, out| {
+                    put_attribute(from, number, &steps, &any, out)
+                })
                 .map_err(|what| what.at(place.span));
         }
     }
@@ -121,6 +144,14 @@ pub(super) enum Fate {
     Replace(Value<'static>),
 }
 
+/// What a place is in a point of this kind; `None` if such a point does not have it.
+fn resolved(place: &Place, item: &Item<'_>) -> Option<Access> {
+    match place.access {
+        Access::Point(point) => point.access(item.kind),
+        other => Some(other),
+    }
+}
+
 /// Decides on every entry of the target, which must be a map.
 pub(super) fn each_entry(
     call: &Call,
@@ -128,11 +159,8 @@ pub(super) fn each_entry(
     mut decide: impl FnMut(&[u8], &[u8]) -> Fate,
 ) -> Result<(), Fault> {
     let place = call.target()?;
-    let access = match place.access {
-        Access::Point(point) => point.access(item.kind),
-        other => Some(other),
-    };
-    if let (Some(Access::Attributes(number)), true) = (access, place.keys.is_empty()) {
+    if let (Some(Access::Attributes(number)), true) = (resolved(place, item), place.keys.is_empty())
+    {
         return item
             .edit(place.tier, |message, out| {
                 write_entries(message, number, out, &mut decide);
@@ -153,25 +181,42 @@ fn write_entries(
     out: &mut Vec<u8>,
     decide: &mut impl FnMut(&[u8], &[u8]) -> Fate,
 ) {
+    let (mut copied, mut at) = (0, 0);
     for field in fields(message) {
-        let Some(entry) = content(&field, number) else {
-            out.extend_from_slice(field.whole);
-            continue;
-        };
+        let start = at;
+        at += field.whole.len();
+        let Some(entry) = content(&field, number) else { continue };
         let (key, any) = key_value(entry);
-        match decide(key, &any) {
-            Fate::Keep => out.extend_from_slice(field.whole),
-            Fate::Drop => {}
-            Fate::Replace(new) => {
-                put_entry(out, number, key, &new);
-            }
+        let fate = decide(key, &any);
+        if matches!(fate, Fate::Keep) {
+            continue;
+        }
+        out.extend_from_slice(&message[copied..start]);
+        copied = at;
+        if let Fate::Replace(new) = fate {
+            put_entry(out, number, key, &new);
         }
     }
+    out.extend_from_slice(&message[copied..at]);
 }
 
 fn delete_key(call: &Call, item: &mut Item<'_>) -> Result<(), Fault> {
     let eval = Eval::new(item);
     let key = call.text(eval, 1)?;
+    let place = call.target()?;
+    if let (Some(Access::Attributes(number)), true) = (resolved(place, item), place.keys.is_empty())
+    {
+        // The usual case: everything around the attribute is copied at once.
+        let Some(old) = item.indexed(place.tier).attribute(number, &key) else { return Ok(()) };
+        let old = old.place;
+        return item
+            .edit(place.tier, |message, out| {
+                out.extend_from_slice(&message[..old.start]);
+                out.extend_from_slice(&message[old.end..]);
+                Ok(())
+            })
+            .map_err(|what| what.at(place.span));
+    }
     if call.map(eval, 0)?.get(&key).is_none() {
         return Ok(());
     }
@@ -216,7 +261,7 @@ fn constant_int(argument: Option<&Argument>) -> Option<i64> {
     }
 }
 
-fn check_limit(arguments: &[Argument]) -> Result<super::Special, (usize, String)> {
+fn check_limit(arguments: &[Argument]) -> Result<Special, (usize, String)> {
     let limit = constant_int(arguments.get(1)).unwrap_or(0);
     if limit < 0 {
         return Err((1, "`limit` cannot be negative".to_owned()));
@@ -231,14 +276,14 @@ fn check_limit(arguments: &[Argument]) -> Result<super::Special, (usize, String)
     if limit < i64::try_from(keys).unwrap_or(i64::MAX) {
         return Err((1, format!("`limit` is less than the number of priority keys, {keys}")));
     }
-    Ok(super::Special::None)
+    Ok(Special::None)
 }
 
-fn check_truncate(arguments: &[Argument]) -> Result<super::Special, (usize, String)> {
+fn check_truncate(arguments: &[Argument]) -> Result<Special, (usize, String)> {
     if constant_int(arguments.get(1)).is_some_and(|limit| limit < 0) {
         return Err((1, "`limit` cannot be negative".to_owned()));
     }
-    Ok(super::Special::None)
+    Ok(Special::None)
 }
 
 fn limit(call: &Call, item: &mut Item<'_>) -> Result<(), Fault> {

@@ -4,7 +4,7 @@ use super::{
     super::{
         arguments::to_str,
         compare::as_double,
-        fault::{Fault, What},
+        fault::Fault,
         item::{Appended, Item, Tier},
         language::Context,
         node::{Argument, Call, Eval},
@@ -27,7 +27,7 @@ pub(crate) const FUNCTIONS: &[Function] = &[editor(
         optional("suffix", Takes::Literal(Types::TEXT)),
     ],
     extract_percentile,
-    "Adds a gauge of a percentile, such as `99.0`, of a histogram.",
+    "Adds a gauge of a percentile, such as `99.0`, of a histogram. Other metrics give none.",
 )
 .with(check)
 .only_in(&[Context::Metric])];
@@ -45,17 +45,12 @@ fn check(arguments: &[Argument]) -> Result<Special, (usize, String)> {
 fn extract_percentile(call: &Call, item: &mut Item<'_>) -> Result<(), Fault> {
     let eval = Eval::new(item);
     let percentile = call.double(eval, 0)?;
-    let suffix = if call.has(1) {
-        to_str(call.text(eval, 1)?).into_owned()
-    } else {
-        let mut text = b"_p".to_vec();
-        write_double(percentile, &mut text);
-        String::from_utf8_lossy(&text).into_owned()
-    };
+    let mut shown = b"p".to_vec();
+    write_double(percentile, &mut shown);
+    let shown = to_str(shown.into());
+    let suffix = if call.has(1) { to_str(call.text(eval, 1)?) } else { format!("_{shown}").into() };
     let metric = item.bytes(Tier::Item);
-    let Some((kind @ (9 | 10), data)) = data(metric) else {
-        return Err(What::text("the metric is not a histogram").into());
-    };
+    let Some((kind @ (9 | 10), data)) = data(metric) else { return Ok(()) };
     let mut points = Vec::new();
     for field in fields(&data) {
         let Some(point) = content(&field, 1) else { continue };
@@ -79,7 +74,8 @@ fn extract_percentile(call: &Call, item: &mut Item<'_>) -> Result<(), Fault> {
     let mut added = Vec::new();
     let name = format!("{}{suffix}", String::from_utf8_lossy(bytes(metric, 1)));
     put_bytes(&mut added, 1, name.as_bytes());
-    put_bytes(&mut added, 2, bytes(metric, 2));
+    let description = format!("{} ({shown})", String::from_utf8_lossy(bytes(metric, 2)));
+    put_bytes(&mut added, 2, description.as_bytes());
     put_bytes(&mut added, 3, bytes(metric, 3));
     put_bytes(&mut added, 5, &points);
     item.appended.push(Appended::whole(added));
@@ -138,7 +134,8 @@ fn exponential(point: &[u8]) -> Vec<Bucket> {
     negative.chain([zero]).chain(side(8)).collect()
 }
 
-/// The value below which a share of all values is, by interpolation in its bucket.
+/// The value that a share of all values does not exceed, by interpolation in its bucket. As in the
+/// Collector a share of a value counts as one.
 #[expect(clippy::cast_precision_loss, reason = "counts above 2^53 are estimated, too")]
 fn quantile(point: &[u8], buckets: &[Bucket], share: f64, (min, max): (u32, u32)) -> Option<f64> {
     let total: u64 = buckets.iter().fold(0, |sum, bucket| sum.saturating_add(bucket.count));
@@ -147,7 +144,7 @@ fn quantile(point: &[u8], buckets: &[Bucket], share: f64, (min, max): (u32, u32)
     }
     let limit = |field: u32| has(point, field).then(|| f64::from_bits(number(point, field)));
     let (min, max) = (limit(min), limit(max));
-    let rank = share * total as f64;
+    let rank = (share * total as f64).ceil();
     let mut before = 0.0;
     for bucket in buckets.iter().filter(|bucket| bucket.count > 0) {
         let count = bucket.count as f64;
@@ -158,15 +155,20 @@ fn quantile(point: &[u8], buckets: &[Bucket], share: f64, (min, max): (u32, u32)
         let at = ((rank - before) / count).clamp(0.0, 1.0);
         let lower = min.map_or(bucket.lower, |min| bucket.lower.max(min));
         let upper = max.map_or(bucket.upper, |max| bucket.upper.min(max));
-        return Some(match (lower.is_finite(), upper.is_finite()) {
+        return match (lower.is_finite(), upper.is_finite()) {
             (true, true) if bucket.is_exponential && lower > 0.0 => {
-                lower * (upper / lower).powf(at)
+                Some(lower * (upper / lower).powf(at))
             }
-            (true, true) => lower + (upper - lower) * at,
-            (true, false) => lower,
-            (false, true) if upper > 0.0 => upper * at,
-            _ => upper,
-        });
+            (true, true) if bucket.is_exponential && upper < 0.0 => {
+                Some(upper * (lower / upper).powf(1.0 - at))
+            }
+            (true, true) => Some(lower + (upper - lower) * at),
+            (true, false) => Some(lower),
+            (false, true) if upper > 0.0 => Some(upper * at),
+            (false, true) => Some(upper),
+            // One bucket without bounds says nothing.
+            (false, false) => None,
+        };
     }
     max
 }

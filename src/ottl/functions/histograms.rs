@@ -48,8 +48,7 @@ pub(crate) const FUNCTIONS: &[Function] = &[
             optional("method", Takes::OneOf(&["remove_explicit_bound", "limit_buckets"])),
         ],
         merge_buckets,
-        "Removes the bound of a histogram that is nearest to a value, or merges buckets until at \
-         most so many are left.",
+        "Removes a bound of a histogram, or merges buckets until at most so many are left.",
     )
     .only_in(&[Context::DataPoint]),
 ];
@@ -96,7 +95,7 @@ fn scale_metric(call: &Call, item: &mut Item<'_>) -> Result<(), Fault> {
             let bounds = doubles(&new, 7);
             let packed: Vec<u8> =
                 bounds.iter().flat_map(|bound| (bound * factor).to_le_bytes()).collect();
-            put_packed(&new, 7, &packed)
+            scaled_exemplars(&put_packed(&new, 7, &packed), factor)
         })?,
         11 => each_point(item, kind, |point| {
             let new = with_double(point, 5, |value| value * factor);
@@ -123,12 +122,29 @@ fn scale_metric(call: &Call, item: &mut Item<'_>) -> Result<(), Fault> {
 }
 
 fn scaled_number(point: &[u8], factor: f64) -> Vec<u8> {
+    scaled(point, 4, factor)
+}
+
+/// The exemplars of a histogram are values of it, too.
+fn scaled_exemplars(point: &[u8], factor: f64) -> Vec<u8> {
     let mut out = Vec::with_capacity(point.len());
-    let Some((n, field)) = last_of(point, &[4, 6]) else { return point.to_vec() };
+    for field in fields(point) {
+        match content(&field, 8) {
+            Some(exemplar) => put_bytes(&mut out, 8, &scaled(exemplar, 3, factor)),
+            None => out.extend_from_slice(field.whole),
+        }
+    }
+    out
+}
+
+/// Multiplies a value that is a double in one field or an integer in field 6.
+fn scaled(message: &[u8], double: u32, factor: f64) -> Vec<u8> {
+    let mut out = Vec::with_capacity(message.len());
+    let Some((n, field)) = last_of(message, &[double, 6]) else { return message.to_vec() };
     let bits = field.number_value();
-    replace(point, &[4, 6], &mut out, |out| {
-        if n == 4 {
-            put_double(out, 4, f64::from_bits(bits) * factor);
+    replace(message, &[double, 6], &mut out, |out| {
+        if n == double {
+            put_double(out, double, f64::from_bits(bits) * factor);
         } else {
             let new = truncated(as_double(bits.cast_signed()) * factor);
             put_fixed64(out, 6, new.cast_unsigned());

@@ -4,15 +4,18 @@ use super::{
     super::{
         arguments::to_str,
         fault::{Fault, What},
+        index::Indexed,
         item::{Appended, Item, Tier},
         language::Context,
         node::{Call, Eval},
         read::{data, point_attributes},
         text::write_double,
         types::Types,
-        value::{Value, content, put_double, put_entry},
-        wire::{bytes, fields, fixed64s, number, put_fixed64, put_number, replace},
-        write::replace_data,
+        value::{Value, content, put_double},
+        wire::{
+            Step, bytes, fields, fixed64s, number, put_attribute, put_fixed64, put_number, replace,
+        },
+        write::{replace_data, stored},
     },
     Function, Parameter, Takes, editor, optional, parameter,
 };
@@ -262,7 +265,9 @@ const RECENT: usize = 16;
 /// Adds a metric, or its points to one that was added for the points before.
 fn add_points(item: &mut Item<'_>, new: Appended) {
     let recent = item.appended.iter_mut().rev().take(RECENT);
-    let mut same = recent.filter(|known| known.kind == new.kind && known.head == new.head);
+    let mut same = recent.filter(|known| {
+        known.kind == new.kind && known.head == new.head && known.nature == new.nature
+    });
     match same.next() {
         Some(known) => known.points.extend(new.points),
         None => item.appended.push(new),
@@ -292,11 +297,12 @@ fn summary_quantiles(call: &Call, item: &mut Item<'_>) -> Result<(), Fault> {
         let mut text = Vec::new();
         write_double(f64::from_bits(number(quantile, 1)), &mut text);
         let value = f64::from_bits(number(quantile, 2));
-        let added = number_point(point, 11, |out| {
-            put_entry(out, 7, key.as_bytes(), &Value::Text(text.into()));
-            put_double(out, 4, value);
-        });
-        put_bytes(&mut new.points, 1, &added);
+        let added = number_point(point, 11, |out| put_double(out, 4, value));
+        // The point may have an attribute of this name already.
+        let (steps, any) = ([Step::Key(key.as_bytes().into())], stored(&Value::Text(text.into()))?);
+        let mut with_quantile = Vec::with_capacity(added.len() + key.len() + any.len());
+        put_attribute(Indexed::plain(&added), 7, &steps, &any, &mut with_quantile)?;
+        put_bytes(&mut new.points, 1, &with_quantile);
     }
     if !new.points.is_empty() {
         add_points(item, new.gauge());

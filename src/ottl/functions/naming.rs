@@ -4,6 +4,7 @@
 use super::{
     super::{
         fault::Fault,
+        index::Indexed,
         item::{Item, Tier},
         language::Context,
         node::{Argument, Call, Eval},
@@ -64,10 +65,65 @@ impl Attributes<'_> {
     }
 
     fn server(&self) -> Option<String> {
-        let address = self.text(&["server.address", "net.peer.name"])?;
-        Some(match self.text(&["server.port", "net.peer.port"]) {
+        let address = self.text(&["server.address"])?;
+        Some(match self.text(&["server.port"]) {
             Some(port) => format!("{address}:{port}"),
             None => address,
+        })
+    }
+
+    fn of_http(&self, subject: &str) -> Option<String> {
+        let method = self.text(&["http.request.method", "http.method"])?;
+        let method = if method == "_OTHER" { "HTTP".to_owned() } else { method };
+        Some(joined(method, self.text(&[subject])))
+    }
+
+    fn of_rpc(&self) -> Option<String> {
+        let system = self.text(&["rpc.system.name", "rpc.system"])?;
+        let service = self.text(&["rpc.service", "rpc.grpc.service"]);
+        let method = self.text(&["rpc.method", "rpc.grpc.method"]);
+        Some(match (service, method) {
+            (Some(service), Some(method)) => format!("{service}/{method}"),
+            (None, Some(method)) => method,
+            (Some(service), None) => format!("{service}/*"),
+            (None, None) => system,
+        })
+    }
+
+    fn of_messaging(&self) -> Option<String> {
+        let system = self.text(&["messaging.system"])?;
+        let destination = if self.is_true("messaging.destination.temporary") {
+            Some("(temporary)".to_owned())
+        } else if self.is_true("messaging.destination.anonymous") {
+            Some("(anonymous)".to_owned())
+        } else {
+            let keys = [
+                "messaging.destination.template",
+                "messaging.destination.name",
+                "messaging.destination",
+            ];
+            self.text(&keys).or_else(|| self.server())
+        };
+        Some(match self.text(&["messaging.operation.name", "messaging.operation"]) {
+            Some(operation) => joined(operation, destination),
+            None => destination.unwrap_or(system),
+        })
+    }
+
+    fn of_database(&self) -> Option<String> {
+        let system = self.text(&["db.system.name", "db.system"])?;
+        if let Some(summary) = self.text(&["db.query.summary"]) {
+            return Some(summary);
+        }
+        let namespace = self.text(&["db.namespace", "db.name"]);
+        let name = self.text(&["db.collection.name", "db.stored_procedure.name"]);
+        let target = match (namespace, name) {
+            (Some(namespace), Some(name)) => Some(format!("{namespace}.{name}")),
+            (namespace, name) => name.or(namespace).or_else(|| self.server()),
+        };
+        Some(match self.text(&["db.operation.name", "db.operation"]) {
+            Some(operation) => joined(operation, target),
+            None => target.unwrap_or(system),
         })
     }
 }
@@ -79,55 +135,22 @@ fn joined(first: String, second: Option<String>) -> String {
     }
 }
 
-/// The name that the attributes make; `None`: the name stays.
+/// The name that the attributes make; `None`: the name stays. The order is the Collector's.
 fn name(span: &[u8]) -> Option<String> {
     let attributes = Attributes(span);
-    let kind = number(span, 6);
-    if let Some(method) = attributes.text(&["http.request.method", "http.method"]) {
-        let method = if method == "_OTHER" { "HTTP".to_owned() } else { method };
-        return match kind {
-            2 => Some(joined(method, attributes.text(&["http.route"]))),
-            3 => Some(joined(method, attributes.text(&["url.template"]))),
-            _ => None,
-        };
+    match number(span, 6) {
+        2 => attributes
+            .of_http("http.route")
+            .or_else(|| attributes.of_rpc())
+            .or_else(|| attributes.of_messaging()),
+        3 => attributes
+            .of_http("url.template")
+            .or_else(|| attributes.of_rpc())
+            .or_else(|| attributes.of_database())
+            .or_else(|| attributes.of_messaging()),
+        4 | 5 => attributes.of_messaging(),
+        _ => None,
     }
-    if let Some(system) = attributes.text(&["rpc.system", "rpc.system.name"]) {
-        let (service, method) =
-            (attributes.text(&["rpc.service"]), attributes.text(&["rpc.method"]));
-        return Some(match (service, method) {
-            (Some(service), Some(method)) => format!("{service}/{method}"),
-            (None, Some(method)) => method,
-            (Some(service), None) => format!("{service}/*"),
-            (None, None) => system,
-        });
-    }
-    if let Some(system) = attributes.text(&["messaging.system"]) {
-        let operation = attributes.text(&["messaging.operation.name", "messaging.operation.type"]);
-        let is_passing = attributes.is_true("messaging.destination.temporary")
-            || attributes.is_true("messaging.destination.anonymous");
-        let named = || attributes.text(&["messaging.destination.name"]).filter(|_| !is_passing);
-        let destination = attributes
-            .text(&["messaging.destination.template"])
-            .or_else(named)
-            .or_else(|| attributes.server());
-        return Some(match operation {
-            Some(operation) => joined(operation, destination),
-            None => system,
-        });
-    }
-    if let Some(system) = attributes.text(&["db.system.name", "db.system"]) {
-        if let Some(summary) = attributes.text(&["db.query.summary"]) {
-            return Some(summary);
-        }
-        let target = attributes
-            .text(&["db.collection.name", "db.stored_procedure.name", "db.namespace", "db.name"])
-            .or_else(|| attributes.server());
-        return Some(match attributes.text(&["db.operation.name", "db.operation"]) {
-            Some(operation) => joined(operation, target),
-            None => target.unwrap_or(system),
-        });
-    }
-    None
 }
 
 fn set_name(call: &Call, item: &mut Item<'_>) -> Result<(), Fault> {
@@ -143,7 +166,7 @@ fn set_name(call: &Call, item: &mut Item<'_>) -> Result<(), Fault> {
     if let Some(key) = key {
         let any = stored(&Value::Text(old.into()))?;
         item.edit(Tier::Item, |span, out| {
-            put_attribute(span, 9, &[Step::Key(key.into())], &any, out)
+            put_attribute(Indexed::plain(span), 9, &[Step::Key(key.into())], &any, out)
         })?;
     }
     Ok(())

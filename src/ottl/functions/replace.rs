@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use regex::bytes::{Captures, Regex};
+use regex::bytes::Captures;
 
 use super::{
     super::{
@@ -11,11 +11,12 @@ use super::{
         fault::{Fault, What},
         item::Item,
         node::{Argument, Call, Eval},
+        rescan::Reading,
         syntax::Span,
         types::Types,
         value::{Map, Value, elements, key_value, put_entry},
     },
-    Function, Parameter, Special, Takes,
+    Compiled, Function, Parameter, Special, Takes,
     edit::{Fate, each_entry, push},
     editor, optional, parameter, regex, value,
 };
@@ -83,6 +84,13 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     ),
 ];
 
+const READS_ON: &str = "the regular expression reads far behind each match again and again";
+
+/// An expression that matches the empty text does so between characters, as in Go.
+fn is_inside_character(text: &[u8], at: usize) -> bool {
+    text.get(at).is_some_and(|byte| byte & 0xC0 == 0x80)
+}
+
 /// What comes in place of a match.
 struct Replacement<'c> {
     text: Vec<u8>,
@@ -115,12 +123,19 @@ impl<'c> Replacement<'c> {
     }
 
     /// A text with all matches replaced; `None` if there is no match.
-    fn all(&self, regex: &Regex, text: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
+    fn all(&self, regex: &Compiled<'_>, text: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
         let mut out = Vec::new();
         let mut at = 0;
         let mut is_changed = false;
+        let mut reading = Reading::new(regex, regex.rescans(), text);
         for captures in regex.captures_iter(text) {
             let Some(whole) = captures.get(0) else { continue };
+            if !reading.goes_on(at, whole.end()) {
+                return Err(What::text(READS_ON).into());
+            }
+            if whole.is_empty() && is_inside_character(text, whole.start()) {
+                continue;
+            }
             out.extend_from_slice(&text[at..whole.start()]);
             out.extend(self.finish(self.expanded(&captures))?);
             at = whole.end();
@@ -215,7 +230,7 @@ fn replace_all_patterns(call: &Call, item: &mut Item<'_>) -> Result<(), Fault> {
 fn replace_keys(
     call: &Call,
     item: &mut Item<'_>,
-    regex: &Regex,
+    regex: &Compiled<'_>,
     replacement: &Replacement<'_>,
 ) -> Result<(), Fault> {
     let map = call.map(Eval::new(item), 0)?;

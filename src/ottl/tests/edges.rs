@@ -351,3 +351,24 @@ fn lambdas_take_a_limited_number_of_steps() {
     let fault = value(&long, grows).unwrap_err();
     assert!(fault.contains("too many steps"), "{fault}");
 }
+
+#[test]
+fn replacing_reads_a_text_a_limited_number_of_times() {
+    let after = |text: &str, statement: &str| {
+        let outcome = run(Signal::Logs, None, &logs(&[json!({"body": text})]), &[statement]);
+        (outcome.failures, outcome.is_changed)
+    };
+    let long = "xa".repeat(1 << 15);
+    // Each `a` is a match only because no `b` follows in the rest of the text.
+    let (failures, is_changed) =
+        after(&long, r#"replace_pattern(log.body, "a[^b]*b|a", "n") where log.body != nil"#);
+    assert!(failures[0].contains("far behind each match"), "{failures:?}");
+    assert!(!is_changed, "the statement leaves its item as it is");
+    for pattern in ["a", "a[^x]*x|a", "x(?:a|b)?"] {
+        let statement = format!("replace_pattern(log.body, {pattern:?}, \"n\")");
+        assert_eq!(after(&long, &statement), (Vec::new(), true), "{pattern}");
+    }
+    let statement = r#"replace_pattern(log.body, "a*", "-")"#;
+    let outcome = run(Signal::Logs, None, &logs(&[json!({"body": "h\u{e9}a"})]), &[statement]);
+    assert_eq!(record(&outcome.request)["body"], json!("-h-\u{e9}-"));
+}

@@ -12,8 +12,9 @@ use crate::{
     ottl::{
         Value, content, key_value,
         message::{
-            data, fields, fixed64s, last_of, merged_data, number, point_attributes, put_double,
-            put_entry, put_fixed64, put_number, replace, replace_data, unzigzag, zigzag,
+            child, data, fields, fixed64s, last_of, merged_data, number, point_attributes,
+            put_double, put_entry, put_fixed64, put_number, replace, replace_data, unzigzag,
+            zigzag,
         },
         put_entry_bytes,
     },
@@ -257,7 +258,7 @@ fn scale(point: &[u8], kind: u32, factor: f64, out: &mut Vec<u8>) {
         _ => (&[5], 0, 0),
     };
     let is_number = matches!(kind, 5 | 7);
-    let mut bounds_done = false;
+    let (mut bounds_done, mut sides_done) = (false, [false; 2]);
     for field in fields(point) {
         let value = field.number_value();
         if doubles.contains(&field.number) {
@@ -283,15 +284,22 @@ fn scale(point: &[u8], kind: u32, factor: f64, out: &mut Vec<u8>) {
             replace(quantile, &[2], &mut new, |out| put_double(out, 2, scaled));
             put_bytes(out, 6, &new);
         } else if kind == 10 && matches!(field.number, 8 | 9) {
-            let Some(buckets) = content(&field, field.number) else { continue };
-            let mut new = Vec::with_capacity(buckets.len() + 8);
-            let offset = shifted(unzigzag(number(buckets, 1)), unzigzag(number(point, 6)), factor);
-            replace(buckets, &[1], &mut new, |out| put_number(out, 1, zigzag(offset)));
-            put_bytes(out, field.number, &new);
+            // They may be in several parts.
+            if !std::mem::replace(&mut sides_done[usize::from(field.number == 9)], true) {
+                put_buckets(point, field.number, factor, out);
+            }
         } else {
             out.extend_from_slice(field.whole);
         }
     }
+}
+
+fn put_buckets(point: &[u8], side: u32, factor: f64, out: &mut Vec<u8>) {
+    let buckets = child(point, side).unwrap_or_default();
+    let mut new = Vec::with_capacity(buckets.len() + 8);
+    let offset = shifted(unzigzag(number(&buckets, 1)), unzigzag(number(point, 6)), factor);
+    replace(&buckets, &[1], &mut new, |out| put_number(out, 1, zigzag(offset)));
+    put_bytes(out, side, &new);
 }
 
 fn put_bounds(point: &[u8], field: u32, factor: f64, out: &mut Vec<u8>) {

@@ -7,7 +7,10 @@ use fastrand::Rng;
 use opentelemetry_proto::tonic::{
     collector::metrics::v1::ExportMetricsServiceRequest,
     common::v1::{AnyValue, KeyValue, any_value::Value},
-    metrics::v1::{Metric, NumberDataPoint, metric::Data, number_data_point::Value as Number},
+    metrics::v1::{
+        Exemplar, Metric, NumberDataPoint, exemplar::Value as Measured, metric::Data,
+        number_data_point::Value as Number,
+    },
 };
 use proptest::prelude::*;
 use prost::Message as _;
@@ -206,19 +209,32 @@ impl Step {
             (Some(Data::Histogram(data)), Some(factor)) => {
                 let points = data.data_points.iter_mut();
                 for point in points.filter(|point| self.takes(&point.attributes)) {
-                    point.sum = point.sum.map(|sum| sum * factor);
-                    point.explicit_bounds.iter_mut().for_each(|bound| *bound *= factor);
+                    let limits = [&mut point.sum, &mut point.min, &mut point.max];
+                    let values = limits.into_iter().flatten().chain(&mut point.explicit_bounds);
+                    values.for_each(|value| *value *= factor);
+                    exemplars(&mut point.exemplars, factor);
                 }
             }
             (Some(Data::ExponentialHistogram(data)), Some(factor)) => {
                 let points = data.data_points.iter_mut();
                 for point in points.filter(|point| self.takes(&point.attributes)) {
-                    point.sum = point.sum.map(|sum| sum * factor);
+                    let limits = [&mut point.sum, &mut point.min, &mut point.max];
+                    limits.into_iter().flatten().for_each(|value| *value *= factor);
+                    point.zero_threshold *= factor;
+                    exemplars(&mut point.exemplars, factor);
+                    // A factor of two is as many buckets as there are for each power of two.
+                    let shift = factor.log2() * 2_f64.powi(point.scale);
+                    for side in [&mut point.positive, &mut point.negative].into_iter().flatten() {
+                        side.offset += if factor > 0.0 { whole(shift) } else { 0 };
+                    }
                 }
             }
             (Some(Data::Summary(data)), Some(factor)) => {
                 let points = data.data_points.iter_mut();
-                points.filter(|p| self.takes(&p.attributes)).for_each(|p| p.sum *= factor);
+                for point in points.filter(|point| self.takes(&point.attributes)) {
+                    point.sum *= factor;
+                    point.quantile_values.iter_mut().for_each(|one| one.value *= factor);
+                }
             }
             _ => {}
         }
@@ -227,6 +243,9 @@ impl Step {
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "as documented")]
 fn number(point: &mut NumberDataPoint, factor: Option<f64>) {
+    if let Some(by) = factor {
+        exemplars(&mut point.exemplars, by);
+    }
     point.value = match (point.value, factor) {
         (Some(Number::AsInt(value)), Some(by)) => Some(Number::AsInt((value as f64 * by) as i64)),
         (Some(Number::AsDouble(value)), Some(by)) => Some(Number::AsDouble(value * by)),
@@ -234,6 +253,22 @@ fn number(point: &mut NumberDataPoint, factor: Option<f64>) {
         (Some(Number::AsDouble(value)), None) => Some(Number::AsInt(value as i64)),
         (None, _) => None,
     };
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "as documented")]
+fn whole(value: f64) -> i32 {
+    value.round() as i32
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "as documented")]
+fn exemplars(all: &mut [Exemplar], by: f64) {
+    for exemplar in all {
+        match &mut exemplar.value {
+            Some(Measured::AsInt(value)) => *value = (*value as f64 * by) as i64,
+            Some(Measured::AsDouble(value)) => *value *= by,
+            None => {}
+        }
+    }
 }
 
 /// Whether the point stays.

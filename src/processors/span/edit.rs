@@ -165,6 +165,14 @@ fn entry(key: &str, text: &[u8]) -> Vec<u8> {
     entry
 }
 
+/// An entry with the fields of the one before it that nobody knows.
+fn with_rest(mut new: Vec<u8>, old: &[u8]) -> Vec<u8> {
+    for field in fields(old).filter(|field| field.number > 2) {
+        new.extend_from_slice(field.whole);
+    }
+    new
+}
+
 /// Writes what is new where the old was, or at the end.
 fn write<'a>(span: &'a [u8], changes: &Changes<'_>, out: &mut Splicer<'a>) {
     let mut name = changes.name.as_deref();
@@ -191,10 +199,11 @@ fn write<'a>(span: &'a [u8], changes: &Changes<'_>, out: &mut Splicer<'a>) {
                 let is_key = |new: &&mut Option<(&str, Vec<u8>)>| {
                     new.as_ref().is_some_and(|(new, _)| new.as_bytes() == key)
                 };
-                if let Some((_, new)) = attributes.iter_mut().find(is_key).and_then(Option::take)
-                    && new != old
-                {
-                    put(out, field.whole, ATTRIBUTES, Some(&new));
+                if let Some((_, new)) = attributes.iter_mut().find(is_key).and_then(Option::take) {
+                    let new = with_rest(new, old);
+                    if new != old {
+                        put(out, field.whole, ATTRIBUTES, Some(&new));
+                    }
                 }
             }
             _ => {}

@@ -6,7 +6,7 @@ use crate::{
     config::{Node, Problems},
     otlp::{Signal, splice::messages},
     ottl::{Context, ErrorMode, Item, Tier},
-    statements::{Runner, Source, Told, texts},
+    statements::{Runner, Source, texts},
 };
 
 /// The conditions of a policy as they are written.
@@ -62,15 +62,11 @@ struct Asked {
 }
 
 impl Questions {
-    pub(super) fn new(
-        all: &[Question],
-        cx: &BuildContext,
-        told: &Told,
-    ) -> Result<Self, StartError> {
+    pub(super) fn new(all: &[Question], cx: &BuildContext) -> Result<Self, StartError> {
         let asked = |question: &Question| {
-            let [span, event] = question.sources().map(|source| {
-                source.map(|source| source.runner(cx, Kind::Processor, told)).transpose()
-            });
+            let [span, event] = question
+                .sources()
+                .map(|source| source.map(|source| source.runner(cx, Kind::Processor)).transpose());
             let Question { bit, failed, .. } = *question;
             Ok(Asked { span: span?, event: event?, bit, failed })
         };

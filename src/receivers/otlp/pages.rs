@@ -15,6 +15,7 @@ impl Config {
         if http.transport == Transport::Unix || !is_used {
             return None;
         }
+        let endpoint = http.endpoint.clone().unwrap_or_else(|| endpoint.to_owned());
         let mut doubts = cors.doubts("protocols::http::cors");
         match public {
             Some(public) => doubts.extend(doubts_of(public, &cors.allowed_origins)),
@@ -34,8 +35,8 @@ impl Config {
                  ({{ '{name}': await telemetryToken() }}) }})"
             ),
         };
-        Some(BrowserPort {
-            endpoint: http.endpoint.clone().unwrap_or_else(|| endpoint.to_owned()),
+        let port = BrowserPort {
+            endpoint,
             is_tls: http.tls.is_some(),
             path: format!("/{}", http.traces_url_path.trim_start_matches('/')),
             origins: cors.allowed_origins,
@@ -43,8 +44,26 @@ impl Config {
             code,
             is_for_pages: public.is_some(),
             doubts,
-        })
+        };
+        let hides_clients = public.is_some_and(|public| public.client_address_header.is_none());
+        Some(if hides_clients { doubt_proxy(port) } else { port })
     }
+}
+
+/// Pages of strangers reach a port that only this machine can reach through a proxy here. Without
+/// the header of the proxy all of them are one client.
+fn doubt_proxy(mut port: BrowserPort) -> BrowserPort {
+    if port.takes_strangers() && port.is_loopback() {
+        let message = format!(
+            "pages of strangers come to `{}` through a proxy, so all of them share the rates of one \
+             client",
+            port.endpoint
+        );
+        let remedy = "set `public::client_address_header` to the header in which the proxy writes the \
+                      client's address, such as `x-forwarded-for`";
+        port.doubts.push((message, remedy.to_owned()));
+    }
+    port
 }
 
 fn doubts_of(public: &Public, origins: &[String]) -> Vec<(String, String)> {

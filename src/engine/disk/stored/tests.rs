@@ -260,20 +260,30 @@ fn an_item_that_a_journal_and_a_queue_have_lost_counts_once() {
     assert_eq!((journal.tell_lost(), queue.tell_lost()), (2, 2));
 }
 
-#[test]
-fn what_an_authenticator_knows_is_written_down_without_the_credentials() {
-    let texts = |all: &[&str]| all.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-    let context = Context {
-        metadata: Vec::new(),
-        auth: vec![
-            ("subject".to_owned(), texts(&["ann"])),
-            ("membership".to_owned(), texts(&["a", "b"])),
-            ("raw".to_owned(), texts(&["secret"])),
-        ],
-        peer: None,
-        arrived: std::time::Instant::now(),
+/// Nothing is written to it, so no sync notices.
+#[tokio::test(start_paused = true)]
+async fn an_idle_store_notices_that_its_directory_is_gone_and_back() {
+    let parent = tempfile::tempdir().unwrap();
+    let (directory, aside) = (parent.path().join("log"), parent.path().join("aside"));
+    let store = store_in(&directory, Overflow::Block);
+    let (close, closed) = watch::channel(false);
+    let keeper = tokio::spawn(Arc::clone(&store).keep(closed));
+    let is_missing = async |missing| {
+        let noticed = async {
+            while store.stats().missing.read() != missing {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::time::timeout(2 * LOOK_INTERVAL, noticed).await.unwrap();
     };
-    let note = note_of(&context).encode_to_vec();
-    assert!(!note.windows(6).any(|bytes| bytes == b"secret"));
-    assert_eq!(context_of(&note).unwrap().auth, context.auth[..2]);
+    tokio::time::sleep(2 * LOOK_INTERVAL).await;
+    assert_eq!(store.stats().missing.read(), 0);
+    std::fs::rename(&directory, &aside).unwrap();
+    is_missing(1).await;
+    assert_eq!(store.append(&payload(), Place::InHand), Err(Reason::StorageFailed));
+    std::fs::rename(&aside, &directory).unwrap();
+    is_missing(0).await;
+    assert!(store.append(&payload(), Place::InHand).is_ok());
+    close.send(true).unwrap();
+    keeper.await.unwrap();
 }

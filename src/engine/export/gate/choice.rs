@@ -114,7 +114,7 @@ mod tests {
 
     fn trace(bits: u64, class: Class) -> Trace {
         let randomness = Some(Randomness::from_bits(bits));
-        Trace { key: bits, randomness, sampled: Threshold::ALWAYS, class, units: 1 }
+        Trace { key: bits, randomness, sampled: Threshold::ALWAYS, class, items: 1, units: 1 }
     }
 
     const HALF: u64 = 1 << 55;

@@ -34,6 +34,8 @@ pub(super) struct Trace {
     /// The lowest threshold that one of its items was sampled by before.
     pub(super) sampled: Threshold,
     pub(super) class: Class,
+    /// Items of it in this payload.
+    pub(super) items: u32,
     pub(super) units: u64,
 }
 
@@ -158,6 +160,7 @@ impl Measuring<'_> {
         let trace = &mut self.measured.traces[at as usize];
         trace.class = trace.class.min(class);
         trace.units += units;
+        trace.items += 1;
         trace.sampled = trace.sampled.min(said.threshold.unwrap_or(Threshold::ALWAYS));
         trace.randomness = said.randomness.or(trace.randomness);
         let is_first = self.measured.traces.len() > traces;
@@ -188,8 +191,8 @@ impl Measuring<'_> {
             #[expect(clippy::cast_possible_truncation, reason = "the last 56 bits are random")]
             id => (key_of(self.hasher, id), Some(Randomness::from_bits(id as u64))),
         };
-        let trace =
-            Trace { key, randomness, sampled: Threshold::NEVER, class: Class::Rest, units: 0 };
+        let (class, sampled) = (Class::Rest, Threshold::NEVER);
+        let trace = Trace { key, randomness, sampled, class, items: 0, units: 0 };
         self.purse.push(&mut self.measured.traces, trace)?;
         Ok(at)
     }

@@ -9,6 +9,7 @@ use opentelemetry_proto::tonic::{
     collector::{logs::v1::ExportLogsServiceRequest, trace::v1::ExportTraceServiceRequest},
     common::v1::{AnyValue, KeyValue, any_value},
     logs::v1::{LogRecord as Record, ResourceLogs, ScopeLogs},
+    resource::v1::Resource,
     trace::v1::{ResourceSpans, ScopeSpans, Span, Status, span},
 };
 use prost::Message as _;
@@ -327,4 +328,73 @@ fn endless_traces_take_no_more_memory_than_stated() {
     let keys = (0..1_000_000).map(|_| random.u64(..));
     assert_eq!(bench.gate.allowance.count_traces(keys).len(), 1_000_000);
     assert!(bench.gate.allowance.memory() <= 8 << 20, "{}", bench.gate.allowance.memory());
+}
+
+/// Spans of services in one payload: of each trace so many for each service.
+fn of_services(ids: std::ops::Range<u128>, services: &[(&str, usize)]) -> Payload {
+    let entries = services.iter().map(|(service, count)| {
+        let value = AnyValue { value: Some(any_value::Value::StringValue((*service).to_owned())) };
+        let attribute =
+            KeyValue { key: "service.name".to_owned(), value: Some(value), ..KeyValue::default() };
+        let attributes = vec![attribute];
+        let spans = ids.clone().flat_map(|id| vec![span(spread(id)); *count]).collect();
+        ResourceSpans {
+            resource: Some(Resource { attributes, ..Resource::default() }),
+            scope_spans: vec![ScopeSpans { spans, ..ScopeSpans::default() }],
+            ..ResourceSpans::default()
+        }
+    });
+    let body = ExportTraceServiceRequest { resource_spans: entries.collect() }.encode_to_vec();
+    let of_each: usize = services.iter().map(|(_, count)| count).sum();
+    let items = (ids.count() * of_each) as u64;
+    Payload::unpaid(Signal::Traces, body.into(), items)
+}
+
+/// An id whose last bits are spread over all values.
+fn spread(id: u128) -> u128 {
+    (id + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c834)
+}
+
+#[test]
+fn what_is_left_out_is_told_by_service_and_reason() {
+    let bench = Bench::new(Count::Events, Mode::Pace, 2000);
+    let budget = Arc::clone(bench.gate.allowance.budget());
+    let left_out = || budget.report(0, bench.gate.allowance.now()).left_out;
+    let (mut came, mut passed) = (0, 0);
+    for batch in 0..40 {
+        let payload = of_services(batch * 25..(batch + 1) * 25, &[("shop", 3), ("pay", 1)]);
+        came += payload.items;
+        if let Some((payload, _)) = bench.pass(payload) {
+            passed += payload.items;
+            payload.finish(Outcome::Delivered);
+        }
+        bench.wait(100);
+    }
+    let told = left_out();
+    let (shop, pay) = (told.services["shop"], told.services["pay"]);
+    assert!(passed > 0 && pay > 100, "{passed} of {came} have passed");
+    assert_eq!((told.of(Why::Paced), told.of(Why::Ceiling)), (came - passed, 0));
+    assert_eq!((shop, shop + pay), (3 * pay, came - passed));
+
+    let now = bench.gate.allowance.now();
+    assert!(budget.claim(2000, now));
+    bench.wait(SECOND);
+    assert!(bench.pass(of_services(0..7, &[("cart", 1)])).is_none());
+    let told = left_out();
+    assert_eq!((told.of(Why::Ceiling), told.services["cart"]), (7, 7));
+}
+
+#[test]
+fn points_that_are_left_out_are_told_by_service() {
+    let bench = Bench::new(Count::Items, Mode::Stop, 10);
+    let budget = Arc::clone(bench.gate.allowance.budget());
+    assert!(budget.claim(10, bench.gate.allowance.now()));
+    bench.wait(SECOND);
+    // Its resource is where that of a metrics request is.
+    let spans = of_services(0..5, &[("shop", 1)]);
+    let points = Payload::unpaid(Signal::Metrics, spans.body[0].clone(), 5);
+    assert!(bench.pass(points).is_none());
+    spans.finish(Outcome::Filtered);
+    let told = budget.report(0, bench.gate.allowance.now()).left_out;
+    assert_eq!((told.of(Why::Ceiling), told.services["shop"]), (5, 5));
 }

@@ -97,6 +97,14 @@ pub(super) fn call(name: &str, mut arguments: Vec<Val>) -> Res<Val> {
             let is_item = |any: &AnyValue| compare(Op::Eq, &Val::of(Some(any)), &item);
             Ok(Val::Bool(list.iter().any(is_item)))
         }
+        "Index" if matches!(first, Val::List(_)) => {
+            let (Val::List(list), item) = (first, arguments.remove(0)) else {
+                return Err(No::Fails);
+            };
+            let is_item = |any: &AnyValue| compare(Op::Eq, &Val::of(Some(any)), &item);
+            let at = list.iter().position(is_item);
+            Ok(Val::Int(at.map_or(-1, |at| i64::try_from(at).unwrap_or(-1))))
+        }
         "Coalesce" => Err(No::Unsure),
         "UnixNano" => match first {
             Val::Time(nanos) => Ok(Val::Int(nanos)),

@@ -1,14 +1,13 @@
 //! Runs editors and whole groups.
 
-use opentelemetry_proto::tonic::{
-    common::v1::{AnyValue, KeyValue, any_value::Value as Any},
-    metrics::v1::{Gauge, Sum, metric::Data},
-};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value as Any};
 use regex::Regex;
 
 use super::{
     eval::{eval, holds},
-    place::{ItemOf, Levels},
+    metrics::measured,
+    names::conventional,
+    place::Levels,
     program::{Edit, Group, Path},
     value::{No, Res, Val},
 };
@@ -95,27 +94,9 @@ fn edit(edit: &Edit, levels: &mut Levels<'_>) -> Res<()> {
         }
         Edit::Append(path, value) => append(path, &eval(value, levels)?, levels),
         Edit::DeleteIndex(path, start, end) => delete_index(path, *start, *end, levels),
-        Edit::SumToGauge | Edit::GaugeToSum(_) => {
-            on_metric(levels, |data| match (edit, data) {
-                (Edit::SumToGauge, Data::Sum(sum)) => {
-                    Data::Gauge(Gauge { data_points: sum.data_points })
-                }
-                (Edit::GaugeToSum(is_monotonic), Data::Gauge(gauge)) => Data::Sum(Sum {
-                    data_points: gauge.data_points,
-                    aggregation_temporality: 1,
-                    is_monotonic: *is_monotonic,
-                }),
-                (_, other) => other,
-            });
-            Ok(())
-        }
+        Edit::Measure(measure) => measured(measure, levels),
+        Edit::ConventionalName(old) => conventional(*old, levels),
         _ => edit_map(edit, levels),
-    }
-}
-
-fn on_metric(levels: &mut Levels<'_>, change: impl Fn(Data) -> Data) {
-    if let ItemOf::Metric(metric) = &mut levels.item {
-        metric.data = metric.data.take().map(change);
     }
 }
 
@@ -153,7 +134,7 @@ fn text_of(entry: &KeyValue) -> Option<&str> {
     }
 }
 
-fn put(map: &mut Vec<KeyValue>, key: &str, value: Option<AnyValue>) {
+pub(super) fn put(map: &mut Vec<KeyValue>, key: &str, value: Option<AnyValue>) {
     match map.iter_mut().find(|entry| entry.key == key) {
         Some(entry) => entry.value = value,
         None => map.push(KeyValue { key: key.to_owned(), value, ..KeyValue::default() }),
@@ -169,7 +150,7 @@ fn edit_map(edit: &Edit, levels: &mut Levels<'_>) -> Res<()> {
     | Edit::Merge(path, ..)
     | Edit::ReplaceAllPatterns(path, ..)
     | Edit::ReplaceAllMatches(path, ..)
-    | Edit::Flatten(path)
+    | Edit::Flatten(path, _)
     | Edit::StringifyAll(path)) = edit
     else {
         return Err(No::Unsure);
@@ -212,7 +193,8 @@ fn edit_map(edit: &Edit, levels: &mut Levels<'_>) -> Res<()> {
         // Where there is nothing to change, keys that are there twice stay.
         Edit::ReplaceAllPatterns(_, "key", pattern, _)
             if !map.iter().any(|entry| regex(pattern).is_match(&entry.key)) => {}
-        Edit::Flatten(_) if !map.iter().any(is_nested) => {}
+        Edit::Flatten(_, flat)
+            if flat.prefix.unwrap_or("").is_empty() && !map.iter().any(is_nested) => {}
         Edit::ReplaceAllPatterns(_, "key", pattern, new) => {
             let mut renamed = Vec::new();
             for entry in map {
@@ -234,12 +216,17 @@ fn edit_map(edit: &Edit, levels: &mut Levels<'_>) -> Res<()> {
                 }
             }
         }
-        Edit::Flatten(_) => {
-            let mut flat = Vec::new();
+        Edit::Flatten(_, flat) => {
+            let mut new = Vec::new();
             for entry in &map {
-                flatten(&entry.key, entry.value.as_ref(), &mut flat);
+                let key = match flat.prefix.unwrap_or("") {
+                    "" => entry.key.clone(),
+                    prefix => format!("{prefix}.{}", entry.key),
+                };
+                let depth = flat.depth.unwrap_or(i64::MAX);
+                flatten(&key, entry.value.as_ref(), (depth, flat.resolves), &mut new);
             }
-            map = flat;
+            map = new;
         }
         _ => {
             for entry in &mut map {
@@ -276,21 +263,42 @@ fn is_nested(entry: &KeyValue) -> bool {
     matches!(Val::of(entry.value.as_ref()), Val::List(_) | Val::Map(_))
 }
 
-fn flatten(key: &str, value: Option<&AnyValue>, flat: &mut Vec<KeyValue>) {
+fn flatten(
+    key: &str,
+    value: Option<&AnyValue>,
+    (depth, resolves): (i64, bool),
+    flat: &mut Vec<KeyValue>,
+) {
     let below = |name: &str| {
         if key.is_empty() { name.to_owned() } else { format!("{key}.{name}") }
     };
     match value.and_then(|any| any.value.as_ref()) {
-        Some(Any::KvlistValue(map)) => {
+        Some(Any::KvlistValue(map)) if depth > 0 => {
             for entry in &map.values {
-                flatten(&below(&entry.key), entry.value.as_ref(), flat);
+                let at = (depth - 1, resolves);
+                flatten(&below(&entry.key), entry.value.as_ref(), at, flat);
             }
         }
-        Some(Any::ArrayValue(list)) => {
+        Some(Any::ArrayValue(list)) if depth > 0 => {
             for (at, element) in list.values.iter().enumerate() {
-                flatten(&below(&at.to_string()), Some(element), flat);
+                let is_nested = matches!(Val::of(Some(element)), Val::List(_) | Val::Map(_));
+                if resolves && !is_nested {
+                    resolved(key, Some(element), flat);
+                } else {
+                    let depth = (depth - 1, resolves);
+                    flatten(&below(&at.to_string()), Some(element), depth, flat);
+                }
             }
         }
+        _ if resolves => resolved(key, value, flat),
         _ => put(flat, key, value.cloned()),
     }
+}
+
+/// Adds an entry; a key that is there already gets a number.
+fn resolved(key: &str, value: Option<&AnyValue>, flat: &mut Vec<KeyValue>) {
+    let is_free = |key: &str| flat.iter().all(|entry| entry.key != key);
+    let numbered = (0..).map(|number: u32| format!("{key}.{number}"));
+    let free = std::iter::once(key.to_owned()).chain(numbered).find(|key| is_free(key));
+    put(flat, &free.expect("there is always another number"), value.cloned());
 }

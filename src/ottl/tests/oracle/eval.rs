@@ -1,6 +1,9 @@
 //! Evaluates expressions and conditions.
 
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::{
+    common::v1::{AnyValue, KeyValue},
+    metrics::v1::metric::Data,
+};
 
 use super::{
     convert::{call, each},
@@ -59,6 +62,11 @@ pub(super) fn eval(expr: &Expr, levels: &mut Levels<'_>) -> Res<Val> {
             ItemOf::Span(span) => Ok(Val::Bool(span.parent_span_id.iter().all(|byte| *byte == 0))),
             _ => Err(No::Unsure),
         },
+        Expr::Call(name @ ("HasAttrKeyOnDatapoint" | "HasAttrOnDatapoint"), arguments) => {
+            let arguments: Res<Vec<String>> =
+                arguments.iter().map(|one| eval(one, levels)?.into_text()).collect();
+            on_points(name, &arguments?, levels)
+        }
         Expr::Call("Coalesce", arguments) => {
             let [Expr::List(list)] = &**arguments else { return Err(No::Unsure) };
             for value in list {
@@ -95,6 +103,34 @@ pub(super) fn eval(expr: &Expr, levels: &mut Levels<'_>) -> Res<Val> {
     }
 }
 
+/// Looks at the first data point of a metric that has an attribute.
+fn on_points(name: &str, arguments: &[String], levels: &Levels<'_>) -> Res<Val> {
+    let ItemOf::Metric(metric) = &levels.item else { return Err(No::Unsure) };
+    macro_rules! all {
+        ($data:expr) => {
+            $data.data_points.iter().map(|point| &point.attributes).collect()
+        };
+    }
+    let points: Vec<&Vec<KeyValue>> = match metric.data.as_ref().ok_or(No::Fails)? {
+        Data::Gauge(data) => all!(data),
+        Data::Sum(data) => all!(data),
+        Data::Histogram(data) => all!(data),
+        Data::ExponentialHistogram(data) => all!(data),
+        Data::Summary(data) => all!(data),
+    };
+    let found = points
+        .iter()
+        .find_map(|attributes| attributes.iter().find(|entry| entry.key == arguments[0]));
+    let Some(found) = found else { return Ok(Val::Bool(false)) };
+    if name == "HasAttrKeyOnDatapoint" {
+        return Ok(Val::Bool(true));
+    }
+    Ok(Val::Bool(match Val::of(found.value.as_ref()) {
+        Val::Text(text) => text == arguments[1],
+        _ => arguments[1].is_empty(),
+    }))
+}
+
 /// What a list or map holds; ids and times are not for the interpreter to say.
 fn element(value: &Val) -> Res<AnyValue> {
     value.stored().map_err(|_| No::Unsure)
@@ -102,7 +138,7 @@ fn element(value: &Val) -> Res<AnyValue> {
 
 /// Whether a condition holds. What is constant is known before the rest is looked at.
 pub(super) fn holds(cond: &Cond, levels: &mut Levels<'_>) -> Res<bool> {
-    if let Some(value) = constant(cond) {
+    if let Some(value) = constant(cond)? {
         return Ok(value);
     }
     match cond {
@@ -135,47 +171,66 @@ pub(super) fn holds(cond: &Cond, levels: &mut Levels<'_>) -> Res<bool> {
 }
 
 /// What a condition is for all items, if that is known at the start.
-fn constant(cond: &Cond) -> Option<bool> {
-    match cond {
+fn constant(cond: &Cond) -> Res<Option<bool>> {
+    Ok(match cond {
         Cond::Constant(value) => Some(*value),
-        Cond::Compare(op, left, right) => Some(compare(*op, &fixed(left)?, &fixed(right)?)),
-        Cond::Call(call) => match fixed(call)? {
-            Val::Bool(value) => Some(value),
+        Cond::Compare(op, left, right) => match (fixed(left)?, fixed(right)?) {
+            (Some(left), Some(right)) => Some(compare(*op, &left, &right)),
             _ => None,
         },
-        Cond::Not(inner) => constant(inner).map(|value| !value),
+        Cond::Call(call) => match fixed(call)? {
+            Some(Val::Bool(value)) => Some(value),
+            _ => None,
+        },
+        Cond::Not(inner) => constant(inner)?.map(|value| !value),
         Cond::And(all) | Cond::Or(all) => {
             let decides = matches!(cond, Cond::Or(_));
-            let known: Vec<Option<bool>> = all.iter().map(constant).collect();
+            let known = all.iter().map(constant).collect::<Res<Vec<Option<bool>>>>()?;
             if known.contains(&Some(decides)) {
-                return Some(decides);
+                return Ok(Some(decides));
             }
             known.iter().all(Option::is_some).then_some(!decides)
         }
+    })
+}
+
+/// The value of an expression that needs no item. What fails is found when it is evaluated.
+fn fixed(expr: &Expr) -> Res<Option<Val>> {
+    let known = |value: Res<Val>| match value {
+        Err(No::Fails) => Ok(None),
+        other => other.map(Some),
+    };
+    match expr {
+        Expr::Literal(value) => Ok(Some(value.clone())),
+        Expr::Enum(_, value) => Ok(Some(Val::Int(*value))),
+        Expr::Math(sign, sides) => match (fixed(&sides.0)?, fixed(&sides.1)?) {
+            (Some(left), Some(right)) => known(calculate(*sign, &left, &right)),
+            _ => Ok(None),
+        },
+        Expr::Call("IsRootSpan" | "HasAttrKeyOnDatapoint" | "HasAttrOnDatapoint", _) => Ok(None),
+        Expr::Call(name, arguments) => match all_fixed(arguments)? {
+            Some(arguments) => known(call(name, arguments)),
+            None => Ok(None),
+        },
+        Expr::List(values) => {
+            let Some(values) = all_fixed(values)? else { return Ok(None) };
+            let values: Res<Vec<AnyValue>> = values.iter().map(element).collect();
+            known(values.map(Val::List))
+        }
+        Expr::Map(members) => {
+            let mut entries = Vec::new();
+            for (key, value) in members {
+                let Some(value) = fixed(value)? else { return Ok(None) };
+                let value = Some(element(&value)?);
+                entries.push(KeyValue { key: (*key).to_owned(), value, ..KeyValue::default() });
+            }
+            Ok(Some(Val::Map(entries)))
+        }
+        _ => Ok(None),
     }
 }
 
-/// The value of an expression that needs no item.
-fn fixed(expr: &Expr) -> Option<Val> {
-    let is_fixed = |all: &[Expr]| all.iter().map(fixed).collect::<Option<Vec<Val>>>();
-    match expr {
-        Expr::Literal(value) => Some(value.clone()),
-        Expr::Enum(_, value) => Some(Val::Int(*value)),
-        Expr::Math(sign, sides) => calculate(*sign, &fixed(&sides.0)?, &fixed(&sides.1)?).ok(),
-        Expr::Call("IsRootSpan", _) => None,
-        Expr::Call(name, arguments) => call(name, is_fixed(arguments)?).ok(),
-        Expr::List(values) => {
-            let values: Option<Vec<AnyValue>> =
-                is_fixed(values)?.iter().map(|value| element(value).ok()).collect();
-            values.map(Val::List)
-        }
-        Expr::Map(members) => {
-            let entry = |(key, value): &(&str, Expr)| {
-                let value = Some(element(&fixed(value)?).ok()?);
-                Some(KeyValue { key: (*key).to_owned(), value, ..KeyValue::default() })
-            };
-            members.iter().map(entry).collect::<Option<Vec<KeyValue>>>().map(Val::Map)
-        }
-        _ => None,
-    }
+fn all_fixed(all: &[Expr]) -> Res<Option<Vec<Val>>> {
+    let all: Res<Vec<Option<Val>>> = all.iter().map(fixed).collect();
+    Ok(all?.into_iter().collect())
 }

@@ -115,6 +115,19 @@ const POINT: &[(&str, Kind)] = &[
     ("zero_count", Kind::Int),
     ("positive.offset", Kind::Int),
     ("positive.bucket_counts", Kind::List),
+    ("negative.offset", Kind::Int),
+    ("negative.bucket_counts", Kind::List),
+];
+const EXEMPLAR: &[(&str, Kind)] = &[
+    ("filtered_attributes", Kind::Map),
+    ("time_unix_nano", Kind::Int),
+    ("time", Kind::Time),
+    ("double_value", Kind::Double),
+    ("int_value", Kind::Int),
+    ("trace_id", Kind::TraceId),
+    ("trace_id.string", Kind::Text),
+    ("span_id", Kind::SpanId),
+    ("span_id.string", Kind::Text),
 ];
 
 /// The fields of a context, with what they give.
@@ -127,12 +140,13 @@ pub(super) fn fields(context: Context) -> &'static [(&'static str, Kind)] {
         Context::SpanLink => LINK,
         Context::Log => LOG,
         Context::Metric => METRIC,
+        Context::Exemplar => EXEMPLAR,
         _ => POINT,
     }
 }
 
 /// Where programs run.
-pub(super) const CONTEXTS: [(Signal, Context); 11] = [
+pub(super) const CONTEXTS: [(Signal, Context); 14] = [
     (Signal::Traces, Context::Resource),
     (Signal::Logs, Context::Scope),
     (Signal::Traces, Context::Span),
@@ -142,6 +156,9 @@ pub(super) const CONTEXTS: [(Signal, Context); 11] = [
     (Signal::Logs, Context::Log),
     (Signal::Logs, Context::Log),
     (Signal::Metrics, Context::Metric),
+    (Signal::Metrics, Context::Metric),
+    (Signal::Metrics, Context::Metric),
     (Signal::Metrics, Context::DataPoint),
     (Signal::Metrics, Context::DataPoint),
+    (Signal::Metrics, Context::Exemplar),
 ];

@@ -28,7 +28,7 @@ pub(super) const TEXTS: [&str; 12] = [
     "1h",
     "[2]",
 ];
-pub(super) const PATTERNS: [&str; 7] = ["a", "^a", "b$", ".", "(a)(b)?", "[;x]", "h.\u{e9}"];
+pub(super) const PATTERNS: [&str; 8] = ["a", "^a", "b$", ".", "(a)(b)?", "[;x]", "h.\u{e9}", "a*"];
 pub(super) const GLOBS: [&str; 5] = ["*", "a*", "?", "x;*z", "a"];
 pub(super) const NEW: [&str; 5] = ["n", "", "$1-", "$1x", "<${0}>"];
 
@@ -79,7 +79,8 @@ impl Writer<'_> {
         match self.rng.u8(0..10) {
             0..2 => Context::Resource,
             2..4 if self.context != Context::Resource => Context::Scope,
-            4 if self.context == Context::DataPoint => Context::Metric,
+            4 if matches!(self.context, Context::DataPoint | Context::Exemplar) => Context::Metric,
+            5 if self.context == Context::Exemplar => Context::DataPoint,
             4 if matches!(self.context, Context::SpanEvent | Context::SpanLink) => Context::Span,
             _ => self.context,
         }
@@ -97,7 +98,11 @@ impl Writer<'_> {
     }
 
     pub(super) fn map_field(context: Context) -> &'static str {
-        if context == Context::Metric { "metadata" } else { "attributes" }
+        match context {
+            Context::Metric => "metadata",
+            Context::Exemplar => "filtered_attributes",
+            _ => "attributes",
+        }
     }
 
     /// An attribute, or what is in it.
@@ -151,6 +156,9 @@ impl Writer<'_> {
 
     /// An expression of a kind, or of an attribute that may have it.
     pub(super) fn expr(&mut self, kind: Kind, depth: u8) -> Expr {
+        if matches!(kind, Kind::Any | Kind::Text) && self.chance(16) {
+            return self.of_request();
+        }
         match self.rng.u8(0..8) {
             0..2 if kind != Kind::Time => Expr::Path(self.attribute()),
             2 | 3 => match self.field(kind) {
@@ -317,6 +325,14 @@ impl Writer<'_> {
             3 => {
                 let name = self.pick(&["Any", "All"]);
                 self.each(name, depth)
+            }
+            4 if self.context == Context::Metric => {
+                let key = Self::literal(self.pick(&["a", "b", "k"]));
+                if self.rng.bool() {
+                    return Expr::Call("HasAttrKeyOnDatapoint", vec![key]);
+                }
+                let text = self.constant(Kind::Text);
+                Expr::Call("HasAttrOnDatapoint", vec![key, text])
             }
             4 if matches!(self.context, Context::Span | Context::SpanEvent) => {
                 Expr::Call("IsRootSpan", Vec::new())

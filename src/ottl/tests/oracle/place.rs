@@ -6,7 +6,7 @@ use opentelemetry_proto::tonic::{
     },
     logs::v1::LogRecord,
     metrics::v1::{
-        ExponentialHistogramDataPoint, HistogramDataPoint, Metric, NumberDataPoint,
+        Exemplar, ExponentialHistogramDataPoint, HistogramDataPoint, Metric, NumberDataPoint,
         SummaryDataPoint,
     },
     resource::v1::Resource,
@@ -18,12 +18,12 @@ use opentelemetry_proto::tonic::{
 
 use super::{
     slot::{
-        Slot, event_slot, exponential_slot, histogram_slot, link_slot, log_slot, metric_slot,
-        number_slot, span_slot, summary_slot,
+        Slot, event_slot, exemplar_slot, exponential_slot, histogram_slot, link_slot, log_slot,
+        metric_slot, number_slot, span_slot, summary_slot,
     },
     value::{No, Res, Val},
 };
-use crate::ottl::Context;
+use crate::{otlp::payload, ottl::Context};
 
 /// An item with everything above it.
 pub(super) struct Levels<'a> {
@@ -33,7 +33,12 @@ pub(super) struct Levels<'a> {
     pub scope_schema: &'a mut String,
     pub item: ItemOf<'a>,
     pub child: Child<'a>,
+    pub exemplar: Option<&'a mut Exemplar>,
     pub cache: Vec<KeyValue>,
+    /// Metrics that editors have made for the scope.
+    pub appended: &'a mut Vec<Metric>,
+    /// What brought the request.
+    pub request: &'a payload::Context,
 }
 
 pub(super) enum ItemOf<'a> {
@@ -78,6 +83,10 @@ impl Levels<'_> {
                 "schema_url" => Slot::Text(self.scope_schema),
                 _ => Slot::Count(&mut self.scope.dropped_attributes_count),
             },
+            Context::Exemplar => match &mut self.exemplar {
+                None => unreachable!("there is an exemplar"),
+                Some(exemplar) => exemplar_slot(exemplar, field),
+            },
             Context::DataPoint | Context::SpanEvent | Context::SpanLink => match &mut self.child {
                 Child::None => unreachable!("there is a child"),
                 Child::Event(event, index) => event_slot(event, *index, field),
@@ -97,6 +106,9 @@ impl Levels<'_> {
     }
 
     pub(super) fn get(&mut self, context: Context, field: &str, keys: &[Key]) -> Res<Val> {
+        if context == Context::Request {
+            return of_request(self.request, field, keys);
+        }
         let slot = self.slot(context, field);
         let is_body = matches!(slot, Slot::Any(_));
         let whole = slot.read()?;
@@ -138,6 +150,31 @@ impl Levels<'_> {
         }
         Ok(())
     }
+}
+
+fn of_request(request: &payload::Context, field: &str, keys: &[Key]) -> Res<Val> {
+    if field == "client.addr" {
+        return Ok(Val::Text(request.peer.map_or(String::new(), |peer| peer.ip().to_string())));
+    }
+    let Some((Key::Text(key), deeper)) = keys.split_first() else { return Err(No::Unsure) };
+    let list = |values: Vec<String>| {
+        let values: Res<Vec<AnyValue>> =
+            values.iter().map(|text| Val::text(text).stored()).collect();
+        Ok(Val::List(values?))
+    };
+    let found = if field == "client.auth.attributes" {
+        match request.auth.iter().find(|(name, _)| name == key) {
+            None => Val::Nil,
+            Some((_, values)) if values.len() == 1 => Val::text(&values[0]),
+            Some((_, values)) => list(values.clone())?,
+        }
+    } else {
+        // Names of headers are the same in any case.
+        let of_key = request.metadata.iter().filter(|(name, _)| *name == key.to_lowercase());
+        let values: Vec<String> = of_key.map(|(_, value)| value.clone()).collect();
+        if values.is_empty() { Val::Nil } else { list(values)? }
+    };
+    deeper.iter().try_fold(found, step)
 }
 
 fn step(value: Val, key: &Key) -> Res<Val> {

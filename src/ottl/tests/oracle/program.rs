@@ -2,7 +2,10 @@
 
 use std::fmt::{self, Display};
 
-use super::value::{Op, Val, hex};
+use super::{
+    measures::Measure,
+    value::{Op, Val, hex},
+};
 use crate::ottl::Context;
 
 #[derive(Debug, Clone)]
@@ -58,10 +61,19 @@ pub(super) enum Edit {
     ReplaceAllMatches(Path, &'static str, &'static str),
     Append(Path, Expr),
     DeleteIndex(Path, i64, i64),
-    Flatten(Path),
+    Flatten(Path, Flat),
     StringifyAll(Path),
-    SumToGauge,
-    GaugeToSum(bool),
+    Measure(Measure),
+    /// The attribute that the old name goes to, if there is one.
+    ConventionalName(Option<&'static str>),
+}
+
+/// How a map is flattened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Flat {
+    pub prefix: Option<&'static str>,
+    pub depth: Option<i64>,
+    pub resolves: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -166,13 +178,22 @@ impl Display for Edit {
             Edit::DeleteIndex(path, start, end) => {
                 write!(f, "delete_index({path}, {start}, {end})")
             }
-            Edit::Flatten(path) => write!(f, "flatten({path})"),
+            Edit::Flatten(path, flat) => write!(f, "flatten({path}{flat})"),
             Edit::StringifyAll(path) => write!(f, "stringify_all({path})"),
-            Edit::SumToGauge => write!(f, "convert_sum_to_gauge()"),
-            Edit::GaugeToSum(is_monotonic) => {
-                write!(f, "convert_gauge_to_sum(\"delta\", {is_monotonic})")
+            Edit::Measure(measure) => write!(f, "{measure}"),
+            Edit::ConventionalName(None) => write!(f, "set_semconv_span_name(\"1.37.0\")"),
+            Edit::ConventionalName(Some(key)) => {
+                write!(f, "set_semconv_span_name(\"1.37.0\", {key:?})")
             }
         }
+    }
+}
+
+impl Display for Flat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.prefix.iter().try_for_each(|prefix| write!(f, ", prefix={prefix:?}"))?;
+        self.depth.iter().try_for_each(|depth| write!(f, ", depth={depth}"))?;
+        if self.resolves { write!(f, ", resolve_conflicts=true") } else { Ok(()) }
     }
 }
 

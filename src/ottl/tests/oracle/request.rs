@@ -11,11 +11,7 @@ use opentelemetry_proto::tonic::{
         AnyValue, ArrayValue, InstrumentationScope, KeyValue, KeyValueList, any_value::Value as Any,
     },
     logs::v1::{LogRecord, ResourceLogs, ScopeLogs},
-    metrics::v1::{
-        ExponentialHistogram, ExponentialHistogramDataPoint, Gauge, Histogram, HistogramDataPoint,
-        Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, Summary, SummaryDataPoint,
-        metric::Data, number_data_point,
-    },
+    metrics::v1::{ResourceMetrics, ScopeMetrics},
     resource::v1::Resource,
     trace::v1::{
         ResourceSpans, ScopeSpans, Span, Status,
@@ -30,6 +26,32 @@ use crate::otlp::{
     schema::{self, Kind, Message, Presence},
     wire::{FieldValue, Fields, put_bytes, put_varint},
 };
+
+/// Keys that name a span.
+const CONVENTIONS: [&str; 22] = [
+    "http.request.method",
+    "http.method",
+    "http.route",
+    "url.template",
+    "rpc.system",
+    "rpc.service",
+    "rpc.method",
+    "rpc.grpc.method",
+    "db.system.name",
+    "db.system",
+    "db.query.summary",
+    "db.operation.name",
+    "db.collection.name",
+    "db.namespace",
+    "messaging.system",
+    "messaging.operation.name",
+    "messaging.operation",
+    "messaging.destination.name",
+    "messaging.destination.temporary",
+    "messaging.destination.anonymous",
+    "server.address",
+    "server.port",
+];
 
 pub(super) fn random(signal: Signal, rng: &mut Rng) -> Vec<u8> {
     let body = plain(signal, rng);
@@ -46,28 +68,28 @@ pub(super) fn wild(signal: Signal, body: &[u8], rng: &mut Rng) -> Vec<u8> {
     Wild { rng }.message(schema::request(signal), body)
 }
 
-struct Maker<'r> {
-    rng: &'r mut Rng,
+pub(super) struct Maker<'r> {
+    pub(super) rng: &'r mut Rng,
 }
 
 impl Maker<'_> {
-    fn some<T>(&mut self, most: usize, mut make: impl FnMut(&mut Self) -> T) -> Vec<T> {
+    pub(super) fn some<T>(&mut self, most: usize, mut make: impl FnMut(&mut Self) -> T) -> Vec<T> {
         (0..self.rng.usize(0..=most)).map(|_| make(self)).collect()
     }
 
-    fn pick<T: Copy>(&mut self, all: &[T]) -> T {
+    pub(super) fn pick<T: Copy>(&mut self, all: &[T]) -> T {
         all[self.rng.usize(..all.len())]
     }
 
-    fn text(&mut self) -> String {
+    pub(super) fn text(&mut self) -> String {
         self.pick(&TEXTS).to_owned()
     }
 
-    fn number(&mut self) -> u64 {
+    pub(super) fn number(&mut self) -> u64 {
         self.pick(&[0, 1, 2, 3, 255, 1_700_000_000_000_000_000])
     }
 
-    fn any(&mut self, depth: u8) -> AnyValue {
+    pub(super) fn any(&mut self, depth: u8) -> AnyValue {
         let value = match self.rng.u8(0..if depth == 0 { 8 } else { 12 }) {
             0 => None,
             1 => Some(Any::BoolValue(self.rng.bool())),
@@ -84,14 +106,14 @@ impl Maker<'_> {
         AnyValue { value }
     }
 
-    fn map(&mut self, most: usize, depth: u8) -> Vec<KeyValue> {
+    pub(super) fn map(&mut self, most: usize, depth: u8) -> Vec<KeyValue> {
         self.some(most, |maker| {
             let value = Some(maker.any(depth)).filter(|_| maker.rng.u8(0..12) > 0);
             KeyValue { key: maker.pick(&KEYS).to_owned(), value, ..KeyValue::default() }
         })
     }
 
-    fn attributes(&mut self) -> Vec<KeyValue> {
+    pub(super) fn attributes(&mut self) -> Vec<KeyValue> {
         self.map(6, 2)
     }
 
@@ -153,7 +175,7 @@ impl Maker<'_> {
         }
     }
 
-    fn id(&mut self, len: usize) -> Vec<u8> {
+    pub(super) fn id(&mut self, len: usize) -> Vec<u8> {
         self.pick(
             &[vec![], vec![0; 16], vec![10; 16], (1..17).collect()][..].iter().collect::<Vec<_>>(),
         )
@@ -161,6 +183,24 @@ impl Maker<'_> {
         .copied()
         .take(len)
         .collect()
+    }
+
+    /// Attributes, of which some are in the semantic conventions.
+    fn conventional(&mut self) -> Vec<KeyValue> {
+        let mut attributes = self.attributes();
+        if self.rng.u8(0..3) == 0 {
+            for _ in 0..self.rng.u8(1..6) {
+                let value = match self.rng.u8(0..4) {
+                    0 => Any::BoolValue(self.rng.bool()),
+                    1 => Any::IntValue(80),
+                    _ => Any::StringValue(self.pick(&["GET", "_OTHER", "x", ""]).to_owned()),
+                };
+                let value = Some(AnyValue { value: Some(value) });
+                let key = self.pick(&CONVENTIONS).to_owned();
+                attributes.push(KeyValue { key, value, ..KeyValue::default() });
+            }
+        }
+        attributes
     }
 
     fn span(&mut self) -> Span {
@@ -173,7 +213,7 @@ impl Maker<'_> {
             kind: self.rng.i32(0..6),
             start_time_unix_nano: self.number(),
             end_time_unix_nano: self.number(),
-            attributes: self.attributes(),
+            attributes: self.conventional(),
             dropped_attributes_count: self.rng.u32(0..2),
             events: self.some(3, |maker| Event {
                 time_unix_nano: maker.number(),
@@ -206,79 +246,6 @@ impl Maker<'_> {
             span_id: self.id(8),
             event_name: self.text(),
             ..LogRecord::default()
-        }
-    }
-
-    fn metric(&mut self) -> Metric {
-        let aggregation_temporality = self.rng.i32(0..3);
-        let data = match self.rng.u8(0..6) {
-            0 => None,
-            1 => Some(Data::Gauge(Gauge { data_points: self.some(3, Self::number_point) })),
-            2 => Some(Data::Sum(Sum {
-                data_points: self.some(3, Self::number_point),
-                aggregation_temporality,
-                is_monotonic: self.rng.bool(),
-            })),
-            3 => {
-                let data_points = self.some(3, Self::histogram_point);
-                Some(Data::Histogram(Histogram { data_points, aggregation_temporality }))
-            }
-            4 => {
-                let data_points = self.some(2, |maker| ExponentialHistogramDataPoint {
-                    attributes: maker.attributes(),
-                    time_unix_nano: maker.number(),
-                    count: 2,
-                    sum: Some(1.5),
-                    scale: -1,
-                    zero_count: 1,
-                    ..ExponentialHistogramDataPoint::default()
-                });
-                let data = ExponentialHistogram { data_points, aggregation_temporality };
-                Some(Data::ExponentialHistogram(data))
-            }
-            _ => Some(Data::Summary(Summary {
-                data_points: self.some(2, |maker| SummaryDataPoint {
-                    attributes: maker.attributes(),
-                    count: 2,
-                    sum: 1.5,
-                    ..SummaryDataPoint::default()
-                }),
-            })),
-        };
-        Metric {
-            name: self.text(),
-            description: self.text(),
-            unit: self.text(),
-            metadata: self.map(3, 1),
-            data,
-        }
-    }
-
-    fn number_point(&mut self) -> NumberDataPoint {
-        let value = match self.rng.u8(0..3) {
-            0 => None,
-            1 => Some(number_data_point::Value::AsInt(self.rng.i64(-1..4))),
-            _ => Some(number_data_point::Value::AsDouble(1.5)),
-        };
-        NumberDataPoint {
-            attributes: self.attributes(),
-            start_time_unix_nano: self.number(),
-            time_unix_nano: self.number(),
-            flags: self.rng.u32(0..2),
-            value,
-            ..NumberDataPoint::default()
-        }
-    }
-
-    fn histogram_point(&mut self) -> HistogramDataPoint {
-        HistogramDataPoint {
-            attributes: self.attributes(),
-            time_unix_nano: self.number(),
-            count: 3,
-            sum: self.rng.bool().then_some(1.5),
-            bucket_counts: vec![1, 2],
-            explicit_bounds: vec![1.5],
-            ..HistogramDataPoint::default()
         }
     }
 }

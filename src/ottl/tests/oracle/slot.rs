@@ -4,8 +4,9 @@ use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, KeyValue, any_value::Value as Any},
     logs::v1::LogRecord,
     metrics::v1::{
-        ExponentialHistogramDataPoint, HistogramDataPoint, Metric, NumberDataPoint,
-        SummaryDataPoint, metric::Data, number_data_point::Value as Number,
+        Exemplar, ExponentialHistogramDataPoint, HistogramDataPoint, Metric, NumberDataPoint,
+        SummaryDataPoint, exemplar::Value as Measured, metric::Data,
+        number_data_point::Value as Number,
     },
     trace::v1::{
         Span, Status,
@@ -34,6 +35,8 @@ pub(super) enum Slot<'a> {
     Message(&'a mut Option<Status>),
     NumberDouble(&'a mut Option<Number>),
     NumberInt(&'a mut Option<Number>),
+    MeasuredDouble(&'a mut Option<Measured>),
+    MeasuredInt(&'a mut Option<Measured>),
     MaybeDouble(&'a mut Option<f64>),
     Double(&'a mut f64),
     Bool(&'a mut bool),
@@ -95,12 +98,13 @@ impl Slot<'_> {
             Slot::Message(status) => {
                 Val::Text(status.as_ref().map_or(String::new(), |s| s.message.clone()))
             }
-            Slot::NumberDouble(Some(Number::AsDouble(value))) | Slot::Double(value) => {
-                Val::Double(*value)
-            }
-            Slot::NumberDouble(_) => Val::Double(0.0),
-            Slot::NumberInt(Some(Number::AsInt(value))) => Val::Int(*value),
-            Slot::NumberInt(_) => Val::Int(0),
+            Slot::NumberDouble(Some(Number::AsDouble(value)))
+            | Slot::MeasuredDouble(Some(Measured::AsDouble(value)))
+            | Slot::Double(value) => Val::Double(*value),
+            Slot::NumberDouble(_) | Slot::MeasuredDouble(_) => Val::Double(0.0),
+            Slot::NumberInt(Some(Number::AsInt(value)))
+            | Slot::MeasuredInt(Some(Measured::AsInt(value))) => Val::Int(*value),
+            Slot::NumberInt(_) | Slot::MeasuredInt(_) => Val::Int(0),
             Slot::MaybeDouble(value) => Val::Double(value.unwrap_or(0.0)),
             Slot::Bool(value) => Val::Bool(*value),
             Slot::Counts(counts) => Val::List(list(counts, |n| Any::IntValue(n.cast_signed()))),
@@ -145,6 +149,10 @@ impl Slot<'_> {
             (Slot::Message(place), Val::Text(text)) => place.get_or_insert_default().message = text,
             (Slot::NumberDouble(place), Val::Double(new)) => *place = Some(Number::AsDouble(new)),
             (Slot::NumberInt(place), Val::Int(new)) => *place = Some(Number::AsInt(new)),
+            (Slot::MeasuredDouble(place), Val::Double(new)) => {
+                *place = Some(Measured::AsDouble(new));
+            }
+            (Slot::MeasuredInt(place), Val::Int(new)) => *place = Some(Measured::AsInt(new)),
             (Slot::MaybeDouble(place), Val::Double(new)) => *place = Some(new),
             (Slot::Double(place), Val::Double(new)) => *place = new,
             (Slot::Bool(place), Val::Bool(new)) => *place = new,
@@ -321,7 +329,25 @@ pub(super) fn exponential_slot<'a>(
         "positive.bucket_counts" => {
             Slot::Counts(&mut point.positive.get_or_insert_default().bucket_counts)
         }
+        "negative.offset" => Slot::Enum(&mut point.negative.get_or_insert_default().offset),
+        "negative.bucket_counts" => {
+            Slot::Counts(&mut point.negative.get_or_insert_default().bucket_counts)
+        }
         _ => Slot::Fixed(Val::Nil),
+    }
+}
+
+pub(super) fn exemplar_slot<'a>(exemplar: &'a mut Exemplar, field: &str) -> Slot<'a> {
+    match field {
+        "time_unix_nano" => Slot::Fixed64(&mut exemplar.time_unix_nano),
+        "time" => Slot::Time(&mut exemplar.time_unix_nano),
+        "double_value" => Slot::MeasuredDouble(&mut exemplar.value),
+        "int_value" => Slot::MeasuredInt(&mut exemplar.value),
+        "trace_id" => Slot::TraceId(&mut exemplar.trace_id),
+        "trace_id.string" => Slot::TraceText(&mut exemplar.trace_id),
+        "span_id" => Slot::SpanId(&mut exemplar.span_id),
+        "span_id.string" => Slot::SpanText(&mut exemplar.span_id),
+        _ => Slot::Map(&mut exemplar.filtered_attributes),
     }
 }
 

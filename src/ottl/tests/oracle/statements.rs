@@ -3,7 +3,7 @@
 use super::{
     fields::{Kind, fields},
     generate::{GLOBS, NEW, PATTERNS, Writer},
-    program::{Cond, Edit, Expr, Path, Statement},
+    program::{Cond, Edit, Expr, Flat, Path, Statement},
     value::Op,
 };
 use crate::ottl::Context;
@@ -41,6 +41,9 @@ impl Writer<'_> {
     }
 
     pub(super) fn edit(&mut self) -> Edit {
+        if let Some(edit) = self.special() {
+            return edit;
+        }
         match self.rng.u8(0..24) {
             0..5 => Edit::Set(self.attribute(), self.expr(Kind::Any, 2)),
             5..9 => {
@@ -87,15 +90,29 @@ impl Writer<'_> {
                 let start = self.rng.i64(0..3);
                 Edit::DeleteIndex(self.attribute(), start, start + self.rng.i64(0..2))
             }
-            _ if self.context == Context::Metric && self.rng.bool() => {
-                if self.rng.bool() {
-                    Edit::SumToGauge
-                } else {
-                    Edit::GaugeToSum(self.rng.bool())
-                }
-            }
-            _ if self.rng.bool() => Edit::Flatten(self.map_path()),
+            _ if self.rng.bool() => Edit::Flatten(self.map_path(), self.flat()),
             _ => Edit::StringifyAll(self.map_path()),
+        }
+    }
+
+    fn flat(&mut self) -> Flat {
+        Flat {
+            prefix: self.pick(&[None, None, Some("p"), Some("")]),
+            depth: self.pick(&[None, None, Some(1), Some(2), Some(3)]),
+            resolves: self.chance(3),
+        }
+    }
+
+    /// An editor that only one context has.
+    fn special(&mut self) -> Option<Edit> {
+        match self.context {
+            Context::Metric => self.rng.bool().then(|| self.measure()),
+            Context::DataPoint => self.chance(3).then(|| self.measure_of_point()),
+            Context::Span => {
+                let old = self.pick(&[None, Some("k"), Some("old")]);
+                self.chance(8).then_some(Edit::ConventionalName(old))
+            }
+            _ => None,
         }
     }
 

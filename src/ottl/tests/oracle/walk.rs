@@ -6,7 +6,8 @@ use opentelemetry_proto::tonic::{
         trace::v1::ExportTraceServiceRequest,
     },
     common::v1::InstrumentationScope,
-    metrics::v1::{Metric, metric::Data},
+    logs::v1::LogRecord,
+    metrics::v1::{Exemplar, Metric, metric::Data},
     resource::v1::Resource,
     trace::v1::Span,
 };
@@ -14,9 +15,18 @@ use prost::Message as _;
 
 use super::{
     place::{Child, ItemOf, Levels},
-    value::Res,
+    value::{No, Res},
 };
-use crate::{otlp::Signal, ottl::Context};
+use crate::{
+    otlp::{Signal, payload},
+    ottl::Context,
+};
+
+/// How often statements run on metrics that they have made of others.
+const GENERATIONS: usize = 4;
+
+/// Metrics that a scope may get until the interpreter has no opinion: skep has a limit there.
+const MANY: usize = 1000;
 
 /// A request, decoded.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,7 +63,15 @@ struct Owners<'a> {
     resource_schema: &'a mut String,
     scope: &'a mut InstrumentationScope,
     scope_schema: &'a mut String,
-    context: Context,
+    appended: Vec<Metric>,
+    how: How<'a>,
+}
+
+/// What is visited, and what brought it.
+#[derive(Clone, Copy)]
+pub(super) struct How<'a> {
+    pub context: Context,
+    pub request: &'a payload::Context,
 }
 
 impl Owners<'_> {
@@ -65,8 +83,21 @@ impl Owners<'_> {
             scope_schema: self.scope_schema,
             item,
             child,
+            exemplar: None,
             cache: Vec::new(),
+            appended: &mut self.appended,
+            request: self.how.request,
         }
+    }
+
+    fn visit_exemplar(
+        &mut self,
+        (metric, point): (&mut Metric, Child<'_>),
+        exemplar: &mut Exemplar,
+        visit: Visit<'_>,
+    ) -> Res<bool> {
+        let levels = self.levels(ItemOf::Metric(metric), point);
+        visit(&mut Levels { exemplar: Some(exemplar), ..levels })
     }
 
     fn visit(&mut self, item: ItemOf<'_>, child: Child<'_>, visit: Visit<'_>) -> Res<bool> {
@@ -88,19 +119,20 @@ fn keep<T>(list: &mut Vec<T>, mut visit: impl FnMut(usize, &mut T) -> Res<bool>)
 
 /// Walks through the entries of a signal: `$item` visits one item.
 macro_rules! entries {
-    ($entries:expr, $scopes:ident, $items:ident, $context:ident, $visit:ident, $item:expr) => {
+    ($entries:expr, $scopes:ident, $items:ident, $how:ident, $visit:ident, $item:expr) => {
         keep(&mut $entries, |_, entry| {
             let had = !entry.$scopes.is_empty();
             let resource = entry.resource.get_or_insert_default();
             let mut no_scope = InstrumentationScope::default();
             let mut no_url = String::new();
-            if $context == Context::Resource {
+            if $how.context == Context::Resource {
                 let mut owners = Owners {
                     resource,
                     resource_schema: &mut entry.schema_url,
                     scope: &mut no_scope,
                     scope_schema: &mut no_url,
-                    context: $context,
+                    appended: Vec::new(),
+                    how: $how,
                 };
                 return owners.visit(ItemOf::None, Child::None, $visit);
             }
@@ -111,12 +143,14 @@ macro_rules! entries {
                     resource_schema: &mut entry.schema_url,
                     scope: scopes.scope.get_or_insert_default(),
                     scope_schema: &mut scopes.schema_url,
-                    context: $context,
+                    appended: Vec::new(),
+                    how: $how,
                 };
-                if $context == Context::Scope {
+                if $how.context == Context::Scope {
                     return owners.visit(ItemOf::None, Child::None, $visit);
                 }
                 keep(&mut scopes.$items, |_, item| $item(&mut owners, item, &mut *$visit))?;
+                add_made(&mut owners, &mut scopes.$items, $visit)?;
                 Ok(!scopes.$items.is_empty() || !had)
             })?;
             Ok(!entry.$scopes.is_empty() || !had)
@@ -125,25 +159,25 @@ macro_rules! entries {
 }
 
 /// Visits everything of a context. Nothing of the request is left out.
-pub(super) fn walk(request: &mut Request, context: Context, visit: Visit<'_>) -> Res<()> {
+pub(super) fn walk(request: &mut Request, how: How<'_>, visit: Visit<'_>) -> Res<()> {
     match request {
         Request::Traces(request) => {
-            entries!(request.resource_spans, scope_spans, spans, context, visit, span)
+            entries!(request.resource_spans, scope_spans, spans, how, visit, span)
         }
         Request::Metrics(request) => {
-            entries!(request.resource_metrics, scope_metrics, metrics, context, visit, metric)
+            entries!(request.resource_metrics, scope_metrics, metrics, how, visit, metric)
         }
         Request::Logs(request) => {
             let log = |owners: &mut Owners<'_>, log: &mut _, visit: Visit<'_>| {
                 owners.visit(ItemOf::Log(log), Child::None, visit)
             };
-            entries!(request.resource_logs, scope_logs, log_records, context, visit, log)
+            entries!(request.resource_logs, scope_logs, log_records, how, visit, log)
         }
     }
 }
 
 fn span(owners: &mut Owners<'_>, span: &mut Span, visit: Visit<'_>) -> Res<bool> {
-    match owners.context {
+    match owners.how.context {
         Context::SpanEvent => {
             let mut events = std::mem::take(&mut span.events);
             keep(&mut events, |at, event| {
@@ -163,8 +197,61 @@ fn span(owners: &mut Owners<'_>, span: &mut Span, visit: Visit<'_>) -> Res<bool>
     }
 }
 
+/// Items of a kind that editors can make.
+trait Made: Sized {
+    fn take(owners: &mut Owners<'_>) -> Vec<Self>;
+    fn visit(&mut self, owners: &mut Owners<'_>, visit: Visit<'_>) -> Res<bool>;
+}
+
+impl Made for Metric {
+    fn take(owners: &mut Owners<'_>) -> Vec<Metric> {
+        std::mem::take(&mut owners.appended)
+    }
+
+    fn visit(&mut self, owners: &mut Owners<'_>, visit: Visit<'_>) -> Res<bool> {
+        metric(owners, self, visit)
+    }
+}
+
+/// Only metrics are made.
+macro_rules! never_made {
+    ($($item:ty),*) => {$(
+        impl Made for $item {
+            fn take(_: &mut Owners<'_>) -> Vec<$item> {
+                Vec::new()
+            }
+
+            fn visit(&mut self, _: &mut Owners<'_>, _: Visit<'_>) -> Res<bool> {
+                Ok(true)
+            }
+        }
+    )*};
+}
+
+never_made!(Span, LogRecord);
+
+/// Adds what editors have made to a scope. Statements run on that, too.
+fn add_made<T: Made>(owners: &mut Owners<'_>, items: &mut Vec<T>, visit: Visit<'_>) -> Res<()> {
+    let mut count = 0;
+    for generation in 0..=GENERATIONS {
+        let mut made = T::take(owners);
+        count += made.len();
+        if count > MANY {
+            return Err(No::Unsure);
+        }
+        if generation < GENERATIONS {
+            keep(&mut made, |_, one| one.visit(owners, visit))?;
+        }
+        items.append(&mut made);
+    }
+    Ok(())
+}
+
 fn metric(owners: &mut Owners<'_>, metric: &mut Metric, visit: Visit<'_>) -> Res<bool> {
-    if owners.context != Context::DataPoint {
+    if owners.how.context == Context::Exemplar {
+        return exemplars(owners, metric, visit);
+    }
+    if owners.how.context != Context::DataPoint {
         return owners.visit(ItemOf::Metric(metric), Child::None, visit);
     }
     macro_rules! points {
@@ -189,5 +276,33 @@ fn metric(owners: &mut Owners<'_>, metric: &mut Metric, visit: Visit<'_>) -> Res
         Some(Data::Histogram(_)) => points!(Histogram, Histogram),
         Some(Data::ExponentialHistogram(_)) => points!(ExponentialHistogram, Exponential),
         Some(Data::Summary(_)) => points!(Summary, Summary),
+    }
+}
+
+fn exemplars(owners: &mut Owners<'_>, metric: &mut Metric, visit: Visit<'_>) -> Res<bool> {
+    macro_rules! exemplars {
+        ($kind:ident, $child:ident) => {{
+            let Some(Data::$kind(data)) = &mut metric.data else { return Ok(true) };
+            let mut points = std::mem::take(&mut data.data_points);
+            for point in &mut points {
+                let mut list = std::mem::take(&mut point.exemplars);
+                keep(&mut list, |_, exemplar| {
+                    let point = Child::$child(&mut *point);
+                    owners.visit_exemplar((&mut *metric, point), exemplar, visit)
+                })?;
+                point.exemplars = list;
+            }
+            if let Some(Data::$kind(data)) = &mut metric.data {
+                data.data_points = points;
+            }
+            Ok(true)
+        }};
+    }
+    match &metric.data {
+        None | Some(Data::Summary(_)) => Ok(true),
+        Some(Data::Gauge(_)) => exemplars!(Gauge, Number),
+        Some(Data::Sum(_)) => exemplars!(Sum, Number),
+        Some(Data::Histogram(_)) => exemplars!(Histogram, Histogram),
+        Some(Data::ExponentialHistogram(_)) => exemplars!(ExponentialHistogram, Exponential),
     }
 }

@@ -302,11 +302,12 @@ impl Editor<'_> {
             quick::TRACE_ID | quick::SPAN_ID | quick::PARENT_ID => {
                 quick::short(rest).map(|(_, after)| after)
             }
-            quick::NAME => {
-                let (name, after) = quick::short(rest)?;
-                seen.is_dirty |= name.len() > self.rules.max_value;
+            quick::NAME | quick::STATUS => {
+                let (content, after) = quick::short(rest)?;
+                seen.is_dirty |= content.len() > self.rules.max_value;
                 Some(after)
             }
+            quick::FLAGS => quick::flags(rest),
             quick::KIND => {
                 let (kind, after) = quick::small(rest)?;
                 seen.is_dirty |= !is_kind_of_page(kind);

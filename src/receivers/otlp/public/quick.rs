@@ -4,7 +4,7 @@
 
 use crate::otlp::wire::Fields;
 
-/// Tags of a span's usual fields: ids, kind, times, attributes.
+/// Tags of a span's usual fields: ids, kind, times, attributes, status.
 pub(super) const TRACE_ID: u8 = 0x0A;
 pub(super) const SPAN_ID: u8 = 0x12;
 pub(super) const PARENT_ID: u8 = 0x22;
@@ -13,6 +13,9 @@ pub(super) const KIND: u8 = 0x30;
 pub(super) const START: u8 = 0x39;
 pub(super) const END: u8 = 0x41;
 pub(super) const ATTRIBUTE: u8 = 0x4A;
+pub(super) const STATUS: u8 = 0x7A;
+/// The first byte of the tag of its flags.
+pub(super) const FLAGS: u8 = 0x85;
 
 /// The content of the first field, which has a short length, and what comes after it.
 #[inline]
@@ -26,6 +29,13 @@ pub(super) fn short(rest: &[u8]) -> Option<(&[u8], &[u8])> {
 pub(super) fn small(rest: &[u8]) -> Option<(u64, &[u8])> {
     let &[_, value @ ..0x80, ref after @ ..] = rest else { return None };
     Some((value.into(), after))
+}
+
+/// What comes after the first field, the flags of a span.
+#[inline]
+pub(super) fn flags(rest: &[u8]) -> Option<&[u8]> {
+    let &[FLAGS, 1, _, _, _, _, ref after @ ..] = rest else { return None };
+    Some(after)
 }
 
 /// What comes after the first field, whatever it is; `None` after the last one.
