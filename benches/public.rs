@@ -79,7 +79,7 @@ fn payload(end: SystemTime, extra: Option<&str>) -> Payload {
 fn guard() -> Arc<Guard> {
     let settings = Public { items_per_second_per_client: 0, ..Public::default() };
     let context = BuildContext::test("otlp/browser", Signal::Traces);
-    Arc::new(Guard::new(&settings, "otlp/browser", 1 << 30, &context.metrics()))
+    Arc::new(Guard::new(&settings, "otlp/browser", 1 << 30, &context.meter()))
 }
 
 fn run(bencher: Bencher<'_, '_>, payload: &Payload, user: Option<&str>, arrived: SystemTime) {

@@ -14,9 +14,6 @@ mod budget;
 mod build;
 mod by_trace;
 mod erased;
-#[cfg(test)]
-#[expect(unreachable_pub, reason = "written as a component in its folder is")]
-mod example;
 mod exporter;
 mod extension;
 mod port;

@@ -3,6 +3,7 @@
 
 #![warn(missing_docs)]
 
+pub mod attribute;
 pub mod check;
 pub mod content;
 pub mod custody;
@@ -11,6 +12,8 @@ pub mod filter;
 pub mod json;
 pub mod merge;
 pub mod payload;
+#[cfg(test)]
+pub(crate) mod plain;
 pub mod purse;
 pub mod record;
 pub(crate) mod sampling;

@@ -191,6 +191,7 @@ fn the_reader_of_imports_sees_groups_and_paths() {
 
 #[test]
 fn comments_fit_a_screen() {
+    let mut wide = Vec::new();
     for (path, text) in sources() {
         let mut is_drawing = false;
         for (at, line) in text.lines().enumerate() {
@@ -203,14 +204,14 @@ fn comments_fit_a_screen() {
             is_drawing ^= words.starts_with("```");
             // One long word, such as a link, cannot be wrapped.
             let is_exempt = is_drawing || words.starts_with(['|', '<']) || !words.contains(' ');
-            assert!(
-                is_exempt || line.chars().count() <= COMMENT_WIDTH,
-                "{}:{} has a comment wider than {COMMENT_WIDTH} columns",
-                path.display(),
-                at + 1
-            );
+            let width = line.chars().count();
+            if !is_exempt && width > COMMENT_WIDTH {
+                wide.push(format!("{}:{} has {width} columns", path.display(), at + 1));
+            }
         }
     }
+    let wide = wide.join("\n");
+    assert!(wide.is_empty(), "comments wider than {COMMENT_WIDTH} columns:\n{wide}");
 }
 
 #[test]
@@ -250,7 +251,8 @@ fn every_component_file_is_registered() {
                 continue;
             }
             let text = fs::read_to_string(&path).unwrap();
-            if text.contains("const ENTRY") {
+            // The example is for `docs/contributing.md`.
+            if text.contains("const ENTRY") && name != "example" {
                 assert!(list.contains(&format!("{name}::ENTRY")), "{name} is not in {folder}");
             } else {
                 assert!(list.contains(&format!("mod {name};")), "{name} is not in {folder}");

@@ -60,8 +60,9 @@ impl<C: ?Sized + 'static> Entry<C> {
         signals: &'static [Signal],
         source: &'static str,
     ) -> Self {
-        let schema = |generator: &mut schemars::SchemaGenerator| generator.subschema_for::<T>();
-        Entry { name, aliases, signals, source, decode, schema }
+        // Not a definition: all structs are called `Config`, so definitions would be numbered, and
+        // a new component would rename those behind it.
+        Entry { name, aliases, signals, source, decode, schema: T::json_schema }
     }
 }
 
@@ -127,9 +128,14 @@ impl BuildContext {
         }
     }
 
-    /// Registers the metrics of this component. Replicas of a processor share their metrics; two
-    /// pipelines do not.
-    pub fn metrics(&self) -> Meter {
+    /// Registers the metrics of this component, whose first label is its id: `processor`, for
+    /// instance. Replicas of a processor share their metrics; two pipelines do not.
+    pub fn metrics(&self, label: &'static str) -> Meter {
+        self.meter().with(label, &self.id.to_string())
+    }
+
+    /// The same for metrics that have the id in another place, or not at all.
+    pub fn meter(&self) -> Meter {
         self.telemetry.meter(&format!("{} {} {}", self.signal.name(), self.pipeline, self.id))
     }
 }

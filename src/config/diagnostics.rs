@@ -1,5 +1,7 @@
 //! Problems of a configuration: each with its place, its words and its remedy.
 
+use std::collections::HashMap;
+
 use super::tree::{Node, Place, Value};
 
 /// How many problems are shown at once.
@@ -47,6 +49,29 @@ impl Problems {
     /// Records a warning at a node.
     pub fn warning(&mut self, at: &Node, message: impl Into<String>) -> &mut Problem {
         self.push(Severity::Warning, at, message.into())
+    }
+
+    /// Records each of `keys`, which are the list at `at`, that is there already. Two are the same
+    /// if `fold` makes them so: `str::to_owned`, or `str::to_ascii_lowercase`.
+    pub fn repeated(
+        &mut self,
+        severity: Severity,
+        at: &Node,
+        keys: &[String],
+        fold: fn(&str) -> String,
+    ) {
+        let mut known = HashMap::new();
+        for (i, key) in keys.iter().enumerate() {
+            if let Some(before) = known.insert(fold(key), key) {
+                let remedy = if before == key {
+                    "remove one"
+                } else {
+                    "remove one; case makes no difference"
+                };
+                let message = format!("`{key}` is there twice");
+                self.push(severity, at.at(&i.to_string()), message).help(remedy);
+            }
+        }
     }
 
     /// Whether there is an error among them.

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use smallvec::SmallVec;
 
 use crate::otlp::{
-    digest::{key_value, scalar},
+    attribute::{key_value, usual},
+    digest::scalar,
     record::Record,
     schema, text,
     view::Value,
@@ -61,7 +62,7 @@ impl Wanted {
     /// Keeps the value of an attribute, a `KeyValue` message, if it is wanted.
     #[inline]
     pub(super) fn note<'a>(&self, attribute: &'a [u8], values: &mut Values<'a>) {
-        let Some((key, any)) = key_value(attribute) else {
+        let Some((key, any)) = usual(attribute) else {
             return self.note_unusual(attribute, values);
         };
         for (wanted, value) in self.keys.iter().zip(values) {
@@ -76,7 +77,7 @@ impl Wanted {
 
     #[cold]
     fn note_unusual<'a>(&self, attribute: &'a [u8], values: &mut Values<'a>) {
-        let (key, any) = any_key_value(attribute);
+        let (key, any) = key_value(attribute);
         let at = self.keys.iter().position(|wanted| **wanted == *key);
         if let Some(value) = at.and_then(|at| values.get_mut(at))
             && value.is_none()
@@ -104,20 +105,6 @@ pub(super) fn contents(message: &[u8], number: u32) -> impl Iterator<Item = &[u8
         FieldValue::Len(content) if field.number == number => Some(content),
         _ => None,
     })
-}
-
-/// Key and `AnyValue` of a `KeyValue` in any form.
-pub(super) fn any_key_value(attribute: &[u8]) -> (&[u8], Cow<'_, [u8]>) {
-    if let Some((key, any)) = key_value(attribute) {
-        return (key, Cow::Borrowed(any));
-    }
-    let key = contents(attribute, 1).last().unwrap_or_default();
-    let mut parts = contents(attribute, 2);
-    let any = match (parts.next(), parts.next()) {
-        (only, None) => Cow::Borrowed(only.unwrap_or_default()),
-        _ => Cow::Owned(contents(attribute, 2).collect::<Vec<_>>().concat()),
-    };
-    (key, any)
 }
 
 /// A text, cut to the longest name.

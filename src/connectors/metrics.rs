@@ -5,8 +5,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use smallvec::SmallVec;
 
-use crate::otlp::wire::{
-    WireType, bytes_field_len, put_bytes, put_header, put_varint, tag, varint, varint_len,
+use crate::otlp::{
+    attribute,
+    wire::{WireType, bytes_field_len, put_bytes, put_header, put_varint, tag, varint, varint_len},
 };
 
 /// The time now, in nanoseconds since 1970.
@@ -53,8 +54,7 @@ pub(super) struct Attributes {
 impl Attributes {
     /// Adds an attribute; `any` is an `AnyValue`.
     pub(super) fn push(&mut self, key: &[u8], any: &[u8]) {
-        let len = bytes_field_len(1, key.len()) + bytes_field_len(2, any.len());
-        put_varint(&mut self.bytes, len as u64);
+        put_varint(&mut self.bytes, attribute::len(key.len(), any.len()) as u64);
         put_bytes(&mut self.bytes, 1, key);
         put_bytes(&mut self.bytes, 2, any);
         self.count += 1;
@@ -63,8 +63,7 @@ impl Attributes {
     /// Adds an attribute that is a text.
     pub(super) fn push_text(&mut self, key: &[u8], text: &[u8]) {
         let any = bytes_field_len(1, text.len());
-        let len = bytes_field_len(1, key.len()) + bytes_field_len(2, any);
-        put_varint(&mut self.bytes, len as u64);
+        put_varint(&mut self.bytes, attribute::len(key.len(), any) as u64);
         put_bytes(&mut self.bytes, 1, key);
         put_header(&mut self.bytes, 2, any);
         put_bytes(&mut self.bytes, 1, text);

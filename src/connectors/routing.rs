@@ -233,12 +233,12 @@ impl ConnectorConfig for Config {
             let test = route::test(route, at, self.error_mode, cx)?;
             rules.push(Rule { test, action: route.action, outlets: find(&route.pipelines) });
         }
-        let labels = [("connector", &*cx.id.to_string()), ("signal", signal.name())];
+        let meter = cx.metrics("connector").with("signal", signal.name());
         Ok(Box::new(Router {
             rules,
             default: find(&self.default_pipelines),
-            unrouted: cx.metrics().counter(&UNROUTED, &labels),
-            refused: cx.metrics().counter(&REFUSED, &labels),
+            unrouted: meter.counter(&UNROUTED, &[]),
+            refused: meter.counter(&REFUSED, &[]),
         }))
     }
 }

@@ -59,7 +59,7 @@ use self::graph::Grapher;
 use super::series::LIMIT;
 use crate::{
     component::{BuildContext, ConnectorConfig, Entry, Outlets, Processor, StartError},
-    config::{Ignored, Interval, Node, Problems},
+    config::{Ignored, Interval, Node, Problems, Severity},
     otlp::Signal,
 };
 
@@ -179,16 +179,8 @@ impl ConnectorConfig for Config {
                     .help("remove it for the default");
             }
         }
-        for (index, name) in self.dimensions.iter().enumerate() {
-            if self.dimensions[..index].contains(name) {
-                problems
-                    .error(
-                        at.at(&format!("dimensions::{index}")),
-                        format!("duplicate dimension `{name}`"),
-                    )
-                    .help("remove one");
-            }
-        }
+        let (names, at) = (&self.dimensions, at.at("dimensions"));
+        problems.repeated(Severity::Error, at, names, str::to_owned);
     }
 
     fn build(&self, cx: &BuildContext, _: &Outlets) -> Result<Box<dyn Processor>, StartError> {

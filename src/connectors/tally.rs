@@ -112,13 +112,13 @@ impl Tally {
             let metric = group.metric(definition, limit, cx)?;
             group.metrics.push(metric);
         }
-        let (id, meter) = (cx.id.to_string(), cx.metrics());
+        let meter = cx.metrics("connector");
         Ok(Tally {
             scope,
             limit,
             groups,
-            overflow: meter.counter(&OVERFLOW, &[("connector", &id)]),
-            refused: meter.counter(&REFUSED, &[("connector", &id)]),
+            overflow: meter.counter(&OVERFLOW, &[]),
+            refused: meter.counter(&REFUSED, &[]),
         })
     }
 

@@ -264,7 +264,7 @@ impl ExporterConfig for Config {
             }),
         };
         let groups = Arc::new(NewGroups::new(new_group, self.max_streams));
-        let (id, meter) = (cx.id.to_string(), cx.metrics());
+        let (id, meter) = (cx.id.to_string(), cx.metrics("exporter"));
         let writer = Writer::new(id, access, Arc::clone(&groups), self.raw_log, &meter);
         let layout = Layout {
             group: Template::parse(Named::Group, &self.log_group_name).map_err(fail)?,

@@ -371,7 +371,7 @@ impl Config {
     /// Which metrics the budget allows, if that is what it counts.
     fn admission(&self, cx: &BuildContext) -> Option<Admission> {
         let monthly = cx.monthly.as_ref().filter(|_| self.counted().count == Count::ByExporter)?;
-        Some(Admission::new(&cx.id.to_string(), Arc::clone(monthly), &cx.metrics()))
+        Some(Admission::new(Arc::clone(monthly), &cx.metrics("exporter")))
     }
 
     fn translation(&self) -> Result<Translation, String> {
@@ -478,7 +478,7 @@ impl ExporterConfig for Config {
                 access,
                 Arc::new(NewGroups::new(new_group, 0)),
                 true,
-                &cx.metrics(),
+                &cx.metrics("exporter"),
             )),
         }))
     }

@@ -230,7 +230,7 @@ impl Config {
             ..Settings::default()
         };
         settings.index(self.indexed_attributes.iter().map(String::as_str));
-        let stats = SegmentStats::new(&cx.id.to_string(), cx.metrics());
+        let stats = SegmentStats::new(cx.metrics("exporter"));
         let access = self.access.access();
         let sender = Sender::new(cx.id.to_string(), stats, access, self.num_workers);
         Ok(XRay { settings, sender: Arc::new(sender) })

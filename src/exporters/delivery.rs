@@ -1,14 +1,14 @@
 //! `sending_queue`, `retry_on_failure` and `timeout`, which all exporters share, with the
 //! Collector's keys, defaults and checks.
 
-use std::{collections::HashSet, time::Duration};
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     component::{Backoff, Delivery, Queue, QueueBatch, Sizer},
-    config::{Interval, Node, Problems, Section},
+    config::{Interval, Node, Problems, Section, Severity},
 };
 
 /// `retry_on_failure`.
@@ -250,15 +250,8 @@ impl SendingQueue {
                 .error(place("min_size"), message)
                 .help("such a batch would never fill; lower `min_size` or raise `queue_size`");
         }
-        let keys = &batch.partition.metadata_keys;
-        let mut known = HashSet::new();
-        for (i, key) in keys.iter().enumerate() {
-            if !known.insert(key.to_ascii_lowercase()) {
-                let message = format!("duplicate entry in metadata_keys: `{key}`");
-                let place = place(&format!("partition::metadata_keys::{i}"));
-                problems.error(place, message).help("remove one; case makes no difference");
-            }
-        }
+        let (keys, at) = (&batch.partition.metadata_keys, place("partition::metadata_keys"));
+        problems.repeated(Severity::Error, at, keys, str::to_ascii_lowercase);
     }
 
     /// Checks beyond types; `at` is the exporter's body.

@@ -252,24 +252,6 @@ pub fn scalar(any: &[u8]) -> Option<Value<'_>> {
     }
 }
 
-/// Key and `AnyValue` of a `KeyValue` that has both once, in this order, as encoders write it.
-/// Others are for [`super::view::KeyValue`].
-#[inline]
-pub fn key_value(attribute: &[u8]) -> Option<(&[u8], &[u8])> {
-    let [0x0A, len @ 0..0x80, rest @ ..] = attribute else { return None };
-    let (key, rest) = rest.split_at_checked(usize::from(*len))?;
-    let any = match rest {
-        [0x12, len @ 0..0x80, any @ ..] if any.len() == usize::from(*len) => any,
-        [0x12, low, high @ 0..0x80, any @ ..]
-            if any.len() == usize::from(*low & 0x7F) | usize::from(*high) << 7 =>
-        {
-            any
-        }
-        _ => return None,
-    };
-    Some((key, any))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -277,6 +259,7 @@ mod tests {
     use super::*;
     use crate::otlp::{
         Signal,
+        attribute::usual,
         splice::messages,
         view::{KeyValue, Message, Span},
         wild::{self, OneOfs},
@@ -312,7 +295,7 @@ mod tests {
                 prop_assert_eq!(digest, expected);
                 prop_assert_eq!(attributes.len(), span.attributes().count());
                 for (own, view) in attributes.iter().zip(span.attributes()) {
-                    if let Some((key, any)) = key_value(own) {
+                    if let Some((key, any)) = usual(own) {
                         prop_assert_eq!(key, view.key.0);
                         let value = Value::from(Message::new(any));
                         if let Some(scalar) = scalar(any) {
@@ -343,7 +326,7 @@ mod tests {
         #[test]
         fn any_bytes_are_read_without_a_panic(bytes: Vec<u8>) {
             let mut shown = 0;
-            Digest::read(&bytes, |one| shown += one.len() + usize::from(key_value(one).is_some()));
+            Digest::read(&bytes, |one| shown += one.len() + usize::from(usual(one).is_some()));
             prop_assert!(shown <= bytes.len() && trace_id(&bytes).len() <= bytes.len());
             let all: usize = spans(&bytes).map(|field| first_span(field.whole).len()).sum();
             prop_assert!(all <= bytes.len() && scalar(&bytes).is_none_or(|_| bytes.len() > 1));

@@ -2,13 +2,11 @@
 //! are in `tracestate` (the chapter on probability sampling of the OpenTelemetry specification),
 //! and how many items a kept one stands for.
 
-mod attribute;
 mod said;
 mod threshold;
 mod tracestate;
 mod weights;
 
-pub(crate) use attribute::{put_attribute, put_text, put_truth};
 pub(crate) use said::{RANDOMNESS, Said, THRESHOLD};
 pub(crate) use threshold::{Randomness, Threshold};
 pub(crate) use tracestate::TraceState;

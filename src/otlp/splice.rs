@@ -205,14 +205,23 @@ impl<'a> Splicer<'a> {
 }
 
 /// What is done to the items of a request. Each method that enters a level says whether anything
-/// below it may be edited; a level that is not entered stays as it is.
+/// below it may be edited, by default yes; a level that is not entered stays as it is.
 pub trait EditItems {
     /// A resource entry begins; `resource` is its `Resource` message, empty if it has none.
-    fn enter_resource(&mut self, resource: &[u8]) -> bool;
+    fn enter_resource(&mut self, _resource: &[u8]) -> bool {
+        true
+    }
+
     /// A scope entry begins; `scope` is its `InstrumentationScope`, empty if it has none.
-    fn enter_scope(&mut self, scope: &[u8]) -> bool;
+    fn enter_scope(&mut self, _scope: &[u8]) -> bool {
+        true
+    }
+
     /// A metric begins, given whole. Not called for spans and log records.
-    fn enter_metric(&mut self, metric: &[u8]) -> bool;
+    fn enter_metric(&mut self, _metric: &[u8]) -> bool {
+        true
+    }
+
     /// Edits one item, the innermost message of `out`; its attributes are in field `attributes`.
     fn edit<'a>(&mut self, item: &'a [u8], attributes: u32, out: &mut Splicer<'a>);
 }

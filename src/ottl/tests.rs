@@ -5,6 +5,6 @@ mod cases;
 mod edges;
 mod metrics;
 pub(crate) mod oracle;
-pub(crate) mod plain;
 mod properties;
+mod runs;
 mod start;

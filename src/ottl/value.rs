@@ -4,8 +4,10 @@
 use std::borrow::Cow;
 
 use super::types::Types;
-use crate::otlp::wire::{
-    Field, FieldValue, Fields, WireType, bytes_field_len, put_bytes, put_header, put_varint, tag,
+pub(crate) use crate::otlp::attribute::key_value;
+use crate::otlp::{
+    attribute,
+    wire::{Field, FieldValue, Fields, WireType, put_bytes, put_varint, tag},
 };
 
 /// A value.
@@ -224,32 +226,6 @@ fn join<'a>(before: Cow<'a, [u8]>, part: &[u8]) -> Cow<'a, [u8]> {
     Cow::Owned(all)
 }
 
-/// A `KeyValue`: its key and its `AnyValue`. Parts of the value are joined.
-pub(crate) fn key_value(bytes: &[u8]) -> (&[u8], Cow<'_, [u8]>) {
-    if let Some((key, any)) = usual(bytes) {
-        return (key, Cow::Borrowed(any));
-    }
-    let (mut key, mut any): (&[u8], Cow<'_, [u8]>) = (&[], Cow::Borrowed(&[]));
-    for field in Fields::new(bytes).map_while(Result::ok) {
-        match (field.number, field.value) {
-            (1, FieldValue::Len(found)) => key = found,
-            (2, FieldValue::Len(part)) if any.is_empty() => any = Cow::Borrowed(part),
-            (2, FieldValue::Len(part)) => any = join(any, part),
-            _ => {}
-        }
-    }
-    (key, any)
-}
-
-/// A `KeyValue` of two short fields, as nearly all are.
-#[inline]
-fn usual(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (&[0x0A, len @ ..0x80], rest) = bytes.split_first_chunk()? else { return None };
-    let (key, rest) = rest.split_at_checked(len.into())?;
-    let (&[0x12, len @ ..0x80], any) = rest.split_first_chunk()? else { return None };
-    (any.len() == usize::from(len)).then_some((key, any))
-}
-
 impl<'a> Map<'a> {
     /// A map whose `KeyValueList` was written before.
     pub fn made(list: Vec<u8>) -> Map<'static> {
@@ -369,8 +345,5 @@ fn put_text(out: &mut Vec<u8>, number: u32, text: &[u8]) {
 /// Appends a `KeyValue` with an `AnyValue` as field `number`.
 pub(crate) fn put_entry_bytes(out: &mut Vec<u8>, number: u32, key: &[u8], any: &[u8]) {
     let key = String::from_utf8_lossy(key);
-    let key = key.as_bytes();
-    put_header(out, number, bytes_field_len(1, key.len()) + bytes_field_len(2, any.len()));
-    put_bytes(out, 1, key);
-    put_bytes(out, 2, any);
+    attribute::put(out, number, key.as_bytes(), any);
 }

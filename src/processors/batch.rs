@@ -23,7 +23,7 @@
 //! 9 and 8.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -35,7 +35,7 @@ use crate::{
     component::{
         BuildContext, Entry, Needs, Output, Partition, Processor, ProcessorConfig, StartError,
     },
-    config::{Interval, Node, Problems},
+    config::{Interval, Node, Problems, Severity},
     otlp::{
         Payload, Signal, merge,
         payload::{Context, Reason},
@@ -117,15 +117,8 @@ impl ProcessorConfig for Config {
                 .error(at.at("send_batch_max_size"), message)
                 .help("lower `send_batch_size` (8192 by default) too, or raise this");
         }
-        let mut known = HashSet::new();
-        for (i, key) in self.metadata_keys.iter().enumerate() {
-            if !known.insert(key.to_ascii_lowercase()) {
-                let message = format!("duplicate entry in metadata_keys: `{key}`");
-                problems
-                    .error(at.at(&format!("metadata_keys::{i}")), message)
-                    .help("remove one; case makes no difference");
-            }
-        }
+        let (keys, at) = (&self.metadata_keys, at.at("metadata_keys"));
+        problems.repeated(Severity::Error, at, keys, str::to_ascii_lowercase);
     }
 
     fn needs(&self) -> Needs<'_> {
@@ -139,7 +132,7 @@ impl ProcessorConfig for Config {
     }
 
     fn build(&self, cx: &BuildContext) -> Result<Box<dyn Processor>, StartError> {
-        let stats = Stats::new(&cx.id.to_string(), &cx.metrics());
+        let stats = Stats::new(&cx.metrics("processor"));
         Ok(Box::new(Batch {
             config: self.clone(),
             batches: HashMap::new(),
@@ -174,14 +167,13 @@ struct Stats {
 }
 
 impl Stats {
-    fn new(id: &str, meter: &Meter) -> Self {
-        let labels = [("processor", id)];
+    fn new(meter: &Meter) -> Self {
         Stats {
-            size_triggers: meter.counter(&SIZE_TRIGGERS, &labels),
-            timeout_triggers: meter.counter(&TIMEOUT_TRIGGERS, &labels),
-            cardinality: meter.gauge(&CARDINALITY, &labels),
-            items: meter.histogram(&ITEMS, histogram::ITEMS, &labels),
-            bytes: meter.histogram(&BYTES, histogram::BYTES, &labels),
+            size_triggers: meter.counter(&SIZE_TRIGGERS, &[]),
+            timeout_triggers: meter.counter(&TIMEOUT_TRIGGERS, &[]),
+            cardinality: meter.gauge(&CARDINALITY, &[]),
+            items: meter.histogram(&ITEMS, histogram::ITEMS, &[]),
+            bytes: meter.histogram(&BYTES, histogram::BYTES, &[]),
         }
     }
 }

@@ -291,17 +291,15 @@ struct Stats {
 
 impl Stats {
     fn new(cx: &BuildContext) -> Self {
-        let (id, meter) = (cx.id.to_string(), cx.metrics());
-        let processor = ("processor", &*id);
-        let converted = MetricType::ALL
-            .map(|kind| meter.counter(&CONVERTED, &[processor, ("metric_type", kind.name())]));
+        let meter = cx.metrics("processor");
+        let converted =
+            MetricType::ALL.map(|kind| meter.counter(&CONVERTED, &[("metric_type", kind.name())]));
         let dropped = MetricType::ALL.map(|kind| {
             REASONS.map(|reason| {
-                let labels = [processor, ("metric_type", kind.name()), ("reason", reason)];
-                meter.counter(&DROPPED, &labels)
+                meter.counter(&DROPPED, &[("metric_type", kind.name()), ("reason", reason)])
             })
         });
-        let tracked = meter.gauge(&TRACKED, &[processor]);
+        let tracked = meter.gauge(&TRACKED, &[]);
         Stats { converted, dropped, tracked, pending: ([0; 3], [[0; 6]; 3]) }
     }
 

@@ -142,16 +142,13 @@ struct Stats {
 
 impl Stats {
     fn new(cx: &BuildContext) -> Self {
-        let (id, meter) = (cx.id.to_string(), cx.metrics());
-        let labels = [("processor", &*id)];
-        let points =
-            ERRORS.map(|error| meter.counter(&POINTS, &[("processor", &*id), ("error", error)]));
+        let meter = cx.metrics("processor");
         Stats {
-            points,
+            points: ERRORS.map(|error| meter.counter(&POINTS, &[("error", error)])),
             pending: [0; 5],
-            tracked: meter.gauge(&TRACKED, &labels),
-            limit: meter.gauge(&LIMIT, &labels),
-            max_stale: meter.gauge(&MAX_STALE, &labels),
+            tracked: meter.gauge(&TRACKED, &[]),
+            limit: meter.gauge(&LIMIT, &[]),
+            max_stale: meter.gauge(&MAX_STALE, &[]),
         }
     }
 

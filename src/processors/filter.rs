@@ -311,7 +311,7 @@ impl ProcessorConfig for Config {
             Signal::Metrics => &POINTS,
             Signal::Logs => &LOGS,
         };
-        let filtered = cx.metrics().counter(desc, &[("filter", &cx.id.to_string())]);
+        let filtered = cx.metrics("filter").counter(desc, &[]);
         Ok(Box::new(Filter { steps, filtered }))
     }
 }

@@ -38,7 +38,7 @@ use serde::Deserialize;
 use self::regroup::{Keys, Regrouped, regroup};
 use crate::{
     component::{BuildContext, Entry, Output, Partition, Processor, ProcessorConfig, StartError},
-    config::{Node, Problems},
+    config::{Node, Problems, Severity},
     otlp::{Payload, Signal, purse::Purse},
     telemetry::{Counter, Desc, Detail, Histogram},
 };
@@ -96,25 +96,20 @@ impl ProcessorConfig for Config {
     }
 
     fn validate(&self, at: &Node, problems: &mut Problems) {
-        for (i, key) in self.keys.iter().enumerate() {
-            let node = at.at(&format!("keys::{i}"));
-            if key.is_empty() {
-                problems.error(node, "the key is empty").help("remove it");
-            } else if self.keys[..i].contains(key) {
-                problems.warning(node, format!("`{key}` is there twice")).help("remove one");
-            }
+        let at = at.at("keys");
+        problems.repeated(Severity::Warning, at, &self.keys, str::to_owned);
+        for (i, _) in self.keys.iter().enumerate().filter(|(_, key)| key.is_empty()) {
+            problems.error(at.at(&i.to_string()), "the key is empty").help("remove it");
         }
     }
 
     fn build(&self, cx: &BuildContext) -> Result<Box<dyn Processor>, StartError> {
-        let id = cx.id.to_string();
-        let labels = [("processor", &*id)];
-        let (meter, at) = (cx.metrics(), cx.signal.index());
+        let (meter, at) = (cx.metrics("processor"), cx.signal.index());
         Ok(Box::new(GroupByAttributes {
             keys: Keys::new(&self.keys),
-            grouped: meter.counter(&GROUPED[at], &labels),
-            not_grouped: meter.counter(&NOT_GROUPED[at], &labels),
-            groups: meter.histogram(&GROUPS[at].at(Detail::Normal), &BOUNDS, &labels),
+            grouped: meter.counter(&GROUPED[at], &[]),
+            not_grouped: meter.counter(&NOT_GROUPED[at], &[]),
+            groups: meter.histogram(&GROUPS[at].at(Detail::Normal), &BOUNDS, &[]),
         }))
     }
 }

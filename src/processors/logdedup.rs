@@ -58,7 +58,7 @@ use crate::{
     component::{
         BuildContext, Entry, Kind, Needs, Output, Partition, Processor, ProcessorConfig, StartError,
     },
-    config::{Interval, Node, Problems},
+    config::{Interval, Node, Problems, Severity},
     otlp::{
         Payload, Signal,
         payload::{Permit, Receipts},
@@ -156,14 +156,10 @@ impl Config {
                             .error(node, format!("`{field}` cannot be left out as a whole"))
                             .help(format!("name what is in it: `{field}.<key>`"));
                     }
-                    Some(_) if list[..i].contains(field) => {
-                        problems
-                            .error(node, format!("`{field}` is there twice"))
-                            .help("remove one");
-                    }
                     Some(_) => {}
                 }
             }
+            problems.repeated(Severity::Error, at.at(key), list, str::to_owned);
         }
         if !self.exclude_fields.is_empty() && !self.include_fields.is_empty() {
             problems
@@ -236,7 +232,6 @@ impl ProcessorConfig for Config {
         };
         let remove =
             (!deletions.is_empty()).then(|| removal.runner(cx, Kind::Processor)).transpose()?;
-        let id = cx.id.to_string();
         Ok(Box::new(Dedup {
             interval: self.interval.0,
             conditions,
@@ -246,7 +241,7 @@ impl ProcessorConfig for Config {
             receipts: Receipts::new(),
             due: None,
             clock: (Instant::now(), SystemTime::now()),
-            aggregated: cx.metrics().histogram(&AGGREGATED, &BOUNDS, &[("processor", &id)]),
+            aggregated: cx.metrics("processor").histogram(&AGGREGATED, &BOUNDS, &[]),
         }))
     }
 }

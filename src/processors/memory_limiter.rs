@@ -158,12 +158,11 @@ impl ProcessorConfig for Config {
     }
 
     fn build(&self, cx: &BuildContext) -> Result<Box<dyn Processor>, StartError> {
-        let (meter, id) = (cx.metrics(), cx.id.to_string());
-        let labels = [("processor", &*id)];
+        let meter = cx.metrics("processor");
         Ok(Box::new(MemoryLimiter {
             refuses_above: self.refuses_above(cx.budget),
-            accepted: meter.counter(&ACCEPTED.for_signal(cx.signal), &labels),
-            refused: meter.counter(&REFUSED.for_signal(cx.signal), &labels),
+            accepted: meter.counter(&ACCEPTED.for_signal(cx.signal), &[]),
+            refused: meter.counter(&REFUSED.for_signal(cx.signal), &[]),
         }))
     }
 }

@@ -117,11 +117,10 @@ impl ProcessorConfig for Config {
     }
 
     fn build(&self, cx: &BuildContext) -> Result<Box<dyn Processor>, StartError> {
-        let id = cx.id.to_string();
-        let error = |message| StartError { component: format!("processor `{id}`"), message };
+        let error = |message| StartError { component: format!("processor `{}`", cx.id), message };
         Ok(Box::new(MetricsTransform {
             plan: Plan::new(&self.transforms).map_err(error)?,
-            not_combined: cx.metrics().counter(&NOT_COMBINED, &[("processor", &id)]),
+            not_combined: cx.metrics("processor").counter(&NOT_COMBINED, &[]),
             id: cx.id.to_string(),
         }))
     }

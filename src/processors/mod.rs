@@ -5,6 +5,8 @@ pub mod batch;
 pub mod cumulativetodelta;
 pub mod deltatocumulative;
 pub mod editing;
+#[cfg(test)]
+pub mod example;
 pub mod filter;
 pub mod groupbyattrs;
 pub mod logdedup;

@@ -174,7 +174,7 @@ impl ProcessorConfig for Config {
     fn build(&self, cx: &BuildContext) -> Result<Box<dyn Processor>, StartError> {
         let sampler = Sampler::new(self, cx.signal);
         let (id, pipeline) = (cx.id.to_string(), cx.pipeline.clone());
-        let stats = Stats::new(&id, &pipeline, cx.signal, &cx.metrics());
+        let stats = Stats::new(&pipeline, cx.signal, &cx.metrics("processor"));
         Ok(Box::new(Probabilistic { id, pipeline, sampler, stats }))
     }
 }
@@ -196,13 +196,11 @@ struct Stats {
 }
 
 impl Stats {
-    fn new(id: &str, pipeline: &str, signal: Signal, meter: &Meter) -> Self {
+    fn new(pipeline: &str, signal: Signal, meter: &Meter) -> Self {
         let desc = if signal == Signal::Traces { &SAMPLED_TRACES } else { &SAMPLED_LOGS };
-        let sampled = |is_so| meter.counter(desc, &[("processor", id), ("sampled", is_so)]);
-        let undecided = |reason| {
-            let labels = [("processor", id), ("pipeline", pipeline), ("reason", reason)];
-            meter.counter(&UNDECIDED, &labels)
-        };
+        let sampled = |is_so| meter.counter(desc, &[("sampled", is_so)]);
+        let undecided =
+            |reason| meter.counter(&UNDECIDED, &[("pipeline", pipeline), ("reason", reason)]);
         Stats {
             kept: sampled("true"),
             left_out: sampled("false"),

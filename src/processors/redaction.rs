@@ -111,9 +111,8 @@ impl ProcessorConfig for Config {
 
     fn build(&self, cx: &BuildContext) -> Result<Box<dyn Processor>, StartError> {
         let error = |message| StartError { component: format!("processor `{}`", cx.id), message };
-        let id = cx.id.to_string();
-        let counter =
-            |action| cx.metrics().counter(&REDACTED, &[("processor", &id), ("action", action)]);
+        let meter = cx.metrics("processor");
+        let counter = |action| meter.counter(&REDACTED, &[("action", action)]);
         Ok(Box::new(Redaction {
             rules: Rules::new(self).map_err(error)?,
             deleted: counter("deleted"),

@@ -213,10 +213,6 @@ impl EditItems for Spans {
         self.choice.enter_scope(scope)
     }
 
-    fn enter_metric(&mut self, _: &[u8]) -> bool {
-        false
-    }
-
     fn edit<'a>(&mut self, item: &'a [u8], attributes: u32, out: &mut Splicer<'a>) {
         if self.choice.takes(item, attributes) {
             self.editor.edit(item, out);

@@ -377,7 +377,7 @@ impl Config {
         let program: Program = compile(&self.policies);
         let names: Vec<String> = program.rules.iter().map(|rule| rule.name.clone()).collect();
         let id = cx.id.to_string();
-        let stats = TailSamplingStats::new(&cx.metrics(), &id, &cx.pipeline, &names);
+        let stats = TailSamplingStats::new(cx, &names);
         let decisions = (self.explain > 0).then(|| {
             let ring = Decisions::new(&id, &cx.pipeline, names, self.dry_run, self.explain);
             let ring = Arc::new(ring);

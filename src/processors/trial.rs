@@ -15,9 +15,9 @@ use crate::{
         Payload, Signal,
         check::{self, Utf8},
         payload::Context,
+        plain::{bytes, shown},
         split,
     },
-    ottl::tests::plain::{bytes, shown},
 };
 
 /// A processor that runs.

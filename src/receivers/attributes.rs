@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::json::Json;
 use crate::otlp::{
+    attribute,
     json::number,
     wire::{WireType, bytes_field_len, put_bytes, put_header, put_varint, tag},
 };
@@ -44,10 +45,7 @@ impl<'o, 'k> Attributes<'o, 'k> {
         if self.taken.iter().any(|(name, _)| name == key) {
             return;
         }
-        let len = bytes_field_len(1, key.len()) + bytes_field_len(2, value.len());
-        put_header(self.out, self.field, len);
-        put_bytes(self.out, 1, key.as_bytes());
-        put_bytes(self.out, 2, value);
+        attribute::put(self.out, self.field, key.as_bytes(), value);
     }
 
     fn with(&mut self, key: &str, fill: impl FnOnce(&mut Vec<u8>)) {

@@ -141,9 +141,9 @@ impl ReceiverConfig for Config {
         let rules = rules
             .transpose()
             .map_err(|message| StartError { component: format!("receiver `{id}`"), message })?;
-        let meter = cx.metrics();
+        let meter = cx.metrics("receiver");
         let with_stats = |rule: Rule| {
-            let stats = RuleStats::new(&id, &rule, &meter);
+            let stats = RuleStats::new(&rule, &meter);
             (rule, stats)
         };
         let rules = rules.map(|rules| rules.into_iter().map(with_stats).unzip());
@@ -151,7 +151,7 @@ impl ReceiverConfig for Config {
         let counters =
             Counters { requests: cx.telemetry.receiver(&id, Signal::Traces, "udp"), datagrams };
         let endpoint = self.endpoint.clone().unwrap_or_else(default);
-        let astray = Astray::new(&id, &meter);
+        let astray = Astray::new(&id, &cx.meter());
         Ok(Box::new(XRayReceiver {
             proxy_endpoint: proxy.endpoint.clone(),
             endpoint,

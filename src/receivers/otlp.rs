@@ -173,7 +173,7 @@ impl ReceiverConfig for Config {
             Signal::ALL.map(|signal| cx.telemetry.receiver(&id, signal, transport))
         });
         let (config, signals) = (self.clone(), signals.to_vec());
-        let astray = Astray::new(&id, &cx.metrics());
+        let astray = Astray::new(&id, &cx.meter());
         let ports = Vec::new();
         Ok(Box::new(OtlpReceiver { id, config, signals, stats, astray, planned, ports }))
     }
@@ -259,7 +259,7 @@ impl Config {
                     http.auth.as_ref().map(|auth| (&auth.authenticator, &*auth.request_params)),
                 )?,
                 public: http.public.on().map(|public| {
-                    let meter = cx.metrics();
+                    let meter = cx.meter();
                     Arc::new(public::Guard::new(public, &cx.id.to_string(), cx.budget, &meter))
                 }),
             });

@@ -56,10 +56,8 @@ const fn kind(what: &What) -> u32 {
 
 impl Failures {
     pub(super) fn new(cx: &BuildContext, component: Kind, places: Vec<String>) -> Self {
-        let (id, meter) = (cx.id.to_string(), cx.metrics());
-        let counter = |place: &String| {
-            meter.counter(&FAILED, &[(component.name(), &id), ("statement", place)])
-        };
+        let meter = cx.metrics(component.name());
+        let counter = |place: &String| meter.counter(&FAILED, &[("statement", place)]);
         Failures {
             counters: places.iter().map(counter).collect(),
             pending: vec![0; places.len()],
@@ -68,7 +66,7 @@ impl Failures {
             told: cx.told.clone(),
             news: Vec::new(),
             pipeline: cx.pipeline.clone(),
-            id,
+            id: cx.id.to_string(),
             places,
             conditions: 0,
         }

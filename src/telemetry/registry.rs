@@ -56,6 +56,8 @@ pub struct Registry(Mutex<BTreeMap<String, Family>>);
 pub struct Meter {
     registry: Arc<Registry>,
     scope: Arc<str>,
+    /// Labels of all its metrics, in front of those that a metric has besides.
+    labels: Labels,
 }
 
 #[derive(Debug)]
@@ -126,7 +128,14 @@ impl Default for Meter {
 impl Meter {
     /// The meter of a component; `scope` tells it from all others.
     pub fn new(registry: &Arc<Registry>, scope: &str) -> Self {
-        Meter { registry: Arc::clone(registry), scope: scope.into() }
+        Meter { registry: Arc::clone(registry), scope: scope.into(), labels: Labels::new() }
+    }
+
+    /// The same with one more label for all metrics that it registers.
+    #[must_use]
+    pub fn with(mut self, key: &'static str, value: &str) -> Self {
+        self.labels.push((key, value.to_owned()));
+        self
     }
 
     /// A number that only grows.
@@ -190,8 +199,8 @@ impl Meter {
         labels: &[(&'static str, &str)],
         make: impl FnOnce(Option<Held>) -> (Cell, T),
     ) -> T {
-        let labels: Labels =
-            labels.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
+        let own = labels.iter().map(|(key, value)| (*key, (*value).to_owned()));
+        let labels = self.labels.iter().cloned().chain(own).collect();
         let mut families = lock(&self.registry.0);
         let family = families.entry(desc.name()).or_insert_with(|| Family {
             desc: *desc,

@@ -110,18 +110,6 @@ pub(crate) fn split(data: &[u8]) {
 struct Append;
 
 impl EditItems for Append {
-    fn enter_resource(&mut self, _: &[u8]) -> bool {
-        true
-    }
-
-    fn enter_scope(&mut self, _: &[u8]) -> bool {
-        true
-    }
-
-    fn enter_metric(&mut self, _: &[u8]) -> bool {
-        true
-    }
-
     fn edit<'a>(&mut self, _: &'a [u8], attributes: u32, out: &mut Splicer<'a>) {
         out.append(ATTRIBUTE.len() + 8, |out| put_bytes(out, attributes, ATTRIBUTE));
     }
@@ -364,8 +352,8 @@ pub(crate) fn public_edits(data: &[u8]) {
         allowed_attributes: vec!["a*".to_owned(), "k".to_owned()],
         ..Public::default()
     };
-    let metrics = context("otlp", 1 << 20).metrics();
-    let guard = Arc::new(Guard::new(&settings, "otlp", 1 << 20, &metrics));
+    let meter = context("otlp", 1 << 20).meter();
+    let guard = Arc::new(Guard::new(&settings, "otlp", 1 << 20, &meter));
     let arrived = SystemTime::UNIX_EPOCH + Duration::from_hours(500_000);
     let visit = Visit::of_page(&guard, Some("user-42"), arrived);
     let mut payload = Payload::unpaid(signal, Bytes::copy_from_slice(body), total);

@@ -1,5 +1,5 @@
-//! What hostile requests make of memory. The allocator of this binary counts for a whole process, so
-//! each test runs in one of its own ([`alone`]).
+//! What hostile requests make of memory. The allocator of this binary counts for a whole process,
+//! so each test runs in one of its own ([`alone`]).
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod budget;

@@ -63,8 +63,7 @@ struct Exception<'e, 'a> {
 
 impl Counts {
     pub(super) fn new(plan: Plan, cx: &BuildContext) -> Self {
-        let (id, meter) = (cx.id.to_string(), cx.metrics());
-        let labels = [("connector", &*id)];
+        let meter = cx.metrics("connector");
         Counts {
             table: Table::new(plan.limit),
             plan,
@@ -72,8 +71,8 @@ impl Counts {
             account: None,
             due: None,
             key: Vec::new(),
-            overflow: meter.counter(&OVERFLOW, &labels),
-            series: meter.gauge(&SERIES, &labels),
+            overflow: meter.counter(&OVERFLOW, &[]),
+            series: meter.gauge(&SERIES, &[]),
         }
     }
 

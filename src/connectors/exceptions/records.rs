@@ -6,7 +6,7 @@ use super::Plan;
 use crate::{
     component::{BuildContext, Output, Processor},
     connectors::{
-        attributes::{Found, any_key_value, any_text, contents},
+        attributes::{Found, any_text, contents},
         metrics::{Parts, put_fixed64, put_message, unix_nanos},
         names,
         payloads::{made_of, purse_for, reserve},
@@ -14,14 +14,13 @@ use crate::{
     },
     otlp::{
         Payload, Signal,
+        attribute::{self, key_value},
         digest::{self, Digest},
         filter::{Left, retain_items},
         payload::{Body, Outcome, Reason},
         purse::Purse,
         splice::messages,
-        wire::{
-            FieldValue, Fields, WireType, bytes_field_len, put_bytes, put_header, put_varint, tag,
-        },
+        wire::{FieldValue, Fields, WireType, put_bytes, put_varint, tag},
     },
     telemetry::Counter,
 };
@@ -48,7 +47,7 @@ pub(super) fn has_exception(span: &[u8]) -> bool {
 /// Whether a log record is an exception.
 pub(super) fn is_exception(record: &[u8]) -> bool {
     contents(record, 6).any(|attribute| {
-        let (key, _) = any_key_value(attribute);
+        let (key, _) = key_value(attribute);
         matches!(key, b"exception.type" | b"exception.message")
     })
 }
@@ -61,9 +60,8 @@ pub(super) struct Records {
 
 impl Records {
     pub(super) fn new(plan: Plan, cx: &BuildContext) -> Self {
-        let labels = [("connector", &*cx.id.to_string())];
         let plan = Plan { wanted: plan.wanted.of_any_length(), ..plan };
-        Records { plan, refused: cx.metrics().counter(&REFUSED, &labels) }
+        Records { plan, refused: cx.metrics("connector").counter(&REFUSED, &[]) }
     }
 
     /// Appends the records of a request. Returns how many.
@@ -132,16 +130,13 @@ impl Records {
             put_varint(out, ERROR.0);
             put_bytes(out, 3, ERROR.1);
             for attribute in contents(span, 9) {
-                let (key, _) = any_key_value(attribute);
+                let (key, _) = key_value(attribute);
                 if !own.iter().any(|(known, _)| *known == key) {
                     put_bytes(out, 6, attribute);
                 }
             }
             for (key, any) in &own {
-                let len = bytes_field_len(1, key.len()) + bytes_field_len(2, any.len());
-                put_header(out, 6, len);
-                put_bytes(out, 1, key);
-                put_bytes(out, 2, any);
+                attribute::put(out, 6, key, any);
             }
             for (number, id) in [(9, digest.trace_id), (10, digest.span_id)] {
                 if !id.is_empty() {

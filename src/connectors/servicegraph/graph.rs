@@ -204,8 +204,7 @@ impl Seen<'_, '_> {
 
 impl Grapher {
     pub(super) fn new(config: &Config, cx: &BuildContext) -> Self {
-        let (id, meter) = (cx.id.to_string(), cx.metrics());
-        let labels = [("connector", &*id)];
+        let meter = cx.metrics("connector");
         Grapher {
             plan: Plan::new(config),
             edges: Edges::new(config.store.max_items, config.store.ttl.0),
@@ -213,11 +212,11 @@ impl Grapher {
             purse: Purse::default(),
             account: None,
             due: [None; 3],
-            dropped: meter.counter(&DROPPED, &labels),
-            total: meter.counter(&EDGES, &labels),
-            expired: meter.counter(&EXPIRED, &labels),
-            overflow: meter.counter(&OVERFLOW, &labels),
-            series: meter.gauge(&SERIES, &labels),
+            dropped: meter.counter(&DROPPED, &[]),
+            total: meter.counter(&EDGES, &[]),
+            expired: meter.counter(&EXPIRED, &[]),
+            overflow: meter.counter(&OVERFLOW, &[]),
+            series: meter.gauge(&SERIES, &[]),
         }
     }
 

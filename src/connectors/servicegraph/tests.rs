@@ -235,7 +235,7 @@ fn mistakes_are_found() {
         ("{exponential_histogram_max_size: 1}", "must be at least 2"),
         ("{store: {max_items: 0}}", "`max_items` must be at least 1"),
         ("{cache_loop: 0}", "`cache_loop` must not be 0"),
-        ("{dimensions: [a, a]}", "duplicate dimension `a`"),
+        ("{dimensions: [a, a]}", "`a` is there twice"),
         ("{database_name_attribute: db}", "is the older form of"),
     ] {
         let found = problems(&ENTRY, settings, &[Signal::Traces]);

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     component::{BuildContext, Output, Processor},
     connectors::{
-        attributes::{Found, any_key_value, contents},
+        attributes::{Found, contents},
         histogram::Histogram,
         metrics::{Exemplar, Parts, Temporality, unix_nanos},
         payloads::{account_of, reserve},
@@ -21,6 +21,7 @@ use crate::{
     },
     otlp::{
         Payload, Signal,
+        attribute::key_value,
         digest::{self, Digest},
         payload::{Outcome, Permit, Reason},
         purse::Purse,
@@ -94,14 +95,13 @@ struct Around<'s, 'a> {
 
 impl Collector {
     pub(super) fn new(plan: Plan, cx: &BuildContext) -> Self {
-        let (id, meter) = (cx.id.to_string(), cx.metrics());
-        let labels = [("connector", &*id)];
+        let meter = cx.metrics("connector");
         let stats = Stats {
-            overflow: meter.counter(&OVERFLOW, &labels),
-            dropped: meter.counter(&DROPPED, &labels),
-            nameless: meter.counter(&NAMELESS, &labels),
-            postponed: meter.counter(&POSTPONED, &labels),
-            series: meter.gauge(&SERIES, &labels),
+            overflow: meter.counter(&OVERFLOW, &[]),
+            dropped: meter.counter(&DROPPED, &[]),
+            nameless: meter.counter(&NAMELESS, &[]),
+            postponed: meter.counter(&POSTPONED, &[]),
+            series: meter.gauge(&SERIES, &[]),
         };
         Collector {
             plan,
@@ -183,7 +183,7 @@ impl Collector {
     fn identity(&self, parts: &Parts<'_>) -> Vec<u8> {
         let is_part = |attribute: &&[u8]| {
             let identity = &self.plan.identity;
-            let (key, _) = any_key_value(attribute);
+            let (key, _) = key_value(attribute);
             identity.is_empty() || identity.iter().any(|known| **known == *key)
         };
         let attributes = parts.iter().flat_map(|part| contents(part, 1));

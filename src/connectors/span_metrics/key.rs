@@ -8,11 +8,11 @@ use regex::bytes::Regex;
 use super::plan::{Family, Own, Plan};
 use crate::{
     connectors::{
-        attributes::{Found, LONGEST, any_key_value, cut},
+        attributes::{Found, LONGEST, cut},
         metrics::Attributes,
         names,
     },
-    otlp::{digest::Digest, wire::put_varint},
+    otlp::{attribute::key_value, digest::Digest, wire::put_varint},
 };
 
 /// Attributes that a pattern has matched.
@@ -137,7 +137,7 @@ const TRIED: usize = 64;
 /// long.
 pub(super) fn keep<'a>(attribute: &'a [u8], all: &mut Matched<'a>) {
     if all.len() < TRIED && attribute.len() <= LONGEST {
-        all.push(any_key_value(attribute));
+        all.push(key_value(attribute));
     }
 }
 

@@ -26,8 +26,8 @@ pub(super) struct Admission {
 }
 
 impl Admission {
-    pub(super) fn new(id: &str, budget: Arc<MonthlyBudget>, meter: &Meter) -> Self {
-        Admission { budget, left_out: meter.counter(&LEFT_OUT, &[("exporter", id)]) }
+    pub(super) fn new(budget: Arc<MonthlyBudget>, meter: &Meter) -> Self {
+        Admission { budget, left_out: meter.counter(&LEFT_OUT, &[]) }
     }
 
     /// Whether a metric may be made with these dimensions, whose values are among `labels`. May

@@ -25,7 +25,6 @@ const CODES: usize = 16;
 /// Counters of one exporter.
 #[derive(Debug)]
 pub(super) struct SegmentStats {
-    id: String,
     meter: Meter,
     /// Spans without a segment: by trace id, by span id, too large.
     pub(super) untranslated: [Counter; 3],
@@ -34,11 +33,10 @@ pub(super) struct SegmentStats {
 }
 
 impl SegmentStats {
-    /// Counters of the exporter `id`.
-    pub(super) fn new(id: &str, meter: Meter) -> Self {
+    pub(super) fn new(meter: Meter) -> Self {
         let untranslated = ["trace_id", "span_id", "too_large"]
-            .map(|reason| meter.counter(&UNTRANSLATED, &[("exporter", id), ("reason", reason)]));
-        SegmentStats { id: id.to_owned(), meter, untranslated, unprocessed: Mutex::default() }
+            .map(|reason| meter.counter(&UNTRANSLATED, &[("reason", reason)]));
+        SegmentStats { meter, untranslated, unprocessed: Mutex::default() }
     }
 
     /// Counts segments that X-Ray did not take.
@@ -46,10 +44,8 @@ impl SegmentStats {
         let mut all = lock(&self.unprocessed);
         let is_known = all.contains_key(code) || all.len() < CODES;
         let code = if is_known { code } else { "other" };
-        let labels = [("exporter", &*self.id), ("error_code", code)];
-        let counter =
-            all.entry(code.to_owned()).or_insert_with(|| self.meter.counter(&UNPROCESSED, &labels));
-        counter.add(count);
+        let new = || self.meter.counter(&UNPROCESSED, &[("error_code", code)]);
+        all.entry(code.to_owned()).or_insert_with(new).add(count);
     }
 }
 
@@ -59,7 +55,7 @@ mod tests {
 
     #[test]
     fn codes_without_end_are_one() {
-        let stats = SegmentStats::new("awsxray", Meter::default());
+        let stats = SegmentStats::new(Meter::default());
         for number in 0..100 {
             stats.add_unprocessed(&format!("code {number}"), 2);
         }

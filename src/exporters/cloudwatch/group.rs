@@ -230,10 +230,7 @@ mod tests {
 
     #[test]
     fn a_group_is_made_as_its_clients_asked_and_otherwise_as_configured() {
-        use crate::otlp::{
-            view::Message,
-            wire::{bytes_field_len, put_bytes, put_header},
-        };
+        use crate::otlp::{attribute, view::Message};
         let text = |text: &[u8]| [&[0x0A, u8::try_from(text.len()).unwrap()], text].concat();
         let list = |number: u8, inside: Vec<u8>| {
             [vec![number << 3 | 2, u8::try_from(inside.len()).unwrap()], inside].concat()
@@ -247,10 +244,7 @@ mod tests {
                 (CLASS, text(b"INFREQUENT_ACCESS")),
                 (TAGS, list(6, list(1, tag.clone()))),
             ] {
-                let len = bytes_field_len(1, key.len()) + bytes_field_len(2, value.len());
-                put_header(&mut out, 1, len);
-                put_bytes(&mut out, 1, key.as_bytes());
-                put_bytes(&mut out, 2, &value);
+                attribute::put(&mut out, 1, key.as_bytes(), &value);
             }
             out
         };

@@ -126,17 +126,13 @@ pub(in super::super) struct EventStats {
 }
 
 impl EventStats {
-    /// Counters of the exporter `id`.
-    pub(super) fn new(id: &str, meter: &Meter) -> Self {
-        let labels = [("exporter", id)];
-        let left_out = |reason: LeftOut| {
-            meter.counter(&LEFT_OUT, &[("exporter", id), ("reason", reason.name())])
-        };
+    pub(super) fn new(meter: &Meter) -> Self {
+        let left_out = |reason: LeftOut| meter.counter(&LEFT_OUT, &[("reason", reason.name())]);
         EventStats {
             left_out: LeftOut::ALL.map(left_out),
-            renamed: meter.counter(&RENAMED, &labels),
-            shortened: meter.counter(&SHORTENED, &labels),
-            created_streams: meter.counter(&CREATED_STREAMS, &labels),
+            renamed: meter.counter(&RENAMED, &[]),
+            shortened: meter.counter(&SHORTENED, &[]),
+            created_streams: meter.counter(&CREATED_STREAMS, &[]),
         }
     }
 

@@ -68,7 +68,7 @@ impl Writer {
         meter: &Meter,
     ) -> Self {
         Writer {
-            stats: EventStats::new(&id, meter),
+            stats: EventStats::new(meter),
             id,
             access,
             new_groups,

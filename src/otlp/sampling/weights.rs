@@ -4,11 +4,12 @@
 //! with is composed with ours.
 
 use super::{
-    Randomness, Said, Threshold, TraceState, put_attribute, put_text,
+    Randomness, Said, Threshold, TraceState,
     said::{RANDOMNESS, THRESHOLD},
 };
 use crate::otlp::{
-    digest::{self, Digest},
+    attribute::{self, put_text},
+    digest::Digest,
     view::{KeyValue, LogRecord, Message, Value},
     wire::{FieldValue, Fields, WireType, put_bytes, put_varint, tag},
 };
@@ -180,7 +181,7 @@ impl Weighing {
 
 fn put_rate(out: &mut Vec<u8>, number: u32, rate: Option<u64>) {
     if let Some(rate) = rate {
-        put_attribute(out, number, "SampleRate", |value| {
+        attribute::put_with(out, number, "SampleRate", |value| {
             put_varint(value, tag(3, WireType::Varint));
             put_varint(value, rate);
         });
@@ -211,7 +212,7 @@ pub(crate) fn rate<'a>(attributes: impl Iterator<Item = &'a [u8]>) -> Option<f64
 }
 
 fn rate_key(attribute: &[u8]) -> Option<usize> {
-    let key = match digest::key_value(attribute) {
+    let key = match attribute::usual(attribute) {
         Some((key, _)) => key,
         None => KeyValue::from(Message::new(attribute)).key.0,
     };

@@ -210,18 +210,6 @@ fn has_entries(body: &[u8]) -> bool {
 struct Adder(Vec<u8>);
 
 impl EditItems for Adder {
-    fn enter_resource(&mut self, _: &[u8]) -> bool {
-        true
-    }
-
-    fn enter_scope(&mut self, _: &[u8]) -> bool {
-        true
-    }
-
-    fn enter_metric(&mut self, _: &[u8]) -> bool {
-        true
-    }
-
     fn edit<'a>(&mut self, _: &'a [u8], attributes: u32, out: &mut Splicer<'a>) {
         out.append(self.0.len() + 8, |out| put_bytes(out, attributes, &self.0));
     }

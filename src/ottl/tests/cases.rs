@@ -1,9 +1,17 @@
 //! The cases of the Collector's own tests, in our words and with our data.
 
+use std::slice::from_ref;
+
 use serde_json::{Map, Value, json};
 
-use super::plain::{filter, holds, logs, many_logs, record, run, run_if, span, spans, value};
-use crate::{otlp::Signal, ottl::Context};
+use super::runs::{filter, holds, run, run_if, value};
+use crate::{
+    otlp::{
+        Signal,
+        plain::{logs, record, span, spans},
+    },
+    ottl::Context,
+};
 
 /// The log record that most cases start from.
 fn base() -> Value {
@@ -31,7 +39,7 @@ fn with(mut record: Value, attributes: &Value) -> Value {
 }
 
 fn attributes_after(record_in: &Value, statement: &str) -> (Map<String, Value>, Vec<String>) {
-    let outcome = run(Signal::Logs, Some(Context::Log), &logs(record_in), &[statement]);
+    let outcome = run(Signal::Logs, Some(Context::Log), &logs(from_ref(record_in)), &[statement]);
     (
         record(&outcome.request)["attributes"].as_object().cloned().unwrap_or_default(),
         outcome.failures,
@@ -64,7 +72,7 @@ fn becomes(record: &Value, statement: &str, wanted: &Value) {
 /// The statement fails and changes nothing.
 #[track_caller]
 fn fails(record_in: &Value, statement: &str, words: &str) {
-    let outcome = run(Signal::Logs, Some(Context::Log), &logs(record_in), &[statement]);
+    let outcome = run(Signal::Logs, Some(Context::Log), &logs(from_ref(record_in)), &[statement]);
     assert!(!outcome.is_changed, "{statement}");
     assert_eq!(outcome.failures.len(), 1, "{statement}");
     assert!(outcome.failures[0].contains(words), "{statement}: {:?}", outcome.failures);
@@ -77,7 +85,7 @@ fn statements_set_values_where_their_condition_holds() {
     let mut other = base();
     other["body"] = json!("jobB");
     let statement = r#"set(attributes["mark"],"ok") where body == "jobA""#;
-    let outcome = run(Signal::Logs, Some(Context::Log), &logs(&other), &[statement]);
+    let outcome = run(Signal::Logs, Some(Context::Log), &logs(&[other]), &[statement]);
     assert!(!outcome.is_changed);
     becomes(
         &json!({"body": "x", "attributes": {"a": 1}}),
@@ -99,7 +107,7 @@ fn statements_set_values_where_their_condition_holds() {
         &json!({"x;y;z": "new"}),
     );
     let statement = r#"set(body, attributes["items"][Len(attributes["items"]) - 1]["id"])"#;
-    let outcome = run(Signal::Logs, Some(Context::Log), &logs(&log), &[statement]);
+    let outcome = run(Signal::Logs, Some(Context::Log), &logs(from_ref(&log)), &[statement]);
     assert_eq!(record(&outcome.request)["body"], json!("b"));
 }
 
@@ -232,7 +240,7 @@ fn converters_make_values() {
 fn fields_of_log_records_are_set() {
     let log = base();
     let statement = "set(severity_number, SEVERITY_NUMBER_TRACE3) where severity_number == 1";
-    let outcome = run(Signal::Logs, Some(Context::Log), &logs(&log), &[statement]);
+    let outcome = run(Signal::Logs, Some(Context::Log), &logs(from_ref(&log)), &[statement]);
     assert_eq!(record(&outcome.request)["severityNumber"], json!(3));
     let mut traced = base();
     traced["traceId"] = json!("0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a");
@@ -245,7 +253,7 @@ fn fields_of_log_records_are_set() {
 #[test]
 fn a_text_never_equals_an_integer() {
     let statement = r#"set(attributes["mark"],"ok") where version == 2"#;
-    let outcome = run(Signal::Logs, Some(Context::Scope), &logs(&base()), &[statement]);
+    let outcome = run(Signal::Logs, Some(Context::Scope), &logs(&[base()]), &[statement]);
     assert!(!outcome.is_changed);
 }
 
@@ -257,7 +265,7 @@ fn the_cache_is_of_one_record() {
         r#"set(log.cache["t"], log.body)"#,
         r#"set(log.attributes["own"], log.cache["t"])"#,
     ];
-    let outcome = run(Signal::Logs, None, &many_logs(&records), &statements);
+    let outcome = run(Signal::Logs, None, &logs(&records), &statements);
     let list = &outcome.request["resourceLogs"][0]["scopeLogs"][0]["logRecords"];
     assert_eq!(list[0]["attributes"], json!({"own": "jobA"}));
     assert_eq!(list[1]["attributes"], json!({"own": "jobB"}));
@@ -268,7 +276,7 @@ fn groups_see_what_groups_before_them_did() {
     let mark =
         r#"set(log.attributes["mark"],"ok") where instrumentation_scope.attributes["s"] == "ok""#;
     let set = |value: &str| format!(r#"set(scope.attributes["s"],"{value}")"#);
-    let first = run(Signal::Logs, None, &logs(&base()), &[mark]);
+    let first = run(Signal::Logs, None, &logs(&[base()]), &[mark]);
     assert!(!first.is_changed);
     let scoped = run(Signal::Logs, None, &first.request, &[&set("ok")]);
     let marked = run(Signal::Logs, None, &scoped.request, &[mark]);
@@ -282,11 +290,11 @@ fn groups_see_what_groups_before_them_did() {
 fn contexts_follow_from_conditions_and_statements() {
     let conditions = [r#"resource.attributes["r"] == nil"#];
     let statements = [r#"set(log.attributes["mark"], "m")"#];
-    let outcome = run_if(Signal::Logs, None, &logs(&base()), &conditions, &statements);
+    let outcome = run_if(Signal::Logs, None, &logs(&[base()]), &conditions, &statements);
     assert_eq!(record(&outcome.request)["attributes"]["mark"], json!("m"));
     let conditions = [r#"log.attributes["mark"] == nil"#];
     let statements = [r#"set(resource.attributes["r"], "x")"#];
-    let outcome = run_if(Signal::Logs, None, &logs(&base()), &conditions, &statements);
+    let outcome = run_if(Signal::Logs, None, &logs(&[base()]), &conditions, &statements);
     let resource = &outcome.request["resourceLogs"][0]["resource"];
     assert_eq!(resource["attributes"], json!({"host.name": "n1", "r": "x"}));
 }
@@ -329,8 +337,12 @@ fn conditions_drop_items() {
     assert_eq!(span(&outcome.request)["events"], json!([{"name": "evB"}]));
     let outcome = filter(Signal::Traces, Some(Context::SpanEvent), &request, &[r#"name != """#]);
     assert_eq!(span(&outcome.request)["name"], json!("a"));
-    let outcome =
-        filter(Signal::Logs, Some(Context::Log), &logs(&base()), &[r#"Substring("",0,10) == "x""#]);
+    let outcome = filter(
+        Signal::Logs,
+        Some(Context::Log),
+        &logs(&[base()]),
+        &[r#"Substring("",0,10) == "x""#],
+    );
     assert!(!outcome.is_changed);
     assert_eq!(outcome.failures.len(), 1);
 }

@@ -1,5 +1,7 @@
 //! Rules that are easily missed: functions on odd values, limits, ids, times.
 
+use std::slice::from_ref;
+
 use serde_json::{Value, json};
 
 use super::{
@@ -7,9 +9,15 @@ use super::{
         text::like,
         value::{Map, Value as Ours, put_entry},
     },
-    plain::{holds, logs, record, run, span, spans, value},
+    runs::{holds, run, value},
 };
-use crate::{otlp::Signal, ottl::Context};
+use crate::{
+    otlp::{
+        Signal,
+        plain::{logs, record, span, spans},
+    },
+    ottl::Context,
+};
 
 fn log() -> Value {
     json!({"body": "x", "attributes": {
@@ -139,7 +147,7 @@ fn of_a_key_that_is_there_twice_json_has_the_last_value() {
 fn of_a_key_that_is_there_twice_the_first_value_is_inserted() {
     let entry = |value: &str| json!({"key": "n", "value": {"stringValue": value}});
     let map = json!({"kvlistValue": {"values": [entry("first"), entry("last")]}});
-    let request = logs(&json!({"attributes": [{"key": "m", "value": map}]}));
+    let request = logs(&[json!({"attributes": [{"key": "m", "value": map}]})]);
     for (strategy, wanted) in [("insert", "first"), ("upsert", "last")] {
         let statement = format!("merge_maps(attributes, attributes[\"m\"], {strategy:?})");
         let outcome = run(Signal::Logs, Some(Context::Log), &request, &[&statement]);
@@ -229,7 +237,7 @@ fn globs_and_expressions_are_those_of_go() {
     let matched = |glob: &str, text: &str| {
         let statement = format!("replace_match(body, \"{glob}\", \"hit\")");
         let outcome =
-            run(Signal::Logs, Some(Context::Log), &logs(&json!({"body": text})), &[&statement]);
+            run(Signal::Logs, Some(Context::Log), &logs(&[json!({"body": text})]), &[&statement]);
         record(&outcome.request)["body"] == json!("hit")
     };
     assert!(matched("a*d", "a/b/d") && matched("{x,y}z", "yz") && matched("[!a]?", "bc"));
@@ -241,12 +249,8 @@ fn ids_kinds_and_trace_states() {
     let start = json!({"name": "n", "kind": 2, "traceState": "a=1,b=2",
         "traceId": "0102030405060708090a0b0c0d0e0f10", "events": [{"name": "e"}]});
     let after = |statement: &str| {
-        let outcome = run(
-            Signal::Traces,
-            Some(Context::Span),
-            &spans(std::slice::from_ref(&start)),
-            &[statement],
-        );
+        let outcome =
+            run(Signal::Traces, Some(Context::Span), &spans(from_ref(&start)), &[statement]);
         assert_eq!(outcome.failures, Vec::<String>::new(), "{statement}");
         span(&outcome.request)
     };
@@ -276,7 +280,10 @@ fn ids_kinds_and_trace_states() {
 fn nil_empties() {
     let record_in = json!({"body": {"a": 1}, "attributes": {"a": 1, "b": 2}});
     let after = |statement: &str| {
-        record(&run(Signal::Logs, Some(Context::Log), &logs(&record_in), &[statement]).request)
+        record(
+            &run(Signal::Logs, Some(Context::Log), &logs(from_ref(&record_in)), &[statement])
+                .request,
+        )
     };
     assert_eq!(after("set(attributes, nil)").get("attributes"), None);
     assert_eq!(after("set(body, nil)")["body"], Value::Null);
@@ -294,7 +301,7 @@ fn growth_has_a_limit() {
     let outcome = run(
         Signal::Logs,
         Some(Context::Log),
-        &logs(&json!({"body": "x", "attributes": {"a": {"b": 1}}})),
+        &logs(&[json!({"body": "x", "attributes": {"a": {"b": 1}}})]),
         &statements,
     );
     assert!(outcome.failures.iter().any(|words| words.contains("nested too deep")));
@@ -302,7 +309,7 @@ fn growth_has_a_limit() {
     let outcome = run(
         Signal::Logs,
         Some(Context::Log),
-        &logs(&log()),
+        &logs(&[log()]),
         &[r#"set(attributes["new"][1000000000], 1)"#],
     );
     assert!(outcome.failures[0].contains("out of range"));
@@ -348,7 +355,7 @@ fn lambdas_take_a_limited_number_of_steps() {
 #[test]
 fn replacing_reads_a_text_a_limited_number_of_times() {
     let after = |text: &str, statement: &str| {
-        let outcome = run(Signal::Logs, None, &logs(&json!({"body": text})), &[statement]);
+        let outcome = run(Signal::Logs, None, &logs(&[json!({"body": text})]), &[statement]);
         (outcome.failures, outcome.is_changed)
     };
     let long = "xa".repeat(1 << 15);
@@ -362,6 +369,6 @@ fn replacing_reads_a_text_a_limited_number_of_times() {
         assert_eq!(after(&long, &statement), (Vec::new(), true), "{pattern}");
     }
     let statement = r#"replace_pattern(log.body, "a*", "-")"#;
-    let outcome = run(Signal::Logs, None, &logs(&json!({"body": "h\u{e9}a"})), &[statement]);
+    let outcome = run(Signal::Logs, None, &logs(&[json!({"body": "h\u{e9}a"})]), &[statement]);
     assert_eq!(record(&outcome.request)["body"], json!("-h-\u{e9}-"));
 }

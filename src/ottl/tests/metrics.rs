@@ -2,8 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::plain::{filter, metric_list, metrics, run};
-use crate::{otlp::Signal, ottl::Context};
+use super::runs::{filter, run};
+use crate::{
+    otlp::{
+        Signal,
+        plain::{metric_list, metrics},
+    },
+    ottl::Context,
+};
 
 fn after(metric: &Value, context: Context, statements: &[&str]) -> Vec<Value> {
     let outcome =

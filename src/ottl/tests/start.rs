@@ -1,6 +1,6 @@
 //! What is found at the start: mistakes with their place and remedy, and warnings.
 
-use super::plain::problems;
+use super::runs::problems;
 use crate::{
     otlp::Signal,
     ottl::{Context, Group, Program},

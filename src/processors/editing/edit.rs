@@ -12,9 +12,10 @@ use super::{
     value::{Scalar, as_text, put_double, put_int},
 };
 use crate::otlp::{
+    attribute,
     payload::Context,
     splice::Splicer,
-    wire::{FieldValue, Fields, WireType, bytes_field_len, put_bytes, put_varint, tag},
+    wire::{FieldValue, Fields, WireType, bytes_field_len, put_bytes, tag},
 };
 
 /// Items from so many bytes on pay for the copies that steps make of their values.
@@ -117,7 +118,7 @@ impl Editor {
             Step::Set { key, default, .. } => {
                 let default = default.as_deref().unwrap_or(&[]);
                 let value = self.constant(at).unwrap_or(&[]).len().max(default.len());
-                bytes_field_len(15, kv_len(self.plan.keys[*key].len(), value))
+                bytes_field_len(15, attribute::len(self.plan.keys[*key].len(), value))
             }
             Step::Extract { groups, .. } => {
                 groups.iter().map(|group| self.plan.keys[*group].len() + 24).sum()
@@ -328,13 +329,13 @@ impl Editor {
                     out.replace(old, 0, |_| {});
                 }
             } else if is_new {
-                let len = bytes_field_len(number, kv_len(key.len(), any.len()));
-                out.append(len, |out| put_attribute(out, number, key, any));
+                let len = bytes_field_len(number, attribute::len(key.len(), any.len()));
+                out.append(len, |out| attribute::put(out, number, key, any));
             } else if attribute.now != attribute.was
                 && any != self.bytes(attribute.was, item, &found.made)
             {
-                let len = bytes_field_len(number, kv_len(key.len(), any.len()));
-                out.replace(old, len, |out| put_attribute(out, number, key, any));
+                let len = bytes_field_len(number, attribute::len(key.len(), any.len()));
+                out.replace(old, len, |out| attribute::put(out, number, key, any));
             }
         }
     }
@@ -435,19 +436,6 @@ fn any_key_value(attribute: &[u8]) -> (Span, Parts) {
         }
     }
     (key, parts)
-}
-
-/// Bytes of a `KeyValue`.
-fn kv_len(key: usize, any: usize) -> usize {
-    bytes_field_len(1, key) + bytes_field_len(2, any)
-}
-
-#[inline]
-fn put_attribute(out: &mut Vec<u8>, number: u32, key: &[u8], any: &[u8]) {
-    put_varint(out, tag(number, WireType::Len));
-    put_varint(out, kv_len(key.len(), any.len()) as u64);
-    put_bytes(out, 1, key);
-    put_bytes(out, 2, any);
 }
 
 /// The Collector's hash of a value: SHA-256 over the text, one byte of a boolean, eight of a

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    ottl::tests::plain::{many_logs, metrics, spans},
+    otlp::plain::{logs, metrics, spans},
     processors::trial::Trial,
 };
 
@@ -128,7 +128,7 @@ metrics:
 
 #[test]
 fn records_go_by_severity_and_text() {
-    let request = many_logs(&[
+    let request = logs(&[
         json!({"body": "GET /healthz", "severityNumber": 9}),
         json!({"body": "the password is x", "severityNumber": 17}),
         json!({"body": "details", "severityNumber": 5, "severityText": "DEBUG"}),

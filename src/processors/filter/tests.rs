@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    ottl::tests::plain::{many_logs, metric_list, metrics, spans},
+    otlp::plain::{logs, metric_list, metrics, spans},
     processors::trial::{Trial, examples, problems},
 };
 
@@ -145,7 +145,7 @@ fn metrics_go_by_the_attributes_of_their_points_and_by_properties() {
 
 #[test]
 fn log_records_go_by_conditions_and_properties() {
-    let records = many_logs(&[
+    let records = logs(&[
         json!({"body": "jobA", "severityNumber": 9, "attributes": {"a": "x"}}),
         json!({"body": "jobB", "severityNumber": 17}),
     ]);
@@ -173,7 +173,7 @@ fn what_fails_stays_and_is_counted() {
             r#"{{error_mode: {mode}, log_conditions: ['Substring("", 0, Len(log.body)) == "x"', 'log.body == "b"']}}"#
         )
     };
-    let records = many_logs(&[json!({"body": "a"}), json!({"body": "b"})]);
+    let records = logs(&[json!({"body": "a"}), json!({"body": "b"})]);
     let mut ignoring = Trial::of(&ENTRY, Signal::Logs, &settings("IGNORE"));
     let came = ignoring.send(&records);
     assert_eq!(bodies(&came.only()), ["a"]);
@@ -191,7 +191,7 @@ fn a_group_has_an_error_mode_of_its_own() {
     let settings = r#"{error_mode: propagate, log_conditions: [
         {error_mode: ignore, conditions: ['ParseJSON(log.body)["level"] == "debug"']},
         {context: log, conditions: ['body == "b"']}]}"#;
-    let records = many_logs(&[
+    let records = logs(&[
         json!({"body": "a"}),
         json!({"body": "b"}),
         json!({"body": "{\"level\": \"debug\"}"}),
@@ -280,7 +280,7 @@ fn the_examples_do_what_they_say() {
     );
     let list = metric_list(&filtered(Signal::Metrics, main, &numbers()));
     assert_eq!(list.len(), 1);
-    let records = many_logs(&[
+    let records = logs(&[
         json!({"body": "{\"level\": \"debug\"}", "severityNumber": 5}),
         json!({"body": "the password", "severityNumber": 9}),
     ]);

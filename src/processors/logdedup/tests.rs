@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    ottl::tests::plain::many_logs,
+    otlp::plain::logs,
     processors::trial::{Came, Trial, examples, problems},
 };
 
@@ -28,10 +28,10 @@ fn equal_records_become_one_at_the_end_of_the_interval() {
         json!({"body": body, "timeUnixNano": time, "severityNumber": 9, "severityText": "INFO",
                "attributes": {"a": 1}, "traceId": "0102030405060708090a0b0c0d0e0f10"})
     };
-    let came = trial.send(&many_logs(&[record("x", "5"), record("y", "6"), record("x", "7")]));
+    let came = trial.send(&logs(&[record("x", "5"), record("y", "6"), record("x", "7")]));
     assert_eq!((came.requests.len(), came.filtered), (0, 1));
     assert!(trial.wait(Duration::from_secs(4)).requests.is_empty());
-    let came = trial.send(&many_logs(&[record("x", "8")]));
+    let came = trial.send(&logs(&[record("x", "8")]));
     assert_eq!((came.requests.len(), came.filtered), (0, 1));
     let came = trial.wait(Duration::from_secs(6));
     assert_eq!((counts(&came), came.items), (vec![json!(3), json!(1)], 2));
@@ -63,8 +63,8 @@ fn what_differs_stays_apart() {
         json!({"body": "x", "attributes": {"a": 1}}),
         json!({"body": {"x": 1}}),
     ];
-    trial.send(&many_logs(&all));
-    let mut other = many_logs(&all[..1]);
+    trial.send(&logs(&all));
+    let mut other = logs(&all[..1]);
     other["resourceLogs"][0]["resource"]["attributes"]["host.name"] = json!("n2");
     trial.send(&other);
     other["resourceLogs"][0]["scopeLogs"][0]["scope"]["version"] = json!("3");
@@ -82,7 +82,7 @@ fn the_order_of_attributes_makes_no_difference() {
         ))
         .unwrap()
     };
-    trial.send(&many_logs(&[one("a", "b"), one("b", "a")]));
+    trial.send(&logs(&[one("a", "b"), one("b", "a")]));
     let came = trial.drain();
     assert_eq!(records(&came)[0]["attributes"]["n"], 2);
 }
@@ -95,7 +95,7 @@ fn fields_are_left_out_of_the_comparison_and_of_the_record() {
                "body": {"nested.map": {"bool": id > 1, "other": 5}, "deep": {"x": id}}})
     };
     let mut trial = trial(settings);
-    trial.send(&many_logs(&[record(1), record(2), json!({"body": "text"})]));
+    trial.send(&logs(&[record(1), record(2), json!({"body": "text"})]));
     let came = trial.drain();
     assert_eq!(counts(&came), [2, 1]);
     let first = &records(&came)[0];
@@ -106,7 +106,7 @@ fn fields_are_left_out_of_the_comparison_and_of_the_record() {
 #[test]
 fn only_some_fields_are_compared() {
     let mut trial = trial("{include_fields: [attributes.code, body.a.b]}");
-    trial.send(&many_logs(&[
+    trial.send(&logs(&[
         json!({"body": "x", "attributes": {"code": 5}}),
         json!({"body": "y", "attributes": {"code": 5, "more": 1}}),
         json!({"body": {"a": {"b": 5}}}),
@@ -123,19 +123,19 @@ fn records_that_no_condition_takes_go_on_at_once() {
     let settings = r#"{conditions: ['attributes["ID"] == 1', 'ParseJSON(body)["dedup"] == true']}"#;
     let mut trial = trial(settings);
     let record = |id: i64| json!({"body": "x", "attributes": {"ID": id}});
-    let came = trial.send(&many_logs(&[record(1), record(2), record(1)]));
+    let came = trial.send(&logs(&[record(1), record(2), record(1)]));
     assert_eq!((came.items, came.filtered), (1, 1));
     assert_eq!(records(&came)[0]["attributes"], json!({"ID": 2}));
     assert_eq!(trial.sum("skep_statement_failures"), 1);
     assert_eq!(counts(&trial.drain()), [2]);
-    let came = trial.send(&many_logs(&[record(3)]));
+    let came = trial.send(&logs(&[record(3)]));
     assert!(came.is_same);
 }
 
 #[test]
 fn times_are_in_a_time_zone() {
     let mut trial = trial("{timezone: Asia/Tokyo}");
-    trial.send(&many_logs(&[json!({"body": "x"})]));
+    trial.send(&logs(&[json!({"body": "x"})]));
     let came = trial.drain();
     let text = records(&came)[0]["attributes"]["first_observed_timestamp"].clone();
     assert!(text.as_str().unwrap().ends_with("+09:00"), "{text}");
@@ -170,11 +170,11 @@ fn the_examples_do_what_they_say() {
                "body": {"timestamp": id, "m": 1}})
     };
     let mut trial = trial(main);
-    let came = trial.send(&many_logs(&[record("1", 9), record("2", 9), record("3", 17)]));
+    let came = trial.send(&logs(&[record("1", 9), record("2", 9), record("3", 17)]));
     assert_eq!(came.items, 1, "the error went on");
     assert_eq!(counts(&trial.wait(Duration::from_secs(30))), [2]);
     let mut trial = self::trial(by_code);
     let record = |body: &str| json!({"body": body, "attributes": {"error": {"code": 7}}});
-    trial.send(&many_logs(&[record("a"), record("b")]));
+    trial.send(&logs(&[record("a"), record("b")]));
     assert_eq!(records(&trial.drain())[0]["attributes"]["repeated"], 2);
 }

@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    ottl::tests::plain::{metric_list, metrics},
+    otlp::plain::{metric_list, metrics},
     processors::trial::{Came, Trial, examples, problems},
 };
 

@@ -4,6 +4,7 @@ use super::{Config, Mode, Source};
 use crate::{
     otlp::{
         Signal,
+        attribute::put_text,
         record::Record,
         schema,
         splice::{EditItems, Splicer},
@@ -11,9 +12,7 @@ use crate::{
         view::{KeyValue, LogRecord, Message, Span, Text, Value},
         wire::{FieldValue, Fields, bytes_field_len, put_bytes},
     },
-    processors::sampling::{
-        RANDOMNESS, Randomness, Said, THRESHOLD, Threshold, TraceState, put_text,
-    },
+    processors::sampling::{RANDOMNESS, Randomness, Said, THRESHOLD, Threshold, TraceState},
 };
 
 /// Attribute of spans that decides for them.
@@ -315,18 +314,6 @@ pub(super) enum Unfit {
 pub(super) struct Marker<'s>(pub(super) &'s Sampler);
 
 impl EditItems for Marker<'_> {
-    fn enter_resource(&mut self, _resource: &[u8]) -> bool {
-        true
-    }
-
-    fn enter_scope(&mut self, _scope: &[u8]) -> bool {
-        true
-    }
-
-    fn enter_metric(&mut self, _metric: &[u8]) -> bool {
-        false
-    }
-
     fn edit<'a>(&mut self, item: &'a [u8], _attributes: u32, out: &mut Splicer<'a>) {
         let mark = self.0.decide(item).mark;
         match self.0.signal {

@@ -202,7 +202,7 @@ fn what_is_dropped_without_a_decision_is_counted_by_its_reason() {
         telemetry: Arc::clone(&telemetry),
         ..BuildContext::test("probabilistic_sampler", Signal::Traces)
     };
-    let stats = Stats::new("probabilistic_sampler", "traces", Signal::Traces, &cx.metrics());
+    let stats = Stats::new("traces", Signal::Traces, &cx.metrics("processor"));
     let attributes = vec![attribute("sampling.priority", text("0"))];
     let asked = Span { attributes, ..Span::default() };
     let spans = vec![

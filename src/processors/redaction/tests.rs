@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    ottl::tests::plain::{logs, metrics, record, span, spans},
+    otlp::plain::{logs, metrics, record, span, spans},
     processors::trial::{Trial, examples, problems},
 };
 
@@ -132,7 +132,7 @@ fn bodies_are_searched_at_any_depth() {
         "a": ["x", "a secret", {"token": 5, "n": 1}],
         "safe": "secret", "ok": true, "deep": {"deeper": {"v": "secret"}},
     });
-    let after = record(&redacted(Signal::Logs, settings, &logs(&json!({"body": body}))));
+    let after = record(&redacted(Signal::Logs, settings, &logs(&[json!({"body": body})])));
     assert_eq!(
         after["body"],
         json!({
@@ -147,12 +147,12 @@ fn bodies_are_searched_at_any_depth() {
             "redaction.body.masked.count": 3, "redaction.body.ignored.count": 1,
         })
     );
-    let after = record(&redacted(Signal::Logs, settings, &logs(&json!({"body": "a secret"}))));
+    let after = record(&redacted(Signal::Logs, settings, &logs(&[json!({"body": "a secret"})])));
     assert_eq!(after["body"], "a ****");
     assert_eq!(after["attributes"]["redaction.body.masked.keys"], "body");
     let settings = "{allowed_keys: [a, host.name]}";
     let body = json!({"a": {"b": 1, "a": 2}, "c": 3});
-    let after = record(&redacted(Signal::Logs, settings, &logs(&json!({"body": body}))));
+    let after = record(&redacted(Signal::Logs, settings, &logs(&[json!({"body": body})])));
     assert_eq!(after["body"], json!({"a": {"a": 2}}));
 }
 

@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    ottl::tests::plain::{span, spans},
+    otlp::plain::{span, spans},
     processors::trial::{Trial, examples, problems},
 };
 

@@ -24,8 +24,11 @@ use super::{
 };
 use crate::{
     component::Output,
-    otlp::digest,
-    processors::sampling::{Answer, Randomness, Threshold, Weighing, put_text, put_truth},
+    otlp::{
+        attribute::{put_text, put_truth},
+        digest,
+    },
+    processors::sampling::{Answer, Randomness, Threshold, Weighing},
     telemetry::decisions::{Decision, Name, Trigger, Vote},
 };
 

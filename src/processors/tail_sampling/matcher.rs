@@ -6,6 +6,7 @@ use regex::bytes::Regex;
 use std::hash::BuildHasher as _;
 
 use crate::otlp::{
+    attribute,
     digest::{self, Digest},
     view::{KeyValue, Message, Value},
     wire::Fields,
@@ -168,7 +169,7 @@ impl Matcher {
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "5 ns for each attribute of each span otherwise")]
     fn attribute(&mut self, attribute: &[u8]) -> u128 {
-        let Some((key, any)) = digest::key_value(attribute) else {
+        let Some((key, any)) = attribute::usual(attribute) else {
             return self.odd_attribute(attribute);
         };
         if self.filter & key_bit(key) == 0 {

@@ -1,9 +1,12 @@
 //! Counters of a tail sampler, all workers together. They are added to once per tick or payload.
 
-use crate::telemetry::{
-    Counter, Desc, Detail, Gauge, Histogram, Meter,
-    decisions::{Trigger, Vote},
-    histogram,
+use crate::{
+    component::BuildContext,
+    telemetry::{
+        Counter, Desc, Detail, Gauge, Histogram, Meter,
+        decisions::{Trigger, Vote},
+        histogram,
+    },
 };
 
 const NEW_TRACES: Desc = Desc::new(
@@ -116,19 +119,11 @@ pub(super) struct PolicyStats {
 }
 
 impl PolicyStats {
-    fn new(meter: &Meter, id: &str, pipeline: &str, policy: &str) -> Self {
+    fn new(meter: &Meter, policy: &str) -> Self {
         let vote = |sampled, vote: Vote| {
-            let labels = [
-                ("processor", id),
-                ("pipeline", pipeline),
-                ("sampled", sampled),
-                ("decision", vote.name()),
-                ("policy", policy),
-            ];
+            let labels = [("sampled", sampled), ("decision", vote.name()), ("policy", policy)];
             meter.counter(&VOTES, &labels)
         };
-        let labels = [("processor", id), ("pipeline", pipeline), ("policy", policy)];
-        let sampled = [labels[0], labels[1], ("sampled", "true"), labels[2]];
         let not_asked = Counter::default();
         PolicyStats {
             votes: [
@@ -136,41 +131,38 @@ impl PolicyStats {
                 vote("true", Vote::Sampled),
                 vote("false", Vote::NotSampled),
                 vote("false", Vote::Dropped),
-                meter.counter(&ERRORS, &labels),
+                meter.counter(&ERRORS, &[("policy", policy)]),
             ],
-            spans: meter.counter(&SPANS, &sampled),
+            spans: meter.counter(&SPANS, &[("sampled", "true"), ("policy", policy)]),
         }
     }
 }
 
 impl TailSamplingStats {
-    pub(super) fn new(meter: &Meter, id: &str, pipeline: &str, policies: &[String]) -> Self {
-        let labels = [("processor", id), ("pipeline", pipeline)];
+    pub(super) fn new(cx: &BuildContext, policies: &[String]) -> Self {
+        let meter = cx.metrics("processor").with("pipeline", &cx.pipeline);
         let decided = |sampled, decision| {
-            let labels = [labels[0], labels[1], ("sampled", sampled), ("decision", decision)];
-            meter.counter(&DECISIONS, &labels)
+            meter.counter(&DECISIONS, &[("sampled", sampled), ("decision", decision)])
         };
-        let late = |sampled| meter.counter(&LATE, &[labels[0], labels[1], ("sampled", sampled)]);
-        let trigger = |trigger: Trigger| {
-            meter.counter(&TRIGGERS, &[labels[0], labels[1], ("reason", trigger.name())])
-        };
-        let policy = |name: &String| PolicyStats::new(meter, id, pipeline, name);
+        let late = |sampled| meter.counter(&LATE, &[("sampled", sampled)]);
+        let trigger = |trigger: Trigger| meter.counter(&TRIGGERS, &[("reason", trigger.name())]);
+        let policy = |name: &String| PolicyStats::new(&meter, name);
         TailSamplingStats {
             policies: policies.iter().map(policy).collect(),
             sampled: decided("true", "sampled"),
             not_sampled: decided("false", "not_sampled"),
             dropped: decided("false", "dropped"),
-            new_traces: meter.counter(&NEW_TRACES, &labels),
-            pending: meter.gauge(&PENDING, &labels),
-            memory: meter.gauge(&MEMORY, &labels),
-            memory_limit: meter.gauge(&MEMORY_LIMIT, &labels),
+            new_traces: meter.counter(&NEW_TRACES, &[]),
+            pending: meter.gauge(&PENDING, &[]),
+            memory: meter.gauge(&MEMORY, &[]),
+            memory_limit: meter.gauge(&MEMORY_LIMIT, &[]),
             triggers: Trigger::ALL.map(trigger),
-            too_large: meter.counter(&TOO_LARGE, &labels),
+            too_large: meter.counter(&TOO_LARGE, &[]),
             late_kept: late("true"),
             late_dropped: late("false"),
-            unparseable: meter.counter(&UNPARSEABLE, &labels),
-            late_seconds: meter.histogram(&LATE_AGE, histogram::SECONDS, &labels),
-            tick_millis: meter.histogram(&TICK, histogram::MILLISECONDS, &labels),
+            unparseable: meter.counter(&UNPARSEABLE, &[]),
+            late_seconds: meter.histogram(&LATE_AGE, histogram::SECONDS, &[]),
+            tick_millis: meter.histogram(&TICK, histogram::MILLISECONDS, &[]),
         }
     }
 }

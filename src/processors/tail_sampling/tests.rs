@@ -73,7 +73,7 @@ impl Sampler {
         };
         let shards = config.replicas(&cx, workers).unwrap();
         let names: Vec<_> = config.policies.iter().map(|policy| policy.name.clone()).collect();
-        let stats = TailSamplingStats::new(&cx.metrics(), ENTRY.name, &cx.pipeline, &names);
+        let stats = TailSamplingStats::new(&cx, &names);
         Sampler {
             shards,
             now: Instant::now(),

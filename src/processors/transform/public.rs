@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    ottl::tests::plain::{many_logs, metrics, spans},
+    otlp::plain::{logs, metrics, spans},
     processors::trial::Trial,
 };
 
@@ -98,7 +98,7 @@ log_statements: *same
 "#;
     let wanted = [("resource/attributes", json!({"host.name": "n1", "priority": "critical"}))];
     makes(Signal::Traces, settings, &spans(&[json!({"name": "a"})]), &wanted);
-    makes(Signal::Logs, settings, &many_logs(&[json!({"body": "a"})]), &wanted);
+    makes(Signal::Logs, settings, &logs(&[json!({"body": "a"})]), &wanted);
 }
 
 #[test]
@@ -135,7 +135,7 @@ log_statements:
         ("0/events/0/attributes", json!({"id": 1})),
     ];
     makes(Signal::Traces, settings, &request, &wanted);
-    let request = many_logs(&[json!({"body": "bob@example.com has 123-45-6789"})]);
+    let request = logs(&[json!({"body": "bob@example.com has 123-45-6789"})]);
     makes(Signal::Logs, settings, &request, &[("0/body", json!("[EMAIL] has [SSN]"))]);
 }
 
@@ -160,7 +160,7 @@ log_statements:
 "#;
     let line = r#"{"ts": "2024-05-06T07:08:09+0000", "level": "error", "event": "login",
         "msg": "no", "trace_id": "0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a", "user": {"id": 7}}"#;
-    let request = many_logs(&[json!({"body": line}), json!({"body": "plain"})]);
+    let request = logs(&[json!({"body": line}), json!({"body": "plain"})]);
     let wanted = [
         ("0/timeUnixNano", json!("1714979289000000000")),
         ("0/traceId", json!("0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a")),
@@ -183,7 +183,7 @@ log_statements:
   - set(resource.attributes["service.name"], "web") where log.attributes["file"] == "web.log" or log.attributes["file"] == "access.log"
   - set(resource.attributes["service.version"], "1.2") where log.attributes["file"] == "access.log"
 "#;
-    let request = many_logs(&[json!({"attributes": {"log.file.name": "access.log"}})]);
+    let request = logs(&[json!({"attributes": {"log.file.name": "access.log"}})]);
     let wanted = [
         ("0/attributes", json!({"file": "access.log"})),
         (

@@ -4,8 +4,10 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    otlp::payload,
-    ottl::tests::plain::{many_logs, metric_list, metrics, record, span, spans},
+    otlp::{
+        payload,
+        plain::{logs, metric_list, metrics, record, span, spans},
+    },
     processors::trial::{Trial, examples, problems},
 };
 
@@ -37,7 +39,7 @@ fn groups_run_one_after_the_other_over_the_whole_request() {
         r#"set(log.attributes["mark"], "ok") where instrumentation_scope.attributes["s"] == "ok""#;
     let yes = r#"set(scope.attributes["s"], "ok")"#;
     let no = r#"set(scope.attributes["s"], "no")"#;
-    let request = many_logs(&[json!({"body": "a"}), json!({"body": "b"})]);
+    let request = logs(&[json!({"body": "a"}), json!({"body": "b"})]);
     let after = transformed(Signal::Logs, &statements(copy, yes, yes), &request);
     assert_eq!(record(&after).get("attributes"), None, "order matters");
     let after = transformed(Signal::Logs, &statements(yes, copy, no), &request);
@@ -99,7 +101,7 @@ fn the_cache_is_empty_for_each_item_unless_it_is_shared() {
                 {{shared_cache: {shared}, context: log, statements: ['set(attributes["mark"], cache["first"])']}}]}}"#
         )
     };
-    let request = many_logs(&[json!({"body": "a"}), json!({"body": "b"})]);
+    let request = logs(&[json!({"body": "a"}), json!({"body": "b"})]);
     let after = records(&transformed(Signal::Logs, &settings(true), &request));
     assert_eq!(after[0]["attributes"]["mark"], "a");
     assert_eq!(after[1]["attributes"]["mark"], "a");
@@ -108,7 +110,7 @@ fn the_cache_is_empty_for_each_item_unless_it_is_shared() {
     // The next request begins with an empty one.
     let mut trial = Trial::of(&ENTRY, Signal::Logs, &settings(true));
     trial.send(&request);
-    let after = records(&trial.send(&many_logs(&[json!({"body": "c"})])).only());
+    let after = records(&trial.send(&logs(&[json!({"body": "c"})])).only());
     assert_eq!(after[0]["attributes"]["mark"], "c");
 }
 
@@ -117,7 +119,7 @@ fn a_shared_cache_has_a_limit() {
     let settings = r#"{log_statements: [{shared_cache: true, context: log, statements: ['set(cache[body], "x")']}]}"#;
     let mut trial = Trial::of(&ENTRY, Signal::Logs, settings);
     let body = |at: usize| json!({"body": format!("{at}{}", "k".repeat(30_000))});
-    let came = trial.send(&many_logs(&[body(1), body(2), body(3), body(1)]));
+    let came = trial.send(&logs(&[body(1), body(2), body(3), body(1)]));
     assert_eq!(came.items, 4);
     assert_eq!(trial.sum("skep_statement_failures"), 1, "of the third key");
 }
@@ -125,7 +127,7 @@ fn a_shared_cache_has_a_limit() {
 #[test]
 fn statements_run_if_one_of_the_conditions_holds() {
     let settings = r#"{log_statements: [{conditions: ['log.body == "a"', 'log.severity_number == 9'], statements: ['set(log.attributes["mark"], true)']}]}"#;
-    let request = many_logs(&[
+    let request = logs(&[
         json!({"body": "a"}),
         json!({"body": "b", "severityNumber": 9}),
         json!({"body": "c"}),
@@ -157,7 +159,7 @@ fn metric_functions_run() {
 
 #[test]
 fn error_modes_are_kept() {
-    let request = many_logs(&[json!({"body": "no JSON"})]);
+    let request = logs(&[json!({"body": "no JSON"})]);
     let statements =
         r#"['set(log.attributes["a"], ParseJSON(log.body))', 'set(log.attributes["b"], 1)']"#;
     for (mode, failures) in [("ignore", 1), ("silent", 0)] {
@@ -191,7 +193,7 @@ fn statements_read_the_request() {
         peer: None,
         arrived: trial.now,
     }));
-    let after = trial.send(&many_logs(&[json!({"body": "a"})])).only();
+    let after = trial.send(&logs(&[json!({"body": "a"})])).only();
     assert_eq!(record(&after)["attributes"]["tenant"], "acme");
 }
 
@@ -245,6 +247,6 @@ fn the_examples_do_what_they_say() {
     assert_eq!(span(&after)["attributes"]["server.address"], "a.example");
     let text = span(&after)["events"][0]["attributes"]["long"].as_str().map(str::len);
     assert_eq!(text, Some(4096));
-    let log = many_logs(&[json!({"body": "{\"a\": \"b\"}"})]);
+    let log = logs(&[json!({"body": "{\"a\": \"b\"}"})]);
     assert_eq!(record(&transformed(Signal::Logs, main, &log))["attributes"], json!({"a": "b"}));
 }

@@ -22,7 +22,10 @@ use super::{
     traceback,
     value::{self, Map},
 };
-use crate::otlp::wire::{WireType, bytes_field_len, put_bytes, put_header, put_varint, tag};
+use crate::otlp::{
+    attribute::{put_text, put_with},
+    wire::{WireType, bytes_field_len, put_bytes, put_header, put_varint, tag},
+};
 
 /// Name of the scope of all records.
 const SCOPE: &[u8] = b"aws.cloudwatch_logs";
@@ -94,14 +97,14 @@ fn write_resource(put: &Put<'_>, around: &Around<'_>, out: &mut Vec<u8>) {
         ("deployment.environment.name", environment.as_deref()),
     ] {
         if let Some(text) = text {
-            attribute(out, 1, key, |value| put_bytes(value, 1, text.as_bytes()));
+            put_text(out, 1, key, text);
         }
     }
     if let Some(region) = around.region {
-        attribute(out, 1, "cloud.region", |value| put_bytes(value, 1, region.as_bytes()));
+        put_text(out, 1, "cloud.region", region);
     }
     for (key, name) in [("aws.log.group.names", group), ("aws.log.stream.names", stream)] {
-        attribute(out, 1, key, |value| {
+        put_with(out, 1, key, |value| {
             let mut list = Vec::new();
             put_header(&mut list, 1, bytes_field_len(1, name.len()));
             put_bytes(&mut list, 1, name.as_bytes());
@@ -114,34 +117,25 @@ fn write_resource(put: &Put<'_>, around: &Around<'_>, out: &mut Vec<u8>) {
 /// The attributes that the exporter reads again.
 fn write_wishes(wishes: &Wishes, out: &mut Vec<u8>) {
     if let Some(days) = wishes.retention_days {
-        attribute(out, 1, "aws.log.group.retention_days", |value| {
+        put_with(out, 1, "aws.log.group.retention_days", |value| {
             put_varint(value, tag(3, WireType::Varint));
             put_varint(value, i64::from(days).cast_unsigned());
         });
     }
     if let Some(class) = &wishes.class {
-        attribute(out, 1, "aws.log.group.class", |value| put_bytes(value, 1, class.as_bytes()));
+        put_text(out, 1, "aws.log.group.class", class);
     }
     if !wishes.tags.is_empty() {
-        attribute(out, 1, "aws.log.group.tags", |value| put_bytes(value, 6, &map(&wishes.tags)));
+        put_with(out, 1, "aws.log.group.tags", |value| put_bytes(value, 6, &map(&wishes.tags)));
     }
 }
 
 fn map(tags: &BTreeMap<String, String>) -> Vec<u8> {
     let mut out = Vec::new();
     for (key, text) in tags {
-        attribute(&mut out, 1, key, |value| put_bytes(value, 1, text.as_bytes()));
+        put_text(&mut out, 1, key, text);
     }
     out
-}
-
-/// Appends a `KeyValue` as field `number`, with the value that `fill` appends.
-fn attribute(out: &mut Vec<u8>, number: u32, key: &str, fill: impl FnOnce(&mut Vec<u8>)) {
-    let mut value = Vec::new();
-    fill(&mut value);
-    put_header(out, number, bytes_field_len(1, key.len()) + bytes_field_len(2, value.len()));
-    put_bytes(out, 1, key.as_bytes());
-    put_bytes(out, 2, &value);
 }
 
 /// Records one after another.
@@ -203,7 +197,7 @@ impl Records {
                 ("exception.message", exception.message),
                 ("exception.stacktrace", exception.trace),
             ] {
-                attribute(out, 6, key, |value| put_bytes(value, 1, text.as_bytes()));
+                put_text(out, 6, key, text);
             }
         }
         if let Some(id) = lifted.trace_id {

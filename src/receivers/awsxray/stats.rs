@@ -52,9 +52,8 @@ pub(super) struct DatagramStats {
 
 impl DatagramStats {
     pub(super) fn new(id: &str, meter: &Meter) -> Self {
-        let labels = [("receiver", id)];
-        let counter = |desc| meter.counter(desc, &labels);
-        let dropped = |reason| meter.counter(&DROPPED, &[("receiver", id), ("reason", reason)]);
+        let counter = |desc| meter.counter(desc, &[]);
+        let dropped = |reason| meter.counter(&DROPPED, &[("reason", reason)]);
         DatagramStats {
             id: id.to_owned(),
             received: counter(&DATAGRAMS),
@@ -64,7 +63,7 @@ impl DatagramStats {
             kernel: dropped("kernel"),
             repaired: counter(&REPAIRED),
             skipped: counter(&SKIPPED),
-            socket_buffer: meter.gauge(&SOCKET_BUFFER, &labels),
+            socket_buffer: meter.gauge(&SOCKET_BUFFER, &[]),
         }
     }
 }
@@ -81,11 +80,9 @@ pub(super) struct RuleStats {
 }
 
 impl RuleStats {
-    pub(super) fn new(id: &str, rule: &Rule, meter: &Meter) -> Self {
-        let counter = |kind| {
-            let labels = [("receiver", id), ("rule", &*rule.rule_name), ("kind", kind)];
-            meter.counter(&SAMPLING, &labels)
-        };
+    pub(super) fn new(rule: &Rule, meter: &Meter) -> Self {
+        let counter =
+            |kind| meter.counter(&SAMPLING, &[("rule", &*rule.rule_name), ("kind", kind)]);
         RuleStats {
             requests: counter("matched"),
             sampled: counter("sampled"),

@@ -382,8 +382,8 @@ mod tests {
     use crate::{component::BuildContext, otlp::Signal};
 
     fn guard(settings: &Public, budget: u64) -> Arc<Guard> {
-        let metrics = BuildContext::test("otlp", Signal::Traces).metrics();
-        Arc::new(Guard::new(settings, "otlp", budget, &metrics))
+        let meter = BuildContext::test("otlp", Signal::Traces).meter();
+        Arc::new(Guard::new(settings, "otlp", budget, &meter))
     }
 
     #[test]

@@ -93,10 +93,6 @@ impl EditItems for Writer<'_> {
         true
     }
 
-    fn enter_scope(&mut self, _scope: &[u8]) -> bool {
-        true
-    }
-
     fn enter_metric(&mut self, _metric: &[u8]) -> bool {
         false
     }

@@ -13,12 +13,15 @@ use super::{
     quick,
 };
 use crate::otlp::{
-    Signal,
+    Signal, attribute,
     payload::Reason,
     purse::Purse,
     splice::{Splicer, messages},
     view::{KeyValue, Message, Value},
-    wire::{Field, FieldValue, Fields, WireType, bytes_field_len, put_bytes, put_varint, tag},
+    wire::{
+        Field, FieldValue, Fields, WireType, bytes_field_len, put_bytes, put_header, put_varint,
+        tag,
+    },
 };
 
 /// Marks that skep writes into the resource of everything that comes from a public port.
@@ -391,8 +394,8 @@ impl Editor<'_> {
 
     #[inline]
     fn may_stay(&self, content: &[u8], keys: &Keys) -> bool {
-        let key = match usual_key(content) {
-            Some(key) => key,
+        let key = match attribute::usual(content) {
+            Some((key, _)) => key,
             None => KeyValue::from(Message::new(content)).key.0,
         };
         keys.fate(key) == Fate::Keep
@@ -438,15 +441,6 @@ fn is_kind_of_page(kind: u64) -> bool {
     matches!(kind & u64::from(u32::MAX), 0 | 1 | 3)
 }
 
-/// The key of an attribute in its usual form: a key, a value, and nothing else.
-#[inline]
-fn usual_key(content: &[u8]) -> Option<&[u8]> {
-    let (&[0x0A, len @ ..0x80], rest) = content.split_first_chunk()? else { return None };
-    let (key, rest) = rest.split_at_checked(len.into())?;
-    let (&[0x12, len @ ..0x80], value) = rest.split_first_chunk()? else { return None };
-    (value.len() == usize::from(len)).then_some(key)
-}
-
 /// The longest beginning of a text that has at most `most` bytes.
 fn cut(text: &str, most: usize) -> &str {
     &text[..text.floor_char_boundary(most)]
@@ -469,23 +463,17 @@ fn put_text(out: &mut Vec<u8>, number: u32, key: &str, text: &str) {
 /// A text is member 1 of `AnyValue`, bytes are member 7.
 fn put_attribute(out: &mut Vec<u8>, number: u32, key: &[u8], (member, value): &(u32, &[u8])) {
     let value_len = bytes_field_len(*member, value.len());
-    let len = bytes_field_len(1, key.len()) + bytes_field_len(2, value_len);
-    put_varint(out, tag(number, WireType::Len));
-    put_varint(out, len as u64);
+    put_header(out, number, attribute::len(key.len(), value_len));
     put_bytes(out, 1, key);
-    put_varint(out, tag(2, WireType::Len));
-    put_varint(out, value_len as u64);
+    put_header(out, 2, value_len);
     put_bytes(out, *member, value);
 }
 
 fn put_int(out: &mut Vec<u8>, number: u32, key: &str, value: i64) {
-    let mut inner = Vec::with_capacity(11);
-    put_varint(&mut inner, tag(3, WireType::Varint));
-    put_varint(&mut inner, value.cast_unsigned());
-    put_varint(out, tag(number, WireType::Len));
-    put_varint(out, (bytes_field_len(1, key.len()) + bytes_field_len(2, inner.len())) as u64);
-    put_bytes(out, 1, key.as_bytes());
-    put_bytes(out, 2, &inner);
+    attribute::put_with(out, number, key, |any| {
+        put_varint(any, tag(3, WireType::Varint));
+        put_varint(any, value.cast_unsigned());
+    });
 }
 
 #[cfg(test)]

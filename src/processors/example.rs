@@ -6,13 +6,13 @@
 //! ```
 //!
 //! This processor exists for `docs/contributing.md` only, which walks through it. As a real one it
-//! would be `src/processors/item_limit.rs`.
+//! would be in `item_limit.rs`.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{BuildContext, Entry, Output, Partition, Processor, ProcessorConfig, StartError};
 use crate::{
+    component::{BuildContext, Entry, Output, Partition, Processor, ProcessorConfig, StartError},
     config::{Node, Problems},
     otlp::{Payload, Signal, payload::Reason},
     telemetry::{Counter, Desc},
@@ -52,8 +52,7 @@ impl ProcessorConfig for Config {
     }
 
     fn build(&self, cx: &BuildContext) -> Result<Box<dyn Processor>, StartError> {
-        let id = cx.id.to_string();
-        let refused = cx.metrics().counter(&REFUSED, &[("processor", &id)]);
+        let refused = cx.metrics("processor").counter(&REFUSED, &[]);
         Ok(Box::new(ItemLimit { max_items: self.max_items, refused }))
     }
 }
@@ -76,39 +75,29 @@ impl Processor for ItemLimit {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use serde_json::json;
 
     use super::*;
-    use crate::config::yaml;
-
-    fn decode(text: &str) -> (Option<Box<dyn ProcessorConfig>>, Problems) {
-        let (node, mut problems) = (yaml::parse(0, text).unwrap(), Problems::default());
-        let config = (ENTRY.decode)(&node, &mut problems);
-        if let Some(config) = &config {
-            config.validate(&node, &mut problems);
-        }
-        (config, problems)
-    }
+    use crate::{
+        otlp::plain::logs,
+        processors::trial::{Trial, problems},
+    };
 
     #[test]
     fn a_request_with_too_many_items_is_refused_and_counted() {
-        let cx = BuildContext::test("item_limit", Signal::Logs);
-        let (config, _) = decode("{max_items: 2}");
-        let mut processor = config.unwrap().build(&cx).unwrap();
-        let mut out = Output::at(Instant::now());
-        for items in [1, 2, 3] {
-            let body = bytes::Bytes::new();
-            processor.process(Payload::unpaid(Signal::Logs, body, items), &mut out);
-        }
-        let emitted: Vec<u64> = out.take().iter().map(|payload| payload.items).collect();
-        assert_eq!(emitted, [1, 2]);
-        assert_eq!(out.take_counts(), (0, 3), "items filtered and refused");
-        assert_eq!(cx.telemetry.registry().sum("skep_item_limit_refused_requests"), 1);
+        let mut trial = Trial::of(&ENTRY, Signal::Logs, "{max_items: 2}");
+        let mut counts = |items: usize| {
+            let came = trial.send(&logs(&vec![json!({"body": "x"}); items]));
+            (came.items, came.refused)
+        };
+        assert_eq!([counts(1), counts(2), counts(3)], [(1, 0), (2, 0), (0, 3)]);
+        assert_eq!(trial.sum("skep_item_limit_refused_requests"), 1);
     }
 
     #[test]
     fn zero_items_are_an_error() {
-        assert!(decode("{max_items: 0}").1.has_errors());
-        assert!(!decode("{}").1.has_errors());
+        let [at, message, _] = &problems(&ENTRY, "{max_items: 0}")[0];
+        assert_eq!((&**at, &**message), ("0", "`max_items` must be at least 1"));
+        assert!(problems(&ENTRY, "{}").is_empty());
     }
 }

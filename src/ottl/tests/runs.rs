@@ -1,14 +1,14 @@
-//! Requests in plain JSON for tests: attributes are objects, values are what they are. Integers and
-//! doubles are told apart by the decimal point.
+//! Runs statements, conditions and expressions on requests in plain JSON.
 
-use bytes::Bytes;
-use serde_json::{Map, Value, json};
+use std::slice::from_ref;
+
+use serde_json::Value;
 
 use crate::{
     otlp::{
         Signal,
         check::{self, Utf8},
-        json as otlp_json,
+        plain::{bytes, logs, shown},
         purse::Purse,
     },
     ottl::{
@@ -17,119 +17,16 @@ use crate::{
 };
 
 /// What a run came to.
-pub(crate) struct Outcome {
+pub(super) struct Outcome {
     /// The whole request; null if nothing is left.
-    pub(crate) request: Value,
+    pub(super) request: Value,
     /// What failed.
-    pub(crate) failures: Vec<String>,
-    pub(crate) is_changed: bool,
-}
-
-const KEYED: [&str; 3] = ["attributes", "filteredAttributes", "metadata"];
-
-fn any(value: &Value) -> Value {
-    match value {
-        Value::Null => json!({}),
-        Value::Bool(value) => json!({"boolValue": value}),
-        Value::Number(number) if number.is_f64() => json!({"doubleValue": number}),
-        Value::Number(number) => json!({"intValue": number.to_string()}),
-        Value::String(text) => match text.strip_prefix("bytes:") {
-            Some(base64) => json!({"bytesValue": base64}),
-            None => json!({"stringValue": text}),
-        },
-        Value::Array(values) => {
-            json!({"arrayValue": {"values": values.iter().map(any).collect::<Vec<_>>()}})
-        }
-        Value::Object(_) => json!({"kvlistValue": {"values": key_values(value)}}),
-    }
-}
-
-fn key_values(map: &Value) -> Value {
-    let entries = map.as_object().into_iter().flatten();
-    entries.map(|(key, value)| json!({"key": key, "value": any(value)})).collect()
-}
-
-fn to_otlp(value: &Value) -> Value {
-    match value {
-        Value::Object(map) => map
-            .iter()
-            .map(|(key, value)| {
-                let new = match &**key {
-                    "body" => any(value),
-                    key if KEYED.contains(&key) && value.is_object() => key_values(value),
-                    _ => to_otlp(value),
-                };
-                (key.clone(), new)
-            })
-            .collect::<Map<_, _>>()
-            .into(),
-        Value::Array(values) => values.iter().map(to_otlp).collect(),
-        other => other.clone(),
-    }
-}
-
-fn from_any(any: &Value) -> Value {
-    let Some((kind, value)) = any.as_object().and_then(|map| map.iter().next()) else {
-        return Value::Null;
-    };
-    match &**kind {
-        "intValue" => json!(value.as_str().unwrap_or("").parse::<i64>().unwrap()),
-        "doubleValue" => json!(value.as_f64()),
-        "bytesValue" => json!(format!("bytes:{}", value.as_str().unwrap_or(""))),
-        "arrayValue" => value["values"].as_array().into_iter().flatten().map(from_any).collect(),
-        "kvlistValue" => from_key_values(&value["values"]),
-        _ => value.clone(),
-    }
-}
-
-fn from_key_values(entries: &Value) -> Value {
-    let entries = entries.as_array().into_iter().flatten();
-    let pairs = entries
-        .map(|entry| (entry["key"].as_str().unwrap_or("").to_owned(), from_any(&entry["value"])));
-    pairs.collect::<Map<_, _>>().into()
-}
-
-fn from_otlp(value: &Value) -> Value {
-    match value {
-        Value::Object(map) => map
-            .iter()
-            .map(|(key, value)| {
-                let new = match &**key {
-                    "body" => from_any(value),
-                    key if KEYED.contains(&key) => from_key_values(value),
-                    "asDouble" | "sum" | "value" | "quantile" if value.is_number() => {
-                        json!(value.as_f64())
-                    }
-                    "explicitBounds" => value
-                        .as_array()
-                        .into_iter()
-                        .flatten()
-                        .map(|one| json!(one.as_f64()))
-                        .collect(),
-                    _ => from_otlp(value),
-                };
-                (key.clone(), new)
-            })
-            .collect::<Map<_, _>>()
-            .into(),
-        Value::Array(values) => values.iter().map(from_otlp).collect(),
-        other => other.clone(),
-    }
-}
-
-pub(crate) fn bytes(signal: Signal, request: &Value) -> Vec<u8> {
-    let text = to_otlp(request).to_string();
-    otlp_json::to_protobuf(signal, text.as_bytes(), otlp_json::DEPTH_LIMIT).unwrap()
-}
-
-pub(crate) fn shown(signal: Signal, body: &[u8]) -> Value {
-    let mut out = Vec::new();
-    otlp_json::write(signal, &[Bytes::copy_from_slice(body)], &mut out);
-    from_otlp(&serde_json::from_slice(&out).unwrap())
+    pub(super) failures: Vec<String>,
+    pub(super) is_changed: bool,
 }
 
 /// Runs a group on a request.
-pub(crate) fn run(
+pub(super) fn run(
     signal: Signal,
     context: Option<Context>,
     request: &Value,
@@ -139,7 +36,7 @@ pub(crate) fn run(
 }
 
 /// The same with conditions.
-pub(crate) fn run_if(
+pub(super) fn run_if(
     signal: Signal,
     context: Option<Context>,
     request: &Value,
@@ -173,7 +70,7 @@ fn outcome(signal: Signal, body: &[u8], changed: Changed, failures: Vec<String>)
 }
 
 /// Drops the items for which a condition holds, as the processor `filter` does.
-pub(crate) fn filter(
+pub(super) fn filter(
     signal: Signal,
     context: Option<Context>,
     request: &Value,
@@ -192,7 +89,7 @@ pub(crate) fn filter(
 }
 
 /// The value of an expression on a log record, or its failure.
-pub(crate) fn value(record: &Value, expression: &str) -> Result<Value, String> {
+pub(super) fn value(record: &Value, expression: &str) -> Result<Value, String> {
     let statement = format!("set(cache[\"result\"], {expression})");
     let group = Group {
         signal: Signal::Logs,
@@ -204,7 +101,7 @@ pub(crate) fn value(record: &Value, expression: &str) -> Result<Value, String> {
         Ok((program, _)) => program,
         Err(problems) => return Err(format!("start: {}", problems[0].problem.message)),
     };
-    let body = bytes(Signal::Logs, &logs(record));
+    let body = bytes(Signal::Logs, &logs(from_ref(record)));
     let how = Walk { signal: Signal::Logs, context: Context::Log, request: None, prunes: false };
     let mut found = None;
     let result = walk(&how, &body, &mut Purse::default(), &mut |item| {
@@ -237,12 +134,12 @@ fn cached(item: &Item<'_>) -> Value {
 }
 
 /// Whether a condition holds for a log record.
-pub(crate) fn holds(record: &Value, condition: &str) -> Result<bool, String> {
+pub(super) fn holds(record: &Value, condition: &str) -> Result<bool, String> {
     let program = match Program::conditions(Signal::Logs, Some(Context::Log), &[condition]) {
         Ok((program, _)) => program,
         Err(problems) => return Err(format!("start: {}", problems[0].problem.message)),
     };
-    let body = bytes(Signal::Logs, &logs(record));
+    let body = bytes(Signal::Logs, &logs(from_ref(record)));
     let how = Walk { signal: Signal::Logs, context: Context::Log, request: None, prunes: false };
     let mut found = false;
     let result = walk(&how, &body, &mut Purse::default(), &mut |item| {
@@ -257,7 +154,7 @@ pub(crate) fn holds(record: &Value, condition: &str) -> Result<bool, String> {
 }
 
 /// The problems of a statement at the start: errors, then warnings.
-pub(crate) fn problems(context: Context, statement: &str) -> (Vec<String>, Vec<String>) {
+pub(super) fn problems(context: Context, statement: &str) -> (Vec<String>, Vec<String>) {
     let signal = match context {
         Context::Log => Signal::Logs,
         Context::Metric | Context::DataPoint | Context::Exemplar => Signal::Metrics,
@@ -275,44 +172,4 @@ pub(crate) fn problems(context: Context, statement: &str) -> (Vec<String>, Vec<S
         if located.problem.is_warning { warnings.push(shown) } else { errors.push(shown) }
     }
     (errors, warnings)
-}
-
-/// A request of one log record.
-pub(crate) fn logs(record: &Value) -> Value {
-    many_logs(std::slice::from_ref(record))
-}
-
-pub(crate) fn many_logs(records: &[Value]) -> Value {
-    json!({"resourceLogs": [{
-        "resource": {"attributes": {"host.name": "n1"}},
-        "scopeLogs": [{"scope": {"name": "s", "version": "2"}, "logRecords": records}],
-    }]})
-}
-
-pub(crate) fn spans(spans: &[Value]) -> Value {
-    json!({"resourceSpans": [{
-        "resource": {"attributes": {"host.name": "n1"}},
-        "scopeSpans": [{"scope": {"name": "s"}, "spans": spans}],
-    }]})
-}
-
-pub(crate) fn metrics(metrics: &[Value]) -> Value {
-    json!({"resourceMetrics": [{
-        "resource": {"attributes": {"host.name": "n1"}},
-        "scopeMetrics": [{"scope": {"name": "s"}, "metrics": metrics}],
-    }]})
-}
-
-/// The first log record of a request.
-pub(crate) fn record(request: &Value) -> Value {
-    request["resourceLogs"][0]["scopeLogs"][0]["logRecords"][0].clone()
-}
-
-pub(crate) fn span(request: &Value) -> Value {
-    request["resourceSpans"][0]["scopeSpans"][0]["spans"][0].clone()
-}
-
-pub(crate) fn metric_list(request: &Value) -> Vec<Value> {
-    let list = &request["resourceMetrics"][0]["scopeMetrics"][0]["metrics"];
-    list.as_array().cloned().unwrap_or_default()
 }
