@@ -119,7 +119,7 @@ struct Outline {
 fn outline(message: &[u8]) -> Option<Outline> {
     let (tag, header, len) = match *message {
         [tag @ 0..0x80, len @ 0..0x80, ..] if tag & 7 == 2 => (tag, 2, 2 + usize::from(len)),
-        [tag @ 0..0x80, 0..0x80, ..] if tag & 7 == 0 => (tag, 1, 2),
+        [tag @ 0..0x80, 0..0x80, ..] if tag.trailing_zeros() >= 3 => (tag, 1, 2),
         [tag @ 0..0x80, ..] if tag & 7 == 1 => (tag, 1, 9),
         [tag @ 0..0x80, low, high @ 0..0x80, ..] if tag & 7 == 2 => {
             (tag, 3, 3 + (usize::from(low & 0x7F) | usize::from(high) << 7))

@@ -99,6 +99,7 @@ pub(crate) const FUNCTIONS: &[Function] = &[
 ];
 
 /// A constant is written once; one that cannot be stored is a fault of each item.
+#[expect(clippy::unnecessary_wraps, reason = "other preparations can fail")]
 fn prepare_set(arguments: &[Argument]) -> Result<Special, (usize, String)> {
     let constant = match arguments.get(1) {
         Some(Argument::Value(node, _)) => node.constant(),
@@ -115,12 +116,11 @@ fn set(call: &Call, item: &mut Item<'_>) -> Result<(), Fault> {
             (place.access, place.fixed_steps(), place.keys.is_empty())
         {
             // The usual case without an owned copy of the value.
-            let any = match &call.prepared {
-                Special::Stored(any) => Cow::Borrowed(&**any),
-                _ => {
-                    let new = node.eval(Eval::new(item))?;
-                    Cow::Owned(stored(&new).map_err(|what| what.at(*span))?)
-                }
+            let any = if let Special::Stored(any) = &call.prepared {
+                Cow::Borrowed(&**any)
+            } else {
+                let new = node.eval(Eval::new(item))?;
+                Cow::Owned(stored(&new).map_err(|what| what.at(*span))?)
             };
             // Items often set the same attribute of their resource to the same value.
             if place.shared_attribute(item).is_some_and(|old| *old == *any) {
