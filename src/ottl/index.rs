@@ -1,13 +1,17 @@
 //! Where the fields and attributes of a message are: one scan finds them all, and further reads go
-//! straight to them. Each further condition takes a few nanoseconds so (`benches/ottl.rs`).
+//! straight to them. Three conditions on attributes of a span take 180 ns so, and 280 ns if each
+//! reads the span for itself (`benches/ottl.rs`).
 
 use std::{borrow::Cow, cell::Cell, ops::Range};
 
 use super::{
-    value::{content, is_usual, key_value},
+    value::{content, key_value},
     wire::{child, fields},
 };
-use crate::otlp::wire::{FieldValue, Fields};
+use crate::otlp::{
+    attribute::usual,
+    wire::{FieldValue, Fields},
+};
 
 /// Field numbers that are found; OTLP has none above in what items read.
 const NUMBERS: usize = 17;
@@ -137,15 +141,10 @@ fn long_outline(message: &[u8]) -> Option<Outline> {
     Some(Outline { number: usize::try_from(field.number).ok()?, header: len - content, len })
 }
 
-/// The sign of the key of a `KeyValue` that has a key and at most one value, in this order.
+/// The sign of the key of a `KeyValue`.
 #[inline]
 fn sign_in(entry: &[u8]) -> Sign {
-    match entry {
-        [0x0A, len @ 0..0x80, rest @ ..] if is_usual(entry, *len) => {
-            rest.get(..usize::from(*len)).map_or(UNUSUAL, sign_of)
-        }
-        _ => UNUSUAL,
-    }
+    usual(entry).map_or(UNUSUAL, |(key, _)| sign_of(key))
 }
 
 /// The sign of a key. That of a long one is the same as of an attribute that has to be read.

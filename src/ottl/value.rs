@@ -321,7 +321,7 @@ pub(crate) fn find<'a>(message: &'a [u8], number: u32, key: &[u8]) -> Option<Cow
 
 /// Whether behind the key there is nothing but one value.
 #[inline]
-pub(super) fn is_usual(entry: &[u8], key_len: u8) -> bool {
+fn is_usual(entry: &[u8], key_len: u8) -> bool {
     match entry.get(2 + usize::from(key_len)..) {
         Some([0x12, len @ ..0x80, any @ ..]) => any.len() == usize::from(*len),
         Some([]) => true,
