@@ -221,7 +221,7 @@ fn ratio(part: u64, whole: u64) -> f64 {
 fn part_of(probability: f64) -> String {
     match probability {
         1.0.. => "all".to_owned(),
-        0.0 => "nothing".to_owned(),
+        0.0 => "none".to_owned(),
         _ => percent(probability),
     }
 }
