@@ -332,7 +332,7 @@ fn tell_of_trouble(exporter: &str, change: &Change) {
         ),
         Change::MadeAgain => tracing::error!(
             exporter,
-            "The ledger of a budget was removed while skep runs. It was written again from memory. Do not \
+            "The ledger of a budget was removed while skep was running. It was written again from memory. Do not \
              remove files of a storage; if the whole storage is gone, restart skep."
         ),
         Change::CannotWrite(error) => tracing::error!(
