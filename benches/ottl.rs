@@ -137,3 +137,24 @@ fn filter_that_keeps_all(bencher: Bencher<'_, '_>) {
         })
     });
 }
+
+/// Three statements on each span of a request.
+#[divan::bench]
+fn several_statements(bencher: Bencher<'_, '_>) {
+    let program = program(
+        &[],
+        &[
+            "set(attributes[\"x\"], \"y\") where kind == SPAN_KIND_SERVER",
+            "delete_key(attributes, \"client.address\")",
+            "set(attributes[\"z\"], \"y\") where attributes[\"http.request.method\"] == \"GET\"",
+        ],
+    );
+    let body = request();
+    let how = Walk { signal: Signal::Traces, context: Context::Span, request: None, prunes: false };
+    bencher.counter(ItemsCount::new(SPANS)).bench_local(|| {
+        walk(&how, black_box(&body), &mut Purse::default(), &mut |item| {
+            program.run(item, ErrorMode::Silent, &mut |_| {})?;
+            Ok(Fate::Keep)
+        })
+    });
+}

@@ -114,7 +114,11 @@ pub enum Special {
     Recent(Recent),
     Networks(Vec<network::Network>),
     /// An `AnyValue` that is set.
-    Stored(Vec<u8>),
+    Stored {
+        any: Vec<u8>,
+        /// The attribute that is set to it, a whole field.
+        attribute: Option<Vec<u8>>,
+    },
     Grok(grok::Grok),
     XPath(xpath::XPath),
 }

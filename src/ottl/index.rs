@@ -29,7 +29,7 @@ const UNUSUAL: Sign = (u8::MAX, [0; 2]);
 /// first asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    is_built: Cell<bool>,
+    state: Cell<State>,
     /// A bit for each number that occurs, and for each that occurs several times.
     seen: Cell<u32>,
     repeated: Cell<u32>,
@@ -46,6 +46,26 @@ pub(crate) struct Index {
     rest: Cell<Option<usize>>,
 }
 
+/// What an index knows of its message.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Unknown,
+    Known,
+    /// All but the last edit. Often nothing is read after it.
+    KnownBefore(Splice),
+}
+
+/// An attribute took the place of another, was added at the end, or was removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Splice {
+    /// Field number of the attributes.
+    number: usize,
+    at: usize,
+    removed: usize,
+    added: usize,
+}
+
 /// An attribute in its message.
 #[derive(Debug)]
 pub(crate) struct Attribute<'m> {
@@ -59,7 +79,7 @@ pub(crate) struct Attribute<'m> {
 impl Index {
     /// Forgets what it knows, because the message has changed.
     pub(crate) fn clear(&self) {
-        self.is_built.set(false);
+        self.state.set(State::Unknown);
     }
 
     fn build(&self, message: &[u8]) {
@@ -67,36 +87,47 @@ impl Index {
         let (mut seen, mut repeated, mut kept, mut at) = (0, 0, 0, 0);
         self.rest.set(None);
         while let Some(Outline { number, header, len }) = message.get(at..).and_then(outline) {
-            if let Some(start) = self.starts.get(number) {
-                repeated |= seen & 1 << number;
-                seen |= 1 << number;
-                start.set(at);
-            }
-            if number == attributes
-                && let Some(entry) = message.get(at + header..at + len)
-            {
-                if let (Some(place), Some(sign)) = (self.places.get(kept), self.signs.get(kept)) {
-                    place.set(at);
-                    sign.set(sign_in(entry));
-                    kept += 1;
-                } else if self.rest.get().is_none() {
-                    self.rest.set(Some(at));
+            let tag = message[at];
+            let (mut last, mut header, mut len, mut is_run) = (at, header, len, false);
+            // Attributes follow one another and are most of an item.
+            loop {
+                if number == attributes && number != 0 {
+                    let entry = message.get(last + header..last + len).unwrap_or_default();
+                    if let (Some(place), Some(sign)) = (self.places.get(kept), self.signs.get(kept))
+                    {
+                        place.set(last);
+                        sign.set(sign_in(entry));
+                        kept += 1;
+                    } else if self.rest.get().is_none() {
+                        self.rest.set(Some(last));
+                    }
                 }
+                at = last + len;
+                let Some([next, length @ 0..0x80, ..]) = message.get(at..) else { break };
+                if *next != tag || tag & 0x87 != 2 {
+                    break;
+                }
+                (last, header, len, is_run) = (at, 2, 2 + usize::from(*length), true);
             }
-            at += len;
+            if let Some(start) = self.starts.get(number) {
+                repeated |= (seen | u32::from(is_run) << number) & 1 << number;
+                seen |= 1 << number;
+                start.set(last);
+            }
         }
         self.seen.set(seen);
         self.repeated.set(repeated);
         self.kept.set(kept);
-        self.is_built.set(true);
+        self.state.set(State::Known);
     }
 
     fn attribute<'m>(&self, message: &'m [u8], number: u32, key: &[u8]) -> Option<Attribute<'m>> {
         let slot = usize::try_from(number).unwrap_or(0);
-        if !self.is_built.get() || self.attributes.get() != slot {
+        if self.attributes.get() != slot {
             self.attributes.set(slot);
             self.build(message);
         }
+        self.know(message);
         let wanted = sign_of(key);
         let kept = self.places.iter().zip(&self.signs).take(self.kept.get());
         for (place, sign) in kept {
@@ -108,6 +139,82 @@ impl Index {
             }
         }
         search(message, self.rest.get()?, number, key)
+    }
+
+    /// Finds the fields of a message, or catches up with its last edit.
+    #[inline]
+    fn know(&self, message: &[u8]) {
+        match self.state.get() {
+            State::Known => {}
+            State::Unknown => self.build(message),
+            State::KnownBefore(splice) => {
+                if self.follow(message, splice).is_some() {
+                    self.state.set(State::Known);
+                } else {
+                    self.build(message);
+                }
+            }
+        }
+    }
+
+    /// Takes note that the attribute at `old` of `before` was replaced with one of a length. An
+    /// empty place at the end of the message says that it was added, a length of zero that it was
+    /// removed.
+    pub(crate) fn splice(&self, before: &[u8], number: u32, old: &Range<usize>, added: usize) {
+        if self.state.get() == State::Unknown {
+            return;
+        }
+        self.know(before);
+        let number = usize::try_from(number).unwrap_or(0);
+        let splice = Splice { number, at: old.start, removed: old.len(), added };
+        self.state.set(State::KnownBefore(splice));
+    }
+
+    /// Catches up with an edit; `None` if the message has to be read anew.
+    fn follow(&self, message: &[u8], splice: Splice) -> Option<()> {
+        let Splice { number, at, removed, added } = splice;
+        if self.attributes.get() != number || self.rest.get().is_some() {
+            return None;
+        }
+        let moved = |place: usize| if place > at { place - removed + added } else { place };
+        for (number, start) in self.starts.iter().enumerate() {
+            if self.seen.get() & 1 << number != 0 {
+                start.set(moved(start.get()));
+            }
+        }
+        let kept = self.kept.get();
+        for place in self.places.iter().take(kept) {
+            place.set(moved(place.get()));
+        }
+        if removed == 0 {
+            return if at + added == message.len() { self.note_added(message, at) } else { None };
+        }
+        let changed = self.places[..kept].iter().position(|place| place.get() == at)?;
+        if added > 0 {
+            self.signs[changed].set(sign_at(message, at));
+            return Some(());
+        }
+        // Which field of this number is the last one now, only the message knows.
+        if self.starts.get(number)?.get() == at {
+            return None;
+        }
+        for next in changed + 1..kept {
+            self.places[next - 1].set(self.places[next].get());
+            self.signs[next - 1].set(self.signs[next].get());
+        }
+        self.kept.set(kept - 1);
+        Some(())
+    }
+
+    fn note_added(&self, message: &[u8], at: usize) -> Option<()> {
+        let (number, kept) = (self.attributes.get(), self.kept.get());
+        self.places.get(kept)?.set(at);
+        self.signs.get(kept)?.set(sign_at(message, at));
+        self.starts.get(number)?.set(at);
+        self.kept.set(kept + 1);
+        self.repeated.set(self.repeated.get() | self.seen.get() & 1 << number);
+        self.seen.set(self.seen.get() | 1 << number);
+        Some(())
     }
 }
 
@@ -156,6 +263,15 @@ fn sign_of(key: &[u8]) -> Sign {
     }
 }
 
+/// The sign of the key of the attribute that begins at a place.
+fn sign_at(message: &[u8], at: usize) -> Sign {
+    let entry = message
+        .get(at..)
+        .and_then(outline)
+        .and_then(|outline| message.get(at + outline.header..at + outline.len));
+    entry.map_or(UNUSUAL, sign_in)
+}
+
 /// The attribute that begins at a place, with its key.
 #[inline]
 fn first_attribute(message: &[u8], at: usize, number: u32) -> Option<(&[u8], Attribute<'_>)> {
@@ -200,13 +316,17 @@ impl<'m> Indexed<'m> {
         let (Some(index), Some(slot)) = (self.index, slot.filter(|slot| *slot < NUMBERS)) else {
             return super::wire::last(self.message, number);
         };
-        if !index.is_built.get() {
-            index.build(self.message);
-        }
+        index.know(self.message);
         if index.seen.get() & 1 << slot == 0 {
             return None;
         }
-        Some(Fields::new(self.message.get(index.starts[slot].get()..)?).next()?.ok()?.value)
+        let field = self.message.get(index.starts[slot].get()..)?;
+        if let [0..0x80, number @ 0..0x80, ..] = field
+            && field[0] & 7 == 0
+        {
+            return Some(FieldValue::Varint(u64::from(*number)));
+        }
+        Some(Fields::new(field).next()?.ok()?.value)
     }
 
     /// The first attribute with a key among the `KeyValue` fields `number`.
@@ -307,6 +427,56 @@ mod tests {
                         one.map(|one| (one.place, one.entry.to_vec(), one.any.into_owned()))
                     };
                     prop_assert_eq!(shown(found), shown(expected));
+                }
+            }
+        }
+
+        #[test]
+        fn an_index_follows_edits_of_attributes(
+            seed: u64,
+            more in 0_usize..40,
+            edits in proptest::collection::vec((0_usize..60, 0_usize..4, any::<bool>()), 1..12),
+        ) {
+            let request = wild::request(Signal::Traces, seed, OneOfs::Mixed);
+            let index = Index::default();
+            for span in spans(&request).into_iter().take(3) {
+                let mut span = span.to_vec();
+                for n in 0..more {
+                    put_bytes(&mut span, 9, &key_value_bytes(format!("key.{n}").as_bytes()));
+                }
+                index.clear();
+                for (key, change, is_read) in &edits {
+                    let key = format!("key.{key}");
+                    let indexed = Indexed { message: &span, index: Some(&index) };
+                    let end = span.len()..span.len();
+                    let old = indexed.attribute(9, key.as_bytes()).map_or(end, |one| one.place);
+                    let mut new = Vec::new();
+                    match change {
+                        0 => {}
+                        // Of another length, with another key, and as it is.
+                        1 => put_bytes(&mut new, 9, &key_value_bytes(&[b'k'; 150])),
+                        2 => put_bytes(&mut new, 9, &key_value_bytes(b"key.7")),
+                        _ => put_bytes(&mut new, 9, &key_value_bytes(key.as_bytes())),
+                    }
+                    if old.is_empty() && new.is_empty() {
+                        continue;
+                    }
+                    index.splice(&span, 9, &old, new.len());
+                    span.splice(old, new);
+                    if !is_read {
+                        continue;
+                    }
+                    let (plain, indexed) =
+                        (Indexed::plain(&span), Indexed { message: &span, index: Some(&index) });
+                    for number in 0..20 {
+                        prop_assert_eq!(indexed.last(number), last(&span, number));
+                        prop_assert_eq!(indexed.child(number), child(&span, number));
+                    }
+                    for key in (0..60).map(|n| format!("key.{n}")) {
+                        let found = indexed.attribute(9, key.as_bytes()).map(|one| one.place);
+                        let expected = plain.attribute(9, key.as_bytes()).map(|one| one.place);
+                        prop_assert_eq!(found, expected);
+                    }
                 }
             }
         }

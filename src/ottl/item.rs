@@ -7,6 +7,7 @@
 
 use std::{
     cell::Cell,
+    ops::Range,
     sync::atomic::{AtomicU64, Ordering},
 };
 
@@ -295,6 +296,51 @@ impl<'a> Item<'a> {
             out.extend_from_slice(message);
             Ok(())
         });
+    }
+
+    /// Puts an attribute, a whole field, in the place of another or, at the end of the message, of
+    /// none. Without `new` the other one goes. What is known of the other fields stays known.
+    pub(super) fn splice(&mut self, tier: Tier, number: u32, old: Range<usize>, new: &[u8]) {
+        let level = &mut self.levels[tier as usize];
+        let len = level.bytes().len();
+        if level.bytes().get(old.clone()) == Some(new) || old.end > len {
+            return;
+        }
+        level.index.splice(level.bytes(), number, &old, new.len());
+        if level.has_version {
+            let version = &mut level.version;
+            let end = old.start + new.len();
+            version.resize(len.max(len - old.len() + new.len()), 0);
+            version.copy_within(old.end..len, end);
+            version[old.start..end].copy_from_slice(new);
+            version.truncate(len - old.len() + new.len());
+        } else {
+            level.version.clear();
+            level.version.reserve(len - old.len() + new.len());
+            level.version.extend_from_slice(&level.original[..old.start]);
+            level.version.extend_from_slice(new);
+            level.version.extend_from_slice(&level.original[old.end..]);
+            level.has_version = true;
+        }
+        level.is_edited = true;
+        self.edits += 1;
+        self.note_change(tier);
+    }
+
+    /// The same with an attribute that `write` appends to a buffer.
+    pub(super) fn splice_with(
+        &mut self,
+        tier: Tier,
+        number: u32,
+        old: Range<usize>,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let mut new = std::mem::take(&mut self.spare);
+        new.clear();
+        write(&mut new);
+        self.splice(tier, number, old, &new);
+        new.shrink_to(KEPT);
+        self.spare = new;
     }
 
     /// Writes a level anew. `write` gets its current bytes and appends the new ones; if it fails,

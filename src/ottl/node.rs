@@ -259,6 +259,11 @@ impl Key {
 }
 
 impl Place {
+    /// Whether it has keys, none of which depends on the item.
+    pub fn has_fixed_keys(&self) -> bool {
+        !self.keys.is_empty() && !self.keys.iter().any(|key| matches!(key, Key::Dynamic(_)))
+    }
+
     /// The steps that its keys make.
     pub fn steps<'e>(&'e self, eval: Eval<'e>) -> Result<SmallVec<[Step<'e>; 2]>, Fault> {
         let steps: Result<_, Fault> = self.keys.iter().map(|key| key.step(eval)).collect();
@@ -273,6 +278,14 @@ impl Place {
             Key::Dynamic(_) => None,
         });
         fixed.collect()
+    }
+
+    /// The field number and the key of the attribute that this is, if it is a whole one.
+    pub fn attribute(&self) -> Option<(u32, &[u8])> {
+        match (self.access, &*self.keys) {
+            (Access::Attributes(number), [Key::Text(key)]) => Some((number, key)),
+            _ => None,
+        }
     }
 
     /// The attribute of the resource or scope that this is, if it is one.

@@ -6,7 +6,8 @@ use super::{
     super::{
         arguments::made,
         fault::{Fault, What},
-        item::Item,
+        index::Indexed,
+        item::{Item, Tier},
         language::Access,
         node::{Argument, Call, Eval, Place},
         text::plain,
@@ -17,7 +18,7 @@ use super::{
     },
     Function, Parameter, Special, Takes, editor, optional, parameter, regex, value,
 };
-use crate::otlp::wire::put_bytes;
+use crate::otlp::{attribute::usual, wire::put_bytes};
 
 const MAP: Parameter = parameter("target", Takes::Path(Types::MAP));
 const TEXT: Types = Types::TEXT;
@@ -105,36 +106,65 @@ fn prepare_set(arguments: &[Argument]) -> Result<Special, (usize, String)> {
         Some(Argument::Value(node, _)) => node.constant(),
         _ => None,
     };
-    let any = constant.and_then(|value| stored(value).ok());
-    Ok(any.map_or(Special::None, Special::Stored))
+    let Some(any) = constant.and_then(|value| stored(value).ok()) else { return Ok(Special::None) };
+    let attribute = match arguments.first() {
+        Some(Argument::Path(place)) => place.attribute().map(|(number, key)| {
+            let mut field = Vec::new();
+            put_entry_bytes(&mut field, number, key, &any);
+            field
+        }),
+        _ => None,
+    };
+    Ok(Special::Stored { any, attribute })
 }
 
 fn set(call: &Call, item: &mut Item<'_>) -> Result<(), Fault> {
-    if let Some(Argument::Value(node, span)) = call.arguments.get(1) {
-        let place = call.target()?;
-        if let (Access::Attributes(number), Some(steps), false) =
-            (place.access, place.fixed_steps(), place.keys.is_empty())
-        {
-            // The usual case without an owned copy of the value.
-            let any = if let Special::Stored(any) = &call.prepared {
-                Cow::Borrowed(&**any)
-            } else {
-                let new = node.eval(Eval::new(item))?;
-                Cow::Owned(stored(&new).map_err(|what| what.at(*span))?)
-            };
-            // Items often set the same attribute of their resource to the same value.
-            if place.shared_attribute(item).is_some_and(|old| *old == *any) {
-                return Ok(());
-            }
+    let place = call.target()?;
+    if let (Some(Argument::Value(node, span)), Access::Attributes(number), true) =
+        (call.arguments.get(1), place.access, place.has_fixed_keys())
+    {
+        // The usual case without an owned copy of the value.
+        let any = if let Special::Stored { any, .. } = &call.prepared {
+            Cow::Borrowed(&**any)
+        } else {
+            let new = node.eval(Eval::new(item))?;
+            Cow::Owned(stored(&new).map_err(|what| what.at(*span))?)
+        };
+        // Items often set the same attribute of their resource to the same value.
+        let is_so = place.shared_attribute(item).is_some_and(|old| *old == *any);
+        if is_so || set_attribute(item, place, &call.prepared, &any) {
+            return Ok(());
+        }
+        if let Some(steps) = place.fixed_steps() {
             return item
-                .edit_indexed(place.tier, |from, out| {
-                    put_attribute(from, number, &steps, &any, out)
+                .edit(place.tier, |message, out| {
+                    put_attribute(Indexed::plain(message), number, &steps, &any, out)
                 })
                 .map_err(|what| what.at(place.span));
         }
     }
     let new = call.value(Eval::new(item), 1)?.into_owned();
     call.set(item, &new)
+}
+
+/// Sets an attribute without deeper keys, unless there is more to its old entry than a key and a
+/// value.
+fn set_attribute(item: &mut Item<'_>, place: &Place, prepared: &Special, any: &[u8]) -> bool {
+    let Some((number, key)) = place.attribute().filter(|_| place.tier != Tier::Cache) else {
+        return false;
+    };
+    let from = item.indexed(place.tier);
+    let old = match from.attribute(number, key) {
+        None => from.message.len()..from.message.len(),
+        Some(old) if usual(old.entry).is_some() => old.place,
+        Some(_) => return false,
+    };
+    if let Special::Stored { attribute: Some(new), .. } = prepared {
+        item.splice(place.tier, number, old, new);
+    } else {
+        item.splice_with(place.tier, number, old, |out| put_entry_bytes(out, number, key, any));
+    }
+    true
 }
 
 /// What happens to an entry.
@@ -209,13 +239,8 @@ fn delete_key(call: &Call, item: &mut Item<'_>) -> Result<(), Fault> {
         // The usual case: everything around the attribute is copied at once.
         let Some(old) = item.indexed(place.tier).attribute(number, &key) else { return Ok(()) };
         let old = old.place;
-        return item
-            .edit(place.tier, |message, out| {
-                out.extend_from_slice(&message[..old.start]);
-                out.extend_from_slice(&message[old.end..]);
-                Ok(())
-            })
-            .map_err(|what| what.at(place.span));
+        item.splice(place.tier, number, old, &[]);
+        return Ok(());
     }
     if call.map(eval, 0)?.get(&key).is_none() {
         return Ok(());
