@@ -86,6 +86,10 @@ pub(crate) mod message {
         write::replace_data,
     };
 }
+/// Searches for all matches in linear time, for components that replace them.
+pub(crate) mod search {
+    pub(crate) use super::rescan::{Reading, Rescans};
+}
 pub use walk::{Changed, Fate, Stop, Visit, Walk, enter_owner, walk, walk_with};
 
 #[cfg(test)]

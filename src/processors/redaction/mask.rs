@@ -10,7 +10,10 @@ use sha3::Sha3_256;
 use super::settings::{Config, HashFunction, Summary};
 use crate::{
     config::Secret,
-    ottl::{self, Value},
+    ottl::{
+        self, Value,
+        search::{Reading, Rescans},
+    },
     processors::editing::value::as_text,
 };
 
@@ -41,11 +44,35 @@ pub(super) struct Rules {
     ignored_keys: HashSet<Vec<u8>>,
     ignored_patterns: Vec<Regex>,
     blocked_keys: Vec<Regex>,
-    blocked_values: Vec<Regex>,
+    blocked_values: Vec<Blocked>,
     allowed_values: Vec<Regex>,
     takes_all_types: bool,
     mask: Mask,
     pub(super) summary: Summary,
+}
+
+/// A pattern whose matches are masked.
+#[derive(Debug)]
+struct Blocked {
+    pattern: Regex,
+    rescans: Rescans,
+}
+
+impl Blocked {
+    /// How often it occurs in a text; `None` if the searches for all matches would take longer than
+    /// linear time.
+    fn count(&self, text: &[u8]) -> Option<usize> {
+        let mut reading = Reading::new(&self.pattern, &self.rescans, text);
+        let (mut count, mut from) = (0, 0);
+        for found in self.pattern.find_iter(text) {
+            if !reading.goes_on(from, found.end()) {
+                return None;
+            }
+            from = found.end();
+            count += 1;
+        }
+        Some(count)
+    }
 }
 
 /// What is written in place of a match.
@@ -114,7 +141,10 @@ impl Rules {
             ignored_keys: set(&config.ignored_keys),
             ignored_patterns: compiled(&config.ignored_key_patterns)?,
             blocked_keys: compiled(&config.blocked_key_patterns)?,
-            blocked_values: compiled(&config.blocked_values)?,
+            blocked_values: compiled(&config.blocked_values)?
+                .into_iter()
+                .map(|pattern| Blocked { pattern, rescans: Rescans::default() })
+                .collect(),
             allowed_values: compiled(&config.allowed_values)?,
             takes_all_types: config.redact_all_types,
             mask: Mask::new(config.hash_function, &config.hmac_key),
@@ -187,12 +217,16 @@ impl Rules {
         Verdict::Masked(out)
     }
 
-    /// What is blocked in a value is masked.
+    /// What is blocked in a value is masked; all of it, if to find every match would take too long.
     fn value(&self, text: &[u8], pays: Pays<'_>) -> Verdict {
         let mut current: Option<Vec<u8>> = None;
-        for pattern in &self.blocked_values {
+        for blocked in &self.blocked_values {
             let old = current.as_deref().unwrap_or(text);
-            let found = pattern.find_iter(old).count();
+            let Some(found) = blocked.count(old) else {
+                let mut new = Vec::new();
+                self.mask.write(text, &mut new);
+                return Verdict::Masked(new);
+            };
             if found == 0 {
                 continue;
             }
@@ -202,7 +236,7 @@ impl Rules {
             }
             let mut new = Vec::with_capacity(len);
             let mut copied = 0;
-            for found in pattern.find_iter(old) {
+            for found in blocked.pattern.find_iter(old) {
                 new.extend_from_slice(&old[copied..found.start()]);
                 self.mask.write(found.as_bytes(), &mut new);
                 copied = found.end();
@@ -223,4 +257,22 @@ fn as_json<'a>(any: &[u8], pays: Pays<'_>) -> Result<Cow<'a, [u8]>, ()> {
         return Err(());
     }
     Ok(as_text(any).into_bytes().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_in_which_matches_are_too_hard_to_find_is_masked_whole() {
+        let config = Config {
+            allow_all_keys: true,
+            blocked_values: vec!["a[^b]*b|a".into()],
+            ..Config::default()
+        };
+        let rules = Rules::new(&config).unwrap();
+        let masked = |text: &str| rules.value(text.as_bytes(), &mut |_| true);
+        assert_eq!(masked("xaxa"), Verdict::Masked(b"x****x****".to_vec()));
+        assert_eq!(masked(&"xa".repeat(20_000)), Verdict::Masked(b"****".to_vec()));
+    }
 }
