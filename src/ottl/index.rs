@@ -20,10 +20,10 @@ const NUMBERS: usize = 17;
 const ATTRIBUTES: usize = 32;
 
 /// What is kept of a key: its length and its last two bytes, since many keys begin alike.
-type Sign = (u8, [u8; 2]);
+type Sign = u32;
 
 /// Stands for the sign of a key: the attribute has to be read to know its key.
-const UNUSUAL: Sign = (u8::MAX, [0; 2]);
+const UNUSUAL: Sign = u32::MAX;
 
 /// The last occurrence of each field of a message, and its attributes, found when one of them is
 /// first asked for.
@@ -139,6 +139,33 @@ impl Index {
             }
         }
         search(message, self.rest.get()?, number, key)
+    }
+
+    /// Whether the first attribute with a key is this text; `None` if an attribute has to be read
+    /// that is not written as encoders write it.
+    #[inline]
+    fn is_text(&self, message: &[u8], number: u32, key: &[u8], text: &[u8]) -> Option<bool> {
+        let slot = usize::try_from(number).unwrap_or(0);
+        if self.attributes.get() != slot {
+            self.attributes.set(slot);
+            self.build(message);
+        }
+        self.know(message);
+        let wanted = sign_of(key);
+        let kept = self.places.iter().zip(&self.signs).take(self.kept.get());
+        for (place, sign) in kept {
+            if sign.get() == UNUSUAL {
+                return None;
+            }
+            if sign.get() == wanted {
+                let (known, any) = usual_attribute(message.get(place.get()..)?)?;
+                if known == key {
+                    let [0x0A, len @ 0..0x80, found @ ..] = any else { return None };
+                    return (usize::from(*len) == found.len()).then(|| found == text);
+                }
+            }
+        }
+        if self.rest.get().is_some() { None } else { Some(false) }
     }
 
     /// Finds the fields of a message, or catches up with its last edit.
@@ -258,7 +285,10 @@ fn sign_in(entry: &[u8]) -> Sign {
 #[inline]
 fn sign_of(key: &[u8]) -> Sign {
     match u8::try_from(key.len()) {
-        Ok(len @ 0..0x80) => (len, key.last_chunk().copied().unwrap_or_default()),
+        Ok(len @ 0..0x80) => {
+            let [before, last] = key.last_chunk().copied().unwrap_or_default();
+            u32::from_le_bytes([len, before, last, 0])
+        }
         _ => UNUSUAL,
     }
 }
@@ -279,6 +309,20 @@ fn first_attribute(message: &[u8], at: usize, number: u32) -> Option<(&[u8], Att
     let entry = content(&field, number)?;
     let (key, any) = key_value(entry);
     Some((key, Attribute { place: at..at + field.whole.len(), entry, any }))
+}
+
+/// Key and `AnyValue` of the attribute with which a message begins, if it is written as encoders
+/// write it.
+#[inline]
+fn usual_attribute(message: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (len, rest) = match message {
+        [tag, len @ 0..0x80, rest @ ..] if tag & 0x87 == 2 => (usize::from(*len), rest),
+        [tag, low, high @ 0..0x80, rest @ ..] if tag & 0x87 == 2 => {
+            (usize::from(*low & 0x7F) | usize::from(*high) << 7, rest)
+        }
+        _ => return None,
+    };
+    usual(rest.get(..len)?)
 }
 
 /// Looks for an attribute from a place on.
@@ -338,6 +382,12 @@ impl<'m> Indexed<'m> {
         }
     }
 
+    /// Whether the first attribute with a key is this text; `None` if it has to be read for that.
+    #[inline]
+    pub(crate) fn is_text(self, number: u32, key: &[u8], text: &[u8]) -> Option<bool> {
+        self.index?.is_text(self.message, number, key, text)
+    }
+
     /// Bytes of a field, empty if it is absent.
     #[inline]
     pub(crate) fn bytes(self, number: u32) -> &'m [u8] {
@@ -381,7 +431,10 @@ impl<'m> Indexed<'m> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{super::wire::last, *};
+    use super::{
+        super::{Value, wire::last},
+        *,
+    };
     use crate::otlp::{
         Signal,
         splice::messages,
@@ -422,6 +475,12 @@ mod tests {
                 let entries = fields(&span).filter_map(|field| content(&field, 9).map(key_value));
                 let keys: Vec<&[u8]> = entries.map(|(key, _)| key).chain([&b"absent"[..]]).collect();
                 for key in keys {
+                    for text in [&b"x"[..], b"y"] {
+                        let is_so = plain.attribute(9, key).is_some_and(|one| {
+                            matches!(Value::read(&one.any), Value::Text(found) if *found == *text)
+                        });
+                        prop_assert_eq!(indexed.is_text(9, key, text).unwrap_or(is_so), is_so);
+                    }
                     let (found, expected) = (indexed.attribute(9, key), plain.attribute(9, key));
                     let shown = |one: Option<Attribute<'_>>| {
                         one.map(|one| (one.place, one.entry.to_vec(), one.any.into_owned()))

@@ -347,9 +347,11 @@ impl Test {
                 Ok(compare(*comparison, &left, &right))
             }
             Test::IsText { tier, number, key, text, is_wanted, .. } => {
-                let found = eval.item.indexed(*tier).attribute(*number, key);
-                let is_equal = found.is_some_and(|found| {
-                    matches!(Value::read(&found.any), Value::Text(found) if *found == **text)
+                let from = eval.item.indexed(*tier);
+                let is_equal = from.is_text(*number, key, text).unwrap_or_else(|| {
+                    from.attribute(*number, key).is_some_and(|found| {
+                        matches!(Value::read(&found.any), Value::Text(found) if *found == **text)
+                    })
                 });
                 Ok(is_equal == *is_wanted)
             }
