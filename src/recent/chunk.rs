@@ -19,10 +19,8 @@
 
 use std::{borrow::Cow, ops::Range};
 
-use super::{
-    account::Charge,
-    dictionary::{Class, Strings},
-};
+pub(super) use super::dictionary::Class;
+use super::{account::Charge, dictionary::Strings};
 use crate::otlp::wire::varint;
 
 /// No trace.
@@ -112,6 +110,7 @@ impl Columns {
         rows * ROW + attributes * size_of::<u16>()
     }
 
+    #[cfg(test)]
     pub(super) fn allocated(&self) -> usize {
         (self.trace.capacity() + self.name.capacity() + self.origin.capacity()) * size_of::<u16>()
             + self.attributes.capacity() * size_of::<u16>()
@@ -221,8 +220,6 @@ pub(super) struct Chunk {
     pub(super) times: (u64, u64),
     /// When the first and the last item came, nanoseconds since 1970.
     pub(super) arrivals: (u64, u64),
-    /// Items that tell of an error.
-    pub(super) errors: usize,
     pub(super) charge: Charge,
 }
 
@@ -232,6 +229,7 @@ impl Chunk {
     }
 
     /// Bytes that it takes, by looking.
+    #[cfg(test)]
     pub(super) fn allocated(&self) -> usize {
         let blocks = self.blocks.iter().map(|block| block.packed.bytes.len());
         OVERHEAD
@@ -360,10 +358,6 @@ pub(super) struct Values<'c> {
 }
 
 impl Values<'_> {
-    pub(super) fn len(&self) -> usize {
-        self.ends.len()
-    }
-
     /// Bytes that they take until they are dropped.
     pub(super) fn size(&self) -> usize {
         let bytes = if matches!(self.bytes, Cow::Owned(_)) { self.bytes.len() } else { 0 };

@@ -1,5 +1,5 @@
 //! A dictionary of byte strings that never allocates after it was made: strings get numbers from 0
-//! in the order in which they are first seen, and where one has no room more the dictionary is full.
+//! in the order in which they are first seen; when one has no room, the dictionary is full.
 //!
 //! Strings have a class, so that an attribute and the body of a log record may have the same bytes.
 //! The table is open addressing over 32 bits, 16 of them a tag of the hash, so that a probe looks
@@ -45,6 +45,7 @@ impl Dictionary {
     }
 
     /// Bytes that are allocated, by looking.
+    #[cfg(test)]
     pub(super) fn allocated(&self) -> usize {
         self.bytes.capacity()
             + self.ends.capacity() * size_of::<u32>()
@@ -61,10 +62,15 @@ impl Dictionary {
         self.bytes.len()
     }
 
-    /// The number of a string, and whether it is new; none if it is new and has no room.
+    /// The number of a string that is in it.
+    pub(super) fn find(&self, class: Class, string: &[u8]) -> Option<u16> {
+        self.seek(class, string).ok()
+    }
+
+    /// The number of a string; else the place in the table where it would be, and its tag.
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "parts of a hash, and numbers of 16 bits")]
-    pub(super) fn intern(&mut self, class: Class, string: &[u8]) -> Option<(u16, bool)> {
+    fn seek(&self, class: Class, string: &[u8]) -> Result<u16, (usize, u32)> {
         let hash = self.hasher.hash_one(string).wrapping_add(u64::from(class) << 7);
         let tag = (hash >> 48) as u32;
         let mask = self.table.len() - 1;
@@ -72,16 +78,27 @@ impl Dictionary {
         loop {
             let found = self.table[at];
             if found == 0 {
-                break;
+                return Err((at, tag));
             }
-            let number = (found & 0xFFFF) as u16 - 1;
-            if found >> 16 == tag && self.classes[usize::from(number)] == class {
-                if self.string(number) == string {
-                    return Some((number, false));
+            if found >> 16 == tag {
+                let number = (found & 0xFFFF) as u16 - 1;
+                let is_class = self.classes[usize::from(number)] == class;
+                if is_class && self.string(number) == string {
+                    return Ok(number);
                 }
             }
             at = (at + 1) & mask;
         }
+    }
+
+    /// The number of a string, and whether it is new; none if it is new and has no room.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "there are fewer than 2^16 strings")]
+    pub(super) fn intern(&mut self, class: Class, string: &[u8]) -> Option<(u16, bool)> {
+        let (at, tag) = match self.seek(class, string) {
+            Ok(number) => return Some((number, false)),
+            Err(place) => place,
+        };
         let has_room = self.ends.len() < self.ends.capacity()
             && string.len() <= self.bytes.capacity() - self.bytes.len();
         if !has_room {
@@ -142,6 +159,7 @@ impl Strings {
         dictionary.total() + dictionary.len() * size_of::<u32>()
     }
 
+    #[cfg(test)]
     pub(super) fn allocated(&self) -> usize {
         self.bytes.len() + self.ends.len() * size_of::<u32>()
     }
@@ -159,10 +177,6 @@ impl Strings {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
         (0..self.len()).map(|number| self.get(number))
-    }
-
-    pub(super) fn position(&self, string: &[u8]) -> Option<usize> {
-        self.iter().position(|known| known == string)
     }
 }
 

@@ -89,7 +89,7 @@ impl Labels {
 
     fn name(&self, number: u16) -> Option<String> {
         let at = usize::from(number).checked_sub(1)?;
-        self.0.get(at).map(|name| name.to_string())
+        self.0.get(at).map(ToString::to_string)
     }
 
     pub(super) fn decide(&mut self, fate: &mut Fate, decision: Decision, policy: &str) {

@@ -18,7 +18,7 @@ use crate::otlp::{
     digest::Digest,
     sampling::{self, Said},
     view::LogRecord,
-    wire::{FieldValue, Fields, WireType, put_bytes, put_header, put_varint, tag},
+    wire::{FieldValue, Fields, WireType, bytes_field_len, put_bytes, put_header, put_varint, tag},
 };
 
 /// Status codes above it are shown as this one, which has no name.
@@ -146,7 +146,7 @@ pub(super) fn add_record(
 
 fn put_rest(open: &mut Open, field: &[u8]) -> Result<(), Full> {
     if field.len() > open.rest.capacity() - open.rest.len() {
-        return Err(Full);
+        return Err(Full::Chunk);
     }
     open.rest.extend_from_slice(field);
     Ok(())
@@ -262,23 +262,26 @@ fn put_record(reader: &mut Reader<'_>, chunk: &Chunk, row: usize, out: &mut Vec<
     put_ids(chunk, row, [9, 10], out);
 }
 
-/// Appends a row as a request of one item: its resource, its scope and itself.
-pub(super) fn put_request(chunk: &Chunk, rows: &[usize], out: &mut Vec<u8>) {
+/// Appends rows as requests, one for each run of rows with the same resource and scope.
+pub(super) fn put_requests(chunk: &Chunk, rows: &[usize], out: &mut Vec<u8>) {
     let rest = chunk.rest.unpack();
     let mut reader = chunk.reader();
-    let mut item = Vec::new();
-    for row in rows {
-        item.clear();
-        put_item(&mut reader, chunk, &rest, *row, &mut item);
-        let origin = chunk.origin(*row);
+    let (mut item, mut items) = (Vec::new(), Vec::new());
+    for run in rows.chunk_by(|a, b| chunk.columns.origin[*a] == chunk.columns.origin[*b]) {
+        items.clear();
+        for row in run {
+            item.clear();
+            put_item(&mut reader, chunk, &rest, *row, &mut item);
+            put_bytes(&mut items, 2, &item);
+        }
+        let origin = chunk.origin(run[0]);
         let resource = chunk.headers.get(usize::from(origin.resource));
         let scope = chunk.headers.get(usize::from(origin.scope));
-        let scope_len = scope.len() + crate::otlp::wire::bytes_field_len(2, item.len());
-        let entry_len = resource.len() + crate::otlp::wire::bytes_field_len(2, scope_len);
-        put_header(out, 1, entry_len);
+        let scope_len = scope.len() + items.len();
+        put_header(out, 1, resource.len() + bytes_field_len(2, scope_len));
         out.extend_from_slice(resource);
         put_header(out, 2, scope_len);
         out.extend_from_slice(scope);
-        put_bytes(out, 2, &item);
+        out.extend_from_slice(&items);
     }
 }

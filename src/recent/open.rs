@@ -45,9 +45,14 @@ impl Limits {
     }
 }
 
-/// Something has no room in the open chunk.
+/// Something has no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Full;
+pub(super) enum Full {
+    /// In the open chunk.
+    Chunk,
+    /// In the store, since readers hold what could be evicted.
+    Store,
+}
 
 /// A chunk that grows.
 #[derive(Debug)]
@@ -69,7 +74,6 @@ pub(super) struct Open {
     pub(super) rest: Vec<u8>,
     pub(super) times: (u64, u64),
     pub(super) arrivals: (u64, u64),
-    pub(super) errors: usize,
     charge: Charge,
 }
 
@@ -119,7 +123,6 @@ impl Open {
             rest: Vec::with_capacity(limits.bytes),
             times: (u64::MAX, 0),
             arrivals: (0, 0),
-            errors: 0,
             charge,
         };
         open.clear(number);
@@ -141,7 +144,6 @@ impl Open {
         self.rest.clear();
         self.times = (u64::MAX, 0);
         self.arrivals = (0, 0);
-        self.errors = 0;
         for (class, key) in KEYS {
             self.keys.intern(class, key.as_bytes());
         }
@@ -152,6 +154,7 @@ impl Open {
     }
 
     /// Bytes that are allocated, by looking.
+    #[cfg(test)]
     pub(super) fn allocated(&self) -> usize {
         let dictionaries = [&self.traces, &self.names, &self.headers, &self.keys, &self.attributes];
         self.columns.allocated()
@@ -173,25 +176,25 @@ impl Open {
         scope: &[u8],
         service: &[u8],
     ) -> Result<u16, Full> {
-        let (resource, _) = self.headers.intern(0, resource).ok_or(Full)?;
-        let (scope, _) = self.headers.intern(0, scope).ok_or(Full)?;
-        let (service, _) = self.names.intern(0, service).ok_or(Full)?;
+        let (resource, _) = self.headers.intern(0, resource).ok_or(Full::Chunk)?;
+        let (scope, _) = self.headers.intern(0, scope).ok_or(Full::Chunk)?;
+        let (service, _) = self.names.intern(0, service).ok_or(Full::Chunk)?;
         let origin = Origin { resource, scope, service };
         if let Some(at) = self.origins.iter().rposition(|known| *known == origin) {
-            return u16::try_from(at).map_err(|_| Full);
+            return u16::try_from(at).map_err(|_| Full::Chunk);
         }
         if self.origins.len() == self.origins.capacity() {
-            return Err(Full);
+            return Err(Full::Chunk);
         }
         self.origins.push(origin);
-        u16::try_from(self.origins.len() - 1).map_err(|_| Full)
+        u16::try_from(self.origins.len() - 1).map_err(|_| Full::Chunk)
     }
 
     /// Adds an attribute to the row that comes next, and gives its key.
     #[inline]
     pub(super) fn attribute(&mut self, class: Class, bytes: &[u8]) -> Result<u16, Full> {
         if self.columns.attributes.len() == self.columns.attributes.capacity() {
-            return Err(Full);
+            return Err(Full::Chunk);
         }
         let key = match self.attributes.intern(class, bytes) {
             Some((number, false)) => {
@@ -207,9 +210,9 @@ impl Open {
         // An attribute without a key would be out of step: the chunk is sealed before it.
         match key {
             Some(key) => self.attribute_keys.push(key),
-            None => return Err(Full),
+            None => return Err(Full::Chunk),
         }
-        key.ok_or(Full)
+        key.ok_or(Full::Chunk)
     }
 
     fn key(&mut self, class: Class, bytes: &[u8]) -> Option<u16> {
@@ -227,14 +230,14 @@ impl Open {
     /// Ends the row whose attributes and rest were added.
     pub(super) fn push(&mut self, row: Row<'_>, arrival: u64) -> Result<(), Full> {
         if self.rows() == self.limits.rows {
-            return Err(Full);
+            return Err(Full::Chunk);
         }
-        let (name, _) = self.names.intern(0, row.name).ok_or(Full)?;
+        let (name, _) = self.names.intern(0, row.name).ok_or(Full::Chunk)?;
         let columns = &mut self.columns;
         let (Ok(attributes), Ok(rest)) =
             (u32::try_from(columns.attributes.len()), u32::try_from(self.rest.len()))
         else {
-            return Err(Full);
+            return Err(Full::Chunk);
         };
         columns.trace.push(row.trace);
         columns.id.push(row.id);
@@ -253,7 +256,6 @@ impl Open {
         self.arrivals.1 = arrival;
         let time = time(row.start, row.end, self.arrivals.0);
         self.times = (self.times.0.min(time), self.times.1.max(time));
-        self.errors += usize::from(row.flags & super::chunk::IS_ERROR != 0);
         Ok(())
     }
 

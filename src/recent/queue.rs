@@ -10,8 +10,8 @@ use bytes::Bytes;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::{
-    Recent,
     account::{Account, Charge},
+    whole::{self, Recent},
 };
 use crate::{otlp::Signal, sync};
 
@@ -69,11 +69,19 @@ impl Queue {
         self.refused.load(Ordering::Relaxed)
     }
 
+    /// How much of it waits beside the request in hand.
     #[expect(clippy::cast_precision_loss, reason = "a fraction needs no exactness")]
-    fn fullness(&self) -> f64 {
-        let bytes = self.account.used() as f64 / self.account.limit().max(1) as f64;
+    fn fullness(&self, in_hand: usize) -> f64 {
+        let used = self.account.used().saturating_sub(in_hand);
+        let bytes = used as f64 / self.account.limit().max(1) as f64;
         bytes.max(self.receiver.len() as f64 / REQUESTS as f64)
     }
+}
+
+/// What this thread has used of a CPU. Time on the wall would count what others take from it.
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
 }
 
 impl Recent {
@@ -99,7 +107,7 @@ impl Recent {
         while !is_over() {
             match self.queue.receiver.recv_timeout(IDLE) {
                 Ok(waiting) => self.digest(&waiting),
-                Err(RecvTimeoutError::Timeout) => sync::lock(&self.store).expire(super::now()),
+                Err(RecvTimeoutError::Timeout) => sync::lock(&self.store).expire(whole::now()),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
@@ -113,15 +121,15 @@ impl Recent {
     }
 
     fn digest(&self, waiting: &Waiting) {
-        let full = self.queue.fullness();
+        let full = self.queue.fullness(waiting.body.len());
         let begun = Instant::now();
         while sync::lock(&self.store).is_hindered() && begun.elapsed() < PATIENCE {
             std::thread::sleep(PEEK);
         }
         let shift = sync::lock(&self.governor).shift();
-        let begun = Instant::now();
+        let begun = cpu_time();
         sync::lock(&self.store).take(waiting.signal, &waiting.body, shift, waiting.arrival);
-        let now = self.queue.started.elapsed();
-        sync::lock(&self.governor).note(now, begun.elapsed(), full);
+        let busy = cpu_time().saturating_sub(begun);
+        sync::lock(&self.governor).note(self.queue.started.elapsed(), busy, full);
     }
 }

@@ -204,12 +204,12 @@ impl Press {
             rest: part(self.rest.1, self.rest.0),
             times: open.times,
             arrivals: open.arrivals,
-            errors: open.errors,
             charge,
         }
     }
 
     /// Bytes that are allocated, by looking.
+    #[cfg(test)]
     pub(super) fn allocated(&self) -> usize {
         (self.renumbered.capacity() + self.order.capacity() + self.key_starts.capacity())
             * size_of::<u16>()

@@ -250,11 +250,18 @@ impl Slots {
         self.used
     }
 
+    /// How many more traces there may be.
+    pub(super) fn free(&self) -> usize {
+        self.most - self.used
+    }
+
+    #[cfg(test)]
     pub(super) fn charged(&self) -> usize {
         self.charge.bytes()
     }
 
     /// Bytes that are allocated, by looking.
+    #[cfg(test)]
     pub(super) fn allocated(&self) -> usize {
         self.pages.capacity() * size_of::<Box<[Slot]>>()
             + self.pages.len() * PAGE * size_of::<Slot>()

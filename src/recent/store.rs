@@ -5,13 +5,13 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use super::{
-    Settings,
     account::{Account, Charge},
     chunk::{Chunk, Kind, NO_TRACE},
     fate::{LABEL_BYTES, Labels},
     item::{self, Around},
     open::{Full, Limits, Open},
     seal::{Packing, Press},
+    settings::Settings,
     slots::{Seen, Slots},
 };
 use crate::otlp::{
@@ -78,9 +78,7 @@ pub(super) struct Store {
     shelves: [Shelf; 2],
     next: u32,
     pub(super) counts: Counts,
-    /// Since when nothing older than this is held for want of room; 0: nothing was evicted.
-    evicted_until: u64,
-    _fixed: Charge,
+    fixed: Charge,
 }
 
 /// Buffers of fixed size.
@@ -120,8 +118,7 @@ impl Store {
             shelves: [Shelf::new(3), Shelf::new(1)],
             next: 0,
             counts: Counts::default(),
-            evicted_until: 0,
-            _fixed: charge,
+            fixed: charge,
         })
     }
 
@@ -161,19 +158,19 @@ impl Store {
             self.counts.sampled += 1;
             return;
         };
-        match self.add(&item, shift, context) {
+        let mut added = self.add(&item, shift, context);
+        if added == Err(Full::Chunk) {
+            // The next one is empty.
+            self.seal(kind);
+            added = self.add(&item, shift, context);
+        }
+        match added {
             Ok(()) => self.counts.taken += 1,
-            Err(Full) => {
-                // The next one is empty.
+            Err(Full::Store) => self.counts.no_room += 1,
+            Err(Full::Chunk) => {
+                // What there is of it in the dictionaries would be in the way of others.
                 self.seal(kind);
-                match self.add(&item, shift, context) {
-                    Ok(()) => self.counts.taken += 1,
-                    Err(Full) => {
-                        self.reopen(kind);
-                        self.counts.too_large += u64::from(self.has_open(kind));
-                        self.counts.no_room += u64::from(!self.has_open(kind));
-                    }
-                }
+                self.counts.too_large += 1;
             }
         }
     }
@@ -204,14 +201,14 @@ impl Store {
         let kind = item.kind();
         self.open(kind)?;
         let at = kind as usize;
-        let Some(open) = self.shelves[at].open.as_mut() else { return Err(Full) };
+        let Some(open) = self.shelves[at].open.as_mut() else { return Err(Full::Store) };
         let origin = open.origin(context.resource, context.scope, context.service)?;
         let around = Around { origin, rate: context.rate, shift, arrival: context.now };
         let trace = match item.trace_id() {
             None => NO_TRACE,
             Some(id) => self.trace(kind, *id)?,
         };
-        let Some(open) = self.shelves[at].open.as_mut() else { return Err(Full) };
+        let Some(open) = self.shelves[at].open.as_mut() else { return Err(Full::Store) };
         let added = match item {
             Item::Span(bytes, digest) => item::add_span(open, bytes, digest, trace, around),
             Item::Record(bytes, view) => item::add_record(open, bytes, view, trace, around),
@@ -238,22 +235,25 @@ impl Store {
     /// The number of a trace in the open chunk; a new one of spans takes a slot.
     fn trace(&mut self, kind: Kind, id: [u8; 16]) -> Result<u16, Full> {
         let at = kind as usize;
-        let Some(open) = self.shelves[at].open.as_mut() else { return Err(Full) };
-        let (trace, is_new) = open.traces.intern(0, &id).ok_or(Full)?;
-        if !is_new || kind == Kind::Records {
-            return Ok(trace);
+        let open = self.shelves[at].open.as_mut().ok_or(Full::Store)?;
+        if let Some(known) = open.traces.find(0, &id) {
+            return Ok(known);
+        }
+        if kind == Kind::Records {
+            return open.traces.intern(0, &id).map(|(trace, _)| trace).ok_or(Full::Chunk);
         }
         let number = open.number;
         let mut slot = self.slots.hold(id, number);
         while slot.is_none() && self.evict(Kind::Spans) {
             slot = self.slots.hold(id, number);
         }
-        let Some(open) = self.shelves[at].open.as_mut() else { return Err(Full) };
-        match slot {
-            Some(slot) => open.slots.push(slot),
-            // The dictionary and the slots are out of step now: the chunk ends here.
-            None => return Err(Full),
-        }
+        let slot = slot.ok_or(Full::Store)?;
+        let open = self.shelves[at].open.as_mut().ok_or(Full::Store)?;
+        let Some((trace, _)) = open.traces.intern(0, &id) else {
+            self.slots.release(slot, number, 0);
+            return Err(Full::Chunk);
+        };
+        open.slots.push(slot);
         Ok(trace)
     }
 
@@ -262,15 +262,11 @@ impl Store {
         if self.shelves[kind as usize].open.is_some() {
             return Ok(());
         }
-        let charge = self.make_room(Open::size(self.limits)).ok_or(Full)?;
+        let charge = self.make_room(Open::size(self.limits)).ok_or(Full::Store)?;
         let open = Open::new(kind, self.limits, self.next, charge);
         self.next = self.next.wrapping_add(1);
         self.shelves[kind as usize].open = Some(open);
         Ok(())
-    }
-
-    fn has_open(&self, kind: Kind) -> bool {
-        self.shelves[kind as usize].open.is_some()
     }
 
     /// Charges bytes, and evicts old chunks until there is room. None if there is still none: then
@@ -292,12 +288,11 @@ impl Store {
 
     /// Evicts the oldest chunk of a kind, unless there is none or a reader holds it.
     fn evict(&mut self, kind: Kind) -> bool {
-        let shelf = &mut self.shelves[kind as usize];
-        shelf.copy = None;
-        let Some(oldest) = shelf.sealed.pop_front_if(|chunk| Arc::strong_count(chunk) == 1) else {
+        let rack = &mut self.shelves[kind as usize];
+        rack.copy = None;
+        let Some(oldest) = rack.sealed.pop_front_if(|chunk| Arc::strong_count(chunk) == 1) else {
             return false;
         };
-        self.evicted_until = self.evicted_until.max(oldest.arrivals.1);
         self.counts.evicted += oldest.rows() as u64;
         self.forget(kind, &oldest);
         true
@@ -306,8 +301,8 @@ impl Store {
     /// Evicts what is older than the store keeps it, and seals what is open for long.
     pub(super) fn expire(&mut self, now: u64) {
         for kind in [Kind::Spans, Kind::Records] {
-            let shelf = &mut self.shelves[kind as usize];
-            if let Some(open) = &shelf.open
+            let rack = &mut self.shelves[kind as usize];
+            if let Some(open) = &rack.open
                 && open.rows() > 0
                 && now.saturating_sub(open.arrivals.0) > SEAL_AFTER
             {
@@ -325,8 +320,8 @@ impl Store {
     }
 
     fn forget(&mut self, kind: Kind, chunk: &Chunk) {
-        let shelf = &mut self.shelves[kind as usize];
-        shelf.bytes = shelf.bytes.saturating_sub(chunk.charge.bytes());
+        let rack = &mut self.shelves[kind as usize];
+        rack.bytes = rack.bytes.saturating_sub(chunk.charge.bytes());
         let spans = &mut self.scratch.spans;
         count(&chunk.columns.trace, chunk.slots.len(), spans);
         for (slot, spans) in chunk.slots.iter().zip(spans) {
@@ -343,25 +338,25 @@ impl Store {
         };
         let needed = self.press.prepare(open, Packing::Lz4);
         let charge = self.make_room(needed);
-        let shelf = &mut self.shelves[at];
-        let Some(open) = &mut shelf.open else { return };
+        let rack = &mut self.shelves[at];
+        let Some(open) = &mut rack.open else { return };
         let Some(charge) = charge else {
             self.counts.no_room += open.rows() as u64;
             self.counts.taken -= open.rows() as u64;
             return self.reopen(kind);
         };
         let chunk = self.press.finish(open, charge);
-        shelf.bytes += chunk.charge.bytes();
-        shelf.sealed.push_back(Arc::new(chunk));
+        rack.bytes += chunk.charge.bytes();
+        rack.sealed.push_back(Arc::new(chunk));
         open.clear(self.next);
         self.next = self.next.wrapping_add(1);
     }
 
     /// Empties the open chunk; what is in it is lost.
     fn reopen(&mut self, kind: Kind) {
-        let shelf = &mut self.shelves[kind as usize];
-        shelf.copy = None;
-        let Some(open) = &mut shelf.open else { return };
+        let rack = &mut self.shelves[kind as usize];
+        rack.copy = None;
+        let Some(open) = &mut rack.open else { return };
         let spans = &mut self.scratch.spans;
         count(&open.columns.trace, open.slots.len(), spans);
         for (slot, spans) in open.slots.iter().zip(spans) {
@@ -376,8 +371,9 @@ impl Store {
     pub(super) fn is_hindered(&self) -> bool {
         let left = self.account.limit() - self.account.used();
         let is_held =
-            |shelf: &Shelf| shelf.sealed.front().is_some_and(|chunk| Arc::strong_count(chunk) > 1);
-        left < 2 * self.limits.bytes && self.shelves.iter().any(is_held)
+            |rack: &Shelf| rack.sealed.front().is_some_and(|chunk| Arc::strong_count(chunk) > 1);
+        let is_short = left < 2 * self.limits.bytes || self.slots.free() < self.limits.rows;
+        is_short && self.shelves.iter().any(is_held)
     }
 
     /// The chunks of a kind as they are now, the newest first. The open one is copied, unless there
@@ -408,36 +404,36 @@ impl Store {
 
     /// Items that are held.
     pub(super) fn held(&self, kind: Kind) -> u64 {
-        let shelf = &self.shelves[kind as usize];
-        let sealed: usize = shelf.sealed.iter().map(|chunk| chunk.rows()).sum();
-        (sealed + shelf.open.as_ref().map_or(0, Open::rows)) as u64
+        let rack = &self.shelves[kind as usize];
+        let sealed: usize = rack.sealed.iter().map(|chunk| chunk.rows()).sum();
+        (sealed + rack.open.as_ref().map_or(0, Open::rows)) as u64
     }
 
     /// When the oldest item that is held came; none if there is none.
     pub(super) fn held_from(&self, kind: Kind) -> Option<u64> {
-        let shelf = &self.shelves[kind as usize];
-        let open = shelf.open.as_ref().filter(|open| open.rows() > 0);
-        let sealed = shelf.sealed.front().map(|chunk| chunk.arrivals.0);
+        let rack = &self.shelves[kind as usize];
+        let open = rack.open.as_ref().filter(|open| open.rows() > 0);
+        let sealed = rack.sealed.front().map(|chunk| chunk.arrivals.0);
         sealed.or(open.map(|open| open.arrivals.0))
     }
 
-    /// When the newest item that was evicted for want of room came; 0 if none was.
-    pub(super) fn evicted_until(&self) -> u64 {
-        self.evicted_until
+    /// Bytes that are taken even if nothing is held: the workspace and the open chunks.
+    pub(super) fn fixed(&self) -> usize {
+        let open = self.shelves.iter().filter_map(|rack| rack.open.as_ref());
+        self.fixed.bytes() + open.map(Open::charged).sum::<usize>()
     }
 
     /// What is charged for everything here, and what it takes by looking.
     #[cfg(test)]
     pub(super) fn audit(&self) -> (usize, usize) {
         let fixed = LABEL_BYTES + self.press.allocated() + Scratch::size(self.limits);
-        let mut charged = self._fixed.bytes() + self.slots.charged();
+        let mut charged = self.fixed() + self.slots.charged();
         let mut allocated = fixed + self.slots.allocated();
-        for shelf in &self.shelves {
-            if let Some(open) = &shelf.open {
-                charged += open.charged();
+        for rack in &self.shelves {
+            if let Some(open) = &rack.open {
                 allocated += open.allocated();
             }
-            for chunk in shelf.sealed.iter().chain(&shelf.copy) {
+            for chunk in rack.sealed.iter().chain(&rack.copy) {
                 charged += chunk.charge.bytes();
                 allocated += chunk.allocated();
             }
