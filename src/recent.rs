@@ -36,6 +36,8 @@ mod heat;
 mod histogram;
 mod item;
 mod logs;
+mod meters;
+mod metrics;
 mod open;
 mod query;
 mod queue;
@@ -55,6 +57,8 @@ pub use self::{
     fate::{Decision, Delivery, Told},
     heat::Heatmap,
     logs::{RecordFilter, RecordList, RecordMark, Similar, SimilarList},
+    meters::MeterKind,
+    metrics::{MetricList, MetricSeries, MetricSummary},
     query::{Query, QueryError},
     settings::{Honesty, Settings, TooSmall},
     span::{EventDetails, LinkDetails, RecordDetails, Source, SpanDetails},

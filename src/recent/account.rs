@@ -63,6 +63,13 @@ impl Charge {
         self.bytes
     }
 
+    /// Gives some of it back.
+    pub(super) fn shrink(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        self.account.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
     /// Charges more to the same holder; false if there is no room.
     pub(super) fn grow(&mut self, bytes: usize) -> bool {
         let has_room = self.account.take(bytes);
@@ -88,6 +95,10 @@ mod tests {
         assert!(account.charge(41).is_none() && account.charge(usize::MAX).is_none());
         assert!(first.grow(40) && !first.grow(1));
         assert_eq!((account.used(), first.bytes()), (100, 100));
+        first.shrink(30);
+        assert_eq!((account.used(), first.bytes()), (70, 70));
+        first.shrink(1000);
+        assert_eq!((account.used(), first.bytes()), (0, 0));
         drop(first);
         assert_eq!((account.used(), account.highest()), (0, 100));
     }

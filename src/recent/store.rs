@@ -9,6 +9,7 @@ use super::{
     chunk::{Chunk, Kind, NO_TRACE},
     fate::{LABEL_BYTES, Labels},
     item::{self, Around},
+    meters::Meters,
     open::{Full, Limits, Open},
     seal::{Packing, Press},
     settings::Settings,
@@ -24,6 +25,8 @@ use crate::otlp::{
 
 /// A chunk is sealed after so many nanoseconds, so that what is old can be evicted.
 const SEAL_AFTER: u64 = 30_000_000_000;
+/// Metrics have this part of the budget.
+const METRICS: usize = 8;
 /// An error is kept as if the store left out so many powers of two less.
 const ERRORS_FIRST: u8 = 3;
 
@@ -78,6 +81,10 @@ pub(super) struct Store {
     shelves: [Shelf; 2],
     next: u32,
     pub(super) counts: Counts,
+    pub(super) meters: Option<Meters>,
+    meters_charge: Option<Charge>,
+    /// When old series were last looked for.
+    swept: u64,
     fixed: Charge,
 }
 
@@ -118,6 +125,9 @@ impl Store {
             shelves: [Shelf::new(3), Shelf::new(1)],
             next: 0,
             counts: Counts::default(),
+            meters: None,
+            meters_charge: None,
+            swept: 0,
             fixed: charge,
         })
     }
@@ -127,7 +137,7 @@ impl Store {
         let kind = match signal {
             Signal::Traces => Kind::Spans,
             Signal::Logs => Kind::Records,
-            Signal::Metrics => return,
+            Signal::Metrics => return self.take_metrics(request, now),
         };
         self.expire(now);
         for entry in messages(request, 1) {
@@ -149,6 +159,27 @@ impl Store {
                 self.scratch.scope = scope;
             }
             self.scratch.resource = resource;
+        }
+    }
+
+    /// Takes in metrics. Their part of the budget is set aside when the first ones come.
+    fn take_metrics(&mut self, request: &[u8], now: u64) {
+        self.expire(now);
+        if self.meters.is_none() {
+            let bytes = self.account.limit() / METRICS;
+            self.meters_charge = self.make_room(bytes);
+            self.meters = self.meters_charge.as_ref().and_then(|_| Meters::new(bytes));
+        }
+        let Some(meters) = &mut self.meters else { return };
+        let header = &mut self.scratch.resource;
+        for entry in messages(request, 1) {
+            if !put_around(entry, header) {
+                continue;
+            }
+            let context = Context::of(header, &[], 0, now);
+            for metric in messages(entry, 2).flat_map(|scope| messages(scope, 2)) {
+                meters.take(metric, header, context.service, now);
+            }
         }
     }
 
@@ -300,6 +331,12 @@ impl Store {
 
     /// Evicts what is older than the store keeps it, and seals what is open for long.
     pub(super) fn expire(&mut self, now: u64) {
+        if let Some(meters) = &mut self.meters
+            && now.saturating_sub(self.swept) > SEAL_AFTER
+        {
+            self.swept = now;
+            meters.drop_before(now.saturating_sub(self.max_age));
+        }
         for kind in [Kind::Spans, Kind::Records] {
             let rack = &mut self.shelves[kind as usize];
             if let Some(open) = &rack.open
@@ -429,6 +466,11 @@ impl Store {
         let fixed = LABEL_BYTES + self.press.allocated() + Scratch::size(self.limits);
         let mut charged = self.fixed() + self.slots.charged();
         let mut allocated = fixed + self.slots.allocated();
+        if let (Some(meters), Some(charge)) = (&self.meters, &self.meters_charge) {
+            assert_eq!(meters.used(), meters.allocated());
+            charged += charge.bytes();
+            allocated += charge.bytes();
+        }
         for rack in &self.shelves {
             if let Some(open) = &rack.open {
                 allocated += open.allocated();

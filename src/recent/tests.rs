@@ -13,6 +13,7 @@ use crate::{
     sync,
 };
 
+mod meters;
 mod questions;
 mod room;
 mod tree;
