@@ -12,6 +12,7 @@
 //! - [`ottl`]: the language of conditions and statements, on those bytes.
 //! - [`net`]: sockets, HTTP, gRPC framing, TLS, compression.
 //! - [`budget`]: monthly ceilings of exporters, in the units that vendors bill.
+//! - [`recent`]: the last minutes of telemetry in memory, and questions about them.
 //! - [`telemetry`]: metrics and state that pages and probes read.
 //! - [`storage`]: logs of OTLP bytes on disk.
 //! - [`component`]: the traits that components implement.
@@ -37,6 +38,7 @@ pub mod otlp;
 pub mod ottl;
 pub mod processors;
 pub mod receivers;
+pub mod recent;
 pub mod statements;
 pub mod storage;
 pub mod sync;

@@ -29,6 +29,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("config", &["config"]),
     ("net", &["net", "otlp", "config"]),
     ("budget", &["budget"]),
+    ("recent", &["recent", "config", "otlp"]),
     ("telemetry", &["telemetry", "budget", "config", "otlp"]),
     ("storage", &["storage", "otlp", "telemetry"]),
     ("component", &["component", "budget", "config", "net", "otlp", "storage", "telemetry"]),

@@ -229,5 +229,5 @@ fn wire_type(kind: Kind) -> WireType {
     }
 }
 
-pub(in crate::otlp) mod oracle;
+pub(crate) mod oracle;
 mod tests;

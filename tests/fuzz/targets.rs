@@ -30,6 +30,7 @@ use skep::{
         self,
         otlp::public::{Guard, Visit, settings::Public, token},
     },
+    recent::{self, Limits, Query, Recent, TraceFilter, boards, trace_id},
     storage::{Log, NewRecord, Overflow, Place, Room, Settings},
     telemetry::storage::LogStats,
 };
@@ -585,6 +586,49 @@ pub(crate) fn ottl(data: &[u8]) {
         });
         if let Ok(Changed::Body(new)) = changed {
             items(signal, &new);
+        }
+    }
+}
+
+/// The store of recent data takes any bytes within its budget and answers any query; what it
+/// exports it reads back. The first byte chooses the signal; the rest is a request and a query.
+pub(crate) fn recent(data: &[u8]) {
+    const NOW: u64 = 1_700_000_000_000_000_000;
+    let Some((signal, body)) = signal(data) else { return };
+    let settings = || recent::Settings {
+        bytes: recent::Settings::LEAST,
+        cpu: 1e6,
+        ..recent::Settings::default()
+    };
+    let Ok(store) = Recent::new(settings()) else { panic!("the least is enough") };
+    store.offer(signal, &Bytes::copy_from_slice(body), NOW);
+    store.catch_up();
+    let status = store.status();
+    assert!(status.highest <= status.bytes);
+    if let Some((_, _, items)) = valid(data).filter(|_| signal != Signal::Metrics) {
+        let counts = status.counts;
+        assert_eq!(status.spans + status.records + counts.too_large, items);
+    }
+    let usual = br#"{"group_by": ["k", "service.name"], "step_s": 1}"#;
+    for text in [body, usual] {
+        if let Ok(query) = Query::from_json(text) {
+            store.query(&query, Limits::default(), NOW);
+            boards::to_honeycomb(&query);
+        }
+    }
+    let filter = serde_json::from_slice(body).unwrap_or_else(|_| serde_json::json!({"text": "k"}));
+    if let Ok(filter) = TraceFilter::read(&filter) {
+        store.traces(&filter, NOW);
+    }
+    let filter = TraceFilter::read(&serde_json::json!({})).expect("an empty filter");
+    for one in store.traces(&filter, NOW).traces {
+        let id = trace_id(&one.trace).expect("an id that was shown");
+        let trace = store.trace(&id, NOW).expect("a trace of the list");
+        trace.at.iter().for_each(|at| drop(store.span(*at, NOW)));
+        let json = store.export(&[id], NOW).expect("a trace that is held");
+        let again = Recent::new(settings()).expect("the least is enough");
+        if valid(data).is_some() {
+            assert_eq!(again.load(&json, NOW), Ok(u64::from(one.spans - one.gone)));
         }
     }
 }

@@ -100,6 +100,13 @@ fn connectors() {
 }
 
 #[test]
+fn recent() {
+    replay("recent", targets::recent);
+    replay("views", targets::recent);
+    replay("check", targets::recent);
+}
+
+#[test]
 fn storage() {
     replay("storage", targets::storage);
 }

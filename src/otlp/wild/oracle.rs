@@ -23,7 +23,7 @@ pub(super) fn canonical(signal: Signal, bytes: &[u8]) -> Result<Vec<u8>, DecodeE
 
 /// Each item alone in a request of its own, with the resource and the scope (and the metric) that
 /// it belongs to, in order.
-pub(in crate::otlp) fn items(signal: Signal, bytes: &[u8]) -> Vec<Vec<u8>> {
+pub(crate) fn items(signal: Signal, bytes: &[u8]) -> Vec<Vec<u8>> {
     match signal {
         Signal::Traces => spans(ExportTraceServiceRequest::decode(bytes).unwrap()),
         Signal::Metrics => points(ExportMetricsServiceRequest::decode(bytes).unwrap()),
