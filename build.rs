@@ -16,7 +16,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     let control = descriptors(CONTROL)?;
     let out = PathBuf::from(env::var("OUT_DIR")?).join("control.bin");
     fs::write(out, prost::Message::encode_to_vec(&control))?;
-    tonic_prost_build::configure().build_client(true).compile_fds(control)?;
+    // The console's API is the same messages as JSON.
+    tonic_prost_build::configure()
+        .build_client(true)
+        .type_attribute(".", "#[derive(serde::Serialize)]")
+        .field_attribute(
+            "skep.control.v1.Component.state",
+            "#[serde(serialize_with = \"crate::admin::state_name\")]",
+        )
+        .compile_fds(control)?;
     tonic_prost_build::configure().build_client(false).compile_fds(descriptors(STORAGE)?)?;
     Ok(())
 }

@@ -10,6 +10,7 @@ pub(crate) mod dead_letters;
 mod decisions;
 pub mod metrics;
 mod service;
+mod topology;
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -24,6 +25,8 @@ use crate::{
     telemetry::{Telemetry, verdict},
 };
 use proto::control_service_server::ControlServiceServer;
+pub(crate) use service::{health, problem, reloaded};
+pub(crate) use topology::topology;
 
 /// Where the control plane listens by default.
 pub const DEFAULT_ENDPOINT: &str = "127.0.0.1:8687";
@@ -134,6 +137,21 @@ pub fn serve(
     stop: Stop,
 ) -> Result<BoxFuture<()>, String> {
     Ok(Admin::bind(endpoint, telemetry)?.run(stop))
+}
+
+/// The state of a component in JSON: `ok`.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it")]
+pub(crate) fn state_name<S: serde::Serializer>(
+    state: &i32,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(match proto::State::try_from(*state).unwrap_or_default() {
+        proto::State::Unspecified => "unknown",
+        proto::State::Stopped => "stopped",
+        proto::State::Idle => "idle",
+        proto::State::Ok => "ok",
+        proto::State::Error => "error",
+    })
 }
 
 /// Keeps `grpc.health.v1` at the state of the process, for the process (empty name) and the

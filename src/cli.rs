@@ -6,11 +6,14 @@
 
 mod budget;
 mod components;
+mod console;
 mod control;
 mod decisions;
 mod dlq;
 mod doctor;
+mod findings;
 mod health;
+mod machine;
 mod ottl;
 mod print;
 mod reload;
@@ -132,6 +135,8 @@ pub(crate) struct Process {
     /// default [default: 8s, or `SKEP_DRAIN_TIMEOUT`].
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     drain_timeout: Option<Duration>,
+    #[command(flatten)]
+    console: console::ConsoleFlags,
 }
 
 /// The level of the log; overrides `service::telemetry::logs::level`.
@@ -184,6 +189,15 @@ impl Process {
     fn control_endpoint(&self) -> Result<String, String> {
         let default = admin::DEFAULT_ENDPOINT;
         chosen(self.control_endpoint.clone(), "SKEP_CONTROL_ENDPOINT", default, control_endpoint)
+    }
+
+    /// Settings of the console for a configuration; `None` if there is to be none.
+    fn console(
+        &self,
+        origin: &Origin,
+        in_container: bool,
+    ) -> Result<Option<crate::console::Settings>, String> {
+        self.console.settings(origin, in_container)
     }
 
     /// The flag, or its variable, or the default.
@@ -314,6 +328,15 @@ enum Command {
         #[command(flatten)]
         target: Target,
     },
+    /// Prints the link of the console of a running skep of this user.
+    Console {
+        /// Opens it in a browser instead.
+        #[arg(long)]
+        open: bool,
+        /// The address that the console was started with, if several run.
+        #[arg(long, value_name = "HOST:PORT")]
+        console_endpoint: Option<String>,
+    },
     /// Makes a running skep read its configuration again, as SIGHUP does, and shows what has
     /// changed, or why nothing has.
     Reload {
@@ -331,7 +354,7 @@ enum Command {
     /// Takes the place of the AWS X-Ray daemon, with its flags; see `skep xray --help`.
     #[command(disable_help_flag = true)]
     Xray {
-        /// Flags of the daemon.
+        /// ConsoleFlags of the daemon.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "FLAGS")]
         flags: Vec<OsString>,
     },
@@ -381,6 +404,7 @@ impl Arguments {
                 let process = Process {
                     control_endpoint: own.control_endpoint.or(process.control_endpoint),
                     drain_timeout: own.drain_timeout.or(process.drain_timeout),
+                    console: own.console.or(process.console),
                 };
                 run::run(&with(configuration), &logging, &process)?
             }
@@ -405,6 +429,9 @@ impl Arguments {
             }
             Some(Command::Budget { exporter, format, target }) => {
                 budget::run(&target.endpoint(&process)?, exporter.as_deref(), format)
+            }
+            Some(Command::Console { open, console_endpoint }) => {
+                console::run(console_endpoint.as_deref(), open)
             }
             Some(Command::Reload { target }) => reload::run(&target.endpoint(&process)?),
             Some(Command::Dlq { command, target }) => {

@@ -21,6 +21,7 @@
 //! - [`document`]: a whole configuration file, decoded against the registries.
 //! - [`engine`]: plan, workers, budget, queues: the only place that spawns.
 //! - [`admin`]: the control plane and the metrics page.
+//! - [`console`]: the pages for people who want to see what it does.
 //! - [`cli`]: arguments to exit code.
 
 pub mod admin;
@@ -29,6 +30,7 @@ pub mod cli;
 pub mod component;
 pub mod config;
 pub mod connectors;
+pub mod console;
 pub mod document;
 pub mod engine;
 pub mod exporters;

@@ -102,6 +102,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "admin",
         &["admin", "component", "budget", "config", "net", "otlp", "ottl", "storage", "telemetry"],
     ),
+    ("console", &["console", "admin", "component", "net", "otlp", "telemetry"]),
 ];
 
 fn sources() -> Vec<(PathBuf, String)> {

@@ -15,7 +15,7 @@ use crate::{
 const NAMES: usize = 50;
 
 /// The budget of an exporter, or all of them if the id is empty.
-pub(super) async fn found(
+pub(crate) async fn found(
     telemetry: &Arc<Telemetry>,
     exporter: &str,
 ) -> Result<BudgetsResponse, Status> {

@@ -2,7 +2,6 @@
 //! requests for a reload.
 
 use std::{
-    collections::BTreeSet,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -16,13 +15,14 @@ use super::{
     budgets, dead_letters, decisions,
     proto::{
         Budget, BudgetsRequest, BudgetsResponse, Component, DropDeadLettersRequest,
-        DropDeadLettersResponse, Dropped, Edge, ExplainRequest, ExplainResponse, ExporterQueue,
-        HealthRequest, HealthResponse, ListDeadLettersRequest, ListDeadLettersResponse, Node,
-        Problem, ReloadRequest, ReloadResponse, ReplayDeadLettersRequest,
-        ReplayDeadLettersResponse, ShowDeadLetterRequest, ShowDeadLetterResponse, State, StoredLog,
-        TopologyRequest, TopologyResponse, WatchDecisionsRequest, WatchDecisionsResponse,
-        WatchTopologyRequest, control_service_server::ControlService,
+        DropDeadLettersResponse, Dropped, ExplainRequest, ExplainResponse, ExporterQueue,
+        HealthRequest, HealthResponse, ListDeadLettersRequest, ListDeadLettersResponse, Problem,
+        ReloadRequest, ReloadResponse, ReplayDeadLettersRequest, ReplayDeadLettersResponse,
+        ShowDeadLetterRequest, ShowDeadLetterResponse, State, StoredLog, TopologyRequest,
+        TopologyResponse, WatchDecisionsRequest, WatchDecisionsResponse, WatchTopologyRequest,
+        control_service_server::ControlService,
     },
+    topology::{millis, topology},
 };
 use crate::{
     component::{
@@ -170,21 +170,23 @@ fn brief(status: Status) -> Status {
     Status::new(status.code(), format!("{start}...{end}"))
 }
 
+/// A finding without secrets.
+pub(crate) fn problem(finding: Finding) -> Problem {
+    let (source, line, column) = finding.place.unwrap_or_default();
+    let number = |place: usize| u32::try_from(place).unwrap_or(u32::MAX);
+    Problem {
+        error: finding.severity == Severity::Error,
+        source,
+        line: number(line),
+        column: number(column),
+        path: finding.path,
+        message: without_secrets(&finding.message).into_owned(),
+        help: without_secrets(&finding.help).into_owned(),
+    }
+}
+
 /// The answer to `Reload`.
-fn reloaded(outcome: Outcome) -> ReloadResponse {
-    let problem = |finding: Finding| {
-        let (source, line, column) = finding.place.unwrap_or_default();
-        let number = |place: usize| u32::try_from(place).unwrap_or(u32::MAX);
-        Problem {
-            error: finding.severity == Severity::Error,
-            source,
-            line: number(line),
-            column: number(column),
-            path: finding.path,
-            message: without_secrets(&finding.message).into_owned(),
-            help: without_secrets(&finding.help).into_owned(),
-        }
-    };
+pub(crate) fn reloaded(outcome: Outcome) -> ReloadResponse {
     ReloadResponse {
         applied: outcome.is_applied,
         kept: outcome.changes.kept,
@@ -237,12 +239,8 @@ impl<T> tonic::codegen::tokio_stream::Stream for Watch<T> {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 /// The answer to `Health`.
-pub(super) fn health(telemetry: &Telemetry, now: SystemTime) -> HealthResponse {
+pub(crate) fn health(telemetry: &Telemetry, now: SystemTime) -> HealthResponse {
     let is_ready = verdict::is_ready(telemetry);
     let dropped = Reason::ALL.into_iter().filter_map(|reason| {
         let items = telemetry.dropped[reason as usize].read();
@@ -371,34 +369,5 @@ fn stored(log: &LogStats) -> StoredLog {
         dropped_items: log.dropped_items.read(),
         damaged_records: log.damaged_records.read(),
         damaged_bytes: log.damaged_bytes.read(),
-    }
-}
-
-/// The answer to `Topology`; `pipeline` empty means all.
-fn topology(telemetry: &Telemetry, pipeline: &str, now: SystemTime) -> TopologyResponse {
-    let mut nodes = BTreeSet::new();
-    let mut edges = Vec::new();
-    for edge in telemetry.edges() {
-        if !pipeline.is_empty() && edge.pipeline != pipeline {
-            continue;
-        }
-        for end in [&edge.from, &edge.to] {
-            let (kind, id) = end.split_once(' ').unwrap_or(("", end));
-            nodes.insert((edge.pipeline.clone(), kind.to_owned(), id.to_owned()));
-        }
-        edges.push(Edge {
-            pipeline: edge.pipeline.clone(),
-            from: edge.from.clone(),
-            to: edge.to.clone(),
-            payloads: edge.payloads.read(),
-            items: edge.items.read(),
-            bytes: edge.bytes.read(),
-        });
-    }
-    let nodes = nodes.into_iter().map(|(pipeline, kind, id)| Node { pipeline, kind, id });
-    TopologyResponse {
-        read_at_unix_ms: millis(now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()),
-        nodes: nodes.collect(),
-        edges,
     }
 }

@@ -83,7 +83,7 @@ async fn health_shows_the_queue_of_an_exporter_and_what_is_on_disk() {
     let _sending = old.send(tokio::time::Instant::now());
     tokio::time::advance(Duration::from_secs(9)).await;
 
-    let health = service::health(&telemetry, std::time::SystemTime::now());
+    let health = health(&telemetry, std::time::SystemTime::now());
     let [logs, traces, receiver, plain] = &health.components[..] else { panic!("{health:?}") };
     assert!(logs.storage.is_empty() && plain.storage.is_empty(), "not theirs");
     assert_eq!(logs.queue, Some(proto::ExporterQueue::default()));

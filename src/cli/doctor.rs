@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use tokio::{runtime, task::JoinSet};
 
 use super::{
-    CONFIG, Configuration, IO, OFF, UNAVAILABLE, control, load, print, run, show, silence,
+    CONFIG, Configuration, IO, OFF, UNAVAILABLE, control, load, machine, print, run, show, silence,
 };
 use crate::{
     component::{BrowserPort, BuildContext, ComponentId, ErasedExporter, Listening, StartError},
@@ -120,7 +120,7 @@ fn doors(document: &Document) -> Vec<Door> {
             }
             let mut cx = context(id, pipeline.signal);
             cx.budget = run::budget(document);
-            cx.in_container = run::in_container();
+            cx.in_container = machine::in_container();
             cx.server_auths = Arc::clone(&document.server_auths);
             let built = receiver.config.build(&cx, &[pipeline.signal]);
             let mut sockets = Sockets::for_a_look();

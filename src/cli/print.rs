@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use super::{CONFIG, Configuration, IO, load, run, show};
+use super::{CONFIG, Configuration, IO, load, machine, show};
 use crate::{
     config::{Problems, write},
     document::{
@@ -44,7 +44,7 @@ pub(super) fn config(configuration: &Configuration, format: Format, mode: Mode) 
     };
     let mut root = effective(&root, &Schemas::default(), secrets);
     if let Some(document) = document {
-        put_endpoints(&mut root, &document, run::in_container());
+        put_endpoints(&mut root, &document, machine::in_container());
     }
     output(&match format {
         Format::Yaml => write::yaml(&root),

@@ -5,10 +5,13 @@ use std::{io::IsTerminal as _, sync::Arc};
 use tracing_subscriber::filter::LevelFilter;
 
 use super::{
-    CONFIG, Configuration, IO, Logging, Origin, Process, SOFTWARE, UNAVAILABLE, load,
+    CONFIG, Configuration, IO, Logging, Origin, Process, SOFTWARE, UNAVAILABLE,
+    console::known::{Candidate, Known},
+    findings::{Reread, findings},
+    load,
+    machine::in_container,
     services::{self, Deps},
-    show, silence,
-    source::{self, Reread},
+    show, silence, source,
 };
 use crate::{
     component::{StartError, reload::Reloads},
@@ -38,7 +41,7 @@ pub(super) fn run(
     configuration.sets.extend(level);
     let mut problems = Problems::default();
     let (origin, loaded) = load(&configuration, &mut problems);
-    let reread: Reread = Box::new(move |problems| load(&configuration, problems).1);
+    let reread: Reread = Arc::new(move |problems| load(&configuration, problems).1);
     start(&origin, &loaded, problems, process, Mode::Pipelines(reread))
 }
 
@@ -60,6 +63,7 @@ pub(super) fn start(
     mode: Mode,
 ) -> Result<u8, String> {
     let (control_endpoint, drain_timeout) = (process.control_endpoint()?, process.drain_timeout()?);
+    let console = process.console(origin, in_container())?;
     let document = loaded.root.as_ref().map(|root| document::load(root, &mut problems));
     let Some(document) = document.filter(|_| !problems.has_errors()) else {
         show(&problems, loaded);
@@ -77,14 +81,20 @@ pub(super) fn start(
     let budget = budget(&document);
     let site = site(budget);
     announce(origin, &site, budget);
-    site.telemetry.set_inventory(services::inventory(&document));
+    let inventory = services::inventory(&document);
+    site.telemetry.set_inventory(inventory.clone());
     let (reloads, requests) = Reloads::pair();
+    let known = Arc::new(Known::new(origin, site.in_container, reread.clone()));
+    let warnings = findings(&problems, loaded);
+    known.applied(Candidate::new(loaded, &document, &warnings, site.in_container));
     let deps = Deps {
         control_endpoint,
         in_container: site.in_container,
         telemetry: Arc::clone(&site.telemetry),
         reloads: reread.is_some().then_some(reloads),
         letterboxes: Arc::clone(&site.storages.letterboxes),
+        console,
+        known: Arc::clone(&known),
     };
     let services = match services::build(&document, &deps) {
         Ok(services) => services,
@@ -99,7 +109,8 @@ pub(super) fn start(
     let options = Options { site, drain_timeout, reloading };
     let is_built_in = matches!(origin, Origin::BuiltIn);
     let ended = engine::run(&document, services, options, |started| {
-        report(started, is_built_in);
+        known.opened(&started.listening, &inventory);
+        report(started, is_built_in, known.link());
         tokio::spawn(silence::watch(silence::advice(&started.listening), telemetry));
     });
     Ok(exit_code(ended))
@@ -117,7 +128,7 @@ fn start_log(settings: &LogSettings, problems: &Problems, loaded: &Loaded) -> Re
     }
     if is_json {
         // Excerpts of several lines would not be JSON.
-        engine::reload::log(&source::findings(problems, loaded));
+        engine::reload::log(&findings(problems, loaded));
     }
     Ok(())
 }
@@ -203,7 +214,7 @@ pub(super) fn log_settings(document: &Document, tells_batches: bool) -> LogSetti
 }
 
 /// Logs the listeners, the destinations, and the variables that an application needs.
-fn report(started: &Started, is_built_in: bool) {
+fn report(started: &Started, is_built_in: bool, console: Option<&str>) {
     for (component, listening) in &started.listening {
         tracing::info!(
             component,
@@ -217,12 +228,12 @@ fn report(started: &Started, is_built_in: bool) {
         tracing::info!(exporter, signals = signals.join(", "), destination, "Exporting");
     }
     if is_built_in {
-        print_environment(started);
+        print_environment(started, console);
     }
 }
 
 /// The first text that a new user reads. Like the log, it must not stop the start.
-fn print_environment(started: &Started) {
+fn print_environment(started: &Started, console: Option<&str>) {
     let Some(advice) = silence::advice(&started.listening) else { return };
     if !std::io::stderr().is_terminal() {
         // There the log is JSON lines.
@@ -240,14 +251,11 @@ fn print_environment(started: &Started) {
         text.push_str(&line);
         text.push('\n');
     }
+    if let Some(link) = console {
+        text.push_str("\nSee what comes in, and where it goes:\n\n  ");
+        text.push_str(link);
+        text.push('\n');
+    }
     text.push('\n');
     outlet::stderr().push(text.as_bytes());
-}
-
-/// Docker and Podman leave a file; ECS and Kubernetes set variables.
-pub(super) fn in_container() -> bool {
-    let files = ["/.dockerenv", "/run/.containerenv"];
-    let variables = ["ECS_CONTAINER_METADATA_URI_V4", "KUBERNETES_SERVICE_HOST", "container"];
-    files.into_iter().any(|file| std::path::Path::new(file).exists())
-        || variables.into_iter().any(|name| std::env::var_os(name).is_some())
 }

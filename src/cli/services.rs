@@ -1,14 +1,18 @@
-//! What runs beside the pipelines: extensions, the metrics page, the control plane.
+//! What runs beside the pipelines: extensions, the metrics page, the control plane, the console.
 
 use std::sync::Arc;
 
-use super::OFF;
+use super::{
+    OFF,
+    console::{ConsoleService, known::Known},
+};
 use crate::{
     admin::{Admin, metrics::MetricsPage},
     component::{
         BoxFuture, BuildContext, ComponentId, Extension, Listening, StartError, Stop,
         reload::Reloads,
     },
+    console::Settings,
     document::Document,
     engine::{Service, identity::Identity},
     net::server::Sockets,
@@ -27,11 +31,15 @@ pub(super) struct Deps {
     pub(super) reloads: Option<Reloads>,
     /// The dead letters of the process.
     pub(super) letterboxes: Arc<Letterboxes>,
+    /// Settings of the console; `None` if there is to be none.
+    pub(super) console: Option<Settings>,
+    /// What the console is told of the program.
+    pub(super) known: Arc<Known>,
 }
 
 /// Builds all services of a document. Nothing is opened yet.
 pub(super) fn build(document: &Document, deps: &Deps) -> Result<Vec<Service>, StartError> {
-    let Deps { control_endpoint, in_container, telemetry, reloads, letterboxes } = deps;
+    let Deps { control_endpoint, in_container, telemetry, reloads, letterboxes, .. } = deps;
     let mut services: Vec<Service> = Vec::new();
     for id in &document.enabled_extensions {
         let Some(extension) = document.extensions.get(id) else { continue };
@@ -73,6 +81,16 @@ pub(super) fn build(document: &Document, deps: &Deps) -> Result<Vec<Service>, St
             // Its endpoint is an argument of the process, so it never changes.
             identity: Some(Identity::of(())),
             extension: Box::new(control),
+        });
+    }
+    if let Some(settings) = &deps.console {
+        let console = ConsoleService::new(settings, telemetry, reloads.as_ref(), &deps.known);
+        services.push(Service {
+            id: "console".to_owned(),
+            label: "console".to_owned(),
+            // Its settings are arguments of the process, too.
+            identity: Some(Identity::of(())),
+            extension: Box::new(console),
         });
     }
     Ok(services)

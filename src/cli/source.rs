@@ -3,20 +3,19 @@
 use std::sync::Arc;
 
 use super::{
+    console::known::Candidate as Applied,
+    findings::{Reread, findings},
     run::{budget, log_settings},
     services::{self, Deps},
 };
 use crate::{
-    component::reload::Finding,
-    config::{self, Problems, Severity, source::Loaded},
+    component::{Listening, reload::Finding},
+    config::{Problems, Severity},
     document,
     engine::reload::{Candidate, Source},
     net::tls,
     telemetry::logs,
 };
-
-/// Reads the configuration from where it was read at the start.
-pub(super) type Reread = Box<dyn Fn(&mut Problems) -> Loaded + Send + Sync>;
 
 /// The source of configurations for reloads. `budget` is the byte budget of the process.
 pub(super) fn source(reread: Reread, deps: Deps, budget: u64) -> Arc<dyn Source> {
@@ -62,7 +61,11 @@ impl Source for Files {
         };
         let inventory = services::inventory(&document);
         let telemetry = Arc::clone(&self.deps.telemetry);
-        let on_applied = move || {
+        let known = Arc::clone(&self.deps.known);
+        let applied = Applied::new(&loaded, &document, &findings, self.deps.in_container);
+        let on_applied = move |listening: &[(String, Listening)]| {
+            known.opened(listening, &inventory);
+            known.applied(applied);
             telemetry.set_inventory(inventory);
             logs::change(&logs);
             tls::look_again();
@@ -76,33 +79,4 @@ fn needs_restart(path: &str, message: String) -> Finding {
     let help = "restart skep to apply it".to_owned();
     let path = path.to_owned();
     Finding { severity: Severity::Warning, place: None, path, message, help }
-}
-
-/// The most important problems, and how many more there are.
-pub(super) fn findings(problems: &Problems, loaded: &Loaded) -> Vec<Finding> {
-    let (shown, more) = problems.most_important();
-    let mut findings: Vec<Finding> =
-        shown.into_iter().map(|problem| finding(problem, loaded)).collect();
-    if more > 0 {
-        let message = format!("... and {more} more problems");
-        findings.push(Finding::new(Severity::Warning, message));
-    }
-    findings
-}
-
-fn finding(problem: &config::Problem, loaded: &Loaded) -> Finding {
-    let place = problem.place.as_ref().and_then(|place| {
-        let source = loaded.sources.get(place.source)?;
-        let before = source.text.get(..place.range.start)?;
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        Some((source.name.clone(), line, column))
-    });
-    Finding {
-        severity: problem.severity,
-        place,
-        path: problem.path.clone(),
-        message: problem.message.clone(),
-        help: problem.help.clone().unwrap_or_default(),
-    }
 }

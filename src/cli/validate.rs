@@ -81,7 +81,7 @@ fn count(count: usize, name: &str) -> String {
 }
 
 /// `2 pipelines (traces, logs/app), 1 receiver, 2 exporters`.
-fn summary_of(document: &Document) -> String {
+pub(super) fn summary_of(document: &Document) -> String {
     let pipelines: Vec<&str> = document.pipelines.iter().map(|pipeline| &*pipeline.id).collect();
     let mut parts =
         vec![format!("{} ({})", count(pipelines.len(), "pipeline"), pipelines.join(", "))];

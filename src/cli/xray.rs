@@ -10,7 +10,7 @@ use std::{ffi::OsString, io::IsTerminal as _, net::TcpListener};
 
 use clap::Parser;
 
-use super::{CONFIG, Origin, Process, USAGE, run, show};
+use super::{CONFIG, Origin, Process, USAGE, machine, run, show};
 use crate::{
     component::default_address,
     config::{Problems, excerpt, source},
@@ -155,7 +155,7 @@ pub(super) fn main(arguments: impl Iterator<Item = OsString>) -> u8 {
         }
     };
     let mut problems = Problems::default();
-    let in_container = run::in_container();
+    let in_container = machine::in_container();
     // The image asks itself for its health. Segments matter more, so the health check is not served
     // if another program has its port, nor outside of a container, where a Collector may want it.
     let health = default_address(in_container, HEALTH_PORT);

@@ -44,6 +44,24 @@ pub struct Loaded {
     is_partial: bool,
 }
 
+/// Reads a text that somebody else has written. References to variables and files are not looked
+/// up: whatever is said about them would tell their contents. Each is recorded as absent.
+pub fn load_foreign(name: &str, text: String, problems: &mut Problems) -> Loaded {
+    let mut loaded = Loaded::default();
+    if text.len() > LIMIT {
+        let message = format!("the text is larger than {} MiB", LIMIT >> 20);
+        problems.0.push(Problem::of_the_whole(message));
+        return loaded;
+    }
+    let parsed = yaml::parse(0, &text);
+    loaded.sources.push(Source::new(name, text));
+    loaded.add(parsed, &References::closed(), problems);
+    if loaded.is_partial {
+        loaded.root = None;
+    }
+    loaded
+}
+
 /// Reads `uris` in order, later ones win, then applies `sets` (`a.b=value`).
 pub fn load(
     uris: &[String],

@@ -57,13 +57,26 @@ pub fn effective(root: &Node, schemas: &Schemas, secrets: Secrets) -> Node {
 
 /// Adds the default endpoints of receivers that have none.
 pub fn put_endpoints(root: &mut Node, document: &Document, in_container: bool) {
+    put_all(root, &endpoints(document, in_container));
+}
+
+/// The default endpoints of receivers that have none: the path of the key, and the address.
+pub fn endpoints(document: &Document, in_container: bool) -> Vec<(String, String)> {
+    let mut found = Vec::new();
     for receiver in document.receivers.values() {
         let ports = receiver.config.ports().into_iter();
         for Port { key, default, .. } in ports.filter(|port| port.endpoint.is_none()) {
             let address = default_address(in_container, default).to_string();
-            let path = format!("receivers::{}::{key}", receiver.id);
-            put(root, &path, Value::String(address));
+            found.push((format!("receivers::{}::{key}", receiver.id), address));
         }
+    }
+    found
+}
+
+/// Adds such endpoints.
+pub fn put_all(root: &mut Node, endpoints: &[(String, String)]) {
+    for (path, address) in endpoints {
+        put(root, path, Value::String(address.clone()));
     }
 }
 

@@ -38,8 +38,8 @@ pub struct Candidate {
     pub services: Vec<Service>,
     /// Warnings.
     pub findings: Vec<Finding>,
-    /// Called once it runs.
-    pub on_applied: Box<dyn FnOnce() + Send>,
+    /// Called once it runs, with the components that have opened ports, and these.
+    pub on_applied: Box<dyn FnOnce(&[(String, Listening)]) + Send>,
 }
 
 /// Names for the log; `None` leaves the field out.
@@ -94,10 +94,10 @@ impl Running {
             findings.push(Finding::new(Severity::Error, message));
             return (self.refuse(findings), has_ended);
         };
-        for (component, Listening { protocol, address, tls }) in listening {
+        for (component, Listening { protocol, address, tls }) in &listening {
             tracing::info!(component, protocol, address, tls, "Listening");
         }
-        on_applied();
+        on_applied(&listening);
         self.site.telemetry.reloads[0].add(1);
         self.site.telemetry.forget_unused();
         log(&findings);

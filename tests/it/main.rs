@@ -20,6 +20,7 @@ mod cloudwatch_restarts;
 mod command_line;
 mod config_errors;
 mod conformance;
+mod console;
 mod dead_letters;
 mod differential;
 mod docker;

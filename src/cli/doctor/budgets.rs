@@ -13,7 +13,7 @@ use crate::{
     budget::{Change, MonthlyBudget, OnDisk, OpenError, PRESETS, Report, Unit},
     cli::{
         budget::{FORGETFUL, grouped, row, summary},
-        run,
+        machine,
     },
     component::{BudgetUse, ComponentId, ExporterConfig, Storage},
     document::Document,
@@ -26,7 +26,7 @@ use crate::{
 /// What is known of all budgets, and what is wrong with them.
 pub(super) fn report(document: &Document, now: Timestamp) -> String {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let mounts = Some(mounts).filter(|_| run::in_container());
+    let mounts = Some(mounts).filter(|_| machine::in_container());
     let used = super::exporters(document);
     let mut ids: Vec<&ComponentId> = Vec::new();
     for (id, _) in &used {

@@ -9,7 +9,8 @@ const ROUNDS: usize = 100;
 
 /// The sources of values, and what is left of the limits.
 pub(super) struct References<'a> {
-    env: Environment<'a>,
+    /// `None`: nothing is looked up.
+    env: Option<Environment<'a>>,
     bytes: Cell<usize>,
     count: Cell<usize>,
 }
@@ -35,7 +36,12 @@ fn wrong(message: impl Into<String>, help: impl Into<String>) -> Wrong {
 
 impl<'a> References<'a> {
     pub(super) fn new(env: Environment<'a>) -> Self {
-        References { env, bytes: Cell::new(0), count: Cell::new(0) }
+        References { env: Some(env), bytes: Cell::new(0), count: Cell::new(0) }
+    }
+
+    /// References that are not looked up.
+    pub(super) fn closed() -> Self {
+        References { env: None, bytes: Cell::new(0), count: Cell::new(0) }
     }
 
     /// Counts a reference and the text that it expands to.
@@ -93,9 +99,13 @@ impl<'a> References<'a> {
             Some((scheme, rest)) if !rest.starts_with('-') => (scheme, rest),
             _ => ("env", &*reference),
         };
-        let text = match scheme {
-            "env" => variable(rest, self.env)?,
-            "file" => read_file(Path::new(rest)).map_err(|message| {
+        let text = match (scheme, self.env) {
+            ("env" | "file", None) => {
+                let message = format!("`{reference}` is not looked up here");
+                return Err(Wrong { is_absent: true, ..wrong(message, "") });
+            }
+            ("env", Some(env)) => variable(rest, env)?,
+            ("file", _) => read_file(Path::new(rest)).map_err(|message| {
                 let help = if Path::new(rest).is_relative() {
                     "the path is relative to the directory in which skep is started"
                 } else {
@@ -103,8 +113,8 @@ impl<'a> References<'a> {
                 };
                 Wrong { is_absent: !Path::new(rest).exists(), ..wrong(message, help) }
             })?,
-            "yaml" => rest.to_owned(),
-            other => {
+            ("yaml", _) => rest.to_owned(),
+            (other, _) => {
                 let message = format!("scheme `{other}` is not supported for uri `{reference}`");
                 return Err(wrong(message, "use env:, file: or yaml:"));
             }

@@ -18,6 +18,7 @@ pub(crate) mod logs_backend;
 pub(crate) mod moody_backend;
 #[cfg(feature = "aws")]
 pub(crate) mod moto;
+pub(crate) mod page;
 #[cfg(target_os = "linux")]
 pub(crate) mod reloading;
 pub(crate) mod rollbar_backend;

@@ -1,0 +1,37 @@
+// The beginning: the token in the link becomes a cookie, then the pages are shown.
+
+import { html, render } from "../vendor/ui.js";
+import { Backends } from "./pages/backends.js";
+import { Budget } from "./pages/budget.js";
+import { Config } from "./pages/config.js";
+import { Login } from "./pages/login.js";
+import { Overview } from "./pages/overview.js";
+import { Card, Empty } from "./parts.js";
+import { token } from "./router.js";
+import { Shell } from "./shell.js";
+import { connect, go, isKnown, link, login, place } from "./state.js";
+
+/** The page of each name in `PAGES` of `state.js`. */
+const VIEWS = { overview: Overview, backends: Backends, budget: Budget, config: Config };
+
+function Missing() {
+  return html`<${Card} title="No such page"><${Empty} title="There is no page at this address."><p><button type="button" class="primary" onClick=${() => go("overview")}>Overview</button></p></${Empty}></${Card}>`;
+}
+
+let failed;
+
+function App() {
+  if (link.value === "login") return html`<${Login} error=${failed} />`;
+  const View = VIEWS[place.value.page] ?? Missing;
+  return html`<${Shell}><${View} /></${Shell}>`;
+}
+
+const found = token(location.hash);
+// The token belongs neither into the history nor into a screenshot.
+if (location.hash) history.replaceState(null, "", location.pathname + location.search);
+if (found) await login(found).catch((error) => (failed = error));
+if (!(await isKnown())) link.value = "login";
+else failed = undefined;
+document.querySelector("#app").textContent = "";
+render(html`<${App} />`, document.querySelector("#app"));
+connect();
