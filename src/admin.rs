@@ -10,6 +10,7 @@ pub(crate) mod dead_letters;
 mod decisions;
 pub mod metrics;
 mod service;
+mod tap;
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -98,6 +99,7 @@ impl Admin {
             telemetry: Arc::clone(&self.telemetry),
             reloads: self.reloads,
             letterboxes: self.letterboxes,
+            shows_contents: self.address.ip().is_loopback(),
             stop: stop.clone(),
         };
         let serving = tonic::transport::Server::builder()

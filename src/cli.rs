@@ -10,14 +10,17 @@ mod control;
 mod decisions;
 mod dlq;
 mod doctor;
+mod flow;
 mod health;
 mod ottl;
 mod print;
 mod reload;
 mod run;
+mod screen;
 mod services;
 mod silence;
 mod source;
+mod tap;
 mod validate;
 #[cfg(feature = "aws")]
 mod xray;
@@ -304,6 +307,14 @@ enum Command {
         #[command(flatten)]
         target: Target,
     },
+    /// Shows the data of a running skep as it passes: what goes into a component, what comes out,
+    /// and what became of each item.
+    Tap {
+        #[command(flatten)]
+        arguments: tap::Arguments,
+        #[command(flatten)]
+        target: Target,
+    },
     /// Shows the monthly budgets of a running skep: what is used, what passes, and who wants it.
     Budget {
         /// Id of an exporter; without it all are shown.
@@ -402,6 +413,9 @@ impl Arguments {
             }
             Some(Command::Sample { watch, last, target }) => {
                 decisions::sample(&target.endpoint(&process)?, last, watch)
+            }
+            Some(Command::Tap { arguments, target }) => {
+                tap::run(&target.endpoint(&process)?, &arguments)
             }
             Some(Command::Budget { exporter, format, target }) => {
                 budget::run(&target.endpoint(&process)?, exporter.as_deref(), format)

@@ -20,9 +20,10 @@ use super::{
         HealthRequest, HealthResponse, ListDeadLettersRequest, ListDeadLettersResponse, Node,
         Problem, ReloadRequest, ReloadResponse, ReplayDeadLettersRequest,
         ReplayDeadLettersResponse, ShowDeadLetterRequest, ShowDeadLetterResponse, State, StoredLog,
-        TopologyRequest, TopologyResponse, WatchDecisionsRequest, WatchDecisionsResponse,
-        WatchTopologyRequest, control_service_server::ControlService,
+        TapRequest, TapResponse, TopologyRequest, TopologyResponse, WatchDecisionsRequest,
+        WatchDecisionsResponse, WatchTopologyRequest, control_service_server::ControlService,
     },
+    tap,
 };
 use crate::{
     component::{
@@ -44,6 +45,8 @@ pub(super) struct Control {
     pub(super) telemetry: Arc<Telemetry>,
     pub(super) reloads: Option<Reloads>,
     pub(super) letterboxes: Arc<Letterboxes>,
+    /// Whether contents of telemetry may be shown, see `tap`.
+    pub(super) shows_contents: bool,
     pub(super) stop: Stop,
 }
 
@@ -153,6 +156,18 @@ impl ControlService for Control {
     ) -> Result<Response<DropDeadLettersResponse>, Status> {
         let dropped = dead_letters::drop(self, request.into_inner().selection).await;
         dropped.map(Response::new).map_err(brief)
+    }
+
+    type TapStream = Watch<TapResponse>;
+
+    async fn tap(
+        &self,
+        request: Request<TapRequest>,
+    ) -> Result<Response<Watch<TapResponse>>, Status> {
+        let open = tap::open(self, request.into_inner()).map_err(brief)?;
+        let (sender, receiver) = mpsc::channel(1);
+        let feeding = tap::run(self.stop.clone(), open, sender);
+        Ok(Response::new(Watch { receiver, feeding: Some(Box::pin(feeding)) }))
     }
 }
 
