@@ -99,7 +99,7 @@ impl Admin {
             telemetry: Arc::clone(&self.telemetry),
             reloads: self.reloads,
             letterboxes: self.letterboxes,
-            shows_contents: self.address.ip().is_loopback(),
+            is_loopback: self.address.ip().is_loopback(),
             stop: stop.clone(),
         };
         let serving = tonic::transport::Server::builder()

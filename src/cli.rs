@@ -21,6 +21,7 @@ mod services;
 mod silence;
 mod source;
 mod tap;
+mod top;
 mod validate;
 #[cfg(feature = "aws")]
 mod xray;
@@ -315,6 +316,13 @@ enum Command {
         #[command(flatten)]
         target: Target,
     },
+    /// Shows what passes every component of a running skep, what is dropped and what fails.
+    Top {
+        #[command(flatten)]
+        arguments: top::Arguments,
+        #[command(flatten)]
+        target: Target,
+    },
     /// Shows the monthly budgets of a running skep: what is used, what passes, and who wants it.
     Budget {
         /// Id of an exporter; without it all are shown.
@@ -416,6 +424,9 @@ impl Arguments {
             }
             Some(Command::Tap { arguments, target }) => {
                 tap::run(&target.endpoint(&process)?, &arguments)
+            }
+            Some(Command::Top { arguments, target }) => {
+                top::run(&target.endpoint(&process)?, &arguments)
             }
             Some(Command::Budget { exporter, format, target }) => {
                 budget::run(&target.endpoint(&process)?, exporter.as_deref(), format)

@@ -20,10 +20,7 @@ use tokio::{
 use tonic::Status;
 
 use self::{message::item, spot::Spot};
-use super::{
-    proto::{TapCounts, TapEnd, TapItem, TapRequest, TapResponse},
-    service::Control,
-};
+use super::proto::{TapCounts, TapEnd, TapItem, TapRequest, TapResponse};
 use crate::{
     component::Stop,
     tap::{Condition, Digest, Masks, Settings, Side},
@@ -63,8 +60,8 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// The one place that says whether contents of telemetry may be shown to who asks: on a control
 /// plane that listens on loopback they may.
-fn may_show(control: &Control) -> Result<(), Status> {
-    if control.shows_contents {
+fn may_show(is_loopback: bool) -> Result<(), Status> {
+    if is_loopback {
         return Ok(());
     }
     Err(Status::permission_denied(
@@ -83,12 +80,15 @@ pub(super) struct Open {
 }
 
 /// Opens a tap, or says why not.
-pub(super) fn open(control: &Control, request: TapRequest) -> Result<Open, Status> {
-    may_show(control)?;
+pub(super) fn open(
+    telemetry: &Arc<Telemetry>,
+    is_loopback: bool,
+    request: TapRequest,
+) -> Result<Open, Status> {
+    may_show(is_loopback)?;
     let asked = request.side();
     let TapRequest { pipeline, component, r#where, rate, limit, for_ms, redact, .. } = request;
-    let telemetry = Arc::clone(&control.telemetry);
-    let (spot, side) = spot::find(&telemetry, &pipeline, &component, asked)?;
+    let (spot, side) = spot::find(telemetry, &pipeline, &component, asked)?;
     let masks = Masks::new(&redact, request.names_only).map_err(Status::invalid_argument)?;
     let condition = Some(r#where).filter(|text| !text.trim().is_empty());
     let condition = condition.map(|text| Condition::compile(spot.signal, &text)).transpose();
@@ -99,7 +99,7 @@ pub(super) fn open(control: &Control, request: TapRequest) -> Result<Open, Statu
         limit,
         masks,
         condition: condition.map_err(Status::invalid_argument)?,
-        decisions: ring(&telemetry, &spot),
+        decisions: ring(telemetry, &spot),
     };
     let open = if for_ms == 0 { OPEN } else { Duration::from_millis(for_ms).min(MOST_OPEN) };
     let Some(tap) = telemetry.taps.open(spot.places.clone()) else {
@@ -110,7 +110,7 @@ pub(super) fn open(control: &Control, request: TapRequest) -> Result<Open, Statu
     tracing::info!(pipeline, component = spot.name(), ?side, "A tap was opened.");
     let now = Instant::now();
     let digest = Digest::new(settings, now.into_std());
-    Ok(Open { tap, digest, spot, telemetry, until: now + open })
+    Ok(Open { tap, digest, spot, telemetry: Arc::clone(telemetry), until: now + open })
 }
 
 /// The decisions of a sampler.
@@ -141,7 +141,6 @@ pub(super) async fn run(stop: Stop, open: Open, sender: Sender) {
 }
 
 async fn work(mut stop: Stop, open: Open, sender: Sender) {
-    let (pipeline, component) = (open.spot.pipeline.clone(), open.spot.name());
     let mut work = Work {
         tap: open.tap,
         digest: Some(open.digest),
@@ -150,12 +149,11 @@ async fn work(mut stop: Stop, open: Open, sender: Sender) {
         until: open.until,
         sender,
         sent: Instant::now(),
+        ended: None,
     };
     if work.send(Vec::new(), TapEnd::Unspecified).await {
-        let end = work.until_its_end(&mut stop).await;
-        work.finish(end).await;
-        let reason = end.map_or("the reader has gone", |end| end.as_str_name());
-        tracing::info!(pipeline, component, reason, "A tap has ended.");
+        work.ended = work.until_its_end(&mut stop).await;
+        work.finish().await;
     }
 }
 
@@ -169,6 +167,23 @@ struct Work {
     until: Instant,
     sender: Sender,
     sent: Instant,
+    /// Why it ended, unless its reader has gone.
+    ended: Option<TapEnd>,
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        let reason = match self.ended {
+            None | Some(TapEnd::Unspecified) => "its reader has gone",
+            Some(TapEnd::Time) => "its time is over",
+            Some(TapEnd::Limit) => "it has shown as much as was asked for",
+            Some(TapEnd::Gone) => "its component is gone",
+            Some(TapEnd::Shutdown) => "skep ends",
+            Some(TapEnd::Fault) => "an item could not be read",
+        };
+        let (pipeline, component) = (&self.spot.pipeline, self.spot.name());
+        tracing::info!(pipeline, component, reason, "A tap has ended.");
+    }
 }
 
 impl Work {
@@ -266,8 +281,8 @@ impl Work {
     }
 
     /// Shows what is still inside, and says why there is no more.
-    async fn finish(&mut self, end: Option<TapEnd>) {
-        let Some(end) = end else { return };
+    async fn finish(&mut self) {
+        let Some(end) = self.ended else { return };
         let mut items = Vec::new();
         if let Some(digest) = &mut self.digest {
             digest.finish();

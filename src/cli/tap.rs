@@ -7,6 +7,9 @@
 mod point;
 mod text;
 
+#[cfg(feature = "terminal")]
+pub(super) use self::text::plain_line;
+
 use std::{io::IsTerminal as _, time::Duration};
 
 use tonic::{Code, Status, Streaming, transport::Channel};
@@ -152,7 +155,10 @@ async fn show(
     if std::io::stderr().is_terminal() {
         let side = if side == TapSide::Unspecified { "" } else { side_name(side) };
         let Arguments { rate, .. } = arguments;
-        eprintln!("Tapping {}{side}, at most {rate} items a second. Ctrl-C ends it.", escaped(&name));
+        eprintln!(
+            "Tapping {}{side}, at most {rate} items a second. Ctrl-C ends it.",
+            escaped(&name)
+        );
     }
     let mut printer = Printer::new(arguments.format, pipeline, component);
     let mut watched = Watched::default();
@@ -205,7 +211,7 @@ async fn follow(
 
 /// What was counted so far, and why it is over.
 #[derive(Debug, Default)]
-struct Watched {
+pub(super) struct Watched {
     counts: TapCounts,
     /// The most traces of which one was shown.
     one_in: u64,
@@ -213,17 +219,17 @@ struct Watched {
 }
 
 impl Watched {
-    fn note(&mut self, counts: TapCounts) {
+    pub(super) fn note(&mut self, counts: TapCounts) {
         self.one_in = self.one_in.max(counts.one_in);
         self.counts = counts;
     }
 
-    fn lost(&mut self) -> u8 {
+    pub(super) fn lost(&mut self) -> u8 {
         self.end = "skep does not answer any more";
         UNAVAILABLE
     }
 
-    fn ended(&mut self, end: TapEnd) -> u8 {
+    pub(super) fn ended(&mut self, end: TapEnd) -> u8 {
         let (words, code) = match end {
             TapEnd::Unspecified => ("", 0),
             TapEnd::Time => ("the time is over", 0),
@@ -237,7 +243,7 @@ impl Watched {
     }
 
     /// How much was shown of how much.
-    fn summary(&self) -> String {
+    pub(super) fn summary(&self) -> String {
         let TapCounts { seen, shown, missed, forgotten, .. } = self.counts;
         let mut text = format!("{shown} of {seen} items shown");
         if self.one_in > 1 {

@@ -135,9 +135,8 @@ mod tests {
                 let now = start + Duration::from_millis(1000 * second + millis);
                 choice.tick(now);
                 let (id, hash) = trace(second * traces + number);
-                let is_shown = |_: &u32| {
-                    choice.may_take(Some(id), hash) && choice.take(Some(id), now)
-                };
+                let is_shown =
+                    |_: &u32| choice.may_take(Some(id), hash) && choice.take(Some(id), now);
                 let spans = (0..4).filter(is_shown).count();
                 shown.extend(u32::try_from(spans).ok().filter(|spans| *spans > 0));
             }

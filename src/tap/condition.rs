@@ -32,9 +32,8 @@ impl Condition {
         let named = Program::conditions(signal, None, &[text]);
         let compiled = match named {
             Ok(compiled) => Ok(compiled),
-            Err(first) => Program::conditions(signal, Some(own), &[text]).map_err(|second| {
-                if names_its_context(signal, text) { first } else { second }
-            }),
+            Err(first) => Program::conditions(signal, Some(own), &[text])
+                .map_err(|second| if names_its_context(signal, text) { first } else { second }),
         };
         compiled.map(|(program, _)| Condition { program }).map_err(|all| shown(text, &all))
     }
@@ -107,10 +106,25 @@ mod tests {
 
     #[test]
     fn a_mistake_is_shown_at_its_place() {
-        insta::assert_snapshot!(Condition::compile(Signal::Traces, "nam == 1").unwrap_err(), @"");
+        insta::assert_snapshot!(Condition::compile(Signal::Traces, "nam == 1").unwrap_err(), @r"
+        1:1: a span has no field `nam`
+          | nam == 1
+          | ^^^
+          = did you mean `name`?
+        ");
         let wrong = r#"span.name == "x" and span.kin == 2"#;
-        insta::assert_snapshot!(Condition::compile(Signal::Traces, wrong).unwrap_err(), @"");
-        insta::assert_snapshot!(Condition::compile(Signal::Logs, "span.name == 1").unwrap_err(), @"");
+        insta::assert_snapshot!(Condition::compile(Signal::Traces, wrong).unwrap_err(), @r#"
+        1:27: a span has no field `kin`
+          | span.name == "x" and span.kin == 2
+          |                           ^^^
+          = did you mean `kind`?
+        "#);
+        insta::assert_snapshot!(Condition::compile(Signal::Logs, "span.name == 1").unwrap_err(), @r"
+        1:1: `span` cannot be used here, since the statement runs on a log record
+          | span.name == 1
+          | ^^^^
+          = valid: `log`, `otelcol`, `resource`, `scope`
+        ");
         let long = "a".repeat(LONGEST + 1);
         assert!(Condition::compile(Signal::Logs, &long).unwrap_err().contains("4096"));
     }

@@ -27,6 +27,9 @@ use crate::{
 /// Largest item that is shown, in bytes, its resource and scope included.
 const LARGEST: usize = 512 << 10;
 
+/// Most bytes of items that are copied and not yet handed over. What comes out is copied beside it.
+const COPIED: usize = 8 << 20;
+
 /// Most items that are copied although nothing says yet that they will be shown, per payload.
 const SPARE: usize = 1024;
 
@@ -136,6 +139,8 @@ pub struct Digest {
     /// Whether items wait of traces that may have been decided on before that.
     has_new_traces: bool,
     shown: Vec<Shown>,
+    /// Bytes that may still be copied.
+    left: usize,
 }
 
 /// An item of a payload that came in.
@@ -164,6 +169,7 @@ impl Digest {
             decided,
             has_new_traces: false,
             shown: Vec::new(),
+            left: COPIED,
             settings,
         }
     }
@@ -181,6 +187,7 @@ impl Digest {
 
     /// Takes what is to be shown.
     pub fn drain(&mut self) -> Vec<Shown> {
+        self.left = COPIED;
         std::mem::take(&mut self.shown)
     }
 
@@ -246,9 +253,9 @@ impl Digest {
         let Some(content) = content else { return };
         self.counts.seen += content.items;
         let mut chosen = Vec::new();
-        let Digest { choice, settings, counts, .. } = self;
+        let Digest { choice, settings, counts, left, .. } = self;
         items::each(content, &settings.masks, |mark, item| {
-            let mut chooser = Chooser { choice, settings, counts, now };
+            let mut chooser = Chooser { choice, settings, counts, left, now };
             chosen.extend(chooser.choose(mark, item).map(|item| (mark, item)));
         });
         for (mark, item) in chosen {
@@ -302,9 +309,9 @@ impl Digest {
         let Some(content) = &seen.input else { return Vec::new() };
         self.counts.seen += content.items;
         let mut incoming = Vec::new();
-        let Digest { choice, settings, counts, .. } = self;
+        let Digest { choice, settings, counts, left, .. } = self;
         items::each(content, &settings.masks, |mark, item| {
-            let mut chooser = Chooser { choice, settings, counts, now };
+            let mut chooser = Chooser { choice, settings, counts, left, now };
             let waiting = chooser.choose(mark, item);
             let waiting = waiting.map(|item| Waiting { item, mark, of: content.items });
             incoming.push(Incoming { key: mark.key, waiting, is_paired: false });
@@ -313,18 +320,13 @@ impl Digest {
     }
 
     /// Pairs what came out with what went in, now or before, and returns the rest.
-    fn outgoing(
-        &mut self,
-        seen: &Seen,
-        incoming: &mut [Incoming],
-        now: Instant,
-    ) -> Vec<Outgoing> {
+    fn outgoing(&mut self, seen: &Seen, incoming: &mut [Incoming], now: Instant) -> Vec<Outgoing> {
         let mut by_key: HashMap<u64, VecDeque<usize>> = HashMap::new();
         for (at, one) in incoming.iter().enumerate() {
             by_key.entry(one.key).or_default().push_back(at);
         }
         let (mut rest, mut pairs) = (Vec::new(), Vec::new());
-        let Digest { choice, settings, counts, pairs: window, .. } = self;
+        let Digest { choice, settings, counts, left, pairs: window, .. } = self;
         let mut spare = SPARE;
         for content in &seen.outputs {
             items::each(content, &settings.masks, |mark, item| {
@@ -338,7 +340,7 @@ impl Digest {
                 } else if seen.input.is_some() {
                     let may_be_shown = spare > 0 && choice.may_take(mark.trace, mark.draw);
                     spare -= usize::from(may_be_shown);
-                    let item = may_be_shown.then(item).filter(|item| fits(item, counts));
+                    let item = may_be_shown.then(item).filter(|item| fits(item, counts, left));
                     rest.push(Outgoing { item, mark, of: content.items });
                 }
             });
@@ -363,8 +365,8 @@ impl Digest {
     fn show_created(&mut self, at: SystemTime, outgoing: Vec<Outgoing>, now: Instant) {
         for Outgoing { item, mark, of } in outgoing {
             let Some(item) = item else { continue };
-            let Digest { choice, settings, counts, .. } = self;
-            let mut chooser = Chooser { choice, settings, counts, now };
+            let Digest { choice, settings, counts, left, .. } = self;
+            let mut chooser = Chooser { choice, settings, counts, left, now };
             if let Some(item) = chooser.choose(mark, &mut || item.clone()) {
                 let shown = plain(at, Fate::Created);
                 self.show(Shown { after: Some(item), of_out: of, ..shown });
@@ -419,25 +421,28 @@ struct Chooser<'d> {
     choice: &'d mut Choice,
     settings: &'d Settings,
     counts: &'d mut Counts,
+    left: &'d mut usize,
     now: Instant,
 }
 
 impl Chooser<'_> {
     /// Copies an item if it is to be shown: the cheap questions come first.
     fn choose(&mut self, mark: Mark, item: &mut dyn FnMut() -> Single) -> Option<Single> {
-        let Chooser { choice, settings, counts, now } = self;
+        let Chooser { choice, settings, counts, left, now } = self;
         if !choice.may_take(mark.trace, mark.draw) {
             return None;
         }
         let item = item();
         let is_meant = settings.condition.as_ref().is_none_or(|condition| condition.holds(&item));
-        (is_meant && fits(&item, counts) && choice.take(mark.trace, *now)).then_some(item)
+        (is_meant && fits(&item, counts, left) && choice.take(mark.trace, *now)).then_some(item)
     }
 }
 
-/// Whether an item is small enough to be shown.
-fn fits(item: &Single, counts: &mut Counts) -> bool {
-    let fits = item.size() <= LARGEST;
+/// Whether an item is small enough to be shown, and there is room for its copy.
+fn fits(item: &Single, counts: &mut Counts, left: &mut usize) -> bool {
+    let size = item.size();
+    let fits = size <= LARGEST && size <= *left;
+    *left -= if fits { size } else { 0 };
     counts.missed += u64::from(!fits);
     fits
 }

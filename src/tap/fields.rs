@@ -99,15 +99,14 @@ fn masked_changes(before: &Single, after: &Single) -> Vec<Change> {
         hashes
     };
     let (old, new) = (hidden(before), hidden(after));
-    let mut keys: Vec<&String> =
-        old.iter().filter(|(key, hashes)| new.get(*key).is_some_and(|now| now != *hashes))
-            .map(|(key, _)| key)
-            .collect();
+    let mut keys: Vec<&String> = old
+        .iter()
+        .filter(|(key, hashes)| new.get(*key).is_some_and(|now| now != *hashes))
+        .map(|(key, _)| key)
+        .collect();
     keys.sort_unstable();
     let mask = || Some(Value::from(REDACTED));
-    keys.into_iter()
-        .map(|key| Change { key: key.clone(), before: mask(), after: mask() })
-        .collect()
+    keys.into_iter().map(|key| Change { key: key.clone(), before: mask(), after: mask() }).collect()
 }
 
 /// The same with a number behind names that are there already.

@@ -162,9 +162,8 @@ mod tests {
     fn points_of_each_kind_are_known_by_metric_time_and_attributes() {
         let point = |n: u64| json!({"timeUnixNano": n.to_string(), "asInt": "1"});
         let gauge = |name: &str, n: u64| json!({"name": name, "gauge": {"dataPoints": [point(n)]}});
-        let histogram = |n: u64| {
-            json!({"timeUnixNano": "1", "count": "5", "attributes": {"n": n.to_string()}})
-        };
+        let histogram =
+            |n: u64| json!({"timeUnixNano": "1", "count": "5", "attributes": {"n": n.to_string()}});
         let metrics = [
             gauge("a", 1),
             gauge("b", 1),

@@ -109,8 +109,7 @@ impl<'m> Singles<'m> {
                 put_bytes(&mut own, number, &data);
             }
         } else {
-            let table =
-                if signal == Signal::Logs { &schema::LOG_RECORD } else { &schema::SPAN };
+            let table = if signal == Signal::Logs { &schema::LOG_RECORD } else { &schema::SPAN };
             copy.message(table, item.fields(), 0, &mut own);
         }
         masked.append(&mut copy.masked);

@@ -247,11 +247,7 @@ impl Decisions {
 
     /// The decisions after number `seen` on traces that are wanted, oldest first, and the number of
     /// the last decision of all. Looks at each decision once, under the lock.
-    pub fn among(
-        &self,
-        seen: u64,
-        is_wanted: impl Fn(&[u8; 16]) -> bool,
-    ) -> (Vec<Decision>, u64) {
+    pub fn among(&self, seen: u64, is_wanted: impl Fn(&[u8; 16]) -> bool) -> (Vec<Decision>, u64) {
         let ring = lock(&self.ring);
         let from = ring.last.partition_point(|one| one.number <= seen);
         let new = ring.last.iter().skip(from).filter(|one| is_wanted(&one.trace_id));

@@ -3,7 +3,7 @@
 use super::{
     metric::{Counter, Desc},
     registry::Meter,
-    tap::TapPoint,
+    tap::{TapPoint, Tapped},
 };
 
 const PAYLOADS: Desc =
@@ -41,5 +41,11 @@ impl EdgeStats {
             bytes: meter.counter(&BYTES, &labels),
             tap: TapPoint::default(),
         }
+    }
+}
+
+impl Tapped for EdgeStats {
+    fn tap(&self) -> &TapPoint {
+        &self.tap
     }
 }

@@ -4,7 +4,7 @@
 use super::{
     metric::{Counter, Desc},
     registry::Meter,
-    tap::TapPoint,
+    tap::{TapPoint, Tapped},
 };
 use crate::otlp::Signal;
 
@@ -50,5 +50,11 @@ impl ProcessorStats {
             refused: meter.counter(&REFUSED, &by_pipeline),
             tap: TapPoint::default(),
         }
+    }
+}
+
+impl Tapped for ProcessorStats {
+    fn tap(&self) -> &TapPoint {
+        &self.tap
     }
 }

@@ -8,6 +8,7 @@
 //! nobody looked; that is why the queue is small.
 
 use std::{
+    fmt,
     sync::{
         Arc, Mutex, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -18,7 +19,6 @@ use std::{
 use smallvec::SmallVec;
 use tokio::sync::{Semaphore, mpsc};
 
-use super::{EdgeStats, ProcessorStats};
 use crate::{
     otlp::{Payload, content::Content, payload::Reason},
     sync::lock,
@@ -168,27 +168,18 @@ impl Inlet {
     }
 }
 
-/// The component at which a tap is. It may go with a reload, so nothing here keeps it.
-#[derive(Debug, Clone)]
-pub enum Place {
-    /// An edge: what goes from one component to the next.
-    Edge(Weak<EdgeStats>),
-    /// A processor: what goes in and what comes out.
-    Processor(Weak<ProcessorStats>),
+/// What has a [`TapPoint`].
+pub trait Tapped: fmt::Debug + Send + Sync {
+    /// The point.
+    fn tap(&self) -> &TapPoint;
 }
 
-impl Place {
-    fn with<T>(&self, look: impl FnOnce(&TapPoint) -> T) -> Option<T> {
-        match self {
-            Place::Edge(edge) => edge.upgrade().map(|edge| look(&edge.tap)),
-            Place::Processor(stats) => stats.upgrade().map(|stats| look(&stats.tap)),
-        }
-    }
+/// Where a tap is: an edge, or a processor with both of its sides. It may go with a reload, so
+/// nothing here keeps it.
+pub type Place = Weak<dyn Tapped>;
 
-    /// Whether the component is there no more.
-    pub fn is_gone(&self) -> bool {
-        self.with(|_| ()).is_none()
-    }
+fn with<T>(place: &Place, look: impl FnOnce(&TapPoint) -> T) -> Option<T> {
+    place.upgrade().map(|place| look(place.tap()))
 }
 
 /// The reader's end of a tap. The tap is closed when this is dropped.
@@ -219,7 +210,7 @@ impl Seats {
         let counts = Arc::<Counts>::default();
         for place in &places {
             let inlet = Inlet { sender: sender.clone(), counts: Arc::clone(&counts) };
-            place.with(|point| point.add(inlet));
+            with(place, |point| point.add(inlet));
         }
         Some(Tap { places, counts, queue, _seat: seat })
     }
@@ -251,14 +242,14 @@ impl Tap {
 
     /// Whether one of its components is there no more.
     pub fn is_gone(&self) -> bool {
-        self.places.iter().any(Place::is_gone)
+        self.places.iter().any(|place| place.strong_count() == 0)
     }
 }
 
 impl Drop for Tap {
     fn drop(&mut self) {
         for place in &self.places {
-            place.with(|point| point.remove(&self.counts));
+            with(place, |point| point.remove(&self.counts));
         }
     }
 }
@@ -266,7 +257,10 @@ impl Drop for Tap {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{otlp::Signal, telemetry::Telemetry};
+    use crate::{
+        otlp::Signal,
+        telemetry::{EdgeStats, ProcessorStats, Telemetry},
+    };
 
     fn seen(bytes: usize) -> Seen {
         let body = bytes::Bytes::from(vec![0; bytes]);
@@ -277,7 +271,7 @@ mod tests {
     fn a_tap_is_open_from_its_beginning_to_its_end_and_never_takes_more_than_fits() {
         let telemetry = Telemetry::default();
         let stats = telemetry.processor("batch", "logs", Signal::Logs);
-        let place = || Place::Processor(Arc::downgrade(&stats));
+        let place = || -> Place { Arc::<ProcessorStats>::downgrade(&stats) };
         assert!(!stats.tap.is_open());
         let mut tap = telemetry.taps.open(vec![place()]).unwrap();
         let other = telemetry.taps.open(vec![place()]).unwrap();
@@ -304,7 +298,7 @@ mod tests {
     fn there_are_four_seats_and_a_place_that_goes_is_noticed() {
         let telemetry = Telemetry::default();
         let edge = telemetry.edge("logs", "receiver otlp", "exporter nop");
-        let place = || vec![Place::Edge(Arc::downgrade(&edge))];
+        let place = || -> Vec<Place> { vec![Arc::<EdgeStats>::downgrade(&edge)] };
         let mut open: Vec<Tap> = (0..MOST).filter_map(|_| telemetry.taps.open(place())).collect();
         assert_eq!(open.len(), MOST);
         assert!(telemetry.taps.open(place()).is_none());

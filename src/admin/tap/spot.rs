@@ -9,7 +9,7 @@ use crate::{
     config::diagnostics::closest,
     otlp::Signal,
     tap::Side,
-    telemetry::{PipelineInfo, Telemetry, tap::Place},
+    telemetry::{EdgeStats, PipelineInfo, ProcessorStats, Telemetry, tap::Place},
 };
 
 /// A component in a pipeline.
@@ -95,7 +95,7 @@ fn spots(telemetry: &Telemetry) -> Vec<Spot> {
         }
     };
     for edge in telemetry.edges() {
-        let place = Place::Edge(Arc::downgrade(&edge));
+        let place: Place = Arc::<EdgeStats>::downgrade(&edge);
         add(&edge.pipeline, &edge.from, Side::Out, place.clone());
         add(&edge.pipeline, &edge.to, Side::In, place);
     }
@@ -105,7 +105,7 @@ fn spots(telemetry: &Telemetry) -> Vec<Spot> {
         id: stats.id.clone(),
         signal: stats.signal,
         side: Side::Both,
-        places: vec![Place::Processor(Arc::downgrade(stats))],
+        places: vec![Arc::<ProcessorStats>::downgrade(stats)],
     }));
     let inventory = telemetry.inventory();
     all.retain(|spot| spot.is_in(&inventory.pipelines));
@@ -131,8 +131,7 @@ pub(super) fn find(
         let known = all.iter().map(|spot| &*spot.pipeline);
         return Err(Status::not_found(unknown("pipeline", pipeline, known.collect())));
     }
-    let named: Vec<&Spot> =
-        in_pipeline.iter().copied().filter(|spot| spot.is(component)).collect();
+    let named: Vec<&Spot> = in_pipeline.iter().copied().filter(|spot| spot.is(component)).collect();
     if named.is_empty() {
         let known = in_pipeline.iter().map(|spot| &*spot.id).collect();
         let what = format!("component of the pipeline `{pipeline}`");
@@ -154,7 +153,9 @@ pub(super) fn find(
 fn no_side(spot: &Spot) -> String {
     let name = spot.name();
     match spot.side {
-        Side::Out => format!("`{name}` can be tapped where data leaves it only: use the side `out`"),
+        Side::Out => {
+            format!("`{name}` can be tapped where data leaves it only: use the side `out`")
+        }
         Side::In => format!("`{name}` can be tapped where data enters it only: use the side `in`"),
         Side::Both => format!("`{name}` has no such side"),
     }
@@ -178,7 +179,7 @@ mod tests {
 
     use super::*;
 
-    fn telemetry() -> (Telemetry, Vec<Arc<crate::telemetry::EdgeStats>>) {
+    fn telemetry() -> (Telemetry, Vec<Arc<EdgeStats>>) {
         let telemetry = Telemetry::default();
         let edges = [
             ("traces", "receiver otlp", "processor batch"),

@@ -76,7 +76,15 @@ fn unknown(name: &str, nodes: &[Node]) -> String {
 /// All that can be tapped.
 pub(super) fn listing(topology: &TopologyResponse) -> String {
     let nodes = flow::in_order(topology);
-    let name = |node: &Node| escaped(&format!("{}/{}", node.pipeline, node.id)).into_owned();
+    let name = |node: &Node| {
+        let same = |other: &&&Node| (&other.pipeline, &other.id) == (&node.pipeline, &node.id);
+        let side = match nodes.iter().filter(same).count() {
+            ..2 => "",
+            _ if flow::is_source(topology, node) => ":out",
+            _ => ":in",
+        };
+        escaped(&format!("{}/{}{side}", node.pipeline, node.id)).into_owned()
+    };
     let width = nodes.iter().map(|node| name(node).chars().count()).max().unwrap_or(0);
     let mut out = String::new();
     let mut before = "";
@@ -169,7 +177,16 @@ mod tests {
 
     #[test]
     fn everything_that_can_be_tapped_is_listed_in_the_order_of_the_data() {
-        insta::assert_snapshot!(listing(&topology()), @"");
+        insta::assert_snapshot!(listing(&topology()), @r"
+        logs/a/otlp           receiver   what it brings
+        logs/a/batch          processor  in and out, or :in, :out
+        logs/a/count          connector  what it gets
+
+        traces/otlp:out       receiver   what it brings
+        traces/filter/health  processor  in and out, or :in, :out
+        traces/batch          processor  in and out, or :in, :out
+        traces/otlp:in        exporter   what it gets
+        ");
         assert_eq!(listing(&TopologyResponse::default()), "no pipeline runs\n");
     }
 }

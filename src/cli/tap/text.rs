@@ -108,8 +108,8 @@ impl Printer {
             let _ = writeln!(out, "  {sign} {key}: {words}");
         }
         if !matches!(item.fate(), TapFate::Changed | TapFate::Unchanged) {
-            for (name, value) in fields(item, &item.before).or_else(|| fields(item, &item.after))
-                .unwrap_or_default()
+            for (name, value) in
+                fields(item, &item.before).or_else(|| fields(item, &item.after)).unwrap_or_default()
             {
                 let _ = writeln!(out, "    {}: {}", escaped(&name), escaped(&value.to_string()));
             }
@@ -149,13 +149,25 @@ impl Printer {
         if !item.changes.is_empty() {
             put("changes", item.changes.iter().map(change).collect());
         }
-        let object_of = |body: &Vec<u8>| {
-            fields(item, body).map(|all| Value::Object(all.into_iter().collect()))
-        };
+        let object_of =
+            |body: &Vec<u8>| fields(item, body).map(|all| Value::Object(all.into_iter().collect()));
         put("before", object_of(&item.before).into());
         put("after", object_of(&item.after).into());
         format!("{}\n", escaped_json(&Value::Object(object).to_string()))
     }
+}
+
+/// An item as a line without colours and without its end, for a screen of so many columns.
+#[cfg(feature = "terminal")]
+pub(in crate::cli) fn plain_line(item: &TapItem, component: &str, columns: usize) -> String {
+    let printer = Printer {
+        format: Format::Line,
+        pipeline: String::new(),
+        component: component.to_owned(),
+        paint: Paint(false),
+        columns: Some(columns),
+    };
+    printer.text(item).trim_end_matches('\n').to_owned()
 }
 
 fn change(change: &TapChange) -> Value {
@@ -188,20 +200,7 @@ fn fields(item: &TapItem, body: &[u8]) -> Option<Vec<tap::Named>> {
 
 /// What became of an item, in brackets; empty where there is nothing to say.
 fn badge(item: &TapItem, component: &str) -> String {
-    let policy = item.verdict.as_ref().map(|verdict| match &*escaped(&verdict.policy) {
-        "" => "no policy".to_owned(),
-        policy => policy.to_owned(),
-    });
-    let kept = item.verdict.as_ref().map(|verdict| match (verdict.kept, verdict.dry_run) {
-        (true, false) => "kept by",
-        (false, false) => "not kept:",
-        (true, true) => "would be kept by",
-        (false, true) => "would be dropped:",
-    });
-    let verdict = match (kept, &policy) {
-        (Some(kept), Some(policy)) => format!("{kept} {policy}"),
-        _ => String::new(),
-    };
+    let verdict = item.verdict.as_ref().map(decided).unwrap_or_default();
     let mut words = match item.fate() {
         TapFate::Passed | TapFate::Unspecified => verdict,
         TapFate::Unchanged if verdict.is_empty() => "unchanged".to_owned(),
@@ -210,10 +209,10 @@ fn badge(item: &TapItem, component: &str) -> String {
             let changed = changed(item);
             if verdict.is_empty() { changed } else { format!("{verdict}, {changed}") }
         }
-        TapFate::Dropped => match policy {
-            Some(policy) => format!("dropped by {policy}"),
-            None => format!("dropped by {}: {}", escaped(component), escaped(&item.reason)),
-        },
+        TapFate::Dropped if verdict.is_empty() => {
+            format!("dropped by {}: {}", escaped(component), escaped(&item.reason))
+        }
+        TapFate::Dropped => verdict,
         TapFate::Created => "created".to_owned(),
         TapFate::Inside => "still inside".to_owned(),
     };
@@ -221,6 +220,16 @@ fn badge(item: &TapItem, component: &str) -> String {
         let _ = write!(words, ", joined {} into {}", item.of_in, item.of_out);
     }
     if words.is_empty() { words } else { format!("[{words}]") }
+}
+
+/// What a sampler has decided.
+fn decided(verdict: &TapVerdict) -> String {
+    let would = if verdict.dry_run { "would be " } else { "" };
+    let done = if verdict.kept { "kept" } else { "dropped" };
+    match &*escaped(&verdict.policy) {
+        "" => format!("{would}{done}: no policy sampled it"),
+        policy => format!("{would}{done} by {policy}"),
+    }
 }
 
 /// The keys of what has changed.

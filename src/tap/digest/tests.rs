@@ -80,7 +80,8 @@ fn a_refusal_is_told_with_its_reason() {
 fn items_whose_ids_were_changed_are_paired_by_their_order() {
     let now = Instant::now();
     let mut digest = Digest::new(settings(Side::Both), now);
-    let seen = call(&[span(1, 1, "one"), span(1, 2, "two")], &[span(9, 1, "one"), span(1, 2, "two")], 0);
+    let seen =
+        call(&[span(1, 1, "one"), span(1, 2, "two")], &[span(9, 1, "one"), span(1, 2, "two")], 0);
     digest.take(&seen, now);
     let shown = digest.drain();
     assert_eq!(fates(&shown), told(&[("two", Fate::Unchanged), ("one", Fate::Changed)]));
@@ -96,7 +97,10 @@ fn what_a_processor_makes_is_created_and_what_it_holds_is_inside() {
     assert_eq!(fates(&digest.drain()), told(&[("one", Fate::Unchanged), ("new", Fate::Created)]));
     // A batch: what went in comes out later, with what was not seen going in.
     digest.take(&Seen { is_direct: false, ..call(&[two.clone()], &[], 0) }, now);
-    digest.take(&Seen { is_direct: false, ..call(&[span(4, 4, "four")], &[span(5, 5, "?")], 0) }, now);
+    digest.take(
+        &Seen { is_direct: false, ..call(&[span(4, 4, "four")], &[span(5, 5, "?")], 0) },
+        now,
+    );
     assert_eq!(digest.drain(), []);
     digest.take(&call(&[], &[span(6, 6, "?"), two], 0), now);
     let shown = digest.drain();
@@ -176,4 +180,11 @@ fn what_is_too_large_is_missed() {
     digest.take(&call(&[span(1, 1, &"x".repeat(LARGEST))], &[], 0), now);
     assert_eq!(digest.counts().missed, items::MOST + 2);
     assert_eq!(digest.drain(), []);
+    // What nobody has fetched yet has a limit, too.
+    let large = |id| call(&[span(1, id, &"x".repeat(LARGEST / 2))], &[], 0);
+    (1..=40).for_each(|id| digest.take(&large(id), now));
+    let fetched = digest.drain().len();
+    assert!((20..=32).contains(&fetched), "{fetched}");
+    digest.take(&large(41), now);
+    assert_eq!(digest.drain().len(), 1);
 }

@@ -25,20 +25,57 @@ fn a_span_is_listed_with_all_that_is_in_it() {
         "events": [{"name": "retry", "attributes": {"try": 2}}],
         "status": {"code": 2, "message": "no"},
     });
-    insta::assert_snapshot!(shown(&single(Signal::Traces, &spans(&[span]))), @"");
+    insta::assert_snapshot!(shown(&single(Signal::Traces, &spans(&[span]))), @r#"
+    trace_id = "5b8efff798038103d269b633813fc60c"
+    span_id = "00000000000000a1"
+    name = "GET /cart"
+    kind = "SERVER"
+    start_time_unix_nano = 1
+    end_time_unix_nano = 5
+    attributes.http.route = "/cart"
+    attributes.list = "[\"a\",1]"
+    attributes.n = 5
+    attributes.ok = true
+    attributes.x = 0.5
+    events[0].name = "retry"
+    events[0].attributes.try = 2
+    status.message = "no"
+    status.code = "ERROR"
+    scope.name = "s"
+    resource.attributes.host.name = "n1"
+    "#);
 }
 
 #[test]
 fn records_and_points_are_listed() {
     let record = json!({"severityNumber": 9, "body": {"a": {"b": 1}}, "attributes": {"k": "v"}});
-    insta::assert_snapshot!(shown(&single(Signal::Logs, &logs(&[record]))), @"");
+    insta::assert_snapshot!(shown(&single(Signal::Logs, &logs(&[record]))), @r#"
+    severity_number = "INFO"
+    body = "{\"a\":{\"b\":1}}"
+    attributes.k = "v"
+    scope.name = "s"
+    scope.version = "2"
+    resource.attributes.host.name = "n1"
+    "#);
     let point = json!({
         "count": "3", "sum": 4.5, "bucketCounts": ["1", "2"], "explicitBounds": [1.5],
         "attributes": {"k": "v"},
     });
     let histogram = json!({"aggregationTemporality": 1, "dataPoints": [point]});
     let metric = json!({"name": "h", "unit": "ms", "histogram": histogram});
-    insta::assert_snapshot!(shown(&single(Signal::Metrics, &metrics(&[metric]))), @"");
+    insta::assert_snapshot!(shown(&single(Signal::Metrics, &metrics(&[metric]))), @r#"
+    metric.name = "h"
+    metric.unit = "ms"
+    metric.type = "histogram"
+    attributes.k = "v"
+    count = 3
+    sum = 4.5
+    bucket_counts = [1,2]
+    explicit_bounds = [1.5]
+    metric.aggregation_temporality = "DELTA"
+    scope.name = "s"
+    resource.attributes.host.name = "n1"
+    "#);
 }
 
 #[test]
@@ -46,7 +83,8 @@ fn what_has_changed_is_found_by_its_name() {
     let item = |attributes: Value| {
         single(Signal::Traces, &spans(&[json!({"name": "x", "attributes": attributes})]))
     };
-    let (before, after) = (item(json!({"a": 1, "b": 2, "c": 3})), item(json!({"c": 3, "b": 4, "d": 5})));
+    let (before, after) =
+        (item(json!({"a": 1, "b": 2, "c": 3})), item(json!({"c": 3, "b": 4, "d": 5})));
     let changed = changes(&before, &after);
     let told: Vec<(&str, Option<Value>, Option<Value>)> =
         changed.iter().map(|one| (&*one.key, one.before.clone(), one.after.clone())).collect();

@@ -72,7 +72,10 @@ fn a_point_stands_alone_in_its_metric() {
     };
     assert_eq!(metric(0)["sum"]["dataPoints"][0]["attributes"], json!({"cookie": REDACTED}));
     assert_eq!(metric(1)["sum"]["dataPoints"], json!([{"asInt": "2"}]));
-    assert_eq!((&metric(1)["unit"], &metric(1)["sum"]["isMonotonic"]), (&json!("By"), &json!(true)));
+    assert_eq!(
+        (&metric(1)["unit"], &metric(1)["sum"]["isMonotonic"]),
+        (&json!("By"), &json!(true))
+    );
     assert_eq!(metric(2)["gauge"]["dataPoints"], json!([{"asDouble": 0.5}]));
 }
 
@@ -96,9 +99,7 @@ fn names_only_leave_no_value() {
 
 /// The items of a request as plain JSON, each on its own.
 fn items_of(signal: Signal, request: &Value) -> usize {
-    let count = |value: &Value, name: &str| {
-        value[name].as_array().map_or(0, Vec::len)
-    };
+    let count = |value: &Value, name: &str| value[name].as_array().map_or(0, Vec::len);
     let entries = |name: &str| request[name].as_array().cloned().unwrap_or_default();
     match signal {
         Signal::Traces => entries("resourceSpans")

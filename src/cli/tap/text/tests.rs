@@ -80,7 +80,18 @@ fn a_line_says_what_became_of_an_item() {
     .iter()
     .map(|item| line.text(item))
     .collect();
-    insta::assert_snapshot!(lines, @"");
+    insta::assert_snapshot!(lines, @r"
+    14:23:21.120 shop GET /cart 1203ms ERROR trace=5b8efff798038103d269b633813fc60c
+    14:23:21.120 shop GET /cart 1203ms ERROR trace=5b8efff798038103d269b633813fc60c [unchanged]
+    14:23:21.120 shop GET /cart 1203ms ERROR trace=5b8efff798038103d269b633813fc60c [unchanged, joined 3 into 8192]
+    14:23:21.120 shop GET /cart 1203ms ERROR trace=5b8efff798038103d269b633813fc60c [changed user.email, old, new and 1 more]
+    14:23:21.120 shop GET /cart 1203ms ERROR trace=5b8efff798038103d269b633813fc60c [dropped by filter/health: filtered]
+    14:23:21.120 shop GET /cart 1203ms ERROR trace=5b8efff798038103d269b633813fc60c [kept by errors]
+    14:23:21.120 shop GET /cart 1203ms ERROR trace=5b8efff798038103d269b633813fc60c [dropped: no policy sampled it]
+    14:23:21.120 shop GET /cart 1203ms ERROR trace=5b8efff798038103d269b633813fc60c [would be dropped by rest]
+    14:23:21.120 shop GET /cart 1203ms ERROR trace=5b8efff798038103d269b633813fc60c [created]
+    14:23:21.120 shop GET /cart 1203ms ERROR trace=5b8efff798038103d269b633813fc60c [still inside]
+    ");
 }
 
 #[test]
@@ -96,8 +107,23 @@ fn a_line_fits_a_terminal() {
 #[test]
 fn a_difference_is_shown_key_by_key() {
     let diff = printer(Format::Diff);
-    insta::assert_snapshot!(diff.text(&changed()), @"");
-    insta::assert_snapshot!(diff.text(&item(TapFate::Created)), @"");
+    insta::assert_snapshot!(diff.text(&changed()), @r#"
+    14:23:21.120 shop GET /cart 1203ms ERROR trace=5b8efff798038103d269b633813fc60c [changed user.email, old, new and 1 more]
+        attributes.user.email: "ana@x.org" -> "sha256:9f2c"
+      - attributes.old: 1
+      + attributes.new: true
+        name: "a" -> "b"
+    "#);
+    insta::assert_snapshot!(diff.text(&item(TapFate::Created)), @r#"
+    14:23:21.120 shop GET /cart 1203ms ERROR trace=5b8efff798038103d269b633813fc60c [created]
+        trace_id: "5b8efff798038103d269b633813fc60c"
+        span_id: "00000000000000a1"
+        name: "GET /cart"
+        attributes.http.route: "/cart"
+        attributes.n: 1
+        scope.name: "s"
+        resource.attributes.host.name: "n1"
+    "#);
 }
 
 #[test]
