@@ -93,6 +93,8 @@ pub struct Shown {
     pub of_in: u64,
     /// Items of the payload in which it left.
     pub of_out: u64,
+    /// Whether the payload in which it came left in several.
+    pub is_split: bool,
 }
 
 /// What a tap has counted.
@@ -281,7 +283,7 @@ impl Digest {
             // Nothing was left out, and the ids of some were changed.
             for (one, out) in left_over.zip(outgoing) {
                 if let (Some(waiting), Some(item)) = (one.waiting, out.item) {
-                    self.show_pair(seen.at, waiting, item, out.of);
+                    self.show_pair(seen, waiting, item, out.of);
                 }
             }
             return;
@@ -347,19 +349,21 @@ impl Digest {
         }
         self.choice.tick(now);
         for (waiting, item, of) in pairs {
-            self.show_pair(seen.at, waiting, item, of);
+            self.show_pair(seen, waiting, item, of);
         }
         rest
     }
 
-    fn show_pair(&mut self, at: SystemTime, waiting: Waiting, after: Single, of_out: u64) {
+    fn show_pair(&mut self, seen: &Seen, waiting: Waiting, after: Single, of_out: u64) {
         let verdict = self.verdict(waiting.mark.trace);
         let changes = changes(&waiting.item, &after);
         let is_same = changes.is_empty();
         let fate = if is_same { Fate::Unchanged } else { Fate::Changed };
         let (before, of_in) = (Some(waiting.item), waiting.of);
         let after = Some(after).filter(|_| !is_same);
-        self.show(Shown { before, after, changes, verdict, of_in, of_out, ..plain(at, fate) });
+        let is_split = seen.input.is_some() && seen.outputs.len() > 1;
+        let shown = Shown { is_split, ..plain(seen.at, fate) };
+        self.show(Shown { before, after, changes, verdict, of_in, of_out, ..shown });
     }
 
     fn show_created(&mut self, at: SystemTime, outgoing: Vec<Outgoing>, now: Instant) {
@@ -468,6 +472,7 @@ fn plain(at: SystemTime, fate: Fate) -> Shown {
         verdict: None,
         of_in: 0,
         of_out: 0,
+        is_split: false,
     }
 }
 

@@ -42,6 +42,7 @@ pub(super) fn item(shown: Shown) -> TapItem {
         verdict,
         of_in: shown.of_in,
         of_out: shown.of_out,
+        split: shown.is_split,
         before: shown.before.map(|one| one.body).unwrap_or_default(),
         after: shown.after.map(|one| one.body).unwrap_or_default(),
     }

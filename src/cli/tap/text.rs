@@ -146,6 +146,7 @@ impl Printer {
         }
         put("items_in", Some(item.of_in).filter(|items| *items > 0).into());
         put("items_out", Some(item.of_out).filter(|items| *items > 0).into());
+        put("split", item.split.then_some(true).into());
         if !item.changes.is_empty() {
             put("changes", item.changes.iter().map(change).collect());
         }
@@ -218,6 +219,8 @@ fn badge(item: &TapItem, component: &str) -> String {
     };
     if item.of_in > 0 && item.of_out > item.of_in {
         let _ = write!(words, ", joined {} into {}", item.of_in, item.of_out);
+    } else if item.split && item.of_out < item.of_in {
+        let _ = write!(words, ", split {} into {}", item.of_in, item.of_out);
     }
     if words.is_empty() { words } else { format!("[{words}]") }
 }

@@ -67,6 +67,19 @@ fn a_processor_that_keeps_nothing_is_told_at_once() {
 }
 
 #[test]
+fn what_is_split_is_told() {
+    let now = Instant::now();
+    let mut digest = Digest::new(settings(Side::Both), now);
+    let (one, two) = (span(1, 1, "one"), span(1, 2, "two"));
+    let mut seen = call(&[one.clone(), two.clone()], &[one], 0);
+    seen.outputs.push(content(&[two]));
+    digest.take(&seen, now);
+    let told: Vec<_> =
+        digest.drain().iter().map(|one| (one.of_in, one.of_out, one.is_split)).collect();
+    assert_eq!(told, [(2, 1, true), (2, 1, true)]);
+}
+
+#[test]
 fn a_refusal_is_told_with_its_reason() {
     let now = Instant::now();
     let mut digest = Digest::new(settings(Side::Both), now);

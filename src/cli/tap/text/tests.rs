@@ -64,11 +64,13 @@ fn a_line_says_what_became_of_an_item() {
     let line = printer(Format::Line);
     let dropped = TapItem { reason: "filtered".to_owned(), ..item(TapFate::Dropped) };
     let joined = TapItem { of_in: 3, of_out: 8192, ..item(TapFate::Unchanged) };
+    let split = TapItem { of_in: 900, of_out: 512, split: true, ..item(TapFate::Unchanged) };
     let with = |verdict, fate| TapItem { verdict, ..item(fate) };
     let lines: String = [
         item(TapFate::Passed),
         item(TapFate::Unchanged),
         joined,
+        split,
         changed(),
         dropped,
         with(kept("errors", true, false), TapFate::Unchanged),
@@ -84,6 +86,7 @@ fn a_line_says_what_became_of_an_item() {
     14:23:21.120 shop GET /cart 1203ms ERROR trace=5b8efff798038103d269b633813fc60c
     14:23:21.120 shop GET /cart 1203ms ERROR trace=5b8efff798038103d269b633813fc60c [unchanged]
     14:23:21.120 shop GET /cart 1203ms ERROR trace=5b8efff798038103d269b633813fc60c [unchanged, joined 3 into 8192]
+    14:23:21.120 shop GET /cart 1203ms ERROR trace=5b8efff798038103d269b633813fc60c [unchanged, split 900 into 512]
     14:23:21.120 shop GET /cart 1203ms ERROR trace=5b8efff798038103d269b633813fc60c [changed user.email, old, new and 1 more]
     14:23:21.120 shop GET /cart 1203ms ERROR trace=5b8efff798038103d269b633813fc60c [dropped by filter/health: filtered]
     14:23:21.120 shop GET /cart 1203ms ERROR trace=5b8efff798038103d269b633813fc60c [kept by errors]
