@@ -24,8 +24,8 @@ use crate::{
     sync::lock,
 };
 
-/// Most taps of a process. Each costs its worker a few hundred nanoseconds a payload, and its
-/// reader about a microsecond an item.
+/// Most taps of a process. Each reads items on a thread beside the workers, and may keep a few MiB
+/// that the budget of bytes does not know.
 pub const MOST: usize = 4;
 
 /// Most payloads that wait in the queue of a tap.
