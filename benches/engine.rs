@@ -14,18 +14,23 @@ use std::{
 use bytes::Bytes;
 use divan::{AllocProfiler, Bencher, black_box, counter::ItemsCount};
 use skep::{
-    component::{BuildContext, Output, Processor},
+    component::{BuildContext, Output, Partition, Processor},
     config::{Problems, yaml},
     engine::{
         budget::Budget,
-        work::{pool::Pool, worker::Worker},
+        work::{
+            exchange::Next,
+            graph::{Graph, Pipeline, Stage},
+            pool::Pool,
+            worker::Worker,
+        },
     },
     otlp::{
         Payload, Signal,
         payload::{Outcome, Receipt, Wait},
     },
     processors,
-    telemetry::{Desc, Histogram, Meter, Telemetry, histogram},
+    telemetry::{Desc, Histogram, Meter, ProcessorStats, Telemetry, histogram, tap::Place},
 };
 
 #[global_allocator]
@@ -77,6 +82,55 @@ fn hop(bencher: Bencher, (workers, jobs): (usize, usize)) {
         done.iter().take(jobs).sum::<usize>()
     });
     pool.stop();
+}
+
+/// Ends every payload.
+struct End;
+
+impl Processor for End {
+    fn process(&mut self, payload: Payload, out: &mut Output) {
+        out.filter(payload);
+    }
+}
+
+/// A payload through a processor on the worker of the caller: with no tap, with one whose queue has
+/// room, and with one whose queue is full, as that of a reader that is too slow.
+#[divan::bench(args = ["closed", "open", "full"])]
+fn tapped(bencher: Bencher, tap: &str) {
+    let telemetry = Telemetry::default();
+    let stats = telemetry.processor("end", "traces", Signal::Traces);
+    let stage = Stage {
+        partition: Partition::Any,
+        owner: 0,
+        stats: Arc::clone(&stats),
+        edge: None,
+        build: Box::new(|count| Ok((0..count).map(|_| Box::new(End) as Box<_>).collect())),
+        identity: None,
+    };
+    let pipeline = Pipeline {
+        id: "traces".to_owned(),
+        signal: Signal::Traces,
+        stages: vec![stage],
+        ends: Vec::new(),
+    };
+    let graph = Graph { pipelines: vec![pipeline], downstream_order: vec![0], ..Graph::default() };
+    let (pool, _) = Pool::start(1).expect("no thread is needed");
+    let next = Next::prepare(&pool.graph(), Arc::new(graph), 1, Box::new(|| {}));
+    pool.exchange_here(next.expect("it builds")).expect("nothing panics");
+    let place: Place = Arc::<ProcessorStats>::downgrade(&stats);
+    let mut open = (tap != "closed").then(|| telemetry.taps.open(vec![place])).flatten();
+    let body = Bytes::from(vec![0; BODY]);
+    bencher.counter(ItemsCount::new(1_usize)).bench_local(|| {
+        let payload = Payload::unpaid(Signal::Traces, body.clone(), SPANS);
+        pool.submit(Box::new(move |worker: &mut Worker, now| {
+            worker.enter(&[(0, None)], payload, now);
+        }));
+        if tap == "open"
+            && let Some(tap) = &mut open
+        {
+            black_box(tap.try_next());
+        }
+    });
 }
 
 /// The `batch` processor with its defaults.

@@ -3,13 +3,15 @@
 //! `skep.control.v1.ControlService` (see `proto/`), `grpc.health.v1` and reflection on one
 //! listener, by default [`DEFAULT_ENDPOINT`]. All calls only read, except `Reload`, which applies
 //! what is in the configuration files, and those on dead letters, which can be sent again and
-//! dropped. It listens on loopback, unless `--control-endpoint` names another address.
+//! dropped. It listens on loopback, unless `--control-endpoint` names another address; then `Tap`,
+//! which shows what telemetry says, is refused.
 
 pub mod budgets;
 pub(crate) mod dead_letters;
 mod decisions;
 pub mod metrics;
 mod service;
+mod tap;
 mod topology;
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
@@ -101,6 +103,7 @@ impl Admin {
             telemetry: Arc::clone(&self.telemetry),
             reloads: self.reloads,
             letterboxes: self.letterboxes,
+            is_loopback: self.address.ip().is_loopback(),
             stop: stop.clone(),
         };
         let serving = tonic::transport::Server::builder()

@@ -12,15 +12,19 @@ mod decisions;
 mod dlq;
 mod doctor;
 mod findings;
+mod flow;
 mod health;
 mod machine;
 mod ottl;
 mod print;
 mod reload;
 mod run;
+mod screen;
 mod services;
 mod silence;
 mod source;
+mod tap;
+mod top;
 mod validate;
 #[cfg(feature = "aws")]
 mod xray;
@@ -318,6 +322,21 @@ enum Command {
         #[command(flatten)]
         target: Target,
     },
+    /// Shows the data of a running skep as it passes: what goes into a component, what comes out,
+    /// and what became of each item.
+    Tap {
+        #[command(flatten)]
+        arguments: tap::Arguments,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Shows what passes every component of a running skep, what is dropped and what fails.
+    Top {
+        #[command(flatten)]
+        arguments: top::Arguments,
+        #[command(flatten)]
+        target: Target,
+    },
     /// Shows the monthly budgets of a running skep: what is used, what passes, and who wants it.
     Budget {
         /// Id of an exporter; without it all are shown.
@@ -426,6 +445,12 @@ impl Arguments {
             }
             Some(Command::Sample { watch, last, target }) => {
                 decisions::sample(&target.endpoint(&process)?, last, watch)
+            }
+            Some(Command::Tap { arguments, target }) => {
+                tap::run(&target.endpoint(&process)?, &arguments)
+            }
+            Some(Command::Top { arguments, target }) => {
+                top::run(&target.endpoint(&process)?, &arguments)
             }
             Some(Command::Budget { exporter, format, target }) => {
                 budget::run(&target.endpoint(&process)?, exporter.as_deref(), format)

@@ -17,6 +17,7 @@
 //! - [`storage`]: logs of OTLP bytes on disk.
 //! - [`component`]: the traits that components implement.
 //! - [`statements`]: OTTL in the configurations of components.
+//! - [`tap`]: what a person sees of the data on an edge.
 //! - [`receivers`], [`processors`], [`exporters`], [`connectors`], [`extensions`]: one file each.
 //! - [`document`]: a whole configuration file, decoded against the registries.
 //! - [`engine`]: plan, workers, budget, queues: the only place that spawns.
@@ -44,4 +45,5 @@ pub mod recent;
 pub mod statements;
 pub mod storage;
 pub mod sync;
+pub mod tap;
 pub mod telemetry;

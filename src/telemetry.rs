@@ -6,6 +6,7 @@
 //! - [`receiver`], [`processor`], [`exporter`], [`edge`]: what the engine counts about every
 //!   component, whatever its type.
 //! - [`decisions`]: why traces were kept or dropped; [`verdict`]: what probes are told.
+//! - [`tap`]: how somebody looks at the data itself, on one edge.
 //! - [`logs`], [`outlet`]: the log that skep writes about itself.
 //!
 //! Asking for the counters of the same component gives the same block, so that a successor at a
@@ -29,6 +30,7 @@ pub mod receiver;
 pub mod registry;
 pub mod services;
 pub mod storage;
+pub mod tap;
 pub mod verdict;
 
 use std::sync::{Arc, Mutex, Weak};
@@ -111,6 +113,8 @@ pub struct Telemetry {
     pub ready: Gauge,
     /// Notified of every change of `ready`.
     pub ready_changed: tokio::sync::Notify,
+    /// The taps that may be open.
+    pub taps: tap::Seats,
 }
 
 impl Default for Telemetry {
@@ -138,6 +142,7 @@ impl Default for Telemetry {
                 .map(|outcome| meter.counter(&RELOADS, &[("outcome", outcome)])),
             ready: meter.gauge(&READY, &[]),
             ready_changed: tokio::sync::Notify::new(),
+            taps: tap::Seats::default(),
             registry,
         }
     }

@@ -33,6 +33,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("telemetry", &["telemetry", "budget", "config", "otlp"]),
     ("storage", &["storage", "otlp", "telemetry"]),
     ("component", &["component", "budget", "config", "net", "otlp", "storage", "telemetry"]),
+    ("tap", &["tap", "config", "otlp", "ottl", "telemetry"]),
     ("statements", &["statements", "component", "config", "otlp", "ottl", "telemetry"]),
     ("receivers", &["receivers", "component", "config", "net", "otlp", "storage", "telemetry"]),
     (
@@ -100,7 +101,18 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "admin",
-        &["admin", "component", "budget", "config", "net", "otlp", "ottl", "storage", "telemetry"],
+        &[
+            "admin",
+            "component",
+            "budget",
+            "config",
+            "net",
+            "otlp",
+            "ottl",
+            "storage",
+            "tap",
+            "telemetry",
+        ],
     ),
     ("console", &["console", "admin", "component", "net", "otlp", "telemetry"]),
 ];

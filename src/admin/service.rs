@@ -18,10 +18,11 @@ use super::{
         DropDeadLettersResponse, Dropped, ExplainRequest, ExplainResponse, ExporterQueue,
         HealthRequest, HealthResponse, ListDeadLettersRequest, ListDeadLettersResponse, Problem,
         ReloadRequest, ReloadResponse, ReplayDeadLettersRequest, ReplayDeadLettersResponse,
-        ShowDeadLetterRequest, ShowDeadLetterResponse, State, StoredLog, TopologyRequest,
-        TopologyResponse, WatchDecisionsRequest, WatchDecisionsResponse, WatchTopologyRequest,
-        control_service_server::ControlService,
+        ShowDeadLetterRequest, ShowDeadLetterResponse, State, StoredLog, TapRequest, TapResponse,
+        TopologyRequest, TopologyResponse, Traffic, WatchDecisionsRequest, WatchDecisionsResponse,
+        WatchTopologyRequest, control_service_server::ControlService,
     },
+    tap,
     topology::{millis, topology},
 };
 use crate::{
@@ -44,6 +45,8 @@ pub(super) struct Control {
     pub(super) telemetry: Arc<Telemetry>,
     pub(super) reloads: Option<Reloads>,
     pub(super) letterboxes: Arc<Letterboxes>,
+    /// Whether only this machine reaches it; `tap` asks that.
+    pub(super) is_loopback: bool,
     pub(super) stop: Stop,
 }
 
@@ -153,6 +156,19 @@ impl ControlService for Control {
     ) -> Result<Response<DropDeadLettersResponse>, Status> {
         let dropped = dead_letters::drop(self, request.into_inner().selection).await;
         dropped.map(Response::new).map_err(brief)
+    }
+
+    type TapStream = Watch<TapResponse>;
+
+    async fn tap(
+        &self,
+        request: Request<TapRequest>,
+    ) -> Result<Response<Watch<TapResponse>>, Status> {
+        let open = tap::open(&self.telemetry, self.is_loopback, request.into_inner());
+        let open = open.map_err(brief)?;
+        let (sender, receiver) = mpsc::channel(1);
+        let feeding = tap::run(self.stop.clone(), open, sender);
+        Ok(Response::new(Watch { receiver, feeding: Some(Box::pin(feeding)) }))
     }
 }
 
@@ -271,6 +287,13 @@ fn components(telemetry: &Telemetry, is_ready: bool, now: SystemTime) -> Vec<Com
         signal: stats.signal.name().to_owned(),
         state: by_use(stats.incoming.read()),
         pipeline: stats.pipeline.clone(),
+        traffic: Some(Traffic {
+            incoming: stats.incoming.read(),
+            outgoing: stats.outgoing.read(),
+            filtered: stats.filtered.read(),
+            refused: stats.refused.read(),
+            ..Traffic::default()
+        }),
         ..Component::default()
     }));
     all.extend(exporters(telemetry, running, now));
@@ -292,15 +315,32 @@ fn receivers(telemetry: &Telemetry, by_use: impl Fn(u64) -> i32) -> Vec<Componen
     let mut all: Vec<Component> = Vec::new();
     for stats in telemetry.receivers() {
         let same = |c: &&mut Component| c.id == stats.id && c.signal == stats.signal.name();
-        let state = by_use(stats.accepted.read());
+        let (accepted, refused) = (stats.accepted.read(), stats.refused.read());
+        let state = by_use(accepted);
+        let mut traffic = Traffic {
+            incoming: accepted + refused,
+            outgoing: accepted,
+            refused,
+            rejected_requests: stats.rejected_requests.read(),
+            ..Traffic::default()
+        };
         match all.iter_mut().find(same) {
-            Some(component) => component.state = component.state.max(state),
+            Some(component) => {
+                component.state = component.state.max(state);
+                let other = component.traffic.unwrap_or_default();
+                traffic.incoming += other.incoming;
+                traffic.outgoing += other.outgoing;
+                traffic.refused += other.refused;
+                traffic.rejected_requests += other.rejected_requests;
+                component.traffic = Some(traffic);
+            }
             None => all.push(Component {
                 kind: "receiver".to_owned(),
                 id: stats.id.clone(),
                 signal: stats.signal.name().to_owned(),
                 state,
                 storage: storage(&logs, "receiver", &stats.id, stats.signal),
+                traffic: Some(traffic),
                 ..Component::default()
             }),
         }
@@ -320,6 +360,7 @@ fn exporters(
             kind: "exporter".to_owned(),
             storage: storage(&logs, "exporter", &exporter.id, exporter.stats.signal),
             queue: Some(queue(&exporter.stats)),
+            traffic: Some(sent(&exporter.stats)),
             id: exporter.id,
             signal: exporter.signal.to_owned(),
             state: running(match exporter.state {
@@ -352,6 +393,15 @@ fn queue(stats: &ExporterStats) -> ExporterQueue {
         oldest_age_ms: stats.oldest_age().map(millis),
         in_flight_requests: stats.in_flight.read(),
         retries: stats.retries.read(),
+    }
+}
+
+fn sent(stats: &ExporterStats) -> Traffic {
+    let lost = [&stats.failed, &stats.enqueue_failed, &stats.rejected];
+    Traffic {
+        outgoing: stats.sent.read(),
+        lost: lost.map(|counter| counter.read()).iter().sum(),
+        ..Traffic::default()
     }
 }
 

@@ -34,6 +34,8 @@ async fn programs_read_health_and_topology() {
     assert_eq!((failing.kind.as_str(), failing.state()), ("exporter", State::Error));
     assert_eq!(failing.last_error, "connection refused");
     assert_eq!(health.components[1].state(), State::Ok);
+    let traffic = health.components[1].traffic.unwrap();
+    assert_eq!((traffic.incoming, traffic.outgoing, traffic.refused), (1, 1, 0));
 
     let all = client.topology(TopologyRequest::default()).await.unwrap().into_inner();
     assert_eq!((all.nodes.len(), all.edges[0].items), (2, 5));

@@ -121,12 +121,21 @@ pub struct Output {
     filtered: u64,
     /// Items refused since the last call.
     refused: u64,
+    /// Why the last of them were.
+    reason: Option<Reason>,
 }
 
 impl Output {
     /// An empty output at a time.
     pub fn at(now: Instant) -> Self {
-        Output { now, emitted: SmallVec::new(), directed: Vec::new(), filtered: 0, refused: 0 }
+        Output {
+            now,
+            emitted: SmallVec::new(),
+            directed: Vec::new(),
+            filtered: 0,
+            refused: 0,
+            reason: None,
+        }
     }
 
     /// Hands a payload on to the next stage.
@@ -153,6 +162,7 @@ impl Output {
     /// Ends a payload that cannot go on.
     pub fn refuse(&mut self, payload: Payload, reason: Reason) {
         self.refused += payload.items;
+        self.reason = Some(reason);
         payload.finish(Outcome::Failed(reason));
     }
 
@@ -164,6 +174,16 @@ impl Output {
     /// Takes what was emitted to one outlet each, in order.
     pub fn take_directed(&mut self) -> Vec<(usize, Payload)> {
         std::mem::take(&mut self.directed)
+    }
+
+    /// What was emitted, in order, for those who only look.
+    pub fn emitted(&self) -> &[Payload] {
+        &self.emitted
+    }
+
+    /// Why items were refused last.
+    pub fn reason(&self) -> Option<Reason> {
+        self.reason
     }
 
     /// Takes the counts of filtered and refused items.

@@ -245,6 +245,15 @@ impl Decisions {
         News { missed: first.saturating_sub(seen + 1), decisions }
     }
 
+    /// The decisions after number `seen` on traces that are wanted, oldest first, and the number of
+    /// the last decision of all. Looks at each decision once, under the lock.
+    pub fn among(&self, seen: u64, is_wanted: impl Fn(&[u8; 16]) -> bool) -> (Vec<Decision>, u64) {
+        let ring = lock(&self.ring);
+        let from = ring.last.partition_point(|one| one.number <= seen);
+        let new = ring.last.iter().skip(from).filter(|one| is_wanted(&one.trace_id));
+        (new.cloned().collect(), ring.next - 1)
+    }
+
     /// Ends when there may be new ones; make it before looking, so that none is missed.
     pub fn changed(&self) -> impl Future<Output = ()> {
         self.changed.notified()
@@ -295,5 +304,7 @@ mod tests {
         assert_eq!(ring.after(8, 2).decisions[0].trace_id, [5; 16]);
         assert_eq!(ring.before_last(1), 8);
         assert_eq!(ring.after(9, 2), News::default());
+        let (found, last) = ring.among(7, |id| *id != [5; 16]);
+        assert_eq!((found.len(), found[0].trace_id, last), (1, [4; 16], 9));
     }
 }

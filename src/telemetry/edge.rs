@@ -3,6 +3,7 @@
 use super::{
     metric::{Counter, Desc},
     registry::Meter,
+    tap::{TapPoint, Tapped},
 };
 
 const PAYLOADS: Desc =
@@ -23,6 +24,9 @@ pub struct EdgeStats {
     pub payloads: Counter,
     pub items: Counter,
     pub bytes: Counter,
+    /// Who looks at what passes. Only edges that a receiver, a connector or an exporter ends are
+    /// asked; between processors the processor is.
+    pub tap: TapPoint,
 }
 
 impl EdgeStats {
@@ -35,6 +39,13 @@ impl EdgeStats {
             payloads: meter.counter(&PAYLOADS, &labels),
             items: meter.counter(&ITEMS, &labels),
             bytes: meter.counter(&BYTES, &labels),
+            tap: TapPoint::default(),
         }
+    }
+}
+
+impl Tapped for EdgeStats {
+    fn tap(&self) -> &TapPoint {
+        &self.tap
     }
 }

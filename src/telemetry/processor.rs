@@ -4,6 +4,7 @@
 use super::{
     metric::{Counter, Desc},
     registry::Meter,
+    tap::{TapPoint, Tapped},
 };
 use crate::otlp::Signal;
 
@@ -31,6 +32,8 @@ pub struct ProcessorStats {
     pub filtered: Counter,
     /// Items refused.
     pub refused: Counter,
+    /// Who looks at what goes in and comes out.
+    pub tap: TapPoint,
 }
 
 impl ProcessorStats {
@@ -45,6 +48,13 @@ impl ProcessorStats {
             outgoing: meter.counter(&OUTGOING, &by_signal),
             filtered: meter.counter(&FILTERED, &by_pipeline),
             refused: meter.counter(&REFUSED, &by_pipeline),
+            tap: TapPoint::default(),
         }
+    }
+}
+
+impl Tapped for ProcessorStats {
+    fn tap(&self) -> &TapPoint {
+        &self.tap
     }
 }

@@ -49,6 +49,7 @@ mod rollbar_round_trip;
 mod scenarios;
 mod seed;
 mod storage;
+mod tap;
 mod xray_client;
 mod xray_proxy;
 mod xray_round_trip;

@@ -13,17 +13,20 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use smallvec::SmallVec;
 
 use super::{
-    graph::{Graph, Pipeline, Target},
+    graph::{Graph, Pipeline, Stage, Target},
     job::{Job, Router, Task},
     replicas::Replicas,
 };
 use crate::{
-    component::{Output, Processor},
-    otlp::Payload,
-    telemetry::EdgeStats,
+    component::{Output, Partition, Processor},
+    otlp::{Payload, content::Content},
+    telemetry::{EdgeStats, tap::Seen},
 };
 
 type Work = SmallVec<[(usize, usize, Payload); 4]>;
+
+/// A call of a processor that somebody looks at; boxed, since nearly always nobody does.
+type Look = Option<Box<Seen>>;
 
 /// With a payload of more items, a worker does other jobs between two processors. A processor takes
 /// about 100 ns for an item, and a request of 20 MiB may have ten million empty ones.
@@ -131,20 +134,35 @@ impl Worker {
                 self.router.to_worker(stage.owner, Job::Payload { pipeline: p, stage: s, payload });
                 continue;
             }
-            count(stage.edge.as_deref(), &payload);
+            if let Some(edge) = &stage.edge {
+                tally(edge, &payload);
+            }
             stage.stats.incoming.add(payload.items);
+            let look = look(stage, Some(&payload));
             if stage.is_shared_out() && self.router.workers() > 1 {
-                self.share_out(p, s, payload, now, &mut work);
+                // Other workers may be done with their shares before this one is.
+                let look = look.map(|input| {
+                    stage.stats.tap.show(&input);
+                    Box::new(Seen::nothing())
+                });
+                self.share_out((p, s), payload, now, &mut work, look);
                 continue;
             }
             let mut out = Output::at(now);
             self.replicas.call_stage(p, s, |processor| processor.process(payload, &mut out));
-            self.collect(p, s, &mut out, &mut work);
+            self.collect(p, s, &mut out, &mut work, look);
         }
     }
 
     /// Gives each worker its share of a payload, this one too.
-    fn share_out(&mut self, p: usize, s: usize, payload: Payload, now: Instant, work: &mut Work) {
+    fn share_out(
+        &mut self,
+        (p, s): (usize, usize),
+        payload: Payload,
+        now: Instant,
+        work: &mut Work,
+        look: Look,
+    ) {
         let mut out = Output::at(now);
         let (index, router) = (self.index, &self.router);
         self.replicas.call_stage(p, s, |processor| {
@@ -161,7 +179,7 @@ impl Worker {
                 }
             }
         });
-        self.collect(p, s, &mut out, work);
+        self.collect(p, s, &mut out, work, look);
     }
 
     /// Calls a processor that is not in the flow of a payload, then passes on what it emits.
@@ -172,10 +190,11 @@ impl Worker {
         now: Instant,
         action: impl FnOnce(&mut dyn Processor, &mut Output),
     ) {
+        let look = look(&self.graph.pipelines[p].stages[s], None);
         let mut out = Output::at(now);
         self.replicas.call_stage(p, s, |processor| action(processor, &mut out));
         let mut work = Work::new();
-        self.collect(p, s, &mut out, &mut work);
+        self.collect(p, s, &mut out, &mut work, look);
         self.advance(work, now);
     }
 
@@ -192,10 +211,14 @@ impl Worker {
         self.advance(work, now);
     }
 
-    fn collect(&mut self, p: usize, s: usize, out: &mut Output, work: &mut Work) {
+    fn collect(&mut self, p: usize, s: usize, out: &mut Output, work: &mut Work, look: Look) {
         let pipeline = &self.graph.pipelines[p];
         let stats = &pipeline.stages[s].stats;
         let (filtered, refused) = out.take_counts();
+        if let Some(seen) = look {
+            let outputs = out.emitted().iter().map(Content::of).collect();
+            stats.tap.show(&Seen { outputs, filtered, refused, reason: out.reason(), ..*seen });
+        }
         if filtered > 0 {
             stats.filtered.add(filtered);
         }
@@ -296,8 +319,25 @@ pub(super) fn pause(
     }
 }
 
+/// What a tap on a processor is shown of a call; `None` if there is no tap, which takes one load.
+#[inline]
+fn look(stage: &Stage, input: Option<&Payload>) -> Look {
+    let is_direct = stage.partition == Partition::Any;
+    let seen = || input.map_or_else(Seen::nothing, Seen::input);
+    stage.stats.tap.is_open().then(|| Box::new(Seen { is_direct, ..seen() }))
+}
+
+/// Counts what passes an edge from a source or to an end, and shows it if a tap is there.
+#[inline]
 fn count(edge: Option<&EdgeStats>, payload: &Payload) {
     let Some(edge) = edge else { return };
+    tally(edge, payload);
+    if edge.tap.is_open() {
+        edge.tap.show(&Seen::input(payload));
+    }
+}
+
+fn tally(edge: &EdgeStats, payload: &Payload) {
     edge.payloads.add(1);
     edge.items.add(payload.items);
     edge.bytes.add(payload.len() as u64);

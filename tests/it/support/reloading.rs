@@ -60,6 +60,11 @@ impl World {
         fs::read_to_string(self.dir.path().join("log")).unwrap()
     }
 
+    /// The port of its control plane.
+    pub(crate) fn control(&self) -> u16 {
+        self.control
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.skep.0.id()
     }
