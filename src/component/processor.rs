@@ -121,12 +121,21 @@ pub struct Output {
     filtered: u64,
     /// Items refused since the last call.
     refused: u64,
+    /// Why the last of them were.
+    reason: Option<Reason>,
 }
 
 impl Output {
     /// An empty output at a time.
     pub fn at(now: Instant) -> Self {
-        Output { now, emitted: SmallVec::new(), directed: Vec::new(), filtered: 0, refused: 0 }
+        Output {
+            now,
+            emitted: SmallVec::new(),
+            directed: Vec::new(),
+            filtered: 0,
+            refused: 0,
+            reason: None,
+        }
     }
 
     /// Hands a payload on to the next stage.
@@ -153,6 +162,7 @@ impl Output {
     /// Ends a payload that cannot go on.
     pub fn refuse(&mut self, payload: Payload, reason: Reason) {
         self.refused += payload.items;
+        self.reason = Some(reason);
         payload.finish(Outcome::Failed(reason));
     }
 
@@ -169,6 +179,11 @@ impl Output {
     /// Takes the counts of filtered and refused items.
     pub fn take_counts(&mut self) -> (u64, u64) {
         (std::mem::take(&mut self.filtered), std::mem::take(&mut self.refused))
+    }
+
+    /// Takes the reason for which the last items were refused.
+    pub fn take_reason(&mut self) -> Option<Reason> {
+        self.reason.take()
     }
 }
 
