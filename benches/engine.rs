@@ -28,9 +28,14 @@ use skep::{
     otlp::{
         Payload, Signal,
         payload::{Outcome, Receipt, Wait},
+        view,
     },
     processors,
-    telemetry::{Desc, Histogram, Meter, ProcessorStats, Telemetry, histogram, tap::Place},
+    telemetry::{
+        Desc, Histogram, Meter, ProcessorStats, Telemetry, histogram,
+        senders::{Caller, Named, Origin, Senders},
+        tap::Place,
+    },
 };
 
 #[global_allocator]
@@ -205,6 +210,56 @@ fn sizes() -> Histogram {
 
 fn dynamic() -> Arc<dyn Handle> {
     Arc::new(Cell { number: AtomicU64::new(0), buckets: sizes() })
+}
+
+/// Reads the resource of a request, with so many attributes, finds its sender in a table of 500,
+/// and counts.
+#[divan::bench(args = [4, 12])]
+fn sender_known(bencher: Bencher, attributes: usize) {
+    let senders = Senders::default();
+    let caller = Caller {
+        transport: "grpc",
+        peer: Some(([10, 0, 0, 1], 50_000).into()),
+        ..Caller::default()
+    };
+    let origin =
+        Origin { receiver: "otlp", caller: &caller, encoding: "proto", compression: "gzip" };
+    let now = tokio::time::Instant::now();
+    for number in 0..500 {
+        let service = format!("service-{number}");
+        let named = Named { service: service.as_bytes(), ..Named::default() };
+        senders.of_data(&origin, &named, now);
+    }
+    let request = resource(attributes);
+    bencher.bench_local(|| {
+        for entry in view::traces(black_box(&request)) {
+            let named = entry.resource.as_ref().map(Named::of).unwrap_or_default();
+            let sender = senders.of_data(&origin, &named, now);
+            sender.count_request(Signal::Traces);
+            sender.count_taken(Signal::Traces, SPANS);
+        }
+    });
+}
+
+/// A request of one resource, which names its service and SDK last.
+fn resource(attributes: usize) -> Vec<u8> {
+    let field = |number: u8, bytes: &[u8]| {
+        let len = u8::try_from(bytes.len()).expect("a short field");
+        [&[number << 3 | 2, len][..], bytes].concat()
+    };
+    let attribute = |key: &str, text: &str| {
+        let value = field(1, text.as_bytes());
+        field(1, &[field(1, key.as_bytes()), field(2, &value)].concat())
+    };
+    let of_sdk = [
+        ("telemetry.sdk.language", "python"),
+        ("telemetry.sdk.name", "opentelemetry"),
+        ("telemetry.sdk.version", "1.29.0"),
+        ("service.name", "shop"),
+    ];
+    let others = (4..attributes).map(|_| ("k", "v"));
+    let all: Vec<u8> = others.chain(of_sdk).flat_map(|(key, text)| attribute(key, text)).collect();
+    field(1, &field(1, &all))
 }
 
 #[divan::bench]

@@ -25,7 +25,7 @@ mod server_auth;
 mod storage;
 mod told;
 
-use std::{fmt, future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -36,9 +36,10 @@ use crate::{
         check::Utf8,
         payload::{Context, Permit, Reason, Wait},
     },
-    telemetry::ReceiverStats,
+    telemetry::{ReceiverStats, Refused},
 };
 
+pub use crate::telemetry::senders::Caller;
 pub use auth::{
     Asked, Auth, AuthUse, Authenticator, ClientAuth, Outgoing, Protocol, Refusal, Unusable,
 };
@@ -253,6 +254,8 @@ pub struct Arrival {
     pub stats: Arc<ReceiverStats>,
     /// What the receiver does with the data of a sender that it does not trust.
     pub vetting: Option<Box<dyn Vetting>>,
+    /// Its sender, for the table of senders.
+    pub caller: Caller,
 }
 
 /// What a receiver does with a request once a worker has unpacked it, before the journal and the
@@ -285,6 +288,32 @@ pub enum Rejection {
     NotAllowed(String),
     /// Refused for good by the pipeline.
     Failed(Reason),
+}
+
+impl Rejection {
+    /// Who can change it.
+    pub fn refused(&self) -> Refused {
+        match self {
+            Rejection::Malformed(_) | Rejection::TooLarge { .. } => Refused::Wrong,
+            Rejection::NotAllowed(_) => Refused::Denied,
+            Rejection::Unavailable(..) | Rejection::TooMany { .. } => Refused::NoRoom,
+            Rejection::Failed(_) => Refused::Failed,
+        }
+    }
+
+    /// It in words for people.
+    pub fn words(&self) -> Cow<'_, str> {
+        match self {
+            Rejection::Malformed(words) | Rejection::NotAllowed(words) => words.into(),
+            Rejection::TooLarge { limit } => {
+                format!("the message is larger than the limit of {limit} bytes").into()
+            }
+            Rejection::Unavailable(reason, _) | Rejection::Failed(reason) => {
+                reason.sentence().into()
+            }
+            Rejection::TooMany { text, .. } => (*text).into(),
+        }
+    }
 }
 
 /// The answer to the sender.

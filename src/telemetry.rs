@@ -5,6 +5,7 @@
 //!   A metric is described in the file of the component that counts it.
 //! - [`receiver`], [`processor`], [`exporter`], [`edge`]: what the engine counts about every
 //!   component, whatever its type.
+//! - [`senders`]: who sends; [`history`]: what the counters were in the last minutes.
 //! - [`decisions`]: why traces were kept or dropped; [`verdict`]: what probes are told.
 //! - [`tap`]: how somebody looks at the data itself, on one edge.
 //! - [`logs`], [`outlet`]: the log that skep writes about itself.
@@ -18,6 +19,7 @@ pub mod decisions;
 pub mod edge;
 pub mod exporter;
 pub mod histogram;
+pub mod history;
 mod log_file;
 pub mod logs;
 pub mod metric;
@@ -28,21 +30,22 @@ pub mod process;
 pub mod processor;
 pub mod receiver;
 pub mod registry;
-pub mod services;
+pub mod senders;
 pub mod storage;
 pub mod tap;
 pub mod verdict;
+pub mod words;
 
 use std::sync::{Arc, Mutex, Weak};
 
-use self::{decisions::Decisions, storage::LogStats};
+use self::{decisions::Decisions, history::History, senders::Senders, storage::LogStats};
 pub use self::{
-    edge::EdgeStats,
-    exporter::ExporterStats,
+    edge::{EdgeCounts, EdgeStats},
+    exporter::{ExporterCounts, ExporterStats},
     metric::{Asked, Counter, Desc, Detail, Gauge, Histogram},
     number::Number,
-    processor::ProcessorStats,
-    receiver::ReceiverStats,
+    processor::{ProcessorCounts, ProcessorStats},
+    receiver::{ReceiverCounts, ReceiverStats, Refused},
     registry::{Meter, Registry},
 };
 use crate::{
@@ -82,6 +85,19 @@ pub struct Inventory {
     pub extensions: Vec<String>,
 }
 
+/// A port or socket of a receiver that is open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenPort {
+    /// Id of the receiver.
+    pub component: String,
+    /// `grpc`, `http`, `udp`, ...
+    pub protocol: &'static str,
+    /// Address, or path of a unix socket.
+    pub address: String,
+    /// Whether TLS is on.
+    pub tls: bool,
+}
+
 /// The whole process.
 #[derive(Debug)]
 pub struct Telemetry {
@@ -107,6 +123,12 @@ pub struct Telemetry {
     pub process: process::Identity,
     /// What runs, for pages; the engine writes it at start and at reload.
     inventory: Mutex<Arc<Inventory>>,
+    /// What is open; likewise.
+    ports: Mutex<Arc<Vec<OpenPort>>>,
+    /// Who sends.
+    pub senders: Arc<Senders>,
+    /// What the counters were in the last minutes.
+    pub history: History,
     /// Reloads of the configuration that were applied, and those that were refused.
     pub reloads: [Counter; 2],
     /// 1 once the pipelines run, 0 before and from the start of the drain.
@@ -138,6 +160,9 @@ impl Default for Telemetry {
             dropped: by_number.map(|reason| meter.counter(&DROPPED, &[("reason", reason.name())])),
             process: process::Identity::default(),
             inventory: Mutex::default(),
+            ports: Mutex::default(),
+            senders: Arc::default(),
+            history: History::default(),
             reloads: ["applied", "refused"]
                 .map(|outcome| meter.counter(&RELOADS, &[("outcome", outcome)])),
             ready: meter.gauge(&READY, &[]),
@@ -218,6 +243,23 @@ impl Telemetry {
         Arc::clone(&lock(&self.inventory))
     }
 
+    /// Notes the ports that were opened now. Those that were open stay if their receiver `runs`
+    /// still and has opened no others.
+    pub fn open_ports(&self, new: Vec<OpenPort>, runs: impl Fn(&str) -> bool) {
+        let mut ports = lock(&self.ports);
+        let mut all: Vec<OpenPort> = (**ports).clone();
+        all.retain(|old| {
+            runs(&old.component) && !new.iter().any(|port| port.component == old.component)
+        });
+        all.extend(new);
+        *ports = Arc::new(all);
+    }
+
+    /// The ports that are open now.
+    pub fn ports(&self) -> Arc<Vec<OpenPort>> {
+        Arc::clone(&lock(&self.ports))
+    }
+
     /// Counts items that were dropped.
     pub fn drop_items(&self, reason: Reason, items: u64) {
         self.dropped[reason as usize].add(items);
@@ -234,7 +276,7 @@ impl Telemetry {
             |s: &ReceiverStats| s.id == id && s.signal == signal && s.transport == transport;
         block(&self.receivers, matches, || {
             let meter = self.meter(&format!("receiver {id}"));
-            Arc::new(ReceiverStats::new(&meter, id, signal, transport))
+            Arc::new(ReceiverStats::new(&meter, &self.senders, id, (signal, transport)))
         })
     }
 

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     admin::proto::{BudgetsRequest, MonthlyBudget},
     config::shown::escaped,
+    telemetry::words::grouped,
 };
 
 /// Names that are shown in a terminal.
@@ -243,19 +244,6 @@ fn rounded(number: f64) -> String {
         n if n > 0.0 => format!("{n:.2}"),
         _ => "0".to_owned(),
     }
-}
-
-/// 1234567 as `1 234 567`.
-pub(super) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(' ');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 #[cfg(test)]

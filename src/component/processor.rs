@@ -190,6 +190,11 @@ impl Output {
     pub fn take_counts(&mut self) -> (u64, u64) {
         (std::mem::take(&mut self.filtered), std::mem::take(&mut self.refused))
     }
+
+    /// Takes the reason for which the last items were refused.
+    pub fn take_reason(&mut self) -> Option<Reason> {
+        self.reason.take()
+    }
 }
 
 impl<T: ConnectorConfig + 'static> From<T> for Box<dyn ConnectorConfig> {

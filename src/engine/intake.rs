@@ -18,9 +18,9 @@
 //!   finds the route that belongs to its graph without a lock.
 
 pub mod arrival;
-mod first_data;
 pub mod inlet;
 pub mod journal;
 pub mod replay;
 pub mod route;
+mod seen;
 mod unpack;

@@ -29,9 +29,9 @@ use tokio::{
 use super::budget::Budget;
 use crate::{
     component::{
-        Arrival, Backoff, BoxFuture, Compression, Delivery, Encoding, ErasedExporter, ExportError,
-        Exporter, Inlet, Output, Partition, Piece, Processor, Progress, Queue, Rejection, Reply,
-        Retry, Sent, Sizer, Work,
+        Arrival, Backoff, BoxFuture, Caller, Compression, Delivery, Encoding, ErasedExporter,
+        ExportError, Exporter, Inlet, Output, Partition, Piece, Processor, Progress, Queue,
+        Rejection, Reply, Retry, Sent, Sizer, Work,
     },
     engine::{
         disk::stored::Store,
@@ -349,6 +349,7 @@ impl World {
             wait,
             stats: Telemetry::default().receiver("otlp", Signal::Traces, "grpc"),
             vetting: None,
+            caller: Caller::default(),
         };
         admission.submit(arrival).await
     }

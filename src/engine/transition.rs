@@ -36,6 +36,7 @@ use crate::{
         work::exchange::Next,
     },
     net::server::Held,
+    telemetry::OpenPort,
 };
 
 /// Longest wait for the last requests of receivers that are removed.
@@ -197,8 +198,22 @@ impl Running {
             self.exchange_exporters(exporters, shares);
             self.exchange_receivers(receivers);
             self.exchange_services(services);
+            self.note_ports(&listening);
         }
         Applied { changes, listening, pause, has_ended }
+    }
+
+    /// Tells pages which ports of receivers are open now.
+    fn note_ports(&self, new: &[(String, Listening)]) {
+        let runs = |id: &str| self.receivers.iter().any(|one| one.id == id);
+        let of_receivers = new.iter().filter(|(component, _)| runs(component));
+        let port = |(component, listening): &(String, Listening)| OpenPort {
+            component: component.clone(),
+            protocol: listening.protocol,
+            address: listening.address.clone(),
+            tls: listening.tls,
+        };
+        self.site.telemetry.open_ports(of_receivers.map(port).collect(), runs);
     }
 
     /// Lets receivers finish that are removed and have no successor on their sockets. Returns

@@ -127,6 +127,10 @@ pub trait Service: Send + Sync + 'static {
     fn charge(&self, _bytes: usize) -> Option<Permit> {
         None
     }
+
+    /// Notes a connection that ends because its client speaks another protocol, with the reason and
+    /// the remedy in words.
+    fn note_unserved(&self, _peer: Option<SocketAddr>, _words: &str) {}
 }
 
 /// A connection, as the service sees it.

@@ -197,6 +197,39 @@ impl Reason {
         }
     }
 
+    /// The message for the sender's log, and for people.
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Reason::OverBudget => {
+                "no memory was free for this request in time; send it again later"
+            }
+            Reason::Limited => "data refused due to high memory usage; send it again later",
+            Reason::QueueFull => "the sending queue of an exporter is full; send it again later",
+            Reason::ShuttingDown => "skep is shutting down; send it again later",
+            Reason::RetriesExhausted => "the backend took no data in time; send it again later",
+            Reason::StorageFull => "the storage of skep is full; send it again later",
+            Reason::StorageFailed => "skep could not write the data to disk; send it again later",
+            Reason::Panicked | Reason::Unaccounted => {
+                "an internal error ended this request; send it again"
+            }
+            Reason::BackendRefused => "the backend refused the data for good",
+            Reason::Unauthenticated => "the backend does not accept the credentials of skep (401)",
+            Reason::Forbidden => "the backend does not allow skep to send this data (403)",
+            Reason::NotFound => {
+                "the backend has no such endpoint, or does not take this format (404)"
+            }
+            Reason::BudgetSpent => {
+                "the monthly budget of an exporter has nothing left for this data"
+            }
+            Reason::Malformed => "the bytes are not what they claim to be",
+            Reason::TooLarge => "an item is larger than a limit allows",
+            Reason::StatementFailed => "a statement failed on this data (error_mode: propagate)",
+            Reason::TooManyMetadataValues => {
+                "too many combinations of metadata values (metadata_cardinality_limit of batch)"
+            }
+        }
+    }
+
     /// Whether sending the same data again may succeed.
     pub const fn is_retryable(self) -> bool {
         matches!(

@@ -1,18 +1,20 @@
 //! Explains stray requests, which no receiver takes, to their senders and in the log. SDKs tend to
 //! keep quiet about them, so each kind has a line a minute, with the remedy, and a counter.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, header};
 
 use super::stray::Stray;
 use crate::{
+    component::{BuildContext, Caller},
     net::{
         grpc::{Code, Status},
         rate_limit::RateLimit,
+        server::Connection,
     },
     otlp::Signal,
-    telemetry::{Counter, Desc, Meter},
+    telemetry::{Counter, Desc, senders::Senders},
 };
 
 const REQUESTS: Desc = Desc::new(
@@ -20,6 +22,20 @@ const REQUESTS: Desc = Desc::new(
     "{request}",
     "Requests that are not for this receiver, by what they look like",
 );
+
+/// Who sends a request over a `transport`, as far as its connection and its head say.
+pub(super) fn caller(
+    transport: &'static str,
+    connection: &Connection,
+    headers: &HeaderMap,
+) -> Caller {
+    Caller {
+        transport,
+        peer: connection.peer,
+        agent: headers.get(header::USER_AGENT).cloned(),
+        ..Caller::default()
+    }
+}
 
 /// Counts and logs the stray requests of one receiver.
 #[derive(Debug)]
@@ -29,20 +45,38 @@ pub(super) struct Astray {
     /// Requests, indexed by `Stray as usize`.
     requests: [Counter; Stray::ALL.len()],
     limits: [RateLimit; Stray::ALL.len()],
+    /// Where they are shown with their senders.
+    senders: Arc<Senders>,
 }
 
 impl Astray {
-    pub(super) fn new(receiver: &str, meter: &Meter) -> Self {
-        let labels = |kind: Stray| [("kind", kind.name()), ("receiver", receiver)];
+    pub(super) fn new(cx: &BuildContext) -> Self {
+        let (receiver, meter) = (cx.id.to_string(), cx.meter());
+        let labels = |kind: Stray| [("kind", kind.name()), ("receiver", &*receiver)];
         Astray {
-            receiver: receiver.to_owned(),
+            senders: Arc::clone(&cx.telemetry.senders),
             requests: Stray::ALL.map(|kind| meter.counter(&REQUESTS, &labels(kind))),
             limits: Default::default(),
+            receiver,
         }
     }
 
-    /// Notes a request that was answered with `text`.
-    pub(super) fn note(&self, kind: Stray, peer: Option<SocketAddr>, text: &str) {
+    /// Notes a request that was answered with `text` because it is for no receiver, or for another
+    /// one.
+    pub(super) fn note(&self, kind: Stray, caller: &Caller, text: &str) {
+        self.senders.turned_away(&self.receiver, caller, text);
+        self.count(kind, caller.peer, text);
+    }
+
+    /// Notes a connection whose client speaks another protocol than the port.
+    pub(super) fn note_unserved(&self, peer: Option<SocketAddr>, words: &str) {
+        let caller = Caller { peer, ..Caller::default() };
+        self.senders.turned_away(&self.receiver, &caller, words);
+    }
+
+    /// Counts and logs a request that is for this receiver but not as it should be. Who sent it is
+    /// told with its signal (`ReceiverStats::turn_away`).
+    pub(super) fn count(&self, kind: Stray, peer: Option<SocketAddr>, text: &str) {
         self.requests[kind as usize].add(1);
         if self.limits[kind as usize].is_due() {
             let client = peer.map(|peer| peer.to_string()).unwrap_or_default();
@@ -54,9 +88,9 @@ impl Astray {
     /// Notes a request that its sender has to change.
     pub(super) fn note_status(&self, status: &Status, peer: Option<SocketAddr>) {
         match status.code {
-            Code::InvalidArgument => self.note(Stray::Malformed, peer, &status.message),
+            Code::InvalidArgument => self.count(Stray::Malformed, peer, &status.message),
             Code::ResourceExhausted if status.retry_after.is_none() => {
-                self.note(Stray::TooLarge, peer, &status.message);
+                self.count(Stray::TooLarge, peer, &status.message);
             }
             _ => {}
         }
@@ -116,7 +150,7 @@ pub(super) fn wrong_method(path: &str) -> (Stray, String) {
 
 /// The remedy for an OTLP request at a port for another protocol; `None` for other requests.
 pub(super) fn misdirected_otlp(path: &str, headers: &HeaderMap) -> Option<(Stray, String)> {
-    let media_type = headers.get(http::header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let media_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
     let is_grpc = media_type.is_some_and(|media_type| media_type.starts_with(b"application/grpc"));
     let is_otlp = path.starts_with("/v1/") || path.starts_with("/opentelemetry.proto.collector.");
     (is_otlp || is_grpc).then(|| {

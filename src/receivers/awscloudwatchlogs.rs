@@ -145,7 +145,7 @@ impl ReceiverConfig for Config {
             config: self.clone(),
             tuning: tuning(cx.budget),
             stats: cx.telemetry.receiver(&id, Signal::Logs, "http"),
-            astray: Astray::new(&id, &cx.meter()),
+            astray: Astray::new(cx),
             id,
         }))
     }

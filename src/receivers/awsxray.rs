@@ -151,7 +151,7 @@ impl ReceiverConfig for Config {
         let counters =
             Counters { requests: cx.telemetry.receiver(&id, Signal::Traces, "udp"), datagrams };
         let endpoint = self.endpoint.clone().unwrap_or_else(default);
-        let astray = Astray::new(&id, &cx.meter());
+        let astray = Astray::new(cx);
         Ok(Box::new(XRayReceiver {
             proxy_endpoint: proxy.endpoint.clone(),
             endpoint,

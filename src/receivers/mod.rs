@@ -11,6 +11,7 @@ pub mod journal;
 mod json;
 pub mod nop;
 pub mod otlp;
+mod refusal;
 pub mod rollbar;
 mod status;
 mod stray;

@@ -173,7 +173,7 @@ impl ReceiverConfig for Config {
             Signal::ALL.map(|signal| cx.telemetry.receiver(&id, signal, transport))
         });
         let (config, signals) = (self.clone(), signals.to_vec());
-        let astray = Astray::new(&id, &cx.meter());
+        let astray = Astray::new(cx);
         let ports = Vec::new();
         Ok(Box::new(OtlpReceiver { id, config, signals, stats, astray, planned, ports }))
     }

@@ -94,7 +94,7 @@ impl ReceiverConfig for Config {
         let id = cx.id.to_string();
         Ok(Box::new(RollbarReceiver {
             stats: cx.telemetry.receiver(&id, Signal::Logs, "http"),
-            astray: Astray::new(&id, &cx.meter()),
+            astray: Astray::new(cx),
             tuning: tuning(cx.budget),
             port: HttpPort::new(&id, self.endpoint.clone(), self.tls.clone())?,
             config: self.clone(),

@@ -1,5 +1,5 @@
 //! The gRPC status of a request that the engine rejects: the message that clients get in every
-//! protocol.
+//! protocol, and who can change that.
 
 use std::time::Duration;
 
@@ -7,6 +7,7 @@ use crate::{
     component::Rejection,
     net::grpc::{Code, Status},
     otlp::payload::Reason,
+    telemetry::Refused,
 };
 
 /// The gRPC status of a rejection.
@@ -19,7 +20,7 @@ pub(super) fn status(rejection: &Rejection) -> Status {
         ),
         Rejection::Unavailable(reason, pause) => Status {
             code: Code::Unavailable,
-            message: sentence(*reason).to_owned(),
+            message: reason.sentence().to_owned(),
             retry_after: Some(pause.unwrap_or(Duration::from_secs(1))),
         },
         Rejection::TooMany { text, pause } => Status {
@@ -27,7 +28,7 @@ pub(super) fn status(rejection: &Rejection) -> Status {
             ..Status::new(Code::ResourceExhausted, format!("{text}; send it again later"))
         },
         Rejection::NotAllowed(message) => Status::new(Code::PermissionDenied, message.clone()),
-        Rejection::Failed(reason) => Status::new(code(*reason), sentence(*reason)),
+        Rejection::Failed(reason) => Status::new(code(*reason), reason.sentence()),
     }
 }
 
@@ -45,29 +46,12 @@ const fn code(reason: Reason) -> Code {
     }
 }
 
-/// The message for the sender's log.
-const fn sentence(reason: Reason) -> &'static str {
-    match reason {
-        Reason::OverBudget => "no memory was free for this request in time; send it again later",
-        Reason::Limited => "data refused due to high memory usage; send it again later",
-        Reason::QueueFull => "the sending queue of an exporter is full; send it again later",
-        Reason::ShuttingDown => "skep is shutting down; send it again later",
-        Reason::RetriesExhausted => "the backend took no data in time; send it again later",
-        Reason::StorageFull => "the storage of skep is full; send it again later",
-        Reason::StorageFailed => "skep could not write the data to disk; send it again later",
-        Reason::Panicked | Reason::Unaccounted => {
-            "an internal error ended this request; send it again"
-        }
-        Reason::BackendRefused => "the backend refused the data for good",
-        Reason::Unauthenticated => "the backend does not accept the credentials of skep (401)",
-        Reason::Forbidden => "the backend does not allow skep to send this data (403)",
-        Reason::NotFound => "the backend has no such endpoint, or does not take this format (404)",
-        Reason::BudgetSpent => "the monthly budget of an exporter has nothing left for this data",
-        Reason::Malformed => "the bytes are not what they claim to be",
-        Reason::TooLarge => "an item is larger than a limit allows",
-        Reason::StatementFailed => "a statement failed on this data (error_mode: propagate)",
-        Reason::TooManyMetadataValues => {
-            "too many combinations of metadata values (metadata_cardinality_limit of batch)"
-        }
+/// Who can change that a request is refused with this status.
+pub(super) fn refused(status: &Status) -> Refused {
+    match status.code {
+        Code::Unauthenticated | Code::PermissionDenied => Refused::Denied,
+        Code::Unavailable | Code::DeadlineExceeded | Code::Aborted => Refused::NoRoom,
+        Code::ResourceExhausted if status.retry_after.is_some() => Refused::NoRoom,
+        _ => Refused::Wrong,
     }
 }

@@ -1,11 +1,11 @@
 //! A request of OTLP that a receiver has made of something else, on its way to the engine.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::{
-    component::{Admission, Arrival, Compression, Encoding},
+    component::{Admission, Arrival, Caller, Compression, Encoding},
     otlp::{
         Signal,
         check::Utf8,
@@ -20,15 +20,16 @@ pub(super) struct Translated {
     pub(super) signal: Signal,
     pub(super) body: Bytes,
     pub(super) permit: Permit,
-    /// The client whose data it is.
-    pub(super) peer: Option<SocketAddr>,
+    /// The client whose data it is; `foreign` says what this was made of.
+    pub(super) caller: Caller,
     pub(super) wait: Wait,
 }
 
 impl Translated {
     /// What the engine is given. Clients send no metadata here and have no authenticator.
     pub(super) fn arrival(self, admission: &dyn Admission, stats: Arc<ReceiverStats>) -> Arrival {
-        let Translated { signal, body, permit, peer, wait } = self;
+        let Translated { signal, body, permit, caller, wait } = self;
+        let peer = caller.peer;
         let context = admission.wants_context().then(|| {
             let arrived = tokio::time::Instant::now().into_std();
             Arc::new(Context { metadata: Vec::new(), auth: Vec::new(), peer, arrived })
@@ -45,6 +46,7 @@ impl Translated {
             wait,
             stats,
             vetting: None,
+            caller,
         }
     }
 }

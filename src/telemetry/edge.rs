@@ -44,6 +44,37 @@ impl EdgeStats {
     }
 }
 
+/// What has passed an edge until a moment, or between two.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EdgeCounts {
+    pub payloads: u64,
+    pub items: u64,
+    pub bytes: u64,
+}
+
+impl EdgeStats {
+    /// What has passed until now.
+    pub fn counts(&self) -> EdgeCounts {
+        EdgeCounts {
+            payloads: self.payloads.read(),
+            items: self.items.read(),
+            bytes: self.bytes.read(),
+        }
+    }
+}
+
+impl EdgeCounts {
+    /// What has passed after `then`.
+    #[must_use]
+    pub fn since(&self, then: &Self) -> Self {
+        EdgeCounts {
+            payloads: self.payloads.saturating_sub(then.payloads),
+            items: self.items.saturating_sub(then.items),
+            bytes: self.bytes.saturating_sub(then.bytes),
+        }
+    }
+}
+
 impl Tapped for EdgeStats {
     fn tap(&self) -> &TapPoint {
         &self.tap

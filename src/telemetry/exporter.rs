@@ -135,8 +135,8 @@ pub struct ExporterStats {
     pub last_success: Gauge,
     /// 1 while the last failure is one that no retry can mend; see [`ExporterStats::denied`].
     pub permanent: Gauge,
-    /// Time and text of the last failure, until the next success.
-    last_error: Mutex<Option<(SystemTime, String)>>,
+    /// The failures since the last success.
+    failure: Mutex<Option<Failure>>,
     queue_unit: Mutex<&'static str>,
     /// The part of the queue that is on disk.
     queue_log: Mutex<Option<Arc<LogStats>>>,
@@ -179,7 +179,7 @@ impl ExporterStats {
             attempt_millis: histogram(&ATTEMPT_MILLIS, histogram::MILLISECONDS),
             last_success: gauge(&LAST_SUCCESS),
             permanent: Gauge::default(),
-            last_error: Mutex::new(None),
+            failure: Mutex::new(None),
             queue_unit: Mutex::default(),
             queue_log: Mutex::default(),
             oldest: Mutex::default(),
@@ -208,7 +208,7 @@ impl ExporterStats {
         let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         self.last_success.set(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
         self.permanent.set(0);
-        *lock(&self.last_error) = None;
+        *lock(&self.failure) = None;
     }
 
     /// Notes a failure that no retry can mend: the backend denies us or refuses the data.
@@ -220,7 +220,11 @@ impl ExporterStats {
     /// Notes a failure.
     pub fn erred(&self, now: SystemTime, message: &str) {
         self.permanent.set(0);
-        *lock(&self.last_error) = Some((now, without_secrets(message).into_owned()));
+        let text = without_secrets(message).into_owned();
+        let mut failure = lock(&self.failure);
+        let (since, attempts) =
+            failure.as_ref().map_or((now, 0), |known| (known.since, known.attempts));
+        *failure = Some(Failure { since, last: now, attempts: attempts + 1, text });
     }
 
     /// Notes the unit and the limit of its queue, and its part on disk.
@@ -259,6 +263,95 @@ impl ExporterStats {
 
     /// The last failure since the last success.
     pub fn last_error(&self) -> Option<(SystemTime, String)> {
-        lock(&self.last_error).clone()
+        let failure = self.failure()?;
+        Some((failure.last, failure.text))
+    }
+
+    /// The failures since the last success.
+    pub fn failure(&self) -> Option<Failure> {
+        lock(&self.failure).clone()
+    }
+
+    /// What is counted until now.
+    pub fn counts(&self) -> ExporterCounts {
+        let attempts = self.attempt_millis.read();
+        ExporterCounts {
+            sent: self.sent.read(),
+            failed: self.failed.read(),
+            rejected: self.rejected.read(),
+            enqueue_failed: self.enqueue_failed.read(),
+            dead_lettered: self.dead_lettered.read(),
+            attempts: attempts.counts.iter().sum(),
+            attempt_millis: attempts.sum,
+        }
+    }
+}
+
+/// Failures of a backend without a success in between.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// When the first one was.
+    pub since: SystemTime,
+    /// When the last one was.
+    pub last: SystemTime,
+    /// How many there were.
+    pub attempts: u64,
+    /// What the last one was.
+    pub text: String,
+}
+
+/// What an exporter has counted until a moment, or between two.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ExporterCounts {
+    /// Items that the backend took.
+    pub sent: u64,
+    /// Items lost after retries, or refused for good.
+    pub failed: u64,
+    /// Items of partial successes that the backend did not take.
+    pub rejected: u64,
+    /// Items that found the queue full.
+    pub enqueue_failed: u64,
+    /// Items that are kept as dead letters.
+    pub dead_lettered: u64,
+    /// Attempts that have ended, and the time that they took together.
+    pub attempts: u64,
+    pub attempt_millis: u64,
+}
+
+impl ExporterCounts {
+    /// What was counted after `then`.
+    #[must_use]
+    pub fn since(&self, then: &Self) -> Self {
+        ExporterCounts {
+            sent: self.sent.saturating_sub(then.sent),
+            failed: self.failed.saturating_sub(then.failed),
+            rejected: self.rejected.saturating_sub(then.rejected),
+            enqueue_failed: self.enqueue_failed.saturating_sub(then.enqueue_failed),
+            dead_lettered: self.dead_lettered.saturating_sub(then.dead_lettered),
+            attempts: self.attempts.saturating_sub(then.attempts),
+            attempt_millis: self.attempt_millis.saturating_sub(then.attempt_millis),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::Telemetry;
+
+    #[test]
+    fn failures_are_told_since_the_last_success() {
+        let telemetry = Telemetry::default();
+        let exporter = telemetry.exporter("otlp", Signal::Traces, "backend");
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        exporter.erred(at(1), "refused");
+        exporter.denied(at(5), "401");
+        let failure = exporter.failure().unwrap();
+        let told = (failure.since, failure.last, failure.attempts, &*failure.text);
+        assert_eq!(told, (at(1), at(5), 2, "401"));
+        exporter.succeeded(at(6));
+        assert_eq!(exporter.failure(), None);
+        exporter.erred(at(7), "refused");
+        assert_eq!(exporter.failure().unwrap().since, at(7));
     }
 }

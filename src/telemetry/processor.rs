@@ -1,12 +1,17 @@
 //! What the engine counts about each processor in each pipeline, all workers together. What a
 //! processor counts itself is in its own file.
 
+use std::sync::Mutex;
+
 use super::{
     metric::{Counter, Desc},
     registry::Meter,
     tap::{TapPoint, Tapped},
 };
-use crate::otlp::Signal;
+use crate::{
+    otlp::{Signal, payload::Reason},
+    sync::lock,
+};
 
 const INCOMING: Desc =
     Desc::new("otelcol_processor_incoming_items", "{item}", "Items that came in");
@@ -34,6 +39,30 @@ pub struct ProcessorStats {
     pub refused: Counter,
     /// Who looks at what goes in and comes out.
     pub tap: TapPoint,
+    /// Why the last items were refused.
+    last_refusal: Mutex<Option<Reason>>,
+}
+
+/// What a processor has counted until a moment, or between two.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ProcessorCounts {
+    pub incoming: u64,
+    pub outgoing: u64,
+    pub filtered: u64,
+    pub refused: u64,
+}
+
+impl ProcessorCounts {
+    /// What was counted after `then`.
+    #[must_use]
+    pub fn since(&self, then: &Self) -> Self {
+        ProcessorCounts {
+            incoming: self.incoming.saturating_sub(then.incoming),
+            outgoing: self.outgoing.saturating_sub(then.outgoing),
+            filtered: self.filtered.saturating_sub(then.filtered),
+            refused: self.refused.saturating_sub(then.refused),
+        }
+    }
 }
 
 impl ProcessorStats {
@@ -49,6 +78,30 @@ impl ProcessorStats {
             filtered: meter.counter(&FILTERED, &by_pipeline),
             refused: meter.counter(&REFUSED, &by_pipeline),
             tap: TapPoint::default(),
+            last_refusal: Mutex::default(),
+        }
+    }
+
+    /// Counts items that were refused.
+    pub fn refuse(&self, items: u64, reason: Option<Reason>) {
+        self.refused.add(items);
+        if reason.is_some() {
+            *lock(&self.last_refusal) = reason;
+        }
+    }
+
+    /// Why the last items were refused; `None` if none were.
+    pub fn last_refusal(&self) -> Option<Reason> {
+        *lock(&self.last_refusal)
+    }
+
+    /// What is counted until now.
+    pub fn counts(&self) -> ProcessorCounts {
+        ProcessorCounts {
+            incoming: self.incoming.read(),
+            outgoing: self.outgoing.read(),
+            filtered: self.filtered.read(),
+            refused: self.refused.read(),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     admin::budgets::message_of,
     budget::{Change, MonthlyBudget, OnDisk, OpenError, PRESETS, Report, Unit},
     cli::{
-        budget::{FORGETFUL, grouped, row, summary},
+        budget::{FORGETFUL, row, summary},
         machine,
     },
     component::{BudgetUse, ComponentId, ExporterConfig, Storage},
@@ -21,6 +21,7 @@ use crate::{
         look,
         storages::{DirectoryLock, ledger_folder},
     },
+    telemetry::words::grouped,
 };
 
 /// What is known of all budgets, and what is wrong with them.

@@ -9,9 +9,9 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
-    first_data,
     journal::{Journal, TrayEntry, Turn},
     route::Route,
+    seen::{self, Seen},
     unpack,
 };
 use crate::{
@@ -52,11 +52,13 @@ impl Request {
         };
         let (wait, permit) = (arrival.wait, arrival.permit.clone());
         let (stats, vetting) = (Arc::clone(&arrival.stats), arrival.vetting.take());
+        let caller = std::mem::take(&mut arrival.caller);
+        let form = (arrival.encoding, arrival.compression);
         let mut payload = match unpack::unpack(arrival, ceiling) {
             Ok(payload) => payload,
             Err(rejection) => {
                 drop(permit);
-                stats.rejected_requests.add(1);
+                stats.turn_away(&caller, rejection.refused(), &rejection.words());
                 let _ = reply.send(Err(rejection));
                 return;
             }
@@ -70,12 +72,15 @@ impl Request {
             && let Err(rejection) = vetting.vet(&mut payload)
         {
             stats.refused.add(payload.items);
+            // The services that it names are not believed.
+            stats.count_refusal(rejection.refused(), &rejection.words());
+            stats.senders.turned_away(&stats.id, &caller, &rejection.words());
             payload.take_over();
             let _ = reply.send(Err(rejection));
             return;
         }
-        first_data::announce(&stats, &payload);
-        let sender = sender(wait, stats, payload.items, reply);
+        let seen = seen::senders(&stats, &caller, form, &payload, now);
+        let sender = sender(wait, stats, seen, reply);
         let Some(journal) = &route.journal else {
             payload.receipts.push(sender);
             return worker.enter(&route.pipelines, payload, now);
@@ -97,7 +102,7 @@ impl Request {
 fn sender(
     wait: Wait,
     stats: Arc<ReceiverStats>,
-    items: u64,
+    seen: Seen,
     reply: oneshot::Sender<Reply>,
 ) -> Receipt {
     Receipt::new(
@@ -112,9 +117,15 @@ fn sender(
                 }
                 Outcome::LeftOnDisk => Err(rejection(Reason::ShuttingDown)),
             };
-            match answer {
-                Ok(()) => stats.accept(items),
-                Err(_) => stats.refused.add(items),
+            match &answer {
+                Ok(()) => {
+                    stats.accept(seen.items());
+                    seen.taken(&stats);
+                }
+                Err(rejection) => {
+                    stats.refused.add(seen.items());
+                    seen.refused(&stats, rejection.refused(), &rejection.words());
+                }
             }
             // The sender may have hung up.
             let _ = reply.send(answer);

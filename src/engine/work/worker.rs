@@ -223,7 +223,7 @@ impl Worker {
             stats.filtered.add(filtered);
         }
         if refused > 0 {
-            stats.refused.add(refused);
+            stats.refuse(refused, out.take_reason());
         }
         // After a stage with one owner, any worker goes on: splitting and editing a batch need not
         // burden the owner. If only queues follow, there is no work to share.

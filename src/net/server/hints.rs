@@ -5,6 +5,17 @@ use std::{io, net::SocketAddr};
 use super::seats::Crowd;
 use crate::net::rate_limit::RateLimit;
 
+/// What the log says of clients that speak another protocol. The table of senders has the same
+/// words.
+pub(super) const TLS_ON_PLAIN: &str = "a client speaks TLS to a plaintext port; let it use http:// (insecure), or configure `tls` on \
+     the receiver";
+pub(super) const PLAIN_ON_TLS: &str =
+    "a client speaks plaintext to a TLS port; let it use https://";
+pub(super) const HANDSHAKE_FAILED: &str =
+    "a TLS handshake failed; does the client trust the certificate's authority?";
+pub(super) const NOT_HTTP: &str =
+    "a client speaks neither HTTP nor gRPC; check which protocol it sends to this port";
+
 /// When each kind was last logged.
 #[derive(Debug, Default)]
 pub(super) struct Hints([RateLimit; 8]);
@@ -53,20 +64,15 @@ impl Hints {
                      are too few file descriptors, raise the limit (`ulimit -n`, `LimitNOFILE`)"
                 );
             }
-            Hint::TlsOnPlain(client) => tracing::warn!(
-                client = peer(client),
-                "a client speaks TLS to a plaintext port; let it use http:// (insecure), or \
-                 configure `tls` on the receiver"
-            ),
-            Hint::PlainOnTls(client) => tracing::warn!(
-                client = peer(client),
-                "a client speaks plaintext to a TLS port; let it use https://"
-            ),
-            Hint::Handshake(client, error) => tracing::warn!(
-                client = peer(client),
-                %error,
-                "a TLS handshake failed; does the client trust the certificate's authority?"
-            ),
+            Hint::TlsOnPlain(client) => {
+                tracing::warn!(client = peer(client), "{TLS_ON_PLAIN}");
+            }
+            Hint::PlainOnTls(client) => {
+                tracing::warn!(client = peer(client), "{PLAIN_ON_TLS}");
+            }
+            Hint::Handshake(client, error) => {
+                tracing::warn!(client = peer(client), %error, "{HANDSHAKE_FAILED}");
+            }
             Hint::Crowded(Crowd::Port(limit)) => tracing::warn!(
                 limit,
                 "there are as many connections as the byte budget allows; those go that have been \

@@ -24,7 +24,7 @@ use tokio::{
 use super::{
     Connection, Place, Reply, Service, Shared,
     frames::{Frames, Kind},
-    hints::Hint,
+    hints::{HANDSHAKE_FAILED, Hint, NOT_HTTP, PLAIN_ON_TLS, TLS_ON_PLAIN},
     seats::Activity,
     sniffed::Sniffed,
 };
@@ -70,8 +70,14 @@ where
     let stream = Sniffed { first, inner: stream };
     match (&shared.tls, says_tls) {
         (None, false) => serve(stream, held, shared).await,
-        (None, true) => shared.hints.give(Hint::TlsOnPlain(held.peer)),
-        (Some(_), false) => shared.hints.give(Hint::PlainOnTls(held.peer)),
+        (None, true) => {
+            shared.service.note_unserved(held.peer, TLS_ON_PLAIN);
+            shared.hints.give(Hint::TlsOnPlain(held.peer));
+        }
+        (Some(_), false) => {
+            shared.service.note_unserved(held.peer, PLAIN_ON_TLS);
+            shared.hints.give(Hint::PlainOnTls(held.peer));
+        }
         (Some(acceptor), true) => {
             let acceptor = Arc::clone(acceptor);
             Box::pin(secure(stream, acceptor, held, shared)).await;
@@ -98,7 +104,11 @@ async fn secure<T, S>(
     };
     let mut stream = match accepted {
         Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return shared.hints.give(Hint::Handshake(held.peer, &error)),
+        Ok(Err(error)) => {
+            let words = format!("{HANDSHAKE_FAILED} ({error})");
+            shared.service.note_unserved(held.peer, &words);
+            return shared.hints.give(Hint::Handshake(held.peer, &error));
+        }
         Err(_) => return,
     };
     let Some(first) = first_bytes(&mut stream, &held, &shared).await else { return };
@@ -240,7 +250,12 @@ where
     let mut serving = pin!(serving);
     let grace = tokio::select! {
         biased;
-        _ = serving.as_mut() => return,
+        served = serving.as_mut() => {
+            if served.is_err_and(|error| error.is_parse()) {
+                shared.service.note_unserved(held.peer, NOT_HTTP);
+            }
+            return;
+        }
         grace = ended(&shared, &held.seat.activity, false) => grace,
     };
     // The client may be sending its next request just now. If there is a successor, it is answered

@@ -44,6 +44,11 @@ fn header(message: Message<'_>) -> (Option<Message<'_>>, Text<'_>) {
 }
 
 impl<'a, K> Entry<'a, K> {
+    /// Its bytes.
+    pub fn size(&self) -> usize {
+        self.message.whole().map_or(0, <[u8]>::len)
+    }
+
     /// Its scope entries in order.
     pub fn scopes(&self) -> impl Iterator<Item = ScopeEntry<'a, K>> + use<'a, K> {
         self.message.all(2)

@@ -12,9 +12,12 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::{Value, json};
 
-use crate::net::{
-    grpc::{Code, Status},
-    server::Reply,
+use crate::{
+    net::{
+        grpc::{Code, Status},
+        server::Reply,
+    },
+    telemetry::Refused,
 };
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
@@ -79,6 +82,15 @@ impl Kind {
     /// Whether the client is at fault, and not its access.
     pub(super) const fn is_malformed(self) -> bool {
         matches!(self, Kind::Serialization | Kind::InvalidParameter)
+    }
+
+    /// Who can change that a call fails.
+    pub(super) const fn refused(self) -> Refused {
+        match self {
+            kind if kind.is_denied() => Refused::Denied,
+            Kind::Throttling | Kind::Internal => Refused::NoRoom,
+            _ => Refused::Wrong,
+        }
     }
 
     /// Whether the client may not call.

@@ -8,7 +8,7 @@
 //! Calls other than `PutLogEvents` have small bodies. They do not wait for room in the queues, so
 //! that an application starts while the backends are down.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, header, request::Parts};
@@ -35,6 +35,7 @@ use crate::{
     receivers::{
         astray::{self, Astray},
         body::{Payer, whole},
+        refusal::Refusal,
         status::status,
         stray::Stray,
         translated::Translated,
@@ -65,20 +66,6 @@ pub(super) struct LogsService {
     pub(super) told_rejected: RateLimit,
 }
 
-/// Counts a request as rejected unless it is said not to be: also one whose client goes away.
-struct Refusal<'a> {
-    stats: &'a ReceiverStats,
-    is_rejected: bool,
-}
-
-impl Drop for Refusal<'_> {
-    fn drop(&mut self) {
-        if self.is_rejected {
-            self.stats.rejected_requests.add(1);
-        }
-    }
-}
-
 impl LogsService {
     async fn answer(
         &self,
@@ -86,16 +73,18 @@ impl LogsService {
         body: &mut Incoming,
         connection: &Arc<Connection>,
     ) -> Answer {
-        let mut refused = Refusal { stats: &self.stats, is_rejected: true };
+        let mut caller = astray::caller("http", connection, &head.headers);
+        caller.foreign = Some("log events");
+        let mut refused = Refusal::new(&self.stats, caller);
         let is_sts = is_form(&head);
         let answered = if is_sts {
             self.identity(head, body).await
         } else {
             self.call(head, body, connection, &mut refused).await
         };
-        refused.is_rejected &= answered.is_err();
-        answered.unwrap_or_else(|fault| {
+        answered.inspect(|_| drop(refused.submit())).unwrap_or_else(|fault| {
             self.note(&fault, connection);
+            refused.is(fault.kind.refused(), &fault.message);
             if is_sts { Answer::xml_fault(&fault) } else { Answer::fault(&fault) }
         })
     }
@@ -109,10 +98,13 @@ impl LogsService {
     ) -> Result<Answer, Fault> {
         let target = head.headers.get("x-amz-target").map(HeaderValue::to_str);
         let (Some(Ok(target)), &Method::POST) = (target, &head.method) else {
+            if head.method != Method::POST {
+                refused.is_passing();
+            }
             return Err(self.no_call(&head, connection));
         };
         let call = Call::of(target).inspect_err(|fault| {
-            self.astray.note(Stray::AwsJson, connection.peer, &fault.message);
+            self.astray.count(Stray::AwsJson, connection.peer, &fault.message);
         })?;
         let Reader { config, gate, groups } = &*self.reader;
         gate.admit(Signature::read(&head.headers).as_ref())?;
@@ -134,14 +126,14 @@ impl LogsService {
     fn no_call(&self, head: &Parts, connection: &Connection) -> Fault {
         let path = head.uri.path();
         if let Some((kind, text)) = astray::misdirected_otlp(path, &head.headers) {
-            self.astray.note(kind, connection.peer, &text);
+            self.astray.count(kind, connection.peer, &text);
             return Fault::new(Kind::UnknownOperation, text);
         }
         let text = "only calls of CloudWatch Logs are answered here: POST with the header \
                     `X-Amz-Target: Logs_20140328.<Operation>`";
         // Health checks of load balancers and passing browsers GET; they are no senders.
         if head.method == Method::POST {
-            self.astray.note(Stray::Path, connection.peer, text);
+            self.astray.count(Stray::Path, connection.peer, text);
         }
         Fault::new(Kind::UnknownOperation, text)
     }
@@ -199,7 +191,7 @@ impl LogsService {
         let read = whole(body, self.reader.config.max_body(), payer).await;
         let (bytes, permit) = read.map_err(|status| Fault::of_status(&status))?;
         let ready = self.read(head, Paid { bytes, permits: vec![permit] }).await?;
-        refused.is_rejected = false;
+        let caller = refused.submit();
         self.note_rejected(&ready);
         let Ready { data, group, stream, bytes, written, answer, .. } = ready;
         if let Some((body, permit)) = data {
@@ -208,7 +200,7 @@ impl LogsService {
                 signal: Signal::Logs,
                 body,
                 permit,
-                peer: connection.peer,
+                caller,
                 wait: if waits { Wait::Delivery } else { Wait::Acceptance },
             };
             let reply = admission.submit(made.arrival(&*admission, Arc::clone(&self.stats))).await;
@@ -265,7 +257,7 @@ impl LogsService {
                 );
             }
         } else if fault.kind.is_malformed() {
-            self.astray.note(Stray::Malformed, connection.peer, &fault.message);
+            self.astray.count(Stray::Malformed, connection.peer, &fault.message);
         }
     }
 }
@@ -280,6 +272,10 @@ fn is_form(head: &Parts) -> bool {
 impl Service for LogsService {
     fn charge(&self, bytes: usize) -> Option<Permit> {
         self.inlet.charge(bytes)
+    }
+
+    fn note_unserved(&self, peer: Option<SocketAddr>, words: &str) {
+        self.astray.note_unserved(peer, words);
     }
 
     async fn serve(

@@ -4,7 +4,7 @@
 //! everybody who can reach it can use the role; `allow_all_paths` does the same. Responses come
 //! from [`Source`].
 
-use std::{sync::Arc, time::SystemTime};
+use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
@@ -20,7 +20,10 @@ use crate::{
     component::Inlet,
     net::server::{self, Connection, Reply, Service},
     otlp::Signal,
-    receivers::astray::{self, Astray},
+    receivers::{
+        astray::{self, Astray},
+        stray::Stray,
+    },
 };
 
 /// Largest request: reports on 25 rules have 4 KiB, fifty segments hardly more than this.
@@ -83,10 +86,11 @@ impl Source {
     }
 }
 
+const REFUSED: &str = "only /GetSamplingRules, /SamplingTargets and /SamplingStatisticSummaries are \
+                       answered; segments come over UDP";
+
 fn refused() -> Answer {
-    let message = "only /GetSamplingRules, /SamplingTargets and /SamplingStatisticSummaries are \
-                   answered; segments come over UDP";
-    Answer::error(StatusCode::FORBIDDEN, "AccessDeniedException", message)
+    Answer::error(StatusCode::FORBIDDEN, "AccessDeniedException", REFUSED)
 }
 
 fn no_memory() -> Answer {
@@ -109,10 +113,15 @@ impl Proxy {
             && let Some((kind, text)) =
                 astray::misdirected_otlp(request.uri().path(), request.headers())
         {
-            self.astray.note(kind, connection.peer, &text);
+            let caller = astray::caller("http", connection, request.headers());
+            self.astray.note(kind, &caller, &text);
             return Answer::error(StatusCode::NOT_FOUND, "UnknownOperationException", &text);
         }
         if call.is_none() && !self.allows_all {
+            if request.method() == Method::POST {
+                let caller = astray::caller("http", connection, request.headers());
+                self.astray.note(Stray::Path, &caller, REFUSED);
+            }
             return refused();
         }
         if call.is_some() && request.method() != Method::POST {
@@ -156,6 +165,10 @@ impl Proxy {
 }
 
 impl Service for Proxy {
+    fn note_unserved(&self, peer: Option<SocketAddr>, words: &str) {
+        self.astray.note_unserved(peer, words);
+    }
+
     async fn serve(
         self: Arc<Self>,
         request: Request<Incoming>,

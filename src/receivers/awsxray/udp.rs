@@ -27,14 +27,14 @@ use tokio::{
 
 use super::{segment, stats::DatagramStats};
 use crate::{
-    component::{Admission, Arrival, Inlet, Rejection, Stop},
+    component::{Admission, Arrival, Caller, Inlet, Rejection, Stop},
     net::{rate_limit::RateLimit, server::Sockets},
     otlp::{
         Signal,
         payload::{Permit, Reason, Wait},
     },
     receivers::translated::Translated,
-    telemetry::ReceiverStats,
+    telemetry::{ReceiverStats, Refused},
 };
 
 /// Largest datagram, and a byte more than IPv4 can carry.
@@ -45,6 +45,9 @@ const ENOUGH: usize = 1 << 20;
 
 /// Payloads that are submitted at a time.
 const IN_FLIGHT: usize = 4;
+
+/// Said of a datagram that found the queue of the receiver full.
+const TOO_MANY: &str = "too many datagrams wait to be read; raise `queue_size`, or send less";
 
 /// How often the kernel is asked for its drops.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
@@ -158,16 +161,24 @@ impl Intake {
             Ok(Some(permit)) => {
                 let bytes = Bytes::copy_from_slice(bytes);
                 let sent = self.queue.try_send(Waiting { bytes, peer, permit });
-                sent.is_err().then_some(&stats.queue_full)
+                sent.is_err().then_some((&stats.queue_full, TOO_MANY))
             }
-            Err(Rejection::Unavailable(Reason::QueueFull, _)) => Some(&stats.queue_full),
-            Ok(None) | Err(_) => Some(&stats.over_budget),
+            Err(Rejection::Unavailable(reason @ Reason::QueueFull, _)) => {
+                Some((&stats.queue_full, reason.sentence()))
+            }
+            Ok(None) | Err(_) => Some((&stats.over_budget, Reason::OverBudget.sentence())),
         };
-        if let Some(number) = lost {
+        if let Some((number, words)) = lost {
             number.add(1);
-            self.counters.requests.rejected_requests.add(1);
+            self.counters.requests.turn_away(&caller(peer), Refused::NoRoom, words);
         }
     }
+}
+
+/// What the table of senders is told of a client.
+fn caller(peer: SocketAddr) -> Caller {
+    let foreign = Some("segments");
+    Caller { transport: "udp", peer: Some(peer), foreign, ..Caller::default() }
 }
 
 /// Turns waiting datagrams into payloads, until the socket is no longer read.
@@ -209,7 +220,7 @@ impl Gathered {
             signal: Signal::Traces,
             body: self.body.into(),
             permit: self.permit,
-            peer: Some(self.peer),
+            caller: caller(self.peer),
             wait: Wait::Acceptance,
         };
         made.arrival(admission, stats)
@@ -238,7 +249,8 @@ fn gather(
             }
             Err(error) => {
                 stats.malformed.add(1);
-                counters.requests.rejected_requests.add(1);
+                let words = format!("a datagram is not a segment: {error}");
+                counters.requests.turn_away(&caller(peer), Refused::Wrong, &words);
                 if wrong.is_due() {
                     tracing::warn!(
                         receiver = %stats.id, %peer, %error,

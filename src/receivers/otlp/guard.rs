@@ -35,14 +35,14 @@ const HEADER: usize = 64;
 
 /// The origin of a request, and the inlet that pays while it waits.
 #[derive(Clone, Copy)]
-pub(super) struct Caller<'a> {
+pub(super) struct Asker<'a> {
     pub(super) inlet: &'a Arc<dyn Inlet>,
     pub(super) signal: Signal,
     pub(super) connection: &'a Connection,
     pub(super) stats: &'a ReceiverStats,
 }
 
-impl Caller<'_> {
+impl Asker<'_> {
     /// Takes bytes from the budget if they are free now.
     fn pay(&self, bytes: usize) -> Result<Permit, Rejection> {
         let free = Arc::clone(self.inlet).admission(self.signal)?.try_permit(bytes)?;
@@ -89,9 +89,9 @@ impl Guard {
         &self,
         headers: &HeaderMap,
         uri: &Uri,
-        caller: Caller<'_>,
+        caller: Asker<'_>,
     ) -> Result<Identity, Status> {
-        let Caller { connection, stats, .. } = caller;
+        let Asker { connection, stats, .. } = caller;
         let parameters = parameters(uri.query().unwrap_or_default(), &self.request_params);
         let peer = connection.peer.map(|peer| peer.ip());
         let credentials = Credentials { headers, parameters: &parameters, peer };
@@ -128,7 +128,7 @@ impl Guard {
 async fn decided(
     mut asked: Asked<'_, Result<Identity, Denied>>,
     bytes: usize,
-    caller: Caller<'_>,
+    caller: Asker<'_>,
 ) -> Result<Result<Identity, Denied>, Status> {
     let at_once = poll_fn(|context| Poll::Ready(asked.as_mut().poll(context)));
     if let Poll::Ready(decided) = at_once.await {

@@ -1,18 +1,20 @@
 //! Serves OTLP requests over gRPC and HTTP on any port. The content type tells them apart.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 
 use super::{
     answer::{failure, grpc_response, plain, success, unauthenticated},
-    guard::{Caller, Guard},
+    guard::{Asker, Guard},
     public::{self, Visit},
     settings::{Config, HttpSettings, Utf8Check},
 };
 use crate::{
-    component::{Admission, Arrival, Compression, Encoding, Identity, Inlet, Rejection, Vetting},
+    component::{
+        Admission, Arrival, Caller, Compression, Encoding, Identity, Inlet, Rejection, Vetting,
+    },
     config::{Interval, Secret},
     net::{
         grpc::{self, Code, Status},
@@ -27,6 +29,7 @@ use crate::{
         astray::{self, Astray},
         body::{self, Payer},
         cors::{Cors, is_preflight},
+        refusal::Refusal,
         status::status,
         stray::Stray,
     },
@@ -123,13 +126,13 @@ impl OtlpService {
         }
     }
 
-    fn caller<'a>(
+    fn asker<'a>(
         &'a self,
         signal: Signal,
         client: &Client<'a>,
         stats: &'a ReceiverStats,
-    ) -> Caller<'a> {
-        Caller { inlet: &self.inlet, signal, connection: client.connection, stats }
+    ) -> Asker<'a> {
+        Asker { inlet: &self.inlet, signal, connection: client.connection, stats }
     }
 
     // ---- gRPC ----------------------------------------------------------------------------
@@ -142,16 +145,20 @@ impl OtlpService {
                 Some(signal) => (Stray::UnusedSignal, astray::unused(signal)),
                 None => astray::wrong_method(path),
             };
-            self.astray.note(kind, client.connection.peer, &text);
+            self.astray.note(kind, &client.caller("grpc", request.headers()), &text);
             return Err(Status::new(Code::Unimplemented, text));
         };
-        let Some(limit) = grpc_timeout(request.headers()) else {
-            return self.grpc_message(signal, request, client).await;
+        let caller = client.caller("grpc", request.headers());
+        let mut refused = Refusal::new(&self.stats[GRPC][signal.index()], caller);
+        let limit = grpc_timeout(request.headers());
+        let message = self.grpc_message(signal, request, client, &mut refused);
+        let result = match limit {
+            None => message.await,
+            Some(limit) => tokio::time::timeout(limit, message).await.unwrap_or_else(|_| {
+                Err(Status::new(Code::DeadlineExceeded, "the caller's grpc-timeout is over"))
+            }),
         };
-        match tokio::time::timeout(limit, self.grpc_message(signal, request, client)).await {
-            Ok(result) => result,
-            Err(_) => Err(Status::new(Code::DeadlineExceeded, "the caller's grpc-timeout is over")),
-        }
+        result.inspect_err(|status| refused.because(status))
     }
 
     async fn grpc_message(
@@ -159,10 +166,10 @@ impl OtlpService {
         signal: Signal,
         request: Request<Incoming>,
         client: &Client<'_>,
+        refused: &mut Refusal<'_>,
     ) -> Result<(), Status> {
         let stats = &self.stats[GRPC][signal.index()];
-        let refused = Refusal::new(stats);
-        let identity = client.admit(&request, self.caller(signal, client, stats)).await?;
+        let identity = client.admit(&request, self.asker(signal, client, stats)).await?;
         let encoding = request.headers().get(grpc::ENCODING).map(HeaderValue::as_bytes);
         let name = encoding.map_or(Ok("identity"), std::str::from_utf8).unwrap_or("?");
         let known = Compression::from_name(name).filter(|known| GRPC_CODECS.contains(known));
@@ -206,8 +213,8 @@ impl OtlpService {
             wait: self.wait,
             stats: Arc::clone(stats),
             vetting: self.vetting(None),
+            caller: refused.submit(),
         };
-        refused.disarm();
         let reply = admission.submit(arrival).await;
         reply.map_err(|rejection| self.rejected(&rejection, client.connection))
     }
@@ -247,48 +254,63 @@ impl OtlpService {
             };
             // GET comes from health checks of load balancers and from browsers, not from senders.
             if request.method() == Method::POST {
-                self.astray.note(kind, client.connection.peer, &text);
+                self.astray.note(kind, &client.caller("http", request.headers()), &text);
             }
             return plain(StatusCode::NOT_FOUND, text);
         };
         let stats = &self.stats[HTTP][signal.index()];
-        let refused = Refusal::new(stats);
-        if request.method() != Method::POST {
-            let text = "405 method not allowed, supported: [POST]";
-            let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, text);
-            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
-            return response;
-        }
-        let content_type = request.headers().get(header::CONTENT_TYPE);
-        let media_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let media_type = media_type.split(';').next().unwrap_or_default().trim();
-        let encoding = match media_type.to_ascii_lowercase().as_str() {
-            "application/x-protobuf" => Encoding::Protobuf,
-            "application/json" => Encoding::Json,
-            _ => {
-                let text = "415 unsupported media type, supported: \
-                            [application/json, application/x-protobuf]; \
-                            with curl add -H 'content-type: application/json'";
-                self.astray.note(Stray::MediaType, client.connection.peer, text);
-                return plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);
+        let mut refused = Refusal::new(stats, client.caller("http", request.headers()));
+        let encoding = match self.encoding(&request, client) {
+            Ok(encoding) => encoding,
+            Err((code, text)) => {
+                refused.because(&Status::new(Code::InvalidArgument, text));
+                return unfit(code, text);
             }
         };
-        let identity = match client.admit(&request, self.caller(signal, client, stats)).await {
+        let identity = match client.admit(&request, self.asker(signal, client, stats)).await {
             Ok(identity) => identity,
-            Err(denied) => return unauthenticated(&denied, encoding, client.challenge()),
+            Err(denied) => {
+                refused.because(&denied);
+                return unauthenticated(&denied, encoding, client.challenge());
+            }
         };
         let visit = client
             .public
             .map(|guard| guard.admit(request.headers(), client.connection, self.max_body));
         let visit = match visit.transpose() {
             Ok(visit) => visit,
-            Err(refused) => return failure(&refused, encoding),
+            Err(denied) => {
+                refused.because(&denied);
+                return failure(&denied, encoding);
+            }
         };
         let source = Source { client, identity, visit };
-        match self.submit((signal, encoding), request, source, refused).await {
+        match self.submit((signal, encoding), request, source, &mut refused).await {
             Ok(()) => success(encoding),
-            Err(failed) => failure(&failed, encoding),
+            Err(failed) => {
+                refused.because(&failed);
+                failure(&failed, encoding)
+            }
         }
+    }
+
+    /// How the body of a request is encoded; or the answer to what is no such request.
+    fn encoding<B>(
+        &self,
+        request: &Request<B>,
+        client: &Client<'_>,
+    ) -> Result<Encoding, (StatusCode, &'static str)> {
+        if request.method() != Method::POST {
+            let text = "405 method not allowed, supported: [POST]";
+            return Err((StatusCode::METHOD_NOT_ALLOWED, text));
+        }
+        encoding(request.headers()).ok_or_else(|| {
+            let text = "415 unsupported media type, supported: \
+                        [application/json, application/x-protobuf]; \
+                        with curl add -H 'content-type: application/json'";
+            self.astray.count(Stray::MediaType, client.connection.peer, text);
+            (StatusCode::UNSUPPORTED_MEDIA_TYPE, text)
+        })
     }
 
     async fn submit(
@@ -296,7 +318,7 @@ impl OtlpService {
         (signal, encoding): (Signal, Encoding),
         request: Request<&mut Incoming>,
         source: Source<'_>,
-        refused: Refusal<'_>,
+        refused: &mut Refusal<'_>,
     ) -> Result<(), Status> {
         let name = request.headers().get(header::CONTENT_ENCODING);
         let name = name.map_or("", |value| value.to_str().unwrap_or("?"));
@@ -330,7 +352,7 @@ impl OtlpService {
                 self.paths[signal.index()],
                 self.paths[other.index()]
             );
-            self.astray.note(Stray::OtherSignal, connection.peer, &text);
+            self.astray.count(Stray::OtherSignal, connection.peer, &text);
         }
         let arrival = Arrival {
             signal,
@@ -344,8 +366,8 @@ impl OtlpService {
             wait: self.wait,
             stats: Arc::clone(stats),
             vetting: self.vetting(visit),
+            caller: refused.submit(),
         };
-        refused.disarm();
         let reply = admission.submit(arrival).await;
         reply.map_err(|rejection| self.rejected(&rejection, connection))
     }
@@ -355,14 +377,14 @@ impl OtlpService {
         &self,
         origin: &HeaderValue,
         request: &Request<B>,
-        connection: &Connection,
+        client: &Client<'_>,
     ) {
         let refused = match &self.cors {
             Some(cors) => cors.refused(origin, request, CORS),
             None => Cors::default().refused(origin, request, CORS),
         };
         if let Some((kind, text)) = refused {
-            self.astray.note(kind, connection.peer, &text);
+            self.astray.note(kind, &client.caller("http", request.headers()), &text);
         }
     }
 
@@ -417,10 +439,10 @@ struct Source<'a> {
 
 impl Client<'_> {
     /// Returns the identity of the client, or why it may not send.
-    async fn admit<B>(&self, request: &Request<B>, caller: Caller<'_>) -> Result<Identity, Status> {
+    async fn admit<B>(&self, request: &Request<B>, asker: Asker<'_>) -> Result<Identity, Status> {
         let (headers, uri) = (request.headers(), request.uri());
         match self.guard {
-            Some(guard) => guard.admit(headers, uri, caller).await,
+            Some(guard) => guard.admit(headers, uri, asker).await,
             None => Ok(Identity::new()),
         }
     }
@@ -428,11 +450,21 @@ impl Client<'_> {
     fn challenge(&self) -> Option<HeaderValue> {
         self.guard.map(Guard::challenge)
     }
+
+    /// What the table of senders is told of it.
+    fn caller(&self, transport: &'static str, headers: &HeaderMap) -> Caller {
+        let is_stranger = self.public.is_some();
+        Caller { is_stranger, ..astray::caller(transport, self.connection, headers) }
+    }
 }
 
 impl Service for PortService {
     fn charge(&self, bytes: usize) -> Option<Permit> {
         self.service.inlet.charge(bytes)
+    }
+
+    fn note_unserved(&self, peer: Option<SocketAddr>, words: &str) {
+        self.service.astray.note_unserved(peer.filter(|_| self.public.is_none()), words);
     }
 
     async fn serve(
@@ -459,7 +491,7 @@ impl OtlpService {
         if let Some(origin) = &origin
             && is_preflight(&request)
         {
-            self.note_refused_page(origin, &request, client.connection);
+            self.note_refused_page(origin, &request, client);
         }
         let preflight = self.cors.as_ref().and_then(|cors| cors.preflight(&request));
         let mut response = if let Some(response) = preflight {
@@ -483,34 +515,30 @@ impl OtlpService {
     }
 }
 
-/// Counts a request as rejected, also if its client goes away, unless it is submitted.
-struct Refusal<'a> {
-    stats: &'a ReceiverStats,
-    is_rejected: bool,
-}
-
-impl<'a> Refusal<'a> {
-    fn new(stats: &'a ReceiverStats) -> Self {
-        Refusal { stats, is_rejected: true }
-    }
-
-    /// From now on the engine counts.
-    fn disarm(mut self) {
-        self.is_rejected = false;
-    }
-}
-
-impl Drop for Refusal<'_> {
-    fn drop(&mut self) {
-        if self.is_rejected {
-            self.stats.rejected_requests.add(1);
-        }
-    }
-}
-
 fn parse_header((name, value): (&String, &Secret)) -> Option<(HeaderName, HeaderValue)> {
     let name = HeaderName::try_from(name.as_str()).ok()?;
     Some((name, HeaderValue::try_from(value.expose()).ok()?))
+}
+
+/// The answer to a request that is none of OTLP.
+fn unfit(code: StatusCode, text: &'static str) -> Response<Reply> {
+    let mut response = plain(code, text);
+    if code == StatusCode::METHOD_NOT_ALLOWED {
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+    }
+    response
+}
+
+/// What the media type of a body says; `None` if it is neither protobuf nor JSON.
+fn encoding(headers: &HeaderMap) -> Option<Encoding> {
+    let content_type = headers.get(header::CONTENT_TYPE);
+    let media_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type = media_type.split(';').next().unwrap_or_default().trim();
+    match media_type.to_ascii_lowercase().as_str() {
+        "application/x-protobuf" => Some(Encoding::Protobuf),
+        "application/json" => Some(Encoding::Json),
+        _ => None,
+    }
 }
 
 /// `application/grpc`, which means protobuf, and `application/grpc+proto`; others, such as

@@ -11,6 +11,7 @@ use crate::{
     component::Rejection,
     net::{grpc::Status, server::Reply},
     receivers::status::status,
+    telemetry::Refused,
 };
 
 const LIMIT: HeaderName = HeaderName::from_static("x-rate-limit-limit");
@@ -33,6 +34,16 @@ impl Answer {
     /// The item was taken.
     pub(super) fn taken(uuid: &str) -> Self {
         Answer { status: StatusCode::OK, said: Ok(uuid.to_owned()), rate: None, pause: None }
+    }
+
+    /// Who can change that the item was not taken.
+    pub(super) fn at_fault(&self) -> Refused {
+        match self.status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Refused::Denied,
+            StatusCode::TOO_MANY_REQUESTS => Refused::NoRoom,
+            status if status.is_server_error() => Refused::NoRoom,
+            _ => Refused::Wrong,
+        }
     }
 
     pub(super) fn error(status: StatusCode, message: impl Into<String>) -> Self {

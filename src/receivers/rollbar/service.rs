@@ -6,7 +6,7 @@
 
 use std::{
     borrow::Cow,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -26,7 +26,7 @@ use super::{
     settings::{Config, TOKEN},
 };
 use crate::{
-    component::{Compression, Inlet},
+    component::{Caller, Compression, Inlet},
     config::Secret,
     net::{
         codec,
@@ -42,6 +42,7 @@ use crate::{
         astray::{self, Astray},
         body::{self, Payer},
         cors::{Cors, is_preflight},
+        refusal::Refusal,
         status::status,
         stray::Stray,
         translated::Translated,
@@ -121,10 +122,20 @@ impl Intake {
         request: Request<&mut Incoming>,
         connection: &Arc<Connection>,
     ) -> Answer {
-        match self.take(request, connection).await {
-            Ok(answer) => answer,
+        let mut caller = astray::caller("http", connection, request.headers());
+        caller.foreign = Some("item");
+        if let Err(answer) = self.check_path(&request, &caller) {
+            self.stats.rejected_requests.add(1);
+            return answer;
+        }
+        let mut refused = Refusal::new(&self.stats, caller);
+        match self.take(request, connection, &mut refused).await {
+            Ok(answer) => {
+                refused.submit();
+                answer
+            }
             Err(answer) => {
-                self.stats.rejected_requests.add(1);
+                refused.is(answer.at_fault(), answer.said.as_ref().err().map_or("", |text| text));
                 answer
             }
         }
@@ -135,8 +146,8 @@ impl Intake {
         &self,
         request: Request<&mut Incoming>,
         connection: &Arc<Connection>,
+        refused: &mut Refusal<'_>,
     ) -> Result<Answer, Answer> {
-        self.check_path(&request, connection)?;
         let (parts, body) = request.into_parts();
         if let Some(token) = token_of(&parts.headers) {
             self.check_token(token, connection)?;
@@ -165,7 +176,7 @@ impl Intake {
             signal: Signal::Logs,
             body: item.request.into(),
             permit,
-            peer: connection.peer,
+            caller: refused.submit(),
             wait: self.wait,
         };
         let arrival = made.arrival(&*admission, Arc::clone(&self.stats));
@@ -224,7 +235,7 @@ impl Intake {
     }
 
     fn refused(&self, why: Refused, connection: &Connection) -> Answer {
-        self.astray.note(Stray::Malformed, connection.peer, &why.to_string());
+        self.astray.count(Stray::Malformed, connection.peer, &why.to_string());
         let status = match why {
             Refused::NoObject | Refused::NoData => StatusCode::BAD_REQUEST,
             _ => StatusCode::UNPROCESSABLE_ENTITY,
@@ -244,21 +255,23 @@ impl Intake {
     }
 
     /// Refuses what is no item.
-    fn check_path<B>(&self, request: &Request<B>, connection: &Connection) -> Result<(), Answer> {
+    fn check_path<B>(&self, request: &Request<B>, caller: &Caller) -> Result<(), Answer> {
         let path = request.uri().path();
         if !matches!(path, "/api/1/item/" | "/api/1/item") {
             if let Some((kind, text)) = astray::misdirected_otlp(path, request.headers()) {
-                self.astray.note(kind, connection.peer, &text);
+                self.astray.note(kind, caller, &text);
                 return Err(Answer::error(StatusCode::NOT_FOUND, text));
             }
             let text = "only items are taken here: POST /api/1/item/";
             if request.method() == Method::POST {
-                self.astray.note(Stray::Path, connection.peer, text);
+                self.astray.note(Stray::Path, caller, text);
             }
             return Err(Answer::error(StatusCode::NOT_FOUND, text));
         }
         if request.method() != Method::POST {
-            return Err(Answer::error(StatusCode::METHOD_NOT_ALLOWED, "items are sent by POST"));
+            let text = "items are sent by POST";
+            self.stats.senders.turned_away(&self.stats.id, caller, text);
+            return Err(Answer::error(StatusCode::METHOD_NOT_ALLOWED, text));
         }
         Ok(())
     }
@@ -276,7 +289,7 @@ impl Intake {
         } else {
             "the access token is not one of `access_tokens`"
         };
-        self.astray.note(Stray::Malformed, connection.peer, text);
+        self.astray.count(Stray::Malformed, connection.peer, text);
         Err(Answer::error(StatusCode::UNAUTHORIZED, text))
     }
 
@@ -341,6 +354,10 @@ impl Service for Intake {
         self.inlet.charge(bytes)
     }
 
+    fn note_unserved(&self, peer: Option<SocketAddr>, words: &str) {
+        self.astray.note_unserved(peer, words);
+    }
+
     async fn serve(
         self: Arc<Self>,
         request: Request<Incoming>,
@@ -351,7 +368,8 @@ impl Service for Intake {
             && is_preflight(&request)
             && let Some((kind, text)) = self.cors.refused(origin, &request, CORS)
         {
-            self.astray.note(kind, connection.peer, &text);
+            let caller = astray::caller("http", &connection, request.headers());
+            self.astray.note(kind, &caller, &text);
         }
         let mut response = if let Some(response) = self.cors.preflight(&request) {
             response

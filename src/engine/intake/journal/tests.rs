@@ -7,7 +7,8 @@ use tokio::task::JoinSet;
 use super::*;
 use crate::{
     component::{
-        Arrival, Compression, Encoding, Inlet, Output, Partition, Processor, Rejection, Reply,
+        Arrival, Caller, Compression, Encoding, Inlet, Output, Partition, Processor, Rejection,
+        Reply,
     },
     engine::{
         budget::Budget,
@@ -120,6 +121,7 @@ impl Rig {
                 wait,
                 stats: Telemetry::default().receiver("otlp", Signal::Traces, "grpc"),
                 vetting: None,
+                caller: Caller::default(),
             }));
         }
         replies.join_all().await

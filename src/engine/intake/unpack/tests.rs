@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::{
+    component::Caller,
     engine::budget::Budget,
     otlp::{
         check::Utf8,
@@ -37,6 +38,7 @@ fn unpack_with(used: usize, compression: Compression, json: bool) -> Result<u64,
         wait: Wait::Acceptance,
         stats: Telemetry::default().receiver("otlp", Signal::Traces, "http"),
         vetting: None,
+        caller: Caller::default(),
     };
     let admitted = unpack(arrival, Some(4 * MIB as u64)).map(|payload| payload.items);
     drop(before);
@@ -88,6 +90,7 @@ fn the_headers_of_a_request_are_paid_for() {
         wait: Wait::Acceptance,
         stats: Telemetry::default().receiver("otlp", Signal::Traces, "http"),
         vetting: None,
+        caller: Caller::default(),
     };
     let payload = unpack(arrival(budget.owe(1024)), None).unwrap();
     assert!((65_000..70_000).contains(&budget.used()), "{}", budget.used());

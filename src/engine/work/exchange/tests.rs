@@ -18,7 +18,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 
 use super::Next;
 use crate::{
-    component::{Arrival, Compression, Encoding, Inlet, Rejection, Reply},
+    component::{Arrival, Caller, Compression, Encoding, Inlet, Rejection, Reply},
     config::{Problems, yaml},
     document::{self, Document},
     engine::{
@@ -182,6 +182,7 @@ async fn send(inlet: &Arc<ReceiverInlet>, trace: u128) -> Reply {
         wait: Wait::Acceptance,
         stats: Telemetry::default().receiver("nop", Signal::Traces, "grpc"),
         vetting: None,
+        caller: Caller::default(),
     };
     admission.submit(arrival).await
 }

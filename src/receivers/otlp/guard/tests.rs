@@ -102,7 +102,7 @@ async fn headers_of_waiting_requests_are_paid_for() {
     let stats = Telemetry::default().receiver("otlp", Signal::Traces, "grpc");
     let connection = Connection::new(None);
     let caller =
-        Caller { inlet: &inlet, signal: Signal::Traces, connection: &connection, stats: &stats };
+        Asker { inlet: &inlet, signal: Signal::Traces, connection: &connection, stats: &stats };
     let mut headers = HeaderMap::new();
     headers.insert("x-large", HeaderValue::try_from("x".repeat(60_000)).unwrap());
     let uri = Uri::from_static("/v1/traces");
