@@ -397,12 +397,8 @@ fn queue(stats: &ExporterStats) -> ExporterQueue {
 }
 
 fn sent(stats: &ExporterStats) -> Traffic {
-    let lost = [&stats.failed, &stats.enqueue_failed, &stats.rejected];
-    Traffic {
-        outgoing: stats.sent.read(),
-        lost: lost.map(|counter| counter.read()).iter().sum(),
-        ..Traffic::default()
-    }
+    let lost = stats.failed.read() + stats.enqueue_failed.read() + stats.rejected.read();
+    Traffic { outgoing: stats.sent.read(), lost, ..Traffic::default() }
 }
 
 fn stored(log: &LogStats) -> StoredLog {

@@ -10,7 +10,7 @@ mod text;
 #[cfg(feature = "terminal")]
 pub(super) use self::text::plain_line;
 
-use std::{io::IsTerminal as _, time::Duration};
+use std::{fmt::Write as _, io::IsTerminal as _, time::Duration};
 
 use tonic::{Code, Status, Streaming, transport::Channel};
 
@@ -245,18 +245,19 @@ impl Watched {
     /// How much was shown of how much.
     pub(super) fn summary(&self) -> String {
         let TapCounts { seen, shown, missed, forgotten, .. } = self.counts;
+        // Writing to a string cannot fail.
         let mut text = format!("{shown} of {seen} items shown");
         if self.one_in > 1 {
-            text.push_str(&format!(", at times 1 trace in {}", self.one_in));
+            let _ = write!(text, ", at times 1 trace in {}", self.one_in);
         }
         if missed > 0 {
-            text.push_str(&format!(", {missed} missed"));
+            let _ = write!(text, ", {missed} missed");
         }
         if forgotten > 0 {
-            text.push_str(&format!(", {forgotten} lost sight of inside"));
+            let _ = write!(text, ", {forgotten} lost sight of inside");
         }
         if !self.end.is_empty() {
-            text.push_str(&format!("; ended: {}", self.end));
+            let _ = write!(text, "; ended: {}", self.end);
         }
         text
     }

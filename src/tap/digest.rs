@@ -288,7 +288,9 @@ impl Digest {
             }
             return;
         }
-        if seen.input.is_some() && left as u64 <= gone {
+        // A sampler may decide on other traces during a call; its decisions say what is dropped.
+        let says_more = self.settings.decisions.is_some();
+        if seen.input.is_some() && left as u64 <= gone && !says_more {
             self.show_created(seen.at, outgoing, now);
             let reason = match (seen.filtered, seen.refused, seen.reason) {
                 (_, 0, _) => "filtered",
@@ -382,7 +384,7 @@ impl Digest {
         let verdict = self.verdict(waiting.mark.trace).filter(|verdict| !verdict.is_kept);
         let shown = plain(at, Fate::Dropped);
         let (before, of_in) = (Some(waiting.item), waiting.of);
-        self.show(Shown { before, of_in, reason, verdict, ..shown });
+        self.show(Shown { before, reason, verdict, of_in, ..shown });
     }
 
     /// What a sampler has said of a trace.
@@ -415,7 +417,7 @@ impl Digest {
             let at = decision.map_or_else(SystemTime::now, |decision| decision.at);
             let (before, of_in) = (Some(waiting.item), waiting.of);
             let shown = plain(at, Fate::Dropped);
-            self.show(Shown { before, of_in, reason: "filtered", verdict, ..shown });
+            self.show(Shown { before, reason: "filtered", verdict, of_in, ..shown });
         }
     }
 }

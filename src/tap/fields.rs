@@ -176,7 +176,7 @@ fn message(record: &Record<'_>, prefix: &str, out: &mut List) {
 fn put(record: &Record<'_>, position: usize, field: &Field, prefix: &str, out: &mut List) {
     let is_list = field.presence == Presence::Repeated;
     match field.kind {
-        Kind::Message(of) if is_list && ptr::eq(of, &schema::KEY_VALUE) => {
+        Kind::Message(of) if is_list && is(of, &schema::KEY_VALUE) => {
             for entry in record.children_at(position) {
                 let key = entry.text("key");
                 let value = entry.child("value").map_or(Value::Null, |value| any(&value));
@@ -190,7 +190,7 @@ fn put(record: &Record<'_>, position: usize, field: &Field, prefix: &str, out: &
         }
         Kind::Message(of) => {
             let Some(child) = record.child_at(position) else { return };
-            if is_any_value(of) {
+            if is(of, &schema::ANY_VALUE) {
                 out.push(format!("{prefix}{}", field.name), any(&child));
             } else {
                 message(&child, &format!("{prefix}{}.", field.name), out);
@@ -218,8 +218,9 @@ fn put(record: &Record<'_>, position: usize, field: &Field, prefix: &str, out: &
     }
 }
 
-fn is_any_value(of: &'static Table) -> bool {
-    ptr::eq(of, &schema::ANY_VALUE)
+/// Whether two tables are the same one.
+pub(super) fn is(table: &'static Table, other: &'static Table) -> bool {
+    ptr::eq(table, other)
 }
 
 /// A value of one of the simple types.

@@ -5,11 +5,9 @@
 //! can say whether it is a secret. Masked values are compared by a hash, so that a change of one is
 //! seen without being shown.
 
-use std::ptr;
-
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::masks::Masks;
+use super::{fields::is, masks::Masks};
 use crate::{
     config::units::REDACTED,
     otlp::{
@@ -57,8 +55,18 @@ pub struct Singles<'m> {
     masks: &'m Masks,
     resource: Option<Part>,
     scope: Option<Part>,
-    /// With the field of its data and the table of its points.
-    metric: Option<(Part, Option<(u32, &'static Table)>, Vec<u8>)>,
+    metric: Option<Metric>,
+}
+
+/// A metric without its points.
+#[derive(Debug)]
+struct Metric {
+    /// What is beside its data.
+    common: Part,
+    /// The field of its data, and the table of its points; `None` if it has no data.
+    kind: Option<(u32, &'static Table)>,
+    /// What is beside the points there.
+    data: Vec<u8>,
 }
 
 impl<'m> Singles<'m> {
@@ -97,7 +105,7 @@ impl<'m> Singles<'m> {
         let mut copy = Copier { masks, masked: Vec::new() };
         let mut own = Vec::new();
         if signal == Signal::Metrics {
-            let (common, kind, data) =
+            let Metric { common, kind, data } =
                 self.metric.get_or_insert_with(|| metric(masks, walk.metric_message()));
             masked.extend_from_slice(&common.masked);
             own.extend_from_slice(&common.bytes);
@@ -150,12 +158,8 @@ fn points(number: u32) -> Option<&'static Table> {
     }
 }
 
-/// A metric without its points: what is beside its data, which field has the data, and what is
-/// beside the points there.
-fn metric(
-    masks: &Masks,
-    message: Option<Message<'_>>,
-) -> (Part, Option<(u32, &'static Table)>, Vec<u8>) {
+/// What all points of a metric have in common.
+fn metric(masks: &Masks, message: Option<Message<'_>>) -> Metric {
     let (mut kind, mut data, mut common) = (None, Vec::new(), Vec::new());
     for field in message.into_iter().flat_map(Message::fields) {
         let Some(table) = points(field.number) else {
@@ -176,7 +180,7 @@ fn metric(
     let mut copy = Copier { masks, masked: Vec::new() };
     let mut bytes = Vec::new();
     copy.message(&schema::METRIC, common.into_iter(), 0, &mut bytes);
-    (Part { bytes, masked: copy.masked }, kind, data)
+    Metric { common: Part { bytes, masked: copy.masked }, kind, data }
 }
 
 /// Copies messages by their tables.
@@ -201,12 +205,12 @@ impl Copier<'_> {
                 }
                 continue;
             };
-            if depth > DEPTH || (self.masks.is_names_only() && ptr::eq(of, &schema::EXEMPLAR)) {
+            if depth > DEPTH || (self.masks.is_names_only() && is(of, &schema::EXEMPLAR)) {
                 continue;
             }
-            if ptr::eq(of, &schema::KEY_VALUE) {
+            if is(of, &schema::KEY_VALUE) {
                 self.key_value(&field, bytes, depth, out);
-            } else if self.masks.is_names_only() && ptr::eq(of, &schema::ANY_VALUE) {
+            } else if self.masks.is_names_only() && is(of, &schema::ANY_VALUE) {
                 self.masked.push((known.name.to_owned(), xxh3_64(bytes)));
                 put_bytes(out, field.number, &text(type_of(bytes)));
             } else {

@@ -203,9 +203,7 @@ fn fields(item: &TapItem, body: &[u8]) -> Option<Vec<tap::Named>> {
 fn badge(item: &TapItem, component: &str) -> String {
     let verdict = item.verdict.as_ref().map(decided).unwrap_or_default();
     let mut words = match item.fate() {
-        TapFate::Passed | TapFate::Unspecified => verdict,
         TapFate::Unchanged if verdict.is_empty() => "unchanged".to_owned(),
-        TapFate::Unchanged => verdict,
         TapFate::Changed => {
             let changed = changed(item);
             if verdict.is_empty() { changed } else { format!("{verdict}, {changed}") }
@@ -213,7 +211,7 @@ fn badge(item: &TapItem, component: &str) -> String {
         TapFate::Dropped if verdict.is_empty() => {
             format!("dropped by {}: {}", escaped(component), escaped(&item.reason))
         }
-        TapFate::Dropped => verdict,
+        TapFate::Passed | TapFate::Unspecified | TapFate::Unchanged | TapFate::Dropped => verdict,
         TapFate::Created => "created".to_owned(),
         TapFate::Inside => "still inside".to_owned(),
     };

@@ -104,8 +104,8 @@ fn heading(view: &View, width: u16) -> Paragraph<'static> {
     let budget = health.budget.unwrap_or_default();
     let (used, limit) = (budget.used_bytes, budget.limit_bytes);
     let mut right = String::new();
-    if limit > 0 {
-        let percent = usize::try_from(used * 100 / limit).unwrap_or(100).min(100);
+    if let Some(percent) = used.saturating_mul(100).checked_div(limit) {
+        let percent = usize::try_from(percent).unwrap_or(100).min(100);
         let full = percent * BAR / 100;
         let bar = "#".repeat(full) + &"-".repeat(BAR - full);
         right = format!("memory [{bar}] {percent}% of {}", bytes(limit));

@@ -59,7 +59,7 @@ fn keys() -> (mpsc::Receiver<Input>, JoinHandle<()>) {
         while !sender.is_closed() {
             let input = match event::poll(POLL) {
                 Ok(false) => continue,
-                Ok(true) => event::read().ok().and_then(input),
+                Ok(true) => event::read().ok().and_then(|event| input(&event)),
                 // The terminal is gone.
                 Err(_) => return,
             };
@@ -73,9 +73,9 @@ fn keys() -> (mpsc::Receiver<Input>, JoinHandle<()>) {
     (receiver, thread)
 }
 
-fn input(event: Event) -> Option<Input> {
+fn input(event: &Event) -> Option<Input> {
     match event {
-        Event::Key(key) if key.kind != KeyEventKind::Release => key_of(key).map(Input::Key),
+        Event::Key(key) if key.kind != KeyEventKind::Release => key_of(*key).map(Input::Key),
         Event::Resize(..) => Some(Input::Resized),
         _ => None,
     }
@@ -162,7 +162,7 @@ impl Session<'_> {
                                 TapRequest { pipeline, component, ..TapRequest::default() };
                             let open = client.tap(request.clone());
                             let opened = Patience::short(endpoint).wait(open).await;
-                            self.open(request.component, opened.map(tonic::Response::into_inner));
+                            self.open(&request.component, opened.map(tonic::Response::into_inner));
                         }
                     },
                 },
@@ -179,27 +179,24 @@ impl Session<'_> {
         }
     }
 
-    fn open(&mut self, component: String, opened: Result<Streaming<TapResponse>, Status>) {
+    fn open(&mut self, component: &str, opened: Result<Streaming<TapResponse>, Status>) {
         match opened {
             Ok(stream) => {
                 let watched = tap::Watched::default();
                 // Without the kind, as the lines name it.
-                let id = component.split_once(' ').map_or(&*component, |(_, id)| id).to_owned();
+                let id = component.split_once(' ').map_or(component, |(_, id)| id).to_owned();
                 self.tap = Some(OpenTap { stream, component: id, watched });
             }
-            Err(status) => self.end_of_tap(status.message().to_owned()),
+            Err(status) => self.end_of_tap(status.message()),
         }
     }
 
     fn take_message(&mut self, message: Result<Option<TapResponse>, Status>) {
         let Some(tap) = &mut self.tap else { return };
-        let message = match message {
-            Ok(Some(message)) => message,
-            Ok(None) | Err(_) => {
-                tap.watched.lost();
-                let summary = tap.watched.summary();
-                return self.end_of_tap(summary);
-            }
+        let Ok(Some(message)) = message else {
+            tap.watched.lost();
+            let summary = tap.watched.summary();
+            return self.end_of_tap(&summary);
         };
         tap.watched.note(message.counts.unwrap_or_default());
         let is_over = message.end() != TapEnd::Unspecified;
@@ -214,7 +211,7 @@ impl Session<'_> {
             }
         }
         if is_over {
-            return self.end_of_tap(summary);
+            return self.end_of_tap(&summary);
         }
         if let Some(pane) = &mut self.view.tap {
             pane.summary = summary;
@@ -222,10 +219,10 @@ impl Session<'_> {
     }
 
     /// The pane stays, with the reason.
-    fn end_of_tap(&mut self, words: String) {
+    fn end_of_tap(&mut self, words: &str) {
         self.tap = None;
         if let Some(pane) = &mut self.view.tap {
-            pane.summary = crate::config::shown::escaped(&words).into_owned();
+            pane.summary = crate::config::shown::escaped(words).into_owned();
         }
     }
 }

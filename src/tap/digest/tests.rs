@@ -106,10 +106,10 @@ fn what_a_processor_makes_is_created_and_what_it_holds_is_inside() {
     let now = Instant::now();
     let mut digest = Digest::new(settings(Side::Both), now);
     let (one, two, new) = (span(1, 1, "one"), span(1, 2, "two"), span(3, 9, "new"));
-    digest.take(&call(&[one.clone()], &[one, new], 0), now);
+    digest.take(&call(std::slice::from_ref(&one), &[one.clone(), new], 0), now);
     assert_eq!(fates(&digest.drain()), told(&[("one", Fate::Unchanged), ("new", Fate::Created)]));
     // A batch: what went in comes out later, with what was not seen going in.
-    digest.take(&Seen { is_direct: false, ..call(&[two.clone()], &[], 0) }, now);
+    digest.take(&Seen { is_direct: false, ..call(std::slice::from_ref(&two), &[], 0) }, now);
     digest.take(
         &Seen { is_direct: false, ..call(&[span(4, 4, "four")], &[span(5, 5, "?")], 0) },
         now,
@@ -152,7 +152,8 @@ fn a_sampler_says_by_which_policy() {
     let with_ring = Settings { decisions: Some(Arc::clone(&ring)), ..settings(Side::Both) };
     let mut digest = Digest::new(with_ring, now);
     let spans = [span(1, 1, "kept"), span(2, 2, "gone"), span(3, 3, "late"), span(4, 4, "waits")];
-    digest.take(&Seen { is_direct: false, ..call(&spans, &[], 0) }, now);
+    // The four that are left out are others.
+    digest.take(&Seen { is_direct: false, ..call(&spans, &[], 4) }, now);
     digest.tick(now);
     let late = digest.drain();
     assert_eq!(fates(&late), told(&[("late", Fate::Dropped)]), "it was decided on before");

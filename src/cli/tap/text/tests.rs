@@ -55,8 +55,8 @@ fn changed() -> TapItem {
     }
 }
 
-fn kept(policy: &str, kept: bool, dry_run: bool) -> Option<TapVerdict> {
-    Some(TapVerdict { policy: policy.to_owned(), kept, dry_run })
+fn kept(policy: &str, kept: bool, dry_run: bool) -> TapVerdict {
+    TapVerdict { policy: policy.to_owned(), kept, dry_run }
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn a_line_says_what_became_of_an_item() {
     let dropped = TapItem { reason: "filtered".to_owned(), ..item(TapFate::Dropped) };
     let joined = TapItem { of_in: 3, of_out: 8192, ..item(TapFate::Unchanged) };
     let split = TapItem { of_in: 900, of_out: 512, split: true, ..item(TapFate::Unchanged) };
-    let with = |verdict, fate| TapItem { verdict, ..item(fate) };
+    let with = |verdict, fate| TapItem { verdict: Some(verdict), ..item(fate) };
     let lines: String = [
         item(TapFate::Passed),
         item(TapFate::Unchanged),
@@ -165,10 +165,10 @@ proptest! {
         let mut one = item(TapFate::try_from(fate).unwrap());
         (one.service, one.name, one.status) = (hostile(0), hostile(1), hostile(2));
         (one.trace_id, one.reason) = (hostile(3), hostile(4));
-        one.verdict = kept(&hostile(5), true, false);
+        one.verdict = Some(kept(&hostile(5), true, false));
         let (key, value) = (hostile(6), hostile(7));
-        one.changes = vec![TapChange { key, before: Some(value.clone()), after: Some(value.clone()) }];
-        one.before = body(&json!({"k": value.clone(), (value.as_str()): "v"}));
+        one.before = body(&json!({"k": value, (value.as_str()): "v"}));
+        one.changes = vec![TapChange { key, before: Some(value.clone()), after: Some(value) }];
         for format in [Format::Line, Format::Diff, Format::Json, Format::Otlp] {
             let printer = Printer { columns, ..printer(format) };
             let text = printer.text(&one);
