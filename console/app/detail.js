@@ -25,7 +25,8 @@ function Side({ title, edges, graph, end }) {
     <h3>${title}</h3>
     <p class="big">${rate(rateOf(counters, "items") ?? 0)}<small>/s, ${bytes(rateOf(counters, "bytes") ?? 0)}/s</small></p>
     <${Spark} values=${history(counters, "items")} label=${`${title}, items per second, 5 minutes`} show=${(value) => `${rate(value)}/s`} />
-    <ul class="plain">${edges.map((edge) => html`<li key=${edge.key}><span>${name(edge[end])}${edge.ends !== "inner" && graph.pipelines.length > 1 ? html` <span class="muted">${edge.pipeline}</span>` : ""}</span><span class="number">${rate(rateOf(edge.counters, "items") ?? 0)}/s</span><span class="number muted">${count(totalOf(edge.counters, "items"))}</span></li>`)}</ul>
+    <ul class="plain">${edges.map((edge) => html`<li key=${edge.key}>
+      <span>${name(edge[end])}${edge.ends !== "inner" && graph.pipelines.length > 1 ? html` <span class="muted">${edge.pipeline}</span>` : ""}</span><span class="number">${rate(rateOf(edge.counters, "items") ?? 0)}/s</span><span class="number muted">${count(totalOf(edge.counters, "items"))}</span></li>`)}</ul>
   </div>`;
 }
 
@@ -58,7 +59,9 @@ export function Detail({ graph, selected, onClose }) {
           <p class="muted">last took data ${ago(part.last_success_age_ms)}</p>
           <p><button type="button" class="link" onClick=${() => go("backends", { find: node.id })}>All about this backend</button></p>`}
         ${part.last_error && html`<p class="trouble">${part.last_error}<br /><span class="muted">${ago(part.last_error_age_ms)}</span></p>`}
-        ${facts.length > 0 && html`<h3>Not passed on, since the start</h3><ul class="plain">${facts.map(([value, words]) => html`<li key=${words}><span>${words}</span><span class="number">${count(value)}</span></li>`)}</ul>`}
+        ${facts.length > 0 && html`<h3>Not passed on, since the start</h3>
+          <ul class="plain">${facts.map(([value, words]) => html`<li key=${words}><span>${words}</span>
+          <span class="number">${count(value)}</span></li>`)}</ul>`}
         ${node.kind !== "exporter" && facts.length === 0 && html`<p class="muted">Everything was passed on since the start.</p>`}
       </div>
     </div>

@@ -70,13 +70,18 @@ export function Graph({ graph, selected, find, onSelect }) {
   const boxes = new Map(placed.boxes.map((box) => [box.key, box]));
   const near = useMemo(() => reach(graph, selected), [shape, selected]);
   const sought = find.trim().toLowerCase();
+  // From left to right, as data flows: the order in which keys and readers come by.
+  const place = (node) => boxes.get(node.key) ?? { x: 0, y: 0 };
+  const nodes = graph.nodes.toSorted((a, b) => place(a).x - place(b).x || place(a).y - place(b).y);
   const isFaint = (node) => (near && !near.has(node.key)) || (sought !== "" && !node.id.toLowerCase().includes(sought));
   return html`<div class="graph" ref=${ref} tabindex="-1">
     <div class="graph-inner" style=${{ width: `${placed.width}px`, height: `${placed.height}px` }}>
       <svg class="edges" width=${placed.width} height=${placed.height} aria-hidden="true">
-        ${graph.edges.map((edge) => html`<${Line} key=${edge.key} edge=${edge} line=${lines.get(edge.key)} isFaint=${near && !near.has(edge.key)} isAlone=${isRepeated(graph, edge)} graph=${graph} />`)}
+        ${graph.edges.map((edge) => html`<${Line} key=${edge.key} edge=${edge} line=${lines.get(edge.key)}
+          isFaint=${near && !near.has(edge.key)} isAlone=${isRepeated(graph, edge)} graph=${graph} />`)}
       </svg>
-      ${graph.nodes.map((node) => html`<${Box} key=${node.key} node=${node} box=${boxes.get(node.key)} graph=${graph} isFaint=${isFaint(node)} isSelected=${node.key === selected} onSelect=${onSelect} />`)}
+      ${nodes.map((node) => html`<${Box} key=${node.key} node=${node} box=${boxes.get(node.key)} graph=${graph}
+        isFaint=${isFaint(node)} isSelected=${node.key === selected} onSelect=${onSelect} />`)}
     </div>
   </div>`;
 }
@@ -123,8 +128,10 @@ function Line({ edge, line, isFaint, isAlone, graph }) {
   return html`<g class=${`edge ${kind}`}>
     <path d=${line.path} style=${{ strokeWidth: `${thickness.toFixed(2)}px` }} />
     ${isFailing && html`<path class="cut" d=${`M${line.x - 3} ${line.y - 4}l7 8m0 -8l-7 8`} />`}
-    ${!isAlone && html`<text x=${line.x} y=${line.y - 7} text-anchor=${anchor} class="edge-rate">${total === 0 ? "never" : flow === undefined ? count(total) : `${rate(flow)}/s`}</text>
-      ${total > 0 && html`<text x=${line.x} y=${line.y + 15} text-anchor=${anchor} class=${lost > 0 ? "edge-lost" : "edge-size"}>${lost > 0 ? `✕ ${rate(lost)}/s lost` : size === undefined ? "" : `${bytes(size)}/s`}</text>`}`}
+    ${!isAlone && html`<text x=${line.x} y=${line.y - 7} text-anchor=${anchor}
+      class="edge-rate">${total === 0 ? "never" : flow === undefined ? count(total) : `${rate(flow)}/s`}</text>
+      ${total > 0 && html`<text x=${line.x} y=${line.y + 15} text-anchor=${anchor}
+        class=${lost > 0 ? "edge-lost" : "edge-size"}>${lost > 0 ? `✕ ${rate(lost)}/s lost` : size === undefined ? "" : `${bytes(size)}/s`}</text>`}`}
   </g>`;
 }
 
@@ -138,7 +145,9 @@ function Box({ node, box, graph, isFaint, isSelected, onSelect }) {
   const state = node.kind === "exporter" ? part.state : "";
   const signal = node.kind === "pipeline" ? node.id.split("/")[0] : "";
   const style = { left: `${box.x}px`, top: `${box.y}px`, width: `${box.width}px`, height: `${box.height}px` };
-  return html`<button type="button" class=${`box ${node.kind} ${state} ${signal} ${isFaint ? "faint" : ""} ${box.height > 70 ? "tall" : ""}`} style=${style} aria-pressed=${isSelected} title=${`${KINDS[node.kind]} ${node.id}`} onClick=${() => onSelect(isSelected ? "" : node.key)}>
+  return html`<button type="button"
+    class=${`box ${node.kind} ${state} ${signal} ${isFaint ? "faint" : ""} ${box.height > 70 ? "tall" : ""}`} style=${style}
+    aria-pressed=${isSelected} title=${`${KINDS[node.kind]} ${node.id}`} onClick=${() => onSelect(isSelected ? "" : node.key)}>
     <span class="box-id"><span class="hidden">${KINDS[node.kind]} </span>${node.id}</span>
     ${words && html`<span class="box-words">${words}</span>`}
   </button>`;
@@ -176,11 +185,17 @@ export function GraphTable({ graph }) {
     return node ? (node.kind === "pipeline" ? node.id : `${node.kind} ${node.id}`) : key;
   };
   return html`<div class="scroll" tabindex="0" role="region" aria-label="Traffic by edge"><table class="rows">
-    <thead><tr><th scope="col">Pipeline</th><th scope="col">From</th><th scope="col">To</th><th scope="col" class="number">Items/s</th><th scope="col" class="number">Bytes/s</th><th scope="col" class="number">Items</th><th scope="col" class="number">Lost/s</th></tr></thead>
+    <thead><tr><th scope="col">Pipeline</th><th scope="col">From</th><th scope="col">To</th><th scope="col" class="number">Items/s</th>
+      <th scope="col" class="number">Bytes/s</th><th scope="col" class="number">Items</th>
+      <th scope="col" class="number">Lost/s</th></tr></thead>
     <tbody>${graph.edges.map((edge) => {
       const end = graph.nodes.find((node) => node.key === (edge.ends === "in" ? edge.from : edge.to));
       const lost = end && edge.ends !== "inner" ? lostOf(end, [edge.pipeline], "lost") : 0;
-      return html`<tr key=${edge.key}><td>${edge.pipeline}</td><td>${name(edge.from)}</td><td>${name(edge.to)}</td><td class="number">${rate(rateOf(edge.counters, "items") ?? 0)}</td><td class="number">${bytes(rateOf(edge.counters, "bytes") ?? 0)}</td><td class="number">${count(totalOf(edge.counters, "items"))}</td><td class=${lost > 0 ? "number bad" : "number"}>${rate(lost)}</td></tr>`;
+      return html`<tr key=${edge.key}><td>${edge.pipeline}</td><td>${name(edge.from)}</td><td>${name(edge.to)}</td>
+        <td class="number">${rate(rateOf(edge.counters, "items") ?? 0)}</td>
+        <td class="number">${bytes(rateOf(edge.counters, "bytes") ?? 0)}</td>
+        <td class="number">${count(totalOf(edge.counters, "items"))}</td>
+        <td class=${lost > 0 ? "number bad" : "number"}>${rate(lost)}</td></tr>`;
     })}</tbody></table></div>`;
 }
 

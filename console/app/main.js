@@ -15,7 +15,8 @@ import { connect, go, isKnown, link, login, place } from "./state.js";
 const VIEWS = { overview: Overview, backends: Backends, budget: Budget, config: Config };
 
 function Missing() {
-  return html`<${Card} title="No such page"><${Empty} title="There is no page at this address."><p><button type="button" class="primary" onClick=${() => go("overview")}>Overview</button></p></${Empty}></${Card}>`;
+  return html`<${Card} title="No such page"><${Empty} title="There is no page at this address."><p>
+    <button type="button" class="primary" onClick=${() => go("overview")}>Overview</button></p></${Empty}></${Card}>`;
 }
 
 let failed;

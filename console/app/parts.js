@@ -97,12 +97,15 @@ export function Spark({ values, label, tone = "", width = 160, height = 36, most
   const last = known.at(-1) ?? 0;
   const words = known.length > 1 ? `${label}: now ${show(last)}, at most ${show(peak)}` : `${label}: no history yet`;
   if (asTables.value) {
-    return html`<table class="mini"><caption>${label}</caption><thead><tr><th scope="col">now</th><th scope="col">mean</th><th scope="col">most</th></tr></thead>
-      <tbody><tr><td>${show(last)}</td><td>${show(known.reduce((sum, one) => sum + one, 0) / Math.max(1, known.length))}</td><td>${show(peak)}</td></tr></tbody></table>`;
+    return html`<table class="mini"><caption>${label}</caption><thead><tr><th scope="col">now</th><th scope="col">mean</th>
+      <th scope="col">most</th></tr></thead>
+      <tbody><tr><td>${show(last)}</td><td>${show(known.reduce((sum, one) => sum + one, 0) / Math.max(1, known.length))}</td>
+        <td>${show(peak)}</td></tr></tbody></table>`;
   }
   return html`<svg class=${`spark ${tone}`} viewBox=${`0 0 ${width} ${height}`} preserveAspectRatio="none" role="img" aria-label=${words}>
     <path class="spark-base" d=${`M0 ${height - 1.5}H${width}`} />
-    ${runs.filter((run) => run.length > 1).map((run) => html`<path class="spark-area" d=${area(run)} /><path class="spark-line" d=${line(run)} />`)}
+    ${runs.filter((run) => run.length > 1).map((run) => html`<path class="spark-area" d=${area(run)} />
+      <path class="spark-line" d=${line(run)} />`)}
   </svg>`;
 }
 
@@ -127,7 +130,8 @@ export function Copy({ text, what }) {
 
 /** Lines to copy. @param {{lines: string[], what: string}} props */
 export function Code({ lines, what }) {
-  return html`<div class="code"><pre tabindex="0" aria-label=${what}><code>${lines.join("\n")}</code></pre><${Copy} text=${lines.join("\n")} what=${what} /></div>`;
+  return html`<div class="code"><pre tabindex="0" aria-label=${what}><code>${lines.join("\n")}</code></pre>
+    <${Copy} text=${lines.join("\n")} what=${what} /></div>`;
 }
 
 /** A text in which `names` are set apart. @param {{text: string}} props */
@@ -167,6 +171,7 @@ export function Tabs({ label, tabs, current, onPick }) {
     event.currentTarget.querySelectorAll("[role=tab]")[tabs.indexOf(next)]?.focus();
   };
   return html`<div class="tabs" role="tablist" aria-label=${label} onKeyDown=${move}>
-    ${tabs.map((tab) => html`<button type="button" role="tab" key=${tab.id} aria-selected=${tab.id === current} tabindex=${tab.id === current ? 0 : -1} onClick=${() => onPick(tab.id)}>${tab.name}</button>`)}
+    ${tabs.map((tab) => html`<button type="button" role="tab" key=${tab.id} aria-selected=${tab.id === current}
+      tabindex=${tab.id === current ? 0 : -1} onClick=${() => onPick(tab.id)}>${tab.name}</button>`)}
   </div>`;
 }

@@ -22,13 +22,17 @@ function Top({ onHelp }) {
   const [icon, next, name] = THEMES[theme.value] ?? THEMES[""];
   const file = about.value?.configuration.name ?? "";
   return html`<header class="top">
-    <a class="brand" href="/" onClick=${(event) => follow(event, "overview")}><img src=${new URL("icon.svg", import.meta.url).href} width="24" height="24" alt="" /> skep</a>
+    <a class="brand" href="/" onClick=${(event) => follow(event, "overview")}>
+      <img src=${new URL("icon.svg", import.meta.url).href} width="24" height="24" alt="" /> skep</a>
     <span class="top-file muted" title=${file}>${file}</span>
     ${about.value && html`<span class="top-more muted">${about.value.version}${health.value ? ` · up ${uptime(health.value.uptime_ms)}` : ""}</span>`}
     <span class="space"></span>
     <${Link} />
-    <button type="button" class="quiet icon-only" aria-pressed=${isPaused.value} aria-label=${isPaused.value ? "Go on" : "Pause"} title=${isPaused.value ? "Go on (p)" : "Pause (p)"} onClick=${() => (isPaused.value = !isPaused.value)}><${Icon} name=${isPaused.value ? "play" : "pause"} /></button>
-    <button type="button" class="quiet icon-only" aria-label=${`${name}; change`} title=${name} onClick=${() => (theme.value = next)}><${Icon} name=${icon} /></button>
+    <button type="button" class="quiet icon-only" aria-pressed=${isPaused.value} aria-label=${isPaused.value ? "Go on" : "Pause"}
+      title=${isPaused.value ? "Go on (p)" : "Pause (p)"} onClick=${() => (isPaused.value = !isPaused.value)}><${Icon}
+      name=${isPaused.value ? "play" : "pause"} /></button>
+    <button type="button" class="quiet icon-only" aria-label=${`${name}; change`} title=${name} onClick=${() => (theme.value = next)}>
+      <${Icon} name=${icon} /></button>
     <button type="button" class="quiet icon-only" aria-label="Keys" title="Keys (?)" onClick=${onHelp}><${Icon} name="help" /></button>
   </header>`;
 }
@@ -41,13 +45,15 @@ function follow(event, page) {
 }
 
 function Rail() {
-  return html`<nav class="rail" aria-label="Pages">${PAGES.map((page, i) => html`<a key=${page.id} href=${page.path} aria-current=${place.value.page === page.id ? "page" : undefined} onClick=${(event) => follow(event, page.id)}>
+  return html`<nav class="rail" aria-label="Pages">${PAGES.map((page, i) => html`<a key=${page.id} href=${page.path}
+    aria-current=${place.value.page === page.id ? "page" : undefined} onClick=${(event) => follow(event, page.id)}>
     <${Icon} name=${page.icon} /><span>${page.name}</span><kbd aria-hidden="true">${i + 1}</kbd></a>`)}</nav>`;
 }
 
 function Gone() {
   if (link.value !== "lost") return null;
-  return html`<div class="gone" role="alert"><strong>skep does not answer.</strong> What you see is old. This page goes on by itself when skep is back.${trouble.value?.status ? html` <span class="muted">${trouble.value.message}${trouble.value.help ? `: ${trouble.value.help}` : ""}.</span>` : ""}</div>`;
+  return html`<div class="gone" role="alert">
+    <strong>skep does not answer.</strong> What you see is old. This page goes on by itself when skep is back.${trouble.value?.status ? html` <span class="muted">${trouble.value.message}${trouble.value.help ? `: ${trouble.value.help}` : ""}.</span>` : ""}</div>`;
 }
 
 const KEYS = [
@@ -61,7 +67,8 @@ const KEYS = [
 
 /** @param {{dialog: any}} props */
 function Help({ dialog }) {
-  return html`<dialog class="help" ref=${dialog} aria-label="Keys" onClick=${(event) => event.target === event.currentTarget && dialog.current.close()}>
+  return html`<dialog class="help" ref=${dialog} aria-label="Keys"
+    onClick=${(event) => event.target === event.currentTarget && dialog.current.close()}>
     <h2>Keys</h2><dl>${KEYS.map(([key, words]) => html`<div key=${key}><dt><kbd>${key}</kbd></dt><dd>${words}</dd></div>`)}</dl>
     <button type="button" class="primary" onClick=${() => dialog.current.close()}>Close</button></dialog>`;
 }
@@ -102,5 +109,6 @@ export function Shell({ children }) {
     document.title = `${name} · skep`;
   }, [place.value.page]);
   return html`<${Fragment}><a class="skip" href="#main">Skip to the page</a><${Top} onHelp=${help} /><${Rail} />
-    <main id="main" tabindex="-1" class=${link.value === "lost" ? "old" : ""}><${Gone} />${children}</main><${Help} dialog=${dialog} /></${Fragment}>`;
+    <main id="main" tabindex="-1" class=${link.value === "lost" ? "old" : ""}><${Gone} />${children}</main>
+      <${Help} dialog=${dialog} /></${Fragment}>`;
 }

@@ -8,17 +8,19 @@ import { ago, rate } from "./format.js";
 
 /**
  * Totals by signal from the edges of the graph: what comes in, and what goes out.
+ * What a failing exporter gets is not out.
  * @param {{edges: any[]}} graph @param {(counters: string[]) => number | undefined} rateOf
+ * @param {Set<string>} [failing] keys of exporters
  * @returns {Record<string, {in: number, out: number}>}
  */
-export function totals(graph, rateOf) {
+export function totals(graph, rateOf, failing = new Set()) {
   const found = {};
   for (const edge of graph.edges) {
     const signal = edge.pipeline.split("/")[0];
     found[signal] ??= { in: 0, out: 0 };
     const value = rateOf(edge.counters) ?? 0;
     if (edge.ends === "in" && edge.from.startsWith("receiver:")) found[signal].in += value;
-    if (edge.ends === "out" && edge.to.startsWith("exporter:")) found[signal].out += value;
+    if (edge.ends === "out" && edge.to.startsWith("exporter:") && !failing.has(edge.to)) found[signal].out += value;
   }
   return found;
 }
@@ -66,6 +68,20 @@ function sentence(rates, working) {
   const names = [...new Set(working.map((one) => one.id))];
   if (names.length === 0) return "Data comes in";
   return `Data flows to ${names.length > 4 ? `${names.length} backends` : list(names)}`;
+}
+
+/**
+ * Lines of the log that differ in numbers only, once, with how often they came; the newest first.
+ * @param {{at_unix_ms: number, level: string, text: string}[]} lines newest first
+ */
+export function repeated(lines) {
+  const found = new Map();
+  for (const line of lines) {
+    const key = line.level + line.text.replace(/[0-9]+/g, "0");
+    if (found.has(key)) found.get(key).times += 1;
+    else found.set(key, { ...line, times: 1 });
+  }
+  return [...found.values()];
 }
 
 /**

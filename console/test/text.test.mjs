@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { format, parse, token } from "../app/router.js";
 import { languages, local, span, target } from "../app/snippets.js";
-import { grouped, totals, verdict } from "../app/verdict.js";
+import { grouped, repeated, totals, verdict } from "../app/verdict.js";
 import { parts, paths } from "../app/yaml.js";
 
 const PAGES = [{ id: "overview", path: "/" }, { id: "backends", path: "/backends" }];
@@ -79,4 +79,11 @@ test("totals are those at the ends of the graph", () => {
   const edge = (from, to, ends) => ({ pipeline: "traces", from, to, ends, counters: [from + to] });
   const edges = [edge("receiver:a", "pipeline:traces", "in"), edge("connector:c", "pipeline:traces", "in"), edge("pipeline:traces", "exporter:b", "out"), edge("pipeline:traces", "connector:d", "out")];
   assert.deepEqual(totals({ edges }, () => 10), { traces: { in: 10, out: 10 } });
+  assert.deepEqual(totals({ edges }, () => 10, new Set(["exporter:b"])), { traces: { in: 10, out: 0 } });
+});
+
+test("lines that differ in numbers only are one", () => {
+  const line = (at_unix_ms, text, level = "WARN") => ({ at_unix_ms, level, text });
+  const found = repeated([line(9, "lost 7 items"), line(8, "other"), line(7, "lost 12 items"), line(6, "lost 7 items", "ERROR")]);
+  assert.deepEqual(found.map((one) => [one.at_unix_ms, one.times]), [[9, 2], [8, 1], [6, 1]]);
 });

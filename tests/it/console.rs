@@ -239,6 +239,7 @@ fn a_configuration_is_looked_at_checked_and_reloaded() {
     let mut console = Console::start("{nop: {}}", &["--console-actions"]);
     let mut browser = Browser::start();
     browser.open(&console.link());
+    browser.see("live");
     browser.key("4");
     browser.see("What runs is what is on disk.");
     browser.see("receivers:");
@@ -285,7 +286,7 @@ fn everything_is_reached_by_keys_and_fits_a_narrow_window() {
     console.send();
     let mut browser = Browser::start();
     browser.open(&console.url(&format!("/#t={TOKEN}")));
-    browser.see("Data flows");
+    browser.see("2 in since the start");
     for (key, title) in [("2", "none failing"), ("3", "Memory for data"), ("4", "Running")] {
         browser.key(key);
         browser.see(title);

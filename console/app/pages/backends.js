@@ -18,7 +18,9 @@ export function Backends() {
   return html`<header class="page-head"><h1>Backends</h1>
       <p class="muted">${failing > 0 ? html`<span class="bad">${failing} of ${all.length} failing</span>` : `${all.length}, none failing`}</p>
       <${Search} label="Find a backend" value=${place.value.query.find ?? ""} onInput=${(find) => ask({ find })} /></header>
-    ${shown.length === 0 && html`<${Card} title="Backends"><${Empty} title=${all.length ? `No backend has “${place.value.query.find}” in its name or address.` : "No exporter runs."} /></${Card}>`}
+    ${shown.length === 0 && html`<${Card} title="Backends">
+      <${Empty} title=${all.length ? `No backend has “${place.value.query.find}” in its name or address.` : "No exporter runs."} />
+      </${Card}>`}
     <div class="cards">${shown.map((one) => html`<${Backend} key=${`${one.id} ${one.signal} ${one.destination}`} one=${one} />`)}</div>`;
 }
 
@@ -29,11 +31,14 @@ function Backend({ one }) {
   const sent = sending.rate(`${key} sent`);
   const lost = sending.rate(`${key} lost`, 15000) ?? 0;
   return html`<section class=${`card backend ${one.state}`} aria-label=${`${one.id}, ${one.signal}`}>
-    <header class="card-head"><h2>${one.id}</h2> <${Signal} name=${one.signal} /><div class="card-aside"><${State} state=${one.state} /></div></header>
+    <header class="card-head"><h2>${one.id}</h2> <${Signal} name=${one.signal} /><div class="card-aside">
+      <${State} state=${one.state} /></div></header>
     <p class="mono muted wrap destination">${one.destination}</p>
-    ${one.last_error && html`<p class="trouble wrap" role="status"><${Words} text=${one.last_error} /><span class="muted block">${ago(one.last_error_age_ms)}; ${one.last_success_age_ms == null ? "it never took data" : `it last took data ${ago(one.last_success_age_ms)}`}</span></p>`}
+    ${one.last_error && html`<p class="trouble wrap" role="status"><${Words} text=${one.last_error} />
+      <span class="muted block">${ago(one.last_error_age_ms)}; ${one.last_success_age_ms == null ? "it never took data" : `it last took data ${ago(one.last_success_age_ms)}`}</span></p>`}
     <div class="rate-row"><p class="big">${sent === undefined ? "–" : rate(sent)}<small> ${noun}/s sent</small></p>
-      <${Spark} values=${sending.series(`${key} sent`)} label=${`${one.id}, ${noun} sent per second, 5 minutes`} tone=${one.state === "error" ? "bad" : ""} show=${(value) => `${rate(value)}/s`} /></div>
+      <${Spark} values=${sending.series(`${key} sent`)} label=${`${one.id}, ${noun} sent per second, 5 minutes`}
+        tone=${one.state === "error" ? "bad" : ""} show=${(value) => `${rate(value)}/s`} /></div>
     <${Queue} queue=${one.queue} />
     <dl class="facts-grid">
       <${Latency} one=${one} name=${key} />
@@ -44,7 +49,8 @@ function Backend({ one }) {
       <${Fact} name="Queue was full" value=${count(one.queue_full_items)} tone=${one.queue_full_items > 0 ? "bad" : ""} />
       ${one.rejected_items > 0 && html`<${Fact} name="Rejected in part" value=${count(one.rejected_items)} tone="bad" />`}
       ${one.dead_letter_items > 0 && html`<${Fact} name="Dead letters" value=${`${count(one.dead_letter_items)} ${noun}`} tone="warn" />`}
-      ${one.dead_letter_unkept_items > 0 && html`<${Fact} name="Dead letters not kept" value=${count(one.dead_letter_unkept_items)} tone="bad" />`}
+      ${one.dead_letter_unkept_items > 0 && html`<${Fact} name="Dead letters not kept" value=${count(one.dead_letter_unkept_items)}
+        tone="bad" />`}
       ${lost > 0 && html`<${Fact} name="Lost now" value=${`${rate(lost)}/s`} tone="bad" />`}
     </dl>
     ${one.storage.length > 0 && html`<${OnDisk} logs=${one.storage} />`}
@@ -62,7 +68,8 @@ function Latency({ one, name }) {
   const counts = lately.some((value) => value >= 0.5) ? lately : one.attempt_counts;
   const [half, most] = [0.5, 0.99].map((part) => quantile(one.attempt_ms_bounds, counts, part));
   const words = (ms) => (ms === Infinity ? `>${short(one.attempt_ms_bounds.at(-1))}` : `≤${short(ms)}`);
-  return html`<${Fact} name="Answer, p50" value=${half === undefined ? "–" : words(half)} /><${Fact} name="Answer, p99" value=${most === undefined ? "–" : words(most)} />`;
+  return html`<${Fact} name="Answer, p50" value=${half === undefined ? "–" : words(half)} />
+    <${Fact} name="Answer, p99" value=${most === undefined ? "–" : words(most)} />`;
 }
 
 /** @param {{queue: any}} props */
@@ -71,12 +78,17 @@ function Queue({ queue }) {
   const { size, capacity, unit } = queue;
   const label = capacity > 0 ? `${count(size)} of ${count(capacity)} ${unit}` : `${count(size)} ${unit || "requests"}, without a limit`;
   return html`<div class="queue"><div class="queue-head"><span>Queue</span><span class="number">${label}</span></div>
-    <${Bar} parts=${[{ value: size, kind: capacity > 0 && size > 0.75 * capacity ? "warn" : "" }]} whole=${capacity || Math.max(1, size)} label=${`Queue: ${label}${capacity ? `, ${percent(size, capacity)}` : ""}`} />
+    <${Bar} parts=${[{ value: size, kind: capacity > 0 && size > 0.75 * capacity ? "warn" : "" }]} whole=${capacity || Math.max(1, size)}
+      label=${`Queue: ${label}${capacity ? `, ${percent(size, capacity)}` : ""}`} />
     <p class="muted">${bytes(queue.bytes)} in memory${queue.oldest_age_ms == null ? "" : `, the oldest ${age(queue.oldest_age_ms) === "now" ? "just came" : `waits ${age(queue.oldest_age_ms)}`}`} · ${plural(queue.in_flight_requests, "request")} under way</p></div>`;
 }
 
 /** @param {{logs: any[]}} props */
 function OnDisk({ logs }) {
-  return html`<table class="rows"><caption>On disk</caption><thead><tr><th scope="col">Part</th><th scope="col" class="number">Size</th><th scope="col" class="number">Items</th><th scope="col" class="number">Oldest</th></tr></thead>
-    <tbody>${logs.map((log) => html`<tr key=${log.part}><td>${log.part.replaceAll("_", " ")} <span class="muted">${log.extension}</span></td><td class="number">${bytes(log.size_bytes)}</td><td class="number">${count(log.items)}</td><td class="number">${log.oldest_age_ms == null ? "–" : age(log.oldest_age_ms)}</td></tr>`)}</tbody></table>`;
+  return html`<table class="rows"><caption>On disk</caption><thead><tr><th scope="col">Part</th><th scope="col" class="number">Size</th>
+    <th scope="col" class="number">Items</th><th scope="col" class="number">Oldest</th></tr></thead>
+    <tbody>${logs.map((log) => html`<tr key=${log.part}>
+      <td>${log.part.replaceAll("_", " ")} <span class="muted">${log.extension}</span></td><td class="number">${bytes(log.size_bytes)}</td>
+      <td class="number">${count(log.items)}</td>
+      <td class="number">${log.oldest_age_ms == null ? "–" : age(log.oldest_age_ms)}</td></tr>`)}</tbody></table>`;
 }

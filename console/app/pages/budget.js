@@ -28,8 +28,10 @@ function Memory({ now }) {
     <div class="memory">
       <div>
         <p class="big">${bytes(now.used_bytes)}<small> of ${bytes(now.limit_bytes)}, ${percent(now.used_bytes, now.limit_bytes)}</small></p>
-        <${Bar} parts=${[{ value: queued, kind: "queue" }, { value: rest, kind: "rest" }]} whole=${now.limit_bytes} mark=${peak} label=${label} />
-        <ul class="legend"><li class="queue">in queues ${bytes(queued)}</li><li class="rest">in receivers and processors ${bytes(rest)}</li><li class="mark">most since you look ${bytes(peak)}</li></ul>
+        <${Bar} parts=${[{ value: queued, kind: "queue" }, { value: rest, kind: "rest" }]} whole=${now.limit_bytes} mark=${peak}
+          label=${label} />
+        <ul class="legend"><li class="queue">in queues ${bytes(queued)}</li><li class="rest">in receivers and processors ${bytes(rest)}</li>
+          <li class="mark">most since you look ${bytes(peak)}</li></ul>
         ${now.waiting_requests > 0 ? html`<p class="bad">${plural(now.waiting_requests, "request")} waiting for memory: a backend is slower than what comes in.</p>` : html`<p class="muted">No request waits for memory.</p>`}
       </div>
       <div><h3>Last minutes</h3><${Spark} values=${used} label="Memory for data" height=${56} show=${bytes} />
@@ -44,8 +46,10 @@ function Memory({ now }) {
 function Dropped() {
   const all = [...(health.value?.dropped ?? [])].sort((a, b) => b.items - a.items);
   return html`<${Card} title="Dropped since the start">
-    ${all.length === 0 ? html`<${Empty} title="Nothing was dropped." />` : html`<table class="rows"><thead><tr><th scope="col">Reason</th><th scope="col" class="number">Items</th></tr></thead>
-      <tbody>${all.map((one) => html`<tr key=${one.reason}><td>${one.reason.replaceAll("_", " ")}</td><td class="number">${count(one.items)}</td></tr>`)}</tbody></table>`}
+    ${all.length === 0 ? html`<${Empty} title="Nothing was dropped." />` : html`<table class="rows"><thead><tr><th scope="col">Reason</th>
+      <th scope="col" class="number">Items</th></tr></thead>
+      <tbody>${all.map((one) => html`<tr key=${one.reason}><td>${one.reason.replaceAll("_", " ")}</td>
+        <td class="number">${count(one.items)}</td></tr>`)}</tbody></table>`}
   </${Card}>`;
 }
 
@@ -57,17 +61,22 @@ function Disk() {
   }
   const all = [...seen.values()];
   return html`<${Card} title="On disk">
-    ${all.length === 0 ? html`<${Empty} title="Nothing is kept on disk."><p class="muted">A queue or a journal with a <code>storage</code> survives a restart.</p></${Empty}>` : html`<table class="rows"><thead><tr><th scope="col">Of</th><th scope="col">Part</th><th scope="col" class="number">Size</th><th scope="col" class="number">Items</th></tr></thead>
-      <tbody>${all.map(({ who, log }) => html`<tr key=${who + log.part}><td>${who}</td><td>${log.part.replaceAll("_", " ")}</td><td class="number">${bytes(log.size_bytes)}</td><td class="number">${count(log.items)}</td></tr>`)}</tbody></table>`}
+    ${all.length === 0 ? html`<${Empty} title="Nothing is kept on disk.">
+      <p class="muted">A queue or a journal with a <code>storage</code> survives a restart.</p></${Empty}>` : html`<table class="rows">
+      <thead><tr><th scope="col">Of</th><th scope="col">Part</th><th scope="col" class="number">Size</th>
+      <th scope="col" class="number">Items</th></tr></thead>
+      <tbody>${all.map(({ who, log }) => html`<tr key=${who + log.part}><td>${who}</td><td>${log.part.replaceAll("_", " ")}</td>
+        <td class="number">${bytes(log.size_bytes)}</td><td class="number">${count(log.items)}</td></tr>`)}</tbody></table>`}
   </${Card}>`;
 }
 
-const EXAMPLE = ["exporters:", "  honeycomb:", '    api_key: "${env:HONEYCOMB_API_KEY}"', "    budget: {preset: free}"];
+const EXAMPLE = ["exporters:", "  honeycomb:", '    api_key: "${env:HONEYCOMB_API_KEY}"', "    budget: {preset: honeycomb-free, storage: file_storage}"];
 
 /** @param {{months: any[]}} props */
 function Months({ months }) {
   if (months.length === 0) {
-    return html`<${Card} title="Months of vendors"><${Empty} title="No exporter has a monthly budget."><p class="muted">With <code>budget</code>, an exporter stays within what its vendor gives in a month: errors and slow traces first, whole traces, with right weights.</p>
+    return html`<${Card} title="Months of vendors"><${Empty} title="No exporter has a monthly budget.">
+      <p class="muted">With <code>budget</code>, an exporter stays within what its vendor gives in a month: errors and slow traces first, whole traces, with right weights.</p>
       <${Code} lines=${EXAMPLE} what="an example" /></${Empty}></${Card}>`;
   }
   return html`<div class="cards wide">${months.map((month) => html`<${Month} key=${month.exporter} month=${month} />`)}</div>`;
@@ -83,17 +92,25 @@ function Month({ month }) {
   const label = `${count(month.used)} of ${count(month.limit)} ${month.unit}, ${percent(month.used, month.limit)}; the month is ${percent(passed, 1)} over`;
   return html`<section class="card" aria-label=${`Month of ${month.exporter}`}>
     <header class="card-head"><h2>${month.exporter}</h2><span class="muted">${day(start)} to ${day(end)}</span>
-      <div class="card-aside"><span class="chip">${{ pace: "paced", stop: "stops at the ceiling", warn: "warns only" }[month.mode] ?? month.mode}</span></div></header>
+      <div class="card-aside">
+        <span class="chip">${{ pace: "paced", stop: "stops at the ceiling", warn: "warns only" }[month.mode] ?? month.mode}</span></div>
+        </header>
     <p class="big">${count(month.used)}<small> of ${count(month.limit)} ${month.unit}, ${percent(month.used, month.limit)}</small></p>
     <${Bar} parts=${[{ value: month.used, kind: tone }]} whole=${month.limit} mark=${passed * month.limit} label=${label} />
     <p class="muted">The mark is an even use of the month; ${plural(days, "day")} left. ${month.exhausted ? html`<strong class="bad">Used up: data is refused.</strong>` : html`At its end: about ${count(month.forecast)}${month.unlimited > month.forecast ? `, without the budget ${count(month.unlimited)}` : ""}.`}</p>
     ${month.trouble && html`<p class="trouble" role="status">The ledger cannot be written: ${month.trouble}</p>`}
     <div class="sides">
-      <div class="side"><h3>What passes now</h3><table class="rows"><thead><tr><th scope="col">Kind</th><th scope="col" class="number">Wanted</th><th scope="col" class="number">Passes</th></tr></thead>
-        <tbody>${month.classes.map((one) => html`<tr key=${one.name}><td>${{ error: "errors", slow: "slow", rest: "the rest" }[one.name] ?? one.name}</td><td class="number">${rate(one.wanted)}/s</td><td class="number">${percent(one.passing, 1)}</td></tr>`)}</tbody></table>
+      <div class="side"><h3>What passes now</h3><table class="rows"><thead><tr><th scope="col">Kind</th>
+        <th scope="col" class="number">Wanted</th><th scope="col" class="number">Passes</th></tr></thead>
+        <tbody>${month.classes.map((one) => html`<tr key=${one.name}>
+          <td>${{ error: "errors", slow: "slow", rest: "the rest" }[one.name] ?? one.name}</td><td class="number">${rate(one.wanted)}/s</td>
+          <td class="number">${percent(one.passing, 1)}</td></tr>`)}</tbody></table>
         <p class="muted">${left > 0 ? `${count(left)} ${month.unit} left out this month${month.left_out_ceiling > 0 ? `, ${count(month.left_out_ceiling)} of them at the ceiling` : ""}.` : "Nothing was left out this month."}</p></div>
-      <div class="side"><h3>Who wants most</h3>${month.eaters.length === 0 ? html`<p class="muted">Nothing came yet.</p>` : html`<${Eaters} month=${month} />`}</div>
-      ${month.left_out.length > 0 && html`<div class="side"><h3>Left out, by service</h3><ul class="plain">${month.left_out.slice(0, 8).map((one) => html`<li key=${one.service}><span>${one.service || "without a name"}</span><span class="number">${count(one.units)}</span></li>`)}</ul></div>`}
+      <div class="side"><h3>Who wants most</h3>${month.eaters.length === 0 ? html`<p class="muted">Nothing came yet.</p>` : html`<${Eaters}
+        month=${month} />`}</div>
+      ${month.left_out.length > 0 && html`<div class="side"><h3>Left out, by service</h3>
+        <ul class="plain">${month.left_out.slice(0, 8).map((one) => html`<li key=${one.service}>
+        <span>${one.service || "without a name"}</span><span class="number">${count(one.units)}</span></li>`)}</ul></div>`}
     </div>
   </section>`;
 }
@@ -101,6 +118,9 @@ function Month({ month }) {
 /** Services and the names of their spans, with their parts. @param {{month: any}} props */
 function Eaters({ month }) {
   const total = month.eaters.reduce((sum, one) => sum + one.wanted, 0);
-  return html`<table class="rows"><thead><tr><th scope="col">Service</th><th scope="col">Name</th><th scope="col" class="number">Part</th></tr></thead>
-    <tbody>${month.eaters.slice(0, 10).map((one) => html`<tr key=${`${one.service} ${one.name}`}><td class="wrap">${one.service || "without a name"}</td><td class="wrap muted">${one.name}</td><td class="number">${percent(one.wanted, total)}</td></tr>`)}</tbody></table>`;
+  return html`<table class="rows"><thead><tr><th scope="col">Service</th><th scope="col">Name</th>
+    <th scope="col" class="number">Part</th></tr></thead>
+    <tbody>${month.eaters.slice(0, 10).map((one) => html`<tr key=${`${one.service} ${one.name}`}>
+      <td class="wrap">${one.service || "without a name"}</td><td class="wrap muted">${one.name}</td>
+      <td class="number">${percent(one.wanted, total)}</td></tr>`)}</tbody></table>`;
 }

@@ -25,7 +25,8 @@ export function Config() {
     ${error && html`<${Trouble} error=${error} />`}
     ${config && html`<${Reload} config=${config} onDone=${load} />`}
     ${config && html`<section class="card" aria-label="Configuration">
-      <div class="card-head tabs-head"><${Tabs} label="Which configuration" tabs=${tabs} current=${tab} onPick=${(tab) => ask({ tab, line: "" })} /></div>
+      <div class="card-head tabs-head">
+        <${Tabs} label="Which configuration" tabs=${tabs} current=${tab} onPick=${(tab) => ask({ tab, line: "" })} /></div>
       ${tab === "running" && html`<${Running} shown=${config.running} find=${query.find ?? ""} />`}
       ${tab.startsWith("source-") && html`<${OnDisk} disk=${disk} source=${disk.sources[Number(tab.slice(7))]} />`}
       ${tab === "check" && html`<${Check} />`}
@@ -60,11 +61,14 @@ function Reload({ config, onDone }) {
       ? ["error", `On disk it has ${plural(errors, "error")}: a reload would change nothing.`]
       : disk.differs
         ? ["warn", "On disk it says something else than what runs: a reload would apply it."]
-        : ["ok", "What runs is what is on disk."];
+        : ["ok", config.origin.is_built_in ? "The built-in configuration runs." : "What runs is what is on disk."];
   return html`<section class=${`verdict slim ${state[0]}`} aria-label="Reload">
-    <div class="verdict-row"><p><span class="sign" aria-hidden="true">${{ ok: "●", idle: "○", warn: "▲", error: "▲" }[state[0]]}</span> ${state[1]}</p>
-      <button type="button" class="primary" disabled=${!mayReload || isBusy} onClick=${reload} aria-describedby="reload-why"><${Icon} name="reload" />${isBusy ? "Reloading" : "Reload"}</button></div>
-    ${!about.value?.actions && html`<p id="reload-why" class="muted">This console changes nothing. Start skep with <code>--console-actions</code>, or run <code>skep reload</code>.</p>`}
+    <div class="verdict-row"><p>
+      <span class="sign" aria-hidden="true">${{ ok: "●", idle: "○", warn: "▲", error: "▲" }[state[0]]}</span> ${state[1]}</p>
+      <button type="button" class="primary" disabled=${!mayReload || isBusy} onClick=${reload} aria-describedby="reload-why">
+        <${Icon} name="reload" />${isBusy ? "Reloading" : "Reload"}</button></div>
+    ${!about.value?.actions && html`<p id="reload-why"
+      class="muted">This console changes nothing. Start skep with <code>--console-actions</code>, or run <code>skep reload</code>.</p>`}
     ${error && html`<${Trouble} error=${error} />`}
     ${result && html`<${Outcome} result=${result} />`}
   </section>`;
@@ -75,7 +79,8 @@ function Outcome({ result }) {
   const groups = ["changed", "added", "removed", "kept"].filter((name) => result[name].length > 0);
   return html`<div class="outcome" role="status">
     <p><strong>${result.applied ? "Applied." : "Not applied: the running configuration stays."}</strong> ${result.applied ? html`<span class="muted">The pipelines stood still for ${(result.pause_us / 1000).toFixed(1)} ms.</span>` : ""}</p>
-    ${result.applied && groups.length > 0 && html`<dl class="changes">${groups.map((name) => html`<div key=${name} class=${name}><dt>${name}</dt><dd>${result[name].join(", ")}</dd></div>`)}</dl>`}
+    ${result.applied && groups.length > 0 && html`<dl class="changes">${groups.map((name) => html`<div key=${name} class=${name}>
+      <dt>${name}</dt><dd>${result[name].join(", ")}</dd></div>`)}</dl>`}
     <${Problems} problems=${result.problems} />
   </div>`;
 }
@@ -86,7 +91,8 @@ function Problems({ problems, onPick }) {
   const where = (one) => [one.source && one.line ? `${title(one.source)}:${one.line}:${one.column}` : "", one.path].filter(Boolean).join(" ");
   return html`<ul class="problems">${problems.map((one, i) => html`<li key=${i} class=${one.error ? "is-error" : "is-warn"}>
     <p><span class="level">${one.error ? "error" : "warning"}</span> <span class="wrap"><${Words} text=${one.message} /></span></p>
-    ${where(one) && html`<p class="mono">${onPick && one.line ? html`<button type="button" class="link" onClick=${() => onPick(one.line)}>${where(one)}</button>` : where(one)}</p>`}
+    ${where(one) && html`<p class="mono">${onPick && one.line ? html`<button type="button" class="link"
+      onClick=${() => onPick(one.line)}>${where(one)}</button>` : where(one)}</p>`}
     ${one.help && html`<p class="muted wrap"><${Words} text=${one.help} /></p>`}
   </li>`)}</ul>`;
 }
@@ -104,7 +110,8 @@ function Running({ shown, find }) {
     return found;
   }, [shown.problems, all]);
   const aside = html`<p class="muted">References are replaced, defaults are filled in and fainter, secrets are masked.</p>
-    <div class="card-aside"><${Search} label="Find a line" value=${find} onInput=${(find) => ask({ find })} /><${Copy} text=${shown.yaml} what="the configuration" /></div>`;
+    <div class="card-aside"><${Search} label="Find a line" value=${find} onInput=${(find) => ask({ find })} />
+      <${Copy} text=${shown.yaml} what="the configuration" /></div>`;
   return html`<div class="code-head">${aside}</div><${Problems} problems=${shown.problems} />
     <${Lines} text=${shown.yaml} marks=${marks} find=${find} isFaint=${(line) => all[line - 1] !== "" && !given.has(all[line - 1])} />`;
 }
@@ -115,7 +122,8 @@ function OnDisk({ disk, source }) {
   const own = disk.problems.filter((one) => one.source === source.name || one.source === "");
   const marks = new Map();
   for (const problem of own.filter((one) => one.line > 0)) marks.set(problem.line, [...(marks.get(problem.line) ?? []), problem]);
-  return html`<div class="code-head"><p class="muted mono">${source.name}</p><div class="card-aside"><${Copy} text=${source.text} what="the text" /></div></div>
+  return html`<div class="code-head"><p class="muted mono">${source.name}</p><div class="card-aside">
+    <${Copy} text=${source.text} what="the text" /></div></div>
     <${Problems} problems=${own} onPick=${(line) => ask({ line: String(line) })} />
     <${Lines} text=${source.text} marks=${marks} line=${line} />`;
 }
@@ -135,7 +143,8 @@ function Lines({ text, marks, find = "", line = 0, isFaint = () => false }) {
   return html`<div class="lines" tabindex="0" role="region" aria-label="Text of the configuration" ref=${box}>${lines.map((one, i) => {
     const found = marks.get(i + 1);
     const kind = [found ? (found.some((problem) => problem.error) ? "error" : "warn") : "", !found && isFaint(i + 1) ? "faint" : "", i + 1 === line || (sought && one.toLowerCase().includes(sought)) ? "hit" : ""].join(" ");
-    return html`<div key=${i} class=${`line ${kind}`}><span class="line-number" aria-hidden="true">${i + 1}</span><code>${parts(one).map((part) => html`<span class=${`y-${part.kind}`}>${part.text}</span>`)}${one === "" ? " " : ""}</code>${found && html`<span class="line-mark"><${Words} text=${found.map((problem) => problem.message).join("; ")} /></span>`}</div>`;
+    return html`<div key=${i} class=${`line ${kind}`}><span class="line-number" aria-hidden="true">${i + 1}</span>
+      <code>${parts(one).map((part) => html`<span class=${`y-${part.kind}`}>${part.text}</span>`)}${one === "" ? " " : ""}</code>${found && html`<span class="line-mark"><${Words} text=${found.map((problem) => problem.message).join("; ")} /></span>`}</div>`;
   })}</div>`;
 }
 
@@ -166,13 +175,17 @@ function Check() {
   };
   const numbers = useMemo(() => text.split("\n").map((_, i) => i + 1).join("\n"), [text]);
   const wrong = (result?.problems ?? []).filter((one) => one.error).length;
-  return html`<div class="code-head"><p class="muted">Paste a file of skep or of the Collector. It is checked in this process and kept nowhere; references to variables and files are not looked up.</p></div>
+  return html`<div class="code-head">
+    <p class="muted">Paste a file of skep or of the Collector. It is checked in this process and kept nowhere; references to variables and files are not looked up.</p></div>
     <div class="check"><div class="check-text"><pre class="numbers" aria-hidden="true">${numbers}</pre>
-      <textarea ref=${box} spellcheck="false" autocapitalize="off" autocomplete="off" wrap="off" aria-label="A configuration to check" value=${text} onInput=${(event) => setText(event.target.value)} onScroll=${(event) => (event.target.previousElementSibling.scrollTop = event.target.scrollTop)}></textarea></div>
+      <textarea ref=${box} spellcheck="false" autocapitalize="off" autocomplete="off" wrap="off" aria-label="A configuration to check"
+        value=${text} onInput=${(event) => setText(event.target.value)}
+        onScroll=${(event) => (event.target.previousElementSibling.scrollTop = event.target.scrollTop)}></textarea></div>
       <div class="check-result" role="status" aria-live="polite">
         ${error && html`<${Trouble} error=${error} />`}
         ${!error && !result && html`<p class="muted">Checking.</p>`}
-        ${!error && result && html`<p class=${`check-title ${result.valid ? "ok" : "error"}`}><span class="sign" aria-hidden="true">${result.valid ? "●" : "▲"}</span> ${result.valid ? "Valid" : `Not valid: ${plural(wrong, "error")}`}</p>
+        ${!error && result && html`<p class=${`check-title ${result.valid ? "ok" : "error"}`}>
+          <span class="sign" aria-hidden="true">${result.valid ? "●" : "▲"}</span> ${result.valid ? "Valid" : `Not valid: ${plural(wrong, "error")}`}</p>
           ${result.summary && html`<p>${result.summary}</p>`}
           ${result.references > 0 && html`<p class="muted">${plural(result.references, "reference")} to variables or files ${result.references === 1 ? "was" : "were"} not looked up.</p>`}
           <${Problems} problems=${result.problems} onPick=${pick} />`}

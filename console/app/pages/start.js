@@ -29,14 +29,16 @@ export function Start() {
       <div>
         ${chosen && html`<${Tabs} label="Language" tabs=${all} current=${chosen.id} onPick=${(language) => ask({ language })} />
           <${Code} lines=${chosen.lines} what=${`the lines for ${chosen.name}`} />`}
-        ${found && span(found) && html`<p class="muted">Or one span, without an SDK:</p><${Code} lines=${span(found)} what="a request with one span" />`}
+        ${found && span(found) && html`<p class="muted">Or one span, without an SDK:</p>
+          <${Code} lines=${span(found)} what="a request with one span" />`}
         ${others.map((line) => html`<${Code} key=${line} lines=${[line]} what="the setting" />`)}
         ${!found && others.length === 0 && html`<p>No port for applications is open.</p>`}
       </div>
       <div>
         <h3>Open ports</h3>
         <table class="rows"><thead><tr><th scope="col">Receiver</th><th scope="col">Protocol</th><th scope="col">Address</th></tr></thead>
-          <tbody>${doors.map((port) => html`<tr key=${port.component + port.protocol + port.address}><td>${port.component}</td><td>${port.protocol}${port.tls ? " with TLS" : ""}</td><td class="mono">${port.address}</td></tr>`)}</tbody></table>
+          <tbody>${doors.map((port) => html`<tr key=${port.component + port.protocol + port.address}><td>${port.component}</td>
+            <td>${port.protocol}${port.tls ? " with TLS" : ""}</td><td class="mono">${port.address}</td></tr>`)}</tbody></table>
         <p class="muted">${configuration?.in_container ? "skep runs in a container: from another one, write the name of its service instead of localhost." : "From a container, localhost is that container: write a name of this machine, and have skep listen there."} This page shows the first data within a second.</p>
       </div>
     </div>
