@@ -18,6 +18,7 @@ pub(in crate::cli::top) fn reading(seconds: u64) -> Reading {
         pipeline: "traces".to_owned(),
         kind: kind.to_owned(),
         id: id.to_owned(),
+        ..Node::default()
     };
     let component = |kind: &str, id: &str, state: State| Component {
         kind: kind.to_owned(),
