@@ -5,11 +5,15 @@
 //! what is in the configuration files, and those on dead letters, which can be sent again and
 //! dropped. It listens on loopback, unless `--control-endpoint` names another address.
 
+pub mod advice;
 pub mod budgets;
 pub(crate) mod dead_letters;
 mod decisions;
+pub mod ladder;
 pub mod metrics;
+mod senders;
 mod service;
+mod where_stopped;
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -21,7 +25,7 @@ use crate::{
     component::{BoxFuture, Listening, Stop, reload::Reloads},
     net::server,
     storage::letters::Letterboxes,
-    telemetry::{Telemetry, verdict},
+    telemetry::{Telemetry, history, verdict},
 };
 use proto::control_service_server::ControlServiceServer;
 
@@ -110,7 +114,7 @@ impl Admin {
                 let mut stop = stop.clone();
                 async move { stop.raised().await }
             });
-        let reporting = report(reporter, self.telemetry);
+        let reporting = report(reporter, Arc::clone(&self.telemetry));
         tokio::select! {
             result = serving => {
                 if let Err(error) = result {
@@ -118,6 +122,7 @@ impl Admin {
                 }
             }
             () = reporting => {}
+            () = history::keep(&self.telemetry) => {}
             // Watchers of the health service never hang up on their own.
             () = async { stop.raised().await; tokio::time::sleep(GRACE).await } => {}
         }

@@ -21,8 +21,10 @@ use super::{
         Problem, ReloadRequest, ReloadResponse, ReplayDeadLettersRequest,
         ReplayDeadLettersResponse, ShowDeadLetterRequest, ShowDeadLetterResponse, State, StoredLog,
         TopologyRequest, TopologyResponse, WatchDecisionsRequest, WatchDecisionsResponse,
-        WatchTopologyRequest, control_service_server::ControlService,
+        WatchSendersRequest, WatchSendersResponse, WatchTopologyRequest, WhereStoppedRequest,
+        WhereStoppedResponse, control_service_server::ControlService,
     },
+    senders, where_stopped,
 };
 use crate::{
     component::{
@@ -32,11 +34,20 @@ use crate::{
     config::{Severity, shown::without_secrets},
     otlp::{Signal, payload::Reason},
     storage::letters::Letterboxes,
-    telemetry::{ExporterStats, Telemetry, process::VERSION, storage::LogStats, verdict},
+    telemetry::{
+        ExporterStats, Telemetry,
+        process::VERSION,
+        storage::LogStats,
+        verdict,
+        words::{millis, per_second, unix_millis},
+    },
 };
 
 /// Shortest interval of [`WatchTopologyRequest`].
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What the rates of edges are about.
+const RATE: Duration = Duration::from_secs(10);
 
 /// The service. Cheap to clone.
 #[derive(Clone)]
@@ -68,13 +79,29 @@ impl ControlService for Control {
         request: Request<WatchTopologyRequest>,
     ) -> Result<Response<Watch<TopologyResponse>>, Status> {
         let request = request.into_inner();
-        let interval = match request.interval_ms {
-            0 => Duration::from_secs(1),
-            millis => Duration::from_millis(millis.into()).max(MIN_INTERVAL),
-        };
-        let (sender, receiver) = mpsc::channel(1);
-        let feeding = feed(self.clone(), request.pipeline, interval, sender);
-        Ok(Response::new(Watch { receiver, feeding: Some(Box::pin(feeding)) }))
+        let pipeline = request.pipeline;
+        let read = move |telemetry: &Telemetry| topology(telemetry, &pipeline, SystemTime::now());
+        Ok(Response::new(self.watch(request.interval_ms, read)))
+    }
+
+    async fn where_stopped(
+        &self,
+        request: Request<WhereStoppedRequest>,
+    ) -> Result<Response<WhereStoppedResponse>, Status> {
+        let found = where_stopped::found(&self.telemetry, &request.into_inner(), SystemTime::now());
+        found.map(Response::new).map_err(brief)
+    }
+
+    type WatchSendersStream = Watch<WatchSendersResponse>;
+
+    async fn watch_senders(
+        &self,
+        request: Request<WatchSendersRequest>,
+    ) -> Result<Response<Self::WatchSendersStream>, Status> {
+        let interval = request.into_inner().interval_ms;
+        Ok(Response::new(
+            self.watch(interval, |telemetry| senders::seen(telemetry, SystemTime::now())),
+        ))
     }
 
     async fn explain(
@@ -198,11 +225,11 @@ fn reloaded(outcome: Outcome) -> ReloadResponse {
 
 /// Sends a reading at once and at every interval until the reader is gone or the process stops.
 /// A slow reader gets fewer readings, not a backlog.
-async fn feed(
+async fn feed<T>(
     mut control: Control,
-    pipeline: String,
+    read: impl Fn(&Telemetry) -> T,
     interval: Duration,
-    sender: mpsc::Sender<Result<TopologyResponse, Status>>,
+    sender: mpsc::Sender<Result<T, Status>>,
 ) {
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -211,10 +238,26 @@ async fn feed(
             _ = ticks.tick() => {}
             () = control.stop.raised() => return,
         }
-        let reading = topology(&control.telemetry, &pipeline, SystemTime::now());
-        if sender.send(Ok(reading)).await.is_err() {
+        if sender.send(Ok(read(&control.telemetry))).await.is_err() {
             return;
         }
+    }
+}
+
+impl Control {
+    /// A stream of readings.
+    fn watch<T: Send + 'static>(
+        &self,
+        interval_ms: u32,
+        read: impl Fn(&Telemetry) -> T + Send + Sync + 'static,
+    ) -> Watch<T> {
+        let interval = match interval_ms {
+            0 => Duration::from_secs(1),
+            millis => Duration::from_millis(millis.into()).max(MIN_INTERVAL),
+        };
+        let (sender, receiver) = mpsc::channel(1);
+        let feeding = feed(self.clone(), read, interval, sender);
+        Watch { receiver, feeding: Some(Box::pin(feeding)) }
     }
 }
 
@@ -235,10 +278,6 @@ impl<T> tonic::codegen::tokio_stream::Stream for Watch<T> {
         }
         self.receiver.poll_recv(cx)
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The answer to `Health`.
@@ -291,17 +330,24 @@ fn components(telemetry: &Telemetry, is_ready: bool, now: SystemTime) -> Vec<Com
 /// One for each receiver and signal, whatever number of transports it counts.
 fn receivers(telemetry: &Telemetry, by_use: impl Fn(u64) -> i32) -> Vec<Component> {
     let logs = telemetry.logs();
+    let now = telemetry.senders.millis(tokio::time::Instant::now());
     let mut all: Vec<Component> = Vec::new();
     for stats in telemetry.receivers() {
         let same = |c: &&mut Component| c.id == stats.id && c.signal == stats.signal.name();
         let state = by_use(stats.accepted.read());
+        let last_data_age_ms = stats.last_data().map(|at| now.saturating_sub(at));
         match all.iter_mut().find(same) {
-            Some(component) => component.state = component.state.max(state),
+            Some(component) => {
+                component.state = component.state.max(state);
+                let ages = [component.last_data_age_ms, last_data_age_ms];
+                component.last_data_age_ms = ages.into_iter().flatten().min();
+            }
             None => all.push(Component {
                 kind: "receiver".to_owned(),
                 id: stats.id.clone(),
                 signal: stats.signal.name().to_owned(),
                 state,
+                last_data_age_ms,
                 storage: storage(&logs, "receiver", &stats.id, stats.signal),
                 ..Component::default()
             }),
@@ -318,7 +364,11 @@ fn exporters(
     let logs = telemetry.logs();
     let component = |exporter: verdict::ExporterVerdict| {
         let (age, text) = exporter.error.unzip();
+        let failure = exporter.stats.failure();
+        let failing = failure.as_ref().map(|one| now.duration_since(one.since).unwrap_or_default());
         Component {
+            failing_age_ms: failing.map(millis),
+            failed_attempts: failure.map_or(0, |one| one.attempts),
             kind: "exporter".to_owned(),
             storage: storage(&logs, "exporter", &exporter.id, exporter.stats.signal),
             queue: Some(queue(&exporter.stats)),
@@ -378,6 +428,7 @@ fn stored(log: &LogStats) -> StoredLog {
 fn topology(telemetry: &Telemetry, pipeline: &str, now: SystemTime) -> TopologyResponse {
     let mut nodes = BTreeSet::new();
     let mut edges = Vec::new();
+    let past = telemetry.history.before(RATE, tokio::time::Instant::now());
     for edge in telemetry.edges() {
         if !pipeline.is_empty() && edge.pipeline != pipeline {
             continue;
@@ -393,12 +444,10 @@ fn topology(telemetry: &Telemetry, pipeline: &str, now: SystemTime) -> TopologyR
             payloads: edge.payloads.read(),
             items: edge.items.read(),
             bytes: edge.bytes.read(),
+            items_per_second: per_second(past.edge(&edge).items, past.span),
+            bytes_per_second: per_second(past.edge(&edge).bytes, past.span),
         });
     }
     let nodes = nodes.into_iter().map(|(pipeline, kind, id)| Node { pipeline, kind, id });
-    TopologyResponse {
-        read_at_unix_ms: millis(now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()),
-        nodes: nodes.collect(),
-        edges,
-    }
+    TopologyResponse { read_at_unix_ms: unix_millis(now), nodes: nodes.collect(), edges }
 }
