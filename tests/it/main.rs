@@ -48,6 +48,7 @@ mod rollbar_round_trip;
 mod scenarios;
 mod seed;
 mod storage;
+mod where_stopped;
 mod xray_client;
 mod xray_proxy;
 mod xray_round_trip;
