@@ -393,7 +393,7 @@ enum Command {
     /// Takes the place of the AWS X-Ray daemon, with its flags; see `skep xray --help`.
     #[command(disable_help_flag = true)]
     Xray {
-        /// ConsoleFlags of the daemon.
+        /// Flags of the daemon.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "FLAGS")]
         flags: Vec<OsString>,
     },

@@ -74,7 +74,9 @@ fn count(telemetry: &Telemetry, nodes: &mut [Node]) {
     for stats in telemetry.exporters() {
         for node in nodes.iter_mut().filter(|node| of(node, "exporter", &stats.id, stats.signal)) {
             let lost = [&stats.failed, &stats.enqueue_failed, &stats.rejected];
-            node.lost_items += lost.into_iter().map(|counter| counter.read()).sum::<u64>();
+            for counter in lost {
+                node.lost_items += counter.read();
+            }
         }
     }
 }
