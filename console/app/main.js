@@ -6,13 +6,14 @@ import { Budget } from "./pages/budget.js";
 import { Config } from "./pages/config.js";
 import { Login } from "./pages/login.js";
 import { Overview } from "./pages/overview.js";
+import { Tap } from "./pages/tap.js";
 import { Card, Empty } from "./parts.js";
 import { token } from "./router.js";
 import { Shell } from "./shell.js";
 import { connect, go, isKnown, link, login, place } from "./state.js";
 
 /** The page of each name in `PAGES` of `state.js`. */
-const VIEWS = { overview: Overview, backends: Backends, budget: Budget, config: Config };
+const VIEWS = { overview: Overview, tap: Tap, backends: Backends, budget: Budget, config: Config };
 
 function Missing() {
   return html`<${Card} title="No such page"><${Empty} title="There is no page at this address."><p>

@@ -81,6 +81,7 @@ function useKeys(help) {
       const field = event.target.closest?.("input, textarea, select, [contenteditable]");
       if (event.key === "Escape") {
         if (field) field.blur();
+        else if (document.querySelector("dialog[open]")) return;
         else if (place.value.query.node) go(place.value.page, { ...place.value.query, node: "" });
         return;
       }

@@ -13,9 +13,14 @@ use super::{
     Level, Settings, Sources,
     access::Refusal,
     program::{About, Configuration, Pipeline},
+    query::Query,
 };
 use crate::{
-    admin::{self, budgets, proto::Component},
+    admin::{
+        self, budgets,
+        proto::{Component, WhereStoppedRequest},
+        where_stopped,
+    },
     telemetry::{ExporterStats, logs, process},
 };
 
@@ -39,6 +44,14 @@ pub(super) enum Call {
     Config,
     /// The last warnings and errors of the log.
     Problems,
+    /// Who sends: `WatchSendersResponse`.
+    Senders,
+    /// The ladders: `WhereStoppedResponse`.
+    WhereStopped,
+    /// What can be tapped.
+    Taps,
+    /// A stream of what passes.
+    Tap,
     /// A stream of what changes.
     Events,
     /// Reads the configuration again: `ReloadResponse`.
@@ -75,6 +88,10 @@ const fn post(path: &'static str, call: Call, is_action: bool) -> Route {
     Route { method: Verb::Post, path, level: Level::Operation, is_action, call }
 }
 
+const fn of_data(path: &'static str, call: Call) -> Route {
+    Route { method: Verb::Get, path, level: Level::Data, is_action: false, call }
+}
+
 /// All calls, but for the login.
 pub(super) const ROUTES: &[Route] = &[
     get("about", Call::About),
@@ -84,6 +101,10 @@ pub(super) const ROUTES: &[Route] = &[
     get("backends", Call::Backends),
     get("config", Call::Config),
     get("problems", Call::Problems),
+    get("senders", Call::Senders),
+    get("where-stopped", Call::WhereStopped),
+    of_data("taps", Call::Taps),
+    of_data("tap", Call::Tap),
     get("events", Call::Events),
     post("reload", Call::Reload, true),
     // It changes nothing and reads nothing but its body.
@@ -212,6 +233,29 @@ impl Reader {
             text: recent.text,
         };
         json(&Log { problems: logs::recent().into_iter().map(line).collect() })
+    }
+
+    pub(super) fn senders(&self) -> Bytes {
+        json(&admin::senders::seen(&self.sources.telemetry, SystemTime::now()))
+    }
+
+    /// The ladders of all signals.
+    pub(super) fn ladders(&self) -> Bytes {
+        let request = WhereStoppedRequest::default();
+        let found = where_stopped::found(&self.sources.telemetry, &request, SystemTime::now());
+        // Without a wish, none is wrong.
+        json(&found.unwrap_or_default())
+    }
+
+    /// Those of a signal or of a service.
+    pub(super) fn where_stopped(&self, query: &str) -> Result<Bytes, Refusal> {
+        let query = Query::read(query, &["signal", "service"])?;
+        let text = |name| query.text(name).to_owned();
+        let request = WhereStoppedRequest { signal: text("signal"), service: text("service") };
+        let found = where_stopped::found(&self.sources.telemetry, &request, SystemTime::now());
+        found.map(|found| json(&found)).map_err(|status| {
+            Refusal::new(StatusCode::BAD_REQUEST, status.message(), "leave it out for all")
+        })
     }
 
     /// May take a while: it reads files.
