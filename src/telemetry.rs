@@ -46,7 +46,7 @@ pub use self::{
 use crate::{
     budget::MonthlyBudget,
     config::shown::without_secrets,
-    otlp::{Signal, payload::Reason},
+    otlp::{Signal, payload::Reason, tee::Tee},
     sync::lock,
 };
 
@@ -111,6 +111,8 @@ pub struct Telemetry {
     pub ready: Gauge,
     /// Notified of every change of `ready`.
     pub ready_changed: tokio::sync::Notify,
+    /// Where a reader of all that comes in may be connected.
+    pub tee: Arc<Tee>,
 }
 
 impl Default for Telemetry {
@@ -138,6 +140,7 @@ impl Default for Telemetry {
                 .map(|outcome| meter.counter(&RELOADS, &[("outcome", outcome)])),
             ready: meter.gauge(&READY, &[]),
             ready_changed: tokio::sync::Notify::new(),
+            tee: Arc::default(),
             registry,
         }
     }
@@ -229,7 +232,8 @@ impl Telemetry {
             |s: &ReceiverStats| s.id == id && s.signal == signal && s.transport == transport;
         block(&self.receivers, matches, || {
             let meter = self.meter(&format!("receiver {id}"));
-            Arc::new(ReceiverStats::new(&meter, id, signal, transport))
+            let tee = Arc::clone(&self.tee);
+            Arc::new(ReceiverStats::new(&meter, id, signal, (transport, tee)))
         })
     }
 

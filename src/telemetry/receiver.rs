@@ -1,12 +1,14 @@
 //! What the engine and receivers count about what comes in, for each receiver, signal and
 //! transport.
 
+use std::sync::Arc;
+
 use super::{
     metric::{Counter, Desc},
     registry::Meter,
     services::Services,
 };
-use crate::otlp::Signal;
+use crate::otlp::{Signal, tee::Tee};
 
 const ACCEPTED: Desc =
     Desc::new("otelcol_receiver_accepted", "{item}", "Items taken by the pipeline");
@@ -42,10 +44,17 @@ pub struct ReceiverStats {
     pub unauthenticated_requests: Counter,
     /// Services that have sent data.
     pub services: Services,
+    /// Shows what was taken to a second reader, if there is one.
+    pub tee: Arc<Tee>,
 }
 
 impl ReceiverStats {
-    pub(super) fn new(meter: &Meter, id: &str, signal: Signal, transport: &'static str) -> Self {
+    pub(super) fn new(
+        meter: &Meter,
+        id: &str,
+        signal: Signal,
+        (transport, tee): (&'static str, Arc<Tee>),
+    ) -> Self {
         let labels = [("receiver", id), ("transport", transport)];
         let with_signal = [labels[0], labels[1], ("signal", signal.name())];
         ReceiverStats {
@@ -58,6 +67,7 @@ impl ReceiverStats {
             rejected_requests: meter.counter(&REJECTED, &with_signal),
             unauthenticated_requests: meter.counter(&UNAUTHENTICATED, &with_signal),
             services: Services::default(),
+            tee,
         }
     }
 

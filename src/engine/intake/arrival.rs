@@ -75,6 +75,7 @@ impl Request {
             return;
         }
         first_data::announce(&stats, &payload);
+        stats.tee.offer(&payload);
         let sender = sender(wait, stats, payload.items, reply);
         let Some(journal) = &route.journal else {
             payload.receipts.push(sender);
