@@ -35,6 +35,7 @@
 mod account;
 mod aggregate;
 mod answer;
+mod arrived;
 pub mod boards;
 mod cell;
 mod chunk;
@@ -53,6 +54,7 @@ mod logs;
 mod masks;
 mod meters;
 mod metrics;
+mod notes;
 mod open;
 mod query;
 mod queue;
