@@ -2,9 +2,9 @@
 //! named, with its remedy and the exit code.
 
 use std::{
-    io::{Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
-    process::Command,
+    process::{Command, Stdio},
     thread,
 };
 
@@ -241,6 +241,22 @@ fn the_built_in_configuration_is_asked_as_well() {
     assert_eq!(world.send("shop", 3), 200);
     let text = world.why(0, &["traces: ok", "took 3 spans", "logs: -", "metrics: -"]);
     assert!(text.contains("nothing on grpc"), "{text}");
+}
+
+#[test]
+fn a_watch_goes_on_until_skep_ends() {
+    let world = World::start(NOTHING, NOP);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
+    command.args(["status", "--watch", "--json", "--control-endpoint", &world.control]);
+    let mut watch = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+    let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    assert_eq!(next()["senders"], serde_json::json!([]));
+    assert_eq!(world.send("shop", 3), 200);
+    wait_for("the sender", || next()["senders"][0]["service"] == "shop");
+    drop(world);
+    let ended = watch.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(69), "{}", String::from_utf8_lossy(&ended.stderr));
 }
 
 #[test]

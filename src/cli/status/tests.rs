@@ -1,8 +1,8 @@
 use super::*;
 use crate::admin::proto::{Budget, ExporterQueue};
 
-fn counts(spans: u64, refused: u64) -> Option<SenderCounts> {
-    Some(SenderCounts { requests: 9, refused, spans, ..SenderCounts::default() })
+fn counts(spans: u64, refused: u64) -> SenderCounts {
+    SenderCounts { requests: 9, refused, spans, ..SenderCounts::default() }
 }
 
 fn sender(service: Option<&str>, near: &str) -> Sender {
@@ -15,8 +15,8 @@ fn sender(service: Option<&str>, near: &str) -> Sender {
         sdk_version: "1.29.0".to_owned(),
         encoding: "proto".to_owned(),
         compression: "gzip".to_owned(),
-        total: counts(9000, 0),
-        recent: counts(22_800, 0),
+        total: Some(counts(9000, 0)),
+        recent: Some(counts(22_800, 0)),
         recent_span_ms: 60_000,
         near: near.to_owned(),
         unnamed: service == Some("unknown_service:python"),
@@ -64,8 +64,8 @@ fn reading() -> Reading {
         encoding: String::new(),
         compression: String::new(),
         transport: "http".to_owned(),
-        total: counts(0, 7),
-        recent: counts(0, 0),
+        total: Some(counts(0, 7)),
+        recent: Some(counts(0, 0)),
         last_age_ms: 40_000,
         refusal: "there is no OTLP endpoint at /\u{1b}[2J; the paths are /v1/traces".to_owned(),
         refusal_age_ms: Some(40_000),

@@ -13,6 +13,7 @@ pub(in crate::cli::top) fn reading(seconds: u64) -> Reading {
         payloads: items / 100,
         items,
         bytes: items * 740,
+        ..Edge::default()
     };
     let node = |kind: &str, id: &str| Node {
         pipeline: "traces".to_owned(),
