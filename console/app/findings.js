@@ -19,6 +19,12 @@ export function worst(ladders) {
 /** Signs and words of the states of a ladder and of a rung. */
 const STATES = { ok: ["●", "ok"], nothing: ["○", "nothing"], partial: ["◐", "partly"], stop: ["▲", "stops"] };
 
+/** Whether only processors have left something out. @param {Ladder} ladder */
+function isMeant(ladder) {
+  const rungs = ladder.rungs?.filter((rung) => rung.state === "partial") ?? [];
+  return rungs.length > 0 && rungs.every((rung) => rung.step === "processor");
+}
+
 /**
  * The state of a ladder or rung. What a processor leaves out is no trouble: it is told to.
  * @param {any} one @returns {{tone: string, sign: string, words: string}}
@@ -29,6 +35,7 @@ export function stateOf(one) {
     const part = (100 * one.stopped) / one.came;
     return { tone: "", sign: "−", words: part < 1 ? "<1\u202f%" : `${Math.min(99, Math.round(part))}\u202f%` };
   }
+  if (one.state === "partial" && isMeant(one)) return { tone: "ok", sign: "●", words: "ok" };
   return { tone: { stop: "error", partial: "warn", ok: "ok" }[one.state] ?? "", sign, words };
 }
 

@@ -17,6 +17,9 @@ test("what a processor is told to leave out is no trouble", () => {
   assert.equal(stateOf({ ...rung, stopped: 1 }).words, "<1\u202f%");
   assert.equal(stateOf({ ...rung, stopped: 999 }).words, "99\u202f%");
   assert.equal(stateOf({ ...rung, state: "stop" }).tone, "error");
+  const refused = { step: "requests", state: "partial", came: 5, stopped: 1 };
+  assert.equal(stateOf({ state: "partial", rungs: [rung, { state: "ok" }] }).tone, "ok");
+  assert.equal(stateOf({ state: "partial", rungs: [rung, refused] }).tone, "warn");
   assert.equal(stateOf({ ...rung, step: "backend" }).tone, "warn");
   assert.equal(stateOf({ state: "of tomorrow" }).words, "unknown");
 });

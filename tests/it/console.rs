@@ -559,7 +559,7 @@ fn senders_and_the_steps_of_their_data_are_shown() {
     browser.is_sound();
 
     browser.click("All steps");
-    browser.see("processor filter/health");
+    browser.see("left out");
     browser.see("skep why");
     assert!(browser.url().ends_with("/?why=traces"), "{}", browser.url());
     browser.is_sound();

@@ -50,13 +50,13 @@ function Tapped({ groups, query }) {
   const isWrong = tap.error?.status === 400 && Boolean(query.where);
   return html`<section class="card" aria-label="What is tapped">
       <${Controls} groups=${groups} query=${query} point=${point} error=${isWrong ? tap.error : undefined} />
-      <div class="tap-status"><span class="muted" data-counts>${tap.error ? "" : told(tap.counts) || (isPaused.value ? "" : "Opening.")}</span>
+      ${!isWrong && html`<div class="tap-status"><span class="muted">${tap.error ? "" : told(tap.counts) || (isPaused.value ? "" : "Opening.")}</span>
         ${isPaused.value && html`<span class="chip">paused</span>`}
         ${tap.ended && html`<span role="status">Ended: ${tap.ended}. <button type="button" class="link" onClick=${() => setAgain(again + 1)}>Go on</button></span>`}
         <span class="space"></span>
         ${tap.rows.length > 0 && html`<button type="button" class="quiet" onClick=${tap.clear}>Clear</button>`}
         ${!tap.error && html`<button type="button" class="quiet" onClick=${() => (isPaused.value = !isPaused.value)}>
-          <${Icon} name=${isPaused.value ? "play" : "pause"} />${isPaused.value ? "Go on" : "Pause"}</button>`}</div>
+          <${Icon} name=${isPaused.value ? "play" : "pause"} />${isPaused.value ? "Go on" : "Pause"}</button>`}</div>`}
       ${tap.error && !isWrong && html`<div class="pad"><${Trouble} error=${tap.error} />
         <p><button type="button" class="link" onClick=${() => setAgain(again + 1)}>Try again</button></p></div>`}
     </section>
