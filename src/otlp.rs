@@ -22,6 +22,7 @@ pub mod share;
 pub mod splice;
 pub mod split;
 pub mod tally;
+pub mod tee;
 pub mod text;
 pub mod view;
 #[cfg(test)]

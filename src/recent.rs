@@ -14,7 +14,21 @@
 //! - Whoever offers a request never waits. If digesting lags, or takes more than its share of a
 //!   CPU, whole traces are left out by a hash of their ids (`recent/governor.rs`). What is held
 //!   counts for what was left out, and every answer says in [`Honesty`] how far to trust it.
-//! - Items are kept in columns (`recent/chunk.rs`), not as the bytes that came.
+//! - Values whose keys look like secrets are masked before anybody can ask (`recent/masks.rs`).
+//! - Items are kept in columns (`recent/chunk.rs`), not as the bytes that came. What comes out
+//!   means the same as what went in, which a property test shows.
+//!
+//! What it costs, of CPU, with 300 000 spans of 570 bytes and twelve attributes
+//! (`benches/recent.rs`, medians on a busy machine of two cores):
+//!
+//! | | |
+//! |---|---|
+//! | digest a span | 1.4 to 1.9 us |
+//! | hold a span, everything included | 255 bytes |
+//! | the latest 50 of 75 000 traces, as JSON | 2.5 ms |
+//! | a trace of 10 000 spans, as JSON | 5.3 ms, 54 bytes a span |
+//! | `COUNT` by an attribute with 5 values; 300 000 values | 8 ms; 70 ms |
+//! | `AVG` and `MAX` by one with 5000 values | 95 ms |
 
 #![warn(missing_docs)]
 
@@ -36,6 +50,7 @@ mod heat;
 mod histogram;
 mod item;
 mod logs;
+mod masks;
 mod meters;
 mod metrics;
 mod open;
@@ -60,6 +75,7 @@ pub use self::{
     meters::MeterKind,
     metrics::{MetricList, MetricSeries, MetricSummary},
     query::{Query, QueryError},
+    queue::Digester,
     settings::{Honesty, Settings, TooSmall},
     span::{EventDetails, LinkDetails, RecordDetails, Source, SpanDetails},
     store::Counts,

@@ -82,7 +82,7 @@ pub(super) struct Groups {
     operations: Vec<Operation>,
     /// The field of each operation.
     operands: Vec<Option<Field>>,
-    by_key: HashMap<Box<[u8]>, usize>,
+    by_key: HashMap<Box<[u8]>, usize, foldhash::fast::RandomState>,
     all: Vec<Group>,
     most: usize,
     other: Option<Group>,
@@ -100,7 +100,7 @@ impl Groups {
             fields: query.group_by.iter().map(|(_, field)| field.clone()).collect(),
             operands: operands.collect(),
             operations,
-            by_key: HashMap::new(),
+            by_key: HashMap::default(),
             all: Vec::new(),
             most,
             other: None,

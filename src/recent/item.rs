@@ -11,6 +11,7 @@ use super::{
         ATTRIBUTE, BODY, Chunk, EVENT, HAS_ID, HAS_PARENT, IS_ERROR, KEYS, Kind, Reader, SEVERITY,
         range,
     },
+    masks,
     open::{Full, Open, Row},
 };
 use crate::otlp::{
@@ -58,6 +59,8 @@ pub(super) fn add_span(
             (1 | 2 | 4 | 5, FieldValue::Len(_))
             | (6, FieldValue::Varint(_))
             | (7 | 8, FieldValue::Fixed64(_)) => {}
+            (11, FieldValue::Len(event)) => put_part(open, field.whole, (11, event, 3))?,
+            (13, FieldValue::Len(link)) => put_part(open, field.whole, (13, link, 4))?,
             _ => put_rest(open, field.whole)?,
         }
     }
@@ -142,6 +145,18 @@ pub(super) fn add_record(
         weight: rates.weight(around, || Said::by_record(record)),
     };
     open.push(row, around.arrival)
+}
+
+/// Copies an event or a link, secrets masked: its number, itself, and the field of its attributes.
+fn put_part(
+    open: &mut Open,
+    whole: &[u8],
+    (number, part, attributes): (u32, &[u8], u32),
+) -> Result<(), Full> {
+    match masks::masked(number, part, attributes) {
+        Some(masked) => put_rest(open, &masked),
+        None => put_rest(open, whole),
+    }
 }
 
 fn put_rest(open: &mut Open, field: &[u8]) -> Result<(), Full> {

@@ -15,6 +15,7 @@ use serde_json::{Map, Value as Json};
 use super::{
     account::{Account, Charge},
     cell::pair,
+    masks::is_secret,
 };
 use crate::otlp::view::{
     Buckets, Data, ExponentialHistogramPoint, HistogramPoint, KeyValue, Message, Metric, Number,
@@ -331,7 +332,11 @@ impl Meters {
         attributes: impl Iterator<Item = KeyValue<'a>>,
         values: &[f64],
     ) {
-        let attributes = Json::Object(attributes.map(pair).collect::<Map<_, _>>()).to_string();
+        let kept = attributes.map(pair).map(|(key, value)| {
+            let is_hidden = is_secret(key.as_bytes()) && !value.is_number();
+            (key, if is_hidden { "***".into() } else { value })
+        });
+        let attributes = Json::Object(kept.collect::<Map<_, _>>()).to_string();
         let time = if time == 0 { target.now } else { time };
         let hash = self.hasher.hash_one((target.meter, target.source, &*attributes));
         self.kinds[target.meter as usize].points += 1;

@@ -216,7 +216,8 @@ fn of_series(
     }
 }
 
-/// What came since the point before, per second. A value that is not cumulative is itself what came.
+/// What came since the point before, per second. A value that is not cumulative is itself what
+/// came.
 #[expect(clippy::cast_precision_loss, reason = "a rate needs no exactness")]
 fn rate_of(
     (time, values): (u64, &[f64]),

@@ -2,7 +2,11 @@
 //! by one thread of low priority. Whoever offers never waits.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -13,7 +17,10 @@ use super::{
     account::{Account, Charge},
     whole::{self, Recent},
 };
-use crate::{otlp::Signal, sync};
+use crate::{
+    otlp::{Signal, tee::Keep},
+    sync,
+};
 
 /// Most requests that wait.
 const REQUESTS: usize = 1024;
@@ -40,7 +47,7 @@ struct Waiting {
 pub(super) struct Queue {
     sender: Sender<Waiting>,
     receiver: Receiver<Waiting>,
-    account: std::sync::Arc<Account>,
+    account: Arc<Account>,
     refused: AtomicU64,
     started: Instant,
 }
@@ -124,12 +131,50 @@ impl Recent {
         let full = self.queue.fullness(waiting.body.len());
         let begun = Instant::now();
         while sync::lock(&self.store).is_hindered() && begun.elapsed() < PATIENCE {
-            std::thread::sleep(PEEK);
+            thread::sleep(PEEK);
         }
         let shift = sync::lock(&self.governor).shift();
         let begun = cpu_time();
         sync::lock(&self.store).take(waiting.signal, &waiting.body, shift, waiting.arrival);
         let busy = cpu_time().saturating_sub(begun);
         sync::lock(&self.governor).note(self.queue.started.elapsed(), busy, full);
+    }
+}
+
+impl Keep for Recent {
+    fn keep(&self, signal: Signal, request: &Bytes) {
+        self.offer(signal, request, whole::now());
+    }
+}
+
+/// The thread that digests what is offered to a store. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Digester {
+    recent: Arc<Recent>,
+    is_over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Digester {
+    /// Starts it. The error is that of the system, which has no room for a thread.
+    pub fn start(recent: &Arc<Recent>) -> std::io::Result<Self> {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let (digested, ends) = (Arc::clone(recent), Arc::clone(&is_over));
+        let thread = thread::Builder::new()
+            .name("recent".to_owned())
+            .spawn(move || digested.run(|| ends.load(Ordering::Relaxed)))?;
+        Ok(Digester { recent: Arc::clone(recent), is_over, thread: Some(thread) })
+    }
+}
+
+impl Drop for Digester {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        // It may sleep until something comes. If the queue is full, it does not sleep.
+        self.recent.offer(Signal::Traces, &Bytes::new(), whole::now());
+        if let Some(thread) = self.thread.take() {
+            // A panic was reported where it happened.
+            let _ = thread.join();
+        }
     }
 }

@@ -6,9 +6,10 @@ use super::{
     account::Charge,
     chunk::{ATTRIBUTE, Block, Chunk, Columns, OVERHEAD, Origin, Packed},
     dictionary::Strings,
+    masks::{GROWTH, is_secret, put_entry},
     open::{Limits, Open},
 };
-use crate::otlp::{attribute, wire::put_varint};
+use crate::otlp::attribute;
 
 /// A block ends with the key that makes it so large. Smaller ones compress worse.
 const BLOCK: usize = 64 << 10;
@@ -50,7 +51,7 @@ fn most_packed(limits: Limits) -> usize {
 
 /// Values with their lengths, which may take more than they took as attributes.
 fn most_raw(limits: Limits) -> usize {
-    limits.bytes + 4 * limits.different
+    limits.bytes + GROWTH * limits.different
 }
 
 /// Most blocks: small ones, and large ones between them.
@@ -92,8 +93,13 @@ impl Press {
         for key in 0..keys {
             let run = self.key_starts[key]..self.key_starts[key + 1];
             let before = self.raw.len();
+            let number = u16::try_from(key).unwrap_or(u16::MAX);
+            let name = open.keys.string(number);
+            // Keys of other classes are ours.
+            let is_secret = open.keys.class(number) == ATTRIBUTE && is_secret(name);
             for at in run.clone() {
-                put_value(open, self.order[usize::from(at)], &mut self.raw);
+                let old = self.order[usize::from(at)];
+                put_value(open, old, (name, is_secret), &mut self.raw);
             }
             let is_large = self.raw.len() - before >= OWN_BLOCK;
             if is_large && before > 0 {
@@ -220,19 +226,15 @@ impl Press {
     }
 }
 
-/// Appends the value of an attribute with its length.
-fn put_value(open: &Open, number: u16, out: &mut Vec<u8>) {
+/// Appends the value of an attribute with its length, secrets masked.
+fn put_value(open: &Open, number: u16, (key, is_secret): (&[u8], bool), out: &mut Vec<u8>) {
     let bytes = open.attributes.string(number);
     if open.attributes.class(number) != ATTRIBUTE {
-        put_varint(out, bytes.len() as u64);
-        out.extend_from_slice(bytes);
+        put_entry(key, false, bytes, out);
     } else if let Some((_, any)) = attribute::usual(bytes) {
-        put_varint(out, any.len() as u64);
-        out.extend_from_slice(any);
+        put_entry(key, is_secret, any, out);
     } else {
-        let (_, any) = attribute::key_value(bytes);
-        put_varint(out, any.len() as u64);
-        out.extend_from_slice(&any);
+        put_entry(key, is_secret, &attribute::key_value(bytes).1, out);
     }
 }
 

@@ -9,6 +9,7 @@ use super::{
     chunk::{Chunk, Kind, NO_TRACE},
     fate::{LABEL_BYTES, Labels},
     item::{self, Around},
+    masks,
     meters::Meters,
     open::{Full, Limits, Open},
     seal::{Packing, Press},
@@ -25,6 +26,9 @@ use crate::otlp::{
 
 /// A chunk is sealed after so many nanoseconds, so that what is old can be evicted.
 const SEAL_AFTER: u64 = 30_000_000_000;
+/// The field of attributes in a resource, and in a scope.
+const RESOURCE: u32 = 1;
+const SCOPE: u32 = 3;
 /// Metrics have this part of the budget.
 const METRICS: usize = 8;
 /// An error is kept as if the store left out so many powers of two less.
@@ -142,10 +146,10 @@ impl Store {
         self.expire(now);
         for entry in messages(request, 1) {
             let mut resource = std::mem::take(&mut self.scratch.resource);
-            let is_whole = put_around(entry, &mut resource);
+            let is_whole = put_around(entry, RESOURCE, &mut resource);
             for scope_entry in messages(entry, 2) {
                 let mut scope = std::mem::take(&mut self.scratch.scope);
-                if is_whole && put_around(scope_entry, &mut scope) {
+                if is_whole && put_around(scope_entry, SCOPE, &mut scope) {
                     let context = Context::of(&resource, &scope, shift, now);
                     for bytes in messages(scope_entry, 2) {
                         self.counts.seen += 1;
@@ -173,7 +177,7 @@ impl Store {
         let Some(meters) = &mut self.meters else { return };
         let header = &mut self.scratch.resource;
         for entry in messages(request, 1) {
-            if !put_around(entry, header) {
+            if !put_around(entry, RESOURCE, header) {
                 continue;
             }
             let context = Context::of(header, &[], 0, now);
@@ -503,17 +507,21 @@ fn messages(message: &[u8], number: u32) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Copies the fields around the messages of field 2; false if they have no room.
-fn put_around(entry: &[u8], out: &mut Vec<u8>) -> bool {
+/// Copies the fields around the messages of field 2, secrets masked; false if they have no room.
+/// `attributes`: their field in the resource or the scope.
+fn put_around(entry: &[u8], attributes: u32, out: &mut Vec<u8>) -> bool {
     out.clear();
     for field in Fields::new(entry).map_while(Result::ok) {
-        if matches!((field.number, field.value), (2, FieldValue::Len(_))) {
-            continue;
-        }
-        if field.whole.len() > out.capacity() - out.len() {
+        let masked = match (field.number, field.value) {
+            (2, FieldValue::Len(_)) => continue,
+            (1, FieldValue::Len(owner)) => masks::masked(1, owner, attributes),
+            _ => None,
+        };
+        let kept = masked.as_deref().unwrap_or(field.whole);
+        if kept.len() > out.capacity() - out.len() {
             return false;
         }
-        out.extend_from_slice(field.whole);
+        out.extend_from_slice(kept);
     }
     true
 }

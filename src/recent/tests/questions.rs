@@ -14,7 +14,7 @@ use serde_json::{Value as Json, json};
 use super::{NOW, small, take, take_spans};
 use crate::{
     otlp::{Signal, plain, wild},
-    recent::{Answer, Limits, Query, Recent, TraceFilter, cell::hex, now, trace_id},
+    recent::{Answer, Limits, Query, Recent, RecordFilter, TraceFilter, cell::hex, now, trace_id},
 };
 
 fn ask(recent: &Recent, query: &Json) -> Answer {
@@ -356,6 +356,41 @@ fn details_of_a_span_are_plain_json() {
     assert_eq!(recent.span(trace.at[0] + 1, NOW), None);
     assert_eq!(recent.span(u64::MAX, NOW), None);
     assert!(now() > NOW);
+}
+
+#[test]
+fn secrets_are_not_kept() {
+    let recent = small();
+    let secret = "hunter2";
+    let attributes = json!({"http.request.header.authorization": secret,
+        "headers": {"cookie": secret, "accept": "text/html"}, "user.id": "ana"});
+    take_spans(
+        &recent,
+        "shop",
+        &[json!({
+            "attributes": attributes,
+            "events": [{"name": "login", "attributes": attributes}],
+            "links": [{"traceId": "0a".repeat(16), "attributes": attributes}],
+        })],
+    );
+    let resource = json!({"attributes": {"service.name": "shop", "api_key": secret}});
+    let scope = json!({"name": "lib", "attributes": {"token": secret}});
+    let record = json!({"body": {"password": secret, "user": "ana"}, "attributes": attributes});
+    let logs = json!({"resourceLogs": [{"resource": resource,
+        "scopeLogs": [{"scope": scope, "logRecords": [record]}]}]});
+    take(&recent, Signal::Logs, plain::bytes(Signal::Logs, &logs));
+    let trace = recent.trace(&1_u128.to_be_bytes(), NOW).unwrap();
+    let span = serde_json::to_string(&recent.span(trace.at[0], NOW)).unwrap();
+    let filter = RecordFilter::read(&json!({})).unwrap();
+    let records = serde_json::to_string(&recent.records(&filter, NOW)).unwrap();
+    let similar = serde_json::to_string(&recent.similar(&filter, NOW)).unwrap();
+    for (shown, masks) in [(&span, 6), (&records, 5), (&similar, 1)] {
+        assert_eq!(shown.matches("***").count(), masks, "{shown}");
+        assert!(!shown.contains(secret) && shown.contains("ana"), "{shown}");
+    }
+    let text = TraceFilter::read(&json!({"text": secret})).unwrap();
+    assert_eq!(recent.traces(&text, NOW).matched, 0, "it cannot be guessed either");
+    super::audit(&recent);
 }
 
 #[test]

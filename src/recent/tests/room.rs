@@ -1,13 +1,15 @@
 //! The budget holds whatever comes, sums stay right while chunks go, and what is left out counts.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use fastrand::Rng;
 use serde_json::json;
 
 use super::{NOW, audit, small, take_spans};
 use crate::{
-    otlp::{Signal, plain},
-    recent::{Limits, Query, Recent, Settings, TraceFilter, chunk::Kind},
+    otlp::{Payload, Signal, plain, tee::Tee},
+    recent::{Digester, Limits, Query, Recent, Settings, TraceFilter, chunk::Kind},
     sync,
 };
 
@@ -171,18 +173,18 @@ fn whoever_offers_never_waits() {
 }
 
 #[test]
-fn the_thread_digests_and_ends() {
-    let recent = small();
-    let over = std::sync::atomic::AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| recent.run(|| over.load(std::sync::atomic::Ordering::Relaxed)));
-        let mut rng = Rng::with_seed(6);
-        while recent.status().spans < 300 {
-            recent.offer(Signal::Traces, &request(&mut rng, 10).into(), NOW);
-            std::thread::yield_now();
-        }
-        over.store(true, std::sync::atomic::Ordering::Relaxed);
-        recent.offer(Signal::Traces, &Bytes::new(), NOW);
-    });
+fn a_thread_digests_what_the_door_shows_and_ends() {
+    let recent = Arc::new(small());
+    let digester = Digester::start(&recent).unwrap();
+    let tee = Tee::default();
+    assert!(tee.connect(Arc::clone(&recent) as _));
+    let mut rng = Rng::with_seed(6);
+    while recent.status().spans < 300 {
+        let payload = Payload::unpaid(Signal::Traces, request(&mut rng, 10).into(), 10);
+        tee.offer(&payload);
+        payload.take_over();
+        std::thread::yield_now();
+    }
+    drop(digester);
     is_consistent(&recent);
 }
