@@ -5,6 +5,7 @@
 //!          --- POST /api/v1/login --------> access   a token becomes a cookie
 //!          --- GET /api/v1/health, ... ---> api      messages of the control plane as JSON
 //!          <-- GET /api/v1/events --------- events   what changes, as it changes
+//!          --- GET /api/v1/traces, ... ---> recent   what came lately, at level `data`
 //! ```
 //!
 //! A listener of its own, by default [`DEFAULT_ENDPOINT`]. `access` says who may ask, and why each
@@ -22,6 +23,7 @@ mod assets;
 mod events;
 mod link;
 mod program;
+mod recent;
 mod service;
 mod token;
 
@@ -35,6 +37,7 @@ use crate::{
         server::{self, Listener, Sockets, Tuning},
         tls::{Acceptor, ServerTls},
     },
+    recent::Recent,
     telemetry::Telemetry,
 };
 
@@ -86,6 +89,8 @@ pub struct Sources {
     pub reloads: Option<Reloads>,
     /// The program around it.
     pub program: Arc<dyn Program>,
+    /// What came lately; `None` if nothing is kept.
+    pub recent: Option<Arc<Recent>>,
 }
 
 /// The console, open but not answering yet.

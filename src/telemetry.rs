@@ -51,7 +51,7 @@ pub use self::{
 use crate::{
     budget::MonthlyBudget,
     config::shown::without_secrets,
-    otlp::{Signal, payload::Reason},
+    otlp::{Signal, payload::Reason, tee::Tee},
     sync::lock,
 };
 
@@ -137,6 +137,8 @@ pub struct Telemetry {
     pub ready_changed: tokio::sync::Notify,
     /// The taps that may be open.
     pub taps: tap::Seats,
+    /// Where a reader of all that comes in may be connected.
+    pub tee: Arc<Tee>,
 }
 
 impl Default for Telemetry {
@@ -168,6 +170,7 @@ impl Default for Telemetry {
             ready: meter.gauge(&READY, &[]),
             ready_changed: tokio::sync::Notify::new(),
             taps: tap::Seats::default(),
+            tee: Arc::default(),
             registry,
         }
     }
@@ -276,7 +279,9 @@ impl Telemetry {
             |s: &ReceiverStats| s.id == id && s.signal == signal && s.transport == transport;
         block(&self.receivers, matches, || {
             let meter = self.meter(&format!("receiver {id}"));
-            Arc::new(ReceiverStats::new(&meter, &self.senders, id, (signal, transport)))
+            let tee = Arc::clone(&self.tee);
+            let way = (signal, transport, tee);
+            Arc::new(ReceiverStats::new(&meter, &self.senders, id, way))
         })
     }
 

@@ -6,7 +6,10 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::{
     CONFIG, Configuration, IO, Logging, Origin, Process, SOFTWARE, UNAVAILABLE,
-    console::known::{Candidate, Known},
+    console::{
+        known::{Candidate, Known},
+        recent::{self, Kept},
+    },
     findings::{Reread, findings},
     load,
     machine::in_container,
@@ -87,6 +90,7 @@ pub(super) fn start(
     let known = Arc::new(Known::new(origin, site.in_container, reread.clone()));
     let warnings = findings(&problems, loaded);
     known.applied(Candidate::new(loaded, &document, &warnings, site.in_container));
+    let kept = console.as_ref().and_then(|settings| recent::keep(settings.level, &site.telemetry));
     let deps = Deps {
         control_endpoint,
         in_container: site.in_container,
@@ -95,6 +99,7 @@ pub(super) fn start(
         letterboxes: Arc::clone(&site.storages.letterboxes),
         console,
         known: Arc::clone(&known),
+        recent: kept.as_ref().map(Kept::recent),
     };
     let services = match services::build(&document, &deps) {
         Ok(services) => services,

@@ -12,11 +12,12 @@ use crate::{
         BoxFuture, BuildContext, ComponentId, Extension, Listening, StartError, Stop,
         reload::Reloads,
     },
-    console::Settings,
+    console::{Settings, Sources},
     document::Document,
     engine::{Service, identity::Identity},
     net::server::Sockets,
     otlp::Signal,
+    recent::Recent,
     storage::letters::Letterboxes,
     telemetry::{Detail, Inventory, PipelineInfo, Telemetry},
 };
@@ -35,6 +36,8 @@ pub(super) struct Deps {
     pub(super) console: Option<Settings>,
     /// What the console is told of the program.
     pub(super) known: Arc<Known>,
+    /// What came lately, for the console; `None` if nothing is kept.
+    pub(super) recent: Option<Arc<Recent>>,
 }
 
 /// Builds all services of a document. Nothing is opened yet.
@@ -84,7 +87,13 @@ pub(super) fn build(document: &Document, deps: &Deps) -> Result<Vec<Service>, St
         });
     }
     if let Some(settings) = &deps.console {
-        let console = ConsoleService::new(settings, telemetry, reloads.as_ref(), &deps.known);
+        let sources = Sources {
+            telemetry: Arc::clone(telemetry),
+            reloads: reloads.clone(),
+            program: Arc::clone(&deps.known) as _,
+            recent: deps.recent.clone(),
+        };
+        let console = ConsoleService::new(settings, sources, &deps.known);
         services.push(Service {
             id: "console".to_owned(),
             label: "console".to_owned(),

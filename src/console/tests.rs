@@ -9,6 +9,8 @@ use tokio::{
     task::JoinHandle,
 };
 
+mod recent;
+
 use super::*;
 use crate::{component::reload::Outcome, otlp::Signal};
 
@@ -45,9 +47,18 @@ struct Running {
 
 impl Running {
     fn start(has_actions: bool, reloads: Option<Reloads>) -> Self {
+        Running::with(Level::Operation, has_actions, reloads, None)
+    }
+
+    fn with(
+        level: Level,
+        has_actions: bool,
+        reloads: Option<Reloads>,
+        recent: Option<Arc<Recent>>,
+    ) -> Self {
         let settings = Settings {
             endpoint: "127.0.0.1:0".to_owned(),
-            level: Level::Operation,
+            level,
             has_actions,
             token: Token::chosen(TOKEN).unwrap(),
             is_token_new: false,
@@ -56,7 +67,7 @@ impl Running {
         };
         let telemetry = Arc::new(Telemetry::default());
         let program: Arc<dyn Program> = Arc::new(Fake);
-        let sources = Sources { telemetry: Arc::clone(&telemetry), reloads, program };
+        let sources = Sources { telemetry: Arc::clone(&telemetry), reloads, program, recent };
         let console = Console::bind(settings, sources, &mut Sockets::default()).unwrap();
         let (address, (stop, stopped)) = (console.address(), Stop::pair());
         assert_eq!(console.link(), format!("http://{address}/#t={TOKEN}"));

@@ -18,6 +18,13 @@ pub struct Settings {
 impl Settings {
     /// The fewest bytes with which there is room for anything: 8 MiB.
     pub const LEAST: usize = 8 << 20;
+
+    /// The usual ones for a process that may have so many bytes of memory: a quarter of the usual
+    /// size if that is less than 512 MiB.
+    pub fn for_memory(bytes: u64) -> Self {
+        let usual = Settings::default();
+        if bytes < 512 << 20 { Settings { bytes: usual.bytes / 4, ..usual } } else { usual }
+    }
 }
 
 /// 64 MiB, 15 minutes, three per cent of a CPU.

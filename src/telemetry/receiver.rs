@@ -9,7 +9,10 @@ use super::{
     registry::Meter,
     senders::{Caller, Senders},
 };
-use crate::{otlp::Signal, sync::lock};
+use crate::{
+    otlp::{Signal, tee::Tee},
+    sync::lock,
+};
 
 const ACCEPTED: Desc =
     Desc::new("otelcol_receiver_accepted", "{item}", "Items taken by the pipeline");
@@ -76,6 +79,8 @@ pub struct ReceiverStats {
     announced: Mutex<Vec<String>>,
     /// Who sends.
     pub senders: Arc<Senders>,
+    /// Shows what was taken to a second reader, if there is one.
+    pub tee: Arc<Tee>,
 }
 
 /// What a receiver has counted until a moment, or between two.
@@ -94,7 +99,7 @@ impl ReceiverStats {
         meter: &Meter,
         senders: &Arc<Senders>,
         id: &str,
-        (signal, transport): (Signal, &'static str),
+        (signal, transport, tee): (Signal, &'static str, Arc<Tee>),
     ) -> Self {
         let labels = [("receiver", id), ("transport", transport)];
         let with_signal = [labels[0], labels[1], ("signal", signal.name())];
@@ -112,6 +117,7 @@ impl ReceiverStats {
             last_data: Number::default(),
             announced: Mutex::default(),
             senders: Arc::clone(senders),
+            tee,
         }
     }
 

@@ -80,6 +80,7 @@ impl Request {
             return;
         }
         let seen = seen::senders(&stats, &caller, form, &payload, now);
+        stats.tee.offer(&payload);
         let sender = sender(wait, stats, seen, reply);
         let Some(journal) = &route.journal else {
             payload.receipts.push(sender);
