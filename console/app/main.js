@@ -2,17 +2,19 @@
 
 import { html, render } from "../vendor/ui.js";
 import { Backends } from "./pages/backends.js";
+import { Boards } from "./pages/boards.js";
 import { Budget } from "./pages/budget.js";
 import { Config } from "./pages/config.js";
 import { Login } from "./pages/login.js";
 import { Overview } from "./pages/overview.js";
+import { Traces } from "./pages/traces.js";
 import { Card, Empty } from "./parts.js";
 import { token } from "./router.js";
 import { Shell } from "./shell.js";
 import { connect, go, isKnown, link, login, place } from "./state.js";
 
 /** The page of each name in `PAGES` of `state.js`. */
-const VIEWS = { overview: Overview, backends: Backends, budget: Budget, config: Config };
+const VIEWS = { overview: Overview, traces: Traces, boards: Boards, backends: Backends, budget: Budget, config: Config };
 
 function Missing() {
   return html`<${Card} title="No such page"><${Empty} title="There is no page at this address."><p>
