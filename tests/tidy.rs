@@ -114,7 +114,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
-    ("console", &["console", "admin", "component", "net", "otlp", "telemetry"]),
+    ("console", &["console", "admin", "component", "net", "otlp", "recent", "telemetry"]),
 ];
 
 fn sources() -> Vec<(PathBuf, String)> {

@@ -103,10 +103,7 @@ pub(super) fn start(
     };
     let services = match services::build(&document, &deps) {
         Ok(services) => services,
-        Err(error) => {
-            tracing::error!(%error, "cannot start");
-            return Ok(UNAVAILABLE);
-        }
+        Err(error) => return Ok(cannot_start(&error)),
     };
     let reloading =
         reread.map(|reread| Reloading { source: source::source(reread, deps, budget), requests });
@@ -173,11 +170,13 @@ fn exit_code(ended: Result<Ended, StartError>) -> u8 {
         Ok(Ended::Clean) => 0,
         Ok(Ended::Lost(_) | Ended::Interrupted) => IO,
         Ok(Ended::Panicked) => SOFTWARE,
-        Err(error) => {
-            tracing::error!(%error, "cannot start");
-            UNAVAILABLE
-        }
+        Err(error) => cannot_start(&error),
     }
+}
+
+fn cannot_start(error: &StartError) -> u8 {
+    tracing::error!(%error, "cannot start");
+    UNAVAILABLE
 }
 
 #[expect(clippy::print_stderr, reason = "there is no log yet")]

@@ -86,23 +86,25 @@ pub(super) fn build(document: &Document, deps: &Deps) -> Result<Vec<Service>, St
             extension: Box::new(control),
         });
     }
-    if let Some(settings) = &deps.console {
-        let sources = Sources {
-            telemetry: Arc::clone(telemetry),
-            reloads: reloads.clone(),
-            program: Arc::clone(&deps.known) as _,
-            recent: deps.recent.clone(),
-        };
-        let console = ConsoleService::new(settings, sources, &deps.known);
-        services.push(Service {
-            id: "console".to_owned(),
-            label: "console".to_owned(),
-            // Its settings are arguments of the process, too.
-            identity: Some(Identity::of(())),
-            extension: Box::new(console),
-        });
-    }
+    services.extend(deps.console.as_ref().map(|settings| console(settings, deps)));
     Ok(services)
+}
+
+fn console(settings: &Settings, deps: &Deps) -> Service {
+    let sources = Sources {
+        telemetry: Arc::clone(&deps.telemetry),
+        reloads: deps.reloads.clone(),
+        program: Arc::clone(&deps.known) as _,
+        recent: deps.recent.clone(),
+    };
+    let console = ConsoleService::new(settings, sources, &deps.known);
+    Service {
+        id: "console".to_owned(),
+        label: "console".to_owned(),
+        // Its settings are arguments of the process, too.
+        identity: Some(Identity::of(())),
+        extension: Box::new(console),
+    }
 }
 
 /// What the pages show of the document.

@@ -1,5 +1,7 @@
 //! The console of a running skep: the link, and what a person does with the pages in Chromium.
 
+mod data;
+
 use std::{
     fs::{self, File},
     io::{Read as _, Write as _},
@@ -240,7 +242,7 @@ fn a_configuration_is_looked_at_checked_and_reloaded() {
     let mut browser = Browser::start();
     browser.open(&console.link());
     browser.see("live");
-    browser.key("4");
+    browser.key("6");
     browser.see("What runs is what is on disk.");
     browser.see("receivers:");
     browser.is_sound();
@@ -287,7 +289,12 @@ fn everything_is_reached_by_keys_and_fits_a_narrow_window() {
     let mut browser = Browser::start();
     browser.open(&console.url(&format!("/#t={TOKEN}")));
     browser.see("2 in since the start");
-    for (key, title) in [("2", "none failing"), ("3", "Memory for data"), ("4", "Running")] {
+    for (key, title) in [
+        ("4", "none failing"),
+        ("5", "Memory for data"),
+        ("6", "Running"),
+        ("2", "--console-level data"),
+    ] {
         browser.key(key);
         browser.see(title);
     }
@@ -319,7 +326,7 @@ fn everything_is_reached_by_keys_and_fits_a_narrow_window() {
     browser.key("Escape");
     browser.miss("Everything was passed on");
     for theme in ["light", "dark"] {
-        for path in ["/", "/backends", "/budget", "/config", "/nothing"] {
+        for path in ["/", "/traces", "/boards", "/backends", "/budget", "/config", "/nothing"] {
             let narrow = json!({"theme": theme, "width": 380, "height": 760});
             browser.step(&json!(["open", console.url(path), narrow]));
             browser.see("live");
