@@ -6,13 +6,17 @@
 //! dropped. It listens on loopback, unless `--control-endpoint` names another address; then `Tap`,
 //! which shows what telemetry says, is refused.
 
+pub mod advice;
 pub mod budgets;
 pub(crate) mod dead_letters;
 mod decisions;
+pub mod ladder;
 pub mod metrics;
+mod senders;
 mod service;
 mod tap;
 mod topology;
+mod where_stopped;
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -24,7 +28,7 @@ use crate::{
     component::{BoxFuture, Listening, Stop, reload::Reloads},
     net::server,
     storage::letters::Letterboxes,
-    telemetry::{Telemetry, verdict},
+    telemetry::{Telemetry, history, verdict},
 };
 use proto::control_service_server::ControlServiceServer;
 pub(crate) use service::{health, problem, reloaded};
@@ -116,7 +120,7 @@ impl Admin {
                 let mut stop = stop.clone();
                 async move { stop.raised().await }
             });
-        let reporting = report(reporter, self.telemetry);
+        let reporting = report(reporter, Arc::clone(&self.telemetry));
         tokio::select! {
             result = serving => {
                 if let Err(error) = result {
@@ -124,6 +128,7 @@ impl Admin {
                 }
             }
             () = reporting => {}
+            () = history::keep(&self.telemetry) => {}
             // Watchers of the health service never hang up on their own.
             () = async { stop.raised().await; tokio::time::sleep(GRACE).await } => {}
         }

@@ -2,9 +2,11 @@
 //!
 //! Exit codes are those of `sysexits.h`: 0 success, 64 wrong usage, 69 a port or file that is not
 //! available, 70 a panic, 74 data that could not be delivered, 78 a wrong configuration; and 1 if
-//! `explain` does not know the trace, `budget` the budget, or `dlq` the dead letter.
+//! `explain` does not know the trace, `budget` the budget, or `dlq` the dead letter, or if `why`
+//! finds that data stops.
 
 mod budget;
+mod columns;
 mod components;
 mod console;
 mod control;
@@ -23,9 +25,11 @@ mod screen;
 mod services;
 mod silence;
 mod source;
+mod status;
 mod tap;
 mod top;
 mod validate;
+mod why;
 #[cfg(feature = "aws")]
 mod xray;
 #[cfg(not(feature = "aws"))]
@@ -303,6 +307,22 @@ enum Command {
         #[arg(long, default_value = "http://127.0.0.1:13133/")]
         url: String,
     },
+    /// Shows what a running skep does: the last data of each receiver, who sends, the traffic on
+    /// every edge, the state of every exporter.
+    Status {
+        #[command(flatten)]
+        form: status::Form,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Says where data stops in a running skep, step by step from the port to the backends, and
+    /// what mends it. Exit code 1 if it stops somewhere, or if nothing has come.
+    Why {
+        #[command(flatten)]
+        question: why::Question,
+        #[command(flatten)]
+        target: Target,
+    },
     /// Shows why the tail sampler of a running skep kept or dropped a trace, and how each policy
     /// voted.
     Explain {
@@ -373,7 +393,7 @@ enum Command {
     /// Takes the place of the AWS X-Ray daemon, with its flags; see `skep xray --help`.
     #[command(disable_help_flag = true)]
     Xray {
-        /// ConsoleFlags of the daemon.
+        /// Flags of the daemon.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "FLAGS")]
         flags: Vec<OsString>,
     },
@@ -440,6 +460,12 @@ impl Arguments {
             Some(Command::Components) => components::run(),
             Some(Command::Ottl { arguments }) => ottl::run(&arguments),
             Some(Command::Health { url }) => health::run(&url),
+            Some(Command::Status { form, target }) => {
+                status::run(&target.endpoint(&process)?, form)
+            }
+            Some(Command::Why { question, target }) => {
+                why::run(&target.endpoint(&process)?, &question)
+            }
             Some(Command::Explain { trace_id, target }) => {
                 decisions::explain(&target.endpoint(&process)?, &trace_id)
             }

@@ -26,11 +26,13 @@ pub mod head;
 pub mod items;
 pub mod masks;
 pub mod pairs;
+pub mod shown;
 pub mod single;
 
 pub use condition::Condition;
-pub use digest::{Counts, Digest, Fate, Settings, Shown, Side, Verdict};
+pub use digest::{Digest, Settings};
 pub use fields::{Change, Named};
 pub use head::Head;
 pub use masks::Masks;
+pub use shown::{Counts, Fate, Shown, Side, Verdict};
 pub use single::Single;

@@ -17,8 +17,9 @@ import { connect, go, isKnown, link, login, place } from "./state.js";
 const VIEWS = { overview: Overview, traces: Traces, boards: Boards, backends: Backends, budget: Budget, config: Config };
 
 function Missing() {
-  return html`<${Card} title="No such page"><${Empty} title="There is no page at this address."><p>
-    <button type="button" class="primary" onClick=${() => go("overview")}>Overview</button></p></${Empty}></${Card}>`;
+  const home = html`<button type="button" class="primary" onClick=${() => go("overview")}>Overview</button>`;
+  return html`<header class="page-head"><h1>No such page</h1></header>
+    <${Card} title="Nothing is here"><${Empty} title="There is no page at this address.">${home}</${Empty}></${Card}>`;
 }
 
 let failed;

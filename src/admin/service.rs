@@ -20,10 +20,12 @@ use super::{
         ReloadRequest, ReloadResponse, ReplayDeadLettersRequest, ReplayDeadLettersResponse,
         ShowDeadLetterRequest, ShowDeadLetterResponse, State, StoredLog, TapRequest, TapResponse,
         TopologyRequest, TopologyResponse, Traffic, WatchDecisionsRequest, WatchDecisionsResponse,
-        WatchTopologyRequest, control_service_server::ControlService,
+        WatchSendersRequest, WatchSendersResponse, WatchTopologyRequest, WhereStoppedRequest,
+        WhereStoppedResponse, control_service_server::ControlService,
     },
-    tap,
-    topology::{millis, topology},
+    senders, tap,
+    topology::topology,
+    where_stopped,
 };
 use crate::{
     component::{
@@ -33,7 +35,9 @@ use crate::{
     config::{Severity, shown::without_secrets},
     otlp::{Signal, payload::Reason},
     storage::letters::Letterboxes,
-    telemetry::{ExporterStats, Telemetry, process::VERSION, storage::LogStats, verdict},
+    telemetry::{
+        ExporterStats, Telemetry, process::VERSION, storage::LogStats, verdict, words::millis,
+    },
 };
 
 /// Shortest interval of [`WatchTopologyRequest`].
@@ -71,13 +75,29 @@ impl ControlService for Control {
         request: Request<WatchTopologyRequest>,
     ) -> Result<Response<Watch<TopologyResponse>>, Status> {
         let request = request.into_inner();
-        let interval = match request.interval_ms {
-            0 => Duration::from_secs(1),
-            millis => Duration::from_millis(millis.into()).max(MIN_INTERVAL),
-        };
-        let (sender, receiver) = mpsc::channel(1);
-        let feeding = feed(self.clone(), request.pipeline, interval, sender);
-        Ok(Response::new(Watch { receiver, feeding: Some(Box::pin(feeding)) }))
+        let pipeline = request.pipeline;
+        let read = move |telemetry: &Telemetry| topology(telemetry, &pipeline, SystemTime::now());
+        Ok(Response::new(self.watch(request.interval_ms, read)))
+    }
+
+    async fn where_stopped(
+        &self,
+        request: Request<WhereStoppedRequest>,
+    ) -> Result<Response<WhereStoppedResponse>, Status> {
+        let found = where_stopped::found(&self.telemetry, &request.into_inner(), SystemTime::now());
+        found.map(Response::new).map_err(brief)
+    }
+
+    type WatchSendersStream = Watch<WatchSendersResponse>;
+
+    async fn watch_senders(
+        &self,
+        request: Request<WatchSendersRequest>,
+    ) -> Result<Response<Self::WatchSendersStream>, Status> {
+        let interval = request.into_inner().interval_ms;
+        Ok(Response::new(
+            self.watch(interval, |telemetry| senders::seen(telemetry, SystemTime::now())),
+        ))
     }
 
     async fn explain(
@@ -216,11 +236,11 @@ pub(crate) fn reloaded(outcome: Outcome) -> ReloadResponse {
 
 /// Sends a reading at once and at every interval until the reader is gone or the process stops.
 /// A slow reader gets fewer readings, not a backlog.
-async fn feed(
+async fn feed<T>(
     mut control: Control,
-    pipeline: String,
+    read: impl Fn(&Telemetry) -> T,
     interval: Duration,
-    sender: mpsc::Sender<Result<TopologyResponse, Status>>,
+    sender: mpsc::Sender<Result<T, Status>>,
 ) {
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -229,10 +249,26 @@ async fn feed(
             _ = ticks.tick() => {}
             () = control.stop.raised() => return,
         }
-        let reading = topology(&control.telemetry, &pipeline, SystemTime::now());
-        if sender.send(Ok(reading)).await.is_err() {
+        if sender.send(Ok(read(&control.telemetry))).await.is_err() {
             return;
         }
+    }
+}
+
+impl Control {
+    /// A stream of readings.
+    fn watch<T: Send + 'static>(
+        &self,
+        interval_ms: u32,
+        read: impl Fn(&Telemetry) -> T + Send + Sync + 'static,
+    ) -> Watch<T> {
+        let interval = match interval_ms {
+            0 => Duration::from_secs(1),
+            millis => Duration::from_millis(millis.into()).max(MIN_INTERVAL),
+        };
+        let (sender, receiver) = mpsc::channel(1);
+        let feeding = feed(self.clone(), read, interval, sender);
+        Watch { receiver, feeding: Some(Box::pin(feeding)) }
     }
 }
 
@@ -312,11 +348,13 @@ fn components(telemetry: &Telemetry, is_ready: bool, now: SystemTime) -> Vec<Com
 /// One for each receiver and signal, whatever number of transports it counts.
 fn receivers(telemetry: &Telemetry, by_use: impl Fn(u64) -> i32) -> Vec<Component> {
     let logs = telemetry.logs();
+    let now = telemetry.senders.millis(tokio::time::Instant::now());
     let mut all: Vec<Component> = Vec::new();
     for stats in telemetry.receivers() {
         let same = |c: &&mut Component| c.id == stats.id && c.signal == stats.signal.name();
         let (accepted, refused) = (stats.accepted.read(), stats.refused.read());
         let state = by_use(accepted);
+        let last_data_age_ms = stats.last_data().map(|at| now.saturating_sub(at));
         let mut traffic = Traffic {
             incoming: accepted + refused,
             outgoing: accepted,
@@ -327,6 +365,8 @@ fn receivers(telemetry: &Telemetry, by_use: impl Fn(u64) -> i32) -> Vec<Componen
         match all.iter_mut().find(same) {
             Some(component) => {
                 component.state = component.state.max(state);
+                let ages = [component.last_data_age_ms, last_data_age_ms];
+                component.last_data_age_ms = ages.into_iter().flatten().min();
                 let other = component.traffic.unwrap_or_default();
                 traffic.incoming += other.incoming;
                 traffic.outgoing += other.outgoing;
@@ -339,6 +379,7 @@ fn receivers(telemetry: &Telemetry, by_use: impl Fn(u64) -> i32) -> Vec<Componen
                 id: stats.id.clone(),
                 signal: stats.signal.name().to_owned(),
                 state,
+                last_data_age_ms,
                 storage: storage(&logs, "receiver", &stats.id, stats.signal),
                 traffic: Some(traffic),
                 ..Component::default()
@@ -356,7 +397,11 @@ fn exporters(
     let logs = telemetry.logs();
     let component = |exporter: verdict::ExporterVerdict| {
         let (age, text) = exporter.error.unzip();
+        let failure = exporter.stats.failure();
+        let failing = failure.as_ref().map(|one| now.duration_since(one.since).unwrap_or_default());
         Component {
+            failing_age_ms: failing.map(millis),
+            failed_attempts: failure.map_or(0, |one| one.attempts),
             kind: "exporter".to_owned(),
             storage: storage(&logs, "exporter", &exporter.id, exporter.stats.signal),
             queue: Some(queue(&exporter.stats)),

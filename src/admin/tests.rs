@@ -1,7 +1,8 @@
 use super::{
     proto::{
-        ExplainRequest, HealthRequest, ReloadRequest, State, TopologyRequest,
-        WatchDecisionsRequest, WatchTopologyRequest, control_service_client::ControlServiceClient,
+        ExplainRequest, HealthRequest, ReloadRequest, RungState, State, TopologyRequest,
+        WatchDecisionsRequest, WatchSendersRequest, WatchTopologyRequest, WhereStoppedRequest,
+        control_service_client::ControlServiceClient,
     },
     *,
 };
@@ -53,6 +54,88 @@ async fn programs_read_health_and_topology() {
     tokio::time::timeout(PATIENCE, serving).await.unwrap().unwrap();
     let end = tokio::time::timeout(PATIENCE, watch.message()).await.unwrap();
     assert!(!matches!(end, Ok(Some(_))), "the stream ends with the process");
+}
+
+#[tokio::test]
+async fn programs_are_told_where_data_stops_and_who_sends() {
+    use crate::telemetry::{
+        Inventory, OpenPort, PipelineInfo, Refused,
+        senders::{Caller, Named, Origin},
+    };
+    let telemetry = Arc::new(Telemetry::default());
+    telemetry.set_ready(true);
+    telemetry.set_inventory(Inventory {
+        pipelines: vec![PipelineInfo {
+            id: "traces".to_owned(),
+            receivers: vec!["otlp".to_owned()],
+            exporters: vec!["otlp_http".to_owned()],
+            ..PipelineInfo::default()
+        }],
+        ..Inventory::default()
+    });
+    let port = OpenPort {
+        component: "otlp".to_owned(),
+        protocol: "http",
+        address: "127.0.0.1:4318".to_owned(),
+        tls: false,
+    };
+    telemetry.open_ports(vec![port], |_| true);
+    let receiver = telemetry.receiver("otlp", Signal::Traces, "http");
+    let edge = telemetry.edge("traces", "receiver otlp", "exporter otlp_http");
+    let exporter = telemetry.exporter("otlp_http", Signal::Traces, "http://b");
+    receiver.accept(5);
+    edge.items.add(5);
+    exporter.denied(std::time::SystemTime::now(), "HTTP 401: no; check `headers`");
+    let caller = Caller { transport: "http", ..Caller::default() };
+    let origin = Origin { receiver: "otlp", caller: &caller, encoding: "json", compression: "" };
+    let named = Named { service: b"shop", ..Named::default() };
+    let now = tokio::time::Instant::now();
+    telemetry.senders.of_data(&origin, &named, now).count_request(Signal::Traces);
+    receiver.turn_away(&caller, Refused::Wrong, "no JSON");
+
+    let admin = Admin::bind("127.0.0.1:0", Arc::clone(&telemetry)).unwrap();
+    let address = format!("http://{}", admin.address());
+    let (stop, stopped) = Stop::pair();
+    let serving = tokio::spawn(admin.run(stopped));
+    let mut client = ControlServiceClient::connect(address).await.unwrap();
+
+    let found = client.where_stopped(WhereStoppedRequest::default()).await.unwrap().into_inner();
+    assert!(found.stopped && found.ladders.len() == 1);
+    let ladder = &found.ladders[0];
+    assert_eq!((ladder.signal.as_str(), ladder.state()), ("traces", RungState::Stop));
+    let states: Vec<_> =
+        ladder.rungs.iter().map(|rung| (rung.step.as_str(), rung.state())).collect();
+    assert_eq!(
+        states,
+        [
+            ("port", RungState::Ok),
+            ("requests", RungState::Partial),
+            ("memory", RungState::Ok),
+            ("queue", RungState::Ok),
+            ("backend", RungState::Stop),
+        ]
+    );
+    let backend = ladder.rungs.last().unwrap();
+    assert_eq!((&*backend.reason, &*backend.remedy), ("HTTP 401: no", "check `headers`"));
+    assert!(backend.since_unix_ms.is_some());
+    let wrong = WhereStoppedRequest { signal: "spans".to_owned(), ..Default::default() };
+    let refused = client.where_stopped(wrong).await.unwrap_err();
+    assert!(refused.message().contains("traces, metrics and logs"), "{refused}");
+
+    let request = WatchSendersRequest { interval_ms: 100 };
+    let mut watch = client.watch_senders(request).await.unwrap().into_inner();
+    let first = watch.message().await.unwrap().unwrap();
+    assert_eq!(first.senders.len(), 2);
+    telemetry.senders.turned_away("otlp", &Caller::default(), "TLS");
+    let next = tokio::time::timeout(PATIENCE, watch.message()).await.unwrap();
+    assert_eq!(next.unwrap().unwrap().senders.len(), 3);
+
+    let health = client.health(HealthRequest {}).await.unwrap().into_inner();
+    let of = |kind: &str| health.components.iter().find(|one| one.kind == kind).unwrap();
+    assert_eq!(of("exporter").failed_attempts, 1);
+    assert!(of("exporter").failing_age_ms.is_some());
+    stop.send(true).unwrap();
+    tokio::time::timeout(PATIENCE, serving).await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,12 +6,22 @@ use std::{
 };
 
 use super::proto::{Edge, Node, TopologyResponse};
-use crate::{otlp::Signal, telemetry::Telemetry};
+use crate::{
+    otlp::Signal,
+    telemetry::{
+        Telemetry,
+        words::{per_second, unix_millis},
+    },
+};
+
+/// What rates are of.
+const RATE: Duration = Duration::from_secs(10);
 
 /// The answer to `Topology`; `pipeline` empty means all.
 pub(crate) fn topology(telemetry: &Telemetry, pipeline: &str, now: SystemTime) -> TopologyResponse {
     let mut nodes = BTreeSet::new();
     let mut edges = Vec::new();
+    let past = telemetry.history.before(RATE, tokio::time::Instant::now());
     for edge in telemetry.edges() {
         if !pipeline.is_empty() && edge.pipeline != pipeline {
             continue;
@@ -27,6 +37,8 @@ pub(crate) fn topology(telemetry: &Telemetry, pipeline: &str, now: SystemTime) -
             payloads: edge.payloads.read(),
             items: edge.items.read(),
             bytes: edge.bytes.read(),
+            items_per_second: per_second(past.edge(&edge).items, past.span),
+            bytes_per_second: per_second(past.edge(&edge).bytes, past.span),
         });
     }
     let mut nodes: Vec<Node> = nodes
@@ -34,13 +46,7 @@ pub(crate) fn topology(telemetry: &Telemetry, pipeline: &str, now: SystemTime) -
         .map(|(pipeline, kind, id)| Node { pipeline, kind, id, ..Node::default() })
         .collect();
     count(telemetry, &mut nodes);
-    let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    TopologyResponse { read_at_unix_ms: millis(since), nodes, edges }
-}
-
-/// Whole milliseconds.
-pub(super) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+    TopologyResponse { read_at_unix_ms: unix_millis(now), nodes, edges }
 }
 
 /// Adds what each component did not pass on. A receiver or an exporter counts by signal, so in two
@@ -68,7 +74,9 @@ fn count(telemetry: &Telemetry, nodes: &mut [Node]) {
     for stats in telemetry.exporters() {
         for node in nodes.iter_mut().filter(|node| of(node, "exporter", &stats.id, stats.signal)) {
             let lost = [&stats.failed, &stats.enqueue_failed, &stats.rejected];
-            node.lost_items += lost.into_iter().map(|counter| counter.read()).sum::<u64>();
+            for counter in lost {
+                node.lost_items += counter.read();
+            }
         }
     }
 }

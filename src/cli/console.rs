@@ -25,37 +25,37 @@ use crate::{
 /// Longest time until a console that runs takes a connection.
 const CONNECTING: Duration = Duration::from_secs(2);
 
-/// ConsoleFlags of the console. Each has a variable: `--console-host` is `SKEP_CONSOLE_HOST`.
+/// Flags of the console. Each has a variable: `--console-host` is `SKEP_CONSOLE_HOST`.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Console")]
 pub(crate) struct ConsoleFlags {
     /// Address of the console, or `off` [default: 127.0.0.1:8686 with the built-in configuration
     /// outside of containers, else `off`; or `SKEP_CONSOLE_ENDPOINT`].
-    #[arg(long, value_name = "HOST:PORT", value_parser = endpoint)]
-    console_endpoint: Option<String>,
+    #[arg(id = "console_endpoint", long = "console-endpoint", value_name = "HOST:PORT", value_parser = endpoint)]
+    address: Option<String>,
     /// What it shows: `operation` is graph, counts, states and configuration; `data` also contents
     /// of telemetry [default: `data` with the built-in configuration, else `operation`].
-    #[arg(long, value_name = "LEVEL", value_parser = level)]
-    console_level: Option<Shows>,
+    #[arg(id = "console_level", long = "console-level", value_name = "LEVEL", value_parser = level)]
+    shows: Option<Shows>,
     /// Lets pages change something: reload the configuration.
-    #[arg(long)]
-    console_actions: bool,
+    #[arg(id = "console_actions", long = "console-actions")]
+    has_actions: bool,
     /// What opens it, instead of a new token with each start. Better `SKEP_CONSOLE_TOKEN`, as
     /// other users can read arguments.
-    #[arg(long, value_name = "TOKEN")]
-    console_token: Option<String>,
+    #[arg(id = "console_token", long = "console-token", value_name = "TOKEN")]
+    token: Option<String>,
     /// Another name under which browsers reach it, for instance behind a proxy.
-    #[arg(long, value_name = "HOST[:PORT]")]
-    console_host: Vec<String>,
+    #[arg(id = "console_host", long = "console-host", value_name = "HOST[:PORT]")]
+    hosts: Vec<String>,
     /// PEM file of a certificate, for TLS.
-    #[arg(long, value_name = "FILE")]
-    console_cert: Option<String>,
+    #[arg(id = "console_cert", long = "console-cert", value_name = "FILE")]
+    cert: Option<String>,
     /// PEM file of its private key.
-    #[arg(long, value_name = "FILE")]
-    console_key: Option<String>,
+    #[arg(id = "console_key", long = "console-key", value_name = "FILE")]
+    key: Option<String>,
     /// Serves other machines without TLS.
-    #[arg(long)]
-    console_insecure: bool,
+    #[arg(id = "console_insecure", long = "console-insecure")]
+    is_insecure: bool,
 }
 
 /// The value of `--console-level`.
@@ -101,16 +101,16 @@ fn text(flag: Option<String>, variable: &str) -> Option<String> {
 impl ConsoleFlags {
     /// These, with those of `others` where these are not set.
     pub(super) fn or(self, others: ConsoleFlags) -> ConsoleFlags {
-        let hosts = [others.console_host, self.console_host].concat();
+        let hosts = [others.hosts, self.hosts].concat();
         ConsoleFlags {
-            console_endpoint: self.console_endpoint.or(others.console_endpoint),
-            console_level: self.console_level.or(others.console_level),
-            console_actions: self.console_actions || others.console_actions,
-            console_token: self.console_token.or(others.console_token),
-            console_host: hosts,
-            console_cert: self.console_cert.or(others.console_cert),
-            console_key: self.console_key.or(others.console_key),
-            console_insecure: self.console_insecure || others.console_insecure,
+            address: self.address.or(others.address),
+            shows: self.shows.or(others.shows),
+            has_actions: self.has_actions || others.has_actions,
+            token: self.token.or(others.token),
+            hosts,
+            cert: self.cert.or(others.cert),
+            key: self.key.or(others.key),
+            is_insecure: self.is_insecure || others.is_insecure,
         }
     }
 
@@ -126,10 +126,10 @@ impl ConsoleFlags {
             Origin::BuiltIn => (OFF, "data"),
             _ => (OFF, "operation"),
         };
-        let flag = self.console_endpoint.clone();
+        let flag = self.address.clone();
         let is_default = text(flag.clone(), "SKEP_CONSOLE_ENDPOINT").is_none();
         let endpoint = chosen(flag, "SKEP_CONSOLE_ENDPOINT", default, endpoint)?;
-        let shows = chosen(self.console_level, "SKEP_CONSOLE_LEVEL", usual, level)?;
+        let shows = chosen(self.shows, "SKEP_CONSOLE_LEVEL", usual, level)?;
         let Shows::Up(level) = shows else { return Ok(None) };
         if endpoint == OFF {
             return Ok(None);
@@ -138,7 +138,7 @@ impl ConsoleFlags {
         if !is_default {
             self.check_reach(&endpoint, tls.is_some())?;
         }
-        let given = text(self.console_token.clone(), "SKEP_CONSOLE_TOKEN");
+        let given = text(self.token.clone(), "SKEP_CONSOLE_TOKEN");
         let token = match &given {
             Some(text) => Token::chosen(text).map_err(|why| format!("console token: {why}"))?,
             None => Token::random()?,
@@ -146,7 +146,7 @@ impl ConsoleFlags {
         Ok(Some(Settings {
             endpoint,
             level,
-            has_actions: is_set(self.console_actions, "SKEP_CONSOLE_ACTIONS")?,
+            has_actions: is_set(self.has_actions, "SKEP_CONSOLE_ACTIONS")?,
             token,
             is_token_new: given.is_none(),
             hosts: self.hosts(),
@@ -155,8 +155,8 @@ impl ConsoleFlags {
     }
 
     fn hosts(&self) -> Vec<String> {
-        if !self.console_host.is_empty() {
-            return self.console_host.clone();
+        if !self.hosts.is_empty() {
+            return self.hosts.clone();
         }
         let listed = text(None, "SKEP_CONSOLE_HOST").unwrap_or_default();
         let names = listed.split(',').map(str::trim).filter(|name| !name.is_empty());
@@ -164,8 +164,8 @@ impl ConsoleFlags {
     }
 
     fn tls(&self) -> Result<Option<ServerTls>, String> {
-        let cert_file = text(self.console_cert.clone(), "SKEP_CONSOLE_CERT");
-        let key_file = text(self.console_key.clone(), "SKEP_CONSOLE_KEY");
+        let cert_file = text(self.cert.clone(), "SKEP_CONSOLE_CERT");
+        let key_file = text(self.key.clone(), "SKEP_CONSOLE_KEY");
         match (&cert_file, &key_file) {
             (None, None) => Ok(None),
             (Some(_), Some(_)) => {
@@ -180,7 +180,7 @@ impl ConsoleFlags {
         let address = server::resolve(endpoint, server::Family::Any)
             .map_err(|error| format!("`{endpoint}` of the console: {error}"))?;
         let is_safe = address.ip().is_loopback() || is_tls;
-        if is_safe || is_set(self.console_insecure, "SKEP_CONSOLE_INSECURE")? {
+        if is_safe || is_set(self.is_insecure, "SKEP_CONSOLE_INSECURE")? {
             return Ok(());
         }
         Err(format!(
@@ -273,8 +273,8 @@ pub(super) fn run(endpoint: Option<&str>, opens: bool) -> u8 {
     if opens && show(first) {
         return 0;
     }
-    let text: String = links.iter().map(|(_, link)| format!("{link}\n")).collect();
-    print::output(&text)
+    let links: Vec<&str> = links.iter().map(|(_, link)| &**link).collect();
+    print::output(&format!("{}\n", links.join("\n")))
 }
 
 /// Whether something takes connections at the address of a link.
@@ -310,9 +310,9 @@ mod tests {
         assert!(open.is_token_new && !open.has_actions);
         assert!(settings(&none, &Origin::BuiltIn, true).is_none(), "not in a container");
         assert!(settings(&none, &given, false).is_none());
-        let asked = ConsoleFlags { console_endpoint: Some("localhost:1".to_owned()), ..none };
+        let asked = ConsoleFlags { address: Some("localhost:1".to_owned()), ..none };
         assert_eq!(settings(&asked, &given, true).unwrap().level, Level::Operation);
-        let off = ConsoleFlags { console_level: Some(Shows::Nothing), ..asked };
+        let off = ConsoleFlags { shows: Some(Shows::Nothing), ..asked };
         assert!(settings(&off, &given, false).is_none());
     }
 
@@ -320,41 +320,41 @@ mod tests {
     fn other_machines_need_tls_or_a_word() {
         let origin = Origin::BuiltIn;
         let at = |endpoint: &str| ConsoleFlags {
-            console_endpoint: Some(endpoint.to_owned()),
+            address: Some(endpoint.to_owned()),
             ..ConsoleFlags::default()
         };
         let refused = at("0.0.0.0:8686").settings(&origin, false).unwrap_err();
         assert!(refused.contains("--console-insecure"), "{refused}");
-        let insecure = ConsoleFlags { console_insecure: true, ..at("0.0.0.0:8686") };
+        let insecure = ConsoleFlags { is_insecure: true, ..at("0.0.0.0:8686") };
         assert!(settings(&insecure, &origin, false).is_some());
         let secure = ConsoleFlags {
-            console_cert: Some("c.pem".to_owned()),
-            console_key: Some("k.pem".to_owned()),
+            cert: Some("c.pem".to_owned()),
+            key: Some("k.pem".to_owned()),
             ..at("0.0.0.0:8686")
         };
         assert!(settings(&secure, &origin, false).unwrap().tls.is_some());
-        let half = ConsoleFlags { console_key: None, ..secure };
+        let half = ConsoleFlags { key: None, ..secure };
         assert!(half.settings(&origin, false).is_err());
-        let short = ConsoleFlags { console_token: Some("short".to_owned()), ..at("127.0.0.1:0") };
+        let short = ConsoleFlags { token: Some("short".to_owned()), ..at("127.0.0.1:0") };
         assert!(short.settings(&origin, false).is_err());
     }
 
     #[test]
     fn flags_after_the_command_win() {
         let before = ConsoleFlags {
-            console_endpoint: Some("a:1".to_owned()),
-            console_host: vec!["one".to_owned()],
-            console_actions: true,
+            address: Some("a:1".to_owned()),
+            hosts: vec!["one".to_owned()],
+            has_actions: true,
             ..ConsoleFlags::default()
         };
         let after = ConsoleFlags {
-            console_endpoint: Some("b:2".to_owned()),
-            console_host: vec!["two".to_owned()],
+            address: Some("b:2".to_owned()),
+            hosts: vec!["two".to_owned()],
             ..ConsoleFlags::default()
         };
         let all = after.or(before);
-        assert_eq!(all.console_endpoint.as_deref(), Some("b:2"));
-        assert_eq!(all.console_host, ["one", "two"]);
-        assert!(all.console_actions);
+        assert_eq!(all.address.as_deref(), Some("b:2"));
+        assert_eq!(all.hosts, ["one", "two"]);
+        assert!(all.has_actions);
     }
 }

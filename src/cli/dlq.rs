@@ -16,6 +16,7 @@ use clap::Subcommand;
 
 use super::{
     IO, UNAVAILABLE, USAGE,
+    columns::width,
     control::{NOT_FOUND, Patience, ask},
     print,
 };
@@ -185,7 +186,7 @@ struct Listing {
 
 impl Listing {
     fn new(is_json: bool) -> Self {
-        let width = text::width();
+        let width = width();
         Listing { is_json, width, is_begun: false, letters: 0, items: 0, bytes: 0 }
     }
 

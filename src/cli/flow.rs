@@ -54,6 +54,7 @@ mod tests {
             pipeline: "traces".to_owned(),
             kind: kind.to_owned(),
             id: id.to_owned(),
+            ..Node::default()
         };
         let mut topology = TopologyResponse {
             nodes: vec![

@@ -228,20 +228,20 @@ impl Reader {
                     && stats.signal.name() == component.signal
                     && stats.destination == component.destination
             };
-            let counts = all.iter().find(is_it).map(|stats| Counts::of(stats)).unwrap_or_default();
-            Backend { component, counts }
+            let counts = all.iter().find(is_it).map(|stats| Numbers::of(stats)).unwrap_or_default();
+            Exporter { component, counts }
         };
         let exporters = health.components.into_iter().filter(|one| one.kind == "exporter");
-        json(&Backends { backends: exporters.map(of).collect() })
+        json(&Listed { backends: exporters.map(of).collect() })
     }
 
-    pub(super) fn problems(&self) -> Bytes {
+    pub(super) fn problems() -> Bytes {
         let line = |recent: logs::Recent| LogLine {
             at_unix_ms: unix_ms(recent.time),
             level: recent.level,
             text: recent.text,
         };
-        json(&Problems { problems: logs::recent().into_iter().map(line).collect() })
+        json(&Log { problems: logs::recent().into_iter().map(line).collect() })
     }
 
     /// May take a while: it reads files.
@@ -338,24 +338,24 @@ impl Held {
     }
 }
 
-/// Answer to `backends`.
-#[derive(Debug, Serialize)]
-struct Backends {
-    backends: Vec<Backend>,
-}
-
 /// An exporter and signal.
 #[derive(Debug, Serialize)]
-struct Backend {
+struct Exporter {
     #[serde(flatten)]
     component: Component,
     #[serde(flatten)]
-    counts: Counts,
+    counts: Numbers,
+}
+
+/// Answer to `backends`.
+#[derive(Debug, Serialize)]
+struct Listed {
+    backends: Vec<Exporter>,
 }
 
 /// Items since the start, and how long attempts took.
 #[derive(Debug, Default, Serialize)]
-struct Counts {
+struct Numbers {
     sent_items: u64,
     failed_items: u64,
     rejected_items: u64,
@@ -367,10 +367,10 @@ struct Counts {
     attempt_counts: Vec<u64>,
 }
 
-impl Counts {
+impl Numbers {
     fn of(stats: &ExporterStats) -> Self {
         let attempts = stats.attempt_millis.read();
-        Counts {
+        Numbers {
             sent_items: stats.sent.read(),
             failed_items: stats.failed.read(),
             rejected_items: stats.rejected.read(),
@@ -385,7 +385,7 @@ impl Counts {
 
 /// Answer to `problems`: the newest first.
 #[derive(Debug, Serialize)]
-struct Problems {
+struct Log {
     problems: Vec<LogLine>,
 }
 

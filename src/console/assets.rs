@@ -78,7 +78,7 @@ const ASSETS: &[Asset] = &[
 pub(super) struct Files {
     hash: String,
     index: File,
-    files: Vec<(&'static Asset, File)>,
+    all: Vec<(&'static Asset, File)>,
 }
 
 /// A file as it is sent.
@@ -98,7 +98,7 @@ impl File {
 
 impl Files {
     /// All of them, compressed once for the process.
-    pub(super) fn all() -> &'static Files {
+    pub(super) fn embedded() -> &'static Files {
         static ALL: OnceLock<Files> = OnceLock::new();
         ALL.get_or_init(|| {
             let mut hasher = Xxh3::new();
@@ -114,7 +114,7 @@ impl Files {
             Files {
                 hash,
                 index: File::new("text/html; charset=utf-8", index.into()),
-                files: ASSETS.iter().map(file).collect(),
+                all: ASSETS.iter().map(file).collect(),
             }
         })
     }
@@ -132,7 +132,7 @@ impl Files {
     /// The file of `HASH/path`; `None` if it is not of this version.
     pub(super) fn find(&self, path: &str) -> Option<&File> {
         let path = path.strip_prefix(&*self.hash)?.strip_prefix('/')?;
-        self.files.iter().find(|(asset, _)| asset.path == path).map(|(_, file)| file)
+        self.all.iter().find(|(asset, _)| asset.path == path).map(|(_, file)| file)
     }
 }
 
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn every_file_that_is_named_exists() {
-        let files = Files::all();
+        let files = Files::embedded();
         let index = String::from_utf8(files.index().plain.to_vec()).unwrap();
         assert!(!index.contains(MARK), "{index}");
         let mut named: BTreeSet<String> = BTreeSet::new();
@@ -189,7 +189,7 @@ mod tests {
             named.insert(part.split('"').next().unwrap().to_owned());
         }
         assert!(named.len() >= 3, "{named:?}");
-        for asset in ASSETS.iter().filter(|asset| asset.path.ends_with(".js")) {
+        for asset in ASSETS.iter().filter(|asset| asset.content_type.contains("javascript")) {
             let text = std::str::from_utf8(asset.bytes).unwrap();
             for line in text.lines().filter(|line| {
                 line.starts_with("import ")
@@ -223,10 +223,10 @@ mod tests {
 
     #[test]
     fn a_first_visit_is_small() {
-        let files = Files::all();
+        let files = Files::embedded();
         let size = |start: &str, end: &str| {
             let mut total = 0;
-            for (asset, file) in &files.files {
+            for (asset, file) in &files.all {
                 if asset.path.starts_with(start) && asset.path.ends_with(end) {
                     total += file.gzip.len();
                 }

@@ -135,7 +135,7 @@ impl Hub {
             Topic::About => self.reader.about(),
             Topic::Health => self.reader.health(),
             Topic::Topology => self.reader.topology(),
-            Topic::Problems => self.reader.problems(),
+            Topic::Problems => Reader::problems(),
             Topic::Budget => self.reader.budget().await,
             Topic::Backends => self.reader.backends(),
         };

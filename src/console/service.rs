@@ -102,7 +102,7 @@ impl Pages {
             let error = "only the API takes POST";
             return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, error, "see docs/console.md"));
         }
-        let files = Files::all();
+        let files = Files::embedded();
         if let Some(path) = path.strip_prefix("/a/") {
             let missing = || {
                 let error = "there is no such file in this version of skep";
@@ -139,7 +139,7 @@ impl Pages {
             Call::Topology => self.reader.topology(),
             Call::Budget => self.reader.budget().await,
             Call::Backends => self.reader.backends(),
-            Call::Problems => self.reader.problems(),
+            Call::Problems => Reader::problems(),
             Call::Config => {
                 let _turn = self.turn()?;
                 self.reader.config().await?
@@ -215,7 +215,7 @@ impl Service for Pages {
         _connection: Arc<Connection>,
     ) -> Response<Reply> {
         let is_head = *request.method() == Method::HEAD;
-        let mut response = self.answer(request).await.unwrap_or_else(refused);
+        let mut response = self.answer(request).await.unwrap_or_else(|refusal| refused(&refusal));
         let headers = response.headers_mut();
         for (name, value) in HEADERS {
             headers.insert(name, HeaderValue::from_static(value));
@@ -262,7 +262,7 @@ struct Words<'a> {
     help: &'a str,
 }
 
-fn refused(refusal: Refusal) -> Response<Reply> {
+fn refused(refusal: &Refusal) -> Response<Reply> {
     let words = Words { error: &refusal.error, help: &refusal.help };
     let mut response = of_json(refusal.status, api::json(&words));
     let headers = response.headers_mut();

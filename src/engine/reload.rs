@@ -30,6 +30,9 @@ pub trait Source: Send + Sync {
     fn read(&self) -> Result<Candidate, Vec<Finding>>;
 }
 
+/// What is done once a configuration runs, with its components that have opened ports.
+pub type OnApplied = Box<dyn FnOnce(&[(String, Listening)]) + Send>;
+
 /// A configuration that is to run.
 pub struct Candidate {
     /// The pipelines.
@@ -39,7 +42,7 @@ pub struct Candidate {
     /// Warnings.
     pub findings: Vec<Finding>,
     /// Called once it runs, with the components that have opened ports, and these.
-    pub on_applied: Box<dyn FnOnce(&[(String, Listening)]) + Send>,
+    pub on_applied: OnApplied,
 }
 
 /// Names for the log; `None` leaves the field out.

@@ -328,6 +328,16 @@ impl World {
     }
 
     async fn send(inlet: &Arc<ReceiverInlet>, name: &str, spans: usize, wait: Wait) -> Reply {
+        World::send_watched(inlet, (name, spans), wait, &Telemetry::default()).await
+    }
+
+    /// The same, counted in `telemetry`.
+    async fn send_watched(
+        inlet: &Arc<ReceiverInlet>,
+        (name, spans): (&str, usize),
+        wait: Wait,
+        telemetry: &Telemetry,
+    ) -> Reply {
         let admission = Arc::clone(inlet).admission(Signal::Traces)?;
         if let Some(room) = admission.room(None) {
             room.await?;
@@ -347,7 +357,7 @@ impl World {
             utf8: Utf8::Strict,
             context: None,
             wait,
-            stats: Telemetry::default().receiver("otlp", Signal::Traces, "grpc"),
+            stats: telemetry.receiver("otlp", Signal::Traces, "grpc"),
             vetting: None,
             caller: Caller::default(),
         };

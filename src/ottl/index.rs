@@ -366,7 +366,7 @@ impl<'m> Indexed<'m> {
         }
         let field = self.message.get(index.starts[slot].get()..)?;
         if let [0..0x80, number @ 0..0x80, ..] = field
-            && field[0] & 7 == 0
+            && field[0].trailing_zeros() >= 3
         {
             return Some(FieldValue::Varint(u64::from(*number)));
         }

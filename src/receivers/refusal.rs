@@ -1,6 +1,8 @@
 //! A request that is refused before the engine knows of it is counted once, with its sender and the
 //! reason in words, whichever way it ends: with an answer, or because its client goes away.
 
+use std::borrow::Cow;
+
 use super::status::refused;
 use crate::{
     component::Caller,
@@ -16,13 +18,13 @@ pub(super) struct Refusal<'a> {
     stats: &'a ReceiverStats,
     caller: Caller,
     /// `None` once the request is submitted.
-    reason: Option<(Refused, String)>,
+    reason: Option<(Refused, Cow<'static, str>)>,
 }
 
 impl<'a> Refusal<'a> {
     /// Of a request that has just begun.
     pub(super) fn new(stats: &'a ReceiverStats, caller: Caller) -> Self {
-        Refusal { stats, caller, reason: Some((Refused::Wrong, GONE.to_owned())) }
+        Refusal { stats, caller, reason: Some((Refused::Wrong, Cow::Borrowed(GONE))) }
     }
 
     /// The status that it is refused with. Has no effect if it was submitted.
@@ -33,7 +35,7 @@ impl<'a> Refusal<'a> {
     /// Why it is refused. Has no effect if it was submitted.
     pub(super) fn is(&mut self, why: Refused, words: &str) {
         if let Some(reason) = &mut self.reason {
-            *reason = (why, words.to_owned());
+            *reason = (why, Cow::Owned(words.to_owned()));
         }
     }
 

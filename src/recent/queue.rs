@@ -101,7 +101,9 @@ impl Recent {
             let waiting = Waiting { signal, body: body.clone(), arrival, _charge: charge };
             queue.sender.try_send(waiting).is_ok()
         });
-        if !is_taken {
+        if is_taken {
+            self.notes.offered();
+        } else {
             queue.refused.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -114,7 +116,7 @@ impl Recent {
         while !is_over() {
             match self.queue.receiver.recv_timeout(IDLE) {
                 Ok(waiting) => self.digest(&waiting),
-                Err(RecvTimeoutError::Timeout) => sync::lock(&self.store).expire(whole::now()),
+                Err(RecvTimeoutError::Timeout) => self.locked().expire(whole::now()),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
@@ -136,6 +138,9 @@ impl Recent {
         let shift = sync::lock(&self.governor).shift();
         let begun = cpu_time();
         sync::lock(&self.store).take(waiting.signal, &waiting.body, shift, waiting.arrival);
+        self.notes.digested();
+        // Notes that waited for it are written down before they fill their queue.
+        drop(self.locked());
         let busy = cpu_time().saturating_sub(begun);
         sync::lock(&self.governor).note(self.queue.started.elapsed(), busy, full);
     }

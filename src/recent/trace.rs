@@ -14,12 +14,9 @@ use super::{
     traces::rows_of,
     whole::Recent,
 };
-use crate::{
-    otlp::{
-        view::{Message, Span, Text},
-        wire::{FieldValue, Fields},
-    },
-    sync,
+use crate::otlp::{
+    view::{Message, Span, Text},
+    wire::{FieldValue, Fields},
 };
 
 /// Most spans that are shown; of a larger trace the earliest.
@@ -133,7 +130,7 @@ impl Recent {
         let hidden = spans.len().saturating_sub(SPANS);
         spans.truncate(SPANS);
         let (fate, gone) = {
-            let store = sync::lock(&self.store);
+            let store = self.locked();
             let slot = store.slots.find(id).map(|slot| *store.slots.at(slot));
             let fate = slot.map(|slot| store.labels.told(slot.fate)).unwrap_or_default();
             (fate, slot.map_or(0, |slot| slot.gone))

@@ -22,7 +22,7 @@ use super::{
     store::Store,
     whole::Recent,
 };
-use crate::{otlp::view::Text, sync};
+use crate::otlp::view::Text;
 
 /// Most traces of a list, and how many there are if nothing is said.
 const LIMIT: u64 = 1000;
@@ -230,7 +230,7 @@ impl Recent {
             find(&filter.spans, &chunks, begun + TIME, &mut is_partial)
         });
         let one_in = self.one_in();
-        let store = &mut *sync::lock(&self.store);
+        let store = &mut *self.locked();
         let chunks = store.snapshot(Kind::Spans, now);
         let mut matched: Vec<(u64, &Slot)> = store
             .slots

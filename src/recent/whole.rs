@@ -2,7 +2,7 @@
 //! its own.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -13,6 +13,7 @@ use super::{
     chunk::{Chunk, Kind},
     fate::{Decision, Delivery},
     governor::Governor,
+    notes::Notes,
     queue::Queue,
     settings::{Honesty, Settings, TooSmall, as_text},
     store::{Counts, Store},
@@ -43,6 +44,8 @@ pub struct Status {
     pub one_in: u32,
     /// Requests for which the queue had no room.
     pub refused: u64,
+    /// Notes on traces for which there was no room.
+    pub notes_lost: u64,
     /// What has become of items.
     pub counts: Counts,
 }
@@ -55,6 +58,7 @@ pub struct Recent {
     pub(super) store: Mutex<Store>,
     pub(super) governor: Mutex<Governor>,
     pub(super) queue: Queue,
+    pub(super) notes: Notes,
     pub(super) queue_charge: Charge,
 }
 
@@ -67,7 +71,8 @@ impl Recent {
         }
         let account = Account::new(settings.bytes);
         let queue_bytes = settings.bytes / 16;
-        let queue_charge = account.charge(queue_bytes + Queue::size()).ok_or_else(too_small)?;
+        let queue_charge =
+            account.charge(queue_bytes + Queue::size() + Notes::size()).ok_or_else(too_small)?;
         let store = Store::new(&settings, &account).ok_or_else(too_small)?;
         Ok(Recent {
             settings,
@@ -75,6 +80,7 @@ impl Recent {
             store: Mutex::new(store),
             governor: Mutex::new(Governor::new(settings.cpu)),
             queue: Queue::new(queue_bytes),
+            notes: Notes::new(),
             queue_charge,
         })
     }
@@ -99,6 +105,7 @@ impl Recent {
             held_from: store.held_from(Kind::Spans),
             one_in,
             refused: self.queue.refused(),
+            notes_lost: self.notes.lost(),
             counts: store.counts,
         }
     }
@@ -107,26 +114,29 @@ impl Recent {
         1 << sync::lock(&self.governor).shift()
     }
 
-    /// Notes what a sampler decided on a trace, if spans of it are held. `policy` may be empty.
-    pub fn decided(&self, trace: &[u8; 16], decision: Decision, policy: &str) {
-        let store = &mut *sync::lock(&self.store);
-        if let Some(slot) = store.slots.find(trace) {
-            store.labels.decide(&mut store.slots.at_mut(slot).fate, decision, policy);
-        }
+    /// Notes what a sampler decided on a trace. `policy` may be empty. Never waits: if too many
+    /// notes wait already, it is left out and counted.
+    pub fn decided(&self, trace: &[u8; 16], decision: Decision, policy: &Arc<str>) {
+        self.notes.decided(trace, decision, policy);
     }
 
-    /// Notes what became of a trace at an exporter, if spans of it are held.
-    pub fn delivered(&self, trace: &[u8; 16], exporter: &str, delivery: Delivery) {
-        let store = &mut *sync::lock(&self.store);
-        if let Some(slot) = store.slots.find(trace) {
-            store.labels.deliver(&mut store.slots.at_mut(slot).fate, exporter, delivery);
-        }
+    /// Notes what became of a trace at an exporter, as [`Recent::decided`] does.
+    pub fn delivered(&self, trace: &[u8; 16], delivery: Delivery, exporter: &Arc<str>) {
+        self.notes.delivered(trace, delivery, exporter);
+    }
+
+    /// The store, all notes written down that may be.
+    pub(super) fn locked(&self) -> MutexGuard<'_, Store> {
+        let mut guard = sync::lock(&self.store);
+        let store = &mut *guard;
+        self.notes.apply(&mut store.early, &mut store.slots, &mut store.labels);
+        guard
     }
 
     /// The chunks of a kind, the newest first, and what an answer from them says of itself.
     pub(super) fn snapshot(&self, kind: Kind, now: u64) -> (Vec<Arc<Chunk>>, Honesty) {
         let one_in = self.one_in();
-        let mut store = sync::lock(&self.store);
+        let mut store = self.locked();
         let chunks = store.snapshot(kind, now);
         let honesty = Honesty { held_from: store.held_from(kind), one_in, ..Honesty::default() };
         (chunks, honesty)

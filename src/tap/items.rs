@@ -20,7 +20,7 @@ use super::{
 };
 
 /// Most items of one payload that a tap looks at; a payload with more is missed as a whole.
-pub const MOST: u64 = 1 << 17;
+pub const MOST: u64 = 1 << 16;
 
 /// What identifies an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -38,7 +38,7 @@ pub fn time(span: Duration) -> String {
     match seconds {
         0..120 => format!("{seconds} s"),
         120..7200 => format!("{} min", seconds / 60),
-        7200..172_800 if seconds / 60 % 60 == 0 => format!("{} h", seconds / 3600),
+        7200..172_800 if (seconds / 60).is_multiple_of(60) => format!("{} h", seconds / 3600),
         7200..172_800 => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
         _ => format!("{} days", seconds / 86_400),
     }

@@ -50,6 +50,7 @@ mod scenarios;
 mod seed;
 mod storage;
 mod tap;
+mod where_stopped;
 mod xray_client;
 mod xray_proxy;
 mod xray_round_trip;

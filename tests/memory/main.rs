@@ -6,6 +6,7 @@ mod budget;
 mod expanding;
 mod exporters;
 mod processors;
+mod recent;
 
 use std::{env, process::Command, thread};
 

@@ -214,7 +214,9 @@ fn collect_paths(node: &Node, paths: &mut Vec<String>) {
     }
     match node.plain() {
         Value::Map(members) => {
-            members.iter().for_each(|member| collect_paths(&member.value, paths));
+            for member in members {
+                collect_paths(&member.value, paths);
+            }
         }
         Value::List(nodes) => nodes.iter().for_each(|node| collect_paths(node, paths)),
         _ => {}

@@ -2,7 +2,6 @@
 
 use std::{
     fmt::Write as _,
-    io::IsTerminal as _,
     time::{Duration, SystemTime},
 };
 
@@ -10,6 +9,7 @@ use bytes::Bytes;
 
 use crate::{
     admin::proto::{DeadLetter, ReplayDeadLettersResponse},
+    cli::columns::cut,
     config::shown::escaped,
     exporters::debug,
     otlp::{Signal, check, json},
@@ -19,18 +19,6 @@ use crate::{
 /// Above the rows.
 pub(super) const HEADING: &str =
     "time (UTC)           items      bytes  id, reason and answer of the backend\n";
-
-/// Columns of a terminal that does not say how many it has.
-const COLUMNS: usize = 80;
-
-/// How long a line may be; there is no limit where nobody looks at it.
-pub(super) fn width() -> usize {
-    if !std::io::stdout().is_terminal() {
-        return usize::MAX;
-    }
-    let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-    columns.unwrap_or(COLUMNS).max(40)
-}
 
 /// Unix milliseconds.
 pub(super) fn millis(time: SystemTime) -> u64 {
@@ -60,15 +48,6 @@ pub(super) fn row(letter: &DeadLetter, width: usize) -> String {
     let why = format!("{}{colon}{answer}", reason(letter));
     let _ = writeln!(text, "    {}", cut(&why, width.saturating_sub(4)));
     text
-}
-
-/// At most so many characters.
-fn cut(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
-        return text.to_owned();
-    }
-    let kept: String = text.chars().take(most.saturating_sub(3)).collect();
-    format!("{}...", kept.trim_end())
 }
 
 /// An object on a line.

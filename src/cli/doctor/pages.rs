@@ -14,7 +14,8 @@ use tokio::{
 
 use super::{Warning, shown};
 use crate::{
-    cli::{budget::row, silence::local},
+    admin::advice::local,
+    cli::budget::row,
     component::BrowserPort,
     net::tls::{ClientTls, Connector},
 };

@@ -127,7 +127,7 @@ mod tests {
             for end in [from, to] {
                 let (kind, id) = end.split_once(' ').unwrap();
                 let (pipeline, kind) = (pipeline.to_owned(), kind.to_owned());
-                let node = Node { pipeline, kind, id: id.to_owned() };
+                let node = Node { pipeline, kind, id: id.to_owned(), ..Node::default() };
                 if !nodes.contains(&node) {
                     nodes.push(node);
                 }

@@ -59,6 +59,7 @@ struct Counters {
 
 impl Row {
     /// What identifies it from one reading to the next.
+    #[cfg_attr(not(feature = "terminal"), expect(dead_code, reason = "only the screen asks"))]
     pub(super) fn key(&self) -> (String, String, String) {
         (self.pipeline.clone(), self.kind.clone(), self.id.clone())
     }

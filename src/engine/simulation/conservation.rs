@@ -1,7 +1,10 @@
 //! Many requests on random schedules: nothing is answered twice, nothing vanishes.
 
 use super::*;
-use crate::component::QueueBatch;
+use crate::{
+    component::QueueBatch,
+    otlp::{split, tee::Keep},
+};
 
 /// Many senders, a budget that holds a few of their bodies, backends that fail at random: what is
 /// answered with success is either delivered or counted as lost, and each request has one answer.
@@ -73,4 +76,29 @@ async fn conserve(seed: u64) {
     assert_eq!(sent, backend.taken(), "seed {seed}");
     assert_eq!(accepted, sent + failed, "seed {seed}");
     assert!(sent > 0 && accepted > 0, "seed {seed}");
+}
+
+#[derive(Debug, Default)]
+struct Counting(AtomicU64);
+
+impl Keep for Counting {
+    fn keep(&self, signal: Signal, request: &bytes::Bytes) {
+        self.0.fetch_add(split::count_items(signal, request), Ordering::Relaxed);
+    }
+}
+
+/// A second reader sees what passes the door, whatever becomes of it, and changes nothing.
+#[tokio::test(start_paused = true)]
+async fn a_second_reader_sees_what_passes_the_door() {
+    let backend = Backend::new(Box::new(|_| (Duration::ZERO, Ok(Sent::default()))));
+    let world = World::new(16 * 1024, None, &[(Arc::clone(&backend), delivery())]);
+    let kept = Arc::new(Counting::default());
+    assert!(world.telemetry.tee.connect(Arc::clone(&kept) as _));
+    for spans in [1, 5, 3] {
+        let (inlet, telemetry) = (&world.inlet, &world.telemetry);
+        let sent = World::send_watched(inlet, ("s", spans), Wait::Acceptance, telemetry);
+        assert!(sent.await.is_ok());
+    }
+    world.drain(Duration::from_mins(1)).await;
+    assert_eq!((kept.0.load(Ordering::Relaxed), backend.taken()), (9, 9));
 }

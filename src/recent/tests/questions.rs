@@ -1,8 +1,9 @@
 //! What is answered equals what a plain model computes from the same requests as prost reads them;
 //! and the forms in which it is answered.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
+use bytes::Bytes;
 use opentelemetry_proto::tonic::{
     collector::trace::v1::ExportTraceServiceRequest,
     common::v1::{AnyValue, KeyValue, any_value::Value},
@@ -303,15 +304,38 @@ fn what_became_of_a_trace_is_noted_by_others() {
     use crate::recent::{Decision, Delivery};
     let recent = shop();
     let id = trace_id(&format!("{:032x}", 4)).unwrap();
-    recent.decided(&id, Decision::Kept, "errors");
-    recent.delivered(&id, "honeycomb", Delivery::Refused);
-    recent.decided(&[9; 16], Decision::Kept, "nobody knows it");
+    let [errors, honeycomb, nobody] = ["errors", "honeycomb", "nobody"].map(Arc::from);
+    recent.decided(&id, Decision::Kept, &errors);
+    recent.delivered(&id, Delivery::Refused, &honeycomb);
+    recent.decided(&[9; 16], Decision::Kept, &nobody);
     let kept = recent.traces(&TraceFilter::read(&json!({"decision": "kept"})).unwrap(), NOW);
     assert_eq!(kept.traces.len(), 1);
     assert_eq!(
         serde_json::to_value(&kept.traces[0].fate).unwrap(),
         json!({"decision": "kept", "policy": "errors", "deliveries": [["honeycomb", "refused"]]})
     );
+}
+
+#[test]
+fn a_note_waits_for_what_was_offered_before_it() {
+    use crate::recent::Decision;
+    let recent = small();
+    let spans = [json!({"traceId": format!("{:032x}", 7)})];
+    let request = plain::bytes(Signal::Traces, &plain::spans(&spans));
+    recent.offer(Signal::Traces, &request.into(), NOW);
+    let id = 7_u128.to_be_bytes();
+    recent.decided(&id, Decision::Dropped, &Arc::from("rest"));
+    assert_eq!(recent.trace(&id, NOW), None, "nothing is digested so far");
+    recent.catch_up();
+    let fate = recent.trace(&id, NOW).unwrap().fate;
+    assert_eq!((fate.decision, fate.policy.as_deref()), (Decision::Dropped, Some("rest")));
+    recent.offer(Signal::Traces, &Bytes::new(), NOW);
+    for _ in 0..8200 {
+        recent.decided(&id, Decision::Kept, &Arc::from("rest"));
+    }
+    assert_eq!(recent.status().notes_lost, 8);
+    recent.catch_up();
+    assert_eq!(recent.trace(&id, NOW).unwrap().fate.decision, Decision::Kept);
 }
 
 #[test]

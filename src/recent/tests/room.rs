@@ -170,6 +170,12 @@ fn whoever_offers_never_waits() {
     recent.offer(Signal::Traces, &request, NOW);
     assert_eq!(recent.status().refused, 15);
     assert!(Recent::new(Settings { bytes: Settings::LEAST - 1, ..Settings::default() }).is_err());
+    for (memory, bytes) in [(256 << 20, 16 << 20), (512 << 20, 64 << 20)] {
+        let recent = Recent::new(Settings::for_memory(memory)).unwrap();
+        let status = recent.status();
+        assert_eq!(status.bytes, bytes);
+        assert!(status.fixed < bytes / 3, "{status:?}");
+    }
 }
 
 #[test]

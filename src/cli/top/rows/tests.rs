@@ -13,11 +13,13 @@ pub(in crate::cli::top) fn reading(seconds: u64) -> Reading {
         payloads: items / 100,
         items,
         bytes: items * 740,
+        ..Edge::default()
     };
     let node = |kind: &str, id: &str| Node {
         pipeline: "traces".to_owned(),
         kind: kind.to_owned(),
         id: id.to_owned(),
+        ..Node::default()
     };
     let component = |kind: &str, id: &str, state: State| Component {
         kind: kind.to_owned(),
