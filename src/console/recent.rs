@@ -80,8 +80,8 @@ impl Questions {
     }
 
     /// Answers a query, which is the body.
-    pub(super) async fn query(&self, body: Bytes) -> Result<Bytes, Refusal> {
-        let query = Query::from_json(&body).map_err(|error| wrong(&error))?;
+    pub(super) async fn query(&self, body: &[u8]) -> Result<Bytes, Refusal> {
+        let query = Query::from_json(body).map_err(|error| wrong(&error))?;
         self.ask(move |recent| json(&recent.query(&query, Limits::default(), now()))).await
     }
 

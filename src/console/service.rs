@@ -153,7 +153,7 @@ impl Pages {
             Call::Traces => self.questions.traces(head.uri.query().unwrap_or_default()).await?,
             Call::Trace => self.questions.trace(path).await?,
             Call::Span => self.questions.span(path).await?,
-            Call::Query => self.questions.query(taken(body).await?).await?,
+            Call::Query => self.questions.query(&taken(body).await?).await?,
             Call::Boards => Questions::boards(),
             Call::Export => {
                 let data = self.questions.export(path).await?;
