@@ -24,6 +24,14 @@ fn main() -> Result<(), Box<dyn Error>> {
             "skep.control.v1.Component.state",
             "#[serde(serialize_with = \"crate::admin::state_name\")]",
         )
+        .field_attribute(
+            "skep.control.v1.Ladder.state",
+            "#[serde(serialize_with = \"crate::admin::rung_state_name\")]",
+        )
+        .field_attribute(
+            "skep.control.v1.Rung.state",
+            "#[serde(serialize_with = \"crate::admin::rung_state_name\")]",
+        )
         .compile_fds(control)?;
     tonic_prost_build::configure().build_client(false).compile_fds(descriptors(STORAGE)?)?;
     Ok(())

@@ -12,11 +12,11 @@ pub(crate) mod dead_letters;
 mod decisions;
 pub mod ladder;
 pub mod metrics;
-mod senders;
+pub(crate) mod senders;
 mod service;
-mod tap;
+pub(crate) mod tap;
 mod topology;
-mod where_stopped;
+pub(crate) mod where_stopped;
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -159,6 +159,21 @@ pub(crate) fn state_name<S: serde::Serializer>(
         proto::State::Idle => "idle",
         proto::State::Ok => "ok",
         proto::State::Error => "error",
+    })
+}
+
+/// The state of a rung in JSON: `partial`.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it")]
+pub(crate) fn rung_state_name<S: serde::Serializer>(
+    state: &i32,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(match proto::RungState::try_from(*state).unwrap_or_default() {
+        proto::RungState::Unspecified => "unknown",
+        proto::RungState::Ok => "ok",
+        proto::RungState::Nothing => "nothing",
+        proto::RungState::Partial => "partial",
+        proto::RungState::Stop => "stop",
     })
 }
 

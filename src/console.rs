@@ -6,6 +6,7 @@
 //!          --- GET /api/v1/health, ... ---> api      messages of the control plane as JSON
 //!          <-- GET /api/v1/events --------- events   what changes, as it changes
 //!          --- GET /api/v1/traces, ... ---> recent   what came lately, at level `data`
+//!          <-- GET /api/v1/tap ------------ tap      data as it passes, at level `data`
 //! ```
 //!
 //! A listener of its own, by default [`DEFAULT_ENDPOINT`]. `access` says who may ask, and why each
@@ -23,8 +24,10 @@ mod assets;
 mod events;
 mod link;
 mod program;
+mod query;
 mod recent;
 mod service;
+mod tap;
 mod token;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -38,7 +41,7 @@ use crate::{
         tls::{Acceptor, ServerTls},
     },
     recent::Recent,
-    telemetry::Telemetry,
+    telemetry::{Telemetry, history},
 };
 
 pub use self::{
@@ -152,6 +155,7 @@ impl Console {
     /// Serves until `stop` is raised.
     pub async fn run(self, stop: Stop) {
         let raised: watch::Receiver<bool> = stop.subscribe();
+        let telemetry = Arc::clone(&self.sources.telemetry);
         let hub = events::Hub::new(self.sources.clone(), &self.settings);
         let rules = access::Rules::new(&self.settings, self.address, self.acceptor.is_some());
         let service = service::Pages::new(rules, self.sources, &self.settings, hub, stop.clone());
@@ -159,7 +163,10 @@ impl Console {
         let serving =
             server::run(self.listener, self.acceptor, Arc::clone(&service), tuning(), raised);
         let reading = service.hub().run(stop);
-        tokio::join!(serving, reading);
+        tokio::select! {
+            _ = async { tokio::join!(serving, reading) } => {}
+            () = history::keep(&telemetry) => {}
+        }
     }
 }
 

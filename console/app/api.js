@@ -1,4 +1,4 @@
-// Talks to skep: calls, and the one stream of a page.
+// Talks to skep: calls, and streams.
 
 const ROOT = "/api/v1/";
 
@@ -53,11 +53,11 @@ const SILENCE_MS = 40_000;
 /**
  * Reads a stream of server-sent events. Not `EventSource`, which does not tell why it was refused.
  * Ends when the stream does, and throws if there is none.
- * @param {string[]} topics @param {AbortSignal} signal
+ * @param {string} path @param {AbortSignal} signal
  * @param {(topic: string, data: any) => void} on @param {() => void} onOpen
  */
-export async function watch(topics, signal, on, onOpen) {
-  const response = await call(`events?topics=${topics.join(",")}`, { signal });
+export async function stream(path, signal, on, onOpen) {
+  const response = await call(path, { signal });
   onOpen();
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";

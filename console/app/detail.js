@@ -4,7 +4,7 @@ import { html } from "../vendor/ui.js";
 import { ago, bytes, count, rate } from "./format.js";
 import { rateOf, stateOf, totalOf } from "./graph.js";
 import { Icon, Spark, State } from "./parts.js";
-import { beat, go, traffic } from "./state.js";
+import { about, beat, go, traffic } from "./state.js";
 
 /** The sum of several histories. @param {string[]} counters @param {string} what */
 function history(counters, what) {
@@ -30,6 +30,13 @@ function Side({ title, edges, graph, end }) {
   </div>`;
 }
 
+/** The pipelines in which a component can be tapped. @param {any} node @param {any} graph @returns {string[]} */
+function pipelinesOf(node, graph) {
+  if (node.kind === "pipeline") return [];
+  if (node.pipeline) return [node.pipeline];
+  return graph.pipelines.filter((id) => graph.edges.some((edge) => edge.pipeline === id && (edge.from === node.key || edge.to === node.key)));
+}
+
 /** @param {{graph: import("./graphmodel.js").Graph, selected: string, onClose: () => void}} props */
 export function Detail({ graph, selected, onClose }) {
   void beat.value;
@@ -50,6 +57,8 @@ export function Detail({ graph, selected, onClose }) {
   return html`<div class="detail" role="region" aria-label=${`${node.kind} ${node.id}`}>
     <header><span class="muted">${node.kind}</span> <strong>${node.id}</strong>
       ${part.state !== "unknown" && html`<${State} state=${part.state} />`}
+      ${about.value?.level === "data" && pipelinesOf(node, graph).map((pipeline, _, all) => html`<button type="button" class="quiet" key=${pipeline}
+        onClick=${() => go("tap", { pipeline, component: `${node.kind} ${node.id}` })}><${Icon} name="tap" />${all.length > 1 ? `Tap ${pipeline}` : "Tap here"}</button>`)}
       <button type="button" class="quiet icon-only" aria-label="Close" onClick=${onClose}><${Icon} name="close" /></button></header>
     <div class="sides">
       <${Side} title="In" edges=${from} graph=${graph} end="from" />

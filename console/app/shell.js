@@ -87,6 +87,7 @@ function useKeys(help) {
       const field = event.target.closest?.("input, textarea, select, [contenteditable]");
       if (event.key === "Escape") {
         if (field) field.blur();
+        else if (document.querySelector("dialog[open]")) return;
         else {
           const open = OPEN.find((key) => place.value.query[key]);
           const more = open === "trace" ? { row: "", find: "" } : {};

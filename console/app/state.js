@@ -1,7 +1,7 @@
 // What all pages share: the place, the readings, the connection, the settings of this browser.
 
 import { batch, computed, effect, signal } from "../vendor/ui.js";
-import { get, post, Refused, watch } from "./api.js";
+import { get, post, Refused, stream } from "./api.js";
 import { counterOf } from "./graphmodel.js";
 import { Meter } from "./rates.js";
 import { format, parse } from "./router.js";
@@ -11,7 +11,8 @@ import { format, parse } from "./router.js";
  * `main.js`; `topics` are those of the stream that it needs.
  */
 export const PAGES = [
-  { id: "overview", path: "/", name: "Overview", icon: "graph", topics: ["topology", "problems"] },
+  { id: "overview", path: "/", name: "Overview", icon: "graph", topics: ["topology", "problems", "senders", "where-stopped"] },
+  { id: "tap", path: "/tap", name: "Tap", icon: "tap", topics: [] },
   { id: "traces", path: "/traces", name: "Traces", icon: "tree", topics: [] },
   { id: "boards", path: "/boards", name: "Boards", icon: "chart", topics: [] },
   { id: "backends", path: "/backends", name: "Backends", icon: "out", topics: ["backends"] },
@@ -30,8 +31,10 @@ export const topology = signal(undefined);
 export const problems = signal(undefined);
 export const budget = signal(undefined);
 export const backends = signal(undefined);
+export const senders = signal(undefined);
+export const ladders = signal(undefined);
 
-const READINGS = { about, health, topology, problems, budget, backends };
+const READINGS = { about, health, topology, problems, budget, backends, senders, "where-stopped": ladders };
 
 /** `starting`, `live`, `paused`, `lost` or `login`. */
 export const link = signal("starting");
@@ -150,7 +153,7 @@ async function follow(topics, signal) {
       });
     };
     try {
-      await watch(topics, signal, (topic, data) => batch(() => take(topic, data)), onOpen);
+      await stream(`events?topics=${topics.join(",")}`, signal, (topic, data) => batch(() => take(topic, data)), onOpen);
     } catch (error) {
       if (signal.aborted) return;
       if (error instanceof Refused && error.status === 401) return askForToken();

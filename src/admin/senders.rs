@@ -18,7 +18,7 @@ use crate::{
 const COMPARED: usize = 100;
 
 /// One message of `WatchSenders`.
-pub(super) fn seen(telemetry: &Telemetry, now: SystemTime) -> WatchSendersResponse {
+pub(crate) fn seen(telemetry: &Telemetry, now: SystemTime) -> WatchSendersResponse {
     let all = telemetry.senders.sightings(Instant::now());
     let names = names(&all);
     WatchSendersResponse {

@@ -184,8 +184,8 @@ impl ControlService for Control {
         &self,
         request: Request<TapRequest>,
     ) -> Result<Response<Watch<TapResponse>>, Status> {
-        let open = tap::open(&self.telemetry, self.is_loopback, request.into_inner());
-        let open = open.map_err(brief)?;
+        let through = tap::Through::ControlPlane { is_loopback: self.is_loopback };
+        let open = tap::open(&self.telemetry, through, request.into_inner()).map_err(brief)?;
         let (sender, receiver) = mpsc::channel(1);
         let feeding = tap::run(self.stop.clone(), open, sender);
         Ok(Response::new(Watch { receiver, feeding: Some(Box::pin(feeding)) }))

@@ -19,6 +19,7 @@ use tokio::{
 };
 use tonic::Status;
 
+pub(crate) use self::spot::{Point, points};
 use self::{message::item, spot::Spot};
 use super::proto::{TapCounts, TapEnd, TapItem, TapRequest, TapResponse};
 use crate::{
@@ -58,20 +59,41 @@ const MESSAGE: usize = 1 << 20;
 /// How long the last message may wait for its reader.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// The one place that says whether contents of telemetry may be shown to who asks: on a control
-/// plane that listens on loopback they may.
-fn may_show(is_loopback: bool) -> Result<(), Status> {
-    if is_loopback {
-        return Ok(());
-    }
-    Err(Status::permission_denied(
-        "this skep does not show what telemetry says, since its control plane listens on an address \
-         that other machines reach; let it listen on loopback (`--control-endpoint`), and tap there",
-    ))
+/// Through what somebody asks for a tap.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Through {
+    /// The control plane, which asks nobody who they are.
+    ControlPlane {
+        /// Whether only this machine reaches it.
+        is_loopback: bool,
+    },
+    /// The console, which knows who asks, and has a level.
+    Console {
+        /// Whether that is the level of contents.
+        shows_contents: bool,
+    },
+}
+
+/// The one place that says whether contents of telemetry may be shown to who asks.
+fn may_show(through: Through) -> Result<(), Status> {
+    let words = match through {
+        Through::ControlPlane { is_loopback: true } | Through::Console { shows_contents: true } => {
+            return Ok(());
+        }
+        Through::ControlPlane { is_loopback: false } => {
+            "this skep does not show what telemetry says, since its control plane listens on an \
+             address that other machines reach; let it listen on loopback (`--control-endpoint`), \
+             and tap there"
+        }
+        Through::Console { shows_contents: false } => {
+            "this console shows no contents of telemetry; start skep with `--console-level data`"
+        }
+    };
+    Err(Status::permission_denied(words))
 }
 
 /// A tap that is open.
-pub(super) struct Open {
+pub(crate) struct Open {
     tap: Tap,
     digest: Digest,
     spot: Spot,
@@ -80,12 +102,12 @@ pub(super) struct Open {
 }
 
 /// Opens a tap, or says why not.
-pub(super) fn open(
+pub(crate) fn open(
     telemetry: &Arc<Telemetry>,
-    is_loopback: bool,
+    through: Through,
     request: TapRequest,
 ) -> Result<Open, Status> {
-    may_show(is_loopback)?;
+    may_show(through)?;
     let asked = request.side();
     let TapRequest { pipeline, component, r#where, rate, limit, for_ms, redact, .. } = request;
     let (spot, side) = spot::find(telemetry, &pipeline, &component, asked)?;
@@ -131,11 +153,12 @@ impl Drop for Ending {
 /// Whether a tap goes on; if not, why, or `None` if its reader has gone.
 type Going = Result<(), Option<TapEnd>>;
 
-type Sender = mpsc::Sender<Result<TapResponse, Status>>;
+/// Where a tap sends its messages.
+pub(crate) type Sender = mpsc::Sender<Result<TapResponse, Status>>;
 
 /// Sends what a tap shows until it ends. It goes on while nobody polls it, and ends when it is
 /// dropped.
-pub(super) async fn run(stop: Stop, open: Open, sender: Sender) {
+pub(crate) async fn run(stop: Stop, open: Open, sender: Sender) {
     let mut task = Ending(tokio::spawn(work(stop, open, sender)));
     let _ = (&mut task.0).await;
 }

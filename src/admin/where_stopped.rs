@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The answer to `WhereStopped`.
-pub(super) fn found(
+pub(crate) fn found(
     telemetry: &Telemetry,
     request: &WhereStoppedRequest,
     now: SystemTime,

@@ -13,9 +13,14 @@ use super::{
     Level, Settings, Sources,
     access::Refusal,
     program::{About, Configuration, Pipeline},
+    query::Query,
 };
 use crate::{
-    admin::{self, budgets, proto::Component},
+    admin::{
+        self, budgets,
+        proto::{Component, WhereStoppedRequest},
+        where_stopped,
+    },
     telemetry::{ExporterStats, logs, process},
 };
 
@@ -39,6 +44,14 @@ pub(super) enum Call {
     Config,
     /// The last warnings and errors of the log.
     Problems,
+    /// Who sends: `WatchSendersResponse`.
+    Senders,
+    /// The ladders: `WhereStoppedResponse`.
+    WhereStopped,
+    /// What can be tapped.
+    Taps,
+    /// A stream of what passes.
+    Tap,
     /// A stream of what changes.
     Events,
     /// The list of recent traces.
@@ -100,6 +113,10 @@ pub(super) const ROUTES: &[Route] = &[
     get("backends", Call::Backends),
     get("config", Call::Config),
     get("problems", Call::Problems),
+    get("senders", Call::Senders),
+    get("where-stopped", Call::WhereStopped),
+    of_data(Verb::Get, "taps", Call::Taps),
+    of_data(Verb::Get, "tap", Call::Tap),
     get("events", Call::Events),
     of_data(Verb::Get, "traces", Call::Traces),
     of_data(Verb::Get, "traces/{id}", Call::Trace),
@@ -242,6 +259,29 @@ impl Reader {
             text: recent.text,
         };
         json(&Log { problems: logs::recent().into_iter().map(line).collect() })
+    }
+
+    pub(super) fn senders(&self) -> Bytes {
+        json(&admin::senders::seen(&self.sources.telemetry, SystemTime::now()))
+    }
+
+    /// The ladders of all signals.
+    pub(super) fn ladders(&self) -> Bytes {
+        let request = WhereStoppedRequest::default();
+        let found = where_stopped::found(&self.sources.telemetry, &request, SystemTime::now());
+        // Without a wish, none is wrong.
+        json(&found.unwrap_or_default())
+    }
+
+    /// Those of a signal or of a service.
+    pub(super) fn where_stopped(&self, query: &str) -> Result<Bytes, Refusal> {
+        let query = Query::read(query, &["signal", "service"])?;
+        let text = |name| query.text(name).to_owned();
+        let request = WhereStoppedRequest { signal: text("signal"), service: text("service") };
+        let found = where_stopped::found(&self.sources.telemetry, &request, SystemTime::now());
+        found.map(|found| json(&found)).map_err(|status| {
+            Refusal::new(StatusCode::BAD_REQUEST, status.message(), "leave it out for all")
+        })
     }
 
     /// May take a while: it reads files.

@@ -43,16 +43,20 @@ pub(super) enum Topic {
     Problems,
     Budget,
     Backends,
+    Senders,
+    WhereStopped,
 }
 
 impl Topic {
-    const ALL: [Topic; 6] = [
+    const ALL: [Topic; 8] = [
         Topic::About,
         Topic::Health,
         Topic::Topology,
         Topic::Problems,
         Topic::Budget,
         Topic::Backends,
+        Topic::Senders,
+        Topic::WhereStopped,
     ];
 
     const fn name(self) -> &'static str {
@@ -63,6 +67,8 @@ impl Topic {
             Topic::Problems => "problems",
             Topic::Budget => "budget",
             Topic::Backends => "backends",
+            Topic::Senders => "senders",
+            Topic::WhereStopped => "where-stopped",
         }
     }
 
@@ -138,6 +144,8 @@ impl Hub {
             Topic::Problems => Reader::problems(),
             Topic::Budget => self.reader.budget().await,
             Topic::Backends => self.reader.backends(),
+            Topic::Senders => self.reader.senders(),
+            Topic::WhereStopped => self.reader.ladders(),
         };
         let has_changed = self.topics[topic as usize].send_if_modified(|reading| {
             let has_changed = reading.data != data;

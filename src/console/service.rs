@@ -18,10 +18,12 @@ use super::{
     assets::{File, Files},
     events::{Hub, Topic, VIEWERS},
     recent::{self, Questions},
+    tap,
 };
 use crate::{
     component::Stop,
     net::server::{Connection, Reply, Service},
+    telemetry::Telemetry,
 };
 
 /// Largest body of a POST: a configuration.
@@ -54,6 +56,7 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// The service of the listener.
 pub(super) struct Pages {
     rules: Rules,
+    telemetry: Arc<Telemetry>,
     reader: Reader,
     questions: Questions,
     hub: Arc<Hub>,
@@ -74,6 +77,7 @@ impl Pages {
         Pages {
             rules,
             questions: Questions::new(sources.recent.clone()),
+            telemetry: Arc::clone(&sources.telemetry),
             reader: Reader::new(sources, settings),
             hub,
             level: settings.level,
@@ -140,6 +144,12 @@ impl Pages {
             Call::Budget => self.reader.budget().await,
             Call::Backends => self.reader.backends(),
             Call::Problems => Reader::problems(),
+            Call::Senders => self.reader.senders(),
+            Call::WhereStopped => {
+                self.reader.where_stopped(head.uri.query().unwrap_or_default())?
+            }
+            Call::Taps => tap::points(&self.telemetry),
+            Call::Tap => return self.tap(head.uri.query().unwrap_or_default()),
             Call::Config => {
                 let _turn = self.turn()?;
                 self.reader.config().await?
@@ -194,17 +204,19 @@ impl Pages {
         let list = pairs.find_map(|pair| pair.strip_prefix("topics=")).unwrap_or_default();
         let list = list.replace("%2C", ",");
         let topics = Topic::listed(&list).map_err(|error| {
-            let help = "name some: `?topics=about,health,topology,problems,budget,backends`";
+            let help = "name some: `?topics=about,health,topology,problems,senders`";
             Refusal::new(StatusCode::BAD_REQUEST, error, help)
         })?;
         let reply = self.hub.watch(&topics, self.stop.clone()).await.ok_or_else(|| {
             let error = format!("{VIEWERS} pages are watching already");
             Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error, "close one of them")
         })?;
-        let mut response = Response::new(reply);
-        let kind = HeaderValue::from_static("text/event-stream");
-        response.headers_mut().insert(CONTENT_TYPE, kind);
-        Ok(response)
+        Ok(of_events(reply))
+    }
+
+    fn tap(&self, query: &str) -> Result<Response<Reply>, Refusal> {
+        let open = tap::open(&self.telemetry, self.level, query)?;
+        Ok(of_events(tap::stream(open, self.stop.clone())))
     }
 }
 
@@ -275,6 +287,13 @@ fn refused(refusal: &Refusal) -> Response<Reply> {
         }
         _ => {}
     }
+    response
+}
+
+fn of_events(reply: Reply) -> Response<Reply> {
+    let mut response = Response::new(reply);
+    let kind = HeaderValue::from_static("text/event-stream");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
     response
 }
 

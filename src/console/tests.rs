@@ -334,6 +334,8 @@ async fn the_calls_tell_what_the_control_plane_tells() {
         ("budget", r#""months":[]"#),
         ("config", r#""yaml":"receivers:\n""#),
         ("problems", r#""problems":["#),
+        ("senders", r#""forgotten":0"#),
+        ("where-stopped", r#""stopped":true"#),
     ] {
         let answer = console.get(&format!("/api/v1/{path}")).await;
         assert!(status(&answer) == "200" && answer.contains(words), "{path}: {answer}");
@@ -360,9 +362,13 @@ struct Stream(TcpStream, String);
 
 impl Stream {
     async fn open(console: &Running, topics: &str) -> Self {
+        Stream::of(console, &format!("events?topics={topics}")).await
+    }
+
+    async fn of(console: &Running, path: &str) -> Self {
         let mut stream = TcpStream::connect(console.address).await.unwrap();
         let request = format!(
-            "GET /api/v1/events?topics={topics} HTTP/1.1\r\nHost: {}\r\n{}\r\n",
+            "GET /api/v1/{path} HTTP/1.1\r\nHost: {}\r\n{}\r\n",
             console.address,
             console.cookie()
         );
@@ -428,5 +434,61 @@ async fn a_ninth_viewer_is_told_that_there_are_eight() {
         }
     };
     tokio::time::timeout(PATIENCE, again).await.unwrap();
+    console.stop().await;
+}
+
+#[tokio::test]
+async fn contents_are_shown_at_the_level_of_data_only() {
+    const TAP: &str = "pipeline=traces&component=filter";
+    let console = Running::start(true, None);
+    let hidden = console.telemetry.processor("filter", "traces", Signal::Traces);
+    for path in ["taps".to_owned(), format!("tap?{TAP}")] {
+        let answer = console.get(&format!("/api/v1/{path}")).await;
+        let is_refused = status(&answer) == "403" && answer.contains("--console-level data");
+        assert!(is_refused && !answer.contains("filter"), "{answer}");
+    }
+    assert!(!hidden.tap.is_open());
+    console.stop().await;
+
+    let console = Running::with(Level::Data, false, None, None);
+    let stats = console.telemetry.processor("filter", "traces", Signal::Traces);
+    let listed = console.get("/api/v1/taps").await;
+    let point = r#"{"pipeline":"traces","kind":"processor","id":"filter","side":"both"}"#;
+    assert!(listed.contains(point), "{listed}");
+    let mut taps = Vec::new();
+    for _ in 0..4 {
+        let mut tap = Stream::of(&console, &format!("tap?{TAP}")).await;
+        let first = tap.until(r#""end":"""#).await;
+        assert!(first.contains("content-type: text/event-stream\r\n"), "{first}");
+        assert!(first.contains("event: tap\n"), "{first}");
+        taps.push(tap);
+    }
+    let fifth = console.get(&format!("/api/v1/tap?{TAP}")).await;
+    assert!(status(&fifth) == "503" && fifth.contains("4 taps are open"), "{fifth}");
+    let wrong = console.get(&format!("/api/v1/tap?{TAP}&where=nam+%3D%3D+1")).await;
+    assert!(status(&wrong) == "400" && wrong.contains('^'), "{wrong}");
+    // They close with their connections.
+    drop(taps.split_off(1));
+    let others = async {
+        while status(&console.get(&format!("/api/v1/tap?{TAP}&seconds=1")).await) != "200" {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, others).await.unwrap();
+    assert!(stats.tap.is_open());
+    console.stop().await;
+    let all = taps[0].until("a text that never comes").await;
+    assert!(all.contains(r#""end":"skep ends""#), "{all}");
+}
+
+#[tokio::test]
+async fn ladders_are_told_by_service() {
+    let console = Running::start(false, None);
+    let all = console.get("/api/v1/where-stopped?service=shop&signal=traces").await;
+    assert_eq!(status(&all), "200", "{all}");
+    let wrong = console.get("/api/v1/where-stopped?signal=trace").await;
+    assert!(status(&wrong) == "400" && wrong.contains("not a signal"), "{wrong}");
+    let wrong = console.get("/api/v1/where-stopped?servce=shop").await;
+    assert!(status(&wrong) == "400" && wrong.contains("no parameter `servce`"), "{wrong}");
     console.stop().await;
 }

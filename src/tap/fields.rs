@@ -65,6 +65,11 @@ pub fn fields(item: &Single) -> Vec<Named> {
     all
 }
 
+/// The same with names that are there once: `attributes.a`, `attributes.a#2`, as in [`changes`].
+pub fn distinct(item: &Single) -> Vec<Named> {
+    numbered(fields(item))
+}
+
 /// What has changed from one to the other, in the order of the fields. Values that are masked are
 /// compared by their hashes.
 pub fn changes(before: &Single, after: &Single) -> Vec<Change> {

@@ -37,11 +37,17 @@ const SENDERS: u64 = 5;
 pub struct History {
     start: Instant,
     readings: Mutex<VecDeque<Arc<Reading>>>,
+    /// Who keeps it; the next one waits.
+    keeper: tokio::sync::Mutex<()>,
 }
 
 impl Default for History {
     fn default() -> Self {
-        History { start: Instant::now(), readings: Mutex::default() }
+        History {
+            start: Instant::now(),
+            readings: Mutex::default(),
+            keeper: tokio::sync::Mutex::default(),
+        }
     }
 }
 
@@ -217,8 +223,10 @@ impl History {
     }
 }
 
-/// Reads all counters once a second, until it is dropped.
+/// Reads all counters once a second, until it is dropped. If somebody does so already, it waits
+/// and takes over.
 pub async fn keep(telemetry: &Telemetry) {
+    let _only = telemetry.history.keeper.lock().await;
     let mut ticks = tokio::time::interval(STEP);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     for number in 0.. {
@@ -234,6 +242,25 @@ pub async fn keep(telemetry: &Telemetry) {
 mod tests {
     use super::*;
     use crate::otlp::Signal;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_keeps_it_and_the_next_one_takes_over() {
+        let telemetry = Arc::new(Telemetry::default());
+        let keeper = || {
+            let telemetry = Arc::clone(&telemetry);
+            tokio::spawn(async move { keep(&telemetry).await })
+        };
+        let readings = || lock(&telemetry.history.readings).len();
+        let first = keeper();
+        tokio::time::sleep(STEP * 3 / 5).await;
+        let second = keeper();
+        tokio::time::sleep(STEP * 10).await;
+        assert_eq!(readings(), 11, "the second one waits");
+        first.abort();
+        tokio::time::sleep(STEP * 10).await;
+        assert!((20..=22).contains(&readings()), "it goes on: {}", readings());
+        second.abort();
+    }
 
     #[tokio::test(start_paused = true)]
     async fn counters_of_the_last_minute_are_told() {

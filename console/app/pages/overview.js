@@ -5,7 +5,9 @@ import { Detail } from "../detail.js";
 import { ago, bytes, clock, count, items, percent, plural, rate } from "../format.js";
 import { Graph, GraphTable, lostOf, rateOf, totalOf } from "../graph.js";
 import { graph } from "../graphmodel.js";
+import { Drawer, Finding } from "../ladder.js";
 import { Bar, Card, Empty, Icon, Search, Signal, State, Words } from "../parts.js";
+import { Senders } from "../senders.js";
 import { about, asTables, ask, beat, go, health, levels, place, problems, topology } from "../state.js";
 import { grouped, repeated, totals, verdict } from "../verdict.js";
 import { Start } from "./start.js";
@@ -27,10 +29,12 @@ export function Overview() {
     ${!hasData && html`<${Start} />`}
     ${hasData && html`<${Figures} sums=${sums} whole=${whole} />`}
     <${Pipelines} graph=${shown} all=${whole.pipelines} query=${query} />
+    <${Senders} />
     <div class="two">
       <${Exporters} />
       <${Problems} />
-    </div>`;
+    </div>
+    <${Drawer} />`;
 }
 
 /** Items that were refused or given up a second. @param {any} graph */
@@ -47,6 +51,7 @@ function Verdict({ told }) {
       <span class="wrap"><${Words} text=${one.text} /></span> ${one.page && one.page !== "overview" && html`<button type="button" class="link"
         onClick=${() => go(one.page, one.query)}>Look</button>`}</li>`)}
       ${told.more.length > 4 && html`<li>and ${told.more.length - 4} more</li>`}</ul>`}
+    <${Finding} />
   </section>`;
 }
 

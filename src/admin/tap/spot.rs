@@ -112,6 +112,34 @@ fn spots(telemetry: &Telemetry) -> Vec<Spot> {
     all
 }
 
+/// What can be tapped, for a list.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+pub(crate) struct Point {
+    pub(crate) pipeline: String,
+    /// `receiver`, `processor`, `exporter` or `connector`.
+    pub(crate) kind: &'static str,
+    pub(crate) id: String,
+    /// `both` of what has two sides; else `in` or `out`.
+    pub(crate) side: &'static str,
+}
+
+/// All that can be tapped, in the order of names.
+pub(crate) fn points(telemetry: &Telemetry) -> Vec<Point> {
+    let point = |spot: Spot| Point {
+        pipeline: spot.pipeline,
+        kind: spot.kind,
+        id: spot.id,
+        side: match spot.side {
+            Side::Both => "both",
+            Side::In => "in",
+            Side::Out => "out",
+        },
+    };
+    let mut all: Vec<Point> = spots(telemetry).into_iter().map(point).collect();
+    all.sort_unstable();
+    all
+}
+
 /// The signal that the id of a pipeline begins with.
 fn signal_of(pipeline: &str) -> Option<Signal> {
     let name = pipeline.split('/').next()?;
@@ -203,6 +231,29 @@ mod tests {
                 status.message().to_owned()
             }
         }
+    }
+
+    #[test]
+    fn what_can_be_tapped_is_listed_once() {
+        let (telemetry, _edges) = telemetry();
+        let told = |point: &Point| {
+            let Point { pipeline, kind, id, side } = point;
+            format!("{pipeline} {kind} {id} {side}")
+        };
+        let all: Vec<String> = points(&telemetry).iter().map(told).collect();
+        let expected = [
+            "logs exporter file in",
+            "logs exporter nop in",
+            "logs receiver otlp out",
+            "logs receiver syslog out",
+            "traces connector forward in",
+            "traces exporter otlp in",
+            "traces processor batch both",
+            "traces receiver otlp out",
+            "traces/two connector forward out",
+            "traces/two exporter nop in",
+        ];
+        assert_eq!(all, expected);
     }
 
     #[test]

@@ -151,11 +151,18 @@ async fn what_is_asked_for_wrongly_is_refused_with_words() {
 }
 
 #[test]
-fn contents_are_shown_on_loopback_only() {
-    assert!(may_show(true).is_ok());
+fn contents_are_shown_on_loopback_and_at_the_level_of_data_only() {
+    assert!(may_show(Through::ControlPlane { is_loopback: true }).is_ok());
+    assert!(may_show(Through::Console { shows_contents: true }).is_ok());
     let telemetry = Arc::default();
-    let refused = open(&telemetry, false, TapRequest::default()).err().unwrap();
-    assert_eq!(refused.code(), Code::PermissionDenied);
+    for (through, remedy) in [
+        (Through::ControlPlane { is_loopback: false }, "--control-endpoint"),
+        (Through::Console { shows_contents: false }, "--console-level data"),
+    ] {
+        let refused = open(&telemetry, through, TapRequest::default()).err().unwrap();
+        assert_eq!(refused.code(), Code::PermissionDenied);
+        assert!(refused.message().contains(remedy), "{}", refused.message());
+    }
 }
 
 #[test]
