@@ -210,7 +210,7 @@ struct Board<'b> {
 #[derive(Serialize)]
 struct Panel<'b> {
     #[serde(flatten)]
-    panel: &'b boards::Panel,
+    own: &'b boards::Panel,
     honeycomb: Json,
     notes: Vec<String>,
 }
@@ -218,7 +218,7 @@ struct Panel<'b> {
 impl<'b> Panel<'b> {
     fn of(panel: &'b boards::Panel) -> Self {
         let (honeycomb, notes) = boards::to_honeycomb(&panel.checked);
-        Panel { panel, honeycomb, notes }
+        Panel { own: panel, honeycomb, notes }
     }
 }
 
