@@ -6,7 +6,7 @@ import { get } from "./api.js";
 import { honesty } from "./filters.js";
 import { age, clock, count, millis, plural } from "./format.js";
 import { Minimap } from "./minimap.js";
-import { Card, Copy, Empty, Icon, Search, Trouble } from "./parts.js";
+import { Card, Copy, Empty, Icon, Search } from "./parts.js";
 import { Span } from "./span.js";
 import { ask, go, place } from "./state.js";
 import { Fate } from "./tracerows.js";

@@ -9,7 +9,8 @@ const ID: &str = "0102030405060708090a0b0c0d0e0f10";
 
 /// A shop with two users: one request is a trace of three spans, one of which failed.
 fn shop() -> Arc<Recent> {
-    let settings = recent::Settings { bytes: recent::Settings::LEAST, ..Default::default() };
+    let settings =
+        recent::Settings { bytes: recent::Settings::LEAST, ..recent::Settings::default() };
     let store = Recent::new(settings).unwrap();
     let now = recent::now();
     let span = |id: u8, parent: &str, name: &str, user: &str, status: u8| {
@@ -49,6 +50,12 @@ async fn contents_are_told_at_the_level_data_only() {
         for (console, expected, words) in
             [(&low, "403", "--console-level data"), (&empty, "501", "keeps no recent data")]
         {
+            // Other contents do not come from the store.
+            let is_of_store =
+                ["traces", "query", "boards"].iter().any(|of| route.path.starts_with(of));
+            if !is_of_store && expected == "501" {
+                continue;
+            }
             let answer = match route.method {
                 api::Verb::Get => console.get(&path).await,
                 api::Verb::Post => console.post(&path, JSON, "{}").await,
