@@ -5,6 +5,7 @@
 //!          --- POST /api/v1/login --------> access   a token becomes a cookie
 //!          --- GET /api/v1/health, ... ---> api      messages of the control plane as JSON
 //!          <-- GET /api/v1/events --------- events   what changes, as it changes
+//!          --- GET /api/v1/traces, ... ---> recent   what came lately, at level `data`
 //!          <-- GET /api/v1/tap ------------ tap      data as it passes, at level `data`
 //! ```
 //!
@@ -24,6 +25,7 @@ mod events;
 mod link;
 mod program;
 mod query;
+mod recent;
 mod service;
 mod tap;
 mod token;
@@ -38,6 +40,7 @@ use crate::{
         server::{self, Listener, Sockets, Tuning},
         tls::{Acceptor, ServerTls},
     },
+    recent::Recent,
     telemetry::{Telemetry, history},
 };
 
@@ -89,6 +92,8 @@ pub struct Sources {
     pub reloads: Option<Reloads>,
     /// The program around it.
     pub program: Arc<dyn Program>,
+    /// What came lately; `None` if nothing is kept.
+    pub recent: Option<Arc<Recent>>,
 }
 
 /// The console, open but not answering yet.

@@ -114,7 +114,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
-    ("console", &["console", "admin", "component", "net", "otlp", "tap", "telemetry"]),
+    ("console", &["console", "admin", "component", "net", "otlp", "recent", "tap", "telemetry"]),
 ];
 
 fn sources() -> Vec<(PathBuf, String)> {

@@ -154,3 +154,17 @@ export function items(signal) {
 export function plural(number, noun) {
   return `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
 }
+
+/**
+ * A duration with three digits: `20 µs`, `1.23 ms`, `12.3 ms`, `1.23 s`, `2 min 5 s`.
+ * @param {number} ms
+ */
+export function millis(ms) {
+  if (!Number.isFinite(ms)) return "–";
+  if (ms === 0) return `0${GAP}ms`;
+  if (ms < 0.9995) return `${Number((ms * 1000).toPrecision(3))}${GAP}µs`;
+  const digits = (value) => fixed(value, value < 9.995 ? 2 : value < 99.95 ? 1 : 0);
+  if (ms < 999.5) return `${digits(ms)}${GAP}ms`;
+  if (ms < 60e3) return `${digits(ms / 1000)}${GAP}s`;
+  return `${Math.floor(ms / 60e3)}${GAP}min ${Math.floor((ms % 60e3) / 1000)}${GAP}s`;
+}

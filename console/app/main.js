@@ -2,18 +2,28 @@
 
 import { html, render } from "../vendor/ui.js";
 import { Backends } from "./pages/backends.js";
+import { Boards } from "./pages/boards.js";
 import { Budget } from "./pages/budget.js";
 import { Config } from "./pages/config.js";
 import { Login } from "./pages/login.js";
 import { Overview } from "./pages/overview.js";
 import { Tap } from "./pages/tap.js";
+import { Traces } from "./pages/traces.js";
 import { Card, Empty } from "./parts.js";
 import { token } from "./router.js";
 import { Shell } from "./shell.js";
 import { connect, go, isKnown, link, login, place } from "./state.js";
 
 /** The page of each name in `PAGES` of `state.js`. */
-const VIEWS = { overview: Overview, tap: Tap, backends: Backends, budget: Budget, config: Config };
+const VIEWS = {
+  overview: Overview,
+  tap: Tap,
+  traces: Traces,
+  boards: Boards,
+  backends: Backends,
+  budget: Budget,
+  config: Config,
+};
 
 function Missing() {
   const home = html`<button type="button" class="primary" onClick=${() => go("overview")}>Overview</button>`;

@@ -6,6 +6,8 @@ import { asTables } from "./state.js";
 const ICONS = {
   graph: "M3 5h4v4H3zM13 3h4v4h-4zM13 13h4v4h-4zM7 7h3M10 5v10M10 5h3M10 15h3",
   out: "M3 4h8v12H3zM8 10h9M14 7l3 3-3 3",
+  tree: "M3 5h9M6 10h11M9 15h6",
+  chart: "M3 16h14M5 16v-5M9 16V5M13 16V9",
   tap: "M3 7h8a4 4 0 0 1 4 4v2M7 7V4M4.500 4h5M3 10.500h7M13 16.500h4",
   meter: "M3 14a7 7 0 1 1 14 0M10 14l3-5",
   file: "M5 3h7l3 3v11H5zM12 3v3h3M8 10h4M8 13h4",

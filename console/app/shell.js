@@ -56,10 +56,16 @@ function Gone() {
     <strong>skep does not answer.</strong> What you see is old. This page goes on by itself when skep is back.${trouble.value?.status ? html` <span class="muted">${trouble.value.message}${trouble.value.help ? `: ${trouble.value.help}` : ""}.</span>` : ""}</div>`;
 }
 
+/** What Escape closes, the innermost first. */
+const OPEN = ["node", "span", "trace"];
+
 const KEYS = [
   [`1 – ${PAGES.length}`, "go to a page"],
   ["/", "search on this page"],
   ["t", "charts as tables, and back"],
+  ["↑ ↓ ← →", "in a trace: move, close and open"],
+  ["n, e", "in a trace: next found span, next error; with Shift the one before"],
+  ["+ - 0", "in a trace: zoom"],
   ["p", "pause, and go on"],
   ["Esc", "close what is open"],
   ["?", "this list"],
@@ -82,7 +88,11 @@ function useKeys(help) {
       if (event.key === "Escape") {
         if (field) field.blur();
         else if (document.querySelector("dialog[open]")) return;
-        else if (place.value.query.node) go(place.value.page, { ...place.value.query, node: "" });
+        else {
+          const open = OPEN.find((key) => place.value.query[key]);
+          const more = open === "trace" ? { row: "", find: "" } : {};
+          if (open) go(place.value.page, { ...place.value.query, ...more, [open]: "" });
+        }
         return;
       }
       if (field || document.querySelector("dialog[open]")) return;

@@ -13,6 +13,8 @@ import { format, parse } from "./router.js";
 export const PAGES = [
   { id: "overview", path: "/", name: "Overview", icon: "graph", topics: ["topology", "problems", "senders", "where-stopped"] },
   { id: "tap", path: "/tap", name: "Tap", icon: "tap", topics: [] },
+  { id: "traces", path: "/traces", name: "Traces", icon: "tree", topics: [] },
+  { id: "boards", path: "/boards", name: "Boards", icon: "chart", topics: [] },
   { id: "backends", path: "/backends", name: "Backends", icon: "out", topics: ["backends"] },
   { id: "budget", path: "/budget", name: "Budget", icon: "meter", topics: ["budget", "topology"] },
   { id: "config", path: "/config", name: "Config", icon: "file", topics: [] },

@@ -2,6 +2,7 @@
 //! `skep console`, which prints the link of a running one.
 
 pub(super) mod known;
+pub(super) mod recent;
 
 use std::{
     net::{TcpStream, ToSocketAddrs as _},
@@ -13,13 +14,12 @@ use std::{
 use self::known::Known;
 use super::{OFF, Origin, UNAVAILABLE, chosen, print};
 use crate::{
-    component::{BoxFuture, Extension, Listening, StartError, Stop, reload::Reloads},
-    console::{self, Console, Level, LinkFile, Program, Settings, Sources, Token},
+    component::{BoxFuture, Extension, Listening, StartError, Stop},
+    console::{self, Console, Level, LinkFile, Settings, Sources, Token},
     net::{
         server::{self, Sockets},
         tls::ServerTls,
     },
-    telemetry::Telemetry,
 };
 
 /// Longest time until a console that runs takes a connection.
@@ -200,15 +200,7 @@ pub(super) struct ConsoleService {
 }
 
 impl ConsoleService {
-    pub(super) fn new(
-        settings: &Settings,
-        telemetry: &Arc<Telemetry>,
-        reloads: Option<&Reloads>,
-        known: &Arc<Known>,
-    ) -> Self {
-        let program: Arc<dyn Program> = Arc::clone(known) as _;
-        let sources =
-            Sources { telemetry: Arc::clone(telemetry), reloads: reloads.cloned(), program };
+    pub(super) fn new(settings: &Settings, sources: Sources, known: &Arc<Known>) -> Self {
         ConsoleService { settings: settings.clone(), sources, known: Arc::clone(known), open: None }
     }
 }

@@ -6,7 +6,10 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::{
     CONFIG, Configuration, IO, Logging, Origin, Process, SOFTWARE, UNAVAILABLE,
-    console::known::{Candidate, Known},
+    console::{
+        known::{Candidate, Known},
+        recent::{self, Kept},
+    },
     findings::{Reread, findings},
     load,
     machine::in_container,
@@ -87,6 +90,7 @@ pub(super) fn start(
     let known = Arc::new(Known::new(origin, site.in_container, reread.clone()));
     let warnings = findings(&problems, loaded);
     known.applied(Candidate::new(loaded, &document, &warnings, site.in_container));
+    let kept = console.as_ref().and_then(|settings| recent::keep(settings.level, &site.telemetry));
     let deps = Deps {
         control_endpoint,
         in_container: site.in_container,
@@ -95,13 +99,11 @@ pub(super) fn start(
         letterboxes: Arc::clone(&site.storages.letterboxes),
         console,
         known: Arc::clone(&known),
+        recent: kept.as_ref().map(Kept::recent),
     };
     let services = match services::build(&document, &deps) {
         Ok(services) => services,
-        Err(error) => {
-            tracing::error!(%error, "cannot start");
-            return Ok(UNAVAILABLE);
-        }
+        Err(error) => return Ok(cannot_start(&error)),
     };
     let reloading =
         reread.map(|reread| Reloading { source: source::source(reread, deps, budget), requests });
@@ -168,11 +170,13 @@ fn exit_code(ended: Result<Ended, StartError>) -> u8 {
         Ok(Ended::Clean) => 0,
         Ok(Ended::Lost(_) | Ended::Interrupted) => IO,
         Ok(Ended::Panicked) => SOFTWARE,
-        Err(error) => {
-            tracing::error!(%error, "cannot start");
-            UNAVAILABLE
-        }
+        Err(error) => cannot_start(&error),
     }
+}
+
+fn cannot_start(error: &StartError) -> u8 {
+    tracing::error!(%error, "cannot start");
+    UNAVAILABLE
 }
 
 #[expect(clippy::print_stderr, reason = "there is no log yet")]

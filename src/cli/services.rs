@@ -12,11 +12,12 @@ use crate::{
         BoxFuture, BuildContext, ComponentId, Extension, Listening, StartError, Stop,
         reload::Reloads,
     },
-    console::Settings,
+    console::{Settings, Sources},
     document::Document,
     engine::{Service, identity::Identity},
     net::server::Sockets,
     otlp::Signal,
+    recent::Recent,
     storage::letters::Letterboxes,
     telemetry::{Detail, Inventory, PipelineInfo, Telemetry},
 };
@@ -35,6 +36,8 @@ pub(super) struct Deps {
     pub(super) console: Option<Settings>,
     /// What the console is told of the program.
     pub(super) known: Arc<Known>,
+    /// What came lately, for the console; `None` if nothing is kept.
+    pub(super) recent: Option<Arc<Recent>>,
 }
 
 /// Builds all services of a document. Nothing is opened yet.
@@ -83,17 +86,25 @@ pub(super) fn build(document: &Document, deps: &Deps) -> Result<Vec<Service>, St
             extension: Box::new(control),
         });
     }
-    if let Some(settings) = &deps.console {
-        let console = ConsoleService::new(settings, telemetry, reloads.as_ref(), &deps.known);
-        services.push(Service {
-            id: "console".to_owned(),
-            label: "console".to_owned(),
-            // Its settings are arguments of the process, too.
-            identity: Some(Identity::of(())),
-            extension: Box::new(console),
-        });
-    }
+    services.extend(deps.console.as_ref().map(|settings| console(settings, deps)));
     Ok(services)
+}
+
+fn console(settings: &Settings, deps: &Deps) -> Service {
+    let sources = Sources {
+        telemetry: Arc::clone(&deps.telemetry),
+        reloads: deps.reloads.clone(),
+        program: Arc::clone(&deps.known) as _,
+        recent: deps.recent.clone(),
+    };
+    let console = ConsoleService::new(settings, sources, &deps.known);
+    Service {
+        id: "console".to_owned(),
+        label: "console".to_owned(),
+        // Its settings are arguments of the process, too.
+        identity: Some(Identity::of(())),
+        extension: Box::new(console),
+    }
 }
 
 /// What the pages show of the document.

@@ -54,6 +54,18 @@ pub(super) enum Call {
     Tap,
     /// A stream of what changes.
     Events,
+    /// The list of recent traces.
+    Traces,
+    /// One of them in columns.
+    Trace,
+    /// One span in full.
+    Span,
+    /// A trace as OTLP/JSON.
+    Export,
+    /// A table over recent items.
+    Query,
+    /// The boards that are there.
+    Boards,
     /// Reads the configuration again: `ReloadResponse`.
     Reload,
     /// Checks a text as a configuration.
@@ -71,7 +83,7 @@ pub(super) enum Verb {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Route {
     pub(super) method: Verb,
-    /// Below [`ROOT`].
+    /// Below [`ROOT`]; a part in braces stands for any.
     pub(super) path: &'static str,
     /// The least level at which it is answered.
     pub(super) level: Level,
@@ -88,8 +100,8 @@ const fn post(path: &'static str, call: Call, is_action: bool) -> Route {
     Route { method: Verb::Post, path, level: Level::Operation, is_action, call }
 }
 
-const fn of_data(path: &'static str, call: Call) -> Route {
-    Route { method: Verb::Get, path, level: Level::Data, is_action: false, call }
+const fn of_data(method: Verb, path: &'static str, call: Call) -> Route {
+    Route { method, path, level: Level::Data, is_action: false, call }
 }
 
 /// All calls, but for the login.
@@ -103,9 +115,15 @@ pub(super) const ROUTES: &[Route] = &[
     get("problems", Call::Problems),
     get("senders", Call::Senders),
     get("where-stopped", Call::WhereStopped),
-    of_data("taps", Call::Taps),
-    of_data("tap", Call::Tap),
+    of_data(Verb::Get, "taps", Call::Taps),
+    of_data(Verb::Get, "tap", Call::Tap),
     get("events", Call::Events),
+    of_data(Verb::Get, "traces", Call::Traces),
+    of_data(Verb::Get, "traces/{id}", Call::Trace),
+    of_data(Verb::Get, "traces/{id}/spans/{at}", Call::Span),
+    of_data(Verb::Get, "traces/{id}/export", Call::Export),
+    of_data(Verb::Post, "query", Call::Query),
+    of_data(Verb::Get, "boards", Call::Boards),
     post("reload", Call::Reload, true),
     // It changes nothing and reads nothing but its body.
     post("validate", Call::Validate, false),
@@ -118,7 +136,7 @@ pub(super) fn route(
     level: Level,
     has_actions: bool,
 ) -> Result<Call, Refusal> {
-    let mut of_path = ROUTES.iter().filter(|route| route.path == path).peekable();
+    let mut of_path = ROUTES.iter().filter(|route| fits(route.path, path)).peekable();
     if of_path.peek().is_none() {
         let paths: Vec<&str> = ROUTES.iter().map(|route| route.path).collect();
         let help = format!("there is {}", paths.join(", "));
@@ -130,6 +148,14 @@ pub(super) fn route(
         return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, error, "see docs/console.md"));
     };
     allowed(route, level, has_actions).map(|()| route.call)
+}
+
+/// Whether a path has the form of a route.
+fn fits(form: &str, path: &str) -> bool {
+    let is_same =
+        |(form, part): (&str, &str)| form == part || (form.starts_with('{') && !part.is_empty());
+    form.split('/').count() == path.split('/').count()
+        && form.split('/').zip(path.split('/')).all(is_same)
 }
 
 fn allowed(route: &Route, level: Level, has_actions: bool) -> Result<(), Refusal> {
@@ -164,7 +190,7 @@ impl Reader {
     }
 
     pub(super) fn about(&self) -> Bytes {
-        let Sources { telemetry, reloads, program } = &self.sources;
+        let Sources { telemetry, reloads, program, .. } = &self.sources;
         let inventory = telemetry.inventory();
         let pipelines = inventory.pipelines.iter().map(|pipeline| Pipeline {
             id: pipeline.id.clone(),
@@ -294,7 +320,9 @@ impl Reader {
 }
 
 /// Does what blocks apart from the io threads.
-async fn apart(work: impl FnOnce() -> Bytes + Send + 'static) -> Result<Bytes, Refusal> {
+pub(super) async fn apart<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refusal> {
     tokio::task::spawn_blocking(work).await.map_err(|error| {
         let error = format!("the answer could not be made: {error}");
         Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error, "this is a defect of skep")
@@ -444,7 +472,17 @@ mod tests {
             let refusal = call(method, path).unwrap_err();
             assert_eq!(refusal.status, StatusCode::METHOD_NOT_ALLOWED);
         }
-        assert_eq!(call(Method::GET, "nothing").unwrap_err().status, StatusCode::NOT_FOUND);
+        for path in ["nothing", "health/x", "traces/", "traces/a/b", "traces/a/spans/"] {
+            assert_eq!(
+                call(Method::GET, path).unwrap_err().status,
+                StatusCode::NOT_FOUND,
+                "{path}"
+            );
+        }
+        let of_data = |path| route(&Method::GET, path, Level::Data, false);
+        assert_eq!(of_data("traces/00ab"), Ok(Call::Trace));
+        assert_eq!(of_data("traces/00ab/spans/7"), Ok(Call::Span));
+        assert_eq!(call(Method::GET, "traces").unwrap_err().status, StatusCode::FORBIDDEN);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::{
     api::{self, Call, Reader, parsed, route},
     assets::{File, Files},
     events::{Hub, Topic, VIEWERS},
+    recent::{self, Questions},
     tap,
 };
 use crate::{
@@ -57,6 +58,7 @@ pub(super) struct Pages {
     rules: Rules,
     telemetry: Arc<Telemetry>,
     reader: Reader,
+    questions: Questions,
     hub: Arc<Hub>,
     level: Level,
     has_actions: bool,
@@ -74,6 +76,7 @@ impl Pages {
     ) -> Self {
         Pages {
             rules,
+            questions: Questions::new(sources.recent.clone()),
             telemetry: Arc::clone(&sources.telemetry),
             reader: Reader::new(sources, settings),
             hub,
@@ -157,6 +160,15 @@ impl Pages {
             }
             Call::Reload => self.reader.reload().await?,
             Call::Events => return self.events(head.uri.query().unwrap_or_default()).await,
+            Call::Traces => self.questions.traces(head.uri.query().unwrap_or_default()).await?,
+            Call::Trace => self.questions.trace(path).await?,
+            Call::Span => self.questions.span(path).await?,
+            Call::Query => self.questions.query(&taken(body).await?).await?,
+            Call::Boards => Questions::boards(),
+            Call::Export => {
+                let data = self.questions.export(path).await?;
+                return Ok(of_file(data, &recent::file_name(path)));
+            }
         };
         Ok(of_json(StatusCode::OK, data))
     }
@@ -289,6 +301,15 @@ fn of_json(status: StatusCode, data: Bytes) -> Response<Reply> {
     let mut response = Response::new(Reply::new(data));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response
+}
+
+/// JSON that a browser saves under a name.
+fn of_file(data: Bytes, name: &str) -> Response<Reply> {
+    let mut response = of_json(StatusCode::OK, data);
+    if let Ok(value) = HeaderValue::from_str(&format!("attachment; filename=\"{name}\"")) {
+        response.headers_mut().insert(header::CONTENT_DISPOSITION, value);
+    }
     response
 }
 

@@ -9,6 +9,8 @@ use tokio::{
     task::JoinHandle,
 };
 
+mod recent;
+
 use super::*;
 use crate::{component::reload::Outcome, otlp::Signal};
 
@@ -45,10 +47,15 @@ struct Running {
 
 impl Running {
     fn start(has_actions: bool, reloads: Option<Reloads>) -> Self {
-        Running::at(Level::Operation, has_actions, reloads)
+        Running::with(Level::Operation, has_actions, reloads, None)
     }
 
-    fn at(level: Level, has_actions: bool, reloads: Option<Reloads>) -> Self {
+    fn with(
+        level: Level,
+        has_actions: bool,
+        reloads: Option<Reloads>,
+        recent: Option<Arc<Recent>>,
+    ) -> Self {
         let settings = Settings {
             endpoint: "127.0.0.1:0".to_owned(),
             level,
@@ -60,7 +67,7 @@ impl Running {
         };
         let telemetry = Arc::new(Telemetry::default());
         let program: Arc<dyn Program> = Arc::new(Fake);
-        let sources = Sources { telemetry: Arc::clone(&telemetry), reloads, program };
+        let sources = Sources { telemetry: Arc::clone(&telemetry), reloads, program, recent };
         let console = Console::bind(settings, sources, &mut Sockets::default()).unwrap();
         let (address, (stop, stopped)) = (console.address(), Stop::pair());
         assert_eq!(console.link(), format!("http://{address}/#t={TOKEN}"));
@@ -443,7 +450,7 @@ async fn contents_are_shown_at_the_level_of_data_only() {
     assert!(!hidden.tap.is_open());
     console.stop().await;
 
-    let console = Running::at(Level::Data, false, None);
+    let console = Running::with(Level::Data, false, None, None);
     let stats = console.telemetry.processor("filter", "traces", Signal::Traces);
     let listed = console.get("/api/v1/taps").await;
     let point = r#"{"pipeline":"traces","kind":"processor","id":"filter","side":"both"}"#;

@@ -1,5 +1,7 @@
 //! The console of a running skep: the link, and what a person does with the pages in Chromium.
 
+mod data;
+
 use std::{
     fs::{self, File},
     io::{Read as _, Write as _},
@@ -286,7 +288,7 @@ fn a_configuration_is_looked_at_checked_and_reloaded() {
     let mut browser = Browser::start();
     browser.open(&console.link());
     browser.see("live");
-    browser.key("5");
+    browser.key("7");
     browser.see("What runs is what is on disk.");
     browser.see("receivers:");
     browser.is_sound();
@@ -334,10 +336,11 @@ fn everything_is_reached_by_keys_and_fits_a_narrow_window() {
     browser.open(&console.url(&format!("/#t={TOKEN}")));
     browser.see("2 in since the start");
     for (key, title) in [
+        ("5", "none failing"),
+        ("6", "Memory for data"),
+        ("7", "Running"),
         ("2", "Start skep with --console-level data"),
-        ("3", "none failing"),
-        ("4", "Memory for data"),
-        ("5", "Running"),
+        ("3", "--console-level data"),
     ] {
         browser.key(key);
         browser.see(title);
@@ -370,7 +373,17 @@ fn everything_is_reached_by_keys_and_fits_a_narrow_window() {
     browser.key("Escape");
     browser.miss("Everything was passed on");
     for theme in ["light", "dark"] {
-        for path in ["/", "/?why=traces", "/tap", "/backends", "/budget", "/config", "/nothing"] {
+        for path in [
+            "/",
+            "/?why=traces",
+            "/tap",
+            "/traces",
+            "/boards",
+            "/backends",
+            "/budget",
+            "/config",
+            "/nothing",
+        ] {
             let narrow = json!({"theme": theme, "width": 380, "height": 760});
             browser.step(&json!(["open", console.url(path), narrow]));
             browser.see("live");
