@@ -56,6 +56,11 @@ export const levels = new Meter();
 
 export const isPaused = signal(false);
 
+/** Whether the browser keeps this page for its back button: then it holds no connection. */
+export const isAway = signal(false);
+addEventListener("pagehide", () => (isAway.value = true));
+addEventListener("pageshow", () => (isAway.value = false));
+
 /** @param {string} page @param {Record<string, string>} [query] @param {{replace?: boolean}} [how] */
 export function go(page, query = {}, how = {}) {
   const url = format({ page, query }, PAGES);
@@ -124,7 +129,7 @@ export function connect() {
     const page = PAGES.find((page) => page.id === place.value.page);
     return [...ALWAYS, ...(page?.topics ?? [])].join(",");
   });
-  const isWanted = computed(() => !isPaused.value && link.value !== "login");
+  const isWanted = computed(() => !isPaused.value && !isAway.value && link.value !== "login");
   /** @type {AbortController | undefined} */
   let current;
   effect(() => {

@@ -3,7 +3,7 @@
 import { html, useEffect, useMemo, useRef, useState } from "../../vendor/ui.js";
 import { get, Refused, stream } from "../api.js";
 import { Copy, Empty, Icon, Trouble } from "../parts.js";
-import { about, ask, isPaused, link, place } from "../state.js";
+import { about, ask, isAway, isPaused, link, place } from "../state.js";
 import { badges, duration, fields, kept, newRows, ordered, request, sees, time, told } from "../tapmodel.js";
 
 /** How often the page is drawn at most, in milliseconds. */
@@ -108,7 +108,7 @@ const NOTHING = { rows: [], counts: undefined, error: undefined, ended: "", clea
  */
 function useTap(asked, again) {
   const [state, setState] = useState(NOTHING);
-  const waits = !isPaused.value && link.value !== "login";
+  const waits = !isPaused.value && !isAway.value && link.value !== "login";
   useEffect(() => {
     // Rows of another tap are not those of this one.
     setState((old) => (old.asked === asked ? old : { ...NOTHING, asked }));
