@@ -30,14 +30,14 @@ export function Lines({ label, names, series, from, step, show }) {
     <p class="legend">${shown.map((_, i) => html`<span key=${i} class=${`tone-${i}`}><i></i>${names[i]} <b>${known[i].length > 0 ? show(known[i].at(-1)) : "–"}</b></span>`)}${series.length > TONES ? html`<span class="muted">and ${series.length - TONES} more</span>` : ""}</p></div><div class="hidden">${table}</div>`;
 }
 
-/** Where there is no value, the line has a gap; a value alone is a dot. */
+/** Where there is no value, the line has a gap; a value alone is a dash. */
 function path(line, x, y) {
   let text = "";
   line.forEach((value, i) => {
     if (value === null) return;
     const starts = i === 0 || line[i - 1] === null;
     text += `${starts ? "M" : "L"}${x(i).toFixed(1)} ${y(value).toFixed(1)}`;
-    if (starts && (line[i + 1] === null || i === line.length - 1)) text += "h.1";
+    if (starts && (line[i + 1] === null || i === line.length - 1)) text += "h8";
   });
   return text;
 }
