@@ -5,7 +5,6 @@
 //! `explain` does not know the trace, `budget` the budget, or `dlq` the dead letter, or if `why`
 //! finds that data stops.
 
-mod asked;
 mod budget;
 mod columns;
 mod components;
@@ -44,7 +43,6 @@ use clap::{
     error::{ContextKind, ContextValue},
 };
 
-use self::asked::{Asked, Target};
 use crate::{
     admin,
     config::{self, Problem, Problems, Severity, excerpt, source::Loaded, units::parse_duration},
@@ -173,6 +171,22 @@ impl Logging {
     }
 }
 
+/// The running skep that a command talks to.
+#[derive(Debug, clap::Args)]
+struct Target {
+    /// Address of the control plane of the running skep [default: 127.0.0.1:8687, or
+    /// `SKEP_CONTROL_ENDPOINT`].
+    #[arg(long, value_name = "HOST:PORT", value_parser = control_endpoint, global = true)]
+    control_endpoint: Option<String>,
+}
+
+impl Target {
+    /// The flag after the command, or the flag before it, or the default.
+    fn endpoint(self, before: &Process) -> Result<String, String> {
+        self.control_endpoint.map_or_else(|| before.control_endpoint(), Ok)
+    }
+}
+
 /// The value of `--control-endpoint` that turns the control plane off.
 const OFF: &str = "off";
 
@@ -293,8 +307,66 @@ enum Command {
         #[arg(long, default_value = "http://127.0.0.1:13133/")]
         url: String,
     },
-    #[command(flatten)]
-    Asked(Asked),
+    /// Shows what a running skep does: the last data of each receiver, who sends, the traffic on
+    /// every edge, the state of every exporter.
+    Status {
+        #[command(flatten)]
+        form: status::Form,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Says where data stops in a running skep, step by step from the port to the backends, and
+    /// what mends it. Exit code 1 if it stops somewhere, or if nothing has come.
+    Why {
+        #[command(flatten)]
+        question: why::Question,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Shows why the tail sampler of a running skep kept or dropped a trace, and how each policy
+    /// voted.
+    Explain {
+        /// 32 hexadecimal digits; the short form and X-Ray's are accepted, too.
+        trace_id: String,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Shows the last decisions of the tail samplers of a running skep.
+    Sample {
+        /// Keep showing decisions as they are made.
+        #[arg(long)]
+        watch: bool,
+        /// How many of the last decisions to show.
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        last: u32,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Shows the data of a running skep as it passes: what goes into a component, what comes out,
+    /// and what became of each item.
+    Tap {
+        #[command(flatten)]
+        arguments: tap::Arguments,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Shows what passes every component of a running skep, what is dropped and what fails.
+    Top {
+        #[command(flatten)]
+        arguments: top::Arguments,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Shows the monthly budgets of a running skep: what is used, what passes, and who wants it.
+    Budget {
+        /// Id of an exporter; without it all are shown.
+        exporter: Option<String>,
+        /// How they are printed; docs/budget.md has the fields of the JSON.
+        #[arg(long, value_enum, default_value_t = budget::Format::Text)]
+        format: budget::Format,
+        #[command(flatten)]
+        target: Target,
+    },
     /// Prints the link of the console of a running skep of this user.
     Console {
         /// Opens it in a browser instead.
@@ -303,6 +375,20 @@ enum Command {
         /// The address that the console was started with, if several run.
         #[arg(long, value_name = "HOST:PORT")]
         console_endpoint: Option<String>,
+    },
+    /// Makes a running skep read its configuration again, as SIGHUP does, and shows what has
+    /// changed, or why nothing has.
+    Reload {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Lists, shows, sends again or drops data that backends refused for good (`sending_queue:
+    /// dead_letters:`).
+    Dlq {
+        #[command(subcommand)]
+        command: dlq::Dlq,
+        #[command(flatten)]
+        target: Target,
     },
     /// Takes the place of the AWS X-Ray daemon, with its flags; see `skep xray --help`.
     #[command(disable_help_flag = true)]
@@ -374,9 +460,33 @@ impl Arguments {
             Some(Command::Components) => components::run(),
             Some(Command::Ottl { arguments }) => ottl::run(&arguments),
             Some(Command::Health { url }) => health::run(&url),
-            Some(Command::Asked(asked)) => asked.run(&process)?,
+            Some(Command::Status { form, target }) => {
+                status::run(&target.endpoint(&process)?, form)
+            }
+            Some(Command::Why { question, target }) => {
+                why::run(&target.endpoint(&process)?, &question)
+            }
+            Some(Command::Explain { trace_id, target }) => {
+                decisions::explain(&target.endpoint(&process)?, &trace_id)
+            }
+            Some(Command::Sample { watch, last, target }) => {
+                decisions::sample(&target.endpoint(&process)?, last, watch)
+            }
+            Some(Command::Tap { arguments, target }) => {
+                tap::run(&target.endpoint(&process)?, &arguments)
+            }
+            Some(Command::Top { arguments, target }) => {
+                top::run(&target.endpoint(&process)?, &arguments)
+            }
+            Some(Command::Budget { exporter, format, target }) => {
+                budget::run(&target.endpoint(&process)?, exporter.as_deref(), format)
+            }
             Some(Command::Console { open, console_endpoint }) => {
                 console::run(console_endpoint.as_deref(), open)
+            }
+            Some(Command::Reload { target }) => reload::run(&target.endpoint(&process)?),
+            Some(Command::Dlq { command, target }) => {
+                dlq::run(&target.endpoint(&process)?, command)
             }
             Some(Command::Xray { .. }) => {
                 return Err("`skep xray` has flags of its own; write `xray` first".to_owned());
