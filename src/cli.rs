@@ -8,6 +8,7 @@
 mod budget;
 mod columns;
 mod components;
+mod configuration;
 mod console;
 mod control;
 mod decisions;
@@ -43,9 +44,10 @@ use clap::{
     error::{ContextKind, ContextValue},
 };
 
+pub(crate) use self::configuration::{Origin, load};
 use crate::{
     admin,
-    config::{self, Problem, Problems, Severity, excerpt, source::Loaded, units::parse_duration},
+    config::{Problems, excerpt, source::Loaded, units::parse_duration},
     document::{self, profiles},
     net::server,
     telemetry::logs,
@@ -64,16 +66,6 @@ pub const CONFIG: u8 = 78;
 
 /// The variable in which `main` lists the variables that were empty and that it has unset.
 pub const EMPTY_VARIABLES: &str = "SKEP_EMPTY_VARIABLES";
-
-/// Files that are read, the first that exists, if no configuration is named. The last two are those
-/// of the Collector's images, so that skep can replace such an image.
-const DEFAULT_FILES: [&str; 3] =
-    ["/etc/skep/config.yaml", "/etc/otelcol/config.yaml", "/etc/otelcol-contrib/config.yaml"];
-
-/// The configuration if there is no other.
-const BUILT_IN: &str = include_str!("../pipelines/default.yaml");
-/// The configuration if there is no other and Honeycomb's key is set.
-const BUILT_IN_HONEYCOMB: &str = include_str!("../pipelines/honeycomb.yaml");
 
 #[derive(Debug, Parser)]
 #[command(
@@ -433,73 +425,81 @@ pub fn main() -> ExitCode {
 impl Arguments {
     /// Runs the command; an error is one of usage.
     fn run(self) -> Result<u8, String> {
-        let Running { configuration: before, process, logging } = self.running;
-        let with = |after| noted(before.clone().with(after));
-        Ok(match self.command {
-            None => run::run(&noted(before), &logging, &process)?,
-            Some(Command::Run { running }) => {
-                let Running { configuration, process: own, logging: own_logging } = running;
-                let logging = if own_logging.level().is_some() { own_logging } else { logging };
-                let process = Process {
-                    control_endpoint: own.control_endpoint.or(process.control_endpoint),
-                    drain_timeout: own.drain_timeout.or(process.drain_timeout),
-                    console: own.console.or(process.console),
-                };
-                run::run(&with(configuration), &logging, &process)?
-            }
-            Some(Command::Validate { files, deny_warnings, strict, configuration }) => {
+        match self.command {
+            None => self.running.run(),
+            Some(command) => command.run(self.running),
+        }
+    }
+}
+
+impl Running {
+    /// The same with the arguments after the command `run`, which win.
+    fn with(self, after: Running) -> Self {
+        let (before, own) = (self.process, after.process);
+        Running {
+            configuration: self.configuration.with(after.configuration),
+            process: Process {
+                control_endpoint: own.control_endpoint.or(before.control_endpoint),
+                drain_timeout: own.drain_timeout.or(before.drain_timeout),
+                console: own.console.or(before.console),
+            },
+            logging: if after.logging.level().is_some() { after.logging } else { self.logging },
+        }
+    }
+
+    fn run(self) -> Result<u8, String> {
+        run::run(&noted(self.configuration), &self.logging, &self.process)
+    }
+}
+
+impl Command {
+    /// Runs it with the arguments before it; an error is one of usage.
+    fn run(self, before: Running) -> Result<u8, String> {
+        let with = |after| noted(before.configuration.clone().with(after));
+        let process = &before.process;
+        Ok(match self {
+            Command::Run { running } => before.with(running).run()?,
+            Command::Validate { files, deny_warnings, strict, configuration } => {
                 validate::run(&with(configuration), &files, deny_warnings, strict)
             }
-            Some(Command::Doctor { file, configuration, target }) => {
-                doctor::run(&with(configuration.and(file)), &target.endpoint(&process)?)
+            Command::Doctor { file, configuration, target } => {
+                doctor::run(&with(configuration.and(file)), &target.endpoint(process)?)
             }
-            Some(Command::PrintConfig { format, mode, file, configuration }) => {
+            Command::PrintConfig { format, mode, file, configuration } => {
                 print::config(&with(configuration.and(file)), format, mode)
             }
-            Some(Command::Schema) => print::schema(),
-            Some(Command::Components) => components::run(),
-            Some(Command::Ottl { arguments }) => ottl::run(&arguments),
-            Some(Command::Health { url }) => health::run(&url),
-            Some(Command::Status { form, target }) => {
-                status::run(&target.endpoint(&process)?, form)
+            Command::Schema => print::schema(),
+            Command::Components => components::run(),
+            Command::Ottl { arguments } => ottl::run(&arguments),
+            Command::Health { url } => health::run(&url),
+            Command::Status { form, target } => status::run(&target.endpoint(process)?, form),
+            Command::Why { question, target } => why::run(&target.endpoint(process)?, &question),
+            Command::Explain { trace_id, target } => {
+                decisions::explain(&target.endpoint(process)?, &trace_id)
             }
-            Some(Command::Why { question, target }) => {
-                why::run(&target.endpoint(&process)?, &question)
+            Command::Sample { watch, last, target } => {
+                decisions::sample(&target.endpoint(process)?, last, watch)
             }
-            Some(Command::Explain { trace_id, target }) => {
-                decisions::explain(&target.endpoint(&process)?, &trace_id)
+            Command::Tap { arguments, target } => tap::run(&target.endpoint(process)?, &arguments),
+            Command::Top { arguments, target } => top::run(&target.endpoint(process)?, &arguments),
+            Command::Budget { exporter, format, target } => {
+                budget::run(&target.endpoint(process)?, exporter.as_deref(), format)
             }
-            Some(Command::Sample { watch, last, target }) => {
-                decisions::sample(&target.endpoint(&process)?, last, watch)
-            }
-            Some(Command::Tap { arguments, target }) => {
-                tap::run(&target.endpoint(&process)?, &arguments)
-            }
-            Some(Command::Top { arguments, target }) => {
-                top::run(&target.endpoint(&process)?, &arguments)
-            }
-            Some(Command::Budget { exporter, format, target }) => {
-                budget::run(&target.endpoint(&process)?, exporter.as_deref(), format)
-            }
-            Some(Command::Console { open, console_endpoint }) => {
+            Command::Console { open, console_endpoint } => {
                 console::run(console_endpoint.as_deref(), open)
             }
-            Some(Command::Reload { target }) => reload::run(&target.endpoint(&process)?),
-            Some(Command::Dlq { command, target }) => {
-                dlq::run(&target.endpoint(&process)?, command)
-            }
-            Some(Command::Xray { .. }) => {
+            Command::Reload { target } => reload::run(&target.endpoint(process)?),
+            Command::Dlq { command, target } => dlq::run(&target.endpoint(process)?, command),
+            Command::Xray { .. } => {
                 return Err("`skep xray` has flags of its own; write `xray` first".to_owned());
             }
-            Some(Command::Completions { shell }) => {
+            Command::Completions { shell } => {
                 let mut command = Arguments::command();
                 let mut text = Vec::new();
                 clap_complete::generate(shell, &mut command, "skep", &mut text);
                 print::output(&String::from_utf8_lossy(&text))
             }
-            Some(Command::Version) => {
-                print::output(&format!("skep {}\n", env!("CARGO_PKG_VERSION")))
-            }
+            Command::Version => print::output(&format!("skep {}\n", env!("CARGO_PKG_VERSION"))),
         })
     }
 }
@@ -541,81 +541,6 @@ fn flags_of_daemon(
         arguments.next_if(|first| first == "xray")?;
     }
     Some(arguments)
-}
-
-/// How the configuration was found.
-pub(crate) enum Origin {
-    /// Named on the command line, or in one of the default places.
-    Given(Vec<String>),
-    /// None was found: the built-in one.
-    BuiltIn,
-    /// The flags of the X-Ray daemon, and its file where there is one.
-    #[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "there is no such daemon"))]
-    Daemon(Option<String>),
-}
-
-impl Origin {
-    /// The name of the configuration in the log.
-    fn name(&self) -> String {
-        match self {
-            // The text of an argument may be long and may contain secrets.
-            Origin::Given(uris) => {
-                let name = |uri: &String| match uri.strip_prefix("yaml:") {
-                    Some(text) => format!("yaml: ({} bytes)", text.len()),
-                    None => uri.clone(),
-                };
-                uris.iter().map(name).collect::<Vec<_>>().join(", ")
-            }
-            Origin::BuiltIn => "built in".to_owned(),
-            Origin::Daemon(None) => "flags of the X-Ray daemon".to_owned(),
-            Origin::Daemon(Some(file)) => format!("flags of the X-Ray daemon, {file}"),
-        }
-    }
-}
-
-/// The variable that holds the whole configuration in the Collector's distribution of AWS. It wins
-/// over files, since the images of that distribution always name one.
-const AOT_CONFIG: &str = "AOT_CONFIG_CONTENT";
-
-/// Reads the configuration that the arguments name, or the default one.
-pub(crate) fn load(configuration: &Configuration, problems: &mut Problems) -> (Origin, Loaded) {
-    let empty = std::env::var(EMPTY_VARIABLES).unwrap_or_default();
-    let env = |name: &str| {
-        let is_empty = || empty.split(',').any(|known| known == name).then(String::new);
-        std::env::var(name).ok().or_else(is_empty)
-    };
-    let mut uris = configuration.uris.clone();
-    if env(AOT_CONFIG).is_some_and(|text| !text.is_empty()) {
-        if !uris.is_empty() {
-            let message = format!("`--config` is not read: {AOT_CONFIG} holds the configuration");
-            let mut problem = Problem::of_the_whole(message);
-            problem.severity = Severity::Warning;
-            problem.help(format!("remove `--config`, or unset {AOT_CONFIG} to read it"));
-            problems.0.push(problem);
-        }
-        uris = vec![format!("env:{AOT_CONFIG}")];
-    }
-    // An empty variable counts as unset: compose makes a variable empty if nobody has set it.
-    if uris.is_empty() && env("SKEP_CONFIG").is_some_and(|text| !text.is_empty()) {
-        uris.push("env:SKEP_CONFIG".to_owned());
-    }
-    if uris.is_empty() {
-        let found = DEFAULT_FILES.into_iter().find(|file| Path::new(file).exists());
-        uris.extend(found.map(ToOwned::to_owned));
-    }
-    if !uris.is_empty() {
-        let mut loaded = config::source::load(&uris, &configuration.sets, &env, problems);
-        if let Some(root) = loaded.root.as_mut()
-            && profiles::is_allowed(&configuration.feature_gates)
-        {
-            profiles::leave_out(root, problems);
-        }
-        return (Origin::Given(uris), loaded);
-    }
-    let has_key = env("HONEYCOMB_API_KEY").is_some_and(|key| !key.is_empty());
-    let text = if has_key { BUILT_IN_HONEYCOMB } else { BUILT_IN };
-    let uris = [format!("yaml:{text}")];
-    (Origin::BuiltIn, config::source::load(&uris, &configuration.sets, &env, problems))
 }
 
 /// Shows problems on standard error; secrets in the lines that they quote are masked.

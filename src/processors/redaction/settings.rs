@@ -19,8 +19,8 @@ pub struct Config {
     pub ignored_key_patterns: Vec<String>,
     /// Regular expressions; values of matching keys are masked.
     pub blocked_key_patterns: Vec<String>,
-    /// Regular expressions; what they match in values is masked. All of a value is, if to find every
-    /// match in it would take more than linear time, as `a[^b]*b|a` can.
+    /// Regular expressions; what they match in values is masked. All of a value is, if finding
+    /// every match in it would take more than linear time, as `a[^b]*b|a` can.
     pub blocked_values: Vec<String>,
     /// Regular expressions; values that they match stay.
     pub allowed_values: Vec<String>,
