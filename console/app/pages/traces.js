@@ -71,7 +71,7 @@ function merged(before, latest, path) {
 function List() {
   const { query } = place.value;
   const path = listPath(query, LIMIT);
-  const { list, fresh, error, show } = useList(path);
+  const { list, fresh, error, show, path: of } = useList(path);
   const hasFilter = ["service", "name", "text", "errors", "min_ms", "where", "decision"].some((key) => query[key]);
   return html`<header class="page-head"><h1>Traces</h1>
       <p class="muted">${list ? `${count(list.matched)} of ${plural(list.store.traces, "trace")}` : ""}</p>
@@ -82,7 +82,7 @@ function List() {
       aside=${html`<${Fresh} fresh=${fresh} onShow=${show} /><label class="pick"><span class="hidden">Order</span>
         <select value=${query.sort || "start"} onChange=${(event) => ask({ sort: event.target.value === "start" ? "" : event.target.value })}>
         ${Object.entries(SORTS).map(([key, name]) => html`<option key=${key} value=${key}>${name}</option>`)}</select></label>`}>
-      ${list.traces.length > 0 ? html`<${Rows} traces=${list.traces} />` : html`<${Nothing} list=${list} hasFilter=${hasFilter} />`}
+      ${list.traces.length > 0 ? html`<${Rows} traces=${list.traces} />` : of === path ? html`<${Nothing} list=${list} hasFilter=${hasFilter} />` : html`<${Empty} title="Reading the traces." />`}
       <p class="muted pad honest">${list.traces.length < list.matched ? `the first ${list.traces.length} of ${count(list.matched)} · ` : ""}${honesty(list, Date.now(), age)}</p>
     </${Card}>`}`;
 }

@@ -98,7 +98,7 @@ impl View<'_> {
         }
         if let Some(stray) = self.strays(receiver).find(|one| one.recent.refused > 0) {
             let requests = counted(stray.recent.refused, "request");
-            let _ = write!(sentence, "; {requests} of {} were turned away", name(stray));
+            let _ = write!(sentence, "; {requests} of {} turned away", name(stray));
             let why = stray.refusal.as_ref().map(|one| Why::of(&one.words)).unwrap_or_default();
             let stopped = stray.recent.refused;
             return Rung { state: State::Partial, sentence, stopped, why, ..rung };

@@ -105,6 +105,7 @@ fn a_trace_is_found_opened_searched_and_saved() {
     browser.key("Enter");
     browser.see("No trace meets the filter.");
     browser.click("Take away all conditions");
+    browser.see("GET /cart");
     browser.evaluate("document.querySelector('.root a').click()");
     browser.see("1 parent did not come.");
     browser.see("charge card");
