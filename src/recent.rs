@@ -11,7 +11,7 @@
 //!
 //! - [`Settings::bytes`] is a limit that holds: whatever grows is charged before it is allocated
 //!   (`recent/account.rs`), and chunks are evicted as a whole, the oldest first.
-//! - Whoever offers a request never waits. If digesting lags, or takes more than its share of a
+//! - Offering a request never waits. If digesting lags, or takes more than its share of a
 //!   CPU, whole traces are left out by a hash of their ids (`recent/governor.rs`). What is held
 //!   counts for what was left out, and every answer says in [`Honesty`] how far to trust it.
 //! - Values whose keys look like secrets are masked before anybody can ask (`recent/masks.rs`).

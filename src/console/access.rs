@@ -170,7 +170,7 @@ impl Rules {
         }
     }
 
-    /// Whether this is the token. Whoever tries many has to wait.
+    /// Whether this is the token. A client that tries many has to wait.
     pub(super) fn check_token(&self, text: &str) -> Result<(), Refusal> {
         let now = Instant::now();
         let mut wrong = lock(&self.wrong_tokens);
@@ -194,7 +194,7 @@ impl Rules {
         ))
     }
 
-    /// `Set-Cookie` of whoever has shown the token.
+    /// `Set-Cookie` for a client that has shown the token.
     pub(super) fn cookie(&self) -> String {
         let secure = if self.is_tls { "; Secure" } else { "" };
         format!("{}={}; Path=/; HttpOnly; SameSite=Strict{secure}", self.cookie, self.session)

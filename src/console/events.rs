@@ -103,7 +103,7 @@ pub(super) struct Hub {
     topics: [watch::Sender<Reading>; Topic::ALL.len()],
     /// Counts readings of all topics.
     ids: AtomicU64,
-    /// Changes after each of them, for whoever waits for the next one.
+    /// Changes after each of them, for tasks that wait for the next one.
     last: watch::Sender<u64>,
     viewers: Arc<Viewers>,
 }

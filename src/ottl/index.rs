@@ -122,12 +122,7 @@ impl Index {
     }
 
     fn attribute<'m>(&self, message: &'m [u8], number: u32, key: &[u8]) -> Option<Attribute<'m>> {
-        let slot = usize::try_from(number).unwrap_or(0);
-        if self.attributes.get() != slot {
-            self.attributes.set(slot);
-            self.build(message);
-        }
-        self.know(message);
+        self.know_attributes(message, number);
         let wanted = sign_of(key);
         let kept = self.places.iter().zip(&self.signs).take(self.kept.get());
         for (place, sign) in kept {
@@ -145,12 +140,7 @@ impl Index {
     /// that is not written as encoders write it.
     #[inline]
     fn is_text(&self, message: &[u8], number: u32, key: &[u8], text: &[u8]) -> Option<bool> {
-        let slot = usize::try_from(number).unwrap_or(0);
-        if self.attributes.get() != slot {
-            self.attributes.set(slot);
-            self.build(message);
-        }
-        self.know(message);
+        self.know_attributes(message, number);
         let wanted = sign_of(key);
         let kept = self.places.iter().zip(&self.signs).take(self.kept.get());
         for (place, sign) in kept {
@@ -182,6 +172,17 @@ impl Index {
                 }
             }
         }
+    }
+
+    /// The same with the attributes in the fields `number`.
+    #[inline]
+    fn know_attributes(&self, message: &[u8], number: u32) {
+        let slot = usize::try_from(number).unwrap_or(0);
+        if self.attributes.get() != slot {
+            self.attributes.set(slot);
+            self.build(message);
+        }
+        self.know(message);
     }
 
     /// Takes note that the attribute at `old` of `before` was replaced with one of a length. An

@@ -1,5 +1,5 @@
 //! What happened to a trace in the pipelines: whether a policy kept it, and which backends have it.
-//! The store does not know that by itself; whoever does notes it by the id of the trace.
+//! The store does not know that by itself; the caller notes it by the id of the trace.
 
 use serde::Serialize;
 

@@ -105,7 +105,7 @@ pub struct Query {
     /// Whether each is descending.
     pub(super) order_by: Vec<(Key, bool)>,
     pub(super) limit: usize,
-    /// Seconds of a point of a series; none: no series.
+    /// Seconds of a point of a series; without it there is no series.
     pub(super) step_s: Option<f64>,
 }
 

@@ -1,5 +1,5 @@
 //! The way in: requests are offered by reference, wait in a queue of fixed size, and are digested
-//! by one thread of low priority. Whoever offers never waits.
+//! by one thread of low priority. Offering never waits.
 
 use std::{
     sync::{

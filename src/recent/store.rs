@@ -315,8 +315,8 @@ impl Store {
         Ok(())
     }
 
-    /// Charges bytes, and evicts old chunks until there is room. None if there is still none: then
-    /// readers hold what was evicted, and evicting more would not help.
+    /// Charges bytes, and evicts old chunks until there is room. `None` if there is still no room:
+    /// then readers hold what was evicted, and evicting more would not help.
     fn make_room(&mut self, bytes: usize) -> Option<Charge> {
         loop {
             if let Some(charge) = self.account.charge(bytes) {
